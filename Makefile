@@ -1,0 +1,52 @@
+# One command for each daily need. `make demo` and `make test` are all that a newcomer types.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# What is installed, and when: a stamp a set of extras, renewed when pyproject.toml changes.
+BASE_STAMP := $(VENV)/.installed-base
+DEV_STAMP := $(VENV)/.installed-dev
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+
+.PHONY: demo test test-slow check format bench docs clean
+
+demo: $(BASE_STAMP)
+	$(BIN)/headstart demo
+
+test: $(DEV_STAMP)
+	$(BIN)/python -m pytest -m "not slow"
+
+test-slow: $(DEV_STAMP)
+	$(BIN)/python -m pytest -m slow
+
+check: $(DEV_STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(DEV_STAMP)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(BASE_STAMP)
+	$(BIN)/python benchmarks/features.py
+
+docs: $(DEV_STAMP)
+	$(BIN)/pdoc headstart --docformat numpy --output-directory build/docs
+	@echo "open build/docs/index.html"
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(BASE_STAMP): pyproject.toml | $(VENV)/bin/python
+	@echo "installing headstart into $(VENV) (PyTorch is a few GB: some minutes the first time)"
+	$(PIP) install --editable '.[embedded]'
+	@touch $@
+
+$(DEV_STAMP): pyproject.toml | $(VENV)/bin/python
+	@echo "installing headstart and its development tools into $(VENV)"
+	$(PIP) install --editable '.[embedded,dev]'
+	@touch $@ $(BASE_STAMP)
+
+clean:
+	rm -rf $(VENV) build headstart-demo .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

@@ -1,0 +1,81 @@
+"""headstart: how much of a head start does pretraining give?
+
+Measures how pretrained image models transfer to other image-classification tasks.
+
+>>> import headstart as hs
+>>> study = hs.Study(models=["efficientnet_lite0"], datasets=["digits"], limit=100)
+>>> run = study.run(store="results.db")  # doctest: +SKIP
+>>> hs.results("results.db")[["model", "dataset", "accuracy", "n_test"]]  # doctest: +SKIP
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from headstart.errors import HeadstartError
+    from headstart.spec import (
+        Dataset,
+        Estimate,
+        LinearSetting,
+        Model,
+        Prediction,
+        Result,
+        Selection,
+        Setting,
+        Trial,
+    )
+    from headstart.store import ResultStore, results
+    from headstart.study import Study, StudyRun
+    from headstart.trial import run_trial
+    from headstart.workspace import Watcher, Workspace
+
+__all__ = [
+    "Dataset",
+    "Estimate",
+    "HeadstartError",
+    "LinearSetting",
+    "Model",
+    "Prediction",
+    "Result",
+    "ResultStore",
+    "Selection",
+    "Setting",
+    "Study",
+    "StudyRun",
+    "Trial",
+    "Watcher",
+    "Workspace",
+    "results",
+    "run_trial",
+]
+
+HOMES = {
+    "headstart.errors": ("HeadstartError",),
+    "headstart.spec": (
+        "Dataset",
+        "Estimate",
+        "LinearSetting",
+        "Model",
+        "Prediction",
+        "Result",
+        "Selection",
+        "Setting",
+        "Trial",
+    ),
+    "headstart.store": ("ResultStore", "results"),
+    "headstart.study": ("Study", "StudyRun"),
+    "headstart.trial": ("run_trial",),
+    "headstart.workspace": ("Watcher", "Workspace"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used: `headstart --help` needs none of them."""
+    for module, names in HOMES.items():
+        if name in names:
+            return getattr(import_module(module), name)
+    raise AttributeError(f"module 'headstart' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

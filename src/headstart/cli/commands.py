@@ -1,0 +1,123 @@
+"""What the commands do: call the layers below and render what they give."""
+
+import json as json_module
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import typer
+from rich.console import Console
+
+from headstart import datasets, models
+from headstart.cli import render
+from headstart.cli.progress import LiveWatcher
+from headstart.errors import StudyError
+from headstart.files import replaced, writable_folder
+from headstart.store import DATABASE_NAME, ResultStore, results_table
+from headstart.study import Study, StudyRun
+from headstart.workspace import Device, default_cache
+
+__all__ = [
+    "read_study",
+    "run_and_show",
+    "run_demo",
+    "show_datasets",
+    "show_models",
+    "show_results",
+]
+
+BAD_INPUT = 2
+# Large enough for standard errors of about two points, small enough for minutes on two cores.
+DEMO_LIMIT = 400
+console = Console()
+
+
+def run_demo(out: Path, device: Device) -> None:
+    """Measure the embedded models on the datasets that are on this machine."""
+    present = [name for name in datasets.NAMES if datasets.presence(name, default_cache())[0]]
+    study = Study(models=tuple(models.catalogue()), datasets=tuple(present), limit=DEMO_LIMIT)
+    writable_folder(out)
+    for name in datasets.NAMES:
+        if name in present:
+            console.print(render.sizes_line(datasets.find(name, limit=DEMO_LIMIT)))
+        else:
+            console.print(f"{name}: left out ({datasets.presence(name, default_cache())[1]})")
+    run = run_and_show(study, out / DATABASE_NAME, device)
+    file = out / "results.csv"
+    with replaced(file) as temporary:
+        results_table(run.results).to_csv(temporary, index=False)
+    console.print(f"Results: {file}, {out / DATABASE_NAME} and its predictions beside it.")
+
+
+def read_study(file: Path | None, options: dict[str, Any]) -> Study:
+    """Make a study of a file, or of the command line's options."""
+    if file is not None:
+        given = [f"--{name}" for name in ("models", "datasets") if options[name]]
+        if given:
+            raise StudyError(f"a study file and {' and '.join(given)} were given: choose one")
+        return Study.from_toml(file)
+    fields = dict(options)
+    for name in ("models", "datasets", "settings", "seeds"):
+        fields[name] = [part.strip() for part in fields[name].split(",") if part.strip()]
+    if bad := [seed for seed in fields["seeds"] if not seed.isdigit()]:
+        raise StudyError(f"seed '{bad[0]}' is not a whole number from 0 up")
+    fields["seeds"] = [int(seed) for seed in fields["seeds"]]
+    return Study(**fields)
+
+
+def run_and_show(study: Study, store: Path, device: Device) -> StudyRun:
+    """Run a study under a live display, then show its table; exit 2 if a trial failed."""
+    start = time.perf_counter()
+    with LiveWatcher(console) as watcher:
+        run = study.run(store, device=device, watcher=watcher)
+    if run.results:
+        console.print(render.results(list(run.results)))
+    stored = len(run.results) - run.measured
+    console.print(
+        f"{run.measured} measured, {stored} already stored, {len(run.failures)} failed "
+        f"({time.perf_counter() - start:.1f} s)"
+    )
+    if run.failures:
+        for failure in run.failures:
+            typer.echo(f"error: {failure.trial.title}: {failure.error}", err=True)
+        sys.exit(BAD_INPUT)
+    return run
+
+
+def show_results(store: Path, *, csv: bool, json: bool) -> None:
+    """Print what a store holds as a table, CSV or JSON."""
+    found = ResultStore(store).results()
+    if csv:
+        typer.echo(results_table(found).to_csv(index=False), nl=False)
+    elif json:
+        typer.echo(results_table(found).to_json(orient="records", indent=1))
+    else:
+        console.print(render.results(found))
+
+
+def show_models(*, json: bool) -> None:
+    """Print the catalogue of networks."""
+    rows = []
+    for model in models.catalogue().values():
+        present, place = models.presence(model)
+        rows.append({**model.model_dump(mode="json"), "present": present, "place": place})
+    if json:
+        typer.echo(json_module.dumps(rows, indent=1))
+    else:
+        console.print(render.models(rows))
+
+
+def show_datasets(*, json: bool) -> None:
+    """Print the catalogue of datasets."""
+    rows = []
+    for name in datasets.NAMES:
+        present, place = datasets.presence(name, default_cache())
+        dataset = datasets.find(name).model_dump(
+            mode="json", exclude={"location", "limit", "skip_broken"}
+        )
+        rows.append({**dataset, "present": present, "place": place})
+    if json:
+        typer.echo(json_module.dumps(rows, indent=1))
+    else:
+        console.print(render.datasets(rows))

@@ -1,0 +1,138 @@
+"""`headstart`: the commands. Whatever is slow to import is imported by the command that needs it."""
+
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from headstart.errors import HeadstartError
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    help="How much of a head start does pretraining give? "
+    "Measures how pretrained image models transfer.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+BAD_INPUT, INTERRUPTED = 2, 130
+DEFAULT_STORE = Path("headstart.db")
+
+
+class DeviceName(StrEnum):
+    """Where to compute."""
+
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+
+
+class PrecisionName(StrEnum):
+    """The network's arithmetic."""
+
+    fp32 = "fp32"
+    bf16 = "bf16"
+
+
+StoreOption = Annotated[Path, typer.Option(help="Results database, or the folder it is in.")]
+DeviceOption = Annotated[DeviceName, typer.Option(help="auto takes a GPU where there is one.")]
+JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+ListOption = Annotated[str, typer.Option(help="Names, separated by commas.")]
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for all results.")] = Path("headstart-demo"),
+    device: DeviceOption = DeviceName.auto,
+) -> None:
+    """Measure three real networks on real images, here and now. Nothing to download."""
+    from headstart.cli.commands import run_demo
+
+    run_demo(out, device.value)
+
+
+@app.command()
+def run(
+    study: Annotated[Path | None, typer.Argument(help="Study file (TOML).")] = None,
+    models: ListOption = "",
+    datasets: ListOption = "",
+    settings: ListOption = "linear",
+    seeds: ListOption = "0",
+    limit: Annotated[
+        int | None, typer.Option(help="At most so many images of each split, class-balanced.")
+    ] = None,
+    store: StoreOption = DEFAULT_STORE,
+    device: DeviceOption = DeviceName.auto,
+    precision: Annotated[
+        PrecisionName, typer.Option(help="bf16 is faster where the processor has it.")
+    ] = PrecisionName.fp32,
+    skip_broken: Annotated[
+        bool, typer.Option("--skip-broken", help="Leave out images that do not decode; count them.")
+    ] = False,
+    print_study: Annotated[
+        bool, typer.Option("--print-study", help="Print the study as a file; run nothing.")
+    ] = False,
+) -> None:
+    """Measure models x datasets x settings; what is stored already is not done again."""
+    from headstart.cli.commands import read_study, run_and_show
+
+    options = {
+        "models": models,
+        "datasets": datasets,
+        "settings": settings,
+        "seeds": seeds,
+        "limit": limit,
+        "precision": precision.value,
+        "skip_broken": skip_broken,
+    }
+    asked = read_study(study, options)
+    if print_study:
+        typer.echo(asked.to_toml(), nl=False)
+    else:
+        run_and_show(asked, store, device.value)
+
+
+@app.command()
+def results(
+    store: StoreOption = DEFAULT_STORE,
+    csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
+    json: JsonFlag = False,
+) -> None:
+    """Show what a store holds."""
+    from headstart.cli.commands import show_results
+
+    show_results(store, csv=csv, json=json)
+
+
+@app.command()
+def models(json: JsonFlag = False) -> None:
+    """List the networks, and whether their weights are on this machine."""
+    from headstart.cli.commands import show_models
+
+    show_models(json=json)
+
+
+@app.command()
+def datasets(json: JsonFlag = False) -> None:
+    """List the datasets, and whether they are on this machine."""
+    from headstart.cli.commands import show_datasets
+
+    show_datasets(json=json)
+
+
+def main() -> None:
+    """Run a command; bad input is one line on the error stream and exit code 2."""
+    try:
+        app()
+    except HeadstartError as error:
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(BAD_INPUT)
+    except KeyboardInterrupt:
+        typer.echo(
+            "interrupted: finished trials are stored; the same command carries on", err=True
+        )
+        sys.exit(INTERRUPTED)

@@ -1,0 +1,100 @@
+"""The live display: what runs, how fast, how long still."""
+
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    Progress,
+    ProgressColumn,
+    SpinnerColumn,
+    Task,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
+
+from headstart.workspace import Watcher
+
+__all__ = ["LiveWatcher"]
+
+
+class RateColumn(ProgressColumn):
+    """Done, total and rate, in the stage's unit."""
+
+    def render(self, task: Task) -> Text:
+        """Draw one task's cell."""
+        unit = task.fields.get("unit", "")
+        if task.total is None:
+            return Text("")
+        text = f"{task.completed:,.0f}/{task.total:,.0f} {unit}"
+        if unit and task.speed:
+            text += f", {task.speed:,.0f}/s"
+        return Text(text)
+
+
+class LiveWatcher(Watcher):
+    """Draws two bars on a terminal: the trials, and the current stage of the current one.
+
+    Where the output is no terminal, a line a trial is printed instead.
+    """
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._progress = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            RateColumn(),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=console,
+            transient=True,
+        )
+        self._all: TaskID | None = None
+        self._stage: TaskID | None = None
+
+    def __enter__(self) -> Self:
+        if self._console.is_terminal:
+            self._progress.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._progress.stop()
+
+    def trial_started(self, title: str, number: int, total: int) -> None:
+        """Move the upper bar to this trial."""
+        if self._all is None:
+            self._all = self._progress.add_task("", total=total, unit="trials")
+        self._progress.update(self._all, description=title)
+        if not self._console.is_terminal:
+            self._console.print(f"[{number}/{total}] {title}", markup=False, highlight=False)
+
+    def stage(self, name: str, total: int | None = None, unit: str = "") -> None:
+        """Start the lower bar anew."""
+        if self._stage is not None:
+            self._progress.remove_task(self._stage)
+        self._stage = self._progress.add_task(f"  {name}", total=total, unit=unit)
+
+    def advance(self, steps: int = 1) -> None:
+        """Move the lower bar."""
+        if self._stage is not None:
+            self._progress.advance(self._stage, steps)
+
+    def trial_finished(self) -> None:
+        """Move the upper bar on."""
+        if self._all is not None:
+            self._progress.advance(self._all)
+
+    def note(self, message: str) -> None:
+        """Print a line above the bars."""
+        self._progress.console.print(message, style="yellow", markup=False, highlight=False)

@@ -1,0 +1,82 @@
+"""What a dataset must be: sizes, per-class counts, content digest; and what differs if it is not."""
+
+from typing import Any
+
+import numpy as np
+from pydantic import Field
+
+from headstart.datasets.splits import Split
+from headstart.errors import ManifestError
+from headstart.spec import digest
+from headstart.spec.noun import Noun
+
+__all__ = ["Manifest", "SplitManifest", "check_manifest", "make_manifest"]
+
+
+class SplitManifest(Noun):
+    """One split: its size, the number of examples of each class, and the digest of its content."""
+
+    size: int
+    class_counts: tuple[int, ...]
+    images_sha256: str
+    labels_sha256: str
+
+
+class Manifest(Noun):
+    """A dataset's content in brief."""
+
+    classes: tuple[str, ...]
+    splits: dict[str, SplitManifest] = Field(description="train, validation, test")
+
+    @property
+    def revision(self) -> str:
+        """Digest of the whole manifest: two copies with the same revision are the same data."""
+        return digest(self.model_dump(mode="json"))
+
+
+def make_manifest(classes: tuple[str, ...], splits: dict[str, Split]) -> Manifest:
+    """Read every image and label, and write down what is there."""
+    return Manifest(
+        classes=classes,
+        splits={
+            name: SplitManifest(
+                size=len(split),
+                class_counts=tuple(np.bincount(split.labels, minlength=len(classes)).tolist()),
+                images_sha256=split.images.digest(),
+                labels_sha256=digest(split.labels.tolist()),
+            )
+            for name, split in splits.items()
+        },
+    )
+
+
+def check_manifest(name: str, expected: Manifest, found: Manifest) -> None:
+    """Raise ManifestError that says what differs, the most telling difference first."""
+    if expected == found:
+        return
+    for what, want, have in _facts(expected, found):
+        if want != have:
+            raise ManifestError(
+                f"dataset '{name}' is not the published one: {what} should be {want}, found {have}; "
+                "fetch a fresh copy"
+            )
+
+
+def _facts(expected: Manifest, found: Manifest) -> list[tuple[str, Any, Any]]:
+    facts: list[tuple[str, Any, Any]] = [
+        ("the number of classes", len(expected.classes), len(found.classes)),
+        ("the class names", expected.classes, found.classes),
+    ]
+    for name, want in expected.splits.items():
+        have = found.splits[name]
+        facts.append((f"the number of {name} images", want.size, have.size))
+        facts += [
+            (f"the number of {name} images of class '{label}'", *counts)
+            for label, *counts in zip(
+                expected.classes, want.class_counts, have.class_counts, strict=False
+            )
+        ]
+        for kind in ("labels", "images"):
+            digests = (getattr(m, f"{kind}_sha256")[:12] for m in (want, have))
+            facts.append((f"the digest of the {name} {kind}", *digests))
+    return facts

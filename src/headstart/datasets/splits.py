@@ -1,0 +1,127 @@
+"""Splits: images with labels, the sealed test set, and how subsets are drawn.
+
+`RandomState` is used on purpose: NumPy freezes its streams for good, so a seed gives the same
+split on every machine and with every NumPy release.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from headstart.datasets.images import Images
+from headstart.errors import SealedTestError
+from headstart.spec import Selection
+
+__all__ = ["SealedTest", "Split", "Splits", "balanced_subset", "hold_out"]
+
+Rows = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Split:
+    """Images with labels.
+
+    Parameters
+    ----------
+    images
+        n images.
+    labels
+        (n,) int64, classes from 0.
+    rows
+        (n,) int64, the place of each image in the dataset's full split.
+    """
+
+    images: Images
+    labels: npt.NDArray[np.int64]
+    rows: Rows
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def take(self, places: Rows) -> "Split":
+        """Give the examples at these places."""
+        return Split(self.images.take(places), self.labels[places], self.rows[places])
+
+
+class SealedTest:
+    """The test set: images for all to see, labels behind a door that opens once.
+
+    There is no attribute that gives the labels. `open` wants the `Selection`, which exists only
+    when the choice on validation is made; a second `open` raises.
+    """
+
+    def __init__(self, split: Split) -> None:
+        self.images = split.images
+        self.rows = split.rows
+        self.__labels = split.labels
+        self.__opened = False
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def open(self, selection: Selection) -> npt.NDArray[np.int64]:
+        """Give the (n,) int64 test labels, once.
+
+        Raises
+        ------
+        SealedTestError
+            No selection was made, or the labels were given out before.
+        """
+        if not isinstance(selection, Selection):
+            raise SealedTestError("test labels are given out for a Selection made on validation")
+        if self.__opened:
+            raise SealedTestError("test labels are given out once a trial, and they were")
+        self.__opened = True
+        return self.__labels
+
+
+@dataclass(frozen=True)
+class Splits:
+    """A dataset ready for a trial. `revision` is the digest of exactly these examples."""
+
+    train: Split
+    validation: Split
+    test: SealedTest
+    n_classes: int
+    revision: str
+
+
+def hold_out(labels: Rows, fraction: float, seed: int) -> tuple[Rows, Rows]:
+    """Split places into (kept, held out), stratified: each class gives `fraction` of its examples.
+
+    Both come back sorted. A class of two or more examples keeps one and gives one at least.
+    """
+    random = np.random.RandomState(seed)
+    held = []
+    for label in np.unique(labels):
+        places = random.permutation(np.flatnonzero(labels == label))
+        count = round(fraction * len(places))
+        held.append(places[: min(max(count, 1), len(places) - 1)])
+    out = np.sort(np.concatenate(held))
+    return np.setdiff1d(np.arange(len(labels)), out), out
+
+
+def balanced_subset(labels: Rows, size: int, seed: int) -> Rows:
+    """Draw `size` places, as even over the classes as the classes allow; sorted.
+
+    What a small class cannot give, the others give in even shares; when the size does not divide,
+    the classes that give one more are drawn too. All places if `size` exceeds them.
+    """
+    if size >= len(labels):
+        return np.arange(len(labels), dtype=np.int64)
+    random = np.random.RandomState(seed)
+    classes, available = np.unique(labels, return_counts=True)
+    quota = np.zeros(len(classes), dtype=np.int64)
+    while (missing := size - quota.sum()) > 0:
+        hungry = np.flatnonzero(quota < available)
+        share = missing // len(hungry)
+        if share:
+            quota[hungry] = np.minimum(quota[hungry] + share, available[hungry])
+        else:
+            quota[random.permutation(hungry)[:missing]] += 1
+    chosen = [
+        random.permutation(np.flatnonzero(labels == label))[:count]
+        for label, count in zip(classes, quota, strict=True)
+    ]
+    return np.sort(np.concatenate(chosen)).astype(np.int64)

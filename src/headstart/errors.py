@@ -1,0 +1,146 @@
+"""Every error that headstart raises on purpose, in one tree.
+
+Each message is one line: what was expected, what was found, where, and what to do. The command
+line prints it and exits with code 2.
+
+* HeadstartError
+    * StudyError              the study contradicts itself or asks for what there is not
+        * UnknownNameError    a name that is in no catalogue; the nearest ones are told
+    * DatasetError            images or labels are not what they have to be
+        * DatasetMissingError not on this machine, and not to be had
+        * ManifestError       the content is not what was published
+        * BrokenImageError    an image that does not decode
+    * ModelError              a network that cannot be built
+        * WeightsMissingError not on this machine
+        * WeightsError        the weights file is not the one in the catalogue
+    * FeatureError            features that no classifier can be fitted to
+    * DeviceError             a device that this machine does not have
+    * SealedTestError         an attempt to look at test labels before the choice, or twice
+    * StorageError            files that cannot be written or read
+        * NotWritableError    no permission, or a read-only file system
+        * DiskFullError       no space left
+        * StoreError          a results database that cannot be used
+"""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+__all__ = [
+    "BrokenImageError",
+    "DatasetError",
+    "DatasetMissingError",
+    "DeviceError",
+    "DiskFullError",
+    "FeatureError",
+    "HeadstartError",
+    "ManifestError",
+    "ModelError",
+    "NotWritableError",
+    "SealedTestError",
+    "StorageError",
+    "StoreError",
+    "StudyError",
+    "UnknownNameError",
+    "WeightsError",
+    "WeightsMissingError",
+]
+
+
+class HeadstartError(Exception):
+    """Base of all; its text is one line for a person."""
+
+
+class StudyError(HeadstartError):
+    """The study contradicts itself or asks for what there is not."""
+
+
+class UnknownNameError(StudyError):
+    """A name that is in no catalogue.
+
+    Parameters
+    ----------
+    kind
+        What was named: ``"model"``, ``"dataset"``, ``"setting"``, ``"study key"``.
+    name
+        The name as given.
+    known
+        All names that would have done.
+    """
+
+    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+        known = sorted(known)
+        near = get_close_matches(name.lower(), known, n=3, cutoff=0.5)
+        hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(known)}"
+        super().__init__(f"unknown {kind} '{name}': {hint}")
+        self.kind, self.name, self.near = kind, name, near
+
+
+class DatasetError(HeadstartError):
+    """Images or labels are not what they have to be."""
+
+
+class DatasetMissingError(DatasetError):
+    """The dataset is not on this machine and cannot be fetched."""
+
+
+class ManifestError(DatasetError):
+    """The content of a dataset is not what its manifest says."""
+
+
+class BrokenImageError(DatasetError):
+    """An image that does not decode.
+
+    Parameters
+    ----------
+    where
+        The file or the example, as a person would look it up.
+    reason
+        What the decoder said.
+    """
+
+    def __init__(self, where: str, reason: str) -> None:
+        super().__init__(
+            f"image {where} does not decode ({reason}): replace or remove it, "
+            "or leave such images out and have them counted with --skip-broken"
+        )
+        self.where, self.reason = where, reason
+
+
+class ModelError(HeadstartError):
+    """A network that cannot be built."""
+
+
+class WeightsMissingError(ModelError):
+    """The weights are not on this machine."""
+
+
+class WeightsError(ModelError):
+    """The weights file is not the one that the catalogue names."""
+
+
+class FeatureError(HeadstartError):
+    """Features that no classifier can be fitted to."""
+
+
+class DeviceError(HeadstartError):
+    """A device that this machine does not have."""
+
+
+class SealedTestError(HeadstartError):
+    """An attempt to look at test labels before the choice is made, or a second time."""
+
+
+class StorageError(HeadstartError):
+    """Files that cannot be written or read."""
+
+
+class NotWritableError(StorageError):
+    """No permission to write, or a read-only file system."""
+
+
+class DiskFullError(StorageError):
+    """No space left for what has to be written."""
+
+
+class StoreError(StorageError):
+    """A results database that cannot be used."""

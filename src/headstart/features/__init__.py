@@ -1,0 +1,6 @@
+"""Penultimate features: computed once for each network and image, kept by content."""
+
+from headstart.features.cache import Features
+from headstart.features.extract import bytes_needed, penultimate_features
+
+__all__ = ["Features", "bytes_needed", "penultimate_features"]

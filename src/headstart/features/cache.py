@@ -1,0 +1,180 @@
+"""Features on disk, kept by content: written row after row, memory-mapped when read.
+
+Three files a table of features, under the digest of all that decides its content:
+
+* ``KEY.npy``       the features, (n, d) float32;
+* ``KEY.json``      what they are, their SHA-256, which images were broken. It is written last:
+                    features without it are not taken for done;
+* ``KEY.partial``   the same as ``KEY.npy``, growing, with ``KEY.progress`` that says how many of
+                    its rows are safe on disk. An interrupted extraction goes on from there.
+"""
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from filelock import FileLock
+
+from headstart.files import (
+    check_free_space,
+    replaced,
+    sha256_file,
+    storage_errors,
+    writable_folder,
+)
+from headstart.spec import digest
+
+__all__ = ["Cache", "Features", "Rows"]
+
+SYNC_SECONDS = 5.0
+
+# Rows of features and the broken images among them: place in the block -> what the decoder said.
+Rows = tuple[npt.NDArray[np.float32], dict[int, str]]
+
+
+@dataclass(frozen=True)
+class Features:
+    """Features of images.
+
+    Parameters
+    ----------
+    values
+        (n, d) float32, memory-mapped, read-only; NaN in the rows of broken images.
+    broken
+        Row -> what the decoder said.
+    sha256
+        Of the file.
+    made_by
+        The device that computed them, and the versions.
+    """
+
+    values: npt.NDArray[np.float32]
+    broken: dict[int, str]
+    sha256: str
+    made_by: dict[str, str]
+
+
+class Cache:
+    """One table of features in the cache.
+
+    Parameters
+    ----------
+    folder
+        Where features are kept.
+    content
+        All that decides the content, as JSON: its digest is the key.
+    shape
+        (n, d).
+    """
+
+    def __init__(self, folder: Path, content: dict[str, Any], shape: tuple[int, int]) -> None:
+        self._content, self._shape = content, shape
+        self._base = folder / digest(content)
+        self._header = _header(shape)
+
+    def read(self, warn: Callable[[str], None]) -> Features | None:
+        """Map the features if they are there and whole; damaged ones are told and dropped."""
+        card_file, values_file = self._file(".json"), self._file(".npy")
+        if not card_file.exists() or not values_file.exists():
+            return None
+        card = json.loads(card_file.read_text())
+        if sha256_file(values_file) != card["sha256"]:
+            warn(f"cached features {values_file} are damaged (checksum): extracting them again")
+            card_file.unlink()
+            return None
+        return Features(
+            values=np.load(values_file, mmap_mode="r"),
+            broken={int(row): reason for row, reason in card["broken"].items()},
+            sha256=card["sha256"],
+            made_by=card["made_by"],
+        )
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Let one process at a time extract these features; the others wait, then read."""
+        writable_folder(self._base.parent)
+        with FileLock(self._file(".lock")):
+            yield
+
+    def write(
+        self, blocks: Callable[[int], Iterator[Rows]], made_by: dict[str, str]
+    ) -> None:
+        """Write all rows, from where an interrupted extraction ended.
+
+        Parameters
+        ----------
+        blocks
+            Given the first row that is missing, yields all rows from there on.
+        made_by
+            What computes them.
+        """
+        check_free_space(self._base.parent, self._shape[0] * self._row_bytes)
+        partial = self._file(".partial")
+        with storage_errors(partial):
+            done, broken = self._progress()
+            with partial.open("r+b" if partial.exists() else "w+b") as file:
+                file.write(self._header)
+                file.truncate(len(self._header) + done * self._row_bytes)
+                file.seek(0, os.SEEK_END)
+                synced = time.monotonic()
+                for values, reasons in blocks(done):
+                    broken |= {done + place: reason for place, reason in reasons.items()}
+                    file.write(np.ascontiguousarray(values, dtype="<f4"))
+                    done += len(values)
+                    if time.monotonic() - synced > SYNC_SECONDS:
+                        self._keep_progress(file.fileno(), file.flush, done, broken)
+                        synced = time.monotonic()
+                file.flush()
+                os.fsync(file.fileno())
+            self._finish(partial, broken, made_by)
+
+    def _finish(self, partial: Path, broken: dict[int, str], made_by: dict[str, str]) -> None:
+        checksum = sha256_file(partial)
+        partial.replace(self._file(".npy"))
+        card = {"content": self._content, "sha256": checksum, "broken": broken, "made_by": made_by}
+        with replaced(self._file(".json")) as temporary:
+            temporary.write_text(json.dumps(card, indent=1))
+        self._file(".progress").unlink(missing_ok=True)
+
+    def _progress(self) -> tuple[int, dict[int, str]]:
+        """Read how many rows of the partial file are safe, and which of them are broken."""
+        if not self._file(".progress").exists() or not self._file(".partial").exists():
+            return 0, {}
+        progress = json.loads(self._file(".progress").read_text())
+        safe = len(self._header) + progress["rows"] * self._row_bytes
+        if self._file(".partial").stat().st_size < safe:
+            return 0, {}
+        return progress["rows"], {int(row): why for row, why in progress["broken"].items()}
+
+    def _keep_progress(
+        self, descriptor: int, flush: Callable[[], None], rows: int, broken: dict[int, str]
+    ) -> None:
+        flush()
+        os.fsync(descriptor)
+        with replaced(self._file(".progress")) as temporary:
+            temporary.write_text(json.dumps({"rows": rows, "broken": broken}))
+
+    @property
+    def _row_bytes(self) -> int:
+        return self._shape[1] * 4
+
+    def _file(self, suffix: str) -> Path:
+        return self._base.with_name(self._base.name + suffix)
+
+
+def _header(shape: tuple[int, int]) -> bytes:
+    """Lay out the header of a .npy file of little-endian float32."""
+    from io import BytesIO
+
+    header = BytesIO()
+    np.lib.format.write_array_header_1_0(
+        header, {"descr": "<f4", "fortran_order": False, "shape": shape}
+    )
+    return header.getvalue()

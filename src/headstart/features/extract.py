@@ -1,0 +1,122 @@
+"""Images in, features out: from the cache where they are there, else computed and kept."""
+
+from collections.abc import Iterator
+from importlib.metadata import version
+
+import numpy as np
+
+from headstart import models
+from headstart.datasets import Decodable
+from headstart.errors import FeatureError
+from headstart.features.cache import Cache, Features, Rows
+from headstart.features.stream import Decoder, ahead
+from headstart.spec import LinearSetting, Model
+from headstart.workspace import Workspace
+
+__all__ = ["bytes_needed", "penultimate_features"]
+
+
+def bytes_needed(model: Model, n_images: int) -> int:
+    """Size on disk of the features of so many images."""
+    return n_images * model.feature_dim * 4
+
+
+def penultimate_features(
+    model: Model,
+    images: Decodable,
+    revision: str,
+    setting: LinearSetting,
+    *,
+    skip_broken: bool,
+    workspace: Workspace,
+) -> Features:
+    """Give the penultimate features of unaugmented images, memory-mapped.
+
+    Parameters
+    ----------
+    model, setting
+        The network; how an image is fitted to it, and the precision.
+    images, revision
+        n images, and the digest of exactly these.
+    skip_broken
+        Leave NaN for an image that does not decode, and say so in the result; else raise.
+
+    Returns
+    -------
+    Features
+        (n, ``model.feature_dim``) float32.
+
+    Raises
+    ------
+    BrokenImageError, FeatureError, DeviceError, WeightsMissingError, WeightsError, StorageError
+    """
+    content = {
+        "model": model.identity,
+        "resize": setting.resize,
+        "precision": setting.precision,
+        "images": revision,
+        "implementation": 1,
+    }
+    cache = Cache(workspace.cache / "features", content, (len(images), model.feature_dim))
+    warn = workspace.watcher.note
+    with cache.locked():
+        if (found := cache.read(warn)) is None:
+            _extract(cache, model, images, setting, skip_broken, workspace)
+            found = cache.read(warn)
+    if found is None:
+        raise FeatureError(f"features of '{model.name}' were damaged while written: check the disk")
+    if found.broken and not skip_broken:
+        # Kept by an earlier run that skipped them: decoding the first again tells which it is.
+        images.decode(min(found.broken))
+    return found
+
+
+def _extract(
+    cache: Cache,
+    model: Model,
+    images: Decodable,
+    setting: LinearSetting,
+    skip_broken: bool,
+    workspace: Workspace,
+) -> None:
+    from headstart.features.forward import Extractor, resolve_device
+
+    workspace.watcher.stage("loading the network")
+    device = resolve_device(workspace.device)
+    extractor = Extractor(models.load(model), model, setting.precision, device)
+    decoder = Decoder(images, model, setting.resize, skip_broken)
+
+    def blocks(first: int) -> Iterator[Rows]:
+        workspace.watcher.stage("features", total=len(images), unit="images")
+        workspace.watcher.advance(first)
+        size = extractor.batch_size
+        batches = [range(i, min(i + size, len(images))) for i in range(first, len(images), size)]
+        for rows, batch in zip(batches, ahead(decoder, batches), strict=True):
+            values = extractor(batch.pixels)
+            values[list(batch.broken)] = np.nan
+            _check_finite(model, images, rows, values, batch.broken)
+            yield values, batch.broken
+            workspace.watcher.advance(len(rows))
+
+    cache.write(blocks, made_by={"device": _device_name(device), "torch": version("torch")})
+
+
+def _check_finite(
+    model: Model, images: Decodable, rows: range, values: np.ndarray, broken: dict[int, str]
+) -> None:
+    bad = ~np.isfinite(values).all(axis=1)
+    bad[list(broken)] = False
+    if bad.any():
+        row = rows[int(np.argmax(bad))]
+        raise FeatureError(
+            f"features of '{model.name}' hold NaN or infinity for image {images.where(row)}: "
+            "no classifier can be fitted; try --precision fp32, or check the weights"
+        )
+
+
+def _device_name(device: "object") -> str:
+    import torch
+
+    if str(device).startswith("cuda"):
+        return str(torch.cuda.get_device_name())
+    return f"cpu, {torch.get_num_threads()} threads"

@@ -1,0 +1,40 @@
+"""From a decoded image to the pixels that a network is given."""
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+__all__ = ["center_crop", "fit_image", "whole_image"]
+
+RESAMPLING = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
+
+
+def whole_image(image: Image.Image, size: int, interpolation: str) -> Image.Image:
+    """Squeeze the whole image into size x size (antialiased)."""
+    return image.resize((size, size), RESAMPLING[interpolation])
+
+
+def center_crop(image: Image.Image, size: int, interpolation: str) -> Image.Image:
+    """Resize the shorter side to `size`, keep the aspect ratio, crop the centre.
+
+    Done in one step: only the square that remains is resampled.
+    """
+    side = min(image.size)
+    left, top = (image.width - side) / 2, (image.height - side) / 2
+    box = (left, top, left + side, top + side)
+    return image.resize((size, size), RESAMPLING[interpolation], box=box)
+
+
+HOW = {"whole": whole_image, "center-crop": center_crop}
+
+
+def fit_image(
+    image: Image.Image, size: int, interpolation: str, resize: str
+) -> npt.NDArray[np.uint8]:
+    """Fit a decoded image to the network: (size, size, 3) uint8, or (size, size, 1) if it is grey.
+
+    A grey image keeps its one channel, since three equal ones would cost three times the
+    resampling; `Batch` repeats it on the device.
+    """
+    pixels = np.asarray(HOW[resize](image, size, interpolation))
+    return pixels if pixels.ndim == 3 else pixels[:, :, None]

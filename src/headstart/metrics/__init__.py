@@ -1,0 +1,5 @@
+"""Labels and predictions -> one number, a proportion. numpy only."""
+
+from headstart.metrics.classification import SCORERS, mean_per_class, score, top1
+
+__all__ = ["SCORERS", "mean_per_class", "score", "top1"]

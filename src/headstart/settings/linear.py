@@ -1,0 +1,135 @@
+"""The linear setting: logistic regression on penultimate features (Kornblith et al., section 3).
+
+Features of unaugmented images; one regression for each lambda; the lambda that is best on
+validation; one more fit on train + validation.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from headstart import metrics
+from headstart.datasets import JoinedImages, Splits
+from headstart.features import Features, penultimate_features
+from headstart.probe import Fit, fit_path
+from headstart.spec import LinearSetting, Selection, Trial
+from headstart.workspace import Watcher, Workspace
+
+__all__ = ["Examples", "LinearTransfer", "prepare_linear"]
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Features with labels: X (n, d) float32 and y (n,) int64."""
+
+    X: npt.NDArray[np.float32]
+    y: npt.NDArray[np.int64]
+
+
+def prepare_linear(trial: Trial, splits: Splits, workspace: Workspace) -> "LinearTransfer":
+    """Extract the features of all images, or map them if they are there."""
+    parts = (splits.train, splits.validation, splits.test)
+    images = JoinedImages([part.images for part in parts])
+    features = penultimate_features(
+        trial.model,
+        images,
+        splits.revision,
+        trial.setting,
+        skip_broken=trial.dataset.skip_broken,
+        workspace=workspace,
+    )
+    return LinearTransfer(trial, splits, features, workspace.watcher)
+
+
+class LinearTransfer:
+    """Logistic regression on features of train, validation and test, in this order of rows."""
+
+    def __init__(
+        self, trial: Trial, splits: Splits, features: Features, watcher: Watcher
+    ) -> None:
+        self._setting: LinearSetting = trial.setting
+        self._metric = trial.dataset.metric
+        self._n_classes = splits.n_classes
+        self._features, self._watcher = features, watcher
+        self._n_train = len(splits.train)
+        self._n_fit = self._n_train + len(splits.validation)
+        self._fit_labels = np.concatenate([splits.train.labels, splits.validation.labels])
+        self._refit: Fit | None = None
+
+    def select(self) -> Selection:
+        """Fit the path on train; choose the lambda with the best validation score.
+
+        Of several that are equally good the largest is taken: the simplest model.
+        """
+        train = self._examples(0, self._n_train)
+        validation = self._examples(self._n_train, self._n_fit)
+        curve = []
+        for fit in self._fits(train, self._setting.lambdas, "selecting lambda"):
+            predicted = fit.scores(validation.X).argmax(axis=1)
+            accuracy = metrics.score(self._metric, validation.y, predicted)
+            curve.append({**_facts(fit), "accuracy": accuracy})
+        best = max(curve, key=lambda row: (row["accuracy"], row["lambda"]))
+        return Selection(chosen={"lambda": best["lambda"]}, validation_curve=tuple(curve))
+
+    def refit(self, selection: Selection) -> None:
+        """Fit train + validation with the chosen lambda, along the path that leads to it."""
+        chosen = selection.chosen["lambda"]
+        lambdas = [lam for lam in self._setting.lambdas if lam >= chosen]
+        for fit in self._fits(self._examples(0, self._n_fit), lambdas, "fitting the choice"):
+            self._refit = fit
+
+    def test_scores(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
+        """Score the test images that could be decoded."""
+        if self._refit is None:
+            raise RuntimeError("refit() comes before test_scores()")
+        rows = self._whole(self._n_fit, len(self._features.values))
+        return rows - self._n_fit, self._refit.scores(self._features.values[rows])
+
+    def provenance(self) -> dict[str, Any]:
+        """Say what features and what fit made the number."""
+        broken = {str(row): reason for row, reason in self._features.broken.items()}
+        facts: dict[str, Any] = {
+            "features_sha256": self._features.sha256,
+            "features_made_by": self._features.made_by,
+            "skipped_images": broken,
+        }
+        return facts if self._refit is None else {**facts, "refit": _facts(self._refit)}
+
+    def _fits(self, examples: Examples, lambdas: Any, stage: str) -> Any:
+        self._watcher.stage(stage, total=len(lambdas), unit="lambdas")
+        path = fit_path(
+            examples.X, examples.y, self._n_classes, lambdas, self._setting.tolerance
+        )
+        for fit in path:
+            if not fit.converged:
+                self._watcher.note(
+                    f"{stage}: lambda {fit.lam:.3g} did not converge after {fit.evaluations} "
+                    f"evaluations (relative gap {fit.relative_gap:.1e}, "
+                    f"tolerance {self._setting.tolerance:.1e})"
+                )
+            self._watcher.advance()
+            yield fit
+
+    def _examples(self, first: int, last: int) -> Examples:
+        """Give the rows first..last without broken images, as a view where none is broken."""
+        if not self._features.broken:
+            return Examples(self._features.values[first:last], self._fit_labels[first:last])
+        rows = self._whole(first, last)
+        return Examples(self._features.values[rows], self._fit_labels[rows])
+
+    def _whole(self, first: int, last: int) -> npt.NDArray[np.int64]:
+        rows = np.arange(first, last, dtype=np.int64)
+        return rows[~np.isin(rows, list(self._features.broken))]
+
+
+def _facts(fit: Fit) -> dict[str, float]:
+    """Say in numbers what a fit reached."""
+    return {
+        "lambda": fit.lam,
+        "objective": fit.objective,
+        "relative_gap": fit.relative_gap,
+        "evaluations": fit.evaluations,
+        "converged": float(fit.converged),
+    }

@@ -1,0 +1,25 @@
+"""The nouns: frozen, validated when made, and free of behaviour beyond their own identity."""
+
+from headstart.spec.dataset import Dataset, Sizes
+from headstart.spec.digest import digest
+from headstart.spec.estimate import Estimate
+from headstart.spec.model import Model, UpstreamAccuracy, Weights
+from headstart.spec.result import Prediction, Result, Selection
+from headstart.spec.setting import LinearSetting, Setting
+from headstart.spec.trial import Trial
+
+__all__ = [
+    "Dataset",
+    "Estimate",
+    "LinearSetting",
+    "Model",
+    "Prediction",
+    "Result",
+    "Selection",
+    "Setting",
+    "Sizes",
+    "Trial",
+    "UpstreamAccuracy",
+    "Weights",
+    "digest",
+]

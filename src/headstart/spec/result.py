@@ -1,0 +1,74 @@
+"""What a trial gave."""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import ConfigDict, Field
+
+from headstart.spec.noun import Noun
+from headstart.spec.trial import Trial
+
+__all__ = ["Prediction", "Result", "Selection"]
+
+
+class Selection(Noun):
+    """What was chosen on validation, and the whole curve that it was chosen from.
+
+    It is made before the test labels are opened, and is what opens them.
+    """
+
+    chosen: dict[str, float]
+    validation_curve: tuple[dict[str, float], ...]
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Per-example predictions on the test set: what paired tests need.
+
+    Parameters
+    ----------
+    example
+        (n,) int64, the row of each example in the dataset's full test split.
+    label
+        (n,) int64, the true class.
+    scores
+        (n, K) float32, decision values; the prediction is their argmax.
+    """
+
+    example: npt.NDArray[np.int64]
+    label: npt.NDArray[np.int64]
+    scores: npt.NDArray[np.float32]
+
+    @property
+    def predicted(self) -> npt.NDArray[np.int64]:
+        """(n,) int64, the predicted class."""
+        return self.scores.argmax(axis=1).astype(np.int64)
+
+
+class Result(Noun):
+    """What a trial gave.
+
+    `metrics` are proportions by name, the dataset's own among them; `seconds` the time each part
+    took; `provenance` what made the number (versions, digests, device). A failed trial has its
+    `error` and nothing else; it is reported and never stored, so that the next run tries again.
+    `predictions` is None on a result read from a store: `ResultStore.predictions` reads them.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+
+    trial: Trial
+    status: Literal["complete", "failed"] = "complete"
+    metrics: dict[str, float] = {}
+    n_test: int = 0
+    selection: Selection | None = None
+    predictions: Prediction | None = Field(default=None, exclude=True, repr=False)
+    provenance: dict[str, Any] = {}
+    seconds: dict[str, float] = {}
+    error: str | None = None
+
+    @property
+    def accuracy(self) -> float | None:
+        """The dataset's own metric, a proportion; None for a failed trial."""
+        return self.metrics.get(self.trial.dataset.metric)

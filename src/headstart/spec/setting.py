@@ -1,0 +1,54 @@
+"""One way to transfer, with every choice of the protocol as a field."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from headstart.spec.noun import Noun
+
+__all__ = ["KORNBLITH_LAMBDAS", "AnySetting", "LinearSetting", "Precision", "Setting"]
+
+Precision = Literal["fp32", "bf16"]
+
+# 45 values, log-spaced from 1e5 down to 1e-6 (Kornblith et al. 2019): strong to weak, the order in
+# which each solution is a good start for the next.
+KORNBLITH_LAMBDAS = tuple(float(f"{10 ** (5 - 11 * i / 44):.12g}") for i in range(45))
+
+
+class Setting(Noun):
+    """One way to transfer. `protocol` names the preset that the fields come from."""
+
+    name: str
+    protocol: str
+    precision: Precision = "fp32"
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """All that may change the number: every field but the preset's name."""
+        return self.model_dump(mode="json", exclude={"protocol"})
+
+
+class LinearSetting(Setting):
+    """Multinomial logistic regression on penultimate features.
+
+    Minimises ``sum_i loss_i + (lambda/2) ||W||^2`` with an unpenalised bias for each of
+    `lambdas`, chooses one on validation, refits on train + validation.
+
+    `resize` is how an image meets the network's input size: ``"whole"`` squeezes the whole image
+    (Kornblith et al.), ``"center-crop"`` resizes the shorter side and crops the centre (SimCLR
+    and later work). `tolerance` is the relative duality gap at which a fit counts as converged.
+    """
+
+    name: Literal["linear"] = "linear"
+    protocol: str = "kornblith2019"
+    resize: Literal["whole", "center-crop"] = "whole"
+    lambdas: Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=1)] = (
+        KORNBLITH_LAMBDAS
+    )
+    tolerance: Annotated[float, Field(gt=0, lt=1)] = 1e-4
+    # Raised whenever the code changes so that the same fields may give another number.
+    implementation: Literal[1] = 1
+
+
+# What a trial may hold; becomes a union told apart by `name` when the next setting arrives.
+AnySetting = LinearSetting

@@ -1,0 +1,40 @@
+"""One cell of the table."""
+
+from functools import cached_property
+
+from pydantic import NonNegativeInt
+
+from headstart.spec.dataset import Dataset
+from headstart.spec.digest import digest
+from headstart.spec.model import Model
+from headstart.spec.noun import Noun
+from headstart.spec.setting import AnySetting
+
+__all__ = ["Trial"]
+
+
+class Trial(Noun):
+    """One cell of the table: a model, a dataset, a setting, a seed."""
+
+    model: Model
+    dataset: Dataset
+    setting: AnySetting
+    seed: NonNegativeInt = 0
+
+    @cached_property
+    def key(self) -> str:
+        """Digest of all that may change the number, and of nothing else (64 hex digits)."""
+        return digest(
+            {
+                "model": self.model.identity,
+                "dataset": self.dataset.identity,
+                "setting": self.setting.identity,
+                "seed": self.seed,
+            }
+        )
+
+    @property
+    def title(self) -> str:
+        """For a person: ``model, dataset, setting``, and the seed unless it is 0."""
+        cell = f"{self.model.name}, {self.dataset.name}, {self.setting.name}"
+        return f"{cell}, seed {self.seed}" if self.seed else cell

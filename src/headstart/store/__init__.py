@@ -1,0 +1,6 @@
+"""The results database: one row a result, never edited, with its predictions beside it."""
+
+from headstart.store.database import DATABASE_NAME, ResultStore
+from headstart.store.table import result_row, results, results_table
+
+__all__ = ["DATABASE_NAME", "ResultStore", "result_row", "results", "results_table"]

@@ -1,0 +1,82 @@
+"""Stored results as one tidy table, a row a result."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from headstart.spec import Result
+from headstart.store.database import ResultStore
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["COLUMNS", "result_row", "results", "results_table"]
+
+COLUMNS = (
+    "model",
+    "upstream_accuracy",
+    "dataset",
+    "setting",
+    "protocol",
+    "metric",
+    "accuracy",
+    "n_test",
+    "seed",
+    "limit",
+    "precision",
+    "lambda",
+    "relative_gap",
+    "unconverged",
+    "skipped_images",
+    "seconds",
+    "key",
+)
+
+
+def result_row(result: Result) -> dict[str, Any]:
+    """Flatten a complete result to `COLUMNS`.
+
+    Accuracies are proportions. `relative_gap` certifies the final fit; `unconverged` counts the
+    fits of the selection and the refit whose gap stayed over the tolerance.
+    """
+    trial, selection = result.trial, result.selection
+    refit = result.provenance.get("refit", {})
+    curve = selection.validation_curve if selection else ()
+    return {
+        "model": trial.model.name,
+        "upstream_accuracy": trial.model.upstream_accuracy,
+        "dataset": trial.dataset.name,
+        "setting": trial.setting.name,
+        "protocol": trial.setting.protocol,
+        "metric": trial.dataset.metric,
+        "accuracy": result.accuracy,
+        "n_test": result.n_test,
+        "seed": trial.seed,
+        "limit": trial.dataset.limit,
+        "precision": trial.setting.precision,
+        "lambda": selection.chosen.get("lambda") if selection else None,
+        "relative_gap": refit.get("relative_gap"),
+        "unconverged": sum(not fit.get("converged", True) for fit in (*curve, refit)),
+        "skipped_images": len(result.provenance.get("skipped_images", ())),
+        "seconds": round(sum(result.seconds.values()), 2),
+        "key": trial.key,
+    }
+
+
+def results(store: Path | str) -> "pd.DataFrame":
+    """Read all results of a store as a DataFrame with `COLUMNS`, a row a result.
+
+    Raises
+    ------
+    StoreError
+        No store there, or not one that can be read.
+    """
+    return results_table(ResultStore(store).results())
+
+
+def results_table(rows: Iterable[Result]) -> "pd.DataFrame":
+    """Make a DataFrame with `COLUMNS`, a row a result, in the order given."""
+    import pandas as pd
+
+    table = pd.DataFrame([result_row(result) for result in rows], columns=list(COLUMNS))
+    return table.astype({"limit": "Int64"})

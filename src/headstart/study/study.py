@@ -1,0 +1,156 @@
+"""What a study asks for, in Python or as a file."""
+
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any
+
+import tomli_w
+from pydantic import Field, NonNegativeInt, ValidationError, model_validator
+
+from headstart import datasets, models, settings
+from headstart.errors import StudyError, UnknownNameError
+from headstart.files import storage_errors
+from headstart.spec import LinearSetting, Trial
+from headstart.spec.noun import Noun
+from headstart.spec.setting import Precision
+from headstart.store import ResultStore
+from headstart.study.run import StudyRun, run_study
+from headstart.workspace import Device, Watcher, Workspace
+
+__all__ = ["Study"]
+
+
+class Study(Noun):
+    """Models x datasets x settings x seeds.
+
+    Parameters
+    ----------
+    models
+        Names of the catalogue (``headstart models``).
+    datasets
+        Names of the catalogue (``headstart datasets``), or folders with train, validation and
+        test folders of class folders.
+    settings
+        Names, or tables with a name and options: ``{"name": "linear", "resize": "center-crop"}``.
+    seeds
+        Each draws its own subset where `limit` is given.
+    limit
+        At most so many images of each split, class-balanced.
+    precision
+        Of the network's arithmetic: ``"fp32"`` or ``"bf16"``.
+    skip_broken
+        Leave out images that do not decode, and count them.
+
+    Raises
+    ------
+    StudyError
+        From every way to make one: an unknown key, a list that is empty, a value of a wrong type.
+
+    Examples
+    --------
+    >>> study = Study(models=["efficientnet_lite0"], datasets=["digits"])
+    >>> [trial.title for trial in study.trials()]
+    ['efficientnet_lite0, digits, linear']
+    """
+
+    models: Annotated[tuple[str, ...], Field(min_length=1)]
+    datasets: Annotated[tuple[str, ...], Field(min_length=1)]
+    settings: Annotated[tuple[str | dict[str, Any], ...], Field(min_length=1)] = ("linear",)
+    seeds: Annotated[tuple[NonNegativeInt, ...], Field(min_length=1)] = (0,)
+    limit: Annotated[int, Field(gt=0)] | None = None
+    precision: Precision = "fp32"
+    skip_broken: bool = False
+
+    def __init__(self, **fields: Any) -> None:
+        try:
+            super().__init__(**fields)
+        except ValidationError as error:
+            raise StudyError(_in_words(error)) from error
+
+    @model_validator(mode="before")
+    @classmethod
+    def _known_keys(cls, fields: dict[str, Any]) -> dict[str, Any]:
+        for key in fields:
+            if key not in cls.model_fields:
+                raise UnknownNameError("study key", key, cls.model_fields)
+        return fields
+
+    @classmethod
+    def from_toml(cls, path: Path) -> "Study":
+        """Read a study file.
+
+        Raises
+        ------
+        StudyError
+            Not TOML, or not a study; the file is named.
+        """
+        with storage_errors(path):
+            text = path.read_bytes()
+        try:
+            return cls(**tomllib.loads(text.decode()))
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise StudyError(f"study file {path} is not TOML: {error}") from error
+        except StudyError as error:
+            raise StudyError(f"study file {path}: {error}") from error
+
+    def to_toml(self) -> str:
+        """Write the study as a file that `from_toml` reads back."""
+        return tomli_w.dumps(self.model_dump(mode="json", exclude_none=True))
+
+    def trials(self) -> list[Trial]:
+        """Expand to trials, dataset by dataset, so that each dataset is read once.
+
+        Raises
+        ------
+        UnknownNameError, StudyError, DatasetError
+        """
+        chosen_models = [models.find(name) for name in dict.fromkeys(self.models)]
+        chosen_settings = [self._setting(setting) for setting in self.settings]
+        return [
+            Trial(model=model, dataset=dataset, setting=setting, seed=seed)
+            for dataset in [
+                datasets.find(name, limit=self.limit, skip_broken=self.skip_broken)
+                for name in dict.fromkeys(self.datasets)
+            ]
+            for seed in dict.fromkeys(self.seeds)
+            for model in chosen_models
+            for setting in chosen_settings
+        ]
+
+    def run(
+        self, store: Path | str, *, device: Device = "auto", watcher: Watcher | None = None
+    ) -> StudyRun:
+        """Measure the trials that `store` does not hold yet.
+
+        Parameters
+        ----------
+        store
+            Database file, or a folder for it; made if it is not there.
+        device
+            ``"auto"``, ``"cpu"`` or ``"cuda"``.
+        watcher
+            Told what goes on.
+
+        Raises
+        ------
+        HeadstartError
+            What can be found before anything runs; a trial that fails later does not stop the
+            others, it is in the run's `failures`.
+        """
+        trials = self.trials()
+        workspace = Workspace(device=device, watcher=watcher or Watcher())
+        return run_study(trials, ResultStore(store, create=True), workspace)
+
+    def _setting(self, setting: str | dict[str, Any]) -> LinearSetting:
+        options = {"name": setting} if isinstance(setting, str) else setting
+        if "name" not in options:
+            raise StudyError(f"setting {setting} has no name: known are {', '.join(settings.NAMES)}")
+        return settings.find(**{"precision": self.precision, **options})
+
+
+def _in_words(error: ValidationError) -> str:
+    first = error.errors()[0]
+    key = str(first["loc"][0]) if first["loc"] else "study"
+    if first["type"] == "missing" or first["type"] == "too_short":
+        return f"the study names no {key}: give at least one"
+    return f"study key '{key}' = {first['input']!r} will not do: {first['msg'].lower()}"
