@@ -29,8 +29,9 @@ __all__ = [
 
 BAD_INPUT = 2
 # Large enough for standard errors of about two points, small enough for minutes on two cores.
-DEMO_LIMIT = 400
-console = Console()
+DEMO_LIMIT = 300
+# Rich takes 80 columns where it cannot know: too few for a table that goes to a file or a pipe.
+console = Console(width=None if sys.stdout.isatty() else 120)
 
 
 def run_demo(out: Path, device: Device) -> None:
@@ -38,11 +39,12 @@ def run_demo(out: Path, device: Device) -> None:
     present = [name for name in datasets.NAMES if datasets.presence(name, default_cache())[0]]
     study = Study(models=tuple(models.catalogue()), datasets=tuple(present), limit=DEMO_LIMIT)
     writable_folder(out)
+    console.print("Class-balanced subsets, drawn by seed 0:")
     for name in datasets.NAMES:
         if name in present:
-            console.print(render.sizes_line(datasets.find(name, limit=DEMO_LIMIT)))
+            console.print("  " + render.sizes_line(datasets.find(name, limit=DEMO_LIMIT)))
         else:
-            console.print(f"{name}: left out ({datasets.presence(name, default_cache())[1]})")
+            console.print(f"  {name}: left out ({datasets.presence(name, default_cache())[1]})")
     run = run_and_show(study, out / DATABASE_NAME, device)
     file = out / "results.csv"
     with replaced(file) as temporary:
@@ -72,7 +74,7 @@ def run_and_show(study: Study, store: Path, device: Device) -> StudyRun:
     with LiveWatcher(console) as watcher:
         run = study.run(store, device=device, watcher=watcher)
     if run.results:
-        console.print(render.results(list(run.results)))
+        console.print(render.results(run.results))
     stored = len(run.results) - run.measured
     console.print(
         f"{run.measured} measured, {stored} already stored, {len(run.failures)} failed "

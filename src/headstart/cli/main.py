@@ -1,4 +1,4 @@
-"""`headstart`: the commands. Whatever is slow to import is imported by the command that needs it."""
+"""`headstart`: the commands. What is slow to import is imported by the command that needs it."""
 
 import sys
 from enum import StrEnum
@@ -132,7 +132,5 @@ def main() -> None:
         typer.echo(f"error: {error}", err=True)
         sys.exit(BAD_INPUT)
     except KeyboardInterrupt:
-        typer.echo(
-            "interrupted: finished trials are stored; the same command carries on", err=True
-        )
+        typer.echo("interrupted: finished trials are stored; the same command carries on", err=True)
         sys.exit(INTERRUPTED)

@@ -1,5 +1,6 @@
 """Nouns -> tables for the screen."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from rich.table import Table
@@ -11,45 +12,38 @@ from headstart.store import result_row
 
 __all__ = ["datasets", "models", "results", "sizes_line"]
 
+# Said once under the table where all rows agree.
+SHARED = ("setting", "protocol", "metric", "precision", "seed", "limit")
 
-def results(found: list[Result]) -> Table:
+
+def results(found: Sequence[Result]) -> Table:
     """A row a result; top-1 accuracies with their 95 % interval from the size of the test set."""
-    table = _table(
-        "model", "upstream %", "dataset", "setting", "metric", "accuracy %", "95 % interval",
-        "n test", "seed", "lambda", "seconds",
-        right={"upstream %", "accuracy %", "n test", "seed", "lambda", "seconds"},
-    )  # fmt: skip
-    for result in found:
-        row = result_row(result)
+    rows = [result_row(result) for result in found]
+    varying = [name for name in SHARED if len({row[name] for row in rows}) > 1]
+    numbers = ("ImageNet %", "accuracy %", "95 % interval", "n", "lambda", "time")
+    table = _table("model", "ImageNet %", "dataset", *varying, *numbers[1:], right=set(numbers))
+    for result, row in zip(found, rows, strict=True):
         upstream = row["upstream_accuracy"]
         table.add_row(
             row["model"],
             f"{100 * upstream:.2f}" if upstream else "-",
             row["dataset"],
-            row["setting"] if row["precision"] == "fp32" else f"{row['setting']} {row['precision']}",
-            row["metric"],
+            *(str(row[name]) for name in varying),
             f"{100 * row['accuracy']:.2f}",
             _interval(result),
             f"{row['n_test']:,}",
-            str(row["seed"]),
-            f"{row['lambda']:.3g}",
-            f"{row['seconds']:.1f}",
+            f"{row['lambda']:.2g}",
+            f"{row['seconds']:.1f} s",
         )
-    notes = []
-    if unconverged := sum(result_row(r)["unconverged"] for r in found):
-        notes.append(f"{unconverged} fits did not reach their tolerance")
-    if skipped := sum(result_row(r)["skipped_images"] for r in found):
-        notes.append(f"{skipped} images did not decode and were left out")
-    table.caption = "; ".join(notes) or None
+    table.caption = _caption(rows, varying)
+    table.caption_justify = "left"
     return table
 
 
-def models(rows: list[dict[str, Any]]) -> Table:
+def models(rows: Sequence[dict[str, Any]]) -> Table:
     """A row a network."""
-    table = _table(
-        "model", "input", "features", "ImageNet top-1 %", "present", "where",
-        right={"input", "features", "ImageNet top-1 %"},
-    )  # fmt: skip
+    numbers = ("input", "features", "ImageNet %")
+    table = _table("model", *numbers, "present", "how to get it", right=set(numbers))
     for row in rows:
         upstream = row["upstream"]
         table.add_row(
@@ -57,24 +51,22 @@ def models(rows: list[dict[str, Any]]) -> Table:
             f"{row['input_size']} px",
             str(row["feature_dim"]),
             f"{100 * upstream[0]['value']:.2f}" if upstream else "-",
-            "yes" if row["present"] else "no",
-            row["place"],
+            *_presence(row),
         )
     return table
 
 
-def datasets(rows: list[dict[str, Any]]) -> Table:
+def datasets(rows: Sequence[dict[str, Any]]) -> Table:
     """A row a dataset."""
     numbers = ("classes", "train", "validation", "test")
-    table = _table("dataset", *numbers, "metric", "present", "where", right=set(numbers))
+    table = _table("dataset", *numbers, "metric", "present", "how to get it", right=set(numbers))
     for row in rows:
         table.add_row(
             row["name"],
             str(len(row["classes"])),
             *(f"{size:,}" for size in row["sizes"].values()),
             row["metric"],
-            "yes" if row["present"] else "no",
-            row["place"],
+            *_presence(row),
         )
     return table
 
@@ -83,7 +75,26 @@ def sizes_line(dataset: Dataset) -> str:
     """Say how much of a dataset is used."""
     used = dict(limited_sizes(dataset))
     parts = [f"{used[split]:,} of {size:,} {split}" for split, size in dataset.sizes]
-    return f"{dataset.name}: {', '.join(parts)} images, class-balanced, drawn by the seed"
+    return f"{dataset.name}: {', '.join(parts)} images"
+
+
+def _presence(row: dict[str, Any]) -> tuple[str, str]:
+    return ("yes", "") if row["present"] else ("no", row["place"])
+
+
+def _caption(rows: Sequence[dict[str, Any]], varying: Sequence[str]) -> str | None:
+    if not rows:
+        return "no results yet"
+    shared = [
+        f"{name} {rows[0][name]}"
+        for name in SHARED
+        if name not in varying and rows[0][name] is not None
+    ]
+    if unconverged := sum(row["unconverged"] for row in rows):
+        shared.append(f"{unconverged} fits did not reach their tolerance")
+    if skipped := sum(row["skipped_images"] for row in rows):
+        shared.append(f"{skipped} images did not decode and were left out")
+    return ", ".join(shared)
 
 
 def _interval(result: Result) -> str:
@@ -91,7 +102,7 @@ def _interval(result: Result) -> str:
     if accuracy is None or result.trial.dataset.metric != "top-1":
         return "-"
     interval = wilson_interval(accuracy, result.n_test)
-    return f"{100 * interval.low:.1f} to {100 * interval.high:.1f}"
+    return f"{100 * interval.low:.1f}-{100 * interval.high:.1f}"
 
 
 def _table(*columns: str, right: set[str]) -> Table:

@@ -159,7 +159,8 @@ def _check_examples(name: str, classes: tuple[str, ...], parts: dict[str, Split]
     if not counts.all():
         lacking = classes[int(np.argmin(counts))]
         raise DatasetError(
-            f"dataset '{name}' has no training image of class '{lacking}': add some, or raise --limit"
+            f"dataset '{name}' has a class with no training example: '{lacking}'; "
+            "add some, or raise --limit"
         )
 
 

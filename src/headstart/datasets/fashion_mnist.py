@@ -65,14 +65,17 @@ def read(cache: Path) -> dict[str, Split]:
     """Read the files; a sixth of the training images, stratified and fixed, validates."""
     folder = find(cache)
     if folder is None:
-        raise DatasetMissingError(f"dataset 'fashion_mnist' is in neither {SYSTEM_FOLDER} nor the cache")
-    pixels, labels = (_read_idx(folder / name) for name in FILES["train"])
+        raise DatasetMissingError(
+            f"dataset 'fashion_mnist' is in neither {SYSTEM_FOLDER} nor the cache"
+        )
+    pixels, train_labels = (_read_idx(folder / name) for name in FILES["train"])
+    labels = train_labels.astype(np.int64)
     kept, held = hold_out(labels, 1 / 6, seed=0)
     images = ArrayImages(pixels)
     test_pixels, test_labels = (_read_idx(folder / name) for name in FILES["test"])
     return {
-        "train": Split(images.take(kept), labels[kept].astype(np.int64), kept),
-        "validation": Split(images.take(held), labels[held].astype(np.int64), held),
+        "train": Split(images.take(kept), labels[kept], kept),
+        "validation": Split(images.take(held), labels[held], held),
         "test": Split(
             ArrayImages(test_pixels), test_labels.astype(np.int64), np.arange(len(test_labels))
         ),
@@ -89,13 +92,19 @@ def _download_folder(cache: Path) -> Path:
 
 
 def _read_idx(path: Path) -> npt.NDArray[np.uint8]:
-    """Read the IDX format: two zero bytes, 8 for uint8, the number of dimensions, the dimensions."""
+    """Read the IDX format: two zero bytes, 8 for uint8, how many dimensions, the dimensions."""
     try:
         content = gzip.decompress(path.read_bytes())
     except (OSError, EOFError) as error:
-        raise DatasetError(f"{path} is not a whole gzip file ({error}): fetch a fresh copy") from error
+        raise DatasetError(
+            f"{path} is not a whole gzip file ({error}): fetch a fresh copy"
+        ) from error
     n_dims = content[3] if len(content) > 3 else 0
-    shape = np.frombuffer(content, ">u4", count=n_dims, offset=4) if len(content) >= 4 + 4 * n_dims else ()
+    shape = (
+        np.frombuffer(content, ">u4", count=n_dims, offset=4)
+        if len(content) >= 4 + 4 * n_dims
+        else ()
+    )
     values = np.frombuffer(content, np.uint8, offset=min(len(content), 4 + 4 * n_dims))
     if content[:3] != b"\0\0\x08" or values.size != np.prod(shape):
         raise DatasetError(f"{path} is not an IDX file of bytes: fetch a fresh copy")

@@ -1,8 +1,8 @@
 """A folder of the user's: split folders that hold class folders that hold images.
 
-    photos/train/cat/1.jpg
-    photos/validation/cat/2.jpg
-    photos/test/cat/3.jpg
+photos/train/cat/1.jpg
+photos/validation/cat/2.jpg
+photos/test/cat/3.jpg
 """
 
 from pathlib import Path

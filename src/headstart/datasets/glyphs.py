@@ -60,9 +60,12 @@ def _draw_font(font: str, random: np.random.RandomState) -> npt.NDArray[np.uint8
     from matplotlib.backends.backend_agg import RendererAgg
     from matplotlib.transforms import Affine2D
 
+    # matplotlib types its renderer not at all, and its paths too loosely.
+    new_renderer: Any = RendererAgg
     drawings = np.empty((len(CLASSES), SIDE, SIDE), dtype=np.uint8)
     for row, outline in enumerate(_outlines(font)):
-        low, high = outline.vertices.min(axis=0), outline.vertices.max(axis=0)
+        corners = np.asarray(outline.vertices)
+        low, high = corners.min(axis=0), corners.max(axis=0)
         move = (
             Affine2D()
             .translate(*-(low + high) / 2)
@@ -70,7 +73,7 @@ def _draw_font(font: str, random: np.random.RandomState) -> npt.NDArray[np.uint8
             .rotate_deg(random.uniform(-8, 8))
             .translate(*(SIDE / 2 + random.uniform(-5, 5, size=2)))
         )
-        renderer = RendererAgg(SIDE, SIDE, dpi=72)
+        renderer = new_renderer(SIDE, SIDE, dpi=72)
         context = renderer.new_gc()
         context.set_linewidth(0)
         renderer.draw_path(context, outline, move, rgbFace=(0.0, 0.0, 0.0))
@@ -99,7 +102,7 @@ def _outline(glyphs: Any, name: str, em: int) -> "Outline":
     from matplotlib.path import Path as Outline
 
     vertices: list[tuple[float, float]] = []
-    codes: list[int] = []
+    codes: list[np.uint8] = []
 
     class PathPen(BasePen):  # type: ignore[misc]  # fontTools is untyped
         """Keeps moves, lines and quadratic curves: all that a TrueType outline is made of."""

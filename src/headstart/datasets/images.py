@@ -71,7 +71,7 @@ class ArrayImages:
     def digest(self) -> str:
         content = hashlib.sha256(str(self._pixels.shape[1:]).encode())
         for row in self._rows:
-            content.update(np.ascontiguousarray(self._pixels[row]))
+            content.update(self._pixels[row].tobytes())
         return content.hexdigest()
 
 

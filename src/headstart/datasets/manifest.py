@@ -1,4 +1,4 @@
-"""What a dataset must be: sizes, per-class counts, content digest; and what differs if it is not."""
+"""What a dataset must be: sizes, class counts, content digest; and what differs if it is not."""
 
 from typing import Any
 
@@ -51,13 +51,13 @@ def make_manifest(classes: tuple[str, ...], splits: dict[str, Split]) -> Manifes
 
 
 def check_manifest(name: str, expected: Manifest, found: Manifest) -> None:
-    """Raise ManifestError that says what differs, the most telling difference first."""
+    """Raise ManifestError if they differ, and say how: the most telling difference first."""
     if expected == found:
         return
     for what, want, have in _facts(expected, found):
         if want != have:
             raise ManifestError(
-                f"dataset '{name}' is not the published one: {what} should be {want}, found {have}; "
+                f"dataset '{name}' is not as published: {what} should be {want}, found {have}; "
                 "fetch a fresh copy"
             )
 
@@ -71,12 +71,12 @@ def _facts(expected: Manifest, found: Manifest) -> list[tuple[str, Any, Any]]:
         have = found.splits[name]
         facts.append((f"the number of {name} images", want.size, have.size))
         facts += [
-            (f"the number of {name} images of class '{label}'", *counts)
-            for label, *counts in zip(
+            (f"the number of {name} images of class '{label}'", wanted, had)
+            for label, wanted, had in zip(
                 expected.classes, want.class_counts, have.class_counts, strict=False
             )
         ]
         for kind in ("labels", "images"):
-            digests = (getattr(m, f"{kind}_sha256")[:12] for m in (want, have))
-            facts.append((f"the digest of the {name} {kind}", *digests))
+            wanted, had = (getattr(part, f"{kind}_sha256")[:12] for part in (want, have))
+            facts.append((f"the digest of the {name} {kind}", wanted, had))
     return facts

@@ -9,6 +9,7 @@ Three files a table of features, under the digest of all that decides its conten
                     its rows are safe on disk. An interrupted extraction goes on from there.
 """
 
+import io
 import json
 import os
 import time
@@ -103,9 +104,7 @@ class Cache:
         with FileLock(self._file(".lock")):
             yield
 
-    def write(
-        self, blocks: Callable[[int], Iterator[Rows]], made_by: dict[str, str]
-    ) -> None:
+    def write(self, blocks: Callable[[int], Iterator[Rows]], made_by: dict[str, str]) -> None:
         """Write all rows, from where an interrupted extraction ended.
 
         Parameters
@@ -126,7 +125,7 @@ class Cache:
                 synced = time.monotonic()
                 for values, reasons in blocks(done):
                     broken |= {done + place: reason for place, reason in reasons.items()}
-                    file.write(np.ascontiguousarray(values, dtype="<f4"))
+                    file.write(values.astype("<f4").tobytes())
                     done += len(values)
                     if time.monotonic() - synced > SYNC_SECONDS:
                         self._keep_progress(file.fileno(), file.flush, done, broken)
@@ -171,9 +170,7 @@ class Cache:
 
 def _header(shape: tuple[int, int]) -> bytes:
     """Lay out the header of a .npy file of little-endian float32."""
-    from io import BytesIO
-
-    header = BytesIO()
+    header = io.BytesIO()
     np.lib.format.write_array_header_1_0(
         header, {"descr": "<f4", "fortran_order": False, "shape": shape}
     )

@@ -1,5 +1,6 @@
 """A network made ready to give features fast: folded, laid out, cast, on its device."""
 
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -54,26 +55,29 @@ class Extractor:
     ) -> None:
         size = (2, 3, model.input_size, model.input_size)
         network = fold_batch_norms(network, size)
-        self._dtype = DTYPE[precision]
-        self._network = network.to(device, self._dtype, memory_format=torch.channels_last)
-        per_channel = {"device": device, "dtype": torch.float32}
+        self.dtype = DTYPE[precision]
+        self.network = network.to(device, self.dtype).to(memory_format=torch.channels_last)
         # (pixel / 255 - mean) / std as one multiplication and one addition.
-        self._scale = 1 / (255 * torch.tensor(model.std, **per_channel)).view(1, 3, 1, 1)
-        self._shift = -(torch.tensor(model.mean, **per_channel).view(1, 3, 1, 1) * 255)
+        self._scale = 1 / (255 * torch.tensor(model.std, device=device))
+        self._shift = -torch.tensor(model.mean, device=device) / torch.tensor(
+            model.std, device=device
+        )
         self.device = device
         self.batch_size = BATCH_SIZE[device.type]
 
     @torch.inference_mode()
     def __call__(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """(n, size, size, 1 or 3) uint8 -> (n, feature_dim) float32."""
-        # As (n, c, size, size) the array is already in channels-last order.
-        images = torch.from_numpy(pixels).permute(0, 3, 1, 2).to(self.device, non_blocking=True)
-        images = (images.float() + self._shift) * self._scale
-        images = images.to(self._dtype, memory_format=torch.channels_last)
+        images = torch.from_numpy(pixels).to(self.device, non_blocking=True).float()
+        # Grey becomes three channels by broadcasting. (n, size, size, 3) in memory is what torch
+        # calls channels-last (n, 3, size, size).
+        images = torch.addcmul(self._shift, images, self._scale).to(self.dtype)
+        images = images.permute(0, 3, 1, 2)
         # TF32 rounds to 10 bits: not what fp32 promises.
         with torch.backends.cudnn.flags(enabled=True, benchmark=True, allow_tf32=False):
-            features = self._network.penultimate(images)
-        return features.float().cpu().numpy()
+            features = self.network.penultimate(images)
+        values: npt.NDArray[np.float32] = features.float().cpu().numpy()
+        return values
 
 
 def fold_batch_norms(network: "Network", input_shape: tuple[int, ...]) -> "Network":
@@ -83,7 +87,7 @@ def fold_batch_norms(network: "Network", input_shape: tuple[int, ...]) -> "Netwo
     usual networks and is no law. So the outcome is compared with the network on random input:
     where they differ by more than rounding, the network stays as it was.
     """
-    before = {name: module for name, module in network.named_modules()}
+    before = dict(network.named_modules())
     random = torch.randn(input_shape, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
         expected = network.penultimate(random)
@@ -100,7 +104,7 @@ def _fold_children(module: nn.Module, prefix: str = "") -> list[str]:
     """Fold in `module` and below; give the names of what was replaced."""
     replaced = []
     children = list(module.named_children())
-    for (conv_name, conv), (norm_name, norm) in zip(children, children[1:], strict=False):
+    for (conv_name, conv), (norm_name, norm) in pairwise(children):
         if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
             setattr(module, conv_name, fuse_conv_bn_eval(conv, norm))
             # timm's norms may carry an activation, which stays.

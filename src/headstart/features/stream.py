@@ -71,8 +71,8 @@ def ahead(
 ) -> Iterator[Value]:
     """Map in order, computed in threads at most `depth` items ahead: memory does not grow."""
     waiting: deque[Future[Value]] = deque()
-    # What is decoded ahead of an error or an interrupt is not waited for.
-    pool = ThreadPoolExecutor(min(depth, os.cpu_count() or 1))
+    # One core is left to whoever takes the values: on a CPU, the network.
+    pool = ThreadPoolExecutor(max(1, min(depth, (os.cpu_count() or 1) - 1)))
     try:
         for item in items:
             waiting.append(pool.submit(function, item))

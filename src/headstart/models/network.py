@@ -34,7 +34,7 @@ class Network(nn.Module):
         self.backbone = backbone
 
     def penultimate(self, images: torch.Tensor) -> torch.Tensor:
-        """(n, 3, size, size) normalised images -> (n, feature_dim), pooled, before the classifier."""
+        """(n, 3, size, size) normalised images -> (n, feature_dim), the input of the classifier."""
         backbone = cast(Backbone, self.backbone)
         return backbone.forward_head(backbone.forward_features(images), pre_logits=True)
 

@@ -1,4 +1,4 @@
-r"""The objective of multinomial logistic regression, its gradient, and how far it is from its least.
+r"""The objective of multinomial logistic regression, and how far a solution is from its least.
 
 With logits :math:`A = Z W + b` and labels :math:`y`,
 

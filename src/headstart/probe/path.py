@@ -166,12 +166,20 @@ def _lbfgs(
             start,
             jac=True,
             method="L-BFGS-B",
-            options={"maxcor": 20, "maxiter": budget, "maxfun": budget, "ftol": 0.0, "gtol": gradient},
+            options={
+                "maxcor": 20,
+                "maxiter": budget,
+                "maxfun": budget,
+                "ftol": 0.0,
+                "gtol": gradient,
+            },
         )
     return result.x, int(result.nfev)
 
 
 _BLAS = ThreadpoolController()
 _SCIPY_BLAS = _BLAS.select(
-    filepath=[library["filepath"] for library in _BLAS.info() if "scipy.libs" in library["filepath"]]
+    filepath=[
+        library["filepath"] for library in _BLAS.info() if "scipy.libs" in library["filepath"]
+    ]
 )

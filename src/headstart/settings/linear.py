@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from headstart import metrics
 from headstart.datasets import JoinedImages, Splits
+from headstart.errors import DatasetError
 from headstart.features import Features, penultimate_features
 from headstart.probe import Fit, fit_path
 from headstart.spec import LinearSetting, Selection, Trial
@@ -40,23 +41,48 @@ def prepare_linear(trial: Trial, splits: Splits, workspace: Workspace) -> "Linea
         skip_broken=trial.dataset.skip_broken,
         workspace=workspace,
     )
-    return LinearTransfer(trial, splits, features, workspace.watcher)
+    broken = {images.where(row): reason for row, reason in features.broken.items()}
+    transfer = LinearTransfer(trial, splits, features, broken, workspace.watcher)
+    transfer.check_enough()
+    return transfer
 
 
 class LinearTransfer:
     """Logistic regression on features of train, validation and test, in this order of rows."""
 
     def __init__(
-        self, trial: Trial, splits: Splits, features: Features, watcher: Watcher
+        self,
+        trial: Trial,
+        splits: Splits,
+        features: Features,
+        broken: dict[str, str],
+        watcher: Watcher,
     ) -> None:
+        self._dataset = trial.dataset
         self._setting: LinearSetting = trial.setting
-        self._metric = trial.dataset.metric
         self._n_classes = splits.n_classes
-        self._features, self._watcher = features, watcher
+        self._features, self._broken, self._watcher = features, broken, watcher
         self._n_train = len(splits.train)
         self._n_fit = self._n_train + len(splits.validation)
         self._fit_labels = np.concatenate([splits.train.labels, splits.validation.labels])
         self._refit: Fit | None = None
+
+    def check_enough(self) -> None:
+        """Raise DatasetError if leaving out broken images left a class or a split empty."""
+        n_all = len(self._features.values)
+        parts = {"validation": (self._n_train, self._n_fit), "test": (self._n_fit, n_all)}
+        for name, (first, last) in parts.items():
+            if not len(self._whole(first, last)):
+                raise DatasetError(
+                    f"dataset '{self._dataset.name}' has no {name} image that decodes"
+                )
+        labels = self._fit_labels[self._whole(0, self._n_train)]
+        counts = np.bincount(labels, minlength=self._n_classes)
+        if not counts.all():
+            raise DatasetError(
+                f"dataset '{self._dataset.name}' has a class with no training example that "
+                f"decodes: '{self._dataset.classes[int(np.argmin(counts))]}'"
+            )
 
     def select(self) -> Selection:
         """Fit the path on train; choose the lambda with the best validation score.
@@ -68,7 +94,7 @@ class LinearTransfer:
         curve = []
         for fit in self._fits(train, self._setting.lambdas, "selecting lambda"):
             predicted = fit.scores(validation.X).argmax(axis=1)
-            accuracy = metrics.score(self._metric, validation.y, predicted)
+            accuracy = metrics.score(self._dataset.metric, validation.y, predicted)
             curve.append({**_facts(fit), "accuracy": accuracy})
         best = max(curve, key=lambda row: (row["accuracy"], row["lambda"]))
         return Selection(chosen={"lambda": best["lambda"]}, validation_curve=tuple(curve))
@@ -89,19 +115,16 @@ class LinearTransfer:
 
     def provenance(self) -> dict[str, Any]:
         """Say what features and what fit made the number."""
-        broken = {str(row): reason for row, reason in self._features.broken.items()}
         facts: dict[str, Any] = {
             "features_sha256": self._features.sha256,
             "features_made_by": self._features.made_by,
-            "skipped_images": broken,
+            "skipped_images": self._broken,
         }
         return facts if self._refit is None else {**facts, "refit": _facts(self._refit)}
 
     def _fits(self, examples: Examples, lambdas: Any, stage: str) -> Any:
         self._watcher.stage(stage, total=len(lambdas), unit="lambdas")
-        path = fit_path(
-            examples.X, examples.y, self._n_classes, lambdas, self._setting.tolerance
-        )
+        path = fit_path(examples.X, examples.y, self._n_classes, lambdas, self._setting.tolerance)
         for fit in path:
             if not fit.converged:
                 self._watcher.note(

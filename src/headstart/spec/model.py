@@ -50,7 +50,7 @@ class Model(Noun):
 
     @property
     def identity(self) -> dict[str, Any]:
-        """All that may change a feature, and nothing else: not the name, not what is known of it."""
+        """All that may change a feature, and nothing else: not its name, not its accuracy."""
         fields = {"source", "architecture", "input_size", "interpolation", "mean", "std"}
         return {**self.model_dump(mode="json", include=fields), "weights": self.weights.sha256}
 

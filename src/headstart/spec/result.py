@@ -44,7 +44,7 @@ class Prediction:
     @property
     def predicted(self) -> npt.NDArray[np.int64]:
         """(n,) int64, the predicted class."""
-        return self.scores.argmax(axis=1).astype(np.int64)
+        return np.asarray(self.scores.argmax(axis=1), dtype=np.int64)
 
 
 class Result(Noun):

@@ -46,7 +46,9 @@ class ResultStore:
         self.path = path / DATABASE_NAME if path.is_dir() or not path.suffix else path
         self._predictions = self.path.with_suffix(".predictions")
         if not self.path.exists() and not create:
-            raise StoreError(f"no results at {self.path}: run something first, or give --store PATH")
+            raise StoreError(
+                f"no results at {self.path}: run something first, or give --store PATH"
+            )
         if create:
             writable_folder(self.path.parent)
         self._engine = sa.create_engine(f"sqlite:///{self.path}")
@@ -58,6 +60,11 @@ class ResultStore:
         """Give the keys of all stored trials."""
         with self._session() as connection:
             return set(connection.scalars(sa.select(schema.results.c.key)))
+
+    def __contains__(self, key: str) -> bool:
+        query = sa.select(schema.results.c.id).where(schema.results.c.key == key)
+        with self._session() as connection:
+            return connection.scalar(query) is not None
 
     def results(self) -> list[Result]:
         """Give all results in the order in which they were stored, without predictions."""
@@ -172,7 +179,8 @@ def _in_words(path: Path, error: sa.exc.DBAPIError) -> Exception:
         return StoreError(f"{path} is not a headstart database: give another --store")
     if "full" in cause:
         return DiskFullError(
-            f"no space left to write {path}: free some space and run the same command, it carries on"
+            f"no space left to write {path}: free some space and run the same command, "
+            "it carries on"
         )
     if "readonly" in cause or "unable to open" in cause:
         return NotWritableError(f"cannot write {path} ({cause}): choose a folder you may write to")

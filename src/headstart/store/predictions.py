@@ -14,7 +14,7 @@ __all__ = ["read_predictions", "write_predictions"]
 def write_predictions(path: Path, predictions: Prediction) -> str:
     """Write `path` whole or not at all; give its SHA-256.
 
-    Columns: ``example``, ``label``, ``predicted`` (int64) and ``scores``, a list of K float32 a row.
+    Columns: ``example``, ``label``, ``predicted`` (int64), ``scores`` (a list of K float32).
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -30,8 +30,7 @@ def write_predictions(path: Path, predictions: Prediction) -> str:
     )
     with replaced(path) as temporary:
         pq.write_table(table, temporary, compression="zstd")
-        checksum = sha256_file(temporary)
-    return checksum
+        return sha256_file(temporary)
 
 
 def read_predictions(path: Path, sha256: str) -> Prediction:

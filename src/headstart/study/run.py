@@ -94,7 +94,7 @@ def _run_claimed(
 ) -> Result | None:
     """Measure and store a trial; None if another process has it, or has just stored it."""
     with store.claim(trial.key, wait=wait) as claimed:
-        if not claimed or trial.key in store.keys():
+        if not claimed or trial.key in store:
             return None
         try:
             result = run_trial(trial, workspace)

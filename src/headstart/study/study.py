@@ -144,7 +144,9 @@ class Study(Noun):
     def _setting(self, setting: str | dict[str, Any]) -> LinearSetting:
         options = {"name": setting} if isinstance(setting, str) else setting
         if "name" not in options:
-            raise StudyError(f"setting {setting} has no name: known are {', '.join(settings.NAMES)}")
+            raise StudyError(
+                f"setting {setting} has no name: known are {', '.join(settings.NAMES)}"
+            )
         return settings.find(**{"precision": self.precision, **options})
 
 
