@@ -89,11 +89,12 @@ def fold_batch_norms(network: "Network", input_shape: tuple[int, ...]) -> "Netwo
     """
     before = dict(network.named_modules())
     random = torch.randn(input_shape, generator=torch.Generator().manual_seed(0))
-    with torch.inference_mode():
+    with torch.no_grad():
         expected = network.penultimate(random)
         replaced = _fold_children(network)
         folded = network.penultimate(random)
-    if not torch.allclose(folded, expected, rtol=1e-3, atol=1e-4 * float(expected.abs().max())):
+    # Also true where a feature is NaN, so that such a network is left alone.
+    if not (folded - expected).abs().max() <= 1e-4 * expected.abs().max():
         for name in replaced:
             parent, _, child = name.rpartition(".")
             setattr(network.get_submodule(parent), child, before[name])

@@ -1,0 +1,112 @@
+"""What several tests need: an isolated cache, the command line, small datasets on disk."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from headstart.datasets import fashion_mnist
+
+MODEL = "efficientnet_lite0"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def session_cache(tmp_path_factory) -> Iterator[Path]:
+    """One cache for all tests, so that features are computed once, and none of the user's."""
+    folder = tmp_path_factory.mktemp("cache")
+    before = os.environ.get("HEADSTART_CACHE")
+    os.environ["HEADSTART_CACHE"] = str(folder)
+    yield folder
+    if before is None:
+        del os.environ["HEADSTART_CACHE"]
+    else:
+        os.environ["HEADSTART_CACHE"] = before
+
+
+@pytest.fixture
+def own_cache(tmp_path, monkeypatch) -> Path:
+    """A cache that no other test uses."""
+    folder = tmp_path / "cache"
+    monkeypatch.setenv("HEADSTART_CACHE", str(folder))
+    return folder
+
+
+def require(present: bool, what: str) -> None:
+    """Skip the test where something is not installed; under HEADSTART_REQUIRE_ALL=1 fail it."""
+    if present:
+        return
+    if os.environ.get("HEADSTART_REQUIRE_ALL") == "1":
+        pytest.fail(f"{what} is required and not there")
+    pytest.skip(f"{what} is not there")
+
+
+@pytest.fixture
+def real_fashion_mnist() -> Path:
+    folder = fashion_mnist.SYSTEM_FOLDER
+    require(folder.exists(), "Debian package dataset-fashion-mnist")
+    return folder
+
+
+@dataclass(frozen=True)
+class Outcome:
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def cli(monkeypatch, capsys) -> Callable[..., Outcome]:
+    """Run a command in this process, through the real entry point."""
+    from headstart.cli.main import main
+
+    def run(*arguments: str) -> Outcome:
+        monkeypatch.setattr(sys, "argv", ["headstart", *map(str, arguments)])
+        capsys.readouterr()
+        try:
+            main()
+            code = 0
+        except SystemExit as exit_:
+            code = exit_.code or 0
+        captured = capsys.readouterr()
+        return Outcome(code, captured.out, captured.err)
+
+    return run
+
+
+def headstart_process(*arguments: object, **options) -> subprocess.Popen:
+    """Start a command in a process of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "headstart", *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        **options,
+    )
+
+
+def write_folder(root: Path, counts: dict[str, dict[str, int]], seed: int = 0) -> Path:
+    """Write a folder dataset: split -> class -> number of images. Each class has a brightness."""
+    random = np.random.RandomState(seed)
+    classes = sorted({name for split in counts.values() for name in split})
+    for split, per_class in counts.items():
+        (root / split).mkdir(parents=True, exist_ok=True)
+        for name, count in per_class.items():
+            (root / split / name).mkdir(exist_ok=True)
+            for i in range(count):
+                level = 60 + 120 * classes.index(name) // max(1, len(classes) - 1)
+                pixels = np.clip(level + random.randint(-40, 40, (24, 32, 3)), 0, 255)
+                Image.fromarray(pixels.astype(np.uint8)).save(root / split / name / f"{i}.png")
+    return root
+
+
+@pytest.fixture
+def photos(tmp_path) -> Path:
+    """A small valid folder dataset of two classes."""
+    each = {"dark": 3, "light": 3}
+    return write_folder(tmp_path / "photos", {"train": each, "validation": each, "test": each})

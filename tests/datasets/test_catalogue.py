@@ -1,0 +1,195 @@
+import gzip
+import shutil
+import struct
+
+import numpy as np
+import pytest
+
+from headstart import datasets
+from headstart.datasets import fashion_mnist, glyphs
+from headstart.datasets.manifest import check_manifest
+from headstart.errors import (
+    DatasetError,
+    DatasetMissingError,
+    ManifestError,
+    StudyError,
+    UnknownNameError,
+)
+from headstart.spec import Selection
+from headstart.workspace import default_cache
+
+CHOICE = Selection(chosen={}, validation_curve=())
+
+
+def load(name: str, seed: int = 0, **options):
+    return datasets.load(datasets.find(name, **options), seed, default_cache())
+
+
+def test_digits_are_scikit_learns():
+    from sklearn.datasets import load_digits
+
+    splits = load("digits")
+    bunch = load_digits()
+    assert len(splits.train) + len(splits.validation) + len(splits.test) == len(bunch.target)
+    # Every source image is there once: compare as sets of bytes.
+    ours = [
+        (int(label), np.asarray(part.images.decode(i)).tobytes())
+        for part, labels in (
+            (splits.train, splits.train.labels),
+            (splits.validation, splits.validation.labels),
+            (splits.test, splits.test.open(CHOICE)),
+        )
+        for i, label in enumerate(labels)
+    ]
+    pixels = np.round(bunch.images * 255 / 16).astype(np.uint8)
+    source = [(int(t), p.tobytes()) for t, p in zip(bunch.target, pixels, strict=True)]
+    assert sorted(ours) == sorted(source)
+
+
+def test_glyphs_hold_font_families_apart_and_are_not_blank():
+    fonts = {split: set(names.split()) for split, names in glyphs.FONTS.items()}
+    assert not fonts["train"] & fonts["test"]
+    assert not fonts["train"] & fonts["validation"]
+    assert not fonts["validation"] & fonts["test"]
+    splits = load("glyphs")
+    assert splits.n_classes == 62
+    assert np.bincount(splits.train.labels).tolist() == [24] * 62
+    for row in range(0, len(splits.train), 97):
+        ink = 255 - np.asarray(splits.train.images.decode(row))
+        assert ink.shape == (64, 64)
+        assert 0.005 < (ink > 128).mean() < 0.5
+        # Nothing is cut off at the edge.
+        assert not ink[[0, -1]].any()
+        assert not ink[:, [0, -1]].any()
+
+
+def test_fashion_mnist_is_the_published_one(real_fashion_mnist):
+    splits = load("fashion_mnist")
+    # Sizes and class balance from the dataset's own README (Xiao et al. 2017).
+    assert len(splits.train) + len(splits.validation) == 60000
+    assert np.bincount(splits.test.open(CHOICE)).tolist() == [1000] * 10
+    both = np.concatenate([splits.train.labels, splits.validation.labels])
+    assert np.bincount(both).tolist() == [6000] * 10
+
+
+def test_the_limit_draws_a_balanced_subset_by_seed():
+    splits = load("digits", limit=100)
+    assert [len(splits.train), len(splits.validation), len(splits.test)] == [100, 100, 100]
+    assert np.bincount(splits.train.labels).tolist() == [10] * 10
+    again, other = load("digits", limit=100), load("digits", limit=100, seed=1)
+    assert again.revision == splits.revision != other.revision
+    full = load("digits")
+    np.testing.assert_array_equal(splits.train.labels, full.train.labels[splits.train.rows])
+
+
+def test_a_limit_over_some_splits_keeps_them_whole():
+    splits = load("digits", limit=500)
+    assert [len(splits.train), len(splits.validation), len(splits.test)] == [500, 359, 359]
+
+
+@pytest.mark.parametrize(
+    ("limit", "words"),
+    [(5000, "limit 5,000 is larger than the data"), (9, "a class with no training example")],
+)
+def test_limits_that_cannot_be(limit, words):
+    with pytest.raises(StudyError, match=words):
+        datasets.find("digits", limit=limit)
+
+
+def test_an_unknown_name_tells_the_nearest():
+    with pytest.raises(UnknownNameError, match="did you mean digits"):
+        datasets.find("digit")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda m: {"classes": m.classes[:-1]}, "number of classes should be 10, found 9"),
+        (lambda m: {"classes": (*m.classes[:-1], "nine")}, "class names should be"),
+        ({"size": 5}, "number of train images should be 1079, found 5"),
+        ({"class_counts": (1,) * 10}, "of class '0' should be 1[01][0-9], found 1;"),
+        ({"labels_sha256": "0" * 64}, "digest of the train labels should be"),
+        ({"images_sha256": "0" * 64}, "digest of the train images should be"),
+    ],
+)
+def test_a_manifest_says_what_differs(change, words):
+    expected = datasets.published_manifest("digits")
+    if callable(change):
+        found = expected.model_copy(update=change(expected))
+    else:
+        train = expected.splits["train"].model_copy(update=change)
+        found = expected.model_copy(update={"splits": {**expected.splits, "train": train}})
+    with pytest.raises(ManifestError, match=words):
+        check_manifest("digits", expected, found)
+    check_manifest("digits", expected, expected)
+
+
+@pytest.fixture
+def small_fashion_mnist(tmp_path, monkeypatch):
+    """Give a writer of tiny files in the true format, where the Debian package would be."""
+    monkeypatch.setattr(fashion_mnist, "SYSTEM_FOLDER", tmp_path)
+
+    def write(train_labels, test_labels=None) -> None:
+        for part, labels in zip(
+            fashion_mnist.FILES, (train_labels, test_labels or train_labels), strict=True
+        ):
+            images, names = fashion_mnist.FILES[part]
+            n = len(labels)
+            pixels = np.random.RandomState(0).randint(0, 255, (n, 28, 28)).astype(np.uint8)
+            head = struct.pack(">HBBIII", 0, 8, 3, n, 28, 28)
+            (tmp_path / images).write_bytes(gzip.compress(head + pixels.tobytes()))
+            head = struct.pack(">HBBI", 0, 8, 1, n)
+            (tmp_path / names).write_bytes(gzip.compress(head + bytes(labels)))
+
+    yield write
+    datasets.catalogue._read.cache_clear()
+
+
+def test_other_content_under_fashion_mnists_name_is_found(small_fashion_mnist, own_cache):
+    small_fashion_mnist(list(range(10)) * 6)
+    with pytest.raises(ManifestError, match="number of train images should be 50000, found 50"):
+        load("fashion_mnist")
+
+
+def test_labels_outside_the_classes_are_found(small_fashion_mnist, own_cache):
+    small_fashion_mnist(list(range(10)) * 6, [3, 12])
+    with pytest.raises(
+        DatasetError, match=r"outside the classes: test image number 1 has label 12, .* 0 to 9"
+    ):
+        load("fashion_mnist")
+
+
+def test_a_damaged_file_is_named(small_fashion_mnist, own_cache, tmp_path):
+    small_fashion_mnist(list(range(10)) * 6)
+    file = tmp_path / "train-images-idx3-ubyte.gz"
+    file.write_bytes(file.read_bytes()[:-20])
+    with pytest.raises(DatasetError, match=r"train-images-idx3-ubyte.gz is not a whole gzip file"):
+        load("fashion_mnist")
+    file.write_bytes(gzip.compress(b"hello"))
+    with pytest.raises(DatasetError, match=r"train-images-idx3-ubyte.gz is not an IDX file"):
+        load("fashion_mnist")
+
+
+def test_a_dataset_that_cannot_be_fetched_says_what_would_do(tmp_path, monkeypatch, own_cache):
+    import torchvision.datasets
+
+    def refuse(*arguments, **options):
+        raise RuntimeError("Error downloading train-images-idx3-ubyte.gz")
+
+    monkeypatch.setattr(fashion_mnist, "SYSTEM_FOLDER", tmp_path / "none")
+    monkeypatch.setattr(torchvision.datasets, "FashionMNIST", refuse)
+    present, place = datasets.presence("fashion_mnist", own_cache)
+    assert not present
+    assert "dataset-fashion-mnist" in place
+    with pytest.raises(DatasetMissingError, match=r"install Debian's package .* or put"):
+        datasets.prepare(datasets.find("fashion_mnist"), own_cache)
+
+
+def test_files_in_torchvisions_layout_are_found(
+    real_fashion_mnist, tmp_path, monkeypatch, own_cache
+):
+    folder = own_cache / "datasets" / "FashionMNIST" / "raw"
+    shutil.copytree(real_fashion_mnist, folder)
+    monkeypatch.setattr(fashion_mnist, "SYSTEM_FOLDER", tmp_path / "none")
+    assert datasets.presence("fashion_mnist", own_cache) == (True, str(folder))
+    assert len(load("fashion_mnist").test) == 10000

@@ -1,0 +1,94 @@
+import shutil
+
+import numpy as np
+import pytest
+from conftest import write_folder
+from PIL import Image
+
+from headstart import datasets
+from headstart.datasets import FileImages
+from headstart.errors import BrokenImageError, DatasetError, DatasetMissingError, ManifestError
+from headstart.spec import Selection
+from headstart.workspace import default_cache
+
+
+def test_a_folder_is_a_dataset(photos):
+    dataset = datasets.find(str(photos))
+    assert dataset.name == "photos"
+    assert dataset.classes == ("dark", "light")
+    assert dict(dataset.sizes) == {"train": 6, "validation": 6, "test": 6}
+    splits = datasets.load(dataset, 0, default_cache())
+    assert splits.train.labels.tolist() == [0, 0, 0, 1, 1, 1]
+    labels = splits.test.open(Selection(chosen={}, validation_curve=()))
+    assert labels.tolist() == [0, 0, 0, 1, 1, 1]
+    assert splits.train.images.where(0) == str(photos / "train" / "dark" / "0.png")
+
+
+def test_the_revision_is_the_content_not_the_place(photos, tmp_path):
+    shutil.copytree(photos, tmp_path / "copy")
+    before = datasets.find(str(photos)).revision
+    assert datasets.find(str(tmp_path / "copy")).revision == before
+    Image.new("RGB", (24, 24)).save(tmp_path / "copy" / "test" / "dark" / "0.png")
+    assert datasets.find(str(tmp_path / "copy")).revision != before
+
+
+def test_a_folder_that_changes_under_way_is_found(photos):
+    dataset = datasets.find(str(photos))
+    (photos / "test" / "dark" / "0.png").unlink()
+    with pytest.raises(ManifestError, match="changed while it was in use"):
+        datasets.load(dataset, 0, default_cache())
+
+
+def test_a_folder_that_is_not_there(tmp_path):
+    with pytest.raises(DatasetMissingError, match="does not exist"):
+        datasets.find(str(tmp_path / "none"))
+
+
+@pytest.mark.parametrize(
+    ("counts", "words"),
+    [
+        ({"train": {"a": 1, "b": 1}, "test": {"a": 1}}, "no folder 'validation'"),
+        (
+            {"train": {"a": 1, "b": 1}, "validation": {"a": 1}, "test": {"a": 0}},
+            "has no test images",
+        ),
+        (
+            {"train": {"a": 1, "b": 0}, "validation": {"a": 1}, "test": {"b": 1}},
+            "a class with no training example: 'b'",
+        ),
+        (
+            {"train": {"a": 1, "b": 1}, "validation": {"a": 1}, "test": {"c": 1}},
+            "labelled outside the classes: 'c'",
+        ),
+        ({"train": {"a": 1}, "validation": {"a": 1}, "test": {"a": 1}}, "at least 2 are needed"),
+    ],
+)
+def test_folders_that_are_no_dataset(tmp_path, counts, words):
+    write_folder(tmp_path / "photos", counts)
+    with pytest.raises(DatasetError, match=words):
+        datasets.find(str(tmp_path / "photos"))
+
+
+@pytest.mark.parametrize("content", [b"", b"not an image", b"\x89PNG\r\n\x1a\n broken"])
+def test_a_file_that_does_not_decode_is_named(tmp_path, content):
+    (tmp_path / "x.png").write_bytes(content)
+    with pytest.raises(BrokenImageError, match=r"image .*x\.png does not decode .*--skip-broken"):
+        FileImages([tmp_path / "x.png"]).decode(0)
+
+
+def test_a_truncated_file_is_broken(tmp_path):
+    noise = np.random.RandomState(0).randint(0, 255, (64, 64, 3)).astype(np.uint8)
+    Image.fromarray(noise).save(tmp_path / "x.jpg")
+    content = (tmp_path / "x.jpg").read_bytes()
+    (tmp_path / "x.jpg").write_bytes(content[: len(content) // 2])
+    with pytest.raises(BrokenImageError, match="does not decode"):
+        FileImages([tmp_path / "x.jpg"]).decode(0)
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK"])
+def test_every_mode_becomes_grey_or_rgb(tmp_path, mode):
+    name = "x.tif" if mode == "CMYK" else "x.png"
+    Image.new("RGB", (5, 4), (200, 200, 200)).convert(mode).save(tmp_path / name)
+    image = FileImages([tmp_path / name]).decode(0)
+    assert image.mode == ("L" if mode == "L" else "RGB")
+    assert image.size == (5, 4)

@@ -1,0 +1,74 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from headstart.datasets import ArrayImages, SealedTest, Split
+from headstart.datasets.splits import balanced_subset, hold_out
+from headstart.errors import SealedTestError
+from headstart.spec import Selection
+
+LABELS = st.lists(st.integers(0, 5), min_size=1, max_size=80).map(np.array)
+
+
+@given(LABELS, st.integers(1, 100), st.integers(0, 1000))
+def test_a_balanced_subset_is_as_even_as_the_classes_allow(labels, size, seed):
+    places = balanced_subset(labels, size, seed)
+    assert len(places) == min(size, len(labels))
+    assert len(np.unique(places)) == len(places)
+    assert (np.diff(places) > 0).all()
+    available = np.bincount(labels, minlength=6)
+    taken = np.bincount(labels[places], minlength=6)
+    # A class has fewer than another only if it has no more, or by the one that does not divide.
+    for a in range(6):
+        assert taken[a] == available[a] or (taken <= taken[a] + 1).all()
+    np.testing.assert_array_equal(places, balanced_subset(labels, size, seed))
+
+
+def test_a_balanced_subset_depends_on_the_seed():
+    labels = np.repeat(np.arange(10), 50)
+    assert not np.array_equal(balanced_subset(labels, 100, 0), balanced_subset(labels, 100, 1))
+
+
+@given(
+    st.lists(st.integers(2, 30), min_size=1, max_size=6), st.floats(0.05, 0.6), st.integers(0, 99)
+)
+def test_hold_out_is_stratified_and_complete(sizes, fraction, seed):
+    labels = np.repeat(np.arange(len(sizes)), sizes)
+    kept, held = hold_out(labels, fraction, seed)
+    np.testing.assert_array_equal(np.sort(np.concatenate([kept, held])), np.arange(len(labels)))
+    for label, size in enumerate(sizes):
+        count = int((labels[held] == label).sum())
+        assert 1 <= count < size
+        assert abs(count - fraction * size) <= 1
+
+
+def sealed() -> SealedTest:
+    images = ArrayImages(np.zeros((3, 8, 8), np.uint8))
+    return SealedTest(Split(images, np.array([0, 1, 2]), np.arange(3)))
+
+
+def test_test_labels_are_given_once_and_for_a_selection():
+    selection = Selection(chosen={"lambda": 1.0}, validation_curve=())
+    test = sealed()
+    assert not [name for name in vars(test) if name == "labels"]
+    with pytest.raises(SealedTestError, match="made on validation"):
+        test.open(None)
+    np.testing.assert_array_equal(test.open(selection), [0, 1, 2])
+    with pytest.raises(SealedTestError, match="once a trial"):
+        test.open(selection)
+
+
+def test_the_door_does_not_type_check_without_a_selection(tmp_path):
+    from mypy import api
+
+    file = tmp_path / "peek.py"
+    file.write_text(
+        "from headstart.datasets import SealedTest\n"
+        "def peek(test: SealedTest) -> None:\n"
+        "    test.labels\n"
+        "    test.open(0.5)\n"
+    )
+    output, _, _ = api.run([str(file), "--follow-imports=silent", f"--cache-dir={tmp_path}"])
+    assert '"SealedTest" has no attribute "labels"' in output
+    assert 'Argument 1 to "open" of "SealedTest" has incompatible type "float"' in output

@@ -1,0 +1,334 @@
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from headstart import datasets, features, models
+from headstart.datasets import ArrayImages, FileImages, JoinedImages
+from headstart.errors import BrokenImageError, DeviceError, DiskFullError, FeatureError
+from headstart.features import cache as cache_module
+from headstart.features import extract
+from headstart.features.forward import Extractor, fold_batch_norms, resolve_device
+from headstart.features.preprocess import center_crop, fit_image, whole_image
+from headstart.features.stream import Decoder, ahead
+from headstart.spec import LinearSetting
+from headstart.workspace import Watcher, Workspace
+
+MODEL = models.find("efficientnet_lite0")
+SETTING = LinearSetting()
+
+
+class Listener(Watcher):
+    def __init__(self):
+        self.notes, self.stages = [], []
+
+    def note(self, message):
+        self.notes.append(message)
+
+    def stage(self, name, total=None, unit=""):
+        self.stages.append(name)
+
+
+def some_images(n: int = 20, seed: int = 0) -> JoinedImages:
+    pixels = np.random.RandomState(seed).randint(0, 255, (n, 16, 16)).astype(np.uint8)
+    return JoinedImages([ArrayImages(pixels[: n // 3]), ArrayImages(pixels[n // 3 :])])
+
+
+def run(images, workspace, revision="r", setting=SETTING, skip_broken=False):
+    return features.penultimate_features(
+        MODEL, images, revision, setting, skip_broken=skip_broken, workspace=workspace
+    )
+
+
+@pytest.fixture
+def workspace(tmp_path) -> Workspace:
+    return Workspace(cache=tmp_path, watcher=Listener())
+
+
+def plain_features(images) -> np.ndarray:
+    """The obvious way: RGB, resize, normalise, one image at a time, network untouched."""
+    network = models.load(MODEL)
+    size = (MODEL.input_size, MODEL.input_size)
+    rows = []
+    for row in range(len(images)):
+        image = images.decode(row).convert("RGB").resize(size, Image.Resampling.BICUBIC)
+        pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1).float() / 255
+        with torch.inference_mode():
+            rows.append(network.penultimate(((pixels - 0.5) / 0.5)[None])[0].numpy())
+    return np.stack(rows)
+
+
+def relative(found, expected):
+    return np.linalg.norm(found - expected, axis=1) / np.linalg.norm(expected, axis=1)
+
+
+def test_features_equal_the_plain_way(workspace):
+    images = some_images()
+    found = run(images, workspace).values
+    assert found.dtype == np.float32
+    assert relative(found, plain_features(images)).max() < 1e-4
+
+
+def test_bf16_features_are_close(workspace):
+    images = some_images(8)
+    found = run(images, workspace, setting=LinearSetting(precision="bf16")).values
+    assert relative(found, plain_features(images)).max() < 0.1
+
+
+def test_grey_and_rgb_give_the_same(workspace):
+    pixels = np.random.RandomState(0).randint(0, 255, (4, 16, 16)).astype(np.uint8)
+    grey = JoinedImages([ArrayImages(pixels)])
+    rgb = JoinedImages([ArrayImages(np.repeat(pixels[..., None], 3, axis=3))])
+    mixed = JoinedImages([ArrayImages(pixels[:2]), ArrayImages(rgb._parts[0]._pixels[2:])])
+    expected = run(grey, workspace, "grey").values
+    np.testing.assert_allclose(run(rgb, workspace, "rgb").values, expected, atol=1e-4)
+    np.testing.assert_allclose(run(mixed, workspace, "mixed").values, expected, atol=1e-4)
+
+
+def test_features_do_not_depend_on_the_batch():
+    extractor = Extractor(models.load(MODEL), MODEL, "fp32", torch.device("cpu"))
+    pixels = np.random.RandomState(0).randint(0, 255, (6, 224, 224, 3)).astype(np.uint8)
+    alone = np.concatenate([extractor(pixels[i : i + 1]) for i in range(6)])
+    assert relative(extractor(pixels), alone).max() < 1e-5
+
+
+def test_features_are_computed_once_and_mapped(workspace):
+    first = run(some_images(), workspace)
+    assert "features" in workspace.watcher.stages
+    workspace.watcher.stages.clear()
+    second = run(some_images(), workspace)
+    assert workspace.watcher.stages == []
+    assert isinstance(second.values, np.memmap)
+    assert not second.values.flags.writeable
+    assert second.sha256 == first.sha256
+    np.testing.assert_array_equal(first.values, second.values)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"revision": "other"},
+        {"setting": LinearSetting(resize="center-crop")},
+        {"setting": LinearSetting(precision="bf16")},
+    ],
+)
+def test_other_content_has_another_place(workspace, change):
+    run(some_images(8), workspace)
+    run(some_images(8), workspace, **change)
+    assert len(list((workspace.cache / "features").glob("*.npy"))) == 2
+
+
+def test_what_cannot_change_a_feature_does_not_compute_it_again(workspace):
+    run(some_images(8), workspace)
+    run(some_images(8), workspace, setting=LinearSetting(lambdas=(1.0,), tolerance=1e-3))
+    assert len(list((workspace.cache / "features").glob("*.npy"))) == 1
+
+
+def test_a_damaged_file_is_found_told_and_made_again(workspace):
+    before = np.array(run(some_images(), workspace).values)
+    (file,) = (workspace.cache / "features").glob("*.npy")
+    content = bytearray(file.read_bytes())
+    content[-100] ^= 1
+    file.write_bytes(content)
+    after = run(some_images(), workspace)
+    assert len(workspace.watcher.notes) == 1
+    assert f"{file} are damaged (checksum): extracting them again" in workspace.watcher.notes[0]
+    np.testing.assert_array_equal(after.values, before)
+
+
+class Interrupted(Exception):
+    pass
+
+
+class Interrupting:
+    """Images of which one raises, once."""
+
+    def __init__(self, images, row):
+        self.images, self.row, self.decoded = images, row, []
+
+    def __len__(self):
+        return len(self.images)
+
+    def decode(self, row):
+        self.decoded.append(row)
+        if row == self.row:
+            raise Interrupted
+        return self.images.decode(row)
+
+    def where(self, row):
+        return self.images.where(row)
+
+
+def test_an_interrupted_extraction_carries_on(workspace, tmp_path, monkeypatch):
+    monkeypatch.setattr(cache_module, "SYNC_SECONDS", 0.0)
+    images = some_images(60)
+    whole = run(images, Workspace(cache=tmp_path / "other")).values
+    with pytest.raises(Interrupted):
+        run(Interrupting(images, 50), workspace)
+    folder = workspace.cache / "features"
+    assert not list(folder.glob("*.npy"))
+    (progress,) = folder.glob("*.progress")
+    assert json.loads(progress.read_text())["rows"] >= 16
+    carrying_on = Interrupting(images, -1)
+    found = run(carrying_on, workspace)
+    assert min(carrying_on.decoded) >= 16
+    np.testing.assert_array_equal(found.values, whole)
+    assert not list(folder.glob("*.progress"))
+    assert not list(folder.glob("*.partial"))
+
+
+def test_rows_that_did_not_reach_the_disk_are_not_trusted(workspace, monkeypatch):
+    monkeypatch.setattr(cache_module, "SYNC_SECONDS", 0.0)
+    images = some_images(60)
+    with pytest.raises(Interrupted):
+        run(Interrupting(images, 50), workspace)
+    (partial,) = (workspace.cache / "features").glob("*.partial")
+    with partial.open("r+b") as file:
+        file.truncate(1000)
+    again = Interrupting(images, -1)
+    run(again, workspace)
+    assert sorted(again.decoded) == list(range(60))
+
+
+def broken_among(tmp_path, n: int = 10, broken: int = 4) -> JoinedImages:
+    paths = []
+    for i in range(n):
+        paths.append(tmp_path / f"{i}.png")
+        Image.new("RGB", (20, 20), (20 * i, 100, 100)).save(paths[-1])
+    paths[broken].write_bytes(b"no image")
+    return JoinedImages([FileImages(paths)])
+
+
+def test_a_broken_image_stops_the_extraction_unless_skipped(workspace, tmp_path):
+    images = broken_among(tmp_path)
+    with pytest.raises(BrokenImageError, match=r"4\.png"):
+        run(images, workspace)
+    found = run(images, workspace, skip_broken=True)
+    assert list(found.broken) == [4]
+    assert np.isnan(found.values[4]).all()
+    assert np.isfinite(np.delete(found.values, 4, axis=0)).all()
+    # Kept features with a hole do not serve a run that wants none.
+    with pytest.raises(BrokenImageError, match=r"4\.png"):
+        run(images, workspace)
+
+
+def test_nan_in_features_is_found_and_nothing_is_kept(workspace, monkeypatch):
+    def poisoned(model):
+        network = load(model)
+        network.backbone.conv_head.weight.data[0] = float("nan")
+        return network
+
+    load = models.load
+    monkeypatch.setattr(extract.models, "load", poisoned)
+    with pytest.raises(FeatureError, match=r"hold NaN or infinity for image number 0"):
+        run(some_images(8), workspace)
+    assert not list((workspace.cache / "features").glob("*.npy"))
+
+
+def test_no_space_is_found_before_the_network_runs(workspace, monkeypatch):
+    import shutil
+
+    full = shutil.disk_usage("/")._replace(free=1000)
+    monkeypatch.setattr("headstart.files.shutil.disk_usage", lambda folder: full)
+    with pytest.raises(DiskFullError, match="set HEADSTART_CACHE"):
+        run(some_images(8), workspace)
+    assert "features" not in workspace.watcher.stages
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
+def test_cuda_where_there_is_none():
+    with pytest.raises(DeviceError, match="use --device cpu"):
+        resolve_device("cuda")
+    assert resolve_device("auto") == resolve_device("cpu") == torch.device("cpu")
+
+
+class NormFirst(nn.Module):
+    """A network in which the order of submodules lies about the order of computation."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3)
+        self.norm = nn.BatchNorm2d(4)
+        self.norm.running_mean += 1
+        self.between = nn.ReLU()
+
+    def penultimate(self, images):
+        return self.norm(self.between(self.conv(images))).mean((2, 3))
+
+
+def test_folding_that_would_change_the_function_is_undone():
+    torch.manual_seed(0)
+    network = NormFirst().eval()
+    images = torch.randn(2, 3, 16, 16)
+    with torch.inference_mode():
+        expected = network.penultimate(images)
+        folded = fold_batch_norms(network, (2, 3, 16, 16)).penultimate(images)
+    assert torch.equal(folded, expected)
+
+
+def test_folding_leaves_no_norm_in_the_embedded_models():
+    network = fold_batch_norms(models.load(MODEL), (2, 3, 64, 64))
+    assert not [m for m in network.modules() if isinstance(m, nn.BatchNorm2d)]
+
+
+def test_the_whole_image_is_squeezed_and_the_crop_is_central():
+    pixels = np.zeros((40, 80, 3), np.uint8)
+    pixels[:, 20:60] = 255
+    image = Image.fromarray(pixels)
+    squeezed = np.asarray(whole_image(image, 32, "bicubic"))
+    assert squeezed.shape == (32, 32, 3)
+    assert squeezed[:, 0].max() == 0
+    # The centre square is all white.
+    cropped = np.asarray(center_crop(image, 32, "bicubic"))
+    assert cropped[:, 1:-1].min() == 255
+    assert cropped.min() > 240
+    assert fit_image(image.convert("L"), 32, "bilinear", "whole").shape == (32, 32, 1)
+
+
+def test_center_crop_is_torchvisions_within_rounding():
+    from torchvision.transforms import v2
+
+    random = np.random.RandomState(0).randint(0, 255, (6, 9, 3)).astype(np.uint8)
+    image = Image.fromarray(random).resize((90, 60), Image.Resampling.BICUBIC)
+    expected = v2.CenterCrop(32)(v2.Resize(32, interpolation=v2.InterpolationMode.BICUBIC)(image))
+    difference = np.asarray(expected).astype(int) - np.asarray(center_crop(image, 32, "bicubic"))
+    assert np.abs(difference).mean() < 2
+
+
+def test_decoding_runs_a_bounded_number_of_items_ahead():
+    started = []
+
+    def slow(item):
+        started.append(item)
+        return item * 2
+
+    values = ahead(slow, range(100), depth=3)
+    assert next(values) == 0
+    assert len(started) <= 4
+    assert list(values) == [2 * i for i in range(1, 100)]
+
+
+def test_an_error_while_decoding_ahead_arrives():
+    def fail(item):
+        if item == 5:
+            raise Interrupted
+        return item
+
+    with pytest.raises(Interrupted):
+        list(ahead(fail, range(10)))
+
+
+def test_a_decoder_names_what_it_skipped(tmp_path):
+    decoder = Decoder(broken_among(tmp_path), MODEL, "whole", skip_broken=True)
+    batch = decoder(range(2, 6))
+    assert batch.pixels.shape == (4, 224, 224, 3)
+    assert list(batch.broken) == [2]
+    assert not batch.pixels[2].any()
+
+
+def test_bytes_needed():
+    assert features.bytes_needed(MODEL, 10) == 10 * 1280 * 4
+    assert datasets.limited_sizes(datasets.find("digits", limit=100)).train == 100

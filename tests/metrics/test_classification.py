@@ -1,0 +1,43 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.metrics import accuracy_score, recall_score
+
+from headstart import metrics
+
+
+@st.composite
+def labels_and_predictions(draw):
+    n = draw(st.integers(1, 60))
+    k = draw(st.integers(1, 8))
+    vector = st.lists(st.integers(0, k - 1), min_size=n, max_size=n)
+    return np.array(draw(vector)), np.array(draw(vector))
+
+
+@given(labels_and_predictions())
+def test_metrics_equal_scikit_learn(pair):
+    label, predicted = pair
+    assert metrics.top1(label, predicted) == pytest.approx(accuracy_score(label, predicted))
+    present = np.unique(label)
+    recall = recall_score(label, predicted, labels=present, average="macro", zero_division=0)
+    assert metrics.mean_per_class(label, predicted) == pytest.approx(recall)
+
+
+@given(labels_and_predictions(), st.randoms())
+def test_metrics_do_not_depend_on_the_order_of_rows_or_class_names(pair, random):
+    label, predicted = pair
+    order = list(range(len(label)))
+    random.shuffle(order)
+    names = list(range(8))
+    random.shuffle(names)
+    renamed = np.array(names)[label][order], np.array(names)[predicted][order]
+    for metric in metrics.SCORERS:
+        assert metrics.score(metric, *renamed) == pytest.approx(metrics.score(metric, *pair))
+
+
+def test_lengths_that_differ_are_refused():
+    with pytest.raises(ValueError, match="one length"):
+        metrics.top1(np.array([0, 1]), np.array([0]))
+    with pytest.raises(ValueError, match="one length"):
+        metrics.mean_per_class(np.array([], dtype=int), np.array([], dtype=int))

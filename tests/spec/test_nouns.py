@@ -1,0 +1,95 @@
+import hashlib
+
+import numpy as np
+import pytest
+from pydantic import ValidationError
+
+from headstart import datasets, models, settings
+from headstart.spec import LinearSetting, Model, Trial, digest
+from headstart.spec.setting import KORNBLITH_LAMBDAS
+
+
+def make_trial(**changes) -> Trial:
+    fields = {
+        "model": models.find("efficientnet_lite0"),
+        "dataset": datasets.find("digits"),
+        "setting": settings.find("linear"),
+        "seed": 0,
+    }
+    return Trial(**{**fields, **changes})
+
+
+def test_digest_is_sha256_of_canonical_json():
+    expected = hashlib.sha256(b'{"a":[1,2.5],"b":null}').hexdigest()
+    assert digest({"b": None, "a": [1, 2.5]}) == expected
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        digest(float("nan"))
+
+
+def test_lambdas_are_the_papers():
+    # PROTOCOL: 45 values, log-spaced from 1e-6 to 1e5.
+    np.testing.assert_allclose(KORNBLITH_LAMBDAS, np.logspace(5, -6, 45), rtol=1e-11)
+
+
+def test_nouns_are_frozen_and_validated():
+    trial = make_trial()
+    with pytest.raises(ValidationError, match="frozen"):
+        trial.seed = 1
+    with pytest.raises(ValidationError, match="Extra inputs"):
+        LinearSetting(learning_rate=1.0)
+    with pytest.raises(ValidationError, match="greater than or equal to 0"):
+        make_trial(seed=-1)
+    with pytest.raises(ValidationError, match="string_pattern_mismatch|should match pattern"):
+        Model(**{**trial.model.model_dump(), "weights": {"locator": "x", "sha256": "abc"}})
+
+
+def test_trial_survives_json():
+    trial = make_trial(dataset=datasets.find("digits", limit=100))
+    again = Trial.model_validate_json(trial.model_dump_json())
+    assert again == trial
+    assert again.key == trial.key
+
+
+@pytest.mark.parametrize(
+    ("noun", "change"),
+    [
+        ("model", {"architecture": "resnet50"}),
+        ("model", {"weights": {"locator": "x", "sha256": "0" * 64}}),
+        ("model", {"input_size": 192}),
+        ("model", {"interpolation": "bilinear"}),
+        ("model", {"mean": (0.4, 0.5, 0.5)}),
+        ("model", {"std": (0.4, 0.5, 0.5)}),
+        ("dataset", {"revision": "other"}),
+        ("dataset", {"metric": "mean-per-class"}),
+        ("dataset", {"limit": 100}),
+        ("dataset", {"skip_broken": True}),
+        ("setting", {"precision": "bf16"}),
+        ("setting", {"resize": "center-crop"}),
+        ("setting", {"lambdas": (1.0,)}),
+        ("setting", {"tolerance": 1e-5}),
+    ],
+)
+def test_key_depends_on_all_that_may_change_the_number(noun, change):
+    trial = make_trial()
+    value = getattr(trial, noun)
+    changed = type(value)(**{**value.model_dump(), **change})
+    assert make_trial(**{noun: changed}).key != trial.key
+    assert make_trial(seed=1).key != trial.key
+
+
+@pytest.mark.parametrize(
+    ("noun", "change"),
+    [
+        ("model", {"name": "renamed"}),
+        ("model", {"upstream": ()}),
+        ("model", {"tags": {"family": "another"}}),
+        ("dataset", {"name": "renamed"}),
+        ("dataset", {"location": "/elsewhere"}),
+        ("setting", {"protocol": "renamed"}),
+    ],
+)
+def test_key_depends_on_nothing_else(noun, change):
+    trial = make_trial()
+    value = getattr(trial, noun)
+    changed = type(value)(**{**value.model_dump(), **change})
+    assert make_trial(**{noun: changed}).key == trial.key

@@ -1,0 +1,200 @@
+import sqlite3
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import sqlalchemy as sa
+
+from headstart import datasets, models, settings
+from headstart.errors import NotWritableError, StorageError, StoreError
+from headstart.spec import Prediction, Result, Selection, Trial
+from headstart.store import ResultStore, results
+
+
+def make_result(seed: int = 0) -> Result:
+    trial = Trial(
+        model=models.find("efficientnet_lite0"),
+        dataset=datasets.find("digits", limit=100),
+        setting=settings.find("linear"),
+        seed=seed,
+    )
+    scores = np.random.RandomState(seed).randn(20, 10).astype(np.float32)
+    label = np.arange(20, dtype=np.int64) % 10
+    return Result(
+        trial=trial,
+        metrics={"top-1": 0.5, "mean-per-class": 0.4},
+        n_test=20,
+        selection=Selection(
+            chosen={"lambda": 1.0},
+            validation_curve=({"lambda": 1.0, "accuracy": 0.5, "converged": 1.0},),
+        ),
+        predictions=Prediction(np.arange(20, dtype=np.int64), label, scores),
+        provenance={"versions": {"numpy": "2"}},
+        seconds={"select": 1.5},
+    )
+
+
+@pytest.fixture
+def store(tmp_path) -> ResultStore:
+    return ResultStore(tmp_path / "results.db", create=True)
+
+
+def test_a_result_comes_back_as_it_was(store):
+    result = make_result()
+    assert store.add(result)
+    (found,) = store.results()
+    assert found == result.model_copy(update={"predictions": None})
+    assert result.trial.key in store
+    assert store.keys() == {result.trial.key}
+    predictions = store.predictions(result.trial.key)
+    for field in ("example", "label", "scores"):
+        expected = getattr(result.predictions, field)
+        np.testing.assert_array_equal(getattr(predictions, field), expected)
+        assert getattr(predictions, field).dtype == expected.dtype
+
+
+def test_the_same_trial_is_stored_once(store):
+    assert store.add(make_result())
+    assert not store.add(make_result())
+    assert len(store.results()) == 1
+
+
+def test_a_failed_result_is_not_stored(store):
+    failed = Result(trial=make_result().trial, status="failed", error="why")
+    with pytest.raises(ValueError, match="complete"):
+        store.add(failed)
+    assert store.results() == []
+
+
+@pytest.mark.parametrize("statement", ["UPDATE results SET accuracy = 1", "DELETE FROM results"])
+def test_the_database_refuses_to_edit_a_result(store, statement):
+    store.add(make_result())
+    with pytest.raises(sqlite3.IntegrityError, match="never edited"):
+        sqlite3.connect(store.path).execute(statement)
+
+
+def test_a_folder_holds_its_database(tmp_path):
+    store = ResultStore(tmp_path, create=True)
+    assert store.path == tmp_path / "headstart.db"
+    store.add(make_result())
+    assert len(ResultStore(tmp_path).results()) == 1
+
+
+def test_the_table_has_a_row_a_result(store):
+    store.add(make_result(seed=0))
+    store.add(make_result(seed=1))
+    table = results(store.path)
+    assert table["seed"].tolist() == [0, 1]
+    row = table.iloc[0]
+    assert (row["model"], row["dataset"], row["accuracy"]) == ("efficientnet_lite0", "digits", 0.5)
+    assert (row["lambda"], row["unconverged"], row["seconds"]) == (1.0, 0, 1.5)
+
+
+def test_write_ahead_log_is_on(store):
+    assert sqlite3.connect(store.path).execute("PRAGMA journal_mode").fetchone() == ("wal",)
+
+
+def test_a_missing_store_is_an_error_and_makes_nothing(tmp_path):
+    with pytest.raises(StoreError, match="no results at"):
+        ResultStore(tmp_path / "none.db")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_that_is_no_database_is_refused(tmp_path):
+    file = tmp_path / "notes.db"
+    file.write_text("these are my notes, and quite long ones " * 50)
+    before = file.read_bytes()
+    with pytest.raises(StoreError, match="not a headstart database"):
+        ResultStore(file, create=True)
+    assert file.read_bytes() == before
+
+
+def test_another_programs_database_is_refused(tmp_path):
+    file = tmp_path / "other.db"
+    with sqlite3.connect(file) as connection:
+        connection.execute("CREATE TABLE songs (title TEXT)")
+    connection.close()
+    with pytest.raises(StoreError, match="not a headstart database"):
+        ResultStore(file, create=True)
+    tables = sqlite3.connect(file).execute("SELECT name FROM sqlite_master").fetchall()
+    assert tables == [("songs",)]
+
+
+def test_a_newer_store_is_refused(store):
+    connection = sqlite3.connect(store.path)
+    connection.execute("PRAGMA user_version = 99")
+    connection.close()
+    with pytest.raises(StoreError, match=r"newer headstart \(store version 99.*upgrade"):
+        ResultStore(store.path)
+
+
+def test_a_folder_that_cannot_be_written_is_refused():
+    with pytest.raises(StorageError, match="/proc/headstart"):
+        ResultStore("/proc/headstart/results.db", create=True)
+
+
+def test_a_read_only_database_is_said_in_words():
+    from headstart.store.database import _in_words
+
+    cause = sqlite3.OperationalError("attempt to write a readonly database")
+    error = sa.exc.OperationalError("INSERT", {}, cause)
+    assert isinstance(_in_words("x.db", error), NotWritableError)
+
+
+def test_damaged_predictions_are_found(store):
+    result = make_result()
+    store.add(result)
+    (file,) = store.path.with_suffix(".predictions").iterdir()
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(StoreError, match=r"are damaged: expected SHA-256"):
+        store.predictions(result.trial.key)
+    file.unlink()
+    with pytest.raises(StoreError, match="are missing"):
+        store.predictions(result.trial.key)
+
+
+def test_predictions_of_an_unknown_trial(store):
+    with pytest.raises(StoreError, match="no result with key abc"):
+        store.predictions("abc")
+
+
+WRITER = """
+import sys
+sys.path.insert(0, sys.argv[3])
+from test_database import make_result
+from headstart.store import ResultStore
+store = ResultStore(sys.argv[1], create=True)
+first = int(sys.argv[2])
+for seed in range(first, first + 12):
+    store.add(make_result(seed))
+"""
+
+
+def test_processes_at_once_lose_nothing(tmp_path, request):
+    path = tmp_path / "results.db"
+    here = str(request.path.parent)
+    # Two and two write the same trials, and all make the store.
+    writers = [
+        subprocess.Popen([sys.executable, "-c", WRITER, str(path), str(first), here])
+        for first in (0, 0, 6, 6)
+    ]
+    assert [writer.wait() for writer in writers] == [0, 0, 0, 0]
+    store = ResultStore(path)
+    assert sorted(result.trial.seed for result in store.results()) == list(range(18))
+    for key in store.keys():
+        assert len(store.predictions(key).label) == 20
+
+
+def test_a_claim_keeps_others_off_until_it_ends(store):
+    other = ResultStore(store.path)
+    with store.claim("k", wait=False) as mine:
+        assert mine
+        with other.claim("k", wait=False) as theirs:
+            assert not theirs
+        with other.claim("another", wait=False) as theirs:
+            assert theirs
+    with other.claim("k", wait=False) as theirs:
+        assert theirs

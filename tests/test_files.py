@@ -1,0 +1,72 @@
+import errno
+import os
+import resource
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from headstart.errors import DiskFullError, NotWritableError, StorageError
+from headstart.files import check_free_space, replaced, storage_errors, writable_folder
+
+
+def test_a_replaced_file_is_whole_or_untouched(tmp_path):
+    path = tmp_path / "file"
+    with replaced(path) as temporary:
+        temporary.write_text("first")
+    with pytest.raises(RuntimeError), replaced(path) as temporary:
+        temporary.write_text("half of the sec")
+        raise RuntimeError
+    assert path.read_text() == "first"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    ("number", "kind", "words"),
+    [
+        (errno.ENOSPC, DiskFullError, "no space left"),
+        (errno.EDQUOT, DiskFullError, "no space left"),
+        (errno.EROFS, NotWritableError, "choose a folder"),
+        (errno.EACCES, NotWritableError, "choose a folder"),
+        (errno.EIO, StorageError, "cannot use"),
+    ],
+)
+def test_the_systems_errors_are_put_in_words(tmp_path, number, kind, words):
+    with pytest.raises(kind, match=words), storage_errors(tmp_path / "x"):
+        raise OSError(number, os.strerror(number))
+
+
+def test_a_folder_that_cannot_be_written_is_found_at_once():
+    # Not even root writes here.
+    with pytest.raises(StorageError, match="/proc/headstart"):
+        writable_folder(Path("/proc/headstart"))
+
+
+def test_too_little_space_is_found_before_writing(tmp_path):
+    with pytest.raises(DiskFullError, match="MB are free"):
+        check_free_space(tmp_path / "not" / "yet" / "there", 10**18)
+    check_free_space(tmp_path, 1)
+
+
+def limit_file_size(n_bytes: int) -> None:
+    """Make the kernel refuse to write past `n_bytes` of a file, as a full disk does."""
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, n_bytes))
+
+
+def test_a_disk_that_fills_up_leaves_nothing_half_written(tmp_path):
+    code = (
+        "import sys; from pathlib import Path; from headstart.files import replaced\n"
+        "with replaced(Path(sys.argv[1])) as temporary: temporary.write_bytes(b'x' * 100_000)\n"
+    )
+    process = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "file")],
+        check=False,
+        capture_output=True,
+        text=True,
+        preexec_fn=lambda: limit_file_size(50_000),
+    )
+    assert "DiskFullError: no space left to write" in process.stderr
+    assert list(tmp_path.iterdir()) == []
