@@ -16,9 +16,14 @@ def test_a_replaced_file_is_whole_or_untouched(tmp_path):
     path = tmp_path / "file"
     with replaced(path) as temporary:
         temporary.write_text("first")
-    with pytest.raises(RuntimeError), replaced(path) as temporary:
-        temporary.write_text("half of the sec")
-        raise RuntimeError
+
+    def fail_half_way():
+        with replaced(path) as temporary:
+            temporary.write_text("half of the sec")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail_half_way()
     assert path.read_text() == "first"
     assert list(tmp_path.iterdir()) == [path]
 

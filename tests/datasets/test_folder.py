@@ -2,9 +2,9 @@ import shutil
 
 import numpy as np
 import pytest
-from conftest import write_folder
 from PIL import Image
 
+from conftest import write_folder
 from headstart import datasets
 from headstart.datasets import FileImages
 from headstart.errors import BrokenImageError, DatasetError, DatasetMissingError, ManifestError

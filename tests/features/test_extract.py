@@ -139,7 +139,7 @@ def test_a_damaged_file_is_found_told_and_made_again(workspace):
     np.testing.assert_array_equal(after.values, before)
 
 
-class Interrupted(Exception):
+class InterruptedExtractionError(Exception):
     pass
 
 
@@ -155,7 +155,7 @@ class Interrupting:
     def decode(self, row):
         self.decoded.append(row)
         if row == self.row:
-            raise Interrupted
+            raise InterruptedExtractionError
         return self.images.decode(row)
 
     def where(self, row):
@@ -166,7 +166,7 @@ def test_an_interrupted_extraction_carries_on(workspace, tmp_path, monkeypatch):
     monkeypatch.setattr(cache_module, "SYNC_SECONDS", 0.0)
     images = some_images(60)
     whole = run(images, Workspace(cache=tmp_path / "other")).values
-    with pytest.raises(Interrupted):
+    with pytest.raises(InterruptedExtractionError):
         run(Interrupting(images, 50), workspace)
     folder = workspace.cache / "features"
     assert not list(folder.glob("*.npy"))
@@ -183,7 +183,7 @@ def test_an_interrupted_extraction_carries_on(workspace, tmp_path, monkeypatch):
 def test_rows_that_did_not_reach_the_disk_are_not_trusted(workspace, monkeypatch):
     monkeypatch.setattr(cache_module, "SYNC_SECONDS", 0.0)
     images = some_images(60)
-    with pytest.raises(Interrupted):
+    with pytest.raises(InterruptedExtractionError):
         run(Interrupting(images, 50), workspace)
     (partial,) = (workspace.cache / "features").glob("*.partial")
     with partial.open("r+b") as file:
@@ -314,10 +314,10 @@ def test_decoding_runs_a_bounded_number_of_items_ahead():
 def test_an_error_while_decoding_ahead_arrives():
     def fail(item):
         if item == 5:
-            raise Interrupted
+            raise InterruptedExtractionError
         return item
 
-    with pytest.raises(Interrupted):
+    with pytest.raises(InterruptedExtractionError):
         list(ahead(fail, range(10)))
 
 

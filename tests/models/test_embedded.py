@@ -1,9 +1,9 @@
 import pytest
 import torch
-from conftest import require
 from PIL import Image
 from sklearn.datasets import load_sample_image
 
+from conftest import require
 from headstart import models
 from headstart.errors import UnknownNameError, WeightsError, WeightsMissingError
 from headstart.models.embedded import check_fit

@@ -39,7 +39,7 @@ def test_nouns_are_frozen_and_validated():
         LinearSetting(learning_rate=1.0)
     with pytest.raises(ValidationError, match="greater than or equal to 0"):
         make_trial(seed=-1)
-    with pytest.raises(ValidationError, match="string_pattern_mismatch|should match pattern"):
+    with pytest.raises(ValidationError, match="should match pattern"):
         Model(**{**trial.model.model_dump(), "weights": {"locator": "x", "sha256": "abc"}})
 
 

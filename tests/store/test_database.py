@@ -184,7 +184,7 @@ def test_processes_at_once_lose_nothing(tmp_path, request):
     assert [writer.wait() for writer in writers] == [0, 0, 0, 0]
     store = ResultStore(path)
     assert sorted(result.trial.seed for result in store.results()) == list(range(18))
-    for key in store.keys():
+    for key in sorted(store.keys()):
         assert len(store.predictions(key).label) == 20
 
 

@@ -14,7 +14,7 @@ from headstart.cli import render
 from headstart.cli.progress import LiveWatcher
 from headstart.errors import StudyError
 from headstart.files import replaced, writable_folder
-from headstart.store import DATABASE_NAME, ResultStore, results_table
+from headstart.store import DATABASE_NAME, ResultStore, result_row, results_table
 from headstart.study import Study, StudyRun
 from headstart.workspace import Device, default_cache
 
@@ -27,7 +27,7 @@ __all__ = [
     "show_results",
 ]
 
-BAD_INPUT = 2
+BAD_INPUT, INTERRUPTED = 2, 130
 # Large enough for standard errors of about two points, small enough for minutes on two cores.
 DEMO_LIMIT = 300
 # Rich takes 80 columns where it cannot know: too few for a table that goes to a file or a pipe.
@@ -71,8 +71,12 @@ def read_study(file: Path | None, options: dict[str, Any]) -> Study:
 def run_and_show(study: Study, store: Path, device: Device) -> StudyRun:
     """Run a study under a live display, then show its table; exit 2 if a trial failed."""
     start = time.perf_counter()
-    with LiveWatcher(console) as watcher:
-        run = study.run(store, device=device, watcher=watcher)
+    try:
+        with LiveWatcher(console) as watcher:
+            run = study.run(store, device=device, watcher=watcher)
+    except KeyboardInterrupt:
+        typer.echo("interrupted: finished trials are stored; the same command carries on", err=True)
+        sys.exit(INTERRUPTED)
     if run.results:
         console.print(render.results(run.results))
     stored = len(run.results) - run.measured
@@ -93,7 +97,7 @@ def show_results(store: Path, *, csv: bool, json: bool) -> None:
     if csv:
         typer.echo(results_table(found).to_csv(index=False), nl=False)
     elif json:
-        typer.echo(results_table(found).to_json(orient="records", indent=1))
+        typer.echo(json_module.dumps([result_row(result) for result in found], indent=1))
     else:
         console.print(render.results(found))
 

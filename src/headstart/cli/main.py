@@ -19,7 +19,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-BAD_INPUT, INTERRUPTED = 2, 130
+BAD_INPUT = 2
 DEFAULT_STORE = Path("headstart.db")
 
 
@@ -131,6 +131,3 @@ def main() -> None:
     except HeadstartError as error:
         typer.echo(f"error: {error}", err=True)
         sys.exit(BAD_INPUT)
-    except KeyboardInterrupt:
-        typer.echo("interrupted: finished trials are stored; the same command carries on", err=True)
-        sys.exit(INTERRUPTED)

@@ -3,7 +3,9 @@
 from collections.abc import Sequence
 from typing import Any
 
+from rich.console import Group
 from rich.table import Table
+from rich.text import Text
 
 from headstart.datasets import limited_sizes
 from headstart.spec import Dataset, Result
@@ -16,8 +18,11 @@ __all__ = ["datasets", "models", "results", "sizes_line"]
 SHARED = ("setting", "protocol", "metric", "precision", "seed", "limit")
 
 
-def results(found: Sequence[Result]) -> Table:
-    """A row a result; top-1 accuracies with their 95 % interval from the size of the test set."""
+def results(found: Sequence[Result]) -> Group:
+    """A row a result; top-1 accuracies with their 95 % interval from the size of the test set.
+
+    What all rows share is said once, below.
+    """
     rows = [result_row(result) for result in found]
     varying = [name for name in SHARED if len({row[name] for row in rows}) > 1]
     numbers = ("ImageNet %", "accuracy %", "95 % interval", "n", "lambda", "time")
@@ -35,9 +40,7 @@ def results(found: Sequence[Result]) -> Table:
             f"{row['lambda']:.2g}",
             f"{row['seconds']:.1f} s",
         )
-    table.caption = _caption(rows, varying)
-    table.caption_justify = "left"
-    return table
+    return Group(table, Text(_shared(rows, varying), style="dim"))
 
 
 def models(rows: Sequence[dict[str, Any]]) -> Table:
@@ -82,7 +85,7 @@ def _presence(row: dict[str, Any]) -> tuple[str, str]:
     return ("yes", "") if row["present"] else ("no", row["place"])
 
 
-def _caption(rows: Sequence[dict[str, Any]], varying: Sequence[str]) -> str | None:
+def _shared(rows: Sequence[dict[str, Any]], varying: Sequence[str]) -> str:
     if not rows:
         return "no results yet"
     shared = [
@@ -91,9 +94,9 @@ def _caption(rows: Sequence[dict[str, Any]], varying: Sequence[str]) -> str | No
         if name not in varying and rows[0][name] is not None
     ]
     if unconverged := sum(row["unconverged"] for row in rows):
-        shared.append(f"{unconverged} fits did not reach their tolerance")
+        shared.append(f"not converged: {unconverged} fits")
     if skipped := sum(row["skipped_images"] for row in rows):
-        shared.append(f"{skipped} images did not decode and were left out")
+        shared.append(f"left out as broken: {skipped} images")
     return ", ".join(shared)
 
 

