@@ -1,0 +1,89 @@
+"""What the documents say is what the code does."""
+
+import ast
+import csv
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+import headstart as hs
+from headstart.cli.main import app
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+WALK = re.findall(
+    r"^\| \d+ \| `([\w.]+)` \| `([\w/.]+)`",
+    (ROOT / "docs" / "architecture.md").read_text(),
+    flags=re.MULTILINE,
+)
+
+
+def test_the_readmes_table_is_the_recorded_demo():
+    with (ROOT / "docs" / "demo" / "results.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 9
+    table = README.split("```")[3]
+    for row, line in zip(rows, table.strip().splitlines()[1:10], strict=True):
+        cells = line.split()
+        assert cells[0] == row["model"]
+        assert cells[1] == f"{100 * float(row['upstream_accuracy']):.2f}"
+        assert cells[2] == row["dataset"]
+        assert cells[3] == f"{100 * float(row['accuracy']):.2f}"
+        assert cells[5] == row["n_test"]
+        assert cells[6] == f"{float(row['lambda']):.2g}"
+
+
+def test_the_readmes_study_is_one():
+    text = re.search(r"```toml\n(.*?)```", README, flags=re.DOTALL)[1]
+    assert len(hs.Study(**tomllib.loads(text)).trials()) == 24
+
+
+def test_the_readmes_python_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code = re.search(r"```python\n(.*?)```", README, flags=re.DOTALL)[1]
+    *_, last = ast.parse(code).body
+    scope = {}
+    exec(compile(code, "README.md", "exec"), scope)
+    table = eval(compile(ast.Expression(last.value), "README.md", "eval"), scope)
+    assert table.loc[0, "dataset"] == "digits"
+    assert table.loc[0, "n_test"] == 300
+
+
+def test_the_readmes_commands_exist():
+    commands = {c.name or c.callback.__name__ for c in app.registered_commands}
+    used = set(re.findall(r"^headstart (\w+)", README, flags=re.MULTILINE))
+    assert used <= commands
+    assert len(used) >= 4
+
+
+def test_the_walk_is_a_dozen_functions_that_are_where_it_says():
+    assert len(WALK) == 12
+
+
+@pytest.mark.parametrize(("name", "file"), WALK)
+def test_a_step_of_the_walk_is_in_its_file(name, file):
+    tree = ast.parse((ROOT / "src" / "headstart" / file).read_text())
+    names = {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
+    classes = {node.name for node in ast.walk(tree) if isinstance(node, ast.ClassDef)}
+    *owner, function = name.split(".")
+    assert function in names
+    assert set(owner) <= classes
+
+
+def test_examples_in_docstrings_hold():
+    import doctest
+    from importlib import import_module
+
+    attempted = 0
+    for file in sorted((ROOT / "src" / "headstart").rglob("*.py")):
+        name = ".".join(file.relative_to(ROOT / "src").with_suffix("").parts)
+        if ">>>" in file.read_text() and not name.endswith("__main__"):
+            name = name.removesuffix(".__init__")
+            outcome = doctest.testmod(
+                module := import_module(name), extraglobs={"np": __import__("numpy")}
+            )
+            assert outcome.failed == 0, module
+            attempted += outcome.attempted
+    assert attempted >= 6
