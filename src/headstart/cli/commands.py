@@ -31,7 +31,7 @@ BAD_INPUT, INTERRUPTED = 2, 130
 # Large enough for standard errors of about two points, small enough for minutes on two cores.
 DEMO_LIMIT = 300
 # Rich takes 80 columns where it cannot know: too few for a table that goes to a file or a pipe.
-console = Console(width=None if sys.stdout.isatty() else 120)
+console = Console(width=None if sys.stdout.isatty() else 120, markup=False, highlight=False)
 
 
 def run_demo(out: Path, device: Device) -> None:

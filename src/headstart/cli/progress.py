@@ -31,7 +31,7 @@ class RateColumn(ProgressColumn):
         if task.total is None:
             return Text("")
         text = f"{task.completed:,.0f}/{task.total:,.0f} {unit}"
-        if unit and task.speed:
+        if task.speed and task.speed >= 1:
             text += f", {task.speed:,.0f}/s"
         return Text(text)
 
@@ -47,7 +47,7 @@ class LiveWatcher(Watcher):
         self._progress = Progress(
             SpinnerColumn(),
             TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
+            BarColumn(bar_width=12),
             RateColumn(),
             TimeElapsedColumn(),
             TextColumn("left"),
@@ -77,7 +77,7 @@ class LiveWatcher(Watcher):
             self._all = self._progress.add_task("", total=total, unit="trials")
         self._progress.update(self._all, description=title)
         if not self._console.is_terminal:
-            self._console.print(f"[{number}/{total}] {title}", markup=False, highlight=False)
+            self._console.print(f"[{number}/{total}] {title}")
 
     def stage(self, name: str, total: int | None = None, unit: str = "") -> None:
         """Start the lower bar anew."""
@@ -97,4 +97,4 @@ class LiveWatcher(Watcher):
 
     def note(self, message: str) -> None:
         """Print a line above the bars."""
-        self._progress.console.print(message, style="yellow", markup=False, highlight=False)
+        self._progress.console.print(message, style="yellow")
