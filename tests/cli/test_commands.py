@@ -223,7 +223,7 @@ def test_a_broken_image_and_skip_broken(cli, photos, tmp_path):
     assert hs.results(tmp_path / "r.db").empty
     outcome = cli(*arguments, "--skip-broken")
     assert outcome.code == 0
-    assert "left out as broken: 1 images" in outcome.out
+    assert "broken images left out: 1" in outcome.out
     assert hs.results(tmp_path / "r.db")["n_test"].tolist() == [5]
 
 

@@ -12,7 +12,6 @@ from rich.progress import (
     Task,
     TaskID,
     TextColumn,
-    TimeElapsedColumn,
     TimeRemainingColumn,
 )
 from rich.text import Text
@@ -23,17 +22,16 @@ __all__ = ["LiveWatcher"]
 
 
 class RateColumn(ProgressColumn):
-    """Done, total and rate, in the stage's unit."""
+    """Done, total and rate."""
 
     def render(self, task: Task) -> Text:
         """Draw one task's cell."""
-        unit = task.fields.get("unit", "")
         if task.total is None:
             return Text("")
-        text = f"{task.completed:,.0f}/{task.total:,.0f} {unit}"
+        text = f"{task.completed:,.0f}/{task.total:,.0f}"
         if task.speed and task.speed >= 1:
             text += f", {task.speed:,.0f}/s"
-        return Text(text)
+        return Text(text, no_wrap=True)
 
 
 class LiveWatcher(Watcher):
@@ -47,11 +45,10 @@ class LiveWatcher(Watcher):
         self._progress = Progress(
             SpinnerColumn(),
             TextColumn("{task.description}"),
-            BarColumn(bar_width=12),
+            BarColumn(bar_width=8),
             RateColumn(),
-            TimeElapsedColumn(),
-            TextColumn("left"),
             TimeRemainingColumn(),
+            TextColumn("left"),
             console=console,
             transient=True,
         )
@@ -74,7 +71,7 @@ class LiveWatcher(Watcher):
     def trial_started(self, title: str, number: int, total: int) -> None:
         """Move the upper bar to this trial."""
         if self._all is None:
-            self._all = self._progress.add_task("", total=total, unit="trials")
+            self._all = self._progress.add_task("", total=total)
         self._progress.update(self._all, description=title)
         if not self._console.is_terminal:
             self._console.print(f"[{number}/{total}] {title}")
@@ -83,7 +80,8 @@ class LiveWatcher(Watcher):
         """Start the lower bar anew."""
         if self._stage is not None:
             self._progress.remove_task(self._stage)
-        self._stage = self._progress.add_task(f"  {name}", total=total, unit=unit)
+        title = f"  {name} ({unit})" if unit else f"  {name}"
+        self._stage = self._progress.add_task(title, total=total)
 
     def advance(self, steps: int = 1) -> None:
         """Move the lower bar."""

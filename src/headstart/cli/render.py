@@ -25,8 +25,8 @@ def results(found: Sequence[Result]) -> Group:
     """
     rows = [result_row(result) for result in found]
     varying = [name for name in SHARED if len({row[name] for row in rows}) > 1]
-    numbers = ("ImageNet %", "accuracy %", "95 % interval", "n", "lambda", "time")
-    table = _table("model", "ImageNet %", "dataset", *varying, *numbers[1:], right=set(numbers))
+    numbers = ("ImageNet", "accuracy", "95 % CI", "n", "lambda", "time")
+    table = _table("model", "ImageNet", "dataset", *varying, *numbers[1:], right=set(numbers))
     for result, row in zip(found, rows, strict=True):
         upstream = row["upstream_accuracy"]
         table.add_row(
@@ -36,11 +36,11 @@ def results(found: Sequence[Result]) -> Group:
             *(str(row[name]) for name in varying),
             f"{100 * row['accuracy']:.2f}",
             _interval(result),
-            f"{row['n_test']:,}",
+            str(row["n_test"]),
             f"{row['lambda']:.2g}",
             f"{row['seconds']:.1f} s",
         )
-    return Group(table, Text(_shared(rows, varying), style="dim"))
+    return Group(table, Text(_shared(rows, varying), style="dim"), *_warnings(rows))
 
 
 def models(rows: Sequence[dict[str, Any]]) -> Table:
@@ -88,16 +88,21 @@ def _presence(row: dict[str, Any]) -> tuple[str, str]:
 def _shared(rows: Sequence[dict[str, Any]], varying: Sequence[str]) -> str:
     if not rows:
         return "no results yet"
-    shared = [
+    shared = ["accuracies in percent"]
+    shared += [
         f"{name} {rows[0][name]}"
         for name in SHARED
         if name not in varying and rows[0][name] is not None
     ]
-    if unconverged := sum(row["unconverged"] for row in rows):
-        shared.append(f"not converged: {unconverged} fits")
-    if skipped := sum(row["skipped_images"] for row in rows):
-        shared.append(f"left out as broken: {skipped} images")
     return ", ".join(shared)
+
+
+def _warnings(rows: Sequence[dict[str, Any]]) -> list[Text]:
+    found = {
+        "fits that did not reach their tolerance": sum(row["unconverged"] for row in rows),
+        "broken images left out": sum(row["skipped_images"] for row in rows),
+    }
+    return [Text(f"{what}: {count}", style="yellow") for what, count in found.items() if count]
 
 
 def _interval(result: Result) -> str:
@@ -109,7 +114,11 @@ def _interval(result: Result) -> str:
 
 
 def _table(*columns: str, right: set[str]) -> Table:
-    table = Table(box=None, header_style="bold", pad_edge=False)
+    table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 1, 0, 0))
     for column in columns:
-        table.add_column(column, justify="right" if column in right else "left", no_wrap=True)
+        if column in right:
+            # On a narrow screen names are shortened, never numbers.
+            table.add_column(column, justify="right", min_width=len(column), no_wrap=True)
+        else:
+            table.add_column(column, no_wrap=True)
     return table
