@@ -145,7 +145,9 @@ def accuracy(precision: str, cache: Path) -> float:
     best = max(
         fits, key=lambda f: top1(validation.labels, f.scores(values[n : 2 * n]).argmax(axis=1))
     )
-    labels = splits.test.open(Selection(chosen={"lambda": best.lam}, validation_curve=()))
+    choice = {"lambda": best.lam}
+    selection = Selection(examples=splits.revision, chosen=choice, validation_curve=(choice,))
+    labels = splits.test.open(selection)
     return top1(labels, best.scores(values[2 * n :]).argmax(axis=1))
 
 

@@ -1,6 +1,8 @@
 """What several tests need: an isolated cache, the command line, small datasets on disk."""
 
 import os
+import resource
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -88,6 +90,12 @@ def headstart_process(*arguments: object, **options) -> subprocess.Popen:
         text=True,
         **options,
     )
+
+
+def limit_file_size(n_bytes: int) -> None:
+    """Make the kernel refuse to write past `n_bytes` of a file, as a full disk does."""
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, n_bytes))
 
 
 def write_folder(root: Path, counts: dict[str, dict[str, int]], seed: int = 0) -> Path:

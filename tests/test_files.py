@@ -1,13 +1,12 @@
 import errno
 import os
-import resource
-import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from conftest import limit_file_size
 from headstart.errors import DiskFullError, NotWritableError, StorageError
 from headstart.files import check_free_space, replaced, storage_errors, writable_folder
 
@@ -53,12 +52,6 @@ def test_too_little_space_is_found_before_writing(tmp_path):
     with pytest.raises(DiskFullError, match="MB are free"):
         check_free_space(tmp_path / "not" / "yet" / "there", 10**18)
     check_free_space(tmp_path, 1)
-
-
-def limit_file_size(n_bytes: int) -> None:
-    """Make the kernel refuse to write past `n_bytes` of a file, as a full disk does."""
-    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, n_bytes))
 
 
 def test_a_disk_that_fills_up_leaves_nothing_half_written(tmp_path):

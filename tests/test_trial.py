@@ -39,6 +39,7 @@ def test_metrics_follow_from_the_predictions(result):
 
 def test_a_result_says_what_made_it(result, trial):
     provenance = result.provenance
+    assert provenance["features_made_by"]["pillow"]
     assert set(provenance["versions"]) >= {"headstart", "torch", "timm", "numpy", "scipy"}
     assert len(provenance["features_sha256"]) == 64
     assert "threads" in provenance["features_made_by"]["device"]

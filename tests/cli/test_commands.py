@@ -11,10 +11,9 @@ import time
 import pytest
 
 import headstart as hs
-from conftest import MODEL, headstart_process, write_folder
+from conftest import MODEL, headstart_process, limit_file_size, write_folder
 from headstart import datasets
 from headstart.cli import commands
-from test_files import limit_file_size
 
 RUN = ("run", "--models", MODEL, "--datasets", "digits", "--limit", "100")
 

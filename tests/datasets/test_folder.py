@@ -19,8 +19,9 @@ def test_a_folder_is_a_dataset(photos):
     assert dict(dataset.sizes) == {"train": 6, "validation": 6, "test": 6}
     splits = datasets.load(dataset, 0, default_cache())
     assert splits.train.labels.tolist() == [0, 0, 0, 1, 1, 1]
-    labels = splits.test.open(Selection(chosen={}, validation_curve=()))
-    assert labels.tolist() == [0, 0, 0, 1, 1, 1]
+    choice = {"lambda": 1.0}
+    selection = Selection(examples=splits.revision, chosen=choice, validation_curve=(choice,))
+    assert splits.test.open(selection).tolist() == [0, 0, 0, 1, 1, 1]
     assert splits.train.images.where(0) == str(photos / "train" / "dark" / "0.png")
 
 
@@ -90,5 +91,38 @@ def test_every_mode_becomes_grey_or_rgb(tmp_path, mode):
     name = "x.tif" if mode == "CMYK" else "x.png"
     Image.new("RGB", (5, 4), (200, 200, 200)).convert(mode).save(tmp_path / name)
     image = FileImages([tmp_path / name]).decode(0)
-    assert image.mode == ("L" if mode == "L" else "RGB")
+    assert image.mode == ("L" if mode in ("1", "L") else "RGB")
     assert image.size == (5, 4)
+    if mode != "1":  # black and white has no grey, a palette not every one
+        assert np.abs(np.asarray(image).astype(int) - 200).max() <= 4
+
+
+def test_16_bits_are_scaled_not_clipped(tmp_path):
+    ramp = np.arange(0, 65536, 257, dtype=np.uint16).reshape(16, 16)
+    Image.fromarray(ramp).save(tmp_path / "x.png")
+    image = FileImages([tmp_path / "x.png"]).decode(0)
+    np.testing.assert_array_equal(np.asarray(image), np.arange(256).reshape(16, 16))
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
+def test_transparency_is_white(tmp_path, mode):
+    image = Image.new("RGBA", (4, 4), (0, 0, 0, 0))
+    image.paste((10, 20, 30, 255), (0, 0, 2, 4))
+    if mode == "P":
+        image.quantize(4).save(tmp_path / "x.png")
+    else:
+        image.convert(mode).save(tmp_path / "x.png")
+    pixels = np.asarray(FileImages([tmp_path / "x.png"]).decode(0)).astype(int)
+    assert (pixels[:, 2:] == 255).all()
+    assert (pixels[:, :2] < 40).all()
+
+
+def test_an_image_on_its_side_is_turned(tmp_path):
+    image = Image.new("RGB", (6, 4), "white")
+    image.paste("black", (0, 0, 3, 4))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned clockwise by 90 degrees
+    image.save(tmp_path / "x.jpg", exif=exif, quality=95)
+    turned = FileImages([tmp_path / "x.jpg"]).decode(0)
+    assert turned.size == (4, 6)
+    assert np.asarray(turned)[0].mean() < 60 < np.asarray(turned)[-1].mean()

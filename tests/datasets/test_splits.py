@@ -45,18 +45,25 @@ def test_hold_out_is_stratified_and_complete(sizes, fraction, seed):
 
 def sealed() -> SealedTest:
     images = ArrayImages(np.zeros((3, 8, 8), np.uint8))
-    return SealedTest(Split(images, np.array([0, 1, 2]), np.arange(3)))
+    return SealedTest(Split(images, np.array([0, 1, 2]), np.arange(3)), revision="r")
 
 
 def test_test_labels_are_given_once_and_for_a_selection():
-    selection = Selection(chosen={"lambda": 1.0}, validation_curve=())
+    chosen = {"lambda": 1.0}
+    selection = Selection(examples="r", chosen=chosen, validation_curve=(chosen,))
     test = sealed()
     assert not [name for name in vars(test) if name == "labels"]
-    with pytest.raises(SealedTestError, match="made on validation"):
-        test.open(None)
+    for other in (None, selection.model_copy(update={"examples": "other"})):
+        with pytest.raises(SealedTestError, match="made on the validation set beside them"):
+            test.open(other)
     np.testing.assert_array_equal(test.open(selection), [0, 1, 2])
     with pytest.raises(SealedTestError, match="once a trial"):
         test.open(selection)
+
+
+def test_a_selection_has_a_curve_that_it_was_made_from():
+    with pytest.raises(ValueError, match="at least 1 item"):
+        Selection(examples="r", chosen={"lambda": 1.0}, validation_curve=())
 
 
 def test_the_door_does_not_type_check_without_a_selection(tmp_path):

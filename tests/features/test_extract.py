@@ -180,14 +180,57 @@ def test_an_interrupted_extraction_carries_on(workspace, tmp_path, monkeypatch):
     assert not list(folder.glob("*.partial"))
 
 
-def test_rows_that_did_not_reach_the_disk_are_not_trusted(workspace, monkeypatch):
+@pytest.mark.parametrize("file", ["*.json", "*.progress"])
+def test_a_damaged_card_is_made_again(workspace, file, monkeypatch):
+    monkeypatch.setattr(cache_module, "SYNC_SECONDS", 0.0)
+    images = some_images(60)
+    if file == "*.progress":
+        with pytest.raises(InterruptedExtractionError):
+            run(Interrupting(images, 50), workspace)
+    else:
+        run(images, workspace)
+    (card,) = (workspace.cache / "features").glob(file)
+    card.write_text(card.read_text()[:-20])
+    again = Interrupting(images, -1)
+    assert np.isfinite(run(again, workspace).values).all()
+    assert sorted(again.decoded) == list(range(60))
+
+
+def test_a_batch_that_does_not_fit_is_done_in_halves(monkeypatch):
+    extractor = Extractor(models.load(MODEL), MODEL, "fp32", torch.device("cpu"))
+    forward, sizes = extractor._forward, []
+
+    def small_memory(pixels):
+        if len(pixels) > 2:
+            raise torch.OutOfMemoryError
+        sizes.append(len(pixels))
+        return forward(pixels)
+
+    pixels = np.random.RandomState(0).randint(0, 255, (5, 224, 224, 1)).astype(np.uint8)
+    expected = extractor(pixels)
+    monkeypatch.setattr(extractor, "_forward", small_memory)
+    assert relative(extractor(pixels), expected).max() < 1e-5
+    assert sizes == [2, 1, 2]
+    monkeypatch.setattr(
+        extractor, "_forward", lambda pixels: (_ for _ in ()).throw(torch.OutOfMemoryError())
+    )
+    with pytest.raises(DeviceError, match="does not hold one image"):
+        extractor(pixels)
+
+
+@pytest.mark.parametrize("damage", ["cut", "flip"])
+def test_rows_that_did_not_reach_the_disk_are_not_trusted(workspace, monkeypatch, damage):
     monkeypatch.setattr(cache_module, "SYNC_SECONDS", 0.0)
     images = some_images(60)
     with pytest.raises(InterruptedExtractionError):
         run(Interrupting(images, 50), workspace)
     (partial,) = (workspace.cache / "features").glob("*.partial")
     with partial.open("r+b") as file:
-        file.truncate(1000)
+        if damage == "cut":
+            file.truncate(1000)
+        else:
+            file.seek(1000)
+            file.write(b"\xff")
     again = Interrupting(images, -1)
     run(again, workspace)
     assert sorted(again.decoded) == list(range(60))
@@ -213,6 +256,9 @@ def test_a_broken_image_stops_the_extraction_unless_skipped(workspace, tmp_path)
     # Kept features with a hole do not serve a run that wants none.
     with pytest.raises(BrokenImageError, match=r"4\.png"):
         run(images, workspace)
+    # If the image decodes by now, they are made again.
+    Image.new("RGB", (20, 20)).save(tmp_path / "4.png")
+    assert np.isfinite(run(images, workspace).values).all()
 
 
 def test_nan_in_features_is_found_and_nothing_is_kept(workspace, monkeypatch):

@@ -103,6 +103,57 @@ def test_a_fit_that_runs_out_of_evaluations_is_not_called_converged(monkeypatch)
     assert fit.relative_gap > 1e-4
 
 
+def hard_problems():
+    random = np.random.RandomState(0)
+    # One example far out: its logits saturate.
+    outlier = np.zeros((31, 1))
+    outlier[-1] = 1e4
+    yield outlier, np.arange(31) % 3
+    yield np.concatenate([random.randn(30, 5), np.full((1, 5), 1e4)]), np.arange(31) % 3
+    for scale in (1e-4, 1e-2, 1, 30, 1000, 1e4):
+        yield scale * random.randn(60, 100), np.arange(60) % 4
+
+
+@pytest.mark.parametrize("case", range(8))
+def test_a_certificate_holds_on_problems_that_float64_hardly_resolves(case):
+    X, labels = list(hard_problems())[case]
+    n_classes = labels.max() + 1
+    fits = list(fit_path(X, labels, n_classes, np.logspace(5, -6, 12)))
+    assert sum(fit.converged for fit in fits) >= 10
+    for fit in fits:
+        assert fit.converged == (0 <= fit.relative_gap <= 1e-4)
+    # A far tighter solution lies within the gap of the loose one.
+    for fit in fits[:9]:
+        (tight,) = fit_path(X, labels, n_classes, [fit.lam], tolerance=1e-8)
+        if tight.converged and fit.converged:
+            assert fit.objective * (1 - fit.relative_gap) <= tight.objective * (1 + 1e-12)
+
+
+def test_without_balanced_residuals_nothing_is_certified(monkeypatch):
+    from headstart.probe import objective as module
+
+    monkeypatch.setattr(module, "NEWTON_STEPS", 0)
+    X, labels = problem(24, 10, 3)
+    certificate = certify(X.astype(float), labels, np.zeros((10, 3)), np.array([3.0, 0, 0]), 1.0)
+    assert certificate.gap == np.inf
+
+
+def test_the_gap_is_primal_minus_dual():
+    """The closed form against the dual written out: entropies less the squared norm."""
+    from scipy.special import entr, softmax
+
+    X, labels = problem(24, 10, 3)
+    Z, lam = X.astype(np.float64), 0.7
+    W = np.random.RandomState(1).randn(10, 3)
+    certificate = certify(Z, labels, W, np.zeros(3), lam)
+    probabilities = softmax(Z @ W + certificate.bias, axis=1)
+    residual = np.eye(3)[labels] - probabilities
+    dual = entr(probabilities).sum() - np.square(Z.T @ residual).sum() / (2 * lam)
+    primal = objective(X, labels, W.T, certificate.bias, lam)
+    assert certificate.objective == pytest.approx(primal)
+    assert certificate.gap == pytest.approx(primal - dual, rel=1e-6)
+
+
 @pytest.mark.parametrize("scale", [1e-4, 1e4])
 def test_constant_duplicated_and_badly_scaled_features(scale):
     X, labels = problem()

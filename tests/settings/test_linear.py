@@ -31,7 +31,11 @@ def make_transfer(setting=None, broken=None, watcher=None, flip_test=False, spre
         for name, n in N.items()
     }
     splits = Splits(
-        parts["train"], parts["validation"], SealedTest(parts["test"]), n_classes=3, revision="r"
+        parts["train"],
+        parts["validation"],
+        SealedTest(parts["test"], "r"),
+        n_classes=3,
+        revision="r",
     )
     dataset = datasets.find("digits").model_copy(update={"classes": ("a", "b", "c")})
     trial = Trial(
@@ -64,6 +68,16 @@ def test_the_refit_uses_train_and_validation():
     # With lambda held, twice the examples cost more than the selection's fit on half of them.
     chosen = {row["lambda"]: row for row in transfer.select().validation_curve}[facts["lambda"]]
     assert facts["objective"] > 1.2 * chosen["objective"]
+
+
+def test_the_refit_has_the_chosen_lambda_however_the_grid_is_given():
+    setting = LinearSetting(lambdas=(1e-2, 100.0, 1.0, 1.0))
+    assert setting.lambdas == (100.0, 1.0, 1e-2)
+    for chosen in setting.lambdas:
+        transfer, _ = make_transfer(setting)
+        selection = transfer.select().model_copy(update={"chosen": {"lambda": chosen}})
+        transfer.refit(selection)
+        assert transfer.provenance()["refit"]["lambda"] == chosen
 
 
 def test_the_choice_does_not_depend_on_the_test_set():
@@ -145,6 +159,9 @@ def test_presets_fill_every_choice():
         ({"name": "linear", "resize": "half"}, StudyError, "resize = 'half' will not do"),
         ({"name": "linear", "lambdas": [0.0]}, StudyError, r"lambdas.0 = 0.0 will not do"),
         ({"name": "linear", "lambdas": []}, StudyError, "lambdas"),
+        ({"name": "linear", "lambdas": [float("inf")]}, StudyError, "finite number"),
+        ({"name": "linear", "protocol": ["x"]}, UnknownNameError, "unknown protocol"),
+        ({"name": 1}, UnknownNameError, "unknown setting '1'"),
     ],
 )
 def test_settings_that_cannot_be(options, kind, words):

@@ -74,7 +74,14 @@ def test_key_depends_on_all_that_may_change_the_number(noun, change):
     value = getattr(trial, noun)
     changed = type(value)(**{**value.model_dump(), **change})
     assert make_trial(**{noun: changed}).key != trial.key
-    assert make_trial(seed=1).key != trial.key
+
+
+def test_the_seed_is_in_the_key_where_it_may_change_the_number():
+    limited = datasets.find("digits", limit=100)
+    assert make_trial(dataset=limited).key != make_trial(dataset=limited, seed=1).key
+    # Nothing is random about the linear setting on a whole dataset.
+    assert make_trial().key == make_trial(seed=1).key
+    assert not make_trial().uses_seed
 
 
 @pytest.mark.parametrize(

@@ -1,13 +1,15 @@
+import re
 import sqlite3
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
-import sqlalchemy as sa
 
+from conftest import limit_file_size
 from headstart import datasets, models, settings
-from headstart.errors import NotWritableError, StorageError, StoreError
+from headstart.errors import DiskFullError, NotWritableError, StorageError, StoreError
 from headstart.spec import Prediction, Result, Selection, Trial
 from headstart.store import ResultStore, results
 
@@ -26,6 +28,7 @@ def make_result(seed: int = 0) -> Result:
         metrics={"top-1": 0.5, "mean-per-class": 0.4},
         n_test=20,
         selection=Selection(
+            examples="r",
             chosen={"lambda": 1.0},
             validation_curve=({"lambda": 1.0, "accuracy": 0.5, "converged": 1.0},),
         ),
@@ -37,7 +40,9 @@ def make_result(seed: int = 0) -> Result:
 
 @pytest.fixture
 def store(tmp_path) -> ResultStore:
-    return ResultStore(tmp_path / "results.db", create=True)
+    store = ResultStore(tmp_path / "results.db", create=True)
+    store.make()
+    return store
 
 
 def test_a_result_comes_back_as_it_was(store):
@@ -115,10 +120,71 @@ def test_another_programs_database_is_refused(tmp_path):
     with sqlite3.connect(file) as connection:
         connection.execute("CREATE TABLE songs (title TEXT)")
     connection.close()
+    before = file.read_bytes()
     with pytest.raises(StoreError, match="not a headstart database"):
         ResultStore(file, create=True)
-    tables = sqlite3.connect(file).execute("SELECT name FROM sqlite_master").fetchall()
-    assert tables == [("songs",)]
+    assert file.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_an_empty_file_is_an_empty_store_and_stays_empty_when_read(tmp_path):
+    file = tmp_path / "note.txt"
+    file.touch()
+    assert ResultStore(file).results() == []
+    assert file.read_bytes() == b""
+
+
+def test_nothing_is_made_before_the_first_write(tmp_path):
+    store = ResultStore(tmp_path / "folder" / "results.db", create=True)
+    assert store.keys() == set()
+    assert store.results() == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_stores_of_like_names_do_not_share_predictions(tmp_path):
+    stores = [ResultStore(tmp_path / name, create=True) for name in ("run.1", "run.2")]
+    for seed, store in enumerate(stores):
+        store.add(make_result(seed))
+    folders = sorted(path.name for path in tmp_path.iterdir() if path.is_dir())
+    assert folders == ["run.1.predictions", "run.2.predictions"]
+
+
+def test_reading_changes_no_byte(store):
+    store.add(make_result())
+    before = store.path.read_bytes()
+    assert len(results(store.path)) == 1
+    assert store.path.read_bytes() == before
+
+
+def test_a_store_that_is_read_only_can_be_read(store, monkeypatch):
+    store.add(make_result())
+    # Root's answer to os.access is always yes: give the one of an ordinary user.
+    monkeypatch.setattr("headstart.store.database.os.access", lambda *arguments: False)
+    store.path.chmod(0o444)
+    assert len(results(store.path)) == 1
+
+
+@pytest.mark.parametrize("n_bytes", [1000, 30_000])
+def test_a_disk_that_fills_up_while_a_result_is_stored(tmp_path, request, n_bytes):
+    """The kernel refuses to write past so many bytes of a file: of the database, of its log."""
+    arguments = [str(tmp_path / "results.db"), "0", str(request.path.parent)]
+    full = subprocess.run(
+        [sys.executable, "-c", WRITER, *arguments],
+        check=False,
+        capture_output=True,
+        text=True,
+        preexec_fn=lambda: limit_file_size(n_bytes),
+    )
+    assert full.returncode == 1
+    assert re.search(r"StoreError: cannot use .*check that the disk .* has space", full.stderr), (
+        full.stderr
+    )
+    # With space, the same work completes.
+    subprocess.run([sys.executable, "-c", WRITER, *arguments], check=True)
+    store = ResultStore(tmp_path / "results.db")
+    assert len(store.results()) == 12
+    for key in sorted(store.keys()):
+        assert len(store.predictions(key).label) == 20
 
 
 def test_a_newer_store_is_refused(store):
@@ -131,21 +197,24 @@ def test_a_newer_store_is_refused(store):
 
 def test_a_folder_that_cannot_be_written_is_refused():
     with pytest.raises(StorageError, match="/proc/headstart"):
-        ResultStore("/proc/headstart/results.db", create=True)
+        ResultStore("/proc/headstart/results.db", create=True).make()
+
+
+def test_a_full_disk_is_said_in_words():
+    assert isinstance(_in_words(Path("x.db"), "database or disk is full"), DiskFullError)
 
 
 def test_a_read_only_database_is_said_in_words():
     from headstart.store.database import _in_words
 
-    cause = sqlite3.OperationalError("attempt to write a readonly database")
-    error = sa.exc.OperationalError("INSERT", {}, cause)
-    assert isinstance(_in_words("x.db", error), NotWritableError)
+    error = _in_words(Path("x.db"), "attempt to write a readonly database")
+    assert isinstance(error, NotWritableError)
 
 
 def test_damaged_predictions_are_found(store):
     result = make_result()
     store.add(result)
-    (file,) = store.path.with_suffix(".predictions").iterdir()
+    (file,) = store.path.with_name("results.db.predictions").iterdir()
     content = bytearray(file.read_bytes())
     content[len(content) // 2] ^= 1
     file.write_bytes(content)
@@ -163,7 +232,7 @@ def test_predictions_of_an_unknown_trial(store):
 
 WRITER = """
 import sys
-sys.path.insert(0, sys.argv[3])
+sys.path[:0] = [sys.argv[3], sys.argv[3] + "/.."]
 from test_database import make_result
 from headstart.store import ResultStore
 store = ResultStore(sys.argv[1], create=True)

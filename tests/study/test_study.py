@@ -22,6 +22,7 @@ def test_a_study_expands_dataset_by_dataset():
         datasets=["digits", "glyphs"],
         seeds=[0, 1],
         limit=100,
+        settings=["linear", "linear"],
     )
     titles = [trial.title for trial in study.trials()]
     assert len(titles) == len(set(titles)) == 8
@@ -65,6 +66,11 @@ def test_a_study_is_the_same_as_a_file(tmp_path):
             "study key 'limit' = -1 will not do",
         ),
         (
+            {"models": [MODEL], "datasets": ["digits"], "seeds": [2**32]},
+            StudyError,
+            "study key 'seeds' = 4294967296 will not do",
+        ),
+        (
             {"models": [MODEL], "datasets": ["digits"], "precision": "fp64"},
             StudyError,
             "study key 'precision' = 'fp64' will not do",
@@ -84,6 +90,7 @@ def test_studies_that_cannot_be(fields, kind, words):
         ({"settings": ["linera"]}, "unknown setting 'linera': did you mean linear"),
         ({"settings": [{"resize": "whole"}]}, "has no name"),
         ({"limit": 10**6}, "limit 1,000,000 is larger than the data"),
+        ({"seeds": [0, 1]}, "seeds 0, 1 would all give the same numbers"),
     ],
 )
 def test_names_are_looked_up_before_anything_runs(fields, words, tmp_path):
@@ -159,7 +166,8 @@ def test_a_trial_that_another_process_holds_is_waited_for(tmp_path):
     claim.__enter__()
 
     class Finisher(Watcher):
-        def trial_finished(self):
+        def stage(self, name, total=None, unit=""):
+            assert name == "waiting for another process"
             other.add(result)
             claim.__exit__(None, None, None)
 
@@ -187,6 +195,31 @@ def test_early_checks_come_before_any_trial(tmp_path, monkeypatch):
     if not torch.cuda.is_available():
         with pytest.raises(DeviceError, match="no usable NVIDIA GPU"):
             study.run(tmp_path / "results.db", device="cuda")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_space_check_counts_each_table_of_features_once():
+    twice = Study(**SMALL, settings=["linear", {"name": "linear", "lambdas": [1.0]}]).trials()
+    assert len(twice) == 2
+    assert run._feature_bytes(twice) == run._feature_bytes(twice[:1]) == 300 * 1280 * 4
+    seeds = Study(**SMALL, seeds=[0, 1]).trials()
+    assert run._feature_bytes(seeds) == 2 * 300 * 1280 * 4
+
+
+def test_an_unexpected_error_ends_its_trial_alone(tmp_path, monkeypatch):
+    real = run.run_trial
+
+    def failing(trial, workspace):
+        if trial.seed == 0:
+            raise MemoryError("out of memory\nin some library")
+        return real(trial, workspace)
+
+    monkeypatch.setattr(run, "run_trial", failing)
+    outcome = Study(**SMALL, seeds=[0, 1]).run(tmp_path / "results.db")
+    assert [result.trial.seed for result in outcome.results] == [1]
+    (failure,) = outcome.failures
+    assert failure.error.startswith("unexpected MemoryError at ")
+    assert failure.error.endswith(": out of memory")
 
 
 def test_seeds_draw_other_subsets(tmp_path):

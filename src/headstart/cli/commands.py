@@ -27,18 +27,17 @@ __all__ = [
     "show_results",
 ]
 
-BAD_INPUT, INTERRUPTED = 2, 130
+INTERRUPTED = 130
 # Large enough for standard errors of about two points, small enough for minutes on two cores.
 DEMO_LIMIT = 300
 # Rich takes 80 columns where it cannot know: too few for a table that goes to a file or a pipe.
 console = Console(width=None if sys.stdout.isatty() else 120, markup=False, highlight=False)
 
 
-def run_demo(out: Path, device: Device) -> None:
+def run_demo(out: Path, device: Device) -> StudyRun:
     """Measure the embedded models on the datasets that are on this machine."""
     present = [name for name in datasets.NAMES if datasets.presence(name, default_cache())[0]]
     study = Study(models=tuple(models.catalogue()), datasets=tuple(present), limit=DEMO_LIMIT)
-    writable_folder(out)
     console.print("Class-balanced subsets, drawn by seed 0:")
     for name in datasets.NAMES:
         if name in present:
@@ -46,30 +45,28 @@ def run_demo(out: Path, device: Device) -> None:
         else:
             console.print(f"  {name}: left out ({datasets.presence(name, default_cache())[1]})")
     run = run_and_show(study, out / DATABASE_NAME, device)
-    file = out / "results.csv"
+    file = writable_folder(out) / "results.csv"
     with replaced(file) as temporary:
         results_table(run.results).to_csv(temporary, index=False)
     console.print(f"Results: {file}, {out / DATABASE_NAME} and its predictions beside it.")
+    return run
 
 
 def read_study(file: Path | None, options: dict[str, Any]) -> Study:
-    """Make a study of a file, or of the command line's options."""
+    """Make a study of a file, or of the options that were given (not None)."""
+    fields = {name: value for name, value in options.items() if value is not None}
     if file is not None:
-        given = [f"--{name}" for name in ("models", "datasets") if options[name]]
-        if given:
-            raise StudyError(f"a study file and {' and '.join(given)} were given: choose one")
+        if fields:
+            given = ", ".join("--" + name.replace("_", "-") for name in fields)
+            raise StudyError(f"a study file and {given} were given: write all into the file")
         return Study.from_toml(file)
-    fields = dict(options)
-    for name in ("models", "datasets", "settings", "seeds"):
+    for name in {"models", "datasets", "settings", "seeds"} & fields.keys():
         fields[name] = [part.strip() for part in fields[name].split(",") if part.strip()]
-    if bad := [seed for seed in fields["seeds"] if not seed.isdigit()]:
-        raise StudyError(f"seed '{bad[0]}' is not a whole number from 0 up")
-    fields["seeds"] = [int(seed) for seed in fields["seeds"]]
     return Study(**fields)
 
 
 def run_and_show(study: Study, store: Path, device: Device) -> StudyRun:
-    """Run a study under a live display, then show its table; exit 2 if a trial failed."""
+    """Run a study under a live display, then show its table."""
     start = time.perf_counter()
     try:
         with LiveWatcher(console) as watcher:
@@ -84,10 +81,8 @@ def run_and_show(study: Study, store: Path, device: Device) -> StudyRun:
         f"{run.measured} measured, {stored} already stored, {len(run.failures)} failed "
         f"({time.perf_counter() - start:.1f} s)"
     )
-    if run.failures:
-        for failure in run.failures:
-            typer.echo(f"error: {failure.trial.title}: {failure.error}", err=True)
-        sys.exit(BAD_INPUT)
+    for failure in run.failures:
+        typer.echo(f"error: {failure.trial.title}: {failure.error}", err=True)
     return run
 
 

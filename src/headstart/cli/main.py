@@ -41,7 +41,9 @@ class PrecisionName(StrEnum):
 StoreOption = Annotated[Path, typer.Option(help="Results database, or the folder it is in.")]
 DeviceOption = Annotated[DeviceName, typer.Option(help="auto takes a GPU where there is one.")]
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-ListOption = Annotated[str, typer.Option(help="Names, separated by commas.")]
+ListOption = Annotated[
+    str | None, typer.Option(help="Names, separated by commas.", show_default=False)
+]
 
 
 @app.command()
@@ -52,24 +54,30 @@ def demo(
     """Measure three real networks on real images, here and now. Nothing to download."""
     from headstart.cli.commands import run_demo
 
-    run_demo(out, device.value)
+    if run_demo(out, device.value).failures:
+        sys.exit(BAD_INPUT)
 
 
 @app.command()
 def run(
     study: Annotated[Path | None, typer.Argument(help="Study file (TOML).")] = None,
-    models: ListOption = "",
-    datasets: ListOption = "",
-    settings: ListOption = "linear",
-    seeds: ListOption = "0",
+    models: ListOption = None,
+    datasets: ListOption = None,
+    settings: Annotated[
+        str | None, typer.Option(help="Names, separated by commas; linear unless given.")
+    ] = None,
+    seeds: Annotated[
+        str | None, typer.Option(help="Whole numbers, separated by commas; 0 unless given.")
+    ] = None,
     limit: Annotated[
         int | None, typer.Option(help="At most so many images of each split, class-balanced.")
     ] = None,
     store: StoreOption = DEFAULT_STORE,
     device: DeviceOption = DeviceName.auto,
     precision: Annotated[
-        PrecisionName, typer.Option(help="bf16 is faster where the processor has it.")
-    ] = PrecisionName.fp32,
+        PrecisionName | None,
+        typer.Option(help="fp32 unless given; bf16 is faster where the processor has it."),
+    ] = None,
     skip_broken: Annotated[
         bool, typer.Option("--skip-broken", help="Leave out images that do not decode; count them.")
     ] = False,
@@ -86,14 +94,14 @@ def run(
         "settings": settings,
         "seeds": seeds,
         "limit": limit,
-        "precision": precision.value,
-        "skip_broken": skip_broken,
+        "precision": precision.value if precision else None,
+        "skip_broken": skip_broken or None,
     }
     asked = read_study(study, options)
     if print_study:
         typer.echo(asked.to_toml(), nl=False)
-    else:
-        run_and_show(asked, store, device.value)
+    elif run_and_show(asked, store, device.value).failures:
+        sys.exit(BAD_INPUT)
 
 
 @app.command()

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from headstart.datasets.images import ArrayImages
 from headstart.datasets.splits import Split, hold_out
 from headstart.errors import DatasetError, DatasetMissingError
+from headstart.files import storage_errors, writable_folder
 
 __all__ = ["CLASSES", "SYSTEM_FOLDER", "fetch", "find", "read"]
 
@@ -47,18 +48,21 @@ def fetch(cache: Path) -> None:
         return
     from torchvision.datasets import FashionMNIST
 
+    root = writable_folder(_download_root(cache))
     patience = socket.getdefaulttimeout()
     socket.setdefaulttimeout(HOST_SECONDS)
-    try:
-        FashionMNIST(str(_download_root(cache)), download=True)
-    except (urllib.error.URLError, RuntimeError, OSError) as error:
-        raise DatasetMissingError(
-            "dataset 'fashion_mnist' is not on this machine and its host does not answer: install "
-            "Debian's package dataset-fashion-mnist, or put the four .gz files into "
-            f"{_download_folder(cache)}"
-        ) from error
-    finally:
-        socket.setdefaulttimeout(patience)
+    with storage_errors(root):
+        try:
+            FashionMNIST(str(root), download=True)
+        # torchvision's own word for a failed download is RuntimeError.
+        except (urllib.error.URLError, RuntimeError, TimeoutError, ConnectionError) as error:
+            raise DatasetMissingError(
+                "dataset 'fashion_mnist' is not on this machine and its host does not answer: "
+                "install Debian's package dataset-fashion-mnist, or put the four .gz files into "
+                f"{_download_folder(cache)}"
+            ) from error
+        finally:
+            socket.setdefaulttimeout(patience)
 
 
 def read(cache: Path) -> dict[str, Split]:

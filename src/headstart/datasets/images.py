@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Protocol
 
@@ -95,8 +96,7 @@ class FileImages:
         with content:
             try:
                 with Image.open(content) as image:
-                    upright = ImageOps.exif_transpose(image)
-                    return upright.convert("L" if upright.mode == "L" else "RGB")
+                    return _grey_or_rgb(ImageOps.exif_transpose(image))
             # What Pillow's decoders raise on damaged files is not one type.
             except (UnidentifiedImageError, OSError, ValueError, SyntaxError, EOFError) as error:
                 raise BrokenImageError(str(path), str(error) or type(error).__name__) from error
@@ -113,8 +113,26 @@ class FileImages:
         content = hashlib.sha256()
         for path in self._paths:
             with storage_errors(path):
-                content.update(bytes.fromhex(sha256_file(path)))
+                state = path.stat()
+                content.update(_file_digest(path, state.st_size, state.st_mtime_ns))
         return content.hexdigest()
+
+
+@cache
+def _file_digest(path: Path, _size: int, _modified: int) -> bytes:
+    """SHA-256 of a file, read once in a process unless it changes."""
+    return bytes.fromhex(sha256_file(path))
+
+
+def _grey_or_rgb(image: Image.Image) -> Image.Image:
+    """Bring any mode to L or RGB as a viewer would show it, on white where it is transparent."""
+    if image.mode.startswith("I"):
+        # 16 bits a pixel: Pillow's own conversion would clip at 255.
+        return Image.fromarray((np.asarray(image, dtype=np.float64) / 257).astype(np.uint8))
+    if "A" in image.getbands() or "transparency" in image.info:
+        opaque = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", image.size, "white"), opaque).convert("RGB")
+    return image.convert("L" if image.mode in ("1", "L") else "RGB")
 
 
 class JoinedImages:

@@ -48,11 +48,19 @@ class SealedTest:
     """The test set: images for all to see, labels behind a door that opens once.
 
     There is no attribute that gives the labels. `open` wants the `Selection`, which exists only
-    when the choice on validation is made; a second `open` raises.
+    when the choice on validation is made, and made on these examples; a second `open` raises.
+
+    Parameters
+    ----------
+    split
+        The test images with their labels.
+    revision
+        Of the splits that this test set belongs to.
     """
 
-    def __init__(self, split: Split) -> None:
+    def __init__(self, split: Split, revision: str) -> None:
         self.images = split.images
+        self.__revision = revision
         self.rows = split.rows
         self.__labels = split.labels
         self.__opened = False
@@ -66,10 +74,12 @@ class SealedTest:
         Raises
         ------
         SealedTestError
-            No selection was made, or the labels were given out before.
+            No selection was made on these examples, or the labels were given out before.
         """
-        if not isinstance(selection, Selection):
-            raise SealedTestError("test labels are given out for a Selection made on validation")
+        if not isinstance(selection, Selection) or selection.examples != self.__revision:
+            raise SealedTestError(
+                "test labels are given out for a Selection made on the validation set beside them"
+            )
         if self.__opened:
             raise SealedTestError("test labels are given out once a trial, and they were")
         self.__opened = True

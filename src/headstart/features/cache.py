@@ -9,6 +9,7 @@ Three files a table of features, under the digest of all that decides its conten
                     its rows are safe on disk. An interrupted extraction goes on from there.
 """
 
+import hashlib
 import io
 import json
 import os
@@ -21,7 +22,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from headstart.files import (
     check_free_space,
@@ -85,24 +86,36 @@ class Cache:
         card_file, values_file = self._file(".json"), self._file(".npy")
         if not card_file.exists() or not values_file.exists():
             return None
-        card = json.loads(card_file.read_text())
-        if sha256_file(values_file) != card["sha256"]:
-            warn(f"cached features {values_file} are damaged (checksum): extracting them again")
-            card_file.unlink()
-            return None
-        return Features(
-            values=np.load(values_file, mmap_mode="r"),
-            broken={int(row): reason for row, reason in card["broken"].items()},
-            sha256=card["sha256"],
-            made_by=card["made_by"],
-        )
+        with storage_errors(values_file):
+            card = _read_json(card_file)
+            if card is None or sha256_file(values_file) != card.get("sha256"):
+                warn(f"cached features {values_file} are damaged (checksum): extracting them again")
+                card_file.unlink()
+                return None
+            return Features(
+                values=np.load(values_file, mmap_mode="r"),
+                broken=_by_row(card["broken"]),
+                sha256=card["sha256"],
+                made_by=card["made_by"],
+            )
 
     @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Let one process at a time extract these features; the others wait, then read."""
+    def locked(self, waiting: Callable[[], None]) -> Iterator[None]:
+        """Let one process at a time extract these features; the others wait, then read.
+
+        `waiting` is called if another process is at it.
+        """
         writable_folder(self._base.parent)
-        with FileLock(self._file(".lock")):
+        lock = FileLock(self._file(".lock"))
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            waiting()
+            lock.acquire()
+        try:
             yield
+        finally:
+            lock.release()
 
     def write(self, blocks: Callable[[int], Iterator[Rows]], made_by: dict[str, str]) -> None:
         """Write all rows, from where an interrupted extraction ended.
@@ -114,51 +127,61 @@ class Cache:
         made_by
             What computes them.
         """
-        check_free_space(self._base.parent, self._shape[0] * self._row_bytes)
         partial = self._file(".partial")
         with storage_errors(partial):
-            done, broken = self._progress()
-            with partial.open("r+b" if partial.exists() else "w+b") as file:
-                file.write(self._header)
-                file.truncate(len(self._header) + done * self._row_bytes)
+            done, broken, content = self._safe_rows()
+            check_free_space(self._base.parent, (self._shape[0] - done) * self._row_bytes)
+            with partial.open("r+b" if done else "w+b") as file:
+                if not done:
+                    file.write(self._header)
+                file.truncate(self._offset(done))
                 file.seek(0, os.SEEK_END)
                 synced = time.monotonic()
                 for values, reasons in blocks(done):
                     broken |= {done + place: reason for place, reason in reasons.items()}
-                    file.write(values.astype("<f4").tobytes())
+                    block = values.astype("<f4").tobytes()
+                    file.write(block)
+                    content.update(block)
                     done += len(values)
                     if time.monotonic() - synced > SYNC_SECONDS:
-                        self._keep_progress(file.fileno(), file.flush, done, broken)
+                        file.flush()
+                        os.fsync(file.fileno())
+                        self._keep_progress(done, broken, content.hexdigest())
                         synced = time.monotonic()
                 file.flush()
                 os.fsync(file.fileno())
-            self._finish(partial, broken, made_by)
+            self._finish(broken, content.hexdigest(), made_by)
 
-    def _finish(self, partial: Path, broken: dict[int, str], made_by: dict[str, str]) -> None:
-        checksum = sha256_file(partial)
-        partial.replace(self._file(".npy"))
-        card = {"content": self._content, "sha256": checksum, "broken": broken, "made_by": made_by}
+    def _finish(self, broken: dict[int, str], sha256: str, made_by: dict[str, str]) -> None:
+        self._file(".partial").replace(self._file(".npy"))
+        card = {"content": self._content, "sha256": sha256, "broken": broken, "made_by": made_by}
         with replaced(self._file(".json")) as temporary:
             temporary.write_text(json.dumps(card, indent=1))
         self._file(".progress").unlink(missing_ok=True)
 
-    def _progress(self) -> tuple[int, dict[int, str]]:
-        """Read how many rows of the partial file are safe, and which of them are broken."""
-        if not self._file(".progress").exists() or not self._file(".partial").exists():
-            return 0, {}
-        progress = json.loads(self._file(".progress").read_text())
-        safe = len(self._header) + progress["rows"] * self._row_bytes
-        if self._file(".partial").stat().st_size < safe:
-            return 0, {}
-        return progress["rows"], {int(row): why for row, why in progress["broken"].items()}
-
-    def _keep_progress(
-        self, descriptor: int, flush: Callable[[], None], rows: int, broken: dict[int, str]
-    ) -> None:
-        flush()
-        os.fsync(descriptor)
+    def _keep_progress(self, rows: int, broken: dict[int, str], sha256: str) -> None:
         with replaced(self._file(".progress")) as temporary:
-            temporary.write_text(json.dumps({"rows": rows, "broken": broken}))
+            temporary.write_text(json.dumps({"rows": rows, "broken": broken, "sha256": sha256}))
+
+    def _safe_rows(self) -> tuple[int, dict[int, str], "hashlib._Hash"]:
+        """Read how many rows of the partial file are whole, and the hash of the file so far."""
+        fresh = hashlib.sha256(self._header)
+        progress, partial = _read_json(self._file(".progress")), self._file(".partial")
+        if progress is None or not partial.exists():
+            return 0, {}, fresh
+        content = hashlib.sha256()
+        with partial.open("rb") as file:
+            left = self._offset(progress["rows"])
+            while left and (block := file.read(min(left, 1 << 20))):
+                content.update(block)
+                left -= len(block)
+        if content.hexdigest() != progress["sha256"]:
+            return 0, {}, fresh
+        return progress["rows"], _by_row(progress["broken"]), content
+
+    def _offset(self, rows: int) -> int:
+        """Size of the file that holds so many rows."""
+        return len(self._header) + rows * self._row_bytes
 
     @property
     def _row_bytes(self) -> int:
@@ -175,3 +198,17 @@ def _header(shape: tuple[int, int]) -> bytes:
         header, {"descr": "<f4", "fortran_order": False, "shape": shape}
     )
     return header.getvalue()
+
+
+def _read_json(file: Path) -> dict[str, Any] | None:
+    """Read what this module wrote; None if it is not there or not whole."""
+    try:
+        value = json.loads(file.read_bytes())
+    except (FileNotFoundError, ValueError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _by_row(broken: dict[str, str]) -> dict[int, str]:
+    """Turn JSON's text keys back into rows."""
+    return {int(row): reason for row, reason in broken.items()}

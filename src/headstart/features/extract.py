@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from importlib.metadata import version
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,7 +12,11 @@ from headstart.errors import FeatureError
 from headstart.features.cache import Cache, Features, Rows
 from headstart.features.stream import Decoder, ahead
 from headstart.spec import LinearSetting, Model
+from headstart.spec.setting import FEATURES_IMPLEMENTATION
 from headstart.workspace import Workspace
+
+if TYPE_CHECKING:
+    import torch
 
 __all__ = ["bytes_needed", "penultimate_features"]
 
@@ -55,19 +60,18 @@ def penultimate_features(
         "resize": setting.resize,
         "precision": setting.precision,
         "images": revision,
-        "implementation": 1,
+        "implementation": FEATURES_IMPLEMENTATION,
     }
     cache = Cache(workspace.cache / "features", content, (len(images), model.feature_dim))
     warn = workspace.watcher.note
-    with cache.locked():
-        if (found := cache.read(warn)) is None:
+    with cache.locked(lambda: workspace.watcher.stage("waiting for another process's features")):
+        found = cache.read(warn)
+        # Kept with holes by a run that skipped broken images, they do not serve one that does not.
+        if found is None or (found.broken and not skip_broken):
             _extract(cache, model, images, setting, skip_broken, workspace)
             found = cache.read(warn)
     if found is None:
         raise FeatureError(f"features of '{model.name}' were damaged while written: check the disk")
-    if found.broken and not skip_broken:
-        # Kept by an earlier run that skipped them: decoding the first again tells which it is.
-        images.decode(min(found.broken))
     return found
 
 
@@ -98,7 +102,7 @@ def _extract(
             yield values, batch.broken
             workspace.watcher.advance(len(rows))
 
-    cache.write(blocks, made_by={"device": _device_name(device), "torch": version("torch")})
+    cache.write(blocks, made_by=_made_by(device))
 
 
 def _check_finite(
@@ -114,9 +118,12 @@ def _check_finite(
         )
 
 
-def _device_name(device: "object") -> str:
+def _made_by(device: "torch.device") -> dict[str, str]:
+    """Say what computes features on this device."""
     import torch
 
-    if str(device).startswith("cuda"):
-        return str(torch.cuda.get_device_name())
-    return f"cpu, {torch.get_num_threads()} threads"
+    if device.type == "cuda":
+        name = torch.cuda.get_device_name()
+    else:
+        name = f"cpu, {torch.get_num_threads()} threads"
+    return {"device": name, **{package: version(package) for package in ("torch", "pillow")}}

@@ -65,9 +65,23 @@ class Extractor:
         self.device = device
         self.batch_size = BATCH_SIZE[device.type]
 
-    @torch.inference_mode()
     def __call__(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        """(n, size, size, 1 or 3) uint8 -> (n, feature_dim) float32."""
+        """(n, size, size, 1 or 3) uint8 -> (n, feature_dim) float32.
+
+        A batch that does not fit into the device's memory is done in halves.
+        """
+        try:
+            return self._forward(pixels)
+        except torch.OutOfMemoryError as error:
+            half = len(pixels) // 2
+            if not half:
+                raise DeviceError(
+                    f"the memory of '{self.device}' does not hold one image: use --device cpu"
+                ) from error
+        return np.concatenate([self(pixels[:half]), self(pixels[half:])])
+
+    @torch.inference_mode()
+    def _forward(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         images = torch.from_numpy(pixels).to(self.device, non_blocking=True).float()
         # Grey becomes three channels by broadcasting. (n, size, size, 3) in memory is what torch
         # calls channels-last (n, 3, size, size).

@@ -24,6 +24,7 @@ MAX_EVALUATIONS = 5000
 # as often as the gap is still too large.
 FIRST_GRADIENT = 1e-2
 TIGHTEN = 4.0
+LEAST_CURVATURE = 1e-12
 
 
 @dataclass(frozen=True)
@@ -116,40 +117,42 @@ class _State:
         examples stands in for each.
         """
         probabilities = softmax(self.Z @ self.W + self.bias, axis=1)
-        curvature = np.maximum((probabilities * (1 - probabilities)).mean(axis=0), 1e-8)
+        curvature = np.maximum((probabilities * (1 - probabilities)).mean(axis=0), LEAST_CURVATURE)
         by_W = np.sqrt(np.outer(self.column_squares, curvature) + lam)
         return by_W, np.sqrt(len(self.labels) * curvature)
 
 
 def _minimise(state: _State, lam: float, tolerance: float) -> tuple[Certificate, int]:
     """Move the state to the optimum for `lam`; give its certificate and the evaluations spent."""
+    evaluations = 0
+    # From norm to the largest entry, which is what scipy's gtol is about.
+    gradient = FIRST_GRADIENT * np.sqrt(len(state.labels) / (state.W.size + len(state.bias)))
+    while True:
+        evaluations += _descend(state, lam, gradient, MAX_EVALUATIONS - evaluations)
+        certificate = certify(state.Z, state.labels, state.W, state.bias, lam)
+        state.bias = certificate.bias
+        if certificate.relative_gap <= tolerance or evaluations >= MAX_EVALUATIONS:
+            return certificate, evaluations
+        gradient /= TIGHTEN
+
+
+def _descend(state: _State, lam: float, gradient: float, budget: int) -> int:
+    """Run L-BFGS on the problem scaled as it is at the state; move the state, count evaluations."""
     scale_W, scale_bias = state.scales(lam)
     shape, size = state.W.shape, state.W.size
 
     def unpack(vector: Matrix) -> tuple[Matrix, Matrix]:
         return vector[:size].reshape(shape) / scale_W, vector[size:] / scale_bias
 
-    def pack(W: Matrix, bias: Matrix) -> Matrix:
-        return np.concatenate([(W * scale_W).ravel(), bias * scale_bias])
-
     def scaled(vector: Matrix) -> tuple[float, Matrix]:
         W, bias = unpack(vector)
         value, by_W, by_bias = objective_and_gradient(state.Z, state.labels, W, bias, lam)
         return value, np.concatenate([(by_W / scale_W).ravel(), by_bias / scale_bias])
 
-    # From norm to the largest entry, which is what scipy's gtol is about.
-    gradient = FIRST_GRADIENT * np.sqrt(len(state.labels) / (size + len(scale_bias)))
-    evaluations = 0
-    while True:
-        start = pack(state.W, state.bias)
-        solution, spent = _lbfgs(scaled, start, gradient, MAX_EVALUATIONS - evaluations)
-        evaluations += spent
-        state.W, bias = unpack(solution)
-        certificate = certify(state.Z, state.labels, state.W, bias, lam)
-        state.bias = certificate.bias
-        if certificate.relative_gap <= tolerance or evaluations >= MAX_EVALUATIONS:
-            return certificate, evaluations
-        gradient /= TIGHTEN
+    start = np.concatenate([(state.W * scale_W).ravel(), state.bias * scale_bias])
+    solution, spent = _lbfgs(scaled, start, gradient, budget)
+    state.W, state.bias = unpack(solution)
+    return spent
 
 
 def _lbfgs(

@@ -60,7 +60,7 @@ class LinearTransfer:
     ) -> None:
         self._dataset = trial.dataset
         self._setting: LinearSetting = trial.setting
-        self._n_classes = splits.n_classes
+        self._n_classes, self._revision = splits.n_classes, splits.revision
         self._features, self._broken, self._watcher = features, broken, watcher
         self._n_train = len(splits.train)
         self._n_fit = self._n_train + len(splits.validation)
@@ -97,7 +97,11 @@ class LinearTransfer:
             accuracy = metrics.score(self._dataset.metric, validation.y, predicted)
             curve.append({**_facts(fit), "accuracy": accuracy})
         best = max(curve, key=lambda row: (row["accuracy"], row["lambda"]))
-        return Selection(chosen={"lambda": best["lambda"]}, validation_curve=tuple(curve))
+        return Selection(
+            examples=self._revision,
+            chosen={"lambda": best["lambda"]},
+            validation_curve=tuple(curve),
+        )
 
     def refit(self, selection: Selection) -> None:
         """Fit train + validation with the chosen lambda, along the path that leads to it."""

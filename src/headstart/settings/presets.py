@@ -30,10 +30,11 @@ def find(name: str, *, protocol: str = "kornblith2019", **options: Any) -> Linea
     StudyError
         An option with a value that it cannot have.
     """
-    if name not in NAMES:
-        raise UnknownNameError("setting", name, NAMES)
-    if protocol not in PROTOCOLS:
-        raise UnknownNameError("protocol", protocol, PROTOCOLS)
+    # A study file may hold anything here.
+    if not isinstance(name, str) or name not in NAMES:
+        raise UnknownNameError("setting", str(name), NAMES)
+    if not isinstance(protocol, str) or protocol not in PROTOCOLS:
+        raise UnknownNameError("protocol", str(protocol), PROTOCOLS)
     allowed = LinearSetting.model_fields.keys() - {"name", "protocol", "implementation"}
     for option in options:
         if option not in allowed:

@@ -1,7 +1,7 @@
 """What a trial gave."""
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -16,11 +16,13 @@ __all__ = ["Prediction", "Result", "Selection"]
 class Selection(Noun):
     """What was chosen on validation, and the whole curve that it was chosen from.
 
-    It is made before the test labels are opened, and is what opens them.
+    It is made before the test labels are opened, and is what opens those of the same `examples`
+    (the revision of the splits that it was made on).
     """
 
+    examples: str
     chosen: dict[str, float]
-    validation_curve: tuple[dict[str, float], ...]
+    validation_curve: Annotated[tuple[dict[str, float], ...], Field(min_length=1)]
 
 
 @dataclass(frozen=True)

@@ -1,14 +1,25 @@
 """One way to transfer, with every choice of the protocol as a field."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, FiniteFloat, field_validator
 
 from headstart.spec.noun import Noun
 
-__all__ = ["KORNBLITH_LAMBDAS", "AnySetting", "LinearSetting", "Precision", "Setting"]
+__all__ = [
+    "FEATURES_IMPLEMENTATION",
+    "KORNBLITH_LAMBDAS",
+    "AnySetting",
+    "LinearSetting",
+    "Precision",
+    "Setting",
+]
 
 Precision = Literal["fp32", "bf16"]
+
+# Raised whenever decoding, resizing or the network's forward pass changes so that the same image
+# may give other features: in the key of features, and of every trial that uses them.
+FEATURES_IMPLEMENTATION = 1
 
 # 45 values, log-spaced from 1e5 down to 1e-6 (Kornblith et al. 2019): strong to weak, the order in
 # which each solution is a good start for the next.
@@ -16,7 +27,12 @@ KORNBLITH_LAMBDAS = tuple(float(f"{10 ** (5 - 11 * i / 44):.12g}") for i in rang
 
 
 class Setting(Noun):
-    """One way to transfer. `protocol` names the preset that the fields come from."""
+    """One way to transfer. `protocol` names the preset that the fields come from.
+
+    `random` says whether the outcome depends on the trial's seed even on fixed examples.
+    """
+
+    random: ClassVar[bool] = True
 
     name: str
     protocol: str
@@ -25,7 +41,8 @@ class Setting(Noun):
     @property
     def identity(self) -> dict[str, Any]:
         """All that may change the number: every field but the preset's name."""
-        return self.model_dump(mode="json", exclude={"protocol"})
+        fields = self.model_dump(mode="json", exclude={"protocol"})
+        return {**fields, "features_implementation": FEATURES_IMPLEMENTATION}
 
 
 class LinearSetting(Setting):
@@ -37,17 +54,26 @@ class LinearSetting(Setting):
     `resize` is how an image meets the network's input size: ``"whole"`` squeezes the whole image
     (Kornblith et al.), ``"center-crop"`` resizes the shorter side and crops the centre (SimCLR
     and later work). `tolerance` is the relative duality gap at which a fit counts as converged.
+    The lambdas are kept in decreasing order without repetition, however they are given: the path
+    runs from the strongest penalty to the weakest.
     """
+
+    random: ClassVar[bool] = False
 
     name: Literal["linear"] = "linear"
     protocol: str = "kornblith2019"
     resize: Literal["whole", "center-crop"] = "whole"
-    lambdas: Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=1)] = (
+    lambdas: Annotated[tuple[Annotated[FiniteFloat, Field(gt=0)], ...], Field(min_length=1)] = (
         KORNBLITH_LAMBDAS
     )
     tolerance: Annotated[float, Field(gt=0, lt=1)] = 1e-4
     # Raised whenever the code changes so that the same fields may give another number.
-    implementation: Literal[1] = 1
+    implementation: int = 1
+
+    @field_validator("lambdas")
+    @classmethod
+    def _decreasing(cls, lambdas: tuple[float, ...]) -> tuple[float, ...]:
+        return tuple(sorted(set(lambdas), reverse=True))
 
 
 # What a trial may hold; becomes a union told apart by `name` when the next setting arrives.

@@ -21,6 +21,11 @@ class Trial(Noun):
     setting: AnySetting
     seed: NonNegativeInt = 0
 
+    @property
+    def uses_seed(self) -> bool:
+        """Whether another seed may give another number."""
+        return self.setting.random or self.dataset.limit is not None
+
     @cached_property
     def key(self) -> str:
         """Digest of all that may change the number, and of nothing else (64 hex digits)."""
@@ -29,7 +34,7 @@ class Trial(Noun):
                 "model": self.model.identity,
                 "dataset": self.dataset.identity,
                 "setting": self.setting.identity,
-                "seed": self.seed,
+                "seed": self.seed if self.uses_seed else None,
             }
         )
 

@@ -1,5 +1,7 @@
 """The results database: SQLite with a write-ahead log, one row a result, never edited."""
 
+import os
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -9,7 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 from filelock import FileLock, Timeout
 
-from headstart.errors import DiskFullError, NotWritableError, StoreError
+from headstart.errors import DiskFullError, NotWritableError, StorageError, StoreError
 from headstart.files import writable_folder
 from headstart.spec import Prediction, Result
 from headstart.store import schema
@@ -31,56 +33,67 @@ class ResultStore:
     path
         The database file, or a folder that holds (or will hold) ``headstart.db``.
     create
-        Make the database when there is none; else a missing one is an error.
+        Whether the database may be missing: it is made by the first write, or by `make`. Nothing
+        is written before that. Without `create` the database is opened for reading alone.
 
     Raises
     ------
     StoreError
         Not a headstart database, of a newer version, or missing.
-    NotWritableError
-        The folder cannot be written.
     """
 
     def __init__(self, path: Path | str, *, create: bool = False) -> None:
         path = Path(path)
         self.path = path / DATABASE_NAME if path.is_dir() or not path.suffix else path
-        self._predictions = self.path.with_suffix(".predictions")
-        if not self.path.exists() and not create:
+        self._writable = create
+        self._engine = sa.create_engine("sqlite://", creator=self._connect, poolclass=sa.NullPool)
+        if self.path.exists():
+            with self._session() as connection:
+                self._recognise(connection)
+        elif not create:
             raise StoreError(
                 f"no results at {self.path}: run something first, or give --store PATH"
             )
-        if create:
-            writable_folder(self.path.parent)
-        self._engine = sa.create_engine(f"sqlite:///{self.path}")
-        sa.event.listen(self._engine, "connect", _configure)
+
+    def make(self) -> None:
+        """Make the database if it is not there, and prove that it can be written.
+
+        Raises
+        ------
+        NotWritableError, DiskFullError, StoreError
+        """
+        writable_folder(self.path.parent)
+        with self._session() as connection, connection.begin():
+            # Taken before the look, so that two processes do not both find an empty file.
+            connection.execute(sa.text("BEGIN IMMEDIATE"))
+            if not self._recognise(connection):
+                schema.create(connection)
         with self._session() as connection:
-            self._open(connection)
+            # Kept in the file from then on: readers and a writer do not wait for each other.
+            connection.execute(sa.text("PRAGMA journal_mode = WAL"))
 
     def keys(self) -> set[str]:
         """Give the keys of all stored trials."""
-        with self._session() as connection:
-            return set(connection.scalars(sa.select(schema.results.c.key)))
+        return set(self._column(sa.select(schema.results.c.key)))
 
     def __contains__(self, key: str) -> bool:
         query = sa.select(schema.results.c.id).where(schema.results.c.key == key)
-        with self._session() as connection:
-            return connection.scalar(query) is not None
+        return bool(self._column(query))
 
     def results(self) -> list[Result]:
         """Give all results in the order in which they were stored, without predictions."""
         query = sa.select(schema.results.c.record).order_by(schema.results.c.id)
-        with self._session() as connection:
-            return [Result.model_validate_json(record) for record in connection.scalars(query)]
+        return [Result.model_validate_json(record) for record in self._column(query)]
 
     def predictions(self, key: str) -> Prediction:
         """Read the per-example predictions of a stored trial, checked against their checksum."""
         columns = schema.results.c
         query = sa.select(columns.predictions_file, columns.predictions_sha256)
-        with self._session() as connection:
-            row = connection.execute(query.where(columns.key == key)).one_or_none()
-        if row is None:
+        if key not in self:
             raise StoreError(f"no result with key {key[:12]}... in {self.path}")
-        return read_predictions(self._predictions / row[0], row[1])
+        with self._session() as connection:
+            row = connection.execute(query.where(columns.key == key)).one()
+        return read_predictions(self._beside(".predictions") / row[0], row[1])
 
     def add(self, result: Result) -> bool:
         """Store a complete result with its predictions; False if its key was stored already.
@@ -91,7 +104,8 @@ class ResultStore:
         trial, accuracy = result.trial, result.accuracy
         if result.status != "complete" or result.predictions is None or accuracy is None:
             raise ValueError("only a complete result with its predictions can be stored")
-        writable_folder(self._predictions)
+        self.make()
+        writable_folder(self._beside(".predictions"))
         name = f"{trial.key}.parquet"
         row = {
             "key": trial.key,
@@ -112,7 +126,7 @@ class ResultStore:
             if connection.scalar(known) is not None:
                 return False
             row["predictions_sha256"] = write_predictions(
-                self._predictions / name, result.predictions
+                self._beside(".predictions") / name, result.predictions
             )
             connection.execute(schema.results.insert().values(**row))
         return True
@@ -123,7 +137,7 @@ class ResultStore:
 
         The operating system lets go of the claim when the process ends, however it ends.
         """
-        locks = writable_folder(self.path.with_suffix(".locks"))
+        locks = writable_folder(self._beside(".locks"))
         lock = FileLock(locks / key, timeout=-1 if wait else 0)
         try:
             lock.acquire()
@@ -136,22 +150,47 @@ class ResultStore:
             lock.release()
             (locks / key).unlink(missing_ok=True)
 
-    def _open(self, connection: sa.Connection) -> None:
-        """Lay the tables into an empty file, or check that the file is a store of ours."""
-        with connection.begin():
-            # Taken before the look, so that two processes do not both find an empty file.
-            connection.execute(sa.text("BEGIN IMMEDIATE"))
-            application = connection.scalar(sa.text("PRAGMA application_id"))
-            version = connection.scalar(sa.text("PRAGMA user_version"))
-            if application == 0 and not sa.inspect(connection).get_table_names():
-                schema.create(connection)
-            elif application != schema.APPLICATION_ID:
-                raise StoreError(f"{self.path} is not a headstart database: give another --store")
-            elif version > schema.SCHEMA_VERSION:
-                raise StoreError(
-                    f"{self.path} was written by a newer headstart (store version {version}, "
-                    f"this one reads up to {schema.SCHEMA_VERSION}): upgrade headstart"
-                )
+    def _column(self, query: sa.Select[Any]) -> list[Any]:
+        """Give the first column of what a query finds; nothing where there is no database yet."""
+        if not self.path.exists():
+            return []
+        with self._session() as connection:
+            if not self._recognise(connection):
+                return []
+            return list(connection.scalars(query))
+
+    def _recognise(self, connection: sa.Connection) -> bool:
+        """Say whether our tables are there: False if the file is empty, StoreError if not ours."""
+        application = connection.scalar(sa.text("PRAGMA application_id"))
+        version = connection.scalar(sa.text("PRAGMA user_version"))
+        if application == 0 and not sa.inspect(connection).get_table_names():
+            return False
+        if application != schema.APPLICATION_ID:
+            raise StoreError(f"{self.path} is not a headstart database: give another --store")
+        if version > schema.SCHEMA_VERSION:
+            raise StoreError(
+                f"{self.path} was written by a newer headstart (store version {version}, "
+                f"this one reads up to {schema.SCHEMA_VERSION}): upgrade headstart"
+            )
+        return True
+
+    def _connect(self) -> sqlite3.Connection:
+        location = self.path.absolute().as_uri()
+        if not self._writable:
+            # Where the folder cannot be written, SQLite cannot keep its shared memory beside the
+            # file, and reads only what it is told that nobody changes.
+            shared = os.access(self.path.parent, os.W_OK) or self._beside("-wal").exists()
+            location += "?mode=ro" if shared else "?immutable=1"
+        # Transactions are begun by hand (BEGIN IMMEDIATE), so sqlite3 must not begin its own.
+        connection = sqlite3.connect(
+            location, uri=True, timeout=WAIT_SECONDS, isolation_level=None, check_same_thread=False
+        )
+        connection.execute("PRAGMA synchronous = FULL")
+        return connection
+
+    def _beside(self, suffix: str) -> Path:
+        """Name a file or folder that belongs to the database."""
+        return self.path.with_name(self.path.name + suffix)
 
     @contextmanager
     def _session(self) -> Iterator[sa.Connection]:
@@ -159,22 +198,13 @@ class ResultStore:
         try:
             with self._engine.connect() as connection:
                 yield connection
+        except sqlite3.Error as error:
+            raise _in_words(self.path, str(error)) from error
         except sa.exc.DBAPIError as error:
-            raise _in_words(self.path, error) from error
+            raise _in_words(self.path, str(error.orig)) from error
 
 
-def _configure(connection: Any, _record: Any) -> None:
-    # Transactions are begun by hand (BEGIN IMMEDIATE), so sqlite3 must not begin its own.
-    connection.isolation_level = None
-    cursor = connection.cursor()
-    cursor.execute(f"PRAGMA busy_timeout = {WAIT_SECONDS * 1000}")
-    cursor.execute("PRAGMA journal_mode = WAL")
-    cursor.execute("PRAGMA synchronous = FULL")
-    cursor.close()
-
-
-def _in_words(path: Path, error: sa.exc.DBAPIError) -> Exception:
-    cause = str(error.orig)
+def _in_words(path: Path, cause: str) -> StorageError:
     if "not a database" in cause:
         return StoreError(f"{path} is not a headstart database: give another --store")
     if "full" in cause:
@@ -184,4 +214,5 @@ def _in_words(path: Path, error: sa.exc.DBAPIError) -> Exception:
         )
     if "readonly" in cause or "unable to open" in cause:
         return NotWritableError(f"cannot write {path} ({cause}): choose a folder you may write to")
-    return StoreError(f"cannot use {path}: {cause}")
+    remedy = ": check that the disk is sound and has space" if "I/O" in cause else ""
+    return StoreError(f"cannot use {path}: {cause}{remedy}")

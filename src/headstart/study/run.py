@@ -1,5 +1,6 @@
 """Runs the trials of a study that are not stored yet."""
 
+import traceback
 from dataclasses import dataclass
 
 from headstart import datasets, features, models
@@ -41,65 +42,81 @@ def run_study(trials: list[Trial], store: ResultStore, workspace: Workspace) -> 
     Raises
     ------
     HeadstartError
-        Before anything runs: missing data or weights, no such device, no space, no permission.
+        Before anything is written: missing data or weights, no such device, no space.
     """
+    watcher = workspace.watcher
     stored = store.keys()
     pending = [trial for trial in trials if trial.key not in stored]
     if pending:
         check_early(pending, workspace)
-    failures = []
-    measured = 0
+        store.make()
+    outcomes: list[Result] = []
     left_to_others = []
     for number, trial in enumerate(pending, start=1):
-        workspace.watcher.trial_started(trial.title, number, len(pending))
-        outcome = _run_claimed(trial, store, workspace, wait=False)
-        if outcome is None:
-            left_to_others.append(trial)
-        elif outcome.status == "failed":
-            failures.append(outcome)
-        else:
-            measured += 1
-        workspace.watcher.trial_finished()
-    for trial in left_to_others:
-        outcome = _run_claimed(trial, store, workspace, wait=True)
-        if outcome is not None and outcome.status == "failed":
-            failures.append(outcome)
-        measured += outcome is not None and outcome.status == "complete"
+        watcher.trial_started(trial.title, number, len(pending))
+        with store.claim(trial.key, wait=False) as claimed:
+            if not claimed:
+                left_to_others.append((number, trial))
+                continue
+            outcomes += _measure(trial, store, workspace)
+        watcher.trial_finished()
+    for number, trial in left_to_others:
+        watcher.trial_started(trial.title, number, len(pending))
+        watcher.stage("waiting for another process")
+        with store.claim(trial.key, wait=True):
+            outcomes += _measure(trial, store, workspace)
+        watcher.trial_finished()
     by_key = {result.trial.key: result for result in store.results()}
-    results = tuple(by_key[trial.key] for trial in trials if trial.key in by_key)
-    return StudyRun(results=results, measured=measured, failures=tuple(failures))
+    return StudyRun(
+        results=tuple(by_key[trial.key] for trial in trials if trial.key in by_key),
+        measured=sum(outcome.status == "complete" for outcome in outcomes),
+        failures=tuple(outcome for outcome in outcomes if outcome.status == "failed"),
+    )
 
 
 def check_early(trials: list[Trial], workspace: Workspace) -> None:
     """Find in a second what would otherwise stop the run after hours."""
-    for dataset in {trial.dataset.name: trial.dataset for trial in trials}.values():
+    for dataset in {trial.dataset.revision: trial.dataset for trial in trials}.values():
         datasets.prepare(dataset, workspace.cache)
-    for model in {trial.model.name: trial.model for trial in trials}.values():
+    for model in {trial.model.weights.sha256: trial.model for trial in trials}.values():
         models.require(model)
-    folder = writable_folder(workspace.cache / "features")
-    check_free_space(folder, sum(_feature_bytes(trial) for trial in trials))
     if workspace.device == "cuda":
         from headstart.features.forward import resolve_device
 
         resolve_device(workspace.device)
+    check_free_space(workspace.cache, _feature_bytes(trials))
+    writable_folder(workspace.cache / "features")
 
 
-def _feature_bytes(trial: Trial) -> int:
-    n_images = sum(size for _, size in datasets.limited_sizes(trial.dataset))
-    return features.bytes_needed(trial.model, n_images)
+def _feature_bytes(trials: list[Trial]) -> int:
+    """Add up the features of all trials, each table of features once."""
+    tables = {}
+    for trial in trials:
+        setting, seed = trial.setting, trial.seed if trial.dataset.limit else None
+        images = (trial.dataset.revision, trial.dataset.limit, seed)
+        n_images = sum(size for _, size in datasets.limited_sizes(trial.dataset))
+        table = (trial.model.weights.sha256, images, setting.resize, setting.precision)
+        tables[table] = features.bytes_needed(trial.model, n_images)
+    return sum(tables.values())
 
 
-def _run_claimed(
-    trial: Trial, store: ResultStore, workspace: Workspace, *, wait: bool
-) -> Result | None:
-    """Measure and store a trial; None if another process has it, or has just stored it."""
-    with store.claim(trial.key, wait=wait) as claimed:
-        if not claimed or trial.key in store:
-            return None
-        try:
-            result = run_trial(trial, workspace)
-        except HeadstartError as error:
-            workspace.watcher.note(f"{trial.title}: failed: {error}")
-            return Result(trial=trial, status="failed", error=str(error))
+def _measure(trial: Trial, store: ResultStore, workspace: Workspace) -> list[Result]:
+    """Measure and store a trial; nothing if another process has stored it by now."""
+    if trial.key in store:
+        return []
+    try:
+        result = run_trial(trial, workspace)
         store.add(result)
-        return result
+    except HeadstartError as error:
+        return [_failed(trial, str(error), workspace)]
+    # Whatever a library may raise ends this trial alone; the place says where to look.
+    except Exception as error:
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        kind = f"unexpected {type(error).__name__} at {place.filename}:{place.lineno}"
+        return [_failed(trial, f"{kind}: {error}".splitlines()[0], workspace)]
+    return [result]
+
+
+def _failed(trial: Trial, error: str, workspace: Workspace) -> Result:
+    workspace.watcher.note(f"{trial.title}: failed: {error}")
+    return Result(trial=trial, status="failed", error=error)

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import tomli_w
-from pydantic import Field, NonNegativeInt, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from headstart import datasets, models, settings
 from headstart.errors import StudyError, UnknownNameError
@@ -18,6 +18,8 @@ from headstart.study.run import StudyRun, run_study
 from headstart.workspace import Device, Watcher, Workspace
 
 __all__ = ["Study"]
+
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
 
 
 class Study(Noun):
@@ -33,7 +35,7 @@ class Study(Noun):
     settings
         Names, or tables with a name and options: ``{"name": "linear", "resize": "center-crop"}``.
     seeds
-        Each draws its own subset where `limit` is given.
+        Each draws its own subset; more than one needs a `limit`.
     limit
         At most so many images of each split, class-balanced.
     precision
@@ -56,7 +58,7 @@ class Study(Noun):
     models: Annotated[tuple[str, ...], Field(min_length=1)]
     datasets: Annotated[tuple[str, ...], Field(min_length=1)]
     settings: Annotated[tuple[str | dict[str, Any], ...], Field(min_length=1)] = ("linear",)
-    seeds: Annotated[tuple[NonNegativeInt, ...], Field(min_length=1)] = (0,)
+    seeds: Annotated[tuple[Seed, ...], Field(min_length=1)] = (0,)
     limit: Annotated[int, Field(gt=0)] | None = None
     precision: Precision = "fp32"
     skip_broken: bool = False
@@ -104,18 +106,26 @@ class Study(Noun):
         ------
         UnknownNameError, StudyError, DatasetError
         """
-        chosen_models = [models.find(name) for name in dict.fromkeys(self.models)]
+        chosen_models = [models.find(name) for name in self.models]
         chosen_settings = [self._setting(setting) for setting in self.settings]
-        return [
+        chosen_datasets = [
+            datasets.find(name, limit=self.limit, skip_broken=self.skip_broken)
+            for name in self.datasets
+        ]
+        trials = [
             Trial(model=model, dataset=dataset, setting=setting, seed=seed)
-            for dataset in [
-                datasets.find(name, limit=self.limit, skip_broken=self.skip_broken)
-                for name in dict.fromkeys(self.datasets)
-            ]
-            for seed in dict.fromkeys(self.seeds)
+            for dataset in chosen_datasets
+            for seed in self.seeds
             for model in chosen_models
             for setting in chosen_settings
         ]
+        if len(set(self.seeds)) > 1 and not all(trial.uses_seed for trial in trials):
+            raise StudyError(
+                f"seeds {', '.join(map(str, self.seeds))} would all give the same numbers: the "
+                "linear setting on whole datasets has nothing random; give one seed, or a limit"
+            )
+        # What is named twice is measured once.
+        return list({trial.key: trial for trial in trials}.values())
 
     def run(
         self, store: Path | str, *, device: Device = "auto", watcher: Watcher | None = None
