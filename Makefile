@@ -29,6 +29,7 @@ format: $(DEV_STAMP)
 	$(BIN)/ruff format .
 
 bench: $(BASE_STAMP)
+	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/features.py
 
 docs: $(DEV_STAMP)

@@ -12,6 +12,7 @@ from headstart import datasets, models, settings
 from headstart.errors import DiskFullError, NotWritableError, StorageError, StoreError
 from headstart.spec import Prediction, Result, Selection, Trial
 from headstart.store import ResultStore, results
+from headstart.store.database import _in_words
 
 
 def make_result(seed: int = 0) -> Result:
@@ -205,8 +206,6 @@ def test_a_full_disk_is_said_in_words():
 
 
 def test_a_read_only_database_is_said_in_words():
-    from headstart.store.database import _in_words
-
     error = _in_words(Path("x.db"), "attempt to write a readonly database")
     assert isinstance(error, NotWritableError)
 
