@@ -1,5 +1,7 @@
 """A network made ready to give features fast: folded, laid out, cast, on its device."""
 
+import ctypes
+import sys
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -17,10 +19,10 @@ from headstart.workspace import Device
 if TYPE_CHECKING:
     from headstart.models.network import Network
 
-__all__ = ["Extractor", "fold_batch_norms", "resolve_device"]
+__all__ = ["Extractor", "fold_batch_norms", "keep_freed_memory", "resolve_device"]
 
-# On a CPU a batch whose activations stay in the cache is up to twice as fast as a large one.
-BATCH_SIZE = {"cpu": 8, "cuda": 256}
+# On a CPU larger batches are not faster, they only take memory.
+BATCH_SIZE = {"cpu": 16, "cuda": 256}
 DTYPE = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
@@ -33,6 +35,20 @@ def resolve_device(device: Device) -> torch.device:
             "use --device cpu or --device auto"
         )
     return torch.device("cuda" if available and device != "cpu" else "cpu")
+
+
+def keep_freed_memory() -> None:
+    """Have the C library keep large blocks that are freed, to be used again by the next batch.
+
+    glibc gives blocks over 32 MB back at once, and the kernel zeroes them anew for each layer of
+    each batch: 1.6 times the time of a float32 forward pass of EfficientNet-Lite0. Where there is
+    no glibc nothing happens.
+    """
+    trim_threshold, mmap_threshold = -1, -3  # mallopt's names for them, from malloc.h
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt is not None:
+        mallopt(mmap_threshold, 1 << 30)
+        mallopt(trim_threshold, 1 << 30)
 
 
 class Extractor:
@@ -62,6 +78,8 @@ class Extractor:
         self._shift = -torch.tensor(model.mean, device=device) / torch.tensor(
             model.std, device=device
         )
+        if device.type == "cpu":
+            keep_freed_memory()
         self.device = device
         self.batch_size = BATCH_SIZE[device.type]
 
