@@ -261,6 +261,15 @@ def test_a_broken_image_stops_the_extraction_unless_skipped(workspace, tmp_path)
     assert np.isfinite(run(images, workspace).values).all()
 
 
+def test_an_interrupted_run_with_holes_does_not_serve_one_without(workspace, tmp_path, monkeypatch):
+    monkeypatch.setattr(cache_module, "SYNC_SECONDS", 0.0)
+    images = broken_among(tmp_path, n=60)
+    with pytest.raises(InterruptedExtractionError):
+        run(Interrupting(images, 55), workspace, skip_broken=True)
+    with pytest.raises(BrokenImageError, match=r"4\.png"):
+        run(images, workspace)
+
+
 def test_nan_in_features_is_found_and_nothing_is_kept(workspace, monkeypatch):
     def poisoned(model):
         network = load(model)

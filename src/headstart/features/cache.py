@@ -117,7 +117,9 @@ class Cache:
         finally:
             lock.release()
 
-    def write(self, blocks: Callable[[int], Iterator[Rows]], made_by: dict[str, str]) -> None:
+    def write(
+        self, blocks: Callable[[int], Iterator[Rows]], made_by: dict[str, str], *, holes: bool
+    ) -> None:
         """Write all rows, from where an interrupted extraction ended.
 
         Parameters
@@ -126,10 +128,12 @@ class Cache:
             Given the first row that is missing, yields all rows from there on.
         made_by
             What computes them.
+        holes
+            Whether rows of broken images, left by an interrupted extraction, may stay.
         """
         partial = self._file(".partial")
         with storage_errors(partial):
-            done, broken, content = self._safe_rows()
+            done, broken, content = self._safe_rows(holes)
             check_free_space(self._base.parent, (self._shape[0] - done) * self._row_bytes)
             with partial.open("r+b" if done else "w+b") as file:
                 if not done:
@@ -163,11 +167,11 @@ class Cache:
         with replaced(self._file(".progress")) as temporary:
             temporary.write_text(json.dumps({"rows": rows, "broken": broken, "sha256": sha256}))
 
-    def _safe_rows(self) -> tuple[int, dict[int, str], "hashlib._Hash"]:
+    def _safe_rows(self, holes: bool) -> tuple[int, dict[int, str], "hashlib._Hash"]:
         """Read how many rows of the partial file are whole, and the hash of the file so far."""
         fresh = hashlib.sha256(self._header)
         progress, partial = _read_json(self._file(".progress")), self._file(".partial")
-        if progress is None or not partial.exists():
+        if progress is None or not partial.exists() or (progress["broken"] and not holes):
             return 0, {}, fresh
         content = hashlib.sha256()
         with partial.open("rb") as file:

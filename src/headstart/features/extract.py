@@ -102,7 +102,7 @@ def _extract(
             yield values, batch.broken
             workspace.watcher.advance(len(rows))
 
-    cache.write(blocks, made_by=_made_by(device))
+    cache.write(blocks, made_by=_made_by(device), holes=skip_broken)
 
 
 def _check_finite(
