@@ -33,7 +33,7 @@ bench: $(BASE_STAMP)
 	$(BIN)/python benchmarks/features.py
 
 docs: $(DEV_STAMP)
-	$(BIN)/pdoc headstart --docformat numpy --output-directory build/docs
+	$(BIN)/python scripts/build_docs.py build/docs
 	@echo "open build/docs/index.html"
 
 $(VENV)/bin/python:

@@ -73,7 +73,9 @@ def __getattr__(name: str) -> Any:
     """Import a public name when it is first used: `headstart --help` needs none of them."""
     for module, names in HOMES.items():
         if name in names:
-            return getattr(import_module(module), name)
+            # Kept, so that this runs once a name.
+            globals()[name] = value = getattr(import_module(module), name)
+            return value
     raise AttributeError(f"module 'headstart' has no attribute '{name}'")
 
 
