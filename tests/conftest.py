@@ -9,11 +9,19 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import hypothesis
 import numpy as np
 import pytest
 from PIL import Image
 
 from headstart.datasets import fashion_mnist
+
+# How long an example takes says more of the machine than of the code; and what CI finds, it finds
+# on every run.
+hypothesis.settings.register_profile(
+    "headstart", deadline=None, derandomize=os.environ.get("CI") == "true"
+)
+hypothesis.settings.load_profile("headstart")
 
 MODEL = "efficientnet_lite0"
 
