@@ -1,5 +1,3 @@
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -167,8 +165,3 @@ def test_presets_fill_every_choice():
 def test_settings_that_cannot_be(options, kind, words):
     with pytest.raises(kind, match=words):
         settings.find(**options)
-
-
-def test_nothing_is_written_by_preparing_in_memory(tmp_path):
-    make_transfer()
-    assert list(Path(tmp_path).iterdir()) == []

@@ -1,3 +1,4 @@
+import math
 import re
 import sqlite3
 import subprocess
@@ -58,6 +59,20 @@ def test_a_result_comes_back_as_it_was(store):
         expected = getattr(result.predictions, field)
         np.testing.assert_array_equal(getattr(predictions, field), expected)
         assert getattr(predictions, field).dtype == expected.dtype
+
+
+def test_a_fit_without_a_certificate_comes_back_as_one(store):
+    result = make_result()
+    row = {"lambda": 1e-6, "accuracy": 0.5, "converged": 0.0, "relative_gap": math.inf}
+    selection = result.selection.model_copy(update={"validation_curve": (row,)})
+    provenance = {"refit": row}
+    store.add(result.model_copy(update={"selection": selection, "provenance": provenance}))
+    (found,) = store.results()
+    assert found.selection.validation_curve[0] == row
+    assert found.provenance["refit"]["relative_gap"] == math.inf
+    table = results(store.path)
+    assert table["unconverged"].tolist() == [2]
+    assert table["relative_gap"].isna().all()
 
 
 def test_the_same_trial_is_stored_once(store):

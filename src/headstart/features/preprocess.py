@@ -34,7 +34,7 @@ def fit_image(
     """Fit a decoded image to the network: (size, size, 3) uint8, or (size, size, 1) if it is grey.
 
     A grey image keeps its one channel, since three equal ones would cost three times the
-    resampling; `Batch` repeats it on the device.
+    resampling; `Extractor` repeats it on the device.
     """
     pixels = np.asarray(HOW[resize](image, size, interpolation))
     return pixels if pixels.ndim == 3 else pixels[:, :, None]

@@ -8,4 +8,5 @@ __all__ = ["Noun"]
 class Noun(BaseModel):
     """A frozen value; an unknown or wrong field raises pydantic.ValidationError."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # An infinite gap (nothing is certified) must come back from JSON as one, not as null.
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")

@@ -58,7 +58,7 @@ class Result(Noun):
     `predictions` is None on a result read from a store: `ResultStore.predictions` reads them.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+    model_config = ConfigDict(arbitrary_types_allowed=True)
 
     trial: Trial
     status: Literal["complete", "failed"] = "complete"

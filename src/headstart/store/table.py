@@ -1,5 +1,6 @@
 """Stored results as one tidy table, a row a result."""
 
+import math
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -55,12 +56,17 @@ def result_row(result: Result) -> dict[str, Any]:
         "limit": trial.dataset.limit,
         "precision": trial.setting.precision,
         "lambda": selection.chosen.get("lambda") if selection else None,
-        "relative_gap": refit.get("relative_gap"),
+        "relative_gap": _finite(refit.get("relative_gap")),
         "unconverged": sum(not fit.get("converged", True) for fit in (*curve, refit)),
         "skipped_images": len(result.provenance.get("skipped_images", ())),
         "seconds": round(sum(result.seconds.values()), 2),
         "key": trial.key,
     }
+
+
+def _finite(value: float | None) -> float | None:
+    """Leave out what JSON and most readers of CSV have no number for: nothing is certified."""
+    return value if value is not None and math.isfinite(value) else None
 
 
 def results(store: Path | str) -> "pd.DataFrame":
