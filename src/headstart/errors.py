@@ -16,6 +16,8 @@ line prints it and exits with code 2.
     * FeatureError            features that no classifier can be fitted to
     * DeviceError             a device that this machine does not have
     * SealedTestError         an attempt to look at test labels before the choice, or twice
+    * TableError              a table of results that cannot be read or contradicts itself
+    * AnalysisError           an estimate or a figure that this table cannot give
     * StorageError            files that cannot be written or read
         * NotWritableError    no permission, or a read-only file system
         * DiskFullError       no space left
@@ -26,6 +28,7 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 
 __all__ = [
+    "AnalysisError",
     "BrokenImageError",
     "DatasetError",
     "DatasetMissingError",
@@ -40,6 +43,7 @@ __all__ = [
     "StorageError",
     "StoreError",
     "StudyError",
+    "TableError",
     "UnknownNameError",
     "WeightsError",
     "WeightsMissingError",
@@ -128,6 +132,14 @@ class DeviceError(HeadstartError):
 
 class SealedTestError(HeadstartError):
     """An attempt to look at test labels before the choice is made, or a second time."""
+
+
+class TableError(HeadstartError):
+    """A table of results that cannot be read, or that contradicts itself."""
+
+
+class AnalysisError(HeadstartError):
+    """An estimate or a figure that this table of results cannot give."""
 
 
 class StorageError(HeadstartError):

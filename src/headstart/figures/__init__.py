@@ -1,0 +1,1 @@
+"""Estimates -> figures for print; knows tidy tables only."""

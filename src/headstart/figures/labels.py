@@ -1,0 +1,55 @@
+"""What settings are called in figures, tables and sentences, and in which order they come."""
+
+from collections.abc import Iterable
+
+__all__ = ["in_order", "role", "setting_label"]
+
+# Roles in the order of the paper, each with the names that tables in the field give it.
+ROLES = {
+    "linear": ("linear", "logistic_regression", "linear_probe", "linear_probe_lbfgs", "linear_eval"),
+    "finetune": ("finetune", "fine_tuned", "fine_tune", "finetuned", "fine-tuned", "fine-tuning"),
+    "scratch": ("scratch", "random_init", "random", "from_scratch", "random_initialization"),
+}
+LABELS = {
+    "linear": "Logistic regression",
+    "finetune": "Fine-tuned",
+    "scratch": "Random initialization",
+}
+
+
+def role(setting: str) -> str | None:
+    """Say which of linear, finetune and scratch a setting's name means; None where unknown.
+
+    What stands in brackets after a name tells protocols apart and is not looked at.
+
+    Examples
+    --------
+    >>> role("logistic_regression"), role("linear (simclr2020)"), role("zero_shot")
+    ('linear', 'linear', None)
+    """
+    name = setting.split(" (")[0].strip().lower()
+    return next((role for role, names in ROLES.items() if name in names), None)
+
+
+def setting_label(setting: str) -> str:
+    """Name a setting for a person.
+
+    Examples
+    --------
+    >>> setting_label("fine_tuned"), setting_label("linear (simclr2020)"), setting_label("knn_20")
+    ('Fine-tuned', 'Logistic regression (simclr2020)', 'knn 20')
+    """
+    name, bracket, rest = setting.partition(" (")
+    known = role(name)
+    return (LABELS[known] if known else name.replace("_", " ")) + bracket + rest
+
+
+def in_order(settings: Iterable[str]) -> list[str]:
+    """Order settings as the paper does: linear, finetune, scratch, then others as they come."""
+    roles = list(ROLES)
+
+    def place(setting: str) -> int:
+        known = role(setting)
+        return roles.index(known) if known else len(roles)
+
+    return sorted(dict.fromkeys(settings), key=place)

@@ -1,0 +1,1 @@
+"""Estimates -> one self-contained page, LaTeX, CSV."""
