@@ -1,5 +1,46 @@
-"""Arrays -> numbers with intervals. numpy and scipy only."""
+"""Arrays -> numbers with intervals. numpy, scipy and statsmodels only."""
 
+from headstart.stats.bootstrap import (
+    bca_interval,
+    cluster_weights,
+    jackknife_weights,
+    resample_weights,
+)
+from headstart.stats.correlation import CORRELATIONS, kendall, least_squares, pearson, spearman
+from headstart.stats.log_odds import accuracy_of, log_odds
+from headstart.stats.mixed import MixedModel, mixed_model
+from headstart.stats.paired import PairedTest, holm, mcnemar, paired_t, sign_flip_test, wilcoxon
+from headstart.stats.paired_map import map_swap_test
 from headstart.stats.proportion import wilson_interval
+from headstart.stats.ranks import Ranks, critical_t, rank_intervals
+from headstart.stats.within import ErrorBars, WithinMeans, within_means
 
-__all__ = ["wilson_interval"]
+__all__ = [
+    "CORRELATIONS",
+    "ErrorBars",
+    "MixedModel",
+    "PairedTest",
+    "Ranks",
+    "WithinMeans",
+    "accuracy_of",
+    "bca_interval",
+    "cluster_weights",
+    "critical_t",
+    "holm",
+    "jackknife_weights",
+    "kendall",
+    "least_squares",
+    "log_odds",
+    "map_swap_test",
+    "mcnemar",
+    "mixed_model",
+    "paired_t",
+    "pearson",
+    "rank_intervals",
+    "resample_weights",
+    "sign_flip_test",
+    "spearman",
+    "wilcoxon",
+    "wilson_interval",
+    "within_means",
+]
