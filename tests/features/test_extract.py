@@ -386,4 +386,4 @@ def test_a_decoder_names_what_it_skipped(tmp_path):
 
 def test_bytes_needed():
     assert features.bytes_needed(MODEL, 10) == 10 * 1280 * 4
-    assert datasets.limited_sizes(datasets.find("digits", limit=100)).train == 100
+    assert datasets.find("digits", limit=100).used_sizes.train == 100

@@ -7,7 +7,6 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from headstart.datasets import limited_sizes
 from headstart.spec import Dataset, Result
 from headstart.stats import wilson_interval
 from headstart.store import result_row
@@ -76,7 +75,7 @@ def datasets(rows: Sequence[dict[str, Any]]) -> Table:
 
 def sizes_line(dataset: Dataset) -> str:
     """Say how much of a dataset is used."""
-    used = dict(limited_sizes(dataset))
+    used = dict(dataset.used_sizes)
     parts = [f"{used[split]:,} of {size:,} {split}" for split, size in dataset.sizes]
     return f"{dataset.name}: {', '.join(parts)} images"
 

@@ -3,7 +3,6 @@
 from headstart.datasets.catalogue import (
     NAMES,
     find,
-    limited_sizes,
     load,
     prepare,
     presence,
@@ -23,7 +22,6 @@ __all__ = [
     "Split",
     "Splits",
     "find",
-    "limited_sizes",
     "load",
     "prepare",
     "presence",

@@ -12,7 +12,7 @@ from headstart.datasets.splits import SealedTest, Split, Splits, balanced_subset
 from headstart.errors import DatasetError, ManifestError, StudyError, UnknownNameError
 from headstart.spec import Dataset, Sizes, digest
 
-__all__ = ["NAMES", "find", "limited_sizes", "load", "prepare", "presence", "published_manifest"]
+__all__ = ["NAMES", "find", "load", "prepare", "presence", "published_manifest"]
 
 NAMES = ("digits", "glyphs", "fashion_mnist")
 EMBEDDED = "embedded"
@@ -98,12 +98,6 @@ def load(dataset: Dataset, seed: int, cache: Path) -> Splits:
         n_classes=len(dataset.classes),
         revision=revision,
     )
-
-
-def limited_sizes(dataset: Dataset) -> Sizes:
-    """Give the split sizes that a trial sees, its limit applied."""
-    limit = dataset.limit or max(dict(dataset.sizes).values())
-    return Sizes(**{name: min(size, limit) for name, size in dataset.sizes})
 
 
 def published_manifest(name: str) -> Manifest:

@@ -40,6 +40,12 @@ class Dataset(Noun):
     skip_broken: bool = False
 
     @property
+    def used_sizes(self) -> Sizes:
+        """The split sizes that a trial sees, the limit applied."""
+        limit = self.limit or max(dict(self.sizes).values())
+        return Sizes(**{name: min(size, limit) for name, size in self.sizes})
+
+    @property
     def identity(self) -> dict[str, Any]:
         """All that may change the examples or the score, and nothing else."""
         fields = {"revision", "metric", "multilabel", "limit", "skip_broken"}

@@ -84,14 +84,14 @@ def _ratio(covariance: Floats, variance_x: Floats, variance_y: Floats) -> Floats
     with np.errstate(invalid="ignore"):
         ratio = covariance / np.sqrt(np.abs(variance_x * variance_y) / both)
     # Rounding must not take a perfect correlation over 1.
-    return np.clip(ratio, -1, 1)
+    return np.asarray(np.clip(ratio, -1, 1))
 
 
 def _ranks(weights: Floats, values: Floats) -> Floats:
     """(B, n) rank of each unit within each resample: all below it, and half of its equals."""
     below = (values[None, :] < values[:, None]).astype(np.float64)
     equal = (values[None, :] == values[:, None]).astype(np.float64)
-    return weights @ below.T + (weights @ equal.T + 1) / 2
+    return np.asarray(weights @ below.T + (weights @ equal.T + 1) / 2)
 
 
 def _of_rows(weights: Floats, A: Floats, B: Floats) -> Floats:

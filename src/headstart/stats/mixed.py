@@ -74,4 +74,4 @@ def mixed_model(
 def _indicators(codes: npt.ArrayLike) -> npt.NDArray[np.float64]:
     """(n, levels) with a 1 where the observation is of that level."""
     codes = np.asarray(codes)
-    return (codes[:, None] == np.arange(codes.max() + 1)).astype(np.float64)
+    return np.asarray(codes[:, None] == np.arange(codes.max() + 1), dtype=np.float64)

@@ -94,7 +94,7 @@ def _feature_bytes(trials: list[Trial]) -> int:
     for trial in trials:
         setting, seed = trial.setting, trial.seed if trial.dataset.limit else None
         images = (trial.dataset.revision, trial.dataset.limit, seed)
-        n_images = sum(size for _, size in datasets.limited_sizes(trial.dataset))
+        n_images = sum(size for _, size in trial.dataset.used_sizes)
         table = (trial.model.weights.sha256, images, setting.resize, setting.precision)
         tables[table] = features.bytes_needed(trial.model, n_images)
     return sum(tables.values())

@@ -1,0 +1,173 @@
+"""Results -> cells: one number a model, dataset and setting, on the log-odds scale."""
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from scipy.special import logit, ndtri
+
+from headstart.errors import TableError
+from headstart.stats import accuracy_of, log_odds, wilson_interval
+
+__all__ = ["Matrix", "cells_of", "complete", "matrix"]
+
+Floats = npt.NDArray[np.float64]
+LEVEL = 0.95
+# Metrics that are proportions of independent examples; of others the binomial says nothing.
+BINOMIAL = {"top-1", "top1", "accuracy"}
+
+
+class Matrix(NamedTuple):
+    """A setting as arrays: models by datasets, NaN where a cell is missing.
+
+    `scores` (M, D) log odds, `accuracy` (M, D) proportions, `upstream` (M,) proportions (NaN where
+    unknown), `family` (M,) codes.
+    """
+
+    models: tuple[str, ...]
+    datasets: tuple[str, ...]
+    scores: Floats
+    accuracy: Floats
+    upstream: Floats
+    family: npt.NDArray[np.int64]
+
+    def take(self, models: npt.ArrayLike, datasets: npt.ArrayLike) -> "Matrix":
+        """Keep these rows and columns (integer indices)."""
+        rows, columns = np.asarray(models, dtype=int), np.asarray(datasets, dtype=int)
+        return Matrix(
+            tuple(self.models[i] for i in rows),
+            tuple(self.datasets[i] for i in columns),
+            self.scores[np.ix_(rows, columns)],
+            self.accuracy[np.ix_(rows, columns)],
+            self.upstream[rows],
+            self.family[rows],
+        )
+
+
+def cells_of(frame: pd.DataFrame) -> pd.DataFrame:
+    """Average seeds on the log-odds scale; give each cell its interval.
+
+    Parameters
+    ----------
+    frame
+        Rows of one table (`headstart.analysis.table.tidy`), a row a seed.
+
+    Returns
+    -------
+    pandas.DataFrame
+        setting, model, family, dataset, metric, upstream_accuracy, accuracy (of the mean log odds
+        where there are several seeds), log_odds, low, high (95 % interval of the accuracy from the
+        size of the test set, or from `se`; NaN where neither is known), n_test, n_seeds, seed_sd.
+
+    Raises
+    ------
+    TableError
+        An accuracy of exactly 0 or 1 where the size of the test set is unknown.
+    """
+    frame = frame.reset_index(drop=True)
+    for name in ("n_test", "se", "upstream_accuracy"):
+        if name not in frame:
+            frame[name] = np.nan
+    if "metric" not in frame:
+        frame["metric"] = None
+    frame["log_odds"] = _log_odds(frame)
+    by = frame.groupby(["setting", "model", "dataset"], sort=False)
+    cells = by.agg(
+        family=("family", "first"),
+        metric=("metric", "first"),
+        upstream_accuracy=("upstream_accuracy", "first"),
+        single=("accuracy", "first"),
+        log_odds=("log_odds", "mean"),
+        n_test=("n_test", "min"),
+        se=("se", lambda values: np.sqrt(np.mean(values**2))),
+        n_seeds=("accuracy", "size"),
+        seed_sd=("log_odds", "std"),
+    ).reset_index()
+    # A single number is given back as it came, not through the logit and back.
+    mean = accuracy_of(cells["log_odds"])
+    cells["accuracy"] = np.where(cells["n_seeds"] == 1, cells["single"], mean)
+    cells["low"], cells["high"] = _intervals(cells)
+    order = ["setting", "model", "family", "dataset", "metric", "upstream_accuracy", "accuracy",
+             "log_odds", "low", "high", "n_test", "n_seeds", "seed_sd"]  # fmt: skip
+    return cells[order]
+
+
+def _log_odds(frame: pd.DataFrame) -> Floats:
+    edge = frame["accuracy"].isin([0.0, 1.0]) & ~(frame["n_test"] > 0)
+    if edge.any():
+        row = frame[edge].iloc[0]
+        raise TableError(
+            f"{row['model']} on {row['dataset']} ({row['setting']}) has an accuracy of exactly "
+            f"{row['accuracy']:.0%}, whose log odds are infinite: add a column n_test (number of "
+            "test images), and the empirical logit is taken"
+        )
+    return log_odds(frame["accuracy"], frame["n_test"])
+
+
+def _intervals(cells: pd.DataFrame) -> tuple[list[float], list[float]]:
+    low, high = [], []
+    for accuracy, n, metric, se in zip(
+        cells["accuracy"], cells["n_test"], cells["metric"], cells["se"], strict=True
+    ):
+        interval = (np.nan, np.nan)
+        if se > 0 and 0 < accuracy < 1:
+            # On the logit scale, where it cannot leave [0, 1].
+            half = ndtri((1 + LEVEL) / 2) * se / (accuracy * (1 - accuracy))
+            interval = tuple(accuracy_of(logit(accuracy) + half * np.array([-1, 1])))
+        elif n > 0 and (pd.isna(metric) or str(metric).lower() in BINOMIAL):
+            estimate = wilson_interval(accuracy, int(n), LEVEL)
+            interval = (estimate.low, estimate.high)
+        low.append(interval[0])
+        high.append(interval[1])
+    return low, high
+
+
+def matrix(cells: pd.DataFrame, setting: str) -> Matrix:
+    """Arrange a setting's cells; models and datasets in the order of the table."""
+    rows = cells[cells["setting"] == setting]
+    models, datasets = pd.unique(rows["model"]), pd.unique(rows["dataset"])
+    of_model = rows.groupby("model", sort=False)[["upstream_accuracy", "family"]].first()
+    of_model = of_model.loc[models]
+
+    def arrange(name: str) -> Floats:
+        wide = rows.pivot(index="model", columns="dataset", values=name)
+        return wide.loc[models, datasets].to_numpy(dtype=np.float64)
+
+    return Matrix(
+        tuple(models),
+        tuple(datasets),
+        arrange("log_odds"),
+        arrange("accuracy"),
+        of_model["upstream_accuracy"].to_numpy(dtype=np.float64),
+        pd.factorize(of_model["family"])[0].astype(np.int64),
+    )
+
+
+def complete(full: Matrix) -> tuple[Matrix, list[tuple[str, str, int]]]:
+    """Leave out models and datasets until no cell is missing, for averages that compare.
+
+    One after the other the model or dataset goes that lacks the largest share of its cells (of
+    equals the model: more of the table stays).
+
+    Returns
+    -------
+    tuple
+        The complete table, and what was left out: ("model" or "dataset", name, cells lacking).
+    """
+    rows, columns = list(range(len(full.models))), list(range(len(full.datasets)))
+    dropped = []
+    while rows and columns:
+        lacking = np.isnan(full.scores[np.ix_(rows, columns)])
+        if not lacking.any():
+            break
+        of_models, of_datasets = lacking.mean(axis=1), lacking.mean(axis=0)
+        if of_models.max() >= of_datasets.max():
+            worst = rows.pop(int(of_models.argmax()))
+            count = int(np.isnan(full.scores[worst]).sum())
+            dropped.append(("model", full.models[worst], count))
+        else:
+            worst = columns.pop(int(of_datasets.argmax()))
+            count = int(np.isnan(full.scores[:, worst]).sum())
+            dropped.append(("dataset", full.datasets[worst], count))
+    return full.take(rows, columns), dropped

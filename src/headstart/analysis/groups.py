@@ -1,0 +1,86 @@
+"""Groups of datasets that are analysed apart."""
+
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+
+import pandas as pd
+
+from headstart.analysis.delimited import read_delimited
+from headstart.analysis.published import published_sizes
+from headstart.errors import TableError
+from headstart.files import storage_errors
+
+__all__ = ["LARGE", "SMALL", "groups_by_size", "read_groups"]
+
+SPLIT = 10_000
+SMALL, LARGE = "under 10,000 training images", "10,000 training images and over"
+
+
+def groups_by_size(frame: pd.DataFrame) -> dict[str, str]:
+    """Tell datasets under and over 10,000 training images (validation counted) apart.
+
+    Sizes come from a column ``n_train``, else from Table 1 of Kornblith et al. (2019); a dataset
+    of unknown size is in neither group. With all datasets in one group there is nothing to tell
+    apart, and no group.
+    """
+    groups = {}
+    for dataset, rows in frame.groupby("dataset", sort=False):
+        known = rows["n_train"].dropna() if "n_train" in rows else pd.Series(dtype="float64")
+        published = published_sizes(str(dataset))
+        size = known.iloc[0] if len(known) else published.n_train if published else None
+        if size is not None:
+            groups[str(dataset)] = SMALL if size < SPLIT else LARGE
+    return groups if len(set(groups.values())) > 1 else {}
+
+
+def read_groups(path: Path, datasets: list[str]) -> dict[str, str]:
+    """Read which dataset is in which group.
+
+    A TOML file (``fine-grained = ["Birdsnap", "Stanford Cars"]``) or a CSV with columns ``dataset``
+    and ``group``.
+
+    Parameters
+    ----------
+    datasets
+        The names in the table of results.
+
+    Raises
+    ------
+    TableError
+        Neither form, a dataset that is not in the table, or one in two groups.
+    """
+    with storage_errors(path):
+        content = path.read_bytes()
+    pairs = _from_toml(content, path) if path.suffix == ".toml" else _from_csv(content, path)
+    groups: dict[str, str] = {}
+    for dataset, group in pairs:
+        if dataset not in datasets:
+            raise TableError(
+                f"{path}: dataset '{dataset}' is not in the table; it has: {', '.join(datasets)}"
+            )
+        if groups.setdefault(dataset, group) != group:
+            raise TableError(f"{path}: dataset '{dataset}' is in two groups")
+    return groups
+
+
+def _from_toml(content: bytes, path: Path) -> list[tuple[str, str]]:
+    try:
+        table: Mapping[str, object] = tomllib.loads(content.decode("utf-8"))
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise TableError(f"{path} is not a TOML file: {error}") from error
+    pairs = []
+    for group, members in table.items():
+        if not isinstance(members, list):
+            raise TableError(f"{path}: expected '{group}' to be a list of datasets")
+        pairs += [(str(member), group) for member in members]
+    return pairs
+
+
+def _from_csv(content: bytes, path: Path) -> list[tuple[str, str]]:
+    frame = read_delimited(content, str(path))
+    if not {"dataset", "group"} <= set(frame.columns):
+        raise TableError(
+            f"{path}: expected columns dataset and group, found {', '.join(frame.columns)}"
+        )
+    return list(zip(frame["dataset"], frame["group"], strict=True))

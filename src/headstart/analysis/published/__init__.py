@@ -1,0 +1,64 @@
+"""Published tables of results, as data."""
+
+import csv
+import tomllib
+from functools import cache
+from importlib.resources import files
+from typing import Any, NamedTuple
+
+__all__ = ["NAMES", "Sizes", "csv_bytes", "facts", "published_sizes"]
+
+_FOLDER = files(__name__)
+
+
+@cache
+def _catalogue() -> dict[str, Any]:
+    return tomllib.loads((_FOLDER / "catalogue.toml").read_text(encoding="utf-8"))
+
+
+NAMES: tuple[str, ...] = tuple(_catalogue())
+
+
+def facts(name: str) -> dict[str, Any]:
+    """Say what a published table is and how its columns are called."""
+    return dict(_catalogue()[name])
+
+
+def csv_bytes(name: str) -> bytes:
+    """Give the CSV of a published table."""
+    return (_FOLDER / f"{name}.csv").read_bytes()
+
+
+class Sizes(NamedTuple):
+    """Numbers of images; train includes validation."""
+
+    n_train: int
+    n_test: int
+
+
+def published_sizes(dataset: str) -> Sizes | None:
+    """Give the sizes of one of the study's twelve datasets by any of its names, None if unknown.
+
+    Source: Kornblith et al. (2019), Table 1; the test size of Oxford-IIIT Pets, a misprint there,
+    from Grill et al. (2020), Table 10.
+
+    Examples
+    --------
+    >>> published_sizes("stanford_cars")
+    Sizes(n_train=8144, n_test=8041)
+    """
+    return _sizes().get(_plain(dataset))
+
+
+@cache
+def _sizes() -> dict[str, Sizes]:
+    found = {}
+    text = (_FOLDER / "datasets.csv").read_text(encoding="utf-8")
+    for row in csv.DictReader(text.splitlines()):
+        for name in (row["dataset"], *filter(None, row["other_names"].split("|"))):
+            found[_plain(name)] = Sizes(int(row["n_train"]), int(row["n_test"]))
+    return found
+
+
+def _plain(name: str) -> str:
+    return "".join(letter for letter in name.lower() if letter.isalnum())
