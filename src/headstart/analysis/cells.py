@@ -102,7 +102,7 @@ def _log_odds(frame: pd.DataFrame) -> Floats:
             f"{row['accuracy']:.0%}, whose log odds are infinite: add a column n_test (number of "
             "test images), and the empirical logit is taken"
         )
-    return log_odds(frame["accuracy"], frame["n_test"])
+    return np.asarray(log_odds(frame["accuracy"], frame["n_test"]))
 
 
 def _intervals(cells: pd.DataFrame) -> tuple[list[float], list[float]]:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import pandas as pd
 
@@ -20,8 +20,9 @@ from headstart.store import DATABASE_NAME, ResultStore, result_row
 
 __all__ = ["TRIAL_COLUMNS", "Source", "SourceLike", "read_sources"]
 
-SourceLike = str | Path | pd.DataFrame
+SourceLike: TypeAlias = str | Path | pd.DataFrame
 SQLITE = b"SQLite format 3\x00"
+SAID = ("description", "citation", "digitised", "error")
 TRIAL_COLUMNS = (
     "setting", "model", "dataset", "seed", "protocol", "metric", "precision", "limit", "n_train",
     "n_test", "chosen", "relative_gap", "unconverged", "skipped_images", "versions", "examples",
@@ -139,18 +140,16 @@ def _table(
 def _read_published(name: str) -> Source:
     facts, content = published.facts(name), published.csv_bytes(name)
     families = facts.pop("families", {})
-    said = {
-        key: facts[key] for key in ("description", "citation", "digitised", "error") if key in facts
-    }
-    said |= {"kind": "published", "sha256": sha256(content).hexdigest()}
+    said: dict[str, Any] = {"kind": "published", "sha256": sha256(content).hexdigest()}
+    said |= {name: value for name, value in facts.items() if name in SAID}
     source = _table(read_delimited(content, name), name, said, facts["columns"], facts["unit"])
     frame = source.frame.assign(upstream_name=facts["upstream_name"])
     if families:
         of_model = {model: family for family, models in families.items() for model in models}
         frame["family"] = frame["model"].map(of_model)
     if facts["test_sizes"]:
-        sizes = {name: published.published_sizes(name) for name in frame["dataset"].unique()}
-        frame["n_test"] = [float(sizes[name].n_test) for name in frame["dataset"]]
+        sizes = frame["dataset"].map(published.published_sizes)
+        frame["n_test"] = [float(size.n_test) if size else float("nan") for size in sizes]
     return Source(frame, source.facts, source.trials)
 
 

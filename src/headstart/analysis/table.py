@@ -1,4 +1,4 @@
-"""A table of results as it came -> a table that can be trusted: numbers, one unit, no contradiction.
+"""A table of results as it came -> one that can be trusted: numbers, one unit, no contradiction.
 
 Pure functions over DataFrames whose columns have our names (`headstart.analysis.columns`).
 """

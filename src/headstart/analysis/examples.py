@@ -1,0 +1,159 @@
+"""Pairs of models on the same test images, from stored predictions."""
+
+from collections.abc import Callable, Mapping
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from headstart.analysis.means import Versus, told_apart, with_correction
+from headstart.analysis.options import Options
+from headstart.spec import Prediction
+from headstart.stats import PairedTest, map_swap_test, mcnemar, sign_flip_test
+
+__all__ = ["pairs_on_examples"]
+
+Read = Callable[[], Prediction]
+# A permutation of mAP orders all scores anew; one of an accuracy is a binomial draw.
+MAP_PERMUTATIONS = 1_000
+
+
+def pairs_on_examples(
+    frame: pd.DataFrame, predictions: Mapping[str, Read], options: Options
+) -> tuple[list[dict[str, Any]], dict[tuple[str, str, str], bool | None]]:
+    """Compare models on each dataset of each setting, where their predictions are stored.
+
+    Top-1 accuracy: the permutation test and, for one seed, the exact McNemar test. Mean per-class
+    accuracy: the permutation test, each image weighted by its class. Multi-label: permutation of
+    mAP. With several seeds a permutation swaps all predictions of an image at once.
+
+    Returns
+    -------
+    tuple
+        Rows of the table `pairwise`, and for each (setting, dataset, model) whether it is not
+        different from the best there.
+    """
+    rows: list[dict[str, Any]] = []
+    same: dict[tuple[str, str, str], bool | None] = {}
+    if not predictions or "key" not in frame:
+        return rows, same
+    stored = frame[frame["key"].isin(predictions)]
+    for (setting, dataset), cells in stored.groupby(["setting", "dataset"], sort=False):
+        models = {
+            model: _Predictions(of_model, predictions)
+            for model, of_model in cells.groupby("model", sort=False)
+        }
+        if len(models) < 2:
+            continue
+        random = np.random.default_rng(options.seed)
+        found = _all_pairs(models, options, random)
+        for test, outcomes in found.items():
+            of_test = [
+                {
+                    "setting": setting,
+                    "dataset": dataset,
+                    "model": model,
+                    "other": other,
+                    "test": test,
+                    **outcome._asdict(),
+                }
+                for (model, other), outcome in outcomes.items()
+            ]
+            rows += with_correction(of_test, options)
+        names, versus = list(models), _versus(models, found["permutation"], options)
+        for i, model in enumerate(names):
+            same[setting, dataset, model] = versus.not_different[i]
+    return rows, same
+
+
+class _Predictions:
+    """One model's predictions on one dataset: a Prediction a seed, and the metric."""
+
+    def __init__(self, rows: pd.DataFrame, predictions: Mapping[str, Read]) -> None:
+        seeds = rows["seed"] if "seed" in rows else pd.Series(0, index=rows.index)
+        self.by_seed = {
+            seed: predictions[key]() for seed, key in zip(seeds, rows["key"], strict=True)
+        }
+        self.metric = str(rows["metric"].iloc[0])
+        self.accuracy = float(rows["accuracy"].mean())
+
+
+def _all_pairs(
+    models: dict[str, _Predictions], options: Options, random: np.random.Generator
+) -> dict[str, dict[tuple[str, str], PairedTest]]:
+    """Test -> pair of models -> outcome, of pairs that were tested on the same images."""
+    found: dict[str, dict[tuple[str, str], PairedTest]] = {"permutation": {}}
+    for (name, first), (other, second) in combinations(models.items(), 2):
+        if not _comparable(first, second):
+            continue
+        pair = (name, other)
+        if next(iter(first.by_seed.values())).label.ndim == 2:
+            found["permutation"][pair] = _swap_maps(first, second, options, random)
+            continue
+        found["permutation"][pair] = sign_flip_test(
+            _contributions(first, second), options.resamples, random
+        )
+        if first.metric == "top-1" and len(first.by_seed) == 1:
+            one, two = (next(iter(p.by_seed.values())) for p in (first, second))
+            found.setdefault("mcnemar", {})[pair] = mcnemar(_right(one), _right(two))
+    return found
+
+
+def _comparable(first: _Predictions, second: _Predictions) -> bool:
+    """Whether both were tested on the same images with the same seeds and metric."""
+    return (
+        first.metric == second.metric
+        and first.by_seed.keys() == second.by_seed.keys()
+        and all(
+            np.array_equal(p.example, second.by_seed[seed].example)
+            and np.array_equal(p.label, second.by_seed[seed].label)
+            for seed, p in first.by_seed.items()
+        )
+    )
+
+
+def _right(prediction: Prediction) -> npt.NDArray[np.bool_]:
+    return np.asarray(prediction.predicted == prediction.label)
+
+
+def _contributions(first: _Predictions, second: _Predictions) -> npt.NDArray[np.float64]:
+    """(images,) what each image adds to the difference of the mean metrics over seeds.
+
+    A right answer counts 1/n towards top-1, and 1/(K n_k) towards the mean per-class accuracy of K
+    classes with n_k images; both divided by the number of seeds.
+    """
+    parts = []
+    for seed, one in first.by_seed.items():
+        label = one.label
+        if first.metric == "top-1":
+            weight = np.full(len(label), 1 / len(label))
+        else:
+            count = np.bincount(label)
+            weight = 1 / (count[label] * np.count_nonzero(count))
+        difference = _right(one).astype(float) - _right(second.by_seed[seed])
+        parts.append(pd.Series(weight * difference / len(first.by_seed), index=one.example))
+    return pd.concat(parts).groupby(level=0).sum().to_numpy(dtype=np.float64)
+
+
+def _swap_maps(
+    first: _Predictions, second: _Predictions, options: Options, random: np.random.Generator
+) -> PairedTest:
+    """Compare mAP on the first seed: its permutations take long, and the images are the same."""
+    seed = min(first.by_seed)
+    one, two = first.by_seed[seed], second.by_seed[seed]
+    permutations = min(options.resamples, MAP_PERMUTATIONS)
+    return map_swap_test(one.scores, two.scores, one.label, permutations, random)
+
+
+def _versus(
+    models: dict[str, _Predictions], pairs: dict[tuple[str, str], PairedTest], options: Options
+) -> Versus:
+    names = list(models)
+    best = max(names, key=lambda name: models[name].accuracy)
+    p = [
+        outcome.p_value if (outcome := pairs.get((n, best)) or pairs.get((best, n))) else np.nan
+        for n in names
+    ]
+    return told_apart(names.index(best), p, options)
