@@ -1,1 +1,7 @@
 """A table of results -> estimates."""
+
+from headstart.analysis.analysis import Analysis, analyze
+from headstart.analysis.columns import parse_mapping
+from headstart.analysis.published import NAMES as PUBLISHED
+
+__all__ = ["PUBLISHED", "Analysis", "analyze", "parse_mapping"]

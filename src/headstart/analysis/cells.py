@@ -132,7 +132,7 @@ def matrix(cells: pd.DataFrame, setting: str) -> Matrix:
 
     def arrange(name: str) -> Floats:
         wide = rows.pivot(index="model", columns="dataset", values=name)
-        return wide.loc[models, datasets].to_numpy(dtype=np.float64)
+        return np.asarray(wide.loc[models, datasets], dtype=np.float64)
 
     return Matrix(
         tuple(models),

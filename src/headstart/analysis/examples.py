@@ -134,7 +134,7 @@ def _contributions(first: _Predictions, second: _Predictions) -> npt.NDArray[np.
             weight = 1 / (count[label] * np.count_nonzero(count))
         difference = _right(one).astype(float) - _right(second.by_seed[seed])
         parts.append(pd.Series(weight * difference / len(first.by_seed), index=one.example))
-    return pd.concat(parts).groupby(level=0).sum().to_numpy(dtype=np.float64)
+    return np.asarray(pd.concat(parts).groupby(level=0).sum(), dtype=np.float64)
 
 
 def _swap_maps(

@@ -1,0 +1,297 @@
+"""The analysis of a table of results: everything that it says about transfer, as tidy tables."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from scipy.special import logit
+
+from headstart.analysis.cells import Matrix, cells_of, complete, matrix
+from headstart.analysis.compare import compare_settings, predict_datasets, prediction_lines
+from headstart.analysis.correlations import correlations, mixed
+from headstart.analysis.examples import pairs_on_examples
+from headstart.analysis.groups import groups_by_size, read_groups
+from headstart.analysis.means import model_means, pairs_over_datasets, ranks
+from headstart.analysis.notes import notes_on
+from headstart.analysis.options import Correction, Options
+from headstart.analysis.source import Source, SourceLike, read_sources
+from headstart.analysis.sweeps import split_sweeps
+from headstart.analysis.table import Unit
+from headstart.errors import AnalysisError, TableError
+from headstart.stats import ErrorBars
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["Analysis", "analyze"]
+
+# The columns of each table, also of one that has no rows.
+TABLES: Mapping[str, tuple[str, ...]] = {
+    "cells": ("setting", "model", "family", "dataset", "metric", "upstream_accuracy", "accuracy",
+              "log_odds", "low", "high", "n_test", "n_seeds", "seed_sd", "residual", "best",
+              "not_different"),
+    "correlations": ("setting", "group", "statistic", "estimate", "low", "high", "low_family",
+                     "high_family", "n_models", "n_datasets", "n_families"),
+    "lines": ("setting", "group", "upstream_accuracy", "log_odds", "low", "high"),
+    "model_means": ("model", "family", "setting", "upstream_accuracy", "mean", "se", "low", "high",
+                    "error_bars", "n_datasets", "best", "not_different"),
+    "mixed": ("setting", "slope", "se", "low", "high", "sd_dataset", "sd_model", "sd_residual",
+              "converged", "n_models", "n_datasets"),
+    "pairwise": ("setting", "dataset", "model", "other", "test", "difference", "p_value",
+                 "p_adjusted", "correction", "n"),
+    "ranks": ("setting", "model", "family", "mean", "rank", "low", "high"),
+    "settings": ("setting", "other", "wins", "ties", "cells", "difference", "low", "high",
+                 "n_models", "n_datasets"),
+    "prediction": ("setting", "dataset", "slope", "intercept", "residual_sd", "centre",
+                   "sum_of_squares", "n_models", "covered", "cells", "coverage", "level"),
+    "ablation": ("setting", "model", "configuration", "position", "mean", "se",
+                 "upstream_accuracy", "n_datasets"),
+    "convergence": ("setting", "model", "steps", "mean", "se", "low", "high", "n_datasets"),
+    "dataset_size": ("setting", "model", "dataset", "examples_per_class", "mean", "se", "n_seeds"),
+    "dropped": ("setting", "kind", "name", "missing"),
+    "missing": ("what", "why"),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """What a table of results says, each part a tidy DataFrame; see `analyze`.
+
+    Accuracies are proportions, log odds natural logarithms, intervals cover 95 %. A part that
+    cannot be given has no rows, and `missing` says why.
+
+    Parameters
+    ----------
+    cells
+        A row a model, dataset and setting: accuracy, log odds (mean over seeds), the interval of
+        the accuracy, the `residual` from its dataset's line, and whether it is the best or
+        `not_different` from the best by a paired test on the same test images.
+    correlations
+        A row a setting, group of datasets ("all", a group, one dataset) and statistic, with BCa
+        intervals from resampled models (`low`, `high`) and resampled families (`low_family`, ...).
+    lines
+        The least-squares line of each setting and group at 41 points, with its bootstrap band.
+    model_means
+        Mean log odds of each model over datasets, within-dataset standard error and interval.
+    mixed
+        log odds ~ upstream logit + (1 | dataset) + (1 | model), a row a setting.
+    pairwise
+        Every pair of models: on one dataset from stored predictions, and over datasets ("all").
+    ranks
+        The ranks that the data allow each model, simultaneous over models.
+    settings
+        Every ordered pair of settings: wins, and the mean difference in log odds.
+    prediction
+        Per setting and dataset the line that predicts, and its leave-one-model-out coverage.
+    ablation, convergence, dataset_size
+        Means by training configuration, by steps, by examples per class.
+    dropped
+        Models and datasets left out of averages because cells were missing.
+    missing
+        What could not be given, and why.
+    trials
+        A row a stored result: how the number was made.
+    sources
+        What the table came from, a dict a source.
+    options
+        The choices that were made.
+    """
+
+    cells: pd.DataFrame
+    correlations: pd.DataFrame
+    lines: pd.DataFrame
+    model_means: pd.DataFrame
+    mixed: pd.DataFrame
+    pairwise: pd.DataFrame
+    ranks: pd.DataFrame
+    settings: pd.DataFrame
+    prediction: pd.DataFrame
+    ablation: pd.DataFrame
+    convergence: pd.DataFrame
+    dataset_size: pd.DataFrame
+    dropped: pd.DataFrame
+    missing: pd.DataFrame
+    trials: pd.DataFrame
+    sources: tuple[dict[str, Any], ...]
+    options: dict[str, Any]
+
+    def tables(self) -> dict[str, pd.DataFrame]:
+        """Give every table by its name."""
+        return {f.name: value for f in fields(self)
+                if isinstance(value := getattr(self, f.name), pd.DataFrame)}  # fmt: skip
+
+    def predict(self, upstream_accuracy: float) -> pd.DataFrame:
+        """Predict what a model of this upstream accuracy (a proportion) reaches on each dataset.
+
+        Returns
+        -------
+        pandas.DataFrame
+            setting, dataset, upstream_accuracy, accuracy, low, high, coverage, n_models.
+
+        Raises
+        ------
+        AnalysisError
+            Not a proportion in (0, 1), or no line to predict by.
+        """
+        if not 0 < upstream_accuracy < 1:
+            raise AnalysisError(
+                f"upstream accuracy: expected a proportion between 0 and 1, found {upstream_accuracy:g}"
+            )
+        if self.prediction.empty:
+            why = self.missing.loc[self.missing["what"] == "prediction", "why"]
+            raise AnalysisError(f"no prediction: {why.iloc[0] if len(why) else 'no cells'}")
+        return predict_datasets(self.prediction, upstream_accuracy)
+
+    def figure(self, name: str, **options: Any) -> "Figure":
+        """Draw a figure by its name (`headstart.figures.FIGURES`); options are the figure's.
+
+        Raises
+        ------
+        UnknownNameError, AnalysisError
+            No such figure, or one that these tables cannot give.
+        """
+        from headstart.figures import draw
+
+        return draw(name, self.tables(), **options)
+
+
+def analyze(
+    *sources: SourceLike,
+    columns: Mapping[str, str] | None = None,
+    unit: Unit | None = None,
+    groups: Mapping[str, str] | Path | str | None = None,
+    error_bars: ErrorBars = "morey",
+    correction: Correction = "none",
+    resamples: int = 10_000,
+    seed: int = 0,
+) -> Analysis:
+    """Analyse tables of results.
+
+    Parameters
+    ----------
+    sources
+        Each the path of a results store or of a CSV, "kornblith2019" or "clip2021" (published
+        tables), or a DataFrame: model, dataset, setting, accuracy, and where known
+        upstream_accuracy, metric, n_test, seed, se, family, n_train, configuration, steps,
+        examples_per_class.
+    columns
+        Our column name -> theirs, or ":" and one value for all rows.
+    unit
+        "percent" or "proportion"; settled by a rule where not stated.
+    groups
+        Dataset -> group of datasets to analyse apart, or a file that says so; under and over 10,000
+        training images unless given.
+    error_bars
+        "morey", or "cousineau" as the bars in Kornblith et al. (2019).
+    correction
+        "none" or "holm", for the pairwise tests.
+    resamples, seed
+        Of the bootstrap and of permutation tests.
+
+    Raises
+    ------
+    TableError
+        A table that cannot be read or contradicts itself.
+    AnalysisError
+        An option that is none.
+
+    Examples
+    --------
+    >>> analysis = analyze("kornblith2019", resamples=1000)
+    >>> r = analysis.correlations.query("group == 'all' and statistic == 'pearson_logit'")
+    >>> r.set_index("setting").estimate.round(2).to_dict()
+    {'logistic_regression': 0.99, 'fine_tuned': 0.96, 'random_init': 0.55}
+    """
+    if unit not in (None, "percent", "proportion"):
+        raise TableError(f"unit: expected percent or proportion, found {unit}")
+    source = read_sources(sources, columns, unit)
+    options = Options(
+        error_bars=error_bars,
+        correction=correction,
+        resamples=resamples,
+        seed=seed,
+        groups=_groups(groups, source.frame),
+    )
+    return _analyze(source, options)
+
+
+def _groups(groups: Mapping[str, str] | Path | str | None, frame: pd.DataFrame) -> dict[str, str]:
+    if groups is None:
+        return groups_by_size(frame)
+    datasets = list(pd.unique(frame["dataset"]))
+    if isinstance(groups, Mapping):
+        if unknown := [name for name in groups if name not in datasets]:
+            raise TableError(
+                f"groups: dataset '{unknown[0]}' is not in the table; it has: {', '.join(datasets)}"
+            )
+        return dict(groups)
+    return read_groups(Path(groups), datasets)
+
+
+def _analyze(source: Source, options: Options) -> Analysis:
+    sweeps = split_sweeps(source.frame, options)
+    cells = cells_of(sweeps.frame)
+    full = {setting: matrix(cells, setting) for setting in pd.unique(cells["setting"])}
+    families = dict(zip(cells["model"], cells["family"], strict=True))
+    rows: dict[str, list[Any]] = {name: [] for name in TABLES}
+    for setting, one in full.items():
+        _over_datasets(one, setting, families, options, rows)
+        found, lines = correlations(one, setting, options)
+        rows["correlations"] += found
+        rows["lines"] += lines
+        rows["mixed"] += filter(None, [mixed(one, setting, options)])
+        rows["prediction"] += prediction_lines(one, setting, options)
+    rows["settings"] = compare_settings(full, options)
+    on_examples, same = pairs_on_examples(sweeps.frame, source.predictions, options)
+    rows["pairwise"] += on_examples
+    rows |= {name: getattr(sweeps, name) for name in ("ablation", "convergence", "dataset_size")}
+    tables = {name: pd.DataFrame(rows[name], columns=list(TABLES[name])) for name in TABLES}
+    tables["cells"] = _finish_cells(cells, tables["prediction"], same)
+    reasons = [*sweeps.notes, *notes_on(tables, full, source)]
+    tables["missing"] = pd.DataFrame(reasons, columns=list(TABLES["missing"]))
+    return Analysis(**tables, trials=source.trials, sources=source.facts, options=asdict(options))
+
+
+def _over_datasets(
+    one: Matrix,
+    setting: str,
+    families: dict[str, str],
+    options: Options,
+    rows: dict[str, list[Any]],
+) -> None:
+    """Add what averages over datasets, from the complete sub-table."""
+    part, dropped = complete(one)
+    rows["dropped"] += [
+        {"setting": setting, "kind": kind, "name": name, "missing": lacking}
+        for kind, name, lacking in dropped
+    ]
+    if part.models:
+        rows["model_means"] += model_means(part, families, setting, options)
+        rows["pairwise"] += pairs_over_datasets(part, setting, options)
+        rows["ranks"] += ranks(part, families, setting, options)
+
+
+def _finish_cells(
+    cells: pd.DataFrame,
+    prediction: pd.DataFrame,
+    same: Mapping[tuple[str, str, str], bool | None],
+) -> pd.DataFrame:
+    """Add to each cell its residual, and how it stands to the best of its dataset and setting."""
+    lines = prediction[["setting", "dataset", "slope", "intercept"]].astype(
+        {"slope": "float64", "intercept": "float64"}
+    )
+    cells = cells.merge(lines, on=["setting", "dataset"], how="left")
+    fitted = cells["intercept"] + cells["slope"] * logit(cells["upstream_accuracy"])
+    highest = cells.groupby(["setting", "dataset"])["log_odds"].transform("max")
+    places: Iterable[tuple[str, str, str]] = zip(
+        cells["setting"], cells["dataset"], cells["model"], strict=True
+    )
+    cells = cells.assign(
+        residual=cells["log_odds"] - fitted,
+        best=np.asarray(cells["log_odds"] == highest),
+        not_different=pd.Series([same.get(place) for place in places], dtype=object),
+    )
+    return cells[list(TABLES["cells"])]
