@@ -138,7 +138,8 @@ class Analysis:
         """
         if not 0 < upstream_accuracy < 1:
             raise AnalysisError(
-                f"upstream accuracy: expected a proportion between 0 and 1, found {upstream_accuracy:g}"
+                "upstream accuracy: expected a proportion between 0 and 1, "
+                f"found {upstream_accuracy:g}"
             )
         if self.prediction.empty:
             why = self.missing.loc[self.missing["what"] == "prediction", "why"]
