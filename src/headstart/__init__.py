@@ -12,6 +12,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from headstart.analysis import Analysis, analyze
     from headstart.errors import HeadstartError
     from headstart.spec import (
         Dataset,
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from headstart.workspace import Watcher, Workspace
 
 __all__ = [
+    "Analysis",
     "Dataset",
     "Estimate",
     "HeadstartError",
@@ -45,11 +47,13 @@ __all__ = [
     "Trial",
     "Watcher",
     "Workspace",
+    "analyze",
     "results",
     "run_trial",
 ]
 
 HOMES = {
+    "headstart.analysis": ("Analysis", "analyze"),
     "headstart.errors": ("HeadstartError",),
     "headstart.spec": (
         "Dataset",

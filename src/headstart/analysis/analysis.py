@@ -250,6 +250,8 @@ def _analyze(source: Source, options: Options) -> Analysis:
     rows["pairwise"] += on_examples
     rows |= {name: getattr(sweeps, name) for name in ("ablation", "convergence", "dataset_size")}
     tables = {name: pd.DataFrame(rows[name], columns=list(TABLES[name])) for name in TABLES}
+    # Python's True, False and None, also where no None is.
+    tables["model_means"] = tables["model_means"].astype({"not_different": object})
     tables["cells"] = _finish_cells(cells, tables["prediction"], same)
     reasons = [*sweeps.notes, *notes_on(tables, full, source)]
     tables["missing"] = pd.DataFrame(reasons, columns=list(TABLES["missing"]))

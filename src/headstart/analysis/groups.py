@@ -31,7 +31,9 @@ def groups_by_size(frame: pd.DataFrame) -> dict[str, str]:
         size = known.iloc[0] if len(known) else published.n_train if published else None
         if size is not None:
             groups[str(dataset)] = SMALL if size < SPLIT else LARGE
-    return groups if len(set(groups.values())) > 1 else {}
+    if len(set(groups.values())) < 2:
+        return {}
+    return dict(sorted(groups.items(), key=lambda item: item[1] != SMALL))
 
 
 def read_groups(path: Path, datasets: list[str]) -> dict[str, str]:

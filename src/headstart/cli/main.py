@@ -46,6 +46,58 @@ ListOption = Annotated[
 ]
 
 
+class UnitName(StrEnum):
+    """What accuracies are given in."""
+
+    percent = "percent"
+    proportion = "proportion"
+
+
+class ErrorBarsName(StrEnum):
+    """The form of the within-dataset standard error."""
+
+    morey = "morey"
+    cousineau = "cousineau"
+
+
+class CorrectionName(StrEnum):
+    """For many tests at once."""
+
+    none = "none"
+    holm = "holm"
+
+
+SourcesArgument = Annotated[
+    list[str], typer.Argument(metavar="SOURCE...", help="Stores, CSV files, published tables.")
+]
+ColumnsOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Other names of columns: model=Model,accuracy=acc; one value for all rows: "
+        "setting:=linear.",
+        show_default=False,
+    ),
+]
+UnitOption = Annotated[
+    UnitName | None,
+    typer.Option(help="Of accuracies; settled by their size unless given.", show_default=False),
+]
+GroupsOption = Annotated[
+    Path | None,
+    typer.Option(
+        help="File that says which dataset is in which group (TOML or CSV); under and over "
+        "10,000 training images unless given.",
+        show_default=False,
+    ),
+]
+ErrorBarsOption = Annotated[
+    ErrorBarsName, typer.Option(help="morey is unbiased; cousineau is what the paper drew.")
+]
+CorrectionOption = Annotated[CorrectionName, typer.Option(help="Of p-values, for many tests.")]
+ResamplesOption = Annotated[int, typer.Option(help="Of the bootstrap and permutation tests.")]
+SeedOption = Annotated[int, typer.Option(help="Of the bootstrap and permutation tests.")]
+
+
 @app.command()
 def demo(
     out: Annotated[Path, typer.Option(help="Folder for all results.")] = Path("headstart-demo"),
@@ -105,6 +157,48 @@ def run(
 
 
 @app.command()
+def analyze(
+    sources: SourcesArgument,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for all tables (CSV) and figures (PNG, SVG, PDF).")
+    ] = None,
+    json: Annotated[Path | None, typer.Option(help="File for all tables, as JSON.")] = None,
+    predict: Annotated[
+        float | None,
+        typer.Option(help="Upstream accuracy of a model: what will it reach on each dataset?"),
+    ] = None,
+    columns: ColumnsOption = None,
+    unit: UnitOption = None,
+    groups: GroupsOption = None,
+    error_bars: ErrorBarsOption = ErrorBarsName.morey,
+    correction: CorrectionOption = CorrectionName.none,
+    resamples: ResamplesOption = 10_000,
+    seed: SeedOption = 0,
+) -> None:
+    """Say what a table of results shows: correlations, tests, ranks, predictions, figures.
+
+    A source is a results store, a CSV, or a published table: kornblith2019, clip2021.
+    """
+    from headstart.cli.analysis import (
+        make_analysis,
+        predict_and_show,
+        show_analysis,
+        write_folder,
+        write_json,
+    )
+
+    options = _analysis_options(unit, groups, error_bars, correction, resamples, seed)
+    analysis = make_analysis(sources, columns, options)
+    show_analysis(analysis)
+    if predict is not None:
+        predict_and_show(analysis, predict)
+    if json is not None:
+        write_json(analysis, json)
+    if out is not None:
+        write_folder(analysis, out)
+
+
+@app.command()
 def results(
     store: StoreOption = DEFAULT_STORE,
     csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
@@ -130,6 +224,24 @@ def datasets(json: JsonFlag = False) -> None:
     from headstart.cli.commands import show_datasets
 
     show_datasets(json=json)
+
+
+def _analysis_options(
+    unit: UnitName | None,
+    groups: Path | None,
+    error_bars: ErrorBarsName,
+    correction: CorrectionName,
+    resamples: int,
+    seed: int,
+) -> dict[str, object]:
+    return {
+        "unit": unit.value if unit else None,
+        "groups": groups,
+        "error_bars": error_bars.value,
+        "correction": correction.value,
+        "resamples": resamples,
+        "seed": seed,
+    }
 
 
 def main() -> None:

@@ -1,6 +1,6 @@
 """Nouns -> tables for the screen."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from rich.console import Group
@@ -11,7 +11,7 @@ from headstart.spec import Dataset, Result
 from headstart.stats import wilson_interval
 from headstart.store import result_row
 
-__all__ = ["datasets", "models", "results", "sizes_line"]
+__all__ = ["datasets", "models", "plain_table", "results", "sizes_line"]
 
 # Said once under the table where all rows agree.
 SHARED = ("setting", "protocol", "metric", "precision", "seed", "limit")
@@ -25,7 +25,7 @@ def results(found: Sequence[Result]) -> Group:
     rows = [result_row(result) for result in found]
     varying = [name for name in SHARED if len({row[name] for row in rows}) > 1]
     numbers = ("ImageNet", "accuracy", "95 % CI", "n", "lambda", "time")
-    table = _table("model", "ImageNet", "dataset", *varying, *numbers[1:], right=set(numbers))
+    table = plain_table("model", "ImageNet", "dataset", *varying, *numbers[1:], right=set(numbers))
     for result, row in zip(found, rows, strict=True):
         upstream = row["upstream_accuracy"]
         table.add_row(
@@ -45,7 +45,7 @@ def results(found: Sequence[Result]) -> Group:
 def models(rows: Sequence[dict[str, Any]]) -> Table:
     """A row a network."""
     numbers = ("input", "features", "ImageNet %")
-    table = _table("model", *numbers, "present", "how to get it", right=set(numbers))
+    table = plain_table("model", *numbers, "present", "how to get it", right=set(numbers))
     for row in rows:
         upstream = row["upstream"]
         table.add_row(
@@ -61,7 +61,9 @@ def models(rows: Sequence[dict[str, Any]]) -> Table:
 def datasets(rows: Sequence[dict[str, Any]]) -> Table:
     """A row a dataset."""
     numbers = ("classes", "train", "validation", "test")
-    table = _table("dataset", *numbers, "metric", "present", "how to get it", right=set(numbers))
+    table = plain_table(
+        "dataset", *numbers, "metric", "present", "how to get it", right=set(numbers)
+    )
     for row in rows:
         table.add_row(
             row["name"],
@@ -112,11 +114,11 @@ def _interval(result: Result) -> str:
     return f"{100 * interval.low:.1f}-{100 * interval.high:.1f}"
 
 
-def _table(*columns: str, right: set[str]) -> Table:
+def plain_table(*columns: str, right: Collection[str]) -> Table:
+    """Make a table without lines; on a narrow screen names are shortened, never numbers."""
     table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 1, 0, 0))
     for column in columns:
         if column in right:
-            # On a narrow screen names are shortened, never numbers.
             table.add_column(column, justify="right", min_width=len(column), no_wrap=True)
         else:
             table.add_column(column, no_wrap=True)

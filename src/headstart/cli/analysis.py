@@ -1,0 +1,68 @@
+"""What `analyze` does: read, analyse, show, write. Nothing here needs torch."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from headstart.analysis import Analysis, analyze, parse_mapping
+from headstart.cli import estimates
+from headstart.files import replaced, writable_folder
+
+__all__ = ["make_analysis", "predict_and_show", "show_analysis", "write_folder", "write_json"]
+
+# Rich takes 80 columns where it cannot know: too few for a table that goes to a file or a pipe.
+console = Console(width=None if sys.stdout.isatty() else 140, markup=False, highlight=False)
+
+
+def make_analysis(sources: list[str], columns: str | None, options: dict[str, Any]) -> Analysis:
+    """Analyse sources with the options that were given (not None)."""
+    given = {name: value for name, value in options.items() if value is not None}
+    return analyze(*sources, columns=parse_mapping(columns or ""), **given)
+
+
+def show_analysis(analysis: Analysis) -> None:
+    """Print what fits a screen."""
+    for part in estimates.summary(analysis):
+        console.print(part)
+
+
+def predict_and_show(analysis: Analysis, upstream: float) -> None:
+    """Print what a model of this upstream accuracy is predicted to reach.
+
+    A number over 1 is in percent, as in the tables.
+    """
+    accuracy = upstream / 100 if upstream > 1 else upstream
+    console.print(f"\nPredicted from an upstream accuracy of {accuracy:.2%}")
+    console.print(estimates.prediction(analysis.predict(accuracy)))
+
+
+def write_json(analysis: Analysis, file: Path) -> None:
+    """Write every table as a list of records under its name, whole or not at all."""
+    tables = {name: table.to_json(orient="records", double_precision=15)
+              for name, table in analysis.tables().items()}  # fmt: skip
+    content = {name: json.loads(text) for name, text in tables.items()}
+    content |= {"sources": list(analysis.sources), "options": [analysis.options]}
+    with replaced(file) as temporary:
+        temporary.write_text(json.dumps(content, indent=1, ensure_ascii=False), encoding="utf-8")
+    console.print(f"Tables: {file}")
+
+
+def write_folder(analysis: Analysis, folder: Path) -> None:
+    """Write every table that has rows as CSV, and every figure as PNG, SVG and PDF."""
+    from headstart.figures import available, save
+
+    writable_folder(folder)
+    for name, table in analysis.tables().items():
+        if not table.empty:
+            with replaced(folder / f"{name}.csv") as temporary:
+                table.to_csv(temporary, index=False)
+    names = available(analysis.tables())
+    if names:
+        figures = writable_folder(folder / "figures")
+        for name in names:
+            save(analysis.figure(name), figures / name)
+    console.print(f"Tables: {folder}/*.csv")
+    console.print(f"Figures: {folder / 'figures'}: {', '.join(names) or 'none'}")

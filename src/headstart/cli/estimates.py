@@ -1,0 +1,182 @@
+"""An analysis -> tables for the screen."""
+
+from collections.abc import Iterator
+from itertools import combinations
+
+import pandas as pd
+from rich.console import RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from headstart.analysis import Analysis
+from headstart.cli.render import plain_table
+from headstart.figures.labels import in_order, setting_label
+
+__all__ = ["prediction", "summary"]
+
+OTHERS = ("pearson_plain", "spearman", "kendall")
+
+
+def summary(analysis: Analysis) -> Iterator[RenderableType]:
+    """Give the parts that fit a screen, one after the other; what is missing comes last."""
+    for source in analysis.sources:
+        yield Text(_source_line(source))
+    if not analysis.correlations.empty:
+        yield _heading(
+            "Correlation of mean log odds over datasets with upstream accuracy, over models"
+        )
+        yield _correlations(analysis)
+        yield from _mixed(analysis.mixed)
+    if not analysis.model_means.empty:
+        yield _heading(
+            f"Mean log odds over datasets, standard error ({analysis.options['error_bars']}), "
+            "compatible ranks"
+        )
+        yield _means(analysis)
+        yield Text(_means_key(analysis), style="dim")
+    if not analysis.settings.empty:
+        yield _heading("Settings against each other")
+        yield _settings(analysis.settings)
+    yield from _coverage(analysis.prediction)
+    yield from _missing(analysis)
+
+
+def prediction(predicted: pd.DataFrame) -> Table:
+    """A row a setting and dataset: predicted accuracy with its interval, in percent."""
+    numbers = ("predicted %", "95 % interval")
+    table = plain_table("setting", "dataset", *numbers, right=numbers)
+    for row in predicted.itertuples():
+        table.add_row(
+            setting_label(row.setting),
+            row.dataset,
+            f"{100 * row.accuracy:.1f}",
+            f"{100 * row.low:.1f} to {100 * row.high:.1f}",
+        )
+    return table
+
+
+def _source_line(source: dict[str, object]) -> str:
+    parts = [f"{source['name']}: {source['rows']} results"]
+    if source["kind"] != "store":
+        parts.append(f"accuracies in {source['unit']} ({source['unit_rule']})")
+    if "citation" in source:
+        parts.append(str(source["citation"]))
+    line = ", ".join(parts)
+    return f"{line}\nDIGITISED: {source['error']}" if source.get("digitised") else line
+
+
+def _correlations(analysis: Analysis) -> Table:
+    """A row a group of datasets, under the name of its setting."""
+    numbers = ("r (logit)", "95 % BCa", "by family", "plain", "rho", "tau")
+    table = plain_table("datasets (how many)", *numbers, right=numbers)
+    datasets = set(analysis.cells["dataset"])
+    shown = analysis.correlations[~analysis.correlations["group"].isin(datasets)]
+    for setting in in_order(shown["setting"]):
+        of_setting = shown[shown["setting"] == setting]
+        n_models = of_setting["n_models"].iloc[0]
+        table.add_row(Text(f"{setting_label(setting)}, {n_models} models", style="bold"))
+        for group, rows in of_setting.groupby("group", sort=False):
+            by = rows.set_index("statistic")
+            r = by.loc["pearson_logit"]
+            table.add_row(
+                f"  {group} ({r['n_datasets']})",
+                _number(r["estimate"], 3),
+                _interval(r["low"], r["high"]),
+                _interval(r["low_family"], r["high_family"]),
+                *(_number(by.loc[name, "estimate"], 3) for name in OTHERS),
+            )
+    return table
+
+
+def _mixed(mixed: pd.DataFrame) -> Iterator[Text]:
+    for row in mixed.itertuples():
+        warning = "" if row.converged else "; the fit did not converge"
+        yield Text(
+            f"{setting_label(row.setting)}: mixed model (crossed random intercepts of model and "
+            f"dataset): slope {row.slope:.3f} ({row.low:.3f} to {row.high:.3f}) per unit of "
+            f"upstream logit{warning}",
+            style="dim",
+        )
+
+
+def _means(analysis: Analysis) -> Table:
+    means = analysis.model_means
+    settings = in_order(means["setting"])
+    columns = ("model", "upstream", *(setting_label(s) for s in settings))
+    table = plain_table(*columns, right=("upstream",))
+    ranks = analysis.ranks.set_index(["setting", "model"])
+    order = means.groupby("model", sort=False)["upstream_accuracy"].first()
+    for model, upstream in order.sort_values(ascending=False, kind="stable").items():
+        cells = []
+        for setting in settings:
+            row = means[(means["setting"] == setting) & (means["model"] == model)]
+            if row.empty:
+                cells.append("-")
+                continue
+            first = row.iloc[0]
+            rank = ranks.loc[(setting, model)]
+            mark = "*" if first["not_different"] is True else " "
+            error = "" if pd.isna(first["se"]) else f" ± {first['se']:.3f}"
+            cells.append(f"{first['mean']:6.3f}{error}{mark} {rank['low']:>2}-{rank['high']}")
+        table.add_row(str(model), _number(100 * upstream, 2), *cells)
+    return table
+
+
+def _means_key(analysis: Analysis) -> str:
+    correction = analysis.options["correction"]
+    said = "no correction for many tests" if correction == "none" else "Holm's correction"
+    return (
+        f"* not distinguishable from the best (paired t-test over datasets, p > 0.05, {said}); "
+        "ranks: simultaneous 95 %"
+    )
+
+
+def _settings(settings: pd.DataFrame) -> Table:
+    numbers = ("wins", "cells", "log odds", "95 % interval")
+    table = plain_table("", *numbers, right=numbers)
+    by = settings.set_index(["setting", "other"])
+    for first, second in combinations(in_order(settings["setting"]), 2):
+        if (second, first) not in by.index:
+            continue
+        row = by.loc[(second, first)]
+        table.add_row(
+            f"{setting_label(second)} over {setting_label(first)}",
+            f"{row['wins']:.0f}",
+            f"{row['cells']:.0f}",
+            f"{row['difference']:+.3f}",
+            _interval(row["low"], row["high"]),
+        )
+    return table
+
+
+def _coverage(prediction: pd.DataFrame) -> Iterator[Text]:
+    if prediction.empty:
+        return
+    covered, cells = prediction["covered"].sum(), prediction["cells"].sum()
+    yield Text(
+        "Prediction from upstream accuracy (--predict): its 95 % intervals held "
+        f"{covered} of {cells} accuracies ({covered / cells:.1%}) when each model was left out."
+    )
+
+
+def _missing(analysis: Analysis) -> Iterator[Text]:
+    for row in analysis.dropped.itertuples():
+        yield Text(
+            f"left out of averages ({setting_label(row.setting)}): {row.kind} {row.name}, "
+            f"{row.missing} cells missing",
+            style="yellow",
+        )
+    for row in analysis.missing.itertuples():
+        yield Text(f"not given: {row.what}: {row.why}", style="yellow")
+
+
+def _heading(text: str) -> Text:
+    return Text("\n" + text, style="bold")
+
+
+def _number(value: float, digits: int) -> str:
+    return "-" if pd.isna(value) else f"{value:.{digits}f}"
+
+
+def _interval(low: float, high: float) -> str:
+    return "-" if pd.isna(low) else f"{low:.2f} to {high:.2f}"
