@@ -1,0 +1,149 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+from statsmodels.stats.contingency_tables import mcnemar as statsmodels_mcnemar
+from statsmodels.stats.multitest import multipletests
+
+from headstart.metrics import mean_per_class, voc_map_11point
+from headstart.stats import holm, map_swap_test, mcnemar, paired_t, sign_flip_test, wilcoxon
+
+
+def right_answers(seed, n=400, better=0.05):
+    random = np.random.default_rng(seed)
+    hard = random.random(n)
+    return hard < 0.8, (hard + random.normal(0, 0.2, n)) < 0.8 - better
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_mcnemar_is_statsmodels(seed):
+    first, second = right_answers(seed)
+    table = [
+        [(first & second).sum(), (first & ~second).sum()],
+        [(~first & second).sum(), (~first & ~second).sum()],
+    ]
+    ours = mcnemar(first, second)
+    assert ours.p_value == pytest.approx(statsmodels_mcnemar(table, exact=True).pvalue, rel=1e-12)
+    assert ours.difference == pytest.approx(first.mean() - second.mean())
+    assert ours.n == 400
+
+
+def test_mcnemar_of_equal_models_is_one():
+    first, _ = right_answers(0)
+    assert mcnemar(first, first).p_value == 1.0
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_permutation_test_equals_mcnemar_for_top_1(seed):
+    first, second = right_answers(seed)
+    d = (first.astype(float) - second) / len(first)
+    permutation = sign_flip_test(d, 100_000, np.random.default_rng(0))
+    exact = mcnemar(first, second)
+    error = np.sqrt(exact.p_value * (1 - exact.p_value) / 100_000)
+    assert permutation.p_value == pytest.approx(exact.p_value, abs=4 * error + 2e-5)
+    assert permutation.difference == pytest.approx(exact.difference)
+
+
+def test_the_permutation_test_of_mean_per_class_is_scipys():
+    random = np.random.default_rng(2)
+    label = np.repeat([0, 1, 2], [100, 20, 5])
+    first = np.where(random.random(125) < 0.8, label, (label + 1) % 3)
+    second = np.where(random.random(125) < 0.7, label, (label + 1) % 3)
+    weight = 1 / (3 * np.bincount(label)[label])
+    d = weight * ((first == label).astype(float) - (second == label))
+    ours = sign_flip_test(d, 50_000, random)
+    assert ours.difference == pytest.approx(
+        mean_per_class(label, first) - mean_per_class(label, second)
+    )
+    theirs = stats.permutation_test(
+        (d,), lambda d, axis: d.sum(axis), permutation_type="samples", vectorized=True,
+        n_resamples=20_000, rng=3,
+    )  # fmt: skip
+    assert ours.p_value == pytest.approx(theirs.pvalue, abs=0.015)
+
+
+def test_a_permutation_p_value_is_never_zero():
+    assert sign_flip_test(np.ones(500), 999, np.random.default_rng(0)).p_value == 1 / 1000
+    assert sign_flip_test(np.zeros(5), 999, np.random.default_rng(0)).p_value == 1.0
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_paired_t_is_scipys(seed):
+    first, second = np.random.default_rng(seed).normal(size=(2, 12))
+    assert paired_t(first, second).p_value == pytest.approx(stats.ttest_rel(first, second).pvalue)
+
+
+def test_paired_t_where_nothing_varies():
+    assert paired_t([1.0, 2.0], [1.0, 2.0]).p_value == 1.0
+    assert paired_t([1.0, 2.0], [0.0, 1.0]).p_value == 0.0
+    assert np.isnan(paired_t([1.0], [2.0]).p_value)
+
+
+@given(st.integers(0, 1000), st.integers(2, 20))
+def test_wilcoxon_is_scipys_exact(seed, n):
+    first, second = np.random.default_rng(seed).normal(size=(2, n))
+    theirs = stats.wilcoxon(first, second, method="exact").pvalue
+    assert wilcoxon(first, second).p_value == pytest.approx(theirs, rel=1e-9)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_wilcoxon_with_ties_is_scipys_permutation(seed):
+    d = np.random.default_rng(seed).integers(-3, 4, size=10).astype(float)
+    d = d[d != 0]
+    theirs = stats.wilcoxon(d, method=stats.PermutationMethod(n_resamples=np.inf)).pvalue
+    assert wilcoxon(d, np.zeros_like(d)).p_value == pytest.approx(theirs)
+
+
+def test_wilcoxon_leaves_out_what_is_equal():
+    assert wilcoxon([1.0, 2, 3, 4], [1.0, 1, 1, 1]) == wilcoxon([2.0, 3, 4], [1.0, 1, 1])._replace(
+        difference=1.5, n=4
+    )
+    assert wilcoxon([1.0, 2], [1.0, 2]).p_value == 1.0
+    assert np.isnan(wilcoxon([1.0], [2.0]).p_value)
+
+
+def test_holm_is_statsmodels():
+    p = np.random.default_rng(0).random(20) ** 3
+    assert np.allclose(holm(p), multipletests(p, method="holm")[1])
+
+
+def test_holm_does_not_count_what_is_unknown():
+    assert np.allclose(holm([0.01, np.nan, 0.04]), [0.02, np.nan, 0.04], equal_nan=True)
+
+
+class TestMapSwap:
+    """The permutation test of mean average precision."""
+
+    random = np.random.default_rng(4)
+    labels = random.choice([-1, -1, -1, 0, 1], size=(60, 4))
+    first = labels + random.normal(0, 1.0, size=labels.shape)
+    second = 3 * labels + random.normal(0, 4.5, size=labels.shape)
+
+    def test_it_tests_the_difference_of_the_metric(self):
+        outcome = map_swap_test(self.first, self.second, self.labels, 100, np.random.default_rng(0))
+        expected = voc_map_11point(self.first, self.labels)
+        expected -= voc_map_11point(self.second, self.labels)
+        assert outcome.difference == pytest.approx(expected)
+
+    def test_it_is_the_plain_permutation_of_ranks(self):
+        ours = map_swap_test(self.first, self.second, self.labels, 2000, np.random.default_rng(0))
+        random = np.random.default_rng(1)
+        ranks = [stats.rankdata(s, axis=0) for s in (self.first, self.second)]
+
+        def difference(a, b):
+            return voc_map_11point(a, self.labels) - voc_map_11point(b, self.labels)
+
+        drawn = []
+        for _ in range(400):
+            swap = random.integers(0, 2, size=(60, 1)).astype(bool)
+            drawn.append(
+                difference(np.where(swap, ranks[1], ranks[0]), np.where(swap, ranks[0], ranks[1]))
+            )
+        p = np.mean(np.abs(drawn) >= abs(ours.difference))
+        assert ours.p_value == pytest.approx(p, abs=4 * np.sqrt(0.25 / 400))
+
+    def test_a_model_is_not_different_from_itself(self):
+        outcome = map_swap_test(self.first, self.first, self.labels, 200, np.random.default_rng(0))
+        assert outcome.difference == 0
+        assert outcome.p_value == 1.0
