@@ -23,7 +23,10 @@ def development_kit(scores, labels):
         if n:
             # recall >= step / 10, in whole numbers
             steps = [
-                max((p for p, f in zip(precision, found) if 10 * f >= step * n), default=0.0)
+                max(
+                    (p for p, f in zip(precision, found, strict=True) if 10 * f >= step * n),
+                    default=0.0,
+                )
                 for step in range(11)
             ]
             precisions.append(sum(steps) / 11)

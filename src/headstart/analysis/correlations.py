@@ -176,7 +176,7 @@ def _line_rows(
     slope, intercept = least_squares(weights.data, x, data.scores)
     # (points, S)
     line = intercept + grid[:, None] * slope
-    low = high = np.full_like(line, np.nan)
+    low, high = np.full_like(line, np.nan), np.full_like(line, np.nan)
     if weights.models is not None:
         slopes, intercepts = least_squares(weights.models[0], x, data.scores)
         ends = [(1 - options.level) / 2, (1 + options.level) / 2]

@@ -200,9 +200,7 @@ def _to_proportions(frame: pd.DataFrame, unit: Unit) -> pd.DataFrame:
 
 def _upstream_alone(frame: pd.DataFrame, where: str, unit: Unit | None) -> pd.DataFrame:
     """Bring the upstream accuracy of a table of log odds to a proportion; accuracies are one."""
-    if "upstream_accuracy" not in frame:
-        return frame
-    given = frame.drop(columns="accuracy").assign(accuracy=np.nan)
+    given = frame.assign(accuracy=np.nan)
     unit, _ = _settle_unit(given, where, unit)
     _check_range(given, where, unit)
     converted = _to_proportions(given, unit)

@@ -1,0 +1,374 @@
+"""What an analysis gives, and what it says where it cannot."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+from scipy.special import logit
+
+import headstart as hs
+from headstart.analysis.cells import Matrix, complete
+from headstart.errors import AnalysisError, TableError
+from tables import make_table
+
+
+def reasons(analysis) -> dict[str, str]:
+    return dict(zip(analysis.missing.what, analysis.missing.why, strict=True))
+
+
+def quick(table, **options) -> hs.Analysis:
+    return hs.analyze(table, resamples=200, **options)
+
+
+@pytest.fixture
+def analysis(table):
+    return quick(table)
+
+
+def test_the_correlation_is_scipys(analysis, table):
+    linear = table[table.setting == "linear"].assign(y=lambda t: logit(t.accuracy))
+    means = linear.groupby("model").agg(
+        {"y": "mean", "accuracy": "mean", "upstream_accuracy": "first"}
+    )
+    x = logit(means.upstream_accuracy)
+    expected = {
+        "pearson_logit": stats.pearsonr(x, means.y)[0],
+        "pearson_plain": stats.pearsonr(means.upstream_accuracy, means.accuracy)[0],
+        "spearman": stats.spearmanr(x, means.y)[0],
+        "kendall": stats.kendalltau(x, means.y)[0],
+    }
+    found = analysis.correlations.query("setting == 'linear' and group == 'all'")
+    assert found.set_index("statistic").estimate.to_dict() == pytest.approx(expected)
+
+
+def test_each_dataset_has_its_own(analysis, table):
+    found = analysis.correlations.query("setting == 'finetune' and group == 'set2'")
+    rows = table.query("setting == 'finetune' and dataset == 'set2'")
+    expected = stats.pearsonr(logit(rows.upstream_accuracy), logit(rows.accuracy))[0]
+    assert found.set_index("statistic").estimate["pearson_logit"] == pytest.approx(expected)
+    assert (found.n_datasets == 1).all()
+
+
+def test_the_line_is_least_squares(analysis, table):
+    line = analysis.lines.query("setting == 'linear' and group == 'set1'")
+    rows = table.query("setting == 'linear' and dataset == 'set1'")
+    slope, intercept = np.polyfit(logit(rows.upstream_accuracy), logit(rows.accuracy), 1)
+    assert np.allclose(line.log_odds, intercept + slope * logit(line.upstream_accuracy))
+    assert (line.low < line.log_odds).all()
+    assert (line.log_odds < line.high).all()
+
+
+def test_the_mixed_model_is_beside(analysis):
+    means = analysis.model_means.query("setting == 'linear'")
+    slope = np.polyfit(logit(means.upstream_accuracy), means["mean"], 1)[0]
+    row = analysis.mixed.query("setting == 'linear'").iloc[0]
+    # In a complete table it is the slope of the means.
+    assert row.slope == pytest.approx(slope, rel=1e-5)
+    assert row.low < row.slope < row.high
+
+
+def test_pairs_over_datasets_are_scipys(analysis, table):
+    wide = table[table.setting == "linear"].pivot(
+        index="model", columns="dataset", values="accuracy"
+    )
+    wide = logit(wide)
+    rows = analysis.pairwise.query("setting == 'linear' and model == 'net1' and other == 'net4'")
+    p = rows.set_index("test").p_value
+    assert p["paired_t"] == pytest.approx(
+        stats.ttest_rel(wide.loc["net1"], wide.loc["net4"]).pvalue
+    )
+    assert p["wilcoxon"] == pytest.approx(stats.wilcoxon(wide.loc["net1"], wide.loc["net4"]).pvalue)
+    assert (rows.dataset == "all").all()
+    assert (rows.difference < 0).all()
+
+
+def test_holm_is_said_and_never_finds_more(table):
+    plain, holm = quick(table), quick(table, correction="holm")
+    assert set(plain.pairwise.correction) == {"none"}
+    assert set(holm.pairwise.correction) == {"holm"}
+    assert np.array_equal(plain.pairwise.p_value, holm.pairwise.p_value)
+    assert (holm.pairwise.p_adjusted >= holm.pairwise.p_value).all()
+    assert (holm.pairwise.p_adjusted > holm.pairwise.p_value).any()
+    kept = plain.model_means.not_different.astype(bool)
+    assert holm.model_means.not_different.astype(bool)[kept].all()
+
+
+def test_error_bars_are_named(table):
+    morey, cousineau = quick(table), quick(table, error_bars="cousineau")
+    assert set(morey.model_means.error_bars) == {"morey"}
+    assert set(cousineau.model_means.error_bars) == {"cousineau"}
+    assert np.allclose(morey.model_means.se / cousineau.model_means.se, np.sqrt(6 / 5))
+
+
+def test_settings_both_ways(analysis, table):
+    wide = table.pivot(index=["model", "dataset"], columns="setting", values="accuracy")
+    rows = analysis.settings.set_index(["setting", "other"])
+    row = rows.loc[("finetune", "linear")]
+    assert row.wins == (wide.finetune > wide.linear).sum()
+    assert row.cells == 24
+    assert row.difference == pytest.approx((logit(wide.finetune) - logit(wide.linear)).mean())
+    # Four datasets are too few to resample; six models are not.
+    assert row.low < row.difference < row.high
+
+
+def test_prediction_is_the_textbooks(analysis, table):
+    import statsmodels.api as sm
+
+    rows = table.query("setting == 'linear' and dataset == 'set0'")
+    fit = sm.OLS(logit(rows.accuracy), sm.add_constant(logit(rows.upstream_accuracy))).fit()
+    theirs = fit.get_prediction([[1, logit(0.77)]]).summary_frame(alpha=0.05)
+    ours = analysis.predict(0.77).query("setting == 'linear' and dataset == 'set0'").iloc[0]
+    assert logit([ours.accuracy, ours.low, ours.high]) == pytest.approx(
+        theirs[["mean", "obs_ci_lower", "obs_ci_upper"]].iloc[0].to_numpy()
+    )
+
+
+def test_coverage_is_by_refitting_without_each_model(analysis, table):
+    covered = 0
+    for (_, _), rows in table.groupby(["setting", "dataset"]):
+        for left_out in rows.model:
+            others = quick(rows[rows.model != left_out])
+            one = rows[rows.model == left_out].iloc[0]
+            predicted = others.predict(one.upstream_accuracy).iloc[0]
+            covered += predicted.low <= one.accuracy <= predicted.high
+    assert analysis.prediction.covered.sum() == covered
+    assert analysis.prediction.cells.sum() == 48
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0, -0.1, 77.0])
+def test_a_prediction_needs_a_proportion(analysis, value):
+    with pytest.raises(AnalysisError, match="expected a proportion between 0 and 1"):
+        analysis.predict(value)
+
+
+def test_seeds_are_averaged_on_the_log_odds_scale(table):
+    other = table.assign(seed=1, accuracy=table.accuracy - 0.02)
+    analysis = quick(pd.concat([table.assign(seed=0), other]))
+    first, cell = table.iloc[0], analysis.cells.iloc[0]
+    both = logit([first.accuracy, first.accuracy - 0.02])
+    assert cell.log_odds == pytest.approx(both.mean())
+    assert cell.seed_sd == pytest.approx(both.std(ddof=1))
+    assert cell.n_seeds == 2
+    assert cell.accuracy == pytest.approx(1 / (1 + np.exp(-both.mean())))
+
+
+def test_missing_cells_are_never_averaged_over(table):
+    holed = table[
+        ~((table.model == "net5") & (table.dataset == "set3") & (table.setting == "linear"))
+    ]
+    analysis = quick(holed)
+    dropped = analysis.dropped.iloc[0]
+    assert (dropped.setting, dropped.kind, dropped["name"], dropped.missing) == (
+        "linear",
+        "model",
+        "net5",
+        1,
+    )
+    without = quick(table[table.model != "net5"])
+    ours = analysis.model_means.query("setting == 'linear'")
+    theirs = without.model_means.query("setting == 'linear'")
+    assert np.array_equal(ours["mean"], theirs["mean"])
+    # What needs no average keeps the model.
+    assert analysis.cells.query("model == 'net5' and setting == 'linear'").shape[0] == 3
+    per_dataset = analysis.correlations.query("setting == 'linear' and group == 'set0'")
+    assert (per_dataset.n_models == 6).all()
+
+
+@given(st.integers(0, 5000), st.integers(1, 6), st.integers(1, 6))
+def test_what_is_kept_is_complete_and_what_is_dropped_was_not(seed, n_models, n_datasets):
+    random = np.random.default_rng(seed)
+    scores = np.where(random.random((n_models, n_datasets)) < 0.3, np.nan, 1.0)
+    full = Matrix(
+        tuple(f"m{i}" for i in range(n_models)),
+        tuple(f"d{i}" for i in range(n_datasets)),
+        scores, scores, np.full(n_models, 0.7), np.zeros(n_models, dtype=np.int64),
+    )  # fmt: skip
+    part, dropped = complete(full)
+    assert np.isfinite(part.scores).all()
+    assert all(lacking > 0 for _, _, lacking in dropped)
+    assert len(part.models) + sum(kind == "model" for kind, _, _ in dropped) == n_models
+    if np.isfinite(scores).all():
+        assert not dropped
+
+
+@given(st.randoms(use_true_random=False))
+def test_the_order_of_rows_does_not_matter(random):
+    table = make_table(5, 3)
+    rows = list(range(len(table)))
+    random.shuffle(rows)
+    first, second = quick(table), quick(table.iloc[rows])
+    key = ["setting", "group", "statistic"]
+    assert np.allclose(
+        first.correlations.set_index(key).estimate.sort_index(),
+        second.correlations.set_index(key).estimate.sort_index(),
+    )
+    key = ["setting", "model"]
+    assert np.allclose(
+        first.model_means.set_index(key)["se"].sort_index(),
+        second.model_means.set_index(key)["se"].sort_index(),
+    )
+
+
+def test_the_same_seed_gives_the_same(table):
+    assert quick(table).correlations.equals(quick(table).correlations)
+    other = quick(table, seed=1).correlations
+    assert not other.low.equals(quick(table).correlations.low)
+    assert other.estimate.equals(quick(table).correlations.estimate)
+
+
+def test_one_model(table):
+    analysis = quick(table[table.model == "net0"])
+    assert len(analysis.model_means) == 2
+    assert analysis.model_means.se.isna().all()
+    assert analysis.correlations.empty
+    assert "there is one model" in reasons(analysis)["comparisons of models (linear)"]
+    assert "at least 3 are needed" in reasons(analysis)["correlations (linear)"]
+    with pytest.raises(AnalysisError, match="1 models: a prediction interval needs at least 4"):
+        analysis.predict(0.7)
+
+
+def test_one_dataset(table):
+    analysis = quick(table[table.dataset == "set0"])
+    assert analysis.model_means.se.isna().all()
+    assert analysis.mixed.empty
+    assert "there is one dataset" in reasons(analysis)["error bars over datasets (linear)"]
+    assert not analysis.correlations.empty
+    assert (analysis.ranks.high == 6).all()
+
+
+def test_no_upstream_accuracy(table):
+    analysis = quick(table.drop(columns="upstream_accuracy"))
+    for name in ("correlations", "lines", "mixed", "prediction"):
+        assert getattr(analysis, name).empty, name
+    for what in ("correlations", "mixed model", "prediction"):
+        assert "add a column upstream_accuracy" in reasons(analysis)[what]
+    for name in ("cells", "model_means", "pairwise", "ranks", "settings"):
+        assert not getattr(analysis, name).empty, name
+
+
+def test_upstream_accuracy_of_some(table):
+    table.loc[table.model == "net2", "upstream_accuracy"] = np.nan
+    analysis = quick(table)
+    assert (analysis.correlations.n_models == 5).all()
+    assert "no upstream accuracy is known for: net2" in set(analysis.missing.why)
+    assert "net2" in set(analysis.model_means.model)
+
+
+@pytest.mark.parametrize("n", [3, 4])
+def test_few_models_have_no_interval(n):
+    analysis = quick(make_table(n))
+    assert analysis.correlations.estimate.notna().all()
+    assert analysis.correlations.low.isna().all()
+    assert reasons(analysis)["intervals of correlations (linear)"].startswith(f"{n} models")
+
+
+def test_a_constant_upstream_accuracy(table):
+    analysis = quick(table.assign(upstream_accuracy=0.7))
+    assert analysis.correlations.empty
+    assert reasons(analysis)["correlations (linear)"].startswith(
+        "the upstream accuracy is the same"
+    )
+
+
+def test_constant_accuracies(table):
+    table.loc[table.dataset == "set1", "accuracy"] = 0.5
+    analysis = quick(table)
+    constant = analysis.correlations.query("group == 'set1'")
+    assert constant.estimate.isna().all()
+    assert constant.low.isna().all()
+    assert reasons(analysis)["correlation on set1 (linear)"] == "all models have the same accuracy"
+    assert analysis.correlations.query("group == 'all'").estimate.notna().all()
+
+
+def test_residuals_are_from_the_line_of_the_dataset(analysis):
+    of = analysis.cells.groupby(["setting", "dataset"]).residual
+    assert np.allclose(of.sum(), 0)
+    assert (of.std() > 0).all()
+
+
+def test_intervals_of_cells(table):
+    from headstart.stats import wilson_interval
+
+    cell = quick(table).cells.iloc[0]
+    wilson = wilson_interval(table.accuracy[0], 1000)
+    assert (cell.low, cell.high) == (wilson.low, wilson.high)
+    by_se = quick(table.drop(columns="n_test").assign(se=0.01)).cells.iloc[0]
+    assert by_se.high - by_se.low == pytest.approx(4 * 0.98 * 0.01, rel=0.05)
+    unknown = quick(table.assign(metric="mean per-class")).cells.iloc[0]
+    assert np.isnan(unknown.low)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"error_bars": "sd"}, "expected morey or cousineau, found sd"),
+        ({"correction": "bonferroni"}, "expected none or holm, found bonferroni"),
+        ({"resamples": 10}, "expected at least 100, found 10"),
+    ],
+)
+def test_options_that_are_none(table, options, said):
+    with pytest.raises(AnalysisError, match=said):
+        hs.analyze(table, **options)
+
+
+def test_units_and_groups_that_are_none(table):
+    with pytest.raises(TableError, match="expected percent or proportion, found parts"):
+        hs.analyze(table, unit="parts")
+    with pytest.raises(TableError, match="dataset 'set9' is not in the table"):
+        hs.analyze(table, groups={"set9": "a"})
+    with pytest.raises(TableError, match="at least one source"):
+        hs.analyze()
+
+
+def test_json_has_every_table(cli, tmp_path, table):
+    table.to_csv(tmp_path / "t.csv", index=False)
+    file = tmp_path / "out.json"
+    outcome = cli("analyze", tmp_path / "t.csv", "--json", file, "--resamples", "200")
+    assert outcome.code == 0, outcome.err
+    content = json.loads(file.read_text())
+    analysis = quick(tmp_path / "t.csv")
+    for name, frame in analysis.tables().items():
+        assert len(content[name]) == len(frame), name
+    row = content["correlations"][0]
+    assert set(row) >= {"setting", "group", "statistic", "estimate", "low", "high", "n_models",
+                        "n_datasets"}  # fmt: skip
+    assert row["estimate"] == pytest.approx(analysis.correlations.estimate[0], abs=1e-12)
+    assert set(content["model_means"][0]) >= {"model", "setting", "upstream_accuracy", "mean", "se",
+                                              "low", "high", "error_bars"}  # fmt: skip
+    assert set(content["settings"][0]) >= {"setting", "other", "wins", "cells", "difference", "low",
+                                           "high"}  # fmt: skip
+    assert content["model_means"][0]["best"] in (True, False)
+    assert content["options"][0]["resamples"] == 200
+
+
+def test_json_says_null_for_what_is_unknown(cli, tmp_path, table):
+    table[table.model == "net0"].to_csv(tmp_path / "t.csv", index=False)
+    file = tmp_path / "out.json"
+    assert cli("analyze", tmp_path / "t.csv", "--json", file, "--resamples", "200").code == 0
+    assert "NaN" not in file.read_text()
+    assert json.loads(file.read_text())["model_means"][0]["se"] is None
+
+
+@pytest.mark.parametrize("given", ["0.77", "77"])
+def test_predict_on_the_command_line(cli, given):
+    outcome = cli("analyze", "kornblith2019", "--predict", given, "--resamples", "200")
+    assert "Predicted from an upstream accuracy of 77.00%" in outcome.out
+    assert "its 95 % intervals held 554 of 576 accuracies" in outcome.out
+
+
+def test_analyze_needs_no_torch():
+    import subprocess
+    import sys
+
+    code = (
+        "import sys; sys.argv = ['headstart', 'analyze', 'kornblith2019', '--resamples', '100']\n"
+        "from headstart.cli.main import main\n"
+        "main()\n"
+        "assert not {'torch', 'torchvision', 'timm'} & set(sys.modules), 'torch was imported'"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,359 @@
+"""Tables as people have them, and what is said of those that cannot be."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import headstart as hs
+from headstart.analysis.columns import parse_mapping
+from headstart.analysis.families import family_of
+from headstart.errors import TableError
+
+PUBLISHED = Path(__file__).parent / "published"
+
+
+def one_line(outcome) -> str:
+    assert outcome.code == 2
+    assert outcome.err.startswith("error: ")
+    assert outcome.err.count("\n") == 1
+    return outcome.err
+
+
+def test_a_good_table_is_analysed(spoiled):
+    outcome = spoiled()
+    assert outcome.code == 0
+    assert "48 results, accuracies in proportion (all at most 1)" in outcome.out
+
+
+@pytest.mark.parametrize(
+    ("file", "columns", "cells"),
+    [
+        (
+            "tll_model_selection_finetune.csv",
+            "upstream_accuracy=imagenet_top1",
+            80,
+        ),
+        (
+            "simclr_byol_supcon_tables.csv",
+            "upstream_accuracy=imagenet_top1",
+            216,
+        ),
+        (
+            "kornblith2019_regularizer_ablation_digitised.csv",
+            "log_odds=mean_log_odds_digitised,upstream_accuracy=imagenet_top1_digitised,"
+            "setting=transfer_setting,configuration=training_setting,dataset:=mean of 12",
+            None,
+        ),
+        (
+            "kornblith2019_model_means_digitised.csv",
+            "log_odds=mean_log_odds_over_12_datasets,upstream_accuracy=imagenet_top1_digitised,"
+            "dataset:=mean of 12",
+            48,
+        ),
+        (
+            "kornblith2019_fig6_sota_digitised.csv",
+            "accuracy=previous_sota_line_digitised(+-0.15),model:=previous best,setting:=any",
+            12,
+        ),
+    ],
+)
+def test_published_tables_load_unchanged(file, columns, cells):
+    analysis = hs.analyze(PUBLISHED / file, columns=parse_mapping(columns), resamples=200)
+    assert cells is None or len(analysis.cells) == cells
+    assert analysis.cells.accuracy.between(0.01, 1).all()
+
+
+def test_the_embedded_table_is_the_csv(tmp_path):
+    from headstart.analysis import published
+
+    file = tmp_path / "fig2.csv"
+    file.write_bytes(published.csv_bytes("kornblith2019"))
+    columns = {"accuracy": "accuracy_digitised", "upstream_accuracy": "imagenet_top1_digitised"}
+    ours = hs.analyze(file, columns=columns, resamples=200).model_means
+    theirs = hs.analyze("kornblith2019", resamples=200).model_means
+    assert np.array_equal(ours["mean"], theirs["mean"])
+
+
+@pytest.mark.parametrize("column", ["model", "dataset", "setting", "accuracy"])
+def test_a_column_missing(spoiled, column):
+    said = one_line(spoiled(lambda t: t.rename(columns={column: "other name"})))
+    assert f"no column '{column}'; found: " in said
+    assert "other name" in said
+    assert f"--columns {column}=COLUMN" in said
+
+
+def test_the_mapping_repairs_it(spoiled):
+    rename = {"model": "Model", "accuracy": "acc"}
+    mapping = "model=Model,accuracy=acc"
+    assert spoiled(lambda t: t.rename(columns=rename), "--columns", mapping).code == 0
+    without = spoiled(lambda t: t.drop(columns="setting"), "--columns", "setting:=linear")
+    # Both settings become one, and their rows disagree.
+    assert "rows disagree on model net0, dataset set0, setting linear" in one_line(without)
+
+
+@pytest.mark.parametrize(
+    ("mapping", "said"),
+    [
+        ("model", "expected ours=theirs or ours:=value, separated by commas, found 'model'"),
+        ("modell=Model", "'modell' is none of ours"),
+        ("model=Mdel", "no column 'Mdel': did you mean 'model'?"),
+    ],
+)
+def test_a_wrong_mapping(spoiled, mapping, said):
+    assert said in one_line(spoiled(None, "--columns", mapping))
+
+
+def test_accuracy_above_100(spoiled):
+    def change(t):
+        t["accuracy"] *= 100
+        t["upstream_accuracy"] *= 100
+        t.loc[3, "accuracy"] = 100.5
+        return t
+
+    said = one_line(spoiled(change))
+    assert "row 5 (net0, set3): expected accuracy between 0 and 100 (percent), found 100.5" in said
+
+
+def test_accuracy_below_0(spoiled):
+    def change(t):
+        t.loc[0, "accuracy"] = -0.1
+        return t
+
+    assert "expected accuracy between 0 and 1 (proportion), found -0.1" in one_line(spoiled(change))
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0])
+def test_upstream_accuracy_has_to_have_log_odds(spoiled, value):
+    said = one_line(spoiled(lambda t: t.assign(upstream_accuracy=value)))
+    assert "expected upstream_accuracy strictly between 0 and 1 (proportion)" in said
+
+
+def test_percent_and_proportions_mixed_in_a_column(spoiled):
+    def change(t):
+        t.loc[t.index[:5], "accuracy"] *= 100
+        return t
+
+    said = one_line(spoiled(change))
+    assert "column 'accuracy' mixes percent and proportions: row" in said
+    assert "--unit percent" in said
+
+
+def test_percent_and_proportions_mixed_between_columns(spoiled):
+    said = one_line(spoiled(lambda t: t.assign(upstream_accuracy=100 * t.upstream_accuracy)))
+    assert "'accuracy' has proportion, 'upstream_accuracy' has percent" in said
+
+
+def test_a_stated_unit_settles_it(spoiled):
+    def change(t):
+        t["accuracy"] *= 100
+        t["upstream_accuracy"] *= 100
+        t.loc[0, "accuracy"] = 0.4
+        return t
+
+    assert "mixes percent and proportions" in one_line(spoiled(change))
+    stated = spoiled(change, "--unit", "percent")
+    assert stated.code == 0
+    assert "accuracies in percent (stated)" in stated.out
+
+
+def test_cells_that_disagree(spoiled):
+    def change(t):
+        again = t.iloc[[7]].assign(accuracy=0.123)
+        return pd.concat([t, again])
+
+    said = one_line(spoiled(change))
+    assert "2 rows disagree on model net1, dataset set3, setting linear" in said
+    assert "12.3 %" in said
+    assert "column seed" in said
+
+
+def test_cells_that_agree_are_one(table):
+    twice = hs.analyze(pd.concat([table, table.iloc[[7]]]), resamples=200)
+    assert len(twice.cells) == 48
+    assert (twice.cells.n_seeds == 1).all()
+
+
+def test_two_upstream_accuracies_of_a_model(spoiled):
+    def change(t):
+        t.loc[0, "upstream_accuracy"] = 0.7
+        return t
+
+    assert "model net0 has several upstream accuracies: 70 and 65 %" in one_line(spoiled(change))
+
+
+def test_nan_is_a_missing_cell(spoiled):
+    def change(t):
+        t.loc[0, "accuracy"] = np.nan
+        return t
+
+    outcome = spoiled(change)
+    assert outcome.code == 0
+    assert "1 rows of" in outcome.out
+    assert "they have no accuracy: those cells are missing" in outcome.out
+    assert "left out of averages (Logistic regression): model net0, 1 cells missing" in outcome.out
+
+
+def test_all_nan(spoiled):
+    assert "no row has an accuracy" in one_line(spoiled(lambda t: t.assign(accuracy=np.nan)))
+
+
+def test_text_for_a_number(spoiled):
+    def change(t):
+        return t.astype({"accuracy": object}).assign(accuracy=["about .9", *t.accuracy[1:]])
+
+    assert "row 2: expected a number in column 'accuracy', found 'about .9'" in one_line(
+        spoiled(change)
+    )
+
+
+def test_infinity(spoiled):
+    def change(t):
+        t.loc[0, "accuracy"] = np.inf
+        return t
+
+    assert "expected a finite number in column 'accuracy', found inf" in one_line(spoiled(change))
+
+
+def test_a_name_missing(spoiled):
+    def change(t):
+        t.loc[2, "model"] = ""
+        return t
+
+    assert "row 4: expected a name in column 'model', found nothing" in one_line(spoiled(change))
+
+
+def test_exactly_one_needs_the_size_of_the_test_set(spoiled):
+    def change(t):
+        t.loc[0, "accuracy"] = 1.0
+        return t
+
+    assert spoiled(change).code == 0
+    said = one_line(spoiled(lambda t: change(t).drop(columns="n_test")))
+    assert "net0 on set0 (linear) has an accuracy of exactly 100%" in said
+    assert "add a column n_test" in said
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        lambda csv: b"\xef\xbb\xbf" + csv.encode(),
+        lambda csv: csv.replace(",", ";"),
+        lambda csv: csv.replace(",", "\t"),
+        lambda csv: csv.replace(",", ";").replace(".", ","),
+        lambda csv: csv.replace("\n", "\r\n"),
+        lambda csv: csv + "\n\n",
+    ],
+    ids=["byte-order mark", "semicolons", "tabs", "decimal commas", "CRLF", "blank lines"],
+)
+def test_dialects_give_the_same(spoiled, text):
+    outcome = spoiled(text=text)
+    assert outcome.code == 0, outcome.err
+    assert outcome.out == spoiled().out
+
+
+def test_counts_may_have_thousands_apart(table):
+    table = table.astype({"n_test": object}).assign(n_test="25,250")
+    assert (hs.analyze(table, resamples=200).cells.n_test == 25250).all()
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (lambda _: "", "has no rows"),
+        (lambda csv: csv.splitlines()[0], "has no rows"),
+        (lambda csv: csv + "one,two\n", "line 50: expected 7 cells as in the header, found 2"),
+        (lambda _: b"\xff\xfe\x00a", "is not UTF-8 text"),
+    ],
+)
+def test_what_is_no_csv(spoiled, text, said):
+    assert said in one_line(spoiled(text=text))
+
+
+def test_a_source_that_is_not_there(cli, tmp_path):
+    said = one_line(cli("analyze", tmp_path / "nothing.csv"))
+    assert "expected a results store, a CSV, or one of the published tables" in said
+    assert "kornblith2019, clip2021; found nothing there" in said
+    assert "found a folder without headstart.db" in one_line(cli("analyze", tmp_path))
+
+
+def test_two_columns_of_one_name(spoiled):
+    said = one_line(spoiled(text=lambda csv: csv.replace("family", "model", 1)))
+    assert "2 columns are called 'model'" in said
+
+
+def test_sources_are_put_together(tmp_path, table):
+    for setting, rows in table.groupby("setting"):
+        rows.to_csv(tmp_path / f"{setting}.csv", index=False)
+    both = hs.analyze(tmp_path / "linear.csv", tmp_path / "finetune.csv", resamples=200)
+    whole = hs.analyze(table, resamples=200)
+    assert both.settings.equals(whole.settings)
+    assert [source["rows"] for source in both.sources] == [24, 24]
+
+
+def test_sources_that_disagree(tmp_path, table):
+    table.to_csv(tmp_path / "a.csv", index=False)
+    table.assign(accuracy=0.5).to_csv(tmp_path / "b.csv", index=False)
+    with pytest.raises(TableError, match=r"rows .*a\.csv:2 and .*b\.csv:2"):
+        hs.analyze(tmp_path / "a.csv", tmp_path / "b.csv")
+
+
+def test_results_that_other_protocols_gave_are_told_apart(table):
+    linear = table[table.setting == "linear"]
+    other = linear.assign(accuracy=linear.accuracy - 0.1, protocol="simclr2020", limit=np.nan)
+    few = linear.assign(accuracy=linear.accuracy - 0.2, protocol="kornblith2019", limit=300)
+    first = linear.assign(protocol="kornblith2019", limit=np.nan)
+    cells = hs.analyze(pd.concat([first, other, few]), resamples=200).cells
+    assert set(cells.setting) == {"linear (kornblith2019)", "linear (simclr2020)"}
+    assert "set0 (limit 300)" in set(cells.dataset)
+    assert "set0 (all images)" in set(cells.dataset)
+
+
+@pytest.mark.parametrize(
+    ("model", "family"),
+    [
+        ("ResNet-50", "ResNet"),
+        ("resnet50", "resnet"),
+        ("MobileNet v2 (1.4)", "MobileNet"),
+        ("Inception-ResNet v2", "Inception-ResNet"),
+        ("vit_base_patch16_224", "vit"),
+        ("EfficientNet-NoisyStudent-B0", "EfficientNet-NoisyStudent"),
+        ("efficientnet_lite1", "efficientnet_lite"),
+        ("50 layers", "50 layers"),
+    ],
+)
+def test_families_by_name(model, family):
+    assert family_of(model) == family
+
+
+@pytest.mark.parametrize("suffix", ["toml", "csv"])
+def test_groups_from_a_file(tmp_path, table, suffix):
+    text = {
+        "toml": 'hard = ["set0", "set1"]\neasy = ["set2"]\n',
+        "csv": "dataset,group\nset0,hard\nset1,hard\nset2,easy\n",
+    }
+    file = tmp_path / f"groups.{suffix}"
+    file.write_text(text[suffix])
+    found = hs.analyze(table, groups=file, resamples=200).correlations
+    counts = found.drop_duplicates("group").set_index("group").n_datasets
+    assert counts[["all", "hard", "easy"]].tolist() == [4, 2, 1]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("g.toml", 'hard = ["set9"]', "dataset 'set9' is not in the table; it has: set0, set1"),
+        ("g.toml", 'hard = "set0"', "expected 'hard' to be a list of datasets"),
+        ("g.toml", "hard = [", "is not a TOML file"),
+        ("g.toml", 'a = ["set0"]\nb = ["set0"]', "dataset 'set0' is in two groups"),
+        ("g.csv", "a,b\n1,2\n", "expected columns dataset and group, found a, b"),
+    ],
+)
+def test_groups_that_cannot_be(spoiled, tmp_path, name, text, said):
+    (tmp_path / name).write_text(text)
+    assert said in one_line(spoiled(None, "--groups", tmp_path / name))
+
+
+def test_groups_file_missing(spoiled, tmp_path):
+    assert "groups.toml" in one_line(spoiled(None, "--groups", tmp_path / "groups.toml"))
