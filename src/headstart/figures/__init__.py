@@ -1,1 +1,1 @@
-"""Estimates -> figures for print; knows tidy tables only."""
+from headstart.figures import correlation

@@ -1,0 +1,74 @@
+"""Which ranks of the models the data allow, a panel a setting, best at the top."""
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from headstart.figures.labels import in_order, setting_label
+from headstart.figures.layout import panels
+from headstart.figures.legends import add_legend, point_handles
+from headstart.figures.style import Mark, marks, styled
+from headstart.figures.tables import Tables, rows
+from headstart.figures.text import elided
+
+__all__ = ["draw", "select"]
+
+ROW = 0.145  # inches a model
+
+
+def select(tables: Tables) -> pd.DataFrame:
+    """Models with a rank."""
+    columns = ["setting", "model", "family", "rank", "low", "high"]
+    return rows(tables, "ranks", "ranks", columns, known=["rank"])
+
+
+@styled
+def draw(tables: Tables) -> Figure:
+    """Draw each model's rank with the ranks that are compatible with the data.
+
+    Parameters
+    ----------
+    tables
+        `ranks`.
+    """
+    ranks = select(tables)
+    ranks["family"] = ranks["family"].fillna("other").astype(str)
+    settings, looks = in_order(ranks["setting"]), marks(ranks["family"])
+    handles = point_handles(looks)
+    sheet = panels(
+        len(settings),
+        columns=1 if len(settings) == 1 else 3,
+        height=0.65 + ROW * ranks.groupby("setting").size().max(),
+        legend=[handle.get_label() for handle in handles],
+        note="Lines: ranks compatible with the data, simultaneously for all models (95%). "
+        "Bold: the first rank is among them.",
+    )
+    for index, (setting, axes) in enumerate(zip(settings, sheet.panels, strict=True)):
+        draw_panel(axes, ranks[ranks["setting"] == setting], looks)
+        axes.set_title(elided(setting_label(setting), 34))
+        if sheet.is_lowest(index):
+            axes.set_xlabel("Rank by mean log odds")
+    add_legend(sheet.figure, handles)
+    return sheet.figure
+
+
+def draw_panel(axes: Axes, ranks: pd.DataFrame, looks: dict[str, Mark]) -> None:
+    """One row a model: its interval and its rank."""
+    ranks = ranks.sort_values(["rank", "model"]).reset_index(drop=True)
+    axes.hlines(ranks.index, ranks["low"], ranks["high"], color="#9a9a9a", linewidth=1.6, zorder=2)
+    for family, mark in looks.items():
+        own = ranks[ranks["family"] == family]
+        axes.plot(
+            own["rank"], own.index, mark.shape, color=mark.colour, markersize=4.4,
+            markeredgecolor="white", markeredgewidth=0.4, linestyle="none", zorder=3, label=family,
+        )  # fmt: skip
+    axes.set_yticks(ranks.index, [elided(name, 24) for name in ranks["model"]])
+    for label, low in zip(axes.get_yticklabels(), ranks["low"], strict=True):
+        label.set_weight("bold" if low <= 1 else "normal")
+    axes.set_ylim(len(ranks) - 0.4, -0.6)
+    last = np.nanmax(ranks[["rank", "high"]].to_numpy(dtype=float))
+    axes.set_xlim(0.4, last + 0.6)
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True, min_n_ticks=1))
+    axes.tick_params(axis="y", length=0)
