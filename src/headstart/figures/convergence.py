@@ -8,8 +8,8 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from numpy.typing import ArrayLike
 
 from headstart.figures.axes import limits
-from headstart.figures.legends import add_legend, line_handles
 from headstart.figures.layout import panels
+from headstart.figures.legends import add_legend, line_handles
 from headstart.figures.series import Series, series
 from headstart.figures.style import SMALL, styled
 from headstart.figures.tables import Tables, rows

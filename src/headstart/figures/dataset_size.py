@@ -7,8 +7,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter
 
 from headstart.figures.axes import limits, percent_axis
-from headstart.figures.legends import add_legend, line_handles
 from headstart.figures.layout import panels
+from headstart.figures.legends import add_legend, line_handles
 from headstart.figures.series import Series, series
 from headstart.figures.style import styled
 from headstart.figures.tables import Tables, rows

@@ -44,20 +44,28 @@ def draw(tables: Tables) -> Figure:
     deep = 0.25 + ROW * len(models)
     stacked = deep * len(settings) <= TALLEST and len(datasets) * COLUMN <= TEXT_WIDTH - 1.2
     figure, panels = grid(len(settings), len(datasets), deep, stacked)
-    largest = float(np.nanmax(np.abs(cells["residual"].to_numpy(dtype=float)))) or 1.0
+    # One outlier must not make all others pale: the last 2% share the strongest colours.
+    sizes = np.abs(cells["residual"].to_numpy(dtype=float))
+    largest = float(np.nanquantile(sizes, 0.98)) or 1.0
     norm = TwoSlopeNorm(0.0, -largest, largest)
     for index, (setting, axes) in enumerate(zip(settings, panels, strict=True)):
         own = cells[cells["setting"] == setting]
         table = own.pivot_table("residual", "model", "dataset", observed=True)
         values = table.reindex(index=models, columns=datasets).to_numpy(dtype=float)
         draw_panel(axes, values, norm, numbers=stacked)
-        axes.set_title(elided(setting_label(setting), 40 if stacked else 26))
+        axes.set_title(wrapped(setting_label(setting), 40 if stacked else 22, most=2))
         lowest, first = not stacked or index == len(settings) - 1, stacked or index == 0
         label_axes(axes, models if first else [], datasets if lowest else [], upright=not stacked)
     bar = figure.colorbar(
-        ScalarMappable(norm, COLOURS), ax=panels, aspect=30, shrink=0.6, pad=0.015, fraction=0.03
+        ScalarMappable(norm, COLOURS),
+        ax=panels,
+        aspect=30,
+        shrink=0.6 if figure.get_figheight() > 4 else 1.0,
+        pad=0.015,
+        fraction=0.03,
+        extend="both" if np.nanmax(sizes) > largest else "neither",
     )
-    bar.set_label("Log odds above (+) or below (\N{MINUS SIGN}) the dataset's line")
+    bar.set_label("Residual (log odds)")
     bar.outline.set_visible(False)
     return figure
 
@@ -66,13 +74,13 @@ def grid(settings: int, datasets: int, deep: float, stacked: bool) -> tuple[Figu
     """Panels above each other with room for numbers, or abreast without."""
     note = (
         "Models by upstream accuracy, best at the top. Residuals from each dataset's least-squares "
-        "line on upstream log odds. Hatched: no result."
+        "line on upstream log odds: blue is above the line. Hatched: no result."
     )
     if not stacked:
         figure = new_figure(min(deep, TALLEST) + 1.1, note=note)
         return figure, list(np.ravel(figure.subplots(1, settings)))
     width = min(max(1.9 + COLUMN * datasets, COLUMN_WIDTH), TEXT_WIDTH)
-    figure = new_figure(deep * settings + 0.35, width=width, note=note)
+    figure = new_figure(max(deep * settings, 0.9) + 0.35, width=width, note=note)
     return figure, list(np.ravel(figure.subplots(settings, 1)))
 
 
@@ -104,5 +112,5 @@ def draw_panel(
 def label_axes(axes: Axes, models: list[str], datasets: list[str], *, upright: bool) -> None:
     """Name rows and columns; columns without room for numbers have upright names."""
     axes.set_yticks(np.arange(len(models)) + 0.5, [elided(name, 24) for name in models])
-    names = [elided(name, 24) if upright else wrapped(name, 9) for name in datasets]
+    names = [elided(name, 24) if upright else wrapped(name, 8) for name in datasets]
     axes.set_xticks(np.arange(len(names)) + 0.5, names, rotation=90 if upright else 0)

@@ -4,14 +4,13 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
 from headstart.figures.labels import in_order, setting_label
 from headstart.figures.layout import panels
 from headstart.figures.legends import add_legend, point_handles
 from headstart.figures.style import Mark, marks, styled
 from headstart.figures.tables import Tables, rows
-from headstart.figures.text import elided
+from headstart.figures.text import elided, wrapped
 
 __all__ = ["draw", "select"]
 
@@ -40,14 +39,14 @@ def draw(tables: Tables) -> Figure:
     sheet = panels(
         len(settings),
         columns=1 if len(settings) == 1 else 3,
-        height=0.65 + ROW * ranks.groupby("setting").size().max(),
+        height=0.75 + ROW * ranks.groupby("setting").size().max(),
         legend=[handle.get_label() for handle in handles],
         note="Lines: ranks compatible with the data, simultaneously for all models (95%). "
         "Bold: the first rank is among them.",
     )
     for index, (setting, axes) in enumerate(zip(settings, sheet.panels, strict=True)):
         draw_panel(axes, ranks[ranks["setting"] == setting], looks)
-        axes.set_title(elided(setting_label(setting), 34))
+        axes.set_title(wrapped(setting_label(setting), 17 if len(settings) > 2 else 26, most=2))
         if sheet.is_lowest(index):
             axes.set_xlabel("Rank by mean log odds")
     add_legend(sheet.figure, handles)
@@ -70,5 +69,6 @@ def draw_panel(axes: Axes, ranks: pd.DataFrame, looks: dict[str, Mark]) -> None:
     axes.set_ylim(len(ranks) - 0.4, -0.6)
     last = np.nanmax(ranks[["rank", "high"]].to_numpy(dtype=float))
     axes.set_xlim(0.4, last + 0.6)
-    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True, min_n_ticks=1))
+    step = next((step for step in (1, 2, 5, 10, 20) if last <= 7 * step), 50)
+    axes.set_xticks([1, *range(max(step, 2), int(last) + 1, step)])
     axes.tick_params(axis="y", length=0)

@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
@@ -10,8 +11,8 @@ from matplotlib.patches import Patch
 from headstart.errors import AnalysisError
 from headstart.figures.axes import limits, log_odds, percent_axis
 from headstart.figures.labels import in_order, setting_label
-from headstart.figures.legends import add_legend
 from headstart.figures.layout import panels
+from headstart.figures.legends import add_legend
 from headstart.figures.style import INK, Mark, setting_marks, styled
 from headstart.figures.tables import Tables, rows
 from headstart.figures.text import elided, wrapped
@@ -47,7 +48,7 @@ def draw(tables: Tables, references: pd.DataFrame | None = None) -> Figure:
     lines = reference_lines(references, datasets)
     dashes = dict(zip(dict.fromkeys(lines["label"]), REFERENCE_DASHES * len(lines), strict=False))
     handles = [
-        Patch(facecolor=looks[setting].colour, label=elided(setting_label(setting), 40))
+        Patch(facecolor=tint(looks[setting]), label=elided(setting_label(setting), 40))
         for setting in settings
     ] + [Line2D([], [], color=INK, linestyle=dash, label=label) for label, dash in dashes.items()]
     deep = -(-len(datasets) // MOST_DATASETS)
@@ -94,7 +95,7 @@ def draw_group(
             continue
         centre = place + (index - (len(looks) - 1) / 2) * width
         axes.bar(
-            centre, own.mean() - bottom, width * 0.94, bottom, color=mark.colour, alpha=0.75,
+            centre, own.mean() - bottom, width * 0.94, bottom, color=tint(mark),
             linewidth=0, zorder=2,
         )  # fmt: skip
         spread = np.linspace(-0.36, 0.36, len(own)) * width if len(own) > 1 else np.zeros(1)
@@ -102,6 +103,11 @@ def draw_group(
             centre + spread, own, mark.shape, markersize=1.8, color=INK, markeredgewidth=0,
             linestyle="none", zorder=3, label=setting,
         )  # fmt: skip
+
+
+def tint(mark: Mark) -> tuple[float, ...]:
+    """A setting's colour with a quarter of white: points stand out, grid lines do not show."""
+    return tuple(0.75 * part + 0.25 for part in to_rgb(mark.colour))
 
 
 def reference_lines(references: pd.DataFrame | None, datasets: list[str]) -> pd.DataFrame:

@@ -54,7 +54,8 @@ def number(value: float, decimals: int = 2, sign: bool = False) -> str:
     """
     if not math.isfinite(value):
         return "\N{EN DASH}"
-    return f"{value:{'+' if sign else ''}.{decimals}f}".replace("-", "\N{MINUS SIGN}")
+    value = round(value, decimals) + 0.0  # no minus before a zero
+    return f"{value:{'+' if sign and value else ''}.{decimals}f}".replace("-", "\N{MINUS SIGN}")
 
 
 def estimate_text(symbol: str, estimate: float, low: float, high: float, joint: str = " ") -> str:
