@@ -61,8 +61,11 @@ __all__ = ["FIGURES", "available", "draw", "save"]
 class Kind(Protocol):
     """What a module of a figure has: the rows that it draws (or why not), and the drawing."""
 
-    select: Callable[[Mapping[str, pd.DataFrame]], pd.DataFrame]
-    draw: Callable[..., Figure]
+    @property
+    def select(self) -> Callable[[Mapping[str, pd.DataFrame]], pd.DataFrame]: ...
+
+    @property
+    def draw(self) -> Callable[..., Figure]: ...
 
 
 KINDS: Mapping[str, Kind] = {

@@ -41,7 +41,7 @@ def draw(tables: Tables) -> Figure:
         len(settings) + (not upstream.empty),
         columns=1,
         height=1.55,
-        legend=[handle.get_label() for handle in handles],
+        legend=handles,
         note="Error bars: one standard error over datasets." if bars else "",
     )
     for setting, axes in zip(settings, sheet.panels, strict=False):

@@ -4,7 +4,8 @@ Accuracies enter every estimate as log odds, so figures have log odds as coordin
 straight in an estimate is straight in print, and equal distances are equal ratios of odds.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -42,7 +43,7 @@ LINE = 9.5  # points: least distance of tick labels above each other
 
 
 def log_odds(accuracy: ArrayLike) -> NDArray[np.float64]:
-    """Log odds of accuracies in [0, 1]; none or all right becomes 0.01 % or 99.99 %, to be drawn."""
+    """Log odds of accuracies in [0, 1]; none or all right is drawn as 0.01% or 99.99%."""
     return np.asarray(logit(np.clip(np.asarray(accuracy, dtype=float), 1e-4, 1 - 1e-4)))
 
 
@@ -55,7 +56,7 @@ def limits(values: ArrayLike, margin: float = 0.07, least: float = 0.2) -> tuple
     return low - extra, high + extra
 
 
-def percent_label(value: float, position: int | None = None) -> str:
+def percent_label(value: float, _position: int | None = None) -> str:
     """Percent of a coordinate in log odds.
 
     Examples
@@ -109,16 +110,18 @@ def ladders(low: float, high: float) -> Iterable[list[float]]:
             yield [tick for tick in ticks if 0 < tick < 100]
 
 
-class PercentLocator(Locator):  # type: ignore[misc]
+class PercentLocator(Locator):
     """Round percents on an axis in log odds, as many as its length in print has room for."""
 
     def __call__(self) -> list[float]:
-        return self.tick_values(*self.axis.get_view_interval())
+        axis: Any = self.axis
+        return self.tick_values(*axis.get_view_interval())
 
     def tick_values(self, vmin: float, vmax: float) -> list[float]:
-        upright = self.axis.axis_name == "y"
-        box = self.axis.axes.get_window_extent()
-        points = (box.height if upright else box.width) * 72 / self.axis.get_figure(root=True).dpi
+        axis: Any = self.axis
+        upright = axis.axis_name == "y"
+        box = axis.axes.get_window_extent()
+        points = (box.height if upright else box.width) * 72 / axis.figure.dpi
         percents = percent_ticks(min(vmin, vmax), max(vmin, vmax), points, upright=upright)
         return [float(logit(percent / 100)) for percent in percents]
 
@@ -146,9 +149,9 @@ def rings(axes: Axes, x: ArrayLike, y: ArrayLike, size: float = 7.0) -> None:
 CORNERS = {"upper left": (0, 1), "lower right": (1, 0), "lower left": (0, 0), "upper right": (1, 1)}
 
 
-def corner_text(axes: Axes, text: str, x: Sequence[float], y: Sequence[float]) -> None:
+def corner_text(axes: Axes, text: str, x: ArrayLike, y: ArrayLike) -> None:
     """Set `text` into the corner of the panel that has fewest of the points (x, y)."""
-    to_panel = axes.transLimits.transform(np.column_stack([x, y]))
+    to_panel = axes.transLimits.transform(np.column_stack([np.asarray(x), np.asarray(y)]))
 
     def crowd(corner: str) -> int:
         inside = np.abs(to_panel - CORNERS[corner]) < (0.62, 0.16 * (1 + text.count("\n")))

@@ -1,5 +1,7 @@
 """How many steps of training it takes: mean log odds against steps (the paper's Fig. 8)."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -75,7 +77,7 @@ def draw(tables: Tables) -> Figure:
         1,
         columns=1 if len(lines) > 3 else 2,
         height=2.7,
-        legend=[handle.get_label() for handle in handles],
+        legend=handles,
         note=reading(table),
     )
     axes = sheet.panels[0]
@@ -115,7 +117,12 @@ def mark_steps(axes: Axes, line: Series, index: int) -> None:
     own = line.table.sort_values("steps")
     steps = steps_to_share(own["steps"], own["mean"])
     level = float(own["mean"].max() + np.log(0.9))
-    look = {"color": line.mark.colour, "linewidth": 0.8, "linestyle": (0, (1, 1.5)), "zorder": 2}
+    look: Any = {
+        "color": line.mark.colour,
+        "linewidth": 0.8,
+        "linestyle": (0, (1, 1.5)),
+        "zorder": 2,
+    }
     axes.vlines(steps, axes.get_ylim()[0], level, **look)
     axes.hlines(level, own["steps"].min(), steps, **look)
     reached = "\N{LESS-THAN OR EQUAL TO}" if steps == own["steps"].min() else ""

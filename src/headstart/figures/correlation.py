@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 
 from headstart.figures.axes import (
     PercentLocator,
-    add_line,
     corner_text,
     limits,
     log_odds,
@@ -16,12 +15,13 @@ from headstart.figures.axes import (
     percent_label,
     rings,
 )
+from headstart.figures.estimates import correlations, draw_line, lines
 from headstart.figures.labels import in_order, setting_label
 from headstart.figures.layout import panels
 from headstart.figures.legends import add_legend, point_handles, ring_handle
 from headstart.figures.placement import label_points
 from headstart.figures.style import Mark, marks, settle, styled
-from headstart.figures.tables import Tables, flags, is_rich, rows
+from headstart.figures.tables import Tables, flags, rows
 from headstart.figures.text import elided, estimate_text
 
 __all__ = ["draw", "select"]
@@ -62,12 +62,12 @@ def draw(tables: Tables) -> Figure:
         len(settings),
         columns=2,
         height=2.75,
-        legend=[handle.get_label() for handle in handles],
+        legend=handles,
         note=reading(means, tables, ringed),
     )
     for index, (setting, axes) in enumerate(zip(settings, sheet.panels, strict=True)):
         draw_panel(axes, means[means["setting"] == setting], looks)
-        draw_line(axes, tables, setting)
+        draw_line(axes, tables, setting, "all")
         axes.set_title(elided(setting_label(setting), 45))
         if sheet.is_left(index):
             axes.set_ylabel("Mean log odds of transfer accuracy")
@@ -102,7 +102,7 @@ def draw_panel(axes: Axes, means: pd.DataFrame, looks: dict[str, Mark]) -> None:
     percent_axis(axes.xaxis)
     percents = axes.secondary_yaxis("right")
     percents.yaxis.set_major_locator(PercentLocator())
-    percents.yaxis.set_major_formatter(lambda value, position: percent_label(value) + "%")
+    percents.yaxis.set_major_formatter(lambda value, _: percent_label(value) + "%")
     percents.tick_params(length=2)
 
 
@@ -123,17 +123,6 @@ def has_intervals(means: pd.DataFrame) -> bool:
     return bool((means["low"].notna() & means["high"].notna()).any())
 
 
-def draw_line(axes: Axes, tables: Tables, setting: str) -> None:
-    """Least-squares line of the averages over all datasets, with its band."""
-    lines = tables.get("lines")
-    if not is_rich(lines, "setting", "group", "upstream_accuracy", "log_odds", "low", "high"):
-        return
-    line = lines[(lines["setting"] == setting) & (lines["group"] == "all")]
-    if len(line):
-        x = log_odds(line["upstream_accuracy"])
-        add_line(axes, x, line["log_odds"], line["low"], line["high"])
-
-
 def same_span(panels: list[Axes]) -> None:
     """Give all panels as many log odds from bottom to top, so that slopes can be compared."""
     ends = [axes.get_ylim() for axes in panels]
@@ -145,16 +134,10 @@ def same_span(panels: list[Axes]) -> None:
 def name_points(axes: Axes, tables: Tables, means: pd.DataFrame) -> None:
     """Set r into an empty corner, then the models' names."""
     x, y = log_odds(means["upstream_accuracy"]), means["mean"].to_numpy(dtype=float)
-    correlations = tables.get("correlations")
-    if is_rich(correlations, "setting", "group", "statistic", "estimate", "low", "high"):
-        setting = means["setting"].iloc[0]
-        of_all = correlations[
-            (correlations["setting"] == setting)
-            & (correlations["group"] == "all")
-            & (correlations["statistic"] == "pearson_logit")
-        ]
-        for row in of_all.itertuples():
-            corner_text(axes, estimate_text("r", row.estimate, row.low, row.high), x, y)
+    found = correlations(tables)
+    own = found[(found["setting"] == means["setting"].iloc[0]) & (found["group"] == "all")]
+    for row in own.itertuples():
+        corner_text(axes, estimate_text("r", row.estimate, row.low, row.high), x, y)
     named = labelled(x, y)
     names = [elided(name) for name in means["model"].iloc[named]]
     below, above = error_bars(means)
@@ -179,9 +162,9 @@ def reading(means: pd.DataFrame, tables: Tables, ringed: bool) -> str:
         kinds = sorted(set(means["error_bars"].dropna())) if "error_bars" in means else []
         source = f" ({'; '.join(METHODS.get(kind, str(kind)) for kind in kinds)})" if kinds else ""
         said.append(f"Error bars: {what} after removing differences between datasets{source}.")
-    if is_rich(tables.get("lines")):
+    if len(lines(tables)):
         said.append("Line: least squares; band: 95% bootstrap over models.")
-    if is_rich(tables.get("correlations")):
+    if len(correlations(tables)):
         said.append("r: Pearson's, both axes in log odds; in brackets its 95% interval.")
     if ringed:
         said.append("Ringed: p > 0.05 against the panel's best model, paired t-test over datasets.")

@@ -43,7 +43,7 @@ def draw(tables: Tables) -> Figure:
         len(datasets),
         columns=2 if len(datasets) < 3 else 3 if len(datasets) in (3, 5, 6, 9) else 4,
         height=1.5 if len(datasets) > 2 else 2.3,
-        legend=[handle.get_label() for handle in handles],
+        legend=handles,
         note="Error bars: one standard error over random subsets." if bars else "",
     )
     for index, (dataset, axes) in enumerate(zip(datasets, sheet.panels, strict=True)):

@@ -1,22 +1,22 @@
 """Accuracy against upstream accuracy, a small panel a dataset and setting (the paper's Fig. 2)."""
 
-import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from headstart.figures.axes import (
-    add_line,
     corner_text,
     limits,
     log_odds,
     percent_axis,
     rings,
 )
+from headstart.figures.estimates import correlations, draw_line, lines
 from headstart.figures.labels import in_order, setting_label
 from headstart.figures.legends import add_legend, legend_height, point_handles, ring_handle
 from headstart.figures.style import TEXT_WIDTH, Mark, marks, new_figure, styled
-from headstart.figures.tables import Tables, flags, is_rich, rows
+from headstart.figures.tables import Tables, flags, rows
 from headstart.figures.text import elided, number, wrapped
 
 __all__ = ["draw", "select"]
@@ -71,15 +71,14 @@ def draw(tables: Tables) -> Figure:
 
 
 def blocks(
-    settings: list[str], datasets: list[str], handles: list[object], note: str
+    settings: list[str], datasets: list[str], handles: list[Line2D], note: str
 ) -> tuple[Figure, dict[tuple[str, str], Axes]]:
     """A block of rows of panels a setting, under its name."""
     columns = -(-len(datasets) // -(-len(datasets) // MOST_COLUMNS))
     deep = -(-len(datasets) // columns)
-    labels = [handle.get_label() for handle in handles]  # type: ignore[attr-defined]
     width = TEXT_WIDTH if columns > 3 else max(3.4, 0.2 + 1.7 * columns)
     panel = PANEL if columns > 3 else 1.6
-    height = len(settings) * (HEADING + deep * panel) + legend_height(labels, width) + 0.15
+    height = len(settings) * (HEADING + deep * panel) + legend_height(handles, width) + 0.15
     figure = new_figure(height, width=width, note=note)
     ratios = [HEADING, *[panel] * deep] * len(settings)
     grid = figure.add_gridspec(len(ratios), columns, height_ratios=ratios)
@@ -119,39 +118,25 @@ def draw_panel(axes: Axes, cells: pd.DataFrame, looks: dict[str, Mark]) -> None:
     axes.set_ylim(limits(y, 0.12))
 
 
-def draw_line(axes: Axes, tables: Tables, setting: str, dataset: str) -> None:
-    """Least-squares line of one dataset with its band."""
-    lines = tables.get("lines")
-    if not is_rich(lines, "setting", "group", "upstream_accuracy", "log_odds", "low", "high"):
-        return
-    line = lines[(lines["setting"] == setting) & (lines["group"] == dataset)]
-    if len(line):
-        x = log_odds(line["upstream_accuracy"])
-        add_line(axes, x, line["log_odds"], line["low"], line["high"])
-
-
 def add_r(axes: Axes, tables: Tables, cells: pd.DataFrame) -> None:
     """Set Pearson's r into the emptiest corner."""
-    correlations = tables.get("correlations")
-    if not is_rich(correlations, "setting", "group", "statistic", "estimate"):
-        return
-    own = correlations[
-        (correlations["setting"] == cells["setting"].iloc[0])
-        & (correlations["group"] == cells["dataset"].iloc[0])
-        & (correlations["statistic"] == "pearson_logit")
+    found = correlations(tables)
+    own = found[
+        (found["setting"] == cells["setting"].iloc[0])
+        & (found["group"] == cells["dataset"].iloc[0])
     ]
-    x, y = log_odds(cells["upstream_accuracy"]), cells["log_odds"].to_numpy(dtype=float)
-    for estimate in own["estimate"].to_numpy(dtype=float):
-        if np.isfinite(estimate):
-            corner_text(axes, f"r = {number(estimate)}", x, y)
+    for estimate in own["estimate"]:
+        corner_text(
+            axes, f"r = {number(estimate)}", log_odds(cells["upstream_accuracy"]), cells["log_odds"]
+        )
 
 
 def reading(tables: Tables, ringed: bool) -> str:
     """Say how to read the figure."""
     said = []
-    if is_rich(tables.get("lines")):
+    if len(lines(tables)):
         said.append("Line: least squares; band: 95% bootstrap over models.")
-    if is_rich(tables.get("correlations")):
+    if len(correlations(tables)):
         said.append("r: Pearson's, both axes in log odds.")
     if ringed:
         said.append(

@@ -70,7 +70,7 @@ def draw(tables: Tables) -> Figure:
         len(groups),
         columns=2,
         height=3.3,
-        legend=[handle.get_label() for handle in handles],
+        legend=handles,
         note="A point a model and dataset; both axes are logit-scaled. On the line both are equal.",
     )
     ends = limits(pairs[["log_odds_tuned", "log_odds_scratch"]], 0.05)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -34,7 +35,7 @@ def panels(
     *,
     columns: int,
     height: float,
-    legend: Sequence[str] = (),
+    legend: Sequence[Artist] = (),
     note: str = "",
     wide: bool = False,
 ) -> Sheet:
@@ -49,7 +50,7 @@ def panels(
     height
         Inches of a panel with its labels.
     legend
-        Labels of the legend to come; it goes into an empty cell where two panels stand side by
+        Handles of the legend to come; it goes into an empty cell where two panels stand side by
         side, otherwise above.
     note
         What the figure says of itself at the bottom.
@@ -63,8 +64,6 @@ def panels(
     above = 0.0 if spare else legend_height(legend, width)
     figure = new_figure(rows * height + above, width=width, note=note)
     grid = figure.add_gridspec(rows, columns)
-    axes: list[Axes] = []
-    for index in range(count):
-        axes.append(figure.add_subplot(grid[divmod(index, columns)]))
+    axes = [figure.add_subplot(grid[divmod(index, columns)]) for index in range(count)]
     cell = figure.add_subplot(grid[rows - 1, 1]) if spare else None
     return Sheet(figure, axes, cell, columns)

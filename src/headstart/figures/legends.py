@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -42,7 +43,7 @@ def ring_handle() -> Line2D:
     )  # fmt: skip
 
 
-def add_legend(figure: Figure, handles: Sequence[Line2D], cell: Axes | None = None) -> None:
+def add_legend(figure: Figure, handles: Sequence[Artist], cell: Axes | None = None) -> None:
     """Set a legend above all panels, or into an empty `cell` of their grid."""
     if not handles:
         return
@@ -50,26 +51,26 @@ def add_legend(figure: Figure, handles: Sequence[Line2D], cell: Axes | None = No
         cell.axis("off")
         cell.legend(handles=handles, loc="center", ncols=1 + (len(handles) > 12))
         return
-    labels = [handle.get_label() for handle in handles]
-    columns = legend_columns(labels, figure.get_figwidth())
+    columns = legend_columns(handles, figure.get_figwidth())
     figure.legend(handles=handles, loc="outside upper center", ncols=columns, borderpad=0.2)
 
 
-def legend_columns(labels: Sequence[str], width: float) -> int:
+def legend_columns(handles: Sequence[Artist], width: float) -> int:
     """Most columns that `width` inches have room for, with no more rows than these columns need.
 
     A handle with its spaces is 36 points wide, a character 4; legends fill column by column.
     """
-    for rows in range(1, len(labels)):
-        starts = range(0, len(labels), rows)
-        if sum(36 + 4 * max(map(len, labels[i : i + rows])) for i in starts) <= width * 72:
+    lengths = [len(str(handle.get_label())) for handle in handles]
+    for rows in range(1, len(lengths)):
+        starts = range(0, len(lengths), rows)
+        if sum(36 + 4 * max(lengths[i : i + rows]) for i in starts) <= width * 72:
             return len(starts)
     return 1
 
 
-def legend_height(labels: Sequence[str], width: float) -> float:
+def legend_height(handles: Sequence[Artist], width: float) -> float:
     """Inches that `add_legend` will take above the panels of a figure `width` inches wide."""
-    if not labels:
+    if not handles:
         return 0.0
-    rows = -(-len(labels) // legend_columns(labels, width))
+    rows = -(-len(handles) // legend_columns(handles, width))
     return 0.1 + 0.135 * rows

@@ -27,6 +27,7 @@ ON_MARK, ON_LINE, LEADER_ON_LABEL, LEADER_ON_MARK = 40.0, 1.5, 30.0, 8.0
 NEARER_TO_ANOTHER = 10.0  # than to its own point: whose is it?
 PER_POINT = 0.4
 SWEEPS = 30
+PLACES = 80  # of a label that are compared with those of others
 NO_BOXES: Floats = np.empty((0, 4))
 
 
@@ -86,11 +87,15 @@ def place(
             + ON_MARK * overlaps(boxes[i], np.vstack([marks, obstacles])).sum(axis=1)
             + ON_LINE * overlaps(boxes[i], lines).sum(axis=1)
             + NEARER_TO_ANOTHER * strays(boxes[i], anchors, i)
-            + CUT_OFF * ((boxes[i] < area) != [False, False, True, True]).any(axis=1)
+            + CUT_OFF * np.any((boxes[i] < area) != [False, False, True, True], axis=1)
             + LEADER_ON_MARK * crossed(anchors[i], boxes[i], np.delete(marks, i, axis=0))
             for i in range(count)
         ]
     )
+    # The dearest places are never taken: they need not be compared.
+    cheap = np.argsort(fixed, axis=1, kind="stable")[:, :PLACES]
+    boxes = np.take_along_axis(boxes, cheap[..., None], axis=1)
+    fixed = np.take_along_axis(fixed, cheap, axis=1)
     # Where labels end depends on who moves first: from four sides, the cheapest end counts.
     ends = [
         descended(anchors, boxes, fixed, np.argsort(key, kind="stable"))
@@ -138,26 +143,24 @@ def meeting(
     others = boxes[rest, chosen[rest]]
     cost = ON_LABEL * overlaps(boxes[i], others).sum(axis=1)
     cost = cost + LEADER_ON_LABEL * crossed(anchors[i], boxes[i], others)
-    for j, other in zip(rest, others, strict=True):
-        # The other way round: their leaders through this label.
-        along = leader(anchors[j], other[None])[0]
-        inside = (along[None] > boxes[i][:, None, :2]) & (along[None] < boxes[i][:, None, 2:])
-        cost += LEADER_ON_LABEL * inside.all(axis=-1).any(axis=-1)
-    return np.asarray(cost)
+    # And the other way round: their leaders through this label.
+    along = leader(anchors[rest], others)
+    inside = (along > boxes[i][:, None, None, :2]) & (along < boxes[i][:, None, None, 2:])
+    return np.asarray(cost + LEADER_ON_LABEL * inside.all(axis=-1).any(axis=-1).sum(axis=-1))
 
 
-def leader(anchor: Floats, boxes: Floats) -> Floats:
-    """Points (c, 12, 2) along the way from an anchor to the nearest point of each box."""
-    nearest = np.clip(anchor, boxes[:, :2], boxes[:, 2:])
-    steps = np.linspace(0, 1, 12)[None, :, None]
-    return np.asarray(anchor + steps * (nearest[:, None] - anchor))
+def leader(anchors: Floats, boxes: Floats) -> Floats:
+    """Points (c, 10, 2) along the way from an anchor (2,), or one each (c, 2), to each box."""
+    nearest = np.clip(anchors, boxes[:, :2], boxes[:, 2:])
+    start = np.broadcast_to(anchors, nearest.shape)[:, None]
+    return np.asarray(start + np.linspace(0, 1, 10)[:, None] * (nearest[:, None] - start))
 
 
 def crossed(anchor: Floats, boxes: Floats, others: Floats) -> NDArray[np.intp]:
     """Count, for each box (c,), the others that the leader from the anchor runs through."""
     along = leader(anchor, boxes)[:, :, None]
-    inside = (along > others[:, :2]) & (along < others[:, 2:])
-    return np.asarray(inside.all(axis=-1).any(axis=1).sum(axis=-1))
+    inside = np.all((along > others[:, :2]) & (along < others[:, 2:]), axis=-1)
+    return np.asarray(inside.any(axis=1).sum(axis=-1))
 
 
 def strays(boxes: Floats, anchors: Floats, i: int) -> NDArray[np.bool_]:
@@ -180,8 +183,8 @@ def without_overlaps(boxes: Floats, costs: Floats) -> list[Floats | None]:
 
 def label_points(
     axes: Axes,
-    x: Sequence[float],
-    y: Sequence[float],
+    x: Floats,
+    y: Floats,
     names: Sequence[str],
     lines: Floats = NO_BOXES,
     radius: float = 3.0,
@@ -194,8 +197,8 @@ def label_points(
     """
     if not len(names):
         return
-    scale = 72 / axes.get_figure(root=True).dpi
-    written = [text.get_window_extent().extents * scale for text in axes.texts]
+    scale = 72 / axes.figure.dpi
+    written = [np.array(text.get_window_extent().extents) * scale for text in axes.texts]
     texts = [
         axes.annotate(
             name, point, xytext=(0, 0), textcoords="offset points", size=SMALL, va="bottom",
@@ -207,7 +210,7 @@ def label_points(
     boxes = place(
         anchors,
         np.array([text.get_window_extent().size for text in texts]) * scale + 1.0,
-        axes.get_window_extent().padded(-2 / scale).extents * scale,
+        np.array(axes.get_window_extent().padded(-2 / scale).extents) * scale,
         np.array(written).reshape(-1, 4),
         radius,
         axes.transData.transform(lines.reshape(-1, 2)).reshape(-1, 4) * scale,
@@ -226,6 +229,6 @@ def lead(axes: Axes, point: tuple[float, float], offset: Floats, radius: float) 
     """Draw a thin line from a label, `offset` points away, to its point."""
     arrow = {"arrowstyle": "-", "linewidth": 0.4, "color": "#555555", "shrinkA": 0}
     axes.annotate(
-        "", point, xytext=offset, textcoords="offset points", zorder=2.5,
+        "", point, xytext=(offset[0], offset[1]), textcoords="offset points", zorder=2.5,
         arrowprops={**arrow, "shrinkB": radius - 0.5},
     )  # fmt: skip

@@ -40,7 +40,7 @@ def draw(tables: Tables) -> Figure:
         len(settings),
         columns=1 if len(settings) == 1 else 3,
         height=0.75 + ROW * ranks.groupby("setting").size().max(),
-        legend=[handle.get_label() for handle in handles],
+        legend=handles,
         note="Lines: ranks compatible with the data, simultaneously for all models (95%). "
         "Bold: the first rank is among them.",
     )
@@ -65,7 +65,7 @@ def draw_panel(axes: Axes, ranks: pd.DataFrame, looks: dict[str, Mark]) -> None:
         )  # fmt: skip
     axes.set_yticks(ranks.index, [elided(name, 24) for name in ranks["model"]])
     for label, low in zip(axes.get_yticklabels(), ranks["low"], strict=True):
-        label.set_weight("bold" if low <= 1 else "normal")
+        label.set_fontweight("bold" if low <= 1 else "normal")
     axes.set_ylim(len(ranks) - 0.4, -0.6)
     last = np.nanmax(ranks[["rank", "high"]].to_numpy(dtype=float))
     axes.set_xlim(0.4, last + 0.6)

@@ -57,7 +57,7 @@ def draw(tables: Tables, references: pd.DataFrame | None = None) -> Figure:
         deep,
         columns=2 if wide <= 3 else 1,
         height=2.35,
-        legend=[handle.get_label() for handle in handles],
+        legend=handles,
         note="Bars: mean over models, taken in log odds; points: single models. "
         "Equal heights are equal ratios of odds; the axis has no zero.",
         wide=wide > 3,

@@ -1,5 +1,4 @@
-"""The look of every figure: sizes for print, colours and shapes, one style that no user's
-matplotlibrc changes.
+"""The look of every figure: sizes for print, colours, shapes, and a style of its own.
 
 Colours are those of Okabe and Ito (https://jfly.uni-koeln.de/color/), without the yellow, which is
 too faint on white. No colour stands alone: what differs in colour differs in shape too, so that
@@ -15,6 +14,7 @@ from typing import Any, NamedTuple, ParamSpec
 import matplotlib.style
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from headstart.figures.labels import role
 from headstart.figures.text import wrapped
@@ -154,11 +154,10 @@ def new_figure(height: float, *, width: float = TEXT_WIDTH, note: str = "") -> F
     # 3.45 points is the mean width of a character of this font at this size.
     lines = wrapped(note, int((width * 72 - 8) / 3.45), most=6) if note else ""
     strip = (4 + 9 * (lines.count("\n") + 1)) / 72 if note else 0.0
-    figure = Figure(figsize=(width, height + strip), dpi=DPI, layout="constrained")
+    above = (0, strip / (height + strip), 1, height / (height + strip))
+    layout = ConstrainedLayoutEngine(rect=above, w_pad=0.04, h_pad=0.04)
+    figure = Figure(figsize=(width, height + strip), dpi=DPI, layout=layout)
     FigureCanvasAgg(figure)
-    figure.get_layout_engine().set(
-        rect=(0, strip / (height + strip), 1, height / (height + strip)), w_pad=0.04, h_pad=0.04
-    )
     if note:
         figure.text(4 / 72 / width, 3 / 72 / (height + strip), lines, size=SMALL, color="#555555")
     return figure

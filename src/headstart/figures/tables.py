@@ -1,6 +1,6 @@
 """What a figure takes from the tables of an analysis, and what it says where they lack it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from headstart.errors import AnalysisError
 
-__all__ = ["Tables", "flags", "is_rich", "rows"]
+__all__ = ["Tables", "flags", "optional", "rows"]
 
 Tables = Mapping[str, pd.DataFrame]
 
@@ -65,11 +65,14 @@ def rows(
     return kept.reset_index(drop=True)
 
 
-def is_rich(table: pd.DataFrame | None, *columns: str) -> bool:
-    """Say whether a table that a figure can do without is there, with rows and these columns."""
-    return table is not None and not table.empty and set(columns) <= set(table.columns)
+def optional(tables: Tables, table: str, columns: Sequence[str]) -> pd.DataFrame:
+    """Give a table that a figure can do without; an empty one where it or a column is not there."""
+    found = tables.get(table)
+    if found is None or not set(columns) <= set(found.columns):
+        return pd.DataFrame(columns=list(columns))
+    return found
 
 
-def flags(values: Sequence[Any]) -> NDArray[np.bool_]:
+def flags(values: Iterable[Any]) -> NDArray[np.bool_]:
     """Turn true, false and unknown (None, NaN) into true or not, (n,)."""
     return np.array([isinstance(value, bool | np.bool_) and bool(value) for value in values], bool)

@@ -49,8 +49,8 @@ def number(value: float, decimals: int = 2, sign: bool = False) -> str:
 
     Examples
     --------
-    >>> number(-0.456), number(0.1, sign=True), number(float("nan"))
-    ('−0.46', '+0.10', '–')
+    >>> number(0.1, sign=True), number(-0.001)
+    ('+0.10', '0.00')
     """
     if not math.isfinite(value):
         return "\N{EN DASH}"
