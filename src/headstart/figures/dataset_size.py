@@ -53,7 +53,7 @@ def draw(tables: Tables) -> Figure:
         label_axes(axes, own, sheet.columns)
         axes.set_title(elided(dataset, 28))
         if sheet.is_lowest(index):
-            axes.set_xlabel("Examples per class (log scale)")
+            axes.set_xlabel("Examples per class")
         if sheet.is_left(index):
             axes.set_ylabel("Accuracy (%)")
     add_legend(sheet.figure, handles, sheet.spare)

@@ -21,8 +21,8 @@ from headstart.figures.text import elided, number, wrapped
 
 __all__ = ["draw", "select"]
 
-MOST_COLUMNS = 6
 PANEL, HEADING = 1.12, 0.26  # inches of a row of panels and of a setting's name above its rows
+TALLEST, LOWEST = 8.9, 0.9  # inches of a page for panels, and of a row at the least
 
 
 def select(tables: Tables) -> pd.DataFrame:
@@ -60,7 +60,7 @@ def draw(tables: Tables) -> Figure:
         if own.empty:
             axes.axis("off")
             continue
-        draw_panel(axes, own, looks)
+        draw_panel(axes, own, looks, low=len(datasets) > 12)
         draw_line(axes, tables, setting, dataset)
         axes.set_xlim(limits(log_odds(cells["upstream_accuracy"]), 0.1))
         percent_axis(axes.xaxis)
@@ -74,10 +74,11 @@ def blocks(
     settings: list[str], datasets: list[str], handles: list[Line2D], note: str
 ) -> tuple[Figure, dict[tuple[str, str], Axes]]:
     """A block of rows of panels a setting, under its name."""
-    columns = -(-len(datasets) // -(-len(datasets) // MOST_COLUMNS))
-    deep = -(-len(datasets) // columns)
+    deep = -(-len(datasets) // (6 if len(datasets) <= 12 else 7))
+    columns = -(-len(datasets) // deep)
     width = TEXT_WIDTH if columns > 3 else max(3.4, 0.2 + 1.7 * columns)
     panel = PANEL if columns > 3 else 1.6
+    panel = max(min(panel, TALLEST / len(settings) / deep - HEADING / deep), LOWEST)
     height = len(settings) * (HEADING + deep * panel) + legend_height(handles, width) + 0.15
     figure = new_figure(height, width=width, note=note)
     ratios = [HEADING, *[panel] * deep] * len(settings)
@@ -93,18 +94,25 @@ def blocks(
         )  # fmt: skip
         for index, dataset in enumerate(datasets):
             row, column = divmod(index, columns)
-            places[setting, dataset] = figure.add_subplot(grid[top + 1 + row, column])
+            axes = figure.add_subplot(grid[top + 1 + row, column])
+            # Room for the label that all columns share.
+            axes.set_xlabel(" " if block == len(settings) - 1 and row == deep - 1 else "")
+            places[setting, dataset] = axes
     bottom = figure.texts[0].get_window_extent().y1 if note else 0
-    # The empty first line keeps the label clear of the ticks above it.
     figure.supxlabel(
-        "\nUpstream accuracy (%, logit scale)", size=7, y=bottom / figure.bbox.height + 0.005
+        "Upstream accuracy (%, logit scale)",
+        size=7,
+        y=bottom / figure.bbox.height + 0.02 / height,
     )
     figure.supylabel("Transfer accuracy (%, logit scale)", size=7)
     return figure, places
 
 
-def draw_panel(axes: Axes, cells: pd.DataFrame, looks: dict[str, Mark]) -> None:
-    """Points, and rings around those that are not different from the best."""
+def draw_panel(axes: Axes, cells: pd.DataFrame, looks: dict[str, Mark], *, low: bool) -> None:
+    """Points, and rings around those that are not different from the best.
+
+    In a `low` panel r gets a line of its own above them.
+    """
     x, y = log_odds(cells["upstream_accuracy"]), cells["log_odds"].to_numpy(dtype=float)
     for family, mark in looks.items():
         own = (cells["family"] == family).to_numpy()
@@ -115,7 +123,8 @@ def draw_panel(axes: Axes, cells: pd.DataFrame, looks: dict[str, Mark]) -> None:
     near = cells["near"].to_numpy(dtype=bool)
     if near.any():
         rings(axes, x[near], y[near], size=5.2)
-    axes.set_ylim(limits(y, 0.12))
+    bottom, top = limits(y, 0.12)
+    axes.set_ylim(bottom, top + 0.25 * (top - bottom) * low)
 
 
 def add_r(axes: Axes, tables: Tables, cells: pd.DataFrame) -> None:

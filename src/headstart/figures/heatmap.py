@@ -59,6 +59,7 @@ def draw(tables: Tables) -> Figure:
     bar = figure.colorbar(
         ScalarMappable(norm, COLOURS),
         ax=panels,
+        location="right" if stacked else "bottom",
         aspect=30,
         shrink=0.6 if figure.get_figheight() > 4 else 1.0,
         pad=0.015,
@@ -77,7 +78,7 @@ def grid(settings: int, datasets: int, deep: float, stacked: bool) -> tuple[Figu
         "line on upstream log odds: blue is above the line. Hatched: no result."
     )
     if not stacked:
-        figure = new_figure(min(deep, TALLEST) + 1.1, note=note)
+        figure = new_figure(min(deep, TALLEST - 1.3) + 1.7, note=note)
         return figure, list(np.ravel(figure.subplots(1, settings)))
     width = min(max(1.9 + COLUMN * datasets, COLUMN_WIDTH), TEXT_WIDTH)
     figure = new_figure(max(deep * settings, 0.9) + 0.35, width=width, note=note)

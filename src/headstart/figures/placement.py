@@ -23,7 +23,7 @@ DIRECTIONS = 24
 DISTANCES = (0.0, 3.0, 7.0, 12.0, 18.0, 26.0, 36.0, 48.0, 62.0)  # points, from the mark's edge
 # What a place costs. A label on a label is never left; far away is better than on a mark.
 ON_LABEL, CUT_OFF = 1e4, 1e6
-ON_MARK, ON_LINE, LEADER_ON_LABEL, LEADER_ON_MARK = 40.0, 1.5, 30.0, 8.0
+ON_MARK, ON_LINE, LEADER_ON_LABEL, LEADER_ON_MARK, LEADER_ON_LINE = 40.0, 1.5, 30.0, 8.0, 8.0
 NEARER_TO_ANOTHER = 10.0  # than to its own point: whose is it?
 PER_POINT = 0.4
 SWEEPS = 30
@@ -86,6 +86,7 @@ def place(
             PER_POINT * distances
             + ON_MARK * overlaps(boxes[i], np.vstack([marks, obstacles])).sum(axis=1)
             + ON_LINE * overlaps(boxes[i], lines).sum(axis=1)
+            + LEADER_ON_LINE * np.minimum(distances / 5, 1) * share(anchors[i], boxes[i], lines)
             + NEARER_TO_ANOTHER * strays(boxes[i], anchors, i)
             + CUT_OFF * np.any((boxes[i] < area) != [False, False, True, True], axis=1)
             + LEADER_ON_MARK * crossed(anchors[i], boxes[i], np.delete(marks, i, axis=0))
@@ -161,6 +162,13 @@ def crossed(anchor: Floats, boxes: Floats, others: Floats) -> NDArray[np.intp]:
     along = leader(anchor, boxes)[:, :, None]
     inside = np.all((along > others[:, :2]) & (along < others[:, 2:]), axis=-1)
     return np.asarray(inside.any(axis=1).sum(axis=-1))
+
+
+def share(anchor: Floats, boxes: Floats, lines: Floats) -> Floats:
+    """Share of the leader to each box (c,) that runs along a line, where it is not seen."""
+    along = leader(anchor, boxes)[:, :, None]
+    inside = (along > lines[:, :2] - 1.5) & (along < lines[:, 2:] + 1.5)
+    return np.asarray(inside.all(axis=-1).any(axis=-1).mean(axis=-1))
 
 
 def strays(boxes: Floats, anchors: Floats, i: int) -> NDArray[np.bool_]:

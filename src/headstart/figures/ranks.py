@@ -5,6 +5,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from headstart.figures.axes import limits
 from headstart.figures.labels import in_order, setting_label
 from headstart.figures.layout import panels
 from headstart.figures.legends import add_legend, point_handles
@@ -15,6 +16,7 @@ from headstart.figures.text import elided, wrapped
 __all__ = ["draw", "select"]
 
 ROW = 0.145  # inches a model
+TALLEST = 8.3  # inches of a panel: many models stand closer
 
 
 def select(tables: Tables) -> pd.DataFrame:
@@ -39,16 +41,17 @@ def draw(tables: Tables) -> Figure:
     sheet = panels(
         len(settings),
         columns=1 if len(settings) == 1 else 3,
-        height=0.75 + ROW * ranks.groupby("setting").size().max(),
+        height=min(0.75 + ROW * ranks.groupby("setting").size().max(), TALLEST),
         legend=handles,
-        note="Lines: ranks compatible with the data, simultaneously for all models (95%). "
+        note="Ranks by mean log odds. "
+        "Lines: ranks compatible with the data, simultaneously for all models (95%). "
         "Bold: the first rank is among them.",
     )
     for index, (setting, axes) in enumerate(zip(settings, sheet.panels, strict=True)):
         draw_panel(axes, ranks[ranks["setting"] == setting], looks)
-        axes.set_title(wrapped(setting_label(setting), 17 if len(settings) > 2 else 26, most=2))
+        axes.set_title(wrapped(setting_label(setting), 17 if len(settings) > 2 else 26, most=3))
         if sheet.is_lowest(index):
-            axes.set_xlabel("Rank by mean log odds")
+            axes.set_xlabel("Rank")
     add_legend(sheet.figure, handles)
     return sheet.figure
 
@@ -68,7 +71,7 @@ def draw_panel(axes: Axes, ranks: pd.DataFrame, looks: dict[str, Mark]) -> None:
         label.set_fontweight("bold" if low <= 1 else "normal")
     axes.set_ylim(len(ranks) - 0.4, -0.6)
     last = np.nanmax(ranks[["rank", "high"]].to_numpy(dtype=float))
-    axes.set_xlim(0.4, last + 0.6)
+    axes.set_xlim(limits([1, last], 0.06, least=1.0))
     step = next((step for step in (1, 2, 5, 10, 20) if last <= 7 * step), 50)
     axes.set_xticks([1, *range(max(step, 2), int(last) + 1, step)])
     axes.tick_params(axis="y", length=0)
