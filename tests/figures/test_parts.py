@@ -1,8 +1,11 @@
 """Ticks, names, looks, and places of labels."""
 
+import doctest
+from importlib import import_module
+
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import logit
 
@@ -12,6 +15,14 @@ from headstart.figures.placement import overlaps, place
 from headstart.figures.style import marks, new_figure, setting_marks
 from headstart.figures.tables import flags
 from headstart.figures.text import elided, estimate_text, number, wrapped
+
+
+@pytest.mark.parametrize("name", ["", ".text", ".style", ".axes", ".convergence", ".labels"])
+def test_examples_in_docstrings(name):
+    module = import_module(f"headstart.figures{name}")
+    failed, tried = doctest.testmod(module)
+    assert tried > 0
+    assert failed == 0
 
 
 class TestPercentTicks:
@@ -54,6 +65,7 @@ class TestPlace:
     area = np.array([0.0, 0.0, 200.0, 150.0])
     nothing = np.empty((0, 4))
 
+    @settings(max_examples=25)
     @given(st.lists(boxes, min_size=1, max_size=12), st.floats(5, 90))
     def test_never_overlap_and_stay_inside(self, points, width):
         anchors = np.array(points)

@@ -12,7 +12,7 @@ def elided(name: str, most: int = 26) -> str:
     Examples
     --------
     >>> elided("vit_large_patch14_clip_224.openai_ft_in12k_in1k", 24)
-    'vit_large_pa…2k_in1k'
+    'vit_large_pa…_in12k_in1k'
     """
     name = " ".join(name.split())
     if len(name) <= most:
