@@ -1,1 +1,150 @@
-"""Estimates -> figures for print; knows tidy tables only."""
+"""Estimates -> figures for print; knows tidy tables only.
+
+A figure is drawn from the tables of an analysis: `pandas.DataFrame` by name, one row an estimate.
+Accuracies are proportions, `log_odds` and `mean` natural logs of odds, intervals `low` to `high`
+95%, unknown numbers NaN, unknown booleans None; `setting`, `model`, `family` and `dataset` are
+names. What each figure takes:
+
+==================== ============================================================================
+figure               tables
+==================== ============================================================================
+correlation          `model_means`; where there are any, `lines` and `correlations`
+datasets             `cells`; where there are any, `lines` and `correlations`
+settings             `cells`
+finetune-vs-scratch  `cells`
+ablation             `ablation`: `configuration` at `position` 0, 1, ...
+convergence          `convergence`: `mean` after `steps`
+dataset-size         `dataset_size`: `mean` with `examples_per_class`
+ranks                `ranks`: `rank`, and `low` to `high` that the data allow
+heatmap              `cells` with `residual` from their dataset's line
+==================== ============================================================================
+
+Examples
+--------
+>>> import pandas as pd
+>>> ranks = pd.DataFrame({
+...     "setting": "linear", "model": ["a", "b"], "family": ["A", "B"],
+...     "rank": [1, 2], "low": [1, 1], "high": [2, 2],
+... })
+>>> available({"ranks": ranks})
+['ranks']
+>>> figure = draw("ranks", {"ranks": ranks})
+>>> save(figure, Path("figures/ranks"))  # doctest: +SKIP
+[PosixPath('figures/ranks.png'), PosixPath('figures/ranks.svg'), PosixPath('figures/ranks.pdf')]
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from headstart.errors import AnalysisError, UnknownNameError
+from headstart.figures import (
+    ablation,
+    convergence,
+    correlation,
+    dataset_size,
+    datasets,
+    finetune_vs_scratch,
+    heatmap,
+    ranks,
+    settings,
+)
+from headstart.figures.style import DPI, style
+from headstart.files import replaced, writable_folder
+
+__all__ = ["FIGURES", "available", "draw", "save"]
+
+
+class Kind(Protocol):
+    """What a module of a figure has: the rows that it draws (or why not), and the drawing."""
+
+    @property
+    def select(self) -> Callable[[Mapping[str, pd.DataFrame]], pd.DataFrame]: ...
+
+    @property
+    def draw(self) -> Callable[..., Figure]: ...
+
+
+KINDS: Mapping[str, Kind] = {
+    "correlation": correlation,
+    "datasets": datasets,
+    "settings": settings,
+    "finetune-vs-scratch": finetune_vs_scratch,
+    "ablation": ablation,
+    "convergence": convergence,
+    "dataset-size": dataset_size,
+    "ranks": ranks,
+    "heatmap": heatmap,
+}
+FIGURES: Mapping[str, Callable[..., Figure]] = {name: kind.draw for name, kind in KINDS.items()}
+
+# What would change from run to run is left out of the files.
+METADATA: Mapping[str, dict[str, None]] = {
+    "png": {},
+    "svg": {"Date": None},
+    "pdf": {"CreationDate": None},
+}
+
+
+def draw(name: str, tables: Mapping[str, pd.DataFrame], **options: Any) -> Figure:
+    """Draw a figure.
+
+    Parameters
+    ----------
+    name
+        One of `FIGURES`.
+    tables
+        Tables of an analysis by name.
+    options
+        Of that figure; `references` of `settings` is the only one so far.
+
+    Raises
+    ------
+    UnknownNameError
+        There is no such figure.
+    AnalysisError
+        The tables cannot give it; the message says what they lack.
+    """
+    if name not in FIGURES:
+        raise UnknownNameError("figure", name, FIGURES)
+    return FIGURES[name](tables, **options)
+
+
+def available(tables: Mapping[str, pd.DataFrame]) -> list[str]:
+    """Names of the figures that these tables can give."""
+
+    def possible(kind: Kind) -> bool:
+        try:
+            kind.select(tables)
+        except AnalysisError:
+            return False
+        return True
+
+    return [name for name, kind in KINDS.items() if possible(kind)]
+
+
+def save(figure: Figure, stem: Path, formats: Sequence[str] = ("png", "svg", "pdf")) -> list[Path]:
+    """Write a figure to `stem` with the ending of each format; each file whole or not at all.
+
+    The same figure gives the same bytes.
+
+    Raises
+    ------
+    UnknownNameError
+        A format other than png, svg and pdf.
+    NotWritableError, DiskFullError, StorageError
+        The files cannot be written.
+    """
+    for kind in formats:
+        if kind not in METADATA:
+            raise UnknownNameError("figure format", kind, METADATA)
+    writable_folder(stem.parent)
+    paths = [stem.with_name(f"{stem.name}.{kind}") for kind in formats]
+    with style():
+        for kind, path in zip(formats, paths, strict=True):
+            with replaced(path) as temporary:
+                figure.savefig(temporary, format=kind, dpi=DPI, metadata=METADATA[kind])
+    return paths

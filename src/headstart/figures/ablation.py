@@ -1,0 +1,90 @@
+"""What changes of the upstream training do to transfer (the paper's Figs. 3 and 5)."""
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from headstart.figures.axes import limits, log_odds, percent_axis
+from headstart.figures.labels import in_order, setting_label
+from headstart.figures.layout import panels
+from headstart.figures.legends import add_legend, line_handles
+from headstart.figures.style import Mark, marks, styled
+from headstart.figures.tables import Tables, rows
+from headstart.figures.text import elided, wrapped
+
+__all__ = ["draw", "select"]
+
+
+def select(tables: Tables) -> pd.DataFrame:
+    """Configurations with a mean."""
+    columns = ["setting", "model", "configuration", "position", "mean", "se", "upstream_accuracy"]
+    hint = "it takes a table with a column that says how each model was trained"
+    return rows(tables, "ablation", "ablation", columns, known=["position", "mean"], hint=hint)
+
+
+@styled
+def draw(tables: Tables) -> Figure:
+    """Draw mean log odds against training configuration, a panel a setting; below, upstream.
+
+    Parameters
+    ----------
+    tables
+        `ablation`.
+    """
+    table = select(tables)
+    settings, looks = in_order(table["setting"]), marks(table["model"])
+    upstream = table.dropna(subset="upstream_accuracy")
+    handles = line_handles(looks)
+    bars = bool(table["se"].notna().any())
+    sheet = panels(
+        len(settings) + (not upstream.empty),
+        columns=1,
+        height=1.55,
+        legend=handles,
+        note="Error bars: one standard error over datasets." if bars else "",
+    )
+    for setting, axes in zip(settings, sheet.panels, strict=False):
+        draw_panel(axes, table[table["setting"] == setting], looks, "mean")
+        axes.set_title(elided(setting_label(setting), 60))
+        axes.set_ylabel("Mean log odds")
+    if not upstream.empty:
+        axes = sheet.panels[-1]
+        once = upstream.groupby(["model", "position"], as_index=False)["upstream_accuracy"].mean()
+        draw_panel(axes, once.assign(mean=log_odds(once["upstream_accuracy"])), looks, "upstream")
+        axes.set_title("Upstream")
+        axes.set_ylabel("Accuracy (%)")
+        percent_axis(axes.yaxis)
+    name_configurations(sheet.panels, table)
+    add_legend(sheet.figure, handles)
+    return sheet.figure
+
+
+def draw_panel(axes: Axes, table: pd.DataFrame, looks: dict[str, Mark], what: str) -> None:
+    """A line a model over the configurations' positions."""
+    for model, mark in looks.items():
+        own = table[table["model"] == model].sort_values("position")
+        if own.empty:
+            continue
+        se = own["se"].to_numpy(dtype=float) if what == "mean" else np.zeros(len(own))
+        axes.errorbar(
+            own["position"], own["mean"], np.nan_to_num(se), marker=mark.shape, color=mark.colour,
+            linestyle=mark.dashes, markeredgecolor="white", markeredgewidth=0.3, elinewidth=0.6,
+            label=model,
+        )  # fmt: skip
+    axes.set_ylim(limits(table["mean"], 0.12))
+
+
+def name_configurations(panels: list[Axes], table: pd.DataFrame) -> None:
+    """Put the configurations' names under the lowest panel, wrapped to the room there is."""
+    names = table.groupby("position")["configuration"].first()
+    # 430 points is about the width of the panel, 3.9 that of a character.
+    width = int(430 / max(len(names), 2) / 3.9) - 1
+    for axes in panels:
+        axes.set_xticks(names.index, [""] * len(names))
+        axes.set_xlim(names.index.min() - 0.4, names.index.max() + 0.4)
+    if width >= 7:
+        labels = [wrapped(name, width, most=6) for name in names]
+        panels[-1].set_xticks(names.index, labels)
+    else:
+        panels[-1].set_xticks(names.index, [elided(name, 40) for name in names], rotation=90)

@@ -1,0 +1,173 @@
+"""Mean transfer against upstream accuracy, a panel a setting (the paper's Fig. 1)."""
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from headstart.figures.axes import (
+    PercentLocator,
+    corner_text,
+    limits,
+    log_odds,
+    percent_axis,
+    percent_label,
+    rings,
+)
+from headstart.figures.estimates import correlations, draw_line, lines
+from headstart.figures.labels import in_order, setting_label
+from headstart.figures.layout import panels
+from headstart.figures.legends import add_legend, point_handles, ring_handle
+from headstart.figures.placement import label_points
+from headstart.figures.style import Mark, marks, settle, styled
+from headstart.figures.tables import Tables, flags, rows
+from headstart.figures.text import elided, estimate_text
+
+__all__ = ["draw", "select"]
+
+MOST_LABELS = 25  # beyond that only extremes and outliers are named
+LABELLED = 12  # so many of them
+METHODS = {"morey": "Morey, 2008", "cousineau": "Cousineau, 2005"}
+
+
+def select(tables: Tables) -> pd.DataFrame:
+    """Models with their mean log odds over datasets and a known upstream accuracy."""
+    return rows(
+        tables,
+        "correlation",
+        "model_means",
+        ["model", "family", "setting", "upstream_accuracy", "mean", "se", "low", "high"],
+        known=["upstream_accuracy", "mean"],
+        hint="give the models' upstream accuracies",
+    )
+
+
+@styled
+def draw(tables: Tables) -> Figure:
+    """Draw mean log odds over datasets against upstream accuracy, with line, band and r.
+
+    Parameters
+    ----------
+    tables
+        `model_means`; `lines` and `correlations` where they are there.
+    """
+    means = select(tables)
+    means["family"] = means["family"].fillna("other").astype(str)
+    settings = in_order(means["setting"])
+    looks = marks(means["family"])
+    ringed = "not_different" in means and bool(flags(means["not_different"]).any())
+    handles = point_handles(looks) + [ring_handle()] * ringed
+    sheet = panels(
+        len(settings),
+        columns=2,
+        height=2.75,
+        legend=handles,
+        note=reading(means, tables, ringed),
+    )
+    for index, (setting, axes) in enumerate(zip(settings, sheet.panels, strict=True)):
+        draw_panel(axes, means[means["setting"] == setting], looks)
+        draw_line(axes, tables, setting, "all")
+        axes.set_title(elided(setting_label(setting), 45))
+        if sheet.is_left(index):
+            axes.set_ylabel("Mean log odds of transfer accuracy")
+        if sheet.is_lowest(index):
+            axes.set_xlabel("Upstream accuracy (%, logit scale)")
+    same_span(sheet.panels)
+    add_legend(sheet.figure, handles, sheet.spare)
+    settle(sheet.figure)
+    for setting, axes in zip(settings, sheet.panels, strict=True):
+        name_points(axes, tables, means[means["setting"] == setting])
+    return sheet.figure
+
+
+def draw_panel(axes: Axes, means: pd.DataFrame, looks: dict[str, Mark]) -> None:
+    """Points with error bars; a second scale of percents on the right."""
+    x = log_odds(means["upstream_accuracy"])
+    below, above = error_bars(means)
+    axes.errorbar(
+        x, means["mean"], [below, above], fmt="none", ecolor="#666666", elinewidth=0.6, zorder=2
+    )
+    for family, mark in looks.items():
+        own = (means["family"] == family).to_numpy()
+        axes.plot(
+            x[own], means["mean"][own], mark.shape, color=mark.colour, markersize=4.6,
+            markeredgecolor="white", markeredgewidth=0.4, linestyle="none", zorder=3, label=family,
+        )  # fmt: skip
+    if "not_different" in means:
+        near = flags(means["not_different"])
+        if near.any():
+            rings(axes, x[near], means["mean"][near])
+    axes.set_xlim(limits(x, 0.1))
+    percent_axis(axes.xaxis)
+    percents = axes.secondary_yaxis("right")
+    percents.yaxis.set_major_locator(PercentLocator())
+    percents.yaxis.set_major_formatter(lambda value, _: percent_label(value) + "%")
+    percents.tick_params(length=2)
+
+
+def error_bars(means: pd.DataFrame) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Lengths below and above each mean: of the interval if there is one, else the standard error.
+
+    Unknown ones are 0, so that nothing is drawn.
+    """
+    if has_intervals(means):
+        below, above = means["mean"] - means["low"], means["high"] - means["mean"]
+    else:
+        below = above = means["se"]
+    return np.nan_to_num(np.asarray(below, float)), np.nan_to_num(np.asarray(above, float))
+
+
+def has_intervals(means: pd.DataFrame) -> bool:
+    """Say whether any mean has an interval."""
+    return bool((means["low"].notna() & means["high"].notna()).any())
+
+
+def same_span(panels: list[Axes]) -> None:
+    """Give all panels as many log odds from bottom to top, so that slopes can be compared."""
+    ends = [axes.get_ylim() for axes in panels]
+    span = max(high - low for low, high in ends)
+    for axes, (low, high) in zip(panels, ends, strict=True):
+        axes.set_ylim((low + high - span) / 2, (low + high + span) / 2)
+
+
+def name_points(axes: Axes, tables: Tables, means: pd.DataFrame) -> None:
+    """Set r into an empty corner, then the models' names."""
+    x, y = log_odds(means["upstream_accuracy"]), means["mean"].to_numpy(dtype=float)
+    found = correlations(tables)
+    own = found[(found["setting"] == means["setting"].iloc[0]) & (found["group"] == "all")]
+    for row in own.itertuples():
+        corner_text(axes, estimate_text("r", row.estimate, row.low, row.high), x, y)
+    named = labelled(x, y)
+    names = [elided(name) for name in means["model"].iloc[named]]
+    below, above = error_bars(means)
+    bars = np.column_stack([x, y - below, x, y + above])
+    label_points(axes, x[named], y[named], names, bars)
+
+
+def labelled(x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.intp]:
+    """Choose the points to name: all, or of many the extremes and those far from their line."""
+    if len(x) <= MOST_LABELS:
+        return np.arange(len(x))
+    distance = np.abs(y - np.polyval(np.polyfit(x, y, 1), x)) if np.ptp(x) else np.abs(y - y.mean())
+    first = [x.argmin(), x.argmax(), y.argmin(), y.argmax(), *np.argsort(-distance, kind="stable")]
+    return np.array(list(dict.fromkeys(int(index) for index in first))[:LABELLED])
+
+
+def reading(means: pd.DataFrame, tables: Tables, ringed: bool) -> str:
+    """Say how to read the figure."""
+    said = []
+    if has_intervals(means) or means["se"].notna().any():
+        what = "95% intervals" if has_intervals(means) else "one standard error"
+        kinds = sorted(set(means["error_bars"].dropna())) if "error_bars" in means else []
+        source = f" ({'; '.join(METHODS.get(kind, str(kind)) for kind in kinds)})" if kinds else ""
+        said.append(f"Error bars: {what} after removing differences between datasets{source}.")
+    if len(lines(tables)):
+        said.append("Line: least squares; band: 95% bootstrap over models.")
+    if len(correlations(tables)):
+        said.append("r: Pearson's, both axes in log odds; in brackets its 95% interval.")
+    if ringed:
+        said.append("Ringed: p > 0.05 against the panel's best model, paired t-test over datasets.")
+    if means.groupby("setting").size().max() > MOST_LABELS:
+        said.append("Named: extremes and the models farthest from the line.")
+    return " ".join(said)

@@ -1,0 +1,97 @@
+"""Fine-tuned against trained from scratch, a point a model and dataset (the paper's Fig. 7)."""
+
+from itertools import product
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from headstart.errors import AnalysisError
+from headstart.figures.axes import limits, percent_axis
+from headstart.figures.labels import in_order, role, setting_label
+from headstart.figures.layout import panels
+from headstart.figures.legends import add_legend, point_handles
+from headstart.figures.style import GREY, Mark, marks, styled
+from headstart.figures.tables import Tables, rows
+from headstart.figures.text import elided
+
+__all__ = ["draw", "select"]
+
+
+def select(tables: Tables) -> pd.DataFrame:
+    """Pairs of cells: model, dataset, the names of both settings, the log odds in each.
+
+    Raises
+    ------
+    AnalysisError
+        No setting is a fine-tuning or none a training from scratch, or no cell is in both.
+    """
+    figure = "finetune-vs-scratch"
+    columns = ["setting", "model", "dataset", "log_odds"]
+    cells = rows(tables, figure, "cells", columns, known=["log_odds"])[columns]
+    settings = in_order(cells["setting"])
+    tuned = [setting for setting in settings if role(setting) == "finetune"]
+    scratch = [setting for setting in settings if role(setting) == "scratch"]
+    if not tuned or not scratch:
+        raise AnalysisError(
+            f"figure '{figure}' needs a fine-tuned setting and one trained from scratch, "
+            f"found the settings {', '.join(settings)}: add results of the one that is missing"
+        )
+    pairs = pd.concat(
+        cells[cells["setting"] == one].merge(
+            cells[cells["setting"] == other],
+            on=["model", "dataset"],
+            suffixes=("_tuned", "_scratch"),
+        )
+        for one, other in product(tuned, scratch)
+    )
+    if pairs.empty:
+        raise AnalysisError(
+            f"figure '{figure}' needs models and datasets that are in both {tuned[0]} and "
+            f"{scratch[0]}, found none in common"
+        )
+    return pairs.reset_index(drop=True)
+
+
+@styled
+def draw(tables: Tables) -> Figure:
+    """Draw fine-tuned accuracy against that from scratch, with the line where both are equal.
+
+    Parameters
+    ----------
+    tables
+        `cells`.
+    """
+    pairs = select(tables)
+    looks = marks(pairs["dataset"])
+    groups = list(pairs.groupby(["setting_tuned", "setting_scratch"], sort=False))
+    handles = point_handles(looks)
+    sheet = panels(
+        len(groups),
+        columns=2,
+        height=3.3,
+        legend=handles,
+        note="A point a model and dataset; both axes are logit-scaled. On the line both are equal.",
+    )
+    ends = limits(pairs[["log_odds_tuned", "log_odds_scratch"]], 0.05)
+    for ((tuned, scratch), own), axes in zip(groups, sheet.panels, strict=True):
+        draw_panel(axes, own, looks)
+        axes.set(xlim=ends, ylim=ends, aspect="equal")
+        percent_axis(axes.xaxis)
+        percent_axis(axes.yaxis)
+        axes.set_xlabel(f"{elided(setting_label(scratch), 36)}: accuracy (%)")
+        axes.set_ylabel(f"{elided(setting_label(tuned), 36)}: accuracy (%)")
+    add_legend(sheet.figure, handles, sheet.spare)
+    return sheet.figure
+
+
+def draw_panel(axes: Axes, pairs: pd.DataFrame, looks: dict[str, Mark]) -> None:
+    """Points of each dataset, and the diagonal."""
+    axes.axline((0, 0), slope=1, color=GREY, linewidth=0.8, zorder=1)
+    for dataset, mark in looks.items():
+        own = pairs[pairs["dataset"] == dataset]
+        axes.plot(
+            own["log_odds_scratch"], own["log_odds_tuned"], mark.shape, color=mark.colour,
+            markersize=3.8, markeredgecolor="white", markeredgewidth=0.3, linestyle="none",
+            zorder=3, label=dataset,
+        )  # fmt: skip

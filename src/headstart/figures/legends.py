@@ -1,0 +1,76 @@
+"""Legends outside the panels, in as many columns as the width has room for."""
+
+from collections.abc import Mapping, Sequence
+
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from headstart.figures.style import INK, Mark
+from headstart.figures.text import elided
+
+__all__ = ["add_legend", "legend_height", "line_handles", "point_handles", "ring_handle"]
+
+
+def point_handles(looks: Mapping[str, Mark]) -> list[Line2D]:
+    """One handle a name: its shape in its colour."""
+    return [
+        Line2D(
+            [], [], linestyle="none", marker=mark.shape, color=mark.colour,
+            markeredgecolor="white", markeredgewidth=0.3, markersize=5, label=elided(name, 40),
+        )
+        for name, mark in looks.items()
+    ]  # fmt: skip
+
+
+def line_handles(looks: Mapping[str, Mark]) -> list[Line2D]:
+    """One handle a name: its line with its shape."""
+    return [
+        Line2D(
+            [], [], linestyle=mark.dashes, marker=mark.shape, color=mark.colour,
+            markersize=4, label=elided(name, 40),
+        )
+        for name, mark in looks.items()
+    ]  # fmt: skip
+
+
+def ring_handle() -> Line2D:
+    """Handle of the ring around models that are not different from the best."""
+    return Line2D(
+        [], [], linestyle="none", marker="o", markersize=7, markerfacecolor="none",
+        markeredgecolor=INK, markeredgewidth=0.7, label="not different from the best",
+    )  # fmt: skip
+
+
+def add_legend(figure: Figure, handles: Sequence[Artist], cell: Axes | None = None) -> None:
+    """Set a legend above all panels, or into an empty `cell` of their grid."""
+    if not handles:
+        return
+    if cell is not None:
+        cell.axis("off")
+        cell.legend(handles=handles, loc="center", ncols=1 + (len(handles) > 12))
+        return
+    columns = legend_columns(handles, figure.get_figwidth())
+    figure.legend(handles=handles, loc="outside upper center", ncols=columns, borderpad=0.2)
+
+
+def legend_columns(handles: Sequence[Artist], width: float) -> int:
+    """Most columns that `width` inches have room for, with no more rows than these columns need.
+
+    A handle with its spaces is 36 points wide, a character 4; legends fill column by column.
+    """
+    lengths = [len(str(handle.get_label())) for handle in handles]
+    for rows in range(1, len(lengths)):
+        starts = range(0, len(lengths), rows)
+        if sum(36 + 4 * max(lengths[i : i + rows]) for i in starts) <= width * 72:
+            return len(starts)
+    return 1
+
+
+def legend_height(handles: Sequence[Artist], width: float) -> float:
+    """Inches that `add_legend` will take above the panels of a figure `width` inches wide."""
+    if not handles:
+        return 0.0
+    rows = -(-len(handles) // legend_columns(handles, width))
+    return 0.1 + 0.135 * rows

@@ -1,0 +1,242 @@
+"""Where labels of points go, so that none lies on another.
+
+Each label has some hundred candidate places around its point. A place costs what it covers and how
+far it is; labels move to their cheapest place in turn until none moves (coordinate descent, as in
+Christensen, Marks and Shieber, "An empirical study of algorithms for point-feature label
+placement", ACM Transactions on Graphics 14, 1995). Nothing is random: the same points give the
+same places.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from numpy.typing import NDArray
+
+from headstart.figures.style import SMALL
+
+__all__ = ["label_points", "overlaps", "place"]
+
+Floats = NDArray[np.float64]
+
+DIRECTIONS = 24
+DISTANCES = (0.0, 3.0, 7.0, 12.0, 18.0, 26.0, 36.0, 48.0, 62.0)  # points, from the mark's edge
+# What a place costs. A label on a label is never left; far away is better than on a mark.
+ON_LABEL, CUT_OFF = 1e4, 1e6
+ON_MARK, ON_LINE, LEADER_ON_LABEL, LEADER_ON_MARK, LEADER_ON_LINE = 40.0, 1.5, 30.0, 8.0, 8.0
+NEARER_TO_ANOTHER = 10.0  # than to its own point: whose is it?
+PER_POINT = 0.4
+SWEEPS = 30
+PLACES = 80  # of a label that are compared with those of others
+NO_BOXES: Floats = np.empty((0, 4))
+
+
+def overlaps(boxes: Floats, others: Floats) -> NDArray[np.bool_]:
+    """Say which boxes overlap which.
+
+    Parameters
+    ----------
+    boxes, others
+        (n, 4) and (m, 4): left, bottom, right, top.
+
+    Returns
+    -------
+    (n, m) bool
+    """
+    a, b = boxes[:, None, :], others[None, :, :]
+    apart = (a[..., :2] >= b[..., 2:]) | (b[..., :2] >= a[..., 2:])
+    return np.asarray(~apart.any(axis=-1))
+
+
+def place(
+    anchors: Floats,
+    sizes: Floats,
+    area: Floats,
+    obstacles: Floats,
+    radius: float,
+    lines: Floats = NO_BOXES,
+) -> list[Floats | None]:
+    """Place a label near each anchor.
+
+    Parameters
+    ----------
+    anchors
+        (n, 2): points to label, in points (1/72 inch), as all lengths here.
+    sizes
+        (n, 2): width and height of the labels.
+    area
+        (4,): box that labels may not leave.
+    obstacles
+        (m, 4): boxes that labels should not cover.
+    radius
+        Of the mark around each anchor.
+    lines
+        (k, 4): boxes of thin things, which labels had better not cover either.
+
+    Returns
+    -------
+    list of (4,) or None
+        Box of each label; no two overlap. None where there is no place left.
+    """
+    marks = np.column_stack([anchors - radius, anchors + radius])
+    boxes, distances = candidates(anchors, sizes, radius)
+    count = len(anchors)
+    fixed = np.stack(
+        [
+            PER_POINT * distances
+            + ON_MARK * overlaps(boxes[i], np.vstack([marks, obstacles])).sum(axis=1)
+            + ON_LINE * overlaps(boxes[i], lines).sum(axis=1)
+            + LEADER_ON_LINE * np.minimum(distances / 5, 1) * share(anchors[i], boxes[i], lines)
+            + NEARER_TO_ANOTHER * strays(boxes[i], anchors, i)
+            + CUT_OFF * np.any((boxes[i] < area) != [False, False, True, True], axis=1)
+            + LEADER_ON_MARK * crossed(anchors[i], boxes[i], np.delete(marks, i, axis=0))
+            for i in range(count)
+        ]
+    )
+    # The dearest places are never taken: they need not be compared.
+    cheap = np.argsort(fixed, axis=1, kind="stable")[:, :PLACES]
+    boxes = np.take_along_axis(boxes, cheap[..., None], axis=1)
+    fixed = np.take_along_axis(fixed, cheap, axis=1)
+    # Where labels end depends on who moves first: from four sides, the cheapest end counts.
+    ends = [
+        descended(anchors, boxes, fixed, np.argsort(key, kind="stable"))
+        for key in (anchors[:, 0], -anchors[:, 0], anchors[:, 1], -anchors[:, 1])
+    ]
+    chosen, _ = min(ends, key=lambda end: end[1])
+    return without_overlaps(boxes[np.arange(count), chosen], fixed[np.arange(count), chosen])
+
+
+def descended(
+    anchors: Floats, boxes: Floats, fixed: Floats, order: NDArray[np.intp]
+) -> tuple[NDArray[np.intp], float]:
+    """Move labels to their cheapest places in turn: the places chosen (n,), what they cost."""
+    chosen = fixed.argmin(axis=1)
+    total = np.inf
+    for _ in range(SWEEPS):
+        before, total = chosen.copy(), 0.0
+        for i in order:
+            cost = fixed[i] + meeting(anchors, boxes, chosen, i, order[order != i])
+            chosen[i] = cost.argmin()
+            total += float(cost.min())
+        if (chosen == before).all():
+            break
+    return chosen, total
+
+
+def candidates(anchors: Floats, sizes: Floats, radius: float) -> tuple[Floats, Floats]:
+    """Boxes (n, c, 4) around each anchor, and how far each is from the mark's edge (c,)."""
+    angles = 2 * np.pi * np.arange(DIRECTIONS) / DIRECTIONS
+    towards = np.column_stack([np.cos(angles), np.sin(angles)])
+    distances = np.repeat(DISTANCES, DIRECTIONS)
+    towards = np.tile(towards, (len(DISTANCES), 1))
+    # On the square that surrounds the circle, labels beside a mark touch it as those above it do.
+    square = towards / np.abs(towards).max(axis=1, keepdims=True)
+    gaps = towards * (distances + radius + 1.0)[:, None]
+    centres = anchors[:, None] + gaps + square * sizes[:, None] / 2
+    half = sizes[:, None] / 2
+    return np.concatenate([centres - half, centres + half], axis=-1), distances
+
+
+def meeting(
+    anchors: Floats, boxes: Floats, chosen: NDArray[np.intp], i: int, rest: NDArray[np.intp]
+) -> Floats:
+    """Cost (c,) of each place of label i for the places that the `rest` have chosen."""
+    others = boxes[rest, chosen[rest]]
+    cost = ON_LABEL * overlaps(boxes[i], others).sum(axis=1)
+    cost = cost + LEADER_ON_LABEL * crossed(anchors[i], boxes[i], others)
+    # And the other way round: their leaders through this label.
+    along = leader(anchors[rest], others)
+    inside = (along > boxes[i][:, None, None, :2]) & (along < boxes[i][:, None, None, 2:])
+    return np.asarray(cost + LEADER_ON_LABEL * inside.all(axis=-1).any(axis=-1).sum(axis=-1))
+
+
+def leader(anchors: Floats, boxes: Floats) -> Floats:
+    """Points (c, 10, 2) along the way from an anchor (2,), or one each (c, 2), to each box."""
+    nearest = np.clip(anchors, boxes[:, :2], boxes[:, 2:])
+    start = np.broadcast_to(anchors, nearest.shape)[:, None]
+    return np.asarray(start + np.linspace(0, 1, 10)[:, None] * (nearest[:, None] - start))
+
+
+def crossed(anchor: Floats, boxes: Floats, others: Floats) -> NDArray[np.intp]:
+    """Count, for each box (c,), the others that the leader from the anchor runs through."""
+    along = leader(anchor, boxes)[:, :, None]
+    inside = np.all((along > others[:, :2]) & (along < others[:, 2:]), axis=-1)
+    return np.asarray(inside.any(axis=1).sum(axis=-1))
+
+
+def share(anchor: Floats, boxes: Floats, lines: Floats) -> Floats:
+    """Share of the leader to each box (c,) that runs along a line, where it is not seen."""
+    along = leader(anchor, boxes)[:, :, None]
+    inside = (along > lines[:, :2] - 1.5) & (along < lines[:, 2:] + 1.5)
+    return np.asarray(inside.all(axis=-1).any(axis=-1).mean(axis=-1))
+
+
+def strays(boxes: Floats, anchors: Floats, i: int) -> NDArray[np.bool_]:
+    """Say which boxes (c,) are about as near to another anchor as to their own, anchor i."""
+    apart = np.clip(anchors, boxes[:, None, :2], boxes[:, None, 2:]) - anchors
+    distances = np.hypot(apart[..., 0], apart[..., 1])
+    others = np.delete(distances, i, axis=1).min(axis=1, initial=np.inf)
+    return np.asarray(others < distances[:, i] + 3)
+
+
+def without_overlaps(boxes: Floats, costs: Floats) -> list[Floats | None]:
+    """Take out the costlier of each two labels that still overlap, and those that are cut off."""
+    kept: list[int] = []
+    for i in np.argsort(costs, kind="stable"):
+        free = not kept or not overlaps(boxes[[i]], boxes[kept]).any()
+        if free and costs[i] < CUT_OFF:
+            kept.append(int(i))
+    return [boxes[i] if i in kept else None for i in range(len(boxes))]
+
+
+def label_points(
+    axes: Axes,
+    x: Floats,
+    y: Floats,
+    names: Sequence[str],
+    lines: Floats = NO_BOXES,
+    radius: float = 3.0,
+) -> None:
+    """Write each name near its point of a panel whose layout is settled.
+
+    What is written in the panel already is kept clear of; a thin line leads to names that had to
+    move away; a name that has no place is left out. `lines` are boxes (k, 4) in the panel's
+    coordinates, of error bars and the like.
+    """
+    if not len(names):
+        return
+    scale = 72 / axes.figure.dpi
+    written = [np.array(text.get_window_extent().extents) * scale for text in axes.texts]
+    texts = [
+        axes.annotate(
+            name, point, xytext=(0, 0), textcoords="offset points", size=SMALL, va="bottom",
+            zorder=5,
+        )
+        for name, point in zip(names, zip(x, y, strict=True), strict=True)
+    ]  # fmt: skip
+    anchors = axes.transData.transform(np.column_stack([x, y])) * scale
+    boxes = place(
+        anchors,
+        np.array([text.get_window_extent().size for text in texts]) * scale + 1.0,
+        np.array(axes.get_window_extent().padded(-2 / scale).extents) * scale,
+        np.array(written).reshape(-1, 4),
+        radius,
+        axes.transData.transform(lines.reshape(-1, 2)).reshape(-1, 4) * scale,
+    )
+    for text, anchor, box in zip(texts, anchors, boxes, strict=True):
+        if box is None:
+            text.remove()
+            continue
+        text.set_position(box[:2] + 0.5 - anchor)
+        nearest = np.clip(anchor, box[:2], box[2:]) - anchor
+        if np.hypot(*nearest) > radius + 3.5:
+            lead(axes, text.xy, nearest, radius)
+
+
+def lead(axes: Axes, point: tuple[float, float], offset: Floats, radius: float) -> None:
+    """Draw a thin line from a label, `offset` points away, to its point."""
+    arrow = {"arrowstyle": "-", "linewidth": 0.4, "color": "#555555", "shrinkA": 0}
+    axes.annotate(
+        "", point, xytext=(offset[0], offset[1]), textcoords="offset points", zorder=2.5,
+        arrowprops={**arrow, "shrinkB": radius - 0.5},
+    )  # fmt: skip

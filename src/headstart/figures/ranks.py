@@ -1,0 +1,77 @@
+"""Which ranks of the models the data allow, a panel a setting, best at the top."""
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from headstart.figures.axes import limits
+from headstart.figures.labels import in_order, setting_label
+from headstart.figures.layout import panels
+from headstart.figures.legends import add_legend, point_handles
+from headstart.figures.style import Mark, marks, styled
+from headstart.figures.tables import Tables, rows
+from headstart.figures.text import elided, wrapped
+
+__all__ = ["draw", "select"]
+
+ROW = 0.145  # inches a model
+TALLEST = 8.3  # inches of a panel: many models stand closer
+
+
+def select(tables: Tables) -> pd.DataFrame:
+    """Models with a rank."""
+    columns = ["setting", "model", "family", "rank", "low", "high"]
+    return rows(tables, "ranks", "ranks", columns, known=["rank"])
+
+
+@styled
+def draw(tables: Tables) -> Figure:
+    """Draw each model's rank with the ranks that are compatible with the data.
+
+    Parameters
+    ----------
+    tables
+        `ranks`.
+    """
+    ranks = select(tables)
+    ranks["family"] = ranks["family"].fillna("other").astype(str)
+    settings, looks = in_order(ranks["setting"]), marks(ranks["family"])
+    handles = point_handles(looks)
+    sheet = panels(
+        len(settings),
+        columns=1 if len(settings) == 1 else 3,
+        height=min(0.75 + ROW * ranks.groupby("setting").size().max(), TALLEST),
+        legend=handles,
+        note="Ranks by mean log odds. "
+        "Lines: ranks compatible with the data, simultaneously for all models (95%). "
+        "Bold: the first rank is among them.",
+    )
+    for index, (setting, axes) in enumerate(zip(settings, sheet.panels, strict=True)):
+        draw_panel(axes, ranks[ranks["setting"] == setting], looks)
+        axes.set_title(wrapped(setting_label(setting), 17 if len(settings) > 2 else 26, most=3))
+        if sheet.is_lowest(index):
+            axes.set_xlabel("Rank")
+    add_legend(sheet.figure, handles)
+    return sheet.figure
+
+
+def draw_panel(axes: Axes, ranks: pd.DataFrame, looks: dict[str, Mark]) -> None:
+    """One row a model: its interval and its rank."""
+    ranks = ranks.sort_values(["rank", "model"]).reset_index(drop=True)
+    axes.hlines(ranks.index, ranks["low"], ranks["high"], color="#9a9a9a", linewidth=1.6, zorder=2)
+    for family, mark in looks.items():
+        own = ranks[ranks["family"] == family]
+        axes.plot(
+            own["rank"], own.index, mark.shape, color=mark.colour, markersize=4.4,
+            markeredgecolor="white", markeredgewidth=0.4, linestyle="none", zorder=3, label=family,
+        )  # fmt: skip
+    axes.set_yticks(ranks.index, [elided(name, 24) for name in ranks["model"]])
+    for label, low in zip(axes.get_yticklabels(), ranks["low"], strict=True):
+        label.set_fontweight("bold" if low <= 1 else "normal")
+    axes.set_ylim(len(ranks) - 0.4, -0.6)
+    last = np.nanmax(ranks[["rank", "high"]].to_numpy(dtype=float))
+    axes.set_xlim(limits([1, last], 0.06, least=1.0))
+    step = next((step for step in (1, 2, 5, 10, 20) if last <= 7 * step), 50)
+    axes.set_xticks([1, *range(max(step, 2), int(last) + 1, step)])
+    axes.tick_params(axis="y", length=0)

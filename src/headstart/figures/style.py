@@ -1,0 +1,196 @@
+"""The look of every figure: sizes for print, colours, shapes, and a style of its own.
+
+Colours are those of Okabe and Ito (https://jfly.uni-koeln.de/color/), without the yellow, which is
+too faint on white. No colour stands alone: what differs in colour differs in shape too, so that
+figures survive a greyscale printer.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from functools import wraps
+from itertools import cycle, islice
+from typing import Any, NamedTuple, ParamSpec
+
+import matplotlib.style
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+from headstart.figures.labels import role
+from headstart.figures.text import wrapped
+
+__all__ = [
+    "COLUMN_WIDTH",
+    "DPI",
+    "GREY",
+    "INK",
+    "SMALL",
+    "TEXT_WIDTH",
+    "Mark",
+    "marks",
+    "new_figure",
+    "setting_marks",
+    "settle",
+    "style",
+    "styled",
+]
+
+COLUMN_WIDTH = 3.4  # inches: one column of a two-column journal
+TEXT_WIDTH = 7.0  # inches: both columns
+DPI = 200
+SMALL = 6.5  # points: nothing is set smaller
+INK = "#222222"
+GREY = "#8a8a8a"
+
+# Of its own, so that figures come out the same wherever they are drawn: DejaVu Sans is shipped with
+# matplotlib, a hash salt makes the ids in SVG files repeatable, and names are never mathematics.
+STYLE: dict[str, Any] = {
+    "axes.axisbelow": True,
+    "axes.edgecolor": INK,
+    "axes.grid": True,
+    "axes.labelcolor": INK,
+    "axes.labelpad": 2.5,
+    "axes.labelsize": 7,
+    "axes.linewidth": 0.6,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlelocation": "left",
+    "axes.titlepad": 4,
+    "axes.titlesize": 7.5,
+    "axes.titleweight": "bold",
+    "errorbar.capsize": 0,
+    "font.family": "DejaVu Sans",
+    "font.size": 7,
+    "grid.color": "#e6e6e6",
+    "grid.linewidth": 0.5,
+    "hatch.linewidth": 0.5,
+    "legend.borderaxespad": 0.2,
+    "legend.columnspacing": 1.2,
+    "legend.fontsize": SMALL,
+    "legend.frameon": False,
+    "legend.handlelength": 1.6,
+    "legend.handletextpad": 0.5,
+    "legend.labelspacing": 0.35,
+    "lines.linewidth": 1.0,
+    "lines.markersize": 4,
+    "pdf.fonttype": 42,
+    "ps.fonttype": 42,
+    "svg.fonttype": "path",
+    "svg.hashsalt": "headstart",
+    "text.color": INK,
+    "text.hinting": "no_hinting",
+    "text.parse_math": False,
+    "text.usetex": False,
+    "xtick.color": INK,
+    "xtick.labelsize": SMALL,
+    "xtick.major.size": 2.5,
+    "xtick.major.width": 0.6,
+    "ytick.color": INK,
+    "ytick.labelsize": SMALL,
+    "ytick.major.size": 2.5,
+    "ytick.major.width": 0.6,
+}
+
+
+class Mark(NamedTuple):
+    """How a family, a dataset or a setting looks: a colour, a shape, a kind of line."""
+
+    colour: str
+    shape: str
+    dashes: str | tuple[float, tuple[float, ...]] = "-"
+
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+SHAPES = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p")
+DASHES: tuple[str | tuple[float, tuple[float, ...]], ...] = (
+    "-",
+    (0, (4, 1.5)),
+    (0, (1.2, 1.2)),
+    (0, (5, 1.2, 1.2, 1.2)),
+)
+# The same in every figure; as fills they are dark, middle and light in greyscale.
+ROLE_MARKS = {
+    "linear": Mark("#0072B2", "o", "-"),
+    "finetune": Mark("#E69F00", "s", (0, (4, 1.5))),
+    "scratch": Mark("#9A9A9A", "^", (0, (1.2, 1.2))),
+}
+
+
+@contextmanager
+def style() -> Iterator[None]:
+    """Draw in the style of these figures, from matplotlib's own defaults."""
+    with matplotlib.style.context(STYLE, after_reset=True):
+        yield
+
+
+P = ParamSpec("P")
+
+
+def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
+    """Make a drawing function work in the style, and settle what it draws."""
+
+    @wraps(draw)
+    def drawn(*args: P.args, **kwargs: P.kwargs) -> Figure:
+        with style():
+            figure = draw(*args, **kwargs)
+            settle(figure)
+        return figure
+
+    return drawn
+
+
+def new_figure(height: float, *, width: float = TEXT_WIDTH, note: str = "") -> Figure:
+    """Make an empty figure that lays itself out, above a note that says how to read it.
+
+    Parameters
+    ----------
+    height
+        Inches of what stands above the note.
+    width
+        Inches; `COLUMN_WIDTH` or `TEXT_WIDTH`.
+    note
+        What marks, bars and bands mean; wrapped to the width, at the bottom.
+    """
+    # 3.45 points is the mean width of a character of this font at this size.
+    lines = wrapped(note, int((width * 72 - 8) / 3.45), most=6) if note else ""
+    strip = (4 + 9 * (lines.count("\n") + 1)) / 72 if note else 0.0
+    above = (0, strip / (height + strip), 1, height / (height + strip))
+    layout = ConstrainedLayoutEngine(rect=above, w_pad=0.04, h_pad=0.04)
+    figure = Figure(figsize=(width, height + strip), dpi=DPI, layout=layout)
+    FigureCanvasAgg(figure)
+    if note:
+        figure.text(4 / 72 / width, 3 / 72 / (height + strip), lines, size=SMALL, color="#555555")
+    return figure
+
+
+def settle(figure: Figure) -> None:
+    """Lay the figure out once and for all: what is placed afterwards stays where it is put."""
+    if figure.get_layout_engine() is not None:
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")
+
+
+def marks(names: Iterable[str]) -> dict[str, Mark]:
+    """Give each name a look of its own, by alphabet, so that the order of rows changes nothing.
+
+    With 7 colours and 10 shapes that step together, 70 looks differ; the first 7 differ in both.
+
+    Examples
+    --------
+    >>> marks(["ResNet", "DenseNet"])["DenseNet"]
+    Mark(colour='#0072B2', shape='o', dashes='-')
+    """
+    looks = map(Mark, cycle(COLOURS), cycle(SHAPES), cycle(DASHES))
+    return dict(zip(sorted(set(names)), looks, strict=False))
+
+
+def setting_marks(settings: Iterable[str]) -> dict[str, Mark]:
+    """Give each setting the look of its role, where no other setting has taken that."""
+    chosen: dict[str, Mark] = {}
+    spare = iter(
+        islice(map(Mark, cycle(COLOURS[1:]), cycle(SHAPES[3:]), cycle(reversed(DASHES))), 70)
+    )
+    for setting in settings:
+        mark = ROLE_MARKS.get(role(setting) or "")
+        chosen[setting] = mark if mark and mark not in chosen.values() else next(spare)
+    return chosen
