@@ -3,5 +3,6 @@
 from headstart.analysis.analysis import Analysis, analyze
 from headstart.analysis.columns import parse_mapping
 from headstart.analysis.published import NAMES as PUBLISHED
+from headstart.analysis.references import read_references
 
-__all__ = ["PUBLISHED", "Analysis", "analyze", "parse_mapping"]
+__all__ = ["PUBLISHED", "Analysis", "analyze", "parse_mapping", "read_references"]

@@ -156,7 +156,14 @@ class Analysis:
         """
         from headstart.figures import draw
 
-        return draw(name, self.tables(), **options)
+        return draw(name, self.tables(), source=_said_of(self.sources), **options)
+
+
+def _said_of(sources: Iterable[Mapping[str, Any]]) -> str:
+    """Mark figures of numbers that somebody measured off a figure."""
+    digitised = [str(source.get("citation", source["name"])) for source in sources
+                 if source.get("digitised")]  # fmt: skip
+    return f"Digitised values: {'; '.join(digitised)}." if digitised else ""
 
 
 def analyze(

@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.console import Console
 
-from headstart.analysis import Analysis, analyze, parse_mapping
+from headstart.analysis import Analysis, analyze, parse_mapping, read_references
 from headstart.cli import estimates
 from headstart.files import replaced, writable_folder
 
@@ -50,10 +50,11 @@ def write_json(analysis: Analysis, file: Path) -> None:
     console.print(f"Tables: {file}")
 
 
-def write_folder(analysis: Analysis, folder: Path) -> None:
+def write_folder(analysis: Analysis, folder: Path, references: Path | None) -> None:
     """Write every table that has rows as CSV, and every figure as PNG, SVG and PDF."""
     from headstart.figures import available, save
 
+    lines = {} if references is None else {"references": read_references(references)}
     writable_folder(folder)
     for name, table in analysis.tables().items():
         if not table.empty:
@@ -63,6 +64,6 @@ def write_folder(analysis: Analysis, folder: Path) -> None:
     if names:
         figures = writable_folder(folder / "figures")
         for name in names:
-            save(analysis.figure(name), figures / name)
+            save(analysis.figure(name, **(lines if name == "settings" else {})), figures / name)
     console.print(f"Tables: {folder}/*.csv")
     console.print(f"Figures: {folder / 'figures'}: {', '.join(names) or 'none'}")

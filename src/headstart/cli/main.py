@@ -167,6 +167,13 @@ def analyze(
         float | None,
         typer.Option(help="Upstream accuracy of a model: what will it reach on each dataset?"),
     ] = None,
+    references: Annotated[
+        Path | None,
+        typer.Option(
+            help="CSV of accuracies to draw as lines in the figure settings: dataset, and a column "
+            "a line."
+        ),
+    ] = None,
     columns: ColumnsOption = None,
     unit: UnitOption = None,
     groups: GroupsOption = None,
@@ -195,7 +202,7 @@ def analyze(
     if json is not None:
         write_json(analysis, json)
     if out is not None:
-        write_folder(analysis, out)
+        write_folder(analysis, out, references)
 
 
 @app.command()

@@ -52,7 +52,7 @@ from headstart.figures import (
     ranks,
     settings,
 )
-from headstart.figures.style import DPI, style
+from headstart.figures.style import DPI, from_source, style
 from headstart.files import replaced, writable_folder
 
 __all__ = ["FIGURES", "available", "draw", "save"]
@@ -89,7 +89,9 @@ METADATA: Mapping[str, dict[str, None]] = {
 }
 
 
-def draw(name: str, tables: Mapping[str, pd.DataFrame], **options: Any) -> Figure:
+def draw(
+    name: str, tables: Mapping[str, pd.DataFrame], *, source: str = "", **options: Any
+) -> Figure:
     """Draw a figure.
 
     Parameters
@@ -98,6 +100,8 @@ def draw(name: str, tables: Mapping[str, pd.DataFrame], **options: Any) -> Figur
         One of `FIGURES`.
     tables
         Tables of an analysis by name.
+    source
+        A sentence on where the numbers come from, said at the bottom.
     options
         Of that figure; `references` of `settings` is the only one so far.
 
@@ -110,7 +114,8 @@ def draw(name: str, tables: Mapping[str, pd.DataFrame], **options: Any) -> Figur
     """
     if name not in FIGURES:
         raise UnknownNameError("figure", name, FIGURES)
-    return FIGURES[name](tables, **options)
+    with from_source(source):
+        return FIGURES[name](tables, **options)
 
 
 def available(tables: Mapping[str, pd.DataFrame]) -> list[str]:

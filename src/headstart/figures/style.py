@@ -7,6 +7,7 @@ figures survive a greyscale printer.
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import wraps
 from itertools import cycle, islice
 from typing import Any, NamedTuple, ParamSpec
@@ -27,6 +28,7 @@ __all__ = [
     "SMALL",
     "TEXT_WIDTH",
     "Mark",
+    "from_source",
     "marks",
     "new_figure",
     "setting_marks",
@@ -139,6 +141,20 @@ def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
     return drawn
 
 
+# What figures say of where their numbers come from, while one is drawn.
+SAID_OF_SOURCE: ContextVar[str] = ContextVar("SAID_OF_SOURCE", default="")
+
+
+@contextmanager
+def from_source(said: str) -> Iterator[None]:
+    """Make every figure say `said` of its numbers, after what it says of how to read it."""
+    token = SAID_OF_SOURCE.set(said)
+    try:
+        yield
+    finally:
+        SAID_OF_SOURCE.reset(token)
+
+
 def new_figure(height: float, *, width: float = TEXT_WIDTH, note: str = "") -> Figure:
     """Make an empty figure that lays itself out, above a note that says how to read it.
 
@@ -151,6 +167,7 @@ def new_figure(height: float, *, width: float = TEXT_WIDTH, note: str = "") -> F
     note
         What marks, bars and bands mean; wrapped to the width, at the bottom.
     """
+    note = " ".join(filter(None, [note, SAID_OF_SOURCE.get()]))
     # 3.45 points is the mean width of a character of this font at this size.
     lines = wrapped(note, int((width * 72 - 8) / 3.45), most=6) if note else ""
     strip = (4 + 9 * (lines.count("\n") + 1)) / 72 if note else 0.0
