@@ -43,7 +43,7 @@ def read_references(path: Path | str, unit: Unit | None = None) -> pd.DataFrame:
             f"found {', '.join(frame.columns)}"
         )
     if "accuracy" in frame:
-        label = frame["label"] if "label" in frame else "reference"
+        label = frame.get("label", "reference")
         long = frame[["dataset", "accuracy"]].assign(label=label)
     else:
         long = frame.melt("dataset", var_name="label", value_name="accuracy")

@@ -45,9 +45,8 @@ def split_sweeps(frame: pd.DataFrame, options: Options) -> Sweeps:
         frame = _last_level(frame, factor)
         notes.append(
             (
-                f"one {factor} only in the other tables",
-                f"a cell has one number: each model's last {factor} is taken; "
-                f"table {table} has all",
+                f"other levels of {factor}, in tables but {table}",
+                f"a cell has one number: each model's last {factor} is used there",
             )
         )
     return Sweeps(frame, **rows, notes=notes)

@@ -1,0 +1,109 @@
+"""Pairs of models on the same images, from a store."""
+
+import numpy as np
+import pytest
+from statsmodels.stats.contingency_tables import mcnemar as statsmodels_mcnemar
+
+import headstart as hs
+from stores import add_result, make_store
+
+SHARES = {"good": 0.9, "alike": 0.89, "poor": 0.6}
+
+
+@pytest.fixture
+def store(tmp_path):
+    return make_store(tmp_path / "results.db", SHARES)
+
+
+def pair(analysis, test, model="good", other="poor"):
+    rows = analysis.pairwise.query("dataset != 'all' and test == @test")
+    return rows.query("model == @model and other == @other").iloc[0]
+
+
+def test_tests_on_examples_are_made_of_the_stored_predictions(store):
+    analysis = hs.analyze(store.path, resamples=20_000)
+    by_name = {r.trial.model.name: store.predictions(r.trial.key) for r in store.results()}
+    right = {name: p.predicted == p.label for name, p in by_name.items()}
+    a, b = right["good"], right["poor"]
+    table = [[(a & b).sum(), (a & ~b).sum()], [(~a & b).sum(), (~a & ~b).sum()]]
+    exact = statsmodels_mcnemar(table, exact=True).pvalue
+    assert pair(analysis, "mcnemar").p_value == pytest.approx(exact)
+    assert pair(analysis, "mcnemar").difference == pytest.approx(a.mean() - b.mean())
+    error = np.sqrt(exact / 20_000) + 1e-4
+    assert pair(analysis, "permutation").p_value == pytest.approx(exact, abs=4 * error)
+    assert pair(analysis, "mcnemar").n == 200
+
+
+def test_the_best_and_what_is_not_different_from_it(store):
+    cells = hs.analyze(store.path, resamples=2000).cells.set_index("model")
+    assert cells.best.to_dict() == {"good": True, "alike": False, "poor": False}
+    assert cells.not_different.to_dict() == {"good": True, "alike": True, "poor": False}
+
+
+def test_mean_per_class_has_a_permutation_test_alone(tmp_path):
+    store = make_store(tmp_path / "r.db", SHARES, metric="mean-per-class")
+    analysis = hs.analyze(store.path, resamples=2000)
+    tests = set(analysis.pairwise.query("dataset != 'all'").test)
+    assert tests == {"permutation"}
+    by_name = {r.trial.model.name: r.metrics["mean-per-class"] for r in store.results()}
+    expected = by_name["good"] - by_name["poor"]
+    assert pair(analysis, "permutation").difference == pytest.approx(expected)
+
+
+def test_several_seeds_are_swapped_together(tmp_path):
+    store = make_store(tmp_path / "r.db", SHARES)
+    for name, right in SHARES.items():
+        add_result(store, name, right - 0.02, seed=1)
+    analysis = hs.analyze(store.path, resamples=2000)
+    assert "mcnemar" not in set(analysis.pairwise.test)
+    cells = analysis.cells.set_index("model")
+    assert (cells.n_seeds == 2).all()
+    accuracy = {}
+    for result in store.results():
+        accuracy.setdefault(result.trial.model.name, []).append(result.accuracy)
+    expected = np.mean(accuracy["good"]) - np.mean(accuracy["poor"])
+    assert pair(analysis, "permutation").difference == pytest.approx(expected)
+    assert pair(analysis, "permutation").n == 200
+
+
+def test_models_with_other_seeds_are_not_compared(tmp_path):
+    store = make_store(tmp_path / "r.db", {"good": 0.9})
+    add_result(store, "poor", 0.6, seed=1)
+    analysis = hs.analyze(store.path, resamples=200)
+    assert analysis.pairwise.query("dataset != 'all'").empty
+    assert "no two models were tested on the same images" in " ".join(analysis.missing.why)
+
+
+def test_protocols_in_one_store_are_settings_of_their_own(tmp_path):
+    store = make_store(tmp_path / "r.db", SHARES)
+    table = hs.results(store.path)
+    other = table.assign(protocol="mine", accuracy=table.accuracy - 0.05, key="")
+    analysis = hs.analyze(store.path, other, resamples=200)
+    assert set(analysis.cells.setting) == {"linear (kornblith2019)", "linear (mine)"}
+    assert analysis.settings.wins.tolist() in ([3, 0], [0, 3])
+
+
+def test_how_numbers_were_made_comes_along(store):
+    trials = hs.analyze(store.path, resamples=200).trials
+    assert trials.model.tolist() == list(SHARES)
+    assert trials.chosen.tolist() == ["lambda 1"] * 3
+    assert trials.versions[0] == "python 3.11, numpy 2"
+    # 200 of 1,079 for training and 200 of 359 for validation.
+    assert trials.n_train.tolist() == [400] * 3
+    assert trials.key.str.len().eq(64).all()
+
+
+def test_a_store_without_results(cli, tmp_path):
+    from headstart.store import ResultStore
+
+    ResultStore(tmp_path / "empty.db", create=True).make()
+    outcome = cli("analyze", tmp_path / "empty.db")
+    assert outcome.code == 2
+    assert "holds no results yet: run something first" in outcome.err
+
+
+def test_predictions_that_were_damaged(store, cli):
+    next(store.path.with_name("results.db.predictions").glob("*.parquet")).write_bytes(b"no")
+    outcome = cli("analyze", store.path)
+    assert outcome.code == 2
+    assert "are damaged" in outcome.err

@@ -1,0 +1,86 @@
+"""Folders of tables and figures; reference lines."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+import headstart as hs
+from headstart.analysis import read_references
+from headstart.errors import AnalysisError, TableError, UnknownNameError
+
+PUBLISHED = Path(__file__).parent / "published"
+SOTA = PUBLISHED / "kornblith2019_fig6_sota_digitised.csv"
+
+
+def test_a_folder_of_tables_and_figures(cli, tmp_path):
+    out = tmp_path / "out"
+    outcome = cli("analyze", "kornblith2019", "--resamples", "200", "--out", out,
+                  "--references", SOTA)  # fmt: skip
+    assert outcome.code == 0, outcome.err
+    assert len(pd.read_csv(out / "model_means.csv")) == 48
+    names = {"correlation", "datasets", "settings", "finetune-vs-scratch", "ranks", "heatmap"}
+    for kind, magic in (("png", b"\x89PNG"), ("svg", b"<?xml"), ("pdf", b"%PDF")):
+        files = {file.stem: file for file in (out / "figures").glob(f"*.{kind}")}
+        assert set(files) == names
+        for file in files.values():
+            assert file.read_bytes().startswith(magic)
+    assert not list(out.rglob("*.tmp"))
+
+
+def test_a_folder_that_cannot_be_written(cli, tmp_path):
+    (tmp_path / "file").write_text("")
+    outcome = cli(
+        "analyze", "kornblith2019", "--resamples", "200", "--out", tmp_path / "file" / "x"
+    )
+    assert outcome.code == 2
+    assert outcome.err.startswith("error: ")
+
+
+def test_figures_of_digitised_numbers_say_so():
+    analysis = hs.analyze("kornblith2019", resamples=200)
+    said = " ".join(text.get_text() for text in analysis.figure("ranks").texts)
+    assert "Digitised values: Kornblith, Shlens, Le" in " ".join(said.split())
+
+
+def test_figures_that_cannot_be(table):
+    analysis = hs.analyze(table, resamples=200)
+    with pytest.raises(UnknownNameError, match="unknown figure 'heatmapp': did you mean heatmap"):
+        analysis.figure("heatmapp")
+    with pytest.raises(AnalysisError, match="finetune-vs-scratch"):
+        analysis.figure("finetune-vs-scratch")
+
+
+def test_references_a_column_a_line():
+    found = read_references(SOTA)
+    assert found.label.nunique() == 2
+    first = found[found.dataset == "Birdsnap"].accuracy.tolist()
+    assert first == pytest.approx([0.802, 0.819])
+    # Eight cells of the second column are empty.
+    assert len(found) == 16
+
+
+def test_references_with_labels(tmp_path):
+    file = tmp_path / "r.csv"
+    file.write_text("dataset,accuracy,label\nset0,0.9,ours\n")
+    assert read_references(file).to_dict("records") == [
+        {"dataset": "set0", "accuracy": 0.9, "label": "ours"}
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            "name,accuracy\na,0.9\n",
+            "expected a column dataset and columns of accuracies, found name",
+        ),
+        ("dataset,best\na,101\n", "expected accuracy between 0 and 100"),
+        ("dataset,best\na,good\n", "expected a number in column 'accuracy', found 'good'"),
+    ],
+)
+def test_references_that_cannot_be(tmp_path, text, said):
+    file = tmp_path / "r.csv"
+    file.write_text(text)
+    with pytest.raises(TableError, match=said):
+        read_references(file)

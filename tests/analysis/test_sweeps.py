@@ -1,0 +1,90 @@
+"""Training configurations, steps, examples per class."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.special import expit, logit
+
+import headstart as hs
+from headstart.analysis import parse_mapping
+
+PUBLISHED = Path(__file__).parent / "published"
+
+
+def sweep(factor, levels, **others):
+    rows = []
+    for model, upstream in (("a1", 0.7), ("b1", 0.75), ("c1", 0.8)):
+        for d in range(3):
+            for i, level in enumerate(levels):
+                score = 3 * upstream + 0.3 * d + 0.5 * i
+                rows.append({"model": model, "upstream_accuracy": upstream, "dataset": f"set{d}",
+                             "setting": "finetune", factor: level, "accuracy": expit(score),
+                             **others})  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def test_the_published_ablation():
+    columns = parse_mapping(
+        "log_odds=mean_log_odds_digitised,upstream_accuracy=imagenet_top1_digitised,"
+        "setting=transfer_setting,configuration=training_setting,dataset:=mean of 12"
+    )
+    file = PUBLISHED / "kornblith2019_regularizer_ablation_digitised.csv"
+    analysis = hs.analyze(file, columns=columns, resamples=200)
+    table = analysis.ablation
+    assert len(table) == 33
+    row = table.query("setting == 'fine_tuned' and model == 'Inception v4'").iloc[2]
+    assert row.configuration.startswith("S3")
+    assert row["mean"] == pytest.approx(2.3223)
+    assert row.upstream_accuracy == pytest.approx(0.8088)
+    assert np.isnan(row.se)
+    # Section 4.2: without these regularisers fixed features are better, for every network.
+    linear = table[table.setting == "logistic_regression"]
+    for _, rows in linear.groupby("model"):
+        assert rows.sort_values("position")["mean"].is_monotonic_increasing
+    assert len(analysis.figure("ablation").axes) == 3
+
+
+def test_steps_average_over_datasets():
+    table = sweep("steps", [100, 1000, 10_000])
+    analysis = hs.analyze(table, resamples=200)
+    assert analysis.convergence.steps.tolist() == [100, 1000, 10_000] * 3
+    first = logit(table.query("model == 'a1' and steps == 1000").accuracy).mean()
+    row = analysis.convergence.query("model == 'a1' and steps == 1000").iloc[0]
+    assert row["mean"] == pytest.approx(first)
+    assert row.n_datasets == 3
+
+
+def test_the_other_tables_take_the_last_level():
+    table = sweep("steps", [100, 1000])
+    analysis = hs.analyze(table, resamples=200)
+    only = hs.analyze(table[table.steps == 1000].drop(columns="steps"), resamples=200)
+    assert np.array_equal(analysis.model_means["mean"], only.model_means["mean"])
+    assert "each model's last steps is used there" in " ".join(analysis.missing.why)
+
+
+def test_one_level_is_no_sweep():
+    analysis = hs.analyze(sweep("steps", [1000]), resamples=200)
+    assert analysis.convergence.empty
+    assert not analysis.missing.what.str.contains("levels").any()
+
+
+def test_examples_per_class_average_subsets():
+    tables = [sweep("examples_per_class", [1, 2, 4], seed=seed) for seed in range(3)]
+    for seed, table in enumerate(tables):
+        table["accuracy"] = expit(logit(table.accuracy) + 0.1 * seed)
+    found = hs.analyze(pd.concat(tables), resamples=200).dataset_size
+    row = found.query("model == 'b1' and dataset == 'set1' and examples_per_class == 2").iloc[0]
+    one = tables[0].query("model == 'b1' and dataset == 'set1' and examples_per_class == 2")
+    assert row["mean"] == pytest.approx(logit(one.accuracy.iloc[0]) + 0.1)
+    assert row.se == pytest.approx(0.1 / np.sqrt(3))
+    assert row.n_seeds == 3
+
+
+def test_a_model_without_all_levels_keeps_its_own():
+    table = sweep("configuration", ["plain", "more"])
+    table = table[~((table.model == "c1") & (table.configuration == "more"))]
+    found = hs.analyze(table, resamples=200).ablation
+    assert found.query("model == 'c1'").configuration.tolist() == ["plain"]
+    assert len(found) == 5

@@ -1,0 +1,59 @@
+"""Stores of made-up predictions, for the tests of analysis and report."""
+
+from pathlib import Path
+
+import numpy as np
+
+from headstart import datasets, metrics, models, settings
+from headstart.spec import Prediction, Result, Selection, Trial
+from headstart.store import ResultStore
+
+N_TEST = 200
+
+
+def add_result(
+    store: ResultStore,
+    model: str,
+    right: float,
+    dataset: str = "digits",
+    seed: int = 0,
+    metric: str = "top-1",
+    protocol: str = "kornblith2019",
+) -> Result:
+    """Store predictions on 200 digits of which a share `right` is right, the hard ones wrong."""
+    found = datasets.find(dataset, limit=N_TEST).model_copy(update={"metric": metric})
+    setting = settings.find("linear").model_copy(update={"protocol": protocol})
+    # Renamed weights: each model of a test is a trial of its own.
+    base = models.find("efficientnet_lite0")
+    fake = base.weights.model_copy(update={"sha256": model.encode().hex()[:8].ljust(64, "0")})
+    own = base.model_copy(update={"name": model, "weights": fake})
+    random = np.random.RandomState(seed)
+    label = np.arange(N_TEST, dtype=np.int64) % 10
+    noise = np.random.RandomState(len(model) + int(1000 * right)).normal(0, 0.1, N_TEST)
+    is_right = random.permutation(np.arange(N_TEST)) / N_TEST + noise < right
+    scores = np.zeros((N_TEST, 10), dtype=np.float32)
+    scores[np.arange(N_TEST), np.where(is_right, label, (label + 1) % 10)] = 1
+    predicted = scores.argmax(axis=1)
+    result = Result(
+        trial=Trial(model=own, dataset=found, setting=setting, seed=seed),
+        metrics={name: metrics.score(name, label, predicted) for name in metrics.SCORERS},
+        n_test=N_TEST,
+        selection=Selection(
+            examples="r",
+            chosen={"lambda": 1.0},
+            validation_curve=({"lambda": 1.0, "accuracy": 0.5, "converged": 1.0},),
+        ),
+        predictions=Prediction(np.arange(N_TEST, dtype=np.int64), label, scores),
+        provenance={"versions": {"numpy": "2"}, "python": "3.11", "examples": "r"},
+        seconds={"select": 1.5},
+    )
+    assert store.add(result)
+    return result
+
+
+def make_store(path: Path, models: dict[str, float], **options) -> ResultStore:
+    """A store of some models, each with its share of right answers."""
+    store = ResultStore(path, create=True)
+    for model, right in models.items():
+        add_result(store, model, right, **options)
+    return store
