@@ -1,4 +1,4 @@
-"""What `analyze` does: read, analyse, show, write. Nothing here needs torch."""
+"""What `analyze` and `report` do: read, analyse, show, write. Nothing here needs torch."""
 
 import json
 import sys
@@ -11,7 +11,14 @@ from headstart.analysis import Analysis, analyze, parse_mapping, read_references
 from headstart.cli import estimates
 from headstart.files import replaced, writable_folder
 
-__all__ = ["make_analysis", "predict_and_show", "show_analysis", "write_folder", "write_json"]
+__all__ = [
+    "make_analysis",
+    "predict_and_show",
+    "show_analysis",
+    "write_folder",
+    "write_json",
+    "write_report",
+]
 
 # Rich takes 80 columns where it cannot know: too few for a table that goes to a file or a pipe.
 console = Console(width=None if sys.stdout.isatty() else 140, markup=False, highlight=False)
@@ -67,3 +74,18 @@ def write_folder(analysis: Analysis, folder: Path, references: Path | None) -> N
             save(analysis.figure(name, **(lines if name == "settings" else {})), figures / name)
     console.print(f"Tables: {folder}/*.csv")
     console.print(f"Figures: {folder / 'figures'}: {', '.join(names) or 'none'}")
+
+
+def write_report(analysis: Analysis, out: Path, latex: Path | None, csv: Path | None) -> None:
+    """Write the page, and the tables as a paper needs them."""
+    from headstart.report import csv_table, latex_tables, write_page
+
+    console.print(f"Report: {write_page(analysis, out).resolve()}")
+    if latex is not None:
+        with replaced(latex) as temporary:
+            temporary.write_text(latex_tables(analysis), encoding="utf-8")
+        console.print(f"LaTeX: {latex}")
+    if csv is not None:
+        with replaced(csv) as temporary:
+            csv_table(analysis).to_csv(temporary, index=False)
+        console.print(f"CSV: {csv}")

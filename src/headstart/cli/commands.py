@@ -10,7 +10,9 @@ import typer
 from rich.console import Console
 
 from headstart import datasets, models
+from headstart.analysis import analyze
 from headstart.cli import render
+from headstart.cli.analysis import write_report
 from headstart.cli.progress import LiveWatcher
 from headstart.errors import StudyError
 from headstart.files import replaced, writable_folder
@@ -49,6 +51,8 @@ def run_demo(out: Path, device: Device) -> StudyRun:
     with replaced(file) as temporary:
         results_table(run.results).to_csv(temporary, index=False)
     console.print(f"Results: {file}, {out / DATABASE_NAME} and its predictions beside it.")
+    if run.results:
+        write_report(analyze(out / DATABASE_NAME), out / "report.html", None, None)
     return run
 
 

@@ -206,6 +206,31 @@ def analyze(
 
 
 @app.command()
+def report(
+    sources: SourcesArgument,
+    out: Annotated[Path, typer.Option(help="The page.")] = Path("report.html"),
+    latex: Annotated[
+        Path | None, typer.Option(help="Also write the tables for a paper to this file.")
+    ] = None,
+    csv: Annotated[
+        Path | None, typer.Option(help="Also write all cells with their marks to this file.")
+    ] = None,
+    columns: ColumnsOption = None,
+    unit: UnitOption = None,
+    groups: GroupsOption = None,
+    error_bars: ErrorBarsOption = ErrorBarsName.morey,
+    correction: CorrectionOption = CorrectionName.none,
+    resamples: ResamplesOption = 10_000,
+    seed: SeedOption = 0,
+) -> None:
+    """Write one page, complete in itself, that shows what a table of results says."""
+    from headstart.cli.analysis import make_analysis, write_report
+
+    options = _analysis_options(unit, groups, error_bars, correction, resamples, seed)
+    write_report(make_analysis(sources, columns, options), out, latex, csv)
+
+
+@app.command()
 def results(
     store: StoreOption = DEFAULT_STORE,
     csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
