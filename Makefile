@@ -30,6 +30,7 @@ format: $(DEV_STAMP)
 
 bench: $(BASE_STAMP)
 	$(BIN)/python benchmarks/startup.py
+	$(BIN)/python benchmarks/analysis.py
 	$(BIN)/python benchmarks/features.py
 
 docs: $(DEV_STAMP)
