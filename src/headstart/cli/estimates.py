@@ -10,7 +10,7 @@ from rich.text import Text
 
 from headstart.analysis import Analysis
 from headstart.cli.render import plain_table
-from headstart.figures.labels import in_order, setting_label
+from headstart.spec.labels import in_order, setting_label
 
 __all__ = ["prediction", "summary"]
 

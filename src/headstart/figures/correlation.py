@@ -16,13 +16,13 @@ from headstart.figures.axes import (
     rings,
 )
 from headstart.figures.estimates import correlations, draw_line, lines
-from headstart.figures.labels import in_order, setting_label
 from headstart.figures.layout import panels
 from headstart.figures.legends import add_legend, point_handles, ring_handle
 from headstart.figures.placement import label_points
 from headstart.figures.style import Mark, marks, settle, styled
 from headstart.figures.tables import Tables, flags, rows
 from headstart.figures.text import elided, estimate_text
+from headstart.spec.labels import in_order, setting_label
 
 __all__ = ["draw", "select"]
 

@@ -13,11 +13,11 @@ from headstart.figures.axes import (
     rings,
 )
 from headstart.figures.estimates import correlations, draw_line, lines
-from headstart.figures.labels import in_order, setting_label
 from headstart.figures.legends import add_legend, legend_height, point_handles, ring_handle
 from headstart.figures.style import TEXT_WIDTH, Mark, marks, new_figure, styled
 from headstart.figures.tables import Tables, flags, rows
 from headstart.figures.text import elided, number, wrapped
+from headstart.spec.labels import in_order, setting_label
 
 __all__ = ["draw", "select"]
 

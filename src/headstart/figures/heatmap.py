@@ -8,10 +8,10 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import TwoSlopeNorm
 from matplotlib.figure import Figure
 
-from headstart.figures.labels import in_order, setting_label
 from headstart.figures.style import COLUMN_WIDTH, INK, SMALL, TEXT_WIDTH, new_figure, styled
 from headstart.figures.tables import Tables, rows
 from headstart.figures.text import elided, number, wrapped
+from headstart.spec.labels import in_order, setting_label
 
 __all__ = ["draw", "select"]
 

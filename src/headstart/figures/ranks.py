@@ -6,12 +6,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from headstart.figures.axes import limits
-from headstart.figures.labels import in_order, setting_label
 from headstart.figures.layout import panels
 from headstart.figures.legends import add_legend, point_handles
 from headstart.figures.style import Mark, marks, styled
 from headstart.figures.tables import Tables, rows
 from headstart.figures.text import elided, wrapped
+from headstart.spec.labels import in_order, setting_label
 
 __all__ = ["draw", "select"]
 

@@ -5,9 +5,9 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from headstart.figures.labels import in_order, setting_label
 from headstart.figures.style import DASHES, SHAPES, Mark, setting_marks
 from headstart.figures.text import elided
+from headstart.spec.labels import in_order, setting_label
 
 __all__ = ["Series", "series"]
 

@@ -10,12 +10,12 @@ from matplotlib.patches import Patch
 
 from headstart.errors import AnalysisError
 from headstart.figures.axes import limits, log_odds, percent_axis
-from headstart.figures.labels import in_order, setting_label
 from headstart.figures.layout import panels
 from headstart.figures.legends import add_legend
 from headstart.figures.style import INK, Mark, setting_marks, styled
 from headstart.figures.tables import Tables, rows
 from headstart.figures.text import elided, wrapped
+from headstart.spec.labels import in_order, setting_label
 
 __all__ = ["draw", "select"]
 

@@ -17,8 +17,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-from headstart.figures.labels import role
 from headstart.figures.text import wrapped
+from headstart.spec.labels import role
 
 __all__ = [
     "COLUMN_WIDTH",
