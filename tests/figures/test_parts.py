@@ -1,8 +1,5 @@
 """Ticks, names, looks, and places of labels."""
 
-import doctest
-from importlib import import_module
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -15,14 +12,6 @@ from headstart.figures.placement import overlaps, place
 from headstart.figures.style import marks, new_figure, setting_marks
 from headstart.figures.tables import flags
 from headstart.figures.text import elided, estimate_text, number, wrapped
-
-
-@pytest.mark.parametrize("name", ["", ".text", ".style", ".axes", ".convergence", ".labels"])
-def test_examples_in_docstrings(name):
-    module = import_module(f"headstart.figures{name}")
-    failed, tried = doctest.testmod(module)
-    assert tried > 0
-    assert failed == 0
 
 
 class TestPercentTicks:
