@@ -102,7 +102,8 @@ def with_settings(table: Any, names: Names) -> Any:
 
 def with_means(cells: Any, subject: Subject) -> Any:
     """Mark the cells that averages are over, and add each model's interval."""
-    dropped = {(row.setting, str(row.name_)) for row in dropped_rows(subject.dropped)}
+    gone = subject.dropped[subject.dropped.kind == "dataset"] if len(subject.dropped) else ()
+    dropped = {(row.setting, row.name) for row in (rows_of(gone) if len(gone) else ())}
     means = {(row.setting, row.model): row for row in rows_of(subject.model_means)}
     found = [means.get(key) for key in zip(cells.setting, cells.model, strict=True)]
     out = [(row.setting, row.dataset) in dropped for row in cells.itertuples(index=False)]
@@ -116,14 +117,6 @@ def with_means(cells: Any, subject: Subject) -> Any:
             for mean in found
         ],
     )
-
-
-def dropped_rows(dropped: Any) -> list[Any]:
-    """Give the datasets that averages leave out (``name`` is a namedtuple's own word)."""
-    if not len(dropped):
-        return []
-    table = dropped[dropped.kind == "dataset"].rename(columns={"name": "name_"})
-    return list(table.itertuples(index=False))
 
 
 def bands_data(subject: Subject) -> Any:

@@ -7,10 +7,19 @@ family is told by its shape as well as by its colour.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from headstart.figures.labels import role
+from headstart.report.numbers import number
 
-__all__ = ["OTHER", "Family", "families_of", "residual_steps", "setting_colour"]
+__all__ = [
+    "OTHER",
+    "Family",
+    "families_of",
+    "residual_labels",
+    "residual_steps",
+    "setting_colour",
+]
 
 SETTING_COLOURS = {"linear": "--blue", "finetune": "--red", "scratch": "--green"}
 MORE_COLOURS = ("--purple", "--orange", "--sky", "--ink")
@@ -96,3 +105,10 @@ def residual_steps(largest: float) -> tuple[list[float], list[str]]:
     reach = max(largest, 0.05)
     limits = [round(reach * step, 2) for step in (-0.7, -0.4, -0.1, 0.1, 0.4, 0.7)]
     return limits, [variable(f"--step-{i}") for i in range(7)]
+
+
+def residual_labels(limits: list[float], colours: list[str]) -> list[tuple[str, str]]:
+    """Name the steps of the residuals' colours: colour and words of each."""
+    ends = [number(limit, plus=True) for limit in limits]
+    between = [f"{low} to {high}" for low, high in pairwise(ends)]
+    return list(zip(colours, [f"below {ends[0]}", *between, f"above {ends[-1]}"], strict=True))

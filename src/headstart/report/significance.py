@@ -123,8 +123,8 @@ def best_models(subject: Subject) -> dict[tuple[str, str], set[str]]:
 def pair_row(row: Any, names: Names, versus_best: bool) -> Row:
     keys = about(names, setting=row.setting, dataset=row.dataset, model=row.model, other=row.other)
     over_all = row.dataset == "all"
-    scale, unit = (1, "") if over_all else (100, " pp")
-    difference = scale * row.difference if known(row.difference) else None
+    difference = (1 if over_all else 100) * row.difference if known(row.difference) else None
+    unit = "" if over_all or difference is None else " pp"
     return Row(
         [
             Cell(setting_label(row.setting)),
