@@ -17,6 +17,7 @@ from scipy.special import logit
 __all__ = [
     "CONFIG",
     "MODEL",
+    "TICKS",
     "WHOLE",
     "Chart",
     "Figure",
@@ -28,6 +29,7 @@ __all__ = [
     "own_colour",
     "own_shape",
     "shown",
+    "text",
     "tooltips",
 ]
 
@@ -37,6 +39,9 @@ TICKS = (
     *(0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.65, 0.7, 0.75, 0.8),
     *(0.85, 0.9, 0.92, 0.94, 0.96, 0.98, 0.99, 0.995, 0.998, 0.999),
 )
+STEPS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1)
+MOST_TICKS = 7
+LONG_REACH = 1.5
 HEIGHT = 300
 # What identifies a model in an average: everything else about it comes along.
 MODEL = ["model", "family", "colour", "shape", "x", "upstream_text", "mean_low", "mean_high"]
@@ -57,8 +62,16 @@ CONFIG: dict[str, Any] = {
         "titleFontWeight": 400,
         "titlePadding": 8,
         "tickSize": 4,
-        "labelOverlap": "greedy",
-        "labelSeparation": 8,
+    },
+    "axisQuantitative": {"labelOverlap": "greedy", "labelSeparation": 8, "tickCount": 6},
+    # Labels stay inside the plot, so that charts side by side stand on one line.
+    "axisY": {"labelFlush": True, "minExtent": 30},
+    "axisDiscrete": {
+        "labelOverlap": False,
+        "labelFlush": False,
+        "ticks": False,
+        "domain": False,
+        "labelLimit": 150,
     },
     "text": {"color": "var(--ink)"},
 }
@@ -101,6 +114,8 @@ class Figure:
         In reading order.
     legend
         ``"families"``, ``"settings"``, ``"residuals"`` or empty.
+    settings
+        Those that the legend of settings has to explain.
     narrow
         Whether charts are small multiples, several in a row.
     table
@@ -112,6 +127,7 @@ class Figure:
     caption: str
     charts: list[Chart] = field(default_factory=list)
     legend: str = ""
+    settings: tuple[str, ...] = ()
     narrow: bool = False
     table: str = ""
 
@@ -147,11 +163,37 @@ def text(value: str) -> str:
     return json.dumps(value)
 
 
-def odds_axis(title: str | None) -> Any:
-    """Give an axis in log odds whose ticks are labelled in percent."""
-    label = "format(100 / (1 + exp(-datum.value)), '~r') + '%'"
-    values = [round(float(v), 6) for v in logit(np.array(TICKS))]
+def odds_axis(title: str | None, proportions: Any) -> Any:
+    """Give an axis in log odds whose ticks are labelled in percent.
+
+    Parameters
+    ----------
+    title
+        What stands beside it.
+    proportions
+        What is drawn along it, in [0, 1]: it says how fine the ticks have to be.
+    """
+    label = "format(100 / (1 + exp(-datum.value)), '.4~r') + '%'"
+    values = [round(float(v), 6) for v in logit(np.array(percent_ticks(proportions)))]
     return alt.Axis(title=title, values=values, labelExpr=label, grid=False)
+
+
+def percent_ticks(proportions: Any) -> list[float]:
+    """Choose ticks for proportions: even steps over a short reach, round numbers over a long one.
+
+    Examples
+    --------
+    >>> percent_ticks([0.716, 0.808])
+    [0.72, 0.74, 0.76, 0.78, 0.8]
+    """
+    inside = [float(p) for p in proportions if 0 < p < 1]
+    if not inside or logit(max(inside)) - logit(min(inside)) > LONG_REACH:
+        return list(TICKS)
+    reach = max(inside) - min(inside)
+    step = next((s for s in STEPS if reach / s <= MOST_TICKS), STEPS[-1])
+    first, last = math.ceil(min(inside) / step - 0.5), math.floor(max(inside) / step + 0.5)
+    ticks = [round(i * step, 6) for i in range(first, last + 1)]
+    return [tick for tick in ticks if 0 < tick < 1]
 
 
 def own_colour(field: str = "colour") -> Any:

@@ -7,6 +7,7 @@ import altair as alt
 from headstart.figures.labels import setting_label
 from headstart.report.charts import (
     MODEL,
+    TICKS,
     WHOLE,
     Chart,
     Figure,
@@ -75,20 +76,21 @@ def settings_figure(subject: Subject, names: Names) -> Figure | None:
         ),
         charts=[Chart("", description, finished(chart, description, height))],
         legend="settings",
+        settings=tuple(means.setting.unique()),
         table="settings",
     )
 
 
 def model_axis(names: Names, present: set[str]) -> Any:
     """Give models a row each, in the page's order."""
-    axis = alt.Axis(title=None, grid=True, ticks=False, domain=False, labelLimit=150)
+    axis = alt.Axis(title=None, grid=True)
     order = [name for name in names.models if name in present]
     return alt.Y("model:N", sort=order, axis=axis)
 
 
 def scratch_figure(subject: Subject) -> Figure | None:
     """Fine-tuned against trained from scratch, a point a model and dataset."""
-    pairs = pairs_data(subject.cells) if len(subject.cells) else []
+    pairs = pairs_data(subject.cells)
     if not len(pairs):
         return None
     reach = [float(v) for column in ("log_odds", "log_odds_scratch") for v in pairs[column]]
@@ -107,8 +109,8 @@ def scratch_figure(subject: Subject) -> Figure | None:
         interval="95 % interval",
         accuracy_text_scratch="from scratch",
     )
-    x = alt.X("log_odds_scratch:Q", scale=scale, axis=odds_axis("Accuracy from scratch"))
-    y = alt.Y("log_odds:Q", scale=scale, axis=odds_axis("Accuracy fine-tuned"))
+    x = alt.X("log_odds_scratch:Q", scale=scale, axis=odds_axis("Accuracy from scratch", TICKS))
+    y = alt.Y("log_odds:Q", scale=scale, axis=odds_axis("Accuracy fine-tuned", TICKS))
     chart = alt.layer(
         diagonal.encode(x=alt.X("at:Q", scale=scale), y=alt.Y("at:Q", scale=scale)),
         points.mark_point(filled=True, size=45, opacity=0.85).encode(
@@ -154,7 +156,7 @@ def ranks_figure(subject: Subject, names: Names) -> Figure | None:
 
 def ranks_chart(setting: str, ranks: Any) -> Chart:
     order = [str(name) for name in ranks.sort_values("rank").model]
-    axis = alt.Axis(title=None, grid=True, ticks=False, domain=False, labelLimit=150)
+    axis = alt.Axis(title=None, grid=True)
     y = alt.Y("model:N", sort=order, axis=axis)
     rows = named("ranks", "model").transform_filter(equal("setting", setting))
     whole = alt.Axis(title="Rank", format="d", tickMinStep=1, grid=False)
@@ -202,8 +204,8 @@ def residuals_chart(setting: str, cells: Any, names: Names, limits: list[float])
     _, colours = residual_steps(1)
     present = set(cells.model)
     order = [name for name in names.datasets if name in set(cells.dataset)]
-    y_axis = alt.Axis(title=None, ticks=False, domain=False, labelLimit=150)
-    x_axis = alt.Axis(title=None, ticks=False, domain=False, labelAngle=-90, labelLimit=110)
+    y_axis = alt.Axis(title=None)
+    x_axis = alt.Axis(title=None, labelAngle=-90, labelLimit=110)
     scale = alt.Scale(type="threshold", domain=limits, range=colours)
     hover = tooltips(
         model="model",

@@ -30,7 +30,7 @@ PANEL = 210
 
 def upstream(values: Any) -> Any:
     scale = alt.Scale(domain=domain(odds(values)), zero=False, nice=False)
-    return alt.X("x:Q", title=f"{UPSTREAM}", scale=scale, axis=odds_axis(UPSTREAM))
+    return alt.X("x:Q", title=f"{UPSTREAM}", scale=scale, axis=odds_axis(UPSTREAM, values))
 
 
 def correlation_figure(subject: Subject, names: Names) -> Figure | None:
@@ -129,6 +129,7 @@ def panels_figure(subject: Subject, names: Names) -> Figure | None:
         ),
         charts=[panel(dataset, x, cells[cells.dataset == dataset]) for dataset in datasets],
         legend="settings",
+        settings=tuple(cells.setting.unique()),
         narrow=True,
         table="accuracy",
     )
@@ -137,8 +138,8 @@ def panels_figure(subject: Subject, names: Names) -> Figure | None:
 def panel(dataset: str, x: Any, cells: Any) -> Chart:
     """One dataset, the settings by colour."""
     metric = str(cells.metric.iloc[0]) if cells.metric.notna().any() else "accuracy"
-    axis = odds_axis(None)
-    y = alt.Y("log_odds:Q", title=None, scale=alt.Scale(zero=False), axis=axis)
+    axis = odds_axis(None, cells.accuracy)
+    y = alt.Y("log_odds:Q", scale=alt.Scale(zero=False, nice=False, padding=8), axis=axis)
     points = (
         named("cells", "setting", "model")
         .transform_filter(equal("dataset", dataset))

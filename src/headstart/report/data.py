@@ -9,7 +9,7 @@ import pandas as pd
 from scipy.special import logit
 
 from headstart.figures.labels import role, setting_label
-from headstart.report.numbers import interval, number, percent
+from headstart.report.numbers import interval, known, number, percent
 from headstart.report.palette import Family, families_of, setting_colour
 from headstart.report.subject import Names, Subject
 
@@ -155,6 +155,8 @@ def study_data(table: Any, names: Names) -> Any:
         return pd.DataFrame()
     bars = table if "low" in table else error_bars(table)
     words = [interval(row.low, row.high) or "not known" for row in rows_of(bars)]
+    if "se" in table:
+        words = [w if known(se) else "not known" for w, se in zip(words, table.se, strict=True)]
     return with_settings(
         bars.assign(mean_text=[number(m, 3) for m in bars["mean"]], interval=words), names
     )
@@ -162,7 +164,9 @@ def study_data(table: Any, names: Names) -> Any:
 
 def error_bars(table: Any) -> Any:
     """Draw one standard error to each side where a table gives no interval."""
-    return table.assign(low=table["mean"] - table.se, high=table["mean"] + table.se)
+    # Without a standard error the bar has no length: nothing is seen of it.
+    se = table.se.astype(float).fillna(0)
+    return table.assign(low=table["mean"] - se, high=table["mean"] + se)
 
 
 def odds(proportion: Any) -> Any:

@@ -20,7 +20,7 @@ __all__ = ["bundle", "payload", "placed", "policy"]
 @cache
 def bundle() -> str:
     """Give Vega, Vega-Lite and Vega-Embed as one script that leaves no names behind but theirs."""
-    script = f"(function () {{\n{vl_convert.javascript_bundle()}\n}})();"
+    script = f"(function () {{\n{vl_convert.javascript_bundle(None)}\n}})();"
     return script.replace("</script", "<\\/script")
 
 

@@ -79,7 +79,7 @@ def page_html(analysis: Subject, title: str | None = None) -> str:
         figures=[(figure, placed(figure, names)) for figure in figures],
         families=legend_families(analysis),
         settings=[
-            (i, setting_label(name), setting_colour(name, names.settings))
+            (i, name, setting_label(name), setting_colour(name, names.settings))
             for i, name in enumerate(names.settings)
         ],
         residual_steps=residual_labels(limits, colours),
@@ -104,13 +104,29 @@ def page_html(analysis: Subject, title: str | None = None) -> str:
 
 def environment() -> jinja2.Environment:
     """Give the templates, with whatever comes from data escaped."""
-    return jinja2.Environment(
+    environment = jinja2.Environment(
         loader=jinja2.PackageLoader("headstart.report"),
         autoescape=jinja2.select_autoescape(["html"]),
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
+    environment.filters["unbroken"] = unbroken
+    return environment
+
+
+def unbroken(text: str) -> str:
+    """Keep a number with its sign on one line.
+
+    Examples
+    --------
+    >>> unbroken("r = 0.9").isascii(), "95 %" in unbroken("95 % interval")
+    (False, False)
+    """
+    space = "\N{NO-BREAK SPACE}"
+    for sign in ("=", ">", "\N{LESS-THAN OR EQUAL TO}"):
+        text = text.replace(f" {sign} ", f"{space}{sign}{space}")
+    return text.replace(" %", f"{space}%")
 
 
 def choices(names: Names) -> list[dict[str, Any]]:
@@ -128,5 +144,5 @@ def legend_families(subject: Subject) -> list[Any]:
 
 
 def largest_residual(subject: Subject) -> float:
-    residuals = subject.cells.residual.abs() if len(subject.cells) else []
-    return float(residuals.max()) if len(residuals) and residuals.notna().any() else 0.0
+    residuals = subject.cells.residual.dropna()
+    return float(residuals.abs().max()) if len(residuals) else 0.0

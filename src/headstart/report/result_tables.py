@@ -9,7 +9,7 @@ from headstart.report.subject import Names, Subject
 
 __all__ = ["mark_of", "result_tables", "study_tables"]
 
-TEXT = {"numeric": False}
+TEXT: dict[str, Any] = {"numeric": False}
 STATISTICS = {
     "pearson_logit": "Pearson r, log odds",
     "pearson_plain": "Pearson r, accuracy",

@@ -20,7 +20,7 @@ from headstart.report.subject import Names, Subject
 
 __all__ = ["MOST_PAIRS", "correction_sentence", "pairs_table", "significance_tables"]
 
-TEXT = {"numeric": False}
+TEXT: dict[str, Any] = {"numeric": False}
 # More rows of pairs than these make a page slow and large; the rest stays in the analysis.
 MOST_PAIRS = 2500
 TESTS = {

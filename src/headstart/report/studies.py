@@ -1,5 +1,6 @@
 """The further studies: training choices, convergence, size of the training set."""
 
+from textwrap import wrap
 from typing import Any
 
 import altair as alt
@@ -11,6 +12,7 @@ from headstart.report.charts import (
     finished,
     named,
     own_colour,
+    text,
     tooltips,
 )
 from headstart.report.subject import Names, Subject
@@ -19,6 +21,8 @@ __all__ = ["ablation_figure", "convergence_figure", "size_figure"]
 
 COLOUR = "setting_colour"
 MEAN = "Mean log odds of transfer"
+# Height of a configuration, whose name takes up to three lines.
+CONFIGURATION = 46
 POINTS = {"filled": True, "size": 55, "opacity": 1}
 
 
@@ -31,9 +35,9 @@ def lines(rows: Any, x: Any, hover: list[Any], title: str | None = MEAN) -> Any:
     colour, y = own_colour(COLOUR), mean_axis(title)
     parts = alt.Detail(["setting:N", "model:N"])
     return alt.layer(
-        rows.transform_filter("isValid(datum.low)")
-        .mark_rule(strokeWidth=1.4, opacity=0.6)
-        .encode(x=x, y=alt.Y("low:Q"), y2="high:Q", color=colour),
+        rows.mark_rule(strokeWidth=1.4, opacity=0.6).encode(
+            x=x, y=alt.Y("low:Q"), y2="high:Q", color=colour
+        ),
         rows.mark_line(strokeWidth=1.6, tooltip=None).encode(x=x, y=y, color=colour, detail=parts),
         rows.mark_point(**POINTS).encode(x=x, y=y, color=colour, tooltip=hover),
     )
@@ -46,8 +50,7 @@ def ablation_figure(subject: Subject) -> Figure | None:
         return None
     order = [str(name) for name in table.sort_values("position").configuration.drop_duplicates()]
     models = list(dict.fromkeys(table.model))
-    axis = alt.Axis(title=None, labelAngle=-30, labelLimit=140, grid=False, labelOverlap=False)
-    x = alt.X("configuration:N", sort=order, axis=axis, scale=alt.Scale(type="point", padding=0.4))
+    y = ablation_axis(order)
     hover = tooltips(
         model="model",
         setting_label="setting",
@@ -59,14 +62,43 @@ def ablation_figure(subject: Subject) -> Figure | None:
     for model in models:
         rows = named("ablation", "setting", "model").transform_filter(equal("model", str(model)))
         description = f"{model}: mean log odds of transfer by training configuration"
-        charts.append(Chart(str(model), description, finished(lines(rows, x, hover), description)))
+        chart = ablation_chart(rows, y, hover)
+        spec = finished(chart, description, CONFIGURATION * len(order))
+        charts.append(Chart(str(model), description, spec))
     return Figure(
         key="ablation",
         title="How do training choices upstream show in transfer?",
         caption="Each point is one way to train the upstream model, in the order given.",
         charts=charts,
         legend="settings",
-        table="ablation-table",
+        settings=tuple(table.setting.unique()),
+    )
+
+
+def ablation_axis(order: list[str]) -> Any:
+    """Give each configuration a row, its name in short lines."""
+    broken = "{" + ", ".join(f"{text(n)}: {text(wrapped(n))}" for n in order) + "}"
+    label = f"split({broken}[datum.label], '|')"
+    axis = alt.Axis(title=None, grid=True, labelExpr=label, labelLimit=170)
+    return alt.Y("configuration:N", sort=order, axis=axis)
+
+
+def wrapped(name: str) -> str:
+    """Break a name into lines of a label."""
+    return "|".join(wrap(name.replace("|", "/"), 26)) or name
+
+
+def ablation_chart(rows: Any, y: Any, hover: list[Any]) -> Any:
+    """A row a configuration: the names are sentences, which do not fit below an axis."""
+    colour = own_colour(COLOUR)
+    x = alt.X("mean:Q", title=MEAN, scale=alt.Scale(zero=False))
+    path = alt.Order("position:Q")
+    return alt.layer(
+        rows.mark_rule(strokeWidth=1.4, opacity=0.6).encode(
+            x=alt.X("low:Q"), x2="high:Q", y=y, color=colour
+        ),
+        rows.mark_line(strokeWidth=1.6, tooltip=None).encode(x=x, y=y, color=colour, order=path),
+        rows.mark_point(**POINTS).encode(x=x, y=y, color=colour, tooltip=hover),
     )
 
 
@@ -83,7 +115,12 @@ def convergence_figure(subject: Subject) -> Figure | None:
         interval="95 % interval",
     )
     axis = alt.Axis(format="~s", grid=False)
-    x = alt.X("steps:Q", title="Training steps", scale=alt.Scale(type="log"), axis=axis)
+    x = alt.X(
+        "steps:Q",
+        title="Training steps",
+        scale=alt.Scale(type="log", nice=False, padding=10),
+        axis=axis,
+    )
     charts = []
     for model in dict.fromkeys(table.model):
         rows = named("convergence", "setting", "model").transform_filter(equal("model", str(model)))
@@ -95,7 +132,7 @@ def convergence_figure(subject: Subject) -> Figure | None:
         caption="Each point is a run of its own with its own schedule; the axis is logarithmic.",
         charts=charts,
         legend="settings",
-        table="convergence-table",
+        settings=tuple(table.setting.unique()),
     )
 
 
@@ -105,7 +142,7 @@ def size_figure(subject: Subject, names: Names) -> Figure | None:
     if not len(table):
         return None
     axis = alt.Axis(format="~s", grid=False)
-    scale = alt.Scale(type="log", base=2)
+    scale = alt.Scale(type="log", base=2, nice=False, padding=8)
     x = alt.X("examples_per_class:Q", title="Examples per class", scale=scale, axis=axis)
     hover = tooltips(
         model="model",
@@ -127,6 +164,6 @@ def size_figure(subject: Subject, names: Names) -> Figure | None:
         caption="Mean log odds over random subsets, bars one standard error over them.",
         charts=charts,
         legend="settings",
+        settings=tuple(table.setting.unique()),
         narrow=True,
-        table="size-table",
     )

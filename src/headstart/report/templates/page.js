@@ -18,9 +18,10 @@
     const datasets = Object.fromEntries(Object.entries(tables).map(([name, table]) => [name, rows(table)]));
     for (const [key, spec] of Object.entries(charts)) {
       const place = document.getElementById(key);
+      // Only errors are logged: an empty choice is no warning.
       // ast: expressions are interpreted, so that the page forbids evaluating code.
       const result = await vegaEmbed(place, { ...spec, datasets: { ...spec.datasets, ...datasets } }, {
-        actions: false, ast: true, config, defaultStyle: false, renderer: "svg",
+        actions: false, ast: true, config, defaultStyle: false, logLevel: 1, renderer: "svg",
         tooltip: { disableDefaultStyle: true },
       });
       views.set(key, result.view);
