@@ -24,6 +24,7 @@ __all__ = [
     "domain",
     "equal",
     "finished",
+    "log_odds_scale",
     "named",
     "odds_axis",
     "own_colour",
@@ -35,9 +36,10 @@ __all__ = [
 
 HIDDEN = ("hidden_settings", "hidden_datasets", "hidden_models")
 WHOLE = " && ".join(f"length({name}) == 0" for name in ("hidden_datasets", "hidden_models"))
+# Proportions that make good ticks, the roundest first.
 TICKS = (
-    *(0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.65, 0.7, 0.75, 0.8),
-    *(0.85, 0.9, 0.92, 0.94, 0.96, 0.98, 0.99, 0.995, 0.998, 0.999),
+    *(0.5, 0.9, 0.1, 0.99, 0.01, 0.999, 0.001, 0.8, 0.2, 0.95, 0.05, 0.7, 0.3, 0.6, 0.4, 0.98),
+    *(0.02, 0.995, 0.005, 0.85, 0.15, 0.97, 0.75, 0.25, 0.65, 0.92, 0.94, 0.96),
 )
 STEPS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1)
 MOST_TICKS = 7
@@ -64,11 +66,10 @@ CONFIG: dict[str, Any] = {
         "tickSize": 4,
     },
     "axisQuantitative": {"labelOverlap": "greedy", "labelSeparation": 8, "tickCount": 6},
-    # Labels stay inside the plot, so that charts side by side stand on one line.
-    "axisY": {"labelFlush": True, "minExtent": 30},
+    # Charts side by side stand on one line.
+    "axisY": {"minExtent": 30},
     "axisDiscrete": {
         "labelOverlap": False,
-        "labelFlush": False,
         "ticks": False,
         "domain": False,
         "labelLimit": 150,
@@ -175,7 +176,12 @@ def odds_axis(title: str | None, proportions: Any) -> Any:
     """
     label = "format(100 / (1 + exp(-datum.value)), '.4~r') + '%'"
     values = [round(float(v), 6) for v in logit(np.array(percent_ticks(proportions)))]
-    return alt.Axis(title=title, values=values, labelExpr=label, grid=False)
+    return alt.Axis(title=title, values=values, labelExpr=label, grid=False, labelOverlap="greedy")
+
+
+def log_odds_scale() -> Any:
+    """Give a scale that fits what is shown, with room at its ends, and does not start at 0."""
+    return alt.Scale(zero=False, nice=False, padding=10)
 
 
 def percent_ticks(proportions: Any) -> list[float]:
@@ -188,12 +194,23 @@ def percent_ticks(proportions: Any) -> list[float]:
     """
     inside = [float(p) for p in proportions if 0 < p < 1]
     if not inside or logit(max(inside)) - logit(min(inside)) > LONG_REACH:
-        return list(TICKS)
+        return spread_ticks(min(inside), max(inside)) if inside else list(TICKS)
     reach = max(inside) - min(inside)
     step = next((s for s in STEPS if reach / s <= MOST_TICKS), STEPS[-1])
     first, last = math.ceil(min(inside) / step - 0.5), math.floor(max(inside) / step + 0.5)
     ticks = [round(i * step, 6) for i in range(first, last + 1)]
     return [tick for tick in ticks if 0 < tick < 1]
+
+
+def spread_ticks(low: float, high: float) -> list[float]:
+    """Choose round proportions, the roundest first, that stand apart on a scale of log odds."""
+    apart = (logit(high) - logit(low)) / MOST_TICKS
+    chosen: list[float] = []
+    for tick in TICKS:
+        near = any(abs(logit(tick) - logit(other)) < apart for other in chosen)
+        if logit(low) - apart < logit(tick) < logit(high) + apart and not near:
+            chosen.append(tick)
+    return sorted(chosen)
 
 
 def own_colour(field: str = "colour") -> Any:

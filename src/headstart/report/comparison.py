@@ -3,17 +3,18 @@
 from typing import Any
 
 import altair as alt
+from scipy.special import expit
 
 from headstart.figures.labels import setting_label
 from headstart.report.charts import (
     MODEL,
-    TICKS,
     WHOLE,
     Chart,
     Figure,
     domain,
     equal,
     finished,
+    log_odds_scale,
     named,
     odds_axis,
     own_colour,
@@ -57,7 +58,7 @@ def settings_figure(subject: Subject, names: Names) -> Figure | None:
     )
     colour = own_colour("setting_colour")
     bars = points.transform_filter(WHOLE).mark_rule(strokeWidth=2, opacity=0.45)
-    x = alt.X("mean:Q", title="Mean log odds of transfer", scale=alt.Scale(zero=False))
+    x = alt.X("mean:Q", title="Mean log odds of transfer", scale=log_odds_scale())
     chart = alt.layer(
         bars.encode(x=alt.X("mean_low:Q"), x2="mean_high:Q", y=y, color=colour),
         points.mark_point(filled=True, size=60, opacity=1).encode(
@@ -95,12 +96,12 @@ def scratch_figure(subject: Subject) -> Figure | None:
         return None
     reach = [float(v) for column in ("log_odds", "log_odds_scratch") for v in pairs[column]]
     scale = alt.Scale(domain=domain(reach, 0.03), nice=False, zero=False)
-    ends = [{"at": end} for end in domain(reach, 0.03)]
+    ends = [float(p) for p in expit(domain(reach, 0.03))]
     points = named("pairs", "dataset", "model").transform_filter(shown("setting"))
     points = points.transform_filter("indexof(hidden_settings, datum.setting_scratch) < 0")
-    diagonal = alt.Chart(alt.InlineData(values=ends)).mark_line(
-        color="var(--soft)", strokeDash=[4, 4], strokeWidth=1, tooltip=None
-    )
+    diagonal = alt.Chart(
+        alt.InlineData(values=[{"at": end} for end in domain(reach, 0.03)])
+    ).mark_line(color="var(--soft)", strokeDash=[4, 4], strokeWidth=1, tooltip=None)
     hover = tooltips(
         model="model",
         family="family",
@@ -109,8 +110,8 @@ def scratch_figure(subject: Subject) -> Figure | None:
         interval="95 % interval",
         accuracy_text_scratch="from scratch",
     )
-    x = alt.X("log_odds_scratch:Q", scale=scale, axis=odds_axis("Accuracy from scratch", TICKS))
-    y = alt.Y("log_odds:Q", scale=scale, axis=odds_axis("Accuracy fine-tuned", TICKS))
+    x = alt.X("log_odds_scratch:Q", scale=scale, axis=odds_axis("Accuracy from scratch", ends))
+    y = alt.Y("log_odds:Q", scale=scale, axis=odds_axis("Accuracy fine-tuned", ends))
     chart = alt.layer(
         diagonal.encode(x=alt.X("at:Q", scale=scale), y=alt.Y("at:Q", scale=scale)),
         points.mark_point(filled=True, size=45, opacity=0.85).encode(

@@ -13,6 +13,7 @@ from headstart.report.charts import (
     domain,
     equal,
     finished,
+    log_odds_scale,
     named,
     odds_axis,
     own_colour,
@@ -57,7 +58,7 @@ def correlation_figure(subject: Subject, names: Names) -> Figure | None:
 
 def correlation_chart(setting: str, x: Any) -> Chart:
     """One setting: band, line, error bars and points, the means computed from what is shown."""
-    y = alt.Y("mean:Q", title="Mean log odds of transfer", scale=alt.Scale(zero=False))
+    y = alt.Y("mean:Q", title="Mean log odds of transfer", scale=log_odds_scale())
     points = (
         named("cells", "dataset", "model")
         .transform_filter("datum.averaged")
@@ -139,7 +140,7 @@ def panel(dataset: str, x: Any, cells: Any) -> Chart:
     """One dataset, the settings by colour."""
     metric = str(cells.metric.iloc[0]) if cells.metric.notna().any() else "accuracy"
     axis = odds_axis(None, cells.accuracy)
-    y = alt.Y("log_odds:Q", scale=alt.Scale(zero=False, nice=False, padding=8), axis=axis)
+    y = alt.Y("log_odds:Q", scale=log_odds_scale(), axis=axis)
     points = (
         named("cells", "setting", "model")
         .transform_filter(equal("dataset", dataset))

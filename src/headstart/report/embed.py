@@ -19,8 +19,10 @@ __all__ = ["bundle", "payload", "placed", "policy"]
 
 @cache
 def bundle() -> str:
-    """Give Vega, Vega-Lite and Vega-Embed as one script that leaves no names behind but theirs."""
-    script = f"(function () {{\n{vl_convert.javascript_bundle(None)}\n}})();"
+    """Give Vega, Vega-Lite and Vega-Embed as one script that leaves one name behind."""
+    script = (
+        f"(function () {{\n{vl_convert.javascript_bundle('window.vegaEmbed = vegaEmbed;')}\n}})();"
+    )
     return script.replace("</script", "<\\/script")
 
 

@@ -46,13 +46,13 @@ def accuracy_table(subject: Subject, names: Names, setting: str) -> Table:
     datasets = [name for name in names.datasets if any(key[1] == name for key in found)]
     models = [name for name in names.models if any(key[0] == name for key in found)]
     columns = [Column("Model", **TEXT)]
-    columns += [Column(name, keys=about(names, dataset=name)) for name in datasets]
     columns += [Column("Mean log odds")] if mean_of else []
+    columns += [Column(name, keys=about(names, dataset=name)) for name in datasets]
     rows = []
     for model in models:
         row = [Cell(model)]
-        row += [accuracy_cell(found.get((model, name)), names, name) for name in datasets]
         row += [mean_cell(mean_of.get(model))] if mean_of else []
+        row += [accuracy_cell(found.get((model, name)), names, name) for name in datasets]
         rows.append(Row(row, about(names, model=model)))
     return Table(
         f"accuracy-{names.settings.index(setting)}",

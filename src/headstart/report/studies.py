@@ -10,6 +10,7 @@ from headstart.report.charts import (
     Figure,
     equal,
     finished,
+    log_odds_scale,
     named,
     own_colour,
     text,
@@ -27,7 +28,7 @@ POINTS = {"filled": True, "size": 55, "opacity": 1}
 
 
 def mean_axis(title: str | None = MEAN) -> Any:
-    return alt.Y("mean:Q", title=title, scale=alt.Scale(zero=False))
+    return alt.Y("mean:Q", title=title, scale=log_odds_scale())
 
 
 def lines(rows: Any, x: Any, hover: list[Any], title: str | None = MEAN) -> Any:
@@ -50,7 +51,6 @@ def ablation_figure(subject: Subject) -> Figure | None:
         return None
     order = [str(name) for name in table.sort_values("position").configuration.drop_duplicates()]
     models = list(dict.fromkeys(table.model))
-    y = ablation_axis(order)
     hover = tooltips(
         model="model",
         setting_label="setting",
@@ -62,8 +62,9 @@ def ablation_figure(subject: Subject) -> Figure | None:
     for model in models:
         rows = named("ablation", "setting", "model").transform_filter(equal("model", str(model)))
         description = f"{model}: mean log odds of transfer by training configuration"
-        chart = ablation_chart(rows, y, hover)
-        spec = finished(chart, description, CONFIGURATION * len(order))
+        here = set(table[table.model == model].configuration)
+        y = ablation_axis([name for name in order if name in here])
+        spec = finished(ablation_chart(rows, y, hover), description, CONFIGURATION * len(here))
         charts.append(Chart(str(model), description, spec))
     return Figure(
         key="ablation",
@@ -79,7 +80,9 @@ def ablation_axis(order: list[str]) -> Any:
     """Give each configuration a row, its name in short lines."""
     broken = "{" + ", ".join(f"{text(n)}: {text(wrapped(n))}" for n in order) + "}"
     label = f"split({broken}[datum.label], '|')"
-    axis = alt.Axis(title=None, grid=True, labelExpr=label, labelLimit=170)
+    # Lines hang from their row: half the text has to stand above it.
+    most = max(wrapped(name).count("|") for name in order)
+    axis = alt.Axis(title=None, grid=True, labelExpr=label, labelLimit=170, labelOffset=-6 * most)
     return alt.Y("configuration:N", sort=order, axis=axis)
 
 
@@ -91,7 +94,7 @@ def wrapped(name: str) -> str:
 def ablation_chart(rows: Any, y: Any, hover: list[Any]) -> Any:
     """A row a configuration: the names are sentences, which do not fit below an axis."""
     colour = own_colour(COLOUR)
-    x = alt.X("mean:Q", title=MEAN, scale=alt.Scale(zero=False))
+    x = alt.X("mean:Q", title=MEAN, scale=log_odds_scale())
     path = alt.Order("position:Q")
     return alt.layer(
         rows.mark_rule(strokeWidth=1.4, opacity=0.6).encode(
