@@ -32,11 +32,9 @@ SPECIAL = {
     "<": r"\textless{}",
     ">": r"\textgreater{}",
     "|": r"\textbar{}",
-    '"': r"\textquotedbl{}",
+    '"': r"\char34{}",
 }
-PAIRED = (
-    "Bold is the best; underlined is what a paired test does not distinguish from it ($p > 0.05$)"
-)
+IMAGE_TESTS = {"mcnemar": "exact McNemar test", "permutation": "permutation test"}
 
 
 def csv_table(analysis: Subject) -> Any:
@@ -85,12 +83,12 @@ def latex_tables(analysis: Subject, digits: int = 1) -> str:
 
 
 def escaped(text: Any) -> str:
-    """Write a name so that LaTeX prints it and does nothing else with it.
+    r"""Write a name so that LaTeX prints it and does nothing else with it.
 
     Examples
     --------
     >>> print(escaped("a_b & 50 %"))
-    a\\_b \\& 50 \\%
+    a\_b \& 50 \%
     """
     words = " ".join(str(text).split())
     return "".join(SPECIAL.get(character, character) for character in words)
@@ -115,11 +113,14 @@ def accuracy_latex(analysis: Subject, names: Names, setting: str, digits: int) -
         rows.append(row)
     heads = ["Model", *map(escaped, datasets), *(["Mean log odds"] if mean_of else [])]
     metrics = escaped(", ".join(dict.fromkeys(str(m) for m in cells.metric if known(m))))
-    caption = (
-        f"{escaped(setting_label(setting))}: accuracy in percent ({metrics or 'metric not given'}). "
-        f"{PAIRED if cells.not_different.notna().any() else 'Bold is the best'}. "
-        + ("Mean log odds over datasets with one standard error. " if mean_of else "")
-        + source_words(analysis)
+    caption = " ".join(
+        [
+            f"{escaped(setting_label(setting))}: accuracy in percent",
+            f"({metrics or 'metric not given'}).",
+            marks_said(analysis, cells, means),
+            "Mean log odds over datasets with one standard error." if mean_of else "",
+            source_words(analysis),
+        ]
     )
     return table(
         caption, f"tab:transfer-{label(setting)}", "l" + "r" * (len(heads) - 1), heads, rows
@@ -153,11 +154,27 @@ def correlations_latex(analysis: Subject) -> str:
     heads = ["Setting", "Statistic", "Estimate", "95\\,\\% over models", "95\\,\\% over families"]
     caption = (
         f"Correlation of {UPSTREAM} with transfer accuracy over all datasets, with bootstrap "
-        f"intervals. {escaped(correction_sentence(analysis))} {source_words(analysis)}"
+        f"intervals. {source_words(analysis)}"
     )
     return table(
         caption, "tab:transfer-correlations", "llrrrrr", [*heads, "Models", "Datasets"], rows
     )
+
+
+def marks_said(analysis: Subject, cells: Any, means: Any) -> str:
+    """Say what bold and underlined mean, by which tests and with which correction."""
+    used = set(analysis.pairwise.test) if len(analysis.pairwise) else set()
+    tests = [name for test, name in IMAGE_TESTS.items() if test in used]
+    said = []
+    if cells.not_different.notna().any():
+        said.append(" or ".join(tests or ["paired test"]) + " on the test images")
+    if len(means) and means.not_different.notna().any():
+        said.append("paired t-test over datasets for the means")
+    if not said:
+        return "Bold is the best; no test compares the others with it."
+    tail = f"({'; '.join(said)}; $p > 0.05$)."
+    words = "Bold is the best; underlined is what cannot be told from it"
+    return f"{words} {tail} {escaped(correction_sentence(analysis))}"
 
 
 def accuracy_entry(row: Any, digits: int) -> str:
@@ -211,8 +228,7 @@ def table(caption: str, key: str, align: str, heads: list[str], rows: list[list[
         r"\centering\small",
         rf"\caption{{{caption.strip()}}}",
         rf"\label{{{key}}}",
-        r"\ifdefined\headstarttable\else\newsavebox\headstarttable\fi",
-        r"\savebox\headstarttable{%",
+        r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
         rf"\begin{{tabular}}{{{align}}}",
         r"\toprule",
         " & ".join(heads) + r" \\",
@@ -220,9 +236,6 @@ def table(caption: str, key: str, align: str, heads: list[str], rows: list[list[
         *body,
         r"\bottomrule",
         r"\end{tabular}}%",
-        r"\ifdim\wd\headstarttable>\linewidth",
-        r"\resizebox{\linewidth}{!}{\usebox\headstarttable}%",
-        r"\else\usebox\headstarttable\fi",
         r"\end{table}",
     ]
     return "\n".join(lines)
