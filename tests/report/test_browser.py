@@ -117,7 +117,7 @@ def test_every_chart_is_drawn_with_its_marks(browser, report):
     assert count(browser, ".chart svg") == charts > 10
     assert points(browser, "correlation-0") == N_MODELS
     assert count(browser, "#correlation-0 .mark-area path") == 1
-    assert count(browser, "#correlation-0 .mark-rule line") == N_MODELS
+    assert count(browser, "#correlation-0 .mark-rule.role-mark line") == N_MODELS
     assert points(browser, "panels-0") == N_MODELS * len(SETTINGS)
     assert points(browser, "scratch-0") == N_MODELS * N_DATASETS
     assert count(browser, "#residuals-0 .mark-rect path") == N_MODELS * N_DATASETS
@@ -157,7 +157,7 @@ def test_a_dataset_taken_out_changes_means_and_says_so(browser, report):
     assert browser.find_element("id", "partial").is_displayed()
     assert heights(browser) != before
     # The intervals are of the whole table: a part shows none.
-    assert count(browser, "#correlation-0 .mark-rule line") == 0
+    assert count(browser, "#correlation-0 .mark-rule.role-mark line") == 0
     assert count(browser, "#correlation-0 .mark-area path[d]:not([d=''])") == 0
     assert count(browser, "#panels-0") == 0
     assert count(browser, "#panels-1 svg") == 1
@@ -270,7 +270,7 @@ def test_print_is_light_and_without_controls(browser, report):
 def test_charts_and_tables_can_be_reached_without_a_mouse(browser, report):
     visit(browser, report)
     unnamed = browser.execute_script(
-        "return [...document.querySelectorAll('.chart svg')]"
+        "return [...document.querySelectorAll('.chart')]"
         ".filter((e) => !e.getAttribute('aria-label')).length"
     )
     assert unnamed == 0

@@ -25,6 +25,7 @@ __all__ = [
     "equal",
     "finished",
     "log_odds_scale",
+    "name_axis",
     "named",
     "odds_axis",
     "own_colour",
@@ -72,7 +73,7 @@ CONFIG: dict[str, Any] = {
         "labelOverlap": False,
         "ticks": False,
         "domain": False,
-        "labelLimit": 150,
+        "labelLimit": 170,
     },
     "text": {"color": "var(--ink)"},
 }
@@ -164,6 +165,13 @@ def text(value: str) -> str:
     return json.dumps(value)
 
 
+def name_axis(title: str | None = None, **more: Any) -> Any:
+    """Give an axis of names: long ones keep their start and their end, which tell them apart."""
+    cut = "slice(datum.label, 0, 13) + '\u2026' + slice(datum.label, -12)"
+    label = f"length(datum.label) > 26 ? {cut} : datum.label"
+    return alt.Axis(title=title, labelExpr=label, **more)
+
+
 def odds_axis(title: str | None, proportions: Any) -> Any:
     """Give an axis in log odds whose ticks are labelled in percent.
 
@@ -247,8 +255,10 @@ def finished(chart: Any, description: str, height: int | None = HEIGHT) -> dict[
     if height is not None:
         chart = chart.properties(height=height)
     spec: dict[str, Any] = chart.to_dict()
-    # The page's configuration is one for all charts and comes with the embedding.
-    spec.pop("config", None)
+    # The page's configuration is one for all charts and comes with the embedding; the address of
+    # the schema is of no use where there is no network.
+    for key in ("config", "$schema"):
+        spec.pop(key, None)
     spec["params"] = [*spec.get("params", []), *({"name": name, "value": []} for name in HIDDEN)]
     spec["autosize"] = {"type": "fit-x", "contains": "padding"}
     return spec

@@ -15,6 +15,7 @@ from headstart.report.charts import (
     equal,
     finished,
     log_odds_scale,
+    name_axis,
     named,
     odds_axis,
     own_colour,
@@ -35,8 +36,9 @@ ROW = 19
 def settings_figure(subject: Subject, names: Names) -> Figure | None:
     """Mean log odds of every model in every setting."""
     means = subject.model_means
-    if not len(means) or means.setting.nunique() < 2:
+    if means.model.nunique() < 2:
         return None
+    several = means.setting.nunique() > 1
     points = (
         named("cells", "setting", "dataset", "model")
         .transform_filter("datum.averaged")
@@ -69,22 +71,21 @@ def settings_figure(subject: Subject, names: Names) -> Figure | None:
     height = ROW * means.model.nunique()
     return Figure(
         key="settings-figure",
-        title="How do the settings compare?",
+        title="How do the settings compare?" if several else "How do the models compare?",
         caption=(
-            "The mean log odds of every model in each setting, with 95 % intervals; models in the "
-            "order of the first setting. Beside a model, points may rest on different datasets "
-            "where a setting lacks some."
+            "The mean log odds of a correct answer of every model, with 95 % intervals"
+            + ("; models are in the order of the first setting." if several else ".")
         ),
         charts=[Chart("", description, finished(chart, description, height))],
         legend="settings",
         settings=tuple(means.setting.unique()),
-        table="settings",
+        table="means",
     )
 
 
 def model_axis(names: Names, present: set[str]) -> Any:
     """Give models a row each, in the page's order."""
-    axis = alt.Axis(title=None, grid=True)
+    axis = name_axis(grid=True)
     order = [name for name in names.models if name in present]
     return alt.Y("model:N", sort=order, axis=axis)
 
@@ -157,7 +158,7 @@ def ranks_figure(subject: Subject, names: Names) -> Figure | None:
 
 def ranks_chart(setting: str, ranks: Any) -> Chart:
     order = [str(name) for name in ranks.sort_values("rank").model]
-    axis = alt.Axis(title=None, grid=True)
+    axis = name_axis(grid=True)
     y = alt.Y("model:N", sort=order, axis=axis)
     rows = named("ranks", "model").transform_filter(equal("setting", setting))
     whole = alt.Axis(title="Rank", format="d", tickMinStep=1, grid=False)
@@ -205,8 +206,8 @@ def residuals_chart(setting: str, cells: Any, names: Names, limits: list[float])
     _, colours = residual_steps(1)
     present = set(cells.model)
     order = [name for name in names.datasets if name in set(cells.dataset)]
-    y_axis = alt.Axis(title=None)
-    x_axis = alt.Axis(title=None, labelAngle=-90, labelLimit=110)
+    y_axis = name_axis()
+    x_axis = name_axis(labelAngle=-90, labelLimit=130)
     scale = alt.Scale(type="threshold", domain=limits, range=colours)
     hover = tooltips(
         model="model",

@@ -27,6 +27,8 @@ from headstart.report.words import UPSTREAM
 __all__ = ["correlation_figure", "panels_figure"]
 
 PANEL = 210
+# Beyond so many models error bars are a curtain before the points.
+CROWD = 30
 
 
 def upstream(values: Any) -> Any:
@@ -50,13 +52,13 @@ def correlation_figure(subject: Subject, names: Names) -> Figure | None:
             "0.1 more multiplies the odds by 1.1. Bars and the band around the least-squares line "
             "are 95 % intervals; both axes are scaled as log odds."
         ),
-        charts=[correlation_chart(setting, x) for setting in settings],
+        charts=[correlation_chart(setting, x, means.model.nunique()) for setting in settings],
         legend="families",
         table="means",
     )
 
 
-def correlation_chart(setting: str, x: Any) -> Chart:
+def correlation_chart(setting: str, x: Any, n_models: int) -> Chart:
     """One setting: band, line, error bars and points, the means computed from what is shown."""
     y = alt.Y("mean:Q", title="Mean log odds of transfer", scale=log_odds_scale())
     points = (
@@ -70,7 +72,8 @@ def correlation_chart(setting: str, x: Any) -> Chart:
             interval=f"{WHOLE} ? datum.mean_interval : 'for the whole table only'",
         )
     )
-    bars = points.transform_filter(WHOLE).mark_rule(strokeWidth=1.2, opacity=0.75)
+    opacity = 0.75 if n_models <= CROWD else 0.3
+    bars = points.transform_filter(WHOLE).mark_rule(strokeWidth=1.2, opacity=opacity)
     marks = points.mark_point(
         filled=True, size=75, opacity=1, stroke="var(--paper)", strokeWidth=0.8
     )
@@ -125,7 +128,7 @@ def panels_figure(subject: Subject, names: Names) -> Figure | None:
         key="panels",
         title="And on each dataset?",
         caption=(
-            "A point is a model with the 95 % interval that the size of the test set gives. "
+            "A point is a model; its 95 % interval comes from the size of the test set. "
             "Each panel has a vertical axis of its own, scaled as log odds and labelled in percent."
         ),
         charts=[panel(dataset, x, cells[cells.dataset == dataset]) for dataset in datasets],
@@ -167,5 +170,6 @@ def panel(dataset: str, x: Any, cells: Any) -> Chart:
         x=x, y=y, color=colour, shape=own_shape(), tooltip=hover
     )
     description = f"{dataset}: {metric} against {UPSTREAM}, a point a model and setting"
-    spec = finished(alt.layer(line, bars, marks), description, PANEL)
+    layers = [line, bars, marks] if cells.model.nunique() <= CROWD else [line, marks]
+    spec = finished(alt.layer(*layers), description, PANEL)
     return Chart(dataset, description, spec, dataset=dataset)

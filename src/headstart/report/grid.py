@@ -34,6 +34,14 @@ class Cell:
     note: str = ""
     keys: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def order(self) -> str:
+        """What the page has to know to sort it, where its text does not say so itself."""
+        if self.value is None:
+            return ""
+        order = f"{self.value:.8g}"
+        return "" if order == self.text else order
+
 
 @dataclass(frozen=True)
 class Column:

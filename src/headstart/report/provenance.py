@@ -116,8 +116,16 @@ def trials_table(subject: Subject, names: Names) -> Table | None:
     labels = ("Train", "Test", "Relative gap", "Unconverged", "Skipped", "Seconds")
     columns += [Column(label) for label in labels]
     columns += [Column(label, numeric=False, code=True) for label in DIGESTS.values()]
-    rows = [trial_row(row, names) for row in trials.to_dict("records")]
+    # What a reader must not overlook comes first.
+    records = sorted(trials.to_dict("records"), key=lambda row: -trouble(row))
+    rows = [trial_row(row, names) for row in records]
     return Table("trials", f"{count(len(rows), 'trial')}", columns, rows)
+
+
+def trouble(row: dict[str, Any]) -> float:
+    """Count the fits that did not converge and the images that were skipped."""
+    counts = (row.get("unconverged"), row.get("skipped_images"))
+    return sum(float(n) for n in counts if n is not None and known(n))
 
 
 DIGESTS = {"examples": "Examples", "weights": "Weights", "key": "Key"}

@@ -22,7 +22,7 @@ __all__ = ["MOST_PAIRS", "correction_sentence", "pairs_table", "significance_tab
 
 TEXT: dict[str, Any] = {"numeric": False}
 # More rows of pairs than these make a page slow and large; the rest stays in the analysis.
-MOST_PAIRS = 2500
+MOST_PAIRS = 2000
 TESTS = {
     "mcnemar": "McNemar, exact",
     "permutation": "permutation",
@@ -102,8 +102,8 @@ def pairs_table(subject: Subject, names: Names) -> tuple[Table, int]:
     rows.sort(key=lambda r: (not versus_best(r), place.get(r.setting, 99), r.dataset != "all"))
     table_rows = [pair_row(row, names, versus_best(row)) for row in rows[:MOST_PAIRS]]
     note = (
-        f"{correction_sentence(subject)} A difference is the model's minus the other's: in "
-        "percentage points on one dataset, in mean log odds over all."
+        "A difference is the model's minus the other's: in percentage points (pp) on one dataset, "
+        "in mean log odds over all."
     )
     table = Table("pairs", "Pairs of models", columns, table_rows, note=note)
     return table, max(0, len(rows) - MOST_PAIRS)

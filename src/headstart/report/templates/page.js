@@ -21,7 +21,7 @@
       // Only errors are logged: an empty choice is no warning.
       // ast: expressions are interpreted, so that the page forbids evaluating code.
       const result = await vegaEmbed(place, { ...spec, datasets: { ...spec.datasets, ...datasets } }, {
-        actions: false, ast: true, config, defaultStyle: false, logLevel: 1, renderer: "svg",
+        actions: false, ast: true, config, defaultStyle: false, logLevel: 1, mode: "vega-lite", renderer: "svg",
         tooltip: { disableDefaultStyle: true },
       });
       views.set(key, result.view);
@@ -71,7 +71,7 @@
     apply();
   }
 
-  // Sorting: numbers by data-v, words by their text; what is unknown stays last.
+  // Sorting: numbers by data-v or their text, words by their text; what is unknown stays last.
   function sort(button) {
     const heading = button.closest("th");
     const body = heading.closest("table").tBodies[0];
@@ -82,7 +82,8 @@
     const value = (row) => {
       const cell = row.cells[column];
       if (!numeric) return cell.textContent;
-      return cell.dataset.v === undefined ? null : Number(cell.dataset.v);
+      const number = Number(cell.dataset.v ?? cell.firstChild.textContent);
+      return Number.isNaN(number) ? null : number;
     };
     const sign = ascending ? 1 : -1;
     const compare = (a, b) => {
