@@ -29,7 +29,7 @@ def test_a_page_is_one_file_that_names_no_address(tmp_path):
     outside = re.sub(r"<script>.*?</script>", "", html, flags=re.S)
     assert "http" not in outside.replace("http-equiv", "")
     assert not re.search(r"<(link|img|script|iframe)[^>]+(src|href)=\"(?!data:)", outside)
-    assert "default-src 'none'" in html
+    assert "default-src &#39;none&#39;" in html
     assert "unsafe-eval" not in outside
 
 

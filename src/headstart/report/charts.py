@@ -30,6 +30,7 @@ __all__ = [
     "odds_axis",
     "own_colour",
     "own_shape",
+    "said",
     "shown",
     "text",
     "tooltips",
@@ -40,7 +41,8 @@ WHOLE = " && ".join(f"length({name}) == 0" for name in ("hidden_datasets", "hidd
 # Proportions that make good ticks, the roundest first.
 TICKS = (
     *(0.5, 0.9, 0.1, 0.99, 0.01, 0.999, 0.001, 0.8, 0.2, 0.95, 0.05, 0.7, 0.3, 0.6, 0.4, 0.98),
-    *(0.02, 0.995, 0.005, 0.85, 0.15, 0.97, 0.75, 0.25, 0.65, 0.92, 0.94, 0.96),
+    *(0.02, 0.995, 0.005, 0.85, 0.15, 0.97, 0.75, 0.25, 0.65, 0.92, 0.94, 0.96, 0.998),
+    *(0.997, 0.9995, 0.992, 0.985),
 )
 STEPS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1)
 MOST_TICKS = 7
@@ -229,6 +231,12 @@ def own_colour(field: str = "colour") -> Any:
 def own_shape() -> Any:
     """Give a mark the shape that its row names."""
     return alt.Shape(field="shape", type="nominal", scale=None, legend=None)
+
+
+def said(*columns: str) -> Any:
+    """Name the columns that a screen reader says of a mark, instead of all that draws it."""
+    expression = " + ', ' + ".join(f"datum.{name}" for name in columns)
+    return alt.DescriptionValue(alt.ExprRef(expression))
 
 
 def tooltips(**columns: str) -> list[Any]:

@@ -20,6 +20,7 @@ from headstart.report.charts import (
     odds_axis,
     own_colour,
     own_shape,
+    said,
     shown,
     tooltips,
 )
@@ -64,7 +65,11 @@ def settings_figure(subject: Subject, names: Names) -> Figure | None:
     chart = alt.layer(
         bars.encode(x=alt.X("mean_low:Q"), x2="mean_high:Q", y=y, color=colour),
         points.mark_point(filled=True, size=60, opacity=1).encode(
-            x=x, y=y, color=colour, tooltip=hover
+            x=x,
+            y=y,
+            color=colour,
+            tooltip=hover,
+            description=said("model", "setting_label", "mean_text"),
         ),
     )
     description = "Mean log odds of transfer of every model, a point a setting"
@@ -116,7 +121,12 @@ def scratch_figure(subject: Subject) -> Figure | None:
     chart = alt.layer(
         diagonal.encode(x=alt.X("at:Q", scale=scale), y=alt.Y("at:Q", scale=scale)),
         points.mark_point(filled=True, size=45, opacity=0.85).encode(
-            x=x, y=y, color=own_colour(), shape=own_shape(), tooltip=hover
+            x=x,
+            y=y,
+            color=own_colour(),
+            shape=own_shape(),
+            tooltip=hover,
+            description=said("model", "dataset", "accuracy_text", "accuracy_text_scratch"),
         ),
     )
     description = "Accuracy fine-tuned against accuracy from scratch, a point a model and dataset"
@@ -170,7 +180,7 @@ def ranks_chart(setting: str, ranks: Any) -> Chart:
             x=x, x2="high:Q", y=y
         ),
         rows.mark_point(filled=True, size=60, color="var(--blue)", opacity=1).encode(
-            x=alt.X("rank:Q"), y=y, tooltip=hover
+            x=alt.X("rank:Q"), y=y, tooltip=hover, description=said("model", "rank", "interval")
         ),
     )
     label = setting_label(setting)
@@ -226,6 +236,7 @@ def residuals_chart(setting: str, cells: Any, names: Names, limits: list[float])
             y=alt.Y("model:N", sort=[m for m in names.models if m in present], axis=y_axis),
             color=alt.Color("residual:Q", scale=scale, legend=None),
             tooltip=hover,
+            description=said("model", "dataset", "residual_text"),
         )
     )
     label = setting_label(setting)

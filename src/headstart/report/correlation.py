@@ -18,6 +18,7 @@ from headstart.report.charts import (
     odds_axis,
     own_colour,
     own_shape,
+    said,
     tooltips,
 )
 from headstart.report.data import odds
@@ -88,7 +89,14 @@ def correlation_chart(setting: str, x: Any, n_models: int) -> Chart:
         band(setting, "all"),
         regression(points, "mean"),
         bars.encode(x=x, y=alt.Y("mean_low:Q"), y2="mean_high:Q", color=own_colour()),
-        marks.encode(x=x, y=y, color=own_colour(), shape=own_shape(), tooltip=hover),
+        marks.encode(
+            x=x,
+            y=y,
+            color=own_colour(),
+            shape=own_shape(),
+            tooltip=hover,
+            description=said("model", "mean_text"),
+        ),
     )
     label = setting_label(setting)
     description = f"{label}: mean log odds of transfer against {UPSTREAM}, a point a model"
@@ -167,7 +175,12 @@ def panel(dataset: str, x: Any, cells: Any) -> Chart:
         x=x, y=alt.Y("low_odds:Q"), y2="high_odds:Q", color=colour
     )
     marks = points.mark_point(filled=True, size=42, opacity=0.9).encode(
-        x=x, y=y, color=colour, shape=own_shape(), tooltip=hover
+        x=x,
+        y=y,
+        color=colour,
+        shape=own_shape(),
+        tooltip=hover,
+        description=said("model", "setting_label", "accuracy_text"),
     )
     description = f"{dataset}: {metric} against {UPSTREAM}, a point a model and setting"
     layers = [line, bars, marks] if cells.model.nunique() <= CROWD else [line, marks]
