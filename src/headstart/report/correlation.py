@@ -132,23 +132,26 @@ def panels_figure(subject: Subject, names: Names) -> Figure | None:
         return None
     x = upstream(cells.upstream_accuracy)
     datasets = [name for name in names.datasets if name in set(cells.dataset)]
+    several = cells.setting.nunique() > 1
+    shapes = " Shapes are the families of the figure above." if several else ""
     return Figure(
         key="panels",
         title="And on each dataset?",
         caption=(
             "A point is a model; its 95 % interval comes from the size of the test set. "
-            "Each panel has a vertical axis of its own, scaled as log odds and labelled in percent."
+            "Each panel has a vertical axis of its own, scaled as log odds and labelled in "
+            f"percent.{shapes}"
         ),
-        charts=[panel(dataset, x, cells[cells.dataset == dataset]) for dataset in datasets],
-        legend="settings",
+        charts=[panel(name, x, cells[cells.dataset == name], several) for name in datasets],
+        legend="settings" if several else "families",
         settings=tuple(cells.setting.unique()),
         narrow=True,
         table="accuracy",
     )
 
 
-def panel(dataset: str, x: Any, cells: Any) -> Chart:
-    """One dataset, the settings by colour."""
+def panel(dataset: str, x: Any, cells: Any, several: bool) -> Chart:
+    """One dataset; colours tell several settings apart, or else families."""
     metric = str(cells.metric.iloc[0]) if cells.metric.notna().any() else "accuracy"
     axis = odds_axis(None, cells.accuracy)
     y = alt.Y("log_odds:Q", scale=log_odds_scale(), axis=axis)
@@ -165,11 +168,11 @@ def panel(dataset: str, x: Any, cells: Any) -> Chart:
         accuracy_text="accuracy",
         interval="95 % interval",
     )
-    colour = own_colour("setting_colour")
+    colour = own_colour("setting_colour" if several else "colour")
     line = (
         points.transform_regression("x", "log_odds", groupby=["setting_colour"])
         .mark_line(strokeWidth=1.2, opacity=0.8, tooltip=None)
-        .encode(x=x, y=y, color=colour)
+        .encode(x=x, y=y, color=colour if several else alt.value("var(--soft)"))
     )
     bars = points.mark_rule(strokeWidth=1, opacity=0.5).encode(
         x=x, y=alt.Y("low_odds:Q"), y2="high_odds:Q", color=colour

@@ -35,7 +35,7 @@ Source = dict[str, Any]
 
 def sources(subject: Subject) -> list[Source]:
     """Describe each source for a person; keys that it lacks are empty."""
-    keys = ("name", "description", "citation", "sha256", "unit")
+    keys = ("name", "description", "citation", "sha256", "unit", "error")
     described = []
     for source in subject.sources:
         rows = source.get("rows")

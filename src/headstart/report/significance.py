@@ -99,6 +99,8 @@ def pairs_table(subject: Subject, names: Names) -> tuple[Table, int]:
         return row.model in leaders or row.other in leaders
 
     place = {name: i for i, name in enumerate(names.settings)}
+    # The closest calls first: the largest p-value.
+    rows.sort(key=lambda row: -row.p_value if known(row.p_value) else 0)
     rows.sort(key=lambda r: (not versus_best(r), place.get(r.setting, 99), r.dataset != "all"))
     table_rows = [pair_row(row, names, versus_best(row)) for row in rows[:MOST_PAIRS]]
     note = (

@@ -85,7 +85,7 @@ def pearson_rows(subject: Subject) -> list[Any]:
 def correlation(row: Any) -> str:
     """Write r with its interval, or with why it has none."""
     text = f"r = {number(row.estimate, 3)}"
-    between = interval(row.low, row.high)
+    between = correlation_interval(row.low, row.high)
     if not between:
         models = count(int(row.n_models), "model")
         return f"{text}, with no interval because {models} are too few for one"
@@ -93,6 +93,12 @@ def correlation(row: Any) -> str:
     if row.low <= 0 <= row.high:
         text += ", an interval that includes 0 and so leaves the sign open"
     return text
+
+
+def correlation_interval(low: Any, high: Any) -> str:
+    """Write an interval of a correlation; no digit is dropped that keeps it from 1."""
+    near_one = known(low) and known(high) and max(abs(low), abs(high)) >= 0.995
+    return interval(low, high, 3 if near_one else 2)
 
 
 def finetune_wins(subject: Subject) -> str:
@@ -118,13 +124,14 @@ def other_settings(rows: list[Any]) -> str:
 
 def family_sentence(rows: list[Any]) -> str:
     """Say what is left when related models count as one observation."""
-    if not rows or not interval(rows[0].low_family, rows[0].high_family):
+    between = correlation_interval(rows[0].low_family, rows[0].high_family) if rows else ""
+    if not between:
         return ""
     row = rows[0]
     return (
         f"Models of a family are alike: resampling the {int(row.n_families)} families instead of "
         f"single models, the interval for {setting_phrase(row.setting)} is "
-        f"{interval(row.low_family, row.high_family)}."
+        f"{between}."
     )
 
 
