@@ -82,7 +82,7 @@ def test_alarms_and_omissions_are_shown():
     subject.sources[0]["digitised"] = True
     html = page_html(subject)
     assert html.count("2 fits did not converge, in 1 trial.") == 2
-    assert html.count("3 images did not decode and were skipped, in 1 trial.") == 2
+    assert html.count("3 images skipped because they did not decode, in 1 trial.") == 2
     assert "there are no predictions" in html
     assert "net_99" in html
     assert "digitised" in html

@@ -93,16 +93,16 @@ def values_said(column: Iterable[Any]) -> str:
 
 def alarms(subject: Subject) -> list[str]:
     """Say what a reader must not overlook: fits that did not converge, images that were skipped."""
-    trials = subject.trials
     found = []
-    if len(trials) and "unconverged" in trials and (trials.unconverged.fillna(0) > 0).any():
-        some = trials[trials.unconverged.fillna(0) > 0]
-        fits = count(int(some.unconverged.sum()), "fit")
-        found.append(f"{fits} did not converge, in {count(len(some), 'trial')}.")
-    if len(trials) and "skipped_images" in trials and (trials.skipped_images.fillna(0) > 0).any():
-        some = trials[trials.skipped_images.fillna(0) > 0]
-        images = count(int(some.skipped_images.sum()), "image")
-        found.append(f"{images} did not decode and were skipped, in {count(len(some), 'trial')}.")
+    for column, noun, what in (
+        ("unconverged", "fit", "did not converge"),
+        ("skipped_images", "image", "skipped because they did not decode"),
+    ):
+        if column in subject.trials:
+            counts = [int(n) for n in subject.trials[column] if known(n) and n > 0]
+            if counts:
+                trials = count(len(counts), "trial")
+                found.append(f"{count(sum(counts), noun)} {what}, in {trials}.")
     return found
 
 
