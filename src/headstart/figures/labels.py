@@ -6,13 +6,7 @@ __all__ = ["in_order", "role", "setting_label"]
 
 # Roles in the order of the paper, each with the names that tables in the field give it.
 ROLES = {
-    "linear": (
-        "linear",
-        "logistic_regression",
-        "linear_probe",
-        "linear_probe_lbfgs",
-        "linear_eval",
-    ),
+    "linear": ("linear", "logistic_regression", "linear_probe", "linear_probe_lbfgs", "linear_eval"),
     "finetune": ("finetune", "fine_tuned", "fine_tune", "finetuned", "fine-tuned", "fine-tuning"),
     "scratch": ("scratch", "random_init", "random", "from_scratch", "random_initialization"),
 }
