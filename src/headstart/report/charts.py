@@ -1,0 +1,272 @@
+"""What all charts of the page share: their data by name, the page's choices, axes, looks.
+
+A chart names the tables it draws (``cells``, ``means``, ...); the page holds each table once and
+gives it to every chart. The page's choices reach a chart as three parameters, lists of what is
+hidden, and the chart filters its own data.
+"""
+
+import json
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import altair as alt
+import numpy as np
+from scipy.special import logit
+
+__all__ = [
+    "CONFIG",
+    "MODEL",
+    "TICKS",
+    "WHOLE",
+    "Chart",
+    "Figure",
+    "domain",
+    "equal",
+    "finished",
+    "log_odds_scale",
+    "name_axis",
+    "named",
+    "odds_axis",
+    "own_colour",
+    "own_shape",
+    "said",
+    "shown",
+    "text",
+    "tooltips",
+]
+
+HIDDEN = ("hidden_settings", "hidden_datasets", "hidden_models")
+WHOLE = " && ".join(f"length({name}) == 0" for name in ("hidden_datasets", "hidden_models"))
+# Proportions that make good ticks, the roundest first.
+TICKS = (
+    *(0.5, 0.9, 0.1, 0.99, 0.01, 0.999, 0.001, 0.8, 0.2, 0.95, 0.05, 0.7, 0.3, 0.6, 0.4, 0.98),
+    *(0.02, 0.995, 0.005, 0.85, 0.15, 0.97, 0.75, 0.25, 0.65, 0.92, 0.94, 0.96, 0.998),
+    *(0.997, 0.9995, 0.992, 0.985),
+)
+STEPS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1)
+MOST_TICKS = 7
+LONG_REACH = 1.5
+HEIGHT = 300
+# What identifies a model in an average: everything else about it comes along.
+MODEL = ["model", "family", "colour", "shape", "x", "upstream_text", "mean_low", "mean_high"]
+FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', sans-serif"
+# CSS variables stand for colours: the browser resolves them, so theme and print need no redrawing.
+CONFIG: dict[str, Any] = {
+    "background": "transparent",
+    "font": FONT,
+    "view": {"stroke": None},
+    "axis": {
+        "labelColor": "var(--soft)",
+        "titleColor": "var(--soft)",
+        "domainColor": "var(--rule)",
+        "tickColor": "var(--rule)",
+        "gridColor": "var(--grid)",
+        "labelFontSize": 11.5,
+        "titleFontSize": 12,
+        "titleFontWeight": 400,
+        "titlePadding": 8,
+        "tickSize": 4,
+    },
+    "axisQuantitative": {"labelOverlap": "greedy", "labelSeparation": 8, "tickCount": 6},
+    # Charts side by side stand on one line.
+    "axisY": {"minExtent": 30},
+    "axisDiscrete": {
+        "labelOverlap": False,
+        "ticks": False,
+        "domain": False,
+        "labelLimit": 170,
+    },
+    "text": {"color": "var(--ink)"},
+}
+
+
+@dataclass(frozen=True)
+class Chart:
+    """One chart.
+
+    Attributes
+    ----------
+    title
+        Stands above it where a figure has several; may be empty.
+    description
+        What a screen reader says of it.
+    spec
+        Vega-Lite, with its data by name.
+    setting, dataset
+        What the whole chart is about: it goes when the page hides that.
+    """
+
+    title: str
+    description: str
+    spec: dict[str, Any]
+    setting: str | None = None
+    dataset: str | None = None
+
+
+@dataclass(frozen=True)
+class Figure:
+    """Charts that answer one question, with what is said about them.
+
+    Attributes
+    ----------
+    key
+        The anchor.
+    title, caption
+        The question, and how to read the answer.
+    charts
+        In reading order.
+    legend
+        ``"families"``, ``"settings"``, ``"residuals"`` or empty.
+    settings
+        Those that the legend of settings has to explain.
+    narrow
+        Whether charts are small multiples, several in a row.
+    table
+        The anchor of the table that holds the same numbers.
+    """
+
+    key: str
+    title: str
+    caption: str
+    charts: list[Chart] = field(default_factory=list)
+    legend: str = ""
+    settings: tuple[str, ...] = ()
+    narrow: bool = False
+    table: str = ""
+
+
+def named(table: str, *columns: str) -> Any:
+    """Start a chart of a named table, without the rows that the page hides.
+
+    Parameters
+    ----------
+    table
+        The name of the data.
+    columns
+        Which of ``setting``, ``dataset`` and ``model`` the table has.
+    """
+    chart = alt.Chart(alt.NamedData(name=table))
+    for column in columns:
+        chart = chart.transform_filter(shown(column))
+    return chart
+
+
+def shown(column: str) -> str:
+    """Write the condition under which the page shows a row."""
+    return f"indexof(hidden_{column}s, datum.{column}) < 0"
+
+
+def equal(column: str, value: str) -> str:
+    """Write the condition that a column holds a name, whatever characters it has."""
+    return f"datum[{text(column)}] === {text(value)}"
+
+
+def text(value: str) -> str:
+    """Quote a name for a Vega expression: a string of JSON is one of JavaScript."""
+    return json.dumps(value)
+
+
+def name_axis(title: str | None = None, **more: Any) -> Any:
+    """Give an axis of names: long ones keep their start and their end, which tell them apart."""
+    cut = "slice(datum.label, 0, 13) + '\u2026' + slice(datum.label, -12)"
+    label = f"length(datum.label) > 26 ? {cut} : datum.label"
+    return alt.Axis(title=title, labelExpr=label, **more)
+
+
+def odds_axis(title: str | None, proportions: Any) -> Any:
+    """Give an axis in log odds whose ticks are labelled in percent.
+
+    Parameters
+    ----------
+    title
+        What stands beside it.
+    proportions
+        What is drawn along it, in [0, 1]: it says how fine the ticks have to be.
+    """
+    label = "format(100 / (1 + exp(-datum.value)), '.4~r') + '%'"
+    values = [round(float(v), 6) for v in logit(np.array(percent_ticks(proportions)))]
+    return alt.Axis(title=title, values=values, labelExpr=label, grid=False, labelOverlap="greedy")
+
+
+def log_odds_scale() -> Any:
+    """Give a scale that fits what is shown, with room at its ends, and does not start at 0."""
+    return alt.Scale(zero=False, nice=False, padding=10)
+
+
+def percent_ticks(proportions: Any) -> list[float]:
+    """Choose ticks for proportions: even steps over a short reach, round numbers over a long one.
+
+    Examples
+    --------
+    >>> percent_ticks([0.716, 0.808])
+    [0.72, 0.74, 0.76, 0.78, 0.8]
+    """
+    inside = [float(p) for p in proportions if 0 < p < 1]
+    if not inside or logit(max(inside)) - logit(min(inside)) > LONG_REACH:
+        return spread_ticks(min(inside), max(inside)) if inside else list(TICKS)
+    reach = max(inside) - min(inside)
+    step = next((s for s in STEPS if reach / s <= MOST_TICKS), STEPS[-1])
+    first, last = math.ceil(min(inside) / step - 0.5), math.floor(max(inside) / step + 0.5)
+    ticks = [round(i * step, 6) for i in range(first, last + 1)]
+    return [tick for tick in ticks if 0 < tick < 1]
+
+
+def spread_ticks(low: float, high: float) -> list[float]:
+    """Choose round proportions, the roundest first, that stand apart on a scale of log odds."""
+    apart = (logit(high) - logit(low)) / MOST_TICKS
+    chosen: list[float] = []
+    for tick in TICKS:
+        near = any(abs(logit(tick) - logit(other)) < apart for other in chosen)
+        if logit(low) - apart < logit(tick) < logit(high) + apart and not near:
+            chosen.append(tick)
+    return sorted(chosen)
+
+
+def own_colour(field: str = "colour") -> Any:
+    """Give a mark the colour that its row names."""
+    return alt.Color(field=field, type="nominal", scale=None, legend=None)
+
+
+def own_shape() -> Any:
+    """Give a mark the shape that its row names."""
+    return alt.Shape(field="shape", type="nominal", scale=None, legend=None)
+
+
+def said(*columns: str) -> Any:
+    """Name the columns that a screen reader says of a mark, instead of all that draws it."""
+    expression = " + ', ' + ".join(f"datum.{name}" for name in columns)
+    return alt.DescriptionValue(alt.ExprRef(expression))
+
+
+def tooltips(**columns: str) -> list[Any]:
+    """Name the columns that hovering shows, each with its label; their text is ready-made."""
+    return [
+        alt.Tooltip(field=name, type="nominal", title=label.replace("_", " "))
+        for name, label in columns.items()
+    ]
+
+
+def domain(values: Any, margin: float = 0.06) -> list[float]:
+    """Give an axis the reach of its values and a little more."""
+    finite = [float(v) for v in values if v is not None and math.isfinite(v)]
+    if not finite:
+        return [0.0, 1.0]
+    low, high = min(finite), max(finite)
+    room = margin * (high - low) or 0.5
+    return [low - room, high + room]
+
+
+def finished(chart: Any, description: str, height: int | None = HEIGHT) -> dict[str, Any]:
+    """Turn an Altair chart into the page's Vega-Lite: as wide as its place, with the choices."""
+    chart = chart.properties(width="container", description=description)
+    if height is not None:
+        chart = chart.properties(height=height)
+    spec: dict[str, Any] = chart.to_dict()
+    # The page's configuration is one for all charts and comes with the embedding; the address of
+    # the schema is of no use where there is no network.
+    for key in ("config", "$schema"):
+        spec.pop(key, None)
+    spec["params"] = [*spec.get("params", []), *({"name": name, "value": []} for name in HIDDEN)]
+    spec["autosize"] = {"type": "fit-x", "contains": "padding"}
+    return spec

@@ -1,0 +1,191 @@
+"""Upstream against transfer accuracy: over all datasets, and on each."""
+
+from typing import Any
+
+import altair as alt
+
+from headstart.figures.labels import setting_label
+from headstart.report.charts import (
+    MODEL,
+    WHOLE,
+    Chart,
+    Figure,
+    domain,
+    equal,
+    finished,
+    log_odds_scale,
+    named,
+    odds_axis,
+    own_colour,
+    own_shape,
+    said,
+    tooltips,
+)
+from headstart.report.data import odds
+from headstart.report.subject import Names, Subject
+from headstart.report.words import UPSTREAM
+
+__all__ = ["correlation_figure", "panels_figure"]
+
+PANEL = 210
+# Beyond so many models error bars are a curtain before the points.
+CROWD = 30
+
+
+def upstream(values: Any) -> Any:
+    scale = alt.Scale(domain=domain(odds(values)), zero=False, nice=False)
+    return alt.X("x:Q", title=f"{UPSTREAM}", scale=scale, axis=odds_axis(UPSTREAM, values))
+
+
+def correlation_figure(subject: Subject, names: Names) -> Figure | None:
+    """Mean log odds against upstream accuracy, a chart a setting."""
+    means = subject.model_means
+    means = means[means.upstream_accuracy.notna()] if len(means) else means
+    if not len(means):
+        return None
+    settings = [name for name in names.settings if name in set(means.setting)]
+    x = upstream(means.upstream_accuracy)
+    return Figure(
+        key="correlation",
+        title=f"Does {UPSTREAM} go with transfer accuracy?",
+        caption=(
+            "A point is a model: its mean log odds of a correct answer over the datasets, where "
+            "0.1 more multiplies the odds by 1.1. Bars and the band around the least-squares line "
+            "are 95 % intervals; both axes are scaled as log odds."
+        ),
+        charts=[correlation_chart(setting, x, means.model.nunique()) for setting in settings],
+        legend="families",
+        table="means",
+    )
+
+
+def correlation_chart(setting: str, x: Any, n_models: int) -> Chart:
+    """One setting: band, line, error bars and points, the means computed from what is shown."""
+    y = alt.Y("mean:Q", title="Mean log odds of transfer", scale=log_odds_scale())
+    points = (
+        named("cells", "dataset", "model")
+        .transform_filter("datum.averaged")
+        .transform_filter(equal("setting", setting))
+        .transform_aggregate(mean="mean(log_odds)", groupby=[*MODEL, "mean_interval"])
+        .transform_filter("isValid(datum.x)")
+        .transform_calculate(
+            mean_text="format(datum.mean, '.3f')",
+            interval=f"{WHOLE} ? datum.mean_interval : 'for the whole table only'",
+        )
+    )
+    opacity = 0.75 if n_models <= CROWD else 0.3
+    bars = points.transform_filter(WHOLE).mark_rule(strokeWidth=1.2, opacity=opacity)
+    marks = points.mark_point(
+        filled=True, size=75, opacity=1, stroke="var(--paper)", strokeWidth=0.8
+    )
+    hover = tooltips(
+        model="model",
+        family="family",
+        upstream_text=UPSTREAM,
+        mean_text="mean log odds",
+        interval="95 % interval",
+    )
+    chart = alt.layer(
+        band(setting, "all"),
+        regression(points, "mean"),
+        bars.encode(x=x, y=alt.Y("mean_low:Q"), y2="mean_high:Q", color=own_colour()),
+        marks.encode(
+            x=x,
+            y=y,
+            color=own_colour(),
+            shape=own_shape(),
+            tooltip=hover,
+            description=said("model", "mean_text"),
+        ),
+    )
+    label = setting_label(setting)
+    description = f"{label}: mean log odds of transfer against {UPSTREAM}, a point a model"
+    return Chart(label, description, finished(chart, description), setting=setting)
+
+
+def band(setting: str, group: str) -> Any:
+    """The bootstrap band of the whole table; none for a part of it."""
+    return (
+        named("bands")
+        .transform_filter(equal("setting", setting))
+        .transform_filter(equal("group", group))
+        .transform_filter(WHOLE if group == "all" else "length(hidden_models) == 0")
+        .mark_area(color="var(--band)", opacity=1, tooltip=None)
+        .encode(x=alt.X("x:Q"), y=alt.Y("low:Q"), y2="high:Q")
+    )
+
+
+def regression(points: Any, y: str) -> Any:
+    """The least-squares line through what is shown."""
+    return (
+        points.transform_regression("x", y)
+        .mark_line(color="var(--soft)", strokeWidth=1.4, tooltip=None)
+        .encode(x=alt.X("x:Q"), y=alt.Y(f"{y}:Q"))
+    )
+
+
+def panels_figure(subject: Subject, names: Names) -> Figure | None:
+    """Accuracy against upstream accuracy, a panel a dataset."""
+    cells = subject.cells
+    cells = cells[cells.upstream_accuracy.notna()] if len(cells) else cells
+    if not len(cells):
+        return None
+    x = upstream(cells.upstream_accuracy)
+    datasets = [name for name in names.datasets if name in set(cells.dataset)]
+    several = cells.setting.nunique() > 1
+    shapes = " Shapes are the families of the figure above." if several else ""
+    return Figure(
+        key="panels",
+        title="And on each dataset?",
+        caption=(
+            "A point is a model; its 95 % interval comes from the size of the test set. "
+            "Each panel has a vertical axis of its own, scaled as log odds and labelled in "
+            f"percent.{shapes}"
+        ),
+        charts=[panel(name, x, cells[cells.dataset == name], several) for name in datasets],
+        legend="settings" if several else "families",
+        settings=tuple(cells.setting.unique()),
+        narrow=True,
+        table="accuracy",
+    )
+
+
+def panel(dataset: str, x: Any, cells: Any, several: bool) -> Chart:
+    """One dataset; colours tell several settings apart, or else families."""
+    metric = str(cells.metric.iloc[0]) if cells.metric.notna().any() else "accuracy"
+    axis = odds_axis(None, cells.accuracy)
+    y = alt.Y("log_odds:Q", scale=log_odds_scale(), axis=axis)
+    points = (
+        named("cells", "setting", "model")
+        .transform_filter(equal("dataset", dataset))
+        .transform_filter("isValid(datum.x)")
+    )
+    hover = tooltips(
+        model="model",
+        dataset="dataset",
+        setting_label="setting",
+        upstream_text=UPSTREAM,
+        accuracy_text="accuracy",
+        interval="95 % interval",
+    )
+    colour = own_colour("setting_colour" if several else "colour")
+    line = (
+        points.transform_regression("x", "log_odds", groupby=["setting_colour"])
+        .mark_line(strokeWidth=1.2, opacity=0.8, tooltip=None)
+        .encode(x=x, y=y, color=colour if several else alt.value("var(--soft)"))
+    )
+    bars = points.mark_rule(strokeWidth=1, opacity=0.5).encode(
+        x=x, y=alt.Y("low_odds:Q"), y2="high_odds:Q", color=colour
+    )
+    marks = points.mark_point(filled=True, size=42, opacity=0.9).encode(
+        x=x,
+        y=y,
+        color=colour,
+        shape=own_shape(),
+        tooltip=hover,
+        description=said("model", "setting_label", "accuracy_text"),
+    )
+    description = f"{dataset}: {metric} against {UPSTREAM}, a point a model and setting"
+    layers = [line, bars, marks] if cells.model.nunique() <= CROWD else [line, marks]
+    spec = finished(alt.layer(*layers), description, PANEL)
+    return Chart(dataset, description, spec, dataset=dataset)

@@ -1,0 +1,205 @@
+"""The tables that the charts draw, as rows of JSON: each once, numbers ready, texts ready-made."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy.special import logit
+
+from headstart.figures.labels import role, setting_label
+from headstart.report.numbers import interval, known, number, percent
+from headstart.report.palette import Family, families_of, setting_colour
+from headstart.report.subject import Names, Subject
+
+__all__ = ["chart_data", "family_looks"]
+
+NO_FAMILY = "family not given"
+SIGNIFICANT = 6
+
+
+def family_looks(subject: Subject) -> dict[str, Family]:
+    """Give every family of the models its colour and shape."""
+    cells = subject.cells
+    if not len(cells):
+        return {}
+    of_model = cells.assign(family=cells.family.fillna(NO_FAMILY)).groupby("model", sort=False)
+    return families_of([str(name) for name in of_model.family.first()])
+
+
+def chart_data(subject: Subject, names: Names) -> dict[str, dict[str, Any]]:
+    """Give every named table of the charts, column by column.
+
+    Returns
+    -------
+    dict
+        Table name -> column -> values, unknown numbers None. A column of words is given as its
+        ``levels`` and their ``codes``, which keeps the page small. No table is missing, some are
+        empty.
+    """
+    cells = cells_data(subject, names)
+    pairs = pairs_data(cells)
+    tables = {
+        "cells": cells[[name for name in CELLS if name in cells]],
+        "bands": bands_data(subject),
+        "pairs": pairs[[name for name in PAIRS if name in pairs]],
+        "ranks": ranks_data(subject),
+        "ablation": study_data(subject.ablation, names),
+        "convergence": study_data(subject.convergence, names),
+        "dataset_size": study_data(subject.dataset_size, names),
+    }
+    return {name: packed(table) for name, table in tables.items()}
+
+
+CELLS = (
+    *("setting", "setting_label", "setting_colour", "model", "family", "colour", "shape"),
+    *("dataset", "x", "upstream_text", "log_odds", "low_odds", "high_odds", "accuracy_text"),
+    *("interval", "residual", "residual_text", "averaged", "mean_low", "mean_high"),
+    "mean_interval",
+)
+PAIRS = (
+    *("setting", "setting_scratch", "model", "family", "colour", "shape", "dataset", "interval"),
+    *("log_odds", "log_odds_scratch", "accuracy_text", "accuracy_text_scratch"),
+)
+
+
+def cells_data(subject: Subject, names: Names) -> Any:
+    """Give the cells in coordinates of the charts, with the looks of their family."""
+    cells = subject.cells
+    if not len(cells):
+        return pd.DataFrame()
+    looks = family_looks(subject)
+    cells = cells.assign(family=cells.family.fillna(NO_FAMILY).astype(str))
+    look = [looks[name] for name in cells.family]
+    cells = cells.assign(
+        x=odds(cells.upstream_accuracy),
+        low_odds=odds(cells.low),
+        high_odds=odds(cells.high),
+        upstream_text=[percent(p, 2) + " %" for p in cells.upstream_accuracy],
+        accuracy_text=[percent(p, 2) + " %" for p in cells.accuracy],
+        interval=[interval_text(row.low, row.high) for row in rows_of(cells)],
+        residual_text=[number(r, 2, plus=True) for r in cells.residual],
+        colour=[family.colour for family in look],
+        shape=[family.shape for family in look],
+    )
+    return with_means(with_settings(cells, names), subject)
+
+
+def interval_text(low: Any, high: Any) -> str:
+    text = interval(low, high, digits=1, scale=100)
+    return f"{text} %" if text else "not known"
+
+
+def with_settings(table: Any, names: Names) -> Any:
+    """Add each row's setting as a person reads it, and its colour."""
+    colours = {name: setting_colour(name, names.settings) for name in names.settings}
+    return table.assign(
+        setting_label=[setting_label(name) for name in table.setting],
+        setting_colour=[colours[name] for name in table.setting],
+    )
+
+
+def with_means(cells: Any, subject: Subject) -> Any:
+    """Mark the cells that averages are over, and add each model's interval."""
+    gone = subject.dropped[subject.dropped.kind == "dataset"] if len(subject.dropped) else ()
+    dropped = {(row.setting, row.name) for row in (rows_of(gone) if len(gone) else ())}
+    means = {(row.setting, row.model): row for row in rows_of(subject.model_means)}
+    found = [means.get(key) for key in zip(cells.setting, cells.model, strict=True)]
+    out = [(row.setting, row.dataset) in dropped for row in cells.itertuples(index=False)]
+    nan = math.nan
+    return cells.assign(
+        averaged=[mean is not None and not gone for mean, gone in zip(found, out, strict=True)],
+        mean_low=[nan if mean is None else mean.low for mean in found],
+        mean_high=[nan if mean is None else mean.high for mean in found],
+        mean_interval=[
+            "not known" if mean is None else interval(mean.low, mean.high, 3) or "not known"
+            for mean in found
+        ],
+    )
+
+
+def bands_data(subject: Subject) -> Any:
+    """Give the bootstrap bands around the least-squares lines."""
+    lines = subject.lines
+    if not len(lines):
+        return pd.DataFrame()
+    lines = lines[lines.low.notna()]
+    return lines.assign(x=odds(lines.upstream_accuracy))[["setting", "group", "x", "low", "high"]]
+
+
+def pairs_data(cells: Any) -> Any:
+    """Match each fine-tuned cell with its model and dataset trained from scratch."""
+    if not len(cells):
+        return pd.DataFrame()
+    roles = [role(name) for name in cells.setting]
+    tuned = cells[[r == "finetune" for r in roles]]
+    scratch = cells[[r == "scratch" for r in roles]]
+    wanted = ("model", "dataset", "setting", "log_odds", "accuracy_text")
+    scratch = scratch[[column for column in wanted if column in scratch]]
+    return tuned.merge(scratch, on=["model", "dataset"], suffixes=("", "_scratch"))
+
+
+def ranks_data(subject: Subject) -> Any:
+    """Give the ranks with their intervals in words."""
+    ranks = subject.ranks
+    if not len(ranks):
+        return pd.DataFrame()
+    words = [f"{int(r.low)} to {int(r.high)}" for r in rows_of(ranks[ranks.low.notna()])]
+    return ranks[ranks.low.notna()].assign(interval=words)
+
+
+def study_data(table: Any, names: Names) -> Any:
+    """Give a further study with error bars as positions and in words."""
+    if not len(table):
+        return pd.DataFrame()
+    bars = table if "low" in table else error_bars(table)
+    words = [interval(row.low, row.high) or "not known" for row in rows_of(bars)]
+    if "se" in table:
+        words = [w if known(se) else "not known" for w, se in zip(words, table.se, strict=True)]
+    return with_settings(
+        bars.assign(mean_text=[number(m, 3) for m in bars["mean"]], interval=words), names
+    )
+
+
+def error_bars(table: Any) -> Any:
+    """Draw one standard error to each side where a table gives no interval."""
+    # Without a standard error the bar has no length: nothing is seen of it.
+    se = table.se.astype(float).fillna(0)
+    return table.assign(low=table["mean"] - se, high=table["mean"] + se)
+
+
+def odds(proportion: Any) -> Any:
+    """Take the log odds of a column; NaN where it is unknown or certain."""
+    values = proportion.astype(float).to_numpy()
+    inside = np.where((values > 0) & (values < 1), values, np.nan)
+    return logit(inside)
+
+
+def rows_of(table: Any) -> Sequence[Any]:
+    return list(table.itertuples(index=False))
+
+
+def packed(table: Any) -> dict[str, Any]:
+    """Give a table's columns for JSON."""
+    return {str(name): packed_column(list(table[name])) for name in table}
+
+
+def packed_column(values: list[Any]) -> Any:
+    """Give a column: numbers rounded, None for what is not one, words by their levels."""
+    values = [plain(value) for value in values]
+    if not any(isinstance(value, str) for value in values):
+        return values
+    levels = {value: code for code, value in enumerate(dict.fromkeys(values))}
+    return {"levels": list(levels), "codes": [levels[value] for value in values]}
+
+
+def plain(value: Any) -> Any:
+    """Give a value without numpy's types."""
+    if isinstance(value, (bool, np.bool_)):
+        return bool(value)
+    if isinstance(value, (int, np.integer)):
+        return int(value)
+    if isinstance(value, (float, np.floating)):
+        return float(f"{value:.{SIGNIFICANT}g}") if math.isfinite(value) else None
+    return value if value is None else str(value)

@@ -1,0 +1,142 @@
+"""Tables of the page before they are HTML: columns, rows and cells with what they are about."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from headstart.report.numbers import interval, known, number, p_value, percent
+from headstart.report.subject import Names
+
+__all__ = ["Cell", "Column", "Row", "Table", "about", "between", "figure", "share", "significance"]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell.
+
+    Attributes
+    ----------
+    text
+        What it says.
+    value
+        What it is sorted by, where that is not its text.
+    mark
+        ``"best"``, ``"same"`` (not distinguishable from the best) or empty.
+    note
+        A second line, small: an interval.
+    keys
+        What it is about, for the page's choices: ``{"data-d": 3}``.
+    """
+
+    text: str
+    value: float | None = None
+    mark: str = ""
+    note: str = ""
+    keys: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def order(self) -> str:
+        """What the page has to know to sort it, where its text does not say so itself."""
+        if self.value is None:
+            return ""
+        order = f"{self.value:.8g}"
+        return "" if order == self.text else order
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column's heading; numbers stand right."""
+
+    label: str
+    numeric: bool = True
+    keys: dict[str, Any] = field(default_factory=dict)
+    code: bool = False
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row, whose first cell names it."""
+
+    cells: list[Cell]
+    keys: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table with its caption.
+
+    Attributes
+    ----------
+    key
+        The anchor.
+    caption
+        What it shows.
+    columns, rows
+        As many cells in a row as there are columns.
+    keys
+        What the whole table is about.
+    note
+        What has to be known to read it.
+    legend
+        Whether the legend of best and not distinguishable belongs to it.
+    """
+
+    key: str
+    caption: str
+    columns: list[Column]
+    rows: list[Row]
+    keys: dict[str, Any] = field(default_factory=dict)
+    note: str = ""
+    legend: bool = False
+
+    @property
+    def intervals(self) -> bool:
+        """Whether any cell has a second line."""
+        return any(cell.note for row in self.rows for cell in row.cells)
+
+
+def about(names: Names, **what: Any) -> dict[str, Any]:
+    """Say which setting, dataset, model and other model something is about, by place in `names`.
+
+    Examples
+    --------
+    >>> about(Names(("linear",), ("food", "pets"), ("a",)), dataset="pets", model="a")
+    {'data-d': 1, 'data-m': 0}
+    """
+    lists: dict[str, Sequence[str]] = {
+        "setting": names.settings,
+        "dataset": names.datasets,
+        "model": names.models,
+        "other": names.models,
+        "versus": names.settings,
+    }
+    short = {"setting": "s", "dataset": "d", "model": "m", "other": "o", "versus": "v"}
+    return {
+        f"data-{short[kind]}": lists[kind].index(str(name))
+        for kind, name in what.items()
+        if str(name) in lists[kind]
+    }
+
+
+def figure(value: Any, digits: int = 2, plus: bool = False) -> Cell:
+    """A cell that holds a number."""
+    return Cell(number(value, digits, plus), sortable(value))
+
+
+def share(value: Any, digits: int = 1) -> Cell:
+    """A cell that holds a proportion in percent."""
+    return Cell(percent(value, digits), sortable(value))
+
+
+def significance(p: Any) -> Cell:
+    """A cell that holds a p-value."""
+    return Cell(p_value(p), sortable(p))
+
+
+def between(low: Any, high: Any, digits: int = 2, scale: float = 1) -> Cell:
+    """A cell that holds an interval, sorted by its lower end."""
+    return Cell(interval(low, high, digits, scale) or number(None), sortable(low))
+
+
+def sortable(value: Any) -> float | None:
+    return float(value) if known(value) else None

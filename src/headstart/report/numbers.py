@@ -1,0 +1,95 @@
+"""Numbers as a person reads them: percent, signs, intervals, p-values."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+__all__ = ["UNKNOWN", "count", "interval", "known", "listed", "number", "p_value", "percent"]
+
+UNKNOWN = "\N{EN DASH}"
+MINUS = "\N{MINUS SIGN}"
+
+
+def known(value: Any) -> bool:
+    """Say whether a table's cell holds something: not None, not NaN."""
+    return value is not None and not (isinstance(value, float) and math.isnan(value))
+
+
+def number(value: Any, digits: int = 2, plus: bool = False) -> str:
+    """Write a number with a true minus sign; a dash where it is unknown.
+
+    Examples
+    --------
+    >>> number(0.254), number(0.254, plus=True), number(-0.001)
+    ('0.25', '+0.25', '0.00')
+    """
+    if not known(value):
+        return UNKNOWN
+    if math.isinf(value):
+        return "∞" if value > 0 else MINUS + "∞"
+    text = f"{abs(float(value)):.{digits}f}"
+    if not text.strip("0."):
+        return text
+    return (MINUS if value < 0 else "+" if plus else "") + text
+
+
+def percent(proportion: Any, digits: int = 1) -> str:
+    """Write a proportion in percent, without the sign, as tables do.
+
+    Examples
+    --------
+    >>> percent(0.7634), percent(1, digits=0)
+    ('76.3', '100')
+    """
+    return number(100 * proportion, digits) if known(proportion) else UNKNOWN
+
+
+def interval(low: Any, high: Any, digits: int = 2, scale: float = 1) -> str:
+    """Write an interval in words, which no minus sign can confuse; empty where unknown.
+
+    Examples
+    --------
+    >>> interval(0.2, 0.31), interval(0.712, 0.734, 1, 100), interval(float("nan"), 1.0)
+    ('0.20 to 0.31', '71.2 to 73.4', '')
+    """
+    if not (known(low) and known(high)):
+        return ""
+    return f"{number(scale * low, digits)} to {number(scale * high, digits)}"
+
+
+def p_value(p: Any) -> str:
+    """Write a p-value: two significant digits, nothing below a thousandth.
+
+    Examples
+    --------
+    >>> p_value(0.0312), p_value(0.00004), p_value(0.4), p_value(1.0)
+    ('0.031', '< 0.001', '0.40', '1.00')
+    """
+    if not known(p):
+        return UNKNOWN
+    return "< 0.001" if p < 0.001 else f"{p:.3f}" if p < 0.1 else f"{p:.2f}"
+
+
+def count(n: int, noun: str) -> str:
+    """Write how many there are.
+
+    Examples
+    --------
+    >>> count(1, "model"), count(25250, "image")
+    ('1 model', '25,250 images')
+    """
+    return f"{n:,} {noun}{'' if n == 1 else 's'}"
+
+
+def listed(names: Sequence[str], most: int = 4) -> str:
+    """Write names in a row, at most so many of them.
+
+    Examples
+    --------
+    >>> listed(["a"]), listed(["a", "b", "c"]), listed(["a", "b", "c", "d"], most=2)
+    ('a', 'a, b and c', 'a, b and 2 others')
+    """
+    if len(names) > most:
+        rest = len(names) - most
+        return f"{', '.join(names[:most])} and {count(rest, 'other')}"
+    return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]])) if names else ""

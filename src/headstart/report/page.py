@@ -1,0 +1,149 @@
+"""The report page: one HTML file that asks no network for anything."""
+
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from headstart.figures.labels import setting_label
+from headstart.files import replaced
+from headstart.report import provenance
+from headstart.report.data import family_looks
+from headstart.report.embed import bundle, payload, placed, policy
+from headstart.report.figures import all_figures
+from headstart.report.palette import residual_labels, residual_steps, setting_colour
+from headstart.report.result_tables import result_tables, study_tables
+from headstart.report.significance import correction_sentence, pairs_table, significance_tables
+from headstart.report.subject import Names, Subject, names_of
+from headstart.report.words import UPSTREAM, headline, supporting
+
+__all__ = ["page_html", "write_page"]
+
+TITLE = "How well do these models transfer?"
+
+
+def write_page(analysis: Subject, out: Path, title: str | None = None) -> Path:
+    """Write the report page: one self-contained file, whole or not at all.
+
+    Parameters
+    ----------
+    analysis
+        The tidy tables of an analysis.
+    out
+        The file to write; its folder has to be there.
+    title
+        The page's heading.
+
+    Returns
+    -------
+    Path
+        `out`.
+
+    Raises
+    ------
+    StorageError
+        The file cannot be written.
+    """
+    html = page_html(analysis, title)
+    with replaced(out) as temporary:
+        temporary.write_text(html, encoding="utf-8")
+    return out
+
+
+def page_html(analysis: Subject, title: str | None = None) -> str:
+    """Give the report page as text; the same analysis gives the same text.
+
+    Parameters
+    ----------
+    analysis
+        The tidy tables of an analysis.
+    title
+        The page's heading.
+    """
+    names = names_of(analysis)
+    limits, colours = residual_steps(largest_residual(analysis))
+    figures = all_figures(analysis, names, limits)
+    pairs, pairs_left_out = pairs_table(analysis, names)
+    templates = environment()
+    scripts = {"bundle": bundle(), "glue": templates.get_template("page.js").render()}
+    return templates.get_template("page.html").render(
+        title=title or TITLE,
+        upstream=UPSTREAM,
+        policy=policy(scripts.values()),
+        style=templates.get_template("page.css").render(),
+        scripts=scripts,
+        payload=payload(analysis, names, figures),
+        names=names,
+        choices=choices(names),
+        figures=[(figure, placed(figure, names)) for figure in figures],
+        families=legend_families(analysis),
+        settings=[
+            (i, name, setting_label(name), setting_colour(name, names.settings))
+            for i, name in enumerate(names.settings)
+        ],
+        residual_steps=residual_labels(limits, colours),
+        headline=headline(analysis),
+        supporting=supporting(analysis),
+        sources=provenance.sources(analysis),
+        digitised=any(source.get("digitised") for source in analysis.sources),
+        facts=provenance.facts(analysis),
+        alarms=provenance.alarms(analysis),
+        n_cells=len(analysis.cells),
+        results=result_tables(analysis, names),
+        studies=study_tables(analysis, names),
+        significance=significance_tables(analysis, names),
+        correction=correction_sentence(analysis),
+        pairs=pairs,
+        pairs_left_out=pairs_left_out,
+        trials=provenance.trials_table(analysis, names),
+        missing=provenance.missing_tables(analysis, names),
+        version=version("headstart"),
+    )
+
+
+def environment() -> jinja2.Environment:
+    """Give the templates, with whatever comes from data escaped."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("headstart.report"),
+        autoescape=jinja2.select_autoescape(["html"]),
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    environment.filters["unbroken"] = unbroken
+    return environment
+
+
+def unbroken(text: str) -> str:
+    """Keep a number with its sign on one line.
+
+    Examples
+    --------
+    >>> unbroken("r = 0.9").isascii(), "95 %" in unbroken("95 % interval")
+    (False, False)
+    """
+    space = "\N{NO-BREAK SPACE}"
+    for sign in ("=", ">", "\N{LESS-THAN OR EQUAL TO}"):
+        text = text.replace(f" {sign} ", f"{space}{sign}{space}")
+    return text.replace(" %", f"{space}%")
+
+
+def choices(names: Names) -> list[dict[str, Any]]:
+    """List what the page lets one choose: each name with its place and what is shown of it."""
+    return [
+        {"kind": "settings", "short": "s", "names": [setting_label(s) for s in names.settings]},
+        {"kind": "datasets", "short": "d", "names": names.datasets},
+        {"kind": "models", "short": "m", "names": names.models},
+    ]
+
+
+def legend_families(subject: Subject) -> list[Any]:
+    """Give each look once: the families that share one are one entry."""
+    return list({look.name: look for look in family_looks(subject).values()}.values())
+
+
+def largest_residual(subject: Subject) -> float:
+    # All but the largest fiftieth, which would leave no steps to the others.
+    residuals = subject.cells.residual.dropna().astype(float).abs()
+    return float(residuals.quantile(0.98)) if len(residuals) else 0.0

@@ -1,0 +1,180 @@
+"""How every number was made: sources, choices of the analysis, trials, and what is missing."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from headstart.figures.labels import setting_label
+from headstart.report.grid import Cell, Column, Row, Table, about, figure
+from headstart.report.numbers import count, known, listed, number
+from headstart.report.significance import correction_sentence
+from headstart.report.subject import Names, Subject
+
+__all__ = ["Source", "alarms", "facts", "missing_tables", "sources", "trials_table"]
+
+ERROR_BARS = {
+    "morey": "Morey (2008): within-dataset standard errors with his factor sqrt(M / (M - 1))",
+    "cousineau": "Cousineau (2005): within-dataset standard errors without Morey's factor",
+}
+KINDS = {
+    "published": "published table",
+    "csv": "table given as CSV",
+    "frame": "table given as a data frame",
+    "store": "results measured by headstart",
+}
+# What trials have in common is said once, with how many trials have it.
+SHARED = {
+    "protocol": "Protocol",
+    "metric": "Metric",
+    "precision": "Precision",
+    "seed": "Seed of the trials",
+    "limit": "Limit",
+    "versions": "Versions",
+}
+Source = dict[str, Any]
+
+
+def sources(subject: Subject) -> list[Source]:
+    """Describe each source for a person; keys that it lacks are empty."""
+    keys = ("name", "description", "citation", "sha256", "unit", "error")
+    described = []
+    for source in subject.sources:
+        rows = source.get("rows")
+        described.append(
+            {
+                **{key: str(source.get(key) or "") for key in keys},
+                "kind": KINDS.get(str(source.get("kind")), str(source.get("kind") or "source")),
+                "digitised": bool(source.get("digitised")),
+                "rows": count(int(rows), "row") if rows else "",
+                "columns": [f"{a} = {b}" for a, b in dict(source.get("columns") or {}).items()],
+            }
+        )
+    return described
+
+
+def facts(subject: Subject) -> list[tuple[str, str]]:
+    """List the choices of the analysis, and what the trials have in common."""
+    options = subject.options
+    given = [
+        ("Error bars", ERROR_BARS.get(str(options.get("error_bars")), options.get("error_bars"))),
+        ("Correction", correction_sentence(subject)),
+        ("Bootstrap resamples", options.get("resamples")),
+        ("Seed of the analysis", options.get("seed")),
+        ("Level of intervals", options.get("level")),
+        ("Groups of datasets", groups_said(options.get("groups") or {})),
+    ]
+    trials = subject.trials
+    for column, label in SHARED.items():
+        if len(trials) and column in trials:
+            given.append((label, values_said(trials[column])))
+    return [(label, said(value)) for label, value in given if said(value)]
+
+
+def said(value: Any) -> str:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{value:,}"
+    return str(value) if known(value) else ""
+
+
+def groups_said(groups: dict[str, str]) -> str:
+    members: dict[str, list[str]] = {}
+    for dataset, group in groups.items():
+        members.setdefault(str(group), []).append(str(dataset))
+    return "; ".join(f"{group}: {listed(names, 100)}" for group, names in members.items())
+
+
+def values_said(column: Iterable[Any]) -> str:
+    """Say a column's distinct values, each with how many trials have it if they differ."""
+    values = [str(value) for value in column if known(value)]
+    distinct = list(dict.fromkeys(values))
+    if len(distinct) < 2:
+        return "".join(distinct)
+    return "; ".join(f"{value} ({count(values.count(value), 'trial')})" for value in distinct)
+
+
+def alarms(subject: Subject) -> list[str]:
+    """Say what a reader must not overlook: fits that did not converge, images that were skipped."""
+    found = []
+    for column, noun, what in (
+        ("unconverged", "fit", "did not converge"),
+        ("skipped_images", "image", "skipped because they did not decode"),
+    ):
+        if column in subject.trials:
+            counts = [int(n) for n in subject.trials[column] if known(n) and n > 0]
+            if counts:
+                trials = count(len(counts), "trial")
+                found.append(f"{count(sum(counts), noun)} {what}, in {trials}.")
+    return found
+
+
+def trials_table(subject: Subject, names: Names) -> Table | None:
+    """One row a trial: what was chosen, how well it converged, the digests of what went in."""
+    trials = subject.trials
+    if not len(trials):
+        return None
+    columns = [Column(label, numeric=False) for label in ("Setting", "Model", "Dataset")]
+    columns += [Column("Seed"), Column("Chosen", numeric=False)]
+    labels = ("Train", "Test", "Relative gap", "Unconverged", "Skipped", "Seconds")
+    columns += [Column(label) for label in labels]
+    columns += [Column(label, numeric=False, code=True) for label in DIGESTS.values()]
+    # What a reader must not overlook comes first.
+    records = sorted(trials.to_dict("records"), key=lambda row: -trouble(row))
+    rows = [trial_row(row, names) for row in records]
+    return Table("trials", f"{count(len(rows), 'trial')}", columns, rows)
+
+
+def trouble(row: dict[str, Any]) -> float:
+    """Count the fits that did not converge and the images that were skipped."""
+    counts = (row.get("unconverged"), row.get("skipped_images"))
+    return sum(float(n) for n in counts if n is not None and known(n))
+
+
+DIGESTS = {"examples": "Examples", "weights": "Weights", "key": "Key"}
+
+
+def trial_row(row: dict[str, Any], names: Names) -> Row:
+    gap = row.get("relative_gap")
+    cells = [
+        Cell(setting_label(str(row["setting"]))),
+        Cell(str(row["model"])),
+        Cell(str(row["dataset"])),
+        figure(row.get("seed"), 0),
+        Cell(said(row.get("chosen")) or number(None)),
+        figure(row.get("n_train"), 0),
+        figure(row.get("n_test"), 0),
+        Cell(f"{gap:.1e}" if known(gap) else number(None), gap if known(gap) else None),
+        figure(row.get("unconverged"), 0),
+        figure(row.get("skipped_images"), 0),
+        figure(row.get("seconds"), 1),
+    ]
+    cells += [Cell(said(row.get(column)) or number(None)) for column in DIGESTS]
+    return Row(cells, about(names, **{key: row[key] for key in ("setting", "model", "dataset")}))
+
+
+def missing_tables(subject: Subject, names: Names) -> list[Table]:
+    """Say what could not be given, and what averages leave out."""
+    missing, dropped = subject.missing, subject.dropped
+    what = [Row([Cell(str(r.what)), Cell(str(r.why))]) for r in missing.itertuples(index=False)]
+    out = [
+        Row(
+            [
+                Cell(setting_label(str(r.setting))),
+                Cell(str(r.kind)),
+                Cell(str(r.name)),
+                figure(r.missing, 0),
+            ],
+            about(names, setting=r.setting),
+        )
+        for r in dropped.itertuples(index=False)
+    ]
+    two = [Column("What", numeric=False), Column("Why", numeric=False)]
+    three = [Column(label, numeric=False) for label in ("Setting", "Kind", "Name")]
+    tables = [
+        Table("missing-table", "Not given", two, what),
+        Table(
+            "dropped-table",
+            "Left out of averages, which need every model on every dataset",
+            [*three, Column("Missing cells")],
+            out,
+        ),
+    ]
+    return [table for table in tables if table.rows]

@@ -1,0 +1,205 @@
+"""The tables of results: accuracies, means, correlations, settings, further studies."""
+
+from typing import Any
+
+from headstart.figures.labels import setting_label
+from headstart.report.grid import Cell, Column, Row, Table, about, between, figure, share
+from headstart.report.numbers import interval, known, number, percent
+from headstart.report.subject import Names, Subject
+
+__all__ = ["mark_of", "result_tables", "study_tables"]
+
+TEXT: dict[str, Any] = {"numeric": False}
+STATISTICS = {
+    "pearson_logit": "Pearson r, log odds",
+    "pearson_plain": "Pearson r, accuracy",
+    "spearman": "Spearman ρ",  # noqa: RUF001
+    "kendall": "Kendall τ",
+}
+
+
+def result_tables(subject: Subject, names: Names) -> list[Table]:
+    """Give the tables of results, those without rows left out."""
+    tables = [accuracy_table(subject, names, setting) for setting in names.settings]
+    tables += [
+        means_table(subject, names),
+        correlation_table(subject, names),
+        settings_table(subject, names),
+    ]
+    return [table for table in tables if table.rows]
+
+
+def mark_of(row: Any) -> str:
+    """Say how a cell is marked: the best, or not distinguishable from it."""
+    if known(row.best) and bool(row.best):
+        return "best"
+    return "same" if known(row.not_different) and bool(row.not_different) else ""
+
+
+def accuracy_table(subject: Subject, names: Names, setting: str) -> Table:
+    """Models by datasets in percent, with the mean log odds."""
+    cells, means = subject.cells, subject.model_means
+    cells = cells[cells.setting == setting] if len(cells) else cells
+    found = {(row.model, row.dataset): row for row in cells.itertuples(index=False)}
+    means = means[means.setting == setting] if len(means) else means
+    mean_of = {row.model: row for row in means.itertuples(index=False)}
+    datasets = [name for name in names.datasets if any(key[1] == name for key in found)]
+    models = [name for name in names.models if any(key[0] == name for key in found)]
+    columns = [Column("Model", **TEXT)]
+    columns += [Column("Mean log odds")] if mean_of else []
+    columns += [Column(name, keys=about(names, dataset=name)) for name in datasets]
+    rows = []
+    for model in models:
+        row = [Cell(model)]
+        row += [mean_cell(mean_of.get(model))] if mean_of else []
+        row += [accuracy_cell(found.get((model, name)), names, name) for name in datasets]
+        rows.append(Row(row, about(names, model=model)))
+    return Table(
+        f"accuracy-{names.settings.index(setting)}",
+        f"{setting_label(setting)}: accuracy in percent",
+        columns,
+        rows,
+        about(names, setting=setting),
+        legend=True,
+    )
+
+
+def accuracy_cell(row: Any, names: Names, dataset: str) -> Cell:
+    keys = about(names, dataset=dataset)
+    if row is None or not known(row.accuracy):
+        return Cell(percent(None), keys=keys)
+    return Cell(
+        percent(row.accuracy),
+        float(row.accuracy),
+        mark_of(row),
+        interval(row.low, row.high, 1, 100),
+        keys,
+    )
+
+
+def mean_cell(row: Any) -> Cell:
+    if row is None:
+        return figure(None)
+    spread = f"± {number(row.se)}" if known(row.se) else ""
+    return Cell(number(row.mean), float(row.mean), mark_of(row), spread)
+
+
+def means_table(subject: Subject, names: Names) -> Table:
+    """Mean log odds of every model and setting, with intervals."""
+    columns = [Column("Setting", **TEXT), Column("Model", **TEXT), Column("Family", **TEXT)]
+    labels = ("ImageNet %", "Mean log odds", "Standard error", "95 % interval", "Datasets")
+    columns += [Column(label) for label in labels]
+    rows = [
+        Row(
+            [
+                Cell(setting_label(row.setting)),
+                Cell(str(row.model)),
+                Cell(str(row.family) if known(row.family) else number(None)),
+                share(row.upstream_accuracy),
+                Cell(number(row.mean, 3), float(row.mean), mark_of(row)),
+                figure(row.se, 3),
+                between(row.low, row.high, 3),
+                figure(row.n_datasets, 0),
+            ],
+            about(names, setting=row.setting, model=row.model),
+        )
+        for row in in_order(subject.model_means, names, "mean")
+    ]
+    return Table("means", "Mean log odds over datasets", columns, rows, legend=True)
+
+
+def in_order(table: Any, names: Names, by: str = "") -> list[Any]:
+    """Give a table's rows by setting in the page's order, the highest `by` first."""
+    if not len(table):
+        return []
+    place = {name: i for i, name in enumerate(names.settings)}
+    rows = list(table.itertuples(index=False))
+    if by:
+        rows.sort(key=lambda row: -getattr(row, by) if known(getattr(row, by)) else 0)
+    return sorted(rows, key=lambda row: place.get(row.setting, len(place)))
+
+
+def correlation_table(subject: Subject, names: Names) -> Table:
+    """Every correlation of the analysis."""
+    columns = [Column("Setting", **TEXT), Column("Over", **TEXT), Column("Statistic", **TEXT)]
+    labels = ("Estimate", "95 % over models", "95 % over families", "Models", "Datasets")
+    columns += [Column(label) for label in labels]
+    rows = [
+        Row(
+            [
+                Cell(setting_label(row.setting)),
+                Cell("all datasets" if row.group == "all" else str(row.group)),
+                Cell(STATISTICS.get(row.statistic, str(row.statistic))),
+                figure(row.estimate, 3),
+                between(row.low, row.high, 3),
+                between(row.low_family, row.high_family, 3),
+                figure(row.n_models, 0),
+                figure(row.n_datasets, 0),
+            ],
+            about(names, setting=row.setting, dataset=row.group),
+        )
+        for row in in_order(subject.correlations, names)
+    ]
+    note = (
+        "Intervals are bootstrap intervals (BCa) over models, and over families of models; "
+        "there is none with fewer than five models."
+    )
+    return Table("correlations", "Upstream and transfer accuracy", columns, rows, note=note)
+
+
+def settings_table(subject: Subject, names: Names) -> Table:
+    """Every setting against every other."""
+    columns = [Column("Setting", **TEXT), Column("Against", **TEXT)]
+    columns += [Column(label) for label in ("Wins", "Ties", "Cells")]
+    columns += [Column("Mean difference in log odds"), Column("95 % interval")]
+    rows = [
+        Row(
+            [
+                Cell(setting_label(row.setting)),
+                Cell(setting_label(row.other)),
+                figure(row.wins, 0),
+                figure(row.ties, 0),
+                figure(row.cells, 0),
+                figure(row.difference, 3, plus=True),
+                between(row.low, row.high, 3),
+            ],
+            about(names, setting=row.setting, versus=row.other),
+        )
+        for row in in_order(subject.settings, names)
+    ]
+    note = "A win is a cell, a model on a dataset, in which the setting's accuracy is higher."
+    return Table("settings", "Settings compared cell by cell", columns, rows, note=note)
+
+
+def study_tables(subject: Subject, names: Names) -> dict[str, Table]:
+    """Give the tables that stand under the figures of the further studies."""
+    tables = {
+        "ablation": ("ablation-table", subject.ablation, "configuration", "Training"),
+        "convergence": ("convergence-table", subject.convergence, "steps", "Steps"),
+        "dataset-size": (
+            "size-table",
+            subject.dataset_size,
+            "examples_per_class",
+            "Examples per class",
+        ),
+    }
+    given = {name: study_table(names, *table) for name, table in tables.items()}
+    return {name: table for name, table in given.items() if table.rows}
+
+
+def study_table(names: Names, key: str, table: Any, column: str, label: str) -> Table:
+    has_dataset = "dataset" in table
+    columns = [Column("Setting", **TEXT), Column("Model", **TEXT)]
+    columns += [Column("Dataset", **TEXT)] if has_dataset else []
+    columns += [Column(label, numeric=column != "configuration")]
+    columns += [Column("Mean log odds"), Column("Standard error")]
+    rows = []
+    for row in in_order(table, names):
+        at = getattr(row, column)
+        where = {"dataset": row.dataset} if has_dataset else {}
+        cells = [Cell(setting_label(row.setting)), Cell(str(row.model))]
+        cells += [Cell(str(row.dataset))] if has_dataset else []
+        cells += [Cell(at) if column == "configuration" else figure(at, 0)]
+        cells += [figure(row.mean, 3), figure(row.se, 3)]
+        rows.append(Row(cells, about(names, setting=row.setting, model=row.model, **where)))
+    return Table(key, "The numbers of the figure", columns, rows)

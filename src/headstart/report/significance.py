@@ -1,0 +1,215 @@
+"""The tables of the tests: best models, pairs, mixed model, ranks, coverage of predictions."""
+
+from typing import Any
+
+from headstart.figures.labels import setting_label
+from headstart.report.grid import (
+    Cell,
+    Column,
+    Row,
+    Table,
+    about,
+    between,
+    figure,
+    share,
+    significance,
+)
+from headstart.report.numbers import interval, known, listed, number
+from headstart.report.result_tables import in_order
+from headstart.report.subject import Names, Subject
+
+__all__ = ["MOST_PAIRS", "correction_sentence", "pairs_table", "significance_tables"]
+
+TEXT: dict[str, Any] = {"numeric": False}
+# More rows of pairs than these make a page slow and large; the rest stays in the analysis.
+MOST_PAIRS = 2000
+TESTS = {
+    "mcnemar": "McNemar, exact",
+    "permutation": "permutation",
+    "paired_t": "paired t",
+    "wilcoxon": "Wilcoxon signed ranks",
+}
+
+
+def significance_tables(subject: Subject, names: Names) -> list[Table]:
+    """Give the tables of tests without the pairs, those without rows left out."""
+    tables = [
+        best_table(subject, names),
+        mixed_table(subject, names),
+        ranks_table(subject, names),
+        prediction_table(subject, names),
+    ]
+    return [table for table in tables if table.rows]
+
+
+def correction_sentence(subject: Subject) -> str:
+    """Say which correction for many comparisons the p-values have."""
+    table = subject.pairwise
+    used = set(table.correction.dropna()) if len(table) else {subject.options.get("correction")}
+    if used == {"holm"}:
+        return "Adjusted p-values are corrected for the number of comparisons by Holm's method."
+    return "No correction for the number of comparisons is applied to the p-values."
+
+
+def best_table(subject: Subject, names: Names) -> Table:
+    """The best model of every setting and dataset, and who cannot be told from it."""
+    columns = [Column(label, **TEXT) for label in ("Setting", "Dataset", "Best")]
+    columns += [Column("Not distinguishable from it (p > 0.05)", **TEXT)]
+    rows = []
+    for setting in names.settings:
+        for dataset in (None, *names.datasets):
+            table = subject.model_means if dataset is None else subject.cells
+            table = table[table.setting == setting] if len(table) else table
+            if dataset is not None and len(table):
+                table = table[table.dataset == dataset]
+            if len(table) and table["best"].any():
+                keys = about(names, setting=setting, dataset=dataset)
+                rows.append(Row(best_row(setting, dataset, table), keys))
+    return Table("best", "Best models", columns, rows)
+
+
+def best_row(setting: str, dataset: str | None, table: Any) -> list[Cell]:
+    best = [str(name) for name in table[table["best"].astype(bool)].model]
+    rest = table[~table["best"].astype(bool)]
+    pairs = list(zip(rest.model, rest.not_different, strict=True))
+    same = [str(name) for name, verdict in pairs if known(verdict) and bool(verdict)]
+    tested = any(known(verdict) for _, verdict in pairs)
+    said = listed(same, 100) if same else "none" if tested else "not tested"
+    over = dataset if dataset is not None else "mean over datasets"
+    return [Cell(setting_label(setting)), Cell(over), Cell(listed(best, 100)), Cell(said)]
+
+
+def pairs_table(subject: Subject, names: Names) -> tuple[Table, int]:
+    """Pairs of models, those against the best first.
+
+    Returns
+    -------
+    table
+        At most MOST_PAIRS rows; a row that is against the best has ``data-best``.
+    left_out
+        How many rows the analysis has beyond these.
+    """
+    columns = [Column(label, **TEXT) for label in ("Setting", "Dataset", "Model", "Other", "Test")]
+    columns += [Column(label) for label in ("Difference", "p", "p adjusted", "n")]
+    best = best_models(subject)
+    rows = in_order(subject.pairwise, names)
+
+    def versus_best(row: Any) -> bool:
+        leaders = best.get((row.setting, row.dataset), set())
+        return row.model in leaders or row.other in leaders
+
+    place = {name: i for i, name in enumerate(names.settings)}
+    # The closest calls first: the largest p-value.
+    rows.sort(key=lambda row: -row.p_value if known(row.p_value) else 0)
+    rows.sort(key=lambda r: (not versus_best(r), place.get(r.setting, 99), r.dataset != "all"))
+    table_rows = [pair_row(row, names, versus_best(row)) for row in rows[:MOST_PAIRS]]
+    note = (
+        "A difference is the model's minus the other's: in percentage points (pp) on one dataset, "
+        "in mean log odds over all."
+    )
+    table = Table("pairs", "Pairs of models", columns, table_rows, note=note)
+    return table, max(0, len(rows) - MOST_PAIRS)
+
+
+def best_models(subject: Subject) -> dict[tuple[str, str], set[str]]:
+    """Give the best models of every setting and dataset, and of the means (``"all"``)."""
+    best: dict[tuple[str, str], set[str]] = {}
+    cells, means = subject.cells, subject.model_means
+    for row in cells[cells["best"].astype(bool)].itertuples(index=False) if len(cells) else ():
+        best.setdefault((row.setting, row.dataset), set()).add(row.model)
+    for row in means[means["best"].astype(bool)].itertuples(index=False) if len(means) else ():
+        best.setdefault((row.setting, "all"), set()).add(row.model)
+    return best
+
+
+def pair_row(row: Any, names: Names, versus_best: bool) -> Row:
+    keys = about(names, setting=row.setting, dataset=row.dataset, model=row.model, other=row.other)
+    over_all = row.dataset == "all"
+    difference = (1 if over_all else 100) * row.difference if known(row.difference) else None
+    unit = "" if over_all or difference is None else " pp"
+    return Row(
+        [
+            Cell(setting_label(row.setting)),
+            Cell("all" if over_all else str(row.dataset)),
+            Cell(str(row.model)),
+            Cell(str(row.other)),
+            Cell(TESTS.get(row.test, str(row.test))),
+            Cell(
+                number(difference, 2, plus=True) + (unit if known(difference) else ""), difference
+            ),
+            significance(row.p_value),
+            significance(row.p_adjusted),
+            figure(row.n, 0),
+        ],
+        {**keys, "data-best": int(versus_best)},
+    )
+
+
+def mixed_table(subject: Subject, names: Names) -> Table:
+    """The slope of the mixed model beside r."""
+    columns = [Column("Setting", **TEXT), Column("Slope"), Column("95 % interval"), Column("r")]
+    labels = ("r, 95 % interval", "SD datasets", "SD models", "SD residual")
+    columns += [Column(label) for label in labels]
+    table = subject.correlations
+    if len(table):
+        table = table[(table.group == "all") & (table.statistic == "pearson_logit")]
+    r_of = {row.setting: row for row in table.itertuples(index=False)} if len(table) else {}
+    rows = []
+    for row in in_order(subject.mixed, names):
+        r = r_of.get(row.setting)
+        cells = [Cell(setting_label(row.setting)), figure(row.slope, 2, plus=True)]
+        cells += [between(row.low, row.high), figure(r.estimate if r else None, 3)]
+        cells += [Cell((interval(r.low, r.high, 3) if r else "") or number(None))]
+        cells += [figure(row.sd_dataset), figure(row.sd_model), figure(row.sd_residual)]
+        rows.append(Row(cells, about(names, setting=row.setting)))
+    note = (
+        "Log odds of every cell on the log odds of upstream accuracy, with a random effect for "
+        "each dataset and each model; beside it r of the means."
+    )
+    return Table("mixed", "Mixed model", columns, rows, note=note)
+
+
+def ranks_table(subject: Subject, names: Names) -> Table:
+    """Ranks with simultaneous intervals."""
+    columns = [Column("Setting", **TEXT), Column("Model", **TEXT), Column("Rank")]
+    columns += [Column("Ranks left open, 95 %"), Column("Mean log odds")]
+    rows = [
+        Row(
+            [
+                Cell(setting_label(row.setting)),
+                Cell(str(row.model)),
+                figure(row.rank, 0),
+                between(row.low, row.high, 0),
+                figure(row.mean, 3),
+            ],
+            about(names, setting=row.setting, model=row.model),
+        )
+        for row in in_order(subject.ranks, names, "mean")
+    ]
+    return Table("ranks", "Ranks", columns, rows)
+
+
+def prediction_table(subject: Subject, names: Names) -> Table:
+    """How often the line predicts a model that it has not seen."""
+    columns = [Column("Setting", **TEXT), Column("Dataset", **TEXT), Column("Slope")]
+    columns += [Column(label) for label in ("Residual SD", "Covered", "Of", "Coverage %")]
+    rows = [
+        Row(
+            [
+                Cell(setting_label(row.setting)),
+                Cell(str(row.dataset)),
+                figure(row.slope, 2, plus=True),
+                figure(row.residual_sd),
+                figure(row.covered, 0),
+                figure(row.cells, 0),
+                share(row.coverage, 0),
+            ],
+            about(names, setting=row.setting, dataset=row.dataset),
+        )
+        for row in in_order(subject.prediction, names)
+    ]
+    note = (
+        "Each model is left out in turn and its log odds predicted from the line of the others: "
+        "the share that falls in the 95 % prediction interval."
+    )
+    return Table("prediction", "Prediction of a model left out", columns, rows, note=note)

@@ -1,0 +1,310 @@
+"""The page in a browser: what a reader sees, does, and what never leaves the page."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from selenium import webdriver
+from selenium.webdriver.common.action_chains import ActionChains
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.ui import WebDriverWait
+
+from conftest import require
+from headstart.report import write_page
+from report.results import SETTINGS, made, with_studies
+
+FLAGS = (
+    *("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+    *("--disable-dev-shm-usage", "--window-size=1280,900"),
+)
+HOSTILE = ("<script>window.ran=1</script>", 'a"b', "</script><img src=x onerror=window.ran=1>")
+N_MODELS, N_DATASETS = 6, 3
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory) -> Iterator[webdriver.Chrome]:
+    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
+    require(bool(chromium and driver), "chromium with chromedriver")
+    options = webdriver.ChromeOptions()
+    options.binary_location = chromium
+    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    service = webdriver.ChromeService(driver)
+    chrome = webdriver.Chrome(options=options, service=service)
+    yield chrome
+    chrome.quit()
+    service.stop()
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory) -> Path:
+    subject = with_studies(made(N_MODELS, N_DATASETS, settings=SETTINGS))
+    return write_page(subject, tmp_path_factory.mktemp("page") / "report.html")
+
+
+def visit(browser: webdriver.Chrome, page: Path, width: int = 1280, **media: str) -> None:
+    """Open a page afresh and wait until its charts are drawn."""
+    metrics = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+    emulate(browser, **media)
+    browser.get(page.as_uri())
+    WebDriverWait(browser, 30).until(
+        lambda b: b.execute_script("return document.documentElement.dataset.ready") == "true"
+    )
+
+
+def emulate(browser: webdriver.Chrome, scheme: str = "light", medium: str = "") -> None:
+    features = [
+        {"name": "prefers-color-scheme", "value": scheme},
+        {"name": "prefers-reduced-motion", "value": "reduce"},
+    ]
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": medium, "features": features})
+
+
+def count(browser: webdriver.Chrome, selector: str) -> int:
+    """Count the elements that are laid out."""
+    script = """return [...document.querySelectorAll(arguments[0])]
+        .filter((e) => e.getClientRects().length).length"""
+    return browser.execute_script(script, selector)
+
+
+def points(browser: webdriver.Chrome, chart: str) -> int:
+    return count(browser, f"#{chart} .mark-symbol path")
+
+
+def toggle(browser: webdriver.Chrome, kind: str, index: int) -> None:
+    """Take a name out of what is shown, or put it back, and wait for the charts."""
+    browser.execute_script("document.getElementById('choices').open = true")
+    box = f'#choices input[data-kind="{kind}"][data-i="{index}"]'
+    browser.find_element("css selector", box).click()
+    browser.execute_async_script("requestAnimationFrame(() => setTimeout(arguments[0], 150))")
+
+
+def style(browser: webdriver.Chrome, selector: str, name: str) -> str:
+    script = "return getComputedStyle(document.querySelector(arguments[0]))[arguments[1]]"
+    return browser.execute_script(script, selector, name)
+
+
+def column(browser: webdriver.Chrome, table: str, index: int) -> list[str]:
+    script = """return [...document.querySelectorAll(`#${arguments[0]} tbody tr`)]
+        .map((row) => row.cells[arguments[1]].textContent)"""
+    return browser.execute_script(script, table, index)
+
+
+def test_the_page_asks_for_nothing_and_complains_of_nothing(browser, report):
+    browser.get_log("performance"), browser.get_log("browser")
+    visit(browser, report)
+    for kind, index in (("models", 0), ("datasets", 0), ("settings", 1)):
+        toggle(browser, kind, index)
+    browser.execute_script("document.querySelector('[data-none=models]').click()")
+    events = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
+    urls = {
+        event["params"]["request"]["url"]
+        for event in events
+        if event["method"] == "Network.requestWillBeSent"
+    }
+    assert {url for url in urls if not url.startswith(("data:", "blob:"))} == {report.as_uri()}
+    assert browser.get_log("browser") == []
+
+
+def test_every_chart_is_drawn_with_its_marks(browser, report):
+    visit(browser, report)
+    charts = browser.execute_script("return document.querySelectorAll('.chart').length")
+    assert count(browser, ".chart svg") == charts > 10
+    assert points(browser, "correlation-0") == N_MODELS
+    assert count(browser, "#correlation-0 .mark-area path") == 1
+    assert count(browser, "#correlation-0 .mark-rule.role-mark line") == N_MODELS
+    assert points(browser, "panels-0") == N_MODELS * len(SETTINGS)
+    assert points(browser, "scratch-0") == N_MODELS * N_DATASETS
+    assert count(browser, "#residuals-0 .mark-rect path") == N_MODELS * N_DATASETS
+    assert count(browser, "#ranks-figure-0 .mark-symbol path") == N_MODELS
+
+
+def test_hovering_tells_model_accuracy_and_interval(browser, report):
+    visit(browser, report)
+    mark = browser.find_elements("css selector", "#panels-0 .mark-symbol path")[0]
+    browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", mark)
+    ActionChains(browser).move_to_element(mark).perform()
+    tip = WebDriverWait(browser, 5).until(
+        lambda b: b.find_element("css selector", "#vg-tooltip-element.visible")
+    )
+    words = tip.text
+    assert "net_" in words
+    assert "set 0" in words
+    assert "accuracy" in words
+    assert " to " in words.split("95 % interval")[1]
+
+
+def test_a_model_taken_out_leaves_charts_and_tables(browser, report):
+    visit(browser, report)
+    rows = count(browser, "#accuracy-0 tbody tr")
+    toggle(browser, "models", 0)
+    assert points(browser, "correlation-0") == N_MODELS - 1
+    assert points(browser, "panels-0") == (N_MODELS - 1) * len(SETTINGS)
+    assert count(browser, "#accuracy-0 tbody tr") == rows - 1
+    assert "5 of 6 models" in browser.find_element("id", "shown").text
+
+
+def test_a_dataset_taken_out_changes_means_and_says_so(browser, report):
+    visit(browser, report)
+    assert not browser.find_element("id", "partial").is_displayed()
+    before = means(browser)
+    toggle(browser, "datasets", 0)
+    assert browser.find_element("id", "partial").is_displayed()
+    assert means(browser) != before
+    # The intervals are of the whole table: a part shows none.
+    assert count(browser, "#correlation-0 .mark-rule.role-mark line") == 0
+    assert count(browser, "#correlation-0 .mark-area path[d]:not([d=''])") == 0
+    assert count(browser, "#panels-0") == 0
+    assert count(browser, "#panels-1 svg") == 1
+    assert count(browser, "#accuracy-0 thead th") == N_DATASETS - 1 + 2
+    toggle(browser, "datasets", 0)
+    assert means(browser) == before
+    assert points(browser, "panels-0") == N_MODELS * len(SETTINGS)
+
+
+def means(browser) -> list[str]:
+    """What the points of the first chart say of themselves: the model and its mean."""
+    script = """return [...document.querySelectorAll('#correlation-0 .mark-symbol path')]
+        .map((e) => e.getAttribute('aria-label'))"""
+    return browser.execute_script(script)
+
+
+def test_a_setting_taken_out_leaves_charts_and_tables(browser, report):
+    visit(browser, report)
+    toggle(browser, "settings", 1)
+    assert count(browser, "#correlation-1") == 0
+    assert count(browser, "#accuracy-1") == 0
+    assert points(browser, "panels-0") == N_MODELS * (len(SETTINGS) - 1)
+    assert points(browser, "scratch-0") == 0
+    assert "Fine-tuned" not in "".join(
+        row.text for row in browser.find_elements("css selector", "#means tbody tr")
+    )
+
+
+def test_none_and_all(browser, report):
+    visit(browser, report)
+    browser.execute_script("document.getElementById('choices').open = true")
+    browser.find_element("css selector", '[data-none="models"]').click()
+    assert "0 of 6 models" in browser.find_element("id", "shown").text
+    browser.find_element("css selector", '[data-all="models"]').click()
+    assert "6 of 6 models" in browser.find_element("id", "shown").text
+
+
+def test_tables_sort_by_click_and_by_key(browser, report):
+    visit(browser, report)
+    button = browser.find_elements("css selector", "#accuracy-0 .sort")[2]
+    browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", button)
+    button.click()
+    heading = button.find_element("xpath", "..")
+    assert heading.get_attribute("aria-sort") == "descending"
+    values = [float(text[:4]) for text in column(browser, "accuracy-0", 2)]
+    assert values == sorted(values, reverse=True)
+    button.send_keys(Keys.ENTER)
+    assert heading.get_attribute("aria-sort") == "ascending"
+    assert [float(text[:4]) for text in column(browser, "accuracy-0", 2)] == sorted(values)
+    name = browser.find_elements("css selector", "#accuracy-0 .sort")[0]
+    name.send_keys(Keys.SPACE)
+    assert column(browser, "accuracy-0", 0) == [f"net_{i:02d}" for i in range(N_MODELS)]
+    assert heading.get_attribute("aria-sort") is None
+
+
+def test_pairs_begin_with_the_best_and_can_be_searched(browser, report):
+    visit(browser, report)
+    pairs = N_MODELS * (N_MODELS - 1) // 2 * len(SETTINGS)
+    shown = count(browser, "#pairs tbody tr")
+    assert 0 < shown < pairs
+    browser.find_element("css selector", "[data-versus-best]").click()
+    assert count(browser, "#pairs tbody tr") == pairs
+    browser.find_element("css selector", "[data-search]").send_keys("net_03")
+    assert count(browser, "#pairs tbody tr") == (N_MODELS - 1) * len(SETTINGS)
+    said = browser.find_element("css selector", "[data-count]").text
+    assert said == f"15 of {pairs} comparisons"
+
+
+def test_dark_and_light_follow_the_reader(browser, report):
+    visit(browser, report)
+    where = "#correlation-0 .role-axis-label text"
+    light = style(browser, "body", "backgroundColor"), style(browser, where, "fill")
+    emulate(browser, scheme="dark")
+    dark = style(browser, "body", "backgroundColor"), style(browser, where, "fill")
+    assert luminance(light[0]) > 0.9 > 0.1 > luminance(dark[0])
+    assert luminance(light[1]) < 0.2 < luminance(dark[1])
+    for paper, ink in (light, dark):
+        bright, dim = sorted([luminance(paper), luminance(ink)], reverse=True)
+        assert (bright + 0.05) / (dim + 0.05) >= 4.5
+
+
+def luminance(colour: str) -> float:
+    """Relative luminance as WCAG 2 defines it, of ``rgb(r, g, b)``."""
+    parts = [int(p) / 255 for p in colour.removeprefix("rgb(").removesuffix(")").split(",")]
+    linear = [p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
+    return sum(w * p for w, p in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+
+
+@pytest.mark.parametrize("width", [360, 768])
+def test_no_width_scrolls_the_page_sideways(browser, report, width):
+    visit(browser, report, width=width)
+    browser.execute_script("document.querySelectorAll('details').forEach((d) => d.open = true)")
+    script = "return document.documentElement.scrollWidth"
+    assert browser.execute_script(script) <= width
+    assert style(browser, "#accuracy-0 .scroll", "overflowX") == "auto"
+
+
+def test_print_is_light_and_without_controls(browser, report):
+    visit(browser, report, scheme="dark")
+    emulate(browser, scheme="dark", medium="print")
+    assert count(browser, "#choices, .save, .control, .contents") == 0
+    assert luminance(style(browser, "body", "backgroundColor")) > 0.9
+    browser.execute_script("window.dispatchEvent(new Event('beforeprint'))")
+    assert (
+        browser.execute_script("return document.querySelectorAll('details:not([open])').length")
+        == 0
+    )
+
+
+def test_charts_and_tables_can_be_reached_without_a_mouse(browser, report):
+    visit(browser, report)
+    unnamed = browser.execute_script(
+        "return [...document.querySelectorAll('.chart')]"
+        ".filter((e) => !e.getAttribute('aria-label')).length"
+    )
+    assert unnamed == 0
+    assert browser.find_elements("css selector", ".scroll:not([tabindex='0'])") == []
+    browser.find_element("tag name", "body").send_keys(Keys.TAB)
+    assert browser.switch_to.active_element.get_attribute("class") == "skip"
+
+
+def test_a_saved_chart_has_colours_of_its_own(browser, report):
+    visit(browser, report, scheme="dark")
+    browser.execute_script(
+        "HTMLAnchorElement.prototype.click = function () { window.saved = this.href; };"
+        "document.querySelector('[data-save=\"correlation-0\"]').click()"
+    )
+    saved = WebDriverWait(browser, 5).until(lambda b: b.execute_script("return window.saved"))
+    assert saved.startswith("data:image/svg+xml")
+    assert "var(" not in saved
+    assert "%230072b2" in saved
+
+
+def test_hostile_names_run_nothing(browser, tmp_path):
+    subject = made(models=HOSTILE, datasets=HOSTILE, settings=("<b>x</b>", "linear"))
+    browser.get_log("browser")
+    visit(browser, write_page(subject, tmp_path / "report.html", title=HOSTILE[0]))
+    assert browser.execute_script("return window.ran") is None
+    assert browser.get_log("browser") == []
+    assert browser.find_element("tag name", "h1").text == HOSTILE[0]
+    toggle(browser, "models", 1)
+    assert points(browser, "correlation-0") == len(HOSTILE) - 1
+    mark = browser.find_elements("css selector", "#panels-0 .mark-symbol path")[0]
+    browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", mark)
+    ActionChains(browser).move_to_element(mark).perform()
+    WebDriverWait(browser, 5).until(
+        lambda b: b.find_elements("css selector", "#vg-tooltip-element.visible")
+    )
+    assert browser.execute_script("return window.ran") is None
+    assert browser.find_elements("css selector", "#vg-tooltip-element img") == []

@@ -1,0 +1,71 @@
+import re
+
+import pytest
+
+from headstart.report import csv_table, latex_tables
+from report.results import empty, made
+
+SPECIAL = ("a_b & c%", "x{y}$#", r"back\slash ~ ^ < > |")
+
+
+def test_the_long_table_has_every_accuracy_and_every_mean():
+    subject = made()
+    table = csv_table(subject)
+    assert list(table.columns) == [
+        *("setting", "model", "dataset", "value", "unit", "low", "high", "best"),
+        "not_distinguishable",
+    ]
+    assert len(table) == len(subject.cells) + len(subject.model_means)
+    means = table[table.dataset == "mean"]
+    assert set(means.unit) == {"log odds"}
+    assert sorted(means.value) == sorted(subject.model_means["mean"])
+    assert set(table[table.dataset != "mean"].unit) == {"proportion"}
+    assert csv_table(empty()).empty
+
+
+def test_latex_marks_the_best_and_what_cannot_be_told_from_it():
+    subject = made(n_models=5, n_datasets=2, settings=("linear",))
+    latex = latex_tables(subject)
+    accuracies = latex.split(r"\end{table}")[0]
+    assert accuracies.count(r"\textbf{") == 3  # two datasets and the mean
+    same = subject.cells["not_different"].astype(bool) & ~subject.cells["best"]
+    same_means = subject.model_means["not_different"].astype(bool) & ~subject.model_means["best"]
+    assert accuracies.count(r"\underline{") == same.sum() + same_means.sum()
+    assert r"$\pm$ 0.05" in accuracies
+    assert "paired t-test over datasets" in accuracies
+    assert "No correction for the number of comparisons" in accuracies
+    assert "(top1)" in accuracies
+    assert r"Pearson $r$, log odds" in latex
+    assert latex.count(r"\begin{table}") == latex.count(r"\end{table}") == 2
+
+
+def test_latex_says_digitised():
+    subject = made()
+    subject.sources[0]["digitised"] = True
+    assert "Made for tests (digitised)" in latex_tables(subject)
+
+
+@pytest.mark.parametrize("digits", [1, 2])
+def test_latex_has_as_many_decimals_as_asked(digits):
+    row = next(r for r in latex_tables(made(), digits).splitlines() if r.startswith(r"net\_00"))
+    assert re.search(rf"& \d\d\.\d{{{digits}}} &", row)
+
+
+def test_latex_escapes_names():
+    subject = made(models=SPECIAL, datasets=("50% & more", "b_c"))
+    latex = latex_tables(subject)
+    assert r"a\_b \& c\%" in latex
+    assert r"x\{y\}\$\#" in latex
+    assert r"back\textbackslash{}slash \textasciitilde{} \textasciicircum{}" in latex
+    assert r"50\% \& more" in latex
+
+
+def test_latex_columns_agree_in_number():
+    for block in latex_tables(made(n_datasets=4)).split(r"\toprule")[1:]:
+        body = block.split(r"\bottomrule")[0]
+        rows = [line for line in body.splitlines() if line.endswith(r"\\")]
+        assert len({len(re.findall(r"(?<!\\)&", row)) for row in rows}) == 1
+
+
+def test_latex_of_nothing_has_no_table():
+    assert r"\begin" not in latex_tables(empty())
