@@ -5,7 +5,6 @@ from typing import Any
 import altair as alt
 from scipy.special import expit
 
-from headstart.figures.labels import setting_label
 from headstart.report.charts import (
     MODEL,
     WHOLE,
@@ -28,6 +27,7 @@ from headstart.report.data import pairs_data
 from headstart.report.palette import residual_steps
 from headstart.report.subject import Names, Subject
 from headstart.report.words import UPSTREAM
+from headstart.spec.labels import setting_label
 
 __all__ = ["ranks_figure", "residuals_figure", "scratch_figure", "settings_figure"]
 

@@ -4,7 +4,6 @@ from typing import Any
 
 import altair as alt
 
-from headstart.figures.labels import setting_label
 from headstart.report.charts import (
     MODEL,
     WHOLE,
@@ -24,6 +23,7 @@ from headstart.report.charts import (
 from headstart.report.data import odds
 from headstart.report.subject import Names, Subject
 from headstart.report.words import UPSTREAM
+from headstart.spec.labels import setting_label
 
 __all__ = ["correlation_figure", "panels_figure"]
 

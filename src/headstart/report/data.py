@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 from scipy.special import logit
 
-from headstart.figures.labels import role, setting_label
 from headstart.report.numbers import interval, known, number, percent
 from headstart.report.palette import Family, families_of, setting_colour
 from headstart.report.subject import Names, Subject
+from headstart.spec.labels import role, setting_label
 
 __all__ = ["chart_data", "family_looks"]
 

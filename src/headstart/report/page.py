@@ -6,7 +6,6 @@ from typing import Any
 
 import jinja2
 
-from headstart.figures.labels import setting_label
 from headstart.files import replaced
 from headstart.report import provenance
 from headstart.report.data import family_looks
@@ -17,6 +16,7 @@ from headstart.report.result_tables import result_tables, study_tables
 from headstart.report.significance import correction_sentence, pairs_table, significance_tables
 from headstart.report.subject import Names, Subject, names_of
 from headstart.report.words import UPSTREAM, headline, supporting
+from headstart.spec.labels import setting_label
 
 __all__ = ["page_html", "write_page"]
 

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from headstart.figures.labels import role
 from headstart.report.numbers import number
+from headstart.spec.labels import role
 
 __all__ = [
     "OTHER",

@@ -3,11 +3,11 @@
 from collections.abc import Iterable
 from typing import Any
 
-from headstart.figures.labels import setting_label
 from headstart.report.grid import Cell, Column, Row, Table, about, figure
 from headstart.report.numbers import count, known, listed, number
 from headstart.report.significance import correction_sentence
 from headstart.report.subject import Names, Subject
+from headstart.spec.labels import setting_label
 
 __all__ = ["Source", "alarms", "facts", "missing_tables", "sources", "trials_table"]
 

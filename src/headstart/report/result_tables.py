@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from headstart.figures.labels import setting_label
 from headstart.report.grid import Cell, Column, Row, Table, about, between, figure, share
 from headstart.report.numbers import interval, known, number, percent
 from headstart.report.subject import Names, Subject
+from headstart.spec.labels import setting_label
 
 __all__ = ["mark_of", "result_tables", "study_tables"]
 

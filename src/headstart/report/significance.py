@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from headstart.figures.labels import setting_label
 from headstart.report.grid import (
     Cell,
     Column,
@@ -17,6 +16,7 @@ from headstart.report.grid import (
 from headstart.report.numbers import interval, known, listed, number
 from headstart.report.result_tables import in_order
 from headstart.report.subject import Names, Subject
+from headstart.spec.labels import setting_label
 
 __all__ = ["MOST_PAIRS", "correction_sentence", "pairs_table", "significance_tables"]
 

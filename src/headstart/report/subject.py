@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from headstart.figures.labels import in_order
+from headstart.spec.labels import in_order
 
 __all__ = ["Names", "Subject", "names_of"]
 

@@ -4,12 +4,12 @@ from typing import Any
 
 import pandas as pd
 
-from headstart.figures.labels import in_order, setting_label
 from headstart.report.numbers import interval, known
 from headstart.report.result_tables import mark_of
 from headstart.report.significance import correction_sentence
 from headstart.report.subject import Names, Subject, names_of
 from headstart.report.words import UPSTREAM
+from headstart.spec.labels import in_order, setting_label
 
 __all__ = ["csv_table", "latex_tables"]
 

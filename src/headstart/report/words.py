@@ -6,9 +6,9 @@ and what could not be estimated is said not to have been.
 
 from typing import Any
 
-from headstart.figures.labels import in_order, role, setting_label
 from headstart.report.numbers import count, interval, known, listed, number
 from headstart.report.subject import Subject
+from headstart.spec.labels import in_order, role, setting_label
 
 __all__ = ["headline", "setting_phrase", "supporting"]
 
