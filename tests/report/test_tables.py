@@ -31,10 +31,11 @@ def test_latex_marks_the_best_and_what_cannot_be_told_from_it():
     same = subject.cells["not_different"].astype(bool) & ~subject.cells["best"]
     same_means = subject.model_means["not_different"].astype(bool) & ~subject.model_means["best"]
     assert accuracies.count(r"\underline{") == same.sum() + same_means.sum()
-    assert r"$\pm$ 0.05" in accuracies
+    first = subject.model_means.sort_values("mean").iloc[-1]
+    assert rf"\textbf{{{first['mean']:.2f}}} $\pm$ {first.se:.2f}" in accuracies
     assert "paired t-test over datasets" in accuracies
     assert "No correction for the number of comparisons" in accuracies
-    assert "(top1)" in accuracies
+    assert "(top-1)" in accuracies
     assert r"Pearson $r$, log odds" in latex
     assert latex.count(r"\begin{table}") == latex.count(r"\end{table}") == 2
 

@@ -87,12 +87,14 @@ def test_ties_are_told():
 
 def test_supporting_sentences_say_the_other_settings_families_and_slope():
     subject = made()
+    subject.correlations[["low_family", "high_family"]] = 0.5, 0.9
     subject.mixed = subject.mixed.reindex([0])
     subject.mixed["setting"] = "logistic_regression"
     subject.mixed[["slope", "low", "high"]] = 0.9, -0.1, 1.9
     said = " ".join(supporting(subject))
     assert "by fine-tuning r = " in said
     assert "resampling the 3 families instead of single models" in said
+    assert "the interval for logistic regression is 0.50 to 0.90" in said
     assert "+0.90 in the log odds of transfer by logistic regression" in said
     assert "(95 % interval \N{MINUS SIGN}0.10 to 1.90), which leaves the sign open" in said
     assert 2 <= len(supporting(subject)) <= 4

@@ -96,6 +96,8 @@ class Analysis:
         A row a stored result: how the number was made.
     sources
         What the table came from, a dict a source.
+    upstream_name
+        What the upstream accuracy is of, "ImageNet top-1 accuracy" say.
     options
         The choices that were made.
     """
@@ -116,6 +118,7 @@ class Analysis:
     missing: pd.DataFrame
     trials: pd.DataFrame
     sources: tuple[dict[str, Any], ...]
+    upstream_name: str
     options: dict[str, Any]
 
     def tables(self) -> dict[str, pd.DataFrame]:
@@ -262,7 +265,21 @@ def _analyze(source: Source, options: Options) -> Analysis:
     tables["cells"] = _finish_cells(cells, tables["prediction"], same)
     reasons = [*sweeps.notes, *notes_on(tables, full, source)]
     tables["missing"] = pd.DataFrame(reasons, columns=list(TABLES["missing"]))
-    return Analysis(**tables, trials=source.trials, sources=source.facts, options=asdict(options))
+    return Analysis(
+        **tables,
+        trials=source.trials,
+        sources=source.facts,
+        upstream_name=_upstream_name(source.frame),
+        options=asdict(options),
+    )
+
+
+def _upstream_name(frame: pd.DataFrame) -> str:
+    """Name the upstream accuracy, where all that is known of it is one name."""
+    names = frame["upstream_name"].dropna().unique() if "upstream_name" in frame else []
+    if len(names) != 1:
+        return "upstream accuracy"
+    return str(names[0]) if "accuracy" in names[0] else f"{names[0]} accuracy"
 
 
 def _over_datasets(

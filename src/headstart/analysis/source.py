@@ -15,7 +15,7 @@ from headstart.analysis.families import family_of
 from headstart.analysis.table import Unit, merge_agreeing, tell_apart, tidy
 from headstart.errors import TableError
 from headstart.files import storage_errors
-from headstart.spec import Prediction, Result
+from headstart.spec import Prediction, Result, UpstreamAccuracy
 from headstart.store import DATABASE_NAME, ResultStore, result_row
 
 __all__ = ["TRIAL_COLUMNS", "Source", "SourceLike", "read_sources"]
@@ -178,10 +178,14 @@ def _row(result: Result) -> dict[str, Any]:
     upstream = result.trial.model.upstream
     return {
         **{name: row[name] for name in names},
-        "upstream_name": f"{upstream[0].dataset} {upstream[0].metric}" if upstream else None,
+        "upstream_name": _upstream_name(upstream[0]) if upstream else None,
         "family": result.trial.model.tags.get("family"),
         "n_train": _n_train(result),
     }
+
+
+def _upstream_name(upstream: UpstreamAccuracy) -> str:
+    return f"{upstream.dataset.removesuffix(' validation')} {upstream.metric} accuracy"
 
 
 def _trial(result: Result) -> dict[str, Any]:

@@ -26,7 +26,6 @@ from headstart.report.charts import (
 from headstart.report.data import pairs_data
 from headstart.report.palette import residual_steps
 from headstart.report.subject import Names, Subject
-from headstart.report.words import UPSTREAM
 from headstart.spec.labels import setting_label
 
 __all__ = ["ranks_figure", "residuals_figure", "scratch_figure", "settings_figure"]
@@ -201,7 +200,7 @@ def residuals_figure(subject: Subject, names: Names, limits: list[float]) -> Fig
     ]
     return Figure(
         key="residuals",
-        title=f"Which models do better or worse than their {UPSTREAM} suggests?",
+        title=f"Which models do better or worse than their {subject.upstream_name} suggests?",
         caption=(
             "A cell is a model's log odds minus its dataset's least-squares line. "
             "Models are ordered as in the tables."

@@ -22,7 +22,6 @@ from headstart.report.charts import (
 )
 from headstart.report.data import odds
 from headstart.report.subject import Names, Subject
-from headstart.report.words import UPSTREAM
 from headstart.spec.labels import setting_label
 
 __all__ = ["correlation_figure", "panels_figure"]
@@ -32,9 +31,9 @@ PANEL = 210
 CROWD = 30
 
 
-def upstream(values: Any) -> Any:
+def upstream(values: Any, name: str) -> Any:
     scale = alt.Scale(domain=domain(odds(values)), zero=False, nice=False)
-    return alt.X("x:Q", title=f"{UPSTREAM}", scale=scale, axis=odds_axis(UPSTREAM, values))
+    return alt.X("x:Q", title=name, scale=scale, axis=odds_axis(name, values))
 
 
 def correlation_figure(subject: Subject, names: Names) -> Figure | None:
@@ -44,22 +43,22 @@ def correlation_figure(subject: Subject, names: Names) -> Figure | None:
     if not len(means):
         return None
     settings = [name for name in names.settings if name in set(means.setting)]
-    x = upstream(means.upstream_accuracy)
+    x = upstream(means.upstream_accuracy, subject.upstream_name)
     return Figure(
         key="correlation",
-        title=f"Does {UPSTREAM} go with transfer accuracy?",
+        title=f"Does {subject.upstream_name} go with transfer accuracy?",
         caption=(
             "A point is a model: its mean log odds of a correct answer over the datasets, where "
             "0.1 more multiplies the odds by 1.1. Bars and the band around the least-squares line "
             "are 95 % intervals; both axes are scaled as log odds."
         ),
-        charts=[correlation_chart(setting, x, means.model.nunique()) for setting in settings],
+        charts=[correlation_chart(subject, setting, x) for setting in settings],
         legend="families",
         table="means",
     )
 
 
-def correlation_chart(setting: str, x: Any, n_models: int) -> Chart:
+def correlation_chart(subject: Subject, setting: str, x: Any) -> Chart:
     """One setting: band, line, error bars and points, the means computed from what is shown."""
     y = alt.Y("mean:Q", title="Mean log odds of transfer", scale=log_odds_scale())
     points = (
@@ -73,7 +72,7 @@ def correlation_chart(setting: str, x: Any, n_models: int) -> Chart:
             interval=f"{WHOLE} ? datum.mean_interval : 'for the whole table only'",
         )
     )
-    opacity = 0.75 if n_models <= CROWD else 0.3
+    opacity = 0.75 if subject.model_means.model.nunique() <= CROWD else 0.3
     bars = points.transform_filter(WHOLE).mark_rule(strokeWidth=1.2, opacity=opacity)
     marks = points.mark_point(
         filled=True, size=75, opacity=1, stroke="var(--paper)", strokeWidth=0.8
@@ -81,7 +80,7 @@ def correlation_chart(setting: str, x: Any, n_models: int) -> Chart:
     hover = tooltips(
         model="model",
         family="family",
-        upstream_text=UPSTREAM,
+        upstream_text=subject.upstream_name,
         mean_text="mean log odds",
         interval="95 % interval",
     )
@@ -99,7 +98,9 @@ def correlation_chart(setting: str, x: Any, n_models: int) -> Chart:
         ),
     )
     label = setting_label(setting)
-    description = f"{label}: mean log odds of transfer against {UPSTREAM}, a point a model"
+    description = (
+        f"{label}: mean log odds of transfer against {subject.upstream_name}, a point a model"
+    )
     return Chart(label, description, finished(chart, description), setting=setting)
 
 
@@ -130,7 +131,7 @@ def panels_figure(subject: Subject, names: Names) -> Figure | None:
     cells = cells[cells.upstream_accuracy.notna()] if len(cells) else cells
     if not len(cells):
         return None
-    x = upstream(cells.upstream_accuracy)
+    x = upstream(cells.upstream_accuracy, subject.upstream_name)
     datasets = [name for name in names.datasets if name in set(cells.dataset)]
     several = cells.setting.nunique() > 1
     shapes = " Shapes are the families of the figure above." if several else ""
@@ -142,7 +143,7 @@ def panels_figure(subject: Subject, names: Names) -> Figure | None:
             "Each panel has a vertical axis of its own, scaled as log odds and labelled in "
             f"percent.{shapes}"
         ),
-        charts=[panel(name, x, cells[cells.dataset == name], several) for name in datasets],
+        charts=[panel(subject, name, x, cells[cells.dataset == name]) for name in datasets],
         legend="settings" if several else "families",
         settings=tuple(cells.setting.unique()),
         narrow=True,
@@ -150,8 +151,9 @@ def panels_figure(subject: Subject, names: Names) -> Figure | None:
     )
 
 
-def panel(dataset: str, x: Any, cells: Any, several: bool) -> Chart:
+def panel(subject: Subject, dataset: str, x: Any, cells: Any) -> Chart:
     """One dataset; colours tell several settings apart, or else families."""
+    several = subject.cells.setting.nunique() > 1
     metric = str(cells.metric.iloc[0]) if cells.metric.notna().any() else "accuracy"
     axis = odds_axis(None, cells.accuracy)
     y = alt.Y("log_odds:Q", scale=log_odds_scale(), axis=axis)
@@ -164,7 +166,7 @@ def panel(dataset: str, x: Any, cells: Any, several: bool) -> Chart:
         model="model",
         dataset="dataset",
         setting_label="setting",
-        upstream_text=UPSTREAM,
+        upstream_text=subject.upstream_name,
         accuracy_text="accuracy",
         interval="95 % interval",
     )
@@ -185,7 +187,9 @@ def panel(dataset: str, x: Any, cells: Any, several: bool) -> Chart:
         tooltip=hover,
         description=said("model", "setting_label", "accuracy_text"),
     )
-    description = f"{dataset}: {metric} against {UPSTREAM}, a point a model and setting"
+    description = (
+        f"{dataset}: {metric} against {subject.upstream_name}, a point a model and setting"
+    )
     layers = [line, bars, marks] if cells.model.nunique() <= CROWD else [line, marks]
     spec = finished(alt.layer(*layers), description, PANEL)
     return Chart(dataset, description, spec, dataset=dataset)

@@ -15,7 +15,7 @@ from headstart.report.palette import residual_labels, residual_steps, setting_co
 from headstart.report.result_tables import result_tables, study_tables
 from headstart.report.significance import correction_sentence, pairs_table, significance_tables
 from headstart.report.subject import Names, Subject, names_of
-from headstart.report.words import UPSTREAM, headline, supporting
+from headstart.report.words import headline, supporting
 from headstart.spec.labels import setting_label
 
 __all__ = ["page_html", "write_page"]
@@ -69,7 +69,6 @@ def page_html(analysis: Subject, title: str | None = None) -> str:
     scripts = {"bundle": bundle(), "glue": templates.get_template("page.js").render()}
     return templates.get_template("page.html").render(
         title=title or TITLE,
-        upstream=UPSTREAM,
         policy=policy(scripts.values()),
         style=templates.get_template("page.css").render(),
         scripts=scripts,

@@ -87,7 +87,7 @@ def mean_cell(row: Any) -> Cell:
 def means_table(subject: Subject, names: Names) -> Table:
     """Mean log odds of every model and setting, with intervals."""
     columns = [Column("Setting", **TEXT), Column("Model", **TEXT), Column("Family", **TEXT)]
-    labels = ("ImageNet %", "Mean log odds", "Standard error", "95 % interval", "Datasets")
+    labels = ("Upstream %", "Mean log odds", "Standard error", "95 % interval", "Datasets")
     columns += [Column(label) for label in labels]
     rows = [
         Row(

@@ -8,7 +8,6 @@ from headstart.report.numbers import interval, known
 from headstart.report.result_tables import mark_of
 from headstart.report.significance import correction_sentence
 from headstart.report.subject import Names, Subject, names_of
-from headstart.report.words import UPSTREAM
 from headstart.spec.labels import in_order, setting_label
 
 __all__ = ["csv_table", "latex_tables"]
@@ -153,8 +152,8 @@ def correlations_latex(analysis: Subject) -> str:
             )
     heads = ["Setting", "Statistic", "Estimate", "95\\,\\% over models", "95\\,\\% over families"]
     caption = (
-        f"Correlation of {UPSTREAM} with transfer accuracy over all datasets, with bootstrap "
-        f"intervals. {source_words(analysis)}"
+        f"Correlation of {escaped(analysis.upstream_name)} with transfer accuracy over all "
+        f"datasets, with bootstrap intervals. {source_words(analysis)}"
     )
     return table(
         caption, "tab:transfer-correlations", "llrrrrr", [*heads, "Models", "Datasets"], rows

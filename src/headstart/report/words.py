@@ -12,7 +12,6 @@ from headstart.spec.labels import in_order, role, setting_label
 
 __all__ = ["headline", "setting_phrase", "supporting"]
 
-UPSTREAM = "ImageNet accuracy"
 PHRASES = {
     "linear": "logistic regression",
     "finetune": "fine-tuning",
@@ -50,7 +49,7 @@ def headline(subject: Subject) -> str:
     row = rows[0]
     models, datasets = count(int(row.n_models), "model"), count(int(row.n_datasets), "dataset")
     scope = f"Across {models} and {datasets}"
-    what = f"{UPSTREAM} and transfer by {setting_phrase(row.setting)}"
+    what = f"{subject.upstream_name} and transfer by {setting_phrase(row.setting)}"
     text = f"{scope}, {what} correlate at {correlation(row)}"
     wins = finetune_wins(subject)
     return f"{text}; {wins}." if wins else f"{text}."
@@ -65,7 +64,8 @@ def supporting(subject: Subject) -> list[str]:
     else:
         wins = finetune_wins(subject)
         sentences += [
-            f"There is no correlation with {UPSTREAM} to report: {no_correlation_reason(subject)}.",
+            f"There is no correlation with {subject.upstream_name} to report: "
+            f"{no_correlation_reason(subject)}.",
             wins[:1].upper() + wins[1:] + "." if wins else "",
         ]
     return [sentence for sentence in sentences if sentence]
@@ -147,8 +147,9 @@ def slope_sentence(subject: Subject) -> str:
     spread = f" (95 % interval {between})" if between else ""
     open_sign = ", which leaves the sign open" if between and row.low <= 0 <= row.high else ""
     return (
-        f"One unit more in the log odds of {UPSTREAM} goes with {number(row.slope, plus=True)} "
-        f"in the log odds of transfer by {setting_phrase(first)}{spread}{open_sign}, "
+        f"One unit more in the log odds of {subject.upstream_name} goes with "
+        f"{number(row.slope, plus=True)} in the log odds of transfer by {setting_phrase(first)}"
+        f"{spread}{open_sign}, "
         "with models and datasets as random effects."
     )
 
