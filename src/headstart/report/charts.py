@@ -95,6 +95,8 @@ class Chart:
         Vega-Lite, with its data by name.
     setting, dataset
         What the whole chart is about: it goes when the page hides that.
+    note
+        A number that belongs to the chart, said beside its title.
     """
 
     title: str
@@ -102,6 +104,7 @@ class Chart:
     spec: dict[str, Any]
     setting: str | None = None
     dataset: str | None = None
+    note: str = ""
 
 
 @dataclass(frozen=True)

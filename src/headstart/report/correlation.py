@@ -21,7 +21,9 @@ from headstart.report.charts import (
     tooltips,
 )
 from headstart.report.data import odds
+from headstart.report.numbers import number
 from headstart.report.subject import Names, Subject
+from headstart.report.words import correlation_interval, pearson_rows
 from headstart.spec.labels import setting_label
 
 __all__ = ["correlation_figure", "panels_figure"]
@@ -101,7 +103,17 @@ def correlation_chart(subject: Subject, setting: str, x: Any) -> Chart:
     description = (
         f"{label}: mean log odds of transfer against {subject.upstream_name}, a point a model"
     )
-    return Chart(label, description, finished(chart, description), setting=setting)
+    r = correlation_note(subject, setting)
+    return Chart(label, description, finished(chart, description), setting=setting, note=r)
+
+
+def correlation_note(subject: Subject, setting: str) -> str:
+    """Write r of the whole table with its interval, where there is one."""
+    rows = [row for row in pearson_rows(subject) if row.setting == setting]
+    if not rows:
+        return ""
+    between = correlation_interval(rows[0].low, rows[0].high)
+    return f"r = {number(rows[0].estimate, 3)}" + (f" ({between})" if between else "")
 
 
 def band(setting: str, group: str) -> Any:

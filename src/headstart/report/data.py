@@ -157,6 +157,8 @@ def study_data(table: Any, names: Names) -> Any:
     words = [interval(row.low, row.high) or "not known" for row in rows_of(bars)]
     if "se" in table:
         words = [w if known(se) else "not known" for w, se in zip(words, table.se, strict=True)]
+    if "upstream_accuracy" in table:
+        bars = bars.assign(upstream_text=[percent(p, 2) + " %" for p in bars.upstream_accuracy])
     return with_settings(
         bars.assign(mean_text=[number(m, 3) for m in bars["mean"]], interval=words), names
     )

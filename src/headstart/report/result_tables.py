@@ -1,5 +1,6 @@
 """The tables of results: accuracies, means, correlations, settings, further studies."""
 
+from dataclasses import replace
 from typing import Any
 
 from headstart.report.grid import Cell, Column, Row, Table, about, between, figure, share
@@ -184,7 +185,32 @@ def study_tables(subject: Subject, names: Names) -> dict[str, Table]:
         ),
     }
     given = {name: study_table(names, *table) for name, table in tables.items()}
+    given["residuals"] = residual_table(subject, names)
     return {name: table for name, table in given.items() if table.rows}
+
+
+def residual_table(subject: Subject, names: Names) -> Table:
+    """Models and settings by datasets: log odds beyond the dataset's line."""
+    cells = subject.cells
+    cells = cells[cells.residual.notna()] if len(cells) else cells
+    found = {
+        (row.setting, row.model, row.dataset): row.residual for row in cells.itertuples(index=False)
+    }
+    datasets = [name for name in names.datasets if name in set(cells.dataset)]
+    columns = [Column("Setting", **TEXT), Column("Model", **TEXT)]
+    columns += [Column(name, keys=about(names, dataset=name)) for name in datasets]
+    rows = []
+    for setting in names.settings:
+        for model in names.models:
+            values = [found.get((setting, model, name)) for name in datasets]
+            if any(known(value) for value in values):
+                numbers = [
+                    replace(figure(value, plus=True), keys=about(names, dataset=name))
+                    for value, name in zip(values, datasets, strict=True)
+                ]
+                first = [Cell(setting_label(setting)), Cell(model)]
+                rows.append(Row([*first, *numbers], about(names, setting=setting, model=model)))
+    return Table("residual-table", "Log odds beyond the line of the dataset", columns, rows)
 
 
 def study_table(names: Names, key: str, table: Any, column: str, label: str) -> Table:
@@ -193,6 +219,8 @@ def study_table(names: Names, key: str, table: Any, column: str, label: str) -> 
     columns += [Column("Dataset", **TEXT)] if has_dataset else []
     columns += [Column(label, numeric=column != "configuration")]
     columns += [Column("Mean log odds"), Column("Standard error")]
+    has_upstream = "upstream_accuracy" in table
+    columns += [Column("Upstream %")] if has_upstream else []
     rows = []
     for row in in_order(table, names):
         at = getattr(row, column)
@@ -201,5 +229,6 @@ def study_table(names: Names, key: str, table: Any, column: str, label: str) -> 
         cells += [Cell(str(row.dataset))] if has_dataset else []
         cells += [Cell(at) if column == "configuration" else figure(at, 0)]
         cells += [figure(row.mean, 3), figure(row.se, 3)]
+        cells += [share(row.upstream_accuracy)] if has_upstream else []
         rows.append(Row(cells, about(names, setting=row.setting, model=row.model, **where)))
     return Table(key, "The numbers of the figure", columns, rows)

@@ -55,6 +55,7 @@ def ablation_figure(subject: Subject) -> Figure | None:
         model="model",
         setting_label="setting",
         configuration="training",
+        upstream_text=subject.upstream_name,
         mean_text="mean log odds",
         interval="one standard error",
     )

@@ -33,6 +33,8 @@ SPECIAL = {
     "|": r"\textbar{}",
     '"': r"\char34{}",
 }
+# More columns than these, and their headings stand upright: numbers are narrower than names.
+MOST_LEVEL_HEADS = 8
 IMAGE_TESTS = {"mcnemar": "exact McNemar test", "permutation": "permutation test"}
 
 
@@ -222,6 +224,8 @@ def label(setting: str) -> str:
 def table(caption: str, key: str, align: str, heads: list[str], rows: list[list[str]]) -> str:
     """Lay a table out, scaled down to the text's width where it is wider."""
     body = [" & ".join(row) + r" \\" for row in rows]
+    if len(heads) > MOST_LEVEL_HEADS:
+        heads = [heads[0], *(rf"\rotatebox{{90}}{{{head}}}" for head in heads[1:])]
     lines = [
         r"\begin{table}[t]",
         r"\centering\small",

@@ -10,7 +10,7 @@ from headstart.report.numbers import count, interval, known, listed, number
 from headstart.report.subject import Subject
 from headstart.spec.labels import in_order, role, setting_label
 
-__all__ = ["headline", "setting_phrase", "supporting"]
+__all__ = ["correlation_interval", "headline", "pearson_rows", "setting_phrase", "supporting"]
 
 PHRASES = {
     "linear": "logistic regression",
