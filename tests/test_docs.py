@@ -18,6 +18,11 @@ WALK = re.findall(
     (ROOT / "docs" / "architecture.md").read_text(),
     flags=re.MULTILINE,
 )
+ANALYSIS = re.findall(
+    r"^\| `([\w.]+)` \| `([\w/.]+)` \|",
+    (ROOT / "docs" / "architecture.md").read_text(),
+    flags=re.MULTILINE,
+)
 
 
 def test_the_readmes_table_is_the_recorded_demo():
@@ -40,15 +45,34 @@ def test_the_readmes_study_is_one():
     assert len(hs.Study(**tomllib.loads(text)).trials()) == 24
 
 
-def test_the_readmes_python_runs(tmp_path, monkeypatch):
+BLOCKS = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+
+
+@pytest.mark.parametrize("code", BLOCKS, ids=["analysis", "study"])
+def test_the_readmes_python_runs(code, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    code = re.search(r"```python\n(.*?)```", README, flags=re.DOTALL)[1]
     *_, last = ast.parse(code).body
     scope = {}
     exec(compile(code, "README.md", "exec"), scope)
     table = eval(compile(ast.Expression(last.value), "README.md", "eval"), scope)
-    assert table.loc[0, "dataset"] == "digits"
-    assert table.loc[0, "n_test"] == 300
+    if "analysis" in scope:
+        assert len(table) == 36
+        assert (tmp_path / "correlation.pdf").stat().st_size > 10_000
+    else:
+        assert table.loc[0, "dataset"] == "digits"
+        assert table.loc[0, "n_test"] == 300
+
+
+def test_the_readmes_correlations_are_those_of_the_analysis():
+    analysis = hs.analyze("kornblith2019")
+    rows = analysis.correlations.query("group == 'all' and statistic == 'pearson_logit'")
+    lines = re.findall(r"^\| r, .*$", README, flags=re.MULTILINE)
+    for line, row in zip(lines, rows.itertuples(), strict=True):
+        _, _, published, here, models, families, _ = (cell.strip() for cell in line.split("|"))
+        assert here == f"{row.estimate:.3f}"
+        assert published == f"{row.estimate:.2f}"
+        assert models == f"{row.low:.3f} to {row.high:.3f}"
+        assert families == f"{row.low_family:.3f} to {row.high_family:.3f}"
 
 
 def test_the_readmes_commands_exist():
@@ -58,11 +82,11 @@ def test_the_readmes_commands_exist():
     assert len(used) >= 4
 
 
-def test_the_walk_is_a_dozen_functions_that_are_where_it_says():
-    assert len(WALK) == 12
+def test_the_walks_are_a_dozen_functions_each():
+    assert len(WALK) == len(ANALYSIS) == 12
 
 
-@pytest.mark.parametrize(("name", "file"), WALK)
+@pytest.mark.parametrize(("name", "file"), WALK + ANALYSIS)
 def test_a_step_of_the_walk_is_in_its_file(name, file):
     tree = ast.parse((ROOT / "src" / "headstart" / file).read_text())
     names = {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
