@@ -308,7 +308,9 @@ def test_intervals_of_cells(table):
     [
         ({"error_bars": "sd"}, "expected morey or cousineau, found sd"),
         ({"correction": "bonferroni"}, "expected none or holm, found bonferroni"),
-        ({"resamples": 10}, "expected at least 100, found 10"),
+        ({"resamples": 10}, "expected a whole number of at least 100, found 10"),
+        ({"seed": -1}, "expected a whole number from 0 on, found -1"),
+        ({"seed": 1.5}, "expected a whole number from 0 on, found 1.5"),
     ],
 )
 def test_options_that_are_none(table, options, said):

@@ -18,6 +18,7 @@ __all__ = ["compare_settings", "predict_datasets", "prediction_lines"]
 Floats = npt.NDArray[np.float64]
 # A line, its spread, and one model to leave out.
 FEWEST_FOR_PREDICTION = 4
+NO_LINE = 1e-9
 
 
 def compare_settings(matrices: dict[str, Matrix], options: Options) -> list[dict[str, Any]]:
@@ -106,6 +107,8 @@ def prediction_lines(full: Matrix, setting: str, options: Options) -> list[dict[
         residual = y - y.mean() - slope * (x - centre)
         sse = (residual**2).sum()
         left = 1 - 1 / n - (x - centre) ** 2 / sxx
+        # Without a model that alone differs in upstream accuracy there is no line to hold it to.
+        residual, left = residual[left > NO_LINE], left[left > NO_LINE]
         without = np.maximum(sse - residual**2 / left, 0) / (n - 3)
         covered = residual**2 <= stdtrit(n - 3, (1 + options.level) / 2) ** 2 * without * left
         rows.append(
@@ -119,8 +122,8 @@ def prediction_lines(full: Matrix, setting: str, options: Options) -> list[dict[
                 "sum_of_squares": sxx,
                 "n_models": n,
                 "covered": int(covered.sum()),
-                "cells": n,
-                "coverage": covered.mean(),
+                "cells": len(covered),
+                "coverage": covered.mean() if len(covered) else np.nan,
                 "level": options.level,
             }
         )

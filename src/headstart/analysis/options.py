@@ -44,5 +44,9 @@ class Options:
             raise AnalysisError(f"error bars: expected morey or cousineau, found {self.error_bars}")
         if self.correction not in ("none", "holm"):
             raise AnalysisError(f"correction: expected none or holm, found {self.correction}")
-        if self.resamples < 100:
-            raise AnalysisError(f"resamples: expected at least 100, found {self.resamples}")
+        if not isinstance(self.resamples, int) or self.resamples < 100:
+            raise AnalysisError(
+                f"resamples: expected a whole number of at least 100, found {self.resamples}"
+            )
+        if not isinstance(self.seed, int) or self.seed < 0:
+            raise AnalysisError(f"seed: expected a whole number from 0 on, found {self.seed}")
