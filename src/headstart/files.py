@@ -79,6 +79,8 @@ def replaced(path: Path) -> Iterator[Path]:
 
     After a crash at any moment `path` is either what it was or complete.
     """
+    if not path.name or path.is_dir():
+        raise StorageError(f"cannot write '{path}': expected the name of a file")
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with storage_errors(path):

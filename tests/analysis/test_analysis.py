@@ -156,6 +156,56 @@ def test_seeds_are_averaged_on_the_log_odds_scale(table):
     assert cell.accuracy == pytest.approx(1 / (1 + np.exp(-both.mean())))
 
 
+def test_the_spread_of_seeds_is_shown(cli, tmp_path, table):
+    other = table.assign(seed=1, accuracy=table.accuracy - 0.02)
+    pd.concat([table.assign(seed=0), other]).to_csv(tmp_path / "t.csv", index=False)
+    out = cli("analyze", tmp_path / "t.csv", "--resamples", "200").out
+    spread = (logit(table.accuracy) - logit(table.accuracy - 0.02)).abs() / np.sqrt(2)
+    said = " ".join(out.split())
+    assert "2 seeds a cell, averaged in log odds; their standard deviation within a cell: " in said
+    assert f"median {spread.median():.3f}, largest {spread.max():.3f}" in said
+
+
+def test_every_average_names_what_it_left_out(table):
+    holed = table[~((table.model == "net0") & (table.dataset == "set3"))]
+    analysis = quick(holed.assign(upstream_accuracy=holed.upstream_accuracy.where(
+        holed.model.isin(["net0", "net1", "net2"]))))  # fmt: skip
+    of = analysis.dropped.query("setting == 'linear'").set_index("table")
+    assert of.loc["model_means", "name"] == "net0"
+    # A third of the dataset is missing, and a quarter of the model.
+    assert of.loc["correlations: all", "name"] == "set3"
+    assert of.loc["settings: finetune", "name"] == "net0"
+
+
+def test_models_that_differ_alone_in_upstream_accuracy():
+    table = make_table(4, 3)
+    table["upstream_accuracy"] = np.where(table.model == "net3", 0.8, 0.7)
+    rows = quick(table).prediction
+    assert (rows.cells == 3).all()
+    assert (rows.n_models == 4).all()
+
+
+def test_a_model_for_each_dataset_is_no_mixed_model():
+    rows = [("m1", "d0", 0.35, 0.39), ("m2", "d4", 0.49, 0.33), ("m3", "d2", 0.64, 0.11)]
+    table = pd.DataFrame(rows, columns=["model", "dataset", "upstream_accuracy", "accuracy"])
+    analysis = quick(table.assign(setting="linear"))
+    assert analysis.mixed.empty
+
+
+def test_each_model_its_own_family_has_no_family_interval(table):
+    analysis = quick(table.assign(family=table.model))
+    assert analysis.correlations.low_family.isna().all()
+    why = reasons(analysis)["family-clustered intervals (linear)"]
+    assert why == "each model is a family of its own"
+
+
+def test_an_interval_that_cannot_be_had_is_explained(table):
+    table["accuracy"] = table.upstream_accuracy
+    analysis = quick(table)
+    assert analysis.correlations.query("statistic == 'spearman'").low.isna().all()
+    assert any(what.startswith("interval of spearman (linear): all") for what in reasons(analysis))
+
+
 def test_missing_cells_are_never_averaged_over(table):
     holed = table[
         ~((table.model == "net5") & (table.dataset == "set3") & (table.setting == "linear"))
@@ -198,20 +248,19 @@ def test_what_is_kept_is_complete_and_what_is_dropped_was_not(seed, n_models, n_
 @settings(max_examples=10)
 @given(st.randoms(use_true_random=False))
 def test_the_order_of_rows_does_not_matter(random):
-    table = make_table(5, 3)
+    table = make_table(6, 4)
+    # Which of two equals is left out must not depend on it, either.
+    holes = [("net0", "set0"), ("net1", "set1")]
+    table = table[~pd.MultiIndex.from_frame(table[["model", "dataset"]]).isin(holes)]
     rows = list(range(len(table)))
     random.shuffle(rows)
     first, second = quick(table), quick(table.iloc[rows])
-    key = ["setting", "group", "statistic"]
-    assert np.allclose(
-        first.correlations.set_index(key).estimate.sort_index(),
-        second.correlations.set_index(key).estimate.sort_index(),
-    )
-    key = ["setting", "model"]
-    assert np.allclose(
-        first.model_means.set_index(key)["se"].sort_index(),
-        second.model_means.set_index(key)["se"].sort_index(),
-    )
+    keys = {"correlations": ["setting", "group", "statistic"], "model_means": ["setting", "model"],
+            "dropped": ["setting", "table", "kind", "name"], "settings": ["setting", "other"],
+            "pairwise": ["setting", "dataset", "model", "other", "test"]}  # fmt: skip
+    for name, key in keys.items():
+        one, other = (getattr(a, name).set_index(key).sort_index() for a in (first, second))
+        pd.testing.assert_frame_equal(one, other, check_exact=False, rtol=1e-9, obj=name)
 
 
 def test_the_same_seed_gives_the_same(table):
@@ -227,8 +276,8 @@ def test_one_model(table):
     assert analysis.model_means.se.isna().all()
     assert analysis.correlations.empty
     assert "there is one model" in reasons(analysis)["comparisons of models (linear)"]
-    assert "at least 3 are needed" in reasons(analysis)["correlations (linear)"]
-    with pytest.raises(AnalysisError, match="1 models: a prediction interval needs at least 4"):
+    assert "1; at least 3 are needed" in reasons(analysis)["correlations (linear)"]
+    with pytest.raises(AnalysisError, match="models: 1; a prediction interval needs at least 4"):
         analysis.predict(0.7)
 
 
@@ -264,7 +313,7 @@ def test_few_models_have_no_interval(n):
     analysis = quick(make_table(n))
     assert analysis.correlations.estimate.notna().all()
     assert analysis.correlations.low.isna().all()
-    assert reasons(analysis)["intervals of correlations (linear)"].startswith(f"{n} models")
+    assert reasons(analysis)["intervals of correlations (linear)"].startswith(f"models: {n};")
 
 
 def test_a_constant_upstream_accuracy(table):
@@ -354,6 +403,13 @@ def test_json_says_null_for_what_is_unknown(cli, tmp_path, table):
     assert cli("analyze", tmp_path / "t.csv", "--json", file, "--resamples", "200").code == 0
     assert "NaN" not in file.read_text()
     assert json.loads(file.read_text())["model_means"][0]["se"] is None
+
+
+@pytest.mark.parametrize("given", ["150", "0", "-3"])
+def test_predict_needs_an_accuracy(cli, given):
+    outcome = cli("analyze", "kornblith2019", f"--predict={given}", "--resamples", "200")
+    assert outcome.code == 2
+    assert f"--predict: expected an accuracy between 0 and 100, found {given}" in outcome.err
 
 
 @pytest.mark.parametrize("given", ["0.77", "77"])

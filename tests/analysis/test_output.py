@@ -37,6 +37,18 @@ def test_a_folder_that_cannot_be_written(cli, tmp_path):
     assert outcome.err.startswith("error: ")
 
 
+def test_references_need_a_folder(cli):
+    outcome = cli("analyze", "kornblith2019", "--references", SOTA)
+    assert outcome.code == 2
+    assert "--references: lines are drawn in the figures: give --out, too" in outcome.err
+
+
+def test_json_to_no_file(cli, tmp_path):
+    outcome = cli("analyze", "kornblith2019", "--resamples", "200", "--json", tmp_path)
+    assert outcome.code == 2
+    assert "expected the name of a file" in outcome.err
+
+
 def test_figures_of_digitised_numbers_say_so():
     analysis = hs.analyze("kornblith2019", resamples=200)
     said = " ".join(text.get_text() for text in analysis.figure("ranks").texts)

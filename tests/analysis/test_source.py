@@ -180,7 +180,111 @@ def test_two_upstream_accuracies_of_a_model(spoiled):
         t.loc[0, "upstream_accuracy"] = 0.7
         return t
 
-    assert "model net0 has several upstream accuracies: 70 and 65 %" in one_line(spoiled(change))
+    said = one_line(spoiled(change))
+    assert "model net0 has several upstream accuracies in setting linear: 70 and 65 %" in said
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "said"),
+    [
+        ("n_test", -5, "expected a whole number of at least 1 in column 'n_test', found -5"),
+        ("n_test", 0.5, "expected a whole number of at least 1 in column 'n_test', found 0.5"),
+        ("n_test", 1e300, "expected a number that images can have in column 'n_test'"),
+        ("seed", 1.5, "expected a whole number of at least 0 in column 'seed', found 1.5"),
+        ("se", -0.01, "expected a standard error of at least 0 in column 'se', found -0.01"),
+        ("steps", 0, "expected a whole number of at least 1 in column 'steps', found 0"),
+    ],
+)
+def test_counts_and_errors_that_cannot_be(spoiled, column, value, said):
+    assert said in one_line(spoiled(lambda t: t.assign(**{column: value})))
+
+
+def test_a_seed_in_one_row_and_none_in_another(table):
+    again = table.iloc[[0]].assign(seed=0, accuracy=0.5)
+    with pytest.raises(TableError, match="only some have a seed: give each a seed"):
+        hs.analyze(pd.concat([table, again]))
+
+
+def test_one_cell_has_one_test_set(table):
+    with pytest.raises(TableError, match="n_test 1000 and 10, rows 0 and 48"):
+        hs.analyze(pd.concat([table, table.iloc[[0]].assign(n_test=10)]))
+
+
+def test_mixed_metrics_of_a_dataset_are_told(table):
+    table["metric"] = np.where(table.model == "net0", "top-1", "mean per-class")
+    missing = hs.analyze(table, resamples=200).missing
+    assert "a fair comparison on set0" in set(missing.what)
+
+
+def test_upstream_accuracy_is_carried_to_other_rows(table):
+    holed = table.assign(upstream_accuracy=table.upstream_accuracy.where(table.setting == "linear"))
+    ours = hs.analyze(holed, resamples=200).correlations
+    assert ours.equals(hs.analyze(table, resamples=200).correlations)
+
+
+def test_tables_with_upstream_accuracies_of_two_kinds():
+    analysis = hs.analyze("kornblith2019", "clip2021", resamples=200)
+    assert len(analysis.cells) == 576 + 792
+    assert analysis.upstream_name == "upstream accuracy"
+    assert "one upstream accuracy for all models" in set(analysis.missing.what)
+    alone = hs.analyze("clip2021", resamples=200).correlations
+    both = analysis.correlations.query("setting == 'linear_probe_lbfgs'")
+    assert np.allclose(both.estimate, alone.estimate)
+
+
+def test_standard_errors_of_log_odds():
+    columns = parse_mapping(
+        "log_odds=mean_log_odds_over_12_datasets,se=se_error_bar_log_odds,"
+        "upstream_accuracy=imagenet_top1_digitised,dataset:=mean of 12"
+    )
+    file = PUBLISHED / "kornblith2019_model_means_digitised.csv"
+    cell = hs.analyze(file, columns=columns, resamples=200).cells.iloc[0]
+    # MobileNet v2, fixed features: 1.0923 with a standard error of 0.0244.
+    ends = 1.0923 + np.array([-1.96, 1.96]) * 0.0244
+    assert (cell.low, cell.high) == pytest.approx(tuple(1 / (1 + np.exp(-ends))), abs=1e-4)
+
+
+def test_percent_signs_say_the_unit(table):
+    low = table.assign(
+        accuracy=[f"{a:.2f}%" for a in table.accuracy],
+        upstream_accuracy=[f"{100 * a:g} %" for a in table.upstream_accuracy],
+    )
+    analysis = hs.analyze(low, resamples=200)
+    assert analysis.sources[0]["unit_rule"] == "percent signs"
+    assert analysis.cells.accuracy.max() < 0.01
+
+
+def test_an_index_of_any_kind(table):
+    repeated = pd.concat([table[table.setting == s] for s in ("linear", "finetune")])
+    repeated.index = [0] * 48
+    assert len(hs.analyze(repeated, resamples=200).cells) == 48
+    named = table.set_index(["model", "dataset"], drop=False)
+    assert len(hs.analyze(named, resamples=200).cells) == 48
+    with pytest.raises(
+        TableError, match=r"row 0 \(net0, set0\): expected accuracy between 0 and 1"
+    ):
+        hs.analyze(repeated.assign(accuracy=-0.5))
+
+
+def test_what_is_no_source():
+    with pytest.raises(TableError, match="expected a path, a name or a DataFrame as source"):
+        hs.analyze(None)
+
+
+def test_columns_as_text(table):
+    renamed = table.rename(columns={"model": "Model"})
+    assert len(hs.analyze(renamed, columns="model=Model", resamples=200).cells) == 48
+
+
+def test_a_dataset_called_all(table):
+    with pytest.raises(TableError, match="stands for all datasets together: rename it"):
+        hs.analyze(table.assign(dataset="all"))
+
+
+@pytest.mark.parametrize("name", ["all", "set1", ""])
+def test_groups_with_names_that_mean_something_else(table, name):
+    with pytest.raises(TableError, match=f"a group cannot be called '{name}'"):
+        hs.analyze(table, groups={"set0": name})
 
 
 def test_nan_is_a_missing_cell(spoiled):
@@ -192,7 +296,9 @@ def test_nan_is_a_missing_cell(spoiled):
     assert outcome.code == 0
     assert "1 rows of" in outcome.out
     assert "they have no accuracy: those cells are missing" in outcome.out
-    assert "left out of averages (Logistic regression): model net0, 1 cells missing" in outcome.out
+    assert "left out (Logistic regression): model net0, cells missing: 1; of model_means, " in (
+        " ".join(outcome.out.split())
+    )
 
 
 def test_all_nan(spoiled):
@@ -265,6 +371,7 @@ def test_counts_may_have_thousands_apart(table):
         (lambda csv: csv.splitlines()[0], "has no rows"),
         (lambda csv: csv + "one,two\n", "line 50: expected 7 cells as in the header, found 2"),
         (lambda _: b"\xff\xfe\x00a", "is not UTF-8 text"),
+        (lambda csv: csv + '"' + "x" * 140_000 + '"', "not a CSV"),
     ],
 )
 def test_what_is_no_csv(spoiled, text, said):
@@ -276,6 +383,7 @@ def test_a_source_that_is_not_there(cli, tmp_path):
     assert "expected a results store, a CSV, or one of the published tables" in said
     assert "kornblith2019, clip2021; found nothing there" in said
     assert "found a folder without headstart.db" in one_line(cli("analyze", tmp_path))
+    one_line(cli("analyze", "x" * 5000))
 
 
 def test_two_columns_of_one_name(spoiled):

@@ -61,7 +61,7 @@ def test_the_other_tables_take_the_last_level():
     analysis = hs.analyze(table, resamples=200)
     only = hs.analyze(table[table.steps == 1000].drop(columns="steps"), resamples=200)
     assert np.array_equal(analysis.model_means["mean"], only.model_means["mean"])
-    assert "each model's last steps is used there" in " ".join(analysis.missing.why)
+    assert "its last steps is used there" in " ".join(analysis.missing.why)
 
 
 def test_one_level_is_no_sweep():
@@ -88,3 +88,33 @@ def test_a_model_without_all_levels_keeps_its_own():
     found = hs.analyze(table, resamples=200).ablation
     assert found.query("model == 'c1'").configuration.tolist() == ["plain"]
     assert len(found) == 5
+
+
+def test_the_main_study_may_stand_beside_a_sweep():
+    main = sweep("steps", [100]).drop(columns="steps")
+    beside = sweep("steps", [10, 100, 1000]).query("dataset == 'set0' and model == 'a1'")
+    beside["accuracy"] = beside["accuracy"] * 0.9
+    analysis = hs.analyze(pd.concat([main, beside]), resamples=200)
+    alone = hs.analyze(main, resamples=200)
+    assert np.array_equal(analysis.model_means["mean"], alone.model_means["mean"])
+    assert analysis.convergence.steps.tolist() == [10, 100, 1000]
+
+
+def test_the_last_level_is_that_of_the_cell():
+    table = sweep("examples_per_class", [1, 8, 64])
+    table = table[(table.dataset == "set0") | (table.examples_per_class < 64)]
+    analysis = hs.analyze(table, resamples=200)
+    assert len(analysis.cells) == 9
+    assert analysis.dropped.empty
+
+
+def test_two_factors_do_not_run_together():
+    plain = sweep("steps", [10, 1000]).assign(configuration="plain")
+    other = plain.assign(configuration="other", accuracy=plain.accuracy - 0.1)
+    analysis = hs.analyze(pd.concat([plain, other]), resamples=200)
+    row = analysis.ablation.query("model == 'a1' and configuration == 'plain'").iloc[0]
+    last = plain.query("model == 'a1' and steps == 1000")
+    assert row["mean"] == pytest.approx(logit(last.accuracy).mean())
+    row = analysis.convergence.query("model == 'a1' and steps == 10").iloc[0]
+    last = other.query("model == 'a1' and steps == 10")
+    assert row["mean"] == pytest.approx(logit(last.accuracy).mean())

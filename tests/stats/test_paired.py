@@ -143,6 +143,12 @@ class TestMapSwap:
         p = np.mean(np.abs(drawn) >= abs(ours.difference))
         assert ours.p_value == pytest.approx(p, abs=4 * np.sqrt(0.25 / 400))
 
+    def test_several_seeds_are_swapped_together(self):
+        both = [np.stack([one, one]) for one in (self.first, self.second)]
+        twice = map_swap_test(*both, self.labels, 500, np.random.default_rng(0))
+        once = map_swap_test(self.first, self.second, self.labels, 500, np.random.default_rng(0))
+        assert twice == pytest.approx(once)
+
     def test_a_model_is_not_different_from_itself(self):
         outcome = map_swap_test(self.first, self.first, self.labels, 200, np.random.default_rng(0))
         assert outcome.difference == 0

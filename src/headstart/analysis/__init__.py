@@ -1,8 +1,9 @@
 """A table of results -> estimates."""
 
 from headstart.analysis.analysis import Analysis, analyze
+from headstart.analysis.cells import seeds_said
 from headstart.analysis.columns import parse_mapping
 from headstart.analysis.published import NAMES as PUBLISHED
 from headstart.analysis.references import read_references
 
-__all__ = ["PUBLISHED", "Analysis", "analyze", "parse_mapping", "read_references"]
+__all__ = ["PUBLISHED", "Analysis", "analyze", "parse_mapping", "read_references", "seeds_said"]

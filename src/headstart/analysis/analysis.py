@@ -10,10 +10,11 @@ import pandas as pd
 from scipy.special import logit
 
 from headstart.analysis.cells import Matrix, cells_of, complete, matrix
+from headstart.analysis.columns import parse_mapping
 from headstart.analysis.compare import compare_settings, predict_datasets, prediction_lines
 from headstart.analysis.correlations import correlations, mixed
 from headstart.analysis.examples import pairs_on_examples
-from headstart.analysis.groups import groups_by_size, read_groups
+from headstart.analysis.groups import check_groups, groups_by_size, read_groups
 from headstart.analysis.means import model_means, pairs_over_datasets, ranks
 from headstart.analysis.notes import notes_on
 from headstart.analysis.options import Correction, Options
@@ -51,7 +52,7 @@ TABLES: Mapping[str, tuple[str, ...]] = {
                  "upstream_accuracy", "n_datasets"),
     "convergence": ("setting", "model", "steps", "mean", "se", "low", "high", "n_datasets"),
     "dataset_size": ("setting", "model", "dataset", "examples_per_class", "mean", "se", "n_seeds"),
-    "dropped": ("setting", "kind", "name", "missing"),
+    "dropped": ("setting", "table", "kind", "name", "missing"),
     "missing": ("what", "why"),
 }  # fmt: skip
 
@@ -60,8 +61,8 @@ TABLES: Mapping[str, tuple[str, ...]] = {
 class Analysis:
     """What a table of results says, each part a tidy DataFrame; see `analyze`.
 
-    Accuracies are proportions, log odds natural logarithms, intervals cover 95 %. A part that
-    cannot be given has no rows, and `missing` says why.
+    Accuracies are proportions, log odds natural logarithms, intervals are for 95 %. A part that
+    cannot be given has no rows, an interval that cannot be given is NaN, and `missing` says why.
 
     Parameters
     ----------
@@ -89,7 +90,8 @@ class Analysis:
     ablation, convergence, dataset_size
         Means by training configuration, by steps, by examples per class.
     dropped
-        Models and datasets left out of averages because cells were missing.
+        Models and datasets left out of averages because cells were missing; `table` says which
+        averages.
     missing
         What could not be given, and why.
     trials
@@ -171,7 +173,7 @@ def _said_of(sources: Iterable[Mapping[str, Any]]) -> str:
 
 def analyze(
     *sources: SourceLike,
-    columns: Mapping[str, str] | None = None,
+    columns: Mapping[str, str] | str | None = None,
     unit: Unit | None = None,
     groups: Mapping[str, str] | Path | str | None = None,
     error_bars: ErrorBars = "morey",
@@ -189,7 +191,8 @@ def analyze(
         upstream_accuracy, metric, n_test, seed, se, family, n_train, configuration, steps,
         examples_per_class.
     columns
-        Our column name -> theirs, or ":" and one value for all rows.
+        Our column name -> theirs, or ":" and one value for all rows; or the same as text,
+        ``"model=Model,setting:=linear"``.
     unit
         "percent" or "proportion"; settled by a rule where not stated.
     groups
@@ -218,7 +221,8 @@ def analyze(
     """
     if unit not in (None, "percent", "proportion"):
         raise TableError(f"unit: expected percent or proportion, found {unit}")
-    source = read_sources(sources, columns, unit)
+    mapping = parse_mapping(columns) if isinstance(columns, str) else columns
+    source = read_sources(sources, mapping, unit)
     options = Options(
         error_bars=error_bars,
         correction=correction,
@@ -234,10 +238,7 @@ def _groups(groups: Mapping[str, str] | Path | str | None, frame: pd.DataFrame) 
         return groups_by_size(frame)
     datasets = list(pd.unique(frame["dataset"]))
     if isinstance(groups, Mapping):
-        if unknown := [name for name in groups if name not in datasets]:
-            raise TableError(
-                f"groups: dataset '{unknown[0]}' is not in the table; it has: {', '.join(datasets)}"
-            )
+        check_groups(groups.items(), datasets, "groups")
         return dict(groups)
     return read_groups(Path(groups), datasets)
 
@@ -250,12 +251,14 @@ def _analyze(source: Source, options: Options) -> Analysis:
     rows: dict[str, list[Any]] = {name: [] for name in TABLES}
     for setting, one in full.items():
         _over_datasets(one, setting, families, options, rows)
-        found, lines = correlations(one, setting, options)
+        found, lines, dropped = correlations(one, setting, options)
         rows["correlations"] += found
         rows["lines"] += lines
+        rows["dropped"] += dropped
         rows["mixed"] += filter(None, [mixed(one, setting, options)])
         rows["prediction"] += prediction_lines(one, setting, options)
-    rows["settings"] = compare_settings(full, options)
+    rows["settings"], dropped = compare_settings(full, options)
+    rows["dropped"] += dropped
     on_examples, same = pairs_on_examples(sweeps.frame, source.predictions, options)
     rows["pairwise"] += on_examples
     rows |= {name: getattr(sweeps, name) for name in ("ablation", "convergence", "dataset_size")}
@@ -292,8 +295,7 @@ def _over_datasets(
     """Add what averages over datasets, from the complete sub-table."""
     part, dropped = complete(one)
     rows["dropped"] += [
-        {"setting": setting, "kind": kind, "name": name, "missing": lacking}
-        for kind, name, lacking in dropped
+        {"setting": setting, "table": "model_means", **left_out._asdict()} for left_out in dropped
     ]
     if part.models:
         rows["model_means"] += model_means(part, families, setting, options)

@@ -10,12 +10,20 @@ from scipy.special import logit, ndtri
 from headstart.errors import TableError
 from headstart.stats import accuracy_of, log_odds, wilson_interval
 
-__all__ = ["Matrix", "cells_of", "complete", "matrix"]
+__all__ = ["Dropped", "Matrix", "cells_of", "complete", "matrix", "seeds_said"]
 
 Floats = npt.NDArray[np.float64]
 LEVEL = 0.95
 # Metrics that are proportions of independent examples; of others the binomial says nothing.
-BINOMIAL = {"top-1", "top1", "accuracy"}
+BINOMIAL = {"top1", "top1accuracy", "accuracy", "acc", "acc1", "top1acc"}
+
+
+class Dropped(NamedTuple):
+    """What a complete table leaves out: a "model" or a "dataset", and how many cells it lacked."""
+
+    kind: str
+    name: str
+    missing: int
 
 
 class Matrix(NamedTuple):
@@ -115,7 +123,7 @@ def _intervals(cells: pd.DataFrame) -> tuple[list[float], list[float]]:
             # On the logit scale, where it cannot leave [0, 1].
             half = ndtri((1 + LEVEL) / 2) * se / (accuracy * (1 - accuracy))
             interval = tuple(accuracy_of(logit(accuracy) + half * np.array([-1, 1])))
-        elif n > 0 and (pd.isna(metric) or str(metric).lower() in BINOMIAL):
+        elif n > 0 and (pd.isna(metric) or _plain(metric) in BINOMIAL):
             estimate = wilson_interval(accuracy, int(n), LEVEL)
             interval = (estimate.low, estimate.high)
         low.append(interval[0])
@@ -123,10 +131,36 @@ def _intervals(cells: pd.DataFrame) -> tuple[list[float], list[float]]:
     return low, high
 
 
+def _plain(metric: object) -> str:
+    return "".join(letter for letter in str(metric).lower() if letter.isalnum())
+
+
+def seeds_said(cells: pd.DataFrame) -> str:
+    """Say how many seeds cells have and how far apart they are; nothing where each has one.
+
+    Parameters
+    ----------
+    cells
+        The table `cells` of an analysis.
+    """
+    if cells.empty or cells["n_seeds"].max() < 2:
+        return ""
+    fewest, most = cells["n_seeds"].min(), cells["n_seeds"].max()
+    count = f"{most}" if fewest == most else f"{fewest} to {most}"
+    return (
+        f"{count} seeds a cell, averaged in log odds; their standard deviation within a cell: "
+        f"median {cells['seed_sd'].median():.3f}, largest {cells['seed_sd'].max():.3f}"
+    )
+
+
 def matrix(cells: pd.DataFrame, setting: str) -> Matrix:
-    """Arrange a setting's cells; models and datasets in the order of the table."""
+    """Arrange a setting's cells; models and datasets by alphabet.
+
+    Not in the order of the table: what is drawn at random, and which of two equals is left out,
+    must not depend on it.
+    """
     rows = cells[cells["setting"] == setting]
-    models, datasets = pd.unique(rows["model"]), pd.unique(rows["dataset"])
+    models, datasets = sorted(pd.unique(rows["model"])), sorted(pd.unique(rows["dataset"]))
     of_model = rows.groupby("model", sort=False)[["upstream_accuracy", "family"]].first()
     of_model = of_model.loc[models]
 
@@ -144,7 +178,7 @@ def matrix(cells: pd.DataFrame, setting: str) -> Matrix:
     )
 
 
-def complete(full: Matrix) -> tuple[Matrix, list[tuple[str, str, int]]]:
+def complete(full: Matrix) -> tuple[Matrix, list[Dropped]]:
     """Leave out models and datasets until no cell is missing, for averages that compare.
 
     One after the other the model or dataset goes that lacks the largest share of its cells (of
@@ -153,7 +187,7 @@ def complete(full: Matrix) -> tuple[Matrix, list[tuple[str, str, int]]]:
     Returns
     -------
     tuple
-        The complete table, and what was left out: ("model" or "dataset", name, cells lacking).
+        The complete table, and what was left out.
     """
     rows, columns = list(range(len(full.models))), list(range(len(full.datasets)))
     dropped = []
@@ -165,9 +199,9 @@ def complete(full: Matrix) -> tuple[Matrix, list[tuple[str, str, int]]]:
         if of_models.max() >= of_datasets.max():
             worst = rows.pop(int(of_models.argmax()))
             count = int(np.isnan(full.scores[worst]).sum())
-            dropped.append(("model", full.models[worst], count))
+            dropped.append(Dropped("model", full.models[worst], count))
         else:
             worst = columns.pop(int(of_datasets.argmax()))
             count = int(np.isnan(full.scores[:, worst]).sum())
-            dropped.append(("dataset", full.datasets[worst], count))
+            dropped.append(Dropped("dataset", full.datasets[worst], count))
     return full.take(rows, columns), dropped

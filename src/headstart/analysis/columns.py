@@ -7,7 +7,7 @@ import pandas as pd
 
 from headstart.errors import TableError
 
-__all__ = ["NUMBERS", "OPTIONAL", "REQUIRED", "SWEEPS", "parse_mapping", "rename"]
+__all__ = ["COUNTS", "NUMBERS", "OPTIONAL", "REQUIRED", "SWEEPS", "parse_mapping", "rename"]
 
 REQUIRED = ("model", "dataset", "setting")
 # One of the two gives the score.
@@ -18,6 +18,7 @@ OPTIONAL = ("upstream_accuracy", "upstream_name", "metric", "n_test", "n_train",
             "family", "protocol", "precision", "limit", "key", *SWEEPS)  # fmt: skip
 NUMBERS = ("accuracy", "log_odds", "upstream_accuracy", "n_test", "n_train", "seed", "se", "steps",
            "examples_per_class", "limit")  # fmt: skip
+COUNTS = ("n_test", "n_train", "seed", "steps", "examples_per_class", "limit")
 KNOWN = (*REQUIRED, *SCORES, *OPTIONAL)
 
 

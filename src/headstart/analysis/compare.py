@@ -8,7 +8,7 @@ import numpy.typing as npt
 import pandas as pd
 from scipy.special import logit, stdtrit
 
-from headstart.analysis.cells import Matrix, complete
+from headstart.analysis.cells import Dropped, Matrix, complete
 from headstart.analysis.correlations import FEWEST_FOR_INTERVAL
 from headstart.analysis.options import Options
 from headstart.stats import accuracy_of, resample_weights
@@ -21,8 +21,10 @@ FEWEST_FOR_PREDICTION = 4
 NO_LINE = 1e-9
 
 
-def compare_settings(matrices: dict[str, Matrix], options: Options) -> list[dict[str, Any]]:
-    """Rows of the table `settings`: every ordered pair of settings.
+def compare_settings(
+    matrices: dict[str, Matrix], options: Options
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Rows of the tables `settings` (every ordered pair of settings) and `dropped`.
 
     `wins` of `cells` counts the models and datasets for which the first has the higher accuracy,
     of all that both were measured on; `difference` is the mean difference in log odds over the
@@ -30,24 +32,27 @@ def compare_settings(matrices: dict[str, Matrix], options: Options) -> list[dict
     pigeonhole bootstrap of Owen, Annals of Applied Statistics 1, 2007, which errs to the wide
     side); what there are fewer than five of is held fixed, and with neither there is none.
     """
-    return [
-        row
-        for setting, other in permutations(matrices, 2)
-        if (row := _compare(setting, other, matrices, options)) is not None
-    ]
+    rows, dropped = [], []
+    for setting, other in permutations(matrices, 2):
+        row, left_out = _compare(setting, other, matrices, options)
+        rows += [row] if row else []
+        dropped += [
+            {"setting": setting, "table": f"settings: {other}", **one._asdict()} for one in left_out
+        ]
+    return rows, dropped
 
 
 def _compare(
     setting: str, other: str, matrices: dict[str, Matrix], options: Options
-) -> dict[str, Any] | None:
+) -> tuple[dict[str, Any], list[Dropped]]:
     first, second = _shared(matrices[setting], matrices[other])
     difference = first.scores - second.scores
     both = np.isfinite(difference)
     if not both.any():
-        return None
-    part, _ = complete(first._replace(scores=difference))
+        return {}, []
+    part, dropped = complete(first._replace(scores=difference))
     low, high = _pigeonhole(part.scores, options)
-    return {
+    row = {
         "setting": setting,
         "other": other,
         "wins": int((difference[both] > 0).sum()),
@@ -59,6 +64,7 @@ def _compare(
         "n_models": len(part.models),
         "n_datasets": len(part.datasets),
     }
+    return row, dropped
 
 
 def _shared(first: Matrix, second: Matrix) -> tuple[Matrix, Matrix]:

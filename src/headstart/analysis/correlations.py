@@ -7,7 +7,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import logit
 
-from headstart.analysis.cells import Matrix, complete
+from headstart.analysis.agree import EVERYTHING as ALL
+from headstart.analysis.cells import Dropped, Matrix, complete
 from headstart.analysis.options import Options
 from headstart.stats import (
     accuracy_of,
@@ -25,7 +26,6 @@ from headstart.stats import (
 __all__ = ["ALL", "FEWEST_FOR_INTERVAL", "FEWEST_MODELS", "correlations", "mixed"]
 
 Floats = npt.NDArray[np.float64]
-ALL = "all"
 # Through two points there is always a line.
 FEWEST_MODELS = 3
 # With fewer units a bootstrap says little more than that there are few.
@@ -35,17 +35,18 @@ STATISTICS = ("pearson_logit", "pearson_plain", "spearman", "kendall")
 
 
 class Scope(NamedTuple):
-    """One group of datasets: its name, size, and the models' means over it."""
+    """One group of datasets: its name, size, the models' means over it, and what was left out."""
 
     group: str
     n_datasets: int
     scores: Floats
     accuracy: Floats
+    dropped: list[Dropped]
 
 
 def correlations(
     full: Matrix, setting: str, options: Options
-) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]], list[dict[str, Any]]]:
     """Correlate mean log odds with upstream accuracy over models, and fit the line.
 
     For all datasets, for each group of them, and for each dataset. Means are over a complete
@@ -54,9 +55,9 @@ def correlations(
     Returns
     -------
     tuple
-        Rows of the tables `correlations` and `lines`.
+        Rows of the tables `correlations`, `lines` and `dropped`.
     """
-    rows, lines = [], []
+    rows, lines, dropped = [], [], []
     known = full.take(np.flatnonzero(np.isfinite(full.upstream)), range(len(full.datasets)))
     for models, scopes in _by_models(known, options):
         upstream = known.upstream[list(models)]
@@ -72,7 +73,13 @@ def correlations(
         weights = _Weights(known.family[list(models)], options, random)
         rows += _correlation_rows(setting, scopes, data, weights, options)
         lines += _line_rows(setting, scopes, data, weights, options)
-    return rows, lines
+        dropped += [
+            {"setting": setting, "table": f"correlations: {scope.group}", **one._asdict()}
+            for scope in scopes
+            if scope.n_datasets > 1
+            for one in scope.dropped
+        ]
+    return rows, lines, dropped
 
 
 class Data(NamedTuple):
@@ -104,7 +111,8 @@ class _Weights:
         self.models = self.families = None
         if n >= FEWEST_FOR_INTERVAL:
             self.models = (resample_weights(n, options.resamples, random), jackknife_weights(n))
-        if self.n_families >= FEWEST_FOR_INTERVAL:
+        # Where each model is a family of its own, there is nothing to cluster.
+        if FEWEST_FOR_INTERVAL <= self.n_families < n:
             self.families = (
                 cluster_weights(
                     resample_weights(self.n_families, options.resamples, random), codes
@@ -124,12 +132,11 @@ def _by_models(known: Matrix, options: Options) -> Iterator[tuple[tuple[int, ...
     found: dict[tuple[int, ...], list[Scope]] = {}
     of_model = {name: i for i, name in enumerate(known.models)}
     for group, members in groups.items():
-        part, _ = complete(known.take(range(len(known.models)), [places[m] for m in members]))
+        part, dropped = complete(known.take(range(len(known.models)), [places[m] for m in members]))
         if not part.models:
             continue
-        scope = Scope(
-            group, len(part.datasets), part.scores.mean(axis=1), part.accuracy.mean(axis=1)
-        )
+        means = part.scores.mean(axis=1), part.accuracy.mean(axis=1)
+        scope = Scope(group, len(part.datasets), *means, dropped)
         found.setdefault(tuple(of_model[m] for m in part.models), []).append(scope)
     yield from found.items()
 
@@ -202,8 +209,8 @@ def _line_rows(
 def mixed(full: Matrix, setting: str, options: Options) -> dict[str, Any] | None:
     """Fit the mixed model to all cells whose model has an upstream accuracy.
 
-    None where there is nothing to estimate: under three models, under two datasets, or upstream
-    accuracies that are all the same.
+    None where there is nothing to estimate: under three models, under two datasets, upstream
+    accuracies that are all the same, or too few cells to tell models, datasets and residual apart.
     """
     rows, columns = np.nonzero(np.isfinite(full.scores) & np.isfinite(full.upstream)[:, None])
     n_models, n_datasets = len(np.unique(rows)), len(np.unique(columns))
@@ -212,7 +219,12 @@ def mixed(full: Matrix, setting: str, options: Options) -> dict[str, Any] | None
         return None
     _, model = np.unique(rows, return_inverse=True)
     _, dataset = np.unique(columns, return_inverse=True)
-    fitted = mixed_model(full.scores[rows, columns], logit(upstream), model, dataset, options.level)
+    try:
+        fitted = mixed_model(
+            full.scores[rows, columns], logit(upstream), model, dataset, options.level
+        )
+    except (ValueError, np.linalg.LinAlgError):
+        return None
     return {
         "setting": setting,
         **fitted._asdict(),

@@ -6,14 +6,14 @@ import re
 
 import pandas as pd
 
+from headstart.analysis.columns import COUNTS
 from headstart.errors import TableError
 
-__all__ = ["read_delimited", "to_numbers"]
+__all__ = ["in_percent", "read_delimited", "to_numbers"]
 
 DELIMITERS = (",", ";", "\t")
 DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d+(?:[eE][+-]?\d+)?")
-THOUSANDS = re.compile(r"[+-]?\d{1,3}(?:,\d{3})+")
-COUNTS = {"n_test", "n_train", "seed", "steps", "examples_per_class"}
+THOUSANDS = re.compile(r"[+-]?\d{1,3}(?:[.,]\d{3})+")
 NOTHING = {"", "na", "n/a", "nan", "none", "null", "-", "–", "—"}  # noqa: RUF001
 
 
@@ -37,7 +37,10 @@ def read_delimited(content: bytes, where: str) -> pd.DataFrame:
     header = next((line for line in text.splitlines() if line.strip()), "")
     delimiter = max(DELIMITERS, key=header.count)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
-    rows = [(reader.line_num, row) for row in reader if any(cell.strip() for cell in row)]
+    try:
+        rows = [(reader.line_num, row) for row in reader if any(cell.strip() for cell in row)]
+    except csv.Error as error:
+        raise TableError(f"{where}, line {reader.line_num}: not a CSV ({error})") from error
     if len(rows) < 2:
         raise TableError(f"{where} has no rows: expected a header line and a line a result")
     (_, names), *body = rows
@@ -55,8 +58,8 @@ def read_delimited(content: bytes, where: str) -> pd.DataFrame:
 def to_numbers(column: pd.Series, where: str) -> pd.Series:
     """Turn a column to float64; what says that there is none (empty, NA, -) becomes NaN.
 
-    A percent sign is dropped. A comma is the decimal sign where the column has no points; in a
-    column of counts it may set thousands apart.
+    A percent sign is dropped (`in_percent` sees it). A comma is the decimal sign where the column
+    has no points; in a column of counts, commas or points may set thousands apart.
 
     Raises
     ------
@@ -67,8 +70,7 @@ def to_numbers(column: pd.Series, where: str) -> pd.Series:
         return column.astype("float64")
     texts = ["" if pd.isna(cell) else str(cell).strip().rstrip("%").strip() for cell in column]
     known = [text for text in texts if text.lower() not in NOTHING]
-    if any("," in text for text in known):
-        texts = _with_points(texts, known, counts=column.name in COUNTS)
+    texts = _with_points(texts, known, counts=column.name in COUNTS)
     values = []
     for row, text in zip(column.index, texts, strict=True):
         try:
@@ -80,10 +82,22 @@ def to_numbers(column: pd.Series, where: str) -> pd.Series:
     return pd.Series(values, index=column.index, name=column.name, dtype="float64")
 
 
+def in_percent(column: pd.Series) -> bool:
+    """Whether a column of text says that it is in percent: a sign at every number."""
+    texts = [str(cell).strip() for cell in column if not pd.isna(cell)]
+    known = [text for text in texts if text.lower() not in NOTHING]
+    return bool(known) and all(text.endswith("%") for text in known)
+
+
 def _with_points(texts: list[str], known: list[str], counts: bool) -> list[str]:
     commas = [text for text in known if "," in text]
-    if counts and all(THOUSANDS.fullmatch(text) for text in commas):
-        return [text.replace(",", "") for text in texts]
-    if all(DECIMAL_COMMA.fullmatch(text) for text in commas) and not any("." in t for t in known):
+    apart = [text for text in known if "," in text or "." in text]
+    if counts and apart and all(THOUSANDS.fullmatch(text) for text in apart):
+        return [text.replace(",", "").replace(".", "") for text in texts]
+    if (
+        commas
+        and all(DECIMAL_COMMA.fullmatch(text) for text in commas)
+        and not any("." in t for t in known)
+    ):
         return [text.replace(",", ".") for text in texts]
     return texts

@@ -11,7 +11,7 @@ import pandas as pd
 from headstart.analysis.means import Versus, told_apart, with_correction
 from headstart.analysis.options import Options
 from headstart.spec import Prediction
-from headstart.stats import PairedTest, map_swap_test, mcnemar, sign_flip_test
+from headstart.stats import PairedTest, log_odds, map_swap_test, mcnemar, sign_flip_test
 
 __all__ = ["pairs_on_examples"]
 
@@ -77,7 +77,9 @@ class _Predictions:
             seed: predictions[key]() for seed, key in zip(seeds, rows["key"], strict=True)
         }
         self.metric = str(rows["metric"].iloc[0])
-        self.accuracy = float(rows["accuracy"].mean())
+        n_test = rows.get("n_test", np.nan)
+        # As the cells are: the best there is the best here.
+        self.score = float(np.mean(log_odds(rows["accuracy"], n_test)))
 
 
 def _all_pairs(
@@ -90,6 +92,8 @@ def _all_pairs(
             continue
         pair = (name, other)
         if next(iter(first.by_seed.values())).label.ndim == 2:
+            if not _same_images(first):
+                continue
             found["permutation"][pair] = _swap_maps(first, second, options, random)
             continue
         found["permutation"][pair] = sign_flip_test(
@@ -112,6 +116,12 @@ def _comparable(first: _Predictions, second: _Predictions) -> bool:
             for seed, p in first.by_seed.items()
         )
     )
+
+
+def _same_images(model: _Predictions) -> bool:
+    """Whether all seeds were tested on the same images."""
+    one, *others = model.by_seed.values()
+    return all(np.array_equal(one.example, other.example) for other in others)
 
 
 def _right(prediction: Prediction) -> npt.NDArray[np.bool_]:
@@ -140,18 +150,21 @@ def _contributions(first: _Predictions, second: _Predictions) -> npt.NDArray[np.
 def _swap_maps(
     first: _Predictions, second: _Predictions, options: Options, random: np.random.Generator
 ) -> PairedTest:
-    """Compare mAP on the first seed: its permutations take long, and the images are the same."""
-    seed = min(first.by_seed)
-    one, two = first.by_seed[seed], second.by_seed[seed]
+    """Compare mAP, averaged over seeds: an image is swapped in all of them at once."""
+    seeds = list(first.by_seed)
+    scores, other_scores = (
+        np.stack([one.by_seed[seed].scores for seed in seeds]) for one in (first, second)
+    )
+    labels = first.by_seed[seeds[0]].label
     permutations = min(options.resamples, MAP_PERMUTATIONS)
-    return map_swap_test(one.scores, two.scores, one.label, permutations, random)
+    return map_swap_test(scores, other_scores, labels, permutations, random)
 
 
 def _versus(
     models: dict[str, _Predictions], pairs: dict[tuple[str, str], PairedTest], options: Options
 ) -> Versus:
     names = list(models)
-    best = max(names, key=lambda name: models[name].accuracy)
+    best = max(names, key=lambda name: models[name].score)
     p = [
         outcome.p_value if (outcome := pairs.get((n, best)) or pairs.get((best, n))) else np.nan
         for n in names

@@ -1,17 +1,18 @@
 """Groups of datasets that are analysed apart."""
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import pandas as pd
 
+from headstart.analysis.agree import EVERYTHING
 from headstart.analysis.delimited import read_delimited
 from headstart.analysis.published import published_sizes
 from headstart.errors import TableError
 from headstart.files import storage_errors
 
-__all__ = ["LARGE", "SMALL", "groups_by_size", "read_groups"]
+__all__ = ["LARGE", "SMALL", "check_groups", "groups_by_size", "read_groups"]
 
 SPLIT = 10_000
 SMALL, LARGE = "under 10,000 training images", "10,000 training images and over"
@@ -56,14 +57,25 @@ def read_groups(path: Path, datasets: list[str]) -> dict[str, str]:
         content = path.read_bytes()
     pairs = _from_toml(content, path) if path.suffix == ".toml" else _from_csv(content, path)
     groups: dict[str, str] = {}
+    check_groups(pairs, datasets, str(path))
     for dataset, group in pairs:
-        if dataset not in datasets:
-            raise TableError(
-                f"{path}: dataset '{dataset}' is not in the table; it has: {', '.join(datasets)}"
-            )
         if groups.setdefault(dataset, group) != group:
             raise TableError(f"{path}: dataset '{dataset}' is in two groups")
     return groups
+
+
+def check_groups(pairs: Iterable[tuple[str, str]], datasets: list[str], where: str) -> None:
+    """Raise TableError for a dataset that is not there, or a name that no group can have."""
+    for dataset, group in pairs:
+        if dataset not in datasets:
+            raise TableError(
+                f"{where}: dataset '{dataset}' is not in the table; it has: {', '.join(datasets)}"
+            )
+        if not group.strip() or group == EVERYTHING or group in datasets:
+            raise TableError(
+                f"{where}: a group cannot be called '{group}': expected a name that is not empty, "
+                f"not '{EVERYTHING}' and no dataset's"
+            )
 
 
 def _from_toml(content: bytes, path: Path) -> list[tuple[str, str]]:
@@ -81,7 +93,7 @@ def _from_toml(content: bytes, path: Path) -> list[tuple[str, str]]:
 
 def _from_csv(content: bytes, path: Path) -> list[tuple[str, str]]:
     frame = read_delimited(content, str(path))
-    if not {"dataset", "group"} <= set(frame.columns):
+    if not {"dataset", "group"} <= set(frame.columns) or not frame.columns.is_unique:
         raise TableError(
             f"{path}: expected columns dataset and group, found {', '.join(frame.columns)}"
         )

@@ -21,8 +21,10 @@ def notes_on(
     """Say of each part that is not there, or not for all, what it would need."""
     notes = _on_cells(source)
     notes += _on_upstream(tables["cells"])
+    notes += _on_mixtures(source.frame)
     for setting, one in full.items():
         notes += _on_setting(setting, one)
+    notes += _on_estimates(tables)
     if len(full) < 2:
         notes.append(("settings", "there is one setting: comparing needs two"))
     elif tables["settings"].empty:
@@ -41,6 +43,22 @@ def _on_cells(source: Source) -> list[Note]:
         for fact in source.facts
         if fact.get("without_accuracy")
     ]
+
+
+def _on_mixtures(frame: pd.DataFrame) -> list[Note]:
+    """Name what is averaged or compared although it is not of one kind."""
+    notes = []
+    if "metric" in frame:
+        kinds = frame.groupby("dataset", sort=False)["metric"].nunique()
+        for dataset in kinds[kinds > 1].index:
+            why = "it has several metrics: its accuracies are not of one kind"
+            notes.append((f"a fair comparison on {dataset}", why))
+    if "upstream_name" in frame:
+        names = frame["upstream_name"].dropna().unique()
+        if len(names) > 1:
+            why = f"upstream accuracies are of several kinds: {', '.join(map(str, names))}"
+            notes.append(("one upstream accuracy for all models", why))
+    return notes
 
 
 def _on_upstream(cells: pd.DataFrame) -> list[Note]:
@@ -67,27 +85,48 @@ def _on_setting(setting: str, one: Matrix) -> list[Note]:
         notes.append((f"error bars over datasets ({setting})", why))
     known = one.upstream[np.isfinite(one.upstream)]
     if not len(known):
-        return notes
+        return [*notes, (f"correlations ({setting})", "no model has an upstream accuracy there")]
     if len(known) < FEWEST_MODELS:
-        why = f"{len(known)} models have an upstream accuracy: at least {FEWEST_MODELS} are needed"
+        why = f"models with an upstream accuracy: {len(known)}; at least {FEWEST_MODELS} are needed"
         notes.append((f"correlations ({setting})", why))
     elif np.ptp(known) == 0:
         why = "the upstream accuracy is the same for all models"
         notes += [(f"{what} ({setting})", why) for what in ("correlations", "prediction")]
     elif len(known) < FEWEST_FOR_INTERVAL:
-        why = f"{len(known)} models: a bootstrap interval needs at least {FEWEST_FOR_INTERVAL}"
+        why = f"models: {len(known)}; a bootstrap interval needs at least {FEWEST_FOR_INTERVAL}"
         notes.append((f"intervals of correlations ({setting})", why))
     if len(known) < FEWEST_FOR_PREDICTION:
-        why = f"{len(known)} models: a prediction interval needs at least {FEWEST_FOR_PREDICTION}"
+        why = f"models: {len(known)}; a prediction interval needs at least {FEWEST_FOR_PREDICTION}"
         notes.append(("prediction", why))
     return notes + _on_families(setting, one) + _on_constant_scores(setting, one)
 
 
+def _on_estimates(tables: Mapping[str, pd.DataFrame]) -> list[Note]:
+    """Name single estimates that could not be had where others of their kind could."""
+    rows = tables["correlations"]
+    flat = rows[
+        rows["estimate"].notna() & rows["low"].isna() & (rows["n_models"] >= FEWEST_FOR_INTERVAL)
+    ]
+    why = "the resamples or the tables with one model left out do not vary"
+    notes = [
+        (f"interval of {statistic} ({setting}): {', '.join(of['group'])}", why)
+        for (setting, statistic), of in flat.groupby(["setting", "statistic"], sort=False)
+    ]
+    fitted = set(tables["mixed"]["setting"])
+    enough = rows[(rows["group"] == "all") & (rows["n_datasets"] > 1)]["setting"].unique()
+    why = "too few cells, or no residual, to tell models, datasets and residual apart"
+    return notes + [(f"mixed model ({s})", why) for s in enough if s not in fitted]
+
+
 def _on_families(setting: str, one: Matrix) -> list[Note]:
-    families = len(np.unique(one.family[np.isfinite(one.upstream)]))
-    if families >= FEWEST_FOR_INTERVAL:
+    known = one.family[np.isfinite(one.upstream)]
+    families = len(np.unique(known))
+    if families == len(known):
+        why = "each model is a family of its own"
+    elif families < FEWEST_FOR_INTERVAL:
+        why = f"families of models: {families}; a bootstrap needs at least {FEWEST_FOR_INTERVAL}"
+    else:
         return []
-    why = f"{families} families of models: a bootstrap needs at least {FEWEST_FOR_INTERVAL}"
     return [(f"family-clustered intervals ({setting})", why)]
 
 

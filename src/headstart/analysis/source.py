@@ -9,10 +9,11 @@ from typing import Any, TypeAlias
 import pandas as pd
 
 from headstart.analysis import published
+from headstart.analysis.agree import merge_agreeing
 from headstart.analysis.columns import rename
 from headstart.analysis.delimited import read_delimited
 from headstart.analysis.families import family_of
-from headstart.analysis.table import Unit, merge_agreeing, tell_apart, tidy
+from headstart.analysis.table import Unit, tell_apart, tidy
 from headstart.errors import TableError
 from headstart.files import storage_errors
 from headstart.spec import Prediction, Result, UpstreamAccuracy
@@ -97,10 +98,16 @@ def read_sources(
 
 def _read(source: SourceLike, columns: dict[str, str], unit: Unit | None) -> Source:
     if isinstance(source, pd.DataFrame):
-        return _table(source, "the table", {"kind": "frame"}, columns, unit)
+        # Rows are told by their place: an index may repeat itself, or be a column, too.
+        return _table(source.reset_index(drop=True), "the table", {"kind": "frame"}, columns, unit)
+    if not isinstance(source, str | Path):
+        raise TableError(f"expected a path, a name or a DataFrame as source, found {source!r:.60}")
     if str(source) in published.NAMES and not Path(source).exists():
         return _read_published(str(source))
     path = Path(source)
+    with storage_errors(path):
+        # A name that is too long for the file system says so here.
+        path.exists()
     if path.is_dir() and (path / DATABASE_NAME).exists():
         path = path / DATABASE_NAME
     if path.is_dir() or not path.exists():

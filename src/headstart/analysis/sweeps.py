@@ -14,6 +14,7 @@ __all__ = ["Sweeps", "split_sweeps"]
 
 # Joins a model's name and its level for a while; stands in no name.
 JOINT = "\x1f"
+SIZE = "examples_per_class"
 
 
 class Sweeps(NamedTuple):
@@ -29,27 +30,24 @@ class Sweeps(NamedTuple):
 def split_sweeps(frame: pd.DataFrame, options: Options) -> Sweeps:
     """Analyse `configuration`, `steps` and `examples_per_class`, where they have several levels.
 
-    The other tables then use each model's last level (the last configuration in the order of the
-    table; the most steps; the most examples), which is said in the notes.
+    Elsewhere a cell has one number: that of the row without a level where there is one (the main
+    study beside a sweep), else of its last level (the last configuration in the order of the
+    table; the most steps; the most examples), which is said in the notes. A table of one factor
+    takes the other factors so, too.
     """
-    rows: dict[str, list[dict[str, Any]]] = {"ablation": [], "convergence": [], "dataset_size": []}
+    tables = dict(zip(SWEEPS, ("ablation", "convergence", "dataset_size"), strict=True))
+    swept = [factor for factor in SWEEPS if factor in frame and frame[factor].nunique() > 1]
+    frame = frame.drop(columns=[f for f in SWEEPS if f in frame and f not in swept])
+    rows: dict[str, list[dict[str, Any]]] = {table: [] for table in tables.values()}
     notes = []
-    for factor, table in zip(SWEEPS, rows, strict=True):
-        if factor not in frame or frame[factor].nunique() < 2:
-            frame = frame.drop(columns=factor, errors="ignore")
-            continue
-        swept = frame[frame[factor].notna()]
-        rows[table] = (
-            _dataset_size(swept) if table == "dataset_size" else _means(swept, factor, options)
-        )
-        frame = _last_level(frame, factor)
-        notes.append(
-            (
-                f"other levels of {factor}, in tables but {table}",
-                f"a cell has one number: each model's last {factor} is used there",
-            )
-        )
-    return Sweeps(frame, **rows, notes=notes)
+    for factor in swept:
+        others = [other for other in swept if other != factor]
+        own = _single(frame[frame[factor].notna()], others, [factor])
+        table = tables[factor]
+        rows[table] = _dataset_size(own) if factor == SIZE else _means(own, factor, options)
+        what = f"other levels of {factor}, in tables but {table}"
+        notes.append((what, f"a cell has one number: its last {factor} is used there"))
+    return Sweeps(_single(frame, swept, []), **rows, notes=notes)
 
 
 def _order(column: pd.Series) -> dict[Any, int]:
@@ -60,10 +58,16 @@ def _order(column: pd.Series) -> dict[Any, int]:
     return {level: i for i, level in enumerate(levels)}
 
 
-def _last_level(frame: pd.DataFrame, factor: str) -> pd.DataFrame:
-    place = frame[factor].map(_order(frame[factor])).fillna(-1)
-    last = place.groupby([frame["setting"], frame["model"]]).transform("max")
-    return frame[place == last].drop(columns=factor)
+def _single(frame: pd.DataFrame, factors: list[str], kept: list[str]) -> pd.DataFrame:
+    """Leave each cell (and level of the factors kept) one level of the other factors."""
+    for factor in factors:
+        order = _order(frame[factor])
+        # A row without a level comes after all levels: it is the main result.
+        place = frame[factor].map(order).fillna(len(order)).astype(int)
+        cell = [frame[name] for name in ("setting", "model", "dataset", *kept)]
+        last = place.groupby(cell).transform("max")
+        frame = frame[place == last].drop(columns=factor)
+    return frame
 
 
 def _means(frame: pd.DataFrame, factor: str, options: Options) -> list[dict[str, Any]]:
@@ -72,7 +76,7 @@ def _means(frame: pd.DataFrame, factor: str, options: Options) -> list[dict[str,
     place = frame[factor].map(order).astype(int)
     levels = list(order)
     joined = frame.assign(model=frame["model"] + JOINT + place.astype(str))
-    cells = cells_of(joined.drop(columns=list(SWEEPS), errors="ignore"))
+    cells = cells_of(joined.drop(columns=factor))
     rows = []
     for setting in pd.unique(cells["setting"]):
         part, _ = complete(matrix(cells, setting))
@@ -95,8 +99,8 @@ def _means(frame: pd.DataFrame, factor: str, options: Options) -> list[dict[str,
 def _dataset_size(frame: pd.DataFrame) -> list[dict[str, Any]]:
     """Average the random subsets (seeds) of each size, on the log-odds scale."""
     rows = []
-    for size, of_size in frame.groupby("examples_per_class"):
-        cells = cells_of(of_size.drop(columns=list(SWEEPS), errors="ignore"))
+    for size, of_size in frame.groupby(SIZE):
+        cells = cells_of(of_size.drop(columns=SIZE))
         for cell in cells.to_dict("records"):
             row = {name: cell[name] for name in ("setting", "model", "dataset", "n_seeds")}
             se = cell["seed_sd"] / np.sqrt(cell["n_seeds"])

@@ -1,6 +1,7 @@
-"""A table of results as it came -> one that can be trusted: numbers, one unit, no contradiction.
+"""A table of results as it came -> one that can be trusted: numbers, one unit.
 
-Pure functions over DataFrames whose columns have our names (`headstart.analysis.columns`).
+Pure functions over DataFrames whose columns have our names (`headstart.analysis.columns`); what
+contradicts itself is found by `headstart.analysis.agree`.
 """
 
 from typing import Literal, NamedTuple
@@ -8,17 +9,15 @@ from typing import Literal, NamedTuple
 import numpy as np
 import pandas as pd
 
-from headstart.analysis.columns import NUMBERS, REQUIRED, SWEEPS
-from headstart.analysis.delimited import to_numbers
+from headstart.analysis.columns import COUNTS, NUMBERS, REQUIRED
+from headstart.analysis.delimited import in_percent, to_numbers
 from headstart.errors import TableError
 from headstart.stats import accuracy_of
 
-__all__ = ["Tidy", "Unit", "merge_agreeing", "tell_apart", "tidy"]
+__all__ = ["Tidy", "Unit", "tell_apart", "tidy"]
 
 Unit = Literal["percent", "proportion"]
-CELL = (*REQUIRED, *SWEEPS, "seed")
-# Two spellings of one number differ by less.
-SAME = 1e-9
+PROPORTIONS = ("accuracy", "upstream_accuracy")
 
 
 class Tidy(NamedTuple):
@@ -39,23 +38,25 @@ def tidy(frame: pd.DataFrame, where: str, unit: Unit | None = None) -> Tidy:
     Raises
     ------
     TableError
-        Whatever cannot be: a name missing, a text for a number, an accuracy out of range, units
-        mixed, a model with two upstream accuracies, cells that disagree.
+        Whatever cannot be: a name missing, a text for a number, a number out of range, units mixed.
     """
     frame = frame.copy()
+    signed = {name for name in PROPORTIONS if name in frame and in_percent(frame[name])}
     for name in NUMBERS:
         if name in frame:
             frame[name] = to_numbers(frame[name], where)
-            _check_finite(frame, name, where)
+            _check_number(frame[name], where)
     for name in REQUIRED:
         frame[name] = _names(frame[name], where)
-    if "accuracy" not in frame:
-        frame = _upstream_alone(frame, where, unit)
-        unit, rule = "proportion", "log odds given"
-    else:
-        unit, rule = _settle_unit(frame, where, unit)
-        _check_range(frame, where, unit)
-        frame = _to_proportions(frame, unit)
+    by_log_odds = "accuracy" not in frame
+    given = frame.assign(accuracy=np.nan) if by_log_odds else frame
+    unit, rule = _settle_unit(given, where, unit, signed)
+    _check_range(given, where, unit)
+    frame = _to_proportions(given, unit)
+    if by_log_odds:
+        frame, unit, rule = _of_log_odds(frame), "proportion", "log odds given"
+    elif unit == "percent" and "se" in frame:
+        frame["se"] = frame["se"] / 100
     missing = int(frame["accuracy"].isna().sum())
     frame = frame[frame["accuracy"].notna()].drop(columns="log_odds", errors="ignore")
     if frame.empty:
@@ -80,44 +81,10 @@ def tell_apart(frame: pd.DataFrame) -> pd.DataFrame:
     return frame
 
 
-def merge_agreeing(frame: pd.DataFrame, where: str) -> pd.DataFrame:
-    """Keep one row of those that say the same of one cell.
-
-    Raises
-    ------
-    TableError
-        Rows that say otherwise of one cell, or of one model's upstream accuracy.
-    """
-    key = [name for name in CELL if name in frame]
-    for cell, rows in frame.groupby(key, sort=False, dropna=False):
-        if len(rows) > 1 and np.ptp(rows["accuracy"]) > SAME:
-            what = ", ".join(f"{k} {v}" for k, v in zip(key, cell, strict=True) if not pd.isna(v))
-            raise TableError(
-                f"{where}: {len(rows)} rows disagree on {what}: accuracies "
-                f"{_list(100 * rows['accuracy'])} %, rows {_list(rows.index)}; keep one, or tell "
-                "them apart by a column seed"
-            )
-    frame = frame.drop_duplicates(key)
-    if "upstream_accuracy" in frame:
-        _check_one_upstream(frame, where)
-    return frame.reset_index(drop=True)
-
-
 def _qualifier(by: str, value: object) -> str:
     if by == "limit":
         return "all images" if pd.isna(value) else f"limit {value:g}"
     return "unnamed" if pd.isna(value) else str(value)
-
-
-def _check_one_upstream(frame: pd.DataFrame, where: str) -> None:
-    of = ["model", "configuration"] if "configuration" in frame else ["model"]
-    for model, values in frame.groupby(of, sort=False, dropna=False)["upstream_accuracy"]:
-        known = values.dropna()
-        if len(known) and np.ptp(known) > SAME:
-            raise TableError(
-                f"{where}: model {', '.join(map(str, model))} has several upstream accuracies: "
-                f"{_list(100 * known.unique())} %; give it one, or each its own name"
-            )
 
 
 def _names(column: pd.Series, where: str) -> pd.Series:
@@ -130,37 +97,50 @@ def _names(column: pd.Series, where: str) -> pd.Series:
     return column.astype(str).str.strip()
 
 
-def _check_finite(frame: pd.DataFrame, name: str, where: str) -> None:
-    infinite = np.isinf(frame[name])
-    if infinite.any():
-        raise TableError(
-            f"{where}, row {frame.index[infinite][0]}: expected a finite number in column "
-            f"'{name}', found {frame.loc[infinite, name].iloc[0]}"
-        )
+def _check_number(column: pd.Series, where: str) -> None:
+    """Hold a column to what its numbers can be; NaN is unknown and may be."""
+    known = column.dropna()
+    wanted = {"": known.abs() < np.inf}
+    if column.name in COUNTS:
+        least = 0 if column.name == "seed" else 1
+        wanted = {f"whole number of at least {least}": (known >= least) & (known % 1 == 0)}
+        wanted |= {"number that images can have": known < 2**53}
+    elif column.name == "se":
+        wanted = {"standard error of at least 0": (known >= 0) & (known < np.inf)}
+    for what, holds in wanted.items():
+        if not holds.all():
+            row = known.index[~holds][0]
+            raise TableError(
+                f"{where}, row {row}: expected a {what or 'finite number'} in column "
+                f"'{column.name}', found {known[~holds].iloc[0]:g}"
+            )
 
 
-def _settle_unit(frame: pd.DataFrame, where: str, unit: Unit | None) -> tuple[Unit, str]:
+def _settle_unit(
+    frame: pd.DataFrame, where: str, unit: Unit | None, signed: set[str]
+) -> tuple[Unit, str]:
     """Say what the accuracies are: all at most 1 means proportions, all over 1 percent.
 
-    Zeros are the same in both. What is neither is a mixture unless the unit is stated.
+    Zeros are the same in both, and a percent sign says what its column is. What is neither is a
+    mixture unless the unit is stated.
     """
     if unit:
         return unit, "stated"
     units: dict[str, Unit] = {}
-    for name in ("accuracy", "upstream_accuracy"):
+    for name in PROPORTIONS:
         values = frame[name].dropna() if name in frame else pd.Series(dtype="float64")
         values = values[values != 0]
         if values.empty:
             continue
         small = values <= 1
-        if small.any() and not small.all():
+        if small.any() and not small.all() and name not in signed:
             raise TableError(
                 f"{where}: column '{name}' mixes percent and proportions: row "
                 f"{values.index[small][0]} has {values[small].iloc[0]:g}, row "
                 f"{values.index[~small][0]} has {values[~small].iloc[0]:g}; write them in one "
                 "unit, or say --unit percent if all are percent"
             )
-        units[name] = "proportion" if small.all() else "percent"
+        units[name] = "proportion" if small.all() and name not in signed else "percent"
     if len(set(units.values())) > 1:
         raise TableError(
             f"{where}: columns mix percent and proportions: "
@@ -168,12 +148,14 @@ def _settle_unit(frame: pd.DataFrame, where: str, unit: Unit | None) -> tuple[Un
             + "; write them in one unit"
         )
     found: Unit = next(iter(units.values()), "proportion")
+    if signed:
+        return found, "percent signs"
     return found, "all over 1" if found == "percent" else "all at most 1"
 
 
 def _check_range(frame: pd.DataFrame, where: str, unit: Unit) -> None:
     top = 100 if unit == "percent" else 1
-    for name in ("accuracy", "upstream_accuracy"):
+    for name in PROPORTIONS:
         if name not in frame:
             continue
         values = frame[name]
@@ -182,31 +164,29 @@ def _check_range(frame: pd.DataFrame, where: str, unit: Unit) -> None:
             # Its log odds are on the axis, and no test-set size is known for it.
             outside |= (values == 0) | (values == top)
         if outside.any():
-            row = frame.index[outside][0]
-            between = "strictly between" if name == "upstream_accuracy" else "between"
+            row, between = _first(frame, outside), "between"
+            if name == "upstream_accuracy":
+                between = "strictly between"
             raise TableError(
-                f"{where}, row {row} ({frame.loc[row, 'model']}, {frame.loc[row, 'dataset']}): "
-                f"expected {name} {between} 0 and {top} ({unit}), found {values[row]:g}"
+                f"{where}, row {row.name} ({row['model']}, {row['dataset']}): "
+                f"expected {name} {between} 0 and {top} ({unit}), found {row[name]:g}"
             )
 
 
+def _first(frame: pd.DataFrame, which: pd.Series) -> pd.Series:
+    return frame[which.to_numpy()].iloc[0]
+
+
 def _to_proportions(frame: pd.DataFrame, unit: Unit) -> pd.DataFrame:
-    if unit == "percent":
-        for name in ("accuracy", "upstream_accuracy", "se"):
-            if name in frame:
-                frame[name] = frame[name] / 100
+    names = [name for name in PROPORTIONS if name in frame and unit == "percent"]
+    return frame.assign(**{name: frame[name] / 100 for name in names})
+
+
+def _of_log_odds(frame: pd.DataFrame) -> pd.DataFrame:
+    """Take the accuracy from the log odds; a standard error there is one of log odds, too."""
+    accuracy = accuracy_of(frame["log_odds"])
+    frame = frame.assign(accuracy=accuracy)
+    if "se" in frame:
+        # d accuracy / d log odds
+        frame["se"] = frame["se"] * accuracy * (1 - accuracy)
     return frame
-
-
-def _upstream_alone(frame: pd.DataFrame, where: str, unit: Unit | None) -> pd.DataFrame:
-    """Bring the upstream accuracy of a table of log odds to a proportion; accuracies are one."""
-    given = frame.assign(accuracy=np.nan)
-    unit, _ = _settle_unit(given, where, unit)
-    _check_range(given, where, unit)
-    converted = _to_proportions(given, unit)
-    return converted.assign(accuracy=accuracy_of(frame["log_odds"]))
-
-
-def _list(values: object) -> str:
-    shown = [f"{v:g}" if isinstance(v, float) else str(v) for v in list(values)[:4]]  # type: ignore[call-overload]
-    return " and ".join(shown)

@@ -9,6 +9,7 @@ from rich.console import Console
 
 from headstart.analysis import Analysis, analyze, parse_mapping, read_references
 from headstart.cli import estimates
+from headstart.errors import AnalysisError
 from headstart.files import replaced, writable_folder
 
 __all__ = [
@@ -41,6 +42,10 @@ def predict_and_show(analysis: Analysis, upstream: float) -> None:
 
     A number over 1 is in percent, as in the tables.
     """
+    if not 0 < upstream < 100:
+        raise AnalysisError(
+            f"--predict: expected an accuracy between 0 and 100, found {upstream:g}"
+        )
     accuracy = upstream / 100 if upstream > 1 else upstream
     console.print(f"\nPredicted from an upstream accuracy of {accuracy:.2%}")
     console.print(estimates.prediction(analysis.predict(accuracy)))

@@ -8,7 +8,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from headstart.analysis import Analysis
+from headstart.analysis import Analysis, seeds_said
 from headstart.cli.render import plain_table
 from headstart.spec.labels import in_order, setting_label
 
@@ -21,6 +21,8 @@ def summary(analysis: Analysis) -> Iterator[RenderableType]:
     """Give the parts that fit a screen, one after the other; what is missing comes last."""
     for source in analysis.sources:
         yield Text(_source_line(source))
+    if said := seeds_said(analysis.cells):
+        yield Text(said)
     if not analysis.correlations.empty:
         yield _heading(
             "Correlation of mean log odds over datasets with upstream accuracy, over models"
@@ -160,10 +162,11 @@ def _coverage(prediction: pd.DataFrame) -> Iterator[Text]:
 
 
 def _missing(analysis: Analysis) -> Iterator[Text]:
-    for row in analysis.dropped.itertuples():
+    by = ["setting", "kind", "name"]
+    for (setting, kind, name), rows in analysis.dropped.groupby(by, sort=False):
         yield Text(
-            f"left out of averages ({setting_label(row.setting)}): {row.kind} {row.name}, "
-            f"{row.missing} cells missing",
+            f"left out ({setting_label(setting)}): {kind} {name}, cells missing: "
+            f"{rows['missing'].max()}; of {', '.join(rows['table'].unique())}",
             style="yellow",
         )
     for row in analysis.missing.itertuples():

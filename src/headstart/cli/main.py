@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from headstart.errors import HeadstartError
+from headstart.errors import AnalysisError, HeadstartError
 
 __all__ = ["app", "main"]
 
@@ -194,6 +194,8 @@ def analyze(
         write_json,
     )
 
+    if references is not None and out is None:
+        raise AnalysisError("--references: lines are drawn in the figures: give --out, too")
     options = _analysis_options(unit, groups, error_bars, correction, resamples, seed)
     analysis = make_analysis(sources, columns, options)
     show_analysis(analysis)

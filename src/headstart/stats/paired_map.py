@@ -30,18 +30,19 @@ def map_swap_test(
     Parameters
     ----------
     scores, other_scores
-        (n, K) decision values of the two models on the same images.
+        (n, K) decision values of the two models on the same images, or (S, n, K) of S seeds: the
+        difference is the mean over seeds, and an image is swapped in all of them at once.
     labels
         (n, K) in {1 present, 0 difficult only, -1 absent}.
     """
     labels = np.asarray(labels)
     classes = [k for k in range(labels.shape[1]) if (labels[:, k] == 1).any()]
-    # Ties in the order given, as the metric has them.
-    rank = [
-        np.stack([rankdata(-np.asarray(s)[:, k], method="ordinal") for k in classes], axis=1)
-        for s in (scores, other_scores)
+    first, second = (np.asarray(s).reshape(-1, *labels.shape) for s in (scores, other_scores))
+    orders = [
+        _merged(_ranks(one[:, k]), _ranks(other[:, k]), labels[:, k])
+        for one, other in zip(first, second, strict=True)
+        for k in classes
     ]
-    orders = [_merged(rank[0][:, i], rank[1][:, i], labels[:, k]) for i, k in enumerate(classes)]
     n = len(labels)
     observed = float(_differences(orders, np.zeros((1, n), dtype=bool))[0])
     extreme = done = 0
@@ -54,6 +55,11 @@ def map_swap_test(
 
 
 Merged = tuple[npt.NDArray[np.int64], Booleans, Booleans]
+
+
+def _ranks(scores: Floats) -> Floats:
+    """(n,) ranks from the highest, ties in the order given, as the metric has them."""
+    return np.asarray(rankdata(-scores, method="ordinal"), dtype=np.float64)
 
 
 def _merged(rank: Floats, other_rank: Floats, label: npt.NDArray[np.int64]) -> Merged:
