@@ -435,6 +435,13 @@ def test_families_by_name(model, family):
     assert family_of(model) == family
 
 
+def test_guessed_families_are_told(table):
+    assert hs.analyze(table, resamples=200).sources[0]["families"] == "given"
+    guessed = hs.analyze(table.drop(columns="family"), resamples=200)
+    assert guessed.sources[0]["families"] == "guessed"
+    assert set(guessed.cells.family) == {"net"}
+
+
 @pytest.mark.parametrize("suffix", ["toml", "csv"])
 def test_groups_from_a_file(tmp_path, table, suffix):
     text = {

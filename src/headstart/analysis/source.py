@@ -42,7 +42,8 @@ class Source:
         there of `headstart.analysis.columns`.
     facts
         What a source is, a dict each: name, kind (store, csv, published, frame), unit and the rule
-        that settled it, rows, and where there are such: description, citation, digitised, sha256.
+        that settled it, rows, families (given or guessed), and where there are such: description,
+        citation, digitised, sha256.
     trials
         A row a stored result, `TRIAL_COLUMNS`.
     predictions
@@ -90,7 +91,9 @@ def read_sources(
     frame = merge_agreeing(tell_apart(pd.concat(frames)), where)
     return Source(
         frame=_with_families(frame),
-        facts=tuple(fact for one in read for fact in one.facts),
+        facts=tuple(
+            {**fact, "families": _families(one.frame)} for one in read for fact in one.facts
+        ),
         trials=pd.concat([one.trials for one in read], ignore_index=True),
         predictions={key: get for one in read for key, get in one.predictions.items()},
     )
@@ -214,6 +217,12 @@ def _n_train(result: Result) -> int:
     """Count the images that the final classifier was fitted to: train and validation."""
     sizes = result.trial.dataset.used_sizes
     return sizes.train + sizes.validation
+
+
+def _families(frame: pd.DataFrame) -> str:
+    """Say whether a table names its models' families, or they are guessed from the names."""
+    given = "family" in frame and frame["family"].notna().all()
+    return "given" if given else "guessed"
 
 
 def _with_families(frame: pd.DataFrame) -> pd.DataFrame:
