@@ -36,8 +36,8 @@ MOST_ROWS = 45
 ACCENTS = "\u0300\u0301\u0302\u0303\u0304\u0306\u0307\u0308\u030a\u030b\u030c\u0327\u0328"
 TYPOGRAPHY = "\u2013\u2014\u2018\u2019\u201c\u201d\u2026"
 UNICODE = (
-    "% Some names have letters that pdflatex has no font for: compile with xelatex or lualatex, in\n"
-    "% a font that has them (\\usepackage{fontspec})."
+    "% Some names have letters that pdflatex has no font for: compile with xelatex or lualatex,\n"
+    "% in a font that has them (\\usepackage{fontspec})."
 )
 
 
