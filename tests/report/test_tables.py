@@ -113,9 +113,10 @@ def test_labels_of_settings_differ():
 
 
 def test_long_tables_come_in_parts():
-    latex = latex_tables(made(100, 2, settings=("linear",)))
-    assert [f"Part {i} of 3." in latex for i in (1, 2, 3)] == [True] * 3
-    assert latex.count(r"net\_") == 100
+    latex = latex_tables(made(47, 2, settings=("linear",)))
+    assert "Part 1 of 2." in latex
+    assert "Part 2 of 2." in latex
+    assert latex.count(r"net\_") == 47
 
 
 @pytest.mark.parametrize(
