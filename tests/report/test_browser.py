@@ -208,6 +208,7 @@ def test_none_and_all(browser, report):
     assert count(browser, ".chart svg .mark-symbol path") == 0
     assert count(browser, "#accuracy-0 tbody tr") == 0
     assert browser.find_element("id", "nothing").is_displayed()
+    assert browser.find_element("id", "none").is_displayed()
     browser.find_element("css selector", '[data-all="models"]').click()
     assert "6 of 6 models" in browser.find_element("id", "shown").text
     browser.execute_async_script("requestAnimationFrame(() => setTimeout(arguments[0], 300))")

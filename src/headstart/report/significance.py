@@ -159,9 +159,9 @@ def mixed_table(subject: Subject, names: Names) -> Table:
     rows = []
     for row in in_order(subject.mixed, names):
         r = r_of.get(row.setting)
-        cells = [Cell(setting_label(row.setting)), figure(row.slope, 2, plus=True)]
+        cells = [Cell(setting_label(row.setting)), figure(row.slope, 3, plus=True)]
         estimate = r.estimate if r else None
-        cells += [between(row.low, row.high), Cell(coefficient(estimate), sortable(estimate))]
+        cells += [between(row.low, row.high, 3), Cell(coefficient(estimate), sortable(estimate))]
         cells += [Cell((coefficient_interval(r.low, r.high) if r else "") or number(None))]
         cells += [figure(row.sd_dataset), figure(row.sd_model), figure(row.sd_residual)]
         cells += [Cell("converged" if row.converged else "did not converge")]

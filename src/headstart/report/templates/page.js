@@ -59,6 +59,7 @@
     document.getElementById("partial").hidden = !partial;
     document.getElementById("whole").hidden = !partial;
     document.getElementById("nothing").hidden = !nothing;
+    document.getElementById("none").hidden = !nothing;
     document.documentElement.classList.toggle("nothing", nothing);
   }
 
