@@ -1,5 +1,6 @@
 """Stores of made-up predictions, for the tests of analysis and report."""
 
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +26,7 @@ def add_result(
     setting = settings.find("linear").model_copy(update={"protocol": protocol})
     # Renamed weights: each model of a test is a trial of its own.
     base = models.find("efficientnet_lite0")
-    fake = base.weights.model_copy(update={"sha256": model.encode().hex()[:8].ljust(64, "0")})
+    fake = base.weights.model_copy(update={"sha256": sha256(model.encode()).hexdigest()})
     own = base.model_copy(update={"name": model, "weights": fake})
     random = np.random.RandomState(seed)
     label = np.arange(N_TEST, dtype=np.int64) % 10

@@ -1,6 +1,7 @@
 """Real analyses of made-up results, as plain namespaces that a test may change."""
 
 from dataclasses import fields
+from functools import cache
 from types import SimpleNamespace
 
 import numpy as np
@@ -35,8 +36,7 @@ def made(
     """Results in which upstream accuracy and transfer go together, with all that follows."""
     models = models or tuple(f"net_{i:02d}" for i in range(n_models))
     datasets = datasets or tuple(f"set {i}" for i in range(n_datasets))
-    frame = results(models, datasets, settings, upstream, seed)
-    analysis = hs.analyze(frame, resamples=200)
+    analysis = analyzed(models, datasets, settings, upstream, seed)
     parts = {field.name: getattr(analysis, field.name) for field in fields(analysis)}
     copies = {n: p.copy() if isinstance(p, pd.DataFrame) else p for n, p in parts.items()}
     subject = SimpleNamespace(**copies)
@@ -45,6 +45,12 @@ def made(
     subject.cells["not_different"] = (subject.cells.log_odds > top - 0.1).astype(object)
     subject.sources = [{**analysis.sources[0], "name": "made up", "description": "Made for tests"}]
     return subject
+
+
+@cache
+def analyzed(*made_of) -> hs.Analysis:
+    """Analyse the same results once; whoever changes the tables takes copies."""
+    return hs.analyze(results(*made_of), resamples=200)
 
 
 def results(models, datasets, settings, upstream, seed) -> pd.DataFrame:

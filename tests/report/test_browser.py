@@ -1,7 +1,9 @@
 """The page in a browser: what a reader sees, does, and what never leaves the page."""
 
+import base64
 import json
 import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -153,9 +155,12 @@ def test_a_dataset_taken_out_changes_means_and_says_so(browser, report):
     visit(browser, report)
     assert not browser.find_element("id", "partial").is_displayed()
     before = means(browser)
+    assert before == pytest.approx(computed(), abs=6e-4)
     toggle(browser, "datasets", 0)
     assert browser.find_element("id", "partial").is_displayed()
-    assert means(browser) != before
+    # In the bar that stays in sight.
+    assert "whole table" in browser.find_element("css selector", "#choices summary").text
+    assert means(browser) == pytest.approx(computed(without="set 0"), abs=6e-4)
     # The intervals are of the whole table: a part shows none.
     assert count(browser, "#correlation-0 .mark-rule.role-mark line") == 0
     assert count(browser, "#correlation-0 .mark-area path[d]:not([d=''])") == 0
@@ -164,14 +169,23 @@ def test_a_dataset_taken_out_changes_means_and_says_so(browser, report):
     assert count(browser, "#accuracy-0 thead th") == N_DATASETS - 1 + 2
     toggle(browser, "datasets", 0)
     assert means(browser) == before
+    assert not browser.find_element("id", "whole").is_displayed()
     assert points(browser, "panels-0") == N_MODELS * len(SETTINGS)
 
 
-def means(browser) -> list[str]:
+def means(browser) -> dict[str, float]:
     """What the points of the first chart say of themselves: the model and its mean."""
     script = """return [...document.querySelectorAll('#correlation-0 .mark-symbol path')]
         .map((e) => e.getAttribute('aria-label'))"""
-    return browser.execute_script(script)
+    said = [label.split(", ") for label in browser.execute_script(script)]
+    return {model: float(mean) for model, mean in said}
+
+
+def computed(without: str = "") -> dict[str, float]:
+    """The same means from the cells, by pandas."""
+    cells = made(N_MODELS, N_DATASETS, settings=SETTINGS).cells
+    cells = cells[(cells.setting == SETTINGS[0]) & (cells.dataset != without)]
+    return cells.groupby("model").log_odds.mean().to_dict()
 
 
 def test_a_setting_taken_out_leaves_charts_and_tables(browser, report):
@@ -191,8 +205,29 @@ def test_none_and_all(browser, report):
     browser.execute_script("document.getElementById('choices').open = true")
     browser.find_element("css selector", '[data-none="models"]').click()
     assert "0 of 6 models" in browser.find_element("id", "shown").text
+    assert count(browser, ".chart svg .mark-symbol path") == 0
+    assert count(browser, "#accuracy-0 tbody tr") == 0
+    assert browser.find_element("id", "nothing").is_displayed()
+    assert browser.find_element("id", "none").is_displayed()
     browser.find_element("css selector", '[data-all="models"]').click()
     assert "6 of 6 models" in browser.find_element("id", "shown").text
+    browser.execute_async_script("requestAnimationFrame(() => setTimeout(arguments[0], 300))")
+    assert points(browser, "correlation-0") == N_MODELS
+    assert count(browser, "#accuracy-0 tbody tr") == N_MODELS
+    assert not browser.find_element("id", "nothing").is_displayed()
+
+
+def test_two_models_have_no_line(browser, report):
+    visit(browser, report)
+    drawn = "#correlation-0 .mark-line path[d]:not([d=''])"
+    assert count(browser, drawn) == 1
+    for index in range(N_MODELS - 3):
+        toggle(browser, "models", index)
+    assert count(browser, drawn) == 1
+    toggle(browser, "models", N_MODELS - 3)
+    assert points(browser, "correlation-0") == 2
+    assert count(browser, drawn) == 0
+    assert count(browser, "#panels-0 .mark-line path[d]:not([d=''])") == 0
 
 
 def test_tables_sort_by_click_and_by_key(browser, report):
@@ -261,11 +296,38 @@ def test_print_is_light_and_without_controls(browser, report):
     emulate(browser, scheme="dark", medium="print")
     assert count(browser, "#choices, .save, .control, .contents") == 0
     assert luminance(style(browser, "body", "backgroundColor")) > 0.9
+    # A grid there would put the result on a page after its own heading.
+    assert style(browser, ".lead", "display") == "block"
     browser.execute_script("window.dispatchEvent(new Event('beforeprint'))")
     assert (
         browser.execute_script("return document.querySelectorAll('details:not([open])').length")
         == 0
     )
+
+
+def test_the_first_printed_page_has_the_result(browser, report, tmp_path):
+    visit(browser, report, width=688, medium="print")
+    script = "return document.querySelector('.headline').getBoundingClientRect().bottom"
+    assert browser.execute_script(script) < 1000  # pixels of an A4 page within its margins
+    if shutil.which("pdftotext"):
+        assert "correlate" in first_page(browser, tmp_path)
+
+
+def first_page(browser: webdriver.Chrome, folder: Path) -> str:
+    """Print the page and read the first sheet."""
+    printed = browser.execute_cdp_cmd("Page.printToPDF", {"paperWidth": 8.27, "paperHeight": 11.69})
+    (folder / "page.pdf").write_bytes(base64.b64decode(printed["data"]))
+    command = ["pdftotext", "-l", "1", folder / "page.pdf", "-"]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+def test_a_long_name_leaves_room_for_numbers(browser, tmp_path):
+    models = tuple(f"{'a_name_without_an_end_' * 6}{i}" for i in range(3))
+    subject = made(models=models, datasets=("x" * 80, "set 1"), settings=("linear",))
+    visit(browser, write_page(subject, tmp_path / "report.html"))
+    script = "return document.querySelector(arguments[0]).getBoundingClientRect().width"
+    assert browser.execute_script(script, "#accuracy-0 tbody th") < 320
+    assert browser.execute_script(script, "#accuracy-0 table") < 700
 
 
 def test_charts_and_tables_can_be_reached_without_a_mouse(browser, report):

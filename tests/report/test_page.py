@@ -1,16 +1,28 @@
 import json
 import re
+from importlib.resources import files
 
+import numpy as np
+import pandas as pd
 import pytest
 
+import headstart as hs
 from headstart.errors import StorageError
+from headstart.figures.style import marks, setting_marks
 from headstart.report import page_html, write_page
 from headstart.report.charts import percent_ticks
 from headstart.report.data import chart_data
-from headstart.report.palette import families_of, residual_labels, residual_steps, setting_colour
-from headstart.report.significance import MOST_PAIRS
+from headstart.report.palette import (
+    VARIABLES,
+    family_marks,
+    residual_labels,
+    residual_steps,
+    setting_looks,
+)
+from headstart.report.result_tables import accuracy_table
+from headstart.report.significance import MOST_PAIRS, mixed_table
 from headstart.report.subject import names_of
-from report.results import SETTINGS, empty, made, with_studies, with_trials
+from report.results import SETTINGS, empty, made, results, with_studies, with_trials
 
 HOSTILE = ("<script>alert(1)</script>", 'a"b', "</script>", "a&b'c", "x_{y}\\")
 
@@ -78,7 +90,8 @@ def test_seventy_models_stay_under_five_megabytes():
 def test_alarms_and_omissions_are_shown():
     subject = with_trials(made())
     subject.missing.loc[0] = ["paired tests", "there are no predictions"]
-    subject.dropped.loc[0] = ["linear", "model", "net_99", 4]
+    row = {"setting": "linear", "kind": "model", "name": "net_99", "missing": 4}
+    subject.dropped = pd.DataFrame([row])
     subject.sources[0]["digitised"] = True
     html = page_html(subject)
     assert html.count("2 fits did not converge, in 1 trial.") == 2
@@ -105,10 +118,47 @@ def test_studies_get_figures_and_their_numbers():
     assert 'id="convergence-table"' in html
 
 
+def unpacked(column):
+    if not isinstance(column, dict):
+        return column
+    return [column["levels"][code] for code in column["codes"]]
+
+
+def averages(subject) -> dict:
+    """Average what the page averages, as it does."""
+    cells = chart_data(subject, names_of(subject))["cells"]
+    frame = pd.DataFrame({name: unpacked(column) for name, column in cells.items()})
+    frame = frame[frame.averaged.astype(bool)]
+    return frame.groupby(["setting", "model"]).log_odds.mean().to_dict()
+
+
 def test_means_of_all_cells_are_the_means_of_the_analysis():
     """The page computes means from cells; of the whole table they have to be the estimates."""
     subject = made()
-    subject.dropped.loc[0] = ["fine_tuned", "dataset", "set 2", 1]
+    means = subject.model_means.set_index(["setting", "model"])["mean"].to_dict()
+    assert averages(subject) == pytest.approx(means, abs=1e-5)
+
+
+def test_means_of_a_table_with_gaps_are_the_means_of_the_analysis():
+    frame = results(("a", "b", "c", "d"), ("x", "y", "z"), SETTINGS[:2], True, 0)
+    gap = (frame.setting == "fine_tuned") & (frame.dataset == "z") & (frame.model != "a")
+    subject = hs.analyze(frame[~gap], resamples=200)
+    assert len(subject.dropped)
+    means = subject.model_means.set_index(["setting", "model"])["mean"].to_dict()
+    assert averages(subject) == pytest.approx(means, abs=1e-5)
+
+
+@pytest.mark.parametrize("table", [None, "model_means"])
+def test_what_the_means_leave_out_is_not_averaged(table):
+    subject = made()
+    row = {"setting": "fine_tuned", "kind": "dataset", "name": "set 2", "missing": 1}
+    if table:
+        rows = [{**row, "table": table}]
+        rows.append({**row, "name": "set 1", "table": "correlations: small"})
+        subject.dropped = pd.DataFrame(rows)
+    else:
+        subject.dropped = pd.DataFrame([row])
+    assert "Left out of averages" in page_html(subject)
     cells = chart_data(subject, names_of(subject))["cells"]
     averaged = [
         (cells["setting"]["levels"][s], cells["dataset"]["levels"][d])
@@ -122,18 +172,103 @@ def test_means_of_all_cells_are_the_means_of_the_analysis():
     assert len(averaged) == len(subject.cells) - 6
 
 
-def test_each_setting_has_a_colour_of_its_own():
+def test_each_setting_has_a_look_of_its_own():
     settings = ["linear (a)", "linear (b)", "finetune", "scratch", "knn", "zero shot"]
-    colours = [setting_colour(name, settings) for name in settings]
-    assert len(set(colours)) == len(settings)
-    assert colours[0] == "var(--blue)"
+    looks = setting_looks(settings)
+    assert len({(look.colour, look.shape) for look in looks.values()}) == len(settings)
+    assert looks["linear (a)"].colour == "var(--blue)"
 
 
-def test_many_families_share_the_last_look():
-    looks = families_of([f"f{i}" for i in range(20)] + ["f19"])
-    assert looks["f19"].name == "f19"  # the largest comes first
-    assert len({look.shape for look in looks.values()}) == 8
-    assert looks["f18"] == looks["f17"]
+def test_looks_are_those_of_the_print_figures():
+    names = [f"f{i:02d}" for i in range(20)]
+    printed, shown = marks(names), family_marks(names)
+    for name in names:
+        assert shown[name].colour == f"var({VARIABLES[printed[name].colour]})"
+    assert len({(look.colour, look.shape) for look in shown.values()}) == len(names)
+    assert shown["f00"].shape == "circle"
+    assert shown["f01"].shape == "square"
+    roles = [mark.colour for mark in setting_marks(SETTINGS).values()]
+    on_page = [look.colour for look in setting_looks(SETTINGS).values()]
+    assert on_page == [f"var({VARIABLES[colour]})" for colour in roles]
+
+
+def test_every_colour_stands_out_from_its_paper():
+    """WCAG 2, 1.4.11: 3:1 for what is needed to understand a figure."""
+    css = files("headstart.report").joinpath("templates/page.css").read_text()
+    for theme in css.split("color-scheme: dark")[:2]:
+        colours = dict(re.findall(r"(--[\w]+): (#[0-9a-f]{6})", theme))
+        paper = luminance(colours["--paper"])
+        for name in VARIABLES.values():
+            dim, bright = sorted([paper, luminance(colours[name])])
+            assert (bright + 0.05) / (dim + 0.05) >= 3, name
+
+
+def luminance(colour: str) -> float:
+    parts = np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)]) / 255
+    linear = np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4)
+    return float(linear @ [0.2126, 0.7152, 0.0722])
+
+
+def test_underlining_is_said_to_rest_on_what_was_tested():
+    subject = made(settings=("linear",))
+    subject.cells["not_different"] = subject.cells["best"].map({True: True, False: None})
+    words = accuracy_table(subject, names_of(subject), "linear").key_words
+    assert words == (
+        "; underlined is what cannot be told from it (p > 0.05, paired t-test over datasets). "
+        "Single datasets were not tested."
+    )
+    subject.model_means["not_different"] = subject.model_means["best"].map(
+        {True: True, False: None}
+    )
+    html = page_html(subject)
+    assert "no test compares the others with it" in html
+    assert "underlined" not in html.split("</style>")[1].split('id="payload"')[0]
+
+
+def test_captions_name_only_what_is_drawn():
+    subject = made(2, 1, settings=("linear",))
+    subject.cells[["low", "high"]] = np.nan
+    html = page_html(subject)
+    captions = " ".join(re.findall(r"<figcaption>(.*?)</figcaption>", html, re.S))
+    assert "band" not in captions
+    assert "with 95" not in captions
+    assert "Intervals of the means are not known." in captions
+    assert "no line is drawn" in captions
+    assert "for want of the sizes of the test sets" in captions
+    whole = " ".join(re.findall(r"<figcaption>(.*?)</figcaption>", page_html(made()), re.S))
+    assert "Bars and the band around the least-squares line are 95" in whole
+
+
+def test_ranks_have_whole_numbers_for_ticks():
+    for n in (2, 3, 16):
+        charts = payload_of(page_html(made(n, settings=("linear",))))["charts"]
+        values = charts["ranks-figure-0"]["layer"][0]["encoding"]["x"]["axis"]["values"]
+        assert values[0] == 1
+        assert values == sorted(set(values))
+        assert all(value in range(1, n + 1) for value in values)
+
+
+def test_a_mixed_model_that_did_not_converge_is_marked():
+    subject = made()
+    subject.mixed["converged"] = [False, True]
+    table = mixed_table(subject, names_of(subject))
+    assert [row.cells[-1].text for row in table.rows] == ["did not converge", "converged"]
+    assert "did not converge" in table.note
+
+
+def test_seeds_and_guessed_families_are_told():
+    frame = results(("a", "b", "c"), ("x", "y"), ("linear",), True, 0)
+    frame = pd.concat([frame.assign(seed=s, accuracy=frame.accuracy - 0.01 * s) for s in range(3)])
+    subject = hs.analyze(frame, resamples=200)
+    html = page_html(subject)
+    assert "3 seeds a cell (median SD 0.0" in html
+    assert "3 seeds, SD 0.0" in html
+    assert "18</dd>" in html  # accuracies, not cells
+    guessed = made()
+    guessed.sources[0]["families"] = "guessed"
+    assert "guessed from the names of the models" in page_html(guessed)
+    guessed.sources[0]["families"] = "given"
+    assert "guessed" not in page_html(guessed)
 
 
 def test_residual_steps_are_symmetric_and_named():

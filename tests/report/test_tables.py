@@ -12,14 +12,15 @@ def test_the_long_table_has_every_accuracy_and_every_mean():
     subject = made()
     table = csv_table(subject)
     assert list(table.columns) == [
-        *("setting", "model", "dataset", "value", "unit", "low", "high", "best"),
-        "not_distinguishable",
+        *("setting", "model", "row", "dataset", "value", "unit", "low", "high"),
+        *("n_seeds", "seed_sd", "best", "not_distinguishable"),
     ]
     assert len(table) == len(subject.cells) + len(subject.model_means)
-    means = table[table.dataset == "mean"]
+    means = table[table.row == "mean"]
+    assert means.dataset.isna().all()
     assert set(means.unit) == {"log odds"}
     assert sorted(means.value) == sorted(subject.model_means["mean"])
-    assert set(table[table.dataset != "mean"].unit) == {"proportion"}
+    assert set(table[table.row == "cell"].unit) == {"proportion"}
     assert csv_table(empty()).empty
 
 
@@ -70,3 +71,57 @@ def test_latex_columns_agree_in_number():
 
 def test_latex_of_nothing_has_no_table():
     assert r"\begin" not in latex_tables(empty())
+
+
+def test_a_dataset_called_mean_is_no_mean():
+    table = csv_table(made(datasets=("mean", "other")))
+    assert set(table[table.dataset == "mean"].row) == {"cell"}
+
+
+def test_latex_claims_no_test_and_no_error_that_is_not_there():
+    latex = latex_tables(untested(made(2, 1, settings=("linear",))))
+    assert "Bold is the best; no test compares the others with it." in latex
+    assert "standard error" not in latex
+    assert "t-test" not in latex
+    latex = latex_tables(untested(made(5, 2, settings=("linear",)), cells_only=True))
+    assert "paired t-test over datasets" in latex
+    assert "Single datasets were not tested." in latex
+    assert "one standard error" in latex
+
+
+def untested(subject, cells_only=False):
+    """Leave verdicts to the best alone, who do not differ from themselves."""
+    for table in (subject.cells,) if cells_only else (subject.cells, subject.model_means):
+        table["not_different"] = table["best"].map({True: True, False: None}).astype(object)
+    return subject
+
+
+def test_latex_correlations_are_not_rounded_to_one():
+    subject = made()
+    subject.correlations["estimate"] = 0.99981
+    subject.correlations["low"], subject.correlations["high"] = -0.99997, 0.99999
+    latex = latex_tables(subject)
+    assert "$> 0.999$" in latex
+    assert "$< -0.999$ to $> 0.999$" in latex
+    assert "1.000" not in latex
+
+
+def test_labels_of_settings_differ():
+    latex = latex_tables(made(settings=("knn_20", "knn 20", "knn-20")))
+    found = re.findall(r"\\label\{(.*?)\}", latex)
+    assert len(found) == len(set(found)) >= 3
+
+
+def test_long_tables_come_in_parts():
+    latex = latex_tables(made(47, 2, settings=("linear",)))
+    assert "Part 1 of 2." in latex
+    assert "Part 2 of 2." in latex
+    assert latex.count(r"net\_") == 47
+
+
+@pytest.mark.parametrize(
+    ("name", "needed"), [("plain", False), ("Šárka é ö", False), ("模型", True), ("αβ", True)]
+)
+def test_latex_says_which_engine_its_letters_need(name, needed):
+    latex = latex_tables(made(models=(name, "b", "c"), settings=("linear",)))
+    assert ("xelatex or lualatex" in latex) == needed

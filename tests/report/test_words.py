@@ -1,8 +1,10 @@
 import numpy as np
+import pandas as pd
 import pytest
 
+import headstart as hs
 from headstart.report import headline, supporting
-from report.results import empty, made
+from report.results import SETTINGS, empty, made, results, with_studies
 
 CAUSAL = ("because of", "causes", "leads to", "improves", "due to", "thanks to", "makes")
 
@@ -15,7 +17,7 @@ def test_the_headline_gives_r_its_interval_and_the_wins():
     subject.settings.loc[subject.settings.setting == "fine_tuned", "wins"] = 178
     assert headline(subject) == (
         "Across 16 models and 12 datasets, ImageNet accuracy and transfer by logistic regression "
-        "correlate at r = 0.986 (95 % interval 0.96 to 0.99); "
+        "correlate at r = 0.986 (95 % interval 0.960 to 0.990); "
         "fine-tuning beats logistic regression in 178 of 192 cells."
     )
 
@@ -88,15 +90,19 @@ def test_ties_are_told():
 def test_supporting_sentences_say_the_other_settings_families_and_slope():
     subject = made()
     subject.correlations[["low_family", "high_family"]] = 0.5, 0.9
+    tuned = subject.correlations.setting == "fine_tuned"
+    subject.correlations.loc[tuned, "low_family"] = -0.5
     subject.mixed = subject.mixed.reindex([0])
     subject.mixed["setting"] = "logistic_regression"
     subject.mixed[["slope", "low", "high"]] = 0.9, -0.1, 1.9
     said = " ".join(supporting(subject))
     assert "by fine-tuning r = " in said
     assert "resampling the 3 families instead of single models" in said
-    assert "the interval for logistic regression is 0.50 to 0.90" in said
-    assert "+0.90 in the log odds of transfer by logistic regression" in said
-    assert "(95 % interval \N{MINUS SIGN}0.10 to 1.90), which leaves the sign open" in said
+    assert "the intervals of r are 0.500 to 0.900 for logistic regression; " in said
+    open_sign = ", which includes 0 and so leaves the sign open."
+    assert f"\N{MINUS SIGN}0.500 to 0.900 for fine-tuning{open_sign}" in said
+    assert "+0.900 in the log odds of transfer by logistic regression" in said
+    assert "(95 % interval \N{MINUS SIGN}0.100 to 1.900), which leaves the sign open" in said
     assert 2 <= len(supporting(subject)) <= 4
 
 
@@ -113,3 +119,73 @@ def test_unknown_correlations_are_left_out():
     subject = made()
     subject.correlations["estimate"] = np.nan
     assert "correlate" not in headline(subject)
+
+
+def test_families_of_one_model_each_are_no_second_interval():
+    subject = made()
+    subject.correlations[["low_family", "high_family"]] = 0.5, 0.9
+    subject.correlations["n_families"] = subject.correlations["n_models"]
+    assert "family" not in " ".join(supporting(subject))
+
+
+def test_a_slope_that_did_not_converge_is_not_told():
+    subject = made()
+    subject.mixed["converged"] = False
+    assert "One unit more" not in " ".join(supporting(subject))
+    subject.mixed.loc[1, "converged"] = True
+    assert "transfer by fine-tuning" in " ".join(supporting(subject))
+
+
+def test_other_correlations_say_over_what_they_are():
+    frame = results(("a", "b", "c", "d"), ("x", "y", "z"), SETTINGS[:2], True, 0)
+    subject = hs.analyze(frame.query("setting != 'fine_tuned' or dataset != 'z'"), resamples=200)
+    said = " ".join(supporting(subject))
+    assert "The correlation is, by fine-tuning r" in said
+    assert "over 4 models and 2 datasets" in said
+    other = frame[frame.dataset != np.where(frame.setting == "fine_tuned", "x", "z")]
+    said = " ".join(supporting(hs.analyze(other, resamples=200)))
+    assert "over 4 models and 2 datasets, not all the same ones" in said
+
+
+def test_a_constant_upstream_accuracy_is_given_as_the_reason():
+    frame = results(("a", "b", "c"), ("x", "y"), ("linear",), True, 0)
+    subject = hs.analyze(frame.assign(upstream_accuracy=0.75), resamples=200)
+    said = " ".join(supporting(subject))
+    assert "the upstream accuracy is the same for all models" in said
+    assert "complete part" not in said
+
+
+def test_of_two_protocols_the_headline_stays_with_its_own():
+    settings = ("linear (a)", "linear (b)", "finetune (b)", "finetune (a)")
+    frame = results(("a", "b", "c"), ("x", "y"), settings, True, 0)
+    frame = frame.sample(frac=1, random_state=1)
+    subject = hs.analyze(frame, resamples=200)
+    first, rest = headline(subject), " ".join(supporting(subject))
+    own, other = ("a", "b") if "regression (a) correlate" in first else ("b", "a")
+    assert f"fine-tuning ({own}) beats logistic regression ({own})" in first
+    assert f"Fine-tuning ({other}) beats logistic regression ({other})" in rest
+
+
+def test_correlations_are_not_rounded_to_one():
+    subject = made()
+    subject.correlations["estimate"] = 0.99981
+    subject.correlations["low"], subject.correlations["high"] = 0.9, 0.99999
+    assert "correlate at r > 0.999 (95 % interval 0.900 to > 0.999)" in headline(subject)
+
+
+def test_a_sweep_says_which_level_the_headline_is_of_and_what_it_found():
+    frame = results(("a", "b", "c"), ("x", "y"), ("linear",), True, 0)
+    steps = [frame.assign(steps=n, accuracy=frame.accuracy - 1 / n) for n in (10, 100)]
+    subject = hs.analyze(pd.concat(steps), resamples=200)
+    assert "each model at its largest number of steps" in headline(subject)
+    low, high = (
+        subject.convergence[subject.convergence.steps == n]["mean"].mean() for n in (10, 100)
+    )
+    assert f"go from {low:.3f} to {high:.3f} by logistic regression" in supporting(subject)[-1]
+
+
+def test_each_study_has_a_sentence():
+    said = " ".join(supporting(with_studies(made(settings=("linear",)))))
+    assert "From 10 to 1,000 steps, the mean log odds go from 1.000 to 3.000" in said
+    assert "From 1 to 8 examples per class" in said
+    assert "Of 2 training configurations, mean log odds are by logistic regression highest" in said

@@ -120,7 +120,8 @@ class Figure:
     charts
         In reading order.
     legend
-        ``"families"``, ``"settings"``, ``"residuals"`` or empty.
+        ``"families"``, ``"settings"`` (by colour and shape), ``"colours"`` (of settings, where
+        shapes are families), ``"residuals"`` or empty.
     settings
         Those that the legend of settings has to explain.
     narrow
@@ -231,9 +232,9 @@ def own_colour(field: str = "colour") -> Any:
     return alt.Color(field=field, type="nominal", scale=None, legend=None)
 
 
-def own_shape() -> Any:
+def own_shape(field: str = "shape") -> Any:
     """Give a mark the shape that its row names."""
-    return alt.Shape(field="shape", type="nominal", scale=None, legend=None)
+    return alt.Shape(field=field, type="nominal", scale=None, legend=None)
 
 
 def said(*columns: str) -> Any:

@@ -31,6 +31,8 @@ from headstart.spec.labels import setting_label
 __all__ = ["ranks_figure", "residuals_figure", "scratch_figure", "settings_figure"]
 
 ROW = 19
+# So many ranks are written below their axis.
+MOST_RANKS = 10
 
 
 def settings_figure(subject: Subject, names: Names) -> Figure | None:
@@ -44,7 +46,7 @@ def settings_figure(subject: Subject, names: Names) -> Figure | None:
         .transform_filter("datum.averaged")
         .transform_aggregate(
             mean="mean(log_odds)",
-            groupby=["setting_label", "setting_colour", *MODEL, "mean_interval"],
+            groupby=["setting_label", "setting_colour", "setting_shape", *MODEL, "mean_interval"],
         )
         .transform_calculate(
             mean_text="format(datum.mean, '.3f')",
@@ -67,6 +69,7 @@ def settings_figure(subject: Subject, names: Names) -> Figure | None:
             x=x,
             y=y,
             color=colour,
+            shape=own_shape("setting_shape"),
             tooltip=hover,
             description=said("model", "setting_label", "mean_text"),
         ),
@@ -77,7 +80,8 @@ def settings_figure(subject: Subject, names: Names) -> Figure | None:
         key="settings-figure",
         title="How do the settings compare?" if several else "How do the models compare?",
         caption=(
-            "The mean log odds of a correct answer of every model, with 95 % intervals"
+            "The mean log odds of a correct answer of every model"
+            + (", with 95 % intervals" if means.low.notna().any() else "; intervals are not known")
             + ("; models are in the order of the first setting." if several else ".")
         ),
         charts=[Chart("", description, finished(chart, description, height))],
@@ -170,7 +174,9 @@ def ranks_chart(setting: str, ranks: Any) -> Chart:
     axis = name_axis(grid=True)
     y = alt.Y("model:N", sort=order, axis=axis)
     rows = named("ranks", "model").transform_filter(equal("setting", setting))
-    whole = alt.Axis(title="Rank", format="d", tickMinStep=1, grid=False)
+    step = max(1, round(len(order) / MOST_RANKS))
+    values = [1, *range(2 * step if step == 1 else step, len(order) + 1, step)]
+    whole = alt.Axis(title="Rank", format="d", values=values, grid=False)
     scale = alt.Scale(domain=[0.5, len(order) + 0.5], nice=False)
     x = alt.X("low:Q", title="Rank", axis=whole, scale=scale)
     hover = tooltips(model="model", family="family", rank="rank", interval="ranks left open")

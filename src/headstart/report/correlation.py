@@ -20,15 +20,17 @@ from headstart.report.charts import (
     said,
     tooltips,
 )
-from headstart.report.data import odds
-from headstart.report.numbers import number
+from headstart.report.correlation_words import pearson_rows, r_of
+from headstart.report.data import odds, several_seeds
+from headstart.report.numbers import coefficient_interval, joined
 from headstart.report.subject import Names, Subject
-from headstart.report.words import correlation_interval, pearson_rows
 from headstart.spec.labels import setting_label
 
 __all__ = ["correlation_figure", "panels_figure"]
 
 PANEL = 210
+# Through two models there is always a line: it says nothing.
+FEWEST_FOR_LINE = 3
 # Beyond so many models error bars are a curtain before the points.
 CROWD = 30
 
@@ -49,15 +51,37 @@ def correlation_figure(subject: Subject, names: Names) -> Figure | None:
     return Figure(
         key="correlation",
         title=f"Does {subject.upstream_name} go with transfer accuracy?",
-        caption=(
-            "A point is a model: its mean log odds of a correct answer over the datasets, where "
-            "0.1 more multiplies the odds by 1.1. Bars and the band around the least-squares line "
-            "are 95 % intervals; both axes are scaled as log odds."
-        ),
+        caption=correlation_caption(subject, means),
         charts=[correlation_chart(subject, setting, x) for setting in settings],
         legend="families",
         table="means",
     )
+
+
+def correlation_caption(subject: Subject, means: Any) -> str:
+    """Say how to read the figure: only what is drawn in it."""
+    line = means.groupby("setting").model.nunique().max() >= FEWEST_FOR_LINE
+    lines = subject.lines
+    bars = bool(means.low.notna().any())
+    band = bool(len(lines) and lines[lines.group == "all"].low.notna().any())
+    drawn = [
+        *(["Bars"] if bars else []),
+        *(["the band around the least-squares line"] if band else []),
+    ]
+    said = joined(drawn)
+    parts = [
+        "A point is a model: its mean log odds of a correct answer over the datasets, where "
+        "0.1 more multiplies the odds by 1.1.",
+        f"{said[:1].upper()}{said[1:]} {'are' if bars else 'is'} 95 % "
+        f"interval{'s' if bars else ''}."
+        if drawn
+        else "",
+        "" if bars else "Intervals of the means are not known.",
+        "The line is the least-squares line." if line and not band else "",
+        "" if line else "Through fewer than three models no line is drawn.",
+        "Both axes are scaled as log odds.",
+    ]
+    return " ".join(filter(None, parts))
 
 
 def correlation_chart(subject: Subject, setting: str, x: Any) -> Chart:
@@ -112,8 +136,8 @@ def correlation_note(subject: Subject, setting: str) -> str:
     rows = [row for row in pearson_rows(subject) if row.setting == setting]
     if not rows:
         return ""
-    between = correlation_interval(rows[0].low, rows[0].high)
-    return f"r = {number(rows[0].estimate, 3)}" + (f" ({between})" if between else "")
+    between = coefficient_interval(rows[0].low, rows[0].high)
+    return r_of(rows[0].estimate) + (f" (95 % interval {between})" if between else "")
 
 
 def band(setting: str, group: str) -> Any:
@@ -128,10 +152,18 @@ def band(setting: str, group: str) -> Any:
     )
 
 
+def enough(points: Any, by: list[str]) -> Any:
+    """Keep points only where a line through them says something: three, and not all at one x."""
+    return points.transform_joinaggregate(
+        shown_models="count()", places="distinct(x)", **({"groupby": by} if by else {})
+    ).transform_filter(f"datum.shown_models >= {FEWEST_FOR_LINE} && datum.places > 1")
+
+
 def regression(points: Any, y: str) -> Any:
     """The least-squares line through what is shown."""
     return (
-        points.transform_regression("x", y)
+        enough(points, [])
+        .transform_regression("x", y)
         .mark_line(color="var(--soft)", strokeWidth=1.4, tooltip=None)
         .encode(x=alt.X("x:Q"), y=alt.Y(f"{y}:Q"))
     )
@@ -146,21 +178,32 @@ def panels_figure(subject: Subject, names: Names) -> Figure | None:
     x = upstream(cells.upstream_accuracy, subject.upstream_name)
     datasets = [name for name in names.datasets if name in set(cells.dataset)]
     several = cells.setting.nunique() > 1
-    shapes = " Shapes are the families of the figure above." if several else ""
+    means = len(subject.model_means) and subject.model_means.upstream_accuracy.notna().any()
+    shapes = " Shapes are the families of the figure above." if several and means else ""
     return Figure(
         key="panels",
         title="And on each dataset?",
         caption=(
-            "A point is a model; its 95 % interval comes from the size of the test set. "
+            f"A point is a model; {panel_bars(cells)} "
             "Each panel has a vertical axis of its own, scaled as log odds and labelled in "
             f"percent.{shapes}"
         ),
         charts=[panel(subject, name, x, cells[cells.dataset == name]) for name in datasets],
-        legend="settings" if several else "families",
+        legend="colours" if several else "families",
         settings=tuple(cells.setting.unique()),
         narrow=True,
         table="accuracy",
     )
+
+
+def panel_bars(cells: Any) -> str:
+    """Say what the bars of the panels are, or why there are none."""
+    if not cells.low.notna().any():
+        return "intervals are not known, for want of the sizes of the test sets."
+    drawn = cells.groupby("dataset").model.nunique() <= CROWD
+    shown = "bars are" if drawn.any() else "hovering tells"
+    some = "" if cells.low.notna().all() else ", where they are known"
+    return f"{shown} 95 % intervals from the size of the test set{some}."
 
 
 def panel(subject: Subject, dataset: str, x: Any, cells: Any) -> Chart:
@@ -181,10 +224,12 @@ def panel(subject: Subject, dataset: str, x: Any, cells: Any) -> Chart:
         upstream_text=subject.upstream_name,
         accuracy_text="accuracy",
         interval="95 % interval",
+        **({"seeds": "seeds"} if several_seeds(subject) else {}),
     )
     colour = own_colour("setting_colour" if several else "colour")
     line = (
-        points.transform_regression("x", "log_odds", groupby=["setting_colour"])
+        enough(points, ["setting_colour"])
+        .transform_regression("x", "log_odds", groupby=["setting_colour"])
         .mark_line(strokeWidth=1.2, opacity=0.8, tooltip=None)
         .encode(x=x, y=y, color=colour if several else alt.value("var(--soft)"))
     )

@@ -9,23 +9,27 @@ import pandas as pd
 from scipy.special import logit
 
 from headstart.report.numbers import interval, known, number, percent
-from headstart.report.palette import Family, families_of, setting_colour
-from headstart.report.subject import Names, Subject
+from headstart.report.palette import Look, family_marks, setting_looks
+from headstart.report.subject import Names, Subject, left_out
 from headstart.spec.labels import role, setting_label
 
-__all__ = ["chart_data", "family_looks"]
+__all__ = ["chart_data", "family_looks", "several_seeds"]
 
 NO_FAMILY = "family not given"
 SIGNIFICANT = 6
 
 
-def family_looks(subject: Subject) -> dict[str, Family]:
+def family_looks(subject: Subject) -> dict[str, Look]:
     """Give every family of the models its colour and shape."""
     cells = subject.cells
-    if not len(cells):
-        return {}
-    of_model = cells.assign(family=cells.family.fillna(NO_FAMILY)).groupby("model", sort=False)
-    return families_of([str(name) for name in of_model.family.first()])
+    return family_marks(
+        [str(name) for name in cells.family.fillna(NO_FAMILY)] if len(cells) else []
+    )
+
+
+def several_seeds(subject: Subject) -> bool:
+    """Say whether any cell is a mean over seeds."""
+    return bool(len(subject.cells) and (subject.cells.n_seeds > 1).any())
 
 
 def chart_data(subject: Subject, names: Names) -> dict[str, dict[str, Any]]:
@@ -53,7 +57,8 @@ def chart_data(subject: Subject, names: Names) -> dict[str, dict[str, Any]]:
 
 
 CELLS = (
-    *("setting", "setting_label", "setting_colour", "model", "family", "colour", "shape"),
+    *("setting", "setting_label", "setting_colour", "setting_shape"),
+    *("model", "family", "colour", "shape", "seeds"),
     *("dataset", "x", "upstream_text", "log_odds", "low_odds", "high_odds", "accuracy_text"),
     *("interval", "residual", "residual_text", "averaged", "mean_low", "mean_high"),
     "mean_interval",
@@ -80,10 +85,18 @@ def cells_data(subject: Subject, names: Names) -> Any:
         accuracy_text=[percent(p, 2) + " %" for p in cells.accuracy],
         interval=[interval_text(row.low, row.high) for row in rows_of(cells)],
         residual_text=[number(r, 2, plus=True) for r in cells.residual],
+        seeds=[seeds_text(row.n_seeds, row.seed_sd) for row in rows_of(cells)],
         colour=[family.colour for family in look],
         shape=[family.shape for family in look],
     )
     return with_means(with_settings(cells, names), subject)
+
+
+def seeds_text(n: Any, spread: Any) -> str:
+    """Say over how many seeds a cell is a mean, and how far they are apart."""
+    if not known(n) or n < 2:
+        return "1"
+    return f"{int(n)} (SD {number(spread)} in log odds)"
 
 
 def interval_text(low: Any, high: Any) -> str:
@@ -92,21 +105,21 @@ def interval_text(low: Any, high: Any) -> str:
 
 
 def with_settings(table: Any, names: Names) -> Any:
-    """Add each row's setting as a person reads it, and its colour."""
-    colours = {name: setting_colour(name, names.settings) for name in names.settings}
+    """Add each row's setting as a person reads it, and its colour and shape."""
+    looks = setting_looks(names.settings)
     return table.assign(
         setting_label=[setting_label(name) for name in table.setting],
-        setting_colour=[colours[name] for name in table.setting],
+        setting_colour=[looks[name].colour for name in table.setting],
+        setting_shape=[looks[name].shape for name in table.setting],
     )
 
 
 def with_means(cells: Any, subject: Subject) -> Any:
     """Mark the cells that averages are over, and add each model's interval."""
-    gone = subject.dropped[subject.dropped.kind == "dataset"] if len(subject.dropped) else ()
-    dropped = {(row.setting, row.name) for row in (rows_of(gone) if len(gone) else ())}
+    dropped = left_out(subject.dropped, "model_means")
     means = {(row.setting, row.model): row for row in rows_of(subject.model_means)}
     found = [means.get(key) for key in zip(cells.setting, cells.model, strict=True)]
-    out = [(row.setting, row.dataset) in dropped for row in cells.itertuples(index=False)]
+    out = [(row.setting, "dataset", row.dataset) in dropped for row in rows_of(cells)]
     nan = math.nan
     return cells.assign(
         averaged=[mean is not None and not gone for mean, gone in zip(found, out, strict=True)],

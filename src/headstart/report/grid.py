@@ -7,7 +7,18 @@ from typing import Any
 from headstart.report.numbers import interval, known, number, p_value, percent
 from headstart.report.subject import Names
 
-__all__ = ["Cell", "Column", "Row", "Table", "about", "between", "figure", "share", "significance"]
+__all__ = [
+    "Cell",
+    "Column",
+    "Row",
+    "Table",
+    "about",
+    "between",
+    "figure",
+    "share",
+    "significance",
+    "sortable",
+]
 
 
 @dataclass(frozen=True)
@@ -77,8 +88,8 @@ class Table:
         What the whole table is about.
     note
         What has to be known to read it.
-    legend
-        Whether the legend of best and not distinguishable belongs to it.
+    key_words
+        What underlining means, after what bold means; empty where nothing is marked.
     """
 
     key: str
@@ -87,7 +98,7 @@ class Table:
     rows: list[Row]
     keys: dict[str, Any] = field(default_factory=dict)
     note: str = ""
-    legend: bool = False
+    key_words: str = ""
 
     @property
     def intervals(self) -> bool:
@@ -139,4 +150,5 @@ def between(low: Any, high: Any, digits: int = 2, scale: float = 1) -> Cell:
 
 
 def sortable(value: Any) -> float | None:
+    """Give what a number is sorted by: itself, where it is known."""
     return float(value) if known(value) else None

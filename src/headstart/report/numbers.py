@@ -4,10 +4,24 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-__all__ = ["UNKNOWN", "count", "interval", "known", "listed", "number", "p_value", "percent"]
+__all__ = [
+    "UNKNOWN",
+    "coefficient",
+    "coefficient_interval",
+    "count",
+    "interval",
+    "joined",
+    "known",
+    "listed",
+    "number",
+    "p_value",
+    "percent",
+]
 
 UNKNOWN = "\N{EN DASH}"
 MINUS = "\N{MINUS SIGN}"
+# What sums of floating-point numbers are off by.
+ROUNDING = 1e-9
 
 
 def known(value: Any) -> bool:
@@ -57,6 +71,32 @@ def interval(low: Any, high: Any, digits: int = 2, scale: float = 1) -> str:
     return f"{number(scale * low, digits)} to {number(scale * high, digits)}"
 
 
+def coefficient(r: Any) -> str:
+    """Write a correlation: three digits everywhere, and 1 only where it is 1.
+
+    Examples
+    --------
+    >>> coefficient(0.9864), coefficient(0.99981), coefficient(-0.99999), coefficient(1.0)
+    ('0.986', '> 0.999', '< \u22120.999', '1.000')
+    """
+    if not known(r) or not 0.9995 <= abs(r) < 1 - ROUNDING:
+        return number(r, 3)
+    return "> 0.999" if r > 0 else f"< {MINUS}0.999"
+
+
+def coefficient_interval(low: Any, high: Any) -> str:
+    """Write an interval of a correlation in words; empty where unknown.
+
+    Examples
+    --------
+    >>> coefficient_interval(0.9712, 0.99981)
+    '0.971 to > 0.999'
+    """
+    if not (known(low) and known(high)):
+        return ""
+    return f"{coefficient(low)} to {coefficient(high)}"
+
+
 def p_value(p: Any) -> str:
     """Write a p-value: two significant digits, nothing below a thousandth.
 
@@ -92,4 +132,15 @@ def listed(names: Sequence[str], most: int = 4) -> str:
     if len(names) > most:
         rest = len(names) - most
         return f"{', '.join(names[:most])} and {count(rest, 'other')}"
-    return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]])) if names else ""
+    return joined(names)
+
+
+def joined(parts: Sequence[str]) -> str:
+    """Write parts in a row.
+
+    Examples
+    --------
+    >>> joined(["a", "b", "c"])
+    'a, b and c'
+    """
+    return " and ".join(filter(None, [", ".join(parts[:-1]), parts[-1]])) if parts else ""

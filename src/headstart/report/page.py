@@ -11,7 +11,7 @@ from headstart.report import provenance
 from headstart.report.data import family_looks
 from headstart.report.embed import bundle, payload, placed, policy
 from headstart.report.figures import all_figures
-from headstart.report.palette import residual_labels, residual_steps, setting_colour
+from headstart.report.palette import residual_labels, residual_steps, setting_looks
 from headstart.report.result_tables import result_tables, study_tables
 from headstart.report.significance import correction_sentence, pairs_table, significance_tables
 from headstart.report.subject import Names, Subject, names_of
@@ -20,6 +20,8 @@ from headstart.spec.labels import setting_label
 
 __all__ = ["page_html", "write_page"]
 
+# A legend of more is no help: hovering names the family.
+MOST_FAMILIES = 30
 TITLE = "How well do these models transfer?"
 
 
@@ -76,10 +78,11 @@ def page_html(analysis: Subject, title: str | None = None) -> str:
         names=names,
         choices=choices(names),
         figures=[(figure, placed(figure, names)) for figure in figures],
-        families=legend_families(analysis),
+        families=list(family_looks(analysis).values()),
+        most_families=MOST_FAMILIES,
         settings=[
-            (i, name, setting_label(name), setting_colour(name, names.settings))
-            for i, name in enumerate(names.settings)
+            (i, name, setting_label(name), look)
+            for i, (name, look) in enumerate(setting_looks(names.settings).items())
         ],
         residual_steps=residual_labels(limits, colours),
         headline=headline(analysis),
@@ -89,6 +92,8 @@ def page_html(analysis: Subject, title: str | None = None) -> str:
         facts=provenance.facts(analysis),
         alarms=provenance.alarms(analysis),
         n_cells=len(analysis.cells),
+        n_measured=provenance.measured(analysis),
+        seeds=provenance.seeds_sentence(analysis),
         results=result_tables(analysis, names),
         studies=study_tables(analysis, names),
         significance=significance_tables(analysis, names),
@@ -135,11 +140,6 @@ def choices(names: Names) -> list[dict[str, Any]]:
         {"kind": "datasets", "short": "d", "names": names.datasets},
         {"kind": "models", "short": "m", "names": names.models},
     ]
-
-
-def legend_families(subject: Subject) -> list[Any]:
-    """Give each look once: the families that share one are one entry."""
-    return list({look.name: look for look in family_looks(subject).values()}.values())
 
 
 def largest_residual(subject: Subject) -> float:

@@ -1,54 +1,53 @@
 """Colours and shapes: CSS variables, so that a chart follows the page's theme and its printing.
 
-Okabe and Ito's palette, which people with any kind of colour blindness can tell apart, in two
-versions: darkened where needed for a white page (3:1 against it), lightened for a dark one. A
-family is told by its shape as well as by its colour.
+Who gets which colour and shape is decided in `headstart.figures.style`, for the figures in print:
+the page only gives their colours a tint for white paper (3:1 against it) and one for a dark screen.
+A family and a setting are told by their shape as well as by their colour.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+from headstart.figures.style import Mark, marks, setting_marks
 from headstart.report.numbers import number
-from headstart.spec.labels import role
 
-__all__ = [
-    "OTHER",
-    "Family",
-    "families_of",
-    "residual_labels",
-    "residual_steps",
-    "setting_colour",
-]
+__all__ = ["Look", "family_marks", "residual_labels", "residual_steps", "setting_looks"]
 
-SETTING_COLOURS = {"linear": "--blue", "finetune": "--red", "scratch": "--green"}
-MORE_COLOURS = ("--purple", "--orange", "--sky", "--ink")
-FAMILY_COLOURS = (
-    "--blue",
-    "--red",
-    "--green",
-    "--purple",
-    "--orange",
-    "--sky",
-    "--ink",
-)
-# Vega's symbols with their paths in a box of 16 x 16 for the legend, which is HTML.
-SHAPES = {
-    "circle": "M8 2a6 6 0 1 0 .01 0z",
-    "square": "M3 3h10v10H3z",
-    "triangle-up": "M8 2.5 14 13H2z",
-    "diamond": "M8 1.5 13 8 8 14.5 3 8z",
-    "cross": "M6 2h4v4h4v4h-4v4H6v-4H2V6h4z",
-    "triangle-down": "M8 13.5 2 3h12z",
-    "triangle-right": "M13.5 8 3 14V2z",
+# Colours of the figures in print, and the page's variables of the same hue.
+VARIABLES = {
+    "#0072B2": "--blue",
+    "#D55E00": "--red",
+    "#009E73": "--green",
+    "#CC79A7": "--purple",
+    "#E69F00": "--orange",
+    "#56B4E9": "--sky",
+    "#9A9A9A": "--grey",
+    "#000000": "--ink",
 }
-OTHER = "other families"
-OTHER_SHAPE, OTHER_PATH = "triangle-left", "M2.5 8 13 14V2z"
+# Matplotlib's markers: Vega's name of the shape, or else its path in a box from -1 to 1; and its
+# path in a box of 16 x 16 for the legend, which is HTML.
+SHAPES = {
+    "o": ("circle", "M8 2a6 6 0 1 0 .01 0z"),
+    "s": ("square", "M3 3h10v10H3z"),
+    "^": ("triangle-up", "M8 2.5 14 13H2z"),
+    "D": ("diamond", "M8 1.5 13 8 8 14.5 3 8z"),
+    "v": ("triangle-down", "M8 13.5 2 3h12z"),
+    "P": ("cross", "M6 2h4v4h4v4h-4v4H6v-4H2V6h4z"),
+    "X": (
+        "M-.9,-.45L-.45,-.9L0,-.45L.45,-.9L.9,-.45L.45,0L.9,.45L.45,.9L0,.45L-.45,.9L-.9,.45"
+        "L-.45,0Z",
+        "M2 5 5 2 8 5 11 2 14 5 11 8 14 11 11 14 8 11 5 14 2 11 5 8z",
+    ),
+    "<": ("triangle-left", "M2.5 8 13 14V2z"),
+    ">": ("triangle-right", "M13.5 8 3 14V2z"),
+    "p": ("M0,-.95L.9,-.29L.56,.77L-.56,.77L-.9,-.29Z", "M8 1.5 14.5 6.2 12 13.8H4L1.5 6.2z"),
+}
 
 
 @dataclass(frozen=True)
-class Family:
-    """How the models of one family are drawn.
+class Look:
+    """How the models of a family, or the points of a setting, are drawn.
 
     Attributes
     ----------
@@ -57,7 +56,7 @@ class Family:
     colour
         A CSS colour.
     shape
-        A Vega symbol.
+        A Vega symbol, or its path.
     path
         The same symbol as an SVG path in a box of 16 x 16.
     """
@@ -68,43 +67,28 @@ class Family:
     path: str
 
 
-def variable(name: str) -> str:
-    return f"var({name})"
+def look(name: str, mark: Mark) -> Look:
+    """Give the page's version of a mark of the print figures."""
+    colour = VARIABLES.get(mark.colour.upper())
+    shape, path = SHAPES.get(mark.shape, SHAPES["o"])
+    return Look(name, f"var({colour})" if colour else mark.colour, shape, path)
 
 
-def setting_colour(setting: str, settings: Sequence[str]) -> str:
-    """Give the colour of a setting: by its role, or the next free one."""
-    known = role(setting)
-    taken = [other for other in settings if role(other) == known]
-    if known and taken[:1] == [setting]:
-        return variable(SETTING_COLOURS[known])
-    extra = [s for s in settings if [o for o in settings if role(o) == role(s)][:1] != [s]]
-    extra += [s for s in settings if role(s) is None and s not in extra]
-    return variable(MORE_COLOURS[extra.index(setting) % len(MORE_COLOURS)])
+def setting_looks(settings: Sequence[str]) -> dict[str, Look]:
+    """Give each setting its colour and shape: by its role, or the next free one."""
+    return {name: look(name, mark) for name, mark in setting_marks(settings).items()}
 
 
-def families_of(families: Sequence[str]) -> dict[str, Family]:
-    """Give each family a colour and a shape; beyond seven, the small ones share the last.
-
-    Parameters
-    ----------
-    families
-        The family of each model: the ones with most models come first.
-    """
-    by_size = sorted(dict.fromkeys(families), key=lambda name: -list(families).count(name))
-    looks = list(zip(FAMILY_COLOURS, SHAPES.items(), strict=True))
-    other = Family(OTHER, variable("--soft"), OTHER_SHAPE, OTHER_PATH)
-    return {
-        name: Family(name, variable(looks[i][0]), *looks[i][1]) if i < len(looks) else other
-        for i, name in enumerate(by_size)
-    }
+def family_marks(families: Iterable[str]) -> dict[str, Look]:
+    """Give each family its colour and shape, by alphabet."""
+    return {name: look(name, mark) for name, mark in marks(families).items()}
 
 
 def residual_steps(largest: float) -> tuple[list[float], list[str]]:
     """Cut residuals in seven steps around 0: the six limits, and the seven colours."""
     reach = max(largest, 0.05)
     limits = [round(reach * step, 2) for step in (-0.7, -0.4, -0.1, 0.1, 0.4, 0.7)]
-    return limits, [variable(f"--step-{i}") for i in range(7)]
+    return limits, [f"var(--step-{i})" for i in range(7)]
 
 
 def residual_labels(limits: list[float], colours: list[str]) -> list[tuple[str, str]]:

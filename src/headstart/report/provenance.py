@@ -3,13 +3,23 @@
 from collections.abc import Iterable
 from typing import Any
 
+from headstart.report.data import several_seeds
 from headstart.report.grid import Cell, Column, Row, Table, about, figure
 from headstart.report.numbers import count, known, listed, number
 from headstart.report.significance import correction_sentence
 from headstart.report.subject import Names, Subject
 from headstart.spec.labels import setting_label
 
-__all__ = ["Source", "alarms", "facts", "missing_tables", "sources", "trials_table"]
+__all__ = [
+    "Source",
+    "alarms",
+    "facts",
+    "measured",
+    "missing_tables",
+    "seeds_sentence",
+    "sources",
+    "trials_table",
+]
 
 ERROR_BARS = {
     "morey": "Morey (2008): within-dataset standard errors with his factor sqrt(M / (M - 1))",
@@ -51,6 +61,25 @@ def sources(subject: Subject) -> list[Source]:
     return described
 
 
+def measured(subject: Subject) -> int:
+    """Count the accuracies that went in: rows of the sources, seeds and levels of sweeps alike."""
+    rows = [source.get("rows") for source in subject.sources]
+    lacking = sum(int(source.get("without_accuracy") or 0) for source in subject.sources)
+    total = sum(int(n) for n in rows if n) - lacking if rows and all(rows) else 0
+    return max(total, len(subject.cells))
+
+
+def seeds_sentence(subject: Subject) -> str:
+    """Say how many seeds a cell has and how far they are apart; empty where each has one."""
+    if not several_seeds(subject):
+        return ""
+    cells = subject.cells
+    few, most = int(cells.n_seeds.min()), int(cells.n_seeds.max())
+    spread = cells.seed_sd[cells.n_seeds > 1].astype(float).median()
+    many = f"{most}" if few == most else f"{few} to {most}"
+    return f"{many} seeds a cell (median SD {number(spread, 3)} in log odds)"
+
+
 def facts(subject: Subject) -> list[tuple[str, str]]:
     """List the choices of the analysis, and what the trials have in common."""
     options = subject.options
@@ -61,6 +90,7 @@ def facts(subject: Subject) -> list[tuple[str, str]]:
         ("Seed of the analysis", options.get("seed")),
         ("Level of intervals", options.get("level")),
         ("Groups of datasets", groups_said(options.get("groups") or {})),
+        ("Families of models", families_said(subject)),
     ]
     trials = subject.trials
     for column, label in SHARED.items():
@@ -73,6 +103,17 @@ def said(value: Any) -> str:
     if isinstance(value, int) and not isinstance(value, bool):
         return f"{value:,}"
     return str(value) if known(value) else ""
+
+
+def families_said(subject: Subject) -> str:
+    """Say where families were guessed; empty where they were given."""
+    guessed = [source for source in subject.sources if source.get("families") == "guessed"]
+    if not guessed:
+        return ""
+    if len(guessed) == len(subject.sources):
+        return "guessed from the names of the models"
+    names = listed([str(source.get("name")) for source in guessed], 100)
+    return f"guessed from the names of the models in {names}"
 
 
 def groups_said(groups: dict[str, str]) -> str:
@@ -153,6 +194,7 @@ def trial_row(row: dict[str, Any], names: Names) -> Row:
 def missing_tables(subject: Subject, names: Names) -> list[Table]:
     """Say what could not be given, and what averages leave out."""
     missing, dropped = subject.missing, subject.dropped
+    several = "table" in dropped
     what = [Row([Cell(str(r.what)), Cell(str(r.why))]) for r in missing.itertuples(index=False)]
     out = [
         Row(
@@ -160,6 +202,7 @@ def missing_tables(subject: Subject, names: Names) -> list[Table]:
                 Cell(setting_label(str(r.setting))),
                 Cell(str(r.kind)),
                 Cell(str(r.name)),
+                *([Cell(table_said(str(r.table)))] if several else []),
                 figure(r.missing, 0),
             ],
             about(names, setting=r.setting),
@@ -167,7 +210,8 @@ def missing_tables(subject: Subject, names: Names) -> list[Table]:
         for r in dropped.itertuples(index=False)
     ]
     two = [Column("What", numeric=False), Column("Why", numeric=False)]
-    three = [Column(label, numeric=False) for label in ("Setting", "Kind", "Name")]
+    labels = ("Setting", "Kind", "Name", *(["Left out of"] if several else []))
+    three = [Column(label, numeric=False) for label in labels]
     tables = [
         Table("missing-table", "Not given", two, what),
         Table(
@@ -178,3 +222,13 @@ def missing_tables(subject: Subject, names: Names) -> list[Table]:
         ),
     ]
     return [table for table in tables if table.rows]
+
+
+def table_said(table: str) -> str:
+    """Name a table of the analysis, with what it is of."""
+    name, colon, of = table.partition(": ")
+    if name == "settings":
+        of = setting_label(of)
+    return {"model_means": "mean log odds", "settings": "comparison with"}.get(name, name) + (
+        f": {of}" if colon else ""
+    )

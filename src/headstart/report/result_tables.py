@@ -3,12 +3,30 @@
 from dataclasses import replace
 from typing import Any
 
-from headstart.report.grid import Cell, Column, Row, Table, about, between, figure, share
-from headstart.report.numbers import interval, known, number, percent
+from headstart.report.grid import (
+    Cell,
+    Column,
+    Row,
+    Table,
+    about,
+    between,
+    figure,
+    share,
+    sortable,
+)
+from headstart.report.marks import key_words, mark_of
+from headstart.report.numbers import (
+    coefficient,
+    coefficient_interval,
+    interval,
+    known,
+    number,
+    percent,
+)
 from headstart.report.subject import Names, Subject
 from headstart.spec.labels import setting_label
 
-__all__ = ["mark_of", "result_tables", "study_tables"]
+__all__ = ["in_order", "result_tables", "study_tables"]
 
 TEXT: dict[str, Any] = {"numeric": False}
 STATISTICS = {
@@ -28,13 +46,6 @@ def result_tables(subject: Subject, names: Names) -> list[Table]:
         settings_table(subject, names),
     ]
     return [table for table in tables if table.rows]
-
-
-def mark_of(row: Any) -> str:
-    """Say how a cell is marked: the best, or not distinguishable from it."""
-    if known(row.best) and bool(row.best):
-        return "best"
-    return "same" if known(row.not_different) and bool(row.not_different) else ""
 
 
 def accuracy_table(subject: Subject, names: Names, setting: str) -> Table:
@@ -61,7 +72,7 @@ def accuracy_table(subject: Subject, names: Names, setting: str) -> Table:
         columns,
         rows,
         about(names, setting=setting),
-        legend=True,
+        key_words=key_words(subject, cells, means),
     )
 
 
@@ -73,9 +84,16 @@ def accuracy_cell(row: Any, names: Names, dataset: str) -> Cell:
         percent(row.accuracy),
         float(row.accuracy),
         mark_of(row),
-        interval(row.low, row.high, 1, 100),
+        "; ".join(filter(None, [interval(row.low, row.high, 1, 100), seeds_said(row)])),
         keys,
     )
+
+
+def seeds_said(row: Any) -> str:
+    """Say how far the seeds of a cell are apart, where it has several."""
+    if not (known(row.n_seeds) and row.n_seeds > 1):
+        return ""
+    return f"{int(row.n_seeds)} seeds, SD {number(row.seed_sd)}"
 
 
 def mean_cell(row: Any) -> Cell:
@@ -106,7 +124,9 @@ def means_table(subject: Subject, names: Names) -> Table:
         )
         for row in in_order(subject.model_means, names, "mean")
     ]
-    return Table("means", "Mean log odds over datasets", columns, rows, legend=True)
+    means = subject.model_means
+    words = key_words(subject, means.iloc[:0], means)
+    return Table("means", "Mean log odds over datasets", columns, rows, key_words=words)
 
 
 def in_order(table: Any, names: Names, by: str = "") -> list[Any]:
@@ -131,9 +151,9 @@ def correlation_table(subject: Subject, names: Names) -> Table:
                 Cell(setting_label(row.setting)),
                 Cell("all datasets" if row.group == "all" else str(row.group)),
                 Cell(STATISTICS.get(row.statistic, str(row.statistic))),
-                figure(row.estimate, 3),
-                between(row.low, row.high, 3),
-                between(row.low_family, row.high_family, 3),
+                Cell(coefficient(row.estimate), sortable(row.estimate)),
+                r_between(row.low, row.high),
+                r_between(row.low_family, row.high_family),
                 figure(row.n_models, 0),
                 figure(row.n_datasets, 0),
             ],
@@ -146,6 +166,10 @@ def correlation_table(subject: Subject, names: Names) -> Table:
         "there is none with fewer than five models."
     )
     return Table("correlations", "Upstream and transfer accuracy", columns, rows, note=note)
+
+
+def r_between(low: Any, high: Any) -> Cell:
+    return Cell(coefficient_interval(low, high) or number(None), sortable(low))
 
 
 def settings_table(subject: Subject, names: Names) -> Table:

@@ -12,8 +12,10 @@ from headstart.report.grid import (
     figure,
     share,
     significance,
+    sortable,
 )
-from headstart.report.numbers import interval, known, listed, number
+from headstart.report.marks import tested
+from headstart.report.numbers import coefficient, coefficient_interval, known, listed, number
 from headstart.report.result_tables import in_order
 from headstart.report.subject import Names, Subject
 from headstart.spec.labels import setting_label
@@ -73,8 +75,8 @@ def best_row(setting: str, dataset: str | None, table: Any) -> list[Cell]:
     rest = table[~table["best"].astype(bool)]
     pairs = list(zip(rest.model, rest.not_different, strict=True))
     same = [str(name) for name, verdict in pairs if known(verdict) and bool(verdict)]
-    tested = any(known(verdict) for _, verdict in pairs)
-    said = listed(same, 100) if same else "none" if tested else "not tested"
+    verdicts, _ = tested(table)
+    said = listed(same, 100) if same else "none" if verdicts else "not tested"
     over = dataset if dataset is not None else "mean over datasets"
     return [Cell(setting_label(setting)), Cell(over), Cell(listed(best, 100)), Cell(said)]
 
@@ -149,7 +151,7 @@ def mixed_table(subject: Subject, names: Names) -> Table:
     """The slope of the mixed model beside r."""
     columns = [Column("Setting", **TEXT), Column("Slope"), Column("95 % interval"), Column("r")]
     labels = ("r, 95 % interval", "SD datasets", "SD models", "SD residual")
-    columns += [Column(label) for label in labels]
+    columns += [*(Column(label) for label in labels), Column("Fit", **TEXT)]
     table = subject.correlations
     if len(table):
         table = table[(table.group == "all") & (table.statistic == "pearson_logit")]
@@ -157,15 +159,19 @@ def mixed_table(subject: Subject, names: Names) -> Table:
     rows = []
     for row in in_order(subject.mixed, names):
         r = r_of.get(row.setting)
-        cells = [Cell(setting_label(row.setting)), figure(row.slope, 2, plus=True)]
-        cells += [between(row.low, row.high), figure(r.estimate if r else None, 3)]
-        cells += [Cell((interval(r.low, r.high, 3) if r else "") or number(None))]
+        cells = [Cell(setting_label(row.setting)), figure(row.slope, 3, plus=True)]
+        estimate = r.estimate if r else None
+        cells += [between(row.low, row.high, 3), Cell(coefficient(estimate), sortable(estimate))]
+        cells += [Cell((coefficient_interval(r.low, r.high) if r else "") or number(None))]
         cells += [figure(row.sd_dataset), figure(row.sd_model), figure(row.sd_residual)]
+        cells += [Cell("converged" if row.converged else "did not converge")]
         rows.append(Row(cells, about(names, setting=row.setting)))
     note = (
         "Log odds of every cell on the log odds of upstream accuracy, with a random effect for "
         "each dataset and each model; beside it r of the means."
     )
+    if any(not row.converged for row in subject.mixed.itertuples(index=False)):
+        note += " Where the fit did not converge, its numbers are not the best-fitting ones."
     return Table("mixed", "Mixed model", columns, rows, note=note)
 
 

@@ -13,6 +13,7 @@ from headstart.report.charts import (
     log_odds_scale,
     named,
     own_colour,
+    own_shape,
     text,
     tooltips,
 )
@@ -21,6 +22,7 @@ from headstart.report.subject import Names, Subject
 __all__ = ["ablation_figure", "convergence_figure", "size_figure"]
 
 COLOUR = "setting_colour"
+SHAPE = own_shape("setting_shape")
 MEAN = "Mean log odds of transfer"
 # Height of a configuration, whose name takes up to three lines.
 CONFIGURATION = 46
@@ -40,7 +42,7 @@ def lines(rows: Any, x: Any, hover: list[Any], title: str | None = MEAN) -> Any:
             x=x, y=alt.Y("low:Q"), y2="high:Q", color=colour
         ),
         rows.mark_line(strokeWidth=1.6, tooltip=None).encode(x=x, y=y, color=colour, detail=parts),
-        rows.mark_point(**POINTS).encode(x=x, y=y, color=colour, tooltip=hover),
+        rows.mark_point(**POINTS).encode(x=x, y=y, color=colour, shape=SHAPE, tooltip=hover),
     )
 
 
@@ -70,11 +72,32 @@ def ablation_figure(subject: Subject) -> Figure | None:
     return Figure(
         key="ablation",
         title="How do training choices upstream show in transfer?",
-        caption="Each point is one way to train the upstream model, in the order given.",
+        caption=(
+            "Each point is one way to train the upstream model, in the order given"
+            f"; {bars_said(table, 'se', 'one standard error')}"
+        ),
         charts=charts,
         legend="settings",
         settings=tuple(table.setting.unique()),
     )
+
+
+def bars_said(table: Any, column: str, what: str) -> str:
+    """Say what the bars are, or that there are none."""
+    known = table[column].notna()
+    if not known.any():
+        return "how sure each is, is not known."
+    return f"bars are {what}{'' if known.all() else ', where it is known'}."
+
+
+def size_caption(table: Any) -> str:
+    """Say how many random subsets a point stands for, and what its bar is."""
+    few, most = int(table.n_seeds.min()), int(table.n_seeds.max())
+    if most == 1:
+        return "A point is one random subset: what another would give is not known."
+    subsets = f"{most}" if few == most else f"{few} to {most}"
+    bars = bars_said(table, "se", "one standard error over them")
+    return f"Mean log odds over {subsets} random subsets; {bars}"
 
 
 def ablation_axis(order: list[str]) -> Any:
@@ -102,7 +125,7 @@ def ablation_chart(rows: Any, y: Any, hover: list[Any]) -> Any:
             x=alt.X("low:Q"), x2="high:Q", y=y, color=colour
         ),
         rows.mark_line(strokeWidth=1.6, tooltip=None).encode(x=x, y=y, color=colour, order=path),
-        rows.mark_point(**POINTS).encode(x=x, y=y, color=colour, tooltip=hover),
+        rows.mark_point(**POINTS).encode(x=x, y=y, color=colour, shape=SHAPE, tooltip=hover),
     )
 
 
@@ -133,7 +156,10 @@ def convergence_figure(subject: Subject) -> Figure | None:
     return Figure(
         key="convergence",
         title="How fast does each setting get there?",
-        caption="Each point is a run of its own with its own schedule; the axis is logarithmic.",
+        caption=(
+            "Each point is a run of its own with its own schedule; the axis is logarithmic; "
+            + bars_said(table, "low", "95 % intervals")
+        ),
         charts=charts,
         legend="settings",
         settings=tuple(table.setting.unique()),
@@ -165,7 +191,7 @@ def size_figure(subject: Subject, names: Names) -> Figure | None:
     return Figure(
         key="dataset-size",
         title="How much does the size of the training set matter?",
-        caption="Mean log odds over random subsets, bars one standard error over them.",
+        caption=size_caption(table),
         charts=charts,
         legend="settings",
         settings=tuple(table.setting.unique()),

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 from headstart.spec.labels import in_order
 
-__all__ = ["Names", "Subject", "names_of"]
+__all__ = ["Names", "Subject", "left_out", "names_of"]
 
 
 class Subject(Protocol):
@@ -85,3 +85,21 @@ def names_of(subject: Subject) -> Names:
     known = all_of("model")
     models = dict.fromkeys([name for name in ranked if name in set(known)] + known)
     return Names(tuple(settings), tuple(all_of("dataset")), tuple(models))
+
+
+def left_out(dropped: Any, table: str) -> set[tuple[str, str, str]]:
+    """Give what one table of the analysis leaves out: setting, kind (model or dataset), name.
+
+    Parameters
+    ----------
+    dropped
+        The table of what was left out.
+    table
+        Of which table, as the column ``table`` calls it; without that column it is the same for
+        all tables.
+    """
+    if not len(dropped):
+        return set()
+    if "table" in dropped:
+        dropped = dropped[dropped["table"] == table]
+    return {(r.setting, r.kind, r.name) for r in dropped.itertuples(index=False)}

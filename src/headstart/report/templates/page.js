@@ -54,7 +54,13 @@
     const counted = Object.entries(hidden).map(([kind, off]) =>
       `${names[kind].length - off.size} of ${names[kind].length} ${names[kind].length === 1 ? kind.slice(0, -1) : kind}`);
     document.getElementById("shown").textContent = `${counted.join(", ")} shown`;
-    document.getElementById("partial").hidden = !(hidden.datasets.size || hidden.models.size);
+    const nothing = Object.entries(hidden).some(([kind, off]) => off.size === names[kind].length);
+    const partial = !nothing && (hidden.datasets.size || hidden.models.size);
+    document.getElementById("partial").hidden = !partial;
+    document.getElementById("whole").hidden = !partial;
+    document.getElementById("nothing").hidden = !nothing;
+    document.getElementById("none").hidden = !nothing;
+    document.documentElement.classList.toggle("nothing", nothing);
   }
 
   function choose(box) {

@@ -1,0 +1,253 @@
+"""The tables of a paper, as LaTeX."""
+
+import unicodedata
+from typing import Any
+
+from headstart.report.marks import key_words, mark_of
+from headstart.report.numbers import coefficient, coefficient_interval, known
+from headstart.report.significance import correction_sentence
+from headstart.report.subject import Names, Subject, names_of
+from headstart.spec.labels import in_order, setting_label
+
+__all__ = ["latex_tables"]
+
+# What LaTeX reads as its own; the backslash first, as the others bring one.
+SPECIAL = {
+    "\\": r"\textbackslash{}",
+    "&": r"\&",
+    "%": r"\%",
+    "$": r"\$",
+    "#": r"\#",
+    "_": r"\_",
+    "{": r"\{",
+    "}": r"\}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    '"': r"\char34{}",
+}
+# More columns than these, and their headings stand upright: numbers are narrower than names.
+MOST_LEVEL_HEADS = 8
+# A page has room for so many rows; more are cut in parts.
+MOST_ROWS = 45
+# Letters with these marks are in the fonts of pdflatex.
+ACCENTS = "\u0300\u0301\u0302\u0303\u0304\u0306\u0307\u0308\u030a\u030b\u030c\u0327\u0328"
+TYPOGRAPHY = "\u2013\u2014\u2018\u2019\u201c\u201d\u2026"
+UNICODE = (
+    "% Some names have letters that pdflatex has no font for: compile with xelatex or lualatex,\n"
+    "% in a font that has them (\\usepackage{fontspec})."
+)
+
+
+def latex_tables(analysis: Subject, digits: int = 1) -> str:
+    """Give the accuracies, a table a setting, and the correlations as LaTeX.
+
+    They need the packages ``booktabs`` and ``graphicx``; names with letters beyond those of
+    pdflatex's fonts also need xelatex or lualatex, which a comment at the top then says.
+
+    Parameters
+    ----------
+    analysis
+        The tidy tables of an analysis.
+    digits
+        Decimals of a percentage.
+    """
+    names = names_of(analysis)
+    keys = labels(names.settings)
+    tables = [accuracy_latex(analysis, names, setting, digits, keys) for setting in names.settings]
+    tables.append(correlations_latex(analysis))
+    body = "\n\n".join(filter(None, tables))
+    first = ["% \\usepackage{booktabs,graphicx}", *([] if printable(body) else [UNICODE])]
+    return "\n".join(first) + "\n\n" + body + "\n"
+
+
+def printable(text: str) -> bool:
+    """Say whether pdflatex has every letter: Latin ones, with or without accents."""
+    parts = unicodedata.normalize("NFD", text)
+    return all(part.isascii() or part in ACCENTS or part in TYPOGRAPHY for part in parts)
+
+
+def escaped(text: Any) -> str:
+    r"""Write a name so that LaTeX prints it and does nothing else with it.
+
+    Examples
+    --------
+    >>> print(escaped("a_b & 50 %"))
+    a\_b \& 50 \%
+    """
+    words = " ".join(str(text).split())
+    return "".join(SPECIAL.get(character, character) for character in words)
+
+
+def accuracy_latex(
+    analysis: Subject, names: Names, setting: str, digits: int, keys: dict[str, str]
+) -> str:
+    """One setting: models by datasets in percent, with the mean log odds."""
+    cells, means = analysis.cells, analysis.model_means
+    cells = cells[cells.setting == setting] if len(cells) else cells
+    if not len(cells):
+        return ""
+    means = means[means.setting == setting] if len(means) else means
+    found = {(row.model, row.dataset): row for row in cells.itertuples(index=False)}
+    mean_of = {row.model: row for row in means.itertuples(index=False)}
+    datasets = [name for name in names.datasets if name in set(cells.dataset)]
+    models = [name for name in names.models if name in set(cells.model)]
+    rows = []
+    for model in models:
+        row = [escaped(model)]
+        row += [accuracy_entry(found.get((model, name)), digits) for name in datasets]
+        row += [mean_entry(mean_of.get(model))] if mean_of else []
+        rows.append(row)
+    heads = ["Model", *map(escaped, datasets), *(["Mean log odds"] if mean_of else [])]
+    metrics = escaped(", ".join(dict.fromkeys(str(m) for m in cells.metric if known(m))))
+    caption = " ".join(
+        [
+            f"{escaped(setting_label(setting))}: accuracy in percent",
+            f"({metrics or 'metric not given'}).",
+            marks_said(analysis, cells, means),
+            means_said(means),
+            source_words(analysis),
+        ]
+    )
+    align = "l" + "r" * (len(heads) - 1)
+    return in_parts(caption, f"tab:transfer-{keys[setting]}", align, heads, rows)
+
+
+def means_said(means: Any) -> str:
+    """Say what stands in the column of means."""
+    if not len(means):
+        return ""
+    spread = " with one standard error" if means.se.notna().any() else ""
+    return f"Mean log odds over datasets{spread}."
+
+
+def correlations_latex(analysis: Subject) -> str:
+    """Every setting's correlation over all datasets, with intervals."""
+    found = analysis.correlations
+    found = found[(found.group == "all") & found.estimate.notna()] if len(found) else found
+    if not len(found):
+        return ""
+    statistics = {
+        "pearson_logit": "Pearson $r$, log odds",
+        "pearson_plain": "Pearson $r$, accuracy",
+        "spearman": r"Spearman $\rho$",
+        "kendall": r"Kendall $\tau$",
+    }
+    rows = []
+    for setting in in_order(found.setting):
+        for row in found[found.setting == setting].itertuples(index=False):
+            name = statistics.get(row.statistic, escaped(row.statistic))
+            over = [
+                plain(coefficient_interval(row.low, row.high)),
+                plain(coefficient_interval(row.low_family, row.high_family)),
+            ]
+            counts = [f"{row.n_models}", f"{row.n_datasets}"]
+            estimate = plain(coefficient(row.estimate))
+            rows.append([escaped(setting_label(setting)), name, estimate, *over, *counts])
+    heads = ["Setting", "Statistic", "Estimate", "95\\,\\% over models", "95\\,\\% over families"]
+    caption = (
+        f"Correlation of {escaped(analysis.upstream_name)} with transfer accuracy over all "
+        f"datasets{', with bootstrap intervals' if found.low.notna().any() else ''}. "
+        f"{source_words(analysis)}"
+    )
+    heads += ["Models", "Datasets"]
+    return in_parts(caption, "tab:transfer-correlations", "llrrrrr", heads, rows)
+
+
+def marks_said(analysis: Subject, cells: Any, means: Any) -> str:
+    """Say what bold and underlined mean, by which tests and with which correction."""
+    words = key_words(analysis, cells, means)
+    if "underlined" in words:
+        words += f" {correction_sentence(analysis)}"
+    words = escaped(f"Bold is the best{words}")
+    return words.replace(r"p \textgreater{} 0.05", "$p > 0.05$")
+
+
+def accuracy_entry(row: Any, digits: int) -> str:
+    if row is None or not known(row.accuracy):
+        return "--"
+    return marked(f"{100 * row.accuracy:.{digits}f}", mark_of(row))
+
+
+def mean_entry(row: Any) -> str:
+    if row is None or not known(row.mean):
+        return "--"
+    spread = rf" $\pm$ {row.se:.2f}" if known(row.se) else ""
+    return marked(decimal(row.mean, 2), mark_of(row)) + spread
+
+
+def marked(text: str, mark: str) -> str:
+    commands = {"best": r"\textbf{%s}", "same": r"\underline{%s}"}
+    return commands.get(mark, "%s") % text
+
+
+def decimal(value: float, digits: int) -> str:
+    return plain(f"{value:.{digits}f}")
+
+
+def plain(text: str) -> str:
+    """Give a number or an interval as mathematics where it has a sign."""
+    text = text.replace("\N{MINUS SIGN}", "-") or "--"
+    return " to ".join(
+        f"${part}$" if part[:1] in "-<>" and part != "--" else part for part in text.split(" to ")
+    )
+
+
+def source_words(analysis: Subject) -> str:
+    """Say where the numbers come from, and that they were read off a figure if they were."""
+    said = []
+    for source in analysis.sources:
+        words = escaped(source.get("description") or source.get("name") or "")
+        said.append(words + (" (digitised)" if source.get("digitised") else ""))
+    return f"Source: {'; '.join(said)}." if any(said) else ""
+
+
+def labels(settings: tuple[str, ...]) -> dict[str, str]:
+    """Give each setting a label of its own, of letters that labels may have."""
+    given: dict[str, str] = {}
+    for setting in settings:
+        plainly = "".join(c if c.isalnum() and c.isascii() else "-" for c in setting.lower())
+        label, n = plainly, 1
+        while label in given.values():
+            n += 1
+            label = f"{plainly}-v{n}"
+        given[setting] = label
+    return given
+
+
+def in_parts(caption: str, key: str, align: str, heads: list[str], rows: list[list[str]]) -> str:
+    """Lay out as many tables as the rows need, of about as many rows each."""
+    n = -(-len(rows) // MOST_ROWS)
+    if n < 2:
+        return table(caption, key, align, heads, rows)
+    size = -(-len(rows) // n)
+    parts = [rows[i * size : (i + 1) * size] for i in range(n)]
+    return "\n\n".join(
+        table(f"{caption.strip()} Part {i} of {n}.", f"{key}-part{i}", align, heads, part)
+        for i, part in enumerate(parts, start=1)
+    )
+
+
+def table(caption: str, key: str, align: str, heads: list[str], rows: list[list[str]]) -> str:
+    """Lay a table out, scaled down to the text's width where it is wider."""
+    body = [" & ".join(row) + r" \\" for row in rows]
+    if len(heads) > MOST_LEVEL_HEADS:
+        heads = [heads[0], *(rf"\rotatebox{{90}}{{{head}}}" for head in heads[1:])]
+    lines = [
+        r"\begin{table}[t]",
+        r"\centering\small",
+        rf"\caption{{{caption.strip()}}}",
+        rf"\label{{{key}}}",
+        r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
+        rf"\begin{{tabular}}{{{align}}}",
+        r"\toprule",
+        " & ".join(heads) + r" \\",
+        r"\midrule",
+        *body,
+        r"\bottomrule",
+        r"\end{tabular}}%",
+        r"\end{table}",
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,87 @@
+"""What the further studies show, a sentence each."""
+
+from typing import Any
+
+from headstart.report.numbers import count, joined, number
+from headstart.report.phrases import setting_phrase
+from headstart.report.subject import Subject
+from headstart.spec.labels import in_order
+
+__all__ = ["level_used", "study_sentences"]
+
+# How the analysis notes which level of a sweep its other tables use.
+NOTE = "other levels of "
+LEVELS = {
+    "configuration": "last training configuration",
+    "steps": "largest number of steps",
+    "examples_per_class": "largest number of examples per class",
+}
+
+
+def level_used(subject: Subject) -> str:
+    """Say which level of a sweep the tables use that have one number a cell; empty if none."""
+    noted = [str(what).removeprefix(NOTE) for what in subject.missing.what if NOTE in str(what)]
+    factors = [factor for factor in LEVELS if any(note.startswith(factor) for note in noted)]
+    if not factors:
+        return ""
+    return f"each model at its {joined([LEVELS[factor] for factor in factors])}"
+
+
+def study_sentences(subject: Subject) -> list[str]:
+    """Give a sentence for each study that the table has."""
+    sentences = [
+        ends_sentence(subject.convergence, "steps", "step"),
+        ends_sentence(subject.dataset_size, "examples_per_class", "example"),
+        ablation_sentence(subject.ablation),
+    ]
+    return [sentence for sentence in sentences if sentence]
+
+
+def ends_sentence(table: Any, level: str, noun: str) -> str:
+    """Say the means at the first and the last level, over what both levels have."""
+    if not len(table):
+        return ""
+    low, high = table[level].min(), table[level].max()
+    said = []
+    for setting in in_order(table.setting):
+        ends = both_ends(table[table.setting == setting], level, low, high)
+        if len(ends):
+            first, last = (number(ends[end].mean(), 3) for end in (low, high))
+            said.append(f"from {first} to {last} by {setting_phrase(setting)}")
+    if not said:
+        return ""
+    each = " per class" if level == "examples_per_class" else ""
+    many = table.model.nunique() > 1 or ("dataset" in table and table.dataset.nunique() > 1)
+    mean = "the mean log odds of what was measured at both" if many else "the mean log odds"
+    return f"From {low:,g} to {count_said(high, noun)}{each}, {mean} go {joined(said)}."
+
+
+def both_ends(table: Any, level: str, low: Any, high: Any) -> Any:
+    """Give the means at both levels, a row a model (and dataset) that has both."""
+    unit = [name for name in ("model", "dataset") if name in table]
+    ends = table[table[level].isin([low, high])].pivot_table("mean", unit, level)
+    return ends.dropna() if {low, high} <= set(ends.columns) else ends.iloc[:0]
+
+
+def count_said(n: Any, noun: str) -> str:
+    return count(int(n), noun) if float(n).is_integer() else f"{n:,g} {noun}s"
+
+
+def ablation_sentence(table: Any) -> str:
+    """Say which training configuration does best in each setting, and which worst."""
+    if not len(table):
+        return ""
+    said = []
+    for setting in in_order(table.setting):
+        means = table[table.setting == setting].pivot_table("mean", "model", "configuration")
+        means = means.dropna().mean()
+        if len(means) > 1:
+            best, worst = means.idxmax(), means.idxmin()
+            said.append(
+                f"by {setting_phrase(setting)} highest with \N{LEFT DOUBLE QUOTATION MARK}{best}"
+                f"\N{RIGHT DOUBLE QUOTATION MARK} ({number(means[best], 3)}) and lowest with "
+                f"\N{LEFT DOUBLE QUOTATION MARK}{worst}\N{RIGHT DOUBLE QUOTATION MARK} "
+                f"({number(means[worst], 3)})"
+            )
+    n = count(table.configuration.nunique(), "training configuration")
+    return f"Of {n}, mean log odds are {'; '.join(said)}." if said else ""
