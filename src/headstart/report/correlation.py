@@ -3,6 +3,7 @@
 from typing import Any
 
 import altair as alt
+import numpy as np
 
 from headstart.report.charts import (
     MODEL,
@@ -210,7 +211,9 @@ def panel(subject: Subject, dataset: str, x: Any, cells: Any) -> Chart:
     """One dataset; colours tell several settings apart, or else families."""
     several = subject.cells.setting.nunique() > 1
     metric = str(cells.metric.iloc[0]) if cells.metric.notna().any() else "accuracy"
-    axis = odds_axis(None, cells.accuracy)
+    # The bars reach beyond the points, and ticks go with them.
+    drawn = cells[["accuracy", "low", "high"]].astype(float).to_numpy().ravel()
+    axis = odds_axis(None, drawn[np.isfinite(drawn)])
     y = alt.Y("log_odds:Q", scale=log_odds_scale(), axis=axis)
     points = (
         named("cells", "setting", "model")
