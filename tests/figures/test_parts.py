@@ -108,7 +108,7 @@ class TestText:
         assert number(float("nan")) == "\N{EN DASH}"
 
     def test_estimate_without_interval(self):
-        assert estimate_text("r", 0.5, float("nan"), float("nan")) == "r = 0.50"
+        assert estimate_text("r", 0.5, float("nan"), float("nan")) == "r = 0.500"
 
 
 class TestLooks:

@@ -19,8 +19,9 @@ from headstart.figures.estimates import correlations, draw_line, lines
 from headstart.figures.layout import panels
 from headstart.figures.legends import add_legend, point_handles, ring_handle
 from headstart.figures.placement import label_points
-from headstart.figures.style import Mark, marks, settle, styled
-from headstart.figures.tables import Tables, flags, rows
+from headstart.figures.settled import settle
+from headstart.figures.style import Mark, marks, styled
+from headstart.figures.tables import Tables, near_best, rows
 from headstart.figures.text import elided, estimate_text
 from headstart.spec.labels import in_order, setting_label
 
@@ -56,7 +57,8 @@ def draw(tables: Tables) -> Figure:
     means["family"] = means["family"].fillna("other").astype(str)
     settings = in_order(means["setting"])
     looks = marks(means["family"])
-    ringed = "not_different" in means and bool(flags(means["not_different"]).any())
+    means["near"] = near_best(means, ["setting"])
+    ringed = bool(means["near"].any())
     handles = point_handles(looks) + [ring_handle()] * ringed
     sheet = panels(
         len(settings),
@@ -68,7 +70,7 @@ def draw(tables: Tables) -> Figure:
     for index, (setting, axes) in enumerate(zip(settings, sheet.panels, strict=True)):
         draw_panel(axes, means[means["setting"] == setting], looks)
         draw_line(axes, tables, setting, "all")
-        axes.set_title(elided(setting_label(setting), 45))
+        axes.set_title(setting_label(setting))
         if sheet.is_left(index):
             axes.set_ylabel("Mean log odds of transfer accuracy")
         if sheet.is_lowest(index):
@@ -94,10 +96,9 @@ def draw_panel(axes: Axes, means: pd.DataFrame, looks: dict[str, Mark]) -> None:
             x[own], means["mean"][own], mark.shape, color=mark.colour, markersize=4.6,
             markeredgecolor="white", markeredgewidth=0.4, linestyle="none", zorder=3, label=family,
         )  # fmt: skip
-    if "not_different" in means:
-        near = flags(means["not_different"])
-        if near.any():
-            rings(axes, x[near], means["mean"][near])
+    near = means["near"].to_numpy(dtype=bool)
+    if near.any():
+        rings(axes, x[near], means["mean"][near])
     axes.set_xlim(limits(x, 0.1))
     percent_axis(axes.xaxis)
     percents = axes.secondary_yaxis("right")
