@@ -149,7 +149,8 @@ def name_points(axes: Axes, tables: Tables, means: pd.DataFrame) -> None:
     below, above = error_bars(means)
     bars = np.column_stack([x, y - below, x, y + above])
     radius = RINGED if means["near"].any() else RADIUS
-    label_points(axes, np.column_stack([x, y]), named, names, bars, radius)
+    strict = len(x) > MOST_LABELS
+    label_points(axes, np.column_stack([x, y]), named, names, bars, radius, strict)
 
 
 def labelled(x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.intp]:

@@ -18,7 +18,8 @@ DIRECTIONS = 24
 DISTANCES = (0.0, 3.0, 7.0, 12.0, 18.0, 26.0, 36.0, 48.0, 62.0)  # points, from the mark's edge
 # What a place costs. Where a label would lie on a mark, an obstacle or another label it is not set.
 ON_LABEL, TAKEN = 1e4, 1e6
-ON_LINE, LEADER_ON_LABEL, LEADER_ON_MARK, LEADER_ON_LINE = 12.0, 30.0, 8.0, 8.0
+STRAYED = 24.0  # the price of being far off, or of a leader through a mark
+ON_LINE, LEADER_ON_LABEL, LEADER_ON_MARK, LEADER_ON_LINE = 14.0, 30.0, 25.0, 8.0
 NEARER_TO_ANOTHER = 10.0  # than to its own point: whose is it?
 PER_POINT = 0.4
 SWEEPS = 30
@@ -50,6 +51,7 @@ def place(
     obstacles: Floats,
     radius: float,
     lines: Floats = NO_BOXES,
+    strict: bool = False,
 ) -> list[Floats | None]:
     """Place a label near each anchor.
 
@@ -67,6 +69,8 @@ def place(
         Of the mark around each anchor, which other labels may not cover.
     lines
         (k, 4): boxes of thin things, which labels had better not cover either.
+    strict
+        Leave a label out rather than set it on a line or far off.
 
     Returns
     -------
@@ -75,29 +79,30 @@ def place(
     """
     if not len(anchors):
         return []
+    dearest = STRAYED if strict else TAKEN
     marks = np.column_stack([anchors - radius, anchors + radius])
     boxes, distances = candidates(anchors, sizes, radius)
     count = len(anchors)
-    others = [np.delete(marks, i, axis=0) for i in range(count)]
+    solid = [np.vstack([np.delete(marks, i, axis=0), obstacles]) for i in range(count)]
     fixed = np.stack(
         [
             PER_POINT * distances
             + ON_LINE * overlaps(boxes[i], lines).sum(axis=1)
             + LEADER_ON_LINE * np.minimum(distances / 5, 1) * share(anchors[i], boxes[i], lines)
             + NEARER_TO_ANOTHER * strays(boxes[i], anchors, i)
-            + TAKEN * taken(boxes[i], area, np.vstack([others[i], obstacles]))
-            + LEADER_ON_MARK * crossed(anchors[i], boxes[i], np.vstack([others[i], obstacles]))
+            + TAKEN * taken(boxes[i], area, np.vstack([solid[i], *[lines] * strict]))
+            + LEADER_ON_MARK * crossed(anchors[i], boxes[i], solid[i])
             for i in range(count)
         ]
     )
     # A label without a free place is in no other's way.
-    if not (free := fixed.min(axis=1) < TAKEN).all():
-        rest = iter(placed(anchors[free], boxes[free], fixed[free]))
+    if not (free := fixed.min(axis=1) < dearest).all():
+        rest = iter(placed(anchors[free], boxes[free], fixed[free], dearest))
         return [next(rest) if one else None for one in free]
-    return placed(anchors, boxes, fixed)
+    return placed(anchors, boxes, fixed, dearest)
 
 
-def placed(anchors: Floats, boxes: Floats, fixed: Floats) -> list[Floats | None]:
+def placed(anchors: Floats, boxes: Floats, fixed: Floats, dearest: float) -> list[Floats | None]:
     """Choose among the places (n, c, 4) of each label, by what they cost (n, c) and each other."""
     count = len(anchors)
     if not count:
@@ -112,7 +117,9 @@ def placed(anchors: Floats, boxes: Floats, fixed: Floats) -> list[Floats | None]
         for key in (anchors[:, 0], -anchors[:, 0], anchors[:, 1], -anchors[:, 1])
     ]
     chosen, _ = min(ends, key=lambda end: end[1])
-    return without_overlaps(boxes[np.arange(count), chosen], fixed[np.arange(count), chosen])
+    return without_overlaps(
+        boxes[np.arange(count), chosen], fixed[np.arange(count), chosen], dearest
+    )
 
 
 def descended(
@@ -194,11 +201,11 @@ def strays(boxes: Floats, anchors: Floats, i: int) -> NDArray[np.bool_]:
     return np.asarray(others < distances[:, i] + 3)
 
 
-def without_overlaps(boxes: Floats, costs: Floats) -> list[Floats | None]:
-    """Take out the costlier of each two labels that still overlap, and those on obstacles."""
+def without_overlaps(boxes: Floats, costs: Floats, dearest: float) -> list[Floats | None]:
+    """Take out the costlier of each two labels that still overlap, and those too dear."""
     kept: list[int] = []
     for i in np.argsort(costs, kind="stable"):
         free = not kept or not overlaps(boxes[[i]], boxes[kept]).any()
-        if free and costs[i] < TAKEN:
+        if free and costs[i] < dearest:
             kept.append(int(i))
     return [boxes[i] if i in kept else None for i in range(len(boxes))]

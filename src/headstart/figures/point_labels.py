@@ -15,7 +15,7 @@ __all__ = ["label_points"]
 
 def label_points(
     axes: Axes, points: Floats, named: NDArray[np.intp], names: Sequence[str],
-    bars: Floats, radius: float,
+    bars: Floats, radius: float, strict: bool = False,
 ) -> None:  # fmt: skip
     """Write names near their points in a panel whose layout is settled.
 
@@ -36,6 +36,8 @@ def label_points(
         (m, 4): boxes, in the panel's coordinates, of error bars and the like.
     radius
         Of the points' marks in print, in points (1/72 inch).
+    strict
+        Leave a name out rather than set it on a bar or far off.
     """
     scale = 72 / axes.figure.dpi
     places = axes.transData.transform(points) * scale
@@ -55,6 +57,7 @@ def label_points(
         np.vstack([written, np.column_stack([unnamed - radius, unnamed + radius])]),
         radius,
         axes.transData.transform(bars.reshape(-1, 2)).reshape(-1, 4) * scale,
+        strict,
     )
     for text, anchor, box in zip(texts, places[named], boxes, strict=True):
         if box is None:
@@ -67,9 +70,8 @@ def label_points(
 
 
 def extents(text: Text) -> Floats:
-    """Box (4,) of a text on the canvas, with the white behind it."""
-    patch = text.get_bbox_patch()
-    return np.array((text if patch is None else patch).get_window_extent().extents)
+    """Box (4,) of a text on the canvas, with some white around it."""
+    return np.array(text.get_window_extent().padded(1.5 * text.figure.dpi / 72).extents)
 
 
 def lead(axes: Axes, point: tuple[float, float], offset: Floats, radius: float) -> None:
