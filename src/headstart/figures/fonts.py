@@ -125,6 +125,9 @@ def fitted(text: str, room: float, size: float, *, weight: str = "normal", most:
     def too_long(length: int) -> bool:
         return lines(length).count("\n") >= most
 
+    # A sign for what was left out is wider than many a letter.
+    if not too_long(len(text)):
+        return lines(len(text))
     # No letter is narrower than a sixth of the size.
     lengths = range(4, min(len(text), int(6 * most * room / size) + 4) + 1)
     return lines(3 + bisect_left(lengths, True, key=too_long))

@@ -14,18 +14,19 @@ def settle(figure: Figure) -> None:
 
     Titles of panels are set in two lines at most, as wide as the layout leaves room for.
     """
-    if figure.get_layout_engine() is None:
+    layout = figure.get_layout_engine()
+    if layout is None:
         return
     titles = {title: (axes, title.get_text()) for axes in figure.axes for title in titles_of(axes)}
     # Long ones would take room from their panels.
     for title, (_, said) in titles.items():
         title.set_text(said[:1])
-    figure.draw_without_rendering()
+    layout.execute(figure)
     for title, (axes, said) in titles.items():
         size, weight = float(title.get_fontsize()), str(title.get_fontweight())
         title.set_text(fitted(said, title_room(figure, axes), size, weight=weight, most=2))
     if any("\n" in title.get_text() for title in titles):
-        figure.draw_without_rendering()
+        layout.execute(figure)
     figure.set_layout_engine("none")
 
 
