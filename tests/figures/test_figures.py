@@ -13,6 +13,7 @@ from PIL import Image
 
 from headstart.errors import AnalysisError, StorageError, UnknownNameError
 from headstart.figures import FIGURES, available, draw, save
+from headstart.figures.placement import overlaps
 from headstart.figures.style import SMALL
 
 PAIR = ("finetune", "scratch")
@@ -103,6 +104,27 @@ class TestEveryFigure:
         cut = {table: frame[["setting"]] for table, frame in tables.items()}
         with pytest.raises(AnalysisError, match=r"needs the columns .* found only: setting$"):
             draw(name, cut)
+
+
+@pytest.mark.parametrize("name", ["correlation", "datasets", "heatmap", "settings"])
+def test_letters_of_any_script_and_long_titles(name, make):
+    """No warning (they are errors here), and titles keep clear of each other."""
+    names = {
+        "model 0": "\u6a21\u578b" * 20, "data 0": "\u6570\u636e\u96c6" * 12,
+        "data 1": "W" * 50, "data 2": "a dataset with a name of many words " * 2,
+    }  # fmt: skip
+    setting = "linear (a protocol of which very many words tell what it does and whose it is) x"
+    tables = make(2, 4, (setting, setting + "2", "finetune"), names)
+    figure = draw(name, tables)
+    assert_within_the_page(figure)
+    titles = [
+        text
+        for axes in figure.axes
+        for text in axes.get_children()
+        if isinstance(text, Text) and text.get_text() and text.get_text() == axes.get_title("left")
+    ]
+    boxes = np.array([title.get_window_extent().extents for title in titles]).reshape(-1, 4)
+    assert overlaps(boxes, boxes).sum() == len(boxes)
 
 
 def test_unknown_figure():

@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.collections import LineCollection
 from scipy.special import expit, logit
 
 from headstart.errors import AnalysisError
@@ -43,8 +44,7 @@ class TestCorrelation:
         own = means[(means["setting"] == "linear") & (means["family"] == "family 0")]
         expected = np.column_stack([logit(own["upstream_accuracy"]), own["mean"]])
         np.testing.assert_allclose(lines_called(figure.axes[0], "family 0"), expected)
-        # 0.875 rounds to the even 0.88, its interval is that of the table.
-        assert words(figure.axes[0])[0] == "r = 0.88 [0.78, 0.93]"
+        assert words(figure.axes[0])[0] == "r = 0.875 [0.775, 0.925]"
         assert set(words(figure.axes[0])[1:]) == set(means["model"])
 
     def test_rings_and_bars(self, tables):
@@ -66,18 +66,56 @@ class TestCorrelation:
         note = draw("correlation", tables).texts[0].get_text()
         assert note.startswith("Error bars: one standard error after removing")
 
-    def test_sixteen_names_do_not_overlap(self, make):
-        tables = make(models=16, datasets=2)
-        names = set(tables["model_means"]["model"])
-        for axes in draw("correlation", tables).axes[:3]:
-            boxes = label_boxes(axes, names)
-            assert len(boxes) == 16
-            assert overlaps(boxes, boxes).sum() == 16  # each with itself
+    @pytest.mark.parametrize(("models", "least"), [(16, 16), (66, 3), (70, 3)])
+    def test_names_keep_clear_of_all_else(self, make, models, least):
+        tables = make(models=models, datasets=1, settings=("linear",))
+        axes = draw("correlation", tables).axes[0]
+        means = tables["model_means"]
+        names = list(means["model"])
+        boxes, (r,) = label_boxes(axes, names), label_boxes(axes, ["r = 0.875 [0.775, 0.925]"])
+        assert len(boxes) >= least
+        assert overlaps(boxes, boxes).sum() == len(boxes)  # each with itself
+        assert not overlaps(boxes, r[None]).any()
+        points = np.column_stack([logit(means["upstream_accuracy"]), means["mean"]])
+        places = axes.transData.transform(points)
+        radius = 2.5 * axes.figure.dpi / 72
+        marks = np.column_stack([places - radius, places + radius])
+        assert not overlaps(boxes, marks).any()
+
+    def test_names_of_many_models_keep_clear_of_error_bars(self, make):
+        tables = make(models=66, datasets=1, settings=("linear",))
+        axes = draw("correlation", tables).axes[0]
+        means = tables["model_means"]
+        x = logit(means["upstream_accuracy"])
+        ends = [axes.transData.transform(np.column_stack([x, means[y]])) for y in ("low", "high")]
+        assert not overlaps(label_boxes(axes, list(means["model"])), np.hstack(ends)).any()
 
     def test_of_many_models_only_some_are_named(self, make):
         tables = make(models=40, datasets=1, settings=("linear",))
         axes = draw("correlation", tables).axes[0]
         assert 1 < len(words(axes)) <= 13  # r, and at most 12 names
+
+    @pytest.mark.parametrize("tested", [True, False])
+    def test_rings_only_where_others_than_the_best_were_tested(self, make, tested):
+        tables = make(models=2, datasets=1, settings=("linear",))
+        means = tables["model_means"]
+        others = False if tested else None
+        same = pd.Series([True if best else others for best in means["best"]], dtype=object)
+        tables["model_means"] = means.assign(not_different=same)
+        tables["cells"] = tables["cells"].assign(not_different=same)
+        for name in ("correlation", "datasets"):
+            figure = draw(name, tables)
+            assert ("Ringed" in figure.texts[-1].get_text() + figure.texts[0].get_text()) == tested
+            lines = [line for axes in figure.axes for line in axes.lines]
+            assert any(line.get_label() == "ring" for line in lines) == tested
+
+    def test_correlations_that_round_to_one(self, make):
+        tables = make(models=3, datasets=1, settings=("linear",))
+        tables["correlations"] = tables["correlations"].assign(
+            estimate=-0.9997, low=-0.9999, high=-0.998
+        )
+        (text,) = (text for text in words(draw("correlation", tables).axes[0]) if text[0] == "r")
+        assert text == "r < \N{MINUS SIGN}0.999 [< \N{MINUS SIGN}0.999, \N{MINUS SIGN}0.998]"
 
     def test_far_ones_are_named_first(self):
         x, y = np.arange(50.0), np.arange(50.0)
@@ -94,7 +132,7 @@ class TestDatasets:
         headings = [words(axes)[0] for axes in figure.axes if not axes.get_title("left")]
         assert headings == ["Logistic regression", "Fine-tuned", "Random initialization"]
         panel = next(axes for axes in figure.axes if axes.get_title("left") == "data 0")
-        assert words(panel) == ["r = 0.88"]
+        assert words(panel) == ["r = 0.875"]
         cells = tables["cells"].query("setting == 'linear' and dataset == 'data 0'")
         own = cells[cells["family"] == "family 1"]
         expected = np.column_stack([logit(own["upstream_accuracy"]), own["log_odds"]])
@@ -188,6 +226,18 @@ class TestConvergence:
         )
         # Mean log odds of log(steps) / k: 90% of the largest odds at 10,000 * 0.9 ** k.
         assert words(axes) == ["9,000", "8,100", "7,290"]
+
+    def test_no_dotted_line_runs_through_a_number(self, tables):
+        figure = draw("convergence", tables)
+        axes = figure.axes[0]
+        numbers = label_boxes(axes, words(axes))
+        dotted = [part for part in axes.collections if isinstance(part, LineCollection)]
+        ends = [axes.transData.transform(part.get_paths()[0].vertices) for part in dotted]
+        boxes = np.array([np.r_[pair.min(axis=0), pair.max(axis=0)] for pair in ends])
+        assert len(boxes) == 6
+        assert len(numbers) == 3
+        assert not overlaps(numbers, boxes).any()
+        assert overlaps(numbers, numbers).sum() == 3
 
     def test_odds_are_reached_between_two_points(self):
         # Between 100 and 10,000 steps log odds rise from 0 to 1; 1 + log(0.9) is 89.46% of the way.

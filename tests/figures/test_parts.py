@@ -6,12 +6,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import logit
 
+from headstart.figures import fonts
 from headstart.figures.axes import limits, log_odds, percent_ticks
+from headstart.figures.fonts import FONT, families, fitted, text_width
 from headstart.figures.legends import legend_columns, point_handles
 from headstart.figures.placement import overlaps, place
 from headstart.figures.style import marks, new_figure, setting_marks
 from headstart.figures.tables import flags
-from headstart.figures.text import elided, estimate_text, number, wrapped
+from headstart.figures.text import correlation_number, elided, estimate_text, number, wrapped
 
 
 class TestPercentTicks:
@@ -54,7 +56,7 @@ class TestPlace:
     area = np.array([0.0, 0.0, 200.0, 150.0])
     nothing = np.empty((0, 4))
 
-    @settings(max_examples=25)
+    @settings(max_examples=15)
     @given(st.lists(boxes, min_size=1, max_size=12), st.floats(5, 90))
     def test_never_overlap_and_stay_inside(self, points, width):
         anchors = np.array(points)
@@ -78,6 +80,14 @@ class TestPlace:
         )
         assert box[2] <= 101
 
+    def test_strict_labels_keep_off_lines(self):
+        anchors, sizes = np.array([[100.0, 75.0]]), np.array([[40.0, 9.0]])
+        bars = np.array([[x, 0.0, x, 150.0] for x in range(0, 200, 20)])
+        look = (self.area, self.nothing, 3.0, bars)
+        (box,) = place(anchors, sizes, *look)
+        assert box is not None
+        assert place(anchors, sizes, *look, strict=True) == [None]
+
     def test_no_room_no_label(self):
         sizes = np.array([[300.0, 9.0]])
         assert place(np.array([[100.0, 75.0]]), sizes, self.area, self.nothing, radius=3.0) == [
@@ -91,6 +101,7 @@ class TestText:
         assert elided("a" * 30 + "z" * 30, 11) == "aaaaa…zzzzz"
         assert elided("two\nlines") == "two lines"
 
+    @settings(max_examples=50)
     @given(st.text(max_size=60), st.integers(4, 30), st.integers(1, 4))
     def test_wrapped(self, text, width, most):
         lines = wrapped(text, width, most).split("\n")
@@ -108,7 +119,51 @@ class TestText:
         assert number(float("nan")) == "\N{EN DASH}"
 
     def test_estimate_without_interval(self):
-        assert estimate_text("r", 0.5, float("nan"), float("nan")) == "r = 0.50"
+        assert estimate_text("r", 0.5, float("nan"), float("nan")) == "r = 0.500"
+
+    def test_correlation_number(self):
+        minus = "\N{MINUS SIGN}"
+        said = [correlation_number(r) for r in (0.9994, 0.9996, -0.9996, 1.0, -1.0, 1 - 1e-15)]
+        assert said == ["0.999", "> 0.999", f"< {minus}0.999", "1.000", f"{minus}1.000", "1.000"]
+        assert correlation_number(-0.0004) == "0.000"
+
+
+class TestFonts:
+    def test_fitted_is_as_wide_as_its_room(self):
+        for name in ("vit_large_patch14_clip_224.openai_ft_in12k", "WWWWWWW " * 9, "iiii" * 30):
+            for most in (1, 2):
+                lines = fitted(name, 70, 7, most=most).split("\n")
+                assert len(lines) <= most
+                assert max(text_width(line, 7) for line in lines) <= 70
+                assert "…" in "".join(lines)
+
+    def test_what_fits_is_left_alone(self):
+        assert fitted("Oxford-IIIT Pets", text_width("Oxford-IIIT Pets", 7) + 0.1, 7) == (
+            "Oxford-IIIT Pets"
+        )
+
+    def test_the_middle_goes(self):
+        assert fitted("a" * 40 + "z", 50, 7).endswith("z")
+
+    def test_a_font_is_found_for_what_ours_lacks(self):
+        assert families("ResNet") == [FONT]
+        assert families("\N{CJK UNIFIED IDEOGRAPH-6A21}")[0] == FONT
+
+    def test_an_installed_font_stands_in(self, monkeypatch):
+        letter = "\N{CJK UNIFIED IDEOGRAPH-6A21}"
+
+        def lacks(path, characters):
+            return characters - {letter} if "DejaVuSerif.ttf" in path else characters
+
+        monkeypatch.setattr(fonts, "lacking", lacks)
+        fonts.fallbacks.cache_clear()
+        assert families(letter) == [FONT, "DejaVu Serif"]
+        fonts.fallbacks.cache_clear()
+
+    def test_fonts_of_symbols_do_not_stand_in(self):
+        names = {font.name for font in fonts.upright_fonts()}
+        assert "DejaVu Sans" in names
+        assert not [name for name in names if "Last Resort" in name or name == "cmsy10"]
 
 
 class TestLooks:

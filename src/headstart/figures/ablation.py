@@ -6,11 +6,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from headstart.figures.axes import limits, log_odds, percent_axis
+from headstart.figures.fonts import fitted
 from headstart.figures.layout import panels
 from headstart.figures.legends import add_legend, line_handles
-from headstart.figures.style import Mark, marks, styled
+from headstart.figures.style import SMALL, Mark, marks, styled
 from headstart.figures.tables import Tables, rows
-from headstart.figures.text import elided, wrapped
 from headstart.spec.labels import in_order, setting_label
 
 __all__ = ["draw", "select"]
@@ -46,7 +46,7 @@ def draw(tables: Tables) -> Figure:
     )
     for setting, axes in zip(settings, sheet.panels, strict=False):
         draw_panel(axes, table[table["setting"] == setting], looks, "mean")
-        axes.set_title(elided(setting_label(setting), 60))
+        axes.set_title(setting_label(setting))
         axes.set_ylabel("Mean log odds")
     if not upstream.empty:
         axes = sheet.panels[-1]
@@ -78,13 +78,13 @@ def draw_panel(axes: Axes, table: pd.DataFrame, looks: dict[str, Mark], what: st
 def name_configurations(panels: list[Axes], table: pd.DataFrame) -> None:
     """Put the configurations' names under the lowest panel, wrapped to the room there is."""
     names = table.groupby("position")["configuration"].first()
-    # 430 points is about the width of the panel, 3.9 that of a character.
-    width = int(430 / max(len(names), 2) / 3.9) - 1
+    room = 420 / max(len(names), 2) - 4  # of the panel's points
     for axes in panels:
         axes.set_xticks(names.index, [""] * len(names))
         axes.set_xlim(names.index.min() - 0.4, names.index.max() + 0.4)
-    if width >= 7:
-        labels = [wrapped(name, width, most=6) for name in names]
+    if room >= 27:
+        labels = [fitted(name, room, SMALL, most=6) for name in names]
         panels[-1].set_xticks(names.index, labels)
     else:
-        panels[-1].set_xticks(names.index, [elided(name, 40) for name in names], rotation=90)
+        labels = [fitted(name, 150, SMALL) for name in names]
+        panels[-1].set_xticks(names.index, labels, rotation=90)

@@ -7,9 +7,10 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from headstart.figures.axes import limits
+from headstart.figures.fonts import text_width
 from headstart.figures.layout import panels
 from headstart.figures.legends import add_legend, line_handles
 from headstart.figures.series import Series, series
@@ -17,6 +18,8 @@ from headstart.figures.style import SMALL, styled
 from headstart.figures.tables import Tables, rows
 
 __all__ = ["draw", "select", "steps_to_share"]
+
+ROW = 9.0  # points of a number above another
 
 
 def select(tables: Tables) -> pd.DataFrame:
@@ -81,13 +84,11 @@ def draw(tables: Tables) -> Figure:
         note=reading(table),
     )
     axes = sheet.panels[0]
-    known = table[["mean", "low", "high"]].to_numpy(dtype=float)
-    bottom, top = limits(known, 0.1)
-    axes.set_ylim(bottom, top)
-    for index, line in enumerate(lines):
-        draw_line(axes, line)
-        mark_steps(axes, line, index)
     axes.set_xscale("log")
+    for line in lines:
+        draw_line(axes, line)
+    points = 72 * sheet.figure.get_figwidth() - 55, 2.7 * 72 - 45  # about the panel's size
+    mark_steps(axes, lines, table, points)
     axes.xaxis.set_major_locator(LogLocator(10))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
     axes.xaxis.set_minor_formatter(NullFormatter())
@@ -109,28 +110,72 @@ def draw_line(axes: Axes, line: Series) -> None:
     )  # fmt: skip
 
 
-def mark_steps(axes: Axes, line: Series, index: int) -> None:
-    """Drop a thin line from where 90% of the largest odds are reached, with the number of steps.
+def mark_steps(
+    axes: Axes, lines: list[Series], table: pd.DataFrame, size: tuple[float, float]
+) -> None:
+    """Drop a thin line from where 90% of the largest odds are reached to the number of steps.
 
-    Numbers of several lines stand above each other.
+    The numbers stand below the curves, on the left of their lines' ends, in a panel of about
+    `size` points.
     """
-    own = line.table.sort_values("steps")
-    steps = steps_to_share(own["steps"], own["mean"])
-    level = float(own["mean"].max() + np.log(0.9))
-    look: Any = {
-        "color": line.mark.colour,
-        "linewidth": 0.8,
-        "linestyle": (0, (1, 1.5)),
-        "zorder": 2,
-    }
-    axes.vlines(steps, axes.get_ylim()[0], level, **look)
-    axes.hlines(level, own["steps"].min(), steps, **look)
-    reached = "\N{LESS-THAN OR EQUAL TO}" if steps == own["steps"].min() else ""
-    axes.annotate(
-        f"{reached}{steps:,.0f}", (steps, 0), xycoords=("data", "axes fraction"),
-        xytext=(-2, 3 + 9 * index), textcoords="offset points", ha="right", size=SMALL, zorder=5,
-        bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.6},
-    )  # fmt: skip
+    reached = [line.table.sort_values("steps") for line in lines]
+    steps = np.array([steps_to_share(own["steps"], own["mean"]) for own in reached])
+    at_once = steps == [own["steps"].min() for own in reached]
+    numbers = [
+        "\N{LESS-THAN OR EQUAL TO}" * bool(first) + f"{count:,.0f}"
+        for count, first in zip(steps, at_once, strict=True)
+    ]
+    widths = np.array([text_width(text, SMALL) for text in numbers]) + 5
+    low, high = limits(np.log(table["steps"].to_numpy(dtype=float)), 0.05, least=1.0)
+    # Room for the number that reaches farthest to the left.
+    share = np.minimum(widths / size[0], 0.5)
+    low = min(low, float(((np.log(steps) - share * high) / (1 - share)).min()))
+    rows = number_rows((np.log(steps) - low) / (high - low) * size[0], widths)
+    bottom, top = limits(table[["mean", "low", "high"]].to_numpy(dtype=float), 0.1)
+    bottom -= (top - bottom) * min(ROW * (rows.max() + 1) / size[1], 0.6)
+    axes.set(xlim=(np.exp(low), np.exp(high)), ylim=(bottom, top))
+    for line, step, text, row in zip(lines, steps, numbers, rows, strict=True):
+        end = bottom + (top - bottom) * (3 + ROW * row) / size[1]
+        drop(axes, line, float(step), end)
+        axes.annotate(
+            text, (step, end), xytext=(-2, 0), textcoords="offset points", ha="right",
+            size=SMALL, zorder=5,
+        )  # fmt: skip
+
+
+def drop(axes: Axes, line: Series, step: float, end: float) -> None:
+    """Dotted lines from the axis of odds to 90% of the largest, and down to `end`."""
+    level = float(line.table["mean"].max() + np.log(0.9))
+    look: Any = {"color": line.mark.colour, "linewidth": 0.8, "linestyle": (0, (1, 1.5))}
+    axes.vlines(step, end, level, zorder=2, **look)
+    axes.hlines(level, line.table["steps"].min(), step, zorder=2, **look)
+
+
+def number_rows(places: NDArray[np.float64], widths: NDArray[np.float64]) -> NDArray[np.intp]:
+    """Give each number a row, from the bottom, so that no line runs through it.
+
+    A number stands on the left of its line, which ends at its row: lines that come down within a
+    number's width have to end above it.
+
+    Parameters
+    ----------
+    places
+        (n,): of the lines, left to right, in points.
+    widths
+        (n,): of their numbers.
+
+    Examples
+    --------
+    >>> number_rows(np.array([50.0, 60.0, 200.0]), np.array([20.0, 20.0, 20.0]))
+    array([1, 0, 0])
+    """
+    rows = np.zeros(len(places), dtype=np.intp)
+    done: list[int] = []
+    for i in np.argsort(-places, kind="stable"):
+        below = [rows[j] for j in done if places[j] - widths[j] < places[i]]
+        rows[i] = max(below, default=-1) + 1
+        done.append(int(i))
+    return rows
 
 
 def reading(table: pd.DataFrame) -> str:

@@ -16,18 +16,22 @@ from headstart.figures.axes import (
     rings,
 )
 from headstart.figures.estimates import correlations, draw_line, lines
+from headstart.figures.fonts import fitted
 from headstart.figures.layout import panels
 from headstart.figures.legends import add_legend, point_handles, ring_handle
-from headstart.figures.placement import label_points
-from headstart.figures.style import Mark, marks, settle, styled
-from headstart.figures.tables import Tables, flags, rows
-from headstart.figures.text import elided, estimate_text
+from headstart.figures.point_labels import label_points
+from headstart.figures.settled import settle
+from headstart.figures.style import SMALL, Mark, marks, styled
+from headstart.figures.tables import Tables, near_best, rows
+from headstart.figures.text import estimate_text
 from headstart.spec.labels import in_order, setting_label
 
 __all__ = ["draw", "select"]
 
 MOST_LABELS = 25  # beyond that only extremes and outliers are named
 LABELLED = 12  # so many of them
+NAME = 100  # points for a name
+RADIUS, RINGED = 3.5, 4.0  # points, of marks and of rings, with their edges
 METHODS = {"morey": "Morey, 2008", "cousineau": "Cousineau, 2005"}
 
 
@@ -56,19 +60,22 @@ def draw(tables: Tables) -> Figure:
     means["family"] = means["family"].fillna("other").astype(str)
     settings = in_order(means["setting"])
     looks = marks(means["family"])
-    ringed = "not_different" in means and bool(flags(means["not_different"]).any())
+    means["near"] = near_best(means, ["setting"])
+    ringed = bool(means["near"].any())
     handles = point_handles(looks) + [ring_handle()] * ringed
+    crowded = len(settings) == 1 and len(means) > MOST_LABELS
     sheet = panels(
         len(settings),
         columns=2,
-        height=2.75,
+        height=3.6 if crowded else 2.75,
+        wide=crowded,
         legend=handles,
         note=reading(means, tables, ringed),
     )
     for index, (setting, axes) in enumerate(zip(settings, sheet.panels, strict=True)):
         draw_panel(axes, means[means["setting"] == setting], looks)
         draw_line(axes, tables, setting, "all")
-        axes.set_title(elided(setting_label(setting), 45))
+        axes.set_title(setting_label(setting))
         if sheet.is_left(index):
             axes.set_ylabel("Mean log odds of transfer accuracy")
         if sheet.is_lowest(index):
@@ -94,10 +101,9 @@ def draw_panel(axes: Axes, means: pd.DataFrame, looks: dict[str, Mark]) -> None:
             x[own], means["mean"][own], mark.shape, color=mark.colour, markersize=4.6,
             markeredgecolor="white", markeredgewidth=0.4, linestyle="none", zorder=3, label=family,
         )  # fmt: skip
-    if "not_different" in means:
-        near = flags(means["not_different"])
-        if near.any():
-            rings(axes, x[near], means["mean"][near])
+    near = means["near"].to_numpy(dtype=bool)
+    if near.any():
+        rings(axes, x[near], means["mean"][near])
     axes.set_xlim(limits(x, 0.1))
     percent_axis(axes.xaxis)
     percents = axes.secondary_yaxis("right")
@@ -139,10 +145,12 @@ def name_points(axes: Axes, tables: Tables, means: pd.DataFrame) -> None:
     for row in own.itertuples():
         corner_text(axes, estimate_text("r", row.estimate, row.low, row.high), x, y)
     named = labelled(x, y)
-    names = [elided(name) for name in means["model"].iloc[named]]
+    names = [fitted(name, NAME, SMALL) for name in means["model"].iloc[named]]
     below, above = error_bars(means)
     bars = np.column_stack([x, y - below, x, y + above])
-    label_points(axes, x[named], y[named], names, bars)
+    radius = RINGED if means["near"].any() else RADIUS
+    strict = len(x) > MOST_LABELS
+    label_points(axes, np.column_stack([x, y]), named, names, bars, radius, strict)
 
 
 def labelled(x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.intp]:
@@ -169,5 +177,5 @@ def reading(means: pd.DataFrame, tables: Tables, ringed: bool) -> str:
     if ringed:
         said.append("Ringed: p > 0.05 against the panel's best model, paired t-test over datasets.")
     if means.groupby("setting").size().max() > MOST_LABELS:
-        said.append("Named: extremes and the models farthest from the line.")
+        said.append("Named where there is room: extremes and the models farthest from the line.")
     return " ".join(said)

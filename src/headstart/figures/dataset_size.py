@@ -12,7 +12,6 @@ from headstart.figures.legends import add_legend, line_handles
 from headstart.figures.series import Series, series
 from headstart.figures.style import styled
 from headstart.figures.tables import Tables, rows
-from headstart.figures.text import elided
 
 __all__ = ["draw", "select"]
 
@@ -51,7 +50,7 @@ def draw(tables: Tables) -> Figure:
             draw_line(axes, line, dataset)
         own = table[table["dataset"] == dataset]
         label_axes(axes, own, sheet.columns)
-        axes.set_title(elided(dataset, 28))
+        axes.set_title(dataset)
         if sheet.is_lowest(index):
             axes.set_xlabel("Examples per class")
         if sheet.is_left(index):

@@ -1,5 +1,7 @@
 """Accuracy against upstream accuracy, a small panel a dataset and setting (the paper's Fig. 2)."""
 
+from math import nan
+
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -13,15 +15,17 @@ from headstart.figures.axes import (
     rings,
 )
 from headstart.figures.estimates import correlations, draw_line, lines
+from headstart.figures.fonts import fitted
 from headstart.figures.legends import add_legend, legend_height, point_handles, ring_handle
 from headstart.figures.style import TEXT_WIDTH, Mark, marks, new_figure, styled
-from headstart.figures.tables import Tables, flags, rows
-from headstart.figures.text import elided, number, wrapped
+from headstart.figures.tables import Tables, near_best, rows
+from headstart.figures.text import estimate_text
 from headstart.spec.labels import in_order, setting_label
 
 __all__ = ["draw", "select"]
 
 PANEL, HEADING = 1.12, 0.26  # inches of a row of panels and of a setting's name above its rows
+HEADING_SIZE = 8.5  # points
 TALLEST, LOWEST = 8.9, 0.9  # inches of a page for panels, and of a row at the least
 
 
@@ -49,14 +53,14 @@ def draw(tables: Tables) -> Figure:
     """
     cells = select(tables)
     cells["family"] = cells["family"].fillna("other").astype(str)
-    cells["near"] = flags(cells["not_different"]) if "not_different" in cells else False
+    cells["near"] = near_best(cells, ["setting", "dataset"])
     looks = marks(cells["family"])
     handles = point_handles(looks) + [ring_handle()] * bool(cells["near"].any())
     settings, datasets = in_order(cells["setting"]), list(dict.fromkeys(cells["dataset"]))
     figure, places = blocks(settings, datasets, handles, reading(tables, bool(cells["near"].any())))
     for (setting, dataset), axes in places.items():
         own = cells[(cells["setting"] == setting) & (cells["dataset"] == dataset)]
-        axes.set_title(wrapped(elided(dataset, 34), 18, most=2), size=7, weight="normal")
+        axes.set_title(dataset, size=7, weight="normal")
         if own.empty:
             axes.axis("off")
             continue
@@ -89,8 +93,8 @@ def blocks(
         heading = figure.add_subplot(grid[top, :])
         heading.axis("off")
         heading.text(
-            0, 0, elided(setting_label(setting), 60), size=8.5, weight="bold", va="bottom",
-            transform=heading.transAxes,
+            0, 0, fitted(setting_label(setting), 72 * width - 50, HEADING_SIZE, weight="bold"),
+            size=HEADING_SIZE, weight="bold", va="bottom", transform=heading.transAxes,
         )  # fmt: skip
         for index, dataset in enumerate(datasets):
             row, column = divmod(index, columns)
@@ -134,10 +138,9 @@ def add_r(axes: Axes, tables: Tables, cells: pd.DataFrame) -> None:
         (found["setting"] == cells["setting"].iloc[0])
         & (found["group"] == cells["dataset"].iloc[0])
     ]
+    x, y = log_odds(cells["upstream_accuracy"]), cells["log_odds"]
     for estimate in own["estimate"]:
-        corner_text(
-            axes, f"r = {number(estimate)}", log_odds(cells["upstream_accuracy"]), cells["log_odds"]
-        )
+        corner_text(axes, estimate_text("r", estimate, nan, nan), x, y)
 
 
 def reading(tables: Tables, ringed: bool) -> str:

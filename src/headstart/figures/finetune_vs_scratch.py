@@ -8,14 +8,16 @@ from matplotlib.figure import Figure
 
 from headstart.errors import AnalysisError
 from headstart.figures.axes import limits, percent_axis
+from headstart.figures.fonts import fitted
 from headstart.figures.layout import panels
 from headstart.figures.legends import add_legend, point_handles
 from headstart.figures.style import GREY, Mark, marks, styled
 from headstart.figures.tables import Tables, rows
-from headstart.figures.text import elided
 from headstart.spec.labels import in_order, role, setting_label
 
 __all__ = ["draw", "select"]
+
+NAME = 125  # points of a setting's name on its axis
 
 
 def select(tables: Tables) -> pd.DataFrame:
@@ -79,8 +81,8 @@ def draw(tables: Tables) -> Figure:
         axes.set(xlim=ends, ylim=ends, aspect="equal")
         percent_axis(axes.xaxis)
         percent_axis(axes.yaxis)
-        axes.set_xlabel(f"{elided(setting_label(scratch), 36)}: accuracy (%)")
-        axes.set_ylabel(f"{elided(setting_label(tuned), 36)}: accuracy (%)")
+        axes.set_xlabel(f"{fitted(setting_label(scratch), NAME, 7)}: accuracy (%)")
+        axes.set_ylabel(f"{fitted(setting_label(tuned), NAME, 7)}: accuracy (%)")
     add_legend(sheet.figure, handles, sheet.spare)
     return sheet.figure
 

@@ -8,14 +8,16 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import TwoSlopeNorm
 from matplotlib.figure import Figure
 
+from headstart.figures.fonts import fitted
 from headstart.figures.style import COLUMN_WIDTH, INK, SMALL, TEXT_WIDTH, new_figure, styled
 from headstart.figures.tables import Tables, rows
-from headstart.figures.text import elided, number, wrapped
+from headstart.figures.text import number
 from headstart.spec.labels import in_order, setting_label
 
 __all__ = ["draw", "select"]
 
 ROW, COLUMN = 0.15, 0.42  # inches: room for a number
+NAME = 92  # points for a name that stands alone
 TALLEST = 9.2  # inches: of a page; more models than that stand without numbers, panels abreast
 COLOURS = colormaps["RdBu"]
 
@@ -53,7 +55,7 @@ def draw(tables: Tables) -> Figure:
         table = own.pivot_table("residual", "model", "dataset", observed=True)
         values = table.reindex(index=models, columns=datasets).to_numpy(dtype=float)
         draw_panel(axes, values, norm, numbers=stacked)
-        axes.set_title(wrapped(setting_label(setting), 40 if stacked else 22, most=2))
+        axes.set_title(setting_label(setting))
         lowest, first = not stacked or index == len(settings) - 1, stacked or index == 0
         label_axes(axes, models if first else [], datasets if lowest else [], upright=not stacked)
     bar = figure.colorbar(
@@ -112,6 +114,7 @@ def draw_panel(
 
 def label_axes(axes: Axes, models: list[str], datasets: list[str], *, upright: bool) -> None:
     """Name rows and columns; columns without room for numbers have upright names."""
-    axes.set_yticks(np.arange(len(models)) + 0.5, [elided(name, 24) for name in models])
-    names = [elided(name, 24) if upright else wrapped(name, 8) for name in datasets]
+    axes.set_yticks(np.arange(len(models)) + 0.5, [fitted(name, NAME, SMALL) for name in models])
+    room, most = (NAME, 1) if upright else (72 * COLUMN, 3)
+    names = [fitted(name, room, SMALL, most=most) for name in datasets]
     axes.set_xticks(np.arange(len(names)) + 0.5, names, rotation=90 if upright else 0)

@@ -7,10 +7,20 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from headstart.figures.style import INK, Mark
-from headstart.figures.text import elided
+from headstart.figures.fonts import fitted, text_width
+from headstart.figures.style import INK, SMALL, Mark
 
-__all__ = ["add_legend", "legend_height", "line_handles", "point_handles", "ring_handle"]
+__all__ = [
+    "LONGEST",
+    "add_legend",
+    "legend_columns",
+    "legend_height",
+    "line_handles",
+    "point_handles",
+    "ring_handle",
+]
+
+LONGEST = 160  # points of a name
 
 
 def point_handles(looks: Mapping[str, Mark]) -> list[Line2D]:
@@ -18,7 +28,8 @@ def point_handles(looks: Mapping[str, Mark]) -> list[Line2D]:
     return [
         Line2D(
             [], [], linestyle="none", marker=mark.shape, color=mark.colour,
-            markeredgecolor="white", markeredgewidth=0.3, markersize=5, label=elided(name, 40),
+            markeredgecolor="white", markeredgewidth=0.3, markersize=5,
+            label=fitted(name, LONGEST, SMALL),
         )
         for name, mark in looks.items()
     ]  # fmt: skip
@@ -29,7 +40,7 @@ def line_handles(looks: Mapping[str, Mark]) -> list[Line2D]:
     return [
         Line2D(
             [], [], linestyle=mark.dashes, marker=mark.shape, color=mark.colour,
-            markersize=4, label=elided(name, 40),
+            markersize=4, label=fitted(name, LONGEST, SMALL),
         )
         for name, mark in looks.items()
     ]  # fmt: skip
@@ -58,12 +69,12 @@ def add_legend(figure: Figure, handles: Sequence[Artist], cell: Axes | None = No
 def legend_columns(handles: Sequence[Artist], width: float) -> int:
     """Most columns that `width` inches have room for, with no more rows than these columns need.
 
-    A handle with its spaces is 36 points wide, a character 4; legends fill column by column.
+    A handle with its spaces is 36 points wide; legends fill column by column.
     """
-    lengths = [len(str(handle.get_label())) for handle in handles]
+    lengths = [text_width(str(handle.get_label()), SMALL) for handle in handles]
     for rows in range(1, len(lengths)):
         starts = range(0, len(lengths), rows)
-        if sum(36 + 4 * max(lengths[i : i + rows]) for i in starts) <= width * 72:
+        if sum(36 + max(lengths[i : i + rows]) for i in starts) <= width * 72:
             return len(starts)
     return 1
 

@@ -7,23 +7,19 @@ placement", ACM Transactions on Graphics 14, 1995). Nothing is random: the same 
 same places.
 """
 
-from collections.abc import Sequence
-
 import numpy as np
-from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
-from headstart.figures.style import SMALL
-
-__all__ = ["label_points", "overlaps", "place"]
+__all__ = ["Floats", "overlaps", "place"]
 
 Floats = NDArray[np.float64]
 
 DIRECTIONS = 24
 DISTANCES = (0.0, 3.0, 7.0, 12.0, 18.0, 26.0, 36.0, 48.0, 62.0)  # points, from the mark's edge
-# What a place costs. A label on a label is never left; far away is better than on a mark.
-ON_LABEL, CUT_OFF = 1e4, 1e6
-ON_MARK, ON_LINE, LEADER_ON_LABEL, LEADER_ON_MARK, LEADER_ON_LINE = 40.0, 1.5, 30.0, 8.0, 8.0
+# What a place costs. Where a label would lie on a mark, an obstacle or another label it is not set.
+ON_LABEL, TAKEN = 1e4, 1e6
+STRAYED = 24.0  # the price of being far off, or of a leader through a mark
+ON_LINE, LEADER_ON_LABEL, LEADER_ON_MARK, LEADER_ON_LINE = 14.0, 30.0, 25.0, 8.0
 NEARER_TO_ANOTHER = 10.0  # than to its own point: whose is it?
 PER_POINT = 0.4
 SWEEPS = 30
@@ -55,6 +51,7 @@ def place(
     obstacles: Floats,
     radius: float,
     lines: Floats = NO_BOXES,
+    strict: bool = False,
 ) -> list[Floats | None]:
     """Place a label near each anchor.
 
@@ -67,32 +64,49 @@ def place(
     area
         (4,): box that labels may not leave.
     obstacles
-        (m, 4): boxes that labels should not cover.
+        (m, 4): boxes that labels may not cover: other marks, what is written already.
     radius
-        Of the mark around each anchor.
+        Of the mark around each anchor, which other labels may not cover.
     lines
         (k, 4): boxes of thin things, which labels had better not cover either.
+    strict
+        Leave a label out rather than set it on a line or far off.
 
     Returns
     -------
     list of (4,) or None
-        Box of each label; no two overlap. None where there is no place left.
+        Box of each label; no two overlap. None where there is no free place left.
     """
+    if not len(anchors):
+        return []
+    dearest = STRAYED if strict else TAKEN
     marks = np.column_stack([anchors - radius, anchors + radius])
     boxes, distances = candidates(anchors, sizes, radius)
     count = len(anchors)
+    solid = [np.vstack([np.delete(marks, i, axis=0), obstacles]) for i in range(count)]
     fixed = np.stack(
         [
             PER_POINT * distances
-            + ON_MARK * overlaps(boxes[i], np.vstack([marks, obstacles])).sum(axis=1)
             + ON_LINE * overlaps(boxes[i], lines).sum(axis=1)
             + LEADER_ON_LINE * np.minimum(distances / 5, 1) * share(anchors[i], boxes[i], lines)
             + NEARER_TO_ANOTHER * strays(boxes[i], anchors, i)
-            + CUT_OFF * np.any((boxes[i] < area) != [False, False, True, True], axis=1)
-            + LEADER_ON_MARK * crossed(anchors[i], boxes[i], np.delete(marks, i, axis=0))
+            + TAKEN * taken(boxes[i], area, np.vstack([solid[i], *[lines] * strict]))
+            + LEADER_ON_MARK * crossed(anchors[i], boxes[i], solid[i])
             for i in range(count)
         ]
     )
+    # A label without a free place is in no other's way.
+    if not (free := fixed.min(axis=1) < dearest).all():
+        rest = iter(placed(anchors[free], boxes[free], fixed[free], dearest))
+        return [next(rest) if one else None for one in free]
+    return placed(anchors, boxes, fixed, dearest)
+
+
+def placed(anchors: Floats, boxes: Floats, fixed: Floats, dearest: float) -> list[Floats | None]:
+    """Choose among the places (n, c, 4) of each label, by what they cost (n, c) and each other."""
+    count = len(anchors)
+    if not count:
+        return []
     # The dearest places are never taken: they need not be compared.
     cheap = np.argsort(fixed, axis=1, kind="stable")[:, :PLACES]
     boxes = np.take_along_axis(boxes, cheap[..., None], axis=1)
@@ -103,7 +117,9 @@ def place(
         for key in (anchors[:, 0], -anchors[:, 0], anchors[:, 1], -anchors[:, 1])
     ]
     chosen, _ = min(ends, key=lambda end: end[1])
-    return without_overlaps(boxes[np.arange(count), chosen], fixed[np.arange(count), chosen])
+    return without_overlaps(
+        boxes[np.arange(count), chosen], fixed[np.arange(count), chosen], dearest
+    )
 
 
 def descended(
@@ -121,6 +137,12 @@ def descended(
         if (chosen == before).all():
             break
     return chosen, total
+
+
+def taken(boxes: Floats, area: Floats, obstacles: Floats) -> NDArray[np.bool_]:
+    """Say which boxes (c, 4) leave the area or lie on an obstacle."""
+    out = np.any((boxes < area) != [False, False, True, True], axis=1)
+    return np.asarray(out | overlaps(boxes, obstacles).any(axis=1))
 
 
 def candidates(anchors: Floats, sizes: Floats, radius: float) -> tuple[Floats, Floats]:
@@ -179,64 +201,11 @@ def strays(boxes: Floats, anchors: Floats, i: int) -> NDArray[np.bool_]:
     return np.asarray(others < distances[:, i] + 3)
 
 
-def without_overlaps(boxes: Floats, costs: Floats) -> list[Floats | None]:
-    """Take out the costlier of each two labels that still overlap, and those that are cut off."""
+def without_overlaps(boxes: Floats, costs: Floats, dearest: float) -> list[Floats | None]:
+    """Take out the costlier of each two labels that still overlap, and those too dear."""
     kept: list[int] = []
     for i in np.argsort(costs, kind="stable"):
         free = not kept or not overlaps(boxes[[i]], boxes[kept]).any()
-        if free and costs[i] < CUT_OFF:
+        if free and costs[i] < dearest:
             kept.append(int(i))
     return [boxes[i] if i in kept else None for i in range(len(boxes))]
-
-
-def label_points(
-    axes: Axes,
-    x: Floats,
-    y: Floats,
-    names: Sequence[str],
-    lines: Floats = NO_BOXES,
-    radius: float = 3.0,
-) -> None:
-    """Write each name near its point of a panel whose layout is settled.
-
-    What is written in the panel already is kept clear of; a thin line leads to names that had to
-    move away; a name that has no place is left out. `lines` are boxes (k, 4) in the panel's
-    coordinates, of error bars and the like.
-    """
-    if not len(names):
-        return
-    scale = 72 / axes.figure.dpi
-    written = [np.array(text.get_window_extent().extents) * scale for text in axes.texts]
-    texts = [
-        axes.annotate(
-            name, point, xytext=(0, 0), textcoords="offset points", size=SMALL, va="bottom",
-            zorder=5,
-        )
-        for name, point in zip(names, zip(x, y, strict=True), strict=True)
-    ]  # fmt: skip
-    anchors = axes.transData.transform(np.column_stack([x, y])) * scale
-    boxes = place(
-        anchors,
-        np.array([text.get_window_extent().size for text in texts]) * scale + 1.0,
-        np.array(axes.get_window_extent().padded(-2 / scale).extents) * scale,
-        np.array(written).reshape(-1, 4),
-        radius,
-        axes.transData.transform(lines.reshape(-1, 2)).reshape(-1, 4) * scale,
-    )
-    for text, anchor, box in zip(texts, anchors, boxes, strict=True):
-        if box is None:
-            text.remove()
-            continue
-        text.set_position(box[:2] + 0.5 - anchor)
-        nearest = np.clip(anchor, box[:2], box[2:]) - anchor
-        if np.hypot(*nearest) > radius + 3.5:
-            lead(axes, text.xy, nearest, radius)
-
-
-def lead(axes: Axes, point: tuple[float, float], offset: Floats, radius: float) -> None:
-    """Draw a thin line from a label, `offset` points away, to its point."""
-    arrow = {"arrowstyle": "-", "linewidth": 0.4, "color": "#555555", "shrinkA": 0}
-    axes.annotate(
-        "", point, xytext=(offset[0], offset[1]), textcoords="offset points", zorder=2.5,
-        arrowprops={**arrow, "shrinkB": radius - 0.5},
-    )  # fmt: skip

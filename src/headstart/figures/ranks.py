@@ -6,16 +6,17 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from headstart.figures.axes import limits
+from headstart.figures.fonts import fitted
 from headstart.figures.layout import panels
 from headstart.figures.legends import add_legend, point_handles
-from headstart.figures.style import Mark, marks, styled
+from headstart.figures.style import SMALL, Mark, marks, styled
 from headstart.figures.tables import Tables, rows
-from headstart.figures.text import elided, wrapped
 from headstart.spec.labels import in_order, setting_label
 
 __all__ = ["draw", "select"]
 
 ROW = 0.145  # inches a model
+NAME = 95  # points for a model's name
 TALLEST = 8.3  # inches of a panel: many models stand closer
 
 
@@ -49,7 +50,7 @@ def draw(tables: Tables) -> Figure:
     )
     for index, (setting, axes) in enumerate(zip(settings, sheet.panels, strict=True)):
         draw_panel(axes, ranks[ranks["setting"] == setting], looks)
-        axes.set_title(wrapped(setting_label(setting), 17 if len(settings) > 2 else 26, most=3))
+        axes.set_title(setting_label(setting))
         if sheet.is_lowest(index):
             axes.set_xlabel("Rank")
     add_legend(sheet.figure, handles)
@@ -66,7 +67,9 @@ def draw_panel(axes: Axes, ranks: pd.DataFrame, looks: dict[str, Mark]) -> None:
             own["rank"], own.index, mark.shape, color=mark.colour, markersize=4.4,
             markeredgecolor="white", markeredgewidth=0.4, linestyle="none", zorder=3, label=family,
         )  # fmt: skip
-    axes.set_yticks(ranks.index, [elided(name, 24) for name in ranks["model"]])
+    axes.set_yticks(
+        ranks.index, [fitted(name, NAME, SMALL, weight="bold") for name in ranks["model"]]
+    )
     for label, low in zip(axes.get_yticklabels(), ranks["low"], strict=True):
         label.set_fontweight("bold" if low <= 1 else "normal")
     axes.set_ylim(len(ranks) - 0.4, -0.6)

@@ -10,11 +10,11 @@ from matplotlib.patches import Patch
 
 from headstart.errors import AnalysisError
 from headstart.figures.axes import limits, log_odds, percent_axis
+from headstart.figures.fonts import fitted
 from headstart.figures.layout import panels
-from headstart.figures.legends import add_legend
-from headstart.figures.style import INK, Mark, setting_marks, styled
+from headstart.figures.legends import LONGEST, add_legend
+from headstart.figures.style import INK, SMALL, Mark, setting_marks, styled
 from headstart.figures.tables import Tables, rows
-from headstart.figures.text import elided, wrapped
 from headstart.spec.labels import in_order, setting_label
 
 __all__ = ["draw", "select"]
@@ -48,9 +48,12 @@ def draw(tables: Tables, references: pd.DataFrame | None = None) -> Figure:
     lines = reference_lines(references, datasets)
     dashes = dict(zip(dict.fromkeys(lines["label"]), REFERENCE_DASHES * len(lines), strict=False))
     handles = [
-        Patch(facecolor=tint(looks[setting]), label=elided(setting_label(setting), 40))
+        Patch(facecolor=tint(looks[setting]), label=fitted(setting_label(setting), LONGEST, SMALL))
         for setting in settings
-    ] + [Line2D([], [], color=INK, linestyle=dash, label=label) for label, dash in dashes.items()]
+    ] + [
+        Line2D([], [], color=INK, linestyle=dash, label=fitted(label, LONGEST, SMALL))
+        for label, dash in dashes.items()
+    ]
     deep = -(-len(datasets) // MOST_DATASETS)
     wide = -(-len(datasets) // deep)
     sheet = panels(
@@ -73,7 +76,9 @@ def draw(tables: Tables, references: pd.DataFrame | None = None) -> Figure:
                     [place - GROUP / 2 - 0.04, place + GROUP / 2 + 0.04], [line.log_odds] * 2,
                     color=INK, linestyle=dashes[line.label], linewidth=1.1, zorder=4,
                 )  # fmt: skip
-        axes.set_xticks(range(len(shown)), [wrapped(name, 115 // wide) for name in shown])
+        room = 72 * (sheet.figure.get_figwidth() - 0.6) / (wide + 0.2) - 3
+        names = [fitted(name, room, SMALL, most=3) for name in shown]
+        axes.set_xticks(range(len(shown)), names)
         axes.set_xlim(-0.6, wide - 0.4)
         axes.set_ylim(ends)
         axes.grid(visible=False, axis="x")

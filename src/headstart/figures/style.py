@@ -5,7 +5,7 @@ too faint on white. No colour stands alone: what differs in colour differs in sh
 figures survive a greyscale printer.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import wraps
@@ -13,10 +13,13 @@ from itertools import cycle, islice
 from typing import Any, NamedTuple, ParamSpec
 
 import matplotlib.style
+import pandas as pd
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
+from headstart.figures.fonts import FONT, families, missing_glyphs_as_boxes
+from headstart.figures.settled import settle
 from headstart.figures.text import wrapped
 from headstart.spec.labels import role
 
@@ -32,7 +35,6 @@ __all__ = [
     "marks",
     "new_figure",
     "setting_marks",
-    "settle",
     "style",
     "styled",
 ]
@@ -44,7 +46,7 @@ SMALL = 6.5  # points: nothing is set smaller
 INK = "#222222"
 GREY = "#8a8a8a"
 
-# Of its own, so that figures come out the same wherever they are drawn: DejaVu Sans is shipped with
+# Of its own, so that figures come out the same wherever they are drawn: the font is shipped with
 # matplotlib, a hash salt makes the ids in SVG files repeatable, and names are never mathematics.
 STYLE: dict[str, Any] = {
     "axes.axisbelow": True,
@@ -61,7 +63,7 @@ STYLE: dict[str, Any] = {
     "axes.titlesize": 7.5,
     "axes.titleweight": "bold",
     "errorbar.capsize": 0,
-    "font.family": "DejaVu Sans",
+    "font.family": [FONT],
     "font.size": 7,
     "grid.color": "#e6e6e6",
     "grid.linewidth": 0.5,
@@ -119,9 +121,16 @@ ROLE_MARKS = {
 
 
 @contextmanager
-def style() -> Iterator[None]:
-    """Draw in the style of these figures, from matplotlib's own defaults."""
-    with matplotlib.style.context(STYLE, after_reset=True):
+def style(characters: Iterable[str] = ()) -> Iterator[None]:
+    """Draw in the style of these figures, from matplotlib's own defaults.
+
+    Parameters
+    ----------
+    characters
+        What will be written; fonts for what ours lacks are looked for.
+    """
+    own = {**STYLE, "font.family": families(characters)}
+    with matplotlib.style.context(own, after_reset=True), missing_glyphs_as_boxes():
         yield
 
 
@@ -133,12 +142,26 @@ def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
 
     @wraps(draw)
     def drawn(*args: P.args, **kwargs: P.kwargs) -> Figure:
-        with style():
+        with style(characters([*args, *kwargs.values(), SAID_OF_SOURCE.get()])):
             figure = draw(*args, **kwargs)
             settle(figure)
         return figure
 
     return drawn
+
+
+def characters(inputs: Iterable[Any]) -> set[str]:
+    """Characters of all texts in strings, tables and mappings of tables."""
+    found: set[str] = set()
+    for item in inputs:
+        if isinstance(item, str):
+            found.update(item)
+        elif isinstance(item, pd.DataFrame):
+            names = item.select_dtypes(exclude=["number", "bool"])
+            found.update(*("".join(map(str, names[column].unique())) for column in names))
+        elif isinstance(item, Mapping):
+            found |= characters(item.values())
+    return found
 
 
 # What figures say of where their numbers come from, while one is drawn.
@@ -178,13 +201,6 @@ def new_figure(height: float, *, width: float = TEXT_WIDTH, note: str = "") -> F
     if note:
         figure.text(4 / 72 / width, 3 / 72 / (height + strip), lines, size=SMALL, color="#555555")
     return figure
-
-
-def settle(figure: Figure) -> None:
-    """Lay the figure out once and for all: what is placed afterwards stays where it is put."""
-    if figure.get_layout_engine() is not None:
-        figure.draw_without_rendering()
-        figure.set_layout_engine("none")
 
 
 def marks(names: Iterable[str]) -> dict[str, Mark]:

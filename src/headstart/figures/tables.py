@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from headstart.errors import AnalysisError
 
-__all__ = ["Tables", "flags", "optional", "rows"]
+__all__ = ["Tables", "flags", "near_best", "optional", "rows"]
 
 Tables = Mapping[str, pd.DataFrame]
 
@@ -76,3 +76,23 @@ def optional(tables: Tables, table: str, columns: Sequence[str]) -> pd.DataFrame
 def flags(values: Iterable[Any]) -> NDArray[np.bool_]:
     """Turn true, false and unknown (None, NaN) into true or not, (n,)."""
     return np.array([isinstance(value, bool | np.bool_) and bool(value) for value in values], bool)
+
+
+def near_best(table: pd.DataFrame, panel: Sequence[str]) -> NDArray[np.bool_]:
+    """Say which models are not different from the best of their panel, (n,).
+
+    The best is never different from itself: where no other model was tested, none is said to be.
+
+    Parameters
+    ----------
+    table
+        With `best` and `not_different`; without them nothing was tested.
+    panel
+        Columns that are the same within a panel.
+    """
+    if not {"best", "not_different"} <= set(table.columns):
+        return np.zeros(len(table), bool)
+    tested = (table["not_different"].notna() & ~flags(table["best"])).to_numpy(dtype=bool)
+    keys = [table[column].to_numpy() for column in panel]
+    known = pd.Series(tested).groupby(keys).transform("any").to_numpy(dtype=bool)
+    return np.asarray(flags(table["not_different"]) & known)

@@ -2,8 +2,9 @@
 
 import math
 import re
+from collections.abc import Callable, Iterator
 
-__all__ = ["elided", "estimate_text", "number", "wrapped"]
+__all__ = ["correlation_number", "elided", "estimate_text", "number", "wrapped"]
 
 
 def elided(name: str, most: int = 26) -> str:
@@ -21,27 +22,52 @@ def elided(name: str, most: int = 26) -> str:
     return f"{name[: most - 1 - tail]}…{name[-tail:]}"
 
 
-def wrapped(text: str, width: int, most: int = 3) -> str:
-    """Break `text` into lines of at most `width` characters, `most` lines; the rest is elided.
+def wrapped(text: str, width: float, most: int = 3, measure: Callable[[str], float] = len) -> str:
+    """Break `text` into lines no wider than `width`, `most` lines; the rest is elided.
 
-    Lines end at spaces and, within words, after an underscore, a slash or a hyphen.
+    Lines end at spaces and, within words, after an underscore, a slash or a hyphen; a piece that
+    is too wide for a line is broken anywhere.
+
+    Parameters
+    ----------
+    text
+        What to set.
+    width
+        Room of a line; for 4 characters at the least where characters are counted.
+    most
+        Lines.
+    measure
+        Gives the width of a line; without it, the number of its characters.
 
     Examples
     --------
     >>> wrapped("Oxford-IIIT Pets", 9).splitlines()
     ['Oxford-', 'IIIT Pets']
     """
-    width = max(width, 4)
+    if measure is len:
+        width = max(width, 4)
     lines = [""]
     for piece in re.split(r"(?<=\w[_/-])(?=\w)|(?= )", " ".join(text.split())):
-        if lines[-1] and len(lines[-1] + piece) > width:
+        if lines[-1] and measure(lines[-1] + piece) > width:
             lines.append("")
             piece = piece.lstrip()
         lines[-1] += piece
-    lines = [line[i : i + width] for line in lines for i in range(0, len(line), width)]
+    lines = [part for line in lines for part in broken(line, width, measure)]
     if len(lines) > most:
-        lines = [*lines[: most - 1], lines[most - 1][: width - 1] + "…"]
+        last = lines[most - 1]
+        while len(last) > 1 and measure(last + "…") > width:
+            last = last[:-1]
+        lines = [*lines[: most - 1], last + "…"]
     return "\n".join(lines)
+
+
+def broken(line: str, width: float, measure: Callable[[str], float]) -> Iterator[str]:
+    """Break a line that is too wide between any two of its characters."""
+    while measure(line) > width and len(line) > 1:
+        end = next((end for end in range(2, len(line)) if measure(line[:end]) > width), len(line))
+        yield line[: end - 1]
+        line = line[end - 1 :]
+    yield line
 
 
 def number(value: float, decimals: int = 2, sign: bool = False) -> str:
@@ -58,15 +84,36 @@ def number(value: float, decimals: int = 2, sign: bool = False) -> str:
     return f"{value:{'+' if sign and value else ''}.{decimals}f}".replace("-", "\N{MINUS SIGN}")
 
 
-def estimate_text(symbol: str, estimate: float, low: float, high: float, joint: str = " ") -> str:
-    """Set an estimate with its interval, where it has one.
+def correlation_number(value: float) -> str:
+    r"""Set a correlation with three digits; what would round to 1 but is not, as a bound.
 
     Examples
     --------
-    >>> estimate_text("r", 0.986, 0.951, 0.994)
-    'r = 0.99 [0.95, 0.99]'
+    >>> correlation_number(0.98649), correlation_number(0.9997)
+    ('0.986', '> 0.999')
+    >>> correlation_number(-0.9997) == "< \N{MINUS SIGN}0.999"
+    True
+    >>> correlation_number(1.0)
+    '1.000'
     """
-    text = f"{symbol} = {number(estimate)}"
+    # What is this near to 1 is 1 but for the arithmetic.
+    if 0.9995 <= abs(value) < 1 - 1e-12:
+        return "> 0.999" if value > 0 else "< \N{MINUS SIGN}0.999"
+    return number(value, 3)
+
+
+def estimate_text(symbol: str, estimate: float, low: float, high: float, joint: str = " ") -> str:
+    """Set a correlation with its interval, where it has one.
+
+    Examples
+    --------
+    >>> estimate_text("r", 0.986, 0.951, 0.9996)
+    'r = 0.986 [0.951, > 0.999]'
+    >>> estimate_text("r", 0.9998, float("nan"), float("nan"))
+    'r > 0.999'
+    """
+    text = correlation_number(estimate)
+    text = f"{symbol} {text}" if text[0] in "<>" else f"{symbol} = {text}"
     if math.isfinite(low) and math.isfinite(high):
-        text += f"{joint}[{number(low)}, {number(high)}]"
+        text += f"{joint}[{correlation_number(low)}, {correlation_number(high)}]"
     return text
