@@ -428,6 +428,9 @@ def test_results_that_other_protocols_gave_are_told_apart(table):
         ("vit_base_patch16_224", "vit"),
         ("EfficientNet-NoisyStudent-B0", "EfficientNet-NoisyStudent"),
         ("efficientnet_lite1", "efficientnet_lite"),
+        ("SimCLRv2-R50x1", "SimCLR"),
+        ("mobilenetv2_100", "mobilenet"),
+        ("CLIP-RN50", "CLIP-RN"),
         ("50 layers", "50 layers"),
     ],
 )

@@ -28,7 +28,9 @@ def family_of(model: str) -> str:
         head = letters[0] if letters else ""
         if len(head) < 2 or head.lower() in SIZES:
             break
-        end = word.start() + len(head)
         if len(head) < len(word[0]):
+            # mobilenetv2 is a mobilenet.
+            end = word.start() + len(head.removesuffix("v") if len(head) > 2 else head)
             break
+        end = word.start() + len(head)
     return model[:end] or model
