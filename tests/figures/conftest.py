@@ -1,11 +1,14 @@
 """Tables of an analysis made up from a seed: no file, no analysis is needed to draw."""
 
 from collections.abc import Mapping
+from functools import cache
 
 import numpy as np
 import pandas as pd
 import pytest
 from scipy.special import expit, logit
+
+from headstart.figures import draw
 
 SETTINGS = ("linear", "finetune", "scratch")
 
@@ -101,6 +104,12 @@ def studies(settings: tuple[str, ...], datasets: int) -> dict[str, pd.DataFrame]
 def tables() -> dict[str, pd.DataFrame]:
     """Five models, three datasets, three settings: not to be changed."""
     return make_tables()
+
+
+@pytest.fixture(scope="session")
+def drawn(tables):
+    """Each figure of these tables, drawn once: by name, not to be changed."""
+    return cache(lambda name: draw(name, tables))
 
 
 @pytest.fixture(scope="session")

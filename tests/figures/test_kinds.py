@@ -37,8 +37,8 @@ def label_boxes(axes, names):
 
 
 class TestCorrelation:
-    def test_points_and_r(self, tables):
-        figure = draw("correlation", tables)
+    def test_points_and_r(self, tables, drawn):
+        figure = drawn("correlation")
         assert titled(figure) == ["Logistic regression", "Fine-tuned", "Random initialization"]
         means = tables["model_means"]
         own = means[(means["setting"] == "linear") & (means["family"] == "family 0")]
@@ -47,8 +47,8 @@ class TestCorrelation:
         assert words(figure.axes[0])[0] == "r = 0.875 [0.775, 0.925]"
         assert set(words(figure.axes[0])[1:]) == set(means["model"])
 
-    def test_rings_and_bars(self, tables):
-        axes = draw("correlation", tables).axes[0]
+    def test_rings_and_bars(self, tables, drawn):
+        axes = drawn("correlation").axes[0]
         means = tables["model_means"].query("setting == 'linear'")
         near = means[means["not_different"]]
         np.testing.assert_allclose(np.sort(lines_called(axes, "ring")[:, 1]), np.sort(near["mean"]))
@@ -56,8 +56,8 @@ class TestCorrelation:
         ends = np.array([path.vertices[:, 1] for path in bars.get_paths()])
         np.testing.assert_allclose(ends, means[["low", "high"]])
 
-    def test_panels_span_the_same_log_odds(self, tables):
-        spans = [np.ptp(axes.get_ylim()) for axes in draw("correlation", tables).axes[:3]]
+    def test_panels_span_the_same_log_odds(self, drawn):
+        spans = [np.ptp(axes.get_ylim()) for axes in drawn("correlation").axes[:3]]
         np.testing.assert_allclose(spans, spans[0])
 
     def test_bars_are_standard_errors_where_there_are_no_intervals(self, make):
@@ -126,8 +126,8 @@ class TestCorrelation:
 
 
 class TestDatasets:
-    def test_a_panel_a_dataset_and_setting(self, tables):
-        figure = draw("datasets", tables)
+    def test_a_panel_a_dataset_and_setting(self, tables, drawn):
+        figure = drawn("datasets")
         assert titled(figure) == ["data 0", "data 1", "data 2"] * 3
         headings = [words(axes)[0] for axes in figure.axes if not axes.get_title("left")]
         assert headings == ["Logistic regression", "Fine-tuned", "Random initialization"]
@@ -149,8 +149,8 @@ class TestDatasets:
 
 
 class TestSettings:
-    def test_bars_are_means_of_log_odds(self, tables):
-        axes = draw("settings", tables).axes[0]
+    def test_bars_are_means_of_log_odds(self, tables, drawn):
+        axes = drawn("settings").axes[0]
         tops = [bar.get_y() + bar.get_height() for bar in axes.patches]
         means = tables["cells"].groupby(["dataset", "setting"])["log_odds"].mean()
         order = [(f"data {j}", s) for j in range(3) for s in ("linear", "finetune", "scratch")]
@@ -180,8 +180,8 @@ class TestSettings:
 
 
 class TestFinetuneVsScratch:
-    def test_points(self, tables):
-        axes = draw("finetune-vs-scratch", tables).axes[0]
+    def test_points(self, tables, drawn):
+        axes = drawn("finetune-vs-scratch").axes[0]
         by = tables["cells"].query("dataset == 'data 2'").pivot(index="model", columns="setting")
         expected = by["log_odds"][["scratch", "finetune"]].to_numpy()
         np.testing.assert_allclose(lines_called(axes, "data 2"), expected)
@@ -204,8 +204,8 @@ class TestFinetuneVsScratch:
 
 
 class TestAblation:
-    def test_lines_and_names(self, tables):
-        figure = draw("ablation", tables)
+    def test_lines_and_names(self, drawn):
+        figure = drawn("ablation")
         assert titled(figure)[-1] == "Upstream"
         points = figure.axes[0].containers[0].lines[0].get_xydata()
         np.testing.assert_allclose(points, [[p, 1 + 0.1 * p] for p in range(4)])
@@ -219,16 +219,16 @@ class TestAblation:
 
 
 class TestConvergence:
-    def test_lines_and_steps(self, tables):
-        axes = draw("convergence", tables).axes[0]
+    def test_lines_and_steps(self, drawn):
+        axes = drawn("convergence").axes[0]
         np.testing.assert_allclose(
             lines_called(axes, "Logistic regression")[:, 1], np.log([100, 1000, 10_000])
         )
         # Mean log odds of log(steps) / k: 90% of the largest odds at 10,000 * 0.9 ** k.
         assert words(axes) == ["9,000", "8,100", "7,290"]
 
-    def test_no_dotted_line_runs_through_a_number(self, tables):
-        figure = draw("convergence", tables)
+    def test_no_dotted_line_runs_through_a_number(self, drawn):
+        figure = drawn("convergence")
         axes = figure.axes[0]
         numbers = label_boxes(axes, words(axes))
         dotted = [part for part in axes.collections if isinstance(part, LineCollection)]
@@ -252,8 +252,8 @@ class TestConvergence:
 
 
 class TestDatasetSize:
-    def test_lines(self, tables):
-        figure = draw("dataset-size", tables)
+    def test_lines(self, drawn):
+        figure = drawn("dataset-size")
         assert titled(figure) == ["data 0", "data 1", "data 2"]
         points = figure.axes[0].containers[0].lines[0].get_xydata()
         np.testing.assert_allclose(points, [[e, 0.4 * e - 2] for e in range(7)])
@@ -262,8 +262,8 @@ class TestDatasetSize:
 
 
 class TestRanks:
-    def test_best_at_the_top(self, tables):
-        axes = draw("ranks", tables).axes[0]
+    def test_best_at_the_top(self, tables, drawn):
+        axes = drawn("ranks").axes[0]
         ranks = tables["ranks"].query("setting == 'linear'").sort_values("rank")
         assert labels(axes.yaxis) == list(ranks["model"])
         bottom, top = axes.get_ylim()
@@ -276,8 +276,8 @@ class TestRanks:
 
 
 class TestHeatmap:
-    def test_cells(self, tables):
-        axes = draw("heatmap", tables).axes[0]
+    def test_cells(self, tables, drawn):
+        axes = drawn("heatmap").axes[0]
         cells = tables["cells"].query("setting == 'linear'")
         table = cells.pivot(index="model", columns="dataset", values="residual")
         best = cells.groupby("model")["upstream_accuracy"].first().sort_values(ascending=False)

@@ -154,7 +154,7 @@ def corner_text(axes: Axes, text: str, x: ArrayLike, y: ArrayLike) -> None:
     to_panel = axes.transLimits.transform(np.column_stack([np.asarray(x), np.asarray(y)]))
 
     def crowd(corner: str) -> int:
-        inside = np.abs(to_panel - CORNERS[corner]) < (0.62, 0.16 * (1 + text.count("\n")))
+        inside = np.abs(to_panel - CORNERS[corner]) < (0.72, 0.18 * (1 + text.count("\n")))
         return int(inside.all(axis=1).sum())
 
     right, top = CORNERS[min(CORNERS, key=crowd)]
