@@ -63,6 +63,22 @@ def test_the_readmes_python_runs(code, tmp_path, monkeypatch):
         assert table.loc[0, "n_test"] == 300
 
 
+def test_the_tables_of_an_analysis_are_as_documented():
+    from headstart.analysis.analysis import TABLES
+
+    text = (ROOT / "docs" / "analysis.md").read_text()
+    documented = re.findall(r"^\| `(\w+)` \| [^|]* \| (`.*`) \|$", text, flags=re.MULTILINE)
+    found = {name: tuple(re.findall(r"`(\w+)`", columns)) for name, columns in documented}
+    assert {name: found.get(name) for name in TABLES} == dict(TABLES)
+
+
+def test_the_figures_are_as_documented():
+    from headstart.figures import FIGURES
+
+    text = (ROOT / "docs" / "analysis.md").read_text().split("## Figures")[1]
+    assert [name for name in FIGURES if f"`{name}`" not in text] == []
+
+
 def test_the_readmes_correlations_are_those_of_the_analysis():
     analysis = hs.analyze("kornblith2019")
     rows = analysis.correlations.query("group == 'all' and statistic == 'pearson_logit'")
