@@ -121,7 +121,14 @@ def test_accuracy_below_0(spoiled):
         t.loc[0, "accuracy"] = -0.1
         return t
 
-    assert "expected accuracy between 0 and 1 (proportion), found -0.1" in one_line(spoiled(change))
+    assert "expected accuracy between 0 and 100 (percent), found -0.1" in one_line(spoiled(change))
+    in_percent = one_line(spoiled(lambda t: change(t.assign(accuracy=100 * t.accuracy))))
+    assert (
+        "row 2 (net0, set0): expected accuracy between 0 and 100 (percent), found -0.1"
+        in in_percent
+    )
+    stated = one_line(spoiled(change, "--unit", "proportion"))
+    assert "expected accuracy between 0 and 1 (proportion), found -0.1" in stated
 
 
 @pytest.mark.parametrize("value", [0.0, 1.0])
@@ -261,7 +268,7 @@ def test_an_index_of_any_kind(table):
     named = table.set_index(["model", "dataset"], drop=False)
     assert len(hs.analyze(named, resamples=200).cells) == 48
     with pytest.raises(
-        TableError, match=r"row 0 \(net0, set0\): expected accuracy between 0 and 1"
+        TableError, match=r"row 0 \(net0, set0\): expected accuracy between 0 and 100"
     ):
         hs.analyze(repeated.assign(accuracy=-0.5))
 

@@ -50,8 +50,10 @@ def tidy(frame: pd.DataFrame, where: str, unit: Unit | None = None) -> Tidy:
         frame[name] = _names(frame[name], where)
     by_log_odds = "accuracy" not in frame
     given = frame.assign(accuracy=np.nan) if by_log_odds else frame
+    # What no unit allows is told before the unit is asked for.
+    _check_range(given, where, unit or "percent", edges=False)
     unit, rule = _settle_unit(given, where, unit, signed)
-    _check_range(given, where, unit)
+    _check_range(given, where, unit, edges=True)
     frame = _to_proportions(given, unit)
     if by_log_odds:
         frame, unit, rule = _of_log_odds(frame), "proportion", "log odds given"
@@ -153,15 +155,18 @@ def _settle_unit(
     return found, "all over 1" if found == "percent" else "all at most 1"
 
 
-def _check_range(frame: pd.DataFrame, where: str, unit: Unit) -> None:
+def _check_range(frame: pd.DataFrame, where: str, unit: Unit, *, edges: bool) -> None:
+    """Hold accuracies to 0 and 100 % (or 1); with `edges`, upstream accuracies strictly.
+
+    The log odds of an upstream accuracy are on the axis, and no test-set size is known for it.
+    """
     top = 100 if unit == "percent" else 1
     for name in PROPORTIONS:
         if name not in frame:
             continue
         values = frame[name]
         outside = (values < 0) | (values > top)
-        if name == "upstream_accuracy":
-            # Its log odds are on the axis, and no test-set size is known for it.
+        if name == "upstream_accuracy" and edges:
             outside |= (values == 0) | (values == top)
         if outside.any():
             row, between = _first(frame, outside), "between"

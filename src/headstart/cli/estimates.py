@@ -35,7 +35,8 @@ def summary(analysis: Analysis) -> Iterator[RenderableType]:
             "compatible ranks"
         )
         yield _means(analysis)
-        yield Text(_means_key(analysis), style="dim")
+        if len(analysis.pairwise):
+            yield Text(_means_key(analysis), style="dim")
     if not analysis.settings.empty:
         yield _heading("Settings against each other")
         yield _settings(analysis.settings)
@@ -106,6 +107,8 @@ def _means(analysis: Analysis) -> Table:
     settings = in_order(means["setting"])
     columns = ("model", "upstream", *(setting_label(s) for s in settings))
     table = plain_table(*columns, right=("upstream",))
+    # The best is not different from itself: a mark says something only where others were tested.
+    tested = set(means[~means["best"].astype(bool) & means["not_different"].notna()]["setting"])
     ranks = analysis.ranks.set_index(["setting", "model"])
     order = means.groupby("model", sort=False)["upstream_accuracy"].first()
     for model, upstream in order.sort_values(ascending=False, kind="stable").items():
@@ -117,7 +120,7 @@ def _means(analysis: Analysis) -> Table:
                 continue
             first = row.iloc[0]
             rank = ranks.loc[(setting, model)]
-            mark = "*" if first["not_different"] is True else " "
+            mark = "*" if setting in tested and first["not_different"] is True else " "
             error = "" if pd.isna(first["se"]) else f" ± {first['se']:.3f}"
             cells.append(f"{first['mean']:6.3f}{error}{mark} {rank['low']:>2}-{rank['high']}")
         table.add_row(str(model), _number(100 * upstream, 2), *cells)
