@@ -43,6 +43,33 @@ def test_references_need_a_folder(cli):
     assert "--references: lines are drawn in the figures: give --out, too" in outcome.err
 
 
+def test_places_are_proven_before_the_work(cli, tmp_path, monkeypatch):
+    from headstart.cli import analysis
+
+    def never(*_):
+        raise AssertionError("the analysis began")
+
+    monkeypatch.setattr(analysis, "make_analysis", never)
+    (tmp_path / "file").write_text("")
+    for arguments in (("analyze", "kornblith2019", "--json"), ("report", "kornblith2019", "--out")):
+        outcome = cli(*arguments, tmp_path / "file" / "x")
+        assert outcome.code == 2
+        assert outcome.err.count("\n") == 1
+
+
+def test_a_report_makes_its_folder(cli, tmp_path):
+    out = tmp_path / "new" / "report.html"
+    outcome = cli("report", "kornblith2019", "--resamples", "200", "--out", out,
+                  "--latex", tmp_path / "t.tex", "--csv", tmp_path / "t.csv")  # fmt: skip
+    assert outcome.code == 0, outcome.err
+    assert outcome.out.splitlines()[0] == f"Report: {out}"
+    assert out.stat().st_size < 5e6
+    assert "\\toprule" in (tmp_path / "t.tex").read_text()
+    table = pd.read_csv(tmp_path / "t.csv")
+    assert (table.row == "cell").sum() == 576
+    assert (table.row == "mean").sum() == 48
+
+
 def test_json_to_no_file(cli, tmp_path):
     outcome = cli("analyze", "kornblith2019", "--resamples", "200", "--json", tmp_path)
     assert outcome.code == 2

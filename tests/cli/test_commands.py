@@ -104,6 +104,12 @@ def test_the_demo_leaves_a_csv_a_database_and_predictions(cli, tmp_path, monkeyp
         predictions = store.predictions(row["key"])
         right = float((predictions.label == predictions.predicted).mean())
         assert right == pytest.approx(float(row["accuracy"]))
+    # Its last line names the page.
+    assert outcome.out.rstrip().splitlines()[-1] == f"Report: {(out / 'report.html').resolve()}"
+    page = (out / "report.html").read_text()
+    assert len(page) < 5e6
+    assert "Across 3 models and 2 datasets, ImageNet-1k top-1 accuracy" in page
+    assert "McNemar, exact" in page
     assert "0 measured, 6 already stored" in cli("demo", "--out", out).out
 
 

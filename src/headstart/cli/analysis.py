@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import typer
 from rich.console import Console
 
 from headstart.analysis import Analysis, analyze, parse_mapping, read_references
@@ -13,6 +14,7 @@ from headstart.errors import AnalysisError
 from headstart.files import replaced, writable_folder
 
 __all__ = [
+    "check_places",
     "make_analysis",
     "predict_and_show",
     "show_analysis",
@@ -23,6 +25,13 @@ __all__ = [
 
 # Rich takes 80 columns where it cannot know: too few for a table that goes to a file or a pipe.
 console = Console(width=None if sys.stdout.isatty() else 140, markup=False, highlight=False)
+
+
+def check_places(*files: Path | None) -> None:
+    """Prove that files can be written before the work starts; make their folders."""
+    for file in files:
+        if file is not None:
+            writable_folder(file.parent)
 
 
 def make_analysis(sources: list[str], columns: str | None, options: dict[str, Any]) -> Analysis:
@@ -85,7 +94,8 @@ def write_report(analysis: Analysis, out: Path, latex: Path | None, csv: Path | 
     """Write the page, and the tables as a paper needs them."""
     from headstart.report import csv_table, latex_tables, write_page
 
-    console.print(f"Report: {write_page(analysis, out).resolve()}")
+    # Not through the console, which would break a long path.
+    typer.echo(f"Report: {write_page(analysis, out).resolve()}")
     if latex is not None:
         with replaced(latex) as temporary:
             temporary.write_text(latex_tables(analysis), encoding="utf-8")

@@ -187,6 +187,7 @@ def analyze(
     A source is a results store, a CSV, or a published table: kornblith2019, clip2021.
     """
     from headstart.cli.analysis import (
+        check_places,
         make_analysis,
         predict_and_show,
         show_analysis,
@@ -196,6 +197,7 @@ def analyze(
 
     if references is not None and out is None:
         raise AnalysisError("--references: lines are drawn in the figures: give --out, too")
+    check_places(json, out / "figures" if out else None)
     options = _analysis_options(unit, groups, error_bars, correction, resamples, seed)
     analysis = make_analysis(sources, columns, options)
     show_analysis(analysis)
@@ -226,8 +228,9 @@ def report(
     seed: SeedOption = 0,
 ) -> None:
     """Write one page, complete in itself, that shows what a table of results says."""
-    from headstart.cli.analysis import make_analysis, write_report
+    from headstart.cli.analysis import check_places, make_analysis, write_report
 
+    check_places(out, latex, csv)
     options = _analysis_options(unit, groups, error_bars, correction, resamples, seed)
     write_report(make_analysis(sources, columns, options), out, latex, csv)
 
