@@ -66,7 +66,9 @@ class TestEveryFigure:
         [(1, 1, PAIR[::-1]), (70, 1, PAIR)],
     )
     def test_any_number_of_models(self, name, make, models, datasets, settings):
-        draw(name, make(models=models, datasets=datasets, settings=settings))
+        figure = draw(name, make(models=models, datasets=datasets, settings=settings))
+        assert_within_the_page(figure)
+        assert any(axes.has_data() for axes in figure.axes)
 
     def test_many_datasets_long_names_and_none_is_mathematics(self, name, make):
         long = "vit_large_patch14_clip_quickgelu_224.openai_ft_in12k_in1k"
@@ -88,7 +90,10 @@ class TestEveryFigure:
                 frame["not_different"] = pd.Series([None] * len(frame), dtype=object)
         tables["cells"] = tables["cells"].drop(index=[0, 7])
         tables["cells"].loc[5, ["log_odds", "accuracy", "residual"]] = np.nan
-        draw(name, tables)
+        figure = draw(name, tables)
+        assert any(axes.has_data() for axes in figure.axes)
+        # What is unknown is not written as a number.
+        assert not [text.get_text() for text in texts(figure) if "nan" in text.get_text().lower()]
 
     def test_says_what_an_empty_table_lacks(self, name, tables):
         empty = {table: frame.iloc[:0] for table, frame in tables.items()}
