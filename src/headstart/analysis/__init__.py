@@ -3,7 +3,16 @@
 from headstart.analysis.analysis import Analysis, analyze
 from headstart.analysis.cells import seeds_said
 from headstart.analysis.columns import parse_mapping
+from headstart.analysis.correlations import FEWEST_MODELS
 from headstart.analysis.published import NAMES as PUBLISHED
 from headstart.analysis.references import read_references
 
-__all__ = ["PUBLISHED", "Analysis", "analyze", "parse_mapping", "read_references", "seeds_said"]
+__all__ = [
+    "FEWEST_MODELS",
+    "PUBLISHED",
+    "Analysis",
+    "analyze",
+    "parse_mapping",
+    "read_references",
+    "seeds_said",
+]

@@ -245,7 +245,7 @@ def _groups(groups: Mapping[str, str] | Path | str | None, frame: pd.DataFrame) 
 
 def _analyze(source: Source, options: Options) -> Analysis:
     sweeps = split_sweeps(source.frame, options)
-    cells = cells_of(sweeps.frame)
+    cells = cells_of(sweeps.frame, options.level)
     full = {setting: matrix(cells, setting) for setting in pd.unique(cells["setting"])}
     families = dict(zip(cells["model"], cells["family"], strict=True))
     rows: dict[str, list[Any]] = {name: [] for name in TABLES}

@@ -13,7 +13,6 @@ from headstart.stats import accuracy_of, log_odds, wilson_interval
 __all__ = ["Dropped", "Matrix", "cells_of", "complete", "matrix", "seeds_said"]
 
 Floats = npt.NDArray[np.float64]
-LEVEL = 0.95
 # Metrics that are proportions of independent examples; of others the binomial says nothing.
 BINOMIAL = {"top1", "top1accuracy", "accuracy", "acc", "acc1", "top1acc"}
 
@@ -53,13 +52,15 @@ class Matrix(NamedTuple):
         )
 
 
-def cells_of(frame: pd.DataFrame) -> pd.DataFrame:
+def cells_of(frame: pd.DataFrame, level: float = 0.95) -> pd.DataFrame:
     """Average seeds on the log-odds scale; give each cell its interval.
 
     Parameters
     ----------
     frame
         Rows of one table (`headstart.analysis.table.tidy`), a row a seed.
+    level
+        Coverage of the intervals.
 
     Returns
     -------
@@ -95,7 +96,7 @@ def cells_of(frame: pd.DataFrame) -> pd.DataFrame:
     # A single number is given back as it came, not through the logit and back.
     mean = accuracy_of(cells["log_odds"])
     cells["accuracy"] = np.where(cells["n_seeds"] == 1, cells["single"], mean)
-    cells["low"], cells["high"] = _intervals(cells)
+    cells["low"], cells["high"] = _intervals(cells, level)
     order = ["setting", "model", "family", "dataset", "metric", "upstream_accuracy", "accuracy",
              "log_odds", "low", "high", "n_test", "n_seeds", "seed_sd"]  # fmt: skip
     return cells[order]
@@ -113,7 +114,7 @@ def _log_odds(frame: pd.DataFrame) -> Floats:
     return np.asarray(log_odds(frame["accuracy"], frame["n_test"]))
 
 
-def _intervals(cells: pd.DataFrame) -> tuple[list[float], list[float]]:
+def _intervals(cells: pd.DataFrame, level: float) -> tuple[list[float], list[float]]:
     low, high = [], []
     for accuracy, n, metric, se in zip(
         cells["accuracy"], cells["n_test"], cells["metric"], cells["se"], strict=True
@@ -121,10 +122,10 @@ def _intervals(cells: pd.DataFrame) -> tuple[list[float], list[float]]:
         interval = (np.nan, np.nan)
         if se > 0 and 0 < accuracy < 1:
             # On the logit scale, where it cannot leave [0, 1].
-            half = ndtri((1 + LEVEL) / 2) * se / (accuracy * (1 - accuracy))
+            half = ndtri((1 + level) / 2) * se / (accuracy * (1 - accuracy))
             interval = tuple(accuracy_of(logit(accuracy) + half * np.array([-1, 1])))
         elif n > 0 and (pd.isna(metric) or _plain(metric) in BINOMIAL):
-            estimate = wilson_interval(accuracy, int(n), LEVEL)
+            estimate = wilson_interval(accuracy, int(n), level)
             interval = (estimate.low, estimate.high)
         low.append(interval[0])
         high.append(interval[1])

@@ -11,16 +11,15 @@ from headstart.analysis.agree import EVERYTHING as ALL
 from headstart.analysis.cells import Dropped, Matrix, complete
 from headstart.analysis.options import Options
 from headstart.stats import (
+    CORRELATIONS,
     accuracy_of,
     bca_interval,
     cluster_weights,
     jackknife_weights,
-    kendall,
     least_squares,
     mixed_model,
     pearson,
     resample_weights,
-    spearman,
 )
 
 __all__ = ["ALL", "FEWEST_FOR_INTERVAL", "FEWEST_MODELS", "correlations", "mixed"]
@@ -94,9 +93,7 @@ class Data(NamedTuple):
         x = logit(self.upstream)
         if name == "pearson_plain":
             return pearson(weights, self.upstream, self.accuracy)
-        return {"pearson_logit": pearson, "spearman": spearman, "kendall": kendall}[name](
-            weights, x, self.scores
-        )
+        return CORRELATIONS[name.removesuffix("_logit")](weights, x, self.scores)
 
 
 class _Weights:

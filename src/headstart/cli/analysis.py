@@ -5,10 +5,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import typer
 from rich.console import Console
 
-from headstart.analysis import Analysis, analyze, parse_mapping, read_references
+from headstart.analysis import Analysis, analyze, parse_mapping
 from headstart.cli import estimates
 from headstart.errors import AnalysisError
 from headstart.files import replaced, writable_folder
@@ -71,11 +72,11 @@ def write_json(analysis: Analysis, file: Path) -> None:
     console.print(f"Tables: {file}")
 
 
-def write_folder(analysis: Analysis, folder: Path, references: Path | None) -> None:
+def write_folder(analysis: Analysis, folder: Path, references: pd.DataFrame | None) -> None:
     """Write every table that has rows as CSV, and every figure as PNG, SVG and PDF."""
     from headstart.figures import available, save
 
-    lines = {} if references is None else {"references": read_references(references)}
+    lines = {} if references is None else {"references": references}
     writable_folder(folder)
     for name, table in analysis.tables().items():
         if not table.empty:

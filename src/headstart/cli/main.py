@@ -186,6 +186,7 @@ def analyze(
 
     A source is a results store, a CSV, or a published table: kornblith2019, clip2021.
     """
+    from headstart.analysis import read_references
     from headstart.cli.analysis import (
         check_places,
         make_analysis,
@@ -198,6 +199,7 @@ def analyze(
     if references is not None and out is None:
         raise AnalysisError("--references: lines are drawn in the figures: give --out, too")
     check_places(json, out / "figures" if out else None)
+    lines = None if references is None else read_references(references)
     options = _analysis_options(unit, groups, error_bars, correction, resamples, seed)
     analysis = make_analysis(sources, columns, options)
     show_analysis(analysis)
@@ -206,7 +208,7 @@ def analyze(
     if json is not None:
         write_json(analysis, json)
     if out is not None:
-        write_folder(analysis, out, references)
+        write_folder(analysis, out, lines)
 
 
 @app.command()

@@ -97,7 +97,7 @@ def correlation_number(value: float) -> str:
     '1.000'
     """
     # What is this near to 1 is 1 but for the arithmetic.
-    if 0.9995 <= abs(value) < 1 - 1e-12:
+    if 0.9995 <= abs(value) < 1 - 1e-9:
         return "> 0.999" if value > 0 else "< \N{MINUS SIGN}0.999"
     return number(value, 3)
 

@@ -5,6 +5,7 @@ from typing import Any
 import altair as alt
 import numpy as np
 
+from headstart.analysis import FEWEST_MODELS
 from headstart.report.charts import (
     MODEL,
     WHOLE,
@@ -30,8 +31,6 @@ from headstart.spec.labels import setting_label
 __all__ = ["correlation_figure", "panels_figure"]
 
 PANEL = 210
-# Through two models there is always a line: it says nothing.
-FEWEST_FOR_LINE = 3
 # Beyond so many models error bars are a curtain before the points.
 CROWD = 30
 
@@ -61,7 +60,7 @@ def correlation_figure(subject: Subject, names: Names) -> Figure | None:
 
 def correlation_caption(subject: Subject, means: Any) -> str:
     """Say how to read the figure: only what is drawn in it."""
-    line = means.groupby("setting").model.nunique().max() >= FEWEST_FOR_LINE
+    line = means.groupby("setting").model.nunique().max() >= FEWEST_MODELS
     lines = subject.lines
     bars = bool(means.low.notna().any())
     band = bool(len(lines) and lines[lines.group == "all"].low.notna().any())
@@ -157,7 +156,7 @@ def enough(points: Any, by: list[str]) -> Any:
     """Keep points only where a line through them says something: three, and not all at one x."""
     return points.transform_joinaggregate(
         shown_models="count()", places="distinct(x)", **({"groupby": by} if by else {})
-    ).transform_filter(f"datum.shown_models >= {FEWEST_FOR_LINE} && datum.places > 1")
+    ).transform_filter(f"datum.shown_models >= {FEWEST_MODELS} && datum.places > 1")
 
 
 def regression(points: Any, y: str) -> Any:

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from headstart.analysis import FEWEST_MODELS
 from headstart.report.numbers import (
     coefficient,
     coefficient_interval,
@@ -23,9 +24,6 @@ __all__ = [
     "r_of",
     "slope_sentence",
 ]
-
-# Two models always correlate at 1 or -1: it says nothing.
-FEWEST_MODELS = 3
 
 
 def pearson_rows(subject: Subject) -> list[Any]:

@@ -4,6 +4,8 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from headstart.figures import text
+
 __all__ = [
     "UNKNOWN",
     "coefficient",
@@ -20,8 +22,6 @@ __all__ = [
 
 UNKNOWN = "\N{EN DASH}"
 MINUS = "\N{MINUS SIGN}"
-# What sums of floating-point numbers are off by.
-ROUNDING = 1e-9
 
 
 def known(value: Any) -> bool:
@@ -37,14 +37,9 @@ def number(value: Any, digits: int = 2, plus: bool = False) -> str:
     >>> number(0.254), number(0.254, plus=True), number(-0.001)
     ('0.25', '+0.25', '0.00')
     """
-    if not known(value):
-        return UNKNOWN
-    if math.isinf(value):
+    if known(value) and math.isinf(value):
         return "∞" if value > 0 else MINUS + "∞"
-    text = f"{abs(float(value)):.{digits}f}"
-    if not text.strip("0."):
-        return text
-    return (MINUS if value < 0 else "+" if plus else "") + text
+    return text.number(float(value), digits, plus) if known(value) else UNKNOWN
 
 
 def percent(proportion: Any, digits: int = 1) -> str:
@@ -79,9 +74,7 @@ def coefficient(r: Any) -> str:
     >>> coefficient(0.9864), coefficient(0.99981), coefficient(-0.99999), coefficient(1.0)
     ('0.986', '> 0.999', '< \u22120.999', '1.000')
     """
-    if not known(r) or not 0.9995 <= abs(r) < 1 - ROUNDING:
-        return number(r, 3)
-    return "> 0.999" if r > 0 else f"< {MINUS}0.999"
+    return text.correlation_number(float(r)) if known(r) else UNKNOWN
 
 
 def coefficient_interval(low: Any, high: Any) -> str:
