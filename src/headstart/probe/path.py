@@ -1,30 +1,39 @@
-"""Fits for a decreasing path of lambdas, each the start of the next, each certified.
+r"""Fits for many lambdas: coarse to fine, each started where the others lead, each certified.
 
-scipy's L-BFGS in the principal axes, scaled by the square root of the Hessian's diagonal there.
-It goes on until the duality gap, not a step size or an iteration count, says that it is done:
-scikit-learn's default stopping rule, with a warm start, returns most small lambdas untouched.
+Solutions change smoothly with :math:`\log\lambda`. Every second lambda is solved in decreasing
+order from a straight line through the two before it; the others lie between solved ones, and a
+cubic through the four nearest is mostly within the tolerance at once: what is left to do there is
+to certify it. Many small problems are solved at once, as one wide matrix product.
 """
 
+import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import minimize
-from scipy.special import softmax
-from threadpoolctl import ThreadpoolController
+import torch
+from torch import Tensor
 
-from headstart.probe.basis import principal_basis
-from headstart.probe.objective import Certificate, Labels, Matrix, certify, objective_and_gradient
+from headstart.probe.axes import Axes, Exact, Fast, Source, native_bfloat16
+from headstart.probe.certificate import Certificate, certify
+from headstart.probe.curvature import Curvature
+from headstart.probe.losses import Binary, Softmax
+from headstart.probe.newton import Batch, Goal, minimise
 
-__all__ = ["Fit", "fit_path"]
+__all__ = ["MAX_PASSES", "Fit", "fit_path"]
 
-MAX_EVALUATIONS = 5000
-# Gradient norm, relative to sqrt(n), at which the gap is looked at first; divided by TIGHTEN
-# as often as the gap is still too large.
-FIRST_GRADIENT = 1e-2
-TIGHTEN = 4.0
-LEAST_CURVATURE = 1e-12
+MAX_PASSES = 3000
+# A step of log(lambda) over which a straight line may be followed; longer ones get waypoints, which
+# nobody asked for and which are solved to this relative gap, or in so many passes.
+STRIDE = math.log(10)
+WAYPOINT = Goal(tolerance=1e-3, max_passes=100)
+# Columns (classes times lambdas) that fill the processor. Logits of so many columns take a
+# sixteenth of what the features take, and float64 ones a half when they are certified.
+WIDE = 256
+NARROW, ROOMY = 16, 4
+
+Weights = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -41,18 +50,18 @@ class Fit:
         Sum of losses plus penalty.
     relative_gap
         Certified bound on (objective - optimum) / objective.
-    evaluations
-        Of the objective and its gradient.
+    passes
+        Multiplications by the features and by their transpose.
     converged
         Whether `relative_gap` is within the tolerance.
     """
 
     lam: float
-    coef: Matrix
-    bias: Matrix
+    coef: Weights
+    bias: Weights
     objective: float
     relative_gap: float
-    evaluations: int
+    passes: int
     converged: bool
 
     def scores(self, X: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:
@@ -63,126 +72,221 @@ class Fit:
 
 
 def fit_path(
-    X: npt.NDArray[np.floating],
-    labels: Labels,
-    n_classes: int,
+    X: Source,
+    loss: Softmax | Binary,
     lambdas: Sequence[float],
     tolerance: float = 1e-4,
+    *,
+    max_passes: int = MAX_PASSES,
+    device: torch.device | None = None,
+    dtype: torch.dtype | None = None,
+    go_on: Callable[[Weights, Weights], bool] = lambda _coef, _bias: True,
 ) -> Iterator[Fit]:
-    """Minimise ``sum_i loss_i + (lambda/2) ||W||^2``, bias unpenalised, for each lambda in turn.
+    """Minimise ``sum_i loss_i + (lambda/2) ||W||^2``, bias unpenalised, for each lambda.
+
+    Fits come as they are certified: every second lambda in decreasing order, then the others.
 
     Parameters
     ----------
     X
-        (n, d) finite features, any float type.
-    labels
-        (n,) integers in 0..n_classes-1, each class at least once.
-    n_classes
-        K >= 2.
+        (n, d) finite features, float32 or float64, in memory, memory-mapped, or on a GPU.
+    loss
+        What the labels ask for, on `device`.
     lambdas
-        Positive, best in decreasing order: each solution is the next one's start.
+        Positive.
     tolerance
         Relative duality gap at which a fit counts as converged.
+    max_passes
+        Of one lambda, after which it is given up as it is.
+    device, dtype
+        Where and in which precision products are computed: by default on the CPU and in that of
+        X. Certificates are always computed in float64.
+    go_on
+        Asked with the (K, d) weights and (K,) bias of every second lambda, in decreasing order,
+        whether smaller lambdas are wanted too.
     """
-    basis = principal_basis(X)
-    state = _State(basis.Z, labels, n_classes)
-    for lam in lambdas:
-        certificate, evaluations = _minimise(state, lam, tolerance)
-        coef, bias = basis.to_features(state.W, state.bias)
-        yield Fit(
+    solver = _Solver(X, loss, Goal(tolerance, max_passes), device, dtype)
+    lambdas = sorted(set(map(float, lambdas)), reverse=True)
+    coarse = sorted({*lambdas[::2], lambdas[-1]}, reverse=True)
+    wanted, waiting = True, list[float]()
+    while wanted and coarse:
+        lam = coarse.pop(0)
+        wanted = go_on(*solver.descend_to(lam))
+        waiting.append(lam)
+        if len(waiting) >= solver.together or not (wanted and coarse):
+            yield from solver.certify(waiting)
+            waiting = []
+    fine = [other for other in lambdas if other > lam and not solver.has(other)]
+    for first in range(0, len(fine), solver.together):
+        yield from solver.interpolate(fine[first : first + solver.together])
+
+
+@dataclass(frozen=True)
+class _Solution:
+    """(G, C, r) weights and (G, C) bias: G problems for one lambda; (G,) passes spent."""
+
+    W: Tensor
+    bias: Tensor
+    passes: Tensor
+
+
+class _Solver:
+    """The problem, and all solutions found so far."""
+
+    def __init__(
+        self,
+        X: Source,
+        loss: Softmax | Binary,
+        goal: Goal,
+        device: torch.device | None,
+        dtype: torch.dtype | None,
+    ) -> None:
+        device = device or torch.device("cpu")
+        if dtype is None:
+            dtype = torch.float64 if str(X.dtype).endswith("float64") else torch.float32
+        self._axes = axes = Axes.of(X, device, dtype)
+        self._fast, self._exact = Fast(axes), Exact(axes)
+        self._loss, self._goal = loss, goal
+        low = dtype == torch.float32 and native_bfloat16(device)
+        self._rough = Curvature(axes.Z.bfloat16() if low else axes.Z, axes.variance)
+        self._fine = Curvature(axes.Z, axes.variance)
+        start = loss.start
+        self._nothing = _Solution(
+            torch.zeros(*start.shape, axes.Z.shape[1], dtype=dtype, device=device),
+            start.to(dtype),
+            torch.zeros(len(start), dtype=torch.int64, device=device),
+        )
+        self._solved: dict[float, _Solution] = {}
+
+    @property
+    def together(self) -> int:
+        """How many lambdas to certify at once."""
+        return max(1, self._axes.X.shape[1] // (ROOMY * self._nothing.bias.numel()))
+
+    @property
+    def _wide(self) -> int:
+        """How many lambdas to solve at once."""
+        columns = min(WIDE, self._axes.X.shape[1] // NARROW)
+        return max(1, columns // self._nothing.bias.numel())
+
+    def has(self, lam: float) -> bool:
+        """Whether there is a solution."""
+        return lam in self._solved
+
+    def descend_to(self, lam: float) -> tuple[Weights, Weights]:
+        """Solve for the next smaller lambda, with waypoints where it is far from the last."""
+        for waypoint in self._waypoints(lam):
+            self._descend([waypoint], WAYPOINT)
+        self._descend([lam], self._goal)
+        solution = self._solved[lam]
+        coef, bias = self._axes.to_features(solution.W, solution.bias)
+        return _flat(coef), _flat(bias)
+
+    def interpolate(self, lambdas: Sequence[float]) -> list[Fit]:
+        """Solve between solved lambdas: often the curve through them is good enough."""
+        self._solved |= {lam: self._predict(lam) for lam in lambdas}
+        fits = self.certify(lambdas, mend=False)
+        short = [fit.lam for fit in fits if not fit.converged]
+        for first in range(0, len(short), self._wide):
+            self._descend(short[first : first + self._wide], self._goal)
+        mended = {fit.lam: fit for fit in self.certify(short)} if short else {}
+        return [mended.get(fit.lam, fit) for fit in fits]
+
+    def certify(self, lambdas: Sequence[float], *, mend: bool = True) -> list[Fit]:
+        """Look in float64 at the features themselves, and mend what is short of the tolerance."""
+        batch = self._batch(lambdas, torch.float64)
+        coef, bias = self._axes.to_features(batch.W, batch.bias)
+        proof = certify(self._axes.X, self._axes.mean, batch.loss, batch.lam, coef, bias)
+        self._keep(lambdas, replace(batch, passes=batch.passes + 1))
+        fits = [self._fit(lam, coef, proof, i) for i, lam in enumerate(lambdas)]
+        return [self._mend(fit) if mend and not fit.converged else fit for fit in fits]
+
+    def _mend(self, fit: Fit) -> Fit:
+        """Go on in float64 where the fast arithmetic has come to its end."""
+        batch = self._batch([fit.lam], torch.float64)
+        batch, objective, gap = minimise(batch, self._exact, self._fine, self._goal, certify=True)
+        self._keep([fit.lam], batch)
+        coef, bias = self._axes.to_features(batch.W, batch.bias)
+        again = self._fit(fit.lam, coef, Certificate(objective, gap, bias), 0)
+        return again if again.relative_gap < fit.relative_gap else replace(fit, passes=again.passes)
+
+    def _waypoints(self, lam: float) -> list[float]:
+        """Lambdas on the way from the last one, or from where the solution is nearly 0."""
+        largest = float(self._axes.variance.max()) if len(self._axes.variance) else lam
+        start = min(self._solved, default=max(largest, lam))
+        steps = math.ceil(math.log(start / lam) / STRIDE - 1e-9)
+        first = 1 if self._solved else 0
+        return [start * (lam / start) ** (i / steps) for i in range(first, steps)]
+
+    def _descend(self, lambdas: Sequence[float], goal: Goal) -> None:
+        """Minimise in the fast arithmetic, as far as that goes."""
+        self._solved |= {lam: self._predict(lam) for lam in lambdas if lam not in self._solved}
+        # Just below the tolerance: the certificate must not fail by rounding.
+        goal = replace(goal, tolerance=0.9 * goal.tolerance)
+        batch = self._batch(lambdas, self._fast.dtype)
+        self._keep(lambdas, minimise(batch, self._fast, self._rough, goal, certify=False)[0])
+
+    def _predict(self, lam: float) -> _Solution:
+        """Follow the polynomial in log(lambda) through the nearest solutions."""
+        larger = sorted(other for other in self._solved if other > lam)[:2]
+        smaller = sorted((other for other in self._solved if other < lam), reverse=True)[:2]
+        if not larger:
+            return self._nothing
+        at, places = math.log(lam), [math.log(other) for other in (*larger, *smaller)]
+        if not smaller and len(places) == 2:
+            # No farther than twice the last step: a straight line need not hold beyond.
+            at = max(at, 3 * places[0] - 2 * places[1])
+        W, bias = torch.zeros_like(self._nothing.W), torch.zeros_like(self._nothing.bias)
+        for weight, other in zip(_lagrange(at, places), (*larger, *smaller), strict=True):
+            W += weight * self._solved[other].W
+            bias += weight * self._solved[other].bias
+        return _Solution(W, bias, self._nothing.passes)
+
+    def _batch(self, lambdas: Sequence[float], dtype: torch.dtype) -> Batch:
+        """Bring the solutions for some lambdas side by side."""
+        solutions = [self._solved[lam] for lam in lambdas]
+        groups, device = len(self._nothing.bias), self._axes.Z.device
+        which = torch.arange(groups, device=device).repeat(len(lambdas))
+        lam = torch.tensor(lambdas, dtype=torch.float64, device=device)
+        return Batch(
+            loss=self._loss.take(which),
+            lam=lam.repeat_interleave(groups),
+            W=torch.cat([solution.W for solution in solutions]).to(dtype),
+            bias=torch.cat([solution.bias for solution in solutions]).to(dtype),
+            passes=torch.cat([solution.passes for solution in solutions]),
+        )
+
+    def _keep(self, lambdas: Sequence[float], batch: Batch) -> None:
+        groups, dtype = len(self._nothing.bias), self._fast.dtype
+        parts = (part.split(groups) for part in (batch.W.to(dtype), batch.bias.to(dtype), batch.passes))
+        for lam, *solution in zip(lambdas, *parts, strict=True):
+            self._solved[lam] = _Solution(*(part.clone() for part in solution))
+
+    def _fit(self, lam: float, coef: Tensor, proof: Certificate, index: int) -> Fit:
+        """Sum up the problems of the lambda that is in this place of a batch."""
+        groups = len(self._nothing.bias)
+        mine = slice(index * groups, (index + 1) * groups)
+        objective = float(proof.objective[mine].sum())
+        relative = float(proof.gap[mine].sum()) / objective
+        return Fit(
             lam=lam,
-            coef=coef,
-            bias=bias,
-            objective=certificate.objective,
-            relative_gap=certificate.relative_gap,
-            evaluations=evaluations,
-            converged=certificate.relative_gap <= tolerance,
+            coef=_flat(coef[mine]),
+            bias=_flat(proof.bias[mine]),
+            objective=objective,
+            relative_gap=relative,
+            passes=int(self._solved[lam].passes.max()),
+            converged=relative <= self._goal.tolerance,
         )
 
 
-class _State:
-    """The problem and the solution so far, which is where the next lambda starts."""
-
-    def __init__(self, Z: Matrix, labels: Labels, n_classes: int) -> None:
-        self.Z, self.labels = Z, labels
-        self.W = np.zeros((Z.shape[1], n_classes))
-        share = np.bincount(labels, minlength=n_classes) / len(labels)
-        self.bias = np.log(share)
-        self.column_squares = np.square(Z).sum(axis=0)
-
-    def scales(self, lam: float) -> tuple[Matrix, Matrix]:
-        """Square roots of the Hessian's diagonal, approximately: (r, K) by W, (K,) by the bias.
-
-        The diagonal is ``sum_i Z_ij^2 p_ik (1 - p_ik) + lambda``; the mean of p(1 - p) over
-        examples stands in for each.
-        """
-        probabilities = softmax(self.Z @ self.W + self.bias, axis=1)
-        curvature = np.maximum((probabilities * (1 - probabilities)).mean(axis=0), LEAST_CURVATURE)
-        by_W = np.sqrt(np.outer(self.column_squares, curvature) + lam)
-        return by_W, np.sqrt(len(self.labels) * curvature)
+def _flat(part: Tensor) -> Weights:
+    """(G, C, ...) -> (K, ...) in NumPy: the problems of a lambda have one column each, or all."""
+    return np.asarray(part.flatten(0, 1).cpu().numpy())
 
 
-def _minimise(state: _State, lam: float, tolerance: float) -> tuple[Certificate, int]:
-    """Move the state to the optimum for `lam`; give its certificate and the evaluations spent."""
-    evaluations = 0
-    # From norm to the largest entry, which is what scipy's gtol is about.
-    gradient = FIRST_GRADIENT * np.sqrt(len(state.labels) / (state.W.size + len(state.bias)))
-    while True:
-        evaluations += _descend(state, lam, gradient, MAX_EVALUATIONS - evaluations)
-        certificate = certify(state.Z, state.labels, state.W, state.bias, lam)
-        state.bias = certificate.bias
-        if certificate.relative_gap <= tolerance or evaluations >= MAX_EVALUATIONS:
-            return certificate, evaluations
-        gradient /= TIGHTEN
-
-
-def _descend(state: _State, lam: float, gradient: float, budget: int) -> int:
-    """Run L-BFGS on the problem scaled as it is at the state; move the state, count evaluations."""
-    scale_W, scale_bias = state.scales(lam)
-    shape, size = state.W.shape, state.W.size
-
-    def unpack(vector: Matrix) -> tuple[Matrix, Matrix]:
-        return vector[:size].reshape(shape) / scale_W, vector[size:] / scale_bias
-
-    def scaled(vector: Matrix) -> tuple[float, Matrix]:
-        W, bias = unpack(vector)
-        value, by_W, by_bias = objective_and_gradient(state.Z, state.labels, W, bias, lam)
-        return value, np.concatenate([(by_W / scale_W).ravel(), by_bias / scale_bias])
-
-    start = np.concatenate([(state.W * scale_W).ravel(), state.bias * scale_bias])
-    solution, spent = _lbfgs(scaled, start, gradient, budget)
-    state.W, state.bias = unpack(solution)
-    return spent
-
-
-def _lbfgs(
-    function: Callable[[Matrix], tuple[float, Matrix]],
-    start: Matrix,
-    gradient: float,
-    budget: int,
-) -> tuple[Matrix, int]:
-    # scipy brings a BLAS of its own for L-BFGS' short vectors. Its threads and NumPy's fight for
-    # the same cores, and the fit takes ten times as long; one thread is all that it needs.
-    with _SCIPY_BLAS.limit(limits=1):
-        result = minimize(
-            function,
-            start,
-            jac=True,
-            method="L-BFGS-B",
-            options={
-                "maxcor": 20,
-                "maxiter": budget,
-                "maxfun": budget,
-                "ftol": 0.0,
-                "gtol": gradient,
-            },
-        )
-    return result.x, int(result.nfev)
-
-
-_BLAS = ThreadpoolController()
-_SCIPY_BLAS = _BLAS.select(
-    filepath=[
-        library["filepath"] for library in _BLAS.info() if "scipy.libs" in library["filepath"]
+def _lagrange(at: float, places: Sequence[float]) -> list[float]:
+    """Weights of the values at `places` in the polynomial through them, read at `at`."""
+    return [
+        math.prod((at - other) / (place - other) for other in places if other != place)
+        for place in places
     ]
-)

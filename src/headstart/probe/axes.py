@@ -1,0 +1,215 @@
+r"""The basis in which the problem is easy, and the products with the features there.
+
+The penalty does not change under rotation, and a solution has no part outside the span of the
+centred features. So W is sought along their principal axes, where :math:`Z^T Z` is diagonal and
+one preconditioner serves every lambda (see `headstart.probe.newton`).
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+__all__ = [
+    "Axes",
+    "Exact",
+    "Fast",
+    "Products",
+    "Source",
+    "feature_mean",
+    "native_bfloat16",
+    "pull",
+    "scores",
+]
+
+Source = npt.NDArray[np.floating] | Tensor
+
+# Entries of X that are copied at once, by kind of device.
+BLOCK = {"cpu": 1 << 20, "cuda": 1 << 26}
+NUMPY = {torch.float32: np.float32, torch.float64: np.float64}
+# Axes whose share of the variance is less hold nothing but rounding error.
+LEAST_VARIANCE = 1e-14
+
+
+def native_bfloat16(device: torch.device) -> bool:
+    """Whether the device multiplies bfloat16 matrices in hardware."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    capabilities = getattr(torch.cpu, "get_capabilities", dict)()
+    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+
+
+def blocks(X: Source, device: torch.device, dtype: torch.dtype) -> Iterator[tuple[slice, Tensor]]:
+    """Cut (n, d) features into blocks of rows, each on the device in `dtype`."""
+    rows = max(1, BLOCK[device.type] // max(1, X.shape[1]))
+    for first in range(0, len(X), rows):
+        part = slice(first, min(first + rows, len(X)))
+        if isinstance(X, Tensor):
+            yield part, X[part].to(device, dtype)
+        else:
+            # A copy: a memory-mapped file may be read-only, which torch does not share.
+            yield part, torch.from_numpy(np.array(X[part], NUMPY[dtype])).to(device)
+
+
+class Products(Protocol):
+    """Multiplications by the features, along the axes. B problems, C columns, r axes."""
+
+    dtype: torch.dtype
+
+    def forward(self, W: Tensor) -> Tensor:
+        """(B, C, r) weights -> (B, C, n) logits without bias."""
+        ...
+
+    def gradient(self, residual: Tensor, W: Tensor, lam: Tensor) -> tuple[Tensor, Tensor]:
+        """Give the gradient of the objective by W, (B, C, r), and the (B,) square of its norm."""
+        ...
+
+    def penalty(self, W: Tensor) -> Tensor:
+        """(B,) float64 squared norms of the weights."""
+        ...
+
+
+@dataclass(frozen=True)
+class Axes:
+    """Features along their principal axes: ``X = mean + Z @ axes.T``.
+
+    Parameters
+    ----------
+    X
+        (n, d) as given.
+    mean
+        (d,) float64.
+    axes
+        (d, r) float64, orthonormal columns to the precision of Z, r <= min(n, d).
+    Z
+        (n, r) float32 or float64.
+    variance
+        (r,) float64: sums of squares of the columns of Z.
+    """
+
+    X: Source
+    mean: Tensor
+    axes: Tensor
+    Z: Tensor
+    variance: Tensor
+
+    @classmethod
+    def of(cls, X: Source, device: torch.device, dtype: torch.dtype) -> "Axes":
+        """Find the principal axes of (n, d) features."""
+        n, d = X.shape
+        # Rounded, so that it can be subtracted without error: what is left goes to the bias.
+        mean = feature_mean(X, device).to(dtype)
+        build = _tall if n > d else _wide
+        axes, Z = build(X, mean, device, dtype)
+        variance = torch.cat([part.double().square().sum(0) for part in Z.split(512, dim=1)])
+        return cls(X, mean.double(), axes.double(), Z, variance)
+
+    def to_features(self, W: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+        """Take (B, C, r) weights and (B, C) bias to float64 weights (B, C, d) and bias on X."""
+        coef = W.double() @ self.axes.T
+        return coef, bias.double() - coef @ self.mean
+
+
+def feature_mean(X: Source, device: torch.device) -> Tensor:
+    """(d,) float64 mean over examples."""
+    total = torch.zeros(X.shape[1], dtype=torch.float64, device=device)
+    for _, block in blocks(X, device, torch.float64):
+        total += block.sum(0)
+    return total / len(X)
+
+
+def _tall(
+    X: Source, mean: Tensor, device: torch.device, dtype: torch.dtype
+) -> tuple[Tensor, Tensor]:
+    """More examples than features: the axes are the covariance's eigenvectors."""
+    n, d = X.shape
+    gram = torch.zeros(d, d, dtype=dtype, device=device)
+    for _, block in blocks(X, device, dtype):
+        block -= mean
+        gram.addmm_(block.T, block)
+    values, axes = torch.linalg.eigh(gram)
+    axes = axes[:, values > LEAST_VARIANCE * values[-1]].flip(1).contiguous()
+    Z = torch.empty(n, axes.shape[1], dtype=dtype, device=device)
+    for part, block in blocks(X, device, dtype):
+        torch.mm(block.sub_(mean), axes, out=Z[part])
+    return axes, Z
+
+
+def _wide(
+    X: Source, mean: Tensor, device: torch.device, dtype: torch.dtype
+) -> tuple[Tensor, Tensor]:
+    """At most as many examples as features: Z follows from the inner products of examples."""
+    n, d = X.shape
+    centred = torch.cat([block for _, block in blocks(X, device, torch.float64)]) - mean
+    values, U = torch.linalg.eigh(centred @ centred.T)
+    kept = values > LEAST_VARIANCE * values[-1]
+    scale, U = values[kept].flip(0).sqrt(), U[:, kept].flip(1)
+    return centred.T @ (U / scale), (U * scale).to(dtype).contiguous()
+
+
+class Fast:
+    """Products with Z in its own precision."""
+
+    def __init__(self, axes: Axes) -> None:
+        self._Z, self.dtype = axes.Z, axes.Z.dtype
+
+    def forward(self, W: Tensor) -> Tensor:
+        return _times(W, self._Z.T)
+
+    def gradient(self, residual: Tensor, W: Tensor, lam: Tensor) -> tuple[Tensor, Tensor]:
+        gradient = _times(residual, self._Z) + lam.to(W.dtype)[:, None, None] * W
+        return gradient, gradient.double().square().sum((1, 2))
+
+    def penalty(self, W: Tensor) -> Tensor:
+        return W.double().square().sum((1, 2))
+
+
+class Exact:
+    """Products with the features as they were given, in float64, block by block."""
+
+    dtype = torch.float64
+
+    def __init__(self, axes: Axes) -> None:
+        self._axes = axes
+
+    def forward(self, W: Tensor) -> Tensor:
+        axes = self._axes
+        coef = W @ axes.axes.T
+        return scores(axes.X, coef, -(coef @ axes.mean))
+
+    def gradient(self, residual: Tensor, W: Tensor, lam: Tensor) -> tuple[Tensor, Tensor]:
+        # In all d directions, also those that no axis was kept for.
+        axes = self._axes
+        gradient = lam[:, None, None] * (W @ axes.axes.T)
+        gradient += pull(axes.X, residual, axes.mean)
+        return gradient @ axes.axes, gradient.square().sum((1, 2))
+
+    def penalty(self, W: Tensor) -> Tensor:
+        return (W @ self._axes.axes.T).square().sum((1, 2))
+
+
+def scores(X: Source, coef: Tensor, bias: Tensor) -> Tensor:
+    """(n, d) features, (B, C, d) and (B, C) float64 -> (B, C, n) float64 logits."""
+    flat = coef.flatten(0, 1)
+    logits = flat.new_empty(len(flat), len(X))
+    for part, block in blocks(X, coef.device, torch.float64):
+        torch.addmm(bias.flatten()[:, None], flat, block.T, out=logits[:, part])
+    return logits.unflatten(0, coef.shape[:2])
+
+
+def pull(X: Source, residual: Tensor, mean: Tensor) -> Tensor:
+    """(B, C, n) float64 residuals times (n, d) centred features: (B, C, d)."""
+    flat = residual.flatten(0, 1)
+    total = -torch.outer(flat.sum(1), mean)
+    for part, block in blocks(X, residual.device, torch.float64):
+        total.addmm_(flat[:, part], block)
+    return total.unflatten(0, residual.shape[:2])
+
+
+def _times(A: Tensor, M: Tensor) -> Tensor:
+    """(B, C, p) times (p, q) as one matrix product."""
+    return (A.flatten(0, 1) @ M).unflatten(0, A.shape[:2])

@@ -1,0 +1,86 @@
+r"""Products with the Hessian of the losses, and its approximate inverse.
+
+Along the principal axes the Hessian by W is :math:`\sum_i (z_i z_i^T) \otimes S_i + \lambda I`,
+with :math:`S_i = \mathrm{diag}(p_i) - p_i p_i^T` for a softmax. With the mean :math:`\bar S` in
+the place of each :math:`S_i` it becomes :math:`Z^T Z \otimes \bar S + \lambda I`. The first factor
+is diagonal in these axes and :math:`\bar S = U \,\mathrm{diag}(a)\, U^T` is only K x K, so its
+inverse is exact and cheap for every lambda:
+
+.. math:: G \mapsto U \left( \frac{U^T G}{a_k v_j + \lambda} \right).
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from headstart.probe.losses import Loss
+
+__all__ = ["Curvature", "Preconditioner"]
+
+# Least eigenvalue of the mean Hessian by the logits, relative to its largest.
+LEAST = 1e-6
+
+
+class Curvature:
+    """The Hessian of a batch at a point: ``(D, Db) -> (by W, by bias)``, the penalty included.
+
+    Parameters
+    ----------
+    Z
+        (n, r) features along the axes; bfloat16 will do, since a Newton step may be rough.
+    variance
+        (r,) float64 sums of squares of its columns.
+    """
+
+    def __init__(self, Z: Tensor, variance: Tensor) -> None:
+        self._Z, self._variance = Z, variance
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Precision of all but the two products themselves: float32 at least."""
+        return torch.promote_types(self._Z.dtype, torch.float32)
+
+    def __call__(
+        self, loss: Loss, p: Tensor, lam: Tensor, D: Tensor, Db: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        shape, low = D.shape[:2], self._Z.dtype
+        change = (D.flatten(0, 1).to(low) @ self._Z.T).unflatten(0, shape).to(D.dtype)
+        curved = loss.curve(p, change.add_(Db[:, :, None]))
+        by_W = (curved.flatten(0, 1).to(low) @ self._Z).unflatten(0, shape).to(D.dtype)
+        return by_W.add_(lam.to(D.dtype)[:, None, None] * D), curved.sum(2)
+
+    def inverse(self, loss: Loss, p: Tensor, lam: Tensor) -> "Preconditioner":
+        """Invert it approximately at a point."""
+        total = loss.column_curvature(p)
+        # A GPU takes longer for a batch of small eigenproblems than the way to the CPU and back.
+        a, U = (part.to(p.device) for part in torch.linalg.eigh(total.cpu()))
+        a = torch.maximum(a, LEAST * a[:, -1:]).clamp(min=torch.finfo(torch.float32).tiny)
+        by_W = a[:, :, None] * (self._variance / p.shape[2]) + lam[:, None, None]
+        return Preconditioner(U.to(self.dtype), by_W.to(self.dtype), a.to(self.dtype))
+
+
+@dataclass(frozen=True)
+class Preconditioner:
+    """An approximate inverse of the Hessian for each problem of a batch.
+
+    Parameters
+    ----------
+    U
+        (B, C, C) eigenvectors of the mean Hessian by the logits.
+    by_W, by_bias
+        (B, C, r) and (B, C) curvatures along them.
+    """
+
+    U: Tensor
+    by_W: Tensor
+    by_bias: Tensor
+
+    def __call__(self, G: Tensor, g: Tensor) -> tuple[Tensor, Tensor]:
+        by_W = torch.bmm(self.U, torch.bmm(self.U.mT, G).div_(self.by_W))
+        by_bias = torch.bmm(self.U, torch.bmm(self.U.mT, g[:, :, None]) / self.by_bias[:, :, None])
+        return by_W, by_bias[:, :, 0]
+
+    def take(self, problems: Tensor) -> "Preconditioner":
+        """Keep some of the batch's problems."""
+        return Preconditioner(self.U[problems], self.by_W[problems], self.by_bias[problems])

@@ -1,0 +1,233 @@
+r"""Truncated Newton on a batch of problems that share their features.
+
+Each step solves the Newton system by preconditioned conjugate gradients, only as far as it pays,
+and goes along it as far as the objective falls; a line search needs no product with the features,
+since logits are linear in the step. A problem leaves the batch as soon as its duality gap,
+
+.. math:: P - D = \frac{1}{2\lambda} \| \nabla_W P \|_F^2,
+
+is small enough; `headstart.probe.certificate` derives it.
+"""
+
+from dataclasses import dataclass, fields, replace
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from headstart.probe.axes import Products
+from headstart.probe.curvature import Curvature
+from headstart.probe.losses import BALANCE, Loss, balance, imbalance
+
+__all__ = ["Batch", "Goal", "Point", "look", "minimise"]
+
+# A Newton step is solved until its residual is this part of the gradient.
+FORCING = 0.2
+# Or until the gap that it leaves would be this part of the tolerance.
+BELOW_TOLERANCE = 0.25
+MAX_CONJUGATE_STEPS = 300
+MAX_HALVINGS = 30
+SUFFICIENT = 1e-4
+
+
+@dataclass(frozen=True)
+class Goal:
+    """When to stop.
+
+    Parameters
+    ----------
+    tolerance
+        Gap divided by the objective.
+    max_passes
+        Passes over the features that one problem may take.
+    """
+
+    tolerance: float
+    max_passes: int
+
+
+@dataclass(frozen=True)
+class Batch:
+    """B problems: a lambda and a loss each, and where each is.
+
+    Parameters
+    ----------
+    loss
+        Of all of them.
+    lam
+        (B,) float64.
+    W, bias
+        (B, C, r) and (B, C), in the dtype of the products.
+    passes
+        (B,) int64: multiplications by the features and by their transpose, spent so far.
+    """
+
+    loss: Loss
+    lam: Tensor
+    W: Tensor
+    bias: Tensor
+    passes: Tensor
+
+    def take(self, problems: Tensor) -> "Batch":
+        """Keep some of the problems."""
+        rest = {f.name: getattr(self, f.name)[problems] for f in fields(self) if f.name != "loss"}
+        return Batch(self.loss.take(problems), **rest)
+
+
+class Point(NamedTuple):
+    """What is known of a batch where it stands.
+
+    `objective` and `gap` are (B,) float64; a gap is infinite where residuals do not balance.
+    """
+
+    objective: Tensor
+    gap: Tensor
+    gradient: Tensor
+    by_bias: Tensor
+    p: Tensor
+
+
+def minimise(
+    batch: Batch,
+    products: Products,
+    curvature: Curvature,
+    goal: Goal,
+    *,
+    certify: bool,
+) -> tuple[Batch, Tensor, Tensor]:
+    """Bring each problem to the goal, or as near as the arithmetic allows.
+
+    With `certify` the bias is made the best one for W before each look, so that the gap is a
+    bound; otherwise a bias whose residuals nearly balance will do.
+
+    Returns the batch where it came to, with the (B,) objectives and gaps there.
+    """
+    n_problems = len(batch.lam)
+    found = replace(batch, W=batch.W.clone(), bias=batch.bias.clone(), passes=batch.passes.clone())
+    objectives, gaps = torch.empty_like(batch.lam), torch.empty_like(batch.lam)
+    active = torch.arange(n_problems, device=batch.lam.device)
+    logits = products.forward(batch.W) + batch.bias[:, :, None]
+    last_gap = torch.full_like(batch.lam, torch.inf)
+    stuck = torch.zeros(n_problems, dtype=torch.bool, device=batch.lam.device)
+    while True:
+        if certify:
+            better = balance(batch.loss, logits - batch.bias[:, :, None], batch.bias)
+            logits += (better - batch.bias)[:, :, None]
+            batch = replace(batch, bias=better)
+        batch = replace(batch, passes=batch.passes + 1)
+        point = look(batch, logits, products, BALANCE if certify else 1e-3)
+        # Where a step no longer helps, rounding error is all that is left to remove.
+        done = (point.gap <= goal.tolerance * point.objective) | (batch.passes >= goal.max_passes)
+        done |= stuck & (point.gap > last_gap / 2)
+        for mine, now in (
+            (found.W, batch.W), (found.bias, batch.bias), (found.passes, batch.passes),
+            (objectives, point.objective), (gaps, point.gap),
+        ):  # fmt: skip
+            mine[active] = now
+        rest = (~done).nonzero()[:, 0]
+        if not len(rest):
+            return found, objectives, gaps
+        if len(rest) < len(active):
+            active, logits, batch = active[rest], logits[rest], batch.take(rest)
+            point = Point(*(part[rest] for part in point))
+        last_gap = point.gap
+        batch, logits, stuck = _step(
+            batch, logits, point, products, curvature, goal
+        )
+
+
+def look(batch: Batch, logits: Tensor, products: Products, balanced: float) -> Point:
+    """Compute objective, gradient and gap; products with the features' transpose alone."""
+    values, residual, p = batch.loss.look(logits)
+    objective = values + batch.lam / 2 * products.penalty(batch.W)
+    excess, uneven = imbalance(residual)
+    gradient, square = products.gradient(residual, batch.W, batch.lam)
+    gap = torch.where(uneven <= balanced, square / (2 * batch.lam), torch.inf)
+    return Point(objective, gap, gradient, excess, p)
+
+
+def _step(
+    batch: Batch,
+    logits: Tensor,
+    point: Point,
+    products: Products,
+    curvature: Curvature,
+    goal: Goal,
+) -> tuple[Batch, Tensor, Tensor]:
+    """Move along the Newton direction; say too which problems it hardly moved any more."""
+    S, s, spent = _conjugate_gradients(batch, point, curvature, goal)
+    along = products.forward(S) + s[:, :, None]
+    slope = _dot(point.gradient, S) + (point.by_bias * s).sum(1)
+    epsilon = torch.finfo(products.dtype).eps
+    squares = [products.penalty(V) for V in (batch.W, S, batch.W + S)]
+    cross = (squares[2] - squares[0] - squares[1]) / 2
+    size = torch.ones_like(batch.lam)
+    for _ in range(MAX_HALVINGS):
+        penalty = squares[0] + 2 * size * cross + size**2 * squares[1]
+        moved = logits + size.to(logits.dtype)[:, None, None] * along
+        value = batch.loss.values(moved) + batch.lam / 2 * penalty
+        allowed = point.objective * (1 + 16 * epsilon) + SUFFICIENT * size * slope
+        too_far = ~(value <= allowed)
+        if not too_far.any():
+            break
+        size = torch.where(too_far, size / 2, size)
+    stuck = (slope.abs() <= 1e3 * epsilon * point.objective) | too_far
+    size = torch.where(too_far, 0, size).to(logits.dtype)[:, None]
+    logits = logits + size[:, :, None] * along
+    W, bias = batch.W + size[:, :, None] * S, batch.bias + size * s
+    return replace(batch, W=W, bias=bias, passes=batch.passes + spent), logits, stuck
+
+
+def _conjugate_gradients(
+    batch: Batch,
+    point: Point,
+    curvature: Curvature,
+    goal: Goal,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Solve ``H S = -gradient`` loosely: (B, C, r) and (B, C) steps, (B,) passes spent."""
+    dtype = batch.W.dtype
+    work = curvature.dtype
+    S, s = torch.zeros_like(point.gradient), torch.zeros_like(batch.bias)
+    spent = torch.zeros_like(batch.passes)
+    live = torch.arange(len(batch.lam), device=batch.lam.device)
+    loss, lam, p = batch.loss, batch.lam, point.p.to(work)
+    inverse = curvature.inverse(loss, p, lam)
+    # Rounded to float32 a small gradient could vanish: it is solved for at unit length.
+    unit = point.gradient.double().square().sum((1, 2)).sqrt().clamp(min=1e-300)
+    r = (-point.gradient / unit.to(dtype)[:, None, None]).to(work)
+    rb = (-point.by_bias / unit[:, None]).to(work)
+    enough = goal.tolerance * BELOW_TOLERANCE * 2 * lam * point.objective / unit**2
+    target = enough.clamp(min=FORCING**2)
+    room = goal.max_passes - batch.passes
+    D, Db = inverse(r, rb)
+    rz = _dot(r, D) + (rb * Db).sum(1)
+    for _ in range(MAX_CONJUGATE_STEPS):
+        HD, HDb = curvature(loss, p, lam, D, Db)
+        spent[live] += 1
+        bend = _dot(D, HD) + (Db * HDb).sum(1)
+        # Rounding can make the curvature vanish, or worse: what was found so far is kept.
+        length = torch.where(bend > 0, rz / bend, 0).to(work)[:, None]
+        S[live] += (length[:, :, None] * D).to(dtype)
+        s[live] += (length * Db).to(dtype)
+        r = r - length[:, :, None] * HD
+        rb = rb - length * HDb
+        on = (_dot(r, r) > target[live]) & (bend > 0) & (spent < room)[live]
+        if not on.all():
+            if not on.any():
+                break
+            kept = on.nonzero()[:, 0]
+            live, lam, p, r, rb, D, Db, rz = (
+                part[kept] for part in (live, lam, p, r, rb, D, Db, rz)
+            )
+            loss, inverse = loss.take(kept), inverse.take(kept)
+        Y, Yb = inverse(r, rb)
+        rz, last = _dot(r, Y) + (rb * Yb).sum(1), rz
+        turn = (rz / last).to(work)[:, None]
+        D, Db = Y + turn[:, :, None] * D, Yb + turn * Db
+    scale = unit.to(dtype)[:, None]
+    return S * scale[:, :, None], s * scale, spent
+
+
+def _dot(A: Tensor, B: Tensor) -> Tensor:
+    """(B, C, r) and (B, C, r) -> (B,) float64 inner products."""
+    return (A * B).sum((1, 2), dtype=torch.float64)
