@@ -33,8 +33,9 @@ from torchvision.transforms import v2
 
 from headstart import datasets, models
 from headstart.datasets import JoinedImages
+from headstart.devices import resolve_device
 from headstart.features import penultimate_features
-from headstart.features.forward import Extractor, resolve_device
+from headstart.features.forward import Extractor
 from headstart.features.stream import Decoder, ahead
 from headstart.metrics import top1
 from headstart.models.network import Network

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from headstart.analysis import Analysis, analyze
     from headstart.errors import HeadstartError
+    from headstart.probe import LogisticRegressionPath
     from headstart.spec import (
         Dataset,
         Estimate,
@@ -36,6 +37,7 @@ __all__ = [
     "Estimate",
     "HeadstartError",
     "LinearSetting",
+    "LogisticRegressionPath",
     "Model",
     "Prediction",
     "Result",
@@ -55,6 +57,7 @@ __all__ = [
 HOMES = {
     "headstart.analysis": ("Analysis", "analyze"),
     "headstart.errors": ("HeadstartError",),
+    "headstart.probe": ("LogisticRegressionPath",),
     "headstart.spec": (
         "Dataset",
         "Estimate",

@@ -14,6 +14,7 @@ line prints it and exits with code 2.
         * WeightsMissingError not on this machine
         * WeightsError        the weights file is not the one in the catalogue
     * FeatureError            features that no classifier can be fitted to
+    * ProbeError              labels, features or lambdas that no probe can be fitted to
     * DeviceError             a device that this machine does not have
     * SealedTestError         an attempt to look at test labels before the choice, or twice
     * TableError              a table of results that cannot be read or contradicts itself
@@ -39,6 +40,7 @@ __all__ = [
     "ManifestError",
     "ModelError",
     "NotWritableError",
+    "ProbeError",
     "SealedTestError",
     "StorageError",
     "StoreError",
@@ -124,6 +126,10 @@ class WeightsError(ModelError):
 
 class FeatureError(HeadstartError):
     """Features that no classifier can be fitted to."""
+
+
+class ProbeError(HeadstartError, ValueError):
+    """Labels, features or lambdas that no probe can be fitted to."""
 
 
 class DeviceError(HeadstartError):

@@ -8,10 +8,11 @@ from torch import nn
 
 from headstart import datasets, features, models
 from headstart.datasets import ArrayImages, FileImages, JoinedImages
+from headstart.devices import resolve_device
 from headstart.errors import BrokenImageError, DeviceError, DiskFullError, FeatureError
 from headstart.features import cache as cache_module
 from headstart.features import extract
-from headstart.features.forward import Extractor, fold_batch_norms, resolve_device
+from headstart.features.forward import Extractor, fold_batch_norms
 from headstart.features.preprocess import center_crop, fit_image, whole_image
 from headstart.features.stream import Decoder, ahead
 from headstart.spec import LinearSetting

@@ -1,5 +1,7 @@
 import numpy as np
 import pytest
+from headstart.probe.basis import principal_basis
+from headstart.probe.objective import certify, objective_and_gradient
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import check_grad
@@ -7,8 +9,6 @@ from scipy.special import logsumexp
 from sklearn.linear_model import LogisticRegression
 
 from headstart.probe import fit_path, path
-from headstart.probe.basis import principal_basis
-from headstart.probe.objective import certify, objective_and_gradient
 
 
 def problem(n=60, d=20, k=4, seed=0, spread=1.0):

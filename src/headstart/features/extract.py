@@ -83,7 +83,8 @@ def _extract(
     skip_broken: bool,
     workspace: Workspace,
 ) -> None:
-    from headstart.features.forward import Extractor, resolve_device
+    from headstart.devices import resolve_device
+    from headstart.features.forward import Extractor
 
     workspace.watcher.stage("loading the network")
     device = resolve_device(workspace.device)

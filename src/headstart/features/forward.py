@@ -14,27 +14,15 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from headstart.errors import DeviceError
 from headstart.spec import Model
 from headstart.spec.setting import Precision
-from headstart.workspace import Device
 
 if TYPE_CHECKING:
     from headstart.models.network import Network
 
-__all__ = ["Extractor", "fold_batch_norms", "keep_freed_memory", "resolve_device"]
+__all__ = ["Extractor", "fold_batch_norms", "keep_freed_memory"]
 
 # On a CPU larger batches are not faster, they only take memory.
 BATCH_SIZE = {"cpu": 16, "cuda": 256}
 DTYPE = {"fp32": torch.float32, "bf16": torch.bfloat16}
-
-
-def resolve_device(device: Device) -> torch.device:
-    """Name the device that `device` means on this machine; DeviceError if there is none."""
-    available = torch.cuda.is_available()
-    if device == "cuda" and not available:
-        raise DeviceError(
-            "device 'cuda' was asked for and this machine has no usable NVIDIA GPU: "
-            "use --device cpu or --device auto"
-        )
-    return torch.device("cuda" if available and device != "cpu" else "cpu")
 
 
 def keep_freed_memory() -> None:

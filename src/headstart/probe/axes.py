@@ -24,6 +24,7 @@ __all__ = [
     "native_bfloat16",
     "pull",
     "scores",
+    "times",
 ]
 
 Source = npt.NDArray[np.floating] | Tensor
@@ -38,8 +39,9 @@ LEAST_VARIANCE = 1e-14
 def native_bfloat16(device: torch.device) -> bool:
     """Whether the device multiplies bfloat16 matrices in hardware."""
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    capabilities = getattr(torch.cpu, "get_capabilities", dict)()
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    # Older releases of torch do not tell.
+    capabilities: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
 
 
@@ -105,7 +107,8 @@ class Axes:
         mean = feature_mean(X, device).to(dtype)
         build = _tall if n > d else _wide
         axes, Z = build(X, mean, device, dtype)
-        variance = torch.cat([part.double().square().sum(0) for part in Z.split(512, dim=1)])
+        parts = torch.split(Z, max(1, BLOCK[device.type] // d))
+        variance = torch.stack([part.double().square().sum(0) for part in parts]).sum(0)
         return cls(X, mean.double(), axes.double(), Z, variance)
 
     def to_features(self, W: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
@@ -143,7 +146,6 @@ def _wide(
     X: Source, mean: Tensor, device: torch.device, dtype: torch.dtype
 ) -> tuple[Tensor, Tensor]:
     """At most as many examples as features: Z follows from the inner products of examples."""
-    n, d = X.shape
     centred = torch.cat([block for _, block in blocks(X, device, torch.float64)]) - mean
     values, U = torch.linalg.eigh(centred @ centred.T)
     kept = values > LEAST_VARIANCE * values[-1]
@@ -158,10 +160,10 @@ class Fast:
         self._Z, self.dtype = axes.Z, axes.Z.dtype
 
     def forward(self, W: Tensor) -> Tensor:
-        return _times(W, self._Z.T)
+        return times(W, self._Z.T)
 
     def gradient(self, residual: Tensor, W: Tensor, lam: Tensor) -> tuple[Tensor, Tensor]:
-        gradient = _times(residual, self._Z) + lam.to(W.dtype)[:, None, None] * W
+        gradient = times(residual, self._Z) + lam.to(W.dtype)[:, None, None] * W
         return gradient, gradient.double().square().sum((1, 2))
 
     def penalty(self, W: Tensor) -> Tensor:
@@ -198,7 +200,7 @@ def scores(X: Source, coef: Tensor, bias: Tensor) -> Tensor:
     logits = flat.new_empty(len(flat), len(X))
     for part, block in blocks(X, coef.device, torch.float64):
         torch.addmm(bias.flatten()[:, None], flat, block.T, out=logits[:, part])
-    return logits.unflatten(0, coef.shape[:2])
+    return logits.view(*coef.shape[:2], -1)
 
 
 def pull(X: Source, residual: Tensor, mean: Tensor) -> Tensor:
@@ -207,9 +209,10 @@ def pull(X: Source, residual: Tensor, mean: Tensor) -> Tensor:
     total = -torch.outer(flat.sum(1), mean)
     for part, block in blocks(X, residual.device, torch.float64):
         total.addmm_(flat[:, part], block)
-    return total.unflatten(0, residual.shape[:2])
+    return total.view(*residual.shape[:2], -1)
 
 
-def _times(A: Tensor, M: Tensor) -> Tensor:
+def times(A: Tensor, B: Tensor) -> Tensor:
     """(B, C, p) times (p, q) as one matrix product."""
-    return (A.flatten(0, 1) @ M).unflatten(0, A.shape[:2])
+    product = torch.mm(A.flatten(0, 1), B)
+    return product.view(*A.shape[:2], -1)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from headstart.probe.axes import times
 from headstart.probe.losses import Loss
 
 __all__ = ["Curvature", "Preconditioner"]
@@ -23,7 +24,7 @@ LEAST = 1e-6
 
 
 class Curvature:
-    """The Hessian of a batch at a point: ``(D, Db) -> (by W, by bias)``, the penalty included.
+    """The Hessian of a batch at a point: ``(D, d) -> (by W, by bias)``, the penalty included.
 
     Parameters
     ----------
@@ -42,12 +43,12 @@ class Curvature:
         return torch.promote_types(self._Z.dtype, torch.float32)
 
     def __call__(
-        self, loss: Loss, p: Tensor, lam: Tensor, D: Tensor, Db: Tensor
+        self, loss: Loss, p: Tensor, lam: Tensor, D: Tensor, d: Tensor
     ) -> tuple[Tensor, Tensor]:
-        shape, low = D.shape[:2], self._Z.dtype
-        change = (D.flatten(0, 1).to(low) @ self._Z.T).unflatten(0, shape).to(D.dtype)
-        curved = loss.curve(p, change.add_(Db[:, :, None]))
-        by_W = (curved.flatten(0, 1).to(low) @ self._Z).unflatten(0, shape).to(D.dtype)
+        low = self._Z.dtype
+        change = times(D.to(low), self._Z.T).to(D.dtype)
+        curved = loss.curve(p, change.add_(d[:, :, None]))
+        by_W = times(curved.to(low), self._Z).to(D.dtype)
         return by_W.add_(lam.to(D.dtype)[:, None, None] * D), curved.sum(2)
 
     def inverse(self, loss: Loss, p: Tensor, lam: Tensor) -> "Preconditioner":

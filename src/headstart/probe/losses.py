@@ -14,6 +14,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from headstart.errors import ProbeError
+
 __all__ = ["BALANCE", "Binary", "Loss", "Softmax", "balance", "imbalance"]
 
 # How far from zero the residuals' sums may be, relative to the sum of what is left to explain.
@@ -51,6 +53,10 @@ class Loss(Protocol):
         """Keep some of the batch's problems."""
         ...
 
+    def to(self, device: torch.device) -> "Loss":
+        """Move to a device."""
+        ...
+
 
 @dataclass(frozen=True)
 class Softmax:
@@ -59,7 +65,7 @@ class Softmax:
     Parameters
     ----------
     labels
-        (n,) int64 in 0..K-1, on the solver's device; shared by all problems of a batch.
+        (n,) int64 in 0..K-1; shared by all problems of a batch.
     counts
         (K,) float64 examples of each class, all positive.
     """
@@ -69,7 +75,16 @@ class Softmax:
 
     @classmethod
     def of(cls, labels: Tensor, n_classes: int) -> "Softmax":
-        return cls(labels, torch.bincount(labels, minlength=n_classes).double())
+        """From (n,) labels; ProbeError if a class of 0..n_classes-1 has no example."""
+        counts = torch.bincount(labels, minlength=n_classes).double()
+        if len(counts) != n_classes or n_classes < 2 or not counts.all():
+            empty = [k for k, count in enumerate(counts.tolist()) if not count]
+            raise ProbeError(
+                f"expected labels 0..{n_classes - 1} of at least 2 classes, each with an example, "
+                f"found {'none of class ' + str(empty[0]) if empty else f'{len(counts)} classes'}: "
+                "leave out classes that do not occur"
+            )
+        return cls(labels, counts)
 
     @property
     def start(self) -> Tensor:
@@ -107,6 +122,9 @@ class Softmax:
     def take(self, problems: Tensor) -> "Softmax":  # noqa: ARG002  all problems share the labels
         return self
 
+    def to(self, device: torch.device) -> "Softmax":
+        return Softmax(self.labels.to(device), self.counts.to(device))
+
     def _of_label(self, A: Tensor) -> Tensor:
         index = self.labels.expand(len(A), 1, -1)
         return A.gather(1, index)[:, 0]
@@ -133,7 +151,7 @@ class Binary:
     Parameters
     ----------
     signs
-        (B, 1, n) of +1 and -1, in the dtype of the logits, on the solver's device.
+        (B, 1, n) float32 of +1 and -1.
     counts
         (B, 1, 2) float64 examples without and with the label, all positive.
     """
@@ -143,10 +161,18 @@ class Binary:
 
     @classmethod
     def of(cls, targets: Tensor) -> "Binary":
-        """From (n, K) of zeros and ones: K problems."""
+        """From (n, K) of zeros and ones: K problems. ProbeError if a column is constant."""
         signs = (2 * targets.T[:, None].float() - 1).contiguous()
         positive = (signs > 0).sum(2, keepdim=True).double()
-        return cls(signs, torch.cat([targets.shape[0] - positive, positive], dim=2))
+        counts = torch.cat([len(targets) - positive, positive], dim=2)
+        if not counts.all():
+            column = int((counts[:, 0] == 0).any(1).nonzero()[0])
+            found = "no" if counts[column, 0, 1] == 0 else "every"
+            raise ProbeError(
+                f"expected examples with and without each label, found label {column} in {found} "
+                "example: leave it out"
+            )
+        return cls(signs, counts)
 
     @property
     def start(self) -> Tensor:
@@ -174,6 +200,9 @@ class Binary:
 
     def take(self, problems: Tensor) -> "Binary":
         return Binary(self.signs[problems], self.counts[problems])
+
+    def to(self, device: torch.device) -> "Binary":
+        return Binary(self.signs.to(device), self.counts.to(device))
 
 
 def imbalance(residual: Tensor) -> tuple[Tensor, Tensor]:

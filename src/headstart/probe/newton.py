@@ -131,9 +131,7 @@ def minimise(
             active, logits, batch = active[rest], logits[rest], batch.take(rest)
             point = Point(*(part[rest] for part in point))
         last_gap = point.gap
-        batch, logits, stuck = _step(
-            batch, logits, point, products, curvature, goal
-        )
+        batch, logits, stuck = _step(batch, logits, point, products, curvature, goal)
 
 
 def look(batch: Batch, logits: Tensor, products: Products, balanced: float) -> Point:
@@ -199,31 +197,29 @@ def _conjugate_gradients(
     enough = goal.tolerance * BELOW_TOLERANCE * 2 * lam * point.objective / unit**2
     target = enough.clamp(min=FORCING**2)
     room = goal.max_passes - batch.passes
-    D, Db = inverse(r, rb)
-    rz = _dot(r, D) + (rb * Db).sum(1)
+    D, d = inverse(r, rb)
+    rz = _dot(r, D) + (rb * d).sum(1)
     for _ in range(MAX_CONJUGATE_STEPS):
-        HD, HDb = curvature(loss, p, lam, D, Db)
+        bent, bent_b = curvature(loss, p, lam, D, d)
         spent[live] += 1
-        bend = _dot(D, HD) + (Db * HDb).sum(1)
+        bend = _dot(D, bent) + (d * bent_b).sum(1)
         # Rounding can make the curvature vanish, or worse: what was found so far is kept.
         length = torch.where(bend > 0, rz / bend, 0).to(work)[:, None]
         S[live] += (length[:, :, None] * D).to(dtype)
-        s[live] += (length * Db).to(dtype)
-        r = r - length[:, :, None] * HD
-        rb = rb - length * HDb
+        s[live] += (length * d).to(dtype)
+        r = r - length[:, :, None] * bent
+        rb = rb - length * bent_b
         on = (_dot(r, r) > target[live]) & (bend > 0) & (spent < room)[live]
         if not on.all():
             if not on.any():
                 break
             kept = on.nonzero()[:, 0]
-            live, lam, p, r, rb, D, Db, rz = (
-                part[kept] for part in (live, lam, p, r, rb, D, Db, rz)
-            )
+            live, lam, p, r, rb, D, d, rz = (part[kept] for part in (live, lam, p, r, rb, D, d, rz))
             loss, inverse = loss.take(kept), inverse.take(kept)
-        Y, Yb = inverse(r, rb)
-        rz, last = _dot(r, Y) + (rb * Yb).sum(1), rz
+        Y, y = inverse(r, rb)
+        rz, last = _dot(r, Y) + (rb * y).sum(1), rz
         turn = (rz / last).to(work)[:, None]
-        D, Db = Y + turn[:, :, None] * D, Yb + turn * Db
+        D, d = Y + turn[:, :, None] * D, y + turn * d
     scale = unit.to(dtype)[:, None]
     return S * scale[:, :, None], s * scale, spent
 

@@ -10,18 +10,17 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from headstart.probe.axes import Axes, Exact, Fast, Source, native_bfloat16
 from headstart.probe.certificate import Certificate, certify
 from headstart.probe.curvature import Curvature
+from headstart.probe.fits import Fit, Weights, columns, sum_up
 from headstart.probe.losses import Binary, Softmax
 from headstart.probe.newton import Batch, Goal, minimise
 
-__all__ = ["MAX_PASSES", "Fit", "fit_path"]
+__all__ = ["MAX_PASSES", "fit_path"]
 
 MAX_PASSES = 3000
 # A step of log(lambda) over which a straight line may be followed; longer ones get waypoints, which
@@ -33,44 +32,8 @@ WAYPOINT = Goal(tolerance=1e-3, max_passes=100)
 WIDE = 256
 NARROW, ROOMY = 16, 4
 
-Weights = npt.NDArray[np.float64]
 
-
-@dataclass(frozen=True)
-class Fit:
-    """The solution for one lambda.
-
-    Parameters
-    ----------
-    lam
-        Weight of ``||W||^2 / 2``; scikit-learn's C is its inverse.
-    coef, bias
-        (K, d) and (K,) float64.
-    objective
-        Sum of losses plus penalty.
-    relative_gap
-        Certified bound on (objective - optimum) / objective.
-    passes
-        Multiplications by the features and by their transpose.
-    converged
-        Whether `relative_gap` is within the tolerance.
-    """
-
-    lam: float
-    coef: Weights
-    bias: Weights
-    objective: float
-    relative_gap: float
-    passes: int
-    converged: bool
-
-    def scores(self, X: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:
-        """(n, d) features -> (n, K) float32 decision values, computed in float64 block by block."""
-        blocks = [X[i : i + 4096].astype(np.float64) for i in range(0, len(X), 4096)]
-        parts = [(block @ self.coef.T + self.bias).astype(np.float32) for block in blocks]
-        return np.concatenate(parts) if parts else np.empty((0, len(self.bias)), np.float32)
-
-
+@torch.no_grad()
 def fit_path(
     X: Source,
     loss: Softmax | Binary,
@@ -80,7 +43,7 @@ def fit_path(
     max_passes: int = MAX_PASSES,
     device: torch.device | None = None,
     dtype: torch.dtype | None = None,
-    go_on: Callable[[Weights, Weights], bool] = lambda _coef, _bias: True,
+    go_on: Callable[[Weights, Weights], bool] | None = None,
 ) -> Iterator[Fit]:
     """Minimise ``sum_i loss_i + (lambda/2) ||W||^2``, bias unpenalised, for each lambda.
 
@@ -91,7 +54,7 @@ def fit_path(
     X
         (n, d) finite features, float32 or float64, in memory, memory-mapped, or on a GPU.
     loss
-        What the labels ask for, on `device`.
+        What the labels ask for.
     lambdas
         Positive.
     tolerance
@@ -111,7 +74,8 @@ def fit_path(
     wanted, waiting = True, list[float]()
     while wanted and coarse:
         lam = coarse.pop(0)
-        wanted = go_on(*solver.descend_to(lam))
+        solver.descend_to(lam)
+        wanted = go_on is None or go_on(*solver.weights(lam))
         waiting.append(lam)
         if len(waiting) >= solver.together or not (wanted and coarse):
             yield from solver.certify(waiting)
@@ -146,11 +110,11 @@ class _Solver:
             dtype = torch.float64 if str(X.dtype).endswith("float64") else torch.float32
         self._axes = axes = Axes.of(X, device, dtype)
         self._fast, self._exact = Fast(axes), Exact(axes)
-        self._loss, self._goal = loss, goal
+        self._loss, self._goal = loss.to(device), goal
         low = dtype == torch.float32 and native_bfloat16(device)
         self._rough = Curvature(axes.Z.bfloat16() if low else axes.Z, axes.variance)
         self._fine = Curvature(axes.Z, axes.variance)
-        start = loss.start
+        start = self._loss.start
         self._nothing = _Solution(
             torch.zeros(*start.shape, axes.Z.shape[1], dtype=dtype, device=device),
             start.to(dtype),
@@ -173,14 +137,17 @@ class _Solver:
         """Whether there is a solution."""
         return lam in self._solved
 
-    def descend_to(self, lam: float) -> tuple[Weights, Weights]:
+    def descend_to(self, lam: float) -> None:
         """Solve for the next smaller lambda, with waypoints where it is far from the last."""
         for waypoint in self._waypoints(lam):
             self._descend([waypoint], WAYPOINT)
         self._descend([lam], self._goal)
+
+    def weights(self, lam: float) -> tuple[Weights, Weights]:
+        """Give (K, d) weights and (K,) bias as they are so far."""
         solution = self._solved[lam]
         coef, bias = self._axes.to_features(solution.W, solution.bias)
-        return _flat(coef), _flat(bias)
+        return columns(coef), columns(bias)
 
     def interpolate(self, lambdas: Sequence[float]) -> list[Fit]:
         """Solve between solved lambdas: often the curve through them is good enough."""
@@ -207,7 +174,7 @@ class _Solver:
         batch, objective, gap = minimise(batch, self._exact, self._fine, self._goal, certify=True)
         self._keep([fit.lam], batch)
         coef, bias = self._axes.to_features(batch.W, batch.bias)
-        again = self._fit(fit.lam, coef, Certificate(objective, gap, bias), 0)
+        again = self._fit(fit.lam, coef, Certificate(objective, gap, bias))
         return again if again.relative_gap < fit.relative_gap else replace(fit, passes=again.passes)
 
     def _waypoints(self, lam: float) -> list[float]:
@@ -258,30 +225,18 @@ class _Solver:
 
     def _keep(self, lambdas: Sequence[float], batch: Batch) -> None:
         groups, dtype = len(self._nothing.bias), self._fast.dtype
-        parts = (part.split(groups) for part in (batch.W.to(dtype), batch.bias.to(dtype), batch.passes))
+        whole = (batch.W.to(dtype), batch.bias.to(dtype), batch.passes)
+        parts = (torch.split(part, groups) for part in whole)
         for lam, *solution in zip(lambdas, *parts, strict=True):
             self._solved[lam] = _Solution(*(part.clone() for part in solution))
 
-    def _fit(self, lam: float, coef: Tensor, proof: Certificate, index: int) -> Fit:
+    def _fit(self, lam: float, coef: Tensor, proof: Certificate, index: int = 0) -> Fit:
         """Sum up the problems of the lambda that is in this place of a batch."""
         groups = len(self._nothing.bias)
         mine = slice(index * groups, (index + 1) * groups)
-        objective = float(proof.objective[mine].sum())
-        relative = float(proof.gap[mine].sum()) / objective
-        return Fit(
-            lam=lam,
-            coef=_flat(coef[mine]),
-            bias=_flat(proof.bias[mine]),
-            objective=objective,
-            relative_gap=relative,
-            passes=int(self._solved[lam].passes.max()),
-            converged=relative <= self._goal.tolerance,
-        )
-
-
-def _flat(part: Tensor) -> Weights:
-    """(G, C, ...) -> (K, ...) in NumPy: the problems of a lambda have one column each, or all."""
-    return np.asarray(part.flatten(0, 1).cpu().numpy())
+        own = Certificate(proof.objective[mine], proof.gap[mine], proof.bias[mine])
+        passes = int(self._solved[lam].passes.max())
+        return sum_up(lam, coef[mine], own.bias, own, passes, self._goal.tolerance)
 
 
 def _lagrange(at: float, places: Sequence[float]) -> list[float]:

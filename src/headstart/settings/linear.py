@@ -9,14 +9,16 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from headstart import metrics
 from headstart.datasets import JoinedImages, Splits
+from headstart.devices import resolve_device
 from headstart.errors import DatasetError
 from headstart.features import Features, penultimate_features
-from headstart.probe import Fit, fit_path
+from headstart.probe import Fit, Softmax, fit_path
 from headstart.spec import LinearSetting, Selection, Trial
-from headstart.workspace import Watcher, Workspace
+from headstart.workspace import Workspace
 
 __all__ = ["Examples", "LinearTransfer", "prepare_linear"]
 
@@ -42,7 +44,7 @@ def prepare_linear(trial: Trial, splits: Splits, workspace: Workspace) -> "Linea
         workspace=workspace,
     )
     broken = {images.where(row): reason for row, reason in features.broken.items()}
-    transfer = LinearTransfer(trial, splits, features, broken, workspace.watcher)
+    transfer = LinearTransfer(trial, splits, features, broken, workspace)
     transfer.check_enough()
     return transfer
 
@@ -56,12 +58,13 @@ class LinearTransfer:
         splits: Splits,
         features: Features,
         broken: dict[str, str],
-        watcher: Watcher,
+        workspace: Workspace,
     ) -> None:
         self._dataset = trial.dataset
         self._setting: LinearSetting = trial.setting
         self._n_classes, self._revision = splits.n_classes, splits.revision
-        self._features, self._broken, self._watcher = features, broken, watcher
+        self._features, self._broken = features, broken
+        self._watcher, self._device = workspace.watcher, workspace.device
         self._n_train = len(splits.train)
         self._n_fit = self._n_train + len(splits.validation)
         self._fit_labels = np.concatenate([splits.train.labels, splits.validation.labels])
@@ -96,6 +99,7 @@ class LinearTransfer:
             predicted = fit.scores(validation.X).argmax(axis=1)
             accuracy = metrics.score(self._dataset.metric, validation.y, predicted)
             curve.append({**_facts(fit), "accuracy": accuracy})
+        curve.sort(key=lambda row: row["lambda"], reverse=True)
         best = max(curve, key=lambda row: (row["accuracy"], row["lambda"]))
         return Selection(
             examples=self._revision,
@@ -104,11 +108,10 @@ class LinearTransfer:
         )
 
     def refit(self, selection: Selection) -> None:
-        """Fit train + validation with the chosen lambda, along the path that leads to it."""
+        """Fit train + validation with the chosen lambda."""
         chosen = selection.chosen["lambda"]
-        lambdas = [lam for lam in self._setting.lambdas if lam >= chosen]
-        for fit in self._fits(self._examples(0, self._n_fit), lambdas, "fitting the choice"):
-            self._refit = fit
+        examples = self._examples(0, self._n_fit)
+        (self._refit,) = self._fits(examples, [chosen], "fitting the choice")
 
     def test_scores(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
         """Score the test images that could be decoded."""
@@ -128,12 +131,14 @@ class LinearTransfer:
 
     def _fits(self, examples: Examples, lambdas: Any, stage: str) -> Any:
         self._watcher.stage(stage, total=len(lambdas), unit="lambdas")
-        path = fit_path(examples.X, examples.y, self._n_classes, lambdas, self._setting.tolerance)
+        loss = Softmax.of(torch.from_numpy(examples.y), self._n_classes)
+        tolerance, device = self._setting.tolerance, resolve_device(self._device)
+        path = fit_path(examples.X, loss, lambdas, tolerance, device=device)
         for fit in path:
             if not fit.converged:
                 self._watcher.note(
-                    f"{stage}: lambda {fit.lam:.3g} did not converge after {fit.evaluations} "
-                    f"evaluations (relative gap {fit.relative_gap:.1e}, "
+                    f"{stage}: lambda {fit.lam:.3g} did not converge after {fit.passes} "
+                    f"passes (relative gap {fit.relative_gap:.1e}, "
                     f"tolerance {self._setting.tolerance:.1e})"
                 )
             self._watcher.advance()
@@ -157,6 +162,6 @@ def _facts(fit: Fit) -> dict[str, float]:
         "lambda": fit.lam,
         "objective": fit.objective,
         "relative_gap": fit.relative_gap,
-        "evaluations": fit.evaluations,
+        "passes": fit.passes,
         "converged": float(fit.converged),
     }

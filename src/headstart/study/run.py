@@ -81,7 +81,7 @@ def check_early(trials: list[Trial], workspace: Workspace) -> None:
     for model in {trial.model.weights.sha256: trial.model for trial in trials}.values():
         models.require(model)
     if workspace.device == "cuda":
-        from headstart.features.forward import resolve_device
+        from headstart.devices import resolve_device
 
         resolve_device(workspace.device)
     check_free_space(workspace.cache, _feature_bytes(trials))

@@ -1,0 +1,345 @@
+"""The probe as a scikit-learn estimator."""
+
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Literal, Self
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from scipy.special import expit, softmax
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils.validation import check_is_fitted, validate_data
+from torch import Tensor
+from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
+
+from headstart.devices import resolve_device
+from headstart.errors import ProbeError
+from headstart.metrics import SCORERS, voc_map_11point
+from headstart.probe.axes import Source
+from headstart.probe.fits import Fit, Weights, decision_values
+from headstart.probe.inputs import classes, features, targets
+from headstart.probe.lbfgs import lbfgs_path
+from headstart.probe.losses import Binary, Softmax
+from headstart.probe.path import MAX_PASSES, fit_path
+
+__all__ = ["LogisticRegressionPath"]
+
+# Kornblith et al. 2019: 45 values, log-spaced from 1e5 down to 1e-6.
+LAMBDAS = tuple(float(f"{10 ** (5 - 11 * i / 44):.12g}") for i in range(45))
+DTYPES = {"auto": None, "float32": torch.float32, "float64": torch.float64}
+FLOATS = [np.float64, np.float32]
+# With `early_stop`, how often in a row the validation loss has to rise.
+PATIENCE = 3
+
+Metric = str | Callable[[Any, Any], float]
+
+
+class LogisticRegressionPath(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+    """L2-regularised logistic regression for many penalties, each fit with a proof of how good.
+
+    Minimises ``sum_i loss(W x_i + b, y_i) + (lambda/2) ||W||_F^2`` with an unpenalised bias, for
+    each lambda. In scikit-learn's terms C = 1/lambda; for two classes C = 2/lambda, since two
+    opposite rows of W share the penalty there. With `multilabel`, `y` is (n, K) of zeros and ones,
+    and each column an independent binary problem, for which C = 1/lambda.
+
+    `predict` and all that follows it use the fit `best_index_`: the one with the smallest lambda
+    until `select` has chosen on validation.
+
+    Parameters
+    ----------
+    lambdas
+        Positive; by default 45 from 1e5 down to 1e-6 (Kornblith et al. 2019).
+    tol
+        Relative duality gap at which a fit counts as converged.
+    device
+        ``"auto"`` computes where X is if that is a tensor, else on the first GPU if there is one.
+    dtype
+        Of the products: ``"auto"`` is that of X. The certificate is always computed in float64.
+    max_passes
+        Multiplications by X and its transpose after which a lambda is given up as it is.
+    multilabel
+        Whether an example may have several labels, or none.
+    solver
+        ``"newton"``, or ``"lbfgs"``: scipy's, plain and slow, as a reference.
+    early_stop
+        Leave out the smaller lambdas once the validation loss has risen three times in a row, on
+        a path of every second lambda; `fit` then wants `X_val` and `y_val`.
+
+    Attributes
+    ----------
+    lambdas_
+        (L,) float64, decreasing.
+    coef_path_, intercept_path_
+        (L, K, d) and (L, K) float64.
+    objective_path_, gap_path_
+        (L,) objectives, and certified relative duality gaps: (objective - optimum) / objective is
+        at most this.
+    passes_path_
+        (L,) int64.
+    converged_path_
+        (L,) bool: whether the gap is within `tol`.
+    classes_
+        (K,) labels in the order of the rows of W.
+    best_index_, lambda_, coef_, intercept_
+        The fit in use, its lambda, weights (K, d), and bias (K,).
+    validation_scores_
+        (L,) after `select`.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> X, y = load_digits(return_X_y=True)
+    >>> probe = LogisticRegressionPath(lambdas=[100.0, 1.0, 0.01]).fit(X[:1000], y[:1000])
+    >>> bool((probe.gap_path_ <= 1e-4).all())
+    True
+    >>> probe.select(X[1000:1400], y[1000:1400]).lambda_
+    100.0
+    """
+
+    def __init__(
+        self,
+        lambdas: Sequence[float] | None = None,
+        tol: float = 1e-4,
+        device: Literal["auto", "cpu", "cuda"] = "auto",
+        dtype: Literal["auto", "float32", "float64"] = "auto",
+        max_passes: int = MAX_PASSES,
+        multilabel: bool = False,
+        solver: Literal["newton", "lbfgs"] = "newton",
+        early_stop: bool = False,
+    ) -> None:
+        self.lambdas = lambdas
+        self.tol = tol
+        self.device = device
+        self.dtype = dtype
+        self.max_passes = max_passes
+        self.multilabel = multilabel
+        self.solver = solver
+        self.early_stop = early_stop
+
+    def fit(self, X: Source, y: Any, X_val: Source | None = None, y_val: Any = None) -> Self:
+        """Fit all lambdas.
+
+        Parameters
+        ----------
+        X
+            (n, d) float32 or float64, an array, a memory-mapped array, or a tensor on any device;
+            other numbers are converted to float64.
+        y
+            (n,) labels, or (n, K) zeros and ones with `multilabel`.
+        X_val, y_val
+            For `early_stop` alone.
+
+        Raises
+        ------
+        ProbeError
+            A ValueError too: options, features or labels that cannot be; the message says which.
+
+        Warns
+        -----
+        ConvergenceWarning
+            Lambdas that did not reach `tol`; `gap_path_` says how far each came.
+        """
+        lambdas = self._checked_lambdas(X_val)
+        if not isinstance(X, Tensor):
+            X = validate_data(self, X, dtype=FLOATS, ensure_all_finite=False)
+        X = features(X)
+        self.n_features_in_ = X.shape[1]
+        self.classes_ = classes(y, multilabel=self.multilabel)
+        labels = self._targets(y, len(X))
+        loss = Binary.of(labels) if self.multilabel else Softmax.of(labels, len(self.classes_))
+        fits = sorted(
+            self._fits(X, loss, lambdas, X_val, y_val), key=lambda fit: fit.lam, reverse=True
+        )
+        self.lambdas_ = np.array([fit.lam for fit in fits])
+        self.coef_path_ = np.stack([fit.coef for fit in fits])
+        self.intercept_path_ = np.stack([fit.bias for fit in fits])
+        self.objective_path_ = np.array([fit.objective for fit in fits])
+        self.gap_path_ = np.array([fit.relative_gap for fit in fits])
+        self.passes_path_ = np.array([fit.passes for fit in fits])
+        self.converged_path_ = np.array([fit.converged for fit in fits])
+        self.n_iter_ = max(1, int(self.passes_path_.max()))
+        self.best_index_ = len(fits) - 1
+        self._warn()
+        return self
+
+    def select(self, X_val: Source, y_val: Any, metric: Metric | None = None) -> Self:
+        """Use the fit that is best on validation from now on; of equals, the largest lambda.
+
+        Parameters
+        ----------
+        X_val, y_val
+            As in `fit`; classes may be missing.
+        metric
+            ``"top-1"`` (the default), ``"mean-per-class"``, or a function of the true and the
+            predicted labels. With `multilabel` a function of the (n, K) labels and scores; by
+            default the 11-point mean average precision of PASCAL VOC 2007.
+        """
+        check_is_fitted(self)
+        X_val = self._features(X_val)
+        labels = self._targets(y_val, len(X_val)).numpy()
+        judge = self._judge(metric)
+        self.validation_scores_ = np.array(
+            [
+                judge(labels, decision_values(X_val, coef, bias))
+                for coef, bias in zip(self.coef_path_, self.intercept_path_, strict=True)
+            ]
+        )
+        self.best_index_ = int(self.validation_scores_.argmax())
+        return self
+
+    @property
+    def lambda_(self) -> float:
+        """The penalty of the fit in use."""
+        return float(self.lambdas_[self.best_index_])
+
+    @property
+    def coef_(self) -> Weights:
+        """(K, d) weights of the fit in use."""
+        return np.asarray(self.coef_path_[self.best_index_])
+
+    @property
+    def intercept_(self) -> Weights:
+        """(K,) bias of the fit in use."""
+        return np.asarray(self.intercept_path_[self.best_index_])
+
+    def decision_function(self, X: Source) -> Weights:
+        """(n, K) logits; for two classes (n,), those of the second less those of the first."""
+        logits = self._logits(X)
+        if not self.multilabel and len(self.classes_) == 2:
+            return np.asarray(logits[:, 1] - logits[:, 0])
+        return logits
+
+    def predict(self, X: Source) -> npt.NDArray[Any]:
+        """(n,) labels, or (n, K) zeros and ones with `multilabel`."""
+        logits = self._logits(X)
+        if self.multilabel:
+            return (logits > 0).astype(np.int64)
+        return np.asarray(self.classes_[logits.argmax(axis=1)])
+
+    def predict_proba(self, X: Source) -> Weights:
+        """(n, K) probabilities, which with `multilabel` do not sum to one."""
+        logits = self._logits(X)
+        return np.asarray(expit(logits) if self.multilabel else softmax(logits, axis=1))
+
+    def _logits(self, X: Source) -> Weights:
+        check_is_fitted(self)
+        return decision_values(self._features(X), self.coef_, self.intercept_)
+
+    def _fits(
+        self,
+        X: Source,
+        loss: Softmax | Binary,
+        lambdas: Sequence[float],
+        X_val: Source | None,
+        y_val: Any,
+    ) -> Iterator[Fit]:
+        if self.solver == "lbfgs":
+            return lbfgs_path(X, loss, lambdas, self.tol, max_passes=self.max_passes)
+        go_on = self._patience(X_val, y_val) if self.early_stop and X_val is not None else None
+        return fit_path(
+            X,
+            loss,
+            lambdas,
+            self.tol,
+            max_passes=self.max_passes,
+            device=self._device(X),
+            dtype=DTYPES[self.dtype],
+            go_on=go_on,
+        )
+
+    def _patience(self, X_val: Source, y_val: Any) -> Callable[[Weights, Weights], bool]:
+        X_val = self._features(X_val)
+        labels = self._targets(y_val, len(X_val))
+        losses: list[float] = []
+
+        def go_on(coef: Weights, bias: Weights) -> bool:
+            logits = decision_values(X_val, coef, bias)
+            losses.append(_log_loss(torch.from_numpy(logits), labels))
+            last = losses[-PATIENCE - 1 :]
+            return len(last) <= PATIENCE or any(np.diff(last) <= 0)
+
+        return go_on
+
+    def _device(self, X: Source) -> torch.device:
+        if self.device == "auto" and isinstance(X, Tensor):
+            return X.device
+        return resolve_device(self.device)
+
+    def _judge(self, metric: Metric | None) -> Callable[[npt.NDArray[Any], Weights], float]:
+        if self.multilabel:
+            if metric is None:
+                return lambda labels, logits: voc_map_11point(logits, 2 * labels - 1)
+            if not callable(metric):
+                raise ProbeError(
+                    f"expected a function of labels and scores as metric with multilabel=True, "
+                    f"found {metric!r}"
+                )
+            return metric
+        if callable(metric):
+            return lambda labels, logits: metric(
+                self.classes_[labels], self.classes_[logits.argmax(axis=1)]
+            )
+        name = metric or "top-1"
+        if name not in SCORERS:
+            raise ProbeError(
+                f"expected a function or one of {', '.join(SCORERS)} as metric, found {name!r}"
+            )
+        return lambda labels, logits: SCORERS[name](labels, logits.argmax(axis=1))
+
+    def _checked_lambdas(self, X_val: Source | None) -> Sequence[float]:
+        """Check all options; give the lambdas."""
+        lambdas = LAMBDAS if self.lambdas is None else tuple(map(float, self.lambdas))
+        if not lambdas or not all(0 < lam < np.inf for lam in lambdas):
+            raise ProbeError(f"expected lambdas > 0 and finite, at least one, found {self.lambdas}")
+        for name, allowed in (("dtype", tuple(DTYPES)), ("solver", ("newton", "lbfgs"))):
+            if getattr(self, name) not in allowed:
+                raise ProbeError(
+                    f"expected {name} to be one of {', '.join(allowed)}, "
+                    f"found {getattr(self, name)!r}"
+                )
+        if not (0 < self.tol < 1 and self.max_passes >= 1):
+            raise ProbeError(
+                f"expected 0 < tol < 1 and max_passes >= 1, found {self.tol} and {self.max_passes}"
+            )
+        if self.early_stop and (X_val is None or self.solver != "newton"):
+            raise ProbeError(
+                "early_stop=True needs solver='newton' and validation data: fit(X, y, X_val, y_val)"
+            )
+        return lambdas
+
+    def _features(self, X: Any) -> Source:
+        """Check features against those of `fit`; a tensor stays where it is."""
+        if not isinstance(X, Tensor):
+            X = validate_data(self, X, dtype=FLOATS, reset=False, ensure_all_finite=False)
+        return features(X, self.n_features_in_)
+
+    def _targets(self, y: Any, n_examples: int) -> Tensor:
+        """(n,) places of the labels in `classes_`, or (n, K) of zeros and ones."""
+        return targets(y, n_examples, self.classes_, multilabel=self.multilabel)
+
+    def _warn(self) -> None:
+        short = ~self.converged_path_
+        if short.any():
+            worst = self.gap_path_[short].max()
+            which = ", ".join(f"{lam:.3g}" for lam in self.lambdas_[short][:5])
+            more = ", ..." if short.sum() > 5 else ""
+            warnings.warn(
+                f"{short.sum()} of {len(short)} lambdas did not reach a relative gap of "
+                f"{self.tol:g} (largest {worst:.1e}): {which}{more}; raise max_passes, or tol",
+                ConvergenceWarning,
+                stacklevel=3,
+            )
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_label = self.multilabel
+        return tags
+
+
+def _log_loss(logits: Tensor, labels: Tensor) -> float:
+    """Sum of the losses of (n, K) logits."""
+    if labels.ndim == 2:
+        return float(binary_cross_entropy_with_logits(logits, labels.double(), reduction="sum"))
+    return float(cross_entropy(logits, labels, reduction="sum"))

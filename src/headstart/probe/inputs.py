@@ -1,0 +1,89 @@
+"""Features and labels as people have them -> as the solver wants them, or one clear line."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import column_or_1d
+from torch import Tensor
+
+from headstart.errors import ProbeError
+from headstart.probe.axes import Source, blocks
+
+__all__ = ["classes", "features", "targets"]
+
+
+def features(X: Source, n_features: int | None = None) -> Source:
+    """Check that features are (n, d), float32 or float64, and finite; they stay where they are."""
+    known = X.dtype in (torch.float32, torch.float64, np.float32, np.float64)
+    if X.ndim != 2 or not known or not len(X):
+        raise ProbeError(
+            f"expected X as (n, d) float32 or float64, found {tuple(X.shape)} {X.dtype}"
+        )
+    if n_features is not None and X.shape[1] != n_features:
+        raise ProbeError(f"expected X with the {n_features} features of fit(), found {X.shape[1]}")
+    X = X.detach() if isinstance(X, Tensor) else X
+    device = X.device if isinstance(X, Tensor) else torch.device("cpu")
+    dtype = torch.float32 if X.dtype in (torch.float32, np.float32) else torch.float64
+    for part, block in blocks(X, device, dtype):
+        # One sum tells whether a closer look is needed.
+        if not block.sum().isfinite() and not (finite := block.isfinite()).all():
+            row, column = (~finite).nonzero()[0].tolist()
+            raise ProbeError(
+                f"expected finite features, found NaN or infinity in X at row {part.start + row}, "
+                f"column {column}: mend it or leave the row out"
+            )
+    return X
+
+
+def classes(y: Any, *, multilabel: bool) -> npt.NDArray[Any]:
+    """Find the (K,) classes in labels: sorted, or 0..K-1 where each has a column."""
+    if multilabel:
+        return np.arange(_table(y).shape[1])
+    found = np.unique(_column(y))
+    if len(found) < 2:
+        raise ProbeError(f"expected labels of at least 2 classes, found 1 class: {found.tolist()}")
+    return found
+
+
+def targets(y: Any, n_examples: int, known: npt.NDArray[Any], *, multilabel: bool) -> Tensor:
+    """Give (n,) places of labels in the known classes, or (n, K) zeros and ones: int64."""
+    labels = _table(y) if multilabel else _column(y)
+    if len(labels) != n_examples:
+        raise ProbeError(
+            f"expected as many labels as examples, found {len(labels)} labels "
+            f"for {n_examples} examples"
+        )
+    if multilabel:
+        if labels.shape[1] != len(known):
+            raise ProbeError(f"expected {len(known)} labels a row, found {labels.shape[1]}")
+        return torch.from_numpy(labels.astype(np.int64))
+    if len(strange := np.setdiff1d(labels, known)):
+        raise ProbeError(
+            f"expected labels of the {len(known)} classes of fit(), "
+            f"found {strange[:3].tolist()} too"
+        )
+    return torch.from_numpy(np.searchsorted(known, labels).astype(np.int64))
+
+
+def _column(y: Any) -> npt.NDArray[Any]:
+    labels = column_or_1d(_array(y), warn=True)
+    check_classification_targets(labels)
+    return np.asarray(labels)
+
+
+def _table(y: Any) -> npt.NDArray[Any]:
+    labels = _array(y)
+    if labels.ndim != 2 or not np.isin(labels, (0, 1)).all():
+        raise ProbeError(
+            f"expected labels (n, K) of zeros and ones with multilabel=True, found {labels.shape}"
+        )
+    return labels
+
+
+def _array(y: Any) -> npt.NDArray[Any]:
+    if y is None:
+        raise ProbeError("fit() requires y to be passed, but the target y is None")
+    return y.detach().cpu().numpy() if isinstance(y, Tensor) else np.asarray(y)

@@ -1,0 +1,115 @@
+"""The reference: scipy's L-BFGS on the features as they are, in float64, as in the paper.
+
+Plain on purpose, and slow: it shares nothing with the solver that it checks but the loss and the
+certificate.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from scipy.optimize import minimize
+from threadpoolctl import ThreadpoolController
+
+from headstart.probe.axes import Source, blocks, feature_mean
+from headstart.probe.certificate import certify
+from headstart.probe.fits import Fit, sum_up
+from headstart.probe.losses import Binary, Softmax
+
+__all__ = ["lbfgs_path"]
+
+Vector = npt.NDArray[np.float64]
+
+# Largest entry of the gradient at which the gap is looked at first; divided by TIGHTEN as often as
+# the gap is still too large.
+FIRST_GRADIENT = 1e-2
+TIGHTEN = 10.0
+MEMORY = 20
+
+
+@torch.no_grad()
+def lbfgs_path(
+    X: Source,
+    loss: Softmax | Binary,
+    lambdas: Sequence[float],
+    tolerance: float = 1e-4,
+    *,
+    max_passes: int,
+) -> Iterator[Fit]:
+    """Solve for each lambda in decreasing order, each solution the next one's start.
+
+    Parameters are those of `headstart.probe.path.fit_path`; evaluations of the objective and its
+    gradient are the passes.
+    """
+    cpu = torch.device("cpu")
+    whole = torch.cat([block for _, block in blocks(X, cpu, torch.float64)])
+    mean = feature_mean(X, cpu)
+    centred = whole - mean
+    coef = torch.zeros(*loss.start.shape, X.shape[1], dtype=torch.float64)
+    bias = loss.start.clone()
+    for lam in sorted(set(map(float, lambdas)), reverse=True):
+        passes, gradient = 0, FIRST_GRADIENT
+        lams = torch.full((len(coef),), lam, dtype=torch.float64)
+        while True:
+            spent, coef, bias = _descend(
+                centred, loss, lam, coef, bias, gradient, max_passes - passes
+            )
+            passes += spent
+            proof = certify(centred, torch.zeros_like(mean), loss, lams, coef, bias)
+            bias = proof.bias
+            fit = sum_up(lam, coef, bias - coef @ mean, proof, passes, tolerance)
+            # A search that stops at once has come to the end of its arithmetic.
+            if fit.converged or passes >= max_passes or gradient < 1e-300:
+                break
+            gradient /= TIGHTEN
+        yield fit
+
+
+def _descend(
+    Z: torch.Tensor,
+    loss: Softmax | Binary,
+    lam: float,
+    coef: torch.Tensor,
+    bias: torch.Tensor,
+    gradient: float,
+    budget: int,
+) -> tuple[int, torch.Tensor, torch.Tensor]:
+    """Run L-BFGS until no entry of the gradient is larger than `gradient`."""
+
+    def unpack(vector: Vector) -> tuple[torch.Tensor, torch.Tensor]:
+        parts = torch.from_numpy(vector)
+        return parts[: coef.numel()].view_as(coef), parts[coef.numel() :].view_as(bias)
+
+    def evaluate(vector: Vector) -> tuple[float, Vector]:
+        W, b = unpack(vector)
+        values, residual, _ = loss.look(W @ Z.T + b[:, :, None])
+        by_W, by_bias = residual @ Z + lam * W, residual.sum(2)
+        value = float(values.sum() + lam / 2 * W.square().sum())
+        return value, torch.cat([by_W.flatten(), by_bias.flatten()]).numpy()
+
+    # scipy brings a BLAS of its own for L-BFGS' short vectors. Its threads and torch's fight for
+    # the same cores; one thread is all that it needs.
+    with _SCIPY_BLAS.limit(limits=1):
+        result = minimize(
+            evaluate,
+            torch.cat([coef.flatten(), bias.flatten()]).numpy(),
+            jac=True,
+            method="L-BFGS-B",
+            options={
+                "maxcor": MEMORY,
+                "maxiter": budget,
+                "maxfun": budget,
+                "ftol": 0.0,
+                "gtol": gradient,
+            },
+        )
+    return int(result.nfev), *unpack(result.x.copy())
+
+
+_BLAS = ThreadpoolController()
+_SCIPY_BLAS = _BLAS.select(
+    filepath=[
+        library["filepath"] for library in _BLAS.info() if "scipy.libs" in library["filepath"]
+    ]
+)
