@@ -28,6 +28,7 @@ BELOW_TOLERANCE = 0.25
 MAX_CONJUGATE_STEPS = 300
 MAX_HALVINGS = 30
 SUFFICIENT = 1e-4
+TINY = torch.finfo(torch.float64).tiny
 
 
 @dataclass(frozen=True)
@@ -170,7 +171,9 @@ def _step(
             break
         size = torch.where(too_far, size / 2, size)
     stuck = (slope.abs() <= 1e3 * epsilon * point.objective) | too_far
-    size = torch.where(too_far, 0, size).to(logits.dtype)[:, None]
+    # A direction that overflowed must not leak through a step of no length.
+    S, s, along = (torch.where(_like(too_far, part), 0, part) for part in (S, s, along))
+    size = size.to(logits.dtype)[:, None]
     logits = logits + size[:, :, None] * along
     W, bias = batch.W + size[:, :, None] * S, batch.bias + size * s
     return replace(batch, W=W, bias=bias, passes=batch.passes + spent), logits, stuck
@@ -191,11 +194,12 @@ def _conjugate_gradients(
     loss, lam, p = batch.loss, batch.lam, point.p.to(work)
     inverse = curvature.inverse(loss, p, lam)
     # Rounded to float32 a small gradient could vanish: it is solved for at unit length.
-    unit = point.gradient.double().square().sum((1, 2)).sqrt().clamp(min=1e-300)
-    r = (-point.gradient / unit.to(dtype)[:, None, None]).to(work)
+    square = point.gradient.double().square().sum((1, 2))
+    unit = (square + point.by_bias.square().sum(1)).sqrt().clamp(min=TINY)
+    r = (-point.gradient.double() / unit[:, None, None]).to(work)
     rb = (-point.by_bias / unit[:, None]).to(work)
-    enough = goal.tolerance * BELOW_TOLERANCE * 2 * lam * point.objective / unit**2
-    target = enough.clamp(min=FORCING**2)
+    enough = goal.tolerance * BELOW_TOLERANCE * 2 * lam * point.objective
+    target = torch.maximum(enough, FORCING**2 * square) / unit**2
     room = goal.max_passes - batch.passes
     D, d = inverse(r, rb)
     rz = _dot(r, D) + (rb * d).sum(1)
@@ -220,8 +224,13 @@ def _conjugate_gradients(
         rz, last = _dot(r, Y) + (rb * y).sum(1), rz
         turn = (rz / last).to(work)[:, None]
         D, d = Y + turn[:, :, None] * D, y + turn * d
-    scale = unit.to(dtype)[:, None]
-    return S * scale[:, :, None], s * scale, spent
+    scale = unit[:, None]
+    return (S * scale[:, :, None]).to(dtype), (s * scale).to(dtype), spent
+
+
+def _like(problems: Tensor, part: Tensor) -> Tensor:
+    """(B,) -> (B, 1, ...), to go with a part of that many dimensions."""
+    return problems.view(-1, *[1] * (part.ndim - 1))
 
 
 def _dot(A: Tensor, B: Tensor) -> Tensor:

@@ -71,6 +71,7 @@ def fit_path(
     solver = _Solver(X, loss, Goal(tolerance, max_passes), device, dtype)
     lambdas = sorted(set(map(float, lambdas)), reverse=True)
     coarse = sorted({*lambdas[::2], lambdas[-1]}, reverse=True)
+    fine = [lam for lam in lambdas if lam not in coarse]
     wanted, waiting = True, list[float]()
     while wanted and coarse:
         lam = coarse.pop(0)
@@ -80,7 +81,7 @@ def fit_path(
         if len(waiting) >= solver.together or not (wanted and coarse):
             yield from solver.certify(waiting)
             waiting = []
-    fine = [other for other in lambdas if other > lam and not solver.has(other)]
+    fine = [other for other in fine if other > lam]
     for first in range(0, len(fine), solver.together):
         yield from solver.interpolate(fine[first : first + solver.together])
 
@@ -133,10 +134,6 @@ class _Solver:
         columns = min(WIDE, self._axes.X.shape[1] // NARROW)
         return max(1, columns // self._nothing.bias.numel())
 
-    def has(self, lam: float) -> bool:
-        """Whether there is a solution."""
-        return lam in self._solved
-
     def descend_to(self, lam: float) -> None:
         """Solve for the next smaller lambda, with waypoints where it is far from the last."""
         for waypoint in self._waypoints(lam):
@@ -151,7 +148,7 @@ class _Solver:
 
     def interpolate(self, lambdas: Sequence[float]) -> list[Fit]:
         """Solve between solved lambdas: often the curve through them is good enough."""
-        self._solved |= {lam: self._predict(lam) for lam in lambdas}
+        self._predict_new(lambdas)
         fits = self.certify(lambdas, mend=False)
         short = [fit.lam for fit in fits if not fit.converged]
         for first in range(0, len(short), self._wide):
@@ -187,11 +184,14 @@ class _Solver:
 
     def _descend(self, lambdas: Sequence[float], goal: Goal) -> None:
         """Minimise in the fast arithmetic, as far as that goes."""
-        self._solved |= {lam: self._predict(lam) for lam in lambdas if lam not in self._solved}
+        self._predict_new(lambdas)
         # Just below the tolerance: the certificate must not fail by rounding.
         goal = replace(goal, tolerance=0.9 * goal.tolerance)
         batch = self._batch(lambdas, self._fast.dtype)
         self._keep(lambdas, minimise(batch, self._fast, self._rough, goal, certify=False)[0])
+
+    def _predict_new(self, lambdas: Sequence[float]) -> None:
+        self._solved |= {lam: self._predict(lam) for lam in lambdas if lam not in self._solved}
 
     def _predict(self, lam: float) -> _Solution:
         """Follow the polynomial in log(lambda) through the nearest solutions."""
