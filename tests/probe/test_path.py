@@ -1,106 +1,94 @@
+"""The path against scikit-learn, against itself in other clothes, and at its hard ends."""
+
 import numpy as np
 import pytest
-from headstart.probe.basis import principal_basis
-from headstart.probe.objective import certify, objective_and_gradient
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.optimize import check_grad
-from scipy.special import logsumexp
 from sklearn.linear_model import LogisticRegression
 
-from headstart.probe import fit_path, path
+from headstart.probe import newton
+from headstart.probe.axes import Exact, native_bfloat16
+from probes import fit, many_labels, objective, problem
 
-
-def problem(n=60, d=20, k=4, seed=0, spread=1.0):
-    random = np.random.RandomState(seed)
-    labels = np.arange(n) % k
-    X = random.randn(n, d) + spread * random.randn(k, d)[labels]
-    return X.astype(np.float32), labels
-
-
-def objective(X, labels, coef, bias, lam):
-    """The objective as the issue writes it, in a line."""
-    logits = X.astype(np.float64) @ coef.T + bias
-    losses = logsumexp(logits, axis=1) - logits[np.arange(len(labels)), labels]
-    return losses.sum() + lam / 2 * (coef**2).sum()
+PAPERS = np.logspace(5, -6, 45)
 
 
 @pytest.mark.parametrize(("n", "d"), [(60, 20), (30, 30), (25, 80), (300, 8)])
 def test_coefficients_equal_scikit_learns(n, d):
     X, labels = problem(n, d)
-    for fit in fit_path(X, labels, 4, [10.0, 1.0, 0.1], tolerance=1e-12):
-        reference = LogisticRegression(C=1 / fit.lam, tol=1e-12, max_iter=100_000)
-        reference.fit(X.astype(np.float64), labels)
-        np.testing.assert_allclose(fit.coef, reference.coef_, atol=1e-5)
+    for found in fit(X, labels, [10.0, 1.0, 0.1], 1e-13):
+        reference = LogisticRegression(C=1 / found.lam, tol=1e-10, max_iter=100_000).fit(X, labels)
+        np.testing.assert_allclose(found.coef, reference.coef_, atol=1e-5)
         # Biases are determined up to a constant that all classes share.
-        difference = fit.bias - reference.intercept_
+        difference = found.bias - reference.intercept_
         np.testing.assert_allclose(difference, difference.mean(), atol=1e-4)
 
 
 def test_two_classes_equal_scikit_learns_binary_fit():
     X, labels = problem(k=2)
-    (fit,) = fit_path(X, labels, 2, [1.0], tolerance=1e-10)
-    # Two opposite columns share the penalty: as one column, half of it.
-    reference = LogisticRegression(C=2.0, tol=1e-12, max_iter=100_000)
-    reference.fit(X.astype(np.float64), labels)
-    np.testing.assert_allclose(fit.coef[1] - fit.coef[0], reference.coef_[0], atol=1e-5)
+    (found,) = fit(X, labels, [1.0], 1e-13)
+    # Two opposite rows share the penalty: as one row, half of it.
+    reference = LogisticRegression(C=2.0, tol=1e-10, max_iter=100_000).fit(X, labels)
+    np.testing.assert_allclose(found.coef[1] - found.coef[0], reference.coef_[0], atol=1e-5)
 
 
-def test_gradient_by_finite_differences():
-    X, labels = problem(30, 5, 3)
-    Z = X.astype(np.float64)
-
-    def parts(vector):
-        return objective_and_gradient(Z, labels, vector[:15].reshape(5, 3), vector[15:], 0.7)
-
-    start = np.random.RandomState(1).randn(18)
-    error = check_grad(
-        lambda v: parts(v)[0], lambda v: np.concatenate([p.ravel() for p in parts(v)[1:]]), start
-    )
-    assert error < 1e-4
+@pytest.mark.parametrize("n_labels", [1, 3])
+def test_labels_apart_equal_scikit_learns_binary_fits(n_labels):
+    X, Y = many_labels(k=n_labels)
+    for found in fit(X, Y, [3.0, 0.3], 1e-13):
+        for k in range(n_labels):
+            reference = LogisticRegression(C=1 / found.lam, tol=1e-10, max_iter=100_000)
+            reference.fit(X, Y[:, k])
+            np.testing.assert_allclose(found.coef[k], reference.coef_[0], atol=1e-5)
+            assert found.bias[k] == pytest.approx(reference.intercept_[0], abs=1e-4)
+        assert found.objective == pytest.approx(objective(X, Y, found.coef, found.bias, found.lam))
 
 
-@settings(max_examples=60, deadline=None)
-@given(st.integers(0, 10_000), st.sampled_from([1e2, 1.0, 1e-2]), st.floats(0.0, 3.0))
-def test_the_gap_bounds_the_true_distance_to_the_optimum(seed, lam, spread):
-    X, labels = problem(24, 10, 3, seed, spread)
-    Z = principal_basis(X).Z
-    (optimum,) = fit_path(X, labels, 3, [lam], tolerance=1e-9)
-    random = np.random.RandomState(seed)
-    W = random.randn(Z.shape[1], 3) * 0.1
-    certificate = certify(Z, labels, W, np.zeros(3), lam)
-    assert certificate.objective - certificate.gap <= optimum.objective * (1 + 1e-9)
-    assert certificate.objective >= optimum.objective * (1 - 1e-9)
-
-
-def test_the_whole_path_converges_and_says_so():
-    X, labels = problem(80, 200, 5, spread=0.3)
-    lambdas = np.logspace(5, -6, 45)
-    fits = list(fit_path(X, labels, 5, lambdas))
-    assert [fit.lam for fit in fits] == lambdas.tolist()
-    for fit in fits:
-        assert fit.converged
-        assert -1e-9 <= fit.relative_gap <= 1e-4
-        found = objective(X, labels, fit.coef, fit.bias, fit.lam)
-        assert fit.objective == pytest.approx(found, rel=1e-6)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(("n", "d"), [(80, 200), (400, 30)])
+def test_the_whole_path_is_certified(n, d, dtype):
+    X, labels = problem(n, d, 5, spread=0.3, dtype=dtype)
+    fits = fit(X, labels, PAPERS)
+    assert [found.lam for found in fits] == PAPERS.tolist()
+    for found in fits:
+        assert found.converged
+        assert 0 <= found.relative_gap <= 1e-4
+        value = objective(X, labels, found.coef, found.bias, found.lam)
+        assert found.objective == pytest.approx(value, rel=1e-6)
     # Less penalty, smaller optimum.
-    assert (np.diff([fit.objective for fit in fits]) < 0).all()
+    assert (np.diff([found.objective for found in fits]) < 0).all()
 
 
 def test_the_separable_end_goes_where_scikit_learns_default_stops_short():
     X, labels = problem(80, 200, 5, spread=0.3)
-    *_, fit = fit_path(X, labels, 5, np.logspace(5, -6, 45))
+    *_, found = fit(X, labels, PAPERS)
     default = LogisticRegression(C=1e6, warm_start=True).fit(X, labels)
-    stopped = objective(X, labels, default.coef_, default.intercept_, 1e-6)
-    assert fit.objective < stopped
+    assert found.objective < objective(X, labels, default.coef_, default.intercept_, 1e-6)
 
 
-def test_a_fit_that_runs_out_of_evaluations_is_not_called_converged(monkeypatch):
-    monkeypatch.setattr(path, "MAX_EVALUATIONS", 3)
+def test_a_path_reaches_what_single_fits_reach():
+    X, labels = problem(200, 30, 5, spread=0.5)
+    together = fit(X, labels, [100.0, 10.0, 3.0, 1.0, 0.1], 1e-10)
+    for found in together:
+        (alone,) = fit(X, labels, [found.lam], 1e-10)
+        np.testing.assert_allclose(found.coef, alone.coef, atol=1e-5)
+
+
+@pytest.mark.parametrize("lambdas", [[10.0, 0.1, 1.0], [1.0], [2.0, 1.0], [1e2, 99.0, 1e-5]])
+def test_each_wanted_lambda_comes_once(lambdas):
+    """Also one that a waypoint falls on: 1 lies halfway from 10 to 0.1."""
+    X, labels = problem()
+    assert [f.lam for f in fit(X, labels, [*lambdas, lambdas[0]])] == sorted(lambdas, reverse=True)
+
+
+def test_a_fit_that_runs_out_of_passes_is_not_called_converged():
     X, labels = problem(80, 200, 5)
-    (fit,) = fit_path(X, labels, 5, [1e-6])
-    assert not fit.converged
-    assert fit.relative_gap > 1e-4
+    (found,) = fit(X, labels, [1e-6], 1e-8, max_passes=1)
+    assert not found.converged
+    assert found.relative_gap > 1e-4
+    value = objective(X, labels, found.coef, found.bias, found.lam)
+    assert found.objective == pytest.approx(value)
 
 
 def hard_problems():
@@ -108,69 +96,64 @@ def hard_problems():
     # One example far out: its logits saturate.
     outlier = np.zeros((31, 1))
     outlier[-1] = 1e4
-    yield outlier, np.arange(31) % 3
-    yield np.concatenate([random.randn(30, 5), np.full((1, 5), 1e4)]), np.arange(31) % 3
-    for scale in (1e-4, 1e-2, 1, 30, 1000, 1e4):
-        yield scale * random.randn(60, 100), np.arange(60) % 4
+    yield "far out", outlier, np.arange(31) % 3
+    outliers = np.concatenate([random.randn(30, 5), np.full((1, 5), 1e4)])
+    yield "far out of five", outliers, np.arange(31) % 3
+    for scale in (1e-4, 1, 1e4):
+        yield f"scale {scale:g}", scale * random.randn(60, 100), np.arange(60) % 4
+    X, labels = problem(200, 40, 5)
+    yield "mixed scales, tall", X * 10 ** np.linspace(-4, 4, 40), labels
+    X, labels = problem(60, 90, 5)
+    yield "mixed scales, wide", X * 10 ** np.linspace(-4, 4, 90), labels
+    yield "no signal", random.randn(1000, 8), np.arange(1000) % 3
+    yield "rare classes", random.randn(500, 20), np.r_[np.zeros(497, int), 1, 2, 1]
+    yield "nothing but constants", np.ones((30, 2)), np.arange(30) % 3
+    yield "one image a class", random.randn(10, 50), np.arange(10)
 
 
-@pytest.mark.parametrize("case", range(8))
-def test_a_certificate_holds_on_problems_that_float64_hardly_resolves(case):
-    X, labels = list(hard_problems())[case]
-    n_classes = labels.max() + 1
-    fits = list(fit_path(X, labels, n_classes, np.logspace(5, -6, 12)))
-    assert sum(fit.converged for fit in fits) >= 10
-    for fit in fits:
-        assert fit.converged == (0 <= fit.relative_gap <= 1e-4)
-    # A far tighter solution lies within the gap of the loose one.
-    for fit in fits[:9]:
-        (tight,) = fit_path(X, labels, n_classes, [fit.lam], tolerance=1e-8)
-        if tight.converged and fit.converged:
-            assert fit.objective * (1 - fit.relative_gap) <= tight.objective * (1 + 1e-12)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(("X", "labels"), [
+    pytest.param(X, labels, id=name) for name, X, labels in hard_problems()
+])  # fmt: skip
+def test_hard_problems_are_certified(X, labels, dtype):
+    fits = fit(X.astype(dtype), labels, np.logspace(5, -6, 12))
+    assert [found.lam for found in fits if not found.converged] == []
+    for found in fits:
+        value = objective(X.astype(dtype), labels, found.coef, found.bias, found.lam)
+        # The sum of rounded terms bounds what can be compared.
+        assert found.objective == pytest.approx(value, rel=1e-5, abs=1e-10 * len(X))
 
 
-def test_without_balanced_residuals_nothing_is_certified(monkeypatch):
-    from headstart.probe import objective as module
-
-    monkeypatch.setattr(module, "NEWTON_STEPS", 0)
-    X, labels = problem(24, 10, 3)
-    certificate = certify(X.astype(float), labels, np.zeros((10, 3)), np.array([3.0, 0, 0]), 1.0)
-    assert certificate.gap == np.inf
-
-
-def test_the_gap_is_primal_minus_dual():
-    """The closed form against the dual written out: entropies less the squared norm."""
-    from scipy.special import entr, softmax
-
-    X, labels = problem(24, 10, 3)
-    Z, lam = X.astype(np.float64), 0.7
-    W = np.random.RandomState(1).randn(10, 3)
-    certificate = certify(Z, labels, W, np.zeros(3), lam)
-    probabilities = softmax(Z @ W + certificate.bias, axis=1)
-    residual = np.eye(3)[labels] - probabilities
-    dual = entr(probabilities).sum() - np.square(Z.T @ residual).sum() / (2 * lam)
-    primal = objective(X, labels, W.T, certificate.bias, lam)
-    assert certificate.objective == pytest.approx(primal)
-    assert certificate.gap == pytest.approx(primal - dual, rel=1e-6)
+def test_float64_mends_what_float32_cannot_resolve(monkeypatch):
+    """Without the products in float64 the smallest lambdas stay short of the tolerance."""
+    random = np.random.RandomState(0)
+    X = random.randn(2000, 20).astype(np.float32)
+    labels = np.arange(2000) % 7
+    assert all(found.converged for found in fit(X, labels, [1e-3, 1e-6], 1e-8))
+    monkeypatch.setattr(Exact, "gradient", lambda *_: pytest.fail("mended"))
+    with pytest.raises(pytest.fail.Exception, match="mended"):
+        fit(X, labels, [1e-3, 1e-6], 1e-8)
 
 
 @pytest.mark.parametrize("scale", [1e-4, 1e4])
-def test_constant_duplicated_and_badly_scaled_features(scale):
+def test_units_of_the_features_do_not_matter(scale):
     X, labels = problem()
-    X = np.concatenate([X, X[:, :3], np.full((len(X), 1), 7.0)], axis=1).astype(np.float64)
-    lam = scale**2
-    (fit,) = fit_path(X * scale, labels, 4, [lam], tolerance=1e-9)
-    (plain,) = fit_path(X, labels, 4, [1.0], tolerance=1e-9)
+    X = np.concatenate([X, X[:, :3], np.full((len(X), 1), 7.0)], axis=1)
+    (found,) = fit(X * scale, labels, [scale**2], 1e-12)
+    (plain,) = fit(X, labels, [1.0], 1e-12)
     # Features times s and lambda times s^2 is the same problem in other units.
-    np.testing.assert_allclose(fit.coef * scale, plain.coef, atol=1e-5)
-    np.testing.assert_allclose(fit.coef[:, -1], 0, atol=1e-9 / scale)
+    np.testing.assert_allclose(found.coef * scale, plain.coef, atol=1e-5)
+    np.testing.assert_allclose(found.coef[:, -1] * scale, 0, atol=1e-9)
 
 
-def test_features_far_from_zero_mean():
+@pytest.mark.parametrize(("dtype", "atol"), [(np.float64, 1e-5), (np.float32, 3e-3)])
+def test_features_far_from_zero_mean(dtype, atol):
     X, labels = problem()
-    (near,) = fit_path(X.astype(np.float64), labels, 4, [1.0], tolerance=1e-9)
-    (far,) = fit_path(X.astype(np.float64) + 1e4, labels, 4, [1.0], tolerance=1e-9)
-    np.testing.assert_allclose(far.coef, near.coef, atol=1e-5)
+    far = (X + 1e4).astype(dtype)
+    (near,) = fit(far.astype(np.float64) - 1e4, labels, [1.0], 1e-12)
+    (found,) = fit(far, labels, [1.0], 1e-6 if dtype == np.float32 else 1e-12)
+    assert found.converged
+    np.testing.assert_allclose(found.coef, near.coef, atol=atol)
 
 
 @settings(max_examples=20, deadline=None)
@@ -180,18 +163,89 @@ def test_invariances(seed):
     random = np.random.RandomState(seed)
     order, names = random.permutation(30), random.permutation(3)
     rotation = np.linalg.qr(random.randn(8, 8))[0]
-    (plain,) = fit_path(X, labels, 3, [0.5], tolerance=1e-9)
-    (changed,) = fit_path((X @ rotation)[order], names[labels][order], 3, [0.5], tolerance=1e-9)
-    np.testing.assert_allclose(changed.coef[names], plain.coef @ rotation, atol=1e-4)
-    (doubled,) = fit_path(
-        np.concatenate([X, X]), np.concatenate([labels, labels]), 3, [1.0], tolerance=1e-9
-    )
-    np.testing.assert_allclose(doubled.coef, plain.coef, atol=1e-4)
+    (plain,) = fit(X, labels, [0.5], 1e-12)
+    (changed,) = fit((X @ rotation)[order], names[labels][order], [0.5], 1e-12)
+    np.testing.assert_allclose(changed.coef[names], plain.coef @ rotation, atol=1e-5)
+    (doubled,) = fit(np.concatenate([X, X]), np.concatenate([labels, labels]), [1.0], 1e-12)
+    np.testing.assert_allclose(doubled.coef, plain.coef, atol=1e-5)
+    (repeated,) = fit(np.concatenate([X, X], axis=1), labels, [1.0], 1e-12)
+    # Two copies of a feature do with half the weight each what one does at half the penalty.
+    np.testing.assert_allclose(2 * repeated.coef[:, :8], plain.coef, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_the_same_bits_again(dtype):
+    X, labels = problem(300, 40, 5, dtype=dtype)
+    for one, other in zip(fit(X, labels, PAPERS), fit(X, labels, PAPERS), strict=True):
+        np.testing.assert_array_equal(one.coef, other.coef)
+        assert one.relative_gap == other.relative_gap
+
+
+def test_bfloat16_in_the_curvature_changes_no_certificate(monkeypatch):
+    """On every machine, also on one that computes it slowly."""
+    X, labels = problem(300, 40, 5, spread=0.5, dtype=np.float32)
+    for native in (True, False):
+        monkeypatch.setattr("headstart.probe.path.native_bfloat16", lambda _, native=native: native)
+        fits = fit(X, labels, PAPERS[::4])
+        assert all(found.converged for found in fits)
+    assert isinstance(native_bfloat16(torch.device("cpu")), bool)
+
+
+def test_tensors_and_memory_mapped_arrays_give_what_arrays_give(tmp_path):
+    X, labels = problem(100, 30, dtype=np.float32)
+    np.save(tmp_path / "X.npy", X)
+    (plain,) = fit(X, labels, [1.0])
+    for other in (torch.from_numpy(X), np.load(tmp_path / "X.npy", mmap_mode="r"), X[::-1][::-1]):
+        (found,) = fit(other, labels, [1.0])
+        np.testing.assert_array_equal(found.coef, plain.coef)
+        np.testing.assert_array_equal(found.scores(other), plain.scores(X))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_gpu_gives_what_the_processor_gives(dtype):
+    X, labels = problem(300, 40, 5, spread=0.5, dtype=dtype)
+    for on_cpu, on_gpu in zip(
+        fit(X, labels, PAPERS[::4], 1e-6),
+        fit(torch.from_numpy(X).cuda(), labels, PAPERS[::4], 1e-6, device=torch.device("cuda")),
+        strict=True,
+    ):
+        assert on_gpu.converged
+        assert on_gpu.objective == pytest.approx(on_cpu.objective, rel=2e-6)
 
 
 def test_scores_are_the_logits():
     X, labels = problem()
-    (fit,) = fit_path(X, labels, 4, [1.0])
-    np.testing.assert_allclose(fit.scores(X), X @ fit.coef.T + fit.bias, rtol=1e-4, atol=1e-4)
-    assert fit.scores(X[:0]).shape == (0, 4)
-    assert (fit.scores(X).argmax(axis=1) == labels).mean() > 0.9
+    (found,) = fit(X, labels, [1.0])
+    np.testing.assert_allclose(found.scores(X), X @ found.coef.T + found.bias, rtol=1e-4, atol=1e-4)
+    assert found.scores(X[:0]).shape == (0, 4)
+    assert (found.scores(X).argmax(axis=1) == labels).mean() > 0.9
+
+
+def test_a_long_path_is_certified_in_parts_and_solved_side_by_side(monkeypatch):
+    """Where logits are small beside the features, many lambdas share a product."""
+    X, labels = problem(50, 400, 3, spread=0.3)
+    widths = []
+    whole = newton._conjugate_gradients
+
+    def watched(batch, *rest):
+        widths.append(len(batch.lam))
+        return whole(batch, *rest)
+
+    monkeypatch.setattr(newton, "_conjugate_gradients", watched)
+    assert all(found.converged for found in fit(X, labels, PAPERS, 1e-7))
+    assert max(widths) > 1
+
+
+def test_the_path_stops_where_nobody_wants_more():
+    X, labels = problem()
+    seen = []
+
+    def go_on(coef, bias):
+        assert coef.shape == (4, 20)
+        assert bias.shape == (4,)
+        seen.append(coef)
+        return len(seen) < 3
+
+    fits = fit(X, labels, PAPERS, go_on=go_on)
+    assert [found.lam for found in fits] == PAPERS[:5].tolist()

@@ -24,13 +24,15 @@ __all__ = [
     "native_bfloat16",
     "pull",
     "scores",
-    "times",
 ]
 
 Source = npt.NDArray[np.floating] | Tensor
 
 # Entries of X that are copied at once, by kind of device.
 BLOCK = {"cpu": 1 << 20, "cuda": 1 << 26}
+# Up to so many features float64 costs next to nothing.
+SMALL = 512
+UNEVEN = 1e3
 NUMPY = {torch.float32: np.float32, torch.float64: np.float64}
 # Axes whose share of the variance is less hold nothing but rounding error.
 LEAST_VARIANCE = 1e-14
@@ -58,12 +60,19 @@ def blocks(X: Source, device: torch.device, dtype: torch.dtype) -> Iterator[tupl
 
 
 class Products(Protocol):
-    """Multiplications by the features, along the axes. B problems, C columns, r axes."""
+    """Multiplications by the features, along the axes. B problems, C columns, r axes.
+
+    `dtype` is that of all but the two products themselves.
+    """
 
     dtype: torch.dtype
 
     def forward(self, W: Tensor) -> Tensor:
         """(B, C, r) weights -> (B, C, n) logits without bias."""
+        ...
+
+    def back(self, residual: Tensor) -> Tensor:
+        """(B, C, n) residuals -> (B, C, r) sums over examples."""
         ...
 
     def gradient(self, residual: Tensor, W: Tensor, lam: Tensor) -> tuple[Tensor, Tensor]:
@@ -105,8 +114,10 @@ class Axes:
         n, d = X.shape
         # Rounded, so that it can be subtracted without error: what is left goes to the bias.
         mean = feature_mean(X, device).to(dtype)
-        build = _tall if n > d else _wide
-        axes, Z = build(X, mean, device, dtype)
+        if n > d:
+            axes, Z = _tall(X, mean, device, dtype)
+        else:
+            axes, Z = _wide(X, mean, device, dtype)
         parts = torch.split(Z, max(1, BLOCK[device.type] // d))
         variance = torch.stack([part.double().square().sum(0) for part in parts]).sum(0)
         return cls(X, mean.double(), axes.double(), Z, variance)
@@ -130,16 +141,27 @@ def _tall(
 ) -> tuple[Tensor, Tensor]:
     """More examples than features: the axes are the covariance's eigenvectors."""
     n, d = X.shape
-    gram = torch.zeros(d, d, dtype=dtype, device=device)
-    for _, block in blocks(X, device, dtype):
-        block -= mean
-        gram.addmm_(block.T, block)
+    # Products and eigenvectors in float32 lose the small one of two scales 1e4 apart.
+    work = torch.float64 if d <= SMALL or _uneven(X, mean, device) else dtype
+    gram = torch.zeros(d, d, dtype=work, device=device)
+    for _, block in blocks(X, device, work):
+        centred = block - mean
+        gram.addmm_(centred.T, centred)
     values, axes = torch.linalg.eigh(gram)
     axes = axes[:, values > LEAST_VARIANCE * values[-1]].flip(1).contiguous()
     Z = torch.empty(n, axes.shape[1], dtype=dtype, device=device)
-    for part, block in blocks(X, device, dtype):
-        torch.mm(block.sub_(mean), axes, out=Z[part])
+    for part, block in blocks(X, device, work):
+        Z[part] = (block - mean) @ axes
     return axes, Z
+
+
+def _uneven(X: Source, mean: Tensor, device: torch.device) -> bool:
+    """Whether standard deviations of features that vary are more than 1e3 apart."""
+    square = torch.zeros(X.shape[1], dtype=torch.float64, device=device)
+    for _, block in blocks(X, device, torch.float64):
+        square += (block - mean).square_().sum(0)
+    vary = square[square > LEAST_VARIANCE * square.max()]
+    return bool(len(vary) and vary.max() > UNEVEN**2 * vary.min())
 
 
 def _wide(
@@ -154,16 +176,19 @@ def _wide(
 
 
 class Fast:
-    """Products with Z in its own precision."""
+    """Products with Z in its own precision, which may be bfloat16; all else at least float32."""
 
-    def __init__(self, axes: Axes) -> None:
-        self._Z, self.dtype = axes.Z, axes.Z.dtype
+    def __init__(self, Z: Tensor) -> None:
+        self._Z, self.dtype = Z, torch.promote_types(Z.dtype, torch.float32)
 
     def forward(self, W: Tensor) -> Tensor:
-        return times(W, self._Z.T)
+        return _times(W.to(self._Z.dtype), self._Z.T).to(self.dtype)
+
+    def back(self, residual: Tensor) -> Tensor:
+        return _times(residual.to(self._Z.dtype), self._Z).to(self.dtype)
 
     def gradient(self, residual: Tensor, W: Tensor, lam: Tensor) -> tuple[Tensor, Tensor]:
-        gradient = times(residual, self._Z) + lam.to(W.dtype)[:, None, None] * W
+        gradient = self.back(residual) + lam.to(W.dtype)[:, None, None] * W
         return gradient, gradient.double().square().sum((1, 2))
 
     def penalty(self, W: Tensor) -> Tensor:
@@ -182,6 +207,9 @@ class Exact:
         axes = self._axes
         coef = W @ axes.axes.T
         return scores(axes.X, coef, -(coef @ axes.mean))
+
+    def back(self, residual: Tensor) -> Tensor:
+        return pull(self._axes.X, residual, self._axes.mean) @ self._axes.axes
 
     def gradient(self, residual: Tensor, W: Tensor, lam: Tensor) -> tuple[Tensor, Tensor]:
         # In all d directions, also those that no axis was kept for.
@@ -212,7 +240,7 @@ def pull(X: Source, residual: Tensor, mean: Tensor) -> Tensor:
     return total.view(*residual.shape[:2], -1)
 
 
-def times(A: Tensor, B: Tensor) -> Tensor:
+def _times(A: Tensor, B: Tensor) -> Tensor:
     """(B, C, p) times (p, q) as one matrix product."""
     product = torch.mm(A.flatten(0, 1), B)
     return product.view(*A.shape[:2], -1)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from headstart.probe.axes import times
+from headstart.probe.axes import Products
 from headstart.probe.losses import Loss
 
 __all__ = ["Curvature", "Preconditioner"]
@@ -28,27 +28,20 @@ class Curvature:
 
     Parameters
     ----------
-    Z
-        (n, r) features along the axes; bfloat16 will do, since a Newton step may be rough.
+    products
+        With the features; bfloat16 will do, since a Newton step may be rough.
     variance
-        (r,) float64 sums of squares of its columns.
+        (r,) float64 sums of squares of the columns of Z.
     """
 
-    def __init__(self, Z: Tensor, variance: Tensor) -> None:
-        self._Z, self._variance = Z, variance
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """Precision of all but the two products themselves: float32 at least."""
-        return torch.promote_types(self._Z.dtype, torch.float32)
+    def __init__(self, products: Products, variance: Tensor) -> None:
+        self._products, self._variance, self.dtype = products, variance, products.dtype
 
     def __call__(
         self, loss: Loss, p: Tensor, lam: Tensor, D: Tensor, d: Tensor
     ) -> tuple[Tensor, Tensor]:
-        low = self._Z.dtype
-        change = times(D.to(low), self._Z.T).to(D.dtype)
-        curved = loss.curve(p, change.add_(d[:, :, None]))
-        by_W = times(curved.to(low), self._Z).to(D.dtype)
+        curved = loss.curve(p, self._products.forward(D).add_(d[:, :, None]))
+        by_W = self._products.back(curved)
         return by_W.add_(lam.to(D.dtype)[:, None, None] * D), curved.sum(2)
 
     def inverse(self, loss: Loss, p: Tensor, lam: Tensor) -> "Preconditioner":

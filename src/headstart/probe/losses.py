@@ -21,6 +21,8 @@ __all__ = ["BALANCE", "Binary", "Loss", "Softmax", "balance", "imbalance"]
 # How far from zero the residuals' sums may be, relative to the sum of what is left to explain.
 BALANCE = 1e-7
 NEWTON_STEPS = 100
+# A class that gets nothing, as far as the sum of the residuals can tell.
+FULL = -1 + 2.0**-40
 
 
 class Loss(Protocol):
@@ -36,6 +38,10 @@ class Loss(Protocol):
 
     def curve(self, p: Tensor, D: Tensor) -> Tensor:
         """Multiply a change D of the logits, (B, C, n), by the Hessian where `look` gave p."""
+        ...
+
+    def centre(self, G: Tensor) -> Tensor:
+        """Take from a gradient (B, C, ...) what it cannot have but for rounding error."""
         ...
 
     def column_curvature(self, p: Tensor) -> Tensor:
@@ -108,6 +114,11 @@ class Softmax:
         T = p * (D - self._of_label(D)[:, None])
         return T.sub_(p * T.sum(1, keepdim=True))
 
+    def centre(self, G: Tensor) -> Tensor:
+        # The same for all classes: no loss resists that direction, and with a small lambda
+        # rounding error would be followed a long way.
+        return G - G.mean(1, keepdim=True)
+
     def column_curvature(self, p: Tensor) -> Tensor:
         # diag(p) - p p', whose rows sum to zero: the diagonal follows from what is beside it.
         beside = torch.bmm(p, p.transpose(1, 2)).double()
@@ -117,7 +128,7 @@ class Softmax:
         return -beside
 
     def rescale(self, excess: Tensor) -> Tensor:
-        return -torch.log1p(excess / self.counts)
+        return -torch.log1p((excess / self.counts).clamp(min=FULL))
 
     def take(self, problems: Tensor) -> "Softmax":  # noqa: ARG002  all problems share the labels
         return self
@@ -191,12 +202,16 @@ class Binary:
     def curve(self, p: Tensor, D: Tensor) -> Tensor:
         return p * D
 
+    def centre(self, G: Tensor) -> Tensor:
+        return G
+
     def column_curvature(self, p: Tensor) -> Tensor:
         return p.sum(2, keepdim=True, dtype=torch.float64)
 
     def rescale(self, excess: Tensor) -> Tensor:
         without, with_ = self.counts[..., 0], self.counts[..., 1]
-        return torch.log1p(-excess / without) - torch.log1p(excess / with_)
+        down, up = (-excess / without).clamp(min=FULL), (excess / with_).clamp(min=FULL)
+        return torch.log1p(down) - torch.log1p(up)
 
     def take(self, problems: Tensor) -> "Binary":
         return Binary(self.signs[problems], self.counts[problems])

@@ -196,8 +196,8 @@ def _conjugate_gradients(
     # Rounded to float32 a small gradient could vanish: it is solved for at unit length.
     square = point.gradient.double().square().sum((1, 2))
     unit = (square + point.by_bias.square().sum(1)).sqrt().clamp(min=TINY)
-    r = (-point.gradient.double() / unit[:, None, None]).to(work)
-    rb = (-point.by_bias / unit[:, None]).to(work)
+    r = (-loss.centre(point.gradient.double()) / unit[:, None, None]).to(work)
+    rb = (-loss.centre(point.by_bias) / unit[:, None]).to(work)
     enough = goal.tolerance * BELOW_TOLERANCE * 2 * lam * point.objective
     target = torch.maximum(enough, FORCING**2 * square) / unit**2
     room = goal.max_passes - batch.passes
@@ -211,8 +211,8 @@ def _conjugate_gradients(
         length = torch.where(bend > 0, rz / bend, 0).to(work)[:, None]
         S[live] += (length[:, :, None] * D).to(dtype)
         s[live] += (length * d).to(dtype)
-        r = r - length[:, :, None] * bent
-        rb = rb - length * bent_b
+        r = r - length[:, :, None] * loss.centre(bent)
+        rb = rb - length * loss.centre(bent_b)
         on = (_dot(r, r) > target[live]) & (bend > 0) & (spent < room)[live]
         if not on.all():
             if not on.any():

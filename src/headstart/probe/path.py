@@ -110,11 +110,11 @@ class _Solver:
         if dtype is None:
             dtype = torch.float64 if str(X.dtype).endswith("float64") else torch.float32
         self._axes = axes = Axes.of(X, device, dtype)
-        self._fast, self._exact = Fast(axes), Exact(axes)
+        self._fast, self._exact = Fast(axes.Z), Exact(axes)
         self._loss, self._goal = loss.to(device), goal
         low = dtype == torch.float32 and native_bfloat16(device)
-        self._rough = Curvature(axes.Z.bfloat16() if low else axes.Z, axes.variance)
-        self._fine = Curvature(axes.Z, axes.variance)
+        rough = Fast(axes.Z.bfloat16()) if low else self._fast
+        self._rough = Curvature(rough, axes.variance)
         start = self._loss.start
         self._nothing = _Solution(
             torch.zeros(*start.shape, axes.Z.shape[1], dtype=dtype, device=device),
@@ -168,11 +168,19 @@ class _Solver:
     def _mend(self, fit: Fit) -> Fit:
         """Go on in float64 where the fast arithmetic has come to its end."""
         batch = self._batch([fit.lam], torch.float64)
-        batch, objective, gap = minimise(batch, self._exact, self._fine, self._goal, certify=True)
-        self._keep([fit.lam], batch)
-        coef, bias = self._axes.to_features(batch.W, batch.bias)
-        again = self._fit(fit.lam, coef, Certificate(objective, gap, bias))
-        return again if again.relative_gap < fit.relative_gap else replace(fit, passes=again.passes)
+        for products in (self._fast, self._exact):
+            curvature = Curvature(products, self._axes.variance)
+            batch, objective, gap = minimise(
+                batch, self._exact, curvature, self._goal, certify=True
+            )
+            self._keep([fit.lam], batch)
+            coef, bias = self._axes.to_features(batch.W, batch.bias)
+            again = self._fit(fit.lam, coef, Certificate(objective, gap, bias))
+            better = again.relative_gap < fit.relative_gap
+            fit = again if better else replace(fit, passes=again.passes)
+            if fit.converged:
+                break
+        return fit
 
     def _waypoints(self, lam: float) -> list[float]:
         """Lambdas on the way from the last one, or from where the solution is nearly 0."""

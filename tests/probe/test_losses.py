@@ -1,0 +1,131 @@
+"""Losses by finite differences and by their definition; no cancellation far out."""
+
+import numpy as np
+import pytest
+import torch
+
+from headstart.errors import ProbeError
+from headstart.probe.axes import Fast
+from headstart.probe.curvature import Curvature
+from headstart.probe.losses import BALANCE, Binary, Softmax, balance, imbalance
+from probes import many_labels, problem
+
+LOSSES = {
+    "softmax": Softmax.of(torch.tensor(problem(30, 5, 3)[1]), 3),
+    "binary": Binary.of(torch.tensor(many_labels(30, 5, 2)[1])),
+}
+
+
+def logits(loss, seed=1, scale=1.0):
+    shape = (2, 3, 30) if isinstance(loss, Softmax) else (2, 1, 30)
+    return scale * torch.from_numpy(np.random.RandomState(seed).randn(*shape))
+
+
+@pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES)
+def test_residual_and_hessian_by_finite_differences(loss):
+    A, D = logits(loss), logits(loss, 2)
+    step = 1e-5
+    values, residual, p = loss.look(A)
+    slope = (loss.values(A + step * D) - loss.values(A - step * D)) / (2 * step)
+    torch.testing.assert_close((residual * D).sum((1, 2)), slope, rtol=1e-6, atol=1e-8)
+    bent = (loss.look(A + step * D)[1] - loss.look(A - step * D)[1]) / (2 * step)
+    torch.testing.assert_close(loss.curve(p, D), bent, rtol=1e-6, atol=1e-8)
+    torch.testing.assert_close(values, loss.values(A))
+
+
+def test_values_are_torchs_cross_entropies():
+    A, loss = logits(LOSSES["softmax"]), LOSSES["softmax"]
+    for one, value in zip(A, loss.values(A), strict=True):
+        expected = torch.nn.functional.cross_entropy(one.T, loss.labels, reduction="sum")
+        assert float(value) == pytest.approx(float(expected))
+    A, loss = logits(LOSSES["binary"]), LOSSES["binary"]
+    wanted = (loss.signs.double() + 1) / 2
+    expected = torch.nn.functional.binary_cross_entropy_with_logits(A, wanted, reduction="none")
+    torch.testing.assert_close(loss.values(A), expected.sum((1, 2)))
+
+
+@pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES)
+def test_the_columns_curvature_is_the_sum_of_the_hessians(loss):
+    A = logits(loss)
+    p = loss.look(A)[2]
+    columns = A.shape[1]
+    for k in range(columns):
+        unit = torch.zeros_like(A)
+        unit[:, k] = 1
+        expected = loss.curve(p, unit).sum(2)
+        torch.testing.assert_close(loss.column_curvature(p)[:, :, k], expected)
+
+
+def test_what_is_nearly_zero_keeps_its_digits():
+    """Logits of 100 for the label: 1 - p would be 0 in float64, the residual is e^-100."""
+    loss = Softmax.of(torch.tensor([0, 1]), 2)
+    A = torch.tensor([[[100.0, 0.0], [0.0, 100.0]]], dtype=torch.float64)
+    values, residual, _ = loss.look(A)
+    assert float(values) == pytest.approx(2 * np.exp(-100), rel=1e-12)
+    assert residual[0, :, 0].tolist() == pytest.approx([-np.exp(-100), np.exp(-100)], rel=1e-12)
+    loss = Binary.of(torch.tensor([[1], [0]]))
+    values, residual, p = loss.look(torch.tensor([[[100.0, -100.0]]], dtype=torch.float64))
+    assert float(values) == pytest.approx(2 * np.exp(-100), rel=1e-12)
+    assert residual[0, 0].tolist() == pytest.approx([-np.exp(-100), np.exp(-100)], rel=1e-12)
+    assert p[0, 0].tolist() == pytest.approx([np.exp(-100)] * 2, rel=1e-12)
+
+
+@pytest.mark.parametrize("scale", [0.1, 3.0, 30.0])
+@pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES)
+def test_a_balanced_bias_is_the_best_one(loss, scale):
+    A = logits(loss, scale=scale)
+    bias = balance(loss, A, torch.zeros(A.shape[:2], dtype=torch.float64))
+    _, residual, _ = loss.look(A + bias[:, :, None])
+    assert (imbalance(residual)[1] <= BALANCE).all()
+    best = loss.values(A + bias[:, :, None])
+    assert (best <= loss.values(A)).all()
+    for other in torch.from_numpy(np.random.RandomState(0).randn(20, *bias.shape)):
+        assert (best <= loss.values(A + (bias + 0.1 * other)[:, :, None]) * (1 + 1e-12)).all()
+
+
+@pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES)
+def test_hessian_vector_products_by_finite_differences(loss):
+    random = np.random.RandomState(3)
+    Z = torch.from_numpy(random.randn(30, 5))
+    columns = logits(loss).shape[1]
+    W, D = (torch.from_numpy(random.randn(2, columns, 5)) for _ in range(2))
+    d = torch.from_numpy(random.randn(2, columns))
+    lam = torch.tensor([0.7, 3.0], dtype=torch.float64)
+
+    def gradient(step):
+        A = (W + step * D) @ Z.T + (step * d)[:, :, None]
+        residual = loss.look(A)[1]
+        return residual @ Z + lam[:, None, None] * (W + step * D), residual.sum(2)
+
+    p = loss.look(W @ Z.T)[2]
+    curvature = Curvature(Fast(Z), Z.square().sum(0))
+    for found, high, low in zip(
+        curvature(loss, p, lam, D, d), gradient(1e-5), gradient(-1e-5), strict=True
+    ):
+        torch.testing.assert_close(found, (high - low) / 2e-5, rtol=1e-6, atol=1e-7)
+
+
+def test_the_preconditioner_inverts_the_hessian_of_even_probabilities():
+    """Where all examples have the same probabilities it is the inverse itself."""
+    Z = torch.from_numpy(np.linalg.qr(np.random.RandomState(0).randn(30, 6))[0][:, 1:])
+    Z = torch.linalg.qr(torch.cat([torch.ones(30, 1).double(), Z], dim=1))[0][:, 1:] * 3
+    loss = Softmax.of(torch.arange(30) % 3, 3)
+    p = loss.look(torch.zeros(1, 3, 30, dtype=torch.float64))[2]
+    lam = torch.tensor([0.5], dtype=torch.float64)
+    curvature = Curvature(Fast(Z), Z.square().sum(0))
+    D = loss.centre(torch.from_numpy(np.random.RandomState(1).randn(1, 3, 5)))
+    d = loss.centre(torch.from_numpy(np.random.RandomState(2).randn(1, 3)))
+    back = curvature.inverse(loss, p, lam)(*curvature(loss, p, lam, D, d))
+    torch.testing.assert_close(back[0], D)
+    torch.testing.assert_close(back[1], d)
+
+
+def test_a_class_without_examples_is_refused():
+    with pytest.raises(ProbeError, match=r"labels 0\.\.2 of at least 2 classes.*none of class 1"):
+        Softmax.of(torch.tensor([0, 2, 2]), 3)
+    with pytest.raises(ProbeError, match=r"labels 0\.\.1.*found 3 classes"):
+        Softmax.of(torch.tensor([0, 1, 2]), 2)
+    with pytest.raises(ProbeError, match="label 1 in no example: leave it out"):
+        Binary.of(torch.tensor([[0, 0], [1, 0]]))
+    with pytest.raises(ProbeError, match="label 0 in every example: leave it out"):
+        Binary.of(torch.tensor([[1, 0], [1, 1]]))
