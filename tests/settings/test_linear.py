@@ -5,10 +5,9 @@ from headstart import datasets, models, settings
 from headstart.datasets import ArrayImages, SealedTest, Split, Splits
 from headstart.errors import DatasetError, StudyError, UnknownNameError
 from headstart.features import Features
-from headstart.probe import path
 from headstart.settings.linear import LinearTransfer
 from headstart.spec import LinearSetting, Trial
-from headstart.workspace import Watcher
+from headstart.workspace import Watcher, Workspace
 
 N = {"train": 30, "validation": 30, "test": 24}
 
@@ -43,7 +42,9 @@ def make_transfer(setting=None, broken=None, watcher=None, flip_test=False, spre
     )
     features = Features(values, broken, "sha", {"device": "none"})
     names = {f"image {row}": reason for row, reason in broken.items()}
-    transfer = LinearTransfer(trial, splits, features, names, watcher or Watcher())
+    transfer = LinearTransfer(
+        trial, splits, features, names, Workspace(watcher=watcher or Watcher())
+    )
     return transfer, splits
 
 
@@ -121,15 +122,14 @@ def test_too_many_broken_images(rows, words):
         transfer.check_enough()
 
 
-def test_a_fit_that_does_not_converge_is_told(monkeypatch):
-    monkeypatch.setattr(path, "MAX_EVALUATIONS", 2)
+def test_a_fit_that_does_not_converge_is_told():
     notes = []
 
     class Listener(Watcher):
         def note(self, message):
             notes.append(message)
 
-    transfer, _ = make_transfer(LinearSetting(lambdas=(1e-3,)), watcher=Listener())
+    transfer, _ = make_transfer(LinearSetting(lambdas=(1e-3,), tolerance=1e-40), watcher=Listener())
     (row,) = transfer.select().validation_curve
     assert row["converged"] == 0.0
     assert "lambda 0.001 did not converge" in notes[0]

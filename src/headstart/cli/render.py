@@ -39,7 +39,8 @@ def results(found: Sequence[Result]) -> Group:
             f"{row['lambda']:.2g}",
             f"{row['seconds']:.1f} s",
         )
-    return Group(table, Text(_shared(rows, varying), style="dim"), *_warnings(rows))
+    said = [_shared(rows, varying), *_certified(rows)]
+    return Group(table, *(Text(line, style="dim") for line in said), *_warnings(rows))
 
 
 def models(rows: Sequence[dict[str, Any]]) -> Table:
@@ -96,6 +97,15 @@ def _shared(rows: Sequence[dict[str, Any]], varying: Sequence[str]) -> str:
         if name not in varying and rows[0][name] is not None
     ]
     return ", ".join(shared)
+
+
+def _certified(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """Say how far from its optimum a regression of the table may be at most."""
+    gaps = [row["relative_gap"] for row in rows if row["relative_gap"] is not None]
+    if not gaps:
+        return []
+    which = "each regression" if len(gaps) == len(rows) else f"{len(gaps)} of {len(rows)}"
+    return [f"{which} certified to within {max(gaps):.1e} of its optimum (relative duality gap)"]
 
 
 def _warnings(rows: Sequence[dict[str, Any]]) -> list[Text]:

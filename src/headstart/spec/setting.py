@@ -68,7 +68,7 @@ class LinearSetting(Setting):
     )
     tolerance: Annotated[float, Field(gt=0, lt=1)] = 1e-4
     # Raised whenever the code changes so that the same fields may give another number.
-    implementation: int = 1
+    implementation: int = 2
 
     @field_validator("lambdas")
     @classmethod
