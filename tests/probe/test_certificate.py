@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import entr, softmax
 
-from headstart.probe import Binary, Softmax, certify, losses
+from headstart.probe import Binary, Softmax, certify
+from headstart.probe import balance as module
 from probes import fit, many_labels, objective, problem
 
 
@@ -77,7 +78,7 @@ def test_the_gap_bounds_the_true_distance_to_the_optimum(seed, lam, spread, size
 
 
 def test_without_balanced_residuals_nothing_is_certified(monkeypatch):
-    monkeypatch.setattr(losses, "NEWTON_STEPS", 0)
+    monkeypatch.setattr(module, "NEWTON_STEPS", 0)
     X, labels = problem(24, 10, 3)
     _, gap, _ = judge(X, labels, np.zeros((3, 10)), np.array([3.0, 0, 0]), 1.0)
     assert gap == np.inf

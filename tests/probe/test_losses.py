@@ -6,8 +6,9 @@ import torch
 
 from headstart.errors import ProbeError
 from headstart.probe.axes import Fast
+from headstart.probe.balance import BALANCE, balance, imbalance
 from headstart.probe.curvature import Curvature
-from headstart.probe.losses import BALANCE, Binary, Softmax, balance, imbalance
+from headstart.probe.losses import Binary, Softmax
 from probes import many_labels, problem
 
 LOSSES = {

@@ -22,7 +22,8 @@ import torch
 from torch import Tensor
 
 from headstart.probe.axes import Source, pull, scores
-from headstart.probe.losses import BALANCE, Loss, balance, imbalance
+from headstart.probe.balance import BALANCE, balance, imbalance
+from headstart.probe.losses import Loss
 
 __all__ = ["Certificate", "certify"]
 
@@ -69,11 +70,11 @@ def certify(
         mine = slice(i, i + 1)
         own = loss.take(torch.arange(i, i + 1, device=lam.device))
         change = balance(own, A[mine], torch.zeros_like(bias[mine]))
-        values, residual, _ = own.look(A[mine] + change[:, :, None])
+        A[mine] += change[:, :, None]
         bias[mine] += change
-        objective[mine] = values + lam[mine] / 2 * coef[mine].square().sum((1, 2))
-        balanced[mine] = imbalance(residual)[1] <= BALANCE
-        A[mine] = residual
+        objective[mine] = own.to_residuals_(A[mine])
+        objective[mine] += lam[mine] / 2 * coef[mine].square().sum((1, 2))
+        balanced[mine] = imbalance(A[mine])[1] <= BALANCE
     gradient = pull(X, A, mean).add_(lam[:, None, None] * coef)
     gap = gradient.square_().sum((1, 2)) / (2 * lam)
     return Certificate(objective, torch.where(balanced, gap, torch.inf), bias)

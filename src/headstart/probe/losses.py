@@ -8,64 +8,142 @@ losses and residuals are computed from what the other classes get, not from one 
 label gets.
 """
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from headstart.errors import ProbeError
 
-__all__ = ["BALANCE", "Binary", "Loss", "Softmax", "balance", "imbalance"]
+__all__ = ["Binary", "Loss", "Softmax", "Sums", "parts"]
 
-# How far from zero the residuals' sums may be, relative to the sum of what is left to explain.
-BALANCE = 1e-7
-NEWTON_STEPS = 100
+# Logits that are worked on at once, by kind of device.
+PART = {"cpu": 1 << 18, "cuda": 1 << 28}
 # A class that gets nothing, as far as the sum of the residuals can tell.
 FULL = -1 + 2.0**-40
 
 
-class Loss(Protocol):
-    """What the solver asks of a loss. A is (B, C, n) logits of B problems with C columns each."""
+class Sums(NamedTuple):
+    """What B problems come to over all examples.
+
+    Parameters
+    ----------
+    values
+        (B,) float64 losses.
+    excess
+        (B, C) float64 residuals.
+    left
+        (B,) float64 residuals that are positive: what is left to explain.
+    curvature
+        (B, C, C) float64 Hessian by the logits.
+    """
+
+    values: Tensor
+    excess: Tensor
+    left: Tensor
+    curvature: Tensor
+
+    @property
+    def uneven(self) -> Tensor:
+        """(B,) largest excess relative to what is left: residuals are dual feasible at 0."""
+        return self.excess.abs().amax(1) / self.left.clamp(min=torch.finfo(torch.float64).tiny)
+
+
+class Loss(ABC):
+    """What the solver asks of a loss. A is (B, C, n) logits of B problems with C columns each.
+
+    What is done for each example is done for some examples at a time, in the processor's cache:
+    intermediate arrays stay small.
+    """
 
     def values(self, A: Tensor) -> Tensor:
         """(B,) float64 sums of the losses over examples."""
-        ...
+        return torch.stack([self._some(part).values_of(A[..., part]) for part in parts(A)]).sum(0)
 
     def look(self, A: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Give (B,) values, (B, C, n) residuals, and what `curve` wants to know as (B, C, n)."""
-        ...
+        residual, p, values = torch.empty_like(A), torch.empty_like(A), []
+        for part in parts(A):
+            value, residual[..., part], p[..., part] = self._some(part).look_at(A[..., part])
+            values.append(value)
+        return torch.stack(values).sum(0), residual, p
 
     def curve(self, p: Tensor, D: Tensor) -> Tensor:
         """Multiply a change D of the logits, (B, C, n), by the Hessian where `look` gave p."""
-        ...
+        bent = torch.empty_like(D)
+        for part in parts(D):
+            bent[..., part] = self._some(part).bend(p[..., part], D[..., part])
+        return bent
 
+    def sums(self, A: Tensor, bias: Tensor) -> Sums:
+        """Add up what counts for a (B, C) bias that is added to the logits."""
+        found = []
+        for part in parts(A):
+            some = self._some(part)
+            value, residual, p = some.look_at(A[..., part] + bias[:, :, None])
+            excess = residual.sum(2, dtype=torch.float64)
+            left = residual.clamp_(min=0).sum((1, 2), dtype=torch.float64)
+            found.append(Sums(value, excess, left, some.column_curvature(p)))
+        return Sums(*(torch.stack(terms).sum(0) for terms in zip(*found, strict=True)))
+
+    def to_residuals_(self, A: Tensor) -> Tensor:
+        """Put residuals in the place of the logits; give the (B,) values."""
+        values = []
+        for part in parts(A):
+            value, A[..., part], _ = self._some(part).look_at(A[..., part])
+            values.append(value)
+        return torch.stack(values).sum(0)
+
+    @abstractmethod
     def centre(self, G: Tensor) -> Tensor:
         """Take from a gradient (B, C, ...) what it cannot have but for rounding error."""
-        ...
 
+    @abstractmethod
     def column_curvature(self, p: Tensor) -> Tensor:
         """(B, C, C) sums over examples of the Hessian by the logits."""
-        ...
 
+    @abstractmethod
     def rescale(self, excess: Tensor) -> Tensor:
         """(B, C) change of the bias by one step of iterative scaling; never raises the loss.
 
         `excess` (B, C) is the sum of the residuals (Darroch & Ratcliff 1972).
         """
-        ...
 
+    @abstractmethod
     def take(self, problems: Tensor) -> "Loss":
         """Keep some of the batch's problems."""
-        ...
 
+    @abstractmethod
     def to(self, device: torch.device) -> "Loss":
         """Move to a device."""
-        ...
+
+    @abstractmethod
+    def values_of(self, A: Tensor) -> Tensor:
+        """`values` of few examples."""
+
+    @abstractmethod
+    def look_at(self, A: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """`look` of few examples."""
+
+    @abstractmethod
+    def bend(self, p: Tensor, D: Tensor) -> Tensor:
+        """`curve` of few examples."""
+
+    @abstractmethod
+    def _some(self, examples: slice) -> "Loss":
+        """Keep some of the examples."""
+
+
+def parts(A: Tensor) -> list[slice]:
+    """Cut the examples of (B, C, n) so that a part fits the cache."""
+    size = max(1, PART[A.device.type] // max(1, A.shape[0] * A.shape[1]))
+    return [slice(first, first + size) for first in range(0, max(1, A.shape[2]), size)]
 
 
 @dataclass(frozen=True)
-class Softmax:
+class Softmax(Loss):
     """Multinomial logistic loss, one label an example: ``log sum_k exp(A_k - A_y)``.
 
     Parameters
@@ -97,10 +175,10 @@ class Softmax:
         """(1, K) bias that is best without features."""
         return torch.log(self.counts / self.counts.sum())[None]
 
-    def values(self, A: Tensor) -> Tensor:
+    def values_of(self, A: Tensor) -> Tensor:
         return self._others(A)[0]
 
-    def look(self, A: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def look_at(self, A: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         values, others, sum_others, of_label = self._others(A)
         total = sum_others + of_label
         residual = others.div_(total[:, None])
@@ -109,7 +187,7 @@ class Softmax:
         self._set_label(p, of_label / total)
         return values, residual, p
 
-    def curve(self, p: Tensor, D: Tensor) -> Tensor:
+    def bend(self, p: Tensor, D: Tensor) -> Tensor:
         # Only differences of logits count; to the label they are small where the fit is good.
         T = p * (D - self._of_label(D)[:, None])
         return T.sub_(p * T.sum(1, keepdim=True))
@@ -136,6 +214,9 @@ class Softmax:
     def to(self, device: torch.device) -> "Softmax":
         return Softmax(self.labels.to(device), self.counts.to(device))
 
+    def _some(self, examples: slice) -> "Softmax":
+        return Softmax(self.labels[examples], self.counts)
+
     def _of_label(self, A: Tensor) -> Tensor:
         index = self.labels.expand(len(A), 1, -1)
         return A.gather(1, index)[:, 0]
@@ -156,7 +237,7 @@ class Softmax:
 
 
 @dataclass(frozen=True)
-class Binary:
+class Binary(Loss):
     """Logistic loss of independent yes/no labels: ``log(1 + exp(-sign A))``, one column each.
 
     Parameters
@@ -190,16 +271,16 @@ class Binary:
         """(K, 1) bias that is best without features."""
         return torch.log(self.counts[..., 1] / self.counts[..., 0])
 
-    def values(self, A: Tensor) -> Tensor:
+    def values_of(self, A: Tensor) -> Tensor:
         margins = self.signs * A
         losses = torch.log1p(torch.exp(-margins.abs())) - margins.clamp(max=0)
         return losses.sum((1, 2), dtype=torch.float64)
 
-    def look(self, A: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def look_at(self, A: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         residual = -self.signs * torch.sigmoid(-self.signs * A)
-        return self.values(A), residual, torch.sigmoid(A).mul_(torch.sigmoid(-A))
+        return self.values_of(A), residual, torch.sigmoid(A).mul_(torch.sigmoid(-A))
 
-    def curve(self, p: Tensor, D: Tensor) -> Tensor:
+    def bend(self, p: Tensor, D: Tensor) -> Tensor:
         return p * D
 
     def centre(self, G: Tensor) -> Tensor:
@@ -219,35 +300,5 @@ class Binary:
     def to(self, device: torch.device) -> "Binary":
         return Binary(self.signs.to(device), self.counts.to(device))
 
-
-def imbalance(residual: Tensor) -> tuple[Tensor, Tensor]:
-    """(B, C) sums of the residuals over examples, and (B,) the largest relative to what is left.
-
-    The residuals are dual feasible where the sums vanish.
-    """
-    excess = residual.sum(2, dtype=torch.float64)
-    left = residual.clamp(min=0).sum((1, 2), dtype=torch.float64)
-    tiny = torch.finfo(torch.float64).tiny
-    return excess, excess.abs().amax(1) / left.clamp(min=tiny)
-
-
-def balance(loss: Loss, scores: Tensor, bias: Tensor) -> Tensor:
-    """Minimise the losses over the (B, C) bias, scores (B, C, n) given, so that residuals balance.
-
-    Newton's method; where its step does not lower the losses, as on saturated logits, a step of
-    iterative scaling, which always does.
-    """
-    values, residual, p = loss.look(scores + bias[:, :, None])
-    for _ in range(NEWTON_STEPS):
-        excess, uneven = imbalance(residual)
-        todo = uneven > BALANCE / 10
-        if not todo.any():
-            break
-        # Adding one constant to all biases changes nothing: the pseudo-inverse leaves it out.
-        inverse = torch.linalg.pinv(loss.column_curvature(p), rtol=1e-12, hermitian=True)
-        newton = torch.where(todo[:, None], (inverse @ -excess[:, :, None])[:, :, 0], 0)
-        worse = ~(loss.values(scores + (bias + newton)[:, :, None]) <= values)
-        step = torch.where((worse & todo)[:, None], loss.rescale(excess), newton)
-        bias = bias + step.to(bias.dtype)
-        values, residual, p = loss.look(scores + bias[:, :, None])
-    return bias
+    def _some(self, examples: slice) -> "Binary":
+        return Binary(self.signs[..., examples], self.counts)

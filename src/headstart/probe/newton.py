@@ -16,8 +16,9 @@ import torch
 from torch import Tensor
 
 from headstart.probe.axes import Products
+from headstart.probe.balance import BALANCE, balance, imbalance
 from headstart.probe.curvature import Curvature
-from headstart.probe.losses import BALANCE, Loss, balance, imbalance
+from headstart.probe.losses import Loss
 
 __all__ = ["Batch", "Goal", "Point", "look", "minimise"]
 
@@ -28,6 +29,8 @@ BELOW_TOLERANCE = 0.25
 MAX_CONJUGATE_STEPS = 300
 MAX_HALVINGS = 30
 SUFFICIENT = 1e-4
+# Rounding error of an objective, in units of its precision.
+NOISE = 64
 TINY = torch.finfo(torch.float64).tiny
 
 
@@ -112,9 +115,9 @@ def minimise(
     stuck = torch.zeros(n_problems, dtype=torch.bool, device=batch.lam.device)
     while True:
         if certify:
-            better = balance(batch.loss, logits - batch.bias[:, :, None], batch.bias)
-            logits += (better - batch.bias)[:, :, None]
-            batch = replace(batch, bias=better)
+            change = balance(batch.loss, logits, torch.zeros_like(batch.bias))
+            logits += change[:, :, None]
+            batch = replace(batch, bias=batch.bias + change)
         batch = replace(batch, passes=batch.passes + 1)
         point = look(batch, logits, products, BALANCE if certify else 1e-3)
         # Where a step no longer helps, rounding error is all that is left to remove.
@@ -157,7 +160,7 @@ def _step(
     S, s, spent = _conjugate_gradients(batch, point, curvature, goal)
     along = products.forward(S) + s[:, :, None]
     slope = _dot(point.gradient, S) + (point.by_bias * s).sum(1)
-    epsilon = torch.finfo(products.dtype).eps
+    noise = NOISE * torch.finfo(products.dtype).eps * point.objective
     squares = [products.penalty(V) for V in (batch.W, S, batch.W + S)]
     cross = (squares[2] - squares[0] - squares[1]) / 2
     size = torch.ones_like(batch.lam)
@@ -165,12 +168,13 @@ def _step(
         penalty = squares[0] + 2 * size * cross + size**2 * squares[1]
         moved = logits + size.to(logits.dtype)[:, None, None] * along
         value = batch.loss.values(moved) + batch.lam / 2 * penalty
-        allowed = point.objective * (1 + 16 * epsilon) + SUFFICIENT * size * slope
-        too_far = ~(value <= allowed)
+        allowed = point.objective + noise + SUFFICIENT * size * slope
+        # A step that promises less than can be seen is taken whole: the gradient sees it.
+        too_far = ~((value <= allowed) | (slope.abs() <= noise))
         if not too_far.any():
             break
         size = torch.where(too_far, size / 2, size)
-    stuck = (slope.abs() <= 1e3 * epsilon * point.objective) | too_far
+    stuck = (slope.abs() <= 16 * noise) | too_far
     # A direction that overflowed must not leak through a step of no length.
     S, s, along = (torch.where(_like(too_far, part), 0, part) for part in (S, s, along))
     size = size.to(logits.dtype)[:, None]
@@ -213,7 +217,9 @@ def _conjugate_gradients(
         s[live] += (length * d).to(dtype)
         r = r - length[:, :, None] * loss.centre(bent)
         rb = rb - length * loss.centre(bent_b)
-        on = (_dot(r, r) > target[live]) & (bend > 0) & (spent < room)[live]
+        # What the bias is short of comes back through the mean of the features, once it is balanced.
+        short = _dot(r, r) + curvature.spread / p.shape[2] * rb.double().square().sum(1)
+        on = (short > target[live]) & (bend > 0) & (spent < room)[live]
         if not on.all():
             if not on.any():
                 break

@@ -28,9 +28,9 @@ MAX_PASSES = 3000
 STRIDE = math.log(10)
 WAYPOINT = Goal(tolerance=1e-3, max_passes=100)
 # Columns (classes times lambdas) that fill the processor. Logits of so many columns take a
-# sixteenth of what the features take, and float64 ones a half when they are certified.
+# sixteenth of what the features take, and float64 ones a quarter when they are certified.
 WIDE = 256
-NARROW, ROOMY = 16, 4
+NARROW, ROOMY = 16, 8
 
 
 @torch.no_grad()
