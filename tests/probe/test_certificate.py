@@ -71,6 +71,7 @@ def test_the_gap_bounds_the_true_distance_to_the_optimum(seed, lam, spread, size
     random = np.random.RandomState(seed)
     for coef in (loose.coef, random.randn(*loose.coef.shape) * 0.1, 0 * loose.coef):
         value, gap, bias = judge(X, y, coef, loose.bias, lam)
+        assert np.isfinite(gap)
         assert value - gap <= optimum.objective * (1 + 1e-12)
         assert value >= optimum.objective * (1 - 1e-10)
         assert objective(X, y, coef, bias, lam) == pytest.approx(value, rel=1e-6, abs=1e-10)

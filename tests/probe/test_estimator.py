@@ -142,6 +142,7 @@ def test_tensors_go_in_and_arrays_come_out():
     probe = hs.LogisticRegressionPath(lambdas=[1.0]).fit(tensor, torch.from_numpy(y))
     np.testing.assert_array_equal(probe.coef_, plain.coef_)
     np.testing.assert_array_equal(probe.predict(tensor), plain.predict(X))
+    assert probe.score(tensor, torch.from_numpy(y)) == plain.score(X, y)
     # What was given is not touched.
     np.testing.assert_array_equal(tensor.detach().numpy(), problem(dtype=np.float32)[0])
 
@@ -169,10 +170,17 @@ INFINITE[2, 1] = -np.inf
     ({}, (X, None), "requires y to be passed"),
     ({}, (torch.zeros(60), Y), r"expected X as \(n, d\) float32 or float64, found \(60,\)"),
     ({}, (torch.zeros(60, 2, dtype=torch.int64), Y), "found .* torch.int64"),
-    ({"lambdas": [1.0, 0.0]}, (X, Y), r"expected lambdas > 0 and finite.* found \[1.0, 0.0\]"),
-    ({"lambdas": [-1.0]}, (X, Y), "expected lambdas > 0"),
-    ({"lambdas": [np.inf]}, (X, Y), "expected lambdas > 0 and finite"),
+    ({}, (torch.zeros(60, 0), Y), r"expected X as \(n, d\).*found \(60, 0\)"),
+    ({}, (torch.zeros(60, 2, device="meta"), Y), "or an NVIDIA GPU, found it on meta"),
+    ({"lambdas": [1.0, 0.0]}, (X, Y), r"expected lambdas from 1e-20 to 1e\+20.*found \[1.0, 0.0\]"),
+    ({"lambdas": [-1.0]}, (X, Y), r"at least one, found \[-1.0\]"),
+    ({"lambdas": [np.inf]}, (X, Y), "expected lambdas from"),
     ({"lambdas": []}, (X, Y), "at least one, found"),
+    ({"tol": None}, (X, Y), "expected 0 < tol < 1 and max_passes >= 1, found None"),
+    ({"device": "cuda:1"}, (X, Y), "expected device to be one of auto, cpu, cuda, found 'cuda:1'"),
+    ({"solver": "lbfgs", "dtype": "float32"}, (X, Y), "leave device and dtype alone"),
+    ({"multilabel": True}, (X, np.full((60, 2), 3)), "zeros and ones .*, found 3 in row 0"),
+    ({"multilabel": True}, (X, np.zeros((60, 0))), r"found \(60, 0\)"),
     ({"tol": 0.0}, (X, Y), "expected 0 < tol < 1 and max_passes >= 1, found 0.0"),
     ({"max_passes": 0}, (X, Y), "max_passes >= 1, found 0.0001 and 0"),
     ({"dtype": "bfloat16"}, (X, Y), "expected dtype to be one of auto, float32, float64"),
@@ -190,6 +198,17 @@ def test_bad_input_gets_one_line(options, data, message):
     assert not hasattr(probe, "coef_path_")
 
 
+def test_a_failed_fit_leaves_nothing_of_the_one_before():
+    probe = hs.LogisticRegressionPath(lambdas=[2.0, 1.0]).fit(X, Y).select(X, Y)
+    with pytest.raises(ValueError, match="59 labels for 60"):
+        probe.fit(X[:, :3], Y[:-1])
+    with pytest.raises(NotFittedError):
+        probe.predict(X)
+    probe.set_params(lambdas=1.0).fit(X, Y)
+    assert probe.lambdas_.tolist() == [1.0]
+    assert not hasattr(probe, "validation_scores_")
+
+
 def test_bad_validation_data_gets_one_line():
     probe = hs.LogisticRegressionPath(lambdas=[1.0]).fit(X, Y)
     with pytest.raises(ValueError, match=r"the 4 classes of fit\(\), found \[9\] too"):
@@ -198,6 +217,8 @@ def test_bad_validation_data_gets_one_line():
         probe.select(torch.zeros(60, 3), Y)
     with pytest.raises(ValueError, match="a function or one of top-1, mean-per-class as metric"):
         probe.select(X, Y, "f1")
+    with pytest.raises(ValueError, match=r"expected a number from metric .* found NaN"):
+        probe.select(X, Y, lambda *_: np.nan)
     with pytest.raises(NotFittedError):
         hs.LogisticRegressionPath().select(X, Y)
     several = many_labels()

@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 
-from headstart.probe import newton
+from headstart.errors import ProbeError
+from headstart.probe import axes, losses, newton
 from headstart.probe.axes import Exact, native_bfloat16
 from probes import fit, many_labels, objective, problem
 
@@ -80,6 +81,78 @@ def test_each_wanted_lambda_comes_once(lambdas):
     """Also one that a waypoint falls on: 1 lies halfway from 10 to 0.1."""
     X, labels = problem()
     assert [f.lam for f in fit(X, labels, [*lambdas, lambdas[0]])] == sorted(lambdas, reverse=True)
+
+
+@pytest.mark.parametrize("max_passes", [1, 10])
+def test_the_limit_on_passes_holds_for_the_way_to_a_lambda_too(max_passes, monkeypatch):
+    X, labels = problem(300, 20, 5, spread=0.2, dtype=np.float32)
+    begun = []
+    whole = newton._conjugate_gradients
+    monkeypatch.setattr(newton, "_conjugate_gradients", lambda *a: begun.append(1) or whole(*a))
+    (found,) = fit(X, labels, [1e-6], 1e-9, max_passes=max_passes)
+    assert not found.converged
+    # The waypoints are counted; after the limit one look and one certificate are left.
+    assert len(begun) < found.passes
+
+
+def test_every_label_apart_is_within_the_tolerance():
+    """A rare label beside common ones, whose objectives are a hundred times larger."""
+    random = np.random.RandomState(0)
+    X = random.randn(1000, 30)
+    Y = np.stack([X[:, 0] + random.randn(1000) > 0, np.arange(1000) < 3], axis=1).astype(int)
+    for found in fit(X, Y, PAPERS[8:32]):
+        assert found.converged
+        (alone,) = fit(X, Y[:, 1:], [found.lam], 1e-10)
+        value = objective(X, Y[:, 1:], found.coef[1:], found.bias[1:], found.lam)
+        assert value <= alone.objective * (1 + 1e-4)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("shape", [(300, 40), (60, 80)])
+def test_a_small_feature_beside_large_ones_is_not_lost(shape, dtype):
+    """All that tells the classes apart is in the one of scale 1e-4; the others are noise of 1e4."""
+    n, d = shape
+    random = np.random.RandomState(0)
+    signal = random.randn(n)
+    labels = (signal + 0.5 * random.randn(n) > 0).astype(int)
+    X = np.concatenate([1e4 * random.randn(n, 1), 1e-4 * signal[:, None]], axis=1)
+    X = np.concatenate([X, np.zeros((n, d - 2))], axis=1).astype(dtype)
+    for found in fit(X, labels, [1e-6, 1e-9]):
+        assert found.converged
+    assert (found.scores(X).argmax(1) == labels).mean() > 0.8
+
+
+def test_one_direction_that_dominates_hides_no_other(monkeypatch):
+    """Above `SMALL` features float32 finds the axes, and nothing of the small ones but noise."""
+    monkeypatch.setattr("headstart.probe.axes.SMALL", 0)
+    random = np.random.RandomState(0)
+    noise = random.randn(400, 100)
+    labels = (noise[:, 0] + noise[:, 1] > 0).astype(int)
+    for small in (1e-2, 1e-3):
+        X = (random.randn(400, 1) + small * noise).astype(np.float32)
+        fits = fit(X, labels, np.logspace(0, -6, 7))
+        assert [found.lam for found in fits if not found.converged] == []
+
+
+def test_blocks_of_rows_and_parts_of_examples_change_nothing(monkeypatch):
+    X, labels = problem(100, 30, 4, spread=0.3)
+    whole = fit(X, labels, PAPERS[::8], 1e-10)
+    monkeypatch.setitem(axes.BLOCK, "cpu", 777)
+    monkeypatch.setitem(losses.PART, "cpu", 99)
+    for one, other in zip(fit(X, labels, PAPERS[::8], 1e-10), whole, strict=True):
+        np.testing.assert_allclose(one.coef, other.coef, atol=1e-6)
+        np.testing.assert_allclose(one.scores(X), other.scores(X), atol=1e-5)
+    X[61, 3] = np.nan
+    with pytest.raises(ProbeError, match="at row 61, column 3"):
+        fit(X, labels, [1.0])
+
+
+def test_bad_input_is_told_here_too():
+    X, labels = problem()
+    with pytest.raises(ProbeError, match="found 60 labels for 59 examples"):
+        fit(X[:59], labels, [1.0])
+    with pytest.raises(ProbeError, match="expected lambdas from"):
+        fit(X, labels, [0.0])
 
 
 def test_a_fit_that_runs_out_of_passes_is_not_called_converged():

@@ -21,6 +21,7 @@ __all__ = [
     "Products",
     "Source",
     "feature_mean",
+    "is_double",
     "native_bfloat16",
     "pull",
     "scores",
@@ -32,6 +33,11 @@ Source = npt.NDArray[np.floating] | Tensor
 BLOCK = {"cpu": 1 << 20, "cuda": 1 << 26}
 # Up to so many features float64 costs next to nothing.
 SMALL = 512
+UNEVEN = 1e3
+NUMPY = {torch.float32: np.float32, torch.float64: np.float64}
+# Up to so many features float64 costs next to nothing.
+SMALL = 512
+# Standard deviations so far apart that float32 would lose the smaller.
 UNEVEN = 1e3
 NUMPY = {torch.float32: np.float32, torch.float64: np.float64}
 # Axes whose share of the variance is less hold nothing but rounding error.
@@ -95,7 +101,7 @@ class Axes:
     mean
         (d,) float64.
     axes
-        (d, r) float64, orthonormal columns to the precision of Z, r <= min(n, d).
+        (d, r) float64, orthonormal columns to the precision of Z, r = min(n, d).
     Z
         (n, r) float32 or float64.
     variance
@@ -136,43 +142,55 @@ def feature_mean(X: Source, device: torch.device) -> Tensor:
     return total / len(X)
 
 
+def is_double(X: Source) -> bool:
+    """Whether features are in float64."""
+    return X.dtype == torch.float64 if isinstance(X, Tensor) else X.dtype.itemsize == 8
+
+
 def _tall(
     X: Source, mean: Tensor, device: torch.device, dtype: torch.dtype
 ) -> tuple[Tensor, Tensor]:
-    """More examples than features: the axes are the covariance's eigenvectors."""
+    """More examples than features: the axes are the covariance's eigenvectors.
+
+    All of them are kept. What rounding leaves of the small ones is still a basis, and a poor
+    preconditioner there costs steps; a direction that is left out costs the solution.
+    """
     n, d = X.shape
-    # Products and eigenvectors in float32 lose the small one of two scales 1e4 apart.
     work = torch.float64 if d <= SMALL or _uneven(X, mean, device) else dtype
     gram = torch.zeros(d, d, dtype=work, device=device)
     for _, block in blocks(X, device, work):
         centred = block - mean
         gram.addmm_(centred.T, centred)
-    values, axes = torch.linalg.eigh(gram)
-    axes = axes[:, values > LEAST_VARIANCE * values[-1]].flip(1).contiguous()
-    Z = torch.empty(n, axes.shape[1], dtype=dtype, device=device)
+    axes = torch.linalg.eigh(gram)[1].flip(1).contiguous()
+    Z = torch.empty(n, d, dtype=dtype, device=device)
     for part, block in blocks(X, device, work):
         Z[part] = (block - mean) @ axes
     return axes, Z
 
 
 def _uneven(X: Source, mean: Tensor, device: torch.device) -> bool:
-    """Whether standard deviations of features that vary are more than 1e3 apart."""
+    """Whether some features that vary do so far less than others."""
     square = torch.zeros(X.shape[1], dtype=torch.float64, device=device)
     for _, block in blocks(X, device, torch.float64):
         square += (block - mean).square_().sum(0)
-    vary = square[square > LEAST_VARIANCE * square.max()]
+    vary = square[square > 0]
     return bool(len(vary) and vary.max() > UNEVEN**2 * vary.min())
 
 
 def _wide(
     X: Source, mean: Tensor, device: torch.device, dtype: torch.dtype
 ) -> tuple[Tensor, Tensor]:
-    """At most as many examples as features: Z follows from the inner products of examples."""
-    centred = torch.cat([block for _, block in blocks(X, device, torch.float64)]) - mean
-    values, U = torch.linalg.eigh(centred @ centred.T)
-    kept = values > LEAST_VARIANCE * values[-1]
-    scale, U = values[kept].flip(0).sqrt(), U[:, kept].flip(1)
-    return centred.T @ (U / scale), (U * scale).to(dtype).contiguous()
+    """At most as many examples as features: a basis of what they span, then its axes.
+
+    By an orthogonal factorisation, which keeps small directions that inner products lose.
+    """
+    centred = torch.empty(*X.shape, dtype=torch.float64, device=device)
+    for part, block in blocks(X, device, torch.float64):
+        torch.sub(block, mean, out=centred[part])
+    span, triangle = torch.linalg.qr(centred.T)
+    del centred
+    turn = torch.linalg.eigh(triangle @ triangle.T)[1].flip(1)
+    return span @ turn, (triangle.T @ turn).to(dtype).contiguous()
 
 
 class Fast:

@@ -37,9 +37,8 @@ def balance(loss: Loss, scores: Tensor, bias: Tensor) -> Tensor:
         newton = torch.where(todo[:, None], (inverse @ -sums.excess[:, :, None])[:, :, 0], 0)
         after = loss.sums(scores, bias + newton)
         worse = todo & ~(after.values <= sums.values)
-        bias = bias + newton
         if worse.any():
-            bias = torch.where(worse[:, None], bias - newton + loss.rescale(sums.excess), bias)
-            after = loss.sums(scores, bias)
-        sums = after
+            newton = torch.where(worse[:, None], loss.rescale(sums.excess), newton)
+            after = loss.sums(scores, bias + newton)
+        bias, sums = bias + newton, after
     return bias

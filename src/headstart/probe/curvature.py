@@ -36,7 +36,7 @@ class Curvature:
 
     def __init__(self, products: Products, variance: Tensor) -> None:
         self._products, self._variance, self.dtype = products, variance, products.dtype
-        self.spread = variance.max() if len(variance) else variance.new_zeros(())
+        self.spread = variance.max()
 
     def __call__(
         self, loss: Loss, p: Tensor, lam: Tensor, D: Tensor, d: Tensor

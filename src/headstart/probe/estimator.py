@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from numbers import Real
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -19,7 +20,7 @@ from headstart.errors import ProbeError
 from headstart.metrics import SCORERS, voc_map_11point
 from headstart.probe.axes import Source
 from headstart.probe.fits import Fit, Weights, decision_values
-from headstart.probe.inputs import classes, features, targets
+from headstart.probe.inputs import array, classes, features, path_of, targets
 from headstart.probe.lbfgs import lbfgs_path
 from headstart.probe.losses import Binary, Softmax
 from headstart.probe.path import MAX_PASSES, fit_path
@@ -29,6 +30,11 @@ __all__ = ["LogisticRegressionPath"]
 # Kornblith et al. 2019: 45 values, log-spaced from 1e5 down to 1e-6.
 LAMBDAS = tuple(float(f"{10 ** (5 - 11 * i / 44):.12g}") for i in range(45))
 DTYPES = {"auto": None, "float32": torch.float32, "float64": torch.float64}
+OPTIONS = {
+    "device": ("auto", "cpu", "cuda"),
+    "dtype": tuple(DTYPES),
+    "solver": ("newton", "lbfgs"),
+}
 FLOATS = [np.float64, np.float32]
 # With `early_stop`, how often in a row the validation loss has to rise.
 PATIENCE = 3
@@ -58,7 +64,8 @@ class LogisticRegressionPath(ClassifierMixin, BaseEstimator):  # type: ignore[mi
     dtype
         Of the products: ``"auto"`` is that of X. The certificate is always computed in float64.
     max_passes
-        Multiplications by X and its transpose after which a lambda is given up as it is.
+        Multiplications by X and its transpose, for one lambda and the way to it, after which no
+        further step is begun.
     multilabel
         Whether an example may have several labels, or none.
     solver
@@ -125,7 +132,7 @@ class LogisticRegressionPath(ClassifierMixin, BaseEstimator):  # type: ignore[mi
         ----------
         X
             (n, d) float32 or float64, an array, a memory-mapped array, or a tensor on any device;
-            other numbers are converted to float64.
+            other numbers of an array are converted to float64.
         y
             (n,) labels, or (n, K) zeros and ones with `multilabel`.
         X_val, y_val
@@ -141,7 +148,10 @@ class LogisticRegressionPath(ClassifierMixin, BaseEstimator):  # type: ignore[mi
         ConvergenceWarning
             Lambdas that did not reach `tol`; `gap_path_` says how far each came.
         """
-        lambdas = self._checked_lambdas(X_val)
+        # What an earlier fit left must not be taken for what this one found, should it fail.
+        for name in [name for name in vars(self) if name.endswith("_")]:
+            delattr(self, name)
+        lambdas = self._checked_lambdas(X_val, y_val)
         if not isinstance(X, Tensor):
             X = validate_data(self, X, dtype=FLOATS, ensure_all_finite=False)
         X = features(X)
@@ -186,6 +196,8 @@ class LogisticRegressionPath(ClassifierMixin, BaseEstimator):  # type: ignore[mi
                 for coef, bias in zip(self.coef_path_, self.intercept_path_, strict=True)
             ]
         )
+        if not np.isfinite(self.validation_scores_).all():
+            raise ProbeError(f"expected a number from metric {metric!r}, found NaN or infinity")
         self.best_index_ = int(self.validation_scores_.argmax())
         return self
 
@@ -222,6 +234,13 @@ class LogisticRegressionPath(ClassifierMixin, BaseEstimator):  # type: ignore[mi
         """(n, K) probabilities, which with `multilabel` do not sum to one."""
         logits = self._logits(X)
         return np.asarray(expit(logits) if self.multilabel else softmax(logits, axis=1))
+
+    def score(self, X: Source, y: Any, sample_weight: Any = None) -> float:
+        """Proportion of examples predicted right, with `multilabel` in all labels."""
+        return float(super().score(X, array(y), sample_weight))
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "coef_path_")
 
     def _logits(self, X: Source) -> Weights:
         check_is_fitted(self)
@@ -288,26 +307,28 @@ class LogisticRegressionPath(ClassifierMixin, BaseEstimator):  # type: ignore[mi
             )
         return lambda labels, logits: SCORERS[name](labels, logits.argmax(axis=1))
 
-    def _checked_lambdas(self, X_val: Source | None) -> Sequence[float]:
+    def _checked_lambdas(self, X_val: Source | None, y_val: Any) -> Sequence[float]:
         """Check all options; give the lambdas."""
-        lambdas = LAMBDAS if self.lambdas is None else tuple(map(float, self.lambdas))
-        if not lambdas or not all(0 < lam < np.inf for lam in lambdas):
-            raise ProbeError(f"expected lambdas > 0 and finite, at least one, found {self.lambdas}")
-        for name, allowed in (("dtype", tuple(DTYPES)), ("solver", ("newton", "lbfgs"))):
+        for name, allowed in OPTIONS.items():
             if getattr(self, name) not in allowed:
                 raise ProbeError(
                     f"expected {name} to be one of {', '.join(allowed)}, "
                     f"found {getattr(self, name)!r}"
                 )
-        if not (0 < self.tol < 1 and self.max_passes >= 1):
+        numbers = all(isinstance(value, Real) for value in (self.tol, self.max_passes))
+        if not (numbers and 0 < self.tol < 1 and self.max_passes >= 1):
             raise ProbeError(
                 f"expected 0 < tol < 1 and max_passes >= 1, found {self.tol} and {self.max_passes}"
             )
-        if self.early_stop and (X_val is None or self.solver != "newton"):
+        if self.solver == "lbfgs" and (self.device == "cuda" or self.dtype == "float32"):
+            raise ProbeError(
+                "solver='lbfgs' computes in float64 on the processor: leave device and dtype alone"
+            )
+        if self.early_stop and (X_val is None or y_val is None or self.solver != "newton"):
             raise ProbeError(
                 "early_stop=True needs solver='newton' and validation data: fit(X, y, X_val, y_val)"
             )
-        return lambdas
+        return path_of(LAMBDAS if self.lambdas is None else self.lambdas)
 
     def _features(self, X: Any) -> Source:
         """Check features against those of `fit`; a tensor stays where it is."""

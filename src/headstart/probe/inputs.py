@@ -10,23 +10,28 @@ from sklearn.utils.validation import column_or_1d
 from torch import Tensor
 
 from headstart.errors import ProbeError
-from headstart.probe.axes import Source, blocks
+from headstart.probe.axes import Source, blocks, is_double
 
-__all__ = ["classes", "features", "targets"]
+# Beyond these float32 has no number for what lambda is multiplied with.
+SMALLEST, LARGEST = 1e-20, 1e20
+
+__all__ = ["array", "classes", "features", "path_of", "targets"]
 
 
 def features(X: Source, n_features: int | None = None) -> Source:
     """Check that features are (n, d), float32 or float64, and finite; they stay where they are."""
     known = X.dtype in (torch.float32, torch.float64, np.float32, np.float64)
-    if X.ndim != 2 or not known or not len(X):
+    if X.ndim != 2 or not known or not all(X.shape):
         raise ProbeError(
             f"expected X as (n, d) float32 or float64, found {tuple(X.shape)} {X.dtype}"
         )
+    if isinstance(X, Tensor) and X.device.type not in ("cpu", "cuda"):
+        raise ProbeError(f"expected X on a processor or an NVIDIA GPU, found it on {X.device}")
     if n_features is not None and X.shape[1] != n_features:
         raise ProbeError(f"expected X with the {n_features} features of fit(), found {X.shape[1]}")
     X = X.detach() if isinstance(X, Tensor) else X
     device = X.device if isinstance(X, Tensor) else torch.device("cpu")
-    dtype = torch.float32 if X.dtype in (torch.float32, np.float32) else torch.float64
+    dtype = torch.float64 if is_double(X) else torch.float32
     for part, block in blocks(X, device, dtype):
         # One sum tells whether a closer look is needed.
         if not block.sum().isfinite() and not (finite := block.isfinite()).all():
@@ -36,6 +41,16 @@ def features(X: Source, n_features: int | None = None) -> Source:
                 f"column {column}: mend it or leave the row out"
             )
     return X
+
+
+def path_of(lambdas: Any) -> list[float]:
+    """Check lambdas; give each once, in decreasing order."""
+    given = np.atleast_1d(np.asarray(lambdas, dtype=np.float64)).tolist()
+    if not given or not all(SMALLEST <= lam <= LARGEST for lam in given):
+        raise ProbeError(
+            f"expected lambdas from {SMALLEST:g} to {LARGEST:g}, at least one, found {lambdas}"
+        )
+    return sorted(set(given), reverse=True)
 
 
 def classes(y: Any, *, multilabel: bool) -> npt.NDArray[Any]:
@@ -69,21 +84,27 @@ def targets(y: Any, n_examples: int, known: npt.NDArray[Any], *, multilabel: boo
 
 
 def _column(y: Any) -> npt.NDArray[Any]:
-    labels = column_or_1d(_array(y), warn=True)
+    labels = column_or_1d(array(y), warn=True)
     check_classification_targets(labels)
     return np.asarray(labels)
 
 
 def _table(y: Any) -> npt.NDArray[Any]:
-    labels = _array(y)
-    if labels.ndim != 2 or not np.isin(labels, (0, 1)).all():
+    labels = array(y)
+    if labels.ndim != 2 or not labels.shape[1]:
         raise ProbeError(
             f"expected labels (n, K) of zeros and ones with multilabel=True, found {labels.shape}"
+        )
+    if not (known := np.isin(labels, (0, 1))).all():
+        raise ProbeError(
+            "expected labels of zeros and ones with multilabel=True, "
+            f"found {labels[~known][0]} in row {np.argwhere(~known)[0][0]}"
         )
     return labels
 
 
-def _array(y: Any) -> npt.NDArray[Any]:
+def array(y: Any) -> npt.NDArray[Any]:
+    """Give labels as an array, wherever they are."""
     if y is None:
         raise ProbeError("fit() requires y to be passed, but the target y is None")
     return y.detach().cpu().numpy() if isinstance(y, Tensor) else np.asarray(y)

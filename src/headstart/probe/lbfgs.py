@@ -15,6 +15,7 @@ from threadpoolctl import ThreadpoolController
 from headstart.probe.axes import Source, blocks, feature_mean
 from headstart.probe.certificate import certify
 from headstart.probe.fits import Fit, sum_up
+from headstart.probe.inputs import features, path_of
 from headstart.probe.losses import Binary, Softmax
 
 __all__ = ["lbfgs_path"]
@@ -43,12 +44,14 @@ def lbfgs_path(
     gradient are the passes.
     """
     cpu = torch.device("cpu")
-    whole = torch.cat([block for _, block in blocks(X, cpu, torch.float64)])
+    lambdas, X = path_of(lambdas), features(X)
     mean = feature_mean(X, cpu)
-    centred = whole - mean
+    centred = torch.empty(*X.shape, dtype=torch.float64)
+    for part, block in blocks(X, cpu, torch.float64):
+        torch.sub(block, mean, out=centred[part])
     coef = torch.zeros(*loss.start.shape, X.shape[1], dtype=torch.float64)
     bias = loss.start.clone()
-    for lam in sorted(set(map(float, lambdas)), reverse=True):
+    for lam in lambdas:
         passes, gradient = 0, FIRST_GRADIENT
         lams = torch.full((len(coef),), lam, dtype=torch.float64)
         while True:

@@ -96,6 +96,11 @@ class Loss(ABC):
             values.append(value)
         return torch.stack(values).sum(0)
 
+    @property
+    @abstractmethod
+    def n_examples(self) -> int:
+        """How many examples there are."""
+
     @abstractmethod
     def centre(self, G: Tensor) -> Tensor:
         """Take from a gradient (B, C, ...) what it cannot have but for rounding error."""
@@ -174,6 +179,10 @@ class Softmax(Loss):
     def start(self) -> Tensor:
         """(1, K) bias that is best without features."""
         return torch.log(self.counts / self.counts.sum())[None]
+
+    @property
+    def n_examples(self) -> int:
+        return len(self.labels)
 
     def values_of(self, A: Tensor) -> Tensor:
         return self._others(A)[0]
@@ -270,6 +279,10 @@ class Binary(Loss):
     def start(self) -> Tensor:
         """(K, 1) bias that is best without features."""
         return torch.log(self.counts[..., 1] / self.counts[..., 0])
+
+    @property
+    def n_examples(self) -> int:
+        return self.signs.shape[2]
 
     def values_of(self, A: Tensor) -> Tensor:
         margins = self.signs * A

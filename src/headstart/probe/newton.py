@@ -217,7 +217,7 @@ def _conjugate_gradients(
         s[live] += (length * d).to(dtype)
         r = r - length[:, :, None] * loss.centre(bent)
         rb = rb - length * loss.centre(bent_b)
-        # What the bias is short of comes back through the mean of the features, once it is balanced.
+        # What the bias is short of comes back through the mean of the features when balanced.
         short = _dot(r, r) + curvature.spread / p.shape[2] * rb.double().square().sum(1)
         on = (short > target[live]) & (bend > 0) & (spent < room)[live]
         if not on.all():

@@ -13,16 +13,20 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from headstart.probe.axes import Axes, Exact, Fast, Source, native_bfloat16
+from headstart.errors import ProbeError
+from headstart.probe.axes import Axes, Exact, Fast, Source, is_double, native_bfloat16
 from headstart.probe.certificate import Certificate, certify
 from headstart.probe.curvature import Curvature
 from headstart.probe.fits import Fit, Weights, columns, sum_up
+from headstart.probe.inputs import features, path_of
 from headstart.probe.losses import Binary, Softmax
 from headstart.probe.newton import Batch, Goal, minimise
 
 __all__ = ["MAX_PASSES", "fit_path"]
 
 MAX_PASSES = 3000
+# Of so many lambdas one is solved in the first sweep.
+COARSE = 2
 # A step of log(lambda) over which a straight line may be followed; longer ones get waypoints, which
 # nobody asked for and which are solved to this relative gap, or in so many passes.
 STRIDE = math.log(10)
@@ -56,11 +60,11 @@ def fit_path(
     loss
         What the labels ask for.
     lambdas
-        Positive.
+        From 1e-20 to 1e20.
     tolerance
         Relative duality gap at which a fit counts as converged.
     max_passes
-        Of one lambda, after which it is given up as it is.
+        Of one lambda and the way to it, after which no further step is begun.
     device, dtype
         Where and in which precision products are computed: by default on the CPU and in that of
         X. Certificates are always computed in float64.
@@ -68,9 +72,9 @@ def fit_path(
         Asked with the (K, d) weights and (K,) bias of every second lambda, in decreasing order,
         whether smaller lambdas are wanted too.
     """
-    solver = _Solver(X, loss, Goal(tolerance, max_passes), device, dtype)
-    lambdas = sorted(set(map(float, lambdas)), reverse=True)
-    coarse = sorted({*lambdas[::2], lambdas[-1]}, reverse=True)
+    lambdas = path_of(lambdas)
+    solver = _Solver(features(X), loss, Goal(tolerance, max_passes), device, dtype)
+    coarse = sorted({*lambdas[::COARSE], lambdas[-1]}, reverse=True)
     fine = [lam for lam in lambdas if lam not in coarse]
     wanted, waiting = True, list[float]()
     while wanted and coarse:
@@ -108,7 +112,12 @@ class _Solver:
     ) -> None:
         device = device or torch.device("cpu")
         if dtype is None:
-            dtype = torch.float64 if str(X.dtype).endswith("float64") else torch.float32
+            dtype = torch.float64 if is_double(X) else torch.float32
+        if loss.n_examples != len(X):
+            raise ProbeError(
+                f"expected as many labels as examples, found {loss.n_examples} labels "
+                f"for {len(X)} examples"
+            )
         self._axes = axes = Axes.of(X, device, dtype)
         self._fast, self._exact = Fast(axes.Z), Exact(axes)
         self._loss, self._goal = loss.to(device), goal
@@ -136,8 +145,11 @@ class _Solver:
 
     def descend_to(self, lam: float) -> None:
         """Solve for the next smaller lambda, with waypoints where it is far from the last."""
+        spent = self._nothing.passes
         for waypoint in self._waypoints(lam):
             self._descend([waypoint], WAYPOINT)
+            spent = spent + self._solved[waypoint].passes
+        self._solved[lam] = replace(self._predict(lam), passes=spent)
         self._descend([lam], self._goal)
 
     def weights(self, lam: float) -> tuple[Weights, Weights]:
@@ -159,34 +171,35 @@ class _Solver:
     def certify(self, lambdas: Sequence[float], *, mend: bool = True) -> list[Fit]:
         """Look in float64 at the features themselves, and mend what is short of the tolerance."""
         batch = self._batch(lambdas, torch.float64)
-        coef, bias = self._axes.to_features(batch.W, batch.bias)
-        proof = certify(self._axes.X, self._axes.mean, batch.loss, batch.lam, coef, bias)
         self._keep(lambdas, replace(batch, passes=batch.passes + 1))
-        fits = [self._fit(lam, coef, proof, i) for i, lam in enumerate(lambdas)]
+        fits = self._judge(lambdas, batch)
         return [self._mend(fit) if mend and not fit.converged else fit for fit in fits]
 
     def _mend(self, fit: Fit) -> Fit:
         """Go on in float64 where the fast arithmetic has come to its end."""
         batch = self._batch([fit.lam], torch.float64)
         for products in (self._fast, self._exact):
-            curvature = Curvature(products, self._axes.variance)
-            batch, objective, gap = minimise(
-                batch, self._exact, curvature, self._goal, certify=True
-            )
-            self._keep([fit.lam], batch)
-            coef, bias = self._axes.to_features(batch.W, batch.bias)
-            again = self._fit(fit.lam, coef, Certificate(objective, gap, bias))
-            better = again.relative_gap < fit.relative_gap
-            fit = again if better else replace(fit, passes=again.passes)
-            if fit.converged:
+            if fit.converged or fit.passes >= self._goal.max_passes:
                 break
+            curvature = Curvature(products, self._axes.variance)
+            batch, _, _ = minimise(batch, self._exact, curvature, self._goal, certify=True)
+            self._keep([fit.lam], batch)
+            (again,) = self._judge([fit.lam], batch)
+            better = not again.relative_gap >= fit.relative_gap
+            fit = again if better else replace(fit, passes=again.passes)
         return fit
+
+    def _judge(self, lambdas: Sequence[float], batch: Batch) -> list[Fit]:
+        """Certify the problems of some lambdas."""
+        coef, bias = self._axes.to_features(batch.W, batch.bias)
+        proof = certify(self._axes.X, self._axes.mean, batch.loss, batch.lam, coef, bias)
+        return [self._fit(lam, coef, proof, i) for i, lam in enumerate(lambdas)]
 
     def _waypoints(self, lam: float) -> list[float]:
         """Lambdas on the way from the last one, or from where the solution is nearly 0."""
-        largest = float(self._axes.variance.max()) if len(self._axes.variance) else lam
+        largest = float(self._axes.variance.max())
         start = min(self._solved, default=max(largest, lam))
-        steps = math.ceil(math.log(start / lam) / STRIDE - 1e-9)
+        steps = math.ceil((math.log(start) - math.log(lam)) / STRIDE - 1e-9)
         first = 1 if self._solved else 0
         return [start * (lam / start) ** (i / steps) for i in range(first, steps)]
 
@@ -238,7 +251,7 @@ class _Solver:
         for lam, *solution in zip(lambdas, *parts, strict=True):
             self._solved[lam] = _Solution(*(part.clone() for part in solution))
 
-    def _fit(self, lam: float, coef: Tensor, proof: Certificate, index: int = 0) -> Fit:
+    def _fit(self, lam: float, coef: Tensor, proof: Certificate, index: int) -> Fit:
         """Sum up the problems of the lambda that is in this place of a batch."""
         groups = len(self._nothing.bias)
         mine = slice(index * groups, (index + 1) * groups)
