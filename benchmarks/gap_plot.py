@@ -1,5 +1,6 @@
 """Certified gap against time, of fits from nothing to a series of tolerances."""
 
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from rivals import RIVALS
 __all__ = ["LAMBDA", "draw", "gap_against_time"]
 
 LAMBDA = 1.0
-BUDGET = 2.0
+BUDGET = 60.0
 OUR_TOLERANCES = tuple(10.0**-i for i in range(1, 9))
 TOLERANCES = tuple(10 ** (-i / 2) for i in range(2, 21))
 OURS = "headstart"
@@ -27,7 +28,14 @@ COLOURS = {
     "torch": "#b8640a",
     "scipy": "#4a7c3a",
 }
-NAMES = {"sklearnex": "Intel sklearnex", "sklearn": "scikit-learn", "lbfgs": "L-BFGS"}
+NAMES = {
+    "sklearn": "scikit-learn",
+    "sklearnex": "Intel's extension",
+    "scipy": "SciPy",
+    "torch": "PyTorch",
+    "lbfgs": "L-BFGS",
+    "newton-cg": "Newton-CG",
+}
 # Of labels, as a part of the axes' height.
 LEAST_DISTANCE = 0.052
 
@@ -45,6 +53,7 @@ def gap_against_time(problem: Problem, fit_ours: Fit, names: Sequence[str]) -> S
         gap = judge(LAMBDA, probe.coef_, probe.intercept_)
         series[OURS].append({"tolerance": tolerance, "seconds": seconds, "gap": gap})
     for name in names:
+        print(f"gap against time: {name}", file=sys.stderr, flush=True)
         try:
             rival = RIVALS[name]()
         except ImportError:
@@ -60,7 +69,7 @@ def draw(problem: Problem, series: Series, path: Path) -> None:
 
     with mpl.rc_context({"font.size": 10, "font.family": "sans-serif"}):
         figure, axes = plt.subplots(figsize=(8, 5.2))
-        figure.subplots_adjust(left=0.095, right=0.72, top=0.85, bottom=0.115)
+        figure.subplots_adjust(left=0.095, right=0.675, top=0.85, bottom=0.115)
         lines = {name: reached(points) for name, points in series.items()}
         lines = {name: line for name, line in lines.items() if len(line)}
         for name, line in lines.items():
@@ -110,10 +119,13 @@ def _furnish(axes: Any, problem: Problem) -> None:
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(which="minor", length=0)
+    axes.xaxis.set_major_formatter("{x:g}")
 
 
 def _label(axes: Any, lines: dict[str, np.ndarray]) -> None:
     """Name each line beside the axes, at the height of its end as far as there is room."""
+    # Limits are found when it is drawn.
+    axes.figure.canvas.draw()
     to_axes = axes.transData + axes.transAxes.inverted()
     ends = {name: to_axes.transform(line[-1]) for name, line in lines.items()}
     order = sorted(ends, key=lambda name: ends[name][1])
@@ -121,15 +133,22 @@ def _label(axes: Any, lines: dict[str, np.ndarray]) -> None:
     for name, height in zip(order, heights, strict=True):
         axes.annotate(
             title(name),
-            xy=ends[name],
-            xytext=(1.03, height),
-            xycoords="axes fraction",
+            xy=lines[name][-1],
+            xytext=(1.04, height),
             textcoords="axes fraction",
             color=colour(name),
             va="center",
             fontweight="bold" if name == OURS else "normal",
             annotation_clip=False,
-            arrowprops={"arrowstyle": "-", "color": colour(name), "lw": 0.6, "alpha": 0.6},
+            arrowprops={
+                "arrowstyle": "-",
+                "color": colour(name),
+                "lw": 0.6,
+                "alpha": 0.5,
+                "shrinkA": 2,
+                "shrinkB": 4,
+                "relpos": (0, 0.5),
+            },
         )
 
 

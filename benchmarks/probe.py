@@ -213,7 +213,10 @@ def main() -> None:
     }
     alone = arguments.ours_only or arguments.device != "cpu"
     report["alone" if alone else "cases"] = (results := {})
-    for name in arguments.cases or (["large"] if alone else CASES):
+    chosen = arguments.cases
+    if chosen is None:
+        chosen = ["large"] if alone else CASES
+    for name in chosen:
         problem = make_problem(name, arguments.scale)
         if alone:
             from device_report import measure
@@ -250,7 +253,7 @@ def parsed() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--out", type=Path, help="also write the JSON to this file, case by case")
-    parser.add_argument("--cases", nargs="*", choices=CASES, help="default: all")
+    parser.add_argument("--cases", nargs="*", choices=CASES, help="default: all; none if empty")
     parser.add_argument("--rivals", nargs="*", help="parts of names; default: all")
     parser.add_argument("--budget", type=float, default=90, help="seconds of a rival for a case")
     parser.add_argument("--scale", type=float, default=1.0, help="part of the examples, to try out")
