@@ -32,6 +32,7 @@ bench: $(BASE_STAMP)
 	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/analysis.py
 	$(BIN)/python benchmarks/features.py
+	$(BIN)/python benchmarks/probe.py
 
 docs: $(DEV_STAMP)
 	$(BIN)/python scripts/build_docs.py build/docs
