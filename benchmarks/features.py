@@ -39,7 +39,7 @@ from headstart.features.forward import Extractor
 from headstart.features.stream import Decoder, ahead
 from headstart.metrics import top1
 from headstart.models.network import Network
-from headstart.probe import fit_path
+from headstart.probe import Softmax, fit_path
 from headstart.spec import LinearSetting, Selection
 from headstart.workspace import Workspace, default_cache
 
@@ -166,7 +166,8 @@ def accuracy(precision: str, cache: Path) -> float:
         MODEL, images, f"benchmark {precision}", setting, skip_broken=False, workspace=workspace
     ).values
     n = len(train)
-    fits = list(fit_path(values[:n], train.labels, 10, setting.lambdas))
+    loss = Softmax.of(torch.from_numpy(train.labels), 10)
+    fits = sorted(fit_path(values[:n], loss, setting.lambdas), key=lambda fit: -fit.lam)
     best = max(
         fits, key=lambda f: top1(validation.labels, f.scores(values[n : 2 * n]).argmax(axis=1))
     )

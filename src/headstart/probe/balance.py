@@ -36,7 +36,9 @@ def balance(loss: Loss, scores: Tensor, bias: Tensor) -> Tensor:
         inverse = torch.linalg.pinv(sums.curvature, rtol=1e-12, hermitian=True)
         newton = torch.where(todo[:, None], (inverse @ -sums.excess[:, :, None])[:, :, 0], 0)
         after = loss.sums(scores, bias + newton)
-        worse = todo & ~(after.values <= sums.values)
+        # On saturated logits a step may be nothing: then it helps neither losses nor balance.
+        even = (after.values <= sums.values) & (after.uneven < sums.uneven)
+        worse = todo & ~(even | (after.values < sums.values))
         if worse.any():
             newton = torch.where(worse[:, None], loss.rescale(sums.excess), newton)
             after = loss.sums(scores, bias + newton)

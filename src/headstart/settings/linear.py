@@ -5,20 +5,20 @@ validation; one more fit on train + validation.
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from headstart import metrics
 from headstart.datasets import JoinedImages, Splits
-from headstart.devices import resolve_device
 from headstart.errors import DatasetError
 from headstart.features import Features, penultimate_features
-from headstart.probe import Fit, Softmax, fit_path
 from headstart.spec import LinearSetting, Selection, Trial
 from headstart.workspace import Workspace
+
+if TYPE_CHECKING:
+    from headstart.probe import Fit
 
 __all__ = ["Examples", "LinearTransfer", "prepare_linear"]
 
@@ -130,6 +130,12 @@ class LinearTransfer:
         return facts if self._refit is None else {**facts, "refit": _facts(self._refit)}
 
     def _fits(self, examples: Examples, lambdas: Any, stage: str) -> Any:
+        # Results are listed without torch, which takes seconds to import.
+        import torch
+
+        from headstart.devices import resolve_device
+        from headstart.probe import Softmax, fit_path
+
         self._watcher.stage(stage, total=len(lambdas), unit="lambdas")
         loss = Softmax.of(torch.from_numpy(examples.y), self._n_classes)
         tolerance, device = self._setting.tolerance, resolve_device(self._device)
@@ -156,7 +162,7 @@ class LinearTransfer:
         return rows[~np.isin(rows, list(self._features.broken))]
 
 
-def _facts(fit: Fit) -> dict[str, float]:
+def _facts(fit: "Fit") -> dict[str, float]:
     """Say in numbers what a fit reached."""
     return {
         "lambda": fit.lam,
