@@ -33,15 +33,9 @@ Source = npt.NDArray[np.floating] | Tensor
 BLOCK = {"cpu": 1 << 20, "cuda": 1 << 26}
 # Up to so many features float64 costs next to nothing.
 SMALL = 512
-UNEVEN = 1e3
-NUMPY = {torch.float32: np.float32, torch.float64: np.float64}
-# Up to so many features float64 costs next to nothing.
-SMALL = 512
 # Standard deviations so far apart that float32 would lose the smaller.
 UNEVEN = 1e3
 NUMPY = {torch.float32: np.float32, torch.float64: np.float64}
-# Axes whose share of the variance is less hold nothing but rounding error.
-LEAST_VARIANCE = 1e-14
 
 
 def native_bfloat16(device: torch.device) -> bool:

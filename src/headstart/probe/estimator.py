@@ -131,8 +131,8 @@ class LogisticRegressionPath(ClassifierMixin, BaseEstimator):  # type: ignore[mi
         Parameters
         ----------
         X
-            (n, d) float32 or float64, an array, a memory-mapped array, or a tensor on any device;
-            other numbers of an array are converted to float64.
+            (n, d) float32 or float64, an array, a memory-mapped array, or a tensor on a processor
+            or an NVIDIA GPU; other numbers of an array are converted to float64.
         y
             (n,) labels, or (n, K) zeros and ones with `multilabel`.
         X_val, y_val

@@ -98,17 +98,16 @@ def minimise(
     goal: Goal,
     *,
     certify: bool,
-) -> tuple[Batch, Tensor, Tensor]:
+) -> Batch:
     """Bring each problem to the goal, or as near as the arithmetic allows.
 
     With `certify` the bias is made the best one for W before each look, so that the gap is a
     bound; otherwise a bias whose residuals nearly balance will do.
 
-    Returns the batch where it came to, with the (B,) objectives and gaps there.
+    Returns the batch where it came to; whether that is near enough a certificate has to say.
     """
     n_problems = len(batch.lam)
     found = replace(batch, W=batch.W.clone(), bias=batch.bias.clone(), passes=batch.passes.clone())
-    objectives, gaps = torch.empty_like(batch.lam), torch.empty_like(batch.lam)
     active = torch.arange(n_problems, device=batch.lam.device)
     logits = products.forward(batch.W) + batch.bias[:, :, None]
     last_gap = torch.full_like(batch.lam, torch.inf)
@@ -123,14 +122,11 @@ def minimise(
         # Where a step no longer helps, rounding error is all that is left to remove.
         done = (point.gap <= goal.tolerance * point.objective) | (batch.passes >= goal.max_passes)
         done |= stuck & (point.gap > last_gap / 2)
-        for mine, now in (
-            (found.W, batch.W), (found.bias, batch.bias), (found.passes, batch.passes),
-            (objectives, point.objective), (gaps, point.gap),
-        ):  # fmt: skip
-            mine[active] = now
+        found.W[active], found.bias[active] = batch.W, batch.bias
+        found.passes[active] = batch.passes
         rest = (~done).nonzero()[:, 0]
         if not len(rest):
-            return found, objectives, gaps
+            return found
         if len(rest) < len(active):
             active, logits, batch = active[rest], logits[rest], batch.take(rest)
             point = Point(*(part[rest] for part in point))

@@ -182,7 +182,7 @@ class _Solver:
             if fit.converged or fit.passes >= self._goal.max_passes:
                 break
             curvature = Curvature(products, self._axes.variance)
-            batch, _, _ = minimise(batch, self._exact, curvature, self._goal, certify=True)
+            batch = minimise(batch, self._exact, curvature, self._goal, certify=True)
             self._keep([fit.lam], batch)
             (again,) = self._judge([fit.lam], batch)
             better = not again.relative_gap >= fit.relative_gap
@@ -209,7 +209,7 @@ class _Solver:
         # Just below the tolerance: the certificate must not fail by rounding.
         goal = replace(goal, tolerance=0.9 * goal.tolerance)
         batch = self._batch(lambdas, self._fast.dtype)
-        self._keep(lambdas, minimise(batch, self._fast, self._rough, goal, certify=False)[0])
+        self._keep(lambdas, minimise(batch, self._fast, self._rough, goal, certify=False))
 
     def _predict_new(self, lambdas: Sequence[float]) -> None:
         self._solved |= {lam: self._predict(lam) for lam in lambdas if lam not in self._solved}
