@@ -1,6 +1,7 @@
 """How fast the certified path is against other solvers, printed as JSON.
 
-    python benchmarks/probe.py [--out FILE] [--cases digits fashion flowers large] [--budget 90]
+    python benchmarks/probe.py [--out FILE] [--cases digits fashion flowers large]
+    python benchmarks/probe.py --budget 60 newton-cg=300
     python benchmarks/probe.py --plot FILE.png
     python benchmarks/probe.py --device cuda
 
@@ -38,7 +39,7 @@ import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -63,8 +64,8 @@ def fit_ours(
     return probe, time.perf_counter() - start
 
 
-def compare(problem: Problem, names: Sequence[str], budget: float) -> dict[str, Any]:
-    """Run ours, the rivals, and ours again."""
+def compare(problem: Problem, budgets: Mapping[str, float]) -> dict[str, Any]:
+    """Run ours, the rivals, each for so many seconds, and ours again."""
     from race import Judge
 
     X, y = problem.X, problem.y
@@ -81,7 +82,7 @@ def compare(problem: Problem, names: Sequence[str], budget: float) -> dict[str, 
     assert len(gaps) == len(problem.lambdas)
     passes = int(probe.passes_path_.sum())
     del probe
-    rivals = {name: race_one(name, problem, judge, budget) for name in names}
+    rivals = {name: race_one(name, problem, judge, budget) for name, budget in budgets.items()}
     after = fit_ours(X, y, problem.lambdas)[1]
     ours = float(np.median([before, after]))
     for result in rivals.values():
@@ -224,7 +225,8 @@ def main() -> None:
 
             results[name] = measure(problem.X, problem.y, torch.device(arguments.device))
         else:
-            results[name] = compare(problem, rival_names(arguments.rivals), arguments.budget)
+            names = rival_names(arguments.rivals)
+            results[name] = compare(problem, budgets(names, arguments.budget))
         write(report, arguments.out)
     if arguments.plot:
         from gap_plot import LAMBDA, draw, gap_against_time
@@ -244,6 +246,15 @@ def rival_names(wanted: Sequence[str] | None) -> Sequence[str]:
     return [name for name in RIVALS if not wanted or any(part in name for part in wanted)]
 
 
+def budgets(names: Sequence[str], given: Sequence[str]) -> dict[str, float]:
+    """Give each rival its seconds: the first number, or the last one given to a part of its name."""
+    own = [item.rsplit("=", 1) for item in given[1:]]
+    return {
+        name: float([given[0], *(seconds for part, seconds in own if part in name)][-1])
+        for name in names
+    }
+
+
 def write(report: dict[str, Any], out: Path | None) -> None:
     """Write what is known so far."""
     if out:
@@ -256,7 +267,13 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, help="also write the JSON to this file, case by case")
     parser.add_argument("--cases", nargs="*", choices=CASES, help="default: all; none if empty")
     parser.add_argument("--rivals", nargs="*", help="parts of names; default: all")
-    parser.add_argument("--budget", type=float, default=90, help="seconds of a rival for a case")
+    parser.add_argument(
+        "--budget",
+        nargs="+",
+        default=["90"],
+        metavar="SECONDS",
+        help="of a rival for a case; then NAME=SECONDS for those with this in their name",
+    )
     parser.add_argument("--scale", type=float, default=1.0, help="part of the examples, to try out")
     parser.add_argument("--device", default="cpu", help="other than cpu: ours alone, there")
     parser.add_argument("--ours-only", action="store_true")

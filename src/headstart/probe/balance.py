@@ -14,10 +14,13 @@ NEWTON_STEPS = 100
 
 def imbalance(residual: Tensor) -> tuple[Tensor, Tensor]:
     """(B, C) sums of the residuals over examples, and (B,) the largest relative to what is left."""
-    excess = residual.sum(2, dtype=torch.float64)
+    # Part by part: torch makes a float64 copy of what it sums in float64.
+    excess = torch.zeros(residual.shape[:2], dtype=torch.float64, device=residual.device)
     left = torch.zeros_like(excess[:, 0])
     for part in parts(residual):
-        left += residual[..., part].clamp(min=0).sum((1, 2), dtype=torch.float64)
+        some = residual[..., part]
+        excess += some.sum(2, dtype=torch.float64)
+        left += some.clamp(min=0).sum((1, 2), dtype=torch.float64)
     return excess, excess.abs().amax(1) / left.clamp(min=torch.finfo(torch.float64).tiny)
 
 

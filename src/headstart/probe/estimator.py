@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from numbers import Real
 from typing import Any, Literal, Self
 
@@ -159,11 +160,16 @@ class LogisticRegressionPath(ClassifierMixin, BaseEstimator):  # type: ignore[mi
         self.classes_ = classes(y, multilabel=self.multilabel)
         labels = self._targets(y, len(X))
         loss = Binary.of(labels) if self.multilabel else Softmax.of(labels, len(self.classes_))
-        fits = sorted(
-            self._fits(X, loss, lambdas, X_val, y_val), key=lambda fit: fit.lam, reverse=True
-        )
+        found: dict[float, Fit] = {}
+        # Each is put where it is to stay: the weights of all lambdas may be more than X.
+        coefs = np.empty((len(lambdas), len(self.classes_), X.shape[1]))
+        for fit in self._fits(X, loss, lambdas, X_val, y_val):
+            place = coefs[lambdas.index(fit.lam)]
+            place[:] = fit.coef
+            found[fit.lam] = replace(fit, coef=place)
+        fits = [found[lam] for lam in lambdas if lam in found]
         self.lambdas_ = np.array([fit.lam for fit in fits])
-        self.coef_path_ = np.stack([fit.coef for fit in fits])
+        self.coef_path_ = coefs if len(fits) == len(lambdas) else np.stack([f.coef for f in fits])
         self.intercept_path_ = np.stack([fit.bias for fit in fits])
         self.objective_path_ = np.array([fit.objective for fit in fits])
         self.gap_path_ = np.array([fit.relative_gap for fit in fits])

@@ -132,6 +132,8 @@ def minimise(
             point = Point(*(part[rest] for part in point))
         last_gap = point.gap
         batch, logits, stuck = _step(batch, logits, point, products, curvature, goal)
+        # Logits and what is as large as they are take memory: none is kept longer than needed.
+        del point
 
 
 def look(batch: Batch, logits: Tensor, products: Products, balanced: float) -> Point:
@@ -160,9 +162,9 @@ def _step(
     squares = [products.penalty(V) for V in (batch.W, S, batch.W + S)]
     cross = (squares[2] - squares[0] - squares[1]) / 2
     size = torch.ones_like(batch.lam)
+    moved = logits + along
     for _ in range(MAX_HALVINGS):
         penalty = squares[0] + 2 * size * cross + size**2 * squares[1]
-        moved = logits + size.to(logits.dtype)[:, None, None] * along
         value = batch.loss.values(moved) + batch.lam / 2 * penalty
         allowed = point.objective + noise + SUFFICIENT * size * slope
         # A step that promises less than can be seen is taken whole: the gradient sees it.
@@ -170,13 +172,14 @@ def _step(
         if not too_far.any():
             break
         size = torch.where(too_far, size / 2, size)
+        torch.addcmul(logits, along, _like(size.to(along.dtype), along), out=moved)
     stuck = (slope.abs() <= 16 * noise) | too_far
-    # A direction that overflowed must not leak through a step of no length.
-    S, s, along = (torch.where(_like(too_far, part), 0, part) for part in (S, s, along))
+    # Where no step was short enough, none is taken: also not in a direction that overflowed.
+    moved[too_far] = logits[too_far]
+    S, s = (torch.where(_like(too_far, part), 0, part) for part in (S, s))
     size = size.to(logits.dtype)[:, None]
-    logits = logits + size[:, :, None] * along
     W, bias = batch.W + size[:, :, None] * S, batch.bias + size * s
-    return replace(batch, W=W, bias=bias, passes=batch.passes + spent), logits, stuck
+    return replace(batch, W=W, bias=bias, passes=batch.passes + spent), moved, stuck
 
 
 def _conjugate_gradients(

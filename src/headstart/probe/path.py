@@ -32,9 +32,9 @@ COARSE = 2
 STRIDE = math.log(10)
 WAYPOINT = Goal(tolerance=1e-3, max_passes=100)
 # Columns (classes times lambdas) that fill the processor. Logits of so many columns take a
-# sixteenth of what the features take, and float64 ones a quarter when they are certified.
+# sixteenth of what the features take, and float64 ones an eighth when they are certified.
 WIDE = 256
-NARROW, ROOMY = 16, 8
+NARROW = ROOMY = 16
 
 
 @torch.no_grad()
@@ -88,6 +88,7 @@ def fit_path(
     fine = [other for other in fine if other > lam]
     for first in range(0, len(fine), solver.together):
         yield from solver.interpolate(fine[first : first + solver.together])
+        solver.forget(fine[first + solver.together :])
 
 
 @dataclass(frozen=True)
@@ -167,6 +168,12 @@ class _Solver:
             self._descend(short[first : first + self._wide], self._goal)
         mended = {fit.lam: fit for fit in self.certify(short)} if short else {}
         return [mended.get(fit.lam, fit) for fit in fits]
+
+    def forget(self, coming: Sequence[float]) -> None:
+        """Drop the solutions that none of the lambdas to come lies between."""
+        near = [other for other in self._solved if coming and other > coming[0]]
+        for lam in set(self._solved if not coming else sorted(near)[2:]):
+            del self._solved[lam]
 
     def certify(self, lambdas: Sequence[float], *, mend: bool = True) -> list[Fit]:
         """Look in float64 at the features themselves, and mend what is short of the tolerance."""
