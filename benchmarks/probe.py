@@ -247,7 +247,7 @@ def rival_names(wanted: Sequence[str] | None) -> Sequence[str]:
 
 
 def budgets(names: Sequence[str], given: Sequence[str]) -> dict[str, float]:
-    """Give each rival its seconds: the first number, or the last one given to a part of its name."""
+    """Give each rival its seconds: the first, or the last that is given for part of its name."""
     own = [item.rsplit("=", 1) for item in given[1:]]
     return {
         name: float([given[0], *(seconds for part, seconds in own if part in name)][-1])
