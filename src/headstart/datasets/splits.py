@@ -10,10 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from headstart.datasets.images import Images
-from headstart.errors import SealedTestError
+from headstart.errors import DatasetError, SealedTestError
 from headstart.spec import Selection
 
-__all__ = ["SealedTest", "Split", "Splits", "balanced_subset", "hold_out"]
+__all__ = ["SealedTest", "Split", "Splits", "balanced_subset", "hold_out", "hold_out_exactly"]
 
 Rows = npt.NDArray[np.int64]
 
@@ -27,7 +27,8 @@ class Split:
     images
         n images.
     labels
-        (n,) int64, classes from 0.
+        (n,) int64, classes from 0; or, where an image has several, (n, K) int64 in {1 present,
+        0 difficult only, -1 absent}.
     rows
         (n,) int64, the place of each image in the dataset's full split.
     """
@@ -109,6 +110,39 @@ def hold_out(labels: Rows, fraction: float, seed: int) -> tuple[Rows, Rows]:
         count = round(fraction * len(places))
         held.append(places[: min(max(count, 1), len(places) - 1)])
     out = np.sort(np.concatenate(held))
+    return np.setdiff1d(np.arange(len(labels)), out), out
+
+
+def hold_out_exactly(labels: Rows, size: int, seed: int) -> tuple[Rows, Rows]:
+    """Split places into (kept, held out) with exactly `size` held out, stratified; both sorted.
+
+    Each class gives its share of `size`, rounded down; what is then lacking comes one each from
+    the classes that lost most by rounding, equal losses in a drawn order. A class keeps one.
+
+    Raises
+    ------
+    DatasetError
+        `size` is more than the classes can give.
+    """
+    classes, available = np.unique(labels, return_counts=True)
+    if size > len(labels) - len(classes):
+        raise DatasetError(
+            f"cannot hold out {size:,} of {len(labels):,} images: each of their {len(classes):,} "
+            "classes has to keep one"
+        )
+    random = np.random.RandomState(seed)
+    # In whole numbers, so that equal losses are equal. What all give is less than all there are, so
+    # no share is a whole class.
+    quota, loss = np.divmod(size * available, max(1, len(labels)))
+    while (missing := size - int(quota.sum())) > 0:
+        hungry = random.permutation(np.flatnonzero(quota < available - 1))
+        first = np.argsort(-loss[hungry], kind="stable")[:missing]
+        quota[hungry[first]] += 1
+    held = [
+        random.permutation(np.flatnonzero(labels == label))[:count]
+        for label, count in zip(classes, quota, strict=True)
+    ]
+    out = np.sort(np.concatenate([np.zeros(0, np.int64), *held]))
     return np.setdiff1d(np.arange(len(labels)), out), out
 
 

@@ -1,0 +1,54 @@
+"""The study's twelve datasets, read from folders in the layout of their creators' archives.
+
+A reader gives the parts that the creators made, `protocol_splits` splits them as the study does,
+`check_published` proves that the outcome is what was published. None of it uses a network.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from headstart.datasets.archives import (
+    birdsnap,
+    caltech101,
+    cifar10,
+    cifar100,
+    dtd,
+    fgvc_aircraft,
+    flowers102,
+    food101,
+    oxford_pets,
+    stanford_cars,
+    sun397,
+    voc2007,
+)
+from headstart.datasets.archives.archive import Archive
+from headstart.datasets.archives.facts import Facts, facts_of, published_facts
+from headstart.datasets.archives.protocol import protocol_splits, without_missing
+from headstart.datasets.archives.published import check_published
+
+__all__ = [
+    "READERS",
+    "Archive",
+    "Facts",
+    "check_published",
+    "facts_of",
+    "protocol_splits",
+    "published_facts",
+    "without_missing",
+]
+
+# By key of the catalogue. Birdsnap's takes `allow_missing` besides.
+READERS: dict[str, Callable[[Path], Archive]] = {
+    "food101": food101.read,
+    "cifar10": cifar10.read,
+    "cifar100": cifar100.read,
+    "birdsnap": birdsnap.read,
+    "sun397": sun397.read,
+    "stanford_cars": stanford_cars.read,
+    "fgvc_aircraft": fgvc_aircraft.read,
+    "voc2007": voc2007.read,
+    "dtd": dtd.read,
+    "oxford_pets": oxford_pets.read,
+    "caltech101": caltech101.read,
+    "flowers102": flowers102.read,
+}

@@ -1,0 +1,66 @@
+"""What is published of the study's twelve datasets, and how each one is split."""
+
+import tomllib
+from functools import cache
+from importlib.resources import files
+from typing import Literal, Self
+
+from pydantic import Field, PositiveInt, model_validator
+
+from headstart.errors import UnknownNameError
+from headstart.spec import Sizes
+from headstart.spec.noun import Noun
+
+__all__ = ["Facts", "facts_of", "published_facts"]
+
+VOC_METRIC = "voc-map-11point"
+
+
+class Facts(Noun):
+    """A dataset of the study, as published.
+
+    `sizes` count the images to fit on before the choice, to choose on, and to test on once: a
+    published training set with validation in it is the sum of the first two. `per_class` gives
+    what the protocol fixes for every class, by split; ``train+validation`` is both together.
+
+    `parts` are those that the creators made. Where ``validation`` is not among them, it is drawn
+    from ``train``; where there is only ``all``, everything is drawn, the same for every class.
+
+    `split_rule` and `sources` say in words what this means and where the data come from, `layout`
+    what a folder has to hold, a line each.
+    """
+
+    key: str
+    title: str
+    n_classes: PositiveInt
+    sizes: Sizes
+    per_class: dict[str, PositiveInt] = Field(default_factory=dict)
+    metric: Literal["top-1", "mean-per-class", "voc-map-11point"]
+    multilabel: bool = False
+    parts: tuple[Literal["train", "validation", "test", "all"], ...]
+    split_rule: str
+    sources: tuple[str, ...]
+    layout: tuple[str, ...]
+
+    @model_validator(mode="after")
+    def _metric_fits_labels(self) -> Self:
+        if self.multilabel != (self.metric == VOC_METRIC):
+            raise ValueError(
+                f"metric {self.metric} does not fit multilabel = {self.multilabel}: "
+                f"{VOC_METRIC} is for images of several classes, the others for images of one"
+            )
+        return self
+
+
+@cache
+def published_facts() -> dict[str, Facts]:
+    """Read what is published, by key, in the order of the paper's Table 1."""
+    text = files("headstart.datasets").joinpath("catalogue.toml").read_text()
+    return {key: Facts(key=key, **fields) for key, fields in tomllib.loads(text).items()}
+
+
+def facts_of(key: str) -> Facts:
+    """Find the facts of one dataset; UnknownNameError tells the nearest keys."""
+    if key not in published_facts():
+        raise UnknownNameError("dataset", key, published_facts())
+    return published_facts()[key]

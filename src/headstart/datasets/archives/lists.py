@@ -1,0 +1,196 @@
+"""Folders and list files: what the readers of archives share."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from headstart.datasets.images import FileImages
+from headstart.datasets.splits import Split
+from headstart.errors import DatasetError, DatasetMissingError
+from headstart.files import storage_errors
+
+__all__ = [
+    "FRESH_COPY",
+    "classes_in",
+    "from_one",
+    "labels_of",
+    "listed_split",
+    "read_content",
+    "read_lines",
+    "read_rows",
+    "read_text",
+    "split_by_folder",
+    "unpacked",
+]
+
+Labels = npt.NDArray[np.int64]
+
+# What to do about a file that is not as its creators made it.
+FRESH_COPY = "fetch a fresh copy"
+
+
+def unpacked(title: str, folder: Path, marker: str, *inside: str) -> Path:
+    """Find where an archive was unpacked: `folder` itself, or one of the folders `inside` it.
+
+    Parameters
+    ----------
+    title
+        The dataset's name for a person.
+    folder
+        Where the user has it.
+    marker
+        A file or folder by which the place is known, seen from that place.
+    inside
+        What the creators' archive unpacks to, seen from `folder`.
+
+    Raises
+    ------
+    DatasetMissingError
+        `marker` is nowhere there.
+    """
+    for place in (folder, *(folder / name for name in inside)):
+        if (place / marker).exists():
+            return place
+    expected = " or ".join((marker, *(f"{name}/{marker}" for name in inside)))
+    raise DatasetMissingError(
+        f"{title} is not in {folder}: expected {expected} there; unpack the creators' archive in "
+        "that folder"
+    )
+
+
+def read_content(path: Path) -> bytes:
+    """Read a file of the archive; DatasetMissingError if it is not there."""
+    if not path.is_file():
+        raise DatasetMissingError(f"{path} is not there: unpack all of the creators' archive")
+    with storage_errors(path):
+        return path.read_bytes()
+
+
+def read_text(path: Path) -> str:
+    """Read a text file; DatasetError if it is not UTF-8."""
+    try:
+        return read_content(path).decode()
+    except UnicodeDecodeError as error:
+        raise DatasetError(f"{path} is not text in UTF-8: {FRESH_COPY}") from error
+
+
+def read_lines(path: Path) -> list[str]:
+    """Read lines without the blanks around them, empty ones left out."""
+    return [line for line in map(str.strip, read_text(path).split("\n")) if line]
+
+
+def read_rows(path: Path, n_fields: int) -> list[list[str]]:
+    """Read lines of `n_fields` fields between blanks; the last field may hold blanks itself.
+
+    Raises
+    ------
+    DatasetError
+        A line with fewer fields.
+    """
+    rows = []
+    for line in read_lines(path):
+        row = line.split(maxsplit=n_fields - 1)
+        if len(row) != n_fields:
+            raise DatasetError(
+                f"{path} has the line '{line}': expected {n_fields} fields; {FRESH_COPY}"
+            )
+        rows.append(row)
+    return rows
+
+
+def labels_of(names: Iterable[str], classes: Sequence[str], source: Path) -> Labels:
+    """Give the (n,) int64 places of `names` among `classes`.
+
+    Raises
+    ------
+    DatasetError
+        A name that is no class.
+    """
+    places = {name: place for place, name in enumerate(classes)}
+    names = list(names)
+    if unknown := set(names) - set(places):
+        raise DatasetError(
+            f"{source} names the class '{min(unknown)}', which is none of the dataset's "
+            f"{len(classes)}: {FRESH_COPY}"
+        )
+    return np.array([places[name] for name in names], dtype=np.int64)
+
+
+def from_one(numbers: Iterable[Any], source: Path, what: str, most: int | None = None) -> Labels:
+    """Turn whole numbers that count from 1 into (n,) int64 that count from 0.
+
+    Parameters
+    ----------
+    numbers
+        Whole numbers as any type, text and MATLAB's doubles too.
+    source
+        The file that holds them.
+    what
+        What they number, for the message.
+    most
+        The highest that there is, if that is known.
+
+    Raises
+    ------
+    DatasetError
+        A number that is not whole, under 1, or over `most`.
+    """
+    expected = "whole numbers from 1" if most is None else f"whole numbers from 1 to {most:,}"
+    values = [_number(number) for number in numbers]
+    for value in values:
+        if not value.is_integer() or value < 1 or (most is not None and value > most):
+            raise DatasetError(
+                f"{source} has the {what} {value:g}: expected {expected}; {FRESH_COPY}"
+            )
+    return np.array(values, dtype=np.int64) - 1
+
+
+def listed_split(paths: Sequence[Path], labels: Labels, source: Path) -> Split:
+    """Take the images that `source` lists, all of which have to be there.
+
+    Raises
+    ------
+    DatasetMissingError
+        Some are not; the message says how many, and names the first.
+    """
+    gone = [path for path in paths if not path.is_file()]
+    if gone:
+        raise DatasetMissingError(
+            f"{len(gone):,} of the {len(paths):,} images that {source} lists are not there, first "
+            f"{gone[0]}: unpack all of the creators' archive"
+        )
+    return Split(FileImages(paths), labels, np.arange(len(paths), dtype=np.int64))
+
+
+def classes_in(path: Path) -> tuple[str, ...]:
+    """Give the classes of a list of ``CLASS/IMAGE`` lines, sorted."""
+    return tuple(sorted({_folder(line) for line in read_lines(path)}))
+
+
+def split_by_folder(path: Path, images: Path, classes: Sequence[str], suffix: str = "") -> Split:
+    """Read a list of ``CLASS/IMAGE`` lines; the class is all before the last slash.
+
+    Raises
+    ------
+    DatasetMissingError, DatasetError
+        The list or an image is missing; a class that is not among `classes`.
+    """
+    lines = read_lines(path)
+    # A leading slash would make the path start at the root of the file system.
+    paths = [images / f"{line.lstrip('/')}{suffix}" for line in lines]
+    return listed_split(paths, labels_of(map(_folder, lines), classes, path), path)
+
+
+def _folder(line: str) -> str:
+    return line.rpartition("/")[0]
+
+
+def _number(text: Any) -> float:
+    """Read a number; what is none becomes NaN, which no check lets through."""
+    try:
+        return float(text)
+    except (TypeError, ValueError):
+        return float("nan")

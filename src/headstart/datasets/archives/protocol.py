@@ -1,0 +1,98 @@
+"""How the study splits each dataset: PROTOCOL of Kornblith et al. (2019), Table 1.
+
+The creators' validation set where there is one. Elsewhere part of the training set is drawn, of
+the size that Grill et al. ("Bootstrap Your Own Latent", 2020, Table 10) print. All draws come
+from the seed, without replacement.
+"""
+
+import numpy as np
+
+from headstart.datasets.archives.archive import Archive
+from headstart.datasets.archives.facts import Facts
+from headstart.datasets.splits import Split, balanced_subset, hold_out_exactly
+from headstart.errors import ManifestError
+from headstart.spec import Sizes, digest
+
+__all__ = ["protocol_splits", "without_missing"]
+
+
+def protocol_splits(facts: Facts, archive: Archive, seed: int = 0) -> dict[str, Split]:
+    """Give ``train``, ``validation`` and ``test`` as the study has them.
+
+    Train is what is fitted on before the choice; afterwards it is train and validation together.
+
+    Raises
+    ------
+    ManifestError
+        The archive has other parts than its creators made, or too few images of a class.
+    DatasetError
+        A training part too small to hold the validation set out of.
+    """
+    if set(archive.parts) != set(facts.parts):
+        raise ManifestError(
+            f"dataset '{facts.key}' is not as published: its parts should be "
+            f"{', '.join(facts.parts)}, found {', '.join(archive.parts)}; fetch a fresh copy"
+        )
+    if "all" in archive.parts:
+        return _drawn(facts, archive, seed)
+    if "validation" in archive.parts:
+        return {name: archive.parts[name] for name in ("train", "validation", "test")}
+    train = archive.parts["train"]
+    kept, held = hold_out_exactly(
+        train.labels, facts.sizes.validation, _derived_seed(facts, "validation", seed)
+    )
+    return {
+        "train": train.take(kept),
+        "validation": train.take(held),
+        "test": archive.parts["test"],
+    }
+
+
+def without_missing(facts: Facts, archive: Archive) -> Facts:
+    """Give the facts as they are for an archive whose missing images were accepted.
+
+    Validation keeps its share of the images that are left. What was measured on them is not
+    comparable with what was published: whoever calls this has to say so.
+    """
+    sizes = facts.sizes
+    published = sizes.train + sizes.validation
+    left = published - archive.missing.get("train", 0)
+    validation = round(sizes.validation * left / published)
+    test = sizes.test - archive.missing.get("test", 0)
+    reduced = Sizes(train=left - validation, validation=validation, test=test)
+    return facts.model_copy(update={"sizes": reduced})
+
+
+def _drawn(facts: Facts, archive: Archive, seed: int) -> dict[str, Split]:
+    """Draw the same number of every class, for train and for validation; the rest is test."""
+    whole = archive.parts["all"]
+    for_train, for_validation = (
+        size // facts.n_classes for size in (facts.sizes.train, facts.sizes.validation)
+    )
+    drawn = for_train + for_validation
+    n_classes = len(archive.classes)
+    counts = np.bincount(whole.labels, minlength=n_classes)
+    if (counts <= drawn).any():
+        lacking = int(np.argmin(counts))
+        raise ManifestError(
+            f"dataset '{facts.key}' is not as published: class '{archive.classes[lacking]}' should "
+            f"have more than the {drawn} images that are drawn for train and validation, found "
+            f"{counts[lacking]}; fetch a fresh copy"
+        )
+    # No class has fewer, so a balanced subset has exactly so many of each.
+    fitted = balanced_subset(
+        whole.labels, drawn * n_classes, _derived_seed(facts, "train+validation", seed)
+    )
+    held = balanced_subset(
+        whole.labels[fitted], for_validation * n_classes, _derived_seed(facts, "validation", seed)
+    )
+    return {
+        "train": whole.take(np.delete(fitted, held)),
+        "validation": whole.take(fitted[held]),
+        "test": whole.take(np.setdiff1d(np.arange(len(whole)), fitted)),
+    }
+
+
+def _derived_seed(facts: Facts, drawn: str, seed: int) -> int:
+    """Give each draw for each dataset a stream of its own."""
+    return int(digest({"dataset": facts.key, "drawn": drawn, "seed": seed})[:8], 16)

@@ -1,0 +1,113 @@
+"""CIFAR's pickles: planes, labels, and that nothing in them is run."""
+
+import pickle
+import struct
+
+import numpy as np
+import pytest
+
+from headstart.datasets.archives import cifar10, cifar100
+from headstart.datasets.archives.pickles import read_pickle
+from headstart.errors import DatasetError
+
+
+def test_cifar10(write):
+    archive = cifar10.read(write("cifar10"))
+    assert archive.classes == ("airplane", "automobile", "bird")
+    train = archive.parts["train"]
+    assert train.labels.tolist() == [0, 1, 2, 2, 1, 0] * 5
+    # Image 8 is the third of the second batch; red, green and blue lie in planes.
+    pixels = np.asarray(train.images.decode(8))
+    assert pixels.shape == (32, 32, 3)
+    assert (pixels == [2, 100, 200]).all()
+
+
+def test_cifar100_has_the_fine_labels(write):
+    archive = cifar100.read(write("cifar100"))
+    assert archive.classes == ("apple", "aquarium_fish", "baby")
+    assert archive.parts["train"].labels.tolist() == [0, 1, 2] * 4
+    assert len(archive.parts["test"]) == 6
+
+
+def test_rows_of_an_image_lie_one_after_the_other(write):
+    folder = write("cifar100")
+    file = folder / "cifar-100-python" / "test"
+    content = file.read_bytes()
+    # The first byte of the second row of the first image's red plane.
+    start = content.index(b"T" + struct.pack("<i", 6 * 3072)) + 5
+    file.write_bytes(content[: start + 32] + b"\xfa" + content[start + 33 :])
+    pixels = np.asarray(cifar100.read(folder).parts["test"].images.decode(0))
+    assert pixels[1, 0].tolist() == [250, 100, 200]
+
+
+class Ran:
+    """A pickle that runs a function when it is read as pickles are."""
+
+    def __reduce__(self):
+        return (exec, ("raise SystemExit",))
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (pickle.dumps({"data": Ran()}, protocol=2), r"it names __builtin__\.exec"),
+        (b"cos\nsystem\n(S'true'\ntR.", r"it names os\.system"),
+        (b"\x80\x02cnumpy\nload\n.", r"it names numpy\.load"),
+        # Written anew by today's NumPy: not the creators' file.
+        (pickle.dumps({"data": np.zeros(2, np.uint8)}, protocol=2), "it names"),
+        (b"", "Ran out of input"),
+        (b"\x80\x02}", ""),
+        (b"no pickle at all", ""),
+        (b"\x80\x02](K\x01e.", "it holds a list"),
+        (b"\x80\x02cnumpy\ndtype\nU\x02f8K\x00K\x01\x87R.", "an array of type b'f8'"),
+        (b"\x80\x02cnumpy.core.multiarray\n_reconstruct\n)R.", "argument"),
+    ],
+)
+def test_other_pickles_are_refused(content, reason, tmp_path):
+    (tmp_path / "meta").write_bytes(content)
+    with pytest.raises(DatasetError, match=rf"meta is not one of CIFAR's pickles \(.*({reason})"):
+        read_pickle(tmp_path / "meta")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "reason"),
+    [
+        # Fortran order; a shape that the bytes do not fill; no bytes.
+        (b"tb\x89T", b"tb\x88T", "in C order"),
+        (b"J\x00\x0c\x00\x00", b"J\x01\x0c\x00\x00", "reshape"),
+        (b"U\x02u1", b"U\x02i1", "type b'i1'"),
+    ],
+)
+def test_arrays_of_another_kind_are_refused(old, new, reason, write):
+    folder = write("cifar100")
+    file = folder / "cifar-100-python" / "test"
+    content = file.read_bytes()
+    assert content.count(old) == 1
+    file.write_bytes(content.replace(old, new))
+    with pytest.raises(DatasetError, match=rf"test is not one of CIFAR's pickles \(.*{reason}"):
+        cifar100.read(folder)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        (b"U\x0bfine_labels", b"U\x0bfine_lables", r"test has no list 'fine_labels' of 6 labels"),
+        (b"U\x04data", b"U\x04dada", r"test has no array 'data' of 3,072 bytes an image"),
+        (b"J\x02\x00\x00\x00J\x00", b"J\x03\x00\x00\x00J\x00", "labels of 0 to 2: fetch a fresh"),
+    ],
+)
+def test_batches_without_what_they_should_hold(old, new, message, write):
+    folder = write("cifar100")
+    file = folder / "cifar-100-python" / "test"
+    content = file.read_bytes()
+    assert old in content
+    file.write_bytes(content.replace(old, new))
+    with pytest.raises(DatasetError, match=message):
+        cifar100.read(folder)
+
+
+def test_no_names_of_classes(write):
+    folder = write("cifar10")
+    (folder / "cifar-10-batches-py" / "batches.meta").write_bytes(b"(dp1\n.")
+    with pytest.raises(DatasetError, match=r"batches.meta has no list of names 'label_names'"):
+        cifar10.read(folder)

@@ -1,0 +1,71 @@
+"""The catalogue of the twelve datasets against the published table."""
+
+import csv
+from importlib.resources import files
+
+import pytest
+from pydantic import ValidationError
+
+from headstart.datasets.archives import Facts, facts_of, published_facts
+from headstart.errors import UnknownNameError
+
+
+def test_sizes_are_those_of_the_papers_table_1():
+    text = files("headstart.analysis").joinpath("published", "datasets.csv").read_text()
+    printed = {}
+    for row in csv.DictReader(text.splitlines()):
+        for name in (row["dataset"], *row["other_names"].split("|")):
+            printed[name] = (int(row["n_train"]), int(row["n_test"]))
+    for facts in published_facts().values():
+        sizes = facts.sizes
+        assert (sizes.train + sizes.validation, sizes.test) == printed[facts.title], facts.key
+
+
+def test_classes_and_validation_sizes_are_those_published():
+    # Kornblith et al. (2019), Table 1 (CIFAR-100 as it is, not as misprinted), in its order; and
+    # Grill et al. (BYOL, 2020), Table 10.
+    assert {f.key: (f.n_classes, f.sizes.validation) for f in published_facts().values()} == {
+        "food101": (101, 7575),
+        "cifar10": (10, 5000),
+        "cifar100": (100, 5067),
+        "birdsnap": (500, 4981),
+        "sun397": (397, 3970),
+        "stanford_cars": (196, 1650),
+        "fgvc_aircraft": (100, 3333),
+        "voc2007": (20, 2510),
+        "dtd": (47, 1880),
+        "oxford_pets": (37, 740),
+        "caltech101": (102, 510),
+        "flowers102": (102, 1020),
+    }
+
+
+def test_metrics_are_the_papers():
+    metrics = {f.key: f.metric for f in published_facts().values()}
+    per_class = {"fgvc_aircraft", "oxford_pets", "caltech101", "flowers102"}
+    assert {key for key, metric in metrics.items() if metric == "mean-per-class"} == per_class
+    assert {key for key, metric in metrics.items() if metric == "voc-map-11point"} == {"voc2007"}
+
+
+@pytest.mark.parametrize("facts", published_facts().values(), ids=published_facts())
+def test_what_holds_for_every_class_adds_up(facts):
+    sizes = dict(facts.sizes)
+    for names, count in facts.per_class.items():
+        assert sum(sizes[name] for name in names.split("+")) == count * facts.n_classes
+    assert facts.layout
+    assert facts.sources
+    assert facts.split_rule
+
+
+def test_a_metric_of_another_kind_than_the_labels_is_refused():
+    fields = facts_of("voc2007").model_dump()
+    with pytest.raises(ValidationError, match="metric top-1 does not fit multilabel = True"):
+        Facts(**{**fields, "metric": "top-1"})
+    fields = facts_of("dtd").model_dump()
+    with pytest.raises(ValidationError, match="voc-map-11point is for images of several classes"):
+        Facts(**{**fields, "metric": "voc-map-11point"})
+
+
+def test_an_unknown_key_tells_the_nearest():
+    with pytest.raises(UnknownNameError, match="unknown dataset 'sun': did you mean sun397"):
+        facts_of("sun")

@@ -1,0 +1,73 @@
+"""PASCAL VOC 2007: several classes an image, and objects that are marked difficult."""
+
+import numpy as np
+import pytest
+
+from headstart.datasets.archives import voc2007
+from headstart.errors import DatasetError, DatasetMissingError
+from headstart.metrics import voc_map_11point
+
+ROOT = "VOCdevkit/VOC2007"
+
+
+def annotate(folder, image, *objects):
+    inside = "".join(f"<object>{text}</object>" for text in objects)
+    path = folder / ROOT / "Annotations" / f"{image}.xml"
+    path.write_text(f"<annotation>{inside}</annotation>")
+
+
+def test_labels_are_present_or_absent(write):
+    archive = voc2007.read(write("voc2007"))
+    assert archive.classes[14] == "person"
+    labels = archive.parts["test"].labels
+    assert labels.shape == (5, 20)
+    # The archive was written with every fifth class in an image.
+    np.testing.assert_array_equal(labels == 1, np.tile(np.eye(5, dtype=bool), 4))
+    assert (labels[labels != 1] == -1).all()
+
+
+def test_a_class_that_is_only_difficult_is_neither(write):
+    folder = write("voc2007")
+    annotate(
+        folder,
+        "000000",
+        "<name>car</name><difficult>1</difficult>",
+        "<name>dog</name><difficult>1</difficult>",
+        "<name>dog</name><difficult>0</difficult>",
+        "<name>cat</name>",
+        # The head is a part of the person, not an object.
+        "<name>person</name><difficult>0</difficult><part><name>head</name></part>",
+        "<name>person</name><difficult>1</difficult>",
+    )
+    labels = voc2007.read(folder).parts["train"].labels[0]
+    found = {voc2007.CLASSES[k]: int(label) for k, label in enumerate(labels) if label != -1}
+    assert found == {"car": 0, "cat": 1, "dog": 1, "person": 1}
+
+
+def test_the_labels_are_what_the_metric_wants(write):
+    labels = voc2007.read(write("voc2007")).parts["test"].labels
+    assert voc_map_11point(labels, labels) == 1.0
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("<annotation><object><name>unicorn</name></object></annotation>", "class 'unicorn'"),
+        ("<annotation><object/></annotation>", "an object of class '', which is none of the 20"),
+        ("<annotation>", r"000000.xml is not XML \(.*fetch a fresh copy"),
+    ],
+)
+def test_annotations_that_cannot_be(content, message, write):
+    folder = write("voc2007")
+    (folder / ROOT / "Annotations" / "000000.xml").write_text(content)
+    with pytest.raises(DatasetError, match=message):
+        voc2007.read(folder)
+
+
+def test_without_the_archive_of_the_test_images(write):
+    folder = write("voc2007")
+    for path in (folder / ROOT / "Annotations").glob("2*.xml"):
+        path.unlink()
+    message = r"5 of the 5 images that .*test.txt lists have no annotations, first .*200000.xml"
+    with pytest.raises(DatasetMissingError, match=message):
+        voc2007.read(folder)
