@@ -224,7 +224,7 @@ class Exact:
         return pull(self._axes.X, residual, self._axes.mean) @ self._axes.axes
 
     def gradient(self, residual: Tensor, W: Tensor, lam: Tensor) -> tuple[Tensor, Tensor]:
-        # In all d directions, also those that no axis was kept for.
+        # In all d directions, also those that the examples do not span.
         axes = self._axes
         gradient = lam[:, None, None] * (W @ axes.axes.T)
         gradient += pull(axes.X, residual, axes.mean)
