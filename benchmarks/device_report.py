@@ -20,7 +20,8 @@ import numpy as np
 import torch
 
 from headstart.probe import LogisticRegressionPath
-from headstart.probe.axes import Axes, native_bfloat16
+from headstart.devices import fast_bfloat16
+from headstart.probe.axes import Axes
 from problems import TARGET, synthetic
 
 __all__ = ["measure"]
@@ -123,5 +124,5 @@ def multiplications(
     pair = {
         name: (found["forward_ms"] + found["back_ms"]) / 1e3 for name, found in products.items()
     }
-    curvature = pair["bfloat16"] if native_bfloat16(device) else pair["float32"]
+    curvature = pair["bfloat16"] if fast_bfloat16(device) else pair["float32"]
     return passes * (pair["float32"] + curvature) / 2 + n_lambdas * pair["float64"]

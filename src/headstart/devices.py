@@ -1,11 +1,29 @@
 """Where arrays live: the processor or a GPU of this machine."""
 
+import os
+
 import torch
 
 from headstart.errors import DeviceError
 from headstart.workspace import Device
 
-__all__ = ["resolve_device"]
+__all__ = ["BFLOAT16", "fast_bfloat16", "resolve_device"]
+
+
+# This environment variable set to "off" computes as on a processor without bfloat16: to measure what
+# others will see, and to reproduce their results.
+BFLOAT16 = "HEADSTART_BFLOAT16"
+
+
+def fast_bfloat16(device: torch.device) -> bool:
+    """Whether the device multiplies bfloat16 matrices in hardware, and may."""
+    if os.environ.get(BFLOAT16, "").lower() == "off":
+        return False
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    # Older releases of torch do not tell.
+    capabilities: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
+    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
 
 
 def resolve_device(device: Device) -> torch.device:

@@ -59,6 +59,17 @@ def test_bca_agrees_with_scipys_own_resamples(sample):
     assert high[0] == pytest.approx(theirs.high, abs=0.02)
 
 
+def test_an_interval_does_not_depend_on_how_a_processor_rounds():
+    """Of few clusters many resamples give the estimate itself, but for the order of a sum."""
+    random = np.random.default_rng(11)
+    drawn, value = random.normal(size=(2000, 1)), np.array([0.5])
+    drawn[random.random(2000) < 0.3] = value
+    jackknife = random.normal(size=(16, 1))
+    for sign in (-1, 1, random.choice([-1, 1], size=drawn.shape)):
+        rounded = bca_interval(drawn + 1e-15 * sign, value, jackknife)
+        np.testing.assert_allclose(rounded, bca_interval(drawn, value, jackknife), atol=1e-9)
+
+
 def test_weights_are_resamples():
     weights = resample_weights(7, 2000, np.random.default_rng(0))
     assert weights.shape == (2000, 7)

@@ -22,7 +22,6 @@ __all__ = [
     "Source",
     "feature_mean",
     "is_double",
-    "native_bfloat16",
     "pull",
     "scores",
 ]
@@ -36,15 +35,6 @@ SMALL = 512
 # Standard deviations so far apart that float32 would lose the smaller.
 UNEVEN = 1e3
 NUMPY = {torch.float32: np.float32, torch.float64: np.float64}
-
-
-def native_bfloat16(device: torch.device) -> bool:
-    """Whether the device multiplies bfloat16 matrices in hardware."""
-    if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    # Older releases of torch do not tell.
-    capabilities: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
-    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
 
 
 def blocks(X: Source, device: torch.device, dtype: torch.dtype) -> Iterator[tuple[slice, Tensor]]:

@@ -20,7 +20,7 @@ from headstart.probe.balance import BALANCE, balance, imbalance
 from headstart.probe.curvature import Curvature
 from headstart.probe.losses import Loss
 
-__all__ = ["Batch", "Goal", "Point", "look", "minimise"]
+__all__ = ["Batch", "Goal", "Point", "look", "minimise", "objective"]
 
 # A Newton step is solved until its residual is this part of the gradient.
 FORCING = 0.2
@@ -121,7 +121,7 @@ def minimise(
         point = look(batch, logits, products, BALANCE if certify else 1e-3)
         # Where a step no longer helps, rounding error is all that is left to remove.
         done = (point.gap <= goal.tolerance * point.objective) | (batch.passes >= goal.max_passes)
-        done |= stuck & (point.gap > last_gap / 2)
+        done |= stuck & ~(point.gap < last_gap / 2)
         found.W[active], found.bias[active] = batch.W, batch.bias
         found.passes[active] = batch.passes
         rest = (~done).nonzero()[:, 0]
@@ -134,6 +134,12 @@ def minimise(
         batch, logits, stuck = _step(batch, logits, point, products, curvature, goal)
         # Logits and what is as large as they are take memory: none is kept longer than needed.
         del point
+
+
+def objective(batch: Batch, products: Products) -> Tensor:
+    """(B,) float64 objectives where the problems stand: half a pass."""
+    logits = products.forward(batch.W) + batch.bias[:, :, None]
+    return batch.loss.values(logits) + batch.lam / 2 * products.penalty(batch.W)
 
 
 def look(batch: Batch, logits: Tensor, products: Products, balanced: float) -> Point:
@@ -229,6 +235,8 @@ def _conjugate_gradients(
         rz, last = _dot(r, Y) + (rb * y).sum(1), rz
         turn = (rz / last).to(work)[:, None]
         D, d = Y + turn[:, :, None] * D, y + turn * d
+    # The preconditioner blows up what rounding leaves in directions that change no probability.
+    S, s = batch.loss.centre(S), batch.loss.centre(s)
     scale = unit[:, None]
     return (S * scale[:, :, None]).to(dtype), (s * scale).to(dtype), spent
 

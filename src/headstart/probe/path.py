@@ -13,14 +13,15 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from headstart.devices import fast_bfloat16
 from headstart.errors import ProbeError
-from headstart.probe.axes import Axes, Exact, Fast, Source, is_double, native_bfloat16
+from headstart.probe.axes import Axes, Exact, Fast, Source, is_double
 from headstart.probe.certificate import Certificate, certify
 from headstart.probe.curvature import Curvature
 from headstart.probe.fits import Fit, Weights, columns, sum_up
 from headstart.probe.inputs import features, path_of
 from headstart.probe.losses import Binary, Softmax
-from headstart.probe.newton import Batch, Goal, minimise
+from headstart.probe.newton import Batch, Goal, minimise, objective
 
 __all__ = ["MAX_PASSES", "fit_path"]
 
@@ -122,7 +123,7 @@ class _Solver:
         self._axes = axes = Axes.of(X, device, dtype)
         self._fast, self._exact = Fast(axes.Z), Exact(axes)
         self._loss, self._goal = loss.to(device), goal
-        low = dtype == torch.float32 and native_bfloat16(device)
+        low = dtype == torch.float32 and fast_bfloat16(device)
         rough = Fast(axes.Z.bfloat16()) if low else self._fast
         self._rough = Curvature(rough, axes.variance)
         start = self._loss.start
@@ -215,8 +216,25 @@ class _Solver:
         self._predict_new(lambdas)
         # Just below the tolerance: the certificate must not fail by rounding.
         goal = replace(goal, tolerance=0.9 * goal.tolerance)
-        batch = self._batch(lambdas, self._fast.dtype)
+        batch = self._start(lambdas)
         self._keep(lambdas, minimise(batch, self._fast, self._rough, goal, certify=False))
+
+    def _start(self, lambdas: Sequence[float]) -> Batch:
+        """Begin where the curve leads, or at the solution before where that is the better start.
+
+        One example far out is enough for a line that was right to lead far astray.
+        """
+        batch = self._batch(lambdas, self._fast.dtype)
+        before = [min((o for o in self._solved if o > lam), default=None) for lam in lambdas]
+        if None in before:
+            return batch
+        last = replace(self._batch(before, self._fast.dtype), lam=batch.lam)
+        better = ~(objective(batch, self._fast) <= objective(last, self._fast))
+        W, bias = (
+            torch.where(better.view(-1, *[1] * (old.ndim - 1)), old, new)
+            for old, new in ((last.W, batch.W), (last.bias, batch.bias))
+        )
+        return replace(batch, W=W, bias=bias, passes=batch.passes + 1)
 
     def _predict_new(self, lambdas: Sequence[float]) -> None:
         self._solved |= {lam: self._predict(lam) for lam in lambdas if lam not in self._solved}

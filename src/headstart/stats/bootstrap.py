@@ -11,6 +11,8 @@ from scipy.special import ndtr, ndtri
 __all__ = ["bca_interval", "cluster_weights", "jackknife_weights", "resample_weights"]
 
 Floats = npt.NDArray[np.float64]
+# Of the spread of a statistic: what differs by less is the same.
+ROUNDING = 1e-9
 
 
 def resample_weights(n: int, resamples: int, random: np.random.Generator) -> Floats:
@@ -83,8 +85,10 @@ def bca_interval(
 
 def _corrected_levels(drawn: Floats, value: float, left_out: Floats, level: float) -> Floats:
     """Move the percentiles by bias and acceleration (Efron 1987, equation 2.3)."""
-    # Ties count half, as for a discrete statistic such as Kendall's tau.
-    below = (np.mean(drawn < value) + np.mean(drawn <= value)) / 2
+    # Ties count half. They are frequent where few clusters are drawn, or ranks are compared, and the
+    # order in which a processor sums must not break them.
+    tie = ROUNDING * drawn.std()
+    below = (np.mean(drawn < value - tie) + np.mean(drawn <= value + tie)) / 2
     deviation = left_out.mean() - left_out
     spread = (deviation**2).sum() ** 1.5
     acceleration = (deviation**3).sum() / (6 * spread) if spread > 0 else np.nan
