@@ -7,13 +7,22 @@ BASE_STAMP := $(VENV)/.installed-base
 DEV_STAMP := $(VENV)/.installed-dev
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: demo test test-slow check format bench docs clean
+.PHONY: demo test test-avx2 test-slow check format bench docs clean
 
 demo: $(BASE_STAMP)
 	$(BIN)/headstart demo
 
+# Processes beside each other, of one thread each: threads of several would fight for the cores.
 test: $(DEV_STAMP)
-	$(BIN)/python -m pytest -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" --numprocesses auto --maxprocesses 4 \
+		--dist worksteal
+
+# What a processor of 2013 computes: no AVX-512, no bfloat16; and this time with all threads.
+test-avx2: $(DEV_STAMP)
+	ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 OPENBLAS_CORETYPE=Haswell \
+		MKL_ENABLE_INSTRUCTIONS=AVX2 HEADSTART_BFLOAT16=off \
+		$(BIN)/python -m pytest -m "not slow" tests/probe tests/features tests/analysis \
+		tests/stats tests/test_docs.py
 
 test-slow: $(DEV_STAMP)
 	$(BIN)/python -m pytest -m slow

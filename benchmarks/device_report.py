@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from headstart.probe import LogisticRegressionPath
 from headstart.devices import fast_bfloat16
+from headstart.probe import LogisticRegressionPath
 from headstart.probe.axes import Axes
 from problems import TARGET, synthetic
 

@@ -90,7 +90,11 @@ def cli(monkeypatch, capsys) -> Callable[..., Outcome]:
 
 
 def headstart_process(*arguments: object, **options) -> subprocess.Popen:
-    """Start a command in a process of its own."""
+    """Start a command in a process of its own, as from a prompt: Ctrl-C reaches it.
+
+    Where tests run as a shell's background job, interrupts are ignored, and children inherit that.
+    """
+    options.setdefault("preexec_fn", lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
     return subprocess.Popen(
         [sys.executable, "-m", "headstart", *map(str, arguments)],
         stdout=subprocess.PIPE,

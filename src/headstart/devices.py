@@ -10,8 +10,8 @@ from headstart.workspace import Device
 __all__ = ["BFLOAT16", "fast_bfloat16", "resolve_device"]
 
 
-# This environment variable set to "off" computes as on a processor without bfloat16: to measure what
-# others will see, and to reproduce their results.
+# This environment variable set to "off" computes as on a processor without bfloat16: to measure
+# what others will see, and to reproduce their results.
 BFLOAT16 = "HEADSTART_BFLOAT16"
 
 

@@ -48,8 +48,11 @@ class Workspace:
         Folder of features and downloads.
     watcher
         Who is told what goes on.
+    trust
+        Whether a file of weights may execute what its author wrote: a pickle of more than tensors.
     """
 
     device: Device = "auto"
     cache: Path = field(default_factory=default_cache)
     watcher: Watcher = field(default_factory=Watcher)
+    trust: bool = False

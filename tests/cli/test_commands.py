@@ -316,8 +316,8 @@ def test_nan_in_features(cli, tmp_path, own_cache, monkeypatch):
 
     load = extract.models.load
 
-    def poisoned(model):
-        network = load(model)
+    def poisoned(model, *cache, **options):
+        network = load(model, *cache, **options)
         network.backbone.conv_head.weight.data[:] = float("nan")
         return network
 

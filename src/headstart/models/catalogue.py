@@ -3,51 +3,197 @@
 import tomllib
 from functools import cache
 from importlib.resources import files
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from headstart.errors import UnknownNameError, WeightsMissingError
-from headstart.models import embedded
-from headstart.spec import Model
+from pydantic import ValidationError
+
+from headstart.errors import ModelError, StudyError, UnknownNameError, WeightsMissingError
+from headstart.files import sha256_file, storage_errors
+from headstart.models import facts, ledger, places
+from headstart.models.names import ModelName
+from headstart.models.sources import SOURCES, source_of
+from headstart.spec import Model, Weights
+from headstart.workspace import default_cache
 
 if TYPE_CHECKING:
     from headstart.models.network import Network
 
-__all__ = ["catalogue", "find", "load", "presence", "require"]
+__all__ = ["EMBEDDED", "catalogue", "fetch", "find", "load", "presence", "require", "search"]
+
+RANDOM = "random"
+# Their weights come as packages: they are measured without any download.
+EMBEDDED = ("efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2")
 
 
 @cache
 def catalogue() -> dict[str, Model]:
-    """Read all networks by name."""
+    """Read all networks by name: those of the study, and those whose weights are packages."""
     text = files("headstart.models").joinpath("catalogue.toml").read_text()
     return {name: Model(name=name, **fields) for name, fields in tomllib.loads(text).items()}
 
 
-def find(name: str) -> Model:
-    """Find a network by its name; UnknownNameError tells the nearest ones."""
-    if name not in catalogue():
-        raise UnknownNameError("model", name, catalogue())
-    return catalogue()[name]
+def find(name: str, cache: Path | None = None) -> Model:
+    """Find a network by its name, with its facts; its library is imported only if it must be.
+
+    Parameters
+    ----------
+    name
+        A name of the catalogue, or ``SOURCE:NAME`` (``timm:vit_small_patch16_224``,
+        ``torchvision:resnet50/IMAGENET1K_V2``, ``pytorchcv:bninception``,
+        ``checkpoint:FILE?arch=timm:resnet50``), then ``?option=value&...`` (`names.OPTIONS`).
+    cache
+        Where facts are kept; the usual folder unless given.
+
+    Raises
+    ------
+    UnknownNameError
+        No such name, source or option; the nearest are told.
+    StudyError
+        An option with a value that it cannot have.
+    ModelError
+        The library that builds it is not installed.
+    """
+    asked = ModelName.parse(name)
+    source, colon, path = asked.stem.partition(":")
+    if source == "checkpoint":
+        return _checkpoint(asked, path, cache)
+    if asked.stem in catalogue():
+        model = catalogue()[asked.stem]
+    elif colon and path:
+        model = facts.describe(source_of(source), path, cache or default_cache())
+    else:
+        known = [*catalogue(), *(f"{source}:NAME" for source in SOURCES if source != "embedded")]
+        raise UnknownNameError("model", name, known)
+    return _with_options(model, asked)
 
 
-def presence(model: Model) -> tuple[bool, str]:
+def search(text: str) -> list[str]:
+    """Names of the catalogue and of all installed libraries that hold `text`."""
+    found = [name for name in catalogue() if text in name]
+    for source in SOURCES.values():
+        try:
+            source.require()
+        except ModelError:
+            continue
+        found += [f"{source.name}:{name}" for name in source.names() if text in name]
+    return found
+
+
+def presence(model: Model, cache: Path | None = None) -> tuple[bool, str]:
     """Say whether the weights are on this machine, and where they are or come from."""
-    place = embedded.find_weights(model)
-    return (True, str(place)) if place else (False, embedded.REMEDY)
+    if model.weights.random_seed is not None:
+        return True, "random weights"
+    place = places.locate(model, cache or default_cache())
+    return (True, str(place)) if place else (False, places.remedy(model))
 
 
-def require(model: Model) -> None:
-    """Raise WeightsMissingError unless the weights are on this machine."""
-    present, remedy = presence(model)
+def fetch(model: Model, cache: Path | None = None) -> None:
+    """Bring the weights onto this machine; WeightsMissingError if they are not to be had.
+
+    The library that builds the network has to be there too; ModelError says how to install it.
+    """
+    source_of(model.source)
+    if model.weights.random_seed is None:
+        places.fetch(model, cache or default_cache())
+
+
+def require(model: Model, cache: Path | None = None) -> None:
+    """Raise ModelError unless the library is installed and the weights are on this machine."""
+    source_of(model.source)
+    present, remedy = presence(model, cache)
     if not present:
         raise WeightsMissingError(f"weights of '{model.name}' are not on this machine: {remedy}")
 
 
-def load(model: Model) -> "Network":
+def load(model: Model, cache: Path | None = None, *, trust: bool = False) -> "Network":
     """Build the network with its weights, in evaluation mode on the CPU, in float32.
+
+    Parameters
+    ----------
+    model
+        Random weights are drawn from the seed that its weights name, the classifier's too.
+    cache
+        Where downloads and the ledger are; the usual folder unless given.
+    trust
+        Whether a pickle that holds more than tensors may be executed.
 
     Raises
     ------
     WeightsMissingError, WeightsError
-        The weights file is absent, or is not the one that the catalogue names.
+        The weights are absent, are not those that the catalogue or the ledger names, or do not fit.
+    ModelError
+        The library is not installed, or the classifier cannot be found.
     """
-    return embedded.load(model)
+    import torch
+
+    from headstart.models.network import Network
+    from headstart.models.state import load_state, read_state
+
+    source = source_of(model.source)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(model.weights.random_seed or 0)
+        module = source.build(model)
+    head = model.head or source.head(module)
+    if model.weights.random_seed is None:
+        require(model, cache)
+        file = places.fetch(model, cache or default_cache())
+        ledger.check_digest(model, file, cache or default_cache())
+        state = source.translate(read_state(file, trust=trust), module)
+        load_state(module, state, head=head, where=str(file), auxiliary=source.auxiliary)
+    return Network(module, head, source.finish(module, model)).eval()
+
+
+def _checkpoint(asked: ModelName, path: str, cache: Path | None) -> Model:
+    """Find the network of ``checkpoint:FILE?arch=...``: its architecture, the file's weights."""
+    if "arch" not in asked.options:
+        raise StudyError(
+            f"model '{asked.full}': a checkpoint holds weights alone: say whose they are, "
+            f"{asked.stem}?arch=timm:resnet50"
+        )
+    options = {name: value for name, value in asked.options.items() if name != "arch"}
+    model = find(asked.options["arch"], cache)
+    # What is published of the architecture's own weights is not true of these.
+    bare = model.model_copy(update={"upstream": (), "tags": {**model.tags, "weights_tag": ""}})
+    return _with_options(bare, ModelName(asked.full, asked.stem, {**options, "weights": path}))
+
+
+def _with_options(model: Model, asked: ModelName) -> Model:
+    """Change a network as the options of its name say."""
+    options, changes = asked.options, dict[str, Any](name=asked.full)
+    if "arch" in options or ("seed" in options and options.get("weights") != RANDOM):
+        wrong = "arch" if "arch" in options else "seed"
+        meant = "checkpoint:FILE" if wrong == "arch" else "?weights=random"
+        raise StudyError(f"model '{asked.full}': {wrong}= goes with {meant} alone")
+    if weights := options.get("weights"):
+        changes |= _chosen_weights(asked, model, weights)
+    changes |= {
+        name: options[name] for name in ("head", "pool", "interpolation") if name in options
+    }
+    if "size" in options:
+        changes["input_size"] = options["size"]
+    if "upstream" in options:
+        changes["upstream"] = [{"value": options["upstream"], "source": "given by the user"}]
+    try:
+        return Model.model_validate({**dict(model), **changes})
+    except ValidationError as error:
+        first = error.errors()[0]
+        option = {"input_size": "size"}.get(str(first["loc"][0]), first["loc"][0])
+        raise StudyError(
+            f"model '{asked.full}': {option}={options.get(str(option))} will not do: {first['msg']}"
+        ) from error
+
+
+def _chosen_weights(asked: ModelName, model: Model, chosen: str) -> dict[str, Any]:
+    if chosen == RANDOM:
+        seed = asked.options.get("seed", "0")
+        if not seed.isdigit():
+            raise StudyError(f"model '{asked.full}': seed={seed} is no whole number from 0")
+        tags = {**model.tags, "weights": RANDOM}
+        return {"weights": Weights(locator=f"random:{seed}"), "upstream": (), "tags": tags}
+    file = Path(chosen).expanduser().resolve()
+    if not file.is_file():
+        raise WeightsMissingError(f"model '{asked.full}': there is no file of weights at {file}")
+    with storage_errors(file):
+        weights = Weights(locator=f"file:{file}", sha256=sha256_file(file))
+    return {"weights": weights}

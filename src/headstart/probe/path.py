@@ -225,9 +225,10 @@ class _Solver:
         One example far out is enough for a line that was right to lead far astray.
         """
         batch = self._batch(lambdas, self._fast.dtype)
-        before = [min((o for o in self._solved if o > lam), default=None) for lam in lambdas]
-        if None in before:
+        larger = [[other for other in self._solved if other > lam] for lam in lambdas]
+        if not all(larger):
             return batch
+        before = [min(others) for others in larger]
         last = replace(self._batch(before, self._fast.dtype), lam=batch.lam)
         better = ~(objective(batch, self._fast) <= objective(last, self._fast))
         W, bias = (

@@ -6,26 +6,48 @@ from pydantic import Field, PositiveInt
 
 from headstart.spec.noun import Noun
 
-__all__ = ["Model", "UpstreamAccuracy", "Weights"]
+__all__ = ["Model", "Pool", "UpstreamAccuracy", "Weights"]
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 PerChannel = tuple[float, float, float]
+Pool = Literal["token", "mean"]
 
 
 class UpstreamAccuracy(Noun):
-    """How well the network does on the task that it was pretrained for."""
+    """How well the network does on the task that it was pretrained for.
+
+    `weights` names other weights of the same architecture, where they reached it and not these.
+    """
 
     dataset: str = "ImageNet-1k validation"
     metric: str = "top-1"
     value: Annotated[float, Field(gt=0, lt=1, description="proportion, not percent")]
+    weights: str | None = None
     source: Annotated[str, Field(min_length=1)]
 
 
 class Weights(Noun):
-    """Where the weights come from, and the digest of the file that holds them."""
+    """Where the weights come from, and the digest of the file that holds them.
+
+    `locator` says how to find them: ``hf:REPOSITORY`` (a repository of the Hugging Face hub),
+    ``https://...``, ``file:PATH``, ``package:PACKAGE/PATH`` (inside an installed Python package)
+    or ``random:SEED``. `sha256` is None where nobody has published the digest: then the ledger of
+    this machine holds that of the file that was used first.
+    """
 
     locator: str
-    sha256: Sha256
+    sha256: Sha256 | None = None
+
+    @property
+    def random_seed(self) -> int | None:
+        """The seed of weights that were never trained; None for trained ones."""
+        scheme, _, seed = self.locator.partition(":")
+        return int(seed) if scheme == "random" else None
+
+    @property
+    def identity(self) -> str:
+        """The digest, or where none is known what stands for it."""
+        return self.sha256 or self.locator
 
 
 class Model(Noun):
@@ -33,7 +55,10 @@ class Model(Noun):
 
     `source` names the adapter that builds it; `architecture` is the name in that library. Images
     are resized to `input_size` pixels by `interpolation`, scaled to [0, 1], then normalised by
-    `mean` and `std` per RGB channel. `feature_dim` is the width of the penultimate layer.
+    `mean` and `std` per RGB channel. `feature_dim` is the width of the penultimate layer,
+    `parameters` the number of parameters without the classifier. `head` is the path of the
+    classifier among the submodules, where the adapter does not find it; `pool` how a transformer's
+    tokens become one feature: its class token or the mean of its patches, None for its own way.
     """
 
     name: str
@@ -45,16 +70,25 @@ class Model(Noun):
     mean: PerChannel
     std: PerChannel
     feature_dim: PositiveInt
+    parameters: PositiveInt | None = None
+    head: str | None = None
+    pool: Pool | None = None
     upstream: tuple[UpstreamAccuracy, ...] = ()
     tags: dict[str, str] = {}
 
     @property
     def identity(self) -> dict[str, Any]:
         """All that may change a feature, and nothing else: not its name, not its accuracy."""
+        chosen = {name: getattr(self, name) for name in ("head", "pool") if getattr(self, name)}
+        return {**self.untrained_identity, **chosen, "weights": self.weights.identity}
+
+    @property
+    def untrained_identity(self) -> dict[str, Any]:
+        """All of a network that training from scratch depends on: its weights are not."""
         fields = {"source", "architecture", "input_size", "interpolation", "mean", "std"}
-        return {**self.model_dump(mode="json", include=fields), "weights": self.weights.sha256}
+        return self.model_dump(mode="json", include=fields)
 
     @property
     def upstream_accuracy(self) -> float | None:
-        """The first upstream accuracy (a proportion), None where none is known."""
-        return self.upstream[0].value if self.upstream else None
+        """The first upstream accuracy of these weights (a proportion), None where none is known."""
+        return next((known.value for known in self.upstream if known.weights is None), None)

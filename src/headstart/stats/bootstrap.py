@@ -85,8 +85,8 @@ def bca_interval(
 
 def _corrected_levels(drawn: Floats, value: float, left_out: Floats, level: float) -> Floats:
     """Move the percentiles by bias and acceleration (Efron 1987, equation 2.3)."""
-    # Ties count half. They are frequent where few clusters are drawn, or ranks are compared, and the
-    # order in which a processor sums must not break them.
+    # Ties count half. They are frequent where few clusters are drawn, or ranks are compared, and
+    # the order in which a processor sums must not break them.
     tie = ROUNDING * drawn.std()
     below = (np.mean(drawn < value - tie) + np.mean(drawn <= value + tie)) / 2
     deviation = left_out.mean() - left_out

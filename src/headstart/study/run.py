@@ -78,8 +78,9 @@ def check_early(trials: list[Trial], workspace: Workspace) -> None:
     """Find in a second what would otherwise stop the run after hours."""
     for dataset in {trial.dataset.revision: trial.dataset for trial in trials}.values():
         datasets.prepare(dataset, workspace.cache)
-    for model in {trial.model.weights.sha256: trial.model for trial in trials}.values():
-        models.require(model)
+    for model in {trial.model.weights.identity: trial.model for trial in trials}.values():
+        workspace.watcher.stage(f"fetching the weights of {model.name}")
+        models.fetch(model, workspace.cache)
     if workspace.device == "cuda":
         from headstart.devices import resolve_device
 

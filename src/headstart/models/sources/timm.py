@@ -1,0 +1,96 @@
+"""Networks of timm: ``timm:resnet50``, ``timm:resnet50.a1_in1k``."""
+
+import inspect
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from headstart.errors import UnknownNameError
+from headstart.models.sources.base import IMAGENET_MEAN, IMAGENET_STD, Source
+from headstart.spec import Model, Weights
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+__all__ = ["Timm"]
+
+# timm's names for how a transformer's tokens become one feature.
+POOLING = {"token": "token", "mean": "avg"}
+
+
+class Timm(Source):
+    """PyTorch Image Models. A tag after the dot chooses among the weights of an architecture."""
+
+    name: ClassVar[str] = "timm"
+    package = "timm"
+
+    def describe(self, name: str) -> Model:
+        import timm
+        import torch
+
+        architecture, _, _ = name.partition(".")
+        if not timm.is_model(architecture):
+            raise UnknownNameError("timm model", name, timm.list_models())
+        config = timm.get_pretrained_cfg(name)
+        if config is None:
+            tags = [n for n in timm.list_pretrained() if n.startswith(f"{architecture}.")]
+            raise UnknownNameError("timm weights", name, tags)
+        # On the meta device nothing is computed: widths and counts alone are wanted.
+        with torch.device("meta"):
+            module = timm.create_model(architecture)
+        classifier = module.get_classifier()
+        counted = sum(p.numel() for p in module.parameters())
+        return Model(
+            name=f"{self.name}:{name}",
+            source=self.name,
+            architecture=architecture,
+            weights=_weights(config),
+            input_size=config.input_size[-1],
+            interpolation="bilinear" if config.interpolation == "bilinear" else "bicubic",
+            mean=config.mean or IMAGENET_MEAN,
+            std=config.std or IMAGENET_STD,
+            feature_dim=getattr(classifier, "in_features", module.num_features),
+            parameters=counted - sum(p.numel() for p in classifier.parameters()),
+            tags={"weights_tag": config.tag} if config.tag else {},
+        )
+
+    def build(self, model: Model) -> "nn.Module":
+        import timm
+
+        module: nn.Module = timm.create_model(model.architecture, pretrained=False)
+        if model.pool and hasattr(module, "global_pool"):
+            setattr(module, "global_pool", POOLING[model.pool])  # noqa: B010
+        return module
+
+    def head(self, module: "nn.Module") -> str:
+        classifier = module.get_classifier()  # type: ignore[operator]
+        return next((name for name, part in module.named_modules() if part is classifier), "")
+
+    def translate(
+        self, state: "Mapping[str, torch.Tensor]", module: "nn.Module"
+    ) -> "dict[str, torch.Tensor]":
+        rename = _filter_of(module)
+        # Weights that are timm's own already go through these filters unchanged.
+        return dict(rename(dict(state), module)) if rename else dict(state)
+
+    def names(self) -> list[str]:
+        import timm
+
+        return [str(name) for name in timm.list_models(pretrained=True)]
+
+
+def _weights(config: Any) -> Weights:
+    """Say where timm's own configuration has the weights."""
+    if config.hf_hub_id:
+        return Weights(locator=f"hf:{config.hf_hub_id}")
+    if config.url:
+        return Weights(locator=config.url)
+    # An architecture without published weights.
+    return Weights(locator="random:0")
+
+
+def _filter_of(module: "nn.Module") -> Any:
+    """Find what timm renames older checkpoints by: it stands beside the architecture's class."""
+    filter_fn = getattr(inspect.getmodule(type(module)), "checkpoint_filter_fn", None)
+    takes_both = filter_fn is not None and len(inspect.signature(filter_fn).parameters) >= 2
+    return filter_fn if takes_both else None

@@ -1,0 +1,120 @@
+"""Networks of torchvision: ``torchvision:resnet50/IMAGENET1K_V2``, the default if none is named."""
+
+from typing import TYPE_CHECKING, Any
+
+from headstart.errors import UnknownNameError
+from headstart.models.sources.base import IMAGENET_MEAN, IMAGENET_STD, Source
+from headstart.spec import Model, UpstreamAccuracy, Weights
+
+if TYPE_CHECKING:
+    from torch import nn
+
+__all__ = ["Torchvision"]
+
+# What torchvision's classifiers call their last part; within it the last linear layer classifies.
+HEADS = ("fc", "classifier", "heads", "head")
+# Auxiliary classifiers of GoogLeNet and of Inception v3, and the switch that uses them.
+AUXILIARY = ("aux1", "aux2", "AuxLogits")
+
+
+class Torchvision(Source):
+    """torchvision.models."""
+
+    name = "torchvision"
+    package = "torchvision"
+    auxiliary = AUXILIARY
+
+    def describe(self, name: str) -> Model:
+        import torch
+        from torchvision import models
+
+        architecture, _, chosen = name.partition("/")
+        if architecture not in self.names():
+            raise UnknownNameError("torchvision model", architecture, self.names())
+        published = {entry.name: entry for entry in models.get_model_weights(architecture)}
+        if chosen and chosen not in published:
+            raise UnknownNameError(f"weights of torchvision {architecture}", chosen, published)
+        default = getattr(models.get_model_weights(architecture), "DEFAULT", None)
+        entry = published[chosen] if chosen else default
+        with torch.device("meta"):
+            module = self.build_named(architecture)
+        self._drop_auxiliary(module)
+        classifier = module.get_submodule(head) if (head := self.head(module)) else None
+        own = sum(p.numel() for p in classifier.parameters()) if classifier else 0
+        return Model(
+            name=f"{self.name}:{name}",
+            source=self.name,
+            architecture=architecture,
+            weights=Weights(locator=entry.url if entry else "random:0"),
+            **_preprocessing(entry),
+            feature_dim=getattr(classifier, "in_features", 1),
+            parameters=sum(p.numel() for p in module.parameters()) - own,
+            upstream=_accuracy(entry),
+            tags={"weights_tag": entry.name} if entry else {},
+        )
+
+    def build(self, model: Model) -> "nn.Module":
+        return self.build_named(model.architecture)
+
+    def build_named(self, architecture: str) -> "nn.Module":
+        """Build an architecture as its published weights want it."""
+        from torchvision import models
+
+        # Their inputs are normalised anew inside, as the weights were trained.
+        inception = {"init_weights": False, "transform_input": True}
+        options = inception if architecture in ("googlenet", "inception_v3") else {}
+        module: nn.Module = models.get_model(architecture, weights=None, **options)
+        return module
+
+    def head(self, module: "nn.Module") -> str:
+        from torch import nn
+
+        for name, part in reversed(list(module.named_modules())):
+            if name.split(".")[0] in HEADS and isinstance(part, nn.Linear):
+                return str(name)
+        return ""
+
+    def finish(self, module: "nn.Module", model: Model) -> tuple[str, ...]:
+        present = tuple(name for name in AUXILIARY if getattr(module, name, None) is not None)
+        if model.tags.get("auxiliary_head") == "kept":
+            return present
+        self._drop_auxiliary(module)
+        return ()
+
+    def names(self) -> list[str]:
+        from torchvision import models
+
+        return [str(name) for name in models.list_models(module=models)]
+
+    def _drop_auxiliary(self, module: "nn.Module") -> None:
+        for name in AUXILIARY:
+            if getattr(module, name, None) is not None:
+                setattr(module, name, None)
+                setattr(module, "aux_logits", False)  # noqa: B010
+
+
+def _preprocessing(entry: Any) -> dict[str, Any]:
+    """Read how the weights want their images from torchvision's own transform."""
+    if entry is None:
+        return {
+            "input_size": 224,
+            "interpolation": "bilinear",
+            "mean": IMAGENET_MEAN,
+            "std": IMAGENET_STD,
+        }
+    transform = entry.transforms()
+    bicubic = "bicubic" in str(transform.interpolation).lower()
+    return {
+        "input_size": transform.crop_size[0],
+        "interpolation": "bicubic" if bicubic else "bilinear",
+        "mean": tuple(transform.mean),
+        "std": tuple(transform.std),
+    }
+
+
+def _accuracy(entry: Any) -> tuple[UpstreamAccuracy, ...]:
+    measured = entry.meta.get("_metrics", {}).get("ImageNet-1K", {}) if entry else {}
+    if "acc@1" not in measured:
+        return ()
+    source = f"torchvision, {entry}"
+    return (UpstreamAccuracy(value=measured["acc@1"] / 100, source=source),)

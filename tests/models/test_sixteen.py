@@ -1,0 +1,99 @@
+"""The study's sixteen networks, each built in full with random weights."""
+
+import csv
+from io import StringIO
+from pathlib import Path
+
+import pytest
+import torch
+
+from headstart import models
+from headstart.analysis.published import csv_bytes
+
+SIXTEEN = tuple(name for name in models.catalogue() if name not in models.EMBEDDED)
+# Parameters without classifier in millions and widths, counted by somebody else's script.
+COUNTS = Path(__file__).with_name("arch_dims_computed.csv")
+
+
+@pytest.fixture(scope="module", params=SIXTEEN)
+def built(request):
+    model = models.find(f"{request.param}?weights=random&seed=1")
+    return model, models.load(model)
+
+
+def images(n, size):
+    return torch.randn(n, 3, size, size, generator=torch.Generator().manual_seed(0))
+
+
+def test_they_are_sixteen_and_told_in_full():
+    assert len(SIXTEEN) == 16
+    for name in SIXTEEN:
+        model = models.catalogue()[name]
+        assert model.tags["family"]
+        assert model.tags["paper"]
+        retrained = [a for a in model.upstream if a.weights == "retrained for the study"]
+        assert len(retrained) == 1
+        assert all(accuracy.source for accuracy in model.upstream)
+        assert model.upstream_accuracy is None or 0.69 < model.upstream_accuracy < 0.83
+
+
+def test_the_retrained_accuracies_are_those_of_the_published_table():
+    file = StringIO(csv_bytes("kornblith2019").decode())
+    published = {row["model"]: row["imagenet_top1_digitised"] for row in csv.DictReader(file)}
+    for name in SIXTEEN:
+        model = models.catalogue()[name]
+        value = next(a.value for a in model.upstream if a.weights == "retrained for the study")
+        assert 100 * value == pytest.approx(float(published[model.tags["paper"]]))
+    assert {models.catalogue()[name].tags["paper"] for name in SIXTEEN} == set(published)
+
+
+def test_counts_and_widths(built):
+    model, network = built
+    with COUNTS.open() as file:
+        rows = {row["paper_architecture"]: row for row in csv.DictReader(file)}
+    counted = sum(p.numel() for p in network.backbone.parameters())
+    assert counted == model.parameters
+    assert network.feature_dim == model.feature_dim
+    others = {"BN-Inception": 1024, "NASNet-A Mobile": 1056}
+    if model.tags["paper"] in others:
+        assert model.feature_dim == others[model.tags["paper"]]
+        return
+    row = rows[model.tags["paper"]]
+    assert row["library_model"] == f"{model.source}:{model.architecture}"
+    assert counted / 1e6 == pytest.approx(float(row["params_M_without_classifier"]), abs=0.00501)
+    assert model.feature_dim == int(row["penultimate_feature_dim"])
+    assert model.input_size == int(row["default_input_size"])
+
+
+def test_features_are_what_the_classifier_sees(built):
+    model, network = built
+    both = images(2, model.input_size)
+    with torch.inference_mode():
+        features, logits = network.penultimate(both), network(both)
+        torch.testing.assert_close(network.classifier(features), logits)
+        # The second image gives what it gives alone.
+        alone = network.penultimate(both[1:])
+    assert features.shape == (2, model.feature_dim)
+    assert logits.shape == (2, 1000)
+    torch.testing.assert_close(features[1:], alone, rtol=1e-3, atol=1e-4)
+
+
+def test_a_fresh_head_trains_on_the_same_backbone(built):
+    # Small images: one step through the whole network, in a second even for the largest.
+    _, network = built
+    size = 96
+    fresh = network.with_head(7, seed=3)
+    before = dict(network.backbone.named_parameters())
+    assert all(p is before[n] for n, p in fresh.backbone.named_parameters())
+    assert torch.equal(fresh.classifier.weight, network.with_head(7, seed=3).classifier.weight)
+    assert not torch.equal(fresh.classifier.weight, network.with_head(7, seed=4).classifier.weight)
+    fresh.train()
+    optimiser = torch.optim.SGD(fresh.classifier.parameters(), lr=0.1)
+    logits = fresh(images(2, size))
+    assert logits.shape == (2, 7)
+    old = fresh.classifier.weight.detach().clone()
+    torch.nn.functional.cross_entropy(logits, torch.tensor([1, 5])).backward()
+    optimiser.step()
+    assert not torch.equal(fresh.classifier.weight, old)
+    assert network.classifier.out_features == 1000
+    assert list(fresh.batch_norms())

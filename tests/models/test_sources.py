@@ -1,0 +1,356 @@
+"""One adapter a library: names become real networks, files become their weights."""
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from headstart import models
+from headstart.errors import (
+    ModelError,
+    StudyError,
+    UnknownNameError,
+    WeightsError,
+    WeightsMissingError,
+)
+from headstart.models import ledger, places
+from headstart.models.network import Network
+from headstart.models.sources import SOURCES
+from headstart.models.state import load_state, read_state
+
+# Of each library a real network: a convolutional one, transformers, one with auxiliary heads.
+REAL = {
+    "timm:resnet18": (512, 64),
+    "timm:resnet18.tv_in1k": (512, 64),
+    "timm:vit_tiny_patch16_224": (192, 224),
+    "timm:vit_tiny_patch16_224?pool=mean": (192, 224),
+    "timm:convnext_atto": (320, 64),
+    "timm:swin_tiny_patch4_window7_224": (768, 224),
+    "torchvision:resnet18/IMAGENET1K_V1": (512, 64),
+    "torchvision:googlenet": (1024, 96),
+    "torchvision:vit_b_16": (768, 224),
+    "torchvision:mobilenet_v3_small": (576, 64),
+    "pytorchcv:resnet10": (512, 64),
+}
+
+
+def random_name(name, seed=0):
+    return f"{name}{'&' if '?' in name else '?'}weights=random&seed={seed}"
+
+
+def images(size, n=2):
+    return torch.randn(n, 3, size, size, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_a_name_becomes_a_network(name):
+    dim, size = REAL[name]
+    model = models.find(random_name(name))
+    assert model.feature_dim == dim
+    assert model.tags["weights"] == "random"
+    assert model.upstream_accuracy is None
+    network = models.load(model)
+    assert sum(p.numel() for p in network.backbone.parameters()) == model.parameters
+    with torch.inference_mode():
+        features = network.penultimate(images(size))
+        assert features.shape == (2, dim)
+        torch.testing.assert_close(network.classifier(features), network(images(size)))
+        # The same seed gives the same network, another one another.
+        again = models.load(model).penultimate(images(size))
+        other = models.load(models.find(random_name(name, 1))).penultimate(images(size))
+    assert torch.equal(again, features)
+    assert not torch.allclose(other, features)
+    assert network.with_head(5, 0)(images(size)).shape == (2, 5)
+
+
+def test_drawing_weights_leaves_the_callers_generator_alone():
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    models.load(models.find("timm:resnet18?weights=random")).with_head(3, 0)
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_class_token_and_mean_differ_and_are_in_the_identity():
+    token, mean = (
+        models.find(f"timm:vit_tiny_patch16_224?weights=random&pool={pool}")
+        for pool in ("token", "mean")
+    )
+    assert token.identity != mean.identity
+    with torch.inference_mode():
+        ours = [models.load(model).penultimate(images(224)) for model in (token, mean)]
+        tokens = models.load(token).backbone.forward_features(images(224))
+    torch.testing.assert_close(ours[0], tokens[:, 0])
+    torch.testing.assert_close(ours[1], tokens[:, 1:].mean(1))
+
+
+def test_the_facts_are_the_librarys():
+    model = models.find("torchvision:resnet50/IMAGENET1K_V2")
+    assert model.upstream_accuracy == pytest.approx(0.80858)
+    assert model.weights.locator == "https://download.pytorch.org/models/resnet50-11ad3fa6.pth"
+    model = models.find("timm:vit_small_patch16_224")
+    assert (model.input_size, model.mean) == (224, (0.5, 0.5, 0.5))
+    assert model.weights.locator == "hf:timm/vit_small_patch16_224.augreg_in21k_ft_in1k"
+
+
+def test_facts_are_asked_once(own_cache, monkeypatch):
+    first = models.find("timm:resnet18")
+    monkeypatch.setattr(type(SOURCES["timm"]), "describe", lambda *_: pytest.fail("asked again"))
+    assert models.find("timm:resnet18") == first
+    # Another release of the library may say something else.
+    monkeypatch.setattr(type(SOURCES["timm"]), "version", lambda _: "99")
+    with pytest.raises(pytest.fail.Exception, match="asked again"):
+        models.find("timm:resnet18")
+
+
+@pytest.mark.parametrize(("name", "message"), [
+    ("timm:resnet19", "did you mean .*resnet1"),
+    ("timm:resnet18.nobodys", "unknown timm weights"),
+    ("torchvision:resnet19", "did you mean .*resnet18"),
+    ("torchvision:resnet18/IMAGENET1K_V9", "did you mean .*IMAGENET1K_V1"),
+    ("pytorchcv:resnet10000", "unknown pytorchcv model"),
+    ("tensorflow:resnet50", "unknown source of models"),
+    ("resnet", "did you mean"),
+    ("timm:resnet18?wieghts=random", "did you mean weights"),
+])  # fmt: skip
+def test_unknown_names_tell_the_nearest(name, message):
+    with pytest.raises(UnknownNameError, match=message):
+        models.find(name)
+
+
+@pytest.mark.parametrize(("name", "message"), [
+    ("resnet50?seed=1", r"seed= goes with \?weights=random alone"),
+    ("resnet50?weights=random&seed=x", "seed=x is no whole number"),
+    ("resnet50?pool=max", "pool=max will not do"),
+    ("resnet50?size=0", "size=0 will not do"),
+    ("resnet50?upstream=76", "upstream=76 will not do"),
+    ("resnet50?", "expected .option=value"),
+    ("resnet50?arch=timm:resnet18", "arch= goes with checkpoint:FILE alone"),
+    ("checkpoint:x.pth", r"say whose they are, checkpoint:x.pth\?arch=timm:resnet50"),
+])  # fmt: skip
+def test_options_that_will_not_do(name, message):
+    with pytest.raises(StudyError, match=message):
+        models.find(name)
+
+
+def test_a_library_that_is_not_installed(monkeypatch):
+    monkeypatch.setattr("headstart.models.sources.base.installed", lambda _: False)
+    with pytest.raises(ModelError, match=r"pip install 'headstart\[pytorchcv\]'"):
+        models.find("pytorchcv:resnet10")
+
+
+def test_an_accuracy_that_the_user_gives():
+    assert models.find("resnet50?upstream=0.7613").upstream_accuracy == 0.7613
+
+
+class TwoHeads(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.stem, self.left, self.right = nn.Linear(3, 4), nn.Linear(4, 2), nn.Conv1d(4, 2, 1)
+
+
+@pytest.mark.parametrize("head", ["right", "nowhere", ""])
+def test_a_head_that_cannot_be_found_says_how_to_name_it(head):
+    with pytest.raises(ModelError, match=r"name it with \?head=\.\.\., .*stem, left"):
+        Network(TwoHeads(), head)
+
+
+def test_a_head_by_name():
+    model = models.find("torchvision:resnet18?weights=random&head=layer4.1.conv2")
+    with pytest.raises(ModelError, match="expected a linear classifier at 'layer4.1.conv2'"):
+        models.load(model)
+    with pytest.raises(ModelError, match=r"name it with \?head="):
+        models.load(models.find("torchvision:squeezenet1_0?weights=random"))
+
+
+def test_auxiliary_heads_are_removed_or_kept_as_the_tags_say():
+    model = models.find("torchvision:googlenet?weights=random")
+    assert models.load(model).auxiliary == ()
+    kept = model.model_copy(update={"tags": {"auxiliary_head": "kept"}})
+    network = models.load(kept)
+    assert network.auxiliary == ("aux1", "aux2")
+    # In training it answers with three logits; the classifier's own are what counts.
+    assert network.train()(images(96)).shape == (2, 1000)
+
+
+# A checkpoint as each kind of training program writes it.
+def wrapped(state):
+    plain = dict(state)
+    body = {name: t for name, t in plain.items() if not name.startswith("fc.")}
+    under = lambda prefix, some: {f"{prefix}{name}": t for name, t in some.items()}  # noqa: E731
+    queue = {"module.queue": torch.zeros(4), **under("module.encoder_k.", plain)}
+    return {
+        "plain": plain,
+        "lightning": {"state_dict": under("model.", plain), "epoch": 3},
+        "parallel": {"model": under("module.", plain), "optimizer": {"lr": 0.1}},
+        "backbone": {"state_dict": under("backbone.", body)},
+        "moco": {"state_dict": {**under("module.encoder_q.", body), **queue}, "arch": "resnet18"},
+        "mocov3": {"state_dict": under("module.base_encoder.", body)},
+        "dino": {"teacher": under("module.backbone.", body), "student": under("x.", body)},
+        "other classes": {**body, "fc.weight": torch.zeros(10, 512), "fc.bias": torch.zeros(10)},
+    }
+
+
+@pytest.fixture(scope="module")
+def trained():
+    import timm
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(99)
+        module = timm.create_model("resnet18")
+    for part in module.modules():
+        if isinstance(part, nn.BatchNorm2d):
+            part.running_mean.normal_(generator=torch.Generator().manual_seed(1))
+    return module.eval()
+
+
+KINDS = tuple(wrapped({}))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_checkpoints_in_their_usual_wrappers(trained, kind, tmp_path):
+    file = tmp_path / "weights.pth"
+    torch.save(wrapped(trained.state_dict())[kind], file)
+    model = models.find(f"checkpoint:{file}?arch=timm:resnet18")
+    assert model.weights.sha256
+    assert model.source == "timm"
+    assert model.upstream_accuracy is None
+    with torch.inference_mode():
+        found = models.load(model).penultimate(images(64))
+        expected = trained.forward_head(trained.forward_features(images(64)), pre_logits=True)
+    torch.testing.assert_close(found, expected)
+
+
+def test_safetensors_and_weights_of_a_catalogue_name(trained, tmp_path):
+    file = tmp_path / "weights.safetensors"
+    save_file(trained.state_dict(), file)
+    one = models.load(models.find(f"timm:resnet18?weights={file}"))
+    other = models.load(models.find(f"checkpoint:{file}?arch=timm:resnet18"))
+    with torch.inference_mode():
+        torch.testing.assert_close(one(images(64)), trained(images(64)))
+        torch.testing.assert_close(other(images(64)), trained(images(64)))
+
+
+def test_names_that_do_not_fit_are_listed(trained, tmp_path):
+    state = trained.state_dict()
+    del state["layer1.0.conv1.weight"]
+    state["layer9.weight"] = torch.zeros(1)
+    state["conv1.weight"] = torch.zeros(64, 1, 7, 7)
+    torch.save(state, tmp_path / "x.pth")
+    model = models.find(f"checkpoint:{tmp_path / 'x.pth'}?arch=timm:resnet18")
+    with pytest.raises(WeightsError) as error:
+        models.load(model)
+    assert "1 missing: layer1.0.conv1.weight; 1 unexpected: layer9.weight;" in str(error.value)
+    assert "1 other shape: conv1.weight (conv1.weight is 64x1x7x7, not 64x3x7x7)" in str(error.value)
+
+
+def test_weights_of_another_network_do_not_pass(trained):
+    with pytest.raises(WeightsError, match="missing"):
+        load_state(nn.Linear(3, 2), trained.state_dict(), head="", where="resnet18")
+
+
+class Mischief:
+    """Unpickling it calls what its author chose."""
+
+    def __reduce__(self):
+        return (eval, ("open('/tmp/headstart-mischief', 'w')",))
+
+
+def test_a_pickle_that_would_execute_is_refused(tmp_path, monkeypatch):
+    called = []
+    monkeypatch.setattr("builtins.eval", lambda code: called.append(code) or {"a": torch.zeros(1)})
+    file = tmp_path / "weights.pth"
+    torch.save({"state_dict": {"a": torch.zeros(1)}, "extra": Mischief()}, file)
+    with pytest.raises(WeightsError, match="say --trust"):
+        read_state(file)
+    assert called == []
+    assert list(read_state(file, trust=True)) == ["a"]
+    assert called
+
+
+@pytest.mark.parametrize("content", [b"", b"no weights", b"PK\x03\x04 nor an archive"])
+@pytest.mark.parametrize("suffix", ["pth", "safetensors"])
+def test_files_that_hold_no_weights(tmp_path, content, suffix):
+    file = tmp_path / f"weights.{suffix}"
+    file.write_bytes(content)
+    with pytest.raises(WeightsError, match="weights"):
+        read_state(file)
+    torch.save({"epoch": 3}, tmp_path / "empty.pth")
+    with pytest.raises(WeightsError, match="holds no tensors: expected a state dict, found"):
+        read_state(tmp_path / "empty.pth")
+
+
+def test_a_file_of_weights_that_is_not_there():
+    with pytest.raises(WeightsMissingError, match="there is no file of weights at /no/such.pth"):
+        models.find("timm:resnet18?weights=/no/such.pth")
+
+
+@pytest.fixture
+def no_network(monkeypatch, tmp_path):
+    """Hubs that refuse, and none of the user's downloads."""
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr("huggingface_hub.file_download.HF_HUB_CACHE", str(tmp_path / "hub"), False)
+
+
+@pytest.mark.parametrize(("name", "host", "file"), [
+    ("timm:resnet18", "127.0.0.1:9", "model.safetensors of timm/resnet18"),
+    ("resnet50", "127.0.0.1:9", "model.safetensors of timm/resnet50.tv_in1k"),
+])  # fmt: skip
+def test_a_hub_that_cannot_be_reached(no_network, own_cache, name, host, file):
+    model = models.find(name)
+    assert models.presence(model)[0] is False
+    with pytest.raises(WeightsMissingError) as error:
+        models.fetch(model)
+    assert f"weights of '{name}' are not on this machine, and {host} cannot be" in str(error.value)
+    assert f"fetch {file}" in str(error.value)
+    assert f"say {name}?weights=FILE" in str(error.value)
+
+
+def test_a_download_is_whole_or_not_there(own_cache, no_network, monkeypatch, tmp_path):
+    import io
+    import zipfile
+
+    content = io.BytesIO()
+    torch.save({"a": torch.ones(2)}, content)
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr("bninception-0774-d79ba5f5.pth", content.getvalue())
+    answers = {"zip": packed.getvalue(), "pth": content.getvalue()}
+    monkeypatch.setattr(
+        places.urllib.request, "urlopen", lambda url, timeout: io.BytesIO(answers[url[-3:]])
+    )
+    model = models.find("bn_inception")
+    models.fetch(model)
+    place = places.locate(model, own_cache)
+    assert torch.equal(read_state(place)["a"], torch.ones(2))
+    # torchvision's names hold the start of the digest: what does not fit it is not kept.
+    with pytest.raises(WeightsError, match=r"is damaged: expected SHA-256 1378be20"):
+        models.fetch(models.find("inception_v1"))
+    assert places.locate(models.find("inception_v1"), own_cache) is None
+
+
+def test_the_ledger_knows_what_was_used_before(own_cache, trained, tmp_path, monkeypatch):
+    file = tmp_path / "model.safetensors"
+    save_file(trained.state_dict(), file)
+    monkeypatch.setattr(places, "locate", lambda *_: file)
+    model = models.find("timm:resnet18")
+    models.load(model)
+    known = json.loads((own_cache / "models" / "ledger.json").read_text())
+    assert known == {model.weights.locator: ledger.recorded_digest(model, own_cache)}
+    models.load(model)
+    changed = trained.state_dict()
+    changed["fc.bias"] = changed["fc.bias"] + 1
+    save_file(changed, file)
+    with pytest.raises(WeightsError, match="have changed since they were first used"):
+        models.load(model)
+
+
+def test_search_finds_names_of_all_libraries():
+    found = models.search("resnet18")
+    assert "timm:resnet18.tv_in1k" in found
+    assert {"torchvision:resnet18", "pytorchcv:resnet18"} <= set(found)
+    assert "resnet50" in models.search("resnet50")
