@@ -1,6 +1,7 @@
 """One adapter a library: names become real networks, files become their weights."""
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -31,8 +32,8 @@ REAL = {
     "torchvision:resnet18/IMAGENET1K_V1": (512, 64),
     "torchvision:googlenet": (1024, 96),
     "torchvision:vit_b_16": (768, 224),
-    "torchvision:mobilenet_v3_small": (576, 64),
-    "pytorchcv:resnet10": (512, 64),
+    "torchvision:mobilenet_v3_small": (1024, 64),
+    "pytorchcv:resnet10": (512, 224),
 }
 
 
@@ -61,7 +62,7 @@ def test_a_name_becomes_a_network(name):
         again = models.load(model).penultimate(images(size))
         other = models.load(models.find(random_name(name, 1))).penultimate(images(size))
     assert torch.equal(again, features)
-    assert not torch.allclose(other, features)
+    assert not torch.equal(other, features)
     assert network.with_head(5, 0)(images(size)).shape == (2, 5)
 
 
@@ -109,7 +110,7 @@ def test_facts_are_asked_once(own_cache, monkeypatch):
     ("timm:resnet19", "did you mean .*resnet1"),
     ("timm:resnet18.nobodys", "unknown timm weights"),
     ("torchvision:resnet19", "did you mean .*resnet18"),
-    ("torchvision:resnet18/IMAGENET1K_V9", "did you mean .*IMAGENET1K_V1"),
+    ("torchvision:resnet18/IMAGENET1K_V9", "known: IMAGENET1K_V1"),
     ("pytorchcv:resnet10000", "unknown pytorchcv model"),
     ("tensorflow:resnet50", "unknown source of models"),
     ("resnet", "did you mean"),
@@ -159,7 +160,7 @@ def test_a_head_that_cannot_be_found_says_how_to_name_it(head):
 
 def test_a_head_by_name():
     model = models.find("torchvision:resnet18?weights=random&head=layer4.1.conv2")
-    with pytest.raises(ModelError, match="expected a linear classifier at 'layer4.1.conv2'"):
+    with pytest.raises(ModelError, match=r"expected a linear classifier at 'layer4.1.conv2'"):
         models.load(model)
     with pytest.raises(ModelError, match=r"name it with \?head="):
         models.load(models.find("torchvision:squeezenet1_0?weights=random"))
@@ -243,7 +244,9 @@ def test_names_that_do_not_fit_are_listed(trained, tmp_path):
     with pytest.raises(WeightsError) as error:
         models.load(model)
     assert "1 missing: layer1.0.conv1.weight; 1 unexpected: layer9.weight;" in str(error.value)
-    assert "1 other shape: conv1.weight (conv1.weight is 64x1x7x7, not 64x3x7x7)" in str(error.value)
+    assert "1 other shape: conv1.weight (conv1.weight is 64x1x7x7, not 64x3x7x7)" in str(
+        error.value
+    )
 
 
 def test_weights_of_another_network_do_not_pass(trained):
@@ -254,20 +257,21 @@ def test_weights_of_another_network_do_not_pass(trained):
 class Mischief:
     """Unpickling it calls what its author chose."""
 
+    def __init__(self, place):
+        self.place = place
+
     def __reduce__(self):
-        return (eval, ("open('/tmp/headstart-mischief', 'w')",))
+        return (Path.touch, (self.place,))
 
 
-def test_a_pickle_that_would_execute_is_refused(tmp_path, monkeypatch):
-    called = []
-    monkeypatch.setattr("builtins.eval", lambda code: called.append(code) or {"a": torch.zeros(1)})
-    file = tmp_path / "weights.pth"
-    torch.save({"state_dict": {"a": torch.zeros(1)}, "extra": Mischief()}, file)
+def test_a_pickle_that_would_execute_is_refused(tmp_path):
+    file, proof = tmp_path / "weights.pth", tmp_path / "executed"
+    torch.save({"state_dict": {"a": torch.zeros(1)}, "extra": Mischief(proof)}, file)
     with pytest.raises(WeightsError, match="say --trust"):
         read_state(file)
-    assert called == []
+    assert not proof.exists()
     assert list(read_state(file, trust=True)) == ["a"]
-    assert called
+    assert proof.exists()
 
 
 @pytest.mark.parametrize("content", [b"", b"no weights", b"PK\x03\x04 nor an archive"])
@@ -283,7 +287,7 @@ def test_files_that_hold_no_weights(tmp_path, content, suffix):
 
 
 def test_a_file_of_weights_that_is_not_there():
-    with pytest.raises(WeightsMissingError, match="there is no file of weights at /no/such.pth"):
+    with pytest.raises(WeightsMissingError, match=r"there is no file of weights at /no/such.pth"):
         models.find("timm:resnet18?weights=/no/such.pth")
 
 
@@ -293,7 +297,6 @@ def no_network(monkeypatch, tmp_path):
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
-    monkeypatch.setattr("huggingface_hub.file_download.HF_HUB_CACHE", str(tmp_path / "hub"), False)
 
 
 @pytest.mark.parametrize(("name", "host", "file"), [

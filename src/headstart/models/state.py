@@ -129,7 +129,8 @@ def _read(file: Path, trust: bool) -> Any:
             "state dict alone"
         ) from error
     except (RuntimeError, EOFError, ValueError, OSError) as error:
-        raise WeightsError(f"{file} is no file of weights: {str(error).splitlines()[0]}") from error
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise WeightsError(f"{file} is no file of weights: {reason}") from error
 
 
 def _unwrapped(state: Any) -> dict[str, Any]:

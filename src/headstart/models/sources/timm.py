@@ -28,13 +28,13 @@ class Timm(Source):
         import timm
         import torch
 
-        architecture, _, _ = name.partition(".")
+        architecture, _, tag = name.partition(".")
         if not timm.is_model(architecture):
             raise UnknownNameError("timm model", name, timm.list_models())
-        config = timm.get_pretrained_cfg(name)
-        if config is None:
-            tags = [n for n in timm.list_pretrained() if n.startswith(f"{architecture}.")]
+        tags = [known for known in timm.list_pretrained() if known.startswith(f"{architecture}.")]
+        if tag and name not in tags:
             raise UnknownNameError("timm weights", name, tags)
+        config = timm.get_pretrained_cfg(name)
         # On the meta device nothing is computed: widths and counts alone are wanted.
         with torch.device("meta"):
             module = timm.create_model(architecture)
