@@ -80,12 +80,20 @@ def check_early(trials: list[Trial], workspace: Workspace) -> None:
         datasets.prepare(dataset, workspace.cache)
     for model in {trial.model.weights.sha256: trial.model for trial in trials}.values():
         models.require(model)
-    if workspace.device == "cuda":
-        from headstart.devices import resolve_device
-
-        resolve_device(workspace.device)
+    _check_device(trials, workspace)
     check_free_space(workspace.cache, _feature_bytes(trials))
     writable_folder(workspace.cache / "features")
+
+
+def _check_device(trials: list[Trial], workspace: Workspace) -> None:
+    """Refuse a device, a precision or a runtime that this machine does not have."""
+    # Here, since a run that finds everything stored needs no torch.
+    from headstart.devices import require_fast, resolve_device
+
+    device = resolve_device(workspace.device)
+    for precision in {trial.setting.precision for trial in trials}:
+        require_fast(precision, device)
+        features.choose_runtime(device.type, precision)
 
 
 def _feature_bytes(trials: list[Trial]) -> int:
