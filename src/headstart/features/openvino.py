@@ -136,12 +136,14 @@ def _graph(extractor: "Extractor", pixels: npt.NDArray[np.uint8]) -> Any:
     """Trace the network on one image's pixels and hand it to OpenVINO."""
     openvino = _import_openvino()
     with warnings.catch_warnings(), torch.inference_mode():
-        # OpenVINO traces by torch.jit, which newer releases of torch deprecate.
+        # What OpenVINO reads is a trace by torch.jit, which newer releases of torch deprecate.
         warnings.filterwarnings("ignore", message=".*torch.jit.*is deprecated")
         # A network that looks at its input's shape in Python: the shape stays the same here.
         warnings.filterwarnings("ignore", category=torch.jit.TracerWarning)  # type: ignore[attr-defined]
-        module = _Pixels(extractor).eval()
-        return openvino.convert_model(module, example_input=torch.from_numpy(pixels))
+        example = torch.from_numpy(pixels)
+        # Unchecked: `converted` compares what becomes of it.
+        trace = torch.jit.trace(_Pixels(extractor).eval(), example, check_trace=False)
+        return openvino.convert_model(trace, example_input=example)
 
 
 def _import_openvino() -> Any:
