@@ -142,7 +142,8 @@ def _graph(extractor: "Extractor", pixels: npt.NDArray[np.uint8]) -> Any:
         warnings.filterwarnings("ignore", category=torch.jit.TracerWarning)  # type: ignore[attr-defined]
         example = torch.from_numpy(pixels)
         # Unchecked: `converted` compares what becomes of it.
-        trace = torch.jit.trace(_Pixels(extractor).eval(), example, check_trace=False)
+        module = _Pixels(extractor).eval()
+        trace = torch.jit.trace(module, example, check_trace=False)  # type: ignore[no-untyped-call]
         return openvino.convert_model(trace, example_input=example)
 
 
