@@ -1,20 +1,25 @@
-"""How fast features are extracted: ratios in one run, printed as JSON.
+"""How fast features are extracted, by us and by rivals: ratios in one run, printed as JSON.
 
-    python benchmarks/features.py [--out FILE] [--rounds 5]
+    python benchmarks/features.py [--out FILE] [--rounds 5] [--device cpu|cuda] [--quick]
 
-Rates are of EfficientNet-Lite0 on Fashion-MNIST images, decoding and resizing included:
+Rates are in images a second, for EfficientNet-Lite0 and, with random weights, ResNet-50 and
+MobileNet v2:
 
-* plain     the usual loop: eager float32, batches of 32, decoded between two forward passes;
-* fp32      headstart's, to the same features within 1e-4;
-* bf16      headstart's in bfloat16;
-* bare      the prepared network alone, on one batch in memory: the limit.
+* plain            the usual loop: eager float32, batches of 32, decoded between two forward passes;
+* eager, channels-last, torch.compile, onnxruntime, openvino bare
+                   the network alone in float32, on a batch in memory: the limits;
+* ours torch, ours openvino, ours torch bf16
+                   headstart's, Fashion-MNIST decoded and resized on the way.
 
 Each round times all of them one after another, and ratios are taken within a round: the machine's
-speed may drift, the ratios do not. The reported ratio is the median over rounds.
+speed may drift, the ratios do not. The reported ratio is the median over rounds. What this machine
+has not is named under "skipped". To see what a lesser processor gives:
+``ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 HEADSTART_BFLOAT16=off``.
 """
 
 import argparse
 import json
+import os
 import platform
 import statistics
 import subprocess
@@ -24,6 +29,8 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from functools import cache, partial
+from importlib.metadata import version
+from importlib.util import find_spec
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -33,19 +40,30 @@ from torchvision.transforms import v2
 
 from headstart import datasets, models
 from headstart.datasets import JoinedImages
-from headstart.devices import resolve_device
+from headstart.devices import BFLOAT16, fast_bfloat16, resolve_device
 from headstart.features import penultimate_features
-from headstart.features.forward import Extractor
+from headstart.features.runtime import FeatureRuntime, make_runtime
 from headstart.features.stream import Decoder, ahead
 from headstart.metrics import top1
 from headstart.models.network import Network
 from headstart.probe import Softmax, fit_path
-from headstart.spec import LinearSetting, Selection
+from headstart.spec import LinearSetting, Model, Selection
 from headstart.workspace import Workspace, default_cache
+from rival_runtimes import MODELS, RIVALS, network_of
 
-MODEL = models.find("efficientnet_lite0")
+MODEL = MODELS["efficientnet_lite0"]
 PLAIN_BATCH = 32
 N_PLAIN, N_IMAGES = 128, 512
+OURS = ("ours torch", "ours openvino", "ours torch bf16")
+INSTRUCTION_SETS = (
+    "avx2",
+    "avx512f",
+    "avx512_vnni",
+    "avx512_bf16",
+    "amx_bf16",
+    "amx_int8",
+    "asimd",
+)
 
 
 def plain_features(images: JoinedImages) -> np.ndarray:
@@ -87,25 +105,12 @@ def plain_seconds() -> float:
     return seconds(lambda: plain_features(some_images(N_PLAIN)))
 
 
-def streamed(extractor: Extractor, images: JoinedImages) -> np.ndarray:
+def streamed(runtime: FeatureRuntime, model: Model, images: JoinedImages) -> np.ndarray:
     """Extract as headstart does, without the cache."""
-    decoder = Decoder(images, MODEL, "whole", skip_broken=False)
-    size = extractor.batch_size
+    decoder = Decoder(images, model, "whole", skip_broken=False)
+    size = runtime.batch_size
     batches = [range(i, min(i + size, len(images))) for i in range(0, len(images), size)]
-    return np.concatenate([extractor(batch.pixels) for batch in ahead(decoder, batches)])
-
-
-def bare(extractor: Extractor, n_images: int) -> None:
-    """Run the prepared network on one normalised batch, again and again."""
-    size = extractor.batch_size
-    batch = torch.zeros(
-        (size, 3, MODEL.input_size, MODEL.input_size),
-        dtype=extractor.dtype,
-        device=extractor.device,
-    ).to(memory_format=torch.channels_last)
-    with torch.inference_mode():
-        for _ in range(n_images // size):
-            extractor.network.penultimate(batch).float().cpu()
+    return np.concatenate([runtime(batch.pixels) for batch in ahead(decoder, batches)])
 
 
 def seconds(function: Callable[[], object]) -> float:
@@ -115,41 +120,80 @@ def seconds(function: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def rates(rounds: int) -> dict[str, object]:
-    """Measure images per second, interleaved."""
-    device = resolve_device("auto")
-    extractors = {p: Extractor(models.load(MODEL), MODEL, p, device) for p in ("fp32", "bf16")}
-    images = some_images(N_IMAGES)
+@cache
+def rival(name: str, model_name: str, device: str) -> Callable[[int], None] | None:
+    """Make a rival ready, once."""
+    return RIVALS[name](MODELS[model_name], torch.device(device))
 
-    def measure(plain: ProcessPoolExecutor) -> dict[str, float]:
-        found = {"plain": N_PLAIN / plain.submit(plain_seconds).result()}
-        for precision, extractor in extractors.items():
-            found[precision] = N_IMAGES / seconds(partial(streamed, extractor, images))
-            found[f"bare {precision}"] = N_IMAGES / seconds(partial(bare, extractor, N_IMAGES))
-        return found
 
-    # The plain loop runs in a process of its own, since preparing an extractor changes how its
-    # process handles memory, and would speed the plain loop up too.
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as plain:
-        measure(plain)
-        measured = [measure(plain) for _ in range(rounds)]
+def rival_rate(name: str, model_name: str, device: str, n_images: int) -> float | None:
+    """Time a rival; None where it is not there."""
+    run = rival(name, model_name, device)
+    return None if run is None else n_images / seconds(partial(run, n_images))
 
-    def ratio(over: str, under: str) -> float:
-        return round(statistics.median(r[over] / r[under] for r in measured), 3)
 
-    few = some_images(N_PLAIN)
-    expected, found = plain_features(few), streamed(extractors["fp32"], few)
-    relative = np.linalg.norm(found - expected, axis=1) / np.linalg.norm(expected, axis=1)
-    return {
+def ours(model: Model, device: torch.device) -> dict[str, FeatureRuntime]:
+    """Make every runtime ready that this machine has."""
+    made = {"ours torch": make_runtime("torch", network_of(model), model, "fp32", device, print)}
+    if device.type == "cpu" and find_spec("openvino"):
+        made["ours openvino"] = make_runtime(
+            "openvino", network_of(model), model, "fp32", device, print
+        )
+    if fast_bfloat16(device):
+        made["ours torch bf16"] = make_runtime(
+            "torch", network_of(model), model, "bf16", device, print
+        )
+    return made
+
+
+def rates(
+    model: Model, device: torch.device, n_images: int, rounds: int, plain: ProcessPoolExecutor
+) -> dict[str, object]:
+    """Measure images per second for one network, interleaved."""
+    runtimes, images = ours(model, device), some_images(n_images)
+
+    def measure() -> dict[str, float]:
+        found: dict[str, float | None] = {}
+        if model is MODEL:
+            found["plain"] = N_PLAIN / plain.submit(plain_seconds).result()
+        for name in RIVALS:
+            task = plain.submit(rival_rate, name, model.name, str(device), n_images)
+            found[name] = task.result()
+        for name, runtime in runtimes.items():
+            found[name] = n_images / seconds(partial(streamed, runtime, model, images))
+        return {name: rate for name, rate in found.items() if rate is not None}
+
+    measure()
+    measured = [measure() for _ in range(rounds)]
+    bare = [name for name in measured[0] if name.startswith("openvino bare")]
+    few = some_images(64)
+    expected = streamed(runtimes["ours torch"], model, few)
+    report: dict[str, object] = {
         "images_per_second": {
             name: round(statistics.median(r[name] for r in measured), 1) for name in measured[0]
         },
-        "fp32_over_plain": ratio("fp32", "plain"),
-        "bf16_over_plain": ratio("bf16", "plain"),
-        "fp32_over_bare": ratio("fp32", "bare fp32"),
-        "bf16_over_bare": ratio("bf16", "bare bf16"),
-        "fp32_relative_difference_max": float(relative.max()),
+        "over_eager": {
+            name: round(statistics.median(r[name] / r["eager"] for r in measured), 3)
+            for name in measured[0]
+        },
+        "skipped": [name for name in (*RIVALS, *OURS) if name not in measured[0]],
     }
+    if bare:
+        report["ours_openvino_over_openvino_bare"] = {
+            name: round(statistics.median(r["ours openvino"] / r[name] for r in measured), 3)
+            for name in bare
+        }
+        found = streamed(runtimes["ours openvino"], model, few)
+        report["openvino_relative_difference_max"] = relative(found, expected)
+    if model is MODEL:
+        report["plain_relative_difference_max"] = relative(expected, plain_features(few))
+    return report
+
+
+def relative(found: np.ndarray, expected: np.ndarray) -> float:
+    """Give the largest relative difference of an image's features."""
+    difference = np.linalg.norm(found - expected, axis=1) / np.linalg.norm(expected, axis=1)
+    return float(difference.max())
 
 
 def accuracy(precision: str, cache: Path) -> float:
@@ -206,38 +250,66 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--out", type=Path, help="also write the JSON to this file")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    parser.add_argument(
+        "--quick", action="store_true", help="two rounds of few images, rates alone"
+    )
     arguments = parser.parse_args()
+    device = resolve_device(arguments.device)
+    n_images, rounds = (64, 2) if arguments.quick else (N_IMAGES, arguments.rounds)
     report: dict[str, object] = {
         "benchmark": "features",
-        "machine": {
-            "device": str(resolve_device("auto")),
-            "processor": _processor(),
-            "threads": torch.get_num_threads(),
-            "torch": torch.__version__,
-            "python": platform.python_version(),
-        },
-        **rates(arguments.rounds),
+        "machine": machine(device),
+        "networks": {},
     }
-    with tempfile.TemporaryDirectory() as folder:
-        accuracies = {p: accuracy(p, Path(folder)) for p in ("fp32", "bf16")}
-    report["accuracy"] = accuracies
-    report["bf16_accuracy_difference_points"] = round(
-        100 * (accuracies["bf16"] - accuracies["fp32"]), 3
-    )
-    report["peak_memory_mb"] = {str(n): peak_memory(n) for n in (500, 4000)}
+    # The rivals run in a process of their own, since preparing an extractor changes how its process
+    # handles memory, and would speed torch's up too.
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as plain:
+        report["networks"] = {
+            # The larger network is slower, and as steady with fewer images.
+            name: rates(model, device, n_images // (4 if name == "resnet50" else 1), rounds, plain)
+            for name, model in MODELS.items()
+        }
+    if not arguments.quick:
+        report["peak_memory_mb"] = {str(n): peak_memory(n) for n in (500, 4000)}
+    if not arguments.quick and fast_bfloat16(device):
+        with tempfile.TemporaryDirectory() as folder:
+            accuracies = {p: accuracy(p, Path(folder)) for p in ("fp32", "bf16")}
+        report["accuracy"] = accuracies
+        report["bf16_accuracy_difference_points"] = round(
+            100 * (accuracies["bf16"] - accuracies["fp32"]), 3
+        )
     text = json.dumps(report, indent=1)
     print(text)
     if arguments.out:
         arguments.out.write_text(text + "\n")
 
 
-def _processor() -> str:
-    if torch.cuda.is_available():
-        return torch.cuda.get_device_name()
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
+def machine(device: torch.device) -> dict[str, object]:
+    """Say what measured: the processor, what it can, what it was held back to, the versions."""
+    limits = ("ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", BFLOAT16)
+    packages = ("torch", "openvino", "onnxruntime", "timm")
+    flags = set(_cpuinfo("flags").split()) | set(_cpuinfo("Features").split())
+    gpu = {"gpu": torch.cuda.get_device_name()} if device.type == "cuda" else {}
+    return {
+        "device": str(device),
+        **gpu,
+        "processor": _cpuinfo("model name") or platform.processor(),
+        "instruction_sets": [name for name in INSTRUCTION_SETS if name in flags],
+        "limited_to": {name: os.environ[name] for name in limits if name in os.environ},
+        "torch_capability": torch.backends.cpu.get_cpu_capability(),
+        "threads": torch.get_num_threads(),
+        "python": platform.python_version(),
+        **{name: version(name) for name in packages if find_spec(name)},
+    }
+
+
+def _cpuinfo(field: str) -> str:
+    file = Path("/proc/cpuinfo")
+    for line in file.read_text().splitlines() if file.exists() else []:
+        if line.split(":")[0].strip() == field:
             return line.partition(":")[2].strip()
-    return platform.processor()
+    return ""
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import torch
 from headstart.errors import DeviceError
 from headstart.workspace import Device
 
-__all__ = ["BFLOAT16", "fast_bfloat16", "resolve_device"]
+__all__ = ["BFLOAT16", "fast_bfloat16", "require_fast", "resolve_device"]
 
 
 # This environment variable set to "off" computes as on a processor without bfloat16: to measure
@@ -24,6 +24,19 @@ def fast_bfloat16(device: torch.device) -> bool:
     # Older releases of torch do not tell.
     capabilities: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+
+
+def require_fast(precision: str, device: torch.device) -> None:
+    """Raise DeviceError where the device would have to imitate this precision.
+
+    A processor without bfloat16 takes thirty times as long for it as for float32.
+    """
+    if precision == "bf16" and not fast_bfloat16(device):
+        what = "GPU" if device.type == "cuda" else "processor"
+        raise DeviceError(
+            f"precision 'bf16' was asked for and this {what} has no fast bfloat16, which would "
+            "make it many times slower: use --precision fp32"
+        )
 
 
 def resolve_device(device: Device) -> torch.device:

@@ -133,7 +133,7 @@ class ProbeError(HeadstartError, ValueError):
 
 
 class DeviceError(HeadstartError):
-    """A device that this machine does not have."""
+    """A device, precision or runtime that this machine does not have."""
 
 
 class SealedTestError(HeadstartError):

@@ -151,6 +151,25 @@ def test_bad_input_is_one_line_and_exit_code_2(cli, tmp_path, options, words):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("variable", "value", "options", "words"),
+    [
+        ("HEADSTART_BFLOAT16", "off", ("--precision", "bf16"), "use --precision fp32"),
+        ("HEADSTART_RUNTIME", "onnx", (), "set it to torch or openvino"),
+    ],
+)
+def test_what_this_machine_lacks_is_found_before_anything_is_computed(
+    cli, tmp_path, monkeypatch, variable, value, options, words
+):
+    monkeypatch.setenv(variable, value)
+    outcome = cli(*RUN, *options, "--store", tmp_path / "results.db")
+    assert outcome.code == 2
+    assert outcome.err.startswith("error: ")
+    assert words in outcome.err
+    assert outcome.err.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
 def write_study(folder, text):
     (folder / "study.toml").write_text(text)
     return folder / "study.toml"

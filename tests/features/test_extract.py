@@ -8,7 +8,7 @@ from torch import nn
 
 from headstart import datasets, features, models
 from headstart.datasets import ArrayImages, FileImages, JoinedImages
-from headstart.devices import resolve_device
+from headstart.devices import fast_bfloat16, resolve_device
 from headstart.errors import BrokenImageError, DeviceError, DiskFullError, FeatureError
 from headstart.features import cache as cache_module
 from headstart.features import extract
@@ -20,6 +20,11 @@ from headstart.workspace import Watcher, Workspace
 
 MODEL = models.find("efficientnet_lite0")
 SETTING = LinearSetting()
+
+
+needs_bfloat16 = pytest.mark.skipif(
+    not fast_bfloat16(resolve_device("auto")), reason="bfloat16 is slow on this machine"
+)
 
 
 class Listener(Watcher):
@@ -73,6 +78,7 @@ def test_features_equal_the_plain_way(workspace):
     assert relative(found, plain_features(images)).max() < 1e-4
 
 
+@needs_bfloat16
 def test_bf16_features_are_close(workspace):
     images = some_images(8)
     found = run(images, workspace, setting=LinearSetting(precision="bf16")).values
@@ -113,7 +119,7 @@ def test_features_are_computed_once_and_mapped(workspace):
     [
         {"revision": "other"},
         {"setting": LinearSetting(resize="center-crop")},
-        {"setting": LinearSetting(precision="bf16")},
+        pytest.param({"setting": LinearSetting(precision="bf16")}, marks=needs_bfloat16),
     ],
 )
 def test_other_content_has_another_place(workspace, change):

@@ -2,5 +2,6 @@
 
 from headstart.features.cache import Features
 from headstart.features.extract import bytes_needed, penultimate_features
+from headstart.features.runtime import choose_runtime
 
-__all__ = ["Features", "bytes_needed", "penultimate_features"]
+__all__ = ["Features", "bytes_needed", "choose_runtime", "penultimate_features"]

@@ -10,6 +10,7 @@ from headstart import models
 from headstart.datasets import Decodable
 from headstart.errors import FeatureError
 from headstart.features.cache import Cache, Features, Rows
+from headstart.features.runtime import FeatureRuntime, Runtime, choose_runtime, make_runtime
 from headstart.features.stream import Decoder, ahead
 from headstart.spec import LinearSetting, Model
 from headstart.spec.setting import FEATURES_IMPLEMENTATION
@@ -55,10 +56,14 @@ def penultimate_features(
     ------
     BrokenImageError, FeatureError, DeviceError, WeightsMissingError, WeightsError, StorageError
     """
+    from headstart.devices import resolve_device
+
+    runtime = choose_runtime(resolve_device(workspace.device).type, setting.precision)
     content = {
         "model": model.identity,
         "resize": setting.resize,
         "precision": setting.precision,
+        "runtime": runtime,
         "images": revision,
         "implementation": FEATURES_IMPLEMENTATION,
     }
@@ -68,7 +73,7 @@ def penultimate_features(
         found = cache.read(warn)
         # Kept with holes by a run that skipped broken images, they do not serve one that does not.
         if found is None or (found.broken and not skip_broken):
-            _extract(cache, model, images, setting, skip_broken, workspace)
+            _extract(cache, model, images, setting, skip_broken, workspace, runtime)
             found = cache.read(warn)
     if found is None:
         raise FeatureError(f"features of '{model.name}' were damaged while written: check the disk")
@@ -82,14 +87,16 @@ def _extract(
     setting: LinearSetting,
     skip_broken: bool,
     workspace: Workspace,
+    runtime: Runtime,
 ) -> None:
     from headstart.devices import resolve_device
-    from headstart.features.forward import Extractor
 
     workspace.watcher.stage("loading the network")
     device = resolve_device(workspace.device)
     network = models.load(model, workspace.cache, trust=workspace.trust)
-    extractor = Extractor(network, model, setting.precision, device)
+    extractor = make_runtime(
+        runtime, network, model, setting.precision, device, workspace.watcher.note
+    )
     decoder = Decoder(images, model, setting.resize, skip_broken)
 
     def blocks(first: int) -> Iterator[Rows]:
@@ -104,7 +111,7 @@ def _extract(
             yield values, batch.broken
             workspace.watcher.advance(len(rows))
 
-    cache.write(blocks, made_by=_made_by(device), holes=skip_broken)
+    cache.write(blocks, made_by=_made_by(device, extractor), holes=skip_broken)
 
 
 def _check_finite(
@@ -120,12 +127,17 @@ def _check_finite(
         )
 
 
-def _made_by(device: "torch.device") -> dict[str, str]:
-    """Say what computes features on this device."""
+def _made_by(device: "torch.device", runtime: FeatureRuntime) -> dict[str, str]:
+    """Say what computes features on this device; the runtime is the one really used."""
     import torch
 
     if device.type == "cuda":
         name = torch.cuda.get_device_name()
     else:
         name = f"cpu, {torch.get_num_threads()} threads"
-    return {"device": name, **{package: version(package) for package in ("torch", "pillow")}}
+    used = {"runtime": runtime.name, runtime.name: runtime.version}
+    return {
+        "device": name,
+        **used,
+        **{package: version(package) for package in ("torch", "pillow")},
+    }

@@ -12,6 +12,7 @@ from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from headstart.errors import DeviceError
+from headstart.features.runtime import Runtime
 from headstart.spec import Model
 from headstart.spec.setting import Precision
 
@@ -40,7 +41,7 @@ def keep_freed_memory() -> None:
 
 
 class Extractor:
-    """Penultimate features of uint8 pixels.
+    """Penultimate features of uint8 pixels by torch: the `FeatureRuntime` that does it all.
 
     Parameters
     ----------
@@ -54,9 +55,12 @@ class Extractor:
         Where to compute.
     """
 
+    name: Runtime = "torch"
+
     def __init__(
         self, network: "Network", model: Model, precision: Precision, device: torch.device
     ) -> None:
+        self.version = str(torch.__version__)
         size = (2, 3, model.input_size, model.input_size)
         network = fold_batch_norms(network, size)
         self.dtype = DTYPE[precision]
@@ -88,16 +92,19 @@ class Extractor:
 
     @torch.inference_mode()
     def _forward(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        images = torch.from_numpy(pixels).to(self.device, non_blocking=True).float()
-        # Grey becomes three channels by broadcasting. (n, size, size, 3) in memory is what torch
-        # calls channels-last (n, 3, size, size).
-        images = torch.addcmul(self._shift, images, self._scale).to(self.dtype)
-        images = images.permute(0, 3, 1, 2)
+        images = self.normalised(torch.from_numpy(pixels).to(self.device, non_blocking=True))
         # TF32 rounds to 10 bits: not what fp32 promises.
         with torch.backends.cudnn.flags(enabled=True, benchmark=True, allow_tf32=False):
             features = self.network.penultimate(images)
         values: npt.NDArray[np.float32] = features.float().cpu().numpy()
         return values
+
+    def normalised(self, pixels: torch.Tensor) -> torch.Tensor:
+        """(n, size, size, 1 or 3) uint8 -> (n, 3, size, size), what the network takes."""
+        # Grey becomes three channels by broadcasting. (n, size, size, 3) in memory is what torch
+        # calls channels-last (n, 3, size, size).
+        images = torch.addcmul(self._shift, pixels.float(), self._scale).to(self.dtype)
+        return images.permute(0, 3, 1, 2)
 
 
 def fold_batch_norms(network: "Network", input_shape: tuple[int, ...]) -> "Network":

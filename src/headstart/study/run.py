@@ -81,12 +81,20 @@ def check_early(trials: list[Trial], workspace: Workspace) -> None:
     for model in {trial.model.weights.identity: trial.model for trial in trials}.values():
         workspace.watcher.stage(f"fetching the weights of {model.name}")
         models.fetch(model, workspace.cache)
-    if workspace.device == "cuda":
-        from headstart.devices import resolve_device
-
-        resolve_device(workspace.device)
+    _check_device(trials, workspace)
     check_free_space(workspace.cache, _feature_bytes(trials))
     writable_folder(workspace.cache / "features")
+
+
+def _check_device(trials: list[Trial], workspace: Workspace) -> None:
+    """Refuse a device, a precision or a runtime that this machine does not have."""
+    # Here, since a run that finds everything stored needs no torch.
+    from headstart.devices import require_fast, resolve_device
+
+    device = resolve_device(workspace.device)
+    for precision in {trial.setting.precision for trial in trials}:
+        require_fast(precision, device)
+        features.choose_runtime(device.type, precision)
 
 
 def _feature_bytes(trials: list[Trial]) -> int:

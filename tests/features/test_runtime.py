@@ -1,0 +1,205 @@
+import subprocess
+import sys
+from importlib.metadata import version
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from conftest import require
+from headstart import features, models
+from headstart.datasets import ArrayImages, JoinedImages
+from headstart.errors import DeviceError
+from headstart.features import choose_runtime, runtime
+from headstart.features.forward import Extractor
+from headstart.features.runtime import RUNTIME, find_spec, make_runtime
+from headstart.spec import LinearSetting
+from headstart.workspace import Watcher, Workspace
+
+MODEL = models.find("efficientnet_lite0")
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def openvino_there():
+    require(find_spec("openvino") is not None, "openvino")
+
+
+@pytest.fixture
+def nothing_asked(monkeypatch):
+    monkeypatch.delenv(RUNTIME, raising=False)
+
+
+def installed(monkeypatch, present: bool) -> None:
+    monkeypatch.setattr(runtime, "find_spec", lambda name: object() if present else None)
+
+
+def random_pixels(n: int, channels: int = 3, size: int = 224) -> np.ndarray:
+    return np.random.RandomState(1).randint(0, 256, (n, size, size, channels)).astype(np.uint8)
+
+
+def relative(found, expected):
+    return np.linalg.norm(found - expected, axis=1) / np.linalg.norm(expected, axis=1)
+
+
+@pytest.mark.parametrize(
+    ("present", "device", "precision", "expected"),
+    [
+        (True, "cpu", "fp32", "openvino"),
+        (False, "cpu", "fp32", "torch"),
+        (True, "cpu", "bf16", "torch"),
+        (True, "cuda", "fp32", "torch"),
+    ],
+)
+def test_openvino_is_taken_where_it_is_there_and_may(
+    monkeypatch, nothing_asked, present, device, precision, expected
+):
+    installed(monkeypatch, present)
+    assert choose_runtime(device, precision) == expected
+
+
+def test_the_choice_by_hand(monkeypatch):
+    installed(monkeypatch, True)
+    for name in ("torch", "openvino"):
+        monkeypatch.setenv(RUNTIME, name)
+        assert choose_runtime("cpu", "fp32") == name
+
+
+@pytest.mark.parametrize(
+    ("present", "asked", "device", "precision", "words"),
+    [
+        (True, "onnx", "cpu", "fp32", "'onnx' is no runtime: set it to torch or openvino"),
+        (False, "openvino", "cpu", "fp32", r"not installed: pip install 'headstart\[openvino\]'"),
+        (True, "openvino", "cuda", "fp32", "not fp32 on 'cuda': use --device cpu"),
+        (True, "openvino", "cpu", "bf16", "not bf16 on 'cpu': use --device cpu --precision fp32"),
+    ],
+)
+def test_a_choice_that_cannot_be(monkeypatch, present, asked, device, precision, words):
+    installed(monkeypatch, present)
+    monkeypatch.setenv(RUNTIME, asked)
+    with pytest.raises(DeviceError, match=words) as caught:
+        choose_runtime(device, precision)
+    assert "\n" not in str(caught.value)
+
+
+def test_choosing_imports_neither():
+    code = (
+        "import sys; from headstart.features import choose_runtime; choose_runtime('cpu', 'fp32')\n"
+        "assert not {'torch', 'openvino'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_openvino_gives_torchs_features(openvino_there):
+    torchs = Extractor(models.load(MODEL), MODEL, "fp32", CPU)
+    notes = []
+    openvinos = make_runtime("openvino", models.load(MODEL), MODEL, "fp32", CPU, notes.append)
+    assert (openvinos.name, openvinos.version, notes) == ("openvino", version("openvino"), [])
+    for channels in (1, 3, 1):
+        pixels = random_pixels(5, channels)
+        found = openvinos(pixels)
+        assert found.dtype == np.float32
+        assert relative(found, torchs(pixels)).max() < 1e-4
+        # To the last bit: each image is a request of its own.
+        np.testing.assert_array_equal(np.concatenate([openvinos(p[None]) for p in pixels]), found)
+    # Its telemetry would report to its makers.
+    assert sys.modules["openvino_telemetry"] is None
+
+
+class Small(nn.Module):
+    """Four features of an image."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv = nn.Conv2d(3, 4, 3, stride=4)
+
+    def penultimate(self, images):
+        return self.conv(images).relu().mean((2, 3))
+
+
+class LooksAtPixels(Small):
+    """Takes a way that depends on the values, of which a trace knows one."""
+
+    def penultimate(self, images):
+        features = super().penultimate(images)
+        return features if images.shape[1] == 3 and features.sum() > 1e3 else features * self.factor
+
+    @property
+    def factor(self):
+        return 2.0 if torch.jit.is_tracing() else 1.0
+
+
+class InNumpy(Small):
+    """Leaves torch on the way."""
+
+    def penultimate(self, images):
+        if torch.jit.is_tracing():
+            raise TypeError("no tracer\nknows this")
+        return super().penultimate(images)
+
+
+SMALL = MODEL.model_copy(update={"input_size": 32, "feature_dim": 4})
+
+
+@pytest.mark.parametrize(
+    ("network", "words"),
+    [
+        (LooksAtPixels, "since OpenVINO gives other features (relative difference 1.0e+00"),
+        (InNumpy, "since OpenVINO does not take the network ("),
+    ],
+)
+def test_what_openvino_gets_wrong_is_left_to_torch(openvino_there, network, words):
+    notes = []
+    made = make_runtime("openvino", network().eval(), SMALL, "fp32", CPU, notes.append)
+    assert made.name == "torch"
+    assert len(notes) == 1
+    assert words in notes[0]
+    assert "\n" not in notes[0]
+    assert made(random_pixels(2, size=32)).shape == (2, 4)
+
+
+def test_a_small_network_is_openvinos(openvino_there):
+    notes = []
+    assert make_runtime("openvino", Small().eval(), SMALL, "fp32", CPU, notes.append).name == (
+        "openvino"
+    )
+    assert notes == []
+
+
+class Notes(Watcher):
+    def __init__(self):
+        self.notes = []
+
+    def note(self, message):
+        self.notes.append(message)
+
+
+def extract(monkeypatch, folder, asked: str, network=Small):
+    """Features of six images by a small network, and what was noted."""
+    monkeypatch.setenv(RUNTIME, asked)
+    monkeypatch.setattr(models, "load", lambda model: network().eval())
+    images = JoinedImages([ArrayImages(random_pixels(6, size=20))])
+    workspace = Workspace(device="cpu", cache=folder, watcher=Notes())
+    found = features.penultimate_features(
+        SMALL, images, "r", LinearSetting(), skip_broken=False, workspace=workspace
+    )
+    return found, workspace.watcher.notes
+
+
+def test_each_runtime_keeps_its_own_features(openvino_there, monkeypatch, tmp_path):
+    torchs, _ = extract(monkeypatch, tmp_path, "torch")
+    openvinos, _ = extract(monkeypatch, tmp_path, "openvino")
+    assert len(list((tmp_path / "features").glob("*.npy"))) == 2
+    assert torchs.made_by["runtime"] == "torch"
+    assert openvinos.made_by["runtime"] == "openvino"
+    assert openvinos.made_by["openvino"] == version("openvino")
+    assert relative(openvinos.values, torchs.values).max() < 1e-4
+
+
+def test_the_runtime_recorded_is_the_one_used(openvino_there, monkeypatch, tmp_path):
+    found, notes = extract(monkeypatch, tmp_path, "openvino", InNumpy)
+    assert found.made_by["runtime"] == "torch"
+    assert "openvino" not in found.made_by
+    assert len(notes) == 1
