@@ -41,7 +41,7 @@ from torchvision.transforms import v2
 from headstart import datasets, models
 from headstart.datasets import JoinedImages
 from headstart.devices import BFLOAT16, fast_bfloat16, resolve_device
-from headstart.features import penultimate_features
+from headstart.features import Asked, penultimate_features
 from headstart.features.runtime import FeatureRuntime, make_runtime
 from headstart.features.stream import Decoder, ahead
 from headstart.metrics import top1
@@ -206,9 +206,8 @@ def accuracy(precision: str, cache: Path) -> float:
     images = JoinedImages([train.images, validation.images, splits.test.images])
     setting = LinearSetting(precision=precision)
     workspace = Workspace(cache=cache)
-    values = penultimate_features(
-        MODEL, images, f"benchmark {precision}", setting, skip_broken=False, workspace=workspace
-    ).values
+    asked = Asked.all_of(images, "benchmark")
+    values = penultimate_features(MODEL, asked, setting, workspace).values
     n = len(train)
     loss = Softmax.of(torch.from_numpy(train.labels), 10)
     fits = sorted(fit_path(values[:n], loss, setting.lambdas), key=lambda fit: -fit.lam)
@@ -225,16 +224,15 @@ def peak_memory(n_images: int) -> float:
     """Extract `n_images` in a process of its own; give its peak resident memory in MB."""
     code = (
         "import tempfile, pathlib; import numpy as np\n"
-        "from headstart.datasets import ArrayImages, JoinedImages\n"
-        "from headstart.features import penultimate_features\n"
+        "from headstart.datasets import ArrayImages\n"
+        "from headstart.features import Asked, penultimate_features\n"
         "from headstart import models; from headstart.spec import LinearSetting\n"
         "from headstart.workspace import Workspace\n"
         "pixels = np.random.RandomState(0).randint(0, 255, (8, 28, 28), dtype=np.uint8)\n"
         f"images = ArrayImages(pixels, np.arange({n_images}) % 8)\n"
         "with tempfile.TemporaryDirectory() as folder:\n"
-        "    penultimate_features(models.find('efficientnet_lite0'), JoinedImages([images]), 'x',\n"
-        "        LinearSetting(), skip_broken=False,\n"
-        "        workspace=Workspace(cache=pathlib.Path(folder)))\n"
+        "    penultimate_features(models.find('efficientnet_lite0'), Asked.all_of(images, 'x'),\n"
+        "        LinearSetting(), Workspace(cache=pathlib.Path(folder)))\n"
         # Not getrusage: a child inherits its parent's peak there.
         "status = pathlib.Path('/proc/self/status').read_text()\n"
         "print(status.split('VmHWM:')[1].split()[0])\n"

@@ -94,8 +94,7 @@ def image_features(name: str) -> tuple[np.ndarray, np.ndarray]:
     """Extract the features of a dataset's training images, or read them from the cache."""
     # Only here: the synthetic cases need neither a model nor a dataset.
     from headstart import datasets, models
-    from headstart.datasets import JoinedImages
-    from headstart.features import penultimate_features
+    from headstart.features import Asked, penultimate_features
     from headstart.spec import LinearSetting
     from headstart.workspace import Workspace, default_cache
 
@@ -104,11 +103,9 @@ def image_features(name: str) -> tuple[np.ndarray, np.ndarray]:
     splits = datasets.load(dataset, 0, default_cache())
     values = penultimate_features(
         models.find("efficientnet_lite0"),
-        JoinedImages([splits.train.images]),
-        splits.revision,
+        Asked.all_of(splits.train.images, splits.revision),
         LinearSetting(),
-        skip_broken=False,
-        workspace=Workspace(),
+        Workspace(),
     ).values
     return np.array(values, np.float32), np.asarray(splits.train.labels)
 

@@ -370,7 +370,7 @@ def test_a_disk_that_fills_up_while_features_are_written(tmp_path, own_cache):
     assert "no space left to write" in err
     assert "it carries on" in err
     assert hs.results(tmp_path / "r.db").empty
-    assert not list((own_cache / "features").glob("*.npy"))
+    assert not list((own_cache / "features").glob("*.json"))
     again = headstart_process(*RUN, "--store", tmp_path / "r.db")
     again.communicate()
     assert again.returncode == 0
@@ -423,7 +423,8 @@ def test_killed_at_any_moment_the_same_command_completes(tmp_path, own_cache, un
     def growing(after):
         """Features are being written, with so many results stored."""
         return rows(store) >= after and any(
-            partial.stat().st_size > 100_000 for partial in features.glob("*.partial")
+            file.stat().st_size > 100_000 and not file.with_suffix(".json").exists()
+            for file in features.glob("*.npy")
         )
 
     moments = [
@@ -463,7 +464,7 @@ def test_two_runs_at_once_share_the_work(tmp_path, own_cache, undisturbed):
 
 def test_ctrl_c_says_that_nothing_is_lost(tmp_path, own_cache):
     process = grid_process(tmp_path / "r.db", own_cache)
-    wait_for(process, lambda: any((own_cache / "features").glob("*.partial")))
+    wait_for(process, lambda: any((own_cache / "features").glob("*.npy")))
     process.send_signal(signal.SIGINT)
     out, err = process.communicate()
     assert process.returncode == 130, (out, err)

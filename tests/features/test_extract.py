@@ -10,8 +10,8 @@ from headstart import datasets, features, models
 from headstart.datasets import ArrayImages, FileImages, JoinedImages
 from headstart.devices import fast_bfloat16, resolve_device
 from headstart.errors import BrokenImageError, DeviceError, DiskFullError, FeatureError
+from headstart.features import Asked, extract
 from headstart.features import cache as cache_module
-from headstart.features import extract
 from headstart.features.forward import Extractor, fold_batch_norms
 from headstart.features.preprocess import center_crop, fit_image, whole_image
 from headstart.features.stream import Decoder, ahead
@@ -38,15 +38,14 @@ class Listener(Watcher):
         self.stages.append(name)
 
 
-def some_images(n: int = 20, seed: int = 0) -> JoinedImages:
+def some_images(n: int = 20, seed: int = 0) -> ArrayImages:
     pixels = np.random.RandomState(seed).randint(0, 255, (n, 16, 16)).astype(np.uint8)
-    return JoinedImages([ArrayImages(pixels[: n // 3]), ArrayImages(pixels[n // 3 :])])
+    return ArrayImages(pixels)
 
 
 def run(images, workspace, revision="r", setting=SETTING, skip_broken=False):
-    return features.penultimate_features(
-        MODEL, images, revision, setting, skip_broken=skip_broken, workspace=workspace
-    )
+    asked = Asked.all_of(images, revision, skip_broken=skip_broken)
+    return features.penultimate_features(MODEL, asked, setting, workspace)
 
 
 @pytest.fixture
@@ -176,27 +175,56 @@ def test_an_interrupted_extraction_carries_on(workspace, tmp_path, monkeypatch):
     with pytest.raises(InterruptedExtractionError):
         run(Interrupting(images, 50), workspace)
     folder = workspace.cache / "features"
-    assert not list(folder.glob("*.npy"))
-    (progress,) = folder.glob("*.progress")
-    assert json.loads(progress.read_text())["rows"] >= 16
+    (card,) = folder.glob("*.json")
+    assert json.loads(card.read_text())["rows"][0][1] >= 16
     carrying_on = Interrupting(images, -1)
     found = run(carrying_on, workspace)
     assert min(carrying_on.decoded) >= 16
     np.testing.assert_array_equal(found.values, whole)
-    assert not list(folder.glob("*.progress"))
-    assert not list(folder.glob("*.partial"))
+    assert json.loads(card.read_text())["rows"] == [[0, 60]]
+    # Complete and in order, the file is one that any program reads.
+    (file,) = folder.glob("*.npy")
+    np.testing.assert_array_equal(np.load(file), whole)
 
 
-@pytest.mark.parametrize("file", ["*.json", "*.progress"])
-def test_a_damaged_card_is_made_again(workspace, file, monkeypatch):
+def test_a_trial_adds_the_rows_that_no_other_asked_for(workspace):
+    images = some_images(20)
+    whole = np.array(run(images, workspace, revision="other").values)
+
+    def part(rows):
+        counted = Interrupting(images.take(rows), -1)
+        asked = Asked(counted, np.asarray(rows), "r", 20)
+        found = features.penultimate_features(MODEL, asked, SETTING, workspace)
+        assert relative(found.values, whole[rows]).max() < 1e-6
+        return found, sorted(rows[place] for place in counted.decoded)
+
+    first, computed = part([3, 4, 5, 17])
+    assert computed == [3, 4, 5, 17]
+    second, computed = part([0, 3, 4, 19])
+    assert computed == [0, 19]
+    assert second.key == first.key
+    # In another order they are the same rows, and another digest.
+    again, computed = part([19, 4, 3, 0])
+    assert computed == []
+    assert again.sha256 != second.sha256
+    np.testing.assert_array_equal(again.values[::-1], second.values)
+    _, computed = part(list(range(20)))
+    assert len(computed) == 14
+    assert len(list((workspace.cache / "features").glob("*.npy"))) == 2
+    beside, _ = part([3, 4, 5])
+    assert isinstance(beside.values, np.memmap)
+
+
+@pytest.mark.parametrize("when", ["done", "interrupted"])
+def test_a_damaged_card_is_made_again(workspace, when, monkeypatch):
     monkeypatch.setattr(cache_module, "SYNC_SECONDS", 0.0)
     images = some_images(60)
-    if file == "*.progress":
+    if when == "interrupted":
         with pytest.raises(InterruptedExtractionError):
             run(Interrupting(images, 50), workspace)
     else:
         run(images, workspace)
-    (card,) = (workspace.cache / "features").glob(file)
+    (card,) = (workspace.cache / "features").glob("*.json")
     card.write_text(card.read_text()[:-20])
     again = Interrupting(images, -1)
     assert np.isfinite(run(again, workspace).values).all()
@@ -231,7 +259,7 @@ def test_rows_that_did_not_reach_the_disk_are_not_trusted(workspace, monkeypatch
     images = some_images(60)
     with pytest.raises(InterruptedExtractionError):
         run(Interrupting(images, 50), workspace)
-    (partial,) = (workspace.cache / "features").glob("*.partial")
+    (partial,) = (workspace.cache / "features").glob("*.npy")
     with partial.open("r+b") as file:
         if damage == "cut":
             file.truncate(1000)
@@ -287,7 +315,7 @@ def test_nan_in_features_is_found_and_nothing_is_kept(workspace, monkeypatch):
     monkeypatch.setattr(extract.models, "load", poisoned)
     with pytest.raises(FeatureError, match=r"hold NaN or infinity for image number 0"):
         run(some_images(8), workspace)
-    assert not list((workspace.cache / "features").glob("*.npy"))
+    assert not list((workspace.cache / "features").glob("*.json"))
 
 
 def test_no_space_is_found_before_the_network_runs(workspace, monkeypatch):
@@ -385,7 +413,7 @@ def test_an_error_while_decoding_ahead_arrives():
 
 def test_a_decoder_names_what_it_skipped(tmp_path):
     decoder = Decoder(broken_among(tmp_path), MODEL, "whole", skip_broken=True)
-    batch = decoder(range(2, 6))
+    batch = decoder(np.arange(2, 6))
     assert batch.pixels.shape == (4, 224, 224, 3)
     assert list(batch.broken) == [2]
     assert not batch.pixels[2].any()

@@ -179,12 +179,11 @@ class Notes(Watcher):
 def extract(monkeypatch, folder, asked: str, network=Small):
     """Features of six images by a small network, and what was noted."""
     monkeypatch.setenv(RUNTIME, asked)
-    monkeypatch.setattr(models, "load", lambda model: network().eval())
+    monkeypatch.setattr(models, "load", lambda *_, **__: network().eval())
     images = JoinedImages([ArrayImages(random_pixels(6, size=20))])
     workspace = Workspace(device="cpu", cache=folder, watcher=Notes())
-    found = features.penultimate_features(
-        SMALL, images, "r", LinearSetting(), skip_broken=False, workspace=workspace
-    )
+    asked = features.Asked.all_of(images, "r")
+    found = features.penultimate_features(SMALL, asked, LinearSetting(), workspace)
     return found, workspace.watcher.notes
 
 

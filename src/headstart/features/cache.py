@@ -1,12 +1,13 @@
-"""Features on disk, kept by content: written row after row, memory-mapped when read.
+"""Features on disk, kept by content: rows of one table, computed as they are asked for.
 
-Three files a table of features, under the digest of all that decides its content:
+A table is all images of a dataset seen by one network. Two files, under the digest of all that
+decides its content:
 
-* ``KEY.npy``       the features, (n, d) float32;
-* ``KEY.json``      what they are, their SHA-256, which images were broken. It is written last:
-                    features without it are not taken for done;
-* ``KEY.partial``   the same as ``KEY.npy``, growing, with ``KEY.progress`` that says how many of
-                    its rows are safe on disk. An interrupted extraction goes on from there.
+* ``KEY.npy``   rows of float32 in the order in which they were computed, behind the header of the
+                whole table: once all are there, and in order, any program reads it;
+* ``KEY.json``  which rows these are, their SHA-256, which images were broken. It is rewritten
+                whenever rows are safe on disk: what the other file holds beyond is dropped. So an
+                interrupted extraction goes on where it was, and a trial of other rows adds its own.
 """
 
 import hashlib
@@ -16,7 +17,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,21 +25,17 @@ import numpy as np
 import numpy.typing as npt
 from filelock import FileLock, Timeout
 
-from headstart.files import (
-    check_free_space,
-    replaced,
-    sha256_file,
-    storage_errors,
-    writable_folder,
-)
+from headstart.files import check_free_space, replaced, storage_errors, writable_folder
 from headstart.spec import digest
 
-__all__ = ["Cache", "Features", "Rows"]
+__all__ = ["Block", "Features", "Table"]
 
 SYNC_SECONDS = 5.0
 
-# Rows of features and the broken images among them: place in the block -> what the decoder said.
-Rows = tuple[npt.NDArray[np.float32], dict[int, str]]
+Floats = npt.NDArray[np.float32]
+Places = npt.NDArray[np.int64]
+# Features of some rows and the broken images among them: place in the block -> what was said.
+Block = tuple[Floats, dict[int, str]]
 
 
 @dataclass(frozen=True)
@@ -48,23 +45,72 @@ class Features:
     Parameters
     ----------
     values
-        (n, d) float32, memory-mapped, read-only; NaN in the rows of broken images.
+        (n, d) float32, read-only; NaN in the rows of broken images. Memory-mapped where the rows
+        lie beside each other in the table, else read into memory.
     broken
-        Row -> what the decoder said.
+        Place among the n -> what the decoder said.
     sha256
-        Of the file.
+        Of the values.
+    key
+        Of the table that they are rows of.
     made_by
         The device that computed them, and the versions.
     """
 
-    values: npt.NDArray[np.float32]
+    values: Floats
     broken: dict[int, str]
     sha256: str
+    key: str
     made_by: dict[str, str]
 
 
-class Cache:
-    """One table of features in the cache.
+@dataclass
+class Card:
+    """What a table holds so far.
+
+    Parameters
+    ----------
+    runs
+        [first, last) rows of the table, in the order of the file.
+    broken
+        Row -> what the decoder said.
+    sha256
+        Of the file as far as these rows go.
+    made_by
+        What computed the last of them.
+    """
+
+    runs: list[list[int]] = field(default_factory=list)
+    broken: dict[int, str] = field(default_factory=dict)
+    sha256: str = ""
+    made_by: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def stored(self) -> int:
+        """How many rows the file holds."""
+        return sum(last - first for first, last in self.runs)
+
+    def places(self, n_rows: int) -> Places:
+        """(n_rows,) the place of each row in the file, -1 for one that is not there."""
+        places, at = np.full(n_rows, -1, dtype=np.int64), 0
+        for first, last in self.runs:
+            places[first:last] = np.arange(at, at + last - first)
+            at += last - first
+        return places
+
+    def add(self, rows: Places, broken: dict[int, str]) -> None:
+        """Note rows that were appended; what was broken in them before is forgotten."""
+        for row in rows.tolist():
+            self.broken.pop(row, None)
+            if self.runs and self.runs[-1][1] == row:
+                self.runs[-1][1] = row + 1
+            else:
+                self.runs.append([row, row + 1])
+        self.broken |= broken
+
+
+class Table:
+    """The features that one network gives of one dataset, as far as they were asked for.
 
     Parameters
     ----------
@@ -73,39 +119,21 @@ class Cache:
     content
         All that decides the content, as JSON: its digest is the key.
     shape
-        (n, d).
+        (n, d) of the whole table.
     """
 
     def __init__(self, folder: Path, content: dict[str, Any], shape: tuple[int, int]) -> None:
-        self._content, self._shape = content, shape
-        self._base = folder / digest(content)
+        self.key = digest(content)
+        self._content, self._shape, self._folder = content, shape, folder
         self._header = _header(shape)
-
-    def read(self, warn: Callable[[str], None]) -> Features | None:
-        """Map the features if they are there and whole; damaged ones are told and dropped."""
-        card_file, values_file = self._file(".json"), self._file(".npy")
-        if not card_file.exists() or not values_file.exists():
-            return None
-        with storage_errors(values_file):
-            card = _read_json(card_file)
-            if card is None or sha256_file(values_file) != card.get("sha256"):
-                warn(f"cached features {values_file} are damaged (checksum): extracting them again")
-                card_file.unlink()
-                return None
-            return Features(
-                values=np.load(values_file, mmap_mode="r"),
-                broken=_by_row(card["broken"]),
-                sha256=card["sha256"],
-                made_by=card["made_by"],
-            )
 
     @contextmanager
     def locked(self, waiting: Callable[[], None]) -> Iterator[None]:
-        """Let one process at a time extract these features; the others wait, then read.
+        """Let one process at a time extend this table; the others wait, then read.
 
         `waiting` is called if another process is at it.
         """
-        writable_folder(self._base.parent)
+        writable_folder(self._folder)
         lock = FileLock(self._file(".lock"))
         try:
             lock.acquire(timeout=0)
@@ -117,71 +145,95 @@ class Cache:
         finally:
             lock.release()
 
-    def write(
-        self, blocks: Callable[[int], Iterator[Rows]], made_by: dict[str, str], *, holes: bool
-    ) -> None:
-        """Write all rows, from where an interrupted extraction ended.
+    def read(self, rows: Places, warn: Callable[[str], None], *, holes: bool) -> Features | None:
+        """Give the features of these rows if all are there and whole.
 
-        Parameters
-        ----------
-        blocks
-            Given the first row that is missing, yields all rows from there on.
-        made_by
-            What computes them.
-        holes
-            Whether rows of broken images, left by an interrupted extraction, may stay.
+        Damaged ones are told and dropped. With `holes`, images that did not decode may be among
+        them.
         """
-        partial = self._file(".partial")
-        with storage_errors(partial):
-            done, broken, content = self._safe_rows(holes)
-            check_free_space(self._base.parent, (self._shape[0] - done) * self._row_bytes)
-            with partial.open("r+b" if done else "w+b") as file:
-                if not done:
-                    file.write(self._header)
-                file.truncate(self._offset(done))
-                file.seek(0, os.SEEK_END)
-                synced = time.monotonic()
-                for values, reasons in blocks(done):
-                    broken |= {done + place: reason for place, reason in reasons.items()}
+        with storage_errors(self._file(".npy")):
+            card = self._whole(warn)
+        if card is None or len(self._lacking(card, rows, holes)):
+            return None
+        places = card.places(self._shape[0])[rows]
+        stored = np.memmap(
+            self._file(".npy"), "<f4", "r", len(self._header), (card.stored, self._shape[1])
+        )
+        beside = len(places) > 0 and bool((np.diff(places) == 1).all())
+        values = stored[places[0] : places[-1] + 1] if beside else stored[places]
+        values.flags.writeable = False
+        broken = {i: card.broken[row] for i, row in enumerate(rows.tolist()) if row in card.broken}
+        return Features(values, broken, _digest(values), self.key, card.made_by)
+
+    def missing(self, rows: Places, warn: Callable[[str], None], *, holes: bool) -> Places:
+        """(m,) the places among `rows` whose features have to be computed, in the table's order."""
+        with storage_errors(self._file(".npy")):
+            lacking = self._lacking(self._whole(warn), rows, holes)
+        return lacking[np.argsort(rows[lacking], kind="stable")]
+
+    def extend(self, rows: Places, blocks: Iterator[Block], made_by: dict[str, str]) -> None:
+        """Append the features of (m,) rows, which come in blocks in this order."""
+        file = self._file(".npy")
+        with storage_errors(file):
+            card = self._whole(lambda _: None) or Card()
+            check_free_space(self._folder, len(rows) * self._row_bytes)
+            with file.open("r+b" if card.stored else "w+b") as out:
+                if not card.stored:
+                    out.write(self._header)
+                content = _hash_of(file, self._offset(card.stored)) if card.stored else None
+                content = content or hashlib.sha256(self._header)
+                out.truncate(self._offset(card.stored))
+                out.seek(0, os.SEEK_END)
+                card.made_by = made_by
+                done, synced = 0, time.monotonic()
+                for values, reasons in blocks:
                     block = values.astype("<f4").tobytes()
-                    file.write(block)
+                    out.write(block)
                     content.update(block)
+                    some = rows[done : done + len(values)]
+                    card.add(some, {int(some[i]): reason for i, reason in reasons.items()})
                     done += len(values)
                     if time.monotonic() - synced > SYNC_SECONDS:
-                        file.flush()
-                        os.fsync(file.fileno())
-                        self._keep_progress(done, broken, content.hexdigest())
+                        self._keep(card, out, content)
                         synced = time.monotonic()
-                file.flush()
-                os.fsync(file.fileno())
-            self._finish(broken, content.hexdigest(), made_by)
+                self._keep(card, out, content)
 
-    def _finish(self, broken: dict[int, str], sha256: str, made_by: dict[str, str]) -> None:
-        self._file(".partial").replace(self._file(".npy"))
-        card = {"content": self._content, "sha256": sha256, "broken": broken, "made_by": made_by}
+    def _keep(self, card: Card, out: io.BufferedRandom, content: "hashlib._Hash") -> None:
+        """Make the rows that were written safe, then say so."""
+        out.flush()
+        os.fsync(out.fileno())
+        card.sha256 = content.hexdigest()
+        said = {
+            "content": self._content,
+            "rows": card.runs,
+            "sha256": card.sha256,
+            "broken": card.broken,
+            "made_by": card.made_by,
+        }
         with replaced(self._file(".json")) as temporary:
-            temporary.write_text(json.dumps(card, indent=1))
-        self._file(".progress").unlink(missing_ok=True)
+            temporary.write_text(json.dumps(said))
 
-    def _keep_progress(self, rows: int, broken: dict[int, str], sha256: str) -> None:
-        with replaced(self._file(".progress")) as temporary:
-            temporary.write_text(json.dumps({"rows": rows, "broken": broken, "sha256": sha256}))
+    def _whole(self, warn: Callable[[str], None]) -> Card | None:
+        """Read the card if the file holds what it says; else drop it."""
+        file, card_file = self._file(".npy"), self._file(".json")
+        if not card_file.exists():
+            return None
+        card = _read_card(card_file)
+        found = _hash_of(file, self._offset(card.stored)) if card and file.exists() else None
+        if card is None or found is None or found.hexdigest() != card.sha256:
+            warn(f"cached features {file} are damaged (checksum): extracting them again")
+            card_file.unlink()
+            return None
+        return card
 
-    def _safe_rows(self, holes: bool) -> tuple[int, dict[int, str], "hashlib._Hash"]:
-        """Read how many rows of the partial file are whole, and the hash of the file so far."""
-        fresh = hashlib.sha256(self._header)
-        progress, partial = _read_json(self._file(".progress")), self._file(".partial")
-        if progress is None or not partial.exists() or (progress["broken"] and not holes):
-            return 0, {}, fresh
-        content = hashlib.sha256()
-        with partial.open("rb") as file:
-            left = self._offset(progress["rows"])
-            while left and (block := file.read(min(left, 1 << 20))):
-                content.update(block)
-                left -= len(block)
-        if content.hexdigest() != progress["sha256"]:
-            return 0, {}, fresh
-        return progress["rows"], _by_row(progress["broken"]), content
+    def _lacking(self, card: Card | None, rows: Places, holes: bool) -> Places:
+        if card is None:
+            return np.arange(len(rows), dtype=np.int64)
+        absent = card.places(self._shape[0])[rows] < 0
+        # Left out by a run that skipped broken images, they do not serve one that does not.
+        if card.broken and not holes:
+            absent |= np.isin(rows, list(card.broken))
+        return np.flatnonzero(absent)
 
     def _offset(self, rows: int) -> int:
         """Size of the file that holds so many rows."""
@@ -192,7 +244,7 @@ class Cache:
         return self._shape[1] * 4
 
     def _file(self, suffix: str) -> Path:
-        return self._base.with_name(self._base.name + suffix)
+        return self._folder / f"{self.key}{suffix}"
 
 
 def _header(shape: tuple[int, int]) -> bytes:
@@ -204,15 +256,30 @@ def _header(shape: tuple[int, int]) -> bytes:
     return header.getvalue()
 
 
-def _read_json(file: Path) -> dict[str, Any] | None:
-    """Read what this module wrote; None if it is not there or not whole."""
+def _hash_of(file: Path, size: int) -> "hashlib._Hash | None":
+    """SHA-256 of the first `size` bytes; None if there are fewer."""
+    content = hashlib.sha256()
+    with file.open("rb") as opened:
+        while size and (block := opened.read(min(size, 1 << 20))):
+            content.update(block)
+            size -= len(block)
+    return None if size else content
+
+
+def _digest(values: Floats) -> str:
+    """SHA-256 of features, a part at a time: they may be mapped and larger than memory."""
+    content = hashlib.sha256()
+    rows = max(1, (1 << 22) // max(1, values.shape[1]))
+    for first in range(0, len(values), rows):
+        content.update(np.ascontiguousarray(values[first : first + rows]).data)
+    return content.hexdigest()
+
+
+def _read_card(file: Path) -> Card | None:
+    """Read what this module wrote; None if it is not whole."""
     try:
-        value = json.loads(file.read_bytes())
-    except (FileNotFoundError, ValueError):
+        said = json.loads(file.read_bytes())
+        broken = {int(row): reason for row, reason in said["broken"].items()}
+        return Card([list(run) for run in said["rows"]], broken, said["sha256"], said["made_by"])
+    except (ValueError, TypeError, KeyError, AttributeError):
         return None
-    return value if isinstance(value, dict) else None
-
-
-def _by_row(broken: dict[str, str]) -> dict[int, str]:
-    """Turn JSON's text keys back into rows."""
-    return {int(row): reason for row, reason in broken.items()}

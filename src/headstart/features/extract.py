@@ -1,25 +1,86 @@
 """Images in, features out: from the cache where they are there, else computed and kept."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from importlib.metadata import version
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from headstart import models
-from headstart.datasets import Decodable
+from headstart.datasets import Decodable, JoinedImages, Splits
 from headstart.errors import FeatureError
-from headstart.features.cache import Cache, Features, Rows
+from headstart.features.cache import Block, Features, Table
 from headstart.features.runtime import FeatureRuntime, Runtime, choose_runtime, make_runtime
 from headstart.features.stream import Decoder, ahead
-from headstart.spec import LinearSetting, Model
+from headstart.spec import Dataset, LinearSetting, Model
 from headstart.spec.setting import FEATURES_IMPLEMENTATION
 from headstart.workspace import Workspace
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["bytes_needed", "penultimate_features"]
+__all__ = ["Asked", "bytes_needed", "features_content", "penultimate_features"]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Images of one dataset, and which rows of its table they are.
+
+    Parameters
+    ----------
+    images
+        n images.
+    rows
+        (n,) int64, the place of each among all images of the dataset: its train, validation and
+        test in this order are the rows of the table.
+    revision, total
+        Digest of the dataset, and how many images it has.
+    skip_broken
+        Whether the features of an image that does not decode are NaN; else it raises.
+    """
+
+    images: Decodable
+    rows: npt.NDArray[np.int64]
+    revision: str
+    total: int
+    skip_broken: bool = False
+
+    @classmethod
+    def of(cls, dataset: Dataset, splits: Splits) -> "Asked":
+        """Ask for all images of a trial: train, validation, test."""
+        train, validation, test = splits.train, splits.validation, splits.test
+        sizes = dataset.sizes
+        before_test = sizes.train + sizes.validation
+        rows = [train.rows, validation.rows + sizes.train, test.rows + before_test]
+        images = JoinedImages([train.images, validation.images, test.images])
+        total = before_test + sizes.test
+        return cls(images, np.concatenate(rows), dataset.revision, total, dataset.skip_broken)
+
+    @classmethod
+    def all_of(cls, images: Decodable, revision: str, *, skip_broken: bool = False) -> "Asked":
+        """Ask for all images of a collection with this digest."""
+        n = len(images)
+        return cls(images, np.arange(n, dtype=np.int64), revision, n, skip_broken)
+
+
+def features_content(
+    model: Model, revision: str, setting: LinearSetting, runtime: Runtime
+) -> dict[str, Any]:
+    """Say all that decides the features of a dataset's images, as JSON: their key is its digest.
+
+    Which of the images a trial takes is not part of it: a trial of another size or seed finds the
+    features that they have in common.
+    """
+    return {
+        "model": model.identity,
+        "resize": setting.resize,
+        "precision": setting.precision,
+        "runtime": runtime,
+        "dataset": revision,
+        "implementation": FEATURES_IMPLEMENTATION,
+    }
 
 
 def bytes_needed(model: Model, n_images: int) -> int:
@@ -28,24 +89,16 @@ def bytes_needed(model: Model, n_images: int) -> int:
 
 
 def penultimate_features(
-    model: Model,
-    images: Decodable,
-    revision: str,
-    setting: LinearSetting,
-    *,
-    skip_broken: bool,
-    workspace: Workspace,
+    model: Model, asked: Asked, setting: LinearSetting, workspace: Workspace
 ) -> Features:
-    """Give the penultimate features of unaugmented images, memory-mapped.
+    """Give the penultimate features of unaugmented images, computed where they are not kept yet.
 
     Parameters
     ----------
     model, setting
         The network; how an image is fitted to it, and the precision.
-    images, revision
-        n images, and the digest of exactly these.
-    skip_broken
-        Leave NaN for an image that does not decode, and say so in the result; else raise.
+    asked
+        n images. A broken one that is skipped has NaN for features, and the result names it.
 
     Returns
     -------
@@ -59,36 +112,30 @@ def penultimate_features(
     from headstart.devices import resolve_device
 
     runtime = choose_runtime(resolve_device(workspace.device).type, setting.precision)
-    content = {
-        "model": model.identity,
-        "resize": setting.resize,
-        "precision": setting.precision,
-        "runtime": runtime,
-        "images": revision,
-        "implementation": FEATURES_IMPLEMENTATION,
-    }
-    cache = Cache(workspace.cache / "features", content, (len(images), model.feature_dim))
-    warn = workspace.watcher.note
-    with cache.locked(lambda: workspace.watcher.stage("waiting for another process's features")):
-        found = cache.read(warn)
-        # Kept with holes by a run that skipped broken images, they do not serve one that does not.
-        if found is None or (found.broken and not skip_broken):
-            _extract(cache, model, images, setting, skip_broken, workspace, runtime)
-            found = cache.read(warn)
+    content = features_content(model, asked.revision, setting, runtime)
+    table = Table(workspace.cache / "features", content, (asked.total, model.feature_dim))
+    warn, holes = workspace.watcher.note, asked.skip_broken
+    with table.locked(lambda: workspace.watcher.stage("waiting for another process's features")):
+        found = table.read(asked.rows, warn, holes=holes)
+        if found is None:
+            places = table.missing(asked.rows, warn, holes=holes)
+            _extract(table, model, asked, places, setting, workspace, runtime)
+            found = table.read(asked.rows, warn, holes=holes)
     if found is None:
         raise FeatureError(f"features of '{model.name}' were damaged while written: check the disk")
     return found
 
 
 def _extract(
-    cache: Cache,
+    table: Table,
     model: Model,
-    images: Decodable,
+    asked: Asked,
+    places: npt.NDArray[np.int64],
     setting: LinearSetting,
-    skip_broken: bool,
     workspace: Workspace,
     runtime: Runtime,
 ) -> None:
+    """Compute the features of the images at these places and put them into the table."""
     from headstart.devices import resolve_device
 
     workspace.watcher.stage("loading the network")
@@ -97,30 +144,34 @@ def _extract(
     extractor = make_runtime(
         runtime, network, model, setting.precision, device, workspace.watcher.note
     )
-    decoder = Decoder(images, model, setting.resize, skip_broken)
+    decoder = Decoder(asked.images, model, setting.resize, asked.skip_broken)
 
-    def blocks(first: int) -> Iterator[Rows]:
-        workspace.watcher.stage("features", total=len(images), unit="images")
-        workspace.watcher.advance(first)
+    def blocks() -> Iterator[Block]:
+        workspace.watcher.stage("features", total=len(asked.rows), unit="images")
+        workspace.watcher.advance(len(asked.rows) - len(places))
         size = extractor.batch_size
-        batches = [range(i, min(i + size, len(images))) for i in range(first, len(images), size)]
-        for rows, batch in zip(batches, ahead(decoder, batches), strict=True):
+        batches = [places[i : i + size] for i in range(0, len(places), size)]
+        for some, batch in zip(batches, ahead(decoder, batches), strict=True):
             values = extractor(batch.pixels)
             values[list(batch.broken)] = np.nan
-            _check_finite(model, images, rows, values, batch.broken)
+            _check_finite(model, asked.images, some, values, batch.broken)
             yield values, batch.broken
-            workspace.watcher.advance(len(rows))
+            workspace.watcher.advance(len(some))
 
-    cache.write(blocks, made_by=_made_by(device, extractor), holes=skip_broken)
+    table.extend(asked.rows[places], blocks(), _made_by(device, extractor))
 
 
 def _check_finite(
-    model: Model, images: Decodable, rows: range, values: np.ndarray, broken: dict[int, str]
+    model: Model,
+    images: Decodable,
+    places: npt.NDArray[np.int64],
+    values: npt.NDArray[np.float32],
+    broken: dict[int, str],
 ) -> None:
-    bad = ~np.isfinite(values).all(axis=1)
+    bad = np.asarray(~np.isfinite(values).all(axis=1))
     bad[list(broken)] = False
     if bad.any():
-        row = rows[int(np.argmax(bad))]
+        row = int(places[int(np.argmax(bad))])
         raise FeatureError(
             f"features of '{model.name}' hold NaN or infinity for image {images.where(row)}: "
             "no classifier can be fitted; try --precision fp32, or check the weights"

@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from headstart import metrics
-from headstart.datasets import JoinedImages, Splits
+from headstart.datasets import Splits
 from headstart.errors import DatasetError
-from headstart.features import Features, penultimate_features
+from headstart.features import Asked, Features, penultimate_features
 from headstart.spec import LinearSetting, Selection, Trial
 from headstart.workspace import Workspace
 
@@ -33,17 +33,9 @@ class Examples:
 
 def prepare_linear(trial: Trial, splits: Splits, workspace: Workspace) -> "LinearTransfer":
     """Extract the features of all images, or map them if they are there."""
-    parts = (splits.train, splits.validation, splits.test)
-    images = JoinedImages([part.images for part in parts])
-    features = penultimate_features(
-        trial.model,
-        images,
-        splits.revision,
-        trial.setting,
-        skip_broken=trial.dataset.skip_broken,
-        workspace=workspace,
-    )
-    broken = {images.where(row): reason for row, reason in features.broken.items()}
+    asked = Asked.of(trial.dataset, splits)
+    features = penultimate_features(trial.model, asked, trial.setting, workspace)
+    broken = {asked.images.where(row): reason for row, reason in features.broken.items()}
     transfer = LinearTransfer(trial, splits, features, broken, workspace)
     transfer.check_enough()
     return transfer
@@ -123,6 +115,7 @@ class LinearTransfer:
     def provenance(self) -> dict[str, Any]:
         """Say what features and what fit made the number."""
         facts: dict[str, Any] = {
+            "features_key": self._features.key,
             "features_sha256": self._features.sha256,
             "features_made_by": self._features.made_by,
             "skipped_images": self._broken,
