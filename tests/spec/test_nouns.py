@@ -5,7 +5,7 @@ import pytest
 from pydantic import ValidationError
 
 from headstart import datasets, models, settings
-from headstart.spec import LinearSetting, Model, Trial, digest
+from headstart.spec import LinearSetting, Model, Setting, Trial, Weights, digest
 from headstart.spec.setting import KORNBLITH_LAMBDAS
 
 
@@ -100,3 +100,22 @@ def test_key_depends_on_nothing_else(noun, change):
     value = getattr(trial, noun)
     changed = type(value)(**{**value.model_dump(), **change})
     assert make_trial(**{noun: changed}).key == trial.key
+
+
+class FromScratch(Setting):
+    """A setting that starts from random weights."""
+
+    pretrained = False
+
+
+def test_a_setting_says_what_of_a_model_it_depends_on():
+    model = models.find("efficientnet_lite0")
+    other = model.model_copy(update={"weights": Weights(locator="random:0")})
+    scratch, tuned = (kind(name="some", protocol="some") for kind in (FromScratch, Setting))
+    assert scratch.identity_of(model) == scratch.identity_of(other)
+    assert tuned.identity_of(model) != tuned.identity_of(other)
+    larger = model.model_copy(update={"input_size": 256})
+    assert scratch.identity_of(model) != scratch.identity_of(larger)
+    # Only the linear setting sees features.
+    assert "features_implementation" not in scratch.identity
+    assert "features_implementation" in LinearSetting().identity

@@ -2,7 +2,7 @@ import pytest
 
 import headstart as hs
 from conftest import MODEL, write_folder
-from headstart import features
+from headstart import features, settings
 from headstart.errors import (
     DatasetError,
     DeviceError,
@@ -201,9 +201,16 @@ def test_early_checks_come_before_any_trial(tmp_path, monkeypatch):
 def test_the_space_check_counts_each_table_of_features_once():
     twice = Study(**SMALL, settings=["linear", {"name": "linear", "lambdas": [1.0]}]).trials()
     assert len(twice) == 2
-    assert run._feature_bytes(twice) == run._feature_bytes(twice[:1]) == 300 * 1280 * 4
+
+    def kept(trials):
+        return run._bytes_kept([settings.needs(trial) for trial in trials])
+
+    assert kept(twice) == kept(twice[:1]) == 300 * 1280 * 4
+    # Another seed's images may all be others; but no table is larger than its dataset.
     seeds = Study(**SMALL, seeds=[0, 1]).trials()
-    assert run._feature_bytes(seeds) == 2 * 300 * 1280 * 4
+    assert kept(seeds) == 2 * 300 * 1280 * 4
+    many = Study(**SMALL, seeds=list(range(40))).trials()
+    assert kept(many) == 1797 * 1280 * 4
 
 
 def test_an_unexpected_error_ends_its_trial_alone(tmp_path, monkeypatch):

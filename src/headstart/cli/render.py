@@ -24,7 +24,9 @@ def results(found: Sequence[Result]) -> Group:
     """
     rows = [result_row(result) for result in found]
     varying = [name for name in SHARED if len({row[name] for row in rows}) > 1]
-    numbers = ("ImageNet", "accuracy", "95 % CI", "n", "lambda", "time")
+    # What each setting chose on validation: a column a hyperparameter.
+    chosen = list(dict.fromkeys(name for r in found for name in r.trial.setting.chosen))
+    numbers = ("ImageNet", "accuracy", "95 % CI", "n", *chosen, "time")
     table = plain_table("model", "ImageNet", "dataset", *varying, *numbers[1:], right=set(numbers))
     for result, row in zip(found, rows, strict=True):
         upstream = row["upstream_accuracy"]
@@ -36,7 +38,7 @@ def results(found: Sequence[Result]) -> Group:
             f"{100 * row['accuracy']:.2f}",
             _interval(result),
             str(row["n_test"]),
-            f"{row['lambda']:.2g}",
+            *(_chosen(result, name) for name in chosen),
             f"{row['seconds']:.1f} s",
         )
     said = [_shared(rows, varying), *_certified(rows)]
@@ -114,6 +116,11 @@ def _warnings(rows: Sequence[dict[str, Any]]) -> list[Text]:
         "broken images left out": sum(row["skipped_images"] for row in rows),
     }
     return [Text(f"{what}: {count}", style="yellow") for what, count in found.items() if count]
+
+
+def _chosen(result: Result, name: str) -> str:
+    value = result.selection.chosen.get(name) if result.selection else None
+    return "-" if value is None else f"{value:.2g}"
 
 
 def _interval(result: Result) -> str:

@@ -13,14 +13,21 @@ import numpy.typing as npt
 from headstart import metrics
 from headstart.datasets import Splits
 from headstart.errors import DatasetError
-from headstart.features import Asked, Features, penultimate_features
-from headstart.spec import LinearSetting, Selection, Trial
+from headstart.features import (
+    Asked,
+    Features,
+    bytes_needed,
+    features_content,
+    penultimate_features,
+)
+from headstart.settings.needs import Needs
+from headstart.spec import LinearSetting, Selection, Trial, digest
 from headstart.workspace import Workspace
 
 if TYPE_CHECKING:
     from headstart.probe import Fit
 
-__all__ = ["Examples", "LinearTransfer", "prepare_linear"]
+__all__ = ["Examples", "LinearTransfer", "linear_needs", "prepare_linear"]
 
 
 @dataclass(frozen=True)
@@ -29,6 +36,17 @@ class Examples:
 
     X: npt.NDArray[np.float32]
     y: npt.NDArray[np.int64]
+
+
+def linear_needs(trial: Trial) -> Needs:
+    """Say what a trial needs: weights, and room for the features of its images."""
+    setting, dataset = trial.setting, trial.dataset
+    # Every runtime's features take the same room.
+    content = features_content(trial.model, dataset.revision, setting, "torch")
+    used, whole = (sum(n for _, n in sizes) for sizes in (dataset.used_sizes, dataset.sizes))
+    n_bytes, all_bytes = (bytes_needed(trial.model, n) for n in (used, whole))
+    rows = digest([dataset.limit, trial.seed if dataset.limit else None])
+    return Needs(setting.pretrained, True, digest(content), rows, n_bytes, all_bytes)
 
 
 def prepare_linear(trial: Trial, splits: Splits, workspace: Workspace) -> "LinearTransfer":

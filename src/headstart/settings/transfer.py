@@ -1,16 +1,19 @@
 """What every way to transfer can do, in the order in which a trial asks for it."""
 
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from headstart.datasets import Splits
-from headstart.settings.linear import prepare_linear
+from headstart.settings.linear import linear_needs, prepare_linear
+from headstart.settings.needs import Needs
 from headstart.spec import Selection, Trial
 from headstart.workspace import Workspace
 
-__all__ = ["Transfer", "prepare"]
+__all__ = ["Transfer", "needs", "prepare"]
 
 
 class Transfer(Protocol):
@@ -36,6 +39,21 @@ class Transfer(Protocol):
         ...
 
 
+class Way(NamedTuple):
+    """What a setting's name stands for."""
+
+    prepare: Callable[[Trial, Splits, Workspace], Transfer]
+    needs: Callable[[Trial], Needs]
+
+
+WAYS: Mapping[str, Way] = MappingProxyType({"linear": Way(prepare_linear, linear_needs)})
+
+
 def prepare(trial: Trial, splits: Splits, workspace: Workspace) -> Transfer:
     """Make ready what the trial's setting needs: features, or a network to train."""
-    return prepare_linear(trial, splits, workspace)
+    return WAYS[trial.setting.name].prepare(trial, splits, workspace)
+
+
+def needs(trial: Trial) -> Needs:
+    """Say what a trial needs of this machine before it is begun."""
+    return WAYS[trial.setting.name].needs(trial)

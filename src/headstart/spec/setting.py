@@ -4,6 +4,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, FiniteFloat, field_validator
 
+from headstart.spec.model import Model
 from headstart.spec.noun import Noun
 
 __all__ = [
@@ -29,10 +30,14 @@ KORNBLITH_LAMBDAS = tuple(float(f"{10 ** (5 - 11 * i / 44):.12g}") for i in rang
 class Setting(Noun):
     """One way to transfer. `protocol` names the preset that the fields come from.
 
-    `random` says whether the outcome depends on the trial's seed even on fixed examples.
+    `random` says whether the outcome depends on the trial's seed even on fixed examples,
+    `pretrained` whether it depends on the model's weights, `chosen` which hyperparameters are
+    chosen on validation, by their names in `Selection.chosen`.
     """
 
     random: ClassVar[bool] = True
+    pretrained: ClassVar[bool] = True
+    chosen: ClassVar[tuple[str, ...]] = ()
 
     name: str
     protocol: str
@@ -41,8 +46,11 @@ class Setting(Noun):
     @property
     def identity(self) -> dict[str, Any]:
         """All that may change the number: every field but the preset's name."""
-        fields = self.model_dump(mode="json", exclude={"protocol"})
-        return {**fields, "features_implementation": FEATURES_IMPLEMENTATION}
+        return self.model_dump(mode="json", exclude={"protocol"})
+
+    def identity_of(self, model: Model) -> dict[str, Any]:
+        """All of a model that may change the number."""
+        return model.identity if self.pretrained else model.untrained_identity
 
 
 class LinearSetting(Setting):
@@ -59,6 +67,7 @@ class LinearSetting(Setting):
     """
 
     random: ClassVar[bool] = False
+    chosen: ClassVar[tuple[str, ...]] = ("lambda",)
 
     name: Literal["linear"] = "linear"
     protocol: str = "kornblith2019"
@@ -69,6 +78,10 @@ class LinearSetting(Setting):
     tolerance: Annotated[float, Field(gt=0, lt=1)] = 1e-4
     # Raised whenever the code changes so that the same fields may give another number.
     implementation: int = 2
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        return {**super().identity, "features_implementation": FEATURES_IMPLEMENTATION}
 
     @field_validator("lambdas")
     @classmethod

@@ -31,7 +31,7 @@ class Trial(Noun):
         """Digest of all that may change the number, and of nothing else (64 hex digits)."""
         return digest(
             {
-                "model": self.model.identity,
+                "model": self.setting.identity_of(self.model),
                 "dataset": self.dataset.identity,
                 "setting": self.setting.identity,
                 "seed": self.seed if self.uses_seed else None,

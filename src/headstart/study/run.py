@@ -1,11 +1,14 @@
 """Runs the trials of a study that are not stored yet."""
 
 import traceback
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from headstart import datasets, features, models
+from headstart import datasets, features, models, settings
 from headstart.errors import HeadstartError
 from headstart.files import check_free_space, writable_folder
+from headstart.settings import Needs
 from headstart.spec import Result, Trial
 from headstart.store import ResultStore
 from headstart.trial import run_trial
@@ -78,11 +81,13 @@ def check_early(trials: list[Trial], workspace: Workspace) -> None:
     """Find in a second what would otherwise stop the run after hours."""
     for dataset in {trial.dataset.revision: trial.dataset for trial in trials}.values():
         datasets.prepare(dataset, workspace.cache)
-    for model in {trial.model.weights.identity: trial.model for trial in trials}.values():
+    needs = {trial.key: settings.needs(trial) for trial in trials}
+    wanted = {t.model.weights.identity: t.model for t in trials if needs[t.key].weights}
+    for model in wanted.values():
         workspace.watcher.stage(f"fetching the weights of {model.name}")
         models.fetch(model, workspace.cache)
     _check_device(trials, workspace)
-    check_free_space(workspace.cache, _feature_bytes(trials))
+    check_free_space(workspace.cache, _bytes_kept(needs.values()))
     writable_folder(workspace.cache / "features")
 
 
@@ -94,19 +99,17 @@ def _check_device(trials: list[Trial], workspace: Workspace) -> None:
     device = resolve_device(workspace.device)
     for precision in {trial.setting.precision for trial in trials}:
         require_fast(precision, device)
+    for precision in {t.setting.precision for t in trials if settings.needs(t).features}:
         features.choose_runtime(device.type, precision)
 
 
-def _feature_bytes(trials: list[Trial]) -> int:
-    """Add up the features of all trials, each table of features once."""
-    tables = {}
-    for trial in trials:
-        setting, seed = trial.setting, trial.seed if trial.dataset.limit else None
-        images = (trial.dataset.revision, trial.dataset.limit, seed)
-        n_images = sum(size for _, size in trial.dataset.used_sizes)
-        table = (trial.model.weights.sha256, images, setting.resize, setting.precision)
-        tables[table] = features.bytes_needed(trial.model, n_images)
-    return sum(tables.values())
+def _bytes_kept(needs: Iterable[Needs]) -> int:
+    """Add up what trials keep: the same rows once, and of a table no more than all of it."""
+    asked, whole = Counter[str](), dict[str, int]()
+    for need in {(need.table, need.rows): need for need in needs}.values():
+        asked[need.table] += need.n_bytes
+        whole[need.table] = need.whole
+    return sum(min(n_bytes, whole[table]) for table, n_bytes in asked.items())
 
 
 def _measure(trial: Trial, store: ResultStore, workspace: Workspace) -> list[Result]:
