@@ -164,13 +164,13 @@ def rates(
         if model is MODEL:
             found["plain"] = N_PLAIN / plain.submit(plain_seconds).result()
         for name in RIVALS:
-            print(f"{model.name}: {name}", file=sys.stderr)
             task = plain.submit(rival_rate, name, model.name, str(device), n_images)
             found[name] = task.result()
         for name, runtime in runtimes.items():
-            print(f"{model.name}: {name}", file=sys.stderr)
             found[name] = n_images / seconds(partial(streamed, runtime, model, images))
-        return {name: rate for name, rate in found.items() if rate is not None}
+        there = {name: rate for name, rate in found.items() if rate is not None}
+        print(model.name, {name: round(rate, 1) for name, rate in there.items()}, file=sys.stderr)
+        return there
 
     measure()
     measured = [measure() for _ in range(rounds)]
