@@ -15,7 +15,7 @@ from headstart.features.openvino import _import_openvino
 from headstart.models.network import Network
 from headstart.spec import Model
 
-__all__ = ["MODELS", "RIVALS", "network_of"]
+__all__ = ["BATCH", "MODELS", "RIVALS", "network_of"]
 
 LITE = models.find("efficientnet_lite0")
 # Speed does not depend on the weights, so timm's networks have random ones.
@@ -91,7 +91,7 @@ def torch_compile(model: Model, device: torch.device) -> Bare:
 
 
 def onnxruntime(model: Model, device: torch.device) -> Bare | None:
-    """Onnxruntime on the processor; None where it is not installed."""
+    """Run by onnxruntime on the processor; None where it is not installed."""
     if device.type != "cpu" or not (find_spec("onnxruntime") and find_spec("onnx")):
         return None
     import onnxruntime as ort

@@ -40,7 +40,7 @@ def make_transfer(setting=None, broken=None, watcher=None, flip_test=False, spre
         dataset=dataset,
         setting=setting or LinearSetting(),
     )
-    features = Features(values, broken, "sha", {"device": "none"})
+    features = Features(values, broken, "sha", "key", {"device": "none"})
     names = {f"image {row}": reason for row, reason in broken.items()}
     transfer = LinearTransfer(
         trial, splits, features, names, Workspace(watcher=watcher or Watcher())
