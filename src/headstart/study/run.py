@@ -84,7 +84,8 @@ def check_early(trials: list[Trial], workspace: Workspace) -> None:
     needs = {trial.key: settings.needs(trial) for trial in trials}
     wanted = {t.model.weights.identity: t.model for t in trials if needs[t.key].weights}
     for model in wanted.values():
-        workspace.watcher.stage(f"fetching the weights of {model.name}")
+        if not models.presence(model, workspace.cache)[0]:
+            workspace.watcher.note(f"fetching the weights of {model.name}")
         models.fetch(model, workspace.cache)
     _check_device(trials, workspace)
     check_free_space(workspace.cache, _bytes_kept(needs.values()))
