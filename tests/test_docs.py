@@ -104,6 +104,7 @@ def test_the_readmes_correlations_are_those_of_the_analysis():
 
 def test_the_readmes_commands_exist():
     commands = {c.name or c.callback.__name__ for c in app.registered_commands}
+    commands |= {group.name for group in app.registered_groups}
     used = set(re.findall(r"^headstart (\w+)", README, flags=re.MULTILINE))
     assert used <= commands
     assert len(used) >= 4

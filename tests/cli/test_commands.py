@@ -73,16 +73,7 @@ def test_a_study_file_is_the_same_as_options(cli, measured, tmp_path):
     assert "0 measured, 1 already stored" in outcome.out
 
 
-def test_models_and_datasets_are_listed(cli):
-    assert "efficientnet_lite2" in cli("models").out
-    records = json.loads(cli("models", "--json").out)
-    assert [record["name"] for record in records] == [
-        "efficientnet_lite0",
-        "efficientnet_lite1",
-        "efficientnet_lite2",
-    ]
-    assert records[0]["present"] is True
-    assert records[0]["upstream"][0]["value"] == 0.7483
+def test_datasets_are_listed(cli):
     assert "glyphs" in cli("datasets").out
     records = {record["name"]: record for record in json.loads(cli("datasets", "--json").out)}
     assert records["digits"]["sizes"] == {"train": 1079, "validation": 359, "test": 359}

@@ -23,7 +23,6 @@ __all__ = [
     "run_and_show",
     "run_demo",
     "show_datasets",
-    "show_models",
     "show_results",
 ]
 
@@ -101,18 +100,6 @@ def show_results(store: Path, *, csv: bool, json: bool) -> None:
         typer.echo(json_module.dumps([result_row(result) for result in found], indent=1))
     else:
         console.print(render.results(found))
-
-
-def show_models(*, json: bool) -> None:
-    """Print the catalogue of networks."""
-    rows = []
-    for model in models.catalogue().values():
-        present, place = models.presence(model)
-        rows.append({**model.model_dump(mode="json"), "present": present, "place": place})
-    if json:
-        typer.echo(json_module.dumps(rows, indent=1))
-    else:
-        console.print(render.models(rows))
 
 
 def show_datasets(*, json: bool) -> None:

@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from headstart.analysis import Analysis, seeds_said
-from headstart.cli.render import plain_table
+from headstart.cli.tables import plain_table
 from headstart.spec.labels import in_order, setting_label
 
 __all__ = ["prediction", "summary"]

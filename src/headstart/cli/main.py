@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from headstart.errors import AnalysisError, HeadstartError
+from headstart.errors import AnalysisError, HeadstartError, StudyError
 
 __all__ = ["app", "main"]
 
@@ -18,6 +18,9 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+models_app = typer.Typer()
+app.add_typer(models_app, name="models")
 
 BAD_INPUT = 2
 DEFAULT_STORE = Path("headstart.db")
@@ -249,12 +252,36 @@ def results(
     show_results(store, csv=csv, json=json)
 
 
-@app.command()
-def models(json: JsonFlag = False) -> None:
+@models_app.callback(invoke_without_command=True)
+def models(
+    context: typer.Context,
+    search: Annotated[
+        str | None,
+        typer.Option(help="Names of all installed libraries that hold this text."),
+    ] = None,
+    json: JsonFlag = False,
+) -> None:
     """List the networks, and whether their weights are on this machine."""
-    from headstart.cli.commands import show_models
+    from headstart.cli.networks import search_models, show_models
 
-    show_models(json=json)
+    if context.invoked_subcommand is not None:
+        if search is not None or json:
+            raise StudyError("options of `headstart models show` come after the name")
+    elif search is not None:
+        search_models(search, json=json)
+    else:
+        show_models(json=json)
+
+
+@models_app.command()
+def show(
+    name: Annotated[str, typer.Argument(help="Of the catalogue, or SOURCE:NAME.")],
+    json: JsonFlag = False,
+) -> None:
+    """Say all that is known of one network: its facts, its weights, what a run takes."""
+    from headstart.cli.networks import show_model
+
+    show_model(name, json=json)
 
 
 @app.command()

@@ -1,17 +1,18 @@
 """Nouns -> tables for the screen."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from headstart.cli.tables import plain_table
 from headstart.spec import Dataset, Result
 from headstart.stats import wilson_interval
 from headstart.store import result_row
 
-__all__ = ["datasets", "models", "plain_table", "results", "sizes_line"]
+__all__ = ["datasets", "results", "sizes_line"]
 
 # Said once under the table where all rows agree.
 SHARED = ("setting", "protocol", "metric", "precision", "seed", "limit")
@@ -43,22 +44,6 @@ def results(found: Sequence[Result]) -> Group:
         )
     said = [_shared(rows, varying), *_certified(rows)]
     return Group(table, *(Text(line, style="dim") for line in said), *_warnings(rows))
-
-
-def models(rows: Sequence[dict[str, Any]]) -> Table:
-    """A row a network."""
-    numbers = ("input", "features", "ImageNet %")
-    table = plain_table("model", *numbers, "present", "how to get it", right=set(numbers))
-    for row in rows:
-        upstream = row["upstream"]
-        table.add_row(
-            row["name"],
-            f"{row['input_size']} px",
-            str(row["feature_dim"]),
-            f"{100 * upstream[0]['value']:.2f}" if upstream else "-",
-            *_presence(row),
-        )
-    return table
 
 
 def datasets(rows: Sequence[dict[str, Any]]) -> Table:
@@ -129,14 +114,3 @@ def _interval(result: Result) -> str:
         return "-"
     interval = wilson_interval(accuracy, result.n_test)
     return f"{100 * interval.low:.1f}-{100 * interval.high:.1f}"
-
-
-def plain_table(*columns: str, right: Collection[str]) -> Table:
-    """Make a table without lines; on a narrow screen names are shortened, never numbers."""
-    table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 1, 0, 0))
-    for column in columns:
-        if column in right:
-            table.add_column(column, justify="right", min_width=len(column), no_wrap=True)
-        else:
-            table.add_column(column, no_wrap=True)
-    return table

