@@ -228,9 +228,10 @@ class _Solver:
         """
         batch, products = self._batch(lambdas, self._fast.dtype), self._fast
         logits = products.forward(batch.W).add_(batch.bias[:, :, None])
-        before = [min((o for o in self._solved if o > lam), default=None) for lam in lambdas]
-        if None in before:
+        larger = [[other for other in self._solved if other > lam] for lam in lambdas]
+        if not all(larger):
             return batch, logits
+        before = [min(others) for others in larger]
         last = self._batch(before, self._fast.dtype)
         # The solution before costs no product: it was looked at, and only the penalty changes.
         old = last.objective - (last.lam - batch.lam) / 2 * products.penalty(last.W)
