@@ -23,9 +23,9 @@ from headstart.probe.losses import Loss
 __all__ = ["Batch", "Goal", "Point", "look", "minimise"]
 
 # A Newton step is solved until its residual is this part of the gradient.
-FORCING = 0.3
+FORCING = 0.2
 # Or until the gap that it leaves would be this part of the tolerance.
-BELOW_TOLERANCE = 0.5
+BELOW_TOLERANCE = 0.25
 MAX_CONJUGATE_STEPS = 300
 MAX_HALVINGS = 30
 SUFFICIENT = 1e-4
