@@ -4,6 +4,7 @@
     python benchmarks/probe.py --budget 60 newton-cg=300
     python benchmarks/probe.py --plot FILE.png
     python benchmarks/probe.py --device cuda
+    python benchmarks/probe.py --bfloat16 --cases spectrum flowers
 
 Everyone is brought to a relative duality gap of 1e-4 for the same lambdas, in decreasing order and
 from the last solution, by the same judge: `headstart.probe.certify` in float64, whose time counts
@@ -25,6 +26,9 @@ stopped; each rival runs with the setting of threads that suits it best, ours wi
 * `ratio_sklearn_lbfgs`: the same of scikit-learn's default solver, in the better of its precisions.
 * `gap_against_time`, with `--plot`: fits of one lambda from nothing, each to a series of
   tolerances: seconds and certified gap.
+
+`--bfloat16` measures with bfloat16 products, without, and scikit-learn's newton-cg in float32, in
+turns: `bfloat16.py` says how.
 
 `--device cuda` (or `--ours-only`) measures ours alone, with all 45 lambdas, and the device's speed
 in the products that it is made of; `device_report.py` says what it prints.
@@ -214,13 +218,18 @@ def main() -> None:
         "scale": arguments.scale,
     }
     alone = arguments.ours_only or arguments.device != "cpu"
-    report["alone" if alone else "cases"] = (results := {})
+    kind = "bfloat16" if arguments.bfloat16 else "alone" if alone else "cases"
+    report[kind] = (results := {})
     chosen = arguments.cases
     if chosen is None:
         chosen = ["large"] if alone else CASES
     for name in chosen:
         problem = make_problem(name, arguments.scale)
-        if alone:
+        if arguments.bfloat16:
+            from bfloat16 import alternate
+
+            results[name] = alternate(problem)
+        elif alone:
             from device_report import measure
 
             results[name] = measure(problem.X, problem.y, torch.device(arguments.device))
@@ -277,6 +286,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--scale", type=float, default=1.0, help="part of the examples, to try out")
     parser.add_argument("--device", default="cpu", help="other than cpu: ours alone, there")
     parser.add_argument("--ours-only", action="store_true")
+    parser.add_argument("--bfloat16", action="store_true", help="what the probe owes to it")
     parser.add_argument("--plot", type=Path, help="also draw gap against time to this file")
     parser.add_argument("--plot-case", choices=CASES, default="fashion")
     parser.add_argument("--whole-path", type=Path, help=argparse.SUPPRESS)

@@ -3,7 +3,8 @@
 * `digits`, `fashion`: penultimate features of EfficientNet-Lite0 on the training images of digits
   and on 6,400 of Fashion-MNIST;
 * `flowers`, `large`: synthetic features of the sizes of Oxford Flowers with a ResNet-50 and of
-  50,000 images of 100 classes.
+  50,000 images of 100 classes;
+* `spectrum`: Gaussian features whose standard deviations fall as a power of their number.
 """
 
 from collections.abc import Sequence
@@ -24,7 +25,8 @@ SYNTHETIC = {
 }
 # Dataset, and how many of its training images.
 IMAGES = {"digits": ("digits", None), "fashion": ("fashion_mnist", 6400)}
-CASES = (*IMAGES, *SYNTHETIC)
+CASES = (*IMAGES, *SYNTHETIC, "spectrum")
+SPECTRUM = tuple(float(f"{10 ** (3 - i / 4):.12g}") for i in range(17))
 ROWS = 4096
 
 
@@ -58,6 +60,9 @@ def make_problem(name: str, scale: float = 1.0) -> Problem:
     if name in IMAGES:
         X, y = some_rows(*image_features(name), scale)
         return Problem(name, X, y, LAMBDAS)
+    if name == "spectrum":
+        X, y = some_rows(*spectrum(3000, 768, 10), scale)
+        return Problem(name, X, y, SPECTRUM)
     (n, d, n_classes), lambdas = SYNTHETIC[name]
     X, y = synthetic(max(int(n * scale), 2 * n_classes), d, n_classes)
     return Problem(name, X, y, lambdas)
@@ -88,6 +93,22 @@ def synthetic(n: int, d: int, n_classes: int, seed: int = 0) -> tuple[np.ndarray
             units += np.float32(0.5) * rng.standard_normal(units.shape, dtype=np.float32)
             X[first : first + ROWS] += np.maximum(units, 0) / 2
     return X, y
+
+
+def spectrum(n: int, d: int, n_classes: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Make Gaussian features in a random rotation: (n, d) and (n,) labels.
+
+    The k-th standard deviation is 20 k^-0.8, and the means of the classes, which are balanced, are
+    0.3 such standard deviations apart from the common one in the first 64 directions: classes
+    overlap, until the penalty is so small that every training example is fitted.
+    """
+    rng = np.random.default_rng(seed)
+    scales = 20 * np.arange(1, d + 1) ** -0.8
+    rotation = np.linalg.qr(rng.standard_normal((d, d)))[0]
+    y = rng.permutation(np.arange(n) % n_classes)
+    centres = 0.3 * rng.standard_normal((n_classes, d)) * (np.arange(d) < 64)
+    X = (rng.standard_normal((n, d)) + centres[y]) * scales
+    return (X @ rotation).astype(np.float32), y
 
 
 def image_features(name: str) -> tuple[np.ndarray, np.ndarray]:

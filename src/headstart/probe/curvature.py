@@ -7,6 +7,9 @@ is diagonal in these axes and :math:`\bar S = U \,\mathrm{diag}(a)\, U^T` is onl
 inverse is exact and cheap for every lambda:
 
 .. math:: G \mapsto U \left( \frac{U^T G}{a_k v_j + \lambda} \right).
+
+On axes where :math:`a_k v_j` is small beside lambda for all k, that inverse is near the true one:
+there it is taken for it, and the products are with the leading axes alone.
 """
 
 from dataclasses import dataclass
@@ -14,13 +17,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from headstart.probe.axes import Products
+from headstart.probe.axes import Fast, Products
 from headstart.probe.losses import Loss
 
 __all__ = ["Curvature", "Preconditioner"]
 
 # Least eigenvalue of the mean Hessian by the logits, relative to its largest.
 LEAST = 1e-6
+# Where the losses curve less than this part of lambda, their mean Hessian is near enough.
+FAINT = 0.03
 
 
 class Curvature:
@@ -44,6 +49,21 @@ class Curvature:
         curved = loss.curve(p, self._products.forward(D).add_(d[:, :, None]))
         by_W = self._products.back(curved)
         return by_W.add_(lam.to(D.dtype)[:, None, None] * D), curved.sum(2)
+
+    def n_leading(self, inverse: "Preconditioner", lam: Tensor) -> int:
+        """How many axes need products: all, unless far fewer will do and are cheaper."""
+        n_axes = len(self._variance)
+        if not isinstance(self._products, Fast):
+            return n_axes
+        curved = ((inverse.by_W - lam[:, None, None]) > FAINT * lam[:, None, None]).any(0).any(0)
+        last = int((curved * torch.arange(1, n_axes + 1, device=lam.device)).max())
+        return max(1, last) if last <= n_axes // 2 else n_axes
+
+    def leading(self, n_axes: int) -> "Curvature":
+        """Restrict it to the first axes."""
+        if n_axes == len(self._variance) or not isinstance(self._products, Fast):
+            return self
+        return Curvature(self._products.leading(n_axes), self._variance[:n_axes])
 
     def inverse(self, loss: Loss, p: Tensor, lam: Tensor) -> "Preconditioner":
         """Invert it approximately at a point."""
@@ -75,6 +95,10 @@ class Preconditioner:
         by_W = torch.bmm(self.U, torch.bmm(self.U.mT, G).div_(self.by_W))
         by_bias = torch.bmm(self.U, torch.bmm(self.U.mT, g[:, :, None]) / self.by_bias[:, :, None])
         return by_W, by_bias[:, :, 0]
+
+    def leading(self, n_axes: int) -> "Preconditioner":
+        """Restrict it to the first axes."""
+        return Preconditioner(self.U, self.by_W[:, :, :n_axes].contiguous(), self.by_bias)
 
     def take(self, problems: Tensor) -> "Preconditioner":
         """Keep some of the batch's problems."""

@@ -20,7 +20,7 @@ from headstart.probe.balance import BALANCE, balance, imbalance
 from headstart.probe.curvature import Curvature
 from headstart.probe.losses import Loss
 
-__all__ = ["Batch", "Goal", "Point", "look", "minimise", "objective"]
+__all__ = ["Batch", "Goal", "Point", "look", "minimise"]
 
 # A Newton step is solved until its residual is this part of the gradient.
 FORCING = 0.2
@@ -64,6 +64,8 @@ class Batch:
         (B, C, r) and (B, C), in the dtype of the products.
     passes
         (B,) int64: multiplications by the features and by their transpose, spent so far.
+    objective
+        (B,) float64: where each was last looked at; infinite before.
     """
 
     loss: Loss
@@ -71,6 +73,7 @@ class Batch:
     W: Tensor
     bias: Tensor
     passes: Tensor
+    objective: Tensor
 
     def take(self, problems: Tensor) -> "Batch":
         """Keep some of the problems."""
@@ -98,18 +101,22 @@ def minimise(
     goal: Goal,
     *,
     certify: bool,
+    logits: Tensor | None = None,
 ) -> Batch:
     """Bring each problem to the goal, or as near as the arithmetic allows.
 
     With `certify` the bias is made the best one for W before each look, so that the gap is a
-    bound; otherwise a bias whose residuals nearly balance will do.
+    bound; otherwise a bias whose residuals nearly balance will do. `logits`, (B, C, n), are those
+    of the batch where they are known; they are overwritten.
 
     Returns the batch where it came to; whether that is near enough a certificate has to say.
     """
     n_problems = len(batch.lam)
-    found = replace(batch, W=batch.W.clone(), bias=batch.bias.clone(), passes=batch.passes.clone())
+    parts = {f.name: getattr(batch, f.name).clone() for f in fields(batch) if f.name != "loss"}
+    found = replace(batch, **parts)
     active = torch.arange(n_problems, device=batch.lam.device)
-    logits = products.forward(batch.W) + batch.bias[:, :, None]
+    if logits is None:
+        logits = products.forward(batch.W).add_(batch.bias[:, :, None])
     last_gap = torch.full_like(batch.lam, torch.inf)
     stuck = torch.zeros(n_problems, dtype=torch.bool, device=batch.lam.device)
     while True:
@@ -123,7 +130,7 @@ def minimise(
         done = (point.gap <= goal.tolerance * point.objective) | (batch.passes >= goal.max_passes)
         done |= stuck & ~(point.gap < last_gap / 2)
         found.W[active], found.bias[active] = batch.W, batch.bias
-        found.passes[active] = batch.passes
+        found.passes[active], found.objective[active] = batch.passes, point.objective
         rest = (~done).nonzero()[:, 0]
         if not len(rest):
             return found
@@ -134,12 +141,6 @@ def minimise(
         batch, logits, stuck = _step(batch, logits, point, products, curvature, goal)
         # Logits and what is as large as they are take memory: none is kept longer than needed.
         del point
-
-
-def objective(batch: Batch, products: Products) -> Tensor:
-    """(B,) float64 objectives where the problems stand: half a pass."""
-    logits = products.forward(batch.W) + batch.bias[:, :, None]
-    return batch.loss.values(logits) + batch.lam / 2 * products.penalty(batch.W)
 
 
 def look(batch: Batch, logits: Tensor, products: Products, balanced: float) -> Point:
@@ -197,7 +198,6 @@ def _conjugate_gradients(
     """Solve ``H S = -gradient`` loosely: (B, C, r) and (B, C) steps, (B,) passes spent."""
     dtype = batch.W.dtype
     work = curvature.dtype
-    S, s = torch.zeros_like(point.gradient), torch.zeros_like(batch.bias)
     spent = torch.zeros_like(batch.passes)
     live = torch.arange(len(batch.lam), device=batch.lam.device)
     loss, lam, p = batch.loss, batch.lam, point.p.to(work)
@@ -211,6 +211,12 @@ def _conjugate_gradients(
     target = torch.maximum(enough, FORCING**2 * square) / unit**2
     room = goal.max_passes - batch.passes
     D, d = inverse(r, rb)
+    # On the faint axes this is the step; the others are left to solve for.
+    n_leading = curvature.n_leading(inverse, lam)
+    faint = D[:, :, n_leading:].to(dtype)
+    curvature, inverse = curvature.leading(n_leading), inverse.leading(n_leading)
+    r, D = r[:, :, :n_leading], D[:, :, :n_leading]
+    S, s = torch.zeros_like(D, dtype=dtype), torch.zeros_like(batch.bias)
     rz = _dot(r, D) + (rb * d).sum(1)
     for _ in range(MAX_CONJUGATE_STEPS):
         bent, bent_b = curvature(loss, p, lam, D, d)
@@ -236,7 +242,7 @@ def _conjugate_gradients(
         turn = (rz / last).to(work)[:, None]
         D, d = Y + turn[:, :, None] * D, y + turn * d
     # The preconditioner blows up what rounding leaves in directions that change no probability.
-    S, s = batch.loss.centre(S), batch.loss.centre(s)
+    S, s = batch.loss.centre(torch.cat([S, faint], dim=2)), batch.loss.centre(s)
     scale = unit[:, None]
     return (S * scale[:, :, None]).to(dtype), (s * scale).to(dtype), spent
 

@@ -1,8 +1,8 @@
 r"""Fits for many lambdas: coarse to fine, each started where the others lead, each certified.
 
 Solutions change smoothly with :math:`\log\lambda`. Every second lambda is solved in decreasing
-order from a straight line through the two before it; the others lie between solved ones, and a
-cubic through the four nearest is mostly within the tolerance at once: what is left to do there is
+order from a parabola through the three before it; the others lie between solved ones, and a
+polynomial through the nearest is mostly within the tolerance at once: what is left to do there is
 to certify it. Many small problems are solved at once, as one wide matrix product.
 """
 
@@ -21,14 +21,16 @@ from headstart.probe.curvature import Curvature
 from headstart.probe.fits import Fit, Weights, columns, sum_up
 from headstart.probe.inputs import features, path_of
 from headstart.probe.losses import Binary, Softmax
-from headstart.probe.newton import Batch, Goal, minimise, objective
+from headstart.probe.newton import Batch, Goal, minimise
 
 __all__ = ["MAX_PASSES", "fit_path"]
 
 MAX_PASSES = 3000
 # Of so many lambdas one is solved in the first sweep.
 COARSE = 2
-# A step of log(lambda) over which a straight line may be followed; longer ones get waypoints, which
+# How many solutions on either side of a lambda tell where to start.
+LARGER, SMALLER = 3, 2
+# A step of log(lambda) over which a polynomial may be followed; longer ones get waypoints, which
 # nobody asked for and which are solved to this relative gap, or in so many passes.
 STRIDE = math.log(10)
 WAYPOINT = Goal(tolerance=1e-3, max_passes=100)
@@ -94,11 +96,12 @@ def fit_path(
 
 @dataclass(frozen=True)
 class _Solution:
-    """(G, C, r) weights and (G, C) bias: G problems for one lambda; (G,) passes spent."""
+    """(G, C, r) weights and (G, C) bias: G problems for one lambda; (G,) passes and objectives."""
 
     W: Tensor
     bias: Tensor
     passes: Tensor
+    objective: Tensor
 
 
 class _Solver:
@@ -131,6 +134,7 @@ class _Solver:
             torch.zeros(*start.shape, axes.Z.shape[1], dtype=dtype, device=device),
             start.to(dtype),
             torch.zeros(len(start), dtype=torch.int64, device=device),
+            torch.full((len(start),), torch.inf, dtype=torch.float64, device=device),
         )
         self._solved: dict[float, _Solution] = {}
 
@@ -162,26 +166,22 @@ class _Solver:
 
     def interpolate(self, lambdas: Sequence[float]) -> list[Fit]:
         """Solve between solved lambdas: often the curve through them is good enough."""
-        self._predict_new(lambdas)
-        fits = self.certify(lambdas, mend=False)
-        short = [fit.lam for fit in fits if not fit.converged]
-        for first in range(0, len(short), self._wide):
-            self._descend(short[first : first + self._wide], self._goal)
-        mended = {fit.lam: fit for fit in self.certify(short)} if short else {}
-        return [mended.get(fit.lam, fit) for fit in fits]
+        for first in range(0, len(lambdas), self._wide):
+            self._descend(lambdas[first : first + self._wide], self._goal)
+        return self.certify(lambdas)
 
     def forget(self, coming: Sequence[float]) -> None:
         """Drop the solutions that none of the lambdas to come lies between."""
         near = [other for other in self._solved if coming and other > coming[0]]
-        for lam in set(self._solved if not coming else sorted(near)[2:]):
+        for lam in set(self._solved if not coming else sorted(near)[LARGER:]):
             del self._solved[lam]
 
-    def certify(self, lambdas: Sequence[float], *, mend: bool = True) -> list[Fit]:
+    def certify(self, lambdas: Sequence[float]) -> list[Fit]:
         """Look in float64 at the features themselves, and mend what is short of the tolerance."""
         batch = self._batch(lambdas, torch.float64)
         self._keep(lambdas, replace(batch, passes=batch.passes + 1))
         fits = self._judge(lambdas, batch)
-        return [self._mend(fit) if mend and not fit.converged else fit for fit in fits]
+        return [fit if fit.converged else self._mend(fit) for fit in fits]
 
     def _mend(self, fit: Fit) -> Fit:
         """Go on in float64 where the fast arithmetic has come to its end."""
@@ -213,48 +213,54 @@ class _Solver:
 
     def _descend(self, lambdas: Sequence[float], goal: Goal) -> None:
         """Minimise in the fast arithmetic, as far as that goes."""
-        self._predict_new(lambdas)
+        self._solved |= {lam: self._predict(lam) for lam in lambdas if lam not in self._solved}
         # Just below the tolerance: the certificate must not fail by rounding.
         goal = replace(goal, tolerance=0.9 * goal.tolerance)
-        batch = self._start(lambdas)
-        self._keep(lambdas, minimise(batch, self._fast, self._rough, goal, certify=False))
+        batch, logits = self._start(lambdas)
+        found = minimise(batch, self._fast, self._rough, goal, certify=False, logits=logits)
+        self._keep(lambdas, found)
 
-    def _start(self, lambdas: Sequence[float]) -> Batch:
+    def _start(self, lambdas: Sequence[float]) -> tuple[Batch, Tensor]:
         """Begin where the curve leads, or at the solution before where that is the better start.
 
-        One example far out is enough for a line that was right to lead far astray.
+        One example far out is enough for a curve that was right to lead far astray. Gives the
+        (B, C, n) logits too.
         """
-        batch = self._batch(lambdas, self._fast.dtype)
+        batch, products = self._batch(lambdas, self._fast.dtype), self._fast
+        logits = products.forward(batch.W).add_(batch.bias[:, :, None])
         larger = [[other for other in self._solved if other > lam] for lam in lambdas]
         if not all(larger):
-            return batch
+            return batch, logits
         before = [min(others) for others in larger]
-        last = replace(self._batch(before, self._fast.dtype), lam=batch.lam)
-        better = ~(objective(batch, self._fast) <= objective(last, self._fast))
-        W, bias = (
-            torch.where(better.view(-1, *[1] * (old.ndim - 1)), old, new)
-            for old, new in ((last.W, batch.W), (last.bias, batch.bias))
-        )
-        return replace(batch, W=W, bias=bias, passes=batch.passes + 1)
-
-    def _predict_new(self, lambdas: Sequence[float]) -> None:
-        self._solved |= {lam: self._predict(lam) for lam in lambdas if lam not in self._solved}
+        last = self._batch(before, self._fast.dtype)
+        # The solution before costs no product: it was looked at, and only the penalty changes.
+        old = last.objective - (last.lam - batch.lam) / 2 * products.penalty(last.W)
+        new = batch.loss.values(logits) + batch.lam / 2 * products.penalty(batch.W)
+        better = ~(new <= old)
+        if better.any():
+            W, bias = (
+                torch.where(better.view(-1, *[1] * (past.ndim - 1)), past, ahead)
+                for past, ahead in ((last.W, batch.W), (last.bias, batch.bias))
+            )
+            batch = replace(batch, W=W, bias=bias)
+            logits = products.forward(W).add_(bias[:, :, None])
+        return batch, logits
 
     def _predict(self, lam: float) -> _Solution:
         """Follow the polynomial in log(lambda) through the nearest solutions."""
-        larger = sorted(other for other in self._solved if other > lam)[:2]
-        smaller = sorted((other for other in self._solved if other < lam), reverse=True)[:2]
+        larger = sorted(other for other in self._solved if other > lam)[:LARGER]
+        smaller = sorted((other for other in self._solved if other < lam), reverse=True)[:SMALLER]
         if not larger:
             return self._nothing
         at, places = math.log(lam), [math.log(other) for other in (*larger, *smaller)]
-        if not smaller and len(places) == 2:
-            # No farther than twice the last step: a straight line need not hold beyond.
+        if not smaller and len(places) > 1:
+            # No farther than twice the last step: the polynomial need not hold beyond.
             at = max(at, 3 * places[0] - 2 * places[1])
         W, bias = torch.zeros_like(self._nothing.W), torch.zeros_like(self._nothing.bias)
         for weight, other in zip(_lagrange(at, places), (*larger, *smaller), strict=True):
             W += weight * self._solved[other].W
             bias += weight * self._solved[other].bias
-        return _Solution(W, bias, self._nothing.passes)
+        return replace(self._nothing, W=W, bias=bias)
 
     def _batch(self, lambdas: Sequence[float], dtype: torch.dtype) -> Batch:
         """Bring the solutions for some lambdas side by side."""
@@ -268,11 +274,12 @@ class _Solver:
             W=torch.cat([solution.W for solution in solutions]).to(dtype),
             bias=torch.cat([solution.bias for solution in solutions]).to(dtype),
             passes=torch.cat([solution.passes for solution in solutions]),
+            objective=torch.cat([solution.objective for solution in solutions]),
         )
 
     def _keep(self, lambdas: Sequence[float], batch: Batch) -> None:
         groups, dtype = len(self._nothing.bias), self._fast.dtype
-        whole = (batch.W.to(dtype), batch.bias.to(dtype), batch.passes)
+        whole = (batch.W.to(dtype), batch.bias.to(dtype), batch.passes, batch.objective)
         parts = (torch.split(part, groups) for part in whole)
         for lam, *solution in zip(lambdas, *parts, strict=True):
             self._solved[lam] = _Solution(*(part.clone() for part in solution))
