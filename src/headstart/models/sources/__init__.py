@@ -6,6 +6,7 @@ from types import MappingProxyType
 from headstart.errors import UnknownNameError
 from headstart.models.sources.base import Source
 from headstart.models.sources.embedded import Embedded
+from headstart.models.sources.hf import HuggingFace
 from headstart.models.sources.pytorchcv import Pytorchcv
 from headstart.models.sources.timm import Timm
 from headstart.models.sources.torchvision import Torchvision
@@ -13,7 +14,10 @@ from headstart.models.sources.torchvision import Torchvision
 __all__ = ["SOURCES", "Source", "source_of"]
 
 SOURCES: Mapping[str, Source] = MappingProxyType(
-    {source.name: source for source in (Embedded(), Timm(), Torchvision(), Pytorchcv())}
+    {
+        source.name: source
+        for source in (Embedded(), Timm(), Torchvision(), Pytorchcv(), HuggingFace())
+    }
 )
 
 

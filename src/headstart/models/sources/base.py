@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-__all__ = ["IMAGENET_MEAN", "IMAGENET_STD", "Source", "installed"]
+__all__ = ["IMAGENET_MEAN", "IMAGENET_STD", "Source", "counted", "installed", "last_linear"]
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -36,8 +36,6 @@ class Source(ABC):
     extra: ClassVar[str] = ""
     # Paths of auxiliary classifiers, which a file of weights may lack.
     auxiliary: ClassVar[tuple[str, ...]] = ()
-    # Facts do not change while the library does not: they are kept by its version.
-    cacheable: ClassVar[bool] = True
 
     @abstractmethod
     def describe(self, name: str) -> Model:
@@ -84,6 +82,10 @@ class Source(ABC):
 
         return version(self.package) if self.package else ""
 
+    def revision(self, name: str) -> str:  # noqa: ARG002
+        """Say what the facts of a network depend on: they are kept until it changes."""
+        return self.version()
+
     def require(self) -> None:
         """Raise ModelError unless the library is installed."""
         if self.package and not installed(self.package):
@@ -91,6 +93,27 @@ class Source(ABC):
                 f"models of {self.name} need the package {self.package}: "
                 f"pip install 'headstart[{self.extra}]'"
             )
+
+
+def counted(module: "nn.Module", head: str) -> dict[str, int]:
+    """Give `feature_dim` and `parameters` of a network whose classifier is at the path `head`.
+
+    Without a classifier `feature_dim` is 1: the network can be described, `Network` refuses it.
+    """
+    classifier = dict(module.named_modules()).get(head) if head else None
+    own = sum(p.numel() for p in classifier.parameters()) if classifier else 0
+    parameters = sum(p.numel() for p in module.parameters()) - own
+    return {"feature_dim": getattr(classifier, "in_features", 1), "parameters": parameters}
+
+
+def last_linear(module: "nn.Module", within: tuple[str, ...] = ()) -> str:
+    """Give the path of the last linear layer, inside the parts `within` if any are named."""
+    from torch import nn
+
+    for name, part in reversed(list(module.named_modules())):
+        if isinstance(part, nn.Linear) and (not within or name.split(".")[0] in within):
+            return str(name)
+    return ""
 
 
 def installed(package: str) -> bool:
