@@ -1,7 +1,16 @@
 """Catalogue and adapters: from a name to a network with its weights."""
 
 from headstart.models.card import card, presence
-from headstart.models.catalogue import EMBEDDED, catalogue, fetch, find, load, require, search
+from headstart.models.catalogue import (
+    EMBEDDED,
+    catalogue,
+    fetch,
+    find,
+    load,
+    require,
+    runs_code,
+    search,
+)
 
 __all__ = [
     "EMBEDDED",
@@ -12,5 +21,6 @@ __all__ = [
     "load",
     "presence",
     "require",
+    "runs_code",
     "search",
 ]

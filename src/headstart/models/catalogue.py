@@ -13,14 +13,15 @@ from headstart.files import sha256_file, storage_errors
 from headstart.models import facts, ledger, places
 from headstart.models.card import presence
 from headstart.models.names import ModelName
-from headstart.models.sources import SOURCES, source_of
+from headstart.models.sources import SOURCES, is_function, source_of
+from headstart.models.sources.base import counted
 from headstart.spec import Model, Weights
 from headstart.workspace import default_cache
 
 if TYPE_CHECKING:
     from headstart.models.network import Network
 
-__all__ = ["EMBEDDED", "catalogue", "fetch", "find", "load", "require", "search"]
+__all__ = ["EMBEDDED", "catalogue", "fetch", "find", "load", "require", "runs_code", "search"]
 
 RANDOM = "random"
 # Their weights come as packages: they are measured without any download.
@@ -42,7 +43,8 @@ def find(name: str, cache: Path | None = None) -> Model:
     name
         A name of the catalogue, or ``SOURCE:NAME`` (``timm:vit_small_patch16_224``,
         ``torchvision:resnet50/IMAGENET1K_V2``, ``pytorchcv:bninception``,
-        ``checkpoint:FILE?arch=timm:resnet50``), then ``?option=value&...`` (`names.OPTIONS`).
+        ``hf:user/name``, ``checkpoint:FILE?arch=timm:resnet50``), or ``path/to/file.py:function``,
+        which runs that file; then ``?option=value&...`` (`names.OPTIONS`).
     cache
         Where facts are kept; the usual folder unless given.
 
@@ -61,12 +63,21 @@ def find(name: str, cache: Path | None = None) -> Model:
         return _checkpoint(asked, path, cache)
     if asked.stem in catalogue():
         model = catalogue()[asked.stem]
+    elif is_function(asked.stem):
+        model = facts.describe(source_of("function"), asked.stem, cache or default_cache())
     elif colon and path:
         model = facts.describe(source_of(source), path, cache or default_cache())
     else:
-        known = [*catalogue(), *(f"{source}:NAME" for source in SOURCES if source != "embedded")]
+        libraries = (source for source in SOURCES if source not in ("embedded", "function"))
+        known = [*catalogue(), *(f"{source}:NAME" for source in libraries), "FILE.py:FUNCTION"]
         raise UnknownNameError("model", name, known)
     return _with_options(model, asked)
+
+
+def runs_code(name: str) -> bool:
+    """Whether the mere name of a model runs code that its author wrote: a function in a file."""
+    asked = ModelName.parse(name)
+    return is_function(asked.stem) or runs_code(asked.options.get("arch", ""))
 
 
 def search(text: str) -> list[str]:
@@ -128,7 +139,7 @@ def load(model: Model, cache: Path | None = None, *, trust: bool = False) -> "Ne
         torch.manual_seed(model.weights.random_seed or 0)
         module = source.build(model)
     head = model.head or source.head(module)
-    if model.weights.random_seed is None:
+    if model.weights.random_seed is None and not source.carries_weights(model):
         require(model, cache)
         file = places.fetch(model, cache or default_cache())
         ledger.check_digest(model, file, cache or default_cache())
@@ -165,16 +176,26 @@ def _with_options(model: Model, asked: ModelName) -> Model:
     }
     if "size" in options:
         changes["input_size"] = options["size"]
+    changes |= {name: options[name].split(",") for name in ("mean", "std") if name in options}
     if "upstream" in options:
         changes["upstream"] = [{"value": options["upstream"], "source": "given by the user"}]
     try:
-        return Model.model_validate({**dict(model), **changes})
+        changed = Model.model_validate({**dict(model), **changes})
     except ValidationError as error:
         first = error.errors()[0]
         option = {"input_size": "size"}.get(str(first["loc"][0]), first["loc"][0])
         raise StudyError(
             f"model '{asked.full}': {option}={options.get(str(option))} will not do: {first['msg']}"
         ) from error
+    return changed.model_copy(update=_counted(changed)) if changed.head else changed
+
+
+def _counted(model: Model) -> dict[str, Any]:
+    """Count anew where another layer than the adapter's own is the classifier."""
+    import torch
+
+    with torch.random.fork_rng(devices=[]):
+        return counted(source_of(model.source).build(model), model.head or "")
 
 
 def _chosen_weights(asked: ModelName, model: Model, chosen: str) -> dict[str, Any]:

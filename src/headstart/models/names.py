@@ -15,6 +15,8 @@ OPTIONS: Mapping[str, str] = {
     "pool": "token or mean: how a transformer's tokens become one feature",
     "size": "of the input, in pixels",
     "interpolation": "bicubic or bilinear",
+    "mean": "per channel, three numbers separated by commas",
+    "std": "per channel, three numbers separated by commas",
     "upstream": "top-1 accuracy on the upstream task, a proportion",
     "arch": "of a checkpoint: the model whose weights it holds",
 }

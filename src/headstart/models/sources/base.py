@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from headstart.errors import ModelError
 from headstart.spec import Model
@@ -68,6 +68,10 @@ class Source(ABC):
         """Bring published weights under the names that the module has."""
         return dict(state)
 
+    def carries_weights(self, model: Model) -> bool:  # noqa: ARG002
+        """Whether what `build` gives has its weights already: none are to be loaded."""
+        return False
+
     def finish(self, module: "nn.Module", model: Model) -> tuple[str, ...]:  # noqa: ARG002
         """Make the loaded module what the model's tags say; give its auxiliary classifiers."""
         return ()
@@ -95,15 +99,16 @@ class Source(ABC):
             )
 
 
-def counted(module: "nn.Module", head: str) -> dict[str, int]:
+def counted(module: "nn.Module", head: str) -> dict[str, Any]:
     """Give `feature_dim` and `parameters` of a network whose classifier is at the path `head`.
 
     Without a classifier `feature_dim` is 1: the network can be described, `Network` refuses it.
+    `parameters` is None where nothing but the classifier has any.
     """
     classifier = dict(module.named_modules()).get(head) if head else None
     own = sum(p.numel() for p in classifier.parameters()) if classifier else 0
     parameters = sum(p.numel() for p in module.parameters()) - own
-    return {"feature_dim": getattr(classifier, "in_features", 1), "parameters": parameters}
+    return {"feature_dim": getattr(classifier, "in_features", 1), "parameters": parameters or None}
 
 
 def last_linear(module: "nn.Module", within: tuple[str, ...] = ()) -> str:

@@ -59,7 +59,7 @@ class HuggingFace(Source):
             weights=_weights(name),
             **_preprocessing(config, _said(name, config)),
             **counted(module, self.head(module)),
-            tags={"repository": name},
+            tags={"repository": str(_folder(name) or name)},
         )
 
     def build(self, model: Model) -> "nn.Module":
@@ -89,7 +89,7 @@ class HuggingFace(Source):
     def revision(self, name: str) -> str:
         libraries = [version(package) for package in ("timm", "transformers") if installed(package)]
         config, _ = _config(name)
-        said = [config, _said(name, config), _weights(name).identity]
+        said = [config, _said(name, config), _weights(name).model_dump()]
         return digest({"libraries": libraries, "said": said})
 
 
