@@ -77,7 +77,8 @@ def find(name: str, cache: Path | None = None) -> Model:
 def runs_code(name: str) -> bool:
     """Whether the mere name of a model runs code that its author wrote: a function in a file."""
     asked = ModelName.parse(name)
-    return is_function(asked.stem) or runs_code(asked.options.get("arch", ""))
+    architecture = asked.options.get("arch")
+    return is_function(asked.stem) or (architecture is not None and runs_code(architecture))
 
 
 def search(text: str) -> list[str]:
