@@ -65,7 +65,9 @@ def read_study(file: Path | None, options: dict[str, Any], *, trust: bool = Fals
             given = ", ".join("--" + name.replace("_", "-") for name in fields)
             raise StudyError(f"a study file and {given} were given: write all into the file")
         return Study.from_toml(file, trust=trust)
-    for name in {"models", "datasets", "settings", "seeds"} & fields.keys():
+    if "models" in fields:
+        fields["models"] = models.split_names(fields["models"])
+    for name in {"datasets", "settings", "seeds"} & fields.keys():
         fields[name] = [part.strip() for part in fields[name].split(",") if part.strip()]
     return Study(**fields)
 

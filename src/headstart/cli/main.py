@@ -291,6 +291,26 @@ def show(
 
 
 @app.command()
+def upstream(
+    imagenet: Annotated[
+        Path, typer.Option(help="Validation images: a folder a class, in the order of classes.")
+    ],
+    models: Annotated[str, typer.Option(help="Names, separated by commas.")],
+    device: DeviceOption = DeviceName.auto,
+    limit: Annotated[
+        int | None, typer.Option(help="At most so many images, drawn at random.")
+    ] = None,
+    trust: Annotated[
+        bool, typer.Option("--trust", help="Execute what pickled weights say.")
+    ] = False,
+) -> None:
+    """Measure top-1 accuracy on ImageNet; the analysis then uses it."""
+    from headstart.cli.upstream import measure_and_show
+
+    measure_and_show(imagenet, models, device.value, limit, trust=trust)
+
+
+@app.command()
 def datasets(json: JsonFlag = False) -> None:
     """List the datasets, and whether they are on this machine."""
     from headstart.cli.commands import show_datasets

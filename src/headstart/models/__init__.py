@@ -11,6 +11,8 @@ from headstart.models.catalogue import (
     runs_code,
     search,
 )
+from headstart.models.measured import record as record_upstream
+from headstart.models.names import split_names
 
 __all__ = [
     "EMBEDDED",
@@ -20,7 +22,9 @@ __all__ = [
     "find",
     "load",
     "presence",
+    "record_upstream",
     "require",
     "runs_code",
     "search",
+    "split_names",
 ]

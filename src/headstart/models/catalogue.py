@@ -12,6 +12,7 @@ from headstart.errors import ModelError, StudyError, UnknownNameError, WeightsMi
 from headstart.files import sha256_file, storage_errors
 from headstart.models import facts, ledger, places
 from headstart.models.card import presence
+from headstart.models.measured import with_measured
 from headstart.models.names import ModelName
 from headstart.models.sources import SOURCES, is_function, source_of
 from headstart.models.sources.base import counted
@@ -71,7 +72,7 @@ def find(name: str, cache: Path | None = None) -> Model:
         libraries = (source for source in SOURCES if source not in ("embedded", "function"))
         known = [*catalogue(), *(f"{source}:NAME" for source in libraries), "FILE.py:FUNCTION"]
         raise UnknownNameError("model", name, known)
-    return _with_options(model, asked)
+    return _with_options(model, asked, cache)
 
 
 def runs_code(name: str) -> bool:
@@ -140,13 +141,16 @@ def load(model: Model, cache: Path | None = None, *, trust: bool = False) -> "Ne
         torch.manual_seed(model.weights.random_seed or 0)
         module = source.build(model)
     head = model.head or source.head(module)
-    if model.weights.random_seed is None and not source.carries_weights(model):
+    trained = source.carries_weights(model)
+    if model.weights.random_seed is None and not trained:
         require(model, cache)
         file = places.fetch(model, cache or default_cache())
         ledger.check_digest(model, file, cache or default_cache())
         state = source.translate(read_state(file, trust=trust), module)
-        load_state(module, state, head=head, where=str(file), auxiliary=source.auxiliary)
-    return Network(module, head, source.finish(module, model)).eval()
+        trained = load_state(module, state, head=head, where=str(file), auxiliary=source.auxiliary)
+    network = Network(module, head, source.finish(module, model))
+    network.trained_classifier = trained
+    return network.eval()
 
 
 def _checkpoint(asked: ModelName, path: str, cache: Path | None) -> Model:
@@ -160,10 +164,12 @@ def _checkpoint(asked: ModelName, path: str, cache: Path | None) -> Model:
     model = find(asked.options["arch"], cache)
     # What is published of the architecture's own weights is not true of these.
     bare = model.model_copy(update={"upstream": (), "tags": {**model.tags, "weights_tag": ""}})
-    return _with_options(bare, ModelName(asked.full, asked.stem, {**options, "weights": path}))
+    return _with_options(
+        bare, ModelName(asked.full, asked.stem, {**options, "weights": path}), cache
+    )
 
 
-def _with_options(model: Model, asked: ModelName) -> Model:
+def _with_options(model: Model, asked: ModelName, cache: Path | None) -> Model:
     """Change a network as the options of its name say."""
     options, changes = asked.options, dict[str, Any](name=asked.full)
     if "arch" in options or ("seed" in options and options.get("weights") != RANDOM):
@@ -188,7 +194,10 @@ def _with_options(model: Model, asked: ModelName) -> Model:
         raise StudyError(
             f"model '{asked.full}': {option}={options.get(str(option))} will not do: {first['msg']}"
         ) from error
-    return changed.model_copy(update=_counted(changed)) if changed.head else changed
+    if changed.head:
+        changed = changed.model_copy(update=_counted(changed))
+    # What the user says counts most.
+    return changed if "upstream" in options else with_measured(changed, cache or default_cache())
 
 
 def _counted(model: Model) -> dict[str, Any]:
