@@ -167,6 +167,8 @@ def test_a_trial_that_another_process_holds_is_waited_for(tmp_path):
 
     class Finisher(Watcher):
         def stage(self, name, total=None, unit=""):
+            if name.startswith("fetching the weights"):
+                return
             assert name == "waiting for another process"
             other.add(result)
             claim.__exit__(None, None, None)

@@ -57,25 +57,27 @@ def run_demo(out: Path, device: Device) -> StudyRun:
     return run
 
 
-def read_study(file: Path | None, options: dict[str, Any]) -> Study:
+def read_study(file: Path | None, options: dict[str, Any], *, trust: bool = False) -> Study:
     """Make a study of a file, or of the options that were given (not None)."""
     fields = {name: value for name, value in options.items() if value is not None}
     if file is not None:
         if fields:
             given = ", ".join("--" + name.replace("_", "-") for name in fields)
             raise StudyError(f"a study file and {given} were given: write all into the file")
-        return Study.from_toml(file)
-    for name in {"models", "datasets", "settings", "seeds"} & fields.keys():
+        return Study.from_toml(file, trust=trust)
+    if "models" in fields:
+        fields["models"] = models.split_names(fields["models"])
+    for name in {"datasets", "settings", "seeds"} & fields.keys():
         fields[name] = [part.strip() for part in fields[name].split(",") if part.strip()]
     return Study(**fields)
 
 
-def run_and_show(study: Study, store: Path, device: Device) -> StudyRun:
+def run_and_show(study: Study, store: Path, device: Device, *, trust: bool = False) -> StudyRun:
     """Run a study under a live display, then show its table."""
     start = time.perf_counter()
     try:
         with LiveWatcher(console) as watcher:
-            run = study.run(store, device=device, watcher=watcher)
+            run = study.run(store, device=device, watcher=watcher, trust=trust)
     except KeyboardInterrupt:
         typer.echo("interrupted: finished trials are stored; the same command carries on", err=True)
         sys.exit(INTERRUPTED)

@@ -136,6 +136,12 @@ def run(
     skip_broken: Annotated[
         bool, typer.Option("--skip-broken", help="Leave out images that do not decode; count them.")
     ] = False,
+    trust: Annotated[
+        bool,
+        typer.Option(
+            "--trust", help="Execute what functions in a study file and pickled weights say."
+        ),
+    ] = False,
     print_study: Annotated[
         bool, typer.Option("--print-study", help="Print the study as a file; run nothing.")
     ] = False,
@@ -152,10 +158,10 @@ def run(
         "precision": precision.value if precision else None,
         "skip_broken": skip_broken or None,
     }
-    asked = read_study(study, options)
+    asked = read_study(study, options, trust=trust)
     if print_study:
         typer.echo(asked.to_toml(), nl=False)
-    elif run_and_show(asked, store, device.value).failures:
+    elif run_and_show(asked, store, device.value, trust=trust).failures:
         sys.exit(BAD_INPUT)
 
 
@@ -282,6 +288,26 @@ def show(
     from headstart.cli.networks import show_model
 
     show_model(name, json=json)
+
+
+@app.command()
+def upstream(
+    imagenet: Annotated[
+        Path, typer.Option(help="Validation images: a folder a class, in the order of classes.")
+    ],
+    models: Annotated[str, typer.Option(help="Names, separated by commas.")],
+    device: DeviceOption = DeviceName.auto,
+    limit: Annotated[
+        int | None, typer.Option(help="At most so many images, drawn at random.")
+    ] = None,
+    trust: Annotated[
+        bool, typer.Option("--trust", help="Execute what pickled weights say.")
+    ] = False,
+) -> None:
+    """Measure top-1 accuracy on ImageNet; the analysis then uses it."""
+    from headstart.cli.upstream import measure_and_show
+
+    measure_and_show(imagenet, models, device.value, limit, trust=trust)
 
 
 @app.command()

@@ -21,7 +21,7 @@ console = Console(width=None if sys.stdout.isatty() else 120, markup=False, high
 
 def show_models(*, json: bool) -> None:
     """Print the catalogue of networks."""
-    rows = [models.card(model) for model in models.catalogue().values()]
+    rows = [models.card(models.find(name)) for name in models.catalogue()]
     if json:
         typer.echo(json_module.dumps(rows, indent=1))
     else:

@@ -7,7 +7,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from headstart.cli.tables import plain_table
+from headstart.cli.tables import plain_table, shortened
 from headstart.spec import Dataset, Result
 from headstart.stats import wilson_interval
 from headstart.store import result_row
@@ -32,7 +32,7 @@ def results(found: Sequence[Result]) -> Group:
     for result, row in zip(found, rows, strict=True):
         upstream = row["upstream_accuracy"]
         table.add_row(
-            row["model"],
+            shortened(row["model"]),
             f"{100 * upstream:.2f}" if upstream else "-",
             row["dataset"],
             *(str(row[name]) for name in varying),

@@ -4,7 +4,9 @@ from collections.abc import Collection
 
 from rich.table import Table
 
-__all__ = ["plain_table"]
+__all__ = ["plain_table", "shortened"]
+
+WIDEST = 40
 
 
 def plain_table(*columns: str, right: Collection[str]) -> Table:
@@ -16,3 +18,8 @@ def plain_table(*columns: str, right: Collection[str]) -> Table:
         else:
             table.add_column(column, no_wrap=True)
     return table
+
+
+def shortened(name: str) -> str:
+    """Cut the start off a long name, which is a path's: what tells it from others is its end."""
+    return name if len(name) <= WIDEST else f"…{name[1 - WIDEST :]}"

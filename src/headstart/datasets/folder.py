@@ -13,7 +13,7 @@ from headstart.datasets.images import FileImages
 from headstart.datasets.splits import Split
 from headstart.errors import DatasetError, DatasetMissingError
 
-__all__ = ["read"]
+__all__ = ["class_folders", "read", "read_split"]
 
 SPLITS = ("train", "validation", "test")
 
@@ -36,12 +36,13 @@ def read(folder: Path) -> tuple[tuple[str, ...], dict[str, Split]]:
                 f"dataset folder {folder} has no folder '{split}': expected "
                 f"{folder}/{{train,validation,test}}/CLASS/IMAGE"
             )
-    classes = _folders(folder / "train")
-    return classes, {split: _read_split(folder / split, classes) for split in SPLITS}
+    classes = class_folders(folder / "train")
+    return classes, {split: read_split(folder / split, classes) for split in SPLITS}
 
 
-def _read_split(folder: Path, classes: tuple[str, ...]) -> Split:
-    if unknown := set(_folders(folder)) - set(classes):
+def read_split(folder: Path, classes: tuple[str, ...]) -> Split:
+    """Read class folders; a label is the place in `classes`."""
+    if unknown := set(class_folders(folder)) - set(classes):
         raise DatasetError(
             f"{folder} has images labelled outside the classes: '{min(unknown)}' has no folder in "
             f"{folder.parent / 'train'}; add training images of it or remove it"
@@ -55,5 +56,6 @@ def _read_split(folder: Path, classes: tuple[str, ...]) -> Split:
     return Split(FileImages(paths), np.array(labels, dtype=np.int64), np.arange(len(labels)))
 
 
-def _folders(folder: Path) -> tuple[str, ...]:
+def class_folders(folder: Path) -> tuple[str, ...]:
+    """Give the names of the folders in a folder, sorted."""
     return tuple(sorted(p.name for p in folder.iterdir() if p.is_dir() and p.name[0] != "."))

@@ -4,8 +4,10 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-__all__ = ["center_crop", "fit_image", "whole_image"]
+__all__ = ["center_crop", "fit_image", "imagenet_crop", "whole_image"]
 
+# How much of the resized image's shorter side the crop of an evaluation on ImageNet keeps.
+CROP_FRACTION = 0.875
 RESAMPLING = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
 
 
@@ -25,7 +27,22 @@ def center_crop(image: Image.Image, size: int, interpolation: str) -> Image.Imag
     return image.resize((size, size), RESAMPLING[interpolation], box=box)
 
 
-HOW = {"whole": whole_image, "center-crop": center_crop}
+def imagenet_crop(image: Image.Image, size: int, interpolation: str) -> Image.Image:
+    """Resize the shorter side to `size` / `CROP_FRACTION`, crop the central `size` x `size`.
+
+    What most networks were evaluated by on their upstream task; the steps and their rounding are
+    torchvision's.
+    """
+    shorter = int(size / CROP_FRACTION)
+    longer = int(shorter * max(image.size) / min(image.size))
+    wide = image.width > image.height
+    width, height = (longer, shorter) if wide else (shorter, longer)
+    resized = image.resize((width, height), RESAMPLING[interpolation])
+    left, top = round((width - size) / 2), round((height - size) / 2)
+    return resized.crop((left, top, left + size, top + size))
+
+
+HOW = {"whole": whole_image, "center-crop": center_crop, "imagenet": imagenet_crop}
 
 
 def fit_image(

@@ -1,7 +1,18 @@
 """Catalogue and adapters: from a name to a network with its weights."""
 
 from headstart.models.card import card, presence
-from headstart.models.catalogue import EMBEDDED, catalogue, fetch, find, load, require, search
+from headstart.models.catalogue import (
+    EMBEDDED,
+    catalogue,
+    fetch,
+    find,
+    load,
+    require,
+    runs_code,
+    search,
+)
+from headstart.models.measured import record as record_upstream
+from headstart.models.names import split_names
 
 __all__ = [
     "EMBEDDED",
@@ -11,6 +22,9 @@ __all__ = [
     "find",
     "load",
     "presence",
+    "record_upstream",
     "require",
+    "runs_code",
     "search",
+    "split_names",
 ]

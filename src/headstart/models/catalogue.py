@@ -12,15 +12,17 @@ from headstart.errors import ModelError, StudyError, UnknownNameError, WeightsMi
 from headstart.files import sha256_file, storage_errors
 from headstart.models import facts, ledger, places
 from headstart.models.card import presence
+from headstart.models.measured import with_measured
 from headstart.models.names import ModelName
-from headstart.models.sources import SOURCES, source_of
+from headstart.models.sources import SOURCES, is_function, source_of
+from headstart.models.sources.base import counted
 from headstart.spec import Model, Weights
 from headstart.workspace import default_cache
 
 if TYPE_CHECKING:
     from headstart.models.network import Network
 
-__all__ = ["EMBEDDED", "catalogue", "fetch", "find", "load", "require", "search"]
+__all__ = ["EMBEDDED", "catalogue", "fetch", "find", "load", "require", "runs_code", "search"]
 
 RANDOM = "random"
 # Their weights come as packages: they are measured without any download.
@@ -42,7 +44,8 @@ def find(name: str, cache: Path | None = None) -> Model:
     name
         A name of the catalogue, or ``SOURCE:NAME`` (``timm:vit_small_patch16_224``,
         ``torchvision:resnet50/IMAGENET1K_V2``, ``pytorchcv:bninception``,
-        ``checkpoint:FILE?arch=timm:resnet50``), then ``?option=value&...`` (`names.OPTIONS`).
+        ``hf:user/name``, ``checkpoint:FILE?arch=timm:resnet50``), or ``path/to/file.py:function``,
+        which runs that file; then ``?option=value&...`` (`names.OPTIONS`).
     cache
         Where facts are kept; the usual folder unless given.
 
@@ -61,12 +64,22 @@ def find(name: str, cache: Path | None = None) -> Model:
         return _checkpoint(asked, path, cache)
     if asked.stem in catalogue():
         model = catalogue()[asked.stem]
+    elif is_function(asked.stem):
+        model = facts.describe(source_of("function"), asked.stem, cache or default_cache())
     elif colon and path:
         model = facts.describe(source_of(source), path, cache or default_cache())
     else:
-        known = [*catalogue(), *(f"{source}:NAME" for source in SOURCES if source != "embedded")]
+        libraries = (source for source in SOURCES if source not in ("embedded", "function"))
+        known = [*catalogue(), *(f"{source}:NAME" for source in libraries), "FILE.py:FUNCTION"]
         raise UnknownNameError("model", name, known)
-    return _with_options(model, asked)
+    return _with_options(model, asked, cache)
+
+
+def runs_code(name: str) -> bool:
+    """Whether the mere name of a model runs code that its author wrote: a function in a file."""
+    asked = ModelName.parse(name)
+    architecture = asked.options.get("arch")
+    return is_function(asked.stem) or (architecture is not None and runs_code(architecture))
 
 
 def search(text: str) -> list[str]:
@@ -128,13 +141,16 @@ def load(model: Model, cache: Path | None = None, *, trust: bool = False) -> "Ne
         torch.manual_seed(model.weights.random_seed or 0)
         module = source.build(model)
     head = model.head or source.head(module)
-    if model.weights.random_seed is None:
+    trained = source.carries_weights(model)
+    if model.weights.random_seed is None and not trained:
         require(model, cache)
         file = places.fetch(model, cache or default_cache())
         ledger.check_digest(model, file, cache or default_cache())
         state = source.translate(read_state(file, trust=trust), module)
-        load_state(module, state, head=head, where=str(file), auxiliary=source.auxiliary)
-    return Network(module, head, source.finish(module, model)).eval()
+        trained = load_state(module, state, head=head, where=str(file), auxiliary=source.auxiliary)
+    network = Network(module, head, source.finish(module, model))
+    network.trained_classifier = trained
+    return network.eval()
 
 
 def _checkpoint(asked: ModelName, path: str, cache: Path | None) -> Model:
@@ -148,10 +164,12 @@ def _checkpoint(asked: ModelName, path: str, cache: Path | None) -> Model:
     model = find(asked.options["arch"], cache)
     # What is published of the architecture's own weights is not true of these.
     bare = model.model_copy(update={"upstream": (), "tags": {**model.tags, "weights_tag": ""}})
-    return _with_options(bare, ModelName(asked.full, asked.stem, {**options, "weights": path}))
+    return _with_options(
+        bare, ModelName(asked.full, asked.stem, {**options, "weights": path}), cache
+    )
 
 
-def _with_options(model: Model, asked: ModelName) -> Model:
+def _with_options(model: Model, asked: ModelName, cache: Path | None) -> Model:
     """Change a network as the options of its name say."""
     options, changes = asked.options, dict[str, Any](name=asked.full)
     if "arch" in options or ("seed" in options and options.get("weights") != RANDOM):
@@ -165,16 +183,29 @@ def _with_options(model: Model, asked: ModelName) -> Model:
     }
     if "size" in options:
         changes["input_size"] = options["size"]
+    changes |= {name: options[name].split(",") for name in ("mean", "std") if name in options}
     if "upstream" in options:
         changes["upstream"] = [{"value": options["upstream"], "source": "given by the user"}]
     try:
-        return Model.model_validate({**dict(model), **changes})
+        changed = Model.model_validate({**dict(model), **changes})
     except ValidationError as error:
         first = error.errors()[0]
         option = {"input_size": "size"}.get(str(first["loc"][0]), first["loc"][0])
         raise StudyError(
             f"model '{asked.full}': {option}={options.get(str(option))} will not do: {first['msg']}"
         ) from error
+    if changed.head:
+        changed = changed.model_copy(update=_counted(changed))
+    # What the user says counts most.
+    return changed if "upstream" in options else with_measured(changed, cache or default_cache())
+
+
+def _counted(model: Model) -> dict[str, Any]:
+    """Count anew where another layer than the adapter's own is the classifier."""
+    import torch
+
+    with torch.random.fork_rng(devices=[]):
+        return counted(source_of(model.source).build(model), model.head or "")
 
 
 def _chosen_weights(asked: ModelName, model: Model, chosen: str) -> dict[str, Any]:

@@ -14,9 +14,7 @@ __all__ = ["describe"]
 
 def describe(source: Source, path: str, cache: Path) -> Model:
     """Give the facts of a network, from the cache where the library has not changed since."""
-    if not source.cacheable:
-        return source.describe(path)
-    key = digest({"source": source.name, "version": source.version(), "model": path})
+    key = digest({"source": source.name, "version": source.revision(path), "model": path})
     place = cache / "models" / "facts" / f"{key}.json"
     try:
         return Model.model_validate_json(place.read_bytes())

@@ -6,7 +6,7 @@ from urllib.parse import parse_qsl
 
 from headstart.errors import StudyError, UnknownNameError
 
-__all__ = ["OPTIONS", "ModelName"]
+__all__ = ["OPTIONS", "ModelName", "split_names"]
 
 OPTIONS: Mapping[str, str] = {
     "weights": "random, or a file of weights",
@@ -15,6 +15,8 @@ OPTIONS: Mapping[str, str] = {
     "pool": "token or mean: how a transformer's tokens become one feature",
     "size": "of the input, in pixels",
     "interpolation": "bicubic or bilinear",
+    "mean": "per channel, three numbers separated by commas",
+    "std": "per channel, three numbers separated by commas",
     "upstream": "top-1 accuracy on the upstream task, a proportion",
     "arch": "of a checkpoint: the model whose weights it holds",
 }
@@ -55,3 +57,28 @@ class ModelName:
             if option not in OPTIONS:
                 raise UnknownNameError(f"option of model '{stem}'", option, OPTIONS)
         return cls(text, stem, options)
+
+
+def split_names(text: str) -> list[str]:
+    """Take names that commas separate apart; those inside ``mean=0,0,0.5`` belong to the option.
+
+    Examples
+    --------
+    >>> split_names("resnet50, net.py:small?mean=0,0,0.5&size=32")
+    ['resnet50', 'net.py:small?mean=0,0,0.5&size=32']
+    """
+    names: list[str] = []
+    for part in text.split(","):
+        if names and _is_number(part.partition("&")[0]):
+            names[-1] += f",{part}"
+        elif part.strip():
+            names.append(part.strip())
+    return names
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

@@ -49,6 +49,8 @@ class Network(nn.Module):
         self.backbone = backbone
         self.classifier = classifier
         self.auxiliary = auxiliary
+        # Whether the classifier came with the weights; a fresh one knows nothing.
+        self.trained_classifier = True
 
     @property
     def feature_dim(self) -> int:
@@ -80,6 +82,7 @@ class Network(nn.Module):
         network.backbone = self.backbone
         network.classifier = fresh.to(old.device, old.dtype)
         network.auxiliary = self.auxiliary
+        network.trained_classifier = False
         return network.train(self.training)
 
     def batch_norms(self) -> Iterator[nn.modules.batchnorm._BatchNorm]:

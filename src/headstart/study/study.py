@@ -78,22 +78,32 @@ class Study(Noun):
         return fields
 
     @classmethod
-    def from_toml(cls, path: Path) -> "Study":
+    def from_toml(cls, path: Path, *, trust: bool = False) -> "Study":
         """Read a study file.
+
+        Parameters
+        ----------
+        path
+            The file.
+        trust
+            Whether models may be functions: their author's code runs.
 
         Raises
         ------
         StudyError
-            Not TOML, or not a study; the file is named.
+            Not TOML, or not a study, or one that would run code; the file is named.
         """
         with storage_errors(path):
             text = path.read_bytes()
         try:
-            return cls(**tomllib.loads(text.decode()))
+            study = cls(**tomllib.loads(text.decode()))
+            if not trust:
+                study._refuse_code()
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise StudyError(f"study file {path} is not TOML: {error}") from error
         except StudyError as error:
             raise StudyError(f"study file {path}: {error}") from error
+        return study
 
     def to_toml(self) -> str:
         """Write the study as a file that `from_toml` reads back."""
@@ -128,7 +138,12 @@ class Study(Noun):
         return list({trial.key: trial for trial in trials}.values())
 
     def run(
-        self, store: Path | str, *, device: Device = "auto", watcher: Watcher | None = None
+        self,
+        store: Path | str,
+        *,
+        device: Device = "auto",
+        watcher: Watcher | None = None,
+        trust: bool = False,
     ) -> StudyRun:
         """Measure the trials that `store` does not hold yet.
 
@@ -140,6 +155,8 @@ class Study(Noun):
             ``"auto"``, ``"cpu"`` or ``"cuda"``.
         watcher
             Told what goes on.
+        trust
+            Whether a file of weights that holds more than tensors may execute what it says.
 
         Raises
         ------
@@ -148,8 +165,16 @@ class Study(Noun):
             others, it is in the run's `failures`.
         """
         trials = self.trials()
-        workspace = Workspace(device=device, watcher=watcher or Watcher())
+        workspace = Workspace(device=device, watcher=watcher or Watcher(), trust=trust)
         return run_study(trials, ResultStore(store, create=True), workspace)
+
+    def _refuse_code(self) -> None:
+        for name in self.models:
+            if models.runs_code(name):
+                raise StudyError(
+                    f"model '{name}' runs a file: whatever its author wrote would be executed. If "
+                    "you trust this study and that file, say --trust"
+                )
 
     def _setting(self, setting: str | dict[str, Any]) -> LinearSetting:
         options = {"name": setting} if isinstance(setting, str) else setting

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from headstart.errors import ModelError
 from headstart.spec import Model
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-__all__ = ["IMAGENET_MEAN", "IMAGENET_STD", "Source", "installed"]
+__all__ = ["IMAGENET_MEAN", "IMAGENET_STD", "Source", "counted", "installed", "last_linear"]
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -36,8 +36,6 @@ class Source(ABC):
     extra: ClassVar[str] = ""
     # Paths of auxiliary classifiers, which a file of weights may lack.
     auxiliary: ClassVar[tuple[str, ...]] = ()
-    # Facts do not change while the library does not: they are kept by its version.
-    cacheable: ClassVar[bool] = True
 
     @abstractmethod
     def describe(self, name: str) -> Model:
@@ -70,6 +68,10 @@ class Source(ABC):
         """Bring published weights under the names that the module has."""
         return dict(state)
 
+    def carries_weights(self, model: Model) -> bool:  # noqa: ARG002
+        """Whether what `build` gives has its weights already: none are to be loaded."""
+        return False
+
     def finish(self, module: "nn.Module", model: Model) -> tuple[str, ...]:  # noqa: ARG002
         """Make the loaded module what the model's tags say; give its auxiliary classifiers."""
         return ()
@@ -84,6 +86,10 @@ class Source(ABC):
 
         return version(self.package) if self.package else ""
 
+    def revision(self, name: str) -> str:  # noqa: ARG002
+        """Say what the facts of a network depend on: they are kept until it changes."""
+        return self.version()
+
     def require(self) -> None:
         """Raise ModelError unless the library is installed."""
         if self.package and not installed(self.package):
@@ -91,6 +97,28 @@ class Source(ABC):
                 f"models of {self.name} need the package {self.package}: "
                 f"pip install 'headstart[{self.extra}]'"
             )
+
+
+def counted(module: "nn.Module", head: str) -> dict[str, Any]:
+    """Give `feature_dim` and `parameters` of a network whose classifier is at the path `head`.
+
+    Without a classifier `feature_dim` is 1: the network can be described, `Network` refuses it.
+    `parameters` is None where nothing but the classifier has any.
+    """
+    classifier = dict(module.named_modules()).get(head) if head else None
+    own = sum(p.numel() for p in classifier.parameters()) if classifier else 0
+    parameters = sum(p.numel() for p in module.parameters()) - own
+    return {"feature_dim": getattr(classifier, "in_features", 1), "parameters": parameters or None}
+
+
+def last_linear(module: "nn.Module", within: tuple[str, ...] = ()) -> str:
+    """Give the path of the last linear layer, inside the parts `within` if any are named."""
+    from torch import nn
+
+    for name, part in reversed(list(module.named_modules())):
+        if isinstance(part, nn.Linear) and (not within or name.split(".")[0] in within):
+            return str(name)
+    return ""
 
 
 def installed(package: str) -> bool:

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from headstart.errors import UnknownNameError
-from headstart.models.sources.base import IMAGENET_MEAN, IMAGENET_STD, Source
+from headstart.models.sources.base import IMAGENET_MEAN, IMAGENET_STD, Source, counted, last_linear
 from headstart.spec import Model, Weights
 
 if TYPE_CHECKING:
@@ -30,8 +30,6 @@ class Pytorchcv(Source):
             raise UnknownNameError("pytorchcv model", name, self.names())
         with torch.device("meta"):
             module = _create(name)
-        classifier = module.get_submodule(head) if (head := self.head(module)) else None
-        own = sum(p.numel() for p in classifier.parameters()) if classifier else 0
         return Model(
             name=f"{self.name}:{name}",
             source=self.name,
@@ -41,8 +39,7 @@ class Pytorchcv(Source):
             interpolation="bilinear",
             mean=IMAGENET_MEAN,
             std=IMAGENET_STD,
-            feature_dim=getattr(classifier, "in_features", 1),
-            parameters=sum(p.numel() for p in module.parameters()) - own,
+            **counted(module, self.head(module)),
         )
 
     def build(self, model: Model) -> "nn.Module":
@@ -50,12 +47,7 @@ class Pytorchcv(Source):
         return module
 
     def head(self, module: "nn.Module") -> str:
-        from torch import nn
-
-        for name, part in reversed(list(module.named_modules())):
-            if name.split(".")[0] == OUTPUT and isinstance(part, nn.Linear):
-                return str(name)
-        return ""
+        return last_linear(module, (OUTPUT,))
 
     def names(self) -> list[str]:
         self.require()

@@ -4,9 +4,9 @@ import inspect
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from headstart.errors import UnknownNameError
+from headstart.errors import ModelError, UnknownNameError
 from headstart.models.sources.base import IMAGENET_MEAN, IMAGENET_STD, Source
-from headstart.spec import Model, Weights
+from headstart.spec import Model, Pool, Weights
 
 if TYPE_CHECKING:
     import torch
@@ -57,9 +57,16 @@ class Timm(Source):
     def build(self, model: Model) -> "nn.Module":
         import timm
 
-        module: nn.Module = timm.create_model(model.architecture, pretrained=False)
-        if model.pool and hasattr(module, "global_pool"):
-            setattr(module, "global_pool", POOLING[model.pool])  # noqa: B010
+        return self.pooled(timm.create_model(model.architecture, pretrained=False), model.pool)
+
+    @staticmethod
+    def pooled(module: "nn.Module", pool: Pool | None) -> "nn.Module":
+        """Have a transformer make one feature of its tokens as asked, not its own way."""
+        # A convolutional network pools by a module of that name.
+        if pool and isinstance(getattr(module, "global_pool", None), str):
+            setattr(module, "global_pool", POOLING[pool])  # noqa: B010
+        elif pool:
+            raise ModelError(f"{type(module).__name__} has no tokens to pool: leave ?pool= out")
         return module
 
     def head(self, module: "nn.Module") -> str:

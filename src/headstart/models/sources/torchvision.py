@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from headstart.errors import UnknownNameError
-from headstart.models.sources.base import IMAGENET_MEAN, IMAGENET_STD, Source
+from headstart.models.sources.base import IMAGENET_MEAN, IMAGENET_STD, Source, counted, last_linear
 from headstart.spec import Model, UpstreamAccuracy, Weights
 
 if TYPE_CHECKING:
@@ -39,16 +39,13 @@ class Torchvision(Source):
         with torch.device("meta"):
             module = self.build_named(architecture)
         self._drop_auxiliary(module)
-        classifier = module.get_submodule(head) if (head := self.head(module)) else None
-        own = sum(p.numel() for p in classifier.parameters()) if classifier else 0
         return Model(
             name=f"{self.name}:{name}",
             source=self.name,
             architecture=architecture,
             weights=Weights(locator=entry.url if entry else "random:0"),
             **_preprocessing(entry),
-            feature_dim=getattr(classifier, "in_features", 1),
-            parameters=sum(p.numel() for p in module.parameters()) - own,
+            **counted(module, self.head(module)),
             upstream=_accuracy(entry),
             tags={"weights_tag": entry.name} if entry else {},
         )
@@ -67,12 +64,7 @@ class Torchvision(Source):
         return module
 
     def head(self, module: "nn.Module") -> str:
-        from torch import nn
-
-        for name, part in reversed(list(module.named_modules())):
-            if name.split(".")[0] in HEADS and isinstance(part, nn.Linear):
-                return str(name)
-        return ""
+        return last_linear(module, HEADS)
 
     def finish(self, module: "nn.Module", model: Model) -> tuple[str, ...]:
         present = tuple(name for name in AUXILIARY if getattr(module, name, None) is not None)

@@ -1,0 +1,57 @@
+"""What `headstart upstream` does: measure, keep, show."""
+
+from pathlib import Path
+
+import typer
+
+from headstart import models
+from headstart.cli.commands import console
+from headstart.cli.progress import LiveWatcher
+from headstart.cli.tables import plain_table, shortened
+from headstart.errors import StudyError
+from headstart.spec import Model
+from headstart.stats import wilson_interval
+from headstart.upstream import Measured, measure, read_validation
+from headstart.workspace import Device, Workspace
+
+__all__ = ["measure_and_show"]
+
+
+def measure_and_show(
+    folder: Path, names: str, device: Device, limit: int | None, *, trust: bool
+) -> None:
+    """Measure networks one after the other; what is measured is kept though a later one fails."""
+    chosen = [models.find(name) for name in models.split_names(names)]
+    if not chosen:
+        raise StudyError("--models names no model: give at least one")
+    classes, split = read_validation(folder, limit)
+    found: list[tuple[Model, Measured]] = []
+    try:
+        with LiveWatcher(console) as watcher:
+            workspace = Workspace(device=device, watcher=watcher, trust=trust)
+            for number, model in enumerate(chosen, start=1):
+                watcher.trial_started(model.name, number, len(chosen))
+                found.append((model, measure(model, classes, split, workspace)))
+                watcher.trial_finished()
+    finally:
+        if found:
+            _show(found)
+
+
+def _show(found: list[tuple[Model, Measured]]) -> None:
+    numbers = ("top-1 %", "95 % CI", "images", "known %")
+    table = plain_table("model", *numbers, right=set(numbers))
+    for model, measured in found:
+        interval = wilson_interval(measured.value, measured.n)
+        known = model.upstream_accuracy
+        table.add_row(
+            shortened(model.name),
+            f"{100 * measured.value:.2f}",
+            f"{100 * interval.low:.1f}-{100 * interval.high:.1f}",
+            f"{measured.n:,}",
+            "-" if known is None else f"{100 * known:.2f}",
+        )
+    console.print(table)
+    lost = [model.name for model, measured in found if not 0 < measured.value < 1]
+    if lost:
+        typer.echo(f"not kept, none or all of the images right: {', '.join(lost)}")

@@ -1,0 +1,159 @@
+"""`headstart upstream`: top-1 accuracy on the upstream task, measured here."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import headstart as hs
+from headstart import models
+from headstart.features.preprocess import imagenet_crop
+
+# Tells a red image from a green and a blue one, and has nothing to learn.
+NET = """
+import torch
+from torch import nn
+
+
+def colours():
+    network = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 3))
+    network[2].weight.data = torch.eye(3)
+    network[2].bias.data.zero_()
+    return network
+
+
+def nothing():
+    network = colours()
+    network[2].bias.data[:] = float("nan")
+    return network
+"""
+CLASSES = ("n01", "n02", "n03")
+
+
+@pytest.fixture
+def colours(tmp_path, own_cache):
+    (tmp_path / "net.py").write_text(NET)
+    return f"{tmp_path / 'net.py'}:colours?size=16&mean=0,0,0&std=1,1,1"
+
+
+@pytest.fixture
+def imagenet(tmp_path):
+    """Four images a class; one of them lies in the wrong class."""
+    folder = tmp_path / "imagenet"
+    for label, name in enumerate(CLASSES):
+        (folder / name).mkdir(parents=True)
+        for i in range(4):
+            pixels = np.zeros((20, 30, 3), np.uint8)
+            pixels[..., label if (label, i) != (0, 0) else 2] = 200
+            Image.fromarray(pixels).save(folder / name / f"{i}.png")
+    return folder
+
+
+def test_top_1_is_measured_kept_and_put_first(cli, colours, imagenet, own_cache):
+    outcome = cli("upstream", "--imagenet", imagenet, "--models", colours)
+    assert outcome.code == 0, outcome.err
+    header, row = outcome.out.strip().splitlines()[-2:]
+    assert header.split()[:3] == ["model", "top-1", "%"]
+    assert row.split()[-4:] == ["91.67", "64.6-98.5", "12", "-"]
+    (kept,) = json.loads((own_cache / "models" / "upstream.json").read_text()).values()
+    assert kept == {"value": 11 / 12, "n": 12, "model": colours}
+    model = models.find(colours)
+    assert model.upstream_accuracy == 11 / 12
+    assert model.upstream[0].source == "measured by headstart upstream on 12 images"
+    # Another input is another network; what the user says counts more.
+    assert models.find(colours.replace("size=16", "size=32")).upstream == ()
+    assert models.find(f"{colours}&upstream=0.5").upstream_accuracy == 0.5
+
+
+def test_the_analysis_uses_it(cli, colours, imagenet, tmp_path):
+    cli("upstream", "--imagenet", imagenet, "--models", colours)
+    run = ("run", "--models", colours, "--datasets", "digits", "--limit", 60)
+    assert cli(*run, "--store", tmp_path / "r.db").code == 0
+    assert hs.results(tmp_path / "r.db")["upstream_accuracy"].tolist() == [11 / 12]
+
+
+def test_a_limit_draws_the_same_images_again(cli, colours, imagenet):
+    arguments = ("upstream", "--imagenet", imagenet, "--models", colours, "--limit", 11)
+    first, second = (cli(*arguments).out.splitlines()[-1] for _ in range(2))
+    assert first.split()[-2] == "11"
+    assert second.split()[1:4] == first.split()[1:4]
+
+
+def test_all_right_is_shown_and_not_kept(cli, colours, imagenet, own_cache):
+    (imagenet / "n01" / "0.png").unlink()
+    outcome = cli("upstream", "--imagenet", imagenet, "--models", colours)
+    assert "100.00" in outcome.out
+    assert f"not kept, none or all of the images right: {colours}" in outcome.out
+    assert models.find(colours).upstream == ()
+
+
+def test_what_was_measured_before_a_failure_is_kept(cli, colours, imagenet, tmp_path):
+    bad = colours.replace("colours", "nothing")
+    outcome = cli("upstream", "--imagenet", imagenet, "--models", f"{colours},{bad}")
+    assert outcome.code == 2
+    assert "hold NaN or infinity" in outcome.err
+    assert "91.67" in outcome.out
+    assert models.find(colours).upstream_accuracy == 11 / 12
+
+
+@pytest.mark.parametrize(("change", "words"), [
+    ({"--imagenet": "/no/such/folder"}, "/no/such/folder does not exist"),
+    ({"--models": ","}, "--models names no model"),
+    ({"--models": "resnet5"}, "unknown model 'resnet5'"),
+    ({"--models": "efficientnet_lite0"},
+     "'efficientnet_lite0' has 1,000 classes and there are 3 class folders"),
+    ({"--models": "timm:resnet18?weights=random"}, "has random weights"),
+    ({"--limit": "0"}, "limit 0 leaves no image"),
+])  # fmt: skip
+def test_bad_input_is_one_line(cli, colours, imagenet, change, words):
+    given = {"--imagenet": imagenet, "--models": colours, **change}
+    outcome = cli("upstream", *(part for pair in given.items() for part in pair))
+    assert outcome.code == 2
+    assert words in outcome.err
+    assert outcome.err.count("\n") == 1
+
+
+def test_folders_without_images_and_broken_images(cli, colours, imagenet, tmp_path):
+    (tmp_path / "empty").mkdir()
+    outcome = cli("upstream", "--imagenet", tmp_path / "empty", "--models", colours)
+    assert "holds no images" in outcome.err
+    (imagenet / "n02" / "0.png").write_bytes(b"no image")
+    outcome = cli("upstream", "--imagenet", imagenet, "--models", colours)
+    assert outcome.code == 2
+    assert "n02/0.png does not decode" in outcome.err
+
+
+def test_weights_without_a_classifier(cli, colours, imagenet, tmp_path):
+    import timm
+    import torch
+
+    body = timm.create_model("resnet18", num_classes=0).state_dict()
+    torch.save(body, tmp_path / "w.pth")
+    name = f"checkpoint:{tmp_path / 'w.pth'}?arch=timm:resnet18"
+    outcome = cli("upstream", "--imagenet", imagenet, "--models", name)
+    assert outcome.code == 2
+    assert "hold no classifier: there is nothing to measure" in outcome.err
+
+
+def test_a_damaged_file_of_accuracies(cli, colours, own_cache):
+    (own_cache / "models").mkdir(parents=True)
+    (own_cache / "models" / "upstream.json").write_text("{")
+    outcome = cli("models", "show", colours)
+    assert outcome.code == 2
+    assert "upstream.json are damaged" in outcome.err
+    assert "remove that file" in outcome.err
+
+
+@pytest.mark.parametrize("shape", [(40, 40), (40, 60), (61, 47), (500, 333), (224, 224)])
+@pytest.mark.parametrize("size", [32, 224])
+def test_the_crop_is_torchvisions(shape, size):
+    from torchvision import transforms
+
+    pixels = np.random.RandomState(0).randint(0, 256, (*shape, 3), np.uint8)
+    image = Image.fromarray(pixels)
+    theirs = transforms.Compose([
+        transforms.Resize(int(size / 0.875), transforms.InterpolationMode.BICUBIC),
+        transforms.CenterCrop(size),
+    ])  # fmt: skip
+    assert np.array_equal(imagenet_crop(image, size, "bicubic"), theirs(image))

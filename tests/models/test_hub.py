@@ -1,0 +1,247 @@
+"""Repositories of the hub, in a folder or in the hub's cache: transformers' and timm's networks."""
+
+import json
+import shutil
+
+import pytest
+import torch
+
+from headstart import models
+from headstart.errors import (
+    ModelError,
+    UnknownNameError,
+    WeightsError,
+    WeightsMissingError,
+)
+
+transformers = pytest.importorskip("transformers")
+
+TINY = {"image_size": 32, "patch_size": 8, "num_labels": 5}
+TOKENS = {**TINY, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
+SWIN = {**TINY, "patch_size": 4, "embed_dim": 8, "depths": [1, 1], "num_heads": [2, 2],
+        "window_size": 4}  # fmt: skip
+MAPS = {"num_labels": 5, "hidden_sizes": [8, 16], "depths": [1, 1], "num_stages": 2}
+KINDS = {
+    "ViT": ({**TOKENS, "intermediate_size": 32}, 16),
+    "Dinov2": (TOKENS, 16),
+    "Swin": (SWIN, 16),
+    "ConvNext": (MAPS, 16),
+    "ResNet": ({"num_labels": 5, "embedding_size": 8, "hidden_sizes": [8, 16], "depths": [1, 1],
+                "layer_type": "basic"}, 16),
+}  # fmt: skip
+SIZE = {"height": 32, "width": 32}
+
+
+def saved(folder, kind, task, seed=0):
+    """Save a real network of random weights as its authors would; give it too."""
+    from importlib import import_module
+
+    module = import_module(f"transformers.models.{kind.lower()}")
+    config = getattr(module, f"{kind}Config")(**KINDS[kind][0])
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = getattr(module, f"{kind}{task}")(config).eval()
+    network.save_pretrained(folder)
+    said = {"size": SIZE, "image_mean": [0.4] * 3, "image_std": [0.3] * 3, "resample": 3}
+    (folder / "preprocessor_config.json").write_text(json.dumps(said))
+    return network
+
+
+def in_hub_cache(folder, hub, repository):
+    """Lay a folder out as the hub's library does in its cache."""
+    place = hub / f"models--{repository.replace('/', '--')}"
+    (place / "refs").mkdir(parents=True)
+    (place / "refs" / "main").write_text("0" * 40)
+    shutil.copytree(folder, place / "snapshots" / ("0" * 40))
+
+
+@pytest.fixture
+def hub(monkeypatch, tmp_path, own_cache):
+    """A hub that refuses, and a cache of downloads of our own."""
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    return tmp_path / "hub"
+
+
+def images(size=32):
+    return torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("where", ["folder", "cache"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_classifier_gives_transformers_own_logits(kind, where, hub, tmp_path):
+    network = saved(tmp_path / "net", kind, "ForImageClassification")
+    name = f"hf:{tmp_path / 'net'}"
+    if where == "cache":
+        in_hub_cache(tmp_path / "net", hub, "user/net")
+        name = "hf:user/net"
+    model = models.find(name)
+    # DINOv2 classifies by its class token beside the mean of its patches.
+    assert model.feature_dim == KINDS[kind][1] * (2 if kind == "Dinov2" else 1)
+    assert (model.input_size, model.interpolation) == (32, "bicubic")
+    assert (model.mean, model.std) == ((0.4,) * 3, (0.3,) * 3)
+    ours = models.load(model)
+    assert sum(p.numel() for p in ours.backbone.parameters()) == model.parameters
+    with torch.inference_mode():
+        torch.testing.assert_close(ours(images()), network(images()).logits)
+        features = ours.penultimate(images())
+        assert features.shape == (2, model.feature_dim)
+        torch.testing.assert_close(ours.classifier(features), ours(images()))
+    assert ours.with_head(3, 0)(images()).shape == (2, 3)
+
+
+def expected_features(network, kind, pool):
+    answer = network(images())
+    if kind in ("ViT", "Dinov2"):
+        tokens = answer.last_hidden_state
+        return tokens[:, 1:].mean(1) if pool == "mean" else tokens[:, 0]
+    return answer.pooler_output.flatten(1)
+
+
+@pytest.mark.parametrize("pool", [None, "token", "mean"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_backbone_gives_a_token_or_the_mean(kind, pool, hub, tmp_path):
+    network = saved(tmp_path / "net", kind, "Model")
+    asked = f"hf:{tmp_path / 'net'}" + (f"?pool={pool}" if pool else "")
+    if pool == "token" and kind not in ("ViT", "Dinov2"):
+        with pytest.raises(ModelError, match="has no class token"):
+            models.load(models.find(asked))
+        return
+    model = models.find(asked)
+    ours = models.load(model)
+    assert ours.feature_dim == model.feature_dim == KINDS[kind][1]
+    with torch.inference_mode():
+        features = ours.penultimate(images())
+        # ConvNext norms after pooling, which a mean that is asked for leaves out.
+        if not (kind == "ConvNext" and pool == "mean"):
+            torch.testing.assert_close(features, expected_features(network, kind, pool))
+        torch.testing.assert_close(ours.classifier(features), ours(images()))
+
+
+def test_the_backbone_inside_a_classifiers_checkpoint(hub, tmp_path):
+    network = saved(tmp_path / "whole", "ViT", "ForImageClassification")
+    saved(tmp_path / "body", "ViT", "Model", seed=1)
+    file = tmp_path / "whole" / "model.safetensors"
+    ours = models.load(models.find(f"checkpoint:{file}?arch=hf:{tmp_path / 'body'}"))
+    with torch.inference_mode():
+        tokens = network.vit(images()).last_hidden_state
+        torch.testing.assert_close(ours.penultimate(images()), tokens[:, 0])
+
+
+def test_random_weights_and_weights_that_do_not_fit(hub, tmp_path):
+    saved(tmp_path / "vit", "ViT", "ForImageClassification")
+    saved(tmp_path / "swin", "Swin", "ForImageClassification")
+    random = models.find(f"hf:{tmp_path / 'vit'}?weights=random&seed=2")
+    first, second = (models.load(random).penultimate(images()) for _ in range(2))
+    assert torch.equal(first, second)
+    file = tmp_path / "swin" / "model.safetensors"
+    with pytest.raises(WeightsError, match="do not fit the network"):
+        models.load(models.find(f"hf:{tmp_path / 'vit'}?weights={file}"))
+    (tmp_path / "vit" / "model.safetensors").unlink()
+    with pytest.raises(WeightsMissingError, match=r"expected them in .*model.safetensors"):
+        models.load(models.find(f"hf:{tmp_path / 'vit'}"))
+
+
+def test_the_same_network_elsewhere_is_the_same(hub, tmp_path):
+    saved(tmp_path / "a", "ViT", "ForImageClassification")
+    shutil.copytree(tmp_path / "a", tmp_path / "b")
+    one, other = (models.find(f"hf:{tmp_path / name}") for name in "ab")
+    assert one.identity == other.identity
+    config = tmp_path / "b" / "config.json"
+    config.write_text(config.read_text().replace('"gelu"', '"relu"'))
+    assert models.find(f"hf:{tmp_path / 'b'}").identity != one.identity
+    with pytest.raises(ModelError, match="has changed since it was described"):
+        models.load(other)
+
+
+def test_a_repository_of_timm(hub, tmp_path):
+    import timm
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(3)
+        network = timm.create_model("resnet18", num_classes=7).eval()
+    folder = tmp_path / "net"
+    folder.mkdir()
+    said = {"input_size": [3, 64, 64], "interpolation": "bilinear", "mean": [0.1] * 3,
+            "std": [0.2] * 3}  # fmt: skip
+    config = {"architecture": "resnet18", "num_classes": 7, "pretrained_cfg": said}
+    (folder / "config.json").write_text(json.dumps(config))
+    torch.save(network.state_dict(), folder / "pytorch_model.bin")
+    in_hub_cache(folder, hub, "user/net")
+    model = models.find("hf:user/net")
+    assert (model.input_size, model.interpolation, model.mean) == (64, "bilinear", (0.1,) * 3)
+    with torch.inference_mode():
+        torch.testing.assert_close(models.load(model)(images(64)), network(images(64)))
+
+
+def test_facts_of_a_repository_are_asked_once(hub, tmp_path, monkeypatch):
+    saved(tmp_path / "net", "ViT", "ForImageClassification")
+    model = models.find(f"hf:{tmp_path / 'net'}")
+    monkeypatch.setattr(
+        type(models.sources.SOURCES["hf"]), "describe", lambda *_: pytest.fail("asked again")
+    )
+    assert models.find(f"hf:{tmp_path / 'net'}") == model
+
+
+@pytest.mark.parametrize(("files", "message"), [
+    ({}, "has no config.json: it is no network"),
+    ({"config.json": "{"}, "config.json is not JSON"),
+    ({"config.json": "[]"}, "expected a JSON object, found list"),
+    ({"config.json": "{}"}, "is no image network of transformers"),
+    ({"config.json": '{"model_type": "nobodys"}'}, "is no image network of transformers"),
+    ({"config.json": '{"model_type": "bert", "hidden_size": 24, "num_hidden_layers": 1}'},
+     "takes input_ids, not images"),
+    ({"config.json": '{"auto_map": {"AutoConfig": "own.Config"}, "model_type": "own"}',
+      "own.py": "raise SystemExit('executed')"}, "is no image network of transformers"),
+])  # fmt: skip
+def test_folders_that_hold_no_network(hub, tmp_path, files, message):
+    folder = tmp_path / "net"
+    folder.mkdir()
+    for name, text in files.items():
+        (folder / name).write_text(text)
+    with pytest.raises(ModelError, match=message) as error:
+        models.find(f"hf:{folder}")
+    assert "\n" not in str(error.value)
+
+
+def test_names_that_lead_nowhere(hub, tmp_path, monkeypatch):
+    with pytest.raises(ModelError, match="there is no such folder, nor is it a name as user/name"):
+        models.find("hf:/no/such/folder")
+    with pytest.raises(ModelError) as error:
+        models.find("hf:user/net")
+    assert str(error.value).startswith(
+        "config.json of user/net is not on this machine and cannot be had from http://127.0.0.1:9"
+    )
+    (tmp_path / "config.json").write_text('{"architecture": "resnet19"}')
+    with pytest.raises(UnknownNameError, match="unknown timm model 'resnet19'"):
+        models.find(f"hf:{tmp_path}")
+    saved(tmp_path / "net", "ViT", "ForImageClassification")
+    with pytest.raises(ModelError, match="is a classifier that pools its own way"):
+        models.load(models.find(f"hf:{tmp_path / 'net'}?pool=mean"))
+    with pytest.raises(ModelError, match=r"has no tokens to pool: leave \?pool= out"):
+        models.load(models.find("timm:resnet18?weights=random&pool=mean"))
+    monkeypatch.setattr("headstart.models.sources.hf.installed", lambda _: False)
+    with pytest.raises(ModelError, match=r"pip install 'headstart\[hf\]'"):
+        models.find(f"hf:{tmp_path / 'net'}")
+
+
+def test_a_repository_is_fetched_file_by_file(hub, tmp_path, monkeypatch):
+    import io
+
+    saved(tmp_path / "net", "ViT", "ForImageClassification")
+    asked = []
+
+    def download(repository, name, **_):
+        asked.append(name)
+        return str(tmp_path / "net" / name)
+
+    names = ["config.json", "model.safetensors"]
+    monkeypatch.setattr("urllib.request.urlopen", lambda *_, **__: io.BytesIO())
+    monkeypatch.setattr("huggingface_hub.list_repo_files", lambda _: names)
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", download)
+    model = models.find("hf:user/net")
+    # It has no preprocessor: ImageNet's mean, and the size that the network is made for.
+    assert (model.input_size, model.mean[0]) == (32, 0.485)
+    assert set(asked) == {"config.json"}
+    models.fetch(model)
+    assert asked[-1] == "model.safetensors"
