@@ -413,7 +413,7 @@ def test_an_error_while_decoding_ahead_arrives():
 
 def test_a_decoder_names_what_it_skipped(tmp_path):
     decoder = Decoder(broken_among(tmp_path), MODEL, "whole", skip_broken=True)
-    batch = decoder(np.arange(2, 6))
+    batch = decoder(range(2, 6))
     assert batch.pixels.shape == (4, 224, 224, 3)
     assert list(batch.broken) == [2]
     assert not batch.pixels[2].any()

@@ -150,7 +150,7 @@ def _extract(
         workspace.watcher.stage("features", total=len(asked.rows), unit="images")
         workspace.watcher.advance(len(asked.rows) - len(places))
         size = extractor.batch_size
-        batches = [places[i : i + size] for i in range(0, len(places), size)]
+        batches = [places[i : i + size].tolist() for i in range(0, len(places), size)]
         for some, batch in zip(batches, ahead(decoder, batches), strict=True):
             values = extractor(batch.pixels)
             values[list(batch.broken)] = np.nan
@@ -164,14 +164,14 @@ def _extract(
 def _check_finite(
     model: Model,
     images: Decodable,
-    places: npt.NDArray[np.int64],
+    places: list[int],
     values: npt.NDArray[np.float32],
     broken: dict[int, str],
 ) -> None:
     bad = np.asarray(~np.isfinite(values).all(axis=1))
     bad[list(broken)] = False
     if bad.any():
-        row = int(places[int(np.argmax(bad))])
+        row = places[int(np.argmax(bad))]
         raise FeatureError(
             f"features of '{model.name}' hold NaN or infinity for image {images.where(row)}: "
             "no classifier can be fitted; try --precision fp32, or check the weights"

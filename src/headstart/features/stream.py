@@ -49,11 +49,11 @@ class Decoder:
     resize: str
     skip_broken: bool
 
-    def __call__(self, rows: npt.NDArray[np.int64]) -> Batch:
+    def __call__(self, rows: Sequence[int]) -> Batch:
         """Decode the images of these rows."""
         size = self.model.input_size
         pixels, broken = [], {}
-        for place, row in enumerate(rows.tolist()):
+        for place, row in enumerate(rows):
             try:
                 image = self.images.decode(row)
                 pixels.append(fit_image(image, size, self.model.interpolation, self.resize))
