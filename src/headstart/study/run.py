@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from headstart import datasets, features, models
 from headstart.errors import HeadstartError
 from headstart.files import check_free_space, writable_folder
-from headstart.spec import Result, Trial
+from headstart.spec import Result, Trial, digest
 from headstart.store import ResultStore
 from headstart.trial import run_trial
 from headstart.workspace import Workspace
@@ -96,7 +96,7 @@ def _feature_bytes(trials: list[Trial]) -> int:
         setting, seed = trial.setting, trial.seed if trial.dataset.limit else None
         images = (trial.dataset.revision, trial.dataset.limit, seed)
         n_images = sum(size for _, size in trial.dataset.used_sizes)
-        table = (trial.model.weights.sha256, images, setting.resize, setting.precision)
+        table = (digest(trial.model.identity), images, setting.resize, setting.precision)
         tables[table] = features.bytes_needed(trial.model, n_images)
     return sum(tables.values())
 
