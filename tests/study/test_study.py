@@ -206,6 +206,9 @@ def test_the_space_check_counts_each_table_of_features_once():
     assert run._feature_bytes(twice) == run._feature_bytes(twice[:1]) == 300 * 1280 * 4
     seeds = Study(**SMALL, seeds=[0, 1]).trials()
     assert run._feature_bytes(seeds) == 2 * 300 * 1280 * 4
+    # Of neither the digest of the weights is known before they are fetched.
+    two = Study(**{**SMALL, "models": ["resnet50", "resnet101"]}).trials()
+    assert run._feature_bytes(two) == 2 * 300 * 2048 * 4
 
 
 def test_an_unexpected_error_ends_its_trial_alone(tmp_path, monkeypatch):
