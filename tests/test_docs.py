@@ -107,7 +107,23 @@ def test_the_readmes_commands_exist():
     commands |= {group.name for group in app.registered_groups}
     used = set(re.findall(r"^headstart (\w+)", README, flags=re.MULTILINE))
     assert used <= commands
+    assert set(re.findall(r"^headstart models (\w+)", README, flags=re.MULTILINE)) == {"show"}
     assert len(used) >= 4
+
+
+def test_the_options_of_a_models_name_are_as_documented():
+    from headstart.models.names import OPTIONS
+
+    text = (ROOT / "docs" / "models.md").read_text().split("## Options")[1].split("Features are")[0]
+    assert set(re.findall(r"^\| `(\w+)` \|", text, flags=re.MULTILINE)) == set(OPTIONS)
+
+
+def test_every_kind_of_name_is_documented():
+    from headstart.models.sources import SOURCES
+
+    text = (ROOT / "docs" / "models.md").read_text()
+    forms = {name: f"`{name}:" for name in SOURCES if name not in ("embedded", "function")}
+    assert [name for name, form in forms.items() if form not in text] == []
 
 
 def test_the_walks_are_a_dozen_functions_each():

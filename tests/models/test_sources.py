@@ -125,6 +125,7 @@ def test_unknown_names_tell_the_nearest(name, message):
     ("resnet50?seed=1", r"seed= goes with \?weights=random alone"),
     ("resnet50?weights=random&seed=x", "seed=x is no whole number"),
     ("resnet50?pool=max", "pool=max will not do"),
+    ("torchvision:vit_b_16?pool=mean", "pool= goes with networks of timm and hf alone"),
     ("resnet50?size=0", "size=0 will not do"),
     ("resnet50?upstream=76", "upstream=76 will not do"),
     ("resnet50?", "expected .option=value"),

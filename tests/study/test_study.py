@@ -213,6 +213,9 @@ def test_the_space_check_counts_each_table_of_features_once():
     assert kept(seeds) == 2 * 300 * 1280 * 4
     many = Study(**SMALL, seeds=list(range(40))).trials()
     assert kept(many) == 1797 * 1280 * 4
+    # Of neither the digest of the weights is known before they are fetched.
+    two = Study(**{**SMALL, "models": ["resnet50", "resnet101"]}).trials()
+    assert kept(two) == 2 * 300 * 2048 * 4
 
 
 def test_an_unexpected_error_ends_its_trial_alone(tmp_path, monkeypatch):

@@ -176,6 +176,8 @@ def _with_options(model: Model, asked: ModelName, cache: Path | None) -> Model:
         wrong = "arch" if "arch" in options else "seed"
         meant = "checkpoint:FILE" if wrong == "arch" else "?weights=random"
         raise StudyError(f"model '{asked.full}': {wrong}= goes with {meant} alone")
+    if "pool" in options and not SOURCES[model.source].pools:
+        raise StudyError(f"model '{asked.full}': pool= goes with networks of timm and hf alone")
     if weights := options.get("weights"):
         changes |= _chosen_weights(asked, model, weights)
     changes |= {

@@ -89,6 +89,16 @@ class Model(Noun):
         return self.model_dump(mode="json", include=fields)
 
     @property
+    def weights_name(self) -> str:
+        """The weights in a word: ``random``, their published tag, or the start of their digest."""
+        if self.weights.random_seed is not None:
+            return "random"
+        tag = self.tags.get("weights_tag")
+        if tag and not self.weights.locator.startswith("file:"):
+            return tag
+        return self.weights.sha256[:12] if self.weights.sha256 else self.weights.locator
+
+    @property
     def upstream_accuracy(self) -> float | None:
         """The first upstream accuracy of these weights (a proportion), None where none is known."""
         return next((known.value for known in self.upstream if known.weights is None), None)

@@ -15,6 +15,7 @@ __all__ = ["COLUMNS", "result_row", "results", "results_table"]
 
 COLUMNS = (
     "model",
+    "weights",
     "upstream_accuracy",
     "dataset",
     "setting",
@@ -37,14 +38,16 @@ COLUMNS = (
 def result_row(result: Result) -> dict[str, Any]:
     """Flatten a complete result to `COLUMNS`.
 
-    Accuracies are proportions. `relative_gap` certifies the final fit; `unconverged` counts the
-    fits of the selection and the refit whose gap stayed over the tolerance.
+    `weights` is ``random``, their tag, or the start of their digest. Accuracies are proportions.
+    `relative_gap` certifies the final fit; `unconverged` counts the fits of the selection and the
+    refit whose gap stayed over the tolerance.
     """
     trial, selection = result.trial, result.selection
     refit = result.provenance.get("refit", {})
     curve = selection.validation_curve if selection else ()
     return {
         "model": trial.model.name,
+        "weights": trial.model.weights_name,
         "upstream_accuracy": trial.model.upstream_accuracy,
         "dataset": trial.dataset.name,
         "setting": trial.setting.name,

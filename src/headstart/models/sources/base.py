@@ -36,6 +36,8 @@ class Source(ABC):
     extra: ClassVar[str] = ""
     # Paths of auxiliary classifiers, which a file of weights may lack.
     auxiliary: ClassVar[tuple[str, ...]] = ()
+    # Whether `build` heeds `Model.pool`.
+    pools: ClassVar[bool] = False
 
     @abstractmethod
     def describe(self, name: str) -> Model:

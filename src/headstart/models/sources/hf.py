@@ -44,6 +44,7 @@ class HuggingFace(Source):
 
     name = "hf"
     extra = "hf"
+    pools = True
 
     def describe(self, name: str) -> Model:
         import torch

@@ -23,6 +23,7 @@ class Timm(Source):
 
     name: ClassVar[str] = "timm"
     package = "timm"
+    pools = True
 
     def describe(self, name: str) -> Model:
         import timm
