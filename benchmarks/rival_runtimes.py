@@ -6,7 +6,6 @@ from importlib.util import find_spec
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import timm
 import torch
 from torch import nn
 
@@ -17,12 +16,14 @@ from headstart.spec import Model
 
 __all__ = ["BATCH", "MODELS", "RIVALS", "network_of"]
 
-LITE = models.find("efficientnet_lite0")
 # Speed does not depend on the weights, so timm's networks have random ones.
+NAMES = {
+    "efficientnet_lite0": "efficientnet_lite0",
+    "resnet50": "resnet50?weights=random",
+    "mobilenetv2_100": "mobilenet_v2?weights=random",
+}
 MODELS = {
-    "efficientnet_lite0": LITE,
-    "resnet50": LITE.model_copy(update={"name": "resnet50", "feature_dim": 2048}),
-    "mobilenetv2_100": LITE.model_copy(update={"name": "mobilenetv2_100", "feature_dim": 1280}),
+    name: models.find(found).model_copy(update={"name": name}) for name, found in NAMES.items()
 }
 BATCH = 16
 
@@ -31,10 +32,7 @@ Bare = Callable[[int], None]
 
 def network_of(model: Model) -> Network:
     """Build the network, in evaluation mode."""
-    if model.name == LITE.name:
-        return models.load(model)
-    torch.manual_seed(0)
-    return Network(timm.create_model(model.name, pretrained=False)).eval()
+    return models.load(model)
 
 
 class Penultimate(nn.Module):
