@@ -16,7 +16,7 @@ from headstart.features.forward import Extractor, fold_batch_norms
 from headstart.features.preprocess import center_crop, fit_image, whole_image
 from headstart.features.stream import Decoder, ahead
 from headstart.spec import LinearSetting
-from headstart.workspace import Watcher, Workspace
+from headstart.workspace import Watcher, Workspace, default_cache
 
 MODEL = models.find("efficientnet_lite0")
 SETTING = LinearSetting()
@@ -422,3 +422,25 @@ def test_a_decoder_names_what_it_skipped(tmp_path):
 def test_bytes_needed():
     assert features.bytes_needed(MODEL, 10) == 10 * 1280 * 4
     assert datasets.find("digits", limit=100).used_sizes.train == 100
+
+
+@pytest.mark.parametrize("name", ["digits", "glyphs", "fashion_mnist"])
+def test_a_trials_images_are_the_rows_that_they_are_in_the_whole_dataset(name, request):
+    """Also where train and validation are parts of one published split, as in Fashion-MNIST."""
+    if name == "fashion_mnist":
+        request.getfixturevalue("real_fashion_mnist")
+    whole, some = (datasets.find(name, limit=limit) for limit in (None, 100))
+    everything = Asked.of(whole, datasets.load(whole, 0, default_cache()))
+    np.testing.assert_array_equal(everything.rows, np.arange(sum(n for _, n in whole.sizes)))
+    for seed in (0, 1):
+        asked = Asked.of(some, datasets.load(some, seed, default_cache()))
+        assert (asked.revision, asked.total) == (everything.revision, everything.total)
+        for place in range(0, 300, 7):
+            one, other = asked.images.decode(place), everything.images.decode(asked.rows[place])
+            assert np.array_equal(np.asarray(one), np.asarray(other))
+
+
+@pytest.mark.parametrize("rows", [[0, 1, 1], [0, 1, 3], [-1, 0, 1], [0, 1]])
+def test_no_two_images_share_a_row(rows):
+    with pytest.raises(ValueError, match="expected 3 different rows under 3"):
+        Asked(some_images(3), np.array(rows), "r", 3)

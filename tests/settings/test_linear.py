@@ -33,6 +33,7 @@ def make_transfer(setting=None, broken=None, watcher=None, flip_test=False, spre
         SealedTest(parts["test"], "r"),
         n_classes=3,
         revision="r",
+        places=np.arange(sum(N.values())),
     )
     dataset = datasets.find("digits").model_copy(update={"classes": ("a", "b", "c")})
     trial = Trial(

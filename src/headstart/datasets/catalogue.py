@@ -81,14 +81,17 @@ def load(dataset: Dataset, seed: int, cache: Path) -> Splits:
         The content is not that of ``dataset.revision``.
     """
     parts = _read(dataset.name, dataset.source, dataset.location, dataset.revision, cache)
+    taken = {name: np.arange(len(part), dtype=np.int64) for name, part in parts.items()}
     if dataset.limit is not None:
-        parts = {
-            name: part.take(
-                balanced_subset(part.labels, dataset.limit, _derived_seed(dataset, name, seed))
-            )
+        taken = {
+            name: balanced_subset(part.labels, dataset.limit, _derived_seed(dataset, name, seed))
             for name, part in parts.items()
         }
+        parts = {name: part.take(taken[name]) for name, part in parts.items()}
         _check_examples(dataset.name, dataset.classes, parts)
+    sizes = dataset.sizes
+    firsts = {"train": 0, "validation": sizes.train, "test": sizes.train + sizes.validation}
+    places = [taken[name] + first for name, first in firsts.items()]
     rows = {name: part.rows.tolist() for name, part in parts.items()}
     revision = digest({"revision": dataset.revision, "rows": rows})
     return Splits(
@@ -97,6 +100,7 @@ def load(dataset: Dataset, seed: int, cache: Path) -> Splits:
         test=SealedTest(parts["test"], revision),
         n_classes=len(dataset.classes),
         revision=revision,
+        places=np.concatenate(places),
     )
 
 

@@ -89,13 +89,28 @@ class SealedTest:
 
 @dataclass(frozen=True)
 class Splits:
-    """A dataset ready for a trial. `revision` is the digest of exactly these examples."""
+    """A dataset ready for a trial.
+
+    Parameters
+    ----------
+    train, validation, test
+        What the trial sees of each.
+    n_classes
+        Classes are 0 to n_classes - 1.
+    revision
+        Digest of exactly these examples.
+    places
+        (n,) int64, the place of each image of train, validation and test, in this order, among all
+        images of the dataset's three splits. (`Split.rows` are places in the splits as published,
+        of which one may have been divided into train and validation.)
+    """
 
     train: Split
     validation: Split
     test: SealedTest
     n_classes: int
     revision: str
+    places: Rows
 
 
 def hold_out(labels: Rows, fraction: float, seed: int) -> tuple[Rows, Rows]:

@@ -47,16 +47,19 @@ class Asked:
     total: int
     skip_broken: bool = False
 
+    def __post_init__(self) -> None:
+        # Two images in one row would give one of them the other's features, without a word.
+        rows = np.unique(self.rows)
+        if len(rows) != len(self.images) or rows[0] < 0 or rows[-1] >= self.total:
+            raise ValueError(f"expected {len(self.images)} different rows under {self.total}")
+
     @classmethod
     def of(cls, dataset: Dataset, splits: Splits) -> "Asked":
         """Ask for all images of a trial: train, validation, test."""
         train, validation, test = splits.train, splits.validation, splits.test
-        sizes = dataset.sizes
-        before_test = sizes.train + sizes.validation
-        rows = [train.rows, validation.rows + sizes.train, test.rows + before_test]
         images = JoinedImages([train.images, validation.images, test.images])
-        total = before_test + sizes.test
-        return cls(images, np.concatenate(rows), dataset.revision, total, dataset.skip_broken)
+        total = sum(size for _, size in dataset.sizes)
+        return cls(images, splits.places, dataset.revision, total, dataset.skip_broken)
 
     @classmethod
     def all_of(cls, images: Decodable, revision: str, *, skip_broken: bool = False) -> "Asked":
