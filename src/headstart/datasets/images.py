@@ -1,19 +1,30 @@
 """Where images come from: arrays in memory, or files that are decoded when asked for."""
 
+import copy
 import hashlib
+import io
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 
-from headstart.errors import BrokenImageError
+from headstart.datasets.decode import decode
 from headstart.files import sha256_file, storage_errors
+from headstart.spec import Decoding
 
-__all__ = ["ArrayImages", "Decodable", "FileImages", "Images", "JoinedImages"]
+__all__ = [
+    "ArrayImages",
+    "Decodable",
+    "EncodedImages",
+    "FileImages",
+    "Images",
+    "JoinedImages",
+]
 
 
 class Decodable(Protocol):
@@ -41,6 +52,10 @@ class Images(Decodable, Protocol):
 
     def digest(self) -> str:
         """Hexadecimal SHA-256 of the content, in order."""
+        ...
+
+    def decoded(self, decoding: Decoding) -> "Images":
+        """Give the same images, decoded in another way where they are files."""
         ...
 
 
@@ -75,13 +90,39 @@ class ArrayImages:
             content.update(self._pixels[row].tobytes())
         return content.hexdigest()
 
+    def decoded(self, decoding: Decoding) -> "ArrayImages":  # noqa: ARG002  nothing to decode
+        return self
 
-class FileImages:
-    """Images in files, decoded when asked for.
+
+class EncodedImages(ABC):
+    """Images as the bytes of files, decoded when asked for.
 
     A file that fails is told apart from a file that is missing or unreadable: the first is a
     BrokenImageError (`--skip-broken` may leave it out), the second a StorageError.
     """
+
+    decoding = Decoding()
+
+    @abstractmethod
+    def content(self, row: int) -> bytes:
+        """Read the bytes of an image; StorageError if they cannot be read."""
+
+    @abstractmethod
+    def where(self, row: int) -> str:
+        """Name an image so that a person finds it."""
+
+    def decode(self, row: int) -> Image.Image:
+        return decode(io.BytesIO(self.content(row)), self.where(row), self.decoding)
+
+    def decoded(self, decoding: Decoding) -> Self:
+        """Give the same images, decoded in another way."""
+        other = copy.copy(self)
+        other.decoding = decoding
+        return other
+
+
+class FileImages(EncodedImages):
+    """Images in files."""
 
     def __init__(self, paths: Sequence[Path]):
         self._paths = tuple(paths)
@@ -89,25 +130,23 @@ class FileImages:
     def __len__(self) -> int:
         return len(self._paths)
 
-    def decode(self, row: int) -> Image.Image:
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """Where the images are."""
+        return self._paths
+
+    def content(self, row: int) -> bytes:
         path = self._paths[row]
         with storage_errors(path):
-            content = path.open("rb")
-        with content:
-            try:
-                with Image.open(content) as image:
-                    return _grey_or_rgb(ImageOps.exif_transpose(image))
-            # What Pillow's decoders raise on damaged files is not one type.
-            except (UnidentifiedImageError, OSError, ValueError, SyntaxError, EOFError) as error:
-                raise BrokenImageError(str(path), str(error) or type(error).__name__) from error
-            except Image.DecompressionBombError as error:
-                raise BrokenImageError(str(path), str(error)) from error
+            return path.read_bytes()
 
     def where(self, row: int) -> str:
         return str(self._paths[row])
 
     def take(self, rows: npt.NDArray[np.int64]) -> "FileImages":
-        return FileImages([self._paths[row] for row in rows])
+        taken = copy.copy(self)
+        taken._paths = tuple(self._paths[row] for row in rows)
+        return taken
 
     def digest(self) -> str:
         content = hashlib.sha256()
@@ -122,17 +161,6 @@ class FileImages:
 def _file_digest(path: Path, _size: int, _modified: int) -> bytes:
     """SHA-256 of a file, read once in a process unless it changes."""
     return bytes.fromhex(sha256_file(path))
-
-
-def _grey_or_rgb(image: Image.Image) -> Image.Image:
-    """Bring any mode to L or RGB as a viewer would show it, on white where it is transparent."""
-    if image.mode.startswith("I"):
-        # 16 bits a pixel: Pillow's own conversion would clip at 255.
-        return Image.fromarray((np.asarray(image, dtype=np.float64) / 257).astype(np.uint8))
-    if "A" in image.getbands() or "transparency" in image.info:
-        opaque = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", image.size, "white"), opaque).convert("RGB")
-    return image.convert("L" if image.mode in ("1", "L") else "RGB")
 
 
 class JoinedImages:

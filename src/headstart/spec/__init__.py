@@ -1,6 +1,6 @@
 """The nouns: frozen, validated when made, and free of behaviour beyond their own identity."""
 
-from headstart.spec.dataset import Dataset, Sizes
+from headstart.spec.dataset import Dataset, Decoding, Metric, Sizes
 from headstart.spec.digest import digest
 from headstart.spec.estimate import Estimate
 from headstart.spec.model import Model, Pool, UpstreamAccuracy, Weights
@@ -10,8 +10,10 @@ from headstart.spec.trial import Trial
 
 __all__ = [
     "Dataset",
+    "Decoding",
     "Estimate",
     "LinearSetting",
+    "Metric",
     "Model",
     "Pool",
     "Prediction",

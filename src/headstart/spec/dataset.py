@@ -2,13 +2,13 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, PositiveInt
+from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
 from headstart.spec.noun import Noun
 
-__all__ = ["Dataset", "Metric", "Sizes"]
+__all__ = ["Dataset", "Decoding", "Metric", "Sizes"]
 
-Metric = Literal["top-1", "mean-per-class"]
+Metric = Literal["top-1", "mean-per-class", "voc-map-11point"]
 
 
 class Sizes(Noun):
@@ -19,25 +19,59 @@ class Sizes(Noun):
     test: int
 
 
+class Decoding(Noun):
+    """How the bytes of a file become an image.
+
+    `like` is ``"viewer"``: turned as its EXIF orientation says, on white where it is transparent,
+    16 bits a pixel scaled to 8; or ``"torchvision"``: as torchvision's image folders decode, with
+    Pillow's ``convert("RGB")`` alone, which does none of these. An image of more than `max_pixels`
+    counts as broken.
+    """
+
+    like: Literal["viewer", "torchvision"] = "viewer"
+    max_pixels: PositiveInt = 100_000_000
+
+
 class Dataset(Noun):
     """Images, labels and official splits.
 
-    `source` names the adapter that reads it and `location` what the adapter needs to find it.
+    `source` names the adapter that reads it; `location` and `options` are what the adapter needs to
+    find it, and `source_revision` what its host calls this version (a commit), where there is one.
     `revision` is the digest of the manifest: the content itself, so two copies with the same
-    revision are the same data. `limit` caps each split at so many images (class-balanced,
-    drawn by the trial's seed); `skip_broken` leaves out images that do not decode.
+    revision are the same data. `split_rule` says in words where the splits come from; `split_seed`
+    draws those that are not given. `allow_missing` accepts that images which are listed are gone.
+    `limit` caps each split at so many images (class-balanced, drawn by the trial's seed);
+    `skip_broken` leaves out images that do not decode.
     """
 
     name: str
     source: str
     location: str = ""
+    options: dict[str, str] = {}
+    source_revision: str = ""
     revision: str
     classes: Annotated[tuple[str, ...], Field(min_length=2)]
     sizes: Sizes
     metric: Metric = "top-1"
-    multilabel: bool = False
+    split_rule: str = ""
+    split_seed: NonNegativeInt = 0
+    allow_missing: bool = False
+    decoding: Decoding = Decoding()
     limit: PositiveInt | None = None
     skip_broken: bool = False
+
+    @model_validator(mode="before")
+    @classmethod
+    def _older_record(cls, fields: Any) -> Any:
+        """Take a record of a store in which `multilabel` was a field: the metric says it."""
+        if isinstance(fields, dict) and "multilabel" in fields:
+            fields = {name: value for name, value in fields.items() if name != "multilabel"}
+        return fields
+
+    @property
+    def multilabel(self) -> bool:
+        """Whether an image may show several classes."""
+        return self.metric == "voc-map-11point"
 
     @property
     def used_sizes(self) -> Sizes:
@@ -47,6 +81,16 @@ class Dataset(Noun):
 
     @property
     def identity(self) -> dict[str, Any]:
-        """All that may change the examples or the score, and nothing else."""
-        fields = {"revision", "metric", "multilabel", "limit", "skip_broken"}
-        return self.model_dump(mode="json", include=fields)
+        """All that may change the examples or the score, and nothing else.
+
+        How splits are drawn, and what is missing, shows in the revision.
+        """
+        fields = {"revision", "metric", "limit", "skip_broken"}
+        chosen = self.model_dump(mode="json", include=fields) | {"multilabel": self.multilabel}
+        return chosen | self.decoding_identity
+
+    @property
+    def decoding_identity(self) -> dict[str, Any]:
+        """What of the decoding is not as usual: all that may change an image."""
+        departs = self.decoding.model_dump(exclude_defaults=True)
+        return {"decoding": departs} if departs else {}

@@ -7,6 +7,7 @@ A reader gives the parts that the creators made, `protocol_splits` splits them a
 from collections.abc import Callable
 from pathlib import Path
 
+from headstart.datasets.archive import Archive
 from headstart.datasets.archives import (
     birdsnap,
     caltech101,
@@ -21,7 +22,6 @@ from headstart.datasets.archives import (
     sun397,
     voc2007,
 )
-from headstart.datasets.archives.archive import Archive
 from headstart.datasets.archives.facts import Facts, facts_of, published_facts
 from headstart.datasets.archives.protocol import protocol_splits, without_missing
 from headstart.datasets.archives.published import check_published

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from headstart.datasets.archives.archive import Archive
+from headstart.datasets.archive import Archive
 from headstart.datasets.archives.lists import FRESH_COPY, Labels, labels_of, read_text, unpacked
 from headstart.datasets.images import FileImages
 from headstart.datasets.splits import Split

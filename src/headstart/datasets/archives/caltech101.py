@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from headstart.datasets.archives.archive import Archive
+from headstart.datasets.archive import Archive
 from headstart.datasets.archives.lists import unpacked
 from headstart.datasets.images import FileImages
 from headstart.datasets.splits import Split

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from headstart.datasets.archives.archive import Archive
+from headstart.datasets.archive import Archive
 from headstart.datasets.archives.cifar_batches import read_batches, read_names
 from headstart.datasets.archives.lists import unpacked
 

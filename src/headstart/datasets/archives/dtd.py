@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from headstart.datasets.archives.archive import Archive
+from headstart.datasets.archive import Archive
 from headstart.datasets.archives.lists import classes_in, split_by_folder, unpacked
 
 __all__ = ["read"]

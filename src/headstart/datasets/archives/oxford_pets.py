@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from headstart.datasets.archives.archive import Archive
+from headstart.datasets.archive import Archive
 from headstart.datasets.archives.lists import (
     FRESH_COPY,
     Labels,

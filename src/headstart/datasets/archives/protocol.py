@@ -7,7 +7,7 @@ from the seed, without replacement.
 
 import numpy as np
 
-from headstart.datasets.archives.archive import Archive
+from headstart.datasets.archive import Archive
 from headstart.datasets.archives.facts import Facts
 from headstart.datasets.splits import Split, balanced_subset, hold_out_exactly
 from headstart.errors import ManifestError

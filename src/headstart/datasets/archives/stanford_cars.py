@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from headstart.datasets.archives.archive import Archive
+from headstart.datasets.archive import Archive
 from headstart.datasets.archives.lists import FRESH_COPY, from_one, listed_split, unpacked
 from headstart.datasets.archives.mat import read_variable
 from headstart.datasets.splits import Split

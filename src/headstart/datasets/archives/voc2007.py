@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 import numpy as np
 import numpy.typing as npt
 
-from headstart.datasets.archives.archive import Archive
+from headstart.datasets.archive import Archive
 from headstart.datasets.archives.lists import FRESH_COPY, listed_split, read_lines, unpacked
 from headstart.datasets.splits import Split
 from headstart.errors import DatasetError, DatasetMissingError

@@ -1,0 +1,1 @@
+"""The sources of datasets, by name."""

@@ -1,0 +1,101 @@
+"""What one kind of source has to say of a dataset: one small protocol for all."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import ClassVar
+
+from headstart.datasets.archive import Archive
+from headstart.datasets.names import DatasetName
+from headstart.errors import DatasetMissingError
+from headstart.spec import Metric
+from headstart.workspace import Watcher
+
+__all__ = ["Description", "Presence", "Source"]
+
+
+@dataclass(frozen=True)
+class Description:
+    """What is known of a dataset before it is looked at.
+
+    Parameters
+    ----------
+    title
+        Its name for a person and for a table.
+    metric
+        How predictions are scored; what labels mean follows from it.
+    split_rule
+        In words, where the splits come from; "" where that shows only when it is read.
+    """
+
+    title: str
+    metric: Metric = "top-1"
+    split_rule: str = ""
+
+
+@dataclass(frozen=True)
+class Presence:
+    """Whether a dataset is on this machine, and where it is or how to get it."""
+
+    present: bool
+    place: str
+
+
+class Source(ABC):
+    """A kind of place where datasets are.
+
+    Parameters
+    ----------
+    name
+        As in `Dataset.source`.
+    options
+        Options of a dataset's name that this source reads besides those that all have, and what
+        each means.
+    """
+
+    name: ClassVar[str]
+    options: ClassVar[Mapping[str, str]] = MappingProxyType({})
+
+    @abstractmethod
+    def recognises(self, stem: str) -> bool:
+        """Whether a name without its options is one of this source's."""
+
+    @abstractmethod
+    def describe(self, asked: DatasetName) -> Description:
+        """Say what is known without reading anything large."""
+
+    @abstractmethod
+    def presence(self, asked: DatasetName, cache: Path) -> Presence:
+        """Say whether the data are on this machine; no network is used."""
+
+    @abstractmethod
+    def read(self, asked: DatasetName, cache: Path) -> Archive:
+        """Read labels and where the images are; the images themselves are decoded when asked for.
+
+        Raises
+        ------
+        DatasetMissingError
+            Not on this machine.
+        DatasetError
+            Something else than a dataset of this kind.
+        """
+
+    def fetch(self, asked: DatasetName, cache: Path, watcher: Watcher) -> None:  # noqa: ARG002
+        """Bring the data onto this machine, tried once, told within seconds if it is not to be had.
+
+        Raises
+        ------
+        DatasetMissingError
+            Not to be had; the message says what would do instead.
+        """
+        presence = self.presence(asked, cache)
+        if not presence.present:
+            raise DatasetMissingError(
+                f"dataset '{asked.stem}' is not on this machine: {presence.place}"
+            )
+
+    def source_revision(self, asked: DatasetName, cache: Path) -> str:  # noqa: ARG002
+        """Say what the host calls the version that is here (a commit); "" where there is none."""
+        return ""
