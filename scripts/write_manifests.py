@@ -1,4 +1,4 @@
-"""Write the manifests of the catalogue's datasets from what is on this machine.
+"""Write the manifests of the embedded datasets from what is on this machine.
 
 Only for adding a dataset or changing a split on purpose: a manifest that changed by itself is
 what the check is there to find.
@@ -6,8 +6,11 @@ what the check is there to find.
 
 from pathlib import Path
 
-from headstart.datasets import digits, fashion_mnist, glyphs
+from headstart.datasets import EMBEDDED
 from headstart.datasets.manifest import make_manifest
+from headstart.datasets.names import DatasetName
+from headstart.datasets.sources import source_of
+from headstart.labels import kind_of
 from headstart.workspace import default_cache
 
 FOLDER = Path(__file__).parent.parent / "src" / "headstart" / "datasets" / "manifests"
@@ -15,13 +18,10 @@ FOLDER = Path(__file__).parent.parent / "src" / "headstart" / "datasets" / "mani
 
 def main() -> None:
     """Write one JSON file a dataset."""
-    sources = {
-        "digits": (digits.CLASSES, digits.read()),
-        "glyphs": (glyphs.CLASSES, glyphs.read()),
-        "fashion_mnist": (fashion_mnist.CLASSES, fashion_mnist.read(default_cache())),
-    }
-    for name, (classes, splits) in sources.items():
-        manifest = make_manifest(classes, splits)
+    for name in EMBEDDED:
+        asked = DatasetName.parse(name)
+        archive = source_of(asked).read(asked, default_cache())
+        manifest = make_manifest(archive.classes, archive.parts, kind_of("top-1"))
         (FOLDER / f"{name}.json").write_text(manifest.model_dump_json(indent=1) + "\n")
         print(f"{name}: {manifest.revision[:12]}")
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from headstart import datasets, metrics, models, settings
+from headstart.labels import kind_of
 from headstart.spec import Prediction, Result, Selection, Trial
 from headstart.store import ResultStore
 
@@ -34,10 +35,9 @@ def add_result(
     is_right = random.permutation(np.arange(N_TEST)) / N_TEST + noise < right
     scores = np.zeros((N_TEST, 10), dtype=np.float32)
     scores[np.arange(N_TEST), np.where(is_right, label, (label + 1) % 10)] = 1
-    predicted = scores.argmax(axis=1)
     result = Result(
         trial=Trial(model=own, dataset=found, setting=setting, seed=seed),
-        metrics={name: metrics.score(name, label, predicted) for name in metrics.SCORERS},
+        metrics={name: metrics.score(name, label, scores) for name in kind_of(metric).metrics},
         n_test=N_TEST,
         selection=Selection(
             examples="r",

@@ -33,7 +33,7 @@ def test_a_real_model_transfers_to_real_digits(result):
 def test_metrics_follow_from_the_predictions(result):
     predictions = result.predictions
     for name, value in result.metrics.items():
-        assert metrics.score(name, predictions.label, predictions.predicted) == value
+        assert metrics.score(name, predictions.label, predictions.scores) == value
     assert np.bincount(predictions.label).tolist() == [10] * 10
 
 

@@ -8,6 +8,7 @@ from importlib.metadata import version
 from typing import Any
 
 from headstart import datasets, metrics, settings
+from headstart.labels import kind_of
 from headstart.spec import Prediction, Result, Trial
 from headstart.workspace import Workspace
 
@@ -41,7 +42,8 @@ def run_trial(trial: Trial, workspace: Workspace) -> Result:
     return Result(
         trial=trial,
         metrics={
-            name: metrics.score(name, labels, predictions.predicted) for name in metrics.SCORERS
+            name: metrics.score(name, labels, scores)
+            for name in kind_of(trial.dataset.metric).metrics
         },
         n_test=len(labels),
         selection=selection,

@@ -8,6 +8,8 @@ import pytest
 from headstart import datasets
 from headstart.datasets import fashion_mnist, glyphs
 from headstart.datasets.manifest import check_manifest
+from headstart.datasets.names import DatasetName
+from headstart.datasets.sources import SOURCES
 from headstart.errors import (
     DatasetError,
     DatasetMissingError,
@@ -16,7 +18,11 @@ from headstart.errors import (
     UnknownNameError,
 )
 from headstart.spec import Selection
-from headstart.workspace import default_cache
+from headstart.workspace import Watcher, default_cache
+
+
+def published_manifest(name: str):
+    return SOURCES["embedded"].manifest(DatasetName.parse(name))
 
 
 def opened(splits) -> np.ndarray:
@@ -118,7 +124,7 @@ def test_an_unknown_name_tells_the_nearest():
     ],
 )
 def test_a_manifest_says_what_differs(change, words):
-    expected = datasets.published_manifest("digits")
+    expected = published_manifest("digits")
     if callable(change):
         found = expected.model_copy(update=change(expected))
     else:
@@ -187,7 +193,7 @@ def test_a_dataset_that_cannot_be_fetched_says_what_would_do(tmp_path, monkeypat
     assert not present
     assert "dataset-fashion-mnist" in place
     with pytest.raises(DatasetMissingError, match=r"install Debian's package .* or put"):
-        datasets.prepare(datasets.find("fashion_mnist"), own_cache)
+        datasets.fetch(datasets.find("fashion_mnist"), own_cache, Watcher())
 
 
 def test_files_in_torchvisions_layout_are_found(

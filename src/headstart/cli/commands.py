@@ -39,14 +39,14 @@ def run_demo(out: Path, device: Device) -> StudyRun:
     from headstart.analysis import analyze
     from headstart.cli.analysis import write_report
 
-    present = [name for name in datasets.NAMES if datasets.presence(name, default_cache())[0]]
+    present = [name for name in datasets.EMBEDDED if datasets.presence(name).present]
     study = Study(models=models.EMBEDDED, datasets=tuple(present), limit=DEMO_LIMIT)
     console.print("Class-balanced subsets, drawn by seed 0:")
-    for name in datasets.NAMES:
+    for name in datasets.EMBEDDED:
         if name in present:
             console.print("  " + render.sizes_line(datasets.find(name, limit=DEMO_LIMIT)))
         else:
-            console.print(f"  {name}: left out ({datasets.presence(name, default_cache())[1]})")
+            console.print(f"  {name}: left out ({datasets.presence(name).place})")
     run = run_and_show(study, out / DATABASE_NAME, device)
     file = writable_folder(out) / "results.csv"
     with replaced(file) as temporary:

@@ -1,18 +1,11 @@
 """Catalogue, adapters, splits and manifests: from a name to examples that are what they claim."""
 
-from headstart.datasets.catalogue import (
-    NAMES,
-    find,
-    load,
-    prepare,
-    presence,
-    published_manifest,
-)
+from headstart.datasets.catalogue import EMBEDDED, describe, fetch, find, load, names, presence
 from headstart.datasets.images import ArrayImages, Decodable, FileImages, Images, JoinedImages
 from headstart.datasets.splits import SealedTest, Split, Splits
 
 __all__ = [
-    "NAMES",
+    "EMBEDDED",
     "ArrayImages",
     "Decodable",
     "FileImages",
@@ -21,9 +14,10 @@ __all__ = [
     "SealedTest",
     "Split",
     "Splits",
+    "describe",
+    "fetch",
     "find",
     "load",
-    "prepare",
+    "names",
     "presence",
-    "published_manifest",
 ]

@@ -1,53 +1,103 @@
 """Which datasets there are, and how a name becomes examples."""
 
+from dataclasses import replace
 from functools import lru_cache
-from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
 
-from headstart.datasets import digits, fashion_mnist, folder, glyphs
-from headstart.datasets.manifest import Manifest, check_manifest, make_manifest
-from headstart.datasets.splits import SealedTest, Split, Splits, balanced_subset
-from headstart.errors import DatasetError, ManifestError, StudyError, UnknownNameError
+from headstart.datasets.names import DatasetName
+from headstart.datasets.reading import Reading, check_examples, read_dataset
+from headstart.datasets.sources import (
+    EMBEDDED,
+    SOURCES,
+    Description,
+    Presence,
+    Source,
+    names,
+    source_of,
+)
+from headstart.datasets.splits import SealedTest, Splits
+from headstart.errors import ManifestError, StudyError
+from headstart.labels import kind_of
 from headstart.spec import Dataset, Sizes, digest
+from headstart.workspace import Watcher, default_cache
 
-__all__ = ["NAMES", "find", "load", "prepare", "presence", "published_manifest"]
-
-NAMES = ("digits", "glyphs", "fashion_mnist")
-EMBEDDED = "embedded"
-FOLDER = "folder"
+__all__ = ["EMBEDDED", "describe", "fetch", "find", "load", "names", "presence"]
 
 
-def find(name: str, *, limit: int | None = None, skip_broken: bool = False) -> Dataset:
-    """Find a dataset by its name in the catalogue or by the path of a folder of images.
+def describe(name: str) -> Description:
+    """Say what is known of a dataset without looking at it; errors as `find`."""
+    source, asked = _asked(name)
+    return source.describe(asked)
 
-    A folder is read through once, since its content is its revision.
+
+def presence(name: str, cache: Path | None = None) -> Presence:
+    """Say whether a dataset is on this machine, and where it is or how to get it."""
+    source, asked = _asked(name)
+    return source.presence(asked, cache or default_cache())
+
+
+def find(
+    name: str,
+    *,
+    limit: int | None = None,
+    skip_broken: bool = False,
+    cache: Path | None = None,
+    watcher: Watcher | None = None,
+) -> Dataset:
+    """Find a dataset by its name, and all that is to know of it before it is measured.
+
+    What is not published of it shows in its content, so labels are read and files looked at.
+
+    Parameters
+    ----------
+    name
+        Of the catalogue (``headstart datasets``), or of one of the other sources, then
+        ``?option=value&...`` (`names.OPTIONS`, and the source's own).
+    limit
+        Caps each split at so many images.
+    skip_broken
+        Whether images that do not decode are left out.
+    cache
+        Where downloads are, and what is known of files; the usual folder unless given.
+    watcher
+        Told what goes on.
 
     Raises
     ------
     UnknownNameError
-        Neither a name in the catalogue nor a folder.
+        No such name or option; the nearest are told.
     StudyError
-        `limit` exceeds the data, or is under one training image a class.
-    DatasetError
-        A folder that is no dataset.
+        An option with a value that it cannot have; `limit` exceeds the data, or is under one
+        training image a class.
+    DatasetMissingError, DatasetError, ManifestError
+        Not on this machine; no dataset; not the one that is published.
     """
-    if name in NAMES:
-        source, location, manifest = EMBEDDED, "", published_manifest(name)
-    elif "/" in name or Path(name).is_dir():
-        source, location = FOLDER, str(Path(name).resolve())
-        manifest = _folder_manifest(Path(location))
-        name = Path(location).name
-    else:
-        raise UnknownNameError("dataset", name, NAMES)
+    cache = cache or default_cache()
+    source, asked = _asked(name)
+    manifest = source.manifest(asked)
+    description = source.describe(asked)
+    metric, split_rule = asked.metric or description.metric, description.split_rule
+    if manifest is None:
+        if source.fetches and not source.presence(asked, cache).present:
+            source.fetch(asked, cache, watcher or Watcher())
+        reading = read_dataset(source.name, asked, cache)
+        manifest, split_rule = reading.manifest, reading.split_rule
     dataset = Dataset(
-        name=name,
-        source=source,
-        location=location,
+        name=asked.titled(description.title),
+        source=source.name,
+        location=asked.stem,
+        options=asked.options,
+        source_revision=source.source_revision(asked, cache),
         revision=manifest.revision,
         classes=manifest.classes,
         sizes=Sizes(**{split: part.size for split, part in manifest.splits.items()}),
+        metric=metric,
+        split_rule=split_rule,
+        split_seed=asked.split_seed,
+        allow_missing=asked.allow_missing,
+        decoding=asked.decoding,
         limit=limit,
         skip_broken=skip_broken,
     )
@@ -55,19 +105,9 @@ def find(name: str, *, limit: int | None = None, skip_broken: bool = False) -> D
     return dataset
 
 
-def presence(name: str, cache: Path) -> tuple[bool, str]:
-    """Say whether a dataset of the catalogue is on this machine, and where it is or comes from."""
-    if name != "fashion_mnist":
-        return True, "comes with headstart's dependencies"
-    if place := fashion_mnist.find(cache):
-        return True, str(place)
-    return False, "Debian package dataset-fashion-mnist, or downloaded on first use"
-
-
-def prepare(dataset: Dataset, cache: Path) -> None:
+def fetch(dataset: Dataset, cache: Path, watcher: Watcher) -> None:
     """Fetch what is not on this machine; DatasetMissingError if that is not to be had."""
-    if dataset.name == "fashion_mnist" and dataset.source == EMBEDDED:
-        fashion_mnist.fetch(cache)
+    SOURCES[dataset.source].fetch(DatasetName.of(dataset), cache, watcher)
 
 
 def load(dataset: Dataset, seed: int, cache: Path) -> Splits:
@@ -80,15 +120,20 @@ def load(dataset: Dataset, seed: int, cache: Path) -> Splits:
     ManifestError
         The content is not that of ``dataset.revision``.
     """
-    parts = _read(dataset.name, dataset.source, dataset.location, dataset.revision, cache)
+    reading = _read(dataset.source, DatasetName.of(dataset), dataset.revision, cache)
+    if reading.manifest.revision != dataset.revision:
+        raise ManifestError(
+            f"dataset '{dataset.name}' ({dataset.location}) changed while it was in use: run again"
+        )
+    parts, kind = reading.parts, kind_of(dataset.metric)
     taken = {name: np.arange(len(part), dtype=np.int64) for name, part in parts.items()}
     if dataset.limit is not None:
         taken = {
-            name: balanced_subset(part.labels, dataset.limit, _derived_seed(dataset, name, seed))
+            name: kind.subset(part.labels, dataset.limit, _derived_seed(dataset, name, seed))
             for name, part in parts.items()
         }
         parts = {name: part.take(taken[name]) for name, part in parts.items()}
-        _check_examples(dataset.name, dataset.classes, parts)
+        check_examples(dataset.name, dataset.classes, parts, kind)
     sizes = dataset.sizes
     firsts = {"train": 0, "validation": sizes.train, "test": sizes.train + sizes.validation}
     places = [taken[name] + first for name, first in firsts.items()]
@@ -104,69 +149,23 @@ def load(dataset: Dataset, seed: int, cache: Path) -> Splits:
     )
 
 
-def published_manifest(name: str) -> Manifest:
-    """Read the manifest that the package holds of a dataset of the catalogue."""
-    text = files("headstart.datasets").joinpath("manifests", f"{name}.json").read_text()
-    return Manifest.model_validate_json(text)
-
-
 # One dataset at a time is kept: a study goes through its datasets one by one.
 @lru_cache(maxsize=1)
-def _read(name: str, source: str, location: str, revision: str, cache: Path) -> dict[str, Split]:
-    classes, parts = _read_source(name, source, location, cache)
-    _check_examples(name, classes, parts)
-    manifest = make_manifest(classes, parts)
-    if source == EMBEDDED:
-        check_manifest(name, published_manifest(name), manifest)
-    elif manifest.revision != revision:
-        raise ManifestError(f"dataset folder {location} changed while it was in use: run again")
-    return parts
+def _read(source: str, asked: DatasetName, _revision: str, cache: Path) -> Reading:
+    return read_dataset(source, asked, cache)
 
 
-def _read_source(
-    name: str, source: str, location: str, cache: Path
-) -> tuple[tuple[str, ...], dict[str, Split]]:
-    if source == FOLDER:
-        return folder.read(Path(location))
-    if name == "digits":
-        return digits.CLASSES, digits.read()
-    if name == "glyphs":
-        return glyphs.CLASSES, glyphs.read()
-    return fashion_mnist.CLASSES, fashion_mnist.read(cache)
+def _asked(name: str) -> tuple[Source, DatasetName]:
+    """Find the source of a name, and what it is asked for."""
+    asked = DatasetName.parse(name)
+    source = source_of(asked)
+    located = replace(asked, stem=source.location(asked.stem))
+    return source, replace(located, metric=asked.metric or source.describe(located).metric)
 
 
 def _derived_seed(dataset: Dataset, split: str, seed: int) -> int:
     """Give each split of each dataset a stream of its own, the same for all models."""
     return int(digest({"data": dataset.revision, "split": split, "seed": seed})[:8], 16)
-
-
-def _folder_manifest(location: Path) -> Manifest:
-    classes, parts = folder.read(location)
-    _check_examples(location.name, classes, parts)
-    return make_manifest(classes, parts)
-
-
-def _check_examples(name: str, classes: tuple[str, ...], parts: dict[str, Split]) -> None:
-    if len(classes) < 2:
-        raise DatasetError(f"dataset '{name}' has {len(classes)} classes: at least 2 are needed")
-    for split, part in parts.items():
-        if not len(part):
-            raise DatasetError(f"dataset '{name}' has no {split} images: each split needs some")
-        outside = np.flatnonzero((part.labels < 0) | (part.labels >= len(classes)))
-        if len(outside):
-            place = int(outside[0])
-            raise DatasetError(
-                f"dataset '{name}' has labels outside the classes: {split} image "
-                f"{part.images.where(place)} has label {part.labels[place]}, "
-                f"classes are 0 to {len(classes) - 1}"
-            )
-    counts = np.bincount(parts["train"].labels, minlength=len(classes))
-    if not counts.all():
-        lacking = classes[int(np.argmin(counts))]
-        raise DatasetError(
-            f"dataset '{name}' has a class with no training example: '{lacking}'; "
-            "add some, or raise --limit"
-        )
 
 
 def _check_limit(dataset: Dataset) -> None:
@@ -179,8 +178,9 @@ def _check_limit(dataset: Dataset) -> None:
             f"limit {dataset.limit:,} is larger than the data: dataset '{dataset.name}' has {had} "
             "images; lower it or leave it out"
         )
-    if dataset.limit < len(dataset.classes):
+    n_classes = len(dataset.classes)
+    if dataset.limit < kind_of(dataset.metric).fewest(n_classes):
         raise StudyError(
             f"limit {dataset.limit} leaves a class with no training example: dataset "
-            f"'{dataset.name}' has {len(dataset.classes)} classes; raise it to that at least"
+            f"'{dataset.name}' has {n_classes} classes; raise it to that at least"
         )

@@ -3,7 +3,8 @@
 import numpy as np
 
 from headstart.datasets.images import ArrayImages
-from headstart.datasets.splits import Split, hold_out
+from headstart.datasets.splits import Split
+from headstart.labels import hold_out
 
 __all__ = ["CLASSES", "read"]
 

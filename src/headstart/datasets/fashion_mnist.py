@@ -9,9 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 from headstart.datasets.images import ArrayImages
-from headstart.datasets.splits import Split, hold_out
+from headstart.datasets.splits import Split
 from headstart.errors import DatasetError, DatasetMissingError
 from headstart.files import storage_errors, writable_folder
+from headstart.labels import hold_out
 
 __all__ = ["CLASSES", "SYSTEM_FOLDER", "fetch", "find", "read"]
 

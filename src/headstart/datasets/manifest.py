@@ -2,11 +2,11 @@
 
 from typing import Any
 
-import numpy as np
 from pydantic import Field
 
 from headstart.datasets.splits import Split
 from headstart.errors import ManifestError
+from headstart.labels import LabelKind
 from headstart.spec import digest
 from headstart.spec.noun import Noun
 
@@ -14,7 +14,7 @@ __all__ = ["Manifest", "SplitManifest", "check_manifest", "make_manifest"]
 
 
 class SplitManifest(Noun):
-    """One split: its size, the number of examples of each class, and the digest of its content."""
+    """One split: its size, how many images show each class, and the digest of its content."""
 
     size: int
     class_counts: tuple[int, ...]
@@ -34,14 +34,14 @@ class Manifest(Noun):
         return digest(self.model_dump(mode="json"))
 
 
-def make_manifest(classes: tuple[str, ...], splits: dict[str, Split]) -> Manifest:
-    """Read every image and label, and write down what is there."""
+def make_manifest(classes: tuple[str, ...], splits: dict[str, Split], kind: LabelKind) -> Manifest:
+    """Write down what is there: every image and label counts."""
     return Manifest(
         classes=classes,
         splits={
             name: SplitManifest(
                 size=len(split),
-                class_counts=tuple(np.bincount(split.labels, minlength=len(classes)).tolist()),
+                class_counts=tuple(kind.counts(split.labels, len(classes)).tolist()),
                 images_sha256=split.images.digest(),
                 labels_sha256=digest(split.labels.tolist()),
             )

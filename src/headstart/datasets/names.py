@@ -1,11 +1,30 @@
 """What a dataset's name says: ``STEM[?OPTION=VALUE&...]``."""
 
-from dataclasses import dataclass
-from urllib.parse import parse_qsl
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, get_args
+from urllib.parse import parse_qsl, urlencode
 
-from headstart.errors import StudyError
+from pydantic import ValidationError
 
-__all__ = ["DatasetName"]
+from headstart.errors import StudyError, UnknownNameError
+from headstart.spec import Dataset, Decoding, Metric
+
+__all__ = ["OPTIONS", "DatasetName"]
+
+# Those that all sources have; each source adds its own.
+OPTIONS: Mapping[str, str] = {
+    "metric": "top-1, mean-per-class or voc-map-11point, in place of the dataset's own",
+    "split_seed": "of splits that are drawn, 0 unless given",
+    "allow_missing": "yes: images that are listed may be gone",
+    "decoding": "viewer, or torchvision: neither turned by EXIF nor on white where transparent",
+    "max_pixels": "images of more count as broken; 100000000 unless given",
+}
+METRICS = get_args(Metric)
+YES = {"yes": True, "true": True, "1": True, "no": False, "false": False, "0": False}
+AS_SHOWN = Decoding()
+# What says where the images are says nothing of what they are.
+PLACES = ("root",)
 
 
 @dataclass(frozen=True)
@@ -19,24 +38,102 @@ class DatasetName:
     stem
         Without options: a name of the catalogue, a folder, a file, ``hf:user/name``.
     options
-        By name. Which there are, the source says.
+        Those of the source, by name.
+    metric, split_seed, allow_missing, decoding
+        Those that all sources have. `metric` is None where the dataset's own holds.
     """
 
-    full: str
+    full: str = field(compare=False)
     stem: str
-    options: dict[str, str]
+    options: dict[str, str] = field(default_factory=dict, hash=False)
+    metric: Metric | None = None
+    split_seed: int = 0
+    allow_missing: bool = False
+    decoding: Decoding = AS_SHOWN
 
     @classmethod
     def parse(cls, text: str) -> "DatasetName":
-        """Take a name apart; StudyError where options are not ``?option=value``.
+        """Take a name apart.
+
+        Raises
+        ------
+        StudyError
+            Options that are not ``?option=value``; a value that one of them cannot have.
 
         Examples
         --------
-        >>> DatasetName.parse("photos.csv?label=species&split_seed=3").options
-        {'label': 'species', 'split_seed': '3'}
+        >>> DatasetName.parse("photos.csv?label=species&split_seed=3").split_seed
+        3
         """
         stem, mark, query = text.partition("?")
         options = dict(parse_qsl(query, keep_blank_values=True))
         if mark and not options:
             raise StudyError(f"dataset '{text}': expected ?option=value, found '?{query}'")
-        return cls(text, stem, options)
+        for option, known in (("metric", METRICS), ("allow_missing", YES)):
+            if option in options:
+                _check_one_of(text, option, options[option], known)
+        metric: Any = options.get("metric")
+        return cls(
+            text,
+            stem,
+            {name: value for name, value in options.items() if name not in OPTIONS},
+            metric=metric,
+            split_seed=_number(text, "split_seed", options.get("split_seed", "0")),
+            allow_missing=YES[options.get("allow_missing", "no")],
+            decoding=_decoding(text, options),
+        )
+
+    @classmethod
+    def of(cls, dataset: Dataset) -> "DatasetName":
+        """Ask for a dataset that was found before."""
+        return cls(
+            dataset.name,
+            dataset.location,
+            dataset.options,
+            dataset.metric,
+            dataset.split_seed,
+            dataset.allow_missing,
+            dataset.decoding,
+        )
+
+    def check(self, known: Mapping[str, str]) -> None:
+        """Raise UnknownNameError for an option that neither all sources nor this one has."""
+        for option in self.options:
+            if option not in known:
+                raise UnknownNameError(
+                    f"option of dataset '{self.stem}'", option, {**OPTIONS, **known}
+                )
+
+    def titled(self, title: str) -> str:
+        """Add to a title what makes this dataset another one than its plain name."""
+        given = dict(parse_qsl(self.full.partition("?")[2], keep_blank_values=True))
+        telling = {name: value for name, value in given.items() if name not in PLACES}
+        return f"{title}?{urlencode(telling, safe=',|/ ')}" if telling else title
+
+
+def _check_one_of(text: str, option: str, value: str, known: Iterable[str]) -> None:
+    if value not in known:
+        raise StudyError(
+            f"dataset '{text}': {option}={value} will not do: expected {', '.join(known)}"
+        )
+
+
+def _number(text: str, option: str, value: str) -> int:
+    if not value.isdigit():
+        raise StudyError(f"dataset '{text}': {option}={value} is no whole number from 0")
+    return int(value)
+
+
+def _decoding(text: str, options: Mapping[str, str]) -> Decoding:
+    given: dict[str, Any] = {
+        "like": options.get("decoding"),
+        "max_pixels": options.get("max_pixels"),
+    }
+    try:
+        return Decoding(**{name: value for name, value in given.items() if value is not None})
+    except ValidationError as error:
+        first = error.errors()[0]
+        option = "decoding" if first["loc"][0] == "like" else "max_pixels"
+        raise StudyError(
+            f"dataset '{text}': {option}={first['input']} will not do: {first['msg']}"
+        ) from error

@@ -59,7 +59,7 @@ class Asked:
         train, validation, test = splits.train, splits.validation, splits.test
         images = JoinedImages([train.images, validation.images, test.images])
         total = sum(size for _, size in dataset.sizes)
-        return cls(images, splits.places, dataset.revision, total, dataset.skip_broken)
+        return cls(images, splits.places, dataset.images_revision, total, dataset.skip_broken)
 
     @classmethod
     def all_of(cls, images: Decodable, revision: str, *, skip_broken: bool = False) -> "Asked":

@@ -1,6 +1,7 @@
-"""Labels and predictions -> one number, a proportion. numpy only."""
+"""Labels and decision values -> one number, a proportion. numpy only."""
 
 from headstart.metrics.average_precision import voc_map_11point
-from headstart.metrics.classification import SCORERS, mean_per_class, score, top1
+from headstart.metrics.classification import mean_per_class, top1
+from headstart.metrics.scorers import SCORERS, score
 
 __all__ = ["SCORERS", "mean_per_class", "score", "top1", "voc_map_11point"]

@@ -1,12 +1,9 @@
 """Accuracy of single-label classification."""
 
-from collections.abc import Callable, Mapping
-from types import MappingProxyType
-
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["SCORERS", "mean_per_class", "score", "top1"]
+__all__ = ["mean_per_class", "top1"]
 
 Labels = npt.NDArray[np.int64]
 
@@ -56,13 +53,3 @@ def _check(label: Labels, predicted: Labels) -> None:
             "expected two vectors of one length >= 1, "
             f"found shapes {label.shape} and {predicted.shape}"
         )
-
-
-SCORERS: Mapping[str, Callable[[Labels, Labels], float]] = MappingProxyType(
-    {"top-1": top1, "mean-per-class": mean_per_class}
-)
-
-
-def score(metric: str, label: Labels, predicted: Labels) -> float:
-    """Compute the metric of this name (a key of `SCORERS`)."""
-    return SCORERS[metric](label, predicted)

@@ -18,6 +18,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
 from headstart.devices import resolve_device
 from headstart.errors import ProbeError
+from headstart.labels import SingleLabel
 from headstart.metrics import SCORERS, voc_map_11point
 from headstart.probe.axes import Source
 from headstart.probe.fits import Fit, Weights, decision_values
@@ -307,11 +308,10 @@ class LogisticRegressionPath(ClassifierMixin, BaseEstimator):  # type: ignore[mi
                 self.classes_[labels], self.classes_[logits.argmax(axis=1)]
             )
         name = metric or "top-1"
-        if name not in SCORERS:
-            raise ProbeError(
-                f"expected a function or one of {', '.join(SCORERS)} as metric, found {name!r}"
-            )
-        return lambda labels, logits: SCORERS[name](labels, logits.argmax(axis=1))
+        if name not in SingleLabel.metrics:
+            known = ", ".join(SingleLabel.metrics)
+            raise ProbeError(f"expected a function or one of {known} as metric, found {name!r}")
+        return SCORERS[name]
 
     def _checked_lambdas(self, X_val: Source | None, y_val: Any) -> Sequence[float]:
         """Check all options; give the lambdas."""

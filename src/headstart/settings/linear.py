@@ -1,7 +1,8 @@
 """The linear setting: logistic regression on penultimate features (Kornblith et al., section 3).
 
 Features of unaugmented images; one regression for each lambda; the lambda that is best on
-validation; one more fit on train + validation.
+validation; one more fit on train + validation. Where an image may show several classes, a
+regression is one binary problem a class, all with the same lambda.
 """
 
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from headstart.features import (
     features_content,
     penultimate_features,
 )
+from headstart.labels import kind_of
 from headstart.settings.needs import Needs
 from headstart.spec import LinearSetting, Selection, Trial, digest
 from headstart.workspace import Workspace
@@ -32,7 +34,7 @@ __all__ = ["Examples", "LinearTransfer", "linear_needs", "prepare_linear"]
 
 @dataclass(frozen=True)
 class Examples:
-    """Features with labels: X (n, d) float32 and y (n,) int64."""
+    """Features with labels: X (n, d) float32 and y (n,) or (n, K) int64."""
 
     X: npt.NDArray[np.float32]
     y: npt.NDArray[np.int64]
@@ -42,7 +44,7 @@ def linear_needs(trial: Trial) -> Needs:
     """Say what a trial needs: weights, and room for the features of its images."""
     setting, dataset = trial.setting, trial.dataset
     # Every runtime's features take the same room.
-    content = features_content(trial.model, dataset.revision, setting, "torch")
+    content = features_content(trial.model, dataset.images_revision, setting, "torch")
     used, whole = (sum(n for _, n in sizes) for sizes in (dataset.used_sizes, dataset.sizes))
     n_bytes, all_bytes = (bytes_needed(trial.model, n) for n in (used, whole))
     rows = digest([dataset.limit, trial.seed if dataset.limit else None])
@@ -72,6 +74,7 @@ class LinearTransfer:
     ) -> None:
         self._dataset = trial.dataset
         self._setting: LinearSetting = trial.setting
+        self._kind = kind_of(trial.dataset.metric)
         self._n_classes, self._revision = splits.n_classes, splits.revision
         self._features, self._broken = features, broken
         self._watcher, self._device = workspace.watcher, workspace.device
@@ -90,7 +93,7 @@ class LinearTransfer:
                     f"dataset '{self._dataset.name}' has no {name} image that decodes"
                 )
         labels = self._fit_labels[self._whole(0, self._n_train)]
-        counts = np.bincount(labels, minlength=self._n_classes)
+        counts = self._kind.counts(labels, self._n_classes)
         if not counts.all():
             raise DatasetError(
                 f"dataset '{self._dataset.name}' has a class with no training example that "
@@ -106,8 +109,8 @@ class LinearTransfer:
         validation = self._examples(self._n_train, self._n_fit)
         curve = []
         for fit in self._fits(train, self._setting.lambdas, "selecting lambda"):
-            predicted = fit.scores(validation.X).argmax(axis=1)
-            accuracy = metrics.score(self._dataset.metric, validation.y, predicted)
+            scores = fit.scores(validation.X)
+            accuracy = metrics.score(self._dataset.metric, validation.y, scores)
             curve.append({**_facts(fit), "accuracy": accuracy})
         curve.sort(key=lambda row: row["lambda"], reverse=True)
         best = max(curve, key=lambda row: (row["accuracy"], row["lambda"]))
@@ -145,10 +148,11 @@ class LinearTransfer:
         import torch
 
         from headstart.devices import resolve_device
-        from headstart.probe import Softmax, fit_path
+        from headstart.probe import Binary, Softmax, fit_path
 
         self._watcher.stage(stage, total=len(lambdas), unit="lambdas")
-        loss = Softmax.of(torch.from_numpy(examples.y), self._n_classes)
+        y = torch.from_numpy(examples.y)
+        loss = Binary.of(y) if self._kind.loss == "binary" else Softmax.of(y, self._n_classes)
         tolerance, device = self._setting.tolerance, resolve_device(self._device)
         path = fit_path(examples.X, loss, lambdas, tolerance, device=device)
         for fit in path:

@@ -4,6 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
+from headstart.spec.digest import digest
 from headstart.spec.noun import Noun
 
 __all__ = ["Dataset", "Decoding", "Metric", "Sizes"]
@@ -88,6 +89,12 @@ class Dataset(Noun):
         fields = {"revision", "metric", "limit", "skip_broken"}
         chosen = self.model_dump(mode="json", include=fields) | {"multilabel": self.multilabel}
         return chosen | self.decoding_identity
+
+    @property
+    def images_revision(self) -> str:
+        """Digest of the images as a network sees them: of the content and of its decoding."""
+        departs = self.decoding_identity
+        return digest({"revision": self.revision, **departs}) if departs else self.revision
 
     @property
     def decoding_identity(self) -> dict[str, Any]:

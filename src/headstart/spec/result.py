@@ -34,9 +34,9 @@ class Prediction:
     example
         (n,) int64, the row of each example in the dataset's full test split.
     label
-        (n,) int64, the true class.
+        (n,) int64, the true class; or (n, K) int64 in {1 present, 0 difficult only, -1 absent}.
     scores
-        (n, K) float32, decision values; the prediction is their argmax.
+        (n, K) float32, decision values.
     """
 
     example: npt.NDArray[np.int64]
@@ -45,7 +45,9 @@ class Prediction:
 
     @property
     def predicted(self) -> npt.NDArray[np.int64]:
-        """(n,) int64, the predicted class."""
+        """(n,) int64, the class of the highest score; or (n, K) 1 and -1, by the score's sign."""
+        if self.label.ndim == 2:
+            return np.where(self.scores > 0, 1, -1).astype(np.int64)
         return np.asarray(self.scores.argmax(axis=1), dtype=np.int64)
 
 

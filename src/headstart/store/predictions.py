@@ -1,12 +1,17 @@
 """Per-example predictions as compressed Parquet files, written whole, checked when read."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from headstart.errors import StoreError
 from headstart.files import replaced, sha256_file
 from headstart.spec import Prediction
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 __all__ = ["read_predictions", "write_predictions"]
 
@@ -14,18 +19,24 @@ __all__ = ["read_predictions", "write_predictions"]
 def write_predictions(path: Path, predictions: Prediction) -> str:
     """Write `path` whole or not at all; give its SHA-256.
 
-    Columns: ``example``, ``label``, ``predicted`` (int64), ``scores`` (a list of K float32).
+    Columns: ``example``, ``label``, ``predicted`` (int64; lists of K where an image may show
+    several classes), ``scores`` (lists of K float32).
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    scores = np.ascontiguousarray(predictions.scores, dtype=np.float32)
+    def column(values: npt.NDArray[Any]) -> pa.Array:
+        """Make a column of an array: (n, K) is a list of K a row."""
+        flat = pa.array(np.ascontiguousarray(values).ravel())
+        lists = pa.FixedSizeListArray.from_arrays
+        return flat if values.ndim == 1 else lists(flat, values.shape[1])
+
     table = pa.table(
         {
             "example": predictions.example,
-            "label": predictions.label,
-            "predicted": predictions.predicted,
-            "scores": pa.FixedSizeListArray.from_arrays(pa.array(scores.ravel()), scores.shape[1]),
+            "label": column(predictions.label),
+            "predicted": column(predictions.predicted),
+            "scores": column(predictions.scores.astype(np.float32)),
         }
     )
     with replaced(path) as temporary:
@@ -52,9 +63,12 @@ def read_predictions(path: Path, sha256: str) -> Prediction:
         )
     # ParquetFile, not read_table: the latter takes folder names such as "a=b" for partition keys.
     table = pq.ParquetFile(path).read()
-    scores = table["scores"].combine_chunks()
-    return Prediction(
-        example=table["example"].to_numpy(),
-        label=table["label"].to_numpy(),
-        scores=scores.flatten().to_numpy().reshape(len(scores), -1),
-    )
+    columns = (table[name].combine_chunks() for name in ("example", "label", "scores"))
+    return Prediction(*map(_array, columns))
+
+
+def _array(column: "pa.Array") -> npt.NDArray[Any]:
+    """(n,) or, where the column holds lists, (n, K)."""
+    values = column.flatten() if hasattr(column, "flatten") else column
+    array: npt.NDArray[Any] = values.to_numpy()
+    return array if len(array) == len(column) else array.reshape(len(column), -1)

@@ -8,8 +8,8 @@ from scipy.io import loadmat, savemat
 
 from headstart.datasets import ArrayImages, FileImages, Split
 from headstart.datasets.archives import READERS, Archive, check_published, protocol_splits
-from headstart.datasets.splits import balanced_subset, hold_out
 from headstart.errors import ManifestError
+from headstart.labels import balanced_subset, hold_out
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ A reader gives the parts that the creators made, `protocol_splits` splits them a
 """
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from headstart.datasets.archive import Archive
@@ -27,6 +28,7 @@ from headstart.datasets.archives.protocol import protocol_splits, without_missin
 from headstart.datasets.archives.published import check_published
 
 __all__ = [
+    "INCOMPLETE",
     "READERS",
     "Archive",
     "Facts",
@@ -37,7 +39,7 @@ __all__ = [
     "without_missing",
 ]
 
-# By key of the catalogue. Birdsnap's takes `allow_missing` besides.
+# By key of the catalogue.
 READERS: dict[str, Callable[[Path], Archive]] = {
     "food101": food101.read,
     "cifar10": cifar10.read,
@@ -51,4 +53,8 @@ READERS: dict[str, Callable[[Path], Archive]] = {
     "oxford_pets": oxford_pets.read,
     "caltech101": caltech101.read,
     "flowers102": flowers102.read,
+}
+# Those of which images are known to be gone: they can be read without.
+INCOMPLETE: dict[str, Callable[[Path], Archive]] = {
+    "birdsnap": partial(birdsnap.read, allow_missing=True),
 }

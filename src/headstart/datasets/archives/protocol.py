@@ -9,8 +9,9 @@ import numpy as np
 
 from headstart.datasets.archive import Archive
 from headstart.datasets.archives.facts import Facts
-from headstart.datasets.splits import Split, balanced_subset, hold_out_exactly
+from headstart.datasets.splits import Split
 from headstart.errors import ManifestError
+from headstart.labels import balanced_subset, hold_out_exactly
 from headstart.spec import Sizes, digest
 
 __all__ = ["protocol_splits", "without_missing"]

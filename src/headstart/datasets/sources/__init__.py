@@ -1,1 +1,40 @@
-"""The sources of datasets, by name."""
+"""Where datasets are: a source a kind, asked in this order whether a name is theirs."""
+
+from headstart.datasets.names import DatasetName
+from headstart.datasets.sources.base import Description, Presence, Source
+from headstart.datasets.sources.embedded import EmbeddedSource
+from headstart.datasets.sources.study import StudySource
+from headstart.errors import UnknownNameError
+
+__all__ = ["EMBEDDED", "SOURCES", "Description", "Presence", "Source", "names", "source_of"]
+
+SOURCES: dict[str, Source] = {
+    source.name: source
+    for source in (
+        EmbeddedSource(),
+        StudySource(),
+    )
+}
+
+# Measured without any download: they come with packages, of Python or of the system.
+EMBEDDED = SOURCES["embedded"].names()
+
+
+def names() -> tuple[str, ...]:
+    """All names of the catalogue: those that can be had without saying where they are."""
+    return tuple(name for source in SOURCES.values() for name in source.names())
+
+
+def source_of(asked: DatasetName) -> Source:
+    """Find the source of a name, and check the options that go with it.
+
+    Raises
+    ------
+    UnknownNameError
+        No source knows such a name, or the source has no such option.
+    """
+    for source in SOURCES.values():
+        if source.recognises(asked.stem):
+            asked.check(source.options)
+            return source
+    raise UnknownNameError("dataset", asked.stem, names())

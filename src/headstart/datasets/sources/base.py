@@ -5,12 +5,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 from headstart.datasets.archive import Archive
+from headstart.datasets.drawn import drawn_splits
+from headstart.datasets.manifest import Manifest
 from headstart.datasets.names import DatasetName
+from headstart.datasets.splits import Split
 from headstart.errors import DatasetMissingError
-from headstart.spec import Metric
+from headstart.labels import kind_of
+from headstart.spec import Metric, Sizes
 from headstart.workspace import Watcher
 
 __all__ = ["Description", "Presence", "Source"]
@@ -28,15 +32,22 @@ class Description:
         How predictions are scored; what labels mean follows from it.
     split_rule
         In words, where the splits come from; "" where that shows only when it is read.
+    n_classes, sizes
+        As published, None where nothing is.
+    origins, layout
+        Where it is to be had, and what a folder of it holds; a line each.
     """
 
     title: str
     metric: Metric = "top-1"
     split_rule: str = ""
+    n_classes: int | None = None
+    sizes: Sizes | None = None
+    origins: tuple[str, ...] = ()
+    layout: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class Presence:
+class Presence(NamedTuple):
     """Whether a dataset is on this machine, and where it is or how to get it."""
 
     present: bool
@@ -53,10 +64,16 @@ class Source(ABC):
     options
         Options of a dataset's name that this source reads besides those that all have, and what
         each means.
+    fetches
+        Whether what is not here is fetched as soon as it is named; else only on request.
+    looks
+        Whether the images are looked at before a run: they are not known by their digest.
     """
 
     name: ClassVar[str]
     options: ClassVar[Mapping[str, str]] = MappingProxyType({})
+    fetches: ClassVar[bool] = False
+    looks: ClassVar[bool] = True
 
     @abstractmethod
     def recognises(self, stem: str) -> bool:
@@ -82,6 +99,14 @@ class Source(ABC):
             Something else than a dataset of this kind.
         """
 
+    def names(self) -> tuple[str, ...]:
+        """Names of the catalogue that are this source's."""
+        return ()
+
+    def location(self, stem: str) -> str:
+        """Give what finds the data from any folder: `Dataset.location`."""
+        return stem
+
     def fetch(self, asked: DatasetName, cache: Path, watcher: Watcher) -> None:  # noqa: ARG002
         """Bring the data onto this machine, tried once, told within seconds if it is not to be had.
 
@@ -99,3 +124,20 @@ class Source(ABC):
     def source_revision(self, asked: DatasetName, cache: Path) -> str:  # noqa: ARG002
         """Say what the host calls the version that is here (a commit); "" where there is none."""
         return ""
+
+    def split(self, asked: DatasetName, archive: Archive) -> tuple[dict[str, Split], str]:
+        """Give ``train``, ``validation`` and ``test``, and in words where they come from.
+
+        Raises
+        ------
+        DatasetError
+            Too few images to split.
+        ManifestError
+            Where splits are published: what differs.
+        """
+        kind = kind_of(asked.metric or self.describe(asked).metric)
+        return drawn_splits(archive, asked.split_seed, hold_out=kind.hold_out)
+
+    def manifest(self, asked: DatasetName) -> Manifest | None:  # noqa: ARG002
+        """Give the published content, None where none is: the content is what it turns out."""
+        return None

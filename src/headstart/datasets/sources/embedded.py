@@ -1,0 +1,93 @@
+"""Datasets that come with headstart's dependencies, or with the operating system."""
+
+from collections.abc import Callable, Mapping
+from importlib.resources import files
+from pathlib import Path
+from types import MappingProxyType
+from typing import NamedTuple
+
+from headstart.datasets import digits, fashion_mnist, glyphs
+from headstart.datasets.archive import Archive
+from headstart.datasets.manifest import Manifest
+from headstart.datasets.names import DatasetName
+from headstart.datasets.sources.base import Description, Presence, Source
+from headstart.datasets.splits import Split
+from headstart.spec import Sizes
+from headstart.workspace import Watcher
+
+__all__ = ["EmbeddedSource"]
+
+
+class Embedded(NamedTuple):
+    """How one is read, and where its splits come from."""
+
+    classes: tuple[str, ...]
+    read: Callable[[Path], dict[str, Split]]
+    split_rule: str
+
+
+EMBEDDED: Mapping[str, Embedded] = MappingProxyType(
+    {
+        "digits": Embedded(
+            digits.CLASSES,
+            lambda _: digits.read(),
+            "Drawn once for all: 60 % train, 20 % validation, 20 % test, stratified by class.",
+        ),
+        "glyphs": Embedded(
+            glyphs.CLASSES,
+            lambda _: glyphs.read(),
+            "Font families apart: DejaVu trains, Computer Modern validates, STIX tests.",
+        ),
+        "fashion_mnist": Embedded(
+            fashion_mnist.CLASSES,
+            fashion_mnist.read,
+            "The creators' train and test; a sixth of train validates, stratified by class.",
+        ),
+    }
+)
+
+
+class EmbeddedSource(Source):
+    """Datasets whose whole content is known: their manifests are part of the package."""
+
+    name = "embedded"
+    looks = False
+
+    def names(self) -> tuple[str, ...]:
+        return tuple(EMBEDDED)
+
+    def recognises(self, stem: str) -> bool:
+        return stem in EMBEDDED
+
+    def describe(self, asked: DatasetName) -> Description:
+        manifest = self.manifest(asked)
+        return Description(
+            title=asked.stem,
+            split_rule=EMBEDDED[asked.stem].split_rule,
+            n_classes=len(manifest.classes),
+            sizes=Sizes(**{name: part.size for name, part in manifest.splits.items()}),
+        )
+
+    def presence(self, asked: DatasetName, cache: Path) -> Presence:
+        if asked.stem != "fashion_mnist":
+            return Presence(True, "comes with headstart's dependencies")
+        if place := fashion_mnist.find(cache):
+            return Presence(True, str(place))
+        return Presence(False, "Debian package dataset-fashion-mnist, or downloaded on first use")
+
+    def fetch(self, asked: DatasetName, cache: Path, watcher: Watcher) -> None:
+        if asked.stem == "fashion_mnist":
+            fashion_mnist.fetch(cache)
+        else:
+            super().fetch(asked, cache, watcher)
+
+    def read(self, asked: DatasetName, cache: Path) -> Archive:
+        known = EMBEDDED[asked.stem]
+        return Archive(known.classes, known.read(cache))
+
+    def split(self, asked: DatasetName, archive: Archive) -> tuple[dict[str, Split], str]:
+        return archive.parts, EMBEDDED[asked.stem].split_rule
+
+    def manifest(self, asked: DatasetName) -> Manifest:
+        text = files("headstart.datasets").joinpath("manifests", f"{asked.stem}.json").read_text()
+        return Manifest.model_validate_json(text)

@@ -1,0 +1,90 @@
+"""The twelve datasets of the study, from the creators' archives or the hub's copies of them."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import ClassVar
+
+from headstart.datasets.adopted import Place, adopted, default_folder
+from headstart.datasets.archive import Archive
+from headstart.datasets.archives import (
+    INCOMPLETE,
+    READERS,
+    check_published,
+    facts_of,
+    protocol_splits,
+    published_facts,
+    without_missing,
+)
+from headstart.datasets.names import DatasetName
+from headstart.datasets.sources.base import Description, Presence, Source
+from headstart.datasets.splits import Split
+from headstart.errors import DatasetMissingError, StudyError
+
+__all__ = ["StudySource"]
+
+
+class StudySource(Source):
+    """Datasets whose sizes, classes and splits are published."""
+
+    name = "study"
+    options: ClassVar[Mapping[str, str]] = MappingProxyType(
+        {"root": "the folder in which the creators' archive was unpacked"}
+    )
+
+    def names(self) -> tuple[str, ...]:
+        return tuple(published_facts())
+
+    def recognises(self, stem: str) -> bool:
+        return stem in published_facts()
+
+    def describe(self, asked: DatasetName) -> Description:
+        facts = facts_of(asked.stem)
+        return Description(
+            title=facts.key,
+            metric=facts.metric,
+            split_rule=facts.split_rule,
+            n_classes=facts.n_classes,
+            sizes=facts.sizes,
+            origins=facts.sources,
+            layout=facts.layout,
+        )
+
+    def presence(self, asked: DatasetName, cache: Path) -> Presence:
+        place = self._place(asked, cache)
+        if place is not None:
+            return Presence(place.folder.is_dir(), str(place.folder))
+        return Presence(
+            False,
+            f"headstart datasets prepare {asked.stem}, or with --from FOLDER where it is; "
+            f"from {facts_of(asked.stem).sources[0]}",
+        )
+
+    def read(self, asked: DatasetName, cache: Path) -> Archive:
+        place = self._place(asked, cache)
+        if place is None:
+            where = self.presence(asked, cache).place
+            raise DatasetMissingError(f"dataset '{asked.stem}' is not on this machine: {where}")
+        readers = INCOMPLETE if asked.allow_missing else READERS
+        if asked.stem not in readers:
+            raise StudyError(
+                f"dataset '{asked.full}': allow_missing=yes goes with {', '.join(INCOMPLETE)} "
+                "alone: of the others nothing has gone"
+            )
+        return readers[asked.stem](place.folder)
+
+    def split(self, asked: DatasetName, archive: Archive) -> tuple[dict[str, Split], str]:
+        facts = facts_of(asked.stem)
+        if archive.missing:
+            facts = without_missing(facts, archive)
+        parts = protocol_splits(facts, archive, asked.split_seed)
+        check_published(facts, parts)
+        return parts, facts.split_rule
+
+    def _place(self, asked: DatasetName, cache: Path) -> Place | None:
+        if "root" in asked.options:
+            return Place(Path(asked.options["root"]).expanduser().resolve())
+        if place := adopted(asked.stem, cache):
+            return place
+        folder = default_folder(asked.stem, cache)
+        return Place(folder) if folder.is_dir() else None
