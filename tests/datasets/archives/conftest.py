@@ -1,5 +1,6 @@
 """The twelve archives in small: true formats on disk, fewer classes, 2 to 5 images of each."""
 
+import json
 import struct
 import zlib
 from collections.abc import Callable
@@ -54,18 +55,23 @@ def _opcodes(value) -> bytes:
     if isinstance(value, dict):
         pairs = b"".join(_opcodes(key) + _opcodes(inside) for key, inside in value.items())
         return b"}(" + pairs + b"u"
-    # What numpy.ndarray.__reduce__ gives for uint8, in C order.
+    # What numpy.ndarray.__reduce__ gives for uint8.
+    _version, shape, _dtype, fortran_order, content = value.__reduce__()[2]
     dtype = b"cnumpy\ndtype\n" + b"U\x02u1K\x00K\x01\x87R" + b"(K\x03U\x01|NNNJ" + b"\xff" * 4
     dtype += b"J" + b"\xff" * 4 + b"K\x00tb"
-    shape = b"(" + b"".join(_opcodes(int(n)) for n in value.shape) + b"t"
+    shape = b"(" + b"".join(_opcodes(int(n)) for n in shape) + b"t"
     empty = b"cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85U\x01b\x87R"
-    return empty + b"(K\x01" + shape + dtype + b"\x89" + _opcodes(value.tobytes()) + b"tb"
+    order = b"\x88" if fortran_order else b"\x89"
+    return empty + b"(K\x01" + shape + dtype + order + _opcodes(content) + b"tb"
 
 
 def write_food101(root: Path) -> None:
+    dishes = ("apple_pie", "beignets", "waffles")
     for part, numbers in (("train", range(100, 104)), ("test", range(200, 202))):
-        names = [f"{dish}/{n}" for dish in ("apple_pie", "beignets", "waffles") for n in numbers]
+        names = [f"{dish}/{n}" for dish in dishes for n in numbers]
         write_lines(root / "meta" / f"{part}.txt", names)
+        by_dish = {dish: [name for name in names if name.startswith(dish)] for dish in dishes}
+        (root / "meta" / f"{part}.json").write_text(json.dumps(by_dish))
         for name in names:
             write_image(root / "images" / f"{name}.jpg")
 
@@ -248,6 +254,11 @@ def small_facts(key: str) -> Facts:
 @pytest.fixture
 def small() -> Callable[[str], Facts]:
     return small_facts
+
+
+@pytest.fixture
+def pickled() -> Callable[[object], bytes]:
+    return python2_pickle
 
 
 @pytest.fixture

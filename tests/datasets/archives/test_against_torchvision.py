@@ -1,11 +1,24 @@
-"""The same archives read by torchvision: the same images with the same labels."""
+"""The same archives read by torchvision, in its own layout: the same images, the same labels."""
 
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from headstart.datasets.archives import READERS
+from headstart.datasets.archives import READERS, voc2007
+
+
+@pytest.fixture
+def downloaded(write, tmp_path):
+    """Place an archive where torchvision unpacks it, and give the folder that is its root."""
+
+    def placed(key: str, place: str) -> Path:
+        root = tmp_path / "torchvision"
+        (root / place).parent.mkdir(parents=True)
+        write(key).rename(root / place)
+        return root
+
+    return placed
 
 
 def ours(split) -> list[tuple[str, int]]:
@@ -24,39 +37,72 @@ def theirs(dataset) -> list[tuple[str, int]]:
     return [(str(Path(path).resolve()), int(label)) for path, label in pairs]
 
 
+HALVES = {"train": "train", "test": "test"}
+THREE = {"train": "train", "validation": "val", "test": "test"}
+
+
 @pytest.mark.parametrize(
     ("key", "place", "name", "parts"),
     [
-        ("stanford_cars", "stanford_cars", "StanfordCars", {"train": "train", "test": "test"}),
-        (
-            "fgvc_aircraft",
-            "fgvc-aircraft-2013b",
-            "FGVCAircraft",
-            {"train": "train", "validation": "val", "test": "test"},
-        ),
-        ("dtd", "dtd/dtd", "DTD", {"train": "train", "validation": "val", "test": "test"}),
+        ("food101", "food-101", "Food101", HALVES),
+        ("stanford_cars", "stanford_cars", "StanfordCars", HALVES),
+        ("fgvc_aircraft", "fgvc-aircraft-2013b", "FGVCAircraft", THREE),
+        ("dtd", "dtd/dtd", "DTD", THREE),
         ("oxford_pets", "oxford-iiit-pet", "OxfordIIITPet", {"train": "trainval", "test": "test"}),
-        (
-            "flowers102",
-            "flowers-102",
-            "Flowers102",
-            {"train": "train", "validation": "val", "test": "test"},
-        ),
+        ("flowers102", "flowers-102", "Flowers102", THREE),
     ],
 )
-def test_files_and_labels(key, place, name, parts, write, tmp_path, monkeypatch):
+def test_files_and_labels(key, place, name, parts, downloaded, monkeypatch):
     from torchvision import datasets
 
-    archive = READERS[key](write(key))
-    root = tmp_path / "torchvision"
-    (root / place).parent.mkdir(parents=True)
-    (root / place).symlink_to(tmp_path / key)
+    root = downloaded(key, place)
+    archive = READERS[key](root)
     # It wants the digests of the real files.
     monkeypatch.setattr(datasets.Flowers102, "_check_integrity", lambda self: True)
     assert set(parts) == set(archive.parts)
     for part, split in parts.items():
         dataset = getattr(datasets, name)(str(root), split=split)
         assert ours(archive.parts[part]) == theirs(dataset)
+
+
+def test_sun397_has_the_same_labels_and_splits_besides(downloaded):
+    from torchvision.datasets import SUN397
+
+    root = downloaded("sun397", "SUN397")
+    archive = READERS["sun397"](root)
+    dataset = SUN397(str(root))
+    assert [name[3:] for name in archive.classes] == dataset.classes
+    assert sorted(ours(archive.parts["train"]) + ours(archive.parts["test"])) == sorted(
+        theirs(dataset)
+    )
+
+
+def test_caltech101_has_the_same_labels_and_the_background_besides(downloaded):
+    from torchvision.datasets import Caltech101
+
+    root = downloaded("caltech101", "caltech101")
+    archive = READERS["caltech101"](root)
+    dataset = Caltech101(str(root))
+    assert archive.classes == ("BACKGROUND_Google", *dataset.categories)
+    found = [(Path(path).name, label) for path, label in ours(archive.parts["all"]) if label]
+    assert found == [
+        (f"image_{number:04d}.jpg", label + 1)
+        for number, label in zip(dataset.index, dataset.y, strict=True)
+    ]
+
+
+def test_voc2007_has_the_same_objects(write):
+    from torchvision.datasets import VOCDetection
+
+    root = write("voc2007")
+    archive = READERS["voc2007"](root)
+    for part, name in THREE.items():
+        dataset = VOCDetection(str(root), year="2007", image_set=name)
+        split = archive.parts[part]
+        assert [split.images.where(row) for row in range(len(split))] == dataset.images
+        for labels, (_, target) in zip(split.labels, dataset, strict=True):
+            found = {item["name"] for item in target["annotation"]["object"]}
+            assert {voc2007.CLASSES[k] for k in np.flatnonzero(labels == 1)} == found
 
 
 # Some releases of NumPy complain of what Python 2 wrote.

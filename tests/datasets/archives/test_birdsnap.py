@@ -11,6 +11,9 @@ from headstart.datasets.archives import (
 from headstart.errors import DatasetError, DatasetMissingError, ManifestError
 from headstart.spec import Sizes
 
+# The byte e4, an a with two dots in Latin-1, as Python has it in the name of a file.
+IN_LATIN_1 = "Blue_J\udce4y"
+
 
 def test_the_test_list_divides_the_images(write):
     folder = write("birdsnap")
@@ -50,6 +53,17 @@ def test_images_that_are_gone_are_counted_and_refused(incomplete):
         birdsnap.read(incomplete)
 
 
+def test_an_empty_file_counts_as_gone(write):
+    folder = write("birdsnap")
+    (folder / "download" / "images" / "Blue_Jay" / "202.jpg").write_bytes(b"")
+    message = r"lacks 1 of 12 training images and 0 of 3 test images, first .*Blue_Jay/202.jpg"
+    with pytest.raises(DatasetMissingError, match=message):
+        birdsnap.read(folder)
+    archive = birdsnap.read(folder, allow_missing=True)
+    assert archive.missing == {"train": 1}
+    assert len(archive.parts["train"]) == 11
+
+
 def test_images_that_are_gone_may_be_accepted_and_stay_counted(incomplete, small):
     archive = birdsnap.read(incomplete, allow_missing=True)
     assert archive.missing == {"train": 2, "test": 1}
@@ -86,6 +100,50 @@ def test_lists_that_contradict_each_other(file, line, message, write):
         lines.write(f"{line}\n")
     with pytest.raises(DatasetError, match=message):
         birdsnap.read(folder)
+
+
+@pytest.fixture
+def in_latin_1(write):
+    """Lists of which one is not UTF-8, with a folder that is named in the same bytes."""
+    folder = write("birdsnap")
+    images = folder / "download" / "images"
+    (images / "Blue_Jay").rename(images / IN_LATIN_1)
+    for name in ("species.txt", "images.txt", "test_images.txt"):
+        content = (folder / name).read_bytes()
+        content = content.replace(b"Blue_Jay", b"Blue_J\xe4y").replace(b"Blue Jay", b"Blue J\xe4y")
+        (folder / name).write_bytes(content)
+    return folder
+
+
+def test_lists_that_are_not_utf8(in_latin_1):
+    archive = birdsnap.read(in_latin_1)
+    assert archive.classes == ("Acadian Flycatcher", "Cooper's Hawk", "Blue Jäy")
+    assert archive.missing == {}
+    train = archive.parts["train"]
+    assert train.labels.tolist() == [0] * 4 + [1] * 4 + [2] * 4
+    assert train.images.where(8).endswith(f"/{IN_LATIN_1}/201.jpg")
+    assert train.images.decode(8).size == (16, 16)
+
+
+def test_a_name_in_utf8_stays_as_it_is(write):
+    folder = write("birdsnap")
+    (folder / "species.txt").write_text("id\tcommon\n1\tA\n2\tKāhuli\n31\tC\n", encoding="utf-8")
+    assert birdsnap.read(folder).classes == ("A", "Kāhuli", "C")
+
+
+def test_messages_are_legible_whatever_the_lists_are_written_in(in_latin_1):
+    images = in_latin_1 / "download" / "images"
+    (images / IN_LATIN_1 / "201.jpg").unlink()
+    with pytest.raises(DatasetMissingError, match=r"first .*Blue_Jäy/201.jpg: run"):
+        birdsnap.read(in_latin_1)
+    with (in_latin_1 / "test_images.txt").open("ab") as lines:
+        lines.write(b"Blue_J\xe4y/9.jpg\n")
+    with pytest.raises(DatasetError, match=r"names Blue_Jäy/9.jpg, which images.txt has not"):
+        birdsnap.read(in_latin_1)
+    with (in_latin_1 / "species.txt").open("ab") as lines:
+        lines.write(b"J\xe4y\n")
+    with pytest.raises(DatasetError, match="has the line 'Jäy': expected 4 fields"):
+        birdsnap.read(in_latin_1)
 
 
 def test_a_table_without_its_column(write):

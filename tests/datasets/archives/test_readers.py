@@ -130,7 +130,6 @@ def test_a_missing_list_is_named(key, gone, write):
     ("key", "path", "line", "message"),
     [
         ("food101", "meta/test.txt", "ramen/1", r"test.txt names the class 'ramen', .* 3"),
-        ("sun397", "Testing_01.txt", "/c/church/sun_x.jpg", "class '/c/church', which is"),
         ("fgvc_aircraft", "data/images_variant_val.txt", "1 A380", "names the class 'A380'"),
         ("fgvc_aircraft", "data/images_variant_val.txt", "1", "has the line '1': expected 2"),
         ("dtd", "labels/test1.txt", "woven/woven_0001.jpg", "names the class 'woven'"),
@@ -173,58 +172,6 @@ def test_food101(write):
         ("images/beignets/100.jpg", 1),
     ]
     assert listed(archive.parts["test"], folder)[-1] == ("images/waffles/201.jpg", 2)
-
-
-def test_sun397_keeps_the_whole_path_of_a_class(write):
-    folder = write("sun397")
-    archive = read("sun397", folder)
-    # By the last part alone, the two `indoor` would be one class.
-    assert archive.classes == ("/a/abbey", "/c/church/indoor", "/s/swimming_pool/indoor")
-    assert listed(archive.parts["test"], folder) == [
-        ("a/abbey/sun_x.jpg", 0),
-        ("a/abbey/sun_y.jpg", 0),
-        ("c/church/indoor/sun_x.jpg", 1),
-        ("c/church/indoor/sun_y.jpg", 1),
-        ("s/swimming_pool/indoor/sun_x.jpg", 2),
-        ("s/swimming_pool/indoor/sun_y.jpg", 2),
-    ]
-
-
-def test_stanford_cars_labels_count_from_one(write):
-    folder = write("stanford_cars")
-    archive = read("stanford_cars", folder)
-    assert archive.classes[2] == "Ram C/V Cargo Van Minivan 2012"
-    assert archive.parts["train"].labels.tolist() == [2, 0, 1] * 4
-    assert listed(archive.parts["test"], folder)[0] == ("cars_test/00001.jpg", 2)
-
-
-def test_the_labels_of_stanford_cars_test_images_may_lie_in_devkit(write):
-    folder = write("stanford_cars")
-    file = folder / "cars_test_annos_withlabels.mat"
-    file.rename(folder / "devkit" / file.name)
-    assert len(read("stanford_cars", folder).parts["test"]) == 6
-    # This file is in devkit as distributed, without labels.
-    (folder / "devkit" / file.name).rename(folder / "devkit" / "cars_test_annos.mat")
-    with pytest.raises(DatasetMissingError, match=r"withlabels.mat is not there: the labels of"):
-        read("stanford_cars", folder)
-
-
-def test_annotations_without_a_class(write):
-    folder = write("stanford_cars")
-    records = np.array([[("00001.jpg",)]], dtype=[("fname", object)])
-    savemat(folder / "cars_test_annos_withlabels.mat", {"annotations": records})
-    with pytest.raises(DatasetError, match="has no 'class' and 'fname' for each image"):
-        read("stanford_cars", folder)
-
-
-def test_a_class_number_over_the_classes(write):
-    folder = write("stanford_cars")
-    savemat(
-        folder / "devkit" / "cars_meta.mat",
-        {"class_names": np.array([["AM General Hummer SUV 2000", "Audi"]], dtype=object)},
-    )
-    with pytest.raises(DatasetError, match="class number 3: expected whole numbers from 1 to 2"):
-        read("stanford_cars", folder)
 
 
 @pytest.mark.parametrize(
@@ -284,6 +231,20 @@ def test_caltech101_counts_the_background_and_leaves_out_what_is_no_image(write)
     assert archive.classes == ("BACKGROUND_Google", "Faces", "accordion", "airplanes")
     assert archive.parts["all"].labels.tolist() == [0] * 5 + [1] * 5 + [2] * 5 + [3] * 5
     assert listed(archive.parts["all"], folder)[5][0] == "101_ObjectCategories/Faces/image_0001.jpg"
+
+
+def test_caltech101_with_the_archive_inside_still_packed(write, tmp_path):
+    folder = tmp_path / "data"
+    packed = folder / "caltech-101" / "101_ObjectCategories.tar.gz"
+    packed.parent.mkdir(parents=True)
+    packed.write_bytes(b"")
+    message = (
+        r"caltech-101/101_ObjectCategories.tar.gz is not unpacked: unpack it in .*/caltech-101"
+    )
+    with pytest.raises(DatasetMissingError, match=message):
+        read("caltech101", folder)
+    (write("caltech101") / "101_ObjectCategories").rename(packed.parent / "101_ObjectCategories")
+    assert len(read("caltech101", folder).parts["all"]) == 20
 
 
 def test_flowers102_labels_and_images_count_from_one(write):

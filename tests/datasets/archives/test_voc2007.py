@@ -44,6 +44,26 @@ def test_a_class_that_is_only_difficult_is_neither(write):
     assert found == {"car": 0, "cat": 1, "dog": 1, "person": 1}
 
 
+def test_labels_are_those_of_the_development_kits_own_lists(write):
+    """The kit's ``Main/CLASS_train.txt``: -1 no object, 1 one that is easy, 0 difficult ones."""
+    folder = write("voc2007")
+    draw = np.random.RandomState(3)
+    images = (folder / ROOT / "ImageSets" / "Main" / "train.txt").read_text().split()
+    lists = {name: {} for name in voc2007.CLASSES}
+    for image in images:
+        objects = []
+        for name in voc2007.CLASSES:
+            easy, difficult = draw.randint(0, 2, 2) * draw.randint(1, 3, 2)
+            objects += [f"<name>{name}</name><difficult>0</difficult>"] * easy
+            objects += [f"<name>{name}</name><difficult>1</difficult>"] * difficult
+            lists[name][image] = 1 if easy else 0 if difficult else -1
+        annotate(folder, image, *draw.permutation(objects))
+    found = voc2007.read(folder).parts["train"].labels
+    assert {-1, 0, 1} == set(found.ravel().tolist())
+    for place, by_image in enumerate(lists.values()):
+        assert found[:, place].tolist() == list(by_image.values())
+
+
 def test_the_labels_are_what_the_metric_wants(write):
     labels = voc2007.read(write("voc2007")).parts["test"].labels
     assert voc_map_11point(labels, labels) == 1.0

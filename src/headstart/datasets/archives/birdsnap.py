@@ -12,7 +12,14 @@ import numpy as np
 import numpy.typing as npt
 
 from headstart.datasets.archive import Archive
-from headstart.datasets.archives.lists import FRESH_COPY, Labels, labels_of, read_text, unpacked
+from headstart.datasets.archives.lists import (
+    FRESH_COPY,
+    Labels,
+    has_content,
+    labels_of,
+    read_content,
+    unpacked,
+)
 from headstart.datasets.images import FileImages
 from headstart.datasets.splits import Split
 from headstart.errors import DatasetError, DatasetMissingError
@@ -40,6 +47,9 @@ class _Listed:
 def read(folder: Path, *, allow_missing: bool = False) -> Archive:
     """Read the lists and the images that there are; what is missing is counted in the archive.
 
+    An empty file, which a failed download leaves, is missing. The lists may be in any encoding
+    that has ASCII in it: paths are taken byte for byte, names as UTF-8 or else as Latin-1.
+
     Raises
     ------
     DatasetMissingError
@@ -54,10 +64,11 @@ def read(folder: Path, *, allow_missing: bool = False) -> Archive:
     missing = {part: len(paths) for part, paths in gone.items() if paths}
     if missing and not allow_missing:
         train, test = (f"{len(gone[p]):,} of {len(listed[p].paths):,}" for p in ("train", "test"))
+        first = next(path for paths in gone.values() for path in paths)
         raise DatasetMissingError(
             f"Birdsnap in {root} lacks {train} training images and {test} test images, first "
-            f"{next(path for paths in gone.values() for path in paths)}: run the creators' "
-            "get_birdsnap.py, or measure on what is left with allow_missing"
+            f"{_legible(str(first))}: run the creators' get_birdsnap.py, or measure on what is "
+            "left with allow_missing"
         )
     parts = {part: images.split() for part, images in listed.items()}
     return Archive(tuple(name for _, name in species), parts, missing)
@@ -68,8 +79,8 @@ def _read_lists(root: Path, species: list[str]) -> dict[str, _Listed]:
     tests = {path for (path,) in _read_table(root / "test_images.txt", "path")}
     if unknown := tests - {path for path, _ in rows}:
         raise DatasetError(
-            f"{root / 'test_images.txt'} names {min(unknown)}, which images.txt has not: "
-            f"{FRESH_COPY}"
+            f"{root / 'test_images.txt'} names {_legible(min(unknown))}, which images.txt has "
+            f"not: {FRESH_COPY}"
         )
     # The creators' script writes into download/images.
     script = root / "download" / "images"
@@ -79,21 +90,40 @@ def _read_lists(root: Path, species: list[str]) -> dict[str, _Listed]:
         chosen = [(images / path, number) for path, number in rows if (path in tests) == wanted]
         paths = [path for path, _ in chosen]
         labels = labels_of((number for _, number in chosen), species, root / "images.txt")
-        present = np.array([path.is_file() for path in paths], dtype=np.bool_)
+        present = np.array([has_content(path) for path in paths], dtype=np.bool_)
         listed[part] = _Listed(paths, labels, present)
     return listed
 
 
 def _read_table(path: Path, *columns: str) -> list[tuple[str, ...]]:
-    """Read some columns of a table between tabs, whose first line names them."""
-    lines = [line.rstrip("\r") for line in read_text(path).split("\n") if line.strip()]
+    """Read some columns of a table between tabs, whose first line names them.
+
+    Bytes that are not UTF-8 stay in ``path`` as Python keeps them in file names (PEP 383).
+    """
+    text = read_content(path).decode(errors="surrogateescape")
+    lines = [line.rstrip("\r") for line in text.split("\n") if line.strip()]
     header, *rows = [line.split("\t") for line in lines] or [[]]
     if absent := [column for column in columns if column not in header]:
         raise DatasetError(f"{path} has no column '{absent[0]}': {FRESH_COPY}")
     places = [header.index(column) for column in columns]
     if short := [row for row in rows if len(row) <= max(places)]:
         raise DatasetError(
-            f"{path} has the line '{' '.join(short[0])}': expected {len(header)} fields; "
+            f"{path} has the line '{_legible(' '.join(short[0]))}': expected {len(header)} fields; "
             f"{FRESH_COPY}"
         )
-    return [tuple(row[place] for place in places) for row in rows]
+    return [
+        tuple(
+            row[place] if column == "path" else _legible(row[place])
+            for column, place in zip(columns, places, strict=True)
+        )
+        for row in rows
+    ]
+
+
+def _legible(text: str) -> str:
+    """Make text of what was decoded with bytes left in it: Latin-1 if it is not UTF-8."""
+    content = text.encode(errors="surrogateescape")
+    try:
+        return content.decode()
+    except UnicodeDecodeError:
+        return content.decode("latin-1")

@@ -5,13 +5,14 @@ from pathlib import Path
 import numpy as np
 
 from headstart.datasets.archive import Archive
-from headstart.datasets.archives.lists import unpacked
-from headstart.datasets.images import FileImages
-from headstart.datasets.splits import Split
+from headstart.datasets.archives.lists import first_with, listed_split, unpacked
+from headstart.errors import DatasetMissingError
 
 __all__ = ["read"]
 
 IMAGES = "101_ObjectCategories"
+INNER = "101_ObjectCategories.tar.gz"
+PLACES = ("caltech-101", "caltech101")
 
 
 def read(folder: Path) -> Archive:
@@ -23,13 +24,18 @@ def read(folder: Path) -> Archive:
     Raises
     ------
     DatasetMissingError
-        No such folder.
+        No such folder, or empty images in it.
     """
-    root = unpacked("Caltech-101", folder, IMAGES, "caltech-101", "caltech101") / IMAGES
+    places = [folder / name for name in PLACES]
+    # The archive holds another one, which is easily left as it is.
+    packed = first_with([INNER], folder, *places)
+    if packed and not first_with([IMAGES], folder, *places):
+        raise DatasetMissingError(f"{packed / INNER} is not unpacked: unpack it in {packed}")
+    root = unpacked("Caltech-101", folder, IMAGES, *PLACES) / IMAGES
     classes = tuple(
         sorted(place.name for place in root.iterdir() if place.is_dir() and place.name[0] != ".")
     )
     files = [sorted((root / name).glob("image_*.jpg")) for name in classes]
     labels = np.repeat(np.arange(len(classes), dtype=np.int64), [len(inside) for inside in files])
-    images = FileImages([path for inside in files for path in inside])
-    return Archive(classes, {"all": Split(images, labels, np.arange(len(labels), dtype=np.int64))})
+    paths = [path for inside in files for path in inside]
+    return Archive(classes, {"all": listed_split(paths, labels, root)})

@@ -19,7 +19,8 @@ def read(folder: Path) -> Archive:
     DatasetMissingError, DatasetError
         Lists or images that are missing; a class that the training list has not.
     """
-    root = unpacked("DTD", folder, "labels/train1.txt", "dtd")
+    # torchvision unpacks into a folder of its own: dtd/dtd.
+    root = unpacked("DTD", folder, "labels/train1.txt", "dtd", "dtd/dtd")
     classes = classes_in(root / "labels" / LISTS["train"])
     parts = {
         part: split_by_folder(root / "labels" / name, root / "images", classes)

@@ -15,15 +15,17 @@ from headstart.files import storage_errors
 __all__ = [
     "FRESH_COPY",
     "classes_in",
+    "first_with",
     "from_one",
+    "has_content",
     "labels_of",
     "listed_split",
     "read_content",
     "read_lines",
     "read_rows",
-    "read_text",
     "split_by_folder",
     "unpacked",
+    "whole_numbers",
 ]
 
 Labels = npt.NDArray[np.int64]
@@ -32,7 +34,7 @@ Labels = npt.NDArray[np.int64]
 FRESH_COPY = "fetch a fresh copy"
 
 
-def unpacked(title: str, folder: Path, marker: str, *inside: str) -> Path:
+def unpacked(title: str, folder: Path, markers: str | tuple[str, ...], *inside: str) -> Path:
     """Find where an archive was unpacked: `folder` itself, or one of the folders `inside` it.
 
     Parameters
@@ -41,24 +43,33 @@ def unpacked(title: str, folder: Path, marker: str, *inside: str) -> Path:
         The dataset's name for a person.
     folder
         Where the user has it.
-    marker
-        A file or folder by which the place is known, seen from that place.
+    markers
+        A file or folder by which the place is known, seen from that place; any of several.
     inside
         What the creators' archive unpacks to, seen from `folder`.
 
     Raises
     ------
     DatasetMissingError
-        `marker` is nowhere there.
+        None of `markers` is in any of these places.
     """
-    for place in (folder, *(folder / name for name in inside)):
-        if (place / marker).exists():
+    markers = (markers,) if isinstance(markers, str) else markers
+    place = first_with(markers, folder, *(folder / name for name in inside))
+    if place is None:
+        raise DatasetMissingError(
+            f"{title} is not in {folder}: expected {' or '.join(markers)} there, or in "
+            f"{' or '.join(inside)}; unpack the creators' archive in that folder"
+        )
+    return place
+
+
+def first_with(markers: Iterable[str], *places: Path) -> Path | None:
+    """Give the first of `places` that holds any of `markers`; None if none does."""
+    markers = tuple(markers)
+    for place in places:
+        if any((place / marker).exists() for marker in markers):
             return place
-    expected = " or ".join((marker, *(f"{name}/{marker}" for name in inside)))
-    raise DatasetMissingError(
-        f"{title} is not in {folder}: expected {expected} there; unpack the creators' archive in "
-        "that folder"
-    )
+    return None
 
 
 def read_content(path: Path) -> bytes:
@@ -69,7 +80,7 @@ def read_content(path: Path) -> bytes:
         return path.read_bytes()
 
 
-def read_text(path: Path) -> str:
+def _read_text(path: Path) -> str:
     """Read a text file; DatasetError if it is not UTF-8."""
     try:
         return read_content(path).decode()
@@ -79,7 +90,7 @@ def read_text(path: Path) -> str:
 
 def read_lines(path: Path) -> list[str]:
     """Read lines without the blanks around them, empty ones left out."""
-    return [line for line in map(str.strip, read_text(path).split("\n")) if line]
+    return [line for line in map(str.strip, _read_text(path).split("\n")) if line]
 
 
 def read_rows(path: Path, n_fields: int) -> list[list[str]]:
@@ -122,6 +133,16 @@ def labels_of(names: Iterable[str], classes: Sequence[str], source: Path) -> Lab
 def from_one(numbers: Iterable[Any], source: Path, what: str, most: int | None = None) -> Labels:
     """Turn whole numbers that count from 1 into (n,) int64 that count from 0.
 
+    As `whole_numbers`, which says what the parameters mean and what is raised.
+    """
+    return whole_numbers(numbers, source, what, least=1, most=most) - 1
+
+
+def whole_numbers(
+    numbers: Iterable[Any], source: Path, what: str, *, least: int, most: int | None = None
+) -> Labels:
+    """Turn whole numbers into (n,) int64.
+
     Parameters
     ----------
     numbers
@@ -130,22 +151,22 @@ def from_one(numbers: Iterable[Any], source: Path, what: str, most: int | None =
         The file that holds them.
     what
         What they number, for the message.
-    most
-        The highest that there is, if that is known.
+    least, most
+        The lowest, and the highest if that is known.
 
     Raises
     ------
     DatasetError
-        A number that is not whole, under 1, or over `most`.
+        A number that is not whole, under `least`, or over `most`.
     """
-    expected = "whole numbers from 1" if most is None else f"whole numbers from 1 to {most:,}"
+    expected = f"whole numbers from {least}" + ("" if most is None else f" to {most:,}")
     values = [_number(number) for number in numbers]
     for value in values:
-        if not value.is_integer() or value < 1 or (most is not None and value > most):
+        if not value.is_integer() or value < least or (most is not None and value > most):
             raise DatasetError(
                 f"{source} has the {what} {value:g}: expected {expected}; {FRESH_COPY}"
             )
-    return np.array(values, dtype=np.int64) - 1
+    return np.array(values, dtype=np.int64)
 
 
 def listed_split(paths: Sequence[Path], labels: Labels, source: Path) -> Split:
@@ -154,15 +175,20 @@ def listed_split(paths: Sequence[Path], labels: Labels, source: Path) -> Split:
     Raises
     ------
     DatasetMissingError
-        Some are not; the message says how many, and names the first.
+        Some are not, or are empty; the message says how many, and names the first.
     """
-    gone = [path for path in paths if not path.is_file()]
+    gone = [path for path in paths if not has_content(path)]
     if gone:
         raise DatasetMissingError(
-            f"{len(gone):,} of the {len(paths):,} images that {source} lists are not there, first "
-            f"{gone[0]}: unpack all of the creators' archive"
+            f"{len(gone):,} of the {len(paths):,} images that {source} lists are missing or empty, "
+            f"first {gone[0]}: unpack all of the creators' archive"
         )
     return Split(FileImages(paths), labels, np.arange(len(paths), dtype=np.int64))
+
+
+def has_content(path: Path) -> bool:
+    """Whether a file is there with anything in it: a download that failed leaves an empty one."""
+    return path.is_file() and path.stat().st_size > 0
 
 
 def classes_in(path: Path) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ reconstruction, which trusts the file, is not called either.
 import pickle
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -75,9 +75,10 @@ class _Array:
 
     def __setstate__(self, state: tuple[int, tuple[int, ...], _DType, bool, bytes]) -> None:
         _version, shape, dtype, fortran_order, content = state
-        if not isinstance(dtype, _DType) or not isinstance(content, bytes) or fortran_order:
-            raise pickle.UnpicklingError("an array that is not of bytes in C order")
-        self.pixels = np.frombuffer(content, np.uint8).reshape(shape)
+        if not isinstance(dtype, _DType) or not isinstance(content, bytes):
+            raise pickle.UnpicklingError("an array that is not of bytes")
+        order: Literal["C", "F"] = "F" if fortran_order else "C"
+        self.pixels = np.frombuffer(content, np.uint8).reshape(shape, order=order)
 
 
 def _reconstruct(_kind: type, _shape: tuple[int, ...], _code: bytes) -> _Array:
