@@ -56,7 +56,8 @@ class Model(Noun):
     `source` names the adapter that builds it; `architecture` is the name in that library. Images
     are resized to `input_size` pixels by `interpolation`, scaled to [0, 1], then normalised by
     `mean` and `std` per RGB channel. `feature_dim` is the width of the penultimate layer,
-    `parameters` the number of parameters without the classifier. `head` is the path of the
+    `parameters` the number of parameters without the classifier, `multiply_adds` what an image
+    costs. `head` is the path of the
     classifier among the submodules, where the adapter does not find it; `pool` how a transformer's
     tokens become one feature: its class token or the mean of its patches, None for its own way.
     """
@@ -71,6 +72,7 @@ class Model(Noun):
     std: PerChannel
     feature_dim: PositiveInt
     parameters: PositiveInt | None = None
+    multiply_adds: PositiveInt | None = None
     head: str | None = None
     pool: Pool | None = None
     upstream: tuple[UpstreamAccuracy, ...] = ()

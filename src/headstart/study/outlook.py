@@ -4,19 +4,19 @@ Nothing is built, downloaded or decoded.
 """
 
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from headstart import datasets, models, settings
+from headstart import datasets, models
 from headstart.errors import HeadstartError
 from headstart.spec import Dataset, LinearSetting, Model, Sizes, Trial
 from headstart.store import ResultStore
 from headstart.study.study import Study
 
-__all__ = ["Need", "Outlook", "outlook"]
+__all__ = ["Need", "Outlook", "matrix_rate", "outlook"]
 
 FLOAT32_BYTES = 4
 # Of a network's arithmetic against one large product of matrices, both in float32 on a processor:
@@ -92,3 +92,97 @@ def matrix_rate() -> float:
         A @ A
         products += 1
     return products * PRODUCT_SIDE**3 / spent
+
+
+def outlook(study: Study, store: ResultStore, cache: Path) -> Outlook:
+    """Say what a study needs: what is here, what is missing and how to get it, and how much.
+
+    Parameters
+    ----------
+    study
+        Names that are unknown are needs that are not met, like all else that is missing.
+    store
+        Where results are, if there are any.
+    cache
+        Where downloads and features are.
+    """
+    its_models = [_model(name, cache) for name in study.models]
+    its_datasets = [_dataset(name, study, cache) for name in study.datasets]
+    its_settings = [_setting(study, setting) for setting in study.settings]
+    chosen = [setting for setting, _ in its_settings if setting]
+    stored = store.keys()
+    n_stored = n_ready = 0
+    left: list[tuple[Model, Sizes]] = []
+    for model, here in its_models:
+        for dataset, sizes, _ in its_datasets:
+            if model is None:
+                continue
+            trials = [
+                Trial(model=model, dataset=dataset, setting=setting, seed=seed)
+                for setting in chosen
+                for seed in study.seeds
+                if dataset
+            ]
+            done = sum(trial.key in stored for trial in trials)
+            n_stored += done
+            n_ready += (len(trials) - done) * here.present
+            if sizes and chosen and not (trials and done == len(trials)):
+                left.append((model, sizes))
+    costs = [
+        None if model.multiply_adds is None else model.multiply_adds * _used(sizes, study.limit)
+        for model, sizes in left
+    ]
+    return Outlook(
+        needs=tuple(need for *_, need in (*its_models, *its_datasets, *its_settings)),
+        n_trials=len(study.models) * len(study.datasets) * len(study.settings) * len(study.seeds),
+        n_stored=n_stored,
+        n_ready=n_ready,
+        weight_bytes=sum(
+            FLOAT32_BYTES * (model.parameters or 0)
+            for model, need in its_models
+            if model and not need.present
+        ),
+        feature_bytes=sum(FLOAT32_BYTES * m.feature_dim * _used(n, study.limit) for m, n in left),
+        multiply_adds=None if None in costs else sum(cost or 0.0 for cost in costs),
+        unknown_sizes=tuple(need.name for _, sizes, need in its_datasets if not sizes),
+    )
+
+
+def _model(name: str, cache: Path) -> tuple[Model | None, Need]:
+    try:
+        model = models.find(name, cache)
+        present, place = models.presence(model, cache)
+    except HeadstartError as error:
+        return None, Need("model", name, False, str(error))
+    return model, Need("model", name, present, place)
+
+
+def _dataset(
+    name: str, study: Study, cache: Path
+) -> tuple[Dataset | None, Sizes | None, Need]:
+    """Find a dataset if it is here; else its published sizes, if there are any."""
+    try:
+        present, place = datasets.presence(name, cache)
+        sizes = datasets.describe(name).sizes
+        if not present:
+            return None, sizes, Need("dataset", name, False, place)
+        dataset = datasets.find(
+            name, limit=study.limit, skip_broken=study.skip_broken, cache=cache
+        )
+    except HeadstartError as error:
+        return None, None, Need("dataset", name, False, str(error))
+    return dataset, dataset.sizes, Need("dataset", name, True, place)
+
+
+def _setting(
+    study: Study, setting: str | dict[str, Any]
+) -> tuple[LinearSetting | None, Need]:
+    name = setting if isinstance(setting, str) else str(setting.get("name"))
+    try:
+        return study.setting(setting), Need("setting", name, True, "")
+    except HeadstartError as error:
+        return None, Need("setting", name, False, str(error))
+
+
+def _used(sizes: Sizes, limit: int | None) -> int:
+    return sum(min(size, limit or size) for _, size in sizes)

@@ -1,6 +1,8 @@
 """What a study asks for, in Python or as a file."""
 
 import tomllib
+from importlib.resources import files
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,7 +19,10 @@ from headstart.store import ResultStore
 from headstart.study.run import StudyRun, run_study
 from headstart.workspace import Device, Watcher, Workspace
 
-__all__ = ["Study"]
+__all__ = ["SHIPPED", "Study"]
+
+# Studies that headstart brings.
+SHIPPED = ("kornblith2019", "kornblith2019-linear")
 
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 
@@ -84,7 +89,8 @@ class Study(Noun):
         Parameters
         ----------
         path
-            The file.
+            The file; or one that headstart brings (`SHIPPED`), by its name with or without
+            ``.toml`` and ``studies/``.
         trust
             Whether models may be functions: their author's code runs.
 
@@ -94,7 +100,7 @@ class Study(Noun):
             Not TOML, or not a study, or one that would run code; the file is named.
         """
         with storage_errors(path):
-            text = path.read_bytes()
+            text = _found(path).read_bytes()
         try:
             study = cls(**tomllib.loads(text.decode()))
             if not trust:
@@ -109,17 +115,24 @@ class Study(Noun):
         """Write the study as a file that `from_toml` reads back."""
         return tomli_w.dumps(self.model_dump(mode="json", exclude_none=True))
 
-    def trials(self) -> list[Trial]:
+    def trials(self, watcher: Watcher | None = None) -> list[Trial]:
         """Expand to trials, dataset by dataset, so that each dataset is read once.
+
+        Parameters
+        ----------
+        watcher
+            Told when a dataset is fetched or looked through.
 
         Raises
         ------
         UnknownNameError, StudyError, DatasetError
         """
         chosen_models = [models.find(name) for name in self.models]
-        chosen_settings = [self._setting(setting) for setting in self.settings]
+        chosen_settings = [self.setting(setting) for setting in self.settings]
         chosen_datasets = [
-            datasets.find(name, limit=self.limit, skip_broken=self.skip_broken)
+            datasets.find(
+                name, limit=self.limit, skip_broken=self.skip_broken, watcher=watcher
+            )
             for name in self.datasets
         ]
         trials = [
@@ -164,7 +177,7 @@ class Study(Noun):
             What can be found before anything runs; a trial that fails later does not stop the
             others, it is in the run's `failures`.
         """
-        trials = self.trials()
+        trials = self.trials(watcher)
         workspace = Workspace(device=device, watcher=watcher or Watcher(), trust=trust)
         return run_study(trials, ResultStore(store, create=True), workspace)
 
@@ -176,13 +189,22 @@ class Study(Noun):
                     "you trust this study and that file, say --trust"
                 )
 
-    def _setting(self, setting: str | dict[str, Any]) -> LinearSetting:
+    def setting(self, setting: str | dict[str, Any]) -> LinearSetting:
+        """Make one of the settings that the study names, with its precision."""
         options = {"name": setting} if isinstance(setting, str) else setting
         if "name" not in options:
             raise StudyError(
                 f"setting {setting} has no name: known are {', '.join(settings.NAMES)}"
             )
         return settings.find(**{"precision": self.precision, **options})
+
+
+def _found(path: Path) -> Path | Traversable:
+    """Give the file, or of that name the one that headstart brings."""
+    name = path.name.removesuffix(".toml")
+    if not path.exists() and name in SHIPPED and str(path.parent) in (".", "studies"):
+        return files("headstart.study").joinpath("studies", f"{name}.toml")
+    return path
 
 
 def _in_words(error: ValidationError) -> str:
