@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 from pydantic import Field
 
+from headstart.datasets.ledger import Ledger
 from headstart.datasets.splits import Split
 from headstart.errors import ManifestError
 from headstart.spec import digest
@@ -34,15 +35,18 @@ class Manifest(Noun):
         return digest(self.model_dump(mode="json"))
 
 
-def make_manifest(classes: tuple[str, ...], splits: dict[str, Split]) -> Manifest:
-    """Read every image and label, and write down what is there."""
+def make_manifest(
+    classes: tuple[str, ...], splits: dict[str, Split], ledger: Ledger | None = None
+) -> Manifest:
+    """Write down what is there; a file that the ledger does not know is read."""
+    ledger = Ledger(None) if ledger is None else ledger
     return Manifest(
         classes=classes,
         splits={
             name: SplitManifest(
                 size=len(split),
                 class_counts=tuple(np.bincount(split.labels, minlength=len(classes)).tolist()),
-                images_sha256=split.images.digest(),
+                images_sha256=split.images.digest(ledger),
                 labels_sha256=digest(split.labels.tolist()),
             )
             for name, split in splits.items()
