@@ -7,6 +7,7 @@ what the check is there to find.
 from pathlib import Path
 
 from headstart.datasets import EMBEDDED
+from headstart.datasets.ledger import Ledger
 from headstart.datasets.manifest import make_manifest
 from headstart.datasets.names import DatasetName
 from headstart.datasets.sources import source_of
@@ -21,7 +22,7 @@ def main() -> None:
     for name in EMBEDDED:
         asked = DatasetName.parse(name)
         archive = source_of(asked).read(asked, default_cache())
-        manifest = make_manifest(archive.classes, archive.parts, kind_of("top-1"))
+        manifest = make_manifest(archive.classes, archive.parts, kind_of("top-1"), Ledger(None))
         (FOLDER / f"{name}.json").write_text(manifest.model_dump_json(indent=1) + "\n")
         print(f"{name}: {manifest.revision[:12]}")
 

@@ -5,7 +5,6 @@ import hashlib
 import io
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from functools import cache
 from pathlib import Path
 from typing import Protocol, Self
 
@@ -14,7 +13,9 @@ import numpy.typing as npt
 from PIL import Image
 
 from headstart.datasets.decode import decode
-from headstart.files import sha256_file, storage_errors
+from headstart.datasets.ledger import Advance, Ledger
+from headstart.datasets.seen import Seen
+from headstart.files import storage_errors
 from headstart.spec import Decoding
 
 __all__ = [
@@ -50,8 +51,20 @@ class Images(Decodable, Protocol):
         """Give the images of these rows, in this order."""
         ...
 
-    def digest(self) -> str:
-        """Hexadecimal SHA-256 of the content, in order."""
+    def seen(self, ledger: Ledger, advance: Advance | None = None) -> list[Seen]:
+        """Give what is known of each without decoding it; StorageError if it cannot be read.
+
+        Parameters
+        ----------
+        ledger
+            Remembers what was seen of files.
+        advance
+            Told how many images more were looked at.
+        """
+        ...
+
+    def digest(self, ledger: Ledger) -> str:
+        """Hexadecimal SHA-256 of the content, in order; StorageError if it cannot be read."""
         ...
 
     def decoded(self, decoding: Decoding) -> "Images":
@@ -84,7 +97,19 @@ class ArrayImages:
     def take(self, rows: npt.NDArray[np.int64]) -> "ArrayImages":
         return ArrayImages(self._pixels, self._rows[rows])
 
-    def digest(self) -> str:
+    def seen(
+        self,
+        ledger: Ledger,  # noqa: ARG002  no files
+        advance: Advance | None = None,
+    ) -> list[Seen]:
+        height, width, *channels = self._pixels.shape[1:]
+        n_bytes, mode = height * width * (3 if channels else 1), "RGB" if channels else "L"
+        digests = [hashlib.sha256(self._pixels[row].tobytes()).hexdigest() for row in self._rows]
+        if advance:
+            advance(len(digests))
+        return [Seen(sha, n_bytes, width=width, height=height, mode=mode) for sha in digests]
+
+    def digest(self, ledger: Ledger) -> str:  # noqa: ARG002  no files
         content = hashlib.sha256(str(self._pixels.shape[1:]).encode())
         for row in self._rows:
             content.update(self._pixels[row].tobytes())
@@ -110,6 +135,16 @@ class EncodedImages(ABC):
     @abstractmethod
     def where(self, row: int) -> str:
         """Name an image so that a person finds it."""
+
+    @abstractmethod
+    def seen(self, ledger: Ledger, advance: Advance | None = None) -> list[Seen]:
+        """Give what is known of each without decoding it; see `Images`."""
+
+    def digest(self, ledger: Ledger) -> str:
+        """Hexadecimal SHA-256 over the SHA-256 of each file, in order."""
+        return hashlib.sha256(
+            b"".join(bytes.fromhex(seen.sha256) for seen in self.seen(ledger))
+        ).hexdigest()
 
     def decode(self, row: int) -> Image.Image:
         return decode(io.BytesIO(self.content(row)), self.where(row), self.decoding)
@@ -148,19 +183,8 @@ class FileImages(EncodedImages):
         taken._paths = tuple(self._paths[row] for row in rows)
         return taken
 
-    def digest(self) -> str:
-        content = hashlib.sha256()
-        for path in self._paths:
-            with storage_errors(path):
-                state = path.stat()
-                content.update(_file_digest(path, state.st_size, state.st_mtime_ns))
-        return content.hexdigest()
-
-
-@cache
-def _file_digest(path: Path, _size: int, _modified: int) -> bytes:
-    """SHA-256 of a file, read once in a process unless it changes."""
-    return bytes.fromhex(sha256_file(path))
+    def seen(self, ledger: Ledger, advance: Advance | None = None) -> list[Seen]:
+        return ledger.look(self._paths, advance)
 
 
 class JoinedImages:

@@ -4,6 +4,7 @@ from typing import Any
 
 from pydantic import Field
 
+from headstart.datasets.ledger import Ledger
 from headstart.datasets.splits import Split
 from headstart.errors import ManifestError
 from headstart.labels import LabelKind
@@ -34,15 +35,17 @@ class Manifest(Noun):
         return digest(self.model_dump(mode="json"))
 
 
-def make_manifest(classes: tuple[str, ...], splits: dict[str, Split], kind: LabelKind) -> Manifest:
-    """Write down what is there: every image and label counts."""
+def make_manifest(
+    classes: tuple[str, ...], splits: dict[str, Split], kind: LabelKind, ledger: Ledger
+) -> Manifest:
+    """Write down what is there; a file that the ledger does not know is read."""
     return Manifest(
         classes=classes,
         splits={
             name: SplitManifest(
                 size=len(split),
                 class_counts=tuple(kind.counts(split.labels, len(classes)).tolist()),
-                images_sha256=split.images.digest(),
+                images_sha256=split.images.digest(ledger),
                 labels_sha256=digest(split.labels.tolist()),
             )
             for name, split in splits.items()

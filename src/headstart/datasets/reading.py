@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from headstart.datasets.ledger import Ledger
 from headstart.datasets.manifest import Manifest, check_manifest, make_manifest
 from headstart.datasets.names import DatasetName
 from headstart.datasets.sources import SOURCES
@@ -70,7 +71,7 @@ def read_dataset(source: str, asked: DatasetName, cache: Path) -> Reading:
         for name, part in parts.items()
     }
     check_examples(asked.stem, archive.classes, parts, kind)
-    manifest = make_manifest(archive.classes, parts, kind)
+    manifest = make_manifest(archive.classes, parts, kind, Ledger.at(cache))
     if published := own.manifest(asked):
         check_manifest(asked.stem, published, manifest)
     return Reading(archive.classes, parts, manifest, metric, split_rule, archive.missing)

@@ -1,0 +1,183 @@
+"""What is known of files: each is read once, and again when it has changed.
+
+A file counts as unchanged while path, size and time of modification are the same. One that was
+modified in the last seconds is not remembered: it could change once more within a tick of the file
+system's clock.
+"""
+
+import os
+import sqlite3
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from headstart.datasets.records import DatabaseRecords, Key, MemoryRecords, Record
+from headstart.datasets.seen import Seen, look_at
+from headstart.files import sha256_file, storage_error, storage_errors
+
+__all__ = ["Advance", "Ledger"]
+
+# Told how many images more are done.
+Advance = Callable[[int], None]
+
+# Kinds of look at a file: as an image, or its bytes alone.
+IMAGE, BYTES = -1, -2
+# The coarsest clock of a file system in use is FAT's.
+TICK_NS = 2_000_000_000
+# So much work an interrupt may lose.
+BATCH = 1000
+
+
+class Ledger:
+    """Looks at files, and remembers what it saw.
+
+    Parameters
+    ----------
+    path
+        A database that several processes may share; None remembers as long as this object lives. A
+        database that cannot be used costs time, never a run: `note` is told once, and files are
+        looked at anew.
+    note
+        Takes one line for a person.
+    """
+
+    def __init__(self, path: Path | None, note: Callable[[str], None] | None = None) -> None:
+        self._path = path
+        self._note = note
+        self._records: MemoryRecords | DatabaseRecords = (
+            MemoryRecords() if path is None else DatabaseRecords(path)
+        )
+
+    def sha256(self, paths: Sequence[Path]) -> list[str]:
+        """Give the hexadecimal SHA-256 of files of any kind.
+
+        Raises
+        ------
+        StorageError
+            A file is missing or cannot be read.
+        """
+
+        def look(row: int) -> Seen:
+            with storage_errors(paths[row]):
+                return Seen(sha256_file(paths[row]), paths[row].stat().st_size)
+
+        found = self._through([(path, BYTES) for path in paths], look)
+        return [seen.sha256 for seen in found]
+
+    def look(self, paths: Sequence[Path], advance: Advance | None = None) -> list[Seen]:
+        """Look at files of one image each.
+
+        Raises
+        ------
+        StorageError
+            A file is missing or cannot be read.
+        """
+
+        def look(row: int) -> Seen:
+            with storage_errors(paths[row]):
+                content = paths[row].read_bytes()
+            return look_at(content)
+
+        return self._through([(path, IMAGE) for path in paths], look, advance)
+
+    def look_inside(
+        self,
+        container: Path,
+        rows: Sequence[int],
+        content: Callable[[int], bytes],
+        advance: Advance | None = None,
+    ) -> list[Seen]:
+        """Look at images that are inside one file, a table say.
+
+        Parameters
+        ----------
+        container
+            The file: what was seen in it holds until it changes.
+        rows
+            Places of the images in it, from 0.
+        content
+            Gives the bytes of the image at a place; called from several threads.
+
+        Raises
+        ------
+        StorageError
+            The file is missing or cannot be read.
+        """
+        places = [(container, row) for row in rows]
+        return self._through(places, lambda i: look_at(content(rows[i])), advance)
+
+    def _through(
+        self,
+        places: Sequence[tuple[Path, int]],
+        look: Callable[[int], Seen],
+        advance: Advance | None = None,
+    ) -> list[Seen]:
+        """Give what was seen at these places; `look` takes the index of one that is not known."""
+        settled = time.time_ns() - TICK_NS
+        asked = _stamped(places)
+        known = self._recall([key for key, _, _ in asked])
+        fresh = [
+            index
+            for index, (key, *stamp) in enumerate(asked)
+            if key not in known or [known[key].size, known[key].modified] != stamp
+        ]
+        if advance:
+            advance(len(asked) - len(fresh))
+        for start in range(0, len(fresh), BATCH):
+            batch = fresh[start : start + BATCH]
+            looked = {}
+            for index, seen in zip(batch, _in_threads(look, batch), strict=True):
+                key, size, modified = asked[index]
+                looked[key] = Record(size, modified, seen)
+                if advance:
+                    advance(1)
+            known |= looked
+            self._keep({key: now for key, now in looked.items() if now.modified < settled})
+        return [known[key].seen for key, _, _ in asked]
+
+    def _recall(self, keys: Sequence[Key]) -> dict[Key, Record]:
+        try:
+            return self._records.recall(keys)
+        except (sqlite3.Error, OSError) as error:
+            self._forget(error)
+            return {}
+
+    def _keep(self, records: dict[Key, Record]) -> None:
+        try:
+            self._records.keep(records)
+        except (sqlite3.Error, OSError) as error:
+            self._forget(error)
+            self._records.keep(records)
+
+    def _forget(self, error: Exception) -> None:
+        self._records = MemoryRecords()
+        if self._note:
+            self._note(
+                f"cannot use {self._path} ({error}): files are read anew each time; remove it, or "
+                "make its folder writable"
+            )
+
+
+def _stamped(places: Sequence[tuple[Path, int]]) -> list[tuple[Key, int, int]]:
+    """Give key, size and time of modification, in ns; a container is asked once."""
+    states: dict[Path, os.stat_result] = {}
+    asked = []
+    for path, place in places:
+        if path not in states:
+            try:
+                states[path] = os.stat(path)
+            except OSError as error:
+                raise storage_error(path, error) from error
+        state = states[path]
+        asked.append((Key.of(path, place), state.st_size, state.st_mtime_ns))
+    return asked
+
+
+def _in_threads(look: Callable[[int], Seen], items: Sequence[int]) -> Iterator[Seen]:
+    """Map in order. Reading, hashing and decoding run in parallel; an error drops the rest."""
+    pool = ThreadPoolExecutor(min(8, os.cpu_count() or 1))
+    try:
+        yield from pool.map(look, items)
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
