@@ -1,6 +1,5 @@
 """Which datasets there are, and how a name becomes examples."""
 
-from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -13,9 +12,8 @@ from headstart.datasets.sources import (
     SOURCES,
     Description,
     Presence,
-    Source,
+    located,
     names,
-    source_of,
 )
 from headstart.datasets.splits import SealedTest, Splits
 from headstart.errors import ManifestError, StudyError
@@ -28,13 +26,13 @@ __all__ = ["EMBEDDED", "describe", "fetch", "find", "load", "names", "presence"]
 
 def describe(name: str) -> Description:
     """Say what is known of a dataset without looking at it; errors as `find`."""
-    source, asked = _asked(name)
+    source, asked = located(name)
     return source.describe(asked)
 
 
 def presence(name: str, cache: Path | None = None) -> Presence:
     """Say whether a dataset is on this machine, and where it is or how to get it."""
-    source, asked = _asked(name)
+    source, asked = located(name)
     return source.presence(asked, cache or default_cache())
 
 
@@ -75,7 +73,7 @@ def find(
         Not on this machine; no dataset; not the one that is published.
     """
     cache = cache or default_cache()
-    source, asked = _asked(name)
+    source, asked = located(name)
     manifest = source.manifest(asked)
     description = source.describe(asked)
     metric, split_rule = asked.metric or description.metric, description.split_rule
@@ -153,14 +151,6 @@ def load(dataset: Dataset, seed: int, cache: Path) -> Splits:
 @lru_cache(maxsize=1)
 def _read(source: str, asked: DatasetName, _revision: str, cache: Path) -> Reading:
     return read_dataset(source, asked, cache)
-
-
-def _asked(name: str) -> tuple[Source, DatasetName]:
-    """Find the source of a name, and what it is asked for."""
-    asked = DatasetName.parse(name)
-    source = source_of(asked)
-    located = replace(asked, stem=source.location(asked.stem))
-    return source, replace(located, metric=asked.metric or source.describe(located).metric)
 
 
 def _derived_seed(dataset: Dataset, split: str, seed: int) -> int:

@@ -1,9 +1,12 @@
 """From a source to splits that are what they claim to be."""
 
-from collections.abc import Mapping
+import os
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
+from headstart.datasets.images import FileImages
 from headstart.datasets.ledger import Ledger
 from headstart.datasets.manifest import Manifest, check_manifest, make_manifest
 from headstart.datasets.names import DatasetName
@@ -13,7 +16,12 @@ from headstart.errors import DatasetError
 from headstart.labels import LabelKind, kind_of
 from headstart.spec import Metric
 
-__all__ = ["Reading", "check_examples", "read_dataset"]
+__all__ = ["Reading", "check_examples", "ledger_in", "read_dataset"]
+
+
+def ledger_in(cache: Path, note: Callable[[str], None] | None = None) -> Ledger:
+    """Open what is known of files on this machine."""
+    return Ledger(cache / "datasets" / "files.db", note)
 
 
 @dataclass(frozen=True)
@@ -43,8 +51,27 @@ class Reading:
     split_rule: str
     missing: dict[str, int]
 
+    @cached_property
+    def root(self) -> Path | None:
+        """The folder that all images lie in, where they are files."""
+        found = [part.images for part in self.parts.values()]
+        paths = [str(p.parent) for images in found if isinstance(images, FileImages) for p in images.paths]
+        return Path(os.path.commonpath(paths)) if paths else None
 
-def read_dataset(source: str, asked: DatasetName, cache: Path) -> Reading:
+    def image(self, split: str, place: int) -> str:
+        """Name an image so that another copy of the dataset has the same name for it."""
+        where = self.parts[split].images.where(place)
+        if self.root and Path(where).is_relative_to(self.root):
+            return Path(where).relative_to(self.root).as_posix()
+        return where
+
+
+def read_dataset(
+    source: str,
+    asked: DatasetName,
+    cache: Path,
+    note: Callable[[str], None] | None = None,
+) -> Reading:
     """Read a dataset, split it, and prove it to be what is published of it.
 
     Raises
@@ -71,7 +98,7 @@ def read_dataset(source: str, asked: DatasetName, cache: Path) -> Reading:
         for name, part in parts.items()
     }
     check_examples(asked.stem, archive.classes, parts, kind)
-    manifest = make_manifest(archive.classes, parts, kind, Ledger.at(cache))
+    manifest = make_manifest(archive.classes, parts, kind, ledger_in(cache, note))
     if published := own.manifest(asked):
         check_manifest(asked.stem, published, manifest)
     return Reading(archive.classes, parts, manifest, metric, split_rule, archive.missing)

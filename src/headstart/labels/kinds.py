@@ -1,9 +1,9 @@
 """One label an image, or several: all that follows from it, in one place."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -50,6 +50,10 @@ class LabelKind(ABC):
         """Split places into (kept, held out), stratified, both sorted."""
 
     @abstractmethod
+    def names(self, label: Any, classes: Sequence[str]) -> list[str]:
+        """Name the classes that one image shows, those it shows only as difficult in brackets."""
+
+    @abstractmethod
     def fewest(self, n_classes: int) -> int:
         """Give the least number of images that can show all classes."""
 
@@ -76,6 +80,9 @@ class SingleLabel(LabelKind):
 
     def hold_out(self, labels: Labels, fraction: float, seed: int) -> tuple[Labels, Labels]:
         return hold_out(labels, fraction, seed)
+
+    def names(self, label: Any, classes: Sequence[str]) -> list[str]:
+        return [classes[label]]
 
     def fewest(self, n_classes: int) -> int:
         return n_classes
@@ -108,6 +115,11 @@ class MultiLabel(LabelKind):
 
     def hold_out(self, labels: Labels, fraction: float, seed: int) -> tuple[Labels, Labels]:
         return hold_out_rows(labels, fraction, seed)
+
+    def names(self, label: Any, classes: Sequence[str]) -> list[str]:
+        said = {1: "{}", 0: "({})"}
+        pairs = zip(label.tolist(), classes, strict=True)
+        return [said[level].format(name) for level, name in pairs if level in said]
 
     def fewest(self, n_classes: int) -> int:  # noqa: ARG002
         # One image may show all classes, and another has to lack them.

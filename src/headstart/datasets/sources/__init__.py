@@ -1,12 +1,14 @@
 """Where datasets are: a source a kind, asked in this order whether a name is theirs."""
 
+from dataclasses import replace
+
 from headstart.datasets.names import DatasetName
 from headstart.datasets.sources.base import Description, Presence, Source
 from headstart.datasets.sources.embedded import EmbeddedSource
 from headstart.datasets.sources.study import StudySource
 from headstart.errors import UnknownNameError
 
-__all__ = ["EMBEDDED", "SOURCES", "Description", "Presence", "Source", "names", "source_of"]
+__all__ = ["EMBEDDED", "SOURCES", "Description", "Presence", "Source", "located", "names", "source_of"]
 
 SOURCES: dict[str, Source] = {
     source.name: source
@@ -23,6 +25,20 @@ EMBEDDED = SOURCES["embedded"].names()
 def names() -> tuple[str, ...]:
     """All names of the catalogue: those that can be had without saying where they are."""
     return tuple(name for source in SOURCES.values() for name in source.names())
+
+
+def located(name: str) -> tuple[Source, DatasetName]:
+    """Find the source of a name, and what it is asked for: from any folder, with its metric.
+
+    Raises
+    ------
+    UnknownNameError, StudyError
+        No such name or option; an option with a value that it cannot have.
+    """
+    asked = DatasetName.parse(name)
+    source = source_of(asked)
+    asked = replace(asked, stem=source.location(asked.stem))
+    return source, replace(asked, metric=asked.metric or source.describe(asked).metric)
 
 
 def source_of(asked: DatasetName) -> Source:

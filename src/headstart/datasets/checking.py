@@ -1,0 +1,114 @@
+"""A dataset proven to be what it claims, and its images looked at, before anything is measured."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from headstart.datasets.inspection import Inspection, check, inspect
+from headstart.datasets.names import DatasetName
+from headstart.datasets.reading import Reading, ledger_in, read_dataset
+from headstart.datasets.sources import SOURCES, Source, located
+from headstart.spec import Dataset, Decoding
+from headstart.workspace import Watcher
+
+__all__ = ["Checked", "check_images", "oddities", "verify"]
+
+# Of pairs of identical images, named in a note; `headstart datasets verify --json` has them all.
+NAMED = 3
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A dataset that was read and looked at.
+
+    Parameters
+    ----------
+    name
+        For a person.
+    place
+        Where it is.
+    reading
+        Its splits.
+    inspection
+        What is odd about its images.
+    decoding
+        How they are decoded.
+    """
+
+    name: str
+    place: str
+    reading: Reading
+    inspection: Inspection
+    decoding: Decoding
+
+
+def verify(name: str, cache: Path, watcher: Watcher) -> Checked:
+    """Read a dataset, compare it with what is published, and look at every image.
+
+    Raises
+    ------
+    HeadstartError
+        As `datasets.find`; an image that does not do is no error here.
+    """
+    source, asked = located(name)
+    return look(source, asked, cache, watcher)
+
+
+def look(source: Source, asked: DatasetName, cache: Path, watcher: Watcher) -> Checked:
+    """Read a dataset of a source, and look at every image."""
+    watcher.stage("reading the dataset")
+    reading = read_dataset(source.name, asked, cache, watcher.note)
+    total = sum(map(len, reading.parts.values()))
+    watcher.stage("looking at the images", total=total, unit="images")
+    ledger = ledger_in(cache, watcher.note)
+    inspection = inspect(reading.parts, ledger, asked.decoding, watcher.advance)
+    title = asked.titled(source.describe(asked).title)
+    place = source.presence(asked, cache).place
+    return Checked(title, place, reading, inspection, asked.decoding)
+
+
+def check_images(dataset: Dataset, cache: Path, watcher: Watcher) -> None:
+    """Look at all images of a dataset before a network runs, and note what a person should know.
+
+    Raises
+    ------
+    DatasetError
+        Images that do not do, all of them in one list; unless `skip_broken` leaves them out.
+    """
+    source = SOURCES[dataset.source]
+    if not source.looks:
+        return
+    checked = look(source, DatasetName.of(dataset), cache, watcher)
+    check(checked.inspection, dataset.name, dataset.skip_broken)
+    for line in (dataset.split_rule, *oddities(checked)):
+        watcher.note(f"{dataset.name}: {line}")
+
+
+def oddities(checked: Checked) -> Iterator[str]:
+    """Say in words what is odd about the images and does not forbid them, a line each."""
+    found, like = checked.inspection, checked.decoding.like
+    for part, n in checked.reading.missing.items():
+        yield (
+            f"{n:,} {part} images are listed and not there: numbers cannot be compared with "
+            "published ones"
+        )
+    if found.problems:
+        yield f"{len(found.problems):,} of {found.n_images:,} images cannot be used"
+    touched = {
+        "turned as their EXIF data say": found.turned,
+        "put on white where they are transparent": found.transparent,
+        "scaled from 16 bits to 8": found.deep,
+    }
+    said = [f"{n:,} {what}" for what, n in touched.items() if n]
+    if said and like == "viewer":
+        yield f"images {', '.join(said)} (?decoding=torchvision does none of it)"
+    elif said:
+        yield f"images not {', not '.join(said)}: decoded as torchvision does"
+    if found.animated:
+        yield f"{found.animated:,} images have several frames: the first is taken"
+    if found.duplicates:
+        pairs = [f"{d.other_split} {d.other_where} = {d.split} {d.where}" for d in found.duplicates]
+        more = f" and {len(pairs) - NAMED:,} more" if len(pairs) > NAMED else ""
+        yield f"{len(pairs):,} images lie in two splits: {'; '.join(pairs[:NAMED])}{more}"
+    if found.conflicts:
+        yield f"{found.conflicts:,} images are there twice with different labels"
