@@ -10,11 +10,12 @@ from pydantic import ValidationError
 
 from headstart.errors import ModelError, StudyError, UnknownNameError, WeightsMissingError
 from headstart.files import sha256_file, storage_errors
+from headstart.functions import is_function
 from headstart.models import facts, ledger, places
 from headstart.models.card import presence
 from headstart.models.measured import with_measured
 from headstart.models.names import ModelName
-from headstart.models.sources import SOURCES, is_function, source_of
+from headstart.models.sources import SOURCES, source_of
 from headstart.models.sources.base import counted
 from headstart.spec import Model, Weights
 from headstart.workspace import default_cache

@@ -6,13 +6,13 @@ from types import MappingProxyType
 from headstart.errors import UnknownNameError
 from headstart.models.sources.base import Source
 from headstart.models.sources.embedded import Embedded
-from headstart.models.sources.function import Function, is_function
+from headstart.models.sources.function import Function
 from headstart.models.sources.hf import HuggingFace
 from headstart.models.sources.pytorchcv import Pytorchcv
 from headstart.models.sources.timm import Timm
 from headstart.models.sources.torchvision import Torchvision
 
-__all__ = ["SOURCES", "Source", "is_function", "source_of"]
+__all__ = ["SOURCES", "Source", "source_of"]
 
 ALL = (Embedded(), Timm(), Torchvision(), Pytorchcv(), HuggingFace(), Function())
 SOURCES: Mapping[str, Source] = MappingProxyType({source.name: source for source in ALL})

@@ -1,0 +1,114 @@
+"""Functions in files of the user's own: ``path/to/file.py:function``, called without arguments.
+
+Naming one runs code. Who types it on the command line means that; a study file from elsewhere may
+not (`Study.from_toml`).
+"""
+
+import re
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from headstart.errors import HeadstartError, UnknownNameError
+
+__all__ = ["call_function", "is_function", "locate_function"]
+
+REFERENCE = re.compile(r"(?P<file>.+\.py):(?P<function>[A-Za-z_]\w*)")
+
+
+def is_function(reference: str) -> bool:
+    """Whether a name, without options, is a reference to a function."""
+    return REFERENCE.fullmatch(reference) is not None
+
+
+def locate_function(reference: str, kind: str, wrong: type[HeadstartError]) -> tuple[Path, str]:
+    """Give the file and the name of a function; no code is run.
+
+    Parameters
+    ----------
+    reference
+        As the user wrote it.
+    kind
+        What it names, for the message: ``"model"``, ``"dataset"``.
+    wrong
+        Raised where the reference is none, or its file is not there.
+    """
+    found = REFERENCE.fullmatch(reference)
+    if found is None:
+        raise wrong(f"'{reference}' names no function: expected path/to/file.py:function")
+    file = Path(found["file"]).expanduser().resolve()
+    if not file.is_file():
+        raise wrong(f"{kind} '{reference}': there is no file {file}")
+    return file, found["function"]
+
+
+def call_function(file: Path, function: str, wrong: type[HeadstartError]) -> Any:
+    """Execute the file, call its function without arguments, and give what that returns.
+
+    Raises
+    ------
+    UnknownNameError
+        The file has no such function; the nearest are told.
+    HeadstartError
+        Of the kind `wrong`: whatever the user's code raised, in one line that names its place.
+    """
+    with _in_one_line(file, wrong), _beside(file):
+        module = _imported(file)
+        made = getattr(module, function, None)
+        if callable(made):
+            return made()
+    known = [name for name, value in vars(module).items() if callable(value)]
+    raise UnknownNameError(f"function of {file}", function, known)
+
+
+def _imported(file: Path) -> ModuleType:
+    """Execute the file as a module of its own: nothing is kept beside it, no bytecode."""
+    module = ModuleType(f"headstart_function_{file.stem}")
+    module.__file__ = str(file)
+    # Dataclasses and pickles look their module up.
+    sys.modules[module.__name__] = module
+    exec(compile(file.read_bytes(), str(file), "exec"), vars(module))  # noqa: S102
+    return module
+
+
+@contextmanager
+def _beside(file: Path) -> Iterator[None]:
+    """Let the file import what lies beside it, as if it were run, and forget that again.
+
+    Else a file of the same name beside another one would never be looked at.
+    """
+    folder, before = str(file.parent), set(sys.modules)
+    sys.path.insert(0, folder)
+    try:
+        yield
+    finally:
+        if folder in sys.path:
+            sys.path.remove(folder)
+        for name in set(sys.modules) - before:
+            top = name.partition(".")[0]
+            if (file.parent / f"{top}.py").is_file() or (file.parent / top).is_dir():
+                del sys.modules[name]
+
+
+@contextmanager
+def _in_one_line(file: Path, wrong: type[HeadstartError]) -> Iterator[None]:
+    """Turn whatever the user's code raises into one line that names its place."""
+    try:
+        yield
+    except (Exception, SystemExit) as error:
+        kind, line = type(error).__name__, _line(error, file)
+        reason = (str(error) or "without a message").strip().splitlines()[0]
+        raise wrong(f"{file}{line}: {kind}: {reason}") from error
+
+
+def _line(error: Any, file: Path) -> str:
+    """Say at which line of the file an error arose, if it did there."""
+    if isinstance(error, SyntaxError) and error.filename == str(file):
+        return f", line {error.lineno}"
+    frames = traceback.extract_tb(error.__traceback__)
+    lines = [frame.lineno for frame in frames if frame.filename == str(file)]
+    return f", line {lines[-1]}" if lines else ""
