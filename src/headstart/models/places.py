@@ -16,6 +16,7 @@ from urllib.parse import urlparse
 
 from headstart.errors import WeightsError, WeightsMissingError
 from headstart.files import replaced, sha256_file, storage_errors
+from headstart.hub import SECONDS, address
 from headstart.models import hub
 from headstart.spec import Model
 
@@ -88,7 +89,7 @@ def _parts(model: Model) -> tuple[str, str]:
 
 def _host(model: Model) -> str:
     scheme, rest = _parts(model)
-    return urlparse(hub.address() if scheme == "hf" else rest).netloc
+    return urlparse(address() if scheme == "hf" else rest).netloc
 
 
 def _in_package(rest: str, _cache: Path) -> Path | None:
@@ -121,7 +122,7 @@ def _fetch_from_url(url: str, cache: Path) -> Path:
         target.parent.mkdir(parents=True, exist_ok=True)
     with replaced(target) as temporary:
         with (
-            urllib.request.urlopen(url, timeout=hub.SECONDS) as answer,  # noqa: S310
+            urllib.request.urlopen(url, timeout=SECONDS) as answer,  # noqa: S310
             temporary.open("wb") as file,
         ):
             shutil.copyfileobj(answer, file)

@@ -11,9 +11,26 @@ from headstart.errors import UnknownNameError
 from headstart.spec import Sizes
 from headstart.spec.noun import Noun
 
-__all__ = ["Facts", "facts_of", "published_facts"]
+__all__ = ["Facts", "HubCopy", "facts_of", "published_facts"]
 
 VOC_METRIC = "voc-map-11point"
+
+Part = Literal["train", "validation", "test", "all", "train+validation"]
+
+
+class HubCopy(Noun):
+    """A copy of a dataset in Parquet files on the Hugging Face hub.
+
+    `image` and `label` name its columns. `parts` gives for each part the copy's split, or several
+    joined by ``+``. `revision` is a commit; where there is none, the first fetch takes the newest
+    and notes it beside the data, and later ones take what is noted.
+    """
+
+    repository: str
+    image: str
+    label: str
+    parts: dict[Part, str]
+    revision: str = ""
 
 
 class Facts(Noun):
@@ -28,6 +45,10 @@ class Facts(Noun):
 
     `split_rule` and `sources` say in words what this means and where the data come from, `layout`
     what a folder has to hold, a line each.
+
+    `hub` is a copy on the Hugging Face hub. `torchvision` names the class of torchvision.datasets
+    that can download it, "" where none can any more. `archives` gives the MD5 of each of the
+    creators' archives of which torchvision publishes it.
     """
 
     key: str
@@ -41,6 +62,9 @@ class Facts(Noun):
     split_rule: str
     sources: tuple[str, ...]
     layout: tuple[str, ...]
+    hub: HubCopy | None = None
+    torchvision: str = ""
+    archives: dict[str, str] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _metric_fits_labels(self) -> Self:

@@ -4,7 +4,6 @@ What such a repository says is data, never code: ``trust_remote_code`` is not of
 """
 
 import json
-import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import version
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from headstart.errors import ModelError, UnknownNameError
 from headstart.files import sha256_file, storage_errors
+from headstart.hub import REPOSITORY
 from headstart.models import hub
 from headstart.models.sources.base import (
     IMAGENET_MEAN,
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 __all__ = ["HuggingFace"]
 
 CONFIG, PREPROCESSOR = "config.json", "preprocessor_config.json"
-REPOSITORY = re.compile(r"[\w.-]+(/[\w.-]+)?")
 CLASSIFIER = "classifier"
 # Pillow's number for bilinear; transformers' default is bicubic or this, by model.
 BILINEAR = 2

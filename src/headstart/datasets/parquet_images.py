@@ -1,0 +1,191 @@
+"""Images inside Parquet files, as the Hugging Face hub keeps them.
+
+Row groups are decoded when an image of theirs is asked for, and the last few are kept: a walk
+through the rows reads every row group once, and memory stays within a few of them.
+"""
+
+import copy
+import hashlib
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from headstart.datasets.images import EncodedImages
+from headstart.errors import BrokenImageError, DatasetError, StorageError
+from headstart.files import storage_errors
+
+if TYPE_CHECKING:
+    from headstart.datasets.ledger import Ledger
+
+__all__ = ["ParquetImages", "opened"]
+
+# The hub writes 100 images a row group, 1,000 in older files.
+KEPT = 3
+BYTES, PATH = "bytes", "path"
+
+
+@contextmanager
+def opened(file: Path) -> Iterator[pq.ParquetFile]:
+    """Open a Parquet file.
+
+    Raises
+    ------
+    StorageError
+        It cannot be read.
+    DatasetError
+        It is no Parquet file, or it is cut off: the index is at its end.
+    """
+    with storage_errors(file):
+        file.open("rb").close()
+    try:
+        with pq.ParquetFile(file) as parquet:
+            yield parquet
+    # What is damaged shows as either kind, depending on where it is.
+    except (pa.ArrowException, OSError) as error:
+        said = str(error).strip().splitlines()[0]
+        raise DatasetError(
+            f"{file} is not a whole Parquet file ({said}): fetch it again"
+        ) from error
+
+
+class ParquetImages(EncodedImages):
+    """Images in a column of Parquet files.
+
+    Parameters
+    ----------
+    files
+        In order: the rows of the second follow those of the first.
+    column
+        Of type struct<bytes: binary, path: string>, or binary.
+
+    Raises
+    ------
+    DatasetError
+        A file is no Parquet file.
+    """
+
+    def __init__(self, files: Sequence[Path], column: str) -> None:
+        self._column = _Column(files, column)
+        self._rows = np.arange(len(self._column), dtype=np.int64)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def content(self, row: int) -> bytes:
+        content = self._column.content(int(self._rows[row]))
+        if content is None:
+            raise BrokenImageError(self.where(row), "the file holds no bytes of it")
+        return content
+
+    def where(self, row: int) -> str:
+        return self._column.where(int(self._rows[row]))
+
+    def take(self, rows: npt.NDArray[np.int64]) -> "ParquetImages":
+        taken = copy.copy(self)
+        taken._rows = self._rows[rows]
+        return taken
+
+    def digest(self, ledger: "Ledger") -> str:
+        """Hexadecimal SHA-256 over (SHA-256 of the file, row in the file as int64), in order."""
+        places, inside = self._column.places(self._rows)
+        used = np.unique(places)
+        found = ledger.sha256([self._column.files[place] for place in used])
+        digests = {
+            place: bytes.fromhex(digest) for place, digest in zip(used.tolist(), found, strict=True)
+        }
+        content = hashlib.sha256()
+        for place, row in zip(places.tolist(), inside.astype("<i8"), strict=True):
+            content.update(digests[place] + row.tobytes())
+        return content.hexdigest()
+
+
+class _Column:
+    """A column of images over several files; all subsets of the images share it."""
+
+    def __init__(self, files: Sequence[Path], name: str) -> None:
+        self.files = tuple(files)
+        self._name = name
+        sizes, names = [], []
+        for file in self.files:
+            with opened(file) as parquet:
+                groups = [
+                    parquet.metadata.row_group(group).num_rows
+                    for group in range(parquet.num_row_groups)
+                ]
+                names.append(_names(parquet, name))
+            sizes.append(groups)
+        self._names = np.concatenate([np.zeros(0, dtype=object), *names])
+        # (file, row group) of each run of rows, and the number of its first row.
+        self._groups = [(f, g) for f, groups in enumerate(sizes) for g in range(len(groups))]
+        self._firsts = _firsts([n for groups in sizes for n in groups])
+        self._file_firsts = _firsts([sum(groups) for groups in sizes])
+        self._kept: OrderedDict[int, Any] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def places(
+        self, rows: npt.NDArray[np.int64]
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """Give the number of each row's file, and its number in that file."""
+        files = np.searchsorted(self._file_firsts, rows, side="right") - 1
+        return files, rows - self._file_firsts[files]
+
+    def where(self, row: int) -> str:
+        (place,), (inside,) = self.places(np.array([row]))
+        file, name = self.files[place], self._names[row]
+        # 0000.parquet is in every folder of the hub's own conversions.
+        shown = f"{file.parent.name}/{file.name}" if file.stem.isdigit() else file.name
+        return f"{shown}, row {inside}" + (f" ({name})" if name else "")
+
+    def content(self, row: int) -> bytes | None:
+        group = int(np.searchsorted(self._firsts, row, side="right")) - 1
+        # Threads that decode ask for neighbours: whoever comes second waits, and finds it read.
+        with self._lock:
+            if group not in self._kept:
+                while len(self._kept) >= KEPT:
+                    self._kept.popitem(last=False)
+                self._kept[group] = self._read(group)
+            self._kept.move_to_end(group)
+            values = self._kept[group]
+        value = values[row - int(self._firsts[group])].as_py()
+        content: bytes | None = value[BYTES] if isinstance(value, dict) else value
+        return content
+
+    def _read(self, group: int) -> pa.ChunkedArray:
+        place, inside = self._groups[group]
+        file = self.files[place]
+        try:
+            with opened(file) as parquet:
+                leaf = f"{self._name}.{BYTES}" if _is_struct(parquet, self._name) else self._name
+                return parquet.read_row_group(inside, columns=[leaf]).column(0)
+        except DatasetError as error:
+            raise StorageError(str(error)) from error
+
+
+def _firsts(sizes: list[int]) -> npt.NDArray[np.int64]:
+    """Give the number of the first row of each of several runs of rows."""
+    return np.cumsum([0, *sizes], dtype=np.int64)[:-1]
+
+
+def _is_struct(parquet: pq.ParquetFile, column: str) -> bool:
+    return bool(pa.types.is_struct(parquet.schema_arrow.field(column).type))
+
+
+def _names(parquet: pq.ParquetFile, column: str) -> npt.NDArray[Any]:
+    """Read what the images were called, without reading the images."""
+    names = np.full(parquet.metadata.num_rows, None, dtype=object)
+    field = parquet.schema_arrow.field(column)
+    if pa.types.is_struct(field.type) and field.type.get_field_index(PATH) >= 0:
+        column_of_names = parquet.read(columns=[f"{column}.{PATH}"]).column(0)
+        names[:] = [value and value[PATH] for value in column_of_names.to_pylist()]
+    return names

@@ -1,0 +1,376 @@
+"""Parquet files in the hub's layout: columns, labels, splits; the copies of the study's datasets."""
+
+import itertools
+import re
+from importlib.metadata import files as installed_files
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from conftest import write_folder
+from headstart.datasets import FileImages
+from headstart.datasets.archives import check_published, facts_of, protocol_splits, published_facts
+from headstart.datasets.hub import Choice, has_several_classes, parts_of, read, read_hub_copy
+from headstart.datasets.parquet_images import ParquetImages
+from headstart.errors import DatasetError, DatasetMissingError, ManifestError
+from headstart.spec import Sizes
+from hub_files import class_label, encoded, write_images, write_table
+
+NAMES = ("cat", "dog", "emu")
+
+
+@pytest.fixture
+def pets(tmp_path):
+    """Train in two files, and test."""
+    write_images(tmp_path / "data/train-00000-of-00002.parquet", [2, 0, 1], NAMES)
+    write_images(tmp_path / "data/train-00001-of-00002.parquet", [1, 1], NAMES, seed=1)
+    write_images(tmp_path / "data/test-00000-of-00001.parquet", [0, 2], NAMES, seed=2)
+    return tmp_path
+
+
+def refused(folder, words, error=DatasetError, **choice):
+    with pytest.raises(error, match=words) as raised:
+        read(folder, Choice(**choice), "hf:a/b")
+    assert "\n" not in str(raised.value)
+
+
+def test_a_repository_as_the_hubs_library_writes_it(pets):
+    archive = read(pets, Choice(), "hf:a/b")
+    assert archive.classes == NAMES
+    assert list(archive.parts) == ["train", "test"]
+    assert archive.parts["train"].labels.tolist() == [2, 0, 1, 1, 1]
+    assert archive.parts["train"].labels.dtype == np.int64
+    assert archive.parts["test"].rows.tolist() == [0, 1]
+    assert isinstance(archive.parts["train"].images, ParquetImages)
+    where = archive.parts["train"].images.where(3)
+    assert where == "train-00001-of-00002.parquet, row 0 (1_0.png)"
+    # The brightness tells the class.
+    levels = [np.asarray(archive.parts["train"].images.decode(row)).mean() for row in range(5)]
+    assert np.round((np.array(levels) - 60) / 20).tolist() == [2, 0, 1, 1, 1]
+    assert archive.groups == {}
+    assert not has_several_classes(pets / "data/test-00000-of-00001.parquet", Choice(), "")
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (["data/train-00000-of-00001-a09b74b3ef9c3b56.parquet", "data/test-00000-of-00001.parquet"],
+         {"train": 1, "test": 1}),
+        (["train.parquet", "valid.parquet"], {"train": 1, "validation": 1}),
+        (["train/0000.parquet", "train/0001.parquet", "val/0000.parquet"],
+         {"train": 2, "validation": 1}),
+        (["plain_text/train/0000.parquet", "plain_text/test/0000.parquet"],
+         {"train": 1, "test": 1}),
+        (["pets-train.parquet", "pets-dev.parquet", "pets-test.parquet"],
+         {"train": 1, "validation": 1, "test": 1}),
+        (["data/train-00000-of-00001.parquet", "data/extra-00000-of-00001.parquet"], {"train": 1}),
+        (["images.parquet"], {"all": 1}),
+        (["data/0000.parquet", "data/0001.parquet"], {"all": 2}),
+        (["everything-00000-of-00001.parquet"], {"all": 1}),
+    ],
+)  # fmt: skip
+def test_splits_are_read_from_names(names, expected):
+    parts = parts_of(names, Choice(), "")
+    assert {part: len(files) for part, files in parts.items()} == expected
+
+
+def test_splits_that_are_named_otherwise_are_chosen():
+    names = [f"data/{split}-00000-of-00001.parquet" for split in ("trainval", "eval", "extra")]
+    with pytest.raises(DatasetError, match=r"splits 'test', 'extra', 'trainval', .*\?train=SPLIT"):
+        parts_of(names, Choice(), "hf:a/b")
+    chosen = Choice(parts={"train": "trainval+extra", "test": "eval"})
+    assert parts_of(names, chosen, "") == {"train": [names[0], names[2]], "test": [names[1]]}
+    with pytest.raises(DatasetError, match="hf:a/b has no split 'tests': it has 'test', 'extra'"):
+        parts_of(names, Choice(parts={"train": "tests"}), "hf:a/b")
+
+
+def test_a_configuration_is_chosen(tmp_path):
+    for config, names in (("fine", NAMES), ("coarse", NAMES[:2])):
+        write_images(tmp_path / config / "train-00000-of-00001.parquet", [0, 1], names)
+    refused(tmp_path, r"several configurations: choose one with \?config= of 'coarse', 'fine'")
+    refused(tmp_path, "has no configuration 'fein': it has 'coarse', 'fine'", config="fein")
+    assert read(tmp_path, Choice(config="coarse"), "").classes == NAMES[:2]
+
+
+def test_what_is_not_whole_is_refused(pets):
+    (pets / "data/train-00000-of-00002.parquet").unlink()
+    refused(pets, r"is not whole: data/train-00000-of-00002.parquet is lacking; fetch it again")
+    with pytest.raises(DatasetError, match=r"partial-train/0000.parquet is the beginning of a spl"):
+        parts_of(["default/partial-train/0000.parquet"], Choice(), "hf:a/b")
+    refused(pets / "none", "none has no Parquet files", DatasetMissingError)
+
+
+def test_columns_are_found_or_asked_for(tmp_path):
+    both = {"fine": pa.array([1, 0]), "animal": pa.array(["owl", "ant"])}
+    write_images(tmp_path / "train.parquet", [0, 1], NAMES, image="photo", label="kind", **both)
+    # The only images, and the only column of classes, whatever they are called.
+    assert read(tmp_path, Choice(), "").classes == NAMES
+    assert read(tmp_path, Choice(label="animal"), "").classes == ("ant", "owl")
+    had = "columns: photo, kind, fine, animal"
+    refused(tmp_path, f"hf:a/b has no column 'tag'; {had}", label="tag")
+    refused(tmp_path, f"hf:a/b has no column 'img'; {had}", image="img")
+    refused(tmp_path, f"hf:a/b has no column 'patient'; {had}", group="patient")
+    refused(tmp_path, "column 'fine' holds int64: expected images as bytes, or", image="fine")
+
+
+def test_columns_that_cannot_be_told(tmp_path):
+    images = pa.array([encoded(60)])
+    two = {"left": images, "right": images, "kind": pa.array([0])}
+    features = {name: {"_type": "Image"} for name in ("left", "right")}
+    write_table(tmp_path / "train.parquet", two, features)
+    had = "columns: left, right, kind"
+    refused(tmp_path, rf"say which column holds the images with \?image=COLUMN; {had}")
+    refused(
+        tmp_path, rf"say which column holds the labels with \?label=COLUMN; {had}", image="left"
+    )
+    assert read(tmp_path, Choice(image="left", label="kind"), "").classes == ("0",)
+
+
+def test_fine_labels_come_before_coarse_ones(tmp_path):
+    file = tmp_path / "train.parquet"
+    coarse = {"coarse_label": pa.array([0, 0])}
+    write_images(file, [1, 0], NAMES[:2], image="img", label="fine_label", **coarse)
+    archive = read(tmp_path, Choice(), "")
+    assert archive.parts["train"].labels.tolist() == [1, 0]
+
+
+def test_labels_without_names(tmp_path):
+    for part, labels in (("train", [7, 3]), ("test", [3, 10])):
+        write_images(tmp_path / f"{part}.parquet", labels)
+    archive = read(tmp_path, Choice(), "")
+    # In the order of numbers, not of text.
+    assert archive.classes == ("3", "7", "10")
+    assert archive.parts["train"].labels.tolist() == [1, 0]
+    assert archive.parts["test"].labels.tolist() == [0, 2]
+
+
+@pytest.mark.parametrize("dictionary", [False, True])
+def test_labels_that_are_text(tmp_path, dictionary):
+    values = pa.array(["owl", "ant", "owl"])
+    values = values.dictionary_encode() if dictionary else values
+    columns = {"image": pa.array([encoded(60 + k) for k in range(3)]), "label": values}
+    write_table(tmp_path / "train.parquet", columns)
+    archive = read(tmp_path, Choice(), "")
+    assert archive.classes == ("ant", "owl")
+    assert archive.parts["train"].labels.tolist() == [1, 0, 1]
+
+
+@pytest.mark.parametrize("kind", ["names", "old names", "numbers", "text"])
+def test_several_labels_an_image(tmp_path, kind):
+    values = [["b", "c"], [], ["c"]] if kind == "text" else [[1, 2], [], [2]]
+    inner = class_label("a", "b", "c")
+    feature = {
+        "names": {"feature": inner, "_type": "List"},
+        "old names": [inner],
+        "numbers": {"feature": {"dtype": "int64", "_type": "Value"}, "_type": "List"},
+        "text": {"feature": {"dtype": "string", "_type": "Value"}, "_type": "List"},
+    }[kind]
+    columns = {"image": pa.array([encoded(60 + k) for k in range(3)]), "labels": pa.array(values)}
+    file = write_table(tmp_path / "train.parquet", columns, {"labels": feature})
+    archive = read(tmp_path, Choice(), "")
+    expected = np.array([[-1, 1, 1], [-1, -1, -1], [-1, -1, 1]])
+    if "names" in kind:
+        assert archive.classes == ("a", "b", "c")
+    else:
+        # Of a class without an image nothing is known.
+        assert archive.classes == (("b", "c") if kind == "text" else ("1", "2"))
+        expected = expected[:, 1:]
+    np.testing.assert_array_equal(archive.parts["train"].labels, expected)
+    assert archive.parts["train"].labels.dtype == np.int64
+    assert has_several_classes(file, Choice(), "")
+
+
+@pytest.mark.parametrize(
+    ("labels", "names", "words"),
+    [
+        (
+            [0, -1],
+            NAMES,
+            r"column 'label': label -1 has no name, they are numbered 0 to 2 \(",
+        ),
+        ([0, 3], NAMES, "label 3 has no name"),
+        ([0, None], NAMES, "row 1 of train has no label"),
+        ([0.5, 1.0], None, "expected whole numbers, text, or lists of one of them, found float"),
+    ],
+)
+def test_labels_that_are_none(tmp_path, labels, names, words):
+    images = pa.array([encoded(60), encoded(90)])
+    features = {"label": class_label(*names)} if names else {}
+    write_table(tmp_path / "train.parquet", {"image": images, "label": pa.array(labels)}, features)
+    refused(tmp_path, words)
+
+
+def test_files_of_different_datasets_are_not_joined(pets):
+    last = pets / "data/test-00000-of-00001.parquet"
+    write_images(last, [0, 1], ("dog", "cat", "emu"))
+    refused(pets, r"test-.*parquet has other class names in column 'label' than .*train-00000")
+    write_table(last, {"image": pa.array([encoded(60)])}, {"label": class_label(*NAMES)})
+    refused(pets, "test-00000-of-00001.parquet has no column 'label', as the first file has")
+
+
+def test_groups_have_the_same_numbers_in_all_parts(tmp_path):
+    for part, patients in (("train", ["p9", "p1", "p9"]), ("test", ["p1", "p5", "p5"])):
+        patient = {"patient": pa.array(patients)}
+        write_images(tmp_path / f"{part}.parquet", [0, 1, 0], NAMES[:2], **patient)
+    groups = read(tmp_path, Choice(group="patient"), "").groups
+    assert {part: found.tolist() for part, found in groups.items()} == {
+        "train": [2, 0, 2],
+        "test": [0, 1, 1],
+    }
+    patient = {"patient": pa.array(["p1", None])}
+    write_images(tmp_path / "test.parquet", [0, 1], NAMES[:2], **patient)
+    refused(tmp_path, "column 'patient': row 1 of test has no group", group="patient")
+
+
+def test_paths_of_files_count_from_the_parquet_file(tmp_path):
+    write_folder(tmp_path / "shots", {"train": {"a": 2}})
+    columns = {
+        "file_name": pa.array(["../shots/train/a/1.png", "../shots/train/a/0.png"]),
+        "label": pa.array(["x", "y"]),
+    }
+    write_table(tmp_path / "tables" / "train.parquet", columns)
+    images = read(tmp_path / "tables", Choice(), "").parts["train"].images
+    assert isinstance(images, FileImages)
+    assert images.paths[1].resolve() == (tmp_path / "shots/train/a/0.png").resolve()
+    images.decode(0)
+    columns["file_name"] = pa.array(["a.png", None])
+    write_table(tmp_path / "tables" / "train.parquet", columns)
+    refused(tmp_path / "tables", "train.parquet, row 1: column 'file_name' has no path")
+
+
+# The copies of the study's datasets, in small.
+
+EACH = {
+    "food101": {"train": 4, "validation": 2},
+    "cifar10": {"train": 4, "test": 2},
+    "cifar100": {"train": 4, "test": 2},
+    "sun397": {"train": 4, "test": 2},
+    "stanford_cars": {"train": 4, "test": 2},
+    "fgvc_aircraft": {"train": 2, "validation": 2, "test": 2},
+    "dtd": {"train": 4, "test": 2},
+    "oxford_pets": {"train": 4, "test": 2},
+    "caltech101": {"train": 3, "test": 2},
+    "flowers102": {"train": 2, "validation": 2, "test": 3},
+}
+
+
+def write_copy(folder, key, each):
+    """Write a copy of three classes with so many images of each class a split."""
+    copy = facts_of(key).hub
+    for seed, (split, n) in enumerate(each.items()):
+        file = folder / f"data/{split}-00000-of-00001.parquet"
+        labels = list(itertools.chain(*[range(3)] * n))
+        write_images(file, labels, NAMES, image=copy.image, label=copy.label, seed=seed)
+    return folder
+
+
+def small_facts(key):
+    """Give the published facts in the sizes of the small copy."""
+    facts = facts_of(key)
+    n_train, n_validation, n_test = {"caltech101": (2, 1, 2), "dtd": (2, 2, 2)}.get(key, (3, 1, 2))
+    if key in ("fgvc_aircraft", "flowers102"):
+        n_train, n_validation, n_test = 2, 2, EACH[key]["test"]
+    sizes = Sizes(train=3 * n_train, validation=3 * n_validation, test=3 * n_test)
+    return facts.model_copy(update={"n_classes": 3, "sizes": sizes, "per_class": {}})
+
+
+def test_every_copy_in_the_catalogue_is_tried_here():
+    assert {key for key, facts in published_facts().items() if facts.hub} == set(EACH)
+
+
+@pytest.mark.parametrize("key", [key for key in EACH if key != "dtd"])
+def test_a_copy_becomes_the_published_splits(key, tmp_path):
+    facts = small_facts(key)
+    archive = read_hub_copy(facts, write_copy(tmp_path, key, EACH[key]))
+    assert archive.classes == NAMES
+    assert set(archive.parts) == set(facts.parts)
+    check_published(facts, protocol_splits(facts, archive))
+
+
+def test_food101s_test_is_named_validation(tmp_path):
+    archive = read_hub_copy(facts_of("food101"), write_copy(tmp_path, "food101", EACH["food101"]))
+    assert archive.parts["test"].images.where(0).startswith("validation-00000-of-00001.parquet")
+
+
+def test_caltech101_is_joined_and_drawn_anew(tmp_path):
+    archive = read_hub_copy(facts_of("caltech101"), write_copy(tmp_path, "caltech101", EACH["dtd"]))
+    whole = archive.parts["all"]
+    assert len(whole) == 18
+    assert whole.images.where(11).startswith("train-") and whole.images.where(12).startswith(
+        "test-"
+    )
+
+
+def test_dtds_copy_has_no_validation_images_of_its_creators(tmp_path):
+    archive = read_hub_copy(facts_of("dtd"), write_copy(tmp_path, "dtd", EACH["dtd"]))
+    assert {part: len(split) for part, split in archive.parts.items()} == {
+        "train+validation": 12,
+        "test": 6,
+    }
+    with pytest.raises(ManifestError, match=r"should be train, validation, test, found train\+val"):
+        protocol_splits(facts_of("dtd"), archive)
+
+
+@pytest.mark.parametrize(
+    ("key", "each", "words"),
+    [
+        # 7,169/1,020 in place of 1,020/1,020/6,149: most of the test images are trained on.
+        ("flowers102", {"train": 5, "validation": 2}, "has no split 'test': it has"),
+        ("flowers102", {"train": 5, "validation": 1, "test": 1}, "train images should be 6, found"),
+        # 76k/22k in place of 19,850/19,850: all images, split anew.
+        ("sun397", {"train": 7, "test": 2}, "train images should be 9, found 18"),
+        ("sun397", {"train": 4, "test": 1}, "test images should be 6, found 3"),
+    ],
+)
+def test_mirrors_with_other_splits_are_refused(key, each, words, tmp_path):
+    write_copy(tmp_path, key, each)
+    facts = small_facts(key)
+    with pytest.raises(DatasetError, match=words):
+        check_published(facts, protocol_splits(facts, read_hub_copy(facts, tmp_path)))
+
+
+def test_mirrors_that_count_classes_from_1_or_lack_some(tmp_path):
+    facts = small_facts("flowers102")
+    for split, n in EACH["flowers102"].items():
+        file = tmp_path / f"data/{split}-00000-of-00001.parquet"
+        write_images(file, [1, 2, 2] * n, ("unused", *NAMES))
+    splits = protocol_splits(facts, read_hub_copy(facts, tmp_path))
+    with pytest.raises(ManifestError, match="the number of classes should be 3, found 2"):
+        check_published(facts, splits)
+
+
+def test_a_dataset_without_a_copy(tmp_path):
+    with pytest.raises(DatasetMissingError, match="'birdsnap' has no copy on the Hugging Face hub"):
+        read_hub_copy(facts_of("birdsnap"), tmp_path)
+
+
+# What torchvision publishes of the creators' archives.
+
+
+@pytest.mark.parametrize(
+    "facts", [f for f in published_facts().values() if f.archives], ids=lambda facts: facts.key
+)
+def test_checksums_of_archives_are_torchvisions(facts):
+    module = {
+        "cifar10": "cifar", "cifar100": "cifar", "voc2007": "voc", "caltech101": "caltech",
+        "oxford_pets": "oxford_iiit_pet",
+    }.get(facts.key, facts.key)  # fmt: skip
+    (place,) = [
+        file.locate()
+        for file in installed_files("torchvision")
+        if str(file) == f"torchvision/datasets/{module}.py"
+    ]
+    source = place.read_text()
+    for name, md5 in facts.archives.items():
+        # The first checksum after an archive's name is its own.
+        assert re.search(r"\b[0-9a-f]{32}\b", source[source.index(name) :])[0] == md5, name
+
+
+def test_classes_of_torchvision_are_there():
+    from torchvision import datasets
+
+    for facts in published_facts().values():
+        assert not facts.torchvision or hasattr(datasets, facts.torchvision)
+    dead = {key for key, facts in published_facts().items() if not facts.torchvision}
+    assert dead == {"stanford_cars", "sun397", "birdsnap"}

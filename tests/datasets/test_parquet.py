@@ -1,0 +1,188 @@
+"""Images inside Parquet files."""
+
+import hashlib
+import io
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from headstart.datasets import parquet_images
+from headstart.datasets.parquet_images import ParquetImages
+from headstart.errors import BrokenImageError, DatasetError, StorageError
+from headstart.files import sha256_file
+from headstart.spec import Decoding
+from hub_files import IMAGE, encoded, write_images, write_table
+
+
+class Hashes:
+    """Stands for the ledger: digests of files, and which were asked for."""
+
+    def __init__(self):
+        self.asked = []
+
+    def sha256(self, paths):
+        self.asked += [path.name for path in paths]
+        return [sha256_file(path) for path in paths]
+
+
+@pytest.fixture
+def files(tmp_path):
+    """Two files of 7 and 5 images, in row groups of 3."""
+    return [
+        write_images(tmp_path / f"train-0000{k}-of-00002.parquet", [0] * n, group=3, seed=k)
+        for k, n in enumerate((7, 5))
+    ]
+
+
+@pytest.fixture
+def reads(monkeypatch):
+    """Count the row groups that are read."""
+    read, seen = pq.ParquetFile.read_row_group, []
+
+    def counted(self, group, columns):
+        seen.append((group, columns))
+        return read(self, group, columns=columns)
+
+    monkeypatch.setattr(pq.ParquetFile, "read_row_group", counted)
+    return seen
+
+
+def stored(files) -> list[bytes]:
+    """Read all the bytes by pandas: another way in."""
+    import pandas as pd
+
+    return [value["bytes"] for file in files for value in pd.read_parquet(file)["image"]]
+
+
+def test_rows_are_those_of_the_files_in_order(files):
+    images = ParquetImages(files, "image")
+    assert len(images) == 12
+    assert [images.content(row) for row in range(12)] == stored(files)
+    expected = Image.open(io.BytesIO(stored(files)[8]))
+    np.testing.assert_array_equal(images.decode(8), expected)
+    assert images.where(0) == "train-00000-of-00002.parquet, row 0 (0_0.png)"
+    assert images.where(8) == "train-00001-of-00002.parquet, row 1 (1_1.png)"
+
+
+def test_subsets_keep_their_order(files):
+    images = ParquetImages(files, "image")
+    taken = images.take(np.array([11, 0, 7])).take(np.array([2, 0]))
+    assert [taken.content(row) for row in range(2)] == [stored(files)[row] for row in (7, 11)]
+    assert taken.where(1) == "train-00001-of-00002.parquet, row 4 (1_4.png)"
+    assert len(images.take(np.array([], np.int64))) == 0
+
+
+def test_a_walk_reads_each_row_group_once_and_nothing_but_the_bytes(files, reads):
+    images = ParquetImages(files, "image")
+    # Names cost no image.
+    assert images.where(11).endswith("(1_4.png)")
+    assert reads == []
+    for row in range(12):
+        images.decode(row)
+    assert reads == [(group, ["image.bytes"]) for group in (0, 1, 2, 0, 1)]
+
+
+def test_only_a_few_row_groups_are_held(files, reads, monkeypatch):
+    monkeypatch.setattr(parquet_images, "KEPT", 2)
+    images = ParquetImages(files, "image")
+    for row in (0, 3, 0, 6, 0, 3):
+        images.content(row)
+        assert len(images._column._kept) <= 2
+    # The group of row 0 was asked for again and again, and stayed; that of row 3 had to go.
+    assert [group for group, _ in reads] == [0, 1, 2, 1]
+    # A subset and the whole share what is held.
+    images.take(np.array([0])).content(0)
+    assert len(reads) == 4
+
+
+def test_threads_read_what_is_there_and_no_group_twice(files, reads):
+    images = ParquetImages(files, "image")
+    start = threading.Barrier(8)
+
+    def walk(_):
+        start.wait()
+        return [images.content(row) for row in range(9)]
+
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(walk, range(8)))
+    assert all(contents == stored(files)[:9] for contents in found)
+    taken = images.take(np.arange(3))
+    reads.clear()
+    images._column._kept.clear()
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(taken.content, [0, 1, 2] * 8))
+    assert len(reads) == 1
+
+
+def test_the_digest_is_of_files_and_rows_in_order(files):
+    images, ledger = ParquetImages(files, "image"), Hashes()
+    rows = [8, 1]
+    content = hashlib.sha256()
+    for file, row in ((1, 1), (0, 1)):
+        content.update(hashlib.sha256(files[file].read_bytes()).digest())
+        content.update(row.to_bytes(8, "little"))
+    assert images.take(np.array(rows)).digest(ledger) == content.hexdigest()
+    assert images.take(np.array(rows[::-1])).digest(ledger) != content.hexdigest()
+    ledger.asked.clear()
+    images.take(np.array([9, 10])).digest(ledger)
+    assert ledger.asked == [files[1].name]
+
+
+def test_plain_bytes_have_no_name(tmp_path):
+    for kind in (pa.binary(), pa.large_binary()):
+        contents = [encoded(60), encoded(90)]
+        file = write_table(tmp_path / "a.parquet", {"image": pa.array(contents, kind)})
+        images = ParquetImages([file], "image")
+        assert images.content(1) == contents[1]
+        assert images.where(1) == "a.parquet, row 1"
+
+
+def test_a_numbered_file_is_shown_with_its_folder(tmp_path):
+    file = write_images(tmp_path / "default" / "test" / "0000.parquet", [0])
+    assert ParquetImages([file], "image").where(0) == "test/0000.parquet, row 0 (0_0.png)"
+
+
+def test_another_decoding_is_another_view(tmp_path):
+    content = io.BytesIO()
+    Image.new("RGBA", (2, 2), (10, 20, 30, 0)).save(content, "PNG")
+    file = write_table(tmp_path / "a.parquet", {"image": pa.array([content.getvalue()])})
+    images = ParquetImages([file], "image")
+    theirs = images.decoded(Decoding(like="torchvision"))
+    assert images.decode(0).getpixel((0, 0)) == (255, 255, 255)
+    assert theirs.decode(0).getpixel((0, 0)) == (10, 20, 30)
+
+
+def test_images_that_are_not_there_or_broken_are_named(tmp_path):
+    values = [{"bytes": None, "path": "x.jpg"}, None, {"bytes": b"no image", "path": None}]
+    file = write_table(tmp_path / "val.parquet", {"image": pa.array(values, IMAGE)})
+    images = ParquetImages([file], "image")
+    with pytest.raises(BrokenImageError, match=r"val.parquet, row 0 \(x.jpg\) .* holds no bytes"):
+        images.decode(0)
+    with pytest.raises(BrokenImageError, match=r"val.parquet, row 1 .* holds no bytes"):
+        images.decode(1)
+    with pytest.raises(BrokenImageError, match=r"image val.parquet, row 2 does not decode"):
+        images.decode(2)
+
+
+def test_a_file_that_is_cut_off_is_named(files):
+    whole = files[1].read_bytes()
+    images = ParquetImages(files, "image")
+    files[1].write_bytes(whole[:-20])
+    with pytest.raises(StorageError, match=r"00001-of-00002\.parquet is not a whole"):
+        images.content(7)
+    with pytest.raises(DatasetError, match=r"is not a whole Parquet file .*: fetch it again") as e:
+        ParquetImages(files, "image")
+    assert "\n" not in str(e.value)
+    # The index at the end is whole, what it leads to is not.
+    files[1].write_bytes(whole[:4] + bytes(len(whole) - 900) + whole[-896:])
+    with pytest.raises(StorageError, match="is not a whole Parquet file") as e:
+        images.content(7)
+    assert "\n" not in str(e.value)
+    files[1].unlink()
+    with pytest.raises(StorageError, match=r"cannot use .*00001-of-00002.parquet: No such file"):
+        images.content(8)
