@@ -40,10 +40,11 @@ from torchvision.transforms import v2
 
 from headstart import datasets, models
 from headstart.datasets import JoinedImages
+from headstart.datasets.ahead import ahead
 from headstart.devices import BFLOAT16, fast_bfloat16, resolve_device
 from headstart.features import Asked, penultimate_features
 from headstart.features.runtime import FeatureRuntime, make_runtime
-from headstart.features.stream import Decoder, ahead
+from headstart.features.stream import Decoder
 from headstart.metrics import top1
 from headstart.models.network import Network
 from headstart.probe import Softmax, fit_path

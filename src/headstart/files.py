@@ -4,14 +4,29 @@ import errno
 import hashlib
 import os
 import shutil
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from filelock import FileLock, Timeout
 
 from headstart.errors import DiskFullError, NotWritableError, StorageError
 
-__all__ = ["check_free_space", "replaced", "sha256_file", "storage_errors", "writable_folder"]
+__all__ = [
+    "Appender",
+    "check_free_space",
+    "locked",
+    "replaced",
+    "sha256_file",
+    "sha256_start",
+    "storage_errors",
+    "writable_folder",
+]
 
+SYNC_SECONDS = 5.0
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
 
@@ -60,15 +75,18 @@ def writable_folder(folder: Path) -> Path:
     return folder
 
 
-def check_free_space(folder: Path, needed: int) -> None:
-    """Raise DiskFullError when fewer than `needed` bytes are free where `folder` is or will be."""
+def check_free_space(folder: Path, needed: int, what: str = "features") -> None:
+    """Raise DiskFullError when fewer than `needed` bytes are free where `folder` is or will be.
+
+    `what` says what they are needed for.
+    """
     existing = folder
     while not existing.exists():
         existing = existing.parent
     free = shutil.disk_usage(existing).free
     if free < needed:
         raise DiskFullError(
-            f"{folder} needs {needed / 1e6:,.0f} MB for features, {free / 1e6:,.0f} MB are free: "
+            f"{folder} needs {needed / 1e6:,.0f} MB for {what}, {free / 1e6:,.0f} MB are free: "
             "free some space, or set HEADSTART_CACHE to a folder on another disk"
         )
 
@@ -96,3 +114,86 @@ def sha256_file(path: Path) -> str:
     """Hexadecimal SHA-256 of a file's bytes, read in constant memory."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sha256_start(path: Path, size: int) -> "hashlib._Hash | None":
+    """SHA-256 of the first `size` bytes of a file, to go on with; None if there are fewer."""
+    content = hashlib.sha256()
+    with path.open("rb") as opened:
+        while size and (block := opened.read(min(size, 1 << 20))):
+            content.update(block)
+            size -= len(block)
+    return None if size else content
+
+
+@contextmanager
+def locked(path: Path, waiting: Callable[[], None]) -> Iterator[None]:
+    """Hold the lock `path`, which one process at a time can; the system drops it with the process.
+
+    `waiting` is called if another process has it.
+
+    Raises
+    ------
+    NotWritableError, DiskFullError, StorageError
+    """
+    writable_folder(path.parent)
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        waiting()
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+class Appender:
+    """Appends to a file that something else, written after each `sync`, tells the good part of.
+
+    Parameters
+    ----------
+    path
+        The file. Behind its first `size` bytes it is cut off; with `size` 0 it is made anew, so
+        that who has mapped an older one keeps that.
+    content
+        SHA-256 of these bytes, as `sha256_start` gives it.
+    """
+
+    def __init__(self, path: Path, size: int = 0, content: "hashlib._Hash | None" = None) -> None:
+        if not size:
+            path.unlink(missing_ok=True)
+        self._file = path.open("r+b" if size else "w+b")
+        self._file.truncate(size)
+        self._file.seek(size)
+        self._content = content or hashlib.sha256()
+        self._synced = time.monotonic()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._file.close()
+
+    def write(self, block: bytes) -> None:
+        """Append; it is safe after the next `sync`."""
+        self._file.write(block)
+        self._content.update(block)
+
+    @property
+    def due(self) -> bool:
+        """Whether the last `sync` is so long ago that an interruption would hurt."""
+        return time.monotonic() - self._synced > SYNC_SECONDS
+
+    def sync(self) -> str:
+        """Make safe on disk what was written; give the SHA-256 of the whole file."""
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._synced = time.monotonic()
+        return self._content.hexdigest()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from headstart import models
+from headstart.datasets.ahead import ahead
 from headstart.datasets.folder import class_folders, read_split
 from headstart.datasets.splits import Split
 from headstart.errors import (
@@ -17,7 +18,7 @@ from headstart.errors import (
     ModelError,
     StudyError,
 )
-from headstart.features.stream import Decoder, ahead
+from headstart.features.stream import Decoder
 from headstart.spec import Model
 from headstart.workspace import Workspace
 

@@ -6,15 +6,15 @@ import torch
 from PIL import Image
 from torch import nn
 
-from headstart import datasets, features, models
+from headstart import datasets, features, files, models
 from headstart.datasets import ArrayImages, FileImages, JoinedImages
+from headstart.datasets.ahead import ahead
 from headstart.devices import fast_bfloat16, resolve_device
 from headstart.errors import BrokenImageError, DeviceError, DiskFullError, FeatureError
 from headstart.features import Asked, extract
-from headstart.features import cache as cache_module
 from headstart.features.forward import Extractor, fold_batch_norms
 from headstart.features.preprocess import center_crop, fit_image, whole_image
-from headstart.features.stream import Decoder, ahead
+from headstart.features.stream import Decoder
 from headstart.spec import LinearSetting
 from headstart.workspace import Watcher, Workspace, default_cache
 
@@ -169,7 +169,7 @@ class Interrupting:
 
 
 def test_an_interrupted_extraction_carries_on(workspace, tmp_path, monkeypatch):
-    monkeypatch.setattr(cache_module, "SYNC_SECONDS", 0.0)
+    monkeypatch.setattr(files, "SYNC_SECONDS", 0.0)
     images = some_images(60)
     whole = run(images, Workspace(cache=tmp_path / "other")).values
     with pytest.raises(InterruptedExtractionError):
@@ -217,7 +217,7 @@ def test_a_trial_adds_the_rows_that_no_other_asked_for(workspace):
 
 @pytest.mark.parametrize("when", ["done", "interrupted"])
 def test_a_damaged_card_is_made_again(workspace, when, monkeypatch):
-    monkeypatch.setattr(cache_module, "SYNC_SECONDS", 0.0)
+    monkeypatch.setattr(files, "SYNC_SECONDS", 0.0)
     images = some_images(60)
     if when == "interrupted":
         with pytest.raises(InterruptedExtractionError):
@@ -255,7 +255,7 @@ def test_a_batch_that_does_not_fit_is_done_in_halves(monkeypatch):
 
 @pytest.mark.parametrize("damage", ["cut", "flip"])
 def test_rows_that_did_not_reach_the_disk_are_not_trusted(workspace, monkeypatch, damage):
-    monkeypatch.setattr(cache_module, "SYNC_SECONDS", 0.0)
+    monkeypatch.setattr(files, "SYNC_SECONDS", 0.0)
     images = some_images(60)
     with pytest.raises(InterruptedExtractionError):
         run(Interrupting(images, 50), workspace)
@@ -297,7 +297,7 @@ def test_a_broken_image_stops_the_extraction_unless_skipped(workspace, tmp_path)
 
 
 def test_an_interrupted_run_with_holes_does_not_serve_one_without(workspace, tmp_path, monkeypatch):
-    monkeypatch.setattr(cache_module, "SYNC_SECONDS", 0.0)
+    monkeypatch.setattr(files, "SYNC_SECONDS", 0.0)
     images = broken_among(tmp_path, n=60)
     with pytest.raises(InterruptedExtractionError):
         run(Interrupting(images, 55), workspace, skip_broken=True)

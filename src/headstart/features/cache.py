@@ -13,8 +13,6 @@ decides its content:
 import hashlib
 import io
 import json
-import os
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -23,14 +21,18 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from filelock import FileLock, Timeout
 
-from headstart.files import check_free_space, replaced, storage_errors, writable_folder
+from headstart.files import (
+    Appender,
+    check_free_space,
+    locked,
+    replaced,
+    sha256_start,
+    storage_errors,
+)
 from headstart.spec import digest
 
 __all__ = ["Block", "Features", "Table"]
-
-SYNC_SECONDS = 5.0
 
 Floats = npt.NDArray[np.float32]
 Places = npt.NDArray[np.int64]
@@ -133,17 +135,8 @@ class Table:
 
         `waiting` is called if another process is at it.
         """
-        writable_folder(self._folder)
-        lock = FileLock(self._file(".lock"))
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            waiting()
-            lock.acquire()
-        try:
+        with locked(self._file(".lock"), waiting):
             yield
-        finally:
-            lock.release()
 
     def read(self, rows: Places, warn: Callable[[str], None], *, holes: bool) -> Features | None:
         """Give the features of these rows if all are there and whole.
@@ -177,32 +170,24 @@ class Table:
         with storage_errors(file):
             card = self._whole(lambda _: None) or Card()
             check_free_space(self._folder, len(rows) * self._row_bytes)
-            with file.open("r+b" if card.stored else "w+b") as out:
-                if not card.stored:
+            size = self._offset(card.stored) if card.stored else 0
+            with Appender(file, size, sha256_start(file, size) if size else None) as out:
+                if not size:
                     out.write(self._header)
-                content = _hash_of(file, self._offset(card.stored)) if card.stored else None
-                content = content or hashlib.sha256(self._header)
-                out.truncate(self._offset(card.stored))
-                out.seek(0, os.SEEK_END)
                 card.made_by = made_by
-                done, synced = 0, time.monotonic()
+                done = 0
                 for values, reasons in blocks:
-                    block = values.astype("<f4").tobytes()
-                    out.write(block)
-                    content.update(block)
+                    out.write(values.astype("<f4").tobytes())
                     some = rows[done : done + len(values)]
                     card.add(some, {int(some[i]): reason for i, reason in reasons.items()})
                     done += len(values)
-                    if time.monotonic() - synced > SYNC_SECONDS:
-                        self._keep(card, out, content)
-                        synced = time.monotonic()
-                self._keep(card, out, content)
+                    if out.due:
+                        self._keep(card, out)
+                self._keep(card, out)
 
-    def _keep(self, card: Card, out: io.BufferedRandom, content: "hashlib._Hash") -> None:
+    def _keep(self, card: Card, out: Appender) -> None:
         """Make the rows that were written safe, then say so."""
-        out.flush()
-        os.fsync(out.fileno())
-        card.sha256 = content.hexdigest()
+        card.sha256 = out.sync()
         said = {
             "content": self._content,
             "rows": card.runs,
@@ -219,7 +204,7 @@ class Table:
         if not card_file.exists():
             return None
         card = _read_card(card_file)
-        found = _hash_of(file, self._offset(card.stored)) if card and file.exists() else None
+        found = sha256_start(file, self._offset(card.stored)) if card and file.exists() else None
         if card is None or found is None or found.hexdigest() != card.sha256:
             warn(f"cached features {file} are damaged (checksum): extracting them again")
             card_file.unlink()
@@ -254,16 +239,6 @@ def _header(shape: tuple[int, int]) -> bytes:
         header, {"descr": "<f4", "fortran_order": False, "shape": shape}
     )
     return header.getvalue()
-
-
-def _hash_of(file: Path, size: int) -> "hashlib._Hash | None":
-    """SHA-256 of the first `size` bytes; None if there are fewer."""
-    content = hashlib.sha256()
-    with file.open("rb") as opened:
-        while size and (block := opened.read(min(size, 1 << 20))):
-            content.update(block)
-            size -= len(block)
-    return None if size else content
 
 
 def _digest(values: Floats) -> str:

@@ -10,10 +10,11 @@ import numpy.typing as npt
 
 from headstart import models
 from headstart.datasets import Decodable, JoinedImages, Splits
+from headstart.datasets.ahead import ahead
 from headstart.errors import FeatureError
 from headstart.features.cache import Block, Features, Table
 from headstart.features.runtime import FeatureRuntime, Runtime, choose_runtime, make_runtime
-from headstart.features.stream import Decoder, ahead
+from headstart.features.stream import Decoder
 from headstart.spec import Dataset, LinearSetting, Model
 from headstart.spec.setting import FEATURES_IMPLEMENTATION
 from headstart.workspace import Workspace

@@ -1,11 +1,7 @@
-"""Images decoded ahead of the network: threads fill the next batches while it computes."""
+"""Batches of decoded images, as a network takes them."""
 
-import os
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -15,10 +11,7 @@ from headstart.errors import BrokenImageError
 from headstart.features.preprocess import fit_image
 from headstart.spec import Model
 
-__all__ = ["Batch", "Decoder", "ahead"]
-
-Item = TypeVar("Item")
-Value = TypeVar("Value")
+__all__ = ["Batch", "Decoder"]
 
 
 @dataclass(frozen=True)
@@ -64,21 +57,3 @@ class Decoder:
                 pixels.append(np.zeros((size, size, 1), np.uint8))
         channels = max(p.shape[2] for p in pixels)
         return Batch(np.stack([np.broadcast_to(p, (size, size, channels)) for p in pixels]), broken)
-
-
-def ahead(
-    function: Callable[[Item], Value], items: Sequence[Item], depth: int = 4
-) -> Iterator[Value]:
-    """Map in order, computed in threads at most `depth` items ahead: memory does not grow."""
-    waiting: deque[Future[Value]] = deque()
-    # One core is left to whoever takes the values: on a CPU, the network.
-    pool = ThreadPoolExecutor(max(1, min(depth, (os.cpu_count() or 1) - 1)))
-    try:
-        for item in items:
-            waiting.append(pool.submit(function, item))
-            if len(waiting) >= depth:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
