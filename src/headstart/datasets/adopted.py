@@ -7,7 +7,7 @@ from typing import Literal
 
 from headstart.files import replaced, storage_errors, writable_folder
 
-__all__ = ["Place", "adopt", "adopted", "default_folder"]
+__all__ = ["Place", "adopt", "adopted", "default_folder", "place_of"]
 
 Form = Literal["archive", "hub"]
 
@@ -18,6 +18,11 @@ class Place:
 
     folder: Path
     form: Form = "archive"
+
+
+def place_of(folder: Path) -> Place:
+    """Tell by the files in a folder whether it holds Parquet files or the creators' archive."""
+    return Place(folder, "hub" if any(folder.rglob("*.parquet")) else "archive")
 
 
 def default_folder(name: str, cache: Path) -> Path:

@@ -5,23 +5,28 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import ClassVar
 
-from headstart.datasets.adopted import Place, adopted, default_folder
+from headstart.datasets.adopted import Place, adopted, default_folder, place_of
 from headstart.datasets.archive import Archive
 from headstart.datasets.archives import (
     INCOMPLETE,
     READERS,
+    Facts,
     check_published,
     facts_of,
     protocol_splits,
     published_facts,
     without_missing,
 )
+from headstart.datasets.hub import read_hub_copy
 from headstart.datasets.names import DatasetName
 from headstart.datasets.sources.base import Description, Presence, Source
 from headstart.datasets.splits import Split
 from headstart.errors import DatasetMissingError, StudyError
 
 __all__ = ["StudySource"]
+
+# What a copy on the hub calls train that holds the creators' validation set too.
+UNDIVIDED = "train+validation"
 
 
 class StudySource(Source):
@@ -65,6 +70,8 @@ class StudySource(Source):
         if place is None:
             where = self.presence(asked, cache).place
             raise DatasetMissingError(f"dataset '{asked.stem}' is not on this machine: {where}")
+        if place.form == "hub":
+            return read_hub_copy(facts_of(asked.stem), place.folder)
         readers = INCOMPLETE if asked.allow_missing else READERS
         if asked.stem not in readers:
             raise StudyError(
@@ -77,14 +84,28 @@ class StudySource(Source):
         facts = facts_of(asked.stem)
         if archive.missing:
             facts = without_missing(facts, archive)
+        if UNDIVIDED in archive.parts:
+            archive, facts = _undivided(archive, facts)
         parts = protocol_splits(facts, archive, asked.split_seed)
         check_published(facts, parts)
         return parts, facts.split_rule
 
     def _place(self, asked: DatasetName, cache: Path) -> Place | None:
         if "root" in asked.options:
-            return Place(Path(asked.options["root"]).expanduser().resolve())
+            return place_of(Path(asked.options["root"]).expanduser().resolve())
         if place := adopted(asked.stem, cache):
             return place
         folder = default_folder(asked.stem, cache)
         return Place(folder) if folder.is_dir() else None
+
+
+def _undivided(archive: Archive, facts: Facts) -> tuple[Archive, Facts]:
+    """Draw the validation set where a copy does not tell it from train, and say so."""
+    parts = {"train": archive.parts[UNDIVIDED], "test": archive.parts["test"]}
+    n_drawn = facts.sizes.validation
+    rule = (
+        f"{facts.split_rule} This copy does not tell validation from train: {n_drawn:,} images "
+        "of both are drawn, stratified by class."
+    )
+    changes = {"parts": ("train", "test"), "split_rule": rule}
+    return Archive(archive.classes, parts), facts.model_copy(update=changes)
