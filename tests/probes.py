@@ -22,10 +22,22 @@ def many_labels(n=60, d=20, k=3, seed=0, dtype=np.float64):
     return X.astype(dtype), Y
 
 
+def some_left_out(n=60, d=20, k=3, seed=0, dtype=np.float64):
+    """`many_labels` of {1, 0 left out, -1}: of each label other examples, a third of them."""
+    X, Y = many_labels(n, d, k, seed, dtype)
+    left_out = np.random.RandomState(seed + 1).rand(n, k) < 1 / 3
+    left_out[:2] = False
+    return X, np.where(left_out, 0, 2 * Y - 1)
+
+
 def fit(X, y, lambdas, tolerance=1e-4, **options):
     """All fits of the path, in decreasing order of lambda."""
     y = torch.as_tensor(np.asarray(y))
-    loss = Binary.of(y) if y.ndim == 2 else Softmax.of(y, int(y.max()) + 1)
+    loss = Binary.of(2 * y - 1) if y.ndim == 2 else Softmax.of(y, int(y.max()) + 1)
+    return fit_loss(X, loss, lambdas, tolerance, **options)
+
+
+def fit_loss(X, loss, lambdas, tolerance=1e-4, **options):
     fits = fit_path(X, loss, lambdas, tolerance, **options)
     return sorted(fits, key=lambda fit: fit.lam, reverse=True)
 

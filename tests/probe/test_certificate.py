@@ -16,7 +16,7 @@ def judge(X, y, coef, bias, lam):
     """Certify one solution: objective, gap, and the bias that goes with them."""
     y = torch.from_numpy(y)
     binary = y.ndim == 2
-    loss = Binary.of(y) if binary else Softmax.of(y, int(y.max()) + 1)
+    loss = Binary.of(2 * y - 1) if binary else Softmax.of(y, int(y.max()) + 1)
     shape = (len(coef), 1) if binary else (1, len(coef))
     found = certify(
         X,

@@ -9,11 +9,12 @@ from headstart.probe.axes import Fast
 from headstart.probe.balance import BALANCE, balance, imbalance
 from headstart.probe.curvature import Curvature
 from headstart.probe.losses import Binary, Softmax
-from probes import many_labels, problem
+from probes import many_labels, problem, some_left_out
 
 LOSSES = {
     "softmax": Softmax.of(torch.tensor(problem(30, 5, 3)[1]), 3),
-    "binary": Binary.of(torch.tensor(many_labels(30, 5, 2)[1])),
+    "binary": Binary.of(torch.tensor(2 * many_labels(30, 5, 2)[1] - 1)),
+    "some left out": Binary.of(torch.tensor(some_left_out(30, 5, 2)[1])),
 }
 
 
@@ -39,10 +40,13 @@ def test_values_are_torchs_cross_entropies():
     for one, value in zip(A, loss.values(A), strict=True):
         expected = torch.nn.functional.cross_entropy(one.T, loss.labels, reduction="sum")
         assert float(value) == pytest.approx(float(expected))
-    A, loss = logits(LOSSES["binary"]), LOSSES["binary"]
-    wanted = (loss.signs.double() + 1) / 2
-    expected = torch.nn.functional.binary_cross_entropy_with_logits(A, wanted, reduction="none")
-    torch.testing.assert_close(loss.values(A), expected.sum((1, 2)))
+    for loss in (LOSSES["binary"], LOSSES["some left out"]):
+        A, judged = logits(loss), loss.signs != 0
+        for one, sign, mine, value in zip(A, loss.signs, judged, loss.values(A), strict=True):
+            expected = torch.nn.functional.binary_cross_entropy_with_logits(
+                one[mine], (sign[mine].double() + 1) / 2, reduction="sum"
+            )
+            assert float(value) == pytest.approx(float(expected))
 
 
 @pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES)
@@ -64,7 +68,7 @@ def test_what_is_nearly_zero_keeps_its_digits():
     values, residual, _ = loss.look(A)
     assert float(values) == pytest.approx(2 * np.exp(-100), rel=1e-12)
     assert residual[0, :, 0].tolist() == pytest.approx([-np.exp(-100), np.exp(-100)], rel=1e-12)
-    loss = Binary.of(torch.tensor([[1], [0]]))
+    loss = Binary.of(torch.tensor([[1], [-1]]))
     values, residual, p = loss.look(torch.tensor([[[100.0, -100.0]]], dtype=torch.float64))
     assert float(values) == pytest.approx(2 * np.exp(-100), rel=1e-12)
     assert residual[0, 0].tolist() == pytest.approx([-np.exp(-100), np.exp(-100)], rel=1e-12)
@@ -127,6 +131,31 @@ def test_a_class_without_examples_is_refused():
     with pytest.raises(ProbeError, match=r"labels 0\.\.1.*found 3 classes"):
         Softmax.of(torch.tensor([0, 1, 2]), 2)
     with pytest.raises(ProbeError, match="label 1 in no example: leave it out"):
-        Binary.of(torch.tensor([[0, 0], [1, 0]]))
+        Binary.of(torch.tensor([[-1, -1], [1, -1]]))
     with pytest.raises(ProbeError, match="label 0 in every example: leave it out"):
-        Binary.of(torch.tensor([[1, 0], [1, 1]]))
+        Binary.of(torch.tensor([[1, -1], [1, 1]]))
+
+
+@pytest.mark.parametrize(("column", "found"), [
+    ([0, 0, 0], "label 1 in no example of those that count: leave it out"),
+    ([-1, 0, -1], "label 1 in no example of those that count: leave it out"),
+    ([0, 1, 1], "label 1 in every example of those that count: leave it out"),
+    ([1, -1, 2], r"labels of 1 \(present\), -1 .* found 2 in row 2, column 1"),
+    ([1, float("nan"), -1], "found nan in row 1, column 1"),
+])  # fmt: skip
+def test_what_is_left_out_is_no_example(column, found):
+    labels = torch.stack([torch.tensor([1, -1, 1]), torch.tensor(column)], dim=1)
+    with pytest.raises(ProbeError, match=found):
+        Binary.of(labels)
+
+
+@pytest.mark.parametrize("dtype", [torch.int8, torch.int64, torch.float32])
+def test_an_example_that_is_left_out_counts_for_nothing(dtype):
+    loss = Binary.of(torch.tensor([[1, -1], [0, 1], [-1, 0], [-1, 1]], dtype=dtype))
+    assert loss.counts[:, 0].tolist() == [[2, 1], [1, 2]]
+    A = torch.tensor([[[3.0, 1e30, 2.0, -1.0]], [[0.5, -2.0, -1e30, 40.0]]])
+    values, residual, p = loss.look(A)
+    left_out = loss.signs == 0
+    assert residual[left_out].tolist() == p[left_out].tolist() == [0, 0]
+    A[left_out] = 0
+    assert loss.values(A).tolist() == values.tolist()

@@ -13,7 +13,8 @@ The gap :math:`P - D` bounds how far P is from its least. With :math:`\log p_{ik
 .. math:: P - D = \frac{1}{2\lambda} \| \lambda W - \alpha^T X \|_F^2
                = \frac{1}{2\lambda} \| \nabla_W P \|_F^2,
 
-which is computed without cancellation and never negative.
+which is computed without cancellation and never negative. Examples that a problem leaves out have
+neither loss nor residual: the sums are over those that count.
 
 The residuals balance to 1e-7 of what is left to explain, not exactly. At the best bias the gap does
 not change with the bias to first order, so that is felt in its eighth digit.

@@ -160,7 +160,7 @@ class LogisticRegressionPath(ClassifierMixin, BaseEstimator):  # type: ignore[mi
         self.n_features_in_ = X.shape[1]
         self.classes_ = classes(y, multilabel=self.multilabel)
         labels = self._targets(y, len(X))
-        loss = Binary.of(labels) if self.multilabel else Softmax.of(labels, len(self.classes_))
+        loss = self._loss(labels)
         found: dict[float, Fit] = {}
         # Each is put where it is to stay: the weights of all lambdas may be more than X.
         coefs = np.empty((len(lambdas), len(self.classes_), X.shape[1]))
@@ -252,6 +252,12 @@ class LogisticRegressionPath(ClassifierMixin, BaseEstimator):  # type: ignore[mi
     def _logits(self, X: Source) -> Weights:
         check_is_fitted(self)
         return decision_values(self._features(X), self.coef_, self.intercept_)
+
+    def _loss(self, labels: Tensor) -> Softmax | Binary:
+        """Take the labels for what `multilabel` says: each example counts for every column."""
+        if self.multilabel:
+            return Binary.of(2 * labels - 1)
+        return Softmax.of(labels, len(self.classes_))
 
     def _fits(
         self,

@@ -249,10 +249,12 @@ class Softmax(Loss):
 class Binary(Loss):
     """Logistic loss of independent yes/no labels: ``log(1 + exp(-sign A))``, one column each.
 
+    Each problem can leave out examples of its own: they count for nothing.
+
     Parameters
     ----------
     signs
-        (B, 1, n) float32 of +1 and -1.
+        (B, 1, n) float32 of +1 with the label, -1 without it, 0 left out.
     counts
         (B, 1, 2) float64 examples without and with the label, all positive.
     """
@@ -261,17 +263,29 @@ class Binary(Loss):
     counts: Tensor
 
     @classmethod
-    def of(cls, targets: Tensor) -> "Binary":
-        """From (n, K) of zeros and ones: K problems. ProbeError if a column is constant."""
-        signs = (2 * targets.T[:, None].float() - 1).contiguous()
-        positive = (signs > 0).sum(2, keepdim=True).double()
-        counts = torch.cat([len(targets) - positive, positive], dim=2)
+    def of(cls, labels: Tensor) -> "Binary":
+        """From labels (n, K) of {1 present, 0 left out, -1 absent}: K problems.
+
+        Raises
+        ------
+        ProbeError
+            Another label, or one that is present, or absent, in no example.
+        """
+        signs = labels.T[:, None].float().contiguous()
+        if (strange := ~torch.isin(signs, signs.new_tensor([-1, 0, 1]))).any():
+            column, _, row = strange.nonzero()[0].tolist()
+            raise ProbeError(
+                "expected labels of 1 (present), -1 (absent) and 0 (left out), "
+                f"found {labels[row, column].item()} in row {row}, column {column}"
+            )
+        counts = torch.cat([(signs == s).sum(2, keepdim=True) for s in (-1, 1)], dim=2).double()
         if not counts.all():
             column = int((counts[:, 0] == 0).any(1).nonzero()[0])
             found = "no" if counts[column, 0, 1] == 0 else "every"
+            of_those = "" if signs[column].all() else " of those that count"
             raise ProbeError(
-                f"expected examples with and without each label, found label {column} in {found} "
-                "example: leave it out"
+                "expected examples with and without each label, "
+                f"found label {column} in {found} example{of_those}: leave it out"
             )
         return cls(signs, counts)
 
@@ -287,11 +301,13 @@ class Binary(Loss):
     def values_of(self, A: Tensor) -> Tensor:
         margins = self.signs * A
         losses = torch.log1p(torch.exp(-margins.abs())) - margins.clamp(max=0)
-        return losses.sum((1, 2), dtype=torch.float64)
+        return losses.mul_(self.signs.abs()).sum((1, 2), dtype=torch.float64)
 
     def look_at(self, A: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        residual = -self.signs * torch.sigmoid(-self.signs * A)
-        return self.values_of(A), residual, torch.sigmoid(A).mul_(torch.sigmoid(-A))
+        margins = self.signs * A
+        residual = -self.signs * torch.sigmoid(-margins)
+        # What the label does not get times what it gets: 0 where the example is left out.
+        return self.values_of(A), residual, residual.abs().mul_(torch.sigmoid(margins))
 
     def bend(self, p: Tensor, D: Tensor) -> Tensor:
         return p * D
