@@ -1,0 +1,196 @@
+"""Train, validation and test of a dataset whose owner gives fewer parts.
+
+All draws come from the seed, stratified: each class gives its share, as far as groups allow.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy import sparse
+
+from headstart.datasets.archive import Archive
+from headstart.datasets.splits import Split, hold_out
+from headstart.errors import DatasetError
+from headstart.spec import digest
+
+__all__ = ["HoldOut", "drawn_splits", "hold_out_groups"]
+
+Rows = npt.NDArray[np.int64]
+HoldOut = Callable[[Rows, float, int], tuple[Rows, Rows]]
+
+# Changes of a distance smaller than this are rounding.
+ROUNDING = 1e-9
+
+
+def drawn_splits(
+    archive: Archive, seed: int, hold_out: HoldOut = hold_out
+) -> tuple[dict[str, Split], str]:
+    """Give ``train``, ``validation`` and ``test``, and say in words where they come from.
+
+    Parts that are there stay as they are, but that of train and validation alone, validation
+    becomes the test set: a test set that was used to choose would be none. What lacks is drawn: a
+    fifth of train for validation; of images in no parts a fifth for each of validation and test.
+    Images of one group stay together. A class of a single image or group stays in train.
+
+    Parameters
+    ----------
+    archive
+        Parts train and at least one of validation and test; or all.
+    seed
+        The same seed draws the same splits; of validation and test, each has a stream of its own.
+    hold_out
+        (labels, fraction, seed) -> places (kept, held out), for images without groups.
+
+    Raises
+    ------
+    DatasetError
+        Other parts; or so few images or groups that a part would be empty.
+    """
+    parts = dict(archive.parts)
+    if set(parts) == {"train", "validation", "test"}:
+        return {name: parts[name] for name in ("train", "validation", "test")}, "as given"
+    if set(parts) == {"all"}:
+        return _draw_all(archive, seed, hold_out)
+    if set(parts) not in ({"train", "test"}, {"train", "validation"}):
+        raise DatasetError(
+            f"expected the parts train, and validation or test, or none; found {', '.join(parts)}"
+        )
+    draw = _Draw(archive, "train", seed, hold_out)
+    train = parts["train"]
+    kept, held = draw.hold_out(np.arange(len(train), dtype=np.int64), 0.2, "validation")
+    drawn = {"train": train.take(kept), "validation": train.take(held)}
+    rule = f"20 % of train drawn for validation, {draw.words}"
+    if "test" in parts:
+        return drawn | {"test": parts["test"]}, f"test as given; {rule}"
+    rule = f"what is named validation is the test set, as none is named test; {rule}"
+    return drawn | {"test": parts["validation"]}, rule
+
+
+def hold_out_groups(labels: Rows, groups: Rows, fraction: float, seed: int) -> tuple[Rows, Rows]:
+    """Split places into (kept, held out), whole groups on one side; both sorted.
+
+    Groups are looked at in a drawn order. One is held out if that brings the shares held out, of
+    each class and (counting as much as all classes) of the whole, closer to `fraction`, as the sum
+    of squares; the best one, if none does. Every class keeps an image. (scikit-learn's
+    StratifiedGroupKFold, greedy too, keeps no class, and has changed what a seed gives.)
+
+    Parameters
+    ----------
+    labels
+        (n,) int64, or (n, K) int64 in which 1 is present.
+    groups
+        (n,) int64.
+    fraction
+        Of the images, to be held out.
+
+    Returns
+    -------
+    tuple
+        Places as int64. None is held out if every group has all images of some class.
+    """
+    _, group = np.unique(groups, return_inverse=True)
+    chosen = _choose_groups(_counts(labels, group), np.bincount(group), fraction, seed)
+    held = np.isin(group, chosen)
+    return np.flatnonzero(~held).astype(np.int64), np.flatnonzero(held).astype(np.int64)
+
+
+def _choose_groups(counts: sparse.csr_array, sizes: Rows, fraction: float, seed: int) -> list[int]:
+    """Choose the rows of `counts` (groups, classes) int64 to hold out; `sizes` (groups,)."""
+    total, n = np.asarray(counts.sum(axis=0)), int(sizes.sum())
+    n_classes = np.count_nonzero(total)
+    held_of, held_n = np.zeros(len(total), np.int64), 0
+    chosen: list[int] = []
+    best, least = [], np.inf
+    for group in np.random.RandomState(seed).permutation(len(sizes)).tolist():
+        span = slice(counts.indptr[group], counts.indptr[group + 1])
+        classes, of_class, size = counts.indices[span], counts.data[span], int(sizes[group])
+        takes_all = (held_of[classes] + of_class == total[classes]).any() or held_n + size == n
+        if takes_all:
+            continue
+        missed = 2 * (held_of[classes] - fraction * total[classes]) + of_class
+        change = float((of_class * missed / total[classes] ** 2).sum())
+        change += n_classes * size * (2 * (held_n - fraction * n) + size) / n**2
+        if change < -ROUNDING:
+            chosen.append(group)
+            held_of[classes] += of_class
+            held_n += size
+        elif change < least - ROUNDING:
+            best, least = [group], change
+    return chosen or best
+
+
+def _counts(labels: Rows, group: Rows) -> sparse.csr_array:
+    """Count the images of each class in each group: (groups, classes) int64."""
+    if labels.ndim == 1:
+        rows, classes, n_classes = group, labels, int(labels.max()) + 1
+    else:
+        images, classes = np.nonzero(labels == 1)
+        rows, n_classes = group[images], labels.shape[1]
+    ones = np.ones(len(rows), dtype=np.int64)
+    shape = (int(group.max()) + 1, n_classes)
+    # Entries of one place are added up.
+    return sparse.csr_array(sparse.coo_array((ones, (rows, classes)), shape=shape))
+
+
+def _draw_all(archive: Archive, seed: int, hold_out: HoldOut) -> tuple[dict[str, Split], str]:
+    whole = archive.parts["all"]
+    draw = _Draw(archive, "all", seed, hold_out)
+    rest, test = draw.hold_out(np.arange(len(whole), dtype=np.int64), 0.2, "test")
+    train, validation = draw.hold_out(rest, 0.25, "validation")
+    splits = {
+        "train": whole.take(train),
+        "validation": whole.take(validation),
+        "test": whole.take(test),
+    }
+    rule = f"drawn: 60 % train, 20 % validation, 20 % test, {draw.words}"
+    if untested := len(_present(whole.labels) - _present(splits["test"].labels)):
+        verb = "class has" if untested == 1 else "classes have"
+        rule += f"; {untested:,} {verb} no test image"
+    return splits, rule
+
+
+def _present(labels: Rows) -> set[int]:
+    """Give the classes of which there is an image."""
+    return set((labels if labels.ndim == 1 else np.nonzero(labels == 1)[1]).tolist())
+
+
+@dataclass(frozen=True)
+class _Draw:
+    """Draws from one part of an archive."""
+
+    archive: Archive
+    part: str
+    seed: int
+    draw: HoldOut
+
+    @property
+    def groups(self) -> Rows | None:
+        return self.archive.groups.get(self.part)
+
+    @property
+    def words(self) -> str:
+        together = "" if self.groups is None else ", groups kept together"
+        return f"stratified, seed {self.seed}{together}"
+
+    def hold_out(self, places: Rows, fraction: float, what: str) -> tuple[Rows, Rows]:
+        """Divide `places` of the part into (kept, held out)."""
+        labels = self.archive.parts[self.part].labels[places]
+        if not len(labels):
+            raise DatasetError(f"no images to draw {what} images from: add some")
+        seed = int(digest({"drawn": what, "seed": self.seed})[:8], 16)
+        if self.groups is None:
+            kept, held = self.draw(labels, fraction, seed)
+            found = f"{len(labels):,} images, no two of one class"
+        else:
+            groups = self.groups[places]
+            kept, held = hold_out_groups(labels, groups, fraction, seed)
+            n_groups = len(np.unique(groups))
+            found = f"number of groups: {n_groups:,}, each with all images of some class"
+        if not len(held):
+            raise DatasetError(
+                f"no {what} images can be drawn ({found}): a class needs some on both sides; add "
+                "images, or give all parts"
+            )
+        return places[kept], places[held]

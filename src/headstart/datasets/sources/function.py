@@ -1,0 +1,248 @@
+"""A function of the user's that gives images and labels: ``path/to/file.py:function``."""
+
+import os
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from headstart.datasets.archive import Archive
+from headstart.datasets.images import ArrayImages, FileImages, Images
+from headstart.datasets.names import DatasetName
+from headstart.datasets.sources.base import Description, Presence, Source
+from headstart.datasets.sources.parts import (
+    PARTS,
+    check_parts,
+    part_named,
+    require_files,
+    sorted_classes,
+)
+from headstart.datasets.splits import Split
+from headstart.errors import DatasetError, DatasetMissingError
+from headstart.files import sha256_file, storage_errors
+from headstart.functions import call_function, is_function, locate_function
+
+__all__ = ["FunctionSource"]
+
+Labels = npt.NDArray[np.int64]
+
+CLASSES = "classes"
+EXPECTED = (
+    "(images, labels), (images, labels, classes) or {'train': (images, labels), 'test': ..., "
+    "'classes': ...}"
+)
+
+
+class FunctionSource(Source):
+    """What a function in a file gives when it is called without arguments.
+
+    Images are (n, height, width) or (n, height, width, 3) uint8, or paths; labels are (n,) whole
+    numbers from 0, n texts, or (n, K) in {1 present, 0 absent} or {1 present, 0 neither, -1
+    absent} where an image may have several.
+    """
+
+    name = "function"
+
+    def recognises(self, stem: str) -> bool:
+        return is_function(stem)
+
+    def describe(self, asked: DatasetName) -> Description:
+        """Call the function: what its labels are shows only then. It is not called twice."""
+        file, function = locate_function(asked.stem, "dataset", DatasetMissingError)
+        archive = _archive_of(file, function)
+        several = any(part.labels.ndim == 2 for part in archive.parts.values())
+        return Description(
+            f"{file.name}:{function}", metric="voc-map-11point" if several else "top-1"
+        )
+
+    def presence(self, asked: DatasetName, cache: Path) -> Presence:  # noqa: ARG002
+        try:
+            file, _ = locate_function(asked.stem, "dataset", DatasetMissingError)
+        except DatasetMissingError as error:
+            return Presence(present=False, place=str(error))
+        return Presence(present=True, place=str(file))
+
+    def read(self, asked: DatasetName, cache: Path) -> Archive:  # noqa: ARG002
+        """Give what the function gives, proven to be a dataset.
+
+        Raises
+        ------
+        DatasetMissingError
+            No such file, or images that the function names are not there.
+        UnknownNameError
+            The file has no such function.
+        DatasetError
+            The function fails, or gives something else.
+        """
+        return _archive_of(*locate_function(asked.stem, "dataset", DatasetMissingError))
+
+
+def _archive_of(file: Path, function: str) -> Archive:
+    with storage_errors(file):
+        content = sha256_file(file)
+    return _called(file, function, content)
+
+
+# One dataset is kept: it is described, and then read.
+@lru_cache(maxsize=1)
+def _called(file: Path, function: str, _content: str) -> Archive:
+    place = f"{file}: {function}()"
+    pairs, classes = _take_apart(place, call_function(file, function, DatasetError))
+    images = {part: _images(place, part, pair[0]) for part, pair in pairs.items()}
+    given = {part: _given_labels(place, part, pair[1]) for part, pair in pairs.items()}
+    for part, labels in given.items():
+        if len(images[part]) != len(labels):
+            raise DatasetError(
+                f"{place} gave {len(images[part]):,} images and {len(labels):,} labels"
+                f"{_of(part)}: expected a label an image"
+            )
+    names, encoded = _encoded(place, given, classes)
+    parts = {
+        part: Split(images[part], labels, np.arange(len(labels), dtype=np.int64))
+        for part, labels in encoded.items()
+    }
+    return Archive(names, parts)
+
+
+def _take_apart(
+    place: str, given: Any
+) -> tuple[dict[str, tuple[Any, Any]], tuple[str, ...] | None]:
+    """Give (images, labels) of each part, and the classes if they are named."""
+    if isinstance(given, Mapping):
+        pairs = {key: pair for key, pair in given.items() if key != CLASSES}
+        named = given.get(CLASSES)
+        for key in pairs:
+            if not isinstance(key, str) or part_named(key) is None:
+                raise DatasetError(
+                    f"{place} gave a part {key!r}: expected train, validation, test or classes"
+                )
+        found = {part: key for key in pairs if (part := part_named(key))}
+        check_parts(found, f"what {place} gave", "give (images, labels) to have splits drawn")
+        parts = {part: pairs[found[part]] for part in PARTS if part in found}
+        lengths: tuple[int, ...] = (2,)
+    else:
+        parts, lengths = {"all": given}, (2, 3)
+        several = isinstance(given, tuple | list) and len(given) == 3
+        named = given[2] if several else None
+    for part, pair in parts.items():
+        if not isinstance(pair, tuple | list) or len(pair) not in lengths:
+            kind = type(pair).__name__
+            if isinstance(pair, tuple | list):
+                kind += f" of length {len(pair)}"
+            raise DatasetError(f"{place} gave a {kind}{_of(part)}: expected {EXPECTED}")
+    return {part: (pair[0], pair[1]) for part, pair in parts.items()}, _named(place, named)
+
+
+def _named(place: str, classes: Any) -> tuple[str, ...] | None:
+    if classes is None:
+        return None
+    names = [] if isinstance(classes, str) else [str(name) for name in classes]
+    if not names or len(set(names)) < len(names):
+        raise DatasetError(
+            f"{place} gave the classes {classes!r}: expected different names in the order of the "
+            "labels"
+        )
+    return tuple(names)
+
+
+def _images(place: str, part: str, given: Any) -> Images:
+    if isinstance(given, np.ndarray) and given.dtype.kind not in "OU":
+        colour_or_grey = given.ndim == 3 or (given.ndim == 4 and given.shape[3] == 3)
+        if given.dtype != np.uint8 or not colour_or_grey:
+            raise DatasetError(
+                f"{place} gave images{_of(part)} as {given.dtype} of shape {given.shape}: expected "
+                "uint8 of shape (n, height, width) or (n, height, width, 3), or paths"
+            )
+        return ArrayImages(given)
+    paths = list(given) if isinstance(given, list | tuple | np.ndarray) else [given]
+    wrong = next((path for path in paths if not isinstance(path, str | os.PathLike)), None)
+    if wrong is not None or isinstance(given, str | os.PathLike):
+        kind = type(given if wrong is None else wrong).__name__
+        raise DatasetError(
+            f"{place} gave images{_of(part)} of type {kind}: expected one uint8 array, or a list "
+            "of paths"
+        )
+    files = [Path(os.path.abspath(path)) for path in paths]
+    require_files(files, place, "expected the paths of images")
+    return FileImages(files)
+
+
+def _given_labels(place: str, part: str, given: Any) -> npt.NDArray[Any]:
+    """Give (n,) or (n, K) int64, or (n,) texts."""
+    try:
+        labels = np.asarray(given)
+    except ValueError:  # rows of different lengths
+        labels = np.asarray(None)
+    if labels.dtype.kind == "O" and labels.ndim == 1 and all(isinstance(x, str) for x in labels):
+        labels = labels.astype(np.str_)
+    if labels.dtype.kind == "U" and labels.ndim == 1:
+        return labels
+    if labels.dtype.kind in "biu" and labels.ndim in (1, 2):
+        return labels.astype(np.int64)
+    raise DatasetError(
+        f"{place} gave labels{_of(part)} as {labels.dtype} of shape {labels.shape}: expected (n,) "
+        "whole numbers from 0, n texts, or (n, K) in {1, 0} or {1, 0, -1}"
+    )
+
+
+def _encoded(
+    place: str, given: dict[str, npt.NDArray[Any]], classes: tuple[str, ...] | None
+) -> tuple[tuple[str, ...], dict[str, Labels]]:
+    """Give the classes, and the labels of each part as headstart has them."""
+    kinds = {(labels.dtype.kind, labels.ndim, labels.shape[1:]) for labels in given.values()}
+    if len(kinds) > 1:
+        raise DatasetError(f"{place} gave labels of another kind in each part: expected one kind")
+    kind, dimensions, columns = kinds.pop()
+    if kind == "U":
+        return _encoded_texts(place, given, classes)
+    if dimensions == 2:
+        return _encoded_several(place, given, classes, int(columns[0]))
+    highest = max((int(labels.max()) for labels in given.values() if len(labels)), default=-1)
+    names = classes or tuple(str(number) for number in range(highest + 1))
+    for part, labels in given.items():
+        outside = labels[(labels < 0) | (labels >= len(names))]
+        if len(outside):
+            raise DatasetError(
+                f"{place} gave the label {outside[0]}{_of(part)}: expected whole numbers from 0"
+                + (f" to {len(names) - 1}, the last of the classes" if classes else "")
+            )
+    return names, given
+
+
+def _encoded_texts(
+    place: str, given: dict[str, npt.NDArray[Any]], classes: tuple[str, ...] | None
+) -> tuple[tuple[str, ...], dict[str, Labels]]:
+    texts = {part: labels.tolist() for part, labels in given.items()}
+    found = sorted_classes(name for names in texts.values() for name in names)
+    if classes and (unknown := set(found) - set(classes)):
+        raise DatasetError(
+            f"{place} gave the label '{min(unknown)}': expected one of its {len(classes)} classes"
+        )
+    names = classes or found
+    places = {name: number for number, name in enumerate(names)}
+    return names, {
+        part: np.array([places[name] for name in labels], dtype=np.int64)
+        for part, labels in texts.items()
+    }
+
+
+def _encoded_several(
+    place: str, given: dict[str, Labels], classes: tuple[str, ...] | None, n_classes: int
+) -> tuple[tuple[str, ...], dict[str, Labels]]:
+    names = classes or tuple(str(number) for number in range(n_classes))
+    values = np.unique(np.concatenate([np.unique(labels) for labels in given.values()]))
+    if len(names) != n_classes or not set(values.tolist()) <= {-1, 0, 1}:
+        raise DatasetError(
+            f"{place} gave {n_classes} columns of labels from {values.min()} to {values.max()} for "
+            f"{len(names)} classes: expected a column a class, in {{1, 0}} or {{1, 0, -1}}"
+        )
+    if -1 in values:
+        return names, given
+    return names, {part: np.where(labels == 1, 1, -1) for part, labels in given.items()}
+
+
+def _of(part: str) -> str:
+    return "" if part == "all" else f" of {part}"

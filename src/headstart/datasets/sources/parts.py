@@ -1,0 +1,74 @@
+"""What the user's own folders, tables and functions call their parts and their classes."""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+
+from headstart.errors import DatasetError, DatasetMissingError
+
+__all__ = ["PARTS", "check_parts", "part_named", "require_files", "sorted_classes"]
+
+PARTS = ("train", "validation", "test")
+NAMES: Mapping[str, str] = MappingProxyType({
+    "train": "train", "training": "train",
+    "validation": "validation", "valid": "validation", "val": "validation", "dev": "validation",
+    "test": "test", "testing": "test",
+})  # fmt: skip
+WHOLE_NUMBER = re.compile(r"-?[0-9]+")
+
+
+def part_named(name: str) -> str | None:
+    """Say which part a name means, in any case of letters; None where it means none.
+
+    Examples
+    --------
+    >>> part_named("Val"), part_named("training"), part_named("cat")
+    ('validation', 'train', None)
+    """
+    return NAMES.get(name.strip().lower())
+
+
+def check_parts(found: Iterable[str], where: str, instead: str) -> None:
+    """Raise DatasetError unless there are train and at least one of validation and test.
+
+    Parameters
+    ----------
+    found
+        Of `PARTS`.
+    where
+        What has these parts, for the message.
+    instead
+        What to do where splits are to be drawn.
+    """
+    there = set(found)
+    parts = [part for part in PARTS if part in there]
+    if parts[:1] != ["train"] or len(parts) < 2:
+        raise DatasetError(
+            f"{where} has only {' and '.join(parts) or 'no part'}: expected train, and validation "
+            f"or test or both; {instead}"
+        )
+
+
+def sorted_classes(names: Iterable[str]) -> tuple[str, ...]:
+    """Sort the names of classes, each once; as numbers where all are whole numbers.
+
+    Examples
+    --------
+    >>> sorted_classes(["10", "9", "9"]), sorted_classes(["10", "9", "cat"])
+    (('9', '10'), ('10', '9', 'cat'))
+    """
+    different = sorted(set(names))
+    if all(WHOLE_NUMBER.fullmatch(name) for name in different):
+        different.sort(key=int)
+    return tuple(different)
+
+
+def require_files(paths: Sequence[Path], source: str, remedy: str) -> None:
+    """Raise DatasetMissingError if images are not there: how many, and which is the first."""
+    gone = [path for path in paths if not path.is_file()]
+    if gone:
+        raise DatasetMissingError(
+            f"{source}: {len(gone):,} of {len(paths):,} images are not there, first {gone[0]}: "
+            f"{remedy}"
+        )

@@ -1,0 +1,195 @@
+"""Folders of class folders, as they come."""
+
+import os
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from conftest import require, write_folder
+from headstart.datasets.names import DatasetName
+from headstart.datasets.sources.folder import FolderSource, class_folders
+from headstart.errors import DatasetError, DatasetMissingError, StorageError
+
+STAMPS = Path("/usr/share/tuxpaint/stamps")
+
+
+def read(folder):
+    return FolderSource().read(DatasetName.parse(str(folder)), Path())
+
+
+def write(root, *names):
+    """Write small images (or, of other names, text) at these places."""
+    for name in names:
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.suffix.lower() in (".png", ".jpg", ".bmp"):
+            Image.new("RGB", (4, 3)).save(path)
+        else:
+            path.write_text("no image")
+    return root
+
+
+def inside(split, root):
+    return [str(path.relative_to(root)) for path in split.images.paths]
+
+
+@pytest.mark.parametrize(("folders", "parts"), [
+    (("train", "validation", "test"), ("train", "validation", "test")),
+    (("Test", "Train", "val"), ("train", "validation", "test")),
+    (("training", "testing"), ("train", "test")),
+    (("train", "valid"), ("train", "validation")),
+    (("train", "dev"), ("train", "validation")),
+])  # fmt: skip
+def test_split_folders(tmp_path, folders, parts):
+    write_folder(tmp_path, {folder: {"a": 2, "b": 1} for folder in folders})
+    archive = read(tmp_path)
+    assert archive.classes == ("a", "b")
+    assert tuple(archive.parts) == parts
+    for part in archive.parts.values():
+        assert part.labels.tolist() == [0, 0, 1]
+        assert part.rows.tolist() == [0, 1, 2]
+    assert inside(archive.parts["train"], tmp_path)[2].lower() in ("train/b/0.png",
+                                                                   "training/b/0.png")  # fmt: skip
+
+
+def test_class_folders_alone(tmp_path):
+    write(tmp_path, "b/2.png", "b/10.png", "a/1.JPG", "B/1.bmp")
+    archive = read(tmp_path)
+    assert archive.classes == ("B", "a", "b")
+    assert list(archive.parts) == ["all"]
+    assert inside(archive.parts["all"], tmp_path) == ["B/1.bmp", "a/1.JPG", "b/10.png", "b/2.png"]
+    assert archive.parts["all"].labels.tolist() == [0, 1, 2, 2]
+
+
+def test_images_in_folders_of_a_class_are_of_that_class(tmp_path):
+    write(tmp_path, "a/z.png", "a/deep/er/2.png", "a/deep/er/1.png", "a/b.png", "b/x/1.png")
+    part = read(tmp_path).parts["all"]
+    expected = ["a/b.png", "a/deep/er/1.png", "a/deep/er/2.png", "a/z.png", "b/x/1.png"]
+    assert inside(part, tmp_path) == expected
+    assert part.labels.tolist() == [0, 0, 0, 0, 1]
+
+
+def test_what_is_no_image_is_left_out(tmp_path):
+    write(tmp_path, "a/1.png", "b/1.png", "readme.txt", "loose.png")
+    write(tmp_path, "a/1.txt", "a/sound.ogg", "a/Thumbs.db", "a/no_suffix", "a/x.svg", "a/x.h5")
+    write(tmp_path, "a/.hidden.png", "a/.cache/1.png", ".git/1.png")
+    write(tmp_path, "__MACOSX/a/1.png", "a/@eaDir/1.png")
+    archive = read(tmp_path)
+    assert archive.classes == ("a", "b")
+    assert inside(archive.parts["all"], tmp_path) == ["a/1.png", "b/1.png"]
+
+
+def test_links_are_followed_but_not_in_circles(tmp_path):
+    photos = write(tmp_path / "photos", "a/1.png", "b/1.png")
+    write(tmp_path / "elsewhere", "file.png", "folder/2.png")
+    (photos / "a" / "link.png").symlink_to(tmp_path / "elsewhere" / "file.png")
+    (photos / "a" / "more").symlink_to(tmp_path / "elsewhere" / "folder")
+    (photos / "c").symlink_to(tmp_path / "elsewhere")
+    for number, circle in enumerate([photos, photos / "a", tmp_path]):
+        (photos / "a" / f"circle{number}").symlink_to(circle)
+    # From where it really is, this leads up too.
+    (tmp_path / "elsewhere" / "up").symlink_to(tmp_path)
+    archive = read(photos)
+    assert archive.classes == ("a", "b", "c")
+    assert inside(archive.parts["all"], photos) == [
+        "a/1.png", "a/link.png", "a/more/2.png", "b/1.png", "c/file.png", "c/folder/2.png",
+    ]  # fmt: skip
+
+
+def test_a_link_to_a_file_that_is_gone_is_not_passed_over(tmp_path):
+    write(tmp_path, "a/1.png", "b/1.png")
+    (tmp_path / "a" / "2.png").symlink_to("nowhere.png")
+    images = read(tmp_path).parts["all"].images
+    assert len(images) == 3
+    with pytest.raises(StorageError, match=r"cannot use .*a/2\.png: No such file"):
+        images.digest()
+
+
+def test_a_class_may_be_called_train(tmp_path):
+    write(tmp_path, "car/1.png", "plane/1.png", "train/1.png")
+    assert read(tmp_path).classes == ("car", "plane", "train")
+
+
+def test_a_split_may_lack_a_class_and_hold_an_empty_one(tmp_path):
+    write_folder(tmp_path, {"train": {"a": 1, "b": 1}, "test": {"b": 2}})
+    (tmp_path / "test" / "new").mkdir()
+    write(tmp_path, "docs/readme.txt")
+    archive = read(tmp_path)
+    assert archive.classes == ("a", "b")
+    assert archive.parts["test"].labels.tolist() == [1, 1]
+
+
+@pytest.mark.parametrize(("names", "message"), [
+    (["1.png", "2.jpg"],
+     r"/photos has no class folders: expected /.*/photos/CLASS/IMAGE, found 2 images without a "
+     r"class, first '1\.png'$"),
+    (["readme.txt"], r"/photos has no class folders: .* found none$"),
+    (["train/a/1.png", "test/1.png", "test/2.png"],
+     r"/photos/test has no class folders: .* found 2 images without a class, first '1\.png'$"),
+    (["a/1.png", "b/1.heic"],
+     r"class folder /.*/photos/b has no images: add some \(in a format that Pillow decodes\), or"),
+    (["train/a/1.png", "train/b/no.txt", "test/a/1.png"], "/train/b has no images"),
+    (["train/a/1.png", "train/b/1.png"],
+     r"/photos has only train: expected train, and validation or test or both; give "
+     r"/.*/photos/train to have splits drawn"),
+    (["val/a/1.png", "test/b/1.png"], "/photos has only validation and test: expected train"),
+    (["Train/a/1.png", "test/c/x/1.png"],
+     r"/test has images labelled outside the classes: 'c' has no folder in /.*/photos/Train; add"),
+    (["train/a/1.png", "test/a/1.png", "extra/a/1.png"],
+     r"has split folders \(test, train\) and beside them 'extra' with images, which is none: move"),
+    (["train/a/1.png", "val/a/1.png", "valid/a/1.png"],
+     r"has two folders of validation images, 'val' and 'valid': keep one"),
+])  # fmt: skip
+def test_folders_that_are_no_dataset(tmp_path, names, message):
+    write(tmp_path / "photos", *names)
+    with pytest.raises(DatasetError, match=message) as error:
+        read(tmp_path / "photos")
+    assert "\n" not in str(error.value)
+
+
+def test_a_folder_that_is_not_there(tmp_path):
+    asked = DatasetName.parse(f"{tmp_path}/none")
+    with pytest.raises(DatasetMissingError, match=r"dataset folder /.*/none does not exist"):
+        FolderSource().read(asked, tmp_path)
+    assert not FolderSource().presence(asked, tmp_path).present
+    assert FolderSource().presence(asked, tmp_path).place == f"there is no folder {tmp_path}/none"
+
+
+def test_what_is_known_before_it_is_read(tmp_path, monkeypatch):
+    write(tmp_path / "photos", "a/1.png")
+    monkeypatch.chdir(tmp_path / "photos")
+    for name in (".", "../photos", "../photos/"):
+        assert FolderSource().describe(DatasetName.parse(name)).title == "photos"
+        presence = FolderSource().presence(DatasetName.parse(name), tmp_path)
+        assert (presence.present, presence.place) == (True, str(tmp_path / "photos"))
+
+
+def test_names_of_folders(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "here").mkdir()
+    (tmp_path / "odd.csv").mkdir()
+    recognised = ["./none", "/data/photos", "~/photos", "here", "odd.csv", "a/b"]
+    assert [name for name in recognised if not FolderSource().recognises(name)] == []
+    others = ["cifar10", "hf:user/name", "./photos.csv", "a/photos.Parquet", "./data.py:load"]
+    assert [name for name in others if FolderSource().recognises(name)] == []
+
+
+def test_stamps_of_tuxpaint():
+    """Real images: categories with folders in them, beside sounds, texts, vector drawings."""
+    require(STAMPS.is_dir(), "Debian package tuxpaint-stamps-default")
+    archive = read(STAMPS)
+    assert archive.classes == class_folders(STAMPS)
+    assert {"animals", "food", "vehicles"} <= set(archive.classes)
+    found = set(map(str, archive.parts["all"].images.paths))
+    walked = {
+        os.path.join(folder, name)
+        for folder, _, names in os.walk(STAMPS)
+        for name in names
+        if name.endswith(".png")
+    }
+    assert found == walked
+    assert len(found) >= 800
+    labels = archive.parts["all"].labels
+    for label, path in zip(labels, archive.parts["all"].images.paths, strict=True):
+        assert path.relative_to(STAMPS).parts[0] == archive.classes[label]
