@@ -98,14 +98,24 @@ def list_dataset(repository: str, revision: str | None) -> Listing:
 
 
 def download(
-    repository: str, name: str, *, kind: Kind = "model", commit: str | None = None
+    repository: str,
+    name: str,
+    *,
+    kind: Kind = "model",
+    commit: str | None = None,
+    again: bool = False,
 ) -> Path:
-    """Fetch a file into the hub's cache; OSError if it is not to be had."""
+    """Fetch a file into the hub's cache, or `again` though it is there; OSError where it fails."""
     from huggingface_hub import hf_hub_download
 
     with _told_as_oserror():
         place = hf_hub_download(
-            repository, name, repo_type=kind, revision=commit, etag_timeout=SECONDS
+            repository,
+            name,
+            repo_type=kind,
+            revision=commit,
+            etag_timeout=SECONDS,
+            force_download=again,
         )
     return Path(place)
 

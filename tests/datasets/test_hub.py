@@ -1,4 +1,4 @@
-"""Parquet files in the hub's layout: columns, labels, splits; the copies of the study's datasets."""
+"""Parquet files in the hub's layout: columns, labels, splits; copies of the study's datasets."""
 
 import itertools
 import re
@@ -297,9 +297,8 @@ def test_caltech101_is_joined_and_drawn_anew(tmp_path):
     archive = read_hub_copy(facts_of("caltech101"), write_copy(tmp_path, "caltech101", EACH["dtd"]))
     whole = archive.parts["all"]
     assert len(whole) == 18
-    assert whole.images.where(11).startswith("train-") and whole.images.where(12).startswith(
-        "test-"
-    )
+    assert whole.images.where(11).startswith("train-")
+    assert whole.images.where(12).startswith("test-")
 
 
 def test_dtds_copy_has_no_validation_images_of_its_creators(tmp_path):

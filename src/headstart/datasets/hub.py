@@ -150,7 +150,7 @@ def read_hub_copy(facts: Facts, folder: Path, names: Sequence[str] | None = None
     if facts.hub is None:
         raise DatasetMissingError(f"dataset '{facts.key}' has no copy on the Hugging Face hub")
     copy = facts.hub
-    choice = Choice(image=copy.image, label=copy.label, parts=copy.parts)
+    choice = Choice(image=copy.image, label=copy.label, parts=dict(copy.parts.items()))
     return read(folder, choice, f"hf:{copy.repository}", names)
 
 
@@ -187,18 +187,18 @@ def _of_config(names: Iterable[str], config: str, title: str) -> list[str]:
 def _splits(names: Iterable[str], title: str) -> dict[str, list[str]]:
     """Sort files by split, and check that no numbered one is lacking."""
     splits: dict[str, list[str]] = {}
-    numbered: dict[str, set[int]] = {}
+    numbered: dict[tuple[str, str], set[int]] = {}
     for name in sorted(names):
         splits.setdefault(_split(name), []).append(name)
         path = PurePosixPath(name)
         if shard := SHARD.fullmatch(path.stem):
-            whole = path.with_name(f"{shard['split']}-{{:05d}}-of-{shard['count']}.parquet")
-            numbered.setdefault(str(whole), set()).add(int(shard["number"]))
-    for whole, found in numbered.items():
-        count = int(whole[-len("00000.parquet") :].partition(".")[0])
-        if lacking := sorted(set(range(count)) - found):
+            series = (str(path.parent / shard["split"]), shard["count"])
+            numbered.setdefault(series, set()).add(int(shard["number"]))
+    for (start, count), found in numbered.items():
+        if lacking := sorted(set(range(int(count))) - found):
             raise DatasetError(
-                f"{title} is not whole: {whole.format(lacking[0])} is lacking; fetch it again"
+                f"{title} is not whole: {start}-{lacking[0]:05d}-of-{count}.parquet is lacking; "
+                "fetch it again"
             )
     return splits
 

@@ -1,0 +1,292 @@
+"""Datasets on the Hugging Face hub, or in a folder laid out as one: ``hf:user/name``.
+
+A repository's main branch moves. The first fetch notes the commit that it takes, and which Parquet
+files belong to it, in a small file in headstart's cache; from then on this commit is meant, until
+another one is asked for with ``?revision=`` or that file is removed. The data themselves lie in
+the cache of the hub's own library.
+"""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path, PurePosixPath
+from types import MappingProxyType
+from urllib.parse import quote
+
+from headstart.datasets.archive import Archive
+from headstart.datasets.hub import Choice, has_several_classes, parquet_names, parts_of, read
+from headstart.datasets.names import DatasetName
+from headstart.datasets.sources.base import Description, Presence, Source
+from headstart.errors import DatasetMissingError, StorageError, StudyError
+from headstart.files import replaced, storage_errors
+from headstart.hub import (
+    REPOSITORY,
+    Listing,
+    address,
+    cached,
+    check_reachable,
+    download,
+    list_dataset,
+    reason,
+)
+from headstart.spec import Metric
+from headstart.workspace import Watcher, default_cache
+
+__all__ = ["HubSource", "Snapshot", "fetch_snapshot", "find_snapshot"]
+
+# Where the hub keeps its own conversion of what is no Parquet.
+CONVERTED = "refs/convert/parquet"
+COLUMNS = ("image", "label", "group", "config")
+PARTS = ("train", "validation", "test", "all")
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A repository's files on this machine, at one commit, whole.
+
+    Parameters
+    ----------
+    commit
+        40 hexadecimal digits.
+    folder
+        Where they lie.
+    names
+        The Parquet files, as paths inside the folder. Others in it may be of another fetch.
+    """
+
+    commit: str
+    folder: Path
+    names: tuple[str, ...]
+
+
+def find_snapshot(
+    repository: str, revision: str | None, choice: Choice, cache: Path
+) -> Snapshot | None:
+    """Find the chosen files on this machine; None unless all are there, whole. No network is used.
+
+    Raises
+    ------
+    DatasetError
+        The choice is none of the repository's; see `headstart.datasets.hub.parts_of`.
+    """
+    noted = _noted(_note_file(repository, revision, cache))
+    if noted is None:
+        return None
+    names = _chosen(repository, noted, choice)
+    if any(not _is_whole(repository, noted, name) for name in names):
+        return None
+    first = cached(repository, names[0], kind="dataset", commit=noted.commit)
+    assert first is not None  # noqa: S101 - it is whole
+    folder = first.parents[len(PurePosixPath(names[0]).parts) - 1]
+    return Snapshot(noted.commit, folder, tuple(names))
+
+
+def fetch_snapshot(
+    repository: str, revision: str | None, choice: Choice, cache: Path, watcher: Watcher
+) -> Snapshot:
+    """Bring the chosen files onto this machine: one try, told within seconds if it fails.
+
+    Files that are there are not fetched again.
+
+    Raises
+    ------
+    DatasetMissingError
+        The hub cannot be reached, or has nothing of this kind for this user.
+    DatasetError
+        The choice is none of the repository's.
+    """
+    note = _note_file(repository, revision, cache)
+    try:
+        noted = _noted(note)
+        if noted is None:
+            check_reachable(repository, kind="dataset")
+            noted = _listing(repository, revision)
+            _write_note(note, noted)
+        names = _chosen(repository, noted, choice)
+        lacking = [name for name in names if not _is_whole(repository, noted, name)]
+        if lacking:
+            check_reachable(repository, kind="dataset")
+        watcher.stage(f"download {repository}", len(lacking), "files")
+        for name in lacking:
+            damaged = cached(repository, name, kind="dataset", commit=noted.commit) is not None
+            download(repository, name, kind="dataset", commit=noted.commit, again=damaged)
+            watcher.advance()
+    except OSError as error:
+        raise DatasetMissingError(
+            f"dataset 'hf:{repository}' is not on this machine and cannot be had from {address()} "
+            f"({reason(error)}): {_by_hand()}"
+        ) from error
+    found = find_snapshot(repository, revision, choice, cache)
+    if found is None:
+        raise DatasetMissingError(
+            f"dataset 'hf:{repository}' did not come whole from {address()}: run again, or "
+            f"{_by_hand()}"
+        )
+    return found
+
+
+class HubSource(Source):
+    """Datasets in Parquet files."""
+
+    name = "hf"
+    options = MappingProxyType(
+        {
+            "revision": "a commit, a tag or a branch; the commit is noted by the first fetch",
+            "config": "the configuration, where a repository has several",
+            "image": "the column of images",
+            "label": "the column of labels",
+            "group": "a column: images of one group are not split",
+            "train": "the split that is train, or several joined by +",
+            "validation": "the split that is validation",
+            "test": "the split that is test",
+            "all": "the splits that are joined and split anew",
+        }
+    )
+
+    def recognises(self, stem: str) -> bool:
+        return stem.startswith(f"{self.name}:")
+
+    def describe(self, asked: DatasetName) -> Description:
+        metric: Metric = "top-1"
+        if found := _found(asked, default_cache()):
+            folder, names = found
+            if has_several_classes(folder / names[0], _choice(asked), asked.stem):
+                metric = "voc-map-11point"
+        return Description(
+            title=PurePosixPath(_place(asked)).name,
+            metric=metric,
+            split_rule="the repository's own splits",
+        )
+
+    def presence(self, asked: DatasetName, cache: Path) -> Presence:
+        if found := _found(asked, cache):
+            return Presence(True, str(found[0]))
+        if _is_path(_place(asked)):
+            return Presence(False, f"expected Parquet files in {_place(asked)}")
+        return Presence(False, f"downloaded from {address()} on first use, or {_by_hand()}")
+
+    def fetch(self, asked: DatasetName, cache: Path, watcher: Watcher) -> None:
+        if _is_path(_place(asked)):
+            super().fetch(asked, cache, watcher)
+            return
+        fetch_snapshot(_place(asked), _revision(asked), _choice(asked), cache, watcher)
+
+    def read(self, asked: DatasetName, cache: Path) -> Archive:
+        found = _found(asked, cache)
+        if found is None:
+            raise DatasetMissingError(
+                f"dataset '{asked.stem}' is not on this machine: "
+                f"{self.presence(asked, cache).place}"
+            )
+        folder, names = found
+        return read(folder, _choice(asked), asked.stem, names)
+
+    def source_revision(self, asked: DatasetName, cache: Path) -> str:
+        if _is_path(_place(asked)):
+            return ""
+        found = find_snapshot(_place(asked), _revision(asked), _choice(asked), cache)
+        return found.commit if found else ""
+
+
+def _place(asked: DatasetName) -> str:
+    """Give what follows ``hf:``; StudyError if it is neither a folder nor a repository's name."""
+    place = asked.stem.partition(":")[2]
+    if not _is_path(place) and not REPOSITORY.fullmatch(place):
+        raise StudyError(f"{asked.stem}: there is no such folder, nor is it a name as user/name")
+    if _is_path(place) and "revision" in asked.options:
+        raise StudyError(f"{asked.full}: a folder has no revisions, leave ?revision= out")
+    return place
+
+
+def _is_path(place: str) -> bool:
+    return place.startswith(("/", ".", "~")) or Path(place).is_dir()
+
+
+def _revision(asked: DatasetName) -> str | None:
+    return asked.options.get("revision") or None
+
+
+def _choice(asked: DatasetName) -> Choice:
+    columns = {name: asked.options.get(name, "") for name in COLUMNS}
+    parts = {name: asked.options[name] for name in PARTS if name in asked.options}
+    return Choice(**columns, parts=parts)
+
+
+def _found(asked: DatasetName, cache: Path) -> tuple[Path, tuple[str, ...]] | None:
+    """Find (folder, Parquet files in it); None if the dataset is not here."""
+    place = _place(asked)
+    if _is_path(place):
+        folder = Path(place).expanduser().resolve()
+        names = parquet_names(folder) if folder.is_dir() else []
+        return (folder, tuple(names)) if names else None
+    found = find_snapshot(place, _revision(asked), _choice(asked), cache)
+    return (found.folder, found.names) if found else None
+
+
+def _listing(repository: str, revision: str | None) -> Listing:
+    """List the Parquet files of a repository, or of the hub's conversion of it."""
+    listing = _parquet_alone(list_dataset(repository, revision))
+    if listing.files:
+        return listing
+    if revision is not None:
+        raise DatasetMissingError(
+            f"hf:{repository} has no Parquet files at revision {revision}: the hub's own "
+            f"conversion, where there is one, is ?revision={CONVERTED}"
+        )
+    try:
+        converted = _parquet_alone(list_dataset(repository, CONVERTED))
+    except OSError as error:
+        raise _nothing(repository, reason(error)) from error
+    if not converted.files:
+        raise _nothing(repository, f"{CONVERTED} is empty")
+    return converted
+
+
+def _nothing(repository: str, why: str) -> DatasetMissingError:
+    return DatasetMissingError(
+        f"hf:{repository} has no Parquet files, nor has the hub made some ({why}): fetch the "
+        "repository's files by hand, and say the folder of the images"
+    )
+
+
+def _parquet_alone(listing: Listing) -> Listing:
+    files = {name: size for name, size in listing.files.items() if name.endswith(".parquet")}
+    return Listing(listing.commit, files)
+
+
+def _chosen(repository: str, noted: Listing, choice: Choice) -> list[str]:
+    parts = parts_of(noted.files, choice, f"hf:{repository}")
+    return list(dict.fromkeys(name for names in parts.values() for name in names))
+
+
+def _is_whole(repository: str, noted: Listing, name: str) -> bool:
+    file = cached(repository, name, kind="dataset", commit=noted.commit)
+    return file is not None and file.stat().st_size == noted.files[name]
+
+
+def _note_file(repository: str, revision: str | None, cache: Path) -> Path:
+    asked = f"{repository}@{revision or 'main'}"
+    return cache / "hub" / f"{quote(asked, safe='')}.json"
+
+
+def _noted(file: Path) -> Listing | None:
+    if not file.is_file():
+        return None
+    with storage_errors(file):
+        text = file.read_text()
+    try:
+        return Listing(**json.loads(text))
+    except (ValueError, TypeError) as error:
+        raise StorageError(
+            f"{file} is damaged: remove it, the next fetch writes it anew"
+        ) from error
+
+
+def _write_note(file: Path, listing: Listing) -> None:
+    with storage_errors(file):
+        file.parent.mkdir(parents=True, exist_ok=True)
+    with replaced(file) as temporary:
+        temporary.write_text(json.dumps(asdict(listing), indent=1))
+
+
+def _by_hand() -> str:
+    return "put its Parquet files into a folder and say hf:/path/of/the/folder"
