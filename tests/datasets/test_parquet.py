@@ -12,22 +12,12 @@ import pytest
 from PIL import Image
 
 from headstart.datasets import parquet_images
+from headstart.datasets.ledger import Ledger
 from headstart.datasets.parquet_images import ParquetImages
+from headstart.datasets.seen import look_at
 from headstart.errors import BrokenImageError, DatasetError, StorageError
-from headstart.files import sha256_file
 from headstart.spec import Decoding
 from hub_files import IMAGE, encoded, write_images, write_table
-
-
-class Hashes:
-    """Stands for the ledger: digests of files, and which were asked for."""
-
-    def __init__(self):
-        self.asked = []
-
-    def sha256(self, paths):
-        self.asked += [path.name for path in paths]
-        return [sha256_file(path) for path in paths]
 
 
 @pytest.fixture
@@ -120,7 +110,7 @@ def test_threads_read_what_is_there_and_no_group_twice(files, reads):
 
 
 def test_the_digest_is_of_files_and_rows_in_order(files):
-    images, ledger = ParquetImages(files, "image"), Hashes()
+    images, ledger = ParquetImages(files, "image"), Ledger(None)
     rows = [8, 1]
     content = hashlib.sha256()
     for file, row in ((1, 1), (0, 1)):
@@ -128,9 +118,18 @@ def test_the_digest_is_of_files_and_rows_in_order(files):
         content.update(row.to_bytes(8, "little"))
     assert images.take(np.array(rows)).digest(ledger) == content.hexdigest()
     assert images.take(np.array(rows[::-1])).digest(ledger) != content.hexdigest()
-    ledger.asked.clear()
-    images.take(np.array([9, 10])).digest(ledger)
-    assert ledger.asked == [files[1].name]
+    files[0].unlink()
+    images.take(np.array([9, 10])).digest(Ledger(None))
+
+
+def test_headers_are_those_of_the_bytes_in_order(files, reads):
+    rows, told = [8, 1, 0], []
+    images = ParquetImages(files, "image").take(np.array(rows))
+    ledger = Ledger(None)
+    seen = images.seen(ledger, told.append)
+    assert seen == [look_at(stored(files)[row]) for row in rows]
+    assert (seen[0].width, seen[0].height, seen[0].format) == (16, 12, "PNG")
+    assert sum(told) == 3
 
 
 def test_plain_bytes_have_no_name(tmp_path):
@@ -161,9 +160,9 @@ def test_images_that_are_not_there_or_broken_are_named(tmp_path):
     values = [{"bytes": None, "path": "x.jpg"}, None, {"bytes": b"no image", "path": None}]
     file = write_table(tmp_path / "val.parquet", {"image": pa.array(values, IMAGE)})
     images = ParquetImages([file], "image")
-    with pytest.raises(BrokenImageError, match=r"val.parquet, row 0 \(x.jpg\) .* holds no bytes"):
+    with pytest.raises(BrokenImageError, match=r"val.parquet, row 0 \(x.jpg\) .*empty"):
         images.decode(0)
-    with pytest.raises(BrokenImageError, match=r"val.parquet, row 1 .* holds no bytes"):
+    with pytest.raises(BrokenImageError, match=r"val.parquet, row 1 .*empty"):
         images.decode(1)
     with pytest.raises(BrokenImageError, match=r"image val.parquet, row 2 does not decode"):
         images.decode(2)

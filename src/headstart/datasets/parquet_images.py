@@ -10,8 +10,9 @@ import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,11 +20,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from headstart.datasets.images import EncodedImages
-from headstart.errors import BrokenImageError, DatasetError, StorageError
+from headstart.datasets.ledger import Advance, Ledger
+from headstart.datasets.seen import Seen
+from headstart.errors import DatasetError, StorageError
 from headstart.files import storage_errors
-
-if TYPE_CHECKING:
-    from headstart.datasets.ledger import Ledger
 
 __all__ = ["ParquetImages", "opened"]
 
@@ -80,10 +80,7 @@ class ParquetImages(EncodedImages):
         return len(self._rows)
 
     def content(self, row: int) -> bytes:
-        content = self._column.content(int(self._rows[row]))
-        if content is None:
-            raise BrokenImageError(self.where(row), "the file holds no bytes of it")
-        return content
+        return self._column.content(int(self._rows[row]))
 
     def where(self, row: int) -> str:
         return self._column.where(int(self._rows[row]))
@@ -93,7 +90,21 @@ class ParquetImages(EncodedImages):
         taken._rows = self._rows[rows]
         return taken
 
-    def digest(self, ledger: "Ledger") -> str:
+    def seen(self, ledger: Ledger, advance: Advance | None = None) -> list[Seen]:
+        places, inside = self._column.places(self._rows)
+        found: dict[int, Seen] = {}
+        for place in np.unique(places).tolist():
+            rows = np.flatnonzero(places == place)
+            seen = ledger.look_inside(
+                self._column.files[place],
+                inside[rows].tolist(),
+                partial(self._column.content_in, place),
+                advance,
+            )
+            found |= zip(rows.tolist(), seen, strict=True)
+        return [found[row] for row in range(len(self))]
+
+    def digest(self, ledger: Ledger) -> str:
         """Hexadecimal SHA-256 over (SHA-256 of the file, row in the file as int64), in order."""
         places, inside = self._column.places(self._rows)
         used = np.unique(places)
@@ -126,7 +137,7 @@ class _Column:
         # (file, row group) of each run of rows, and the number of its first row.
         self._groups = [(f, g) for f, groups in enumerate(sizes) for g in range(len(groups))]
         self._firsts = _firsts([n for groups in sizes for n in groups])
-        self._file_firsts = _firsts([sum(groups) for groups in sizes])
+        self.file_firsts = _firsts([sum(groups) for groups in sizes])
         self._kept: OrderedDict[int, Any] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -137,8 +148,8 @@ class _Column:
         self, rows: npt.NDArray[np.int64]
     ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """Give the number of each row's file, and its number in that file."""
-        files = np.searchsorted(self._file_firsts, rows, side="right") - 1
-        return files, rows - self._file_firsts[files]
+        files = np.searchsorted(self.file_firsts, rows, side="right") - 1
+        return files, rows - self.file_firsts[files]
 
     def where(self, row: int) -> str:
         (place,), (inside,) = self.places(np.array([row]))
@@ -147,7 +158,8 @@ class _Column:
         shown = f"{file.parent.name}/{file.name}" if file.stem.isdigit() else file.name
         return f"{shown}, row {inside}" + (f" ({name})" if name else "")
 
-    def content(self, row: int) -> bytes | None:
+    def content(self, row: int) -> bytes:
+        """Read the bytes of an image, b"" where there are none."""
         group = int(np.searchsorted(self._firsts, row, side="right")) - 1
         # Threads that decode ask for neighbours: whoever comes second waits, and finds it read.
         with self._lock:
@@ -159,7 +171,11 @@ class _Column:
             values = self._kept[group]
         value = values[row - int(self._firsts[group])].as_py()
         content: bytes | None = value[BYTES] if isinstance(value, dict) else value
-        return content
+        return content or b""
+
+    def content_in(self, file: int, row: int) -> bytes:
+        """Read the bytes of the image in a row of a file."""
+        return self.content(int(self.file_firsts[file]) + row)
 
     def _read(self, group: int) -> pa.ChunkedArray:
         place, inside = self._groups[group]

@@ -7,9 +7,11 @@ the cache of the hub's own library.
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 from types import MappingProxyType
+from typing import ClassVar
 from urllib.parse import quote
 
 from headstart.datasets.archive import Archive
@@ -29,12 +31,15 @@ from headstart.hub import (
     reason,
 )
 from headstart.spec import Metric
-from headstart.workspace import Watcher, default_cache
+from headstart.workspace import Watcher
 
 __all__ = ["HubSource", "Snapshot", "fetch_snapshot", "find_snapshot"]
 
 # Where the hub keeps its own conversion of what is no Parquet.
 CONVERTED = "refs/convert/parquet"
+TOP_1: Metric = "top-1"
+SEVERAL: Metric = "voc-map-11point"
+SPLIT_RULE = "the repository's own splits; what it lacks is drawn"
 COLUMNS = ("image", "label", "group", "config")
 PARTS = ("train", "validation", "test", "all")
 
@@ -128,7 +133,8 @@ class HubSource(Source):
     """Datasets in Parquet files."""
 
     name = "hf"
-    options = MappingProxyType(
+    fetches = True
+    options: ClassVar[Mapping[str, str]] = MappingProxyType(
         {
             "revision": "a commit, a tag or a branch; the commit is noted by the first fetch",
             "config": "the configuration, where a repository has several",
@@ -145,17 +151,17 @@ class HubSource(Source):
     def recognises(self, stem: str) -> bool:
         return stem.startswith(f"{self.name}:")
 
+    def location(self, stem: str) -> str:
+        place = stem.partition(":")[2]
+        return f"{self.name}:{Path(place).expanduser().resolve()}" if _is_path(place) else stem
+
     def describe(self, asked: DatasetName) -> Description:
-        metric: Metric = "top-1"
-        if found := _found(asked, default_cache()):
-            folder, names = found
-            if has_several_classes(folder / names[0], _choice(asked), asked.stem):
-                metric = "voc-map-11point"
-        return Description(
-            title=PurePosixPath(_place(asked)).name,
-            metric=metric,
-            split_rule="the repository's own splits",
-        )
+        place, metric = _place(asked), TOP_1
+        # Of a repository that is fetched later, nothing is known yet.
+        if _is_path(place) and (names := parquet_names(Path(place))):
+            several = has_several_classes(Path(place) / names[0], _choice(asked), asked.stem)
+            metric = SEVERAL if several else TOP_1
+        return Description(title=PurePosixPath(place).name, metric=metric, split_rule=SPLIT_RULE)
 
     def presence(self, asked: DatasetName, cache: Path) -> Presence:
         if found := _found(asked, cache):
@@ -190,6 +196,8 @@ class HubSource(Source):
 def _place(asked: DatasetName) -> str:
     """Give what follows ``hf:``; StudyError if it is neither a folder nor a repository's name."""
     place = asked.stem.partition(":")[2]
+    if _is_path(place):
+        place = str(Path(place).expanduser().resolve())
     if not _is_path(place) and not REPOSITORY.fullmatch(place):
         raise StudyError(f"{asked.stem}: there is no such folder, nor is it a name as user/name")
     if _is_path(place) and "revision" in asked.options:
@@ -215,9 +223,8 @@ def _found(asked: DatasetName, cache: Path) -> tuple[Path, tuple[str, ...]] | No
     """Find (folder, Parquet files in it); None if the dataset is not here."""
     place = _place(asked)
     if _is_path(place):
-        folder = Path(place).expanduser().resolve()
-        names = parquet_names(folder) if folder.is_dir() else []
-        return (folder, tuple(names)) if names else None
+        names = parquet_names(Path(place))
+        return (Path(place), tuple(names)) if names else None
     found = find_snapshot(place, _revision(asked), _choice(asked), cache)
     return (found.folder, found.names) if found else None
 
