@@ -15,14 +15,14 @@ from headstart.cli.progress import LiveWatcher
 from headstart.errors import StudyError
 from headstart.files import replaced, writable_folder
 from headstart.store import DATABASE_NAME, ResultStore, result_row, results_table
-from headstart.study import Study, StudyRun
+from headstart.study import Study, StudyRun, matrix_rate, outlook
 from headstart.workspace import Device, default_cache
 
 __all__ = [
     "read_study",
     "run_and_show",
     "run_demo",
-    "show_datasets",
+    "show_outlook",
     "show_results",
 ]
 
@@ -93,6 +93,12 @@ def run_and_show(study: Study, store: Path, device: Device, *, trust: bool = Fal
     return run
 
 
+def show_outlook(study: Study, store: Path) -> None:
+    """Say what a study needs: what is here, what is missing and how to get it, how much it takes."""
+    found = outlook(study, ResultStore(store, create=True), default_cache())
+    console.print(render.outlook(found, found.hours(matrix_rate())))
+
+
 def show_results(store: Path, *, csv: bool, json: bool) -> None:
     """Print what a store holds as a table, CSV or JSON."""
     found = ResultStore(store).results()
@@ -102,18 +108,3 @@ def show_results(store: Path, *, csv: bool, json: bool) -> None:
         typer.echo(json_module.dumps([result_row(result) for result in found], indent=1))
     else:
         console.print(render.results(found))
-
-
-def show_datasets(*, json: bool) -> None:
-    """Print the catalogue of datasets."""
-    rows = []
-    for name in datasets.NAMES:
-        present, place = datasets.presence(name, default_cache())
-        dataset = datasets.find(name).model_dump(
-            mode="json", exclude={"location", "limit", "skip_broken"}
-        )
-        rows.append({**dataset, "present": present, "place": place})
-    if json:
-        typer.echo(json_module.dumps(rows, indent=1))
-    else:
-        console.print(render.datasets(rows))

@@ -4,7 +4,8 @@ import csv
 import json as json_module
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +19,14 @@ from headstart.cli.tables import plain_table
 from headstart.datasets import Checked
 from headstart.files import replaced
 from headstart.labels import kind_of
-from headstart.workspace import default_cache
+from headstart.workspace import Watcher, default_cache
 
 __all__ = [
     "prepare_and_show",
     "show_datasets",
     "show_splits",
     "verify_and_show",
-    "write_contact_page",
+    "write_dataset_page",
 ]
 
 BAD_INPUT, INTERRUPTED = 2, 130
@@ -44,38 +45,33 @@ def show_datasets(*, json: bool) -> None:
 
 def prepare_and_show(name: str, folder: Path | None, *, skip_broken: bool) -> None:
     """Bring a dataset here, prove it, decode it once; say what it is."""
-    try:
-        with LiveWatcher(console) as watcher:
-            checked = datasets.prepare(
-                name, default_cache(), watcher, folder=folder, skip_broken=skip_broken
-            )
-    except KeyboardInterrupt:
-        typer.echo("interrupted: what is done is kept, the same command carries on", err=True)
-        sys.exit(INTERRUPTED)
-    console.print("\n".join(_facts(checked)))
+    with _watched() as watcher:
+        checked, prepared = datasets.prepare(
+            name, default_cache(), watcher, folder=folder, skip_broken=skip_broken
+        )
+    lines = [*_facts(checked), f"  decoded     {prepared.place}, {prepared.n_bytes / 1e6:,.1f} MB"]
+    typer.echo("\n".join(lines))
 
 
 def verify_and_show(name: str, *, json: bool) -> None:
     """Say whether a dataset is what is published, and what is odd about its images."""
-    with LiveWatcher(console) as watcher:
+    with _watched() as watcher:
         checked = datasets.verify(name, default_cache(), watcher)
-    if json:
-        typer.echo(json_module.dumps(_record(checked), indent=1))
-    else:
-        console.print("\n".join(_facts(checked)))
-    if checked.inspection.problems:
-        for line in checked.inspection.problem_lines():
-            typer.echo(line, err=True)
-        sys.exit(BAD_INPUT)
+    typer.echo(
+        json_module.dumps(_record(checked), indent=1) if json else "\n".join(_facts(checked))
+    )
+    # Last, so that a script finds all that was said and an exit code besides.
+    datasets.check(checked.inspection, checked.name, skip_broken=False)
 
 
 def show_splits(name: str, export: Path | None) -> None:
     """Say where splits come from; write them to a CSV: split, row, image, labels."""
-    dataset, reading = datasets.read(name, default_cache())
-    console.print("\n".join(_split_lines(dataset.name, reading)))
+    with _watched() as watcher:
+        checked = datasets.verify(name, default_cache(), watcher)
+    typer.echo("\n".join(_split_lines(checked)))
     if export is None:
         return
-    kind = kind_of(reading.metric)
+    reading, kind = checked.reading, kind_of(checked.reading.metric)
     with replaced(export) as temporary, temporary.open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(("split", "row", "image", "labels"))
@@ -83,4 +79,109 @@ def show_splits(name: str, export: Path | None) -> None:
             for place, row in enumerate(part.rows.tolist()):
                 labels = kind.names(part.labels[place], reading.classes)
                 writer.writerow((split, row, reading.image(split, place), "|".join(labels)))
-    console.print(f"Rows, images and labels: {export}")
+    typer.echo(f"rows, images and labels: {export}")
+
+
+def write_dataset_page(name: str, out: Path | None) -> None:
+    """Write the page that shows images of every class in each split."""
+    from headstart.datasets.page import dataset_page
+
+    with _watched() as watcher:
+        checked = datasets.verify(name, default_cache(), watcher)
+        watcher.stage("drawing", total=len(checked.reading.classes), unit="classes")
+        page = dataset_page(checked, watcher.advance)
+    file = out or Path(re.sub(r"[^\w.-]+", "-", checked.name).strip("-") + ".html")
+    with replaced(file) as temporary:
+        temporary.write_text(page, encoding="utf-8")
+    typer.echo(f"page: {file}")
+
+
+@contextmanager
+def _watched() -> Iterator[Watcher]:
+    """Show what goes on; Ctrl-C ends it with one line."""
+    try:
+        with LiveWatcher(console) as watcher:
+            yield watcher
+    except KeyboardInterrupt:
+        typer.echo("interrupted: what is done is kept, the same command carries on", err=True)
+        sys.exit(INTERRUPTED)
+
+
+def _row(name: str) -> dict[str, Any]:
+    """Give what is known of a dataset of the catalogue without reading it."""
+    known, here = datasets.describe(name), datasets.presence(name)
+    return {
+        "name": name,
+        "n_classes": known.n_classes,
+        "sizes": dict(known.sizes) if known.sizes else None,
+        "metric": known.metric,
+        "split_rule": known.split_rule,
+        "present": here.present,
+        "place": here.place,
+        "origins": known.origins,
+        "layout": known.layout,
+    }
+
+
+def _table(rows: Sequence[dict[str, Any]]) -> Group:
+    numbers = ("classes", "train", "validation", "test")
+    table = plain_table(
+        "dataset", *numbers, "metric", "present", "how to get it", right=set(numbers)
+    )
+    for row in rows:
+        table.add_row(
+            row["name"],
+            str(row["n_classes"]),
+            *(f"{size:,}" for size in row["sizes"].values()),
+            row["metric"],
+            *(("yes", "") if row["present"] else ("no", row["place"])),
+        )
+    own = "your own: a folder, a CSV or Parquet file, hf:user/name, torchvision:CLASS, file.py:f"
+    return Group(table, Text(own, style="dim"))
+
+
+def _facts(checked: Checked) -> list[str]:
+    """All that is known of a dataset, a line a fact: lines are not broken, paths can be copied."""
+    reading = checked.reading
+    sizes = [f"{part.size:,} {name}" for name, part in reading.manifest.splits.items()]
+    facts = {
+        "images": f"{', '.join(sizes)}, {len(reading.classes)} classes",
+        "metric": reading.metric,
+        "splits": reading.split_rule,
+        "content": reading.manifest.revision,
+        "place": checked.place,
+    }
+    lines = [f"  {name:<12}{text}" for name, text in facts.items()]
+    odd = [f"  {'odd':<12}{line}" for line in datasets.oddities(checked)]
+    return [checked.name, *lines, *odd]
+
+
+def _split_lines(checked: Checked) -> list[str]:
+    reading = checked.reading
+    lines = [checked.name, f"  {reading.split_rule}", f"  content {reading.manifest.revision}"]
+    for name, part in reading.manifest.splits.items():
+        counts = part.class_counts
+        lines.append(
+            f"  {name:<11}{part.size:>8,} images, {min(counts):,} to {max(counts):,} of a class"
+        )
+    return lines
+
+
+def _record(checked: Checked) -> dict[str, Any]:
+    found = checked.inspection
+    counts = {
+        name: getattr(found, name)
+        for name in ("n_images", "turned", "transparent", "deep", "animated", "conflicts")
+    }
+    return {
+        "name": checked.name,
+        "place": checked.place,
+        "metric": checked.reading.metric,
+        "split_rule": checked.reading.split_rule,
+        "revision": checked.reading.manifest.revision,
+        "manifest": checked.reading.manifest.model_dump(mode="json"),
+        "missing": checked.reading.missing,
+        **counts,
+        "problems": [problem._asdict() for problem in found.problems],
+        "duplicates": [duplicate._asdict() for duplicate in found.duplicates],
+    }

@@ -74,6 +74,6 @@ def show(
     ] = None,
 ) -> None:
     """Write one page to look at before measuring: images of every class, counts, odd files."""
-    from headstart.cli.data import write_contact_page
+    from headstart.cli.data import write_dataset_page
 
-    write_contact_page(name, out)
+    write_dataset_page(name, out)

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from headstart.cli.dataset_commands import datasets_app
 from headstart.errors import AnalysisError, HeadstartError, StudyError
 
 __all__ = ["app", "main"]
@@ -21,6 +22,7 @@ app = typer.Typer(
 
 models_app = typer.Typer()
 app.add_typer(models_app, name="models")
+app.add_typer(datasets_app, name="datasets")
 
 BAD_INPUT = 2
 DEFAULT_STORE = Path("headstart.db")
@@ -145,9 +147,12 @@ def run(
     print_study: Annotated[
         bool, typer.Option("--print-study", help="Print the study as a file; run nothing.")
     ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what is missing and what it takes; run nothing.")
+    ] = False,
 ) -> None:
     """Measure models x datasets x settings; what is stored already is not done again."""
-    from headstart.cli.commands import read_study, run_and_show
+    from headstart.cli.commands import read_study, run_and_show, show_outlook
 
     options = {
         "models": models,
@@ -161,6 +166,8 @@ def run(
     asked = read_study(study, options, trust=trust)
     if print_study:
         typer.echo(asked.to_toml(), nl=False)
+    elif dry_run:
+        show_outlook(asked, store)
     elif run_and_show(asked, store, device.value, trust=trust).failures:
         sys.exit(BAD_INPUT)
 
@@ -308,14 +315,6 @@ def upstream(
     from headstart.cli.upstream import measure_and_show
 
     measure_and_show(imagenet, models, device.value, limit, trust=trust)
-
-
-@app.command()
-def datasets(json: JsonFlag = False) -> None:
-    """List the datasets, and whether they are on this machine."""
-    from headstart.cli.commands import show_datasets
-
-    show_datasets(json=json)
 
 
 def _analysis_options(

@@ -11,8 +11,9 @@ from headstart.cli.tables import plain_table, shortened
 from headstart.spec import Dataset, Result
 from headstart.stats import wilson_interval
 from headstart.store import result_row
+from headstart.study import Outlook
 
-__all__ = ["datasets", "results", "sizes_line"]
+__all__ = ["outlook", "results", "sizes_line"]
 
 # Said once under the table where all rows agree.
 SHARED = ("setting", "protocol", "metric", "precision", "seed", "limit")
@@ -46,21 +47,32 @@ def results(found: Sequence[Result]) -> Group:
     return Group(table, *(Text(line, style="dim") for line in said), *_warnings(rows))
 
 
-def datasets(rows: Sequence[dict[str, Any]]) -> Table:
-    """A row a dataset."""
-    numbers = ("classes", "train", "validation", "test")
-    table = plain_table(
-        "dataset", *numbers, "metric", "present", "how to get it", right=set(numbers)
+def outlook(found: Outlook, hours: float | None) -> Group:
+    """What is here and what is missing, a line each; then how much it takes."""
+    table = plain_table("", "", "here", "where, or how to get it", right=())
+    for need in found.needs:
+        table.add_row(need.kind, need.name, "yes" if need.present else "no", need.place)
+    missing = sum(not need.present for need in found.needs)
+    lines = [
+        f"{found.n_trials:,} trials: {found.n_stored:,} stored, {found.n_ready:,} can be measured "
+        f"now, {found.n_trials - found.n_stored - found.n_ready:,} wait for what is missing "
+        f"({missing} of {len(found.needs)} above)",
+        f"to download: {found.weight_bytes / 1e9:,.1f} GB of weights, and the datasets; to keep: "
+        f"{found.feature_bytes / 1e9:,.1f} GB of features",
+        _hours(hours),
+    ]
+    if found.unknown_sizes:
+        lines.append(f"without {', '.join(found.unknown_sizes)}: of unknown size")
+    return Group(table, *map(Text, lines))
+
+
+def _hours(hours: float | None) -> str:
+    if hours is None:
+        return "hours: unknown, since the arithmetic of a network is"
+    return (
+        f"about {hours:,.1f} hours of forward passes for features on this processor, of whose "
+        "matrix products half the rate is assumed"
     )
-    for row in rows:
-        table.add_row(
-            row["name"],
-            str(len(row["classes"])),
-            *(f"{size:,}" for size in row["sizes"].values()),
-            row["metric"],
-            *_presence(row),
-        )
-    return table
 
 
 def sizes_line(dataset: Dataset) -> str:
@@ -68,10 +80,6 @@ def sizes_line(dataset: Dataset) -> str:
     used = dict(dataset.used_sizes)
     parts = [f"{used[split]:,} of {size:,} {split}" for split, size in dataset.sizes]
     return f"{dataset.name}: {', '.join(parts)} images"
-
-
-def _presence(row: dict[str, Any]) -> tuple[str, str]:
-    return ("yes", "") if row["present"] else ("no", row["place"])
 
 
 def _shared(rows: Sequence[dict[str, Any]], varying: Sequence[str]) -> str:
@@ -105,7 +113,9 @@ def _warnings(rows: Sequence[dict[str, Any]]) -> list[Text]:
 
 def _chosen(result: Result, name: str) -> str:
     value = result.selection.chosen.get(name) if result.selection else None
-    return "-" if value is None else f"{value:.2g}"
+    if value is None:
+        return "-"
+    return f"{value:.3g}" if value < 1000 else f"{value:,.0f}"
 
 
 def _interval(result: Result) -> str:

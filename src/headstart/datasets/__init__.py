@@ -1,12 +1,15 @@
-"""Catalogue, adapters, splits and manifests: from a name to examples that are what they claim."""
+"""Sources, splits and manifests: from a name to examples that are what they claim."""
 
 from headstart.datasets.catalogue import EMBEDDED, describe, fetch, find, load, names, presence
+from headstart.datasets.checking import Checked, check_images, oddities, verify
 from headstart.datasets.images import ArrayImages, Decodable, FileImages, Images, JoinedImages
+from headstart.datasets.inspection import check
 from headstart.datasets.splits import SealedTest, Split, Splits
 
 __all__ = [
     "EMBEDDED",
     "ArrayImages",
+    "Checked",
     "Decodable",
     "FileImages",
     "Images",
@@ -14,10 +17,14 @@ __all__ = [
     "SealedTest",
     "Split",
     "Splits",
+    "check",
+    "check_images",
     "describe",
     "fetch",
     "find",
     "load",
     "names",
+    "oddities",
     "presence",
+    "verify",
 ]

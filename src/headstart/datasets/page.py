@@ -9,9 +9,8 @@ import jinja2
 import numpy as np
 from PIL import Image
 
+from headstart.datasets.checking import Checked, oddities
 from headstart.datasets.images import Images
-from headstart.datasets.inspection import Inspection
-from headstart.datasets.reading import Reading
 from headstart.errors import BrokenImageError
 from headstart.labels import kind_of
 
@@ -24,25 +23,17 @@ MOST_IMAGES, FEWEST_IMAGES, PAGE_IMAGES = 6, 2, 3000
 MOST_LINES = 100
 
 
-def dataset_page(
-    title: str,
-    reading: Reading,
-    inspection: Inspection,
-    advance: Callable[[], None] = lambda: None,
-) -> str:
+def dataset_page(checked: Checked, advance: Callable[[], None] = lambda: None) -> str:
     """Give the page as HTML that asks no network for anything.
 
     Parameters
     ----------
-    title
-        The dataset's name.
-    reading
-        Its splits.
-    inspection
-        What is odd about its images.
+    checked
+        The dataset's splits, and what is odd about its images.
     advance
         Called after each class.
     """
+    reading = checked.reading
     classes, kind = reading.classes, kind_of(reading.metric)
     n_images = min(MOST_IMAGES, max(FEWEST_IMAGES, PAGE_IMAGES // (3 * len(classes))))
     counts = {name: kind.counts(part.labels, len(classes)) for name, part in reading.parts.items()}
@@ -57,9 +48,10 @@ def dataset_page(
         advance()
     largest = max(int(count.max()) for count in counts.values())
     return _template().render(
-        title=title,
+        title=checked.name,
         reading=reading,
-        inspection=inspection,
+        inspection=checked.inspection,
+        lines=list(oddities(checked)),
         counts={name: (int(c.min()), int(np.median(c)), int(c.max())) for name, c in counts.items()},
         largest=largest,
         rows=rows,

@@ -65,7 +65,7 @@ def prepare(
         adopt(asked.stem, place, cache)
     parts = checked.reading.parts
     images = JoinedImages([part.images for part in parts.values()])
-    recipe = Recipe.of(checked.reading.manifest.revision, asked.decoding)
+    recipe = Recipe(checked.reading.manifest.revision, asked.decoding)
     prepared = prepare_images(
         images, recipe, cache / "prepared", watcher, skip_broken=skip_broken
     )
