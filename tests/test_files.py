@@ -1,14 +1,24 @@
 import errno
+import hashlib
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
 from conftest import limit_file_size
 from headstart.errors import DiskFullError, NotWritableError, StorageError
-from headstart.files import check_free_space, replaced, storage_errors, writable_folder
+from headstart.files import (
+    Appender,
+    check_free_space,
+    locked,
+    replaced,
+    sha256_start,
+    storage_errors,
+    writable_folder,
+)
 
 
 def test_a_replaced_file_is_whole_or_untouched(tmp_path):
@@ -49,8 +59,10 @@ def test_a_folder_that_cannot_be_written_is_found_at_once():
 
 
 def test_too_little_space_is_found_before_writing(tmp_path):
-    with pytest.raises(DiskFullError, match="MB are free"):
+    with pytest.raises(DiskFullError, match=r"MB for features, .* MB are free"):
         check_free_space(tmp_path / "not" / "yet" / "there", 10**18)
+    with pytest.raises(DiskFullError, match=r"MB for pictures, .* MB are free"):
+        check_free_space(tmp_path, 10**18, "pictures")
     check_free_space(tmp_path, 1)
 
 
@@ -68,3 +80,43 @@ def test_a_disk_that_fills_up_leaves_nothing_half_written(tmp_path):
     )
     assert "DiskFullError: no space left to write" in process.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_that_grows_goes_on_behind_what_was_safe(tmp_path):
+    path = tmp_path / "file"
+    with Appender(path) as out:
+        out.write(b"first")
+        assert out.sync() == hashlib.sha256(b"first").hexdigest()
+        out.write(b" half of the sec")
+    with Appender(path, 5, sha256_start(path, 5)) as out:
+        out.write(b" second")
+        assert out.sync() == hashlib.sha256(b"first second").hexdigest()
+        assert not out.due
+    assert path.read_bytes() == b"first second"
+    assert sha256_start(path, 100) is None
+
+
+def test_a_file_made_anew_leaves_the_old_one_to_who_has_it_open(tmp_path):
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+    with path.open("rb") as old:
+        with Appender(path) as out:
+            out.write(b"new")
+        assert old.read() == b"old"
+    assert path.read_bytes() == b"new"
+
+
+def test_a_lock_is_waited_for(tmp_path):
+    told, done = threading.Event(), []
+
+    def second():
+        with locked(tmp_path / "x" / "lock", told.set):
+            done.append("second")
+
+    with locked(tmp_path / "x" / "lock", lambda: pytest.fail("nobody has it")):
+        thread = threading.Thread(target=second)
+        thread.start()
+        assert told.wait(60)
+        done.append("first")
+    thread.join()
+    assert done == ["first", "second"]

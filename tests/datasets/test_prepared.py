@@ -1,0 +1,503 @@
+import io
+import json
+import multiprocessing
+import os
+import pickle
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from conftest import limit_file_size
+from headstart import datasets, files
+from headstart.datasets import ArrayImages, FileImages, JoinedImages, digits, fashion_mnist, glyphs
+from headstart.datasets.prepare import bytes_needed, fit_side, prepare_images
+from headstart.datasets.prepared import Recipe, open_prepared
+from headstart.errors import BrokenImageError, DiskFullError, StorageError, StudyError
+from headstart.spec import Decoding
+from headstart.workspace import Watcher
+
+RECIPE = Recipe("r")
+
+
+class Listener(Watcher):
+    def __init__(self):
+        self.notes, self.stages, self.done = [], [], 0
+
+    def note(self, message):
+        self.notes.append(message)
+
+    def stage(self, name, total=None, unit=""):
+        self.stages.append((name, total, unit))
+
+    def advance(self, steps=1):
+        self.done += steps
+
+
+class StopError(Exception):
+    pass
+
+
+class Counting:
+    """Images that note what is decoded, of which one raises."""
+
+    def __init__(self, images, stop=-1):
+        self.images, self.stop, self.decoded = images, stop, []
+
+    def __len__(self):
+        return len(self.images)
+
+    def decode(self, row):
+        self.decoded.append(row)
+        if row == self.stop:
+            raise StopError
+        return self.images.decode(row)
+
+    def where(self, row):
+        return self.images.where(row)
+
+
+def grey_images(n=200, seed=0) -> ArrayImages:
+    return ArrayImages(np.random.RandomState(seed).randint(0, 256, (n, 12, 9)).astype(np.uint8))
+
+
+def photo(width, height, mode="RGB", seed=0) -> Image.Image:
+    """Smooth colours with noise over them."""
+    random = np.random.RandomState(seed)
+    few = Image.fromarray(random.randint(0, 256, (5, 7, 3)).astype(np.uint8))
+    smooth = np.asarray(few.resize((width, height), Image.Resampling.BICUBIC), dtype=int)
+    noisy = np.clip(smooth + random.randint(-20, 20, smooth.shape), 0, 255)
+    return Image.fromarray(noisy.astype(np.uint8)).convert(mode)
+
+
+def write_files(folder, n=60) -> FileImages:
+    """PNG files of several shapes; number 23 is broken."""
+    folder.mkdir()
+    for i in range(n):
+        photo(20 + i % 7, 17, "L" if i % 5 == 0 else "RGB", i).save(folder / f"{i:03}.png")
+    (folder / "023.png").write_bytes(b"no image")
+    return FileImages(sorted(folder.iterdir()))
+
+
+def form_of(folder, name) -> Path:
+    (file,) = folder.glob(f"*/{name}")
+    return file
+
+
+def assert_same(prepared, images):
+    assert len(prepared) == len(images)
+    for row in range(len(images)):
+        expected = np.asarray(images.decode(row))
+        np.testing.assert_array_equal(np.asarray(prepared.decode(row)), expected)
+        found = prepared.pixels(row)
+        assert found.shape == (*expected.shape[:2], expected.ndim if expected.ndim == 3 else 1)
+        np.testing.assert_array_equal(found.squeeze(), expected.squeeze())
+        assert prepared.where(row) == images.where(row)
+
+
+@pytest.mark.parametrize("name", ["digits", "glyphs"])
+def test_small_images_are_kept_exactly(tmp_path, name):
+    splits = {"digits": digits, "glyphs": glyphs}[name].read()
+    images = JoinedImages([split.images for split in splits.values()])
+    prepared = prepare_images(images, RECIPE, tmp_path, Watcher())
+    assert_same(prepared, images)
+    assert prepared.decode(0).mode == "L"
+
+
+def test_fashion_mnist_is_kept_exactly(tmp_path, real_fashion_mnist, own_cache):
+    images = fashion_mnist.read(own_cache)["test"].images.take(np.arange(0, 10_000, 5))
+    assert_same(prepare_images(images, RECIPE, tmp_path, Watcher()), images)
+
+
+@pytest.mark.parametrize(
+    ("size", "mode", "fitted"),
+    [
+        ((500, 375), "RGB", (341, 256)),
+        ((375, 500), "RGB", (256, 341)),
+        ((700, 300), "L", (597, 256)),
+        ((900, 256), "RGB", (900, 256)),
+        ((100, 1200), "RGB", (100, 1200)),
+        ((257, 257), "L", (256, 256)),
+    ],
+)
+def test_large_images_are_those_of_pillow(tmp_path, size, mode, fitted):
+    photo(*size, mode).save(tmp_path / "x.jpg", quality=90)
+    images = FileImages([tmp_path / "x.jpg"])
+    image = images.decode(0)
+    if size != fitted:
+        image = image.resize(fitted, Image.Resampling.LANCZOS)
+    prepared = prepare_images(images, RECIPE, tmp_path / "forms", Watcher())
+    np.testing.assert_array_equal(np.asarray(prepared.decode(0)), np.asarray(image))
+    assert prepared.decode(0).size == fitted
+
+
+def test_colour_and_grey_and_every_shape_in_one_form(tmp_path):
+    images = write_files(tmp_path / "files").take(np.arange(23))
+    prepared = prepare_images(images, Recipe("r", Decoding(), 256), tmp_path / "forms", Watcher())
+    assert_same(prepared, images)
+    assert {prepared.pixels(row).shape[2] for row in range(23)} == {1, 3}
+    small = prepare_images(images, Recipe("r", Decoding(), 8), tmp_path / "forms", Watcher())
+    assert all(min(small.pixels(row).shape[:2]) == 8 for row in range(23))
+    assert len(list((tmp_path / "forms").glob("*/card.json"))) == 2
+
+
+def test_what_decides_the_pixels_is_in_the_key():
+    recipes = [
+        RECIPE,
+        Recipe("other"),
+        Recipe("r", Decoding(like="torchvision")),
+        Recipe("r", side=224),
+    ]
+    assert len({recipe.key for recipe in recipes}) == 4
+    dataset = datasets.find("digits")
+    assert Recipe.of(dataset) == Recipe(dataset.revision, dataset.decoding)
+
+
+def test_views_are_not_copies_and_read_only(tmp_path):
+    prepared = prepare_images(grey_images(), RECIPE, tmp_path, Watcher())
+    assert prepared.pixels(3).base is not None
+    assert np.shares_memory(prepared.pixels(3), prepared.take(np.array([7, 3])).pixels(1))
+    with pytest.raises(ValueError, match="read-only"):
+        prepared.pixels(0)[0, 0, 0] = 1
+
+
+def test_a_second_call_does_nothing(tmp_path):
+    images = grey_images()
+    prepare_images(images, RECIPE, tmp_path, Watcher())
+    before = {f: f.stat().st_mtime_ns for f in tmp_path.glob("*/*")}
+    counting, watcher = Counting(images), Listener()
+    prepare_images(counting, RECIPE, tmp_path, watcher)
+    assert (counting.decoded, watcher.stages, watcher.notes) == ([], [], [])
+    assert {f: f.stat().st_mtime_ns for f in tmp_path.glob("*/*")} == before
+
+
+def test_progress_is_told(tmp_path):
+    watcher = Listener()
+    prepare_images(grey_images(), RECIPE, tmp_path, watcher)
+    assert watcher.stages == [("preparing images", 200, "images")]
+    assert watcher.done == 200
+
+
+@pytest.mark.parametrize("stop", [17, 100, 199])
+def test_an_interrupted_preparation_carries_on(tmp_path, monkeypatch, stop):
+    monkeypatch.setattr(files, "SYNC_SECONDS", 0.0)
+    # A look at a few images beforehand estimates the space: not at this one.
+    monkeypatch.setattr("headstart.datasets.prepare._bytes_of", lambda *_: 0)
+    images, forms = grey_images(), tmp_path / "forms"
+    with pytest.raises(StopError):
+        prepare_images(Counting(images, stop), RECIPE, forms, Watcher())
+    assert open_prepared(images, RECIPE, forms, Watcher()) is None
+    done = json.loads(form_of(forms, "card.json").read_text())["n_done"]
+    # All parts of 16 before the one that stopped.
+    assert done == stop // 16 * 16
+    # What was under way when the power went.
+    with form_of(forms, "pixels.bin").open("ab") as file:
+        file.write(b"half of an im" * 5000)
+    index = form_of(forms, "index.npy")
+    np.save(index, np.concatenate([np.load(index), [[12, 9, 1]]]).astype(np.int32))
+    rest, watcher = Counting(images), Listener()
+    assert_same(prepare_images(rest, RECIPE, forms, watcher), images)
+    assert sorted(rest.decoded) == list(range(done, 200))
+    assert (watcher.done, watcher.notes) == (200, [])
+    prepare_images(images, RECIPE, tmp_path / "undisturbed", Watcher())
+    expected = form_of(tmp_path / "undisturbed", "pixels.bin").read_bytes()
+    assert form_of(forms, "pixels.bin").read_bytes() == expected
+
+
+# A process that prepares slowly, keeps at once what it did, notes what it decodes, and does not
+# come to an end before it may.
+SLOW = """
+import os, sys, threading, time
+from pathlib import Path
+from headstart import files
+from headstart.datasets import FileImages
+from headstart.datasets.prepare import prepare_images
+from headstart.datasets.prepared import Recipe
+from headstart.workspace import Watcher
+
+folder = Path(sys.argv[1])
+files.SYNC_SECONDS = 0.0
+class Slow(FileImages):
+    def decode(self, row):
+        with (folder / "log").open("a") as log:
+            log.write(f"{os.getpid()}\\n")
+        time.sleep(0.01)
+        looks_ahead = threading.current_thread() is threading.main_thread()
+        while row >= 90 and not looks_ahead and not (folder / "go").exists():
+            time.sleep(0.01)
+        return super().decode(row)
+class Says(Watcher):
+    def stage(self, name, total=None, unit=""):
+        print(name, flush=True)
+images = Slow(sorted((folder / "files").iterdir()))
+prepare_images(images, Recipe("r"), folder / "forms", Says(), skip_broken=True)
+"""
+
+
+def slow_process(tmp_path, **options):
+    command = [sys.executable, "-c", SLOW, str(tmp_path)]
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options
+    )
+
+
+def wait_for(process, reached) -> None:
+    """Wait until something is reached while the process runs."""
+    for _ in range(3000):
+        if reached():
+            return
+        assert process.poll() is None, "the process ended before it got there"
+        time.sleep(0.005)
+    raise AssertionError("it never got there")
+
+
+def test_killed_at_any_moment_it_carries_on(tmp_path):
+    images, forms = write_files(tmp_path / "files", 100), tmp_path / "forms"
+
+    def done():
+        cards = list(forms.glob("*/card.json"))
+        return json.loads(cards[0].read_text())["n_done"] if cards else 0
+
+    moments = [
+        lambda: any(forms.glob("*/pixels.bin")),
+        lambda: done() >= 32,
+        lambda: done() >= 64,
+    ]
+    kept = 0
+    for moment in moments:
+        process = slow_process(tmp_path)
+        wait_for(process, moment)
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        assert kept <= done() < 100
+        kept = done()
+    rest = Counting(images)
+    found = prepare_images(rest, RECIPE, forms, Watcher(), skip_broken=True)
+    assert set(range(kept, 100)) == set(rest.decoded)
+    rows = np.delete(np.arange(100), 23)
+    assert_same(found.take(rows), images.take(rows))
+
+
+def test_two_processes_share_one_form(tmp_path):
+    images = write_files(tmp_path / "files", 100)
+    first = slow_process(tmp_path)
+    wait_for(first, lambda: any((tmp_path / "forms").glob("*/card.json")))
+    second = slow_process(tmp_path)
+    assert second.stdout.readline() == "waiting for another process's prepared images\n"
+    (tmp_path / "go").touch()
+    outputs = [process.communicate() for process in (first, second)]
+    assert [first.returncode, second.returncode] == [0, 0], outputs
+    assert outputs[1][0] == ""
+    assert set((tmp_path / "log").read_text().split()) == {str(first.pid)}
+    rows = np.arange(23)
+    found = open_prepared(images, RECIPE, tmp_path / "forms", Watcher())
+    assert_same(found.take(rows), images.take(rows))
+
+
+def spoil(file: Path, *, quietly: bool = False) -> None:
+    """Change one byte; quietly, as a bad disk does, with the time of the file as it was."""
+    status, content = file.stat(), bytearray(file.read_bytes())
+    content[-20] ^= 1
+    file.write_bytes(content)
+    after = status.st_mtime_ns if quietly else status.st_mtime_ns + 1
+    os.utime(file, ns=(status.st_atime_ns, after))
+
+
+@pytest.mark.parametrize("file", ["pixels.bin", "index.npy", "card.json", "truncated", "gone"])
+def test_a_damaged_form_is_found_told_and_made_again(tmp_path, file):
+    images = grey_images()
+    prepare_images(images, RECIPE, tmp_path, Watcher())
+    if file == "gone":
+        form_of(tmp_path, "pixels.bin").unlink()
+    elif file == "truncated":
+        os.truncate(form_of(tmp_path, "pixels.bin"), 50)
+    elif file == "card.json":
+        card = form_of(tmp_path, file)
+        card.write_text(card.read_text()[:-20])
+    else:
+        spoil(form_of(tmp_path, file))
+    watcher = Listener()
+    assert open_prepared(images, RECIPE, tmp_path, watcher) is None
+    place = tmp_path / RECIPE.key
+    assert watcher.notes == [
+        f"prepared images {place} are damaged (checksum): preparing them again"
+    ]
+    assert_same(prepare_images(images, RECIPE, tmp_path, watcher), images)
+    assert len(watcher.notes) == 1
+
+
+def test_who_has_mapped_a_form_keeps_it_when_it_is_made_again(tmp_path):
+    images = grey_images()
+    before = prepare_images(images, RECIPE, tmp_path, Watcher())
+    form_of(tmp_path, "card.json").unlink()
+    after = prepare_images(grey_images(seed=1), RECIPE, tmp_path, Watcher())
+    assert_same(before, images)
+    assert_same(after, grey_images(seed=1))
+
+
+def test_damage_that_left_no_trace_is_found_by_reading_through(tmp_path):
+    images = grey_images()
+    prepare_images(images, RECIPE, tmp_path, Watcher())
+    spoil(form_of(tmp_path, "pixels.bin"), quietly=True)
+    watcher = Listener()
+    assert open_prepared(images, RECIPE, tmp_path, watcher) is not None
+    assert open_prepared(images, RECIPE, tmp_path, watcher, thorough=True) is None
+    assert "are damaged (checksum)" in watcher.notes[0]
+
+
+def test_damage_in_the_part_that_is_done_is_found_before_going_on(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "SYNC_SECONDS", 0.0)
+    monkeypatch.setattr("headstart.datasets.prepare._bytes_of", lambda *_: 0)
+    images = grey_images()
+    with pytest.raises(StopError):
+        prepare_images(Counting(images, 100), RECIPE, tmp_path, Watcher())
+    spoil(form_of(tmp_path, "pixels.bin"))
+    watcher, again = Listener(), Counting(images)
+    assert_same(prepare_images(again, RECIPE, tmp_path, watcher), images)
+    assert "are damaged (checksum)" in watcher.notes[0]
+    assert sorted(again.decoded) == list(range(200))
+
+
+def test_a_copied_form_is_read_through_once(tmp_path, monkeypatch):
+    images = grey_images()
+    prepare_images(images, RECIPE, tmp_path / "forms", Watcher())
+    shutil.copytree(tmp_path / "forms", tmp_path / "copy")
+    os.utime(form_of(tmp_path / "copy", "pixels.bin"), ns=(1, 1))
+    assert_same(open_prepared(images, RECIPE, tmp_path / "copy", Watcher()), images)
+
+    def read_again(*_):
+        raise AssertionError("read through a second time")
+
+    monkeypatch.setattr("headstart.datasets.prepared.sha256_start", read_again)
+    assert_same(open_prepared(images, RECIPE, tmp_path / "copy", Watcher()), images)
+
+
+def test_other_images_than_those_of_the_form(tmp_path):
+    prepare_images(grey_images(), RECIPE, tmp_path, Watcher())
+    with pytest.raises(ValueError, match=r"expected the 200 images of .*, found 10"):
+        open_prepared(grey_images(10), RECIPE, tmp_path, Watcher())
+
+
+def test_no_space_is_found_before_anything_is_written(tmp_path, monkeypatch):
+    free = shutil.disk_usage("/")._replace(free=1000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: free)
+    with pytest.raises(DiskFullError, match="MB for prepared images, 0 MB are free"):
+        prepare_images(grey_images(), RECIPE, tmp_path, Watcher())
+    assert not list(tmp_path.glob("*/*"))
+
+
+def test_a_disk_that_fills_up_loses_nothing_that_was_kept(tmp_path):
+    images = write_files(tmp_path / "files", 100)
+    (tmp_path / "go").touch()
+    # A part of 16 images is 22 kB at most.
+    process = slow_process(tmp_path, preexec_fn=lambda: limit_file_size(50_000))
+    _, err = process.communicate()
+    assert "DiskFullError: no space left to write" in err
+    done = json.loads(form_of(tmp_path / "forms", "card.json").read_text())["n_done"]
+    assert 32 <= done < 100
+    process = slow_process(tmp_path)
+    assert process.communicate()[1] == ""
+    rows = np.arange(30, 100)
+    found = open_prepared(images, RECIPE, tmp_path / "forms", Watcher())
+    assert_same(found.take(rows), images.take(rows))
+
+
+def test_a_broken_image_stops_unless_it_is_left_out(tmp_path):
+    images, forms = write_files(tmp_path / "files"), tmp_path / "forms"
+    with pytest.raises(BrokenImageError, match=r"023\.png does not decode"):
+        prepare_images(images, RECIPE, forms, Watcher())
+    found = prepare_images(images, RECIPE, forms, Watcher(), skip_broken=True)
+    assert list(found.broken) == [23]
+    assert list(found.take(np.array([40, 23, 22])).broken) == [1]
+    with pytest.raises(BrokenImageError, match=r"023\.png does not decode \(cannot identify"):
+        found.pixels(23)
+    with pytest.raises(BrokenImageError, match=r"023\.png"):
+        found.decode(23)
+    rows = np.delete(np.arange(60), 23)
+    assert_same(found.take(rows), images.take(rows))
+    # What was made with holes does not serve who wants none.
+    with pytest.raises(BrokenImageError, match=r"023\.png"):
+        prepare_images(images, RECIPE, forms, Watcher())
+    assert open_prepared(images, RECIPE, forms, Watcher()) is not None
+
+
+def test_an_image_that_decodes_by_now_comes_in(tmp_path):
+    images, forms = write_files(tmp_path / "files"), tmp_path / "forms"
+    prepare_images(images, RECIPE, forms, Watcher(), skip_broken=True)
+    # Stands for a newer Pillow that knows the format.
+    photo(30, 20).save(tmp_path / "files" / "023.png")
+    found = prepare_images(images, RECIPE, forms, Watcher())
+    assert not found.broken
+    assert_same(found, images)
+
+
+def test_all_images_broken(tmp_path):
+    (tmp_path / "x.png").write_bytes(b"no image")
+    images = FileImages([tmp_path / "x.png"] * 3)
+    found = prepare_images(images, RECIPE, tmp_path / "forms", Watcher(), skip_broken=True)
+    assert list(found.broken) == [0, 1, 2]
+    assert list(pickle.loads(pickle.dumps(found)).broken) == [0, 1, 2]
+
+
+def test_pickled_it_is_mapped_anew(tmp_path):
+    images = grey_images()
+    prepared = prepare_images(images, RECIPE, tmp_path, Watcher())
+    rows = np.array([5, 199, 0])
+    pickled = pickle.dumps(prepared.take(rows))
+    assert_same(pickle.loads(pickled), images.take(rows))
+    shutil.rmtree(tmp_path)
+    with pytest.raises(StorageError, match="are gone or damaged: prepare them again"):
+        pickle.loads(pickled)
+
+
+def test_threads_and_forked_processes_read_it(tmp_path):
+    images = grey_images()
+    prepared = prepare_images(images, RECIPE, tmp_path, Watcher())
+    expected = [int(np.asarray(images.decode(row), dtype=int).sum()) for row in range(200)]
+
+    def total(row):
+        return int(prepared.pixels(row).sum(dtype=int))
+
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(total, range(200))) == expected
+    ours, theirs = multiprocessing.get_context("fork").Pipe()
+    if not (child := os.fork()):
+        theirs.send([total(row) for row in range(200)])
+        os._exit(0)
+    assert ours.recv() == expected
+    os.waitpid(child, 0)
+
+
+def test_a_side_that_is_none():
+    with pytest.raises(StudyError, match="side of images: expected 1 pixel or more, found 0"):
+        Recipe("r", side=0)
+
+
+def test_the_space_for_photographs_is_known_beforehand(tmp_path):
+    photo(640, 480).save(tmp_path / "x.jpg")
+    images = FileImages([tmp_path / "x.jpg"] * 3)
+    prepare_images(images, RECIPE, tmp_path / "forms", Watcher())
+    size = form_of(tmp_path / "forms", "pixels.bin").stat().st_size
+    assert size == bytes_needed(3) == 3 * 341 * 256 * 3
+
+
+def test_the_longer_side_is_rounded_as_torchvision_does():
+    from torchvision.transforms import v2
+
+    for size in [(500, 375), (333, 500), (641, 427), (1999, 301)]:
+        image = Image.open(io.BytesIO(_jpeg(photo(*size))))
+        pixels = fit_side(image, 256)
+        assert v2.Resize(256)(image).size == (pixels.shape[1], pixels.shape[0])
+
+
+def _jpeg(image: Image.Image) -> bytes:
+    file = io.BytesIO()
+    image.save(file, "JPEG")
+    return file.getvalue()
