@@ -153,7 +153,7 @@ def small_fashion_mnist(tmp_path, monkeypatch):
             (tmp_path / names).write_bytes(gzip.compress(head + bytes(labels)))
 
     yield write
-    datasets.catalogue._read.cache_clear()
+    datasets.reading._kept.cache_clear()
 
 
 def test_other_content_under_fashion_mnists_name_is_found(small_fashion_mnist, own_cache):

@@ -94,9 +94,9 @@ def run_and_show(study: Study, store: Path, device: Device, *, trust: bool = Fal
 
 
 def show_outlook(study: Study, store: Path) -> None:
-    """Say what a study needs: what is here, what is missing and how to get it, how much it takes."""
+    """Say what a study needs: what is here, what is missing and how to get it, and how much."""
     found = outlook(study, ResultStore(store, create=True), default_cache())
-    console.print(render.outlook(found, found.hours(matrix_rate())))
+    typer.echo("\n".join(render.outlook(found, found.hours(matrix_rate()))))
 
 
 def show_results(store: Path, *, csv: bool, json: bool) -> None:

@@ -46,7 +46,7 @@ def show_datasets(*, json: bool) -> None:
 def prepare_and_show(name: str, folder: Path | None, *, skip_broken: bool) -> None:
     """Bring a dataset here, prove it, decode it once; say what it is."""
     with _watched() as watcher:
-        checked, prepared = datasets.prepare(
+        checked, prepared = datasets.prepare_dataset(
             name, default_cache(), watcher, folder=folder, skip_broken=skip_broken
         )
     lines = [*_facts(checked), f"  decoded     {prepared.place}, {prepared.n_bytes / 1e6:,.1f} MB"]
@@ -116,6 +116,7 @@ def _row(name: str) -> dict[str, Any]:
         "sizes": dict(known.sizes) if known.sizes else None,
         "metric": known.metric,
         "split_rule": known.split_rule,
+        "drawn": known.drawn,
         "present": here.present,
         "place": here.place,
         "origins": known.origins,
@@ -125,19 +126,22 @@ def _row(name: str) -> dict[str, Any]:
 
 def _table(rows: Sequence[dict[str, Any]]) -> Group:
     numbers = ("classes", "train", "validation", "test")
-    table = plain_table(
-        "dataset", *numbers, "metric", "present", "how to get it", right=set(numbers)
-    )
+    table = plain_table("dataset", *numbers, "drawn", "metric", "present", right=set(numbers))
     for row in rows:
         table.add_row(
             row["name"],
             str(row["n_classes"]),
             *(f"{size:,}" for size in row["sizes"].values()),
+            "all" if len(row["drawn"]) == len(row["sizes"]) else ", ".join(row["drawn"]) or "-",
             row["metric"],
-            *(("yes", "") if row["present"] else ("no", row["place"])),
+            "yes" if row["present"] else "no",
         )
-    own = "your own: a folder, a CSV or Parquet file, hf:user/name, torchvision:CLASS, file.py:f"
-    return Group(table, Text(own, style="dim"))
+    said = [
+        "drawn: splits that the creators do not give; headstart datasets splits NAME says how",
+        "headstart datasets prepare NAME downloads; with --from FOLDER it takes what is there",
+        "your own: a folder, a CSV or Parquet file, hf:user/name, torchvision:CLASS, file.py:name",
+    ]
+    return Group(table, *(Text(line, style="dim") for line in said))
 
 
 def _facts(checked: Checked) -> list[str]:

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Group
-from rich.table import Table
 from rich.text import Text
 
 from headstart.cli.tables import plain_table, shortened
@@ -47,23 +46,27 @@ def results(found: Sequence[Result]) -> Group:
     return Group(table, *(Text(line, style="dim") for line in said), *_warnings(rows))
 
 
-def outlook(found: Outlook, hours: float | None) -> Group:
+def outlook(found: Outlook, hours: float | None) -> list[str]:
     """What is here and what is missing, a line each; then how much it takes."""
-    table = plain_table("", "", "here", "where, or how to get it", right=())
-    for need in found.needs:
-        table.add_row(need.kind, need.name, "yes" if need.present else "no", need.place)
-    missing = sum(not need.present for need in found.needs)
+    width = max(len(need.name) for need in found.needs) + 2
+    here = {True: "here", False: "missing"}
     lines = [
+        f"{need.kind:<9}{need.name:<{width}}{here[need.present]:<9}{need.place}".rstrip()
+        for need in found.needs
+    ]
+    missing = sum(not need.present for need in found.needs)
+    waiting = found.n_trials - found.n_stored - found.n_ready
+    lines += [
+        "",
         f"{found.n_trials:,} trials: {found.n_stored:,} stored, {found.n_ready:,} can be measured "
-        f"now, {found.n_trials - found.n_stored - found.n_ready:,} wait for what is missing "
-        f"({missing} of {len(found.needs)} above)",
+        f"now, {waiting:,} wait for what is missing ({missing} of {len(found.needs)} above)",
         f"to download: {found.weight_bytes / 1e9:,.1f} GB of weights, and the datasets; to keep: "
         f"{found.feature_bytes / 1e9:,.1f} GB of features",
         _hours(hours),
     ]
     if found.unknown_sizes:
         lines.append(f"without {', '.join(found.unknown_sizes)}: of unknown size")
-    return Group(table, *map(Text, lines))
+    return lines
 
 
 def _hours(hours: float | None) -> str:

@@ -4,6 +4,7 @@ from headstart.datasets.catalogue import EMBEDDED, describe, fetch, find, load, 
 from headstart.datasets.checking import Checked, check_images, oddities, verify
 from headstart.datasets.images import ArrayImages, Decodable, FileImages, Images, JoinedImages
 from headstart.datasets.inspection import check
+from headstart.datasets.preparing import prepare_dataset
 from headstart.datasets.splits import SealedTest, Split, Splits
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "load",
     "names",
     "oddities",
+    "prepare_dataset",
     "presence",
     "verify",
 ]

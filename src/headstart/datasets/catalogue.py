@@ -1,12 +1,11 @@
 """Which datasets there are, and how a name becomes examples."""
 
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 
 from headstart.datasets.names import DatasetName
-from headstart.datasets.reading import Reading, check_examples, read_dataset
+from headstart.datasets.reading import check_examples, read_dataset, reading_of
 from headstart.datasets.sources import (
     EMBEDDED,
     SOURCES,
@@ -16,7 +15,7 @@ from headstart.datasets.sources import (
     names,
 )
 from headstart.datasets.splits import SealedTest, Splits
-from headstart.errors import ManifestError, StudyError
+from headstart.errors import StudyError
 from headstart.labels import kind_of
 from headstart.spec import Dataset, Sizes, digest
 from headstart.workspace import Watcher, default_cache
@@ -118,11 +117,7 @@ def load(dataset: Dataset, seed: int, cache: Path) -> Splits:
     ManifestError
         The content is not that of ``dataset.revision``.
     """
-    reading = _read(dataset.source, DatasetName.of(dataset), dataset.revision, cache)
-    if reading.manifest.revision != dataset.revision:
-        raise ManifestError(
-            f"dataset '{dataset.name}' ({dataset.location}) changed while it was in use: run again"
-        )
+    reading = reading_of(dataset, cache)
     parts, kind = reading.parts, kind_of(dataset.metric)
     taken = {name: np.arange(len(part), dtype=np.int64) for name, part in parts.items()}
     if dataset.limit is not None:
@@ -145,12 +140,6 @@ def load(dataset: Dataset, seed: int, cache: Path) -> Splits:
         revision=revision,
         places=np.concatenate(places),
     )
-
-
-# One dataset at a time is kept: a study goes through its datasets one by one.
-@lru_cache(maxsize=1)
-def _read(source: str, asked: DatasetName, _revision: str, cache: Path) -> Reading:
-    return read_dataset(source, asked, cache)
 
 
 def _derived_seed(dataset: Dataset, split: str, seed: int) -> int:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from headstart.datasets.inspection import Inspection, check, inspect
 from headstart.datasets.names import DatasetName
-from headstart.datasets.reading import Reading, ledger_in, read_dataset
+from headstart.datasets.reading import Reading, ledger_in, read_dataset, reading_of
 from headstart.datasets.sources import SOURCES, Source, located
 from headstart.spec import Dataset, Decoding
 from headstart.workspace import Watcher
@@ -51,13 +51,15 @@ def verify(name: str, cache: Path, watcher: Watcher) -> Checked:
         As `datasets.find`; an image that does not do is no error here.
     """
     source, asked = located(name)
-    return look(source, asked, cache, watcher)
-
-
-def look(source: Source, asked: DatasetName, cache: Path, watcher: Watcher) -> Checked:
-    """Read a dataset of a source, and look at every image."""
     watcher.stage("reading the dataset")
     reading = read_dataset(source.name, asked, cache, watcher.note)
+    return look(source, asked, reading, cache, watcher)
+
+
+def look(
+    source: Source, asked: DatasetName, reading: Reading, cache: Path, watcher: Watcher
+) -> Checked:
+    """Look at every image of a dataset that was read."""
     total = sum(map(len, reading.parts.values()))
     watcher.stage("looking at the images", total=total, unit="images")
     ledger = ledger_in(cache, watcher.note)
@@ -78,7 +80,9 @@ def check_images(dataset: Dataset, cache: Path, watcher: Watcher) -> None:
     source = SOURCES[dataset.source]
     if not source.looks:
         return
-    checked = look(source, DatasetName.of(dataset), cache, watcher)
+    watcher.stage("reading the dataset")
+    reading = reading_of(dataset, cache)
+    checked = look(source, DatasetName.of(dataset), reading, cache, watcher)
     check(checked.inspection, dataset.name, dataset.skip_broken)
     for line in (dataset.split_rule, *oddities(checked)):
         watcher.note(f"{dataset.name}: {line}")

@@ -52,7 +52,9 @@ def dataset_page(checked: Checked, advance: Callable[[], None] = lambda: None) -
         reading=reading,
         inspection=checked.inspection,
         lines=list(oddities(checked)),
-        counts={name: (int(c.min()), int(np.median(c)), int(c.max())) for name, c in counts.items()},
+        counts={
+            name: (int(c.min()), int(np.median(c)), int(c.max())) for name, c in counts.items()
+        },
         largest=largest,
         rows=rows,
         most=MOST_LINES,

@@ -206,6 +206,16 @@ class Prepared:
         return _reopened, (self._form.place, self._form.names, self._rows)
 
     @property
+    def place(self) -> Path:
+        """The folder that holds them."""
+        return self._form.place
+
+    @property
+    def n_bytes(self) -> int:
+        """Size of the pixels of all images of the folder."""
+        return self._form.state.card.n_bytes
+
+    @property
     def broken(self) -> Mapping[int, str]:
         """Row -> what the decoder said, of the images that did not decode."""
         broken = self._form.state.card.broken

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 from headstart.datasets.images import FileImages
@@ -12,11 +12,11 @@ from headstart.datasets.manifest import Manifest, check_manifest, make_manifest
 from headstart.datasets.names import DatasetName
 from headstart.datasets.sources import SOURCES
 from headstart.datasets.splits import Split
-from headstart.errors import DatasetError
+from headstart.errors import DatasetError, ManifestError
 from headstart.labels import LabelKind, kind_of
-from headstart.spec import Metric
+from headstart.spec import Dataset, Metric
 
-__all__ = ["Reading", "check_examples", "ledger_in", "read_dataset"]
+__all__ = ["Reading", "check_examples", "ledger_in", "read_dataset", "reading_of"]
 
 
 def ledger_in(cache: Path, note: Callable[[str], None] | None = None) -> Ledger:
@@ -55,8 +55,9 @@ class Reading:
     def root(self) -> Path | None:
         """The folder that all images lie in, where they are files."""
         found = [part.images for part in self.parts.values()]
-        paths = [str(p.parent) for images in found if isinstance(images, FileImages) for p in images.paths]
-        return Path(os.path.commonpath(paths)) if paths else None
+        files = [images.paths for images in found if isinstance(images, FileImages)]
+        folders = {str(path.parent) for paths in files for path in paths}
+        return Path(os.path.commonpath(folders)) if folders else None
 
     def image(self, split: str, place: int) -> str:
         """Name an image so that another copy of the dataset has the same name for it."""
@@ -102,6 +103,22 @@ def read_dataset(
     if published := own.manifest(asked):
         check_manifest(asked.stem, published, manifest)
     return Reading(archive.classes, parts, manifest, metric, split_rule, archive.missing)
+
+
+# One dataset at a time is kept: a study goes through its datasets one by one.
+@lru_cache(maxsize=1)
+def _kept(source: str, asked: DatasetName, _revision: str, cache: Path) -> Reading:
+    return read_dataset(source, asked, cache)
+
+
+def reading_of(dataset: Dataset, cache: Path) -> Reading:
+    """Give a dataset that was found before; ManifestError if it is another by now."""
+    reading = _kept(dataset.source, DatasetName.of(dataset), dataset.revision, cache)
+    if reading.manifest.revision != dataset.revision:
+        raise ManifestError(
+            f"dataset '{dataset.name}' ({dataset.location}) changed while it was in use: run again"
+        )
+    return reading
 
 
 def check_examples(

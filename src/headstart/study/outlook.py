@@ -133,7 +133,11 @@ def outlook(study: Study, store: ResultStore, cache: Path) -> Outlook:
         for model, sizes in left
     ]
     return Outlook(
-        needs=tuple(need for *_, need in (*its_models, *its_datasets, *its_settings)),
+        needs=(
+            *(need for _, need in its_models),
+            *(need for _, _, need in its_datasets),
+            *(need for _, need in its_settings),
+        ),
         n_trials=len(study.models) * len(study.datasets) * len(study.settings) * len(study.seeds),
         n_stored=n_stored,
         n_ready=n_ready,
@@ -157,26 +161,20 @@ def _model(name: str, cache: Path) -> tuple[Model | None, Need]:
     return model, Need("model", name, present, place)
 
 
-def _dataset(
-    name: str, study: Study, cache: Path
-) -> tuple[Dataset | None, Sizes | None, Need]:
+def _dataset(name: str, study: Study, cache: Path) -> tuple[Dataset | None, Sizes | None, Need]:
     """Find a dataset if it is here; else its published sizes, if there are any."""
     try:
         present, place = datasets.presence(name, cache)
         sizes = datasets.describe(name).sizes
         if not present:
             return None, sizes, Need("dataset", name, False, place)
-        dataset = datasets.find(
-            name, limit=study.limit, skip_broken=study.skip_broken, cache=cache
-        )
+        dataset = datasets.find(name, limit=study.limit, skip_broken=study.skip_broken, cache=cache)
     except HeadstartError as error:
         return None, None, Need("dataset", name, False, str(error))
     return dataset, dataset.sizes, Need("dataset", name, True, place)
 
 
-def _setting(
-    study: Study, setting: str | dict[str, Any]
-) -> tuple[LinearSetting | None, Need]:
+def _setting(study: Study, setting: str | dict[str, Any]) -> tuple[LinearSetting | None, Need]:
     name = setting if isinstance(setting, str) else str(setting.get("name"))
     try:
         return study.setting(setting), Need("setting", name, True, "")

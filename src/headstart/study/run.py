@@ -81,6 +81,7 @@ def check_early(trials: list[Trial], workspace: Workspace) -> None:
     """Find in a second what would otherwise stop the run after hours."""
     for dataset in {trial.dataset.revision: trial.dataset for trial in trials}.values():
         datasets.fetch(dataset, workspace.cache, workspace.watcher)
+        datasets.check_images(dataset, workspace.cache, workspace.watcher)
     needs = {trial.key: settings.needs(trial) for trial in trials}
     wanted = {t.model.weights.identity: t.model for t in trials if needs[t.key].weights}
     for model in wanted.values():

@@ -130,9 +130,7 @@ class Study(Noun):
         chosen_models = [models.find(name) for name in self.models]
         chosen_settings = [self.setting(setting) for setting in self.settings]
         chosen_datasets = [
-            datasets.find(
-                name, limit=self.limit, skip_broken=self.skip_broken, watcher=watcher
-            )
+            datasets.find(name, limit=self.limit, skip_broken=self.skip_broken, watcher=watcher)
             for name in self.datasets
         ]
         trials = [

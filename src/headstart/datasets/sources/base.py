@@ -34,6 +34,8 @@ class Description:
         In words, where the splits come from; "" where that shows only when it is read.
     n_classes, sizes
         As published, None where nothing is.
+    drawn
+        Splits that the creators do not give.
     origins, layout
         Where it is to be had, and what a folder of it holds; a line each.
     """
@@ -43,6 +45,7 @@ class Description:
     split_rule: str = ""
     n_classes: int | None = None
     sizes: Sizes | None = None
+    drawn: tuple[str, ...] = ()
     origins: tuple[str, ...] = ()
     layout: tuple[str, ...] = ()
 

@@ -24,6 +24,7 @@ class Embedded(NamedTuple):
     classes: tuple[str, ...]
     read: Callable[[Path], dict[str, Split]]
     split_rule: str
+    drawn: tuple[str, ...] = ()
 
 
 EMBEDDED: Mapping[str, Embedded] = MappingProxyType(
@@ -32,6 +33,7 @@ EMBEDDED: Mapping[str, Embedded] = MappingProxyType(
             digits.CLASSES,
             lambda _: digits.read(),
             "Drawn once for all: 60 % train, 20 % validation, 20 % test, stratified by class.",
+            drawn=("train", "validation", "test"),
         ),
         "glyphs": Embedded(
             glyphs.CLASSES,
@@ -42,6 +44,7 @@ EMBEDDED: Mapping[str, Embedded] = MappingProxyType(
             fashion_mnist.CLASSES,
             fashion_mnist.read,
             "The creators' train and test; a sixth of train validates, stratified by class.",
+            drawn=("validation",),
         ),
     }
 )
@@ -65,6 +68,7 @@ class EmbeddedSource(Source):
             title=asked.stem,
             split_rule=EMBEDDED[asked.stem].split_rule,
             n_classes=len(manifest.classes),
+            drawn=EMBEDDED[asked.stem].drawn,
             sizes=Sizes(**{name: part.size for name, part in manifest.splits.items()}),
         )
 

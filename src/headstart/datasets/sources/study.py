@@ -51,6 +51,7 @@ class StudySource(Source):
             split_rule=facts.split_rule,
             n_classes=facts.n_classes,
             sizes=facts.sizes,
+            drawn=tuple(p for p in ("train", "validation", "test") if p not in facts.parts),
             origins=facts.sources,
             layout=facts.layout,
         )
@@ -59,17 +60,16 @@ class StudySource(Source):
         place = self._place(asked, cache)
         if place is not None:
             return Presence(place.folder.is_dir(), str(place.folder))
-        return Presence(
-            False,
-            f"headstart datasets prepare {asked.stem}, or with --from FOLDER where it is; "
-            f"from {facts_of(asked.stem).sources[0]}",
-        )
+        return Presence(False, f"headstart datasets prepare {asked.stem} [--from FOLDER]")
 
     def read(self, asked: DatasetName, cache: Path) -> Archive:
         place = self._place(asked, cache)
         if place is None:
-            where = self.presence(asked, cache).place
-            raise DatasetMissingError(f"dataset '{asked.stem}' is not on this machine: {where}")
+            remedy = self.presence(asked, cache).place
+            raise DatasetMissingError(
+                f"dataset '{asked.stem}' is not on this machine: {remedy}; it comes from "
+                f"{facts_of(asked.stem).sources[0]}"
+            )
         if place.form == "hub":
             return read_hub_copy(facts_of(asked.stem), place.folder)
         readers = INCOMPLETE if asked.allow_missing else READERS
