@@ -5,7 +5,10 @@ from dataclasses import replace
 from headstart.datasets.names import DatasetName
 from headstart.datasets.sources.base import Description, Presence, Source
 from headstart.datasets.sources.embedded import EmbeddedSource
+from headstart.datasets.sources.folder import FolderSource
+from headstart.datasets.sources.function import FunctionSource
 from headstart.datasets.sources.study import StudySource
+from headstart.datasets.sources.table import TableSource
 from headstart.errors import UnknownNameError
 
 __all__ = ["EMBEDDED", "SOURCES", "Description", "Presence", "Source", "located", "names", "source_of"]
@@ -15,6 +18,9 @@ SOURCES: dict[str, Source] = {
     for source in (
         EmbeddedSource(),
         StudySource(),
+        FunctionSource(),
+        TableSource(),
+        FolderSource(),
     )
 }
 
