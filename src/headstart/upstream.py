@@ -8,12 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from headstart import models
-<<<<<<< HEAD
 from headstart.datasets.ahead import ahead
-from headstart.datasets.folder import class_folders, read_split
-=======
 from headstart.datasets.sources.folder import class_folders, read_split
->>>>>>> 6764380 (wip)
 from headstart.datasets.splits import Split
 from headstart.errors import (
     DatasetError,

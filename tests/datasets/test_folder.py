@@ -25,6 +25,39 @@ def test_a_folder_is_a_dataset(photos):
     assert splits.train.images.where(0) == str(photos / "train" / "dark" / "0.png")
 
 
+def test_splits_of_class_folders_are_drawn(tmp_path):
+    write_folder(tmp_path, {"photos": {"dark": 10, "light": 5}})
+    found = [datasets.find(f"{tmp_path}/photos?split_seed={seed}") for seed in (0, 0, 1)]
+    assert dict(found[0].sizes) == {"train": 9, "validation": 3, "test": 3}
+    assert found[0].split_rule == (
+        "drawn: 60 % train, 20 % validation, 20 % test, stratified, seed 0"
+    )
+    assert found[0].revision == found[1].revision != found[2].revision
+    splits = datasets.load(found[2], 0, default_cache())
+    assert splits.train.labels.tolist() == [0] * 6 + [1] * 3
+
+
+def test_a_table_is_a_dataset(photos):
+    images = sorted(photos.rglob("*.png"))
+    lines = [f"{path.relative_to(photos)},{path.parent.name}" for path in images]
+    (photos / "t.csv").write_text("\n".join(["file,kind", *lines]))
+    dataset = datasets.find(f"{photos}/t.csv?label=kind")
+    assert dataset.classes == ("dark", "light")
+    assert len(datasets.load(dataset, 0, default_cache()).train) == 10
+    assert dict(dataset.sizes) == {"train": 10, "validation": 4, "test": 4}
+
+
+def test_a_function_is_a_dataset(tmp_path):
+    (tmp_path / "data.py").write_text(
+        "import numpy as np\n"
+        "def load():\n"
+        "    return np.arange(10 * 4, dtype=np.uint8).reshape(10, 2, 2), [0, 1] * 5\n"
+    )
+    dataset = datasets.find(f"{tmp_path}/data.py:load")
+    assert (dataset.source, dataset.metric) == ("function", "top-1")
+    assert len(datasets.load(dataset, 0, default_cache()).test) == 2
+
+
 def test_the_revision_is_the_content_not_the_place(photos, tmp_path):
     shutil.copytree(photos, tmp_path / "copy")
     before = datasets.find(str(photos)).revision

@@ -11,8 +11,9 @@ import numpy.typing as npt
 from scipy import sparse
 
 from headstart.datasets.archive import Archive
-from headstart.datasets.splits import Split, hold_out
+from headstart.datasets.splits import Split
 from headstart.errors import DatasetError
+from headstart.labels import hold_out
 from headstart.spec import digest
 
 __all__ = ["HoldOut", "drawn_splits", "hold_out_groups"]
@@ -20,6 +21,8 @@ __all__ = ["HoldOut", "drawn_splits", "hold_out_groups"]
 Rows = npt.NDArray[np.int64]
 HoldOut = Callable[[Rows, float, int], tuple[Rows, Rows]]
 
+# Over the groups: those after the first mend what the first could not know.
+PASSES = 5
 # Changes of a distance smaller than this are rounding.
 ROUNDING = 1e-9
 
@@ -71,10 +74,11 @@ def drawn_splits(
 def hold_out_groups(labels: Rows, groups: Rows, fraction: float, seed: int) -> tuple[Rows, Rows]:
     """Split places into (kept, held out), whole groups on one side; both sorted.
 
-    Groups are looked at in a drawn order. One is held out if that brings the shares held out, of
-    each class and (counting as much as all classes) of the whole, closer to `fraction`, as the sum
-    of squares; the best one, if none does. Every class keeps an image. (scikit-learn's
-    StratifiedGroupKFold, greedy too, keeps no class, and has changed what a seed gives.)
+    Groups are looked at in a drawn order, several times. One changes sides if that brings the
+    shares held out, of each class and (counting as much as all classes) of the whole, closer to
+    `fraction`, as the sum of squares; the best one is held out if none does. Every class keeps an
+    image. (scikit-learn's StratifiedGroupKFold, greedy too, may leave train without a class, and
+    does not promise that a seed gives the same with every release.)
 
     Parameters
     ----------
@@ -101,24 +105,27 @@ def _choose_groups(counts: sparse.csr_array, sizes: Rows, fraction: float, seed:
     total, n = np.asarray(counts.sum(axis=0)), int(sizes.sum())
     n_classes = np.count_nonzero(total)
     held_of, held_n = np.zeros(len(total), np.int64), 0
-    chosen: list[int] = []
-    best, least = [], np.inf
-    for group in np.random.RandomState(seed).permutation(len(sizes)).tolist():
-        span = slice(counts.indptr[group], counts.indptr[group + 1])
-        classes, of_class, size = counts.indices[span], counts.data[span], int(sizes[group])
-        takes_all = (held_of[classes] + of_class == total[classes]).any() or held_n + size == n
-        if takes_all:
-            continue
-        missed = 2 * (held_of[classes] - fraction * total[classes]) + of_class
-        change = float((of_class * missed / total[classes] ** 2).sum())
-        change += n_classes * size * (2 * (held_n - fraction * n) + size) / n**2
-        if change < -ROUNDING:
-            chosen.append(group)
-            held_of[classes] += of_class
-            held_n += size
-        elif change < least - ROUNDING:
-            best, least = [group], change
-    return chosen or best
+    order = np.random.RandomState(seed).permutation(len(sizes)).tolist()
+    chosen: set[int] = set()
+    best, least = set[int](), np.inf
+    for _ in range(PASSES):
+        for group in order:
+            span = slice(counts.indptr[group], counts.indptr[group + 1])
+            sign = -1 if group in chosen else 1
+            classes, of_class = counts.indices[span], sign * counts.data[span]
+            size = sign * int(sizes[group])
+            if (held_of[classes] + of_class == total[classes]).any() or held_n + size == n:
+                continue
+            missed = 2 * (held_of[classes] - fraction * total[classes]) + of_class
+            change = float((of_class * missed / total[classes] ** 2).sum())
+            change += n_classes * size * (2 * (held_n - fraction * n) + size) / n**2
+            if change < -ROUNDING:
+                chosen ^= {group}
+                held_of[classes] += of_class
+                held_n += size
+            elif not chosen and change < least - ROUNDING:
+                best, least = {group}, change
+    return sorted(chosen or best)
 
 
 def _counts(labels: Rows, group: Rows) -> sparse.csr_array:

@@ -12,6 +12,7 @@ from pydantic import Field, ValidationError, model_validator
 from headstart import datasets, models, settings
 from headstart.errors import StudyError, UnknownNameError
 from headstart.files import storage_errors
+from headstart.functions import is_function
 from headstart.spec import LinearSetting, Trial
 from headstart.spec.noun import Noun
 from headstart.spec.setting import Precision
@@ -92,7 +93,7 @@ class Study(Noun):
             The file; or one that headstart brings (`SHIPPED`), by its name with or without
             ``.toml`` and ``studies/``.
         trust
-            Whether models may be functions: their author's code runs.
+            Whether models and datasets may be functions: their author's code runs.
 
         Raises
         ------
@@ -180,12 +181,14 @@ class Study(Noun):
         return run_study(trials, ResultStore(store, create=True), workspace)
 
     def _refuse_code(self) -> None:
-        for name in self.models:
-            if models.runs_code(name):
-                raise StudyError(
-                    f"model '{name}' runs a file: whatever its author wrote would be executed. If "
-                    "you trust this study and that file, say --trust"
-                )
+        running = [f"model '{name}'" for name in self.models if models.runs_code(name)]
+        stems = {name: name.partition("?")[0] for name in self.datasets}
+        running += [f"dataset '{name}'" for name, stem in stems.items() if is_function(stem)]
+        if running:
+            raise StudyError(
+                f"{running[0]} runs a file: whatever its author wrote would be executed. If you "
+                "trust this study and that file, say --trust"
+            )
 
     def setting(self, setting: str | dict[str, Any]) -> LinearSetting:
         """Make one of the settings that the study names, with its precision."""

@@ -103,7 +103,7 @@ def test_a_link_to_a_file_that_is_gone_is_not_passed_over(tmp_path):
     images = read(tmp_path).parts["all"].images
     assert len(images) == 3
     with pytest.raises(StorageError, match=r"cannot use .*a/2\.png: No such file"):
-        images.digest()
+        images.decode(1)
 
 
 def test_a_class_may_be_called_train(tmp_path):

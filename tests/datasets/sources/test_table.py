@@ -179,7 +179,8 @@ def test_parquet_with_lists_of_labels(folder):
     (["path,label", ",a", "1.png,b"], "", r"data row 1 has no path \(column 'path'; 1 of 2"),
     (["path,label,g", "0.png,a,x", "1.png,b,"], "?group=g", r"data row 2 has no group"),
     (["path,label", "0.png,a", "no.png,b", "none.png,b"], "",
-     r"2 of 3 images are not there, first /.*/no\.png: say with \?root=DIR where"),
+     r"2 of 3 images are not there, first /.*/no\.png: say with \?root=DIR where their paths "
+     r"start, or measure on what is left with \?allow_missing=yes$"),
     (["path,label,split", "0.png,a,train", "1.png,b,holdout"], "",
      r"data row 2 has the split 'holdout' \(column 'split'\): expected train, validation or test"),
     (["path,label,split", "0.png,a,train", "1.png,b,"], "", "data row 2 has the split ''"),
@@ -209,6 +210,18 @@ def test_tables_that_are_no_dataset(folder, rows, options, message):
 def test_missing_images_are_a_dataset_that_is_missing(folder):
     with pytest.raises(DatasetMissingError):
         read(write(folder / "t.csv", "path,label", "no.png,b"))
+
+
+def test_missing_images_may_be_left_out(folder):
+    rows = ["no.png,a,x,train", "0.png,b,y,train", "1.png,a,x,train", "2.png,b,z,test"]
+    table = write(folder / "t.csv", "path,label,g,split", *rows)
+    archive = read(f"{table}?group=g&allow_missing=yes")
+    assert archive.missing == {"train": 1}
+    train = archive.parts["train"]
+    assert names(archive, "train") == ["0.png", "1.png"]
+    assert (train.labels.tolist(), train.rows.tolist()) == ([1, 0], [1, 2])
+    assert archive.groups["train"].tolist() == [1, 0]
+    assert archive.parts["test"].rows.tolist() == [0]
 
 
 @pytest.mark.parametrize("name", ["t.csv", "t.tsv", "t.parquet"])

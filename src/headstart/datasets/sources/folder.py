@@ -41,6 +41,9 @@ class FolderSource(Source):
     def recognises(self, stem: str) -> bool:
         return _place(stem).is_dir() or ("/" in stem and ":" not in stem and not is_table(stem))
 
+    def location(self, stem: str) -> str:
+        return str(_place(stem))
+
     def describe(self, asked: DatasetName) -> Description:
         return Description(_place(asked.stem).name)
 

@@ -49,6 +49,10 @@ class FunctionSource(Source):
     def recognises(self, stem: str) -> bool:
         return is_function(stem)
 
+    def location(self, stem: str) -> str:
+        file, function = locate_function(stem, "dataset", DatasetMissingError)
+        return f"{file}:{function}"
+
     def describe(self, asked: DatasetName) -> Description:
         """Call the function: what its labels are shows only then. It is not called twice."""
         file, function = locate_function(asked.stem, "dataset", DatasetMissingError)

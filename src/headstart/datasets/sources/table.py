@@ -64,6 +64,9 @@ class TableSource(Source):
     def recognises(self, stem: str) -> bool:
         return is_table(stem)
 
+    def location(self, stem: str) -> str:
+        return str(_place(stem))
+
     def describe(self, asked: DatasetName) -> Description:
         path = _place(asked.stem)
         many = path.is_file() and _choose(path, asked.options).many
@@ -95,22 +98,20 @@ class TableSource(Source):
         names = _names(path, columns, cells[columns.label])
         images = _paths(path, columns.path, cells[columns.path], asked.options.get("root", ""))
         _check_once(path, images, names)
-        require_files(images, str(path), "say with ?root=DIR where their paths start")
+        if not asked.allow_missing:
+            require_files(
+                images,
+                str(path),
+                "say with ?root=DIR where their paths start, or measure on what is left with "
+                "?allow_missing=yes",
+            )
         classes = sorted_classes(name for several in names for name in several)
         labels = _labels(names, classes, many=columns.many)
         chosen = _rows_of_parts(path, columns, cells)
-        parts = {
-            part: Split(
-                FileImages([images[row] for row in rows]),
-                labels[rows],
-                np.arange(len(rows), dtype=np.int64),
-            )
-            for part, rows in chosen.items()
-        }
-        if columns.group is None:
-            return Archive(classes, parts)
-        groups = _groups(path, columns.group, cells[columns.group], chosen)
-        return Archive(classes, parts, groups=groups)
+        groups = {}
+        if columns.group is not None:
+            groups = _groups(path, columns.group, cells[columns.group], chosen)
+        return _archive(classes, images, labels, chosen, groups)
 
 
 @dataclass(frozen=True)
@@ -265,6 +266,26 @@ def _rows_of_parts(
     check_parts((part for part in parts if part), f"{path}: column '{column}'", instead)
     chosen = {part: np.flatnonzero([part == one for one in parts]) for part in PARTS}
     return {part: rows.astype(np.int64) for part, rows in chosen.items() if len(rows)}
+
+
+def _archive(
+    classes: tuple[str, ...],
+    images: Sequence[Path],
+    labels: Rows,
+    chosen: Mapping[str, Rows],
+    groups: Mapping[str, Rows],
+) -> Archive:
+    """Take the images that are there; `labels` are of all, `groups` of those of each part."""
+    parts, missing, kept_groups = {}, {}, {}
+    for part, rows in chosen.items():
+        places = np.flatnonzero([images[row].is_file() for row in rows]).astype(np.int64)
+        files = FileImages([images[row] for row in rows[places]])
+        parts[part] = Split(files, labels[rows[places]], places)
+        if len(places) < len(rows):
+            missing[part] = len(rows) - len(places)
+        if part in groups:
+            kept_groups[part] = groups[part][places]
+    return Archive(classes, parts, missing, kept_groups)
 
 
 def _groups(

@@ -1,0 +1,192 @@
+"""A function of the user's that gives a dataset."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from headstart.datasets.names import DatasetName
+from headstart.datasets.sources.function import FunctionSource
+from headstart.errors import DatasetError, DatasetMissingError, StudyError, UnknownNameError
+
+START = """
+import numpy as np
+
+GREY = np.arange(4 * 5 * 6, dtype=np.uint8).reshape(4, 5, 6)
+COLOUR = np.zeros((2, 5, 6, 3), np.uint8)
+
+
+def load():
+    return """
+
+
+@pytest.fixture
+def asked(tmp_path):
+    """Write a function that gives the value of an expression, and ask for it."""
+
+    def write(expression):
+        (tmp_path / "data.py").write_text(f"{START}{expression}\n")
+        return DatasetName.parse(f"{tmp_path}/data.py:load")
+
+    return write
+
+
+def read(asked):
+    return FunctionSource().read(asked, Path())
+
+
+def test_images_and_labels(asked):
+    archive = read(asked("GREY, [2, 0, 1, 0]"))
+    assert archive.classes == ("0", "1", "2")
+    part = archive.parts["all"]
+    assert list(archive.parts) == ["all"]
+    assert part.labels.tolist() == [2, 0, 1, 0]
+    assert part.labels.dtype == np.int64
+    assert part.rows.tolist() == [0, 1, 2, 3]
+    expected = np.arange(30, 60, dtype=np.uint8).reshape(5, 6)
+    np.testing.assert_array_equal(np.asarray(part.images.decode(1)), expected)
+
+
+@pytest.mark.parametrize(("labels", "classes", "places"), [
+    ("['b', 'a', 'b', 'b']", ("a", "b"), [1, 0, 1, 1]),
+    ("np.array(['10', '9', '9', '9'])", ("9", "10"), [1, 0, 0, 0]),
+    ("np.array(['b', 'a', 'b', 'b'], dtype=object)", ("a", "b"), [1, 0, 1, 1]),
+    ("['b', 'a', 'b', 'b'], ['b', 'c', 'a']", ("b", "c", "a"), [0, 2, 0, 0]),
+    ("np.array([1, 0, 0, 1], np.uint8), ('x', 'y')", ("x", "y"), [1, 0, 0, 1]),
+    ("np.array([True, False, False, True])", ("0", "1"), [1, 0, 0, 1]),
+])  # fmt: skip
+def test_labels_of_every_kind(asked, labels, classes, places):
+    archive = read(asked(f"GREY, {labels}"))
+    assert archive.classes == classes
+    assert archive.parts["all"].labels.tolist() == places
+
+
+def test_parts(asked):
+    given = asked("{'classes': ['x', 'y'], 'test': (COLOUR, [1, 1]), 'val': (GREY, [0] * 4), "
+                  "'train': [COLOUR, [0, 1]]}")  # fmt: skip
+    archive = read(given)
+    assert archive.classes == ("x", "y")
+    assert list(archive.parts) == ["train", "validation", "test"]
+    assert len(archive.parts["validation"]) == 4
+    assert archive.parts["test"].labels.tolist() == [1, 1]
+    assert archive.parts["train"].images.decode(0).mode == "RGB"
+
+
+def test_classes_are_those_of_all_parts(asked):
+    given = asked("{'train': (COLOUR, ['b', 'a']), 'test': (COLOUR, ['c', 'a'])}")
+    archive = read(given)
+    assert archive.classes == ("a", "b", "c")
+    assert archive.parts["test"].labels.tolist() == [2, 0]
+
+
+def test_several_labels_an_image(asked):
+    several = asked("COLOUR, [[1, 0, 0], [1, 1, 0]]")
+    assert FunctionSource().describe(several).metric == "voc-map-11point"
+    archive = read(several)
+    assert archive.classes == ("0", "1", "2")
+    # 0 is absent where nothing is -1, else it is neither.
+    assert archive.parts["all"].labels.tolist() == [[1, -1, -1], [1, 1, -1]]
+    given = "{'train': (COLOUR, [[1, 0], [0, -1]]), 'test': (COLOUR, np.eye(2, dtype=int))}"
+    archive = read(asked(given))
+    assert archive.parts["train"].labels.tolist() == [[1, 0], [0, -1]]
+    assert archive.parts["test"].labels.tolist() == [[1, 0], [0, 1]]
+    assert FunctionSource().describe(asked("COLOUR, [0, 1]")).metric == "top-1"
+
+
+def test_paths(asked, tmp_path, monkeypatch):
+    for name in ("1.png", "2.png"):
+        (tmp_path / name).write_bytes(b"")
+    monkeypatch.chdir(tmp_path)
+    given = asked("['1.png', __import__('pathlib').Path('2.png').absolute()], ['a', 'b']")
+    images = read(given).parts["all"].images
+    assert images.paths == (tmp_path / "1.png", tmp_path / "2.png")
+    given = asked("np.array(['1.png', '2.png']), ['a', 'b']")
+    assert read(given).parts["all"].images.paths == images.paths
+
+
+def test_it_is_called_once_until_the_file_changes(asked, tmp_path):
+    count = tmp_path / "count"
+    count.write_text("")
+    path = f"__import__('pathlib').Path({str(count)!r})"
+    line = f"[{path}.write_text({path}.read_text() + 'x') and 0, 1]"
+    given = asked(f"COLOUR, {line}")
+    FunctionSource().describe(given)
+    read(given)
+    assert count.read_text() == "x"
+    read(asked(f"COLOUR, {line}  # changed"))
+    assert count.read_text() == "xx"
+
+
+@pytest.mark.parametrize(("given", "message"), [
+    ("GREY", r"gave a ndarray: expected \(images, labels\), \(images, labels, classes\) or \{"),
+    ("GREY, [0, 1, 0, 1], None, 1", r"gave a tuple of length 4: expected \(images, labels\)"),
+    ("{'train': (GREY, [0, 1, 0, 1]), 'test': GREY}", "gave a ndarray of test: expected"),
+    ("{'train': (COLOUR, [0, 1])}", "gave has only train: expected train, and validation or test"),
+    ("{'train': (COLOUR, [0, 1]), 'extra': (COLOUR, [0, 1])}", "gave a part 'extra': expected tra"),
+    ("COLOUR, [0, 1, 0]", "gave 2 images and 3 labels: expected a label an image"),
+    ("{'train': (COLOUR, [0, 1]), 'test': (GREY, [0, 1])}", "4 images and 2 labels of test"),
+    ("COLOUR / 255, [0, 1]",
+     r"gave images as float64 of shape \(2, 5, 6, 3\): expected uint8 of shape \(n, height, width"),
+    ("COLOUR[0, 0], [0, 1]", r"gave images as uint8 of shape \(6, 3\): expected uint8 of shape"),
+    ("COLOUR.transpose(0, 3, 1, 2), [0, 1]", r"as uint8 of shape \(2, 3, 5, 6\)"),
+    ("[COLOUR[0], COLOUR[1]], [0, 1]", "images of type ndarray: expected one uint8 array, or a li"),
+    ("'1.png', [0]", "images of type str: expected one uint8 array, or a list of paths"),
+    ("5, [0]", "images of type int: expected one uint8 array"),
+    ("['no.png', 'none.png'], [0, 1]",
+     r"load\(\): 2 of 2 images are not there, first /.*/no\.png: expected the paths of images"),
+    ("COLOUR, [0.0, 1.0]", r"labels as float64 of shape \(2,\): expected \(n,\) whole numbers fro"),
+    ("COLOUR, [['a'], ['a', 'b']]", "gave labels as object"),
+    ("COLOUR, ['a', None]", "gave labels as object"),
+    ("COLOUR, [-1, 0]", "gave the label -1: expected whole numbers from 0$"),
+    ("COLOUR, [0, 2], ['a', 'b']", "gave the label 2: expected whole numbers from 0 to 1, the"),
+    ("COLOUR, ['a', 'c'], ['a', 'b']", "gave the label 'c': expected one of its 2 classes"),
+    ("COLOUR, [0, 1], ['a', 'a']", r"the classes \['a', 'a'\]: expected different names"),
+    ("COLOUR, [0, 1], 'ab'", "the classes 'ab': expected different names in the order"),
+    ("COLOUR, [[0, 2], [1, 0]]", r"gave 2 columns of labels from 0 to 2 for 2 classes: expected a"),
+    ("COLOUR, [[0, 1], [1, 0]], ['a']", "2 columns of labels from 0 to 1 for 1 classes: expected"),
+    ("{'train': (COLOUR, [0, 1]), 'test': (COLOUR, ['a', 'b'])}", "labels of another kind in each"),
+    ("{'train': (COLOUR, [[0, 1]] * 2), 'test': (COLOUR, [[1]] * 2)}", "of another kind in each"),
+    ("1 / 0", r"data\.py, line 9: ZeroDivisionError: division by zero"),
+])  # fmt: skip
+def test_functions_that_give_no_dataset(asked, given, message):
+    name = asked(given)
+    with pytest.raises(DatasetError, match=message) as error:
+        read(name)
+    assert "\n" not in str(error.value)
+    assert "data.py" in str(error.value)
+
+
+def test_functions_that_there_are_not(asked, tmp_path):
+    given = asked("GREY, [0, 1, 0, 1]")
+    with pytest.raises(UnknownNameError, match="did you mean load"):
+        read(DatasetName.parse(f"{given.stem}s"))
+    gone = DatasetName.parse(f"{tmp_path}/none.py:load")
+    with pytest.raises(DatasetMissingError, match=r"dataset '.*none\.py:load': there is no file"):
+        read(gone)
+    presence = FunctionSource().presence(gone, tmp_path)
+    assert not presence.present
+    assert "there is no file" in presence.place
+    assert FunctionSource().presence(given, tmp_path) == (True, f"{tmp_path}/data.py")
+
+
+def test_what_is_known_of_it(asked, tmp_path, monkeypatch):
+    given = asked("GREY, [0, 1, 0, 1]")
+    assert FunctionSource().describe(given).title == "data.py:load"
+    assert FunctionSource().recognises(given.stem)
+    assert not FunctionSource().recognises(str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    assert FunctionSource().location("data.py:load") == given.stem
+
+
+def test_a_study_file_runs_no_function_unless_trusted(tmp_path):
+    from headstart import Study
+
+    proof = tmp_path / "executed"
+    (tmp_path / "data.py").write_text(f"open({str(proof)!r}, 'w')\n")
+    file = tmp_path / "study.toml"
+    name = f"{tmp_path}/data.py:load?split_seed=1"
+    file.write_text(f"models = ['efficientnet_lite0']\ndatasets = ['digits', '{name}']\n")
+    with pytest.raises(StudyError, match=r"dataset '.*data\.py:load\?split_seed=1' runs a file: "):
+        Study.from_toml(file)
+    assert Study.from_toml(file, trust=True).datasets == ("digits", name)
+    assert not proof.exists()
