@@ -12,6 +12,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from headstart import metrics
     from headstart.analysis import Analysis, analyze
     from headstart.errors import HeadstartError
     from headstart.probe import LogisticRegressionPath
@@ -50,6 +51,7 @@ __all__ = [
     "Watcher",
     "Workspace",
     "analyze",
+    "metrics",
     "results",
     "run_trial",
 ]
@@ -83,6 +85,8 @@ def __getattr__(name: str) -> Any:
             # Kept, so that this runs once a name.
             globals()[name] = value = getattr(import_module(module), name)
             return value
+    if name == "metrics":
+        return import_module("headstart.metrics")
     raise AttributeError(f"module 'headstart' has no attribute '{name}'")
 
 

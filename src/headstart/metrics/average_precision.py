@@ -1,12 +1,19 @@
 """Mean average precision of multi-label classification, as PASCAL VOC 2007 defines it."""
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
 __all__ = ["interpolated_precision", "voc_map_11point"]
 
 Floats = npt.NDArray[np.float64]
-RECALLS = 11
+
+# The recalls of the development kit's ``for t=0:0.1:1``. A loop of MATLAB's computes start +
+# k * step (a vector is built from both ends instead), so three lie just above 0.3, 0.6 and 0.7:
+# of ten present images the third does not reach a recall of 0.3. The reports of loops that this
+# rests on are in tests/metrics/test_average_precision.py.
+RECALLS = np.arange(11) * 0.1
 
 
 def voc_map_11point(scores: npt.ArrayLike, labels: npt.ArrayLike) -> float:
@@ -16,13 +23,18 @@ def voc_map_11point(scores: npt.ArrayLike, labels: npt.ArrayLike) -> float:
     interpolated as the highest at that recall or any higher, and averaged over the recalls
     0, 0.1, ..., 1. An image that has the class only as difficult is left out of that class.
 
+    For each class that is present anywhere this is what ``VOCevalcls`` of the development kit
+    gives, but for rounding in the last digit of the sum. Recall is compared in floating point as
+    there, where 0.3, 0.6 and 0.7 are the next number above: where 3/10, 3/5 or 7/10 of the present
+    images are a whole number, one more has to be found. The kit does not average over classes.
+
     Source: Everingham et al., "The PASCAL Visual Object Classes (VOC) Challenge", IJCV 88 (2010),
-    section 4.2; the formula of the development kit's ``VOCevalcls``.
+    section 4.2; ``VOCevalcls.m`` of the development kit of 2007.
 
     Parameters
     ----------
     scores
-        (n, K) decision values.
+        (n, K) decision values, any scale.
     labels
         (n, K) in {1 present, 0 difficult only, -1 absent}.
 
@@ -34,7 +46,7 @@ def voc_map_11point(scores: npt.ArrayLike, labels: npt.ArrayLike) -> float:
     Raises
     ------
     ValueError
-        Shapes that differ, other labels, or no class that is present anywhere.
+        Shapes that differ, NaN, other labels, or no class that is present anywhere.
 
     Examples
     --------
@@ -42,11 +54,7 @@ def voc_map_11point(scores: npt.ArrayLike, labels: npt.ArrayLike) -> float:
     0.8485
     """
     scores, labels = np.asarray(scores, dtype=np.float64), np.asarray(labels)
-    if scores.ndim != 2 or scores.shape != labels.shape or not np.isin(labels, (-1, 0, 1)).all():
-        raise ValueError(
-            "expected scores (n, K) and labels (n, K) in {1, 0, -1}, "
-            f"found shapes {scores.shape} and {labels.shape}"
-        )
+    _check(scores, labels)
     precisions = []
     for score, label in zip(scores.T, labels.T, strict=True):
         judged = label != 0
@@ -76,7 +84,28 @@ def interpolated_precision(precision: Floats) -> Floats:
     """
     n_present = precision.shape[1]
     best_from_here = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
-    # The first present image at which recall k / n_present reaches each of 0, 0.1, ..., 1, in whole
-    # numbers: 0.3 * 10 is not 3 in floating point.
-    first = [max(0, -(-step * n_present // (RECALLS - 1)) - 1) for step in range(RECALLS)]
+    # The first present image at which each recall is reached.
+    first = np.searchsorted(np.arange(1, n_present + 1) / n_present, RECALLS)
     return np.asarray(best_from_here[:, first].mean(axis=1))
+
+
+def _check(scores: Floats, labels: npt.NDArray[Any]) -> None:
+    if scores.ndim != 2 or scores.shape != labels.shape:
+        raise ValueError(
+            "expected scores (n, K) and labels (n, K), "
+            f"found shapes {scores.shape} and {labels.shape}"
+        )
+    if (strange := ~np.isin(labels, (-1, 0, 1))).any():
+        row, column = np.argwhere(strange)[0]
+        raise ValueError(
+            "expected labels (n, K) in {1, 0, -1}, "
+            f"found {labels[row, column]} in row {row}, column {column}"
+        )
+    if (labels == 0).any() and not (labels == -1).any():
+        raise ValueError(
+            "expected labels of 1 present, 0 difficult and -1 absent, found 0 but no -1: "
+            "of zeros and ones give 2 * labels - 1"
+        )
+    if (unknown := np.isnan(scores)).any():
+        row, column = np.argwhere(unknown)[0]
+        raise ValueError(f"expected scores, found NaN in row {row}, column {column}")
