@@ -54,7 +54,7 @@ class Choice:
         The configuration; "" where there is one only.
     parts
         For each part (``train``, ``validation``, ``test``, ``all``) the repository's split, or
-        several joined by ``+``. Empty takes those that are named so.
+        several joined by ``+``. Empty takes those that are named so; a split alone is ``all``.
     """
 
     image: str = ""
@@ -82,13 +82,13 @@ def parts_of(names: Iterable[str], choice: Choice, title: str) -> dict[str, list
     splits = _splits(_of_config(names, choice.config, title), title)
     had = ", ".join(repr(name) for name in splits)
     if not choice.parts:
-        named = {name: splits[name] for name in PARTS if name in splits}
-        if not named and len(splits) == 1:
+        if len(splits) == 1:
             return {"all": next(iter(splits.values()))}
-        if "train" not in named:
+        named = {name: splits[name] for name in PARTS if name in splits}
+        if "train" not in named or len(named) == 1:
             raise DatasetError(
-                f"{title} has splits {had}, and none is named 'train': say what they are for, as "
-                "?train=SPLIT&test=SPLIT"
+                f"{title} has splits {had}: say what they are for, as ?train=SPLIT&test=SPLIT, or "
+                "?all=SPLIT to split it anew"
             )
         return named
     parts = {}
