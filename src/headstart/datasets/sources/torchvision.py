@@ -241,15 +241,9 @@ def _opened(asked: DatasetName, root: Path, download: bool = False) -> dict[str,
     """
     cls = _class(asked.stem)
     parameters = _parameters(cls)
-    if "root" not in parameters:
-        raise DatasetError(
-            f"{asked.stem} reads no images from a folder: it is no dataset to measure"
-        )
+    given = _given(asked, cls, parameters)
     if download and "download" not in parameters:
         raise DatasetError(f"torchvision.datasets.{cls.__name__} downloads nothing")
-    given = {name: _value(text) for name, text in asked.options.items() if name != "root"}
-    if unknown := sorted(set(given) - parameters):
-        raise StudyError(f"{asked.full}: torchvision's {cls.__name__} has no option '{unknown[0]}'")
     given |= {"download": True} if download else {}
     if "train" in parameters:
         parts = {"train": True, "test": False}
@@ -270,6 +264,18 @@ def _opened(asked: DatasetName, root: Path, download: bool = False) -> dict[str,
         tried = ", ".join(name for names in SPLITS.values() for name in names)
         raise DatasetError(f"torchvision.datasets.{cls.__name__} has none of the splits {tried}")
     return found
+
+
+def _given(asked: DatasetName, cls: Any, parameters: set[str]) -> dict[str, Any]:
+    """Read the options that the class is made with."""
+    if "root" not in parameters:
+        raise DatasetError(
+            f"{asked.stem} reads no images from a folder: it is no dataset to measure"
+        )
+    given = {name: _value(text) for name, text in asked.options.items() if name != "root"}
+    if unknown := sorted(set(given) - parameters):
+        raise StudyError(f"{asked.full}: torchvision's {cls.__name__} has no option '{unknown[0]}'")
+    return given
 
 
 def _made(cls: Any, root: Path, arguments: dict[str, Any]) -> Any:
