@@ -17,7 +17,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from headstart.datasets.archive import Archive
-from headstart.datasets.archives.facts import Facts
+from headstart.datasets.archives.facts import Facts, HubCopy
 from headstart.datasets.images import FileImages, Images
 from headstart.datasets.parquet_images import ParquetImages, opened
 from headstart.datasets.splits import Split
@@ -62,6 +62,11 @@ class Choice:
     group: str = ""
     config: str = ""
     parts: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, copy: HubCopy) -> "Choice":
+        """Choose what is written down of a copy of a dataset of the study."""
+        return cls(image=copy.image, label=copy.label, parts=dict(copy.parts.items()))
 
 
 def parquet_names(folder: Path) -> list[str]:
@@ -149,9 +154,7 @@ def read_hub_copy(facts: Facts, folder: Path, names: Sequence[str] | None = None
     """
     if facts.hub is None:
         raise DatasetMissingError(f"dataset '{facts.key}' has no copy on the Hugging Face hub")
-    copy = facts.hub
-    choice = Choice(image=copy.image, label=copy.label, parts=dict(copy.parts.items()))
-    return read(folder, choice, f"hf:{copy.repository}", names)
+    return read(folder, Choice.of(facts.hub), f"hf:{facts.hub.repository}", names)
 
 
 def has_several_classes(file: Path, choice: Choice, title: str) -> bool:
