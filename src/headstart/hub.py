@@ -114,6 +114,7 @@ def download(
             name,
             repo_type=kind,
             revision=commit,
+            endpoint=address(),
             etag_timeout=SECONDS,
             force_download=again,
         )

@@ -64,10 +64,12 @@ def test_a_repository_as_the_hubs_library_writes_it(pets):
          {"train": 1, "test": 1}),
         (["pets-train.parquet", "pets-dev.parquet", "pets-test.parquet"],
          {"train": 1, "validation": 1, "test": 1}),
-        (["data/train-00000-of-00001.parquet", "data/extra-00000-of-00001.parquet"], {"train": 1}),
+        (["data/train-00000-of-00001.parquet", "data/val-00000-of-00001.parquet",
+          "data/extra-00000-of-00001.parquet"], {"train": 1, "validation": 1}),
         (["images.parquet"], {"all": 1}),
         (["data/0000.parquet", "data/0001.parquet"], {"all": 2}),
         (["everything-00000-of-00001.parquet"], {"all": 1}),
+        (["data/train-00000-of-00001.parquet"], {"all": 1}),
     ],
 )  # fmt: skip
 def test_splits_are_read_from_names(names, expected):
@@ -77,8 +79,10 @@ def test_splits_are_read_from_names(names, expected):
 
 def test_splits_that_are_named_otherwise_are_chosen():
     names = [f"data/{split}-00000-of-00001.parquet" for split in ("trainval", "eval", "extra")]
-    with pytest.raises(DatasetError, match=r"splits 'test', 'extra', 'trainval', .*\?train=SPLIT"):
+    with pytest.raises(DatasetError, match=r"splits 'test', 'extra', 'trainval': .*\?train=SPLIT"):
         parts_of(names, Choice(), "hf:a/b")
+    with pytest.raises(DatasetError, match=r"has splits 'extra', 'train': .* or \?all=SPLIT to"):
+        parts_of(["data/train.parquet", names[2]], Choice(), "hf:a/b")
     chosen = Choice(parts={"train": "trainval+extra", "test": "eval"})
     assert parts_of(names, chosen, "") == {"train": [names[0], names[2]], "test": [names[1]]}
     with pytest.raises(DatasetError, match="hf:a/b has no split 'tests': it has 'test', 'extra'"):
@@ -132,7 +136,7 @@ def test_fine_labels_come_before_coarse_ones(tmp_path):
     coarse = {"coarse_label": pa.array([0, 0])}
     write_images(file, [1, 0], NAMES[:2], image="img", label="fine_label", **coarse)
     archive = read(tmp_path, Choice(), "")
-    assert archive.parts["train"].labels.tolist() == [1, 0]
+    assert archive.parts["all"].labels.tolist() == [1, 0]
 
 
 def test_labels_without_names(tmp_path):
@@ -153,7 +157,7 @@ def test_labels_that_are_text(tmp_path, dictionary):
     write_table(tmp_path / "train.parquet", columns)
     archive = read(tmp_path, Choice(), "")
     assert archive.classes == ("ant", "owl")
-    assert archive.parts["train"].labels.tolist() == [1, 0, 1]
+    assert archive.parts["all"].labels.tolist() == [1, 0, 1]
 
 
 @pytest.mark.parametrize("kind", ["names", "old names", "numbers", "text"])
@@ -176,8 +180,8 @@ def test_several_labels_an_image(tmp_path, kind):
         # Of a class without an image nothing is known.
         assert archive.classes == (("b", "c") if kind == "text" else ("1", "2"))
         expected = expected[:, 1:]
-    np.testing.assert_array_equal(archive.parts["train"].labels, expected)
-    assert archive.parts["train"].labels.dtype == np.int64
+    np.testing.assert_array_equal(archive.parts["all"].labels, expected)
+    assert archive.parts["all"].labels.dtype == np.int64
     assert has_several_classes(file, Choice(), "")
 
 
@@ -190,7 +194,7 @@ def test_several_labels_an_image(tmp_path, kind):
             r"column 'label': label -1 has no name, they are numbered 0 to 2 \(",
         ),
         ([0, 3], NAMES, "label 3 has no name"),
-        ([0, None], NAMES, "row 1 of train has no label"),
+        ([0, None], NAMES, "row 1 of all has no label"),
         ([0.5, 1.0], None, "expected whole numbers, text, or lists of one of them, found float"),
     ],
 )
@@ -230,7 +234,7 @@ def test_paths_of_files_count_from_the_parquet_file(tmp_path):
         "label": pa.array(["x", "y"]),
     }
     write_table(tmp_path / "tables" / "train.parquet", columns)
-    images = read(tmp_path / "tables", Choice(), "").parts["train"].images
+    images = read(tmp_path / "tables", Choice(), "").parts["all"].images
     assert isinstance(images, FileImages)
     assert images.paths[1].resolve() == (tmp_path / "shots/train/a/0.png").resolve()
     images.decode(0)

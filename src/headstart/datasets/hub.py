@@ -17,7 +17,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from headstart.datasets.archive import Archive
-from headstart.datasets.archives.facts import Facts
+from headstart.datasets.archives.facts import Facts, HubCopy
 from headstart.datasets.images import FileImages, Images
 from headstart.datasets.parquet_images import ParquetImages, opened
 from headstart.datasets.splits import Split
@@ -54,7 +54,7 @@ class Choice:
         The configuration; "" where there is one only.
     parts
         For each part (``train``, ``validation``, ``test``, ``all``) the repository's split, or
-        several joined by ``+``. Empty takes those that are named so.
+        several joined by ``+``. Empty takes those that are named so; a split alone is ``all``.
     """
 
     image: str = ""
@@ -62,6 +62,11 @@ class Choice:
     group: str = ""
     config: str = ""
     parts: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, copy: HubCopy) -> "Choice":
+        """Choose what is written down of a copy of a dataset of the study."""
+        return cls(image=copy.image, label=copy.label, parts=dict(copy.parts.items()))
 
 
 def parquet_names(folder: Path) -> list[str]:
@@ -82,13 +87,13 @@ def parts_of(names: Iterable[str], choice: Choice, title: str) -> dict[str, list
     splits = _splits(_of_config(names, choice.config, title), title)
     had = ", ".join(repr(name) for name in splits)
     if not choice.parts:
-        named = {name: splits[name] for name in PARTS if name in splits}
-        if not named and len(splits) == 1:
+        if len(splits) == 1:
             return {"all": next(iter(splits.values()))}
-        if "train" not in named:
+        named = {name: splits[name] for name in PARTS if name in splits}
+        if "train" not in named or len(named) == 1:
             raise DatasetError(
-                f"{title} has splits {had}, and none is named 'train': say what they are for, as "
-                "?train=SPLIT&test=SPLIT"
+                f"{title} has splits {had}: say what they are for, as ?train=SPLIT&test=SPLIT, or "
+                "?all=SPLIT to split it anew"
             )
         return named
     parts = {}
@@ -149,9 +154,7 @@ def read_hub_copy(facts: Facts, folder: Path, names: Sequence[str] | None = None
     """
     if facts.hub is None:
         raise DatasetMissingError(f"dataset '{facts.key}' has no copy on the Hugging Face hub")
-    copy = facts.hub
-    choice = Choice(image=copy.image, label=copy.label, parts=dict(copy.parts.items()))
-    return read(folder, choice, f"hf:{copy.repository}", names)
+    return read(folder, Choice.of(facts.hub), f"hf:{facts.hub.repository}", names)
 
 
 def has_several_classes(file: Path, choice: Choice, title: str) -> bool:

@@ -1,0 +1,391 @@
+"""Classes of torchvision.datasets that give images of one class each: ``torchvision:EuroSAT``.
+
+Their parts are found by how the class is made: with ``train=``, with ``split=``, or with neither.
+Images are decoded by the class, without any of its transforms.
+"""
+
+import hashlib
+import inspect
+import shutil
+import socket
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from headstart.datasets.ahead import ahead
+from headstart.datasets.archive import Archive
+from headstart.datasets.ledger import Advance, Ledger
+from headstart.datasets.names import DatasetName
+from headstart.datasets.seen import Seen
+from headstart.datasets.sources.base import Description, Presence, Source
+from headstart.datasets.splits import Split
+from headstart.errors import (
+    BrokenImageError,
+    DatasetError,
+    DatasetMissingError,
+    StudyError,
+    UnknownNameError,
+)
+from headstart.files import storage_errors
+from headstart.hub import SECONDS
+from headstart.spec import Decoding
+from headstart.workspace import Watcher
+
+__all__ = ["IndexedImages", "TorchvisionSource"]
+
+# What classes call their splits, in the order in which they are tried.
+SPLITS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "train": ("train", "trainval", "train-standard"),
+        "validation": ("val", "valid", "validation"),
+        "test": ("test",),
+    }
+)
+# Where classes keep their labels, some beside the path of each image.
+LABELS = ("targets", "_labels", "labels", "y", "_samples", "samples")
+CLASSES = ("classes", "categories")
+SWITCHES = {"True": True, "true": True, "False": False, "false": False}
+AHEAD = 16
+
+Labels = npt.NDArray[np.int64]
+
+
+class IndexedImages:
+    """Images that an object gives by number, as ``dataset[number][0]``.
+
+    They have no files to be known by: what is told of them, and their digest, is of the decoded
+    pixels. That is computed once in a process and kept nowhere else.
+
+    Parameters
+    ----------
+    dataset
+        Gives (PIL image, label).
+    title
+        Names it for a person.
+    """
+
+    def __init__(self, dataset: Any, title: str) -> None:
+        self._dataset, self._title = dataset, title
+        self._rows = np.arange(len(dataset), dtype=np.int64)
+        # Shared by all subsets.
+        self._seen: dict[int, Seen] = {}
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def decode(self, row: int) -> Image.Image:
+        try:
+            image = self._dataset[int(self._rows[row])][0]
+        # What the class and the decoders raise on damaged files is not one type.
+        except Exception as error:
+            raise BrokenImageError(self.where(row), _first_line(error)) from error
+        if not isinstance(image, Image.Image):
+            raise BrokenImageError(self.where(row), f"it is given as {type(image).__name__}")
+        return image if image.mode in ("L", "RGB") else image.convert("RGB")
+
+    def where(self, row: int) -> str:
+        return f"{self._title}, number {self._rows[row]}"
+
+    def take(self, rows: npt.NDArray[np.int64]) -> "IndexedImages":
+        taken = IndexedImages.__new__(IndexedImages)
+        taken.__dict__ = {**self.__dict__, "_rows": self._rows[rows]}
+        return taken
+
+    def seen(
+        self,
+        ledger: Ledger,  # noqa: ARG002  no files
+        advance: Advance | None = None,
+    ) -> list[Seen]:
+        fresh = [row for row, i in enumerate(self._rows.tolist()) if i not in self._seen]
+        if advance:
+            advance(len(self) - len(fresh))
+        for row, seen in zip(fresh, ahead(self._look, fresh, AHEAD, spare=0), strict=True):
+            self._seen[int(self._rows[row])] = seen
+            if advance:
+                advance(1)
+        return [self._seen[i] for i in self._rows.tolist()]
+
+    def _look(self, row: int) -> Seen:
+        try:
+            image = self.decode(row)
+        except BrokenImageError as error:
+            return Seen(hashlib.sha256().hexdigest(), 0, problem=error.reason)
+        pixels = hashlib.sha256(f"{image.mode} {image.size}".encode() + image.tobytes())
+        n_bytes = len(image.getbands()) * image.width * image.height
+        return Seen(
+            pixels.hexdigest(), n_bytes, width=image.width, height=image.height, mode=image.mode
+        )
+
+    def digest(self, ledger: Ledger) -> str:
+        """Hexadecimal SHA-256 over the SHA-256 of each image's mode, size and pixels, in order."""
+        digests = (bytes.fromhex(seen.sha256) for seen in self.seen(ledger))
+        return hashlib.sha256(b"".join(digests)).hexdigest()
+
+    def decoded(self, decoding: Decoding) -> "IndexedImages":  # noqa: ARG002  the class decodes
+        return self
+
+
+class TorchvisionSource(Source):
+    """Datasets that torchvision can read."""
+
+    name = "torchvision"
+    fetches = True
+    options: ClassVar[Mapping[str, str]] = MappingProxyType(
+        {
+            "root": "the folder that the class takes; nothing is downloaded into it",
+            "split": "for a class with train= besides; elsewhere this split alone is split anew",
+            "partition": "of DTD, 1 to 10",
+            "annotation_level": "of FGVCAircraft: variant, family or manufacturer",
+            "size": "of Imagenette: full, 320px or 160px",
+            "version": "of INaturalist: a year",
+        }
+    )
+
+    def recognises(self, stem: str) -> bool:
+        return stem.startswith(f"{self.name}:")
+
+    def location(self, stem: str) -> str:
+        return f"{self.name}:{_class(stem).__name__}"
+
+    def describe(self, asked: DatasetName) -> Description:
+        name = _class(asked.stem).__name__
+        rule = f"the splits of torchvision.datasets.{name}; what it lacks is drawn"
+        return Description(title=name, split_rule=rule)
+
+    def presence(self, asked: DatasetName, cache: Path) -> Presence:
+        root = _root(asked, cache)
+        try:
+            _opened(asked, root)
+        except DatasetMissingError as error:
+            if "root" in asked.options:
+                return Presence(False, str(error))
+            return Presence(False, f"downloaded by torchvision on first use, or {_by_hand(asked)}")
+        return Presence(True, str(root))
+
+    def fetch(self, asked: DatasetName, cache: Path, watcher: Watcher) -> None:
+        if "root" in asked.options or self.presence(asked, cache).present:
+            super().fetch(asked, cache, watcher)
+            return
+        root = _root(asked, cache)
+        # Under its own name when it is whole: torchvision takes half an archive for all of it.
+        partial = root.with_name(f".{root.name}.partial")
+        with storage_errors(root):
+            shutil.rmtree(partial, ignore_errors=True)
+            partial.mkdir(parents=True)
+        watcher.stage(f"download {asked.stem}")
+        try:
+            with _timeout(SECONDS):
+                _opened(asked, partial, download=True)
+        except DatasetError as error:
+            shutil.rmtree(partial, ignore_errors=True)
+            raise DatasetMissingError(
+                f"dataset '{asked.stem}' is not on this machine and torchvision cannot fetch it "
+                f"({error}): {_by_hand(asked)}"
+            ) from error
+        with storage_errors(root):
+            shutil.rmtree(root, ignore_errors=True)
+            partial.rename(root)
+
+    def read(self, asked: DatasetName, cache: Path) -> Archive:
+        found = _opened(asked, _root(asked, cache))
+        labels = {part: _labels(dataset, asked.stem, part) for part, dataset in found.items()}
+        known = np.unique(np.concatenate(list(labels.values())))
+        if len(known) and known[0] < 0:
+            raise DatasetError(f"{asked.stem} has images without a label (label {known[0]})")
+        splits = {
+            part: Split(
+                IndexedImages(dataset, f"{asked.stem} {part}"),
+                np.searchsorted(known, labels[part]).astype(np.int64),
+                np.arange(len(labels[part]), dtype=np.int64),
+            )
+            for part, dataset in found.items()
+        }
+        return Archive(_class_names(next(iter(found.values())), known.tolist()), splits)
+
+
+def _class(stem: str) -> Any:
+    """Find a class by its name, in any case; UnknownNameError tells the nearest."""
+    from torchvision import datasets
+
+    names = {name.lower(): name for name in datasets.__all__}
+    name = stem.partition(":")[2].lower()
+    if name not in names:
+        raise UnknownNameError("class of torchvision.datasets", name, names)
+    return getattr(datasets, names[name])
+
+
+def _root(asked: DatasetName, cache: Path) -> Path:
+    if "root" in asked.options:
+        return Path(asked.options["root"]).expanduser().resolve()
+    return cache / "torchvision" / str(_class(asked.stem).__name__)
+
+
+def _opened(asked: DatasetName, root: Path, download: bool = False) -> dict[str, Any]:
+    """Make the class once for each part.
+
+    Raises
+    ------
+    DatasetMissingError
+        The class does not find its files.
+    DatasetError
+        It cannot be made in this way.
+    StudyError
+        An option that it has not.
+    """
+    cls = _class(asked.stem)
+    parameters = _parameters(cls)
+    given = _given(asked, cls, parameters)
+    if download and "download" not in parameters:
+        raise DatasetError(f"torchvision.datasets.{cls.__name__} downloads nothing")
+    given |= {"download": True} if download else {}
+    if "train" in parameters:
+        parts = {"train": True, "test": False}
+        return {part: _made(cls, root, {**given, "train": on}) for part, on in parts.items()}
+    if "split" not in parameters or "split" in given:
+        made = _made(cls, root, given)
+        if made is None:
+            raise StudyError(f"torchvision's {cls.__name__} has no split '{given['split']}'")
+        return {"all": made}
+    found = {}
+    for part, names in SPLITS.items():
+        for name in names:
+            made = _made(cls, root, {**given, "split": name})
+            if made is not None:
+                found[part] = made
+                break
+    if not found:
+        tried = ", ".join(name for names in SPLITS.values() for name in names)
+        raise DatasetError(f"torchvision.datasets.{cls.__name__} has none of the splits {tried}")
+    return found
+
+
+def _given(asked: DatasetName, cls: Any, parameters: set[str]) -> dict[str, Any]:
+    """Read the options that the class is made with."""
+    if "root" not in parameters:
+        raise DatasetError(
+            f"{asked.stem} reads no images from a folder: it is no dataset to measure"
+        )
+    given = {name: _value(text) for name, text in asked.options.items() if name != "root"}
+    if unknown := sorted(set(given) - parameters):
+        raise StudyError(f"{asked.full}: torchvision's {cls.__name__} has no option '{unknown[0]}'")
+    return given
+
+
+def _made(cls: Any, root: Path, arguments: dict[str, Any]) -> Any:
+    """Make the class; None if it has no such split."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return cls(str(root), **arguments)
+    # Its words are those of torchvision.datasets.utils.verify_str_arg.
+    except ValueError as error:
+        if "for argument split. Valid values" in str(error):
+            return None
+        raise _unmade(cls, root, error, DatasetError) from error
+    except (RuntimeError, OSError) as error:
+        raise _unmade(cls, root, error, DatasetMissingError) from error
+    # What else classes raise is not one type: a package that is lacking, an argument that is.
+    except Exception as error:
+        raise _unmade(cls, root, error, DatasetError) from error
+
+
+def _unmade(cls: Any, root: Path, error: Exception, kind: type[DatasetError]) -> DatasetError:
+    return kind(f"torchvision.datasets.{cls.__name__} in {root}: {_first_line(error)}")
+
+
+def _parameters(cls: Any) -> set[str]:
+    """Name what the class can be made with; ``**kwargs`` are those of the class that it extends."""
+    names: set[str] = set()
+    bases: tuple[Any, ...] = inspect.getmro(cls)
+    for base in bases:
+        parameters = inspect.signature(base.__init__).parameters
+        names |= set(parameters)
+        if not any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values()):
+            break
+    return names
+
+
+def _value(text: str) -> Any:
+    return SWITCHES.get(text, int(text) if text.isdigit() else text)
+
+
+def _labels(dataset: Any, stem: str, part: str) -> Labels:
+    """Read the labels where the class keeps them, else by going through the items."""
+    n = len(dataset)
+    if not n:
+        return np.zeros(0, np.int64)
+    first, last = (_label(dataset, place, f"{stem} {part}, number {place}") for place in (0, n - 1))
+    for name in LABELS:
+        labels = _whole_numbers(getattr(dataset, name, None), n)
+        # Kept labels may be others than those that are given.
+        if labels is not None and (labels[0], labels[-1]) == (first, last):
+            return labels
+    where = f"{stem} {part}, number"
+    return np.array([_label(dataset, i, f"{where} {i}") for i in range(n)], dtype=np.int64)
+
+
+def _label(dataset: Any, place: int, where: str) -> int:
+    """Give an item's label, and check that the item is an image with one."""
+    try:
+        item = dataset[place]
+    # As in `IndexedImages.decode`.
+    except Exception as error:
+        raise DatasetError(f"{where} cannot be read ({_first_line(error)})") from error
+    if not isinstance(item, Sequence) or len(item) != 2 or not isinstance(item[0], Image.Image):
+        found = type(item[0] if isinstance(item, Sequence) and item else item).__name__
+        raise DatasetError(f"{where}: expected a PIL image and its label, found {found}")
+    if not isinstance(item[1], int | np.integer):
+        raise DatasetError(
+            f"{where}: expected the number of one class, found {type(item[1]).__name__}: several "
+            "labels an image, boxes and masks are not measured"
+        )
+    return int(item[1])
+
+
+def _whole_numbers(values: Any, n: int) -> Labels | None:
+    """Take labels out of what a class keeps, None if these are no labels."""
+    if values is None or len(values) != n:
+        return None
+    if isinstance(values, list) and isinstance(values[0], tuple):
+        values = [value[-1] for value in values]
+    try:
+        labels = np.asarray(values)
+    except (ValueError, TypeError):
+        return None
+    if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
+        return None
+    return labels.astype(np.int64)
+
+
+def _class_names(dataset: Any, known: list[int]) -> tuple[str, ...]:
+    """Name the labels that there are, by their number where the class has no name."""
+    names = next((getattr(dataset, name) for name in CLASSES if hasattr(dataset, name)), ())
+    named = [name if isinstance(name, str) else ", ".join(name) for name in names]
+    return tuple(named[label] if label < len(named) else str(label) for label in known)
+
+
+def _by_hand(asked: DatasetName) -> str:
+    name = _class(asked.stem).__name__
+    return f"say {asked.stem}?root=FOLDER, one that torchvision.datasets.{name} can read"
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+@contextmanager
+def _timeout(seconds: float) -> Iterator[None]:
+    """Let sockets wait so long: torchvision's downloads set no limit of their own."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(seconds)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)

@@ -1,0 +1,374 @@
+"""The Hugging Face hub as a source: its library replaced, and once its server."""
+
+import hashlib
+import io
+import json
+import shutil
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from headstart.datasets.names import DatasetName
+from headstart.datasets.parquet_images import ParquetImages
+from headstart.datasets.sources.hf import HubSource
+from headstart.errors import DatasetError, DatasetMissingError, StorageError, StudyError
+from headstart.workspace import Watcher
+from hub_files import write_images
+
+SOURCE = HubSource()
+NAMES = ("cat", "dog")
+COMMITS = {"main": "a" * 40, "v2": "b" * 40, "refs/convert/parquet": "c" * 40}
+
+
+class FakeHub:
+    """Stands for huggingface_hub: repositories in folders, downloads into its own cache."""
+
+    def __init__(self, folder, cache):
+        self.folder, self.cache = folder, cache
+        self.commits = dict(COMMITS)
+        self.asked, self.downloaded = [], []
+        self.fails_at = None
+
+    def tree(self, commit):
+        return self.folder / commit
+
+    def add(self, revision, name, labels, seed=0):
+        write_images(self.tree(self.commits[revision]) / name, labels, NAMES, seed=seed)
+
+    def dataset_info(self, repository, *, revision, files_metadata, timeout):
+        assert (repository, files_metadata, timeout) == ("user/pets", True, 10)
+        self.asked.append(revision)
+        commit = self.commits.get(revision or "main", revision)
+        if not self.tree(commit).is_dir():
+            raise OSError(f"404 Client Error. (Request ID: x)\n\nNo {revision}")
+        files = [file for file in sorted(self.tree(commit).rglob("*")) if file.is_file()]
+        siblings = [
+            SimpleNamespace(
+                rfilename=file.relative_to(self.tree(commit)).as_posix(), size=file.stat().st_size
+            )
+            for file in files
+        ]
+        return SimpleNamespace(sha=commit, siblings=siblings)
+
+    def download(
+        self, repository, name, *, repo_type, revision, endpoint, etag_timeout, force_download
+    ):
+        assert (repository, repo_type, etag_timeout) == ("user/pets", "dataset", 10)
+        if self.fails_at == name:
+            raise ConnectionError("connection reset")
+        place = self.cache / "datasets--user--pets" / "snapshots" / revision / name
+        if force_download or not place.exists():
+            place.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(self.tree(revision) / name, place)
+            self.downloaded.append(name)
+        return str(place)
+
+
+@pytest.fixture
+def no_hub(monkeypatch, tmp_path):
+    """A hub that refuses, and a cache of downloads of our own."""
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "downloads"))
+
+
+@pytest.fixture
+def hub(monkeypatch, tmp_path, no_hub):
+    fake = FakeHub(tmp_path / "hub", tmp_path / "downloads")
+    monkeypatch.setattr("urllib.request.urlopen", lambda *_, **__: io.BytesIO())
+    monkeypatch.setattr("huggingface_hub.HfApi", lambda endpoint: fake)
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", fake.download)
+    return fake
+
+
+@pytest.fixture
+def pets(hub):
+    hub.add("main", "data/train-00000-of-00002.parquet", [0, 1, 1])
+    hub.add("main", "data/train-00001-of-00002.parquet", [1], seed=1)
+    hub.add("main", "data/test-00000-of-00001.parquet", [0, 1], seed=2)
+    (hub.tree(hub.commits["main"]) / "README.md").write_text("pets")
+    return hub
+
+
+def ask(name="hf:user/pets", **options):
+    return DatasetName(name, name, options)
+
+
+def fetch(cache, **options):
+    SOURCE.fetch(ask(**options), cache, Watcher())
+
+
+def test_a_repository_is_fetched_once_and_read_without_a_network(pets, tmp_path, monkeypatch):
+    cache = tmp_path / "cache"
+    before = SOURCE.presence(ask(), cache)
+    assert not before.present
+    assert before.place.startswith("downloaded from http://127.0.0.1:9 on first use, or put its")
+    assert SOURCE.source_revision(ask(), cache) == ""
+    with pytest.raises(DatasetMissingError, match="'hf:user/pets' is not on this machine: downlo"):
+        SOURCE.read(ask(), cache)
+    fetch(cache)
+    assert len(pets.downloaded) == 3
+    fetch(cache)
+    assert pets.asked == [None]
+    assert len(pets.downloaded) == 3
+
+    monkeypatch.setattr("urllib.request.urlopen", lambda *_, **__: pytest.fail("network"))
+    presence = SOURCE.presence(ask(), cache)
+    assert presence.present
+    assert presence.place == str(pets.cache / "datasets--user--pets" / "snapshots" / ("a" * 40))
+    assert SOURCE.source_revision(ask(), cache) == "a" * 40
+    archive = SOURCE.read(ask(), cache)
+    assert archive.classes == NAMES
+    assert archive.parts["train"].labels.tolist() == [0, 1, 1, 1]
+    assert archive.parts["test"].labels.tolist() == [0, 1]
+    assert isinstance(archive.parts["train"].images, ParquetImages)
+    assert np.asarray(archive.parts["train"].images.decode(3)).shape == (12, 16, 3)
+
+
+def test_a_branch_that_moves_stays_where_the_first_fetch_found_it(pets, tmp_path):
+    cache = tmp_path / "cache"
+    fetch(cache)
+    pets.commits["main"] = "d" * 40
+    pets.add("main", "data/train-00000-of-00001.parquet", [0])
+    fetch(cache)
+    assert SOURCE.source_revision(ask(), cache) == "a" * 40
+    # The note is a file that a person can read, and remove.
+    (note,) = (cache / "hub").iterdir()
+    assert json.loads(note.read_text())["commit"] == "a" * 40
+    note.unlink()
+    fetch(cache)
+    assert SOURCE.source_revision(ask(), cache) == "d" * 40
+
+
+def test_a_revision_that_is_asked_for_is_another_dataset(pets, tmp_path):
+    cache = tmp_path / "cache"
+    pets.add("v2", "data/train-00000-of-00001.parquet", [1, 0])
+    fetch(cache, revision="v2")
+    assert not SOURCE.presence(ask(), cache).present
+    assert SOURCE.source_revision(ask(revision="v2"), cache) == "b" * 40
+    assert SOURCE.read(ask(revision="v2"), cache).parts["all"].labels.tolist() == [1, 0]
+    fetch(cache, revision="a" * 40)
+    assert SOURCE.source_revision(ask(revision="a" * 40), cache) == "a" * 40
+    with pytest.raises(DatasetMissingError, match=r"\(404 Client Error. \(Request ID: x\)\): put"):
+        fetch(cache, revision="v3")
+
+
+def test_what_is_not_whole_is_not_there_and_goes_on_where_it_stopped(pets, tmp_path):
+    cache = tmp_path / "cache"
+    pets.fails_at = "data/train-00001-of-00002.parquet"
+    words = (
+        r"cannot be had from http://127.0.0.1:9 \(connection reset\): put its Parquet files into"
+    )
+    with pytest.raises(DatasetMissingError, match=words) as error:
+        fetch(cache)
+    assert "\n" not in str(error.value)
+    assert not SOURCE.presence(ask(), cache).present
+    pets.fails_at = None
+    fetch(cache)
+    assert sorted(pets.downloaded) == sorted(set(pets.downloaded))
+    assert SOURCE.presence(ask(), cache).present
+
+
+def test_a_file_of_another_size_is_fetched_again(pets, tmp_path):
+    cache = tmp_path / "cache"
+    fetch(cache)
+    place = pets.cache / f"datasets--user--pets/snapshots/{'a' * 40}/data"
+    whole = (place / "test-00000-of-00001.parquet").read_bytes()
+    (place / "test-00000-of-00001.parquet").write_bytes(whole[:-9])
+    assert not SOURCE.presence(ask(), cache).present
+    fetch(cache)
+    assert (place / "test-00000-of-00001.parquet").read_bytes() == whole
+    # A hub that sends other files than it lists.
+    (place / "test-00000-of-00001.parquet").write_bytes(whole[:-9])
+    (pets.tree("a" * 40) / "data/test-00000-of-00001.parquet").write_bytes(whole[:-9])
+    with pytest.raises(
+        DatasetMissingError, match=r"did not come whole from http://127\.0\.0\.1:9: run"
+    ):
+        fetch(cache)
+
+
+def test_only_what_is_chosen_is_fetched(hub, tmp_path):
+    cache = tmp_path / "cache"
+    for config in ("large", "small"):
+        for split in ("train", "test", "extra"):
+            hub.add("main", f"{config}/{split}-00000-of-00001.parquet", [0, 1])
+    with pytest.raises(DatasetError, match=r"several configurations: choose one with \?config="):
+        fetch(cache)
+    chosen = {"config": "small", "train": "train+extra", "test": "test", "label": "label"}
+    fetch(cache, **chosen)
+    assert {name.partition("/")[0] for name in hub.downloaded} == {"small"}
+    assert len(SOURCE.read(ask(**chosen), cache).parts["train"]) == 4
+    assert not SOURCE.presence(ask(config="large", train="train", test="test"), cache).present
+
+
+def test_the_hubs_own_conversion_is_taken_where_there_is_no_parquet(hub, tmp_path):
+    cache = tmp_path / "cache"
+    (hub.tree("a" * 40)).mkdir(parents=True)
+    (hub.tree("a" * 40) / "pets.zip").write_text("zip")
+    words = r"hf:user/pets has no Parquet files, nor has the hub made some \(404 .*\): fetch the"
+    with pytest.raises(DatasetMissingError, match=words):
+        fetch(cache)
+    for split in ("train", "test"):
+        hub.add("refs/convert/parquet", f"default/{split}/0000.parquet", [0, 1])
+    words = r"at revision a{40}: the hub's own conversion, .* \?revision=refs/convert/parquet"
+    with pytest.raises(DatasetMissingError, match=words):
+        fetch(cache, revision="a" * 40)
+    fetch(cache)
+    assert SOURCE.source_revision(ask(), cache) == "c" * 40
+    assert (
+        SOURCE.read(ask(), cache).parts["test"].images.where(1)
+        == "test/0000.parquet, row 1 (0_1.png)"
+    )
+
+
+def test_a_hub_that_refuses_is_told_at_once(no_hub, tmp_path):
+    words = (
+        r"dataset 'hf:user/pets' is not on this machine and cannot be had from http://127.0.0.1:9 "
+        r"\(.*Connection refused\): put its Parquet files into a folder and say hf:/path/of/the/"
+    )
+    with pytest.raises(DatasetMissingError, match=words) as error:
+        fetch(tmp_path / "cache")
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "cache").exists()
+
+
+def test_a_hub_that_keeps_silent_is_asked_once_for_10_seconds(no_hub, tmp_path, monkeypatch):
+    tries = []
+
+    def silent(request, timeout):
+        tries.append((request.full_url, timeout))
+        raise TimeoutError("timed out")
+
+    monkeypatch.setattr("urllib.request.urlopen", silent)
+    with pytest.raises(
+        DatasetMissingError, match=r"from http://127.0.0.1:9 \(timed out\): put its"
+    ):
+        fetch(tmp_path / "cache")
+    assert tries == [("http://127.0.0.1:9/datasets/user/pets", 10)]
+
+
+@pytest.fixture
+def serve(no_hub, monkeypatch):
+    """Serve answers as the hub does: path -> (status, headers, content), by a function."""
+    servers = []
+
+    def start(answer):
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self):
+                status, headers, content = answer(self.path.partition("?")[0])
+                self.send_response(status)
+                for name, value in {"Content-Length": len(content), **headers}.items():
+                    self.send_header(name, str(value))
+                self.end_headers()
+                if self.command == "GET":
+                    self.wfile.write(content)
+
+            def do_HEAD(self):
+                self.do_GET()
+
+            def log_message(self, *_):
+                pass
+
+        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{server.server_port}")
+        servers.append(server)
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "words"),
+    [
+        (401, "RepoNotFound", "there is no such repository, or not for this user"),
+        (404, "RevisionNotFound", "the repository has no such revision"),
+        (403, "GatedRepo", "its terms have to be accepted on the hub, and this machine logged in"),
+        (500, "", "500 Internal Server Error"),
+    ],
+)
+def test_what_the_hub_says_no_to(status, code, words, serve, tmp_path):
+    serve(lambda path: (status, {"X-Error-Code": code} if code else {}, b""))
+    with pytest.raises(DatasetMissingError, match=words) as error:
+        fetch(tmp_path / "cache", revision="v2")
+    assert "\n" not in str(error.value)
+
+
+def test_the_hubs_own_library_brings_the_files(serve, tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    names = [f"data/{split}-00000-of-00001.parquet" for split in ("train", "test")]
+    for seed, name in enumerate(names):
+        write_images(tmp_path / "hub" / name, [0, 1], NAMES, seed=seed)
+    commit = "0123456789" * 4
+
+    def answer(path):
+        name = path.partition(f"/resolve/{commit}/")[2]
+        if name:
+            content = (tmp_path / "hub" / name).read_bytes()
+            etag = hashlib.sha256(content).hexdigest()
+            return 200, {"ETag": f'"{etag}"', "X-Repo-Commit": commit}, content
+        sizes = {name: (tmp_path / "hub" / name).stat().st_size for name in names}
+        siblings = [{"rfilename": name, "size": size} for name, size in sizes.items()]
+        said = {"id": "user/pets", "sha": commit, "siblings": siblings}
+        return 200, {"Content-Type": "application/json"}, json.dumps(said).encode()
+
+    serve(answer)
+    cache = tmp_path / "cache"
+    fetch(cache)
+    assert SOURCE.source_revision(ask(), cache) == commit
+    images = SOURCE.read(ask(), cache).parts["test"].images
+    assert images.content(1) == ParquetImages([tmp_path / "hub" / names[1]], "image").content(1)
+
+
+def test_a_folder_is_a_repository(tmp_path, monkeypatch):
+    for split, labels in (("train", [0, 1]), ("test", [1])):
+        write_images(tmp_path / f"pets/{split}.parquet", labels, NAMES)
+    asked = ask(f"hf:{tmp_path / 'pets'}")
+    assert SOURCE.presence(asked, tmp_path / "cache") == (True, str(tmp_path / "pets"))
+    SOURCE.fetch(asked, tmp_path / "cache", Watcher())
+    assert SOURCE.read(asked, tmp_path / "cache").parts["train"].labels.tolist() == [0, 1]
+    assert SOURCE.source_revision(asked, tmp_path / "cache") == ""
+    assert SOURCE.describe(asked).title == "pets"
+    # Found again from any folder.
+    monkeypatch.chdir(tmp_path)
+    assert SOURCE.location("hf:./pets") == SOURCE.location("hf:pets") == asked.stem
+    assert SOURCE.location("hf:user/pets") == "hf:user/pets"
+    with pytest.raises(StudyError, match=r"a folder has no revisions, leave \?revision= out"):
+        SOURCE.read(ask(asked.stem, revision="main"), tmp_path)
+
+
+def test_lists_of_labels_are_scored_otherwise(tmp_path):
+    write_images(tmp_path / "pets/train.parquet", [[0, 1], [1]])
+    assert SOURCE.describe(ask(f"hf:{tmp_path / 'pets'}")).metric == "voc-map-11point"
+    write_images(tmp_path / "pets/train.parquet", [0, 1])
+    assert SOURCE.describe(ask(f"hf:{tmp_path / 'pets'}")).metric == "top-1"
+    # Of what is not here nothing is known.
+    assert SOURCE.describe(ask()).metric == "top-1"
+
+
+def test_names_that_lead_nowhere(tmp_path):
+    assert SOURCE.recognises("hf:user/pets")
+    assert not SOURCE.recognises("pets")
+    missing = ask(f"hf:{tmp_path / 'none'}")
+    words = f"expected Parquet files in {tmp_path / 'none'}"
+    assert SOURCE.presence(missing, tmp_path) == (False, words)
+    for act in (SOURCE.read, lambda asked, cache: SOURCE.fetch(asked, cache, Watcher())):
+        with pytest.raises(DatasetMissingError, match=f"not on this machine: {words}"):
+            act(missing, tmp_path)
+    with pytest.raises(StudyError, match="hf:a b: there is no such folder, nor is it a name as us"):
+        SOURCE.presence(ask("hf:a b"), tmp_path)
+
+
+def test_a_damaged_note_is_told(pets, tmp_path):
+    cache = tmp_path / "cache"
+    fetch(cache)
+    (note,) = (cache / "hub").iterdir()
+    note.write_text("{}")
+    with pytest.raises(
+        StorageError, match=r"json is damaged: remove it, the next fetch writes it anew"
+    ):
+        SOURCE.presence(ask(), cache)
