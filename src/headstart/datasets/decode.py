@@ -160,7 +160,7 @@ def is_deep(image: Image.Image) -> bool:
 
 def _upright(image: Image.Image) -> Image.Image:
     # Not by ImageOps.exif_transpose: it also writes the EXIF anew, and fails where that is damaged.
-    image.load()
+    image.load()  # which turns a TIFF
     turn = TURNS.get(orientation(image))
     return image if turn is None else image.transpose(turn)
 

@@ -84,7 +84,7 @@ def look_at(content: bytes) -> Seen:
             )
             if header.width * header.height > Decoding().max_pixels:
                 return header
-            # Frames are counted last: that moves on in the file.
+            # In this order: to decode a TIFF turns it, to count frames moves on in the file.
             return replace(
                 header,
                 problem="" if has_its_end(content) else _problem(image, content),

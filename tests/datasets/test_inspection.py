@@ -1,0 +1,194 @@
+import re
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from torchvision.datasets.folder import pil_loader
+
+import awkward
+from conftest import require
+from headstart.datasets import ArrayImages, FileImages, Split
+from headstart.datasets.inspection import Duplicate, Problem, check, inspect
+from headstart.datasets.ledger import Ledger
+from headstart.errors import BrokenImageError, DatasetError
+from headstart.spec import Decoding
+
+
+def split_of(images, labels=None) -> Split:
+    labels = np.zeros(len(images), np.int64) if labels is None else np.array(labels)
+    return Split(images, labels, np.arange(len(images)))
+
+
+def written(folder: Path, files: dict[str, bytes], labels=None) -> Split:
+    folder.mkdir(parents=True)
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
+    return split_of(FileImages([folder / name for name in files]), labels)
+
+
+def flat(level: int) -> bytes:
+    return awkward.encoded(Image.new("L", (4, 4), level))
+
+
+def test_every_problem_in_order_and_what_a_decoding_touches(tmp_path):
+    whole, broken = awkward.whole_files(), awkward.broken_files()
+    parts = {
+        "train": written(tmp_path / "train", whole),
+        "test": written(tmp_path / "test", {name: one for name, (one, _) in broken.items()}),
+    }
+    steps = []
+    found = inspect(parts, Ledger(tmp_path / "files.db"), Decoding(), steps.append)
+    assert found.n_images == sum(steps) == len(whole) + len(broken)
+    assert [(p.split, p.row, p.where) for p in found.problems] == [
+        ("test", row, str(tmp_path / "test" / name)) for row, name in enumerate(broken)
+    ]
+    reasons = [problem.reason for problem in found.problems]
+    expected = [words for _, words in broken.values()]
+    assert all(words in reason for words, reason in zip(expected, reasons, strict=True))
+    assert (found.turned, found.transparent, found.deep, found.animated) == (16, 6, 2, 3)
+    assert (found.largest, found.too_large) == (768, 0)
+    for problem in found.problems:
+        with pytest.raises(BrokenImageError, match=re.escape(problem.reason)):
+            parts[problem.split].images.decode(problem.row)
+
+
+def test_images_over_the_limit(tmp_path):
+    huge = awkward.huge_png(12960, 12960)
+    parts = {"train": written(tmp_path / "x", {"a.png": flat(1), "b.png": huge})}
+    found = inspect(parts, Ledger(None), Decoding())
+    reason = (
+        "12960 x 12960 = 167,961,600 pixels, over the limit of 100,000,000: raise it with "
+        "?max_pixels=167961600"
+    )
+    assert found.problems == (Problem("train", 1, str(tmp_path / "x" / "b.png"), reason),)
+    assert (found.largest, found.too_large) == (167961600, 1)
+    message = (
+        r"^1 of 2 images of dataset 'photos' cannot be used: .* counted with --skip-broken "
+        r"\(\?max_pixels=167961600 takes the 1 too large\)\n  train .*b\.png: 12960 x 12960 = .*$"
+    )
+    with pytest.raises(DatasetError, match=message):
+        check(found, "photos", skip_broken=False)
+    assert not inspect(parts, Ledger(None), Decoding(max_pixels=167961600)).problems
+
+
+def test_the_list_ends_somewhere(tmp_path):
+    files = {f"{i:02}.png": bytes(i) for i in range(23)}
+    found = inspect({"train": written(tmp_path / "x", files)}, Ledger(None), Decoding())
+    with pytest.raises(DatasetError) as error:
+        check(found, "photos", skip_broken=False)
+    lines = str(error.value).split("\n")
+    assert lines[0] == (
+        "23 of 23 images of dataset 'photos' cannot be used: replace or remove them, or leave such "
+        "images out and have them counted with --skip-broken"
+    )
+    assert lines[1] == f"  train {tmp_path / 'x' / '00.png'}: empty file"
+    assert len(lines) == 22
+    assert lines[20].endswith("19.png: not an image, or damaged at its beginning")
+    assert lines[21] == "  ... and 3 more"
+    check(found, "photos", skip_broken=True)
+
+
+def test_nothing_wrong_is_nothing_said(tmp_path):
+    parts = {"train": written(tmp_path / "x", {"a.png": flat(1)})}
+    check(inspect(parts, Ledger(None), Decoding()), "photos", skip_broken=False)
+    empty = inspect({"train": split_of(FileImages([]))}, Ledger(None), Decoding())
+    assert (empty.n_images, empty.largest) == (0, 0)
+
+
+def test_identical_files_in_two_splits(tmp_path):
+    a, b, c = flat(1), flat(2), flat(3)
+    parts = {
+        "train": written(tmp_path / "train", {"1.png": a, "2.png": b, "3.png": a}),
+        "validation": written(tmp_path / "validation", {"4.png": c, "5.png": b, "6.png": b""}),
+        # Two empty files are two broken ones.
+        "test": written(tmp_path / "test", {"7.png": b, "8.png": c, "9.png": b""}),
+    }
+    found = inspect(parts, Ledger(None), Decoding())
+    one, two, four, five, seven, eight = (
+        str(tmp_path / name)
+        for name in (
+            "train/1.png", "train/2.png", "validation/4.png", "validation/5.png", "test/7.png",
+            "test/8.png",
+        )
+    )  # fmt: skip
+    assert found.duplicates == (
+        Duplicate("validation", five, "train", two),
+        Duplicate("test", seven, "train", two),
+        Duplicate("test", eight, "validation", four),
+    )
+    assert one not in str(found.duplicates)  # twice in one split
+    assert found.conflicts == 0
+
+
+@pytest.mark.parametrize(
+    ("labels", "conflicts"),
+    [
+        ([0, 0, 1, 1], 0),
+        ([0, 1, 1, 1], 1),
+        ([0, 1, 1, 0], 2),
+        ([[1, -1], [1, -1], [0, 1], [0, 1]], 0),
+        ([[1, -1], [1, 0], [0, 1], [0, 1]], 1),
+    ],
+)
+def test_identical_files_with_different_labels(tmp_path, labels, conflicts):
+    files = {"1.png": flat(1), "2.png": flat(1), "3.png": flat(2), "4.png": flat(2)}
+    # Two empty files are no two of one content.
+    files |= {"5.png": b"", "6.png": b""}
+    parts = {"train": written(tmp_path / "x", files, [*labels, labels[0], labels[-1]])}
+    found = inspect(parts, Ledger(None), Decoding())
+    assert (found.conflicts, found.duplicates) == (conflicts, ())
+
+
+def test_arrays_have_duplicates_and_nothing_else():
+    pixels = np.arange(4, dtype=np.uint8)[:, None, None] * np.ones((4, 5, 6), np.uint8)
+    parts = {
+        "train": split_of(ArrayImages(pixels[[0, 1, 1]]), [0, 1, 2]),
+        "test": split_of(ArrayImages(pixels[[2, 1]])),
+    }
+    found = inspect(parts, Ledger(None), Decoding(max_pixels=29))
+    assert found.duplicates == (Duplicate("test", "number 1", "train", "number 1"),)
+    assert found.conflicts == 1
+    assert (found.turned, found.transparent, found.deep, found.animated) == (0, 0, 0, 0)
+    assert found.problems == ()  # the limit is on what is decoded
+
+
+@pytest.fixture
+def stamps() -> list[Path]:
+    """The labelled pictures of a package of Debian's: a folder for each category."""
+    folder = Path("/usr/share/tuxpaint/stamps")
+    require(folder.is_dir(), "Debian package tuxpaint-stamps-default")
+    return sorted(folder.rglob("*.png"))
+
+
+def test_real_pictures(stamps, tmp_path):
+    parts = {
+        "train": split_of(FileImages(stamps[::2])),
+        "test": split_of(FileImages(stamps[1::2])),
+    }
+    found = inspect(parts, Ledger(tmp_path / "files.db"), Decoding())
+    assert found.n_images == len(stamps) > 700
+    assert found.problems == ()
+    transparent, largest = 0, 0
+    for stamp in stamps:
+        with Image.open(stamp) as image:
+            transparent += image.has_transparency_data
+            largest = max(largest, image.width * image.height)
+    assert (found.transparent, found.largest) == (transparent, largest)
+    train = {path.read_bytes() for path in stamps[::2]}
+    twice = [str(path) for path in stamps[1::2] if path.read_bytes() in train]
+    assert [duplicate.where for duplicate in found.duplicates] == twice
+    for one in found.duplicates:
+        assert Path(one.where).read_bytes() == Path(one.other_where).read_bytes()
+    again = inspect(parts, Ledger(tmp_path / "files.db"), Decoding())
+    assert again == found
+
+
+def test_real_pictures_decode_as_torchvision_does(stamps):
+    files = FileImages(stamps[::16]).decoded(Decoding(like="torchvision"))
+    for row, path in enumerate(files.paths):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow's, of transparent palettes
+            expected = np.asarray(pil_loader(path))
+        np.testing.assert_array_equal(np.asarray(files.decode(row)), expected)
