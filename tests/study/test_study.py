@@ -140,7 +140,11 @@ def test_a_failing_trial_stops_no_other_and_is_tried_again(tmp_path):
     counts = {"train": each, "validation": each, "test": each}
     bad = write_folder(tmp_path / "bad", counts)
     good = write_folder(tmp_path / "good", counts, seed=1)
-    (bad / "train" / "dark" / "1.png").write_bytes(b"broken")
+    file = bad / "train" / "dark" / "1.png"
+    # Its header and its end are whole: that it does not decode shows only when it is decoded.
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    file.write_bytes(content)
     study = Study(models=[MODEL], datasets=[str(bad), str(good)])
     first = study.run(tmp_path / "results.db")
     assert [result.trial.dataset.name for result in first.results] == ["good"]

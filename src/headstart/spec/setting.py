@@ -20,7 +20,7 @@ Precision = Literal["fp32", "bf16"]
 
 # Raised whenever decoding, resizing or the network's forward pass changes so that the same image
 # may give other features: in the key of features, and of every trial that uses them.
-FEATURES_IMPLEMENTATION = 1
+FEATURES_IMPLEMENTATION = 2
 
 # 45 values, log-spaced from 1e5 down to 1e-6 (Kornblith et al. 2019): strong to weak, the order in
 # which each solution is a good start for the next.

@@ -7,8 +7,10 @@ from headstart.datasets.sources.base import Description, Presence, Source
 from headstart.datasets.sources.embedded import EmbeddedSource
 from headstart.datasets.sources.folder import FolderSource
 from headstart.datasets.sources.function import FunctionSource
+from headstart.datasets.sources.hf import HubSource
 from headstart.datasets.sources.study import StudySource
 from headstart.datasets.sources.table import TableSource
+from headstart.datasets.sources.torchvision import TorchvisionSource
 from headstart.errors import UnknownNameError
 
 __all__ = [
@@ -27,6 +29,8 @@ SOURCES: dict[str, Source] = {
     for source in (
         EmbeddedSource(),
         StudySource(),
+        HubSource(),
+        TorchvisionSource(),
         FunctionSource(),
         TableSource(),
         FolderSource(),

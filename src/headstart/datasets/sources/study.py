@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import ClassVar
+from typing import Any, ClassVar
 
-from headstart.datasets.adopted import Place, adopted, default_folder, place_of
+from headstart.datasets.adopted import Place, adopt, adopted, default_folder, place_of
 from headstart.datasets.archive import Archive
 from headstart.datasets.archives import (
     INCOMPLETE,
@@ -17,14 +17,27 @@ from headstart.datasets.archives import (
     published_facts,
     without_missing,
 )
-from headstart.datasets.hub import read_hub_copy
+from headstart.datasets.hub import Choice, read_hub_copy
 from headstart.datasets.names import DatasetName
 from headstart.datasets.sources.base import Description, Presence, Source
+from headstart.datasets.sources.hf import fetch_snapshot
+from headstart.datasets.sources.torchvision import download
 from headstart.datasets.splits import Split
-from headstart.errors import DatasetMissingError, StudyError
+from headstart.errors import DatasetError, DatasetMissingError, StudyError
+from headstart.workspace import Watcher
 
 __all__ = ["StudySource"]
 
+# How often a class of torchvision has to be made, and with what, to download everything: once as it
+# is, unless said here.
+CALLS: Mapping[str, tuple[Mapping[str, Any], ...]] = MappingProxyType(
+    {
+        "VOCDetection": (
+            {"year": "2007", "image_set": "trainval"},
+            {"year": "2007", "image_set": "test"},
+        ),
+    }
+)
 # What a copy on the hub calls train that holds the creators' validation set too.
 UNDIVIDED = "train+validation"
 
@@ -62,6 +75,38 @@ class StudySource(Source):
             return Presence(place.folder.is_dir(), str(place.folder))
         return Presence(False, f"headstart datasets prepare {asked.stem} [--from FOLDER]")
 
+    def fetch(self, asked: DatasetName, cache: Path, watcher: Watcher) -> None:
+        """Download as torchvision does, else from the hub; what came is remembered."""
+        if self.presence(asked, cache).present:
+            return
+        facts, folder, refusals = facts_of(asked.stem), default_folder(asked.stem, cache), []
+        if facts.torchvision:
+            watcher.stage(f"downloading {facts.title}")
+            try:
+                download(facts.torchvision, folder, CALLS.get(facts.torchvision, ({},)))
+            except DatasetError as error:
+                refusals.append(str(error))
+            else:
+                adopt(asked.stem, Place(folder), cache)
+                return
+        if facts.hub:
+            copy = facts.hub
+            try:
+                found = fetch_snapshot(
+                    copy.repository, copy.revision or None, Choice.of(copy), cache, watcher
+                )
+            except DatasetError as error:
+                refusals.append(str(error))
+            else:
+                adopt(asked.stem, Place(found.folder, "hub"), cache)
+                return
+        said = f" ({'; '.join(refusals)})" if refusals else ""
+        raise DatasetMissingError(
+            f"dataset '{asked.stem}' is not on this machine and cannot be downloaded{said}: get it "
+            f"from {facts.sources[0]}, and say headstart datasets prepare {asked.stem} --from "
+            "FOLDER"
+        )
+
     def read(self, asked: DatasetName, cache: Path) -> Archive:
         place = self._place(asked, cache)
         if place is None:
@@ -93,10 +138,7 @@ class StudySource(Source):
     def _place(self, asked: DatasetName, cache: Path) -> Place | None:
         if "root" in asked.options:
             return place_of(Path(asked.options["root"]).expanduser().resolve())
-        if place := adopted(asked.stem, cache):
-            return place
-        folder = default_folder(asked.stem, cache)
-        return Place(folder) if folder.is_dir() else None
+        return adopted(asked.stem, cache)
 
 
 def _undivided(archive: Archive, facts: Facts) -> tuple[Archive, Facts]:

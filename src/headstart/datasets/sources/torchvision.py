@@ -38,7 +38,7 @@ from headstart.hub import SECONDS
 from headstart.spec import Decoding
 from headstart.workspace import Watcher
 
-__all__ = ["IndexedImages", "TorchvisionSource"]
+__all__ = ["IndexedImages", "TorchvisionSource", "download"]
 
 # What classes call their splits, in the order in which they are tried.
 SPLITS: Mapping[str, tuple[str, ...]] = MappingProxyType(
@@ -173,25 +173,15 @@ class TorchvisionSource(Source):
         if "root" in asked.options or self.presence(asked, cache).present:
             super().fetch(asked, cache, watcher)
             return
-        root = _root(asked, cache)
-        # Under its own name when it is whole: torchvision takes half an archive for all of it.
-        partial = root.with_name(f".{root.name}.partial")
-        with storage_errors(root):
-            shutil.rmtree(partial, ignore_errors=True)
-            partial.mkdir(parents=True)
         watcher.stage(f"download {asked.stem}")
         try:
-            with _timeout(SECONDS):
+            with whole_folder(_root(asked, cache)) as partial:
                 _opened(asked, partial, download=True)
         except DatasetError as error:
-            shutil.rmtree(partial, ignore_errors=True)
             raise DatasetMissingError(
                 f"dataset '{asked.stem}' is not on this machine and torchvision cannot fetch it "
                 f"({error}): {_by_hand(asked)}"
             ) from error
-        with storage_errors(root):
-            shutil.rmtree(root, ignore_errors=True)
-            partial.rename(root)
 
     def read(self, asked: DatasetName, cache: Path) -> Archive:
         found = _opened(asked, _root(asked, cache))
@@ -378,6 +368,51 @@ def _by_hand(asked: DatasetName) -> str:
 
 def _first_line(error: Exception) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def download(name: str, root: Path, calls: Sequence[Mapping[str, Any]]) -> None:
+    """Have a class of torchvision.datasets download into `root`: whole, or nothing is left.
+
+    Parameters
+    ----------
+    name
+        Of the class.
+    root
+        The folder that the class takes.
+    calls
+        Arguments of each making of the class, besides those two.
+
+    Raises
+    ------
+    DatasetMissingError
+        The host does not answer, or has it no more.
+    DatasetError
+        The class cannot be made in this way.
+    """
+    cls = _class(f"torchvision:{name}")
+    with whole_folder(root) as partial:
+        for arguments in calls:
+            _made(cls, partial, {**arguments, "download": True})
+
+
+@contextmanager
+def whole_folder(root: Path) -> Iterator[Path]:
+    """Give a folder to download into, which becomes `root` when the block ends well.
+
+    torchvision takes half an archive for all of it, so what is not whole has another name.
+    """
+    partial = root.with_name(f".{root.name}.partial")
+    with storage_errors(root):
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+    try:
+        with _timeout(SECONDS):
+            yield partial
+        with storage_errors(root):
+            shutil.rmtree(root, ignore_errors=True)
+            partial.rename(root)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
 
 
 @contextmanager
