@@ -259,6 +259,8 @@ def machine() -> dict[str, object]:
     return {
         "processor": names[0] if names else platform.processor(),
         "cores": os.cpu_count(),
+        # What else runs lowers the rates; the ratios are taken within a round.
+        "load_average_before": round(os.getloadavg()[0], 1),
         "processes": PROCESSES,
         "python": platform.python_version(),
         "numpy": np.__version__,
