@@ -40,6 +40,7 @@ format: $(DEV_STAMP)
 bench: $(BASE_STAMP)
 	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/analysis.py
+	$(BIN)/python benchmarks/data.py
 	$(BIN)/python benchmarks/features.py
 	$(BIN)/python benchmarks/probe.py
 
