@@ -14,6 +14,7 @@ line prints it and exits with code 2.
         * WeightsMissingError not on this machine
         * WeightsError        the weights file is not the one in the catalogue
     * FeatureError            features that no classifier can be fitted to
+    * TrainingError           a training run that cannot be, or that came to nothing
     * ProbeError              labels, features or lambdas that no probe can be fitted to
     * DeviceError             a device that this machine does not have
     * SealedTestError         an attempt to look at test labels before the choice, or twice
@@ -46,6 +47,7 @@ __all__ = [
     "StoreError",
     "StudyError",
     "TableError",
+    "TrainingError",
     "UnknownNameError",
     "WeightsError",
     "WeightsMissingError",
@@ -126,6 +128,10 @@ class WeightsError(ModelError):
 
 class FeatureError(HeadstartError):
     """Features that no classifier can be fitted to."""
+
+
+class TrainingError(HeadstartError):
+    """A training run that cannot be, or that came to nothing."""
 
 
 class ProbeError(HeadstartError, ValueError):

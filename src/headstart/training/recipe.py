@@ -1,0 +1,93 @@
+"""What a training run is, but for the network and the images."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from headstart.errors import TrainingError
+
+__all__ = ["Crop", "Input", "Recipe", "Decayed"]
+
+Crop = Literal["full", "central"]
+Decayed = Literal["weights", "all"]
+
+
+@dataclass(frozen=True)
+class Input:
+    """What a network takes.
+
+    Parameters
+    ----------
+    side
+        Pixels of its square input.
+    mean, std
+        Of each RGB channel, for pixels in [0, 1].
+    interpolation
+        Of antialiased resizing.
+    """
+
+    side: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    interpolation: Literal["bicubic", "bilinear"]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One run of stochastic gradient descent with momentum and a cosine schedule.
+
+    Parameters
+    ----------
+    steps, batch_size
+        Numbers of updates, and of images each.
+    learning_rate
+        At the first step; it falls to zero along half a cosine, at every step.
+    weight_decay
+        Coefficient of ``||w||^2 / 2`` in the objective, as torch's SGD takes it.
+    decayed
+        ``"weights"``: of layers alone; ``"all"``: of biases and batch norms too.
+    momentum, nesterov
+        Of SGD.
+    batch_norm_window
+        Batch norm's running statistics keep ``max(1 - window / steps an epoch, 0.9)`` of
+        themselves at each step (Kornblith et al. 2019: 10); None leaves the network's own.
+    loss
+        ``"softmax"`` over classes, or ``"binary"`` for each, without those that are difficult.
+    crop_area, crop_aspect
+        Ranges of a random crop's share of the image's area and of its aspect ratio, both as in
+        torchvision's ``RandomResizedCrop``; an area of (1, 1) takes the whole image.
+    flip
+        Whether half of the images are mirrored.
+    micro_batch
+        Images at once, for a batch that does not fit the memory; gradients add up. Batch norm then
+        sees no more than these. None takes the batch whole.
+    precision
+        ``"bf16"`` multiplies in bfloat16 where that is safe (autocast); weights stay float32.
+    seed
+        Of the order of images, of crops and flips, of dropout.
+    """
+
+    steps: int
+    learning_rate: float
+    weight_decay: float = 0.0
+    batch_size: int = 256
+    decayed: Decayed = "weights"
+    momentum: float = 0.9
+    nesterov: bool = True
+    batch_norm_window: float | None = 10.0
+    loss: Literal["softmax", "binary"] = "softmax"
+    crop_area: tuple[float, float] = (0.08, 1.0)
+    crop_aspect: tuple[float, float] = (3 / 4, 4 / 3)
+    flip: bool = True
+    micro_batch: int | None = None
+    precision: Literal["fp32", "bf16"] = "fp32"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch_size"):
+            if getattr(self, name) < 1:
+                raise TrainingError(f"{name}: expected 1 or more, found {getattr(self, name)}")
+        if not self.learning_rate > 0 or self.weight_decay < 0:
+            raise TrainingError(
+                "expected a learning rate above 0 and a weight decay of 0 or more, found "
+                f"{self.learning_rate:g} and {self.weight_decay:g}"
+            )
