@@ -5,7 +5,7 @@ from typing import Literal
 
 from headstart.errors import TrainingError
 
-__all__ = ["Crop", "Input", "Recipe", "Decayed"]
+__all__ = ["Crop", "Decayed", "Input", "Recipe"]
 
 Crop = Literal["full", "central"]
 Decayed = Literal["weights", "all"]
