@@ -3,7 +3,10 @@ import pytest
 
 from headstart import datasets, metrics, models, settings
 from headstart.errors import SealedTestError
+from headstart.executors import Processes
+from headstart.settings.linear import LinearWay
 from headstart.spec import Trial
+from headstart.store import ResultStore
 from headstart.trial import run_trial
 from headstart.workspace import Workspace
 
@@ -62,10 +65,11 @@ def test_test_labels_change_nothing_before_the_door(result, trial, monkeypatch):
     """With the test labels shuffled, choice and scores stay; only the metric moves."""
     load = datasets.load
 
-    def shuffled(*arguments):
-        splits = load(*arguments)
-        labels = splits.test._SealedTest__labels
-        splits.test._SealedTest__labels = (labels + 1) % 10
+    def shuffled(*arguments, **options):
+        splits = load(*arguments, **options)
+        if options.get("test_labels"):
+            labels = splits.test._SealedTest__labels
+            splits.test._SealedTest__labels = (labels + 1) % 10
         return splits
 
     monkeypatch.setattr(datasets, "load", shuffled)
@@ -76,20 +80,46 @@ def test_test_labels_change_nothing_before_the_door(result, trial, monkeypatch):
 
 
 def test_a_setting_that_peeks_is_stopped(trial, monkeypatch):
-    prepare = settings.prepare
+    class Peeking(LinearWay):
+        def measure(self, trial, candidate, workspace):
+            measured = super().measure(trial, candidate, workspace)
+            splits = datasets.load(trial.dataset, trial.seed, workspace.cache)
+            splits.test.open(self.choose(trial, [measured]))
+            return measured
 
-    def peeking(trial, splits, workspace):
-        transfer = prepare(trial, splits, workspace)
-        select = transfer.select
-
-        def select_after_a_look():
-            selection = select()
-            splits.test.open(selection)
-            return selection
-
-        transfer.select = select_after_a_look
-        return transfer
-
-    monkeypatch.setattr(settings, "prepare", peeking)
-    with pytest.raises(SealedTestError, match="once a trial"):
+    monkeypatch.setattr(settings, "WAYS", {"linear": Peeking()})
+    with pytest.raises(SealedTestError, match="hold no test labels"):
         run_trial(trial, Workspace())
+
+
+def test_what_was_measured_is_not_measured_again(trial, result, tmp_path, monkeypatch):
+    """A run that ends between the choice and the result goes on from there."""
+    store = ResultStore(tmp_path / "r.db", create=True)
+
+    class Dying(LinearWay):
+        def test(self, trial, selection, workspace):
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(settings, "WAYS", {"linear": Dying()})
+    with pytest.raises(KeyboardInterrupt):
+        run_trial(trial, Workspace(), store)
+    (measured,) = store.measurements(trial.key)
+    assert store.selection(trial.key) == result.selection
+    assert store.results() == []
+
+    class Remembering(LinearWay):
+        def measure(self, trial, candidate, workspace):
+            raise AssertionError("measured again")
+
+    monkeypatch.setattr(settings, "WAYS", {"linear": Remembering()})
+    again = run_trial(trial, Workspace(), store)
+    assert again.metrics == result.metrics
+    assert again.selection == result.selection
+    assert again.seconds["select"] == measured.seconds["select"]
+
+
+def test_candidates_may_be_measured_in_another_process(trial, result):
+    with Processes(1) as executor:
+        other = run_trial(trial, Workspace(), executor=executor)
+    assert other.selection.chosen == result.selection.chosen
+    np.testing.assert_array_equal(other.predictions.predicted, result.predictions.predicted)

@@ -16,6 +16,7 @@ line prints it and exits with code 2.
     * FeatureError            features that no classifier can be fitted to
     * TrainingError           a training run that cannot be, or that came to nothing
     * ProbeError              labels, features or lambdas that no probe can be fitted to
+    * ExecutorError           worker processes that cannot be had, or that ended
     * DeviceError             a device that this machine does not have
     * SealedTestError         an attempt to look at test labels before the choice, or twice
     * TableError              a table of results that cannot be read or contradicts itself
@@ -36,6 +37,7 @@ __all__ = [
     "DatasetMissingError",
     "DeviceError",
     "DiskFullError",
+    "ExecutorError",
     "FeatureError",
     "HeadstartError",
     "ManifestError",
@@ -136,6 +138,10 @@ class TrainingError(HeadstartError):
 
 class ProbeError(HeadstartError, ValueError):
     """Labels, features or lambdas that no probe can be fitted to."""
+
+
+class ExecutorError(HeadstartError):
+    """Worker processes that cannot be had, or that ended before their work did."""
 
 
 class DeviceError(HeadstartError):

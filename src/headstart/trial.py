@@ -1,56 +1,118 @@
-"""One trial, read top to bottom: prepare, select on validation, test once."""
+"""One trial, read top to bottom: measure candidates on validation, choose, test once."""
 
 import platform
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
+from functools import partial
 from importlib.metadata import version
-from typing import Any
+from typing import Any, Protocol
 
 from headstart import datasets, metrics, settings
+from headstart.clock import added
+from headstart.executors import Executor, InProcess
 from headstart.labels import kind_of
-from headstart.spec import Prediction, Result, Trial
-from headstart.workspace import Workspace
+from headstart.spec import Candidate, Measurement, Prediction, Result, Selection, Trial
+from headstart.workspace import Site, Workspace
 
-__all__ = ["run_trial"]
+__all__ = ["Memory", "run_trial"]
 
 PACKAGES = ("headstart", "numpy", "scipy", "torch", "timm", "pillow")
 
 
-def run_trial(trial: Trial, workspace: Workspace) -> Result:
+class Memory(Protocol):
+    """Where what was measured of a trial is kept: the results database is one."""
+
+    def measurements(self, trial: str) -> list[Measurement]:
+        """Give what was measured of the trial of this key."""
+        ...
+
+    def add_measurement(self, trial: str, measurement: Measurement) -> None:
+        """Keep a measurement."""
+        ...
+
+    def add_selection(self, trial: str, selection: Selection) -> None:
+        """Keep what was chosen."""
+        ...
+
+
+def run_trial(
+    trial: Trial,
+    workspace: Workspace,
+    memory: Memory | None = None,
+    executor: Executor | None = None,
+) -> Result:
     """Measure one cell of the table.
+
+    Parameters
+    ----------
+    trial
+        What to measure.
+    workspace
+        Where and how.
+    memory
+        What it holds of the trial is not measured again. None forgets: the trial begins anew.
+    executor
+        Runs the candidates; one after the other in this process unless given.
 
     Raises
     ------
     HeadstartError
-        Whatever makes the trial impossible; nothing is stored then.
+        Whatever makes the trial impossible. Candidates that were measured are kept then.
     """
-    clock = Clock()
-    with clock("prepare"):
-        workspace.watcher.stage("reading the dataset")
-        splits = datasets.load(trial.dataset, trial.seed, workspace.cache)
-        transfer = settings.prepare(trial, splits, workspace)
-    with clock("select"):
-        selection = transfer.select()
-    with clock("refit"):
-        transfer.refit(selection)
-    places, scores = transfer.test_scores()
+    way = settings.way_of(trial)
+    splits = datasets.load(trial.dataset, trial.seed, workspace.cache, test_labels=True)
+    measured = _still_true(memory.measurements(trial.key) if memory else [], splits.revision)
+    run = _runner(trial, workspace, executor)
+    while wanted := way.candidates(trial, measured):
+        for measurement in run(wanted):
+            measured.append(measurement)
+            if memory:
+                memory.add_measurement(trial.key, measurement)
+    selection = way.choose(trial, measured)
+    if memory:
+        memory.add_selection(trial.key, selection)
+    tested = way.test(trial, selection, workspace)
 
     # The door opens once, and wants the choice that was made without looking.
-    labels = splits.test.open(selection)[places]
-    predictions = Prediction(example=splits.test.rows[places], label=labels, scores=scores)
+    labels = splits.test.open(selection)[tested.places]
+    predictions = Prediction(
+        example=splits.test.rows[tested.places], label=labels, scores=tested.scores
+    )
     return Result(
         trial=trial,
         metrics={
-            name: metrics.score(name, labels, scores)
+            name: metrics.score(name, labels, tested.scores)
             for name in kind_of(trial.dataset.metric).metrics
         },
         n_test=len(labels),
         selection=selection,
         predictions=predictions,
-        provenance={**provenance(), "examples": splits.revision, **transfer.provenance()},
-        seconds=clock.seconds,
+        provenance={**provenance(), "examples": splits.revision, **tested.facts},
+        seconds=added([*(m.seconds for m in measured), tested.seconds]),
     )
+
+
+def measure(trial: Trial, site: Site, candidate: Candidate) -> Measurement:
+    """Measure a candidate wherever this runs: it takes all that it needs from its arguments."""
+    return settings.way_of(trial).measure(trial, candidate, Workspace.at(site))
+
+
+def _runner(trial: Trial, workspace: Workspace, executor: Executor | None) -> Any:
+    """Give what measures candidates, and yields each measurement as soon as it is there."""
+
+    def here(candidate: Candidate) -> Measurement:
+        return settings.way_of(trial).measure(trial, candidate, workspace)
+
+    def run(candidates: Sequence[Candidate]) -> Any:
+        away = partial(measure, trial, workspace.site)
+        mapped = executor.map(away, candidates) if executor else InProcess().map(here, candidates)
+        return (measurement for _, measurement in mapped)
+
+    return run
+
+
+def _still_true(measured: Sequence[Measurement], examples: str) -> list[Measurement]:
+    """Leave out what was measured on other examples: the same trial always has the same."""
+    return [measurement for measurement in measured if measurement.examples == examples]
 
 
 def provenance() -> dict[str, Any]:
@@ -60,17 +122,3 @@ def provenance() -> dict[str, Any]:
         "python": platform.python_version(),
         "platform": platform.platform(),
     }
-
-
-class Clock:
-    """Seconds spent in each named part."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-
-    @contextmanager
-    def __call__(self, part: str) -> Iterator[None]:
-        """Time the block."""
-        start = time.perf_counter()
-        yield
-        self.seconds[part] = round(time.perf_counter() - start, 3)

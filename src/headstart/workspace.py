@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-__all__ = ["Device", "Watcher", "Workspace", "default_cache"]
+__all__ = ["Device", "Site", "Watcher", "Workspace", "default_cache"]
 
 Device = Literal["auto", "cpu", "cuda"]
 
@@ -37,8 +37,8 @@ def default_cache() -> Path:
 
 
 @dataclass(frozen=True)
-class Workspace:
-    """Where and how a trial runs.
+class Site:
+    """Where and how to run: what travels to another process or machine.
 
     Parameters
     ----------
@@ -46,13 +46,33 @@ class Workspace:
         ``"auto"`` takes the first GPU where there is one.
     cache
         Folder of features and downloads.
-    watcher
-        Who is told what goes on.
     trust
         Whether a file of weights may execute what its author wrote: a pickle of more than tensors.
     """
 
     device: Device = "auto"
     cache: Path = field(default_factory=default_cache)
-    watcher: Watcher = field(default_factory=Watcher)
     trust: bool = False
+
+
+@dataclass(frozen=True)
+class Workspace(Site):
+    """A site, and who is told what goes on there.
+
+    Parameters
+    ----------
+    watcher
+        It stays in its process: what travels is the `site`.
+    """
+
+    watcher: Watcher = field(default_factory=Watcher)
+
+    @property
+    def site(self) -> Site:
+        """Where and how to run, without who watches."""
+        return Site(self.device, self.cache, self.trust)
+
+    @classmethod
+    def at(cls, site: Site, watcher: Watcher | None = None) -> "Workspace":
+        """Watch a site, in silence unless a watcher is given."""
+        return cls(site.device, site.cache, site.trust, watcher or Watcher())

@@ -33,7 +33,7 @@ def opened(splits) -> np.ndarray:
 
 
 def load(name: str, seed: int = 0, **options):
-    return datasets.load(datasets.find(name, **options), seed, default_cache())
+    return datasets.load(datasets.find(name, **options), seed, default_cache(), test_labels=True)
 
 
 def test_digits_are_scikit_learns():

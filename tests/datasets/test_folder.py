@@ -17,7 +17,7 @@ def test_a_folder_is_a_dataset(photos):
     assert dataset.name == "photos"
     assert dataset.classes == ("dark", "light")
     assert dict(dataset.sizes) == {"train": 6, "validation": 6, "test": 6}
-    splits = datasets.load(dataset, 0, default_cache())
+    splits = datasets.load(dataset, 0, default_cache(), test_labels=True)
     assert splits.train.labels.tolist() == [0, 0, 0, 1, 1, 1]
     choice = {"lambda": 1.0}
     selection = Selection(examples=splits.revision, chosen=choice, validation_curve=(choice,))

@@ -24,6 +24,15 @@ def test_test_labels_are_given_once_and_for_a_selection():
         test.open(selection)
 
 
+def test_who_has_no_business_with_test_labels_gets_none():
+    chosen = {"lambda": 1.0}
+    selection = Selection(examples="r", chosen=chosen, validation_curve=(chosen,))
+    images = ArrayImages(np.zeros((3, 8, 8), np.uint8))
+    split = Split(images, np.array([0, 1, 2]), np.arange(3))
+    with pytest.raises(SealedTestError, match="hold no test labels"):
+        SealedTest(split, "r", blind=True).open(selection)
+
+
 def test_a_selection_has_a_curve_that_it_was_made_from():
     with pytest.raises(ValueError, match="at least 1 item"):
         Selection(examples="r", chosen={"lambda": 1.0}, validation_curve=())

@@ -5,8 +5,8 @@ from headstart import datasets, models, settings
 from headstart.datasets import ArrayImages, SealedTest, Split, Splits
 from headstart.errors import DatasetError, StudyError, UnknownNameError
 from headstart.features import Features
-from headstart.settings.linear import LinearTransfer
-from headstart.spec import LinearSetting, Trial
+from headstart.settings.linear import LinearTransfer, LinearWay
+from headstart.spec import Candidate, LinearSetting, Measurement, Trial
 from headstart.workspace import Watcher, Workspace
 
 N = {"train": 30, "validation": 30, "test": 24}
@@ -49,9 +49,15 @@ def make_transfer(setting=None, broken=None, watcher=None, flip_test=False, spre
     return transfer, splits
 
 
+def chosen_by(transfer):
+    measured = Measurement(
+        candidate=Candidate(), examples=transfer.revision, curve=transfer.curve()
+    )
+    return LinearWay().choose(None, [measured])
+
+
 def test_the_best_on_validation_is_chosen_and_of_equals_the_simplest():
-    transfer, _ = make_transfer()
-    selection = transfer.select()
+    selection = chosen_by(make_transfer()[0])
     curve = selection.validation_curve
     assert [row["lambda"] for row in curve] == list(LinearSetting().lambdas)
     best = max(row["accuracy"] for row in curve)
@@ -63,10 +69,11 @@ def test_the_best_on_validation_is_chosen_and_of_equals_the_simplest():
 
 def test_the_refit_uses_train_and_validation():
     transfer, _ = make_transfer()
-    transfer.refit(transfer.select())
+    curve = transfer.curve()
+    transfer.refit(chosen_by(transfer).chosen["lambda"])
     facts = transfer.provenance()["refit"]
     # With lambda held, twice the examples cost more than the selection's fit on half of them.
-    chosen = {row["lambda"]: row for row in transfer.select().validation_curve}[facts["lambda"]]
+    chosen = {row["lambda"]: row for row in curve}[facts["lambda"]]
     assert facts["objective"] > 1.2 * chosen["objective"]
 
 
@@ -75,20 +82,19 @@ def test_the_refit_has_the_chosen_lambda_however_the_grid_is_given():
     assert setting.lambdas == (100.0, 1.0, 1e-2)
     for chosen in setting.lambdas:
         transfer, _ = make_transfer(setting)
-        selection = transfer.select().model_copy(update={"chosen": {"lambda": chosen}})
-        transfer.refit(selection)
+        transfer.refit(chosen)
         assert transfer.provenance()["refit"]["lambda"] == chosen
 
 
 def test_the_choice_does_not_depend_on_the_test_set():
-    assert make_transfer()[0].select() == make_transfer(flip_test=True)[0].select()
+    assert make_transfer()[0].curve() == make_transfer(flip_test=True)[0].curve()
 
 
 def test_scores_come_after_the_refit():
     transfer, _ = make_transfer()
     with pytest.raises(RuntimeError, match=r"refit\(\) comes before"):
         transfer.test_scores()
-    transfer.refit(transfer.select())
+    transfer.refit(chosen_by(transfer).chosen["lambda"])
     places, scores = transfer.test_scores()
     assert places.tolist() == list(range(24))
     assert scores.shape == (24, 3)
@@ -99,8 +105,7 @@ def test_broken_images_are_left_out_everywhere():
     broken = {0: "bad", 31: "bad", 62: "worse"}
     transfer, _ = make_transfer(broken=broken)
     transfer.check_enough()
-    selection = transfer.select()
-    transfer.refit(selection)
+    transfer.refit(chosen_by(transfer).chosen["lambda"])
     places, scores = transfer.test_scores()
     # Row 62 is the third test image.
     assert places.tolist() == [0, 1, *range(3, 24)]
@@ -131,7 +136,7 @@ def test_a_fit_that_does_not_converge_is_told():
             notes.append(message)
 
     transfer, _ = make_transfer(LinearSetting(lambdas=(1e-3,), tolerance=1e-40), watcher=Listener())
-    (row,) = transfer.select().validation_curve
+    (row,) = transfer.curve()
     assert row["converged"] == 0.0
     assert "lambda 0.001 did not converge" in notes[0]
 

@@ -116,8 +116,8 @@ def _warnings(rows: Sequence[dict[str, Any]]) -> list[Text]:
 
 def _chosen(result: Result, name: str) -> str:
     value = result.selection.chosen.get(name) if result.selection else None
-    if value is None:
-        return "-"
+    if value is None or isinstance(value, str):
+        return value or "-"
     return f"{value:.3g}" if value < 1000 else f"{value:,.0f}"
 
 

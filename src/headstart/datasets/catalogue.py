@@ -107,8 +107,20 @@ def fetch(dataset: Dataset, cache: Path, watcher: Watcher) -> None:
     SOURCES[dataset.source].fetch(DatasetName.of(dataset), cache, watcher)
 
 
-def load(dataset: Dataset, seed: int, cache: Path) -> Splits:
+def load(dataset: Dataset, seed: int, cache: Path, *, test_labels: bool = False) -> Splits:
     """Read a dataset, prove that it is the one named, and draw the trial's subset.
+
+    Parameters
+    ----------
+    dataset
+        As it was found.
+    seed
+        Draws the subset, where the dataset has a limit.
+    cache
+        Where downloads are.
+    test_labels
+        Whether the test labels are behind their door: for the trial alone. Without, nobody can
+        open it.
 
     Raises
     ------
@@ -135,7 +147,7 @@ def load(dataset: Dataset, seed: int, cache: Path) -> Splits:
     return Splits(
         train=parts["train"],
         validation=parts["validation"],
-        test=SealedTest(parts["test"], revision),
+        test=SealedTest(parts["test"], revision, blind=not test_labels),
         n_classes=len(dataset.classes),
         revision=revision,
         places=np.concatenate(places),

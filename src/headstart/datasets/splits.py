@@ -53,13 +53,15 @@ class SealedTest:
         The test images with their labels.
     revision
         Of the splits that this test set belongs to.
+    blind
+        Whether nothing is behind the door: for whoever has no business with test labels.
     """
 
-    def __init__(self, split: Split, revision: str) -> None:
+    def __init__(self, split: Split, revision: str, *, blind: bool = False) -> None:
         self.images = split.images
         self.__revision = revision
         self.rows = split.rows
-        self.__labels = split.labels
+        self.__labels = None if blind else split.labels
         self.__opened = False
 
     def __len__(self) -> int:
@@ -71,8 +73,13 @@ class SealedTest:
         Raises
         ------
         SealedTestError
-            No selection was made on these examples, or the labels were given out before.
+            No selection was made on these examples; the labels were given out before, or are not
+            there at all.
         """
+        if self.__labels is None:
+            raise SealedTestError(
+                "these splits hold no test labels: a trial opens them, nothing that it asks"
+            )
         if not isinstance(selection, Selection) or selection.examples != self.__revision:
             raise SealedTestError(
                 "test labels are given out for a Selection made on the validation set beside them"

@@ -1,7 +1,25 @@
-"""The ways to transfer: each prepares a dataset for a model, selects, refits, and scores."""
+"""The ways to transfer: each says what to try on validation, measures it, chooses, and tests."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from headstart.settings.linear import LinearWay
 from headstart.settings.needs import Needs
 from headstart.settings.presets import NAMES, find
-from headstart.settings.transfer import Transfer, needs, prepare
+from headstart.settings.way import Tested, Way
+from headstart.spec import Trial
 
-__all__ = ["NAMES", "Needs", "Transfer", "find", "needs", "prepare"]
+__all__ = ["NAMES", "Needs", "Tested", "Way", "find", "needs", "way_of"]
+
+# By the name of a setting.
+WAYS: Mapping[str, Way] = MappingProxyType({"linear": LinearWay()})
+
+
+def way_of(trial: Trial) -> Way:
+    """Find what carries a trial's setting out."""
+    return WAYS[trial.setting.name]
+
+
+def needs(trial: Trial) -> Needs:
+    """Say what a trial needs of this machine before it is begun."""
+    return way_of(trial).needs(trial)

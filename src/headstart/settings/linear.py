@@ -5,13 +5,15 @@ validation; one more fit on train + validation. Where an image may show several 
 regression is one binary problem a class, all with the same lambda.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from headstart import metrics
+from headstart import datasets, metrics
+from headstart.clock import Clock
 from headstart.datasets import Splits
 from headstart.errors import DatasetError
 from headstart.features import (
@@ -23,13 +25,14 @@ from headstart.features import (
 )
 from headstart.labels import kind_of
 from headstart.settings.needs import Needs
-from headstart.spec import LinearSetting, Selection, Trial, digest
+from headstart.settings.way import Tested
+from headstart.spec import Candidate, LinearSetting, Measurement, Selection, Trial, digest
 from headstart.workspace import Workspace
 
 if TYPE_CHECKING:
     from headstart.probe import Fit
 
-__all__ = ["Examples", "LinearTransfer", "linear_needs", "prepare_linear"]
+__all__ = ["Examples", "LinearTransfer", "LinearWay"]
 
 
 @dataclass(frozen=True)
@@ -40,25 +43,55 @@ class Examples:
     y: npt.NDArray[np.int64]
 
 
-def linear_needs(trial: Trial) -> Needs:
-    """Say what a trial needs: weights, and room for the features of its images."""
-    setting, dataset = trial.setting, trial.dataset
-    # Every runtime's features take the same room.
-    content = features_content(trial.model, dataset.images_revision, setting, "torch")
-    used, whole = (sum(n for _, n in sizes) for sizes in (dataset.used_sizes, dataset.sizes))
-    n_bytes, all_bytes = (bytes_needed(trial.model, n) for n in (used, whole))
-    rows = digest([dataset.limit, trial.seed if dataset.limit else None])
-    return Needs(setting.pretrained, True, digest(content), rows, n_bytes, all_bytes)
+class LinearWay:
+    """One candidate, which is the whole path: each solution is a good start for the next."""
 
+    def needs(self, trial: Trial) -> Needs:
+        """Say what a trial needs: weights, and room for the features of its images."""
+        setting, dataset = trial.setting, trial.dataset
+        # Every runtime's features take the same room.
+        content = features_content(trial.model, dataset.images_revision, setting, "torch")
+        used, whole = (sum(n for _, n in sizes) for sizes in (dataset.used_sizes, dataset.sizes))
+        n_bytes, all_bytes = (bytes_needed(trial.model, n) for n in (used, whole))
+        rows = digest([dataset.limit, trial.seed if dataset.limit else None])
+        return Needs(setting.pretrained, True, digest(content), rows, n_bytes, all_bytes)
 
-def prepare_linear(trial: Trial, splits: Splits, workspace: Workspace) -> "LinearTransfer":
-    """Extract the features of all images, or map them if they are there."""
-    asked = Asked.of(trial.dataset, splits)
-    features = penultimate_features(trial.model, asked, trial.setting, workspace)
-    broken = {asked.images.where(row): reason for row, reason in features.broken.items()}
-    transfer = LinearTransfer(trial, splits, features, broken, workspace)
-    transfer.check_enough()
-    return transfer
+    def candidates(
+        self,
+        trial: Trial,  # noqa: ARG002
+        measured: Sequence[Measurement],
+    ) -> tuple[Candidate, ...]:
+        return () if measured else (Candidate(),)
+
+    def measure(self, trial: Trial, candidate: Candidate, workspace: Workspace) -> Measurement:
+        clock = Clock()
+        with clock("prepare"):
+            transfer = LinearTransfer.of(trial, workspace)
+        with clock("select"):
+            curve = transfer.curve()
+        return Measurement(
+            candidate=candidate, examples=transfer.revision, curve=curve, seconds=clock.seconds
+        )
+
+    def choose(
+        self,
+        trial: Trial,  # noqa: ARG002
+        measured: Sequence[Measurement],
+    ) -> Selection:
+        """Choose the lambda with the best validation score; of equals the largest, the simplest."""
+        (path,) = measured
+        best = max(path.curve, key=lambda row: (row["accuracy"], row["lambda"]))
+        return Selection(
+            examples=path.examples, chosen={"lambda": best["lambda"]}, validation_curve=path.curve
+        )
+
+    def test(self, trial: Trial, selection: Selection, workspace: Workspace) -> Tested:
+        clock = Clock()
+        transfer = LinearTransfer.of(trial, workspace)
+        with clock("refit"):
+            transfer.refit(float(selection.chosen["lambda"]))
+        places, scores = transfer.test_scores()
+        return Tested(places, scores, transfer.provenance(), clock.seconds)
 
 
 class LinearTransfer:
@@ -75,13 +108,31 @@ class LinearTransfer:
         self._dataset = trial.dataset
         self._setting: LinearSetting = trial.setting
         self._kind = kind_of(trial.dataset.metric)
-        self._n_classes, self._revision = splits.n_classes, splits.revision
+        self._n_classes, self.revision = splits.n_classes, splits.revision
         self._features, self._broken = features, broken
         self._watcher, self._device = workspace.watcher, workspace.device
         self._n_train = len(splits.train)
         self._n_fit = self._n_train + len(splits.validation)
         self._fit_labels = np.concatenate([splits.train.labels, splits.validation.labels])
         self._refit: Fit | None = None
+
+    @classmethod
+    def of(cls, trial: Trial, workspace: Workspace) -> "LinearTransfer":
+        """Read the examples and extract the features of all images, or map them if they are there.
+
+        Raises
+        ------
+        DatasetError
+            Leaving out broken images left a class or a split empty.
+        """
+        workspace.watcher.stage("reading the dataset")
+        splits = datasets.load(trial.dataset, trial.seed, workspace.cache)
+        asked = Asked.of(trial.dataset, splits)
+        features = penultimate_features(trial.model, asked, trial.setting, workspace)
+        broken = {asked.images.where(row): reason for row, reason in features.broken.items()}
+        transfer = cls(trial, splits, features, broken, workspace)
+        transfer.check_enough()
+        return transfer
 
     def check_enough(self) -> None:
         """Raise DatasetError if leaving out broken images left a class or a split empty."""
@@ -100,11 +151,8 @@ class LinearTransfer:
                 f"decodes: '{self._dataset.classes[int(np.argmin(counts))]}'"
             )
 
-    def select(self) -> Selection:
-        """Fit the path on train; choose the lambda with the best validation score.
-
-        Of several that are equally good the largest is taken: the simplest model.
-        """
+    def curve(self) -> tuple[dict[str, float], ...]:
+        """Fit the path on train; give what each lambda reaches on validation, the largest first."""
         train = self._examples(0, self._n_train)
         validation = self._examples(self._n_train, self._n_fit)
         curve = []
@@ -112,19 +160,12 @@ class LinearTransfer:
             scores = fit.scores(validation.X)
             accuracy = metrics.score(self._dataset.metric, validation.y, scores)
             curve.append({**_facts(fit), "accuracy": accuracy})
-        curve.sort(key=lambda row: row["lambda"], reverse=True)
-        best = max(curve, key=lambda row: (row["accuracy"], row["lambda"]))
-        return Selection(
-            examples=self._revision,
-            chosen={"lambda": best["lambda"]},
-            validation_curve=tuple(curve),
-        )
+        return tuple(sorted(curve, key=lambda row: row["lambda"], reverse=True))
 
-    def refit(self, selection: Selection) -> None:
+    def refit(self, lam: float) -> None:
         """Fit train + validation with the chosen lambda."""
-        chosen = selection.chosen["lambda"]
         examples = self._examples(0, self._n_fit)
-        (self._refit,) = self._fits(examples, [chosen], "fitting the choice")
+        (self._refit,) = self._fits(examples, [lam], "fitting the choice")
 
     def test_scores(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
         """Score the test images that could be decoded."""

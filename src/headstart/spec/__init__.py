@@ -1,5 +1,6 @@
 """The nouns: frozen, validated when made, and free of behaviour beyond their own identity."""
 
+from headstart.spec.candidate import Candidate, Measurement, Value
 from headstart.spec.dataset import Dataset, Decoding, Metric, Sizes
 from headstart.spec.digest import digest
 from headstart.spec.estimate import Estimate
@@ -9,10 +10,12 @@ from headstart.spec.setting import LinearSetting, Setting
 from headstart.spec.trial import Trial
 
 __all__ = [
+    "Candidate",
     "Dataset",
     "Decoding",
     "Estimate",
     "LinearSetting",
+    "Measurement",
     "Metric",
     "Model",
     "Pool",
@@ -23,6 +26,7 @@ __all__ = [
     "Sizes",
     "Trial",
     "UpstreamAccuracy",
+    "Value",
     "Weights",
     "digest",
 ]

@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import ConfigDict, Field
 
+from headstart.spec.candidate import Value
 from headstart.spec.noun import Noun
 from headstart.spec.trial import Trial
 
@@ -21,8 +22,8 @@ class Selection(Noun):
     """
 
     examples: str
-    chosen: dict[str, float]
-    validation_curve: Annotated[tuple[dict[str, float], ...], Field(min_length=1)]
+    chosen: dict[str, Value]
+    validation_curve: Annotated[tuple[dict[str, Value], ...], Field(min_length=1)]
 
 
 @dataclass(frozen=True)

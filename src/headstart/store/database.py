@@ -13,7 +13,7 @@ from filelock import FileLock, Timeout
 
 from headstart.errors import DiskFullError, NotWritableError, StorageError, StoreError
 from headstart.files import writable_folder
-from headstart.spec import Prediction, Result
+from headstart.spec import Measurement, Prediction, Result, Selection
 from headstart.store import schema
 from headstart.store.predictions import read_predictions, write_predictions
 
@@ -56,7 +56,7 @@ class ResultStore:
             )
 
     def make(self) -> None:
-        """Make the database if it is not there, and prove that it can be written.
+        """Make the database or bring an older one up, and prove that it can be written.
 
         Raises
         ------
@@ -66,8 +66,11 @@ class ResultStore:
         with self._session() as connection, connection.begin():
             # Taken before the look, so that two processes do not both find an empty file.
             connection.execute(sa.text("BEGIN IMMEDIATE"))
-            if not self._recognise(connection):
+            version = self._recognise(connection)
+            if not version:
                 schema.create(connection)
+            elif version < schema.SCHEMA_VERSION:
+                schema.upgrade(connection, version)
         with self._session() as connection:
             # Kept in the file from then on: readers and a writer do not wait for each other.
             connection.execute(sa.text("PRAGMA journal_mode = WAL"))
@@ -95,6 +98,34 @@ class ResultStore:
             row = connection.execute(query.where(columns.key == key)).one()
         return read_predictions(self._beside(".predictions") / row[0], row[1])
 
+    def measurements(self, trial: str) -> list[Measurement]:
+        """Give what candidates of a trial reached so far, in the order of storing."""
+        columns = schema.measurements.c
+        query = sa.select(columns.record).where(columns.trial == trial).order_by(columns.id)
+        return [Measurement.model_validate_json(record) for record in self._column(query, since=2)]
+
+    def add_measurement(self, trial: str, measurement: Measurement) -> None:
+        """Store what a candidate of a trial reached; what is stored of it already stays."""
+        row = {
+            "trial": trial,
+            "candidate": measurement.candidate.key,
+            "created_at": _now(),
+            "record": measurement.model_dump_json(),
+        }
+        self._insert(schema.measurements, row)
+
+    def add_selection(self, trial: str, selection: Selection) -> None:
+        """Store what was chosen for a trial; a choice that is stored already stays."""
+        row = {"trial": trial, "created_at": _now(), "record": selection.model_dump_json()}
+        self._insert(schema.selections, row)
+
+    def selection(self, trial: str) -> Selection | None:
+        """Give what was chosen for a trial, if that was stored."""
+        columns = schema.selections.c
+        query = sa.select(columns.record).where(columns.trial == trial)
+        found = self._column(query, since=2)
+        return Selection.model_validate_json(found[0]) if found else None
+
     def add(self, result: Result) -> bool:
         """Store a complete result with its predictions; False if its key was stored already.
 
@@ -116,7 +147,7 @@ class ResultStore:
             "metric": trial.dataset.metric,
             "accuracy": accuracy,
             "n_test": result.n_test,
-            "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
+            "created_at": _now(),
             "record": result.model_dump_json(),
             "predictions_file": name,
         }
@@ -150,21 +181,30 @@ class ResultStore:
             lock.release()
             (locks / key).unlink(missing_ok=True)
 
-    def _column(self, query: sa.Select[Any]) -> list[Any]:
-        """Give the first column of what a query finds; nothing where there is no database yet."""
+    def _insert(self, table: sa.Table, row: dict[str, Any]) -> None:
+        """Store a row, unless one of its key is there."""
+        self.make()
+        with self._session() as connection, connection.begin():
+            connection.execute(table.insert().prefix_with("OR IGNORE").values(**row))
+
+    def _column(self, query: sa.Select[Any], since: int = 1) -> list[Any]:
+        """Give the first column of what a query finds.
+
+        Nothing where there is no database yet, or one older than the version of its table.
+        """
         if not self.path.exists():
             return []
         with self._session() as connection:
-            if not self._recognise(connection):
+            if self._recognise(connection) < since:
                 return []
             return list(connection.scalars(query))
 
-    def _recognise(self, connection: sa.Connection) -> bool:
-        """Say whether our tables are there: False if the file is empty, StoreError if not ours."""
+    def _recognise(self, connection: sa.Connection) -> int:
+        """Give the version of our tables: 0 if the file is empty, StoreError if it is not ours."""
         application = connection.scalar(sa.text("PRAGMA application_id"))
         version = connection.scalar(sa.text("PRAGMA user_version"))
         if application == 0 and not sa.inspect(connection).get_table_names():
-            return False
+            return 0
         if application != schema.APPLICATION_ID:
             raise StoreError(f"{self.path} is not a headstart database: give another --store")
         if version > schema.SCHEMA_VERSION:
@@ -172,7 +212,7 @@ class ResultStore:
                 f"{self.path} was written by a newer headstart (store version {version}, "
                 f"this one reads up to {schema.SCHEMA_VERSION}): upgrade headstart"
             )
-        return True
+        return int(version or 0)
 
     def _connect(self) -> sqlite3.Connection:
         location = self.path.absolute().as_uri()
@@ -202,6 +242,10 @@ class ResultStore:
             raise _in_words(self.path, str(error)) from error
         except sa.exc.DBAPIError as error:
             raise _in_words(self.path, str(error.orig)) from error
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def _in_words(path: Path, cause: str) -> StorageError:

@@ -119,7 +119,7 @@ def _measure(trial: Trial, store: ResultStore, workspace: Workspace) -> list[Res
     if trial.key in store:
         return []
     try:
-        result = run_trial(trial, workspace)
+        result = run_trial(trial, workspace, store)
         store.add(result)
     except HeadstartError as error:
         return [_failed(trial, str(error), workspace)]

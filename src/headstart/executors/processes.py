@@ -1,0 +1,81 @@
+"""Processes beside each other on this machine: one a GPU, or so many on its processor."""
+
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.queues import Queue
+from typing import TypeVar
+
+from headstart.errors import ExecutorError
+
+__all__ = ["Processes"]
+
+Item = TypeVar("Item")
+Value = TypeVar("Value")
+
+
+class Processes:
+    """Worker processes that stay until they are closed.
+
+    Parameters
+    ----------
+    workers
+        How many.
+    gpus
+        Numbers of the GPUs; each worker sees one of them, in turn. Empty: workers share the
+        processor, each with its share of the threads.
+    """
+
+    def __init__(self, workers: int, gpus: Sequence[int] = ()) -> None:
+        if workers < 1:
+            raise ExecutorError(f"expected 1 worker process or more, found {workers}")
+        # A child of fork would inherit the threads' locks, and a GPU that cannot be used twice.
+        context = multiprocessing.get_context("spawn")
+        places = context.Queue()
+        for worker in range(workers):
+            places.put(str(gpus[worker % len(gpus)]) if gpus else "")
+        threads = max(1, (os.cpu_count() or 1) // workers)
+        self._pool = ProcessPoolExecutor(workers, context, _begin, (places, threads))
+
+    def map(
+        self, function: Callable[[Item], Value], items: Sequence[Item]
+    ) -> Iterator[tuple[Item, Value]]:
+        waiting: dict[Future[Value], Item] = {
+            self._pool.submit(function, item): item for item in items
+        }
+        try:
+            while waiting:
+                done, _ = wait(waiting, return_when=FIRST_COMPLETED)
+                for future in done:
+                    yield waiting.pop(future), future.result()
+        except BrokenProcessPool as error:
+            raise ExecutorError(
+                "a worker process ended before its work did (killed, or out of memory): what was "
+                "finished is kept; run again, with fewer --workers if memory is short"
+            ) from error
+        finally:
+            for future in waiting:
+                future.cancel()
+
+    def __enter__(self) -> "Processes":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None:
+            # Nobody waits for what is under way any more: it can be done again.
+            for process in list(self._pool._processes.values()):
+                process.terminate()
+        self._pool.shutdown(cancel_futures=True)
+
+
+def _begin(places: "Queue[str]", threads: int) -> None:
+    """Give a new worker its GPU and its share of the threads, before it imports torch."""
+    # Ctrl-C reaches every process of a terminal; whoever started the workers ends them.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if place := places.get():
+        os.environ["CUDA_VISIBLE_DEVICES"] = place
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        os.environ[name] = str(threads)

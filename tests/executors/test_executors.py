@@ -1,0 +1,69 @@
+import os
+import signal
+import time
+
+import pytest
+
+from headstart.errors import ExecutorError
+from headstart.executors import InProcess, Processes
+
+
+def square(number: int) -> int:
+    return number * number
+
+
+def process_id(_: int) -> int:
+    # Long enough that one worker does not take all.
+    time.sleep(0.05)
+    return os.getpid()
+
+
+def visible_gpu(_: int) -> str:
+    time.sleep(0.2)
+    return os.environ.get("CUDA_VISIBLE_DEVICES", "none")
+
+
+def fail_at_three(number: int) -> int:
+    if number == 3:
+        raise ValueError("three")
+    return number
+
+
+def end_at_once(_: int) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_in_this_process_in_order():
+    assert list(InProcess().map(square, [3, 1, 2])) == [(3, 9), (1, 1), (2, 4)]
+
+
+def test_other_processes_give_every_value_once():
+    with Processes(2) as executor:
+        assert sorted(executor.map(square, range(10))) == [(n, n * n) for n in range(10)]
+        workers = {worker for _, worker in executor.map(process_id, range(8))}
+        assert os.getpid() not in workers
+        # The same workers again: they stay until they are closed.
+        assert {worker for _, worker in executor.map(process_id, range(8))} & workers
+
+
+def test_a_worker_sees_its_gpu_alone():
+    with Processes(2, gpus=[0, 3]) as executor:
+        assert {gpu for _, gpu in executor.map(visible_gpu, range(6))} == {"0", "3"}
+
+
+def test_the_first_error_ends_it():
+    with Processes(1) as executor, pytest.raises(ValueError, match="three"):
+        list(executor.map(fail_at_three, range(6)))
+
+
+def test_a_worker_that_is_killed_is_told():
+    with (
+        Processes(1) as executor,
+        pytest.raises(ExecutorError, match="ended before its work did .* run again"),
+    ):
+        list(executor.map(end_at_once, [1]))
+
+
+def test_no_workers():
+    with pytest.raises(ExecutorError, match="1 worker process or more, found 0"):
+        Processes(0)
