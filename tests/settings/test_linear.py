@@ -153,7 +153,7 @@ def test_presets_fill_every_choice():
 @pytest.mark.parametrize(
     ("options", "kind", "words"),
     [
-        ({"name": "finetun"}, UnknownNameError, "unknown setting 'finetun': known: linear"),
+        ({"name": "finetun"}, UnknownNameError, "unknown setting 'finetun': did you mean finetune"),
         (
             {"name": "linear", "protocol": "kornblit"},
             UnknownNameError,

@@ -48,7 +48,7 @@ class LinearWay:
 
     def needs(self, trial: Trial) -> Needs:
         """Say what a trial needs: weights, and room for the features of its images."""
-        setting, dataset = trial.setting, trial.dataset
+        setting, dataset = _setting(trial), trial.dataset
         # Every runtime's features take the same room.
         content = features_content(trial.model, dataset.images_revision, setting, "torch")
         used, whole = (sum(n for _, n in sizes) for sizes in (dataset.used_sizes, dataset.sizes))
@@ -106,7 +106,7 @@ class LinearTransfer:
         workspace: Workspace,
     ) -> None:
         self._dataset = trial.dataset
-        self._setting: LinearSetting = trial.setting
+        self._setting = _setting(trial)
         self._kind = kind_of(trial.dataset.metric)
         self._n_classes, self.revision = splits.n_classes, splits.revision
         self._features, self._broken = features, broken
@@ -128,7 +128,7 @@ class LinearTransfer:
         workspace.watcher.stage("reading the dataset")
         splits = datasets.load(trial.dataset, trial.seed, workspace.cache)
         asked = Asked.of(trial.dataset, splits)
-        features = penultimate_features(trial.model, asked, trial.setting, workspace)
+        features = penultimate_features(trial.model, asked, _setting(trial), workspace)
         broken = {asked.images.where(row): reason for row, reason in features.broken.items()}
         transfer = cls(trial, splits, features, broken, workspace)
         transfer.check_enough()
@@ -216,6 +216,12 @@ class LinearTransfer:
     def _whole(self, first: int, last: int) -> npt.NDArray[np.int64]:
         rows = np.arange(first, last, dtype=np.int64)
         return rows[~np.isin(rows, list(self._features.broken))]
+
+
+def _setting(trial: Trial) -> LinearSetting:
+    if not isinstance(trial.setting, LinearSetting):
+        raise TypeError(f"expected the linear setting, found {trial.setting.name}")
+    return trial.setting
 
 
 def _facts(fit: "Fit") -> dict[str, float]:

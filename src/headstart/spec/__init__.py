@@ -7,13 +7,16 @@ from headstart.spec.estimate import Estimate
 from headstart.spec.model import Model, Pool, UpstreamAccuracy, Weights
 from headstart.spec.result import Prediction, Result, Selection
 from headstart.spec.setting import LinearSetting, Setting
-from headstart.spec.trial import Trial
+from headstart.spec.training import FinetuneSetting, ScratchSetting, TrainingSetting
+from headstart.spec.trial import AnySetting, Trial
 
 __all__ = [
+    "AnySetting",
     "Candidate",
     "Dataset",
     "Decoding",
     "Estimate",
+    "FinetuneSetting",
     "LinearSetting",
     "Measurement",
     "Metric",
@@ -21,9 +24,11 @@ __all__ = [
     "Pool",
     "Prediction",
     "Result",
+    "ScratchSetting",
     "Selection",
     "Setting",
     "Sizes",
+    "TrainingSetting",
     "Trial",
     "UpstreamAccuracy",
     "Value",

@@ -10,7 +10,6 @@ from headstart.spec.noun import Noun
 __all__ = [
     "FEATURES_IMPLEMENTATION",
     "KORNBLITH_LAMBDAS",
-    "AnySetting",
     "LinearSetting",
     "Precision",
     "Setting",
@@ -87,7 +86,3 @@ class LinearSetting(Setting):
     @classmethod
     def _decreasing(cls, lambdas: tuple[float, ...]) -> tuple[float, ...]:
         return tuple(sorted(set(lambdas), reverse=True))
-
-
-# What a trial may hold; becomes a union told apart by `name` when the next setting arrives.
-AnySetting = LinearSetting

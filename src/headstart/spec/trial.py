@@ -1,16 +1,21 @@
 """One cell of the table."""
 
 from functools import cached_property
+from typing import Annotated
 
-from pydantic import NonNegativeInt
+from pydantic import Field, NonNegativeInt
 
 from headstart.spec.dataset import Dataset
 from headstart.spec.digest import digest
 from headstart.spec.model import Model
 from headstart.spec.noun import Noun
-from headstart.spec.setting import AnySetting
+from headstart.spec.setting import LinearSetting
+from headstart.spec.training import FinetuneSetting, ScratchSetting
 
-__all__ = ["Trial"]
+__all__ = ["AnySetting", "Trial"]
+
+# What a trial may hold, told apart by its name.
+AnySetting = LinearSetting | FinetuneSetting | ScratchSetting
 
 
 class Trial(Noun):
@@ -18,7 +23,7 @@ class Trial(Noun):
 
     model: Model
     dataset: Dataset
-    setting: AnySetting
+    setting: Annotated[AnySetting, Field(discriminator="name")]
     seed: NonNegativeInt = 0
 
     @property

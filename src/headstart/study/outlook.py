@@ -12,7 +12,7 @@ import numpy as np
 
 from headstart import datasets, models
 from headstart.errors import HeadstartError
-from headstart.spec import Dataset, LinearSetting, Model, Sizes, Trial
+from headstart.spec import AnySetting, Dataset, Model, Sizes, Trial
 from headstart.store import ResultStore
 from headstart.study.study import Study
 
@@ -174,7 +174,7 @@ def _dataset(name: str, study: Study, cache: Path) -> tuple[Dataset | None, Size
     return dataset, dataset.sizes, Need("dataset", name, True, place)
 
 
-def _setting(study: Study, setting: str | dict[str, Any]) -> tuple[LinearSetting | None, Need]:
+def _setting(study: Study, setting: str | dict[str, Any]) -> tuple[AnySetting | None, Need]:
     name = setting if isinstance(setting, str) else str(setting.get("name"))
     try:
         return study.setting(setting), Need("setting", name, True, "")

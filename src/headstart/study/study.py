@@ -13,7 +13,7 @@ from headstart import datasets, models, settings
 from headstart.errors import StudyError, UnknownNameError
 from headstart.files import storage_errors
 from headstart.functions import is_function
-from headstart.spec import LinearSetting, Trial
+from headstart.spec import AnySetting, Trial
 from headstart.spec.noun import Noun
 from headstart.spec.setting import Precision
 from headstart.store import ResultStore
@@ -190,7 +190,7 @@ class Study(Noun):
                 "trust this study and that file, say --trust"
             )
 
-    def setting(self, setting: str | dict[str, Any]) -> LinearSetting:
+    def setting(self, setting: str | dict[str, Any]) -> AnySetting:
         """Make one of the settings that the study names, with its precision."""
         options = {"name": setting} if isinstance(setting, str) else setting
         if "name" not in options:
