@@ -79,16 +79,22 @@ def run_trial(
     )
     return Result(
         trial=trial,
-        metrics={
-            name: metrics.score(name, labels, tested.scores)
-            for name in kind_of(trial.dataset.metric).metrics
-        },
+        metrics=_scored(trial, predictions),
         n_test=len(labels),
         selection=selection,
         predictions=predictions,
         provenance={**provenance(), "examples": splits.revision, **tested.facts},
         seconds=added([*(m.seconds for m in measured), tested.seconds]),
     )
+
+
+def _scored(trial: Trial, predictions: Prediction) -> dict[str, float]:
+    """Compute all metrics that fit the labels, and what the probabilities are worth."""
+    labels, scores = predictions.label, predictions.scores
+    names = kind_of(trial.dataset.metric).metrics
+    scored = {name: metrics.score(name, labels, scores) for name in names}
+    calibration = {name: of(labels, scores) for name, of in metrics.CALIBRATION.items()}
+    return {**scored, **calibration}
 
 
 def measure(trial: Trial, site: Site, candidate: Candidate) -> Measurement:

@@ -1,7 +1,17 @@
 """Labels and decision values -> one number, a proportion. numpy only."""
 
 from headstart.metrics.average_precision import voc_map_11point
+from headstart.metrics.calibration import expected_calibration_error, log_loss
 from headstart.metrics.classification import mean_per_class, top1
-from headstart.metrics.scorers import SCORERS, score
+from headstart.metrics.scorers import CALIBRATION, SCORERS, score
 
-__all__ = ["SCORERS", "mean_per_class", "score", "top1", "voc_map_11point"]
+__all__ = [
+    "CALIBRATION",
+    "SCORERS",
+    "expected_calibration_error",
+    "log_loss",
+    "mean_per_class",
+    "score",
+    "top1",
+    "voc_map_11point",
+]

@@ -7,9 +7,10 @@ import numpy as np
 import numpy.typing as npt
 
 from headstart.metrics.average_precision import voc_map_11point
+from headstart.metrics.calibration import expected_calibration_error, log_loss
 from headstart.metrics.classification import mean_per_class, top1
 
-__all__ = ["SCORERS", "score"]
+__all__ = ["CALIBRATION", "SCORERS", "score"]
 
 Labels = npt.NDArray[np.int64]
 Scores = npt.NDArray[np.floating]
@@ -20,6 +21,11 @@ SCORERS: Mapping[str, Callable[[Labels, Scores], float]] = MappingProxyType(
         "mean-per-class": lambda labels, scores: mean_per_class(labels, scores.argmax(axis=1)),
         "voc-map-11point": lambda labels, scores: voc_map_11point(scores, labels),
     }
+)
+
+# What is told beside them, of the same scores; lower is better, and log loss has no upper bound.
+CALIBRATION: Mapping[str, Callable[[Labels, Scores], float]] = MappingProxyType(
+    {"log-loss": log_loss, "calibration-error": expected_calibration_error}
 )
 
 

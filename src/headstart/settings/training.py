@@ -22,8 +22,8 @@ from headstart.spec import (
     Measurement,
     Model,
     Selection,
-    Trial,
     TrainingSetting,
+    Trial,
     Value,
     Weights,
     digest,
@@ -32,8 +32,8 @@ from headstart.workspace import Workspace
 
 if TYPE_CHECKING:
     from headstart.models.network import Network
-    from headstart.training import Trained
     from headstart.training import Recipe as TrainingRecipe
+    from headstart.training import Trained
 
 __all__ = ["TrainingWay", "epoch_steps"]
 
@@ -184,9 +184,7 @@ class Training:
                 f"'{dataset.classes[int(np.argmin(counts))]}'"
             )
 
-    def train(
-        self, values: dict[str, Value], rows: Rows, what: str
-    ) -> "tuple[Trained, Network]":
+    def train(self, values: dict[str, Value], rows: Rows, what: str) -> "tuple[Trained, Network]":
         """Train a fresh network on some rows; interrupted before, it goes on where it was."""
         from headstart.devices import resolve_device
         from headstart.training import load_pixels, train
@@ -198,7 +196,9 @@ class Training:
         network = network.with_head(self.splits.n_classes, self._seed("head"))
         identity = digest({"trial": trial.key, "what": what, "values": values})
         place = self.workspace.cache / "training" / f"{identity}.safetensors"
-        said = f"rate {float(values['learning_rate']):.2g}, decay {float(values['weight_decay']):.2g}"
+        said = (
+            f"rate {float(values['learning_rate']):.2g}, decay {float(values['weight_decay']):.2g}"
+        )
         watcher.stage(f"{what}: {said}", total=recipe.steps, unit="steps")
         done = 0
 

@@ -55,7 +55,8 @@ class Prediction:
 class Result(Noun):
     """What a trial gave.
 
-    `metrics` are proportions by name, the dataset's own among them; `seconds` the time each part
+    `metrics` are proportions by name, the dataset's own among them, and beside them ``log-loss``
+    (nats) and ``calibration-error``; `seconds` the time each part
     took; `provenance` what made the number (versions, digests, device). A failed trial has its
     `error` and nothing else; it is reported and never stored, so that the next run tries again.
     `predictions` is None on a result read from a store: `ResultStore.predictions` reads them.
