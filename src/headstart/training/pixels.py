@@ -1,0 +1,188 @@
+"""Where the images of a run lie: on the device, or in a file from which batches are read ahead."""
+
+import os
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+__all__ = [
+    "Batch",
+    "Images",
+    "MappedPixels",
+    "Pixels",
+    "ResidentPixels",
+    "fits",
+    "load_pixels",
+]
+
+Rows = npt.NDArray[np.int64]
+
+# What images may take: of a GPU's free memory (activations need the rest), of a processor's whole
+# memory (where a mapped file is not read from the disk again either, as long as memory is free).
+SHARE = {"cuda": 0.5, "cpu": 0.125}
+# Batches that are read before they are asked for.
+AHEAD = 2
+# Images that go to the device at once while all of them are put there.
+PART = 256
+# What a container may use; absent elsewhere, "max" without a limit.
+CONTAINER_LIMIT = Path("/sys/fs/cgroup/memory.max")
+
+
+class Images(Protocol):
+    """Decoded images in any order, safe to read from a thread."""
+
+    def __len__(self) -> int: ...
+
+    def pixels(self, row: int) -> npt.NDArray[np.uint8]:
+        """Give an image: (height, width, 1 or 3) uint8; BrokenImageError if it has none."""
+        ...
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Images of different sizes in one tensor.
+
+    Parameters
+    ----------
+    pixels
+        (B, C, H, W) uint8 on the device, channels last, C 1 or 3. An image lies at the top left,
+        with zeros beside and below; a grey one among coloured ones has three equal channels.
+    sizes
+        (B, 2) heights and widths. Not on the device: crops are drawn from them.
+    """
+
+    pixels: torch.Tensor
+    sizes: npt.NDArray[np.int64]
+
+
+class Pixels(Protocol):
+    """Images of a run."""
+
+    def __len__(self) -> int: ...
+
+    def batch(self, rows: Rows) -> Batch:
+        """Give the images of these rows, in this order.
+
+        Raises
+        ------
+        BrokenImageError
+            One of them did not decode.
+        """
+        ...
+
+    def batches(self, plan: Iterable[Rows]) -> Iterator[Batch]:
+        """Give batch after batch; the next may be read while one is used."""
+        ...
+
+
+class ResidentPixels:
+    """All images in one tensor on the device, padded to the largest height and width."""
+
+    def __init__(self, images: Images, device: torch.device) -> None:
+        shapes = _shapes(images)
+        self._sizes = shapes[:, :2]
+        # Image after image, each channels last: a batch is one gather of whole images.
+        shape = (len(images), *shapes.max(axis=0).tolist())
+        self._pixels = torch.zeros(shape, dtype=torch.uint8, device=device)
+        for rows in np.array_split(np.arange(len(images)), -(-len(images) // PART)):
+            part = _assembled(images, rows, device).pixels.permute(0, 2, 3, 1)
+            first, height, width = int(rows[0]), part.shape[1], part.shape[2]
+            self._pixels[first : first + len(rows), :height, :width] = part
+
+    def __len__(self) -> int:
+        return len(self._sizes)
+
+    def batch(self, rows: Rows) -> Batch:
+        places = torch.from_numpy(rows).to(self._pixels.device, non_blocking=True)
+        pixels = self._pixels.index_select(0, places)
+        return Batch(pixels.permute(0, 3, 1, 2), self._sizes[rows])
+
+    def batches(self, plan: Iterable[Rows]) -> Iterator[Batch]:
+        return map(self.batch, plan)
+
+
+class MappedPixels:
+    """Images that stay where they are: each batch is read from there, by a thread ahead.
+
+    A batch is padded to its own largest height and width. No more than three are in memory: the
+    one given last and `AHEAD` more.
+    """
+
+    def __init__(self, images: Images, device: torch.device) -> None:
+        self._images, self._device = images, device
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def batch(self, rows: Rows) -> Batch:
+        return _assembled(self._images, rows, self._device)
+
+    def batches(self, plan: Iterable[Rows]) -> Iterator[Batch]:
+        coming = iter(plan)
+        with ThreadPoolExecutor(1, "headstart-images") as thread:
+            read = deque(thread.submit(self.batch, rows) for rows in islice(coming, AHEAD))
+            try:
+                while read:
+                    batch = read.popleft().result()
+                    read.extend(thread.submit(self.batch, rows) for rows in islice(coming, 1))
+                    yield batch
+                    del batch
+            finally:
+                # What is no longer wanted is not read.
+                for waiting in read:
+                    waiting.cancel()
+
+
+def fits(n_bytes: int, device: torch.device) -> bool:
+    """Whether images of this size may stay in the device's memory.
+
+    They may take half of what is free on a GPU, an eighth of a processor's memory.
+    """
+    return n_bytes <= SHARE[device.type] * _memory(device)
+
+
+def load_pixels(images: Images, device: torch.device) -> Pixels:
+    """Put images on the device if they fit, else leave them where they are.
+
+    Raises
+    ------
+    BrokenImageError
+        One of them did not decode.
+    """
+    n_bytes = len(images) * int(_shapes(images).max(axis=0).prod())
+    return (ResidentPixels if fits(n_bytes, device) else MappedPixels)(images, device)
+
+
+def _shapes(images: Images) -> npt.NDArray[np.int64]:
+    return np.array([images.pixels(row).shape for row in range(len(images))], np.int64)
+
+
+def _assembled(images: Images, rows: Rows, device: torch.device) -> Batch:
+    found = [images.pixels(row) for row in rows.tolist()]
+    shapes = np.array([pixels.shape for pixels in found], np.int64)
+    height, width, channels = shapes.max(axis=0).tolist()
+    # Only from pinned memory does a GPU copy while the processor goes on.
+    memory = torch.zeros(
+        (len(found), height, width, channels), dtype=torch.uint8, pin_memory=device.type == "cuda"
+    )
+    view = memory.numpy()
+    for place, pixels in enumerate(found):
+        view[place, : pixels.shape[0], : pixels.shape[1]] = pixels
+    on_device = memory.to(device, non_blocking=True)
+    return Batch(on_device.permute(0, 3, 1, 2), shapes[:, :2])
+
+
+def _memory(device: torch.device) -> int:
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    limit = CONTAINER_LIMIT.read_text().strip() if CONTAINER_LIMIT.exists() else "max"
+    return min(memory, int(limit)) if limit.isdigit() else memory

@@ -1,0 +1,159 @@
+import threading
+import time
+
+import numpy as np
+import pytest
+import torch
+
+from headstart.errors import BrokenImageError
+from headstart.training import pixels as module
+from headstart.training.pixels import AHEAD, MappedPixels, ResidentPixels, fits, load_pixels
+
+CPU = torch.device("cpu")
+KINDS = pytest.mark.parametrize("kind", [ResidentPixels, MappedPixels])
+
+
+class Images:
+    """Images of different sizes, grey and coloured, that note what is read and by whom."""
+
+    def __init__(self, n=12, broken=(), grey=lambda row: row % 3 == 0):
+        random = np.random.RandomState(0)
+        self.images = [
+            random.randint(1, 256, (3 + row % 4, 2 + row % 5, 1 if grey(row) else 3)).astype(
+                np.uint8
+            )
+            for row in range(n)
+        ]
+        self.broken, self.read, self.threads = broken, [], set()
+
+    def __len__(self):
+        return len(self.images)
+
+    def pixels(self, row):
+        self.read.append(row)
+        self.threads.add(threading.current_thread().name)
+        if row in self.broken:
+            raise BrokenImageError(f"image {row}", "truncated")
+        return self.images[row]
+
+
+def rows(*numbers):
+    return np.array(numbers, np.int64)
+
+
+def threads():
+    return [t.name for t in threading.enumerate() if t.name.startswith("headstart-images")]
+
+
+@KINDS
+def test_a_batch_holds_the_images_with_zeros_beside_them(kind):
+    images = Images()
+    asked = rows(7, 0, 11, 7)
+    batch = kind(images, CPU).batch(asked)
+    assert batch.pixels.dtype == torch.uint8
+    assert batch.sizes.dtype == np.int64
+    assert batch.pixels.is_contiguous(memory_format=torch.channels_last)
+    for image, size, row in zip(batch.pixels, batch.sizes, asked, strict=True):
+        expected = images.images[row]
+        h, w = expected.shape[:2]
+        assert size.tolist() == [h, w]
+        found = image.permute(1, 2, 0).numpy()
+        np.testing.assert_array_equal(found[:h, :w], np.broadcast_to(expected, (h, w, 3)))
+        assert not found[h:].any()
+        assert not found[:, w:].any()
+
+
+@KINDS
+def test_grey_images_alone_have_one_channel(kind):
+    pixels = kind(Images(grey=lambda row: True), CPU)
+    assert len(pixels) == 12
+    assert pixels.batch(rows(1, 2)).pixels.shape[1] == 1
+
+
+def test_resident_images_are_read_in_parts(monkeypatch):
+    monkeypatch.setattr(module, "PART", 5)
+    images = Images()
+    asked = np.arange(12)
+    expected = MappedPixels(images, CPU).batch(asked)
+    found = ResidentPixels(images, CPU).batch(asked)
+    torch.testing.assert_close(found.pixels, expected.pixels, rtol=0, atol=0)
+    np.testing.assert_array_equal(found.sizes, expected.sizes)
+
+
+@KINDS
+def test_batches_are_those_of_the_plan_in_its_order(kind):
+    pixels = kind(Images(), CPU)
+    plan = [rows(3, 1), rows(0), rows(11, 11, 2), rows(5, 4), rows(9)]
+    given = list(pixels.batches(iter(plan)))
+    assert len(given) == len(plan)
+    for asked, found in zip(plan, given, strict=True):
+        expected = pixels.batch(asked)
+        torch.testing.assert_close(found.pixels, expected.pixels, rtol=0, atol=0)
+        np.testing.assert_array_equal(found.sizes, expected.sizes)
+    assert list(pixels.batches([])) == []
+
+
+def test_a_thread_reads_ahead_no_more_than_so_much_and_ends():
+    images = Images(n=40)
+    planned = []
+
+    def plan():
+        for row in range(40):
+            planned.append(row)
+            yield rows(row)
+
+    batches = MappedPixels(images, CPU).batches(plan())
+    for taken in range(1, 6):
+        next(batches)
+        assert len(planned) == taken + AHEAD
+    wait_for(lambda: len(images.read) == 5 + AHEAD)
+    assert images.threads == set(threads())
+    assert len(images.threads) == 1
+    batches.close()
+    assert not threads()
+    assert images.read == list(range(5 + AHEAD))
+
+
+def wait_for(condition):
+    for _ in range(2000):
+        if condition():
+            return
+        time.sleep(0.005)
+    raise AssertionError("never came")
+
+
+def test_a_broken_image_raises_at_its_batch_and_the_thread_ends():
+    batches = MappedPixels(Images(broken={2}), CPU).batches([rows(0), rows(1), rows(2), rows(3)])
+    next(batches)
+    next(batches)
+    with pytest.raises(BrokenImageError, match="image 2 does not decode"):
+        next(batches)
+    assert not threads()
+
+
+@pytest.mark.parametrize("room", [0, 10**9])
+def test_a_broken_image_is_told_when_images_are_loaded(monkeypatch, room):
+    monkeypatch.setattr(module, "_memory", lambda device: room)
+    with pytest.raises(BrokenImageError, match="image 2 does not decode"):
+        load_pixels(Images(broken={2}), CPU)
+
+
+def test_images_are_resident_where_they_fit_with_their_padding(monkeypatch):
+    images = Images()
+    n_bytes = 12 * 6 * 6 * 3
+    for spare, kind in [(0, ResidentPixels), (-1, MappedPixels)]:
+        monkeypatch.setattr(module, "_memory", lambda device, spare=spare: 8 * (n_bytes + spare))
+        assert isinstance(load_pixels(images, CPU), kind)
+
+
+def test_an_eighth_of_the_memory_of_a_container_is_for_images(tmp_path, monkeypatch):
+    limit = tmp_path / "memory.max"
+    monkeypatch.setattr(module, "CONTAINER_LIMIT", limit)
+    assert fits(10**6, CPU)
+    assert not fits(10**15, CPU)
+    limit.write_text("8000\n")
+    assert fits(1000, CPU)
+    assert not fits(1001, CPU)
+    limit.write_text("max\n")
+    assert fits(10**6, CPU)
+    assert not fits(10**15, CPU)
