@@ -7,7 +7,14 @@ from PIL import Image
 from conftest import write_folder
 from headstart import datasets
 from headstart.datasets import FileImages
-from headstart.errors import BrokenImageError, DatasetError, DatasetMissingError, ManifestError
+from headstart.errors import (
+    BrokenImageError,
+    DatasetError,
+    DatasetMissingError,
+    ManifestError,
+    StudyError,
+    UnknownNameError,
+)
 from headstart.spec import Selection
 from headstart.workspace import default_cache
 
@@ -71,6 +78,22 @@ def test_a_folder_that_changes_under_way_is_found(photos):
     (photos / "test" / "dark" / "0.png").unlink()
     with pytest.raises(ManifestError, match="changed while it was in use"):
         datasets.load(dataset, 0, default_cache())
+
+
+def test_a_file_that_is_no_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "photos.zip").write_bytes(b"PK")
+    for name in ("photos.zip", "./photos.zip", str(tmp_path / "photos.zip")):
+        words = r"photos\.zip is a file: expected a folder of class folders, or a table \(\.csv, .*"
+        with pytest.raises(DatasetError, match=words + "unpack an archive first"):
+            datasets.find(name)
+
+
+@pytest.mark.parametrize(("name", "words"), [("", "unknown dataset ''"), ("hf:", "no such folder")])
+def test_no_name_is_not_the_folder_where_one_is(photos, monkeypatch, name, words):
+    monkeypatch.chdir(photos)
+    with pytest.raises((UnknownNameError, StudyError), match=words):
+        datasets.find(name)
 
 
 def test_a_folder_that_is_not_there(tmp_path):
