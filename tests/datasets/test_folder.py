@@ -7,6 +7,9 @@ from PIL import Image
 from conftest import write_folder
 from headstart import datasets
 from headstart.datasets import FileImages
+from headstart.datasets.archive import Archive
+from headstart.datasets.names import DatasetName
+from headstart.datasets.sources.study import StudySource
 from headstart.errors import (
     BrokenImageError,
     DatasetError,
@@ -78,6 +81,17 @@ def test_a_folder_that_changes_under_way_is_found(photos):
     (photos / "test" / "dark" / "0.png").unlink()
     with pytest.raises(ManifestError, match="changed while it was in use"):
         datasets.load(dataset, 0, default_cache())
+
+
+def test_a_split_seed_that_draws_nothing_is_refused(photos):
+    """Else two names would stand for the same splits."""
+    words = r"dataset '.*\?split_seed=3': no split of it is drawn, so split_seed=3 changes nothing"
+    for name in (f"{photos}?split_seed=3", "digits?split_seed=3"):
+        with pytest.raises(StudyError, match=words):
+            datasets.find(name)
+    parts = dict.fromkeys(("train", "validation", "test"))
+    with pytest.raises(StudyError, match=words):
+        StudySource().split(DatasetName.parse("dtd?split_seed=3"), Archive(("a", "b"), parts))
 
 
 def test_a_file_that_is_no_folder(tmp_path, monkeypatch):

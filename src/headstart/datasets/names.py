@@ -104,6 +104,14 @@ class DatasetName:
                     f"option of dataset '{self.stem}'", option, {**OPTIONS, **known}
                 )
 
+    def refuse_split_seed(self) -> None:
+        """Raise StudyError if a seed is given where no split is drawn by it."""
+        if self.split_seed:
+            raise StudyError(
+                f"dataset '{self.full}': no split of it is drawn, so split_seed={self.split_seed} "
+                "changes nothing: leave it out"
+            )
+
     def titled(self, title: str) -> str:
         """Add to a title what makes this dataset another one than its plain name."""
         given = _options(self.full.partition("?")[2])
