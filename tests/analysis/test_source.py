@@ -425,6 +425,19 @@ def test_results_that_other_protocols_gave_are_told_apart(table):
     assert "set0 (all images)" in set(cells.dataset)
 
 
+def test_datasets_of_one_name_and_other_content_are_told_apart(table):
+    """Two folders of one name; also where they give the same accuracy."""
+    first, second = (table.assign(content=content) for content in ("0a1b2c3d", "99999999"))
+    second = second[second.dataset == "set0"]
+    names = set(hs.analyze(pd.concat([first, second]), resamples=200).cells.dataset)
+    assert names == (set(table.dataset) - {"set0"}) | {"set0 (0a1b2c3d)", "set0 (99999999)"}
+
+
+def test_a_table_that_says_no_content_joins_one_that_does(table):
+    rows = table.assign(content=["0a1b2c3d" if row % 2 else None for row in range(len(table))])
+    assert set(hs.analyze(rows, resamples=200).cells.dataset) == set(table.dataset)
+
+
 @pytest.mark.parametrize(
     ("model", "family"),
     [

@@ -7,7 +7,17 @@ from PIL import Image
 from conftest import write_folder
 from headstart import datasets
 from headstart.datasets import FileImages
-from headstart.errors import BrokenImageError, DatasetError, DatasetMissingError, ManifestError
+from headstart.datasets.archive import Archive
+from headstart.datasets.names import DatasetName
+from headstart.datasets.sources.study import StudySource
+from headstart.errors import (
+    BrokenImageError,
+    DatasetError,
+    DatasetMissingError,
+    ManifestError,
+    StudyError,
+    UnknownNameError,
+)
 from headstart.spec import Selection
 from headstart.workspace import default_cache
 
@@ -71,6 +81,33 @@ def test_a_folder_that_changes_under_way_is_found(photos):
     (photos / "test" / "dark" / "0.png").unlink()
     with pytest.raises(ManifestError, match="changed while it was in use"):
         datasets.load(dataset, 0, default_cache())
+
+
+def test_a_split_seed_that_draws_nothing_is_refused(photos):
+    """Else two names would stand for the same splits."""
+    words = r"dataset '.*\?split_seed=3': no split of it is drawn, so split_seed=3 changes nothing"
+    for name in (f"{photos}?split_seed=3", "digits?split_seed=3"):
+        with pytest.raises(StudyError, match=words):
+            datasets.find(name)
+    parts = dict.fromkeys(("train", "validation", "test"))
+    with pytest.raises(StudyError, match=words):
+        StudySource().split(DatasetName.parse("dtd?split_seed=3"), Archive(("a", "b"), parts))
+
+
+def test_a_file_that_is_no_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "photos.zip").write_bytes(b"PK")
+    for name in ("photos.zip", "./photos.zip", str(tmp_path / "photos.zip")):
+        words = r"photos\.zip is a file: expected a folder of class folders, or a table \(\.csv, .*"
+        with pytest.raises(DatasetError, match=words + "unpack an archive first"):
+            datasets.find(name)
+
+
+@pytest.mark.parametrize(("name", "words"), [("", "unknown dataset ''"), ("hf:", "no such folder")])
+def test_no_name_is_not_the_folder_where_one_is(photos, monkeypatch, name, words):
+    monkeypatch.chdir(photos)
+    with pytest.raises((UnknownNameError, StudyError), match=words):
+        datasets.find(name)
 
 
 def test_a_folder_that_is_not_there(tmp_path):

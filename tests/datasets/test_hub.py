@@ -89,6 +89,27 @@ def test_splits_that_are_named_otherwise_are_chosen():
         parts_of(names, Choice(parts={"train": "tests"}), "hf:a/b")
 
 
+@pytest.mark.parametrize(
+    "parts", [{"train": "train", "test": "train"}, {"train": "train+test", "test": "test"},
+              {"all": "train+train"}, {"train": "training", "test": "train"}],
+)  # fmt: skip
+def test_a_split_is_asked_for_once(parts):
+    """Else the model is tested on what it was fitted on."""
+    with pytest.raises(DatasetError, match=r"hf:a/b: split '\w+' is asked for twice, for \w+ and"):
+        parts_of(["train.parquet", "test.parquet"], Choice(parts=parts), "hf:a/b")
+
+
+@pytest.mark.parametrize(
+    ("labels", "words"),
+    [(["0", "1"], "text in one part, and numbers in another"),
+     ([[0], [1]], "lists in one part, and single labels in another")],
+)  # fmt: skip
+def test_labels_are_of_one_kind(tmp_path, labels, words):
+    write_table(tmp_path / "train.parquet", {"image": [encoded(60), encoded(80)], "label": [0, 1]})
+    write_table(tmp_path / "test.parquet", {"image": [encoded(60), encoded(80)], "label": labels})
+    refused(tmp_path, f"hf:a/b, column 'label' holds {words}")
+
+
 def test_a_configuration_is_chosen(tmp_path):
     for config, names in (("fine", NAMES), ("coarse", NAMES[:2])):
         write_images(tmp_path / config / "train-00000-of-00001.parquet", [0, 1], names)
@@ -213,15 +234,19 @@ def test_files_of_different_datasets_are_not_joined(pets):
     refused(pets, "test-00000-of-00001.parquet has no column 'label', as the first file has")
 
 
-def test_groups_have_the_same_numbers_in_all_parts(tmp_path):
-    for part, patients in (("train", ["p9", "p1", "p9"]), ("test", ["p1", "p5", "p5"])):
+def test_groups_are_numbered_and_in_one_part_each(tmp_path):
+    for part, patients in (("train", ["p9", "p1", "p9"]), ("test", ["p0", "p5", "p5"])):
         patient = {"patient": pa.array(patients)}
         write_images(tmp_path / f"{part}.parquet", [0, 1, 0], NAMES[:2], **patient)
     groups = read(tmp_path, Choice(group="patient"), "").groups
     assert {part: found.tolist() for part, found in groups.items()} == {
-        "train": [2, 0, 2],
-        "test": [0, 1, 1],
+        "train": [3, 1, 3],
+        "test": [0, 2, 2],
     }
+    patient = {"patient": pa.array(["p1", "p5"])}
+    write_images(tmp_path / "test.parquet", [0, 1], NAMES[:2], **patient)
+    words = r"hf:a/b: group 'p1' \(column 'patient'\) has images in both train and test: put"
+    refused(tmp_path, words, group="patient")
     patient = {"patient": pa.array(["p1", None])}
     write_images(tmp_path / "test.parquet", [0, 1], NAMES[:2], **patient)
     refused(tmp_path, "column 'patient': row 1 of test has no group", group="patient")

@@ -45,6 +45,12 @@ def test_a_broken_file_has_the_decoders_reason(name):
     assert words in error.value.reason
 
 
+@pytest.mark.parametrize("content", [b"x", b"x\n", b"no\n"])
+def test_a_file_of_few_bytes_is_told_in_words(content):
+    """Decoders that look for more than there is fail with words of their own."""
+    assert look_at(content).problem == "not an image, or damaged at its beginning"
+
+
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF", "WEBP", "BMP", "TIFF"])
 def test_a_file_cut_anywhere_is_broken_when_it_does_not_decode(kind):
     content = awkward.encoded(Image.fromarray(awkward.noise()), kind)

@@ -204,6 +204,16 @@ def test_early_checks_come_before_any_trial(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_each_way_to_decode_a_dataset_is_looked_at(tmp_path, monkeypatch):
+    """Of two ways to decode the same images, what is wrong with either comes before any trial."""
+    monkeypatch.setattr(run, "run_trial", lambda *arguments: pytest.fail("a trial ran"))
+    counts = {split: {"a": 2, "b": 2} for split in ("train", "validation", "test")}
+    folder = write_folder(tmp_path / "photos", counts)
+    study = Study(models=[MODEL], datasets=[f"{folder}?max_pixels=5", str(folder)])
+    with pytest.raises(DatasetError, match=r"12 of 12 images of dataset 'photos.max_pixels=5'"):
+        study.run(tmp_path / "results.db")
+
+
 def test_the_space_check_counts_each_table_of_features_once():
     twice = Study(**SMALL, settings=["linear", {"name": "linear", "lambdas": [1.0]}]).trials()
     assert len(twice) == 2

@@ -183,8 +183,8 @@ def _read_store(path: Path) -> Source:
 
 def _row(result: Result) -> dict[str, Any]:
     row = result_row(result)
-    names = ("model", "upstream_accuracy", "dataset", "setting", "protocol", "metric", "accuracy",
-             "n_test", "seed", "limit", "precision", "key")  # fmt: skip
+    names = ("model", "upstream_accuracy", "dataset", "content", "setting", "protocol", "metric",
+             "accuracy", "n_test", "seed", "limit", "precision", "key")  # fmt: skip
     upstream = result.trial.model.upstream
     return {
         **{name: row[name] for name in names},

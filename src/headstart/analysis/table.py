@@ -18,6 +18,13 @@ __all__ = ["Tidy", "Unit", "tell_apart", "tidy"]
 
 Unit = Literal["percent", "proportion"]
 PROPORTIONS = ("accuracy", "upstream_accuracy")
+# What tells results of one name apart.
+QUALIFIERS = (
+    ("setting", "protocol"),
+    ("setting", "precision"),
+    ("dataset", "content"),
+    ("dataset", "limit"),
+)
 
 
 class Tidy(NamedTuple):
@@ -70,14 +77,17 @@ def tell_apart(frame: pd.DataFrame) -> pd.DataFrame:
     """Put what tells results of one name apart into the name, and drop the columns that say it.
 
     A setting that came with several protocols or precisions becomes several settings, as
-    ``linear (simclr2020)``; a dataset that came with several limits several datasets.
+    ``linear (simclr2020)``; a dataset that came with several limits several datasets. So does one
+    whose content is not the same everywhere: a folder that got more images, two of one name.
     """
     frame = frame.copy()
-    for name, by in (("setting", "protocol"), ("setting", "precision"), ("dataset", "limit")):
+    for name, by in QUALIFIERS:
         if by not in frame:
             continue
         said = frame[by].map(lambda value, by=by: _qualifier(by, value))
-        several = said.groupby(frame[name]).transform("nunique") > 1
+        # A table that does not say the content may be of any, and no limit is all images.
+        known = said.where(frame[by].notna()) if by == "content" else said
+        several = known.groupby(frame[name]).transform("nunique") > 1
         frame.loc[several, name] = frame[name] + " (" + said + ")"
         frame = frame.drop(columns=by)
     return frame

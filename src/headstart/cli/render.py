@@ -34,7 +34,7 @@ def results(found: Sequence[Result]) -> Group:
         table.add_row(
             shortened(row["model"]),
             f"{100 * upstream:.2f}" if upstream else "-",
-            row["dataset"],
+            _dataset(row, rows),
             *(str(row[name]) for name in varying),
             f"{100 * row['accuracy']:.2f}",
             _interval(result),
@@ -44,6 +44,13 @@ def results(found: Sequence[Result]) -> Group:
         )
     said = [_shared(rows, varying), *_certified(rows)]
     return Group(table, *(Text(line, style="dim") for line in said), *_warnings(rows))
+
+
+def _dataset(row: dict[str, Any], rows: Sequence[dict[str, Any]]) -> str:
+    """Name a dataset, with its content where others of that name have another."""
+    name = str(row["dataset"])
+    several = {other["content"] for other in rows if other["dataset"] == name}
+    return f"{name} ({row['content']})" if len(several) > 1 else name
 
 
 def outlook(found: Outlook, hours: float | None) -> list[str]:

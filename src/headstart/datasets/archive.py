@@ -1,13 +1,15 @@
 """What every source of a dataset gives: the classes, and the parts that are there."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
 from headstart.datasets.splits import Split
+from headstart.errors import DatasetError
 
-__all__ = ["Archive"]
+__all__ = ["Archive", "number_groups"]
 
 
 @dataclass(frozen=True)
@@ -32,3 +34,35 @@ class Archive:
     parts: dict[str, Split]
     missing: dict[str, int] = field(default_factory=dict)
     groups: dict[str, npt.NDArray[np.int64]] = field(default_factory=dict)
+
+
+def number_groups(
+    names: Mapping[str, Sequence[str]], where: str, column: str
+) -> dict[str, npt.NDArray[np.int64]]:
+    """Number the groups of each part, in the order of their names.
+
+    Parameters
+    ----------
+    names
+        For each part the group of each image.
+    where, column
+        What has them, for the message.
+
+    Raises
+    ------
+    DatasetError
+        A group is in two parts: what belongs together is split already.
+    """
+    owner: dict[str, str] = {}
+    for part, some in names.items():
+        for name in dict.fromkeys(some):
+            if owner.setdefault(name, part) != part:
+                raise DatasetError(
+                    f"{where}: group '{name}' (column '{column}') has images in both "
+                    f"{owner[name]} and {part}: put them on one side, or leave group= out"
+                )
+    places = {name: place for place, name in enumerate(sorted(owner))}
+    return {
+        part: np.array([places[name] for name in some], dtype=np.int64)
+        for part, some in names.items()
+    }

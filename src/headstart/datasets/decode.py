@@ -77,14 +77,15 @@ def open_image(content: IO[bytes]) -> ImageFile.ImageFile:
     prefix = content.read(16)
     for name in tuple(Image.ID):
         factory, accept = Image.OPEN[name]
-        answer = accept is None or accept(prefix)
-        # A decoder that is not installed answers with a text.
-        if answer and not isinstance(answer, str):
-            content.seek(0)
-            try:
+        content.seek(0)
+        try:
+            answer = accept is None or accept(prefix)
+            # A decoder that is not installed answers with a text.
+            if answer and not isinstance(answer, str):
                 return factory(content, "")
-            except (SyntaxError, IndexError, TypeError, struct.error):
-                continue
+        # Those that are asked about a file of few bytes may fail too.
+        except (SyntaxError, IndexError, TypeError, struct.error):
+            continue
     raise UnidentifiedImageError("not an image, or damaged at its beginning")
 
 

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from headstart.datasets.archive import Archive
+from headstart.datasets.archive import Archive, number_groups
 from headstart.datasets.archives.facts import Facts, HubCopy
 from headstart.datasets.images import FileImages, Images
 from headstart.datasets.parquet_images import ParquetImages, opened
@@ -96,11 +96,19 @@ def parts_of(names: Iterable[str], choice: Choice, title: str) -> dict[str, list
                 "?all=SPLIT to split it anew"
             )
         return named
-    parts = {}
+    parts: dict[str, list[str]] = {}
+    used: dict[str, str] = {}
     for part, wanted in choice.parts.items():
         each = [WORDS.get(split, split) for split in wanted.split("+")]
         if lacking := [split for split in each if split not in splits]:
             raise DatasetError(f"{title} has no split '{lacking[0]}': it has {had}")
+        for split in each:
+            if split in used:
+                raise DatasetError(
+                    f"{title}: split '{split}' is asked for twice, for {used[split]} and {part}: "
+                    "its images would be fitted and tested on, name each split once"
+                )
+            used[split] = part
         parts[part] = [name for split in each for name in splits[split]]
     return parts
 
@@ -322,12 +330,16 @@ def _labels(
     for part, values in parts.items():
         if None in values:
             raise DatasetError(f"{where}: row {values.index(None)} of {part} has no label")
+    if several and not all(isinstance(value, list) for value in everything):
+        raise DatasetError(f"{where} holds lists in one part, and single labels in another")
     single = [label for value in everything for label in value] if several else everything
     if strange := [label for label in single if type(label) not in (int, str, bool)]:
         kind = type(strange[0]).__name__
         raise DatasetError(
             f"{where}: expected whole numbers, text, or lists of one of them, found {kind}"
         )
+    if len({isinstance(label, str) for label in single}) > 1:
+        raise DatasetError(f"{where} holds text in one part, and numbers in another")
     if names is None:
         known = sorted(set(single))
         names = tuple(str(label) for label in known)
@@ -375,15 +387,11 @@ def _paths(files: Sequence[Path], column: str) -> list[Path]:
 
 
 def _groups(parts: dict[str, list[Path]], column: str, title: str) -> dict[str, Labels]:
-    """Number the groups, the same number for the same group in all parts."""
+    """Number the groups; DatasetError if one is in two parts already."""
     values = {part: _values(files, column) for part, files in parts.items()}
     for part, found in values.items():
         if None in found:
             row = found.index(None)
             raise DatasetError(f"{title}, column '{column}': row {row} of {part} has no group")
-    known = sorted({str(value) for found in values.values() for value in found})
-    places = {name: place for place, name in enumerate(known)}
-    return {
-        part: np.array([places[str(value)] for value in found], dtype=np.int64)
-        for part, found in values.items()
-    }
+    names = {part: [str(value) for value in found] for part, found in values.items()}
+    return number_groups(names, title, column)

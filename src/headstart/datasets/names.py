@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, get_args
-from urllib.parse import parse_qsl, urlencode
+from urllib.parse import parse_qsl, quote, urlencode
 
 from pydantic import ValidationError
 
@@ -66,7 +66,7 @@ class DatasetName:
         3
         """
         stem, mark, query = text.partition("?")
-        options = dict(parse_qsl(query, keep_blank_values=True))
+        options = _options(query)
         if mark and not options:
             raise StudyError(f"dataset '{text}': expected ?option=value, found '?{query}'")
         for option, known in (("metric", METRICS), ("allow_missing", YES)):
@@ -104,11 +104,24 @@ class DatasetName:
                     f"option of dataset '{self.stem}'", option, {**OPTIONS, **known}
                 )
 
+    def refuse_split_seed(self) -> None:
+        """Raise StudyError if a seed is given where no split is drawn by it."""
+        if self.split_seed:
+            raise StudyError(
+                f"dataset '{self.full}': no split of it is drawn, so split_seed={self.split_seed} "
+                "changes nothing: leave it out"
+            )
+
     def titled(self, title: str) -> str:
         """Add to a title what makes this dataset another one than its plain name."""
-        given = dict(parse_qsl(self.full.partition("?")[2], keep_blank_values=True))
+        given = _options(self.full.partition("?")[2])
         telling = {name: value for name, value in given.items() if name not in PLACES}
-        return f"{title}?{urlencode(telling, safe=',|/ ')}" if telling else title
+        return f"{title}?{urlencode(telling, safe=',|/+ ', quote_via=quote)}" if telling else title
+
+
+def _options(query: str) -> dict[str, str]:
+    # As in an address, but that + is no blank: people type these, and ``+`` joins splits.
+    return dict(parse_qsl(query.replace("+", "%2B"), keep_blank_values=True))
 
 
 def _check_one_of(text: str, option: str, value: str, known: Iterable[str]) -> None:

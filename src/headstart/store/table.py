@@ -18,6 +18,7 @@ COLUMNS = (
     "weights",
     "upstream_accuracy",
     "dataset",
+    "content",
     "setting",
     "protocol",
     "metric",
@@ -35,11 +36,13 @@ COLUMNS = (
     "seconds",
     "key",
 )
+CONTENT_DIGITS = 8
 
 
 def result_row(result: Result) -> dict[str, Any]:
     """Flatten a complete result to `COLUMNS`.
 
+    `content` is the start of the digest of the dataset: what is measured under one name may change.
     `weights` is ``random``, their tag, or the start of their digest. Accuracies are proportions.
     `relative_gap` certifies the final fit; `unconverged` counts the fits of the selection and the
     refit whose gap stayed over the tolerance.
@@ -52,6 +55,7 @@ def result_row(result: Result) -> dict[str, Any]:
         "weights": trial.model.weights_name,
         "upstream_accuracy": trial.model.upstream_accuracy,
         "dataset": trial.dataset.name,
+        "content": trial.dataset.revision[:CONTENT_DIGITS],
         "setting": trial.setting.name,
         "protocol": trial.setting.protocol,
         "metric": trial.dataset.metric,

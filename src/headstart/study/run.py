@@ -79,7 +79,8 @@ def run_study(trials: list[Trial], store: ResultStore, workspace: Workspace) -> 
 
 def check_early(trials: list[Trial], workspace: Workspace) -> None:
     """Find in a second what would otherwise stop the run after hours."""
-    for dataset in {trial.dataset.revision: trial.dataset for trial in trials}.values():
+    # A copy elsewhere, and images decoded otherwise, are looked at on their own.
+    for dataset in {trial.dataset.model_dump_json(): trial.dataset for trial in trials}.values():
         datasets.fetch(dataset, workspace.cache, workspace.watcher)
         datasets.check_images(dataset, workspace.cache, workspace.watcher)
     needs = {trial.key: settings.needs(trial) for trial in trials}

@@ -49,7 +49,7 @@ def test_a_table_of_paths_and_labels(folder):
 
 @pytest.mark.parametrize(("header", "options"), [
     ("x,filename,class", ""), ("x,Image,Target", ""), ("x,image_path,labels", ""),
-    ("label,file,kind", "?label=kind"), ("path,a b,label", "?path=a+b"),
+    ("label,file,kind", "?label=kind"), ("path,a b,label", "?path=a b"),
     ("a,b,c", "?path=b&label=c"),
 ])  # fmt: skip
 def test_columns_are_found_or_named(folder, header, options):

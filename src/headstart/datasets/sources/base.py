@@ -135,9 +135,13 @@ class Source(ABC):
         ------
         DatasetError
             Too few images to split.
+        StudyError
+            A split seed where all parts are given.
         ManifestError
             Where splits are published: what differs.
         """
+        if set(archive.parts) == {"train", "validation", "test"}:
+            asked.refuse_split_seed()
         kind = kind_of(asked.metric or self.describe(asked).metric)
         return drawn_splits(archive, asked.split_seed, hold_out=kind.hold_out)
 

@@ -93,5 +93,7 @@ class EmbeddedSource(Source):
         return archive.parts, EMBEDDED[asked.stem].split_rule
 
     def manifest(self, asked: DatasetName) -> Manifest:
+        # Splits that were drawn were drawn once for all.
+        asked.refuse_split_seed()
         text = files("headstart.datasets").joinpath("manifests", f"{asked.stem}.json").read_text()
         return Manifest.model_validate_json(text)

@@ -19,6 +19,7 @@ from headstart.datasets.archive import Archive
 from headstart.datasets.images import FileImages
 from headstart.datasets.names import DatasetName
 from headstart.datasets.sources.base import Description, Presence, Source
+from headstart.datasets.sources.cells import SUFFIXES
 from headstart.datasets.sources.parts import PARTS, check_parts, part_named
 from headstart.datasets.sources.table import is_table
 from headstart.datasets.splits import Split
@@ -39,7 +40,10 @@ class FolderSource(Source):
     name = "folder"
 
     def recognises(self, stem: str) -> bool:
-        return _place(stem).is_dir() or ("/" in stem and ":" not in stem and not is_table(stem))
+        # A name that is empty would be the folder where one happens to be.
+        if not stem or is_table(stem):
+            return False
+        return _place(stem).exists() or ("/" in stem and ":" not in stem)
 
     def location(self, stem: str) -> str:
         return str(_place(stem))
@@ -67,6 +71,11 @@ class FolderSource(Source):
             without images; a split with a class that train has not.
         """
         folder = _place(asked.stem)
+        if folder.exists() and not folder.is_dir():
+            raise DatasetError(
+                f"{folder} is a file: expected a folder of class folders, or a table "
+                f"({', '.join(SUFFIXES)}); unpack an archive first"
+            )
         if not folder.is_dir():
             raise DatasetMissingError(f"dataset folder {folder} does not exist")
         places = _split_folders(folder) or {"all": folder}

@@ -206,7 +206,7 @@ def _place(asked: DatasetName) -> str:
 
 
 def _is_path(place: str) -> bool:
-    return place.startswith(("/", ".", "~")) or Path(place).is_dir()
+    return place.startswith(("/", ".", "~")) or (place != "" and Path(place).is_dir())
 
 
 def _revision(asked: DatasetName) -> str | None:

@@ -131,6 +131,8 @@ class StudySource(Source):
             facts = without_missing(facts, archive)
         if UNDIVIDED in archive.parts:
             archive, facts = _undivided(archive, facts)
+        if "validation" in archive.parts:
+            asked.refuse_split_seed()
         parts = protocol_splits(facts, archive, asked.split_seed)
         check_published(facts, parts)
         return parts, facts.split_rule

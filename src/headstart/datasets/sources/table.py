@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from headstart.datasets.archive import Archive
+from headstart.datasets.archive import Archive, number_groups
 from headstart.datasets.images import FileImages
 from headstart.datasets.names import DatasetName
 from headstart.datasets.sources.base import Description, Presence, Source
@@ -293,14 +293,5 @@ def _groups(
 ) -> dict[str, Rows]:
     """Number the groups; DatasetError if one is in two parts already."""
     texts = filled(path, column, cells, "group")
-    names, inverse = np.unique(np.array(texts), return_inverse=True)
-    numbers = inverse.astype(np.int64)
-    owner: dict[int, str] = {}
-    for part, rows in chosen.items():
-        for number in np.unique(numbers[rows]).tolist():
-            if owner.setdefault(number, part) != part:
-                raise DatasetError(
-                    f"{path}: group '{names[number]}' (column '{column}') has images in both "
-                    f"{owner[number]} and {part}: put them on one side, or leave group= out"
-                )
-    return {part: numbers[rows] for part, rows in chosen.items()}
+    names = {part: [texts[row] for row in rows] for part, rows in chosen.items()}
+    return number_groups(names, str(path), column)
