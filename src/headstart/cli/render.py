@@ -8,6 +8,7 @@ from rich.text import Text
 
 from headstart.cli.tables import plain_table, shortened
 from headstart.spec import Dataset, Result
+from headstart.spec.labels import number_label
 from headstart.stats import wilson_interval
 from headstart.store import result_row
 from headstart.study import Outlook
@@ -116,9 +117,7 @@ def _warnings(rows: Sequence[dict[str, Any]]) -> list[Text]:
 
 def _chosen(result: Result, name: str) -> str:
     value = result.selection.chosen.get(name) if result.selection else None
-    if value is None:
-        return "-"
-    return f"{value:.3g}" if value < 1000 else f"{value:,.0f}"
+    return "-" if value is None else number_label(value)
 
 
 def _interval(result: Result) -> str:
