@@ -21,6 +21,7 @@ def add_result(
     seed: int = 0,
     metric: str = "top-1",
     protocol: str = "kornblith2019",
+    lam: float = 1.0,
 ) -> Result:
     """Store predictions on 200 digits of which a share `right` is right, the hard ones wrong."""
     found = datasets.find(dataset, limit=N_TEST).model_copy(update={"metric": metric})
@@ -41,8 +42,8 @@ def add_result(
         n_test=N_TEST,
         selection=Selection(
             examples="r",
-            chosen={"lambda": 1.0},
-            validation_curve=({"lambda": 1.0, "accuracy": 0.5, "converged": 1.0},),
+            chosen={"lambda": lam},
+            validation_curve=({"lambda": lam, "accuracy": 0.5, "converged": 1.0},),
         ),
         predictions=Prediction(np.arange(N_TEST, dtype=np.int64), label, scores),
         provenance={"versions": {"numpy": "2"}, "python": "3.11", "examples": "r"},

@@ -52,6 +52,15 @@ def test_the_systems_errors_are_put_in_words(tmp_path, number, kind, words):
         raise OSError(number, os.strerror(number))
 
 
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EPERM])
+def test_who_may_not_read_is_not_told_of_writing(tmp_path, number):
+    words = rf"^cannot read .*x \({os.strerror(number)}\): ask its owner for permission to read it"
+    reading = storage_errors(tmp_path / "x", reading=True)
+    with pytest.raises(StorageError, match=words) as raised, reading:
+        raise OSError(number, os.strerror(number))
+    assert not isinstance(raised.value, NotWritableError)
+
+
 def test_a_folder_that_cannot_be_written_is_found_at_once():
     # Not even root writes here.
     with pytest.raises(StorageError, match="/proc/headstart"):

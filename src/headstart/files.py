@@ -32,8 +32,15 @@ FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 
 @contextmanager
-def storage_errors(path: Path) -> Iterator[None]:
+def storage_errors(path: Path, *, reading: bool = False) -> Iterator[None]:
     """Turn the system's OSError about `path` into one line that says what to do.
+
+    Parameters
+    ----------
+    path
+        The file or folder.
+    reading
+        Whether it is only read: who may not read it needs other words than who may not write.
 
     Raises
     ------
@@ -43,15 +50,20 @@ def storage_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise storage_error(path, error) from error
+        raise storage_error(path, error, reading=reading) from error
 
 
-def storage_error(path: Path, error: OSError) -> StorageError:
+def storage_error(path: Path, error: OSError, *, reading: bool = False) -> StorageError:
     """Name the StorageError that says what `error` means for `path`."""
     if error.errno in FULL:
         return DiskFullError(
             f"no space left to write {path}: free some space (or choose another folder) "
             "and run the same command, it carries on"
+        )
+    if error.errno in FORBIDDEN and reading:
+        return StorageError(
+            f"cannot read {path} ({error.strerror}): ask its owner for permission to read it, or "
+            "give a copy"
         )
     if error.errno in FORBIDDEN:
         return NotWritableError(

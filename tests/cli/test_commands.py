@@ -2,6 +2,7 @@ import csv
 import io
 import json
 import os
+import re
 import signal
 import sqlite3
 import subprocess
@@ -14,6 +15,8 @@ import headstart as hs
 from conftest import MODEL, headstart_process, limit_file_size, write_folder
 from headstart import datasets
 from headstart.cli import commands
+from headstart.store import ResultStore
+from stores import add_result
 
 RUN = ("run", "--models", MODEL, "--datasets", "digits", "--limit", "100")
 
@@ -28,7 +31,8 @@ def measured(cli, tmp_path):
 
 
 def test_help_and_results_do_not_import_torch(measured):
-    for arguments in (["--help"], ["results", "--store", str(measured)], ["models"], ["datasets"]):
+    for arguments in (["--help"], ["results", "--store", str(measured)], ["models"], ["datasets"],
+                      ["run", "kornblith2019", "--dry-run"]):  # fmt: skip
         code = (
             "import sys; from headstart.cli.main import main\n"
             f"sys.argv = ['headstart', *{arguments!r}]\n"
@@ -103,7 +107,15 @@ def test_the_demo_leaves_a_csv_a_database_and_predictions(cli, tmp_path, monkeyp
     assert len(page) < 5e6
     assert "Across 3 models and 2 datasets, ImageNet-1k top-1 accuracy" in page
     assert "McNemar, exact" in page
-    assert "0 measured, 6 already stored" in cli("demo", "--out", out).out
+    # A second time nothing is new, and the page stays; a page that is damaged is drawn anew.
+    with monkeypatch.context() as patch:
+        patch.setattr("headstart.analysis.analyze", lambda *_: pytest.fail("analysed again"))
+        second = cli("demo", "--out", out)
+    assert "0 measured, 6 already stored" in second.out
+    assert second.out.rstrip().splitlines()[-1] == outcome.out.rstrip().splitlines()[-1]
+    (out / "report.html").write_text(page.replace("McNemar", "MacNemar"))
+    assert cli("demo", "--out", out).code == 0
+    assert (out / "report.html").read_text() == page
 
 
 def test_the_demo_leaves_out_what_is_not_there(cli, tmp_path, monkeypatch):
@@ -289,6 +301,19 @@ def test_cuda_where_there_is_none(cli, tmp_path):
     assert outcome.code == 2
     assert "has no usable NVIDIA GPU: use --device cpu" in outcome.err
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("lam", "shown"), [(100.0, "100"), (1000.0, "1,000"), (3.16e-6, "3.16e-06"), (31.6, "31.6")]
+)
+def test_lambdas_are_shown_without_needless_exponents(cli, tmp_path, lam, shown):
+    store = ResultStore(tmp_path / "r.db", create=True)
+    add_result(store, "a", 0.5, lam=lam)
+    out = cli("results", "--store", store.path).out
+    assert re.search(rf" 200 +{re.escape(shown)} ", out), out
+    page = tmp_path / "report.html"
+    assert cli("report", store.path, "--out", page).code == 0
+    assert f"lambda {shown}" in page.read_text()
 
 
 def test_a_read_only_cache(cli, tmp_path, monkeypatch):

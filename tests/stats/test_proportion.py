@@ -1,23 +1,27 @@
-import math
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import binomtest
 
 from headstart.stats import wilson_interval
 
-# The 97.5 % point of the standard normal distribution, from tables.
-Z = 1.959963984540054
 
-
-@given(st.integers(1, 2000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
-def test_interval_equals_wilsons_closed_form(counts):
+@given(
+    st.integers(1, 2000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))),
+    st.sampled_from([0.5, 0.95, 0.999]),
+)
+def test_the_interval_is_scipys(counts, level):
     right, n = counts
-    p = right / n
-    centre = (p + Z**2 / (2 * n)) / (1 + Z**2 / n)
-    half = Z / (1 + Z**2 / n) * math.sqrt(p * (1 - p) / n + Z**2 / (4 * n**2))
-    interval = wilson_interval(p, n)
-    assert interval.mean == p
-    assert interval.low == pytest.approx(max(0.0, centre - half), abs=1e-9)
-    assert interval.high == pytest.approx(min(1.0, centre + half), abs=1e-9)
-    assert (interval.n, interval.level, interval.method) == (n, 0.95, "wilson")
+    interval = wilson_interval(right / n, n, level)
+    expected = binomtest(right, n).proportion_ci(level, method="wilson")
+    assert interval.mean == right / n
+    assert interval.low == pytest.approx(expected.low, abs=1e-12)
+    assert interval.high == pytest.approx(expected.high, abs=1e-12)
+    assert (interval.n, interval.level, interval.method) == (n, level, "wilson")
+
+
+@pytest.mark.parametrize(("right", "n"), [(0, 1), (0, 10**6), (1, 1), (10**6, 10**6)])
+def test_the_interval_stays_between_0_and_1(right, n):
+    interval = wilson_interval(right / n, n)
+    assert 0 <= interval.low <= interval.mean <= interval.high <= 1
+    assert (interval.low == 0) or (interval.high == 1)

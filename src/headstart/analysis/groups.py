@@ -53,7 +53,7 @@ def read_groups(path: Path, datasets: list[str]) -> dict[str, str]:
     TableError
         Neither form, a dataset that is not in the table, or one in two groups.
     """
-    with storage_errors(path):
+    with storage_errors(path, reading=True):
         content = path.read_bytes()
     pairs = _from_toml(content, path) if path.suffix == ".toml" else _from_csv(content, path)
     groups: dict[str, str] = {}

@@ -35,7 +35,7 @@ def read_references(path: Path | str, unit: Unit | None = None) -> pd.DataFrame:
         No column ``dataset`` or no accuracies, or accuracies that cannot be.
     """
     path = Path(path)
-    with storage_errors(path):
+    with storage_errors(path, reading=True):
         frame = read_delimited(path.read_bytes(), str(path))
     if "dataset" not in frame or len(frame.columns) < 2:
         raise TableError(

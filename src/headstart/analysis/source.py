@@ -17,6 +17,7 @@ from headstart.analysis.table import Unit, tell_apart, tidy
 from headstart.errors import TableError
 from headstart.files import storage_errors
 from headstart.spec import Prediction, Result, UpstreamAccuracy
+from headstart.spec.labels import number_label
 from headstart.store import DATABASE_NAME, ResultStore, result_row
 
 __all__ = ["TRIAL_COLUMNS", "Source", "SourceLike", "read_sources"]
@@ -108,7 +109,7 @@ def _read(source: SourceLike, columns: dict[str, str], unit: Unit | None) -> Sou
     if str(source) in published.NAMES and not Path(source).exists():
         return _read_published(str(source))
     path = Path(source)
-    with storage_errors(path):
+    with storage_errors(path, reading=True):
         # A name that is too long for the file system says so here.
         path.exists()
     if path.is_dir() and (path / DATABASE_NAME).exists():
@@ -119,11 +120,11 @@ def _read(source: SourceLike, columns: dict[str, str], unit: Unit | None) -> Sou
             f"source '{source}': expected a results store, a CSV, or one of the published tables "
             f"{', '.join(published.NAMES)}; found {what}"
         )
-    with storage_errors(path), path.open("rb") as file:
+    with storage_errors(path, reading=True), path.open("rb") as file:
         is_store = file.read(len(SQLITE)) == SQLITE
     if is_store:
         return _read_store(path)
-    with storage_errors(path):
+    with storage_errors(path, reading=True):
         content = path.read_bytes()
     facts = {"kind": "csv", "sha256": sha256(content).hexdigest()}
     return _table(read_delimited(content, str(path)), str(path), facts, columns, unit)
@@ -206,7 +207,7 @@ def _trial(result: Result) -> dict[str, Any]:
     return {
         **{name: row[name] for name in TRIAL_COLUMNS if name in row},
         "n_train": _n_train(result),
-        "chosen": ", ".join(f"{name} {value:.3g}" for name, value in chosen.items()),
+        "chosen": ", ".join(f"{name} {number_label(value)}" for name, value in chosen.items()),
         "versions": ", ".join(f"{name} {value}" for name, value in versions.items() if value),
         "examples": provenance.get("examples"),
         "weights": result.trial.model.weights.sha256,

@@ -8,6 +8,7 @@ from rich.text import Text
 
 from headstart.cli.tables import plain_table, shortened
 from headstart.spec import Dataset, Result
+from headstart.spec.labels import number_label
 from headstart.stats import wilson_interval
 from headstart.store import result_row
 from headstart.study import Outlook
@@ -125,7 +126,7 @@ def _chosen(result: Result, name: str) -> str:
     value = result.selection.chosen.get(name) if result.selection else None
     if value is None or isinstance(value, str):
         return value or "-"
-    return f"{value:.3g}" if value < 1000 else f"{value:,.0f}"
+    return number_label(value)
 
 
 def _interval(result: Result) -> str:

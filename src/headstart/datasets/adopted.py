@@ -44,7 +44,7 @@ def adopted(name: str, cache: Path) -> Place | None:
     file = _record(name, cache)
     if not file.is_file():
         return None
-    with storage_errors(file):
+    with storage_errors(file, reading=True):
         text = file.read_text()
     try:
         record = json.loads(text)

@@ -5,16 +5,19 @@ All draws come from the seed, stratified: each class gives its share, as far as 
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-from scipy import sparse
 
 from headstart.datasets.archive import Archive
 from headstart.datasets.splits import Split
 from headstart.errors import DatasetError
 from headstart.labels import hold_out
 from headstart.spec import digest
+
+if TYPE_CHECKING:
+    from scipy import sparse
 
 __all__ = ["HoldOut", "drawn_splits", "hold_out_groups"]
 
@@ -100,7 +103,9 @@ def hold_out_groups(labels: Rows, groups: Rows, fraction: float, seed: int) -> t
     return np.flatnonzero(~held).astype(np.int64), np.flatnonzero(held).astype(np.int64)
 
 
-def _choose_groups(counts: sparse.csr_array, sizes: Rows, fraction: float, seed: int) -> list[int]:
+def _choose_groups(
+    counts: "sparse.csr_array", sizes: Rows, fraction: float, seed: int
+) -> list[int]:
     """Choose the rows of `counts` (groups, classes) int64 to hold out; `sizes` (groups,)."""
     total, n = np.asarray(counts.sum(axis=0)), int(sizes.sum())
     n_classes = np.count_nonzero(total)
@@ -128,8 +133,10 @@ def _choose_groups(counts: sparse.csr_array, sizes: Rows, fraction: float, seed:
     return sorted(chosen or best)
 
 
-def _counts(labels: Rows, group: Rows) -> sparse.csr_array:
+def _counts(labels: Rows, group: Rows) -> "sparse.csr_array":
     """Count the images of each class in each group: (groups, classes) int64."""
+    from scipy import sparse
+
     if labels.ndim == 1:
         rows, classes, n_classes = group, labels, int(labels.max()) + 1
     else:

@@ -172,7 +172,7 @@ class FileImages(EncodedImages):
 
     def content(self, row: int) -> bytes:
         path = self._paths[row]
-        with storage_errors(path):
+        with storage_errors(path, reading=True):
             return path.read_bytes()
 
     def where(self, row: int) -> str:

@@ -59,7 +59,7 @@ class Ledger:
         """
 
         def look(row: int) -> Seen:
-            with storage_errors(paths[row]):
+            with storage_errors(paths[row], reading=True):
                 return Seen(sha256_file(paths[row]), paths[row].stat().st_size)
 
         found = self._through([(path, BYTES) for path in paths], look)
@@ -75,7 +75,7 @@ class Ledger:
         """
 
         def look(row: int) -> Seen:
-            with storage_errors(paths[row]):
+            with storage_errors(paths[row], reading=True):
                 content = paths[row].read_bytes()
             return look_at(content)
 
@@ -168,7 +168,7 @@ def _stamped(places: Sequence[tuple[Path, int]]) -> list[tuple[Key, int, int]]:
             try:
                 states[path] = os.stat(path)
             except OSError as error:
-                raise storage_error(path, error) from error
+                raise storage_error(path, error, reading=True) from error
         state = states[path]
         asked.append((Key.of(path, place), state.st_size, state.st_mtime_ns))
     return asked

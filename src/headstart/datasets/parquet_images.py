@@ -43,7 +43,7 @@ def opened(file: Path) -> Iterator[pq.ParquetFile]:
     DatasetError
         It is no Parquet file, or it is cut off: the index is at its end.
     """
-    with storage_errors(file):
+    with storage_errors(file, reading=True):
         file.open("rb").close()
     try:
         with pq.ParquetFile(file) as parquet:

@@ -182,7 +182,7 @@ class _Mapped:
     def of(cls, place: Path, names: tuple[str, ...], state: State) -> Self:
         starts = np.concatenate([[0], np.cumsum(state.shapes.prod(axis=1, dtype=np.int64))])
         file = place / PIXELS
-        with storage_errors(file), file.open("rb") as opened:
+        with storage_errors(file, reading=True), file.open("rb") as opened:
             # An empty file (all images are broken) cannot be mapped.
             number = opened.fileno() if starts[-1] else -1
             memory = mmap.mmap(number, max(1, int(starts[-1])), access=mmap.ACCESS_READ)

@@ -221,6 +221,6 @@ def _chosen_weights(asked: ModelName, model: Model, chosen: str) -> dict[str, An
     file = Path(chosen).expanduser().resolve()
     if not file.is_file():
         raise WeightsMissingError(f"model '{asked.full}': there is no file of weights at {file}")
-    with storage_errors(file):
+    with storage_errors(file, reading=True):
         weights = Weights(locator=f"file:{file}", sha256=sha256_file(file))
     return {"weights": weights}

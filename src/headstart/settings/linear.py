@@ -27,6 +27,7 @@ from headstart.labels import kind_of
 from headstart.settings.needs import Needs
 from headstart.settings.way import Tested
 from headstart.spec import Candidate, LinearSetting, Measurement, Selection, Trial, digest
+from headstart.spec.labels import number_label
 from headstart.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -199,7 +200,7 @@ class LinearTransfer:
         for fit in path:
             if not fit.converged:
                 self._watcher.note(
-                    f"{stage}: lambda {fit.lam:.3g} did not converge after {fit.passes} "
+                    f"{stage}: lambda {number_label(fit.lam)} did not converge after {fit.passes} "
                     f"passes (relative gap {fit.relative_gap:.1e}, "
                     f"tolerance {self._setting.tolerance:.1e})"
                 )

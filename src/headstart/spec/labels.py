@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-__all__ = ["in_order", "role", "setting_label"]
+__all__ = ["in_order", "number_label", "role", "setting_label"]
 
 # Roles in the order of the paper, each with the names that tables in the field give it.
 ROLES = {
@@ -48,6 +48,17 @@ def setting_label(setting: str) -> str:
     name, bracket, rest = setting.partition(" (")
     known = role(name)
     return (LABELS[known] if known else name.replace("_", " ")) + bracket + rest
+
+
+def number_label(value: float) -> str:
+    """Write a hyperparameter with three digits; with an exponent only where it is small.
+
+    Examples
+    --------
+    >>> [number_label(value) for value in (3.1623e-06, 0.0178, 1.0, 100.0, 999.9, 31622.8)]
+    ['3.16e-06', '0.0178', '1', '100', '1,000', '31,623']
+    """
+    return f"{value:.3g}" if value < 999.5 else f"{value:,.0f}"
 
 
 def in_order(settings: Iterable[str]) -> list[str]:

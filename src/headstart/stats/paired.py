@@ -5,7 +5,6 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
 from scipy.special import stdtr
 
 __all__ = ["PairedTest", "holm", "mcnemar", "paired_t", "sign_flip_test", "wilcoxon"]
@@ -32,10 +31,13 @@ def mcnemar(right: npt.ArrayLike, other_right: npt.ArrayLike) -> PairedTest:
     right, other_right
         (n,) booleans: whether each model predicts each image right.
     """
+    # Takes most of a second to import, which a table of results need not wait for.
+    from scipy.stats import binomtest
+
     first, second = np.asarray(right, dtype=bool), np.asarray(other_right, dtype=bool)
     only_first, only_second = int((first & ~second).sum()), int((second & ~first).sum())
     discordant = only_first + only_second
-    p = stats.binomtest(only_first, discordant).pvalue if discordant else 1.0
+    p = binomtest(only_first, discordant).pvalue if discordant else 1.0
     return PairedTest((only_first - only_second) / len(first), float(p), len(first))
 
 
@@ -97,12 +99,14 @@ def wilcoxon(scores: npt.ArrayLike, other_scores: npt.ArrayLike) -> PairedTest:
     scores, other_scores
         (D,) log odds of the two models on the same datasets.
     """
+    from scipy.stats import rankdata
+
     d = np.asarray(scores, dtype=np.float64) - np.asarray(other_scores, dtype=np.float64)
     if len(d) < 2:
         return PairedTest(float(d.mean()), np.nan, len(d))
     unequal = d[d != 0]
     # Twice the rank: a whole number also where ties share one.
-    doubled = np.rint(2 * stats.rankdata(np.abs(unequal))).astype(int)
+    doubled = np.rint(2 * rankdata(np.abs(unequal))).astype(int)
     plus = int(doubled[unequal > 0].sum())
     lower = min(plus, int(doubled.sum()) - plus)
     chance = _rank_sum_cdf(tuple(sorted(doubled.tolist())))[lower]

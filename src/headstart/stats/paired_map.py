@@ -2,7 +2,6 @@
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import rankdata
 
 from headstart.metrics.average_precision import interpolated_precision
 from headstart.stats.paired import PairedTest
@@ -59,6 +58,8 @@ Merged = tuple[npt.NDArray[np.int64], Booleans, Booleans]
 
 def _ranks(scores: Floats) -> Floats:
     """(n,) ranks from the highest, ties in the order given, as the metric has them."""
+    from scipy.stats import rankdata
+
     return np.asarray(rankdata(-scores, method="ordinal"), dtype=np.float64)
 
 

@@ -5,7 +5,6 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
 
 __all__ = ["Ranks", "critical_t", "rank_intervals"]
 
@@ -40,10 +39,12 @@ def rank_intervals(scores: npt.ArrayLike, level: float = 0.95) -> Ranks:
         (M, D) log odds, a row a model, a column a dataset, none missing. With one dataset nothing
         is told apart.
     """
+    from scipy.stats import rankdata
+
     y = np.asarray(scores, dtype=np.float64)
     n_models, n_datasets = y.shape
     mean = y.mean(axis=1)
-    rank = stats.rankdata(-mean, method="min").astype(np.int64)
+    rank = rankdata(-mean, method="min").astype(np.int64)
     if n_models < 2 or n_datasets < 2:
         return Ranks(rank, np.ones_like(rank), np.full_like(rank, n_models))
     t = _pairwise_t(y.T[None])[0]

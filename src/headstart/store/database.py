@@ -13,7 +13,7 @@ from filelock import FileLock, Timeout
 
 from headstart.errors import DiskFullError, NotWritableError, StorageError, StoreError
 from headstart.files import writable_folder
-from headstart.spec import Measurement, Prediction, Result, Selection
+from headstart.spec import Measurement, Prediction, Result, Selection, digest
 from headstart.store import schema
 from headstart.store.predictions import read_predictions, write_predictions
 
@@ -87,6 +87,12 @@ class ResultStore:
         """Give all results in the order in which they were stored, without predictions."""
         query = sa.select(schema.results.c.record).order_by(schema.results.c.id)
         return [Result.model_validate_json(record) for record in self._column(query)]
+
+    def revision(self) -> str:
+        """Digest of all results in their order, and of their predictions by their checksums."""
+        columns = schema.results.c
+        query = sa.select(columns.record + columns.predictions_sha256).order_by(columns.id)
+        return digest(self._column(query))
 
     def predictions(self, key: str) -> Prediction:
         """Read the per-example predictions of a stored trial, checked against their checksum."""

@@ -100,7 +100,7 @@ class Study(Noun):
         StudyError
             Not TOML, or not a study, or one that would run code; the file is named.
         """
-        with storage_errors(path):
+        with storage_errors(path, reading=True):
             text = _found(path).read_bytes()
         try:
             study = cls(**tomllib.loads(text.decode()))

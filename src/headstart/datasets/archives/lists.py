@@ -76,7 +76,7 @@ def read_content(path: Path) -> bytes:
     """Read a file of the archive; DatasetMissingError if it is not there."""
     if not path.is_file():
         raise DatasetMissingError(f"{path} is not there: unpack all of the creators' archive")
-    with storage_errors(path):
+    with storage_errors(path, reading=True):
         return path.read_bytes()
 
 

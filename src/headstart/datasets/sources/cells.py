@@ -105,7 +105,7 @@ def _unreadable(path: Path) -> Iterator[None]:
     import pyarrow as pa
 
     try:
-        with storage_errors(path), warnings.catch_warnings():
+        with storage_errors(path, reading=True), warnings.catch_warnings():
             # That cells are lost is only a warning there.
             warnings.simplefilter("error", pd.errors.ParserWarning)
             yield

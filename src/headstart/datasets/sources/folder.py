@@ -97,7 +97,7 @@ class FolderSource(Source):
 
 def class_folders(folder: Path) -> tuple[str, ...]:
     """Give the names of the folders in a folder, sorted; hidden ones left out."""
-    with storage_errors(folder):
+    with storage_errors(folder, reading=True):
         return tuple(sorted(p.name for p in folder.iterdir() if p.is_dir() and _counts(p.name)))
 
 
@@ -158,7 +158,7 @@ def _split_folders(folder: Path) -> dict[str, Path]:
 def _check_class_folders(folder: Path) -> None:
     if class_folders(folder):
         return
-    with storage_errors(folder):
+    with storage_errors(folder, reading=True):
         loose = sorted(path.name for path in folder.iterdir() if _is_image(path.name))
     found = f"{len(loose):,} images without a class, first '{loose[0]}'" if loose else "none"
     raise DatasetError(
@@ -189,7 +189,7 @@ def _walk(folder: Path, above: frozenset[tuple[int, int]]) -> Iterator[Path]:
     here = _identity(folder)
     if here in above:
         return
-    with storage_errors(folder), os.scandir(folder) as entries:
+    with storage_errors(folder, reading=True), os.scandir(folder) as entries:
         inside = sorted((entry.name, _is_folder(entry)) for entry in entries if _counts(entry.name))
     for name, is_folder in inside:
         if is_folder:
@@ -199,7 +199,7 @@ def _walk(folder: Path, above: frozenset[tuple[int, int]]) -> Iterator[Path]:
 
 
 def _identity(folder: Path) -> tuple[int, int]:
-    with storage_errors(folder):
+    with storage_errors(folder, reading=True):
         state = folder.stat()
     return state.st_dev, state.st_ino
 

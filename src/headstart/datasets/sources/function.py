@@ -85,7 +85,7 @@ class FunctionSource(Source):
 
 
 def _archive_of(file: Path, function: str) -> Archive:
-    with storage_errors(file):
+    with storage_errors(file, reading=True):
         content = sha256_file(file)
     return _called(file, function, content)
 

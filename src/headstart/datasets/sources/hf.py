@@ -278,7 +278,7 @@ def _note_file(repository: str, revision: str | None, cache: Path) -> Path:
 def _noted(file: Path) -> Listing | None:
     if not file.is_file():
         return None
-    with storage_errors(file):
+    with storage_errors(file, reading=True):
         text = file.read_text()
     try:
         return Listing(**json.loads(text))

@@ -70,7 +70,7 @@ class Function(Source):
 
 
 def _digest(file: Path) -> str:
-    with storage_errors(file):
+    with storage_errors(file, reading=True):
         return sha256_file(file)
 
 

@@ -111,7 +111,7 @@ def _json(name: str, file: str) -> dict[str, Any] | None:
     place = _file(name, file)
     if place is None:
         return None
-    with storage_errors(place):
+    with storage_errors(place, reading=True):
         text = place.read_bytes()
     try:
         value = json.loads(text)
@@ -141,7 +141,7 @@ def _weights(name: str) -> Weights:
         return Weights(locator=f"hf:{name}")
     for file in hub.WEIGHT_FILES:
         if (folder / file).is_file():
-            with storage_errors(folder / file):
+            with storage_errors(folder / file, reading=True):
                 return Weights(locator=f"file:{folder / file}", sha256=sha256_file(folder / file))
     return Weights(locator=f"file:{folder / hub.WEIGHT_FILES[0]}")
 

@@ -1,0 +1,73 @@
+"""Which datasets are small and which large, where the table does not say."""
+
+import csv
+
+import pandas as pd
+import pytest
+
+from headstart import datasets
+from headstart.analysis import published
+from headstart.analysis.groups import LARGE, SMALL, groups_by_size
+
+TWELVE = (
+    "food101", "cifar10", "cifar100", "birdsnap", "sun397", "stanford_cars", "fgvc_aircraft",
+    "voc2007", "dtd", "oxford_pets", "caltech101", "flowers102",
+)  # fmt: skip
+
+NAMES = {
+    75750: ("food", "Food-101", "food101", "FOOD 101"),
+    47386: ("birdsnap", "BirdSnap"),
+    19850: ("sun", "SUN397", "sun-397"),
+    8144: ("cars", "stanford-cars", "Stanford Cars", "StanfordCars"),
+    6667: ("aircraft", "fgvc-aircraft", "FGVCAircraft"),
+    5011: ("voc", "VOC 2007", "pascal voc 2007", "Pascal_VOC"),
+    3760: ("dtd", "textures", "Describable Textures (DTD)"),
+    3680: ("pets", "oxford-pets", "oxford_iiit_pet", "Oxford-IIIT Pets", "OxfordIIITPet"),
+    3060: ("caltech101", "Caltech-101"),
+    2040: ("flowers", "flowers102", "Flowers-102", "oxford_flowers102", "Oxford 102 Flowers"),
+}
+
+
+@pytest.mark.parametrize(
+    ("n_train", "name"), [(n, one) for n, names in NAMES.items() for one in names]
+)
+def test_names_that_the_field_has_for_the_studys_datasets(n_train, name):
+    assert published.published_sizes(name).n_train == n_train
+
+
+# More than one may be meant: CIFAR-10 or 100, Caltech-101 or 256, flowers or pets of Oxford.
+@pytest.mark.parametrize(
+    "name", ["cifar", "caltech", "oxford", "birds", "imagenet", "voc2012", "food11", "102", "", "."]
+)
+def test_what_may_be_another_dataset_is_not_guessed(name):
+    assert published.published_sizes(name) is None
+
+
+def test_the_catalogues_names_and_titles_are_known_with_their_sizes():
+    for name in TWELVE:
+        described = datasets.describe(name)
+        total = described.sizes.train + described.sizes.validation
+        for spelling in (name, described.title):
+            assert published.published_sizes(spelling) == (total, described.sizes.test), spelling
+
+
+def test_no_name_is_of_two_datasets():
+    text = published.files(published.__name__).joinpath("datasets.csv").read_text()
+    names = [
+        published._plain(name)
+        for row in csv.DictReader(text.splitlines())
+        for name in {
+            published._plain(one)
+            for one in (row["dataset"], *filter(None, row["other_names"].split("|")))
+        }
+    ]
+    assert len(names) == len(set(names))
+
+
+def test_groups_by_the_fields_names():
+    frame = pd.DataFrame({"dataset": ["flowers", "food", "my photos", "pets", "sun"]})
+    assert groups_by_size(frame) == {"flowers": SMALL, "pets": SMALL, "food": LARGE, "sun": LARGE}
+    # The table's own sizes count more than the name.
+    assert groups_by_size(frame.assign(n_train=[20_000, None, 50, None, None])) == {
+        "my photos": SMALL, "pets": SMALL, "flowers": LARGE, "food": LARGE, "sun": LARGE,
+    }  # fmt: skip
