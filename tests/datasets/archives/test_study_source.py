@@ -27,7 +27,7 @@ UNPACKED = {
 
 @pytest.fixture(autouse=True)
 def in_small(monkeypatch, small, own_cache):
-    """Have the small archives be what is published; nothing can be reached unless a test says so."""
+    """Have the small archives be what is published; no hub can be reached."""
     monkeypatch.setattr("headstart.datasets.sources.study.facts_of", small)
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
 
