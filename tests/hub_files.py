@@ -9,6 +9,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
+from headstart.datasets import FileImages, Split
+from headstart.datasets.archives import Archive, Facts
+
 IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 
 
@@ -56,3 +59,42 @@ def write_images(
     features = {image: {"_type": "Image"}}
     features[label] = class_label(*names) if names else {"dtype": "int64", "_type": "Value"}
     return write_table(path, columns, features, group)
+
+
+def write_copy(folder: Path, facts: Facts, archive: Archive) -> Path:
+    """Write a creators' archive as its copy on the hub: the copy's columns, its splits, its names.
+
+    What the copy joins is joined; what it divides otherwise is divided by turns.
+    """
+    copy = facts.hub
+    for part, wanted in copy.parts.items():
+        pairs = [pair for name in part.split("+") for pair in _pairs(archive.parts[name])]
+        splits = wanted.split("+")
+        for place, split in enumerate(splits):
+            inside = pairs[place :: len(splits)]
+            columns = {
+                copy.image: pa.array([image for image, _ in inside], IMAGE),
+                copy.label: pa.array([label for _, label in inside]),
+            }
+            features = {copy.image: {"_type": "Image"}, copy.label: class_label(*archive.classes)}
+            if copy.label == "fine_label":
+                columns["coarse_label"] = pa.array([0] * len(inside))
+                features["coarse_label"] = class_label("things")
+            file = folder / "data" / f"{split}-00000-of-00001.parquet"
+            write_table(file, columns, features, group=4)
+    return folder
+
+
+def _pairs(split: Split) -> list[tuple[dict, int]]:
+    """Give each image as the hub keeps it, a file where it was one, and its label."""
+    pairs = []
+    for row, label in enumerate(split.labels.tolist()):
+        if isinstance(split.images, FileImages):
+            path = split.images.paths[row]
+            content, name = path.read_bytes(), path.name
+        else:
+            file = io.BytesIO()
+            split.images.decode(row).save(file, "PNG")
+            content, name = file.getvalue(), None
+        pairs.append(({"bytes": content, "path": name}, label))
+    return pairs

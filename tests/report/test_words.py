@@ -4,7 +4,8 @@ import pytest
 
 import headstart as hs
 from headstart.report import headline, supporting
-from report.results import SETTINGS, empty, made, results, with_studies
+from headstart.report.provenance import facts
+from report.results import SETTINGS, empty, made, results, with_studies, with_trials
 
 CAUSAL = ("because of", "causes", "leads to", "improves", "due to", "thanks to", "makes")
 
@@ -189,3 +190,10 @@ def test_each_study_has_a_sentence():
     assert "From 10 to 1,000 steps, the mean log odds go from 1.000 to 3.000" in said
     assert "From 1 to 8 examples per class" in said
     assert "Of 2 training configurations, mean log odds are by logistic regression highest" in said
+
+
+def test_of_several_metrics_each_is_told_with_its_datasets():
+    subject = with_trials(made(n_datasets=3))
+    assert dict(facts(subject))["Metric"] == "top-1"
+    subject.trials.loc[subject.trials.dataset == "set 1", "metric"] = "voc-map-11point"
+    assert dict(facts(subject))["Metric"] == "top-1: set 0 and set 2; voc-map-11point: set 1"

@@ -66,7 +66,9 @@ class LiveWatcher(Watcher):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._progress.stop()
+        # Where nothing was drawn, stopping would print an empty line.
+        if self._console.is_terminal:
+            self._progress.stop()
 
     def trial_started(self, title: str, number: int, total: int) -> None:
         """Move the upper bar to this trial."""

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from headstart.datasets.names import DatasetName
-from headstart.datasets.reading import check_examples, read_dataset, reading_of
+from headstart.datasets.reading import check_examples, check_metric, read_dataset, reading_of
 from headstart.datasets.sources import (
     EMBEDDED,
     SOURCES,
@@ -69,7 +69,8 @@ def find(
         An option with a value that it cannot have; `limit` exceeds the data, or is under one
         training image a class.
     DatasetMissingError, DatasetError, ManifestError
-        Not on this machine; no dataset; not the one that is published.
+        Not on this machine; no dataset, or a metric that its labels have not; not the one that is
+        published.
     """
     cache = cache or default_cache()
     source, asked = located(name)
@@ -81,6 +82,9 @@ def find(
             source.fetch(asked, cache, watcher or Watcher())
         reading = read_dataset(source.name, asked, cache)
         manifest, split_rule = reading.manifest, reading.split_rule
+    else:
+        # What is published is not read here, so that this would show in the middle of a run.
+        check_metric(asked.stem, metric, "images", kind_of(description.metric).ndim)
     dataset = Dataset(
         name=asked.titled(description.title),
         source=source.name,

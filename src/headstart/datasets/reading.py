@@ -16,12 +16,29 @@ from headstart.errors import DatasetError, ManifestError
 from headstart.labels import LabelKind, kind_of
 from headstart.spec import Dataset, Metric
 
-__all__ = ["Reading", "check_examples", "ledger_in", "read_dataset", "reading_of"]
+__all__ = [
+    "Reading",
+    "check_examples",
+    "check_metric",
+    "ledger_in",
+    "read_dataset",
+    "reading_of",
+]
 
 
 def ledger_in(cache: Path, note: Callable[[str], None] | None = None) -> Ledger:
     """Open what is known of files on this machine."""
     return Ledger(cache / "datasets" / "files.db", note)
+
+
+def check_metric(name: str, metric: Metric, images: str, ndim: int) -> None:
+    """Raise DatasetError unless a metric is for labels of so many dimensions."""
+    if ndim != kind_of(metric).ndim:
+        found = "several" if ndim == 2 else "one"
+        raise DatasetError(
+            f"dataset '{name}' is scored by {metric}, and its {images} have {found} of the classes "
+            "each: name another metric with ?metric="
+        )
 
 
 @dataclass(frozen=True)
@@ -87,12 +104,7 @@ def read_dataset(
     kind = kind_of(metric)
     archive = own.read(asked, cache)
     for part, split in archive.parts.items():
-        if split.labels.ndim != kind.ndim:
-            found = "several" if split.labels.ndim == 2 else "one"
-            raise DatasetError(
-                f"dataset '{asked.stem}' is scored by {metric}, and its {part} images have {found} "
-                "of the classes each: name another metric with ?metric="
-            )
+        check_metric(asked.stem, metric, f"{part} images", split.labels.ndim)
     parts, split_rule = own.split(asked, archive)
     parts = {
         name: Split(part.images.decoded(asked.decoding), part.labels, part.rows)

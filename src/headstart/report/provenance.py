@@ -3,6 +3,8 @@
 from collections.abc import Iterable
 from typing import Any
 
+import pandas as pd
+
 from headstart.report.data import several_seeds
 from headstart.report.grid import Cell, Column, Row, Table, about, figure
 from headstart.report.numbers import count, known, listed, number
@@ -34,7 +36,6 @@ KINDS = {
 # What trials have in common is said once, with how many trials have it.
 SHARED = {
     "protocol": "Protocol",
-    "metric": "Metric",
     "precision": "Precision",
     "seed": "Seed of the trials",
     "limit": "Limit",
@@ -93,6 +94,8 @@ def facts(subject: Subject) -> list[tuple[str, str]]:
         ("Families of models", families_said(subject)),
     ]
     trials = subject.trials
+    if len(trials) and "metric" in trials:
+        given.append(("Metric", metrics_said(trials)))
     for column, label in SHARED.items():
         if len(trials) and column in trials:
             given.append((label, values_said(trials[column])))
@@ -121,6 +124,14 @@ def groups_said(groups: dict[str, str]) -> str:
     for dataset, group in groups.items():
         members.setdefault(str(group), []).append(str(dataset))
     return "; ".join(f"{group}: {listed(names, 100)}" for group, names in members.items())
+
+
+def metrics_said(trials: pd.DataFrame) -> str:
+    """Name the metric; where datasets have different ones, with the datasets that it is for."""
+    metric = {d: m for d, m in zip(trials.dataset, trials.metric, strict=True) if known(m)}
+    if len(set(metric.values())) < 2:
+        return values_said(trials.metric)
+    return groups_said(metric)
 
 
 def values_said(column: Iterable[Any]) -> str:

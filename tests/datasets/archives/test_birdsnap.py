@@ -47,7 +47,8 @@ def incomplete(write):
 def test_images_that_are_gone_are_counted_and_refused(incomplete):
     message = (
         r"lacks 2 of 12 training images and 1 of 3 test images, first .*Acadian_Flycatcher/3.jpg: "
-        r"run the creators' get_birdsnap.py, or measure on what is left with allow_missing"
+        r"run the creators' get_birdsnap.py, or measure on what is left with "
+        r"birdsnap\?allow_missing=yes"
     )
     with pytest.raises(DatasetMissingError, match=message):
         birdsnap.read(incomplete)

@@ -1,13 +1,17 @@
 """Each of the twelve as a user has it: prepared, verified, measured."""
 
+import csv
 import json
 
 import pytest
 
 from conftest import MODEL
 from headstart.datasets import names
-from headstart.datasets.archives import READERS
+from headstart.datasets.archives import READERS, published_facts
 from headstart.store import ResultStore
+from hub_files import write_copy
+
+COPIED = [key for key, facts in published_facts().items() if facts.hub]
 
 
 @pytest.fixture
@@ -37,6 +41,49 @@ def test_an_archive_is_prepared_verified_and_measured(
     assert result.trial.dataset.revision == facts["revision"]
     assert result.accuracy is not None
     assert result.trial.dataset.metric == small(key).metric
+
+
+@pytest.mark.parametrize("key", COPIED)
+def test_a_copy_on_the_hub_is_prepared_and_verified(
+    key, write, small, in_small, cli, own_cache, tmp_path
+):
+    archive = READERS[key](write(key))
+    folder = write_copy(tmp_path / "copy", small(key), archive)
+    outcome = cli("datasets", "prepare", key, "--from", folder)
+    assert outcome.code == 0, outcome.err
+    assert str(folder) in outcome.out
+    # Whoever reads the rule knows which of the two DTDs this is.
+    drawn = "This copy does not tell validation from train: 6 images of both are drawn"
+    assert (drawn in outcome.out) == (key == "dtd")
+    facts = json.loads(cli("datasets", "verify", key, "--json").out)
+    sizes = {name: part["size"] for name, part in facts["manifest"]["splits"].items()}
+    assert sizes == dict(small(key).sizes)
+    assert facts["manifest"]["classes"] == list(archive.classes)
+    assert facts["problems"] == []
+    exported = tmp_path / "splits.csv"
+    assert cli("datasets", "splits", key, "--export", exported).code == 0
+    with exported.open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == sum(sizes.values())
+    assert len({row["image"] for row in rows}) == len(rows)
+
+
+@pytest.mark.parametrize("key", ["dtd", "cifar100", "caltech101"])
+def test_a_copy_on_the_hub_is_measured(key, write, small, in_small, cli, own_cache, tmp_path):
+    copy = write_copy(tmp_path / "copy", small(key), READERS[key](write(key)))
+    store = tmp_path / "results.db"
+    named = f"{key}?root={copy}"
+    outcome = cli("run", "--models", MODEL, "--datasets", named, "--store", store)
+    assert outcome.code == 0, outcome.err
+    (result,) = ResultStore(store).results()
+    assert result.n_test == small(key).sizes.test
+    assert result.metrics[small(key).metric] == result.accuracy
+    # The place is no part of the name: a table of results has the dataset's.
+    assert result.trial.dataset.name == key
+    if key == "dtd":
+        assert "does not tell validation from train" in result.trial.dataset.split_rule
+    else:
+        assert result.trial.dataset.split_rule == small(key).split_rule
 
 
 def test_the_catalogue_lists_the_twelve(cli, own_cache):

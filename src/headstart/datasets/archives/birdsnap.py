@@ -68,7 +68,7 @@ def read(folder: Path, *, allow_missing: bool = False) -> Archive:
         raise DatasetMissingError(
             f"Birdsnap in {root} lacks {train} training images and {test} test images, first "
             f"{_legible(str(first))}: run the creators' get_birdsnap.py, or measure on what is "
-            "left with allow_missing"
+            "left with birdsnap?allow_missing=yes"
         )
     parts = {part: images.split() for part, images in listed.items()}
     return Archive(tuple(name for _, name in species), parts, missing)

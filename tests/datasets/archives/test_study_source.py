@@ -1,0 +1,274 @@
+"""How a dataset of the study comes here: downloaded as torchvision does, from the hub, or said."""
+
+import io
+import shutil
+from types import SimpleNamespace
+
+import pytest
+
+from headstart import datasets
+from headstart.datasets.adopted import adopted
+from headstart.datasets.archives import READERS
+from hub_files import write_copy
+
+# Where the classes of torchvision unpack the archives, seen from the folder that they are given.
+UNPACKED = {
+    "Food101": ("food101", "food-101"),
+    "CIFAR10": ("cifar10", "."),
+    "CIFAR100": ("cifar100", "."),
+    "FGVCAircraft": ("fgvc_aircraft", "fgvc-aircraft-2013b"),
+    "VOCDetection": ("voc2007", "."),
+    "DTD": ("dtd", "dtd/dtd"),
+    "OxfordIIITPet": ("oxford_pets", "oxford-iiit-pet"),
+    "Caltech101": ("caltech101", "caltech101"),
+    "Flowers102": ("flowers102", "flowers-102"),
+}
+
+
+@pytest.fixture(autouse=True)
+def in_small(monkeypatch, small, own_cache):
+    """Have the small archives be what is published; no hub can be reached."""
+    monkeypatch.setattr("headstart.datasets.sources.study.facts_of", small)
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+
+
+@pytest.fixture
+def torchvision(monkeypatch):
+    """Put a class of torchvision.datasets in the place of the true one: what it does, and calls."""
+
+    def placed(name, download):
+        calls = []
+
+        def made(root, **arguments):
+            calls.append(arguments)
+            download(root, len(calls))
+
+        made.__name__ = name
+        monkeypatch.setattr(f"torchvision.datasets.{name}", made)
+        return calls
+
+    return placed
+
+
+def refuse(root, call):
+    raise RuntimeError("Error downloading the archive:\n404")
+
+
+@pytest.mark.parametrize("name", UNPACKED)
+def test_torchvisions_download_is_taken_from_where_it_was_unpacked(
+    name, write, small, torchvision, cli, own_cache
+):
+    key, place = UNPACKED[name]
+    assert small(key).torchvision == name
+    written = write(key)
+
+    def download(root, call):
+        shutil.copytree(written, f"{root}/{place}", dirs_exist_ok=True)
+
+    calls = torchvision(name, download)
+    outcome = cli("datasets", "prepare", key)
+    assert outcome.code == 0, outcome.err
+    folder = own_cache / "datasets" / key
+    assert str(folder) in outcome.out
+    assert all(arguments.pop("download") for arguments in calls)
+    years = [{"year": "2007", "image_set": part} for part in ("trainval", "test")]
+    assert calls == (years if name == "VOCDetection" else [{}])
+    assert datasets.presence(key, own_cache) == (True, str(folder))
+    # Once: another time nothing is asked for.
+    n_calls = len(calls)
+    assert cli("datasets", "prepare", key).code == 0
+    assert len(calls) == n_calls
+
+
+@pytest.fixture
+def hub(monkeypatch, tmp_path):
+    """A hub whose one repository is a folder; `fails_at` ends a download."""
+    hub = SimpleNamespace(folder=tmp_path / "hub", downloaded=[], fails=None)
+    place = tmp_path / "downloads"
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(place))
+
+    def dataset_info(repository, **_):
+        files = sorted(file for file in hub.folder.rglob("*") if file.is_file())
+        siblings = [
+            SimpleNamespace(
+                rfilename=file.relative_to(hub.folder).as_posix(), size=file.stat().st_size
+            )
+            for file in files
+        ]
+        return SimpleNamespace(sha="a" * 40, siblings=siblings)
+
+    def download(repository, name, *, revision, **_):
+        if hub.fails and len(hub.downloaded) == 1:
+            raise hub.fails
+        folder = place / f"datasets--{repository.replace('/', '--')}" / "snapshots" / revision
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(hub.folder / name, folder / name)
+        hub.downloaded.append(name)
+        return str(folder / name)
+
+    monkeypatch.setattr("urllib.request.urlopen", lambda *_, **__: io.BytesIO())
+    monkeypatch.setattr(
+        "huggingface_hub.HfApi", lambda endpoint: SimpleNamespace(dataset_info=dataset_info)
+    )
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", download)
+    return hub
+
+
+def test_what_torchvision_cannot_fetch_comes_from_the_hub(
+    write, small, torchvision, hub, cli, own_cache
+):
+    write_copy(hub.folder, small("dtd"), READERS["dtd"](write("dtd")))
+    torchvision("DTD", refuse)
+    outcome = cli("datasets", "prepare", "dtd")
+    assert outcome.code == 0, outcome.err
+    assert len(hub.downloaded) == 2
+    present, place = datasets.presence("dtd", own_cache)
+    assert present
+    assert place.endswith("datasets--tanganke--dtd/snapshots/" + "a" * 40)
+    assert cli("datasets", "verify", "dtd").code == 0
+    assert cli("datasets", "prepare", "dtd").code == 0
+    assert len(hub.downloaded) == 2
+
+
+def test_what_nobody_gives_is_one_line_with_both_reasons(torchvision, cli, own_cache):
+    torchvision("Food101", refuse)
+    outcome = cli("datasets", "prepare", "food101")
+    assert outcome.code == 2
+    assert outcome.err.count("\n") == 1
+    assert "cannot be downloaded (torchvision.datasets.Food101 in" in outcome.err
+    assert "Error downloading the archive:; " in outcome.err
+    assert "'hf:ethz/food101' is not on this machine and cannot be had from http" in outcome.err
+    assert "headstart datasets prepare food101 --from FOLDER" in outcome.err
+    assert not datasets.presence("food101", own_cache).present
+    assert adopted("food101", own_cache) is None
+
+
+def test_what_was_never_offered_says_where_it_comes_from(cli):
+    outcome = cli("datasets", "prepare", "birdsnap")
+    assert outcome.code == 2
+    assert "'birdsnap' is not on this machine and cannot be downloaded: get it from" in outcome.err
+
+
+def test_ctrl_c_in_a_download_of_torchvision_leaves_nothing(write, torchvision, cli, own_cache):
+    written = write("voc2007")
+
+    def interrupted(root, call):
+        shutil.copytree(written, root, dirs_exist_ok=True)
+        if call == 2:
+            raise KeyboardInterrupt
+
+    torchvision("VOCDetection", interrupted)
+    outcome = cli("datasets", "prepare", "voc2007")
+    assert outcome.code == 130
+    assert outcome.err == "interrupted: what is done is kept, the same command carries on\n"
+    assert not datasets.presence("voc2007", own_cache).present
+    assert [path.name for path in (own_cache / "datasets").iterdir()] == []
+    torchvision("VOCDetection", lambda root, call: shutil.copytree(written, root, dirs_exist_ok=1))
+    assert cli("datasets", "prepare", "voc2007").code == 0
+
+
+def test_ctrl_c_in_a_download_of_the_hub_carries_on(write, small, hub, cli, own_cache):
+    write_copy(hub.folder, small("sun397"), READERS["sun397"](write("sun397")))
+    hub.fails = KeyboardInterrupt()
+    assert cli("datasets", "prepare", "sun397").code == 130
+    assert not datasets.presence("sun397", own_cache).present
+    hub.fails = None
+    assert cli("datasets", "prepare", "sun397").code == 0
+    assert len(hub.downloaded) == len(set(hub.downloaded)) == 2
+
+
+def test_a_folder_that_is_another_dataset_is_not_remembered(write, cli, own_cache):
+    dtd = write("dtd")
+    outcome = cli("datasets", "prepare", "food101", "--from", dtd)
+    assert outcome.code == 2
+    assert f"Food-101 is not in {dtd}: expected meta/train.txt" in outcome.err
+    (dtd / "labels" / "val1.txt").write_text("banded/banded_0003.jpg\n")
+    outcome = cli("datasets", "prepare", "dtd", "--from", dtd)
+    assert outcome.code == 2
+    assert "the number of validation images should be 6, found 1" in outcome.err
+    for key in ("food101", "dtd"):
+        assert adopted(key, own_cache) is None
+        verified = cli("datasets", "verify", key)
+        assert verified.code == 2
+        assert f"headstart datasets prepare {key} [--from FOLDER]" in verified.err
+
+
+def test_a_wrong_folder_does_not_replace_what_was_remembered(write, cli, own_cache):
+    dtd = write("dtd")
+    assert cli("datasets", "prepare", "dtd", "--from", dtd).code == 0
+    assert cli("datasets", "prepare", "dtd", "--from", write("food101")).code == 2
+    assert adopted("dtd", own_cache).folder == dtd
+
+
+def test_a_folder_with_images_that_do_not_decode_is_not_remembered(write, cli, own_cache):
+    dtd = write("dtd")
+    (dtd / "images" / "banded" / "banded_0001.jpg").write_bytes(b"<html>")
+    outcome = cli("datasets", "prepare", "dtd", "--from", dtd)
+    assert outcome.code == 2
+    assert "1 of 18 images of dataset 'dtd' cannot be used" in outcome.err
+    assert adopted("dtd", own_cache) is None
+    outcome = cli("datasets", "prepare", "dtd", "--from", dtd, "--skip-broken")
+    assert outcome.code == 0, outcome.err
+    assert "1 of 18 images cannot be used" in outcome.out
+    # Accepted once is not forgotten: whoever verifies is told again.
+    verified = cli("datasets", "verify", "dtd")
+    assert verified.code == 2
+    assert "banded_0001.jpg: not an image" in verified.err
+
+
+@pytest.mark.parametrize("name", ["digits", "hf:user/pets", "torchvision:EuroSAT", "photos"])
+def test_from_is_for_the_datasets_of_the_study(name, photos, cli, tmp_path):
+    given = photos if name == "photos" else name
+    outcome = cli("datasets", "prepare", given, "--from", tmp_path)
+    assert outcome.code == 2
+    assert outcome.err.count("\n") == 1
+    assert "says itself where it is: --from goes with the datasets of the study" in outcome.err
+
+
+@pytest.fixture
+def incomplete(write):
+    """Without two training images and one test image of Birdsnap."""
+    folder = write("birdsnap")
+    for name in ("Blue_Jay/202.jpg", "Acadian_Flycatcher/3.jpg", "Coopers_Hawk/100.jpg"):
+        (folder / "download" / "images" / name).unlink()
+    return folder
+
+
+def test_birdsnaps_missing_images_are_refused_and_accepted_on_request(incomplete, cli, own_cache):
+    outcome = cli("datasets", "prepare", "birdsnap", "--from", incomplete)
+    assert outcome.code == 2
+    assert outcome.err.count("\n") == 1
+    assert "lacks 2 of 12 training images and 1 of 3 test images" in outcome.err
+    assert "birdsnap?allow_missing=yes" in outcome.err
+    assert adopted("birdsnap", own_cache) is None
+    named = "birdsnap?allow_missing=yes"
+    outcome = cli("datasets", "prepare", named, "--from", incomplete)
+    assert outcome.code == 0, outcome.err
+    assert outcome.out.startswith(f"{named}\n")
+    assert "8 train, 2 validation, 2 test, 3 classes" in outcome.out
+    assert "2 train images are listed and not there: numbers cannot be compared" in outcome.out
+    # The plain name stays what is published.
+    assert cli("datasets", "verify", "birdsnap").code == 2
+
+
+def test_results_on_what_is_left_of_birdsnap_say_so(incomplete, cli, tmp_path):
+    from headstart.store import ResultStore
+
+    named = f"birdsnap?allow_missing=yes&root={incomplete}"
+    store = tmp_path / "r.db"
+    arguments = ("run", "--models", "efficientnet_lite0", "--datasets", named, "--store", store)
+    outcome = cli(*arguments)
+    assert outcome.code == 0, outcome.err
+    said = " ".join(outcome.out.split())
+    for part, n in (("train", 2), ("test", 1)):
+        assert f"birdsnap?allow_missing=yes: {n} {part} images are listed and not there" in said
+    (result,) = ResultStore(store).results()
+    assert result.trial.dataset.name == "birdsnap?allow_missing=yes"
+    assert dict(result.trial.dataset.sizes) == {"train": 8, "validation": 2, "test": 2}
+    assert result.n_test == 2
+
+
+def test_nothing_has_gone_of_the_others(write, cli):
+    outcome = cli("datasets", "prepare", "dtd?allow_missing=yes", "--from", write("dtd"))
+    assert outcome.code == 2
+    assert "allow_missing=yes goes with birdsnap alone: of the others nothing has" in outcome.err
