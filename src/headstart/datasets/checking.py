@@ -11,7 +11,7 @@ from headstart.datasets.sources import SOURCES, Source, located
 from headstart.spec import Dataset, Decoding
 from headstart.workspace import Watcher
 
-__all__ = ["Checked", "check_images", "oddities", "verify"]
+__all__ = ["Checked", "check_images", "decoding_notes", "oddities", "verify"]
 
 # Of pairs of identical images, named in a note; `headstart datasets verify --json` has them all.
 NAMED = 3
@@ -90,29 +90,43 @@ def check_images(dataset: Dataset, cache: Path, watcher: Watcher) -> None:
 
 def oddities(checked: Checked) -> Iterator[str]:
     """Say in words what is odd about the images and does not forbid them, a line each."""
-    found, like = checked.inspection, checked.decoding.like
+    found = checked.inspection
     for part, n in checked.reading.missing.items():
         yield (
-            f"{n:,} {part} images are listed and not there: numbers cannot be compared with "
+            f"{_images(n, part)} listed and not there: numbers cannot be compared with "
             "published ones"
         )
     if found.problems:
         yield f"{len(found.problems):,} of {found.n_images:,} images cannot be used"
+    yield from decoding_notes(checked)
+    if found.duplicates:
+        pairs = [f"{d.other_split} {d.other_where} = {d.split} {d.where}" for d in found.duplicates]
+        more = f" and {len(pairs) - NAMED:,} more" if len(pairs) > NAMED else ""
+        verb = "1 image lies" if len(pairs) == 1 else f"{len(pairs):,} images lie"
+        yield f"{verb} in two splits: {'; '.join(pairs[:NAMED])}{more}"
+    if found.conflicts:
+        yield f"{_images(found.conflicts)} there twice with different labels"
+
+
+def decoding_notes(checked: Checked) -> Iterator[str]:
+    """Say in words what decoding does to the images beside reading their pixels, a line each."""
+    found = checked.inspection
     touched = {
         "turned as their EXIF data say": found.turned,
         "put on white where they are transparent": found.transparent,
         "scaled from 16 bits to 8": found.deep,
     }
-    said = [f"{n:,} {what}" for what, n in touched.items() if n]
-    if said and like == "viewer":
-        yield f"images {', '.join(said)} (?decoding=torchvision does none of it)"
+    said = {what: n for what, n in touched.items() if n}
+    if said and checked.decoding.like == "viewer":
+        parts = ", ".join(f"{n:,} {what}" for what, n in said.items())
+        yield f"images touched by decoding: {parts} (?decoding=torchvision does none of it)"
     elif said:
-        yield f"images not {', not '.join(said)}: decoded as torchvision does"
+        parts = ", ".join(f"{n:,} not {what}" for what, n in said.items())
+        yield f"images that torchvision decodes otherwise than a viewer: {parts}"
     if found.animated:
-        yield f"{found.animated:,} images have several frames: the first is taken"
-    if found.duplicates:
-        pairs = [f"{d.other_split} {d.other_where} = {d.split} {d.where}" for d in found.duplicates]
-        more = f" and {len(pairs) - NAMED:,} more" if len(pairs) > NAMED else ""
-        yield f"{len(pairs):,} images lie in two splits: {'; '.join(pairs[:NAMED])}{more}"
-    if found.conflicts:
-        yield f"{found.conflicts:,} images are there twice with different labels"
+        yield f"images of several frames, of which the first is taken: {found.animated:,}"
+
+
+def _images(n: int, part: str = "") -> str:
+    noun = f"{part} image" if part else "image"
+    return f"1 {noun} is" if n == 1 else f"{n:,} {noun}s are"

@@ -2,25 +2,49 @@
 
 import base64
 import io
-from collections.abc import Callable
-from typing import Any
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import jinja2
 import numpy as np
 from PIL import Image
 
-from headstart.datasets.checking import Checked, oddities
+from headstart.datasets.checking import Checked, decoding_notes
 from headstart.datasets.images import Images
 from headstart.errors import BrokenImageError
 from headstart.labels import kind_of
 
 __all__ = ["dataset_page"]
 
-SIDE = 72
-# Of a class in a split; fewer where there are many classes, so that the page stays a page.
-MOST_IMAGES, FEWEST_IMAGES, PAGE_IMAGES = 6, 2, 3000
-# Of a list that may be long.
-MOST_LINES = 100
+# Pixels of a picture's longer side, and of the square that it is shown in: screens have more than
+# one dot a pixel.
+SIDE, SHOWN_SIDE = 72, 64
+# Images of no more pixels a side are enlarged with their pixels to be seen.
+TINY = 32
+# Of a class in a split: whole rows of the page; fewer where there are many classes, so that the
+# page stays a page.
+PER_CELL, PAGE_IMAGES = (10, 5, 2), 3000
+# Of a list that may be long; of one that is shown without being asked for.
+MOST_LINES, FEW_LINES = 100, 8
+
+
+class Picture(NamedTuple):
+    """An image to show: the name of its file, its content as a URI, whether it is tiny."""
+
+    where: str
+    uri: str
+    tiny: bool
+
+
+class Cell(NamedTuple):
+    """A class in a split: how many images, how many of them cannot be used, some of the others."""
+
+    split: str
+    n: int
+    unusable: int
+    pictures: list[Picture]
 
 
 def dataset_page(checked: Checked, advance: Callable[[], None] = lambda: None) -> str:
@@ -35,47 +59,70 @@ def dataset_page(checked: Checked, advance: Callable[[], None] = lambda: None) -
     """
     reading = checked.reading
     classes, kind = reading.classes, kind_of(reading.metric)
-    n_images = min(MOST_IMAGES, max(FEWEST_IMAGES, PAGE_IMAGES // (3 * len(classes))))
     counts = {name: kind.counts(part.labels, len(classes)) for name, part in reading.parts.items()}
+    most = PAGE_IMAGES // (len(counts) * len(classes))
+    per_cell = next((n for n in PER_CELL if n <= most), PER_CELL[-1])
+    broken = _unusable(checked)
     rows = []
     for label, name in enumerate(classes):
-        cells = [
-            (split, int(counts[split][label]), _pictures(part.images, places[:n_images]))
-            for split, part in reading.parts.items()
-            for places in [np.flatnonzero(_shows(part.labels, label))]
-        ]
+        cells = []
+        for split, part in reading.parts.items():
+            places = np.flatnonzero(_shows(part.labels, label))
+            usable = places[~broken[split][places]]
+            pictures = _pictures(part.images, usable[:per_cell].tolist())
+            n = int(counts[split][label])
+            cells.append(Cell(split, n, len(places) - len(usable), pictures))
         rows.append((name, cells))
         advance()
-    largest = max(int(count.max()) for count in counts.values())
     return _template().render(
         title=checked.name,
+        place=checked.place,
         reading=reading,
+        several=kind.ndim == 2,
         inspection=checked.inspection,
-        lines=list(oddities(checked)),
+        notes=list(decoding_notes(checked)),
+        short=lambda where: _short(where, reading.root),
         counts={
             name: (int(c.min()), int(np.median(c)), int(c.max())) for name, c in counts.items()
         },
-        largest=largest,
+        largest=max(1, *(int(count.max()) for count in counts.values())),
         rows=rows,
+        per_cell=per_cell,
         most=MOST_LINES,
-        side=SIDE,
+        few=FEW_LINES,
+        side=SHOWN_SIDE,
     )
+
+
+def _unusable(checked: Checked) -> dict[str, Any]:
+    """Say of each image of each split whether it has a problem: (n,) bool."""
+    parts = checked.reading.parts
+    broken = {name: np.zeros(len(part), dtype=np.bool_) for name, part in parts.items()}
+    for problem in checked.inspection.problems:
+        broken[problem.split][problem.row] = True
+    return broken
 
 
 def _shows(labels: Any, label: int) -> Any:
     return labels == label if labels.ndim == 1 else labels[:, label] == 1
 
 
-def _pictures(images: Images, places: Any) -> list[tuple[str, str]]:
-    """(file name, data URI) of the images that decode."""
+def _short(where: str, root: Path | None) -> str:
+    """Name a file from the folder that all lie in: the page says once which that is."""
+    inside = root is not None and Path(where).is_relative_to(root)
+    return str(Path(where).relative_to(root)) if root and inside else where
+
+
+def _pictures(images: Images, places: Sequence[int]) -> list[Picture]:
     found = []
-    for place in places.tolist():
+    for place in places:
         try:
             image = images.decode(place)
-        # The list of odd files names it.
+        # Its header and its end are as they should be, what is between is not.
         except BrokenImageError:
             continue
-        found.append((images.where(place), _thumbnail(image)))
+        tiny = max(image.size) <= TINY
+        found.append(Picture(Path(images.where(place)).name, _thumbnail(image), tiny))
     return found
 
 
@@ -97,4 +144,17 @@ def _template() -> jinja2.Template:
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
+    environment.filters["number"] = "{:,}".format
+    environment.filters["counted"] = _counted
+    environment.filters["sentence"] = _sentence
+    # A long name may be broken where it is made of words.
+    environment.filters["words"] = re.compile("[^_/]+[_/]*|[_/]+").findall
     return environment.get_template("dataset.html")
+
+
+def _counted(n: int, one: str, many: str) -> str:
+    return f"{n:,} {one if n == 1 else many}"
+
+
+def _sentence(words: str) -> str:
+    return f"{words[:1].upper()}{words[1:].removesuffix('.')}."

@@ -1,0 +1,65 @@
+"""What is said of a dataset's images before a run."""
+
+import pytest
+
+from headstart.datasets.checking import Checked, oddities
+from headstart.datasets.inspection import Duplicate, Inspection
+from headstart.datasets.manifest import Manifest
+from headstart.datasets.reading import Reading
+from headstart.spec import Decoding
+
+NONE = {
+    "n_images": 9, "problems": (), "duplicates": (), "conflicts": 0, "turned": 0,
+    "transparent": 0, "deep": 0, "animated": 0, "largest": 1, "too_large": 0,
+}  # fmt: skip
+AS_SHOWN = Decoding()
+
+
+def said(missing=None, decoding=AS_SHOWN, **found) -> list[str]:
+    reading = Reading(("a", "b"), {}, Manifest(classes=(), splits={}), "top-1", "", missing or {})
+    return list(oddities(Checked("own", "", reading, Inspection(**NONE | found), decoding)))
+
+
+def test_nothing_odd():
+    assert said() == []
+
+
+@pytest.mark.parametrize(
+    ("found", "line"),
+    [
+        (
+            {"missing": {"test": 1}},
+            "1 test image is listed and not there: numbers cannot be compared with published ones",
+        ),
+        (
+            {"missing": {"train": 1200}},
+            "1,200 train images are listed and not there: numbers cannot be compared with "
+            "published ones",
+        ),
+        (
+            {"turned": 2, "transparent": 1000, "deep": 1},
+            "images touched by decoding: 2 turned as their EXIF data say, 1,000 put on white where "
+            "they are transparent, 1 scaled from 16 bits to 8 (?decoding=torchvision does none of "
+            "it)",
+        ),
+        (
+            {"turned": 2, "deep": 1, "decoding": Decoding(like="torchvision")},
+            "images that torchvision decodes otherwise than a viewer: 2 not turned as their EXIF "
+            "data say, 1 not scaled from 16 bits to 8",
+        ),
+        ({"animated": 3}, "images of several frames, of which the first is taken: 3"),
+        ({"conflicts": 1}, "1 image is there twice with different labels"),
+        ({"conflicts": 2}, "2 images are there twice with different labels"),
+        (
+            {"duplicates": (Duplicate("test", "x.png", "train", "y.png"),)},
+            "1 image lies in two splits: train y.png = test x.png",
+        ),
+        (
+            {"duplicates": (Duplicate("test", "x", "train", "y"),) * 5},
+            "5 images lie in two splits: train y = test x; train y = test x; train y = test x and "
+            "2 more",
+        ),
+    ],
+)
+def test_what_is_odd(found, line):
+    assert said(**found) == [line]
