@@ -98,7 +98,9 @@ def test_what_diverged_is_never_chosen():
     found = measured(candidates, lambda *_: 0.0, diverged={(0.1, 0.0)})
     assert choose_best(setting, found).chosen["learning_rate"] == 0.01
     found = measured(candidates, lambda *_: 0.0, diverged={(0.1, 0.0), (0.01, 0.0)})
-    with pytest.raises(TrainingError, match=r"all 2 candidates diverged, .* 0.01 to 0.1: try lower"):
+    with pytest.raises(
+        TrainingError, match=r"all 2 candidates diverged, .* 0.01 to 0.1: try lower"
+    ):
         choose_best(setting, found)
 
 

@@ -82,12 +82,16 @@ def read_study(file: Path | None, options: dict[str, Any], *, trust: bool = Fals
     return Study(**fields)
 
 
-def run_and_show(study: Study, store: Path, device: Device, *, trust: bool = False) -> StudyRun:
+def run_and_show(
+    study: Study, store: Path, device: Device, *, trust: bool = False, workers: int = 0
+) -> StudyRun:
     """Run a study under a live display, then show its table."""
     start = time.perf_counter()
     try:
         with LiveWatcher(console) as watcher:
-            run = study.run(store, device=device, watcher=watcher, trust=trust)
+            run = study.run(
+                store, device=device, watcher=watcher, trust=trust, workers=workers
+            )
     except KeyboardInterrupt:
         typer.echo("interrupted: finished trials are stored; the same command carries on", err=True)
         sys.exit(INTERRUPTED)

@@ -144,6 +144,9 @@ def run(
             "--trust", help="Execute what functions in a study file and pickled weights say."
         ),
     ] = False,
+    workers: Annotated[
+        int, typer.Option(help="Processes that train candidates, one a GPU; 0: this one alone.")
+    ] = 0,
     print_study: Annotated[
         bool, typer.Option("--print-study", help="Print the study as a file; run nothing.")
     ] = False,
@@ -168,7 +171,7 @@ def run(
         typer.echo(asked.to_toml(), nl=False)
     elif dry_run:
         show_outlook(asked, store)
-    elif run_and_show(asked, store, device.value, trust=trust).failures:
+    elif run_and_show(asked, store, device.value, trust=trust, workers=workers).failures:
         sys.exit(BAD_INPUT)
 
 

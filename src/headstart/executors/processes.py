@@ -10,8 +10,9 @@ from multiprocessing.queues import Queue
 from typing import TypeVar
 
 from headstart.errors import ExecutorError
+from headstart.workspace import Device
 
-__all__ = ["Processes"]
+__all__ = ["Processes", "visible_gpus"]
 
 Item = TypeVar("Item")
 Value = TypeVar("Value")
@@ -69,6 +70,15 @@ class Processes:
             for process in list(self._pool._processes.values()):
                 process.terminate()
         self._pool.shutdown(cancel_futures=True)
+
+
+def visible_gpus(device: Device) -> tuple[int, ...]:
+    """Number the GPUs that `device` may mean; none where it means the processor."""
+    if device == "cpu":
+        return ()
+    import torch
+
+    return tuple(range(torch.cuda.device_count()))
 
 
 def _begin(places: "Queue[str]", threads: int) -> None:

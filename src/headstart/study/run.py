@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from headstart import datasets, features, models, settings
 from headstart.errors import HeadstartError
+from headstart.executors import Executor
 from headstart.files import check_free_space, writable_folder
 from headstart.settings import Needs
 from headstart.spec import Result, Trial
@@ -36,11 +37,17 @@ class StudyRun:
     failures: tuple[Result, ...]
 
 
-def run_study(trials: list[Trial], store: ResultStore, workspace: Workspace) -> StudyRun:
+def run_study(
+    trials: list[Trial],
+    store: ResultStore,
+    workspace: Workspace,
+    executor: Executor | None = None,
+) -> StudyRun:
     """Measure what is not stored, and store each result as soon as it is there.
 
     A trial that another process is measuring is left to it and looked at again in the end. A
-    trial that fails does not stop the others.
+    trial that fails does not stop the others. `executor` runs the candidates of a trial; in this
+    process unless given.
 
     Raises
     ------
@@ -61,13 +68,13 @@ def run_study(trials: list[Trial], store: ResultStore, workspace: Workspace) -> 
             if not claimed:
                 left_to_others.append((number, trial))
                 continue
-            outcomes += _measure(trial, store, workspace)
+            outcomes += _measure(trial, store, workspace, executor)
         watcher.trial_finished()
     for number, trial in left_to_others:
         watcher.trial_started(trial.title, number, len(pending))
         watcher.stage("waiting for another process")
         with store.claim(trial.key, wait=True):
-            outcomes += _measure(trial, store, workspace)
+            outcomes += _measure(trial, store, workspace, executor)
         watcher.trial_finished()
     by_key = {result.trial.key: result for result in store.results()}
     return StudyRun(
@@ -115,12 +122,14 @@ def _bytes_kept(needs: Iterable[Needs]) -> int:
     return sum(min(n_bytes, whole[table]) for table, n_bytes in asked.items())
 
 
-def _measure(trial: Trial, store: ResultStore, workspace: Workspace) -> list[Result]:
+def _measure(
+    trial: Trial, store: ResultStore, workspace: Workspace, executor: Executor | None
+) -> list[Result]:
     """Measure and store a trial; nothing if another process has stored it by now."""
     if trial.key in store:
         return []
     try:
-        result = run_trial(trial, workspace, store)
+        result = run_trial(trial, workspace, store, executor)
         store.add(result)
     except HeadstartError as error:
         return [_failed(trial, str(error), workspace)]

@@ -11,6 +11,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from headstart import datasets, models, settings
 from headstart.errors import StudyError, UnknownNameError
+from headstart.executors import Processes, visible_gpus
 from headstart.files import storage_errors
 from headstart.functions import is_function
 from headstart.spec import AnySetting, Trial
@@ -156,6 +157,7 @@ class Study(Noun):
         device: Device = "auto",
         watcher: Watcher | None = None,
         trust: bool = False,
+        workers: int = 0,
     ) -> StudyRun:
         """Measure the trials that `store` does not hold yet.
 
@@ -169,6 +171,9 @@ class Study(Noun):
             Told what goes on.
         trust
             Whether a file of weights that holds more than tensors may execute what it says.
+        workers
+            Processes that train candidates beside each other, one a GPU in turn where there are
+            some; 0 trains one after the other in this process.
 
         Raises
         ------
@@ -178,7 +183,11 @@ class Study(Noun):
         """
         trials = self.trials(watcher)
         workspace = Workspace(device=device, watcher=watcher or Watcher(), trust=trust)
-        return run_study(trials, ResultStore(store, create=True), workspace)
+        results = ResultStore(store, create=True)
+        if not workers:
+            return run_study(trials, results, workspace)
+        with Processes(workers, visible_gpus(device)) as executor:
+            return run_study(trials, results, workspace, executor)
 
     def _refuse_code(self) -> None:
         running = [f"model '{name}'" for name in self.models if models.runs_code(name)]
