@@ -89,9 +89,7 @@ def run_and_show(
     start = time.perf_counter()
     try:
         with LiveWatcher(console) as watcher:
-            run = study.run(
-                store, device=device, watcher=watcher, trust=trust, workers=workers
-            )
+            run = study.run(store, device=device, watcher=watcher, trust=trust, workers=workers)
     except KeyboardInterrupt:
         typer.echo("interrupted: finished trials are stored; the same command carries on", err=True)
         sys.exit(INTERRUPTED)

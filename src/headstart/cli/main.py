@@ -121,7 +121,10 @@ def run(
     models: ListOption = None,
     datasets: ListOption = None,
     settings: Annotated[
-        str | None, typer.Option(help="Names, separated by commas; linear unless given.")
+        str | None,
+        typer.Option(
+            help="Names, separated by commas, with a protocol if not the study's: linear,finetune:quick."
+        ),
     ] = None,
     seeds: Annotated[
         str | None, typer.Option(help="Whole numbers, separated by commas; 0 unless given.")

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from headstart.datasets.names import DatasetName
 from headstart.datasets.reading import check_examples, check_metric, read_dataset, reading_of
@@ -19,6 +20,8 @@ from headstart.errors import StudyError
 from headstart.labels import kind_of
 from headstart.spec import Dataset, Sizes, digest
 from headstart.workspace import Watcher, default_cache
+
+Rows = npt.NDArray[np.int64]
 
 __all__ = ["EMBEDDED", "describe", "fetch", "find", "load", "names", "presence"]
 
@@ -39,6 +42,7 @@ def find(
     name: str,
     *,
     limit: int | None = None,
+    examples_per_class: int | None = None,
     skip_broken: bool = False,
     cache: Path | None = None,
     watcher: Watcher | None = None,
@@ -54,6 +58,8 @@ def find(
         ``?option=value&...`` (`names.OPTIONS`, and the source's own).
     limit
         Caps each split at so many images.
+    examples_per_class
+        Leaves so many training images of each class.
     skip_broken
         Whether images that do not decode are left out.
     cache
@@ -100,6 +106,7 @@ def find(
         allow_missing=asked.allow_missing,
         decoding=asked.decoding,
         limit=limit,
+        examples_per_class=examples_per_class,
         skip_broken=skip_broken,
     )
     _check_limit(dataset)
@@ -135,12 +142,8 @@ def load(dataset: Dataset, seed: int, cache: Path, *, test_labels: bool = False)
     """
     reading = reading_of(dataset, cache)
     parts, kind = reading.parts, kind_of(dataset.metric)
-    taken = {name: np.arange(len(part), dtype=np.int64) for name, part in parts.items()}
-    if dataset.limit is not None:
-        taken = {
-            name: kind.subset(part.labels, dataset.limit, _derived_seed(dataset, name, seed))
-            for name, part in parts.items()
-        }
+    taken = {name: _drawn(dataset, name, part.labels, seed) for name, part in parts.items()}
+    if dataset.is_drawn:
         parts = {name: part.take(taken[name]) for name, part in parts.items()}
         check_examples(dataset.name, dataset.classes, parts, kind)
     sizes = dataset.sizes
@@ -156,6 +159,18 @@ def load(dataset: Dataset, seed: int, cache: Path, *, test_labels: bool = False)
         revision=revision,
         places=np.concatenate(places),
     )
+
+
+def _drawn(dataset: Dataset, split: str, labels: Rows, seed: int) -> Rows:
+    """Draw the places of a split that a trial of this seed sees; all unless there is a limit."""
+    kind, own_seed = kind_of(dataset.metric), _derived_seed(dataset, split, seed)
+    rows = np.arange(len(labels), dtype=np.int64)
+    if dataset.limit is not None:
+        rows = kind.subset(labels, dataset.limit, own_seed)
+    if dataset.examples_per_class is not None and split == "train":
+        n_classes = len(dataset.classes)
+        rows = rows[kind.few(labels[rows], n_classes, dataset.examples_per_class, own_seed)]
+    return rows
 
 
 def _derived_seed(dataset: Dataset, split: str, seed: int) -> int:

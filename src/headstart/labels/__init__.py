@@ -1,6 +1,6 @@
 """What labels mean, looked up from a dataset's metric: counts, draws, loss, score."""
 
-from headstart.labels.draws import balanced_subset, hold_out, hold_out_exactly
+from headstart.labels.draws import balanced_subset, few_of_each, hold_out, hold_out_exactly
 from headstart.labels.kinds import LabelKind, MultiLabel, SingleLabel, kind_of
 from headstart.labels.multilabel import balanced_rows, hold_out_rows
 
@@ -10,6 +10,7 @@ __all__ = [
     "SingleLabel",
     "balanced_rows",
     "balanced_subset",
+    "few_of_each",
     "hold_out",
     "hold_out_exactly",
     "hold_out_rows",

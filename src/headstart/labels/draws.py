@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from headstart.errors import DatasetError
 
-__all__ = ["balanced_subset", "hold_out", "hold_out_exactly"]
+__all__ = ["balanced_subset", "few_of_each", "hold_out", "hold_out_exactly"]
 
 Rows = npt.NDArray[np.int64]
 
@@ -85,3 +85,14 @@ def balanced_subset(labels: Rows, size: int, seed: int) -> Rows:
         for label, count in zip(classes, quota, strict=True)
     ]
     return np.sort(np.concatenate(chosen)).astype(np.int64)
+
+
+def few_of_each(labels: Rows, n_classes: int, n: int, seed: int) -> Rows:
+    """Draw `n` places of each class, all of a class that has fewer; sorted.
+
+    A class's images are drawn in an order of their own, so that the draw of more holds the draw of
+    fewer of the same seed.
+    """
+    random = np.random.RandomState(seed)
+    orders = [random.permutation(np.flatnonzero(labels == label)) for label in range(n_classes)]
+    return np.sort(np.concatenate([order[:n] for order in orders])).astype(np.int64)

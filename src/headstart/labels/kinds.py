@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import numpy.typing as npt
 
-from headstart.labels.draws import balanced_subset, hold_out
+from headstart.labels.draws import balanced_subset, few_of_each, hold_out
 from headstart.labels.multilabel import balanced_rows, hold_out_rows
 
 __all__ = ["LabelKind", "MultiLabel", "SingleLabel", "kind_of"]
@@ -46,6 +46,13 @@ class LabelKind(ABC):
         """Draw `size` places, as even over the classes as they allow; sorted."""
 
     @abstractmethod
+    def few(self, labels: Labels, n_classes: int, n: int, seed: int) -> Labels:
+        """Draw `n` places of each class, all of a class that has fewer; sorted.
+
+        The draw of more holds the draw of fewer of the same seed.
+        """
+
+    @abstractmethod
     def hold_out(self, labels: Labels, fraction: float, seed: int) -> tuple[Labels, Labels]:
         """Split places into (kept, held out), stratified, both sorted."""
 
@@ -77,6 +84,9 @@ class SingleLabel(LabelKind):
 
     def subset(self, labels: Labels, size: int, seed: int) -> Labels:
         return balanced_subset(labels, size, seed)
+
+    def few(self, labels: Labels, n_classes: int, n: int, seed: int) -> Labels:
+        return few_of_each(labels, n_classes, n, seed)
 
     def hold_out(self, labels: Labels, fraction: float, seed: int) -> tuple[Labels, Labels]:
         return hold_out(labels, fraction, seed)
@@ -112,6 +122,10 @@ class MultiLabel(LabelKind):
 
     def subset(self, labels: Labels, size: int, seed: int) -> Labels:
         return balanced_rows(labels, size, seed)
+
+    def few(self, labels: Labels, n_classes: int, n: int, seed: int) -> Labels:
+        # Images are taken one after the other by a rule that does not know how many are wanted.
+        return balanced_rows(labels, n * n_classes, seed)
 
     def hold_out(self, labels: Labels, fraction: float, seed: int) -> tuple[Labels, Labels]:
         return hold_out_rows(labels, fraction, seed)

@@ -54,7 +54,8 @@ class LinearWay:
         content = features_content(trial.model, dataset.images_revision, setting, "torch")
         used, whole = (sum(n for _, n in sizes) for sizes in (dataset.used_sizes, dataset.sizes))
         n_bytes, all_bytes = (bytes_needed(trial.model, n) for n in (used, whole))
-        rows = digest([dataset.limit, trial.seed if dataset.limit else None])
+        which = [dataset.limit, dataset.examples_per_class]
+        rows = digest([*which, trial.seed if dataset.is_drawn else None])
         return Needs(setting.pretrained, True, digest(content), rows, n_bytes, all_bytes)
 
     def candidates(
@@ -164,8 +165,9 @@ class LinearTransfer:
         return tuple(sorted(curve, key=lambda row: row["lambda"], reverse=True))
 
     def refit(self, lam: float) -> None:
-        """Fit train + validation with the chosen lambda."""
-        examples = self._examples(0, self._n_fit)
+        """Fit train + validation with the chosen lambda; train alone where its size counts."""
+        few = self._dataset.examples_per_class is not None
+        examples = self._examples(0, self._n_train if few else self._n_fit)
         (self._refit,) = self._fits(examples, [lam], "fitting the choice")
 
     def test_scores(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:

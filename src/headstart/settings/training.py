@@ -48,8 +48,10 @@ class TrainingWay:
         setting = _setting(trial)
         n_images = sum(n for _, n in trial.dataset.used_sizes)
         n_bytes = bytes_needed(n_images, setting.side)
-        table = digest([trial.dataset.images_revision, setting.side, trial.dataset.limit])
-        rows = digest(trial.seed if trial.dataset.limit else None)
+        dataset = trial.dataset
+        drawn = [dataset.limit, dataset.examples_per_class, trial.seed] if dataset.is_drawn else []
+        table = digest([dataset.images_revision, setting.side, *drawn])
+        rows = table
         check_budget(setting, trial.dataset.used_sizes.train)
         return Needs(setting.pretrained, False, table, rows, n_bytes, n_bytes)
 
@@ -84,7 +86,9 @@ class TrainingWay:
         clock = Clock()
         training = Training.of(trial, workspace)
         values = {**selection.chosen, "steps": float(training.setting.steps)}
-        rows = np.concatenate([training.train_rows, training.validation_rows])
+        rows = training.train_rows
+        if trial.dataset.examples_per_class is None:
+            rows = np.concatenate([rows, training.validation_rows])
         with clock("refit"):
             trained, network = training.train(values, rows, "refit")
         if trained.diverged_at is not None:
@@ -140,7 +144,7 @@ class Training:
         parts = (splits.train, splits.validation, splits.test)
         images = JoinedImages([part.images for part in parts])
         # A subset has a prepared form of its own: the rest is not decoded for it.
-        revision = splits.revision if trial.dataset.limit else trial.dataset.revision
+        revision = splits.revision if trial.dataset.is_drawn else trial.dataset.revision
         recipe = Recipe(revision, trial.dataset.decoding, setting.side)
         folder, skip = workspace.cache / "prepared", trial.dataset.skip_broken
         prepared = prepare_images(images, recipe, folder, watcher, skip_broken=skip)

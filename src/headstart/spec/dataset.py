@@ -42,6 +42,8 @@ class Dataset(Noun):
     revision are the same data. `split_rule` says in words where the splits come from; `split_seed`
     draws those that are not given. `allow_missing` accepts that images which are listed are gone.
     `limit` caps each split at so many images (class-balanced, drawn by the trial's seed);
+    `examples_per_class` leaves so many training images of each class: hyperparameters are then
+    chosen on the whole validation split, and the final training has these images alone.
     `skip_broken` leaves out images that do not decode.
     """
 
@@ -59,6 +61,7 @@ class Dataset(Noun):
     allow_missing: bool = False
     decoding: Decoding = Decoding()
     limit: PositiveInt | None = None
+    examples_per_class: PositiveInt | None = None
     skip_broken: bool = False
 
     @model_validator(mode="before")
@@ -78,7 +81,15 @@ class Dataset(Noun):
     def used_sizes(self) -> Sizes:
         """The split sizes that a trial sees, the limit applied."""
         limit = self.limit or max(dict(self.sizes).values())
-        return Sizes(**{name: min(size, limit) for name, size in self.sizes})
+        used = {name: min(size, limit) for name, size in self.sizes}
+        if self.examples_per_class:
+            used["train"] = min(used["train"], self.examples_per_class * len(self.classes))
+        return Sizes(**used)
+
+    @property
+    def is_drawn(self) -> bool:
+        """Whether a trial's seed chooses the images that it sees."""
+        return self.limit is not None or self.examples_per_class is not None
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -88,7 +99,8 @@ class Dataset(Noun):
         """
         fields = {"revision", "metric", "limit", "skip_broken"}
         chosen = self.model_dump(mode="json", include=fields) | {"multilabel": self.multilabel}
-        return chosen | self.decoding_identity
+        few = self.examples_per_class
+        return chosen | self.decoding_identity | ({"examples_per_class": few} if few else {})
 
     @property
     def images_revision(self) -> str:

@@ -29,7 +29,7 @@ class Trial(Noun):
     @property
     def uses_seed(self) -> bool:
         """Whether another seed may give another number."""
-        return self.setting.random or self.dataset.limit is not None
+        return self.setting.random or self.dataset.is_drawn
 
     @cached_property
     def key(self) -> str:

@@ -28,6 +28,8 @@ COLUMNS = (
     "n_test",
     "seed",
     "limit",
+    "steps",
+    "examples_per_class",
     "precision",
     "lambda",
     "relative_gap",
@@ -65,6 +67,8 @@ def result_row(result: Result) -> dict[str, Any]:
         "n_test": result.n_test,
         "seed": trial.seed,
         "limit": trial.dataset.limit,
+        "steps": getattr(trial.setting, "steps", None),
+        "examples_per_class": trial.dataset.examples_per_class,
         "precision": trial.setting.precision,
         "lambda": selection.chosen.get("lambda") if selection else None,
         "relative_gap": _finite(refit.get("relative_gap")),
@@ -96,4 +100,5 @@ def results_table(rows: Iterable[Result]) -> "pd.DataFrame":
     import pandas as pd
 
     table = pd.DataFrame([result_row(result) for result in rows], columns=list(COLUMNS))
-    return table.astype({"limit": "Int64"})
+    whole = ("limit", "steps", "examples_per_class")
+    return table.astype(dict.fromkeys(whole, "Int64"))

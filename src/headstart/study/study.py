@@ -40,7 +40,8 @@ class Study(Noun):
         Names of the catalogue (``headstart datasets``), or folders with train, validation and
         test folders of class folders.
     settings
-        Names, or tables with a name and options: ``{"name": "linear", "resize": "center-crop"}``.
+        Names, with a protocol behind a colon if it is not the study's (``"finetune:quick"``), or
+        tables with a name and options: ``{"name": "linear", "resize": "center-crop"}``.
     seeds
         Each draws its own subset; more than one needs a `limit`.
     limit
@@ -201,12 +202,18 @@ class Study(Noun):
 
     def setting(self, setting: str | dict[str, Any]) -> AnySetting:
         """Make one of the settings that the study names, with its precision."""
-        options = {"name": setting} if isinstance(setting, str) else setting
+        options = _named(setting) if isinstance(setting, str) else setting
         if "name" not in options:
             raise StudyError(
                 f"setting {setting} has no name: known are {', '.join(settings.NAMES)}"
             )
         return settings.find(**{"precision": self.precision, **options})
+
+
+def _named(text: str) -> dict[str, Any]:
+    """Take ``NAME`` or ``NAME:PROTOCOL`` apart."""
+    name, colon, protocol = text.partition(":")
+    return {"name": name, **({"protocol": protocol} if colon else {})}
 
 
 def _found(path: Path) -> Path | Traversable:
