@@ -83,9 +83,10 @@ class Recipe:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch_size"):
-            if getattr(self, name) < 1:
-                raise TrainingError(f"{name}: expected 1 or more, found {getattr(self, name)}")
+        for name in ("steps", "batch_size", "micro_batch"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise TrainingError(f"{name}: expected 1 or more, found {value}")
         if not self.learning_rate > 0 or self.weight_decay < 0:
             raise TrainingError(
                 "expected a learning rate above 0 and a weight decay of 0 or more, found "

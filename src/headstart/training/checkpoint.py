@@ -1,0 +1,198 @@
+"""Everything a run needs to go on bit for bit, in one file that is whole or not there.
+
+Randomness is a function of the seed and the step, so that no generator's state has to be kept. The
+file is a safetensors file: tensors, and words as its metadata. Nothing in it is executed.
+"""
+
+import hashlib
+import json
+import platform
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from headstart.errors import TrainingError
+from headstart.files import replaced, storage_errors
+
+__all__ = ["Checkpoint", "Point", "environment"]
+
+PARAMETER, BUFFER, MOMENTUM = "parameter.", "buffer.", "momentum."
+LOSSES = "losses"
+BUFFER_OF_SGD = "momentum_buffer"
+
+
+@dataclass
+class Point:
+    """How far a run has come, but for what network and optimizer hold.
+
+    Parameters
+    ----------
+    losses
+        Of each update that was made.
+    notes
+        What a person should know of the run.
+    """
+
+    losses: list[float] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def environment(device: torch.device) -> dict[str, str]:
+    """Name what the last digits of a run depend on, besides its recipe."""
+    if device.type == "cuda":
+        return {
+            "torch": torch.__version__,
+            "device": torch.cuda.get_device_name(device),
+            "cudnn": str(torch.backends.cudnn.version()),  # type: ignore[no-untyped-call]
+        }
+    return {
+        "torch": torch.__version__,
+        "device": f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}",
+        "threads": str(torch.get_num_threads()),
+    }
+
+
+class Checkpoint:
+    """One run's file.
+
+    Parameters
+    ----------
+    path
+        Where; its folder is made.
+    identity
+        All that the run is: a file of another is refused.
+    device
+        Where the run computes.
+    """
+
+    def __init__(self, path: Path, identity: str, device: torch.device) -> None:
+        self.path, self.identity, self.device = path, identity, device
+        with storage_errors(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            # A process that was killed while it wrote leaves as much as a checkpoint behind.
+            for left in path.parent.glob(f".{path.name}.*.tmp"):
+                left.unlink(missing_ok=True)
+
+    def save(self, network: nn.Module, optimizer: torch.optim.Optimizer, point: Point) -> None:
+        """Write where the run is.
+
+        Raises
+        ------
+        NotWritableError, DiskFullError, StorageError
+        """
+        tensors = {
+            name: tensor.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
+            for name, tensor in {**held(network), **momentum(network, optimizer)}.items()
+        }
+        tensors[LOSSES] = torch.tensor(point.losses, dtype=torch.float64)
+        words = {
+            "identity": self.identity,
+            "step": str(len(point.losses)),
+            "notes": json.dumps(point.notes),
+            "environment": json.dumps(environment(self.device)),
+        }
+        words["digest"] = digest(tensors, words)
+        content = save(tensors, words)
+        with replaced(self.path) as temporary:
+            temporary.write_bytes(content)
+
+    def load(self, network: nn.Module, optimizer: torch.optim.Optimizer) -> Point:
+        """Put network and optimizer where the run was; a fresh Point where there is no file.
+
+        A damaged file is noted, and counts as none.
+
+        Raises
+        ------
+        TrainingError
+            It is of another run.
+        StorageError
+            It cannot be read.
+        """
+        if not self.path.exists():
+            return Point()
+        try:
+            with storage_errors(self.path):
+                tensors, words = read(self.path)
+        except SafetensorError as error:
+            return Point(notes=[f"the checkpoint {self.path} is damaged ({error}): begun anew"])
+        into = held(network)
+        shapes = {
+            name: tensor.shape
+            for name, tensor in tensors.items()
+            if name != LOSSES and not name.startswith(MOMENTUM)
+        }
+        same = shapes == {name: tensor.shape for name, tensor in into.items()}
+        if words["identity"] != self.identity or not same:
+            raise TrainingError(
+                f"{self.path}: a checkpoint from another trial, or of other code; remove it, or "
+                "name another file"
+            )
+        with torch.no_grad():
+            for name, tensor in into.items():
+                tensor.copy_(tensors[name])
+            for name, parameter in network.named_parameters():
+                if (kept := tensors.get(MOMENTUM + name)) is not None:
+                    # In the parameter's own layout, as in a run that was not interrupted.
+                    own = torch.empty_like(parameter, requires_grad=False).copy_(kept)
+                    optimizer.state[parameter][BUFFER_OF_SGD] = own
+        point = Point(tensors[LOSSES].tolist(), json.loads(words["notes"]))
+        return self._noted(point, json.loads(words["environment"]))
+
+    def _noted(self, point: Point, before: dict[str, str]) -> Point:
+        now, step = environment(self.device), len(point.losses)
+        changed = [
+            f"{name} {before.get(name, 'unknown')} before, {now.get(name, 'unknown')} now"
+            for name in {**before, **now}
+            if before.get(name) != now.get(name)
+        ]
+        if changed:
+            point.notes.append(
+                f"resumed at step {step} under other conditions ({', '.join(changed)}): "
+                "last digits may differ from those of a run at once"
+            )
+        elif self.device.type == "cuda":
+            point.notes.append(
+                f"resumed at step {step} on a GPU, which picks its algorithms anew: "
+                "last digits may differ from those of a run at once"
+            )
+        return point
+
+
+def held(network: nn.Module) -> dict[str, Tensor]:
+    """All parameters and buffers, each once."""
+    parameters = {PARAMETER + name: tensor for name, tensor in network.named_parameters()}
+    return parameters | {BUFFER + name: tensor for name, tensor in network.named_buffers()}
+
+
+def momentum(network: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """Momentum of the parameters that have some: those that ever had a gradient."""
+    found = {
+        MOMENTUM + name: optimizer.state[parameter].get(BUFFER_OF_SGD)
+        for name, parameter in network.named_parameters()
+        if parameter in optimizer.state
+    }
+    return {name: buffer for name, buffer in found.items() if buffer is not None}
+
+
+def read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Read tensors and words; SafetensorError if they are not what was written."""
+    with safe_open(path, framework="pt") as file:
+        # Copies: the file under a mapped tensor may be replaced.
+        tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
+        words = dict(file.metadata() or {})
+    if words.pop("digest", None) != digest(tensors, words):
+        raise SafetensorError("its content is not what its digest says")
+    return tensors, words
+
+
+def digest(tensors: dict[str, Tensor], words: dict[str, str]) -> str:
+    """SHA-256 of names, words and values."""
+    content = hashlib.sha256(json.dumps(words, sort_keys=True).encode())
+    for name, tensor in sorted(tensors.items()):
+        content.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        content.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return content.hexdigest()

@@ -1,0 +1,292 @@
+"""The training loop: a network and images in, the same network trained out."""
+
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from math import ceil, isfinite
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from headstart.errors import TrainingError
+from headstart.training.checkpoint import Checkpoint, Point
+from headstart.training.draws import derived_seed, rows_of_step
+from headstart.training.losses import LOSSES, check_labels
+from headstart.training.modes import (
+    exact_float32,
+    in_mode,
+    multiplying,
+    own_randomness,
+    seed_torch,
+    with_batch_norm_momentum,
+)
+from headstart.training.optimizer import make_optimizer
+from headstart.training.pixels import Batch, Pixels
+from headstart.training.recipe import Input, Recipe
+from headstart.training.schedule import batch_norm_momentum, cosine
+from headstart.training.views import training_views
+
+__all__ = ["Progress", "Trained", "train"]
+
+# Points of a curve of losses, at most.
+CURVE = 200
+# How often the losses are looked at: a GPU is waited for then.
+LOOK_SECONDS = 0.2
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a run is.
+
+    Parameters
+    ----------
+    step, steps
+        Updates done, of how many.
+    loss
+        Mean over the updates since the last time.
+    images_per_second
+        Since this process began the run, without its first step, which prepares much; None then.
+    """
+
+    step: int
+    steps: int
+    loss: float
+    images_per_second: float | None
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What came of a run, besides the network.
+
+    Parameters
+    ----------
+    steps
+        Updates with a finite loss, those before an interruption counted.
+    losses, window
+        Mean loss of each `window` updates in turn, at most 200 of them; the last may be of fewer.
+    seconds
+        Of this process.
+    images_per_second
+        Of this process, without its first step; None if it made fewer than two.
+    diverged_at
+        The update, from 0, whose loss was not finite: the run ended, and the network is of no use.
+    resumed_at
+        Updates that an earlier process had made, if there was one.
+    notes
+        What a person should know.
+    """
+
+    steps: int
+    losses: tuple[float, ...]
+    window: int
+    seconds: float
+    images_per_second: float | None
+    diverged_at: int | None = None
+    resumed_at: int | None = None
+    notes: tuple[str, ...] = ()
+
+
+def train(
+    network: nn.Module,
+    pixels: Pixels,
+    labels: npt.NDArray[np.int64],
+    taken: Input,
+    recipe: Recipe,
+    *,
+    device: torch.device,
+    checkpoint: Path | None = None,
+    save_seconds: float = 60.0,
+    identity: str = "",
+    watch: Callable[[Progress], None] | None = None,
+) -> Trained:
+    """Train a network in place, from where a checkpoint says, else from the start.
+
+    A run that is interrupted at any moment and called again with the same arguments, the network
+    as it was at the start, gives the same bits on a processor with the same number of threads.
+
+    Parameters
+    ----------
+    network
+        (B, 3, side, side) float32 images -> (B, K) logits. It is moved to the device; its modules
+        are afterwards in the modes in which they were.
+    pixels, labels
+        The images, and (n,) int64 classes for ``"softmax"`` or (n, K) for ``"binary"`` loss: 1
+        present, -1 absent, 0 left out.
+    taken
+        What the network takes.
+    checkpoint
+        File to carry on from, written every `save_seconds` and at the end; the caller removes it
+        when the outcome is safe.
+    identity
+        The trial and the candidate: a checkpoint of another, or of another recipe, is refused.
+    watch
+        Told how far it is, a few times a second.
+
+    Raises
+    ------
+    TrainingError
+        The batch is larger than the data, nothing can be trained, labels do not fit the head, the
+        memory of a GPU does not hold a batch, or the checkpoint is of another trial.
+    StorageError
+        A checkpoint cannot be written or read.
+    """
+    _check_batch(recipe, len(pixels))
+    network.to(device).to(memory_format=torch.channels_last)
+    kept: Checkpoint | None = None
+    if checkpoint is not None:
+        whole = f"{identity} | {recipe} | {taken} | {len(pixels)} images"
+        kept = Checkpoint(checkpoint, whole, device)
+    window = recipe.batch_norm_window
+    steps_per_epoch = len(pixels) / recipe.batch_size
+    with ExitStack() as stack:
+        stack.enter_context(own_randomness(device))
+        stack.enter_context(exact_float32(device))
+        check_labels(labels, recipe.loss, len(pixels), _n_outputs(network, taken, device))
+        stack.enter_context(in_mode(network, training=True))
+        stack.enter_context(
+            with_batch_norm_momentum(
+                network, window and batch_norm_momentum(window, steps_per_epoch)
+            )
+        )
+        return _Run(network, pixels, labels, taken, recipe, device, kept).go(save_seconds, watch)
+
+
+class _Run:
+    def __init__(
+        self,
+        network: nn.Module,
+        pixels: Pixels,
+        labels: npt.NDArray[np.int64],
+        taken: Input,
+        recipe: Recipe,
+        device: torch.device,
+        checkpoint: Checkpoint | None,
+    ) -> None:
+        self.network, self.pixels, self.taken = network, pixels, taken
+        self.recipe, self.device, self.checkpoint = recipe, device, checkpoint
+        self.labels = torch.from_numpy(labels).to(device)
+        self.parts = _parts(recipe.batch_size, recipe.micro_batch or recipe.batch_size)
+        self.optimizer = make_optimizer(network, recipe)
+        self.point = checkpoint.load(network, self.optimizer) if checkpoint else Point()
+        self.start = len(self.point.losses)
+        # Losses of updates that were not looked at yet, on the device.
+        self.pending: list[Tensor] = []
+        self.diverged_at: int | None = None
+        self.began = self.after_first = time.monotonic()
+
+    def go(self, save_seconds: float, watch: Callable[[Progress], None] | None) -> Trained:
+        saved = looked = self.began
+        remaining = range(self.start, self.recipe.steps)
+        # Twice the same rows: where images are read ahead, those of later steps are planned first.
+        batches = self.pixels.batches(map(self._rows, remaining))
+        for step, batch in zip(remaining, batches, strict=True):
+            self.pending.append(self._step_or_say_why(step, batch))
+            now, last = time.monotonic(), step + 1 == self.recipe.steps
+            saving = last or now - saved >= save_seconds
+            if step > self.start and not saving and now - looked < LOOK_SECONDS:
+                continue
+            looked, loss = now, self._look()
+            if self.diverged_at is not None:
+                break
+            if step == self.start:
+                self.after_first = time.monotonic()
+            if saving and self.checkpoint:
+                self.checkpoint.save(self.network, self.optimizer, self.point)
+                saved = time.monotonic()
+            if watch:
+                rate = self._images_per_second()
+                watch(Progress(step + 1, self.recipe.steps, loss, rate))
+        return self._trained()
+
+    def _rows(self, step: int) -> npt.NDArray[np.int64]:
+        return rows_of_step(self.recipe.seed, step, self.recipe.batch_size, len(self.pixels))
+
+    def _step_or_say_why(self, step: int, batch: Batch) -> Tensor:
+        try:
+            return self._step(step, batch)
+        except torch.OutOfMemoryError as error:
+            at_once = self.recipe.micro_batch or self.recipe.batch_size
+            raise TrainingError(
+                f"a batch of {at_once} images of {self.taken.side} pixels does not fit the memory "
+                f"of '{self.device}': set micro_batch to fewer, {max(1, at_once // 2)} for example "
+                "(batch norm then sees no more than these at once)"
+            ) from error
+
+    def _step(self, step: int, batch: Batch) -> Tensor:
+        """Update once; give the loss before it."""
+        recipe = self.recipe
+        seed_torch(derived_seed(recipe.seed, "torch", step), self.device)
+        for group in self.optimizer.param_groups:
+            group["lr"] = cosine(recipe.learning_rate, step, recipe.steps)
+        labels = self.labels[torch.from_numpy(self._rows(step)).to(self.device)]
+        self.optimizer.zero_grad(set_to_none=True)
+        total = torch.zeros((), device=self.device)
+        for part in self.parts:
+            some = Batch(batch.pixels[part], batch.sizes[part])
+            views = training_views(some, self.taken, recipe, step, part.start)
+            with multiplying(self.device, recipe.precision):
+                logits = self.network(views)
+            loss = LOSSES[recipe.loss](logits.float(), labels[part]) / recipe.batch_size
+            loss.backward()  # type: ignore[no-untyped-call]
+            total += loss.detach()
+        self.optimizer.step()
+        return total
+
+    def _look(self) -> float:
+        """Fetch the pending losses; their mean, unless one is not finite."""
+        fresh = torch.stack(self.pending).double().tolist()
+        self.pending.clear()
+        good = next((i for i, loss in enumerate(fresh) if not isfinite(loss)), len(fresh))
+        self.point.losses += fresh[:good]
+        if good < len(fresh):
+            self.diverged_at = len(self.point.losses)
+        return float(np.mean(fresh))
+
+    def _images_per_second(self) -> float | None:
+        # The first step in a process finds algorithms and memory.
+        done = len(self.point.losses) - self.start - 1
+        elapsed = time.monotonic() - self.after_first
+        return done * self.recipe.batch_size / elapsed if done > 0 else None
+
+    def _trained(self) -> Trained:
+        losses = self.point.losses
+        window = ceil(self.recipe.steps / CURVE)
+        means = [np.mean(losses[i : i + window]) for i in range(0, len(losses), window)]
+        return Trained(
+            steps=len(losses),
+            losses=tuple(map(float, means)),
+            window=window,
+            seconds=time.monotonic() - self.began,
+            images_per_second=self._images_per_second(),
+            diverged_at=self.diverged_at,
+            resumed_at=self.start or None,
+            notes=tuple(self.point.notes),
+        )
+
+
+def _check_batch(recipe: Recipe, n_images: int) -> None:
+    if recipe.batch_size > n_images:
+        raise TrainingError(
+            f"a batch of {recipe.batch_size} is larger than the data: {n_images} images; lower "
+            "batch_size"
+        )
+
+
+def _parts(size: int, most: int) -> list[slice]:
+    """Cut a batch into the fewest parts of `most` images; sizes differ by one at most.
+
+    No small rest remains, of which batch norm would have no statistics.
+    """
+    n = ceil(size / most)
+    return [slice(size * i // n, size * (i + 1) // n) for i in range(n)]
+
+
+@torch.no_grad()
+def _n_outputs(network: nn.Module, taken: Input, device: torch.device) -> int:
+    blank = torch.zeros((1, 3, taken.side, taken.side), device=device)
+    with in_mode(network, training=False):
+        return int(network(blank).shape[1])

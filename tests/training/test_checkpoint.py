@@ -1,0 +1,271 @@
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file
+from torch import nn
+
+from headstart.errors import DiskFullError, StorageError, TrainingError
+from headstart.training import checkpoint as checkpoints
+from headstart.training.loop import Progress, Trained, train
+from training_runs import CPU, LABELS, RECIPE, TAKEN, SomePixels, small_network
+
+
+def run(network, checkpoint, recipe=RECIPE, identity="trial, candidate", **options) -> Trained:
+    return train(
+        network,
+        SomePixels(),
+        LABELS,
+        TAKEN,
+        recipe,
+        device=CPU,
+        checkpoint=checkpoint,
+        save_seconds=0,
+        identity=identity,
+        **options,
+    )
+
+
+@pytest.fixture(scope="module")
+def at_once(tmp_path_factory) -> tuple[dict[str, torch.Tensor], tuple[float, ...]]:
+    """All that a run without interruption leaves, momentum included."""
+    file = tmp_path_factory.mktemp("at_once") / "checkpoint"
+    trained = run(small_network(), file)
+    return load_file(file), trained.losses
+
+
+def assert_same(network: nn.Module, file: Path, trained: Trained, at_once) -> None:
+    expected, losses = at_once
+    found = load_file(file)
+    assert set(found) == set(expected)
+    assert {name.split(".")[0] for name in found} == {"parameter", "buffer", "momentum", "losses"}
+    for name, tensor in expected.items():
+        assert torch.equal(found[name], tensor), name
+    for name, tensor in network.state_dict().items():
+        kind = "parameter" if name in dict(network.named_parameters()) else "buffer"
+        assert torch.equal(tensor, expected[f"{kind}.{name}"]), name
+    assert trained.losses == losses
+    assert trained.steps == RECIPE.steps
+
+
+def steps_in(file: Path) -> int:
+    if not file.exists():
+        return 0
+    with safe_open(file, framework="pt") as opened:
+        return int(opened.metadata()["step"])
+
+
+class InterruptedRunError(Exception):
+    """What comes in between."""
+
+
+def stop_at(step: int):
+    def watch(progress: Progress) -> None:
+        if progress.step == step:
+            raise InterruptedRunError
+
+    return watch
+
+
+@pytest.mark.parametrize("moments", [[1], [6], [11], [2, 5, 6]])
+def test_interrupted_runs_end_at_the_same_bits(moments, tmp_path, at_once):
+    file = tmp_path / "folder" / "checkpoint"
+    for moment in moments:
+        with pytest.raises(InterruptedRunError):
+            run(small_network(), file, watch=stop_at(moment))
+        assert steps_in(file) == moment
+    network = small_network()
+    trained = run(network, file)
+    assert_same(network, file, trained, at_once)
+    assert trained.resumed_at == moments[-1]
+    assert trained.notes == ()
+
+
+PROCESS = """
+import sys, time
+from pathlib import Path
+import torch
+from headstart.training.loop import train
+from training_runs import CPU, TAKEN, LABELS, RECIPE, SomePixels, small_network
+
+torch.set_num_threads(int(sys.argv[2]))
+train(small_network(), SomePixels(), LABELS, TAKEN, RECIPE, device=CPU,
+      checkpoint=Path(sys.argv[1]), save_seconds=0, identity="trial, candidate",
+      watch=lambda progress: time.sleep(0.05))
+"""
+
+
+def killed_once_it_has(step: int, file: Path) -> None:
+    folders = [Path(checkpoints.__file__).parents[2], Path(__file__).parents[1]]
+    process = subprocess.Popen(
+        [sys.executable, "-c", PROCESS, str(file), str(torch.get_num_threads())],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, folders))},
+    )
+    try:
+        deadline = time.monotonic() + 120
+        while steps_in(file) < step:
+            assert process.poll() is None, "the process ended before it got there"
+            assert time.monotonic() < deadline, "it never got there"
+            time.sleep(0.005)
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+
+
+def test_killed_runs_end_at_the_same_bits(tmp_path, at_once):
+    file = tmp_path / "checkpoint"
+    for step in (2, 7):
+        killed_once_it_has(step, file)
+        assert step <= steps_in(file) < RECIPE.steps
+    network, resumed = small_network(), steps_in(file)
+    trained = run(network, file)
+    assert_same(network, file, trained, at_once)
+    assert trained.resumed_at == resumed
+
+
+def test_a_run_that_is_complete_is_loaded(tmp_path, at_once):
+    file, network = tmp_path / "checkpoint", small_network()
+    run(small_network(), file)
+    trained = run(network, file)
+    assert_same(network, file, trained, at_once)
+    assert trained.resumed_at == RECIPE.steps
+    assert trained.images_per_second is None
+
+
+def test_it_is_written_as_often_as_asked_and_at_the_end(tmp_path):
+    file, steps = tmp_path / "checkpoint", []
+    train(
+        small_network(),
+        SomePixels(),
+        LABELS,
+        TAKEN,
+        RECIPE,
+        device=CPU,
+        checkpoint=file,
+        save_seconds=3600,
+        watch=lambda progress: steps.append(steps_in(file)),
+    )
+    assert steps[:-1] == [0] * (len(steps) - 1)
+    assert steps_in(file) == RECIPE.steps
+    assert os.listdir(tmp_path) == ["checkpoint"]
+
+
+def test_parameters_without_a_gradient_have_no_momentum(tmp_path):
+    file = tmp_path / "checkpoint"
+    networks = [small_network() for _ in range(2)]
+    for network in networks:
+        network.unused = nn.Identity()
+        network.unused.weight = nn.Parameter(torch.ones(3))
+    with pytest.raises(InterruptedRunError):
+        run(networks[0], file, watch=stop_at(3))
+    assert "parameter.unused.weight" in load_file(file)
+    assert "momentum.unused.weight" not in load_file(file)
+    run(networks[1], file)
+    assert torch.equal(networks[1].unused.weight, torch.ones(3))
+
+
+def shorten(content: bytes) -> bytes:
+    return content[: len(content) // 2]
+
+
+def flip_a_bit(content: bytes) -> bytes:
+    return content[:-300] + bytes([content[-300] ^ 4]) + content[-299:]
+
+
+def another_step(content: bytes) -> bytes:
+    assert b'"step":"4"' in content
+    return content.replace(b'"step":"4"', b'"step":"5"')
+
+
+@pytest.mark.parametrize("damage", [shorten, flip_a_bit, another_step, lambda content: b""])
+def test_a_damaged_checkpoint_is_noted_and_the_run_begun_anew(damage, tmp_path, at_once):
+    file, network = tmp_path / "checkpoint", small_network()
+    with pytest.raises(InterruptedRunError):
+        run(small_network(), file, watch=stop_at(4))
+    file.write_bytes(damage(file.read_bytes()))
+    trained = run(network, file)
+    assert_same(network, file, trained, at_once)
+    assert trained.resumed_at is None
+    (note,) = trained.notes
+    assert note.startswith(f"the checkpoint {file} is damaged (")
+    assert note.endswith("): begun anew")
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"identity": "trial, another candidate"},
+        {"recipe": replace(RECIPE, learning_rate=0.2)},
+        {"network": nn.Sequential(small_network(), nn.Linear(4, 4))},
+        {"network": nn.Sequential(*small_network()[:9], nn.Linear(16, 5))},
+    ],
+)
+def test_a_checkpoint_from_another_trial(other, tmp_path):
+    file = tmp_path / "checkpoint"
+    run(small_network(), file)
+    before = file.read_bytes()
+    arguments = {"network": small_network(), "checkpoint": file, **other}
+    weights = [p.detach().clone() for p in arguments["network"].parameters()]
+    with pytest.raises(TrainingError, match=f"^{file}: a checkpoint from another trial"):
+        run(**arguments)
+    assert file.read_bytes() == before
+    for p, weight in zip(arguments["network"].parameters(), weights, strict=True):
+        assert torch.equal(p, weight)
+
+
+def test_other_conditions_are_told_and_stay_told(tmp_path, monkeypatch):
+    file, now = tmp_path / "checkpoint", checkpoints.environment(CPU)
+    assert set(now) == {"torch", "device", "threads"}
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoints, "environment", lambda device: {**now, "torch": "2.0"})
+        with pytest.raises(InterruptedRunError):
+            run(small_network(), file, watch=stop_at(4))
+    with pytest.raises(InterruptedRunError):
+        run(small_network(), file, watch=stop_at(6))
+    trained = run(small_network(), file)
+    assert trained.notes == (
+        f"resumed at step 4 under other conditions (torch 2.0 before, {now['torch']} now): last "
+        "digits may differ from those of a run at once",
+    )
+
+
+def test_what_a_killed_process_left_is_removed(tmp_path):
+    left = tmp_path / ".checkpoint.4711.tmp"
+    left.write_bytes(b"half")
+    other = tmp_path / ".another.4711.tmp"
+    other.write_bytes(b"half")
+    run(small_network(), tmp_path / "checkpoint")
+    assert not left.exists()
+    assert other.exists()
+
+
+@pytest.fixture
+def small_disk() -> Iterator[None]:
+    """Files of more than 1000 bytes are refused, as by a full disk."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    signal.signal(signal.SIGXFSZ, handler)
+
+
+def test_a_full_disk_is_told(tmp_path, small_disk):
+    file = tmp_path / "checkpoint"
+    with pytest.raises(DiskFullError, match=f"^no space left to write {file}: free some space"):
+        run(small_network(), file)
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_folder_in_its_place(tmp_path):
+    with pytest.raises(StorageError, match=r"cannot (use|write)"):
+        run(small_network(), tmp_path)

@@ -1,0 +1,64 @@
+"""Small networks and images to train, the same in every process."""
+
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+import torch
+from torch import nn
+
+from headstart.training.pixels import Batch
+from headstart.training.recipe import Input, Recipe
+
+SIDE, N_CLASSES, N_IMAGES = 12, 4, 40
+TAKEN = Input(side=SIDE, mean=(0.5, 0.4, 0.3), std=(0.2, 0.25, 0.3), interpolation="bilinear")
+CPU = torch.device("cpu")
+# Images as they are, but for mirroring.
+RECIPE = Recipe(
+    steps=12,
+    learning_rate=0.1,
+    weight_decay=1e-3,
+    batch_size=8,
+    crop_area=(1, 1),
+    crop_aspect=(1, 1),
+)
+
+
+class SomePixels:
+    """Images in memory; each class has a brightness."""
+
+    def __init__(self, n: int = N_IMAGES) -> None:
+        random = np.random.RandomState(0)
+        levels = 40 + 50 * (np.arange(n) % N_CLASSES)
+        noise = random.randint(-40, 40, (n, 3, SIDE, SIDE))
+        self.images = torch.from_numpy((levels[:, None, None, None] + noise).clip(0, 255))
+        self.images = self.images.to(torch.uint8)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def batch(self, rows: np.ndarray) -> Batch:
+        return Batch(self.images[torch.from_numpy(rows)], np.full((len(rows), 2), SIDE))
+
+    def batches(self, plan: Iterable[np.ndarray]) -> Iterator[Batch]:
+        return map(self.batch, plan)
+
+
+LABELS = np.arange(N_IMAGES, dtype=np.int64) % N_CLASSES
+
+
+def small_network(dropout: float = 0.3, norm: bool = True) -> nn.Sequential:
+    """Convolutions, batch norms, dropout and a classifier, always with the same weights."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(7)
+        return nn.Sequential(
+            nn.Conv2d(3, 8, 3, padding=1),
+            nn.BatchNorm2d(8) if norm else nn.Identity(),
+            nn.ReLU(),
+            nn.Conv2d(8, 16, 1, bias=False),
+            nn.BatchNorm2d(16) if norm else nn.Identity(),
+            nn.ReLU(),
+            nn.AdaptiveAvgPool2d(1),
+            nn.Flatten(),
+            nn.Dropout(dropout),
+            nn.Linear(16, N_CLASSES),
+        )
