@@ -16,7 +16,7 @@ from headstart.analysis.families import family_of
 from headstart.analysis.table import Unit, tell_apart, tidy
 from headstart.errors import TableError
 from headstart.files import storage_errors
-from headstart.spec import Prediction, Result, UpstreamAccuracy
+from headstart.spec import Prediction, Result, UpstreamAccuracy, Value
 from headstart.spec.labels import number_label
 from headstart.store import DATABASE_NAME, ResultStore, result_row
 
@@ -199,6 +199,10 @@ def _upstream_name(upstream: UpstreamAccuracy) -> str:
     return f"{upstream.dataset.removesuffix(' validation')} {upstream.metric} accuracy"
 
 
+def _said(value: Value) -> str:
+    return value if isinstance(value, str) else number_label(value)
+
+
 def _trial(result: Result) -> dict[str, Any]:
     """Say how a stored number was made."""
     row, provenance = result_row(result), result.provenance
@@ -207,7 +211,7 @@ def _trial(result: Result) -> dict[str, Any]:
     return {
         **{name: row[name] for name in TRIAL_COLUMNS if name in row},
         "n_train": _n_train(result),
-        "chosen": ", ".join(f"{name} {number_label(value)}" for name, value in chosen.items()),
+        "chosen": ", ".join(f"{name} {_said(value)}" for name, value in chosen.items()),
         "versions": ", ".join(f"{name} {value}" for name, value in versions.items() if value),
         "examples": provenance.get("examples"),
         "weights": result.trial.model.weights.sha256,

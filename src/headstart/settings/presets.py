@@ -21,7 +21,7 @@ HALVING = {"steps": 19_531, "search": "rungs", "rungs": ((56, 1_220), (14, 4_882
 # All candidates for short, the best one as long as the protocol wants: the baseline of searches.
 SHORT = {"steps": 19_531, "search": "rungs", "rungs": ((56, 1_220),)}
 # Minutes on a processor, for a few hundred images.
-QUICK = {"steps": 200, "batch_size": 32, "decays": (0.0, 1e-5)}
+QUICK = {"steps": 40, "batch_size": 32, "decays": (0.0, 1e-5)}
 
 # What each protocol chooses where it differs from the fields' defaults, by setting.
 PROTOCOLS: Mapping[str, Mapping[str, Mapping[str, Any]]] = MappingProxyType(

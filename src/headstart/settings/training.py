@@ -32,8 +32,8 @@ from headstart.workspace import Workspace
 
 if TYPE_CHECKING:
     from headstart.models.network import Network
+    from headstart.training import Crop, Input, Progress, Trained
     from headstart.training import Recipe as TrainingRecipe
-    from headstart.training import Trained
 
 __all__ = ["TrainingWay", "epoch_steps"]
 
@@ -98,7 +98,8 @@ class TrainingWay:
                 "learning_rates"
             )
         with clock("test"):
-            scores = training.scores(network, training.test_rows, str(values["crop"]))
+            crop: Crop = "central" if values["crop"] == "central" else "full"
+            scores = training.scores(network, training.test_rows, crop)
         first = len(training.splits.train) + len(training.splits.validation)
         facts = {"refit": _facts(trained), "skipped_images": training.broken}
         return Tested(training.test_rows - first, scores, facts, clock.seconds)
@@ -195,7 +196,7 @@ class Training:
 
         watcher, trial = self.workspace.watcher, self.trial
         device = resolve_device(self.workspace.device)
-        recipe = self._recipe(values, len(rows))
+        recipe = self._recipe(values)
         network = models.load(_begun(trial), self.workspace.cache, trust=self.workspace.trust)
         network = network.with_head(self.splits.n_classes, self._seed("head"))
         identity = digest({"trial": trial.key, "what": what, "values": values})
@@ -206,7 +207,7 @@ class Training:
         watcher.stage(f"{what}: {said}", total=recipe.steps, unit="steps")
         done = 0
 
-        def watch(progress: Any) -> None:
+        def watch(progress: "Progress") -> None:
             nonlocal done
             watcher.advance(progress.step - done)
             done = progress.step
@@ -227,13 +228,13 @@ class Training:
         place.unlink(missing_ok=True)
         return trained, network
 
-    def validate(self, network: "Network", crop: str) -> float:
+    def validate(self, network: "Network", crop: "Crop") -> float:
         """Score validation."""
         rows = self.validation_rows
         scores = self.scores(network, rows, crop)
         return metrics.score(self.trial.dataset.metric, self.labels[rows], scores)
 
-    def scores(self, network: "Network", rows: Rows, crop: Any) -> npt.NDArray[np.float32]:
+    def scores(self, network: "Network", rows: Rows, crop: "Crop") -> npt.NDArray[np.float32]:
         """(n, K) decision values of some rows."""
         from headstart.devices import resolve_device
         from headstart.training import decision_values, load_pixels
@@ -249,7 +250,7 @@ class Training:
             precision=self.setting.precision,
         )
 
-    def _recipe(self, values: dict[str, Value], n_images: int) -> "TrainingRecipe":
+    def _recipe(self, values: dict[str, Value]) -> "TrainingRecipe":
         from headstart.training import Recipe
 
         setting, rate = self.setting, float(values["learning_rate"])
@@ -317,7 +318,7 @@ def _setting(trial: Trial) -> TrainingSetting:
     return trial.setting
 
 
-def _input(model: Model) -> Any:
+def _input(model: Model) -> "Input":
     from headstart.training import Input
 
     return Input(model.input_size, model.mean, model.std, model.interpolation)

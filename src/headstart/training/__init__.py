@@ -1,1 +1,17 @@
 """Training: a network and images in, a trained network out. Knows tensors only."""
+
+from headstart.training.evaluate import decision_values
+from headstart.training.loop import Progress, Trained, train
+from headstart.training.pixels import load_pixels
+from headstart.training.recipe import Crop, Input, Recipe
+
+__all__ = [
+    "Crop",
+    "Input",
+    "Progress",
+    "Recipe",
+    "Trained",
+    "decision_values",
+    "load_pixels",
+    "train",
+]
