@@ -46,8 +46,9 @@ def composed(image, box, flip, taken):
 
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("interpolation", ["bicubic", "bilinear"])
-@pytest.mark.parametrize(("height", "tolerance"), [(24, 3e-4), (90, 0.02)])
-def test_views_of_training_are_torchvisions(channels, interpolation, height, tolerance):
+# The larger are not resampled by products.
+@pytest.mark.parametrize("height", [24, 150])
+def test_views_of_training_are_torchvisions(channels, interpolation, height):
     taken = Input(16, INPUT.mean, INPUT.std, interpolation)
     batch = a_batch(channels=channels, height=height)
     found = training_views(batch, taken, RECIPE, 3)
@@ -60,8 +61,7 @@ def test_views_of_training_are_torchvisions(channels, interpolation, height, tol
     assert 0 < flips.sum() < 8
     for i, (h, w) in enumerate(batch.sizes.tolist()):
         expected = composed(batch.pixels[i, :, :h, :w], boxes[i], flips[i], taken)
-        # Large images are resampled in whole levels: up to 1 / 255 / 0.22 from the exact value.
-        assert (found[i] - expected).abs().max() < tolerance
+        torch.testing.assert_close(found[i], expected, rtol=0, atol=3e-4)
 
 
 @pytest.mark.parametrize("channels", [1, 3])
