@@ -155,3 +155,76 @@ def test_examples_in_docstrings_hold():
             assert outcome.failed == 0, module
             attempted += outcome.attempted
     assert attempted >= 6
+
+
+DATASETS = (ROOT / "docs" / "datasets.md").read_text()
+
+
+def rows_of(section: str) -> list[list[str]]:
+    """Give the cells of the first table of a section, its header left out."""
+    table = re.search(r"(^\|.*\n)+", DATASETS.split(f"# {section}\n")[1], flags=re.MULTILINE)[0]
+    cells = [re.split(r"(?<!\\)\|", line)[1:-1] for line in table.splitlines()[2:]]
+    return [[cell.strip().strip("`") for cell in row] for row in cells]
+
+
+def test_the_datasets_are_as_documented():
+    from headstart import datasets
+
+    found = []
+    for name in datasets.names():
+        known = datasets.describe(name)
+        sizes = [f"{size:,}" for _, size in known.sizes]
+        drawn = ", ".join(known.drawn) or "-"
+        found.append([name, str(known.n_classes), *sizes, known.metric, drawn])
+    assert rows_of("The catalogue") == found
+    assert len(found) == 15
+
+
+def test_where_the_twelve_come_from_is_as_documented():
+    from headstart.datasets.archives import published_facts
+
+    assert rows_of("Getting the twelve") == [
+        [key, facts.torchvision or "-", facts.hub.repository if facts.hub else "-", first]
+        for key, facts in published_facts().items()
+        for first in facts.sources[:1]
+    ]
+
+
+def test_the_options_of_a_datasets_name_are_as_documented():
+    from headstart.datasets.names import OPTIONS
+    from headstart.datasets.sources import SOURCES
+
+    tables = DATASETS.split("### Options")[1].split("###")[0]
+    assert re.findall(r"^\| `(\w+)` \|", tables, flags=re.MULTILINE) == list(OPTIONS)
+    documented = re.findall(r"^\| (\w+) \| `(\w+)` \|", tables, flags=re.MULTILINE)
+    known = [(source.name, option) for source in SOURCES.values() for option in source.options]
+    assert sorted(documented) == sorted(known)
+
+
+def test_the_commands_on_datasets_exist():
+    from headstart.cli.dataset_commands import datasets_app
+
+    commands = {c.name or c.callback.__name__ for c in datasets_app.registered_commands}
+    used = set(re.findall(r"^headstart datasets (\w+)", DATASETS, flags=re.MULTILINE))
+    assert used == commands
+    assert set(re.findall(r"^headstart datasets (\w+)", README, flags=re.MULTILINE)) <= commands
+
+
+def test_what_the_metrics_mean_is_as_documented():
+    from headstart.labels.kinds import KINDS
+
+    assert [row[0] for row in rows_of("What labels mean")] == list(KINDS)
+
+
+def test_the_rates_of_the_prepared_form_are_the_recorded_ones():
+    import json
+
+    found = json.loads((ROOT / "benchmarks" / "results" / "data-cpu.json").read_text())
+    rates, space = found["images_per_second"]["read"], found["space"]
+    said = " ".join(DATASETS.split("## The prepared form")[1].split("##")[0].split())
+    assert f"{rates['prepared']:,} images a second" in said
+    assert f"gives {rates['pillow']:,}" in said
+    assert f"{found['over_pillow']['cold']['prepared']:.1f} times" in said
+    assert f"{found['over_pillow']['crop']['prepared']:.1f} times" in said
+    assert f"{space['kb_per_image']['prepared']:.0f} kB" in said
+    assert all(f"{space['gb'][name]['prepared']} GB" in said for name in ("food101", "sun397"))
