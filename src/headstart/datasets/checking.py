@@ -13,7 +13,8 @@ from headstart.workspace import Watcher
 
 __all__ = ["Checked", "check_images", "decoding_notes", "oddities", "verify"]
 
-# Of pairs of identical images, named in a note; `headstart datasets verify --json` has them all.
+# Of pairs of identical images, and of kinds of files, named in a note; `headstart datasets verify
+# --json` has them all.
 NAMED = 3
 
 
@@ -96,6 +97,12 @@ def oddities(checked: Checked) -> Iterator[str]:
             f"{_images(n, part)} listed and not there: numbers cannot be compared with "
             "published ones"
         )
+    if left_out := checked.reading.left_out:
+        kinds = sorted(left_out.items(), key=lambda pair: (-pair[1], pair[0]))
+        said = ", ".join(f"{n:,} {kind}" for kind, n in kinds[:NAMED])
+        more = sum(n for _, n in kinds[NAMED:])
+        more_said = f" and {more:,} more" if more else ""
+        yield f"files left out, as Pillow decodes none of such a name: {said}{more_said}"
     if found.problems:
         yield f"{len(found.problems):,} of {found.n_images:,} images cannot be used"
     yield from decoding_notes(checked)

@@ -59,6 +59,8 @@ class Reading:
         In words, where the splits come from.
     missing
         How many images are listed and are not there, for parts with some.
+    left_out
+        Kinds of files that lie among the images and are taken for none -> how many.
     """
 
     classes: tuple[str, ...]
@@ -67,6 +69,7 @@ class Reading:
     metric: Metric
     split_rule: str
     missing: dict[str, int]
+    left_out: dict[str, int]
 
     @cached_property
     def root(self) -> Path | None:
@@ -114,7 +117,8 @@ def read_dataset(
     manifest = make_manifest(archive.classes, parts, kind, ledger_in(cache, note))
     if published := own.manifest(asked):
         check_manifest(asked.stem, published, manifest)
-    return Reading(archive.classes, parts, manifest, metric, split_rule, archive.missing)
+    missing, left_out = archive.missing, archive.left_out
+    return Reading(archive.classes, parts, manifest, metric, split_rule, missing, left_out)
 
 
 # One dataset at a time is kept: a study goes through its datasets one by one.
