@@ -20,6 +20,7 @@ __all__ = [
     "Reading",
     "check_examples",
     "check_metric",
+    "forget_readings",
     "ledger_in",
     "read_dataset",
     "reading_of",
@@ -125,6 +126,11 @@ def read_dataset(
 @lru_cache(maxsize=1)
 def _kept(source: str, asked: DatasetName, _revision: str, cache: Path) -> Reading:
     return read_dataset(source, asked, cache)
+
+
+def forget_readings() -> None:
+    """Have datasets read anew: images may have other names by now, and the same content."""
+    _kept.cache_clear()
 
 
 def reading_of(dataset: Dataset, cache: Path) -> Reading:
