@@ -110,6 +110,17 @@ def test_no_name_is_not_the_folder_where_one_is(photos, monkeypatch, name, words
         datasets.find(name)
 
 
+def test_an_image_with_another_name_is_found_in_the_same_process(photos):
+    before = datasets.find(str(photos))
+    datasets.load(before, 0, default_cache())
+    (photos / "test" / "dark" / "0.png").rename(photos / "test" / "dark" / "00.png")
+    after = datasets.find(str(photos))
+    assert after.revision == before.revision
+    splits = datasets.load(after, 0, default_cache())
+    assert splits.test.images.where(0).endswith("00.png")
+    assert splits.test.images.decode(0).size
+
+
 def test_a_folder_that_is_not_there(tmp_path):
     with pytest.raises(DatasetMissingError, match="does not exist"):
         datasets.find(str(tmp_path / "none"))

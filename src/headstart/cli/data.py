@@ -185,6 +185,7 @@ def _record(checked: Checked) -> dict[str, Any]:
         "revision": checked.reading.manifest.revision,
         "manifest": checked.reading.manifest.model_dump(mode="json"),
         "missing": checked.reading.missing,
+        "left_out": checked.reading.left_out,
         **counts,
         "problems": [problem._asdict() for problem in found.problems],
         "duplicates": [duplicate._asdict() for duplicate in found.duplicates],

@@ -28,12 +28,15 @@ class Archive:
     groups
         For each part (n,) int64: images of one number belong together (a patient, a session) and
         must not be split. Empty where nothing says so.
+    left_out
+        Kinds of files that lie among the images and are taken for none -> how many.
     """
 
     classes: tuple[str, ...]
     parts: dict[str, Split]
     missing: dict[str, int] = field(default_factory=dict)
     groups: dict[str, npt.NDArray[np.int64]] = field(default_factory=dict)
+    left_out: dict[str, int] = field(default_factory=dict)
 
 
 def number_groups(

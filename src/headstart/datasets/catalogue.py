@@ -6,7 +6,13 @@ import numpy as np
 import numpy.typing as npt
 
 from headstart.datasets.names import DatasetName
-from headstart.datasets.reading import check_examples, check_metric, read_dataset, reading_of
+from headstart.datasets.reading import (
+    check_examples,
+    check_metric,
+    forget_readings,
+    read_dataset,
+    reading_of,
+)
 from headstart.datasets.sources import (
     EMBEDDED,
     SOURCES,
@@ -86,6 +92,7 @@ def find(
     if manifest is None:
         if source.fetches and not source.presence(asked, cache).present:
             source.fetch(asked, cache, watcher or Watcher())
+        forget_readings()
         reading = read_dataset(source.name, asked, cache)
         manifest, split_rule = reading.manifest, reading.split_rule
     else:

@@ -1,6 +1,6 @@
 """A dataset proven to be what it claims, and its images looked at, before anything is measured."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +13,8 @@ from headstart.workspace import Watcher
 
 __all__ = ["Checked", "check_images", "decoding_notes", "oddities", "verify"]
 
-# Of pairs of identical images, named in a note; `headstart datasets verify --json` has them all.
+# Of pairs of identical images, and of kinds of files, named in a note; `headstart datasets verify
+# --json` has them all.
 NAMED = 3
 
 
@@ -96,6 +97,9 @@ def oddities(checked: Checked) -> Iterator[str]:
             f"{_images(n, part)} listed and not there: numbers cannot be compared with "
             "published ones"
         )
+    if checked.reading.left_out:
+        kinds = _most_first(checked.reading.left_out)
+        yield f"files left out, as Pillow decodes none of such a name: {kinds}"
     if found.problems:
         yield f"{len(found.problems):,} of {found.n_images:,} images cannot be used"
     yield from decoding_notes(checked)
@@ -130,3 +134,10 @@ def decoding_notes(checked: Checked) -> Iterator[str]:
 def _images(n: int, part: str = "") -> str:
     noun = f"{part} image" if part else "image"
     return f"1 {noun} is" if n == 1 else f"{n:,} {noun}s are"
+
+
+def _most_first(counts: Mapping[str, int]) -> str:
+    ordered = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
+    more = sum(n for _, n in ordered[NAMED:])
+    said = ", ".join(f"{n:,} {kind}" for kind, n in ordered[:NAMED])
+    return f"{said} and {more:,} more" if more else said

@@ -20,6 +20,7 @@ __all__ = [
     "Reading",
     "check_examples",
     "check_metric",
+    "forget_readings",
     "ledger_in",
     "read_dataset",
     "reading_of",
@@ -59,6 +60,8 @@ class Reading:
         In words, where the splits come from.
     missing
         How many images are listed and are not there, for parts with some.
+    left_out
+        Kinds of files that lie among the images and are taken for none -> how many.
     """
 
     classes: tuple[str, ...]
@@ -67,6 +70,7 @@ class Reading:
     metric: Metric
     split_rule: str
     missing: dict[str, int]
+    left_out: dict[str, int]
 
     @cached_property
     def root(self) -> Path | None:
@@ -114,13 +118,19 @@ def read_dataset(
     manifest = make_manifest(archive.classes, parts, kind, ledger_in(cache, note))
     if published := own.manifest(asked):
         check_manifest(asked.stem, published, manifest)
-    return Reading(archive.classes, parts, manifest, metric, split_rule, archive.missing)
+    missing, left_out = archive.missing, archive.left_out
+    return Reading(archive.classes, parts, manifest, metric, split_rule, missing, left_out)
 
 
 # One dataset at a time is kept: a study goes through its datasets one by one.
 @lru_cache(maxsize=1)
 def _kept(source: str, asked: DatasetName, _revision: str, cache: Path) -> Reading:
     return read_dataset(source, asked, cache)
+
+
+def forget_readings() -> None:
+    """Have datasets read anew: images may have other names by now, and the same content."""
+    _kept.cache_clear()
 
 
 def reading_of(dataset: Dataset, cache: Path) -> Reading:

@@ -7,9 +7,11 @@ import pytest
 from PIL import Image
 
 from conftest import require, write_folder
+from headstart.datasets.checking import oddities, verify
 from headstart.datasets.names import DatasetName
 from headstart.datasets.sources.folder import FolderSource, class_folders
 from headstart.errors import DatasetError, DatasetMissingError, StorageError
+from headstart.workspace import Watcher
 
 STAMPS = Path("/usr/share/tuxpaint/stamps")
 
@@ -78,6 +80,19 @@ def test_what_is_no_image_is_left_out(tmp_path):
     archive = read(tmp_path)
     assert archive.classes == ("a", "b")
     assert inside(archive.parts["all"], tmp_path) == ["a/1.png", "b/1.png"]
+    # Hidden ones are nobody's images; the others may be, in a format that is not decoded.
+    assert archive.left_out == {
+        ".txt": 1, ".ogg": 1, ".db": 1, "without an ending": 1, ".svg": 1, ".h5": 1,
+    }  # fmt: skip
+
+
+def test_files_that_are_left_out_are_told(tmp_path):
+    """A telephone's photographs may be in a format that Pillow does not decode."""
+    shots = [f"{name}/{n}" for name in "ab" for n in ("0.png", "1.png", "2.png", "3.png", "x.HEIC")]
+    write(tmp_path, *shots, "a/y.txt", "a/z", "b/x.svg")
+    line = next(oddities(verify(str(tmp_path), tmp_path / "cache", Watcher())))
+    words = "files left out, as Pillow decodes none of such a name: "
+    assert line.startswith(f"{words}2 .heic, 1 .svg, 1 .txt and 1 more")
 
 
 def test_links_are_followed_but_not_in_circles(tmp_path):

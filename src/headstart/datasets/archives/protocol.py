@@ -25,9 +25,10 @@ def protocol_splits(facts: Facts, archive: Archive, seed: int = 0) -> dict[str, 
     Raises
     ------
     ManifestError
-        The archive has other parts than its creators made, or too few images of a class.
+        The archive has other parts than its creators made, or too few images: of a class, or to
+        hold the validation set out of.
     DatasetError
-        A training part too small to hold the validation set out of.
+        More classes than the training part can keep an image of.
     """
     if set(archive.parts) != set(facts.parts):
         raise ManifestError(
@@ -39,6 +40,12 @@ def protocol_splits(facts: Facts, archive: Archive, seed: int = 0) -> dict[str, 
     if "validation" in archive.parts:
         return {name: archive.parts[name] for name in ("train", "validation", "test")}
     train = archive.parts["train"]
+    if len(train) <= facts.sizes.validation:
+        raise ManifestError(
+            f"dataset '{facts.key}' is not as published: the number of training images, validation "
+            f"counted, should be {facts.sizes.train + facts.sizes.validation:,}, found "
+            f"{len(train):,}; fetch the creators' own copy"
+        )
     kept, held = hold_out_exactly(
         train.labels, facts.sizes.validation, _derived_seed(facts, "validation", seed)
     )

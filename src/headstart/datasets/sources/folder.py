@@ -8,6 +8,7 @@ photos/test/cat/3.jpg
 """
 
 import os
+from collections import Counter
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -83,7 +84,8 @@ class FolderSource(Source):
             _check_class_folders(place)
         first = next(iter(places.values()))
         classes = class_folders(first)
-        parts = {part: read_split(place, classes) for part, place in places.items()}
+        left_out = Counter[str]()
+        parts = {part: read_split(place, classes, left_out) for part, place in places.items()}
         counts = np.bincount(next(iter(parts.values())).labels, minlength=len(classes))
         if not counts.all():
             raise DatasetError(
@@ -92,7 +94,7 @@ class FolderSource(Source):
             )
         for place in places.values():
             _check_classes(place, classes, first)
-        return Archive(classes, parts)
+        return Archive(classes, parts, left_out=dict(left_out))
 
 
 def class_folders(folder: Path) -> tuple[str, ...]:
@@ -101,15 +103,20 @@ def class_folders(folder: Path) -> tuple[str, ...]:
         return tuple(sorted(p.name for p in folder.iterdir() if p.is_dir() and _counts(p.name)))
 
 
-def read_split(folder: Path, classes: tuple[str, ...]) -> Split:
+def read_split(
+    folder: Path, classes: tuple[str, ...], left_out: Counter[str] | None = None
+) -> Split:
     """Read class folders, each with all that lies in it; a label is the place in `classes`.
 
     Images are the files whose names end as those of formats that Pillow decodes; other files and
-    hidden ones are left out. They come class by class, sorted by their path's parts.
+    hidden ones are left out. They come class by class, sorted by their path's parts. `left_out`
+    counts the other files by how their names end; those outside the class folders are the user's
+    own affair.
     """
     paths, labels = [], []
     for label, name in enumerate(classes):
-        inside = list(_images_in(folder / name)) if (folder / name).is_dir() else []
+        there = (folder / name).is_dir()
+        inside = list(_images_in(folder / name, left_out)) if there else []
         paths += inside
         labels += [label] * len(inside)
     rows = np.arange(len(labels), dtype=np.int64)
@@ -176,16 +183,19 @@ def _check_classes(folder: Path, classes: tuple[str, ...], train: Path) -> None:
             )
 
 
-def _images_in(folder: Path) -> Iterator[Path]:
+def _images_in(folder: Path, left_out: Counter[str] | None = None) -> Iterator[Path]:
     """Give the images in a folder and in those below, sorted by their path's parts.
 
     Links are followed, but not to a folder above: that way there is no end.
     """
     above = {*folder.absolute().parents, *folder.resolve().parents}
-    yield from _walk(folder, frozenset(_identity(place) for place in above))
+    others = Counter[str]() if left_out is None else left_out
+    yield from _walk(folder, frozenset(_identity(place) for place in above), others)
 
 
-def _walk(folder: Path, above: frozenset[tuple[int, int]]) -> Iterator[Path]:
+def _walk(
+    folder: Path, above: frozenset[tuple[int, int]], left_out: Counter[str]
+) -> Iterator[Path]:
     here = _identity(folder)
     if here in above:
         return
@@ -193,9 +203,11 @@ def _walk(folder: Path, above: frozenset[tuple[int, int]]) -> Iterator[Path]:
         inside = sorted((entry.name, _is_folder(entry)) for entry in entries if _counts(entry.name))
     for name, is_folder in inside:
         if is_folder:
-            yield from _walk(folder / name, above | {here})
+            yield from _walk(folder / name, above | {here}, left_out)
         elif _is_image(name):
             yield folder / name
+        else:
+            left_out[os.path.splitext(name)[1].lower() or "without an ending"] += 1
 
 
 def _identity(folder: Path) -> tuple[int, int]:
