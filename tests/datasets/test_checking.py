@@ -2,11 +2,14 @@
 
 import pytest
 
-from headstart.datasets.checking import Checked, oddities
+from headstart import datasets
+from headstart.datasets.checking import Checked, check_images, oddities
 from headstart.datasets.inspection import Duplicate, Inspection
 from headstart.datasets.manifest import Manifest
 from headstart.datasets.reading import Reading
+from headstart.errors import DatasetError
 from headstart.spec import Decoding
+from headstart.workspace import Watcher
 
 NONE = {
     "n_images": 9, "problems": (), "duplicates": (), "conflicts": 0, "turned": 0,
@@ -63,3 +66,40 @@ def test_nothing_odd():
 )
 def test_what_is_odd(found, line):
     assert said(**found) == [line]
+
+
+class Listener(Watcher):
+    def __init__(self):
+        self.notes, self.stages = [], []
+
+    def note(self, text):
+        self.notes.append(text)
+
+    def stage(self, name, total=None, unit=""):
+        self.stages.append((name, total))
+
+
+def test_images_are_looked_at_before_a_network_runs(photos, own_cache):
+    twin = (photos / "train" / "dark" / "0.png").read_bytes()
+    (photos / "test" / "dark" / "2.png").write_bytes(twin)
+    watcher = Listener()
+    check_images(datasets.find(str(photos)), own_cache, watcher)
+    assert watcher.stages[-1] == ("looking at the images", 18)
+    assert watcher.notes == [
+        "photos: as given",
+        f"photos: 1 image lies in two splits: train {photos}/train/dark/0.png = "
+        f"test {photos}/test/dark/2.png",
+    ]
+    (photos / "train" / "light" / "0.png").write_bytes(b"")
+    (photos / "train" / "light" / "1.png").write_bytes(b"text")
+    with pytest.raises(DatasetError, match="2 of 18 images of dataset 'photos' cannot be used"):
+        check_images(datasets.find(str(photos)), own_cache, watcher)
+    watcher.notes.clear()
+    check_images(datasets.find(str(photos), skip_broken=True), own_cache, watcher)
+    assert "photos: 2 of 18 images cannot be used" in watcher.notes
+
+
+def test_what_is_known_by_its_digest_is_not_looked_at(own_cache):
+    watcher = Listener()
+    check_images(datasets.find("digits"), own_cache, watcher)
+    assert (watcher.stages, watcher.notes) == ([], [])

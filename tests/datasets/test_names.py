@@ -2,7 +2,9 @@
 
 import pytest
 
-from headstart.datasets.names import DatasetName
+from headstart.datasets.names import OPTIONS, DatasetName
+from headstart.errors import StudyError, UnknownNameError
+from headstart.spec import Dataset, Decoding, Sizes
 
 
 @pytest.mark.parametrize(
@@ -15,3 +17,91 @@ def test_options_are_taken_as_they_are_typed(query, options):
     asked = DatasetName.parse(f"x?{query}")
     assert asked.options == options
     assert DatasetName.parse(asked.titled("x")) == asked
+
+
+def test_a_plain_name_has_no_options():
+    asked = DatasetName.parse("digits")
+    assert (asked.full, asked.stem, asked.options) == ("digits", "digits", {})
+    assert (asked.metric, asked.split_seed, asked.allow_missing) == (None, 0, False)
+    assert asked.decoding == Decoding()
+
+
+def test_options_that_all_have_are_told_from_those_of_a_source():
+    asked = DatasetName.parse(
+        "my photos.csv?label=the%20species&metric=mean-per-class&split_seed=3&allow_missing=yes"
+        "&decoding=torchvision&max_pixels=500&root="
+    )
+    assert asked.stem == "my photos.csv"
+    # An empty value is a value.
+    assert asked.options == {"label": "the species", "root": ""}
+    assert (asked.metric, asked.split_seed, asked.allow_missing) == ("mean-per-class", 3, True)
+    assert asked.decoding == Decoding(like="torchvision", max_pixels=500)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("digits?", r"dataset 'digits\?': expected \?option=value, found '\?'"),
+        ("digits?split_seed", "split_seed= is no whole number from 0"),
+        ("digits?split_seed=-1", "split_seed=-1 is no whole number from 0"),
+        ("digits?split_seed=1.5", "split_seed=1.5 is no whole number from 0"),
+        (
+            "digits?metric=top1",
+            "metric=top1 will not do: expected top-1, mean-per-class, voc-map-11point",
+        ),
+        ("digits?allow_missing=perhaps", "allow_missing=perhaps will not do: expected yes, true"),
+        ("digits?decoding=pil", "decoding=pil will not do: Input should be 'viewer' or 'torchv"),
+        ("digits?max_pixels=0", "max_pixels=0 will not do: Input should be greater than 0"),
+        ("digits?max_pixels=many", "max_pixels=many will not do: Input should be a valid integer"),
+    ],
+)
+def test_options_that_cannot_be(text, words):
+    with pytest.raises(StudyError, match=words) as raised:
+        DatasetName.parse(text)
+    assert "\n" not in str(raised.value)
+
+
+def test_an_option_that_neither_all_sources_nor_this_one_has():
+    asked = DatasetName.parse("photos.csv?lable=species")
+    with pytest.raises(
+        UnknownNameError, match=r"unknown option of dataset 'photos\.csv' 'lable': did you mean la"
+    ):
+        asked.check({"label": "column"})
+    with pytest.raises(UnknownNameError, match="known: ") as raised:
+        DatasetName.parse("photos.csv?zzz=1").check({"label": "column"})
+    assert all(option in str(raised.value) for option in (*OPTIONS, "label"))
+    DatasetName.parse("photos.csv?label=x&split_seed=1").check({"label": "column"})
+
+
+@pytest.mark.parametrize(
+    ("name", "title"),
+    [
+        ("voc2007", "VOC"),
+        ("voc2007?root=/data/voc", "VOC"),
+        ("voc2007?root=/data/voc&split_seed=2", "VOC?split_seed=2"),
+        ("a.csv?label=two words&sep=|", "VOC?label=two words&sep=|"),
+    ],
+)
+def test_a_title_says_what_makes_it_another_dataset(name, title):
+    assert DatasetName.parse(name).titled("VOC") == title
+
+
+def test_a_dataset_that_was_found_is_asked_for_as_it_was():
+    name = "/data/a.csv?label=b&metric=mean-per-class&split_seed=3&allow_missing=1&max_pixels=9"
+    asked = DatasetName.parse(name)
+    dataset = Dataset(
+        name="a.csv?label=b",
+        source="table",
+        location=asked.stem,
+        options=asked.options,
+        revision="r",
+        classes=("x", "y"),
+        sizes=Sizes(train=2, validation=2, test=2),
+        metric=asked.metric,
+        split_seed=asked.split_seed,
+        allow_missing=asked.allow_missing,
+        decoding=asked.decoding,
+    )
+    # The spelling does not count.
+    assert DatasetName.of(dataset) == asked
+    assert hash(DatasetName.of(dataset)) == hash(asked)

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from conftest import limit_file_size
@@ -14,6 +15,7 @@ from headstart.errors import DiskFullError, NotWritableError, StorageError, Stor
 from headstart.spec import Prediction, Result, Selection, Trial
 from headstart.store import ResultStore, results
 from headstart.store.database import _in_words
+from headstart.store.predictions import read_predictions, write_predictions
 
 
 def make_result(seed: int = 0) -> Result:
@@ -59,6 +61,49 @@ def test_a_result_comes_back_as_it_was(store):
         expected = getattr(result.predictions, field)
         np.testing.assert_array_equal(getattr(predictions, field), expected)
         assert getattr(predictions, field).dtype == expected.dtype
+
+
+def test_predictions_of_several_labels_an_image_come_back_as_they_were(store):
+    random = np.random.RandomState(0)
+    given = Prediction(
+        np.arange(7, dtype=np.int64),
+        random.choice([1, 0, -1], (7, 3)).astype(np.int64),
+        random.randn(7, 3).astype(np.float32),
+    )
+    result = make_result()
+    dataset = result.trial.dataset.model_copy(update={"metric": "voc-map-11point"})
+    trial = result.trial.model_copy(update={"dataset": dataset})
+    changes = {"trial": trial, "predictions": given, "n_test": 7}
+    changes["metrics"] = {"voc-map-11point": 0.5}
+    store.add(result.model_copy(update=changes))
+    found = store.predictions(trial.key)
+    for field in ("example", "label", "scores", "predicted"):
+        expected = getattr(given, field)
+        np.testing.assert_array_equal(getattr(found, field), expected)
+        assert getattr(found, field).dtype == expected.dtype
+    # Another reader finds one list of K a row, the predictions among them.
+    (file,) = store.path.with_name("results.db.predictions").iterdir()
+    table = pd.read_parquet(file)
+    np.testing.assert_array_equal(np.stack(table["label"]), given.label)
+    np.testing.assert_array_equal(np.stack(table["predicted"]), np.sign(given.scores))
+    assert store.results()[0].accuracy == 0.5
+
+
+@pytest.mark.parametrize(("n", "k"), [(1, 2), (2, 2), (3, 1), (1, 1)])
+def test_predictions_of_few_images_keep_their_shape(tmp_path, n, k):
+    given = Prediction(np.arange(n), np.full((n, k), -1), np.zeros((n, k), np.float32))
+    path = tmp_path / "p.parquet"
+    found = read_predictions(path, write_predictions(path, given))
+    assert (found.label.shape, found.scores.shape) == ((n, k), (n, k))
+
+
+def test_the_revision_is_that_of_all_results_and_predictions(store):
+    empty = store.revision()
+    store.add(make_result(0))
+    first = store.revision()
+    assert ResultStore(store.path).revision() == first != empty
+    store.add(make_result(1))
+    assert store.revision() not in (empty, first)
 
 
 def test_a_fit_without_a_certificate_comes_back_as_one(store):

@@ -45,9 +45,9 @@ def adopted(name: str, cache: Path) -> Place | None:
     if not file.is_file():
         return None
     with storage_errors(file, reading=True):
-        text = file.read_text()
+        content = file.read_bytes()
     try:
-        record = json.loads(text)
+        record = json.loads(content)
         form: Form = "hub" if record["form"] == "hub" else "archive"
         return Place(Path(record["folder"]), form)
     # A record that is damaged is no record: the dataset can be adopted again.

@@ -69,6 +69,6 @@ def read_predictions(path: Path, sha256: str) -> Prediction:
 
 def _array(column: "pa.Array") -> npt.NDArray[Any]:
     """(n,) or, where the column holds lists, (n, K)."""
-    values = column.flatten() if hasattr(column, "flatten") else column
-    array: npt.NDArray[Any] = values.to_numpy()
-    return array if len(array) == len(column) else array.reshape(len(column), -1)
+    several = hasattr(column, "flatten")
+    array: npt.NDArray[Any] = (column.flatten() if several else column).to_numpy()
+    return array.reshape(len(column), -1) if several else array

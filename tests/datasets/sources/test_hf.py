@@ -363,11 +363,12 @@ def test_names_that_lead_nowhere(tmp_path):
         SOURCE.presence(ask("hf:a b"), tmp_path)
 
 
-def test_a_damaged_note_is_told(pets, tmp_path):
+@pytest.mark.parametrize("content", [b"{}", b"{", b"[]", b"\xff\xfe\x00"])
+def test_a_damaged_note_is_told(pets, tmp_path, content):
     cache = tmp_path / "cache"
     fetch(cache)
     (note,) = (cache / "hub").iterdir()
-    note.write_text("{}")
+    note.write_bytes(content)
     with pytest.raises(
         StorageError, match=r"json is damaged: remove it, the next fetch writes it anew"
     ):

@@ -279,9 +279,9 @@ def _noted(file: Path) -> Listing | None:
     if not file.is_file():
         return None
     with storage_errors(file, reading=True):
-        text = file.read_text()
+        content = file.read_bytes()
     try:
-        return Listing(**json.loads(text))
+        return Listing(**json.loads(content))
     except (ValueError, TypeError) as error:
         raise StorageError(
             f"{file} is damaged: remove it, the next fetch writes it anew"

@@ -1,0 +1,101 @@
+"""`headstart datasets splits NAME --export`: two people get the same splits."""
+
+import csv
+from collections import Counter
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from headstart import datasets
+from headstart.datasets.names import DatasetName
+from headstart.datasets.reading import read_dataset
+
+
+def exported(cli, tmp_path, name):
+    outcome = cli("datasets", "splits", name, "--export", tmp_path / "x.csv")
+    assert outcome.code == 0, outcome.err
+    assert outcome.out.splitlines()[-1] == f"rows, images and labels: {tmp_path / 'x.csv'}"
+    with (tmp_path / "x.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == ["split", "row", "image", "labels"]
+    return rows, outcome.out
+
+
+def test_rows_lead_back_to_the_images(cli, tmp_path, own_cache):
+    rows, out = exported(cli, tmp_path, "digits")
+    # In bytes that another machine writes, too.
+    again = tmp_path / "again.csv"
+    assert cli("datasets", "splits", "digits", "--export", again).code == 0
+    assert again.read_bytes() == (tmp_path / "x.csv").read_bytes()
+
+    found = datasets.find("digits")
+    assert f"content {found.revision}" in out
+    counts = Counter(row["split"] for row in rows)
+    assert counts == {"train": 1079, "validation": 359, "test": 359} == dict(found.sizes)
+    assert len({(row["split"], row["row"]) for row in rows}) == len(rows)
+    reading = read_dataset("embedded", DatasetName.parse("digits"), own_cache)
+    for split, part in reading.parts.items():
+        own = {int(row["row"]): row for row in rows if row["split"] == split}
+        assert sorted(own) == sorted(part.rows.tolist())
+        for place, row in enumerate(part.rows.tolist()):
+            assert own[row]["labels"] == reading.classes[part.labels[place]]
+            assert own[row]["image"] == part.images.where(place)
+
+
+def test_images_of_a_folder_are_named_from_its_root(cli, photos, tmp_path, own_cache):
+    rows, _ = exported(cli, tmp_path, str(photos))
+    assert len(rows) == 18
+    reading = read_dataset("folder", DatasetName.parse(str(photos)), own_cache)
+    for row in rows:
+        file = photos / row["image"]
+        assert (row["split"], row["labels"]) == (file.parts[-3], file.parts[-2])
+        part = reading.parts[row["split"]]
+        place = part.rows.tolist().index(int(row["row"]))
+        with Image.open(file) as image:
+            np.testing.assert_array_equal(part.images.decode(place), image.convert("RGB"))
+
+
+def test_splits_that_are_drawn_are_the_seeds(cli, photos, tmp_path, own_cache):
+    for split in ("validation", "test"):
+        for label in ("dark", "light"):
+            for file in (photos / split / label).iterdir():
+                file.rename(photos / "train" / label / f"{split}-{file.name}")
+    plain = photos / "train"
+    for split in ("validation", "test"):
+        for label in ("dark", "light"):
+            (photos / split / label).rmdir()
+        (photos / split).rmdir()
+    names = [f"{plain}{option}" for option in ("", "?split_seed=0", "?split_seed=1")]
+    first, same, other = ([(r["split"], r["image"]) for r in exported(cli, tmp_path, name)[0]]
+                          for name in names)  # fmt: skip
+    assert first == same
+    assert set(first) != set(other)
+    assert sorted(image for _, image in first) == sorted(image for _, image in other)
+
+
+def test_several_labels_stand_in_one_cell(cli, tmp_path, own_cache):
+    lines = ["path,label"]
+    for i in range(30):
+        Image.new("L", (4, 4), i * 8).save(tmp_path / f"{i}.png")
+        lines.append(f"{i}.png,{('a|b', 'a', 'b|c', 'c|a')[i % 4]}")
+    (tmp_path / "t.csv").write_text("\n".join(lines))
+    rows, _ = exported(cli, tmp_path, f"{tmp_path}/t.csv?sep=|")
+    given = dict(line.split(",") for line in lines[1:])
+    assert {row["image"] for row in rows} == set(given)
+    for row in rows:
+        assert set(row["labels"].split("|")) == set(given[row["image"]].split("|"))
+
+
+def test_a_file_that_cannot_be_written(cli, tmp_path):
+    outcome = cli("datasets", "splits", "digits", "--export", tmp_path)
+    assert outcome.code == 2
+    assert f"cannot write '{tmp_path}': expected the name of a file" in outcome.err
+
+
+@pytest.mark.parametrize("name", ["digts", "digits?zzz=1"])
+def test_a_name_that_there_is_not(cli, tmp_path, name):
+    outcome = cli("datasets", "splits", name, "--export", tmp_path / "x.csv")
+    assert outcome.code == 2
+    assert outcome.err.count("\n") == 1
+    assert not list(tmp_path.iterdir())

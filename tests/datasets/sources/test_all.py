@@ -1,0 +1,78 @@
+"""Which source a name goes to."""
+
+import pytest
+
+from headstart.datasets import names
+from headstart.datasets.names import OPTIONS
+from headstart.datasets.sources import EMBEDDED, SOURCES, located
+from headstart.errors import StudyError, UnknownNameError
+
+
+def test_sources_are_asked_from_the_most_certain_to_the_least():
+    assert list(SOURCES) == [
+        "embedded",
+        "study",
+        "hf",
+        "torchvision",
+        "function",
+        "table",
+        "folder",
+    ]
+    assert all(source.name == name for name, source in SOURCES.items())
+    assert EMBEDDED == ("digits", "glyphs", "fashion_mnist")
+    assert names()[:3] == EMBEDDED
+    assert len(names()) == len(set(names())) == 15
+
+
+@pytest.mark.parametrize(
+    ("name", "source", "metric"),
+    [
+        ("digits", "embedded", "top-1"),
+        ("food101", "study", "top-1"),
+        ("voc2007", "study", "voc-map-11point"),
+        ("oxford_pets?metric=top-1", "study", "top-1"),
+        ("hf:user/name", "hf", "top-1"),
+        ("torchvision:DTD", "torchvision", "top-1"),
+        ("./a/photos.csv", "table", "top-1"),
+        ("photos.parquet", "table", "top-1"),
+        ("./photos", "folder", "top-1"),
+        ("a/photos", "folder", "top-1"),
+    ],
+)
+def test_a_name_has_one_source(name, source, metric, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    found, asked = located(name)
+    assert (found.name, asked.metric) == (source, metric)
+
+
+def test_a_folder_of_a_catalogues_name_is_the_catalogues(tmp_path, monkeypatch):
+    (tmp_path / "digits").mkdir()
+    (tmp_path / "mine").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert located("digits")[0].name == "embedded"
+    assert located("./digits")[0].name == "folder"
+    found, asked = located("mine")
+    # Found again from any folder.
+    assert (found.name, asked.stem) == ("folder", str(tmp_path / "mine"))
+
+
+def test_a_name_of_no_source(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UnknownNameError, match="unknown dataset 'flower102': did you mean flowers"):
+        located("flower102")
+    with pytest.raises(UnknownNameError, match=r"unknown dataset 'zzz': known: .*digits.*voc2007"):
+        located("zzz")
+
+
+@pytest.mark.parametrize("name", ["digits", "dtd", "hf:a/b", "torchvision:DTD", "a.csv", "./a"])
+def test_an_unknown_option_lists_those_that_there_are(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    source, _ = located(name)
+    with pytest.raises(
+        UnknownNameError, match=r"unknown option of dataset .* 'zzz': known"
+    ) as told:
+        located(f"{name}?zzz=1")
+    for option in (*OPTIONS, *source.options):
+        assert option in str(told.value)
+    with pytest.raises(StudyError, match="split_seed=x is no whole number"):
+        located(f"{name}?split_seed=x")

@@ -1,0 +1,105 @@
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from headstart import datasets
+from headstart.datasets import ArrayImages, Split
+from headstart.datasets.names import DatasetName
+from headstart.datasets.reading import check_examples, read_dataset, reading_of
+from headstart.errors import DatasetError, ManifestError
+from headstart.labels import kind_of
+
+
+def reading_at(folder, cache):
+    return read_dataset("folder", DatasetName.parse(str(folder)), cache)
+
+
+def test_a_copy_names_its_images_alike(photos, tmp_path, own_cache):
+    copy = shutil.copytree(photos, tmp_path / "elsewhere" / "copy")
+    first, second = reading_at(photos, own_cache), reading_at(copy, own_cache)
+    assert (first.root, second.root) == (photos, copy)
+    names = [
+        [one.image(split, i) for split in one.parts for i in range(6)] for one in (first, second)
+    ]
+    assert names[0] == names[1]
+    assert names[0][:2] == ["train/dark/0.png", "train/dark/1.png"]
+    assert first.manifest == second.manifest
+
+
+def test_images_that_are_no_files_have_their_own_names(own_cache):
+    digits = read_dataset("embedded", DatasetName.parse("digits"), own_cache)
+    assert digits.root is None
+    assert digits.image("test", 3) == digits.parts["test"].images.where(3)
+
+
+def test_a_file_outside_the_others_folder_is_named_in_full(photos, own_cache):
+    reading = reading_at(photos, own_cache)
+    # Of parts that are files and parts that are not, each has names.
+    arrays = ArrayImages(np.zeros((6, 2, 2), np.uint8))
+    mixed = replace(
+        reading, parts={**reading.parts, "test": replace(reading.parts["test"], images=arrays)}
+    )
+    assert mixed.root == photos
+    assert mixed.image("test", 0) == arrays.where(0)
+    assert mixed.image("validation", 0) == "validation/dark/0.png"
+
+
+def test_a_dataset_that_changes_while_it_is_in_use(photos, own_cache):
+    dataset = datasets.find(str(photos), cache=own_cache)
+    assert reading_of(dataset, own_cache).manifest.revision == dataset.revision
+    assert reading_of(dataset, own_cache) is reading_of(dataset, own_cache)
+    shutil.copy(photos / "train" / "dark" / "0.png", photos / "train" / "dark" / "new.png")
+    changed = datasets.find(str(photos), cache=own_cache)
+    assert changed.revision != dataset.revision
+    reading_of(changed, own_cache)
+    with pytest.raises(
+        ManifestError, match=r"'photos' \(.*photos\) changed while it was in use: r"
+    ):
+        reading_of(dataset, own_cache)
+
+
+def test_a_metric_for_other_labels(photos, own_cache):
+    asked = DatasetName.parse(f"{photos}?metric=voc-map-11point")
+    with pytest.raises(DatasetError, match=r"its train images have one of the classes each: name"):
+        read_dataset("folder", asked, own_cache)
+
+
+def split_of(labels) -> Split:
+    labels = np.array(labels)
+    n = len(labels)
+    return Split(ArrayImages(np.zeros((n, 2, 2), np.uint8)), labels, np.arange(n))
+
+
+FINE = {"train": [0, 1], "validation": [0], "test": [1]}
+MANY = {"train": [[1, -1], [0, 1]], "validation": [[1, -1]], "test": [[-1, 1]]}
+
+
+@pytest.mark.parametrize(
+    ("metric", "changes", "words"),
+    [
+        ("top-1", {"test": []}, "has no test images: each split needs some"),
+        ("top-1", {"test": [1, 2]}, "test image .* has label 2, classes are 0 to 1"),
+        ("top-1", {"validation": [-1]}, "validation image .* has label -1"),
+        ("top-1", {"train": [0, 0]}, "a class with no training example: 'b'; add some"),
+        ("voc-map-11point", {"test": [[0, -1]]}, "has no test image that shows any class"),
+        ("voc-map-11point", {"test": [[1, 2]]}, "has label 2, 1 .present., 0 .difficult. or -1"),
+        ("voc-map-11point", {"train": [[1, -1], [1, 0]]}, "no training example: 'b'"),
+        ("voc-map-11point", {"test": [[1, -1, 1]]}, "has 3 labels, one for each of 2 classes"),
+    ],
+)
+def test_examples_that_cannot_be_measured(metric, changes, words):
+    kind = kind_of(metric)
+    given = FINE if kind.ndim == 1 else MANY
+    whole = {name: split_of(labels) for name, labels in given.items()}
+    check_examples("d", ("a", "b"), whole, kind)
+    parts = {**whole, **{name: split_of(labels) for name, labels in changes.items()}}
+    with pytest.raises(DatasetError, match=f"dataset 'd' .*{words}"):
+        check_examples("d", ("a", "b"), parts, kind)
+
+
+def test_one_class_is_no_task():
+    parts = {name: split_of([0]) for name in FINE}
+    with pytest.raises(DatasetError, match="dataset 'd' has 1 classes: at least 2 are needed"):
+        check_examples("d", ("a",), parts, kind_of("top-1"))
