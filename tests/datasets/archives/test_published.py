@@ -1,6 +1,7 @@
 """What public copies and tools get wrong is caught: each known trap, and what it says."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -40,7 +41,7 @@ def relabelled(splits, change) -> dict[str, Split]:
 
 def joined(*splits: Split) -> Split:
     """Put splits of the same files behind one another."""
-    paths = [split.images.where(row) for split in splits for row in range(len(split))]
+    paths = [Path(split.images.where(row)) for split in splits for row in range(len(split))]
     labels = np.concatenate([split.labels for split in splits])
     return Split(FileImages(paths), labels, np.arange(len(labels)))
 
