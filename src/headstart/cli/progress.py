@@ -44,7 +44,8 @@ class LiveWatcher(Watcher):
         self._console = console
         self._progress = Progress(
             SpinnerColumn(),
-            TextColumn("{task.description}"),
+            # Names of datasets are the user's: [bold] in one is no command.
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=8),
             RateColumn(),
             TimeRemainingColumn(),

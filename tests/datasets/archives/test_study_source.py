@@ -272,3 +272,18 @@ def test_nothing_has_gone_of_the_others(write, cli):
     outcome = cli("datasets", "prepare", "dtd?allow_missing=yes", "--from", write("dtd"))
     assert outcome.code == 2
     assert "allow_missing=yes goes with birdsnap alone: of the others nothing has" in outcome.err
+
+
+@pytest.mark.parametrize("key", [key for key in READERS if key != "voc2007"])
+def test_few_images_of_each_class_do_not_validate(key, write, small, own_cache):
+    named, n_classes = f"{key}?root={write(key)}", small(key).n_classes
+    whole = datasets.load(datasets.find(named), 0, own_cache)
+    for seed in range(3):
+        few = datasets.load(datasets.find(named, limit=n_classes), seed, own_cache)
+        assert sorted(few.train.labels.tolist()) == list(range(n_classes))
+        train, validation = (
+            {part.images.where(row) for row in range(len(part))}
+            for part in (few.train, few.validation)
+        )
+        assert not train & validation
+        assert train <= {whole.train.images.where(row) for row in range(len(whole.train))}

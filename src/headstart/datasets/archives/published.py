@@ -1,6 +1,9 @@
 """Whether splits are the published ones: classes, sizes, and no image where it must not be.
 
 Each check stands for something met in public copies of these datasets or in tools that read them.
+What they cannot tell is a copy that was split anew and has the published number of images in each
+split (and of each class, where that is fixed): of Pets, only the creators' own lists say which
+images test. The content's digest tells two such copies apart.
 """
 
 from collections.abc import Iterable, Iterator

@@ -1,0 +1,258 @@
+"""The user's own images, in every form in which they come, through the command line."""
+
+import csv
+import itertools
+import json
+import os
+import shutil
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import awkward
+import headstart as hs
+from conftest import MODEL, headstart_process, require, write_folder
+from headstart.datasets import images as reading
+from headstart.datasets import ledger
+from hub_files import write_images
+
+STAMPS = Path("/usr/share/tuxpaint/stamps")
+
+
+@pytest.fixture
+def run(cli, tmp_path):
+    """Measure the embedded model on a dataset; give the outcome, and the one result if any."""
+
+    def measured(name, *options):
+        store = tmp_path / "results.db"
+        arguments = ("run", "--models", MODEL, "--datasets", name, "--store", store)
+        outcome = cli(*arguments, *options)
+        results = hs.ResultStore(store).results() if outcome.code == 0 else [None]
+        return outcome, results[-1]
+
+    return measured
+
+
+def without_a_warning(name, store: Path, *options) -> str:
+    """Measure in a process in which a warning is an error; give what it printed."""
+    process = headstart_process(
+        "run", "--models", MODEL, "--datasets", name, "--store", store, *options,
+        env={**os.environ, "PYTHONWARNINGS": "error"},
+    )  # fmt: skip
+    out, err = process.communicate()
+    assert (err, process.returncode) == ("", 0)
+    return out
+
+
+def squares(folder: Path, classes: dict[str, int]) -> Path:
+    """Write class folders, a brightness a class."""
+    return write_folder(folder, {".": classes})
+
+
+def words(text: str) -> str:
+    return " ".join(text.split())
+
+
+def test_a_folder_without_splits(run, tmp_path):
+    folder = squares(tmp_path / "photos", {"dark": 8, "light": 8, "single": 1})
+    outcome, result = run(folder)
+    assert outcome.code == 0, outcome.err
+    said = words(outcome.out)
+    assert "photos: drawn: 60 % train, 20 % validation, 20 % test, stratified, seed 0" in said
+    # A class of one image is trained on, and nothing is said of it that was not measured.
+    assert "1 class has no test image" in said
+    assert dict(result.trial.dataset.sizes) == {"train": 9, "validation": 4, "test": 4}
+    outcome, other = run(f"{folder}?split_seed=1")
+    assert outcome.code == 0, outcome.err
+    assert other.trial.dataset.name == "photos?split_seed=1"
+    assert other.trial.dataset.revision != result.trial.dataset.revision
+
+
+def test_a_table_with_groups(run, cli, tmp_path):
+    folder = squares(tmp_path / "photos", {"a": 12, "b": 12})
+    table = tmp_path / "photos.csv"
+    lines = [f"photos/{name}/{i}.png,{name},{i // 2}" for name in "ab" for i in range(12)]
+    table.write_text("path,label,patient\n" + "\n".join(lines) + "\n")
+    outcome, result = run(f"{table}?group=patient")
+    assert outcome.code == 0, outcome.err
+    assert "groups kept together" in words(outcome.out)
+    assert result.trial.dataset.name == "photos.csv?group=patient"
+    exported = tmp_path / "splits.csv"
+    assert cli("datasets", "splits", f"{table}?group=patient", "--export", exported).code == 0
+    with exported.open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 24
+    sides: dict[int, set[str]] = {}
+    for row in rows:
+        sides.setdefault(int(Path(row["image"]).stem) // 2, set()).add(row["split"])
+    assert {len(splits) for splits in sides.values()} == {1}
+    assert folder.is_dir()
+
+
+def test_parquet_of_paths(run, tmp_path):
+    import pandas as pd
+
+    squares(tmp_path / "photos", {"a": 6, "b": 6})
+    rows = [(f"photos/{name}/{i}.png", name) for name in "ab" for i in range(6)]
+    pd.DataFrame(rows, columns=["path", "label"]).to_parquet(tmp_path / "photos.parquet")
+    outcome, result = run(tmp_path / "photos.parquet")
+    assert outcome.code == 0, outcome.err
+    assert result.trial.dataset.source == "table"
+    assert result.trial.dataset.classes == ("a", "b")
+
+
+def test_parquet_of_the_hub_in_a_folder(run, tmp_path):
+    for seed, split in enumerate(("train", "test")):
+        write_images(tmp_path / f"pets/{split}.parquet", [0, 1] * 4, ("cat", "dog"), seed=seed)
+    outcome, result = run(f"hf:{tmp_path}/pets")
+    assert outcome.code == 0, outcome.err
+    assert result.trial.dataset.classes == ("cat", "dog")
+    assert "test as given; 20 % of train drawn for validation" in words(outcome.out)
+
+
+FUNCTION = """
+import numpy as np
+
+def load():
+    levels = np.repeat(np.arange(2, dtype=np.uint8), 6)
+    random = np.random.RandomState(0)
+    images = random.randint(0, 60, (12, 16, 16, 3)) + 120 * levels[:, None, None, None]
+    return images.astype(np.uint8), ["night" if level == 0 else "day" for level in levels]
+"""
+
+
+def test_a_function_and_a_study_file_that_names_one(run, cli, tmp_path):
+    (tmp_path / "data.py").write_text(FUNCTION)
+    name = f"{tmp_path}/data.py:load"
+    outcome, result = run(name)
+    assert outcome.code == 0, outcome.err
+    assert result.trial.dataset.classes == ("day", "night")
+    study = tmp_path / "study.toml"
+    study.write_text(f"models = ['{MODEL}']\ndatasets = ['{name}']\n")
+    refused = cli("run", study, "--store", tmp_path / "results.db")
+    assert refused.code == 2
+    assert refused.err.count("\n") == 1
+    assert "data.py:load' runs a file" in refused.err
+    assert "--trust" in refused.err
+    trusted = cli("run", study, "--store", tmp_path / "results.db", "--trust")
+    assert trusted.code == 0, trusted.err
+    assert "0 measured, 1 already stored" in trusted.out
+
+
+def test_a_class_of_torchvision(run, tmp_path):
+    raw = tmp_path / "FashionMNIST" / "raw"
+    raw.mkdir(parents=True)
+    for part, n in (("train", 60), ("t10k", 20)):
+        levels = np.arange(n, dtype=np.uint8) % 2
+        pixels = np.random.RandomState(n).randint(0, 60, (n, 28, 28)) + 120 * levels[:, None, None]
+        heads = struct.pack(">IIII", 2051, n, 28, 28), struct.pack(">II", 2049, n)
+        images = heads[0] + pixels.astype(np.uint8).tobytes()
+        (raw / f"{part}-images-idx3-ubyte").write_bytes(images)
+        (raw / f"{part}-labels-idx1-ubyte").write_bytes(heads[1] + levels.tobytes())
+    outcome, result = run(f"torchvision:FashionMNIST?root={tmp_path}", "--limit", "20")
+    assert outcome.code == 0, outcome.err
+    assert "test as given; 20 % of train drawn for validation" in words(outcome.out)
+    assert dict(result.trial.dataset.sizes) == {"train": 48, "validation": 12, "test": 20}
+    # Where the images are says nothing of what they are.
+    assert result.trial.dataset.name == "FashionMNIST"
+
+
+@pytest.fixture
+def awkward_folder(tmp_path):
+    """Files of every awkward kind by turns in two classes, a class of one, and broken ones."""
+    folder = tmp_path / "photos"
+    files = sorted(awkward.whole_files().items())
+    for turn, (name, content) in zip(itertools.cycle("ab"), files, strict=False):
+        (folder / turn).mkdir(parents=True, exist_ok=True)
+        (folder / turn / name).write_bytes(content)
+    (folder / "alone").mkdir()
+    (folder / "alone" / "0.png").write_bytes(awkward.encoded(Image.new("RGB", (9, 7), "red")))
+    broken = awkward.broken_files()
+    for name, (content, _) in broken.items():
+        (folder / "b" / name).write_bytes(content)
+    return folder, broken
+
+
+def test_every_awkward_file(awkward_folder, run, cli, tmp_path):
+    folder, broken = awkward_folder
+    outcome, _ = run(folder)
+    assert outcome.code == 2
+    first, *rest = outcome.err.splitlines()
+    n = len(list(folder.rglob("*.*")))
+    assert first.startswith(f"error: {len(broken)} of {n} images of dataset 'photos' cannot be ")
+    assert "--skip-broken" in first
+    for name, (_, reason) in broken.items():
+        (line,) = [line for line in rest if f"/b/{name}: " in line]
+        assert reason in line
+    verified = cli("datasets", "verify", folder, "--json")
+    assert verified.code == 2
+    problems = json.loads(verified.out)["problems"]
+    assert {Path(problem["where"]).name for problem in problems} == set(broken)
+    store = tmp_path / "skipped.db"
+    said = words(without_a_warning(folder, store, "--skip-broken"))
+    assert f"{len(broken)} of {n} images cannot be used" in said
+    assert f"broken images left out: {len(broken)}" in said
+    assert "16 turned as their EXIF data say" in said
+    assert "3 images have several frames: the first is taken" in said
+    (result,) = hs.ResultStore(store).results()
+    assert len(result.provenance["skipped_images"]) == len(broken)
+    assert sum(dict(result.trial.dataset.sizes).values()) == n
+    assert result.trial.dataset.skip_broken
+
+
+def test_identical_files_in_train_and_test_are_told_with_their_paths(photos, run):
+    same = photos / "train" / "dark" / "0.png"
+    copies = [photos / "test" / "light" / f"copy {i}.png" for i in range(4)]
+    for copy in copies:
+        shutil.copy(same, copy)
+    outcome, _ = run(photos)
+    assert outcome.code == 0, outcome.err
+    # Paths are broken over lines by the width of the screen.
+    said = "".join(outcome.out.split())
+    pairs = [f"train {same} = test {copy}" for copy in copies]
+    assert "4imageslieintwosplits:" + ";".join(pairs[:3]).replace(" ", "") + "and1more" in said
+
+
+def test_a_second_run_measures_nothing_and_reads_no_file(photos, run, monkeypatch):
+    settled = 1_600_000_000
+    for path in photos.rglob("*.png"):
+        os.utime(path, (settled, settled))
+    reads = []
+    look, hashed = ledger.look_at, ledger.sha256_file
+    monkeypatch.setattr(ledger, "look_at", lambda content: reads.append(1) or look(content))
+    monkeypatch.setattr(ledger, "sha256_file", lambda path: reads.append(1) or hashed(path))
+    decode = reading.decode
+    monkeypatch.setattr(reading, "decode", lambda *a: reads.append(1) or decode(*a))
+    outcome, _ = run(photos)
+    assert "1 measured, 0 already stored" in outcome.out
+    # Each of the 18 is looked at once and decoded once.
+    assert len(reads) == 36
+    outcome, _ = run(photos)
+    assert "0 measured, 1 already stored" in outcome.out
+    assert len(reads) == 36
+    os.utime(photos / "test" / "dark" / "0.png", (settled + 9, settled + 9))
+    outcome, _ = run(photos)
+    assert "0 measured, 1 already stored" in outcome.out
+    assert len(reads) == 37
+
+
+@pytest.mark.parametrize(
+    "limit", [pytest.param(17, id="one a class"), pytest.param(None, marks=pytest.mark.slow)]
+)
+def test_the_stamps_of_tuxpaint(limit, tmp_path):
+    require(STAMPS.is_dir(), "Debian package tuxpaint-stamps-default")
+    options = () if limit is None else ("--limit", str(limit))
+    said = words(without_a_warning(STAMPS, tmp_path / "r.db", *options))
+    assert "stamps: drawn: 60 % train, 20 % validation, 20 % test, stratified, seed 0" in said
+    assert "put on white where they are transparent" in said
+    assert "1 measured, 0 already stored, 0 failed" in said
+    (result,) = hs.ResultStore(tmp_path / "r.db").results()
+    assert len(result.trial.dataset.classes) == 17
+    assert sum(dict(result.trial.dataset.sizes).values()) >= 800
+    if limit is None:
+        # The largest of 17 classes is a third of the images.
+        labels = hs.ResultStore(tmp_path / "r.db").predictions(result.trial.key).label
+        assert result.accuracy > 0.15 + np.bincount(labels).max() / len(labels)
