@@ -159,6 +159,37 @@ def test_it_is_written_as_often_as_asked_and_at_the_end(tmp_path):
     assert os.listdir(tmp_path) == ["checkpoint"]
 
 
+def test_a_slow_disk_is_not_waited_for_all_the_time(tmp_path, monkeypatch):
+    # A clock that goes on by 20 at each step, and by 1 while a checkpoint is written.
+    now, written = [0], []
+    monkeypatch.setattr("headstart.training.loop.time.monotonic", lambda: now[0])
+
+    def save(self, network, optimizer, point) -> None:
+        written.append(len(point.losses))
+        now[0] += 1
+
+    monkeypatch.setattr(checkpoints.Checkpoint, "save", save)
+
+    class Slow(SomePixels):
+        def batch(self, rows):
+            now[0] += 20
+            return super().batch(rows)
+
+    for seconds, expected in ((40, [2, 7, 12]), (160, [8, 12]), (0, list(range(1, 13)))):
+        written.clear()
+        train(
+            small_network(),
+            Slow(),
+            LABELS,
+            TAKEN,
+            RECIPE,
+            device=CPU,
+            checkpoint=tmp_path / "checkpoint",
+            save_seconds=seconds,
+        )
+        assert written == expected
+
+
 def test_parameters_without_a_gradient_have_no_momentum(tmp_path):
     file = tmp_path / "checkpoint"
     networks = [small_network() for _ in range(2)]

@@ -8,6 +8,7 @@ from torch import nn
 from headstart.errors import TrainingError
 from headstart.training.draws import rows_of_step
 from headstart.training.loop import Progress, train
+from headstart.training.pixels import MappedPixels, ResidentPixels
 from headstart.training.recipe import Recipe
 from headstart.training.views import training_views
 from training_runs import (
@@ -127,6 +128,24 @@ def test_every_epoch_is_seen_and_differs():
     assert not torch.equal(epochs[0], epochs[1])
     brightness = epochs.mean(dim=2).sort(dim=1).values
     torch.testing.assert_close(brightness[0], brightness[1])
+
+
+class Decoded:
+    """Images as arrays."""
+
+    def __len__(self) -> int:
+        return N_IMAGES
+
+    def pixels(self, row: int) -> np.ndarray:
+        return SomePixels().images[row].permute(1, 2, 0).numpy()
+
+
+@pytest.mark.parametrize("kind", [ResidentPixels, MappedPixels])
+def test_where_the_images_lie_changes_nothing(kind):
+    networks, recipe = [small_network() for _ in range(2)], replace(RECIPE, crop_area=(0.2, 1))
+    run(networks[0], recipe)
+    train(networks[1], kind(Decoded(), CPU), LABELS, TAKEN, recipe, device=CPU)
+    assert torch.equal(networks[0][9].weight, networks[1][9].weight)
 
 
 @pytest.mark.parametrize("micro_batch", [1, 3, 4, 7, 8, 100])

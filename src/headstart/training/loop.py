@@ -36,6 +36,8 @@ __all__ = ["Progress", "Trained", "train"]
 CURVE = 200
 # How often the losses are looked at: a GPU is waited for then.
 LOOK_SECONDS = 0.2
+# A checkpoint waits this many times as long as the last one took to write.
+SAVE_PAUSE = 100
 
 
 @dataclass(frozen=True)
@@ -119,8 +121,9 @@ def train(
     taken
         What the network takes.
     checkpoint
-        File to carry on from, written every `save_seconds` and at the end; the caller removes it
-        when the outcome is safe.
+        File to carry on from, written every `save_seconds` (less often where writing it takes more
+        than a hundredth of that; 0: after every step) and at the end. The caller removes it when
+        the outcome is safe.
     identity
         The trial and the candidate: a checkpoint of another, or of another recipe, is refused.
     watch
@@ -180,13 +183,14 @@ class _Run:
 
     def go(self, save_seconds: float, watch: Callable[[Progress], None] | None) -> Trained:
         saved = looked = self.began
+        pause = save_seconds
         remaining = range(self.start, self.recipe.steps)
         # Twice the same rows: where images are read ahead, those of later steps are planned first.
         batches = self.pixels.batches(map(self._rows, remaining))
         for step, batch in zip(remaining, batches, strict=True):
             self.pending.append(self._step_or_say_why(step, batch))
             now, last = time.monotonic(), step + 1 == self.recipe.steps
-            saving = last or now - saved >= save_seconds
+            saving = last or now - saved >= pause
             if step > self.start and not saving and now - looked < LOOK_SECONDS:
                 continue
             looked, loss = now, self._look()
@@ -195,8 +199,11 @@ class _Run:
             if step == self.start:
                 self.after_first = time.monotonic()
             if saving and self.checkpoint:
+                began = time.monotonic()
                 self.checkpoint.save(self.network, self.optimizer, self.point)
                 saved = time.monotonic()
+                # Nothing is waited for where every step is to be kept.
+                pause = save_seconds and max(save_seconds, SAVE_PAUSE * (saved - began))
             if watch:
                 rate = self._images_per_second()
                 watch(Progress(step + 1, self.recipe.steps, loss, rate))

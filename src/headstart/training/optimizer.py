@@ -60,6 +60,7 @@ def make_optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.SGD:
         [each for each in groups if each["params"]],
         lr=recipe.learning_rate,
         momentum=recipe.momentum,
-        nesterov=recipe.nesterov,
+        # Without momentum there is nothing to look ahead along, which torch refuses to hear.
+        nesterov=recipe.nesterov and recipe.momentum > 0,
         fused=True,
     )
