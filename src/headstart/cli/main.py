@@ -123,7 +123,7 @@ def run(
     settings: Annotated[
         str | None,
         typer.Option(
-            help="Names, separated by commas, with a protocol if not the study's: linear,finetune:quick."
+            help="Names, separated by commas: linear, or with a protocol, finetune:quick."
         ),
     ] = None,
     seeds: Annotated[

@@ -1,6 +1,5 @@
 """One choice of hyperparameters, and what it reached on validation."""
 
-from functools import cached_property
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
@@ -23,7 +22,7 @@ class Candidate(Noun):
 
     values: dict[str, Value] = {}
 
-    @cached_property
+    @property
     def key(self) -> str:
         """Digest of the values (64 hex digits)."""
         return digest(self.values)

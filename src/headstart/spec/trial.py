@@ -1,6 +1,5 @@
 """One cell of the table."""
 
-from functools import cached_property
 from typing import Annotated
 
 from pydantic import Field, NonNegativeInt
@@ -31,7 +30,7 @@ class Trial(Noun):
         """Whether another seed may give another number."""
         return self.setting.random or self.dataset.is_drawn
 
-    @cached_property
+    @property
     def key(self) -> str:
         """Digest of all that may change the number, and of nothing else (64 hex digits)."""
         return digest(

@@ -1,0 +1,201 @@
+"""Fine-tuning and training from scratch, with a small network on real digits."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import small_network
+from conftest import write_folder
+from headstart import datasets, models, settings
+from headstart.errors import DatasetError, TrainingError
+from headstart.settings.training import Training, TrainingWay, check_budget
+from headstart.spec import Candidate, FinetuneSetting, Selection, Trial
+from headstart.store import ResultStore
+from headstart.trial import run_trial
+from headstart.workspace import Workspace
+
+NETWORK = f"{Path(small_network.__file__)}:build?size=16&mean=0.5,0.5,0.5&std=0.25,0.25,0.25"
+QUICK = {"steps": 40, "batch_size": 50, "learning_rates": [0.03, 0.3], "decays": [0.0, 1e-4]}
+
+
+def make_trial(name="finetune", seed=0, limit=200, **options) -> Trial:
+    return Trial(
+        model=models.find(NETWORK),
+        dataset=datasets.find("digits", limit=limit),
+        setting=settings.find(name, **{**QUICK, **options}),
+        seed=seed,
+    )
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory) -> ResultStore:
+    return ResultStore(tmp_path_factory.mktemp("store") / "r.db", create=True)
+
+
+@pytest.fixture(scope="module")
+def result(store):
+    return run_trial(make_trial(), Workspace(), store)
+
+
+def test_a_grid_is_measured_chosen_from_and_tested(result, store):
+    assert result.accuracy > 0.3
+    assert result.n_test == 200
+    measured = store.measurements(result.trial.key)
+    assert len(measured) == 4
+    rows = [row for measurement in measured for row in measurement.curve]
+    assert len(rows) == 8
+    assert {row["crop"] for row in rows} == {"full", "central"}
+    chosen = result.selection.chosen
+    best = max(row["accuracy"] for row in rows)
+    (row,) = [
+        row
+        for row in rows
+        if all(row[name] == chosen[name] for name in ("learning_rate", "weight_decay", "crop"))
+    ]
+    assert row["accuracy"] == best
+    assert store.selection(result.trial.key) == result.selection
+    refit = result.provenance["refit"]
+    assert refit["steps"] == 40
+    assert refit["losses"][-1] < refit["losses"][0]
+    assert result.provenance["skipped_images"] == {}
+    assert set(result.seconds) == {"prepare", "select", "refit", "test"}
+
+
+def test_a_sweep_that_ends_goes_on_at_the_candidate_where_it_was(result, store, tmp_path):
+    trial, second = make_trial(), ResultStore(tmp_path / "r.db", create=True)
+    for measurement in store.measurements(trial.key)[:3]:
+        second.add_measurement(trial.key, measurement)
+    asked = []
+
+    class Counting(TrainingWay):
+        def measure(self, trial, candidate, workspace):
+            asked.append(candidate)
+            return super().measure(trial, candidate, workspace)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(settings, "WAYS", {"finetune": Counting()})
+        again = run_trial(trial, Workspace(), second)
+    assert len(asked) == 1
+    # The same bits, whether measured in one go or not.
+    assert again.selection == result.selection
+    assert again.metrics == result.metrics
+    np.testing.assert_array_equal(again.predictions.scores, result.predictions.scores)
+
+
+def test_the_trial_key_knows_weights_only_where_they_count():
+    pretrained, random = models.find(NETWORK), models.find(f"{NETWORK}&weights=random&seed=3")
+    tuned = [make_trial().model_copy(update={"model": m}).key for m in (pretrained, random)]
+    scratch = [
+        make_trial("scratch").model_copy(update={"model": m}).key for m in (pretrained, random)
+    ]
+    assert len(set(tuned)) == 2
+    assert len(set(scratch)) == 1
+    assert len({make_trial(seed=seed).key for seed in (0, 1)}) == 2
+
+
+def begun(trial: Trial, monkeypatch) -> dict:
+    """Give the parameters that training begins with."""
+    found = {}
+
+    def look(network, *arguments, **options):
+        found.update({name: p.detach().clone() for name, p in network.named_parameters()})
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("headstart.training.train", look)
+    values = {"learning_rate": 0.1, "weight_decay": 0.0, "steps": 5.0}
+    with pytest.raises(KeyboardInterrupt):
+        TrainingWay().measure(trial, Candidate(values=values), Workspace())
+    return found
+
+
+def test_finetuning_starts_from_the_weights_and_a_fresh_head(monkeypatch):
+    trial = make_trial()
+    network = models.load(trial.model)
+    first = begun(trial, monkeypatch)
+    pretrained = dict(network.named_parameters())
+    for name, value in first.items():
+        assert torch.equal(value, pretrained[name]) == (not name.startswith("classifier")), name
+
+
+def test_scratch_starts_from_random_weights_of_the_trials_seed(monkeypatch):
+    embedded = models.find("efficientnet_lite0")
+    trial = make_trial("scratch").model_copy(update={"model": embedded})
+    first = begun(trial, monkeypatch)
+    again = begun(trial, monkeypatch)
+    other = begun(trial.model_copy(update={"seed": 1}), monkeypatch)
+    pretrained = dict(models.load(embedded).named_parameters())
+    kernels = [name for name, value in first.items() if value.ndim == 4]
+    assert kernels
+    for name in kernels:
+        assert (first[name] == again[name]).all()
+        assert (first[name] != other[name]).any()
+        assert (first[name] != pretrained[name]).any()
+
+
+def test_the_decay_is_divided_by_the_rate():
+    training = Training.of(make_trial(), Workspace())
+    values = {"learning_rate": 0.01, "weight_decay": 1e-4, "steps": 7.0}
+    recipe = training._recipe(values)
+    assert recipe.weight_decay == pytest.approx(1e-2)
+    assert (recipe.steps, recipe.learning_rate, recipe.loss) == (7, 0.01, "softmax")
+    assert (recipe.momentum, recipe.nesterov, recipe.batch_norm_window) == (0.9, True, 10.0)
+
+
+def test_the_final_training_has_validation_too_unless_sizes_are_studied(monkeypatch):
+    sizes = []
+
+    def train(network, pixels, labels, *arguments, **options):
+        sizes.append((len(pixels), len(labels)))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("headstart.training.train", train)
+    trial = make_trial()
+    few = trial.model_copy(update={"dataset": datasets.find("digits", examples_per_class=6)})
+    for each in (trial, few):
+        chosen = {"learning_rate": 0.1, "weight_decay": 0.0, "crop": "full"}
+        selection = Selection(examples="r", chosen=chosen, validation_curve=(chosen,))
+        with pytest.raises(KeyboardInterrupt):
+            TrainingWay().test(each, selection, Workspace())
+    assert sizes == [(400, 400), (60, 60)]
+
+
+def test_all_that_diverges_is_recorded_and_told(tmp_path):
+    trial = make_trial(learning_rates=[1e20], decays=[0.0], steps=10)
+    store = ResultStore(tmp_path / "r.db", create=True)
+    with pytest.raises(TrainingError, match="all 1 candidates diverged"):
+        run_trial(trial, Workspace(), store)
+    (measured,) = store.measurements(trial.key)
+    assert measured.status == "diverged"
+    assert measured.facts["diverged_at"] is not None
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"batch_size": 300}, "a batch of 300 is larger than the data, 200 training images"),
+        ({"batch_size": 50, "steps": 3}, "3 steps of 50 images are less than one epoch of 200 "),
+        (
+            {"batch_size": 50, "steps": 9, "search": "rungs", "rungs": ((56, 2), (1, 9))},
+            "2 steps of 50 .* raise steps to 4 at least",
+        ),
+    ],
+)
+def test_budgets_that_cannot_train(fields, words):
+    with pytest.raises(TrainingError, match=words):
+        check_budget(FinetuneSetting(**fields), 200)
+
+
+def test_too_many_broken_images(tmp_path):
+    each = {"dark": 3, "light": 3}
+    folder = write_folder(tmp_path / "p", {"train": each, "validation": each, "test": each})
+    for file in (folder / "validation").rglob("*.png"):
+        content = bytearray(file.read_bytes())
+        content[len(content) // 2] ^= 0xFF
+        file.write_bytes(content)
+    trial = make_trial(batch_size=2).model_copy(
+        update={"dataset": datasets.find(str(folder), skip_broken=True)}
+    )
+    with pytest.raises(DatasetError, match="no validation image that decodes"):
+        Training.of(trial, Workspace(cache=tmp_path / "cache"))
