@@ -196,7 +196,7 @@ def test_every_awkward_file(awkward_folder, run, cli, tmp_path):
     assert f"{len(broken)} of {n} images cannot be used" in said
     assert f"broken images left out: {len(broken)}" in said
     assert "16 turned as their EXIF data say" in said
-    assert "3 images have several frames: the first is taken" in said
+    assert "images of several frames, of which the first is taken: 3" in said
     (result,) = hs.ResultStore(store).results()
     assert len(result.provenance["skipped_images"]) == len(broken)
     assert sum(dict(result.trial.dataset.sizes).values()) == n
