@@ -1,0 +1,323 @@
+"""How fast networks are trained: images a second of real steps, against their limit, as JSON.
+
+    python benchmarks/finetune.py [--out FILE] [--rounds 5] [--device cpu|cuda] [--quick]
+
+The images are photographs of 500 x 375 pixels, JPEG files of quality 90; for the small network,
+small ones of 40 pixels. Three networks with random weights: on a processor EfficientNet-Lite0 at
+224 pixels and a ResNet-20 at 32, on a GPU ResNet-50 at 224 pixels, batches of 256, bfloat16. Four
+ways to train them:
+
+* fixed batch  the same optimizer's steps on one batch of views in memory: the limit;
+* resident     headstart's training, random crops and flips of images kept on the device;
+* mapped       the same, of the prepared form, read ahead by a thread;
+* usual        the usual recipe: torchvision's transforms in a DataLoader's workers, from the files.
+
+Each round runs all of them one after another, and ratios are taken within a round: the machine's
+speed may drift, the ratios do not. The reported ratio is the median over rounds. The first step of
+each is not timed, nor are the first batches that the DataLoader's workers have ready.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from itertools import chain, pairwise, repeat
+from pathlib import Path
+
+import numpy as np
+import timm
+import torch
+from PIL import Image
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+from torchvision.transforms import v2
+
+from data import photographs
+from features import machine
+from headstart.datasets import FileImages
+from headstart.datasets.prepare import prepare_images
+from headstart.datasets.prepared import Prepared
+from headstart.datasets.prepared import Recipe as Form
+from headstart.devices import resolve_device
+from headstart.training.loop import train
+from headstart.training.modes import exact_float32, multiplying
+from headstart.training.optimizer import make_optimizer
+from headstart.training.pixels import MappedPixels, Pixels, ResidentPixels
+from headstart.training.recipe import Input, Recipe
+from headstart.training.views import training_views
+from headstart.workspace import Watcher
+
+N_CLASSES, SMALL = 10, 40
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+WORKERS = os.cpu_count() or 1
+# Batches that a DataLoader's worker has ready before they are asked for.
+READY = 2
+
+
+class Block(nn.Module):
+    """Two convolutions and what goes around them (He et al. 2016, for CIFAR)."""
+
+    def __init__(self, n_in: int, n_out: int, stride: int) -> None:
+        super().__init__()
+        self.convolutions = nn.Sequential(
+            nn.Conv2d(n_in, n_out, 3, stride, padding=1, bias=False),
+            nn.BatchNorm2d(n_out),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(n_out, n_out, 3, padding=1, bias=False),
+            nn.BatchNorm2d(n_out),
+        )
+        self.around = (
+            nn.Identity()
+            if n_in == n_out
+            else nn.Sequential(nn.Conv2d(n_in, n_out, 1, stride, bias=False), nn.BatchNorm2d(n_out))
+        )
+
+    def forward(self, values: Tensor) -> Tensor:
+        return torch.relu(self.convolutions(values) + self.around(values))
+
+
+def resnet20() -> nn.Module:
+    """Three stages of three blocks, 16 to 64 channels: 0.27 million parameters."""
+    widths = [16] * 4 + [32] * 3 + [64] * 3
+    return nn.Sequential(
+        nn.Conv2d(3, 16, 3, padding=1, bias=False),
+        nn.BatchNorm2d(16),
+        nn.ReLU(inplace=True),
+        *(Block(before, after, 1 if before == after else 2) for before, after in pairwise(widths)),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(64, N_CLASSES),
+    )
+
+
+@dataclass(frozen=True)
+class Case:
+    """A network, and how it is trained: `steps` of `batch_size` images of `side` pixels."""
+
+    make: Callable[[], nn.Module]
+    side: int
+    batch_size: int
+    steps: int
+    n_images: int
+    precision: str = "fp32"
+
+    @property
+    def taken(self) -> Input:
+        """What the network takes."""
+        return Input(self.side, MEAN, STD, "bilinear")
+
+    @property
+    def recipe(self) -> Recipe:
+        """A run of it, with a learning rate that does no harm."""
+        return Recipe(
+            steps=self.steps,
+            learning_rate=1e-3,
+            weight_decay=1e-4,
+            batch_size=self.batch_size,
+            precision=self.precision,
+        )
+
+
+CPU_CASES = {
+    "efficientnet_lite0": Case(
+        partial(timm.create_model, "efficientnet_lite0", num_classes=N_CLASSES), 224, 16, 9, 256
+    ),
+    "resnet20": Case(resnet20, 32, 128, 21, 1024),
+}
+GPU_CASES = {
+    "resnet50": Case(
+        partial(timm.create_model, "resnet50", num_classes=N_CLASSES), 224, 256, 61, 4096, "bf16"
+    ),
+}
+
+
+def labels_of(n: int) -> np.ndarray:
+    """(n,) int64, any."""
+    return np.arange(n, dtype=np.int64) % N_CLASSES
+
+
+def ours(case: Case, pixels: Pixels, device: torch.device) -> float:
+    """Train; images a second."""
+    network, labels = case.make(), labels_of(len(pixels))
+    trained = train(network, pixels, labels, case.taken, case.recipe, device=device)
+    return trained.images_per_second or float("nan")
+
+
+def fixed_batch(case: Case, pixels: Pixels, device: torch.device) -> float:
+    """Repeat the step on the views of one batch, as `train` makes them."""
+    network = case.make().to(device).to(memory_format=torch.channels_last)
+    batch = pixels.batch(np.arange(case.batch_size))
+    views = training_views(batch, case.taken, case.recipe, 0)
+    labels = torch.from_numpy(labels_of(case.batch_size)).to(device)
+    optimizer = make_optimizer(network, case.recipe)
+    with exact_float32(device):
+        batches = repeat((views, labels), case.steps)
+        return stepped(case, network, optimizer, batches, device, unmeasured=1)
+
+
+def usual(case: Case, files: list[Path], device: torch.device) -> float:
+    """Train as most scripts do."""
+    network = case.make().to(device)
+    optimizer = torch.optim.SGD(
+        network.parameters(), lr=1e-3, momentum=0.9, nesterov=True, weight_decay=1e-4
+    )
+    loader = DataLoader(
+        Files(files, case.side),
+        case.batch_size,
+        shuffle=True,
+        drop_last=True,
+        num_workers=WORKERS,
+        prefetch_factor=READY,
+        pin_memory=device.type == "cuda",
+        persistent_workers=True,
+    )
+    unmeasured = 1 + READY * WORKERS
+    batches = until(chain.from_iterable(repeat(loader)), unmeasured + case.steps, device)
+    return stepped(case, network, optimizer, batches, device, unmeasured)
+
+
+class Files(Dataset[tuple[Tensor, int]]):
+    """Images that are decoded and cropped by Pillow each time."""
+
+    def __init__(self, files: list[Path], side: int) -> None:
+        self.files = files
+        self.transform = v2.Compose(
+            [
+                v2.RandomResizedCrop(side, antialias=True),
+                v2.RandomHorizontalFlip(),
+                v2.ToImage(),
+                v2.ToDtype(torch.float32, scale=True),
+                v2.Normalize(MEAN, STD),
+            ]
+        )
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, row: int) -> tuple[Tensor, int]:
+        with Image.open(self.files[row]) as image:
+            return self.transform(image.convert("RGB")), row % N_CLASSES
+
+
+def until(
+    batches: Iterator[tuple[Tensor, Tensor]], n: int, device: torch.device
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Put `n` batches on the device, one after another."""
+    for _ in range(n):
+        views, labels = next(batches)
+        yield views.to(device, non_blocking=True), labels.to(device, non_blocking=True)
+
+
+def stepped(
+    case: Case,
+    network: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    batches: Iterator[tuple[Tensor, Tensor]],
+    device: torch.device,
+    unmeasured: int,
+) -> float:
+    """Take a step for each batch; images a second after the first few."""
+    network.train()
+    start, done = 0.0, 0
+    for views, labels in batches:
+        if done == unmeasured:
+            wait(device)
+            start = time.perf_counter()
+        optimizer.zero_grad(set_to_none=True)
+        with multiplying(device, case.precision):
+            logits = network(views)
+        nn.functional.cross_entropy(logits.float(), labels).backward()
+        optimizer.step()
+        done += 1
+    wait(device)
+    return (done - unmeasured) * case.batch_size / (time.perf_counter() - start)
+
+
+def wait(device: torch.device) -> None:
+    """Wait until the device has done what it was told."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def written(case: Case, folder: Path) -> tuple[list[Path], Prepared]:
+    """Write the case's images; give their files and their prepared form."""
+    photographs(folder, case.n_images)
+    files = sorted((folder / "pillow").iterdir())
+    if case.side < SMALL:
+        for file in files:
+            Image.open(file).resize((SMALL, SMALL)).save(file, quality=90)
+    form = Form("benchmark")
+    return files, prepare_images(FileImages(files), form, folder / "forms", Watcher())
+
+
+def rates(name: str, case: Case, device: torch.device, rounds: int) -> dict[str, object]:
+    """Measure the four ways for one network, interleaved."""
+    with tempfile.TemporaryDirectory() as folder:
+        files, prepared = written(case, Path(folder))
+        resident, mapped = ResidentPixels(prepared, device), MappedPixels(prepared, device)
+        ways: dict[str, Callable[[], float]] = {
+            "fixed batch": partial(fixed_batch, case, resident, device),
+            "resident": partial(ours, case, resident, device),
+            "mapped": partial(ours, case, mapped, device),
+            "usual": partial(usual, case, files, device),
+        }
+        measured = []
+        for number in range(rounds + 1):
+            found = {way: measure() for way, measure in ways.items()}
+            print(name, {way: round(rate, 1) for way, rate in found.items()}, file=sys.stderr)
+            # The first round warms up.
+            measured += [found] if number else []
+
+    def over(way: str) -> dict[str, float]:
+        return {
+            each: round(statistics.median(r[each] / r[way] for r in measured), 3)
+            for each in ways
+            if each != way
+        }
+
+    return {
+        "side": case.side,
+        "batch_size": case.batch_size,
+        "precision": case.precision,
+        "images_per_second": {
+            way: round(statistics.median(r[way] for r in measured), 1) for way in ways
+        },
+        "over_fixed_batch": over("fixed batch"),
+        "over_usual": over("usual"),
+    }
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--out", type=Path, help="also write the JSON to this file")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    parser.add_argument("--networks", nargs="+", choices=[*CPU_CASES, *GPU_CASES])
+    parser.add_argument("--quick", action="store_true", help="one round")
+    arguments = parser.parse_args()
+    device = resolve_device(arguments.device)
+    cases = CPU_CASES if device.type == "cpu" else GPU_CASES
+    if arguments.networks:
+        cases = {n: c for n, c in {**CPU_CASES, **GPU_CASES}.items() if n in arguments.networks}
+    rounds = 1 if arguments.quick else arguments.rounds
+    report = {
+        "benchmark": "finetune",
+        "machine": {**machine(device), "workers": WORKERS},
+        "rounds": rounds,
+        "networks": {name: rates(name, case, device, rounds) for name, case in cases.items()},
+    }
+    text = json.dumps(report, indent=1)
+    print(text)
+    if arguments.out:
+        arguments.out.write_text(text + "\n")
+
+
+if __name__ == "__main__":
+    main()
