@@ -45,11 +45,10 @@ from headstart.datasets.prepare import prepare_images
 from headstart.datasets.prepared import Prepared
 from headstart.datasets.prepared import Recipe as Form
 from headstart.devices import resolve_device
-from headstart.training.loop import train
+from headstart.training import Input, Recipe, train
 from headstart.training.modes import exact_float32, multiplying
 from headstart.training.optimizer import make_optimizer
 from headstart.training.pixels import MappedPixels, Pixels, ResidentPixels
-from headstart.training.recipe import Input, Recipe
 from headstart.training.views import training_views
 from headstart.workspace import Watcher
 
