@@ -27,8 +27,8 @@ def log_loss(labels: Labels, scores: Scores) -> float:
 
     Examples
     --------
-    >>> round(log_loss(np.array([0]), np.log([[0.8, 0.2]])), 4) == round(-np.log(0.8), 4)
-    True
+    >>> round(log_loss(np.array([0]), np.log([[0.8, 0.2]])), 4)
+    0.2231
     """
     scores = np.asarray(scores, dtype=np.float64)
     if labels.ndim == 2:
