@@ -47,8 +47,10 @@ class Facts(Noun):
     what a folder has to hold, a line each.
 
     `hub` is a copy on the Hugging Face hub. `torchvision` names the class of torchvision.datasets
-    that can download it, "" where none can any more. `archives` gives the MD5 of each of the
-    creators' archives of which torchvision publishes it.
+    that can download it, "" where none can any more.
+
+    `archives` and `files` give the MD5s that torchvision publishes, by where it has the files: of
+    archives that unpack to a folder of their own, and of what lies in the dataset's folder.
     """
 
     key: str
@@ -65,6 +67,7 @@ class Facts(Noun):
     hub: HubCopy | None = None
     torchvision: str = ""
     archives: dict[str, str] = Field(default_factory=dict)
+    files: dict[str, str] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _metric_fits_labels(self) -> Self:

@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import ClassVar, NamedTuple
 
 from headstart.datasets.archive import Archive
+from headstart.datasets.checksums import PublishedFile
 from headstart.datasets.drawn import drawn_splits
 from headstart.datasets.manifest import Manifest
 from headstart.datasets.names import DatasetName
@@ -147,4 +148,15 @@ class Source(ABC):
 
     def manifest(self, asked: DatasetName) -> Manifest | None:  # noqa: ARG002
         """Give the published content, None where none is: the content is what it turns out."""
+        return None
+
+    def published_files(
+        self,
+        asked: DatasetName,  # noqa: ARG002
+        cache: Path,  # noqa: ARG002
+    ) -> tuple[PublishedFile, ...] | None:
+        """Find the files of which a checksum is published; None where the dataset is not published.
+
+        Of a published dataset there may be none.
+        """
         return None
