@@ -15,10 +15,10 @@ def test_sizes_are_those_of_the_papers_table_1():
     printed = {}
     for row in csv.DictReader(text.splitlines()):
         for name in (row["dataset"], *row["other_names"].split("|")):
-            printed[name] = (int(row["n_train"]), int(row["n_test"]))
+            printed[name.lower().replace(" ", "_")] = (int(row["n_train"]), int(row["n_test"]))
     for facts in published_facts().values():
-        sizes = facts.sizes
-        assert (sizes.train + sizes.validation, sizes.test) == printed[facts.title], facts.key
+        sizes, title = facts.sizes, facts.title.lower().replace(" ", "_")
+        assert (sizes.train + sizes.validation, sizes.test) == printed[title], facts.key
 
 
 def test_classes_and_validation_sizes_are_those_published():
