@@ -7,7 +7,13 @@ from pathlib import Path
 from headstart.datasets.checksums import PublishedFile, check_published_files
 from headstart.datasets.inspection import Inspection, check, inspect
 from headstart.datasets.names import DatasetName
-from headstart.datasets.reading import Reading, ledger_in, read_dataset, reading_of
+from headstart.datasets.reading import (
+    Reading,
+    forget_readings,
+    ledger_in,
+    read_dataset,
+    reading_of,
+)
 from headstart.datasets.sources import SOURCES, Source, located
 from headstart.spec import Dataset, Decoding
 from headstart.workspace import Watcher
@@ -57,6 +63,7 @@ def verify(name: str, cache: Path, watcher: Watcher) -> Checked:
         As `datasets.find`; a file whose published checksum it has not; an image that does not do is
         no error here.
     """
+    forget_readings()
     source, asked = located(name)
     return prove(source, asked, cache, watcher)
 

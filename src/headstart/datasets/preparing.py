@@ -9,6 +9,7 @@ from headstart.datasets.images import JoinedImages
 from headstart.datasets.inspection import check
 from headstart.datasets.prepare import prepare_images
 from headstart.datasets.prepared import Prepared, Recipe
+from headstart.datasets.reading import forget_readings
 from headstart.datasets.sources import located
 from headstart.errors import StudyError
 from headstart.workspace import Watcher
@@ -47,6 +48,7 @@ def prepare_dataset(
     HeadstartError
         Not to be had; not what is published; images that do not do; no space.
     """
+    forget_readings()
     source, asked = located(name)
     place = None
     if folder is not None:

@@ -125,6 +125,9 @@ class Source(ABC):
                 f"dataset '{asked.stem}' is not on this machine: {presence.place}"
             )
 
+    def forget(self) -> None:
+        """Have nothing known of data any more that may have changed since it was read."""
+
     def source_revision(self, asked: DatasetName, cache: Path) -> str:  # noqa: ARG002
         """Say what the host calls the version that is here (a commit); "" where there is none."""
         return ""
