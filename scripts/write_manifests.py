@@ -23,7 +23,8 @@ def main() -> None:
         asked = DatasetName.parse(name)
         archive = source_of(asked).read(asked, default_cache())
         manifest = make_manifest(archive.classes, archive.parts, kind_of("top-1"), Ledger(None))
-        (FOLDER / f"{name}.json").write_text(manifest.model_dump_json(indent=1) + "\n")
+        text = manifest.model_dump_json(indent=1, exclude_defaults=True)
+        (FOLDER / f"{name}.json").write_text(f"{text}\n")
         print(f"{name}: {manifest.revision[:12]}")
 
 

@@ -19,6 +19,7 @@ __all__ = [
     "Appender",
     "check_free_space",
     "locked",
+    "md5_file",
     "replaced",
     "sha256_file",
     "sha256_start",
@@ -126,6 +127,12 @@ def sha256_file(path: Path) -> str:
     """Hexadecimal SHA-256 of a file's bytes, read in constant memory."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def md5_file(path: Path) -> str:
+    """Hexadecimal MD5 of a file's bytes: not proof against fraud, but what others publish."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
 def sha256_start(path: Path, size: int) -> "hashlib._Hash | None":

@@ -1,13 +1,13 @@
 """Which datasets are small and which large, where the table does not say."""
 
-import csv
-
 import pandas as pd
 import pytest
 
 from headstart import datasets
 from headstart.analysis import published
 from headstart.analysis.groups import LARGE, SMALL, groups_by_size
+from headstart.datasets.archives import published_facts
+from headstart.spec import plain_name
 
 TWELVE = (
     "food101", "cifar10", "cifar100", "birdsnap", "sun397", "stanford_cars", "fgvc_aircraft",
@@ -52,16 +52,18 @@ def test_the_catalogues_names_and_titles_are_known_with_their_sizes():
 
 
 def test_no_name_is_of_two_datasets():
-    text = published.files(published.__name__).joinpath("datasets.csv").read_text()
     names = [
-        published._plain(name)
-        for row in csv.DictReader(text.splitlines())
-        for name in {
-            published._plain(one)
-            for one in (row["dataset"], *filter(None, row["other_names"].split("|")))
-        }
+        name
+        for facts in published_facts().values()
+        for name in {plain_name(one) for one in (facts.key, facts.title, *facts.aliases)}
     ]
     assert len(names) == len(set(names))
+
+
+def test_a_folder_of_the_name_is_another_dataset():
+    assert published.published_sizes("./food101") is None
+    frame = pd.DataFrame({"dataset": ["./food101", "pets", "sun"]})
+    assert groups_by_size(frame) == {"pets": SMALL, "sun": LARGE}
 
 
 def test_groups_by_the_fields_names():

@@ -19,7 +19,8 @@ AS_SHOWN = Decoding()
 
 
 def said(missing=None, decoding=AS_SHOWN, **found) -> list[str]:
-    reading = Reading(("a", "b"), {}, Manifest(classes=(), splits={}), "top-1", "", missing or {})
+    manifest = Manifest(classes=(), splits={})
+    reading = Reading(("a", "b"), {}, manifest, "top-1", "", missing or {}, {})
     return list(oddities(Checked("own", "", reading, Inspection(**NONE | found), decoding)))
 
 

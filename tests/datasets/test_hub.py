@@ -3,6 +3,7 @@
 import itertools
 import re
 from importlib.metadata import files as installed_files
+from pathlib import PurePosixPath
 
 import numpy as np
 import pyarrow as pa
@@ -377,7 +378,9 @@ def test_a_dataset_without_a_copy(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "facts", [f for f in published_facts().values() if f.archives], ids=lambda facts: facts.key
+    "facts",
+    [f for f in published_facts().values() if f.archives or f.files],
+    ids=lambda facts: facts.key,
 )
 def test_checksums_of_archives_are_torchvisions(facts):
     module = {
@@ -390,9 +393,23 @@ def test_checksums_of_archives_are_torchvisions(facts):
         if str(file) == f"torchvision/datasets/{module}.py"
     ]
     source = place.read_text()
-    for name, md5 in facts.archives.items():
+    for path, md5 in {**facts.archives, **facts.files}.items():
+        name = PurePosixPath(path).name
+        if facts.key in ("cifar10", "cifar100") and path in facts.files:
+            continue
         # The first checksum after an archive's name is its own.
         assert re.search(r"\b[0-9a-f]{32}\b", source[source.index(name) :])[0] == md5, name
+
+
+@pytest.mark.parametrize("name", ["CIFAR10", "CIFAR100"])
+def test_checksums_of_batches_are_torchvisions(name):
+    from torchvision import datasets
+
+    theirs = getattr(datasets, name)
+    files = dict([*theirs.train_list, *theirs.test_list])
+    files[theirs.meta["filename"]] = theirs.meta["md5"]
+    expected = {f"{theirs.base_folder}/{file}": md5 for file, md5 in files.items()}
+    assert facts_of(name.lower()).files == expected
 
 
 def test_classes_of_torchvision_are_there():

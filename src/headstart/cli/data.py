@@ -153,9 +153,10 @@ def _facts(checked: Checked) -> list[str]:
         "metric": reading.metric,
         "splits": reading.split_rule,
         "content": reading.manifest.revision,
+        "verified": datasets.verified(checked),
         "place": checked.place,
     }
-    lines = [f"  {name:<12}{text}" for name, text in facts.items()]
+    lines = [f"  {name:<12}{text}" for name, text in facts.items() if text]
     odd = [f"  {'odd':<12}{line}" for line in datasets.oddities(checked)]
     return [checked.name, *lines, *odd]
 
@@ -177,6 +178,9 @@ def _record(checked: Checked) -> dict[str, Any]:
         name: getattr(found, name)
         for name in ("n_images", "turned", "transparent", "deep", "animated", "conflicts")
     }
+    # Of each file with a published MD5, whether it is here: then it has that MD5.
+    files = checked.published
+    published = None if files is None else {file.name: bool(file.path) for file in files}
     return {
         "name": checked.name,
         "place": checked.place,
@@ -184,6 +188,7 @@ def _record(checked: Checked) -> dict[str, Any]:
         "split_rule": checked.reading.split_rule,
         "revision": checked.reading.manifest.revision,
         "manifest": checked.reading.manifest.model_dump(mode="json"),
+        "verified": published,
         "missing": checked.reading.missing,
         "left_out": checked.reading.left_out,
         **counts,

@@ -1,7 +1,7 @@
 """Sources, splits and manifests: from a name to examples that are what they claim."""
 
 from headstart.datasets.catalogue import EMBEDDED, describe, fetch, find, load, names, presence
-from headstart.datasets.checking import Checked, check_images, oddities, verify
+from headstart.datasets.checking import Checked, check_images, oddities, verified, verify
 from headstart.datasets.images import ArrayImages, Decodable, FileImages, Images, JoinedImages
 from headstart.datasets.inspection import check
 from headstart.datasets.preparing import prepare_dataset
@@ -28,5 +28,6 @@ __all__ = [
     "oddities",
     "prepare_dataset",
     "presence",
+    "verified",
     "verify",
 ]

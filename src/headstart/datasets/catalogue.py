@@ -85,6 +85,7 @@ def find(
         published.
     """
     cache = cache or default_cache()
+    forget_readings()
     source, asked = located(name)
     manifest = source.manifest(asked)
     description = source.describe(asked)
@@ -92,7 +93,6 @@ def find(
     if manifest is None:
         if source.fetches and not source.presence(asked, cache).present:
             source.fetch(asked, cache, watcher or Watcher())
-        forget_readings()
         reading = read_dataset(source.name, asked, cache)
         manifest, split_rule = reading.manifest, reading.split_rule
     else:

@@ -1,17 +1,24 @@
 """A dataset proven to be what it claims, and its images looked at, before anything is measured."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from headstart.datasets.checksums import PublishedFile, check_published_files
 from headstart.datasets.inspection import Inspection, check, inspect
 from headstart.datasets.names import DatasetName
-from headstart.datasets.reading import Reading, ledger_in, read_dataset, reading_of
+from headstart.datasets.reading import (
+    Reading,
+    forget_readings,
+    ledger_in,
+    read_dataset,
+    reading_of,
+)
 from headstart.datasets.sources import SOURCES, Source, located
 from headstart.spec import Dataset, Decoding
 from headstart.workspace import Watcher
 
-__all__ = ["Checked", "check_images", "decoding_notes", "oddities", "verify"]
+__all__ = ["Checked", "check_images", "decoding_notes", "oddities", "verified", "verify"]
 
 # Of pairs of identical images, and of kinds of files, named in a note; `headstart datasets verify
 # --json` has them all.
@@ -34,6 +41,9 @@ class Checked:
         What is odd about its images.
     decoding
         How they are decoded.
+    published
+        Files of which a checksum is published, those that are here proven to be as published; None
+        where that was not looked for, or the dataset is not a published one.
     """
 
     name: str
@@ -41,6 +51,7 @@ class Checked:
     reading: Reading
     inspection: Inspection
     decoding: Decoding
+    published: tuple[PublishedFile, ...] | None = None
 
 
 def verify(name: str, cache: Path, watcher: Watcher) -> Checked:
@@ -49,12 +60,25 @@ def verify(name: str, cache: Path, watcher: Watcher) -> Checked:
     Raises
     ------
     HeadstartError
-        As `datasets.find`; an image that does not do is no error here.
+        As `datasets.find`; a file whose published checksum it has not; an image that does not do is
+        no error here.
     """
+    forget_readings()
     source, asked = located(name)
+    return prove(source, asked, cache, watcher)
+
+
+def prove(source: Source, asked: DatasetName, cache: Path, watcher: Watcher) -> Checked:
+    """Read a dataset, compare it and its files with what is published, look at every image."""
     watcher.stage("reading the dataset")
     reading = read_dataset(source.name, asked, cache, watcher.note)
-    return look(source, asked, reading, cache, watcher)
+    published = source.published_files(asked, cache)
+    archives = check_published_files(
+        asked.stem, published or (), ledger_in(cache, watcher.note), watcher
+    )
+    manifest = reading.manifest.model_copy(update={"archives": archives})
+    checked = look(source, asked, replace(reading, manifest=manifest), cache, watcher)
+    return replace(checked, published=published)
 
 
 def look(
@@ -87,6 +111,19 @@ def check_images(dataset: Dataset, cache: Path, watcher: Watcher) -> None:
     check(checked.inspection, dataset.name, dataset.skip_broken)
     for line in (dataset.split_rule, *oddities(checked)):
         watcher.note(f"{dataset.name}: {line}")
+
+
+def verified(checked: Checked) -> str:
+    """Say in words what of a published dataset is proven beside sizes and classes; "" of others."""
+    if checked.published is None:
+        return ""
+    if not checked.published:
+        return "sizes and classes are as published; no MD5 is, of any file here"
+    here = [file.name for file in checked.published if file.path]
+    gone = ", ".join(file.name for file in checked.published if not file.path)
+    if not here:
+        return f"sizes and classes are as published; the content is not known, without {gone}"
+    return f"MD5 as published: {', '.join(here)}{f'; not here: {gone}' if gone else ''}"
 
 
 def oddities(checked: Checked) -> Iterator[str]:

@@ -14,15 +14,15 @@ from pathlib import Path
 
 from headstart.datasets.records import DatabaseRecords, Key, MemoryRecords, Record
 from headstart.datasets.seen import Seen, look_at
-from headstart.files import sha256_file, storage_error, storage_errors
+from headstart.files import md5_file, sha256_file, storage_error, storage_errors
 
 __all__ = ["Advance", "Ledger"]
 
 # Told how many images more are done.
 Advance = Callable[[int], None]
 
-# Kinds of look at a file: as an image, or its bytes alone.
-IMAGE, BYTES = -1, -2
+# Kinds of look at a file: as an image, or its bytes alone, by SHA-256 or MD5.
+IMAGE, BYTES, PUBLISHED = -1, -2, -3
 # The coarsest clock of a file system in use is FAT's.
 TICK_NS = 2_000_000_000
 # So much work an interrupt may lose.
@@ -57,12 +57,24 @@ class Ledger:
         StorageError
             A file is missing or cannot be read.
         """
+        return self._digests(paths, BYTES, sha256_file)
 
+    def md5(self, paths: Sequence[Path], advance: Advance | None = None) -> list[str]:
+        """Give the hexadecimal MD5 of files of any kind; errors as `sha256`."""
+        return self._digests(paths, PUBLISHED, md5_file, advance)
+
+    def _digests(
+        self,
+        paths: Sequence[Path],
+        kind: int,
+        digest: Callable[[Path], str],
+        advance: Advance | None = None,
+    ) -> list[str]:
         def look(row: int) -> Seen:
             with storage_errors(paths[row], reading=True):
-                return Seen(sha256_file(paths[row]), paths[row].stat().st_size)
+                return Seen(digest(paths[row]), paths[row].stat().st_size)
 
-        found = self._through([(path, BYTES) for path in paths], look)
+        found = self._through([(path, kind) for path in paths], look, advance)
         return [seen.sha256 for seen in found]
 
     def look(self, paths: Sequence[Path], advance: Advance | None = None) -> list[Seen]:

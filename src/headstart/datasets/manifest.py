@@ -28,11 +28,18 @@ class Manifest(Noun):
 
     classes: tuple[str, ...]
     splits: dict[str, SplitManifest] = Field(description="train, validation, test")
+    archives: dict[str, str] = Field(
+        default_factory=dict,
+        description="MD5 of the creators' files that lie here as they were published, by name",
+    )
 
     @property
     def revision(self) -> str:
-        """Digest of the whole manifest: two copies with the same revision are the same data."""
-        return digest(self.model_dump(mode="json"))
+        """Digest of classes and splits: two copies with the same revision are the same data.
+
+        Whether an archive was kept beside what was unpacked from it changes nothing.
+        """
+        return digest(self.model_dump(mode="json", exclude={"archives"}))
 
 
 def make_manifest(

@@ -4,12 +4,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from headstart.datasets.adopted import adopt, place_of
-from headstart.datasets.checking import Checked, look
+from headstart.datasets.checking import Checked, prove
 from headstart.datasets.images import JoinedImages
 from headstart.datasets.inspection import check
 from headstart.datasets.prepare import prepare_images
 from headstart.datasets.prepared import Prepared, Recipe
-from headstart.datasets.reading import read_dataset
+from headstart.datasets.reading import forget_readings
 from headstart.datasets.sources import located
 from headstart.errors import StudyError
 from headstart.workspace import Watcher
@@ -48,6 +48,7 @@ def prepare_dataset(
     HeadstartError
         Not to be had; not what is published; images that do not do; no space.
     """
+    forget_readings()
     source, asked = located(name)
     place = None
     if folder is not None:
@@ -60,14 +61,12 @@ def prepare_dataset(
         asked = replace(asked, options={**asked.options, "root": str(place.folder)})
     elif not source.presence(asked, cache).present:
         source.fetch(asked, cache, watcher)
-    watcher.stage("reading the dataset")
-    reading = read_dataset(source.name, asked, cache, watcher.note)
-    checked = look(source, asked, reading, cache, watcher)
+    checked = prove(source, asked, cache, watcher)
     check(checked.inspection, checked.name, skip_broken)
     if place is not None:
         adopt(asked.stem, place, cache)
-    parts = reading.parts
-    images = JoinedImages([part.images for part in parts.values()])
+    reading = checked.reading
+    images = JoinedImages([part.images for part in reading.parts.values()])
     recipe = Recipe(reading.manifest.revision, asked.decoding)
     prepared = prepare_images(images, recipe, cache / "prepared", watcher, skip_broken=skip_broken)
     return checked, prepared

@@ -131,6 +131,8 @@ def _kept(source: str, asked: DatasetName, _revision: str, cache: Path) -> Readi
 def forget_readings() -> None:
     """Have datasets read anew: images may have other names by now, and the same content."""
     _kept.cache_clear()
+    for source in SOURCES.values():
+        source.forget()
 
 
 def reading_of(dataset: Dataset, cache: Path) -> Reading:

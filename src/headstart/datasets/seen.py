@@ -31,7 +31,7 @@ class Seen:
     Parameters
     ----------
     sha256
-        Hexadecimal, of the bytes.
+        Hexadecimal, of the bytes. (A ledger that was asked for another digest keeps it here.)
     n_bytes
         Size of the file.
     problem

@@ -1,7 +1,7 @@
 """The nouns: frozen, validated when made, and free of behaviour beyond their own identity."""
 
 from headstart.spec.candidate import Candidate, Measurement, Value
-from headstart.spec.dataset import Dataset, Decoding, Metric, Sizes
+from headstart.spec.dataset import Dataset, Decoding, Metric, Sizes, plain_name
 from headstart.spec.digest import digest
 from headstart.spec.estimate import Estimate
 from headstart.spec.model import Model, Pool, UpstreamAccuracy, Weights
@@ -34,4 +34,5 @@ __all__ = [
     "Value",
     "Weights",
     "digest",
+    "plain_name",
 ]

@@ -7,9 +7,20 @@ from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 from headstart.spec.digest import digest
 from headstart.spec.noun import Noun
 
-__all__ = ["Dataset", "Decoding", "Metric", "Sizes"]
+__all__ = ["Dataset", "Decoding", "Metric", "Sizes", "plain_name"]
 
 Metric = Literal["top-1", "mean-per-class", "voc-map-11point"]
+
+
+def plain_name(name: str) -> str:
+    """Leave of a dataset's name what tells it from others: letters and digits, none a capital.
+
+    Examples
+    --------
+    >>> plain_name("Food-101"), plain_name("food101")
+    ('food101', 'food101')
+    """
+    return "".join(letter for letter in name.lower() if letter.isalnum())
 
 
 class Sizes(Noun):

@@ -247,7 +247,7 @@ def small_facts(key: str) -> Facts:
     """Give the published facts with the sizes of the small archive."""
     n_classes, (train, validation, test), per_class = SMALL[key]
     sizes = Sizes(train=train, validation=validation, test=test)
-    changes = {"n_classes": n_classes, "sizes": sizes, "per_class": per_class}
+    changes = {"n_classes": n_classes, "sizes": sizes, "per_class": per_class, "files": {}}
     return facts_of(key).model_copy(update=changes)
 
 

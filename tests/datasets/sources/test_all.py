@@ -2,6 +2,7 @@
 
 import pytest
 
+from headstart import datasets
 from headstart.datasets import names
 from headstart.datasets.names import OPTIONS
 from headstart.datasets.sources import EMBEDDED, SOURCES, located
@@ -76,3 +77,23 @@ def test_an_unknown_option_lists_those_that_there_are(name, tmp_path, monkeypatc
         assert option in str(told.value)
     with pytest.raises(StudyError, match="split_seed=x is no whole number"):
         located(f"{name}?split_seed=x")
+
+
+@pytest.mark.parametrize(
+    ("name", "title"),
+    [
+        ("./food101", "./food101"),
+        ("./Flowers", "./Flowers"),
+        ("./digits", "./digits"),
+        ("./photos", "photos"),
+        ("hf:user/pets", "user/pets"),
+        ("hf:user/beans", "beans"),
+        ("hf:./cars", "./cars"),
+        ("cars.csv", "cars.csv"),
+    ],
+)
+def test_what_is_the_users_own_has_no_title_of_the_catalogue(name, title, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "cars").mkdir()
+    (tmp_path / "cars.csv").write_text("path,label\n")
+    assert datasets.describe(name).title == title

@@ -5,9 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from headstart import datasets
 from headstart.datasets.names import DatasetName
 from headstart.datasets.sources.function import FunctionSource
 from headstart.errors import DatasetError, DatasetMissingError, StudyError, UnknownNameError
+from headstart.workspace import Watcher
 
 START = """
 import numpy as np
@@ -176,6 +178,26 @@ def test_what_is_known_of_it(asked, tmp_path, monkeypatch):
     assert not FunctionSource().recognises(str(tmp_path))
     monkeypatch.chdir(tmp_path)
     assert FunctionSource().location("data.py:load") == given.stem
+
+
+def test_a_function_is_asked_again_whenever_its_dataset_is_named(tmp_path, own_cache):
+    """What it reads may have changed; within one command it is called once."""
+    (tmp_path / "data.py").write_text(
+        "import numpy as np\n"
+        "from pathlib import Path\n"
+        "def load():\n"
+        "    calls = Path(__file__).with_name('calls')\n"
+        "    n = int(calls.read_text()) + 1 if calls.exists() else 1\n"
+        "    calls.write_text(str(n))\n"
+        "    return np.full((12, 2, 2), n, np.uint8), [0, 1] * 6\n"
+    )
+    name = f"{tmp_path}/data.py:load"
+    revisions = {
+        datasets.find(name, cache=own_cache).revision,
+        datasets.verify(name, own_cache, Watcher()).reading.manifest.revision,
+        datasets.prepare_dataset(name, own_cache, Watcher())[0].reading.manifest.revision,
+    }
+    assert len(revisions) == int((tmp_path / "calls").read_text()) == 3
 
 
 def test_a_study_file_runs_no_function_unless_trusted(tmp_path):

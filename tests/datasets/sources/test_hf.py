@@ -332,7 +332,7 @@ def test_a_folder_is_a_repository(tmp_path, monkeypatch):
     SOURCE.fetch(asked, tmp_path / "cache", Watcher())
     assert SOURCE.read(asked, tmp_path / "cache").parts["train"].labels.tolist() == [0, 1]
     assert SOURCE.source_revision(asked, tmp_path / "cache") == ""
-    assert SOURCE.describe(asked).title == "pets"
+    assert SOURCE.describe(asked).title == "./pets"
     # Found again from any folder.
     monkeypatch.chdir(tmp_path)
     assert SOURCE.location("hf:./pets") == SOURCE.location("hf:pets") == asked.stem

@@ -6,6 +6,8 @@ from functools import cache
 from importlib.resources import files
 from typing import Any, NamedTuple
 
+from headstart.spec import plain_name
+
 __all__ = ["NAMES", "Sizes", "csv_bytes", "facts", "published_sizes"]
 
 _FOLDER = files(__name__)
@@ -47,7 +49,8 @@ def published_sizes(dataset: str) -> Sizes | None:
     >>> published_sizes("stanford_cars")
     Sizes(n_train=8144, n_test=8041)
     """
-    return _sizes().get(_plain(dataset))
+    # So are a user's own folders called that have the name of a dataset.
+    return None if dataset.startswith("./") else _sizes().get(plain_name(dataset))
 
 
 @cache
@@ -55,10 +58,17 @@ def _sizes() -> dict[str, Sizes]:
     found = {}
     text = (_FOLDER / "datasets.csv").read_text(encoding="utf-8")
     for row in csv.DictReader(text.splitlines()):
-        for name in (row["dataset"], *filter(None, row["other_names"].split("|"))):
-            found[_plain(name)] = Sizes(int(row["n_train"]), int(row["n_test"]))
+        for name in _names_of(row["dataset"]):
+            found[name] = Sizes(int(row["n_train"]), int(row["n_test"]))
     return found
 
 
-def _plain(name: str) -> str:
-    return "".join(letter for letter in name.lower() if letter.isalnum())
+def _names_of(dataset: str) -> set[str]:
+    """Give all names of a dataset, by one of them, as the catalogue of datasets has them."""
+    # Read as a file: to import that package takes seconds and needs torch.
+    text = files("headstart").joinpath("datasets", "catalogue.toml").read_text(encoding="utf-8")
+    for key, facts in tomllib.loads(text).items():
+        names = {plain_name(n) for n in (key, facts["title"], *facts.get("aliases", ()))}
+        if plain_name(dataset) in names:
+            return names
+    raise KeyError(dataset)

@@ -23,7 +23,12 @@ from headstart.datasets.archives import (
     sun397,
     voc2007,
 )
-from headstart.datasets.archives.facts import Facts, facts_of, published_facts
+from headstart.datasets.archives.facts import (
+    Facts,
+    facts_of,
+    is_published_name,
+    published_facts,
+)
 from headstart.datasets.archives.protocol import protocol_splits, without_missing
 from headstart.datasets.archives.published import check_published
 
@@ -34,6 +39,7 @@ __all__ = [
     "Facts",
     "check_published",
     "facts_of",
+    "is_published_name",
     "protocol_splits",
     "published_facts",
     "without_missing",

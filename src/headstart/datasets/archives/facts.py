@@ -8,10 +8,10 @@ from typing import Literal, Self
 from pydantic import Field, PositiveInt, model_validator
 
 from headstart.errors import UnknownNameError
-from headstart.spec import Sizes
+from headstart.spec import Sizes, plain_name
 from headstart.spec.noun import Noun
 
-__all__ = ["Facts", "HubCopy", "facts_of", "published_facts"]
+__all__ = ["Facts", "HubCopy", "facts_of", "is_published_name", "published_facts"]
 
 VOC_METRIC = "voc-map-11point"
 
@@ -36,6 +36,8 @@ class HubCopy(Noun):
 class Facts(Noun):
     """A dataset of the study, as published.
 
+    `key`, `title` and `aliases` are its names. In a table of results each stands for this dataset.
+
     `sizes` count the images to fit on before the choice, to choose on, and to test on once: a
     published training set with validation in it is the sum of the first two. `per_class` gives
     what the protocol fixes for every class, by split; ``train+validation`` is both together.
@@ -47,12 +49,15 @@ class Facts(Noun):
     what a folder has to hold, a line each.
 
     `hub` is a copy on the Hugging Face hub. `torchvision` names the class of torchvision.datasets
-    that can download it, "" where none can any more. `archives` gives the MD5 of each of the
-    creators' archives of which torchvision publishes it.
+    that can download it, "" where none can any more.
+
+    `archives` and `files` give the MD5s that torchvision publishes, by where it has the files: of
+    archives that unpack to a folder of their own, and of what lies in the dataset's folder.
     """
 
     key: str
     title: str
+    aliases: tuple[str, ...] = ()
     n_classes: PositiveInt
     sizes: Sizes
     per_class: dict[str, PositiveInt] = Field(default_factory=dict)
@@ -65,6 +70,7 @@ class Facts(Noun):
     hub: HubCopy | None = None
     torchvision: str = ""
     archives: dict[str, str] = Field(default_factory=dict)
+    files: dict[str, str] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _metric_fits_labels(self) -> Self:
@@ -88,3 +94,17 @@ def facts_of(key: str) -> Facts:
     if key not in published_facts():
         raise UnknownNameError("dataset", key, published_facts())
     return published_facts()[key]
+
+
+def is_published_name(name: str) -> bool:
+    """Whether a table of results would take this name for a dataset of the study.
+
+    Capitals and what is neither letter nor digit do not count.
+    """
+    return plain_name(name) in _names()
+
+
+@cache
+def _names() -> frozenset[str]:
+    facts = published_facts().values()
+    return frozenset(plain_name(n) for f in facts for n in (f.key, f.title, *f.aliases))

@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import ClassVar, NamedTuple
 
 from headstart.datasets.archive import Archive
+from headstart.datasets.checksums import PublishedFile
 from headstart.datasets.drawn import drawn_splits
 from headstart.datasets.manifest import Manifest
 from headstart.datasets.names import DatasetName
@@ -124,6 +125,9 @@ class Source(ABC):
                 f"dataset '{asked.stem}' is not on this machine: {presence.place}"
             )
 
+    def forget(self) -> None:
+        """Have nothing known of data any more that may have changed since it was read."""
+
     def source_revision(self, asked: DatasetName, cache: Path) -> str:  # noqa: ARG002
         """Say what the host calls the version that is here (a commit); "" where there is none."""
         return ""
@@ -147,4 +151,15 @@ class Source(ABC):
 
     def manifest(self, asked: DatasetName) -> Manifest | None:  # noqa: ARG002
         """Give the published content, None where none is: the content is what it turns out."""
+        return None
+
+    def published_files(
+        self,
+        asked: DatasetName,  # noqa: ARG002
+        cache: Path,  # noqa: ARG002
+    ) -> tuple[PublishedFile, ...] | None:
+        """Find the files of which a checksum is published; None where the dataset is not published.
+
+        Of a published dataset there may be none.
+        """
         return None

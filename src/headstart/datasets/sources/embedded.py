@@ -15,7 +15,7 @@ from headstart.datasets.splits import Split
 from headstart.spec import Sizes
 from headstart.workspace import Watcher
 
-__all__ = ["EmbeddedSource"]
+__all__ = ["EMBEDDED", "EmbeddedSource"]
 
 
 class Embedded(NamedTuple):

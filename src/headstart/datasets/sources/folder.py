@@ -21,7 +21,7 @@ from headstart.datasets.images import FileImages
 from headstart.datasets.names import DatasetName
 from headstart.datasets.sources.base import Description, Presence, Source
 from headstart.datasets.sources.cells import SUFFIXES
-from headstart.datasets.sources.parts import PARTS, check_parts, part_named
+from headstart.datasets.sources.parts import PARTS, check_parts, own_title, part_named
 from headstart.datasets.sources.table import is_table
 from headstart.datasets.splits import Split
 from headstart.errors import DatasetError, DatasetMissingError
@@ -50,7 +50,7 @@ class FolderSource(Source):
         return str(_place(stem))
 
     def describe(self, asked: DatasetName) -> Description:
-        return Description(_place(asked.stem).name)
+        return Description(own_title(_place(asked.stem).name))
 
     def presence(self, asked: DatasetName, cache: Path) -> Presence:  # noqa: ARG002
         folder = _place(asked.stem)

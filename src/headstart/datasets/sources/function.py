@@ -69,6 +69,10 @@ class FunctionSource(Source):
             return Presence(present=False, place=str(error))
         return Presence(present=True, place=str(file))
 
+    def forget(self) -> None:
+        """Have the function called anew: what it reads may have changed, and its file not."""
+        _called.cache_clear()
+
     def read(self, asked: DatasetName, cache: Path) -> Archive:  # noqa: ARG002
         """Give what the function gives, proven to be a dataset.
 

@@ -18,6 +18,7 @@ from headstart.datasets.archive import Archive
 from headstart.datasets.hub import Choice, has_several_classes, parquet_names, parts_of, read
 from headstart.datasets.names import DatasetName
 from headstart.datasets.sources.base import Description, Presence, Source
+from headstart.datasets.sources.parts import own_title
 from headstart.errors import DatasetMissingError, StorageError, StudyError
 from headstart.files import replaced, storage_errors
 from headstart.hub import (
@@ -161,7 +162,8 @@ class HubSource(Source):
         if _is_path(place) and (names := parquet_names(Path(place))):
             several = has_several_classes(Path(place) / names[0], _choice(asked), asked.stem)
             metric = SEVERAL if several else TOP_1
-        return Description(title=PurePosixPath(place).name, metric=metric, split_rule=SPLIT_RULE)
+        title = own_title(PurePosixPath(place).name, "" if _is_path(place) else place)
+        return Description(title=title, metric=metric, split_rule=SPLIT_RULE)
 
     def presence(self, asked: DatasetName, cache: Path) -> Presence:
         if found := _found(asked, cache):

@@ -5,9 +5,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
+from headstart.datasets.archives import is_published_name
+from headstart.datasets.sources.embedded import EMBEDDED
 from headstart.errors import DatasetError, DatasetMissingError
 
-__all__ = ["PARTS", "check_parts", "part_named", "require_files", "sorted_classes"]
+__all__ = ["PARTS", "check_parts", "own_title", "part_named", "require_files", "sorted_classes"]
 
 PARTS = ("train", "validation", "test")
 NAMES: Mapping[str, str] = MappingProxyType({
@@ -16,6 +18,26 @@ NAMES: Mapping[str, str] = MappingProxyType({
     "test": "test", "testing": "test",
 })  # fmt: skip
 WHOLE_NUMBER = re.compile(r"-?[0-9]+")
+
+
+def own_title(name: str, instead: str = "") -> str:
+    """Name a dataset of the user's so that a table of results takes it for no other.
+
+    Parameters
+    ----------
+    name
+        What it is called.
+    instead
+        Its title where a dataset of the catalogue is called so; ``./name`` unless given.
+
+    Examples
+    --------
+    >>> own_title("photos"), own_title("Pets"), own_title("pets", "user/pets")
+    ('photos', './Pets', 'user/pets')
+    """
+    if is_published_name(name) or name in EMBEDDED:
+        return instead or f"./{name}"
+    return name
 
 
 def part_named(name: str) -> str | None:

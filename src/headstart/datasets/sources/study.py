@@ -17,6 +17,7 @@ from headstart.datasets.archives import (
     published_facts,
     without_missing,
 )
+from headstart.datasets.checksums import PublishedFile, find_published
 from headstart.datasets.hub import Choice, read_hub_copy
 from headstart.datasets.names import DatasetName
 from headstart.datasets.sources.base import Description, Presence, Source
@@ -136,6 +137,13 @@ class StudySource(Source):
         parts = protocol_splits(facts, archive, asked.split_seed)
         check_published(facts, parts)
         return parts, facts.split_rule
+
+    def published_files(self, asked: DatasetName, cache: Path) -> tuple[PublishedFile, ...]:
+        place, facts = self._place(asked, cache), facts_of(asked.stem)
+        # A copy on the hub has files of its own, of which no checksum is published.
+        if place is None or place.form == "hub":
+            return ()
+        return find_published(facts.archives, facts.files, place.folder)
 
     def _place(self, asked: DatasetName, cache: Path) -> Place | None:
         if "root" in asked.options:
