@@ -1,6 +1,5 @@
 """What the commands do: call the layers below and render what they give."""
 
-import json as json_module
 import sys
 import time
 from pathlib import Path
@@ -15,7 +14,7 @@ from headstart.cli.progress import LiveWatcher
 from headstart.cli.stamp import is_stamped, put_stamp
 from headstart.errors import StudyError
 from headstart.files import replaced, writable_folder
-from headstart.store import DATABASE_NAME, ResultStore, result_row, results_table
+from headstart.store import DATABASE_NAME, ResultStore, results_table
 from headstart.study import Study, StudyRun, matrix_rate, outlook
 from headstart.workspace import Device, default_cache
 
@@ -24,7 +23,6 @@ __all__ = [
     "run_and_show",
     "run_demo",
     "show_outlook",
-    "show_results",
 ]
 
 INTERRUPTED = 130
@@ -109,14 +107,3 @@ def show_outlook(study: Study, store: Path) -> None:
     """Say what a study needs: what is here, what is missing and how to get it, and how much."""
     found = outlook(study, ResultStore(store, create=True), default_cache())
     typer.echo("\n".join(render.outlook(found, found.hours(matrix_rate()))))
-
-
-def show_results(store: Path, *, csv: bool, json: bool) -> None:
-    """Print what a store holds as a table, CSV or JSON."""
-    found = ResultStore(store).results()
-    if csv:
-        typer.echo(results_table(found).to_csv(index=False), nl=False)
-    elif json:
-        typer.echo(json_module.dumps([result_row(result) for result in found], indent=1))
-    else:
-        console.print(render.results(found))

@@ -8,6 +8,16 @@ from typing import Annotated
 import typer
 
 from headstart.cli.dataset_commands import datasets_app
+from headstart.cli.options import (
+    DEFAULT_STORE,
+    DeviceName,
+    DeviceOption,
+    JsonFlag,
+    ListOption,
+    PrecisionName,
+    StoreOption,
+)
+from headstart.cli.result_commands import results_app
 from headstart.errors import AnalysisError, HeadstartError, StudyError
 
 __all__ = ["app", "main"]
@@ -23,32 +33,9 @@ app = typer.Typer(
 models_app = typer.Typer()
 app.add_typer(models_app, name="models")
 app.add_typer(datasets_app, name="datasets")
+app.add_typer(results_app, name="results")
 
 BAD_INPUT = 2
-DEFAULT_STORE = Path("headstart.db")
-
-
-class DeviceName(StrEnum):
-    """Where to compute."""
-
-    auto = "auto"
-    cpu = "cpu"
-    cuda = "cuda"
-
-
-class PrecisionName(StrEnum):
-    """The network's arithmetic."""
-
-    fp32 = "fp32"
-    bf16 = "bf16"
-
-
-StoreOption = Annotated[Path, typer.Option(help="Results database, or the folder it is in.")]
-DeviceOption = Annotated[DeviceName, typer.Option(help="auto takes a GPU where there is one.")]
-JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-ListOption = Annotated[
-    str | None, typer.Option(help="Names, separated by commas.", show_default=False)
-]
 
 
 class UnitName(StrEnum):
@@ -257,18 +244,6 @@ def report(
     check_places(out, latex, csv)
     options = _analysis_options(unit, groups, error_bars, correction, resamples, seed)
     write_report(make_analysis(sources, columns, options), out, latex, csv)
-
-
-@app.command()
-def results(
-    store: StoreOption = DEFAULT_STORE,
-    csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
-    json: JsonFlag = False,
-) -> None:
-    """Show what a store holds."""
-    from headstart.cli.commands import show_results
-
-    show_results(store, csv=csv, json=json)
 
 
 @models_app.callback(invoke_without_command=True)

@@ -116,6 +116,7 @@ def _certified(rows: Sequence[dict[str, Any]]) -> list[str]:
 
 def _warnings(rows: Sequence[dict[str, Any]]) -> list[Text]:
     found = {
+        "choices on the edge of their grid": sum(bool(row["on_edge"]) for row in rows),
         "fits that did not reach their tolerance": sum(row["unconverged"] for row in rows),
         "broken images left out": sum(row["skipped_images"] for row in rows),
     }

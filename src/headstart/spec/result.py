@@ -25,6 +25,21 @@ class Selection(Noun):
     chosen: dict[str, Value]
     validation_curve: Annotated[tuple[dict[str, Value], ...], Field(min_length=1)]
 
+    @property
+    def on_edge(self) -> tuple[str, ...]:
+        """The numbers chosen that are the first or the last that were tried: better may lie beyond.
+
+        Nothing lies below a decay of 0, and a single value is no grid.
+        """
+        return tuple(name for name in self.chosen if self._is_edge(name))
+
+    def _is_edge(self, name: str) -> bool:
+        chosen = self.chosen[name]
+        tried = {row[name] for row in self.validation_curve if name in row}
+        if isinstance(chosen, str) or len(tried) < 2:
+            return False
+        return chosen == max(tried) or (chosen == min(tried) and chosen > 0)
+
 
 @dataclass(frozen=True)
 class Prediction:

@@ -2,5 +2,14 @@
 
 from headstart.store.database import DATABASE_NAME, ResultStore
 from headstart.store.table import result_row, results, results_table
+from headstart.store.tried import Tried, tried
 
-__all__ = ["DATABASE_NAME", "ResultStore", "result_row", "results", "results_table"]
+__all__ = [
+    "DATABASE_NAME",
+    "ResultStore",
+    "Tried",
+    "result_row",
+    "results",
+    "results_table",
+    "tried",
+]

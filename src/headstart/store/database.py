@@ -2,6 +2,7 @@
 
 import os
 import sqlite3
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -109,6 +110,13 @@ class ResultStore:
         columns = schema.measurements.c
         query = sa.select(columns.record).where(columns.trial == trial).order_by(columns.id)
         return [Measurement.model_validate_json(record) for record in self._column(query, since=2)]
+
+    def partly_measured(self) -> dict[str, int]:
+        """Count the measurements of each trial, by its key, that has no result yet."""
+        columns = schema.measurements.c
+        query = sa.select(columns.trial).order_by(columns.id)
+        stored = self.keys()
+        return dict(Counter(key for key in self._column(query, since=2) if key not in stored))
 
     def add_measurement(self, trial: str, measurement: Measurement) -> None:
         """Store what a candidate of a trial reached; what is stored of it already stays."""

@@ -32,12 +32,18 @@ COLUMNS = (
     "examples_per_class",
     "precision",
     "lambda",
+    "learning_rate",
+    "weight_decay",
+    "crop",
+    "on_edge",
     "relative_gap",
     "unconverged",
     "skipped_images",
     "seconds",
     "key",
 )
+# What settings choose on validation.
+CHOSEN = ("lambda", "learning_rate", "weight_decay", "crop")
 CONTENT_DIGITS = 8
 
 
@@ -46,12 +52,14 @@ def result_row(result: Result) -> dict[str, Any]:
 
     `content` is the start of the digest of the dataset: what is measured under one name may change.
     `weights` is ``random``, their tag, or the start of their digest. Accuracies are proportions.
-    `relative_gap` certifies the final fit; `unconverged` counts the fits of the selection and the
-    refit whose gap stayed over the tolerance.
+    `on_edge` names the choices at the end of what was tried. `relative_gap` certifies the final
+    fit; `unconverged` counts the fits of the selection and the refit whose gap stayed over the
+    tolerance.
     """
     trial, selection = result.trial, result.selection
     refit = result.provenance.get("refit", {})
     curve = selection.validation_curve if selection else ()
+    chosen = selection.chosen if selection else {}
     return {
         "model": trial.model.name,
         "weights": trial.model.weights_name,
@@ -70,7 +78,8 @@ def result_row(result: Result) -> dict[str, Any]:
         "steps": getattr(trial.setting, "steps", None),
         "examples_per_class": trial.dataset.examples_per_class,
         "precision": trial.setting.precision,
-        "lambda": selection.chosen.get("lambda") if selection else None,
+        **{name: chosen.get(name) for name in CHOSEN},
+        "on_edge": " ".join(selection.on_edge) if selection else "",
         "relative_gap": _finite(refit.get("relative_gap")),
         "unconverged": sum(not fit.get("converged", True) for fit in (*curve, refit)),
         "skipped_images": len(result.provenance.get("skipped_images", ())),

@@ -1,0 +1,186 @@
+"""What `headstart results` does: list what a store holds, show what a trial tried."""
+
+import json as json_module
+import math
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import typer
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from headstart.cli import render
+from headstart.cli.tables import plain_table
+from headstart.labels import kind_of
+from headstart.spec import Result, Value
+from headstart.spec.labels import number_label
+from headstart.store import ResultStore, Tried, result_row, results_table, tried
+
+__all__ = ["show_results", "show_trials"]
+
+# Rich takes 80 columns where it cannot know: too few for a table that goes to a file or a pipe.
+console = Console(width=None if sys.stdout.isatty() else 120, markup=False, highlight=False)
+
+KEY_DIGITS = 12
+CHOSEN, DIVERGED = "*", "diverged"
+# What is said of the whole trial in each row of its grid.
+TOLD = ("model", "weights", "dataset", "setting", "protocol", "seed", "limit", "examples_per_class")
+
+
+def show_results(store: Path, *, csv: bool, json: bool) -> None:
+    """Print what a store holds as a table, CSV or JSON."""
+    opened = ResultStore(store)
+    found = opened.results()
+    if csv:
+        typer.echo(results_table(found).to_csv(index=False), nl=False)
+    elif json:
+        typer.echo(json_module.dumps([result_row(result) for result in found], indent=1))
+    else:
+        console.print(render.results(found))
+        for key, n in opened.partly_measured().items():
+            console.print(f"partly measured: {key[:KEY_DIGITS]}, {_candidates(n)} so far")
+
+
+def show_trials(named: Sequence[str], store: Path, *, csv: bool, json: bool) -> None:
+    """Print what trials tried, chose and reached, as tables, CSV or JSON."""
+    found = tried(ResultStore(store), named)
+    if csv:
+        import pandas as pd
+
+        rows = [row for one in found for row in grid(one)]
+        typer.echo(pd.DataFrame(rows).to_csv(index=False), nl=False)
+    elif json:
+        typer.echo(json_module.dumps([record(one) for one in found], indent=1))
+    else:
+        for one in found:
+            console.print(shown(one))
+        if not found:
+            console.print("no results yet")
+
+
+def grid(one: Tried) -> list[dict[str, Any]]:
+    """A row an evaluation on validation: of which trial, what was tried, what it reached."""
+    told = result_row(one.result) if one.result else {}
+    about = {"key": one.key, **{name: told.get(name) for name in TOLD}}
+    return [
+        {
+            **about,
+            "status": DIVERGED if one.diverged(row) else "complete",
+            "chosen": one.is_chosen(row),
+            **{name: _finite(value) for name, value in row.items()},
+        }
+        for row in one.curve
+    ]
+
+
+def record(one: Tried) -> dict[str, Any]:
+    """All of a trial: its row, its metrics, its grid."""
+    told = result_row(one.result) if one.result else {"key": one.key}
+    rows = [{n: v for n, v in row.items() if n not in (*TOLD, "key")} for row in grid(one)]
+    metrics = one.result.metrics if one.result else {}
+    status = "complete" if one.result else "partly measured"
+    return {**told, "status": status, "metrics": metrics, "validation": rows}
+
+
+def shown(one: Tried) -> Group:
+    """For the screen: what was reached, the surface or path of validation, the choice."""
+    lines = [one.title, f"key {one.key}"]
+    if one.result:
+        lines += [_told(one.result), _metrics(one.result)]
+    parts: list[RenderableType] = [Text(line) for line in lines]
+    if any("learning_rate" in row for row in one.curve):
+        for steps in sorted({float(row["steps"]) for row in one.curve}, reverse=True):
+            parts += [Text(f"\nvalidation accuracy in percent after {steps:,.0f} steps")]
+            parts += [_surface(one, steps)]
+    else:
+        parts += [Text("\nvalidation accuracy in percent"), _path(one)]
+    if one.chosen:
+        said = ", ".join(f"{_words(name)} {_label(value)}" for name, value in one.chosen.items())
+        parts += [Text(f"{CHOSEN} chosen: {said}")]
+    parts += [
+        Text(
+            f"{_words(name)} {_label(one.chosen[name])} is on the edge of its grid: a better one "
+            "may lie beyond",
+            style="yellow",
+        )
+        for name in one.on_edge
+    ]
+    return Group(*parts, Text(""))
+
+
+def _told(result: Result) -> str:
+    row = result_row(result)
+    names = [name for name in ("protocol", "precision", "limit", "examples_per_class") if row[name]]
+    return ", ".join(f"{_words(name)} {row[name]}" for name in names)
+
+
+def _metrics(result: Result) -> str:
+    """Accuracies in percent, and beside them what the probabilities are worth."""
+    metrics = result.metrics
+    parts = [
+        f"{name} {100 * metrics[name]:.2f} %"
+        for name in kind_of(result.trial.dataset.metric).metrics
+        if name in metrics
+    ]
+    if "log-loss" in metrics:
+        parts.append(f"log loss {metrics['log-loss']:.4f} nats")
+    if "calibration-error" in metrics:
+        parts.append(f"calibration error {100 * metrics['calibration-error']:.2f} %")
+    return f"on {result.n_test:,} test images: {', '.join(parts)}"
+
+
+def _surface(one: Tried, steps: float) -> Table:
+    """A row a learning rate, a column a weight decay; of each pair its best crop."""
+    rows = [row for row in one.curve if row["steps"] == steps]
+    rates, decays = (
+        sorted({float(row[name]) for row in rows}) for name in ("learning_rate", "weight_decay")
+    )
+    columns = [f"decay {number_label(decay)}" for decay in decays]
+    table = plain_table("learning rate", *columns, right={"learning rate", *columns})
+    for rate in rates:
+        cells = []
+        for decay in decays:
+            pair = {"learning_rate": rate, "weight_decay": decay}
+            cells.append(_cell(one, [row for row in rows if pair.items() <= row.items()]))
+        table.add_row(number_label(rate), *cells)
+    return table
+
+
+def _cell(one: Tried, rows: Sequence[dict[str, Value]]) -> str:
+    """Say what a candidate reached; nothing if it was not trained for so long."""
+    if not rows:
+        return "-  "
+    if all(one.diverged(row) for row in rows):
+        return f"{DIVERGED}  "
+    mark = CHOSEN if any(one.is_chosen(row) for row in rows) else " "
+    return f"{100 * max(float(row['accuracy']) for row in rows):.2f} {mark}"
+
+
+def _path(one: Tried) -> Table:
+    table = plain_table("lambda", "accuracy", "gap", right={"lambda", "accuracy", "gap"})
+    for row in one.curve:
+        mark = CHOSEN if one.is_chosen(row) else " "
+        gap = f"{row['relative_gap']:.1e}" if "relative_gap" in row else "-"
+        accuracy = f"{100 * float(row['accuracy']):.2f} {mark}"
+        table.add_row(number_label(float(row["lambda"])), accuracy, gap)
+    return table
+
+
+def _candidates(n: int) -> str:
+    return "1 candidate" if n == 1 else f"{n:,} candidates"
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def _label(value: Value) -> str:
+    return value if isinstance(value, str) else number_label(value)
+
+
+def _finite(value: Value) -> Value | None:
+    """Leave out what JSON has no number for: nothing is certified."""
+    return value if isinstance(value, str) or math.isfinite(value) else None

@@ -1,0 +1,213 @@
+"""`headstart results show`: what a trial tried on validation, chose and reached."""
+
+import csv
+import io
+import json
+
+import numpy as np
+import pytest
+
+from headstart import datasets, models, settings
+from headstart.spec import Candidate, Measurement, Prediction, Result, Selection, Trial
+from headstart.store import ResultStore
+from stores import N_TEST, add_result
+
+RATES, DECAYS = (0.001, 0.01, 0.1), (0.0, 1e-5)
+# Percent, by rate and decay; the highest rate diverged without decay.
+REACHED = {(0.001, 0.0): 50, (0.001, 1e-5): 52, (0.01, 0.0): 60, (0.01, 1e-5): 70, (0.1, 1e-5): 65}
+
+
+def measurements(steps: int = 40) -> list[Measurement]:
+    found = []
+    for rate in RATES:
+        for decay in DECAYS:
+            values = {"learning_rate": rate, "weight_decay": decay, "steps": float(steps)}
+            best = REACHED.get((rate, decay))
+            rows = [
+                {**values, "crop": crop, "accuracy": (best - less) / 100}
+                for crop, less in (("full", 3), ("central", 0))
+                if best
+            ]
+            found.append(
+                Measurement(
+                    candidate=Candidate(values=values),
+                    examples="r",
+                    status="complete" if best else "diverged",
+                    curve=tuple(rows or [{**values, "accuracy": 0.0}]),
+                )
+            )
+    return found
+
+
+def add_training(store: ResultStore, name="finetune", chosen=(0.01, 1e-5), curve=None) -> Result:
+    measured = [row for measurement in measurements() for row in measurement.curve]
+    label = np.arange(N_TEST, dtype=np.int64) % 10
+    trial = Trial(
+        model=models.find("efficientnet_lite0"),
+        dataset=datasets.find("digits", limit=N_TEST),
+        setting=settings.find(name, protocol="quick"),
+    )
+    result = Result(
+        trial=trial,
+        metrics={
+            "top-1": 0.9125,
+            "mean-per-class": 0.905,
+            "log-loss": 0.34567,
+            "calibration-error": 0.0321,
+        },
+        n_test=N_TEST,
+        selection=Selection(
+            examples="r",
+            chosen={"learning_rate": chosen[0], "weight_decay": chosen[1], "crop": "central"},
+            validation_curve=tuple(curve or measured),
+        ),
+        predictions=Prediction(label, label, np.eye(10, dtype=np.float32)[label]),
+    )
+    assert store.add(result)
+    return result
+
+
+@pytest.fixture
+def store(tmp_path) -> ResultStore:
+    return ResultStore(tmp_path / "r.db", create=True)
+
+
+def cells(out: str) -> dict[str, list[str]]:
+    """The surface's rows by their learning rate."""
+    lines = out.splitlines()
+    first = next(i for i, line in enumerate(lines) if line.lstrip().startswith("learning rate "))
+    return {line.split()[0]: line.split()[1:] for line in lines[first + 1 : first + 4]}
+
+
+def test_the_surface_has_the_best_crop_of_each_pair_and_marks_the_choice(cli, store):
+    key = add_training(store).trial.key
+    out = cli("results", "show", key[:8], "--store", store.path).out
+    assert out.splitlines()[0] == "efficientnet_lite0, digits, finetune"
+    assert f"key {key}" in out
+    assert "validation accuracy in percent after 40 steps" in out
+    assert cells(out) == {
+        "0.001": ["50.00", "52.00"],
+        "0.01": ["60.00", "70.00", "*"],
+        "0.1": ["diverged", "65.00"],
+    }
+    assert "* chosen: learning rate 0.01, weight decay 1e-05, crop central" in out
+    assert "on 200 test images: top-1 91.25 %" in out
+    assert "log loss 0.3457 nats, calibration error 3.21 %" in out
+    # 1e-05 is the strongest decay that was tried; 0.01 lies between two others.
+    assert "weight decay 1e-05 is on the edge of its grid: a better one may lie beyond" in out
+    assert "learning rate 0.01 is on the edge" not in out
+
+
+def test_each_number_of_steps_has_a_surface_of_its_own(cli, store):
+    curve = [row for steps in (40, 10) for m in measurements(steps) for row in m.curve]
+    add_training(store, curve=curve)
+    out = cli("results", "show", "finetune", "--store", store.path).out
+    assert out.index("after 40 steps") < out.index("after 10 steps")
+    # The choice is that of the longest runs.
+    assert out.count("70.00 *") == 1
+    assert out.count("70.00") == 2
+
+
+def test_a_path_of_lambdas(cli, store):
+    result = add_result(store, "net_a", 0.8)
+    rows = [{"lambda": lam, "accuracy": a} for lam, a in ((10.0, 0.25), (1.0, 0.5), (0.1, 0.75))]
+    selection = Selection(examples="r", chosen={"lambda": 0.1}, validation_curve=tuple(rows))
+    trial = result.trial.model_copy(update={"seed": 1})
+    store.add(
+        result.model_copy(update={"trial": trial, "selection": selection}),
+    )
+    out = cli("results", "show", trial.key[:10], "--store", store.path).out
+    assert [line.split() for line in out.splitlines() if line.split()[:1] == ["0.1"]] == [
+        ["0.1", "75.00", "*", "-"]
+    ]
+    assert "lambda 0.1 is on the edge of its grid" in out
+    assert "choices on the edge of their grid: 1" in cli("results", "--store", store.path).out
+
+
+@pytest.mark.parametrize(
+    ("chosen", "values", "on_edge"),
+    [
+        (0.1, (0.1, 1.0, 10.0), True),
+        (10.0, (0.1, 1.0, 10.0), True),
+        (1.0, (0.1, 1.0, 10.0), False),
+        (0.0, (0.0, 1.0), False),
+        (1.0, (0.0, 1.0), True),
+        (1.0, (1.0,), False),
+        ("full", ("full", "central"), False),
+    ],
+)
+def test_what_an_edge_is(chosen, values, on_edge):
+    rows = tuple({"x": value, "accuracy": 0.5} for value in values)
+    selection = Selection(examples="r", chosen={"x": chosen}, validation_curve=rows)
+    assert selection.on_edge == (("x",) if on_edge else ())
+
+
+def test_the_whole_grid_as_csv_and_json(cli, store):
+    add_training(store)
+    add_training(store, "scratch", chosen=(0.1, 1e-5))
+    text = cli("results", "show", "--store", store.path, "--csv").out
+    rows = list(csv.DictReader(io.StringIO(text)))
+    assert len(rows) == 2 * 11
+    tuned = [row for row in rows if row["setting"] == "finetune"]
+    assert [row["crop"] for row in tuned if row["status"] == "diverged"] == [""]
+    (chosen,) = [row for row in tuned if row["chosen"] == "True"]
+    assert (chosen["learning_rate"], chosen["crop"], chosen["accuracy"]) == (
+        "0.01",
+        "central",
+        "0.7",
+    )
+    (record,) = json.loads(cli("results", "show", "scratch", "--store", store.path, "--json").out)
+    assert record["metrics"]["log-loss"] == 0.34567
+    assert record["on_edge"] == "learning_rate weight_decay"
+    assert (record["learning_rate"], record["weight_decay"], record["crop"]) == (
+        0.1,
+        1e-5,
+        "central",
+    )
+    assert len(record["validation"]) == 11
+    assert sum(row["chosen"] for row in record["validation"]) == 1
+
+
+def test_a_trial_without_a_result_is_listed_and_shown(cli, store):
+    key = "ab" * 32
+    for measurement in measurements()[:4]:
+        store.add_measurement(key, measurement)
+    add_training(store)
+    assert f"partly measured: {key[:12]}, 4 candidates so far" in (
+        cli("results", "--store", store.path).out
+    )
+    out = cli("results", "show", "abab", "--store", store.path).out
+    assert out.splitlines()[:2] == ["partly measured", f"key {key}"]
+    assert "70.00" in out
+    assert "chosen" not in out
+    (record,) = json.loads(cli("results", "show", "abab", "--store", store.path, "--json").out)
+    assert (record["status"], len(record["validation"])) == ("partly measured", 8)
+
+
+def test_words_of_a_title_name_one_trial(cli, store):
+    for name in ("net", "net_b"):
+        add_result(store, name, 0.5)
+    assert cli("results", "show", "net", "digits", "--store", store.path).out.startswith(
+        "net, digits, linear\n"
+    )
+    outcome = cli("results", "show", "linear", "--store", store.path)
+    assert outcome.code == 2
+    assert "2 trials of" in outcome.err
+    assert "are 'linear': give the beginning of a key: " in outcome.err
+    assert "(net_b, digits, linear)" in outcome.err
+    outcome = cli("results", "show", "resnet", "--store", store.path)
+    assert outcome.code == 2
+    assert "no trial of" in outcome.err
+
+
+def test_options_come_after_show(cli, store):
+    outcome = cli("results", "--csv", "show", "x")
+    assert (outcome.code, outcome.err) == (
+        2,
+        "error: options of `headstart results show` come after `show`\n",
+    )
+
+
+def test_an_empty_store(cli, store):
+    store.make()
+    assert cli("results", "show", "--store", store.path).out == "no results yet\n"
