@@ -125,7 +125,7 @@ class Source(ABC):
                 f"dataset '{asked.stem}' is not on this machine: {presence.place}"
             )
 
-    def forget(self) -> None:
+    def forget(self) -> None:  # noqa: B027  most sources keep nothing
         """Have nothing known of data any more that may have changed since it was read."""
 
     def source_revision(self, asked: DatasetName, cache: Path) -> str:  # noqa: ARG002
