@@ -5,6 +5,7 @@ import struct
 import numpy as np
 import pytest
 
+from conftest import write_folder
 from headstart import datasets
 from headstart.datasets import fashion_mnist, glyphs
 from headstart.datasets.manifest import check_manifest
@@ -204,3 +205,22 @@ def test_files_in_torchvisions_layout_are_found(
     monkeypatch.setattr(fashion_mnist, "SYSTEM_FOLDER", tmp_path / "none")
     assert datasets.presence("fashion_mnist", own_cache) == (True, str(folder))
     assert len(load("fashion_mnist").test) == 10000
+
+
+@pytest.mark.parametrize("option", ["decoding=torchvision", "max_pixels=5"])
+@pytest.mark.parametrize("kind", ["embedded", "function", "torchvision"])
+def test_a_decoding_of_what_is_no_file_is_refused(kind, option, tmp_path, own_cache):
+    """Else two names would stand for the same images."""
+    write_folder(tmp_path / "eurosat", {"2750": {"Forest": 5, "River": 5}})
+    (tmp_path / "data.py").write_text(
+        "import numpy as np\ndef load():\n    return np.zeros((10, 2, 2), np.uint8), [0, 1] * 5\n"
+    )
+    name = {
+        "embedded": "digits?",
+        "function": f"{tmp_path}/data.py:load?",
+        "torchvision": f"torchvision:EuroSAT?root={tmp_path}&",
+    }[kind]
+    words = f"its images are not decoded from files, so {option} changes nothing: leave it out"
+    with pytest.raises(StudyError, match=words):
+        datasets.find(name + option)
+    datasets.find(name[:-1])

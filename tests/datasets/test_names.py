@@ -44,15 +44,16 @@ def test_options_that_all_have_are_told_from_those_of_a_source():
         ("digits?", r"dataset 'digits\?': expected \?option=value, found '\?'"),
         ("digits?split_seed", "split_seed= is no whole number from 0"),
         ("digits?split_seed=-1", "split_seed=-1 is no whole number from 0"),
+        ("digits?split_seed=²", "split_seed=² is no whole number from 0"),
         ("digits?split_seed=1.5", "split_seed=1.5 is no whole number from 0"),
         (
             "digits?metric=top1",
             "metric=top1 will not do: expected top-1, mean-per-class, voc-map-11point",
         ),
         ("digits?allow_missing=perhaps", "allow_missing=perhaps will not do: expected yes, true"),
-        ("digits?decoding=pil", "decoding=pil will not do: Input should be 'viewer' or 'torchv"),
-        ("digits?max_pixels=0", "max_pixels=0 will not do: Input should be greater than 0"),
-        ("digits?max_pixels=many", "max_pixels=many will not do: Input should be a valid integer"),
+        ("digits?decoding=pil", "decoding=pil will not do: expected viewer, torchvision"),
+        ("digits?max_pixels=0", "max_pixels=0 is no whole number from 1"),
+        ("digits?max_pixels=many", "max_pixels=many is no whole number from 1"),
     ],
 )
 def test_options_that_cannot_be(text, words):

@@ -97,6 +97,7 @@ def find(
         manifest, split_rule = reading.manifest, reading.split_rule
     else:
         # What is published is not read here, so that this would show in the middle of a run.
+        asked.refuse_decoding()
         check_metric(asked.stem, metric, "images", kind_of(description.metric).ndim)
     dataset = Dataset(
         name=asked.titled(description.title),

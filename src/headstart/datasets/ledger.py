@@ -11,12 +11,13 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import NamedTuple
 
 from headstart.datasets.records import DatabaseRecords, Key, MemoryRecords, Record
 from headstart.datasets.seen import Seen, look_at
 from headstart.files import md5_file, sha256_file, storage_error, storage_errors
 
-__all__ = ["Advance", "Ledger"]
+__all__ = ["Advance", "Ledger", "Origin"]
 
 # Told how many images more are done.
 Advance = Callable[[int], None]
@@ -27,6 +28,28 @@ IMAGE, BYTES, PUBLISHED = -1, -2, -3
 TICK_NS = 2_000_000_000
 # So much work an interrupt may lose.
 BATCH = 1000
+
+
+class Origin(NamedTuple):
+    """What makes images of files, and what tells that it would make the same ones again.
+
+    `name` says what it is and where, `n_bytes` the size of its files, `state` is a number that is
+    another when any of them is; `modified` is when the last one was, in ns.
+    """
+
+    name: str
+    n_bytes: int
+    state: int
+    modified: int
+
+
+class _Asked(NamedTuple):
+    """What is to be looked at; known where size and state are those that were kept."""
+
+    key: Key
+    size: int
+    state: int
+    modified: int
 
 
 class Ledger:
@@ -63,6 +86,29 @@ class Ledger:
         """Give the hexadecimal MD5 of files of any kind; errors as `sha256`."""
         return self._digests(paths, PUBLISHED, md5_file, advance)
 
+    def look_made(
+        self,
+        origin: Origin,
+        rows: Sequence[int],
+        look: Callable[[int], Seen],
+        advance: Advance | None = None,
+    ) -> list[Seen]:
+        """Look at images that something makes of files, known by the state of these files.
+
+        Parameters
+        ----------
+        origin
+            What makes them, and of which files.
+        rows
+            Places of the images in it, from 0.
+        look
+            Looks at the image at a place; called from several threads.
+        """
+        path = os.fsencode(origin.name)
+        stamp = (origin.n_bytes, origin.state, origin.modified)
+        asked = [_Asked(Key(path, row), *stamp) for row in rows]
+        return self._through(asked, lambda i: look(rows[i]), advance)
+
     def _digests(
         self,
         paths: Sequence[Path],
@@ -74,7 +120,7 @@ class Ledger:
             with storage_errors(paths[row], reading=True):
                 return Seen(digest(paths[row]), paths[row].stat().st_size)
 
-        found = self._through([(path, kind) for path in paths], look, advance)
+        found = self._through(_stamped([(path, kind) for path in paths]), look, advance)
         return [seen.sha256 for seen in found]
 
     def look(self, paths: Sequence[Path], advance: Advance | None = None) -> list[Seen]:
@@ -91,7 +137,7 @@ class Ledger:
                 content = paths[row].read_bytes()
             return look_at(content)
 
-        return self._through([(path, IMAGE) for path in paths], look, advance)
+        return self._through(_stamped([(path, IMAGE) for path in paths]), look, advance)
 
     def look_inside(
         self,
@@ -116,37 +162,38 @@ class Ledger:
         StorageError
             The file is missing or cannot be read.
         """
-        places = [(container, row) for row in rows]
-        return self._through(places, lambda i: look_at(content(rows[i])), advance)
+        asked = _stamped([(container, row) for row in rows])
+        return self._through(asked, lambda i: look_at(content(rows[i])), advance)
 
     def _through(
         self,
-        places: Sequence[tuple[Path, int]],
+        asked: Sequence[_Asked],
         look: Callable[[int], Seen],
         advance: Advance | None = None,
     ) -> list[Seen]:
         """Give what was seen at these places; `look` takes the index of one that is not known."""
         settled = time.time_ns() - TICK_NS
-        asked = _stamped(places)
-        known = self._recall([key for key, _, _ in asked])
+        known = self._recall([one.key for one in asked])
         fresh = [
             index
-            for index, (key, *stamp) in enumerate(asked)
-            if key not in known or [known[key].size, known[key].modified] != stamp
+            for index, (key, size, state, _) in enumerate(asked)
+            if key not in known or known[key][:2] != (size, state)
         ]
         if advance:
             advance(len(asked) - len(fresh))
         for start in range(0, len(fresh), BATCH):
             batch = fresh[start : start + BATCH]
-            looked = {}
+            looked, lasting = {}, {}
             for index, seen in zip(batch, _in_threads(look, batch), strict=True):
-                key, size, modified = asked[index]
-                looked[key] = Record(size, modified, seen)
+                key, size, state, modified = asked[index]
+                looked[key] = Record(size, state, seen)
+                if modified < settled:
+                    lasting[key] = looked[key]
                 if advance:
                     advance(1)
             known |= looked
-            self._keep({key: now for key, now in looked.items() if now.modified < settled})
-        return [known[key].seen for key, _, _ in asked]
+            self._keep(lasting)
+        return [known[one.key].seen for one in asked]
 
     def _recall(self, keys: Sequence[Key]) -> dict[Key, Record]:
         try:
@@ -171,8 +218,8 @@ class Ledger:
             )
 
 
-def _stamped(places: Sequence[tuple[Path, int]]) -> list[tuple[Key, int, int]]:
-    """Give key, size and time of modification, in ns; a container is asked once."""
+def _stamped(places: Sequence[tuple[Path, int]]) -> list[_Asked]:
+    """Ask for places in files by size and time of modification; a container is asked once."""
     states: dict[Path, os.stat_result] = {}
     asked = []
     for path, place in places:
@@ -182,7 +229,8 @@ def _stamped(places: Sequence[tuple[Path, int]]) -> list[tuple[Key, int, int]]:
             except OSError as error:
                 raise storage_error(path, error, reading=True) from error
         state = states[path]
-        asked.append((Key.of(path, place), state.st_size, state.st_mtime_ns))
+        time_ns = state.st_mtime_ns
+        asked.append(_Asked(Key.of(path, place), state.st_size, time_ns, time_ns))
     return asked
 
 

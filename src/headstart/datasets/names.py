@@ -5,8 +5,6 @@ from dataclasses import dataclass, field
 from typing import Any, get_args
 from urllib.parse import parse_qsl, quote, urlencode
 
-from pydantic import ValidationError
-
 from headstart.errors import StudyError, UnknownNameError
 from headstart.spec import Dataset, Decoding, Metric
 
@@ -21,6 +19,7 @@ OPTIONS: Mapping[str, str] = {
     "max_pixels": "images of more count as broken; 100000000 unless given",
 }
 METRICS = get_args(Metric)
+LIKES = get_args(Decoding.model_fields["like"].annotation)
 YES = {"yes": True, "true": True, "1": True, "no": False, "false": False, "0": False}
 AS_SHOWN = Decoding()
 # What says where the images are says nothing of what they are.
@@ -112,6 +111,16 @@ class DatasetName:
                 "changes nothing: leave it out"
             )
 
+    def refuse_decoding(self) -> None:
+        """Raise StudyError if a decoding is given where images are no encoded files."""
+        for option, usual in dict(AS_SHOWN).items():
+            if getattr(self.decoding, option) != usual:
+                name = "decoding" if option == "like" else option
+                raise StudyError(
+                    f"dataset '{self.full}': its images are not decoded from files, so "
+                    f"{name}={getattr(self.decoding, option)} changes nothing: leave it out"
+                )
+
     def titled(self, title: str) -> str:
         """Add to a title what makes this dataset another one than its plain name."""
         given = _options(self.full.partition("?")[2])
@@ -131,22 +140,14 @@ def _check_one_of(text: str, option: str, value: str, known: Iterable[str]) -> N
         )
 
 
-def _number(text: str, option: str, value: str) -> int:
-    if not value.isdigit():
-        raise StudyError(f"dataset '{text}': {option}={value} is no whole number from 0")
+def _number(text: str, option: str, value: str, lowest: int = 0) -> int:
+    if not value.isdecimal() or int(value) < lowest:
+        raise StudyError(f"dataset '{text}': {option}={value} is no whole number from {lowest}")
     return int(value)
 
 
 def _decoding(text: str, options: Mapping[str, str]) -> Decoding:
-    given: dict[str, Any] = {
-        "like": options.get("decoding"),
-        "max_pixels": options.get("max_pixels"),
-    }
-    try:
-        return Decoding(**{name: value for name, value in given.items() if value is not None})
-    except ValidationError as error:
-        first = error.errors()[0]
-        option = "decoding" if first["loc"][0] == "like" else "max_pixels"
-        raise StudyError(
-            f"dataset '{text}': {option}={first['input']} will not do: {first['msg']}"
-        ) from error
+    like: Any = options.get("decoding", AS_SHOWN.like)
+    _check_one_of(text, "decoding", like, LIKES)
+    limit = _number(text, "max_pixels", options.get("max_pixels", str(AS_SHOWN.max_pixels)), 1)
+    return Decoding(like=like, max_pixels=limit)

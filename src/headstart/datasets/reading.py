@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
 
-from headstart.datasets.images import FileImages
+from headstart.datasets.images import EncodedImages, FileImages
 from headstart.datasets.ledger import Ledger
 from headstart.datasets.manifest import Manifest, check_manifest, make_manifest
 from headstart.datasets.names import DatasetName
@@ -109,6 +109,8 @@ def read_dataset(
     archive = own.read(asked, cache)
     for part, split in archive.parts.items():
         check_metric(asked.stem, metric, f"{part} images", split.labels.ndim)
+        if not isinstance(split.images, EncodedImages):
+            asked.refuse_decoding()
     parts, split_rule = own.split(asked, archive)
     parts = {
         name: Split(part.images.decoded(asked.decoding), part.labels, part.rows)

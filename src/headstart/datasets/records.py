@@ -41,7 +41,10 @@ class Key(NamedTuple):
 
 
 class Record(NamedTuple):
-    """What was seen in a file of this size, in bytes, and time of modification, in ns."""
+    """What was seen in a file of this size, in bytes, and time of modification, in ns.
+
+    Of images that are made of several files, `modified` is any number that tells their state.
+    """
 
     size: int
     modified: int

@@ -2,6 +2,7 @@
 
 import gzip
 import hashlib
+import os
 import shutil
 import socket
 
@@ -13,9 +14,10 @@ from torchvision.datasets.utils import verify_str_arg
 
 from conftest import write_folder
 from headstart.datasets import fashion_mnist
-from headstart.datasets.ledger import Ledger
+from headstart.datasets.indexed_images import IndexedImages
+from headstart.datasets.ledger import Ledger, Origin
 from headstart.datasets.names import DatasetName
-from headstart.datasets.sources.torchvision import IndexedImages, TorchvisionSource
+from headstart.datasets.sources.torchvision import TorchvisionSource
 from headstart.errors import (
     BrokenImageError,
     DatasetError,
@@ -123,6 +125,39 @@ def test_the_digest_is_of_pixels_in_order(eurosat):
     assert sum(told) == 2
 
 
+def test_images_are_decoded_again_only_if_a_file_changed(eurosat, monkeypatch):
+    for file in eurosat.rglob("*.png"):
+        os.utime(file, (0, 0))
+    decoded = []
+    look = IndexedImages._look
+
+    def counted(images, number):
+        decoded.append(number)
+        return look(images, number)
+
+    def digest():
+        decoded.clear()
+        images = read("EuroSAT", root=eurosat).parts["all"].images
+        # Elsewhere: below the root it would be one of the files.
+        return images.digest(Ledger(eurosat.with_name("files.db")))
+
+    monkeypatch.setattr(IndexedImages, "_look", counted)
+    first = digest()
+    assert sorted(decoded) == [0, 1, 2, 3, 4]
+    assert digest() == first
+    assert decoded == []
+    changed = eurosat / "eurosat/2750/River/0.png"
+    Image.new("RGB", (32, 24)).save(changed)
+    os.utime(changed, (1, 1))
+    second = digest()
+    assert second != first
+    assert len(decoded) == 5
+    # What was changed just now may change again within the same tick of the clock.
+    os.utime(changed)
+    assert digest() == digest() == second
+    assert len(decoded) == 5
+
+
 def test_images_that_do_not_decode_are_named(eurosat):
     (eurosat / "eurosat/2750/Forest/1.png").write_bytes(b"no image")
     images = read("EuroSAT", root=eurosat).parts["all"].images
@@ -225,7 +260,8 @@ def test_items_of_another_kind_are_refused(items, words, serve):
 
 
 def test_other_modes_become_rgb():
-    images = IndexedImages(Items([(Image.new("P", (2, 2)), 0), (None, 0)]), "theirs")
+    items = Items([(Image.new("P", (2, 2)), 0), (None, 0)])
+    images = IndexedImages(items, "theirs", Origin("theirs", 0, 0, 0))
     assert images.decode(0).mode == "RGB"
     with pytest.raises(BrokenImageError, match=r"image theirs, number 1 .* given as NoneType"):
         images.decode(1)

@@ -4,13 +4,14 @@ Their parts are found by how the class is made: with ``train=``, with ``split=``
 Images are decoded by the class, without any of its transforms.
 """
 
-import hashlib
 import inspect
+import json
 import shutil
 import socket
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar
@@ -19,15 +20,12 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from headstart.datasets.ahead import ahead
 from headstart.datasets.archive import Archive
-from headstart.datasets.ledger import Advance, Ledger
+from headstart.datasets.indexed_images import IndexedImages, first_line, origin_of
 from headstart.datasets.names import DatasetName
-from headstart.datasets.seen import Seen
 from headstart.datasets.sources.base import Description, Presence, Source
 from headstart.datasets.splits import Split
 from headstart.errors import (
-    BrokenImageError,
     DatasetError,
     DatasetMissingError,
     StudyError,
@@ -35,10 +33,9 @@ from headstart.errors import (
 )
 from headstart.files import storage_errors
 from headstart.hub import SECONDS
-from headstart.spec import Decoding
 from headstart.workspace import Watcher
 
-__all__ = ["IndexedImages", "TorchvisionSource", "download"]
+__all__ = ["TorchvisionSource", "download"]
 
 # What classes call their splits, in the order in which they are tried.
 SPLITS: Mapping[str, tuple[str, ...]] = MappingProxyType(
@@ -52,84 +49,8 @@ SPLITS: Mapping[str, tuple[str, ...]] = MappingProxyType(
 LABELS = ("targets", "_labels", "labels", "y", "_samples", "samples")
 CLASSES = ("classes", "categories")
 SWITCHES = {"True": True, "true": True, "False": False, "false": False}
-AHEAD = 16
 
 Labels = npt.NDArray[np.int64]
-
-
-class IndexedImages:
-    """Images that an object gives by number, as ``dataset[number][0]``.
-
-    They have no files to be known by: what is told of them, and their digest, is of the decoded
-    pixels. That is computed once in a process and kept nowhere else.
-
-    Parameters
-    ----------
-    dataset
-        Gives (PIL image, label).
-    title
-        Names it for a person.
-    """
-
-    def __init__(self, dataset: Any, title: str) -> None:
-        self._dataset, self._title = dataset, title
-        self._rows = np.arange(len(dataset), dtype=np.int64)
-        # Shared by all subsets.
-        self._seen: dict[int, Seen] = {}
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    def decode(self, row: int) -> Image.Image:
-        try:
-            image = self._dataset[int(self._rows[row])][0]
-        # What the class and the decoders raise on damaged files is not one type.
-        except Exception as error:
-            raise BrokenImageError(self.where(row), _first_line(error)) from error
-        if not isinstance(image, Image.Image):
-            raise BrokenImageError(self.where(row), f"it is given as {type(image).__name__}")
-        return image if image.mode in ("L", "RGB") else image.convert("RGB")
-
-    def where(self, row: int) -> str:
-        return f"{self._title}, number {self._rows[row]}"
-
-    def take(self, rows: npt.NDArray[np.int64]) -> "IndexedImages":
-        taken = IndexedImages.__new__(IndexedImages)
-        taken.__dict__ = {**self.__dict__, "_rows": self._rows[rows]}
-        return taken
-
-    def seen(
-        self,
-        ledger: Ledger,  # noqa: ARG002  no files
-        advance: Advance | None = None,
-    ) -> list[Seen]:
-        fresh = [row for row, i in enumerate(self._rows.tolist()) if i not in self._seen]
-        if advance:
-            advance(len(self) - len(fresh))
-        for row, seen in zip(fresh, ahead(self._look, fresh, AHEAD, spare=0), strict=True):
-            self._seen[int(self._rows[row])] = seen
-            if advance:
-                advance(1)
-        return [self._seen[i] for i in self._rows.tolist()]
-
-    def _look(self, row: int) -> Seen:
-        try:
-            image = self.decode(row)
-        except BrokenImageError as error:
-            return Seen(hashlib.sha256().hexdigest(), 0, problem=error.reason)
-        pixels = hashlib.sha256(f"{image.mode} {image.size}".encode() + image.tobytes())
-        n_bytes = len(image.getbands()) * image.width * image.height
-        return Seen(
-            pixels.hexdigest(), n_bytes, width=image.width, height=image.height, mode=image.mode
-        )
-
-    def digest(self, ledger: Ledger) -> str:
-        """Hexadecimal SHA-256 over the SHA-256 of each image's mode, size and pixels, in order."""
-        digests = (bytes.fromhex(seen.sha256) for seen in self.seen(ledger))
-        return hashlib.sha256(b"".join(digests)).hexdigest()
-
-    def decoded(self, decoding: Decoding) -> "IndexedImages":  # noqa: ARG002  the class decodes
-        return self
 
 
 class TorchvisionSource(Source):
@@ -184,14 +105,21 @@ class TorchvisionSource(Source):
             ) from error
 
     def read(self, asked: DatasetName, cache: Path) -> Archive:
-        found = _opened(asked, _root(asked, cache))
+        root = _root(asked, cache)
+        # Before they are read: what changes meanwhile is then another state.
+        origin = origin_of(_making(asked), root)
+        found = _opened(asked, root)
         labels = {part: _labels(dataset, asked.stem, part) for part, dataset in found.items()}
         known = np.unique(np.concatenate(list(labels.values())))
         if len(known) and known[0] < 0:
             raise DatasetError(f"{asked.stem} has images without a label (label {known[0]})")
         splits = {
             part: Split(
-                IndexedImages(dataset, f"{asked.stem} {part}"),
+                IndexedImages(
+                    dataset,
+                    f"{asked.stem} {part}",
+                    origin._replace(name=f"{origin.name} {part}"),
+                ),
                 np.searchsorted(known, labels[part]).astype(np.int64),
                 np.arange(len(labels[part]), dtype=np.int64),
             )
@@ -215,6 +143,12 @@ def _root(asked: DatasetName, cache: Path) -> Path:
     if "root" in asked.options:
         return Path(asked.options["root"]).expanduser().resolve()
     return cache / "torchvision" / str(_class(asked.stem).__name__)
+
+
+def _making(asked: DatasetName) -> str:
+    """Say what makes the images: the class, its options, and in which version."""
+    options = {name: value for name, value in asked.options.items() if name != "root"}
+    return f"{asked.stem} {json.dumps(options, sort_keys=True)} {version('torchvision')}"
 
 
 def _opened(asked: DatasetName, root: Path, download: bool = False) -> dict[str, Any]:
@@ -287,7 +221,7 @@ def _made(cls: Any, root: Path, arguments: dict[str, Any]) -> Any:
 
 
 def _unmade(cls: Any, root: Path, error: Exception, kind: type[DatasetError]) -> DatasetError:
-    return kind(f"torchvision.datasets.{cls.__name__} in {root}: {_first_line(error)}")
+    return kind(f"torchvision.datasets.{cls.__name__} in {root}: {first_line(error)}")
 
 
 def _parameters(cls: Any) -> set[str]:
@@ -327,7 +261,7 @@ def _label(dataset: Any, place: int, where: str) -> int:
         item = dataset[place]
     # As in `IndexedImages.decode`.
     except Exception as error:
-        raise DatasetError(f"{where} cannot be read ({_first_line(error)})") from error
+        raise DatasetError(f"{where} cannot be read ({first_line(error)})") from error
     if not isinstance(item, Sequence) or len(item) != 2 or not isinstance(item[0], Image.Image):
         found = type(item[0] if isinstance(item, Sequence) and item else item).__name__
         raise DatasetError(f"{where}: expected a PIL image and its label, found {found}")
@@ -364,10 +298,6 @@ def _class_names(dataset: Any, known: list[int]) -> tuple[str, ...]:
 def _by_hand(asked: DatasetName) -> str:
     name = _class(asked.stem).__name__
     return f"say {asked.stem}?root=FOLDER, one that torchvision.datasets.{name} can read"
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def download(name: str, root: Path, calls: Sequence[Mapping[str, Any]]) -> None:
