@@ -331,10 +331,10 @@ def test_a_failing_trial_does_not_cost_the_demo_its_csv(cli, tmp_path, monkeypat
 
     real = run.run_trial
 
-    def failing(trial, workspace):
+    def failing(trial, *where):
         if trial.model.name == "efficientnet_lite1":
             raise FeatureError("features hold NaN")
-        return real(trial, workspace)
+        return real(trial, *where)
 
     monkeypatch.setattr(run, "run_trial", failing)
     monkeypatch.setattr(commands, "DEMO_LIMIT", 62)

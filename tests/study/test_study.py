@@ -235,10 +235,10 @@ def test_the_space_check_counts_each_table_of_features_once():
 def test_an_unexpected_error_ends_its_trial_alone(tmp_path, monkeypatch):
     real = run.run_trial
 
-    def failing(trial, workspace):
+    def failing(trial, *where):
         if trial.seed == 0:
             raise MemoryError("out of memory\nin some library")
-        return real(trial, workspace)
+        return real(trial, *where)
 
     monkeypatch.setattr(run, "run_trial", failing)
     outcome = Study(**SMALL, seeds=[0, 1]).run(tmp_path / "results.db")
