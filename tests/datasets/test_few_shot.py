@@ -75,6 +75,30 @@ def test_few_images_of_each_class_are_no_images_of_another_split(kind, named, ow
     assert len(drawn) == 3
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_images_a_class_are_nested_and_beside_whole_validation_and_test(kind, named, own_cache):
+    name = named(kind)
+    whole = datasets.load(datasets.find(name), 0, default_cache())
+    held = images_of(whole.validation.images) | images_of(whole.test.images)
+    drawn = []
+    for seed in range(3):
+        smaller = set()
+        for n in (1, 2, 4):
+            dataset = datasets.find(name, examples_per_class=n)
+            few = datasets.load(dataset, seed, default_cache())
+            train = images_of(few.train.images)
+            assert len(train) == len(few.train) == n * whole.n_classes
+            assert smaller < train <= images_of(whole.train.images)
+            assert not train & held
+            assert images_of(few.validation.images) == images_of(whole.validation.images)
+            assert images_of(few.test.images) == images_of(whole.test.images)
+            if few.train.labels.ndim == 1:
+                assert np.bincount(few.train.labels).tolist() == [n] * whole.n_classes
+            smaller = train
+        drawn.append(frozenset(smaller))
+    assert len(set(drawn)) == 3
+
+
 def images_of(images) -> set[bytes]:
     """Know images by their pixels: no two of these datasets have the same."""
     return {images.decode(row).tobytes() for row in range(len(images))}

@@ -239,6 +239,10 @@ def test_a_batch_larger_than_the_data():
     message = "^a batch of 256 is larger than the data: 40 images; lower batch_size$"
     with pytest.raises(TrainingError, match=message):
         run(small_network(), Recipe(steps=1, learning_rate=1))
+    # Where few images are what is studied, a batch has them several times.
+    trained = run(small_network(), Recipe(steps=1, learning_rate=0.1, repeats=True))
+    assert trained.steps == 1
+    assert np.isfinite(trained.losses).all()
 
 
 def test_labels_of_other_classes():

@@ -15,7 +15,7 @@ from headstart.cli.stamp import is_stamped, put_stamp
 from headstart.errors import StudyError
 from headstart.files import replaced, writable_folder
 from headstart.store import DATABASE_NAME, ResultStore, results_table
-from headstart.study import Study, StudyRun, matrix_rate, outlook
+from headstart.study import Study, StudyRun, further_study, matrix_rate, outlook
 from headstart.workspace import Device, default_cache
 
 __all__ = [
@@ -26,6 +26,8 @@ __all__ = [
 ]
 
 INTERRUPTED = 130
+# Options that hold several values, separated by commas.
+LISTS = {"datasets", "settings", "seeds", "steps", "examples_per_class"}
 # Large enough for standard errors of about two points, small enough for minutes on two cores.
 DEMO_LIMIT = 300
 # Rich takes 80 columns where it cannot know: too few for a table that goes to a file or a pipe.
@@ -75,9 +77,10 @@ def read_study(file: Path | None, options: dict[str, Any], *, trust: bool = Fals
         return Study.from_toml(file, trust=trust)
     if "models" in fields:
         fields["models"] = models.split_names(fields["models"])
-    for name in {"datasets", "settings", "seeds"} & fields.keys():
+    for name in LISTS & fields.keys():
         fields[name] = [part.strip() for part in fields[name].split(",") if part.strip()]
-    return Study(**fields)
+    further = fields.pop("study", None)
+    return further_study(further, fields) if further else Study(**fields)
 
 
 def run_and_show(

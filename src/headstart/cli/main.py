@@ -38,6 +38,13 @@ app.add_typer(results_app, name="results")
 BAD_INPUT = 2
 
 
+class FurtherName(StrEnum):
+    """A study with a further factor."""
+
+    convergence = "convergence"
+    dataset_size = "dataset-size"
+
+
 class UnitName(StrEnum):
     """What accuracies are given in."""
 
@@ -116,6 +123,22 @@ def run(
     seeds: Annotated[
         str | None, typer.Option(help="Whole numbers, separated by commas; 0 unless given.")
     ] = None,
+    further: Annotated[
+        FurtherName | None,
+        typer.Option(
+            "--study",
+            help="Steps against accuracy, or images a class against accuracy, with the settings, "
+            "numbers and seeds of the paper where none are given.",
+            show_default=False,
+        ),
+    ] = None,
+    steps: Annotated[
+        str | None,
+        typer.Option(help="Numbers of steps to train for, each a search and a run of its own."),
+    ] = None,
+    examples_per_class: Annotated[
+        str | None, typer.Option(help="Numbers of training images a class.")
+    ] = None,
     limit: Annotated[
         int | None, typer.Option(help="At most so many images of each split, class-balanced.")
     ] = None,
@@ -152,6 +175,9 @@ def run(
         "datasets": datasets,
         "settings": settings,
         "seeds": seeds,
+        "study": further.value if further else None,
+        "steps": steps,
+        "examples_per_class": examples_per_class,
         "limit": limit,
         "precision": precision.value if precision else None,
         "skip_broken": skip_broken or None,

@@ -16,7 +16,9 @@ from headstart.study import Outlook
 __all__ = ["outlook", "results", "sizes_line"]
 
 # Said once under the table where all rows agree.
-SHARED = ("setting", "protocol", "metric", "precision", "seed", "limit")
+SHARED = (
+    "setting", "protocol", "metric", "precision", "seed", "limit", "steps", "examples_per_class",
+)  # fmt: skip
 
 
 def results(found: Sequence[Result]) -> Group:
@@ -29,14 +31,15 @@ def results(found: Sequence[Result]) -> Group:
     # What each setting chose on validation: a column a hyperparameter.
     chosen = list(dict.fromkeys(name for r in found for name in r.trial.setting.chosen))
     numbers = ("ImageNet", "accuracy", "95 % CI", "n", *chosen, "time")
-    table = plain_table("model", "ImageNet", "dataset", *varying, *numbers[1:], right=set(numbers))
+    headings = [name.replace("examples_per_class", "a class") for name in varying]
+    table = plain_table("model", "ImageNet", "dataset", *headings, *numbers[1:], right=set(numbers))
     for result, row in zip(found, rows, strict=True):
         upstream = row["upstream_accuracy"]
         table.add_row(
             shortened(row["model"]),
             f"{100 * upstream:.2f}" if upstream else "-",
             _dataset(row, rows),
-            *(str(row[name]) for name in varying),
+            *("-" if row[name] is None else str(row[name]) for name in varying),
             f"{100 * row['accuracy']:.2f}",
             _interval(result),
             str(row["n_test"]),

@@ -79,7 +79,7 @@ def find(
         No such name or option; the nearest are told.
     StudyError
         An option with a value that it cannot have; `limit` exceeds the data, or is under one
-        training image a class.
+        training image a class; `examples_per_class` exceeds the smallest class.
     DatasetMissingError, DatasetError, ManifestError
         Not on this machine; no dataset, or a metric that its labels have not; not the one that is
         published.
@@ -108,6 +108,7 @@ def find(
         revision=manifest.revision,
         classes=manifest.classes,
         sizes=Sizes(**{split: part.size for split, part in manifest.splits.items()}),
+        smallest_class=min(manifest.splits["train"].class_counts),
         metric=metric,
         split_rule=split_rule,
         split_seed=asked.split_seed,
@@ -118,6 +119,11 @@ def find(
         skip_broken=skip_broken,
     )
     _check_limit(dataset)
+    if examples_per_class and examples_per_class > dataset.most_per_class:
+        raise StudyError(
+            f"{examples_per_class:,} images a class are more than there are: the smallest class of "
+            f"dataset '{dataset.name}' has {dataset.most_per_class:,} training images; lower it"
+        )
     return dataset
 
 

@@ -6,11 +6,11 @@ from types import MappingProxyType
 from headstart.settings.linear import LinearWay
 from headstart.settings.needs import Needs
 from headstart.settings.presets import NAMES, find
-from headstart.settings.training import TrainingWay
+from headstart.settings.training import TrainingWay, check_budget
 from headstart.settings.way import Tested, Way
 from headstart.spec import Trial
 
-__all__ = ["NAMES", "Needs", "Tested", "Way", "find", "needs", "way_of"]
+__all__ = ["NAMES", "Needs", "Tested", "Way", "check_budget", "find", "needs", "way_of"]
 
 # By the name of a setting.
 WAYS: Mapping[str, Way] = MappingProxyType(

@@ -51,9 +51,7 @@ class TrainingWay:
         dataset = trial.dataset
         drawn = [dataset.limit, dataset.examples_per_class, trial.seed] if dataset.is_drawn else []
         table = digest([dataset.images_revision, setting.side, *drawn])
-        rows = table
-        check_budget(setting, trial.dataset.used_sizes.train)
-        return Needs(setting.pretrained, False, table, rows, n_bytes, n_bytes)
+        return Needs(setting.pretrained, False, table, table, n_bytes, n_bytes)
 
     def candidates(self, trial: Trial, measured: Sequence[Measurement]) -> tuple[Candidate, ...]:
         return next_candidates(_setting(trial), measured)
@@ -268,6 +266,7 @@ class Training:
             crop_aspect=setting.crop_aspect,
             flip=setting.flip,
             micro_batch=setting.micro_batch,
+            repeats=self.trial.dataset.examples_per_class is not None,
             precision=setting.precision,
             seed=self._seed("training"),
         )
@@ -280,10 +279,11 @@ class Training:
         return rows[~np.isin(rows, list(self.prepared.broken))]
 
 
-def check_budget(setting: TrainingSetting, n_images: int) -> None:
+def check_budget(setting: TrainingSetting, n_images: int, *, whole_epoch: bool = True) -> None:
     """Raise TrainingError for a budget that cannot train.
 
-    A batch is not larger than the data, and no run ends before it has seen every image once.
+    A batch is not larger than the data; and with `whole_epoch` no run ends before it has seen every
+    image once.
     """
     if setting.batch_size > n_images:
         raise TrainingError(
@@ -291,7 +291,7 @@ def check_budget(setting: TrainingSetting, n_images: int) -> None:
             f"{n_images:,} training images: lower batch_size"
         )
     shortest = min([setting.steps, *(steps for _, steps in setting.rungs)])
-    if shortest < epoch_steps(setting, n_images):
+    if whole_epoch and shortest < epoch_steps(setting, n_images):
         raise TrainingError(
             f"setting '{setting.name}': {shortest:,} steps of {setting.batch_size} images are less "
             f"than one epoch of {n_images:,} training images: raise steps to "

@@ -55,7 +55,8 @@ class Dataset(Noun):
     `limit` caps each split at so many images (class-balanced, drawn by the trial's seed);
     `examples_per_class` leaves so many training images of each class: hyperparameters are then
     chosen on the whole validation split, and the final training has these images alone.
-    `skip_broken` leaves out images that do not decode.
+    `smallest_class` is the number of training images of the class that has the fewest, None in
+    records from before it was kept. `skip_broken` leaves out images that do not decode.
     """
 
     name: str
@@ -66,6 +67,7 @@ class Dataset(Noun):
     revision: str
     classes: Annotated[tuple[str, ...], Field(min_length=2)]
     sizes: Sizes
+    smallest_class: PositiveInt | None = None
     metric: Metric = "top-1"
     split_rule: str = ""
     split_seed: NonNegativeInt = 0
@@ -96,6 +98,12 @@ class Dataset(Noun):
         if self.examples_per_class:
             used["train"] = min(used["train"], self.examples_per_class * len(self.classes))
         return Sizes(**used)
+
+    @property
+    def most_per_class(self) -> int:
+        """How many training images every class has, the limit applied."""
+        smallest = self.smallest_class or self.sizes.train // len(self.classes)
+        return min(smallest, (self.limit or self.sizes.train) // len(self.classes))
 
     @property
     def is_drawn(self) -> bool:

@@ -9,7 +9,7 @@ from headstart.spec.digest import digest
 from headstart.spec.model import Model
 from headstart.spec.noun import Noun
 from headstart.spec.setting import LinearSetting
-from headstart.spec.training import FinetuneSetting, ScratchSetting
+from headstart.spec.training import FinetuneSetting, ScratchSetting, TrainingSetting
 
 __all__ = ["AnySetting", "Trial"]
 
@@ -44,6 +44,10 @@ class Trial(Noun):
 
     @property
     def title(self) -> str:
-        """For a person: ``model, dataset, setting``, and the seed unless it is 0."""
+        """For a person: ``model, dataset, setting``, steps, examples, the seed unless it is 0."""
         cell = f"{self.model.name}, {self.dataset.name}, {self.setting.name}"
+        if isinstance(self.setting, TrainingSetting):
+            cell += f", {self.setting.steps:,} steps"
+        if self.dataset.examples_per_class:
+            cell += f", {self.dataset.examples_per_class:,} a class"
         return f"{cell}, seed {self.seed}" if self.seed else cell

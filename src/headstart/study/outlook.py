@@ -6,13 +6,13 @@ Nothing is built, downloaded or decoded.
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from headstart import datasets, models
 from headstart.errors import HeadstartError
-from headstart.spec import AnySetting, Dataset, Model, Sizes, Trial
+from headstart.spec import AnySetting, Dataset, LinearSetting, Model, Sizes, Trial
 from headstart.store import ResultStore
 from headstart.study.study import Study
 
@@ -83,6 +83,20 @@ class Outlook:
         return self.multiply_adds / (EFFICIENCY * rate) / 3600
 
 
+class Data(NamedTuple):
+    """A dataset of a study, with each number of images a class, or what is known of it.
+
+    `sized` is empty where it is not here, `n_sized` then how many there will be at most. `n_images`
+    is how many images all its trials see.
+    """
+
+    need: Need
+    sized: tuple[Dataset, ...] = ()
+    sizes: Sizes | None = None
+    n_sized: int = 1
+    n_images: int = 0
+
+
 def matrix_rate() -> float:
     """Measure the multiply-adds a second of large products of matrices, float32, here and now."""
     A = np.ones((PRODUCT_SIDE, PRODUCT_SIDE), dtype=np.float32)
@@ -108,37 +122,43 @@ def outlook(study: Study, store: ResultStore, cache: Path) -> Outlook:
     """
     its_models = [_model(name, cache) for name in study.models]
     its_datasets = [_dataset(name, study, cache) for name in study.datasets]
-    its_settings = [_setting(study, setting) for setting in study.settings]
-    chosen = [setting for setting, _ in its_settings if setting]
+    its_settings = [_settings(study, setting) for setting in study.settings]
+    chosen = [setting for settings, _ in its_settings for setting in settings]
     stored = store.keys()
     n_stored = n_ready = 0
-    left: list[tuple[Model, Sizes]] = []
+    left: list[tuple[Model, int]] = []
     for model, here in its_models:
-        for dataset, sizes, _ in its_datasets:
+        for data in its_datasets:
             if model is None:
                 continue
             trials = [
                 Trial(model=model, dataset=dataset, setting=setting, seed=seed)
                 for setting in chosen
                 for seed in study.seeds
-                if dataset
+                for dataset in data.sized
             ]
-            done = sum(trial.key in stored for trial in trials)
-            n_stored += done
-            n_ready += (len(trials) - done) * here.present
-            if sizes and chosen and not (trials and done == len(trials)):
-                left.append((model, sizes))
+            undone = [trial for trial in trials if trial.key not in stored]
+            n_stored += len(trials) - len(undone)
+            n_ready += len(undone) * here.present
+            # Of a dataset that is not here nothing can be stored.
+            wanted = [trial.setting for trial in undone] if data.sized else chosen
+            if data.sizes and any(isinstance(setting, LinearSetting) for setting in wanted):
+                left.append((model, data.n_images))
     costs = [
-        None if model.multiply_adds is None else model.multiply_adds * _used(sizes, study.limit)
-        for model, sizes in left
+        None if model.multiply_adds is None else model.multiply_adds * n_images
+        for model, n_images in left
     ]
+    n_settings = sum(max(1, len(settings)) for settings, _ in its_settings)
     return Outlook(
         needs=(
             *(need for _, need in its_models),
-            *(need for _, _, need in its_datasets),
+            *(data.need for data in its_datasets),
             *(need for _, need in its_settings),
         ),
-        n_trials=len(study.models) * len(study.datasets) * len(study.settings) * len(study.seeds),
+        n_trials=len(study.models)
+        * sum(data.n_sized for data in its_datasets)
+        * n_settings
+        * len(study.seeds),
         n_stored=n_stored,
         n_ready=n_ready,
         weight_bytes=sum(
@@ -146,9 +166,9 @@ def outlook(study: Study, store: ResultStore, cache: Path) -> Outlook:
             for model, need in its_models
             if model and not need.present
         ),
-        feature_bytes=sum(FLOAT32_BYTES * m.feature_dim * _used(n, study.limit) for m, n in left),
+        feature_bytes=sum(FLOAT32_BYTES * m.feature_dim * n_images for m, n_images in left),
         multiply_adds=None if None in costs else sum(cost or 0.0 for cost in costs),
-        unknown_sizes=tuple(need.name for _, sizes, need in its_datasets if not sizes),
+        unknown_sizes=tuple(data.need.name for data in its_datasets if not data.sizes),
     )
 
 
@@ -161,26 +181,43 @@ def _model(name: str, cache: Path) -> tuple[Model | None, Need]:
     return model, Need("model", name, present, place)
 
 
-def _dataset(name: str, study: Study, cache: Path) -> tuple[Dataset | None, Sizes | None, Need]:
-    """Find a dataset if it is here; else its published sizes, if there are any."""
+def _dataset(name: str, study: Study, cache: Path) -> Data:
+    """Find a dataset if it is here; else what is published of it, if anything is."""
+    few = tuple(dict.fromkeys(study.examples_per_class))
     try:
         present, place = datasets.presence(name, cache)
-        sizes = datasets.describe(name).sizes
-        if not present:
-            return None, sizes, Need("dataset", name, False, place)
-        dataset = datasets.find(name, limit=study.limit, skip_broken=study.skip_broken, cache=cache)
+        known = datasets.describe(name)
+        if present:
+            dataset = datasets.find(
+                name, limit=study.limit, skip_broken=study.skip_broken, cache=cache
+            )
+            sized, n_classes = study.sized(dataset), len(dataset.classes)
+            most = max(one.examples_per_class or 0 for one in sized)
+            n_images = _n_images(study, dataset.sizes, n_classes, most)
+            need = Need("dataset", name, True, place)
+            return Data(need, sized, dataset.sizes, len(sized), n_images)
     except HeadstartError as error:
-        return None, None, Need("dataset", name, False, str(error))
-    return dataset, dataset.sizes, Need("dataset", name, True, place)
+        return Data(Need("dataset", name, False, str(error)), n_sized=max(1, len(few)))
+    need, sizes, n_classes = Need("dataset", name, False, place), known.sizes, known.n_classes or 1
+    if sizes is None:
+        return Data(need, n_sized=max(1, len(few)))
+    # How many the smallest class has shows when it is here: no more than all have on average.
+    few = tuple(n for n in few if n * n_classes <= sizes.train)
+    n_images = _n_images(study, sizes, n_classes, max(few, default=0))
+    return Data(need, sizes=sizes, n_sized=max(1, len(few)), n_images=n_images)
 
 
-def _setting(study: Study, setting: str | dict[str, Any]) -> tuple[AnySetting | None, Need]:
+def _n_images(study: Study, sizes: Sizes, n_classes: int, few: int) -> int:
+    """Count the images that trials see; at most, where each seed draws others."""
+    used = {name: min(size, study.limit or size) for name, size in sizes}
+    if few:
+        used["train"] = min(used["train"], few * n_classes * len(set(study.seeds)))
+    return sum(used.values())
+
+
+def _settings(study: Study, setting: str | dict[str, Any]) -> tuple[tuple[AnySetting, ...], Need]:
     name = setting if isinstance(setting, str) else str(setting.get("name"))
     try:
-        return study.setting(setting), Need("setting", name, True, "")
+        return study.variants(setting), Need("setting", name, True, "")
     except HeadstartError as error:
-        return None, Need("setting", name, False, str(error))
-
-
-def _used(sizes: Sizes, limit: int | None) -> int:
-    return sum(min(size, limit or size) for _, size in sizes)
+        return (), Need("setting", name, False, str(error))

@@ -7,21 +7,21 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import tomli_w
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, PositiveInt, ValidationError, model_validator
 
 from headstart import datasets, models, settings
 from headstart.errors import StudyError, UnknownNameError
 from headstart.executors import Processes, visible_gpus
 from headstart.files import storage_errors
 from headstart.functions import is_function
-from headstart.spec import AnySetting, Trial
+from headstart.spec import AnySetting, Dataset, TrainingSetting, Trial
 from headstart.spec.noun import Noun
 from headstart.spec.setting import Precision
 from headstart.store import ResultStore
 from headstart.study.run import StudyRun, run_study
 from headstart.workspace import Device, Watcher, Workspace
 
-__all__ = ["SHIPPED", "Study"]
+__all__ = ["SHIPPED", "Study", "setting_options"]
 
 # Studies that headstart brings.
 SHIPPED = ("kornblith2019", "kornblith2019-linear")
@@ -41,9 +41,17 @@ class Study(Noun):
         test folders of class folders.
     settings
         Names, with a protocol behind a colon if it is not the study's (``"finetune:quick"``), or
-        tables with a name and options: ``{"name": "linear", "resize": "center-crop"}``.
+        tables with a name and options: ``{"name": "linear", "resize": "center-crop"}``. The
+        `steps` of a table may be a list.
     seeds
-        Each draws its own subset; more than one needs a `limit`.
+        Each draws its own subset; more than one needs a `limit`, `examples_per_class`, or a setting
+        that trains.
+    steps
+        Each setting that trains is measured with each of these numbers of steps, a search and a
+        training of its own; a table with its own `steps` keeps them.
+    examples_per_class
+        Each trial is measured with each of these numbers of training images a class, of those that
+        a dataset's smallest class has.
     limit
         At most so many images of each split, class-balanced.
     precision
@@ -67,6 +75,8 @@ class Study(Noun):
     datasets: Annotated[tuple[str, ...], Field(min_length=1)]
     settings: Annotated[tuple[str | dict[str, Any], ...], Field(min_length=1)] = ("linear",)
     seeds: Annotated[tuple[Seed, ...], Field(min_length=1)] = (0,)
+    steps: tuple[PositiveInt, ...] = ()
+    examples_per_class: tuple[PositiveInt, ...] = ()
     limit: Annotated[int, Field(gt=0)] | None = None
     precision: Precision = "fp32"
     skip_broken: bool = False
@@ -116,7 +126,8 @@ class Study(Noun):
 
     def to_toml(self) -> str:
         """Write the study as a file that `from_toml` reads back."""
-        return tomli_w.dumps(self.model_dump(mode="json", exclude_none=True))
+        fields = self.model_dump(mode="json", exclude_none=True)
+        return tomli_w.dumps({name: value for name, value in fields.items() if value != []})
 
     def trials(self, watcher: Watcher | None = None) -> list[Trial]:
         """Expand to trials, dataset by dataset, so that each dataset is read once.
@@ -129,20 +140,29 @@ class Study(Noun):
         Raises
         ------
         UnknownNameError, StudyError, DatasetError
+        TrainingError
+            Too few steps, or images, for a setting that trains.
         """
         chosen_models = [models.find(name) for name in self.models]
-        chosen_settings = [self.setting(setting) for setting in self.settings]
+        chosen_settings = [one for setting in self.settings for one in self.variants(setting)]
+        if self.steps and not any(isinstance(one, TrainingSetting) for one in chosen_settings):
+            raise StudyError(
+                "steps are those of a setting that trains, and the study names none: add finetune "
+                "or scratch"
+            )
         chosen_datasets = [
             datasets.find(name, limit=self.limit, skip_broken=self.skip_broken, watcher=watcher)
             for name in self.datasets
         ]
         trials = [
-            Trial(model=model, dataset=dataset, setting=setting, seed=seed)
+            Trial(model=model, dataset=sized, setting=setting, seed=seed)
             for dataset in chosen_datasets
+            for sized in self.sized(dataset)
             for seed in self.seeds
             for model in chosen_models
             for setting in chosen_settings
         ]
+        self._check_budgets(chosen_datasets)
         if len(set(self.seeds)) > 1 and not all(trial.uses_seed for trial in trials):
             raise StudyError(
                 f"seeds {', '.join(map(str, self.seeds))} would all give the same numbers: the "
@@ -200,20 +220,65 @@ class Study(Noun):
                 "trust this study and that file, say --trust"
             )
 
-    def setting(self, setting: str | dict[str, Any]) -> AnySetting:
-        """Make one of the settings that the study names, with its precision."""
-        options = _named(setting) if isinstance(setting, str) else setting
+    def variants(self, setting: str | dict[str, Any]) -> tuple[AnySetting, ...]:
+        """Make one of the settings that the study names, one for each number of steps."""
+        options = {"precision": self.precision, **setting_options(setting)}
         if "name" not in options:
             raise StudyError(
                 f"setting {setting} has no name: known are {', '.join(settings.NAMES)}"
             )
-        return settings.find(**{"precision": self.precision, **options})
+        own = _budgets(options)
+        budgets = own or (() if "steps" in options else self.steps)
+        one = settings.find(**{**options, **({"steps": own[0]} if own else {})})
+        if not budgets or not isinstance(one, TrainingSetting):
+            return (one,)
+        if one.rungs:
+            raise StudyError(
+                f"setting '{one.name}': protocol {one.protocol} searches with steps of its own: "
+                "for several take one that searches by grid, kornblith2019 or quick"
+            )
+        return tuple(settings.find(**{**options, "steps": n}) for n in dict.fromkeys(budgets))
+
+    def sized(self, dataset: Dataset) -> tuple[Dataset, ...]:
+        """Give a dataset with each number of images a class that its smallest class has."""
+        if not self.examples_per_class:
+            return (dataset,)
+        most = dataset.most_per_class
+        sizes = [n for n in dict.fromkeys(self.examples_per_class) if n <= most]
+        if not sizes:
+            raise StudyError(
+                f"the smallest class of dataset '{dataset.name}' has {most:,} training images: "
+                "give examples_per_class of no more"
+            )
+        return tuple(dataset.model_copy(update={"examples_per_class": n}) for n in sizes)
+
+    def _check_budgets(self, found: list[Dataset]) -> None:
+        """Raise TrainingError for what cannot train.
+
+        Where steps are studied, they may be less than an epoch; where images are, a batch has them
+        several times.
+        """
+        for setting in self.settings:
+            swept = bool(_budgets(setting_options(setting)) or self.steps)
+            for one in self.variants(setting):
+                if isinstance(one, TrainingSetting) and not self.examples_per_class:
+                    for dataset in found:
+                        n_images = dataset.used_sizes.train
+                        settings.check_budget(one, n_images, whole_epoch=not swept)
 
 
-def _named(text: str) -> dict[str, Any]:
-    """Take ``NAME`` or ``NAME:PROTOCOL`` apart."""
-    name, colon, protocol = text.partition(":")
+def setting_options(setting: str | dict[str, Any]) -> dict[str, Any]:
+    """Give a setting's options, of ``NAME`` and ``NAME:PROTOCOL`` too."""
+    if not isinstance(setting, str):
+        return dict(setting)
+    name, colon, protocol = setting.partition(":")
     return {"name": name, **({"protocol": protocol} if colon else {})}
+
+
+def _budgets(options: dict[str, Any]) -> tuple[int, ...]:
+    """Give the several numbers of steps that a setting names."""
+    steps = options.get("steps")
+    return tuple(steps) if isinstance(steps, list | tuple) else ()
 
 
 def _found(path: Path) -> Path | Traversable:

@@ -276,7 +276,7 @@ class _Run:
 
 
 def _check_batch(recipe: Recipe, n_images: int) -> None:
-    if recipe.batch_size > n_images:
+    if recipe.batch_size > n_images and not recipe.repeats:
         raise TrainingError(
             f"a batch of {recipe.batch_size} is larger than the data: {n_images} images; lower "
             "batch_size"

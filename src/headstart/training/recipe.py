@@ -60,6 +60,9 @@ class Recipe:
     micro_batch
         Images at once, for a batch that does not fit the memory; gradients add up. Batch norm then
         sees no more than these. None takes the batch whole.
+    repeats
+        Whether a batch may be larger than the data: it then has images several times, each with a
+        crop of its own.
     precision
         ``"bf16"`` multiplies in bfloat16 where that is safe (autocast); weights stay float32.
     seed
@@ -79,6 +82,7 @@ class Recipe:
     crop_aspect: tuple[float, float] = (3 / 4, 4 / 3)
     flip: bool = True
     micro_batch: int | None = None
+    repeats: bool = False
     precision: Literal["fp32", "bf16"] = "fp32"
     seed: int = 0
 

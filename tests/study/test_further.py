@@ -1,0 +1,198 @@
+"""Studies of steps and of images a class: what they measure, told before they run."""
+
+from pathlib import Path
+
+import pytest
+
+import small_network
+from conftest import MODEL, write_folder
+from headstart import datasets, settings
+from headstart.errors import StudyError, TrainingError, UnknownNameError
+from headstart.spec import Trial
+from headstart.store import ResultStore
+from headstart.study import Study, further_study, outlook
+from headstart.workspace import default_cache
+
+NETWORK = f"{Path(small_network.__file__)}:build?size=16&mean=0.5,0.5,0.5&std=0.25,0.25,0.25"
+DIGITS = {"models": [NETWORK], "datasets": ["digits"]}
+BOTH = ["finetune:quick", "scratch:quick"]
+
+
+def told(trials: list[Trial]) -> list[tuple]:
+    """Give setting, steps, images a class and seed of each."""
+    return [
+        (t.setting.name, getattr(t.setting, "steps", None), t.dataset.examples_per_class, t.seed)
+        for t in trials
+    ]
+
+
+def test_each_number_of_steps_is_a_trial_of_each_setting_that_trains():
+    study = Study(**DIGITS, settings=["linear", *BOTH], steps=[5, 40, 5])
+    trials = study.trials()
+    assert told(trials) == [
+        ("linear", None, None, 0),
+        ("finetune", 5, None, 0), ("finetune", 40, None, 0),
+        ("scratch", 5, None, 0), ("scratch", 40, None, 0),
+    ]  # fmt: skip
+    # The protocol's own number is no departure from it; the trial is that of any other study.
+    assert [t.setting.protocol for t in trials[1:3]] == ["quick (steps)", "quick"]
+    (plain,) = Study(**DIGITS, settings=["finetune:quick"]).trials()
+    assert trials[2].key == plain.key
+    assert trials[1].title.endswith(":build?size=16&mean=0.5,0.5,0.5&std=0.25,0.25,0.25, digits, "
+                                    "finetune, 5 steps")  # fmt: skip
+
+
+def test_a_setting_keeps_steps_of_its_own():
+    tables = [
+        {"name": "finetune", "protocol": "quick"},
+        {"name": "scratch", "protocol": "quick", "steps": [10, 80]},
+        {"name": "scratch", "protocol": "quick", "steps": 60},
+    ]
+    steps = [one[:2] for one in told(Study(**DIGITS, settings=tables, steps=[20]).trials())]
+    assert steps == [("finetune", 20), ("scratch", 10), ("scratch", 80), ("scratch", 60)]
+
+
+def test_images_a_class_are_a_subset_for_each_seed():
+    study = Study(**DIGITS, settings=["linear"], examples_per_class=[1, 8], seeds=[0, 1])
+    assert told(study.trials()) == [
+        ("linear", None, 1, 0), ("linear", None, 1, 1),
+        ("linear", None, 8, 0), ("linear", None, 8, 1),
+    ]  # fmt: skip
+    assert study.trials()[2].title.endswith("linear, 8 a class")
+
+
+def test_a_dataset_has_the_sizes_that_its_smallest_class_has(tmp_path):
+    each = {"a": 3, "b": 9}
+    folder = write_folder(tmp_path / "p", {"train": each, "validation": each, "test": each})
+    study = Study(
+        models=[MODEL], datasets=["digits", str(folder)], examples_per_class=[1, 2, 4, 200]
+    )
+    found = [(t.dataset.name, t.dataset.examples_per_class) for t in study.trials()]
+    assert found == [("digits", 1), ("digits", 2), ("digits", 4), ("p", 1), ("p", 2)]
+    assert datasets.find(str(folder)).smallest_class == 3
+    with pytest.raises(StudyError, match="the smallest class of dataset 'digits' has 104 training"):
+        Study(models=[MODEL], datasets=["digits"], examples_per_class=[105]).trials()
+    with pytest.raises(
+        StudyError, match=r"105 images a class are more than there are: .* has 104 "
+    ):
+        datasets.find("digits", examples_per_class=105)
+    # A limit leaves each class as many.
+    with pytest.raises(StudyError, match="'digits' has 5 training images"):
+        datasets.find("digits", limit=59, examples_per_class=6)
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"settings": ["linear"], "steps": [5]}, "the study names none: add finetune or scratch"),
+        ({"settings": ["finetune:short"], "steps": [5]}, "protocol short searches with steps of "),
+        ({"settings": ["finetune"], "steps": [0]}, "study key 'steps' = 0 will not do"),
+        ({"settings": [{"name": "linear", "steps": [5]}]}, "unknown option of setting 'linear'"),
+        ({"settings": [{"name": "finetune", "steps": []}]}, r"steps = \[\] will not do"),
+        ({"examples_per_class": ["few"]}, "study key 'examples_per_class' = 'few' will not do"),
+    ],
+)
+def test_axes_that_cannot_be(fields, words):
+    with pytest.raises(StudyError, match=words):
+        Study(**DIGITS, **fields).trials()
+
+
+def test_only_what_is_studied_may_be_less_than_an_epoch_or_a_batch():
+    # An epoch of digits is 34 steps of 32 images.
+    short = {"name": "finetune", "protocol": "quick", "steps": 5}
+    with pytest.raises(TrainingError, match="5 steps of 32 images are less than one epoch"):
+        Study(**DIGITS, settings=[short]).trials()
+    assert Study(**DIGITS, settings=[{**short, "steps": [5]}]).trials()
+    assert Study(**DIGITS, settings=["finetune:quick"], steps=[5]).trials()
+    with pytest.raises(TrainingError, match="a batch of 32 is larger than the data"):
+        Study(**DIGITS, settings=["finetune:quick"], steps=[5], limit=20).trials()
+    assert Study(**DIGITS, settings=[short], examples_per_class=[1, 64]).trials()
+
+
+PAPER = [76, 152, 305, 610, 1220, 2441, 4882, 9765, 19531]
+
+
+@pytest.mark.parametrize(
+    ("protocol", "finetune", "scratch"),
+    [
+        ("kornblith2019", PAPER, [*PAPER, 39062, 78125]),
+        ("simclr2020", PAPER, [*PAPER, 39062, 78125]),
+        ("quick", [5, 10, 20, 40], [5, 10, 20, 40, 80, 160]),
+    ],
+)
+def test_convergence_takes_the_papers_numbers_of_steps(protocol, finetune, scratch):
+    study = further_study(
+        "convergence",
+        {**DIGITS, "settings": [f"{name}:{protocol}" for name in ("finetune", "scratch")]},
+    )
+    assert [one[1] for one in told(study.trials())] == finetune + scratch
+    if protocol == "kornblith2019":
+        assert further_study("convergence", DIGITS).trials() == study.trials()
+
+
+def test_convergence_leaves_what_is_given():
+    fields = {**DIGITS, "settings": ["linear", {"name": "scratch", "protocol": "quick",
+                                                "steps": [40]}]}  # fmt: skip
+    assert [one[:2] for one in told(further_study("convergence", fields).trials())] == [
+        ("linear", None), ("scratch", 40),
+    ]  # fmt: skip
+    fields = {**DIGITS, "settings": BOTH, "steps": [7]}
+    assert {one[1] for one in told(further_study("convergence", fields).trials())} == {7}
+
+
+def test_dataset_size_takes_doublings_three_subsets_and_all_settings():
+    trials = further_study("dataset-size", DIGITS).trials()
+    assert {t.setting.name for t in trials} == set(settings.NAMES)
+    assert {t.seed for t in trials} == {0, 1, 2}
+    sizes = [1, 2, 4, 8, 16, 32, 64]
+    assert sorted({t.dataset.examples_per_class for t in trials}) == sizes
+    assert len(trials) == 3 * 3 * len(sizes)
+    # All are tested on the whole test set.
+    assert {t.dataset.used_sizes.test for t in trials} == {359}
+    fields = {**DIGITS, "seeds": [4], "examples_per_class": [3], "settings": ["linear"]}
+    assert told(further_study("dataset-size", fields).trials()) == [("linear", None, 3, 4)]
+
+
+def test_a_study_that_there_is_not():
+    with pytest.raises(UnknownNameError, match="unknown study 'convergense': did you mean conv"):
+        further_study("convergense", DIGITS)
+
+
+def test_axes_are_keys_of_a_study_file(tmp_path, cli):
+    arguments = ("run", "--study", "convergence", "--models", MODEL, "--datasets", "digits",
+                 "--settings", "linear,finetune:quick")  # fmt: skip
+    text = cli(*arguments, "--print-study").out
+    (tmp_path / "study.toml").write_text(text)
+    study = Study.from_toml(tmp_path / "study.toml")
+    assert [one[:2] for one in told(study.trials())] == [
+        ("linear", None), *(("finetune", steps) for steps in (5, 10, 20, 40)),
+    ]  # fmt: skip
+    options = ("--steps", "5,10", "--examples-per-class", "2, 4")
+    text = cli("run", *arguments[3:], *options, "--print-study").out
+    (tmp_path / "study.toml").write_text(text)
+    study = Study.from_toml(tmp_path / "study.toml")
+    assert (study.steps, study.examples_per_class) == ((5, 10), (2, 4))
+    outcome = cli("run", tmp_path / "study.toml", "--study", "convergence")
+    assert outcome.code == 2
+    assert "a study file and --study were given" in outcome.err
+
+
+def test_what_a_further_study_needs_is_counted(tmp_path, cli):
+    def seen(name, **fields):
+        asked = further_study(name, {"models": [MODEL], **fields})
+        return outlook(asked, ResultStore(tmp_path / "r.db", create=True), default_cache())
+
+    found = seen("convergence", datasets=["digits", "dtd"], settings=["linear", *BOTH])
+    assert (found.n_trials, found.n_ready) == (2 * (1 + 4 + 6), 1 + 4 + 6)
+    found = seen("convergence", datasets=["digits"])
+    assert (found.n_trials, found.n_ready) == (9 + 11, 9 + 11)
+    # Nothing is kept of a network that is trained.
+    assert (found.feature_bytes, found.multiply_adds) == (0, 0)
+    # 40 training images in each of 47 classes of DTD; an unknown one has all, as far as one knows.
+    found = seen("dataset-size", datasets=["digits", "dtd", "digts"])
+    assert (found.n_trials, found.n_ready) == (9 * (7 + 6 + 17), 9 * 7)
+    found = seen("dataset-size", datasets=["digits"], examples_per_class=[4, 2])
+    assert found.feature_bytes == 4 * 1280 * (3 * 4 * 10 + 359 + 359)
+    arguments = ("--models", MODEL, "--datasets", "digits", "--store", tmp_path / "r.db")
+    outcome = cli("run", "--study", "dataset-size", *arguments, "--dry-run")
+    assert "63 trials: 0 stored, 63 can be measured now" in outcome.out
