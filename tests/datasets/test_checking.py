@@ -2,6 +2,7 @@
 
 import pytest
 
+from conftest import write_folder
 from headstart import datasets
 from headstart.datasets.checking import Checked, check_images, oddities
 from headstart.datasets.inspection import Duplicate, Inspection
@@ -104,3 +105,25 @@ def test_what_is_known_by_its_digest_is_not_looked_at(own_cache):
     watcher = Listener()
     check_images(datasets.find("digits"), own_cache, watcher)
     assert (watcher.stages, watcher.notes) == ([], [])
+
+
+def test_a_cache_that_cannot_be_used_is_told_once(photos, own_cache):
+    (own_cache / "datasets" / "files.db").mkdir(parents=True)
+    watcher = Listener()
+    datasets.verify(str(photos), own_cache, watcher)
+    assert len([note for note in watcher.notes if "files.db" in note]) == 1
+
+
+def test_the_first_reading_shows_how_far_it_is(photos, own_cache):
+    watcher, done = Listener(), []
+    watcher.advance = done.append
+    datasets.find(str(photos), cache=own_cache, watcher=watcher)
+    assert watcher.stages == [("reading the images", 18)]
+    assert sum(done) == 18
+
+
+def test_too_few_images_are_told_with_the_datasets_name(tmp_path, own_cache):
+    folder = write_folder(tmp_path, {"photos": {"a": 1, "b": 1}}) / "photos"
+    words = rf"dataset '{folder}': no test images can be drawn \(2 images, no two of one class\)"
+    with pytest.raises(DatasetError, match=words):
+        datasets.verify(str(folder), own_cache, Watcher())

@@ -101,5 +101,5 @@ def test_examples_that_cannot_be_measured(metric, changes, words):
 
 def test_one_class_is_no_task():
     parts = {name: split_of([0]) for name in FINE}
-    with pytest.raises(DatasetError, match="dataset 'd' has 1 classes: at least 2 are needed"):
+    with pytest.raises(DatasetError, match="dataset 'd' has 1 class: at least 2 are needed"):
         check_examples("d", ("a",), parts, kind_of("top-1"))

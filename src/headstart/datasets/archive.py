@@ -9,7 +9,9 @@ import numpy.typing as npt
 from headstart.datasets.splits import Split
 from headstart.errors import DatasetError
 
-__all__ = ["Archive", "number_groups"]
+__all__ = ["LOOSE", "Archive", "number_groups"]
+
+LOOSE = "images in no class folder"
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,8 @@ class Archive:
         For each part (n,) int64: images of one number belong together (a patient, a session) and
         must not be split. Empty where nothing says so.
     left_out
-        Kinds of files that lie among the images and are taken for none -> how many.
+        Kinds of files that lie among the images and are taken for none -> how many; and `LOOSE`,
+        images that nothing gives a class.
     """
 
     classes: tuple[str, ...]

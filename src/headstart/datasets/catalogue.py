@@ -84,7 +84,7 @@ def find(
         Not on this machine; no dataset, or a metric that its labels have not; not the one that is
         published.
     """
-    cache = cache or default_cache()
+    cache, watcher = cache or default_cache(), watcher or Watcher()
     forget_readings()
     source, asked = located(name)
     manifest = source.manifest(asked)
@@ -92,8 +92,8 @@ def find(
     metric, split_rule = asked.metric or description.metric, description.split_rule
     if manifest is None:
         if source.fetches and not source.presence(asked, cache).present:
-            source.fetch(asked, cache, watcher or Watcher())
-        reading = read_dataset(source.name, asked, cache)
+            source.fetch(asked, cache, watcher)
+        reading = read_dataset(source.name, asked, cache, watcher)
         manifest, split_rule = reading.manifest, reading.split_rule
     else:
         # What is published is not read here, so that this would show in the middle of a run.

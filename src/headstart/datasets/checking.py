@@ -4,8 +4,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from headstart.datasets.archive import LOOSE
 from headstart.datasets.checksums import PublishedFile, check_published_files
 from headstart.datasets.inspection import Inspection, check, inspect
+from headstart.datasets.ledger import Ledger
 from headstart.datasets.names import DatasetName
 from headstart.datasets.reading import (
     Reading,
@@ -71,23 +73,26 @@ def verify(name: str, cache: Path, watcher: Watcher) -> Checked:
 def prove(source: Source, asked: DatasetName, cache: Path, watcher: Watcher) -> Checked:
     """Read a dataset, compare it and its files with what is published, look at every image."""
     watcher.stage("reading the dataset")
-    reading = read_dataset(source.name, asked, cache, watcher.note)
+    ledger = ledger_in(cache, watcher.note)
+    reading = read_dataset(source.name, asked, cache, watcher, ledger)
     published = source.published_files(asked, cache)
-    archives = check_published_files(
-        asked.stem, published or (), ledger_in(cache, watcher.note), watcher
-    )
+    archives = check_published_files(asked.stem, published or (), ledger, watcher)
     manifest = reading.manifest.model_copy(update={"archives": archives})
-    checked = look(source, asked, replace(reading, manifest=manifest), cache, watcher)
+    checked = look(source, asked, replace(reading, manifest=manifest), cache, watcher, ledger)
     return replace(checked, published=published)
 
 
 def look(
-    source: Source, asked: DatasetName, reading: Reading, cache: Path, watcher: Watcher
+    source: Source,
+    asked: DatasetName,
+    reading: Reading,
+    cache: Path,
+    watcher: Watcher,
+    ledger: Ledger,
 ) -> Checked:
     """Look at every image of a dataset that was read."""
     total = sum(map(len, reading.parts.values()))
     watcher.stage("looking at the images", total=total, unit="images")
-    ledger = ledger_in(cache, watcher.note)
     inspection = inspect(reading.parts, ledger, asked.decoding, watcher.advance)
     title = asked.titled(source.describe(asked).title)
     place = source.presence(asked, cache).place
@@ -107,7 +112,8 @@ def check_images(dataset: Dataset, cache: Path, watcher: Watcher) -> None:
         return
     watcher.stage("reading the dataset")
     reading = reading_of(dataset, cache)
-    checked = look(source, DatasetName.of(dataset), reading, cache, watcher)
+    ledger = ledger_in(cache, watcher.note)
+    checked = look(source, DatasetName.of(dataset), reading, cache, watcher, ledger)
     check(checked.inspection, dataset.name, dataset.skip_broken)
     for line in (dataset.split_rule, *oddities(checked)):
         watcher.note(f"{dataset.name}: {line}")
@@ -134,8 +140,11 @@ def oddities(checked: Checked) -> Iterator[str]:
             f"{_images(n, part)} listed and not there: numbers cannot be compared with "
             "published ones"
         )
-    if checked.reading.left_out:
-        kinds = _most_first(checked.reading.left_out)
+    left_out = dict(checked.reading.left_out)
+    if loose := left_out.pop(LOOSE, 0):
+        yield f"{_images(loose)} in no class folder, and left out"
+    if left_out:
+        kinds = _most_first(left_out)
         yield f"files left out, as Pillow decodes none of such a name: {kinds}"
     if found.problems:
         yield f"{len(found.problems):,} of {found.n_images:,} images cannot be used"

@@ -63,8 +63,8 @@ class Images(Decodable, Protocol):
         """
         ...
 
-    def digest(self, ledger: Ledger) -> str:
-        """Hexadecimal SHA-256 of the content, in order; StorageError if it cannot be read."""
+    def digest(self, ledger: Ledger, advance: Advance | None = None) -> str:
+        """Hexadecimal SHA-256 of the content, in order; `ledger` and `advance` as in `seen`."""
         ...
 
     def decoded(self, decoding: Decoding) -> "Images":
@@ -109,10 +109,16 @@ class ArrayImages:
             advance(len(digests))
         return [Seen(sha, n_bytes, width=width, height=height, mode=mode) for sha in digests]
 
-    def digest(self, ledger: Ledger) -> str:  # noqa: ARG002  no files
+    def digest(
+        self,
+        ledger: Ledger,  # noqa: ARG002  no files
+        advance: Advance | None = None,
+    ) -> str:
         content = hashlib.sha256(str(self._pixels.shape[1:]).encode())
         for row in self._rows:
             content.update(self._pixels[row].tobytes())
+        if advance:
+            advance(len(self))
         return content.hexdigest()
 
     def decoded(self, decoding: Decoding) -> "ArrayImages":  # noqa: ARG002  nothing to decode
@@ -140,10 +146,10 @@ class EncodedImages(ABC):
     def seen(self, ledger: Ledger, advance: Advance | None = None) -> list[Seen]:
         """Give what is known of each without decoding it; see `Images`."""
 
-    def digest(self, ledger: Ledger) -> str:
+    def digest(self, ledger: Ledger, advance: Advance | None = None) -> str:
         """Hexadecimal SHA-256 over the SHA-256 of each file, in order."""
         return hashlib.sha256(
-            b"".join(bytes.fromhex(seen.sha256) for seen in self.seen(ledger))
+            b"".join(bytes.fromhex(seen.sha256) for seen in self.seen(ledger, advance))
         ).hexdigest()
 
     def decode(self, row: int) -> Image.Image:

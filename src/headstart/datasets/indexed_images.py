@@ -89,9 +89,9 @@ class IndexedImages:
             pixels.hexdigest(), n_bytes, width=image.width, height=image.height, mode=image.mode
         )
 
-    def digest(self, ledger: Ledger) -> str:
+    def digest(self, ledger: Ledger, advance: Advance | None = None) -> str:
         """Hexadecimal SHA-256 over the SHA-256 of each image's mode, size and pixels, in order."""
-        digests = (bytes.fromhex(seen.sha256) for seen in self.seen(ledger))
+        digests = (bytes.fromhex(seen.sha256) for seen in self.seen(ledger, advance))
         return hashlib.sha256(b"".join(digests)).hexdigest()
 
     def decoded(self, decoding: Decoding) -> "IndexedImages":  # noqa: ARG002  the class decodes

@@ -4,7 +4,7 @@ from typing import Any
 
 from pydantic import Field
 
-from headstart.datasets.ledger import Ledger
+from headstart.datasets.ledger import Advance, Ledger
 from headstart.datasets.splits import Split
 from headstart.errors import ManifestError
 from headstart.labels import LabelKind
@@ -43,16 +43,23 @@ class Manifest(Noun):
 
 
 def make_manifest(
-    classes: tuple[str, ...], splits: dict[str, Split], kind: LabelKind, ledger: Ledger
+    classes: tuple[str, ...],
+    splits: dict[str, Split],
+    kind: LabelKind,
+    ledger: Ledger,
+    advance: Advance | None = None,
 ) -> Manifest:
-    """Write down what is there; a file that the ledger does not know is read."""
+    """Write down what is there; a file that the ledger does not know is read.
+
+    `advance` is told how many images more are done.
+    """
     return Manifest(
         classes=classes,
         splits={
             name: SplitManifest(
                 size=len(split),
                 class_counts=tuple(kind.counts(split.labels, len(classes)).tolist()),
-                images_sha256=split.images.digest(ledger),
+                images_sha256=split.images.digest(ledger, advance),
                 labels_sha256=digest(split.labels.tolist()),
             )
             for name, split in splits.items()

@@ -1,7 +1,9 @@
 """What a dataset's name says: ``STEM[?OPTION=VALUE&...]``."""
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, get_args
 from urllib.parse import parse_qsl, quote, urlencode
 
@@ -64,7 +66,7 @@ class DatasetName:
         >>> DatasetName.parse("photos.csv?label=species&split_seed=3").split_seed
         3
         """
-        stem, mark, query = text.partition("?")
+        stem, mark, query = _taken_apart(text)
         options = _options(query)
         if mark and not options:
             raise StudyError(f"dataset '{text}': expected ?option=value, found '?{query}'")
@@ -123,9 +125,16 @@ class DatasetName:
 
     def titled(self, title: str) -> str:
         """Add to a title what makes this dataset another one than its plain name."""
-        given = _options(self.full.partition("?")[2])
+        given = _options(_taken_apart(self.full)[2])
         telling = {name: value for name, value in given.items() if name not in PLACES}
         return f"{title}?{urlencode(telling, safe=',|/+ ', quote_via=quote)}" if telling else title
+
+
+def _taken_apart(text: str) -> tuple[str, str, str]:
+    """Give stem, question mark and options; a folder may have a question mark in its name."""
+    if found := re.search(r"\?(?=[a-z_]+=)", text):
+        return text[: found.start()], "?", text[found.end() :]
+    return (text, "", "") if Path(text).expanduser().exists() else text.partition("?")
 
 
 def _options(query: str) -> dict[str, str]:

@@ -104,14 +104,16 @@ class ParquetImages(EncodedImages):
             found |= zip(rows.tolist(), seen, strict=True)
         return [found[row] for row in range(len(self))]
 
-    def digest(self, ledger: Ledger) -> str:
+    def digest(self, ledger: Ledger, advance: Advance | None = None) -> str:
         """Hexadecimal SHA-256 over (SHA-256 of the file, row in the file as int64), in order."""
         places, inside = self._column.places(self._rows)
-        used = np.unique(places)
-        found = ledger.sha256([self._column.files[place] for place in used])
-        digests = {
-            place: bytes.fromhex(digest) for place, digest in zip(used.tolist(), found, strict=True)
-        }
+        digests = {}
+        used, counts = np.unique(places, return_counts=True)
+        for place, n_images in zip(used.tolist(), counts.tolist(), strict=True):
+            (digest,) = ledger.sha256([self._column.files[place]])
+            digests[place] = bytes.fromhex(digest)
+            if advance:
+                advance(n_images)
         content = hashlib.sha256()
         for place, row in zip(places.tolist(), inside.astype("<i8"), strict=True):
             content.update(digests[place] + row.tobytes())

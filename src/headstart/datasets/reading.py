@@ -15,6 +15,7 @@ from headstart.datasets.splits import Split
 from headstart.errors import DatasetError, ManifestError
 from headstart.labels import LabelKind, kind_of
 from headstart.spec import Dataset, Metric
+from headstart.workspace import Watcher
 
 __all__ = [
     "Reading",
@@ -92,9 +93,12 @@ def read_dataset(
     source: str,
     asked: DatasetName,
     cache: Path,
-    note: Callable[[str], None] | None = None,
+    watcher: Watcher | None = None,
+    ledger: Ledger | None = None,
 ) -> Reading:
     """Read a dataset, split it, and prove it to be what is published of it.
+
+    `watcher` sees how far it is; `ledger` is that of the cache unless given.
 
     Raises
     ------
@@ -117,7 +121,11 @@ def read_dataset(
         for name, part in parts.items()
     }
     check_examples(asked.stem, archive.classes, parts, kind)
-    manifest = make_manifest(archive.classes, parts, kind, ledger_in(cache, note))
+    watcher, ledger = watcher or Watcher(), ledger or ledger_in(cache)
+    # The first time every image is read, which may take as long as the disk needs for all.
+    total = sum(map(len, parts.values()))
+    watcher.stage("reading the images", total=total, unit="images")
+    manifest = make_manifest(archive.classes, parts, kind, ledger, watcher.advance)
     if published := own.manifest(asked):
         check_manifest(asked.stem, published, manifest)
     missing, left_out = archive.missing, archive.left_out
@@ -152,7 +160,8 @@ def check_examples(
 ) -> None:
     """Raise DatasetError unless every split has images, labels fit, and train has every class."""
     if len(classes) < 2:
-        raise DatasetError(f"dataset '{name}' has {len(classes)} classes: at least 2 are needed")
+        found = "1 class" if classes else "no classes"
+        raise DatasetError(f"dataset '{name}' has {found}: at least 2 are needed")
     for split, part in parts.items():
         if not len(part):
             raise DatasetError(f"dataset '{name}' has no {split} images: each split needs some")

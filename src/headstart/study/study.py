@@ -10,6 +10,7 @@ import tomli_w
 from pydantic import Field, PositiveInt, ValidationError, model_validator
 
 from headstart import datasets, models, settings
+from headstart.datasets.names import DatasetName
 from headstart.errors import StudyError, UnknownNameError
 from headstart.executors import Processes, visible_gpus
 from headstart.files import storage_errors
@@ -212,7 +213,7 @@ class Study(Noun):
 
     def _refuse_code(self) -> None:
         running = [f"model '{name}'" for name in self.models if models.runs_code(name)]
-        stems = {name: name.partition("?")[0] for name in self.datasets}
+        stems = {name: DatasetName.parse(name).stem for name in self.datasets}
         running += [f"dataset '{name}'" for name, stem in stems.items() if is_function(stem)]
         if running:
             raise StudyError(

@@ -83,6 +83,7 @@ def test_what_is_no_image_is_left_out(tmp_path):
     # Hidden ones are nobody's images; the others may be, in a format that is not decoded.
     assert archive.left_out == {
         ".txt": 1, ".ogg": 1, ".db": 1, "without an ending": 1, ".svg": 1, ".h5": 1,
+        "images in no class folder": 1,
     }  # fmt: skip
 
 
@@ -93,6 +94,30 @@ def test_files_that_are_left_out_are_told(tmp_path):
     line = next(oddities(verify(str(tmp_path), tmp_path / "cache", Watcher())))
     words = "files left out, as Pillow decodes none of such a name: "
     assert line.startswith(f"{words}2 .heic, 1 .svg, 1 .txt and 1 more")
+
+
+@pytest.mark.parametrize("part", ["", "train/", "test/"])
+def test_images_without_a_class_are_told(part, tmp_path):
+    """Of split folders and without them; beside those that have a class."""
+    folders = ("train/a", "train/b", "test/a", "test/b") if part else ("a", "b")
+    write(tmp_path / "photos", *(f"{name}/{n}.bmp" for name in folders for n in range(5)))
+    write(tmp_path / "photos", f"{part}x.png", f"{part}y.jpg", f"{part}z.txt", ".h.png")
+    if part:
+        write(tmp_path / "photos", "cover.png")
+    found = list(oddities(verify(str(tmp_path / "photos"), tmp_path / "cache", Watcher())))
+    n_loose = 3 if part else 2
+    assert f"{n_loose} images are in no class folder, and left out" in found
+
+
+def test_a_question_mark_may_be_in_the_name_of_a_folder(tmp_path, monkeypatch):
+    write(tmp_path / "what?", *(f"{name}/{n}.bmp" for name in "ab" for n in range(5)))
+    monkeypatch.chdir(tmp_path)
+    for name in ("what?", f"{tmp_path}/what?", "./what?"):
+        checked = verify(name, tmp_path / "cache", Watcher())
+        assert (checked.name, checked.place) == ("what?", f"{tmp_path}/what?")
+    checked = verify("what??split_seed=3&metric=mean-per-class", tmp_path / "cache", Watcher())
+    assert checked.name == "what??split_seed=3&metric=mean-per-class"
+    assert checked.reading.metric == "mean-per-class"
 
 
 def test_links_are_followed_but_not_in_circles(tmp_path):

@@ -200,6 +200,19 @@ def test_a_function_is_asked_again_whenever_its_dataset_is_named(tmp_path, own_c
     assert len(revisions) == int((tmp_path / "calls").read_text()) == 3
 
 
+def test_a_question_mark_hides_no_function(tmp_path):
+    from headstart import Study
+
+    (tmp_path / "a?b.py").write_text("")
+    file = tmp_path / "study.toml"
+    name = f"{tmp_path}/a?b.py:load"
+    file.write_text(
+        f"models = ['efficientnet_lite0']\ndatasets = ['{name}', '{name}?metric=top-1']"
+    )
+    with pytest.raises(StudyError, match="runs a file"):
+        Study.from_toml(file)
+
+
 def test_a_study_file_runs_no_function_unless_trusted(tmp_path):
     from headstart import Study
 

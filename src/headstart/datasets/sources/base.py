@@ -13,7 +13,7 @@ from headstart.datasets.drawn import drawn_splits
 from headstart.datasets.manifest import Manifest
 from headstart.datasets.names import DatasetName
 from headstart.datasets.splits import Split
-from headstart.errors import DatasetMissingError
+from headstart.errors import DatasetError, DatasetMissingError
 from headstart.labels import kind_of
 from headstart.spec import Metric, Sizes
 from headstart.workspace import Watcher
@@ -147,7 +147,10 @@ class Source(ABC):
         if set(archive.parts) == {"train", "validation", "test"}:
             asked.refuse_split_seed()
         kind = kind_of(asked.metric or self.describe(asked).metric)
-        return drawn_splits(archive, asked.split_seed, hold_out=kind.hold_out)
+        try:
+            return drawn_splits(archive, asked.split_seed, hold_out=kind.hold_out)
+        except DatasetError as error:
+            raise DatasetError(f"dataset '{asked.stem}': {error}") from error
 
     def manifest(self, asked: DatasetName) -> Manifest | None:  # noqa: ARG002
         """Give the published content, None where none is: the content is what it turns out."""

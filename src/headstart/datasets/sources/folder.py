@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from headstart.datasets.archive import Archive
+from headstart.datasets.archive import LOOSE, Archive
 from headstart.datasets.images import FileImages
 from headstart.datasets.names import DatasetName
 from headstart.datasets.sources.base import Description, Presence, Source
@@ -86,6 +86,8 @@ class FolderSource(Source):
         classes = class_folders(first)
         left_out = Counter[str]()
         parts = {part: read_split(place, classes, left_out) for part, place in places.items()}
+        if loose := sum(_count_loose(place) for place in {folder, *places.values()}):
+            left_out[LOOSE] = loose
         counts = np.bincount(next(iter(parts.values())).labels, minlength=len(classes))
         if not counts.all():
             raise DatasetError(
@@ -110,8 +112,7 @@ def read_split(
 
     Images are the files whose names end as those of formats that Pillow decodes; other files and
     hidden ones are left out. They come class by class, sorted by their path's parts. `left_out`
-    counts the other files by how their names end; those outside the class folders are the user's
-    own affair.
+    counts the other files by how their names end, of those in class folders.
     """
     paths, labels = [], []
     for label, name in enumerate(classes):
@@ -171,6 +172,12 @@ def _check_class_folders(folder: Path) -> None:
     raise DatasetError(
         f"{folder} has no class folders: expected {folder}/CLASS/IMAGE, found {found}"
     )
+
+
+def _count_loose(folder: Path) -> int:
+    """Count the images that lie beside class folders."""
+    with storage_errors(folder, reading=True):
+        return sum(_is_image(path.name) and path.is_file() for path in folder.iterdir())
 
 
 def _check_classes(folder: Path, classes: tuple[str, ...], train: Path) -> None:
