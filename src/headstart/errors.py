@@ -93,6 +93,10 @@ class DatasetMissingError(DatasetError):
     """The dataset is not on this machine and cannot be fetched."""
 
 
+class NotUnpackedError(DatasetMissingError):
+    """A folder holds nothing by which the archive of a dataset's creators is known."""
+
+
 class ManifestError(DatasetError):
     """The content of a dataset is not what its manifest says."""
 

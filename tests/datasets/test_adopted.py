@@ -10,7 +10,7 @@ def test_where_a_dataset_is_is_remembered(tmp_path, monkeypatch):
     assert adopted("dtd", tmp_path) is None
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path)
-    adopt("dtd", place_of((tmp_path / "here").relative_to(tmp_path)), tmp_path)
+    adopt("dtd", place_of("dtd", (tmp_path / "here").relative_to(tmp_path)), tmp_path)
     # From any folder.
     assert adopted("dtd", tmp_path) == Place(tmp_path / "here", "archive")
     assert adopted("food101", tmp_path) is None
@@ -51,13 +51,13 @@ def test_a_record_says_where_and_in_which_form(tmp_path):
 
 
 def test_parquet_files_tell_a_copy_of_the_hub(tmp_path):
-    assert place_of(tmp_path) == Place(tmp_path, "archive")
+    assert place_of("dtd", tmp_path) == Place(tmp_path, "archive")
     (tmp_path / "images").mkdir()
     (tmp_path / "images" / "a.jpg").touch()
-    assert place_of(tmp_path).form == "archive"
+    assert place_of("dtd", tmp_path).form == "archive"
     (tmp_path / "data" / "deep").mkdir(parents=True)
     (tmp_path / "data" / "deep" / "train-0.parquet").touch()
-    assert place_of(tmp_path) == Place(tmp_path, "hub")
+    assert place_of("dtd", tmp_path) == Place(tmp_path, "hub")
 
 
 def test_downloads_have_a_folder_each(tmp_path):

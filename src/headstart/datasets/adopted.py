@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from headstart.datasets.archives import is_archive
 from headstart.files import replaced, storage_errors, writable_folder
 
 __all__ = ["Place", "adopt", "adopted", "default_folder", "place_of"]
@@ -20,9 +21,13 @@ class Place:
     form: Form = "archive"
 
 
-def place_of(folder: Path) -> Place:
-    """Tell by the files in a folder whether it holds Parquet files or the creators' archive."""
-    return Place(folder, "hub" if any(folder.rglob("*.parquet")) else "archive")
+def place_of(name: str, folder: Path) -> Place:
+    """Tell whether a folder holds the creators' archive or a copy of the hub.
+
+    A table of somebody's may lie in an archive, so Parquet files alone do not tell.
+    """
+    copy = any(folder.rglob("*.parquet")) and not is_archive(name, folder)
+    return Place(folder, "hub" if copy else "archive")
 
 
 def default_folder(name: str, cache: Path) -> Path:

@@ -57,7 +57,7 @@ def prepare_dataset(
                 f"dataset '{asked.full}' says itself where it is: --from goes with the datasets "
                 f"of the study ({', '.join(source.names()) or 'headstart datasets'})"
             )
-        place = place_of(folder.expanduser().resolve())
+        place = place_of(asked.stem, folder.expanduser().resolve())
         asked = replace(asked, options={**asked.options, "root": str(place.folder)})
     elif not source.presence(asked, cache).present:
         source.fetch(asked, cache, watcher)

@@ -2,12 +2,13 @@
 
 import io
 import shutil
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from headstart import datasets
-from headstart.datasets.adopted import adopted
+from headstart.datasets.adopted import adopted, place_of
 from headstart.datasets.archives import READERS
 from hub_files import write_copy
 
@@ -287,3 +288,17 @@ def test_few_images_of_each_class_do_not_validate(key, write, small, own_cache):
         )
         assert not train & validation
         assert train <= {whole.train.images.where(row) for row in range(len(whole.train))}
+
+
+@pytest.mark.parametrize("key", READERS)
+def test_a_table_in_an_archive_makes_it_no_copy_of_the_hub(key, write, own_cache):
+    folder = write(key)
+    (folder / "my").mkdir()
+    (folder / "my" / "notes.parquet").write_bytes(b"PAR1")
+    assert place_of(key, folder).form == "archive"
+    whole = datasets.find(f"{key}?root={folder}")
+    # Nor if the archive lacks something: then that is what has to be told.
+    image = Path(datasets.load(whole, 0, own_cache).train.images.where(0))
+    if image.is_file():
+        image.unlink()
+        assert place_of(key, folder).form == "archive"

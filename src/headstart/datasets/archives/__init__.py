@@ -31,6 +31,7 @@ from headstart.datasets.archives.facts import (
 )
 from headstart.datasets.archives.protocol import protocol_splits, without_missing
 from headstart.datasets.archives.published import check_published
+from headstart.errors import DatasetError, NotUnpackedError
 
 __all__ = [
     "INCOMPLETE",
@@ -39,6 +40,7 @@ __all__ = [
     "Facts",
     "check_published",
     "facts_of",
+    "is_archive",
     "is_published_name",
     "protocol_splits",
     "published_facts",
@@ -64,3 +66,14 @@ READERS: dict[str, Callable[[Path], Archive]] = {
 INCOMPLETE: dict[str, Callable[[Path], Archive]] = {
     "birdsnap": partial(birdsnap.read, allow_missing=True),
 }
+
+
+def is_archive(key: str, folder: Path) -> bool:
+    """Whether a folder holds the creators' archive of a dataset, whole or in part."""
+    try:
+        READERS[key](folder)
+    except NotUnpackedError:
+        return False
+    except DatasetError:
+        return True
+    return True

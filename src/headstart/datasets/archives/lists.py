@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from headstart.datasets.images import FileImages
 from headstart.datasets.splits import Split
-from headstart.errors import DatasetError, DatasetMissingError
+from headstart.errors import DatasetError, DatasetMissingError, NotUnpackedError
 from headstart.files import storage_errors
 
 __all__ = [
@@ -50,13 +50,13 @@ def unpacked(title: str, folder: Path, markers: str | tuple[str, ...], *inside: 
 
     Raises
     ------
-    DatasetMissingError
+    NotUnpackedError
         None of `markers` is in any of these places.
     """
     markers = (markers,) if isinstance(markers, str) else markers
     place = first_with(markers, folder, *(folder / name for name in inside))
     if place is None:
-        raise DatasetMissingError(
+        raise NotUnpackedError(
             f"{title} is not in {folder}: expected {' or '.join(markers)} there, or in "
             f"{' or '.join(inside)}; unpack the creators' archive in that folder"
         )

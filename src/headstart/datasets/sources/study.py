@@ -147,7 +147,7 @@ class StudySource(Source):
 
     def _place(self, asked: DatasetName, cache: Path) -> Place | None:
         if "root" in asked.options:
-            return place_of(Path(asked.options["root"]).expanduser().resolve())
+            return place_of(asked.stem, Path(asked.options["root"]).expanduser().resolve())
         return adopted(asked.stem, cache)
 
 
