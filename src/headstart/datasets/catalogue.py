@@ -40,8 +40,9 @@ def describe(name: str) -> Description:
 
 def presence(name: str, cache: Path | None = None) -> Presence:
     """Say whether a dataset is on this machine, and where it is or how to get it."""
-    source, asked = located(name)
-    return source.presence(asked, cache or default_cache())
+    cache = cache or default_cache()
+    source, asked = located(name, cache)
+    return source.presence(asked, cache)
 
 
 def find(
@@ -86,17 +87,19 @@ def find(
     """
     cache, watcher = cache or default_cache(), watcher or Watcher()
     forget_readings()
-    source, asked = located(name)
+    source, asked = located(name, cache)
     manifest = source.manifest(asked)
     description = source.describe(asked)
-    metric, split_rule = asked.metric or description.metric, description.split_rule
+    split_rule = description.split_rule
     if manifest is None:
         if source.fetches and not source.presence(asked, cache).present:
             source.fetch(asked, cache, watcher)
+            _, asked = located(name, cache)
         reading = read_dataset(source.name, asked, cache, watcher)
-        manifest, split_rule = reading.manifest, reading.split_rule
+        manifest, split_rule, metric = reading.manifest, reading.split_rule, reading.metric
     else:
         # What is published is not read here, so that this would show in the middle of a run.
+        metric = asked.metric or description.metric
         asked.refuse_decoding()
         check_metric(asked.stem, metric, "images", kind_of(description.metric).ndim)
     dataset = Dataset(

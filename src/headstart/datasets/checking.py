@@ -66,7 +66,7 @@ def verify(name: str, cache: Path, watcher: Watcher) -> Checked:
         no error here.
     """
     forget_readings()
-    source, asked = located(name)
+    source, asked = located(name, cache)
     return prove(source, asked, cache, watcher)
 
 

@@ -49,7 +49,7 @@ def prepare_dataset(
         Not to be had; not what is published; images that do not do; no space.
     """
     forget_readings()
-    source, asked = located(name)
+    source, asked = located(name, cache)
     place = None
     if folder is not None:
         if "root" not in source.options or asked.stem not in source.names():
@@ -61,6 +61,7 @@ def prepare_dataset(
         asked = replace(asked, options={**asked.options, "root": str(place.folder)})
     elif not source.presence(asked, cache).present:
         source.fetch(asked, cache, watcher)
+        _, asked = located(name, cache)
     checked = prove(source, asked, cache, watcher)
     check(checked.inspection, checked.name, skip_broken)
     if place is not None:

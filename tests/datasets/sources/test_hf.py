@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from headstart import datasets
 from headstart.datasets.names import DatasetName
 from headstart.datasets.parquet_images import ParquetImages
 from headstart.datasets.sources.hf import HubSource
@@ -348,6 +349,19 @@ def test_lists_of_labels_are_scored_otherwise(tmp_path):
     assert SOURCE.describe(ask(f"hf:{tmp_path / 'pets'}")).metric == "top-1"
     # Of what is not here nothing is known.
     assert SOURCE.describe(ask()).metric == "top-1"
+
+
+def test_several_labels_of_a_repository_show_when_it_is_fetched(hub, own_cache):
+    labels = [[0], [1], [0, 1], [1]] * 5
+    for split in ("train", "test"):
+        write_images(hub.tree(COMMITS["main"]) / f"{split}.parquet", labels, NAMES)
+    assert datasets.describe("hf:user/pets").metric == "top-1"
+    found = datasets.find("hf:user/pets", cache=own_cache)
+    assert found.metric == "voc-map-11point"
+    assert datasets.load(found, 0, own_cache).train.labels.shape[1] == 2
+    assert datasets.find("hf:user/pets", cache=own_cache) == found
+    checked = datasets.verify("hf:user/pets", own_cache, Watcher())
+    assert checked.reading.metric == "voc-map-11point"
 
 
 def test_names_that_lead_nowhere(tmp_path):

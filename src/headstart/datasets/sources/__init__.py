@@ -1,6 +1,7 @@
 """Where datasets are: a source a kind, asked in this order whether a name is theirs."""
 
 from dataclasses import replace
+from pathlib import Path
 
 from headstart.datasets.names import DatasetName
 from headstart.datasets.sources.base import Description, Presence, Source
@@ -12,6 +13,7 @@ from headstart.datasets.sources.study import StudySource
 from headstart.datasets.sources.table import TableSource
 from headstart.datasets.sources.torchvision import TorchvisionSource
 from headstart.errors import UnknownNameError
+from headstart.workspace import default_cache
 
 __all__ = [
     "EMBEDDED",
@@ -46,8 +48,10 @@ def names() -> tuple[str, ...]:
     return tuple(name for source in SOURCES.values() for name in source.names())
 
 
-def located(name: str) -> tuple[Source, DatasetName]:
+def located(name: str, cache: Path | None = None) -> tuple[Source, DatasetName]:
     """Find the source of a name, and what it is asked for: from any folder, with its metric.
+
+    The metric of what is fetched later may show only then: look it up again.
 
     Raises
     ------
@@ -57,7 +61,9 @@ def located(name: str) -> tuple[Source, DatasetName]:
     asked = DatasetName.parse(name)
     source = source_of(asked)
     asked = replace(asked, stem=source.location(asked.stem))
-    return source, replace(asked, metric=asked.metric or source.describe(asked).metric)
+    return source, replace(
+        asked, metric=asked.metric or source.metric(asked, cache or default_cache())
+    )
 
 
 def source_of(asked: DatasetName) -> Source:

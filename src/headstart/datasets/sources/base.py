@@ -125,6 +125,10 @@ class Source(ABC):
                 f"dataset '{asked.stem}' is not on this machine: {presence.place}"
             )
 
+    def metric(self, asked: DatasetName, cache: Path) -> Metric:  # noqa: ARG002
+        """Say how predictions are scored: as described, or as what is on this machine shows."""
+        return self.describe(asked).metric
+
     def forget(self) -> None:  # noqa: B027  most sources keep nothing
         """Have nothing known of data any more that may have changed since it was read."""
 

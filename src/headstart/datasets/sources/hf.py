@@ -157,13 +157,16 @@ class HubSource(Source):
         return f"{self.name}:{Path(place).expanduser().resolve()}" if _is_path(place) else stem
 
     def describe(self, asked: DatasetName) -> Description:
-        place, metric = _place(asked), TOP_1
+        place = _place(asked)
         # Of a repository that is fetched later, nothing is known yet.
-        if _is_path(place) and (names := parquet_names(Path(place))):
-            several = has_several_classes(Path(place) / names[0], _choice(asked), asked.stem)
-            metric = SEVERAL if several else TOP_1
+        names = parquet_names(Path(place)) if _is_path(place) else []
+        metric = _metric(asked, Path(place) / names[0]) if names else TOP_1
         title = own_title(PurePosixPath(place).name, "" if _is_path(place) else place)
         return Description(title=title, metric=metric, split_rule=SPLIT_RULE)
+
+    def metric(self, asked: DatasetName, cache: Path) -> Metric:
+        found = _found(asked, cache)
+        return _metric(asked, found[0] / found[1][0]) if found else self.describe(asked).metric
 
     def presence(self, asked: DatasetName, cache: Path) -> Presence:
         if found := _found(asked, cache):
@@ -219,6 +222,11 @@ def _choice(asked: DatasetName) -> Choice:
     columns = {name: asked.options.get(name, "") for name in COLUMNS}
     parts = {name: asked.options[name] for name in PARTS if name in asked.options}
     return Choice(**columns, parts=parts)
+
+
+def _metric(asked: DatasetName, file: Path) -> Metric:
+    """Say how labels are scored by what the column of labels holds."""
+    return SEVERAL if has_several_classes(file, _choice(asked), asked.stem) else TOP_1
 
 
 def _found(asked: DatasetName, cache: Path) -> tuple[Path, tuple[str, ...]] | None:
