@@ -5,6 +5,8 @@ import pytest
 
 from conftest import write_folder
 from headstart import datasets, models, settings
+from headstart.datasets.adopted import Place, adopt
+from headstart.datasets.archives import READERS
 from headstart.spec import Trial
 from headstart.store import ResultStore
 from headstart.study import Outlook, Study, matrix_rate, outlook
@@ -166,3 +168,56 @@ def test_elsewhere_no_shipped_study_is_meant(tmp_path, monkeypatch, cli):
         outcome = cli("run", place, "--dry-run")
         assert outcome.code == 2
         assert "No such file" in outcome.err
+
+
+@pytest.fixture
+def twelve(own_cache, tmp_path, monkeypatch):
+    """Have all of the twelve be here, and be read by nobody."""
+
+    def refuse(*_, **__):
+        raise AssertionError("a dataset was read")
+
+    for name in READERS:
+        adopt(name, Place(tmp_path), own_cache)
+    monkeypatch.setattr("headstart.datasets.sources.study.StudySource.read", refuse)
+    return own_cache
+
+
+def test_of_what_is_here_nothing_is_read(twelve, tmp_path):
+    study = Study(models=["efficientnet_lite0"], datasets=list(READERS))
+    found = outlook(study, ResultStore(tmp_path / "none.db", create=True), twelve)
+    assert missing(found) == {}
+    assert (found.n_trials, found.n_stored, found.n_ready) == (12, 0, 12)
+    described = [datasets.describe(name).sizes for name in READERS]
+    n_images = sum(sum(dict(sizes).values()) for sizes in described)
+    assert found.feature_bytes == 4 * 1280 * n_images
+
+
+def test_stored_trials_are_known_by_what_was_measured(twelve, tmp_path):
+    store = ResultStore(tmp_path / "results.db", create=True)
+    study = Study(models=["efficientnet_lite0"], datasets=["dtd", "food101"], limit=100)
+    stored = add_result(store, "some", 0.5)
+    changes = {"name": "dtd", "source": "study", "limit": 100, "revision": "as measured"}
+    trial = Trial(
+        model=models.find("efficientnet_lite0"),
+        dataset=stored.trial.dataset.model_copy(update=changes),
+        setting=settings.find("linear"),
+        seed=0,
+    )
+    store.add(stored.model_copy(update={"trial": trial}))
+    for limit, n_stored in ((100, 1), (200, 0)):
+        found = outlook(study.model_copy(update={"limit": limit}), store, twelve)
+        assert (found.n_stored, found.n_ready) == (n_stored, 2 - n_stored)
+
+
+def test_no_function_is_called(tmp_path, cli):
+    proof = tmp_path / "called"
+    (tmp_path / "data.py").write_text(f"open({str(proof)!r}, 'w')\n")
+    name = f"{tmp_path}/data.py:load"
+    study = Study(models=["efficientnet_lite0"], datasets=[name, f"{tmp_path}/none.py:load"])
+    found = seen(study, tmp_path=tmp_path)
+    assert (found.n_trials, found.n_stored, found.n_ready) == (2, 0, 1)
+    assert found.unknown_sizes == study.datasets
+    arguments = ("--models", "efficientnet_lite0", "--datasets", name, "--dry-run")
+    assert cli("run", *arguments, "--store", tmp_path / "r.db").code == 0
+    assert not proof.exists()

@@ -5,6 +5,7 @@ from headstart.datasets.checking import Checked, check_images, oddities, verifie
 from headstart.datasets.images import ArrayImages, Decodable, FileImages, Images, JoinedImages
 from headstart.datasets.inspection import check
 from headstart.datasets.preparing import prepare_dataset
+from headstart.datasets.sources import Description
 from headstart.datasets.splits import SealedTest, Split, Splits
 
 __all__ = [
@@ -12,6 +13,7 @@ __all__ = [
     "ArrayImages",
     "Checked",
     "Decodable",
+    "Description",
     "FileImages",
     "Images",
     "JoinedImages",

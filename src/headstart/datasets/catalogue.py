@@ -1,5 +1,6 @@
 """Which datasets there are, and how a name becomes examples."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from headstart.datasets.sources import (
     Presence,
     located,
     names,
+    source_of,
 )
 from headstart.datasets.splits import SealedTest, Splits
 from headstart.errors import StudyError
@@ -39,10 +41,14 @@ def describe(name: str) -> Description:
 
 
 def presence(name: str, cache: Path | None = None) -> Presence:
-    """Say whether a dataset is on this machine, and where it is or how to get it."""
-    cache = cache or default_cache()
-    source, asked = located(name, cache)
-    return source.presence(asked, cache)
+    """Say whether a dataset is on this machine, and where it is or how to get it.
+
+    No function of the user's is called.
+    """
+    asked = DatasetName.parse(name)
+    source = source_of(asked)
+    asked = replace(asked, stem=source.location(asked.stem))
+    return source.presence(asked, cache or default_cache())
 
 
 def find(
