@@ -123,12 +123,13 @@ def verified(checked: Checked) -> str:
     """Say in words what of a published dataset is proven beside sizes and classes; "" of others."""
     if checked.published is None:
         return ""
+    alike = "classes" if checked.reading.missing else "sizes and classes"
     if not checked.published:
-        return "sizes and classes are as published; no MD5 is, of any file here"
+        return f"{alike} are as published; no MD5 is, of any file here"
     here = [file.name for file in checked.published if file.path]
     gone = ", ".join(file.name for file in checked.published if not file.path)
     if not here:
-        return f"sizes and classes are as published; the content is not known, without {gone}"
+        return f"{alike} are as published; the content is not known, without {gone}"
     return f"MD5 as published: {', '.join(here)}{f'; not here: {gone}' if gone else ''}"
 
 
