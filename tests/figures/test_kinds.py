@@ -8,9 +8,9 @@ from scipy.special import expit, logit
 
 from headstart.errors import AnalysisError
 from headstart.figures import draw
-from headstart.figures.convergence import steps_to_share
 from headstart.figures.correlation import labelled
 from headstart.figures.placement import overlaps
+from headstart.stats import steps_to_share
 
 
 def lines_called(axes, label):

@@ -180,3 +180,12 @@ def test_a_pickle_needs_trust(net, tmp_path, cli):
     assert refused.code == 2
     assert "say --trust" in refused.err
     assert cli(*arguments, "--trust").code == 0
+
+
+def test_a_configuration_is_a_factor_of_its_own():
+    plain = models.find("resnet50")
+    asked = models.find("resnet50?configuration=no label smoothing&weights=random")
+    # The name is the network's, so that its configurations are one line of a figure.
+    assert asked.name == plain.name
+    assert asked.tags["configuration"] == "no label smoothing"
+    assert asked.weights.random_seed == 0

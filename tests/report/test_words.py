@@ -197,3 +197,16 @@ def test_of_several_metrics_each_is_told_with_its_datasets():
     assert dict(facts(subject))["Metric"] == "top-1"
     subject.trials.loc[subject.trials.dataset == "set 1", "metric"] = "voc-map-11point"
     assert dict(facts(subject))["Metric"] == "top-1: set 0 and set 2; voc-map-11point: set 1"
+
+
+def test_how_many_times_the_steps_is_told_with_its_interval():
+    frame = results(("a", "b", "c"), ("x", "y"), ("finetune", "scratch"), True, 0)
+    late = (frame.setting == "scratch").astype(float)
+    steps = [
+        frame.assign(steps=n, accuracy=0.3 + 0.1 * np.minimum(i - late, 1))
+        for i, n in enumerate((10, 100, 1000), start=1)
+    ]
+    said = " ".join(supporting(hs.analyze(pd.concat(steps), resamples=200)))
+    assert "largest odds training from random initialization takes " in said
+    assert " times the steps of fine-tuning (95 % interval " in said
+    assert "resampling test images)" in said

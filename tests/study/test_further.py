@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+import headstart as hs
 import small_network
 from conftest import MODEL, write_folder
 from headstart import datasets, settings
@@ -151,6 +152,44 @@ def test_dataset_size_takes_doublings_three_subsets_and_all_settings():
     assert {t.dataset.used_sizes.test for t in trials} == {359}
     fields = {**DIGITS, "seeds": [4], "examples_per_class": [3], "settings": ["linear"]}
     assert told(further_study("dataset-size", fields).trials()) == [("linear", None, 3, 4)]
+
+
+@pytest.mark.slow
+def test_both_studies_from_the_command_line_to_their_figures(tmp_path, cli):
+    """A small network on real digits, from random weights all; minutes."""
+    arguments = ("--models", NETWORK, "--datasets", "digits", "--store")
+    steps, sizes = tmp_path / "steps.db", tmp_path / "sizes.db"
+    quick = ("--settings", "finetune:quick,scratch:quick")
+    outcome = cli("run", "--study", "convergence", *quick, *arguments, steps)
+    assert outcome.code == 0, outcome.err
+    analysis = hs.analyze(steps, resamples=1000)
+    by = analysis.convergence.set_index(["setting", "steps"])["mean"]
+    assert by["scratch"].index.tolist() == [5, 10, 20, 40, 80, 160]
+    assert by["finetune"].index.tolist() == [5, 10, 20, 40]
+    assert by["scratch"][160] > by["scratch"][5] + 0.5
+    (row,) = analysis.speedup.to_dict("records")
+    assert (row["setting"], row["other"], row["resampled"]) == (
+        "finetune", "scratch", "test images",
+    )  # fmt: skip
+    assert 0 < row["low"] <= row["speedup"] <= row["high"]
+    # Train and validation, 32 images a step.
+    assert row["epochs"] == pytest.approx(row["steps"] * 32 / 1438)
+    every = ("--settings", "linear,finetune:quick,scratch:quick", "--examples-per-class", "1,32")
+    outcome = cli("run", "--study", "dataset-size", *every, *arguments, sizes)
+    assert outcome.code == 0, outcome.err
+    analysis = hs.analyze(sizes, resamples=1000)
+    table = analysis.dataset_size.set_index(["setting", "examples_per_class"])
+    assert table["n_seeds"].tolist() == [3] * 6
+    assert (table["se"] > 0).all()
+    # 40 steps of so small a network tell its features' sizes apart, not those of its training.
+    assert table["mean"]["linear", 32] > table["mean"]["linear", 1] + 0.5
+    for store, figure in ((steps, "convergence"), (sizes, "dataset-size")):
+        out = tmp_path / figure
+        outcome = cli("analyze", store, "--out", out, "--resamples", 1000)
+        assert outcome.code == 0, outcome.err
+        assert (out / "figures" / f"{figure}.pdf").stat().st_size > 5000
+        assert cli("report", store, "--out", out / "page.html", "--resamples", 1000).code == 0
+        assert f'id="{figure}"' in (out / "page.html").read_text()
 
 
 def test_a_study_that_there_is_not():

@@ -42,7 +42,8 @@ def merge_agreeing(frame: pd.DataFrame, where: str) -> pd.DataFrame:
             frame[name] = frame.groupby(key, dropna=False)[name].transform("first")
     frame = _with_upstream(frame.drop_duplicates(key), where)
     if "n_train" in frame:
-        frame["n_train"] = frame.groupby("dataset")["n_train"].transform("first")
+        of = [name for name in ("dataset", "examples_per_class") if name in frame]
+        frame["n_train"] = frame.groupby(of, dropna=False)["n_train"].transform("first")
     return frame.reset_index(drop=True)
 
 

@@ -51,6 +51,9 @@ TABLES: Mapping[str, tuple[str, ...]] = {
     "ablation": ("setting", "model", "configuration", "position", "mean", "se",
                  "upstream_accuracy", "n_datasets"),
     "convergence": ("setting", "model", "steps", "mean", "se", "low", "high", "n_datasets"),
+    "reached": ("setting", "model", "dataset", "steps", "epochs", "at_first", "at_last"),
+    "speedup": ("setting", "other", "speedup", "low", "high", "resampled", "steps", "other_steps",
+                "epochs", "other_epochs", "cells"),
     "dataset_size": ("setting", "model", "dataset", "examples_per_class", "mean", "se", "n_seeds"),
     "dropped": ("setting", "table", "kind", "name", "missing"),
     "missing": ("what", "why"),
@@ -89,6 +92,10 @@ class Analysis:
         Per setting and dataset the line that predicts, and its leave-one-model-out coverage.
     ablation, convergence, dataset_size
         Means by training configuration, by steps, by examples per class.
+    reached
+        Steps and epochs to 90 % of the largest odds, a row a setting, model and dataset.
+    speedup
+        How many times the steps of a setting another one takes to get there.
     dropped
         Models and datasets left out of averages because cells were missing; `table` says which
         averages.
@@ -115,6 +122,8 @@ class Analysis:
     prediction: pd.DataFrame
     ablation: pd.DataFrame
     convergence: pd.DataFrame
+    reached: pd.DataFrame
+    speedup: pd.DataFrame
     dataset_size: pd.DataFrame
     dropped: pd.DataFrame
     missing: pd.DataFrame
@@ -261,7 +270,8 @@ def _analyze(source: Source, options: Options) -> Analysis:
     rows["dropped"] += dropped
     on_examples, same = pairs_on_examples(sweeps.frame, source.predictions, options)
     rows["pairwise"] += on_examples
-    rows |= {name: getattr(sweeps, name) for name in ("ablation", "convergence", "dataset_size")}
+    swept = ("ablation", "convergence", "reached", "speedup", "dataset_size")
+    rows |= {name: getattr(sweeps, name) for name in swept}
     tables = {name: pd.DataFrame(rows[name], columns=list(TABLES[name])) for name in TABLES}
     # Python's True, False and None, also where no None is.
     tables["model_means"] = tables["model_means"].astype({"not_different": object})

@@ -15,10 +15,11 @@ SCORES = ("accuracy", "log_odds")
 # Each is a further factor: a cell is a model, a dataset, a setting, and these where they are given.
 SWEEPS = ("configuration", "steps", "examples_per_class")
 OPTIONAL = ("upstream_accuracy", "upstream_name", "metric", "n_test", "n_train", "seed", "se",
-            "family", "protocol", "precision", "content", "limit", "key", *SWEEPS)  # fmt: skip
+            "family", "protocol", "precision", "content", "limit", "key", "batch_size",
+            *SWEEPS)  # fmt: skip
 NUMBERS = ("accuracy", "log_odds", "upstream_accuracy", "n_test", "n_train", "seed", "se", "steps",
-           "examples_per_class", "limit")  # fmt: skip
-COUNTS = ("n_test", "n_train", "seed", "steps", "examples_per_class", "limit")
+           "examples_per_class", "limit", "batch_size")  # fmt: skip
+COUNTS = ("n_test", "n_train", "seed", "steps", "examples_per_class", "limit", "batch_size")
 KNOWN = (*REQUIRED, *SCORES, *OPTIONAL)
 
 

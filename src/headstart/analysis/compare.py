@@ -13,7 +13,7 @@ from headstart.analysis.correlations import FEWEST_FOR_INTERVAL
 from headstart.analysis.options import Options
 from headstart.stats import accuracy_of, resample_weights
 
-__all__ = ["compare_settings", "predict_datasets", "prediction_lines"]
+__all__ = ["compare_settings", "pigeonhole", "predict_datasets", "prediction_lines"]
 
 Floats = npt.NDArray[np.float64]
 # A line, its spread, and one model to leave out.
@@ -51,7 +51,7 @@ def _compare(
     if not both.any():
         return {}, []
     part, dropped = complete(first._replace(scores=difference))
-    low, high = _pigeonhole(part.scores, options)
+    low, high = pigeonhole(part.scores, options)
     row = {
         "setting": setting,
         "other": other,
@@ -78,7 +78,11 @@ def _shared(first: Matrix, second: Matrix) -> tuple[Matrix, Matrix]:
     return taken[0], taken[1]
 
 
-def _pigeonhole(difference: Floats, options: Options) -> tuple[float, float]:
+def pigeonhole(difference: Floats, options: Options) -> tuple[float, float]:
+    """Give the interval of the mean of (M, D) numbers, resampling models and datasets.
+
+    NaN where there are fewer than five of both.
+    """
     random = np.random.default_rng(options.seed)
     sizes = difference.shape
     if max(sizes, default=0) < FEWEST_FOR_INTERVAL or 0 in sizes:

@@ -29,7 +29,8 @@ def groups_by_size(frame: pd.DataFrame) -> dict[str, str]:
     for dataset, rows in frame.groupby("dataset", sort=False):
         known = rows["n_train"].dropna() if "n_train" in rows else pd.Series(dtype="float64")
         published = published_sizes(str(dataset))
-        size = known.iloc[0] if len(known) else published.n_train if published else None
+        # The largest, where subsets were drawn.
+        size = known.max() if len(known) else published.n_train if published else None
         if size is not None:
             groups[str(dataset)] = SMALL if size < SPLIT else LARGE
     if len(set(groups.values())) < 2:

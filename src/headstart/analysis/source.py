@@ -10,7 +10,7 @@ import pandas as pd
 
 from headstart.analysis import published
 from headstart.analysis.agree import merge_agreeing
-from headstart.analysis.columns import rename
+from headstart.analysis.columns import SWEEPS, rename
 from headstart.analysis.delimited import read_delimited
 from headstart.analysis.families import family_of
 from headstart.analysis.table import Unit, tell_apart, tidy
@@ -185,7 +185,8 @@ def _read_store(path: Path) -> Source:
 def _row(result: Result) -> dict[str, Any]:
     row = result_row(result)
     names = ("model", "upstream_accuracy", "dataset", "content", "setting", "protocol", "metric",
-             "accuracy", "n_test", "seed", "limit", "precision", "key")  # fmt: skip
+             "accuracy", "n_test", "seed", "limit", "precision", "key", "batch_size",
+             *SWEEPS)  # fmt: skip
     upstream = result.trial.model.upstream
     return {
         **{name: row[name] for name in names},
@@ -219,9 +220,13 @@ def _trial(result: Result) -> dict[str, Any]:
 
 
 def _n_train(result: Result) -> int:
-    """Count the images that the final classifier was fitted to: train and validation."""
-    sizes = result.trial.dataset.used_sizes
-    return sizes.train + sizes.validation
+    """Count the images that the final classifier was fitted to.
+
+    Train and validation; train alone where its size is what is studied.
+    """
+    dataset = result.trial.dataset
+    sizes = dataset.used_sizes
+    return sizes.train + (0 if dataset.examples_per_class else sizes.validation)
 
 
 def _families(frame: pd.DataFrame) -> str:

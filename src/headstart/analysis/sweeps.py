@@ -8,6 +8,7 @@ import pandas as pd
 from headstart.analysis.cells import cells_of, complete, matrix
 from headstart.analysis.columns import SWEEPS
 from headstart.analysis.options import Options
+from headstart.analysis.speed import reached, speedups
 from headstart.stats import within_means
 
 __all__ = ["Sweeps", "split_sweeps"]
@@ -23,6 +24,8 @@ class Sweeps(NamedTuple):
     frame: pd.DataFrame
     ablation: list[dict[str, Any]]
     convergence: list[dict[str, Any]]
+    reached: list[dict[str, Any]]
+    speedup: list[dict[str, Any]]
     dataset_size: list[dict[str, Any]]
     notes: list[tuple[str, str]]
 
@@ -36,18 +39,29 @@ def split_sweeps(frame: pd.DataFrame, options: Options) -> Sweeps:
     takes the other factors so, too.
     """
     tables = dict(zip(SWEEPS, ("ablation", "convergence", "dataset_size"), strict=True))
-    swept = [factor for factor in SWEEPS if factor in frame and frame[factor].nunique() > 1]
+    swept = [factor for factor in SWEEPS if factor in frame and _n_levels(frame, factor) > 1]
     frame = frame.drop(columns=[f for f in SWEEPS if f in frame and f not in swept])
     rows: dict[str, list[dict[str, Any]]] = {table: [] for table in tables.values()}
+    reaching: dict[str, list[dict[str, Any]]] = {"reached": [], "speedup": []}
     notes = []
     for factor in swept:
         others = [other for other in swept if other != factor]
         own = _single(frame[frame[factor].notna()], others, [factor])
         table = tables[factor]
         rows[table] = _dataset_size(own) if factor == SIZE else _means(own, factor, options)
+        if factor == "steps":
+            reaching = {"reached": reached(own), "speedup": speedups(own, options)}
         what = f"other levels of {factor}, in tables but {table}"
         notes.append((what, f"a cell has one number: its last {factor} is used there"))
-    return Sweeps(_single(frame, swept, []), **rows, notes=notes)
+    return Sweeps(_single(frame, swept, []), **rows, **reaching, notes=notes)
+
+
+def _n_levels(frame: pd.DataFrame, factor: str) -> int:
+    """Count the levels of the setting that has most; none at all is one, too.
+
+    Settings that differ in their one number of steps are no sweep.
+    """
+    return int(frame.groupby("setting")[factor].nunique(dropna=False).max())
 
 
 def _order(column: pd.Series) -> dict[Any, int]:

@@ -85,12 +85,27 @@ def tell_apart(frame: pd.DataFrame) -> pd.DataFrame:
         if by not in frame:
             continue
         said = frame[by].map(lambda value, by=by: _qualifier(by, value))
+        if by == "protocol" and "steps" in frame:
+            said = said.map(_without_steps)
         # A table that does not say the content may be of any, and no limit is all images.
         known = said.where(frame[by].notna()) if by == "content" else said
         several = known.groupby(frame[name]).transform("nunique") > 1
         frame.loc[several, name] = frame[name] + " (" + said + ")"
         frame = frame.drop(columns=by)
     return frame
+
+
+def _without_steps(protocol: str) -> str:
+    """Take steps out of what a protocol departs in: they are a factor of their own.
+
+    Examples
+    --------
+    >>> _without_steps("quick (decays, steps)"), _without_steps("quick (steps)")
+    ('quick (decays)', 'quick')
+    """
+    name, _, departs = protocol.removesuffix(")").partition(" (")
+    others = [option for option in departs.split(", ") if option not in ("", "steps")]
+    return f"{name} ({', '.join(others)})" if others else name
 
 
 def _qualifier(by: str, value: object) -> str:

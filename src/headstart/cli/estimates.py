@@ -40,6 +40,7 @@ def summary(analysis: Analysis) -> Iterator[RenderableType]:
     if not analysis.settings.empty:
         yield _heading("Settings against each other")
         yield _settings(analysis.settings)
+    yield from _speedups(analysis)
     yield from _coverage(analysis.prediction)
     yield from _missing(analysis)
 
@@ -152,6 +153,37 @@ def _settings(settings: pd.DataFrame) -> Table:
             _interval(row["low"], row["high"]),
         )
     return table
+
+
+def _speedups(analysis: Analysis) -> Iterator[Text]:
+    for row in analysis.speedup.itertuples():
+        takes = [
+            f"{setting_label(name)} {steps:,.0f}{_epochs(epochs)}"
+            for name, steps, epochs in (
+                (row.setting, row.steps, row.epochs),
+                (row.other, row.other_steps, row.other_epochs),
+            )
+        ]
+        interval = (
+            f" (95 %: {row.low:.1f} to {row.high:.1f}, resampling {row.resampled})"
+            if row.resampled
+            else ""
+        )
+        yield Text(
+            f"Steps to 90 % of the largest odds, geometric mean, models x datasets: {row.cells}: "
+            f"{', '.join(takes)}: {row.speedup:.1f} times as many{interval}."
+        )
+        curves = analysis.reached[analysis.reached["setting"].isin([row.setting, row.other])]
+        if rising := int(curves["at_last"].sum()):
+            yield Text(
+                f"Of {rising} of {len(curves)} curves the most steps have the largest odds: with "
+                "more steps these may rise further, and 90 % of them come later.",
+                style="yellow",
+            )
+
+
+def _epochs(epochs: float) -> str:
+    return "" if pd.isna(epochs) else f" ({epochs:.3g} epochs)"
 
 
 def _coverage(prediction: pd.DataFrame) -> Iterator[Text]:

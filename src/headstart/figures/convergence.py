@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from headstart.figures.axes import limits
 from headstart.figures.fonts import text_width
@@ -16,8 +16,9 @@ from headstart.figures.legends import add_legend, line_handles
 from headstart.figures.series import Series, series
 from headstart.figures.style import SMALL, styled
 from headstart.figures.tables import Tables, rows
+from headstart.stats import steps_to_share
 
-__all__ = ["draw", "select", "steps_to_share"]
+__all__ = ["draw", "select"]
 
 ROW = 9.0  # points of a number above another
 
@@ -28,40 +29,6 @@ def select(tables: Tables) -> pd.DataFrame:
     hint = "it takes results of one model trained for several numbers of steps"
     table = rows(tables, "convergence", "convergence", columns, known=["steps", "mean"], hint=hint)
     return table[table["steps"] > 0]
-
-
-def steps_to_share(steps: ArrayLike, mean: ArrayLike, share: float = 0.9) -> float:
-    """Steps after which the odds first are `share` of the largest odds.
-
-    Between two numbers of steps the mean log odds are taken as linear in the logarithm of the
-    steps.
-
-    Parameters
-    ----------
-    steps
-        (n,), ascending, > 0.
-    mean
-        (n,), mean log odds; the odds are their exponential.
-    share
-        In (0, 1].
-
-    Returns
-    -------
-    float
-        The first of `steps` where its odds are large enough already.
-
-    Examples
-    --------
-    >>> round(steps_to_share([100, 10_000], [0.0, -2 * np.log(0.9)], share=0.9))
-    1000
-    """
-    steps, mean = np.asarray(steps, dtype=float), np.asarray(mean, dtype=float)
-    target = mean.max() + np.log(share)
-    after = int(np.argmax(mean >= target))
-    if after == 0:
-        return float(steps[0])
-    pair = slice(after - 1, after + 1)
-    return float(np.exp(np.interp(target, mean[pair], np.log(steps[pair]))))
 
 
 @styled
@@ -119,7 +86,7 @@ def mark_steps(
     `size` points.
     """
     reached = [line.table.sort_values("steps") for line in lines]
-    steps = np.array([steps_to_share(own["steps"], own["mean"]) for own in reached])
+    steps = np.array([float(steps_to_share(own["steps"], own["mean"])) for own in reached])
     at_once = steps == [own["steps"].min() for own in reached]
     numbers = [
         "\N{LESS-THAN OR EQUAL TO}" * bool(first) + f"{count:,.0f}"

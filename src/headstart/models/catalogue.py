@@ -186,6 +186,10 @@ def _with_options(model: Model, asked: ModelName, cache: Path | None) -> Model:
     }
     if "size" in options:
         changes["input_size"] = options["size"]
+    if "configuration" in options:
+        # All configurations of a network have its name.
+        tags = {**changes.get("tags", model.tags), "configuration": options["configuration"]}
+        changes |= {"tags": tags, "name": asked.stem}
     changes |= {name: options[name].split(",") for name in ("mean", "std") if name in options}
     if "upstream" in options:
         changes["upstream"] = [{"value": options["upstream"], "source": "given by the user"}]

@@ -18,6 +18,7 @@ OPTIONS: Mapping[str, str] = {
     "mean": "per channel, three numbers separated by commas",
     "std": "per channel, three numbers separated by commas",
     "upstream": "top-1 accuracy on the upstream task, a proportion",
+    "configuration": "how the upstream model was trained, in words: a factor in analyses",
     "arch": "of a checkpoint: the model whose weights it holds",
 }
 

@@ -31,6 +31,7 @@ def study_sentences(subject: Subject) -> list[str]:
     """Give a sentence for each study that the table has."""
     sentences = [
         ends_sentence(subject.convergence, "steps", "step"),
+        *speed_sentences(subject.speedup),
         ends_sentence(subject.dataset_size, "examples_per_class", "example"),
         ablation_sentence(subject.ablation),
     ]
@@ -54,6 +55,21 @@ def ends_sentence(table: Any, level: str, noun: str) -> str:
     many = table.model.nunique() > 1 or ("dataset" in table and table.dataset.nunique() > 1)
     mean = "the mean log odds of what was measured at both" if many else "the mean log odds"
     return f"From {low:,g} to {count_said(high, noun)}{each}, {mean} go {joined(said)}."
+
+
+def speed_sentences(table: Any) -> list[str]:
+    """Say how many times the steps of a setting another takes to 90 % of its largest odds."""
+    return [
+        f"To 90 % of the largest odds {setting_phrase(row.other)} takes {number(row.speedup, 1)} "
+        f"times the steps of {setting_phrase(row.setting)}"
+        + (
+            f" (95 % interval {number(row.low, 1)} to {number(row.high, 1)}, resampling "
+            f"{row.resampled})."
+            if row.resampled
+            else "."
+        )
+        for row in table.itertuples(index=False)
+    ]
 
 
 def both_ends(table: Any, level: str, low: Any, high: Any) -> Any:

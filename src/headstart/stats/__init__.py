@@ -13,6 +13,7 @@ from headstart.stats.paired import PairedTest, holm, mcnemar, paired_t, sign_fli
 from headstart.stats.paired_map import map_swap_test
 from headstart.stats.proportion import wilson_interval
 from headstart.stats.ranks import Ranks, critical_t, rank_intervals
+from headstart.stats.reaching import steps_to_share
 from headstart.stats.within import ErrorBars, WithinMeans, within_means
 
 __all__ = [
@@ -40,6 +41,7 @@ __all__ = [
     "resample_weights",
     "sign_flip_test",
     "spearman",
+    "steps_to_share",
     "wilcoxon",
     "wilson_interval",
     "within_means",

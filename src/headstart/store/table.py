@@ -28,7 +28,9 @@ COLUMNS = (
     "n_test",
     "seed",
     "limit",
+    "configuration",
     "steps",
+    "batch_size",
     "examples_per_class",
     "precision",
     "lambda",
@@ -52,9 +54,9 @@ def result_row(result: Result) -> dict[str, Any]:
 
     `content` is the start of the digest of the dataset: what is measured under one name may change.
     `weights` is ``random``, their tag, or the start of their digest. Accuracies are proportions.
-    `on_edge` names the choices at the end of what was tried. `relative_gap` certifies the final
-    fit; `unconverged` counts the fits of the selection and the refit whose gap stayed over the
-    tolerance.
+    `configuration` is how the upstream model was trained, where its name says so. `on_edge` names
+    the choices at the end of what was tried. `relative_gap` certifies the final fit; `unconverged`
+    counts the fits of the selection and the refit whose gap stayed over the tolerance.
     """
     trial, selection = result.trial, result.selection
     refit = result.provenance.get("refit", {})
@@ -75,7 +77,9 @@ def result_row(result: Result) -> dict[str, Any]:
         "n_test": result.n_test,
         "seed": trial.seed,
         "limit": trial.dataset.limit,
+        "configuration": trial.model.tags.get("configuration"),
         "steps": getattr(trial.setting, "steps", None),
+        "batch_size": getattr(trial.setting, "batch_size", None),
         "examples_per_class": trial.dataset.examples_per_class,
         "precision": trial.setting.precision,
         **{name: chosen.get(name) for name in CHOSEN},
@@ -109,5 +113,5 @@ def results_table(rows: Iterable[Result]) -> "pd.DataFrame":
     import pandas as pd
 
     table = pd.DataFrame([result_row(result) for result in rows], columns=list(COLUMNS))
-    whole = ("limit", "steps", "examples_per_class")
+    whole = ("limit", "steps", "batch_size", "examples_per_class")
     return table.astype(dict.fromkeys(whole, "Int64"))

@@ -1,0 +1,167 @@
+"""How fast training gets there: steps to 90 % of the largest odds, and settings against each other.
+
+After Kornblith et al. (2019), section 4.6: for each model and dataset the number of steps at which
+the odds of a correct answer first are 90 % of the largest odds at any number of steps; averages are
+geometric means.
+"""
+
+from itertools import combinations
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from headstart.analysis.cells import cells_of
+from headstart.analysis.compare import pigeonhole
+from headstart.analysis.options import Options
+from headstart.spec.labels import in_order
+from headstart.stats import log_odds, steps_to_share
+
+__all__ = ["reached", "speedups"]
+
+Floats = npt.NDArray[np.float64]
+Cell = tuple[str, str]
+# Joins a model's name and its level for a while; stands in no name.
+JOINT = "\x1f"
+
+
+class Curve(NamedTuple):
+    """A model on a dataset: ascending steps, log odds, accuracies, test images, images a step.
+
+    `n` is NaN where an accuracy is no proportion of independent images. `epoch` is how many steps
+    see every training image once, NaN where unknown.
+    """
+
+    steps: Floats
+    log_odds: Floats
+    accuracy: Floats
+    n: Floats
+    epoch: float
+
+    @property
+    def reached(self) -> float:
+        """Steps to 90 % of the largest odds."""
+        return float(steps_to_share(self.steps, self.log_odds))
+
+    def redrawn(self, n: int, random: np.random.Generator) -> Floats:
+        """(n,) the same of other test sets of the same size, NaN where that cannot be known."""
+        if not np.isfinite(self.n).all():
+            return np.full(n, np.nan)
+        right = random.binomial(self.n.astype(int), self.accuracy, (n, len(self.n)))
+        return steps_to_share(self.steps, log_odds(right / self.n, self.n))
+
+
+def reached(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """Rows of the table `reached`, of results with several numbers of steps.
+
+    `at_first`: the smallest number of steps was enough, so that it may be fewer. `at_last`: the
+    largest number of steps has the largest odds, so that more might be reached by more.
+    """
+    return [
+        {
+            "setting": setting,
+            "model": model,
+            "dataset": dataset,
+            "steps": curve.reached,
+            "epochs": curve.reached / curve.epoch,
+            "at_first": curve.reached == curve.steps[0],
+            "at_last": bool(curve.log_odds.argmax() == len(curve.steps) - 1),
+        }
+        for setting, curves in _curves(frame).items()
+        for (model, dataset), curve in curves.items()
+    ]
+
+
+def speedups(frame: pd.DataFrame, options: Options) -> list[dict[str, Any]]:
+    """Rows of the table `speedup`: how many times the steps of a setting another one takes.
+
+    The geometric mean over the models and datasets that both were measured on, with the steps and
+    epochs of each. The interval resamples models and datasets where there are five of either
+    (`headstart.analysis.compare.pigeonhole`), else the test images: it then is for these models and
+    datasets, and says nothing of how another training would end.
+    """
+    curves, rows = _curves(frame), []
+    for setting, other in combinations(in_order(list(curves)), 2):
+        both = [cell for cell in curves[setting] if cell in curves[other]]
+        if not both:
+            continue
+        pair = [[curves[name][cell] for cell in both] for name in (setting, other)]
+        steps = [_geometric([curve.reached for curve in part]) for part in pair]
+        epochs = [_geometric([curve.reached / curve.epoch for curve in part]) for part in pair]
+        low, high, resampled = _interval(both, pair, options)
+        rows.append(
+            {
+                "setting": setting,
+                "other": other,
+                "speedup": steps[1] / steps[0],
+                "low": low,
+                "high": high,
+                "resampled": resampled,
+                "steps": steps[0],
+                "other_steps": steps[1],
+                "epochs": epochs[0],
+                "other_epochs": epochs[1],
+                "cells": len(both),
+            }
+        )
+    return rows
+
+
+def _interval(
+    cells: list[Cell], pair: list[list[Curve]], options: Options
+) -> tuple[float, float, str]:
+    """Give the interval of the geometric mean of ratios, and what was resampled for it."""
+    ratio = [np.log(b.reached / a.reached) for a, b in zip(*pair, strict=True)]
+    index = pd.MultiIndex.from_tuples(cells)
+    table = pd.Series(ratio, index=index).unstack().to_numpy(dtype=np.float64)
+    if np.isfinite(table).all():
+        low, high = pigeonhole(table, options)
+        if np.isfinite(low):
+            return float(np.exp(low)), float(np.exp(high)), "models and datasets"
+    random = np.random.default_rng(options.seed)
+    drawn = [
+        np.mean([np.log(c.redrawn(options.resamples, random)) for c in part], axis=0)
+        for part in pair
+    ]
+    ends = [(1 - options.level) / 2, (1 + options.level) / 2]
+    low, high = np.exp(np.quantile(drawn[1] - drawn[0], ends))
+    return float(low), float(high), "test images" if np.isfinite(low) else ""
+
+
+def _geometric(values: list[float]) -> float:
+    return float(np.exp(np.mean(np.log(values))))
+
+
+def _curves(frame: pd.DataFrame) -> dict[str, dict[Cell, Curve]]:
+    """Give each setting's curves with two numbers of steps or more, seeds averaged."""
+    named = frame.assign(model=frame["model"] + JOINT + frame["steps"].astype(int).astype(str))
+    cells = cells_of(named.drop(columns="steps"))
+    cells[["model", "steps"]] = cells["model"].str.rsplit(JOINT, n=1, expand=True)
+    cells["steps"] = cells["steps"].astype(float)
+    curves: dict[str, dict[Cell, Curve]] = {}
+    by = ["setting", "model", "dataset"]
+    for (setting, model, dataset), rows in cells.groupby(by, sort=False):
+        if len(rows) < 2:
+            continue
+        own = rows.sort_values("steps")
+        known = own["low"].notna() & own["n_test"].notna()
+        curves.setdefault(setting, {})[model, dataset] = Curve(
+            own["steps"].to_numpy(dtype=float),
+            own["log_odds"].to_numpy(dtype=float),
+            own["accuracy"].to_numpy(dtype=float),
+            (own["n_test"] * own["n_seeds"]).where(known).to_numpy(dtype=float),
+            _epoch(frame, setting, model, dataset),
+        )
+    return curves
+
+
+def _epoch(frame: pd.DataFrame, setting: str, model: str, dataset: str) -> float:
+    """Give how many steps an epoch has, where all rows say the same."""
+    if not {"n_train", "batch_size"} <= set(frame.columns):
+        return np.nan
+    own = frame[
+        (frame["setting"] == setting) & (frame["model"] == model) & (frame["dataset"] == dataset)
+    ]
+    found = (own["n_train"] / own["batch_size"]).unique()
+    return float(found[0]) if len(found) == 1 else np.nan

@@ -1,0 +1,156 @@
+"""Steps to 90 % of the largest odds, one setting against another, from tables and from stores."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.special import expit
+
+import headstart as hs
+from headstart import datasets, settings
+from headstart.stats import steps_to_share
+from headstart.store import ResultStore
+from stores import N_TEST, add_result
+
+STEPS = [10, 100, 1000]
+
+
+def curves(shift: float, setting: str, models=("a1",), n_datasets=1, **others) -> pd.DataFrame:
+    """Log odds that rise by 1 a factor of ten in steps, `shift` factors of ten late."""
+    rows = [
+        {"model": model, "dataset": f"set{d}", "setting": setting, "steps": steps,
+         "accuracy": expit(min(np.log10(steps) - shift, 1.0) + d), "n_test": 1000, **others}
+        for model in models for d in range(n_datasets) for steps in STEPS
+    ]  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def analysed(*frames) -> hs.Analysis:
+    return hs.analyze(pd.concat(frames), resamples=500)
+
+
+def test_many_curves_at_once_are_each_as_if_alone():
+    random = np.random.default_rng(0)
+    steps, means = np.array([5, 10, 40, 80]), random.normal(size=(20, 4))
+    for mean, found in zip(means, steps_to_share(steps, means), strict=True):
+        target = mean.max() + np.log(0.9)
+        first = int(np.argmax(mean >= target))
+        rise = slice(first - 1, first + 1)
+        expected = steps[0] if not first else np.exp(
+            np.interp(target, mean[rise], np.log(steps[rise]))
+        )  # fmt: skip
+        assert found == pytest.approx(expected)
+        # Of the first number of steps exactly: it is told from one that lies between.
+        assert (found == 5) == (first == 0)
+
+
+def test_steps_epochs_and_how_many_times_as_many():
+    counts = {"n_train": 400, "batch_size": 20}
+    found = analysed(curves(0, "finetune", **counts), curves(1, "scratch", **counts))
+    reached = found.reached.set_index("setting")
+    # The largest log odds are 1, from 10 steps on for the one and from 100 on for the other.
+    assert reached.loc["finetune", ["steps", "at_first", "at_last"]].tolist() == [10, True, False]
+    expected = 10 ** (2 + np.log(0.9))
+    assert reached.loc["scratch", "steps"] == pytest.approx(expected)
+    assert not reached.loc["scratch", "at_first"]
+    assert reached.loc["scratch", "epochs"] == pytest.approx(expected / 20)
+    (row,) = found.speedup.to_dict("records")
+    assert row["speedup"] == pytest.approx(expected / 10)
+    assert (row["setting"], row["other"], row["cells"]) == ("finetune", "scratch", 1)
+    assert row["other_epochs"] == pytest.approx(expected / 20)
+    # Another test set of 1,000 images: some draws of the plateau reach it later.
+    assert row["resampled"] == "test images"
+    assert row["low"] < row["speedup"]
+
+
+def test_five_datasets_are_resampled_and_fewer_are_not():
+    pair = [curves(shift, name, n_datasets=6) for shift, name in ((0, "finetune"), (1, "scratch"))]
+    (row,) = analysed(*pair).speedup.to_dict("records")
+    # All datasets say the same.
+    assert row["resampled"] == "models and datasets"
+    assert row["low"] == pytest.approx(row["speedup"]) == pytest.approx(row["high"])
+    some = [frame.assign(metric="mean-per-class")[frame.dataset == "set0"] for frame in pair]
+    (row,) = analysed(*some).speedup.to_dict("records")
+    # How a mean over classes varies, the number of images does not say.
+    assert row["resampled"] == ""
+    assert np.isnan(row["low"])
+    assert np.isnan(row["epochs"])
+
+
+def test_the_screen_tells_it(cli, tmp_path):
+    file = tmp_path / "t.csv"
+    counts = {"n_train": 400, "batch_size": 20}
+    pd.concat([curves(0, "finetune", **counts), curves(1, "scratch", **counts)]).to_csv(file)
+    out = " ".join(cli("analyze", file, "--resamples", 200).out.split())
+    assert "Steps to 90 % of the largest odds, geometric mean, models x datasets: 1: " in out
+    assert "Fine-tuned 10 (0.5 epochs)" in out
+    assert "(3.92 epochs): 7.8 times as many (95 %: " in out
+    assert "the most steps have the largest odds" not in out
+    curves(2, "scratch").to_csv(file)
+    out = " ".join(cli("analyze", file, "--resamples", 200).out.split())
+    assert "Steps to 90 %" not in out
+    pd.concat([curves(0, "finetune"), curves(2, "scratch")]).to_csv(file)
+    out = " ".join(cli("analyze", file, "--resamples", 200).out.split())
+    assert "Of 1 of 2 curves the most steps have the largest odds: with more steps" in out
+
+
+def test_settings_with_one_number_of_steps_each_are_no_sweep():
+    frames = [curves(0, name).query(f"steps == {n}") for name, n in (("finetune", 10),
+                                                                    ("scratch", 100))]  # fmt: skip
+    found = analysed(*frames)
+    assert found.convergence.empty
+    assert found.reached.empty
+    assert not found.missing.what.str.contains("levels").any()
+
+
+def test_one_size_beside_the_main_result_is_not_averaged_with_it():
+    main = curves(0, "linear").query("steps == 10").drop(columns="steps")
+    few = main.assign(accuracy=0.1, examples_per_class=4)
+    found = analysed(main, few)
+    assert found.cells.accuracy.tolist() == main.accuracy.tolist()
+
+
+def store_of(path, tables: list[dict], n_per_class=None) -> ResultStore:
+    """Store a made-up result for each training setting."""
+    store = ResultStore(path, create=True)
+    for place, table in enumerate(tables):
+        scrap = ResultStore(path.parent / f"{path.stem}{place}.db", create=True)
+        made = add_result(scrap, "net", 0.4 + 0.1 * place)
+        changes = {"setting": settings.find(**table)}
+        if n_per_class:
+            few = datasets.find("digits", examples_per_class=n_per_class[place])
+            changes["dataset"] = few
+        trial = made.trial.model_copy(update=changes)
+        assert store.add(made.model_copy(update={"trial": trial}))
+    return store
+
+
+def test_a_store_has_steps_and_epochs(tmp_path):
+    """The protocol's own number of steps, and others, are one setting."""
+    tables = [
+        {"name": name, "protocol": "quick", "steps": steps}
+        for name in ("finetune", "scratch")
+        for steps in (10, 20, 40)
+    ]
+    store_of(tmp_path / "r.db", tables)
+    found = hs.analyze(tmp_path / "r.db", resamples=200)
+    assert found.convergence[["setting", "steps"]].to_numpy().tolist() == [
+        [name, steps] for name in ("finetune", "scratch") for steps in (10, 20, 40)
+    ]
+    # The final training had train and validation, in batches of 32.
+    (row,) = found.speedup.to_dict("records")
+    assert row["epochs"] == pytest.approx(row["steps"] * 32 / (2 * N_TEST))
+    # Other departures from the protocol are other settings still.
+    store_of(tmp_path / "s.db", [*tables, {**tables[0], "momentum": 0.5}])
+    found = hs.analyze(tmp_path / "s.db", resamples=200)
+    assert set(found.speedup.setting) == {"finetune (quick)"}
+    assert "finetune (quick (momentum))" in set(found.convergence.setting)
+
+
+def test_a_store_has_images_a_class(tmp_path):
+    sizes = [1, 4, 16]
+    store_of(tmp_path / "r.db", [{"name": "linear"}] * 3, sizes)
+    found = hs.analyze(tmp_path / "r.db", resamples=200)
+    assert found.dataset_size.examples_per_class.tolist() == sizes
+    # The classifier was fitted to these images alone.
+    assert found.trials.n_train.tolist() == [10, 40, 160]
+    assert len(found.cells) == 1
