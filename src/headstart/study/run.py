@@ -97,7 +97,7 @@ def check_early(trials: list[Trial], workspace: Workspace) -> None:
             workspace.watcher.note(f"fetching the weights of {model.name}")
         models.fetch(model, workspace.cache)
     _check_device(trials, workspace)
-    check_free_space(workspace.cache, _bytes_kept(needs.values()))
+    check_free_space(workspace.cache, bytes_kept(needs.values()))
     writable_folder(workspace.cache / "features")
 
 
@@ -113,7 +113,7 @@ def _check_device(trials: list[Trial], workspace: Workspace) -> None:
         features.choose_runtime(device.type, precision)
 
 
-def _bytes_kept(needs: Iterable[Needs]) -> int:
+def bytes_kept(needs: Iterable[Needs]) -> int:
     """Add up what trials keep: the same rows once, and of a table no more than all of it."""
     asked, whole = Counter[str](), dict[str, int]()
     for need in {(need.table, need.rows): need for need in needs}.values():

@@ -163,7 +163,7 @@ class Study(Noun):
             for model in chosen_models
             for setting in chosen_settings
         ]
-        self._check_budgets(chosen_datasets)
+        self.check_budgets(chosen_datasets)
         if len(set(self.seeds)) > 1 and not all(trial.uses_seed for trial in trials):
             raise StudyError(
                 f"seeds {', '.join(map(str, self.seeds))} would all give the same numbers: the "
@@ -253,7 +253,7 @@ class Study(Noun):
             )
         return tuple(dataset.model_copy(update={"examples_per_class": n}) for n in sizes)
 
-    def _check_budgets(self, found: list[Dataset]) -> None:
+    def check_budgets(self, found: list[Dataset]) -> None:
         """Raise TrainingError for what cannot train.
 
         Where steps are studied, they may be less than an epoch; where images are, a batch has them
