@@ -130,6 +130,10 @@ def run(
     workers: Annotated[
         int, typer.Option(help="Processes that train candidates, one a GPU; 0: this one alone.")
     ] = 0,
+    keep_models: Annotated[
+        Path | None,
+        typer.Option(help="Folder for the networks that trials end with.", show_default=False),
+    ] = None,
     print_study: Annotated[
         bool, typer.Option("--print-study", help="Print the study as a file; run nothing.")
     ] = False,
@@ -157,7 +161,9 @@ def run(
         typer.echo(asked.to_toml(), nl=False)
     elif dry_run:
         show_outlook(asked, store)
-    elif run_and_show(asked, store, device.value, trust=trust, workers=workers).failures:
+    elif run_and_show(
+        asked, store, device.value, trust=trust, workers=workers, keep_models=keep_models
+    ).failures:
         sys.exit(BAD_INPUT)
 
 

@@ -180,6 +180,7 @@ class Study(Noun):
         watcher: Watcher | None = None,
         trust: bool = False,
         workers: int = 0,
+        keep_models: Path | str | None = None,
     ) -> StudyRun:
         """Measure the trials that `store` does not hold yet.
 
@@ -196,6 +197,9 @@ class Study(Noun):
         workers
             Processes that train candidates beside each other, one a GPU in turn where there are
             some; 0 trains one after the other in this process.
+        keep_models
+            Folder for the networks that trials end with: each gets one of its own there, named by
+            the beginning of the trial's key, with weights, facts and a card of its numbers.
 
         Raises
         ------
@@ -204,7 +208,12 @@ class Study(Noun):
             others, it is in the run's `failures`.
         """
         trials = self.trials(watcher)
-        workspace = Workspace(device=device, watcher=watcher or Watcher(), trust=trust)
+        workspace = Workspace(
+            device=device,
+            watcher=watcher or Watcher(),
+            trust=trust,
+            keep=Path(keep_models) if keep_models else None,
+        )
         results = ResultStore(store, create=True)
         if not workers:
             return run_study(trials, results, workspace)
