@@ -88,10 +88,15 @@ def writable_folder(folder: Path) -> Path:
     return folder
 
 
-def check_free_space(folder: Path, needed: int, what: str = "features") -> None:
+def check_free_space(
+    folder: Path,
+    needed: int,
+    what: str = "features",
+    remedy: str = "set HEADSTART_CACHE to a folder on another disk",
+) -> None:
     """Raise DiskFullError when fewer than `needed` bytes are free where `folder` is or will be.
 
-    `what` says what they are needed for.
+    `what` says what they are needed for, `remedy` what to do if no space can be freed.
     """
     existing = folder
     while not existing.exists():
@@ -100,7 +105,7 @@ def check_free_space(folder: Path, needed: int, what: str = "features") -> None:
     if free < needed:
         raise DiskFullError(
             f"{folder} needs {needed / 1e6:,.0f} MB for {what}, {free / 1e6:,.0f} MB are free: "
-            "free some space, or set HEADSTART_CACHE to a folder on another disk"
+            f"free some space, or {remedy}"
         )
 
 

@@ -6,7 +6,7 @@ from functools import partial
 from importlib.metadata import version
 from typing import Any, Protocol
 
-from headstart import datasets, metrics, settings
+from headstart import datasets, metrics, models, settings
 from headstart.clock import added
 from headstart.executors import Executor, InProcess
 from headstart.labels import kind_of
@@ -77,7 +77,7 @@ def run_trial(
     predictions = Prediction(
         example=splits.test.rows[tested.places], label=labels, scores=tested.scores
     )
-    return Result(
+    result = Result(
         trial=trial,
         metrics=_scored(trial, predictions),
         n_test=len(labels),
@@ -86,6 +86,9 @@ def run_trial(
         provenance={**provenance(), "examples": splits.revision, **tested.facts},
         seconds=added([*(m.seconds for m in measured), tested.seconds]),
     )
+    if workspace.keep and tested.network:
+        models.keep(tested.network(), result, workspace.keep)
+    return result
 
 
 def _scored(trial: Trial, predictions: Prediction) -> dict[str, float]:

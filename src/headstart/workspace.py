@@ -63,9 +63,12 @@ class Workspace(Site):
     ----------
     watcher
         It stays in its process: what travels is the `site`.
+    keep
+        Folder for the networks that trials end with; nowhere unless given.
     """
 
     watcher: Watcher = field(default_factory=Watcher)
+    keep: Path | None = None
 
     @property
     def site(self) -> Site:

@@ -219,7 +219,7 @@ def test_the_space_check_counts_each_table_of_features_once():
     assert len(twice) == 2
 
     def kept(trials):
-        return run._bytes_kept([settings.needs(trial) for trial in trials])
+        return run.bytes_kept([settings.needs(trial) for trial in trials])
 
     assert kept(twice) == kept(twice[:1]) == 300 * 1280 * 4
     # Another seed's images may all be others; but no table is larger than its dataset.

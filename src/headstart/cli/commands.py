@@ -84,13 +84,26 @@ def read_study(file: Path | None, options: dict[str, Any], *, trust: bool = Fals
 
 
 def run_and_show(
-    study: Study, store: Path, device: Device, *, trust: bool = False, workers: int = 0
+    study: Study,
+    store: Path,
+    device: Device,
+    *,
+    trust: bool = False,
+    workers: int = 0,
+    keep_models: Path | None = None,
 ) -> StudyRun:
     """Run a study under a live display, then show its table."""
     start = time.perf_counter()
     try:
         with LiveWatcher(console) as watcher:
-            run = study.run(store, device=device, watcher=watcher, trust=trust, workers=workers)
+            run = study.run(
+                store,
+                device=device,
+                watcher=watcher,
+                trust=trust,
+                workers=workers,
+                keep_models=keep_models,
+            )
     except KeyboardInterrupt:
         typer.echo("interrupted: finished trials are stored; the same command carries on", err=True)
         sys.exit(INTERRUPTED)

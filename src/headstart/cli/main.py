@@ -12,10 +12,19 @@ from headstart.cli.options import (
     DEFAULT_STORE,
     DeviceName,
     DeviceOption,
+    ExamplesOption,
+    FurtherOption,
     JsonFlag,
+    LimitOption,
     ListOption,
-    PrecisionName,
+    PrecisionOption,
+    SeedsOption,
+    SettingsOption,
+    SkipBrokenFlag,
+    StepsOption,
     StoreOption,
+    StudyArgument,
+    TrustFlag,
 )
 from headstart.cli.result_commands import results_app
 from headstart.errors import AnalysisError, HeadstartError, StudyError
@@ -36,13 +45,6 @@ app.add_typer(datasets_app, name="datasets")
 app.add_typer(results_app, name="results")
 
 BAD_INPUT = 2
-
-
-class FurtherName(StrEnum):
-    """A study with a further factor."""
-
-    convergence = "convergence"
-    dataset_size = "dataset-size"
 
 
 class UnitName(StrEnum):
@@ -111,55 +113,27 @@ def demo(
 
 @app.command()
 def run(
-    study: Annotated[Path | None, typer.Argument(help="Study file (TOML).")] = None,
+    study: StudyArgument = None,
     models: ListOption = None,
     datasets: ListOption = None,
-    settings: Annotated[
-        str | None,
-        typer.Option(
-            help="Names, separated by commas: linear, or with a protocol, finetune:quick."
-        ),
-    ] = None,
-    seeds: Annotated[
-        str | None, typer.Option(help="Whole numbers, separated by commas; 0 unless given.")
-    ] = None,
-    further: Annotated[
-        FurtherName | None,
-        typer.Option(
-            "--study",
-            help="Steps against accuracy, or images a class against accuracy, with the settings, "
-            "numbers and seeds of the paper where none are given.",
-            show_default=False,
-        ),
-    ] = None,
-    steps: Annotated[
-        str | None,
-        typer.Option(help="Numbers of steps to train for, each a search and a run of its own."),
-    ] = None,
-    examples_per_class: Annotated[
-        str | None, typer.Option(help="Numbers of training images a class.")
-    ] = None,
-    limit: Annotated[
-        int | None, typer.Option(help="At most so many images of each split, class-balanced.")
-    ] = None,
+    settings: SettingsOption = None,
+    seeds: SeedsOption = None,
+    further: FurtherOption = None,
+    steps: StepsOption = None,
+    examples_per_class: ExamplesOption = None,
+    limit: LimitOption = None,
     store: StoreOption = DEFAULT_STORE,
     device: DeviceOption = DeviceName.auto,
-    precision: Annotated[
-        PrecisionName | None,
-        typer.Option(help="fp32 unless given; bf16 is faster where the processor has it."),
-    ] = None,
-    skip_broken: Annotated[
-        bool, typer.Option("--skip-broken", help="Leave out images that do not decode; count them.")
-    ] = False,
-    trust: Annotated[
-        bool,
-        typer.Option(
-            "--trust", help="Execute what functions in a study file and pickled weights say."
-        ),
-    ] = False,
+    precision: PrecisionOption = None,
+    skip_broken: SkipBrokenFlag = False,
+    trust: TrustFlag = False,
     workers: Annotated[
         int, typer.Option(help="Processes that train candidates, one a GPU; 0: this one alone.")
     ] = 0,
+    keep_models: Annotated[
+        Path | None,
+        typer.Option(help="Folder for the networks that trials end with.", show_default=False),
+    ] = None,
     print_study: Annotated[
         bool, typer.Option("--print-study", help="Print the study as a file; run nothing.")
     ] = False,
@@ -170,25 +144,69 @@ def run(
     """Measure models x datasets x settings; what is stored already is not done again."""
     from headstart.cli.commands import read_study, run_and_show, show_outlook
 
-    options = {
-        "models": models,
-        "datasets": datasets,
-        "settings": settings,
-        "seeds": seeds,
-        "study": further.value if further else None,
-        "steps": steps,
-        "examples_per_class": examples_per_class,
-        "limit": limit,
-        "precision": precision.value if precision else None,
-        "skip_broken": skip_broken or None,
-    }
+    options = _study_options(
+        models=models,
+        datasets=datasets,
+        settings=settings,
+        seeds=seeds,
+        study=further,
+        steps=steps,
+        examples_per_class=examples_per_class,
+        limit=limit,
+        precision=precision,
+        skip_broken=skip_broken or None,
+    )
     asked = read_study(study, options, trust=trust)
     if print_study:
         typer.echo(asked.to_toml(), nl=False)
     elif dry_run:
         show_outlook(asked, store)
-    elif run_and_show(asked, store, device.value, trust=trust, workers=workers).failures:
+    elif run_and_show(
+        asked, store, device.value, trust=trust, workers=workers, keep_models=keep_models
+    ).failures:
         sys.exit(BAD_INPUT)
+
+
+@app.command()
+def plan(
+    study: StudyArgument = None,
+    models: ListOption = None,
+    datasets: ListOption = None,
+    settings: SettingsOption = None,
+    seeds: SeedsOption = None,
+    further: FurtherOption = None,
+    steps: StepsOption = None,
+    examples_per_class: ExamplesOption = None,
+    limit: LimitOption = None,
+    store: StoreOption = DEFAULT_STORE,
+    device: DeviceOption = DeviceName.auto,
+    precision: PrecisionOption = None,
+    skip_broken: SkipBrokenFlag = False,
+    trust: TrustFlag = False,
+    price: Annotated[
+        float | None, typer.Option(help="Of an hour of this device, in any currency.", min=0)
+    ] = None,
+) -> None:
+    """Say what a study takes before it is run: steps, images, hours on this device, disk, money.
+
+    A few steps of each network are timed on random pixels; nothing is downloaded.
+    """
+    from headstart.cli.commands import read_study
+    from headstart.cli.plan import show_plan
+
+    options = _study_options(
+        models=models,
+        datasets=datasets,
+        settings=settings,
+        seeds=seeds,
+        study=further,
+        steps=steps,
+        examples_per_class=examples_per_class,
+        limit=limit,
+        precision=precision,
+        skip_broken=skip_broken or None,
+    )
+    show_plan(read_study(study, options, trust=trust), store, device.value, price)
 
 
 @app.command()
@@ -322,6 +340,11 @@ def upstream(
     from headstart.cli.upstream import measure_and_show
 
     measure_and_show(imagenet, models, device.value, limit, trust=trust)
+
+
+def _study_options(**given: object) -> dict[str, object]:
+    """Take the values of what is chosen among names."""
+    return {name: v.value if isinstance(v, StrEnum) else v for name, v in given.items()}
 
 
 def _analysis_options(

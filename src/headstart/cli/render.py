@@ -13,7 +13,7 @@ from headstart.stats import wilson_interval
 from headstart.store import result_row
 from headstart.study import Outlook
 
-__all__ = ["outlook", "results", "sizes_line"]
+__all__ = ["needs", "outlook", "results", "sizes_line"]
 
 # Said once under the table where all rows agree.
 SHARED = (
@@ -59,6 +59,19 @@ def _dataset(row: dict[str, Any], rows: Sequence[dict[str, Any]]) -> str:
 
 def outlook(found: Outlook, hours: float | None) -> list[str]:
     """What is here and what is missing, a line each; then how much it takes."""
+    lines = [
+        *needs(found),
+        f"to download: {found.weight_bytes / 1e9:,.1f} GB of weights, and the datasets; to keep: "
+        f"{found.feature_bytes / 1e9:,.1f} GB of features",
+        _hours(hours),
+    ]
+    if found.unknown_sizes:
+        lines.append(f"without {', '.join(found.unknown_sizes)}: of unknown size")
+    return lines
+
+
+def needs(found: Outlook) -> list[str]:
+    """What is here and what is missing, a line each; then how many trials that leaves."""
     width = max(len(need.name) for need in found.needs) + 2
     here = {True: "here", False: "missing"}
     lines = [
@@ -67,17 +80,12 @@ def outlook(found: Outlook, hours: float | None) -> list[str]:
     ]
     missing = sum(not need.present for need in found.needs)
     waiting = found.n_trials - found.n_stored - found.n_ready
-    lines += [
+    return [
+        *lines,
         "",
         f"{found.n_trials:,} trials: {found.n_stored:,} stored, {found.n_ready:,} can be measured "
         f"now, {waiting:,} wait for what is missing ({missing} of {len(found.needs)} above)",
-        f"to download: {found.weight_bytes / 1e9:,.1f} GB of weights, and the datasets; to keep: "
-        f"{found.feature_bytes / 1e9:,.1f} GB of features",
-        _hours(hours),
     ]
-    if found.unknown_sizes:
-        lines.append(f"without {', '.join(found.unknown_sizes)}: of unknown size")
-    return lines
 
 
 def _hours(hours: float | None) -> str:

@@ -11,15 +11,18 @@ from headstart.models.catalogue import (
     runs_code,
     search,
 )
+from headstart.models.keeping import KEY_DIGITS, keep
 from headstart.models.measured import record as record_upstream
 from headstart.models.names import split_names
 
 __all__ = [
     "EMBEDDED",
+    "KEY_DIGITS",
     "card",
     "catalogue",
     "fetch",
     "find",
+    "keep",
     "load",
     "presence",
     "record_upstream",

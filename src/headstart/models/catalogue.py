@@ -135,7 +135,7 @@ def load(model: Model, cache: Path | None = None, *, trust: bool = False) -> "Ne
     import torch
 
     from headstart.models.network import Network
-    from headstart.models.state import load_state, read_state
+    from headstart.models.state import is_own, load_state, read_state, resize_head
 
     source = source_of(model.source)
     with torch.random.fork_rng(devices=[]):
@@ -147,7 +147,12 @@ def load(model: Model, cache: Path | None = None, *, trust: bool = False) -> "Ne
         require(model, cache)
         file = places.fetch(model, cache or default_cache())
         ledger.check_digest(model, file, cache or default_cache())
-        state = source.translate(read_state(file, trust=trust), module)
+        state = read_state(file, trust=trust)
+        loose = tuple(path for path in (head, *source.auxiliary) if path)
+        if not is_own(state, module, loose):
+            state = source.translate(state, module)
+        elif head:
+            resize_head(module, head, state)
         trained = load_state(module, state, head=head, where=str(file), auxiliary=source.auxiliary)
     network = Network(module, head, source.finish(module, model))
     network.trained_classifier = trained

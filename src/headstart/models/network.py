@@ -48,6 +48,7 @@ class Network(nn.Module):
         setattr(backbone.get_submodule(parent), name, nn.Identity())
         self.backbone = backbone
         self.classifier = classifier
+        self.head = head
         self.auxiliary = auxiliary
         # Whether the classifier came with the weights; a fresh one knows nothing.
         self.trained_classifier = True
@@ -81,9 +82,15 @@ class Network(nn.Module):
             fresh = nn.Linear(self.feature_dim, n_classes)
         network.backbone = self.backbone
         network.classifier = fresh.to(old.device, old.dtype)
+        network.head = self.head
         network.auxiliary = self.auxiliary
         network.trained_classifier = False
         return network.train(self.training)
+
+    def state_as_built(self) -> dict[str, torch.Tensor]:
+        """All tensors under the names that they have in the library, the classifier's too."""
+        classifier = self.classifier.state_dict(prefix=f"{self.head}.")
+        return {**self.backbone.state_dict(), **classifier}
 
     def batch_norms(self) -> Iterator[nn.modules.batchnorm._BatchNorm]:
         """All batch norms, in the order of submodules."""

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-__all__ = ["load_state", "read_state"]
+__all__ = ["is_own", "load_state", "read_state", "resize_head"]
 
 # Under these names training programs keep the weights beside optimiser and step; the average over
 # steps first, since it is what they evaluate.
@@ -55,6 +55,34 @@ def read_state(file: Path, *, trust: bool = False) -> "dict[str, torch.Tensor]":
             f"with {', '.join(list(map(str, state))[:SHOWN]) or 'nothing'}"
         )
     return tensors
+
+
+def is_own(
+    state: "Mapping[str, torch.Tensor]", module: "nn.Module", loose: tuple[str, ...]
+) -> bool:
+    """Whether tensors have the network's own names and shapes already, but for its classifiers.
+
+    Their paths are `loose`. What headstart keeps of a trained network is such a state.
+    """
+    paths = tuple(f"{path}." for path in loose)
+    own = {n: t for n, t in module.state_dict().items() if not n.startswith(paths)}
+    return all(
+        n.endswith(COUNTERS) or (n in state and state[n].shape == t.shape) for n, t in own.items()
+    )
+
+
+def resize_head(module: "nn.Module", head: str, state: "Mapping[str, torch.Tensor]") -> None:
+    """Give a network's classifier, a linear layer, as many classes as that of a state has."""
+    from torch import nn
+
+    old, weight = module.get_submodule(head), state.get(f"{head}.weight")
+    if not isinstance(old, nn.Linear) or weight is None or weight.ndim != 2:
+        return
+    if len(weight) == old.out_features or weight.shape[1] != old.in_features:
+        return
+    parent, _, name = head.rpartition(".")
+    fresh = nn.Linear(old.in_features, len(weight), bias=f"{head}.bias" in state)
+    setattr(module.get_submodule(parent), name, fresh)
 
 
 def load_state(

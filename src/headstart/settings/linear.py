@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from headstart import datasets, metrics
+from headstart import datasets, metrics, models
 from headstart.clock import Clock
 from headstart.datasets import Splits
 from headstart.errors import DatasetError
@@ -31,6 +31,7 @@ from headstart.spec.labels import number_label
 from headstart.workspace import Workspace
 
 if TYPE_CHECKING:
+    from headstart.models.network import Network
     from headstart.probe import Fit
 
 __all__ = ["Examples", "LinearTransfer", "LinearWay"]
@@ -93,7 +94,8 @@ class LinearWay:
         with clock("refit"):
             transfer.refit(float(selection.chosen["lambda"]))
         places, scores = transfer.test_scores()
-        return Tested(places, scores, transfer.provenance(), clock.seconds)
+        facts = transfer.provenance()
+        return Tested(places, scores, facts, clock.seconds, lambda: transfer.network(trial))
 
 
 class LinearTransfer:
@@ -113,6 +115,7 @@ class LinearTransfer:
         self._n_classes, self.revision = splits.n_classes, splits.revision
         self._features, self._broken = features, broken
         self._watcher, self._device = workspace.watcher, workspace.device
+        self._cache, self._trust = workspace.cache, workspace.trust
         self._n_train = len(splits.train)
         self._n_fit = self._n_train + len(splits.validation)
         self._fit_labels = np.concatenate([splits.train.labels, splits.validation.labels])
@@ -176,6 +179,20 @@ class LinearTransfer:
             raise RuntimeError("refit() comes before test_scores()")
         rows = self._whole(self._n_fit, len(self._features.values))
         return rows - self._n_fit, self._refit.scores(self._features.values[rows])
+
+    def network(self, trial: Trial) -> "Network":
+        """Give the network whose classifier is the regression."""
+        import torch
+
+        if self._refit is None:
+            raise RuntimeError("refit() comes before network()")
+        network = models.load(trial.model, self._cache, trust=self._trust)
+        network = network.with_head(len(self._refit.coef), 0)
+        fitted = (self._refit.coef, self._refit.bias)
+        for own, part in zip(network.classifier.parameters(), fitted, strict=True):
+            own.data.copy_(torch.from_numpy(part))
+        network.trained_classifier = True
+        return network
 
     def provenance(self) -> dict[str, Any]:
         """Say what features and what fit made the number."""

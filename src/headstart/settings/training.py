@@ -100,7 +100,8 @@ class TrainingWay:
             scores = training.scores(network, training.test_rows, crop)
         first = len(training.splits.train) + len(training.splits.validation)
         facts = {"refit": _facts(trained), "skipped_images": training.broken}
-        return Tested(training.test_rows - first, scores, facts, clock.seconds)
+        places = training.test_rows - first
+        return Tested(places, scores, facts, clock.seconds, lambda: network)
 
 
 @dataclass(frozen=True)

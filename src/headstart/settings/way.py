@@ -1,8 +1,8 @@
 """What every way to transfer can do, in the order in which a trial asks for it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -10,6 +10,9 @@ import numpy.typing as npt
 from headstart.settings.needs import Needs
 from headstart.spec import Candidate, Measurement, Selection, Trial
 from headstart.workspace import Workspace
+
+if TYPE_CHECKING:
+    from headstart.models.network import Network
 
 __all__ = ["Tested", "Way"]
 
@@ -29,12 +32,15 @@ class Tested:
         What made them, as JSON.
     seconds
         The time each part took.
+    network
+        Gives the network that scored them, with its classifier.
     """
 
     places: npt.NDArray[np.int64]
     scores: npt.NDArray[np.float32]
     facts: dict[str, Any]
     seconds: dict[str, float] = field(default_factory=dict)
+    network: "Callable[[], Network] | None" = None
 
 
 class Way(Protocol):

@@ -2,17 +2,26 @@
 
 from headstart.study.further import FURTHER, further_study
 from headstart.study.outlook import Need, Outlook, matrix_rate, outlook
+from headstart.study.plan import Load, Plan, Rate, complete_rates, plan
+from headstart.study.rates import device_name, measured_rates
 from headstart.study.run import StudyRun, run_study
 from headstart.study.study import Study
 
 __all__ = [
     "FURTHER",
+    "Load",
     "Need",
     "Outlook",
+    "Plan",
+    "Rate",
     "Study",
     "StudyRun",
+    "complete_rates",
+    "device_name",
     "further_study",
     "matrix_rate",
+    "measured_rates",
     "outlook",
+    "plan",
     "run_study",
 ]

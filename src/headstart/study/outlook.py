@@ -19,7 +19,17 @@ from headstart.spec import AnySetting, Dataset, LinearSetting, Model, Sizes, Tri
 from headstart.store import ResultStore
 from headstart.study.study import Study
 
-__all__ = ["Need", "Outlook", "matrix_rate", "outlook"]
+__all__ = [
+    "Need",
+    "Outlook",
+    "dataset_need",
+    "matrix_rate",
+    "measured_datasets",
+    "model_need",
+    "outlook",
+    "setting_variants",
+    "unread_dataset",
+]
 
 FLOAT32_BYTES = 4
 # Of a network's arithmetic against one large product of matrices, both in float32 on a processor:
@@ -123,10 +133,10 @@ def outlook(study: Study, store: ResultStore, cache: Path) -> Outlook:
     cache
         Where downloads and features are.
     """
-    its_models = [_model(name, cache) for name in study.models]
-    measured = _measured(store, study)
-    its_datasets = [_dataset(name, study, cache, measured) for name in study.datasets]
-    its_settings = [_settings(study, setting) for setting in study.settings]
+    its_models = [model_need(name, cache) for name in study.models]
+    measured = measured_datasets(store, study)
+    its_datasets = [dataset_need(name, study, cache, measured) for name in study.datasets]
+    its_settings = [setting_variants(study, setting) for setting in study.settings]
     chosen = [setting for settings, _ in its_settings for setting in settings]
     stored = store.keys()
     n_stored = n_ready = 0
@@ -176,7 +186,8 @@ def outlook(study: Study, store: ResultStore, cache: Path) -> Outlook:
     )
 
 
-def _model(name: str, cache: Path) -> tuple[Model | None, Need]:
+def model_need(name: str, cache: Path) -> tuple[Model | None, Need]:
+    """Find a model, and say whether its weights are here."""
     try:
         model = models.find(name, cache)
         present, place = models.presence(model, cache)
@@ -185,7 +196,7 @@ def _model(name: str, cache: Path) -> tuple[Model | None, Need]:
     return model, Need("model", name, present, place)
 
 
-def _measured(store: ResultStore, study: Study) -> dict[str, Dataset]:
+def measured_datasets(store: ResultStore, study: Study) -> dict[str, Dataset]:
     """Give the datasets of the twelve as they were last measured in this way, by their names."""
     found = {}
     for result in store.results():
@@ -196,7 +207,7 @@ def _measured(store: ResultStore, study: Study) -> dict[str, Dataset]:
     return found
 
 
-def _unread(known: datasets.Description, sizes: Sizes, study: Study) -> Dataset:
+def unread_dataset(known: datasets.Description, sizes: Sizes, study: Study) -> Dataset:
     """Stand for a dataset that is here and was never measured: no trial on it is stored."""
     classes = tuple(str(number) for number in range(known.n_classes or 2))
     return Dataset(
@@ -211,7 +222,7 @@ def _unread(known: datasets.Description, sizes: Sizes, study: Study) -> Dataset:
     )
 
 
-def _dataset(name: str, study: Study, cache: Path, measured: Mapping[str, Dataset]) -> Data:
+def dataset_need(name: str, study: Study, cache: Path, measured: Mapping[str, Dataset]) -> Data:
     """Find a dataset if it is here; else what is published of it, if anything is.
 
     Of the twelve nothing is read: a run does that, and finds what may have changed since.
@@ -226,7 +237,7 @@ def _dataset(name: str, study: Study, cache: Path, measured: Mapping[str, Datase
         if present:
             if known.sizes and asked.stem not in datasets.EMBEDDED:
                 title = asked.titled(known.title)
-                dataset = measured.get(title) or _unread(known, known.sizes, study)
+                dataset = measured.get(title) or unread_dataset(known, known.sizes, study)
             else:
                 dataset = datasets.find(
                     name, limit=study.limit, skip_broken=study.skip_broken, cache=cache
@@ -251,7 +262,7 @@ def _of_function(name: str, study: Study, present: bool, place: str) -> Data:
     """Say of a function whether its file is here: what it gives shows when it is called."""
     need, n_sized = Need("dataset", name, present, place), max(1, len(study.examples_per_class))
     none = Sizes(train=0, validation=0, test=0)
-    unread = _unread(datasets.Description(title=name), none, study)
+    unread = unread_dataset(datasets.Description(title=name), none, study)
     return Data(need, sized=(unread,) * n_sized if present else (), n_sized=n_sized)
 
 
@@ -263,7 +274,10 @@ def _n_images(study: Study, sizes: Sizes, n_classes: int, few: int) -> int:
     return sum(used.values())
 
 
-def _settings(study: Study, setting: str | dict[str, Any]) -> tuple[tuple[AnySetting, ...], Need]:
+def setting_variants(
+    study: Study, setting: str | dict[str, Any]
+) -> tuple[tuple[AnySetting, ...], Need]:
+    """Make a setting with each number of steps, or say why there is none."""
     name = setting if isinstance(setting, str) else str(setting.get("name"))
     try:
         return study.variants(setting), Need("setting", name, True, "")

@@ -4,6 +4,7 @@ import traceback
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 from headstart import datasets, features, models, settings
 from headstart.errors import HeadstartError
@@ -16,6 +17,8 @@ from headstart.trial import run_trial
 from headstart.workspace import Workspace
 
 __all__ = ["StudyRun", "run_study"]
+
+FLOAT32_BYTES = 4
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,8 @@ def run_study(
     watcher = workspace.watcher
     stored = store.keys()
     pending = [trial for trial in trials if trial.key not in stored]
+    if workspace.keep:
+        _tell_unkept([trial for trial in trials if trial.key in stored], workspace)
     if pending:
         check_early(pending, workspace)
         store.make()
@@ -97,8 +102,24 @@ def check_early(trials: list[Trial], workspace: Workspace) -> None:
             workspace.watcher.note(f"fetching the weights of {model.name}")
         models.fetch(model, workspace.cache)
     _check_device(trials, workspace)
-    check_free_space(workspace.cache, _bytes_kept(needs.values()))
+    check_free_space(workspace.cache, bytes_kept(needs.values()))
     writable_folder(workspace.cache / "features")
+    if workspace.keep:
+        n_bytes = FLOAT32_BYTES * sum(trial.model.parameters or 0 for trial in trials)
+        writable_folder(workspace.keep)
+        remedy = "keep models in a folder on another disk"
+        check_free_space(workspace.keep, n_bytes, "trained networks", remedy)
+
+
+def _tell_unkept(stored: list[Trial], workspace: Workspace) -> None:
+    """Say that networks of trials that were stored before are not there, and how to have them."""
+    kept = workspace.keep or Path()
+    lacking = [trial for trial in stored if not (kept / trial.key[: models.KEY_DIGITS]).is_dir()]
+    if lacking:
+        workspace.watcher.note(
+            f"{len(lacking)} trials were stored before, and their networks are not in {kept}: "
+            "another --store measures them anew"
+        )
 
 
 def _check_device(trials: list[Trial], workspace: Workspace) -> None:
@@ -113,7 +134,7 @@ def _check_device(trials: list[Trial], workspace: Workspace) -> None:
         features.choose_runtime(device.type, precision)
 
 
-def _bytes_kept(needs: Iterable[Needs]) -> int:
+def bytes_kept(needs: Iterable[Needs]) -> int:
     """Add up what trials keep: the same rows once, and of a table no more than all of it."""
     asked, whole = Counter[str](), dict[str, int]()
     for need in {(need.table, need.rows): need for need in needs}.values():

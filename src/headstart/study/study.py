@@ -163,7 +163,7 @@ class Study(Noun):
             for model in chosen_models
             for setting in chosen_settings
         ]
-        self._check_budgets(chosen_datasets)
+        self.check_budgets(chosen_datasets)
         if len(set(self.seeds)) > 1 and not all(trial.uses_seed for trial in trials):
             raise StudyError(
                 f"seeds {', '.join(map(str, self.seeds))} would all give the same numbers: the "
@@ -180,6 +180,7 @@ class Study(Noun):
         watcher: Watcher | None = None,
         trust: bool = False,
         workers: int = 0,
+        keep_models: Path | str | None = None,
     ) -> StudyRun:
         """Measure the trials that `store` does not hold yet.
 
@@ -196,6 +197,9 @@ class Study(Noun):
         workers
             Processes that train candidates beside each other, one a GPU in turn where there are
             some; 0 trains one after the other in this process.
+        keep_models
+            Folder for the networks that trials end with: each gets one of its own there, named by
+            the beginning of the trial's key, with weights, facts and a card of its numbers.
 
         Raises
         ------
@@ -204,7 +208,12 @@ class Study(Noun):
             others, it is in the run's `failures`.
         """
         trials = self.trials(watcher)
-        workspace = Workspace(device=device, watcher=watcher or Watcher(), trust=trust)
+        workspace = Workspace(
+            device=device,
+            watcher=watcher or Watcher(),
+            trust=trust,
+            keep=Path(keep_models) if keep_models else None,
+        )
         results = ResultStore(store, create=True)
         if not workers:
             return run_study(trials, results, workspace)
@@ -253,7 +262,7 @@ class Study(Noun):
             )
         return tuple(dataset.model_copy(update={"examples_per_class": n}) for n in sizes)
 
-    def _check_budgets(self, found: list[Dataset]) -> None:
+    def check_budgets(self, found: list[Dataset]) -> None:
         """Raise TrainingError for what cannot train.
 
         Where steps are studied, they may be less than an epoch; where images are, a batch has them

@@ -1,0 +1,118 @@
+"""What `headstart plan` does: measure a few steps, and say what a study takes."""
+
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import typer
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from headstart.cli import render
+from headstart.cli.progress import LiveWatcher
+from headstart.cli.tables import plain_table, shortened
+from headstart.spec import Model
+from headstart.store import ResultStore
+from headstart.study import (
+    Plan,
+    Rate,
+    Study,
+    complete_rates,
+    device_name,
+    measured_rates,
+    outlook,
+    plan,
+)
+from headstart.workspace import Device, default_cache
+
+__all__ = ["show_plan"]
+
+# Rich takes 80 columns where it cannot know: too few for a table that goes to a file or a pipe.
+console = Console(width=None if sys.stdout.isatty() else 120, markup=False, highlight=False)
+
+
+def show_plan(study: Study, store: Path, device: Device, price: float | None) -> None:
+    """Print what is here and what is missing, then what the rest of the study takes."""
+    opened = ResultStore(store, create=True)
+    seen = outlook(study, opened, default_cache())
+    found = plan(study, opened, default_cache())
+    typer.echo("\n".join(render.needs(seen)))
+    wanted = list({load.model.name: load.model for load in found.loads}.values())
+    if not wanted:
+        return
+    with LiveWatcher(console) as watcher:
+        measured = measured_rates(
+            wanted,
+            device,
+            batch_size=found.batch_size,
+            precision=study.precision,
+            watcher=watcher,
+        )
+    name, is_gpu = device_name(device)
+    rates = complete_rates(measured, wanted)
+    console.print(shown(found, rates, wanted, name))
+    unit = "GPU-hours" if is_gpu else "hours"
+    lines = totals(found, rates, seen.weight_bytes, unit, price)
+    if seen.unknown_sizes:
+        lines.append(f"not counted: {', '.join(seen.unknown_sizes)}, of unknown size")
+    lines += [f"the study would be refused: {problem}" for problem in found.problems]
+    typer.echo("\n".join(lines))
+
+
+def shown(found: Plan, rates: Mapping[str, Rate], wanted: Iterable[Model], device: str) -> Group:
+    """What the rates are, what each setting takes at them, what cannot be told."""
+    parts: list[RenderableType] = [Text(f"\nimages a second on {device}"), _rates(rates, wanted)]
+    if any(rate.estimated for rate in rates.values()):
+        parts.append(Text("~ not measured: from multiply-adds and the rates of the others"))
+    parts += [Text(""), _loads(found, rates), Text("")]
+    return Group(*parts)
+
+
+def _rates(rates: Mapping[str, Rate], wanted: Iterable[Model]) -> Table:
+    numbers = ("training", "forward")
+    table = plain_table("model", *numbers, right=set(numbers))
+    for model in wanted:
+        rate = rates.get(model.name, Rate(None, None))
+        mark = "~" if rate.estimated else ""
+        cells = (f"{mark}{each:,.1f}" if each else "-" for each in (rate.trained, rate.seen))
+        table.add_row(shortened(model.name), *cells)
+    return table
+
+
+def _loads(found: Plan, rates: Mapping[str, Rate]) -> Table:
+    """A row a setting, then all of them."""
+    numbers = ("trials", "steps", "trained images", "forward images", "hours")
+    table = plain_table("setting", *numbers, right=set(numbers))
+    names = list(dict.fromkeys(load.setting for load in found.loads))
+    for name in [*names, None]:
+        loads = [load for load in found.loads if name in (None, load.setting)]
+        sums = [
+            sum(getattr(load, what) for load in loads)
+            for what in ("trials", "steps", "trained", "seen")
+        ]
+        hours = _number(found.hours(rates, name))
+        table.add_row(name or "all", *(f"{n:,}" for n in sums), hours)
+    return table
+
+
+def totals(
+    found: Plan, rates: Mapping[str, Rate], weight_bytes: int, unit: str, price: float | None
+) -> list[str]:
+    """Disk, hours and money, a line each; then what is not in them."""
+    hours = found.hours(rates)
+    lines = [
+        f"disk: {weight_bytes / 1e9:,.1f} GB of weights to download, "
+        f"{found.feature_bytes / 1e9:,.1f} GB of features, {found.image_bytes / 1e9:,.1f} GB of "
+        "decoded images",
+        f"time: about {_number(hours)} {unit}, without downloads, decoding and regressions",
+    ]
+    if price is not None:
+        lines.append(f"money: about {price * hours:,.2f} at {price:,.2f} an hour")
+    if unknown := found.unknown(rates):
+        lines.append(f"hours are without {', '.join(unknown)}: no rate is known")
+    return lines
+
+
+def _number(hours: float) -> str:
+    return f"{hours:,.0f}" if hours >= 100 else f"{hours:.3g}"

@@ -1,0 +1,155 @@
+"""A transferred network -> a folder that others can load: weights, facts, a card of numbers."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from headstart.files import replaced, writable_folder
+from headstart.models.names import ModelName
+from headstart.spec import Model, Result
+
+if TYPE_CHECKING:
+    from headstart.models.network import Network
+
+__all__ = ["KEY_DIGITS", "keep"]
+
+WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
+# Of a trial's key, in the name of its folder.
+KEY_DIGITS = 12
+# What the Hugging Face hub calls our metrics, where it has a name.
+METRIC_TYPES = {"top-1": "accuracy"}
+# Options of a name that say what the network is; the others say which weights it began with.
+LASTING = ("head", "pool", "size", "interpolation", "mean", "std")
+SHOWN_CLASSES = 100
+
+
+def keep(network: "Network", result: Result, folder: Path) -> Path:
+    """Write a network with the classifier that a trial gave it; give its folder.
+
+    Each file is written whole or not at all, the card last: a folder with a card is complete.
+
+    Parameters
+    ----------
+    network
+        As it scored the test images.
+    result
+        The trial's, with its numbers.
+    folder
+        Where the network gets a folder of its own, the beginning of the trial's key.
+
+    Raises
+    ------
+    StorageError
+        It cannot be written.
+    """
+    import torch
+    from safetensors.torch import save_file
+
+    place = writable_folder(folder / result.trial.key[:KEY_DIGITS])
+    state = {
+        # A copy: what two names share is written twice, and channels-last is no order of a file.
+        name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
+        for name, tensor in network.state_as_built().items()
+    }
+    with replaced(place / WEIGHTS) as temporary:
+        save_file(state, temporary, metadata={"format": "pt"})
+    with replaced(place / CONFIG) as temporary:
+        temporary.write_text(json.dumps(_config(result), indent=1))
+    with replaced(place / CARD) as temporary:
+        temporary.write_text(_card(result), encoding="utf-8")
+    return place
+
+
+def load_name(model: Model) -> str:
+    """Name the network for `models.find`, with FOLDER for where its folder is."""
+    asked = ModelName.parse(model.name)
+    arch = asked.options.get("arch", asked.stem)
+    lasting = {name: asked.options[name] for name in LASTING if name in asked.options}
+    options = {"arch": arch, **lasting}
+    said = "&".join(f"{name}={quote(value, safe='/:,@')}" for name, value in options.items())
+    return f"checkpoint:FOLDER/{WEIGHTS}?{said}"
+
+
+def _config(result: Result) -> dict[str, Any]:
+    """Say what the network is and what it takes, for programs."""
+    trial, model = result.trial, result.trial.model
+    chosen = result.selection.chosen if result.selection else {}
+    # Full or central, or how features were made.
+    view = chosen.get("crop") or getattr(trial.setting, "resize", "whole")
+    return {
+        "load": load_name(model),
+        "architecture": model.architecture,
+        "source": model.source,
+        "classes": list(trial.dataset.classes),
+        "multilabel": trial.dataset.multilabel,
+        "input": {
+            "size": model.input_size,
+            "interpolation": model.interpolation,
+            "mean": list(model.mean),
+            "std": list(model.std),
+            "view": view,
+        },
+        "trial": trial.key,
+        "chosen": chosen,
+    }
+
+
+def _card(result: Result) -> str:
+    """Write the card: numbers in the hub's form, then the same for a person."""
+    from huggingface_hub import EvalResult, ModelCardData
+
+    trial = result.trial
+    name = f"{trial.model.name} {trial.setting.name} {trial.dataset.name}"
+    numbers = [
+        EvalResult(
+            task_type="image-classification",
+            dataset_type=trial.dataset.name.removeprefix("hf:"),
+            dataset_name=trial.dataset.name,
+            dataset_split="test",
+            dataset_revision=trial.dataset.revision,
+            metric_type=METRIC_TYPES.get(metric, metric),
+            metric_name=metric,
+            metric_value=value,
+        )
+        for metric, value in result.metrics.items()
+    ]
+    data = ModelCardData(
+        model_name=name,
+        eval_results=numbers,
+        library_name="headstart",
+        pipeline_tag="image-classification",
+        tags=["image-classification", trial.setting.name],
+    )
+    return f"---\n{data.to_yaml()}\n---\n\n# {name}\n\n{_words(result)}"
+
+
+def _words(result: Result) -> str:
+    trial, dataset, setting = result.trial, result.trial.dataset, result.trial.setting
+    chosen = result.selection.chosen if result.selection else {}
+    choice = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in chosen.items())
+    shown = ", ".join(dataset.classes[:SHOWN_CLASSES])
+    more = len(dataset.classes) - SHOWN_CLASSES
+    lines = [
+        f"`{trial.model.name}` (weights {trial.model.weights_name}), transferred to "
+        f"{dataset.name} by the setting `{setting.name}`, protocol {setting.protocol}, seed "
+        f"{trial.seed}. Chosen on validation: {choice}. The licence of the weights that it began "
+        "with, and of the images, holds for this network too.",
+        "",
+        f"Measured once on {result.n_test:,} test images:",
+        "",
+        "| metric | value |",
+        "| --- | --- |",
+        *(f"| {name} | {value:.4f} |" for name, value in result.metrics.items()),
+        "",
+        "Measured as a backbone, with FOLDER for the folder of this file:",
+        "",
+        "```",
+        f"headstart run --models '{load_name(trial.model)}' --datasets NAME",
+        "```",
+        "",
+        f"{len(dataset.classes)} classes, in the order of its outputs: {shown}"
+        + (f" and {more} more." if more > 0 else "."),
+        f"All are in `{CONFIG}`, with what the network takes. Trial {trial.key}.",
+    ]
+    return "\n".join(lines) + "\n"

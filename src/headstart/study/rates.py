@@ -1,0 +1,189 @@
+"""How fast this device trains and evaluates networks, from a few real steps of each."""
+
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from headstart import models
+from headstart.errors import HeadstartError, TrainingError
+from headstart.spec import Model, Weights
+from headstart.study.plan import Rate
+from headstart.workspace import Device, Watcher
+
+if TYPE_CHECKING:
+    import torch
+
+    from headstart.models.network import Network
+    from headstart.training.pixels import Batch
+
+__all__ = ["device_name", "measured_rates"]
+
+# Of the measurement of one network, and of all: what is not measured then is estimated.
+SECONDS, ALL_SECONDS = 2.0, 30.0
+# Fewer than two images have no batch statistics. A batch grows while there is time.
+SMALLEST, GROWTH = 2, 4
+CLASSES = 10
+SEED = 0
+
+
+def measured_rates(
+    wanted: Sequence[Model],
+    device: Device,
+    *,
+    batch_size: int | None,
+    precision: Literal["fp32", "bf16"] = "fp32",
+    seconds: float = SECONDS,
+    all_seconds: float = ALL_SECONDS,
+    watcher: Watcher | None = None,
+) -> dict[str, Rate]:
+    """Time real steps of each network on random pixels at its input size, with random weights.
+
+    Parameters
+    ----------
+    wanted
+        In this order, until `all_seconds` are spent.
+    batch_size
+        Of training steps, which are not taken if it is None. Where so many images take longer than
+        `seconds`, or do not fit the memory, there are fewer.
+    precision
+        Of the arithmetic.
+
+    Returns
+    -------
+    dict
+        By the model's name; one that cannot be built, or that does not fit the memory, is not in
+        it, and the watcher is told.
+    """
+    from headstart.devices import require_fast, resolve_device
+
+    watcher = watcher or Watcher()
+    found, place = {}, resolve_device(device)
+    require_fast(precision, place)
+    began = time.monotonic()
+    watcher.stage("measuring rates", total=len(wanted), unit="models")
+    for model in wanted:
+        if time.monotonic() - began < all_seconds:
+            try:
+                found[model.name] = _rate(model, place, batch_size, precision, seconds)
+            except HeadstartError as error:
+                watcher.note(f"{model.name}: not measured: {error}")
+        watcher.advance()
+    return found
+
+
+def device_name(device: Device) -> tuple[str, bool]:
+    """Name what is measured, a GPU or this processor with its threads; say whether it is a GPU."""
+    import torch
+
+    from headstart.devices import resolve_device
+
+    if resolve_device(device).type == "cuda":
+        return str(torch.cuda.get_device_name()), True
+    threads = torch.get_num_threads()
+    return f"this processor, {threads} thread{'s' if threads > 1 else ''}", False
+
+
+def _rate(
+    model: Model,
+    device: "torch.device",
+    batch_size: int | None,
+    precision: Literal["fp32", "bf16"],
+    seconds: float,
+) -> Rate:
+    """Measure one network; training comes first, since features change the network."""
+    random = model.model_copy(update={"weights": Weights(locator=f"random:{SEED}")})
+    network = models.load(random).with_head(CLASSES, SEED)
+    trained = None
+    if batch_size is not None:
+        trained = _trained(network, model, device, batch_size, precision, seconds)
+    return Rate(trained, _seen(network, model, device, precision, seconds))
+
+
+def _trained(
+    network: "Network",
+    model: Model,
+    device: "torch.device",
+    batch_size: int,
+    precision: Literal["fp32", "bf16"],
+    seconds: float,
+) -> float | None:
+    """Images a second of training steps, in the largest batch that there is time and room for.
+
+    None where even the first steps give no finite loss.
+    """
+    from headstart.training import Input, Recipe
+    from headstart.training import train as run
+
+    taken = Input(model.input_size, model.mean, model.std, model.interpolation)
+    size, began, rate = min(SMALLEST, batch_size), time.monotonic(), None
+    while True:
+        # The first step finds memory and algorithms, and is not counted.
+        recipe = Recipe(steps=3, learning_rate=1e-6, batch_size=size, precision=precision)
+        pixels = RandomPixels(size, model.input_size, device)
+        labels = np.arange(size, dtype=np.int64) % CLASSES
+        try:
+            done = run(network, pixels, labels, taken, recipe, device=device)
+        except TrainingError:
+            if rate is None:
+                raise
+            return rate
+        if done.images_per_second is None:
+            return rate
+        rate, size = done.images_per_second, min(GROWTH * size, batch_size)
+        late = time.monotonic() - began + recipe.steps * size / rate > seconds
+        if late or size == recipe.batch_size:
+            return rate
+
+
+def _seen(
+    network: "Network",
+    model: Model,
+    device: "torch.device",
+    precision: Literal["fp32", "bf16"],
+    seconds: float,
+) -> float:
+    """Images a second of forward passes by torch, as features are computed."""
+    from headstart.features.forward import Extractor
+
+    extractor = Extractor(network.cpu().eval(), model, precision, device)
+    size, rate, began = SMALLEST, 0.0, time.monotonic()
+    # The first pass finds memory and algorithms, and is not counted.
+    extractor(_pixels(size, model.input_size))
+    while True:
+        pixels, start = _pixels(size, model.input_size), time.monotonic()
+        extractor(pixels)
+        now = time.monotonic()
+        rate, last = size / (now - start), size
+        size = min(GROWTH * size, extractor.batch_size)
+        if size == last or now - began + size / rate > seconds:
+            return rate
+
+
+class RandomPixels:
+    """So many images of random pixels in the memory of a device."""
+
+    def __init__(self, n: int, side: int, device: "torch.device") -> None:
+        import torch
+
+        self._pixels = torch.from_numpy(_pixels(n, side)).to(device).permute(0, 3, 1, 2)
+        self._sizes = np.full((n, 2), side, np.int64)
+
+    def __len__(self) -> int:
+        return len(self._sizes)
+
+    def batch(self, rows: npt.NDArray[np.int64]) -> "Batch":
+        """Give the images of these rows."""
+        from headstart.training.pixels import Batch
+
+        return Batch(self._pixels[rows], self._sizes[rows])
+
+    def batches(self, plan: Iterable[npt.NDArray[np.int64]]) -> "Iterator[Batch]":
+        """Give batch after batch."""
+        return map(self.batch, plan)
+
+
+def _pixels(n: int, side: int) -> npt.NDArray[np.uint8]:
+    return np.random.RandomState(SEED).randint(0, 256, (n, side, side, 3), dtype=np.uint8)
