@@ -82,7 +82,7 @@ def cells(out: str) -> dict[str, list[str]]:
 def test_the_surface_has_the_best_crop_of_each_pair_and_marks_the_choice(cli, store):
     key = add_training(store).trial.key
     out = cli("results", "show", key[:8], "--store", store.path).out
-    assert out.splitlines()[0] == "efficientnet_lite0, digits, finetune"
+    assert out.splitlines()[0] == "efficientnet_lite0, digits, finetune, 40 steps"
     assert f"key {key}" in out
     assert "validation accuracy in percent after 40 steps" in out
     assert cells(out) == {
@@ -166,6 +166,18 @@ def test_the_whole_grid_as_csv_and_json(cli, store):
     )
     assert len(record["validation"]) == 11
     assert sum(row["chosen"] for row in record["validation"]) == 1
+
+
+def test_choices_of_several_settings_share_a_column_and_no_number_is_cut(cli, store):
+    add_result(store, "efficientnet_lite0", 0.5, lam=5.62e-5)
+    add_training(store)
+    out = cli("results", "--store", store.path).out
+    header, first, second = out.splitlines()[:3]
+    assert header.split()[-2:] == ["chosen", "time"]
+    assert first.split()[-4:] == ["200", "5.62e-05", "1.5", "s"]
+    chosen = ["0.01", "/", "1e-05", "/", "central"]
+    assert second.split()[-8:] == ["200", *chosen, "0.0", "s"]
+    assert "chosen: lambda, or learning rate / weight decay / crop" in out
 
 
 def test_a_trial_without_a_result_is_listed_and_shown(cli, store):

@@ -28,8 +28,9 @@ def results(found: Sequence[Result]) -> Group:
     """
     rows = [result_row(result) for result in found]
     varying = [name for name in SHARED if len({row[name] for row in rows}) > 1]
-    # What each setting chose on validation: a column a hyperparameter.
-    chosen = list(dict.fromkeys(name for r in found for name in r.trial.setting.chosen))
+    # What was chosen on validation; several hyperparameters share a column, to keep it narrow.
+    names = list(dict.fromkeys(name for r in found for name in r.trial.setting.chosen))
+    chosen = names if len(names) == 1 else ["chosen"]
     numbers = ("ImageNet", "accuracy", "95 % CI", "n", *chosen, "time")
     headings = [name.replace("examples_per_class", "a class") for name in varying]
     table = plain_table("model", "ImageNet", "dataset", *headings, *numbers[1:], right=set(numbers))
@@ -43,10 +44,10 @@ def results(found: Sequence[Result]) -> Group:
             f"{100 * row['accuracy']:.2f}",
             _interval(result),
             str(row["n_test"]),
-            *(_chosen(result, name) for name in chosen),
+            _chosen(result),
             f"{row['seconds']:.1f} s",
         )
-    said = [_shared(rows, varying), *_certified(rows)]
+    said = [_shared(rows, varying), *_legend(found), *_certified(rows)]
     return Group(table, *(Text(line, style="dim") for line in said), *_warnings(rows))
 
 
@@ -134,11 +135,21 @@ def _warnings(rows: Sequence[dict[str, Any]]) -> list[Text]:
     return [Text(f"{what}: {count}", style="yellow") for what, count in found.items() if count]
 
 
-def _chosen(result: Result, name: str) -> str:
-    value = result.selection.chosen.get(name) if result.selection else None
-    if value is None or isinstance(value, str):
-        return value or "-"
-    return number_label(value)
+def _chosen(result: Result) -> str:
+    """Write the choices, in the order in which the setting names them."""
+    chosen = result.selection.chosen if result.selection else {}
+    values = [chosen[name] for name in result.trial.setting.chosen if name in chosen]
+    said = (value if isinstance(value, str) else number_label(value) for value in values)
+    return " / ".join(said) or "-"
+
+
+def _legend(found: Sequence[Result]) -> list[str]:
+    """Say which choices stand in a column that has several."""
+    orders = dict.fromkeys(result.trial.setting.chosen for result in found)
+    if len(orders) == 1 and all(len(names) == 1 for names in orders):
+        return []
+    said = (" / ".join(name.replace("_", " ") for name in names) for names in orders)
+    return [f"chosen: {', or '.join(said)}"] if orders else []
 
 
 def _interval(result: Result) -> str:
