@@ -1,6 +1,15 @@
 """Sources, splits and manifests: from a name to examples that are what they claim."""
 
-from headstart.datasets.catalogue import EMBEDDED, describe, fetch, find, load, names, presence
+from headstart.datasets.catalogue import (
+    EMBEDDED,
+    all_images,
+    describe,
+    fetch,
+    find,
+    load,
+    names,
+    presence,
+)
 from headstart.datasets.checking import Checked, check_images, oddities, verified, verify
 from headstart.datasets.images import ArrayImages, Decodable, FileImages, Images, JoinedImages
 from headstart.datasets.inspection import check
@@ -20,6 +29,7 @@ __all__ = [
     "SealedTest",
     "Split",
     "Splits",
+    "all_images",
     "check",
     "check_images",
     "describe",

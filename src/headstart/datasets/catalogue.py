@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from headstart.datasets.images import JoinedImages
 from headstart.datasets.names import DatasetName
 from headstart.datasets.reading import (
     check_examples,
@@ -31,7 +32,7 @@ from headstart.workspace import Watcher, default_cache
 
 Rows = npt.NDArray[np.int64]
 
-__all__ = ["EMBEDDED", "describe", "fetch", "find", "load", "names", "presence"]
+__all__ = ["EMBEDDED", "all_images", "describe", "fetch", "find", "load", "names", "presence"]
 
 
 def describe(name: str) -> Description:
@@ -182,6 +183,12 @@ def load(dataset: Dataset, seed: int, cache: Path, *, test_labels: bool = False)
         revision=revision,
         places=np.concatenate(places),
     )
+
+
+def all_images(dataset: Dataset, cache: Path) -> JoinedImages:
+    """Give the images of train, validation and test, whole: `Splits.places` are places in it."""
+    reading = reading_of(dataset, cache)
+    return JoinedImages([part.images for part in reading.parts.values()])
 
 
 def _drawn(dataset: Dataset, split: str, labels: Rows, seed: int) -> Rows:

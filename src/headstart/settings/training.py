@@ -45,11 +45,16 @@ class TrainingWay:
 
     def needs(self, trial: Trial) -> Needs:
         """Say what a trial needs: weights unless it begins at random, and room for its images."""
-        setting = _setting(trial)
-        n_images = sum(n for _, n in trial.dataset.used_sizes)
-        n_bytes = bytes_needed(n_images, setting.side)
-        dataset = trial.dataset
-        drawn = [dataset.limit, dataset.examples_per_class, trial.seed] if dataset.is_drawn else []
+        setting, dataset = _setting(trial), trial.dataset
+        # A subset has a prepared form of its own; few images a class are taken from that of all.
+        drawn: list[object] = []
+        sizes = dataset.sizes
+        if dataset.limit is not None:
+            drawn, sizes = (
+                [dataset.limit, dataset.examples_per_class, trial.seed],
+                dataset.used_sizes,
+            )
+        n_bytes = bytes_needed(sum(n for _, n in sizes), setting.side)
         table = digest([dataset.images_revision, setting.side, *drawn])
         return Needs(setting.pretrained, False, table, table, n_bytes, n_bytes)
 
@@ -141,15 +146,19 @@ class Training:
         watcher, setting = workspace.watcher, _setting(trial)
         watcher.stage("reading the dataset")
         splits = datasets.load(trial.dataset, trial.seed, workspace.cache)
-        parts = (splits.train, splits.validation, splits.test)
-        images = JoinedImages([part.images for part in parts])
-        # A subset has a prepared form of its own: the rest is not decoded for it.
-        revision = splits.revision if trial.dataset.is_drawn else trial.dataset.revision
-        recipe = Recipe(revision, trial.dataset.decoding, setting.side)
-        folder, skip = workspace.cache / "prepared", trial.dataset.skip_broken
-        prepared = prepare_images(images, recipe, folder, watcher, skip_broken=skip)
+        dataset, places = trial.dataset, splits.places
+        images, revision = datasets.all_images(dataset, workspace.cache), dataset.revision
+        if dataset.limit is not None:
+            # Such a subset has a prepared form of its own: the rest is not decoded for it.
+            parts = (splits.train, splits.validation, splits.test)
+            images = JoinedImages([part.images for part in parts])
+            revision, places = splits.revision, np.arange(len(images), dtype=np.int64)
+        recipe = Recipe(revision, dataset.decoding, setting.side)
+        folder, skip = workspace.cache / "prepared", dataset.skip_broken
+        whole = prepare_images(images, recipe, folder, watcher, skip_broken=skip)
+        prepared = whole.take(places)
         labels = np.concatenate([splits.train.labels, splits.validation.labels])
-        broken = {images.where(row): reason for row, reason in prepared.broken.items()}
+        broken = {prepared.where(row): reason for row, reason in prepared.broken.items()}
         training = cls(trial, workspace, splits, prepared, labels, broken)
         training.check_enough()
         return training
