@@ -3,6 +3,7 @@
 from rich.console import Console
 
 from headstart.cli import render
+from headstart.cli.tables import plain_table
 from headstart.store import ResultStore
 from stores import add_result
 
@@ -22,3 +23,13 @@ def test_datasets_of_one_name_show_their_content_where_it_differs(tmp_path):
     assert f"digits ({result.trial.dataset.revision[:8]})" in shown(both)
     assert "digits (99999999)" in shown(both)
     assert "digits (" not in shown(both[:1])
+
+
+def test_a_number_is_never_cut():
+    table = plain_table("name", "n", "time", right={"n", "time"})
+    table.add_row("a" * 60, "123,456", "1,234.5 s")
+    console = Console(width=30)
+    with console.capture() as captured:
+        console.print(table)
+    assert "123,456 1,234.5 s" in captured.get()
+    assert "…" in captured.get()
