@@ -28,7 +28,8 @@ def plain_table(*columns: str, right: Collection[str]) -> PlainTable:
         if column in right:
             table.add_column(column, justify="right", min_width=len(column), no_wrap=True)
         else:
-            table.add_column(column, no_wrap=True)
+            # Of columns that may not wrap, all are made narrower alike, those of numbers too.
+            table.add_column(column, overflow="ellipsis")
     return table
 
 
