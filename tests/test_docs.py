@@ -10,6 +10,7 @@ import pytest
 
 import headstart as hs
 from headstart.cli.main import app
+from headstart.spec.labels import number_label
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -37,7 +38,7 @@ def test_the_readmes_table_is_the_recorded_demo():
         assert cells[2] == row["dataset"]
         assert cells[3] == f"{100 * float(row['accuracy']):.2f}"
         assert cells[5] == row["n_test"]
-        assert cells[6] == f"{float(row['lambda']):.2g}"
+        assert cells[6] == number_label(float(row["lambda"]))
 
 
 def test_the_readmes_study_is_one():
