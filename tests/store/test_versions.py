@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from headstart.spec import Candidate, Measurement, Selection
-from headstart.store import ResultStore, schema
+from headstart.store import ResultStore, database, schema
 
 # As `headstart run --models efficientnet_lite0 --datasets digits --limit 60` left it when stores
 # had version 1.
@@ -73,3 +73,16 @@ def test_what_was_measured_and_chosen_is_never_edited(tmp_path):
             pytest.raises(sqlite3.IntegrityError, match="never edited"),
         ):
             connection.execute(f"UPDATE {table} SET record = '{{}}'")
+
+
+def test_a_store_that_is_made_while_it_is_looked_at(tmp_path, monkeypatch):
+    path, look = tmp_path / "r.db", database.sa.inspect
+    path.touch()
+
+    def slow(connection):
+        monkeypatch.undo()
+        ResultStore(path, create=True).make()
+        return look(connection)
+
+    monkeypatch.setattr(database.sa, "inspect", slow)
+    assert ResultStore(path, create=True).keys() == set()

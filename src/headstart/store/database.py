@@ -215,9 +215,12 @@ class ResultStore:
 
     def _recognise(self, connection: sa.Connection) -> int:
         """Give the version of our tables: 0 if the file is empty, StoreError if it is not ours."""
+        # Tables first: another process lays them and the header in one transaction, so that where
+        # there are tables the header is read with them.
+        tables = sa.inspect(connection).get_table_names()
         application = connection.scalar(sa.text("PRAGMA application_id"))
         version = connection.scalar(sa.text("PRAGMA user_version"))
-        if application == 0 and not sa.inspect(connection).get_table_names():
+        if application == 0 and not tables:
             return 0
         if application != schema.APPLICATION_ID:
             raise StoreError(f"{self.path} is not a headstart database: give another --store")
