@@ -143,7 +143,9 @@ def test_a_store_has_steps_and_epochs(tmp_path):
     store_of(tmp_path / "s.db", [*tables, {**tables[0], "momentum": 0.5}])
     found = hs.analyze(tmp_path / "s.db", resamples=200)
     assert set(found.speedup.setting) == {"finetune (quick)"}
-    assert "finetune (quick (momentum))" in set(found.convergence.setting)
+    assert "finetune (quick (momentum))" in set(found.cells.setting)
+    # One number of steps is no curve.
+    assert set(found.convergence.setting) == {"finetune (quick)", "scratch"}
 
 
 def test_a_store_has_images_a_class(tmp_path):

@@ -61,7 +61,18 @@ def test_the_other_tables_take_the_last_level():
     analysis = hs.analyze(table, resamples=200)
     only = hs.analyze(table[table.steps == 1000].drop(columns="steps"), resamples=200)
     assert np.array_equal(analysis.model_means["mean"], only.model_means["mean"])
-    assert "its last steps is used there" in " ".join(analysis.missing.why)
+    assert "the steps of most cells" in " ".join(analysis.missing.why)
+
+
+def test_the_other_tables_take_the_steps_of_the_main_study():
+    main = sweep("steps", [100])
+    # One model on one dataset was trained for longer, too: its curve, not the table's number.
+    longer = sweep("steps", [100, 1000]).query("model == 'b1' and dataset == 'set1'")
+    both = pd.concat([main, longer[longer.steps == 1000]])
+    analysis = hs.analyze(both, resamples=200)
+    alone = hs.analyze(main, resamples=200)
+    assert np.array_equal(analysis.model_means["mean"], alone.model_means["mean"])
+    assert set(analysis.convergence.steps) == {100, 1000}
 
 
 def test_one_level_is_no_sweep():

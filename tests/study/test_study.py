@@ -135,7 +135,8 @@ def test_what_is_stored_is_not_done_again(tmp_path, monkeypatch):
     assert table["accuracy"].tolist() == [first.results[0].accuracy]
 
 
-def test_a_failing_trial_stops_no_other_and_is_tried_again(tmp_path):
+@pytest.mark.parametrize("share", [{}, {"workers": 1, "whole_trials": True}])
+def test_a_failing_trial_stops_no_other_and_is_tried_again(tmp_path, share):
     each = {"dark": 3, "light": 3}
     counts = {"train": each, "validation": each, "test": each}
     bad = write_folder(tmp_path / "bad", counts)
@@ -146,7 +147,8 @@ def test_a_failing_trial_stops_no_other_and_is_tried_again(tmp_path):
     content[len(content) // 2] ^= 0xFF
     file.write_bytes(content)
     study = Study(models=[MODEL], datasets=[str(bad), str(good)])
-    first = study.run(tmp_path / "results.db")
+    first = study.run(tmp_path / "results.db", **share)
+    assert first.measured == 1
     assert [result.trial.dataset.name for result in first.results] == ["good"]
     (failure,) = first.failures
     assert failure.status == "failed"

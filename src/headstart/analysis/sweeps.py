@@ -16,6 +16,7 @@ __all__ = ["Sweeps", "split_sweeps"]
 # Joins a model's name and its level for a while; stands in no name.
 JOINT = "\x1f"
 SIZE = "examples_per_class"
+STEPS = "steps"
 
 
 class Sweeps(NamedTuple):
@@ -34,9 +35,10 @@ def split_sweeps(frame: pd.DataFrame, options: Options) -> Sweeps:
     """Analyse `configuration`, `steps` and `examples_per_class`, where they have several levels.
 
     Elsewhere a cell has one number: that of the row without a level where there is one (the main
-    study beside a sweep), else of its last level (the last configuration in the order of the
-    table; the most steps; the most examples), which is said in the notes. A table of one factor
-    takes the other factors so, too.
+    study beside a sweep), else of the number of steps that most cells of its setting have (again
+    the main study), else of its last level (the last configuration in the order of the table; the
+    most steps; the most examples), which is said in the notes. A table of one factor takes the
+    other factors so, too.
     """
     tables = dict(zip(SWEEPS, ("ablation", "convergence", "dataset_size"), strict=True))
     swept = [factor for factor in SWEEPS if factor in frame and _n_levels(frame, factor) > 1]
@@ -47,12 +49,18 @@ def split_sweeps(frame: pd.DataFrame, options: Options) -> Sweeps:
     for factor in swept:
         others = [other for other in swept if other != factor]
         own = _single(frame[frame[factor].notna()], others, [factor])
+        if factor == STEPS:
+            # Beside a main study, whose cells have one number of steps.
+            own = own[own.groupby(["setting", "model", "dataset"])[STEPS].transform("nunique") > 1]
         table = tables[factor]
         rows[table] = _dataset_size(own) if factor == SIZE else _means(own, factor, options)
-        if factor == "steps":
+        if factor == STEPS:
             reaching = {"reached": reached(own), "speedup": speedups(own, options)}
         what = f"other levels of {factor}, in tables but {table}"
-        notes.append((what, f"a cell has one number: its last {factor} is used there"))
+        which = (
+            "the steps of most cells, else its last" if factor == STEPS else f"its last {factor}"
+        )
+        notes.append((what, f"a cell has one number: {which} is used there"))
     return Sweeps(_single(frame, swept, []), **rows, **reaching, notes=notes)
 
 
@@ -77,11 +85,21 @@ def _single(frame: pd.DataFrame, factors: list[str], kept: list[str]) -> pd.Data
     for factor in factors:
         order = _order(frame[factor])
         # A row without a level comes after all levels: it is the main result.
-        place = frame[factor].map(order).fillna(len(order)).astype(int)
+        place = frame[factor].map(order).fillna(len(order) + 1).astype(int)
+        if factor == STEPS:
+            place = place.where(frame[factor] != _usual(frame), len(order))
         cell = [frame[name] for name in ("setting", "model", "dataset", *kept)]
         last = place.groupby(cell).transform("max")
         frame = frame[place == last].drop(columns=factor)
     return frame
+
+
+def _usual(frame: pd.DataFrame) -> pd.Series:
+    """Give each row the number of steps that most cells of its setting have; of equals the most."""
+    cells = frame[["setting", "model", "dataset", STEPS]].drop_duplicates()
+    counts = cells.groupby(["setting", STEPS]).size().reset_index(name="cells")
+    usual = counts.sort_values(["cells", STEPS]).groupby("setting")[STEPS].last()
+    return frame["setting"].map(usual)
 
 
 def _means(frame: pd.DataFrame, factor: str, options: Options) -> list[dict[str, Any]]:

@@ -3,7 +3,8 @@
 import traceback
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from headstart import datasets, features, models, settings
@@ -14,7 +15,7 @@ from headstart.settings import Needs
 from headstart.spec import Result, Trial
 from headstart.store import ResultStore
 from headstart.trial import run_trial
-from headstart.workspace import Workspace
+from headstart.workspace import Watcher, Workspace
 
 __all__ = ["StudyRun", "run_study"]
 
@@ -45,19 +46,21 @@ def run_study(
     store: ResultStore,
     workspace: Workspace,
     executor: Executor | None = None,
+    *,
+    whole_trials: bool = False,
 ) -> StudyRun:
     """Measure what is not stored, and store each result as soon as it is there.
 
     A trial that another process is measuring is left to it and looked at again in the end. A
-    trial that fails does not stop the others. `executor` runs the candidates of a trial; in this
-    process unless given.
+    trial that fails does not stop the others. `executor` runs the candidates of a trial, trial
+    after trial; in this process unless given. With `whole_trials` it runs trials beside each other,
+    which is the better share where these are many and short.
 
     Raises
     ------
     HeadstartError
         Before anything is written: missing data or weights, no such device, no space.
     """
-    watcher = workspace.watcher
     stored = store.keys()
     pending = [trial for trial in trials if trial.key not in stored]
     if workspace.keep:
@@ -65,6 +68,22 @@ def run_study(
     if pending:
         check_early(pending, workspace)
         store.make()
+    if executor and whole_trials:
+        outcomes = _beside_each_other(pending, store, workspace, executor)
+    else:
+        outcomes = _in_turn(pending, store, workspace, executor)
+    by_key = {result.trial.key: result for result in store.results()}
+    return StudyRun(
+        results=tuple(by_key[trial.key] for trial in trials if trial.key in by_key),
+        measured=sum(outcome.status == "complete" for outcome in outcomes),
+        failures=tuple(outcome for outcome in outcomes if outcome.status == "failed"),
+    )
+
+
+def _in_turn(
+    pending: list[Trial], store: ResultStore, workspace: Workspace, executor: Executor | None
+) -> list[Result]:
+    watcher = workspace.watcher
     outcomes: list[Result] = []
     left_to_others = []
     for number, trial in enumerate(pending, start=1):
@@ -81,12 +100,30 @@ def run_study(
         with store.claim(trial.key, wait=True):
             outcomes += _measure(trial, store, workspace, executor)
         watcher.trial_finished()
-    by_key = {result.trial.key: result for result in store.results()}
-    return StudyRun(
-        results=tuple(by_key[trial.key] for trial in trials if trial.key in by_key),
-        measured=sum(outcome.status == "complete" for outcome in outcomes),
-        failures=tuple(outcome for outcome in outcomes if outcome.status == "failed"),
-    )
+    return outcomes
+
+
+def _beside_each_other(
+    pending: list[Trial], store: ResultStore, workspace: Workspace, executor: Executor
+) -> list[Result]:
+    watcher = workspace.watcher
+    outcomes: list[Result] = []
+    away = partial(_measure_alone, store.path, replace(workspace, watcher=Watcher()))
+    watcher.stage("measuring trials", total=len(pending), unit="trials")
+    for trial, outcome in executor.map(away, pending):
+        outcomes += outcome
+        if outcome and outcome[0].error:
+            watcher.note(f"{trial.title}: failed: {outcome[0].error}")
+        watcher.advance()
+    return outcomes
+
+
+def _measure_alone(path: Path, workspace: Workspace, trial: Trial) -> list[Result]:
+    """Measure and store a trial wherever this runs; its predictions are in the store alone."""
+    store = ResultStore(path, create=True)
+    with store.claim(trial.key, wait=True):
+        outcomes = _measure(trial, store, workspace, None)
+    return [outcome.model_copy(update={"predictions": None}) for outcome in outcomes]
 
 
 def check_early(trials: list[Trial], workspace: Workspace) -> None:

@@ -180,6 +180,7 @@ class Study(Noun):
         watcher: Watcher | None = None,
         trust: bool = False,
         workers: int = 0,
+        whole_trials: bool = False,
         keep_models: Path | str | None = None,
     ) -> StudyRun:
         """Measure the trials that `store` does not hold yet.
@@ -197,6 +198,9 @@ class Study(Noun):
         workers
             Processes that train candidates beside each other, one a GPU in turn where there are
             some; 0 trains one after the other in this process.
+        whole_trials
+            Whether a worker takes a trial from beginning to end, which is the better share of many
+            short trials; else workers share the candidates of one trial.
         keep_models
             Folder for the networks that trials end with: each gets one of its own there, named by
             the beginning of the trial's key, with weights, facts and a card of its numbers.
@@ -218,7 +222,7 @@ class Study(Noun):
         if not workers:
             return run_study(trials, results, workspace)
         with Processes(workers, visible_gpus(device)) as executor:
-            return run_study(trials, results, workspace, executor)
+            return run_study(trials, results, workspace, executor, whole_trials=whole_trials)
 
     def _refuse_code(self) -> None:
         running = [f"model '{name}'" for name in self.models if models.runs_code(name)]
