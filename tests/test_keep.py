@@ -55,7 +55,7 @@ def test_a_tuned_network_gives_the_stored_scores_again(run):
     assert network.trained_classifier
     training = Training.of(result.trial, Workspace(device="cpu"))
     crop = result.selection.chosen["crop"]
-    scores = training.scores(network, training.test_rows, crop)
+    scores = training.scores(network, training.examples.test_rows, crop)
     stored = ResultStore(folder / "r.db").predictions(result.trial.key).scores
     np.testing.assert_allclose(scores, stored, atol=1e-4)
     assert len(np.unique(stored.argmax(axis=1))) > 1

@@ -206,10 +206,10 @@ def test_sizes_of_the_training_set_share_the_decoded_images(own_cache):
         few = datasets.find("digits", examples_per_class=n)
         trial = make_trial(batch_size=10).model_copy(update={"dataset": few})
         training = Training.of(trial, Workspace())
-        splits = training.splits
+        splits = training.examples.splits
         parts = (splits.train, splits.validation, splits.test)
         images = [part.images.decode(row) for part in parts for row in range(len(part))]
-        assert len(training.prepared) == len(images) == 10 * n + 359 + 359
+        assert len(training.examples.prepared) == len(images) == 10 * n + 359 + 359
         for row in range(0, len(images), 50):
-            assert training.prepared.decode(row).tobytes() == images[row].tobytes()
+            assert training.examples.prepared.decode(row).tobytes() == images[row].tobytes()
     assert len([place for place in (own_cache / "prepared").iterdir() if place.is_dir()]) == 1

@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from headstart import datasets, metrics, models
+from headstart import metrics, models
 from headstart.clock import Clock
-from headstart.datasets import JoinedImages, Splits
-from headstart.datasets.prepare import bytes_needed, prepare_images
-from headstart.datasets.prepared import Prepared, Recipe
-from headstart.errors import DatasetError, TrainingError
+from headstart.datasets.prepare import bytes_needed
+from headstart.errors import TrainingError
 from headstart.labels import kind_of
+from headstart.settings.examples import Examples
 from headstart.settings.needs import Needs
 from headstart.settings.search import choose_best, next_candidates
 from headstart.settings.way import Tested
@@ -32,7 +31,7 @@ from headstart.workspace import Workspace
 
 if TYPE_CHECKING:
     from headstart.models.network import Network
-    from headstart.training import Crop, Input, Progress, Trained
+    from headstart.training import Crop, Trained
     from headstart.training import Recipe as TrainingRecipe
 
 __all__ = ["TrainingWay", "epoch_steps"]
@@ -66,7 +65,9 @@ class TrainingWay:
         with clock("prepare"):
             training = Training.of(trial, workspace)
         with clock("select"):
-            trained, network = training.train(candidate.values, training.train_rows, "candidate")
+            trained, network = training.train(
+                candidate.values, training.examples.train_rows, "candidate"
+            )
             curve = [
                 {**candidate.values, "crop": crop, "accuracy": training.validate(network, crop)}
                 for crop in training.setting.crops
@@ -74,7 +75,7 @@ class TrainingWay:
             ]
         return Measurement(
             candidate=candidate,
-            examples=training.splits.revision,
+            examples=training.examples.splits.revision,
             status="complete" if curve else "diverged",
             curve=tuple(curve or [{**candidate.values, "accuracy": 0.0}]),
             seconds=clock.seconds,
@@ -89,9 +90,10 @@ class TrainingWay:
         clock = Clock()
         training = Training.of(trial, workspace)
         values = {**selection.chosen, "steps": float(training.setting.steps)}
-        rows = training.train_rows
+        examples = training.examples
+        rows = examples.train_rows
         if trial.dataset.examples_per_class is None:
-            rows = np.concatenate([rows, training.validation_rows])
+            rows = np.concatenate([rows, examples.validation_rows])
         with clock("refit"):
             trained, network = training.train(values, rows, "refit")
         if trained.diverged_at is not None:
@@ -102,37 +104,26 @@ class TrainingWay:
             )
         with clock("test"):
             crop: Crop = "central" if values["crop"] == "central" else "full"
-            scores = training.scores(network, training.test_rows, crop)
-        first = len(training.splits.train) + len(training.splits.validation)
-        facts = {"refit": _facts(trained), "skipped_images": training.broken}
-        places = training.test_rows - first
-        return Tested(places, scores, facts, clock.seconds, lambda: network)
+            scores = training.scores(network, examples.test_rows, crop)
+        facts = {"refit": _facts(trained), "skipped_images": examples.broken}
+        return Tested(examples.test_places, scores, facts, clock.seconds, lambda: network)
 
 
 @dataclass(frozen=True)
 class Training:
-    """A trial's images and labels, ready to train on: train, validation, test in this order.
+    """A trial's examples, and how its candidates are trained on them.
 
     Parameters
     ----------
     trial, workspace
         What is measured, and where.
-    splits
-        Its examples.
-    prepared
-        All its images.
-    labels
-        (n,) or (n, K) int64 of train and validation.
-    broken
-        Name of an image that does not decode -> what was said. It is in none of the rows.
+    examples
+        Train, validation and test.
     """
 
     trial: Trial
     workspace: Workspace
-    splits: Splits
-    prepared: Prepared
-    labels: Rows
-    broken: dict[str, str]
+    examples: Examples
 
     @classmethod
     def of(cls, trial: Trial, workspace: Workspace) -> "Training":
@@ -143,120 +134,45 @@ class Training:
         DatasetError
             Leaving out broken images left a class or a split empty.
         """
-        watcher, setting = workspace.watcher, _setting(trial)
-        watcher.stage("reading the dataset")
-        splits = datasets.load(trial.dataset, trial.seed, workspace.cache)
-        dataset, places = trial.dataset, splits.places
-        images, revision = datasets.all_images(dataset, workspace.cache), dataset.revision
-        if dataset.limit is not None:
-            # Such a subset has a prepared form of its own: the rest is not decoded for it.
-            parts = (splits.train, splits.validation, splits.test)
-            images = JoinedImages([part.images for part in parts])
-            revision, places = splits.revision, np.arange(len(images), dtype=np.int64)
-        recipe = Recipe(revision, dataset.decoding, setting.side)
-        folder, skip = workspace.cache / "prepared", dataset.skip_broken
-        whole = prepare_images(images, recipe, folder, watcher, skip_broken=skip)
-        prepared = whole.take(places)
-        labels = np.concatenate([splits.train.labels, splits.validation.labels])
-        broken = {prepared.where(row): reason for row, reason in prepared.broken.items()}
-        training = cls(trial, workspace, splits, prepared, labels, broken)
-        training.check_enough()
-        return training
+        side = _setting(trial).side
+        return cls(trial, workspace, Examples.read(trial.dataset, trial.seed, side, workspace))
 
     @property
     def setting(self) -> TrainingSetting:
         """The trial's."""
         return _setting(self.trial)
 
-    @property
-    def train_rows(self) -> Rows:
-        """Rows of train that decode."""
-        return self._whole(0, len(self.splits.train))
-
-    @property
-    def validation_rows(self) -> Rows:
-        """Rows of validation that decode."""
-        return self._whole(len(self.splits.train), len(self.labels))
-
-    @property
-    def test_rows(self) -> Rows:
-        """Rows of test that decode."""
-        return self._whole(len(self.labels), len(self.prepared))
-
-    def check_enough(self) -> None:
-        """Raise DatasetError if leaving out broken images left a class or a split empty."""
-        dataset = self.trial.dataset
-        for name, rows in (("validation", self.validation_rows), ("test", self.test_rows)):
-            if not len(rows):
-                raise DatasetError(f"dataset '{dataset.name}' has no {name} image that decodes")
-        kind = kind_of(dataset.metric)
-        counts = kind.counts(self.labels[self.train_rows], self.splits.n_classes)
-        if not counts.all():
-            raise DatasetError(
-                f"dataset '{dataset.name}' has a class with no training example that decodes: "
-                f"'{dataset.classes[int(np.argmin(counts))]}'"
-            )
-
     def train(self, values: dict[str, Value], rows: Rows, what: str) -> "tuple[Trained, Network]":
         """Train a fresh network on some rows; interrupted before, it goes on where it was."""
-        from headstart.devices import resolve_device
-        from headstart.training import load_pixels, train
-
-        watcher, trial = self.workspace.watcher, self.trial
-        device = resolve_device(self.workspace.device)
-        recipe = self._recipe(values)
+        trial = self.trial
         network = models.load(_begun(trial), self.workspace.cache, trust=self.workspace.trust)
-        network = network.with_head(self.splits.n_classes, self._seed("head"))
+        network = network.with_head(self.examples.splits.n_classes, self._seed("head"))
         identity = digest({"trial": trial.key, "what": what, "values": values})
         place = self.workspace.cache / "training" / f"{identity}.safetensors"
-        said = (
-            f"rate {float(values['learning_rate']):.2g}, decay {float(values['weight_decay']):.2g}"
-        )
-        watcher.stage(f"{what}: {said}", total=recipe.steps, unit="steps")
-        done = 0
-
-        def watch(progress: "Progress") -> None:
-            nonlocal done
-            watcher.advance(progress.step - done)
-            done = progress.step
-
-        trained = train(
+        rate, decay = float(values["learning_rate"]), float(values["weight_decay"])
+        trained = self.examples.fit(
             network,
-            load_pixels(self.prepared.take(rows), device),
-            self.labels[rows],
-            _input(trial.model),
-            recipe,
-            device=device,
+            rows,
+            trial.model,
+            self._recipe(values),
+            stage=f"{what}: rate {rate:.2g}, decay {decay:.2g}",
             checkpoint=place,
             identity=identity,
-            watch=watch,
         )
         for note in trained.notes:
-            watcher.note(f"{trial.title}: {note}")
+            self.workspace.watcher.note(f"{trial.title}: {note}")
         place.unlink(missing_ok=True)
         return trained, network
 
     def validate(self, network: "Network", crop: "Crop") -> float:
         """Score validation."""
-        rows = self.validation_rows
+        rows = self.examples.validation_rows
         scores = self.scores(network, rows, crop)
-        return metrics.score(self.trial.dataset.metric, self.labels[rows], scores)
+        return metrics.score(self.trial.dataset.metric, self.examples.labels[rows], scores)
 
     def scores(self, network: "Network", rows: Rows, crop: "Crop") -> npt.NDArray[np.float32]:
         """(n, K) decision values of some rows."""
-        from headstart.devices import resolve_device
-        from headstart.training import decision_values, load_pixels
-
-        device = resolve_device(self.workspace.device)
-        return decision_values(
-            network,
-            load_pixels(self.prepared.take(rows), device),
-            np.arange(len(rows)),
-            _input(self.trial.model),
-            crop,
-            device=device,
-            precision=self.setting.precision,
-        )
+        return self.examples.scores(network, rows, self.trial.model, crop, self.setting.precision)
 
     def _recipe(self, values: dict[str, Value]) -> "TrainingRecipe":
         from headstart.training import Recipe
@@ -283,10 +199,6 @@ class Training:
 
     def _seed(self, what: str) -> int:
         return int(digest({"trial": self.trial.key, "what": what})[:12], 16)
-
-    def _whole(self, first: int, last: int) -> Rows:
-        rows = np.arange(first, last, dtype=np.int64)
-        return rows[~np.isin(rows, list(self.prepared.broken))]
 
 
 def check_budget(setting: TrainingSetting, n_images: int, *, whole_epoch: bool = True) -> None:
@@ -326,12 +238,6 @@ def _setting(trial: Trial) -> TrainingSetting:
     if not isinstance(trial.setting, TrainingSetting):
         raise TypeError(f"expected a setting that trains, found {trial.setting.name}")
     return trial.setting
-
-
-def _input(model: Model) -> "Input":
-    from headstart.training import Input
-
-    return Input(model.input_size, model.mean, model.std, model.interpolation)
 
 
 def _facts(trained: "Trained") -> dict[str, Any]:
