@@ -8,10 +8,10 @@ from typing import Any, Protocol
 
 from headstart import datasets, metrics, models, settings
 from headstart.clock import added
-from headstart.executors import Executor, InProcess
+from headstart.executors import Executor, InProcess, Tell
 from headstart.labels import kind_of
 from headstart.spec import Candidate, Measurement, Prediction, Result, Selection, Trial
-from headstart.workspace import Site, Workspace
+from headstart.workspace import Sending, Site, Workspace, receive
 
 __all__ = ["Memory", "run_trial"]
 
@@ -61,12 +61,14 @@ def run_trial(
     way = settings.way_of(trial)
     splits = datasets.load(trial.dataset, trial.seed, workspace.cache, test_labels=True)
     measured = _still_true(memory.measurements(trial.key) if memory else [], splits.revision)
-    run = _runner(trial, workspace, executor)
+    run, watcher = _runner(trial, workspace, executor), workspace.watcher
+    watcher.search_started(trial, measured)
     while wanted := way.candidates(trial, measured):
         for measurement in run(wanted):
             measured.append(measurement)
             if memory:
                 memory.add_measurement(trial.key, measurement)
+            watcher.measured(measurement)
     selection = way.choose(trial, measured)
     if memory:
         memory.add_selection(trial.key, selection)
@@ -88,6 +90,7 @@ def run_trial(
     )
     if workspace.keep and tested.network:
         models.keep(tested.network(), result, workspace.keep)
+    watcher.tested(result)
     return result
 
 
@@ -100,20 +103,27 @@ def _scored(trial: Trial, predictions: Prediction) -> dict[str, float]:
     return {**scored, **calibration}
 
 
-def measure(trial: Trial, site: Site, candidate: Candidate) -> Measurement:
+def measure(trial: Trial, site: Site, candidate: Candidate, tell: Tell) -> Measurement:
     """Measure a candidate wherever this runs: it takes all that it needs from its arguments."""
-    return settings.way_of(trial).measure(trial, candidate, Workspace.at(site))
+    return settings.way_of(trial).measure(trial, candidate, Workspace.at(site, Sending(tell)))
 
 
 def _runner(trial: Trial, workspace: Workspace, executor: Executor | None) -> Any:
     """Give what measures candidates, and yields each measurement as soon as it is there."""
 
-    def here(candidate: Candidate) -> Measurement:
+    def here(candidate: Candidate, _: Tell) -> Measurement:
         return settings.way_of(trial).measure(trial, candidate, workspace)
 
     def run(candidates: Sequence[Candidate]) -> Any:
-        away = partial(measure, trial, workspace.site)
-        mapped = executor.map(away, candidates) if executor else InProcess().map(here, candidates)
+        if executor:
+            workspace.watcher.stage("measuring candidates in worker processes")
+            away, hear = (
+                partial(measure, trial, workspace.site),
+                partial(receive, workspace.watcher),
+            )
+            mapped = executor.map(away, candidates, hear)
+        else:
+            mapped = InProcess().map(here, candidates)
         return (measurement for _, measurement in mapped)
 
     return run

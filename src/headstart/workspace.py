@@ -1,13 +1,60 @@
 """Where and how to run, and who watches. Nothing in here may change a number."""
 
 import os
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-__all__ = ["Device", "Site", "Watcher", "Workspace", "default_cache"]
+from headstart.spec import Measurement, Result, Trial, Value
+
+__all__ = [
+    "Device",
+    "Message",
+    "Sending",
+    "Site",
+    "TrainingProgress",
+    "Watcher",
+    "Watchers",
+    "Workspace",
+    "default_cache",
+    "receive",
+]
 
 Device = Literal["auto", "cpu", "cuda"]
+
+
+@dataclass(frozen=True)
+class TrainingProgress:
+    """How far a network of a trial is in its training: small, since it travels between processes.
+
+    Parameters
+    ----------
+    part
+        Whether a candidate is trained, or the choice on train + validation.
+    values
+        The hyperparameters it is trained with.
+    step, steps
+        Updates done, of how many.
+    loss
+        Mean over the updates since the last time.
+    learning_rate
+        Of the update that came last.
+    images_per_second
+        None until two updates are done.
+    """
+
+    part: Literal["candidate", "refit"]
+    values: dict[str, Value]
+    step: int
+    steps: int
+    loss: float
+    learning_rate: float
+    images_per_second: float | None
+
+
+# What a watcher far away sends: how far it is, or something that a person should read.
+Message = TrainingProgress | str
 
 
 class Watcher:
@@ -22,11 +69,90 @@ class Watcher:
     def advance(self, steps: int = 1) -> None:
         """The current stage has done `steps` more."""
 
+    def search_started(self, trial: Trial, measured: Sequence[Measurement]) -> None:
+        """Candidates of the trial are measured from now on; `measured` were before."""
+
+    def trained(self, progress: TrainingProgress) -> None:
+        """A network is so far; several may be trained beside each other."""
+
+    def measured(self, measurement: Measurement) -> None:
+        """A candidate has been measured on validation."""
+
+    def tested(self, result: Result) -> None:
+        """The trial has its result."""
+
     def trial_finished(self) -> None:
-        """The trial that began last is over."""
+        """The trial that began last is over, with a result or without."""
 
     def note(self, message: str) -> None:
         """Something that a person should read, in one line."""
+
+
+class Watchers(Watcher):
+    """Several watchers, each told all that goes on."""
+
+    def __init__(self, *watchers: Watcher) -> None:
+        self._watchers = watchers
+
+    def trial_started(self, title: str, number: int, total: int) -> None:
+        for watcher in self._watchers:
+            watcher.trial_started(title, number, total)
+
+    def stage(self, name: str, total: int | None = None, unit: str = "") -> None:
+        for watcher in self._watchers:
+            watcher.stage(name, total, unit)
+
+    def advance(self, steps: int = 1) -> None:
+        for watcher in self._watchers:
+            watcher.advance(steps)
+
+    def search_started(self, trial: Trial, measured: Sequence[Measurement]) -> None:
+        for watcher in self._watchers:
+            watcher.search_started(trial, measured)
+
+    def trained(self, progress: TrainingProgress) -> None:
+        for watcher in self._watchers:
+            watcher.trained(progress)
+
+    def measured(self, measurement: Measurement) -> None:
+        for watcher in self._watchers:
+            watcher.measured(measurement)
+
+    def tested(self, result: Result) -> None:
+        for watcher in self._watchers:
+            watcher.tested(result)
+
+    def trial_finished(self) -> None:
+        for watcher in self._watchers:
+            watcher.trial_finished()
+
+    def note(self, message: str) -> None:
+        for watcher in self._watchers:
+            watcher.note(message)
+
+
+class Sending(Watcher):
+    """In a worker process: sends what a watcher elsewhere wants to know of it.
+
+    Stages stay here: those of several workers would take turns on one bar.
+    """
+
+    def __init__(self, send: Callable[[Message], None]) -> None:
+        self._send = send
+
+    def trained(self, progress: TrainingProgress) -> None:
+        self._send(progress)
+
+    def note(self, message: str) -> None:
+        self._send(message)
+
+
+def receive(watcher: Watcher, message: Message) -> None:
+    """Tell a watcher what one far away has sent."""
+    if isinstance(message, str):
+        watcher.note(message)
+    else:
+        watcher.trained(message)
 
 
 def default_cache() -> Path:

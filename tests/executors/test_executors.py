@@ -8,28 +8,42 @@ from headstart.errors import ExecutorError
 from headstart.executors import InProcess, Processes
 
 
-def square(number: int) -> int:
+def square(number: int, tell) -> int:
     return number * number
 
 
-def process_id(_: int) -> int:
+def process_id(_: int, tell) -> int:
     # Long enough that one worker does not take all.
     time.sleep(0.05)
     return os.getpid()
 
 
-def visible_gpu(_: int) -> str:
+def visible_gpu(_: int, tell) -> str:
     time.sleep(0.2)
     return os.environ.get("CUDA_VISIBLE_DEVICES", "none")
 
 
-def fail_at_three(number: int) -> int:
+def fail_at_three(number: int, tell) -> int:
     if number == 3:
         raise ValueError("three")
     return number
 
 
-def end_at_once(_: int) -> None:
+def count_aloud(number: int, tell) -> int:
+    for i in range(number):
+        tell((number, i))
+    return number
+
+
+def tell_much(number: int, tell) -> int:
+    # Far more than a pipe holds, and one message that is too large for it.
+    for i in range(20_000):
+        tell(i)
+    tell("x" * 100_000)
+    return number
+
+
+def end_at_once(_: int, tell) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -67,3 +81,31 @@ def test_a_worker_that_is_killed_is_told():
 def test_no_workers():
     with pytest.raises(ExecutorError, match="1 worker process or more, found 0"):
         Processes(0)
+
+
+@pytest.mark.parametrize("make", [InProcess, lambda: Processes(2)])
+def test_all_that_a_function_tells_is_heard_before_its_value(make):
+    heard = []
+
+    def run(executor):
+        for number, value in executor.map(count_aloud, [3, 0, 5], heard.append):
+            assert [i for n, i in heard if n == number] == list(range(value))
+
+    executor = make()
+    if isinstance(executor, InProcess):
+        run(executor)
+    else:
+        with executor:
+            run(executor)
+    assert len(heard) == 8
+
+
+def test_a_worker_does_not_wait_for_somebody_to_listen():
+    with Processes(1) as executor:
+        mapped = executor.map(tell_much, [1, 2])
+        assert next(mapped)[0] == 1
+        mapped.close()
+        heard = []
+        # What the call before has told is not taken for this one's.
+        assert list(executor.map(count_aloud, [2], heard.append)) == [(2, 2)]
+        assert heard == [(2, 0), (2, 1)]

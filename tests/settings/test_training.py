@@ -10,11 +10,13 @@ import small_network
 from conftest import write_folder
 from headstart import datasets, models, settings
 from headstart.errors import DatasetError, TrainingError
+from headstart.executors import Processes
 from headstart.settings.training import Training, TrainingWay, check_budget
 from headstart.spec import Candidate, FinetuneSetting, Selection, Trial
 from headstart.store import ResultStore
+from headstart.training import cosine
 from headstart.trial import run_trial
-from headstart.workspace import Workspace
+from headstart.workspace import Watcher, Workspace
 
 NETWORK = f"{Path(small_network.__file__)}:build?size=16&mean=0.5,0.5,0.5&std=0.25,0.25,0.25"
 QUICK = {"steps": 40, "batch_size": 50, "learning_rates": [0.03, 0.3], "decays": [0.0, 1e-4]}
@@ -213,3 +215,47 @@ def test_sizes_of_the_training_set_share_the_decoded_images(own_cache):
         for row in range(0, len(images), 50):
             assert training.examples.prepared.decode(row).tobytes() == images[row].tobytes()
     assert len([place for place in (own_cache / "prepared").iterdir() if place.is_dir()]) == 1
+
+
+class Listening(Watcher):
+    def __init__(self) -> None:
+        self.heard, self.order = [], []
+
+    def search_started(self, trial, measured):
+        self.order.append(f"search after {len(measured)}")
+
+    def trained(self, progress):
+        self.heard.append(progress)
+        if self.order[-1] != progress.part:
+            self.order.append(progress.part)
+
+    def measured(self, measurement):
+        self.order.append("measured")
+
+    def tested(self, result):
+        self.order.append("tested")
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_watcher_is_told_how_each_training_goes(workers, tmp_path):
+    trial = make_trial(learning_rates=[0.1], limit=100)
+    watcher = Listening()
+    workspace = Workspace(device="cpu", watcher=watcher)
+    if workers:
+        with Processes(workers) as executor:
+            run_trial(trial, workspace, executor=executor)
+    else:
+        run_trial(trial, workspace)
+    assert watcher.order == [
+        "search after 0", "candidate", "measured", "candidate", "measured", "refit", "tested"
+    ]  # fmt: skip
+    decays = {p.values["weight_decay"] for p in watcher.heard if p.part == "candidate"}
+    assert decays == set(QUICK["decays"])
+    for progress in watcher.heard:
+        assert progress.steps == 40
+        assert progress.loss > 0
+        assert progress.learning_rate == cosine(0.1, progress.step - 1, 40)
+    # The first update and the last one are told whatever the time.
+    for part, n in (("candidate", 2), ("refit", 1)):
+        steps = [p.step for p in watcher.heard if p.part == part]
+        assert (steps.count(1), steps.count(40)) == (n, n)

@@ -1,23 +1,41 @@
 """The one thing that every executor does, and the simplest one."""
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
-__all__ = ["Executor", "InProcess"]
+__all__ = ["Executor", "InProcess", "Tell", "unheard"]
 
 Item = TypeVar("Item")
 Value = TypeVar("Value")
+# Takes a small message, to whoever waits for the values.
+Tell = Callable[[Any], None]
+
+
+def unheard(message: Any) -> None:
+    """Hear a message, and forget it."""
 
 
 class Executor(Protocol):
     """Runs a function on many items."""
 
     def map(
-        self, function: Callable[[Item], Value], items: Sequence[Item]
+        self,
+        function: Callable[[Item, Tell], Value],
+        items: Sequence[Item],
+        hear: Tell = unheard,
     ) -> Iterator[tuple[Item, Value]]:
         """Give each item with its value as soon as it is there, in whatever order.
 
         The first error ends it: what was not begun is dropped, and the error is raised.
+
+        Parameters
+        ----------
+        function
+            Takes an item, and what it can tell messages to while it runs.
+        hear
+            Takes these messages, in this process, while a value is waited for: all that a function
+            told before its value is given. Messages are news, not values: one that would have the
+            function wait is lost.
         """
         ...
 
@@ -26,7 +44,10 @@ class InProcess:
     """One item after the other, here."""
 
     def map(
-        self, function: Callable[[Item], Value], items: Sequence[Item]
+        self,
+        function: Callable[[Item, Tell], Value],
+        items: Sequence[Item],
+        hear: Tell = unheard,
     ) -> Iterator[tuple[Item, Value]]:
         for item in items:
-            yield item, function(item)
+            yield item, function(item, hear)

@@ -2,20 +2,30 @@
 
 import multiprocessing
 import os
+import pickle
+import select
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from itertools import count
+from multiprocessing.connection import Connection
 from multiprocessing.queues import Queue
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from headstart.errors import ExecutorError
+from headstart.executors.base import Tell, unheard
 from headstart.workspace import Device
 
 __all__ = ["Processes", "visible_gpus"]
 
 Item = TypeVar("Item")
 Value = TypeVar("Value")
+
+# How often messages of workers are heard.
+LISTEN_SECONDS = 0.1
+# What a pipe takes in one piece, though several write to it at once; 4 bytes say how long it is.
+LARGEST_MESSAGE = select.PIPE_BUF - 4
 
 
 class Processes:
@@ -39,17 +49,26 @@ class Processes:
         for worker in range(workers):
             places.put(str(gpus[worker % len(gpus)]) if gpus else "")
         threads = max(1, (os.cpu_count() or 1) // workers)
-        self._pool = ProcessPoolExecutor(workers, context, _begin, (places, threads))
+        self._heard, self._told = context.Pipe(duplex=False)
+        # A worker never waits for somebody to listen.
+        os.set_blocking(self._told.fileno(), False)
+        self._calls = count()
+        self._pool = ProcessPoolExecutor(workers, context, _begin, (places, threads, self._told))
 
     def map(
-        self, function: Callable[[Item], Value], items: Sequence[Item]
+        self,
+        function: Callable[[Item, Tell], Value],
+        items: Sequence[Item],
+        hear: Tell = unheard,
     ) -> Iterator[tuple[Item, Value]]:
+        call = next(self._calls)
         waiting: dict[Future[Value], Item] = {
-            self._pool.submit(function, item): item for item in items
+            self._pool.submit(_run, call, function, item): item for item in items
         }
         try:
             while waiting:
-                done, _ = wait(waiting, return_when=FIRST_COMPLETED)
+                done, _ = wait(waiting, LISTEN_SECONDS, return_when=FIRST_COMPLETED)
+                self._listen(call, hear)
                 for future in done:
                     yield waiting.pop(future), future.result()
         except BrokenProcessPool as error:
@@ -61,6 +80,13 @@ class Processes:
             for future in waiting:
                 future.cancel()
 
+    def _listen(self, call: int, hear: Tell) -> None:
+        """Hear all that was told by now; what is left of an earlier call is dropped."""
+        while self._heard.poll():
+            of, message = pickle.loads(self._heard.recv_bytes())  # noqa: S301
+            if of == call:
+                hear(message)
+
     def __enter__(self) -> "Processes":
         return self
 
@@ -70,6 +96,8 @@ class Processes:
             for process in list(self._pool._processes.values()):
                 process.terminate()
         self._pool.shutdown(cancel_futures=True)
+        self._heard.close()
+        self._told.close()
 
 
 def visible_gpus(device: Device) -> tuple[int, ...]:
@@ -81,11 +109,32 @@ def visible_gpus(device: Device) -> tuple[int, ...]:
     return tuple(range(torch.cuda.device_count()))
 
 
-def _begin(places: "Queue[str]", threads: int) -> None:
+# In a worker: the end of the pipe that it tells messages to.
+_pipes: "list[Connection[Any, Any]]" = []
+
+
+def _begin(places: "Queue[str]", threads: int, told: "Connection[Any, Any]") -> None:
     """Give a new worker its GPU and its share of the threads, before it imports torch."""
+    _pipes.append(told)
     # Ctrl-C reaches every process of a terminal; whoever started the workers ends them.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if place := places.get():
         os.environ["CUDA_VISIBLE_DEVICES"] = place
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ[name] = str(threads)
+
+
+def _run(call: int, function: Callable[[Item, Tell], Value], item: Item) -> Value:
+    """In a worker: run a function, and send on what it tells."""
+
+    def tell(message: Any) -> None:
+        packed = pickle.dumps((call, message))
+        if len(packed) > LARGEST_MESSAGE:
+            return
+        try:
+            _pipes[0].send_bytes(packed)
+        except BlockingIOError:
+            # The pipe is full: nobody has listened for long.
+            return
+
+    return function(item, tell)

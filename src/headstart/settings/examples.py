@@ -1,5 +1,6 @@
 """A dataset's images and labels, ready to train on and to be scored."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -141,6 +142,7 @@ class Examples:
         checkpoint: Path,
         identity: str,
         save_seconds: float = 60.0,
+        told: "Callable[[Progress], None] | None" = None,
     ) -> "Trained":
         """Train a network on some rows; interrupted before, it goes on from the checkpoint.
 
@@ -156,6 +158,8 @@ class Examples:
             What the watcher is told.
         checkpoint, identity, save_seconds
             As `headstart.training.train` takes them; the caller removes the checkpoint.
+        told
+            Told, beside the watcher, how far it is.
         """
         from headstart.devices import resolve_device
         from headstart.training import load_pixels, train
@@ -169,6 +173,8 @@ class Examples:
             nonlocal done
             watcher.advance(progress.step - done)
             done = progress.step
+            if told:
+                told(progress)
 
         return train(
             network,

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -27,11 +27,11 @@ from headstart.spec import (
     Weights,
     digest,
 )
-from headstart.workspace import Workspace
+from headstart.workspace import TrainingProgress, Workspace
 
 if TYPE_CHECKING:
     from headstart.models.network import Network
-    from headstart.training import Crop, Trained
+    from headstart.training import Crop, Progress, Trained
     from headstart.training import Recipe as TrainingRecipe
 
 __all__ = ["TrainingWay", "epoch_steps"]
@@ -142,14 +142,33 @@ class Training:
         """The trial's."""
         return _setting(self.trial)
 
-    def train(self, values: dict[str, Value], rows: Rows, what: str) -> "tuple[Trained, Network]":
+    def train(
+        self, values: dict[str, Value], rows: Rows, what: Literal["candidate", "refit"]
+    ) -> "tuple[Trained, Network]":
         """Train a fresh network on some rows; interrupted before, it goes on where it was."""
+        from headstart.training import cosine
+
         trial = self.trial
         network = models.load(_begun(trial), self.workspace.cache, trust=self.workspace.trust)
         network = network.with_head(self.examples.splits.n_classes, self._seed("head"))
         identity = digest({"trial": trial.key, "what": what, "values": values})
         place = self.workspace.cache / "training" / f"{identity}.safetensors"
         rate, decay = float(values["learning_rate"]), float(values["weight_decay"])
+
+        def told(progress: "Progress") -> None:
+            last = cosine(rate, progress.step - 1, progress.steps)
+            self.workspace.watcher.trained(
+                TrainingProgress(
+                    what,
+                    values,
+                    progress.step,
+                    progress.steps,
+                    progress.loss,
+                    last,
+                    progress.images_per_second,
+                )
+            )
+
         trained = self.examples.fit(
             network,
             rows,
@@ -158,6 +177,7 @@ class Training:
             stage=f"{what}: rate {rate:.2g}, decay {decay:.2g}",
             checkpoint=place,
             identity=identity,
+            told=told,
         )
         for note in trained.notes:
             self.workspace.watcher.note(f"{trial.title}: {note}")

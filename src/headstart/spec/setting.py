@@ -47,6 +47,11 @@ class Setting(Noun):
         """All that may change the number: every field but the preset's name."""
         return self.model_dump(mode="json", exclude={"protocol"})
 
+    @property
+    def n_measurements(self) -> int:
+        """How many candidates are measured on validation, unless some diverge."""
+        return 1
+
     def identity_of(self, model: Model) -> dict[str, Any]:
         """All of a model that may change the number."""
         return model.identity if self.pretrained else model.untrained_identity

@@ -76,6 +76,10 @@ class TrainingSetting(Setting):
         return len(self.learning_rates) * len(self.decays)
 
     @property
+    def n_measurements(self) -> int:
+        return sum(n for n, _ in self.rungs) if self.rungs else self.n_candidates
+
+    @property
     def training_steps(self) -> int:
         """Updates of the whole search and of the final training."""
         if self.search == "grid":

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from headstart import datasets, features, models, settings
 from headstart.errors import HeadstartError
-from headstart.executors import Executor
+from headstart.executors import Executor, Tell
 from headstart.files import check_free_space, writable_folder
 from headstart.settings import Needs
 from headstart.spec import Result, Trial
@@ -112,13 +112,16 @@ def _beside_each_other(
     watcher.stage("measuring trials", total=len(pending), unit="trials")
     for trial, outcome in executor.map(away, pending):
         outcomes += outcome
+        for result in outcome:
+            if result.status == "complete":
+                watcher.tested(result)
         if outcome and outcome[0].error:
             watcher.note(f"{trial.title}: failed: {outcome[0].error}")
         watcher.advance()
     return outcomes
 
 
-def _measure_alone(path: Path, workspace: Workspace, trial: Trial) -> list[Result]:
+def _measure_alone(path: Path, workspace: Workspace, trial: Trial, _: Tell) -> list[Result]:
     """Measure and store a trial wherever this runs; its predictions are in the store alone."""
     store = ResultStore(path, create=True)
     with store.claim(trial.key, wait=True):

@@ -4,6 +4,7 @@ from headstart.training.evaluate import decision_values
 from headstart.training.loop import Progress, Trained, train
 from headstart.training.pixels import load_pixels
 from headstart.training.recipe import Crop, Input, Recipe
+from headstart.training.schedule import cosine
 
 __all__ = [
     "Crop",
@@ -11,6 +12,7 @@ __all__ = [
     "Progress",
     "Recipe",
     "Trained",
+    "cosine",
     "decision_values",
     "load_pixels",
     "train",
