@@ -45,7 +45,7 @@ from headstart.datasets.prepare import prepare_images
 from headstart.datasets.prepared import Prepared
 from headstart.datasets.prepared import Recipe as Form
 from headstart.devices import resolve_device
-from headstart.training import Input, Recipe, train
+from headstart.training import Hyperparameters, Input, train
 from headstart.training.modes import exact_float32, multiplying
 from headstart.training.optimizer import make_optimizer
 from headstart.training.pixels import MappedPixels, Pixels, ResidentPixels
@@ -112,9 +112,9 @@ class Case:
         return Input(self.side, MEAN, STD, "bilinear")
 
     @property
-    def recipe(self) -> Recipe:
+    def hyperparameters(self) -> Hyperparameters:
         """A run of it, with a learning rate that does no harm."""
-        return Recipe(
+        return Hyperparameters(
             steps=self.steps,
             learning_rate=1e-3,
             weight_decay=1e-4,
@@ -144,7 +144,7 @@ def labels_of(n: int) -> np.ndarray:
 def ours(case: Case, pixels: Pixels, device: torch.device) -> float:
     """Train; images a second."""
     network, labels = case.make(), labels_of(len(pixels))
-    trained = train(network, pixels, labels, case.taken, case.recipe, device=device)
+    trained = train(network, pixels, labels, case.taken, case.hyperparameters, device=device)
     return trained.images_per_second or float("nan")
 
 
@@ -152,9 +152,9 @@ def fixed_batch(case: Case, pixels: Pixels, device: torch.device) -> float:
     """Repeat the step on the views of one batch, as `train` makes them."""
     network = case.make().to(device).to(memory_format=torch.channels_last)
     batch = pixels.batch(np.arange(case.batch_size))
-    views = training_views(batch, case.taken, case.recipe, 0)
+    views = training_views(batch, case.taken, case.hyperparameters, 0)
     labels = torch.from_numpy(labels_of(case.batch_size)).to(device)
-    optimizer = make_optimizer(network, case.recipe)
+    optimizer = make_optimizer(network, case.hyperparameters)
     with exact_float32(device):
         batches = repeat((views, labels), case.steps)
         return stepped(case, network, optimizer, batches, device, unmeasured=1)

@@ -6,14 +6,14 @@ import numpy as np
 import torch
 from torch import nn
 
+from headstart.training.hyperparameters import Hyperparameters, Input
 from headstart.training.pixels import Batch
-from headstart.training.recipe import Input, Recipe
 
 SIDE, N_CLASSES, N_IMAGES = 12, 4, 40
 TAKEN = Input(side=SIDE, mean=(0.5, 0.4, 0.3), std=(0.2, 0.25, 0.3), interpolation="bilinear")
 CPU = torch.device("cpu")
 # Images as they are, but for mirroring.
-RECIPE = Recipe(
+HYPERPARAMETERS = Hyperparameters(
     steps=12,
     learning_rate=0.1,
     weight_decay=1e-3,

@@ -139,10 +139,10 @@ def test_scratch_starts_from_random_weights_of_the_trials_seed(monkeypatch):
 def test_the_decay_is_divided_by_the_rate():
     training = Training.of(make_trial(), Workspace())
     values = {"learning_rate": 0.01, "weight_decay": 1e-4, "steps": 7.0}
-    recipe = training._recipe(values)
-    assert recipe.weight_decay == pytest.approx(1e-2)
-    assert (recipe.steps, recipe.learning_rate, recipe.loss) == (7, 0.01, "softmax")
-    assert (recipe.momentum, recipe.nesterov, recipe.batch_norm_window) == (0.9, True, 10.0)
+    made = training._hyperparameters(values)
+    assert made.weight_decay == pytest.approx(1e-2)
+    assert (made.steps, made.learning_rate, made.loss) == (7, 0.01, "softmax")
+    assert (made.momentum, made.nesterov, made.batch_norm_window) == (0.9, True, 10.0)
 
 
 def test_the_final_training_has_validation_too_unless_sizes_are_studied(monkeypatch):

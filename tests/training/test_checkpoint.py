@@ -17,16 +17,18 @@ from torch import nn
 from headstart.errors import DiskFullError, StorageError, TrainingError
 from headstart.training import checkpoint as checkpoints
 from headstart.training.loop import Progress, Trained, train
-from training_runs import CPU, LABELS, RECIPE, TAKEN, SomePixels, small_network
+from training_runs import CPU, HYPERPARAMETERS, LABELS, TAKEN, SomePixels, small_network
 
 
-def run(network, checkpoint, recipe=RECIPE, identity="trial, candidate", **options) -> Trained:
+def run(
+    network, checkpoint, hyperparameters=HYPERPARAMETERS, identity="trial, candidate", **options
+) -> Trained:
     return train(
         network,
         SomePixels(),
         LABELS,
         TAKEN,
-        recipe,
+        hyperparameters,
         device=CPU,
         checkpoint=checkpoint,
         save_seconds=0,
@@ -54,7 +56,7 @@ def assert_same(network: nn.Module, file: Path, trained: Trained, at_once) -> No
         kind = "parameter" if name in dict(network.named_parameters()) else "buffer"
         assert torch.equal(tensor, expected[f"{kind}.{name}"]), name
     assert trained.losses == losses
-    assert trained.steps == RECIPE.steps
+    assert trained.steps == HYPERPARAMETERS.steps
 
 
 def steps_in(file: Path) -> int:
@@ -95,10 +97,10 @@ import sys, time
 from pathlib import Path
 import torch
 from headstart.training.loop import train
-from training_runs import CPU, TAKEN, LABELS, RECIPE, SomePixels, small_network
+from training_runs import CPU, TAKEN, LABELS, HYPERPARAMETERS, SomePixels, small_network
 
 torch.set_num_threads(int(sys.argv[2]))
-train(small_network(), SomePixels(), LABELS, TAKEN, RECIPE, device=CPU,
+train(small_network(), SomePixels(), LABELS, TAKEN, HYPERPARAMETERS, device=CPU,
       checkpoint=Path(sys.argv[1]), save_seconds=0, identity="trial, candidate",
       watch=lambda progress: time.sleep(0.05))
 """
@@ -125,7 +127,7 @@ def test_killed_runs_end_at_the_same_bits(tmp_path, at_once):
     file = tmp_path / "checkpoint"
     for step in (2, 7):
         killed_once_it_has(step, file)
-        assert step <= steps_in(file) < RECIPE.steps
+        assert step <= steps_in(file) < HYPERPARAMETERS.steps
     network, resumed = small_network(), steps_in(file)
     trained = run(network, file)
     assert_same(network, file, trained, at_once)
@@ -137,7 +139,7 @@ def test_a_run_that_is_complete_is_loaded(tmp_path, at_once):
     run(small_network(), file)
     trained = run(network, file)
     assert_same(network, file, trained, at_once)
-    assert trained.resumed_at == RECIPE.steps
+    assert trained.resumed_at == HYPERPARAMETERS.steps
     assert trained.images_per_second is None
 
 
@@ -148,14 +150,14 @@ def test_it_is_written_as_often_as_asked_and_at_the_end(tmp_path):
         SomePixels(),
         LABELS,
         TAKEN,
-        RECIPE,
+        HYPERPARAMETERS,
         device=CPU,
         checkpoint=file,
         save_seconds=3600,
         watch=lambda progress: steps.append(steps_in(file)),
     )
     assert steps[:-1] == [0] * (len(steps) - 1)
-    assert steps_in(file) == RECIPE.steps
+    assert steps_in(file) == HYPERPARAMETERS.steps
     assert os.listdir(tmp_path) == ["checkpoint"]
 
 
@@ -182,7 +184,7 @@ def test_a_slow_disk_is_not_waited_for_all_the_time(tmp_path, monkeypatch):
             Slow(),
             LABELS,
             TAKEN,
-            RECIPE,
+            HYPERPARAMETERS,
             device=CPU,
             checkpoint=tmp_path / "checkpoint",
             save_seconds=seconds,
@@ -235,7 +237,7 @@ def test_a_damaged_checkpoint_is_noted_and_the_run_begun_anew(damage, tmp_path, 
     "other",
     [
         {"identity": "trial, another candidate"},
-        {"recipe": replace(RECIPE, learning_rate=0.2)},
+        {"hyperparameters": replace(HYPERPARAMETERS, learning_rate=0.2)},
         {"network": nn.Sequential(small_network(), nn.Linear(4, 4))},
         {"network": nn.Sequential(*small_network()[:9], nn.Linear(16, 5))},
     ],

@@ -7,16 +7,16 @@ from torch import nn
 
 from headstart.errors import TrainingError
 from headstart.training.draws import rows_of_step
+from headstart.training.hyperparameters import Hyperparameters
 from headstart.training.loop import Progress, train
 from headstart.training.pixels import MappedPixels, ResidentPixels
-from headstart.training.recipe import Recipe
 from headstart.training.views import training_views
 from training_runs import (
     CPU,
+    HYPERPARAMETERS,
     LABELS,
     N_CLASSES,
     N_IMAGES,
-    RECIPE,
     SIDE,
     TAKEN,
     SomePixels,
@@ -24,8 +24,8 @@ from training_runs import (
 )
 
 
-def run(network, recipe=RECIPE, labels=LABELS, **options):
-    return train(network, SomePixels(), labels, TAKEN, recipe, device=CPU, **options)
+def run(network, hyperparameters=HYPERPARAMETERS, labels=LABELS, **options):
+    return train(network, SomePixels(), labels, TAKEN, hyperparameters, device=CPU, **options)
 
 
 class Spy(nn.Module):
@@ -50,7 +50,7 @@ def spied(dropout: float = 0.5, at: int = 9) -> tuple[nn.Sequential, Spy]:
 
 def test_it_learns():
     network = small_network(dropout=0)
-    trained = run(network, replace(RECIPE, steps=200, learning_rate=0.05))
+    trained = run(network, replace(HYPERPARAMETERS, steps=200, learning_rate=0.05))
     assert trained.steps == 200
     assert np.mean(trained.losses[:5]) > 1
     assert np.mean(trained.losses[-20:]) < 0.4
@@ -63,12 +63,12 @@ def test_running_statistics_after_some_batches(window, kept):
     network = nn.Sequential(
         nn.BatchNorm2d(3, momentum=0.3), nn.Flatten(), nn.Linear(3 * SIDE * SIDE, N_CLASSES)
     )
-    recipe = replace(RECIPE, steps=7, batch_norm_window=window)
-    run(network, recipe)
+    hyperparameters = replace(HYPERPARAMETERS, steps=7, batch_norm_window=window)
+    run(network, hyperparameters)
     mean, variance, pixels = np.zeros(3), np.ones(3), SomePixels()
     for step in range(7):
         rows = rows_of_step(0, step, 8, N_IMAGES)
-        x = training_views(pixels.batch(rows), TAKEN, recipe, step).double().numpy()
+        x = training_views(pixels.batch(rows), TAKEN, hyperparameters, step).double().numpy()
         mean = kept * mean + (1 - kept) * x.mean(axis=(0, 2, 3))
         variance = kept * variance + (1 - kept) * x.var(axis=(0, 2, 3), ddof=1)
     np.testing.assert_allclose(network[0].running_mean, mean, rtol=1e-4)
@@ -81,7 +81,7 @@ def test_modes_are_training_and_given_back():
     network, spy = spied()
     network.eval()
     network[0].train()
-    run(network, replace(RECIPE, steps=2))
+    run(network, replace(HYPERPARAMETERS, steps=2))
     # The spy keeps what it sees in training mode.
     assert len(spy.seen) == 2
     assert [module.training for module in network] == [True] + [False] * 10
@@ -93,7 +93,7 @@ def test_dropout_is_active_scaled_and_new_at_every_step():
     dropped = torch.stack([seen == 0 for seen in spy.seen]).float()
     assert 0.4 < dropped.mean() < 0.75
     masks = {tuple(mask.flatten().tolist()) for mask in dropped}
-    assert len(masks) == RECIPE.steps
+    assert len(masks) == HYPERPARAMETERS.steps
 
 
 def test_parts_of_a_batch_have_masks_of_their_own():
@@ -101,7 +101,7 @@ def test_parts_of_a_batch_have_masks_of_their_own():
     network = nn.Sequential(
         nn.Flatten(), nn.Dropout(0.5), Spy(), nn.Linear(3 * SIDE * SIDE, N_CLASSES)
     )
-    run(network, replace(RECIPE, steps=1, micro_batch=4))
+    run(network, replace(HYPERPARAMETERS, steps=1, micro_batch=4))
     first, second = network[2].seen
     assert not torch.equal(first == 0, second == 0)
 
@@ -111,7 +111,7 @@ def test_randomness_is_of_the_seed_and_leaves_the_callers_alone():
         network = small_network()
         torch.manual_seed(callers)
         before = torch.get_rng_state()
-        run(network, replace(RECIPE, seed=seed))
+        run(network, replace(HYPERPARAMETERS, seed=seed))
         assert torch.equal(torch.get_rng_state(), before)
         return network[9].weight.detach()
 
@@ -123,7 +123,7 @@ def test_randomness_is_of_the_seed_and_leaves_the_callers_alone():
 
 def test_every_epoch_is_seen_and_differs():
     network = nn.Sequential(Spy(), nn.Flatten(), nn.Linear(3 * SIDE * SIDE, N_CLASSES))
-    run(network, replace(RECIPE, steps=10))
+    run(network, replace(HYPERPARAMETERS, steps=10))
     epochs = torch.cat(network[0].seen).reshape(2, N_IMAGES, -1)
     assert not torch.equal(epochs[0], epochs[1])
     brightness = epochs.mean(dim=2).sort(dim=1).values
@@ -142,9 +142,12 @@ class Decoded:
 
 @pytest.mark.parametrize("kind", [ResidentPixels, MappedPixels])
 def test_where_the_images_lie_changes_nothing(kind):
-    networks, recipe = [small_network() for _ in range(2)], replace(RECIPE, crop_area=(0.2, 1))
-    run(networks[0], recipe)
-    train(networks[1], kind(Decoded(), CPU), LABELS, TAKEN, recipe, device=CPU)
+    networks, hyperparameters = (
+        [small_network() for _ in range(2)],
+        replace(HYPERPARAMETERS, crop_area=(0.2, 1)),
+    )
+    run(networks[0], hyperparameters)
+    train(networks[1], kind(Decoded(), CPU), LABELS, TAKEN, hyperparameters, device=CPU)
     assert torch.equal(networks[0][9].weight, networks[1][9].weight)
 
 
@@ -158,15 +161,15 @@ def test_gradients_of_parts_add_up_to_the_batch(micro_batch, loss):
     networks = [small_network(dropout=0, norm=False) for _ in range(2)]
     spy = Spy()
     networks[1].insert(0, spy)
-    recipe = replace(RECIPE, loss=loss)
+    hyperparameters = replace(HYPERPARAMETERS, loss=loss)
     trained = [
-        run(networks[0], recipe, labels),
-        run(networks[1], replace(recipe, micro_batch=micro_batch), labels),
+        run(networks[0], hyperparameters, labels),
+        run(networks[1], replace(hyperparameters, micro_batch=micro_batch), labels),
     ]
     sizes = [len(seen) for seen in spy.seen]
     assert max(sizes) <= micro_batch
     assert max(sizes) - min(sizes) <= 1
-    assert sum(sizes) == recipe.steps * recipe.batch_size
+    assert sum(sizes) == hyperparameters.steps * hyperparameters.batch_size
     np.testing.assert_allclose(trained[1].losses, trained[0].losses, rtol=1e-5)
     for whole, parts in zip(networks[0].parameters(), networks[1].parameters(), strict=True):
         torch.testing.assert_close(parts, whole, rtol=1e-4, atol=1e-6)
@@ -216,31 +219,31 @@ def test_the_step_that_diverged_is_found_between_two_looks(monkeypatch):
 
 
 def test_a_learning_rate_beyond_reason_diverges():
-    trained = run(small_network(norm=False), replace(RECIPE, learning_rate=1e30))
+    trained = run(small_network(norm=False), replace(HYPERPARAMETERS, learning_rate=1e30))
     assert trained.diverged_at is not None
-    assert trained.diverged_at < RECIPE.steps
+    assert trained.diverged_at < HYPERPARAMETERS.steps
 
 
 @pytest.mark.parametrize(
-    ("recipe", "message"),
+    ("hyperparameters", "message"),
     [
-        (RECIPE, "a batch of 8 images of 12 pixels does not fit the memory of 'cpu': set "
+        (HYPERPARAMETERS, "a batch of 8 images of 12 pixels does not fit the memory of 'cpu': set "
          "micro_batch to fewer, 4 for example (batch norm then sees no more than these at once)"),
-        (replace(RECIPE, micro_batch=4), "a batch of 4 images of 12 pixels does not fit"),
+        (replace(HYPERPARAMETERS, micro_batch=4), "a batch of 4 images of 12 pixels does not fit"),
     ],
 )  # fmt: skip
-def test_memory_that_does_not_hold_a_batch(recipe, message):
+def test_memory_that_does_not_hold_a_batch(hyperparameters, message):
     with pytest.raises(TrainingError) as error:
-        run(Failing(2, out_of_memory), recipe)
+        run(Failing(2, out_of_memory), hyperparameters)
     assert str(error.value).startswith(message)
 
 
 def test_a_batch_larger_than_the_data():
     message = "^a batch of 256 is larger than the data: 40 images; lower batch_size$"
     with pytest.raises(TrainingError, match=message):
-        run(small_network(), Recipe(steps=1, learning_rate=1))
+        run(small_network(), Hyperparameters(steps=1, learning_rate=1))
     # Where few images are what is studied, a batch has them several times.
-    trained = run(small_network(), Recipe(steps=1, learning_rate=0.1, repeats=True))
+    trained = run(small_network(), Hyperparameters(steps=1, learning_rate=0.1, repeats=True))
     assert trained.steps == 1
     assert np.isfinite(trained.losses).all()
 
@@ -253,7 +256,7 @@ def test_labels_of_other_classes():
 @pytest.mark.parametrize("name", ["steps", "batch_size", "micro_batch"])
 def test_a_number_below_one(name):
     with pytest.raises(TrainingError, match=f"^{name}: expected 1 or more, found 0$"):
-        replace(RECIPE, **{name: 0})
+        replace(HYPERPARAMETERS, **{name: 0})
 
 
 def test_the_curve_is_short_and_means_what_it_says():
@@ -273,7 +276,7 @@ def test_the_curve_is_short_and_means_what_it_says():
         SomePixels(),
         LABELS,
         TAKEN,
-        replace(RECIPE, steps=steps),
+        replace(HYPERPARAMETERS, steps=steps),
         device=CPU,
         watch=losses.append,
     )
@@ -288,7 +291,7 @@ def test_the_curve_is_short_and_means_what_it_says():
 
 def test_bfloat16_multiplies_and_weights_stay_float32():
     network, spy = spied(at=1)
-    trained = run(network, replace(RECIPE, precision="bf16"))
+    trained = run(network, replace(HYPERPARAMETERS, precision="bf16"))
     assert {seen.dtype for seen in spy.seen} == {torch.bfloat16}
     assert {p.dtype for p in network.parameters()} == {torch.float32}
     exact = run(small_network(dropout=0.5))
@@ -298,6 +301,6 @@ def test_bfloat16_multiplies_and_weights_stay_float32():
 
 def test_tensors_are_channels_last():
     network, spy = spied(at=1)
-    run(network, replace(RECIPE, steps=1))
+    run(network, replace(HYPERPARAMETERS, steps=1))
     assert spy.seen[0].is_contiguous(memory_format=torch.channels_last)
     assert network[0].weight.is_contiguous(memory_format=torch.channels_last)

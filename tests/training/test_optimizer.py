@@ -6,11 +6,20 @@ from torch import nn
 
 from headstart.errors import TrainingError
 from headstart.training.draws import rows_of_step
+from headstart.training.hyperparameters import Hyperparameters
 from headstart.training.loop import train
 from headstart.training.optimizer import decaying, make_optimizer, trainable
-from headstart.training.recipe import Recipe
 from headstart.training.views import training_views
-from training_runs import CPU, LABELS, N_CLASSES, RECIPE, SIDE, TAKEN, SomePixels, small_network
+from training_runs import (
+    CPU,
+    HYPERPARAMETERS,
+    LABELS,
+    N_CLASSES,
+    SIDE,
+    TAKEN,
+    SomePixels,
+    small_network,
+)
 
 
 def linear_network() -> nn.Sequential:
@@ -22,25 +31,34 @@ def linear_network() -> nn.Sequential:
     return network
 
 
-def by_hand(network: nn.Sequential, recipe: Recipe) -> tuple[list, list]:
+def by_hand(network: nn.Sequential, hyperparameters: Hyperparameters) -> tuple[list, list]:
     """Nesterov's momentum in float64, as Sutskever et al. 2013 and torch write it."""
     values = [p.detach().double().numpy().copy() for p in network[1].parameters()]
     momentum = [np.zeros_like(value) for value in values]
     pixels = SomePixels()
-    for step in range(recipe.steps):
-        rows = rows_of_step(recipe.seed, step, recipe.batch_size, len(pixels))
-        x = training_views(pixels.batch(rows), TAKEN, recipe, step).flatten(1).double().numpy()
+    for step in range(hyperparameters.steps):
+        rows = rows_of_step(hyperparameters.seed, step, hyperparameters.batch_size, len(pixels))
+        x = (
+            training_views(pixels.batch(rows), TAKEN, hyperparameters, step)
+            .flatten(1)
+            .double()
+            .numpy()
+        )
         logits = x @ values[0].T + values[1]
         p = np.exp(logits - logits.max(axis=1, keepdims=True))
         p /= p.sum(axis=1, keepdims=True)
         residual = (p - np.eye(N_CLASSES)[LABELS[rows]]) / len(rows)
-        rate = recipe.learning_rate / 2 * (1 + np.cos(np.pi * step / recipe.steps))
+        rate = (
+            hyperparameters.learning_rate / 2 * (1 + np.cos(np.pi * step / hyperparameters.steps))
+        )
         for i, gradient in enumerate((residual.T @ x, residual.sum(axis=0))):
-            decays = i == 0 or recipe.decayed == "all"
-            g = gradient + recipe.weight_decay * values[i] * decays
-            momentum[i] = recipe.momentum * momentum[i] + g
+            decays = i == 0 or hyperparameters.decayed == "all"
+            g = gradient + hyperparameters.weight_decay * values[i] * decays
+            momentum[i] = hyperparameters.momentum * momentum[i] + g
             values[i] -= rate * (
-                g + recipe.momentum * momentum[i] if recipe.nesterov else momentum[i]
+                g + hyperparameters.momentum * momentum[i]
+                if hyperparameters.nesterov
+                else momentum[i]
             )
     return values, momentum
 
@@ -50,7 +68,7 @@ def by_hand(network: nn.Sequential, recipe: Recipe) -> tuple[list, list]:
     [(0.9, True, "weights"), (0.9, True, "all"), (0.5, False, "weights"), (0, True, "all")],
 )
 def test_weights_and_momentum_are_those_of_steps_by_hand(rate, nesterov, decayed, tmp_path):
-    recipe = Recipe(
+    hyperparameters = Hyperparameters(
         steps=6,
         learning_rate=0.02,
         weight_decay=0.3,
@@ -63,9 +81,9 @@ def test_weights_and_momentum_are_those_of_steps_by_hand(rate, nesterov, decayed
         seed=3,
     )
     network = linear_network()
-    values, momentum = by_hand(network, recipe)
+    values, momentum = by_hand(network, hyperparameters)
     file = tmp_path / "checkpoint"
-    train(network, SomePixels(), LABELS, TAKEN, recipe, device=CPU, checkpoint=file)
+    train(network, SomePixels(), LABELS, TAKEN, hyperparameters, device=CPU, checkpoint=file)
     kept = load_file(file)
     for i, name in enumerate(("1.weight", "1.bias")):
         found = network.get_parameter(name).detach()
@@ -81,11 +99,11 @@ def test_what_decays_where_the_gradient_is_zero(decayed):
     for norm in (network[1], network[4]):
         nn.init.constant_(norm.bias, 0.5)
     before = {name: p.detach().clone() for name, p in network.named_parameters()}
-    recipe = Recipe(
+    hyperparameters = Hyperparameters(
         steps=1, learning_rate=0.1, weight_decay=0.5, batch_size=8, decayed=decayed, loss="binary"
     )
     nothing_counts = np.zeros((len(LABELS), N_CLASSES), dtype=np.int64)
-    train(network, SomePixels(), nothing_counts, TAKEN, recipe, device=CPU)
+    train(network, SomePixels(), nothing_counts, TAKEN, hyperparameters, device=CPU)
     # The first step of Nesterov's momentum: g + 0.9 g.
     shrunk = 1 - 0.1 * 1.9 * 0.5
     layers = {"0.weight", "3.weight", "9.weight"}
@@ -109,18 +127,18 @@ def test_frozen_parameters_stay():
     network = small_network()
     network[0].requires_grad_(False)
     before = network[0].weight.detach().clone()
-    train(network, SomePixels(), LABELS, TAKEN, RECIPE, device=CPU)
+    train(network, SomePixels(), LABELS, TAKEN, HYPERPARAMETERS, device=CPU)
     assert torch.equal(network[0].weight, before)
     assert {"0.weight", "0.bias"}.isdisjoint(trainable(network))
 
 
 def test_one_group_where_all_decays():
-    recipe = Recipe(steps=1, learning_rate=1, decayed="all")
-    assert len(make_optimizer(small_network(), recipe).param_groups) == 1
+    hyperparameters = Hyperparameters(steps=1, learning_rate=1, decayed="all")
+    assert len(make_optimizer(small_network(), hyperparameters).param_groups) == 1
 
 
 @pytest.mark.parametrize("network", [nn.Flatten(), small_network().requires_grad_(False)])
 def test_nothing_to_train(network):
     message = r"^\w+ has no trainable parameters: expected a network with some that are not frozen"
     with pytest.raises(TrainingError, match=message):
-        make_optimizer(network, RECIPE)
+        make_optimizer(network, HYPERPARAMETERS)

@@ -3,6 +3,7 @@
 from headstart.models.card import card, presence
 from headstart.models.catalogue import (
     EMBEDDED,
+    auxiliary_weight,
     catalogue,
     fetch,
     find,
@@ -18,6 +19,7 @@ from headstart.models.names import split_names
 __all__ = [
     "EMBEDDED",
     "KEY_DIGITS",
+    "auxiliary_weight",
     "card",
     "catalogue",
     "fetch",

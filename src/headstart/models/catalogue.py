@@ -23,7 +23,17 @@ from headstart.workspace import default_cache
 if TYPE_CHECKING:
     from headstart.models.network import Network
 
-__all__ = ["EMBEDDED", "catalogue", "fetch", "find", "load", "require", "runs_code", "search"]
+__all__ = [
+    "EMBEDDED",
+    "auxiliary_weight",
+    "catalogue",
+    "fetch",
+    "find",
+    "load",
+    "require",
+    "runs_code",
+    "search",
+]
 
 RANDOM = "random"
 # Their weights come as packages: they are measured without any download.
@@ -113,13 +123,21 @@ def require(model: Model, cache: Path | None = None) -> None:
         raise WeightsMissingError(f"weights of '{model.name}' are not on this machine: {remedy}")
 
 
+def auxiliary_weight(model: Model) -> float:
+    """Weight of the loss of each auxiliary classifier that it keeps, as its library trains it."""
+    if not model.keeps_auxiliary:
+        return 0.0
+    return source_of(model.source).auxiliary_weight(model.architecture)
+
+
 def load(model: Model, cache: Path | None = None, *, trust: bool = False) -> "Network":
     """Build the network with its weights, in evaluation mode on the CPU, in float32.
 
     Parameters
     ----------
     model
-        Random weights are drawn from the seed that its weights name, the classifier's too.
+        Random weights are drawn from the seed that its weights name, the classifier's too. What it
+        says of batch norms' scales, dropout and auxiliary classifiers is done.
     cache
         Where downloads and the ledger are; the usual folder unless given.
     trust
@@ -130,12 +148,14 @@ def load(model: Model, cache: Path | None = None, *, trust: bool = False) -> "Ne
     WeightsMissingError, WeightsError
         The weights are absent, are not those that the catalogue or the ledger names, or do not fit.
     ModelError
-        The library is not installed, or the classifier cannot be found.
+        The library is not installed, the classifier cannot be found, or the network has no place
+        for a switch.
     """
     import torch
 
     from headstart.models.network import Network
     from headstart.models.state import is_own, load_state, read_state, resize_head
+    from headstart.models.switches import switch
 
     source = source_of(model.source)
     with torch.random.fork_rng(devices=[]):
@@ -156,6 +176,7 @@ def load(model: Model, cache: Path | None = None, *, trust: bool = False) -> "Ne
         trained = load_state(module, state, head=head, where=str(file), auxiliary=source.auxiliary)
     network = Network(module, head, source.finish(module, model))
     network.trained_classifier = trained
+    switch(network, model)
     return network.eval()
 
 

@@ -20,8 +20,7 @@ from headstart.workspace import Workspace
 if TYPE_CHECKING:
     from headstart.models.network import Network
     from headstart.spec.setting import Precision
-    from headstart.training import Crop, Input, Progress, Trained
-    from headstart.training import Recipe as TrainingRecipe
+    from headstart.training import Crop, Hyperparameters, Input, Progress, Trained
 
 __all__ = ["Examples", "input_of"]
 
@@ -136,7 +135,7 @@ class Examples:
         network: "Network",
         rows: Rows,
         model: Model,
-        hyperparameters: "TrainingRecipe",
+        hyperparameters: "Hyperparameters",
         *,
         stage: str,
         checkpoint: Path,

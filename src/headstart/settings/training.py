@@ -31,8 +31,7 @@ from headstart.workspace import TrainingProgress, Workspace
 
 if TYPE_CHECKING:
     from headstart.models.network import Network
-    from headstart.training import Crop, Progress, Trained
-    from headstart.training import Recipe as TrainingRecipe
+    from headstart.training import Crop, Hyperparameters, Progress, Trained
 
 __all__ = ["TrainingWay", "epoch_steps"]
 
@@ -173,7 +172,7 @@ class Training:
             network,
             rows,
             trial.model,
-            self._recipe(values),
+            self._hyperparameters(values),
             stage=f"{what}: rate {rate:.2g}, decay {decay:.2g}",
             checkpoint=place,
             identity=identity,
@@ -194,11 +193,11 @@ class Training:
         """(n, K) decision values of some rows."""
         return self.examples.scores(network, rows, self.trial.model, crop, self.setting.precision)
 
-    def _recipe(self, values: dict[str, Value]) -> "TrainingRecipe":
-        from headstart.training import Recipe
+    def _hyperparameters(self, values: dict[str, Value]) -> "Hyperparameters":
+        from headstart.training import Hyperparameters
 
         setting, rate = self.setting, float(values["learning_rate"])
-        return Recipe(
+        return Hyperparameters(
             steps=int(values["steps"]),
             learning_rate=rate,
             weight_decay=float(values["weight_decay"]) / rate,
@@ -208,6 +207,7 @@ class Training:
             nesterov=setting.nesterov,
             batch_norm_window=setting.batch_norm_window,
             loss=kind_of(self.trial.dataset.metric).loss,
+            auxiliary_weight=models.auxiliary_weight(self.trial.model),
             crop_area=setting.crop_area,
             crop_aspect=setting.crop_aspect,
             flip=setting.flip,

@@ -60,6 +60,11 @@ class Model(Noun):
     costs. `head` is the path of the
     classifier among the submodules, where the adapter does not find it; `pool` how a transformer's
     tokens become one feature: its class token or the mean of its patches, None for its own way.
+
+    Two fields say how it is trained. With `bn_scale` False the scales of batch norms are 1 and are
+    not learned; `dropout` is the rate before the classifier while training, None for the
+    architecture's own. The tag ``auxiliary_head`` with the value ``"kept"`` keeps the auxiliary
+    classifiers that the architecture has for training.
     """
 
     name: str
@@ -75,6 +80,8 @@ class Model(Noun):
     multiply_adds: PositiveInt | None = None
     head: str | None = None
     pool: Pool | None = None
+    bn_scale: bool = True
+    dropout: Annotated[float, Field(ge=0, lt=1)] | None = None
     upstream: tuple[UpstreamAccuracy, ...] = ()
     tags: dict[str, str] = {}
 
@@ -88,7 +95,23 @@ class Model(Noun):
     def untrained_identity(self) -> dict[str, Any]:
         """All of a network that training from scratch depends on: its weights are not."""
         fields = {"source", "architecture", "input_size", "interpolation", "mean", "std"}
-        return self.model_dump(mode="json", include=fields)
+        return {**self.model_dump(mode="json", include=fields), **self.switches}
+
+    @property
+    def keeps_auxiliary(self) -> bool:
+        """Whether auxiliary classifiers are there for training."""
+        return self.tags.get("auxiliary_head") == "kept"
+
+    @property
+    def switches(self) -> dict[str, Any]:
+        """How it is trained, where that is not the architecture's own way.
+
+        What is as usual is left out, so that a key from before there were switches stays true.
+        """
+        switched: dict[str, Any] = {} if self.bn_scale else {"bn_scale": False}
+        if self.dropout is not None:
+            switched["dropout"] = self.dropout
+        return {**switched, "auxiliary_head": "kept"} if self.keeps_auxiliary else switched
 
     @property
     def weights_name(self) -> str:

@@ -42,7 +42,7 @@ class TrainingSetting(Setting):
 
     `side` is the shorter side that images are kept at. `decayed` says which parameters decay:
     those of layers, or biases and batch norms too. For the other fields see
-    `headstart.training.Recipe`.
+    `headstart.training.Hyperparameters`.
     """
 
     chosen: ClassVar[tuple[str, ...]] = ("learning_rate", "weight_decay", "crop")

@@ -114,18 +114,20 @@ def _trained(
 
     None where even the first steps give no finite loss.
     """
-    from headstart.training import Input, Recipe
+    from headstart.training import Hyperparameters, Input
     from headstart.training import train as run
 
     taken = Input(model.input_size, model.mean, model.std, model.interpolation)
     size, began, rate = min(SMALLEST, batch_size), time.monotonic(), None
     while True:
         # The first step finds memory and algorithms, and is not counted.
-        recipe = Recipe(steps=3, learning_rate=1e-6, batch_size=size, precision=precision)
+        hyperparameters = Hyperparameters(
+            steps=3, learning_rate=1e-6, batch_size=size, precision=precision
+        )
         pixels = RandomPixels(size, model.input_size, device)
         labels = np.arange(size, dtype=np.int64) % CLASSES
         try:
-            done = run(network, pixels, labels, taken, recipe, device=device)
+            done = run(network, pixels, labels, taken, hyperparameters, device=device)
         except TrainingError:
             if rate is None:
                 raise
@@ -133,8 +135,8 @@ def _trained(
         if done.images_per_second is None:
             return rate
         rate, size = done.images_per_second, min(GROWTH * size, batch_size)
-        late = time.monotonic() - began + recipe.steps * size / rate > seconds
-        if late or size == recipe.batch_size:
+        late = time.monotonic() - began + hyperparameters.steps * size / rate > seconds
+        if late or size == hyperparameters.batch_size:
             return rate
 
 

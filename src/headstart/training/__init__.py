@@ -1,16 +1,18 @@
 """Training: a network and images in, a trained network out. Knows tensors only."""
 
 from headstart.training.evaluate import decision_values
+from headstart.training.hyperparameters import Crop, Hyperparameters, Input
 from headstart.training.loop import Progress, Trained, train
 from headstart.training.pixels import load_pixels
-from headstart.training.recipe import Crop, Input, Recipe
+from headstart.training.ranks import Ranks
 from headstart.training.schedule import cosine
 
 __all__ = [
     "Crop",
+    "Hyperparameters",
     "Input",
     "Progress",
-    "Recipe",
+    "Ranks",
     "Trained",
     "cosine",
     "decision_values",

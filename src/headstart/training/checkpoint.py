@@ -42,7 +42,7 @@ class Point:
 
 
 def environment(device: torch.device) -> dict[str, str]:
-    """Name what the last digits of a run depend on, besides its recipe."""
+    """Name what the last digits of a run depend on, besides its hyperparameters."""
     if device.type == "cuda":
         return {
             "torch": torch.__version__,

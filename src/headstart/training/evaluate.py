@@ -7,9 +7,9 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
+from headstart.training.hyperparameters import Crop, Input
 from headstart.training.modes import exact_float32, in_mode, multiplying
 from headstart.training.pixels import Pixels
-from headstart.training.recipe import Crop, Input
 from headstart.training.views import evaluation_views
 
 __all__ = ["decision_values"]

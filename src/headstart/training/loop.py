@@ -13,9 +13,16 @@ import torch
 from torch import Tensor, nn
 
 from headstart.errors import TrainingError
+from headstart.training.answers import (
+    Answers,
+    gradients_kept_apart,
+    on_ranks,
+    running_statistics,
+)
 from headstart.training.checkpoint import Checkpoint, Point
 from headstart.training.draws import derived_seed, rows_of_step
-from headstart.training.losses import LOSSES, check_labels
+from headstart.training.hyperparameters import Hyperparameters, Input
+from headstart.training.losses import check_labels, loss_of
 from headstart.training.modes import (
     exact_float32,
     in_mode,
@@ -26,7 +33,7 @@ from headstart.training.modes import (
 )
 from headstart.training.optimizer import make_optimizer
 from headstart.training.pixels import Batch, Pixels
-from headstart.training.recipe import Input, Recipe
+from headstart.training.ranks import Ranks
 from headstart.training.schedule import batch_norm_momentum, cosine
 from headstart.training.views import training_views
 
@@ -36,6 +43,8 @@ __all__ = ["Progress", "Trained", "train"]
 CURVE = 200
 # How often the losses are looked at: a GPU is waited for then.
 LOOK_SECONDS = 0.2
+# The same in steps where there are several ranks, which have to look at the same ones.
+LOOK_STEPS = 10
 # A checkpoint waits this many times as long as the last one took to write.
 SAVE_PAUSE = 100
 
@@ -97,13 +106,14 @@ def train(
     pixels: Pixels,
     labels: npt.NDArray[np.int64],
     taken: Input,
-    recipe: Recipe,
+    hyperparameters: Hyperparameters,
     *,
     device: torch.device,
     checkpoint: Path | None = None,
     save_seconds: float = 60.0,
     identity: str = "",
     watch: Callable[[Progress], None] | None = None,
+    ranks: Ranks | None = None,
 ) -> Trained:
     """Train a network in place, from where a checkpoint says, else from the start.
 
@@ -114,7 +124,8 @@ def train(
     ----------
     network
         (B, 3, side, side) float32 images -> (B, K) logits. It is moved to the device; its modules
-        are afterwards in the modes in which they were.
+        are afterwards in the modes in which they were. Where auxiliary classifiers have a loss, its
+        method `all_logits` gives a tuple: these logits, then theirs.
     pixels, labels
         The images, and (n,) int64 classes for ``"softmax"`` or (n, K) for ``"binary"`` loss: 1
         present, -1 absent, 0 left out.
@@ -125,37 +136,52 @@ def train(
         than a hundredth of that; 0: after every step) and at the end. The caller removes it when
         the outcome is safe.
     identity
-        The trial and the candidate: a checkpoint of another, or of another recipe, is refused.
+        The trial and the candidate: a checkpoint of another, or of other hyperparameters, is
+        refused.
     watch
-        Told how far it is, a few times a second.
+        Told how far it is, a few times a second; by the first rank alone.
+    ranks
+        Processes that train together, each called with the same arguments and a device of its own.
+        Each takes its share of every batch, which is what batch norm sees there; the first one
+        writes the checkpoint, which all have to be able to read.
 
     Raises
     ------
     TrainingError
-        The batch is larger than the data, nothing can be trained, labels do not fit the head, the
-        memory of a GPU does not hold a batch, or the checkpoint is of another trial.
+        The batch is larger than the data or has no equal share for each rank, nothing can be
+        trained, labels do not fit the head, the memory of a GPU does not hold a batch, or the
+        checkpoint is of another trial.
+    DeviceError
+        There are fewer GPUs than ranks.
     StorageError
         A checkpoint cannot be written or read.
     """
-    _check_batch(recipe, len(pixels))
+    _check_batch(hyperparameters, len(pixels))
+    if ranks:
+        ranks.share(hyperparameters.batch_size)
+        device = ranks.place(device)
     network.to(device).to(memory_format=torch.channels_last)
     kept: Checkpoint | None = None
     if checkpoint is not None:
-        whole = f"{identity} | {recipe} | {taken} | {len(pixels)} images"
+        whole = f"{identity} | {hyperparameters} | {taken} | {len(pixels)} images"
+        whole += f" | {ranks.size} ranks" if ranks else ""
         kept = Checkpoint(checkpoint, whole, device)
-    window = recipe.batch_norm_window
-    steps_per_epoch = len(pixels) / recipe.batch_size
+    window = hyperparameters.batch_norm_window
+    steps_per_epoch = len(pixels) / hyperparameters.batch_size
     with ExitStack() as stack:
+        if ranks:
+            stack.enter_context(ranks.joined(device))
         stack.enter_context(own_randomness(device))
         stack.enter_context(exact_float32(device))
-        check_labels(labels, recipe.loss, len(pixels), _n_outputs(network, taken, device))
+        check_labels(labels, hyperparameters.loss, len(pixels), _n_outputs(network, taken, device))
         stack.enter_context(in_mode(network, training=True))
         stack.enter_context(
             with_batch_norm_momentum(
                 network, window and batch_norm_momentum(window, steps_per_epoch)
             )
         )
-        return _Run(network, pixels, labels, taken, recipe, device, kept).go(save_seconds, watch)
+        run = _Run(network, pixels, labels, taken, hyperparameters, device, kept, ranks)
+        return run.go(save_seconds, watch)
 
 
 class _Run:
@@ -165,17 +191,24 @@ class _Run:
         pixels: Pixels,
         labels: npt.NDArray[np.int64],
         taken: Input,
-        recipe: Recipe,
+        hyperparameters: Hyperparameters,
         device: torch.device,
         checkpoint: Checkpoint | None,
+        ranks: Ranks | None,
     ) -> None:
         self.network, self.pixels, self.taken = network, pixels, taken
-        self.recipe, self.device, self.checkpoint = recipe, device, checkpoint
+        self.hyperparameters, self.device, self.checkpoint = hyperparameters, device, checkpoint
         self.labels = torch.from_numpy(labels).to(device)
-        self.parts = _parts(recipe.batch_size, recipe.micro_batch or recipe.batch_size)
-        self.optimizer = make_optimizer(network, recipe)
+        size = hyperparameters.batch_size
+        self.ranks, self.share = ranks, ranks.share(size) if ranks else slice(0, size)
+        self.n = self.share.stop - self.share.start
+        self.parts = _parts(self.n, hyperparameters.micro_batch or self.n)
+        self.optimizer = make_optimizer(network, hyperparameters)
         self.point = checkpoint.load(network, self.optimizer) if checkpoint else Point()
         self.start = len(self.point.losses)
+        self.loss = loss_of(hyperparameters)
+        self.answers: nn.Module = self._answers()
+        self.statistics = running_statistics(network) if ranks else []
         # Losses of updates that were not looked at yet, on the device.
         self.pending: list[Tensor] = []
         self.diverged_at: int | None = None
@@ -184,14 +217,19 @@ class _Run:
     def go(self, save_seconds: float, watch: Callable[[Progress], None] | None) -> Trained:
         saved = looked = self.began
         pause = save_seconds
-        remaining = range(self.start, self.recipe.steps)
+        remaining = range(self.start, self.hyperparameters.steps)
         # Twice the same rows: where images are read ahead, those of later steps are planned first.
         batches = self.pixels.batches(map(self._rows, remaining))
         for step, batch in zip(remaining, batches, strict=True):
             self.pending.append(self._step_or_say_why(step, batch))
-            now, last = time.monotonic(), step + 1 == self.recipe.steps
+            now, last = time.monotonic(), step + 1 == self.hyperparameters.steps
             saving = last or now - saved >= pause
-            if step > self.start and not saving and now - looked < LOOK_SECONDS:
+            late = now - looked >= LOOK_SECONDS
+            if self.ranks:
+                # Clocks differ, and ranks have to end at the same step.
+                late = saving = last or not save_seconds or (step + 1) % LOOK_STEPS == 0
+                saving = saving and (last or now - saved >= pause) and self.ranks.first
+            if step > self.start and not saving and not late:
                 continue
             looked, loss = now, self._look()
             if self.diverged_at is not None:
@@ -204,19 +242,20 @@ class _Run:
                 saved = time.monotonic()
                 # Nothing is waited for where every step is to be kept.
                 pause = save_seconds and max(save_seconds, SAVE_PAUSE * (saved - began))
-            if watch:
+            if watch and (self.ranks is None or self.ranks.first):
                 rate = self._images_per_second()
-                watch(Progress(step + 1, self.recipe.steps, loss, rate))
+                watch(Progress(step + 1, self.hyperparameters.steps, loss, rate))
         return self._trained()
 
     def _rows(self, step: int) -> npt.NDArray[np.int64]:
-        return rows_of_step(self.recipe.seed, step, self.recipe.batch_size, len(self.pixels))
+        size = self.hyperparameters.batch_size
+        return rows_of_step(self.hyperparameters.seed, step, size, len(self.pixels))[self.share]
 
     def _step_or_say_why(self, step: int, batch: Batch) -> Tensor:
         try:
             return self._step(step, batch)
         except torch.OutOfMemoryError as error:
-            at_once = self.recipe.micro_batch or self.recipe.batch_size
+            at_once = self.hyperparameters.micro_batch or self.n
             raise TrainingError(
                 f"a batch of {at_once} images of {self.taken.side} pixels does not fit the memory "
                 f"of '{self.device}': set micro_batch to fewer, {max(1, at_once // 2)} for example "
@@ -225,23 +264,43 @@ class _Run:
 
     def _step(self, step: int, batch: Batch) -> Tensor:
         """Update once; give the loss before it."""
-        recipe = self.recipe
-        seed_torch(derived_seed(recipe.seed, "torch", step), self.device)
+        hyperparameters = self.hyperparameters
+        # Every rank drops something else.
+        which = [self.ranks.rank] if self.ranks and not self.ranks.first else []
+        seed_torch(derived_seed(hyperparameters.seed, "torch", step, *which), self.device)
         for group in self.optimizer.param_groups:
-            group["lr"] = cosine(recipe.learning_rate, step, recipe.steps)
+            group["lr"] = cosine(hyperparameters.learning_rate, step, hyperparameters.steps)
         labels = self.labels[torch.from_numpy(self._rows(step)).to(self.device)]
         self.optimizer.zero_grad(set_to_none=True)
         total = torch.zeros((), device=self.device)
         for part in self.parts:
             some = Batch(batch.pixels[part], batch.sizes[part])
-            views = training_views(some, self.taken, recipe, step, part.start)
-            with multiplying(self.device, recipe.precision):
-                logits = self.network(views)
-            loss = LOSSES[recipe.loss](logits.float(), labels[part]) / recipe.batch_size
-            loss.backward()  # type: ignore[no-untyped-call]
+            first = self.share.start + part.start
+            views = training_views(some, self.taken, hyperparameters, step, first)
+            with gradients_kept_apart(self.answers, until_last=part is not self.parts[-1]):
+                with multiplying(self.device, hyperparameters.precision):
+                    main, *auxiliary = self.answers(views)
+                loss = self.loss(main.float(), labels[part])
+                for logits in auxiliary:
+                    loss = loss + hyperparameters.auxiliary_weight * self.loss(
+                        logits.float(), labels[part]
+                    )
+                # Of this rank's images: the mean over ranks is that of the batch.
+                loss = loss / self.n
+                loss.backward()  # type: ignore[no-untyped-call]
             total += loss.detach()
+        if self.ranks:
+            self.ranks.average([total, *self.statistics])
         self.optimizer.step()
         return total
+
+    def _answers(self) -> nn.Module:
+        answers = Answers(self.network, auxiliary=self.hyperparameters.auxiliary_weight > 0)
+        if self.ranks is None:
+            return answers
+        self.ranks.check_same(self.start, self.device)
+        blank = torch.zeros((2, 3, self.taken.side, self.taken.side), device=self.device)
+        return on_ranks(answers, blank, self.device)
 
     def _look(self) -> float:
         """Fetch the pending losses; their mean, unless one is not finite."""
@@ -257,11 +316,11 @@ class _Run:
         # The first step in a process finds algorithms and memory.
         done = len(self.point.losses) - self.start - 1
         elapsed = time.monotonic() - self.after_first
-        return done * self.recipe.batch_size / elapsed if done > 0 else None
+        return done * self.hyperparameters.batch_size / elapsed if done > 0 else None
 
     def _trained(self) -> Trained:
         losses = self.point.losses
-        window = ceil(self.recipe.steps / CURVE)
+        window = ceil(self.hyperparameters.steps / CURVE)
         means = [np.mean(losses[i : i + window]) for i in range(0, len(losses), window)]
         return Trained(
             steps=len(losses),
@@ -275,11 +334,11 @@ class _Run:
         )
 
 
-def _check_batch(recipe: Recipe, n_images: int) -> None:
-    if recipe.batch_size > n_images and not recipe.repeats:
+def _check_batch(hyperparameters: Hyperparameters, n_images: int) -> None:
+    if hyperparameters.batch_size > n_images and not hyperparameters.repeats:
         raise TrainingError(
-            f"a batch of {recipe.batch_size} is larger than the data: {n_images} images; lower "
-            "batch_size"
+            f"a batch of {hyperparameters.batch_size} is larger than the data: {n_images} images; "
+            "lower batch_size"
         )
 
 

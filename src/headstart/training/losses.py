@@ -1,7 +1,7 @@
 """What is minimised, as sums over images; and whether labels fit it."""
 
-from collections.abc import Callable, Mapping
-from types import MappingProxyType
+from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -9,11 +9,12 @@ from torch import Tensor
 from torch.nn import functional
 
 from headstart.errors import TrainingError
+from headstart.training.hyperparameters import Hyperparameters
 
-__all__ = ["LOSSES", "binary", "check_labels", "softmax"]
+__all__ = ["binary", "check_labels", "loss_of", "softmax"]
 
 
-def softmax(logits: Tensor, labels: Tensor) -> Tensor:
+def softmax(logits: Tensor, labels: Tensor, smoothing: float = 0.0) -> Tensor:
     """Sum over images of the cross-entropy of the softmax over classes.
 
     Parameters
@@ -22,8 +23,11 @@ def softmax(logits: Tensor, labels: Tensor) -> Tensor:
         (B, K) float32.
     labels
         (B,) int64, the class of each image.
+    smoothing
+        The target is ``1 - smoothing`` at that class plus ``smoothing / K`` at every class
+        (Szegedy et al. 2016, section 7).
     """
-    return functional.cross_entropy(logits, labels, reduction="sum")
+    return functional.cross_entropy(logits, labels, reduction="sum", label_smoothing=smoothing)
 
 
 def binary(logits: Tensor, labels: Tensor) -> Tensor:
@@ -47,9 +51,11 @@ def binary(logits: Tensor, labels: Tensor) -> Tensor:
     )
 
 
-LOSSES: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = MappingProxyType(
-    {"softmax": softmax, "binary": binary}
-)
+def loss_of(hyperparameters: Hyperparameters) -> Callable[[Tensor, Tensor], Tensor]:
+    """Give what is minimised of (logits, labels)."""
+    if hyperparameters.loss == "binary":
+        return binary
+    return partial(softmax, smoothing=hyperparameters.label_smoothing)
 
 
 def check_labels(labels: npt.NDArray[np.int64], loss: str, n_images: int, n_outputs: int) -> None:

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from headstart.errors import TrainingError
-from headstart.training.recipe import Decayed, Recipe
+from headstart.training.hyperparameters import Decayed, Hyperparameters
 
 __all__ = ["decaying", "make_optimizer", "trainable"]
 
@@ -40,27 +40,27 @@ def decaying(parameters: dict[str, nn.Parameter], decayed: Decayed) -> set[str]:
     return {name for name, p in parameters.items() if name.endswith("weight") and p.ndim > 1}
 
 
-def make_optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.SGD:
-    """Make SGD as the recipe says; the learning rate is set anew at each step.
+def make_optimizer(network: nn.Module, hyperparameters: Hyperparameters) -> torch.optim.SGD:
+    """Make SGD as the hyperparameters says; the learning rate is set anew at each step.
 
     torch's fused form, which on a processor gives the same bits as the plain one in less than
     half the time.
     """
     parameters = trainable(network)
-    shrinking = decaying(parameters, recipe.decayed)
+    shrinking = decaying(parameters, hyperparameters.decayed)
 
     def group(names: Iterable[str], weight_decay: float) -> dict[str, object]:
         return {"params": [parameters[name] for name in names], "weight_decay": weight_decay}
 
     groups = [
-        group((name for name in parameters if name in shrinking), recipe.weight_decay),
+        group((name for name in parameters if name in shrinking), hyperparameters.weight_decay),
         group((name for name in parameters if name not in shrinking), 0.0),
     ]
     return torch.optim.SGD(
         [each for each in groups if each["params"]],
-        lr=recipe.learning_rate,
-        momentum=recipe.momentum,
+        lr=hyperparameters.learning_rate,
+        momentum=hyperparameters.momentum,
         # Without momentum there is nothing to look ahead along, which torch refuses to hear.
-        nesterov=recipe.nesterov and recipe.momentum > 0,
+        nesterov=hyperparameters.nesterov and hyperparameters.momentum > 0,
         fused=True,
     )

@@ -5,8 +5,8 @@ import torch
 
 from headstart.training.crops import DRAWS, central_boxes, full_boxes, random_boxes
 from headstart.training.draws import uniforms
+from headstart.training.hyperparameters import Crop, Hyperparameters, Input
 from headstart.training.pixels import Batch
-from headstart.training.recipe import Crop, Input, Recipe
 from headstart.training.resample import resample
 
 __all__ = ["evaluation_views", "training_views"]
@@ -16,11 +16,11 @@ EVALUATION = {"full": full_boxes, "central": central_boxes}
 
 
 def training_views(
-    batch: Batch, taken: Input, recipe: Recipe, step: int, first: int = 0
+    batch: Batch, taken: Input, hyperparameters: Hyperparameters, step: int, first: int = 0
 ) -> torch.Tensor:
     """Crop and flip at random, resize, normalise.
 
-    A view depends on the image, the recipe's seed, the step and the place in the batch.
+    A view depends on the image, the hyperparameters's seed, the step and the place in the batch.
 
     Parameters
     ----------
@@ -28,7 +28,7 @@ def training_views(
         Images.
     taken
         What the network takes.
-    recipe
+    hyperparameters
         Ranges of crops, whether to flip, and the seed.
     step
         From 0.
@@ -40,9 +40,11 @@ def training_views(
     (B, 3, side, side) float32, channels last.
     """
     sizes, last = batch.sizes, first + len(batch.sizes)
-    draws = uniforms(recipe.seed, step, "crop", (last, DRAWS))[first:]
-    boxes = random_boxes(sizes, draws, recipe.crop_area, recipe.crop_aspect)
-    flips = uniforms(recipe.seed, step, "flip", (last,))[first:] < (0.5 if recipe.flip else 0)
+    draws = uniforms(hyperparameters.seed, step, "crop", (last, DRAWS))[first:]
+    boxes = random_boxes(sizes, draws, hyperparameters.crop_area, hyperparameters.crop_aspect)
+    flips = uniforms(hyperparameters.seed, step, "flip", (last,))[first:] < (
+        0.5 if hyperparameters.flip else 0
+    )
     return _normalised(resample(batch.pixels, boxes, flips, taken.side, taken.interpolation), taken)
 
 

@@ -78,6 +78,10 @@ class Source(ABC):
         """Make the loaded module what the model's tags say; give its auxiliary classifiers."""
         return ()
 
+    def auxiliary_weight(self, architecture: str) -> float:  # noqa: ARG002
+        """Give the weight of each auxiliary classifier's loss, as the architecture is trained."""
+        return 0.0
+
     def names(self) -> list[str]:
         """All names that `describe` knows, for searching; may import the library."""
         return []

@@ -14,6 +14,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Timm"]
 
+# The auxiliary classifier of Inception v3, its one network with one, and the weight of its loss
+# (TF-Slim's).
+AUXILIARY, AUXILIARY_WEIGHT = "AuxLogits", 0.4
+WITH_AUXILIARY = ("inception_v3",)
 # timm's names for how a transformer's tokens become one feature.
 POOLING = {"token": "token", "mean": "avg"}
 
@@ -23,6 +27,7 @@ class Timm(Source):
 
     name: ClassVar[str] = "timm"
     package = "timm"
+    auxiliary = (AUXILIARY,)
     pools = True
 
     def describe(self, name: str) -> Model:
@@ -58,7 +63,17 @@ class Timm(Source):
     def build(self, model: Model) -> "nn.Module":
         import timm
 
-        return self.pooled(timm.create_model(model.architecture, pretrained=False), model.pool)
+        keeps = model.keeps_auxiliary and model.architecture in WITH_AUXILIARY
+        options = {"aux_logits": True} if keeps else {}
+        module = timm.create_model(model.architecture, pretrained=False, **options)
+        return self.pooled(module, model.pool)
+
+    def finish(self, module: "nn.Module", model: Model) -> tuple[str, ...]:
+        kept = model.keeps_auxiliary and getattr(module, AUXILIARY, None) is not None
+        return (AUXILIARY,) if kept else ()
+
+    def auxiliary_weight(self, architecture: str) -> float:
+        return AUXILIARY_WEIGHT if architecture in WITH_AUXILIARY else 0.0
 
     @staticmethod
     def pooled(module: "nn.Module", pool: Pool | None) -> "nn.Module":

@@ -15,6 +15,9 @@ __all__ = ["Torchvision"]
 HEADS = ("fc", "classifier", "heads", "head")
 # Auxiliary classifiers of GoogLeNet and of Inception v3, and the switch that uses them.
 AUXILIARY = ("aux1", "aux2", "AuxLogits")
+# Szegedy et al. 2015, section 5: 0.3 each; TF-Slim's training of Inception v3, which torchvision's
+# follows.
+AUXILIARY_WEIGHT = {"googlenet": 0.3, "inception_v3": 0.4}
 
 
 class Torchvision(Source):
@@ -68,10 +71,13 @@ class Torchvision(Source):
 
     def finish(self, module: "nn.Module", model: Model) -> tuple[str, ...]:
         present = tuple(name for name in AUXILIARY if getattr(module, name, None) is not None)
-        if model.tags.get("auxiliary_head") == "kept":
+        if model.keeps_auxiliary:
             return present
         self._drop_auxiliary(module)
         return ()
+
+    def auxiliary_weight(self, architecture: str) -> float:
+        return AUXILIARY_WEIGHT.get(architecture, 0.0)
 
     def names(self) -> list[str]:
         from torchvision import models

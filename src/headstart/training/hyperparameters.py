@@ -5,7 +5,7 @@ from typing import Literal
 
 from headstart.errors import TrainingError
 
-__all__ = ["Crop", "Decayed", "Input", "Recipe"]
+__all__ = ["Crop", "Decayed", "Hyperparameters", "Input"]
 
 Crop = Literal["full", "central"]
 Decayed = Literal["weights", "all"]
@@ -32,7 +32,7 @@ class Input:
 
 
 @dataclass(frozen=True)
-class Recipe:
+class Hyperparameters:
     """One run of stochastic gradient descent with momentum and a cosine schedule.
 
     Parameters
@@ -52,6 +52,11 @@ class Recipe:
         themselves at each step (Kornblith et al. 2019: 10); None leaves the network's own.
     loss
         ``"softmax"`` over classes, or ``"binary"`` for each, without those that are difficult.
+    label_smoothing
+        Share of the target that is spread evenly over all classes, of the softmax loss alone
+        (Szegedy et al. 2016, section 7).
+    auxiliary_weight
+        Weight of the loss of each auxiliary classifier; with 0 they are not trained.
     crop_area, crop_aspect
         Ranges of a random crop's share of the image's area and of its aspect ratio, both as in
         torchvision's ``RandomResizedCrop``; an area of (1, 1) takes the whole image.
@@ -78,6 +83,8 @@ class Recipe:
     nesterov: bool = True
     batch_norm_window: float | None = 10.0
     loss: Literal["softmax", "binary"] = "softmax"
+    label_smoothing: float = 0.0
+    auxiliary_weight: float = 0.0
     crop_area: tuple[float, float] = (0.08, 1.0)
     crop_aspect: tuple[float, float] = (3 / 4, 4 / 3)
     flip: bool = True
@@ -95,4 +102,18 @@ class Recipe:
             raise TrainingError(
                 "expected a learning rate above 0 and a weight decay of 0 or more, found "
                 f"{self.learning_rate:g} and {self.weight_decay:g}"
+            )
+        if not 0 <= self.label_smoothing < 1:
+            raise TrainingError(
+                "label_smoothing: expected 0 or more and less than 1, found "
+                f"{self.label_smoothing:g}"
+            )
+        if self.label_smoothing and self.loss != "softmax":
+            raise TrainingError(
+                f"label_smoothing: expected 0 for {self.loss} loss, which has no distribution over "
+                f"classes to smooth, found {self.label_smoothing:g}"
+            )
+        if not self.auxiliary_weight >= 0:
+            raise TrainingError(
+                f"auxiliary_weight: expected 0 or more, found {self.auxiliary_weight:g}"
             )
