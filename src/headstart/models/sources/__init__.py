@@ -9,12 +9,13 @@ from headstart.models.sources.embedded import Embedded
 from headstart.models.sources.function import Function
 from headstart.models.sources.hf import HuggingFace
 from headstart.models.sources.pytorchcv import Pytorchcv
+from headstart.models.sources.small import Small
 from headstart.models.sources.timm import Timm
 from headstart.models.sources.torchvision import Torchvision
 
 __all__ = ["SOURCES", "Source", "source_of"]
 
-ALL = (Embedded(), Timm(), Torchvision(), Pytorchcv(), HuggingFace(), Function())
+ALL = (Embedded(), Timm(), Torchvision(), Pytorchcv(), HuggingFace(), Small(), Function())
 SOURCES: Mapping[str, Source] = MappingProxyType({source.name: source for source in ALL})
 
 

@@ -1,0 +1,121 @@
+"""Networks for images of 32 pixels: families of the literature, narrow and shallow.
+
+They are made by timm's and torchvision's own classes with other arguments. Each takes one to five
+million multiply-adds for an image, and begins with a stride, as networks for ImageNet do: a
+processor trains them.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import nn
+
+__all__ = ["ARCHITECTURES", "Architecture"]
+
+CLASSES = 1000
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """A family, what makes one of its networks, and whether that has an auxiliary classifier."""
+
+    family: str
+    make: "Callable[[], nn.Module]"
+    auxiliary: bool = False
+
+
+def resnet(block: str, depths: tuple[int, ...], width: int, **options: Any) -> "nn.Module":
+    """He et al. 2016, Xie et al. 2017 (cardinality), Hu et al. 2018 (squeeze and excitation)."""
+    from timm.models import resnet as timm_resnet
+
+    channels = tuple(width * 2**stage for stage in range(len(depths)))
+    # timm's usual stem has 64 channels: more than all that follows.
+    stem = {"stem_type": "deep", "stem_width": width // 2}
+    module: nn.Module = timm_resnet.ResNet(
+        getattr(timm_resnet, block), depths, CLASSES, channels=channels, **stem, **options
+    )
+    return module
+
+
+def densenet(growth: int, blocks: tuple[int, ...]) -> "nn.Module":
+    """Huang et al. 2017."""
+    from timm.models.densenet import DenseNet
+
+    return DenseNet(growth_rate=growth, block_config=blocks, num_classes=CLASSES)
+
+
+def mobilenet(stages: tuple[str, ...], stem: int, features: int) -> "nn.Module":
+    """Sandler et al. 2018: inverted residuals, in timm's notation of blocks."""
+    from timm.models._efficientnet_builder import decode_arch_def
+    from timm.models.efficientnet import EfficientNet
+
+    blocks = decode_arch_def([[stage] for stage in stages])
+    return EfficientNet(blocks, CLASSES, num_features=features, stem_size=stem, fix_stem=True)
+
+
+def vgg(layers: tuple[int | str, ...]) -> "nn.Module":
+    """Simonyan and Zisserman 2015, with batch norm, and a mean in place of the hidden layers."""
+    from torch import nn
+    from torchvision.models.vgg import make_layers
+
+    widths = [width for width in layers if isinstance(width, int)]
+    return nn.Sequential(
+        make_layers(list(layers), batch_norm=True),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Dropout(0.0),
+        nn.Linear(widths[-1], CLASSES),
+    )
+
+
+def inception(width: int) -> "nn.Module":
+    """Szegedy et al. 2015."""
+    from headstart.models.small_inception import SmallInception
+
+    return SmallInception(width, CLASSES)
+
+
+RESNET, DENSENET, MOBILENET = "ResNet", "DenseNet", "MobileNet"
+ARCHITECTURES: Mapping[str, Architecture] = MappingProxyType(
+    {
+        "resnet10_w4": Architecture(RESNET, partial(resnet, "BasicBlock", (1, 1, 1, 1), 4)),
+        "resnet10_w8": Architecture(RESNET, partial(resnet, "BasicBlock", (1, 1, 1, 1), 8)),
+        "resnet10_w16": Architecture(RESNET, partial(resnet, "BasicBlock", (1, 1, 1, 1), 16)),
+        "resnet18_w16": Architecture(RESNET, partial(resnet, "BasicBlock", (2, 2, 2, 2), 16)),
+        "seresnet10_w16": Architecture(
+            RESNET,
+            partial(
+                resnet, "BasicBlock", (1, 1, 1, 1), 16, block_args={"attn_layer": "se"}
+            ),
+        ),
+        "densenet21_g4": Architecture(DENSENET, partial(densenet, 4, (3, 3, 3))),
+        "densenet21_g8": Architecture(DENSENET, partial(densenet, 8, (3, 3, 3))),
+        "densenet21_g16": Architecture(DENSENET, partial(densenet, 16, (3, 3, 3))),
+        "mobilenet_w8": Architecture(
+            MOBILENET,
+            partial(
+                mobilenet,
+                ("ds_r1_k3_s1_c8", "ir_r1_k3_s2_e4_c16", "ir_r1_k3_s2_e4_c24"), 8, 64,
+            ),
+        ),
+        "mobilenet_w16": Architecture(
+            MOBILENET,
+            partial(
+                mobilenet,
+                ("ds_r1_k3_s1_c16", "ir_r1_k3_s2_e4_c24", "ir_r2_k3_s2_e4_c40"), 16, 160,
+            ),
+        ),
+        "vgg6_w8": Architecture(
+            "VGG", partial(vgg, (8, "M", 16, "M", 32, "M", 64, "M", 64))
+        ),
+        "vgg6_w16": Architecture(
+            "VGG", partial(vgg, (16, "M", 32, "M", 64, "M", 128, "M", 128))
+        ),
+        "inception_w8": Architecture("Inception", partial(inception, 8), auxiliary=True),
+        "inception_w16": Architecture("Inception", partial(inception, 16), auxiliary=True),
+    }
+)  # fmt: skip

@@ -1,0 +1,99 @@
+"""Networks for 32 pixels: made by timm's and torchvision's classes, small, of several families."""
+
+import pytest
+import torch
+from torch import nn
+
+from headstart import models
+from headstart.errors import UnknownNameError
+from headstart.models.small import ARCHITECTURES
+
+SIDE = 32
+
+
+@pytest.fixture(scope="module", params=ARCHITECTURES)
+def built(request):
+    model = models.find(f"small:{request.param}")
+    return model, models.load(model)
+
+
+def images(n: int) -> torch.Tensor:
+    return torch.randn(n, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
+
+
+def multiply_adds(network: nn.Module) -> int:
+    """Count those of convolutions and linear layers by hooks, from the shapes that they see."""
+    counted = 0
+
+    def count(layer, inputs, output):
+        nonlocal counted
+        # Each output is a sum over the weights of its channel.
+        counted += output.numel() * layer.weight[0].numel()
+
+    layers = [m for m in network.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+    hooks = [layer.register_forward_hook(count) for layer in layers]
+    with torch.inference_mode():
+        network(images(1))
+    for hook in hooks:
+        hook.remove()
+    return counted
+
+
+def test_families_and_widths():
+    families = [architecture.family for architecture in ARCHITECTURES.values()]
+    assert len(ARCHITECTURES) >= 14
+    assert len(set(families)) >= 5
+    assert all(families.count(family) >= 2 for family in families)
+
+
+def test_facts_are_those_of_the_network(built):
+    model, network = built
+    assert model.input_size == SIDE
+    assert network.feature_dim == model.feature_dim
+    assert sum(p.numel() for p in network.backbone.parameters()) == model.parameters
+    assert model.tags["family"] == ARCHITECTURES[model.architecture].family
+    assert any(True for _ in network.batch_norms())
+    assert not network.auxiliary
+    # With a thousand classes.
+    assert multiply_adds(network.eval()) < 6e6
+
+
+def test_features_are_what_the_classifier_sees(built):
+    model, network = built
+    both = images(2)
+    with torch.inference_mode():
+        features, logits = network.penultimate(both), network(both)
+        torch.testing.assert_close(network.classifier(features), logits)
+        # The second image gives what it gives alone.
+        alone = network.penultimate(both[1:])
+    assert features.shape == (2, model.feature_dim)
+    torch.testing.assert_close(features[1:], alone, rtol=1e-3, atol=1e-4)
+
+
+def test_a_fresh_head_trains_the_whole_network(built):
+    _, network = built
+    fresh = network.with_head(7, seed=0).train()
+    loss = nn.functional.cross_entropy(fresh(images(4)), torch.arange(4))
+    loss.backward()
+    assert fresh(images(4)).shape == (4, 7)
+    assert all(p.grad is not None for p in fresh.parameters())
+    network.zero_grad(set_to_none=True)
+    network.eval()
+
+
+def test_weights_are_a_function_of_the_seed():
+    one, same, other = (
+        models.load(models.find(f"small:vgg6_w8?weights=random&seed={seed}")).state_as_built()
+        for seed in (1, 1, 2)
+    )
+    assert all(torch.equal(one[name], same[name]) for name in one)
+    assert not torch.equal(one["0.0.weight"], other["0.0.weight"])
+
+
+def test_they_are_found_by_search_and_a_wrong_name_is_told(cli):
+    assert "small:inception_w8" in models.search("inception_w8")
+    with pytest.raises(UnknownNameError, match="unknown small model 'resnet10_w17': did you mean"):
+        models.find("small:resnet10_w17")
+    shown = cli("models", "show", "small:resnet10_w16")
+    assert shown.code == 0
+    assert "ResNet" in shown.out
