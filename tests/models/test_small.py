@@ -92,8 +92,42 @@ def test_weights_are_a_function_of_the_seed():
 
 def test_they_are_found_by_search_and_a_wrong_name_is_told(cli):
     assert "small:inception_w8" in models.search("inception_w8")
+    assert models.search("small:") == [f"small:{name}" for name in ARCHITECTURES]
     with pytest.raises(UnknownNameError, match="unknown small model 'resnet10_w17': did you mean"):
         models.find("small:resnet10_w17")
     shown = cli("models", "show", "small:resnet10_w16")
     assert shown.code == 0
     assert "ResNet" in shown.out
+
+
+@pytest.mark.parametrize("name", ["inception_w8", "inception_w16"])
+def test_the_auxiliary_classifier_is_kept_where_that_is_asked(name):
+    plain = models.find(f"small:{name}")
+    model = plain.model_copy(update={"tags": {**plain.tags, "auxiliary_head": "kept"}})
+    network = models.load(model).with_head(7, seed=0).train()
+    logits, auxiliary = network.all_logits(images(4))
+    assert logits.shape == auxiliary.shape == (4, 7)
+    (auxiliary.sum()).backward()
+    stem = next(p for name, p in network.named_parameters() if "stem" in name)
+    assert stem.grad.abs().sum() > 0
+    assert len(network.eval().all_logits(images(4))) == 1
+    assert models.auxiliary_weight(model) == 0.3
+    assert models.auxiliary_weight(plain) == 0
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_every_one_has_places_for_the_switches(name):
+    plain = models.find(f"small:{name}")
+    zeros = []
+    for rate in (0.0, 0.5):
+        network = models.load(plain.model_copy(update={"bn_scale": False, "dropout": rate}))
+        scales = [norm.weight for norm in network.batch_norms()]
+        assert all((scale == 1).all() and not scale.requires_grad for scale in scales)
+        seen: list[torch.Tensor] = []
+        network.classifier.register_forward_pre_hook(lambda _, given, to=seen: to.append(given[0]))
+        torch.manual_seed(0)
+        network.train()(images(32))
+        zeros.append(float((seen[0] == 0).float().mean()))
+    whole, dropped = zeros
+    # Half of what is not 0 already; a mean over 32 images of 23 features or more.
+    assert dropped == pytest.approx(whole + (1 - whole) / 2, abs=0.1)

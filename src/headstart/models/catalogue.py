@@ -101,7 +101,7 @@ def search(text: str) -> list[str]:
             source.require()
         except ModelError:
             continue
-        found += [f"{source.name}:{name}" for name in source.names() if text in name]
+        found += [full for name in source.names() if text in (full := f"{source.name}:{name}")]
     return found
 
 
