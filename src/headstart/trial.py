@@ -1,9 +1,7 @@
 """One trial, read top to bottom: measure candidates on validation, choose, test once."""
 
-import platform
 from collections.abc import Sequence
 from functools import partial
-from importlib.metadata import version
 from typing import Any, Protocol
 
 from headstart import datasets, metrics, models, settings
@@ -11,11 +9,10 @@ from headstart.clock import added
 from headstart.executors import Executor, InProcess, Tell
 from headstart.labels import kind_of
 from headstart.spec import Candidate, Measurement, Prediction, Result, Selection, Trial
+from headstart.versions import provenance
 from headstart.workspace import Sending, Site, Workspace, receive
 
 __all__ = ["Memory", "run_trial"]
-
-PACKAGES = ("headstart", "numpy", "scipy", "torch", "timm", "pillow")
 
 
 class Memory(Protocol):
@@ -132,12 +129,3 @@ def _runner(trial: Trial, workspace: Workspace, executor: Executor | None) -> An
 def _still_true(measured: Sequence[Measurement], examples: str) -> list[Measurement]:
     """Leave out what was measured on other examples: the same trial always has the same."""
     return [measurement for measurement in measured if measurement.examples == examples]
-
-
-def provenance() -> dict[str, Any]:
-    """Say which software on which machine makes a number."""
-    return {
-        "versions": {name: version(name) for name in PACKAGES},
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-    }

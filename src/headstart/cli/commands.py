@@ -23,6 +23,7 @@ __all__ = [
     "run_and_show",
     "run_demo",
     "show_outlook",
+    "show_run",
 ]
 
 INTERRUPTED = 130
@@ -107,16 +108,21 @@ def run_and_show(
     except KeyboardInterrupt:
         typer.echo("interrupted: finished trials are stored; the same command carries on", err=True)
         sys.exit(INTERRUPTED)
+    show_run(run, time.perf_counter() - start)
+    return run
+
+
+def show_run(run: StudyRun, seconds: float) -> None:
+    """Show a study's table, and what could not be measured."""
     if run.results:
         console.print(render.results(run.results))
     stored = len(run.results) - run.measured
     console.print(
         f"{run.measured} measured, {stored} already stored, {len(run.failures)} failed "
-        f"({time.perf_counter() - start:.1f} s)"
+        f"({seconds:.1f} s)"
     )
     for failure in run.failures:
         typer.echo(f"error: {failure.trial.title}: {failure.error}", err=True)
-    return run
 
 
 def show_outlook(study: Study, store: Path) -> None:

@@ -12,7 +12,7 @@ from headstart.analysis import Analysis, seeds_said
 from headstart.cli.tables import plain_table
 from headstart.spec.labels import in_order, setting_label
 
-__all__ = ["prediction", "summary"]
+__all__ = ["ablation", "prediction", "summary"]
 
 OTHERS = ("pearson_plain", "spearman", "kendall")
 
@@ -40,9 +40,32 @@ def summary(analysis: Analysis) -> Iterator[RenderableType]:
     if not analysis.settings.empty:
         yield _heading("Settings against each other")
         yield _settings(analysis.settings)
+    yield from ablation(analysis)
     yield from _speedups(analysis)
     yield from _coverage(analysis.prediction)
     yield from _missing(analysis)
+
+
+def ablation(analysis: Analysis) -> Iterator[RenderableType]:
+    """A row a training configuration, under the name of its model: mean log odds by setting."""
+    means = analysis.ablation
+    if means.empty:
+        return
+    settings = in_order(means["setting"])
+    columns = ("training", "upstream %", *(setting_label(s) for s in settings))
+    table = plain_table(*columns, right=columns[1:])
+    for model, of_model in means.groupby("model", sort=False):
+        table.add_row(Text(str(model), style="bold"))
+        ordered = of_model.sort_values("position", kind="stable")
+        for configuration, rows in ordered.groupby("configuration", sort=False):
+            by = rows.set_index("setting")
+            table.add_row(
+                f"  {configuration}",
+                _number(100 * rows["upstream_accuracy"].mean(), 2),
+                *(_mean_with_error(by.loc[s]) if s in by.index else "-" for s in settings),
+            )
+    yield _heading("Mean log odds over datasets by how a model was trained upstream")
+    yield table
 
 
 def prediction(predicted: pd.DataFrame) -> Table:
@@ -122,8 +145,7 @@ def _means(analysis: Analysis) -> Table:
             first = row.iloc[0]
             rank = ranks.loc[(setting, model)]
             mark = "*" if setting in tested and first["not_different"] is True else " "
-            error = "" if pd.isna(first["se"]) else f" ± {first['se']:.3f}"
-            cells.append(f"{first['mean']:6.3f}{error}{mark} {rank['low']:>2}-{rank['high']}")
+            cells.append(f"{_mean_with_error(first)}{mark} {rank['low']:>2}-{rank['high']}")
         table.add_row(str(model), _number(100 * upstream, 2), *cells)
     return table
 
@@ -210,6 +232,11 @@ def _missing(analysis: Analysis) -> Iterator[Text]:
 
 def _heading(text: str) -> Text:
     return Text("\n" + text, style="bold")
+
+
+def _mean_with_error(row: pd.Series) -> str:
+    error = "" if pd.isna(row["se"]) else f" ± {row['se']:.3f}"
+    return f"{row['mean']:6.3f}{error}"
 
 
 def _number(value: float, digits: int) -> str:

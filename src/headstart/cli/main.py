@@ -9,6 +9,7 @@ import typer
 
 from headstart.cli.dataset_commands import datasets_app
 from headstart.cli.options import (
+    BAD_INPUT,
     DEFAULT_STORE,
     DeviceName,
     DeviceOption,
@@ -26,6 +27,7 @@ from headstart.cli.options import (
     StudyArgument,
     TrustFlag,
 )
+from headstart.cli.pretraining_commands import ablate, pretrain
 from headstart.cli.result_commands import results_app
 from headstart.errors import AnalysisError, HeadstartError, StudyError
 
@@ -43,8 +45,8 @@ models_app = typer.Typer()
 app.add_typer(models_app, name="models")
 app.add_typer(datasets_app, name="datasets")
 app.add_typer(results_app, name="results")
-
-BAD_INPUT = 2
+app.command()(pretrain)
+app.command()(ablate)
 
 
 class UnitName(StrEnum):

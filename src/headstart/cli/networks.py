@@ -20,8 +20,9 @@ console = Console(width=None if sys.stdout.isatty() else 120, markup=False, high
 
 
 def show_models(*, json: bool) -> None:
-    """Print the catalogue of networks."""
-    rows = [models.card(models.find(name)) for name in models.catalogue()]
+    """Print the catalogue of networks, then those that were pretrained here."""
+    names = [*models.catalogue(), *models.pretrained_names()]
+    rows = [{**models.card(models.find(name)), "name": name} for name in names]
     if json:
         typer.echo(json_module.dumps(rows, indent=1))
     else:
@@ -44,7 +45,7 @@ def show_model(name: str, *, json: bool) -> None:
 
 def table(rows: Sequence[dict[str, Any]]) -> Group:
     """A row a network; a name is never cut, how to get one may be: `details` says it in full."""
-    numbers = ("parameters", "input", "features", "ImageNet %")
+    numbers = ("parameters", "input", "features", "upstream %")
     made = plain_table("model", *numbers, "present", "how to get it", right=set(numbers))
     made.columns[0].min_width = max((len(row["name"]) for row in rows), default=0)
     for row in rows:

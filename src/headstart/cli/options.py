@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 __all__ = [
+    "BAD_INPUT",
     "DEFAULT_STORE",
     "DeviceName",
     "DeviceOption",
@@ -27,6 +28,8 @@ __all__ = [
     "TrustFlag",
 ]
 
+# Exit code of a command that could not do all that it was asked for.
+BAD_INPUT = 2
 DEFAULT_STORE = Path("headstart.db")
 
 

@@ -17,7 +17,8 @@ __all__ = ["needs", "outlook", "results", "sizes_line"]
 
 # Said once under the table where all rows agree.
 SHARED = (
-    "setting", "protocol", "metric", "precision", "seed", "limit", "steps", "examples_per_class",
+    "configuration", "setting", "protocol", "metric", "precision", "seed", "limit", "steps",
+    "examples_per_class",
 )  # fmt: skip
 
 
@@ -31,14 +32,15 @@ def results(found: Sequence[Result]) -> Group:
     # What was chosen on validation; several hyperparameters share a column, to keep it narrow.
     names = list(dict.fromkeys(name for r in found for name in r.trial.setting.chosen))
     chosen = names if len(names) == 1 else ["chosen"]
-    numbers = ("ImageNet", "accuracy", "95 % CI", "n", *chosen, "time")
+    upstream = _upstream_heading(found)
+    numbers = (upstream, "accuracy", "95 % CI", "n", *chosen, "time")
     headings = [name.replace("examples_per_class", "a class") for name in varying]
-    table = plain_table("model", "ImageNet", "dataset", *headings, *numbers[1:], right=set(numbers))
+    table = plain_table("model", upstream, "dataset", *headings, *numbers[1:], right=set(numbers))
     for result, row in zip(found, rows, strict=True):
-        upstream = row["upstream_accuracy"]
+        accuracy = row["upstream_accuracy"]
         table.add_row(
             shortened(row["model"]),
-            f"{100 * upstream:.2f}" if upstream else "-",
+            f"{100 * accuracy:.2f}" if accuracy else "-",
             _dataset(row, rows),
             *("-" if row[name] is None else str(row[name]) for name in varying),
             f"{100 * row['accuracy']:.2f}",
@@ -49,6 +51,13 @@ def results(found: Sequence[Result]) -> Group:
         )
     said = [_shared(rows, varying), *_legend(found), *_certified(rows)]
     return Group(table, *(Text(line, style="dim") for line in said), *_warnings(rows))
+
+
+def _upstream_heading(found: Sequence[Result]) -> str:
+    """Name the upstream task; what was pretrained here may know another than ImageNet."""
+    known = [result.trial.model.upstream for result in found]
+    names = {first.dataset.partition("-")[0] for first, *_ in filter(None, known)}
+    return "ImageNet" if names <= {"ImageNet"} else "upstream"
 
 
 def _dataset(row: dict[str, Any], rows: Sequence[dict[str, Any]]) -> str:

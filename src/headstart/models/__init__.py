@@ -15,6 +15,7 @@ from headstart.models.catalogue import (
 from headstart.models.keeping import KEY_DIGITS, keep
 from headstart.models.measured import record as record_upstream
 from headstart.models.names import split_names
+from headstart.models.pretrained import names as pretrained_names
 
 __all__ = [
     "EMBEDDED",
@@ -27,6 +28,7 @@ __all__ = [
     "keep",
     "load",
     "presence",
+    "pretrained_names",
     "record_upstream",
     "require",
     "runs_code",

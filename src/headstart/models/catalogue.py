@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from headstart.errors import ModelError, StudyError, UnknownNameError, WeightsMissingError
 from headstart.files import sha256_file, storage_errors
 from headstart.functions import is_function
-from headstart.models import facts, ledger, places
+from headstart.models import facts, ledger, places, pretrained
 from headstart.models.card import presence
 from headstart.models.measured import with_measured
 from headstart.models.names import ModelName
@@ -55,8 +55,9 @@ def find(name: str, cache: Path | None = None) -> Model:
     name
         A name of the catalogue, or ``SOURCE:NAME`` (``timm:vit_small_patch16_224``,
         ``torchvision:resnet50/IMAGENET1K_V2``, ``pytorchcv:bninception``,
-        ``hf:user/name``, ``checkpoint:FILE?arch=timm:resnet50``), or ``path/to/file.py:function``,
-        which runs that file; then ``?option=value&...`` (`names.OPTIONS`).
+        ``hf:user/name``, ``checkpoint:FILE?arch=timm:resnet50``, ``pretrained:NAME`` of what
+        headstart trained), or ``path/to/file.py:function``, which runs that file; then
+        ``?option=value&...`` (`names.OPTIONS`).
     cache
         Where facts are kept; the usual folder unless given.
 
@@ -73,6 +74,8 @@ def find(name: str, cache: Path | None = None) -> Model:
     source, colon, path = asked.stem.partition(":")
     if source == "checkpoint":
         return _checkpoint(asked, path, cache)
+    if source == pretrained.SCHEME and path:
+        return _pretrained(asked, path, cache)
     if asked.stem in catalogue():
         model = catalogue()[asked.stem]
     elif is_function(asked.stem):
@@ -81,7 +84,8 @@ def find(name: str, cache: Path | None = None) -> Model:
         model = facts.describe(source_of(source), path, cache or default_cache())
     else:
         libraries = (source for source in SOURCES if source not in ("embedded", "function"))
-        known = [*catalogue(), *(f"{source}:NAME" for source in libraries), "FILE.py:FUNCTION"]
+        named = [f"{source}:NAME" for source in (*libraries, pretrained.SCHEME)]
+        known = [*catalogue(), *named, "FILE.py:FUNCTION"]
         raise UnknownNameError("model", name, known)
     return _with_options(model, asked, cache)
 
@@ -90,12 +94,15 @@ def runs_code(name: str) -> bool:
     """Whether the mere name of a model runs code that its author wrote: a function in a file."""
     asked = ModelName.parse(name)
     architecture = asked.options.get("arch")
+    if asked.stem in pretrained.names():
+        path = asked.stem.removeprefix(f"{pretrained.SCHEME}:")
+        return pretrained.read(path, default_cache()).source == "function"
     return is_function(asked.stem) or (architecture is not None and runs_code(architecture))
 
 
 def search(text: str) -> list[str]:
-    """Names of the catalogue and of all installed libraries that hold `text`."""
-    found = [name for name in catalogue() if text in name]
+    """Names of the catalogue, of what was pretrained here and of all libraries that hold `text`."""
+    found = [name for name in (*catalogue(), *pretrained.names()) if text in name]
     for source in SOURCES.values():
         try:
             source.require()
@@ -194,6 +201,13 @@ def _checkpoint(asked: ModelName, path: str, cache: Path | None) -> Model:
     return _with_options(
         bare, ModelName(asked.full, asked.stem, {**options, "weights": path}), cache
     )
+
+
+def _pretrained(asked: ModelName, path: str, cache: Path | None) -> Model:
+    """Find a network that was trained here; without options it keeps the name that it was given."""
+    model = pretrained.read(path, cache or default_cache())
+    full = asked.full if asked.options else model.name
+    return _with_options(model, ModelName(full, asked.stem, asked.options), cache)
 
 
 def _with_options(model: Model, asked: ModelName, cache: Path | None) -> Model:

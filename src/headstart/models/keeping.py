@@ -1,6 +1,7 @@
 """A transferred network -> a folder that others can load: weights, facts, a card of numbers."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -10,9 +11,11 @@ from headstart.models.names import ModelName
 from headstart.spec import Model, Result
 
 if TYPE_CHECKING:
+    import torch
+
     from headstart.models.network import Network
 
-__all__ = ["KEY_DIGITS", "keep"]
+__all__ = ["KEY_DIGITS", "WEIGHTS", "keep", "write_weights"]
 
 WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
 # Of a trial's key, in the name of its folder.
@@ -43,22 +46,27 @@ def keep(network: "Network", result: Result, folder: Path) -> Path:
     StorageError
         It cannot be written.
     """
-    import torch
-    from safetensors.torch import save_file
-
     place = writable_folder(folder / result.trial.key[:KEY_DIGITS])
-    state = {
-        # A copy: what two names share is written twice, and channels-last is no order of a file.
-        name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
-        for name, tensor in network.state_as_built().items()
-    }
-    with replaced(place / WEIGHTS) as temporary:
-        save_file(state, temporary, metadata={"format": "pt"})
+    write_weights(network.state_as_built(), place / WEIGHTS)
     with replaced(place / CONFIG) as temporary:
         temporary.write_text(json.dumps(_config(result), indent=1))
     with replaced(place / CARD) as temporary:
         temporary.write_text(_card(result), encoding="utf-8")
     return place
+
+
+def write_weights(state: "Mapping[str, torch.Tensor]", file: Path) -> None:
+    """Write tensors as safetensors, whole or not at all; StorageError where that cannot be."""
+    import torch
+    from safetensors.torch import save_file
+
+    copies = {
+        # A copy: what two names share is written twice, and channels-last is no order of a file.
+        name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
+        for name, tensor in state.items()
+    }
+    with replaced(file) as temporary:
+        save_file(copies, temporary, metadata={"format": "pt"})
 
 
 def load_name(model: Model) -> str:

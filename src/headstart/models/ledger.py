@@ -25,9 +25,13 @@ def check_digest(model: Model, file: Path, cache: Path) -> str:
     found = sha256_file(file)
     if model.weights.sha256 is not None:
         if found != model.weights.sha256:
+            what, remedy = "are not the published ones", "fetch them anew"
+            if model.weights.locator.startswith("file:"):
+                what = f"have changed since '{model.name}' was found"
+                remedy = "put the file back, or make it anew"
             raise WeightsError(
-                f"weights {file} are not the published ones: expected SHA-256 "
-                f"{model.weights.sha256[:12]}..., found {found[:12]}...; fetch them anew"
+                f"weights {file} {what}: expected SHA-256 {model.weights.sha256[:12]}..., found "
+                f"{found[:12]}...; {remedy}"
             )
         return found
     place = _place(cache)

@@ -40,7 +40,7 @@ def with_measured(model: Model, cache: Path) -> Model:
     if found is None:
         return model
     source = f"measured by headstart upstream on {found['n']:,} images"
-    accuracy = UpstreamAccuracy(value=found["value"], source=source)
+    accuracy = UpstreamAccuracy(value=found["value"], n=found["n"], source=source)
     return model.model_copy(update={"upstream": (accuracy, *model.upstream)})
 
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from headstart.models.network import Network
     from headstart.spec.setting import Precision
     from headstart.training import Crop, Hyperparameters, Input, Progress, Trained
+    from headstart.training.ranks import Ranks
 
 __all__ = ["Examples", "input_of"]
 
@@ -142,6 +143,7 @@ class Examples:
         identity: str,
         save_seconds: float = 60.0,
         told: "Callable[[Progress], None] | None" = None,
+        ranks: "Ranks | None" = None,
     ) -> "Trained":
         """Train a network on some rows; interrupted before, it goes on from the checkpoint.
 
@@ -155,7 +157,7 @@ class Examples:
             What the network takes.
         stage
             What the watcher is told.
-        checkpoint, identity, save_seconds
+        checkpoint, identity, save_seconds, ranks
             As `headstart.training.train` takes them; the caller removes the checkpoint.
         told
             Told, beside the watcher, how far it is.
@@ -165,6 +167,8 @@ class Examples:
 
         watcher = self.workspace.watcher
         device = resolve_device(self.workspace.device)
+        if ranks:
+            device = ranks.place(device)
         watcher.stage(stage, total=hyperparameters.steps, unit="steps")
         done = 0
 
@@ -186,6 +190,7 @@ class Examples:
             save_seconds=save_seconds,
             identity=identity,
             watch=watch,
+            ranks=ranks,
         )
 
     def scores(

@@ -5,12 +5,14 @@ from headstart.spec.dataset import Dataset, Decoding, Metric, Sizes, plain_name
 from headstart.spec.digest import digest
 from headstart.spec.estimate import Estimate
 from headstart.spec.model import Model, Pool, UpstreamAccuracy, Weights
+from headstart.spec.recipe import SWITCHES, Recipe
 from headstart.spec.result import Prediction, Result, Selection
 from headstart.spec.setting import LinearSetting, Setting
 from headstart.spec.training import FinetuneSetting, ScratchSetting, TrainingSetting
 from headstart.spec.trial import AnySetting, Trial
 
 __all__ = [
+    "SWITCHES",
     "AnySetting",
     "Candidate",
     "Dataset",
@@ -23,6 +25,7 @@ __all__ = [
     "Model",
     "Pool",
     "Prediction",
+    "Recipe",
     "Result",
     "ScratchSetting",
     "Selection",

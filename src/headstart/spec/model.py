@@ -16,13 +16,15 @@ Pool = Literal["token", "mean"]
 class UpstreamAccuracy(Noun):
     """How well the network does on the task that it was pretrained for.
 
-    `weights` names other weights of the same architecture, where they reached it and not these.
+    `weights` names other weights of the same architecture, where they reached it and not these; `n`
+    is the number of images, where it is known.
     """
 
     dataset: str = "ImageNet-1k validation"
     metric: str = "top-1"
     value: Annotated[float, Field(gt=0, lt=1, description="proportion, not percent")]
     weights: str | None = None
+    n: PositiveInt | None = None
     source: Annotated[str, Field(min_length=1)]
 
 

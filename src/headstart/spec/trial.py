@@ -45,7 +45,9 @@ class Trial(Noun):
     @property
     def title(self) -> str:
         """For a person: ``model, dataset, setting``, steps, examples, the seed unless it is 0."""
-        cell = f"{self.model.name}, {self.dataset.name}, {self.setting.name}"
+        configuration = self.model.tags.get("configuration")
+        name = f"{self.model.name} ({configuration})" if configuration else self.model.name
+        cell = f"{name}, {self.dataset.name}, {self.setting.name}"
         if isinstance(self.setting, TrainingSetting):
             cell += f", {self.setting.steps:,} steps"
         if self.dataset.examples_per_class:

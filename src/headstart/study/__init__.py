@@ -1,5 +1,6 @@
 """A study: models x datasets x settings x seeds, and the run that fills its table."""
 
+from headstart.study.ablation import CONFIGURATIONS, Ablation, ablate, configurations
 from headstart.study.further import FURTHER, further_study
 from headstart.study.outlook import Need, Outlook, matrix_rate, outlook
 from headstart.study.plan import Load, Plan, Rate, complete_rates, plan
@@ -8,7 +9,9 @@ from headstart.study.run import StudyRun, run_study
 from headstart.study.study import Study
 
 __all__ = [
+    "CONFIGURATIONS",
     "FURTHER",
+    "Ablation",
     "Load",
     "Need",
     "Outlook",
@@ -16,7 +19,9 @@ __all__ = [
     "Rate",
     "Study",
     "StudyRun",
+    "ablate",
     "complete_rates",
+    "configurations",
     "device_name",
     "further_study",
     "matrix_rate",

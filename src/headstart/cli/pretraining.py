@@ -1,0 +1,118 @@
+"""What `headstart pretrain` and `headstart ablate` do: train, register, transfer, show."""
+
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from headstart import models
+from headstart.analysis import analyze
+from headstart.cli import estimates
+from headstart.cli.commands import INTERRUPTED, console, show_run
+from headstart.cli.progress import LiveWatcher
+from headstart.pretraining import Pretrained, make_recipe
+from headstart.pretraining import pretrain as pretrain_network
+from headstart.stats import wilson_interval
+from headstart.study import Ablation, ablate
+from headstart.training.ranks import Ranks
+from headstart.workspace import Device, Watcher, Workspace
+
+__all__ = ["ablate_and_show", "pretrain_and_show"]
+
+
+def pretrain_and_show(
+    arch: str,
+    dataset: str,
+    options: dict[str, Any],
+    device: Device,
+    *,
+    name: str | None,
+    configuration: str | None,
+) -> None:
+    """Pretrain one network under a live display; of several processes the first one speaks."""
+    start, ranks = time.perf_counter(), Ranks.from_environment()
+    try:
+        with LiveWatcher(console) as live:
+            watcher = live if ranks is None or ranks.first else Watcher()
+            recipe = make_recipe(arch, dataset, watcher=watcher, **options)
+            title = f"pretraining {recipe.model.name} on {recipe.dataset.name}"
+            watcher.trial_started(title, 1, 1)
+            found = pretrain_network(
+                recipe,
+                Workspace(device=device, watcher=watcher),
+                name=name,
+                title=recipe.model.name if configuration else None,
+                configuration=configuration,
+                ranks=ranks,
+            )
+            watcher.trial_finished()
+    except KeyboardInterrupt:
+        typer.echo("interrupted: the same command carries on from the last checkpoint", err=True)
+        sys.exit(INTERRUPTED)
+    if found:
+        show(found, time.perf_counter() - start)
+
+
+def ablate_and_show(
+    archs: str,
+    dataset: str,
+    study: Mapping[str, str | None],
+    store: Path,
+    options: dict[str, Any],
+    device: Device,
+) -> Ablation:
+    """Pretrain, transfer and analyse under a live display."""
+    start = time.perf_counter()
+    asked: dict[str, Any] = {name: parts(text) for name, text in study.items() if text}
+    try:
+        with LiveWatcher(console) as watcher:
+            found = ablate(
+                models.split_names(archs),
+                dataset,
+                store=store,
+                workspace=Workspace(device=device, watcher=watcher),
+                **asked,
+                **options,
+            )
+    except KeyboardInterrupt:
+        typer.echo("interrupted: the same command carries on where it was", err=True)
+        sys.exit(INTERRUPTED)
+    for each in found.pretrained:
+        typer.echo(f"{each.model.name} ({each.model.tags['configuration']}): {accuracy_said(each)}")
+    for title, error in found.failures.items():
+        typer.echo(f"error: {title}: {error}", err=True)
+    if found.run:
+        show_run(found.run, time.perf_counter() - start)
+    if found.run and found.run.results:
+        for part in estimates.ablation(analyze(store)):
+            console.print(part)
+        typer.echo(f"headstart analyze {store} --out FOLDER draws the figure")
+    return found
+
+
+def parts(text: str) -> list[str]:
+    """Take names that commas separate apart."""
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def show(found: Pretrained, seconds: float) -> None:
+    """Say what was reached, and what may be done with it."""
+    done = f"pretrained in {seconds:.1f} s" if found.fresh else "pretrained before"
+    # Not through the console, which would break a long name.
+    typer.echo(f"{found.name}: {accuracy_said(found)}; {done}")
+    if not found.model.upstream:
+        typer.echo("not kept as upstream accuracy, none or all of the images right")
+    typer.echo(f"headstart run --models {found.name} --datasets NAME")
+
+
+def accuracy_said(found: Pretrained) -> str:
+    """Say an upstream accuracy with its interval."""
+    interval = wilson_interval(found.accuracy, found.n_test)
+    return (
+        f"{100 * found.accuracy:.2f} % top-1 of {found.n_test:,} test images of "
+        f"{found.facts['recipe']['dataset']['name']} (95 %: {100 * interval.low:.1f} to "
+        f"{100 * interval.high:.1f})"
+    )

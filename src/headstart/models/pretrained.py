@@ -1,0 +1,160 @@
+"""Networks that headstart trained upstream: ``pretrained:NAME``.
+
+Each is a folder of the cache, ``pretrained/NAME``:
+
+* ``model.safetensors``  the weights under the library's names, the classifier's too; none of
+                         auxiliary classifiers;
+* ``recipe.json``        the recipe, and what training and testing gave;
+* ``model.json``         what the network is, with the digest of its weights. It is written last:
+                         a folder without it holds no network.
+"""
+
+import json
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from headstart.errors import StorageError, StudyError, UnknownNameError, WeightsError
+from headstart.files import replaced, sha256_file, storage_errors, writable_folder
+from headstart.models.keeping import WEIGHTS, write_weights
+from headstart.spec import Model, Weights
+from headstart.workspace import default_cache
+
+if TYPE_CHECKING:
+    from headstart.models.network import Network
+
+__all__ = ["SCHEME", "check_name", "folder_of", "names", "read", "read_facts", "register", "verify"]
+
+SCHEME = "pretrained"
+MODEL, FACTS = "model.json", "recipe.json"
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+def check_name(name: str) -> str:
+    """Give the name back; StudyError unless it can be a folder's and stand in a list of models."""
+    if not NAME.fullmatch(name):
+        raise StudyError(
+            f"name '{name}' of a pretrained network will not do: expected letters, digits, '.', "
+            "'_' and '-', the first a letter or a digit"
+        )
+    return name
+
+
+def folder_of(name: str, cache: Path) -> Path:
+    """Give the folder of a network of this name, whether it is there or not."""
+    return cache / SCHEME / check_name(name)
+
+
+def names(cache: Path | None = None) -> list[str]:
+    """Give the names of all networks that were pretrained here, sorted: ``pretrained:NAME``."""
+    folder = (cache or default_cache()) / SCHEME
+    return sorted(f"{SCHEME}:{place.parent.name}" for place in folder.glob(f"*/{MODEL}"))
+
+
+def read(name: str, cache: Path) -> Model:
+    """Give a pretrained network's model.
+
+    Raises
+    ------
+    UnknownNameError
+        There is none of this name; the nearest are told.
+    StorageError
+        What is written of it is damaged.
+    """
+    place = cache / SCHEME / name / MODEL
+    if not NAME.fullmatch(name) or not place.is_file():
+        raise UnknownNameError("model", f"{SCHEME}:{name}", names(cache))
+    try:
+        with storage_errors(place, reading=True):
+            model = Model.model_validate_json(place.read_bytes())
+    except ValidationError as error:
+        raise StorageError(
+            f"{place} is damaged: expected what headstart pretrain wrote; remove {place.parent} "
+            "and pretrain again"
+        ) from error
+    # The cache may have been moved since.
+    weights = Weights(locator=f"file:{place.parent / WEIGHTS}", sha256=model.weights.sha256)
+    return model.model_copy(update={"weights": weights})
+
+
+def read_facts(name: str, cache: Path) -> dict[str, Any] | None:
+    """Give what a finished pretraining wrote beside the model; None where there is none."""
+    folder = folder_of(name, cache)
+    if not (folder / MODEL).is_file():
+        return None
+    place = folder / FACTS
+    try:
+        with storage_errors(place, reading=True):
+            return dict(json.loads(place.read_bytes()))
+    except ValueError as error:
+        raise StorageError(
+            f"{place} is damaged ({error}): remove {folder} and pretrain again"
+        ) from error
+
+
+def register(
+    name: str, network: "Network", model: Model, facts: dict[str, Any], cache: Path
+) -> Model:
+    """Write a network that was trained; each file whole or not at all, `MODEL` last.
+
+    Parameters
+    ----------
+    network
+        With its trained classifier. Its auxiliary classifiers are left out.
+    model
+        What it is; its weights are filled in.
+    facts
+        What is to be kept of how it was made, as JSON.
+
+    Raises
+    ------
+    StorageError
+        It cannot be written.
+    """
+    folder = writable_folder(folder_of(name, cache))
+    write_weights(network.state_as_built(auxiliary=False), folder / WEIGHTS)
+    with replaced(folder / FACTS) as temporary:
+        temporary.write_text(json.dumps(facts, indent=1))
+    weights = Weights(locator=f"file:{WEIGHTS}", sha256=sha256_file(folder / WEIGHTS))
+    return _write(folder, model.model_copy(update={"weights": weights}), name, cache)
+
+
+def rename(name: str, changes: dict[str, Any], cache: Path) -> Model:
+    """Change what a network is called, `name` and `tags` of its model: the weights stay."""
+    model = read(name, cache)
+    weights = model.weights.model_copy(update={"locator": f"file:{WEIGHTS}"})
+    changed = model.model_copy(update={**changes, "weights": weights})
+    return _write(folder_of(name, cache), changed, name, cache)
+
+
+def verify(name: str, cache: Path) -> Model:
+    """Give a network's model, its weights proven to be those that were registered.
+
+    Raises
+    ------
+    WeightsError
+        The file is gone, or is another one.
+    """
+    model, folder = read(name, cache), folder_of(name, cache)
+    file, expected = folder / WEIGHTS, str(model.weights.sha256)
+    if not file.is_file():
+        raise WeightsError(
+            f"weights {file} of '{SCHEME}:{name}' are gone: remove {folder} to pretrain it again"
+        )
+    with storage_errors(file, reading=True):
+        found = sha256_file(file)
+    if found != expected:
+        raise WeightsError(
+            f"weights {file} of '{SCHEME}:{name}' have changed since they were registered: "
+            f"expected SHA-256 {expected[:12]}..., found {found[:12]}...; remove {folder} to "
+            "pretrain it again"
+        )
+    return model
+
+
+def _write(folder: Path, model: Model, name: str, cache: Path) -> Model:
+    with replaced(folder / MODEL) as temporary:
+        temporary.write_text(model.model_dump_json(indent=1))
+    return read(name, cache)

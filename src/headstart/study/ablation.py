@@ -1,0 +1,227 @@
+"""The ablation of regularizers (Kornblith et al. 2019, Figs. 3 and 5), on networks trained here.
+
+An upstream classifier is trained five times: without the scales of batch norms, with label
+smoothing, dropout and an auxiliary classifier; then with scales; then without each of the others in
+turn. Every network is then transferred in the same way.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from headstart.errors import HeadstartError, ModelError, StudyError
+from headstart.pretraining import Pretrained, begin, check, make_recipe, pretrain
+from headstart.spec import Recipe
+from headstart.spec.setting import Precision
+from headstart.study.run import StudyRun
+from headstart.study.study import Study
+from headstart.workspace import Workspace
+
+__all__ = ["CONFIGURATIONS", "Ablation", "ablate", "configurations"]
+
+# Of the networks that the paper ablates; TF-slim keeps 0.8 before the classifier.
+LABEL_SMOOTHING, DROPOUT = 0.1, 0.2
+# In the paper's order, under the names of its digitised table: which regularizers are on.
+CONFIGURATIONS: Mapping[str, Mapping[str, bool]] = MappingProxyType(
+    {
+        "S1: -BN scale +label smoothing +dropout (+aux head)": {
+            "bn_scale": False, "label_smoothing": True, "dropout": True, "aux_head": True,
+        },
+        "S2: +BN scale +label smoothing +dropout (+aux head)": {
+            "bn_scale": True, "label_smoothing": True, "dropout": True, "aux_head": True,
+        },
+        "S3: +BN scale -label smoothing +dropout (+aux head)": {
+            "bn_scale": True, "label_smoothing": False, "dropout": True, "aux_head": True,
+        },
+        "S4: +BN scale -label smoothing -dropout (+aux head)": {
+            "bn_scale": True, "label_smoothing": False, "dropout": False, "aux_head": True,
+        },
+        "S5: +BN scale -label smoothing -dropout -aux head": {
+            "bn_scale": True, "label_smoothing": False, "dropout": False, "aux_head": False,
+        },
+    }
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Ablation:
+    """What came of an ablation.
+
+    Parameters
+    ----------
+    pretrained
+        Of each architecture and configuration that could be trained, in this order.
+    failures
+        What could not be trained, in words -> why.
+    run
+        The transfer of those that could; None if there are none.
+    """
+
+    pretrained: tuple[Pretrained, ...]
+    failures: Mapping[str, str]
+    run: StudyRun | None
+
+
+def configurations(
+    recipe: Recipe,
+    *,
+    label_smoothing: float = LABEL_SMOOTHING,
+    dropout: float = DROPOUT,
+) -> dict[str, Recipe]:
+    """Give the five recipes of the paper, by the names of their configurations.
+
+    Parameters
+    ----------
+    recipe
+        All else of them; its own switches do not count.
+    label_smoothing, dropout
+        Where they are on.
+
+    Raises
+    ------
+    StudyError
+        Nothing to switch off: label smoothing or dropout is 0.
+
+    Examples
+    --------
+    >>> [name.partition(":")[0] for name in CONFIGURATIONS]
+    ['S1', 'S2', 'S3', 'S4', 'S5']
+    """
+    strengths = {"label_smoothing": label_smoothing, "dropout": dropout}
+    for name, strength in strengths.items():
+        if not 0 < strength < 1:
+            raise StudyError(
+                f"--{name.replace('_', '-')} {strength:g}: an ablation switches it on and off: "
+                "expected more than 0 and less than 1"
+            )
+    return {
+        name: recipe.model_copy(
+            update={
+                switch: on * strengths[switch] if switch in strengths else on
+                for switch, on in switches.items()
+            }
+        )
+        for name, switches in CONFIGURATIONS.items()
+    }
+
+
+def different(
+    recipes: Mapping[str, Recipe], *, batch_norm: bool, auxiliary: bool
+) -> dict[str, Recipe]:
+    """Leave out what an architecture cannot tell from another configuration.
+
+    Parameters
+    ----------
+    recipes
+        As `configurations` gives them.
+    batch_norm, auxiliary
+        Whether it has batch norms, and auxiliary classifiers.
+    """
+    found: dict[str, Recipe] = {}
+    for name, recipe in recipes.items():
+        possible = recipe if auxiliary else recipe.model_copy(update={"aux_head": False})
+        if possible not in found.values() and (batch_norm or possible.bn_scale):
+            found[name] = possible
+    return found
+
+
+def ablate(
+    archs: Sequence[str],
+    dataset: str,
+    transfer: Sequence[str],
+    store: Path | str,
+    workspace: Workspace,
+    *,
+    settings: Sequence[str | dict[str, Any]] = ("linear",),
+    seeds: Sequence[int] = (0,),
+    limit: int | None = None,
+    precision: Precision = "fp32",
+    skip_broken: bool = False,
+    label_smoothing: float = LABEL_SMOOTHING,
+    dropout: float = DROPOUT,
+    **options: Any,
+) -> Ablation:
+    """Pretrain architectures in all configurations, and transfer each of them.
+
+    What is there already is not done again; what was interrupted goes on.
+
+    Parameters
+    ----------
+    archs, dataset
+        What is trained on what.
+    transfer, settings, seeds, store
+        Of the study that follows, as `Study` takes them.
+    workspace
+        Where and how.
+    limit, precision, skip_broken
+        Of all datasets and networks, upstream too.
+    label_smoothing, dropout
+        Where they are on.
+    options
+        Of all recipes, as `pretraining.make_recipe` takes them.
+
+    Raises
+    ------
+    HeadstartError
+        What can be found before anything is trained. A run that fails later does not stop the
+        others: it is in `failures`.
+    """
+    watcher = workspace.watcher
+    common: dict[str, Any] = {"limit": limit, "precision": precision, "skip_broken": skip_broken}
+    study = Study(models=archs, datasets=transfer, settings=settings, seeds=seeds, **common)
+    # What is wrong with it is told before hours of training.
+    study.trials(watcher)
+    recipes: list[tuple[str, Recipe]] = []
+    for arch in dict.fromkeys(archs):
+        recipe = make_recipe(arch, dataset, watcher=watcher, **common, **options)
+        asked = configurations(recipe, label_smoothing=label_smoothing, dropout=dropout)
+        recipes += _possible(asked, workspace).items()
+    done: list[Pretrained] = []
+    failures: dict[str, str] = {}
+    for number, (configuration, recipe) in enumerate(recipes, start=1):
+        title = f"{recipe.model.name} ({configuration})"
+        watcher.trial_started(f"pretraining {title}", number, len(recipes))
+        try:
+            found = pretrain(
+                recipe, workspace, title=recipe.model.name, configuration=configuration
+            )
+            done += [found] if found else []
+        except HeadstartError as error:
+            watcher.note(f"{title}: failed: {error}")
+            failures[title] = str(error)
+        watcher.trial_finished()
+    if not done:
+        return Ablation((), failures, None)
+    study = study.model_copy(update={"models": tuple(each.name for each in done)})
+    run = study.run(store, device=workspace.device, watcher=watcher, trust=workspace.trust)
+    return Ablation(tuple(done), failures, run)
+
+
+def _possible(recipes: Mapping[str, Recipe], workspace: Workspace) -> dict[str, Recipe]:
+    """Leave out what an architecture does not have, and say so."""
+    *_, plain = recipes.values()
+    check(plain, workspace)
+    has = {
+        "batch norm": _takes(plain.model_copy(update={"bn_scale": False}), workspace),
+        "auxiliary classifier": _takes(plain.model_copy(update={"aux_head": True}), workspace),
+    }
+    left = different(recipes, batch_norm=has["batch norm"], auxiliary=has["auxiliary classifier"])
+    if len(left) < len(recipes):
+        missing = " and ".join(name.partition(":")[0] for name in recipes if name not in left)
+        lacking = " and no ".join(name for name, there in has.items() if not there)
+        workspace.watcher.note(
+            f"{plain.model.name} has no {lacking}: configuration {missing} is the same as the one "
+            "beside it, which is measured once"
+        )
+    return left
+
+
+def _takes(recipe: Recipe, workspace: Workspace) -> bool:
+    """Whether an architecture, which can be built, has what the recipe switches."""
+    try:
+        begin(recipe, workspace)
+    except ModelError:
+        return False
+    return True

@@ -1,0 +1,138 @@
+"""`headstart pretrain` and `headstart ablate`."""
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import headstart as hs
+import small_network
+from headstart import models
+
+NETWORK = f"{Path(small_network.__file__)}:build?size=16&mean=0.5,0.5,0.5&std=0.25,0.25,0.25"
+DATA = ("--dataset", "digits", "--device", "cpu", "--batch-size", 50, "--crop-area", 0.5)
+QUICK = ("--arch", NETWORK, *DATA, "--steps", 20, "--learning-rate", 0.3)
+
+
+def test_pretrain_registers_and_says_how_to_go_on(cli, own_cache):
+    first = cli("pretrain", *QUICK, "--name", "net", "--label-smoothing", 0.1)
+    assert first.code == 0, first.err
+    said, hint = first.out.strip().splitlines()[-2:]
+    assert said.startswith("pretrained:net: ")
+    assert "% top-1 of 359 test images of digits (95 %: " in said
+    assert "; pretrained in " in said
+    assert hint == "headstart run --models pretrained:net --datasets NAME"
+    again = cli("pretrain", *QUICK, "--name", "net", "--label-smoothing", 0.1)
+    assert again.out.strip().splitlines()[-2].startswith(said.partition(";")[0])
+    assert "; pretrained before" in again.out
+    assert models.find("pretrained:net").tags["label_smoothing"] == "0.1"
+
+
+def test_it_is_listed_shown_and_found(cli, own_cache):
+    cli("pretrain", *QUICK, "--name", "net", "--configuration", "plain")
+    (row,) = [line for line in cli("models").out.splitlines() if "pretrained:net" in line]
+    accuracy = models.find("pretrained:net").upstream_accuracy
+    assert f"{100 * accuracy:.2f} yes" in row
+    shown = cli("models", "show", "pretrained:net")
+    assert shown.code == 0, shown.err
+    assert f"{100 * accuracy:.2f} % top-1, digits test" in shown.out
+    assert "configuration plain" in shown.out
+    assert cli("models", "--search", "pretrained").out.split() == ["pretrained:net"]
+    rows = json.loads(cli("models", "--json").out)
+    assert rows[-1]["name"] == "pretrained:net"
+    assert rows[-1]["upstream"][0]["n"] == 359
+
+
+def test_errors_are_one_line(cli, own_cache):
+    wrong = cli("pretrain", *QUICK, "--label-smoothing", 1)
+    assert (wrong.code, wrong.err) == (
+        2, "error: --label-smoothing 1.0: expected a share from 0 to below 1\n",
+    )  # fmt: skip
+    cli("pretrain", *QUICK, "--name", "net")
+    other = cli("pretrain", *QUICK, "--name", "net", "--seed", 1)
+    assert other.code == 2
+    assert other.err.startswith(
+        "error: 'pretrained:net' exists with another recipe (seed 0 there, 1 asked): give another"
+    )
+    unknown = cli("run", "--models", "pretrained:nett", "--datasets", "digits")
+    assert unknown.code == 2
+    assert unknown.err == "error: unknown model 'pretrained:nett': did you mean pretrained:net?\n"
+
+
+# Every step is kept, so that there is something to go on from at once.
+SAVING = """
+from headstart import pretraining
+from headstart.cli.main import main
+
+pretraining.SAVE_SECONDS = 0.0
+main()
+"""
+
+
+def test_a_run_that_is_killed_goes_on(cli, own_cache):
+    arguments = list(map(str, ("pretrain", *QUICK, "--steps", 200, "--name", "net")))
+    process = subprocess.Popen([sys.executable, "-c", SAVING, *arguments])
+    checkpoints, until = own_cache / "training", time.monotonic() + 120
+    while not list(checkpoints.glob("*.safetensors")) and time.monotonic() < until:
+        time.sleep(0.05)
+    process.kill()
+    process.wait(timeout=60)
+    assert models.pretrained_names() == []
+    again = cli(*arguments)
+    assert again.code == 0, again.err
+    facts = json.loads((own_cache / "pretrained" / "net" / "recipe.json").read_text())
+    assert 0 < facts["resumed_at"] < 200
+    assert list(checkpoints.glob("*.safetensors")) == []
+
+
+@pytest.mark.parametrize("command", ["pretrain", "ablate"])
+def test_ctrl_c_says_how_to_go_on(command, cli, own_cache, tmp_path, monkeypatch):
+    def interrupted(*arguments, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("headstart.training.train", interrupted)
+    more = ("--transfer", "glyphs", "--store", tmp_path / "r.db") if command == "ablate" else ()
+    outcome = cli(command, *QUICK, *more)
+    assert outcome.code == 130
+    assert outcome.err.startswith("interrupted: the same command carries on ")
+
+
+ABLATION = ("--arch", NETWORK, *DATA, "--steps", 12, "--learning-rate", 0.3, "--limit", 124)
+
+
+def test_ablate_pretrains_transfers_and_shows(cli, own_cache, tmp_path):
+    store = tmp_path / "r.db"
+    arguments = ("ablate", *ABLATION, "--transfer", "glyphs,digits", "--store", store)
+    first = cli(*arguments)
+    assert first.code == 0, first.err
+    assert "has no auxiliary classifier: configuration S5 is the same" in " ".join(
+        first.out.split()
+    )
+    assert "8 measured, 0 already stored, 0 failed" in first.out
+    assert "Mean log odds over datasets by how a model was trained upstream" in first.out
+    assert len(models.pretrained_names()) == 4
+    again = cli(*arguments)
+    assert "0 measured, 8 already stored, 0 failed" in again.out
+    rows = hs.results(store)
+    assert rows["model"].nunique() == 1
+    assert rows["configuration"].nunique() == 4
+    analysis = hs.analyze(store, resamples=200)
+    assert analysis.ablation["configuration"].str[:2].tolist() == ["S1", "S2", "S3", "S4"]
+    assert analysis.ablation["upstream_accuracy"].notna().all()
+    analysis.figure("ablation")
+
+
+def test_what_is_wrong_with_an_ablation_is_told_before_it_is_trained(cli, own_cache, tmp_path):
+    arguments = ("ablate", *ABLATION, "--store", tmp_path / "r.db")
+    for wrong, words in (
+        (("--transfer", "glyfs"), "unknown dataset 'glyfs': did you mean glyphs?"),
+        (("--transfer", "glyphs", "--settings", "lineal"), "unknown setting 'lineal'"),
+        (("--transfer", "glyphs", "--dropout", 0), "--dropout 0: an ablation switches it on and "),
+    ):
+        outcome = cli(*arguments, *wrong)
+        assert outcome.code == 2
+        assert words in outcome.err
+    assert models.pretrained_names() == []

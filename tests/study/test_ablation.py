@@ -1,0 +1,100 @@
+"""The ablation of regularizers: its five recipes, and what is left of them."""
+
+import csv
+from pathlib import Path
+
+import pytest
+
+import small_network
+from headstart.errors import StudyError
+from headstart.pretraining import make_recipe
+from headstart.study import CONFIGURATIONS, ablate, configurations
+from headstart.study.ablation import different
+from headstart.workspace import Watcher, Workspace
+
+NETWORK = f"{Path(small_network.__file__)}:build?size=16&mean=0.5,0.5,0.5&std=0.25,0.25,0.25"
+SWITCHES = ("bn_scale", "label_smoothing", "dropout", "aux_head")
+
+
+@pytest.fixture(scope="module")
+def recipe():
+    return make_recipe(NETWORK, "digits", steps=10, batch_size=50, label_smoothing=0.3)
+
+
+def switches(recipe):
+    return tuple(getattr(recipe, name) for name in SWITCHES)
+
+
+def test_the_five_configurations_of_the_paper(recipe):
+    five = configurations(recipe)
+    # Kornblith et al. 2019, Figure 3: what is switched from one to the next.
+    assert [switches(each) for each in five.values()] == [
+        (False, 0.1, 0.2, True),
+        (True, 0.1, 0.2, True),
+        (True, 0.0, 0.2, True),
+        (True, 0.0, 0.0, True),
+        (True, 0.0, 0.0, False),
+    ]
+    rest = {each.model_dump_json(exclude=set(SWITCHES)) for each in five.values()}
+    assert len(rest) == 1
+    stronger = configurations(recipe, label_smoothing=0.2, dropout=0.5)
+    assert [switches(each)[1:3] for each in stronger.values()][:2] == [(0.2, 0.5)] * 2
+
+
+def test_their_names_are_those_of_the_digitised_figure():
+    (file,) = Path(__file__).parents[2].rglob("*regularizer*.csv")
+    names = [row["training_setting"] for row in csv.DictReader(file.read_text().splitlines())]
+    assert list(dict.fromkeys(names)) == list(CONFIGURATIONS)
+
+
+@pytest.mark.parametrize(
+    ("batch_norm", "auxiliary", "left"),
+    [
+        (True, True, ["S1", "S2", "S3", "S4", "S5"]),
+        (True, False, ["S1", "S2", "S3", "S4"]),
+        (False, True, ["S2", "S3", "S4", "S5"]),
+        (False, False, ["S2", "S3", "S4"]),
+    ],
+)
+def test_what_an_architecture_lacks_is_measured_once(recipe, batch_norm, auxiliary, left):
+    found = different(configurations(recipe), batch_norm=batch_norm, auxiliary=auxiliary)
+    assert [name[:2] for name in found] == left
+    assert len({each.key for each in found.values()}) == len(left)
+    assert any(each.aux_head for each in found.values()) == auxiliary
+
+
+@pytest.mark.parametrize("strengths", [{"label_smoothing": 0}, {"dropout": 1}])
+def test_strengths_that_switch_nothing(recipe, strengths):
+    (name,) = strengths
+    with pytest.raises(StudyError) as error:
+        configurations(recipe, **strengths)
+    assert str(error.value) == (
+        f"--{name.replace('_', '-')} {strengths[name]}: an ablation switches it on and off: "
+        "expected more than 0 and less than 1"
+    )
+
+
+def test_what_diverges_does_not_stop_the_others(own_cache, tmp_path, monkeypatch):
+    notes = []
+
+    class Listening(Watcher):
+        def note(self, message):
+            notes.append(message)
+
+    from headstart.pretraining import pretrain
+
+    def failing(recipe, *arguments, **options):
+        rate = 1e20 if recipe.label_smoothing else recipe.learning_rate
+        return pretrain(recipe.model_copy(update={"learning_rate": rate}), *arguments, **options)
+
+    monkeypatch.setattr("headstart.study.ablation.pretrain", failing)
+    found = ablate(
+        [NETWORK], "digits", ["glyphs"], tmp_path / "r.db",
+        Workspace("cpu", own_cache, watcher=Listening()),
+        limit=124, steps=10, batch_size=50, learning_rate=0.1,
+    )  # fmt: skip
+    assert [each.model.tags["configuration"][:2] for each in found.pretrained] == ["S3", "S4"]
+    assert len(found.failures) == 2
+    assert all("diverged at step" in error for error in found.failures.values())
+    assert len(found.run.results) == 2
+    assert sum("failed: pretraining" in note for note in notes) == 2
