@@ -1,16 +1,11 @@
 """Training configurations, steps, examples per class."""
 
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 import pytest
 from scipy.special import expit, logit
 
 import headstart as hs
-from headstart.analysis import parse_mapping
-
-PUBLISHED = Path(__file__).parent / "published"
 
 
 def sweep(factor, levels, **others):
@@ -26,14 +21,11 @@ def sweep(factor, levels, **others):
 
 
 def test_the_published_ablation():
-    columns = parse_mapping(
-        "log_odds=mean_log_odds_digitised,upstream_accuracy=imagenet_top1_digitised,"
-        "setting=transfer_setting,configuration=training_setting,dataset:=mean of 12"
-    )
-    file = PUBLISHED / "kornblith2019_regularizer_ablation_digitised.csv"
-    analysis = hs.analyze(file, columns=columns, resamples=200)
+    analysis = hs.analyze("kornblith2019-regularizers", resamples=200)
     table = analysis.ablation
     assert len(table) == 33
+    order = table.sort_values("position").configuration.drop_duplicates()
+    assert order.str[:2].tolist() == ["S1", "S2", "S3", "S4", "S5"]
     row = table.query("setting == 'fine_tuned' and model == 'Inception v4'").iloc[2]
     assert row.configuration.startswith("S3")
     assert row["mean"] == pytest.approx(2.3223)
@@ -43,7 +35,11 @@ def test_the_published_ablation():
     linear = table[table.setting == "logistic_regression"]
     for _, rows in linear.groupby("model"):
         assert rows.sort_values("position")["mean"].is_monotonic_increasing
-    assert len(analysis.figure("ablation").axes) == 3
+    panels = analysis.figure("ablation").axes
+    assert [axes.get_title("left") for axes in panels][:2] == ["Logistic regression", "Fine-tuned"]
+    # Below, the upstream accuracy of each training, a line a network.
+    assert len(panels) == 3
+    assert len(panels[2].containers) == 5
 
 
 def test_steps_average_over_datasets():

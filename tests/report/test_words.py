@@ -210,3 +210,21 @@ def test_how_many_times_the_steps_is_told_with_its_interval():
     assert "largest odds training from random initialization takes " in said
     assert " times the steps of fine-tuning (95 % interval " in said
     assert "resampling test images)" in said
+    assert "not settled" not in said
+
+
+def test_curves_that_may_still_rise_settle_no_speed_up():
+    frame = results(("a", "b", "c"), ("x", "y"), ("finetune", "scratch"), True, 0)
+    steps = [
+        frame.assign(steps=n, accuracy=np.where(frame.setting == "scratch", 0.3 + 0.1 * i, 0.5))
+        for i, n in enumerate((10, 100, 1000))
+    ]
+    subject = hs.analyze(pd.concat(steps), resamples=200)
+    (said,) = [line for line in supporting(subject) if "settled" in line]
+    assert said.startswith(
+        "How much faster fine-tuning gets there than training from random initialization is not "
+        "settled: 6 of 12 curves have their largest odds at their largest number of steps and may "
+        "rise with more; so far, to 90 % of the largest odds training from random initialization "
+        "takes "
+    )
+    assert not any(line.startswith("To 90 %") for line in supporting(subject))

@@ -4,15 +4,19 @@ from headstart.analysis.analysis import Analysis, analyze
 from headstart.analysis.cells import seeds_said
 from headstart.analysis.columns import parse_mapping
 from headstart.analysis.correlations import FEWEST_MODELS
+from headstart.analysis.effects import UPSTREAM
 from headstart.analysis.published import NAMES as PUBLISHED
 from headstart.analysis.references import read_references
+from headstart.analysis.speed import still_rising
 
 __all__ = [
     "FEWEST_MODELS",
     "PUBLISHED",
+    "UPSTREAM",
     "Analysis",
     "analyze",
     "parse_mapping",
     "read_references",
     "seeds_said",
+    "still_rising",
 ]

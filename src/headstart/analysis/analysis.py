@@ -16,6 +16,7 @@ from headstart.analysis.correlations import correlations, mixed
 from headstart.analysis.examples import pairs_on_examples
 from headstart.analysis.groups import check_groups, groups_by_size, read_groups
 from headstart.analysis.means import model_means, pairs_over_datasets, ranks
+from headstart.analysis.model_sets import compare_model_sets
 from headstart.analysis.notes import notes_on
 from headstart.analysis.options import Correction, Options
 from headstart.analysis.source import Source, SourceLike, read_sources
@@ -50,11 +51,16 @@ TABLES: Mapping[str, tuple[str, ...]] = {
                    "sum_of_squares", "n_models", "covered", "cells", "coverage", "level"),
     "ablation": ("setting", "model", "configuration", "position", "mean", "se",
                  "upstream_accuracy", "n_datasets"),
+    "effects": ("setting", "position", "before", "after", "effect", "se", "df", "low", "high",
+                "sampled", "n_models", "n_datasets"),
     "convergence": ("setting", "model", "steps", "mean", "se", "low", "high", "n_datasets"),
     "reached": ("setting", "model", "dataset", "steps", "epochs", "at_first", "at_last"),
     "speedup": ("setting", "other", "speedup", "low", "high", "resampled", "steps", "other_steps",
                 "epochs", "other_epochs", "cells"),
     "dataset_size": ("setting", "model", "dataset", "examples_per_class", "mean", "se", "n_seeds"),
+    "model_sets": ("setting", "source", "other", "r", "low", "high", "other_r", "other_low",
+                   "other_high", "difference_r", "difference_low", "difference_high", "n_models",
+                   "n_datasets"),
     "dropped": ("setting", "table", "kind", "name", "missing"),
     "missing": ("what", "why"),
 }  # fmt: skip
@@ -92,10 +98,16 @@ class Analysis:
         Per setting and dataset the line that predicts, and its leave-one-model-out coverage.
     ablation, convergence, dataset_size
         Means by training configuration, by steps, by examples per class.
+    effects
+        Each training configuration against the one before it, in log odds: a row a setting, and
+        of the upstream accuracy itself the setting "upstream".
     reached
         Steps and epochs to 90 % of the largest odds, a row a setting, model and dataset.
     speedup
         How many times the steps of a setting another one takes to get there.
+    model_sets
+        The correlation of upstream accuracy with transfer in two sets of weights, and the
+        difference, a row a setting; only with `against`.
     dropped
         Models and datasets left out of averages because cells were missing; `table` says which
         averages.
@@ -104,7 +116,7 @@ class Analysis:
     trials
         A row a stored result: how the number was made.
     sources
-        What the table came from, a dict a source.
+        What the table came from, a dict a source; `against` is last and has a key of that name.
     upstream_name
         What the upstream accuracy is of, "ImageNet top-1 accuracy" say.
     options
@@ -121,10 +133,12 @@ class Analysis:
     settings: pd.DataFrame
     prediction: pd.DataFrame
     ablation: pd.DataFrame
+    effects: pd.DataFrame
     convergence: pd.DataFrame
     reached: pd.DataFrame
     speedup: pd.DataFrame
     dataset_size: pd.DataFrame
+    model_sets: pd.DataFrame
     dropped: pd.DataFrame
     missing: pd.DataFrame
     trials: pd.DataFrame
@@ -176,12 +190,13 @@ class Analysis:
 def _said_of(sources: Iterable[Mapping[str, Any]]) -> str:
     """Mark figures of numbers that somebody measured off a figure."""
     digitised = [str(source.get("citation", source["name"])) for source in sources
-                 if source.get("digitised")]  # fmt: skip
+                 if source.get("digitised") and "against" not in source]  # fmt: skip
     return f"Digitised values: {'; '.join(digitised)}." if digitised else ""
 
 
 def analyze(
     *sources: SourceLike,
+    against: SourceLike | None = None,
     columns: Mapping[str, str] | str | None = None,
     unit: Unit | None = None,
     groups: Mapping[str, str] | Path | str | None = None,
@@ -199,6 +214,9 @@ def analyze(
         tables), or a DataFrame: model, dataset, setting, accuracy, and where known
         upstream_accuracy, metric, n_test, seed, se, family, n_train, configuration, steps,
         examples_per_class.
+    against
+        Results of the same networks with other weights: the table `model_sets` compares how far
+        upstream accuracy goes with transfer in the two.
     columns
         Our column name -> theirs, or ":" and one value for all rows; or the same as text,
         ``"model=Model,setting:=linear"``.
@@ -219,7 +237,7 @@ def analyze(
     TableError
         A table that cannot be read or contradicts itself.
     AnalysisError
-        An option that is none.
+        An option that is none, or an `against` that shares too little with the sources.
 
     Examples
     --------
@@ -239,7 +257,8 @@ def analyze(
         seed=seed,
         groups=_groups(groups, source.frame),
     )
-    return _analyze(source, options)
+    other = None if against is None else read_sources([against], mapping, unit)
+    return _analyze(source, options, other)
 
 
 def _groups(groups: Mapping[str, str] | Path | str | None, frame: pd.DataFrame) -> dict[str, str]:
@@ -252,7 +271,7 @@ def _groups(groups: Mapping[str, str] | Path | str | None, frame: pd.DataFrame) 
     return read_groups(Path(groups), datasets)
 
 
-def _analyze(source: Source, options: Options) -> Analysis:
+def _analyze(source: Source, options: Options, other: Source | None = None) -> Analysis:
     sweeps = split_sweeps(source.frame, options)
     cells = cells_of(sweeps.frame, options.level)
     full = {setting: matrix(cells, setting) for setting in pd.unique(cells["setting"])}
@@ -270,18 +289,25 @@ def _analyze(source: Source, options: Options) -> Analysis:
     rows["dropped"] += dropped
     on_examples, same = pairs_on_examples(sweeps.frame, source.predictions, options)
     rows["pairwise"] += on_examples
-    swept = ("ablation", "convergence", "reached", "speedup", "dataset_size")
+    rows["dropped"] += sweeps.dropped
+    if other:
+        weights = cells_of(split_sweeps(other.frame, options).frame)
+        names = source.name, other.name
+        rows["model_sets"], dropped = compare_model_sets(cells, weights, names, options)
+        rows["dropped"] += dropped
+    swept = ("ablation", "effects", "convergence", "reached", "speedup", "dataset_size")
     rows |= {name: getattr(sweeps, name) for name in swept}
     tables = {name: pd.DataFrame(rows[name], columns=list(TABLES[name])) for name in TABLES}
     # Python's True, False and None, also where no None is.
     tables["model_means"] = tables["model_means"].astype({"not_different": object})
     tables["cells"] = _finish_cells(cells, tables["prediction"], same)
     reasons = [*sweeps.notes, *notes_on(tables, full, source)]
+    against = [{**fact, "against": True} for fact in other.facts] if other else []
     tables["missing"] = pd.DataFrame(reasons, columns=list(TABLES["missing"]))
     return Analysis(
         **tables,
         trials=source.trials,
-        sources=source.facts,
+        sources=source.facts + tuple(against),
         upstream_name=_upstream_name(source.frame),
         options=asdict(options),
     )

@@ -1,5 +1,6 @@
 """Results -> cells: one number a model, dataset and setting, on the log-odds scale."""
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -49,6 +50,13 @@ class Matrix(NamedTuple):
             self.accuracy[np.ix_(rows, columns)],
             self.upstream[rows],
             self.family[rows],
+        )
+
+    def only(self, models: Iterable[str], datasets: Iterable[str]) -> "Matrix":
+        """Keep these rows and columns by their names, in this order."""
+        return self.take(
+            [self.models.index(name) for name in models],
+            [self.datasets.index(name) for name in datasets],
         )
 
 

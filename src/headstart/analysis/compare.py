@@ -13,7 +13,7 @@ from headstart.analysis.correlations import FEWEST_FOR_INTERVAL
 from headstart.analysis.options import Options
 from headstart.stats import accuracy_of, resample_weights
 
-__all__ = ["compare_settings", "pigeonhole", "predict_datasets", "prediction_lines"]
+__all__ = ["compare_settings", "pigeonhole", "predict_datasets", "prediction_lines", "shared"]
 
 Floats = npt.NDArray[np.float64]
 # A line, its spread, and one model to leave out.
@@ -45,7 +45,7 @@ def compare_settings(
 def _compare(
     setting: str, other: str, matrices: dict[str, Matrix], options: Options
 ) -> tuple[dict[str, Any], list[Dropped]]:
-    first, second = _shared(matrices[setting], matrices[other])
+    first, second = shared(matrices[setting], matrices[other])
     difference = first.scores - second.scores
     both = np.isfinite(difference)
     if not both.any():
@@ -67,15 +67,11 @@ def _compare(
     return row, dropped
 
 
-def _shared(first: Matrix, second: Matrix) -> tuple[Matrix, Matrix]:
+def shared(first: Matrix, second: Matrix) -> tuple[Matrix, Matrix]:
     """Take the models and datasets that both have, in the same order."""
     models = [m for m in first.models if m in second.models]
     datasets = [d for d in first.datasets if d in second.datasets]
-    taken = [
-        one.take([one.models.index(m) for m in models], [one.datasets.index(d) for d in datasets])
-        for one in (first, second)
-    ]
-    return taken[0], taken[1]
+    return first.only(models, datasets), second.only(models, datasets)
 
 
 def pigeonhole(difference: Floats, options: Options) -> tuple[float, float]:

@@ -112,6 +112,9 @@ def _on_estimates(tables: Mapping[str, pd.DataFrame]) -> list[Note]:
         (f"interval of {statistic} ({setting}): {', '.join(of['group'])}", why)
         for (setting, statistic), of in flat.groupby(["setting", "statistic"], sort=False)
     ]
+    few = tables["model_sets"].query("n_models < @FEWEST_FOR_INTERVAL")
+    why = f"shared models: fewer than {FEWEST_FOR_INTERVAL}, which a bootstrap interval needs"
+    notes += [(f"intervals of the two model sets ({s})", why) for s in few["setting"]]
     fitted = set(tables["mixed"]["setting"])
     enough = rows[(rows["group"] == "all") & (rows["n_datasets"] > 1)]["setting"].unique()
     why = "too few cells, or no residual, to tell models, datasets and residual apart"

@@ -56,6 +56,11 @@ class Source:
     trials: pd.DataFrame
     predictions: Mapping[str, Callable[[], Prediction]] = field(default_factory=dict)
 
+    @property
+    def name(self) -> str:
+        """What it came from, in words."""
+        return " and ".join(fact["name"] for fact in self.facts)
+
 
 def read_sources(
     sources: Sequence[SourceLike],
@@ -150,10 +155,14 @@ def _table(
 
 def _read_published(name: str) -> Source:
     facts, content = published.facts(name), published.csv_bytes(name)
+    table = read_delimited(content, name)
+    if "rows_of" in facts:
+        rows = read_delimited(published.csv_bytes(facts["rows_of"]), facts["rows_of"])
+        table = rows.merge(table.drop(columns="source"), on="model", validate="many_to_one")
     families = facts.pop("families", {})
     said: dict[str, Any] = {"kind": "published", "sha256": sha256(content).hexdigest()}
     said |= {name: value for name, value in facts.items() if name in SAID}
-    source = _table(read_delimited(content, name), name, said, facts["columns"], facts["unit"])
+    source = _table(table, name, said, facts["columns"], facts["unit"])
     frame = source.frame.assign(upstream_name=facts["upstream_name"])
     if families:
         of_model = {model: family for family, models in families.items() for model in models}

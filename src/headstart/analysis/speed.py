@@ -18,7 +18,7 @@ from headstart.analysis.options import Options
 from headstart.spec.labels import in_order
 from headstart.stats import log_odds, steps_to_share
 
-__all__ = ["reached", "speedups"]
+__all__ = ["reached", "speedups", "still_rising"]
 
 Floats = npt.NDArray[np.float64]
 Cell = tuple[str, str]
@@ -106,6 +106,29 @@ def speedups(frame: pd.DataFrame, options: Options) -> list[dict[str, Any]]:
             }
         )
     return rows
+
+
+def still_rising(reached: pd.DataFrame, setting: str, other: str) -> tuple[int, int]:
+    """Count the curves that a speed-up compares, and those of them that more steps may raise.
+
+    Where the largest number of steps has the largest odds, the largest odds are not known, nor the
+    steps to 90 % of them: the speed-up is not settled.
+
+    Parameters
+    ----------
+    reached
+        The table `reached`.
+    setting, other
+        The pair of the speed-up.
+
+    Returns
+    -------
+    tuple
+        How many may rise, of how many.
+    """
+    pair = reached[reached["setting"].isin([setting, other])]
+    both = pair.groupby(["model", "dataset"])["setting"].transform("nunique") == 2
+    return int(pair[both]["at_last"].sum()), int(both.sum())
 
 
 def _interval(

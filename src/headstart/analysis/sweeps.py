@@ -1,5 +1,8 @@
 """Tables with a further factor: training configurations, steps, examples per class."""
 
+from contextlib import suppress
+from graphlib import CycleError, TopologicalSorter
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -7,6 +10,7 @@ import pandas as pd
 
 from headstart.analysis.cells import cells_of, complete, matrix
 from headstart.analysis.columns import SWEEPS
+from headstart.analysis.effects import effects
 from headstart.analysis.options import Options
 from headstart.analysis.speed import reached, speedups
 from headstart.stats import within_means
@@ -24,10 +28,12 @@ class Sweeps(NamedTuple):
 
     frame: pd.DataFrame
     ablation: list[dict[str, Any]]
+    effects: list[dict[str, Any]]
     convergence: list[dict[str, Any]]
     reached: list[dict[str, Any]]
     speedup: list[dict[str, Any]]
     dataset_size: list[dict[str, Any]]
+    dropped: list[dict[str, Any]]
     notes: list[tuple[str, str]]
 
 
@@ -44,7 +50,7 @@ def split_sweeps(frame: pd.DataFrame, options: Options) -> Sweeps:
     swept = [factor for factor in SWEEPS if factor in frame and _n_levels(frame, factor) > 1]
     frame = frame.drop(columns=[f for f in SWEEPS if f in frame and f not in swept])
     rows: dict[str, list[dict[str, Any]]] = {table: [] for table in tables.values()}
-    reaching: dict[str, list[dict[str, Any]]] = {"reached": [], "speedup": []}
+    rows |= {table: [] for table in ("effects", "reached", "speedup", "dropped")}
     notes = []
     for factor in swept:
         others = [other for other in swept if other != factor]
@@ -55,13 +61,23 @@ def split_sweeps(frame: pd.DataFrame, options: Options) -> Sweeps:
         table = tables[factor]
         rows[table] = _dataset_size(own) if factor == SIZE else _means(own, factor, options)
         if factor == STEPS:
-            reaching = {"reached": reached(own), "speedup": speedups(own, options)}
+            rows |= {"reached": reached(own), "speedup": speedups(own, options)}
+        if factor == "configuration":
+            rows["effects"], rows["dropped"] = effects(own, list(_order(own, factor)), options)
+            notes += _alone(rows["effects"])
         what = f"other levels of {factor}, in tables but {table}"
         which = (
             "the steps of most cells, else its last" if factor == STEPS else f"its last {factor}"
         )
         notes.append((what, f"a cell has one number: {which} is used there"))
-    return Sweeps(_single(frame, swept, []), **rows, **reaching, notes=notes)
+    return Sweeps(_single(frame, swept, []), **rows, notes=notes)
+
+
+def _alone(rows: list[dict[str, Any]]) -> list[tuple[str, str]]:
+    """Say of which effects there is no interval."""
+    why = "there is one model and one dataset: an interval needs two of one of them"
+    alone = [str(row["setting"]) for row in rows if not row["sampled"]]
+    return [(f"intervals of effects ({setting})", why) for setting in dict.fromkeys(alone)]
 
 
 def _n_levels(frame: pd.DataFrame, factor: str) -> int:
@@ -72,18 +88,29 @@ def _n_levels(frame: pd.DataFrame, factor: str) -> int:
     return int(frame.groupby("setting")[factor].nunique(dropna=False).max())
 
 
-def _order(column: pd.Series) -> dict[Any, int]:
-    """Number the levels: numbers by size, names as they come."""
-    levels = list(pd.unique(column.dropna()))
+def _order(frame: pd.DataFrame, factor: str) -> dict[Any, int]:
+    """Number the levels: numbers by size, names in the order in which each model has them.
+
+    So a first model that lacks the first level changes nothing. Where models contradict each
+    other, names are in the order of the table.
+    """
+    column = frame[factor].dropna()
+    levels = list(pd.unique(column))
     if pd.api.types.is_numeric_dtype(column):
-        levels = sorted(levels)
+        return {level: i for i, level in enumerate(sorted(levels))}
+    before: dict[Any, set[Any]] = {level: set() for level in levels}
+    for _, own in column.groupby(frame["model"], sort=False):
+        for first, second in pairwise(pd.unique(own)):
+            before[second].add(first)
+    with suppress(CycleError):
+        levels = list(TopologicalSorter(before).static_order())
     return {level: i for i, level in enumerate(levels)}
 
 
 def _single(frame: pd.DataFrame, factors: list[str], kept: list[str]) -> pd.DataFrame:
     """Leave each cell (and level of the factors kept) one level of the other factors."""
     for factor in factors:
-        order = _order(frame[factor])
+        order = _order(frame, factor)
         # A row without a level comes after all levels: it is the main result.
         place = frame[factor].map(order).fillna(len(order) + 1).astype(int)
         if factor == STEPS:
@@ -104,7 +131,7 @@ def _usual(frame: pd.DataFrame) -> pd.Series:
 
 def _means(frame: pd.DataFrame, factor: str, options: Options) -> list[dict[str, Any]]:
     """Average the datasets of each model and level, over a complete sub-table of each setting."""
-    order = _order(frame[factor])
+    order = _order(frame, factor)
     place = frame[factor].map(order).astype(int)
     levels = list(order)
     joined = frame.assign(model=frame["model"] + JOINT + place.astype(str))

@@ -8,7 +8,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from headstart.analysis import Analysis, seeds_said
+from headstart.analysis import UPSTREAM, Analysis, seeds_said, still_rising
 from headstart.cli.tables import plain_table
 from headstart.spec.labels import in_order, setting_label
 
@@ -41,13 +41,16 @@ def summary(analysis: Analysis) -> Iterator[RenderableType]:
         yield _heading("Settings against each other")
         yield _settings(analysis.settings)
     yield from ablation(analysis)
+    if not analysis.model_sets.empty:
+        yield _heading(_sets_heading(analysis.model_sets))
+        yield _model_sets(analysis.model_sets)
     yield from _speedups(analysis)
     yield from _coverage(analysis.prediction)
     yield from _missing(analysis)
 
 
 def ablation(analysis: Analysis) -> Iterator[RenderableType]:
-    """A row a training configuration, under the name of its model: mean log odds by setting."""
+    """Mean log odds of each model and training configuration, and each against the one before."""
     means = analysis.ablation
     if means.empty:
         return
@@ -66,6 +69,9 @@ def ablation(analysis: Analysis) -> Iterator[RenderableType]:
             )
     yield _heading("Mean log odds over datasets by how a model was trained upstream")
     yield table
+    if not analysis.effects.empty:
+        yield _heading("Each of these against the one before it: difference in log odds")
+        yield _effects(analysis)
 
 
 def prediction(predicted: pd.DataFrame) -> Table:
@@ -83,11 +89,14 @@ def prediction(predicted: pd.DataFrame) -> Table:
 
 
 def _source_line(source: dict[str, object]) -> str:
-    parts = [f"{source['name']}: {source['rows']} results"]
+    against = "against " if "against" in source else ""
+    parts = [f"{against}{source['name']}: {source['rows']} results"]
     if source["kind"] != "store":
         parts.append(f"accuracies in {source['unit']} ({source['unit_rule']})")
     if "citation" in source:
         parts.append(str(source["citation"]))
+    if "against" in source and "description" in source:
+        parts.append(str(source["description"]))
     line = ", ".join(parts)
     return f"{line}\nDIGITISED: {source['error']}" if source.get("digitised") else line
 
@@ -177,6 +186,49 @@ def _settings(settings: pd.DataFrame) -> Table:
     return table
 
 
+def _effects(analysis: Analysis) -> Table:
+    """A row a setting, under the name of the change."""
+    numbers = ("log odds", "95 % interval", "models", "datasets")
+    table = plain_table("", *numbers, "interval for other", right=numbers)
+    for (before, after), rows in analysis.effects.groupby(["before", "after"], sort=False):
+        table.add_row(Text(f"{before} \N{RIGHTWARDS ARROW} {after}", style="bold"))
+        for row in rows.itertuples():
+            upstream = row.setting == UPSTREAM
+            table.add_row(
+                f"  {analysis.upstream_name if upstream else setting_label(row.setting)}",
+                f"{row.effect:+.3f}",
+                _interval(row.low, row.high, 3),
+                str(row.n_models),
+                "" if upstream else str(row.n_datasets),
+                row.sampled,
+            )
+    return table
+
+
+def _sets_heading(sets: pd.DataFrame) -> str:
+    source, other = sets["source"].iloc[0], sets["other"].iloc[0]
+    return (
+        "Correlation of mean log odds over datasets with upstream accuracy, over the models of "
+        f"both: {source} against {other}"
+    )
+
+
+def _model_sets(sets: pd.DataFrame) -> Table:
+    numbers = ("r", "95 % BCa", "against", "95 % BCa", "difference", "95 % BCa", "models",
+               "datasets")  # fmt: skip
+    table = plain_table("", *numbers, right=numbers)
+    for setting in in_order(sets["setting"]):
+        row = sets[sets["setting"] == setting].iloc[0]
+        cells = [
+            text
+            for of, sign in (("", ""), ("other_", ""), ("difference_", "+"))
+            for text in (f"{row[f'{of}r']:{sign}.3f}", _interval(row[f"{of}low"], row[f"{of}high"]))
+        ]
+        sizes = (str(row["n_models"]), str(row["n_datasets"]))
+        table.add_row(setting_label(setting), *cells, *sizes)
+    return table
+
+
 def _speedups(analysis: Analysis) -> Iterator[Text]:
     for row in analysis.speedup.itertuples():
         takes = [
@@ -195,10 +247,10 @@ def _speedups(analysis: Analysis) -> Iterator[Text]:
             f"Steps to 90 % of the largest odds, geometric mean, models x datasets: {row.cells}: "
             f"{', '.join(takes)}: {row.speedup:.1f} times as many{interval}."
         )
-        curves = analysis.reached[analysis.reached["setting"].isin([row.setting, row.other])]
-        if rising := int(curves["at_last"].sum()):
+        rising, curves = still_rising(analysis.reached, row.setting, row.other)
+        if rising:
             yield Text(
-                f"Of {rising} of {len(curves)} curves the most steps have the largest odds: with "
+                f"Of {rising} of {curves} curves the most steps have the largest odds: with "
                 "more steps these may rise further, and 90 % of them come later.",
                 style="yellow",
             )
@@ -243,5 +295,5 @@ def _number(value: float, digits: int) -> str:
     return "-" if pd.isna(value) else f"{value:.{digits}f}"
 
 
-def _interval(low: float, high: float) -> str:
-    return "-" if pd.isna(low) else f"{low:.2f} to {high:.2f}"
+def _interval(low: float, high: float, digits: int = 2) -> str:
+    return "-" if pd.isna(low) else f"{low:.{digits}f} to {high:.{digits}f}"

@@ -214,6 +214,14 @@ def plan(
 @app.command()
 def analyze(
     sources: SourcesArgument,
+    against: Annotated[
+        str | None,
+        typer.Option(
+            help="A source with other weights of the same models: does upstream accuracy go as far "
+            "with transfer in both?",
+            show_default=False,
+        ),
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(help="Folder for all tables (CSV) and figures (PNG, SVG, PDF).")
     ] = None,
@@ -239,7 +247,8 @@ def analyze(
 ) -> None:
     """Say what a table of results shows: correlations, tests, ranks, predictions, figures.
 
-    A source is a results store, a CSV, or a published table: kornblith2019, clip2021.
+    A source is a results store, a CSV, or a published table: kornblith2019, kornblith2019-public,
+    kornblith2019-regularizers, clip2021.
     """
     from headstart.analysis import read_references
     from headstart.cli.analysis import (
@@ -256,7 +265,7 @@ def analyze(
     check_places(json, out / "figures" if out else None)
     lines = None if references is None else read_references(references)
     options = _analysis_options(unit, groups, error_bars, correction, resamples, seed)
-    analysis = make_analysis(sources, columns, options)
+    analysis = make_analysis(sources, columns, options | {"against": against})
     show_analysis(analysis)
     if predict is not None:
         predict_and_show(analysis, predict)

@@ -12,7 +12,7 @@ from headstart.report.data import family_looks
 from headstart.report.embed import bundle, payload, placed, policy
 from headstart.report.figures import all_figures
 from headstart.report.palette import residual_labels, residual_steps, setting_looks
-from headstart.report.result_tables import result_tables, study_tables
+from headstart.report.result_tables import effects_table, result_tables, study_tables
 from headstart.report.significance import correction_sentence, pairs_table, significance_tables
 from headstart.report.subject import Names, Subject, names_of
 from headstart.report.words import headline, supporting
@@ -96,6 +96,7 @@ def page_html(analysis: Subject, title: str | None = None) -> str:
         seeds=provenance.seeds_sentence(analysis),
         results=result_tables(analysis, names),
         studies=study_tables(analysis, names),
+        effects=effects_table(analysis, names),
         significance=significance_tables(analysis, names),
         correction=correction_sentence(analysis),
         pairs=pairs,

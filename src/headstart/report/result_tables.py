@@ -3,6 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
+from headstart.analysis import UPSTREAM
 from headstart.report.grid import (
     Cell,
     Column,
@@ -18,7 +19,9 @@ from headstart.report.marks import key_words, mark_of
 from headstart.report.numbers import (
     coefficient,
     coefficient_interval,
+    count,
     interval,
+    joined,
     known,
     number,
     percent,
@@ -26,7 +29,7 @@ from headstart.report.numbers import (
 from headstart.report.subject import Names, Subject
 from headstart.spec.labels import setting_label
 
-__all__ = ["in_order", "result_tables", "study_tables"]
+__all__ = ["effects_table", "in_order", "result_tables", "study_tables"]
 
 TEXT: dict[str, Any] = {"numeric": False}
 STATISTICS = {
@@ -194,6 +197,51 @@ def settings_table(subject: Subject, names: Names) -> Table:
     ]
     note = "A win is a cell, a model on a dataset, in which the setting's accuracy is higher."
     return Table("settings", "Settings compared cell by cell", columns, rows, note=note)
+
+
+def effects_table(subject: Subject, names: Names) -> Table:
+    """Each training configuration against the one before it: a row a change, a column a setting."""
+    table = subject.effects.sort_values("position", kind="stable")
+    found = {(r.before, r.after, r.setting): r for r in table.itertuples(index=False)}
+    shown = [name for name in (*names.settings, UPSTREAM) if name in set(table.setting)]
+    columns = [Column("Change", **TEXT)]
+    columns += [
+        Column(
+            subject.upstream_name if name == UPSTREAM else setting_label(name),
+            keys=about(names, setting=name),
+        )
+        for name in shown
+    ]
+    rows = []
+    for before, after in dict.fromkeys((change[0], change[1]) for change in found):
+        cells = [
+            replace(effect_cell(found.get((before, after, name))), keys=about(names, setting=name))
+            for name in shown
+        ]
+        rows.append(Row([Cell(f"{before} \N{RIGHTWARDS ARROW} {after}"), *cells]))
+    caption = "Each configuration against the one before it: difference in log odds"
+    return Table("effects", caption, columns, rows, note=effects_note(table) if rows else "")
+
+
+def effect_cell(row: Any) -> Cell:
+    if row is None:
+        return figure(None)
+    between = interval(row.low, row.high, 3)
+    text = number(row.effect, 3, plus=True) + (f" ({between})" if between else "")
+    return Cell(text, float(row.effect))
+
+
+def effects_note(table: Any) -> str:
+    """Say over what the differences are, and for what their intervals."""
+    ends = []
+    for column, noun in (("n_models", "model"), ("n_datasets", "dataset")):
+        sizes = {int(n) for n in table[column] if n}
+        fewest = f"{min(sizes)} to " if len(sizes) > 1 else ""
+        ends += [fewest + count(max(sizes), noun)] if sizes else []
+    return (
+        f"Means over {joined(ends)} of differences paired by model and dataset, with 95 % "
+        "intervals for other models and datasets; of which there is one, that one is held fixed."
+    )
 
 
 def study_tables(subject: Subject, names: Names) -> dict[str, Table]:

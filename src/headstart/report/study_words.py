@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from headstart.report.numbers import count, joined, number
+from headstart.analysis import UPSTREAM, still_rising
+from headstart.report.numbers import count, interval, joined, number
 from headstart.report.phrases import setting_phrase
 from headstart.report.subject import Subject
 from headstart.spec.labels import in_order
@@ -31,9 +32,10 @@ def study_sentences(subject: Subject) -> list[str]:
     """Give a sentence for each study that the table has."""
     sentences = [
         ends_sentence(subject.convergence, "steps", "step"),
-        *speed_sentences(subject.speedup),
+        *speed_sentences(subject),
         ends_sentence(subject.dataset_size, "examples_per_class", "example"),
         ablation_sentence(subject.ablation),
+        effects_sentence(subject),
     ]
     return [sentence for sentence in sentences if sentence]
 
@@ -57,19 +59,27 @@ def ends_sentence(table: Any, level: str, noun: str) -> str:
     return f"From {low:,g} to {count_said(high, noun)}{each}, {mean} go {joined(said)}."
 
 
-def speed_sentences(table: Any) -> list[str]:
-    """Say how many times the steps of a setting another takes to 90 % of its largest odds."""
-    return [
-        f"To 90 % of the largest odds {setting_phrase(row.other)} takes {number(row.speedup, 1)} "
-        f"times the steps of {setting_phrase(row.setting)}"
-        + (
-            f" (95 % interval {number(row.low, 1)} to {number(row.high, 1)}, resampling "
-            f"{row.resampled})."
-            if row.resampled
-            else "."
-        )
-        for row in table.itertuples(index=False)
-    ]
+def speed_sentences(subject: Subject) -> list[str]:
+    """Say how many times the steps of a setting another takes to 90 % of its largest odds.
+
+    Where curves may still rise that is not known, and said first.
+    """
+    sentences = []
+    for row in subject.speedup.itertuples(index=False):
+        slow, fast = setting_phrase(row.other), setting_phrase(row.setting)
+        times = f"{slow} takes {number(row.speedup, 1)} times the steps of {fast}"
+        if between := interval(row.low, row.high, 1):
+            times += f" (95 % interval {between}, resampling {row.resampled})"
+        rising, curves = still_rising(subject.reached, row.setting, row.other)
+        if rising:
+            sentences.append(
+                f"How much faster {fast} gets there than {slow} is not settled: {rising} of "
+                f"{count(curves, 'curve')} have their largest odds at their largest number of "
+                f"steps and may rise with more; so far, to 90 % of the largest odds {times}."
+            )
+        else:
+            sentences.append(f"To 90 % of the largest odds {times}.")
+    return sentences
 
 
 def both_ends(table: Any, level: str, low: Any, high: Any) -> Any:
@@ -101,3 +111,27 @@ def ablation_sentence(table: Any) -> str:
             )
     n = count(table.configuration.nunique(), "training configuration")
     return f"Of {n}, mean log odds are {'; '.join(said)}." if said else ""
+
+
+def effects_sentence(subject: Subject) -> str:
+    """Say how many changes of the training go with higher or lower log odds, and how many open."""
+    table = subject.effects
+    table = table[table.low.notna()] if len(table) else table
+    said = [
+        f"{subject.upstream_name if setting == UPSTREAM else f'by {setting_phrase(setting)}'} "
+        f"{signs(table[table.setting == setting])}"
+        for setting in in_order(table.setting)
+    ]
+    if not said:
+        return ""
+    return (
+        "Each training configuration against the one before it, by 95 % intervals, in log odds: "
+        f"{'; '.join(said)}."
+    )
+
+
+def signs(table: Any) -> str:
+    """Count intervals over and under 0, and those that include it."""
+    up, down = int((table.low > 0).sum()), int((table.high < 0).sum())
+    counts = {"higher": up, "lower": down, "of open sign": len(table) - up - down}
+    return joined([f"{what} in {n}" for what, n in counts.items() if n]) + f" of {len(table)}"

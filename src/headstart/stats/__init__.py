@@ -7,6 +7,7 @@ from headstart.stats.bootstrap import (
     resample_weights,
 )
 from headstart.stats.correlation import CORRELATIONS, kendall, least_squares, pearson, spearman
+from headstart.stats.crossed import CrossedMean, crossed_mean
 from headstart.stats.log_odds import accuracy_of, log_odds
 from headstart.stats.mixed import MixedModel, mixed_model
 from headstart.stats.paired import PairedTest, holm, mcnemar, paired_t, sign_flip_test, wilcoxon
@@ -18,6 +19,7 @@ from headstart.stats.within import ErrorBars, WithinMeans, within_means
 
 __all__ = [
     "CORRELATIONS",
+    "CrossedMean",
     "ErrorBars",
     "MixedModel",
     "PairedTest",
@@ -27,6 +29,7 @@ __all__ = [
     "bca_interval",
     "cluster_weights",
     "critical_t",
+    "crossed_mean",
     "holm",
     "jackknife_weights",
     "kendall",

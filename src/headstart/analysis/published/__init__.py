@@ -23,11 +23,12 @@ NAMES: tuple[str, ...] = tuple(_catalogue())
 
 def facts(name: str) -> dict[str, Any]:
     """Say what a published table is and how its columns are called."""
-    return dict(_catalogue()[name])
+    own = _catalogue()[name]
+    return {**_catalogue().get(own.get("rows_of"), {}), **own}
 
 
 def csv_bytes(name: str) -> bytes:
-    """Give the CSV of a published table."""
+    """Give the CSV of a published table: of upstream accuracies alone where it has `rows_of`."""
     return (_FOLDER / f"{name}.csv").read_bytes()
 
 

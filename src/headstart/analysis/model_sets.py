@@ -1,0 +1,111 @@
+"""Two sets of weights of the same networks: does upstream accuracy go as far with either?"""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from scipy.special import logit
+
+from headstart.analysis.cells import Dropped, Matrix, complete, matrix
+from headstart.analysis.compare import shared
+from headstart.analysis.correlations import FEWEST_FOR_INTERVAL, FEWEST_MODELS
+from headstart.analysis.options import Options
+from headstart.errors import AnalysisError
+from headstart.stats import bca_interval, jackknife_weights, pearson, resample_weights
+
+__all__ = ["compare_model_sets"]
+
+Floats = npt.NDArray[np.float64]
+
+
+def compare_model_sets(
+    cells: pd.DataFrame, others: pd.DataFrame, names: tuple[str, str], options: Options
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Rows of the tables `model_sets` and `dropped`.
+
+    For each setting that both have: Pearson's r of mean log odds of transfer with upstream log odds
+    in each set, over the models, datasets and so the means that both share, and its difference
+    (first less other). The intervals are BCa (Efron 1987) and resample models, of which each is
+    drawn with its numbers in both sets: what makes a network easy to transfer is in both, and
+    leaves the difference. There is no p-value: to exchange a model's two sets would test that they
+    are alike in everything, accuracies included, and not that r is the same.
+
+    Parameters
+    ----------
+    cells, others
+        Tables `cells` of the two sets, matched by the names of settings, models and datasets.
+    names
+        What the two are called.
+
+    Raises
+    ------
+    AnalysisError
+        They share no setting, model or dataset, or everywhere fewer than three models with an
+        upstream accuracy in both.
+    """
+    for kind in ("setting", "model", "dataset"):
+        _check_shared(kind, cells, others, names)
+    rows, dropped, found = [], [], []
+    for setting in pd.unique(cells["setting"]):
+        if not (others["setting"] == setting).any():
+            continue
+        first, second, left_out = _complete(*(matrix(one, setting) for one in (cells, others)))
+        dropped += [
+            {"setting": setting, "table": f"model_sets: {names[1]}", **one._asdict()}
+            for one in left_out
+        ]
+        found.append(len(first.models))
+        if len(first.models) >= FEWEST_MODELS:
+            rows.append(_row(setting, first, second, names, options))
+    if not rows:
+        raise AnalysisError(
+            f"{names[0]} against {names[1]}: expected at least {FEWEST_MODELS} models with an "
+            f"upstream accuracy and all shared datasets in both, found {max(found, default=0)}"
+        )
+    return rows, dropped
+
+
+def _check_shared(
+    kind: str, cells: pd.DataFrame, others: pd.DataFrame, names: tuple[str, str]
+) -> None:
+    found = [list(pd.unique(one[kind])) for one in (cells, others)]
+    if set(found[0]).isdisjoint(found[1]):
+        has = [f"{name} has {', '.join(of[:3])}{', ...' * (len(of) > 3)}"
+               for name, of in zip(names, found, strict=True)]  # fmt: skip
+        raise AnalysisError(
+            f"{names[0]} against {names[1]}: they share no {kind}: {'; '.join(has)}: give what is "
+            "the same in both the same name"
+        )
+
+
+def _complete(first: Matrix, second: Matrix) -> tuple[Matrix, Matrix, list[Dropped]]:
+    """Take what both have, and of it what is complete in both."""
+    first, second = shared(first, second)
+    known = np.isfinite(first.upstream) & np.isfinite(second.upstream)
+    both = first._replace(scores=first.scores + second.scores)
+    part, dropped = complete(both.take(np.flatnonzero(known), range(len(both.datasets))))
+    names = part.models, part.datasets
+    return first.only(*names), second.only(*names), dropped
+
+
+def _row(
+    setting: str, first: Matrix, second: Matrix, names: tuple[str, str], options: Options
+) -> dict[str, Any]:
+    def statistics(weights: Floats) -> Floats:
+        """(B, 3): r of each set and the difference, from the same draws."""
+        r = [pearson(weights, logit(one.upstream), one.scores.mean(axis=1, keepdims=True))
+             for one in (first, second)]  # fmt: skip
+        return np.hstack([*r, r[0] - r[1]])
+
+    n = len(first.models)
+    estimate = statistics(np.ones((1, n)))[0]
+    low, high = np.full((2, 3), np.nan)
+    if n >= FEWEST_FOR_INTERVAL:
+        drawn = resample_weights(n, options.resamples, np.random.default_rng(options.seed))
+        left_out = statistics(jackknife_weights(n))
+        low, high = bca_interval(statistics(drawn), estimate, left_out, options.level)
+    row: dict[str, Any] = {"setting": setting, "source": names[0], "other": names[1]}
+    for i, of in enumerate(("", "other_", "difference_")):
+        row |= {of + "r": estimate[i], of + "low": low[i], of + "high": high[i]}
+    return row | {"n_models": n, "n_datasets": len(first.datasets)}

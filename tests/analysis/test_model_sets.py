@@ -1,0 +1,137 @@
+"""Two sets of weights of the same networks: does upstream accuracy go as far with either?"""
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.special import expit, logit
+from scipy.stats import bootstrap, pearsonr
+
+import headstart as hs
+from headstart.errors import AnalysisError
+
+
+def weights(noise, models=8, datasets=3, seed=0, setting="linear") -> pd.DataFrame:
+    random = np.random.default_rng(seed)
+    rows = [
+        {"model": f"net{m}", "dataset": f"set{d}", "setting": setting, "family": f"family{m % 3}",
+         "upstream_accuracy": expit(1 + 0.1 * m), "accuracy": expit(0.1 * m + 0.3 * d + own)}
+        for m in range(models) for own in [noise * random.normal()] for d in range(datasets)
+    ]  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def compared(first, other, **options) -> pd.DataFrame:
+    return hs.analyze(first, against=other, resamples=4000, **options).model_sets
+
+
+def points(table: pd.DataFrame) -> np.ndarray:
+    """(2, models): upstream log odds and mean log odds of transfer."""
+    by = table.assign(odds=logit(table.accuracy)).groupby("model")
+    return np.stack([logit(by.upstream_accuracy.first()), by.odds.mean()])
+
+
+def test_both_correlations_and_their_difference_are_those_of_scipy():
+    first, other = weights(0.05), weights(0.3, seed=1)
+    (row,) = compared(first, other).to_dict("records")
+    a, b = points(first), points(other)
+    assert row["r"] == pytest.approx(pearsonr(*a).statistic)
+    assert row["other_r"] == pytest.approx(pearsonr(*b).statistic)
+    assert row["difference_r"] == pytest.approx(row["r"] - row["other_r"])
+    assert (row["n_models"], row["n_datasets"]) == (8, 3)
+
+    def difference(a1, a2, b1, b2):
+        return pearsonr(a1, a2).statistic - pearsonr(b1, b2).statistic
+
+    theirs = bootstrap((*a, *b), difference, paired=True, vectorized=False, n_resamples=4000,
+                       method="BCa", rng=0).confidence_interval  # fmt: skip
+    width = theirs.high - theirs.low
+    assert row["difference_low"] == pytest.approx(theirs.low, abs=0.1 * width)
+    assert row["difference_high"] == pytest.approx(theirs.high, abs=0.1 * width)
+
+
+def test_a_set_against_itself_does_not_differ():
+    (row,) = compared(weights(0.2), weights(0.2)).to_dict("records")
+    assert row["difference_r"] == 0
+    # Nothing varies that an interval could be of.
+    assert np.isnan(row["difference_low"])
+    assert row["low"] < row["r"] < row["high"]
+
+
+def test_only_what_both_have_is_compared_and_what_is_left_out_is_named():
+    first, other = weights(0.1), weights(0.2, models=6, seed=1)
+    other = other[~((other.model == "net1") & (other.dataset == "set2"))]
+    analysis = hs.analyze(first, against=other, resamples=200)
+    (row,) = analysis.model_sets.to_dict("records")
+    assert (row["n_models"], row["n_datasets"]) == (5, 3)
+    kept = [f"net{m}" for m in (0, 2, 3, 4, 5)]
+    expected = pearsonr(*points(first[first.model.isin(kept)])).statistic
+    assert row["r"] == pytest.approx(expected)
+    dropped = analysis.dropped[analysis.dropped.table.str.startswith("model_sets")]
+    assert dropped[["kind", "name", "missing"]].to_numpy().tolist() == [["model", "net1", 1]]
+    # All else is of the sources alone.
+    alone = hs.analyze(first, resamples=200)
+    assert analysis.correlations.equals(alone.correlations)
+    assert len(analysis.cells) == 24
+
+
+def test_four_models_have_no_interval():
+    analysis = hs.analyze(weights(0.1, models=4), against=weights(0.1, models=4, seed=1))
+    assert np.isnan(analysis.model_sets.difference_low).all()
+    assert "intervals of the two model sets (linear)" in analysis.missing.what.tolist()
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"model": "my"}, "they share no model: the table has net0, net1, net2, ...; the table has "
+         "mynet0, mynet1, mynet2, ...: give what is the same in both the same name"),
+        ({"dataset": "my"}, "they share no dataset: the table has set0, set1, set2; the table"),
+        ({"setting": "my"}, "they share no setting: the table has linear; the table has mylinear"),
+    ],
+)  # fmt: skip
+def test_two_sets_that_share_nothing(change, said):
+    other = weights(0.1)
+    for name, prefix in change.items():
+        other[name] = prefix + other[name]
+    with pytest.raises(AnalysisError) as caught:
+        compared(weights(0.1), other)
+    assert said in str(caught.value)
+
+
+def test_fewer_than_three_shared_models():
+    with pytest.raises(
+        AnalysisError,
+        match="expected at least 3 models with an upstream accuracy and all shared datasets in "
+        "both, found 2",
+    ):
+        compared(weights(0.1), weights(0.1, models=2))
+    with pytest.raises(AnalysisError, match="found 0"):
+        compared(weights(0.1), weights(0.1).drop(columns="upstream_accuracy"))
+
+
+def test_the_published_example_on_the_screen(cli):
+    """The same transfer numbers; only the upstream accuracies are those of public weights."""
+    first, other = (hs.analyze(name, resamples=200) for name in
+                    ("kornblith2019", "kornblith2019-public"))  # fmt: skip
+    assert first.cells.accuracy.tolist() == other.cells.accuracy.tolist()
+    public = other.cells.drop_duplicates("model").set_index("model").upstream_accuracy
+    # TF-slim's README.
+    assert public["ResNet-50"] == pytest.approx(0.752)
+    assert len(public) == 16
+    assert other.upstream_name == "ImageNet top-1 accuracy of public weights"
+    shown = cli("analyze", "kornblith2019", "--against", "kornblith2019-public",
+                "--resamples", 1000).out  # fmt: skip
+    assert "how public weights transfer is not in it" in " ".join(shown.split())
+    assert "over the models of both: kornblith2019 against kornblith2019-public" in " ".join(
+        shown.split()
+    )
+    line = next(line for line in shown.splitlines() if "+0.088" in line)
+    assert line.split()[:3] == ["Logistic", "regression", "0.986"]
+    assert "0.898" in line
+
+
+def test_the_message_on_the_screen(cli):
+    outcome = cli("analyze", "kornblith2019", "--against", "clip2021", "--resamples", 200)
+    assert outcome.code == 2
+    assert outcome.err.startswith("error: kornblith2019 against clip2021: they share no setting: ")
+    assert outcome.err.count("\n") == 1
