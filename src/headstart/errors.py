@@ -18,6 +18,7 @@ line prints it and exits with code 2.
     * ProbeError              labels, features or lambdas that no probe can be fitted to
     * ExecutorError           worker processes that cannot be had, or that ended
     * DeviceError             a device that this machine does not have
+    * LogError                a log of curves that cannot be written
     * SealedTestError         an attempt to look at test labels before the choice, or twice
     * TableError              a table of results that cannot be read or contradicts itself
     * AnalysisError           an estimate or a figure that this table cannot give
@@ -40,6 +41,7 @@ __all__ = [
     "ExecutorError",
     "FeatureError",
     "HeadstartError",
+    "LogError",
     "ManifestError",
     "ModelError",
     "NotWritableError",
@@ -150,6 +152,10 @@ class ExecutorError(HeadstartError):
 
 class DeviceError(HeadstartError):
     """A device, precision or runtime that this machine does not have."""
+
+
+class LogError(HeadstartError):
+    """A log of curves that cannot be written: its library is not installed."""
 
 
 class SealedTestError(HeadstartError):

@@ -2,6 +2,7 @@
 
 import sys
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,15 @@ from headstart import datasets, models
 from headstart.cli import render
 from headstart.cli.progress import LiveWatcher
 from headstart.cli.stamp import is_stamped, put_stamp
-from headstart.errors import StudyError
+from headstart.errors import LogError, StudyError
 from headstart.files import replaced, writable_folder
+from headstart.logs import Log, LogWatcher, open_log
 from headstart.store import DATABASE_NAME, ResultStore, results_table
 from headstart.study import Study, StudyRun, further_study, matrix_rate, outlook
-from headstart.workspace import Device, default_cache
+from headstart.workspace import Device, Watcher, Watchers, default_cache
 
 __all__ = [
+    "log_to",
     "read_study",
     "run_and_show",
     "run_demo",
@@ -27,6 +30,7 @@ __all__ = [
 ]
 
 INTERRUPTED = 130
+DEFAULT_LOG_FOLDER = Path("headstart-logs")
 # Options that hold several values, separated by commas.
 LISTS = {"datasets", "settings", "seeds", "steps", "examples_per_class"}
 # Large enough for standard errors of about two points, small enough for minutes on two cores.
@@ -84,6 +88,15 @@ def read_study(file: Path | None, options: dict[str, Any], *, trust: bool = Fals
     return further_study(further, fields) if further else Study(**fields)
 
 
+def log_to(name: str | None, folder: Path | None) -> Log | None:
+    """Open the log that a command asks for, if it asks for one."""
+    if name:
+        return open_log(name, folder or DEFAULT_LOG_FOLDER)
+    if folder:
+        raise LogError("--log-folder says where to log, and --log what: give --log, too")
+    return None
+
+
 def run_and_show(
     study: Study,
     store: Path,
@@ -92,11 +105,16 @@ def run_and_show(
     trust: bool = False,
     workers: int = 0,
     keep_models: Path | None = None,
+    log: Log | None = None,
 ) -> StudyRun:
     """Run a study under a live display, then show its table."""
     start = time.perf_counter()
     try:
-        with LiveWatcher(console) as watcher:
+        with ExitStack() as stack:
+            watcher: Watcher = stack.enter_context(LiveWatcher(console))
+            if log:
+                logging = stack.enter_context(LogWatcher(log, watcher.note))
+                watcher = Watchers(watcher, logging)
             run = study.run(
                 store,
                 device=device,

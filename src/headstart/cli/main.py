@@ -18,6 +18,8 @@ from headstart.cli.options import (
     JsonFlag,
     LimitOption,
     ListOption,
+    LogFolderOption,
+    LogOption,
     PrecisionOption,
     SeedsOption,
     SettingsOption,
@@ -136,6 +138,8 @@ def run(
         Path | None,
         typer.Option(help="Folder for the networks that trials end with.", show_default=False),
     ] = None,
+    log: LogOption = None,
+    log_folder: LogFolderOption = None,
     print_study: Annotated[
         bool, typer.Option("--print-study", help="Print the study as a file; run nothing.")
     ] = False,
@@ -144,7 +148,7 @@ def run(
     ] = False,
 ) -> None:
     """Measure models x datasets x settings; what is stored already is not done again."""
-    from headstart.cli.commands import read_study, run_and_show, show_outlook
+    from headstart.cli.commands import log_to, read_study, run_and_show, show_outlook
 
     options = _study_options(
         models=models,
@@ -164,7 +168,13 @@ def run(
     elif dry_run:
         show_outlook(asked, store)
     elif run_and_show(
-        asked, store, device.value, trust=trust, workers=workers, keep_models=keep_models
+        asked,
+        store,
+        device.value,
+        trust=trust,
+        workers=workers,
+        keep_models=keep_models,
+        log=log_to(log, log_folder),
     ).failures:
         sys.exit(BAD_INPUT)
 

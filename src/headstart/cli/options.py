@@ -17,6 +17,9 @@ __all__ = [
     "JsonFlag",
     "LimitOption",
     "ListOption",
+    "LogFolderOption",
+    "LogName",
+    "LogOption",
     "PrecisionName",
     "PrecisionOption",
     "SeedsOption",
@@ -55,11 +58,28 @@ class FurtherName(StrEnum):
     dataset_size = "dataset-size"
 
 
+class LogName(StrEnum):
+    """What draws curves of a run."""
+
+    tensorboard = "tensorboard"
+    mlflow = "mlflow"
+    wandb = "wandb"
+
+
 StoreOption = Annotated[Path, typer.Option(help="Results database, or the folder it is in.")]
 DeviceOption = Annotated[DeviceName, typer.Option(help="auto takes a GPU where there is one.")]
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 ListOption = Annotated[
     str | None, typer.Option(help="Names, separated by commas.", show_default=False)
+]
+
+LogOption = Annotated[
+    LogName | None,
+    typer.Option(help="Also write curves and outcomes for this tool.", show_default=False),
+]
+LogFolderOption = Annotated[
+    Path | None,
+    typer.Option(help="Where to; headstart-logs unless given.", show_default=False),
 ]
 
 # What a study is, for the commands that take one.
