@@ -114,6 +114,31 @@ def test_a_network_that_was_not_kept_is_told(run, tmp_path):
     ]
 
 
+@pytest.mark.parametrize("stored", [False, True])
+def test_a_run_that_ends_between_the_network_and_the_result(stored, tmp_path, monkeypatch):
+    """What has the network's own name has a result; and a result has its network."""
+    study = STUDY.model_copy(update={"settings": ("linear",)})
+    (trial,) = study.trials()
+    place, real = tmp_path / "models" / trial.key[:12], ResultStore.add
+
+    def dying(store, result):
+        if stored:
+            real(store, result)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(ResultStore, "add", dying)
+    with pytest.raises(KeyboardInterrupt):
+        study.run(tmp_path / "r.db", device="cpu", keep_models=tmp_path / "models")
+    assert not place.exists()
+    (provisional,) = (tmp_path / "models").iterdir()
+    assert provisional.name == f"{trial.key[:12]}.partial"
+    monkeypatch.undo()
+    run = study.run(tmp_path / "r.db", device="cpu", keep_models=tmp_path / "models")
+    assert run.measured == (0 if stored else 1)
+    assert list((tmp_path / "models").iterdir()) == [place]
+    assert (place / "README.md").exists()
+
+
 def test_a_folder_that_cannot_be_written_is_told_before_anything_runs(tmp_path):
     with pytest.raises(NotWritableError, match="cannot write /sys/models"):
         STUDY.run(tmp_path / "r.db", keep_models="/sys/models")

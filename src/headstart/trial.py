@@ -18,6 +18,10 @@ __all__ = ["Memory", "run_trial"]
 class Memory(Protocol):
     """Where what was measured of a trial is kept: the results database is one."""
 
+    def add_trial(self, trial: Trial) -> None:
+        """Keep what a trial is, before anything is measured of it."""
+        ...
+
     def measurements(self, trial: str) -> list[Measurement]:
         """Give what was measured of the trial of this key."""
         ...
@@ -44,7 +48,8 @@ def run_trial(
     trial
         What to measure.
     workspace
-        Where and how.
+        Where and how. Where `memory` is given, a network that is kept has a provisional name:
+        `models.settle` gives it its own when the result is stored.
     memory
         What it holds of the trial is not measured again. None forgets: the trial begins anew.
     executor
@@ -57,6 +62,8 @@ def run_trial(
     """
     way = settings.way_of(trial)
     splits = datasets.load(trial.dataset, trial.seed, workspace.cache, test_labels=True)
+    if memory:
+        memory.add_trial(trial)
     measured = _still_true(memory.measurements(trial.key) if memory else [], splits.revision)
     run, watcher = _runner(trial, workspace, executor), workspace.watcher
     watcher.search_started(trial, measured)
@@ -87,6 +94,8 @@ def run_trial(
     )
     if workspace.keep and tested.network:
         models.keep(tested.network(), result, workspace.keep)
+        if not memory:
+            models.settle(trial.key, workspace.keep)
     watcher.tested(result)
     return result
 

@@ -185,15 +185,51 @@ def test_a_trial_without_a_result_is_listed_and_shown(cli, store):
     for measurement in measurements()[:4]:
         store.add_measurement(key, measurement)
     add_training(store)
-    assert f"partly measured: {key[:12]}, 4 candidates so far" in (
+    assert f"under way: 4 candidates measured, key {key[:12]}" in (
         cli("results", "--store", store.path).out
     )
     out = cli("results", "show", "abab", "--store", store.path).out
     assert out.splitlines()[:2] == ["partly measured", f"key {key}"]
+    assert "no result yet: 4 candidates measured" in out
     assert "70.00" in out
     assert "chosen" not in out
     (record,) = json.loads(cli("results", "show", "abab", "--store", store.path, "--json").out)
     assert (record["status"], len(record["validation"])) == ("partly measured", 8)
+
+
+def test_a_trial_that_is_under_way_has_its_title_and_its_surface_so_far(cli, store):
+    trial = Trial(
+        model=models.find("efficientnet_lite0"),
+        dataset=datasets.find("digits", limit=N_TEST),
+        setting=settings.find("scratch", protocol="quick"),
+    )
+    store.add_trial(trial)
+    # Nothing is measured of it.
+    assert "under way" not in cli("results", "--store", store.path).out
+    for measurement in measurements()[:5]:
+        store.add_measurement(trial.key, measurement)
+    add_training(store)
+    assert (
+        "under way: efficientnet_lite0, digits, scratch, 40 steps, 5 of 6 candidates measured, "
+        f"key {trial.key[:12]}"
+    ) in cli("results", "--store", store.path).out.replace("\n", " ")
+    out = cli("results", "show", "scratch", "--store", store.path).out
+    assert out.splitlines()[:3] == [
+        "efficientnet_lite0, digits, scratch, 40 steps",
+        f"key {trial.key}",
+        "no result yet: 5 of 6 candidates measured",
+    ]
+    assert cells(out) == {
+        "0.001": ["50.00", "52.00"],
+        "0.01": ["60.00", "70.00"],
+        "0.1": ["diverged", "-"],
+    }
+    (record,) = json.loads(cli("results", "show", "scratch", "--store", store.path, "--json").out)
+    assert (record["status"], record["model"]) == ("partly measured", "efficientnet_lite0")
+    rows = csv.DictReader(
+        io.StringIO(cli("results", "show", "scratch", "--store", store.path, "--csv").out)
+    )
+    assert {row["setting"] for row in rows} == {"scratch"}
 
 
 def test_words_of_a_title_name_one_trial(cli, store):

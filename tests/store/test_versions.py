@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from headstart.spec import Candidate, Measurement, Selection
+from headstart import datasets, models, settings
+from headstart.spec import Candidate, Measurement, Selection, Trial
 from headstart.store import ResultStore, database, schema
 
 # As `headstart run --models efficientnet_lite0 --datasets digits --limit 60` left it when stores
@@ -52,6 +53,34 @@ def test_the_first_write_brings_it_up_and_keeps_all_rows(older):
     assert store.results() == before
     assert store.measurements("a" * 64) == [measurement]
     assert store.measurements("b" * 64) == []
+
+
+def test_a_store_of_version_2_knows_no_trials_and_learns_them(tmp_path):
+    store = ResultStore(tmp_path / "r.db", create=True)
+    choice = {"learning_rate": 0.1, "crop": "central"}
+    measurement = Measurement(
+        candidate=Candidate(values=choice), examples="r", curve=({**choice, "accuracy": 0.5},)
+    )
+    store.add_measurement("a" * 64, measurement)
+    with sqlite3.connect(store.path) as connection:
+        connection.execute("DROP TABLE trials")
+        connection.execute("PRAGMA user_version = 2")
+    assert store.trial("a" * 64) is None
+    assert store.partly_measured() == {"a" * 64: 1}
+    trial = Trial(
+        model=models.find("efficientnet_lite0"),
+        dataset=datasets.find("digits", limit=60),
+        setting=settings.find("linear"),
+    )
+    store.add_trial(trial)
+    assert version(store.path) == schema.SCHEMA_VERSION
+    assert store.trial(trial.key) == trial
+    assert store.measurements("a" * 64) == [measurement]
+    with (
+        sqlite3.connect(store.path) as connection,
+        pytest.raises(sqlite3.IntegrityError, match="never edited"),
+    ):
+        connection.execute("DELETE FROM trials")
 
 
 def test_what_was_measured_and_chosen_is_never_edited(tmp_path):

@@ -17,7 +17,7 @@ from headstart.cli.tables import plain_table
 from headstart.labels import kind_of
 from headstart.spec import Result, Value
 from headstart.spec.labels import number_label
-from headstart.store import ResultStore, Tried, result_row, results_table, tried
+from headstart.store import ResultStore, Tried, result_row, results_table, tried, under_way
 
 __all__ = ["show_results", "show_trials"]
 
@@ -40,8 +40,8 @@ def show_results(store: Path, *, csv: bool, json: bool) -> None:
         typer.echo(json_module.dumps([result_row(result) for result in found], indent=1))
     else:
         console.print(render.results(found))
-        for key, n in opened.partly_measured().items():
-            console.print(f"partly measured: {key[:KEY_DIGITS]}, {_candidates(n)} so far")
+        for one in under_way(opened):
+            console.print(f"under way: {_under_way(one)}")
 
 
 def show_trials(named: Sequence[str], store: Path, *, csv: bool, json: bool) -> None:
@@ -63,8 +63,7 @@ def show_trials(named: Sequence[str], store: Path, *, csv: bool, json: bool) -> 
 
 def grid(one: Tried) -> list[dict[str, Any]]:
     """A row an evaluation on validation: of which trial, what was tried, what it reached."""
-    told = result_row(one.result) if one.result else {}
-    about = {"key": one.key, **{name: told.get(name) for name in TOLD}}
+    about = _about(one)
     return [
         {
             **about,
@@ -78,11 +77,18 @@ def grid(one: Tried) -> list[dict[str, Any]]:
 
 def record(one: Tried) -> dict[str, Any]:
     """All of a trial: its row, its metrics, its grid."""
-    told = result_row(one.result) if one.result else {"key": one.key}
+    told = result_row(one.result) if one.result else _about(one)
     rows = [{n: v for n, v in row.items() if n not in (*TOLD, "key")} for row in grid(one)]
     metrics = one.result.metrics if one.result else {}
     status = "complete" if one.result else "partly measured"
     return {**told, "status": status, "metrics": metrics, "validation": rows}
+
+
+def _about(one: Tried) -> dict[str, Any]:
+    """Say which trial it is; of one without a result as far as that is known."""
+    known = one.result or (Result(trial=one.trial) if one.trial else None)
+    told = result_row(known) if known else {}
+    return {"key": one.key, **{name: told.get(name) for name in TOLD}}
 
 
 def shown(one: Tried) -> Group:
@@ -90,6 +96,8 @@ def shown(one: Tried) -> Group:
     lines = [one.title, f"key {one.key}"]
     if one.result:
         lines += [_told(one.result), _metrics(one.result)]
+    else:
+        lines += [f"no result yet: {_progress(one)} measured"]
     parts: list[RenderableType] = [Text(line) for line in lines]
     if any("learning_rate" in row for row in one.curve):
         for steps in sorted({float(row["steps"]) for row in one.curve}, reverse=True):
@@ -169,8 +177,18 @@ def _path(one: Tried) -> Table:
     return table
 
 
-def _candidates(n: int) -> str:
-    return "1 candidate" if n == 1 else f"{n:,} candidates"
+def _under_way(one: Tried) -> str:
+    named = f"{one.title}, " if one.trial else ""
+    return f"{named}{_progress(one)} measured, key {one.key[:KEY_DIGITS]}"
+
+
+def _progress(one: Tried) -> str:
+    """Say how many candidates were measured, of how many where that is known."""
+    n = f"{one.n_measured:,}"
+    if one.trial is None:
+        return "1 candidate" if one.n_measured == 1 else f"{n} candidates"
+    planned = one.trial.setting.n_measurements
+    return f"{n} of {planned:,} candidate{'' if planned == 1 else 's'}"
 
 
 def _words(name: str) -> str:

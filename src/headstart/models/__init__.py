@@ -12,7 +12,7 @@ from headstart.models.catalogue import (
     runs_code,
     search,
 )
-from headstart.models.keeping import KEY_DIGITS, keep
+from headstart.models.keeping import KEY_DIGITS, keep, settle
 from headstart.models.measured import record as record_upstream
 from headstart.models.names import split_names
 from headstart.models.pretrained import names as pretrained_names
@@ -33,5 +33,6 @@ __all__ = [
     "require",
     "runs_code",
     "search",
+    "settle",
     "split_names",
 ]

@@ -1,6 +1,7 @@
 """A transferred network -> a folder that others can load: weights, facts, a card of numbers."""
 
 import json
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,11 +16,13 @@ if TYPE_CHECKING:
 
     from headstart.models.network import Network
 
-__all__ = ["KEY_DIGITS", "WEIGHTS", "keep", "write_weights"]
+__all__ = ["KEY_DIGITS", "WEIGHTS", "keep", "settle", "write_weights"]
 
 WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
 # Of a trial's key, in the name of its folder.
 KEY_DIGITS = 12
+# Behind the name of a folder, until the trial's result is stored.
+PROVISIONAL = ".partial"
 # What the Hugging Face hub calls our metrics, where it has a name.
 METRIC_TYPES = {"top-1": "accuracy"}
 # Options of a name that say what the network is; the others say which weights it began with.
@@ -30,7 +33,8 @@ SHOWN_CLASSES = 100
 def keep(network: "Network", result: Result, folder: Path) -> Path:
     """Write a network with the classifier that a trial gave it; give its folder.
 
-    Each file is written whole or not at all, the card last: a folder with a card is complete.
+    Each file is written whole or not at all, the card last: a folder with a card is complete. Its
+    name ends with ``.partial`` until `settle` is told that the result of the trial is stored.
 
     Parameters
     ----------
@@ -46,13 +50,32 @@ def keep(network: "Network", result: Result, folder: Path) -> Path:
     StorageError
         It cannot be written.
     """
-    place = writable_folder(folder / result.trial.key[:KEY_DIGITS])
+    place = writable_folder(_provisional(result.trial.key, folder))
     write_weights(network.state_as_built(), place / WEIGHTS)
     with replaced(place / CONFIG) as temporary:
         temporary.write_text(json.dumps(_config(result), indent=1))
     with replaced(place / CARD) as temporary:
         temporary.write_text(_card(result), encoding="utf-8")
     return place
+
+
+def settle(key: str, folder: Path) -> None:
+    """Give a network its name, now that the result of its trial is stored; nothing if it has it.
+
+    Whatever moment a run ends at, a stored result has its network, under one name or the other, and
+    a folder without ``.partial`` has its result.
+    """
+    provisional = _provisional(key, folder)
+    if not (provisional / CARD).exists():
+        return
+    place = folder / key[:KEY_DIGITS]
+    # Of the same trial in another store.
+    shutil.rmtree(place, ignore_errors=True)
+    provisional.rename(place)
+
+
+def _provisional(key: str, folder: Path) -> Path:
+    return folder / f"{key[:KEY_DIGITS]}{PROVISIONAL}"
 
 
 def write_weights(state: "Mapping[str, torch.Tensor]", file: Path) -> None:

@@ -2,7 +2,7 @@
 
 from headstart.store.database import DATABASE_NAME, ResultStore
 from headstart.store.table import result_row, results, results_table
-from headstart.store.tried import Tried, tried
+from headstart.store.tried import Tried, tried, under_way
 
 __all__ = [
     "DATABASE_NAME",
@@ -12,4 +12,5 @@ __all__ = [
     "results",
     "results_table",
     "tried",
+    "under_way",
 ]

@@ -14,7 +14,7 @@ from filelock import FileLock, Timeout
 
 from headstart.errors import DiskFullError, NotWritableError, StorageError, StoreError
 from headstart.files import writable_folder
-from headstart.spec import Measurement, Prediction, Result, Selection, digest
+from headstart.spec import Measurement, Prediction, Result, Selection, Trial, digest
 from headstart.store import schema
 from headstart.store.predictions import read_predictions, write_predictions
 
@@ -117,6 +117,18 @@ class ResultStore:
         query = sa.select(columns.trial).order_by(columns.id)
         stored = self.keys()
         return dict(Counter(key for key in self._column(query, since=2) if key not in stored))
+
+    def trial(self, key: str) -> Trial | None:
+        """Give a trial whose candidates are measured; None if its store was too old to say."""
+        columns = schema.trials.c
+        query = sa.select(columns.record).where(columns.key == key)
+        found = self._column(query, since=3)
+        return Trial.model_validate_json(found[0]) if found else None
+
+    def add_trial(self, trial: Trial) -> None:
+        """Store what a trial is, before its first candidate; one that is stored already stays."""
+        row = {"key": trial.key, "created_at": _now(), "record": trial.model_dump_json()}
+        self._insert(schema.trials, row)
 
     def add_measurement(self, trial: str, measurement: Measurement) -> None:
         """Store what a candidate of a trial reached; what is stored of it already stays."""

@@ -11,13 +11,14 @@ __all__ = [
     "measurements",
     "results",
     "selections",
+    "trials",
     "upgrade",
 ]
 
 # "hdst" in ASCII, in SQLite's header field for the application that a file belongs to.
 APPLICATION_ID = 0x68647374
 # Kept in the header's user_version; raised when a table changes.
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 metadata = sa.MetaData()
 
@@ -62,11 +63,21 @@ selections = sa.Table(
     sa.Column("record", sa.Text, nullable=False),
 )
 
+# What a trial is whose candidates are measured: a result has it, too, but comes last.
+trials = sa.Table(
+    "trials",
+    metadata,
+    sa.Column("key", sa.String(64), primary_key=True),
+    sa.Column("created_at", sa.String, nullable=False),
+    # The whole Trial as JSON.
+    sa.Column("record", sa.Text, nullable=False),
+)
+
 
 def create(connection: sa.Connection) -> None:
     """Lay the tables and the header fields into an empty database."""
     metadata.create_all(connection)
-    for table in (results, measurements, selections):
+    for table in (results, measurements, selections, trials):
         _guard(connection, table)
     connection.execute(sa.text(f"PRAGMA application_id = {APPLICATION_ID}"))
     connection.execute(sa.text(f"PRAGMA user_version = {SCHEMA_VERSION}"))
@@ -97,5 +108,11 @@ def _add_candidates(connection: sa.Connection) -> None:
         _guard(connection, table)
 
 
+def _add_trials(connection: sa.Connection) -> None:
+    """From version 2, which knew of a trial without a result no more than its key."""
+    trials.create(connection)
+    _guard(connection, trials)
+
+
 # By the version that they start from.
-STEPS: Mapping[int, Callable[[sa.Connection], None]] = {1: _add_candidates}
+STEPS: Mapping[int, Callable[[sa.Connection], None]] = {1: _add_candidates, 2: _add_trials}

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from headstart.errors import StoreError
-from headstart.spec import Result, Value
+from headstart.spec import Result, Trial, Value
 from headstart.store.database import ResultStore
 
-__all__ = ["Tried", "tried"]
+__all__ = ["Tried", "tried", "under_way"]
 
 SHOWN, DIGITS = 5, 12
 RATE, CROP, STEPS = "learning_rate", "crop", "steps"
@@ -21,20 +21,26 @@ class Tried:
     ----------
     key
         Of the trial.
+    trial
+        None if all that is known of it are its measurements: an older version began it.
     result
-        None of a trial that was interrupted: nothing but its measurements is known of it.
+        None of a trial that is under way, or was interrupted.
     curve
         What was tried on validation, a row an evaluation.
+    n_measured
+        Candidates that were measured.
     """
 
     key: str
+    trial: Trial | None
     result: Result | None
     curve: tuple[dict[str, Value], ...]
+    n_measured: int = 0
 
     @property
     def title(self) -> str:
         """For a person."""
-        return self.result.trial.title if self.result else "partly measured"
+        return self.trial.title if self.trial else "partly measured"
 
     @property
     def chosen(self) -> dict[str, Value]:
@@ -75,13 +81,11 @@ def tried(store: ResultStore, named: Sequence[str] = ()) -> list[Tried]:
         None has that name, or several have.
     """
     every = [
-        Tried(result.trial.key, result, result.selection.validation_curve)
+        Tried(result.trial.key, result.trial, result, result.selection.validation_curve)
         for result in store.results()
         if result.selection
     ]
-    for key in store.partly_measured():
-        rows = [row for measurement in store.measurements(key) for row in measurement.curve]
-        every.append(Tried(key, None, tuple(rows)))
+    every += under_way(store)
     if not named:
         return every
     asked = " ".join(named)
@@ -99,6 +103,16 @@ def tried(store: ResultStore, named: Sequence[str] = ()) -> list[Tried]:
         f"{len(found)} trials of {store.path} are '{asked}': give the beginning of a key: "
         f"{listed}{more}"
     )
+
+
+def under_way(store: ResultStore) -> list[Tried]:
+    """Give the trials of a store that have measurements, and no result yet."""
+    found = []
+    for key in store.partly_measured():
+        measured = store.measurements(key)
+        rows = tuple(row for measurement in measured for row in measurement.curve)
+        found.append(Tried(key, store.trial(key), None, rows, len(measured)))
+    return found
 
 
 def _named(every: Sequence[Tried], asked: str) -> list[Tried]:

@@ -64,7 +64,11 @@ def run_study(
     stored = store.keys()
     pending = [trial for trial in trials if trial.key not in stored]
     if workspace.keep:
-        _tell_unkept([trial for trial in trials if trial.key in stored], workspace)
+        done = [trial for trial in trials if trial.key in stored]
+        for trial in done:
+            # An earlier run may have ended between the result and this.
+            models.settle(trial.key, workspace.keep)
+        _tell_unkept(done, workspace)
     if pending:
         check_early(pending, workspace)
         store.make()
@@ -192,6 +196,8 @@ def _measure(
     try:
         result = run_trial(trial, workspace, store, executor)
         store.add(result)
+        if workspace.keep:
+            models.settle(trial.key, workspace.keep)
     except HeadstartError as error:
         return [_failed(trial, str(error), workspace)]
     # Whatever a library may raise ends this trial alone; the place says where to look.
