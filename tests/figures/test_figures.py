@@ -105,7 +105,7 @@ class TestEveryFigure:
             draw(name, {})
 
     def test_says_which_column_is_not_there(self, name, tables):
-        cut = {table: frame[["setting"]] for table, frame in tables.items()}
+        cut = {table: frame.assign(setting="s")[["setting"]] for table, frame in tables.items()}
         with pytest.raises(AnalysisError, match=r"needs the columns .* found only: setting$"):
             draw(name, cut)
 

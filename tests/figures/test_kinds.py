@@ -293,3 +293,32 @@ class TestHeatmap:
         assert values.mask.sum() == 1
         assert len(words(axes)) == values.size - 1
         assert axes.patch.get_hatch()
+
+
+class TestEmbedding:
+    def test_points_numbers_and_a_panel_a_network(self, tables, drawn):
+        figure = drawn("embedding")
+        assert titled(figure) == [f"model {i}" for i in range(5)]
+        points = tables["embedding"].query("position == 1 and `class` == 'class 2'")
+        np.testing.assert_allclose(
+            lines_called(figure.axes[1], "class 2"), points[["x", "y"]].to_numpy()
+        )
+        assert figure.axes[1].get_xlabel() == "silhouette 0.10, 5 neighbours 75.0%"
+
+    def test_lengths_are_the_same_both_ways_and_all_points_inside(self, tables, drawn):
+        networks = tables["embedding"].groupby("position")[["x", "y"]]
+        for axes, (_, own) in zip(drawn("embedding").axes[:5], networks, strict=True):
+            points = own.to_numpy()
+            ends = np.array([axes.get_xlim(), axes.get_ylim()])
+            np.testing.assert_allclose(np.ptp(ends[0]), np.ptp(ends[1]))
+            assert (points > ends[:, 0]).all()
+            assert (points < ends[:, 1]).all()
+
+    def test_networks_stand_in_their_order_and_may_have_one_name(self, make):
+        tables = make(models=2)
+        tables["embedding"] = tables["embedding"].assign(model="the same")[::-1]
+        assert titled(draw("embedding", tables)) == ["the same", "the same"]
+
+    def test_numbers_may_be_missing(self, tables):
+        figure = draw("embedding", {"embedding": tables["embedding"]})
+        assert figure.axes[0].get_xlabel() == ""

@@ -4,7 +4,6 @@ import base64
 import json
 import shutil
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,65 +12,18 @@ from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
-from conftest import require
 from headstart.report import write_page
+from report.browser import count, emulate, visit
 from report.results import SETTINGS, made, with_studies
 
-FLAGS = (
-    *("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
-    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
-    *("--disable-dev-shm-usage", "--window-size=1280,900"),
-)
 HOSTILE = ("<script>window.ran=1</script>", 'a"b', "</script><img src=x onerror=window.ran=1>")
 N_MODELS, N_DATASETS = 6, 3
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory) -> Iterator[webdriver.Chrome]:
-    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    require(bool(chromium and driver), "chromium with chromedriver")
-    options = webdriver.ChromeOptions()
-    options.binary_location = chromium
-    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    service = webdriver.ChromeService(driver)
-    chrome = webdriver.Chrome(options=options, service=service)
-    yield chrome
-    chrome.quit()
-    service.stop()
 
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory) -> Path:
     subject = with_studies(made(N_MODELS, N_DATASETS, settings=SETTINGS))
     return write_page(subject, tmp_path_factory.mktemp("page") / "report.html")
-
-
-def visit(browser: webdriver.Chrome, page: Path, width: int = 1280, **media: str) -> None:
-    """Open a page afresh and wait until its charts are drawn."""
-    metrics = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
-    emulate(browser, **media)
-    browser.get(page.as_uri())
-    WebDriverWait(browser, 30).until(
-        lambda b: b.execute_script("return document.documentElement.dataset.ready") == "true"
-    )
-
-
-def emulate(browser: webdriver.Chrome, scheme: str = "light", medium: str = "") -> None:
-    features = [
-        {"name": "prefers-color-scheme", "value": scheme},
-        {"name": "prefers-reduced-motion", "value": "reduce"},
-    ]
-    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": medium, "features": features})
-
-
-def count(browser: webdriver.Chrome, selector: str) -> int:
-    """Count the elements that are laid out."""
-    script = """return [...document.querySelectorAll(arguments[0])]
-        .filter((e) => e.getClientRects().length).length"""
-    return browser.execute_script(script, selector)
 
 
 def points(browser: webdriver.Chrome, chart: str) -> int:

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from headstart.cli.dataset_commands import datasets_app
+from headstart.cli.embedding_command import embed
 from headstart.cli.options import (
     BAD_INPUT,
     DEFAULT_STORE,
@@ -49,6 +50,7 @@ app.add_typer(datasets_app, name="datasets")
 app.add_typer(results_app, name="results")
 app.command()(pretrain)
 app.command()(ablate)
+app.command()(embed)
 
 
 class UnitName(StrEnum):

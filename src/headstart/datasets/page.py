@@ -1,7 +1,5 @@
 """One page to look at before measuring: images of every class in each split, counts, odd files."""
 
-import base64
-import io
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -9,20 +7,17 @@ from typing import Any, NamedTuple
 
 import jinja2
 import numpy as np
-from PIL import Image
 
 from headstart.datasets.checking import Checked, decoding_notes
 from headstart.datasets.images import Images
+from headstart.datasets.thumbnails import TINY, thumbnail
 from headstart.errors import BrokenImageError
 from headstart.labels import kind_of
 
 __all__ = ["dataset_page"]
 
-# Pixels of a picture's longer side, and of the square that it is shown in: screens have more than
-# one dot a pixel.
-SIDE, SHOWN_SIDE = 72, 64
-# Images of no more pixels a side are enlarged with their pixels to be seen.
-TINY = 32
+# Pixels of the square that a picture is shown in.
+SHOWN_SIDE = 64
 # Of a class in a split: whole rows of the page; fewer where there are many classes, so that the
 # page stays a page.
 PER_CELL, PAGE_IMAGES = (10, 5, 2), 3000
@@ -122,18 +117,8 @@ def _pictures(images: Images, places: Sequence[int]) -> list[Picture]:
         except BrokenImageError:
             continue
         tiny = max(image.size) <= TINY
-        found.append(Picture(Path(images.where(place)).name, _thumbnail(image), tiny))
+        found.append(Picture(Path(images.where(place)).name, thumbnail(image), tiny))
     return found
-
-
-def _thumbnail(image: Image.Image) -> str:
-    image.thumbnail((SIDE, SIDE))
-    content = io.BytesIO()
-    # Small images are shown as they are: JPEG would smear 8 x 8 pixels.
-    small = max(image.size) < SIDE
-    image.save(content, format="PNG" if small else "JPEG", quality=80)
-    kind = "png" if small else "jpeg"
-    return f"data:image/{kind};base64,{base64.b64encode(content.getvalue()).decode()}"
 
 
 def _template() -> jinja2.Template:

@@ -17,6 +17,8 @@ convergence          `convergence`: `mean` after `steps`
 dataset-size         `dataset_size`: `mean` with `examples_per_class`
 ranks                `ranks`: `rank`, and `low` to `high` that the data allow
 heatmap              `cells` with `residual` from their dataset's line
+embedding            `embedding`: an image at `x`, `y`, a network at `position` 0, 1, ...; where
+                     it is there, `separation`. Not of an analysis: of `headstart.embedding`
 ==================== ============================================================================
 
 Examples
@@ -47,6 +49,7 @@ from headstart.figures import (
     correlation,
     dataset_size,
     datasets,
+    embedding,
     finetune_vs_scratch,
     heatmap,
     ranks,
@@ -78,6 +81,7 @@ KINDS: Mapping[str, Kind] = {
     "dataset-size": dataset_size,
     "ranks": ranks,
     "heatmap": heatmap,
+    "embedding": embedding,
 }
 FIGURES: Mapping[str, Callable[..., Figure]] = {name: kind.draw for name, kind in KINDS.items()}
 

@@ -14,7 +14,7 @@ from headstart.report.data import chart_data
 from headstart.report.grid import about
 from headstart.report.subject import Names, Subject
 
-__all__ = ["bundle", "payload", "placed", "policy"]
+__all__ = ["bundle", "payload", "placed", "policy", "script_data"]
 
 
 @cache
@@ -34,7 +34,7 @@ def policy(scripts: Iterable[str]) -> str:
 
 
 def payload(subject: Subject, names: Names, figures: list[Figure]) -> str:
-    """Give what the script needs as JSON that cannot end its own element."""
+    """Give what the script of the report needs."""
     content = {
         "names": {
             "settings": names.settings,
@@ -47,6 +47,11 @@ def payload(subject: Subject, names: Names, figures: list[Figure]) -> str:
         },
         "config": CONFIG,
     }
+    return script_data(content)
+
+
+def script_data(content: Any) -> str:
+    """Write what a script needs as JSON that cannot end its own element."""
     text = json.dumps(content, allow_nan=False, separators=(",", ":"), ensure_ascii=False)
     for character in "<>&\u2028\u2029":
         text = text.replace(character, f"\\u{ord(character):04x}")

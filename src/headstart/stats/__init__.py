@@ -15,6 +15,14 @@ from headstart.stats.paired_map import map_swap_test
 from headstart.stats.proportion import wilson_interval
 from headstart.stats.ranks import Ranks, critical_t, rank_intervals
 from headstart.stats.reaching import steps_to_share
+from headstart.stats.separation import (
+    class_variance_ratio,
+    cosine_distances,
+    mean_silhouette,
+    neighbour_accuracy,
+    unit_length,
+)
+from headstart.stats.similarity import linear_cka, unbiased_linear_cka
 from headstart.stats.within import ErrorBars, WithinMeans, within_means
 
 __all__ = [
@@ -27,17 +35,22 @@ __all__ = [
     "WithinMeans",
     "accuracy_of",
     "bca_interval",
+    "class_variance_ratio",
     "cluster_weights",
+    "cosine_distances",
     "critical_t",
     "crossed_mean",
     "holm",
     "jackknife_weights",
     "kendall",
     "least_squares",
+    "linear_cka",
     "log_odds",
     "map_swap_test",
     "mcnemar",
+    "mean_silhouette",
     "mixed_model",
+    "neighbour_accuracy",
     "paired_t",
     "pearson",
     "rank_intervals",
@@ -45,6 +58,8 @@ __all__ = [
     "sign_flip_test",
     "spearman",
     "steps_to_share",
+    "unbiased_linear_cka",
+    "unit_length",
     "wilcoxon",
     "wilson_interval",
     "within_means",

@@ -1,0 +1,323 @@
+"""What features look like: t-SNE of penultimate features of test images, and numbers beside it.
+
+The picture of figure 4 of Kornblith et al. (2019), for several networks and the same images. It
+describes and chooses nothing: test labels give points their colours, no trial sees what is here.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from headstart import models
+from headstart.datasets import Split
+from headstart.datasets.labelled import labelled_test
+from headstart.datasets.thumbnails import TINY, thumbnail
+from headstart.errors import StudyError, UnknownNameError
+from headstart.features import Asked, penultimate_features
+from headstart.labels import kind_of
+from headstart.spec import Dataset, LinearSetting, Model, digest
+from headstart.stats import (
+    class_variance_ratio,
+    cosine_distances,
+    linear_cka,
+    mean_silhouette,
+    neighbour_accuracy,
+    unbiased_linear_cka,
+    unit_length,
+)
+from headstart.workspace import Workspace
+
+__all__ = ["Embedding", "View", "embed"]
+
+CLASSES = 10  # as in the paper
+NEIGHBOURS = 5
+PERPLEXITY = 30.0
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class View:
+    """What to show of a dataset.
+
+    Parameters
+    ----------
+    classes
+        Names, or how many are drawn; ten, or all of fewer, unless given.
+    images
+        At most so many, as even over the classes as they allow.
+    perplexity
+        Of t-SNE, about the number of neighbours that each point keeps; 30, or what the number of
+        points allows, unless given.
+    seed
+        Draws the classes and the images (and, where the dataset has a limit, its subset, as a trial
+        of this seed does), and starts t-SNE.
+    """
+
+    classes: tuple[str, ...] | int | None = None
+    images: int = 1000
+    perplexity: float | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.images < 1:
+            raise StudyError(f"--images {self.images} leaves no image: give a whole number from 1")
+        if not 0 <= self.seed < 2**32:
+            raise StudyError(f"--seed {self.seed}: expected a whole number from 0, under 2^32")
+
+
+@dataclass(frozen=True)
+class Embedding:
+    """Points in the plane, and what they are.
+
+    Parameters
+    ----------
+    dataset
+        Its name.
+    classes
+        Those shown, in the order of the dataset.
+    perplexity, seed
+        Of t-SNE.
+    images
+        A row an image: ``image`` (from 0), ``class``, ``where`` (the name of its file),
+        ``picture`` (a data URI), ``tiny`` (whether it is to be enlarged with its pixels).
+    points
+        A row a network and image: ``model``, ``position`` (of the network, from 0), ``image``,
+        ``class``, ``x``, ``y``.
+    separation
+        A row a network: ``model``, ``position``, ``features`` and ``neighbours`` (how many),
+        ``silhouette``, ``neighbour_accuracy``, ``variance_ratio``.
+    similarity
+        A row a pair of networks: ``model``, ``other``, ``cka``, ``unbiased_cka``.
+    """
+
+    dataset: str
+    classes: tuple[str, ...]
+    perplexity: float
+    seed: int
+    images: pd.DataFrame
+    points: pd.DataFrame
+    separation: pd.DataFrame
+    similarity: pd.DataFrame
+
+    def tables(self) -> dict[str, pd.DataFrame]:
+        """Give the tables by the names that figures and pages know them by."""
+        return {
+            "images": self.images,
+            "embedding": self.points,
+            "separation": self.separation,
+            "similarity": self.similarity,
+        }
+
+    @property
+    def source(self) -> str:
+        """Say in a sentence what is shown."""
+        return (
+            f"{len(self.images):,} test images of {len(self.classes)} classes of {self.dataset}, "
+            f"perplexity {self.perplexity:g}, seed {self.seed}."
+        )
+
+
+def embed(
+    chosen: Sequence[Model],
+    dataset: Dataset,
+    view: View,
+    setting: LinearSetting,
+    workspace: Workspace,
+) -> Embedding:
+    """Embed penultimate features of the same test images by several networks.
+
+    t-SNE (scikit-learn's, from the first two principal components) and the numbers see features of
+    unit length, so that distance is that of cosine; CKA sees features as they are.
+
+    Parameters
+    ----------
+    chosen
+        Networks; random weights are a control.
+    dataset
+        With one label an image.
+    setting
+        How an image is fitted to a network, and the precision: features are those of its trials,
+        and what they left in the cache is not computed anew.
+
+    Raises
+    ------
+    StudyError
+        No network; several labels an image; fewer than two classes, or fewer images than the
+        numbers need; a perplexity too large for the images.
+    UnknownNameError
+        No such class.
+    HeadstartError
+        Whatever keeps a network from its features.
+    """
+    if not chosen:
+        raise StudyError("no model to embed features of: name at least one")
+    if kind_of(dataset.metric).ndim != 1:
+        raise StudyError(
+            f"dataset '{dataset.name}' has several labels an image: an embedding shows each image "
+            "in the colour of its class, and takes one label an image"
+        )
+    workspace.watcher.stage("reading the dataset")
+    split, places = labelled_test(dataset, view.seed, workspace.cache)
+    rows = _rows(dataset, split.labels, view)
+    split, places = split.take(rows), places[rows]
+    _perplexity(view, len(places))
+    total = sum(size for _, size in dataset.sizes)
+    asked = Asked(split.images, places, dataset.images_revision, total, dataset.skip_broken)
+    found = []
+    for number, model in enumerate(chosen, start=1):
+        workspace.watcher.trial_started(model.name, number, len(chosen))
+        models.fetch(model, workspace.cache)
+        found.append(penultimate_features(model, asked, setting, workspace))
+        workspace.watcher.trial_finished()
+    whole = np.setdiff1d(np.arange(len(places)), [row for one in found for row in one.broken])
+    features = [np.asarray(one.values[whole]) for one in found]
+    return _described(chosen, dataset, split.take(whole), features, view, workspace)
+
+
+def _described(
+    chosen: Sequence[Model],
+    dataset: Dataset,
+    split: Split,
+    features: Sequence[npt.NDArray[np.float32]],
+    view: View,
+    workspace: Workspace,
+) -> Embedding:
+    """Turn features of the same images to points and numbers."""
+    labels = np.asarray(dataset.classes)[split.labels]
+    perplexity, n = _perplexity(view, len(split)), len(split)
+    points, separation = [], []
+    workspace.watcher.stage("t-SNE", total=len(chosen), unit="networks")
+    for position, (model, X) in enumerate(zip(chosen, features, strict=True)):
+        who = {"model": model.name, "position": position}
+        x, y = _tsne(unit_length(X), perplexity, view.seed).T
+        points.append(pd.DataFrame({**who, "image": range(n), "class": labels, "x": x, "y": y}))
+        separation.append({**who, **_separation(X, split.labels)})
+        workspace.watcher.advance()
+    pairs = [
+        {
+            "model": chosen[i].name,
+            "other": chosen[j].name,
+            "cka": linear_cka(features[i], features[j]),
+            "unbiased_cka": unbiased_linear_cka(features[i], features[j]),
+        }
+        for i, j in combinations(range(len(chosen)), 2)
+    ]
+    return Embedding(
+        dataset=dataset.name,
+        classes=tuple(dataset.classes[label] for label in np.unique(split.labels)),
+        perplexity=perplexity,
+        seed=view.seed,
+        images=_images(split, labels),
+        points=pd.concat(points, ignore_index=True),
+        separation=pd.DataFrame(separation),
+        similarity=pd.DataFrame(pairs, columns=["model", "other", "cka", "unbiased_cka"]),
+    )
+
+
+def _rows(dataset: Dataset, labels: npt.NDArray[np.int64], view: View) -> npt.NDArray[np.int64]:
+    """Choose the images to show: places among the test images, sorted."""
+    shown = _classes(dataset, labels, view)
+    rows = np.flatnonzero(np.isin(labels, shown)).astype(np.int64)
+    rows = rows[kind_of(dataset.metric).subset(labels[rows], view.images, view.seed)]
+    # Neighbours have to be there, and two of each class.
+    fewest = max(2 * len(shown), NEIGHBOURS + 1)
+    if len(rows) < fewest:
+        raise StudyError(
+            f"{len(rows)} test images of {len(shown)} classes of dataset '{dataset.name}' are too "
+            f"few to embed: at least {fewest} are needed; raise --images or --limit"
+        )
+    return rows
+
+
+def _classes(dataset: Dataset, labels: npt.NDArray[np.int64], view: View) -> list[int]:
+    """Give the labels of the classes to show, in order: those named, or as many drawn as asked."""
+    counts = np.bincount(labels, minlength=len(dataset.classes))
+    enough = np.flatnonzero(counts >= 2)
+    if isinstance(view.classes, tuple):
+        for name in view.classes:
+            if name not in dataset.classes:
+                raise UnknownNameError(f"class of dataset '{dataset.name}'", name, dataset.classes)
+        shown = sorted({dataset.classes.index(name) for name in view.classes})
+        for label in shown:
+            if counts[label] < 2:
+                raise StudyError(
+                    f"class '{dataset.classes[label]}' of dataset '{dataset.name}' has "
+                    f"{counts[label]} test images here: 2 are needed; raise --limit"
+                )
+    else:
+        n = min(CLASSES, len(enough)) if view.classes is None else view.classes
+        if n > len(enough):
+            raise StudyError(
+                f"--classes {n}: dataset '{dataset.name}' has {len(enough)} classes of two test "
+                "images or more here; lower it"
+            )
+        own_seed = int(digest({"classes of": dataset.revision, "seed": view.seed})[:8], 16)
+        shown = sorted(np.random.RandomState(own_seed).permutation(enough)[: max(n, 0)].tolist())
+    if len(shown) < 2:
+        raise StudyError(
+            f"{len(shown)} class{'' if len(shown) == 1 else 'es'} to show: at least 2 are needed, "
+            "to see whether features tell them apart"
+        )
+    return shown
+
+
+def _perplexity(view: View, n: int) -> float:
+    """Give the perplexity, or refuse one that n points cannot have.
+
+    A point is given 3 times as many neighbours, as many as there are (L. van der Maaten,
+    "Accelerating t-SNE using tree-based algorithms", JMLR 15, 2014, section 4.1).
+    """
+    most = (n - 1) / 3
+    if view.perplexity is None:
+        return min(PERPLEXITY, most)
+    if not 1 <= view.perplexity <= most:
+        raise StudyError(
+            f"--perplexity {view.perplexity:g}: with {n} images it is from 1 to "
+            f"{np.floor(10 * most) / 10:g}, a third of the other images; choose one of these, or "
+            "more --images"
+        )
+    return view.perplexity
+
+
+def _tsne(X: Floats, perplexity: float, seed: int) -> Floats:
+    """(n, 2) coordinates, the same for the same seed, however many threads there are."""
+    # Takes a second to import, which errors before this need not wait for.
+    from sklearn.manifold import TSNE
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(1):
+        found = TSNE(init="pca", perplexity=perplexity, random_state=seed).fit_transform(X)
+    return np.asarray(found, dtype=np.float64)
+
+
+def _separation(X: npt.NDArray[np.float32], labels: npt.NDArray[np.int64]) -> dict[str, float]:
+    distances = cosine_distances(X)
+    return {
+        "features": X.shape[1],
+        "neighbours": NEIGHBOURS,
+        "silhouette": mean_silhouette(distances, labels),
+        "neighbour_accuracy": neighbour_accuracy(distances, labels, NEIGHBOURS),
+        "variance_ratio": class_variance_ratio(unit_length(X), labels),
+    }
+
+
+def _images(split: Split, classes: npt.NDArray[np.str_]) -> pd.DataFrame:
+    rows = []
+    for row, name in enumerate(classes):
+        picture = split.images.decode(row)
+        rows.append(
+            {
+                "image": row,
+                "class": name,
+                "where": Path(split.images.where(row)).name,
+                "tiny": max(picture.size) <= TINY,
+                "picture": thumbnail(picture),
+            }
+        )
+    return pd.DataFrame(rows)

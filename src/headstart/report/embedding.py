@@ -1,0 +1,146 @@
+"""The page of an embedding: one file, each image a point that shows what it is."""
+
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import altair as alt
+import pandas as pd
+
+from headstart.figures.embedding import numbers_said, select, square
+from headstart.files import replaced
+from headstart.report.charts import CONFIG, own_colour, own_shape, said, text, tooltips
+from headstart.report.embed import bundle, policy, script_data
+from headstart.report.numbers import number, percent
+from headstart.report.page import environment
+from headstart.report.palette import Look, family_marks
+
+__all__ = ["embedding_html", "write_embedding"]
+
+Tables = Mapping[str, pd.DataFrame]
+
+
+def write_embedding(tables: Tables, out: Path, title: str, source: str) -> Path:
+    """Write the page of an embedding, whole or not at all.
+
+    Parameters
+    ----------
+    tables
+        ``images``, ``embedding``, ``separation`` and ``similarity``, as `headstart.embedding`
+        makes them.
+    out
+        The file to write; its folder has to be there.
+    title, source
+        The page's heading, and a sentence on what is shown.
+
+    Raises
+    ------
+    StorageError
+        The file cannot be written.
+    """
+    html = embedding_html(tables, title, source)
+    with replaced(out) as temporary:
+        temporary.write_text(html, encoding="utf-8")
+    return out
+
+
+def embedding_html(tables: Tables, title: str, source: str) -> str:
+    """Give the page as text, as `write_embedding` writes it."""
+    points, images = select(tables), tables["images"]
+    separation = tables["separation"].sort_values("position").to_dict("records")
+    looks = family_marks(images["class"])
+    networks = [own for _, own in points.groupby("position", sort=True)]
+    names = [str(own["model"].iloc[0]) for own in networks]
+    content = {
+        "points": rows(images, networks, looks),
+        "charts": {f"network-{i}": chart(own, i, names[i]) for i, own in enumerate(networks)},
+        "config": CONFIG,
+    }
+    templates = environment()
+    scripts = {"bundle": bundle(), "glue": templates.get_template("embedding.js").render()}
+    return templates.get_template("embedding.html").render(
+        title=title,
+        source=source,
+        policy=policy(scripts.values()),
+        style=templates.get_template("page.css").render(),
+        scripts=scripts,
+        payload=script_data(content),
+        panels=[*zip(names, map(numbers_said, separation), strict=True)],
+        looks=list(looks.values()),
+        # Pixels are to be seen only where all pictures have few.
+        tiny=bool(images["tiny"].all()),
+        separation=[separation_cells(row) for row in separation],
+        neighbours=separation[0]["neighbours"],
+        similarity=[similarity_cells(row) for row in tables["similarity"].to_dict("records")],
+        version=version("headstart"),
+    )
+
+
+def rows(
+    images: pd.DataFrame, networks: list[pd.DataFrame], looks: dict[str, Look]
+) -> list[dict[str, Any]]:
+    """List the images: what each is, how it looks as a point, where it lies for each network."""
+    table = images.set_index("image")
+    table["colour"] = [looks[name].colour for name in table["class"]]
+    table["shape"] = [looks[name].shape for name in table["class"]]
+    for position, own in enumerate(networks):
+        table[[f"x{position}", f"y{position}"]] = own.set_index("image")[["x", "y"]].round(3)
+    found: list[dict[str, Any]] = table.drop(columns="tiny").reset_index().to_dict("records")
+    return found
+
+
+def chart(own: pd.DataFrame, position: int, name: str) -> dict[str, Any]:
+    """Draw one network's points; an image that is pointed at in any chart is ringed in all."""
+    across, up = square(own)
+
+    def axis(channel: Any, column: str, ends: tuple[float, float]) -> Any:
+        scale = alt.Scale(domain=list(ends), nice=False)
+        return channel(f"{column}{position}", type="quantitative", axis=None, scale=scale)
+
+    places = [axis(alt.X, "x", across), axis(alt.Y, "y", up)]
+    base = alt.Chart(alt.NamedData(name="points")).encode(*places)
+    unlit = f"lit !== {text('')} && datum['class'] !== lit"
+    points = base.mark_point(filled=True, size=34, stroke="var(--paper)", strokeWidth=0.4).encode(
+        own_colour(),
+        own_shape(),
+        said("class", "where"),
+        opacity=alt.condition(unlit, alt.value(0.12), alt.value(0.9)),
+        tooltip=tooltips(**{"class": "title", "picture": "image", "where": "name"}),
+    )
+    # Below the points and without a filling, so that the pointer stays on its point.
+    ring = base.transform_filter("datum.image === picked").mark_point(
+        size=190, fill="none", stroke="var(--ink)", strokeWidth=1.6, aria=False
+    )
+    params = [alt.param(name="lit", value=""), alt.param(name="picked", value=-1)]
+    spec: dict[str, Any] = (
+        alt.layer(ring, points)
+        .add_params(*params)
+        .properties(
+            width="container",
+            height="container",
+            description=f"{name}: t-SNE of {len(own)} images",
+        )
+        .to_dict()
+    )
+    for key in ("config", "$schema"):
+        spec.pop(key, None)
+    return {**spec, "autosize": {"type": "fit", "contains": "padding"}}
+
+
+def separation_cells(row: Mapping[Any, Any]) -> list[str]:
+    """Write the numbers of one network."""
+    return [
+        str(row["model"]),
+        number(row["silhouette"]),
+        percent(row["neighbour_accuracy"]),
+        number(row["variance_ratio"]),
+        f"{row['features']:,}",
+    ]
+
+
+def similarity_cells(row: Mapping[Any, Any]) -> list[str]:
+    """Write the similarity of two networks."""
+    return [
+        str(row["model"]), str(row["other"]), number(row["cka"]), number(row["unbiased_cka"]),
+    ]  # fmt: skip

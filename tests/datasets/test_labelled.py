@@ -1,0 +1,36 @@
+"""Test images with labels, for descriptions: the same that a trial opens at its end."""
+
+import numpy as np
+import pytest
+
+from headstart import datasets
+from headstart.datasets.labelled import labelled_test
+from headstart.errors import SealedTestError
+from headstart.spec import Selection
+
+
+@pytest.mark.parametrize("limit", [None, 70])
+def test_images_labels_and_places_are_those_of_a_trial(session_cache, limit):
+    dataset = datasets.find("digits", limit=limit, cache=session_cache)
+    split, places = labelled_test(dataset, 3, session_cache)
+    splits = datasets.load(dataset, 3, session_cache, test_labels=True)
+    chosen = {"lambda": 1.0}
+    selection = Selection(examples=splits.revision, chosen=chosen, validation_curve=(chosen,))
+    np.testing.assert_array_equal(split.labels, splits.test.open(selection))
+    np.testing.assert_array_equal(split.rows, splits.test.rows)
+    np.testing.assert_array_equal(places, splits.places[-len(split) :])
+    whole = datasets.all_images(dataset, session_cache)
+    for row in (0, len(split) - 1):
+        image, same = split.images.decode(row), whole.decode(int(places[row]))
+        np.testing.assert_array_equal(np.asarray(image), np.asarray(same))
+
+
+def test_the_door_stays_shut_for_whoever_asks_the_usual_way(session_cache):
+    """What a way to transfer loads has no labels, after a description has seen them too."""
+    dataset = datasets.find("digits", limit=70, cache=session_cache)
+    labelled_test(dataset, 0, session_cache)
+    splits = datasets.load(dataset, 0, session_cache)
+    chosen = {"lambda": 1.0}
+    selection = Selection(examples=splits.revision, chosen=chosen, validation_curve=(chosen,))
+    with pytest.raises(SealedTestError, match="hold no test labels"):
+        splits.test.open(selection)

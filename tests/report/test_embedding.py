@@ -1,0 +1,172 @@
+"""The page of features seen: what it carries, what it shows, what never leaves it."""
+
+import json
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+from selenium.webdriver.common.action_chains import ActionChains
+from selenium.webdriver.support.ui import WebDriverWait
+
+from headstart.datasets.thumbnails import thumbnail
+from headstart.report.embedding import write_embedding
+from report.browser import count, emulate, visit
+
+NETWORKS, CLASSES, N = ("net a", "net b"), ("cat", "dog", "eel"), 12
+HOSTILE = ("<script>window.ran=1</script>", "</script><img src=x onerror=window.ran=1>", 'a"b')
+TIP = "#vg-tooltip-element.visible"
+
+
+def made(networks=NETWORKS, classes=CLASSES):
+    """Tables of an embedding: points on a circle, far enough apart to be pointed at."""
+    labels = [classes[i % len(classes)] for i in range(N)]
+    random = np.random.RandomState(0)
+    pictures = [
+        thumbnail(Image.fromarray(random.randint(0, 255, (8, 8)).astype(np.uint8)))
+        for _ in range(N)
+    ]
+    images = pd.DataFrame(
+        {"image": range(N), "class": labels, "where": [f"{i}.png" for i in range(N)],
+         "tiny": True, "picture": pictures}
+    )  # fmt: skip
+    turns = 2 * np.pi * np.arange(N) / N
+    points = [
+        pd.DataFrame(
+            {"model": name, "position": i, "image": range(N), "class": labels,
+             "x": np.cos(turns + i), "y": np.sin(turns + i)}
+        )
+        for i, name in enumerate(networks)
+    ]  # fmt: skip
+    separation = pd.DataFrame(
+        {"model": name, "position": i, "features": 1280, "neighbours": 5, "silhouette": -0.1234,
+         "neighbour_accuracy": 0.876, "variance_ratio": np.inf}
+        for i, name in enumerate(networks)
+    )  # fmt: skip
+    pairs = [{"model": networks[0], "other": n, "cka": 0.81, "unbiased_cka": -0.04}
+             for n in networks[1:]]  # fmt: skip
+    similarity = pd.DataFrame(pairs, columns=["model", "other", "cka", "unbiased_cka"])
+    return {"images": images, "embedding": pd.concat(points, ignore_index=True),
+            "separation": separation, "similarity": similarity}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory):
+    out = tmp_path_factory.mktemp("page") / "embedding.html"
+    return write_embedding(made(), out, "How networks see pets", "12 test images.")
+
+
+def payload(page):
+    text = page.read_text(encoding="utf-8")
+    return json.loads(re.search(r'id="payload">(.*?)</script>', text)[1])
+
+
+def point_at(browser, chart, image):
+    mark = browser.find_elements("css selector", f"#{chart} .mark-symbol path[aria-label]")[image]
+    browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", mark)
+    ActionChains(browser).move_to_element(mark).perform()
+
+
+def rings(browser):
+    """How many marks are ringed in each chart: those of which no screen reader speaks."""
+    marks = ".mark-symbol path:not([aria-label])"
+    return [count(browser, f"#network-{i} {marks}") for i in range(len(NETWORKS))]
+
+
+def test_points_are_those_of_the_table_once_for_all_networks(page):
+    content, points = payload(page), made()["embedding"]
+    assert len(content["points"]) == N
+    for i in range(len(NETWORKS)):
+        own = points[points["position"] == i]
+        np.testing.assert_allclose([row[f"x{i}"] for row in content["points"]], own["x"], atol=6e-4)
+        np.testing.assert_allclose([row[f"y{i}"] for row in content["points"]], own["y"], atol=6e-4)
+    assert content["points"][1]["class"] == "dog"
+    assert content["points"][1]["picture"].startswith("data:image/png;base64,")
+
+
+def test_numbers_are_written_once_and_unknown_ones_too(page):
+    text = page.read_text(encoding="utf-8")
+    cells = re.findall(r'<td class="n">([^<]*)</td>', text)
+    assert cells[:4] == ["\N{MINUS SIGN}0.12", "87.6", "\N{INFINITY}", "1,280"]
+    assert cells[-2:] == ["0.81", "\N{MINUS SIGN}0.04"]
+
+
+def test_one_network_is_like_no_other(tmp_path):
+    page = write_embedding(made(networks=("net",)), tmp_path / "e.html", "t", "s")
+    assert "How alike the networks are" not in page.read_text(encoding="utf-8")
+
+
+def test_it_asks_for_nothing_and_complains_of_nothing(browser, page):
+    browser.get_log("performance"), browser.get_log("browser")
+    visit(browser, page)
+    point_at(browser, "network-0", 3)
+    WebDriverWait(browser, 5).until(lambda b: b.find_elements("css selector", f"{TIP} img"))
+    events = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
+    urls = {
+        event["params"]["request"]["url"]
+        for event in events
+        if event["method"] == "Network.requestWillBeSent"
+        and event["params"]["documentURL"] == page.as_uri()
+    }
+    assert {url for url in urls if not url.startswith(("data:", "blob:"))} == {page.as_uri()}
+    assert browser.get_log("browser") == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_pointing_at_an_image_shows_it_and_rings_it_for_every_network(browser, page, scheme):
+    visit(browser, page, scheme=scheme)
+    assert count(browser, ".chart .mark-symbol path[aria-label]") == N * len(NETWORKS)
+    assert rings(browser) == [0, 0]
+    point_at(browser, "network-1", 4)
+    tip = WebDriverWait(browser, 5).until(lambda b: b.find_element("css selector", TIP))
+    assert tip.text.split() == ["dog", "name", "4.png"]
+    picture = tip.find_element("tag name", "img")
+    assert picture.get_attribute("src") == payload(page)["points"][4]["picture"]
+    assert browser.execute_script("return arguments[0].naturalWidth", picture) == 8
+    WebDriverWait(browser, 5).until(lambda b: rings(b) == [1, 1])
+    ActionChains(browser).move_to_element(browser.find_element("tag name", "h1")).perform()
+    WebDriverWait(browser, 5).until(lambda b: rings(b) == [0, 0])
+    emulate(browser)
+
+
+def test_a_class_can_be_seen_alone(browser, page):
+    visit(browser, page)
+
+    def faint(b):
+        marks = "[...document.querySelectorAll('.chart .mark-symbol path[aria-label]')]"
+        script = f"return {marks}.filter((e) => Number(e.getAttribute('opacity')) < 0.5).length"
+        return b.execute_script(script)
+
+    assert faint(browser) == 0
+    button = browser.find_element("css selector", "[data-class=eel]")
+    button.click()
+    ActionChains(browser).move_to_element(browser.find_element("tag name", "h1")).perform()
+    assert button.get_attribute("aria-pressed") == "true"
+    WebDriverWait(browser, 5).until(lambda b: faint(b) == len(NETWORKS) * N * 2 // 3)
+    button.click()
+    ActionChains(browser).move_to_element(browser.find_element("tag name", "h1")).perform()
+    WebDriverWait(browser, 5).until(lambda b: faint(b) == 0)
+
+
+@pytest.mark.parametrize("width", [360, 1200])
+def test_charts_are_square_and_no_width_scrolls_sideways(browser, page, width):
+    visit(browser, page, width=width)
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+    box = "return document.querySelector('#network-0 svg').getBoundingClientRect()"
+    drawn = browser.execute_script(box)
+    assert 250 < drawn["width"] <= width
+    assert drawn["height"] == pytest.approx(drawn["width"], abs=3)
+
+
+def test_hostile_names_run_nothing(browser, tmp_path):
+    tables = made(networks=HOSTILE, classes=HOSTILE)
+    page = write_embedding(tables, tmp_path / "e.html", HOSTILE[0], HOSTILE[1])
+    browser.get_log("browser")
+    visit(browser, page)
+    point_at(browser, "network-0", 1)
+    tip = WebDriverWait(browser, 5).until(lambda b: b.find_element("css selector", TIP))
+    assert HOSTILE[1] in tip.text
+    assert browser.execute_script("return window.ran") is None
+    assert browser.get_log("browser") == []
+    assert browser.find_element("tag name", "h1").text == HOSTILE[0]

@@ -1,0 +1,237 @@
+"""`headstart embed`: which images, which numbers, whose features, and what cannot be."""
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.metrics import silhouette_score
+
+from conftest import write_folder
+from headstart import datasets, models
+from headstart.embedding import View, embed
+from headstart.spec import LinearSetting
+from headstart.workspace import Watcher, Workspace
+
+NET = f"{Path(__file__).parent / 'small_network.py'}:build?size=32"
+RANDOM = f"{NET}&weights=random"
+EACH = {"a": 6, "b": 6, "c": 6}
+
+
+@pytest.fixture
+def images(tmp_path):
+    return write_folder(tmp_path / "images", dict.fromkeys(("train", "validation", "test"), EACH))
+
+
+def made(dataset, *names, limit=None, **view):
+    """Embed without the command line; t-SNE of few points takes no time."""
+    chosen = [models.find(name) for name in names or (NET,)]
+    found = datasets.find(str(dataset), limit=limit)
+    return embed(chosen, found, View(**view), LinearSetting(), Workspace(device="cpu"))
+
+
+class TestTheCommand:
+    def test_files_and_numbers(self, cli, images, tmp_path):
+        out = tmp_path / "out"
+        asked = ("embed", RANDOM, f"{RANDOM}&seed=1", "--dataset", images, "--out", out)
+        outcome = cli(*asked, "--json")
+        assert outcome.code == 0, outcome.err
+        found = json.loads(outcome.out)
+        assert found["images"] == 18
+        assert found["classes"] == ["a", "b", "c"]
+        assert found["perplexity"] == pytest.approx(17 / 3)
+        assert [row["features"] for row in found["separation"]] == [16, 16]
+        ((pair),) = found["similarity"]
+        assert (pair["model"], pair["other"]) == (RANDOM, f"{RANDOM}&seed=1")
+        assert {file.name for file in out.iterdir()} == {
+            *(f"embedding.{kind}" for kind in ("csv", "html", "pdf", "png", "svg")),
+            "images.csv", "separation.csv", "similarity.csv",
+        }  # fmt: skip
+        with (out / "images.csv").open() as file:
+            rows = list(csv.DictReader(file))
+        assert [row["where"] for row in rows[:2]] == ["0.png", "1.png"]
+        points = pd.read_csv(out / "embedding.csv")
+        assert points.groupby("model").size().tolist() == [18, 18]
+
+    def test_what_is_printed(self, cli, images, tmp_path):
+        outcome = cli("embed", RANDOM, "--dataset", images, "--out", tmp_path / "out")
+        said = outcome.out.splitlines()
+        assert "18 test images of 3 classes of " in outcome.out
+        (heading,) = (line for line in said if line.startswith("model"))
+        assert heading.split()[1:] == [
+            "features", "silhouette", "5", "neighbours", "%", "within/between",
+        ]  # fmt: skip
+        assert said[-1] == f"Page: {tmp_path / 'out' / 'embedding.html'}"
+
+    def test_names_and_numbers_of_classes(self, cli, images, tmp_path):
+        def classes(asked):
+            more = ("--classes", asked, "--out", tmp_path / "out", "--json")
+            return json.loads(cli("embed", RANDOM, "--dataset", images, *more).out)["classes"]
+
+        assert classes("c,a") == ["a", "c"]
+        assert len(classes("2")) == 2
+
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            (("--classes", "a,zebra"), "unknown class of dataset '{dataset}' 'zebra': known: a, b"),
+            (("--classes", "a"), "1 class to show: at least 2 are needed, to see whether"),
+            (("--classes", "1"), "1 class to show: at least 2 are needed, to see whether"),
+            (("--classes", "0"), "0 classes to show: at least 2 are needed, to see whether"),
+            (("--classes", "4"), "--classes 4: dataset '{dataset}' has 3 classes of two test"),
+            (
+                ("--perplexity", "5.7"),
+                "--perplexity 5.7: with 18 images it is from 1 to 5.6, a thi",
+            ),
+            (("--perplexity", "0"), "--perplexity 0: with 18 images it is from 1 to 5.6, a third"),
+            (
+                ("--images", "5"),
+                "5 test images of 3 classes of dataset '{dataset}' are too few to ",
+            ),
+            (("--images", "0"), "--images 0 leaves no image: give a whole number from 1"),
+            (("--seed", "-1"), "--seed -1: expected a whole number from 0, under 2^32"),
+        ],
+    )
+    def test_what_cannot_be_is_one_line(self, cli, images, tmp_path, options, message):
+        outcome = cli("embed", RANDOM, "--dataset", images, "--out", tmp_path / "out", *options)
+        assert outcome.code == 2
+        (line,) = outcome.err.strip().splitlines()
+        name = datasets.find(str(images)).name
+        assert line.startswith(f"error: {message.format(dataset=name)}")
+
+    def test_no_model(self, cli, images):
+        outcome = cli("embed", "--dataset", images)
+        assert outcome.code == 2
+        assert outcome.err == "error: no model to embed features of: name at least one\n"
+
+    def test_a_folder_that_is_a_file_is_found_before_the_work(self, cli, images, tmp_path):
+        (tmp_path / "file").write_text("")
+        outcome = cli("embed", RANDOM, "--dataset", images, "--out", tmp_path / "file")
+        assert outcome.code == 2
+        (line,) = outcome.err.strip().splitlines()
+        assert line.startswith("error: cannot ")
+        assert outcome.out == ""
+
+    def test_several_labels_an_image(self, cli, tmp_path):
+        root = write_folder(
+            tmp_path / "i", {"train": {"x": 9}, "validation": {"x": 9}, "test": {"x": 9}}
+        )
+        rows = ["image,split,label"]
+        for split in ("train", "validation", "test"):
+            rows += [f"{split}/x/{i}.png,{split},{'a|b' if i % 2 else 'a'}" for i in range(9)]
+        (root / "table.csv").write_text("\n".join(rows))
+        outcome = cli(
+            "embed", RANDOM, "--dataset", f"{root / 'table.csv'}?metric=voc-map-11point&sep=|"
+        )
+        assert outcome.code == 2
+        (line,) = outcome.err.strip().splitlines()
+        assert "has several labels an image: an embedding shows each image in the colour" in line
+
+    def test_a_class_with_one_test_image(self, cli, tmp_path):
+        each = {"a": 6, "b": 6, "c": 6}
+        counts = {"train": each, "validation": each, "test": {**each, "c": 1}}
+        root = write_folder(tmp_path / "images", counts)
+        asked = ("embed", RANDOM, "--dataset", root, "--out", tmp_path / "out", "--json")
+        outcome = cli(*asked, "--classes", "a,c")
+        assert "class 'c' of dataset" in outcome.err
+        assert "has 1 test images here: 2 are needed; raise --limit" in outcome.err
+        # Not named, it is not drawn.
+        assert json.loads(cli(*asked).out)["classes"] == ["a", "b"]
+
+    def test_broken_images_are_left_out_where_that_is_asked(self, cli, images, tmp_path):
+        broken = images / "test" / "b" / "3.png"
+        content = bytearray(broken.read_bytes())
+        content[60:90] = bytes(30)
+        broken.write_bytes(content)
+        asked = ("embed", RANDOM, "--dataset", images, "--out", tmp_path / "out", "--json")
+        outcome = cli(*asked)
+        assert outcome.code == 2
+        assert "3.png does not decode" in outcome.err
+        found = json.loads(cli(*asked, "--skip-broken").out)
+        assert found["images"] == 17
+
+
+def test_after_a_linear_run_no_feature_is_computed_anew(cli, own_cache, tmp_path, monkeypatch):
+    asked = (NET, "--dataset", "digits", "--limit", 60, "--out", tmp_path / "out")
+    run = ("run", "--models", NET, "--datasets", "digits", "--limit", 60)
+    assert cli(*run, "--store", tmp_path / "r.db").code == 0
+    before = kept_features(own_cache)
+    assert before
+    with monkeypatch.context() as patch:
+
+        def refuse(*_, **__):
+            raise AssertionError("a network was built though its features are kept")
+
+        patch.setattr(models, "load", refuse)
+        outcome = cli("embed", *asked)
+        assert outcome.code == 0, outcome.err
+        # Other images are not there: the network is what is asked for them.
+        with pytest.raises(AssertionError, match="network was built"):
+            cli("embed", *asked, "--limit", 70)
+    assert kept_features(own_cache) == before
+
+
+def kept_features(cache):
+    return {file: file.read_bytes() for file in (cache / "features").rglob("*.npy")}
+
+
+def test_numbers_are_of_the_features_and_not_of_the_picture(images):
+    found = made(images, RANDOM)
+    x, y = found.points["x"], found.points["y"]
+    picture = silhouette_score(np.column_stack([x, y]), found.points["class"])
+    features = read_features(images)
+    expected = silhouette_score(features, found.points["class"], metric="cosine")
+    assert found.separation["silhouette"].item() == pytest.approx(expected, abs=1e-6)
+    assert picture != pytest.approx(expected, abs=1e-3)
+
+
+def read_features(images):
+    """Features of all test images, in the order of the files, by the network alone."""
+    import torch
+
+    from headstart.features.forward import Extractor
+    from headstart.features.stream import Decoder
+
+    dataset, model = datasets.find(str(images)), models.find(RANDOM)
+    split = datasets.load(dataset, 0, Workspace().cache).test
+    pixels = Decoder(split.images, model, LinearSetting().resize, False)(range(len(split))).pixels
+    return Extractor(models.load(model), model, "fp32", torch.device("cpu"))(pixels)
+
+
+def test_the_seed_decides_classes_images_and_places():
+    options = {"classes": 4, "images": 24, "limit": 100}
+    first, same, other = (made("digits", RANDOM, seed=seed, **options) for seed in (0, 0, 1))
+    for name, table in first.tables().items():
+        pd.testing.assert_frame_equal(table, same.tables()[name])
+    assert first.classes != other.classes
+    assert first.images["class"].value_counts().tolist() == [6, 6, 6, 6]
+
+
+def test_networks_see_the_same_images(images):
+    found = made(images, RANDOM, NET)
+    first, second = (own.reset_index() for _, own in found.points.groupby("position"))
+    assert first["image"].tolist() == second["image"].tolist() == found.images["image"].tolist()
+    assert first["class"].tolist() == second["class"].tolist() == found.images["class"].tolist()
+    assert len(found.similarity) == 1
+    assert 0 < found.similarity["cka"].item() <= 1
+
+
+def test_a_network_alone_has_no_other_to_be_like(images):
+    assert made(images, RANDOM).similarity.columns.tolist() == [
+        "model", "other", "cka", "unbiased_cka",
+    ]  # fmt: skip
+
+
+def test_whoever_watches_hears_of_each_network(images):
+    heard = []
+
+    class Listener(Watcher):
+        def trial_started(self, title, number, total):
+            heard.append((title, number, total))
+
+    workspace = Workspace(device="cpu", watcher=Listener())
+    chosen = [models.find(RANDOM), models.find(NET)]
+    embed(chosen, datasets.find(str(images)), View(), LinearSetting(), workspace)
+    assert heard == [(RANDOM, 1, 2), (NET, 2, 2)]
