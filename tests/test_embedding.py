@@ -41,7 +41,7 @@ class TestTheCommand:
         found = json.loads(outcome.out)
         assert found["images"] == 18
         assert found["classes"] == ["a", "b", "c"]
-        assert found["perplexity"] == pytest.approx(17 / 3)
+        assert found["perplexity"] == 5.6  # a third of the 17 others, down to a tenth
         assert [row["features"] for row in found["separation"]] == [16, 16]
         ((pair),) = found["similarity"]
         assert (pair["model"], pair["other"]) == (RANDOM, f"{RANDOM}&seed=1")

@@ -273,13 +273,14 @@ def _perplexity(view: View, n: int) -> float:
     A point is given 3 times as many neighbours, as many as there are (L. van der Maaten,
     "Accelerating t-SNE using tree-based algorithms", JMLR 15, 2014, section 4.1).
     """
-    most = (n - 1) / 3
+    # Down to a tenth, as it is told.
+    most = float(np.floor(10 * (n - 1) / 3)) / 10
     if view.perplexity is None:
         return min(PERPLEXITY, most)
     if not 1 <= view.perplexity <= most:
         raise StudyError(
             f"--perplexity {view.perplexity:g}: with {n} images it is from 1 to "
-            f"{np.floor(10 * most) / 10:g}, a third of the other images; choose one of these, or "
+            f"{most:g}, a third of the other images; choose one of these, or "
             "more --images"
         )
     return view.perplexity
