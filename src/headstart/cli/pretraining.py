@@ -80,8 +80,6 @@ def ablate_and_show(
     except KeyboardInterrupt:
         typer.echo("interrupted: the same command carries on where it was", err=True)
         sys.exit(INTERRUPTED)
-    for each in found.pretrained:
-        typer.echo(f"{each.model.name} ({each.model.tags['configuration']}): {accuracy_said(each)}")
     for title, error in found.failures.items():
         typer.echo(f"error: {title}: {error}", err=True)
     if found.run:

@@ -21,6 +21,8 @@ SHARED = (
     "examples_per_class",
 )  # fmt: skip
 
+HEADINGS = {"examples_per_class": "a class", "configuration": "training"}
+
 
 def results(found: Sequence[Result]) -> Group:
     """A row a result; top-1 accuracies with their 95 % interval from the size of the test set.
@@ -34,7 +36,7 @@ def results(found: Sequence[Result]) -> Group:
     chosen = names if len(names) == 1 else ["chosen"]
     upstream = _upstream_heading(found)
     numbers = (upstream, "accuracy", "95 % CI", "n", *chosen, "time")
-    headings = [name.replace("examples_per_class", "a class") for name in varying]
+    headings = [HEADINGS.get(name, name) for name in varying]
     table = plain_table("model", upstream, "dataset", *headings, *numbers[1:], right=set(numbers))
     for result, row in zip(found, rows, strict=True):
         accuracy = row["upstream_accuracy"]
@@ -42,7 +44,7 @@ def results(found: Sequence[Result]) -> Group:
             shortened(row["model"]),
             f"{100 * accuracy:.2f}" if accuracy else "-",
             _dataset(row, rows),
-            *("-" if row[name] is None else str(row[name]) for name in varying),
+            *("-" if row[name] is None else _level(name, row[name]) for name in varying),
             f"{100 * row['accuracy']:.2f}",
             _interval(result),
             str(row["n_test"]),
@@ -51,6 +53,11 @@ def results(found: Sequence[Result]) -> Group:
         )
     said = [_shared(rows, varying), *_legend(found), *_certified(rows)]
     return Group(table, *(Text(line, style="dim") for line in said), *_warnings(rows))
+
+
+def _level(name: str, value: Any) -> str:
+    """Write a level of a factor; of how a model was trained what stands before a colon."""
+    return str(value).partition(":")[0] if name == "configuration" else str(value)
 
 
 def _upstream_heading(found: Sequence[Result]) -> str:

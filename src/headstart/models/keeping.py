@@ -81,7 +81,7 @@ def _provisional(key: str, folder: Path) -> Path:
 def write_weights(state: "Mapping[str, torch.Tensor]", file: Path) -> None:
     """Write tensors as safetensors, whole or not at all; StorageError where that cannot be."""
     import torch
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     copies = {
         # A copy: what two names share is written twice, and channels-last is no order of a file.
@@ -89,7 +89,8 @@ def write_weights(state: "Mapping[str, torch.Tensor]", file: Path) -> None:
         for name, tensor in state.items()
     }
     with replaced(file) as temporary:
-        save_file(copies, temporary, metadata={"format": "pt"})
+        # Not by save_file, whose files only their owner may read.
+        temporary.write_bytes(save(copies, metadata={"format": "pt"}))
 
 
 def load_name(model: Model) -> str:
