@@ -45,7 +45,8 @@ def densenet(growth: int, blocks: tuple[int, ...]) -> "nn.Module":
     """Huang et al. 2017."""
     from timm.models.densenet import DenseNet
 
-    return DenseNet(growth_rate=growth, block_config=blocks, num_classes=CLASSES)
+    module: nn.Module = DenseNet(growth_rate=growth, block_config=blocks, num_classes=CLASSES)
+    return module
 
 
 def mobilenet(stages: tuple[str, ...], stem: int, features: int) -> "nn.Module":
@@ -54,7 +55,10 @@ def mobilenet(stages: tuple[str, ...], stem: int, features: int) -> "nn.Module":
     from timm.models.efficientnet import EfficientNet
 
     blocks = decode_arch_def([[stage] for stage in stages])
-    return EfficientNet(blocks, CLASSES, num_features=features, stem_size=stem, fix_stem=True)
+    module: nn.Module = EfficientNet(
+        blocks, CLASSES, num_features=features, stem_size=stem, fix_stem=True
+    )
+    return module
 
 
 def vgg(layers: tuple[int | str, ...]) -> "nn.Module":
