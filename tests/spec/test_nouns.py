@@ -59,6 +59,9 @@ def test_trial_survives_json():
         ("model", {"interpolation": "bilinear"}),
         ("model", {"mean": (0.4, 0.5, 0.5)}),
         ("model", {"std": (0.4, 0.5, 0.5)}),
+        ("model", {"bn_scale": False}),
+        ("model", {"dropout": 0.0}),
+        ("model", {"tags": {"auxiliary_head": "kept"}}),
         ("dataset", {"revision": "other"}),
         ("dataset", {"metric": "mean-per-class"}),
         ("dataset", {"limit": 100}),
@@ -90,6 +93,8 @@ def test_the_seed_is_in_the_key_where_it_may_change_the_number():
         ("model", {"name": "renamed"}),
         ("model", {"upstream": ()}),
         ("model", {"tags": {"family": "another"}}),
+        ("model", {"tags": {"auxiliary_head": "dropped after training"}}),
+        ("model", {"bn_scale": True, "dropout": None}),
         ("dataset", {"name": "renamed"}),
         ("dataset", {"location": "/elsewhere"}),
         ("setting", {"protocol": "renamed"}),
@@ -119,3 +124,35 @@ def test_a_setting_says_what_of_a_model_it_depends_on():
     # Only the linear setting sees features.
     assert "features_implementation" not in scratch.identity
     assert "features_implementation" in LinearSetting().identity
+
+
+# As the release wrote them that knew no switches.
+KEYS = {
+    ("efficientnet_lite0", "linear"): "610d966eee09c44d66e0b3604eebdce3",
+    ("efficientnet_lite0", "finetune"): "9bd18ec3990bc55b315fe2f025b53841",
+    ("efficientnet_lite0", "scratch"): "9c09e9639608b4eedffb4edb9feca6fb",
+    ("inception_v1", "linear"): "9e3391f2d47bb672a91bbef86cbd2ed8",
+    ("inception_v1", "finetune"): "6d46d9a8d43432fcaac35bff8cf0dada",
+    ("inception_v1", "scratch"): "2f26c509b19efb24998e0036488f2998",
+}
+
+
+@pytest.mark.parametrize(("model", "setting"), KEYS)
+def test_stored_results_keep_their_keys(model, setting):
+    trial = make_trial(model=models.find(model), setting=settings.find(setting))
+    assert trial.key.startswith(KEYS[model, setting])
+
+
+@pytest.mark.parametrize(
+    "change", [{"bn_scale": False}, {"dropout": 0.2}, {"tags": {"auxiliary_head": "kept"}}]
+)
+def test_a_switch_counts_from_random_weights_too(change):
+    model = models.find("inception_v1")
+    switched = Model(**{**model.model_dump(), **change})
+    assert switched.untrained_identity != model.untrained_identity
+
+
+@pytest.mark.parametrize("rate", [-0.1, 1.0])
+def test_a_rate_of_dropout_that_will_not_do(rate):
+    with pytest.raises(ValidationError, match="dropout"):
+        Model(**{**models.find("inception_v1").model_dump(), "dropout": rate})

@@ -3,7 +3,8 @@ import pytest
 import torch
 
 from headstart.errors import TrainingError
-from headstart.training.losses import binary, check_labels, softmax
+from headstart.training.hyperparameters import Hyperparameters
+from headstart.training.losses import binary, check_labels, loss_of, softmax
 
 LOGITS = torch.tensor([[0.5, -1.0, 2.0], [200.0, -200.0, 0.0]], requires_grad=True)
 
@@ -13,6 +14,20 @@ def test_softmax_is_the_sum_of_cross_entropies():
     labels = np.array([2, 1])
     expected = np.log(np.exp(logits[0]).sum()) - logits[0, 2] + 400
     assert softmax(LOGITS, torch.from_numpy(labels)).item() == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1, 0.9])
+def test_smoothed_targets_are_spread_over_all_classes(smoothing):
+    logits = LOGITS.detach().double().numpy()
+    labels = np.array([2, 1])
+    # Szegedy et al. 2016, equation 7: q'(k) = (1 - e) [k = y] + e / K.
+    target = (1 - smoothing) * np.eye(3)[labels] + smoothing / 3
+    log_p = logits - np.logaddexp.reduce(logits, axis=1, keepdims=True)
+    made = Hyperparameters(steps=1, learning_rate=1, label_smoothing=smoothing)
+    found = loss_of(made)(LOGITS, torch.from_numpy(labels))
+    assert found.item() == pytest.approx(-(target * log_p).sum())
+    (gradient,) = torch.autograd.grad(found, LOGITS)
+    np.testing.assert_allclose(gradient, np.exp(log_p) - target, atol=1e-6)
 
 
 def test_binary_is_the_sum_of_logistic_losses_of_what_counts():
@@ -53,6 +68,26 @@ def test_labels_that_do_not_fit_the_head(loss, labels, message):
     with pytest.raises(TrainingError) as error:
         check_labels(np.array(labels), loss, 3, 2)
     assert message in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"label_smoothing": 1.0}, "label_smoothing: expected 0 or more and less than 1, found 1"),
+        ({"label_smoothing": -0.1}, "label_smoothing: expected 0 or more and less than 1, found"),
+        (
+            {"label_smoothing": 0.1, "loss": "binary"},
+            "label_smoothing: expected 0 for binary loss, which has no distribution over classes "
+            "to smooth, found 0.1",
+        ),
+        ({"auxiliary_weight": -1.0}, "auxiliary_weight: expected 0 or more, found -1"),
+        ({"auxiliary_weight": float("nan")}, "auxiliary_weight: expected 0 or more, found nan"),
+    ],
+)
+def test_what_cannot_be_minimised(fields, message):
+    with pytest.raises(TrainingError) as error:
+        Hyperparameters(steps=1, learning_rate=1, **fields)
+    assert str(error.value).startswith(message)
 
 
 def test_labels_that_fit():

@@ -31,7 +31,7 @@ class Answers(nn.Module):
     Raises
     ------
     TrainingError
-        They are to have one, and the network does not give them.
+        They are to have one, and the network does not give them; in the first pass, has none.
     """
 
     def __init__(self, network: nn.Module, *, auxiliary: bool) -> None:
@@ -47,6 +47,11 @@ class Answers(nn.Module):
         """(B, 3, side, side) float32 -> (B, K) logits of the classifier, then of auxiliary ones."""
         if self.auxiliary:
             every: tuple[Tensor, ...] = self.network.all_logits(views)  # type: ignore[operator]
+            if len(every) < 2:
+                raise TrainingError(
+                    "auxiliary_weight: expected auxiliary classifiers, found none in "
+                    f"{type(self.network).__name__}: set it to 0"
+                )
             return every
         return (self.network(views),)
 

@@ -161,16 +161,17 @@ def train(
         ranks.share(hyperparameters.batch_size)
         device = ranks.place(device)
     network.to(device).to(memory_format=torch.channels_last)
-    kept: Checkpoint | None = None
-    if checkpoint is not None:
-        whole = f"{identity} | {hyperparameters} | {taken} | {len(pixels)} images"
-        whole += f" | {ranks.size} ranks" if ranks else ""
-        kept = Checkpoint(checkpoint, whole, device)
     window = hyperparameters.batch_norm_window
     steps_per_epoch = len(pixels) / hyperparameters.batch_size
     with ExitStack() as stack:
         if ranks:
             stack.enter_context(ranks.joined(device))
+        # Not before: the first rank may be writing it still.
+        kept: Checkpoint | None = None
+        if checkpoint is not None:
+            whole = f"{identity} | {hyperparameters} | {taken} | {len(pixels)} images"
+            whole += f" | {ranks.size} ranks" if ranks else ""
+            kept = Checkpoint(checkpoint, whole, device)
         stack.enter_context(own_randomness(device))
         stack.enter_context(exact_float32(device))
         check_labels(labels, hyperparameters.loss, len(pixels), _n_outputs(network, taken, device))

@@ -88,7 +88,7 @@ class Ranks:
 
     @contextmanager
     def joined(self, device: torch.device) -> Iterator[None]:
-        """Be one of the ranks inside; wait for all of them first. Inside another, do nothing.
+        """Be one of the ranks inside; all wait for each other first. Inside another, only wait.
 
         Parameters
         ----------
@@ -96,6 +96,7 @@ class Ranks:
             Of this rank: processors talk by gloo, GPUs by NCCL.
         """
         if distributed.is_initialized():
+            distributed.barrier()
             yield
             return
         distributed.init_process_group(
@@ -106,6 +107,7 @@ class Ranks:
             device_id=device if device.type == "cuda" else None,
         )
         try:
+            distributed.barrier()
             yield
         finally:
             distributed.destroy_process_group()

@@ -1,0 +1,87 @@
+"""One of two processes that train together: ``python ranked.py RANK FOLDER``."""
+
+import sys
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from headstart.training import Ranks, train
+from training_runs import CPU, HYPERPARAMETERS, LABELS, TAKEN, SomePixels, small_network
+
+
+class Unused(nn.Module):
+    """Has a parameter that no logit depends on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.network, self.unused = small_network(0.0), nn.Parameter(torch.ones(3))
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.network(images)
+
+
+class InterruptedRunError(Exception):
+    """What comes in between."""
+
+
+class Interrupted(SomePixels):
+    """Images that end after five batches."""
+
+    def batches(self, plan):
+        yield from islice(super().batches(plan), 5)
+        raise InterruptedRunError
+
+
+def other_tensors(rank: int) -> nn.Module:
+    """Give a network that is another one on the second rank."""
+    network = small_network(0.0)
+    if rank:
+        with torch.no_grad():
+            network[0].weight.zero_()
+    return network
+
+
+def main(rank: int, folder: Path) -> None:
+    ranks, told = Ranks(rank, 2, rank, 2, f"file://{folder}/meeting"), []
+
+    def run(name: str, network: nn.Module, pixels=None, made=HYPERPARAMETERS, **options) -> None:
+        trained = train(
+            network, pixels or SomePixels(), LABELS, TAKEN, made,
+            device=CPU, ranks=ranks, watch=told.append, **options,
+        )  # fmt: skip
+        state = {name: t.contiguous().clone() for name, t in network.state_dict().items()}
+        state["losses"] = torch.tensor(trained.losses, dtype=torch.float64)
+        state["resumed_at"] = torch.tensor(trained.resumed_at or 0)
+        save_file(state, folder / f"{name}.{rank}")
+
+    with ranks.joined(CPU):
+        run("norm", small_network(0.0))
+        run("plain", small_network(0.0, norm=False))
+        run("parts", small_network(0.0), made=replace(HYPERPARAMETERS, micro_batch=2))
+        run("unused", Unused())
+        run("first", other_tensors(rank))
+        seen = []
+        dropping = small_network(0.5)
+        dropping[9].register_forward_pre_hook(lambda module, given: seen.append(given[0].detach()))
+        run("dropout", dropping, made=replace(HYPERPARAMETERS, steps=1))
+        save_file({"seen": seen[-1].clone()}, folder / f"seen.{rank}")
+        run("at_once", small_network(0.3), checkpoint=folder / "whole", save_seconds=0)
+        halves = {"checkpoint": folder / "halves", "save_seconds": 0}
+        try:
+            run("never", small_network(0.3), Interrupted(), **halves)
+        except InterruptedRunError:
+            run("resumed", small_network(0.3), **halves)
+        # Only rank 0 has the checkpoint that another folder would hold.
+        try:
+            run("apart", small_network(0.3), checkpoint=folder / ("whole" if rank else "none"))
+        except Exception as error:
+            (folder / f"error.{rank}").write_text(f"{type(error).__name__}: {error}")
+    assert bool(told) == (rank == 0)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), Path(sys.argv[2]))
