@@ -1,5 +1,7 @@
 """Networks for 32 pixels: made by timm's and torchvision's classes, small, of several families."""
 
+from itertools import pairwise
+
 import pytest
 import torch
 from torch import nn
@@ -54,8 +56,59 @@ def test_facts_are_those_of_the_network(built):
     assert model.tags["family"] == ARCHITECTURES[model.architecture].family
     assert any(True for _ in network.batch_norms())
     assert not network.auxiliary
-    # With a thousand classes.
-    assert multiply_adds(network.eval()) < 6e6
+    assert multiply_adds(network.eval()) <= 5e6
+
+
+def convolution(inputs: int, outputs: int, side: int = 3) -> int:
+    """Count the weights of a convolution without bias."""
+    return side**2 * inputs * outputs
+
+
+def vgg_parameters(*widths: int) -> int:
+    """Convolutions with biases, scales and shifts."""
+    return sum(convolution(i, o) + 3 * o for i, o in pairwise((3, *widths)))
+
+
+def resnet_parameters(width: int, depth: int) -> int:
+    """Stem of three convolutions, four stages of basic blocks; a scale and a shift after each."""
+    half = width // 2
+    pairs = [(3, half, 3), (half, half, 3), (half, width, 3)]
+    stages = [width * 2**stage for stage in range(4)]
+    for before, after in pairwise((width, *stages)):
+        pairs += [(before, after, 3)] + (2 * depth - 1) * [(after, after, 3)]
+        pairs += [(before, after, 1)] if after != before else []
+    return sum(convolution(*pair) + 2 * pair[1] for pair in pairs)
+
+
+def densenet_parameters(growth: int, *blocks: int) -> int:
+    """Norm before convolution; a bottleneck of four times the growth; half is left between."""
+    channels = 2 * growth
+    total = convolution(3, channels, 7) + 2 * channels
+    for place, layers in enumerate(blocks, start=1):
+        for _ in range(layers):
+            total += 2 * channels + convolution(channels, 4 * growth, 1)
+            total += 2 * 4 * growth + convolution(4 * growth, growth)
+            channels += growth
+        total += 2 * channels
+        if place < len(blocks):
+            total += convolution(channels, channels // 2, 1)
+            channels //= 2
+    return total
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters"),
+    [
+        ("vgg6_w8", vgg_parameters(8, 16, 32, 64, 64)),
+        ("vgg6_w16", vgg_parameters(16, 32, 64, 128, 128)),
+        ("resnet10_w4", resnet_parameters(4, depth=1)),
+        ("resnet18_w16", resnet_parameters(16, depth=2)),
+        ("densenet22_g4", densenet_parameters(4, 3, 3, 3)),
+        ("densenet22_g16", densenet_parameters(16, 3, 3, 3)),
+    ],
+)
+def test_parameters_are_those_of_the_papers_layers(name, parameters):
+    assert models.find(f"small:{name}").parameters == parameters
 
 
 def test_features_are_what_the_classifier_sees(built):

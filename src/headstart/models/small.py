@@ -1,8 +1,8 @@
 """Networks for images of 32 pixels: families of the literature, narrow and shallow.
 
-They are made by timm's and torchvision's own classes with other arguments. Each takes one to five
-million multiply-adds for an image, and begins with a stride, as networks for ImageNet do: a
-processor trains them.
+They are made by timm's and torchvision's own classes with other arguments. Each takes five million
+multiply-adds for an image at most, so that a processor trains it; the smallest take a fiftieth of
+that, so that accuracies differ. ``_w16`` is the width of the first stage, ``_g16`` a growth rate.
 """
 
 from collections.abc import Callable, Mapping
@@ -33,7 +33,7 @@ def resnet(block: str, depths: tuple[int, ...], width: int, **options: Any) -> "
     from timm.models import resnet as timm_resnet
 
     channels = tuple(width * 2**stage for stage in range(len(depths)))
-    # timm's usual stem has 64 channels: more than all that follows.
+    # timm's usual stem has 64 channels, whatever follows.
     stem = {"stem_type": "deep", "stem_width": width // 2}
     module: nn.Module = timm_resnet.ResNet(
         getattr(timm_resnet, block), depths, CLASSES, channels=channels, **stem, **options
@@ -96,9 +96,9 @@ ARCHITECTURES: Mapping[str, Architecture] = MappingProxyType(
                 resnet, "BasicBlock", (1, 1, 1, 1), 16, block_args={"attn_layer": "se"}
             ),
         ),
-        "densenet21_g4": Architecture(DENSENET, partial(densenet, 4, (3, 3, 3))),
-        "densenet21_g8": Architecture(DENSENET, partial(densenet, 8, (3, 3, 3))),
-        "densenet21_g16": Architecture(DENSENET, partial(densenet, 16, (3, 3, 3))),
+        "densenet22_g4": Architecture(DENSENET, partial(densenet, 4, (3, 3, 3))),
+        "densenet22_g8": Architecture(DENSENET, partial(densenet, 8, (3, 3, 3))),
+        "densenet22_g16": Architecture(DENSENET, partial(densenet, 16, (3, 3, 3))),
         "mobilenet_w8": Architecture(
             MOBILENET,
             partial(
