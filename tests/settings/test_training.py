@@ -259,3 +259,48 @@ def test_a_watcher_is_told_how_each_training_goes(workers, tmp_path):
     for part, n in (("candidate", 2), ("refit", 1)):
         steps = [p.step for p in watcher.heard if p.part == part]
         assert (steps.count(1), steps.count(40)) == (n, n)
+
+
+@pytest.mark.parametrize("name", ["finetune", "scratch"])
+def test_switches_hold_in_both_settings(name, monkeypatch):
+    model = models.find("small:inception_w8?weights=random").model_copy(
+        update={"bn_scale": False, "dropout": 0.3, "tags": {"auxiliary_head": "kept"}}
+    )
+    seen = {}
+
+    def look(network, pixels, labels, taken, hyperparameters, **options):
+        seen.update(network=network, weight=hyperparameters.auxiliary_weight)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("headstart.training.train", look)
+    values = {"learning_rate": 0.1, "weight_decay": 0.0, "steps": 5.0}
+
+    def measure(model):
+        trial = make_trial(name).model_copy(update={"model": model})
+        with pytest.raises(KeyboardInterrupt):
+            TrainingWay().measure(trial, Candidate(values=values), Workspace())
+        return seen["network"], seen["weight"]
+
+    network, weight = measure(model)
+    # Szegedy et al. 2015: each auxiliary classifier's loss weighs 0.3.
+    assert weight == 0.3
+    images = torch.zeros(2, 3, 32, 32)
+    assert [logits.shape for logits in network.train().all_logits(images)] == [(2, 10)] * 2
+    assert all(not norm.weight.requires_grad for norm in network.batch_norms())
+    assert 0.3 in {m.p for m in network.modules() if isinstance(m, torch.nn.Dropout)}
+    dropped, weight = measure(model.model_copy(update={"tags": {}}))
+    assert weight == 0
+    assert len(dropped.train().all_logits(images)) == 1
+
+
+def test_fine_tuning_with_an_auxiliary_classifier_is_scored_without(tmp_path):
+    model = models.find("small:inception_w8?weights=random").model_copy(
+        update={"tags": {"auxiliary_head": "kept"}}
+    )
+    trial = make_trial(learning_rates=[0.1], decays=[0.0], steps=8).model_copy(
+        update={"model": model}
+    )
+    result = run_trial(trial, Workspace())
+    assert result.predictions.scores.shape == (200, 10)
+    # Two losses of ten classes: 1.3 times that of a guess at the start, with the weight 0.3.
+    assert result.provenance["refit"]["losses"][0] == pytest.approx(1.3 * np.log(10), rel=0.2)
