@@ -27,7 +27,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from itertools import chain, pairwise, repeat
+from itertools import chain, repeat
 from pathlib import Path
 
 import numpy as np
@@ -51,48 +51,13 @@ from headstart.training.optimizer import make_optimizer
 from headstart.training.pixels import MappedPixels, Pixels, ResidentPixels
 from headstart.training.views import training_views
 from headstart.workspace import Watcher
+from networks import N_CLASSES, resnet20
 
-N_CLASSES, SMALL = 10, 40
+SMALL = 40
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 WORKERS = os.cpu_count() or 1
 # Batches that a DataLoader's worker has ready before they are asked for.
 READY = 2
-
-
-class Block(nn.Module):
-    """Two convolutions and what goes around them (He et al. 2016, for CIFAR)."""
-
-    def __init__(self, n_in: int, n_out: int, stride: int) -> None:
-        super().__init__()
-        self.convolutions = nn.Sequential(
-            nn.Conv2d(n_in, n_out, 3, stride, padding=1, bias=False),
-            nn.BatchNorm2d(n_out),
-            nn.ReLU(inplace=True),
-            nn.Conv2d(n_out, n_out, 3, padding=1, bias=False),
-            nn.BatchNorm2d(n_out),
-        )
-        self.around = (
-            nn.Identity()
-            if n_in == n_out
-            else nn.Sequential(nn.Conv2d(n_in, n_out, 1, stride, bias=False), nn.BatchNorm2d(n_out))
-        )
-
-    def forward(self, values: Tensor) -> Tensor:
-        return torch.relu(self.convolutions(values) + self.around(values))
-
-
-def resnet20() -> nn.Module:
-    """Three stages of three blocks, 16 to 64 channels: 0.27 million parameters."""
-    widths = [16] * 4 + [32] * 3 + [64] * 3
-    return nn.Sequential(
-        nn.Conv2d(3, 16, 3, padding=1, bias=False),
-        nn.BatchNorm2d(16),
-        nn.ReLU(inplace=True),
-        *(Block(before, after, 1 if before == after else 2) for before, after in pairwise(widths)),
-        nn.AdaptiveAvgPool2d(1),
-        nn.Flatten(),
-        nn.Linear(64, N_CLASSES),
-    )
 
 
 @dataclass(frozen=True)
