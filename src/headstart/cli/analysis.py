@@ -91,12 +91,14 @@ def write_folder(analysis: Analysis, folder: Path, references: pd.DataFrame | No
     console.print(f"Figures: {folder / 'figures'}: {', '.join(names) or 'none'}")
 
 
-def write_report(analysis: Analysis, out: Path, latex: Path | None, csv: Path | None) -> None:
+def write_report(
+    analysis: Analysis, out: Path, latex: Path | None, csv: Path | None, title: str | None = None
+) -> None:
     """Write the page, and the tables as a paper needs them."""
     from headstart.report import csv_table, latex_tables, write_page
 
     # Not through the console, which would break a long path.
-    typer.echo(f"Report: {write_page(analysis, out).resolve()}")
+    typer.echo(f"Report: {write_page(analysis, out, title).resolve()}")
     if latex is not None:
         with replaced(latex) as temporary:
             temporary.write_text(latex_tables(analysis), encoding="utf-8")

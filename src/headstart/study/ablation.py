@@ -19,7 +19,7 @@ from headstart.study.run import StudyRun
 from headstart.study.study import Study
 from headstart.workspace import Workspace
 
-__all__ = ["CONFIGURATIONS", "Ablation", "ablate", "configurations"]
+__all__ = ["CONFIGURATIONS", "Ablation", "ablate", "configurations", "possible"]
 
 # Of the networks that the paper ablates; TF-slim keeps 0.8 before the classifier.
 LABEL_SMOOTHING, DROPOUT = 0.1, 0.2
@@ -177,7 +177,7 @@ def ablate(
     for arch in dict.fromkeys(archs):
         recipe = make_recipe(arch, dataset, watcher=watcher, **common, **options)
         asked = configurations(recipe, label_smoothing=label_smoothing, dropout=dropout)
-        recipes += _possible(asked, workspace).items()
+        recipes += possible(asked, workspace).items()
     done: list[Pretrained] = []
     failures: dict[str, str] = {}
     for number, (configuration, recipe) in enumerate(recipes, start=1):
@@ -199,8 +199,21 @@ def ablate(
     return Ablation(tuple(done), failures, run)
 
 
-def _possible(recipes: Mapping[str, Recipe], workspace: Workspace) -> dict[str, Recipe]:
-    """Leave out what an architecture does not have, and say so."""
+def possible(recipes: Mapping[str, Recipe], workspace: Workspace) -> dict[str, Recipe]:
+    """Leave out the configurations that an architecture cannot have, and say so.
+
+    Parameters
+    ----------
+    recipes
+        As `configurations` gives them.
+    workspace
+        Its watcher is told.
+
+    Raises
+    ------
+    HeadstartError
+        The architecture cannot be built, or the data are not there.
+    """
     *_, plain = recipes.values()
     check(plain, workspace)
     has = {

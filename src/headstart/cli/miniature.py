@@ -1,0 +1,75 @@
+"""What `headstart miniature` does: run the chain, then analyse, draw and write all of it."""
+
+import os
+import shlex
+import sys
+from pathlib import Path
+
+import typer
+
+from headstart import datasets, models
+from headstart.analysis import analyze
+from headstart.cli import estimates
+from headstart.cli.analysis import write_folder, write_report
+from headstart.cli.commands import INTERRUPTED, console
+from headstart.cli.embedding import write_files
+from headstart.cli.progress import LiveWatcher
+from headstart.embedding import View, embed
+from headstart.executors import Processes, visible_gpus
+from headstart.files import writable_folder
+from headstart.miniature import Miniature, Scale, run_miniature
+from headstart.spec import LinearSetting
+from headstart.store import DATABASE_NAME
+from headstart.workspace import Device, Workspace
+
+__all__ = ["miniature_and_show"]
+
+TITLE = "The whole study in miniature"
+
+
+def miniature_and_show(scale: Scale, out: Path, device: Device, workers: int | None) -> Miniature:
+    """Run what is not there yet, write the report, tables, figures and the embedding."""
+    writable_folder(out)
+    n_workers = (os.cpu_count() or 1) if workers is None else workers
+    command = " ".join(["headstart", *map(shlex.quote, sys.argv[1:])])
+    try:
+        with LiveWatcher(console) as watcher:
+            workspace = Workspace(device=device, watcher=watcher)
+            facts = {"command": command, "workers": n_workers}
+            if n_workers:
+                with Processes(n_workers, visible_gpus(device)) as executor:
+                    found = run_miniature(scale, out, workspace, executor, facts)
+            else:
+                found = run_miniature(scale, out, workspace, None, facts)
+            with found.diary.stage("embedding"):
+                _embed(scale, out, workspace)
+    except KeyboardInterrupt:
+        typer.echo("interrupted: the same command carries on where it was", err=True)
+        sys.exit(INTERRUPTED)
+    for failure in found.failures:
+        typer.echo(f"error: {failure.trial.title}: {failure.error}", err=True)
+    with found.diary.stage("report"):
+        analysis = analyze(out / DATABASE_NAME)
+        write_folder(analysis, out, None)
+        write_report(analysis, out / "report.html", None, out / "cells-with-marks.csv", TITLE)
+    for part in estimates.summary(analysis):
+        console.print(part)
+    seconds = found.diary.seconds
+    console.print(
+        f"{found.diary.total / 60:.1f} minutes in all: "
+        + ", ".join(f"{name} {value / 60:.1f}" for name, value in seconds.items())
+    )
+    return found
+
+
+def _embed(scale: Scale, out: Path, workspace: Workspace) -> None:
+    """Show what the most and the least regularised training of one network make of a target."""
+    names = [f"pretrained:{scale.name_of(scale.ablated[0], label)}" for label in ("S1", "S5")]
+    found = embed(
+        [models.find(name) for name in names],
+        datasets.find(scale.seen, limit=scale.limit),
+        View(classes=scale.classes),
+        LinearSetting(),
+        workspace,
+    )
+    write_files(found, writable_folder(out / "embedding"))

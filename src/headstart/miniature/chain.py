@@ -1,0 +1,208 @@
+"""The whole study, one part after the other: pretrain, transfer, ablate, curves, subsets."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from headstart.executors import Executor, InProcess
+from headstart.files import writable_folder
+from headstart.miniature.diary import Diary
+from headstart.miniature.scale import Scale, short
+from headstart.pretraining import Pretrained, make_recipe, pretrain
+from headstart.spec import Recipe, Result, Trial
+from headstart.store import DATABASE_NAME, ResultStore
+from headstart.study import Study
+from headstart.study.ablation import configurations, possible
+from headstart.study.run import run_study
+from headstart.workspace import Watcher, Workspace
+
+__all__ = ["STAGES", "Miniature", "run_miniature"]
+
+ABLATION = "ablation"
+# Networks of the ablation are trained apart from those of the main study, from other weights:
+# the same weights would be the same trials.
+MAIN_SEED, ABLATION_SEED = 0, 1
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One network to pretrain: how, and what it is called."""
+
+    recipe: Recipe
+    name: str
+    title: str
+    configuration: str | None = None
+
+    @property
+    def found_by(self) -> str:
+        """What `headstart.models` finds it by."""
+        return f"pretrained:{self.name}"
+
+
+@dataclass(frozen=True)
+class Miniature:
+    """What a run of the chain left.
+
+    Parameters
+    ----------
+    store
+        All results.
+    pretrained
+        The networks, those of the ablation too.
+    failures
+        Trials that could not be measured; the next run tries them again.
+    diary
+        How long each part took.
+    """
+
+    store: ResultStore
+    pretrained: tuple[Pretrained, ...]
+    failures: tuple[Result, ...]
+    diary: Diary
+
+
+def run_miniature(
+    scale: Scale,
+    out: Path,
+    workspace: Workspace,
+    executor: Executor | None = None,
+    facts: Mapping[str, Any] = MappingProxyType({}),
+) -> Miniature:
+    """Run what is not there yet, part by part.
+
+    Parameters
+    ----------
+    scale
+        How large.
+    out
+        Folder of the results database and the diary.
+    workspace
+        Where. Networks and images are kept in its cache.
+    executor
+        Runs networks and trials beside each other; in turn in this process unless given.
+    facts
+        What else to write into the diary.
+
+    Raises
+    ------
+    HeadstartError
+        A network could not be pretrained; no space; a device that is not there.
+    """
+    executor = executor or InProcess()
+    store = ResultStore(writable_folder(out) / DATABASE_NAME, create=True)
+    diary = Diary(out / "miniature.json", {"scale": scale.name, **facts})
+    part = partial(_part, diary, workspace.watcher)
+    with part("pretraining"):
+        asked = to_pretrain(scale, workspace)
+        made = _pretrained(asked, workspace, executor)
+    failures: list[Result] = []
+    for name, fields_of in STUDIES.items():
+        with part(name):
+            trials = Study(**fields_of(scale, asked)).trials(workspace.watcher)
+            if name == ABLATION:
+                # The order of configurations is that of the store: workers would shuffle it.
+                first = [trial for trial in trials if _is_like(trial, trials[0])]
+                run_study(first, store, workspace, InProcess(), whole_trials=True)
+            run = run_study(trials, store, workspace, executor, whole_trials=True)
+            failures += run.failures
+    return Miniature(store, tuple(made), tuple(failures), diary)
+
+
+def _is_like(trial: Trial, other: Trial) -> bool:
+    """Whether two trials differ in their networks alone."""
+    return (trial.dataset, trial.setting) == (other.dataset, other.setting)
+
+
+def to_pretrain(scale: Scale, workspace: Workspace) -> list[Asked]:
+    """Name the networks of the main study, then those of the ablation."""
+
+    def recipe(arch: str, seed: int) -> Recipe:
+        return make_recipe(
+            arch,
+            scale.upstream,
+            limit=scale.limit,
+            watcher=workspace.watcher,
+            seed=seed,
+            **scale.pretraining,
+        )
+
+    mains = [
+        Asked(recipe(arch, MAIN_SEED), scale.name_of(arch), short(arch)) for arch in scale.networks
+    ]
+    others = [
+        Asked(of, scale.name_of(arch, configuration), short(arch), configuration)
+        for arch in scale.ablated
+        for configuration, of in possible(
+            configurations(recipe(arch, ABLATION_SEED)), workspace
+        ).items()
+    ]
+    return mains + others
+
+
+def _pretrained(
+    asked: Sequence[Asked], workspace: Workspace, executor: Executor
+) -> list[Pretrained]:
+    """Train beside each other what is not registered yet."""
+    watcher = workspace.watcher
+    watcher.stage("pretraining networks", total=len(asked), unit="networks")
+    found: dict[str, Pretrained] = {}
+    away = partial(_pretrain_alone, replace(workspace, watcher=Watcher()))
+    for one, made in executor.map(away, asked):
+        found[one.name] = made
+        watcher.advance()
+    return [found[one.name] for one in asked]
+
+
+def _pretrain_alone(workspace: Workspace, asked: Asked) -> Pretrained:
+    """Train one network, wherever this runs."""
+    name, title, configuration = asked.name, asked.title, asked.configuration
+    made = pretrain(asked.recipe, workspace, name=name, title=title, configuration=configuration)
+    if made is None:
+        raise TypeError("expected the only process of a training, found one of several ranks")
+    return made
+
+
+def _main_study(scale: Scale, asked: Sequence[Asked]) -> dict[str, Any]:
+    models = [one.found_by for one in asked if one.configuration is None]
+    return {"models": models, "datasets": scale.targets, "settings": scale.settings,
+            "limit": scale.limit}  # fmt: skip
+
+
+def _ablation(scale: Scale, asked: Sequence[Asked]) -> dict[str, Any]:
+    models = [one.found_by for one in asked if one.configuration is not None]
+    chosen = [scale.setting(name) for name in scale.ablation_settings]
+    return {"models": models, "datasets": scale.targets, "settings": chosen, "limit": scale.limit}
+
+
+def _convergence(scale: Scale, _: Sequence[Asked]) -> dict[str, Any]:
+    curves = [scale.setting(name, steps=list(steps)) for name, steps in scale.curve_steps.items()]
+    return {"models": [f"pretrained:{scale.name_of(scale.curved)}"],
+            "datasets": scale.curve_targets, "settings": curves, "limit": scale.limit}  # fmt: skip
+
+
+def _dataset_size(scale: Scale, _: Sequence[Asked]) -> dict[str, Any]:
+    return {"models": [f"pretrained:{scale.name_of(scale.sized)}"],
+            "datasets": scale.size_targets, "settings": scale.settings,
+            "examples_per_class": scale.examples_per_class, "seeds": scale.seeds,
+            "limit": scale.limit}  # fmt: skip
+
+
+STUDIES: dict[str, Callable[[Scale, Sequence[Asked]], dict[str, Any]]] = {
+    "transfer": _main_study,
+    ABLATION: _ablation,
+    "convergence": _convergence,
+    "dataset size": _dataset_size,
+}
+STAGES = ("pretraining", *STUDIES)
+
+
+@contextmanager
+def _part(diary: Diary, watcher: Watcher, name: str) -> Iterator[None]:
+    watcher.trial_started(name, STAGES.index(name) + 1, len(STAGES))
+    with diary.stage(name):
+        yield
+    watcher.trial_finished()

@@ -1,0 +1,68 @@
+"""How long each part of the miniature took, kept over interruptions."""
+
+import json
+import os
+import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+from headstart.errors import StorageError
+from headstart.files import replaced, storage_errors
+
+__all__ = ["Diary"]
+
+
+class Diary:
+    """Seconds of each stage in a JSON file, those of earlier runs counted.
+
+    Parameters
+    ----------
+    file
+        Read where it is there, written after each stage, also one that was interrupted.
+    facts
+        What else to write: the command, the scale, the device.
+
+    Raises
+    ------
+    StorageError
+        The file is there and is no diary.
+    """
+
+    def __init__(self, file: Path, facts: dict[str, Any]) -> None:
+        self._file = file
+        self._facts = {**facts, "processors": os.cpu_count(), "platform": platform.platform()}
+        self.seconds: dict[str, float] = {}
+        if file.exists():
+            with storage_errors(file, reading=True):
+                text = file.read_text(encoding="utf-8")
+            try:
+                self.seconds = {name: float(s) for name, s in json.loads(text)["seconds"].items()}
+            except (ValueError, KeyError, AttributeError, TypeError) as error:
+                raise StorageError(
+                    f"{file} is damaged ({type(error).__name__}): remove it; what was measured is "
+                    "in the store"
+                ) from error
+
+    @property
+    def total(self) -> float:
+        """Seconds of all stages."""
+        return sum(self.seconds.values())
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Time what happens inside."""
+        began = monotonic()
+        try:
+            yield
+        finally:
+            self.seconds[name] = self.seconds.get(name, 0.0) + monotonic() - began
+            self._write()
+
+    def _write(self) -> None:
+        rounded = {name: round(seconds, 1) for name, seconds in self.seconds.items()}
+        content = {**self._facts, "seconds": rounded, "minutes": round(self.total / 60, 1)}
+        with replaced(self._file) as temporary:
+            temporary.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")

@@ -1,0 +1,32 @@
+"""How long the parts took: kept over interruptions."""
+
+import json
+
+import pytest
+
+from headstart.errors import StorageError
+from headstart.miniature.diary import Diary
+
+
+def test_seconds_of_a_second_run_are_added(tmp_path, monkeypatch):
+    now = iter([0.0, 90.0, 100.0, 130.0])
+    monkeypatch.setattr("headstart.miniature.diary.monotonic", lambda: next(now))
+    file = tmp_path / "miniature.json"
+    with pytest.raises(KeyboardInterrupt), Diary(file, {"scale": "tiny"}).stage("transfer"):
+        raise KeyboardInterrupt
+    again = Diary(file, {"scale": "tiny"})
+    with again.stage("transfer"):
+        pass
+    assert again.total == 120.0
+    written = json.loads(file.read_text())
+    assert written["seconds"] == {"transfer": 120.0}
+    assert (written["scale"], written["minutes"]) == ("tiny", 2.0)
+    assert written["processors"] >= 1
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"seconds": {"transfer": "long"}}', "{}"])
+def test_a_damaged_diary_is_told(tmp_path, text):
+    file = tmp_path / "miniature.json"
+    file.write_text(text)
+    with pytest.raises(StorageError, match=r"miniature\.json is damaged .*: remove it; what was"):
+        Diary(file, {})
