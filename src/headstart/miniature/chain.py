@@ -8,7 +8,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from headstart.executors import Executor, InProcess
+from headstart.executors import Executor, InProcess, Tell
 from headstart.files import writable_folder
 from headstart.miniature.diary import Diary
 from headstart.miniature.scale import Scale, short
@@ -157,7 +157,7 @@ def _pretrained(
     return [found[one.name] for one in asked]
 
 
-def _pretrain_alone(workspace: Workspace, asked: Asked) -> Pretrained:
+def _pretrain_alone(workspace: Workspace, asked: Asked, _: Tell) -> Pretrained:
     """Train one network, wherever this runs."""
     name, title, configuration = asked.name, asked.title, asked.configuration
     made = pretrain(asked.recipe, workspace, name=name, title=title, configuration=configuration)
