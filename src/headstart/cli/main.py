@@ -9,6 +9,7 @@ import typer
 
 from headstart.cli.dataset_commands import datasets_app
 from headstart.cli.embedding_command import embed
+from headstart.cli.miniature_command import miniature
 from headstart.cli.options import (
     BAD_INPUT,
     DEFAULT_STORE,
@@ -51,6 +52,7 @@ app.add_typer(results_app, name="results")
 app.command()(pretrain)
 app.command()(ablate)
 app.command()(embed)
+app.command()(miniature)
 
 
 class UnitName(StrEnum):

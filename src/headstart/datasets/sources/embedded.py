@@ -1,13 +1,26 @@
 """Datasets that come with headstart's dependencies, or with the operating system."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
 
-from headstart.datasets import digits, fashion_mnist, glyphs
+from headstart.datasets import (
+    characters,
+    charts,
+    digits,
+    fashion_mnist,
+    glyphs,
+    patches,
+    shapes,
+    textures,
+)
 from headstart.datasets.archive import Archive
+from headstart.datasets.drawings import Drawings
+from headstart.datasets.kept import keep
+from headstart.datasets.ledger import Ledger
 from headstart.datasets.manifest import Manifest
 from headstart.datasets.names import DatasetName
 from headstart.datasets.sources.base import Description, Presence, Source
@@ -25,6 +38,12 @@ class Embedded(NamedTuple):
     read: Callable[[Path], dict[str, Split]]
     split_rule: str
     drawn: tuple[str, ...] = ()
+    drawings: Drawings | None = None
+
+    @classmethod
+    def of(cls, drawings: Drawings, split_rule: str) -> "Embedded":
+        """Give what a program draws, which is kept in the cache."""
+        return cls(drawings.classes, lambda _: drawings.read(), split_rule, drawings=drawings)
 
 
 EMBEDDED: Mapping[str, Embedded] = MappingProxyType(
@@ -45,6 +64,15 @@ EMBEDDED: Mapping[str, Embedded] = MappingProxyType(
             fashion_mnist.read,
             "The creators' train and test; a sixth of train validates, stratified by class.",
             drawn=("validation",),
+        ),
+        "characters": Embedded.of(
+            characters.DRAWINGS, "Each image is drawn by itself; all splits share the fonts."
+        ),
+        "shapes": Embedded.of(shapes.DRAWINGS, "Each image is drawn by itself."),
+        "textures": Embedded.of(textures.DRAWINGS, "Each image is made by itself."),
+        "charts": Embedded.of(charts.DRAWINGS, "Each image is drawn by itself."),
+        "patches": Embedded.of(
+            patches.DRAWINGS, "Blocks of 64 pixels of each photograph: each belongs to one split."
         ),
     }
 )
@@ -73,6 +101,8 @@ class EmbeddedSource(Source):
         )
 
     def presence(self, asked: DatasetName, cache: Path) -> Presence:
+        if asked.stem == "patches" and patches.find() is None:
+            return Presence(False, "pip install 'headstart[embedded]' (photographs: scikit-image)")
         if asked.stem != "fashion_mnist":
             return Presence(True, "comes with headstart's dependencies")
         if place := fashion_mnist.find(cache):
@@ -87,7 +117,20 @@ class EmbeddedSource(Source):
 
     def read(self, asked: DatasetName, cache: Path) -> Archive:
         known = EMBEDDED[asked.stem]
-        return Archive(known.classes, known.read(cache))
+        if known.drawings is None:
+            return Archive(known.classes, known.read(cache))
+        return Archive(known.classes, self._kept(asked, known.drawings, cache))
+
+    def _kept(self, asked: DatasetName, drawings: Drawings, cache: Path) -> dict[str, Split]:
+        """Read drawn images from the cache, or draw them: once, a quarter of a minute at most."""
+        folder, ledger = cache / "datasets", Ledger(cache / "datasets" / "files.db")
+        parts = {}
+        for name, part in self.manifest(asked).splits.items():
+            path = folder / f"{asked.stem}-{name}-{part.images_sha256[:16]}.pixels"
+            draw = partial(drawings.pixels, name)
+            images = keep(path, drawings.shape, part.images_sha256, ledger, draw)
+            parts[name] = drawings.split(name, images)
+        return parts
 
     def split(self, asked: DatasetName, archive: Archive) -> tuple[dict[str, Split], str]:
         return archive.parts, EMBEDDED[asked.stem].split_rule

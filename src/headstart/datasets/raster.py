@@ -1,0 +1,209 @@
+"""Drawing in whole numbers: the same pixels on every machine, of every release.
+
+A sum of floating-point numbers may differ in its last digit between processors, and so may a sine
+between libraries; rounded to pixels, a digest of them then differs. So colours, gradients and noise
+are integers here, and outlines are placed by multiples of 1/4096, which leaves every product exact
+before matplotlib's rasteriser rounds it to 1/256 of a pixel.
+"""
+
+import threading
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from matplotlib.path import Path as Outline
+
+__all__ = [
+    "COSINES",
+    "ONE",
+    "SIDE",
+    "Ints",
+    "Matrix",
+    "background",
+    "blurred",
+    "clutter",
+    "contrasting",
+    "coverage",
+    "disc",
+    "finished",
+    "mixed",
+    "polyline",
+    "smooth_noise",
+    "turned",
+]
+
+SIDE = 32
+# Fixed-point numbers are multiples of 1 / ONE.
+ONE = 4096
+COSINES = np.round(np.cos(np.deg2rad(np.arange(360))) * ONE).astype(np.int32)
+# Of red, green and blue in brightness (ITU-R BT.601), in thousandths.
+BRIGHTNESS = np.array([299, 587, 114])
+
+Ints = npt.NDArray[np.int32]
+# Of a linear map, row by row, in multiples of 1 / ONE.
+Matrix = tuple[int, int, int, int]
+
+
+def turned(degrees: int, x_scale: int, y_scale: int, shear: int = 0) -> Matrix:
+    """Give the matrix that scales, then shears along x, then turns anticlockwise.
+
+    Parameters
+    ----------
+    x_scale, y_scale, shear
+        In multiples of 1 / ONE.
+    """
+    cos, sin = int(COSINES[degrees % 360]), int(COSINES[(degrees - 90) % 360])
+    slope = shear * y_scale // ONE
+    return (
+        cos * x_scale // ONE,
+        (cos * slope - sin * y_scale) // ONE,
+        sin * x_scale // ONE,
+        (sin * slope + cos * y_scale) // ONE,
+    )
+
+
+def coverage(
+    outline: "Outline",
+    matrix: Matrix = (ONE, 0, 0, ONE),
+    place: tuple[int, int] = (0, 0),
+    *,
+    width: int = 0,
+    filled: bool = True,
+    side: int = SIDE,
+) -> Ints:
+    """Say how much of each pixel an outline covers: (side, side) int32, 0 to 256.
+
+    Parameters
+    ----------
+    outline
+        Its coordinates have 12 binary digits behind the point at most.
+    matrix
+        From its units to pixels.
+    place
+        Where its origin goes, from the lower left, in pixels / ONE.
+    width
+        Of the pen that goes along it, in pixels / ONE; 0: none does.
+    filled
+        Whether its inside counts.
+    """
+    from matplotlib.transforms import Affine2D
+
+    a, b, c, d = matrix
+    move = Affine2D(np.array([[a, b, place[0]], [c, d, place[1]], [0, 0, ONE]]) / ONE)
+    renderer = _renderer(side, threading.get_ident())
+    renderer.clear()
+    context = renderer.new_gc()
+    context.set_linewidth(width / ONE)
+    # Round joins are built of sines; snapping moves what has right angles to whole pixels.
+    context.set_joinstyle("bevel")
+    context.set_snap(False)
+    renderer.draw_path(context, outline, move, rgbFace=(0.0, 0.0, 0.0) if filled else None)
+    cover = np.asarray(renderer.buffer_rgba())[..., 3].astype(np.int32)
+    return cover + (cover >> 7)
+
+
+@cache
+def _renderer(side: int, thread: int) -> Any:  # noqa: ARG001  what draws is one thread's own
+    from matplotlib.backends.backend_agg import RendererAgg
+
+    # matplotlib types its renderer not at all.
+    new_renderer: Any = RendererAgg
+    return new_renderer(side, side, dpi=72)
+
+
+def polyline(points: npt.ArrayLike, *, closed: bool = False) -> "Outline":
+    """Give lines through points (n, 2), in multiples of 1 / ONE, as an outline."""
+    from matplotlib.path import Path as Outline
+
+    vertices = np.asarray(points, dtype=np.float64) / ONE
+    if not closed:
+        return Outline(vertices)
+    return Outline(np.concatenate([vertices, vertices[-1:]]), closed=True)
+
+
+def disc(place: tuple[int, int], radius: int, side: int = SIDE) -> Ints:
+    """Say how much of each pixel a disc covers, as `coverage` does; in pixels / ONE."""
+    degrees = np.arange(0, 360, 15)
+    circle = polyline(np.stack([COSINES[degrees], COSINES[degrees - 90]], axis=1), closed=True)
+    return coverage(circle, turned(0, radius, radius), place, side=side)
+
+
+def mixed(below: Ints, colour: npt.ArrayLike, cover: Ints) -> Ints:
+    """Put a colour on an image (..., 3) where it is covered, 0 to 256."""
+    return below + (((np.asarray(colour, dtype=np.int32) - below) * cover[..., None] + 128) >> 8)
+
+
+def contrasting(random: np.random.RandomState, against: Ints, least: int) -> Ints:
+    """Draw a colour (3,) whose brightness differs from another's by `least` (at most 120)."""
+    while True:
+        colour = random.randint(0, 256, 3).astype(np.int32)
+        if abs(int((colour - against) @ BRIGHTNESS)) >= 1000 * least:
+            return colour
+
+
+def smooth_noise(random: np.random.RandomState, cell: int, side: int = SIDE) -> Ints:
+    """Draw values 0 to 255 at corners `cell` pixels apart, linear between: (side, side)."""
+    n = (side + cell - 2) // cell + 2
+    corners = random.randint(0, 256, (n, n)).astype(np.int32)
+    first, last = np.divmod(np.arange(side, dtype=np.int32) + random.randint(cell), cell)
+    rows = corners[first] * (cell - last)[:, None] + corners[first + 1] * last[:, None]
+    values: Ints = rows[:, first] * (cell - last) + rows[:, first + 1] * last
+    return values // (cell * cell)
+
+
+def background(
+    random: np.random.RandomState,
+    uneven: int = 60,
+    channels: tuple[int, int] = (0, 256),
+    side: int = SIDE,
+) -> Ints:
+    """Draw a colour that changes from one side to another, with clouds on it: (side, side, 3).
+
+    Parameters
+    ----------
+    uneven
+        The most that the gradient and the clouds each change a channel by.
+    channels
+        Where the channels of the colour are drawn from.
+    """
+    start, change = random.randint(*channels, 3), random.randint(-uneven, uneven + 1, 3)
+    cos, sin = turned(random.randint(360), ONE, ONE)[:2]
+    across = np.arange(side, dtype=np.int32) - side // 2
+    along = (cos * across + sin * across[:, None]) // (side // 2)
+    clouds = smooth_noise(random, 8, side) - 128
+    depth = random.randint(uneven + 1)
+    slope = (along[..., None] * change.astype(np.int32)) >> 12
+    return (slope + ((clouds * depth) >> 7)[..., None] + start.astype(np.int32)).clip(0, 255)
+
+
+def clutter(random: np.random.RandomState, image: Ints, most: int = 3) -> Ints:
+    """Draw up to `most` lines of three points, of any colour, across an image."""
+    side = len(image)
+    for _ in range(random.randint(most + 1)):
+        line = polyline(random.randint(-4 * ONE, (side + 4) * ONE, (3, 2)))
+        width = random.randint(ONE // 2, 3 * ONE // 2)
+        cover = coverage(line, width=width, filled=False, side=side)
+        image = mixed(image, random.randint(0, 256, 3), cover)
+    return image
+
+
+def blurred(image: Ints) -> Ints:
+    """Average each pixel of (height, width, 3) with its neighbours, weighted 1, 2, 1 each way."""
+    framed = np.pad(image, ((1, 1), (1, 1), (0, 0)), mode="edge")
+    rows = framed[:-2] + 2 * framed[1:-1] + framed[2:]
+    return (rows[:, :-2] + 2 * rows[:, 1:-1] + rows[:, 2:] + 8) >> 4
+
+
+def finished(
+    random: np.random.RandomState, image: Ints, *, noise: int, blur: int = 1
+) -> npt.NDArray[np.uint8]:
+    """Blur an image 0 to `blur` times, and add noise of up to `noise` to each channel."""
+    for _ in range(random.randint(blur + 1)):
+        image = blurred(image)
+    amount = random.randint(noise + 1)
+    grain = random.randint(0, 256, image.shape, dtype=np.uint8).astype(np.int32)
+    noisy = image + ((grain * (2 * amount + 1)) >> 8) - amount
+    return noisy.clip(0, 255).astype(np.uint8)
