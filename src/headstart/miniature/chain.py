@@ -124,7 +124,7 @@ def to_pretrain(scale: Scale, workspace: Workspace) -> list[Asked]:
         return make_recipe(
             arch,
             scale.upstream,
-            limit=scale.limit,
+            limit=scale.upstream_limit,
             watcher=workspace.watcher,
             seed=seed,
             **scale.pretraining,
