@@ -27,7 +27,7 @@ def fill(path: Path) -> None:
     store = ResultStore(path, create=True)
     choice = {"lambda": 1.0, "accuracy": 0.5, "converged": 1.0}
     labels = np.arange(300, dtype=np.int64)
-    for name in datasets.EMBEDDED:
+    for name in ("digits", "glyphs", "fashion_mnist"):
         for model in models.catalogue().values():
             trial = Trial(model=model, dataset=datasets.find(name), setting=settings.find("linear"))
             store.add(

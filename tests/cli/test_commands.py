@@ -86,7 +86,7 @@ def test_datasets_are_listed(cli):
 
 def test_the_demo_leaves_a_csv_a_database_and_predictions(cli, tmp_path, monkeypatch):
     monkeypatch.setattr(commands, "DEMO_LIMIT", 62)
-    monkeypatch.setattr(datasets, "EMBEDDED", ("digits", "glyphs"))
+    monkeypatch.setattr(commands, "DEMO_DATASETS", ("digits", "glyphs"))
     out = tmp_path / "out"
     outcome = cli("demo", "--out", out)
     assert outcome.code == 0, outcome.err
@@ -338,7 +338,7 @@ def test_a_failing_trial_does_not_cost_the_demo_its_csv(cli, tmp_path, monkeypat
 
     monkeypatch.setattr(run, "run_trial", failing)
     monkeypatch.setattr(commands, "DEMO_LIMIT", 62)
-    monkeypatch.setattr(datasets, "EMBEDDED", ("digits",))
+    monkeypatch.setattr(commands, "DEMO_DATASETS", ("digits",))
     outcome = cli("demo", "--out", tmp_path / "out")
     assert outcome.code == 2
     assert "error: efficientnet_lite1, digits, linear: features hold NaN" in outcome.err

@@ -71,9 +71,9 @@ def _character(
     corners = np.asarray(outline.vertices)
     low, high = corners.min(axis=0), corners.max(axis=0)
     size = random.randint(17 * ONE, 26 * ONE) / float((high - low).max())
-    scales = [int(size * random.randint(80, 101)) // 100 for _ in range(2)]
+    wide, tall = (int(size * random.randint(80, 101)) // 100 for _ in range(2))
     shear = random.randint(-ONE // 4, ONE // 4 + 1)
-    matrix = turned(random.randint(-18, 19), *scales, shear)
+    matrix = turned(random.randint(-18, 19), wide, tall, shear)
     a, b, c, d = matrix
     # Fonts count in 1/2048 of an em: twice its middle is a whole number of these.
     x, y = np.round((low + high) * 2048).astype(np.int64).tolist()

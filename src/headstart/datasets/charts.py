@@ -1,6 +1,7 @@
 """Charts: 16 kinds of chart of made-up numbers, as small as a thumbnail; the class is the kind."""
 
 from collections.abc import Callable, Mapping
+from itertools import pairwise
 from types import MappingProxyType
 
 import numpy as np
@@ -47,12 +48,12 @@ class _Paper:
     @property
     def width(self) -> int:
         """Of the chart."""
-        return self.right - self.left
+        return int(self.right - self.left)
 
     @property
     def height(self) -> int:
         """Of the chart."""
-        return self.top - self.bottom
+        return int(self.top - self.bottom)
 
     def line(
         self, points: npt.ArrayLike, colour: Ints, width: int, *, closed: bool = False
@@ -78,7 +79,7 @@ class _Paper:
     def columns(self, n: int) -> list[tuple[int, int]]:
         """Divide the width into n: the left and right of each."""
         edges = [self.left + self.width * i // n for i in range(n + 1)]
-        return list(zip(edges[:-1], edges[1:], strict=True))
+        return list(pairwise(edges))
 
     def frame(self, random: np.random.RandomState) -> None:
         """Draw grid lines and axes, or one of them, or nothing."""
@@ -102,7 +103,8 @@ def _walk(random: np.random.RandomState, n: int, low: int, high: int) -> Ints:
 
 
 def _xs(paper: _Paper, n: int) -> Ints:
-    return (paper.left + paper.width * np.arange(n) // (n - 1)).astype(np.int32)
+    places: Ints = paper.left + paper.width * np.arange(n) // (n - 1)
+    return places.astype(np.int32)
 
 
 def _bars(paper: _Paper, random: np.random.RandomState) -> None:
@@ -279,12 +281,13 @@ def _contours(paper: _Paper, random: np.random.RandomState) -> None:
     x, y, radius = _circle(paper)
     degrees, n = np.arange(0, 360, 10), random.randint(4, 7)
     bends = [(random.randint(1, 4), random.randint(360), random.randint(8, 20)) for _ in range(2)]
-    bent = sum(COSINES[(k * degrees + turn) % 360] * part // 100 for k, turn, part in bends) + ONE
+    parts = [COSINES[(k * degrees + turn) % 360] * part // 100 for k, turn, part in bends]
+    bent = np.sum(parts, axis=0) + ONE
     tilt, start = random.randint(70, 101, 2), random.randint(2)
     for i in range(n):
         rings = _ring((0, 0), radius * (n - i) // n, degrees) * bent[:, None] // ONE * tilt // 100
         colour = paper.colours[min(i, 5) * start]
-        paper.line(rings + [x, y], colour, 7, closed=True)
+        paper.line(rings + np.array([x, y]), colour, 7, closed=True)
 
 
 def _radar(paper: _Paper, random: np.random.RandomState) -> None:

@@ -1,8 +1,8 @@
 """Patches: which of 14 photographs that scikit-image ships a square of 32 pixels is cut from.
 
-Each photograph is divided into blocks of 64 pixels, and each block belongs to one split: no pixel of
-a test image is in a training image. Brightness and contrast vary; a square in which next to nothing
-is to be seen is passed over.
+Each photograph is divided into blocks of 64 pixels, and each block belongs to one split: no pixel
+of a test image is in a training image. Brightness and contrast vary; a square in which next to
+nothing is to be seen is passed over.
 
 Only files that are in the package itself, and losslessly compressed ones: decoders of JPEG differ.
 """
@@ -82,7 +82,7 @@ def _draw(random: np.random.RandomState, label: int, split: str) -> npt.NDArray[
     contrast = 0
     while contrast < LEAST_CONTRAST:
         row, column = blocks[random.randint(len(blocks))]
-        y, x = random.randint(0, BLOCK - SIDE + 1, 2) + [row * BLOCK, column * BLOCK]
+        y, x = random.randint(0, BLOCK - SIDE + 1, 2) + np.array([row, column]) * BLOCK
         square = photograph[y : y + SIDE, x : x + SIDE]
         brightness = square @ BRIGHTNESS // 1000
         contrast = int(brightness.max() - brightness.min())

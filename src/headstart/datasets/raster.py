@@ -42,7 +42,7 @@ COSINES = np.round(np.cos(np.deg2rad(np.arange(360))) * ONE).astype(np.int32)
 # Of red, green and blue in brightness (ITU-R BT.601), in thousandths.
 BRIGHTNESS = np.array([299, 587, 114])
 
-Ints = npt.NDArray[np.int32]
+Ints = npt.NDArray[np.signedinteger[Any]]
 # Of a linear map, row by row, in multiples of 1 / ONE.
 Matrix = tuple[int, int, int, int]
 
@@ -194,7 +194,8 @@ def blurred(image: Ints) -> Ints:
     """Average each pixel of (height, width, 3) with its neighbours, weighted 1, 2, 1 each way."""
     framed = np.pad(image, ((1, 1), (1, 1), (0, 0)), mode="edge")
     rows = framed[:-2] + 2 * framed[1:-1] + framed[2:]
-    return (rows[:, :-2] + 2 * rows[:, 1:-1] + rows[:, 2:] + 8) >> 4
+    whole: Ints = (rows[:, :-2] + 2 * rows[:, 1:-1] + rows[:, 2:] + 8) >> 4
+    return whole
 
 
 def finished(

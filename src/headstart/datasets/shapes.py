@@ -42,7 +42,8 @@ def _regular(n: int) -> Ints:
 
 
 def _stretched(corners: Ints, percent: int) -> Ints:
-    return corners * [110, percent] // 100
+    stretched: Ints = corners * np.array([110, percent]) // 100
+    return stretched
 
 
 def _scaled(corners: npt.ArrayLike) -> Ints:
@@ -61,7 +62,8 @@ def _crescent(depth: int) -> Ints:
     outer, half = _arc(np.arange(55, 306, 5)), _arc(np.arange(270, 449, 5))
     tip = outer[-1]
     inner = np.stack([tip[0] - half[:, 0] * depth // 100, -half[:, 1] * tip[1] // ONE], axis=1)
-    return np.concatenate([outer, inner]) + [ONE // 4, 0]
+    corners: Ints = np.concatenate([outer, inner]) + np.array([ONE // 4, 0])
+    return corners
 
 
 def _cross(arm: int) -> Ints:
@@ -82,7 +84,7 @@ FIGURES: Mapping[str, Callable[[np.random.RandomState], Ints]] = MappingProxyTyp
     {
         "circle": lambda _: _regular(72),
         "ellipse": lambda random: _stretched(_regular(72), random.randint(45, 66)),
-        "semicircle": lambda _: _arc(np.arange(0, 181, 5)) - [0, ONE // 3],
+        "semicircle": lambda _: _arc(np.arange(0, 181, 5)) - np.array([0, ONE // 3]),
         "crescent": lambda random: _crescent(random.randint(45, 81)),
         "sector": lambda random: np.concatenate(
             [_arc(np.arange(0, random.randint(270, 315), 5)), _scaled([(0, 0)])]

@@ -139,7 +139,8 @@ def _spots(plane: _Plane, random: np.random.RandomState) -> Ints:
     squares = ((x - sites[:, 0, None]) ** 2)[:, None, :] + ((x - sites[:, 1, None]) ** 2)[
         :, :, None
     ]
-    return (squares < (radii**2)[:, None, None]).any(axis=0).astype(np.int32)
+    inside: Ints = np.any(squares < (radii**2)[:, None, None], axis=0).astype(np.int32)
+    return inside
 
 
 # Each gives (side, side) in 0 to 1, or to 256 where there is something between two colours.
@@ -172,9 +173,9 @@ PATTERNS: Mapping[str, Callable[[_Plane, np.random.RandomState], Ints]] = Mappin
         ),
         "clouds": lambda p, random: (2 * (p.cloud(random, 2) + p.cloud(random)) - 382).clip(0, 256),
         "blobs": lambda p, random: (p.cloud(random) > random.randint(110, 146)).astype(np.int32),
-        "grain": lambda p, random: np.kron(
+        "grain": lambda _, random: np.kron(
             random.randint(0, 257, (SIDE, SIDE)).astype(np.int32), np.ones((FINE, FINE), np.int32)
-        ),
+        ).astype(np.int32),
     }
 )
 CLASSES = tuple(PATTERNS)

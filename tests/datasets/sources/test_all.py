@@ -20,9 +20,10 @@ def test_sources_are_asked_from_the_most_certain_to_the_least():
         "folder",
     ]
     assert all(source.name == name for name, source in SOURCES.items())
-    assert EMBEDDED == ("digits", "glyphs", "fashion_mnist")
-    assert names()[:3] == EMBEDDED
-    assert len(names()) == len(set(names())) == 15
+    drawn = ("characters", "shapes", "textures", "charts", "patches")
+    assert EMBEDDED == ("digits", "glyphs", "fashion_mnist", *drawn)
+    assert names()[:8] == EMBEDDED
+    assert len(names()) == len(set(names())) == 20
 
 
 @pytest.mark.parametrize(

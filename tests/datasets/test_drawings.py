@@ -1,0 +1,115 @@
+"""Drawn datasets: the pixels of the manifests, classes of equal size, no image twice."""
+
+import hashlib
+
+import numpy as np
+import pytest
+
+from conftest import require
+from headstart import datasets
+from headstart.datasets import characters, charts, patches, shapes, textures
+from headstart.datasets.kept import keep
+from headstart.datasets.ledger import Ledger
+from headstart.datasets.manifest import Manifest
+from headstart.datasets.names import DatasetName
+from headstart.datasets.sources import source_of
+
+DRAWN = {
+    "shapes": shapes.DRAWINGS,
+    "textures": textures.DRAWINGS,
+    "charts": charts.DRAWINGS,
+    "patches": patches.DRAWINGS,
+}
+SPLITS = ("train", "validation", "test")
+
+
+def manifest(name: str) -> Manifest:
+    asked = DatasetName.parse(name)
+    return source_of(asked).manifest(asked)
+
+
+@pytest.fixture(scope="module", params=DRAWN)
+def drawn(request):
+    if request.param == "patches":
+        require(patches.find() is not None, "scikit-image")
+    drawings = DRAWN[request.param]
+    return request.param, drawings, {split: drawings.pixels(split) for split in SPLITS}
+
+
+def test_pixels_are_those_of_the_manifest(drawn):
+    name, drawings, pixels = drawn
+    for split, part in manifest(name).splits.items():
+        content = str(drawings.shape).encode() + pixels[split].tobytes()
+        assert hashlib.sha256(content).hexdigest() == part.images_sha256
+
+
+def test_classes_have_as_many_images_each(drawn):
+    _, drawings, pixels = drawn
+    for split in SPLITS:
+        counts = np.bincount(drawings.labels(split))
+        assert counts.tolist() == [drawings.per_class[split]] * len(drawings.classes)
+        assert len(pixels[split]) == counts.sum()
+
+
+def test_no_image_is_there_twice(drawn):
+    _, _, pixels = drawn
+    images = np.concatenate(list(pixels.values()))
+    assert len({image.tobytes() for image in images}) == len(images)
+
+
+def test_an_image_can_be_drawn_alone(drawn):
+    _, drawings, pixels = drawn
+    for row in (0, 17, 101):
+        np.testing.assert_array_equal(drawings.image("test", row), pixels["test"][row])
+
+
+def test_no_pixel_of_a_photograph_is_in_two_splits():
+    require(patches.find() is not None, "scikit-image")
+    for name in patches.CLASSES:
+        blocks = [set(patches._blocks(name, split)) for split in SPLITS]
+        assert sum(map(len, blocks)) == len(set.union(*blocks))
+        assert all(blocks)
+
+
+def test_characters_are_drawn_as_the_manifest_says(tmp_path):
+    """The first images of its smallest split; the whole is drawn by the next test."""
+    drawings = characters.DRAWINGS
+    assert len(drawings.classes) == len(set(drawings.classes)) == 250
+    one, same = (drawings.image("validation", 3) for _ in range(2))
+    np.testing.assert_array_equal(one, same)
+    assert (one.shape, one.dtype) == ((32, 32, 3), np.uint8)
+    # Dark and bright: there is something to see.
+    spread = [np.ptp(drawings.image("test", row).astype(int)) for row in range(20)]
+    assert min(spread) > 60
+
+
+def test_characters_are_drawn_once_and_mapped_from_then_on(session_cache, monkeypatch):
+    found = datasets.find("characters")
+    assert tuple(found.sizes) == tuple(
+        (split, 250 * characters.DRAWINGS.per_class[split]) for split in SPLITS
+    )
+    first = datasets.load(found, 0, session_cache)
+
+    def never(*_):
+        raise AssertionError("drawn again")
+
+    monkeypatch.setattr(type(characters.DRAWINGS), "pixels", never)
+    again = datasets.load(found, 0, session_cache)
+    assert again.revision == first.revision
+
+
+def test_what_is_damaged_on_disk_is_drawn_again(tmp_path):
+    drawings = shapes.DRAWINGS
+    digest = manifest("shapes").splits["validation"].images_sha256
+    path, ledger = tmp_path / "shapes", Ledger(tmp_path / "files.db")
+    first = keep(path, drawings.shape, digest, ledger, lambda: drawings.pixels("validation"))
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+    again = keep(path, drawings.shape, digest, ledger, lambda: drawings.pixels("validation"))
+    assert first.digest(ledger) == again.digest(ledger) == digest
+
+
+def test_what_is_drawn_otherwise_is_not_kept(tmp_path):
+    drawings, path = shapes.DRAWINGS, tmp_path / "shapes"
+    wrong = drawings.pixels("validation") ^ 1
+    keep(path, drawings.shape, "0" * 64, Ledger(tmp_path / "files.db"), lambda: wrong)
+    assert not path.exists()
