@@ -21,7 +21,7 @@ def test_sources_are_asked_from_the_most_certain_to_the_least():
     ]
     assert all(source.name == name for name, source in SOURCES.items())
     drawn = ("characters", "shapes", "textures", "charts", "patches")
-    assert EMBEDDED == ("digits", "glyphs", "fashion_mnist", *drawn)
+    assert ("digits", "glyphs", "fashion_mnist", *drawn) == EMBEDDED
     assert names()[:8] == EMBEDDED
     assert len(names()) == len(set(names())) == 20
 

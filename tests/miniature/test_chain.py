@@ -1,0 +1,107 @@
+"""The whole study in miniature, in its tiny form: every part, every figure, resumed, told."""
+
+import json
+import signal
+import time
+
+import pandas as pd
+import pytest
+
+from conftest import headstart_process, limit_file_size
+from headstart import models
+from headstart.miniature import FULL, TINY
+from headstart.miniature.chain import STAGES
+from headstart.models.small import ARCHITECTURES
+from headstart.study import Study
+
+FIGURES = (
+    "correlation", "datasets", "settings", "finetune-vs-scratch", "ablation", "convergence",
+    "dataset-size", "ranks", "heatmap",
+)  # fmt: skip
+
+
+def test_the_full_form_is_what_the_paper_did_in_small():
+    families = {ARCHITECTURES[name.partition(":")[2]].family for name in FULL.networks}
+    assert len(set(FULL.networks)) >= 12
+    assert len(families) == 5
+    assert len(set(FULL.targets)) >= 5
+    assert FULL.upstream not in FULL.targets
+    assert {options["name"] for options in FULL.settings} == {"linear", "finetune", "scratch"}
+    assert all(ARCHITECTURES[name.partition(":")[2]].auxiliary for name in FULL.ablated)
+
+
+@pytest.mark.parametrize("scale", [FULL, TINY])
+def test_a_curve_meets_the_main_study_at_its_steps(scale):
+    """So that a cell of both is one trial."""
+    for name, steps in scale.curve_steps.items():
+        assert scale.setting(name)["steps"] in steps
+    assert {scale.curved, scale.sized} <= set(scale.networks)
+    assert set(scale.curve_targets) | set(scale.size_targets) <= set(scale.targets)
+
+
+@pytest.mark.parametrize("scale", [FULL, TINY])
+def test_settings_are_those_of_a_study(scale):
+    study = Study(models=scale.networks[:1], datasets=["digits"], settings=scale.settings,
+                  limit=scale.limit)  # fmt: skip
+    assert [trial.setting.name for trial in study.trials()] == ["linear", "finetune", "scratch"]
+
+
+@pytest.mark.slow
+def test_every_part_runs_and_a_second_run_measures_nothing(own_cache, tmp_path, cli):
+    out = tmp_path / "out"
+    outcome = cli("miniature", "--tiny", "--out", out, "--device", "cpu", "--workers", 2)
+    assert outcome.code == 0, outcome.err
+    diary = json.loads((out / "miniature.json").read_text())
+    assert set(diary["seconds"]) == {*STAGES, "embedding", "report"}
+    assert diary["command"].startswith("headstart miniature --tiny")
+    for figure in FIGURES:
+        assert (out / "figures" / f"{figure}.pdf").stat().st_size > 3000, figure
+    assert (out / "embedding" / "embedding.html").exists()
+    page = (out / "report.html").read_text()
+    assert "The whole study in miniature" in page
+    cells = pd.read_csv(out / "cells.csv")
+    assert len(cells) == len(TINY.networks) * len(TINY.targets) * 3
+    ablation = pd.read_csv(out / "ablation.csv")
+    assert ablation["configuration"].nunique() == 5
+    assert sorted(pd.read_csv(out / "convergence.csv")["steps"].unique()) == [5, 10, 20]
+    names = [f"pretrained:{TINY.name_of(arch)}" for arch in TINY.networks]
+    assert all(models.find(name).upstream_accuracy for name in names)
+
+    again = cli("miniature", "--tiny", "--out", out, "--device", "cpu", "--workers", 0)
+    assert again.code == 0, again.err
+    assert pd.read_csv(out / "cells.csv").equals(cells)
+    second = json.loads((out / "miniature.json").read_text())["seconds"]
+    assert second["transfer"] - diary["seconds"]["transfer"] < diary["seconds"]["transfer"] / 2
+
+
+@pytest.mark.slow
+def test_interrupted_it_goes_on(own_cache, tmp_path):
+    arguments = ("miniature", "--tiny", "--out", tmp_path / "out", "--device", "cpu")
+    process = headstart_process(*arguments, "--workers", 1)
+    # As soon as a network is kept, the rest is to come.
+    while not list((own_cache / "pretrained").glob("*/model.json")) and process.poll() is None:
+        time.sleep(0.2)
+    process.send_signal(signal.SIGINT)
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == 130, error
+    assert "interrupted: the same command carries on where it was" in error
+    kept = {file: file.read_bytes() for file in (own_cache / "pretrained").glob("*/model.json")}
+    assert kept
+    assert all(file.read_bytes() == content for file, content in kept.items())
+
+
+def test_a_full_disk_is_told_in_one_line(own_cache, tmp_path):
+    def full_disk():
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        limit_file_size(20_000)
+
+    process = headstart_process(
+        "miniature", "--tiny", "--out", tmp_path / "out", "--device", "cpu", "--workers", 0,
+        preexec_fn=full_disk,
+    )  # fmt: skip
+    _, error = process.communicate(timeout=120)
+    assert process.returncode == 2, error
+    (line,) = error.strip().splitlines()
+    assert line.startswith("error: ")
+    assert "disk" in line or "space" in line
+    assert not list(own_cache.glob("pretrained/*/model.json"))
