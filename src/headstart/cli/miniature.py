@@ -67,7 +67,7 @@ def _embed(scale: Scale, out: Path, workspace: Workspace) -> None:
     names = [f"pretrained:{scale.name_of(scale.ablated[0], label)}" for label in ("S1", "S5")]
     found = embed(
         [models.find(name) for name in names],
-        datasets.find(scale.seen, limit=scale.limit),
+        datasets.find(scale.seen, limit=scale.targets[scale.seen]),
         View(classes=scale.classes),
         LinearSetting(),
         workspace,

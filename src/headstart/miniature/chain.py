@@ -102,7 +102,7 @@ def run_miniature(
     failures: list[Result] = []
     for name, fields_of in STUDIES.items():
         with part(name):
-            trials = Study(**fields_of(scale, asked)).trials(workspace.watcher)
+            trials = _trials(scale, fields_of(scale, asked), workspace.watcher)
             if name == ABLATION:
                 # The order of configurations is that of the store: workers would shuffle it.
                 first = [trial for trial in trials if _is_like(trial, trials[0])]
@@ -110,6 +110,17 @@ def run_miniature(
             run = run_study(trials, store, workspace, executor, whole_trials=True)
             failures += run.failures
     return Miniature(store, tuple(made), tuple(failures), diary)
+
+
+def _trials(scale: Scale, fields: Mapping[str, Any], watcher: Watcher) -> list[Trial]:
+    """Expand a study of targets, each of which has a limit of its own."""
+    by_limit: dict[int | None, list[str]] = {}
+    for name in fields["datasets"]:
+        by_limit.setdefault(scale.targets[name], []).append(name)
+    studies = [
+        Study(**{**fields, "datasets": names, "limit": limit}) for limit, names in by_limit.items()
+    ]
+    return [trial for study in studies for trial in study.trials(watcher)]
 
 
 def _is_like(trial: Trial, other: Trial) -> bool:
@@ -168,27 +179,26 @@ def _pretrain_alone(workspace: Workspace, asked: Asked, _: Tell) -> Pretrained:
 
 def _main_study(scale: Scale, asked: Sequence[Asked]) -> dict[str, Any]:
     models = [one.found_by for one in asked if one.configuration is None]
-    return {"models": models, "datasets": scale.targets, "settings": scale.settings,
-            "limit": scale.limit}  # fmt: skip
+    return {"models": models, "datasets": tuple(scale.targets), "settings": scale.settings}
 
 
 def _ablation(scale: Scale, asked: Sequence[Asked]) -> dict[str, Any]:
     models = [one.found_by for one in asked if one.configuration is not None]
     chosen = [scale.setting(name) for name in scale.ablation_settings]
-    return {"models": models, "datasets": scale.targets, "settings": chosen, "limit": scale.limit}
+    return {"models": models, "datasets": tuple(scale.targets), "settings": chosen}
 
 
 def _convergence(scale: Scale, _: Sequence[Asked]) -> dict[str, Any]:
+    model = f"pretrained:{scale.name_of(scale.curved)}"
     curves = [scale.setting(name, steps=list(steps)) for name, steps in scale.curve_steps.items()]
-    return {"models": [f"pretrained:{scale.name_of(scale.curved)}"],
-            "datasets": scale.curve_targets, "settings": curves, "limit": scale.limit}  # fmt: skip
+    return {"models": [model], "datasets": scale.curve_targets, "settings": curves}
 
 
 def _dataset_size(scale: Scale, _: Sequence[Asked]) -> dict[str, Any]:
-    return {"models": [f"pretrained:{scale.name_of(scale.sized)}"],
-            "datasets": scale.size_targets, "settings": scale.settings,
-            "examples_per_class": scale.examples_per_class, "seeds": scale.seeds,
-            "limit": scale.limit}  # fmt: skip
+    model = f"pretrained:{scale.name_of(scale.sized)}"
+    swept = {"examples_per_class": scale.examples_per_class, "seeds": scale.seeds}
+    study = {"models": [model], "datasets": scale.size_targets, "settings": scale.settings}
+    return {**study, **swept}
 
 
 STUDIES: dict[str, Callable[[Scale, Sequence[Asked]], dict[str, Any]]] = {

@@ -1,5 +1,6 @@
 """How large the miniature is: its networks, tasks and numbers of steps. Pure data."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -23,7 +24,8 @@ class Scale:
     pretraining
         Fields of the `headstart.spec.Recipe` of every one.
     targets
-        Datasets that they are transferred to.
+        Datasets that they are transferred to, and how many images of each split are taken at most;
+        None: all.
     settings
         Options of each way to transfer, as a `headstart.study.Study` takes them.
     ablated, ablation_settings
@@ -36,16 +38,15 @@ class Scale:
         size.
     seen, classes
         Dataset whose test features are embedded, and how many of its classes.
-    upstream_limit, limit
-        At most so many images of each split, of the upstream dataset and of the others; None takes
-        all.
+    upstream_limit
+        At most so many images of each split of the upstream dataset; None takes all.
     """
 
     name: str
     networks: tuple[str, ...]
     upstream: str
     pretraining: Fields
-    targets: tuple[str, ...]
+    targets: Mapping[str, int | None]
     settings: tuple[Fields, ...]
     ablated: tuple[str, ...]
     ablation_settings: tuple[str, ...]
@@ -59,7 +60,6 @@ class Scale:
     seen: str
     classes: int
     upstream_limit: int | None = None
-    limit: int | None = None
 
     def name_of(self, arch: str, configuration: str = "") -> str:
         """Name the network of an architecture; of a configuration, that of the ablation."""
@@ -113,19 +113,26 @@ FULL = Scale(
         "flip": False,
         "view": "full",
     },
-    targets=("digits", "fashion_mnist", "shapes", "textures", "patches", "charts"),
+    targets={
+        "digits": None,
+        "fashion_mnist": 2000,
+        "shapes": None,
+        "textures": None,
+        "patches": None,
+        "charts": None,
+    },
     settings=(
         {"name": "linear"},
-        {"name": "finetune", **_training((0.003, 0.03, 0.3), steps=160, batch_size=32)},
-        {"name": "scratch", **_training((0.01, 0.1, 1.0), steps=160, batch_size=32)},
+        {"name": "finetune", **_training((0.003, 0.03, 0.3), steps=100, batch_size=32)},
+        {"name": "scratch", **_training((0.01, 0.1, 1.0), steps=100, batch_size=32)},
     ),
     ablated=("small:inception_w8", "small:inception_w16"),
     ablation_settings=("linear", "finetune"),
     curved="small:resnet10_w16",
     curve_targets=("digits", "textures"),
     curve_steps={
-        "finetune": (20, 40, 80, 160, 320, 640),
-        "scratch": (20, 40, 80, 160, 320, 640, 1280),
+        "finetune": (12, 25, 50, 100, 200, 400),
+        "scratch": (12, 25, 50, 100, 200, 400, 800),
     },
     sized="small:resnet10_w16",
     size_targets=("digits", "textures"),
@@ -133,16 +140,14 @@ FULL = Scale(
     seeds=(0, 1, 2),
     seen="digits",
     classes=10,
-    limit=2100,
 )
 # Every part in minutes: what it gives says that the chain is whole, and nothing else.
 TINY = replace(
     FULL,
     name="miniature-tiny",
     networks=NETWORKS[1:3] + NETWORKS[-2:-1],
-    upstream_limit=2000,
     pretraining={**FULL.pretraining, "steps": 60},
-    targets=("digits", "shapes"),
+    targets={"digits": 320, "shapes": 320},
     settings=(
         {"name": "linear"},
         {"name": "finetune", **_training((0.03,), steps=10, batch_size=32)},
@@ -156,5 +161,5 @@ TINY = replace(
     size_targets=("digits",),
     examples_per_class=(1, 4),
     seeds=(0, 1),
-    limit=320,
+    upstream_limit=2000,
 )
