@@ -17,7 +17,10 @@ def tables(draw):
 def test_hold_out_is_complete_and_repeats_with_the_seed(labels, fraction, seed):
     kept, held = hold_out_rows(labels, fraction, seed)
     np.testing.assert_array_equal(np.sort(np.concatenate([kept, held])), np.arange(len(labels)))
-    assert abs(len(held) - fraction * len(labels)) <= labels.shape[1] + 1
+    # Each class and the images of none miss their share by one at most; an image of several classes
+    # can serve one of them alone, so that nothing bounds what all of these miss.
+    if ((labels == 1).sum(axis=1) <= 1).all():
+        assert abs(len(held) - fraction * len(labels)) <= labels.shape[1] + 1
     again = hold_out_rows(labels, fraction, seed)
     np.testing.assert_array_equal(again[1], held)
 

@@ -41,7 +41,10 @@ def test_a_curve_meets_the_main_study_at_its_steps(scale):
 
 @pytest.mark.parametrize("scale", [FULL, TINY])
 def test_settings_are_those_of_a_study(scale):
-    study = Study(models=scale.networks[:1], datasets=["digits"], settings=scale.settings)
+    limit = scale.targets["digits"]
+    study = Study(
+        models=scale.networks[:1], datasets=["digits"], settings=scale.settings, limit=limit
+    )
     assert [trial.setting.name for trial in study.trials()] == ["linear", "finetune", "scratch"]
 
 
