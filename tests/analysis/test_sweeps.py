@@ -71,6 +71,14 @@ def test_the_other_tables_take_the_steps_of_the_main_study():
     assert set(analysis.convergence.steps) == {100, 1000}
 
 
+def test_beside_a_whole_main_study_nothing_is_left_to_choose():
+    main = sweep("steps", [100]).drop(columns="steps")
+    few = sweep("examples_per_class", [1, 4]).query("model == 'b1'")
+    analysis = hs.analyze(pd.concat([main, few]), resamples=200)
+    assert not analysis.missing.what.str.contains("levels").any()
+    assert set(analysis.dataset_size.examples_per_class) == {1, 4}
+
+
 def test_one_level_is_no_sweep():
     analysis = hs.analyze(sweep("steps", [1000]), resamples=200)
     assert analysis.convergence.empty

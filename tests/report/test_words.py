@@ -178,7 +178,7 @@ def test_a_sweep_says_which_level_the_headline_is_of_and_what_it_found():
     frame = results(("a", "b", "c"), ("x", "y"), ("linear",), True, 0)
     steps = [frame.assign(steps=n, accuracy=frame.accuracy - 1 / n) for n in (10, 100)]
     subject = hs.analyze(pd.concat(steps), resamples=200)
-    assert "each model at its largest number of steps" in headline(subject)
+    assert "each model at its usual number of steps" in headline(subject)
     low, high = (
         subject.convergence[subject.convergence.steps == n]["mean"].mean() for n in (10, 100)
     )

@@ -65,6 +65,10 @@ def split_sweeps(frame: pd.DataFrame, options: Options) -> Sweeps:
         if factor == "configuration":
             rows["effects"], rows["dropped"] = effects(own, list(_order(own, factor)), options)
             notes += _alone(rows["effects"])
+        cell = [frame[name] for name in ("setting", "model", "dataset")]
+        if frame[factor].isna().groupby(cell).any().all():
+            # The main study beside it has every cell.
+            continue
         what = f"other levels of {factor}, in tables but {table}"
         which = (
             "the steps of most cells, else its last" if factor == STEPS else f"its last {factor}"

@@ -145,7 +145,7 @@ FULL = Scale(
 TINY = replace(
     FULL,
     name="miniature-tiny",
-    networks=NETWORKS[1:3] + NETWORKS[-2:-1],
+    networks=(*NETWORKS[1:3], "small:vgg6_w8", "small:inception_w8"),
     pretraining={**FULL.pretraining, "steps": 60},
     targets={"digits": 320, "shapes": 320},
     settings=(

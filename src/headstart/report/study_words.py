@@ -14,7 +14,7 @@ __all__ = ["level_used", "study_sentences"]
 NOTE = "other levels of "
 LEVELS = {
     "configuration": "last training configuration",
-    "steps": "largest number of steps",
+    "steps": "usual number of steps",
     "examples_per_class": "largest number of examples per class",
 }
 
