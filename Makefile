@@ -7,10 +7,13 @@ BASE_STAMP := $(VENV)/.installed-base
 DEV_STAMP := $(VENV)/.installed-dev
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: demo test test-avx2 test-slow check format bench docs clean
+.PHONY: demo miniature test test-avx2 test-slow check format bench docs clean
 
 demo: $(BASE_STAMP)
 	$(BIN)/headstart demo
+
+miniature: $(BASE_STAMP)
+	$(BIN)/headstart miniature
 
 # Processes beside each other, of one thread each: threads of several would fight for the cores.
 test: $(DEV_STAMP)

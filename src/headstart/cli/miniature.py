@@ -64,9 +64,13 @@ def miniature_and_show(scale: Scale, out: Path, device: Device, workers: int | N
 
 def _embed(scale: Scale, out: Path, workspace: Workspace) -> None:
     """Show what the most and the least regularised training of one network make of a target."""
-    names = [f"pretrained:{scale.name_of(scale.ablated[0], label)}" for label in ("S1", "S5")]
+    seen = []
+    for label in ("S1", "S5"):
+        model = models.find(f"pretrained:{scale.name_of(scale.ablated[0], label)}")
+        # All configurations have the name of their network; here they stand side by side.
+        seen.append(model.model_copy(update={"name": f"{model.name} {label}"}))
     found = embed(
-        [models.find(name) for name in names],
+        seen,
         datasets.find(scale.seen, limit=scale.targets[scale.seen]),
         View(classes=scale.classes),
         LinearSetting(),
