@@ -28,7 +28,8 @@ test-avx2: $(DEV_STAMP)
 		tests/stats tests/test_docs.py
 
 test-slow: $(DEV_STAMP)
-	$(BIN)/python -m pytest -m slow
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow --numprocesses auto --maxprocesses 4 \
+		--dist worksteal
 
 check: $(DEV_STAMP)
 	$(BIN)/ruff check .
