@@ -1,5 +1,6 @@
 """One of two processes that train together: ``python ranked.py RANK FOLDER``."""
 
+import os
 import sys
 from dataclasses import replace
 from itertools import islice
@@ -85,3 +86,5 @@ def main(rank: int, folder: Path) -> None:
 
 if __name__ == "__main__":
     main(int(sys.argv[1]), Path(sys.argv[2]))
+    # A thread of gloo may still run when Python ends, which then aborts: all is written by now.
+    os._exit(0)
