@@ -258,14 +258,22 @@ def table(tmp_path_factory):
 
 def test_a_table_of_several_labels_is_measured_in_the_same_way(table, tmp_path):
     name, labels = table
-    screen = io.StringIO()
+    screen, stages = io.StringIO(), []
+
+    class Recording(LiveWatcher):
+        """Which stages are drawn hangs on the clock; which are told does not."""
+
+        def stage(self, name, total=None, unit=""):
+            stages.append(f"{name} ({unit})")
+            super().stage(name, total, unit)
+
     console = Console(file=screen, force_terminal=True, width=200, markup=False, highlight=False)
-    with LiveWatcher(console) as watcher:
+    with Recording(console) as watcher:
         run = hs.Study(models=(MODEL,), datasets=(name,)).run(tmp_path / "r.db", watcher=watcher)
     assert run.measured == 1
     shown = screen.getvalue()
     assert "labels.csv?sep=|: drawn: 60 % train, 20 % validation, 20 % test" in shown
-    assert "lambdas" in shown
+    assert "selecting lambda (lambdas)" in stages
     (result,) = run.results
     splits = datasets.load(result.trial.dataset, 0, default_cache())
     parts = (splits.train.images, splits.validation.images, splits.test.images)

@@ -12,7 +12,7 @@ from headstart.executors import Executor, InProcess, Tell
 from headstart.files import writable_folder
 from headstart.miniature.diary import Diary
 from headstart.miniature.scale import Scale, short
-from headstart.pretraining import Pretrained, make_recipe, pretrain
+from headstart.pretraining import make_recipe, pretrain
 from headstart.spec import Recipe, Result, Trial
 from headstart.store import DATABASE_NAME, ResultStore
 from headstart.study import Study
@@ -51,8 +51,6 @@ class Miniature:
     ----------
     store
         All results.
-    pretrained
-        The networks, those of the ablation too.
     failures
         Trials that could not be measured; the next run tries them again.
     diary
@@ -60,7 +58,6 @@ class Miniature:
     """
 
     store: ResultStore
-    pretrained: tuple[Pretrained, ...]
     failures: tuple[Result, ...]
     diary: Diary
 
@@ -98,7 +95,7 @@ def run_miniature(
     part = partial(_part, diary, workspace.watcher)
     with part("pretraining"):
         asked = to_pretrain(scale, workspace)
-        made = _pretrained(asked, workspace, executor)
+        _pretrain_all(asked, workspace, executor)
     failures: list[Result] = []
     for name, fields_of in STUDIES.items():
         with part(name):
@@ -109,7 +106,7 @@ def run_miniature(
                 run_study(first, store, workspace, InProcess(), whole_trials=True)
             run = run_study(trials, store, workspace, executor, whole_trials=True)
             failures += run.failures
-    return Miniature(store, tuple(made), tuple(failures), diary)
+    return Miniature(store, tuple(failures), diary)
 
 
 def _trials(scale: Scale, fields: Mapping[str, Any], watcher: Watcher) -> list[Trial]:
@@ -154,27 +151,19 @@ def to_pretrain(scale: Scale, workspace: Workspace) -> list[Asked]:
     return mains + others
 
 
-def _pretrained(
-    asked: Sequence[Asked], workspace: Workspace, executor: Executor
-) -> list[Pretrained]:
+def _pretrain_all(asked: Sequence[Asked], workspace: Workspace, executor: Executor) -> None:
     """Train beside each other what is not registered yet."""
     watcher = workspace.watcher
     watcher.stage("pretraining networks", total=len(asked), unit="networks")
-    found: dict[str, Pretrained] = {}
     away = partial(_pretrain_alone, replace(workspace, watcher=Watcher()))
-    for one, made in executor.map(away, asked):
-        found[one.name] = made
+    for _ in executor.map(away, asked):
         watcher.advance()
-    return [found[one.name] for one in asked]
 
 
-def _pretrain_alone(workspace: Workspace, asked: Asked, _: Tell) -> Pretrained:
-    """Train one network, wherever this runs."""
+def _pretrain_alone(workspace: Workspace, asked: Asked, _: Tell) -> None:
+    """Train and register one network, wherever this runs."""
     name, title, configuration = asked.name, asked.title, asked.configuration
-    made = pretrain(asked.recipe, workspace, name=name, title=title, configuration=configuration)
-    if made is None:
-        raise TypeError("expected the only process of a training, found one of several ranks")
-    return made
+    pretrain(asked.recipe, workspace, name=name, title=title, configuration=configuration)
 
 
 def _main_study(scale: Scale, asked: Sequence[Asked]) -> dict[str, Any]:
