@@ -14,7 +14,7 @@ import pytest
 import headstart as hs
 from conftest import MODEL, headstart_process, limit_file_size, write_folder
 from headstart import datasets
-from headstart.cli import commands
+from headstart.cli import demo
 from headstart.store import ResultStore
 from stores import add_result
 
@@ -85,8 +85,9 @@ def test_datasets_are_listed(cli):
 
 
 def test_the_demo_leaves_a_csv_a_database_and_predictions(cli, tmp_path, monkeypatch):
-    monkeypatch.setattr(commands, "DEMO_LIMIT", 62)
-    monkeypatch.setattr(commands, "DEMO_DATASETS", ("digits", "glyphs"))
+    monkeypatch.setattr(demo, "LIMIT", 62)
+    monkeypatch.setattr(demo, "STEPS", 4)
+    monkeypatch.setattr(demo, "DATASETS", ("digits", "glyphs"))
     out = tmp_path / "out"
     outcome = cli("demo", "--out", out)
     assert outcome.code == 0, outcome.err
@@ -96,6 +97,10 @@ def test_the_demo_leaves_a_csv_a_database_and_predictions(cli, tmp_path, monkeyp
         rows = list(csv.DictReader(file))
     assert len(rows) == 6
     assert {row["dataset"] for row in rows} == {"digits", "glyphs"}
+    assert "3 measured, 0 already stored" in outcome.out
+    trained = hs.results(out / "settings.db")
+    assert trained["setting"].tolist() == ["linear", "finetune", "scratch"]
+    assert trained["model"].unique().tolist() == ["efficientnet_lite0?size=64"]
     store = hs.ResultStore(out)
     for row in rows:
         predictions = store.predictions(row["key"])
@@ -112,6 +117,7 @@ def test_the_demo_leaves_a_csv_a_database_and_predictions(cli, tmp_path, monkeyp
         patch.setattr("headstart.analysis.analyze", lambda *_: pytest.fail("analysed again"))
         second = cli("demo", "--out", out)
     assert "0 measured, 6 already stored" in second.out
+    assert "0 measured, 3 already stored" in second.out
     assert second.out.rstrip().splitlines()[-1] == outcome.out.rstrip().splitlines()[-1]
     (out / "report.html").write_text(page.replace("McNemar", "MacNemar"))
     assert cli("demo", "--out", out).code == 0
@@ -119,7 +125,8 @@ def test_the_demo_leaves_a_csv_a_database_and_predictions(cli, tmp_path, monkeyp
 
 
 def test_the_demo_leaves_out_what_is_not_there(cli, tmp_path, monkeypatch):
-    monkeypatch.setattr(commands, "DEMO_LIMIT", 62)
+    monkeypatch.setattr(demo, "LIMIT", 62)
+    monkeypatch.setattr(demo, "STEPS", 4)
     monkeypatch.setattr(datasets.fashion_mnist, "SYSTEM_FOLDER", tmp_path / "none")
     outcome = cli("demo", "--out", tmp_path / "out")
     assert outcome.code == 0, outcome.err
@@ -337,8 +344,9 @@ def test_a_failing_trial_does_not_cost_the_demo_its_csv(cli, tmp_path, monkeypat
         return real(trial, workspace, *others)
 
     monkeypatch.setattr(run, "run_trial", failing)
-    monkeypatch.setattr(commands, "DEMO_LIMIT", 62)
-    monkeypatch.setattr(commands, "DEMO_DATASETS", ("digits",))
+    monkeypatch.setattr(demo, "LIMIT", 62)
+    monkeypatch.setattr(demo, "STEPS", 4)
+    monkeypatch.setattr(demo, "DATASETS", ("digits",))
     outcome = cli("demo", "--out", tmp_path / "out")
     assert outcome.code == 2
     assert "error: efficientnet_lite1, digits, linear: features hold NaN" in outcome.err

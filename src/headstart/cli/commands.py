@@ -9,22 +9,20 @@ from typing import Any
 import typer
 from rich.console import Console
 
-from headstart import datasets, models
+from headstart import models
 from headstart.cli import render
 from headstart.cli.progress import LiveWatcher
-from headstart.cli.stamp import is_stamped, put_stamp
 from headstart.errors import LogError, StudyError
-from headstart.files import replaced, writable_folder
 from headstart.logs import Log, LogWatcher, open_log
-from headstart.store import DATABASE_NAME, ResultStore, results_table
+from headstart.store import ResultStore
 from headstart.study import Study, StudyRun, further_study, matrix_rate, outlook
 from headstart.workspace import Device, Watcher, Watchers, default_cache
 
 __all__ = [
+    "console",
     "log_to",
     "read_study",
     "run_and_show",
-    "run_demo",
     "show_outlook",
     "show_run",
 ]
@@ -33,44 +31,8 @@ INTERRUPTED = 130
 DEFAULT_LOG_FOLDER = Path("headstart-logs")
 # Options that hold several values, separated by commas.
 LISTS = {"datasets", "settings", "seeds", "steps", "examples_per_class"}
-# Large enough for standard errors of about two points, small enough for minutes on two cores.
-DEMO_LIMIT = 300
-DEMO_DATASETS = ("digits", "glyphs", "fashion_mnist")
 # Rich takes 80 columns where it cannot know: too few for a table that goes to a file or a pipe.
 console = Console(width=None if sys.stdout.isatty() else 120, markup=False, highlight=False)
-
-
-def run_demo(out: Path, device: Device) -> StudyRun:
-    """Measure the embedded models on the datasets that are on this machine; write the report."""
-    present = [name for name in DEMO_DATASETS if datasets.presence(name).present]
-    study = Study(models=models.EMBEDDED, datasets=tuple(present), limit=DEMO_LIMIT)
-    console.print("Class-balanced subsets, drawn by seed 0:")
-    for name in DEMO_DATASETS:
-        if name in present:
-            console.print("  " + render.sizes_line(datasets.find(name, limit=DEMO_LIMIT)))
-        else:
-            console.print(f"  {name}: left out ({datasets.presence(name).place})")
-    run = run_and_show(study, out / DATABASE_NAME, device)
-    file = writable_folder(out) / "results.csv"
-    with replaced(file) as temporary:
-        results_table(run.results).to_csv(temporary, index=False)
-    console.print(f"Results: {file}, {out / DATABASE_NAME} and its predictions beside it.")
-    if run.results:
-        _show_report(ResultStore(out / DATABASE_NAME), out / "report.html")
-    return run
-
-
-def _show_report(store: ResultStore, page: Path) -> None:
-    """Name the page of a store; draw it where it is not there, or not of these results."""
-    if is_stamped(page, store):
-        typer.echo(f"Report: {page.resolve()}")
-        return
-    # Nothing else here analyses: `headstart results` starts in half the time without.
-    from headstart.analysis import analyze
-    from headstart.cli.analysis import write_report
-
-    write_report(analyze(store.path), page, None, None)
-    put_stamp(page, store)
 
 
 def read_study(file: Path | None, options: dict[str, Any], *, trust: bool = False) -> Study:

@@ -113,9 +113,9 @@ def demo(
     device: DeviceOption = DeviceName.auto,
 ) -> None:
     """Measure three real networks on real images, here and now. Nothing to download."""
-    from headstart.cli.commands import run_demo
+    from headstart.cli.demo import run_demo
 
-    if run_demo(out, device.value).failures:
+    if any(run.failures for run in run_demo(out, device.value)):
         sys.exit(BAD_INPUT)
 
 
