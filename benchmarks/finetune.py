@@ -12,9 +12,10 @@ ways to train them:
 * mapped       the same, of the prepared form, read ahead by a thread;
 * usual        the usual recipe: torchvision's transforms in a DataLoader's workers, from the files.
 
-Each round runs all of them one after another, and ratios are taken within a round: the machine's
-speed may drift, the ratios do not. The reported ratio is the median over rounds. The first step of
-each is not timed, nor are the first batches that the DataLoader's workers have ready.
+Each round runs all of them one after another, each round from another one on, and ratios are taken
+within a round: the machine's speed may drift, the ratios do not. The reported ratio is the median
+over rounds. The first step of each is not timed, nor are the first batches that the DataLoader's
+workers have ready.
 """
 
 import argparse
@@ -90,9 +91,9 @@ class Case:
 
 CPU_CASES = {
     "efficientnet_lite0": Case(
-        partial(timm.create_model, "efficientnet_lite0", num_classes=N_CLASSES), 224, 16, 9, 256
+        partial(timm.create_model, "efficientnet_lite0", num_classes=N_CLASSES), 224, 16, 7, 256
     ),
-    "resnet20": Case(resnet20, 32, 128, 21, 1024),
+    "resnet20": Case(resnet20, 32, 128, 17, 1024),
 }
 GPU_CASES = {
     "resnet50": Case(
@@ -231,12 +232,14 @@ def rates(name: str, case: Case, device: torch.device, rounds: int) -> dict[str,
             "mapped": partial(ours, case, mapped, device),
             "usual": partial(usual, case, files, device),
         }
+        ways["fixed batch"]()  # warms up
         measured = []
-        for number in range(rounds + 1):
-            found = {way: measure() for way, measure in ways.items()}
-            print(name, {way: round(rate, 1) for way, rate in found.items()}, file=sys.stderr)
-            # The first round warms up.
-            measured += [found] if number else []
+        for number in range(rounds):
+            turn = number % len(ways)
+            order = [*ways][turn:] + [*ways][:turn]
+            measured.append({way: ways[way]() for way in order})
+            shown = {way: round(measured[-1][way], 1) for way in ways}
+            print(name, shown, file=sys.stderr)
 
     def over(way: str) -> dict[str, float]:
         return {

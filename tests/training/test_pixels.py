@@ -1,5 +1,6 @@
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from headstart.training.pixels import AHEAD, MappedPixels, ResidentPixels, fits,
 from headstart.workspace import Watcher
 
 CPU = torch.device("cpu")
+TASKS = Path("/proc/self/task")
 KINDS = pytest.mark.parametrize("kind", [ResidentPixels, MappedPixels])
 
 
@@ -116,6 +118,28 @@ def test_a_thread_reads_ahead_no_more_than_so_much_and_ends():
     batches.close()
     assert not threads()
     assert images.read == list(range(5 + AHEAD))
+
+
+@pytest.mark.skipif(not TASKS.exists(), reason="the system does not list a process's threads")
+def test_the_thread_that_reads_ahead_has_no_threads_of_torch_beside_it():
+    # Small enough loops are not shared out: these images are not small.
+    images = Images(n=2)
+    images.images = [np.ones((200, 300, 3), np.uint8)] * 2
+    before, found = torch.get_num_threads(), []
+
+    def read():
+        running = set(TASKS.iterdir())
+        MappedPixels(images, CPU).batch(rows(0, 1))
+        found.extend(set(TASKS.iterdir()) - running)
+
+    torch.set_num_threads(2)
+    try:
+        thread = threading.Thread(target=read)
+        thread.start()
+        thread.join()
+    finally:
+        torch.set_num_threads(before)
+    assert not found
 
 
 def wait_for(condition):
