@@ -6,6 +6,7 @@ from sklearn.datasets import load_sample_image
 from conftest import require
 from headstart import models
 from headstart.errors import UnknownNameError, WeightsError, WeightsMissingError
+from headstart.models.heads import Head
 from headstart.models.state import load_state
 
 NAMES = ("efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2")
@@ -96,7 +97,7 @@ def test_weights_that_do_not_fit():
     module = torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.Linear(2, 1))
     state = {"0.weight": torch.zeros(3, 3), "0.bias": torch.zeros(2), "2.bias": torch.zeros(1)}
     with pytest.raises(WeightsError, match=r"weights x.pth do not fit the network: ") as error:
-        load_state(module, state, head="1", where="x.pth")
+        load_state(module, state, head=Head.at("1"), where="x.pth")
     assert "0 missing" in str(error.value)
     assert "1 unexpected: 2.bias" in str(error.value)
     assert "1 other shape: 0.weight (0.weight is 3x3, not 2x3)" in str(error.value)

@@ -8,6 +8,7 @@ from torch import nn
 
 from headstart import models
 from headstart.errors import ModelError, WeightsError
+from headstart.models.heads import Head
 from headstart.models.network import Network
 from headstart.models.switches import check_switches, set_dropout
 from headstart.training import Hyperparameters, Input, train
@@ -214,7 +215,7 @@ def test_auxiliary_losses_train_their_heads():
 
 
 def test_switches_without_a_place():
-    plain = Network(nn.Sequential(nn.Flatten(), nn.Linear(12, 2)), "1")
+    plain = Network(nn.Sequential(nn.Flatten(), nn.Linear(12, 2)), Head.at("1"))
     check_switches(plain, dropout=0.5)
     for options, message in [
         ({"bn_scale": False}, "expected a network with batch norms, .* found none in Sequential"),

@@ -13,6 +13,7 @@ from headstart.files import sha256_file, storage_errors
 from headstart.functions import is_function
 from headstart.models import facts, ledger, places, pretrained
 from headstart.models.card import presence
+from headstart.models.heads import Head
 from headstart.models.measured import with_measured
 from headstart.models.names import ModelName
 from headstart.models.sources import SOURCES, source_of
@@ -21,6 +22,8 @@ from headstart.spec import Model, Weights
 from headstart.workspace import default_cache
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from headstart.models.network import Network
 
 __all__ = [
@@ -160,31 +163,37 @@ def load(model: Model, cache: Path | None = None, *, trust: bool = False) -> "Ne
     """
     import torch
 
+    from headstart.models.linear_map import resize
     from headstart.models.network import Network
-    from headstart.models.state import is_own, load_state, read_state, resize_head
+    from headstart.models.state import is_own, load_state, read_state
     from headstart.models.switches import switch
 
     source = source_of(model.source)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(model.weights.random_seed or 0)
         module = source.build(model)
-    head = model.head or source.head(module)
+    head = _head(model, module)
     trained = source.carries_weights(model)
     if model.weights.random_seed is None and not trained:
         require(model, cache)
         file = places.fetch(model, cache or default_cache())
         ledger.check_digest(model, file, cache or default_cache())
         state = read_state(file, trust=trust)
-        loose = tuple(path for path in (head, *source.auxiliary) if path)
-        if not is_own(state, module, loose):
+        if is_own(state, module, (*head.paths, *source.auxiliary)):
+            resize(module, head, state)
+        else:
             state = source.translate(state, module)
-        elif head:
-            resize_head(module, head, state)
         trained = load_state(module, state, head=head, where=str(file), auxiliary=source.auxiliary)
+        # Shares of its parts may be among the weights.
+        head = _head(model, module)
     network = Network(module, head, source.finish(module, model))
-    network.trained_classifier = trained
+    network.trained_classifier = trained and head.exact
     switch(network, model)
     return network.eval()
+
+
+def _head(model: Model, module: "nn.Module") -> Head:
+    return Head.at(model.head) if model.head else source_of(model.source).head(module)
 
 
 def _checkpoint(asked: ModelName, path: str, cache: Path | None) -> Model:
@@ -252,7 +261,7 @@ def _counted(model: Model) -> dict[str, Any]:
     import torch
 
     with torch.random.fork_rng(devices=[]):
-        return counted(source_of(model.source).build(model), model.head or "")
+        return counted(source_of(model.source).build(model), Head.at(model.head or ""))
 
 
 def _chosen_weights(asked: ModelName, model: Model, chosen: str) -> dict[str, Any]:

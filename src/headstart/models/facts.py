@@ -11,10 +11,14 @@ from headstart.spec import Model, digest
 
 __all__ = ["describe"]
 
+# Raised when a library's networks are described otherwise: 2 with classifiers of other forms.
+IMPLEMENTATION = 2
+
 
 def describe(source: Source, path: str, cache: Path) -> Model:
     """Give the facts of a network, from the cache where the library has not changed since."""
-    key = digest({"source": source.name, "version": source.revision(path), "model": path})
+    said = {"source": source.name, "version": source.revision(path), "model": path}
+    key = digest({**said, "implementation": IMPLEMENTATION})
     place = cache / "models" / "facts" / f"{key}.json"
     try:
         return Model.model_validate_json(place.read_bytes())

@@ -7,7 +7,8 @@ from typing import cast
 import torch
 from torch import nn
 
-from headstart.errors import ModelError
+from headstart.models.heads import Head
+from headstart.models.linear_map import Piece, take_out, tensors_as_built
 
 __all__ = ["Network"]
 
@@ -19,7 +20,8 @@ class Network(nn.Module):
     """A backbone and the linear layer that classifies what it gives.
 
     The backbone ends where its classifier was: an identity stands in that place, so that whatever
-    comes before it (pooling, a last norm, dropout) belongs to the features.
+    comes before it (pooling, a last norm, dropout) belongs to the features. A classifier of another
+    form, or of several parts, becomes one linear layer (`headstart.models.linear_map`).
 
     Parameters
     ----------
@@ -27,7 +29,7 @@ class Network(nn.Module):
         An image classifier of any library: (n, 3, height, width) -> (n, classes) logits, or an
         object that holds them as `logits`. It is changed: its classifier is taken out.
     head
-        Path of the classifier among its submodules, ``"fc"``, ``"head.fc"``.
+        Where its classifier is, among its submodules.
     auxiliary
         Paths of auxiliary classifiers that stay for training.
 
@@ -37,18 +39,13 @@ class Network(nn.Module):
         There is no linear layer at `head`; the message says how to name it.
     """
 
-    def __init__(self, backbone: nn.Module, head: str, auxiliary: tuple[str, ...] = ()) -> None:
+    head: Head
+    pieces: tuple[Piece, ...]
+
+    def __init__(self, backbone: nn.Module, head: Head, auxiliary: tuple[str, ...] = ()) -> None:
         super().__init__()
-        classifier = dict(backbone.named_modules()).get(head)
-        if not isinstance(classifier, nn.Linear):
-            raise ModelError(
-                f"expected a linear classifier at '{head}' of {type(backbone).__name__}, found "
-                f"{type(classifier).__name__}: name it with ?head=..., {_linear_layers(backbone)}"
-            )
-        parent, _, name = head.rpartition(".")
-        setattr(backbone.get_submodule(parent), name, nn.Identity())
+        self.classifier, self.pieces = take_out(backbone, head)
         self.backbone = backbone
-        self.classifier = classifier
         self.head = head
         self.auxiliary = auxiliary
         # Where the architecture has no dropout of its own before the classifier.
@@ -99,7 +96,7 @@ class Network(nn.Module):
                 backbone = _with_part(backbone, last, _fresh(layer, n_classes))
         network.backbone = backbone
         network.dropout = copy.copy(self.dropout)
-        network.head = self.head
+        network.head, network.pieces = self.head, self.pieces
         network.auxiliary = self.auxiliary
         network.trained_classifier = False
         return network.train(self.training)
@@ -115,7 +112,7 @@ class Network(nn.Module):
             for name, tensor in self.backbone.state_dict().items()
             if not name.startswith(left_out)
         }
-        return {**backbone, **self.classifier.state_dict(prefix=f"{self.head}.")}
+        return {**backbone, **tensors_as_built(self.classifier, self.pieces)}
 
     def batch_norms(self) -> Iterator[nn.modules.batchnorm._BatchNorm]:
         """All batch norms, in the order of submodules."""
@@ -151,10 +148,3 @@ def _with_part(module: nn.Module, path: str, part: nn.Module) -> nn.Module:
     copied._modules = dict(module._modules)
     copied._modules[name] = _with_part(module.get_submodule(name), rest, part) if rest else part
     return copied
-
-
-def _linear_layers(backbone: nn.Module) -> str:
-    names = [name for name, part in backbone.named_modules() if isinstance(part, nn.Linear)]
-    if not names:
-        return "and it has no linear layer at all"
-    return f"its last linear layers are {', '.join(names[-3:])}"

@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from headstart.errors import WeightsError
+from headstart.models.heads import Head
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
 
-__all__ = ["is_own", "load_state", "read_state", "resize_head"]
+__all__ = ["is_own", "load_state", "read_state"]
 
 # Under these names training programs keep the weights beside optimiser and step; the average over
 # steps first, since it is what they evaluate.
@@ -71,25 +72,11 @@ def is_own(
     )
 
 
-def resize_head(module: "nn.Module", head: str, state: "Mapping[str, torch.Tensor]") -> None:
-    """Give a network's classifier, a linear layer, as many classes as that of a state has."""
-    from torch import nn
-
-    old, weight = module.get_submodule(head), state.get(f"{head}.weight")
-    if not isinstance(old, nn.Linear) or weight is None or weight.ndim != 2:
-        return
-    if len(weight) == old.out_features or weight.shape[1] != old.in_features:
-        return
-    parent, _, name = head.rpartition(".")
-    fresh = nn.Linear(old.in_features, len(weight), bias=f"{head}.bias" in state)
-    setattr(module.get_submodule(parent), name, fresh)
-
-
 def load_state(
     module: "nn.Module",
     state: "Mapping[str, torch.Tensor]",
     *,
-    head: str,
+    head: Head,
     where: str,
     auxiliary: tuple[str, ...] = (),
 ) -> bool:
@@ -98,7 +85,7 @@ def load_state(
     Parameters
     ----------
     module
-        The network; `head` is the path of its classifier, `auxiliary` those of others.
+        The network; `head` says where its classifier is, `auxiliary` are paths of others.
     state
         Under the module's names, or with one of the usual prefixes before them.
     where
@@ -107,7 +94,7 @@ def load_state(
     Returns
     -------
     bool
-        Whether the classifier came with them.
+        Whether the classifier came with them, all of its parts.
 
     Raises
     ------
@@ -116,8 +103,7 @@ def load_state(
     """
     own = module.state_dict()
     state = _without_prefix(state, own)
-    # A path of no submodule is the start of no name.
-    loose = tuple(f"{path}." for path in (head, *auxiliary) if path)
+    loose = tuple(f"{path}." for path in (*head.paths, *auxiliary))
     kept = {n: t for n, t in state.items() if not (n.startswith(loose) and _other(t, own.get(n)))}
     optional = {n for n in own if n.startswith(loose) or n.endswith(COUNTERS)}
     missing = sorted(own.keys() - kept.keys() - optional)
@@ -131,7 +117,7 @@ def load_state(
             + (f" ({first})" if first else "")
         )
     module.load_state_dict({n: t for n, t in kept.items() if n in own}, strict=False)
-    return not head or any(n.startswith(f"{head}.") for n in kept)
+    return all(f"{part.path}.weight" in kept for part in head.parts)
 
 
 def _read(file: Path, trust: bool) -> Any:

@@ -106,9 +106,15 @@ def own_dropouts(network: "Network") -> list[nn.Dropout]:
     than the classifier and what leads to it (``head.drop``, torchvision's ``classifier.0``); in the
     whole network those that come after its last layer (not ``pos_drop`` of a transformer).
     """
-    path, _, last = network.head.rpartition(".")
+    every = [found for path in network.head.paths for found in _before(network.backbone, path)]
+    return list(dict.fromkeys(every))
+
+
+def _before(backbone: nn.Module, classifier: str) -> list[nn.Dropout]:
+    """Find the dropouts beside a layer that come before it."""
+    path, _, last = classifier.rpartition(".")
     found: list[nn.Dropout] = []
-    for name, module in network.backbone.get_submodule(path).named_children():
+    for name, module in backbone.get_submodule(path).named_children():
         if name == last:
             break
         if isinstance(module, nn.Dropout):

@@ -5,13 +5,14 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from headstart.errors import ModelError
+from headstart.models.heads import Head
 from headstart.spec import Model
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
 
-__all__ = ["IMAGENET_MEAN", "IMAGENET_STD", "Source", "counted", "installed", "last_linear"]
+__all__ = ["IMAGENET_MEAN", "IMAGENET_STD", "Source", "counted", "installed", "last_layer"]
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -56,8 +57,8 @@ class Source(ABC):
         """Build the library's own module, with random weights from torch's generator."""
 
     @abstractmethod
-    def head(self, module: "nn.Module") -> str:
-        """Give the path of the classifier, found by the library's own means; "" if there is none.
+    def head(self, module: "nn.Module") -> Head:
+        """Say where the classifier is, found by the library's own means.
 
         Where a model names its head, this is not asked.
         """
@@ -105,26 +106,57 @@ class Source(ABC):
             )
 
 
-def counted(module: "nn.Module", head: str) -> dict[str, Any]:
-    """Give `feature_dim` and `parameters` of a network whose classifier is at the path `head`.
+def counted(module: "nn.Module", head: Head) -> dict[str, Any]:
+    """Give `feature_dim` and `parameters` of a network whose classifier is `head`.
 
     Without a classifier `feature_dim` is 1: the network can be described, `Network` refuses it.
     `parameters` is None where nothing but the classifier has any.
     """
-    classifier = dict(module.named_modules()).get(head) if head else None
-    own = sum(p.numel() for p in classifier.parameters()) if classifier else 0
+    parts = dict(module.named_modules())
+    own = sum(p.numel() for path in head.paths if path in parts for p in parts[path].parameters())
+    widths = {part.takes: _inputs(parts.get(part.path)) for part in head.parts}
     parameters = sum(p.numel() for p in module.parameters()) - own
-    return {"feature_dim": getattr(classifier, "in_features", 1), "parameters": parameters or None}
+    return {"feature_dim": sum(widths.values()) or 1, "parameters": parameters or None}
 
 
-def last_linear(module: "nn.Module", within: tuple[str, ...] = ()) -> str:
-    """Give the path of the last linear layer, inside the parts `within` if any are named."""
+def last_layer(module: "nn.Module", within: tuple[str, ...] = ()) -> Head:
+    """Find the last linear layer, inside the parts `within` if any are named.
+
+    Where there is none, the last layer of all classifies if it is a convolution.
+    """
     from torch import nn
 
-    for name, part in reversed(list(module.named_modules())):
-        if isinstance(part, nn.Linear) and (not within or name.split(".")[0] in within):
-            return str(name)
-    return ""
+    inside = [
+        (str(name), part)
+        for name, part in module.named_modules()
+        if not within or name.split(".")[0] in within
+    ]
+    linear = [name for name, part in inside if isinstance(part, nn.Linear)]
+    if linear:
+        return Head.at(linear[-1])
+    weighted = [
+        (name, part) for name, part in inside if next(part.parameters(False), None) is not None
+    ]
+    if not weighted or not isinstance(weighted[-1][1], nn.Conv2d):
+        return Head()
+    path = weighted[-1][0]
+    return Head.at(path, exact=_only_pooled_after(module, path))
+
+
+def _only_pooled_after(module: "nn.Module", path: str) -> bool:
+    """Whether what follows a layer beside it commutes with a linear map of each place."""
+    from torch import nn
+
+    harmless = (nn.Identity, nn.Flatten, nn.Dropout, nn.AvgPool2d, nn.AdaptiveAvgPool2d)
+    parent, _, name = path.rpartition(".")
+    beside = list(module.get_submodule(parent).named_children())
+    after = [part for _, part in beside[[child for child, _ in beside].index(name) + 1 :]]
+    return all(isinstance(part, harmless) for part in after)
+
+
+def _inputs(layer: Any) -> int:
+    """Width of what a layer takes, 0 for one that has none."""
+    return int(getattr(layer, "in_features", getattr(layer, "in_channels", 0)))
 
 
 def installed(package: str) -> bool:

@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING
 from headstart.errors import ModelError
 from headstart.files import sha256_file, storage_errors
 from headstart.functions import call_function, locate_function
+from headstart.models.heads import Head
 from headstart.models.sources.base import (
     IMAGENET_MEAN,
     IMAGENET_STD,
     Source,
     counted,
-    last_linear,
+    last_layer,
 )
 from headstart.spec import Model, Weights
 
@@ -58,8 +59,8 @@ class Function(Source):
             raise ModelError(f"{file} has changed since the network was described: run again")
         return _network(file, function)
 
-    def head(self, module: "nn.Module") -> str:
-        return last_linear(module)
+    def head(self, module: "nn.Module") -> Head:
+        return last_layer(module)
 
     def carries_weights(self, model: Model) -> bool:
         return model.weights.locator == f"file:{model.tags[FILE]}"

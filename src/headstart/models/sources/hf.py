@@ -14,15 +14,17 @@ from headstart.errors import ModelError, UnknownNameError
 from headstart.files import sha256_file, storage_errors
 from headstart.hub import REPOSITORY
 from headstart.models import hub
+from headstart.models.heads import Head
 from headstart.models.sources.base import (
     IMAGENET_MEAN,
     IMAGENET_STD,
     Source,
     counted,
     installed,
-    last_linear,
+    last_layer,
 )
 from headstart.models.sources.timm import Timm
+from headstart.models.sources.timm_heads import with_classifier
 from headstart.spec import Model, Weights, digest
 
 if TYPE_CHECKING:
@@ -70,10 +72,10 @@ class HuggingFace(Source):
         module: nn.Module = _build(name, config, model.pool)
         return module
 
-    def head(self, module: "nn.Module") -> str:
+    def head(self, module: "nn.Module") -> Head:
         if _is_timm(module):
             return Timm().head(module)
-        return last_linear(module, (CLASSIFIER,))
+        return last_layer(module, (CLASSIFIER,))
 
     def translate(
         self, state: "Mapping[str, torch.Tensor]", module: "nn.Module"
@@ -161,7 +163,7 @@ def _build(name: str, config: dict[str, Any], pool: Any) -> Any:
         classes = config.get("num_classes") or config.get("pretrained_cfg", {}).get("num_classes")
         options = {"num_classes": classes or 1000, **config.get("model_args", {})}
         module = timm.create_model(config["architecture"], pretrained=False, **options)
-        return Timm.pooled(module, pool)
+        return Timm.pooled(with_classifier(module), pool)
     if not installed("transformers"):
         raise ModelError(f"hf:{name} needs the package transformers: pip install 'headstart[hf]'")
     try:

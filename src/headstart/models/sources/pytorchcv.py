@@ -3,7 +3,8 @@
 from typing import TYPE_CHECKING, Any
 
 from headstart.errors import UnknownNameError
-from headstart.models.sources.base import IMAGENET_MEAN, IMAGENET_STD, Source, counted, last_linear
+from headstart.models.heads import Head
+from headstart.models.sources.base import IMAGENET_MEAN, IMAGENET_STD, Source, counted, last_layer
 from headstart.spec import Model, Weights
 
 if TYPE_CHECKING:
@@ -46,8 +47,8 @@ class Pytorchcv(Source):
         module: nn.Module = _create(model.architecture)
         return module
 
-    def head(self, module: "nn.Module") -> str:
-        return last_linear(module, (OUTPUT,))
+    def head(self, module: "nn.Module") -> Head:
+        return last_layer(module, (OUTPUT,))
 
     def names(self) -> list[str]:
         self.require()

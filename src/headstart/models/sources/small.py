@@ -3,8 +3,9 @@
 from typing import TYPE_CHECKING
 
 from headstart.errors import UnknownNameError
+from headstart.models.heads import Head
 from headstart.models.small import ARCHITECTURES
-from headstart.models.sources.base import Source, counted, last_linear
+from headstart.models.sources.base import Source, counted, last_layer
 from headstart.spec import Model, Weights
 
 if TYPE_CHECKING:
@@ -48,8 +49,8 @@ class Small(Source):
     def build(self, model: Model) -> "nn.Module":
         return ARCHITECTURES[model.architecture].make()
 
-    def head(self, module: "nn.Module") -> str:
-        return last_linear(module)
+    def head(self, module: "nn.Module") -> Head:
+        return last_layer(module)
 
     def finish(self, module: "nn.Module", model: Model) -> tuple[str, ...]:
         if getattr(module, AUXILIARY, None) is None:

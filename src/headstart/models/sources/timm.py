@@ -5,7 +5,14 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from headstart.errors import ModelError, UnknownNameError
-from headstart.models.sources.base import IMAGENET_MEAN, IMAGENET_STD, Source
+from headstart.models.heads import Head
+from headstart.models.sources.base import IMAGENET_MEAN, IMAGENET_STD, Source, counted
+from headstart.models.sources.timm_heads import (
+    OF_PATCHES,
+    head_of,
+    with_classifier,
+    without_auxiliary,
+)
 from headstart.spec import Model, Pool, Weights
 
 if TYPE_CHECKING:
@@ -27,7 +34,7 @@ class Timm(Source):
 
     name: ClassVar[str] = "timm"
     package = "timm"
-    auxiliary = (AUXILIARY,)
+    auxiliary = (AUXILIARY, OF_PATCHES)
     pools = True
 
     def describe(self, name: str) -> Model:
@@ -44,8 +51,12 @@ class Timm(Source):
         # On the meta device nothing is computed: widths and counts alone are wanted.
         with torch.device("meta"):
             module = timm.create_model(architecture)
-        classifier = module.get_classifier()
-        counted = sum(p.numel() for p in module.parameters())
+        if not hasattr(module, "get_classifier"):
+            raise ModelError(
+                f"timm:{name} is a part of a larger network that gives tokens or maps: expected an "
+                "image classifier or its backbone"
+            )
+        module = without_auxiliary(with_classifier(module))
         return Model(
             name=f"{self.name}:{name}",
             source=self.name,
@@ -55,8 +66,7 @@ class Timm(Source):
             interpolation="bilinear" if config.interpolation == "bilinear" else "bicubic",
             mean=config.mean or IMAGENET_MEAN,
             std=config.std or IMAGENET_STD,
-            feature_dim=getattr(classifier, "in_features", module.num_features),
-            parameters=counted - sum(p.numel() for p in classifier.parameters()),
+            **counted(module, self.head(module)),
             tags={"weights_tag": config.tag} if config.tag else {},
         )
 
@@ -66,9 +76,10 @@ class Timm(Source):
         keeps = model.keeps_auxiliary and model.architecture in WITH_AUXILIARY
         options = {"aux_logits": True} if keeps else {}
         module = timm.create_model(model.architecture, pretrained=False, **options)
-        return self.pooled(module, model.pool)
+        return self.pooled(with_classifier(module), model.pool)
 
     def finish(self, module: "nn.Module", model: Model) -> tuple[str, ...]:
+        without_auxiliary(module)
         kept = model.keeps_auxiliary and getattr(module, AUXILIARY, None) is not None
         return (AUXILIARY,) if kept else ()
 
@@ -85,9 +96,8 @@ class Timm(Source):
             raise ModelError(f"{type(module).__name__} has no tokens to pool: leave ?pool= out")
         return module
 
-    def head(self, module: "nn.Module") -> str:
-        classifier = module.get_classifier()  # type: ignore[operator]
-        return next((name for name, part in module.named_modules() if part is classifier), "")
+    def head(self, module: "nn.Module") -> Head:
+        return head_of(module)
 
     def translate(
         self, state: "Mapping[str, torch.Tensor]", module: "nn.Module"

@@ -3,7 +3,8 @@
 from typing import TYPE_CHECKING, Any
 
 from headstart.errors import UnknownNameError
-from headstart.models.sources.base import IMAGENET_MEAN, IMAGENET_STD, Source, counted, last_linear
+from headstart.models.heads import Head
+from headstart.models.sources.base import IMAGENET_MEAN, IMAGENET_STD, Source, counted, last_layer
 from headstart.spec import Model, UpstreamAccuracy, Weights
 
 if TYPE_CHECKING:
@@ -66,8 +67,8 @@ class Torchvision(Source):
         module: nn.Module = models.get_model(architecture, weights=None, **options)
         return module
 
-    def head(self, module: "nn.Module") -> str:
-        return last_linear(module, HEADS)
+    def head(self, module: "nn.Module") -> Head:
+        return last_layer(module, HEADS)
 
     def finish(self, module: "nn.Module", model: Model) -> tuple[str, ...]:
         present = tuple(name for name in AUXILIARY if getattr(module, name, None) is not None)

@@ -1,0 +1,243 @@
+"""A library's classifier -> one linear layer on one vector of features, and back.
+
+With parts k that give ``W_k x_k + b_k`` and have shares s_k, the logits are ``sum s_k (W_k x_k +
+b_k)``: a linear map of the vectors x_k side by side. Parts that take the same vector add up. Batch
+norms that belong to one part each are folded into it, as timm's own ``fuse`` does.
+"""
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TypeGuard, cast
+
+import torch
+from torch import nn
+
+from headstart.errors import ModelError
+from headstart.models.heads import Head, Part
+
+__all__ = ["Piece", "resize", "take_out", "tensors_as_built"]
+
+Layer = nn.Linear | nn.Conv2d
+Norm = nn.modules.batchnorm._BatchNorm
+
+
+@dataclass(frozen=True)
+class Piece:
+    """What a layer that was taken out has to be given to classify as the linear map does.
+
+    Parameters
+    ----------
+    part
+        The layer.
+    first, last
+        Its columns of the map.
+    scale
+        Of its weights; its bias is the map's.
+    n_dims
+        Of its weights: 4 of a convolution's.
+    eps
+        Of its batch norm.
+    """
+
+    part: Part
+    first: int
+    last: int
+    scale: float
+    n_dims: int
+    eps: float
+
+
+class Place(nn.Module):
+    """Puts a vector between zeros: the sum of several is these vectors side by side."""
+
+    def __init__(self, before: int, after: int, scale: float) -> None:
+        super().__init__()
+        self.before, self.after, self.scale = before, after, scale
+
+    def forward(self, vectors: torch.Tensor) -> torch.Tensor:
+        """(n, d) -> (n, before + d + after)."""
+        return nn.functional.pad(vectors * self.scale, (self.before, self.after))
+
+
+def take_out(backbone: nn.Module, head: Head) -> tuple[nn.Linear, tuple[Piece, ...]]:
+    """Take the classifier out of a network, which then gives the features in place of the logits.
+
+    Parameters
+    ----------
+    backbone
+        Changed: an identity stands in the place of each layer, or a `Place`.
+
+    Returns
+    -------
+    nn.Linear
+        Features -> logits.
+    tuple of Piece
+        For `tensors_as_built`.
+
+    Raises
+    ------
+    ModelError
+        There is no linear layer, nor a 1x1 convolution, where it should be; the message says how to
+        name it.
+    """
+    layers = [_layer(backbone, part.path) for part in head.parts]
+    if not layers:
+        raise _none_at(backbone, head.name)
+    widths: dict[int, int] = {}
+    shares: dict[int, float] = defaultdict(float)
+    for part, layer in zip(head.parts, layers, strict=True):
+        widths[part.takes] = _inputs(layer)
+        shares[part.takes] += part.share
+    firsts = {takes: sum(width for t, width in widths.items() if t < takes) for takes in widths}
+    total = sum(widths.values())
+    norms = [_norm(backbone, part) for part in head.parts]
+    pieces = tuple(
+        Piece(
+            part,
+            first=firsts[part.takes],
+            last=firsts[part.takes] + widths[part.takes],
+            scale=1 / shares[part.takes],
+            n_dims=layer.weight.ndim,
+            eps=norm.eps if norm else 0.0,
+        )
+        for part, layer, norm in zip(head.parts, layers, norms, strict=True)
+    )
+    classifier = _one_layer(pieces, layers, norms, total)
+    for piece in pieces:
+        _replace(backbone, piece, total)
+    return classifier, pieces
+
+
+def tensors_as_built(classifier: nn.Linear, pieces: tuple[Piece, ...]) -> dict[str, torch.Tensor]:
+    """Give the library's layers tensors with which they classify as the linear layer does.
+
+    Parts that share a vector get the same weights, and batch norms that were folded are identities.
+    """
+    tensors: dict[str, torch.Tensor] = {}
+    for piece in pieces:
+        weight = classifier.weight[:, piece.first : piece.last]
+        if piece.scale != 1:
+            weight = weight * piece.scale
+        shape = weight.shape + (1,) * (piece.n_dims - 2)
+        tensors[f"{piece.part.path}.weight"] = weight.detach().reshape(shape)
+        if classifier.bias is not None:
+            tensors[f"{piece.part.path}.bias"] = classifier.bias.detach()
+        if piece.part.norm:
+            tensors |= _identity_norm(piece, classifier.weight)
+    return tensors
+
+
+def resize(module: nn.Module, head: Head, state: Mapping[str, torch.Tensor]) -> None:
+    """Give the layers of a network's classifier as many classes, and a bias, as a state has."""
+    for part in head.parts:
+        old, weight = module.get_submodule(part.path), state.get(f"{part.path}.weight")
+        if not _is_linear(old) or weight is None or weight.shape[1:] != old.weight.shape[1:]:
+            continue
+        bias = f"{part.path}.bias" in state
+        if len(weight) != len(old.weight) or bias != (old.bias is not None):
+            inputs = int(weight.shape[1])
+            fresh: Layer
+            with torch.device("meta"):
+                if weight.ndim == 2:
+                    fresh = nn.Linear(inputs, len(weight), bias=bias)
+                else:
+                    fresh = nn.Conv2d(inputs, len(weight), 1, bias=bias)
+            # Without numbers, which would be drawn: the state's come.
+            _put(module, part.path, fresh.to_empty(device=old.weight.device))
+
+
+def _is_linear(layer: object) -> TypeGuard[Layer]:
+    """Whether a layer computes a linear map of what is in one place."""
+    if isinstance(layer, nn.Conv2d):
+        usual = layer.kernel_size == layer.stride == (1, 1) and layer.padding in ((0, 0), "valid")
+        return usual and layer.groups == 1
+    return isinstance(layer, nn.Linear)
+
+
+def _layer(backbone: nn.Module, path: str) -> Layer:
+    layer = dict(backbone.named_modules()).get(path)
+    if not _is_linear(layer):
+        raise _none_at(backbone, path)
+    return layer
+
+
+def _none_at(backbone: nn.Module, path: str) -> ModelError:
+    parts = dict(backbone.named_modules())
+    names = [name for name, part in parts.items() if isinstance(part, nn.Linear)]
+    known = f"its last linear layers are {', '.join(names[-3:])}"
+    return ModelError(
+        f"expected a linear classifier at '{path}' of {type(backbone).__name__}, found "
+        f"{type(parts.get(path) if path else None).__name__}: name it with ?head=..., "
+        f"{known if names else 'and it has no linear layer at all'}"
+    )
+
+
+def _norm(backbone: nn.Module, part: Part) -> Norm | None:
+    return cast(Norm, backbone.get_submodule(part.norm)) if part.norm else None
+
+
+def _inputs(layer: Layer) -> int:
+    return int(layer.weight.shape[1])
+
+
+def _one_layer(
+    pieces: tuple[Piece, ...], layers: list[Layer], norms: list[Norm | None], total: int
+) -> nn.Linear:
+    """Add up the parts, in float64: the one linear layer stays the library's own."""
+    first = layers[0]
+    if len(layers) == 1 and isinstance(first, nn.Linear) and norms[0] is None:
+        return first
+    like = first.weight
+    weight = torch.zeros(len(like), total, dtype=torch.float64, device=like.device)
+    bias = torch.zeros(len(like), dtype=torch.float64, device=like.device)
+    with torch.no_grad():
+        for piece, layer, norm in zip(pieces, layers, norms, strict=True):
+            own, shift = layer.weight.flatten(1).double(), torch.zeros_like(bias)
+            if layer.bias is not None:
+                shift = layer.bias.double()
+            if norm is not None:
+                own, shift = _folded(own, shift, norm)
+            weight[:, piece.first : piece.last] += piece.part.share * own
+            bias += piece.part.share * shift
+        classifier = nn.Linear(total, len(like), device="meta", dtype=like.dtype)
+        classifier = classifier.to_empty(device=like.device)
+        classifier.weight.copy_(weight)
+        classifier.bias.copy_(bias)
+    return classifier
+
+
+def _folded(
+    weight: torch.Tensor, bias: torch.Tensor, norm: Norm
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Fold a batch norm in evaluation mode into the linear layer behind it."""
+    mean, variance = cast(torch.Tensor, norm.running_mean), cast(torch.Tensor, norm.running_var)
+    scale = norm.weight.double() / torch.sqrt(variance.double() + norm.eps)
+    shift = norm.bias.double() - mean.double() * scale
+    return weight * scale, bias + weight @ shift
+
+
+def _identity_norm(piece: Piece, like: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Give a batch norm's tensors with which it changes nothing."""
+    path, width = piece.part.norm, piece.last - piece.first
+    ones = torch.ones(width, dtype=like.dtype, device=like.device)
+    return {
+        f"{path}.weight": ones * (1 + piece.eps) ** 0.5,
+        f"{path}.bias": torch.zeros_like(ones),
+        f"{path}.running_mean": torch.zeros_like(ones),
+        f"{path}.running_var": ones,
+        f"{path}.num_batches_tracked": torch.tensor(0),
+    }
+
+
+def _replace(backbone: nn.Module, piece: Piece, total: int) -> None:
+    if piece.part.norm:
+        _put(backbone, piece.part.norm, nn.Identity())
+    alone = piece.scale == 1 and piece.last - piece.first == total
+    layer = nn.Identity() if alone else Place(piece.first, total - piece.last, piece.scale)
+    _put(backbone, piece.part.path, layer)
+
+
+def _put(module: nn.Module, path: str, layer: nn.Module) -> None:
+    parent, _, name = path.rpartition(".")
+    setattr(module.get_submodule(parent), name, layer)
