@@ -1,10 +1,12 @@
 """Repositories of the hub, in a folder or in the hub's cache: transformers' and timm's networks."""
 
+import hashlib
 import json
 import shutil
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from headstart import models
 from headstart.errors import (
@@ -245,3 +247,122 @@ def test_a_repository_is_fetched_file_by_file(hub, tmp_path, monkeypatch):
     assert set(asked) == {"config.json"}
     models.fetch(model)
     assert asked[-1] == "model.safetensors"
+
+
+def in_shards(folder, n=3):
+    """Divide the weights of a folder as the hub does with large ones; give the index."""
+    file = folder / "model.safetensors"
+    state = load_file(file)
+    file.unlink()
+    weight_map = {}
+    for i in range(n):
+        shard = f"model-{i + 1:05}-of-{n:05}.safetensors"
+        some = {name: state[name] for name in sorted(state)[i::n]}
+        save_file(some, folder / shard)
+        weight_map |= dict.fromkeys(some, shard)
+    index = folder / "model.safetensors.index.json"
+    index.write_text(json.dumps({"metadata": {"total_size": 1}, "weight_map": weight_map}))
+    return index
+
+
+def rewritten(index, change):
+    said = json.loads(index.read_text())
+    change(said["weight_map"])
+    index.write_text(json.dumps(said))
+
+
+@pytest.mark.parametrize("where", ["folder", "cache", "file"])
+def test_weights_in_shards(where, hub, own_cache, tmp_path):
+    network = saved(tmp_path / "net", "ViT", "ForImageClassification")
+    index = in_shards(tmp_path / "net")
+    names = {"folder": f"hf:{tmp_path / 'net'}", "cache": "hf:user/net",
+             "file": f"checkpoint:{index}?arch=hf:{tmp_path / 'net'}"}  # fmt: skip
+    if where == "cache":
+        in_hub_cache(tmp_path / "net", hub, "user/net")
+    model = models.find(names[where])
+    with torch.inference_mode():
+        torch.testing.assert_close(models.load(model)(images()), network(images()).logits)
+    facts = models.card(model)
+    assert facts["present"]
+    shards = sorted(index.parent.glob("model-*.safetensors"))
+    assert facts["weights_bytes"] == sum(shard.stat().st_size for shard in shards)
+    listed = "".join(
+        f"{hashlib.sha256(file.read_bytes()).hexdigest()}  {file.name}\n"
+        for file in (*shards, index)
+    )
+    assert facts["digest"] == hashlib.sha256(listed.encode()).hexdigest()
+
+
+def test_the_ledger_knows_each_shard(hub, own_cache, tmp_path):
+    saved(tmp_path / "net", "ViT", "ForImageClassification")
+    in_shards(tmp_path / "net")
+    in_hub_cache(tmp_path / "net", hub, "user/net")
+    models.load(models.find("hf:user/net"))
+    known = json.loads((own_cache / "models" / "ledger.json").read_text())
+    second = "model-00002-of-00003.safetensors"
+    shard = next(hub.glob(f"*/snapshots/*/{second}"))
+    assert known[f"hf:user/net/{second}"] == hashlib.sha256(shard.read_bytes()).hexdigest()
+    assert len(known) == 5
+    save_file({name: t + 1 for name, t in load_file(shard).items()}, shard)
+    with pytest.raises(WeightsError, match=rf"have changed since .* \(another {second}\); if"):
+        models.load(models.find("hf:user/net"))
+
+
+def test_shards_are_fetched_with_their_index(hub, tmp_path, monkeypatch):
+    import io
+
+    network = saved(tmp_path / "net", "ViT", "ForImageClassification")
+    in_shards(tmp_path / "net")
+    place = hub / "models--user--net"
+    (place / "refs").mkdir(parents=True)
+    (place / "refs" / "main").write_text("0" * 40)
+    snapshot = place / "snapshots" / ("0" * 40)
+    asked = []
+
+    def download(repository, name, *, revision=None, **_):
+        asked.append((name, revision))
+        snapshot.mkdir(parents=True, exist_ok=True)
+        return str(shutil.copy(tmp_path / "net" / name, snapshot / name))
+
+    files = [file.name for file in (tmp_path / "net").iterdir()]
+    monkeypatch.setattr("urllib.request.urlopen", lambda *_, **__: io.BytesIO())
+    monkeypatch.setattr("huggingface_hub.list_repo_files", lambda _: files)
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", download)
+    model = models.find("hf:user/net")
+    assert not models.presence(model)[0]
+    models.fetch(model)
+    shards = [name for name in files if name.startswith("model-")]
+    # All of the commit that the index is of.
+    assert sorted(asked)[1:4] == [(name, "0" * 40) for name in sorted(shards)]
+    assert models.presence(model)[0]
+    with torch.inference_mode():
+        torch.testing.assert_close(models.load(model)(images()), network(images()).logits)
+    # Of a download that was interrupted nothing is taken for the whole.
+    (snapshot / shards[0]).unlink()
+    assert not models.presence(model)[0]
+
+
+FIRST = "model-00001-of-00003.safetensors"
+
+
+@pytest.mark.parametrize(("change", "error", "message"), [
+    (lambda m: m.update(x="../secret.safetensors"), WeightsError, "expected a .safetensors file"),
+    (lambda m: m.update(x="weights.bin"), WeightsError, "names a shard 'weights.bin': expected"),
+    (lambda m: m.clear(), WeightsError, "is no index of shards: expected 'weight_map'"),
+    (lambda m: m.update(x=FIRST), WeightsError, r"that .*index.json says it does: 1 are .* \(x\)"),
+    (lambda m: m.pop("classifier.bias"), WeightsError, r"1 are in one .* \(classifier.bias\)"),
+    (lambda m: m.update(x="model-9.safetensors"), WeightsMissingError, r"1 of 4 shards of .*json"),
+])  # fmt: skip
+def test_an_index_that_is_not_true(hub, tmp_path, change, error, message):
+    saved(tmp_path / "net", "ViT", "ForImageClassification")
+    rewritten(in_shards(tmp_path / "net"), change)
+    with pytest.raises(error, match=message) as raised:
+        models.load(models.find(f"hf:{tmp_path / 'net'}"))
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("text", ["{", "[1]", '{"weight_map": 3}'])
+def test_what_is_no_index(tmp_path, text):
+    (tmp_path / "model.safetensors.index.json").write_text(text)
+    with pytest.raises(WeightsError, match=r"is not JSON|is no index of shards"):
+        models.find(f"timm:resnet18?weights={tmp_path}/model.safetensors.index.json")

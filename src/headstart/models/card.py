@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from headstart.models import ledger, places
+from headstart.models.shards import n_bytes
 from headstart.spec import Model
 from headstart.workspace import default_cache
 
@@ -45,6 +46,6 @@ def card(model: Model, cache: Path | None = None) -> dict[str, Any]:
         "present": present,
         "place": place,
         "origin": places.origin(model),
-        "weights_bytes": file.stat().st_size if file else None,
+        "weights_bytes": n_bytes(file) if file else None,
         "feature_bytes_per_1000_images": FLOAT32_BYTES * model.feature_dim * IMAGES,
     }

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from headstart.errors import ModelError, StudyError, UnknownNameError, WeightsMissingError
-from headstart.files import sha256_file, storage_errors
+from headstart.files import storage_errors
 from headstart.functions import is_function
 from headstart.models import facts, ledger, places, pretrained
 from headstart.models.card import presence
 from headstart.models.heads import Head
 from headstart.models.measured import with_measured
 from headstart.models.names import ModelName
+from headstart.models.shards import digest_of
 from headstart.models.sources import SOURCES, source_of
 from headstart.models.sources.base import counted
 from headstart.spec import Model, Weights
@@ -275,5 +276,5 @@ def _chosen_weights(asked: ModelName, model: Model, chosen: str) -> dict[str, An
     if not file.is_file():
         raise WeightsMissingError(f"model '{asked.full}': there is no file of weights at {file}")
     with storage_errors(file, reading=True):
-        weights = Weights(locator=f"file:{file}", sha256=sha256_file(file))
+        weights = Weights(locator=f"file:{file}", sha256=digest_of(file))
     return {"weights": weights}

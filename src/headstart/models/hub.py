@@ -4,17 +4,23 @@ from pathlib import Path
 
 from headstart.errors import ModelError, WeightsMissingError
 from headstart.hub import address, cached, check_reachable, download, reason
+from headstart.models.shards import INDEX, is_index, shards
 
 __all__ = ["WEIGHT_FILES", "cached_weights", "fetch_weights", "file"]
 
 # What a repository calls its weights, the safest first.
-WEIGHT_FILES = ("model.safetensors", "open_clip_model.safetensors", "pytorch_model.bin")
+WEIGHT_FILES = (
+    "model.safetensors",
+    f"model{INDEX}",
+    "open_clip_model.safetensors",
+    "pytorch_model.bin",
+)
 
 
 def cached_weights(repository: str) -> Path | None:
-    """Find a repository's weights among what has been downloaded."""
+    """Find a repository's weights among what has been downloaded: a file, or the index of shards."""
     found = (cached(repository, name) for name in WEIGHT_FILES)
-    return next((file for file in found if file), None)
+    return next((file for file in found if file and _whole(file)), None)
 
 
 def file(repository: str, name: str) -> Path | None:
@@ -48,11 +54,20 @@ def fetch_weights(repository: str) -> Path:
     names = _names(repository)
     for name in WEIGHT_FILES:
         if name in names:
-            return download(repository, name)
+            place = download(repository, name)
+            for shard in shards(place) if is_index(place) else ():
+                # Of the index's commit, in whose folder it lies: the branch may have moved on.
+                download(repository, shard, commit=place.parent.name)
+            return place
     raise WeightsMissingError(
         f"{repository} on {address()} has none of {', '.join(WEIGHT_FILES)}: give a file of "
         "weights with ?weights=FILE"
     )
+
+
+def _whole(file: Path) -> bool:
+    """Whether what an index names is beside it."""
+    return not is_index(file) or all((file.parent / name).exists() for name in shards(file))
 
 
 def _names(repository: str) -> set[str]:

@@ -6,7 +6,8 @@ from pathlib import Path
 from filelock import FileLock
 
 from headstart.errors import WeightsError
-from headstart.files import replaced, sha256_file, storage_errors
+from headstart.files import replaced, storage_errors
+from headstart.models.shards import combined, digests
 from headstart.spec import Model
 
 __all__ = ["check_digest", "recorded_digest"]
@@ -15,14 +16,15 @@ __all__ = ["check_digest", "recorded_digest"]
 def check_digest(model: Model, file: Path, cache: Path) -> str:
     """Give the SHA-256 of a file of weights, proven to be that of the catalogue or the ledger.
 
-    A file that is in neither is written into the ledger.
+    A file that is in neither is written into the ledger; of an index of shards all of them.
 
     Raises
     ------
     WeightsError
         The file is another one than was published, or than was used before.
     """
-    found = sha256_file(file)
+    each = digests(file)
+    found = combined(each)
     if model.weights.sha256 is not None:
         if found != model.weights.sha256:
             what, remedy = "are not the published ones", "fetch them anew"
@@ -43,9 +45,11 @@ def check_digest(model: Model, file: Path, cache: Path) -> str:
             if before != found:
                 raise WeightsError(
                     f"weights {file} of '{model.name}' have changed since they were first used: "
-                    f"expected SHA-256 {before[:12]}..., found {found[:12]}...; if that is meant, "
-                    f"take '{model.weights.locator}' out of {place}"
+                    f"expected SHA-256 {before[:12]}..., found {found[:12]}..."
+                    f"{_changed(model, each, known)}; if that is meant, take "
+                    f"'{model.weights.locator}' out of {place}"
                 )
+            known |= _of_shards(model, each)
             with replaced(place) as temporary:
                 temporary.write_text(json.dumps(known, indent=1, sort_keys=True))
     return found
@@ -54,6 +58,20 @@ def check_digest(model: Model, file: Path, cache: Path) -> str:
 def recorded_digest(model: Model, cache: Path) -> str | None:
     """Give the digest that the catalogue or the ledger has of a model's weights."""
     return model.weights.sha256 or _read(_place(cache)).get(model.weights.locator)
+
+
+def _of_shards(model: Model, each: dict[str, str]) -> dict[str, str]:
+    """Give the ledger's entries of an index and its shards; none of a single file."""
+    if len(each) == 1:
+        return {}
+    return {f"{model.weights.locator}/{name}": digest for name, digest in each.items()}
+
+
+def _changed(model: Model, each: dict[str, str], known: dict[str, str]) -> str:
+    """Name the shards that are others than before, or new."""
+    now = _of_shards(model, each)
+    others = [entry.rpartition("/")[2] for entry in now if known.get(entry) != now[entry]]
+    return f" (another {', '.join(others)})" if others else ""
 
 
 def _place(cache: Path) -> Path:

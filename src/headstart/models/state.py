@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from headstart.errors import WeightsError
 from headstart.models.heads import Head
+from headstart.models.shards import is_index, read_safetensors, read_shards
 
 if TYPE_CHECKING:
     import torch
@@ -39,7 +40,7 @@ def read_state(file: Path, *, trust: bool = False) -> "dict[str, torch.Tensor]":
     Parameters
     ----------
     file
-        safetensors, or what ``torch.save`` wrote.
+        safetensors, the index of several, or what ``torch.save`` wrote.
     trust
         Execute what a pickle says, if it holds more than tensors.
 
@@ -123,14 +124,10 @@ def load_state(
 def _read(file: Path, trust: bool) -> Any:
     import torch
 
+    if is_index(file):
+        return read_shards(file)
     if file.suffix == ".safetensors":
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
-
-        try:
-            return load_file(file)
-        except SafetensorError as error:
-            raise WeightsError(f"{file} is no safetensors file: {error}") from error
+        return read_safetensors(file)
     try:
         return torch.load(file, map_location="cpu", weights_only=not trust)
     except pickle.UnpicklingError as error:

@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from headstart.errors import ModelError, UnknownNameError
-from headstart.files import sha256_file, storage_errors
+from headstart.files import storage_errors
 from headstart.hub import REPOSITORY
 from headstart.models import hub
 from headstart.models.heads import Head
+from headstart.models.shards import digest_of
 from headstart.models.sources.base import (
     IMAGENET_MEAN,
     IMAGENET_STD,
@@ -144,7 +145,7 @@ def _weights(name: str) -> Weights:
     for file in hub.WEIGHT_FILES:
         if (folder / file).is_file():
             with storage_errors(folder / file, reading=True):
-                return Weights(locator=f"file:{folder / file}", sha256=sha256_file(folder / file))
+                return Weights(locator=f"file:{folder / file}", sha256=digest_of(folder / file))
     return Weights(locator=f"file:{folder / hub.WEIGHT_FILES[0]}")
 
 
