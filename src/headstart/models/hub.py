@@ -18,7 +18,7 @@ WEIGHT_FILES = (
 
 
 def cached_weights(repository: str) -> Path | None:
-    """Find a repository's weights among what has been downloaded: a file, or the index of shards."""
+    """Find a repository's weights among what has been downloaded: a file, or an index of shards."""
     found = (cached(repository, name) for name in WEIGHT_FILES)
     return next((file for file in found if file and _whole(file)), None)
 
