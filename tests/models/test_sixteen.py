@@ -37,6 +37,18 @@ def test_they_are_sixteen_and_told_in_full():
         assert model.upstream_accuracy is None or 0.69 < model.upstream_accuracy < 0.83
 
 
+def test_what_is_said_of_the_recipe_has_a_source():
+    said = ("batch_norm_scale", "label_smoothing", "dropout", "auxiliary_head")
+    with_recipe = [name for name in SIXTEEN if set(said) & set(models.catalogue()[name].tags)]
+    assert len(with_recipe) == 10
+    for name in with_recipe:
+        assert "https://" in models.catalogue()[name].tags["recipe_source"]
+        # It is the published weights', and no others'.
+        untrained = models.find(f"{name}?weights=random").tags
+        assert not {*said, "recipe_source"} & set(untrained)
+        assert untrained["paper"] == models.catalogue()[name].tags["paper"]
+
+
 def test_the_retrained_accuracies_are_those_of_the_published_table():
     file = StringIO(csv_bytes("kornblith2019").decode())
     published = {row["model"]: row["imagenet_top1_digitised"] for row in csv.DictReader(file)}

@@ -40,6 +40,14 @@ __all__ = [
 ]
 
 RANDOM = "random"
+# What tags say of how the catalogue's weights were trained, and where that is written.
+RECIPE_TAGS = (
+    "batch_norm_scale",
+    "label_smoothing",
+    "dropout",
+    "auxiliary_head",
+    "recipe_source",
+)
 # Their weights come as packages: they are measured without any download.
 EMBEDDED = ("efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2")
 
@@ -207,7 +215,8 @@ def _checkpoint(asked: ModelName, path: str, cache: Path | None) -> Model:
     options = {name: value for name, value in asked.options.items() if name != "arch"}
     model = find(asked.options["arch"], cache)
     # What is published of the architecture's own weights is not true of these.
-    bare = model.model_copy(update={"upstream": (), "tags": {**model.tags, "weights_tag": ""}})
+    tags = {**_untrained(model.tags), "weights_tag": ""}
+    bare = model.model_copy(update={"upstream": (), "tags": tags})
     return _with_options(
         bare, ModelName(asked.full, asked.stem, {**options, "weights": path}), cache
     )
@@ -257,6 +266,11 @@ def _with_options(model: Model, asked: ModelName, cache: Path | None) -> Model:
     return changed if "upstream" in options else with_measured(changed, cache or default_cache())
 
 
+def _untrained(tags: dict[str, str]) -> dict[str, str]:
+    """Leave out how the published weights were trained."""
+    return {name: value for name, value in tags.items() if name not in RECIPE_TAGS}
+
+
 def _counted(model: Model) -> dict[str, Any]:
     """Count anew where another layer than the adapter's own is the classifier."""
     import torch
@@ -270,7 +284,7 @@ def _chosen_weights(asked: ModelName, model: Model, chosen: str) -> dict[str, An
         seed = asked.options.get("seed", "0")
         if not seed.isdigit():
             raise StudyError(f"model '{asked.full}': seed={seed} is no whole number from 0")
-        tags = {**model.tags, "weights": RANDOM}
+        tags = {**_untrained(model.tags), "weights": RANDOM}
         return {"weights": Weights(locator=f"random:{seed}"), "upstream": (), "tags": tags}
     file = Path(chosen).expanduser().resolve()
     if not file.is_file():
