@@ -7,6 +7,8 @@ from scipy.special import expit
 
 import headstart as hs
 from headstart import datasets, settings
+from headstart.analysis.options import Options
+from headstart.analysis.speed import speedups
 from headstart.stats import steps_to_share
 from headstart.store import ResultStore
 from stores import N_TEST, add_result
@@ -58,22 +60,58 @@ def test_steps_epochs_and_how_many_times_as_many():
     assert (row["setting"], row["other"], row["cells"]) == ("finetune", "scratch", 1)
     assert row["other_epochs"] == pytest.approx(expected / 20)
     # Another test set of 1,000 images: some draws of the plateau reach it later.
-    assert row["resampled"] == "test images"
+    assert row["sampled"] == "test images"
     assert row["low"] < row["speedup"]
 
 
-def test_five_datasets_are_resampled_and_fewer_are_not():
+def test_five_datasets_are_a_sample_and_fewer_are_not():
     pair = [curves(shift, name, n_datasets=6) for shift, name in ((0, "finetune"), (1, "scratch"))]
     (row,) = analysed(*pair).speedup.to_dict("records")
     # All datasets say the same.
-    assert row["resampled"] == "models and datasets"
+    assert row["sampled"] == "datasets"
     assert row["low"] == pytest.approx(row["speedup"]) == pytest.approx(row["high"])
     some = [frame.assign(metric="mean-per-class")[frame.dataset == "set0"] for frame in pair]
     (row,) = analysed(*some).speedup.to_dict("records")
     # How a mean over classes varies, the number of images does not say.
-    assert row["resampled"] == ""
+    assert row["sampled"] == ""
     assert np.isnan(row["low"])
     assert np.isnan(row["epochs"])
+
+
+def noisy(setting, shift, n_datasets, random, n=500) -> pd.DataFrame:
+    """Curves that come to a plateau slowly, measured with `n` test images a dataset."""
+    steps = 76 * 2.0 ** np.arange(9)
+    chance = expit(2 - 3 * np.exp(-np.log2(steps / 76) / shift))
+    rows = [
+        {"model": "a1", "dataset": f"set{d}", "setting": setting, "steps": step, "family": "a",
+         "accuracy": random.binomial(n, p) / n, "n_test": n}
+        for d in range(n_datasets) for step, p in zip(steps, chance, strict=True)
+    ]  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def test_intervals_for_other_test_images_hold_what_a_large_test_set_says():
+    """Noise has curves get to their plateau early, all of them: cells do not average it away."""
+    pair = (("finetune", 1.0), ("scratch", 2.3))
+    exact = [noisy(*one, 1, np.random.default_rng(0), n=10**9) for one in pair]
+    true, held = analysed(*exact).speedup.speedup[0], 0
+    for seed in range(20):
+        random = np.random.default_rng(seed)
+        frames = [noisy(*one, 4, random) for one in pair]
+        found = speedups(pd.concat(frames), Options(resamples=200))
+        assert found[0]["sampled"] == "test images"
+        held += found[0]["low"] <= true <= found[0]["high"]
+    assert held >= 17
+
+
+def test_seeds_add_no_test_images():
+    """Several seeds are tested on the same images."""
+    pair = (("finetune", 1.0), ("scratch", 2.3))
+    once = [noisy(*one, 1, np.random.default_rng(1)) for one in pair]
+    thrice = [pd.concat(frame.assign(seed=seed) for seed in range(3)) for frame in once]
+    rows = [analysed(*frames).speedup.iloc[0] for frames in (once, thrice)]
+    assert rows[0].speedup == pytest.approx(rows[1].speedup)
+    assert (rows[1].low, rows[1].high) == pytest.approx((rows[0].low, rows[0].high))
 
 
 def test_the_screen_tells_it(cli, tmp_path):

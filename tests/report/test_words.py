@@ -209,7 +209,7 @@ def test_how_many_times_the_steps_is_told_with_its_interval():
     said = " ".join(supporting(hs.analyze(pd.concat(steps), resamples=200)))
     assert "largest odds training from random initialization takes " in said
     assert " times the steps of fine-tuning (95 % interval " in said
-    assert "resampling test images)" in said
+    assert "for other test images)" in said
     assert "not settled" not in said
 
 

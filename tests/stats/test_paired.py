@@ -8,6 +8,7 @@ from statsmodels.stats.multitest import multipletests
 
 from headstart.metrics import mean_per_class, voc_map_11point
 from headstart.stats import holm, map_swap_test, mcnemar, paired_t, sign_flip_test, wilcoxon
+from headstart.stats.paired_map import _differences, _merged
 
 
 def right_answers(seed, n=400, better=0.05):
@@ -43,6 +44,25 @@ def test_the_permutation_test_equals_mcnemar_for_top_1(seed):
     error = np.sqrt(exact.p_value * (1 - exact.p_value) / 100_000)
     assert permutation.p_value == pytest.approx(exact.p_value, abs=4 * error + 2e-5)
     assert permutation.difference == pytest.approx(exact.difference)
+
+
+@pytest.mark.parametrize("n", [1_880, 2_443, 3_333, 6_149, 8_041, 25_250])
+def test_the_permutation_test_counts_what_equals_the_data_for_any_size_of_the_test_set(n):
+    # Ten right answers of one model alone and four of the other's: the sums 6, 8, ... of 14 signs.
+    d = np.zeros(n)
+    d[:14] = np.where(np.arange(14) < 10, 1, -1) / n
+    exact = stats.binomtest(10, 14).pvalue
+    found = sign_flip_test(d, 100_000, np.random.default_rng(0)).p_value
+    assert found == pytest.approx(exact, abs=4 * np.sqrt(exact * (1 - exact) / 100_000) + 2e-5)
+
+
+def test_the_permutation_test_of_classes_of_many_sizes_is_its_enumeration():
+    # 1/6 + 1/3 is 1/2: sums of different images are equal, and no rounding may order them.
+    d = np.array([1 / 2, -1 / 3, -1 / 6, 1 / 6, -1 / 6]) / 4_019
+    signs = np.array(np.meshgrid(*[[-1, 1]] * 5)).reshape(5, -1).T
+    exact = (np.abs(signs @ np.abs(d)) >= abs(d.sum()) - 1e-12).mean()
+    assert exact == 1.0
+    assert sign_flip_test(d, 999, np.random.default_rng(0)).p_value == 1.0
 
 
 def test_the_permutation_test_of_mean_per_class_is_scipys():
@@ -142,6 +162,21 @@ class TestMapSwap:
             )
         p = np.mean(np.abs(drawn) >= abs(ours.difference))
         assert ours.p_value == pytest.approx(p, abs=4 * np.sqrt(0.25 / 400))
+
+    def test_every_swap_gives_the_metric_of_the_swapped_ranks(self):
+        """Ties of ranks among them, which swapping makes."""
+        random, labels = np.random.default_rng(5), np.array([[1], [-1], [1], [-1], [1]])
+        scores = random.permuted(np.tile(np.arange(5.0), (2, 1)), axis=1)[:, :, None]
+        swaps = np.array(np.meshgrid(*[[0, 1]] * 5)).reshape(5, -1).T.astype(bool)
+        expected = []
+        for swap in swaps[:, :, None]:
+            pair = np.where(swap, scores[1], scores[0]), np.where(swap, scores[0], scores[1])
+            expected.append(np.subtract(*(voc_map_11point(one, labels) for one in pair)))
+        ranks = 5 - scores[:, :, 0]
+        found = _differences([_merged(*ranks, labels[:, 0])], swaps)
+        assert found == pytest.approx(expected)
+        # Naming the models the other way round changes nothing but the sign.
+        assert _differences([_merged(*ranks[::-1], labels[:, 0])], swaps) == pytest.approx(-found)
 
     def test_several_seeds_are_swapped_together(self):
         both = [np.stack([one, one]) for one in (self.first, self.second)]

@@ -168,7 +168,7 @@ def test_both_studies_from_the_command_line_to_their_figures(tmp_path, cli):
     assert by["finetune"].index.tolist() == [5, 10, 20, 40]
     assert by["scratch"][160] > by["scratch"][5] + 0.5
     (row,) = analysis.speedup.to_dict("records")
-    assert (row["setting"], row["other"], row["resampled"]) == (
+    assert (row["setting"], row["other"], row["sampled"]) == (
         "finetune", "scratch", "test images",
     )  # fmt: skip
     assert 0 < row["low"] <= row["speedup"] <= row["high"]

@@ -55,7 +55,7 @@ TABLES: Mapping[str, tuple[str, ...]] = {
                 "sampled", "n_models", "n_datasets"),
     "convergence": ("setting", "model", "steps", "mean", "se", "low", "high", "n_datasets"),
     "reached": ("setting", "model", "dataset", "steps", "epochs", "at_first", "at_last"),
-    "speedup": ("setting", "other", "speedup", "low", "high", "resampled", "steps", "other_steps",
+    "speedup": ("setting", "other", "speedup", "low", "high", "sampled", "steps", "other_steps",
                 "epochs", "other_epochs", "cells"),
     "dataset_size": ("setting", "model", "dataset", "examples_per_class", "mean", "se", "n_seeds"),
     "model_sets": ("setting", "source", "other", "r", "low", "high", "other_r", "other_low",

@@ -9,11 +9,10 @@ import pandas as pd
 from scipy.special import logit, stdtrit
 
 from headstart.analysis.cells import Dropped, Matrix, complete
-from headstart.analysis.correlations import FEWEST_FOR_INTERVAL
 from headstart.analysis.options import Options
-from headstart.stats import accuracy_of, resample_weights
+from headstart.stats import accuracy_of, crossed_mean
 
-__all__ = ["compare_settings", "pigeonhole", "predict_datasets", "prediction_lines", "shared"]
+__all__ = ["compare_settings", "predict_datasets", "prediction_lines", "shared"]
 
 Floats = npt.NDArray[np.float64]
 # A line, its spread, and one model to leave out.
@@ -28,9 +27,9 @@ def compare_settings(
 
     `wins` of `cells` counts the models and datasets for which the first has the higher accuracy,
     of all that both were measured on; `difference` is the mean difference in log odds over the
-    complete sub-table of these. Its interval resamples models and datasets, each for itself (the
-    pigeonhole bootstrap of Owen, Annals of Applied Statistics 1, 2007, which errs to the wide
-    side); what there are fewer than five of is held fixed, and with neither there is none.
+    complete sub-table of these. Its interval is for other models and other datasets
+    (`headstart.stats.crossed_mean`); of which there is one, that one is held fixed, and with one of
+    each there is none.
     """
     rows, dropped = [], []
     for setting, other in permutations(matrices, 2):
@@ -51,16 +50,16 @@ def _compare(
     if not both.any():
         return {}, []
     part, dropped = complete(first._replace(scores=difference))
-    low, high = pigeonhole(part.scores, options)
+    found = crossed_mean(part.scores, options.level)
     row = {
         "setting": setting,
         "other": other,
         "wins": int((difference[both] > 0).sum()),
         "ties": int((difference[both] == 0).sum()),
         "cells": int(both.sum()),
-        "difference": part.scores.mean() if part.models else np.nan,
-        "low": low,
-        "high": high,
+        "difference": found.mean,
+        "low": found.low,
+        "high": found.high,
         "n_models": len(part.models),
         "n_datasets": len(part.datasets),
     }
@@ -72,26 +71,6 @@ def shared(first: Matrix, second: Matrix) -> tuple[Matrix, Matrix]:
     models = [m for m in first.models if m in second.models]
     datasets = [d for d in first.datasets if d in second.datasets]
     return first.only(models, datasets), second.only(models, datasets)
-
-
-def pigeonhole(difference: Floats, options: Options) -> tuple[float, float]:
-    """Give the interval of the mean of (M, D) numbers, resampling models and datasets.
-
-    NaN where there are fewer than five of both.
-    """
-    random = np.random.default_rng(options.seed)
-    sizes = difference.shape
-    if max(sizes, default=0) < FEWEST_FOR_INTERVAL or 0 in sizes:
-        return np.nan, np.nan
-    models, datasets = (
-        resample_weights(n, options.resamples, random)
-        if n >= FEWEST_FOR_INTERVAL
-        else np.ones((options.resamples, n))
-        for n in sizes
-    )
-    drawn = ((models @ difference) * datasets).sum(axis=1) / (sizes[0] * sizes[1])
-    low, high = np.quantile(drawn, [(1 - options.level) / 2, (1 + options.level) / 2])
-    return float(low), float(high)
 
 
 def prediction_lines(full: Matrix, setting: str, options: Options) -> list[dict[str, Any]]:

@@ -13,10 +13,10 @@ import numpy.typing as npt
 import pandas as pd
 
 from headstart.analysis.cells import cells_of
-from headstart.analysis.compare import pigeonhole
+from headstart.analysis.correlations import FEWEST_FOR_INTERVAL
 from headstart.analysis.options import Options
 from headstart.spec.labels import in_order
-from headstart.stats import log_odds, steps_to_share
+from headstart.stats import crossed_mean, log_odds, steps_to_share
 
 __all__ = ["reached", "speedups", "still_rising"]
 
@@ -77,9 +77,10 @@ def speedups(frame: pd.DataFrame, options: Options) -> list[dict[str, Any]]:
     """Rows of the table `speedup`: how many times the steps of a setting another one takes.
 
     The geometric mean over the models and datasets that both were measured on, with the steps and
-    epochs of each. The interval resamples models and datasets where there are five of either
-    (`headstart.analysis.compare.pigeonhole`), else the test images: it then is for these models and
-    datasets, and says nothing of how another training would end.
+    epochs of each. The interval is for other models and datasets where there are five of either and
+    no cell is missing (`headstart.stats.crossed_mean`), else for other test images: it then is for
+    these models and datasets, and says nothing of how another training would end. `sampled` says
+    which.
     """
     curves, rows = _curves(frame), []
     for setting, other in combinations(in_order(list(curves)), 2):
@@ -89,7 +90,7 @@ def speedups(frame: pd.DataFrame, options: Options) -> list[dict[str, Any]]:
         pair = [[curves[name][cell] for cell in both] for name in (setting, other)]
         steps = [_geometric([curve.reached for curve in part]) for part in pair]
         epochs = [_geometric([curve.reached / curve.epoch for curve in part]) for part in pair]
-        low, high, resampled = _interval(both, pair, options)
+        low, high, sampled = _interval(both, pair, options)
         rows.append(
             {
                 "setting": setting,
@@ -97,7 +98,7 @@ def speedups(frame: pd.DataFrame, options: Options) -> list[dict[str, Any]]:
                 "speedup": steps[1] / steps[0],
                 "low": low,
                 "high": high,
-                "resampled": resampled,
+                "sampled": sampled,
                 "steps": steps[0],
                 "other_steps": steps[1],
                 "epochs": epochs[0],
@@ -134,21 +135,25 @@ def still_rising(reached: pd.DataFrame, setting: str, other: str) -> tuple[int, 
 def _interval(
     cells: list[Cell], pair: list[list[Curve]], options: Options
 ) -> tuple[float, float, str]:
-    """Give the interval of the geometric mean of ratios, and what was resampled for it."""
+    """Give the interval of the geometric mean of ratios, and for other samples of what it is."""
     ratio = [np.log(b.reached / a.reached) for a, b in zip(*pair, strict=True)]
     index = pd.MultiIndex.from_tuples(cells)
     table = pd.Series(ratio, index=index).unstack().to_numpy(dtype=np.float64)
-    if np.isfinite(table).all():
-        low, high = pigeonhole(table, options)
-        if np.isfinite(low):
-            return float(np.exp(low)), float(np.exp(high)), "models and datasets"
+    if np.isfinite(table).all() and max(table.shape) >= FEWEST_FOR_INTERVAL:
+        found = crossed_mean(table, options.level)
+        names = zip(("models", "datasets"), table.shape, strict=True)
+        sampled = " and ".join(name for name, n in names if n > 1)
+        return float(np.exp(found.low)), float(np.exp(found.high)), sampled
     random = np.random.default_rng(options.seed)
-    drawn = [
-        np.mean([np.log(c.redrawn(options.resamples, random)) for c in part], axis=0)
-        for part in pair
-    ]
+    drawn = np.stack([
+        np.log(b.redrawn(options.resamples, random) / a.redrawn(options.resamples, random))
+        for a, b in zip(*pair, strict=True)
+    ])  # fmt: skip
+    # The means over cells of their ends, as if all cells erred together. That of the draws would
+    # be far too narrow: models share test images, and noise on a plateau has every curve get
+    # there early.
     ends = [(1 - options.level) / 2, (1 + options.level) / 2]
-    low, high = np.exp(np.quantile(drawn[1] - drawn[0], ends))
+    low, high = np.exp(np.quantile(drawn, ends, axis=1).mean(axis=1))
     return float(low), float(high), "test images" if np.isfinite(low) else ""
 
 
@@ -173,7 +178,7 @@ def _curves(frame: pd.DataFrame) -> dict[str, dict[Cell, Curve]]:
             own["steps"].to_numpy(dtype=float),
             own["log_odds"].to_numpy(dtype=float),
             own["accuracy"].to_numpy(dtype=float),
-            (own["n_test"] * own["n_seeds"]).where(known).to_numpy(dtype=float),
+            own["n_test"].where(known).to_numpy(dtype=float),
             _epoch(frame, setting, model, dataset),
         )
     return curves

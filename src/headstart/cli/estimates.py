@@ -239,8 +239,8 @@ def _speedups(analysis: Analysis) -> Iterator[Text]:
             )
         ]
         interval = (
-            f" (95 %: {row.low:.1f} to {row.high:.1f}, resampling {row.resampled})"
-            if row.resampled
+            f" (95 %: {row.low:.1f} to {row.high:.1f}, for other {row.sampled})"
+            if row.sampled
             else ""
         )
         yield Text(

@@ -69,7 +69,7 @@ def speed_sentences(subject: Subject) -> list[str]:
         slow, fast = setting_phrase(row.other), setting_phrase(row.setting)
         times = f"{slow} takes {number(row.speedup, 1)} times the steps of {fast}"
         if between := interval(row.low, row.high, 1):
-            times += f" (95 % interval {between}, resampling {row.resampled})"
+            times += f" (95 % interval {between}, for other {row.sampled})"
         rising, curves = still_rising(subject.reached, row.setting, row.other)
         if rising:
             sentences.append(

@@ -15,7 +15,9 @@ def log_odds(accuracy: npt.ArrayLike, n: npt.ArrayLike = np.nan) -> Floats:
     A difference d on this scale multiplies the odds n_correct / n_incorrect by exp(d). Where the
     accuracy is exactly 0 or 1 the logit is infinite; there, and only there, it is replaced by the
     empirical logit log((k + 1/2) / (n - k + 1/2)) of k = 0 or n right answers of n (Haldane 1956;
-    Anscombe 1956). It lies beyond the logit of every other accuracy that n examples can give.
+    Anscombe 1956). It lies beyond the logit of every other proportion of n examples. A mean over
+    classes can be nearer to 1 than any proportion, and then has larger log odds than 1 itself has
+    here: of K classes, one wrong answer in a class of m images leaves it at 1 - 1/(K m).
 
     Parameters
     ----------

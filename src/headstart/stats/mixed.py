@@ -42,7 +42,8 @@ def mixed_model(
     The two random intercepts are crossed: every observation is in one group, with a variance
     component a factor (statsmodels' `MixedLM`). Cells may be missing. Upstream accuracy varies
     between models alone, so the interval of its slope is Student's with M - 2 degrees of freedom:
-    exact for a complete table, where the slope is the least-squares slope of the models' means.
+    exact for a complete table, where the slope is the least-squares slope of the models' means,
+    unless the variance of models is estimated as 0: it then errs to the wide side.
 
     Parameters
     ----------

@@ -10,6 +10,8 @@ from scipy.special import stdtr
 __all__ = ["PairedTest", "holm", "mcnemar", "paired_t", "sign_flip_test", "wilcoxon"]
 
 Floats = npt.NDArray[np.float64]
+# Sums of differences, the largest of which is 1, that are nearer than this are equal.
+SAME = 1e-7
 
 
 class PairedTest(NamedTuple):
@@ -59,14 +61,17 @@ def sign_flip_test(
         Number of random permutations.
     """
     d = np.asarray(differences, dtype=np.float64)
-    total = float(d.sum())
-    # Rounded, so that sums in other orders fall on one value.
-    sizes, counts = np.unique(np.round(np.abs(d[d != 0]), 12), return_counts=True)
-    if not len(sizes):
+    total, largest = float(d.sum()), float(np.abs(d).max(initial=0))
+    if not largest:
         return PairedTest(0.0, 1.0, len(d))
+    # In units of the largest, whatever the number of images: rounding is for telling sizes apart
+    # alone, since a rounded size would set the sums drawn off from the one observed.
+    sizes = np.abs(d[d != 0]) / largest
+    _, first, counts = np.unique(np.round(sizes, 9), return_index=True, return_counts=True)
     plus = random.binomial(counts, 0.5, size=(permutations, len(counts)))
-    drawn = np.abs((2 * plus - counts) @ sizes)
-    extreme = int((drawn >= abs(total) * (1 - 1e-9)).sum())
+    drawn = np.abs((2 * plus - counts) @ sizes[first])
+    # Sums in another order than the observed one are equal to it but for rounding.
+    extreme = int((drawn >= abs(total) / largest - SAME).sum())
     return PairedTest(total, (1 + extreme) / (1 + permutations), len(d))
 
 

@@ -11,6 +11,8 @@ __all__ = ["map_swap_test"]
 Floats = npt.NDArray[np.float64]
 Booleans = npt.NDArray[np.bool_]
 BLOCK = 100
+# Differences in mAP that are nearer than this are equal.
+SAME = 1e-12
 
 
 def map_swap_test(
@@ -48,7 +50,8 @@ def map_swap_test(
     while done < permutations:
         swapped = random.integers(0, 2, size=(min(BLOCK, permutations - done), n)).astype(bool)
         drawn = np.abs(_differences(orders, swapped))
-        extreme += int((drawn >= abs(observed) * (1 - 1e-9)).sum())
+        # Sums in another order than the observed one are equal to it but for rounding.
+        extreme += int((drawn >= abs(observed) - SAME).sum())
         done += len(swapped)
     return PairedTest(observed, (1 + extreme) / (1 + permutations), n)
 
@@ -71,7 +74,9 @@ def _merged(rank: Floats, other_rank: Floats, label: npt.NDArray[np.int64]) -> M
     judged = np.flatnonzero(label != 0)
     image = np.concatenate([judged, judged])
     is_other = np.repeat([False, True], len(judged))
-    order = np.lexsort((is_other, np.concatenate([rank[judged], other_rank[judged]])))
+    # Equal ranks, which swapped images can have in one model, stand in the order of the images, as
+    # the metric has them: what is drawn depends on the swapped data alone.
+    order = np.lexsort((image, np.concatenate([rank[judged], other_rank[judged]])))
     image = image[order]
     return image, is_other[order], label[image] == 1
 
