@@ -203,10 +203,13 @@ def test_float64_mends_what_float32_cannot_resolve(monkeypatch):
     random = np.random.RandomState(0)
     X = random.randn(2000, 20).astype(np.float32)
     labels = np.arange(2000) % 7
-    assert all(found.converged for found in fit(X, labels, [1e-3, 1e-6], 1e-8))
+    single = {"dtype": torch.float32}
+    assert all(found.converged for found in fit(X, labels, [1e-3, 1e-6], 1e-8, **single))
     monkeypatch.setattr(Exact, "gradient", lambda *_: pytest.fail("mended"))
+    # So small a problem is computed in float64 unless someone wants float32.
+    assert all(found.converged for found in fit(X, labels, [1e-3, 1e-6], 1e-8))
     with pytest.raises(pytest.fail.Exception, match="mended"):
-        fit(X, labels, [1e-3, 1e-6], 1e-8)
+        fit(X, labels, [1e-3, 1e-6], 1e-8, **single)
 
 
 @pytest.mark.parametrize("scale", [1e-4, 1e4])
@@ -260,7 +263,8 @@ def test_bfloat16_in_the_curvature_changes_no_certificate(monkeypatch, native):
     """On every machine, also on one that computes it slowly."""
     X, labels = problem(300, 40, 5, spread=0.5, dtype=np.float32)
     monkeypatch.setattr("headstart.probe.path.fast_bfloat16", lambda _: native)
-    assert all(found.converged for found in fit(X, labels, PAPERS[::4]))
+    fits = fit(X, labels, PAPERS[::4], dtype=torch.float32)
+    assert all(found.converged for found in fits)
 
 
 @pytest.mark.parametrize("bfloat16", ["on", "off"])
@@ -274,7 +278,7 @@ def test_rounding_keeps_no_problem_from_its_end(monkeypatch, seed, bfloat16):
     monkeypatch.setenv(BFLOAT16, bfloat16)
     random = np.random.RandomState(seed)
     X = np.concatenate([random.randn(30, 5), np.full((1, 5), 1e4)]).astype(np.float32)
-    fits = fit(X, np.arange(31) % 3, np.logspace(5, -6, 12))
+    fits = fit(X, np.arange(31) % 3, np.logspace(5, -6, 12), dtype=torch.float32)
     assert [found.lam for found in fits if not found.converged] == []
 
 

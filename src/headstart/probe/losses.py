@@ -110,6 +110,10 @@ class Loss(ABC):
         """(B, C, C) sums over examples of the Hessian by the logits."""
 
     @abstractmethod
+    def hessian(self, p: Tensor, Z: Tensor) -> Tensor:
+        """(B, C, w, C, w) sums over examples of their Hessians by weights on (n, w) features."""
+
+    @abstractmethod
     def rescale(self, excess: Tensor) -> Tensor:
         """(B, C) change of the bias by one step of iterative scaling; never raises the loss.
 
@@ -214,6 +218,16 @@ class Softmax(Loss):
         diagonal.copy_(-beside.sum(2))
         return -beside
 
+    def hessian(self, p: Tensor, Z: Tensor) -> Tensor:
+        # As `column_curvature`, which is this for one feature that is 1.
+        weighted = (p[:, :, None] * Z.T).flatten(1, 2)
+        beside = torch.bmm(weighted, weighted.mT).neg_()
+        beside = beside.view(*p.shape[:2], Z.shape[1], p.shape[1], -1)
+        diagonal = beside.diagonal(dim1=1, dim2=3)
+        diagonal.zero_()
+        diagonal.copy_(-beside.sum(3).permute(0, 2, 3, 1))
+        return beside
+
     def rescale(self, excess: Tensor) -> Tensor:
         return -torch.log1p((excess / self.counts).clamp(min=FULL))
 
@@ -317,6 +331,9 @@ class Binary(Loss):
 
     def column_curvature(self, p: Tensor) -> Tensor:
         return p.sum(2, keepdim=True, dtype=torch.float64)
+
+    def hessian(self, p: Tensor, Z: Tensor) -> Tensor:
+        return ((p * Z.T) @ Z)[:, None, :, None]
 
     def rescale(self, excess: Tensor) -> Tensor:
         without, with_ = self.counts[..., 0], self.counts[..., 1]

@@ -17,7 +17,8 @@ from torch import Tensor
 
 from headstart.probe.axes import Products
 from headstart.probe.balance import BALANCE, balance, imbalance
-from headstart.probe.curvature import Curvature
+from headstart.probe.curvature import Curvature, Preconditioner
+from headstart.probe.factor import Factor, Factors
 from headstart.probe.losses import Loss
 
 __all__ = ["Batch", "Goal", "Point", "look", "minimise"]
@@ -94,10 +95,25 @@ class Point(NamedTuple):
     p: Tensor
 
 
+class _System(NamedTuple):
+    """How a Newton system is solved.
+
+    By `factor` where there is one, which is `exact` at the point where it was made; otherwise the
+    mean Hessian is the preconditioner. It is left after `patience` steps.
+    """
+
+    curvature: Curvature
+    goal: Goal
+    factor: Factor | None
+    exact: bool
+    patience: int
+
+
 def minimise(
     batch: Batch,
     products: Products,
     curvature: Curvature,
+    factors: Factors,
     goal: Goal,
     *,
     certify: bool,
@@ -118,6 +134,7 @@ def minimise(
     if logits is None:
         logits = products.forward(batch.W).add_(batch.bias[:, :, None])
     last_gap = torch.full_like(batch.lam, torch.inf)
+    factor, begun = factors.recall(batch.lam), batch.passes
     stuck = torch.zeros(n_problems, dtype=torch.bool, device=batch.lam.device)
     while True:
         if certify:
@@ -137,8 +154,15 @@ def minimise(
         if len(rest) < len(active):
             active, logits, batch = active[rest], logits[rest], batch.take(rest)
             point = Point(*(part[rest] for part in point))
+            begun, factor = begun[rest], factor.take(rest) if factor else None
         last_gap = point.gap
-        batch, logits, stuck = _step(batch, logits, point, products, curvature, goal)
+        patience = _patience(batch, factors, begun)
+        if fresh := patience <= 0:
+            factor = factors.make(batch.loss, point.p, batch.lam)
+            batch = replace(batch, passes=batch.passes + point.p.shape[1])
+            begun = batch.passes
+        system = _System(curvature, goal, factor, fresh, patience)
+        batch, logits, stuck = _step(batch, logits, point, products, system)
         # Logits and what is as large as they are take memory: none is kept longer than needed.
         del point
 
@@ -153,16 +177,23 @@ def look(batch: Batch, logits: Tensor, products: Products, balanced: float) -> P
     return Point(objective, gap, gradient, excess, p)
 
 
+def _patience(batch: Batch, factors: Factors, begun: Tensor) -> int:
+    """Conjugate-gradient steps that pay before a factor does; none is made of large Hessians."""
+    n_problems, n_columns, _ = batch.W.shape
+    if not factors.fit(n_problems, n_columns):
+        return MAX_CONJUGATE_STEPS
+    return factors.price(n_columns) - int((batch.passes - begun).max())
+
+
 def _step(
     batch: Batch,
     logits: Tensor,
     point: Point,
     products: Products,
-    curvature: Curvature,
-    goal: Goal,
+    system: _System,
 ) -> tuple[Batch, Tensor, Tensor]:
     """Move along the Newton direction; say too which problems it hardly moved any more."""
-    S, s, spent = _conjugate_gradients(batch, point, curvature, goal)
+    S, s, spent = _conjugate_gradients(batch, point, system)
     along = products.forward(S) + s[:, :, None]
     slope = _dot(point.gradient, S) + (point.by_bias * s).sum(1)
     noise = NOISE * torch.finfo(products.dtype).eps * point.objective
@@ -174,8 +205,10 @@ def _step(
         penalty = squares[0] + 2 * size * cross + size**2 * squares[1]
         value = batch.loss.values(moved) + batch.lam / 2 * penalty
         allowed = point.objective + noise + SUFFICIENT * size * slope
-        # A step that promises less than can be seen is taken whole: the gradient sees it.
-        too_far = ~((value <= allowed) | (slope.abs() <= noise))
+        # A step that promises less than can be seen is taken whole: the gradient sees it. But not
+        # one that is seen to do harm: rounding may have led it far astray.
+        unseen = (slope.abs() <= noise) & (value <= point.objective + 16 * noise)
+        too_far = ~((value <= allowed) | unseen)
         if not too_far.any():
             break
         size = torch.where(too_far, size / 2, size)
@@ -192,16 +225,16 @@ def _step(
 def _conjugate_gradients(
     batch: Batch,
     point: Point,
-    curvature: Curvature,
-    goal: Goal,
+    system: _System,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Solve ``H S = -gradient`` loosely: (B, C, r) and (B, C) steps, (B,) passes spent."""
+    curvature, goal = system.curvature, system.goal
     dtype = batch.W.dtype
     work = curvature.dtype
     spent = torch.zeros_like(batch.passes)
     live = torch.arange(len(batch.lam), device=batch.lam.device)
     loss, lam, p = batch.loss, batch.lam, point.p.to(work)
-    inverse = curvature.inverse(loss, p, lam)
+    inverse = system.factor or curvature.inverse(loss, p, lam)
     # Rounded to float32 a small gradient could vanish: it is solved for at unit length.
     square = point.gradient.double().square().sum((1, 2))
     unit = (square + point.by_bias.square().sum(1)).sqrt().clamp(min=TINY)
@@ -211,14 +244,18 @@ def _conjugate_gradients(
     target = torch.maximum(enough, FORCING**2 * square) / unit**2
     room = goal.max_passes - batch.passes
     D, d = inverse(r, rb)
-    # On the faint axes this is the step; the others are left to solve for.
-    n_leading = curvature.n_leading(inverse, lam)
+    n_leading = D.shape[2]
+    if isinstance(inverse, Preconditioner):
+        # On the faint axes this is the step; the others are left to solve for.
+        n_leading = curvature.n_leading(inverse, lam)
+        curvature, inverse = curvature.leading(n_leading), inverse.leading(n_leading)
     faint = D[:, :, n_leading:].to(dtype)
-    curvature, inverse = curvature.leading(n_leading), inverse.leading(n_leading)
     r, D = r[:, :, :n_leading], D[:, :, :n_leading]
     S, s = torch.zeros_like(D, dtype=dtype), torch.zeros_like(batch.bias)
     rz = _dot(r, D) + (rb * d).sum(1)
-    for _ in range(MAX_CONJUGATE_STEPS):
+    if system.exact:
+        S, s = S + D, s + d
+    for _ in range(0 if system.exact else min(MAX_CONJUGATE_STEPS, system.patience)):
         bent, bent_b = curvature(loss, p, lam, D, d)
         spent[live] += 1
         bend = _dot(D, bent) + (d * bent_b).sum(1)

@@ -18,6 +18,7 @@ from headstart.errors import ProbeError
 from headstart.probe.axes import Axes, Exact, Fast, Source, is_double
 from headstart.probe.certificate import Certificate, certify
 from headstart.probe.curvature import Curvature
+from headstart.probe.factor import Factors
 from headstart.probe.fits import Fit, Weights, columns, sum_up
 from headstart.probe.inputs import features, path_of
 from headstart.probe.losses import Binary, Softmax
@@ -37,6 +38,9 @@ WAYPOINT = Goal(tolerance=1e-3, max_passes=100)
 # Columns (classes times lambdas) that fill the processor. Logits of so many columns take a
 # sixteenth of what the features take, and float64 ones an eighth when they are certified.
 WIDE = 256
+# Multiplications of a product that takes hardly longer in float64: then float32's end, which a
+# small lambda comes to, is spared.
+QUICK = 1 << 22
 NARROW = ROOMY = 16
 
 
@@ -117,7 +121,8 @@ class _Solver:
     ) -> None:
         device = device or torch.device("cpu")
         if dtype is None:
-            dtype = torch.float64 if is_double(X) else torch.float32
+            double = is_double(X) or X.shape[0] * X.shape[1] * loss.start.numel() <= QUICK
+            dtype = torch.float64 if double else torch.float32
         if loss.n_examples != len(X):
             raise ProbeError(
                 f"expected as many labels as examples, found {loss.n_examples} labels "
@@ -127,6 +132,7 @@ class _Solver:
         self._fast, self._exact = Fast(axes.Z), Exact(axes)
         self._loss, self._goal = loss.to(device), goal
         low = dtype == torch.float32 and fast_bfloat16(device)
+        self._factors = Factors(axes.Z)
         rough = Fast(axes.Z.bfloat16()) if low else self._fast
         self._rough = Curvature(rough, axes.variance)
         start = self._loss.start
@@ -190,7 +196,7 @@ class _Solver:
             if fit.converged or fit.passes >= self._goal.max_passes:
                 break
             curvature = Curvature(products, self._axes.variance)
-            batch = minimise(batch, self._exact, curvature, self._goal, certify=True)
+            batch = minimise(batch, self._exact, curvature, self._factors, self._goal, certify=True)
             self._keep([fit.lam], batch)
             (again,) = self._judge([fit.lam], batch)
             better = not again.relative_gap >= fit.relative_gap
@@ -217,7 +223,9 @@ class _Solver:
         # Just below the tolerance: the certificate must not fail by rounding.
         goal = replace(goal, tolerance=0.9 * goal.tolerance)
         batch, logits = self._start(lambdas)
-        found = minimise(batch, self._fast, self._rough, goal, certify=False, logits=logits)
+        found = minimise(
+            batch, self._fast, self._rough, self._factors, goal, certify=False, logits=logits
+        )
         self._keep(lambdas, found)
 
     def _start(self, lambdas: Sequence[float]) -> tuple[Batch, Tensor]:
