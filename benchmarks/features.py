@@ -179,6 +179,7 @@ def rates(
     few = some_images(64)
     expected = streamed(runtimes["ours torch"], model, few)
     report: dict[str, object] = {
+        "rounds": len(measured),
         "images_per_second": {
             name: round(statistics.median(r[name] for r in measured), 1) for name in measured[0]
         },
