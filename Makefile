@@ -47,6 +47,7 @@ bench: $(BASE_STAMP)
 	$(BIN)/python benchmarks/data.py
 	$(BIN)/python benchmarks/features.py
 	$(BIN)/python benchmarks/finetune.py
+	$(BIN)/python benchmarks/steps.py
 	$(BIN)/python benchmarks/search.py
 	$(BIN)/python benchmarks/probe.py
 

@@ -7,7 +7,7 @@ import torch
 from headstart.errors import DeviceError
 from headstart.workspace import Device
 
-__all__ = ["BFLOAT16", "fast_bfloat16", "require_fast", "resolve_device"]
+__all__ = ["BFLOAT16", "fast_bfloat16", "out_of_memory", "require_fast", "resolve_device"]
 
 
 # This environment variable set to "off" computes as on a processor without bfloat16: to measure
@@ -37,6 +37,11 @@ def require_fast(precision: str, device: torch.device) -> None:
             f"precision 'bf16' was asked for and this {what} has no fast bfloat16, which would "
             "make it many times slower: use --precision fp32"
         )
+
+
+def out_of_memory(error: RuntimeError) -> bool:
+    """Whether memory is short: a class of errors for GPUs, and words alone for processors."""
+    return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
 
 
 def resolve_device(device: Device) -> torch.device:

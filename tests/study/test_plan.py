@@ -65,6 +65,15 @@ def test_features_of_the_same_images_are_counted_once(store):
     assert [load.seen for load in found.loads] == [1797]
 
 
+def test_rates_are_measured_in_the_precision_that_the_settings_ask_for(store):
+    both = ["linear", QUICK]
+    assert planned(store, settings=both)[1].precision == "fp32"
+    assert planned(store, settings=both, precision="bf16")[1].precision == "bf16"
+    own = {"name": "finetune", "protocol": "quick", "precision": "bf16"}
+    assert planned(store, settings=[own])[1].precision == "bf16"
+    assert planned(store, settings=["linear", own])[1].precision == "fp32"
+
+
 def test_what_was_measured_of_a_trial_is_not_counted_again(store):
     study, before = planned(store, limit=100, settings=[QUICK])
     # 6 candidates and the final training of 40 steps of 32 images.

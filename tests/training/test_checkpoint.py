@@ -16,7 +16,8 @@ from torch import nn
 
 from headstart.errors import DiskFullError, StorageError, TrainingError
 from headstart.training import checkpoint as checkpoints
-from headstart.training.loop import Progress, Trained, train
+from headstart.training.loop import train
+from headstart.training.outcome import Progress, Trained
 from training_runs import CPU, HYPERPARAMETERS, LABELS, TAKEN, SomePixels, small_network
 
 
@@ -255,18 +256,19 @@ def test_a_checkpoint_from_another_trial(other, tmp_path):
         assert torch.equal(p, weight)
 
 
-def test_other_conditions_are_told_and_stay_told(tmp_path, monkeypatch):
+@pytest.mark.parametrize("what", ["torch", "numpy", "threads"])
+def test_other_conditions_are_told_and_stay_told(what, tmp_path, monkeypatch):
     file, now = tmp_path / "checkpoint", checkpoints.environment(CPU)
-    assert set(now) == {"torch", "device", "threads"}
+    assert set(now) == {"torch", "numpy", "device", "threads"}
     with monkeypatch.context() as patch:
-        patch.setattr(checkpoints, "environment", lambda device: {**now, "torch": "2.0"})
+        patch.setattr(checkpoints, "environment", lambda device: {**now, what: "64"})
         with pytest.raises(InterruptedRunError):
             run(small_network(), file, watch=stop_at(4))
     with pytest.raises(InterruptedRunError):
         run(small_network(), file, watch=stop_at(6))
     trained = run(small_network(), file)
     assert trained.notes == (
-        f"resumed at step 4 under other conditions (torch 2.0 before, {now['torch']} now): last "
+        f"resumed at step 4 under other conditions ({what} 64 before, {now[what]} now): last "
         "digits may differ from those of a run at once",
     )
 

@@ -8,7 +8,8 @@ from torch import nn
 from headstart.errors import TrainingError
 from headstart.training.draws import rows_of_step
 from headstart.training.hyperparameters import Hyperparameters
-from headstart.training.loop import Progress, train
+from headstart.training.loop import train
+from headstart.training.outcome import Progress
 from headstart.training.pixels import MappedPixels, ResidentPixels
 from headstart.training.views import training_views
 from training_runs import (
@@ -194,8 +195,16 @@ def not_a_number(images: torch.Tensor) -> torch.Tensor:
     return torch.full((len(images), N_CLASSES), torch.nan, requires_grad=True)
 
 
-def out_of_memory(images: torch.Tensor) -> torch.Tensor:
+def out_of_gpu_memory(images: torch.Tensor) -> torch.Tensor:
     raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
+
+
+def out_of_memory(images: torch.Tensor) -> torch.Tensor:
+    return torch.empty(2**50)
+
+
+def other_error(images: torch.Tensor) -> torch.Tensor:
+    return images @ torch.zeros(5, 5)
 
 
 @pytest.mark.parametrize("at", [0, 5, 11])
@@ -224,6 +233,7 @@ def test_a_learning_rate_beyond_reason_diverges():
     assert trained.diverged_at < HYPERPARAMETERS.steps
 
 
+@pytest.mark.parametrize("how", [out_of_memory, out_of_gpu_memory])
 @pytest.mark.parametrize(
     ("hyperparameters", "message"),
     [
@@ -232,10 +242,15 @@ def test_a_learning_rate_beyond_reason_diverges():
         (replace(HYPERPARAMETERS, micro_batch=4), "a batch of 4 images of 12 pixels does not fit"),
     ],
 )  # fmt: skip
-def test_memory_that_does_not_hold_a_batch(hyperparameters, message):
+def test_memory_that_does_not_hold_a_batch(hyperparameters, message, how):
     with pytest.raises(TrainingError) as error:
-        run(Failing(2, out_of_memory), hyperparameters)
+        run(Failing(2, how), hyperparameters)
     assert str(error.value).startswith(message)
+
+
+def test_another_error_of_torch_is_not_taken_for_a_lack_of_memory():
+    with pytest.raises(RuntimeError, match="size"):
+        run(Failing(2, other_error))
 
 
 def test_a_batch_larger_than_the_data():

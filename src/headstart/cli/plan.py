@@ -46,7 +46,7 @@ def show_plan(study: Study, store: Path, device: Device, price: float | None) ->
             wanted,
             device,
             batch_size=found.batch_size,
-            precision=study.precision,
+            precision=found.precision,
             watcher=watcher,
         )
     name, is_gpu = device_name(device)

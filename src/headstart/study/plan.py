@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
+from typing import Literal
 
 from headstart import datasets, settings
 from headstart.errors import HeadstartError
@@ -86,6 +87,8 @@ class Plan:
         By model and setting.
     batch_size
         The largest of the settings that train; None where none does.
+    precision
+        ``"bf16"`` where all settings compute in it.
     feature_bytes, image_bytes
         To keep: features, and decoded images.
     problems
@@ -94,6 +97,7 @@ class Plan:
 
     loads: tuple[Load, ...]
     batch_size: int | None
+    precision: Literal["fp32", "bf16"]
     feature_bytes: int
     image_bytes: int
     problems: tuple[str, ...]
@@ -170,6 +174,7 @@ def plan(study: Study, store: ResultStore, cache: Path) -> Plan:
     return Plan(
         loads=tuple(loads.values()),
         batch_size=max(batches, default=None),
+        precision="bf16" if {t.setting.precision for t in trials} == {"bf16"} else "fp32",
         feature_bytes=sum(table.n_bytes for table in tables.values()),
         image_bytes=bytes_kept(needs),
         problems=tuple(problems),

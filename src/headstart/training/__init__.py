@@ -2,7 +2,8 @@
 
 from headstart.training.evaluate import decision_values
 from headstart.training.hyperparameters import Crop, Hyperparameters, Input
-from headstart.training.loop import Progress, Trained, train
+from headstart.training.loop import train
+from headstart.training.outcome import Progress, Trained
 from headstart.training.pixels import load_pixels
 from headstart.training.ranks import Ranks
 from headstart.training.schedule import cosine

@@ -10,6 +10,7 @@ import platform
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
@@ -43,14 +44,16 @@ class Point:
 
 def environment(device: torch.device) -> dict[str, str]:
     """Name what the last digits of a run depend on, besides its hyperparameters."""
+    # Crops are rounded from logarithms and square roots of NumPy's.
+    libraries = {"torch": str(torch.__version__), "numpy": np.__version__}
     if device.type == "cuda":
         return {
-            "torch": torch.__version__,
+            **libraries,
             "device": torch.cuda.get_device_name(device),
             "cudnn": str(torch.backends.cudnn.version()),  # type: ignore[no-untyped-call]
         }
     return {
-        "torch": torch.__version__,
+        **libraries,
         "device": f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}",
         "threads": str(torch.get_num_threads()),
     }

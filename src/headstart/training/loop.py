@@ -1,9 +1,8 @@
 """The training loop: a network and images in, the same network trained out."""
 
 import time
-from collections.abc import Callable
-from contextlib import ExitStack
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from math import ceil, isfinite
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from headstart.devices import out_of_memory
 from headstart.errors import TrainingError
 from headstart.training.answers import (
     Answers,
@@ -32,12 +32,13 @@ from headstart.training.modes import (
     with_batch_norm_momentum,
 )
 from headstart.training.optimizer import make_optimizer
+from headstart.training.outcome import Progress, Trained
 from headstart.training.pixels import Batch, Pixels
 from headstart.training.ranks import Ranks
 from headstart.training.schedule import batch_norm_momentum, cosine
 from headstart.training.views import training_views
 
-__all__ = ["Progress", "Trained", "train"]
+__all__ = ["train"]
 
 # Points of a curve of losses, at most.
 CURVE = 200
@@ -47,58 +48,6 @@ LOOK_SECONDS = 0.2
 LOOK_STEPS = 10
 # A checkpoint waits this many times as long as the last one took to write.
 SAVE_PAUSE = 100
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far a run is.
-
-    Parameters
-    ----------
-    step, steps
-        Updates done, of how many.
-    loss
-        Mean over the updates since the last time.
-    images_per_second
-        Since this process began the run, without its first step, which prepares much; None then.
-    """
-
-    step: int
-    steps: int
-    loss: float
-    images_per_second: float | None
-
-
-@dataclass(frozen=True)
-class Trained:
-    """What came of a run, besides the network.
-
-    Parameters
-    ----------
-    steps
-        Updates with a finite loss, those before an interruption counted.
-    losses, window
-        Mean loss of each `window` updates in turn, at most 200 of them; the last may be of fewer.
-    seconds
-        Of this process.
-    images_per_second
-        Of this process, without its first step; None if it made fewer than two.
-    diverged_at
-        The update, from 0, whose loss was not finite: the run ended, and the network is of no use.
-    resumed_at
-        Updates that an earlier process had made, if there was one.
-    notes
-        What a person should know.
-    """
-
-    steps: int
-    losses: tuple[float, ...]
-    window: int
-    seconds: float
-    images_per_second: float | None
-    diverged_at: int | None = None
-    resumed_at: int | None = None
-    notes: tuple[str, ...] = ()
 
 
 def train(
@@ -117,72 +66,82 @@ def train(
 ) -> Trained:
     """Train a network in place, from where a checkpoint says, else from the start.
 
-    A run that is interrupted at any moment and called again with the same arguments, the network
-    as it was at the start, gives the same bits on a processor with the same number of threads.
+    Interrupted at any moment and called again with the same arguments and the network as it was,
+    a run gives the same bits on a processor with the same number of threads.
 
     Parameters
     ----------
     network
-        (B, 3, side, side) float32 images -> (B, K) logits. It is moved to the device; its modules
-        are afterwards in the modes in which they were. Where auxiliary classifiers have a loss, its
-        method `all_logits` gives a tuple: these logits, then theirs.
+        (B, 3, side, side) float32 images -> (B, K) logits; if auxiliary classifiers have a loss,
+        `all_logits` gives these, then theirs. Moved to the device; its modes are given back.
     pixels, labels
         The images, and (n,) int64 classes for ``"softmax"`` or (n, K) for ``"binary"`` loss: 1
         present, -1 absent, 0 left out.
     taken
         What the network takes.
-    checkpoint
-        File to carry on from, written every `save_seconds` (less often where writing it takes more
-        than a hundredth of that; 0: after every step) and at the end. The caller removes it when
-        the outcome is safe.
+    checkpoint, save_seconds
+        File to carry on from, written at the end and every so often (0: at every step; less often
+        where that takes over a hundredth of the time). Removed by the caller.
     identity
-        The trial and the candidate: a checkpoint of another, or of other hyperparameters, is
-        refused.
+        The trial and the candidate: a checkpoint of another, or of another run, is refused.
     watch
         Told how far it is, a few times a second; by the first rank alone.
     ranks
-        Processes that train together, each called with the same arguments and a device of its own.
-        Each takes its share of every batch, which is what batch norm sees there; the first one
-        writes the checkpoint, which all have to be able to read.
+        Processes that train together, called with the same arguments; all read the checkpoint.
 
     Raises
     ------
     TrainingError
-        The batch is larger than the data or has no equal share for each rank, nothing can be
-        trained, labels do not fit the head, the memory of a GPU does not hold a batch, or the
-        checkpoint is of another trial.
-    DeviceError
-        There are fewer GPUs than ranks.
-    StorageError
-        A checkpoint cannot be written or read.
+        A batch does not fit data, ranks or memory, labels do not fit the head, nothing is
+        trainable, or a checkpoint is of another run.
+    DeviceError, StorageError
+        There are fewer GPUs than ranks; a checkpoint cannot be written or read.
     """
     _check_batch(hyperparameters, len(pixels))
     if ranks:
         ranks.share(hyperparameters.batch_size)
         device = ranks.place(device)
     network.to(device).to(memory_format=torch.channels_last)
-    window = hyperparameters.batch_norm_window
-    steps_per_epoch = len(pixels) / hyperparameters.batch_size
-    with ExitStack() as stack:
-        if ranks:
-            stack.enter_context(ranks.joined(device))
-        # Not before: the first rank may be writing it still.
-        kept: Checkpoint | None = None
-        if checkpoint is not None:
-            whole = f"{identity} | {hyperparameters} | {taken} | {len(pixels)} images"
-            whole += f" | {ranks.size} ranks" if ranks else ""
-            kept = Checkpoint(checkpoint, whole, device)
-        stack.enter_context(own_randomness(device))
-        stack.enter_context(exact_float32(device))
+    with _conditions(network, len(pixels), hyperparameters, device, ranks):
         check_labels(labels, hyperparameters.loss, len(pixels), _n_outputs(network, taken, device))
-        stack.enter_context(in_mode(network, training=True))
-        stack.enter_context(
-            with_batch_norm_momentum(
-                network, window and batch_norm_momentum(window, steps_per_epoch)
-            )
-        )
+        # Not before ranks have met: the first one may be writing it still.
+        whole = _whole(identity, hyperparameters, taken, len(pixels), ranks)
+        kept = Checkpoint(checkpoint, whole, device) if checkpoint else None
         run = _Run(network, pixels, labels, taken, hyperparameters, device, kept, ranks)
         return run.go(save_seconds, watch)
+
+
+@contextmanager
+def _conditions(
+    network: nn.Module,
+    n_images: int,
+    hyperparameters: Hyperparameters,
+    device: torch.device,
+    ranks: Ranks | None,
+) -> Iterator[None]:
+    """Inside, ranks have met, and network and device are as training wants them."""
+    window = hyperparameters.batch_norm_window
+    steps_per_epoch = n_images / hyperparameters.batch_size
+    with (
+        ranks.joined(device) if ranks else nullcontext(),
+        own_randomness(device),
+        exact_float32(device),
+        in_mode(network, training=True),
+        with_batch_norm_momentum(network, window and batch_norm_momentum(window, steps_per_epoch)),
+    ):
+        yield
+
+
+def _whole(
+    identity: str,
+    hyperparameters: Hyperparameters,
+    taken: Input,
+    n_images: int,
+    ranks: Ranks | None,
+) -> str:
+    """All that a run is, and a checkpoint is for."""
+    whole = f"{identity} | {hyperparameters} | {taken} | {n_images} images"
+    return whole + (f" | {ranks.size} ranks" if ranks else "")
 
 
 class _Run:
@@ -255,7 +214,9 @@ class _Run:
     def _step_or_say_why(self, step: int, batch: Batch) -> Tensor:
         try:
             return self._step(step, batch)
-        except torch.OutOfMemoryError as error:
+        except RuntimeError as error:
+            if not out_of_memory(error):
+                raise
             at_once = self.hyperparameters.micro_batch or self.n
             raise TrainingError(
                 f"a batch of {at_once} images of {self.taken.side} pixels does not fit the memory "
