@@ -48,7 +48,7 @@ RESNET = f"{Path(__file__).parent / 'networks.py'}:resnet8?mean=0.5,0.5,0.5&std=
 PRECISIONS = ("fp32", "bf16")
 # The shorter side that images are kept at: none of these datasets' is larger.
 KEPT = 256
-# Of each round's cases, in the order in which the precisions take turns.
+# Each runs both precisions, every other one in the other order.
 ROUNDS = 5
 
 
@@ -206,7 +206,7 @@ def main() -> None:
     require_fast("bf16", device)
     record: Path = arguments.record or RESULTS / f"precision-{device.type}.json"
     report = json.loads(record.read_text()) if record.exists() else {"runs": {}}
-    report = {"benchmark": "precision", "machine": machine(device), **report}
+    report = {"benchmark": "precision", **report}
     runs = report.pop("runs")
 
     def keep() -> None:
@@ -215,7 +215,7 @@ def main() -> None:
             temporary.write_text(json.dumps(report, indent=1) + "\n")
 
     if "speed" in arguments.parts:
-        report["speed"] = speeds(device)
+        report.update(machine=machine(device), speed=speeds(device))
         keep()
     with tempfile.TemporaryDirectory() as folder:
         for problem, rate, seed in planned(arguments.seeds):
