@@ -384,6 +384,7 @@ def test_a_source_that_is_not_there(cli, tmp_path):
     assert "expected a results store, a CSV, or one of the published tables" in said
     assert "kornblith2019-regularizers, clip2021; found nothing there" in said
     assert "found a folder without headstart.db" in one_line(cli("analyze", tmp_path))
+    assert "nothing there (did you mean kornblith2019?)" in one_line(cli("analyze", "kornblit2019"))
     one_line(cli("analyze", "x" * 5000))
 
 

@@ -191,6 +191,7 @@ def write_study(folder, text):
         ("models = [", "is not TOML"),
         ("datasets = ['digits']", "names no models"),
         (f"models = ['{MODEL}']\ndatasets = ['digits']\nlimits = 3", "did you mean limit"),
+        (f"models = '{MODEL}'\ndatasets = ['digits']", "will not do: expected a list, [...]"),
     ],
 )
 def test_bad_study_files(cli, tmp_path, text, words):

@@ -93,6 +93,18 @@ def test_a_file_that_cannot_be_written(cli, tmp_path):
     assert f"cannot write '{tmp_path}': expected the name of a file" in outcome.err
 
 
+@pytest.mark.parametrize("command", [("splits", "--export"), ("show", "--out")])
+def test_where_a_file_goes_is_looked_at_before_the_images(cli, tmp_path, own_cache, command):
+    place = tmp_path / "a folder" / "file"
+    outcome = cli("datasets", command[0], "digits", command[1], place)
+    assert outcome.code == 0, outcome.err
+    assert place.exists()
+    outcome = cli("datasets", command[0], "no dataset", command[1], place / "below a file")
+    assert outcome.code == 2
+    assert str(place) in outcome.err
+    assert outcome.err.count("\n") == 1
+
+
 @pytest.mark.parametrize("name", ["digts", "digits?zzz=1"])
 def test_a_name_that_there_is_not(cli, tmp_path, name):
     outcome = cli("datasets", "splits", name, "--export", tmp_path / "x.csv")

@@ -164,7 +164,11 @@ def test_a_file_of_the_users_comes_before_a_shipped_one(place, tmp_path, monkeyp
 
 def test_elsewhere_no_shipped_study_is_meant(tmp_path, monkeypatch, cli):
     monkeypatch.chdir(tmp_path)
-    for place in ("my/kornblith2019.toml", "kornblith2018", str(tmp_path / "kornblith2019.toml")):
+    for place in (
+        "my/kornblith2019.toml",
+        "kornblith2018.toml",
+        str(tmp_path / "kornblith2019.toml"),
+    ):
         outcome = cli("run", place, "--dry-run")
         assert outcome.code == 2
         assert "No such file" in outcome.err

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 
 import headstart as hs
@@ -89,6 +91,7 @@ def test_studies_that_cannot_be(fields, kind, words):
         ({"datasets": ["digts"]}, "unknown dataset 'digts': did you mean digits"),
         ({"settings": ["linera"]}, "unknown setting 'linera': did you mean linear"),
         ({"settings": [{"resize": "whole"}]}, "has no name"),
+        ({"settings": [{"name": "linear", "protocl": "simclr2020"}]}, "did you mean protocol"),
         ({"limit": 10**6}, "limit 1,000,000 is larger than the data"),
         ({"seeds": [0, 1]}, "seeds 0, 1 would all give the same numbers"),
     ],
@@ -113,6 +116,14 @@ def test_a_file_that_is_not_toml(tmp_path):
         Study.from_toml(file)
     with pytest.raises(StorageError, match="No such file"):
         Study.from_toml(tmp_path / "none.toml")
+    with pytest.raises(StudyError, match=r"is a folder: expected a study file .*--datasets takes"):
+        Study.from_toml(tmp_path)
+
+
+def test_a_study_that_headstart_does_not_bring():
+    words = "unknown study 'kornblith2019-linaer': did you mean kornblith2019-linear"
+    with pytest.raises(UnknownNameError, match=words):
+        Study.from_toml(Path("kornblith2019-linaer"))
 
 
 SMALL = {"models": [MODEL], "datasets": ["digits"], "limit": 100}

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -121,9 +122,11 @@ def _read(source: SourceLike, columns: dict[str, str], unit: Unit | None) -> Sou
         path = path / DATABASE_NAME
     if path.is_dir() or not path.exists():
         what = f"a folder without {DATABASE_NAME}" if path.is_dir() else "nothing there"
+        near = get_close_matches(str(source), published.NAMES, n=1, cutoff=0.7)
+        hint = f" (did you mean {near[0]}?)" if near else ""
         raise TableError(
             f"source '{source}': expected a results store, a CSV, or one of the published tables "
-            f"{', '.join(published.NAMES)}; found {what}"
+            f"{', '.join(published.NAMES)}; found {what}{hint}"
         )
     with storage_errors(path, reading=True), path.open("rb") as file:
         is_store = file.read(len(SQLITE)) == SQLITE

@@ -16,6 +16,7 @@ from headstart.files import replaced, writable_folder
 
 __all__ = [
     "check_places",
+    "check_upstream",
     "make_analysis",
     "predict_and_show",
     "show_analysis",
@@ -35,6 +36,14 @@ def check_places(*files: Path | None) -> None:
             writable_folder(file.parent)
 
 
+def check_upstream(upstream: float | None) -> None:
+    """Raise AnalysisError for what is no accuracy to predict from, before the work starts."""
+    if upstream is not None and not 0 < upstream < 100:
+        raise AnalysisError(
+            f"--predict: expected an accuracy between 0 and 100, found {upstream:g}"
+        )
+
+
 def make_analysis(sources: list[str], columns: str | None, options: dict[str, Any]) -> Analysis:
     """Analyse sources with the options that were given (not None)."""
     given = {name: value for name, value in options.items() if value is not None}
@@ -52,10 +61,6 @@ def predict_and_show(analysis: Analysis, upstream: float) -> None:
 
     A number over 1 is in percent, as in the tables.
     """
-    if not 0 < upstream < 100:
-        raise AnalysisError(
-            f"--predict: expected an accuracy between 0 and 100, found {upstream:g}"
-        )
     accuracy = upstream / 100 if upstream > 1 else upstream
     console.print(f"\nPredicted from an upstream accuracy of {accuracy:.2%}")
     console.print(estimates.prediction(analysis.predict(accuracy)))

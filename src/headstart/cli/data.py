@@ -17,7 +17,7 @@ from headstart import datasets
 from headstart.cli.progress import LiveWatcher
 from headstart.cli.tables import plain_table
 from headstart.datasets import Checked
-from headstart.files import replaced
+from headstart.files import replaced, writable_folder
 from headstart.labels import kind_of
 from headstart.workspace import Watcher, default_cache
 
@@ -66,6 +66,8 @@ def verify_and_show(name: str, *, json: bool) -> None:
 
 def show_splits(name: str, export: Path | None) -> None:
     """Say where splits come from; write them to a CSV: split, row, image, labels."""
+    if export is not None:
+        writable_folder(export.parent)
     with _watched() as watcher:
         checked = datasets.verify(name, default_cache(), watcher)
     typer.echo("\n".join(_split_lines(checked)))
@@ -86,6 +88,7 @@ def write_dataset_page(name: str, out: Path | None) -> None:
     """Write the page that shows images of every class in each split."""
     from headstart.datasets.page import dataset_page
 
+    writable_folder((out or Path()).parent)
     with _watched() as watcher:
         checked = datasets.verify(name, default_cache(), watcher)
         watcher.stage("drawing", total=len(checked.reading.classes), unit="classes")

@@ -30,6 +30,7 @@ from headstart.cli.options import (
     StoreOption,
     StudyArgument,
     TrustFlag,
+    WorkersOption,
 )
 from headstart.cli.pretraining_commands import ablate, pretrain
 from headstart.cli.result_commands import results_app
@@ -135,9 +136,7 @@ def run(
     precision: PrecisionOption = None,
     skip_broken: SkipBrokenFlag = False,
     trust: TrustFlag = False,
-    workers: Annotated[
-        int, typer.Option(help="Processes that train candidates, one a GPU; 0: this one alone.")
-    ] = 0,
+    workers: WorkersOption = 0,
     keep_models: Annotated[
         Path | None,
         typer.Option(help="Folder for the networks that trials end with.", show_default=False),
@@ -267,6 +266,7 @@ def analyze(
     from headstart.analysis import read_references
     from headstart.cli.analysis import (
         check_places,
+        check_upstream,
         make_analysis,
         predict_and_show,
         show_analysis,
@@ -276,6 +276,7 @@ def analyze(
 
     if references is not None and out is None:
         raise AnalysisError("--references: lines are drawn in the figures: give --out, too")
+    check_upstream(predict)
     check_places(json, out / "figures" if out else None)
     lines = None if references is None else read_references(references)
     options = _analysis_options(unit, groups, error_bars, correction, resamples, seed)

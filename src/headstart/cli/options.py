@@ -29,6 +29,7 @@ __all__ = [
     "StoreOption",
     "StudyArgument",
     "TrustFlag",
+    "WorkersOption",
 ]
 
 # Exit code of a command that could not do all that it was asked for.
@@ -114,6 +115,10 @@ PrecisionOption = Annotated[
 ]
 SkipBrokenFlag = Annotated[
     bool, typer.Option("--skip-broken", help="Leave out images that do not decode; count them.")
+]
+WorkersOption = Annotated[
+    int,
+    typer.Option(help="Processes that train candidates, one a GPU; 0: this one alone.", min=0),
 ]
 TrustFlag = Annotated[
     bool,

@@ -97,11 +97,13 @@ def needs(found: Outlook) -> list[str]:
     ]
     missing = sum(not need.present for need in found.needs)
     waiting = found.n_trials - found.n_stored - found.n_ready
+    trials = "trial" if found.n_trials == 1 else "trials"
     return [
         *lines,
         "",
-        f"{found.n_trials:,} trials: {found.n_stored:,} stored, {found.n_ready:,} can be measured "
-        f"now, {waiting:,} wait for what is missing ({missing} of {len(found.needs)} above)",
+        f"{found.n_trials:,} {trials}: {found.n_stored:,} stored, {found.n_ready:,} can be "
+        f"measured now, {waiting:,} wait for what is missing "
+        f"({missing} of {len(found.needs)} above)",
     ]
 
 

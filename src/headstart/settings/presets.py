@@ -70,7 +70,8 @@ def find(name: str, *, protocol: str = "kornblith2019", **options: Any) -> AnySe
     allowed = kind.model_fields.keys() - {"name", "protocol", "implementation"}
     for option in options:
         if option not in allowed:
-            raise UnknownNameError(f"option of setting '{name}'", option, allowed)
+            known = allowed | {"protocol"}
+            raise UnknownNameError(f"option of setting '{name}'", option, known)
     chosen: AnySetting
     try:
         preset = kind(protocol=protocol, **PROTOCOLS[name][protocol])

@@ -111,7 +111,7 @@ class Study(Noun):
         Raises
         ------
         StudyError
-            Not TOML, or not a study, or one that would run code; the file is named.
+            Not there, not TOML, or not a study, or one that would run code; the file is named.
         """
         with storage_errors(path, reading=True):
             text = _found(path).read_bytes()
@@ -298,14 +298,25 @@ def _budgets(options: dict[str, Any]) -> tuple[int, ...]:
 def _found(path: Path) -> Path | Traversable:
     """Give the file, or of that name the one that headstart brings."""
     name = path.name.removesuffix(".toml")
-    if not path.exists() and name in SHIPPED and str(path.parent) in (".", "studies"):
+    if path.is_dir():
+        raise StudyError(
+            f"study '{path}' is a folder: expected a study file (TOML); --datasets "
+            "takes folders of images"
+        )
+    if path.exists() or str(path.parent) not in (".", "studies"):
+        return path
+    if name in SHIPPED:
         return files("headstart.study").joinpath("studies", f"{name}.toml")
+    if path.suffix != ".toml":
+        raise UnknownNameError("study", str(path), SHIPPED)
     return path
 
 
 def _in_words(error: ValidationError) -> str:
     first = error.errors()[0]
     key = str(first["loc"][0]) if first["loc"] else "study"
+    if first["type"] == "tuple_type":
+        return f"study key '{key}' = {first['input']!r} will not do: expected a list, [...]"
     if first["type"] == "missing" or first["type"] == "too_short":
         return f"the study names no {key}: give at least one"
     return f"study key '{key}' = {first['input']!r} will not do: {first['msg'].lower()}"
