@@ -25,8 +25,10 @@ from torch import Tensor, nn
 
 from headstart import models
 from headstart.errors import HeadstartError
+from headstart.models.linear_map import resize
 from headstart.models.network import Network
 from headstart.models.sources import SOURCES
+from headstart.models.state import load_state
 from headstart.spec import Model
 
 # Relative to the largest logit: float32 through deep networks of random weights.
@@ -157,7 +159,10 @@ def kept(network: Network, library: nn.Module, images: Tensor) -> str:
     with torch.inference_mode():
         n_classes = network.classifier.out_features
         fresh = network.with_head(n_classes, 0).eval()
-        library.load_state_dict(fresh.state_as_built(), strict=False)
+        state = fresh.state_as_built()
+        # A fresh classifier has a bias, whether the library's had one or not.
+        resize(library, network.head, state)
+        load_state(library, state, head=network.head, where="what is kept")
         there, here = logits(library, images), fresh(images)
     return "" if near(there, here) else f"other when kept: by {apart(there, here):.1e}"
 

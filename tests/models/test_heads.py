@@ -173,6 +173,16 @@ def test_a_convolution_of_ones_own(tmp_path, own_cache):
         models.load(models.find(f"{file}:wide?size=8"))
 
 
+def test_weights_of_a_class_that_asks_for_its_version(tmp_path):
+    from torchvision.models import mnasnet0_5
+
+    library = randomised(mnasnet0_5())
+    save_file(library.state_dict(), tmp_path / "w.safetensors")
+    name = f"checkpoint:{tmp_path / 'w.safetensors'}?arch=torchvision:mnasnet0_5"
+    with torch.inference_mode():
+        assert_close(models.load(models.find(name))(images(64)), library(images(64)))
+
+
 def test_parts_of_larger_networks_are_refused():
     with pytest.raises(
         ModelError, match="timm:qwen3_vit_88m_enc is a part of a larger network that"

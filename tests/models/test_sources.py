@@ -34,6 +34,7 @@ REAL = {
     "torchvision:googlenet": (1024, 96),
     "torchvision:vit_b_16": (768, 224),
     "torchvision:mobilenet_v3_small": (1024, 64),
+    "torchvision:regnet_x_400mf": (400, 64),
     "pytorchcv:resnet10": (512, 224),
 }
 

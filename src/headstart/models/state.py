@@ -5,6 +5,7 @@ torch's unpickler that knows tensors and plain containers alone.
 """
 
 import pickle
+from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -117,7 +118,10 @@ def load_state(
             f"{_listed('unexpected', unexpected)}; {_listed('other shape', reshaped)}"
             + (f" ({first})" if first else "")
         )
-    module.load_state_dict({n: t for n, t in kept.items() if n in own}, strict=False)
+    fitting = OrderedDict((n, t) for n, t in kept.items() if n in own)
+    # Modules refuse tensors that do not say of which version of their class they are (MNASNet).
+    setattr(fitting, "_metadata", getattr(own, "_metadata", None))  # noqa: B010
+    module.load_state_dict(fitting, strict=False)
     return all(f"{part.path}.weight" in kept for part in head.parts)
 
 

@@ -40,8 +40,13 @@ class Torchvision(Source):
             raise UnknownNameError(f"weights of torchvision {architecture}", chosen, published)
         default = getattr(models.get_model_weights(architecture), "DEFAULT", None)
         entry = published[chosen] if chosen else default
-        with torch.device("meta"):
-            module = self.build_named(architecture)
+        try:
+            with torch.device("meta"):
+                module = self.build_named(architecture)
+        # RegNet reads its widths out of tensors, which have no numbers there.
+        except NotImplementedError:
+            with torch.random.fork_rng(devices=[]):
+                module = self.build_named(architecture)
         self._drop_auxiliary(module)
         return Model(
             name=f"{self.name}:{name}",
