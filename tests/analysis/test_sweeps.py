@@ -105,6 +105,22 @@ def test_a_model_without_all_levels_keeps_its_own():
     assert len(found) == 5
 
 
+def test_numbered_configurations_stand_by_number_whichever_ended_first():
+    names = ["S1: none", "S2: smoothing", "S10: both"]
+    table = sweep("configuration", names)
+    in_order = hs.analyze(table, resamples=200)
+    # Each model contradicts the others, and the numbers.
+    ended = np.random.RandomState(0).permutation(len(table))
+    shuffled = hs.analyze(table.iloc[ended], resamples=200)
+    for found in (in_order, shuffled):
+        position = found.ablation.groupby("configuration").position.unique()
+        assert {name: list(at) for name, at in position.items()} == {
+            name: [i] for i, name in enumerate(names)
+        }
+    kept = ["setting", "before", "after", "effect"]
+    pd.testing.assert_frame_equal(shuffled.effects[kept], in_order.effects[kept])
+
+
 def test_the_main_study_may_stand_beside_a_sweep():
     main = sweep("steps", [100]).drop(columns="steps")
     beside = sweep("steps", [10, 100, 1000]).query("dataset == 'set0' and model == 'a1'")

@@ -1,5 +1,6 @@
 """Tables with a further factor: training configurations, steps, examples per class."""
 
+import re
 from contextlib import suppress
 from graphlib import CycleError, TopologicalSorter
 from itertools import pairwise
@@ -21,6 +22,8 @@ __all__ = ["Sweeps", "split_sweeps"]
 JOINT = "\x1f"
 SIZE = "examples_per_class"
 STEPS = "steps"
+# What a name that says its place begins with: "S1: ...", "2: ...".
+NUMBERED = re.compile(r"[A-Za-z]?(\d+):")
 
 
 class Sweeps(NamedTuple):
@@ -96,12 +99,16 @@ def _order(frame: pd.DataFrame, factor: str) -> dict[Any, int]:
     """Number the levels: numbers by size, names in the order in which each model has them.
 
     So a first model that lacks the first level changes nothing. Where models contradict each
-    other, names are in the order of the table.
+    other, names are in the order of the table. Names that are numbered all (``S1: ...``) are in
+    the order of their numbers: rows of a store are in the order in which trials ended.
     """
     column = frame[factor].dropna()
     levels = list(pd.unique(column))
     if pd.api.types.is_numeric_dtype(column):
         return {level: i for i, level in enumerate(sorted(levels))}
+    numbers = {level: int(found[1]) for level in levels if (found := NUMBERED.match(str(level)))}
+    if len(set(numbers.values())) == len(levels):
+        return {level: i for i, level in enumerate(sorted(levels, key=numbers.__getitem__))}
     before: dict[Any, set[Any]] = {level: set() for level in levels}
     for _, own in column.groupby(frame["model"], sort=False):
         for first, second in pairwise(pd.unique(own)):
