@@ -233,3 +233,14 @@ def test_stamps_of_tuxpaint():
     labels = archive.parts["all"].labels
     for label, path in zip(labels, archive.parts["all"].images.paths, strict=True):
         assert path.relative_to(STAMPS).parts[0] == archive.classes[label]
+
+
+def test_a_folder_that_is_not_there_has_its_near_names_told(tmp_path):
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photo.csv").touch()
+    asked = DatasetName.parse(f"{tmp_path}/photo")
+    message = rf"dataset folder {tmp_path}/photo does not exist: did you mean {tmp_path}/photos\?$"
+    with pytest.raises(DatasetMissingError, match=message):
+        FolderSource().read(asked, tmp_path)
+    with pytest.raises(DatasetMissingError, match=r"/above/photo does not exist$"):
+        FolderSource().read(DatasetName.parse(f"{tmp_path}/above/photo"), tmp_path)

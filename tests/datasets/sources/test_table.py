@@ -268,3 +268,12 @@ def test_names_of_tables(tmp_path):
     assert [name for name in recognised if not TableSource().recognises(name)] == []
     others = ["photos", "t.xlsx", "csv", f"{tmp_path}/odd.csv", "data.py:csv"]
     assert [name for name in others if TableSource().recognises(name)] == []
+
+
+def test_a_table_that_is_not_there_has_its_near_names_told(tmp_path):
+    (tmp_path / "labels").mkdir()
+    (tmp_path / "labels.csv").touch()
+    asked = DatasetName.parse(f"{tmp_path}/label.csv")
+    message = rf"label\.csv does not exist: did you mean {tmp_path}/labels\.csv\?$"
+    with pytest.raises(DatasetMissingError, match=message):
+        TableSource().read(asked, tmp_path)

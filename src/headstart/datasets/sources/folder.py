@@ -21,10 +21,10 @@ from headstart.datasets.images import FileImages
 from headstart.datasets.names import DatasetName
 from headstart.datasets.sources.base import Description, Presence, Source
 from headstart.datasets.sources.cells import SUFFIXES
-from headstart.datasets.sources.parts import PARTS, check_parts, own_title, part_named
+from headstart.datasets.sources.parts import PARTS, check_parts, not_there, own_title, part_named
 from headstart.datasets.sources.table import is_table
 from headstart.datasets.splits import Split
-from headstart.errors import DatasetError, DatasetMissingError
+from headstart.errors import DatasetError
 from headstart.files import storage_errors
 
 __all__ = ["FolderSource", "class_folders", "read_split"]
@@ -78,7 +78,7 @@ class FolderSource(Source):
                 f"({', '.join(SUFFIXES)}); unpack an archive first"
             )
         if not folder.is_dir():
-            raise DatasetMissingError(f"dataset folder {folder} does not exist")
+            raise not_there("folder", folder)
         places = _split_folders(folder) or {"all": folder}
         for place in places.values():
             _check_class_folders(place)

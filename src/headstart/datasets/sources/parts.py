@@ -2,6 +2,8 @@
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from difflib import get_close_matches
 from pathlib import Path
 from types import MappingProxyType
 
@@ -9,7 +11,15 @@ from headstart.datasets.archives import is_published_name
 from headstart.datasets.sources.embedded import EMBEDDED
 from headstart.errors import DatasetError, DatasetMissingError
 
-__all__ = ["PARTS", "check_parts", "own_title", "part_named", "require_files", "sorted_classes"]
+__all__ = [
+    "PARTS",
+    "check_parts",
+    "not_there",
+    "own_title",
+    "part_named",
+    "require_files",
+    "sorted_classes",
+]
 
 PARTS = ("train", "validation", "test")
 NAMES: Mapping[str, str] = MappingProxyType({
@@ -84,6 +94,29 @@ def sorted_classes(names: Iterable[str]) -> tuple[str, ...]:
     if all(WHOLE_NUMBER.fullmatch(name) for name in different):
         different.sort(key=int)
     return tuple(different)
+
+
+def not_there(kind: str, place: Path) -> DatasetMissingError:
+    """Say that a folder or table of the user's does not exist, and what beside it is called so.
+
+    Parameters
+    ----------
+    kind
+        ``"folder"`` or ``"table"``; only such are named.
+    place
+        Where it was looked for.
+    """
+    beside: list[str] = []
+    # A folder above that cannot be read has no names to offer.
+    with suppress(OSError):
+        beside = sorted(
+            path.name
+            for path in place.parent.iterdir()
+            if path.is_dir() == (kind == "folder") and not path.name.startswith(".")
+        )
+    near = get_close_matches(place.name, beside, cutoff=0.7)
+    hint = f": did you mean {' or '.join(str(place.parent / name) for name in near)}?"
+    return DatasetMissingError(f"dataset {kind} {place} does not exist{hint if near else ''}")
 
 
 def require_files(paths: Sequence[Path], source: str, remedy: str) -> None:

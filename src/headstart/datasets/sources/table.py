@@ -18,12 +18,13 @@ from headstart.datasets.sources.cells import SUFFIXES, cell_text, filled, read_c
 from headstart.datasets.sources.parts import (
     PARTS,
     check_parts,
+    not_there,
     part_named,
     require_files,
     sorted_classes,
 )
 from headstart.datasets.splits import Split
-from headstart.errors import DatasetError, DatasetMissingError
+from headstart.errors import DatasetError
 
 __all__ = ["TableSource", "is_table"]
 
@@ -92,7 +93,7 @@ class TableSource(Source):
         """
         path = _place(asked.stem)
         if not path.is_file():
-            raise DatasetMissingError(f"dataset table {path} does not exist")
+            raise not_there("table", path)
         columns = _choose(path, asked.options)
         cells = read_columns(path, columns.all)
         names = _names(path, columns, cells[columns.label])
