@@ -1,5 +1,7 @@
 import os
 import signal
+import subprocess
+import sys
 import time
 
 import pytest
@@ -109,3 +111,28 @@ def test_a_worker_does_not_wait_for_somebody_to_listen():
         # What the call before has told is not taken for this one's.
         assert list(executor.map(count_aloud, [2], heard.append)) == [(2, 2)]
         assert heard == [(2, 0), (2, 1)]
+
+
+PROGRAM = """
+import os
+import torch
+from headstart.executors import Processes
+
+def threads(_, tell):
+    return torch.get_num_threads()
+
+if __name__ == "__main__":
+    with Processes(2) as executor:
+        found = {value for _, value in executor.map(threads, range(2))}
+    print(found == {max(1, os.cpu_count() // 2)})
+"""
+
+
+def test_workers_share_the_threads_though_the_program_imports_torch_first(tmp_path):
+    program = tmp_path / "program.py"
+    program.write_text(PROGRAM)
+    free = {name: value for name, value in os.environ.items() if "NUM_THREADS" not in name}
+    ran = subprocess.run(
+        [sys.executable, program], env=free, capture_output=True, text=True, check=False
+    )
+    assert ran.stdout == "True\n", ran.stderr

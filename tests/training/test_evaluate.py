@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 
+from headstart.errors import TrainingError
 from headstart.training.evaluate import decision_values
 from headstart.training.views import evaluation_views
 from training_runs import CPU, N_CLASSES, N_IMAGES, TAKEN, SomePixels, small_network
@@ -62,3 +63,32 @@ def test_bfloat16():
     assert rounded.dtype == np.float32
     assert not np.array_equal(exact, rounded)
     np.testing.assert_allclose(rounded, exact, atol=0.05)
+
+
+class Hungry(torch.nn.Module):
+    """A network that asks for more memory than there is where it is given many images."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__()
+        self.network, self.most, self.given = small_network(), most, []
+
+    def forward(self, images):
+        self.given.append(len(images))
+        return self.network(images) if len(images) <= self.most else torch.empty(2**50)
+
+
+def test_a_batch_that_does_not_fit_is_done_in_halves():
+    network = Hungry(3)
+    found = values(network, ALL[:9])
+    assert [n for n in network.given if n <= 3] == [2, 2, 2, 3]
+    np.testing.assert_allclose(found, values(network.network, ALL[:9]), rtol=1e-4, atol=1e-6)
+
+
+def test_an_image_that_does_not_fit():
+    with pytest.raises(TrainingError, match="'cpu' does not hold one image of 12 pixels: use"):
+        values(Hungry(0))
+
+
+def test_other_errors_are_not_taken_for_short_memory():
+    with pytest.raises(RuntimeError, match="mat1 and mat2"):
+        values(torch.nn.Linear(5, 2))

@@ -5,6 +5,7 @@ import os
 import pickle
 import select
 import signal
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -122,6 +123,9 @@ def _begin(places: "Queue[str]", threads: int, told: "Connection[Any, Any]") -> 
         os.environ["CUDA_VISIBLE_DEVICES"] = place
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ[name] = str(threads)
+    # The program's own script may import it, and that was run before this.
+    if torch := sys.modules.get("torch"):
+        torch.set_num_threads(threads)
 
 
 def _run(call: int, function: Callable[[Item, Tell], Value], item: Item) -> Value:

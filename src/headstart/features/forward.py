@@ -11,6 +11,7 @@ import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from headstart.devices import out_of_memory
 from headstart.errors import DeviceError
 from headstart.features.runtime import Runtime
 from headstart.spec import Model
@@ -82,11 +83,14 @@ class Extractor:
         """
         try:
             return self._forward(pixels)
-        except torch.OutOfMemoryError as error:
+        except RuntimeError as error:
+            if not out_of_memory(error):
+                raise
             half = len(pixels) // 2
             if not half:
+                instead = "a smaller network" if self.device.type == "cpu" else "--device cpu"
                 raise DeviceError(
-                    f"the memory of '{self.device}' does not hold one image: use --device cpu"
+                    f"the memory of '{self.device}' does not hold one image: use {instead}"
                 ) from error
         return np.concatenate([self(pixels[:half]), self(pixels[half:])])
 

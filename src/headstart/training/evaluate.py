@@ -5,11 +5,13 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from headstart.devices import out_of_memory
+from headstart.errors import TrainingError
 from headstart.training.hyperparameters import Crop, Input
 from headstart.training.modes import exact_float32, in_mode, multiplying
-from headstart.training.pixels import Pixels
+from headstart.training.pixels import Batch, Pixels
 from headstart.training.views import evaluation_views
 
 __all__ = ["decision_values"]
@@ -40,7 +42,12 @@ def decision_values(
     precision
         ``"bf16"`` multiplies in bfloat16 where that is safe (autocast).
     batch_size
-        Images at once; changes nothing but rounding.
+        Images at once, fewer where memory is short; changes nothing but rounding.
+
+    Raises
+    ------
+    TrainingError
+        The memory does not hold one image.
     """
     network.to(device).to(memory_format=torch.channels_last)
     plan = (rows[i : i + batch_size] for i in range(0, len(rows), batch_size))
@@ -51,8 +58,27 @@ def decision_values(
         exact_float32(device),
         multiplying(device, precision),
     ):
-        values = [
-            network(evaluation_views(batch, taken, crop)).float() for batch in pixels.batches(plan)
-        ]
+        values = [_logits(network, batch, taken, crop) for batch in pixels.batches(plan)]
     found: npt.NDArray[np.float32] = torch.cat(values).cpu().numpy()
     return found
+
+
+def _logits(network: nn.Module, batch: Batch, taken: Input, crop: Crop) -> Tensor:
+    """(B, K) float32 logits, of half the images at once where the memory does not hold all."""
+    n = len(batch.sizes)
+    try:
+        logits: Tensor = network(evaluation_views(batch, taken, crop)).float()
+        return logits
+    except RuntimeError as error:
+        if not out_of_memory(error):
+            raise
+        if n == 1:
+            raise TrainingError(
+                f"the memory of '{batch.pixels.device}' does not hold one image of {taken.side} "
+                "pixels: use a smaller network, or fewer pixels (MODEL?size=...)"
+            ) from error
+    # Not while the error is handled, which holds on to the memory.
+    halves = (
+        Batch(batch.pixels[half], batch.sizes[half]) for half in (slice(n // 2), slice(n // 2, n))
+    )
+    return torch.cat([_logits(network, half, taken, crop) for half in halves])
