@@ -190,7 +190,14 @@ class FileImages(EncodedImages):
         return taken
 
     def seen(self, ledger: Ledger, advance: Advance | None = None) -> list[Seen]:
-        return ledger.look(self._paths, advance)
+        lost = {
+            row for row, path in enumerate(self._paths) if path.is_symlink() and not path.exists()
+        }
+        there = [path for row, path in enumerate(self._paths) if row not in lost]
+        looked = iter(ledger.look(there, advance))
+        # An image that will not do, as others: it comes in their list, and may be left out.
+        nowhere = Seen(hashlib.sha256().hexdigest(), 0, problem="a link that leads nowhere")
+        return [nowhere if row in lost else next(looked) for row in range(len(self._paths))]
 
 
 class JoinedImages:
