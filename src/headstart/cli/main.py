@@ -34,7 +34,8 @@ from headstart.cli.options import (
 )
 from headstart.cli.pretraining_commands import ablate, pretrain
 from headstart.cli.result_commands import results_app
-from headstart.errors import AnalysisError, HeadstartError, StudyError
+from headstart.cli.streams import errors_in_words
+from headstart.errors import AnalysisError, StudyError
 
 __all__ = ["app", "main"]
 
@@ -393,8 +394,5 @@ def _analysis_options(
 
 def main() -> None:
     """Run a command; bad input is one line on the error stream and exit code 2."""
-    try:
+    with errors_in_words():
         app()
-    except HeadstartError as error:
-        typer.echo(f"error: {error}", err=True)
-        sys.exit(BAD_INPUT)
