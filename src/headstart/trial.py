@@ -77,16 +77,11 @@ def run_trial(
     if memory:
         memory.add_selection(trial.key, selection)
     tested = way.test(trial, selection, workspace)
-
-    # The door opens once, and wants the choice that was made without looking.
-    labels = splits.test.open(selection)[tested.places]
-    predictions = Prediction(
-        example=splits.test.rows[tested.places], label=labels, scores=tested.scores
-    )
+    predictions = _labelled(splits.test, selection, tested)
     result = Result(
         trial=trial,
         metrics=_scored(trial, predictions),
-        n_test=len(labels),
+        n_test=len(predictions.label),
         selection=selection,
         predictions=predictions,
         provenance={**provenance(), "examples": splits.revision, **tested.facts},
@@ -98,6 +93,14 @@ def run_trial(
             models.settle(trial.key, workspace.keep)
     watcher.tested(result)
     return result
+
+
+def _labelled(
+    test: datasets.SealedTest, selection: Selection, tested: settings.Tested
+) -> Prediction:
+    """Open the door, once: it wants the choice that was made without looking."""
+    labels = test.open(selection)[tested.places]
+    return Prediction(example=test.rows[tested.places], label=labels, scores=tested.scores)
 
 
 def _scored(trial: Trial, predictions: Prediction) -> dict[str, float]:

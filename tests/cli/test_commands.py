@@ -46,6 +46,33 @@ def test_help_and_results_do_not_import_torch(measured):
         subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
 
 
+# Walks the commands as typer has them: one that is new is looked at, too.
+HELP = """
+import sys
+from typer.main import get_command
+from headstart.cli.main import app, main
+
+def walk(command, names):
+    sys.argv = ["headstart", *names, "--help"]
+    try: main()
+    except SystemExit as e: assert not e.code, names
+    heavy = {"torch", "torchvision", "timm", "pandas"} & set(sys.modules)
+    assert not heavy, (names, heavy)
+    print("looked at", *names)
+    for name, below in getattr(command, "commands", {}).items():
+        walk(below, [*names, name])
+
+walk(get_command(app), [])
+"""
+
+
+def test_the_help_of_every_command_imports_nothing_slow():
+    command = [sys.executable, "-c", HELP]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    for name in ("", " run", " pretrain", " ablate", " models show", " results show"):
+        assert f"looked at{name}\n" in done.stdout
+
+
 def test_a_run_shows_its_table_and_a_second_run_finds_it(cli, measured):
     outcome = cli(*RUN, "--store", measured)
     assert outcome.code == 0

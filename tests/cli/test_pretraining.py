@@ -64,10 +64,10 @@ def test_errors_are_one_line(cli, own_cache):
 
 # Every step is kept, so that there is something to go on from at once.
 SAVING = """
-from headstart import pretraining
+from headstart.pretraining import run
 from headstart.cli.main import main
 
-pretraining.SAVE_SECONDS = 0.0
+run.SAVE_SECONDS = 0.0
 main()
 """
 

@@ -13,6 +13,7 @@ from headstart.datasets.ledger import Ledger
 from headstart.datasets.manifest import Manifest
 from headstart.datasets.names import DatasetName
 from headstart.datasets.sources import source_of
+from headstart.workspace import Watcher
 
 DRAWN = {
     "shapes": shapes.DRAWINGS,
@@ -96,6 +97,24 @@ def test_characters_are_drawn_once_and_mapped_from_then_on(session_cache, monkey
     monkeypatch.setattr(type(characters.DRAWINGS), "pixels", never)
     again = datasets.load(found, 0, session_cache)
     assert again.revision == first.revision
+
+
+def test_the_first_drawing_is_watched(tmp_path):
+    stages, drawn = [], []
+
+    class Watching(Watcher):
+        def stage(self, name, total=None, unit=""):
+            stages.append((name, total, unit))
+
+        def advance(self, steps=1):
+            drawn.append(steps)
+
+    found = datasets.find("shapes")
+    for _ in range(2):
+        # The second time there is nothing to draw.
+        datasets.fetch(found, tmp_path, Watching())
+    assert stages == [(f"drawing shapes, {name}", n, "images") for name, n in found.sizes]
+    assert sum(drawn) == sum(n for _, n in found.sizes)
 
 
 def test_what_is_damaged_on_disk_is_drawn_again(tmp_path):

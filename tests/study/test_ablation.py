@@ -1,14 +1,18 @@
 """The ablation of regularizers: its five recipes, and what is left of them."""
 
 import csv
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 import small_network
+from headstart import results
 from headstart.errors import StudyError
 from headstart.pretraining import make_recipe
-from headstart.study import CONFIGURATIONS, ablate, configurations
+from headstart.pretraining.run import pretrain_asked
+from headstart.study import CONFIGURATIONS, Study, ablate, configurations
 from headstart.study.ablation import different
 from headstart.workspace import Watcher, Workspace
 
@@ -63,6 +67,33 @@ def test_what_an_architecture_lacks_is_measured_once(recipe, batch_norm, auxilia
     assert any(each.aux_head for each in found.values()) == auxiliary
 
 
+class Backwards:
+    """Workers of whom the one that began last ends first."""
+
+    def map(self, function, items, hear):
+        for item in reversed(items):
+            yield item, function(item, hear)
+
+
+def test_who_ends_first_does_not_show(own_cache, tmp_path, monkeypatch):
+    monkeypatch.setattr("headstart.study.ablation.executor_of", lambda *_: nullcontext(Backwards()))
+    stages, study = [], Study(models=[NETWORK], datasets=["glyphs"], limit=124)
+
+    class Listening(Watcher):
+        def stage(self, name, total=None, unit=""):
+            stages.append((name, total, unit))
+
+    found = ablate(
+        study, "digits", tmp_path / "r.db", Workspace("cpu", own_cache, watcher=Listening()),
+        steps=4, batch_size=50, learning_rate=0.1,
+    )  # fmt: skip
+    trained = [each.model.tags["configuration"][:2] for each in found.pretrained]
+    assert trained == ["S1", "S2", "S3", "S4"]
+    assert ("pretraining networks", 4, "networks") in stages
+    stored = results(tmp_path / "r.db")["configuration"]
+    assert [name[:2] for name in stored] == trained
+
+
 @pytest.mark.parametrize("strengths", [{"label_smoothing": 0}, {"dropout": 1}])
 def test_strengths_that_switch_nothing(recipe, strengths):
     (name,) = strengths
@@ -81,17 +112,16 @@ def test_what_diverges_does_not_stop_the_others(own_cache, tmp_path, monkeypatch
         def note(self, message):
             notes.append(message)
 
-    from headstart.pretraining import pretrain
+    def failing(asked, workspace):
+        rate = 1e20 if asked.recipe.label_smoothing else asked.recipe.learning_rate
+        recipe = asked.recipe.model_copy(update={"learning_rate": rate})
+        return pretrain_asked(replace(asked, recipe=recipe), workspace)
 
-    def failing(recipe, *arguments, **options):
-        rate = 1e20 if recipe.label_smoothing else recipe.learning_rate
-        return pretrain(recipe.model_copy(update={"learning_rate": rate}), *arguments, **options)
-
-    monkeypatch.setattr("headstart.study.ablation.pretrain", failing)
+    monkeypatch.setattr("headstart.pretraining.several.pretrain_asked", failing)
     found = ablate(
-        [NETWORK], "digits", ["glyphs"], tmp_path / "r.db",
+        Study(models=[NETWORK], datasets=["glyphs"], limit=124), "digits", tmp_path / "r.db",
         Workspace("cpu", own_cache, watcher=Listening()),
-        limit=124, steps=10, batch_size=50, learning_rate=0.1,
+        steps=10, batch_size=50, learning_rate=0.1,
     )  # fmt: skip
     assert [each.model.tags["configuration"][:2] for each in found.pretrained] == ["S3", "S4"]
     assert len(found.failures) == 2

@@ -10,7 +10,6 @@ import pandas as pd
 from scipy.special import logit
 
 from headstart.analysis.cells import Matrix, cells_of, complete, matrix
-from headstart.analysis.columns import parse_mapping
 from headstart.analysis.compare import compare_settings, predict_datasets, prediction_lines
 from headstart.analysis.correlations import correlations, mixed
 from headstart.analysis.examples import pairs_on_examples
@@ -22,7 +21,7 @@ from headstart.analysis.options import Correction, Options
 from headstart.analysis.source import Source, SourceLike, read_sources
 from headstart.analysis.sweeps import split_sweeps
 from headstart.analysis.table import Unit
-from headstart.errors import AnalysisError, TableError
+from headstart.errors import AnalysisError
 from headstart.stats import ErrorBars
 
 if TYPE_CHECKING:
@@ -246,18 +245,10 @@ def analyze(
     >>> r.set_index("setting").estimate.round(2).to_dict()
     {'logistic_regression': 0.99, 'fine_tuned': 0.96, 'random_init': 0.55}
     """
-    if unit not in (None, "percent", "proportion"):
-        raise TableError(f"unit: expected percent or proportion, found {unit}")
-    mapping = parse_mapping(columns) if isinstance(columns, str) else columns
-    source = read_sources(sources, mapping, unit)
-    options = Options(
-        error_bars=error_bars,
-        correction=correction,
-        resamples=resamples,
-        seed=seed,
-        groups=_groups(groups, source.frame),
-    )
-    other = None if against is None else read_sources([against], mapping, unit)
+    source = read_sources(sources, columns, unit)
+    chosen = _groups(groups, source.frame)
+    options = Options(error_bars, correction, resamples, seed, chosen)
+    other = None if against is None else read_sources([against], columns, unit)
     return _analyze(source, options, other)
 
 

@@ -11,7 +11,7 @@ import pandas as pd
 
 from headstart.analysis import published
 from headstart.analysis.agree import merge_agreeing
-from headstart.analysis.columns import SWEEPS, rename
+from headstart.analysis.columns import SWEEPS, parse_mapping, rename
 from headstart.analysis.delimited import read_delimited
 from headstart.analysis.families import family_of
 from headstart.analysis.table import Unit, tell_apart, tidy
@@ -65,7 +65,7 @@ class Source:
 
 def read_sources(
     sources: Sequence[SourceLike],
-    columns: Mapping[str, str] | None = None,
+    columns: Mapping[str, str] | str | None = None,
     unit: Unit | None = None,
 ) -> Source:
     """Read sources and put them together to one table.
@@ -76,7 +76,8 @@ def read_sources(
         Each the path of a results store or of a CSV, the name of a published table
         (`headstart.analysis.published.NAMES`), or a DataFrame.
     columns
-        Our column name -> theirs (or ":" and one value for all rows), for CSVs and DataFrames.
+        Our column name -> theirs (or ":" and one value for all rows), for CSVs and DataFrames; or
+        the same as text, ``"model=Model,setting:=linear"``.
     unit
         What accuracies are given in, for CSVs and DataFrames; settled by a rule where not stated.
 
@@ -86,7 +87,10 @@ def read_sources(
     """
     if not sources:
         raise TableError("expected at least one source, found none")
-    read = [_read(source, dict(columns or {}), unit) for source in sources]
+    if unit not in (None, "percent", "proportion"):
+        raise TableError(f"unit: expected percent or proportion, found {unit}")
+    mapping = parse_mapping(columns) if isinstance(columns, str) else columns or {}
+    read = [_read(source, dict(mapping), unit) for source in sources]
     frames = [one.frame for one in read]
     if len(read) > 1:
         # So that a message can name the row of a source.

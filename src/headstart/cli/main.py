@@ -18,6 +18,7 @@ from headstart.cli.options import (
     ExamplesOption,
     FurtherOption,
     JsonFlag,
+    KeepOption,
     LimitOption,
     ListOption,
     LogFolderOption,
@@ -81,6 +82,21 @@ class CorrectionName(StrEnum):
 SourcesArgument = Annotated[
     list[str], typer.Argument(metavar="SOURCE...", help="Stores, CSV files, published tables.")
 ]
+AgainstOption = Annotated[
+    str | None,
+    typer.Option(
+        help="A source with other weights of the same models: does upstream accuracy go as far "
+        "with transfer in both?",
+        show_default=False,
+    ),
+]
+ReferencesOption = Annotated[
+    Path | None,
+    typer.Option(
+        help="CSV of accuracies to draw as lines in the figure settings: dataset, and a column "
+        "a line."
+    ),
+]
 ColumnsOption = Annotated[
     str | None,
     typer.Option(
@@ -138,10 +154,7 @@ def run(
     skip_broken: SkipBrokenFlag = False,
     trust: TrustFlag = False,
     workers: WorkersOption = 0,
-    keep_models: Annotated[
-        Path | None,
-        typer.Option(help="Folder for the networks that trials end with.", show_default=False),
-    ] = None,
+    keep_models: KeepOption = None,
     log: LogOption = None,
     log_folder: LogFolderOption = None,
     print_study: Annotated[
@@ -228,14 +241,7 @@ def plan(
 @app.command()
 def analyze(
     sources: SourcesArgument,
-    against: Annotated[
-        str | None,
-        typer.Option(
-            help="A source with other weights of the same models: does upstream accuracy go as far "
-            "with transfer in both?",
-            show_default=False,
-        ),
-    ] = None,
+    against: AgainstOption = None,
     out: Annotated[
         Path | None, typer.Option(help="Folder for all tables (CSV) and figures (PNG, SVG, PDF).")
     ] = None,
@@ -244,13 +250,7 @@ def analyze(
         float | None,
         typer.Option(help="Upstream accuracy of a model: what will it reach on each dataset?"),
     ] = None,
-    references: Annotated[
-        Path | None,
-        typer.Option(
-            help="CSV of accuracies to draw as lines in the figure settings: dataset, and a column "
-            "a line."
-        ),
-    ] = None,
+    references: ReferencesOption = None,
     columns: ColumnsOption = None,
     unit: UnitOption = None,
     groups: GroupsOption = None,

@@ -15,7 +15,7 @@ from headstart.cli.commands import INTERRUPTED, console
 from headstart.cli.embedding import write_files
 from headstart.cli.progress import LiveWatcher
 from headstart.embedding import View, embed
-from headstart.executors import Processes, visible_gpus
+from headstart.executors import executor_of
 from headstart.files import writable_folder
 from headstart.miniature import Miniature, Scale, run_miniature
 from headstart.spec import LinearSetting
@@ -36,11 +36,8 @@ def miniature_and_show(scale: Scale, out: Path, device: Device, workers: int | N
         with LiveWatcher(console) as watcher:
             workspace = Workspace(device=device, watcher=watcher)
             facts = {"command": command, "workers": n_workers}
-            if n_workers:
-                with Processes(n_workers, visible_gpus(device)) as executor:
-                    found = run_miniature(scale, out, workspace, executor, facts)
-            else:
-                found = run_miniature(scale, out, workspace, None, facts)
+            with executor_of(n_workers, device) as executor:
+                found = run_miniature(scale, out, workspace, executor, facts)
             with found.diary.stage("embedding"):
                 _embed(scale, out, workspace)
     except KeyboardInterrupt:

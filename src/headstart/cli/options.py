@@ -15,6 +15,7 @@ __all__ = [
     "FurtherName",
     "FurtherOption",
     "JsonFlag",
+    "KeepOption",
     "LimitOption",
     "ListOption",
     "LogFolderOption",
@@ -73,6 +74,16 @@ JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 ListOption = Annotated[
     str | None, typer.Option(help="Names, separated by commas.", show_default=False)
 ]
+WorkersOption = Annotated[
+    int,
+    typer.Option(
+        help="Processes that train beside each other, one a GPU; 0: this one alone.", min=0
+    ),
+]
+KeepOption = Annotated[
+    Path | None,
+    typer.Option(help="Folder for the networks that trials end with.", show_default=False),
+]
 
 LogOption = Annotated[
     LogName | None,
@@ -115,10 +126,6 @@ PrecisionOption = Annotated[
 ]
 SkipBrokenFlag = Annotated[
     bool, typer.Option("--skip-broken", help="Leave out images that do not decode; count them.")
-]
-WorkersOption = Annotated[
-    int,
-    typer.Option(help="Processes that train candidates, one a GPU; 0: this one alone.", min=0),
 ]
 TrustFlag = Annotated[
     bool,

@@ -2,13 +2,11 @@
 
 import sys
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import typer
 
-from headstart import models
 from headstart.analysis import analyze
 from headstart.cli import estimates
 from headstart.cli.commands import INTERRUPTED, console, show_run
@@ -16,8 +14,7 @@ from headstart.cli.progress import LiveWatcher
 from headstart.pretraining import Pretrained, make_recipe
 from headstart.pretraining import pretrain as pretrain_network
 from headstart.stats import wilson_interval
-from headstart.study import Ablation, ablate
-from headstart.training.ranks import Ranks
+from headstart.study import Ablation, Study, ablate
 from headstart.workspace import Device, Watcher, Workspace
 
 __all__ = ["ablate_and_show", "pretrain_and_show"]
@@ -33,6 +30,9 @@ def pretrain_and_show(
     configuration: str | None,
 ) -> None:
     """Pretrain one network under a live display; of several processes the first one speaks."""
+    # It imports torch: what is wrong with the options of `ablate` is told without.
+    from headstart.training.ranks import Ranks
+
     start, ranks = time.perf_counter(), Ranks.from_environment()
     try:
         with LiveWatcher(console) as live:
@@ -57,24 +57,23 @@ def pretrain_and_show(
 
 
 def ablate_and_show(
-    archs: str,
+    study: Study,
     dataset: str,
-    study: Mapping[str, str | None],
     store: Path,
     options: dict[str, Any],
     device: Device,
+    workers: int,
 ) -> Ablation:
     """Pretrain, transfer and analyse under a live display."""
     start = time.perf_counter()
-    asked: dict[str, Any] = {name: parts(text) for name, text in study.items() if text}
     try:
         with LiveWatcher(console) as watcher:
             found = ablate(
-                models.split_names(archs),
+                study,
                 dataset,
-                store=store,
-                workspace=Workspace(device=device, watcher=watcher),
-                **asked,
+                store,
+                Workspace(device=device, watcher=watcher),
+                workers=workers,
                 **options,
             )
     except KeyboardInterrupt:
@@ -89,11 +88,6 @@ def ablate_and_show(
             console.print(part)
         typer.echo(f"headstart analyze {store} --out FOLDER draws the figure")
     return found
-
-
-def parts(text: str) -> list[str]:
-    """Take names that commas separate apart."""
-    return [part.strip() for part in text.split(",") if part.strip()]
 
 
 def show(found: Pretrained, seconds: float) -> None:

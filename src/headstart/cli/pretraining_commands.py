@@ -17,6 +17,7 @@ from headstart.cli.options import (
     SettingsOption,
     SkipBrokenFlag,
     StoreOption,
+    WorkersOption,
 )
 
 __all__ = ["ablate", "pretrain"]
@@ -49,6 +50,23 @@ ViewOption = Annotated[
 ]
 ArithmeticOption = Annotated[PrecisionName, typer.Option(help="Of the network's products.")]
 
+NameOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Then it is pretrained:NAME; architecture, dataset and the start of the recipe's "
+        "digest unless given.",
+        show_default=False,
+    ),
+]
+ConfigurationOption = Annotated[
+    str | None,
+    typer.Option(
+        help="How it is trained, in words: a factor of its own in analyses, which then call "
+        "the model by its architecture.",
+        show_default=False,
+    ),
+]
+
 
 def pretrain(
     arch: Annotated[str, typer.Option(help="A network of any library: timm:resnet18?size=32.")],
@@ -74,22 +92,8 @@ def pretrain(
     skip_broken: SkipBrokenFlag = False,
     precision: ArithmeticOption = PrecisionName.fp32,
     device: DeviceOption = DeviceName.auto,
-    name: Annotated[
-        str | None,
-        typer.Option(
-            help="Then it is pretrained:NAME; architecture, dataset and the start of the recipe's "
-            "digest unless given.",
-            show_default=False,
-        ),
-    ] = None,
-    configuration: Annotated[
-        str | None,
-        typer.Option(
-            help="How it is trained, in words: a factor of its own in analyses, which then call "
-            "the model by its architecture.",
-            show_default=False,
-        ),
-    ] = None,
+    name: NameOption = None,
+    configuration: ConfigurationOption = None,
 ) -> None:
     """Train an upstream classifier from random weights, measure and register it.
 
@@ -141,6 +145,7 @@ def ablate(
     skip_broken: SkipBrokenFlag = False,
     precision: ArithmeticOption = PrecisionName.fp32,
     device: DeviceOption = DeviceName.auto,
+    workers: WorkersOption = 0,
 ) -> None:
     """Pretrain with and without each regularizer, transfer all, show what each does.
 
@@ -148,6 +153,7 @@ def ablate(
     auxiliary classifier, without the scales of batch norms; with them; without each of the others
     in turn. What is there already is not done again.
     """
+    from headstart.cli.commands import read_study
     from headstart.cli.pretraining import ablate_and_show
 
     options = {
@@ -160,11 +166,12 @@ def ablate(
         "label_smoothing": label_smoothing,
         "dropout": dropout,
         "seed": seed,
-        "limit": limit,
-        "skip_broken": skip_broken,
-        "precision": precision.value,
     }
-    study = {"transfer": transfer, "settings": settings, "seeds": seeds}
-    found = ablate_and_show(arch, dataset, study, store, options, device.value)
+    study = read_study(
+        None,
+        {"models": arch, "datasets": transfer, "settings": settings, "seeds": seeds}
+        | {"limit": limit, "skip_broken": skip_broken, "precision": precision.value},
+    )
+    found = ablate_and_show(study, dataset, store, options, device.value, workers)
     if found.failures or (found.run and found.run.failures):
         sys.exit(BAD_INPUT)

@@ -3,7 +3,6 @@
 import time
 from collections.abc import Callable, Sequence
 from threading import Lock
-from types import TracebackType
 from typing import Self
 
 from rich.console import Console, Group, RenderableType
@@ -83,12 +82,7 @@ class LiveWatcher(Watcher):
             self._live.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         # Where nothing was drawn, stopping would print an empty line.
         if self._console.is_terminal:
             self._live.stop()

@@ -22,9 +22,9 @@ def results(
     json: JsonFlag = False,
 ) -> None:
     """Show what a store holds."""
-    from headstart.cli.results import show_results
-
     if context.invoked_subcommand is None:
+        from headstart.cli.results import show_results
+
         show_results(store, csv=csv, json=json)
     elif csv or json or store != DEFAULT_STORE:
         raise StudyError("options of `headstart results show` come after `show`")

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +21,7 @@ from headstart.datasets.sources import (
     SOURCES,
     Description,
     Presence,
+    Source,
     located,
     names,
     source_of,
@@ -70,16 +72,13 @@ def find(
     name
         Of the catalogue (``headstart datasets``), or of one of the other sources, then
         ``?option=value&...`` (`names.OPTIONS`, and the source's own).
-    limit
-        Caps each split at so many images.
-    examples_per_class
-        Leaves so many training images of each class.
+    limit, examples_per_class
+        At most so many images of each split; so many training images of each class.
     skip_broken
         Whether images that do not decode are left out.
-    cache
-        Where downloads are, and what is known of files; the usual folder unless given.
-    watcher
-        Told what goes on.
+    cache, watcher
+        Where downloads are, and what is known of files, the usual folder unless given; who is told
+        what goes on.
 
     Raises
     ------
@@ -95,46 +94,48 @@ def find(
     cache, watcher = cache or default_cache(), watcher or Watcher()
     forget_readings()
     source, asked = located(name, cache)
-    manifest = source.manifest(asked)
-    description = source.describe(asked)
-    split_rule = description.split_rule
-    if manifest is None:
-        if source.fetches and not source.presence(asked, cache).present:
-            source.fetch(asked, cache, watcher)
-            _, asked = located(name, cache)
-        reading = read_dataset(source.name, asked, cache, watcher)
-        manifest, split_rule, metric = reading.manifest, reading.split_rule, reading.metric
-    else:
-        # What is published is not read here, so that this would show in the middle of a run.
-        metric = asked.metric or description.metric
-        asked.refuse_decoding()
-        check_metric(asked.stem, metric, "images", kind_of(description.metric).ndim)
+    title = source.describe(asked).title
+    if source.fetches and not (source.manifest(asked) or source.presence(asked, cache).present):
+        source.fetch(asked, cache, watcher)
+        _, asked = located(name, cache)
     dataset = Dataset(
-        name=asked.titled(description.title),
+        name=asked.titled(title),
         source=source.name,
         location=asked.stem,
         options=asked.options,
         source_revision=source.source_revision(asked, cache),
-        revision=manifest.revision,
-        classes=manifest.classes,
-        sizes=Sizes(**{split: part.size for split, part in manifest.splits.items()}),
-        smallest_class=min(manifest.splits["train"].class_counts),
-        metric=metric,
-        split_rule=split_rule,
         split_seed=asked.split_seed,
         allow_missing=asked.allow_missing,
         decoding=asked.decoding,
         limit=limit,
         examples_per_class=examples_per_class,
         skip_broken=skip_broken,
+        **_content(source, asked, cache, watcher),
     )
-    _check_limit(dataset)
-    if examples_per_class and examples_per_class > dataset.most_per_class:
-        raise StudyError(
-            f"{examples_per_class:,} images a class are more than there are: the smallest class of "
-            f"dataset '{dataset.name}' has {dataset.most_per_class:,} training images; lower it"
-        )
+    _check_subset(dataset)
     return dataset
+
+
+def _content(source: Source, asked: DatasetName, cache: Path, watcher: Watcher) -> dict[str, Any]:
+    """Give the fields of a dataset that its manifest, published or read, is asked for."""
+    manifest = source.manifest(asked)
+    if manifest is None:
+        reading = read_dataset(source.name, asked, cache, watcher)
+        manifest, split_rule, metric = reading.manifest, reading.split_rule, reading.metric
+    else:
+        description = source.describe(asked)
+        metric, split_rule = asked.metric or description.metric, description.split_rule
+        # What is published is not read here, so that this would show in the middle of a run.
+        asked.refuse_decoding()
+        check_metric(asked.stem, metric, "images", kind_of(description.metric).ndim)
+    return {
+        "revision": manifest.revision,
+        "classes": manifest.classes,
+        "sizes": Sizes(**{split: part.size for split, part in manifest.splits.items()}),
+        "smallest_class": min(manifest.splits["train"].class_counts),
+        "metric": metric,
+        "split_rule": split_rule,
+    }
 
 
 def fetch(dataset: Dataset, cache: Path, watcher: Watcher) -> None:
@@ -208,19 +209,29 @@ def _derived_seed(dataset: Dataset, split: str, seed: int) -> int:
     return int(digest({"data": dataset.revision, "split": split, "seed": seed})[:8], 16)
 
 
-def _check_limit(dataset: Dataset) -> None:
-    if dataset.limit is None:
-        return
+def _check_subset(dataset: Dataset) -> None:
+    """Raise StudyError for a subset that cannot be drawn."""
+    if dataset.limit is not None:
+        _check_limit(dataset, dataset.limit)
+    few = dataset.examples_per_class
+    if few and few > dataset.most_per_class:
+        raise StudyError(
+            f"{few:,} images a class are more than there are: the smallest class of dataset "
+            f"'{dataset.name}' has {dataset.most_per_class:,} training images; lower it"
+        )
+
+
+def _check_limit(dataset: Dataset, limit: int) -> None:
     sizes = dict(dataset.sizes)
-    if dataset.limit > max(sizes.values()):
+    if limit > max(sizes.values()):
         had = ", ".join(f"{size:,} {name}" for name, size in sizes.items())
         raise StudyError(
-            f"limit {dataset.limit:,} is larger than the data: dataset '{dataset.name}' has {had} "
+            f"limit {limit:,} is larger than the data: dataset '{dataset.name}' has {had} "
             "images; lower it or leave it out"
         )
     n_classes = len(dataset.classes)
-    if dataset.limit < kind_of(dataset.metric).fewest(n_classes):
+    if limit < kind_of(dataset.metric).fewest(n_classes):
         raise StudyError(
-            f"limit {dataset.limit} leaves a class with no training example: dataset "
+            f"limit {limit} leaves a class with no training example: dataset "
             f"'{dataset.name}' has {n_classes} classes; raise it to that at least"
         )

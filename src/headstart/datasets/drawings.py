@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from headstart.datasets.images import ArrayImages
+from headstart.datasets.ledger import Advance
 from headstart.datasets.raster import SIDE
 from headstart.datasets.splits import Split
 
@@ -46,14 +47,16 @@ class Drawings:
         """Draw an image: (SIDE, SIDE, 3) uint8."""
         return self._drawn(np.random.RandomState(0), split, row)
 
-    def pixels(self, split: str) -> npt.NDArray[np.uint8]:
-        """Draw all images of a split: (n, SIDE, SIDE, 3) uint8."""
+    def pixels(self, split: str, advance: Advance | None = None) -> npt.NDArray[np.uint8]:
+        """Draw all images of a split: (n, SIDE, SIDE, 3) uint8; `advance` is told how many more."""
         n = len(self.classes) * self.per_class[split]
         drawn = np.empty((n, *self.shape), dtype=np.uint8)
         # Seeded anew for each: making one takes as long as drawing.
         random = np.random.RandomState(0)
         for row in range(n):
             drawn[row] = self._drawn(random, split, row)
+            if advance and (row + 1) % len(self.classes) == 0:
+                advance(len(self.classes))
         return drawn
 
     def read(self) -> dict[str, Split]:

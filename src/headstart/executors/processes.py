@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from itertools import count
 from multiprocessing.connection import Connection
 from multiprocessing.queues import Queue
@@ -18,7 +19,7 @@ from headstart.errors import ExecutorError
 from headstart.executors.base import Tell, unheard
 from headstart.workspace import Device
 
-__all__ = ["Processes", "visible_gpus"]
+__all__ = ["Processes", "executor_of", "visible_gpus"]
 
 Item = TypeVar("Item")
 Value = TypeVar("Value")
@@ -108,6 +109,16 @@ def visible_gpus(device: Device) -> tuple[int, ...]:
     import torch
 
     return tuple(range(torch.cuda.device_count()))
+
+
+@contextmanager
+def executor_of(workers: int, device: Device) -> Iterator[Processes | None]:
+    """Give so many worker processes, one a GPU in turn where there are some; None for 0."""
+    if not workers:
+        yield None
+        return
+    with Processes(workers, visible_gpus(device)) as executor:
+        yield executor
 
 
 # In a worker: the end of the pipe that it tells messages to.

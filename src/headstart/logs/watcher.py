@@ -1,7 +1,6 @@
 """What goes on -> runs of a log: one a trial, one a candidate that is trained."""
 
 from collections.abc import Callable, Mapping, Sequence
-from types import TracebackType
 from typing import Any, Self
 
 from headstart.logs.base import About, Log, Outcome, Parameter, Run
@@ -43,12 +42,7 @@ class LogWatcher(Watcher):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self._try(lambda: self._end("interrupted" if kind else "failed"))
 
     def search_started(self, trial: Trial, measured: Sequence[Measurement]) -> None:  # noqa: ARG002

@@ -2,17 +2,18 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from headstart.executors import Executor, InProcess, Tell
+from headstart.errors import HeadstartError
+from headstart.executors import Executor, InProcess
 from headstart.files import writable_folder
 from headstart.miniature.diary import Diary
 from headstart.miniature.scale import Scale, short
-from headstart.pretraining import make_recipe, pretrain
+from headstart.pretraining import Asked, make_recipe, pretrain_all
 from headstart.spec import Recipe, Result, Trial
 from headstart.store import DATABASE_NAME, ResultStore
 from headstart.study import Study
@@ -26,21 +27,6 @@ ABLATION = "ablation"
 # Networks of the ablation are trained apart from those of the main study, from other weights:
 # the same weights would be the same trials.
 MAIN_SEED, ABLATION_SEED = 0, 1
-
-
-@dataclass(frozen=True)
-class Asked:
-    """One network to pretrain: how, and what it is called."""
-
-    recipe: Recipe
-    name: str
-    title: str
-    configuration: str | None = None
-
-    @property
-    def found_by(self) -> str:
-        """What `headstart.models` finds it by."""
-        return f"pretrained:{self.name}"
 
 
 @dataclass(frozen=True)
@@ -153,17 +139,9 @@ def to_pretrain(scale: Scale, workspace: Workspace) -> list[Asked]:
 
 def _pretrain_all(asked: Sequence[Asked], workspace: Workspace, executor: Executor) -> None:
     """Train beside each other what is not registered yet."""
-    watcher = workspace.watcher
-    watcher.stage("pretraining networks", total=len(asked), unit="networks")
-    away = partial(_pretrain_alone, replace(workspace, watcher=Watcher()))
-    for _ in executor.map(away, asked):
-        watcher.advance()
-
-
-def _pretrain_alone(workspace: Workspace, asked: Asked, _: Tell) -> None:
-    """Train and register one network, wherever this runs."""
-    name, title, configuration = asked.name, asked.title, asked.configuration
-    pretrain(asked.recipe, workspace, name=name, title=title, configuration=configuration)
+    for _, outcome in pretrain_all(asked, workspace, executor):
+        if isinstance(outcome, HeadstartError):
+            raise outcome
 
 
 def _main_study(scale: Scale, asked: Sequence[Asked]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from headstart.datasets.prepared import Prepared, Recipe
 from headstart.errors import DatasetError
 from headstart.labels import kind_of
 from headstart.spec import Dataset, Model
-from headstart.workspace import Workspace
+from headstart.workspace import Watcher, Workspace
 
 if TYPE_CHECKING:
     from headstart.models.network import Network
@@ -165,20 +165,10 @@ class Examples:
         from headstart.devices import resolve_device
         from headstart.training import load_pixels, train
 
-        watcher = self.workspace.watcher
         device = resolve_device(self.workspace.device)
         if ranks:
             device = ranks.place(device)
-        watcher.stage(stage, total=hyperparameters.steps, unit="steps")
-        done = 0
-
-        def watch(progress: "Progress") -> None:
-            nonlocal done
-            watcher.advance(progress.step - done)
-            done = progress.step
-            if told:
-                told(progress)
-
+        self.workspace.watcher.stage(stage, total=hyperparameters.steps, unit="steps")
         return train(
             network,
             load_pixels(self.prepared.take(rows), device),
@@ -189,7 +179,7 @@ class Examples:
             checkpoint=checkpoint,
             save_seconds=save_seconds,
             identity=identity,
-            watch=watch,
+            watch=_advancing(self.workspace.watcher, told),
             ranks=ranks,
         )
 
@@ -214,6 +204,22 @@ class Examples:
     def _whole(self, first: int, last: int) -> Rows:
         rows = np.arange(first, last, dtype=np.int64)
         return rows[~np.isin(rows, list(self.prepared.broken))]
+
+
+def _advancing(
+    watcher: Watcher, told: "Callable[[Progress], None] | None"
+) -> "Callable[[Progress], None]":
+    """Move the watcher's stage on by the steps since the last time, and tell who else listens."""
+    done = 0
+
+    def watch(progress: "Progress") -> None:
+        nonlocal done
+        watcher.advance(progress.step - done)
+        done = progress.step
+        if told:
+            told(progress)
+
+    return watch
 
 
 def input_of(model: Model) -> "Input":

@@ -12,9 +12,17 @@ from types import MappingProxyType
 from typing import Any
 
 from headstart.errors import HeadstartError, ModelError, StudyError
-from headstart.pretraining import Pretrained, begin, check, make_recipe, pretrain
+from headstart.executors import executor_of
+from headstart.pretraining import (
+    Asked,
+    Pretrained,
+    begin,
+    check,
+    default_name,
+    make_recipe,
+    pretrain_all,
+)
 from headstart.spec import Recipe
-from headstart.spec.setting import Precision
 from headstart.study.run import StudyRun
 from headstart.study.study import Study
 from headstart.workspace import Workspace
@@ -128,19 +136,14 @@ def different(
 
 
 def ablate(
-    archs: Sequence[str],
+    study: Study,
     dataset: str,
-    transfer: Sequence[str],
     store: Path | str,
     workspace: Workspace,
     *,
-    settings: Sequence[str | dict[str, Any]] = ("linear",),
-    seeds: Sequence[int] = (0,),
-    limit: int | None = None,
-    precision: Precision = "fp32",
-    skip_broken: bool = False,
     label_smoothing: float = LABEL_SMOOTHING,
     dropout: float = DROPOUT,
+    workers: int = 0,
     **options: Any,
 ) -> Ablation:
     """Pretrain architectures in all configurations, and transfer each of them.
@@ -149,16 +152,20 @@ def ablate(
 
     Parameters
     ----------
-    archs, dataset
-        What is trained on what.
-    transfer, settings, seeds, store
-        Of the study that follows, as `Study` takes them.
+    study
+        Its models are the architectures; what comes of them is transferred as it says. Its limit,
+        precision and `skip_broken` hold upstream too.
+    dataset
+        What is trained on.
+    store
+        Of the results, as `Study.run` takes it.
     workspace
         Where and how.
-    limit, precision, skip_broken
-        Of all datasets and networks, upstream too.
     label_smoothing, dropout
         Where they are on.
+    workers
+        Processes that train networks beside each other, and after that candidates of the transfer;
+        0 trains one after the other in this process. The order of results is the same.
     options
         Of all recipes, as `pretraining.make_recipe` takes them.
 
@@ -169,34 +176,47 @@ def ablate(
         others: it is in `failures`.
     """
     watcher = workspace.watcher
-    common: dict[str, Any] = {"limit": limit, "precision": precision, "skip_broken": skip_broken}
-    study = Study(models=archs, datasets=transfer, settings=settings, seeds=seeds, **common)
     # What is wrong with it is told before hours of training.
     study.trials(watcher)
-    recipes: list[tuple[str, Recipe]] = []
-    for arch in dict.fromkeys(archs):
+    strengths = {"label_smoothing": label_smoothing, "dropout": dropout}
+    common = study.model_dump(include={"limit", "precision", "skip_broken"})
+    asked: list[Asked] = []
+    for arch in dict.fromkeys(study.models):
         recipe = make_recipe(arch, dataset, watcher=watcher, **common, **options)
-        asked = configurations(recipe, label_smoothing=label_smoothing, dropout=dropout)
-        recipes += possible(asked, workspace).items()
-    done: list[Pretrained] = []
-    failures: dict[str, str] = {}
-    for number, (configuration, recipe) in enumerate(recipes, start=1):
-        title = f"{recipe.model.name} ({configuration})"
-        watcher.trial_started(f"pretraining {title}", number, len(recipes))
-        try:
-            found = pretrain(
-                recipe, workspace, title=recipe.model.name, configuration=configuration
-            )
-            done += [found] if found else []
-        except HeadstartError as error:
-            watcher.note(f"{title}: failed: {error}")
-            failures[title] = str(error)
-        watcher.trial_finished()
+        asked += _to_pretrain(configurations(recipe, **strengths), workspace)
+    done, failures = _pretrained(asked, workspace, workers)
     if not done:
         return Ablation((), failures, None)
-    study = study.model_copy(update={"models": tuple(each.name for each in done)})
-    run = study.run(store, device=workspace.device, watcher=watcher, trust=workspace.trust)
-    return Ablation(tuple(done), failures, run)
+    transfer = study.model_copy(update={"models": tuple(each.name for each in done)})
+    run = transfer.run(
+        store, device=workspace.device, watcher=watcher, trust=workspace.trust, workers=workers
+    )
+    return Ablation(done, failures, run)
+
+
+def _to_pretrain(recipes: Mapping[str, Recipe], workspace: Workspace) -> list[Asked]:
+    """Ask for the configurations of one architecture: in results all have its name."""
+    return [
+        Asked(recipe, default_name(recipe), recipe.model.name, configuration)
+        for configuration, recipe in possible(recipes, workspace).items()
+    ]
+
+
+def _pretrained(
+    asked: Sequence[Asked], workspace: Workspace, workers: int
+) -> tuple[tuple[Pretrained, ...], dict[str, str]]:
+    """Pretrain what can be; give that, and why the others failed, both in the order asked for."""
+    outcomes: dict[str, Pretrained | HeadstartError] = {}
+    with executor_of(workers, workspace.device) as executor:
+        for one, outcome in pretrain_all(asked, workspace, executor):
+            outcomes[one.name] = outcome
+            if isinstance(outcome, HeadstartError):
+                workspace.watcher.note(f"{one.said}: failed: {outcome}")
+    # Who ended first must not show: the order of configurations is that of the store.
+    ordered = [(one.said, outcomes[one.name]) for one in asked]
+    done = tuple(found for _, found in ordered if isinstance(found, Pretrained))
+    failures = {said: str(why) for said, why in ordered if isinstance(why, HeadstartError)}
+    return done, failures
 
 
 def possible(recipes: Mapping[str, Recipe], workspace: Workspace) -> dict[str, Recipe]:

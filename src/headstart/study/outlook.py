@@ -4,7 +4,7 @@ Nothing is built, downloaded or decoded, and no function of the user's is called
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -145,12 +145,7 @@ def outlook(study: Study, store: ResultStore, cache: Path) -> Outlook:
         for data in its_datasets:
             if model is None:
                 continue
-            trials = [
-                Trial(model=model, dataset=dataset, setting=setting, seed=seed)
-                for setting in chosen
-                for seed in study.seeds
-                for dataset in data.sized
-            ]
+            trials = _trials(model, data, chosen, study.seeds)
             undone = [trial for trial in trials if trial.key not in stored]
             n_stored += len(trials) - len(undone)
             n_ready += len(undone) * here.present
@@ -163,16 +158,14 @@ def outlook(study: Study, store: ResultStore, cache: Path) -> Outlook:
         for model, n_images in left
     ]
     n_settings = sum(max(1, len(settings)) for settings, _ in its_settings)
+    n_datasets = sum(data.n_sized for data in its_datasets)
     return Outlook(
         needs=(
             *(need for _, need in its_models),
             *(data.need for data in its_datasets),
             *(need for _, need in its_settings),
         ),
-        n_trials=len(study.models)
-        * sum(data.n_sized for data in its_datasets)
-        * n_settings
-        * len(study.seeds),
+        n_trials=len(study.models) * n_datasets * n_settings * len(study.seeds),
         n_stored=n_stored,
         n_ready=n_ready,
         weight_bytes=sum(
@@ -184,6 +177,18 @@ def outlook(study: Study, store: ResultStore, cache: Path) -> Outlook:
         multiply_adds=None if None in costs else sum(cost or 0.0 for cost in costs),
         unknown_sizes=tuple(data.need.name for data in its_datasets if not data.sizes),
     )
+
+
+def _trials(
+    model: Model, data: Data, settings: Sequence[AnySetting], seeds: Sequence[int]
+) -> list[Trial]:
+    """Give the trials of one model on one dataset; none where that is not here."""
+    return [
+        Trial(model=model, dataset=dataset, setting=setting, seed=seed)
+        for setting in settings
+        for seed in seeds
+        for dataset in data.sized
+    ]
 
 
 def model_need(name: str, cache: Path) -> tuple[Model | None, Need]:

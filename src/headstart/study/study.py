@@ -12,7 +12,7 @@ from pydantic import Field, PositiveInt, ValidationError, model_validator
 from headstart import datasets, models, settings
 from headstart.datasets.names import DatasetName
 from headstart.errors import StudyError, UnknownNameError
-from headstart.executors import Processes, visible_gpus
+from headstart.executors import executor_of
 from headstart.files import storage_errors
 from headstart.functions import is_function
 from headstart.spec import AnySetting, Dataset, TrainingSetting, Trial
@@ -219,9 +219,7 @@ class Study(Noun):
             keep=Path(keep_models) if keep_models else None,
         )
         results = ResultStore(store, create=True)
-        if not workers:
-            return run_study(trials, results, workspace)
-        with Processes(workers, visible_gpus(device)) as executor:
+        with executor_of(workers, device) as executor:
             return run_study(trials, results, workspace, executor, whole_trials=whole_trials)
 
     def _refuse_code(self) -> None:

@@ -271,3 +271,12 @@ def write(tmp_path) -> Callable[[str], Path]:
         return root
 
     return written
+
+
+@pytest.fixture
+def incomplete(write) -> Path:
+    """Give a folder without two training images and one test image of Birdsnap."""
+    folder = write("birdsnap")
+    for name in ("Blue_Jay/202.jpg", "Acadian_Flycatcher/3.jpg", "Coopers_Hawk/100.jpg"):
+        (folder / "download" / "images" / name).unlink()
+    return folder

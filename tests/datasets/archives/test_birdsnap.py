@@ -35,15 +35,6 @@ def test_images_may_lie_in_images(write):
     assert len(birdsnap.read(folder).parts["train"]) == 12
 
 
-@pytest.fixture
-def incomplete(write):
-    """Without two training images and one test image."""
-    folder = write("birdsnap")
-    for name in ("Blue_Jay/202.jpg", "Acadian_Flycatcher/3.jpg", "Coopers_Hawk/100.jpg"):
-        (folder / "download" / "images" / name).unlink()
-    return folder
-
-
 def test_images_that_are_gone_are_counted_and_refused(incomplete):
     message = (
         r"lacks 2 of 12 training images and 1 of 3 test images, first .*Acadian_Flycatcher/3.jpg: "

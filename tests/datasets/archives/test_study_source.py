@@ -226,15 +226,6 @@ def test_from_is_for_the_datasets_of_the_study(name, photos, cli, tmp_path):
     assert "says itself where it is: --from goes with the datasets of the study" in outcome.err
 
 
-@pytest.fixture
-def incomplete(write):
-    """Without two training images and one test image of Birdsnap."""
-    folder = write("birdsnap")
-    for name in ("Blue_Jay/202.jpg", "Acadian_Flycatcher/3.jpg", "Coopers_Hawk/100.jpg"):
-        (folder / "download" / "images" / name).unlink()
-    return folder
-
-
 def test_birdsnaps_missing_images_are_refused_and_accepted_on_request(incomplete, cli, own_cache):
     outcome = cli("datasets", "prepare", "birdsnap", "--from", incomplete)
     assert outcome.code == 2

@@ -7,6 +7,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
 
+import numpy as np
+import numpy.typing as npt
+
 from headstart.datasets import (
     characters,
     charts,
@@ -114,20 +117,25 @@ class EmbeddedSource(Source):
             fashion_mnist.fetch(cache)
         else:
             super().fetch(asked, cache, watcher)
+        if drawings := EMBEDDED[asked.stem].drawings:
+            # Here and not in `read`: it is the preparation that somebody watches.
+            self._kept(asked, drawings, cache, watcher)
 
     def read(self, asked: DatasetName, cache: Path) -> Archive:
         known = EMBEDDED[asked.stem]
         if known.drawings is None:
             return Archive(known.classes, known.read(cache))
-        return Archive(known.classes, self._kept(asked, known.drawings, cache))
+        return Archive(known.classes, self._kept(asked, known.drawings, cache, Watcher()))
 
-    def _kept(self, asked: DatasetName, drawings: Drawings, cache: Path) -> dict[str, Split]:
+    def _kept(
+        self, asked: DatasetName, drawings: Drawings, cache: Path, watcher: Watcher
+    ) -> dict[str, Split]:
         """Read drawn images from the cache, or draw them: once, a quarter of a minute at most."""
         folder, ledger = cache / "datasets", Ledger(cache / "datasets" / "files.db")
         parts = {}
         for name, part in self.manifest(asked).splits.items():
             path = folder / f"{asked.stem}-{name}-{part.images_sha256[:16]}.pixels"
-            draw = partial(drawings.pixels, name)
+            draw = partial(_drawn, drawings, name, watcher)
             images = keep(path, drawings.shape, part.images_sha256, ledger, draw)
             parts[name] = drawings.split(name, images)
         return parts
@@ -140,3 +148,10 @@ class EmbeddedSource(Source):
         asked.refuse_split_seed()
         text = files("headstart.datasets").joinpath("manifests", f"{asked.stem}.json").read_text()
         return Manifest.model_validate_json(text)
+
+
+def _drawn(drawings: Drawings, split: str, watcher: Watcher) -> npt.NDArray[np.uint8]:
+    """Draw all images of a split under the watcher's eyes: (n, SIDE, SIDE, 3) uint8."""
+    total = len(drawings.labels(split))
+    watcher.stage(f"drawing {drawings.name}, {split}", total=total, unit="images")
+    return drawings.pixels(split, watcher.advance)

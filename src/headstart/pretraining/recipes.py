@@ -1,0 +1,109 @@
+"""A recipe is made: the usual choices for ImageNet, and what a dataset has to be."""
+
+from collections.abc import Mapping
+from math import ceil
+from types import MappingProxyType
+from typing import Any
+
+from pydantic import ValidationError
+
+from headstart import datasets, models
+from headstart.datasets.prepared import SIDE
+from headstart.errors import StudyError, TrainingError
+from headstart.labels import kind_of
+from headstart.spec import Dataset, Recipe
+from headstart.workspace import Watcher
+
+__all__ = ["make_recipe"]
+
+# Goyal et al. 2017 (arXiv:1706.02677) for ResNets on ImageNet: 90 epochs, a learning rate of 0.1
+# for 256 images that grows with the batch, a weight decay of 1e-4.
+EPOCHS, RATE, RATE_BATCH = 90, 0.1, 256
+# Evaluation views are 87.5 % of the side: 224 of 256 pixels.
+CENTRAL = 0.875
+EXPECTED: Mapping[str, str] = MappingProxyType(
+    {
+        "steps": "a whole number from 1",
+        "batch_size": "a whole number from 1",
+        "learning_rate": "a number above 0",
+        "weight_decay": "a number from 0",
+        "crop_area": "a share from above 0 to 1",
+        "label_smoothing": "a share from 0 to below 1",
+        "dropout": "a rate from 0 to below 1",
+        "seed": "a whole number from 0",
+    }
+)
+
+
+def make_recipe(
+    arch: str,
+    dataset: str,
+    *,
+    limit: int | None = None,
+    skip_broken: bool = False,
+    watcher: Watcher | None = None,
+    **options: Any,
+) -> Recipe:
+    """Make a recipe, with the usual choices for ImageNet where none are given.
+
+    These are 90 epochs, a learning rate of 0.1 for each 256 images of a batch, a weight decay of
+    1e-4 (Goyal et al. 2017).
+
+    Parameters
+    ----------
+    arch
+        Any name of a network; its weights do not count.
+    dataset
+        Any name of a dataset with one label an image.
+    limit, skip_broken, watcher
+        As `datasets.find` takes them.
+    options
+        Fields of `Recipe`; one that is None is chosen here.
+
+    Raises
+    ------
+    UnknownNameError, StudyError, DatasetError
+    TrainingError
+        A batch that is larger than the data; several labels an image.
+    """
+    found = datasets.find(dataset, limit=limit, skip_broken=skip_broken, watcher=watcher)
+    model = models.find(arch)
+    given = {name: value for name, value in options.items() if value is not None}
+    batch_size = given.get("batch_size", Recipe.model_fields["batch_size"].default)
+    n_images = n_training(found)
+    usual = {
+        "steps": ceil(EPOCHS * n_images / max(1, batch_size)),
+        "learning_rate": RATE * batch_size / RATE_BATCH,
+        "side": max(SIDE, ceil(model.input_size / CENTRAL)),
+    }
+    try:
+        recipe = Recipe(model=model, dataset=found, **{**usual, **given})
+    except ValidationError as error:
+        option, *place = error.errors()[0]["loc"]
+        value = given[str(option)]
+        raise StudyError(
+            f"--{str(option).replace('_', '-')} {value[place[0]] if place else value}: expected "
+            f"{EXPECTED[str(option)]}"
+        ) from error
+    check_dataset(recipe)
+    return recipe
+
+
+def n_training(dataset: Dataset) -> int:
+    """How many images are trained on: those of train and validation."""
+    return dataset.used_sizes.train + dataset.used_sizes.validation
+
+
+def check_dataset(recipe: Recipe) -> None:
+    """Raise TrainingError for a dataset that cannot be trained on in this way."""
+    dataset, n_images = recipe.dataset, n_training(recipe.dataset)
+    if kind_of(dataset.metric).loss != "softmax":
+        raise TrainingError(
+            f"dataset '{dataset.name}' has several labels an image: pretraining takes one class "
+            "an image; give another --dataset"
+        )
+    if recipe.batch_size > n_images:
+        raise TrainingError(
+            f"a batch of {recipe.batch_size} is larger than the data, {n_images:,} training images "
+            f"of dataset '{dataset.name}': lower --batch-size"
+        )

@@ -1,0 +1,232 @@
+"""Pretraining, read top to bottom: train an upstream classifier by a recipe, test, register."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from headstart import datasets, metrics, models
+from headstart.datasets.prepare import bytes_needed
+from headstart.errors import TrainingError
+from headstart.files import check_free_space, locked, writable_folder
+from headstart.models import pretrained
+from headstart.pretraining.asked import Asked, Pretrained, default_name
+from headstart.pretraining.registry import described, registered
+from headstart.settings.examples import Examples
+from headstart.spec import Model, Recipe, Selection, Weights, digest
+from headstart.versions import provenance
+from headstart.workspace import Workspace
+
+if TYPE_CHECKING:
+    from headstart.models.network import Network
+    from headstart.training import Hyperparameters, Trained
+    from headstart.training.ranks import Ranks
+
+__all__ = ["begin", "check", "pretrain", "pretrain_asked"]
+
+# A lost minute of training is nothing to lose; writing never takes more than a hundredth.
+SAVE_SECONDS = 10.0
+
+
+def pretrain(
+    recipe: Recipe,
+    workspace: Workspace,
+    *,
+    name: str | None = None,
+    title: str | None = None,
+    configuration: str | None = None,
+    ranks: "Ranks | None" = None,
+) -> Pretrained | None:
+    """Train a network by a recipe, measure it on the upstream task, and register it.
+
+    What is registered already is not trained again; a run that was interrupted goes on from its
+    checkpoint.
+
+    Parameters
+    ----------
+    recipe
+        How.
+    workspace
+        Where.
+    name
+        What it can be found by, as ``pretrained:NAME``; `default_name` unless given.
+    title
+        Its model's name in results, in place of ``pretrained:NAME``: configurations of one
+        architecture have the same.
+    configuration
+        How it was trained, in words: a factor of its own in analyses.
+    ranks
+        The processes that train together; this one alone unless given.
+
+    Returns
+    -------
+    Pretrained
+        None on ranks other than the first, which registers for all.
+
+    Raises
+    ------
+    StudyError
+        `name` is that of a network of another recipe.
+    WeightsError
+        The registered weights have changed.
+    TrainingError
+        The run diverged.
+    HeadstartError
+        Whatever else makes it impossible, as early as it can be found.
+    """
+    asked = Asked(recipe, default_name(recipe) if name is None else name, title, configuration)
+    if ranks is None or ranks.first:
+        return pretrain_asked(asked, workspace, ranks)
+    if pretrained.read_facts(asked.name, workspace.cache) is None:
+        _train(check(recipe, workspace), recipe, workspace, ranks)
+    return None
+
+
+def pretrain_asked(asked: Asked, workspace: Workspace, ranks: "Ranks | None" = None) -> Pretrained:
+    """Pretrain what is asked for, in this process or as the first of `ranks`; see `pretrain`."""
+    if found := registered(asked, workspace.cache):
+        return found
+    network = check(asked.recipe, workspace)
+    lock = workspace.cache / pretrained.SCHEME / f".{asked.name}.lock"
+    with locked(lock, lambda: workspace.watcher.stage("waiting for another process")):
+        if found := registered(asked, workspace.cache):
+            return found
+        return _pretrain(network, asked, workspace, ranks)
+
+
+def check(recipe: Recipe, workspace: Workspace) -> "Network":
+    """Find early what would stop a run, and give the network as it begins.
+
+    Raises
+    ------
+    ModelError
+        The architecture does not have what a switch changes.
+    HeadstartError
+        No such device, missing data, no space.
+    """
+    from headstart.devices import require_fast, resolve_device
+
+    require_fast(recipe.precision, resolve_device(workspace.device))
+    network = begin(recipe, workspace)
+    datasets.fetch(recipe.dataset, workspace.cache, workspace.watcher)
+    datasets.check_images(recipe.dataset, workspace.cache, workspace.watcher)
+    n_images = sum(n for _, n in recipe.dataset.used_sizes)
+    writable_folder(workspace.cache / pretrained.SCHEME)
+    check_free_space(workspace.cache, bytes_needed(n_images, recipe.side), "prepared images")
+    return network
+
+
+def begin(recipe: Recipe, workspace: Workspace) -> "Network":
+    """Give the network as training begins with it: random weights, and the recipe's switches."""
+    return models.load(_begun(recipe), workspace.cache, trust=workspace.trust)
+
+
+def _pretrain(
+    network: "Network", asked: Asked, workspace: Workspace, ranks: "Ranks | None"
+) -> Pretrained:
+    name, recipe = asked.name, asked.recipe
+    network, trained, examples = _train(network, recipe, workspace, ranks)
+    if trained.diverged_at is not None:
+        _checkpoint(recipe, workspace.cache).unlink(missing_ok=True)
+        raise TrainingError(
+            f"pretraining '{name}' diverged at step {trained.diverged_at:,} of {recipe.steps:,}: "
+            f"lower --learning-rate, {recipe.learning_rate:g} now"
+        )
+    for note in trained.notes:
+        workspace.watcher.note(f"{name}: {note}")
+    accuracy, n_test = _test(network, recipe, examples)
+    facts = {
+        "key": recipe.key,
+        "recipe": recipe.model_dump(mode="json"),
+        "accuracy": accuracy,
+        "n_test": n_test,
+        "losses": trained.losses,
+        "images_per_second": trained.images_per_second,
+        "resumed_at": trained.resumed_at,
+        "examples": examples.splits.revision,
+        "skipped_images": examples.broken,
+        "provenance": provenance(),
+    }
+    model = described(asked, accuracy, n_test)
+    model = pretrained.register(name, network, model, facts, workspace.cache)
+    # Not before: who is killed in between tests again, and does not train again.
+    _checkpoint(recipe, workspace.cache).unlink(missing_ok=True)
+    return Pretrained(asked.found_by, model, accuracy, n_test, facts, fresh=True)
+
+
+def _train(
+    network: "Network", recipe: Recipe, workspace: Workspace, ranks: "Ranks | None"
+) -> "tuple[Network, Trained, Examples]":
+    """Train on train + validation: nothing is chosen, so that nothing has to be held out."""
+    examples = Examples.read(recipe.dataset, recipe.seed, recipe.side, workspace, test_labels=True)
+    network = network.with_head(examples.splits.n_classes, recipe.seed_of("head"))
+    trained = examples.fit(
+        network,
+        np.concatenate([examples.train_rows, examples.validation_rows]),
+        recipe.model,
+        _hyperparameters(recipe),
+        stage=f"pretraining on {recipe.dataset.name}",
+        checkpoint=_checkpoint(recipe, workspace.cache),
+        identity=recipe.key,
+        save_seconds=SAVE_SECONDS,
+        ranks=ranks,
+    )
+    return network, trained, examples
+
+
+def _test(network: "Network", recipe: Recipe, examples: Examples) -> tuple[float, int]:
+    """Measure top-1 accuracy on the test images, whose labels are opened once."""
+    examples.workspace.watcher.stage(f"testing on {recipe.dataset.name}")
+    scores = examples.scores(
+        network, examples.test_rows, recipe.model, recipe.view, recipe.precision
+    )
+    if not np.isfinite(scores).all():
+        raise TrainingError(
+            "scores of the trained network hold NaN or infinity: lower --learning-rate, "
+            f"{recipe.learning_rate:g} now"
+        )
+    # The recipe was chosen before anything was seen.
+    chosen = {"learning_rate": recipe.learning_rate, "steps": float(recipe.steps)}
+    selection = Selection(
+        examples=examples.splits.revision, chosen=chosen, validation_curve=(chosen,)
+    )
+    labels = examples.splits.test.open(selection)[examples.test_places]
+    return metrics.score("top-1", labels, scores), len(labels)
+
+
+def _begun(recipe: Recipe) -> Model:
+    tags = {tag: value for tag, value in recipe.model.tags.items() if tag != "auxiliary_head"}
+    if recipe.aux_head:
+        tags["auxiliary_head"] = "kept"
+    changes = {
+        "weights": Weights(locator=f"random:{recipe.seed_of('weights')}"),
+        "bn_scale": recipe.bn_scale,
+        "dropout": recipe.dropout,
+        "tags": tags,
+    }
+    return recipe.model.model_copy(update=changes)
+
+
+def _hyperparameters(recipe: Recipe) -> "Hyperparameters":
+    from headstart.training import Hyperparameters
+
+    return Hyperparameters(
+        steps=recipe.steps,
+        learning_rate=recipe.learning_rate,
+        weight_decay=recipe.weight_decay,
+        batch_size=recipe.batch_size,
+        momentum=recipe.momentum,
+        # The network's own momentum of running statistics, as in the usual programs.
+        batch_norm_window=None,
+        crop_area=recipe.crop_area,
+        crop_aspect=recipe.crop_aspect,
+        flip=recipe.flip,
+        label_smoothing=recipe.label_smoothing,
+        auxiliary_weight=models.auxiliary_weight(_begun(recipe)),
+        precision=recipe.precision,
+        seed=recipe.seed_of("training"),
+    )
+
+
+def _checkpoint(recipe: Recipe, cache: Path) -> Path:
+    return cache / "training" / f"{digest({'pretraining': recipe.key})}.safetensors"
