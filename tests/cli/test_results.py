@@ -137,14 +137,26 @@ def test_a_path_of_lambdas(cli, store):
     ],
 )
 def test_what_an_edge_is(chosen, values, on_edge):
-    rows = tuple({"x": value, "accuracy": 0.5} for value in values)
+    rows = tuple({"x": value, "accuracy": 0.6 if value == chosen else 0.5} for value in values)
     selection = Selection(examples="r", chosen={"x": chosen}, validation_curve=rows)
+    assert selection.on_edge == (("x",) if on_edge else ())
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "on_edge"),
+    [((0.5, 0.6, 0.7), True), ((0.5, 0.7, 0.7), False), ((0.7, 0.6, 0.7), True)],
+)
+def test_an_edge_that_is_no_better_than_the_inside_says_nothing(accuracies, on_edge):
+    rows = tuple({"x": x, "accuracy": a} for x, a in zip((0.1, 1.0, 10.0), accuracies, strict=True))
+    selection = Selection(examples="r", chosen={"x": 10.0}, validation_curve=rows)
     assert selection.on_edge == (("x",) if on_edge else ())
 
 
 def test_the_whole_grid_as_csv_and_json(cli, store):
     add_training(store)
-    add_training(store, "scratch", chosen=(0.1, 1e-5))
+    curve = [row for measurement in measurements() for row in measurement.curve]
+    curve[-1] = curve[-1] | {"accuracy": 0.75}
+    add_training(store, "scratch", chosen=(0.1, 1e-5), curve=curve)
     text = cli("results", "show", "--store", store.path, "--csv").out
     rows = list(csv.DictReader(io.StringIO(text)))
     assert len(rows) == 2 * 11

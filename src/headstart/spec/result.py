@@ -29,16 +29,21 @@ class Selection(Noun):
     def on_edge(self) -> tuple[str, ...]:
         """The numbers chosen that are the first or the last that were tried: better may lie beyond.
 
-        Nothing lies below a decay of 0, and a single value is no grid.
+        Nothing lies below a decay of 0, and a single value is no grid. Where a value inside the
+        grid is as accurate, the edge was taken by the rule for ties, and says nothing.
         """
         return tuple(name for name in self.chosen if self._is_edge(name))
 
     def _is_edge(self, name: str) -> bool:
-        chosen = self.chosen[name]
-        tried = {row[name] for row in self.validation_curve if name in row}
-        if isinstance(chosen, str) or len(tried) < 2:
+        rows = [row for row in self.validation_curve if name in row]
+        tried = {row[name] for row in rows}
+        if isinstance(self.chosen[name], str) or len(tried) < 2:
             return False
-        return chosen == max(tried) or (chosen == min(tried) and chosen > 0)
+        edges = {max(tried), *({min(tried)} - {0.0})}
+        scores = [(row[name] in edges, float(row["accuracy"])) for row in rows]
+        best = max(score for _, score in scores)
+        inside = any(score == best for is_edge, score in scores if not is_edge)
+        return self.chosen[name] in edges and not inside
 
 
 @dataclass(frozen=True)
