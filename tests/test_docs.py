@@ -41,6 +41,20 @@ def test_the_readmes_table_is_the_recorded_demo():
         assert cells[6] == number_label(float(row["lambda"]))
 
 
+def test_the_readmes_settings_are_the_recorded_demo():
+    with (ROOT / "docs" / "demo" / "settings.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    lines = README.split("```")[5].strip().splitlines()[1:]
+    assert [row["setting"] for row in rows] == ["linear", "finetune", "scratch"]
+    for row, line in zip(rows, lines, strict=True):
+        named, seconds = [row[key] for key in ("model", "dataset", "setting")], row["seconds"]
+        cells = line.split()
+        assert [cells[0], *cells[2:4]] == named
+        assert cells[4] == (row["steps"].removesuffix(".0") or "-")
+        assert cells[5] == f"{100 * float(row['accuracy']):.2f}"
+        assert (cells[7], cells[-2]) == (row["n_test"], f"{float(seconds):.1f}")
+
+
 def test_the_readmes_study_is_one():
     text = re.search(r"```toml\n(.*?)```", README, flags=re.DOTALL)[1]
     assert len(hs.Study(**tomllib.loads(text)).trials()) == 24

@@ -71,7 +71,8 @@ class Processes:
             while waiting:
                 done, _ = wait(waiting, LISTEN_SECONDS, return_when=FIRST_COMPLETED)
                 self._listen(call, hear)
-                for future in done:
+                # In the order of the items, where several are done.
+                for future in [future for future in waiting if future in done]:
                     yield waiting.pop(future), future.result()
         except BrokenProcessPool as error:
             raise ExecutorError(
