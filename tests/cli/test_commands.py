@@ -162,7 +162,7 @@ def test_the_demo_leaves_out_what_is_not_there(cli, tmp_path, monkeypatch):
 
 BAD = [
     (("--models", "efficientnet_lite9"), "unknown model 'efficientnet_lite9': did you mean"),
-    (("--datasets", "digit"), "unknown dataset 'digit': did you mean digits or dtd?"),
+    (("--datasets", "digit"), "unknown dataset 'digit': did you mean digits?"),
     (("--settings", "linaer"), "unknown setting 'linaer': did you mean linear?"),
     (("--models", ""), "the study names no models: give at least one"),
     (("--models", ","), "the study names no models: give at least one"),
