@@ -229,8 +229,7 @@ def _conjugate_gradients(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Solve ``H S = -gradient`` loosely: (B, C, r) and (B, C) steps, (B,) passes spent."""
     curvature, goal = system.curvature, system.goal
-    dtype = batch.W.dtype
-    work = curvature.dtype
+    dtype, work = batch.W.dtype, curvature.dtype
     spent = torch.zeros_like(batch.passes)
     live = torch.arange(len(batch.lam), device=batch.lam.device)
     loss, lam, p = batch.loss, batch.lam, point.p.to(work)
@@ -251,37 +250,38 @@ def _conjugate_gradients(
         curvature, inverse = curvature.leading(n_leading), inverse.leading(n_leading)
     faint = D[:, :, n_leading:].to(dtype)
     r, D = r[:, :, :n_leading], D[:, :, :n_leading]
-    S, s = torch.zeros_like(D, dtype=dtype), torch.zeros_like(batch.bias)
-    rz = _dot(r, D) + (rb * d).sum(1)
-    if system.exact:
-        S, s = S + D, s + d
-    for _ in range(0 if system.exact else min(MAX_CONJUGATE_STEPS, system.patience)):
+    found, found_b = torch.zeros_like(D, dtype=dtype), torch.zeros_like(batch.bias)
+    # The steps of those that are still on their way.
+    S, s = (D.to(dtype), d.to(dtype)) if system.exact else (found.clone(), found_b.clone())
+    rz, step = _dot(r, D) + (rb * d).sum(1), 0
+    for step in range(1, 0 if system.exact else 1 + min(MAX_CONJUGATE_STEPS, system.patience)):
         bent, bent_b = curvature(loss, p, lam, D, d)
-        spent[live] += 1
         bend = _dot(D, bent) + (d * bent_b).sum(1)
         # Rounding can make the curvature vanish, or worse: what was found so far is kept.
         length = torch.where(bend > 0, rz / bend, 0).to(work)[:, None]
-        S[live] += (length[:, :, None] * D).to(dtype)
-        s[live] += (length * d).to(dtype)
+        S, s = S + length[:, :, None] * D, s + length * d
         r = r - length[:, :, None] * loss.centre(bent)
         rb = rb - length * loss.centre(bent_b)
         # What the bias is short of comes back through the mean of the features when balanced.
         short = _dot(r, r) + curvature.spread / p.shape[2] * rb.double().square().sum(1)
-        on = (short > target[live]) & (bend > 0) & (spent < room)[live]
+        on = (short > target) & (bend > 0) & (room > step)
+        if not on.any():
+            break
         if not on.all():
-            if not on.any():
-                break
+            found[live], found_b[live], spent[live] = S, s, step
             kept = on.nonzero()[:, 0]
-            live, lam, p, r, rb, D, d, rz = (part[kept] for part in (live, lam, p, r, rb, D, d, rz))
+            live, target, room, lam, p, S, s, r, rb, D, d, rz = (
+                part[kept] for part in (live, target, room, lam, p, S, s, r, rb, D, d, rz)
+            )
             loss, inverse = loss.take(kept), inverse.take(kept)
         Y, y = inverse(r, rb)
         rz, last = _dot(r, Y) + (rb * y).sum(1), rz
         turn = (rz / last).to(work)[:, None]
         D, d = Y + turn[:, :, None] * D, y + turn * d
+    found[live], found_b[live], spent[live] = S, s, step
     # The preconditioner blows up what rounding leaves in directions that change no probability.
-    S, s = batch.loss.centre(torch.cat([S, faint], dim=2)), batch.loss.centre(s)
-    scale = unit[:, None]
-    return (S * scale[:, :, None]).to(dtype), (s * scale).to(dtype), spent
+    S, s = batch.loss.centre(torch.cat([found, faint], dim=2)), batch.loss.centre(found_b)
+    return (S * unit[:, None, None]).to(dtype), (s * unit[:, None]).to(dtype), spent
 
 
 def _like(problems: Tensor, part: Tensor) -> Tensor:

@@ -23,6 +23,7 @@ from headstart.probe.fits import Fit, Weights, columns, sum_up
 from headstart.probe.inputs import features, path_of
 from headstart.probe.losses import Binary, Softmax
 from headstart.probe.newton import Batch, Goal, minimise
+from headstart.probe.packed import packed
 
 __all__ = ["MAX_PASSES", "fit_path"]
 
@@ -42,6 +43,8 @@ WIDE = 256
 # small lambda comes to, is spared.
 QUICK = 1 << 22
 NARROW = ROOMY = 16
+# Logits that take little memory whatever the features take: so many are worked on in any case.
+FEW = 1 << 20
 
 
 @torch.no_grad()
@@ -129,13 +132,13 @@ class _Solver:
                 f"for {len(X)} examples"
             )
         self._axes = axes = Axes.of(X, device, dtype)
-        self._fast, self._exact = Fast(axes.Z), Exact(axes)
         self._loss, self._goal = loss.to(device), goal
-        low = dtype == torch.float32 and fast_bfloat16(device)
-        self._factors = Factors(axes.Z)
-        rough = Fast(axes.Z.bfloat16()) if low else self._fast
-        self._rough = Curvature(rough, axes.variance)
         start = self._loss.start
+        low = dtype == torch.float32 and fast_bfloat16(device)
+        rough = packed(axes.Z.bfloat16() if low else axes.Z, start.numel())
+        self._fast, self._exact = Fast(axes.Z) if low else rough, Exact(axes)
+        self._rough = Curvature(rough, axes.variance)
+        self._factors = Factors(axes.Z)
         self._nothing = _Solution(
             torch.zeros(*start.shape, axes.Z.shape[1], dtype=dtype, device=device),
             start.to(dtype),
@@ -147,12 +150,19 @@ class _Solver:
     @property
     def together(self) -> int:
         """How many lambdas to certify at once."""
-        return max(1, self._axes.X.shape[1] // (ROOMY * self._nothing.bias.numel()))
+        return self._at_once(max(self._axes.X.shape[1] // ROOMY, self._few // 2))
 
     @property
     def _wide(self) -> int:
         """How many lambdas to solve at once."""
-        columns = min(WIDE, self._axes.X.shape[1] // NARROW)
+        return self._at_once(min(WIDE, max(self._axes.X.shape[1] // NARROW, self._few)))
+
+    @property
+    def _few(self) -> int:
+        """Columns of logits that take hardly any memory."""
+        return FEW // len(self._axes.X)
+
+    def _at_once(self, columns: int) -> int:
         return max(1, columns // self._nothing.bias.numel())
 
     def descend_to(self, lam: float) -> None:

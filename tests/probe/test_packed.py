@@ -1,0 +1,67 @@
+"""Products in the kernels' own layout are the plain ones, and are where they pay."""
+
+import numpy as np
+import pytest
+import torch
+
+from headstart.probe import LogisticRegressionPath, packed
+from headstart.probe.axes import Fast
+from headstart.probe.packed import LARGEST, THIN, Packed
+from probes import problem
+
+
+def features(n=70, r=33, dtype=torch.float32):
+    return torch.from_numpy(np.random.RandomState(0).randn(n, r)).to(dtype)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 10), (3, 7), (4, 64)])
+@pytest.mark.parametrize("size", [(70, 33), (1, 1), (257, 768)])
+def test_products_are_the_plain_ones(shape, size):
+    Z = features(*size)
+    here, plain = packed.packed(Z, 10), Fast(Z.double())
+    W, residual = (torch.randn(*shape, side, generator=torch.Generator()) for side in Z.T.shape)
+    for found, expected in (
+        (here.forward(W), plain.forward(W)),
+        (here.back(residual), plain.back(residual)),
+        # Not side by side in memory, as they come.
+        (here.forward(W.flip(1).mT.contiguous().mT), plain.forward(W.flip(1))),
+    ):
+        assert found.dtype == torch.float32
+        torch.testing.assert_close(found.double(), expected, rtol=1e-5, atol=1e-4)
+
+
+def test_bfloat16_products_are_rounded_and_no_more():
+    Z = features(dtype=torch.bfloat16)
+    here, plain = packed.packed(Z, 10), Fast(Z)
+    W = torch.randn(2, 5, 33, generator=torch.Generator())
+    assert here.forward(W).dtype == torch.float32
+    torch.testing.assert_close(here.forward(W), plain.forward(W), rtol=1e-2, atol=1e-1)
+
+
+@pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="torch was built without it")
+def test_todays_torch_has_the_operators():
+    assert isinstance(packed.packed(features(), 10), Packed)
+
+
+@pytest.mark.parametrize("why", ["many columns", "float64", "large"])
+def test_products_are_plain_where_packing_does_not_pay(why, monkeypatch):
+    if why == "large":
+        monkeypatch.setattr(packed, "LARGEST", 70 * 33 - 1)
+    Z = features(dtype=torch.float64 if why == "float64" else torch.float32)
+    assert type(packed.packed(Z, THIN + (why == "many columns"))) is Fast
+    # Two layouts in float32.
+    assert 2 * 4 * LARGEST == 512 << 20
+
+
+@pytest.mark.parametrize("error", [RuntimeError, AttributeError])
+def test_a_torch_without_the_operators_multiplies_plainly(error, monkeypatch):
+    def missing(*_):
+        raise error("no such operator")
+
+    X, y = problem(1200, 400, 10)
+    expected = LogisticRegressionPath(lambdas=[1, 0.1]).fit(X, y)
+    monkeypatch.setattr(packed, "_linear", missing)
+    assert type(packed.packed(features(), 10)) is Fast
+    found = LogisticRegressionPath(lambdas=[1, 0.1]).fit(X, y)
+    assert found.converged_path_.all() and expected.converged_path_.all()
+    np.testing.assert_allclose(found.objective_path_, expected.objective_path_, rtol=1e-4)
