@@ -1,7 +1,7 @@
 r"""Fits for many lambdas: coarse to fine, each started where the others lead, each certified.
 
 Solutions change smoothly with :math:`\log\lambda`. Every second lambda is solved in decreasing
-order from a parabola through the three before it; the others lie between solved ones, and a
+order from a line through the two before it; the others lie between solved ones, and a
 polynomial through the nearest is mostly within the tolerance at once: what is left to do there is
 to certify it. Many small problems are solved at once, as one wide matrix product.
 """
@@ -30,8 +30,10 @@ __all__ = ["MAX_PASSES", "fit_path"]
 MAX_PASSES = 3000
 # Of so many lambdas one is solved in the first sweep.
 COARSE = 2
-# How many solutions on either side of a lambda tell where to start.
-LARGER, SMALLER = 3, 2
+# How many solutions on either side of a lambda tell where to start; beyond the last, a line through
+# two. A parabola leads astray where a small lambda lets the classes come apart: on features of
+# Fashion-MNIST and of 102 Flowers it took half as many passes again, and saved 3 % elsewhere.
+LARGER, SMALLER, LINE = 3, 2, 2
 # A step of log(lambda) over which a polynomial may be followed; longer ones get waypoints, which
 # nobody asked for and which are solved to this relative gap, or in so many passes.
 STRIDE = math.log(10)
@@ -266,8 +268,9 @@ class _Solver:
 
     def _predict(self, lam: float) -> _Solution:
         """Follow the polynomial in log(lambda) through the nearest solutions."""
-        larger = sorted(other for other in self._solved if other > lam)[:LARGER]
         smaller = sorted((other for other in self._solved if other < lam), reverse=True)[:SMALLER]
+        through = LARGER if smaller else LINE
+        larger = sorted(other for other in self._solved if other > lam)[:through]
         if not larger:
             return self._nothing
         at, places = math.log(lam), [math.log(other) for other in (*larger, *smaller)]
