@@ -63,5 +63,6 @@ def test_a_torch_without_the_operators_multiplies_plainly(error, monkeypatch):
     monkeypatch.setattr(packed, "_linear", missing)
     assert type(packed.packed(features(), 10)) is Fast
     found = LogisticRegressionPath(lambdas=[1, 0.1]).fit(X, y)
-    assert found.converged_path_.all() and expected.converged_path_.all()
+    assert found.converged_path_.all()
+    assert expected.converged_path_.all()
     np.testing.assert_allclose(found.objective_path_, expected.objective_path_, rtol=1e-4)
