@@ -252,7 +252,7 @@ def _conjugate_gradients(
     r, D = r[:, :, :n_leading], D[:, :, :n_leading]
     found, found_b = torch.zeros_like(D, dtype=dtype), torch.zeros_like(batch.bias)
     # The steps of those that are still on their way.
-    S, s = (D.to(dtype), d.to(dtype)) if system.exact else (found.clone(), found_b.clone())
+    S, s = (D.to(dtype), d.to(dtype)) if system.exact else (found, found_b)
     rz, step = _dot(r, D) + (rb * d).sum(1), 0
     for step in range(1, 0 if system.exact else 1 + min(MAX_CONJUGATE_STEPS, system.patience)):
         bent, bent_b = curvature(loss, p, lam, D, d)
