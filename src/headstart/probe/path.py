@@ -32,7 +32,7 @@ MAX_PASSES = 3000
 COARSE = 2
 # How many solutions on either side of a lambda tell where to start; beyond the last, a line through
 # two. A parabola leads astray where a small lambda lets the classes come apart: on features of
-# Fashion-MNIST and `flowers` (docs/probe.md) it took 55 to 80 % more passes, and saved 6 % elsewhere.
+# Fashion-MNIST and `flowers` (docs/probe.md) it took 55 to 80 % more passes, and saved 6 % once.
 LARGER, SMALLER, LINE = 3, 2, 2
 # A step of log(lambda) over which a polynomial may be followed; longer ones get waypoints, which
 # nobody asked for and which are solved to this relative gap, or in so many passes.
