@@ -1,7 +1,8 @@
 """Every error that headstart raises on purpose, in one tree.
 
 Each message is one line: what was expected, what was found, where, and what to do. The command
-line prints it and exits with code 2.
+line prints it and exits with code 2. Each error has a stable `code` (``dataset.split_unknown``) and
+the `values` that its message is about: programs and tests match these, never the wording.
 
 * HeadstartError
     * StudyError              the study contradicts itself or asks for what there is not
@@ -30,6 +31,7 @@ line prints it and exits with code 2.
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from typing import Any
 
 __all__ = [
     "AnalysisError",
@@ -57,13 +59,56 @@ __all__ = [
     "WeightsMissingError",
 ]
 
+# Names in one message: a library has a thousand.
+MOST_LISTED = 20
+
 
 class HeadstartError(Exception):
-    """Base of all; its text is one line for a person."""
+    """Base of all; its text is one line for a person.
+
+    Parameters
+    ----------
+    message
+        One line.
+    code
+        What went wrong, as ``subject.fault``. The class has a general one, which holds unless
+        given.
+    values
+        What the message is about: the name that is unknown, the columns found, ...
+
+    Attributes
+    ----------
+    code
+        Stable across versions and rewording.
+    values
+        Those given.
+    """
+
+    code: str = "headstart"
+
+    def __init__(self, *message: object, code: str | None = None, **values: object) -> None:
+        super().__init__(*message)
+        if code is not None:
+            self.code = code
+        self.values = values
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Subclasses take other arguments than the message: workers send what they made of them.
+        return _restore, (type(self), self.args, self.__dict__)
+
+
+def _restore(
+    kind: type[HeadstartError], arguments: tuple[object, ...], state: dict[str, object]
+) -> HeadstartError:
+    error = kind.__new__(kind, *arguments)
+    error.__dict__.update(state)
+    return error
 
 
 class StudyError(HeadstartError):
     """The study contradicts itself or asks for what there is not."""
+
+    code = "study"
 
 
 class UnknownNameError(StudyError):
@@ -79,28 +124,41 @@ class UnknownNameError(StudyError):
         All names that would have done.
     """
 
+    code = "name.unknown"
+
     def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
         known = sorted(known)
         near = get_close_matches(name.lower(), known, n=3, cutoff=0.6)
-        hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(known)}"
-        super().__init__(f"unknown {kind} '{name}': {hint}")
+        listed = ", ".join(known[:MOST_LISTED])
+        if len(known) > MOST_LISTED:
+            listed += f", ... ({len(known):,} in all)"
+        hint = f"did you mean {' or '.join(near)}?" if near else f"known: {listed}"
+        super().__init__(f"unknown {kind} '{name}': {hint}", kind=kind, name=name, near=near)
         self.kind, self.name, self.near = kind, name, near
 
 
 class DatasetError(HeadstartError):
     """Images or labels are not what they have to be."""
 
+    code = "dataset"
+
 
 class DatasetMissingError(DatasetError):
     """The dataset is not on this machine and cannot be fetched."""
+
+    code = "dataset.missing"
 
 
 class NotUnpackedError(DatasetMissingError):
     """A folder holds nothing by which the archive of a dataset's creators is known."""
 
+    code = "dataset.not_unpacked"
+
 
 class ManifestError(DatasetError):
     """The content of a dataset is not what its manifest says."""
+
+    code = "dataset.manifest"
 
 
 class BrokenImageError(DatasetError):
@@ -114,10 +172,14 @@ class BrokenImageError(DatasetError):
         What the decoder said.
     """
 
+    code = "image.broken"
+
     def __init__(self, where: str, reason: str) -> None:
         super().__init__(
             f"image {where} does not decode ({reason}): replace or remove it, "
-            "or leave such images out and have them counted with --skip-broken"
+            "or leave such images out and have them counted with --skip-broken",
+            where=where,
+            reason=reason,
         )
         self.where, self.reason = where, reason
 
@@ -125,62 +187,94 @@ class BrokenImageError(DatasetError):
 class ModelError(HeadstartError):
     """A network that cannot be built."""
 
+    code = "model"
+
 
 class WeightsMissingError(ModelError):
     """The weights are not on this machine."""
+
+    code = "weights.missing"
 
 
 class WeightsError(ModelError):
     """The weights file is not the one that the catalogue names."""
 
+    code = "weights"
+
 
 class FeatureError(HeadstartError):
     """Features that no classifier can be fitted to."""
+
+    code = "features"
 
 
 class TrainingError(HeadstartError):
     """A training run that cannot be, or that came to nothing."""
 
+    code = "training"
+
 
 class ProbeError(HeadstartError, ValueError):
     """Labels, features or lambdas that no probe can be fitted to."""
+
+    code = "probe"
 
 
 class ExecutorError(HeadstartError):
     """Worker processes that cannot be had, or that ended before their work did."""
 
+    code = "executor"
+
 
 class DeviceError(HeadstartError):
     """A device, precision or runtime that this machine does not have."""
+
+    code = "device"
 
 
 class LogError(HeadstartError):
     """A log of curves that cannot be written: its library is not installed."""
 
+    code = "log"
+
 
 class SealedTestError(HeadstartError):
     """An attempt to look at test labels before the choice is made, or a second time."""
+
+    code = "test.sealed"
 
 
 class TableError(HeadstartError):
     """A table of results that cannot be read, or that contradicts itself."""
 
+    code = "table"
+
 
 class AnalysisError(HeadstartError):
     """An estimate or a figure that this table of results cannot give."""
+
+    code = "analysis"
 
 
 class StorageError(HeadstartError):
     """Files that cannot be written or read."""
 
+    code = "storage"
+
 
 class NotWritableError(StorageError):
     """No permission to write, or a read-only file system."""
+
+    code = "storage.not_writable"
 
 
 class DiskFullError(StorageError):
     """No space left for what has to be written."""
 
+    code = "storage.full"
+
 
 class StoreError(StorageError):
     """A results database that cannot be used."""
+
+    code = "store"

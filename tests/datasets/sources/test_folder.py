@@ -229,7 +229,7 @@ def test_stamps_of_tuxpaint():
         if name.endswith(".png")
     }
     assert found == walked
-    assert len(found) >= 800
+    assert len(found) > 700
     labels = archive.parts["all"].labels
     for label, path in zip(labels, archive.parts["all"].images.paths, strict=True):
         assert path.relative_to(STAMPS).parts[0] == archive.classes[label]
