@@ -8,6 +8,7 @@ from headstart import datasets, metrics, models, settings
 from headstart.clock import added
 from headstart.executors import Executor, InProcess, Tell
 from headstart.labels import kind_of
+from headstart.metrics import at_chance
 from headstart.spec import Candidate, Measurement, Prediction, Result, Selection, Trial
 from headstart.versions import provenance
 from headstart.workspace import Sending, Site, Workspace, receive
@@ -78,13 +79,21 @@ def run_trial(
         memory.add_selection(trial.key, selection)
     tested = way.test(trial, selection, workspace)
     predictions = _labelled(splits.test, selection, tested)
+    chance = at_chance(trial.dataset.metric, predictions.label, predictions.scores)
+    if chance:
+        watcher.note(f"warning: {trial.title}: {chance.text}")
     result = Result(
         trial=trial,
         metrics=_scored(trial, predictions),
         n_test=len(predictions.label),
         selection=selection,
         predictions=predictions,
-        provenance={**provenance(), "examples": splits.revision, **tested.facts},
+        provenance={
+            **provenance(),
+            "examples": splits.revision,
+            **tested.facts,
+            **({"at_chance": chance._asdict()} if chance else {}),
+        },
         seconds=added([*(m.seconds for m in measured), tested.seconds]),
     )
     if workspace.keep and tested.network:

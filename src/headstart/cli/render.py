@@ -7,6 +7,7 @@ from rich.console import Group
 from rich.text import Text
 
 from headstart.cli.tables import plain_table, shortened
+from headstart.metrics import AtChance
 from headstart.spec import Dataset, Result
 from headstart.spec.labels import number_label
 from headstart.stats import wilson_interval
@@ -52,7 +53,7 @@ def results(found: Sequence[Result]) -> Group:
             f"{row['seconds']:.1f} s",
         )
     said = [_shared(rows, varying), *_legend(found), *_certified(rows)]
-    return Group(table, *(Text(line, style="dim") for line in said), *_warnings(rows))
+    return Group(table, *(Text(line, style="dim") for line in said), *_warnings(found, rows))
 
 
 def _level(name: str, value: Any) -> str:
@@ -144,13 +145,19 @@ def _certified(rows: Sequence[dict[str, Any]]) -> list[str]:
     return [f"{which} certified to within {max(gaps):.1e} of its optimum (relative duality gap)"]
 
 
-def _warnings(rows: Sequence[dict[str, Any]]) -> list[Text]:
-    found = {
+def _warnings(found: Sequence[Result], rows: Sequence[dict[str, Any]]) -> list[Text]:
+    counts = {
         "choices on the edge of their grid": sum(bool(row["on_edge"]) for row in rows),
         "fits that did not reach their tolerance": sum(row["unconverged"] for row in rows),
         "broken images left out": sum(row["skipped_images"] for row in rows),
     }
-    return [Text(f"{what}: {count}", style="yellow") for what, count in found.items() if count]
+    lines = [f"{what}: {count}" for what, count in counts.items() if count]
+    lines += [
+        f"warning: {result.trial.title}: {AtChance(**chance).text}"
+        for result in found
+        if (chance := result.provenance.get("at_chance"))
+    ]
+    return [Text(line, style="yellow") for line in lines]
 
 
 def _chosen(result: Result) -> str:

@@ -1,13 +1,17 @@
-"""Labels and decision values -> one number, a proportion. numpy only."""
+"""Labels and decision values -> one number, a proportion. numpy and scipy.special only."""
 
 from headstart.metrics.average_precision import voc_map_11point
 from headstart.metrics.calibration import expected_calibration_error, log_loss
+from headstart.metrics.chance import AtChance, at_chance, beats_chance
 from headstart.metrics.classification import mean_per_class, top1
 from headstart.metrics.scorers import CALIBRATION, SCORERS, score
 
 __all__ = [
     "CALIBRATION",
     "SCORERS",
+    "AtChance",
+    "at_chance",
+    "beats_chance",
     "expected_calibration_error",
     "log_loss",
     "mean_per_class",

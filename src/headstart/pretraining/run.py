@@ -9,6 +9,7 @@ from headstart import datasets, metrics, models
 from headstart.datasets.prepare import bytes_needed
 from headstart.errors import TrainingError
 from headstart.files import check_free_space, locked, writable_folder
+from headstart.metrics import AtChance, at_chance
 from headstart.models import pretrained
 from headstart.pretraining.asked import Asked, Pretrained, default_name
 from headstart.pretraining.registry import described, registered
@@ -134,12 +135,18 @@ def _pretrain(
         )
     for note in trained.notes:
         workspace.watcher.note(f"{name}: {note}")
-    accuracy, n_test = _test(network, recipe, examples)
+    accuracy, n_test, chance = _test(network, recipe, examples)
+    if chance:
+        workspace.watcher.note(
+            f"warning: {name}: {chance.text}: the network is registered, but may have learned "
+            "nothing"
+        )
     facts = {
         "key": recipe.key,
         "recipe": recipe.model_dump(mode="json"),
         "accuracy": accuracy,
         "n_test": n_test,
+        "at_chance": chance._asdict() if chance else None,
         "losses": trained.losses,
         "images_per_second": trained.images_per_second,
         "resumed_at": trained.resumed_at,
@@ -174,7 +181,9 @@ def _train(
     return network, trained, examples
 
 
-def _test(network: "Network", recipe: Recipe, examples: Examples) -> tuple[float, int]:
+def _test(
+    network: "Network", recipe: Recipe, examples: Examples
+) -> tuple[float, int, AtChance | None]:
     """Measure top-1 accuracy on the test images, whose labels are opened once."""
     examples.workspace.watcher.stage(f"testing on {recipe.dataset.name}")
     scores = examples.scores(
@@ -191,7 +200,7 @@ def _test(network: "Network", recipe: Recipe, examples: Examples) -> tuple[float
         examples=examples.splits.revision, chosen=chosen, validation_curve=(chosen,)
     )
     labels = examples.splits.test.open(selection)[examples.test_places]
-    return metrics.score("top-1", labels, scores), len(labels)
+    return metrics.score("top-1", labels, scores), len(labels), at_chance("top-1", labels, scores)
 
 
 def _begun(recipe: Recipe) -> Model:
