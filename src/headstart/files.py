@@ -1,9 +1,11 @@
-"""Files written whole or not at all, and the system's complaints in words."""
+"""Files written whole or not at all, their names as text, and the system's complaints in words."""
 
 import errno
 import hashlib
 import os
+import re
 import shutil
+import stat
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,16 +21,101 @@ __all__ = [
     "check_free_space",
     "locked",
     "md5_file",
+    "name_from_text",
+    "name_in_text",
+    "path_of",
     "replaced",
     "sha256_file",
     "sha256_start",
     "storage_errors",
+    "unusable",
     "writable_folder",
 ]
 
 SYNC_SECONDS = 5.0
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
+# A byte that `name_in_text` wrote, or what looks like one.
+ESCAPED = re.compile(rb"\\x([89a-f][0-9a-f]|5c)")
+# To open one of these may wait for ever, or start what nobody asked for.
+SPECIAL = (
+    (stat.S_ISFIFO, "a named pipe"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+)
+
+
+def name_in_text(name: str) -> str:
+    r"""Return a file's name as text that any file format, database or encoding of UTF-8 can hold.
+
+    A file's name is bytes. Those that are not UTF-8 are written ``\xHH``, and the rest is the same
+    in every locale, so that digests of names depend on the bytes alone. In a name with such bytes,
+    or with what looks like them, a backslash is written ``\x5c``: no two names give the same text,
+    and `name_from_text` reverses it. Any other name stays as it is.
+
+    Examples
+    --------
+    >>> name_in_text("caf\udce9/1.jpg")
+    'caf\\xe9/1.jpg'
+    """
+    if os.sep == "\\":
+        return name
+    encoded = _encoded(name)
+    try:
+        text = encoded.decode()
+    except UnicodeDecodeError:
+        return encoded.replace(b"\\", rb"\x5c").decode(errors="backslashreplace")
+    return text.replace("\\", r"\x5c") if ESCAPED.search(encoded) else text
+
+
+def name_from_text(text: str) -> str:
+    """Return the name of a file, as the system takes it, of which this is the text.
+
+    Reverses `name_in_text`.
+    """
+    if os.sep == "\\":
+        return text
+    encoded = text.encode(errors="surrogateescape")
+    return os.fsdecode(ESCAPED.sub(lambda byte: bytes.fromhex(byte[1].decode()), encoded))
+
+
+def _encoded(name: str) -> bytes:
+    """Return the bytes of a name of the system, or of a text that the locale cannot encode."""
+    try:
+        return os.fsencode(name)
+    except UnicodeEncodeError:
+        return name.encode(errors="surrogateescape")
+
+
+def path_of(text: str) -> Path:
+    """Return the absolute path that a person, or a stored record, names: ``~`` is the home.
+
+    A record holds it as `name_in_text` writes it.
+    """
+    path = Path(text).expanduser()
+    return Path(os.path.abspath(path if path.exists() else name_from_text(str(path))))
+
+
+def unusable(path: Path) -> str:
+    """Return why a path must not be opened, ``a named pipe`` say; "" where it may be.
+
+    Returns ``a broken symlink``, too; nothing of a path that is not there.
+
+    Raises
+    ------
+    OSError
+        No permission to look.
+    """
+    try:
+        mode = os.stat(path).st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return "a broken symlink" if path.is_symlink() else ""
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            return "a broken symlink"
+        raise
+    return next((words for is_kind, words in SPECIAL if is_kind(mode)), "")
 
 
 @contextmanager
@@ -40,7 +127,8 @@ def storage_errors(path: Path, *, reading: bool = False) -> Iterator[None]:
     path
         The file or folder.
     reading
-        Whether it is only read: who may not read it needs other words than who may not write.
+        Whether it is only read: who may not read it needs other words than who may not write, and
+        what is no file (a named pipe, a socket, a device) is refused before it is opened.
 
     Raises
     ------
@@ -48,6 +136,8 @@ def storage_errors(path: Path, *, reading: bool = False) -> Iterator[None]:
         By the cause; an OSError that is about something else goes through as StorageError too.
     """
     try:
+        if reading and (kind := unusable(path)):
+            raise _no_file(path, kind)
         yield
     except OSError as error:
         raise storage_error(path, error, reading=reading) from error
@@ -55,21 +145,29 @@ def storage_errors(path: Path, *, reading: bool = False) -> Iterator[None]:
 
 def storage_error(path: Path, error: OSError, *, reading: bool = False) -> StorageError:
     """Name the StorageError that says what `error` means for `path`."""
+    shown = name_in_text(str(path))
     if error.errno in FULL:
         return DiskFullError(
-            f"no space left to write {path}: free some space (or choose another folder) "
+            f"no space left to write {shown}: free some space (or choose another folder) "
             "and run the same command, it carries on"
         )
     if error.errno in FORBIDDEN and reading:
         return StorageError(
-            f"cannot read {path} ({error.strerror}): ask its owner for permission to read it, or "
+            f"cannot read {shown} ({error.strerror}): ask its owner for permission to read it, or "
             "give a copy"
         )
     if error.errno in FORBIDDEN:
         return NotWritableError(
-            f"cannot write {path} ({error.strerror}): choose a folder that you may write to"
+            f"cannot write {shown} ({error.strerror}): choose a folder that you may write to"
         )
-    return StorageError(f"cannot use {path}: {error.strerror or error}")
+    return StorageError(f"cannot use {shown}: {error.strerror or error}")
+
+
+def _no_file(path: Path, kind: str) -> StorageError:
+    shown = name_in_text(str(path))
+    return StorageError(
+        f"{shown} is {kind}: expected a regular file", code="storage.no_file", path=shown, kind=kind
+    )
 
 
 def writable_folder(folder: Path) -> Path:
@@ -116,6 +214,9 @@ def replaced(path: Path) -> Iterator[Path]:
     """
     if not path.name or path.is_dir():
         raise StorageError(f"cannot write '{path}': expected the name of a file")
+    # A device or a pipe would be replaced, too.
+    if path.exists() and (kind := unusable(path)):
+        raise _no_file(path, kind)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with storage_errors(path):
@@ -129,13 +230,13 @@ def replaced(path: Path) -> Iterator[Path]:
 
 def sha256_file(path: Path) -> str:
     """Hexadecimal SHA-256 of a file's bytes, read in constant memory."""
-    with path.open("rb") as file:
+    with storage_errors(path, reading=True), path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def md5_file(path: Path) -> str:
     """Hexadecimal MD5 of a file's bytes: not proof against fraud, but what others publish."""
-    with path.open("rb") as file:
+    with storage_errors(path, reading=True), path.open("rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 

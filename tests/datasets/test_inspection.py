@@ -192,14 +192,3 @@ def test_real_pictures_decode_as_torchvision_does(stamps):
             warnings.simplefilter("ignore")  # Pillow's, of transparent palettes
             expected = np.asarray(pil_loader(path))
         np.testing.assert_array_equal(np.asarray(files.decode(row)), expected)
-
-
-def test_a_link_that_leads_nowhere_is_an_image_that_will_not_do(tmp_path):
-    (tmp_path / "broken.png").symlink_to("nowhere.png")
-    Image.new("RGB", (8, 8)).save(tmp_path / "good.png")
-    images = FileImages([tmp_path / "broken.png", tmp_path / "good.png"])
-    assert [seen.problem for seen in images.seen(Ledger(None))] == ["a link that leads nowhere", ""]
-    found = inspect({"train": split_of(images)}, Ledger(None), Decoding())
-    with pytest.raises(DatasetError, match=r"1 of 2 images.*\n  train .*broken\.png: a link that"):
-        check(found, "photos", skip_broken=False)
-    check(found, "photos", skip_broken=True)

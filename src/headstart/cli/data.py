@@ -74,7 +74,10 @@ def show_splits(name: str, export: Path | None) -> None:
     if export is None:
         return
     reading, kind = checked.reading, kind_of(checked.reading.metric)
-    with replaced(export) as temporary, temporary.open("w", newline="") as file:
+    with (
+        replaced(export) as temporary,
+        temporary.open("w", newline="", encoding="utf-8") as file,
+    ):
         writer = csv.writer(file)
         writer.writerow(("split", "row", "image", "labels"))
         for split, part in reading.parts.items():

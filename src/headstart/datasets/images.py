@@ -15,7 +15,8 @@ from PIL import Image
 from headstart.datasets.decode import decode
 from headstart.datasets.ledger import Advance, Ledger
 from headstart.datasets.seen import Seen
-from headstart.files import storage_errors
+from headstart.errors import BrokenImageError
+from headstart.files import name_in_text, storage_errors, unusable
 from headstart.spec import Decoding
 
 __all__ = [
@@ -178,11 +179,14 @@ class FileImages(EncodedImages):
 
     def content(self, row: int) -> bytes:
         path = self._paths[row]
+        with storage_errors(path):
+            if kind := unusable(path):
+                raise BrokenImageError(self.where(row), kind)
         with storage_errors(path, reading=True):
             return path.read_bytes()
 
     def where(self, row: int) -> str:
-        return str(self._paths[row])
+        return name_in_text(str(self._paths[row]))
 
     def take(self, rows: npt.NDArray[np.int64]) -> "FileImages":
         taken = copy.copy(self)
@@ -190,14 +194,7 @@ class FileImages(EncodedImages):
         return taken
 
     def seen(self, ledger: Ledger, advance: Advance | None = None) -> list[Seen]:
-        lost = {
-            row for row, path in enumerate(self._paths) if path.is_symlink() and not path.exists()
-        }
-        there = [path for row, path in enumerate(self._paths) if row not in lost]
-        looked = iter(ledger.look(there, advance))
-        # An image that will not do, as others: it comes in their list, and may be left out.
-        nowhere = Seen(hashlib.sha256().hexdigest(), 0, problem="a link that leads nowhere")
-        return [nowhere if row in lost else next(looked) for row in range(len(self._paths))]
+        return ledger.look(self._paths, advance)
 
 
 class JoinedImages:

@@ -5,6 +5,7 @@ modified in the last seconds is not remembered: it could change once more within
 system's clock.
 """
 
+import hashlib
 import os
 import sqlite3
 import time
@@ -15,7 +16,7 @@ from typing import NamedTuple
 
 from headstart.datasets.records import DatabaseRecords, Key, MemoryRecords, Record
 from headstart.datasets.seen import Seen, look_at
-from headstart.files import md5_file, sha256_file, storage_error, storage_errors
+from headstart.files import md5_file, sha256_file, storage_error, storage_errors, unusable
 
 __all__ = ["Advance", "Ledger", "Origin"]
 
@@ -126,6 +127,9 @@ class Ledger:
     def look(self, paths: Sequence[Path], advance: Advance | None = None) -> list[Seen]:
         """Look at files of one image each.
 
+        A broken symlink, or what is no regular file (a named pipe, say), is an image with a
+        problem. It is not opened, and nothing is remembered of it.
+
         Raises
         ------
         StorageError
@@ -133,11 +137,21 @@ class Ledger:
         """
 
         def look(row: int) -> Seen:
-            with storage_errors(paths[row], reading=True):
-                content = paths[row].read_bytes()
+            with storage_errors(paths[usable[row]], reading=True):
+                content = paths[usable[row]].read_bytes()
             return look_at(content)
 
-        return self._through(_stamped([(path, IMAGE) for path in paths]), look, advance)
+        problems = [_kind(path) for path in paths]
+        usable = [row for row, problem in enumerate(problems) if not problem]
+        found = iter(
+            self._through(_stamped([(paths[row], IMAGE) for row in usable]), look, advance)
+        )
+        if advance and len(usable) < len(paths):
+            advance(len(paths) - len(usable))
+        return [
+            Seen(hashlib.sha256().hexdigest(), 0, problem=problem) if problem else next(found)
+            for problem in problems
+        ]
 
     def look_inside(
         self,
@@ -216,6 +230,12 @@ class Ledger:
                 f"cannot use {self._path} ({error}): files are read anew each time; remove it, or "
                 "make its folder writable"
             )
+
+
+def _kind(path: Path) -> str:
+    """Return why a path must not be opened; "" where it may be."""
+    with storage_errors(path):
+        return unusable(path)
 
 
 def _stamped(places: Sequence[tuple[Path, int]]) -> list[_Asked]:

@@ -3,11 +3,11 @@
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, get_args
 from urllib.parse import parse_qsl, quote, urlencode
 
 from headstart.errors import StudyError, UnknownNameError
+from headstart.files import name_in_text, path_of
 from headstart.spec import Dataset, Decoding, Metric
 
 __all__ = ["OPTIONS", "DatasetName"]
@@ -66,6 +66,8 @@ class DatasetName:
         >>> DatasetName.parse("photos.csv?label=species&split_seed=3").split_seed
         3
         """
+        # As text from here on: names go into records, tables and pages.
+        text = text if _is_text(text) else name_in_text(text)
         stem, mark, query = _taken_apart(text)
         options = _options(query)
         if mark and not options:
@@ -130,11 +132,16 @@ class DatasetName:
         return f"{title}?{urlencode(telling, safe=',|/+ ', quote_via=quote)}" if telling else title
 
 
+def _is_text(name: str) -> bool:
+    """Whether a name is text: one from the command line may have bytes that are not UTF-8."""
+    return not any("\udc80" <= character <= "\udcff" for character in name)
+
+
 def _taken_apart(text: str) -> tuple[str, str, str]:
     """Give stem, question mark and options; a folder may have a question mark in its name."""
     if found := re.search(r"\?(?=[a-z_]+=)", text):
         return text[: found.start()], "?", text[found.end() :]
-    return (text, "", "") if Path(text).expanduser().exists() else text.partition("?")
+    return (text, "", "") if path_of(text).exists() else text.partition("?")
 
 
 def _options(query: str) -> dict[str, str]:

@@ -321,7 +321,7 @@ def keep(place: Path, card: Card, shapes: Shapes) -> None:
 
 def _write_card(place: Path, card: Card) -> None:
     with replaced(place / CARD) as temporary:
-        temporary.write_text(card.model_dump_json(indent=1))
+        temporary.write_text(card.model_dump_json(indent=1), encoding="utf-8")
 
 
 def _read_card(file: Path) -> Card | None:

@@ -13,6 +13,7 @@ from headstart.datasets.names import DatasetName
 from headstart.datasets.sources import SOURCES
 from headstart.datasets.splits import Split
 from headstart.errors import DatasetError, ManifestError
+from headstart.files import name_in_text
 from headstart.labels import LabelKind, kind_of
 from headstart.spec import Dataset, Metric
 from headstart.workspace import Watcher
@@ -78,7 +79,7 @@ class Reading:
         """The folder that all images lie in, where they are files."""
         found = [part.images for part in self.parts.values()]
         files = [images.paths for images in found if isinstance(images, FileImages)]
-        folders = {str(path.parent) for paths in files for path in paths}
+        folders = {name_in_text(str(path.parent)) for paths in files for path in paths}
         return Path(os.path.commonpath(folders)) if folders else None
 
     def image(self, split: str, place: int) -> str:

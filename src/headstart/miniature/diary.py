@@ -65,4 +65,6 @@ class Diary:
         rounded = {name: round(seconds, 1) for name, seconds in self.seconds.items()}
         content = {**self._facts, "seconds": rounded, "minutes": round(self.total / 60, 1)}
         with replaced(self._file) as temporary:
-            temporary.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+            temporary.write_text(
+                json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
+            )

@@ -55,7 +55,7 @@ EMBEDDED = ("efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2")
 @cache
 def catalogue() -> dict[str, Model]:
     """Read all networks by name: those of the study, and those whose weights are packages."""
-    text = files("headstart.models").joinpath("catalogue.toml").read_text()
+    text = files("headstart.models").joinpath("catalogue.toml").read_text(encoding="utf-8")
     return {name: Model(name=name, **fields) for name, fields in tomllib.loads(text).items()}
 
 

@@ -156,5 +156,5 @@ def verify(name: str, cache: Path) -> Model:
 
 def _write(folder: Path, model: Model, name: str, cache: Path) -> Model:
     with replaced(folder / MODEL) as temporary:
-        temporary.write_text(model.model_dump_json(indent=1))
+        temporary.write_text(model.model_dump_json(indent=1), encoding="utf-8")
     return read(name, cache)

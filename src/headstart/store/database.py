@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from filelock import FileLock, Timeout
 
 from headstart.errors import DiskFullError, NotWritableError, StorageError, StoreError
-from headstart.files import writable_folder
+from headstart.files import storage_errors, writable_folder
 from headstart.spec import Measurement, Prediction, Result, Selection, Trial, digest
 from headstart.store import schema
 from headstart.store.predictions import read_predictions, write_predictions
@@ -49,7 +49,7 @@ class ResultStore:
         self._writable = create
         self._engine = sa.create_engine("sqlite://", creator=self._connect, poolclass=sa.NullPool)
         if self.path.exists():
-            with self._session() as connection:
+            with storage_errors(self.path, reading=True), self._session() as connection:
                 self._recognise(connection)
         elif not create:
             raise StoreError(

@@ -85,7 +85,7 @@ class Facts(Noun):
 @cache
 def published_facts() -> dict[str, Facts]:
     """Read what is published, by key, in the order of the paper's Table 1."""
-    text = files("headstart.datasets").joinpath("catalogue.toml").read_text()
+    text = files("headstart.datasets").joinpath("catalogue.toml").read_text(encoding="utf-8")
     return {key: Facts(key=key, **fields) for key, fields in tomllib.loads(text).items()}
 
 

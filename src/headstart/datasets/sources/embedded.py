@@ -146,7 +146,8 @@ class EmbeddedSource(Source):
     def manifest(self, asked: DatasetName) -> Manifest:
         # Splits that were drawn were drawn once for all.
         asked.refuse_split_seed()
-        text = files("headstart.datasets").joinpath("manifests", f"{asked.stem}.json").read_text()
+        file = files("headstart.datasets").joinpath("manifests", f"{asked.stem}.json")
+        text = file.read_text(encoding="utf-8")
         return Manifest.model_validate_json(text)
 
 

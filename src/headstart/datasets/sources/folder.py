@@ -25,7 +25,7 @@ from headstart.datasets.sources.parts import PARTS, check_parts, not_there, own_
 from headstart.datasets.sources.table import is_table
 from headstart.datasets.splits import Split
 from headstart.errors import DatasetError
-from headstart.files import storage_errors
+from headstart.files import name_in_text, path_of, storage_errors
 
 __all__ = ["FolderSource", "class_folders", "read_split"]
 
@@ -44,16 +44,16 @@ class FolderSource(Source):
         # A name that is empty would be the folder where one happens to be.
         if not stem or is_table(stem):
             return False
-        return _place(stem).exists() or ("/" in stem and ":" not in stem)
+        return path_of(stem).exists() or ("/" in stem and ":" not in stem)
 
     def location(self, stem: str) -> str:
-        return str(_place(stem))
+        return name_in_text(str(path_of(stem)))
 
     def describe(self, asked: DatasetName) -> Description:
-        return Description(own_title(_place(asked.stem).name))
+        return Description(own_title(name_in_text(path_of(asked.stem).name)))
 
     def presence(self, asked: DatasetName, cache: Path) -> Presence:  # noqa: ARG002
-        folder = _place(asked.stem)
+        folder = path_of(asked.stem)
         if folder.is_dir():
             return Presence(present=True, place=str(folder))
         return Presence(present=False, place=f"there is no folder {folder}")
@@ -71,7 +71,7 @@ class FolderSource(Source):
             No class folders; split folders beside others, or without train; a class folder
             without images; a split with a class that train has not.
         """
-        folder = _place(asked.stem)
+        folder = path_of(asked.stem)
         if folder.exists() and not folder.is_dir():
             raise DatasetError(
                 f"{folder} is a file: expected a folder of class folders, or a table "
@@ -96,13 +96,16 @@ class FolderSource(Source):
             )
         for place in places.values():
             _check_classes(place, classes, first)
-        return Archive(classes, parts, left_out=dict(left_out))
+        names = tuple(name_in_text(name) for name in classes)
+        return Archive(names, parts, left_out=dict(left_out))
 
 
 def class_folders(folder: Path) -> tuple[str, ...]:
     """Give the names of the folders in a folder, sorted; hidden ones left out."""
     with storage_errors(folder, reading=True):
-        return tuple(sorted(p.name for p in folder.iterdir() if p.is_dir() and _counts(p.name)))
+        names = [path.name for path in folder.iterdir() if path.is_dir() and _counts(path.name)]
+        # The order of bytes: the same in every locale.
+        return tuple(sorted(names, key=os.fsencode))
 
 
 def read_split(
@@ -122,10 +125,6 @@ def read_split(
         labels += [label] * len(inside)
     rows = np.arange(len(labels), dtype=np.int64)
     return Split(FileImages(paths), np.array(labels, dtype=np.int64), rows)
-
-
-def _place(stem: str) -> Path:
-    return Path(os.path.abspath(Path(stem).expanduser()))
 
 
 def _counts(name: str) -> bool:
@@ -207,14 +206,15 @@ def _walk(
     if here in above:
         return
     with storage_errors(folder, reading=True), os.scandir(folder) as entries:
-        inside = sorted((entry.name, _is_folder(entry)) for entry in entries if _counts(entry.name))
-    for name, is_folder in inside:
+        inside = [(entry.name, _is_folder(entry)) for entry in entries if _counts(entry.name)]
+    for name, is_folder in sorted(inside, key=lambda one: os.fsencode(one[0])):
         if is_folder:
             yield from _walk(folder / name, above | {here}, left_out)
         elif _is_image(name):
             yield folder / name
         else:
-            left_out[os.path.splitext(name)[1].lower() or "without an ending"] += 1
+            suffix = name_in_text(os.path.splitext(name)[1].lower())
+            left_out[suffix or "without an ending"] += 1
 
 
 def _identity(folder: Path) -> tuple[int, int]:

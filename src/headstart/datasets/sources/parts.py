@@ -10,6 +10,7 @@ from types import MappingProxyType
 from headstart.datasets.archives import is_published_name
 from headstart.datasets.sources.embedded import EMBEDDED
 from headstart.errors import DatasetError, DatasetMissingError
+from headstart.files import unusable
 
 __all__ = [
     "PARTS",
@@ -116,7 +117,9 @@ def not_there(kind: str, place: Path) -> DatasetMissingError:
         )
     near = get_close_matches(place.name, beside, cutoff=0.7)
     hint = f": did you mean {' or '.join(str(place.parent / name) for name in near)}?"
-    return DatasetMissingError(f"dataset {kind} {place} does not exist{hint if near else ''}")
+    found = unusable(place)
+    what = f"is {found}, not a {kind}" if found else "does not exist"
+    return DatasetMissingError(f"dataset {kind} {place} {what}{hint if near and not found else ''}")
 
 
 def require_files(paths: Sequence[Path], source: str, remedy: str) -> None:

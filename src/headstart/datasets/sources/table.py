@@ -25,6 +25,7 @@ from headstart.datasets.sources.parts import (
 )
 from headstart.datasets.splits import Split
 from headstart.errors import DatasetError
+from headstart.files import name_in_text, path_of, unusable
 
 __all__ = ["TableSource", "is_table"]
 
@@ -44,7 +45,7 @@ SHOWN = 20
 
 def is_table(stem: str) -> bool:
     """Whether a dataset's name without options is that of a table."""
-    return Path(stem).suffix.lower() in SUFFIXES and not _place(stem).is_dir()
+    return Path(stem).suffix.lower() in SUFFIXES and not path_of(stem).is_dir()
 
 
 class TableSource(Source):
@@ -66,18 +67,20 @@ class TableSource(Source):
         return is_table(stem)
 
     def location(self, stem: str) -> str:
-        return str(_place(stem))
+        return name_in_text(str(path_of(stem)))
 
     def describe(self, asked: DatasetName) -> Description:
-        path = _place(asked.stem)
+        path = path_of(asked.stem)
         many = path.is_file() and _choose(path, asked.options).many
-        return Description(path.name, metric="voc-map-11point" if many else "top-1")
+        return Description(name_in_text(path.name), metric="voc-map-11point" if many else "top-1")
 
     def presence(self, asked: DatasetName, cache: Path) -> Presence:  # noqa: ARG002
-        path = _place(asked.stem)
+        path = path_of(asked.stem)
         if path.is_file():
             return Presence(present=True, place=str(path))
-        return Presence(present=False, place=f"there is no file {path}")
+        kind = unusable(path)
+        what = f"{path} is {kind}" if kind else f"there is no file {path}"
+        return Presence(present=False, place=what)
 
     def read(self, asked: DatasetName, cache: Path) -> Archive:  # noqa: ARG002
         """Read the parts that the table names, or all.
@@ -91,7 +94,7 @@ class TableSource(Source):
         DatasetError
             A column or a cell that is not as it has to be.
         """
-        path = _place(asked.stem)
+        path = path_of(asked.stem)
         if not path.is_file():
             raise not_there("table", path)
         columns = _choose(path, asked.options)
@@ -141,10 +144,6 @@ class _Columns:
         """The names of those there are, each once."""
         named = (self.path, self.label, self.split, self.group)
         return list(dict.fromkeys(name for name in named if name is not None))
-
-
-def _place(stem: str) -> Path:
-    return Path(os.path.abspath(Path(stem).expanduser()))
 
 
 def _choose(path: Path, options: Mapping[str, str]) -> _Columns:

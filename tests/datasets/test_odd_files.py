@@ -1,0 +1,213 @@
+"""Names that are not UTF-8, broken symlinks, and what lies among images and is no regular file."""
+
+import csv
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from headstart.datasets.catalogue import find
+from headstart.datasets.checking import verify
+from headstart.datasets.images import FileImages
+from headstart.datasets.inspection import check, inspect
+from headstart.datasets.ledger import Ledger
+from headstart.datasets.prepare import prepare_images
+from headstart.datasets.prepared import Recipe
+from headstart.datasets.splits import Split
+from headstart.errors import BrokenImageError, DatasetError, DatasetMissingError, StorageError
+from headstart.files import name_from_text, name_in_text, replaced, sha256_file, storage_errors
+from headstart.spec import Dataset, Decoding
+from headstart.store import ResultStore
+from headstart.workspace import Watcher
+
+# Bytes of names as Windows, old Unix and damaged archives leave them, and text that looks like
+# what is written for them.
+NAMES = {
+    b"caf\xe9": r"caf\xe9",
+    "café".encode(): "café",
+    b"caf\\xe9": r"caf\x5cxe9",
+    b"a\\b\xff": r"a\x5cb\xff",
+    b"a\\x5cb": r"a\x5cx5cb",
+    b"back\\slash": r"back\slash",
+    "日本\U0001f600".encode(): "日本\U0001f600",
+    b"\x93\xfa\x96{": r"\x93\xfa\x96{",
+    b'a<b>:"|?*': 'a<b>:"|?*',
+}
+
+
+def paint(path: Path | bytes, value: int) -> None:
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    pixels = np.random.RandomState(value).randint(0, 256, (8, 8, 3)).astype(np.uint8)
+    with open(path, "wb") as file:
+        Image.fromarray(pixels).save(file, "PNG")
+
+
+def photos(folder: Path, names: tuple[bytes, ...] = (b"cat", b"dog")) -> Path:
+    for label, name in enumerate(names):
+        for number in range(6):
+            paint(os.path.join(os.fsencode(folder), name, b"%d.png" % number), 10 * label + number)
+    return folder
+
+
+@pytest.fixture
+def odd(tmp_path):
+    """Make one of each kind of thing that must not be opened."""
+    listening = socket.socket(socket.AF_UNIX)
+
+    def make(kind: str, path: Path) -> str:
+        if kind == "pipe":
+            os.mkfifo(path)
+            return "a named pipe"
+        if kind == "socket":
+            # The path of a socket may have 107 bytes.
+            short = Path(f"/tmp/headstart-{os.getpid()}.socket")
+            listening.bind(str(short))
+            shutil.move(short, path)
+            return "a socket"
+        if kind == "device":
+            path.symlink_to("/dev/zero")
+            return "a device"
+        path.symlink_to({"dead": "nowhere.png", "circle": path.name}[kind])
+        return "a broken symlink"
+
+    with listening:
+        yield make
+
+
+KINDS = ("pipe", "socket", "device", "dead", "circle")
+
+
+@pytest.mark.parametrize(("name", "text"), NAMES.items())
+def test_a_name_becomes_text_and_back(name, text):
+    found = name_in_text(os.fsdecode(name))
+    assert found == text
+    found.encode()
+    assert os.fsencode(name_from_text(found)) == name
+
+
+def test_no_two_names_give_one_text():
+    assert len({name_in_text(os.fsdecode(name)) for name in NAMES}) == len(NAMES)
+
+
+@pytest.mark.parametrize("folder", [b"plain", b"\xe9t\xe9"])
+def test_a_dataset_with_such_names_is_a_record_as_any(tmp_path, folder):
+    place = photos(Path(os.fsdecode(os.path.join(os.fsencode(tmp_path), folder))), tuple(NAMES))
+    found = find(str(place), cache=tmp_path / "cache")
+    assert set(found.classes) == set(NAMES.values())
+    record = found.model_dump_json()
+    assert Dataset.model_validate_json(record) == found
+    checked = verify(str(place), tmp_path / "cache", Watcher())
+    assert checked.reading.manifest.revision == found.revision
+    names = {checked.reading.image(split, 0) for split in checked.reading.parts}
+    assert all("/" in name and not name.startswith("/") for name in names)
+    # What the record says of the place is enough to find it again.
+    again = verify(found.location, tmp_path / "cache", Watcher())
+    assert again.reading.manifest.revision == found.revision
+
+
+PROGRAM = """
+import sys
+from pathlib import Path
+from headstart.cli.main import main
+sys.argv = ["headstart", "datasets", *sys.argv[1:]]
+main()
+"""
+
+
+def run_datasets(*arguments, cwd, **variables):
+    command = [sys.executable, "-c", PROGRAM, *arguments]
+    done = subprocess.run(
+        command, cwd=cwd, env=os.environ | variables, capture_output=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr.decode(errors="replace")
+    return done.stdout
+
+
+ASCII = {
+    "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONIOENCODING": "ascii",
+}  # fmt: skip
+
+
+def test_an_ascii_locale_gives_the_same_files(tmp_path):
+    photos(tmp_path / "p", (b"caf\xe9", "été".encode(), "日本".encode(), "\uff21".encode()))
+    files = []
+    for name, variables in (("utf8", {"PYTHONUTF8": "1"}), ("ascii", ASCII)):
+        caches = {"HEADSTART_CACHE": str(tmp_path / name)}
+        export = f"{name}.csv"
+        run_datasets("splits", "./p", "--export", export, cwd=tmp_path, **variables, **caches)
+        said = run_datasets("verify", "./p", "--json", cwd=tmp_path, **variables, **caches)
+        files.append((said, (tmp_path / export).read_bytes()))
+    assert files[0] == files[1]
+    rows = list(csv.DictReader(files[0][1].decode().splitlines()))
+    assert {row["labels"] for row in rows} == {r"caf\xe9", "été", "日本", "\uff21"}
+    assert {row["image"].split("/")[0] for row in rows} == {row["labels"] for row in rows}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_image_that_must_not_be_opened_is_named_or_left_out(tmp_path, odd, kind):
+    paint(tmp_path / "a.png", 1)
+    what = odd(kind, tmp_path / "b.png")
+    images = FileImages([tmp_path / "a.png", tmp_path / "b.png"])
+    with pytest.raises(BrokenImageError) as error:
+        images.decode(1)
+    assert error.value.values == {"where": str(tmp_path / "b.png"), "reason": what}
+    steps = []
+    zeros = np.zeros(2, np.int64)
+    parts = {"train": Split(images, zeros, zeros)}
+    found = inspect(parts, Ledger(tmp_path / "files.db"), Decoding(), steps.append)
+    assert sum(steps) == 2
+    assert [(problem.row, problem.reason) for problem in found.problems] == [(1, what)]
+    with pytest.raises(DatasetError):
+        check(found, "photos", skip_broken=False)
+    recipe, folder = Recipe("revision"), tmp_path / "prepared"
+    prepared = prepare_images(images, recipe, folder, Watcher(), skip_broken=True)
+    assert prepared.broken == {1: what}
+    with pytest.raises(BrokenImageError):
+        prepare_images(images, recipe, folder, Watcher())
+
+
+@pytest.mark.parametrize("kind", KINDS[:3])
+def test_no_file_is_read_or_replaced_that_is_none(tmp_path, odd, kind):
+    path = tmp_path / "x.csv"
+    odd(kind, path)
+
+    def read():
+        with storage_errors(path, reading=True):
+            path.read_bytes()
+
+    def write():
+        with replaced(path) as temporary:
+            temporary.write_bytes(b"")
+
+    for open_it in (read, write, lambda: sha256_file(path), lambda: ResultStore(path, create=True)):
+        with pytest.raises(StorageError) as error:
+            open_it()
+        assert error.value.code == "storage.no_file"
+        assert error.value.values["path"] == str(path)
+    assert not path.is_file()
+    with pytest.raises(DatasetMissingError):
+        find(str(path), cache=tmp_path / "cache")
+
+
+def test_a_pipe_among_the_images_stops_nothing(tmp_path, odd):
+    folder = photos(tmp_path / "p")
+    odd("pipe", folder / "cat" / "p.png")
+    odd("dead", folder / "dog" / "d.png")
+    checked = verify(str(folder), tmp_path / "cache", Watcher())
+    reasons = sorted(problem.reason for problem in checked.inspection.problems)
+    assert reasons == ["a broken symlink", "a named pipe"]
+
+
+def test_names_that_differ_in_case_alone_are_two_images(tmp_path):
+    folder = photos(tmp_path / "p", (b"Cat", b"cat"))
+    paint(folder / "cat" / "A.PNG", 90)
+    paint(folder / "cat" / "a.png", 91)
+    found = find(str(folder), cache=tmp_path / "cache")
+    assert found.classes == ("Cat", "cat")
+    assert sum(dict(found.sizes).values()) == 14
