@@ -6,10 +6,8 @@ from headstart.stats import (
     bca_interval,
     cluster_weights,
     jackknife_weights,
-    kendall,
     pearson,
     resample_weights,
-    spearman,
 )
 
 
@@ -20,23 +18,16 @@ def sample():
     return x, 0.7 * x + random.normal(size=16)
 
 
-@pytest.mark.parametrize(
-    ("ours", "theirs"),
-    [
-        (pearson, lambda x, y: stats.pearsonr(x, y)[0]),
-        (spearman, lambda x, y: stats.spearmanr(x, y)[0]),
-        (kendall, lambda x, y: stats.kendalltau(x, y)[0]),
-    ],
-)
-def test_bca_is_scipys_on_the_same_resamples(sample, ours, theirs):
+def test_bca_is_scipys_on_the_same_resamples(sample):
     x, y = sample
     result = stats.bootstrap(
-        (x, y), theirs, paired=True, vectorized=False, n_resamples=999, method="BCa", rng=5
-    )
+        (x, y), lambda x, y: stats.pearsonr(x, y)[0],
+        paired=True, vectorized=False, n_resamples=999, method="BCa", rng=5,
+    )  # fmt: skip
     low, high = bca_interval(
         result.bootstrap_distribution[:, None],
-        ours(np.ones((1, 16)), x, y[:, None])[0],
-        ours(jackknife_weights(16), x, y[:, None]),
+        pearson(np.ones((1, 16)), x, y[:, None])[0],
+        pearson(jackknife_weights(16), x, y[:, None]),
     )
     assert low[0] == pytest.approx(result.confidence_interval.low, abs=1e-12)
     assert high[0] == pytest.approx(result.confidence_interval.high, abs=1e-12)

@@ -1,44 +1,148 @@
+"""Correlations without each unit are scipy's; their intervals hold what they say."""
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from headstart.stats import CORRELATIONS, least_squares
+from headstart.stats import (
+    CORRELATIONS,
+    correlation_interval,
+    leave_out_correlations,
+    least_squares,
+    pearson,
+)
 
 SCIPY = {"pearson": stats.pearsonr, "spearman": stats.spearmanr, "kendall": stats.kendalltau}
 
 
-@pytest.mark.parametrize("name", SCIPY)
-@given(st.integers(0, 10_000), st.integers(4, 20), st.booleans())
-def test_a_weighted_statistic_is_scipys_of_the_resample(name, seed, n, ties):
+def scipys(name, x, y) -> float:
+    if np.ptp(x) == 0 or np.ptp(y) == 0:
+        return np.nan
+    return SCIPY[name](x, y)[0]
+
+
+@pytest.mark.parametrize("name", CORRELATIONS)
+@given(st.integers(0, 10_000), st.integers(5, 14), st.booleans(), st.booleans())
+def test_with_and_without_each_unit_it_is_scipys(name, seed, n, ties, families):
     random = np.random.default_rng(seed)
     x, Y = random.normal(size=n), random.normal(size=(n, 2))
     if ties:
         x, Y = np.round(x), np.round(Y)
+    cluster = np.arange(n)
+    if families:
+        cluster = np.unique(random.integers(0, 4, size=n), return_inverse=True)[1]
+    estimate, left_out = leave_out_correlations(name, x, Y, cluster)
+    for s in range(2):
+        expected = scipys(name, x, Y[:, s])
+        assert estimate[s] == pytest.approx(expected, abs=1e-9, nan_ok=True)
+        for unit in range(cluster.max() + 1):
+            kept = cluster != unit
+            expected = scipys(name, x[kept], Y[kept, s]) if kept.sum() > 1 else np.nan
+            assert left_out[unit, s] == pytest.approx(expected, abs=1e-9, nan_ok=True)
+
+
+@given(st.integers(0, 10_000), st.integers(4, 20))
+def test_a_weighted_correlation_is_scipys_of_the_resample(seed, n):
+    random = np.random.default_rng(seed)
+    x, Y = random.normal(size=n), random.normal(size=(n, 2))
     drawn = random.integers(0, n, size=n)
     weights = np.bincount(drawn, minlength=n).astype(float)[None]
-    ours = CORRELATIONS[name](weights, x, Y)[0]
-    for s in range(2):
-        if np.ptp(x[drawn]) == 0 or np.ptp(Y[drawn, s]) == 0:
-            assert np.isnan(ours[s])
-        else:
-            assert ours[s] == pytest.approx(SCIPY[name](x[drawn], Y[drawn, s])[0], abs=1e-9)
+    expected = [scipys("pearson", x[drawn], y[drawn]) for y in Y.T]
+    assert pearson(weights, x, Y)[0] == pytest.approx(expected, abs=1e-9, nan_ok=True)
 
 
-@pytest.mark.parametrize("name", SCIPY)
-def test_no_variation_has_no_correlation(name):
-    x = np.arange(5.0)
-    ours = CORRELATIONS[name](np.ones((1, 5)), x, np.full((5, 1), 0.1))
-    assert np.isnan(ours).all()
+@pytest.mark.parametrize("name", CORRELATIONS)
+@pytest.mark.parametrize("rho", [0.0, 0.7, 0.95])
+@pytest.mark.parametrize("n", [8, 16, 40])
+@pytest.mark.parametrize("tails", ["normal", "t5"])
+def test_intervals_hold_the_true_correlation(name, rho, n, tails):
+    """400 samples of each case: the Monte Carlo error of a coverage of 95 % is 1.1 points."""
+    random = np.random.default_rng([n, round(100 * rho)])
+    held, total, true = 0, 400, rho
+    if name != "pearson":
+        # Both distributions are elliptical, for which tau is 2/pi arcsin(rho) (Lindskog et al.
+        # 2003). Spearman's is a closed form of the normal one; the other is from 2e6 draws.
+        true = 2 / np.pi * np.arcsin(rho)
+    if name == "spearman":
+        true = 6 / np.pi * np.arcsin(rho / 2)
+        true = {0.7: 0.6714, 0.95: 0.9410}.get(rho, 0.0) if tails == "t5" else true
+    for _ in range(total):
+        x, y = random.multivariate_normal([0, 0], [[1, rho], [rho, 1]], size=n).T
+        if tails == "t5":
+            scale = np.sqrt(5 / random.chisquare(5, size=n))
+            x, y = x * scale, y * scale
+        found = correlation_interval(name, x, y[:, None], np.arange(n))
+        held += found.low[0] <= true <= found.high[0]
+        if np.abs(found.estimate[0]) < 1:
+            assert -1 < found.low[0] <= found.high[0] < 1
+    assert 0.90 <= held / total <= 1.0 if name != "pearson" else 0.90 <= held / total <= 0.985
 
 
-@pytest.mark.parametrize("name", SCIPY)
-def test_a_perfect_correlation_is_one(name):
+@pytest.mark.parametrize("n_families", [5, 8, 12])
+def test_of_relatives_the_interval_over_families_holds_it(n_families):
+    """300 samples; families of 1 to 4 members that repeat each other."""
+    random = np.random.default_rng(n_families)
+    rho, held, by_model = 0.7, 0, 0
+    for _ in range(300):
+        family = np.repeat(np.arange(n_families), random.integers(1, 5, size=n_families))
+        own = random.multivariate_normal([0, 0], [[1, rho], [rho, 1]], size=len(family))
+        shared = random.multivariate_normal([0, 0], [[1, rho], [rho, 1]], size=n_families)
+        x, y = (np.sqrt(0.8) * shared[family] + np.sqrt(0.2) * own).T
+        for cluster in (family, np.arange(len(family))):
+            found = correlation_interval("pearson", x, y[:, None], cluster)
+            inside = found.low[0] <= rho <= found.high[0]
+            held += inside and cluster is family
+            by_model += inside and cluster is not family
+    # Three standard errors below 95 % are 91.2 %; of five families it is a little narrow.
+    assert held / 300 >= (0.88 if n_families == 5 else 0.90)
+    assert by_model < held
+
+
+@pytest.mark.parametrize("name", ["spearman", "kendall"])
+def test_a_perfect_order_is_not_taken_for_certain(name):
+    x = np.arange(8.0)
+    for sign in (1, -1):
+        found = correlation_interval(name, x, sign * x[:, None] ** 3, np.arange(8))
+        ends = sign * np.array([found.low[0], found.high[0]])
+        assert ends.max() == 1
+        assert 0 < ends.min() < 0.97
+
+
+def test_one_discordant_pair_leaves_one_out_of_the_interval():
+    x = np.arange(40.0)
+    y = x.copy()
+    y[[20, 21]] = y[[21, 20]]
+    for name in ("spearman", "kendall"):
+        found = correlation_interval(name, x, y[:, None], np.arange(40))
+        assert found.low[0] < found.estimate[0] < found.high[0] < 1
+
+
+def test_an_exact_line_has_no_interval():
     x = np.linspace(0.70, 0.81, 7)
-    ours = CORRELATIONS[name](np.ones((1, 7)), x, np.stack([3 * x + 1e6, -x], axis=1))
-    assert np.allclose(ours, [[1, -1]])
-    assert (np.abs(ours) <= 1).all()
+    found = correlation_interval("pearson", x, np.stack([3 * x + 1e6, -x], axis=1), np.arange(7))
+    assert found.estimate == pytest.approx([1, -1])
+    assert np.isnan([found.low, found.high]).all()
+
+
+def test_under_five_units_there_is_no_interval():
+    random = np.random.default_rng(0)
+    x, Y = random.normal(size=8), random.normal(size=(8, 1))
+    for cluster in (np.arange(8) // 2, np.zeros(8, dtype=int)):
+        found = correlation_interval("kendall", x, Y, cluster)
+        assert np.isfinite(found.estimate).all()
+        assert np.isnan([found.low, found.high]).all()
+
+
+@pytest.mark.parametrize("name", CORRELATIONS)
+@pytest.mark.parametrize("value", [0.1, 2.1972245773362196])
+def test_rounding_is_no_correlation(name, value):
+    """Means of equal numbers differ in their last bits."""
+    x = np.arange(6.0)
+    rounding = value * (1 + 2e-16 * np.array([0, 1, 0, 1, 1, 0]))
+    found = correlation_interval(name, x, rounding[:, None], np.arange(6))
+    assert np.isnan(found.estimate).all()
 
 
 def test_the_line_is_numpys():

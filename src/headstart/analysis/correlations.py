@@ -11,26 +11,31 @@ from headstart.analysis.agree import EVERYTHING as ALL
 from headstart.analysis.cells import Dropped, Matrix, complete
 from headstart.analysis.options import Options
 from headstart.stats import (
-    CORRELATIONS,
+    FEWEST_UNITS,
+    CorrelationName,
     accuracy_of,
-    bca_interval,
-    cluster_weights,
-    jackknife_weights,
+    correlation_interval,
     least_squares,
     mixed_model,
-    pearson,
     resample_weights,
 )
 
 __all__ = ["ALL", "FEWEST_FOR_INTERVAL", "FEWEST_MODELS", "correlations", "mixed"]
 
 Floats = npt.NDArray[np.float64]
+Codes = npt.NDArray[np.int64]
 # Through two points there is always a line.
 FEWEST_MODELS = 3
-# With fewer units a bootstrap says little more than that there are few.
-FEWEST_FOR_INTERVAL = 5
+FEWEST_FOR_INTERVAL = FEWEST_UNITS
 LINE_POINTS = 41
-STATISTICS = ("pearson_logit", "pearson_plain", "spearman", "kendall")
+STATISTICS: dict[str, CorrelationName] = {
+    "pearson_logit": "pearson",
+    "pearson_plain": "pearson",
+    "spearman": "spearman",
+    "kendall": "kendall",
+}
+# Weights of so many resamples are in memory together.
+RESAMPLES_AT_ONCE = 1000
 
 
 class Scope(NamedTuple):
@@ -62,16 +67,9 @@ def correlations(
         upstream = known.upstream[list(models)]
         if len(models) < FEWEST_MODELS or np.ptp(upstream) == 0:
             continue
-        data = Data(
-            upstream,
-            np.stack([scope.scores for scope in scopes], axis=1),
-            np.stack([scope.accuracy for scope in scopes], axis=1),
-        )
-        # A generator a set of models: the estimates of one do not depend on which others there are.
-        random = np.random.default_rng(options.seed)
-        weights = _Weights(known.family[list(models)], options, random)
-        rows += _correlation_rows(setting, scopes, data, weights, options)
-        lines += _line_rows(setting, scopes, data, weights, options)
+        family = known.family[list(models)]
+        rows += _correlation_rows(setting, scopes, upstream, family, options)
+        lines += _line_rows(setting, scopes, upstream, options)
         dropped += [
             {"setting": setting, "table": f"correlations: {scope.group}", **one._asdict()}
             for scope in scopes
@@ -79,43 +77,6 @@ def correlations(
             for one in scope.dropped
         ]
     return rows, lines, dropped
-
-
-class Data(NamedTuple):
-    """(M,) upstream proportions; (M, S) mean log odds and mean accuracies, a column a scope."""
-
-    upstream: Floats
-    scores: Floats
-    accuracy: Floats
-
-    def statistic(self, name: str, weights: Floats) -> Floats:
-        """(B, S) of one of `STATISTICS`."""
-        x = logit(self.upstream)
-        if name == "pearson_plain":
-            return pearson(weights, self.upstream, self.accuracy)
-        return CORRELATIONS[name.removesuffix("_logit")](weights, x, self.scores)
-
-
-class _Weights:
-    """Resamples of models and of families of models, None where there are too few."""
-
-    def __init__(
-        self, family: npt.NDArray[np.int64], options: Options, random: np.random.Generator
-    ) -> None:
-        families, codes = np.unique(family, return_inverse=True)
-        n, self.n_families = len(family), len(families)
-        self.data = np.ones((1, n))
-        self.models = self.families = None
-        if n >= FEWEST_FOR_INTERVAL:
-            self.models = (resample_weights(n, options.resamples, random), jackknife_weights(n))
-        # Where each model is a family of its own, there is nothing to cluster.
-        if FEWEST_FOR_INTERVAL <= self.n_families < n:
-            self.families = (
-                cluster_weights(
-                    resample_weights(self.n_families, options.resamples, random), codes
-                ),
-                cluster_weights(jackknife_weights(self.n_families), codes),
-            )
 
 
 def _by_models(known: Matrix, options: Options) -> Iterator[tuple[tuple[int, ...], list[Scope]]]:
@@ -139,55 +100,60 @@ def _by_models(known: Matrix, options: Options) -> Iterator[tuple[tuple[int, ...
 
 
 def _correlation_rows(
-    setting: str, scopes: list[Scope], data: Data, weights: _Weights, options: Options
+    setting: str, scopes: list[Scope], upstream: Floats, family: Codes, options: Options
 ) -> list[dict[str, Any]]:
-    nothing = np.full(len(scopes), np.nan)
-    rows = []
-    for name in STATISTICS:
-        estimate = data.statistic(name, weights.data)[0]
-        intervals = []
-        for pair in (weights.models, weights.families):
-            if pair is None:
-                intervals += [nothing, nothing]
-            else:
-                drawn, left_out = (data.statistic(name, one) for one in pair)
-                intervals += bca_interval(drawn, estimate, left_out, options.level)
-        for s, scope in enumerate(scopes):
-            rows.append(
-                {
-                    "setting": setting,
-                    "group": scope.group,
-                    "statistic": name,
-                    "estimate": estimate[s],
-                    "low": intervals[0][s],
-                    "high": intervals[1][s],
-                    "low_family": intervals[2][s],
-                    "high_family": intervals[3][s],
-                    "n_models": len(data.upstream),
-                    "n_datasets": scope.n_datasets,
-                    "n_families": weights.n_families,
-                }
-            )
-    return sorted(rows, key=lambda row: [scope.group for scope in scopes].index(row["group"]))
+    """Compute each statistic of each scope, with intervals for other models and other families."""
+    models = np.arange(len(upstream))
+    families, codes = np.unique(family, return_inverse=True)
+    scores = np.stack([scope.scores for scope in scopes], axis=1)
+    accuracy = np.stack([scope.accuracy for scope in scopes], axis=1)
+    found = {}
+    for statistic, name in STATISTICS.items():
+        plain = statistic == "pearson_plain"
+        data = (upstream, accuracy) if plain else (logit(upstream), scores)
+        by_model = correlation_interval(name, *data, models, options.level)
+        # Where each model is a family of its own, there is nothing to cluster.
+        by_family = (
+            correlation_interval(name, *data, codes, options.level)
+            if FEWEST_FOR_INTERVAL <= len(families) < len(models)
+            else None
+        )
+        found[statistic] = by_model, by_family
+    return [
+        {
+            "setting": setting,
+            "group": scope.group,
+            "statistic": statistic,
+            "estimate": by_model.estimate[s],
+            "low": by_model.low[s],
+            "high": by_model.high[s],
+            "low_family": np.nan if by_family is None else by_family.low[s],
+            "high_family": np.nan if by_family is None else by_family.high[s],
+            "n_models": len(models),
+            "n_datasets": scope.n_datasets,
+            "n_families": len(families),
+        }
+        for s, scope in enumerate(scopes)
+        for statistic, (by_model, by_family) in found.items()
+    ]
 
 
 def _line_rows(
-    setting: str, scopes: list[Scope], data: Data, weights: _Weights, options: Options
+    setting: str, scopes: list[Scope], upstream: Floats, options: Options
 ) -> list[dict[str, Any]]:
-    """Give each scope's least-squares line over the range of the models, with a pointwise band."""
-    x = logit(data.upstream)
+    """Fit each scope's least-squares line over the range of the models, with a pointwise band."""
+    x = logit(upstream)
+    scores = np.stack([scope.scores for scope in scopes], axis=1)
     grid = np.linspace(x.min(), x.max(), LINE_POINTS)
-    slope, intercept = least_squares(weights.data, x, data.scores)
+    slope, intercept = least_squares(np.ones((1, len(x))), x, scores)
     # (points, S)
     line = intercept + grid[:, None] * slope
     low, high = np.full_like(line, np.nan), np.full_like(line, np.nan)
-    if weights.models is not None:
-        slopes, intercepts = least_squares(weights.models[0], x, data.scores)
+    if len(x) >= FEWEST_FOR_INTERVAL:
+        slopes, intercepts = _resampled_lines(x, scores, options)
         ends = [(1 - options.level) / 2, (1 + options.level) / 2]
-        # A resample of one model alone has no line.
-        drawn = np.isfinite(slopes).all(axis=1)
         for s in range(len(scopes)):
-            of_scope = intercepts[drawn, s, None] + slopes[drawn, s, None] * grid
+            of_scope = intercepts[:, s, None] + slopes[:, s, None] * grid
             low[:, s], high[:, s] = np.quantile(of_scope, ends, axis=0)
     return [
         {
@@ -201,6 +167,19 @@ def _line_rows(
         for s, scope in enumerate(scopes)
         for i, accuracy in enumerate(accuracy_of(grid))
     ]
+
+
+def _resampled_lines(x: Floats, scores: Floats, options: Options) -> tuple[Floats, Floats]:
+    """(B, S) slopes and intercepts of resampled models, without those of one model alone."""
+    # A generator for each set of models: the band of one does not depend on which others there are.
+    random = np.random.default_rng(options.seed)
+    parts = []
+    for start in range(0, options.resamples, RESAMPLES_AT_ONCE):
+        n = min(RESAMPLES_AT_ONCE, options.resamples - start)
+        parts.append(least_squares(resample_weights(len(x), n, random), x, scores))
+    slopes, intercepts = (np.concatenate(part) for part in zip(*parts, strict=True))
+    drawn = np.isfinite(slopes).all(axis=1)
+    return slopes[drawn], intercepts[drawn]
 
 
 def mixed(full: Matrix, setting: str, options: Options) -> dict[str, Any] | None:

@@ -6,7 +6,16 @@ from headstart.stats.bootstrap import (
     jackknife_weights,
     resample_weights,
 )
-from headstart.stats.correlation import CORRELATIONS, kendall, least_squares, pearson, spearman
+from headstart.stats.correlation import (
+    CORRELATIONS,
+    FEWEST_UNITS,
+    CorrelationInterval,
+    CorrelationName,
+    correlation_interval,
+    leave_out_correlations,
+    least_squares,
+    pearson,
+)
 from headstart.stats.crossed import CrossedMean, crossed_mean
 from headstart.stats.log_odds import accuracy_of, log_odds
 from headstart.stats.mixed import MixedModel, mixed_model
@@ -27,6 +36,9 @@ from headstart.stats.within import ErrorBars, WithinMeans, within_means
 
 __all__ = [
     "CORRELATIONS",
+    "FEWEST_UNITS",
+    "CorrelationInterval",
+    "CorrelationName",
     "CrossedMean",
     "ErrorBars",
     "MixedModel",
@@ -37,12 +49,13 @@ __all__ = [
     "bca_interval",
     "class_variance_ratio",
     "cluster_weights",
+    "correlation_interval",
     "cosine_distances",
     "critical_t",
     "crossed_mean",
     "holm",
     "jackknife_weights",
-    "kendall",
+    "leave_out_correlations",
     "least_squares",
     "linear_cka",
     "log_odds",
@@ -56,7 +69,6 @@ __all__ = [
     "rank_intervals",
     "resample_weights",
     "sign_flip_test",
-    "spearman",
     "steps_to_share",
     "unbiased_linear_cka",
     "unit_length",

@@ -1,54 +1,207 @@
-"""Correlations and least-squares lines of weighted data, many resamples and columns at once.
+"""Correlations with their intervals, and least-squares lines of weighted data.
 
-Everywhere `weights` is (B, n) counts, `x` is (n,), and `Y` is (n, S): S variables correlated with
-the same x. What comes back is (B, S), NaN where a resample leaves x or y without variation.
+Everywhere `x` is (n,) and `Y` is (n, S): S variables correlated with the same x. `weights` is (B, n)
+counts: a resample of the bootstrap, or a set of units left out.
 """
 
-from collections.abc import Callable, Mapping
-from types import MappingProxyType
+from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from scipy.special import stdtrit
 
-__all__ = ["CORRELATIONS", "kendall", "least_squares", "pearson", "spearman"]
+__all__ = [
+    "CORRELATIONS",
+    "CorrelationInterval",
+    "CorrelationName",
+    "FEWEST_UNITS",
+    "correlation_interval",
+    "leave_out_correlations",
+    "least_squares",
+    "pearson",
+]
 
 Floats = npt.NDArray[np.float64]
+Codes = npt.NDArray[np.intp]
+CorrelationName = Literal["pearson", "spearman", "kendall"]
+CORRELATIONS: tuple[CorrelationName, ...] = ("pearson", "spearman", "kendall")
+# With fewer units an interval says little more than that there are few.
+FEWEST_UNITS = 5
 # Of data scaled to unit variance: what is smaller is rounding.
 NO_VARIANCE = 1e-12
+# Of the largest value: a spread below this is rounding of equal values, such as means of them.
+CONSTANT = 1e-12
+# A correlation that differs from 1 by less than this is exact.
+EXACT = 1e-12
+# Rows of the matrix of pairs that Kendall's tau has in memory at once.
+BLOCK = 256
+
+
+class CorrelationInterval(NamedTuple):
+    """(S,) each: estimate, low and high; NaN where there is none."""
+
+    estimate: Floats
+    low: Floats
+    high: Floats
+
+
+def correlation_interval(
+    name: CorrelationName, x: Floats, Y: Floats, cluster: npt.ArrayLike, level: float = 0.95
+) -> CorrelationInterval:
+    """Compute a correlation and its interval: Fisher's z, jackknifed, by Student's t.
+
+    With z = arctanh(r), r_(-u) the correlation without unit u of U (a model, or a whole family) and
+    z_(-u) its transform, the standard error is sqrt((U - 1)/U sum (z_(-u) - mean)^2) and the
+    interval tanh(z +- t_(U-1) se). It assumes no distribution of the models and, unlike a
+    percentile of a bootstrap, reaches 1 only where the estimate does. Of ranks, the standard error
+    is at least that under bivariate normality: sqrt(0.437 / (U - 4)) for Kendall's tau,
+    sqrt((1 + r^2 / 2) / (U - 3)) for Spearman's rho. A rank correlation of exactly 1 (no discordant
+    pair) has the lower end of one with half a discordant pair, and the upper end 1; an exact
+    Pearson correlation has no interval.
+
+    Sources: R. A. Fisher, Metron 1 (1921); J. N. Arvesen, "Jackknifing U-statistics", Annals of
+    Mathematical Statistics 40 (1969); Fieller, Hartley and Pearson, "Tests for rank correlation
+    coefficients I", Biometrika 44 (1957); Bonett and Wright, "Sample size requirements for
+    estimating Pearson, Kendall and Spearman correlations", Psychometrika 65 (2000).
+
+    Parameters
+    ----------
+    cluster
+        (n,) integers 0..U-1: the unit of each model; ``arange(n)`` where each is its own.
+
+    Returns
+    -------
+    CorrelationInterval
+        NaN ends where there are fewer than five units, or where leaving one out leaves no variation.
+    """
+    codes = np.asarray(cluster, dtype=np.intp)
+    units = int(codes.max()) + 1
+    estimate, left_out = leave_out_correlations(name, x, Y, codes)
+    limit = 1 - _half_step(name, len(x))
+    exact = np.abs(estimate) >= 1 - EXACT
+    z = np.arctanh(np.clip(estimate, -limit, limit))
+    without = np.arctanh(np.clip(left_out, -limit, limit))
+    se = np.sqrt((units - 1) / units * ((without - without.mean(axis=0)) ** 2).sum(axis=0))
+    if units < FEWEST_UNITS:
+        se = np.full_like(se, np.nan)
+    elif name != "pearson":
+        r2 = np.tanh(z) ** 2
+        normal = 0.437 / (units - 4) if name == "kendall" else (1 + r2 / 2) / (units - 3)
+        se = np.maximum(se, np.sqrt(normal))
+    else:
+        se = np.where(exact, np.nan, se)
+    half = stdtrit(units - 1, (1 + level) / 2) * se
+    low, high = np.tanh(z - half), np.tanh(z + half)
+    known = np.isfinite(se)
+    high = np.where(known & exact & (estimate > 0), 1.0, high)
+    low = np.where(known & exact & (estimate < 0), -1.0, low)
+    return CorrelationInterval(estimate, low, high)
+
+
+def leave_out_correlations(
+    name: CorrelationName, x: Floats, Y: Floats, cluster: Codes
+) -> tuple[Floats, Floats]:
+    """Compute a correlation of all, (S,), and without each cluster, (U, S).
+
+    NaN where x or a column of Y does not vary. Memory is O(n U) at most.
+    """
+    Y = _without_rounding(Y)
+    units = int(cluster.max()) + 1
+    if name == "pearson":
+        weights = (np.arange(units)[:, None] != cluster[None, :]).astype(np.float64)
+        return pearson(np.ones((1, len(x))), x, Y)[0], pearson(weights, x, Y)
+    if name == "spearman":
+        return _leave_out_spearman(x, Y, cluster)
+    return _leave_out_kendall(x, Y, cluster)
+
+
+def _half_step(name: CorrelationName, n: int) -> float:
+    """Return the change of a perfect rank correlation by half a discordant pair."""
+    if name == "kendall":
+        return 2 / (n * (n - 1))
+    return 6 / (n * (n * n - 1)) if name == "spearman" else EXACT
+
+
+def _without_rounding(Y: Floats) -> Floats:
+    """Make columns constant whose spread is rounding."""
+    constant = np.ptp(Y, axis=0) <= CONSTANT * np.abs(Y).max(axis=0, initial=0)
+    return np.where(constant, Y.mean(axis=0), Y) if constant.any() else Y
 
 
 def pearson(weights: Floats, x: Floats, Y: Floats) -> Floats:
-    """Pearson's product-moment correlation."""
+    """Compute Pearson's product-moment correlation, (B, S), NaN without variation."""
     covariance, variance_x, variance_y = _moments(weights, _scaled(x), _scaled(Y))
     return _ratio(covariance, variance_x, variance_y)
 
 
-def spearman(weights: Floats, x: Floats, Y: Floats) -> Floats:
-    """Spearman's rank correlation: Pearson's of the ranks within each resample, ties averaged."""
-    rank_x = _ranks(weights, x)
-    columns = [_of_rows(weights, rank_x, _ranks(weights, y)) for y in Y.T]
-    return np.stack(columns, axis=1)
+def _leave_out_spearman(x: Floats, Y: Floats, cluster: Codes) -> tuple[Floats, Floats]:
+    """Pearson's correlation of the ranks within what is left, ties averaged."""
+    values = np.column_stack([x, Y])
+    ranks = np.column_stack([_ranks(column) for column in values.T])
+    one = np.ones((1, len(x)))
+    left_out = np.empty((int(cluster.max()) + 1, Y.shape[1]))
+    for unit, out in enumerate(_members(cluster)):
+        kept = np.ones(len(x), dtype=bool)
+        kept[out] = False
+        rest = values[kept]
+        # Each value that goes lowers the rank of those above it by 1, of its equals by 1/2.
+        lower = np.column_stack([
+            np.searchsorted(gone, column, "left") + np.searchsorted(gone, column, "right")
+            for gone, column in zip(np.sort(values[out], axis=0).T, rest.T, strict=True)
+        ])  # fmt: skip
+        own = ranks[kept] - lower / 2
+        left_out[unit] = pearson(one[:, : len(own)], own[:, 0], own[:, 1:])[0]
+    return pearson(one, ranks[:, 0], ranks[:, 1:])[0], left_out
 
 
-def kendall(weights: Floats, x: Floats, Y: Floats) -> Floats:
-    """Kendall's tau-b.
+def _leave_out_kendall(x: Floats, Y: Floats, cluster: Codes) -> tuple[Floats, Floats]:
+    """Kendall's tau-b: concordant less discordant pairs, over pairs untied in x and in y.
 
-    With K_ij = sign(x_i - x_j) sign(y_i - y_j), the pairs of a resample with counts c sum to
-    c'Kc / 2; those that are not tied in x (or in y) to the same with |sign| in place of it.
+    Without a cluster, the sums over ordered pairs lose each of its members' pairs twice and get
+    back the pairs within it.
     """
-    sign_x = np.sign(x[:, None] - x[None, :])
-    untied_x = _quadratic(weights, np.abs(sign_x))
-    columns = []
-    for y in Y.T:
-        sign_y = np.sign(y[:, None] - y[None, :])
-        untied_y = _quadratic(weights, np.abs(sign_y))
-        columns.append(_ratio(_quadratic(weights, sign_x * sign_y), untied_x, untied_y))
-    return np.stack(columns, axis=1)
+    sums = _pair_sums(x, Y)
+    total = sums.sum(axis=0)
+    members = _members(cluster)
+    lost = np.stack([2 * sums[out].sum(axis=0) for out in members])
+    within = np.stack([
+        _pair_sums(x[out], Y[out]).sum(axis=0) if len(out) > 1 else np.zeros_like(total)
+        for out in members
+    ])  # fmt: skip
+    return _tau(total[None])[0], _tau(total - lost + within)
 
 
-CORRELATIONS: Mapping[str, Callable[[Floats, Floats, Floats], Floats]] = MappingProxyType(
-    {"pearson": pearson, "spearman": spearman, "kendall": kendall}
-)
+def _pair_sums(x: Floats, Y: Floats) -> Floats:
+    """(n, 1 + 2 S) sums over the other units: untied in x; then per y, concordance and untied."""
+    n, S = Y.shape
+    found = np.empty((n, 1 + 2 * S))
+    for start in range(0, n, BLOCK):
+        rows = slice(start, start + BLOCK)
+        of_x = (x[rows, None] > x).astype(np.int8) - (x[rows, None] < x).astype(np.int8)
+        found[rows, 0] = np.count_nonzero(of_x, axis=1)
+        for s, y in enumerate(Y.T):
+            of_y = (y[rows, None] > y).astype(np.int8) - (y[rows, None] < y).astype(np.int8)
+            found[rows, 1 + 2 * s] = (of_x * of_y).sum(axis=1, dtype=np.int64)
+            found[rows, 2 + 2 * s] = np.count_nonzero(of_y, axis=1)
+    return found
+
+
+def _tau(sums: Floats) -> Floats:
+    untied = sums[:, :1] * sums[:, 2::2]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(untied > 0, sums[:, 1::2] / np.sqrt(untied), np.nan)
+
+
+def _members(cluster: Codes) -> list[Codes]:
+    order = np.argsort(cluster, kind="stable")
+    return np.split(order, np.flatnonzero(np.diff(cluster[order])) + 1)
+
+
+def _ranks(values: Floats) -> Floats:
+    """(n,) ranks from 1, ties averaged."""
+    ordered = np.sort(values)
+    below, to = (np.searchsorted(ordered, values, side) for side in ("left", "right"))
+    return np.asarray((below + to + 1) / 2)
 
 
 def least_squares(weights: Floats, x: Floats, Y: Floats) -> tuple[Floats, Floats]:
@@ -85,25 +238,3 @@ def _ratio(covariance: Floats, variance_x: Floats, variance_y: Floats) -> Floats
         ratio = covariance / np.sqrt(np.abs(variance_x * variance_y) / both)
     # Rounding must not take a perfect correlation over 1.
     return np.asarray(np.clip(ratio, -1, 1))
-
-
-def _ranks(weights: Floats, values: Floats) -> Floats:
-    """(B, n) rank of each unit within each resample: all below it, and half of its equals."""
-    below = (values[None, :] < values[:, None]).astype(np.float64)
-    equal = (values[None, :] == values[:, None]).astype(np.float64)
-    return np.asarray(weights @ below.T + (weights @ equal.T + 1) / 2)
-
-
-def _of_rows(weights: Floats, A: Floats, B: Floats) -> Floats:
-    """Pearson's correlation of each row of A with that row of B, weighted."""
-    total = weights.sum(axis=1, keepdims=True)
-    A = A - (weights * A).sum(axis=1, keepdims=True) / total
-    B = B - (weights * B).sum(axis=1, keepdims=True) / total
-    weighted = weights * A
-    return _ratio(
-        (weighted * B).sum(axis=1), (weighted * A).sum(axis=1), (weights * B * B).sum(axis=1)
-    )
-
-
-def _quadratic(weights: Floats, pairs: Floats) -> Floats:
-    return np.asarray(((weights @ pairs) * weights).sum(axis=1) / 2)
