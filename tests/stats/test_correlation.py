@@ -9,8 +9,8 @@ from scipy import stats
 from headstart.stats import (
     CORRELATIONS,
     correlation_interval,
-    leave_out_correlations,
     least_squares,
+    leave_out_correlations,
     pearson,
 )
 

@@ -5,6 +5,7 @@ from headstart.analysis.cells import seeds_said
 from headstart.analysis.columns import parse_mapping
 from headstart.analysis.correlations import FEWEST_MODELS
 from headstart.analysis.effects import UPSTREAM
+from headstart.analysis.prediction import prediction_summary
 from headstart.analysis.published import NAMES as PUBLISHED
 from headstart.analysis.references import read_references
 from headstart.analysis.speed import still_rising
@@ -16,6 +17,7 @@ __all__ = [
     "Analysis",
     "analyze",
     "parse_mapping",
+    "prediction_summary",
     "read_references",
     "seeds_said",
     "still_rising",

@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from scipy.special import logit
 
 from headstart.analysis.cells import Matrix, cells_of, complete, matrix
-from headstart.analysis.compare import compare_settings, predict_datasets, prediction_lines
+from headstart.analysis.compare import compare_settings
 from headstart.analysis.correlations import correlations, mixed
 from headstart.analysis.examples import pairs_on_examples
 from headstart.analysis.groups import check_groups, groups_by_size, read_groups
@@ -18,6 +17,12 @@ from headstart.analysis.means import model_means, pairs_over_datasets, ranks
 from headstart.analysis.model_sets import compare_model_sets
 from headstart.analysis.notes import notes_on
 from headstart.analysis.options import Correction, Options
+from headstart.analysis.prediction import (
+    PREDICTION_COLUMNS,
+    predict_datasets,
+    prediction_lines,
+    residuals,
+)
 from headstart.analysis.source import Source, SourceLike, read_sources
 from headstart.analysis.sweeps import split_sweeps
 from headstart.analysis.table import Unit
@@ -46,8 +51,7 @@ TABLES: Mapping[str, tuple[str, ...]] = {
     "ranks": ("setting", "model", "family", "mean", "rank", "low", "high"),
     "settings": ("setting", "other", "wins", "ties", "cells", "difference", "low", "high",
                  "n_models", "n_datasets"),
-    "prediction": ("setting", "dataset", "slope", "intercept", "residual_sd", "centre",
-                   "sum_of_squares", "n_models", "covered", "cells", "coverage", "level"),
+    "prediction": PREDICTION_COLUMNS,
     "ablation": ("setting", "model", "configuration", "position", "mean", "se",
                  "upstream_accuracy", "n_datasets"),
     "effects": ("setting", "position", "before", "after", "effect", "se", "df", "low", "high",
@@ -76,7 +80,7 @@ class Analysis:
     ----------
     cells
         A row a model, dataset and setting: accuracy, log odds (mean over seeds), the interval of
-        the accuracy, the `residual` from its dataset's line, and whether it is the best or
+        the accuracy, the `residual` from its dataset's fit, and whether it is the best or
         `not_different` from the best by a paired test on the same test images.
     correlations
         A row a setting, group of datasets ("all", a group, one dataset) and statistic, with BCa
@@ -94,7 +98,8 @@ class Analysis:
     settings
         Every ordered pair of settings: wins, and the mean difference in log odds.
     prediction
-        Per setting and dataset the line that predicts, and its leave-one-model-out coverage.
+        Per setting and dataset the fit that predicts, and how often its intervals held models left
+        out: one by one, by family, and the best third predicted from the rest.
     ablation, convergence, dataset_size
         Means by training configuration, by steps, by examples per class.
     effects
@@ -156,7 +161,8 @@ class Analysis:
         Returns
         -------
         pandas.DataFrame
-            setting, dataset, upstream_accuracy, accuracy, low, high, coverage, n_models.
+            setting, dataset, upstream_accuracy, accuracy, low, high, coverage, n_models, fit,
+            widened, extrapolated.
 
         Raises
         ------
@@ -171,7 +177,7 @@ class Analysis:
         if self.prediction.empty:
             why = self.missing.loc[self.missing["what"] == "prediction", "why"]
             raise AnalysisError(f"no prediction: {why.iloc[0] if len(why) else 'no cells'}")
-        return predict_datasets(self.prediction, upstream_accuracy)
+        return predict_datasets(self.prediction, self.cells, upstream_accuracy)
 
     def figure(self, name: str, **options: Any) -> "Figure":
         """Draw a figure by its name (`headstart.figures.FIGURES`); options are the figure's.
@@ -336,17 +342,12 @@ def _finish_cells(
     same: Mapping[tuple[str, str, str], bool | None],
 ) -> pd.DataFrame:
     """Add to each cell its residual, and how it stands to the best of its dataset and setting."""
-    lines = prediction[["setting", "dataset", "slope", "intercept"]].astype(
-        {"slope": "float64", "intercept": "float64"}
-    )
-    cells = cells.merge(lines, on=["setting", "dataset"], how="left")
-    fitted = cells["intercept"] + cells["slope"] * logit(cells["upstream_accuracy"])
     highest = cells.groupby(["setting", "dataset"])["log_odds"].transform("max")
     places: Iterable[tuple[str, str, str]] = zip(
         cells["setting"], cells["dataset"], cells["model"], strict=True
     )
     cells = cells.assign(
-        residual=cells["log_odds"] - fitted,
+        residual=residuals(prediction, cells),
         best=np.asarray(cells["log_odds"] == highest),
         not_different=pd.Series([same.get(place) for place in places], dtype=object),
     )

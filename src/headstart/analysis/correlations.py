@@ -110,11 +110,11 @@ def _correlation_rows(
     found = {}
     for statistic, name in STATISTICS.items():
         plain = statistic == "pearson_plain"
-        data = (upstream, accuracy) if plain else (logit(upstream), scores)
-        by_model = correlation_interval(name, *data, models, options.level)
+        x, y = (upstream, accuracy) if plain else (logit(upstream), scores)
+        by_model = correlation_interval(name, x, y, models, options.level)
         # Where each model is a family of its own, there is nothing to cluster.
         by_family = (
-            correlation_interval(name, *data, codes, options.level)
+            correlation_interval(name, x, y, codes, options.level)
             if FEWEST_FOR_INTERVAL <= len(families) < len(models)
             else None
         )

@@ -6,13 +6,15 @@ import numpy as np
 import pandas as pd
 
 from headstart.analysis.cells import Matrix
-from headstart.analysis.compare import FEWEST_FOR_PREDICTION
 from headstart.analysis.correlations import FEWEST_FOR_INTERVAL, FEWEST_MODELS
+from headstart.analysis.prediction import FEWEST_FOR_PREDICTION
 from headstart.analysis.source import Source
 
 __all__ = ["notes_on"]
 
 Note = tuple[str, str]
+# A correlation that differs from 1 by less is exact.
+EXACT = 1e-12
 
 
 def notes_on(
@@ -93,7 +95,7 @@ def _on_setting(setting: str, one: Matrix) -> list[Note]:
         why = "the upstream accuracy is the same for all models"
         notes += [(f"{what} ({setting})", why) for what in ("correlations", "prediction")]
     elif len(known) < FEWEST_FOR_INTERVAL:
-        why = f"models: {len(known)}; a bootstrap interval needs at least {FEWEST_FOR_INTERVAL}"
+        why = f"models: {len(known)}; an interval needs at least {FEWEST_FOR_INTERVAL}"
         notes.append((f"intervals of correlations ({setting})", why))
     if len(known) < FEWEST_FOR_PREDICTION:
         why = f"models: {len(known)}; a prediction interval needs at least {FEWEST_FOR_PREDICTION}"
@@ -107,13 +109,17 @@ def _on_estimates(tables: Mapping[str, pd.DataFrame]) -> list[Note]:
     flat = rows[
         rows["estimate"].notna() & rows["low"].isna() & (rows["n_models"] >= FEWEST_FOR_INTERVAL)
     ]
-    why = "the resamples or the tables with one model left out do not vary"
-    notes = [
-        (f"interval of {statistic} ({setting}): {', '.join(of['group'])}", why)
-        for (setting, statistic), of in flat.groupby(["setting", "statistic"], sort=False)
-    ]
+    notes = []
+    for (setting, statistic), of in flat.groupby(["setting", "statistic"], sort=False):
+        exact = of["estimate"].abs().gt(1 - EXACT).all()
+        why = (
+            "the relation is exact: the spread of other models is unknown"
+            if exact
+            else "without one of the models, accuracies do not vary"
+        )
+        notes.append((f"interval of {statistic} ({setting}): {', '.join(of['group'])}", why))
     few = tables["model_sets"].query("n_models < @FEWEST_FOR_INTERVAL")
-    why = f"shared models: fewer than {FEWEST_FOR_INTERVAL}, which a bootstrap interval needs"
+    why = f"shared models: fewer than {FEWEST_FOR_INTERVAL}, which an interval needs"
     notes += [(f"intervals of the two model sets ({s})", why) for s in few["setting"]]
     fitted = set(tables["mixed"]["setting"])
     enough = rows[(rows["group"] == "all") & (rows["n_datasets"] > 1)]["setting"].unique()
@@ -127,7 +133,7 @@ def _on_families(setting: str, one: Matrix) -> list[Note]:
     if families == len(known):
         why = "each model is a family of its own"
     elif families < FEWEST_FOR_INTERVAL:
-        why = f"families of models: {families}; a bootstrap needs at least {FEWEST_FOR_INTERVAL}"
+        why = f"families of models: {families}; an interval needs at least {FEWEST_FOR_INTERVAL}"
     else:
         return []
     return [(f"family-clustered intervals ({setting})", why)]

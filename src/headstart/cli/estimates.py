@@ -8,7 +8,13 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from headstart.analysis import UPSTREAM, Analysis, seeds_said, still_rising
+from headstart.analysis import (
+    UPSTREAM,
+    Analysis,
+    prediction_summary,
+    seeds_said,
+    still_rising,
+)
 from headstart.cli.tables import plain_table
 from headstart.spec.labels import in_order, setting_label
 
@@ -45,7 +51,7 @@ def summary(analysis: Analysis) -> Iterator[RenderableType]:
         yield _heading(_sets_heading(analysis.model_sets))
         yield _model_sets(analysis.model_sets)
     yield from _speedups(analysis)
-    yield from _coverage(analysis.prediction)
+    yield from map(Text, prediction_summary(analysis.prediction))
     yield from _missing(analysis)
 
 
@@ -103,7 +109,7 @@ def _source_line(source: dict[str, object]) -> str:
 
 def _correlations(analysis: Analysis) -> Table:
     """A row a group of datasets, under the name of its setting."""
-    numbers = ("r (logit)", "95 % BCa", "by family", "plain", "rho", "tau")
+    numbers = ("r (logit)", "95 % interval", "by family", "plain", "rho", "tau")
     table = plain_table("datasets (how many)", *numbers, right=numbers)
     datasets = set(analysis.cells["dataset"])
     shown = analysis.correlations[~analysis.correlations["group"].isin(datasets)]
@@ -258,16 +264,6 @@ def _speedups(analysis: Analysis) -> Iterator[Text]:
 
 def _epochs(epochs: float) -> str:
     return "" if pd.isna(epochs) else f" ({epochs:.3g} epochs)"
-
-
-def _coverage(prediction: pd.DataFrame) -> Iterator[Text]:
-    if prediction.empty:
-        return
-    covered, cells = prediction["covered"].sum(), prediction["cells"].sum()
-    yield Text(
-        "Prediction from upstream accuracy (--predict): its 95 % intervals held "
-        f"{covered} of {cells} accuracies ({covered / cells:.1%}) when each model was left out."
-    )
 
 
 def _missing(analysis: Analysis) -> Iterator[Text]:

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from headstart.analysis import prediction_summary
 from headstart.report.grid import (
     Cell,
     Column,
@@ -196,26 +197,37 @@ def ranks_table(subject: Subject, names: Names) -> Table:
 
 
 def prediction_table(subject: Subject, names: Names) -> Table:
-    """How often the line predicts a model that it has not seen."""
-    columns = [Column("Setting", **TEXT), Column("Dataset", **TEXT), Column("Slope")]
-    columns += [Column(label) for label in ("Residual SD", "Covered", "Of", "Coverage %")]
+    """How often the fit predicts models that it has not seen."""
+    columns = [Column("Setting", **TEXT), Column("Dataset", **TEXT), Column("Fit", **TEXT)]
+    columns += [Column(label) for label in ("Slope", "Residual SD", "p of curvature")]
+    columns += [Column(label) for label in ("Left out %", "Low third %", "Middle third %",
+                                            "High third %", "Family left out %",
+                                            "Best third from the rest %")]  # fmt: skip
+    kinds = ("low", "middle", "high", "family", "top")
     rows = [
         Row(
             [
                 Cell(setting_label(row.setting)),
                 Cell(str(row.dataset)),
+                Cell(str(row.fit)),
                 figure(row.slope, 2, plus=True),
                 figure(row.residual_sd),
-                figure(row.covered, 0),
-                figure(row.cells, 0),
-                share(row.coverage, 0),
+                significance(row.curvature_p),
+                held(row.covered, row.cells),
+                *(held(getattr(row, f"covered_{k}"), getattr(row, f"n_{k}")) for k in kinds),
             ],
             about(names, setting=row.setting, dataset=row.dataset),
         )
         for row in in_order(subject.prediction, names)
     ]
     note = (
-        "Each model is left out in turn and its log odds predicted from the line of the others: "
-        "the share that falls in the 95 % prediction interval."
-    )
-    return Table("prediction", "Prediction of a model left out", columns, rows, note=note)
+        "The share of accuracies within the 95 % prediction interval when each model is left out, "
+        "by thirds of upstream accuracy; when its whole family is left out; and of the best third "
+        "when it is predicted from the rest. "
+    ) + " ".join(prediction_summary(subject.prediction)[1:])
+    return Table("prediction", "Leave-one-model-out prediction", columns, rows, note=note.strip())
+
+
+def held(covered: Any, n: Any) -> Cell:
+    """Show which share of the models left out was within its interval; unknown of none."""
+    return share(covered / n if n else None, 0)

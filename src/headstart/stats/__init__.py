@@ -12,8 +12,8 @@ from headstart.stats.correlation import (
     CorrelationInterval,
     CorrelationName,
     correlation_interval,
-    leave_out_correlations,
     least_squares,
+    leave_out_correlations,
     pearson,
 )
 from headstart.stats.crossed import CrossedMean, crossed_mean
@@ -21,6 +21,12 @@ from headstart.stats.log_odds import accuracy_of, log_odds
 from headstart.stats.mixed import MixedModel, mixed_model
 from headstart.stats.paired import PairedTest, holm, mcnemar, paired_t, sign_flip_test, wilcoxon
 from headstart.stats.paired_map import map_swap_test
+from headstart.stats.polynomial import (
+    PolynomialFit,
+    lack_of_fit,
+    leave_one_out_ratio,
+    polynomial_fit,
+)
 from headstart.stats.proportion import wilson_interval
 from headstart.stats.ranks import Ranks, critical_t, rank_intervals
 from headstart.stats.reaching import steps_to_share
@@ -43,6 +49,7 @@ __all__ = [
     "ErrorBars",
     "MixedModel",
     "PairedTest",
+    "PolynomialFit",
     "Ranks",
     "WithinMeans",
     "accuracy_of",
@@ -55,8 +62,10 @@ __all__ = [
     "crossed_mean",
     "holm",
     "jackknife_weights",
-    "leave_out_correlations",
+    "lack_of_fit",
     "least_squares",
+    "leave_one_out_ratio",
+    "leave_out_correlations",
     "linear_cka",
     "log_odds",
     "map_swap_test",
@@ -66,6 +75,7 @@ __all__ = [
     "neighbour_accuracy",
     "paired_t",
     "pearson",
+    "polynomial_fit",
     "rank_intervals",
     "resample_weights",
     "sign_flip_test",

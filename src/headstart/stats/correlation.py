@@ -1,7 +1,7 @@
 """Correlations with their intervals, and least-squares lines of weighted data.
 
-Everywhere `x` is (n,) and `Y` is (n, S): S variables correlated with the same x. `weights` is (B, n)
-counts: a resample of the bootstrap, or a set of units left out.
+Everywhere `x` is (n,) and `Y` is (n, S): S variables correlated with the same x. `weights` is
+(B, n) counts: a resample of the bootstrap, or a set of units left out.
 """
 
 from typing import Literal, NamedTuple
@@ -12,12 +12,12 @@ from scipy.special import stdtrit
 
 __all__ = [
     "CORRELATIONS",
+    "FEWEST_UNITS",
     "CorrelationInterval",
     "CorrelationName",
-    "FEWEST_UNITS",
     "correlation_interval",
-    "leave_out_correlations",
     "least_squares",
+    "leave_out_correlations",
     "pearson",
 ]
 
@@ -72,7 +72,7 @@ def correlation_interval(
     Returns
     -------
     CorrelationInterval
-        NaN ends where there are fewer than five units, or where leaving one out leaves no variation.
+        NaN ends under five units, or where leaving one out leaves no variation.
     """
     codes = np.asarray(cluster, dtype=np.intp)
     units = int(codes.max()) + 1

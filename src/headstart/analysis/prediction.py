@@ -1,0 +1,362 @@
+"""What upstream accuracy predicts on each dataset, and how often that holds.
+
+A line in log odds, or a quadratic where an F test rejects the line. How often its intervals hold is
+checked in three ways: each model left out, its whole family left out, and the best third predicted
+from the rest, which is what a prediction is for.
+"""
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from scipy.special import bdtr, logit
+
+from headstart.analysis.cells import Matrix
+from headstart.analysis.options import Options
+from headstart.spec.labels import setting_label
+from headstart.stats import (
+    PolynomialFit,
+    accuracy_of,
+    lack_of_fit,
+    leave_one_out_ratio,
+    polynomial_fit,
+)
+
+__all__ = [
+    "FEWEST_FOR_CURVE",
+    "FEWEST_FOR_PREDICTION",
+    "PREDICTION_COLUMNS",
+    "constant",
+    "predict_datasets",
+    "prediction_lines",
+    "prediction_summary",
+    "residuals",
+]
+
+Floats = npt.NDArray[np.float64]
+# A line, its spread, and one model to leave out.
+FEWEST_FOR_PREDICTION = 4
+# With fewer models a test of curvature rejects little, and a quadratic follows single models.
+FEWEST_FOR_CURVE = 8
+# The best third, and twice as many to predict it from.
+FEWEST_FOR_THIRDS = 12
+SIGNIFICANCE = 0.05
+# Of the largest value: accuracies that differ by less are equal.
+SAME = 1e-12
+THIRDS = ("low", "middle", "high")
+FITS = {1: "line", 2: "quadratic"}
+PREDICTION_COLUMNS = (
+    "setting", "dataset", "fit", "slope", "quadratic", "intercept", "residual_sd", "centre",
+    "sum_of_squares", "n_models", "covered", "cells", "coverage", "level", "curvature_f",
+    "curvature_p",
+    *(f"{what}_{third}" for third in THIRDS for what in ("covered", "n", "widened")),
+    "middle_from", "high_from", "covered_family", "n_family", "covered_top", "n_top",
+)  # fmt: skip
+
+
+class Points(NamedTuple):
+    """A dataset: (n,) log odds of upstream accuracy and of transfer, families, and the thirds."""
+
+    x: Floats
+    y: Floats
+    family: npt.NDArray[np.int64]
+    third: npt.NDArray[np.int64]
+
+
+class Fitted(NamedTuple):
+    """A row of the table `prediction`, its fit, and the (n,) cells that it was fitted to."""
+
+    row: dict[str, Any]
+    fit: PolynomialFit
+    x: Floats
+    places: npt.NDArray[np.intp]
+
+
+def prediction_lines(full: Matrix, setting: str, options: Options) -> list[dict[str, Any]]:
+    """Fit each dataset, and check the fit's prediction intervals on models left out.
+
+    The line is replaced by a quadratic where the F test of the quadratic term has p below 5 %
+    divided by the number of datasets (Bonferroni), from eight models on. In each third of upstream
+    accuracy, where the check held significantly fewer models than the level (exact binomial test,
+    one-sided 5 %), intervals are widened by the factor that would have held that share; the check
+    is the family left out in the low and the middle third, and the prediction from the rest in the
+    high one, which also holds for models above all that were measured.
+
+    Returns
+    -------
+    list
+        Rows of the table `prediction`; none for a dataset on which all models are equal.
+    """
+    alpha = SIGNIFICANCE / max(len(full.datasets), 1)
+    rows = []
+    for j, dataset in enumerate(full.datasets):
+        use = np.isfinite(full.scores[:, j]) & np.isfinite(full.upstream)
+        x, y = logit(full.upstream[use]), full.scores[use, j]
+        if len(x) < FEWEST_FOR_PREDICTION or np.ptp(x) == 0 or constant(y):
+            continue
+        third, bounds = _thirds(x)
+        points = Points(x, y, full.family[use], third)
+        rows.append({
+            "setting": setting,
+            "dataset": dataset,
+            **_fit_row(points, alpha),
+            "level": options.level,
+            "middle_from": float(accuracy_of(bounds[0])),
+            "high_from": float(accuracy_of(bounds[1])),
+            **_checks(points, alpha, options.level),
+        })  # fmt: skip
+    return rows
+
+
+def constant(values: Floats) -> bool:
+    """Report whether values are equal but for rounding."""
+    return bool(np.ptp(values) <= SAME * np.abs(values).max())
+
+
+def _degree(x: Floats, y: Floats, alpha: float) -> int:
+    """Return 2 where the line is rejected, else 1."""
+    if len(x) < FEWEST_FOR_CURVE:
+        return 1
+    return 2 if lack_of_fit(x, y)[1] < alpha else 1
+
+
+def _fit_row(points: Points, alpha: float) -> dict[str, Any]:
+    """Describe the line, and which fit predicts."""
+    x, y = points.x, points.y
+    degree = _degree(x, y, alpha)
+    fit = polynomial_fit(x, y, degree)
+    slope, intercept = np.polynomial.polynomial.polyfit(x - x.mean(), y, 1)[::-1]
+    f, p = lack_of_fit(x, y) if len(x) >= FEWEST_FOR_CURVE else (np.nan, np.nan)
+    return {
+        "fit": FITS[degree],
+        "slope": slope,
+        "quadratic": fit.coefficients[2] / fit.spread**2 if fit and degree == 2 else np.nan,
+        "intercept": intercept - slope * x.mean(),
+        "residual_sd": fit.residual_sd if fit else np.nan,
+        "centre": x.mean(),
+        "sum_of_squares": ((x - x.mean()) ** 2).sum(),
+        "n_models": len(x),
+        "curvature_f": f,
+        "curvature_p": p,
+    }
+
+
+def _thirds(x: Floats) -> tuple[npt.NDArray[np.int64], tuple[float, float]]:
+    """Number each model's third of upstream accuracy, equals together, and say where they begin."""
+    ordered, n = np.sort(x), len(x)
+    bounds = float(ordered[n // 3]), float(ordered[n - n // 3])
+    return np.searchsorted(np.array(bounds), x, side="right"), bounds
+
+
+def _checks(points: Points, alpha: float, level: float) -> dict[str, Any]:
+    """Count how often intervals hold what was left out, and how far they would have to go."""
+    x, y, third = points.x, points.y, points.third
+    degree = _degree(x, y, alpha)
+    by_model = leave_one_out_ratio(x, y, degree, level)
+    by_family = _family_left_out(points, degree, level)
+    top = np.full(len(x), np.nan)
+    if len(x) >= FEWEST_FOR_THIRDS:
+        rest = third < 2
+        top[~rest] = _ratio(x[rest], y[rest], x[~rest], y[~rest], level, alpha)
+    row: dict[str, Any] = {
+        "covered": _held(by_model),
+        "cells": int(np.isfinite(by_model).sum()),
+        "coverage": _held(by_model) / max(np.isfinite(by_model).sum(), 1),
+        "covered_family": _held(by_family),
+        "n_family": int(np.isfinite(by_family).sum()),
+        "covered_top": _held(top),
+        "n_top": int(np.isfinite(top).sum()),
+    }
+    for number, name in enumerate(THIRDS):
+        own = by_model[third == number]
+        check = top if number == 2 and np.isfinite(top).any() else by_family
+        row |= {
+            f"covered_{name}": _held(own),
+            f"n_{name}": int(np.isfinite(own).sum()),
+            f"widened_{name}": _factor(check[third == number], level),
+        }
+    return row
+
+
+def _family_left_out(points: Points, degree: int, level: float) -> Floats:
+    """(n,) ratios of each model, predicted by those of other families; NaN with too few of them."""
+    ratio = np.full(len(points.x), np.nan)
+    for family in np.unique(points.family):
+        out = points.family == family
+        if (~out).sum() >= FEWEST_FOR_PREDICTION - 1:
+            x, y = points.x[~out], points.y[~out]
+            fit = polynomial_fit(x, y, degree) or polynomial_fit(x, y, 1)
+            if fit:
+                distance = np.abs(points.y[out] - fit.mean(points.x[out]))
+                ratio[out] = distance / fit.half_width(points.x[out], level)
+    return ratio
+
+
+def _ratio(
+    x: Floats, y: Floats, new_x: Floats, new_y: Floats, level: float, alpha: float
+) -> Floats:
+    """Distance of new models from their predictions in half widths; the fit is chosen anew."""
+    fit = polynomial_fit(x, y, _degree(x, y, alpha))
+    if fit is None:
+        return np.full(len(new_x), np.nan)
+    return np.asarray(np.abs(new_y - fit.mean(new_x)) / fit.half_width(new_x, level))
+
+
+def _held(ratio: Floats) -> int:
+    return int((ratio <= 1).sum())
+
+
+def _factor(ratio: Floats, level: float) -> float:
+    """Return by how much to widen: 1 unless significantly too few were held.
+
+    Else the quantile that would have held the next one (Vovk et al. 2005, split conformal), the
+    largest where there are too few for that.
+    """
+    ratio = np.sort(ratio[np.isfinite(ratio)])
+    n = len(ratio)
+    if n == 0 or bdtr(_held(ratio), n, level) >= SIGNIFICANCE:
+        return 1.0
+    place = min(int(np.ceil((n + 1) * level)), n)
+    return max(float(ratio[place - 1]), 1.0)
+
+
+def _fits(prediction: pd.DataFrame, cells: pd.DataFrame) -> Iterator[Fitted]:
+    """Fit again what each row of the table `prediction` says, to the cells it says it of."""
+    by = cells.groupby(["setting", "dataset"], sort=False).indices
+    upstream = logit(cells["upstream_accuracy"].to_numpy(dtype=np.float64))
+    scores = cells["log_odds"].to_numpy(dtype=np.float64)
+    degrees = {name: degree for degree, name in FITS.items()}
+    for row in prediction.to_dict("records"):
+        places = by[row["setting"], row["dataset"]]
+        places = places[np.isfinite(upstream[places]) & np.isfinite(scores[places])]
+        x = upstream[places]
+        fit = polynomial_fit(x, scores[places], degrees[row["fit"]])
+        if fit:
+            yield Fitted(row, fit, x, places)
+
+
+def residuals(prediction: pd.DataFrame, cells: pd.DataFrame) -> Floats:
+    """(cells,) log odds less what the fit of the dataset and setting expects; NaN without one."""
+    found = np.full(len(cells), np.nan)
+    scores = cells["log_odds"].to_numpy(dtype=np.float64)
+    for _, fit, x, places in _fits(prediction, cells):
+        found[places] = scores[places] - fit.mean(x)
+    return found
+
+
+def predict_datasets(
+    prediction: pd.DataFrame, cells: pd.DataFrame, upstream_accuracy: float
+) -> pd.DataFrame:
+    """Predict the accuracy of a model of known upstream accuracy on each dataset.
+
+    Parameters
+    ----------
+    prediction, cells
+        The tables of an analysis: which fit, and what it is fitted to.
+    upstream_accuracy
+        A proportion in (0, 1).
+
+    Returns
+    -------
+    pandas.DataFrame
+        setting, dataset, upstream_accuracy, accuracy, low, high (prediction interval, widened as
+        the table says), coverage (when each model was left out, without the widening), n_models,
+        fit, widened (the factor), extrapolated (outside the range of the models).
+    """
+    x = float(logit(upstream_accuracy))
+    rows = []
+    for row, fit, known, _ in _fits(prediction, cells):
+        bounds = [row["middle_from"], row["high_from"]]
+        third = THIRDS[int(np.searchsorted(bounds, upstream_accuracy, side="right"))]
+        factor = row[f"widened_{third}"]
+        mean = float(fit.mean(x)[0])
+        half = factor * float(fit.half_width(x, row["level"])[0])
+        rows.append({
+            "setting": row["setting"],
+            "dataset": row["dataset"],
+            "upstream_accuracy": upstream_accuracy,
+            "accuracy": float(accuracy_of(mean)),
+            "low": float(accuracy_of(mean - half)),
+            "high": float(accuracy_of(mean + half)),
+            "coverage": row["coverage"],
+            "n_models": row["n_models"],
+            "fit": row["fit"],
+            "widened": factor,
+            "extrapolated": not known.min() <= x <= known.max(),
+        })  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def prediction_summary(prediction: pd.DataFrame) -> list[str]:
+    """Describe in sentences how often prediction intervals held, and where the line is rejected.
+
+    Parameters
+    ----------
+    prediction
+        The table of `prediction_lines`, of all settings.
+    """
+    if prediction.empty:
+        return []
+    level = f"{prediction['level'].iloc[0]:.0%}".replace("%", " %")
+    thirds = [
+        f"{name} third {_share(*prediction[[f'covered_{name}', f'n_{name}']].sum())}"
+        for name in THIRDS
+        if prediction[f"n_{name}"].sum()
+    ]
+    text = (
+        f"{level} prediction intervals from upstream accuracy held "
+        f"{_share(*prediction[['covered', 'cells']].sum())} accuracies of models left out one by "
+        f"one (by upstream accuracy: {', '.join(thirds)})"
+    )
+    if prediction["n_family"].sum():
+        text += (
+            "; with the whole family left out "
+            f"{_share(*prediction[['covered_family', 'n_family']].sum())}"
+        )
+    if prediction["n_top"].sum():
+        text += (
+            "; of the best third predicted from the rest "
+            f"{_share(*prediction[['covered_top', 'n_top']].sum())}"
+        )
+    return [f"{text}.", *_rejected(prediction), *_widened(prediction)]
+
+
+def _share(held: int, n: int) -> str:
+    return f"{held} of {n} ({held / n:.1%})".replace("%", " %")
+
+
+def _rejected(prediction: pd.DataFrame) -> list[str]:
+    curved = prediction[prediction["fit"] != "line"]
+    if curved.empty:
+        return []
+    return [
+        "A straight line is rejected (F test of a quadratic term, p < 0.05 divided by the number "
+        f"of datasets), and a quadratic is used, on {_some(_names(curved))}."
+    ]
+
+
+def _widened(prediction: pd.DataFrame) -> list[str]:
+    """Name where intervals are widened, and by how much."""
+    parts = []
+    for third in THIRDS:
+        rows = prediction[prediction[f"widened_{third}"] > 1]
+        if len(rows):
+            names = zip(_names(rows), rows[f"widened_{third}"], strict=True)
+            parts.append(f"{third} third: {_some([f'{name} x {by:.1f}' for name, by in names])}")
+    if not parts:
+        return []
+    return [
+        "Prediction intervals are widened where those of models left out held significantly too "
+        f"few: {'; '.join(parts)}."
+    ]
+
+
+def _names(rows: pd.DataFrame) -> list[str]:
+    return [f"{row.dataset} ({setting_label(row.setting)})" for row in rows.itertuples()]
+
+
+def _some(names: list[str], most: int = 4) -> str:
+    rest = len(names) - most
+    return ", ".join(names[:most]) + (f" and {rest} more" if rest > 0 else "")
