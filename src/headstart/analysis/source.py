@@ -13,7 +13,7 @@ from headstart.analysis import published
 from headstart.analysis.agree import merge_agreeing
 from headstart.analysis.columns import SWEEPS, parse_mapping, rename
 from headstart.analysis.delimited import read_delimited
-from headstart.analysis.families import family_of
+from headstart.analysis.families import families_of, merge_spellings
 from headstart.analysis.table import Unit, tell_apart, tidy
 from headstart.errors import TableError
 from headstart.files import storage_errors
@@ -252,6 +252,8 @@ def _families(frame: pd.DataFrame) -> str:
 
 
 def _with_families(frame: pd.DataFrame) -> pd.DataFrame:
-    guessed = frame["model"].map(family_of)
+    """Guess the families that are not given, and merge spellings of one family."""
+    guessed = frame["model"].map(families_of(frame["model"].unique()))
     known = frame["family"] if "family" in frame else pd.Series(None, frame.index, dtype=object)
-    return frame.assign(family=known.where(known.notna() & (known != ""), guessed))
+    family = known.where(known.notna() & (known != ""), guessed).astype(str)
+    return frame.assign(family=family.map(merge_spellings(family)))

@@ -1,0 +1,69 @@
+"""Families of models by their names: architecture lines, whatever the spelling and the size."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import headstart as hs
+from headstart.analysis.families import families_of, merge_spellings
+
+# Each row is a family as those who know the field would draw it.
+RELATIVES = [
+    ("EfficientNet-B0", "EfficientNetV2-S", "efficientnet_b7", "tf_efficientnet_l2.ns_jft_in1k"),
+    ("convnext_tiny", "convnext_xlarge", "ConvNeXt-XXLarge", "convnext_pico_ols", "convnextv2_atto",
+     "convnext_zepto_rms", "ConvNeXt V2-T", "timm:convnext_large.fb_in22k_ft_in1k_384"),
+    ("resnet50", "ResNet-101", "RESNET 18", "resnet50.a1_in1k", "resnet33ts", "resnetv2_152x4_bit",
+     "torchvision:resnet34", "hf:microsoft/resnet-50", "ResNet-50 (4x)", "gluon_resnet50_v1b"),
+    ("res2net50", "res2net101_26w_4s"),
+    ("vit_tiny_patch16_224", "ViT-B/16", "vit_so400m_patch14_siglip_378", "ViT-Ti/16",
+     "vit_base_patch14_dinov2.lvd142m", "vit_base_patch16_224.augreg_in21k",
+     "google/vit-base-patch16-224-in21k", "vit_pwee_patch16_reg1_gap_256"),
+    ("facebook/dinov2-base", "facebook/dinov2-giant"),
+    ("openai/clip-vit-base-patch32", "CLIP-ViT-L/14-336px", "laion/CLIP-ViT-bigG-14-laion2B-39B"),
+    ("mobilenetv2_100", "mobilenetv3_small_050", "MobileNet v1", "mobilenet_v3_large"),
+    ("swin_base_patch4_window7_224", "swinv2_cr_small_ns_224", "Swin-B (in22k)"),
+    ("shufflenet_v2_x0_5", "shufflenet_v2_x1_0"),
+    ("edgenext_x_small", "edgenext_xx_small", "edgenext_base"),
+    ("DeiT-III-B", "deit3_large_patch16_384", "deit_tiny_patch16_224"),
+    ("tiny_vit_5m_224", "tiny_vit_21m_512"),
+    ("regnety_002", "RegNetY-16GF"),
+    ("nasnetalarge",), ("pnasnet5large",), ("wide_resnet50_2", "Wide ResNet-101-2"),
+    ("inception_v3", "inception_v4"), ("inception_resnet_v2", "Inception-ResNet v2"),
+    ("BN-Inception",), ("I-JEPA-H",), ("m00",), ("m01",),
+    ("Haon-Chen/e5-omni-3B", "Haon-Chen/e5-omni-7B"),
+]  # fmt: skip
+
+
+def test_families_that_the_field_would_draw():
+    found = families_of([name for row in RELATIVES for name in row])
+    for row in RELATIVES:
+        assert len({found[name] for name in row}) == 1, {name: found[name] for name in row}
+    assert len(set(found.values())) == len(RELATIVES)
+
+
+def test_the_spelling_does_not_depend_on_the_order():
+    names = ["resnet50", "ResNet-101", "resnet18", "ViT-B/16", "vit_large"]
+    random = np.random.default_rng(0)
+    for _ in range(5):
+        found = families_of(random.permutation(names))
+        assert {found[name] for name in names[:3]} == {"resnet"}
+        # Of equals the one with capitals.
+        assert {found[name] for name in names[3:]} == {"ViT"}
+
+
+def test_a_column_of_families_is_the_users():
+    assert merge_spellings(["DINOv2", "dinov2", "AugReg"]) == {
+        "DINOv2": "DINOv2", "dinov2": "DINOv2", "AugReg": "AugReg",
+    }  # fmt: skip
+    models = ["vit_base.dino", "vit_large.dino", "vit_base.augreg", "resnet50"]
+    frame = pd.DataFrame({"model": models, "dataset": "a", "setting": "linear",
+                          "accuracy": [0.5, 0.6, 0.7, 0.8],
+                          "family": ["DINOv2", "dinov2", "AugReg", None]})  # fmt: skip
+    cells = hs.analyze(frame, resamples=200).cells
+    assert cells.family.tolist() == ["DINOv2", "DINOv2", "AugReg", "resnet"]
+
+
+@pytest.mark.parametrize("name", ["", " ", "50", "B0", "-", "((", "a/b/c", ":", "timm:", "漢字50"])
+def test_any_name_has_a_family(name):
+    assert isinstance(families_of([name])[name], str)
+    assert families_of([name])[name] == name.strip() or name in ("漢字50",)
