@@ -29,7 +29,7 @@ the `values` that its message is about: programs and tests match these, never th
         * StoreError          a results database that cannot be used
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from typing import Any
 
@@ -122,13 +122,17 @@ class UnknownNameError(StudyError):
         The name as given.
     known
         All names that would have done.
+    near
+        Names that are surely meant, if any: they go before those that are merely spelled alike.
     """
 
     code = "name.unknown"
 
-    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+    def __init__(
+        self, kind: str, name: str, known: Iterable[str], near: Sequence[str] = ()
+    ) -> None:
         known = sorted(known)
-        near = get_close_matches(name.lower(), known, n=3, cutoff=0.6)
+        near = list(near) or get_close_matches(name.lower(), known, n=3, cutoff=0.6)
         listed = ", ".join(known[:MOST_LISTED])
         if len(known) > MOST_LISTED:
             listed += f", ... ({len(known):,} in all)"

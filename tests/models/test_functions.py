@@ -86,13 +86,13 @@ def test_weights_of_ones_own(net, tmp_path):
                  f"checkpoint:{tmp_path / 'w.pth'}?arch={net}:small"):  # fmt: skip
         torch.testing.assert_close(models.load(models.find(name))(images()), network(images()))
     with pytest.raises(WeightsError, match="do not fit the network"):
-        models.load(models.find(f"{net}:other?weights={tmp_path / 'w.pth'}"))
+        models.load(models.find(f"{net}:other?size=4&weights={tmp_path / 'w.pth'}"))
 
 
 def test_the_file_is_in_the_identity(net, tmp_path):
     model = models.find(f"{net}:small")
     assert len(model.weights.sha256) == 64
-    assert models.find(f"{net}:other").identity != model.identity
+    assert models.find(f"{net}:other?size=4").identity != model.identity
     (tmp_path / "elsewhere").mkdir()
     copy = tmp_path / "elsewhere" / "net.py"
     copy.write_text(NET)

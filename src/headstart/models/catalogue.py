@@ -15,10 +15,9 @@ from headstart.models import facts, ledger, places, pretrained
 from headstart.models.card import presence
 from headstart.models.heads import Head
 from headstart.models.measured import with_measured
-from headstart.models.names import ModelName
+from headstart.models.names import ASKED, GROUPING, ModelName
 from headstart.models.shards import digest_of
 from headstart.models.sources import SOURCES, source_of
-from headstart.models.sources.base import counted
 from headstart.spec import Model, Weights
 from headstart.workspace import default_cache
 
@@ -48,6 +47,9 @@ RECIPE_TAGS = (
     "auxiliary_head",
     "recipe_source",
 )
+# What programs call every file of weights: its folder tells one from another.
+USUAL_STEMS = {"best", "checkpoint", "last", "model", "pytorch_model", "weights"}
+INDEX = ".index.json"
 # Their weights come as packages: they are measured without any download.
 EMBEDDED = ("efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2")
 
@@ -82,7 +84,10 @@ def find(name: str, cache: Path | None = None) -> Model:
     ModelError
         The library that builds it is not installed.
     """
-    asked = ModelName.parse(name)
+    return _find(ModelName.parse(name), cache)
+
+
+def _find(asked: ModelName, cache: Path | None) -> Model:
     source, colon, path = asked.stem.partition(":")
     if source == "checkpoint":
         return _checkpoint(asked, path, cache)
@@ -95,11 +100,26 @@ def find(name: str, cache: Path | None = None) -> Model:
     elif colon and path:
         model = facts.describe(source_of(source), path, cache or default_cache())
     else:
-        libraries = (source for source in SOURCES if source not in ("embedded", "function"))
-        named = [f"{source}:NAME" for source in (*libraries, pretrained.SCHEME)]
-        known = [*catalogue(), *named, "FILE.py:FUNCTION"]
-        raise UnknownNameError("model", name, known)
+        raise _unknown(asked.full)
     return _with_options(model, asked, cache)
+
+
+def _unknown(name: str) -> UnknownNameError:
+    """Name the nearest models: the catalogue's, and those of libraries that lack their prefix."""
+    libraries = [source for source in SOURCES if source not in ("embedded", "function")]
+    named = [f"{source}:NAME" for source in (*libraries, pretrained.SCHEME)]
+    stem = name.partition("?")[0].lower().replace("-", "_")
+    own = [full for full in catalogue() if full.replace("_", "") == stem.replace("_", "")]
+    for source in ("timm", "torchvision", "pytorchcv"):
+        try:
+            SOURCES[source].require()
+        except ModelError:
+            continue
+        bare = stem.partition(".")[0].partition("/")[0]
+        own += [f"{source}:{bare}"] * any(
+            known.partition(".")[0] == bare for known in SOURCES[source].names()
+        )
+    return UnknownNameError("model", name, [*catalogue(), *named, "FILE.py:FUNCTION"], near=own)
 
 
 def runs_code(name: str) -> bool:
@@ -173,7 +193,7 @@ def load(model: Model, cache: Path | None = None, *, trust: bool = False) -> "Ne
     import torch
 
     from headstart.models.linear_map import resize
-    from headstart.models.network import Network
+    from headstart.models.network import proven
     from headstart.models.state import is_own, load_state, read_state
     from headstart.models.switches import switch
 
@@ -195,14 +215,26 @@ def load(model: Model, cache: Path | None = None, *, trust: bool = False) -> "Ne
         trained = load_state(module, state, head=head, where=str(file), auxiliary=source.auxiliary)
         # Shares of its parts may be among the weights.
         head = _head(model, module)
-    network = Network(module, head, source.finish(module, model))
-    network.trained_classifier = trained and head.exact
+    network = proven(module, head, source.finish(module, model), model)
+    if network.feature_dim != model.feature_dim:
+        raise ModelError(
+            f"model '{model.name}' gives {network.feature_dim} features, and gave "
+            f"{model.feature_dim} when it was described: a file that builds it has changed since; "
+            f"remove {(cache or default_cache()) / 'models' / 'facts'} and run again",
+            code="model.changed",
+            model=model.name,
+            found=network.feature_dim,
+            expected=model.feature_dim,
+        )
+    network.trained_classifier = trained and network.exact
     switch(network, model)
     return network.eval()
 
 
 def _head(model: Model, module: "nn.Module") -> Head:
-    return Head.at(model.head) if model.head else source_of(model.source).head(module)
+    if model.head:
+        return Head.at(model.head)
+    return source_of(model.source).head(module, model.input_size)
 
 
 def _checkpoint(asked: ModelName, path: str, cache: Path | None) -> Model:
@@ -213,13 +245,26 @@ def _checkpoint(asked: ModelName, path: str, cache: Path | None) -> Model:
             f"{asked.stem}?arch=timm:resnet50"
         )
     options = {name: value for name, value in asked.options.items() if name != "arch"}
-    model = find(asked.options["arch"], cache)
+    architecture = ModelName.parse(asked.options["arch"])
+    if "size" in options:
+        # Whether it can be built depends on the size, which is never that of another network.
+        architecture.options["size"] = options["size"]
+    model = _find(architecture, cache)
     # What is published of the architecture's own weights is not true of these.
     tags = {**_untrained(model.tags), "weights_tag": ""}
     bare = model.model_copy(update={"upstream": (), "tags": tags})
-    return _with_options(
-        bare, ModelName(asked.full, asked.stem, {**options, "weights": path}), cache
-    )
+    label = {"name": _name_of_file(path, options)} if "configuration" not in options else {}
+    said = {**label, **options, "weights": path}
+    return _with_options(bare, ModelName(asked.full, asked.stem, said), cache)
+
+
+def _name_of_file(path: str, options: dict[str, str]) -> str:
+    """Name a checkpoint by its file's stem, and by its folder where programs call all files so."""
+    file = Path(path)
+    stem = file.name.partition(".")[0] if file.name.endswith(INDEX) else file.stem
+    name = f"{file.resolve().parent.name}/{stem}" if stem.lower() in USUAL_STEMS else stem
+    said = [f"{option}={value}" for option, value in options.items() if option not in GROUPING]
+    return "?".join(filter(None, (name, "&".join(said))))
 
 
 def _pretrained(asked: ModelName, path: str, cache: Path | None) -> Model:
@@ -231,7 +276,7 @@ def _pretrained(asked: ModelName, path: str, cache: Path | None) -> Model:
 
 def _with_options(model: Model, asked: ModelName, cache: Path | None) -> Model:
     """Change a network as the options of its name say."""
-    options, changes = asked.options, dict[str, Any](name=asked.full)
+    options, changes = asked.options, dict[str, Any](name=asked.label)
     if "arch" in options or ("seed" in options and options.get("weights") != RANDOM):
         wrong = "arch" if "arch" in options else "seed"
         meant = "checkpoint:FILE" if wrong == "arch" else "?weights=random"
@@ -245,10 +290,11 @@ def _with_options(model: Model, asked: ModelName, cache: Path | None) -> Model:
     }
     if "size" in options:
         changes["input_size"] = options["size"]
-    if "configuration" in options:
-        # All configurations of a network have its name.
-        tags = {**changes.get("tags", model.tags), "configuration": options["configuration"]}
-        changes |= {"tags": tags, "name": asked.stem}
+    said = {name: options[name] for name in GROUPING if name in options}
+    if asked.label != asked.full:
+        said[ASKED] = asked.full
+    if said:
+        changes["tags"] = {**changes.get("tags", model.tags), **said}
     changes |= {name: options[name].split(",") for name in ("mean", "std") if name in options}
     if "upstream" in options:
         changes["upstream"] = [{"value": options["upstream"], "source": "given by the user"}]
@@ -260,8 +306,12 @@ def _with_options(model: Model, asked: ModelName, cache: Path | None) -> Model:
         raise StudyError(
             f"model '{asked.full}': {option}={options.get(str(option))} will not do: {first['msg']}"
         ) from error
-    if changed.head:
-        changed = changed.model_copy(update=_counted(changed))
+    # The catalogue's are convolutional: their parameters are the same on images of any size.
+    resized = "size" in options and asked.stem not in catalogue()
+    if changed.head or resized or SOURCES[changed.source].counts_later:
+        source = source_of(changed.source)
+        size = model.input_size if resized else changed.input_size
+        changed = facts.recounted(source, changed, size, cache or default_cache())
     # What the user says counts most.
     return changed if "upstream" in options else with_measured(changed, cache or default_cache())
 
@@ -269,14 +319,6 @@ def _with_options(model: Model, asked: ModelName, cache: Path | None) -> Model:
 def _untrained(tags: dict[str, str]) -> dict[str, str]:
     """Leave out how the published weights were trained."""
     return {name: value for name, value in tags.items() if name not in RECIPE_TAGS}
-
-
-def _counted(model: Model) -> dict[str, Any]:
-    """Count anew where another layer than the adapter's own is the classifier."""
-    import torch
-
-    with torch.random.fork_rng(devices=[]):
-        return counted(source_of(model.source).build(model), Head.at(model.head or ""))
 
 
 def _chosen_weights(asked: ModelName, model: Model, chosen: str) -> dict[str, Any]:

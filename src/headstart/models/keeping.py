@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from headstart.files import replaced, writable_folder
-from headstart.models.names import ModelName
+from headstart.models.names import ASKED, ModelName
 from headstart.spec import Model, Result
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ def write_weights(state: "Mapping[str, torch.Tensor]", file: Path) -> None:
 
 def load_name(model: Model) -> str:
     """Name the network for `models.find`, with FOLDER for where its folder is."""
-    asked = ModelName.parse(model.name)
+    asked = ModelName.parse(model.tags.get(ASKED, model.name))
     arch = asked.options.get("arch", asked.stem)
     lasting = {name: asked.options[name] for name in LASTING if name in asked.options}
     options = {"arch": arch, **lasting}

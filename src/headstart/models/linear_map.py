@@ -16,7 +16,20 @@ from torch import nn
 from headstart.errors import ModelError
 from headstart.models.heads import Head, Part
 
-__all__ = ["Piece", "resize", "take_out", "tensors_as_built"]
+__all__ = [
+    "Piece",
+    "Tap",
+    "WithClassifier",
+    "is_linear",
+    "main_answer",
+    "one_vector",
+    "resize",
+    "take_out",
+    "tensors_as_built",
+]
+
+# Of a fresh classifier on a backbone that has none.
+CLASSES = 1000
 
 Layer = nn.Linear | nn.Conv2d
 Norm = nn.modules.batchnorm._BatchNorm
@@ -58,6 +71,84 @@ class Place(nn.Module):
     def forward(self, vectors: torch.Tensor) -> torch.Tensor:
         """(n, d) -> (n, before + d + after)."""
         return nn.functional.pad(vectors * self.scale, (self.before, self.after))
+
+
+class Tap(nn.Module):
+    """Keeps what a classifier is given, where a network does more with its logits than return them.
+
+    Parameters
+    ----------
+    n_outputs
+        Of the classifier, whose place it takes: what comes behind goes on with zeros.
+    """
+
+    def __init__(self, n_outputs: int) -> None:
+        super().__init__()
+        self.n_outputs = n_outputs
+        self.taken: torch.Tensor | None = None
+
+    def forward(self, values: torch.Tensor) -> torch.Tensor:
+        """Return zeros of the shape of the classifier's output."""
+        self.taken = values
+        shape = list(values.shape)
+        shape[1 if values.ndim == 4 else -1] = self.n_outputs
+        return values.new_zeros(shape)
+
+    def give(self) -> torch.Tensor:
+        """Return what the classifier was given in the last pass, (n, d), and forget it."""
+        assert self.taken is not None  # noqa: S101 - the network has run
+        values, self.taken = self.taken, None
+        return one_vector(values)
+
+
+class WithClassifier(nn.Module):
+    """A backbone that gives features, with a classifier that is not trained.
+
+    Parameters
+    ----------
+    backbone
+        (n, 3, height, width) -> (n, width), or maps (n, width, height, width), which are averaged.
+    width
+        Of its features.
+    """
+
+    def __init__(self, backbone: nn.Module, width: int) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.classifier = nn.Linear(width, CLASSES)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """(n, 3, height, width) normalised images -> (n, classes)."""
+        return cast(torch.Tensor, self.classifier(one_vector(main_answer(self.backbone(images)))))
+
+
+def main_answer(answers: object) -> torch.Tensor:
+    """Take the main answer of a network: alone, first of a tuple, or named `logits`.
+
+    Raises
+    ------
+    TypeError
+        It is no tensor.
+    """
+    if isinstance(answers, tuple | list) and answers:
+        answers = answers[0]
+    answers = getattr(answers, "logits", answers)
+    if not isinstance(answers, torch.Tensor):
+        raise TypeError(f"expected a tensor, found {type(answers).__name__}")
+    return answers
+
+
+def one_vector(values: torch.Tensor) -> torch.Tensor:
+    """Average maps over their places: (n, d) or (n, d, height, width) -> (n, d).
+
+    Raises
+    ------
+    ValueError
+        Of any other shape, such as tokens: which of them is the feature is not known.
+    """
+    if values.ndim not in (2, 4):
+        raise ValueError(f"expected (n, d) or (n, d, height, width), found {tuple(values.shape)}")
+    return values if values.ndim == 2 else values.mean((2, 3))
 
 
 def take_out(backbone: nn.Module, head: Head) -> tuple[nn.Linear, tuple[Piece, ...]]:
@@ -132,7 +223,7 @@ def resize(module: nn.Module, head: Head, state: Mapping[str, torch.Tensor]) -> 
     """Give the layers of a network's classifier as many classes, and a bias, as a state has."""
     for part in head.parts:
         old, weight = module.get_submodule(part.path), state.get(f"{part.path}.weight")
-        if not _is_linear(old) or weight is None or weight.shape[1:] != old.weight.shape[1:]:
+        if not is_linear(old) or weight is None or weight.shape[1:] != old.weight.shape[1:]:
             continue
         bias = f"{part.path}.bias" in state
         if len(weight) != len(old.weight) or bias != (old.bias is not None):
@@ -147,7 +238,7 @@ def resize(module: nn.Module, head: Head, state: Mapping[str, torch.Tensor]) -> 
             _put(module, part.path, fresh.to_empty(device=old.weight.device))
 
 
-def _is_linear(layer: object) -> TypeGuard[Layer]:
+def is_linear(layer: object) -> TypeGuard[Layer]:
     """Whether a layer computes a linear map of what is in one place."""
     if isinstance(layer, nn.Conv2d):
         usual = layer.kernel_size == layer.stride == (1, 1) and layer.padding in ((0, 0), "valid")
@@ -157,7 +248,7 @@ def _is_linear(layer: object) -> TypeGuard[Layer]:
 
 def _layer(backbone: nn.Module, path: str) -> Layer:
     layer = dict(backbone.named_modules()).get(path)
-    if not _is_linear(layer):
+    if not is_linear(layer):
         raise _none_at(backbone, path)
     return layer
 

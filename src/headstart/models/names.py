@@ -6,8 +6,12 @@ from urllib.parse import parse_qsl
 
 from headstart.errors import StudyError, UnknownNameError
 
-__all__ = ["OPTIONS", "ModelName", "split_names"]
+__all__ = ["ASKED", "GROUPING", "OPTIONS", "ModelName", "split_names"]
 
+# The tag that keeps a model's name as it was given, where results call it by another one.
+ASKED = "asked"
+# Options that say with which models results go together: results do not name them.
+GROUPING: tuple[str, ...] = ("configuration", "family")
 OPTIONS: Mapping[str, str] = {
     "weights": "random, or a file of weights",
     "seed": "of random weights, 0 unless given",
@@ -20,6 +24,8 @@ OPTIONS: Mapping[str, str] = {
     "upstream": "top-1 accuracy on the upstream task, a proportion",
     "configuration": "how the upstream model was trained, in words: a factor in analyses",
     "arch": "of a checkpoint: the model whose weights it holds",
+    "name": "what results call the model",
+    "family": "models whose results go together in analyses",
 }
 
 
@@ -58,6 +64,22 @@ class ModelName:
             if option not in OPTIONS:
                 raise UnknownNameError(f"option of model '{stem}'", option, OPTIONS)
         return cls(text, stem, options)
+
+    @property
+    def label(self) -> str:
+        """What results call the model: its ``name=``, else what was given less what groups it.
+
+        All training configurations of a network have one name.
+        """
+        if "name" in self.options:
+            return self.options["name"]
+        if "configuration" in self.options:
+            return self.stem
+        if "family" not in self.options:
+            return self.full
+        stem, _, query = self.full.partition("?")
+        kept = [part for part in query.split("&") if part.partition("=")[0] not in GROUPING]
+        return "?".join(filter(None, (stem, "&".join(kept))))
 
 
 def split_names(text: str) -> list[str]:

@@ -7,13 +7,24 @@ from typing import cast
 import torch
 from torch import nn
 
+from headstart.errors import ModelError
 from headstart.models.heads import Head
-from headstart.models.linear_map import Piece, take_out, tensors_as_built
+from headstart.models.linear_map import (
+    Piece,
+    Tap,
+    main_answer,
+    one_vector,
+    take_out,
+    tensors_as_built,
+)
+from headstart.models.proof import Forward, forward, random_images, same
+from headstart.spec import Model, digest
 
-__all__ = ["Network"]
+__all__ = ["Network", "proven"]
 
-# What a library's network may call its answer where it gives several: transformers, torchvision.
-LOGITS = "logits"
+# What running a network once in this process has shown: whether it is tapped, whether its
+# classifier gives its logits. Every trial loads its network anew.
+_shown: dict[str, tuple[bool, bool]] = {}
 
 
 class Network(nn.Module):
@@ -52,6 +63,10 @@ class Network(nn.Module):
         self.dropout: nn.Module = nn.Identity()
         # Whether the classifier came with the weights; a fresh one knows nothing.
         self.trained_classifier = True
+        # Whether its own classifier gave the library's logits.
+        self.exact = head.exact
+        # Path of the layer whose input is the feature, where the network does more behind it.
+        self.tapped: str | None = None
 
     @property
     def feature_dim(self) -> int:
@@ -60,7 +75,7 @@ class Network(nn.Module):
 
     def penultimate(self, images: torch.Tensor) -> torch.Tensor:
         """(n, 3, size, size) normalised images -> (n, feature_dim), the input of the classifier."""
-        return _first(self.backbone(images))
+        return self._features(self.backbone(images))
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """(n, 3, size, size) normalised images -> (n, classes) logits of its classifier."""
@@ -72,11 +87,22 @@ class Network(nn.Module):
         Its main classifier's first; those of auxiliary ones follow in training mode alone.
         """
         answers = self.backbone(images)
-        logits = cast(torch.Tensor, self.classifier(self.dropout(_first(answers))))
+        logits = cast(torch.Tensor, self.classifier(self.dropout(self._features(answers))))
         if not (self.auxiliary and self.training):
             return (logits,)
         # Both libraries give a tuple with the main answer first.
         return logits, *(answer for answer in answers[1:] if answer is not None)
+
+    def tap(self) -> None:
+        """Take the input of the classifier's layer for the feature, whatever comes behind it."""
+        self.tapped = self.head.name
+        parent, _, name = self.tapped.rpartition(".")
+        setattr(self.backbone.get_submodule(parent), name, Tap(self.classifier.out_features))
+
+    def _features(self, answers: object) -> torch.Tensor:
+        if self.tapped is not None:
+            return cast(Tap, self.backbone.get_submodule(self.tapped)).give()
+        return main_answer(answers)
 
     def with_head(self, n_classes: int, seed: int) -> "Network":
         """Put a fresh classifier on the same backbone, whose tensors are shared.
@@ -97,7 +123,7 @@ class Network(nn.Module):
         network.backbone = backbone
         network.dropout = copy.copy(self.dropout)
         network.head, network.pieces = self.head, self.pieces
-        network.auxiliary = self.auxiliary
+        network.auxiliary, network.tapped, network.exact = self.auxiliary, self.tapped, self.exact
         network.trained_classifier = False
         return network.train(self.training)
 
@@ -121,13 +147,83 @@ class Network(nn.Module):
                 yield module
 
 
-def _first(answers: object) -> torch.Tensor:
-    """Take the main answer of a library's network: alone, first of a tuple, or named."""
-    if isinstance(answers, torch.Tensor):
-        return answers
-    return cast(
-        torch.Tensor, answers[0] if isinstance(answers, tuple) else getattr(answers, LOGITS)
-    )
+def proven(module: nn.Module, head: Head, auxiliary: tuple[str, ...], model: Model) -> Network:
+    """Make a network, and prove by two random images that its features are what it classifies.
+
+    Parameters
+    ----------
+    module
+        As the library builds it, with its weights. It is changed.
+    head, auxiliary
+        As of `Network`. A head that is not `exact` need not give the logits.
+    model
+        What it is: the size of its input, and whether the user chose the head.
+
+    Raises
+    ------
+    ModelError
+        It fails on images of its size (code ``model.forward``), gives no one vector per image
+        (``model.answer``), or its logits are no linear map of the features (``model.head``).
+    """
+    key = digest({**model.identity, "auxiliary": list(auxiliary)})
+    run = None if key in _shown else forward(module, model.input_size, model.name)
+    network = Network(module, head, auxiliary)
+    network.eval()
+    if run is not None:
+        _shown[key] = _prove(network, run, model)
+    elif _shown[key][0]:
+        network.tap()
+    network.exact = head.exact and _shown[key][1]
+    return network
+
+
+def _prove(network: Network, run: Forward, model: Model) -> tuple[bool, bool]:
+    """Show whether a network has to be tapped, and whether its classifier gives its logits."""
+    head, tapped = network.head, False
+    images = random_images(model.input_size)
+    given = run.inputs.get(head.name) if len(head.parts) == 1 and not head.parts[0].norm else None
+    with torch.no_grad():
+        features = _attempt(network, images)
+        if given is not None and (features is None or not _is_of(features, given)):
+            network.tap()
+            tapped, features = True, _attempt(network, images)
+        if features is None or features.shape[1:] != (network.feature_dim,):
+            found = "one that fails" if features is None else f"shape {tuple(features.shape)}"
+            raise ModelError(
+                f"model '{model.name}': expected features of shape (n, {network.feature_dim}) "
+                f"before its classifier '{head.name}', found {found}: name the layer whose input "
+                "is the feature with ?head=PATH",
+                code="model.answer",
+                model=model.name,
+                head=head.name,
+            )
+        exact = same(network.classifier(features), run.answer.flatten(1))
+    if head.exact and not exact and not model.head:
+        raise ModelError(
+            f"model '{model.name}': its output is not what the layer '{head.name}' makes of its "
+            "features: name the layer whose input is the feature with ?head=PATH",
+            code="model.head",
+            model=model.name,
+            head=head.name,
+        )
+    return tapped, exact
+
+
+def _attempt(network: Network, images: torch.Tensor) -> torch.Tensor | None:
+    """Compute features; None where what comes behind the classifier needs its output."""
+    try:
+        return network.penultimate(images)
+    except Exception:
+        # Any error: the network as it was has run on these images, so that the identity in the
+        # place of its classifier is what it does not take.
+        return None
+
+
+def _is_of(features: torch.Tensor, given: torch.Tensor) -> bool:
+    try:
+        return same(features, one_vector(given))
+    except ValueError:
+        return False
 
 
 def _fresh(layer: nn.Linear, n_outputs: int) -> nn.Linear:

@@ -12,7 +12,15 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-__all__ = ["IMAGENET_MEAN", "IMAGENET_STD", "Source", "counted", "installed", "last_layer"]
+__all__ = [
+    "IMAGENET_MEAN",
+    "IMAGENET_STD",
+    "Source",
+    "counted",
+    "installed",
+    "last_layer",
+    "unbuildable",
+]
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -39,12 +47,15 @@ class Source(ABC):
     auxiliary: ClassVar[tuple[str, ...]] = ()
     # Whether `build` heeds `Model.pool`.
     pools: ClassVar[bool] = False
+    # Whether `describe` leaves `feature_dim` and `parameters` to `recount`.
+    counts_later: ClassVar[bool] = False
 
     @abstractmethod
     def describe(self, name: str) -> Model:
         """Give the facts of a network by its name in the library, with pretrained weights if any.
 
-        May import the library; what it says is kept (`headstart.models.facts`).
+        May import the library; what it says is kept (`headstart.models.facts`). Options of the
+        name are not known here: `recount` comes after them.
 
         Raises
         ------
@@ -57,11 +68,47 @@ class Source(ABC):
         """Build the library's own module, with random weights from torch's generator."""
 
     @abstractmethod
-    def head(self, module: "nn.Module") -> Head:
+    def head(self, module: "nn.Module", size: int | None = None) -> Head:
         """Say where the classifier is, found by the library's own means.
 
-        Where a model names its head, this is not asked.
+        Where a model names its head, this is not asked. `size` is that of the input, where it is
+        known and the classifier can only be found by running the network.
         """
+
+    def recount(self, model: Model) -> dict[str, Any]:
+        """Return `feature_dim` and `parameters` of a network whose head or input size was chosen.
+
+        Raises
+        ------
+        ModelError
+            It cannot be built so, or does not take images of that size (code ``model.forward``).
+        """
+        import torch
+
+        from headstart.models.proof import forward
+
+        with torch.random.fork_rng(devices=[]):
+            module = self.build(model)
+        forward(module, model.input_size, model.name)
+        head = Head.at(model.head) if model.head else self.head(module, model.input_size)
+        return counted(module, head)
+
+    def resampled(self, model: Model, usual: Model) -> list[str]:
+        """Name the tensors whose shape depends on the size of the input, in a word each.
+
+        Parameters
+        ----------
+        model, usual
+            The network with its chosen input size, and with the one that its weights are for.
+        """
+        import torch
+
+        with torch.random.fork_rng(devices=[]):
+            others, own = self.build(usual).state_dict(), self.build(model).state_dict()
+        names = [
+            name for name, t in own.items() if name in others and others[name].shape != t.shape
+        ]
+        return list(dict.fromkeys(name.rpartition(".")[2] for name in names))
 
     def translate(
         self,
@@ -117,6 +164,18 @@ def counted(module: "nn.Module", head: Head) -> dict[str, Any]:
     widths = {part.takes: _inputs(parts.get(part.path)) for part in head.parts}
     parameters = sum(p.numel() for p in module.parameters()) - own
     return {"feature_dim": sum(widths.values()) or 1, "parameters": parameters or None}
+
+
+def unbuildable(name: str, size: int, error: Exception) -> ModelError:
+    """Return the error for an architecture that cannot be built for images of a size."""
+    reason = next(iter(str(error).strip().splitlines()), "its parts do not divide it")
+    return ModelError(
+        f"{name} cannot be built for images of {size} x {size} pixels ({reason}): choose another "
+        "?size=, or leave it out",
+        code="model.size",
+        model=name,
+        size=size,
+    )
 
 
 def last_layer(module: "nn.Module", within: tuple[str, ...] = ()) -> Head:

@@ -1,5 +1,6 @@
 """A function of the user's that makes a network: ``path/to/file.py:function``."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -7,22 +8,20 @@ from headstart.errors import ModelError
 from headstart.files import sha256_file, storage_errors
 from headstart.functions import call_function, locate_function
 from headstart.models.heads import Head
-from headstart.models.sources.base import (
-    IMAGENET_MEAN,
-    IMAGENET_STD,
-    Source,
-    counted,
-    last_layer,
-)
+from headstart.models.sources.base import IMAGENET_MEAN, IMAGENET_STD, Source
 from headstart.spec import Model, Weights
 
 if TYPE_CHECKING:
+    import torch
     from torch import nn
 
 __all__ = ["Function"]
 
 FILE = "file"
 SHOWN = 12
+# Of the input, unless the name's options say otherwise.
+SIZE = 224
+CLASSIFIER = "classifier"
 
 
 class Function(Source):
@@ -30,25 +29,23 @@ class Function(Source):
 
     name = "function"
 
-    def describe(self, name: str) -> Model:
-        import torch
+    # Its classifier is found by running it, on images of the size that the name's options say.
+    counts_later = True
 
+    def describe(self, name: str) -> Model:
         file, function = locate_function(name, "model", ModelError)
         digest = _digest(file)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
-            module = _network(file, function)
         return Model(
             name=name,
             source=self.name,
             # The file's content, not its place, tells a network from another one.
             architecture=f"{file.name}:{function}@{digest[:SHOWN]}",
             weights=Weights(locator=f"file:{file}", sha256=digest),
-            input_size=224,
+            input_size=SIZE,
             interpolation="bilinear",
             mean=IMAGENET_MEAN,
             std=IMAGENET_STD,
-            **counted(module, self.head(module)),
+            feature_dim=1,
             tags={FILE: str(file)},
         )
 
@@ -57,10 +54,38 @@ class Function(Source):
         function, _, digest = model.architecture.rpartition(":")[2].partition("@")
         if _digest(file)[:SHOWN] != digest:
             raise ModelError(f"{file} has changed since the network was described: run again")
-        return _network(file, function)
+        module = _network(file, function)
+        if model.head:
+            return module
+        from headstart.models.linear_map import WithClassifier, one_vector
+        from headstart.models.proof import find_classifier, forward
 
-    def head(self, module: "nn.Module") -> Head:
-        return last_layer(module)
+        run = forward(module, model.input_size, model.name)
+        if find_classifier(run, model.name).parts:
+            return module
+        return WithClassifier(module, one_vector(run.answer).shape[1])
+
+    def head(self, module: "nn.Module", size: int | None = None) -> Head:
+        from headstart.models.linear_map import WithClassifier
+        from headstart.models.proof import find_classifier, forward
+
+        if isinstance(module, WithClassifier):
+            return Head.at(CLASSIFIER, exact=False)
+        name = type(module).__name__
+        return find_classifier(forward(module, size or SIZE, name), name)
+
+    def resampled(self, model: Model, usual: Model) -> list[str]:  # noqa: ARG002
+        # The function knows nothing of the size: no tensor depends on it.
+        return []
+
+    def translate(
+        self, state: "Mapping[str, torch.Tensor]", module: "nn.Module"
+    ) -> "dict[str, torch.Tensor]":
+        from headstart.models.linear_map import WithClassifier
+
+        # A file of weights of the backbone knows nothing of the classifier around it.
+        within = "backbone." if isinstance(module, WithClassifier) else ""
+        return {f"{within}{name}": tensor for name, tensor in state.items()}
 
     def carries_weights(self, model: Model) -> bool:
         return model.weights.locator == f"file:{model.tags[FILE]}"

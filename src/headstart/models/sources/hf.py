@@ -73,7 +73,7 @@ class HuggingFace(Source):
         module: nn.Module = _build(name, config, model.pool)
         return module
 
-    def head(self, module: "nn.Module") -> Head:
+    def head(self, module: "nn.Module", size: int | None = None) -> Head:  # noqa: ARG002
         if _is_timm(module):
             return Timm().head(module)
         return last_layer(module, (CLASSIFIER,))

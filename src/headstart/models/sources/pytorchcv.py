@@ -47,7 +47,7 @@ class Pytorchcv(Source):
         module: nn.Module = _create(model.architecture)
         return module
 
-    def head(self, module: "nn.Module") -> Head:
+    def head(self, module: "nn.Module", size: int | None = None) -> Head:  # noqa: ARG002
         return last_layer(module, (OUTPUT,))
 
     def names(self) -> list[str]:

@@ -49,7 +49,7 @@ class Small(Source):
     def build(self, model: Model) -> "nn.Module":
         return ARCHITECTURES[model.architecture].make()
 
-    def head(self, module: "nn.Module") -> Head:
+    def head(self, module: "nn.Module", size: int | None = None) -> Head:  # noqa: ARG002
         return last_layer(module)
 
     def finish(self, module: "nn.Module", model: Model) -> tuple[str, ...]:

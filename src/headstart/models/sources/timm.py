@@ -1,12 +1,19 @@
 """Networks of timm: ``timm:resnet50``, ``timm:resnet50.a1_in1k``."""
 
 import inspect
+import warnings
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from headstart.errors import ModelError, UnknownNameError
 from headstart.models.heads import Head
-from headstart.models.sources.base import IMAGENET_MEAN, IMAGENET_STD, Source, counted
+from headstart.models.sources.base import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    Source,
+    counted,
+    unbuildable,
+)
 from headstart.models.sources.timm_heads import (
     OF_PATCHES,
     head_of,
@@ -71,11 +78,9 @@ class Timm(Source):
         )
 
     def build(self, model: Model) -> "nn.Module":
-        import timm
-
         keeps = model.keeps_auxiliary and model.architecture in WITH_AUXILIARY
         options = {"aux_logits": True} if keeps else {}
-        module = timm.create_model(model.architecture, pretrained=False, **options)
+        module = create(model.architecture, model.input_size, **options)
         return self.pooled(with_classifier(module), model.pool)
 
     def finish(self, module: "nn.Module", model: Model) -> tuple[str, ...]:
@@ -96,20 +101,51 @@ class Timm(Source):
             raise ModelError(f"{type(module).__name__} has no tokens to pool: leave ?pool= out")
         return module
 
-    def head(self, module: "nn.Module") -> Head:
+    def head(self, module: "nn.Module", size: int | None = None) -> Head:  # noqa: ARG002
         return head_of(module)
 
     def translate(
         self, state: "Mapping[str, torch.Tensor]", module: "nn.Module"
     ) -> "dict[str, torch.Tensor]":
         rename = _filter_of(module)
-        # Weights that are timm's own already go through these filters unchanged.
-        return dict(rename(dict(state), module)) if rename else dict(state)
+        if rename is None:
+            return dict(state)
+        with warnings.catch_warnings():
+            # Of torch to timm's authors: what comes out is tested.
+            warnings.simplefilter("ignore", UserWarning)
+            # Weights that are timm's own already go through these filters unchanged.
+            return dict(rename(dict(state), module))
 
     def names(self) -> list[str]:
         import timm
 
         return [str(name) for name in timm.list_models(pretrained=True)]
+
+
+def create(architecture: str, size: int, **options: Any) -> "nn.Module":
+    """Build an architecture with random weights for images of a size.
+
+    Where its parameters depend on that (position embeddings, windows) it is built for it.
+
+    Raises
+    ------
+    ModelError
+        It cannot be built for that size (code ``model.size``).
+    """
+    import timm
+
+    usual = timm.get_pretrained_cfg(architecture)
+    if usual is None or not usual.input_size or size == usual.input_size[-1]:
+        return cast("nn.Module", timm.create_model(architecture, **options))
+    try:
+        return cast("nn.Module", timm.create_model(architecture, img_size=size, **options))
+    except TypeError as error:
+        # Convolutional networks take images of any size, and no such argument.
+        if "img_size" not in str(error):
+            raise
+        return cast("nn.Module", timm.create_model(architecture, **options))
+    except (AssertionError, ValueError, RuntimeError) as error:
+        raise unbuildable(f"timm:{architecture}", size, error) from error
 
 
 def _weights(config: Any) -> Weights:

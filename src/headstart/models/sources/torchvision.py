@@ -1,19 +1,33 @@
 """Networks of torchvision: ``torchvision:resnet50/IMAGENET1K_V2``, the default if none is named."""
 
+from collections import OrderedDict
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from headstart.errors import UnknownNameError
 from headstart.models.heads import Head
-from headstart.models.sources.base import IMAGENET_MEAN, IMAGENET_STD, Source, counted, last_layer
+from headstart.models.sources.base import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    Source,
+    counted,
+    last_layer,
+    unbuildable,
+)
 from headstart.spec import Model, UpstreamAccuracy, Weights
 
 if TYPE_CHECKING:
+    import torch
     from torch import nn
 
 __all__ = ["Torchvision"]
 
 # What torchvision's classifiers call their last part; within it the last linear layer classifies.
 HEADS = ("fc", "classifier", "heads", "head")
+# Of images, where no published weights say another.
+SIZE = 224
+# Position embeddings of vision transformers, which depend on it.
+POSITIONS = "encoder.pos_embedding"
 # Auxiliary classifiers of GoogLeNet and of Inception v3, and the switch that uses them.
 AUXILIARY = ("aux1", "aux2", "AuxLogits")
 # Szegedy et al. 2015, section 5: 0.3 each; TF-Slim's training of Inception v3, which torchvision's
@@ -40,9 +54,10 @@ class Torchvision(Source):
             raise UnknownNameError(f"weights of torchvision {architecture}", chosen, published)
         default = getattr(models.get_model_weights(architecture), "DEFAULT", None)
         entry = published[chosen] if chosen else default
+        taken = _preprocessing(entry)
         try:
             with torch.device("meta"):
-                module = self.build_named(architecture)
+                module = self.build_named(architecture, taken["input_size"])
         # RegNet reads its widths out of tensors, which have no numbers there.
         except NotImplementedError:
             with torch.random.fork_rng(devices=[]):
@@ -53,26 +68,57 @@ class Torchvision(Source):
             source=self.name,
             architecture=architecture,
             weights=Weights(locator=entry.url if entry else "random:0"),
-            **_preprocessing(entry),
+            **taken,
             **counted(module, self.head(module)),
             upstream=_accuracy(entry),
             tags={"weights_tag": entry.name} if entry else {},
         )
 
     def build(self, model: Model) -> "nn.Module":
-        return self.build_named(model.architecture)
+        return self.build_named(model.architecture, model.input_size)
 
-    def build_named(self, architecture: str) -> "nn.Module":
-        """Build an architecture as its published weights want it."""
+    def build_named(self, architecture: str, size: int = SIZE) -> "nn.Module":
+        """Build an architecture as its published weights want it, for images of a size.
+
+        Raises
+        ------
+        ModelError
+            It cannot be built for that size (code ``model.size``).
+        """
         from torchvision import models
 
-        # Their inputs are normalised anew inside, as the weights were trained.
-        inception = {"init_weights": False, "transform_input": True}
-        options = inception if architecture in ("googlenet", "inception_v3") else {}
-        module: nn.Module = models.get_model(architecture, weights=None, **options)
+        options: dict[str, Any] = {}
+        if architecture in ("googlenet", "inception_v3"):
+            # Their inputs are normalised anew inside, as the weights were trained.
+            options = {"init_weights": False, "transform_input": True}
+        elif architecture.startswith("vit_"):
+            options = {"image_size": size}
+        elif architecture.startswith("maxvit"):
+            options = {"input_size": (size, size)}
+        try:
+            module: nn.Module = models.get_model(architecture, weights=None, **options)
+        except (AssertionError, ValueError, RuntimeError) as error:
+            if size == SIZE:
+                raise
+            raise unbuildable(f"torchvision:{architecture}", size, error) from error
         return module
 
-    def head(self, module: "nn.Module") -> Head:
+    def translate(
+        self, state: "Mapping[str, torch.Tensor]", module: "nn.Module"
+    ) -> "dict[str, torch.Tensor]":
+        from torchvision.models.vision_transformer import VisionTransformer, interpolate_embeddings
+
+        if not isinstance(module, VisionTransformer) or POSITIONS not in state:
+            return dict(state)
+        try:
+            return dict(
+                interpolate_embeddings(module.image_size, module.patch_size, OrderedDict(state))
+            )
+        # Not a square of positions, or of another width: `load_state` says which does not fit.
+        except (ValueError, RuntimeError):
+            return dict(state)
+
+    def head(self, module: "nn.Module", size: int | None = None) -> Head:  # noqa: ARG002
         return last_layer(module, HEADS)
 
     def finish(self, module: "nn.Module", model: Model) -> tuple[str, ...]:
@@ -101,7 +147,7 @@ def _preprocessing(entry: Any) -> dict[str, Any]:
     """Read how the weights want their images from torchvision's own transform."""
     if entry is None:
         return {
-            "input_size": 224,
+            "input_size": SIZE,
             "interpolation": "bilinear",
             "mean": IMAGENET_MEAN,
             "std": IMAGENET_STD,

@@ -1,0 +1,295 @@
+"""Which layer classifies, and what the feature is, shown by running the network."""
+
+import warnings
+
+import pytest
+import timm
+import torch
+import torchvision
+from safetensors.torch import save_file
+from torch import nn
+from torch.testing import assert_close
+
+from headstart import models
+from headstart.errors import ModelError, UnknownNameError
+
+NETWORKS = """
+import timm
+import torchvision
+from torch import nn
+
+
+def backbone():
+    network = torchvision.models.resnet18()
+    network.fc = nn.Identity()
+    return network
+
+
+def no_classes_conv_head():  # its last layer with weights is a 1x1 convolution
+    return timm.create_model("mobilenetv3_small_050", num_classes=0)
+
+
+def no_classes_linear_inside():  # squeeze and excitation
+    return timm.create_model("seresnet18", num_classes=0)
+
+
+def no_classes_transformer():
+    return timm.create_model("vit_tiny_patch16_224", num_classes=0, img_size=32)
+
+
+def maps():
+    return nn.Conv2d(3, 8, 3, padding=1)
+
+
+class Ends(nn.Module):
+    def __init__(self, end):
+        super().__init__()
+        self.layers, self.head, self.end = backbone(), nn.Linear(512, 7), end
+
+    def forward(self, images):
+        return self.end(self.head(self.layers(images)))
+
+
+def softmax():
+    return Ends(nn.Softmax(1))
+
+
+def log_softmax():
+    return Ends(nn.LogSoftmax(1))
+
+
+def in_place():
+    return Ends(nn.ReLU(inplace=True))
+
+
+def answers_twice():
+    class Two(Ends):
+        def forward(self, images):
+            features = self.layers(images)
+            return self.head(features), features
+
+    return Two(None)
+
+
+class Unused(Ends):
+    def __init__(self):
+        super().__init__(nn.Identity())
+        self.projection = nn.Linear(512, 64)
+
+
+def unused_last():
+    return Unused()
+
+
+class TwoHeads(Ends):
+    def __init__(self):
+        super().__init__(nn.Identity())
+        self.other = nn.Linear(512, 3)
+
+    def forward(self, images):
+        import torch
+
+        features = self.layers(images)
+        return torch.cat([self.head(features), self.other(features)], 1)
+
+
+def two_heads():
+    return TwoHeads()
+
+
+def tokens():
+    return nn.Sequential(nn.Conv2d(3, 8, 4), nn.Flatten(2))
+
+
+def named():
+    class Named(nn.Module):
+        def forward(self, images):
+            return {"features": images}
+
+    return Named()
+
+
+def fixed_size():
+    return nn.Sequential(nn.Flatten(), nn.Linear(3 * 16 * 16, 4))
+"""
+SIZE = 32
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory):
+    file = tmp_path_factory.mktemp("networks") / "networks.py"
+    file.write_text(NETWORKS)
+    return file
+
+
+def built(name: str) -> nn.Module:
+    """The network as the function gives it, with the same random weights."""
+    namespace = {}
+    exec(NETWORKS, namespace)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return namespace[name]().eval()
+
+
+def images(size: int = SIZE) -> torch.Tensor:
+    return torch.randn(3, 3, size, size, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.mark.parametrize(("function", "feature"), [
+    ("backbone", lambda network, x: network(x)),
+    ("no_classes_conv_head", lambda network, x: network(x)),
+    ("no_classes_linear_inside", lambda network, x: network(x)),
+    ("no_classes_transformer", lambda network, x: network(x)),
+    ("maps", lambda network, x: network(x).mean((2, 3))),
+    ("softmax", lambda network, x: network.layers(x)),
+    ("log_softmax", lambda network, x: network.layers(x)),
+    ("in_place", lambda network, x: network.layers(x)),
+    ("answers_twice", lambda network, x: network.layers(x)),
+    ("unused_last", lambda network, x: network.layers(x)),
+    ("two_heads?head=head", lambda network, x: network.layers(x)),
+    ("two_heads?head=other", lambda network, x: network.layers(x)),
+])  # fmt: skip
+def test_the_feature_is_the_classifiers_input_or_a_backbones_output(file, function, feature):
+    mark = "&" if "?" in function else "?"
+    model = models.find(f"{file}:{function}{mark}size={SIZE}")
+    network = models.load(model)
+    with torch.no_grad():
+        expected = feature(built(function.partition("?")[0]), images())
+        assert_close(network.penultimate(images()), expected)
+    assert model.feature_dim == network.feature_dim == expected.shape[1]
+    # A fresh classifier on it, as fine-tuning puts there, and its gradient.
+    network.with_head(2, seed=0)(images()).sum().backward()
+
+
+def test_only_a_classifier_that_gives_the_output_counts_as_trained(file):
+    names = ("unused_last", "backbone", "softmax", "two_heads?head=head")
+    networks = [models.load(models.find(f"{file}:{n}{'&' if '?' in n else '?'}size={SIZE}"))
+                for n in names]  # fmt: skip
+    assert [network.trained_classifier for network in networks] == [True, False, False, False]
+
+
+@pytest.mark.parametrize(("name", "code", "values"), [
+    (f"two_heads?size={SIZE}", "model.several_heads", {"heads": ["head", "other"]}),
+    (f"tokens?size={SIZE}", "model.answer", {"found": "shape (2, 8, 841)"}),
+    (f"named?size={SIZE}", "model.answer", {"found": "dict"}),
+    (f"fixed_size?size={SIZE}", "model.forward", {"size": SIZE}),
+    ("no_classes_transformer", "model.forward", {"size": 224}),
+])  # fmt: skip
+def test_outputs_that_are_no_features_are_refused(file, name, code, values):
+    with pytest.raises(ModelError) as error:
+        models.find(f"{file}:{name}")
+    assert error.value.code == code
+    assert error.value.values.items() >= values.items()
+    assert "\n" not in str(error.value)
+
+
+def test_weights_of_a_backbone_alone(file, tmp_path):
+    torch.save(built("backbone").state_dict(), tmp_path / "w.pth")
+    network = models.load(models.find(f"{file}:backbone?size={SIZE}&weights={tmp_path / 'w.pth'}"))
+    with torch.no_grad():
+        assert_close(network.penultimate(images()), built("backbone")(images()))
+
+
+def test_a_library_whose_classifier_is_elsewhere_is_found_out(monkeypatch):
+    from headstart.models.heads import Head
+    from headstart.models.sources.timm import Timm
+
+    # A layer inside, with as many inputs as the real classifier has; then one of tokens.
+    for name, path, code in (
+        ("timm:seresnet18?weights=random", "layer4.1.se.fc1", "model.head"),
+        ("timm:vit_tiny_patch16_224?weights=random", "blocks.11.mlp.fc1", "model.answer"),
+    ):
+        model = models.find(name)
+        with monkeypatch.context() as patch:
+            patch.setattr(Timm, "head", lambda *_, path=path: Head.at(path))
+            with pytest.raises(ModelError) as error:
+                models.load(model)
+        assert (error.value.code, error.value.values["head"]) == (code, path)
+
+
+@pytest.mark.parametrize(("name", "size", "built", "resampled"), [
+    ("timm:vit_tiny_patch16_224", 96, timm.create_model, "pos_embed"),
+    ("timm:swin_tiny_patch4_window7_224", 192, timm.create_model, "relative_position"),
+])  # fmt: skip
+def test_transformers_of_timm_for_images_of_another_size(
+    name, size, built, resampled, tmp_path, own_cache
+):
+    architecture = name.partition(":")[2]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(3)
+        published = built(architecture).state_dict()
+        ours = built(architecture, img_size=size).eval()
+    save_file(published, tmp_path / "w.safetensors")
+    module = __import__(type(ours).__module__, fromlist=["checkpoint_filter_fn"])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # timm's own, of speed
+        ours.load_state_dict(module.checkpoint_filter_fn(dict(published), ours))
+    model = models.find(f"{name}?weights={tmp_path / 'w.safetensors'}&size={size}")
+    assert model.input_size == size
+    assert resampled in model.tags["resampled"]
+    with torch.no_grad():
+        assert_close(models.load(model)(images(size)), ours(images(size)))
+    # As many parameters as the library counts, less the classifier's.
+    n = sum(p.numel() for p in ours.parameters()) - sum(
+        p.numel() for p in ours.get_classifier().parameters()
+    )
+    assert model.parameters == n
+    assert "resampled" not in models.find(name).tags
+
+
+def test_a_transformer_of_torchvision_for_images_of_another_size(tmp_path):
+    from torchvision.models.vision_transformer import interpolate_embeddings
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(3)
+        published = torchvision.models.vit_b_32()
+        nn.init.normal_(published.heads.head.weight)
+        state = published.state_dict()
+        ours = torchvision.models.vit_b_32(image_size=96).eval()
+    ours.load_state_dict(interpolate_embeddings(96, 32, dict(state)))
+    save_file(state, tmp_path / "w.safetensors")
+    model = models.find(f"torchvision:vit_b_32?weights={tmp_path / 'w.safetensors'}&size=96")
+    assert "pos_embedding" in model.tags["resampled"]
+    with torch.no_grad():
+        assert_close(models.load(model)(images(96)), ours(images(96)))
+
+
+@pytest.mark.parametrize(("name", "code"), [
+    ("torchvision:maxvit_t?weights=random&size=96", "model.size"),
+    ("timm:maxvit_tiny_tf_224?weights=random&size=100", "model.forward"),
+    ("timm:vgg11?weights=random&size=1", "model.forward"),
+])  # fmt: skip
+def test_sizes_that_a_network_cannot_have(name, code):
+    with pytest.raises(ModelError) as error:
+        models.load(models.find(name))
+    assert error.value.code == code
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(("name", "near"), [
+    ("resnet18", ["timm:resnet18", "torchvision:resnet18"]),
+    ("resnet18.a1_in1k", ["timm:resnet18"]),
+    ("ResNet-50", ["resnet50"]),
+    ("vit_b_16", ["torchvision:vit_b_16"]),
+])  # fmt: skip
+def test_a_name_without_its_library(name, near):
+    with pytest.raises(UnknownNameError) as error:
+        models.find(name)
+    assert error.value.near[: len(near)] == near
+
+
+def test_names_and_families_of_ones_own(tmp_path):
+    named = models.find("efficientnet_lite0?name=ours&family=lite&size=64")
+    assert (named.name, named.tags["family"]) == ("ours", "lite")
+    plain = models.find("efficientnet_lite0?size=64")
+    # A name changes no number.
+    assert named.identity == plain.identity
+    assert models.find("efficientnet_lite0?size=64&family=lite").name == plain.name
+    (tmp_path / "run7").mkdir()
+    for file in ("run7/best.pth", "run7/ours.pth"):
+        torch.save(torchvision.models.resnet18().state_dict(), tmp_path / file)
+    checkpoint = f"checkpoint:{tmp_path}/run7/{{}}?arch=torchvision:resnet18"
+    ours = checkpoint.format("ours.pth")
+    found = [ours, checkpoint.format("best.pth"), f"{ours}&size=64", f"{ours}&name=x"]
+    names = [models.find(name).name for name in found]
+    assert names == ["ours", "run7/best", "ours?size=64", "x"]
