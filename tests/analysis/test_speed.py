@@ -114,6 +114,67 @@ def test_seeds_add_no_test_images():
     assert (rows[1].low, rows[1].high) == pytest.approx((rows[0].low, rows[0].high))
 
 
+def shaped(setting, accuracies, dataset="cifar10", n_test=1000, **others) -> pd.DataFrame:
+    """One curve of these accuracies."""
+    rows = [{"model": "a", "dataset": dataset, "setting": setting, "steps": 10 ** (i + 1),
+             "accuracy": p, "n_test": n_test, "metric": "top-1"}
+            for i, p in enumerate(accuracies)]  # fmt: skip
+    return pd.DataFrame(rows).assign(**others)
+
+
+RISING = shaped("finetune", [0.2, 0.7, 0.8])
+
+
+@pytest.mark.parametrize(
+    ("scratch", "learned"),
+    [
+        # Ten classes, 1,000 images, three points: of chance alone 125 right have p = 0.0059 and
+        # 127 p = 0.0035, held against 0.01 / 3 (scipy.stats.binomtest); 128 have 0.0026.
+        (shaped("scratch", [0.10, 0.09, 0.127]), False),
+        (shaped("scratch", [0.10, 0.09, 0.128]), True),
+        (shaped("scratch", [0.128, 0.09, 0.10]), True),
+        (shaped("scratch", [0.10, 0.11, 0.10]), False),
+        # The number of classes may be given; two classes have another chance.
+        (shaped("scratch", [0.10, 0.13, 0.13], dataset="x", n_classes=2), False),
+        # Chance unknown: above the lowest accuracy on the dataset, or above 1/2.
+        (shaped("scratch", [0.010, 0.011, 0.012], dataset="x"), False),
+        (shaped("scratch", [0.010, 0.011, 0.100], dataset="x"), True),
+        (shaped("scratch", [0.82, 0.82, 0.82], dataset="x"), True),
+        (shaped("scratch", [0.10, 0.11, 0.12], n_test=np.nan), None),
+        (shaped("scratch", [0.10, 0.10, 0.09], n_test=np.nan), False),
+    ],
+)
+def test_a_curve_that_never_leaves_chance_takes_no_part(scratch, learned):
+    fast = RISING.assign(dataset=scratch.dataset[0])
+    found = analysed(fast, scratch)
+    row = found.reached.set_index("setting").loc["scratch"]
+    assert row.learned is None if learned is None else bool(row.learned) is learned
+    whats = " ".join(found.missing.what)
+    if learned is False:
+        assert np.isnan(row.steps)
+        assert not row.at_last
+        assert found.speedup.empty
+        assert "convergence speed (scratch): a on" in whats
+    else:
+        assert row.steps > 0
+        assert found.speedup.at_chance.tolist() == [0]
+        assert ("test against chance for 1 of 2" in whats) == (learned is None)
+
+
+def test_of_several_datasets_only_those_that_learn_are_averaged():
+    second = [RISING.assign(dataset="x"), shaped("scratch", [0.1, 0.2, 0.8], dataset="x")]
+    alone = analysed(*second).speedup.iloc[0]
+    both = analysed(RISING, shaped("scratch", [0.1, 0.1, 0.1]), *second).speedup.iloc[0]
+    assert both.speedup == alone.speedup
+    assert (both.cells, both.at_chance) == (1, 1)
+
+
+def test_flat_curves_of_unknown_chance_are_not_judged():
+    """All may have converged at the first number of steps."""
+    flat = [shaped(name, [0.30, 0.31, 0.30], dataset="x") for name in ("finetune", "scratch")]
+    assert analysed(*flat).reached.learned.tolist() == [None, None]
+
+
 def test_the_screen_tells_it(cli, tmp_path):
     file = tmp_path / "t.csv"
     counts = {"n_train": 400, "batch_size": 20}

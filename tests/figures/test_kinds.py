@@ -224,8 +224,12 @@ class TestConvergence:
         np.testing.assert_allclose(
             lines_called(axes, "Logistic regression")[:, 1], np.log([100, 1000, 10_000])
         )
-        # Mean log odds of log(steps) / k: 90% of the largest odds at 10,000 * 0.9 ** k.
-        assert words(axes) == ["9,000", "8,100", "7,290"]
+        # The geometric means of 1,000 and 4,000 steps, and of their multiples.
+        assert words(axes) == ["2,000", "4,000", "6,000"]
+
+    def test_without_steps_reached_no_mark(self, tables):
+        figure = draw("convergence", {"convergence": tables["convergence"]})
+        assert words(figure.axes[0]) == []
 
     def test_no_dotted_line_runs_through_a_number(self, drawn):
         figure = drawn("convergence")
@@ -234,7 +238,7 @@ class TestConvergence:
         dotted = [part for part in axes.collections if isinstance(part, LineCollection)]
         ends = [axes.transData.transform(part.get_paths()[0].vertices) for part in dotted]
         boxes = np.array([np.r_[pair.min(axis=0), pair.max(axis=0)] for pair in ends])
-        assert len(boxes) == 6
+        assert len(boxes) == 3
         assert len(numbers) == 3
         assert not overlaps(numbers, boxes).any()
         assert overlaps(numbers, numbers).sum() == 3

@@ -57,9 +57,10 @@ TABLES: Mapping[str, tuple[str, ...]] = {
     "effects": ("setting", "position", "before", "after", "effect", "se", "df", "low", "high",
                 "sampled", "n_models", "n_datasets"),
     "convergence": ("setting", "model", "steps", "mean", "se", "low", "high", "n_datasets"),
-    "reached": ("setting", "model", "dataset", "steps", "epochs", "at_first", "at_last"),
+    "reached": ("setting", "model", "dataset", "steps", "epochs", "at_first", "at_last",
+                "learned"),
     "speedup": ("setting", "other", "speedup", "low", "high", "sampled", "steps", "other_steps",
-                "epochs", "other_epochs", "cells"),
+                "epochs", "other_epochs", "cells", "at_chance"),
     "dataset_size": ("setting", "model", "dataset", "examples_per_class", "mean", "se", "n_seeds"),
     "model_sets": ("setting", "source", "other", "r", "low", "high", "other_r", "other_low",
                    "other_high", "difference_r", "difference_low", "difference_high", "n_models",
@@ -106,7 +107,8 @@ class Analysis:
         Each training configuration against the one before it, in log odds: a row a setting, and
         of the upstream accuracy itself the setting "upstream".
     reached
-        Steps and epochs to 90 % of the largest odds, a row a setting, model and dataset.
+        Steps and epochs to 90 % of the largest odds, one row per setting, model and dataset; none
+        for a curve that never leaves chance.
     speedup
         How many times the steps of a setting another one takes to get there.
     model_sets

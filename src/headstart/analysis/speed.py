@@ -1,8 +1,9 @@
-"""How fast training gets there: steps to 90 % of the largest odds, and settings against each other.
+"""How fast training converges: steps to 90 % of the largest odds, and settings compared.
 
 After Kornblith et al. (2019), section 4.6: for each model and dataset the number of steps at which
 the odds of a correct answer first are 90 % of the largest odds at any number of steps; averages are
-geometric means.
+geometric means. This is the one definition of "reached": tables, sentences and figures read it off
+the table `reached`. A curve that never leaves chance has reached nothing, and takes no part.
 """
 
 from itertools import combinations
@@ -11,26 +12,31 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from scipy.special import ndtr
 
 from headstart.analysis.cells import cells_of
 from headstart.analysis.correlations import FEWEST_FOR_INTERVAL
 from headstart.analysis.options import Options
+from headstart.analysis.published import published_classes
+from headstart.metrics import beats_chance
 from headstart.spec.labels import in_order
 from headstart.stats import crossed_mean, log_odds, steps_to_share
 
-__all__ = ["reached", "speedups", "still_rising"]
+__all__ = ["chance_notes", "reached", "speedups", "still_rising"]
 
 Floats = npt.NDArray[np.float64]
 Cell = tuple[str, str]
 # Joins a model's name and its level for a while; stands in no name.
 JOINT = "\x1f"
+CHANCE_LEVEL = 0.01
 
 
 class Curve(NamedTuple):
     """A model on a dataset: ascending steps, log odds, accuracies, test images, images a step.
 
     `n` is NaN where an accuracy is no proportion of independent images. `epoch` is how many steps
-    see every training image once, NaN where unknown.
+    see every training image once, NaN where unknown. `learned` says whether the curve leaves chance
+    (`_leaves_chance`), None where that cannot be tested.
     """
 
     steps: Floats
@@ -38,6 +44,7 @@ class Curve(NamedTuple):
     accuracy: Floats
     n: Floats
     epoch: float
+    learned: bool | None
 
     @property
     def reached(self) -> float:
@@ -56,35 +63,47 @@ def reached(frame: pd.DataFrame) -> list[dict[str, Any]]:
     """Rows of the table `reached`, of results with several numbers of steps.
 
     `at_first`: the smallest number of steps was enough, so that it may be fewer. `at_last`: the
-    largest number of steps has the largest odds, so that more might be reached by more.
+    largest number of steps has the largest odds, so that more might be reached by more. `learned`:
+    the curve leaves chance; None where that cannot be tested. Of one that does not, the steps are
+    NaN.
     """
-    return [
-        {
-            "setting": setting,
-            "model": model,
-            "dataset": dataset,
-            "steps": curve.reached,
-            "epochs": curve.reached / curve.epoch,
-            "at_first": curve.reached == curve.steps[0],
-            "at_last": bool(curve.log_odds.argmax() == len(curve.steps) - 1),
-        }
-        for setting, curves in _curves(frame).items()
-        for (model, dataset), curve in curves.items()
-    ]
+    rows = []
+    for setting, curves in _curves(frame).items():
+        for (model, dataset), curve in curves.items():
+            failed = curve.learned is False
+            steps = np.nan if failed else curve.reached
+            rows.append({
+                "setting": setting,
+                "model": model,
+                "dataset": dataset,
+                "steps": steps,
+                "epochs": steps / curve.epoch,
+                "at_first": steps == curve.steps[0],
+                "at_last": not failed and bool(curve.log_odds.argmax() == len(curve.steps) - 1),
+                "learned": curve.learned,
+            })  # fmt: skip
+    return rows
 
 
 def speedups(frame: pd.DataFrame, options: Options) -> list[dict[str, Any]]:
     """Rows of the table `speedup`: how many times the steps of a setting another one takes.
 
-    The geometric mean over the models and datasets that both were measured on, with the steps and
-    epochs of each. The interval is for other models and datasets where there are five of either and
-    no cell is missing (`headstart.stats.crossed_mean`), else for other test images: it then is for
-    these models and datasets, and says nothing of how another training would end. `sampled` says
-    which.
+    The geometric mean over the models and datasets that both were measured on and on which both
+    leave chance, with the steps and epochs of each; `at_chance` counts those left out because one
+    of the two does not. The interval is for other models and datasets where there are five of
+    either and no cell is missing (`headstart.stats.crossed_mean`), else for other test images: it
+    then is for these models and datasets, and says nothing of how another training would end.
+    `sampled` says which.
     """
     curves, rows = _curves(frame), []
     for setting, other in combinations(in_order(list(curves)), 2):
-        both = [cell for cell in curves[setting] if cell in curves[other]]
+        shared = [cell for cell in curves[setting] if cell in curves[other]]
+        both = [
+            cell
+            for cell in shared
+            if curves[setting][cell].learned is not False
+            and curves[other][cell].learned is not False
+        ]
         if not both:
             continue
         pair = [[curves[name][cell] for cell in both] for name in (setting, other)]
@@ -104,9 +123,69 @@ def speedups(frame: pd.DataFrame, options: Options) -> list[dict[str, Any]]:
                 "epochs": epochs[0],
                 "other_epochs": epochs[1],
                 "cells": len(both),
+                "at_chance": len(shared) - len(both),
             }
         )
     return rows
+
+
+def chance_notes(rows: list[dict[str, Any]]) -> list[tuple[str, str]]:
+    """Name the curves of the table `reached` that never leave chance, or could not be tested."""
+    notes = []
+    failed = [row for row in rows if row["learned"] is False]
+    why = "accuracy is not significantly above chance at any number of steps (one-sided, p > 0.01)"
+    for setting in dict.fromkeys(row["setting"] for row in failed):
+        names = [f"{r['model']} on {r['dataset']}" for r in failed if r["setting"] == setting]
+        rest = f" and {len(names) - 4} more" if len(names) > 4 else ""
+        notes.append((f"convergence speed ({setting}): {', '.join(names[:4])}{rest}", why))
+    untested = sum(row["learned"] is None for row in rows)
+    if untested:
+        what = f"test against chance for {untested} of {len(rows)} convergence curves"
+        why = "test-set size or number of classes unknown (add columns n_test and n_classes)"
+        notes.append((what, why))
+    return notes
+
+
+def _leaves_chance(accuracy: Floats, n: Floats, chance: float | None, lowest: float) -> bool | None:
+    """Test whether a curve is anywhere significantly above chance.
+
+    Exact binomial test of each point, one-sided at 1 % divided by the number of points. Where the
+    number of classes is unknown, a curve leaves chance if it is above 1/2 by that test, or above
+    the lowest accuracy of any curve on that dataset by a test of two proportions.
+    """
+    known = np.isfinite(n) & (n > 0)
+    if not known.any():
+        # Without sizes only a curve that is at chance or under it everywhere can be found.
+        return False if chance is not None and accuracy.max() <= chance else None
+    level = CHANCE_LEVEL / len(accuracy)
+    for p, size in zip(accuracy[known], n[known], strict=True):
+        if chance is not None:
+            above = beats_chance(float(p), int(size), chance, level)
+        elif not (above := beats_chance(float(p), int(size), 0.5, level)):
+            pooled = (p + lowest) / 2
+            spread = np.sqrt(2 * pooled * (1 - pooled) / size)
+            above = bool(spread > 0 and ndtr(-(p - lowest) / spread) <= level)
+        if above:
+            return True
+    return False
+
+
+def _chance(frame: pd.DataFrame) -> dict[str, float]:
+    """Return each dataset's chance level: one over its number of classes, where that is known.
+
+    From a column n_classes, else from the study's twelve datasets; of average precision it is not
+    that.
+    """
+    found = {}
+    for dataset, rows in frame.groupby("dataset", sort=False):
+        metrics = rows["metric"].dropna().astype(str) if "metric" in rows else pd.Series(dtype=str)
+        if metrics.str.contains("map|precision", case=False).any():
+            continue
+        given = rows["n_classes"].dropna() if "n_classes" in rows else pd.Series(dtype=float)
+        classes = given.iloc[0] if len(given) else published_classes(str(dataset))
+        if classes and classes > 1:
+            found[str(dataset)] = 1 / float(classes)
+    return found
 
 
 def still_rising(reached: pd.DataFrame, setting: str, other: str) -> tuple[int, int]:
@@ -127,7 +206,7 @@ def still_rising(reached: pd.DataFrame, setting: str, other: str) -> tuple[int, 
     tuple
         How many may rise, of how many.
     """
-    pair = reached[reached["setting"].isin([setting, other])]
+    pair = reached[reached["setting"].isin([setting, other]) & reached["steps"].notna()]
     both = pair.groupby(["model", "dataset"])["setting"].transform("nunique") == 2
     return int(pair[both]["at_last"].sum()), int(both.sum())
 
@@ -165,6 +244,7 @@ def _curves(frame: pd.DataFrame) -> dict[str, dict[Cell, Curve]]:
     """Give each setting's curves with two numbers of steps or more, seeds averaged."""
     named = frame.assign(model=frame["model"] + JOINT + frame["steps"].astype(int).astype(str))
     cells = cells_of(named.drop(columns="steps"))
+    chance, lowest = _chance(frame), cells.groupby("dataset")["accuracy"].min()
     cells[["model", "steps"]] = cells["model"].str.rsplit(JOINT, n=1, expand=True)
     cells["steps"] = cells["steps"].astype(float)
     curves: dict[str, dict[Cell, Curve]] = {}
@@ -180,8 +260,33 @@ def _curves(frame: pd.DataFrame) -> dict[str, dict[Cell, Curve]]:
             own["accuracy"].to_numpy(dtype=float),
             own["n_test"].where(known).to_numpy(dtype=float),
             _epoch(frame, setting, model, dataset),
+            _leaves_chance(
+                own["accuracy"].to_numpy(dtype=float),
+                own["n_test"].to_numpy(dtype=float),
+                chance.get(dataset),
+                lowest[dataset],
+            ),
         )
-    return curves
+    return _unsettled(curves, chance)
+
+
+def _unsettled(
+    curves: dict[str, dict[Cell, Curve]], chance: dict[str, float]
+) -> dict[str, dict[Cell, Curve]]:
+    """Where chance is unknown and no curve of a dataset rises, all may have converged at once."""
+    rises = {
+        dataset
+        for of_setting in curves.values()
+        for (_, dataset), curve in of_setting.items()
+        if curve.learned or dataset in chance
+    }
+    return {
+        setting: {
+            cell: curve if cell[1] in rises else curve._replace(learned=None)
+            for cell, curve in of_setting.items()
+        }
+        for setting, of_setting in curves.items()
+    }
 
 
 def _epoch(frame: pd.DataFrame, setting: str, model: str, dataset: str) -> float:

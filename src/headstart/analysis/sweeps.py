@@ -13,7 +13,7 @@ from headstart.analysis.cells import cells_of, complete, matrix
 from headstart.analysis.columns import SWEEPS
 from headstart.analysis.effects import effects
 from headstart.analysis.options import Options
-from headstart.analysis.speed import reached, speedups
+from headstart.analysis.speed import chance_notes, reached, speedups
 from headstart.stats import within_means
 
 __all__ = ["Sweeps", "split_sweeps"]
@@ -65,6 +65,7 @@ def split_sweeps(frame: pd.DataFrame, options: Options) -> Sweeps:
         rows[table] = _dataset_size(own) if factor == SIZE else _means(own, factor, options)
         if factor == STEPS:
             rows |= {"reached": reached(own), "speedup": speedups(own, options)}
+            notes += chance_notes(rows["reached"])
         if factor == "configuration":
             rows["effects"], rows["dropped"] = effects(own, list(_order(own, factor)), options)
             notes += _alone(rows["effects"])

@@ -252,6 +252,11 @@ def _speedups(analysis: Analysis) -> Iterator[Text]:
         yield Text(
             f"Steps to 90 % of the largest odds, geometric mean, models x datasets: {row.cells}: "
             f"{', '.join(takes)}: {row.speedup:.1f} times as many{interval}."
+            + (
+                f" Pairs of curves left out because one never leaves chance: {row.at_chance}."
+                if row.at_chance
+                else ""
+            )
         )
         rising, curves = still_rising(analysis.reached, row.setting, row.other)
         if rising:

@@ -15,8 +15,7 @@ from headstart.figures.layout import panels
 from headstart.figures.legends import add_legend, line_handles
 from headstart.figures.series import Series, series
 from headstart.figures.style import SMALL, styled
-from headstart.figures.tables import Tables, rows
-from headstart.stats import steps_to_share
+from headstart.figures.tables import Tables, optional, rows
 
 __all__ = ["draw", "select"]
 
@@ -33,14 +32,18 @@ def select(tables: Tables) -> pd.DataFrame:
 
 @styled
 def draw(tables: Tables) -> Figure:
-    """Draw mean log odds against steps, and mark where 90% of the largest odds are reached.
+    """Draw mean log odds against steps, and mark the steps to 90 % of the largest odds.
+
+    The marks are what the sentences say: the geometric mean, over the datasets of a model and
+    setting, of the table `reached`. A line without such rows has no mark.
 
     Parameters
     ----------
     tables
-        `convergence`.
+        `convergence`, and `reached`.
     """
     table = select(tables)
+    steps_reached = optional(tables, "reached", ["setting", "model", "steps", "at_first"])
     lines = list(series(table))
     handles = line_handles({line.label: line.mark for line in lines})
     sheet = panels(
@@ -48,14 +51,14 @@ def draw(tables: Tables) -> Figure:
         columns=1 if len(lines) > 3 else 2,
         height=2.7,
         legend=handles,
-        note=reading(table),
+        note=reading(table, steps_reached),
     )
     axes = sheet.panels[0]
     axes.set_xscale("log")
     for line in lines:
         draw_line(axes, line)
     points = 72 * sheet.figure.get_figwidth() - 55, 2.7 * 72 - 45  # about the panel's size
-    mark_steps(axes, lines, table, points)
+    mark_steps(axes, lines, table, steps_reached, points)
     axes.xaxis.set_major_locator(LogLocator(10))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
     axes.xaxis.set_minor_formatter(NullFormatter())
@@ -77,33 +80,53 @@ def draw_line(axes: Axes, line: Series) -> None:
     )  # fmt: skip
 
 
+def mean_steps(line: Series, reached: pd.DataFrame) -> tuple[float, bool]:
+    """Return the geometric mean of a line's steps to 90 % of the largest odds, NaN if unknown.
+
+    And whether every curve was there at its smallest number of steps.
+    """
+    first = line.table.iloc[0]
+    own = reached[(reached["setting"] == first["setting"]) & (reached["model"] == first["model"])]
+    own = own[own["steps"].notna()]
+    if own.empty:
+        return np.nan, False
+    steps = float(np.exp(np.log(own["steps"].to_numpy(dtype=float)).mean()))
+    return steps, bool(own["at_first"].all())
+
+
 def mark_steps(
-    axes: Axes, lines: list[Series], table: pd.DataFrame, size: tuple[float, float]
+    axes: Axes,
+    lines: list[Series],
+    table: pd.DataFrame,
+    reached: pd.DataFrame,
+    size: tuple[float, float],
 ) -> None:
-    """Drop a thin line from where 90% of the largest odds are reached to the number of steps.
+    """Drop a thin line from each curve at its steps to 90 % of the largest odds.
 
     The numbers stand below the curves, on the left of their lines' ends, in a panel of about
     `size` points.
     """
-    reached = [line.table.sort_values("steps") for line in lines]
-    steps = np.array([float(steps_to_share(own["steps"], own["mean"])) for own in reached])
-    at_once = steps == [own["steps"].min() for own in reached]
+    found = [(line, *mean_steps(line, reached)) for line in lines]
+    found = [(line, steps, first) for line, steps, first in found if np.isfinite(steps)]
+    bottom, top = limits(table[["mean", "low", "high"]].to_numpy(dtype=float), 0.1)
+    low, high = limits(np.log(table["steps"].to_numpy(dtype=float)), 0.05, least=1.0)
+    if not found:
+        axes.set(xlim=(np.exp(low), np.exp(high)), ylim=(bottom, top))
+        return
+    steps = np.array([count for _, count, _ in found])
     numbers = [
-        "\N{LESS-THAN OR EQUAL TO}" * bool(first) + f"{count:,.0f}"
-        for count, first in zip(steps, at_once, strict=True)
+        "\N{LESS-THAN OR EQUAL TO}" * bool(first) + f"{count:,.0f}" for _, count, first in found
     ]
     widths = np.array([text_width(text, SMALL) for text in numbers]) + 5
-    low, high = limits(np.log(table["steps"].to_numpy(dtype=float)), 0.05, least=1.0)
     # Room for the number that reaches farthest to the left.
     share = np.minimum(widths / size[0], 0.5)
     low = min(low, float(((np.log(steps) - share * high) / (1 - share)).min()))
     rows = number_rows((np.log(steps) - low) / (high - low) * size[0], widths)
-    bottom, top = limits(table[["mean", "low", "high"]].to_numpy(dtype=float), 0.1)
     bottom -= (top - bottom) * min(ROW * (rows.max() + 1) / size[1], 0.6)
     axes.set(xlim=(np.exp(low), np.exp(high)), ylim=(bottom, top))
-    for line, step, text, row in zip(lines, steps, numbers, rows, strict=True):
+    for (line, step, _), text, row in zip(found, numbers, rows, strict=True):
         end = bottom + (top - bottom) * (3 + ROW * row) / size[1]
-        drop(axes, line, float(step), end)
+        drop(axes, line, step, end)
         axes.annotate(
             text, (step, end), xytext=(-2, 0), textcoords="offset points", ha="right",
             size=SMALL, zorder=5,
@@ -111,11 +134,11 @@ def mark_steps(
 
 
 def drop(axes: Axes, line: Series, step: float, end: float) -> None:
-    """Dotted lines from the axis of odds to 90% of the largest, and down to `end`."""
-    level = float(line.table["mean"].max() + np.log(0.9))
+    """Dotted line from the curve down to `end`."""
+    own = line.table.sort_values("steps")
+    level = float(np.interp(np.log(step), np.log(own["steps"].to_numpy(float)), own["mean"]))
     look: Any = {"color": line.mark.colour, "linewidth": 0.8, "linestyle": (0, (1, 1.5))}
     axes.vlines(step, end, level, zorder=2, **look)
-    axes.hlines(level, line.table["steps"].min(), step, zorder=2, **look)
 
 
 def number_rows(places: NDArray[np.float64], widths: NDArray[np.float64]) -> NDArray[np.intp]:
@@ -145,7 +168,11 @@ def number_rows(places: NDArray[np.float64], widths: NDArray[np.float64]) -> NDA
     return rows
 
 
-def reading(table: pd.DataFrame) -> str:
-    """Say how to read the figure."""
+def reading(table: pd.DataFrame, reached: pd.DataFrame) -> str:
+    """Describe how to read the figure."""
     band = " Bands: 95% intervals." if table["low"].notna().any() else ""
-    return f"Dotted: steps to 90% of a line's largest odds, interpolated in log steps.{band}"
+    known = reached is not None and "steps" in reached and reached["steps"].notna().any()
+    marks = (
+        "Dotted: steps to 90% of the largest odds, geometric mean over datasets." if known else ""
+    )
+    return (marks + band).strip()

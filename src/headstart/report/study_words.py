@@ -60,9 +60,10 @@ def ends_sentence(table: Any, level: str, noun: str) -> str:
 
 
 def speed_sentences(subject: Subject) -> list[str]:
-    """Say how many times the steps of a setting another takes to 90 % of its largest odds.
+    """Compare the steps that two settings need to 90 % of their largest odds.
 
-    Where curves may still rise that is not known, and said first.
+    Where curves may still rise that is not known, and said first; curves that never leave chance
+    take no part, and are counted.
     """
     sentences = []
     for row in subject.speedup.itertuples(index=False):
@@ -70,12 +71,15 @@ def speed_sentences(subject: Subject) -> list[str]:
         times = f"{slow} takes {number(row.speedup, 1)} times the steps of {fast}"
         if between := interval(row.low, row.high, 1):
             times += f" (95 % interval {between}, for other {row.sampled})"
+        if row.at_chance:
+            pairs = count(int(row.at_chance), "pair")
+            times += f"; {pairs} of curves left out because one never leaves chance"
         rising, curves = still_rising(subject.reached, row.setting, row.other)
         if rising:
             sentences.append(
-                f"How much faster {fast} gets there than {slow} is not settled: {rising} of "
+                f"How much faster {fast} converges than {slow} is inconclusive: {rising} of "
                 f"{count(curves, 'curve')} have their largest odds at their largest number of "
-                f"steps and may rise with more; so far, to 90 % of the largest odds {times}."
+                f"steps and may rise with more; so far, to 90 % of the largest odds, {times}."
             )
         else:
             sentences.append(f"To 90 % of the largest odds {times}.")

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from headstart.spec import plain_name
 
-__all__ = ["NAMES", "Sizes", "csv_bytes", "facts", "published_sizes"]
+__all__ = ["NAMES", "Sizes", "csv_bytes", "facts", "published_classes", "published_sizes"]
 
 _FOLDER = files(__name__)
 
@@ -52,6 +52,22 @@ def published_sizes(dataset: str) -> Sizes | None:
     """
     # So are a user's own folders called that have the name of a dataset.
     return None if dataset.startswith("./") else _sizes().get(plain_name(dataset))
+
+
+def published_classes(dataset: str) -> int | None:
+    """Return how many classes one of the study's twelve datasets has, None if unknown."""
+    return None if dataset.startswith("./") else _classes().get(plain_name(dataset))
+
+
+@cache
+def _classes() -> dict[str, int]:
+    text = files("headstart").joinpath("datasets", "catalogue.toml").read_text(encoding="utf-8")
+    return {
+        plain_name(name): int(facts["n_classes"])
+        for key, facts in tomllib.loads(text).items()
+        if "n_classes" in facts
+        for name in (key, facts["title"], *facts.get("aliases", ()))
+    }
 
 
 @cache
