@@ -186,7 +186,7 @@ def damaged(path: Path) -> None:
 
 def of_another_program(path: Path) -> None:
     connection = sqlite3.connect(path)
-    connection.execute("CREATE TABLE files (name TEXT)")
+    connection.execute("CREATE TABLE seen (name TEXT)")
     connection.close()
 
 

@@ -9,14 +9,25 @@ from typing import IO
 import numpy as np
 from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 
+from headstart.datasets.samples import (
+    Samples,
+    check_tiff,
+    describe_tiff,
+    extremes,
+    is_deep,
+    range_of,
+    samples_of,
+    to_grey,
+)
 from headstart.errors import BrokenImageError
 from headstart.spec import Decoding
 
 __all__ = [
+    "NOT_DECODED",
     "complaint",
     "decode",
+    "grey_or_rgb",
     "has_its_end",
-    "is_deep",
     "is_transparent",
     "open_image",
     "orientation",
@@ -35,7 +46,34 @@ TURNS = MappingProxyType(
         8: Image.Transpose.ROTATE_90,
     }
 )
+# Pillow recognises these and decodes them with other programs, or not at all.
+NOT_DECODED = {"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"}
+# What files are that are named as images and are none that Pillow decodes: by how they begin, and
+# what to do.
+CONVERT = "unsupported: convert it to JPEG or PNG"
+NO_IMAGES = (
+    (rb"....ftyp(hei[cxms]|hev[cxms]|mif1|msf1)", f"a HEIC image ({CONVERT})"),
+    (rb"(\xff\x0a|\0\0\0\x0cJXL )", f"a JPEG XL image ({CONVERT})"),
+    (rb"....ftyp", "a video (save its frames as images)"),
+    (rb"%PDF-", "a PDF document (save its pages as images)"),
+    (rb"(%!PS|\xc5\xd0\xd3\xc6)", "a PostScript document (save it as PNG)"),
+    (rb"version https://git-lfs", "a Git LFS pointer (fetch the file with: git lfs pull)"),
+    (rb"\s*(<\?xml[^>]*>\s*)?(<!--.*?-->\s*)*(<!DOCTYPE svg[^>]*>\s*)?<svg[\s>]",
+     "an SVG drawing (save it as PNG)"),
+    (rb"\s*<(!doctype html|html|head|body)", "an HTML page, not an image: a failed download?"),
+    (rb"\s*[{\[]\s*\"", "JSON text, not an image: a failed download?"),
+    (rb"\s*<\?xml", "XML text, not an image: a failed download?"),
+    (rb"PK\x03\x04", "a ZIP archive, not an image"),
+    (rb"\x1f\x8b", "a gzip archive, not an image"),
+    (rb"\x93NUMPY", "a NumPy array (save it as PNG)"),
+    (rb"\x89HDF\r\n", "an HDF5 file (save its images as PNG)"),
+    (rb".{128}DICM", "a DICOM image (unsupported: convert it to PNG or TIFF)"),
+    (rb"\0{64}", "zero bytes, not an image: an interrupted copy?"),
+)  # fmt: skip
+WITH_ALPHA = ("LA", "La", "PA", "RGBA", "RGBa")
+TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 PILLOW = r"PIL\."
+KNOWN = tuple((re.compile(start, re.DOTALL | re.IGNORECASE), what) for start, what in NO_IMAGES)
 SILENT = ("ignore", None, UserWarning, re.compile(PILLOW), 0)
 
 
@@ -50,7 +88,8 @@ def decode(content: IO[bytes], where: str, decoding: Decoding) -> Image.Image:
                 raise BrokenImageError(where, excess)
             if decoding.like == "torchvision":
                 return image.convert("RGB")
-            return _grey_or_rgb(_upright(image))
+            samples = samples_of(image)
+            return grey_or_rgb(_upright(image), samples, decoding)
     except (BrokenImageError, MemoryError):
         raise
     # What Pillow's decoders raise on damaged files is not one type, nor ten.
@@ -70,12 +109,19 @@ def open_image(content: IO[bytes]) -> ImageFile.ImageFile:
     ------
     UnidentifiedImageError
         No decoder knows the file.
+    UnsupportedSamplesError
+        A TIFF file whose samples no image can be made of.
     """
     _silence()
     Image.preinit()
     Image.init()
     prefix = content.read(16)
+    is_tiff = prefix[:4] in TIFF
+    if is_tiff:
+        check_tiff(content)
     for name in tuple(Image.ID):
+        if name in NOT_DECODED:
+            continue
         factory, accept = Image.OPEN[name]
         content.seek(0)
         try:
@@ -86,6 +132,8 @@ def open_image(content: IO[bytes]) -> ImageFile.ImageFile:
         # Those that are asked about a file of few bytes may fail too.
         except (SyntaxError, IndexError, TypeError, struct.error):
             continue
+    if is_tiff and (what := describe_tiff(content)):
+        raise UnidentifiedImageError(f"TIFF with {what}: unsupported, or damaged")
     raise UnidentifiedImageError("not an image, or damaged at its beginning")
 
 
@@ -134,8 +182,11 @@ def complaint(content: bytes, error: Exception) -> str:
     """Say in words what is wrong with a file that Pillow failed on with `error`."""
     if not content:
         return "empty file"
-    words = str(error) or type(error).__name__
-    if not isinstance(error, UnidentifiedImageError) and has_its_end(content) is False:
+    words = (str(error) or type(error).__name__).splitlines()[0]
+    if isinstance(error, UnidentifiedImageError):
+        start = content[:1024]
+        return next((what for known, what in KNOWN if known.match(start)), words)
+    if has_its_end(content) is False:
         return f"truncated: its end is missing ({words})"
     return words
 
@@ -151,12 +202,34 @@ def orientation(image: Image.Image) -> int:
 
 def is_transparent(image: Image.Image) -> bool:
     """Whether an image has an alpha channel or a transparent colour."""
-    return "A" in image.getbands() or "transparency" in image.info
+    return image.mode in WITH_ALPHA or "transparency" in image.info
 
 
-def is_deep(image: Image.Image) -> bool:
-    """Whether an image has 16 bits a pixel (or 32) that Pillow keeps: greyscale alone."""
-    return image.mode.startswith("I")
+def grey_or_rgb(image: Image.Image, samples: Samples, decoding: Decoding) -> Image.Image:
+    """Bring any mode to L or RGB as a viewer would show it, on white where it is transparent.
+
+    `samples` is what the file says of its samples.
+
+    Raises
+    ------
+    UnsupportedSamplesError
+        Nothing says which values are black and white.
+    """
+    if is_deep(image):
+        span = range_of(samples, *extremes(image, samples), decoding.range)
+        grey = to_grey(image, samples, span)
+        if "transparency" in image.info:
+            grey[np.asarray(image) == image.info["transparency"]] = 255
+        return Image.fromarray(grey)
+    if decoding.range and samples.kind != "uint8":
+        range_of(samples, 0, 0, decoding.range)
+    if is_transparent(image):
+        # Pillow turns the mode La into no other.
+        opaque = image.convert("LA") if image.mode == "La" else image
+        white = Image.new("RGBA", image.size, "white")
+        return Image.alpha_composite(white, opaque.convert("RGBA")).convert("RGB")
+    # A copy where nothing is converted: the file behind `image` is closed.
+    return image.convert("L" if image.mode in ("1", "L") else "RGB")
 
 
 def _upright(image: Image.Image) -> Image.Image:
@@ -164,19 +237,3 @@ def _upright(image: Image.Image) -> Image.Image:
     image.load()  # which turns a TIFF
     turn = TURNS.get(orientation(image))
     return image if turn is None else image.transpose(turn)
-
-
-def _grey_or_rgb(image: Image.Image) -> Image.Image:
-    """Bring any mode to L or RGB as a viewer would show it, on white where it is transparent."""
-    if is_deep(image):
-        # Pillow's own conversion would clip at 255.
-        values = np.asarray(image)
-        grey = (np.clip(values, 0, 65535) // 257).astype(np.uint8)
-        if "transparency" in image.info:
-            grey[values == image.info["transparency"]] = 255
-        return Image.fromarray(grey)
-    if is_transparent(image):
-        opaque = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", image.size, "white"), opaque).convert("RGB")
-    # A copy where nothing is converted: the file behind `image` is closed.
-    return image.convert("L" if image.mode in ("1", "L") else "RGB")

@@ -9,7 +9,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from headstart.datasets.decode import grey_or_rgb
 from headstart.datasets.ledger import Advance, Ledger, Origin
+from headstart.datasets.samples import UnsupportedSamplesError, is_deep, samples_of
 from headstart.datasets.seen import Seen
 from headstart.errors import BrokenImageError
 from headstart.files import storage_errors
@@ -76,7 +78,13 @@ class IndexedImages:
             raise BrokenImageError(where, first_line(error)) from error
         if not isinstance(image, Image.Image):
             raise BrokenImageError(where, f"it is given as {type(image).__name__}")
-        return image if image.mode in ("L", "RGB") else image.convert("RGB")
+        if not is_deep(image):
+            return image if image.mode in ("L", "RGB") else image.convert("RGB")
+        # Pillow would clip the values at 255.
+        try:
+            return grey_or_rgb(image, samples_of(image), Decoding())
+        except UnsupportedSamplesError as error:
+            raise BrokenImageError(where, f"{error.what}: give it in 8 bits") from error
 
     def _look(self, number: int) -> Seen:
         try:

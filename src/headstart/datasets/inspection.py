@@ -1,11 +1,14 @@
 """What is odd about a dataset's images, found before a network runs: all of it, in one go."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from headstart.datasets.decode import over_limit
 from headstart.datasets.ledger import Advance, Ledger
+from headstart.datasets.samples import Span, UnsupportedSamplesError, range_of
 from headstart.datasets.seen import Seen
 from headstart.datasets.splits import Split
 from headstart.errors import DatasetError
@@ -13,7 +16,9 @@ from headstart.spec import Decoding
 
 __all__ = ["Duplicate", "Inspection", "Problem", "check", "inspect"]
 
-LISTED = 20
+LISTED, SPANS = 20, 3
+# The values of 16 bits; images whose largest is under an eighth of it are nearly black.
+FULL, DARK = (0.0, 65535.0), 8
 
 
 class Problem(NamedTuple):
@@ -57,6 +62,15 @@ class Inspection:
         How many images the choice of a decoding touches: EXIF turns them; they have an alpha
         channel or a transparent colour; they are grey with more than 8 bits a pixel; they have
         several frames, of which the first is taken.
+    extra_bands
+        How many images have bands beside the colours and their opacity, which are not used.
+    spans
+        The values that are black and white -> how many images are scaled by them.
+    guessed
+        The same, of images whose values alone say which they are (floating point), or whose file
+        declares them: these have to agree.
+    dark
+        How many greyscale images of 16 bits use less than an eighth of them.
     largest
         Pixels of the largest image.
     too_large
@@ -73,6 +87,10 @@ class Inspection:
     animated: int
     largest: int
     too_large: int
+    extra_bands: int = 0
+    spans: Mapping[Span, int] = field(default_factory=dict)
+    guessed: Mapping[Span, int] = field(default_factory=dict)
+    dark: int = 0
 
 
 def inspect(
@@ -101,13 +119,14 @@ def inspect(
     """
     seen = {name: part.images.seen(ledger, advance) for name, part in parts.items()}
     images = [image for some in seen.values() for image in some]
+    spans = _spans(images, decoding)
     return Inspection(
         n_images=len(images),
         problems=tuple(
             Problem(name, row, parts[name].images.where(row), reason)
             for name, some in seen.items()
             for row, image in enumerate(some)
-            if (reason := image.problem or _excess(image, decoding))
+            if (reason := _problem(image, decoding))
         ),
         duplicates=_duplicates(parts, seen),
         conflicts=sum(_count_conflicts(parts[name], some) for name, some in seen.items()),
@@ -117,6 +136,15 @@ def inspect(
         animated=sum(image.frames > 1 for image in images),
         largest=max((image.width * image.height for image in images), default=0),
         too_large=sum(bool(_excess(image, decoding)) for image in images),
+        extra_bands=sum(image.extra for image in images),
+        spans=Counter(span for span, _ in spans),
+        guessed=Counter(
+            # An image that is black all over fits any range.
+            span
+            for span, image in spans
+            if not image.kind.startswith("uint") and image.high
+        ),
+        dark=sum(span == FULL and (image.high or 0) < FULL[1] / DARK for span, image in spans),
     )
 
 
@@ -124,7 +152,9 @@ def check(inspection: Inspection, dataset_name: str, skip_broken: bool) -> None:
     """Raise DatasetError with every problem, unless such images are to be left out.
 
     Its first line says how many there are and what to do, then comes one line each, up to 20.
+    Images of one dataset that would be scaled differently are refused in any case.
     """
+    _check_spans(inspection, dataset_name)
     problems = inspection.problems
     if skip_broken or not problems:
         return
@@ -140,6 +170,51 @@ def check(inspection: Inspection, dataset_name: str, skip_broken: bool) -> None:
     if len(problems) > LISTED:
         lines.append(f"  ... and {len(problems) - LISTED:,} more")
     raise DatasetError("\n".join(lines))
+
+
+def _check_spans(inspection: Inspection, dataset_name: str) -> None:
+    """Refuse images whose values are read by different rules: they could not be compared."""
+    if len(inspection.guessed) < 2:
+        return
+    counts = sorted(inspection.guessed.items(), key=lambda pair: -pair[1])
+    found = ", ".join(f"{low:g}..{high:g} ({n:,} images)" for (low, high), n in counts[:SPANS])
+    more = f" and {len(counts) - SPANS:,} more" if len(counts) > SPANS else ""
+    widest = min(low for low, _ in inspection.guessed), max(high for _, high in inspection.guessed)
+    raise DatasetError(
+        f"images of dataset '{dataset_name}' have different ranges of values: {found}{more}: pass "
+        f"the values that are black and white in all of them, for example "
+        f"?range={widest[0]:g}..{widest[1]:g}",
+        code="dataset.ranges_differ",
+        ranges=[span for span, _ in counts],
+    )
+
+
+def _spans(images: Iterable[Seen], decoding: Decoding) -> list[tuple[Span, Seen]]:
+    """Return how images are scaled, of those that are."""
+    if decoding.like == "torchvision":
+        return []
+    found = []
+    for image in images:
+        if image.problem:
+            continue
+        with suppress(UnsupportedSamplesError):
+            if span := image.span(decoding.range):
+                found.append((span, image))
+    return found
+
+
+def _problem(image: Seen, decoding: Decoding) -> str:
+    """Return what is wrong with an image; "" where nothing is known to be."""
+    if reason := image.problem or _excess(image, decoding):
+        return reason
+    try:
+        if decoding.like == "viewer":
+            image.span(decoding.range)
+            if decoding.range and image.kind == "colour16":
+                range_of(image.samples, 0, 0, decoding.range)
+    except UnsupportedSamplesError as error:
+        return str(error)
+    return ""
 
 
 def _excess(image: Seen, decoding: Decoding) -> str:

@@ -1,5 +1,6 @@
 """What a dataset's name says: ``STEM[?OPTION=VALUE&...]``."""
 
+import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -19,6 +20,8 @@ OPTIONS: Mapping[str, str] = {
     "allow_missing": "yes: images that are listed may be gone",
     "decoding": "viewer, or torchvision: neither turned by EXIF nor on white where transparent",
     "max_pixels": "images of more count as broken; 100000000 unless given",
+    "range": "LOW..HIGH: values that are black and white, of greyscale images of more than 8 bits, "
+    "signed numbers or floating point",
 }
 METRICS = get_args(Metric)
 LIKES = get_args(Decoding.model_fields["like"].annotation)
@@ -166,4 +169,26 @@ def _decoding(text: str, options: Mapping[str, str]) -> Decoding:
     like: Any = options.get("decoding", AS_SHOWN.like)
     _check_one_of(text, "decoding", like, LIKES)
     limit = _number(text, "max_pixels", options.get("max_pixels", str(AS_SHOWN.max_pixels)), 1)
-    return Decoding(like=like, max_pixels=limit)
+    span = _range(text, options["range"]) if "range" in options else None
+    if span and like == "torchvision":
+        raise StudyError(
+            f"dataset '{text}': range= needs decoding=viewer: torchvision does not scale values",
+            code="dataset.range",
+        )
+    return Decoding(like=like, max_pixels=limit, range=span)
+
+
+def _range(text: str, value: str) -> tuple[float, float]:
+    """Read ``LOW..HIGH``."""
+    low, _, high = value.partition("..")
+    try:
+        span = float(low), float(high)
+    except ValueError:
+        span = math.nan, math.nan
+    if not (math.isfinite(span[0]) and math.isfinite(span[1]) and span[0] < span[1]):
+        raise StudyError(
+            f"dataset '{text}': invalid range={value}: expected LOW..HIGH, for example 0..4095",
+            code="dataset.range",
+            value=value,
+        )
+    return span

@@ -86,7 +86,8 @@ class Recipe:
         """The same as JSON, with what this module adds."""
         return {
             "dataset": self.revision,
-            "decoding": self.decoding.model_dump(mode="json"),
+            # What came later is there only where it is used: older keys hold.
+            "decoding": self.decoding.model_dump(mode="json", exclude_none=True),
             "side": self.side,
             "filter": "lanczos",
             "implementation": IMPLEMENTATION,

@@ -16,9 +16,12 @@ from headstart.datasets.seen import Seen
 __all__ = ["DatabaseRecords", "Key", "MemoryRecords", "Record"]
 
 # Raised when `look_at` comes to say something else. Another Pillow may know other formats.
-VERSION = f"1, Pillow {PIL.__version__}"
+VERSION = f"2, Pillow {PIL.__version__}"
 WAIT_SECONDS = 30
 SEEN = tuple(field.name for field in fields(Seen))
+# Of a table of its own: older versions of this program keep other columns in "files".
+TABLE = "seen"
+FLAGS = tuple(field.name for field in fields(Seen) if field.type is bool)
 COLUMNS = ("path", "place", "version", "size", "modified", *SEEN)
 # SQLite before 3.32 takes 999 variables in one query.
 BATCH = 900
@@ -95,7 +98,7 @@ class DatabaseRecords:
             for start in range(0, len(paths), BATCH):
                 some = paths[start : start + BATCH]
                 rows = connection.execute(
-                    f"SELECT * FROM files WHERE path IN ({', '.join('?' * len(some))}) "  # noqa: S608
+                    f"SELECT * FROM {TABLE} WHERE path IN ({', '.join('?' * len(some))}) "  # noqa: S608
                     "AND version = ? AND place BETWEEN ? AND ?",
                     (*some, VERSION, first, last),
                 )
@@ -118,7 +121,7 @@ class DatabaseRecords:
         ]
         marks = ", ".join("?" * len(COLUMNS))
         with self._session() as connection, connection:
-            connection.executemany(f"REPLACE INTO files VALUES ({marks})", rows)  # noqa: S608
+            connection.executemany(f"REPLACE INTO {TABLE} VALUES ({marks})", rows)  # noqa: S608
 
     @contextmanager
     def _session(self) -> Iterator[sqlite3.Connection]:
@@ -127,7 +130,7 @@ class DatabaseRecords:
         # No write-ahead log: it does not work on network drives, where caches often are.
         with closing(sqlite3.connect(self._path, timeout=WAIT_SECONDS)) as connection:
             connection.execute(
-                f"CREATE TABLE IF NOT EXISTS files ({', '.join(COLUMNS)}, "
+                f"CREATE TABLE IF NOT EXISTS {TABLE} ({', '.join(COLUMNS)}, "
                 "PRIMARY KEY (path, place)) WITHOUT ROWID"
             )
             yield connection
@@ -135,6 +138,5 @@ class DatabaseRecords:
 
 def _as_seen(row: list[Any]) -> Seen:
     """Make a Seen of its columns; SQLite gives truth values as numbers."""
-    sha, n_bytes, problem, width, height, mode, form, turned, transparent, deep, frames = row
-    size, flags = (width, height), (bool(turned), bool(transparent), bool(deep))
-    return Seen(sha, n_bytes, problem, *size, mode, form, *flags, frames)
+    values = dict(zip(SEEN, row, strict=True))
+    return Seen(**values | {name: bool(values[name]) for name in FLAGS})

@@ -37,11 +37,13 @@ class Decoding(Noun):
     `like` is ``"viewer"``: turned as its EXIF orientation says, on white where it is transparent,
     16 bits a pixel scaled to 8; or ``"torchvision"``: as torchvision's image folders decode, with
     Pillow's ``convert("RGB")`` alone, which does none of these. An image of more than `max_pixels`
-    counts as broken.
+    counts as broken. `range` is the values that are black and white in greyscale images of more
+    than 8 bits, signed numbers or floating point; as each file says unless given.
     """
 
     like: Literal["viewer", "torchvision"] = "viewer"
     max_pixels: PositiveInt = 100_000_000
+    range: tuple[float, float] | None = None
 
 
 class Dataset(Noun):

@@ -17,6 +17,7 @@ import numpy as np
 from PIL import Image
 
 from headstart.datasets.archive import LOOSE, Archive
+from headstart.datasets.decode import NOT_DECODED
 from headstart.datasets.images import FileImages
 from headstart.datasets.names import DatasetName
 from headstart.datasets.sources.base import Description, Presence, Source
@@ -29,8 +30,6 @@ from headstart.files import name_in_text, path_of, storage_errors
 
 __all__ = ["FolderSource", "class_folders", "read_split"]
 
-# Pillow recognises these and decodes them with other programs, or not at all.
-NOT_DECODED = {"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"}
 # Made by unpacking on a Mac, and by network drives: copies and thumbnails of what lies beside.
 NOT_THE_USERS = {"__MACOSX", "@eaDir"}
 
