@@ -331,17 +331,6 @@ def test_a_name_missing(spoiled):
     assert "row 4: expected a name in column 'model', found nothing" in one_line(spoiled(change))
 
 
-def test_exactly_one_needs_the_size_of_the_test_set(spoiled):
-    def change(t):
-        t.loc[0, "accuracy"] = 1.0
-        return t
-
-    assert spoiled(change).code == 0
-    said = one_line(spoiled(lambda t: change(t).drop(columns="n_test")))
-    assert "net0 on set0 (linear) has an accuracy of exactly 100%" in said
-    assert "add a column n_test" in said
-
-
 @pytest.mark.parametrize(
     "text",
     [

@@ -15,7 +15,7 @@ from headstart.analysis.examples import pairs_on_examples
 from headstart.analysis.groups import check_groups, groups_by_size, read_groups
 from headstart.analysis.means import model_means, pairs_over_datasets, ranks
 from headstart.analysis.model_sets import compare_model_sets
-from headstart.analysis.notes import notes_on
+from headstart.analysis.notes import notes_on, remarks_on
 from headstart.analysis.options import Correction, Options
 from headstart.analysis.prediction import (
     PREDICTION_COLUMNS,
@@ -67,6 +67,7 @@ TABLES: Mapping[str, tuple[str, ...]] = {
                    "n_datasets"),
     "dropped": ("setting", "table", "kind", "name", "missing"),
     "missing": ("what", "why"),
+    "notes": ("about", "note"),
 }  # fmt: skip
 
 
@@ -119,6 +120,8 @@ class Analysis:
         averages.
     missing
         What could not be given, and why.
+    notes
+        How numbers were treated (accuracies of exactly 0 or 100 %), and where intervals mislead.
     trials
         A row a stored result: how the number was made.
     sources
@@ -147,6 +150,7 @@ class Analysis:
     model_sets: pd.DataFrame
     dropped: pd.DataFrame
     missing: pd.DataFrame
+    notes: pd.DataFrame
     trials: pd.DataFrame
     sources: tuple[dict[str, Any], ...]
     upstream_name: str
@@ -303,6 +307,8 @@ def _analyze(source: Source, options: Options, other: Source | None = None) -> A
     reasons = [*sweeps.notes, *notes_on(tables, full, source)]
     against = [{**fact, "against": True} for fact in other.facts] if other else []
     tables["missing"] = pd.DataFrame(reasons, columns=list(TABLES["missing"]))
+    remarks = remarks_on(sweeps.frame, full)
+    tables["notes"] = pd.DataFrame(remarks, columns=list(TABLES["notes"]))
     return Analysis(
         **tables,
         trials=source.trials,

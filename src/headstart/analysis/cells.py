@@ -9,9 +9,18 @@ import pandas as pd
 from scipy.special import logit, ndtri
 
 from headstart.errors import TableError
-from headstart.stats import accuracy_of, log_odds, wilson_interval
+from headstart.stats import accuracy_of, edge_distance, log_odds, wilson_interval
 
-__all__ = ["Dropped", "Matrix", "cells_of", "complete", "matrix", "seeds_said"]
+__all__ = [
+    "Dropped",
+    "Matrix",
+    "at_edge",
+    "cells_of",
+    "complete",
+    "edge_distances",
+    "matrix",
+    "seeds_said",
+]
 
 Floats = npt.NDArray[np.float64]
 # Metrics that are proportions of independent examples; of others the binomial says nothing.
@@ -80,7 +89,8 @@ def cells_of(frame: pd.DataFrame, level: float = 0.95) -> pd.DataFrame:
     Raises
     ------
     TableError
-        An accuracy of exactly 0 or 1 where the size of the test set is unknown.
+        An accuracy of exactly 0 or 1 where the size of the test set is unknown and no other
+        accuracy says how it was rounded.
     """
     frame = frame.reset_index(drop=True)
     for name in ("n_test", "se", "upstream_accuracy"):
@@ -111,15 +121,38 @@ def cells_of(frame: pd.DataFrame, level: float = 0.95) -> pd.DataFrame:
 
 
 def _log_odds(frame: pd.DataFrame) -> Floats:
-    edge = frame["accuracy"].isin([0.0, 1.0]) & ~(frame["n_test"] > 0)
-    if edge.any():
-        row = frame[edge].iloc[0]
+    distance = edge_distances(frame)
+    unknown = at_edge(frame) & ~(frame["n_test"] > 0) & ~(distance > 0)
+    if unknown.any():
+        row = frame[unknown].iloc[0]
         raise TableError(
             f"{row['model']} on {row['dataset']} ({row['setting']}) has an accuracy of exactly "
-            f"{row['accuracy']:.0%}, whose log odds are infinite: add a column n_test (number of "
-            "test images), and the empirical logit is taken"
+            f"{row['accuracy']:.0%}, whose log odds are infinite, and no accuracy in the table "
+            "lies between 0 and 100 %: add a column n_test (number of test images)",
+            code="table.edge_without_size",
+            model=row["model"],
+            dataset=row["dataset"],
+            setting=row["setting"],
         )
-    return np.asarray(log_odds(frame["accuracy"], frame["n_test"]))
+    return np.asarray(log_odds(frame["accuracy"], frame["n_test"], distance))
+
+
+def at_edge(frame: pd.DataFrame) -> pd.Series:
+    """Return which accuracies are exactly 0 or 1."""
+    return frame["accuracy"].isin([0.0, 1.0])
+
+
+def edge_distances(frame: pd.DataFrame) -> pd.Series:
+    """Return how far from 0 or 1 each row's accuracy is taken to be if it is one of the two.
+
+    By the rule of `headstart.stats.edge_distance` on the accuracies of its dataset, or of the whole
+    table where those are all 0 or 1.
+    """
+    edge = at_edge(frame)
+    if not edge.any():
+        return pd.Series(np.nan, index=frame.index)
+    of_dataset = frame.groupby("dataset")["accuracy"].agg(edge_distance)
+    return frame["dataset"].map(of_dataset).fillna(edge_distance(frame["accuracy"]))
 
 
 def _intervals(cells: pd.DataFrame, level: float) -> tuple[list[float], list[float]]:

@@ -1,20 +1,23 @@
-"""What an analysis could not give, and why."""
+"""What an analysis could not give and why, and what to know about the numbers it gives."""
 
 from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
 
-from headstart.analysis.cells import Matrix
+from headstart.analysis.cells import Matrix, at_edge, edge_distances
 from headstart.analysis.correlations import FEWEST_FOR_INTERVAL, FEWEST_MODELS
 from headstart.analysis.prediction import FEWEST_FOR_PREDICTION
 from headstart.analysis.source import Source
+from headstart.spec.labels import setting_label
 
-__all__ = ["notes_on"]
+__all__ = ["notes_on", "remarks_on"]
 
 Note = tuple[str, str]
 # A correlation that differs from 1 by less is exact.
 EXACT = 1e-12
+# So many names of a list are printed.
+SOME = 4
 
 
 def notes_on(
@@ -34,6 +37,67 @@ def notes_on(
     if not tables["pairwise"]["dataset"].ne("all").any():
         notes.append(("pairwise tests per dataset", _why_no_examples(source)))
     return list(dict.fromkeys(notes))
+
+
+def remarks_on(frame: pd.DataFrame, full: Mapping[str, Matrix]) -> list[Note]:
+    """Rows of the table `notes`: how numbers were treated, and where intervals mislead."""
+    notes = _on_edges(frame)
+    for setting, one in full.items():
+        notes += _on_large_family(setting, one)
+    return list(dict.fromkeys(notes))
+
+
+def _on_edges(frame: pd.DataFrame) -> list[Note]:
+    """Count and name accuracies of exactly 0 or 100 %, and what they are taken for."""
+    edge = at_edge(frame)
+    if not edge.any():
+        return []
+    sized = frame["n_test"] > 0 if "n_test" in frame else pd.Series(False, index=frame.index)
+    counted, guessed = frame[edge & sized], frame[edge & ~sized]
+    notes = []
+    if len(counted):
+        notes.append((
+            f"{len(counted)} of {len(frame)} accuracies are exactly 0 or 100 %",
+            f"taken as (k + 0.5) / (n + 1) of k right answers of n test images: {_cells(counted)}",
+        ))  # fmt: skip
+    if len(guessed):
+        distance = (100 * edge_distances(frame)[guessed.index]).groupby(guessed["dataset"]).first()
+        how = ", ".join(f"{dataset} {value:.3g}" for dataset, value in distance.head(SOME).items())
+        more = ", ..." if len(distance) > SOME else ""
+        notes.append((
+            f"{len(guessed)} of {len(frame)} accuracies are exactly 0 or 100 % and their test-set "
+            "sizes are missing (add a column n_test)",
+            "taken as half a unit of the last digit from there, of unrounded numbers half the "
+            f"smallest distance of the others, in points: {how}{more}: {_cells(guessed)}",
+        ))  # fmt: skip
+    return notes
+
+
+def _cells(rows: pd.DataFrame) -> str:
+    """Name some cells."""
+    names = [f"{row.model} on {row.dataset} ({setting_label(row.setting)})"
+             for row in rows.head(SOME).itertuples()]  # fmt: skip
+    rest = len(rows) - len(names)
+    return ", ".join(names) + (f" and {rest} more" if rest else "")
+
+
+def _on_large_family(setting: str, one: Matrix) -> list[Note]:
+    """Warn of intervals over families where one family holds most models.
+
+    By the effective number of families, (sum of sizes)^2 / sum of squared sizes (Kish 1965).
+    """
+    known = one.family[np.isfinite(one.upstream)]
+    if not len(known):
+        return []
+    sizes = np.unique(known, return_counts=True)[1]
+    if len(sizes) < FEWEST_FOR_INTERVAL or sizes.max() <= len(known) / 2:
+        return []
+    effective = sizes.sum() ** 2 / (sizes**2).sum()
+    return [(
+        f"intervals over families ({setting_label(setting)}) are unreliable",
+        f"one family holds {sizes.max()} of {len(known)} models, so that the {len(sizes)} families "
+        f"count as {effective:.1f}: set families of your own in a column family",
+    )]  # fmt: skip
 
 
 def _on_cells(source: Source) -> list[Note]:

@@ -279,6 +279,8 @@ def _missing(analysis: Analysis) -> Iterator[Text]:
             f"{rows['missing'].max()}; of {', '.join(rows['table'].unique())}",
             style="yellow",
         )
+    for row in analysis.notes.itertuples():
+        yield Text(f"note: {row.about}: {row.note}", style="yellow")
     for row in analysis.missing.itertuples():
         yield Text(f"not given: {row.what}: {row.why}", style="yellow")
 

@@ -220,10 +220,15 @@ def missing_tables(subject: Subject, names: Names) -> list[Table]:
         )
         for r in dropped.itertuples(index=False)
     ]
+    notes = [
+        Row([Cell(str(r.about)), Cell(str(r.note))]) for r in subject.notes.itertuples(index=False)
+    ]
     two = [Column("What", numeric=False), Column("Why", numeric=False)]
+    remarks = [Column("About", numeric=False), Column("Note", numeric=False)]
     labels = ("Setting", "Kind", "Name", *(["Left out of"] if several else []))
     three = [Column(label, numeric=False) for label in labels]
     tables = [
+        Table("notes-table", "Notes on the numbers", remarks, notes),
         Table("missing-table", "Not given", two, what),
         Table(
             "dropped-table",

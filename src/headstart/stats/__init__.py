@@ -17,7 +17,7 @@ from headstart.stats.correlation import (
     pearson,
 )
 from headstart.stats.crossed import CrossedMean, crossed_mean
-from headstart.stats.log_odds import accuracy_of, log_odds
+from headstart.stats.log_odds import accuracy_of, edge_distance, log_odds
 from headstart.stats.mixed import MixedModel, mixed_model
 from headstart.stats.paired import PairedTest, holm, mcnemar, paired_t, sign_flip_test, wilcoxon
 from headstart.stats.paired_map import map_swap_test
@@ -60,6 +60,7 @@ __all__ = [
     "cosine_distances",
     "critical_t",
     "crossed_mean",
+    "edge_distance",
     "holm",
     "jackknife_weights",
     "lack_of_fit",
