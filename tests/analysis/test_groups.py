@@ -3,6 +3,7 @@
 import pandas as pd
 import pytest
 
+import headstart as hs
 from headstart import datasets
 from headstart.analysis import published
 from headstart.analysis.groups import LARGE, SMALL, groups_by_size
@@ -73,3 +74,46 @@ def test_groups_by_the_fields_names():
     assert groups_by_size(frame.assign(n_train=[20_000, None, 50, None, None])) == {
         "my photos": SMALL, "pets": SMALL, "flowers": LARGE, "food": LARGE, "sun": LARGE,
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "setting",
+    ["zero-shot", "zero_shot", "Zero Shot CLIP", "5-shot", "few-shot", "linear (16shot)", "VTAB-1k",
+     "vtab1k_finetune", "finetune 10%", "linear_1pct", "1000 examples", "finetune-1k",
+     "finetune (5 per class)", "semi-supervised"],
+)  # fmt: skip
+def test_a_setting_with_another_training_size_has_no_published_groups(setting):
+    frame = pd.DataFrame({"dataset": ["flowers", "food"], "setting": setting})
+    assert groups_by_size(frame) == {}
+    # Its own sizes count.
+    assert groups_by_size(frame.assign(n_train=[1000, 20_000])) == {"flowers": SMALL, "food": LARGE}
+
+
+@pytest.mark.parametrize(
+    "setting",
+    ["linear", "finetune", "linear_probe_lbfgs", "finetune (224)", "linear in1k", "scratch",
+     "finetune 20000 steps", "knn_20", "as trained", "LoRA r=16", "ft-2x"],
+)  # fmt: skip
+def test_other_settings_train_on_the_whole_set(setting):
+    frame = pd.DataFrame({"dataset": ["flowers", "food"], "setting": setting})
+    assert groups_by_size(frame) == {"flowers": SMALL, "food": LARGE}
+
+
+def test_subsets_have_no_published_groups():
+    frame = pd.DataFrame({"dataset": ["flowers", "food"], "setting": "linear"})
+    for column in ("examples_per_class", "limit"):
+        assert groups_by_size(frame.assign(**{column: 5})) == {}
+
+
+def test_each_setting_has_its_own_groups():
+    rows = [(m, d, s) for m in range(5) for d in ("flowers", "food") for s in ("linear", "5-shot")]
+    frame = pd.DataFrame(rows, columns=["model", "dataset", "setting"])
+    frame["upstream_accuracy"] = 0.6 + 0.02 * frame["model"]
+    frame["accuracy"] = 0.5 + 0.03 * frame["model"] + 0.1 * (frame["dataset"] == "food")
+    frame["model"] = "m" + frame["model"].astype(str)
+    found = hs.analyze(frame, resamples=200).correlations
+    groups = found.groupby("setting")["group"].unique().map(set).to_dict()
+    assert groups["5-shot"] == {"all", "flowers", "food"}
+    assert groups["linear"] == {"all", SMALL, LARGE, "flowers", "food"}
+    one = hs.analyze(frame, resamples=200, groups={"food": "meals"}).correlations
+    assert set(one.query("setting == '5-shot'").group) == {"all", "meals", "flowers", "food"}

@@ -1,7 +1,7 @@
 """The analysis of a table of results: everything that it says about transfer, as tidy tables."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -258,15 +258,13 @@ def analyze(
     {'logistic_regression': 0.99, 'fine_tuned': 0.96, 'random_init': 0.55}
     """
     source = read_sources(sources, columns, unit)
-    chosen = _groups(groups, source.frame)
+    chosen = None if groups is None else _groups(groups, source.frame)
     options = Options(error_bars, correction, resamples, seed, chosen)
     other = None if against is None else read_sources([against], columns, unit)
     return _analyze(source, options, other)
 
 
-def _groups(groups: Mapping[str, str] | Path | str | None, frame: pd.DataFrame) -> dict[str, str]:
-    if groups is None:
-        return groups_by_size(frame)
+def _groups(groups: Mapping[str, str] | Path | str, frame: pd.DataFrame) -> dict[str, str]:
     datasets = list(pd.unique(frame["dataset"]))
     if isinstance(groups, Mapping):
         check_groups(groups.items(), datasets, "groups")
@@ -280,9 +278,15 @@ def _analyze(source: Source, options: Options, other: Source | None = None) -> A
     full = {setting: matrix(cells, setting) for setting in pd.unique(cells["setting"])}
     families = dict(zip(cells["model"], cells["family"], strict=True))
     rows: dict[str, list[Any]] = {name: [] for name in TABLES}
+    groups: dict[str, str] = {}
     for setting, one in full.items():
         _over_datasets(one, setting, families, options, rows)
-        found, lines, dropped = correlations(one, setting, options)
+        # How large a training set is, the setting may say.
+        own = options.groups
+        if own is None:
+            own = groups_by_size(sweeps.frame[sweeps.frame["setting"] == setting])
+        groups |= own
+        found, lines, dropped = correlations(one, setting, replace(options, groups=own))
         rows["correlations"] += found
         rows["lines"] += lines
         rows["dropped"] += dropped
@@ -314,7 +318,7 @@ def _analyze(source: Source, options: Options, other: Source | None = None) -> A
         trials=source.trials,
         sources=source.facts + tuple(against),
         upstream_name=_upstream_name(source.frame),
-        options=asdict(options),
+        options={**asdict(options), "groups": groups},
     )
 
 

@@ -83,7 +83,7 @@ def _by_models(known: Matrix, options: Options) -> Iterator[tuple[tuple[int, ...
     """Bring scopes with the same models together: they share their resamples."""
     places = {name: i for i, name in enumerate(known.datasets)}
     groups = {ALL: list(known.datasets)}
-    for dataset, group in options.groups.items():
+    for dataset, group in (options.groups or {}).items():
         if dataset in places:
             groups.setdefault(group, []).append(dataset)
     groups |= {name: [name] for name in known.datasets}

@@ -1,5 +1,6 @@
 """Groups of datasets that are analysed apart."""
 
+import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -18,17 +19,33 @@ SPLIT = 10_000
 SMALL, LARGE = "under 10,000 training images", "10,000 training images and over"
 
 
+# Settings that train on another number of images than the dataset's own training set.
+OTHER_SIZE = re.compile(
+    r"zero.?shot|few.?shot|low.?shot|one.?shot|(?<![a-z0-9])k.?shot|\d+.?shot|vtab"
+    r"|(?<![a-z0-9.])\d+(\.\d+)?\s*[-_ ]?(k|%|pct|percent|labels?|examples?|images?|samples?)"
+    r"(?![a-z0-9])|per.?class|semi.?supervised|subset|low.?data|prompt",
+    re.IGNORECASE,
+)
+
+
 def groups_by_size(frame: pd.DataFrame) -> dict[str, str]:
     """Tell datasets under and over 10,000 training images (validation counted) apart.
 
-    Sizes come from a column ``n_train``, else from Table 1 of Kornblith et al. (2019); a dataset
-    of unknown size is in neither group. With all datasets in one group there is nothing to tell
-    apart, and no group.
+    Sizes come from a column ``n_train``, else from Table 1 of Kornblith et al. (2019) by the
+    dataset's name; a dataset of unknown size is in neither group. The published size is not used
+    where a setting says that it trains on another number of images (zero-shot, 5-shot, VTAB-1k,
+    10 %) or a column says that subsets were drawn. With all datasets in one group there is nothing
+    to tell apart, and no group.
+
+    Parameters
+    ----------
+    frame
+        Rows of one setting, or of several that are analysed together.
     """
     groups = {}
     for dataset, rows in frame.groupby("dataset", sort=False):
         known = rows["n_train"].dropna() if "n_train" in rows else pd.Series(dtype="float64")
-        published = published_sizes(str(dataset))
+        published = published_sizes(str(dataset)) if _whole_training_set(rows) else None
         # The largest, where subsets were drawn.
         size = known.max() if len(known) else published.n_train if published else None
         if size is not None:
@@ -36,6 +53,14 @@ def groups_by_size(frame: pd.DataFrame) -> dict[str, str]:
     if len(set(groups.values())) < 2:
         return {}
     return dict(sorted(groups.items(), key=lambda item: item[1] != SMALL))
+
+
+def _whole_training_set(rows: pd.DataFrame) -> bool:
+    """Report whether nothing says that a dataset's rows were trained on a part of it."""
+    if any(name in rows and rows[name].notna().any() for name in ("examples_per_class", "limit")):
+        return False
+    settings = rows["setting"].unique() if "setting" in rows else []
+    return not any(OTHER_SIZE.search(str(setting)) for setting in settings)
 
 
 def read_groups(path: Path, datasets: list[str]) -> dict[str, str]:

@@ -1,7 +1,7 @@
 """The choices that an analysis leaves to its user."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 from headstart.errors import AnalysisError
@@ -27,7 +27,8 @@ class Options:
     seed
         Of the bootstrap and the permutations.
     groups
-        Dataset -> group of datasets that is analysed apart.
+        Dataset -> group of datasets that is analysed apart; None: by the size of their training
+        sets, in each setting.
     level
         Coverage of all intervals; 1 - level is what a p-value is held against.
     """
@@ -36,7 +37,7 @@ class Options:
     correction: Correction = "none"
     resamples: int = 10_000
     seed: int = 0
-    groups: Mapping[str, str] = field(default_factory=dict)
+    groups: Mapping[str, str] | None = None
     level: float = 0.95
 
     def __post_init__(self) -> None:
