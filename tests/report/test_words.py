@@ -26,14 +26,14 @@ def test_the_headline_gives_r_its_interval_and_the_wins():
 def test_three_models_have_no_interval_and_the_headline_says_so():
     sentence = headline(made(n_models=3, settings=("linear",)))
     assert sentence.startswith("Across 3 models and 3 datasets, ImageNet accuracy")
-    assert sentence.endswith("with no interval because 3 models are too few for one.")
+    assert sentence.endswith(", no interval: at least 5 models are needed.")
     assert "95 %" not in sentence
 
 
 def test_an_interval_over_0_leaves_the_sign_open():
     subject = made()
     subject.correlations["low"] = -0.2
-    assert "includes 0 and so leaves the sign open" in headline(subject)
+    assert "includes 0: the direction is uncertain" in headline(subject)
 
 
 def test_two_models_have_no_correlation():
@@ -82,6 +82,32 @@ def test_nothing_gives_a_sentence_too():
     assert headline(empty()) == "There are no results in this table."
 
 
+def test_settings_of_any_name_have_whole_sentences_and_are_all_compared():
+    names = ("as trained", "zero_shot", "adapter (v2)", "my own")
+    frame = results(("a", "b", "c", "d", "e", "f"), ("x", "y", "z"), names, True, 0)
+    subject = hs.analyze(frame, resamples=200)
+    said = " ".join([headline(subject), *supporting(subject)])
+    assert "transfer in the setting \N{LEFT DOUBLE QUOTATION MARK}as trained" in said
+    assert "by zero-shot classification" in said.lower()
+    assert "by as trained" not in said
+    assert "by adapter" not in said
+    # Six pairs of four settings: one in the headline, three beside it, two in the table.
+    assert said.count(" beats ") == 4
+    assert "(2 more comparisons in the table of settings)" in said
+    quoted = "\N{LEFT DOUBLE QUOTATION MARK}my own\N{RIGHT DOUBLE QUOTATION MARK}"
+    rows = subject.settings.set_index(["setting", "other"])
+    won = rows.loc[("my own", "as trained")]
+    assert won.wins > won.cells / 2
+    assert f"{quoted} beats" in said
+
+
+def test_the_further_studies_of_a_setting_of_any_name():
+    frame = results(("a", "b", "c"), ("x", "y"), ("as trained",), True, 0)
+    steps = [frame.assign(steps=n, accuracy=frame.accuracy - 1 / n) for n in (10, 100)]
+    said = " ".join(supporting(hs.analyze(pd.concat(steps), resamples=200)))
+    assert "in the setting \N{LEFT DOUBLE QUOTATION MARK}as trained" in said
+
+
 def test_ties_are_told():
     subject = made()
     subject.settings["ties"] = 2
@@ -98,9 +124,9 @@ def test_supporting_sentences_say_the_other_settings_families_and_slope():
     subject.mixed[["slope", "low", "high"]] = 0.9, -0.1, 1.9
     said = " ".join(supporting(subject))
     assert "by fine-tuning r = " in said
-    assert "resampling the 3 families instead of single models" in said
-    assert "the intervals of r are 0.500 to 0.900 for logistic regression; " in said
-    open_sign = ", which includes 0 and so leaves the sign open."
+    assert "with 3 families instead of single models" in said
+    assert "the 95 % intervals of r are 0.500 to 0.900 for logistic regression; " in said
+    open_sign = ", which includes 0: the direction is uncertain."
     assert f"\N{MINUS SIGN}0.500 to 0.900 for fine-tuning{open_sign}" in said
     assert "+0.900 in the log odds of transfer by logistic regression" in said
     assert "(95 % interval \N{MINUS SIGN}0.100 to 1.900), which leaves the sign open" in said
@@ -210,7 +236,7 @@ def test_how_many_times_the_steps_is_told_with_its_interval():
     assert "largest odds training from random initialization takes " in said
     assert " times the steps of fine-tuning (95 % interval " in said
     assert "for other test images)" in said
-    assert "not settled" not in said
+    assert "inconclusive" not in said
 
 
 def test_curves_that_may_still_rise_settle_no_speed_up():
@@ -220,11 +246,11 @@ def test_curves_that_may_still_rise_settle_no_speed_up():
         for i, n in enumerate((10, 100, 1000))
     ]
     subject = hs.analyze(pd.concat(steps), resamples=200)
-    (said,) = [line for line in supporting(subject) if "settled" in line]
+    (said,) = [line for line in supporting(subject) if "inconclusive" in line]
     assert said.startswith(
-        "How much faster fine-tuning gets there than training from random initialization is not "
-        "settled: 6 of 12 curves have their largest odds at their largest number of steps and may "
-        "rise with more; so far, to 90 % of the largest odds training from random initialization "
-        "takes "
+        "How much faster fine-tuning converges than training from random initialization is "
+        "inconclusive: 6 of 12 curves have their largest odds at their largest number of steps and "
+        "may rise with more; so far, to 90 % of the largest odds, training from random "
+        "initialization takes "
     )
     assert not any(line.startswith("To 90 %") for line in supporting(subject))

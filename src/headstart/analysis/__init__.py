@@ -3,7 +3,7 @@
 from headstart.analysis.analysis import Analysis, analyze
 from headstart.analysis.cells import seeds_said
 from headstart.analysis.columns import parse_mapping
-from headstart.analysis.correlations import FEWEST_MODELS
+from headstart.analysis.correlations import FEWEST_FOR_INTERVAL, FEWEST_MODELS
 from headstart.analysis.effects import UPSTREAM
 from headstart.analysis.prediction import prediction_summary
 from headstart.analysis.published import NAMES as PUBLISHED
@@ -11,6 +11,7 @@ from headstart.analysis.references import read_references
 from headstart.analysis.speed import still_rising
 
 __all__ = [
+    "FEWEST_FOR_INTERVAL",
     "FEWEST_MODELS",
     "PUBLISHED",
     "UPSTREAM",

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from headstart.analysis import FEWEST_MODELS
+from headstart.analysis import FEWEST_FOR_INTERVAL, FEWEST_MODELS
 from headstart.report.numbers import (
     coefficient,
     coefficient_interval,
@@ -11,7 +11,7 @@ from headstart.report.numbers import (
     joined,
     number,
 )
-from headstart.report.phrases import setting_phrase
+from headstart.report.phrases import by_setting, setting_phrase
 from headstart.report.subject import Subject, left_out
 from headstart.spec.labels import in_order
 
@@ -60,19 +60,25 @@ def correlation(row: Any, more: str = "") -> str:
     text = r_of(row.estimate)
     between = coefficient_interval(row.low, row.high)
     if not between:
-        models = count(int(row.n_models), "model")
         over = f" ({more})" if more else ""
-        return f"{text}{over}, with no interval because {models} are too few for one"
+        return f"{text}{over}, {no_interval(row)}"
     text += f" ({'; '.join(filter(None, [f'95 % interval {between}', more]))})"
     if row.low <= 0 <= row.high:
-        text += ", an interval that includes 0 and so leaves the sign open"
+        text += ", an interval that includes 0: the direction is uncertain"
     return text
+
+
+def no_interval(row: Any) -> str:
+    """Say why r has no interval."""
+    if row.n_models < FEWEST_FOR_INTERVAL:
+        return f"no interval: at least {FEWEST_FOR_INTERVAL} models are needed"
+    return "no interval: the relation is exact or does not vary without one of the models"
 
 
 def other_settings(subject: Subject, rows: list[Any]) -> str:
     """Say r of the settings that the headline does not name."""
     said = [
-        f"by {setting_phrase(row.setting)} {correlation(row, scope_said(subject, rows[0], row))}"
+        f"{by_setting(row.setting)} {correlation(row, scope_said(subject, rows[0], row))}"
         for row in rows[1:]
     ]
     same = all(not scope_said(subject, rows[0], row) for row in rows[1:])
@@ -104,9 +110,9 @@ def scope_of(subject: Subject, setting: str) -> tuple[set[str], set[str]]:
 
 
 def family_sentence(rows: list[Any]) -> str:
-    """Say what is left when related models count as one observation, in every setting."""
+    """Give the interval of r over families, in every setting that has related models."""
     said = []
-    # As many families as models: resampling families would be the same resampling.
+    # As many families as models: both intervals are the same.
     rows = [row for row in rows if row.n_families < row.n_models]
     counts = {int(row.n_families) for row in rows}
     for row in rows:
@@ -114,16 +120,16 @@ def family_sentence(rows: list[Any]) -> str:
         if between:
             of = "" if len(counts) == 1 else f" ({int(row.n_families)} families)"
             open_sign = row.low_family <= 0 <= row.high_family
-            tail = ", which includes 0 and so leaves the sign open" if open_sign else ""
+            tail = ", which includes 0: the direction is uncertain" if open_sign else ""
             said.append(f"{between} for {setting_phrase(row.setting)}{of}{tail}")
     if not said:
         return ""
-    families = f"the {counts.pop()} families" if len(counts) == 1 else "families"
+    families = f"{counts.pop()} families" if len(counts) == 1 else "families"
     are = "interval of r is" if len(said) == 1 else "intervals of r are"
     joint = "; ".join(said) if any("," in one for one in said) else joined(said)
     return (
-        f"Models of a family are alike: resampling {families} instead of single models, "
-        f"the {are} {joint}."
+        f"Models of a family are alike: with {families} instead of single models as independent "
+        f"observations, the 95 % {are} {joint}."
     )
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from headstart.analysis import UPSTREAM, still_rising
 from headstart.report.numbers import count, interval, joined, number
-from headstart.report.phrases import setting_phrase
+from headstart.report.phrases import by_setting, setting_phrase
 from headstart.report.subject import Subject
 from headstart.spec.labels import in_order
 
@@ -50,7 +50,7 @@ def ends_sentence(table: Any, level: str, noun: str) -> str:
         ends = both_ends(table[table.setting == setting], level, low, high)
         if len(ends):
             first, last = (number(ends[end].mean(), 3) for end in (low, high))
-            said.append(f"from {first} to {last} by {setting_phrase(setting)}")
+            said.append(f"from {first} to {last} {by_setting(setting)}")
     if not said:
         return ""
     each = " per class" if level == "examples_per_class" else ""
@@ -108,7 +108,7 @@ def ablation_sentence(table: Any) -> str:
         if len(means) > 1:
             best, worst = means.idxmax(), means.idxmin()
             said.append(
-                f"by {setting_phrase(setting)} highest with \N{LEFT DOUBLE QUOTATION MARK}{best}"
+                f"{by_setting(setting)} highest with \N{LEFT DOUBLE QUOTATION MARK}{best}"
                 f"\N{RIGHT DOUBLE QUOTATION MARK} ({number(means[best], 3)}) and lowest with "
                 f"\N{LEFT DOUBLE QUOTATION MARK}{worst}\N{RIGHT DOUBLE QUOTATION MARK} "
                 f"({number(means[worst], 3)})"
@@ -122,7 +122,7 @@ def effects_sentence(subject: Subject) -> str:
     table = subject.effects
     table = table[table.low.notna()] if len(table) else table
     said = [
-        f"{subject.upstream_name if setting == UPSTREAM else f'by {setting_phrase(setting)}'} "
+        f"{subject.upstream_name if setting == UPSTREAM else by_setting(setting)} "
         f"{signs(table[table.setting == setting])}"
         for setting in in_order(table.setting)
     ]
@@ -137,5 +137,5 @@ def effects_sentence(subject: Subject) -> str:
 def signs(table: Any) -> str:
     """Count intervals over and under 0, and those that include it."""
     up, down = int((table.low > 0).sum()), int((table.high < 0).sum())
-    counts = {"higher": up, "lower": down, "of open sign": len(table) - up - down}
+    counts = {"higher": up, "lower": down, "of uncertain direction": len(table) - up - down}
     return joined([f"{what} in {n}" for what, n in counts.items() if n]) + f" of {len(table)}"
