@@ -85,8 +85,8 @@ class Analysis:
         the accuracy, the `residual` from its dataset's fit, and whether it is the best or
         `not_different` from the best by a paired test on the same test images.
     correlations
-        A row a setting, group of datasets ("all", a group, one dataset) and statistic, with BCa
-        intervals from resampled models (`low`, `high`) and resampled families (`low_family`, ...).
+        One row per setting, group of datasets ("all", a group, one dataset) and statistic, with
+        intervals for other models (`low`, `high`) and for other families (`low_family`, ...).
     lines
         The least-squares line of each setting and group at 41 points, with its bootstrap band.
     model_means

@@ -149,7 +149,7 @@ def correlations_latex(analysis: Subject) -> str:
     heads = ["Setting", "Statistic", "Estimate", "95\\,\\% over models", "95\\,\\% over families"]
     caption = (
         f"Correlation of {escaped(analysis.upstream_name)} with transfer accuracy over all "
-        f"datasets{', with bootstrap intervals' if found.low.notna().any() else ''}. "
+        f"datasets{', with confidence intervals' if found.low.notna().any() else ''}. "
         f"{source_words(analysis)}"
     )
     heads += ["Models", "Datasets"]

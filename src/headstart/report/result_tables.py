@@ -165,8 +165,8 @@ def correlation_table(subject: Subject, names: Names) -> Table:
         for row in in_order(subject.correlations, names)
     ]
     note = (
-        "Intervals are bootstrap intervals (BCa) over models, and over families of models; "
-        "there is none with fewer than five models."
+        "95 % confidence intervals are for other models, and for other families of them (Fisher's "
+        "z with a jackknife standard error); there is none with fewer than five."
     )
     return Table("correlations", "Upstream and transfer accuracy", columns, rows, note=note)
 

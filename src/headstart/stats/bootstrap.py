@@ -17,7 +17,10 @@ ROUNDING = 1e-9
 
 def resample_weights(n: int, resamples: int, random: np.random.Generator) -> Floats:
     """(resamples, n) counts: how often each of `n` units is drawn when n are, with replacement."""
-    return random.multinomial(n, np.full(n, 1 / n), size=resamples).astype(np.float64)
+    # Counted rather than drawn as a multinomial, which takes ten times as long for 1,500 units.
+    drawn = random.integers(0, n, size=(resamples, n)) + n * np.arange(resamples)[:, None]
+    counts = np.bincount(drawn.ravel(), minlength=resamples * n)
+    return counts.reshape(resamples, n).astype(np.float64)
 
 
 def jackknife_weights(n: int) -> Floats:
