@@ -145,6 +145,8 @@ def _extract(
     workspace.watcher.stage("loading the network")
     device = resolve_device(workspace.device)
     network = models.load(model, workspace.cache, trust=workspace.trust)
+    for line in models.remarks(model):
+        workspace.watcher.note(line)
     extractor = make_runtime(
         runtime, network, model, setting.precision, device, workspace.watcher.note
     )

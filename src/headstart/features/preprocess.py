@@ -1,14 +1,18 @@
 """From a decoded image to the pixels that a network is given."""
 
+from typing import get_args
+
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
+
+from headstart.spec import Interpolation
 
 __all__ = ["center_crop", "fit_image", "imagenet_crop", "whole_image"]
 
 # How much of the resized image's shorter side the crop of an evaluation on ImageNet keeps.
 CROP_FRACTION = 0.875
-RESAMPLING = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
+RESAMPLING = {name: Image.Resampling[name.upper()] for name in get_args(Interpolation)}
 
 
 def whole_image(image: Image.Image, size: int, interpolation: str) -> Image.Image:

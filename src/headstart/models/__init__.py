@@ -1,6 +1,6 @@
 """Catalogue and adapters: from a name to a network with its weights."""
 
-from headstart.models.card import card, presence
+from headstart.models.card import card, presence, remarks
 from headstart.models.catalogue import (
     EMBEDDED,
     auxiliary_weight,
@@ -30,6 +30,7 @@ __all__ = [
     "presence",
     "pretrained_names",
     "record_upstream",
+    "remarks",
     "require",
     "runs_code",
     "search",

@@ -8,8 +8,15 @@ from headstart.models.shards import n_bytes
 from headstart.spec import Model
 from headstart.workspace import default_cache
 
-__all__ = ["card", "presence"]
+__all__ = ["card", "presence", "remarks"]
 
+# Tags that a run repeats: what was understood of a network that another reading would change.
+REMARKS = {
+    "feature": "the feature is its {}",
+    "switched_off": "switched off {}, which is random",
+    "channels": "takes its channels as {}",
+    "assumed": "{}",
+}
 FLOAT32_BYTES = 4
 IMAGES = 1_000
 
@@ -49,3 +56,12 @@ def card(model: Model, cache: Path | None = None) -> dict[str, Any]:
         "weights_bytes": n_bytes(file) if file else None,
         "feature_bytes_per_1000_images": FLOAT32_BYTES * model.feature_dim * IMAGES,
     }
+
+
+def remarks(model: Model) -> list[str]:
+    """Say in a line each what was understood or assumed of a network; most need none."""
+    return [
+        f"'{model.name}': {text.format(model.tags[tag])}"
+        for tag, text in REMARKS.items()
+        if model.tags.get(tag)
+    ]

@@ -187,11 +187,12 @@ def load(model: Model, cache: Path | None = None, *, trust: bool = False) -> "Ne
     WeightsMissingError, WeightsError
         The weights are absent, are not those that the catalogue or the ledger names, or do not fit.
     ModelError
-        The library is not installed, the classifier cannot be found, or the network has no place
-        for a switch.
+        The library is not installed, the classifier cannot be found, the network has no place for
+        a switch, it is random in evaluation, or it fails on images of its input size.
     """
     import torch
 
+    from headstart.models.deterministic import check_deterministic
     from headstart.models.linear_map import resize
     from headstart.models.network import proven
     from headstart.models.state import is_own, load_state, read_state
@@ -228,7 +229,9 @@ def load(model: Model, cache: Path | None = None, *, trust: bool = False) -> "Ne
         )
     network.trained_classifier = trained and network.exact
     switch(network, model)
-    return network.eval()
+    network.eval()
+    check_deterministic(network, model)
+    return network
 
 
 def _head(model: Model, module: "nn.Module") -> Head:

@@ -12,7 +12,7 @@ from headstart import datasets
 from headstart.datasets import JoinedImages, Splits
 from headstart.datasets.prepare import prepare_images
 from headstart.datasets.prepared import Prepared, Recipe
-from headstart.errors import DatasetError
+from headstart.errors import DatasetError, TrainingError
 from headstart.labels import kind_of
 from headstart.spec import Dataset, Model
 from headstart.workspace import Watcher, Workspace
@@ -226,4 +226,11 @@ def input_of(model: Model) -> "Input":
     """Say what a model's network takes, for `headstart.training`."""
     from headstart.training import Input
 
-    return Input(model.input_size, model.mean, model.std, model.interpolation)
+    interpolation = model.interpolation
+    if interpolation not in ("bicubic", "bilinear"):
+        raise TrainingError(
+            f"'{model.name}' resizes by {interpolation}, training by bicubic or bilinear alone: "
+            "choose one with ?interpolation=",
+            code="training.interpolation_unsupported", found=interpolation,
+        )  # fmt: skip
+    return Input(model.input_size, model.mean, model.std, interpolation)

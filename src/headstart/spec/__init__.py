@@ -4,7 +4,7 @@ from headstart.spec.candidate import Candidate, Measurement, Value
 from headstart.spec.dataset import Dataset, Decoding, Metric, Sizes, plain_name
 from headstart.spec.digest import digest
 from headstart.spec.estimate import Estimate
-from headstart.spec.model import Model, Pool, UpstreamAccuracy, Weights
+from headstart.spec.model import Interpolation, Model, Pool, UpstreamAccuracy, Weights
 from headstart.spec.recipe import SWITCHES, Recipe
 from headstart.spec.result import Prediction, Result, Selection
 from headstart.spec.setting import LinearSetting, Setting
@@ -19,6 +19,7 @@ __all__ = [
     "Decoding",
     "Estimate",
     "FinetuneSetting",
+    "Interpolation",
     "LinearSetting",
     "Measurement",
     "Metric",

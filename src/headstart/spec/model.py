@@ -6,11 +6,13 @@ from pydantic import Field, PositiveInt
 
 from headstart.spec.noun import Noun
 
-__all__ = ["Model", "Pool", "UpstreamAccuracy", "Weights"]
+__all__ = ["Interpolation", "Model", "Pool", "UpstreamAccuracy", "Weights"]
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 PerChannel = tuple[float, float, float]
 Pool = Literal["token", "mean"]
+# Pillow's filters by name.
+Interpolation = Literal["bicubic", "bilinear", "nearest", "lanczos", "box", "hamming"]
 
 
 class UpstreamAccuracy(Noun):
@@ -74,7 +76,7 @@ class Model(Noun):
     architecture: str
     weights: Weights
     input_size: PositiveInt
-    interpolation: Literal["bicubic", "bilinear"]
+    interpolation: Interpolation
     mean: PerChannel
     std: PerChannel
     feature_dim: PositiveInt

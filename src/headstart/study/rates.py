@@ -114,10 +114,11 @@ def _trained(
 
     None where even the first steps give no finite loss.
     """
-    from headstart.training import Hyperparameters, Input
+    from headstart.settings.examples import input_of
+    from headstart.training import Hyperparameters
     from headstart.training import train as run
 
-    taken = Input(model.input_size, model.mean, model.std, model.interpolation)
+    taken = input_of(model)
     size, began, rate = min(SMALLEST, batch_size), time.monotonic(), None
     while True:
         # The first step finds memory and algorithms, and is not counted.

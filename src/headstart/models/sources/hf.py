@@ -3,30 +3,22 @@
 What such a repository says is data, never code: ``trust_remote_code`` is not offered.
 """
 
-import json
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from difflib import get_close_matches
 from importlib.metadata import version
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from headstart.errors import ModelError, UnknownNameError
-from headstart.files import storage_errors
-from headstart.hub import REPOSITORY
-from headstart.models import hub
-from headstart.models.heads import Head
-from headstart.models.shards import digest_of
-from headstart.models.sources.base import (
-    IMAGENET_MEAN,
-    IMAGENET_STD,
-    Source,
-    counted,
-    installed,
-    last_layer,
-)
+from headstart.errors import HeadstartError, ModelError, UnknownNameError
+from headstart.models import hub, preprocessing
+from headstart.models.heads import Head, Part
+from headstart.models.hub import CONFIG
+from headstart.models.preprocessing import PROCESSOR, Preprocessing
+from headstart.models.sources.base import Source, counted, installed, last_layer
 from headstart.models.sources.timm import Timm
 from headstart.models.sources.timm_heads import with_classifier
-from headstart.spec import Model, Weights, digest
+from headstart.spec import Model, digest
 
 if TYPE_CHECKING:
     import torch
@@ -34,11 +26,31 @@ if TYPE_CHECKING:
 
 __all__ = ["HuggingFace"]
 
-CONFIG, PREPROCESSOR = "config.json", "preprocessor_config.json"
-CLASSIFIER = "classifier"
-# Pillow's number for bilinear; transformers' default is bicubic or this, by model.
-BILINEAR = 2
+WRAPPED = "processor_config.json"
+# What transformers calls the last layers of its image classifiers.
+CLASSIFIERS = ("classifier", "fc", "head")
+# Those of several layers, whose logits are averaged.
+AVERAGED = {
+    "DeiTForImageClassificationWithTeacher": (
+        Part("cls_classifier"), Part("distillation_classifier", takes=1),
+    ),
+    "LevitForImageClassificationWithTeacher": (
+        Part("classifier.linear", "classifier.batch_norm"),
+        Part("classifier_distill.linear", "classifier_distill.batch_norm"),
+    ),
+    "SwiftFormerForImageClassification": (Part("head"), Part("dist_head")),
+}  # fmt: skip
 SHOWN = 12
+# How timm's networks begin inside transformers' wrapper of them.
+OF_WRAPPER = "timm_model."
+# Options of timm that read files or change what comes out, not the architecture.
+NOT_OF_A_FILE = frozenset(
+    ("pretrained", "checkpoint_path", "cache_dir", "features_only", "pretrained_cfg_overlay",
+     "scriptable", "exportable", "no_jit")
+)  # fmt: skip
+FLOAT32_BYTES = 4
+# A revision of how repositories are read: facts that were kept by an earlier one are read anew.
+READING = 2
 
 
 class HuggingFace(Source):
@@ -51,102 +63,96 @@ class HuggingFace(Source):
     def describe(self, name: str) -> Model:
         import torch
 
-        config, config_digest = _config(name)
-        with torch.device("meta"):
-            module = _build(name, config, None)
+        config, config_digest = hub.read_config(name)
+        with _one_line(name):
+            prepared = _preprocessing(name, config)
+            with torch.device("meta"):
+                module = _build(name, config, None, _has_pooler(name, config), tried=True)
+        tags = {"repository": str(hub.folder_of(name) or name), **_remarks(name, module, prepared)}
+        # A network is told from another one by its configuration, wherever that lies, and by what
+        # of it is the feature where earlier releases took another.
+        marks = "".join(f"+{mark}" for mark in _marks(module, prepared))
         return Model(
             name=f"{self.name}:{name}",
             source=self.name,
-            # A network is told from another one by its configuration, wherever that lies.
-            architecture=f"{_kind(config)}@{config_digest[:SHOWN]}",
-            weights=_weights(name),
-            **_preprocessing(config, _said(name, config)),
+            architecture=f"{_kind(config)}{marks}@{config_digest[:SHOWN]}",
+            weights=hub.weights_of(name),
+            **prepared.facts,
             **counted(module, self.head(module)),
-            tags={"repository": str(_folder(name) or name)},
+            tags=tags,
         )
 
     def build(self, model: Model) -> "nn.Module":
         name = model.tags["repository"]
-        config, config_digest = _config(name)
-        if not model.architecture.endswith(f"@{config_digest[:SHOWN]}"):
-            raise ModelError(f"{CONFIG} of hf:{name} has changed since it was described: run again")
-        module: nn.Module = _build(name, config, model.pool)
-        return module
+        config, config_digest = hub.read_config(name)
+        kind, _, known = model.architecture.rpartition("@")
+        if known != config_digest[:SHOWN]:
+            raise ModelError(
+                f"{CONFIG} of hf:{name} has changed since it was described: run again",
+                code="model.config_changed",
+            )
+        _check_memory(model)
+        marks = kind.split("+")[1:]
+        with _one_line(name):
+            module: nn.Module = _build(name, config, model.pool, "pooler" in marks)
+        return _given(module, config, bgr="bgr" in marks)
 
     def head(self, module: "nn.Module", size: int | None = None) -> Head:  # noqa: ARG002
         if _is_timm(module):
             return Timm().head(module)
-        return last_layer(module, (CLASSIFIER,))
+        if parts := AVERAGED.get(type(module).__name__):
+            return Head.mean(parts)
+        return last_layer(module, CLASSIFIERS)
 
     def translate(
         self, state: "Mapping[str, torch.Tensor]", module: "nn.Module"
     ) -> "dict[str, torch.Tensor]":
         if _is_timm(module):
-            return Timm().translate(state, module)
-        from headstart.models.pooled import Pooled
+            named = {name.removeprefix(OF_WRAPPER): t for name, t in state.items()}
+            return Timm().translate(named, module)
+        from headstart.models.pooled import Pooled, has_pooler, is_of_pooler
 
         if isinstance(module, Pooled):
+            if has_pooler(module.model) and not any(map(is_of_pooler, state)):
+                module.drop_pooler()
             return {f"model.{name}": t for name, t in _renamed(state, module.model).items()}
         return _renamed(state, module)
 
     def revision(self, name: str) -> str:
         libraries = [version(package) for package in ("timm", "transformers") if installed(package)]
-        config, _ = _config(name)
-        said = [config, _said(name, config), _weights(name).model_dump()]
-        return digest({"libraries": libraries, "said": said})
+        config, _ = hub.read_config(name)
+        said = [
+            config,
+            _said(name, config),
+            hub.weights_of(name).model_dump(),
+            hub.has_weights(name),
+        ]
+        return digest({"libraries": libraries, "said": said, "reading": READING})
 
 
-def _config(name: str) -> tuple[dict[str, Any], str]:
-    """Read a repository's configuration, and its digest."""
-    config = _json(name, CONFIG)
-    if config is None:
-        raise ModelError(f"hf:{name} has no {CONFIG}: it is no network of timm or transformers")
-    return config, digest(config)
-
-
-def _said(name: str, config: dict[str, Any]) -> dict[str, Any]:
+def _said(name: str, config: dict[str, Any]) -> dict[str, Any] | None:
     """Read what transformers says of the input; timm says it in the configuration itself."""
-    return {} if "architecture" in config else _json(name, PREPROCESSOR) or {}
-
-
-def _json(name: str, file: str) -> dict[str, Any] | None:
-    """Read one of a repository's JSON files; None if it has no such file."""
-    place = _file(name, file)
-    if place is None:
+    if "architecture" in config:
         return None
-    with storage_errors(place, reading=True):
-        text = place.read_bytes()
-    try:
-        value = json.loads(text)
-    except ValueError as error:
-        raise ModelError(f"{place} is not JSON: {error}") from error
-    if not isinstance(value, dict):
-        raise ModelError(f"{place}: expected a JSON object, found {type(value).__name__}")
-    return value
+    said = hub.read_json(name, PROCESSOR)
+    if said is None and (whole := hub.read_json(name, WRAPPED)) is not None:
+        said = whole.get("image_processor")
+        if said is not None and not isinstance(said, dict):
+            raise ModelError(
+                f"hf:{name}: image_processor in {WRAPPED} is no object: {type(said).__name__}",
+                code="model.preprocessing_invalid",
+            )  # fmt: skip
+    return said
 
 
-def _file(name: str, file: str) -> Path | None:
-    if folder := _folder(name):
-        return folder / file if (folder / file).is_file() else None
-    if not REPOSITORY.fullmatch(name):
-        raise ModelError(f"hf:{name}: there is no such folder, nor is it a name as user/name")
-    return hub.file(name, file)
+def _has_pooler(name: str, config: dict[str, Any]) -> bool:
+    """Whether the weights of a backbone bring its pooler; so if they cannot be looked at."""
+    from headstart.models.pooled import is_of_pooler
 
-
-def _folder(name: str) -> Path | None:
-    folder = Path(name).expanduser()
-    return folder.resolve() if folder.is_dir() else None
-
-
-def _weights(name: str) -> Weights:
-    folder = _folder(name)
-    if folder is None:
-        return Weights(locator=f"hf:{name}")
-    for file in hub.WEIGHT_FILES:
-        if (folder / file).is_file():
-            with storage_errors(folder / file, reading=True):
-                return Weights(locator=f"file:{folder / file}", sha256=digest_of(folder / file))
-    return Weights(locator=f"file:{folder / hub.WEIGHT_FILES[0]}")
+    if "architecture" in config or "ForImageClassification" in _kind(config):
+        return False
+    names = hub.tensor_names(name)
+    return names is None or any(map(is_of_pooler, names))
 
 
 def _kind(config: dict[str, Any]) -> str:
@@ -155,42 +161,267 @@ def _kind(config: dict[str, Any]) -> str:
     return str(config.get("architecture") or architectures[0])
 
 
-def _build(name: str, config: dict[str, Any], pool: Any) -> Any:
+def _check_memory(model: Model) -> None:
+    """Raise ModelError if the network's numbers alone are more than this machine's memory."""
+    needed = FLOAT32_BYTES * (model.parameters or 0)
+    has = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else 0
+    if has and needed > has:
+        raise ModelError(
+            f"'{model.name}' has {needed / 1e9:,.0f} GB of parameters, and this machine "
+            f"{has / 1e9:,.0f} GB of memory: take a smaller network",
+            code="model.too_large", needed=needed, has=has,
+        )  # fmt: skip
+
+
+@contextmanager
+def _one_line(name: str) -> Iterator[None]:
+    """Have what the libraries raise and warn of become one line of ours."""
+    import warnings
+
+    with warnings.catch_warnings(), _quiet():
+        warnings.simplefilter("ignore")
+        try:
+            yield
+        except HeadstartError as error:
+            if f"hf:{name}" not in str(error):
+                error.args = (f"hf:{name}: {error}",)
+            raise
+        # What configurations raise where they do not fit is not one type.
+        except Exception as error:
+            reason = (str(error) or type(error).__name__).strip().splitlines()[0][:200]
+            raise ModelError(
+                f"hf:{name} cannot be built as an image network from its {CONFIG}: {reason}",
+                code="model.config_invalid",
+            ) from error
+
+
+def _build(
+    name: str, config: dict[str, Any], pool: Any, pooler: bool, *, tried: bool = False
+) -> Any:
+    """Build the library's module with fresh weights; `tried`: run it once on the meta device."""
     if "architecture" in config:
-        import timm
-
-        if not timm.is_model(config["architecture"]):
-            raise UnknownNameError("timm model", config["architecture"], timm.list_models())
-        classes = config.get("num_classes") or config.get("pretrained_cfg", {}).get("num_classes")
-        options = {"num_classes": classes or 1000, **config.get("model_args", {})}
-        module = timm.create_model(config["architecture"], pretrained=False, **options)
-        return Timm.pooled(with_classifier(module), pool)
+        return _of_timm(config, pool)
     if not installed("transformers"):
-        raise ModelError(f"hf:{name} needs the package transformers: pip install 'headstart[hf]'")
-    try:
-        return _of_transformers(name, config, pool)
-    # What its configurations raise where they do not fit is not one type.
-    except (ValueError, KeyError, TypeError, AttributeError, OSError, ImportError) as error:
-        reason = (str(error) or type(error).__name__).strip().splitlines()[0]
-        raise ModelError(f"hf:{name} is no image network of transformers: {reason}") from error
+        raise ModelError(
+            f"hf:{name} needs the package transformers: pip install 'headstart[hf]'",
+            code="model.package_missing",
+        )
+    return _of_transformers(name, config, pool, pooler, tried=tried)
 
 
-def _of_transformers(name: str, config: dict[str, Any], pool: Any) -> Any:
-    from transformers import AutoConfig, AutoModel, AutoModelForImageClassification
+def _of_timm(config: dict[str, Any], pool: Any) -> Any:
+    import timm
+
+    architecture = config["architecture"]
+    if not timm.is_model(architecture):
+        raise UnknownNameError("timm model", architecture, timm.list_models())
+    said = config.get("pretrained_cfg") or {}
+    classes = (
+        config.get("num_classes") or len(config.get("id2label") or ()) or said.get("num_classes")
+    )
+    options = {"num_classes": classes or 1000, **(config.get("model_args") or {})}
+    if refused := sorted(NOT_OF_A_FILE & options.keys()):
+        raise ModelError(
+            f"unsupported option of timm in model_args of {CONFIG}: {', '.join(refused)}",
+            code="model.config_invalid", field="model_args", found=refused,
+        )  # fmt: skip
+    module = timm.create_model(architecture, pretrained=False, **options)
+    _check_channels(_timm_channels(config))
+    return Timm.pooled(with_classifier(module), pool)
+
+
+def _timm_channels(config: dict[str, Any]) -> Any:
+    return (config.get("model_args") or {}).get("in_chans", config.get("in_chans") or 3)
+
+
+def _of_transformers(
+    name: str, config: dict[str, Any], pool: Any, pooler: bool, *, tried: bool
+) -> Any:
+    import torch
 
     from headstart.models.pooled import Pooled
 
-    place = _file(name, CONFIG)
-    assert place is not None  # noqa: S101 - `_config` has read it
-    read = AutoConfig.from_pretrained(place.parent, local_files_only=True, trust_remote_code=False)
+    read = _read_config(name, config)
     if "ForImageClassification" in _kind(config):
         if pool is not None:
-            raise ModelError(f"hf:{name} is a classifier that pools its own way: leave ?pool= out")
-        return AutoModelForImageClassification.from_config(read, trust_remote_code=False).float()
-    model = AutoModel.from_config(read, trust_remote_code=False).float()
-    if model.main_input_name != "pixel_values":
-        raise ModelError(f"hf:{name} takes {model.main_input_name}, not images alone")
-    return Pooled(model, pool, read.num_labels)
+            raise ModelError(
+                f"hf:{name} is a classifier that pools its own way: leave ?pool= out",
+                code="model.pool_unsupported",
+            )
+        model = _classifier(_kind(config), read)
+        _check_input(name, model)
+        if tried:
+            _width(model, read)
+        return model
+    # On the meta device nothing is computed: the widths of features alone are wanted.
+    with torch.device("meta"):
+        width = _width(_pooled(name, config, read, None, 1, pooler), read)
+        if pool and width != _width(_pooled(name, config, read, pool, 1, pooler), read):
+            raise ModelError(
+                f"hf:{name}: the pooled output has another width than its tokens: leave ?pool= out",
+                code="model.pool_unsupported",
+            )
+    module: Pooled = _pooled(name, config, read, pool, width, pooler)
+    return module
+
+
+def _read_config(name: str, config: dict[str, Any]) -> Any:
+    """Make the library's configuration of a repository's."""
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+
+    kind = config.get("model_type")
+    if not kind:
+        raise ModelError(
+            f"hf:{name}: {CONFIG} has no model_type (of transformers) and no architecture (of "
+            "timm): it is no network of either",
+            code="model.type_missing",
+        )  # fmt: skip
+    if kind not in CONFIG_MAPPING:
+        if config.get("auto_map"):
+            raise ModelError(
+                f"hf:{name} needs code of its own ('{kind}', auto_map in {CONFIG}), which is never "
+                "executed: build it in a function of a file of yours (FILE.py:FUNCTION)",
+                code="model.remote_code", found=kind,
+            )  # fmt: skip
+        near = get_close_matches(kind, list(CONFIG_MAPPING), n=1, cutoff=0.7)
+        raise ModelError(
+            f"hf:{name}: model_type '{kind[:60]}' in {CONFIG} is unknown to transformers "
+            f"{version('transformers')}"
+            + (f": did you mean '{near[0]}'?" if near else ": a later release may know it"),
+            code="model.type_unknown", found=kind, near=near,
+        )  # fmt: skip
+    read = CONFIG_MAPPING[kind].from_dict(config)
+    _check_channels(getattr(_vision(read), "num_channels", 3))
+    return read
+
+
+def _vision(config: Any) -> Any:
+    """Give the part of a configuration that is about images."""
+    return getattr(config, "vision_config", None) or config
+
+
+def _check_channels(channels: Any) -> None:
+    if channels not in (1, 3):
+        raise ModelError(
+            f"the network takes {channels} channels: expected 3, or 1 for grey",
+            code="model.channels_unsupported", found=channels,
+        )  # fmt: skip
+
+
+def _classifier(kind: str, read: Any) -> Any:
+    """Build the image classifier that a configuration names."""
+    import transformers
+    from transformers import AutoModelForImageClassification
+
+    # Distilled networks are a class beside that of the others.
+    if kind in AVERAGED and hasattr(transformers, kind):
+        return getattr(transformers, kind)(read).float()
+    return AutoModelForImageClassification.from_config(read, trust_remote_code=False).float()
+
+
+def _pooled(
+    name: str, config: dict[str, Any], read: Any, pool: Any, width: int, pooler: bool
+) -> Any:
+    import copy
+
+    import transformers
+    from transformers import AutoBackbone, AutoModel
+    from transformers.models.auto import modeling_auto as auto
+
+    from headstart.models.pooled import FAMILIES, Pooled, family_of
+
+    if read.model_type not in FAMILIES:
+        named = auto.MODEL_MAPPING_NAMES.get(read.model_type, "")
+        _check_input(name, getattr(transformers, str(named), None))
+    family = family_of(read)
+    read = copy.deepcopy(read)
+    kind = _kind(config)
+    if kind.endswith("VisionModelWithProjection") and hasattr(transformers, kind):
+        model = getattr(transformers, kind)(read).float()
+    elif family.feature == "map" and read.model_type not in auto.MODEL_MAPPING_NAMES:
+        model = AutoBackbone.from_config(read, trust_remote_code=False).float()
+    else:
+        model = AutoModel.from_config(read, trust_remote_code=False).float()
+    if family.feature != "embedding":
+        _check_input(name, model)
+    return Pooled(model, pool, max(1, read.num_labels), width, pooler=pooler)
+
+
+def _check_input(name: str, model: Any) -> None:
+    """Raise ModelError if a network, or a class of the library, takes more than images."""
+    if model is not None and model.main_input_name != "pixel_values":
+        raise ModelError(
+            f"hf:{name} takes {model.main_input_name}, not images alone",
+            code="model.input_unsupported", found=model.main_input_name,
+        )  # fmt: skip
+
+
+def _width(module: Any, config: Any) -> int:
+    """Run a network on the meta device: the width of what it gives for one image."""
+    import torch
+
+    side = preprocessing.fixed_size(config.to_dict()) or 224
+    shape = (2, getattr(_vision(config), "num_channels", 3), side, side)
+    images = torch.empty(shape, device="meta")
+    with torch.no_grad():
+        run = getattr(module.eval(), "pooled", module)
+        answer = run(images)
+    found = getattr(answer, "logits", answer)
+    if found.ndim != 2:
+        raise ModelError(
+            f"{type(module).__name__} gives {'x'.join(map(str, found.shape[1:]))} numbers "
+            "per image: expected a vector",
+            code="model.backbone_unsupported",
+        )  # fmt: skip
+    return int(found.shape[1])
+
+
+def _given(module: "nn.Module", config: dict[str, Any], *, bgr: bool) -> "nn.Module":
+    """Have a network given the channels that it takes, and other sizes where it can."""
+    from headstart.models.pooled import InputHook
+
+    if "architecture" in config:
+        hook = InputHook(False, _timm_channels(config), None, False)
+    else:
+        forward = getattr(module, "model", module).forward
+        import inspect
+
+        interpolates = "interpolate_pos_encoding" in inspect.signature(forward).parameters
+        whole = getattr(module, "model", module)
+        channels = getattr(_vision(whole.config), "num_channels", 3)
+        hook = InputHook(bgr, channels, preprocessing.fixed_size(config), interpolates)
+    if hook.bgr or hook.channels != 3 or hook.interpolates:
+        hook.attach(module)
+    return module
+
+
+def _marks(module: "nn.Module", prepared: Preprocessing) -> list[str]:
+    """Say what of a network's numbers is other than in releases before 0.5."""
+    from headstart.models.pooled import Pooled
+
+    marks = ["bgr"] if prepared.bgr else []
+    if isinstance(module, Pooled):
+        if module.feature == "pooler" and module.family.feature == "token":
+            marks.append("pooler")
+        elif module.family.renewed:
+            marks.append("feature")
+    return marks
+
+
+def _remarks(name: str, module: "nn.Module", prepared: Preprocessing) -> dict[str, str]:
+    """Say what was understood of a repository, and what had to be assumed."""
+    from headstart.models.pooled import Pooled
+
+    said = {"channels": "BGR"} if prepared.bgr else {}
+    if isinstance(module, Pooled):
+        said["feature"] = module.described
+        if module.switched_off:
+            said["switched_off"] = module.switched_off
+    if prepared.note:
+        said["assumed"] = prepared.note
+    if hub.folder_of(name) and not hub.has_weights(name) and (kind := hub.kind_of(hub.names(name))):
+        said["weights_missing"] = kind
+    return said
 
 
 def _is_timm(module: "nn.Module") -> bool:
@@ -223,7 +454,10 @@ def _renamed(state: "Mapping[str, torch.Tensor]", module: Any) -> "dict[str, tor
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep transformers from telling at length what `load_state` says in one line."""
+    """Keep transformers from telling at length what is said here in one line."""
+    if not installed("transformers"):
+        yield
+        return
     from transformers.utils import logging
 
     before, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
@@ -237,28 +471,13 @@ def _quiet() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def _preprocessing(config: dict[str, Any], said: dict[str, Any]) -> dict[str, Any]:
+def _preprocessing(name: str, config: dict[str, Any]) -> Preprocessing:
     """Read how the weights want their images: timm's own words, or transformers'."""
     if "architecture" in config:
-        said = config.get("pretrained_cfg", config)
-        size, mean, std = (said.get("input_size") or (3, 224, 224))[-1], "mean", "std"
-        bilinear = said.get("interpolation") == "bilinear"
-    else:
-        size = _size(said.get("crop_size") or said.get("size") or config.get("image_size") or 224)
-        mean, std = "image_mean", "image_std"
-        bilinear = said.get("resample", BILINEAR) == BILINEAR
-        if said.get("do_normalize") is False:
-            said = {mean: (0, 0, 0), std: (1, 1, 1)}
-    return {
-        "input_size": size,
-        "interpolation": "bilinear" if bilinear else "bicubic",
-        "mean": tuple(said.get(mean) or IMAGENET_MEAN),
-        "std": tuple(said.get(std) or IMAGENET_STD),
-    }
-
-
-def _size(said: Any) -> int:
-    """Read the side of the input: a number, or a table that names its sides."""
-    if isinstance(said, dict):
-        return int(said.get("height") or said.get("shortest_edge") or 224)
-    return int(said[0] if isinstance(said, list | tuple) else said)
+        return preprocessing.of_timm(config)
+    if not installed("transformers"):
+        raise ModelError(
+            f"hf:{name} needs the package transformers: pip install 'headstart[hf]'",
+            code="model.package_missing",
+        )
+    return preprocessing.of_transformers(_said(name, config), config)
