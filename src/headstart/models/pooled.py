@@ -46,6 +46,8 @@ class Family:
         Field of the configuration with the number of tokens between these and the patches.
     after
         Field with the number of tokens behind the patches.
+    channels_last
+        Whether its maps are (n, height, width, channels).
     renewed
         Whether releases before 0.5 took another feature: what they stored is not read.
     """
@@ -54,6 +56,7 @@ class Family:
     n_class: int = 0
     registers: str = ""
     after: str = ""
+    channels_last: bool = False
     renewed: bool = False
 
 
@@ -72,16 +75,26 @@ def _families() -> dict[str, Family]:
     )
     families |= dict.fromkeys(
         ("align", "aimv2", "altclip", "blip", "chinese_clip", "clip", "clipseg", "groupvit",
-         "metaclip_2", "siglip"), Family("embedding"),
+         "metaclip_2", "owlv2", "owlvit", "siglip", "tipsv2"), Family("embedding"),
     )  # fmt: skip
     families |= dict.fromkeys(
-        ("glpn", "ijepa", "poolformer", "pvt_v2", "sam_vision_model", "segformer", "swiftformer",
-         "swin2sr", "vitdet"), Family("mean"),
+        ("glpn", "ijepa", "poolformer", "pvt_v2", "sam_hq_vision_model", "sam_vision_model",
+         "sam3_vision_model", "segformer", "swiftformer", "swin2sr", "vitdet"), Family("mean"),
     )  # fmt: skip
     families |= dict.fromkeys(
         ("beit", "data2vec-vision", "dpt", "pvt", "vit", "vit_msn"), Family("token", 1)
     )
-    families |= dict.fromkeys(("hgnet_v2", "pp_lcnet", "rt_detr_resnet"), Family("map"))
+    families |= dict.fromkeys(
+        (
+            "hgnet_v2",
+            "pp_lcnet",
+            "pp_lcnet_v3",
+            "pp_lcnet_v4",
+            "rf_detr_dinov2",
+            "rt_detr_resnet",
+        ),
+        Family("map"),
+    )
     registers = "num_register_tokens"
     return families | {
         "aimv2_vision_model": Family("pooler", renewed=True),
@@ -92,6 +105,7 @@ def _families() -> dict[str, Family]:
         "dinov3_vit": Family("pooler", 1, registers),
         "hiera": Family("mean"),
         "pixio": Family("pooler", 8, renewed=True),
+        "sam2_vision_model": Family("mean", channels_last=True, renewed=True),
         "sapiens2": Family("pooler", 1, registers),
         "tipsv2_vision_model": Family("pooler", 1, registers),
         "vit_mae": Family("token", 1, renewed=True),
@@ -226,8 +240,8 @@ class Pooled(nn.Module):
     @property
     def described(self) -> str:
         """What the feature is, in words."""
-        lost = self.family.feature == "token" and self.lacks_pooler
-        return DESCRIBED[self.feature] + (" (the weights have no pooler)" if lost else "")
+        lost = " (the weights have no pooler)" if self.lacks_pooler else ""
+        return DESCRIBED[self.feature] + lost
 
     def drop_pooler(self) -> None:
         """Do without the pooler: it did not come with the weights.
@@ -269,7 +283,8 @@ class Pooled(nn.Module):
             return cast(torch.Tensor, answer.cls_token_value[:, 0])
         values = answer.last_hidden_state
         if values.ndim == 4:
-            return cast(torch.Tensor, values.mean((2, 3)))
+            places = (1, 2) if self.family.channels_last else (2, 3)
+            return cast(torch.Tensor, values.mean(places))
         if self.feature == "token":
             return cast(torch.Tensor, values[:, 0])
         config, family = self.model.config, self.family

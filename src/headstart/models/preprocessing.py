@@ -229,10 +229,9 @@ def _any_side(size: Any) -> int | None:
 
 def fixed_size(config: Mapping[str, Any]) -> int | None:
     """Read the size that a network is made for; None if it is made for any."""
-    inner = config.get("vision_config")
-    said = config.get("image_size") or (
-        inner.get("image_size") if isinstance(inner, Mapping) else None
-    )
+    inner = [config.get(name) for name in ("vision_config", "backbone_config")]
+    known = [part.get("image_size") for part in (config, *inner) if isinstance(part, Mapping)]
+    said = next(filter(None, known), None)
     if not said:
         return None
     if isinstance(said, dict):

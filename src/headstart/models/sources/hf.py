@@ -40,6 +40,8 @@ AVERAGED = {
     ),
     "SwiftFormerForImageClassification": (Part("head"), Part("dist_head")),
 }  # fmt: skip
+# Classifiers whose logits are called otherwise.
+UNNAMED = ("PPLCNetForImageClassification",)
 SHOWN = 12
 # How timm's networks begin inside transformers' wrapper of them.
 OF_WRAPPER = "timm_model."
@@ -94,7 +96,7 @@ class HuggingFace(Source):
         _check_memory(model)
         marks = kind.split("+")[1:]
         with _one_line(name):
-            module: nn.Module = _build(name, config, model.pool, "pooler" in marks)
+            module: nn.Module = _build(name, config, model.pool, _marked_pooler(config, marks))
         return _given(module, config, bgr="bgr" in marks)
 
     def head(self, module: "nn.Module", size: int | None = None) -> Head:  # noqa: ARG002
@@ -316,7 +318,15 @@ def _classifier(kind: str, read: Any) -> Any:
     # Distilled networks are a class beside that of the others.
     if kind in AVERAGED and hasattr(transformers, kind):
         return getattr(transformers, kind)(read).float()
-    return AutoModelForImageClassification.from_config(read, trust_remote_code=False).float()
+    model = AutoModelForImageClassification.from_config(read, trust_remote_code=False).float()
+    if type(model).__name__ in UNNAMED:
+        model.register_forward_hook(_logits_of)
+    return model
+
+
+def _logits_of(_module: Any, _images: Any, answer: Any) -> Any:
+    """Give the logits that a classifier calls its last hidden state."""
+    return answer.last_hidden_state
 
 
 def _pooled(
@@ -401,11 +411,23 @@ def _marks(module: "nn.Module", prepared: Preprocessing) -> list[str]:
 
     marks = ["bgr"] if prepared.bgr else []
     if isinstance(module, Pooled):
-        if module.feature == "pooler" and module.family.feature == "token":
+        token = module.family.feature == "token"
+        if module.feature == "pooler" and token:
             marks.append("pooler")
+        elif module.lacks_pooler and not token:
+            marks.append("unpooled")
         elif module.family.renewed:
             marks.append("feature")
     return marks
+
+
+def _marked_pooler(config: dict[str, Any], marks: list[str]) -> bool:
+    """Read off the marks whether the weights have the pooler."""
+    from headstart.models.pooled import FAMILIES
+
+    family = FAMILIES.get(str(config.get("model_type")))
+    token = family is not None and family.feature == "token"
+    return "pooler" in marks if token else "unpooled" not in marks
 
 
 def _remarks(name: str, module: "nn.Module", prepared: Preprocessing) -> dict[str, str]:
