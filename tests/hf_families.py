@@ -40,7 +40,8 @@ SAM2 = {
     "backbone_config": {
         "model_type": "sam2_hiera_det_model", "hidden_size": 8, "image_size": [64, 64],
         "blocks_per_stage": [1, 1, 1, 1], "embed_dim_per_stage": [8, 16, 32, 64],
-        "num_attention_heads_per_stage": [1, 1, 2, 2], "window_size_per_stage": [4, 4, 4, 4], "global_attention_blocks": [],
+        "num_attention_heads_per_stage": [1, 1, 2, 2],
+        "window_size_per_stage": [4, 4, 4, 4], "global_attention_blocks": [],
         "window_positional_embedding_background_size": [2, 2],
     },
     "backbone_channel_list": [64, 32, 16, 8], "fpn_hidden_size": 16,
@@ -52,9 +53,8 @@ SAM3 = {
 }  # fmt: skip
 
 # model_type -> (configuration, what the documentation of the library says the feature is).
-# pooler: pooler_output; token N: the class token of last_hidden_state; mean A:B: the mean of tokens
-# from A to B (of the whole map where there is none); embedding: get_image_features; map: the mean of
-# the last feature map.
+# pooler: pooler_output; token: the class token of last_hidden_state; mean: the mean of its tokens, or
+# of its map; embedding: get_image_features; map: the mean of the last feature map.
 FAMILIES = {
     "aimv2": (DUAL, "embedding"),
     "aimv2_vision_model": (VISION, "pooler"),
@@ -71,7 +71,8 @@ FAMILIES = {
     "clipseg": (DUAL, "embedding"),
     "convnext": (STAGES, "pooler"),
     "convnextv2": (STAGES, "pooler"),
-    "cvt": ({"embed_dim": [16, 32, 48], "num_heads": [1, 2, 3], "depth": [1, 2, 3]}, "cls_token_value"),
+    "cvt": ({"embed_dim": [16, 32, 48], "num_heads": [1, 2, 3], "depth": [1, 2, 3]},
+            "cls_token_value"),
     "data2vec-vision": (VISION, "token"),
     "deit": (VISION, "pooler"),
     "dinov2": (VISION, "pooler"),
@@ -122,7 +123,8 @@ FAMILIES = {
     "segformer": (PYRAMID, "mean"),
     "siglip": (DUAL, "embedding"),
     "siglip_vision_model": (VISION, "pooler"),
-    "swiftformer": ({"embed_dims": [8, 16, 24, 32], "depths": [1, 1, 1, 1], "image_size": 64}, "mean"),
+    "swiftformer": ({"embed_dims": [8, 16, 24, 32], "depths": [1, 1, 1, 1], "image_size": 64},
+                    "mean"),
     "swin": (SWIN, "pooler"),
     "swin2sr": ({**SWIN, "patch_size": 1, "window_size": 8}, "mean"),
     "swinv2": (SWIN, "pooler"),
@@ -181,8 +183,9 @@ CLASSIFIERS = {
 NO_PACKAGE = {"dinat": "model.config_invalid"}
 REFUSED = {
     **dict.fromkeys(
-        ("conditional_detr", "dab-detr", "deformable_detr", "depth_pro", "detr", "table-transformer",
-         "timesformer", "videomae", "vivit", "uvdoc_backbone", "timm_backbone", "shieldgemma2", "lw_detr_vit", "vitpose_backbone"),
+        ("conditional_detr", "dab-detr", "deformable_detr", "depth_pro", "detr", "lw_detr_vit",
+         "shieldgemma2", "table-transformer", "timesformer", "timm_backbone", "uvdoc_backbone",
+         "videomae", "vitpose_backbone", "vivit"),
         "model.backbone_unsupported",
     ),
     **dict.fromkeys(

@@ -6,11 +6,11 @@ from contextlib import contextmanager
 
 import pytest
 import torch
-from hf_families import CLASSIFIERS, FAMILIES, NO_PACKAGE, OF_TIMM, REFUSED
 
 from headstart import models
 from headstart.errors import ModelError
 from headstart.models import pooled
+from hf_families import CLASSIFIERS, FAMILIES, NO_PACKAGE, OF_TIMM, REFUSED
 
 transformers = pytest.importorskip("transformers")
 
@@ -49,7 +49,7 @@ def config_of(kind, **changes):
 
 
 def drawn(network):
-    """Draw all parameters and statistics: norms that are ones and biases that are zero show nothing."""
+    """Draw all parameters anew: norms of ones and biases of zeros would show nothing."""
     generator = torch.Generator().manual_seed(1)
     for parameter in network.parameters():
         parameter.data += 0.1 * torch.randn(parameter.shape, generator=generator)

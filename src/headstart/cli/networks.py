@@ -70,7 +70,8 @@ def details(row: dict[str, Any]) -> list[str]:
     facts = {
         "library": f"{row['source']}, architecture {row['architecture']}",
         "input": f"{row['input_size']} px, {row['interpolation']}, "
-        f"mean {_numbers(row['mean'])}, std {_numbers(row['std'])}",
+        f"mean {_numbers(row['mean'])}, std {_numbers(row['std'])}"
+        + (f", channels {row['tags']['channels']}" if row["tags"].get("channels") else ""),
         "features": str(row["feature_dim"]),
         "parameters": f"{_millions(row['parameters'])} without the classifier",
         "weights": row["weights"]["locator"],

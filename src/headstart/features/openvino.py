@@ -145,6 +145,8 @@ def _graph(extractor: "Extractor", pixels: npt.NDArray[np.uint8]) -> Any:
         # What OpenVINO reads is a trace by torch.jit, which newer releases of torch deprecate.
         warnings.filterwarnings("ignore", message=".*torch.jit.*is deprecated")
         # A network that looks at its input's shape in Python: the shape stays the same here.
+        # Tracing looks at every attribute; transformers warns of those that it has renamed.
+        warnings.filterwarnings("ignore", category=FutureWarning)
         warnings.filterwarnings("ignore", category=torch.jit.TracerWarning)  # type: ignore[attr-defined]
         example = torch.from_numpy(pixels)
         # Unchecked: `converted` compares what becomes of it.

@@ -232,7 +232,8 @@ class Pooled(nn.Module):
         # What makes the network random in evaluation, and is switched off.
         self.switched_off = ""
         if model.config.model_type == "vit_mae":
-            self.switched_off = f"masking of patches (mask_ratio {model.config.mask_ratio:g})"
+            ratio = model.config.mask_ratio
+            self.switched_off = f"masking of patches (mask_ratio {ratio:g})" if ratio else ""
             model.config.mask_ratio = 0.0
         self.model = model
         self.classifier = nn.Linear(width, n_classes)
