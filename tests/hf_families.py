@@ -53,7 +53,7 @@ SAM3 = {
 }  # fmt: skip
 
 # model_type -> (configuration, what the documentation of the library says the feature is).
-# pooler: pooler_output; token: the class token of last_hidden_state; mean: the mean of its tokens, or
+# pooler: pooler_output; token: the class token of last_hidden_state; mean: that of its tokens or
 # of its map; embedding: get_image_features; map: the mean of the last feature map.
 FAMILIES = {
     "aimv2": (DUAL, "embedding"),
