@@ -6,9 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
+from scipy.optimize import linear_sum_assignment
 
 from headstart import models
 from headstart.datasets.ahead import ahead
+from headstart.datasets.naming import output_order
 from headstart.datasets.sources.folder import class_folders, read_split
 from headstart.datasets.splits import Split
 from headstart.errors import (
@@ -19,6 +22,8 @@ from headstart.errors import (
     StudyError,
 )
 from headstart.features.stream import Decoder
+from headstart.files import storage_errors
+from headstart.metrics.chance import beats_chance
 from headstart.spec import Model
 from headstart.workspace import Workspace
 
@@ -27,39 +32,75 @@ if TYPE_CHECKING:
 
     from headstart.features.forward import Extractor
 
-__all__ = ["Measured", "measure", "read_validation"]
+__all__ = ["Measured", "compared", "measure", "read_validation"]
 
 RESIZE = "imagenet"
 
 
+# The number of classes up to which another order of them is looked for: a matrix of that size.
+MOST_MATCHED = 2000
+# A better order is looked for in so many images per class, and told where it has such odds more.
+MATCHED_PER_CLASS, MATCHED_ODDS = 5, 4.0
+
+
 @dataclass(frozen=True)
 class Measured:
-    """Of `n` images the proportion `value` was classified rightly."""
+    """Of `n` images the proportion `value` was classified correctly.
+
+    `chance` is the accuracy of guessing; `matched` that of the best order of the classes if it is
+    so much better that the order must be wrong, else None.
+    """
 
     value: float
     n: int
+    chance: float
+    matched: float | None = None
+
+    @property
+    def doubt(self) -> str:
+        """Why this is no upstream accuracy, in words; "" where it is one."""
+        if not 0 < self.value < 1:
+            return "none or all of the images right"
+        found = f"{100 * self.value:.2f} % right (chance {100 * self.chance:.2f} %)"
+        if self.matched is not None:
+            return (
+                f"{found}, and {100 * self.matched:.2f} % with the classes in another order: give "
+                "the order of the network's outputs with --classes FILE, one folder name per line"
+            )
+        if not beats_chance(self.value, self.n, self.chance):
+            return (
+                f"{found}, not significantly above chance: check the weights, the preprocessing "
+                "and the order of the classes (--classes FILE)"
+            )
+        return ""
 
 
-def read_validation(folder: Path, limit: int | None = None) -> tuple[tuple[str, ...], Split]:
-    """Read a folder of class folders, whose sorted order is that of the network's classes.
+def read_validation(
+    folder: Path, limit: int | None = None, order: Path | None = None
+) -> tuple[tuple[str, ...], Split]:
+    """Read a folder of class folders, in the order of the network's outputs.
 
     Parameters
     ----------
     folder
-        ImageNet's validation images: a folder a class, named by its WordNet number.
+        ImageNet's validation images: one folder per class, named by its WordNet id or its number.
     limit
-        At most so many images, drawn at random, always the same ones.
+        Largest number of images, drawn at random, always the same ones.
+    order
+        A text file that names the class folders in the order of the outputs, one per line; without
+        it `headstart.datasets.naming.output_order` is theirs.
 
     Raises
     ------
     DatasetMissingError, DatasetError, StudyError
-        No such folder; no class folders or no images in it; a limit under 1.
+        No such folder; no class folders or no images in it; an order that their names do not tell;
+        a limit under 1.
     """
     if limit is not None and limit < 1:
         raise StudyError(f"limit {limit} leaves no image: give a whole number from 1")
     if not folder.is_dir():
         raise DatasetMissingError(f"folder of validation images {folder} does not exist")
-    classes = class_folders(folder)
+    classes = _in_order(folder, order)
     split = read_split(folder, classes)
     n = len(split.images)
     if not n:
@@ -72,6 +113,8 @@ def read_validation(folder: Path, limit: int | None = None) -> tuple[tuple[str, 
 
 def measure(model: Model, classes: tuple[str, ...], split: Split, workspace: Workspace) -> Measured:
     """Measure top-1 accuracy with the model's own preprocessing, and keep it for `models.find`.
+
+    It is not kept where there is a doubt (`Measured.doubt`).
 
     Parameters
     ----------
@@ -102,12 +145,52 @@ def measure(model: Model, classes: tuple[str, ...], split: Split, workspace: Wor
     # The extractor changes the network: its classifier answers from here on.
     classifier = copy.deepcopy(network.classifier)
     extractor = Extractor(network, model, "fp32", device)
-    right = _count_right(model, split, extractor, classifier, workspace)
-    found = Measured(value=right / len(split.images), n=len(split.images))
-    # A proportion of none or all of few images has no odds; the analysis could not use it.
-    if 0 < found.value < 1:
+    predicted = _predicted(model, split, extractor, classifier, workspace)
+    found = compared(split.labels, predicted, len(classes))
+    # Without odds, or in another order of classes, the analysis could not use it.
+    if not found.doubt:
         models.record_upstream(model, found.value, found.n, workspace.cache)
     return found
+
+
+def compared(
+    labels: npt.NDArray[np.int64], predicted: npt.NDArray[np.int64], n_classes: int
+) -> Measured:
+    """Compare (n,) predicted classes with the labels, and with the labels in the best order.
+
+    The best order is the assignment of outputs to classes with the most images right (Hungarian
+    algorithm).
+    """
+    n, chance = len(labels), 1 / n_classes
+    value = float((labels == predicted).mean())
+    if n_classes > MOST_MATCHED or n < MATCHED_PER_CLASS * n_classes or value == 1:
+        return Measured(value, n, chance)
+    pairs = np.zeros((n_classes, n_classes), dtype=np.int64)
+    np.add.at(pairs, (labels, predicted), 1)
+    matched = float(pairs[linear_sum_assignment(pairs, maximize=True)].sum() / n)
+    # Of few images some fit any order better by chance: only a large difference is told.
+    better = matched * (1 - value) > MATCHED_ODDS * value * (1 - matched)
+    return Measured(value, n, chance, matched if better else None)
+
+
+def _in_order(folder: Path, order: Path | None) -> tuple[str, ...]:
+    """Name the class folders in the order of the network's outputs."""
+    found = class_folders(folder)
+    if order is None:
+        return output_order(found, str(folder))
+    with storage_errors(order, reading=True):
+        lines = order.read_text(encoding="utf-8-sig", errors="surrogateescape").splitlines()
+    names = tuple(line.strip() for line in lines if line.strip())
+    if sorted(names) != sorted(found):
+        odd = sorted({*names} ^ {*found}) or sorted(n for n in {*names} if names.count(n) > 1)
+        raise DatasetError(
+            f"{order} has to name each class folder of {folder} once: '{odd[0]}' is "
+            f"{'twice in it' if odd[0] in found and odd[0] in names else 'in one of them only'} "
+            f"({len(names):,} names, {len(found):,} folders)",
+            code="dataset.class_order",
+            found=odd[0],
+        )
+    return names
 
 
 def _check_classifier(model: Model, found: int, classes: tuple[str, ...], trained: bool) -> None:
@@ -122,17 +205,18 @@ def _check_classifier(model: Model, found: int, classes: tuple[str, ...], traine
         )
 
 
-def _count_right(
+def _predicted(
     model: Model,
     split: Split,
     extractor: "Extractor",
     classifier: "nn.Linear",
     workspace: Workspace,
-) -> int:
-    """Count the images whose highest score is that of their class."""
+) -> npt.NDArray[np.int64]:
+    """Return the (n,) classes with the highest scores."""
     import torch
 
-    n, size, right = len(split.images), extractor.batch_size, 0
+    n, size = len(split.images), extractor.batch_size
+    predicted = np.zeros(n, dtype=np.int64)
     decoder = Decoder(split.images, model, RESIZE, skip_broken=False)
     batches = [range(first, min(first + size, n)) for first in range(0, n, size)]
     workspace.watcher.stage(f"top-1 of {model.name}", total=n, unit="images")
@@ -141,6 +225,6 @@ def _count_right(
             scores = classifier(torch.from_numpy(extractor(batch.pixels))).numpy()
         if not np.isfinite(scores).all():
             raise FeatureError(f"scores of '{model.name}' hold NaN or infinity: check its weights")
-        right += int((scores.argmax(axis=1) == split.labels[rows.start : rows.stop]).sum())
+        predicted[rows.start : rows.stop] = scores.argmax(axis=1)
         workspace.watcher.advance(len(rows))
-    return right
+    return predicted

@@ -352,12 +352,22 @@ def show(
 @app.command()
 def upstream(
     imagenet: Annotated[
-        Path, typer.Option(help="Validation images: a folder a class, in the order of classes.")
+        Path,
+        typer.Option(
+            help="Validation images: one folder per class, named by WordNet id or number."
+        ),
     ],
     models: Annotated[str, typer.Option(help="Names, separated by commas.")],
     device: DeviceOption = DeviceName.auto,
     limit: Annotated[
         int | None, typer.Option(help="At most so many images, drawn at random.")
+    ] = None,
+    classes: Annotated[
+        Path | None,
+        typer.Option(
+            help="Text file with the class folders in the order of the network's outputs.",
+            show_default=False,
+        ),
     ] = None,
     trust: Annotated[
         bool, typer.Option("--trust", help="Execute what pickled weights say.")
@@ -366,7 +376,7 @@ def upstream(
     """Measure top-1 accuracy on ImageNet; the analysis then uses it."""
     from headstart.cli.upstream import measure_and_show
 
-    measure_and_show(imagenet, models, device.value, limit, trust=trust)
+    measure_and_show(imagenet, models, device.value, limit, order=classes, trust=trust)
 
 
 def _study_options(**given: object) -> dict[str, object]:

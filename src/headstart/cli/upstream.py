@@ -18,13 +18,19 @@ __all__ = ["measure_and_show"]
 
 
 def measure_and_show(
-    folder: Path, names: str, device: Device, limit: int | None, *, trust: bool
+    folder: Path,
+    names: str,
+    device: Device,
+    limit: int | None,
+    *,
+    order: Path | None,
+    trust: bool,
 ) -> None:
     """Measure networks one after the other; what is measured is kept though a later one fails."""
     chosen = [models.find(name) for name in models.split_names(names)]
     if not chosen:
         raise StudyError("--models names no model: give at least one")
-    classes, split = read_validation(folder, limit)
+    classes, split = read_validation(folder, limit, order)
     found: list[tuple[Model, Measured]] = []
     try:
         with LiveWatcher(console) as watcher:
@@ -52,6 +58,6 @@ def _show(found: list[tuple[Model, Measured]]) -> None:
             "-" if known is None else f"{100 * known:.2f}",
         )
     console.print(table)
-    lost = [model.name for model, measured in found if not 0 < measured.value < 1]
-    if lost:
-        typer.echo(f"not kept, none or all of the images right: {', '.join(lost)}")
+    for model, measured in found:
+        if measured.doubt:
+            typer.echo(f"not kept: {model.name}: {measured.doubt}")

@@ -33,6 +33,10 @@ class Archive:
     left_out
         Kinds of files that lie among the images and are taken for none -> how many; and `LOOSE`,
         images that nothing gives a class.
+    understood
+        Which names were taken for which part, in words; "" where nothing had to be.
+    notes
+        What else a person should know of how it was read, a line each.
     """
 
     classes: tuple[str, ...]
@@ -40,6 +44,8 @@ class Archive:
     missing: dict[str, int] = field(default_factory=dict)
     groups: dict[str, npt.NDArray[np.int64]] = field(default_factory=dict)
     left_out: dict[str, int] = field(default_factory=dict)
+    understood: str = ""
+    notes: tuple[str, ...] = ()
 
 
 def number_groups(

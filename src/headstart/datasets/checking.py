@@ -115,7 +115,7 @@ def check_images(dataset: Dataset, cache: Path, watcher: Watcher) -> None:
     ledger = ledger_in(cache, watcher.note)
     checked = look(source, DatasetName.of(dataset), reading, cache, watcher, ledger)
     check(checked.inspection, dataset.name, dataset.skip_broken)
-    for line in (dataset.split_rule, *oddities(checked)):
+    for line in (f"splits: {dataset.split_rule}", *oddities(checked)):
         watcher.note(f"{dataset.name}: {line}")
 
 
@@ -136,6 +136,7 @@ def verified(checked: Checked) -> str:
 def oddities(checked: Checked) -> Iterator[str]:
     """Say in words what is odd about the images and does not forbid them, a line each."""
     found = checked.inspection
+    yield from checked.reading.notes
     for part, n in checked.reading.missing.items():
         yield (
             f"{_images(n, part)} listed and not there: numbers cannot be compared with "

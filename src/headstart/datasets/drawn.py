@@ -19,11 +19,12 @@ from headstart.spec import digest
 if TYPE_CHECKING:
     from scipy import sparse
 
-__all__ = ["HoldOut", "drawn_splits", "hold_out_groups"]
+__all__ = ["AS_GIVEN", "HoldOut", "drawn_splits", "hold_out_groups"]
 
 Rows = npt.NDArray[np.int64]
 HoldOut = Callable[[Rows, float, int], tuple[Rows, Rows]]
 
+AS_GIVEN = "as given"
 # Over the groups: those after the first mend what the first could not know.
 PASSES = 5
 # Changes of a distance smaller than this are rounding.
@@ -56,7 +57,7 @@ def drawn_splits(
     """
     parts = dict(archive.parts)
     if set(parts) == {"train", "validation", "test"}:
-        return {name: parts[name] for name in ("train", "validation", "test")}, "as given"
+        return {name: parts[name] for name in ("train", "validation", "test")}, AS_GIVEN
     if set(parts) == {"all"}:
         return _draw_all(archive, seed, hold_out)
     if set(parts) not in ({"train", "test"}, {"train", "validation"}):
@@ -158,16 +159,7 @@ def _draw_all(archive: Archive, seed: int, hold_out: HoldOut) -> tuple[dict[str,
         "validation": whole.take(validation),
         "test": whole.take(test),
     }
-    rule = f"drawn: 60 % train, 20 % validation, 20 % test, {draw.words}"
-    if untested := len(_present(whole.labels) - _present(splits["test"].labels)):
-        verb = "class has" if untested == 1 else "classes have"
-        rule += f"; {untested:,} {verb} no test image"
-    return splits, rule
-
-
-def _present(labels: Rows) -> set[int]:
-    """Give the classes of which there is an image."""
-    return set((labels if labels.ndim == 1 else np.nonzero(labels == 1)[1]).tolist())
+    return splits, f"drawn: 60 % train, 20 % validation, 20 % test, {draw.words}"
 
 
 @dataclass(frozen=True)

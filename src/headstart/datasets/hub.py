@@ -9,8 +9,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -19,20 +18,24 @@ import pyarrow as pa
 from headstart.datasets.archive import Archive, number_groups
 from headstart.datasets.archives.facts import Facts, HubCopy
 from headstart.datasets.images import FileImages, Images
+from headstart.datasets.naming import (
+    check_single,
+    listed,
+    merged_spellings,
+    part_named,
+    read_split_names,
+    understood,
+)
 from headstart.datasets.parquet_images import ParquetImages, opened
 from headstart.datasets.splits import Split
 from headstart.errors import DatasetError, DatasetMissingError
 
 __all__ = ["Choice", "has_several_classes", "parquet_names", "parts_of", "read", "read_hub_copy"]
 
-# The hub's own rule: https://huggingface.co/docs/datasets/repository_structure
-WORDS: Mapping[str, str] = MappingProxyType(
-    {"train": "train", "training": "train"}
-    | dict.fromkeys(("validation", "valid", "val", "dev"), "validation")
-    | dict.fromkeys(("test", "testing", "eval", "evaluation"), "test")
-)
-PARTS = ("train", "validation", "test")
 SHARD = re.compile(r"(?P<split>.+?)-(?P<number>\d{5})-of-(?P<count>\d{5})(-\w+)?")
+# The number of a file, where it is not written as above.
+NUMBER = re.compile(r"[-_. ]\d+$")
+README = "README.md"
 # A folder of the hub's conversion that stops after the first gigabytes.
 PARTIAL = "partial-"
 IMAGES = ("image", "img", "images", "jpg", "png", "file_name", "path")
@@ -55,6 +58,9 @@ class Choice:
     parts
         For each part (``train``, ``validation``, ``test``, ``all``) the repository's split, or
         several joined by ``+``. Empty takes those that are named so; a split alone is ``all``.
+    sep
+        Separator of several labels in a cell of text; "" where each cell is one label, None where
+        nobody has said.
     """
 
     image: str = ""
@@ -62,6 +68,7 @@ class Choice:
     group: str = ""
     config: str = ""
     parts: Mapping[str, str] = field(default_factory=dict)
+    sep: str | None = None
 
     @classmethod
     def of(cls, copy: HubCopy) -> "Choice":
@@ -75,8 +82,20 @@ def parquet_names(folder: Path) -> list[str]:
     return sorted(name.as_posix() for name in found if not name.name.startswith("."))
 
 
-def parts_of(names: Iterable[str], choice: Choice, title: str) -> dict[str, list[str]]:
+class HubParts(NamedTuple):
+    """The files of each part, and in words which splits were taken for what."""
+
+    files: dict[str, list[str]]
+    understood: str
+
+
+def parts_of(
+    names: Iterable[str], choice: Choice, title: str, readme: Path | None = None
+) -> HubParts:
     """Say which files make up each part.
+
+    A split is the whole name before the number of a file, as on the hub: ``test_ood`` is no part of
+    ``test``. Where the names of the files do not tell, what `readme` declares is taken.
 
     Raises
     ------
@@ -84,33 +103,82 @@ def parts_of(names: Iterable[str], choice: Choice, title: str) -> dict[str, list
         Several configurations and none chosen; a split that there is not, or of which a file is
         lacking; splits whose names do not say what they are for. `title` names the dataset in it.
     """
-    splits = _splits(_of_config(names, choice.config, title), title)
-    had = ", ".join(repr(name) for name in splits)
+    names = list(names)
+    try:
+        return _parts(_splits(_of_config(names, choice.config, title), title), choice, title)
+    except DatasetError:
+        declared = _declared(readme, names) if readme else {}
+        if not declared:
+            raise
+    if not choice.config and len(declared) > 1:
+        raise _several_configs(declared, title)
+    if choice.config and choice.config not in declared:
+        raise _no_config(declared, choice.config, title)
+    return _parts(declared[choice.config or next(iter(declared))], choice, title)
+
+
+def _parts(splits: Mapping[str, Sequence[str]], choice: Choice, title: str) -> HubParts:
+    """Say which splits, and so which files, make up each part."""
     if not choice.parts:
-        if len(splits) == 1:
-            return {"all": next(iter(splits.values()))}
-        named = {name: splits[name] for name in PARTS if name in splits}
-        if "train" not in named or len(named) == 1:
-            raise DatasetError(
-                f"{title} has splits {had}: say what they are for, as ?train=SPLIT&test=SPLIT, or "
-                "?all=SPLIT to split it anew"
-            )
-        return named
-    parts: dict[str, list[str]] = {}
+        chosen = _plain(splits, title)
+    else:
+        chosen = {
+            part: [_split_named(splits, name, title) for name in _joined(splits, wanted)]
+            for part, wanted in choice.parts.items()
+        }
     used: dict[str, str] = {}
-    for part, wanted in choice.parts.items():
-        each = [WORDS.get(split, split) for split in wanted.split("+")]
-        if lacking := [split for split in each if split not in splits]:
-            raise DatasetError(f"{title} has no split '{lacking[0]}': it has {had}")
-        for split in each:
+    for part, some in chosen.items():
+        for split in some:
             if split in used:
                 raise DatasetError(
                     f"{title}: split '{split}' is asked for twice, for {used[split]} and {part}: "
-                    "its images would be fitted and tested on, name each split once"
+                    "its images would be fitted and tested on, name each split once",
+                    code="dataset.split_twice",
+                    found=split,
                 )
             used[split] = part
-        parts[part] = [name for split in each for name in splits[split]]
-    return parts
+    files = {
+        part: [name for split in some for name in splits[split]] for part, some in chosen.items()
+    }
+    if "all" in chosen and chosen["all"] == [""]:
+        return HubParts(files, "")
+    unused = [split for split in splits if split not in used]
+    return HubParts(files, understood("splits", chosen, unused))
+
+
+def _plain(splits: Mapping[str, Sequence[str]], title: str) -> dict[str, list[str]]:
+    """Take the splits that are named as parts; DatasetError where that is not plain."""
+    if len(splits) == 1:
+        return {"all": list(splits)}
+    found = read_split_names(splits)
+    if found.unclear or "train" not in found.parts or len(found.parts) == 1:
+        raise DatasetError(
+            f"{title} has splits {listed(list(splits))}: say what they are for, as "
+            "?train=SPLIT&test=SPLIT (and validation=SPLIT; + joins several), or ?all=SPLIT to "
+            "split it anew",
+            code="dataset.split_unknown",
+            found=tuple(splits),
+        )
+    return {part: [name] for part, name in found.parts.items()}
+
+
+def _joined(splits: Mapping[str, Sequence[str]], wanted: str) -> list[str]:
+    return [wanted] if wanted in splits else wanted.split("+")
+
+
+def _split_named(splits: Mapping[str, Sequence[str]], wanted: str, title: str) -> str:
+    """Find a split by its name, or by another word for it that only one split has."""
+    if wanted in splits:
+        return wanted
+    part = part_named(wanted)
+    alike = [split for split in splits if part is not None and part_named(split) == part]
+    if len(alike) != 1:
+        raise DatasetError(
+            f"{title} has no split '{wanted}': it has {listed(list(splits))}",
+            code="dataset.split_unknown",
+            found=tuple(splits),
+        )
+    return alike[0]
 
 
 def read(folder: Path, choice: Choice, title: str, names: Sequence[str] | None = None) -> Archive:
@@ -132,15 +200,15 @@ def read(folder: Path, choice: Choice, title: str, names: Sequence[str] | None =
     names = parquet_names(folder) if names is None else names
     if not names:
         raise DatasetMissingError(f"{folder} has no Parquet files: expected some as in the hub")
-    parts = {
-        part: [folder / name for name in inside]
-        for part, inside in parts_of(names, choice, title).items()
-    }
+    found = parts_of(names, choice, title, folder / README)
+    parts = {part: [folder / name for name in inside] for part, inside in found.files.items()}
     files = [file for inside in parts.values() for file in inside]
     with opened(files[0]) as parquet:
         image, label = _columns(parquet.schema_arrow, choice, title)
     classes, labels = _labels(
-        {part: _values(inside, label) for part, inside in parts.items()},
+        _apart(
+            {part: _values(inside, label) for part, inside in parts.items()}, choice, label, title
+        ),
         _class_names(files, label),
         f"{title}, column '{label}'",
     )
@@ -149,7 +217,7 @@ def read(folder: Path, choice: Choice, title: str, names: Sequence[str] | None =
         for part, inside in parts.items()
     }
     groups = _groups(parts, choice.group, title) if choice.group else {}
-    return Archive(classes, splits, groups=groups)
+    return Archive(classes, splits, groups=groups, understood=found.understood)
 
 
 def read_hub_copy(facts: Facts, folder: Path, names: Sequence[str] | None = None) -> Archive:
@@ -170,62 +238,136 @@ def has_several_classes(file: Path, choice: Choice, title: str) -> bool:
     with opened(file) as parquet:
         schema = parquet.schema_arrow
     _, label = _columns(schema, choice, title)
-    return _is_list(schema.field(label).type)
+    return bool(choice.sep) or _is_list(schema.field(label).type)
 
 
-def _of_config(names: Iterable[str], config: str, title: str) -> list[str]:
-    """Take the files of one configuration."""
-    configs: dict[str, list[str]] = {}
-    for name in names:
-        folders = PurePosixPath(name).parts[:-1]
+def _of_config(names: Iterable[str], config: str, title: str) -> dict[str, str]:
+    """Take the files of one configuration: path -> split."""
+    configs: dict[str, dict[str, str]] = {}
+    paths = [PurePosixPath(name) for name in names]
+    numbered: dict[PurePosixPath, set[str]] = {}
+    for path in paths:
+        if path.stem.isdigit() and path.parent.name:
+            numbered.setdefault(path.parent.parent, set()).add(path.parent.name)
+    for path in paths:
+        folders = path.parts[:-1]
         if any(folder.startswith(PARTIAL) for folder in folders):
             raise DatasetError(
-                f"{title}: {name} is the beginning of a split only, which the hub does not convert "
-                "whole: no dataset can be made of it"
+                f"{title}: {path} is the beginning of a split only, which the hub does not convert "
+                "whole: no dataset can be made of it",
+                code="dataset.incomplete",
+                found=str(path),
             )
-        said = [folder for folder in folders if folder != "data" and folder not in WORDS]
-        configs.setdefault("/".join(said), []).append(name)
+        split = _split(path, numbered)
+        # A folder of numbered files is a split, whatever it is called.
+        own = folders[:-1] if folders and path.stem.isdigit() and split == folders[-1] else folders
+        said = [folder for folder in own if folder != "data" and not part_named(folder)]
+        configs.setdefault("/".join(said), {})[str(path)] = split
     if not config and len(configs) == 1:
         return next(iter(configs.values()))
     if config in configs:
         return configs[config]
-    had = ", ".join(repr(name) for name in sorted(configs))
-    if config:
-        raise DatasetError(f"{title} has no configuration '{config}': it has {had}")
-    raise DatasetError(f"{title} has several configurations: choose one with ?config= of {had}")
+    raise _no_config(configs, config, title) if config else _several_configs(configs, title)
 
 
-def _splits(names: Iterable[str], title: str) -> dict[str, list[str]]:
+def _no_config(configs: Iterable[str], config: str, title: str) -> DatasetError:
+    return DatasetError(
+        f"{title} has no configuration '{config}': it has {listed(sorted(configs))}",
+        code="dataset.config_unknown",
+        found=tuple(configs),
+    )
+
+
+def _several_configs(configs: Iterable[str], title: str) -> DatasetError:
+    return DatasetError(
+        f"{title} has several configurations: choose one with ?config= of "
+        f"{listed(sorted(configs))}",
+        code="dataset.config_unknown",
+        found=tuple(configs),
+    )
+
+
+def _splits(files: Mapping[str, str], title: str) -> dict[str, list[str]]:
     """Sort files by split, and check that no numbered one is lacking."""
     splits: dict[str, list[str]] = {}
+    several = len(set(files.values())) > 1
+    for name, split in sorted(files.items()):
+        # Beside files of splits, one that names none is called by its own name.
+        called = split or (PurePosixPath(name).stem if several else "")
+        splits.setdefault(called, []).append(name)
+    _check_whole(files, title)
+    return splits
+
+
+def _check_whole(names: Iterable[str], title: str) -> None:
     numbered: dict[tuple[str, str], set[int]] = {}
-    for name in sorted(names):
-        splits.setdefault(_split(name), []).append(name)
-        path = PurePosixPath(name)
+    for path in map(PurePosixPath, names):
         if shard := SHARD.fullmatch(path.stem):
             series = (str(path.parent / shard["split"]), shard["count"])
             numbered.setdefault(series, set()).add(int(shard["number"]))
     for (start, count), found in numbered.items():
         if lacking := sorted(set(range(int(count))) - found):
             raise DatasetError(
-                f"{title} is not whole: {start}-{lacking[0]:05d}-of-{count}.parquet is lacking; "
-                "fetch it again"
+                f"{title} is incomplete: {start}-{lacking[0]:05d}-of-{count}.parquet is missing; "
+                "fetch it again",
+                code="dataset.incomplete",
+                found=lacking[0],
             )
-    return splits
 
 
-def _split(name: str) -> str:
-    """Read the split out of a file's path; "" where nothing says it."""
-    path = PurePosixPath(name)
-    shard = SHARD.fullmatch(path.stem)
-    stem = shard["split"] if shard else path.stem
-    words = {WORDS[word] for word in re.split(r"[^a-z]+", stem.lower()) if word in WORDS}
-    if len(words) == 1:
-        return words.pop()
-    folders = [WORDS[folder] for folder in path.parts[:-1] if folder in WORDS]
-    if folders and not words:
-        return folders[-1]
-    return stem if shard else ""
+def _split(path: PurePosixPath, numbered: Mapping[PurePosixPath, set[str]]) -> str:
+    """Read the split out of a file's path; "" where nothing says it.
+
+    `numbered` are the folders that hold numbered files, by the folder around them.
+    """
+    if shard := SHARD.fullmatch(path.stem):
+        return shard["split"]
+    folders = path.parts[:-1]
+    if path.stem.isdigit() and folders and folders[-1] != "data":
+        beside = read_split_names(numbered[path.parent.parent])
+        if len(folders) > 1 or beside.parts or beside.unclear:
+            return folders[-1]
+    stem = NUMBER.sub("", path.stem)
+    found = read_split_names([stem])
+    if found.parts or found.unclear:
+        return stem
+    return next((folder for folder in reversed(folders) if part_named(folder)), "")
+
+
+def _declared(readme: Path, names: Sequence[str]) -> dict[str, dict[str, list[str]]]:
+    """Read the configurations that a README declares: name -> split -> files.
+
+    {} where it declares none, or more than lists of Parquet files by split.
+    """
+    from huggingface_hub import metadata_load
+
+    # Not this program's file: whatever is wrong with it, it declares nothing.
+    try:
+        configs = (metadata_load(readme) or {}).get("configs")
+        found = {
+            str(config["config_name"]): {
+                str(entry["split"]): _matching(entry["path"], names)
+                for entry in config["data_files"]
+            }
+            for config in configs or ()
+        }
+    except Exception:
+        return {}
+    whole = all(files and all(files.values()) for files in found.values())
+    return found if whole else {}
+
+
+def _matching(patterns: str | list[str], names: Sequence[str]) -> list[str]:
+    patterns = [patterns] if isinstance(patterns, str) else patterns
+    wanted = [re.compile(_regular(pattern)) for pattern in patterns]
+    return [name for name in names if any(one.fullmatch(name) for one in wanted)]
+
+
+def _regular(pattern: str) -> str:
+    """Return the regular expression of a pattern of paths: * stays within a folder, ** does not."""
+    found = re.escape(pattern.removeprefix("./"))
+    found = found.replace(r"\*\*/", "(?:.*/)?").replace(r"\*\*", ".*")
+    return found.replace(r"\*", "[^/]*").replace(r"\?", "[^/]")
 
 
 def _columns(schema: pa.Schema, choice: Choice, title: str) -> tuple[str, str]:
@@ -341,23 +483,44 @@ def _labels(
     if len({isinstance(label, str) for label in single}) > 1:
         raise DatasetError(f"{where} holds text in one part, and numbers in another")
     if names is None:
-        known = sorted(set(single))
-        names = tuple(str(label) for label in known)
+        found = sorted(set(single))
+        spelled = merged_spellings(map(str, found))
+        names = tuple(dict.fromkeys(spelled[str(label)] for label in found))
+        places = {label: names.index(spelled[str(label)]) for label in found}
     else:
-        known = list(range(len(names)))
-    places = {label: place for place, label in enumerate(known)}
+        places = {label: label for label in range(len(names))}
     if outside := [label for label in single if label not in places]:
         raise DatasetError(
             f"{where}: label {outside[0]} has no name, they are numbered 0 to {len(names) - 1} "
             "(the hub writes -1 where labels are kept secret)"
         )
-    return names, {part: _numbered(values, places, several) for part, values in parts.items()}
+    return names, {
+        part: _numbered(values, places, len(names), several) for part, values in parts.items()
+    }
 
 
-def _numbered(values: Values, places: dict[Any, int], several: bool) -> Labels:
+def _apart(parts: dict[str, Values], choice: Choice, label: str, title: str) -> dict[str, Values]:
+    """Take cells of text apart at the separator, if there is one."""
+    if choice.sep:
+        return {
+            part: [
+                sorted({name.strip() for name in value.split(choice.sep)} - {""})
+                if isinstance(value, str)
+                else value
+                for value in values
+            ]
+            for part, values in parts.items()
+        }
+    if choice.sep is None:
+        texts = [value for values in parts.values() for value in values if isinstance(value, str)]
+        check_single(title, label, texts)
+    return parts
+
+
+def _numbered(values: Values, places: dict[Any, int], n_classes: int, several: bool) -> Labels:
     if not several:
         return np.array([places[value] for value in values], dtype=np.int64)
-    labels = np.full((len(values), len(places)), -1, dtype=np.int64)
+    labels = np.full((len(values), n_classes), -1, dtype=np.int64)
     for row, present in enumerate(values):
         labels[row, [places[label] for label in present]] = 1
     return labels

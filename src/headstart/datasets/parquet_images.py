@@ -25,7 +25,7 @@ from headstart.datasets.seen import Seen
 from headstart.errors import DatasetError, StorageError
 from headstart.files import storage_errors
 
-__all__ = ["ParquetImages", "opened"]
+__all__ = ["ParquetImages", "kept_paths", "opened"]
 
 # The hub writes 100 images a row group, 1,000 in older files.
 KEPT = 3
@@ -118,6 +118,24 @@ class ParquetImages(EncodedImages):
         for place, row in zip(places.tolist(), inside.astype("<i8"), strict=True):
             content.update(digests[place] + row.tobytes())
         return content.hexdigest()
+
+
+def kept_paths(file: Path, column: str) -> list[str | None] | None:
+    """Return the paths in a column of images that holds no image itself; None if it holds some.
+
+    Raises
+    ------
+    DatasetError
+        It is no Parquet file.
+    """
+    with opened(file) as parquet:
+        if not _is_struct(parquet, column):
+            return None
+        for group in range(parquet.num_row_groups):
+            found = parquet.read_row_group(group, columns=[f"{column}.{BYTES}"]).column(0)
+            if any(value.as_py() and value[BYTES].is_valid for value in found):
+                return None
+        return list(_names(parquet, column))
 
 
 class _Column:

@@ -2,14 +2,18 @@
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 
+import numpy as np
+
+from headstart.datasets.archive import Archive
 from headstart.datasets.images import EncodedImages, FileImages
 from headstart.datasets.ledger import Ledger
 from headstart.datasets.manifest import Manifest, check_manifest, make_manifest
 from headstart.datasets.names import DatasetName
+from headstart.datasets.naming import listed
 from headstart.datasets.sources import SOURCES
 from headstart.datasets.splits import Split
 from headstart.errors import DatasetError, ManifestError
@@ -64,6 +68,8 @@ class Reading:
         How many images are listed and are not there, for parts with some.
     left_out
         Kinds of files that lie among the images and are taken for none -> how many.
+    notes
+        What else a person should know of how it was read, a line each.
     """
 
     classes: tuple[str, ...]
@@ -73,6 +79,7 @@ class Reading:
     split_rule: str
     missing: dict[str, int]
     left_out: dict[str, int]
+    notes: tuple[str, ...] = ()
 
     @cached_property
     def root(self) -> Path | None:
@@ -116,12 +123,15 @@ def read_dataset(
         check_metric(asked.stem, metric, f"{part} images", split.labels.ndim)
         if not isinstance(split.images, EncodedImages):
             asked.refuse_decoding()
+    if own.published_files(asked, cache) is None and own.manifest(asked) is None:
+        archive = _without_unused(archive, kind)
     parts, split_rule = own.split(asked, archive)
     parts = {
         name: Split(part.images.decoded(asked.decoding), part.labels, part.rows)
         for name, part in parts.items()
     }
     check_examples(asked.stem, archive.classes, parts, kind)
+    split_rule += _untested(archive.classes, parts["test"], metric)
     watcher, ledger = watcher or Watcher(), ledger or ledger_in(cache)
     # The first time every image is read, which may take as long as the disk needs for all.
     total = sum(map(len, parts.values()))
@@ -129,8 +139,52 @@ def read_dataset(
     manifest = make_manifest(archive.classes, parts, kind, ledger, watcher.advance)
     if published := own.manifest(asked):
         check_manifest(asked.stem, published, manifest)
-    missing, left_out = archive.missing, archive.left_out
-    return Reading(archive.classes, parts, manifest, metric, split_rule, missing, left_out)
+    return Reading(
+        archive.classes,
+        parts,
+        manifest,
+        metric,
+        split_rule,
+        archive.missing,
+        archive.left_out,
+        archive.notes,
+    )
+
+
+def _without_unused(archive: Archive, kind: LabelKind) -> Archive:
+    """Leave out classes that are named and that no image has, with a note."""
+    n_classes = len(archive.classes)
+    if any(kind.strange(part.labels, n_classes) for part in archive.parts.values()):
+        return archive
+    counts = sum(kind.counts(part.labels, n_classes) for part in archive.parts.values())
+    used = np.flatnonzero(counts)
+    if len(used) in (0, n_classes):
+        return archive
+    place = np.full(n_classes, -1, dtype=np.int64)
+    place[used] = np.arange(len(used))
+    parts = {
+        name: replace(part, labels=place[part.labels] if kind.ndim == 1 else part.labels[:, used])
+        for name, part in archive.parts.items()
+    }
+    unused = [name for row, name in enumerate(archive.classes) if row not in set(used.tolist())]
+    verb = "1 class has" if len(unused) == 1 else f"{len(unused):,} classes have"
+    note = f"left out, as {verb} no image: {listed(unused, quoted=False)}"
+    classes = tuple(archive.classes[row] for row in used)
+    return replace(archive, classes=classes, parts=parts, notes=(*archive.notes, note))
+
+
+def _untested(classes: tuple[str, ...], test: Split, metric: Metric) -> str:
+    """Return what to add to the rule of the splits where the test set lacks classes, else ""."""
+    without = np.flatnonzero(kind_of(metric).counts(test.labels, len(classes)) == 0)
+    if not len(without):
+        return ""
+    names = listed([classes[place] for place in without], quoted=False)
+    verb = "class has" if len(without) == 1 else "classes have"
+    said = f"; {len(without):,} {verb} no test image ({names})"
+    if metric == "top-1":
+        return said
+    left = len(classes) - len(without)
+    return f"{said}, so the mean is over {left:,} of {len(classes):,} classes"
 
 
 # One dataset at a time is kept: a study goes through its datasets one by one.

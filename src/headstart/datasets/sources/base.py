@@ -9,7 +9,7 @@ from typing import ClassVar, NamedTuple
 
 from headstart.datasets.archive import Archive
 from headstart.datasets.checksums import PublishedFile
-from headstart.datasets.drawn import drawn_splits
+from headstart.datasets.drawn import AS_GIVEN, drawn_splits
 from headstart.datasets.manifest import Manifest
 from headstart.datasets.names import DatasetName
 from headstart.datasets.splits import Split
@@ -152,9 +152,12 @@ class Source(ABC):
             asked.refuse_split_seed()
         kind = kind_of(asked.metric or self.describe(asked).metric)
         try:
-            return drawn_splits(archive, asked.split_seed, hold_out=kind.hold_out)
+            splits, rule = drawn_splits(archive, asked.split_seed, hold_out=kind.hold_out)
         except DatasetError as error:
             raise DatasetError(f"dataset '{asked.stem}': {error}") from error
+        if not archive.understood:
+            return splits, rule
+        return splits, archive.understood if rule == AS_GIVEN else f"{archive.understood}; {rule}"
 
     def manifest(self, asked: DatasetName) -> Manifest | None:  # noqa: ARG002
         """Give the published content, None where none is: the content is what it turns out."""

@@ -1,28 +1,38 @@
-"""A folder of the user's: class folders that hold images, in split folders or without.
+"""A folder of the user's: class folders that hold images, in split folders or around them.
 
 photos/cat/1.jpg
 
-photos/train/cat/1.jpg
-photos/validation/cat/2.jpg
-photos/test/cat/3.jpg
+photos/train/cat/1.jpg        photos/cat/train/1.jpg
+photos/val/cat/2.jpg          photos/cat/val/2.jpg
+photos/test/cat/3.jpg         photos/cat/test/3.jpg
 """
 
 import os
 from collections import Counter
-from collections.abc import Iterator
-from functools import cache
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
+from typing import ClassVar
 
 import numpy as np
-from PIL import Image
 
 from headstart.datasets.archive import LOOSE, Archive
 from headstart.datasets.decode import NOT_DECODED
 from headstart.datasets.images import FileImages
 from headstart.datasets.names import DatasetName
+from headstart.datasets.naming import (
+    PARTS,
+    check_parts,
+    is_neutral,
+    listed,
+    merged_spellings,
+    read_split_names,
+    understood,
+)
 from headstart.datasets.sources.base import Description, Presence, Source
 from headstart.datasets.sources.cells import SUFFIXES
-from headstart.datasets.sources.parts import PARTS, check_parts, not_there, own_title, part_named
+from headstart.datasets.sources.parts import is_image_name, not_there, own_title
 from headstart.datasets.sources.table import is_table
 from headstart.datasets.splits import Split
 from headstart.errors import DatasetError
@@ -32,12 +42,28 @@ __all__ = ["FolderSource", "class_folders", "read_split"]
 
 # Made by unpacking on a Mac, and by network drives: copies and thumbnails of what lies beside.
 NOT_THE_USERS = {"__MACOSX", "@eaDir"}
+EACH_CLASS = "*/"
+HOW_TO_SAY = (
+    "say which is which with ?train=FOLDER&test=FOLDER (and validation=FOLDER; +"
+    " joins several), or ?all=. to take each folder for a class"
+)
+
+# The folders of each class, by its name.
+Classes = dict[str, list[Path]]
 
 
 class FolderSource(Source):
     """Folders of class folders, whose images may lie in folders of their own."""
 
     name = "folder"
+    options: ClassVar[Mapping[str, str]] = MappingProxyType(
+        {
+            "train": "folder in it that is train, several joined by +; */NAME: NAME in each class",
+            "validation": "folder in it that is validation",
+            "test": "folder in it that is test",
+            "all": "folder whose class folders are split anew; . is the dataset's folder itself",
+        }
+    )
 
     def recognises(self, stem: str) -> bool:
         # A name that is empty would be the folder where one happens to be.
@@ -67,40 +93,51 @@ class FolderSource(Source):
         DatasetMissingError
             No such folder.
         DatasetError
-            No class folders; split folders beside others, or without train; a class folder
-            without images; a split with a class that train has not.
+            No class folders; folders that look like splits and cannot be told apart; split folders
+            beside others, or without train; a class folder without images; a split with a class
+            that train has not.
         """
         folder = path_of(asked.stem)
         if folder.exists() and not folder.is_dir():
             raise DatasetError(
                 f"{folder} is a file: expected a folder of class folders, or a table "
-                f"({', '.join(SUFFIXES)}); unpack an archive first"
+                f"({', '.join(SUFFIXES)}); unpack an archive first",
+                code="dataset.not_a_folder",
             )
         if not folder.is_dir():
             raise not_there("folder", folder)
-        places = _split_folders(folder) or {"all": folder}
-        for place in places.values():
-            _check_class_folders(place)
-        first = next(iter(places.values()))
-        classes = class_folders(first)
+        chosen = {part: asked.options[part] for part in (*PARTS, "all") if part in asked.options}
+        layout = _chosen(folder, chosen) if chosen else _layout(folder)
+        in_parts = _merged(layout.parts)
+        first = next(iter(in_parts.values()))
+        classes = tuple(sorted(first, key=os.fsencode))
         left_out = Counter[str]()
-        parts = {part: read_split(place, classes, left_out) for part, place in places.items()}
-        if loose := sum(_count_loose(place) for place in {folder, *places.values()}):
+        parts = {
+            part: _read_classes(places, classes, left_out) for part, places in in_parts.items()
+        }
+        if loose := sum(_count_loose(place) for place in {folder, *layout.roots}):
             left_out[LOOSE] = loose
         counts = np.bincount(next(iter(parts.values())).labels, minlength=len(classes))
         if not counts.all():
             raise DatasetError(
-                f"class folder {first / classes[int(np.argmin(counts))]} has no images: add some "
-                "(in a format that Pillow decodes), or remove it"
+                f"class folder {first[classes[int(np.argmin(counts))]][0]} has no images: add some "
+                "(in a format that Pillow decodes), or remove it",
+                code="dataset.class_empty",
+                found=classes[int(np.argmin(counts))],
             )
-        for place in places.values():
-            _check_classes(place, classes, first)
+        for places in in_parts.values():
+            _check_classes(places, first)
         names = tuple(name_in_text(name) for name in classes)
-        return Archive(names, parts, left_out=dict(left_out))
+        return Archive(
+            names,
+            parts,
+            left_out=dict(left_out),
+            understood=name_in_text(layout.understood),
+        )
 
 
 def class_folders(folder: Path) -> tuple[str, ...]:
-    """Give the names of the folders in a folder, sorted; hidden ones left out."""
+    """Return the names of the folders in a folder, sorted; hidden ones left out."""
     with storage_errors(folder, reading=True):
         names = [path.name for path in folder.iterdir() if path.is_dir() and _counts(path.name)]
         # The order of bytes: the same in every locale.
@@ -116,10 +153,20 @@ def read_split(
     hidden ones are left out. They come class by class, sorted by their path's parts. `left_out`
     counts the other files by how their names end, of those in class folders.
     """
+    return _read_classes({name: [folder / name] for name in classes}, classes, left_out)
+
+
+def _read_classes(
+    places: Classes, classes: tuple[str, ...], left_out: Counter[str] | None = None
+) -> Split:
     paths, labels = [], []
     for label, name in enumerate(classes):
-        there = (folder / name).is_dir()
-        inside = list(_images_in(folder / name, left_out)) if there else []
+        inside = [
+            path
+            for place in places.get(name, [])
+            if place.is_dir()
+            for path in _images_in(place, left_out)
+        ]
         paths += inside
         labels += [label] * len(inside)
     rows = np.arange(len(labels), dtype=np.int64)
@@ -130,45 +177,280 @@ def _counts(name: str) -> bool:
     return not name.startswith(".") and name not in NOT_THE_USERS
 
 
-def _split_folders(folder: Path) -> dict[str, Path]:
-    """Find the folders of train, validation and test; none where the folders are classes.
+@dataclass(frozen=True)
+class _Layout:
+    """Where the images of each class of each part are.
 
-    One such name among others is a class: a train is a vehicle too.
+    `roots` are the folders that hold class folders; `understood` says in words what was taken for
+    what, "" where nothing but class folders was found.
     """
-    names = class_folders(folder)
-    others = [name for name in names if part_named(name) is None]
-    found: dict[str, list[str]] = {}
-    for name in names:
-        if part := part_named(name):
-            found.setdefault(part, []).append(name)
-    if not found or (others and not ("train" in found and len(found) > 1)):
-        return {}
-    for part, same in found.items():
-        if len(same) > 1:
+
+    parts: dict[str, Classes]
+    roots: tuple[Path, ...]
+    understood: str = ""
+
+
+def _layout(folder: Path) -> _Layout:
+    """Find out what the folders in a folder are: splits, classes, or classes with splits inside.
+
+    Raises DatasetError for what looks like splits and cannot be told.
+    """
+    inner = _unwrapped(folder)
+    filled = _filled(inner)
+    found = read_split_names(filled)
+    if _are_splits(inner, found.parts, found.unclear, found.others):
+        if found.unclear:
+            raise _unknown(inner, found.unclear, filled)
+        if found.others:
             raise DatasetError(
-                f"dataset folder {folder} has two folders of {part} images, '{same[0]}' and "
-                f"'{same[1]}': keep one"
+                f"dataset folder {inner} has split folders ({listed(list(found.parts.values()))}) "
+                f"and beside them '{found.others[0]}' with images, which is none: move it out of "
+                "the way, or say which to use with ?train=FOLDER&test=FOLDER",
+                code="dataset.split_unknown",
+                found=found.others,
             )
-    only = folder / next(iter(found.values()))[0]
-    check_parts(found, f"dataset folder {folder}", f"give {only} to have splits drawn of it")
-    # A folder without images (documents, annotations) does no harm.
-    for name in others:
-        if next(_images_in(folder / name), None):
-            raise DatasetError(
-                f"dataset folder {folder} has split folders ({', '.join(found)}) and beside them "
-                f"'{name}' with images, which is none: move it out of the way"
-            )
-    return {part: folder / found[part][0] for part in PARTS if part in found}
+        only = inner / next(iter(found.parts.values()))
+        check_parts(found.parts, f"dataset folder {inner}", f"give {only} to have splits drawn")
+        return _split_folders({part: [inner / name] for part, name in found.parts.items()}, inner)
+    if inside := _splits_of_classes(inner, filled):
+        return inside
+    _check_not_alike(inner, filled)
+    _check_class_folders(inner)
+    said = "" if inner == folder else f"class folders in {inner.relative_to(folder)}"
+    return _Layout({"all": _classes_in([inner])}, (inner,), said)
+
+
+def _unwrapped(folder: Path) -> Path:
+    """Go down while all images are in one folder that is neither a split nor a class."""
+    while True:
+        filled = _filled(folder)
+        if len(filled) != 1 or _count_loose(folder):
+            return folder
+        inside = _filled(folder / filled[0])
+        found = read_split_names(filled)
+        neutral = not found.unclear and is_neutral(filled[0])
+        splits = len(read_split_names(inside).parts) > 1
+        if len(inside) < 2 or found.parts or not (neutral or splits):
+            return folder
+        folder = folder / filled[0]
+
+
+def _are_splits(
+    folder: Path, parts: Mapping[str, str], unclear: Sequence[str], others: Sequence[str]
+) -> bool:
+    """Whether folders that are called like splits are such; a train is a vehicle, too.
+
+    One such name among others is a class. So are names that only mention a split (a test tube)
+    where their folders hold images, not class folders.
+    """
+    if others:
+        if "train" in parts and len(parts) > 1:
+            return True
+        mentioning = [*parts.values(), *unclear]
+        return len(mentioning) > 1 and _share_classes(folder, mentioning)
+    if unclear:
+        return all(_filled(folder / name) for name in [*parts.values(), *unclear])
+    return bool(parts)
+
+
+def _share_classes(folder: Path, names: Sequence[str]) -> bool:
+    """Whether folders hold no images but in folders, and most of these have the same names."""
+    inside = [set(_filled(folder / name)) for name in names]
+    if any(_count_loose(folder / name) for name in names):
+        return False
+    same = set.intersection(*inside)
+    return len(same) > 1 and 2 * len(same) >= len(set.union(*inside))
+
+
+def _splits_of_classes(folder: Path, filled: Sequence[str]) -> _Layout | None:
+    """Read split folders inside class folders; None where there are no such.
+
+    Raises DatasetError where a class has them, and not all images are in one.
+    """
+    inside = {name: _filled(folder / name) for name in filled}
+    each = [read_split_names(names).parts for names in inside.values()]
+    if not any("train" in parts and len(parts) > 1 for parts in each):
+        return None
+    found = read_split_names(name for names in inside.values() for name in names)
+    loose = [name for name in filled if _count_loose(folder / name)]
+    if not found.complete or loose:
+        odd = [*found.unclear, *found.others]
+        beside = f"folders {listed(odd)}" if odd else f"images of no split in '{loose[0]}'"
+        raise DatasetError(
+            f"class folders of {folder} hold split folders "
+            f"({listed(list(found.parts.values()))}) and beside them {beside}: say which to use "
+            "with ?train=*/FOLDER&test=*/FOLDER, or ?all=. to split all images of each class anew",
+            code="dataset.split_unknown",
+            found=odd or loose,
+        )
+    check_parts(found.parts, f"class folders of {folder}", "?all=. splits all images anew")
+    places = {
+        part: {
+            name: [folder / name / inner]
+            for name in class_folders(folder)
+            if part == "train" or inner in inside.get(name, [])
+        }
+        for part, inner in found.parts.items()
+    }
+    said = {part: [f"CLASS/{inner}"] for part, inner in found.parts.items()}
+    return _Layout(places, (), understood("folders", said))
+
+
+def _check_not_alike(folder: Path, filled: Sequence[str]) -> None:
+    """Raise DatasetError where a few folders hold the same many: which are the classes?"""
+    if len(filled) < 2 or not _share_classes(folder, filled):
+        return
+    same = sorted(set.intersection(*(set(_filled(folder / name)) for name in filled)))
+    if len(filled) <= len(same):
+        raise DatasetError(
+            f"dataset folder {folder} has {len(filled)} folders ({listed(filled)}) that hold the "
+            f"same folders ({listed(same)}): splits or classes? {HOW_TO_SAY}",
+            code="dataset.layout_unclear",
+            found=tuple(filled),
+        )
+
+
+def _unknown(folder: Path, unclear: Sequence[str], names: Sequence[str]) -> DatasetError:
+    return DatasetError(
+        f"dataset folder {folder} has folders {listed(names)}, which look like splits: what "
+        f"{listed(unclear)} {'is' if len(unclear) == 1 else 'are'} for is not clear; {HOW_TO_SAY}",
+        code="dataset.split_unknown",
+        found=tuple(unclear),
+    )
+
+
+def _split_folders(places: Mapping[str, Sequence[Path]], base: Path) -> _Layout:
+    """Lay out folders of class folders, one or several for each part."""
+    within = {part: [_inside_wrapper(one) for one in some] for part, some in places.items()}
+    # Of all splits or of none: a class may be called '1' or 'images'.
+    wrapped = all(
+        one != folder
+        for part in places
+        for one, folder in zip(within[part], places[part], strict=True)
+    )
+    roots = within if wrapped else places
+    for some in roots.values():
+        for root in some:
+            _check_class_folders(root)
+    parts = {part: _classes_in(some) for part, some in roots.items()}
+    said = {
+        part: [str(one.relative_to(base)) if one.is_relative_to(base) else str(one) for one in some]
+        for part, some in places.items()
+    }
+    used = tuple(root for some in roots.values() for root in some)
+    return _Layout(parts, used, understood("folders", said))
+
+
+def _inside_wrapper(folder: Path) -> Path:
+    """Return the one folder in a split's folder that holds its class folders, if there is one."""
+    filled = _filled(folder)
+    if len(filled) != 1 or _count_loose(folder):
+        return folder
+    again = filled[0].lower() == folder.name.lower()
+    if (again or is_neutral(filled[0])) and _filled(folder / filled[0]):
+        return folder / filled[0]
+    return folder
+
+
+def _chosen(folder: Path, chosen: Mapping[str, str]) -> _Layout:
+    """Lay out the folders that the options name.
+
+    Raises DatasetError for one that is not there, or is asked for twice.
+    """
+    if "all" in chosen and len(chosen) > 1:
+        raise DatasetError(
+            f"dataset folder {folder}: ?all= splits its images anew, so that "
+            f"{' and '.join(part for part in chosen if part != 'all')} cannot be given beside it",
+            code="dataset.split_twice",
+        )
+    if "all" not in chosen:
+        check_parts(chosen, f"the choice for {folder}", "?all=FOLDER has splits drawn")
+    names = {part: _joined(folder, value) for part, value in chosen.items()}
+    every = [name for some in names.values() for name in some]
+    if twice := [name for name in every if every.count(name) > 1]:
+        raise DatasetError(
+            f"dataset folder {folder}: '{twice[0]}' is asked for twice: name each folder once",
+            code="dataset.split_twice",
+            found=twice[0],
+        )
+    if not any(name.startswith(EACH_CLASS) for name in every):
+        places = {part: [folder / name for name in some] for part, some in names.items()}
+        for some in places.values():
+            for place in some:
+                if not place.is_dir():
+                    raise _no_folder(folder, str(place), class_folders(folder))
+        return _split_folders(places, folder)
+    return _chosen_in_classes(folder, names)
+
+
+def _chosen_in_classes(folder: Path, names: Mapping[str, Sequence[str]]) -> _Layout:
+    """Lay out the folders that the options name inside each class folder."""
+    classes = class_folders(folder)
+    inside = sorted({name for one in classes for name in class_folders(folder / one)})
+    parts: dict[str, Classes] = {}
+    for part, some in names.items():
+        inner = [name.removeprefix(EACH_CLASS) for name in some]
+        for name in inner:
+            if name not in inside:
+                raise _no_folder(folder, f"{EACH_CLASS}{name}", inside)
+        parts[part] = {
+            one: [folder / one / name for name in inner if (folder / one / name).is_dir()]
+            for one in classes
+        }
+    return _Layout(parts, (), understood("folders", names))
+
+
+def _joined(folder: Path, value: str) -> list[str]:
+    """Take apart what + joins; a folder may have a + in its name."""
+    return [value] if (folder / value).is_dir() else value.split("+")
+
+
+def _no_folder(folder: Path, name: str, had: Sequence[str]) -> DatasetError:
+    return DatasetError(
+        f"dataset folder {folder} has no folder {name}: it has {listed(had) or 'none'}",
+        code="dataset.split_unknown",
+        found=name,
+    )
+
+
+def _classes_in(roots: Sequence[Path]) -> Classes:
+    """Find the folders of each class."""
+    classes: Classes = {}
+    for root in roots:
+        for name in class_folders(root):
+            classes.setdefault(name, []).append(root / name)
+    return classes
+
+
+def _merged(parts: Mapping[str, Classes]) -> dict[str, Classes]:
+    """Take two spellings of one name for one class, in all parts."""
+    spelled = merged_spellings(name for places in parts.values() for name in places)
+    merged: dict[str, Classes] = {}
+    for part, places in parts.items():
+        merged[part] = {}
+        for name, folders in places.items():
+            merged[part].setdefault(spelled[name], []).extend(folders)
+    return merged
+
+
+def _filled(folder: Path) -> list[str]:
+    """Return the names of the folders in a folder that hold an image, in them or below."""
+    return [name for name in class_folders(folder) if next(_images_in(folder / name), None)]
 
 
 def _check_class_folders(folder: Path) -> None:
     if class_folders(folder):
         return
     with storage_errors(folder, reading=True):
-        loose = sorted(path.name for path in folder.iterdir() if _is_image(path.name))
+        entries = sorted(path.name for path in folder.iterdir())
+    loose = [name for name in entries if _is_image(name)]
+    tables = [name for name in entries if name.lower().endswith(SUFFIXES)]
     found = f"{len(loose):,} images without a class, first '{loose[0]}'" if loose else "none"
+    table = f"; if {tables[0]} says the classes, give {folder / tables[0]}" if tables else ""
     raise DatasetError(
-        f"{folder} has no class folders: expected {folder}/CLASS/IMAGE, found {found}"
+        f"{folder} has no class folders: expected {folder}/CLASS/IMAGE, found {found}{table}",
+        code="dataset.no_classes",
+        found=len(loose),
     )
 
 
@@ -178,14 +460,18 @@ def _count_loose(folder: Path) -> int:
         return sum(_is_image(path.name) and path.is_file() for path in folder.iterdir())
 
 
-def _check_classes(folder: Path, classes: tuple[str, ...], train: Path) -> None:
+def _check_classes(places: Classes, train: Classes) -> None:
     """Raise DatasetError if a class that `train` has not has images here."""
-    for name in class_folders(folder):
-        if name not in classes and next(_images_in(folder / name), None):
-            raise DatasetError(
-                f"{folder} has images labelled outside the classes: '{name}' has no folder in "
-                f"{train}; add training images of it or remove it"
-            )
+    for name, folders in places.items():
+        for folder in folders:
+            if name not in train and next(_images_in(folder), None):
+                raise DatasetError(
+                    f"{folder.parent} has images labelled outside the classes: '{name}' has no "
+                    f"folder in {next(iter(train.values()))[0].parent}; add training images of it "
+                    "or remove it",
+                    code="dataset.class_unknown",
+                    found=name,
+                )
 
 
 def _images_in(folder: Path, left_out: Counter[str] | None = None) -> Iterator[Path]:
@@ -228,12 +514,4 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 
 
 def _is_image(name: str) -> bool:
-    return _counts(name) and os.path.splitext(name)[1].lower() in _image_suffixes()
-
-
-@cache
-def _image_suffixes() -> frozenset[str]:
-    formats = Image.registered_extensions().items()
-    return frozenset(
-        suffix for suffix, name in formats if name in Image.OPEN and name not in NOT_DECODED
-    )
+    return _counts(name) and is_image_name(name)

@@ -12,14 +12,16 @@ import numpy.typing as npt
 from headstart.datasets.archive import Archive
 from headstart.datasets.images import ArrayImages, FileImages, Images
 from headstart.datasets.names import DatasetName
-from headstart.datasets.sources.base import Description, Presence, Source
-from headstart.datasets.sources.parts import (
-    PARTS,
+from headstart.datasets.naming import (
     check_parts,
-    part_named,
-    require_files,
+    listed,
+    merged_spellings,
+    read_split_names,
     sorted_classes,
+    understood,
 )
+from headstart.datasets.sources.base import Description, Presence, Source
+from headstart.datasets.sources.parts import require_files
 from headstart.datasets.splits import Split
 from headstart.errors import DatasetError, DatasetMissingError
 from headstart.files import sha256_file, storage_errors
@@ -98,7 +100,7 @@ def _archive_of(file: Path, function: str) -> Archive:
 @lru_cache(maxsize=1)
 def _called(file: Path, function: str, _content: str) -> Archive:
     place = f"{file}: {function}()"
-    pairs, classes = _take_apart(place, call_function(file, function, DatasetError))
+    pairs, classes, said = _take_apart(place, call_function(file, function, DatasetError))
     images = {part: _images(place, part, pair[0]) for part, pair in pairs.items()}
     given = {part: _given_labels(place, part, pair[1]) for part, pair in pairs.items()}
     for part, labels in given.items():
@@ -112,24 +114,32 @@ def _called(file: Path, function: str, _content: str) -> Archive:
         part: Split(images[part], labels, np.arange(len(labels), dtype=np.int64))
         for part, labels in encoded.items()
     }
-    return Archive(names, parts)
+    return Archive(names, parts, understood=said)
 
 
 def _take_apart(
     place: str, given: Any
-) -> tuple[dict[str, tuple[Any, Any]], tuple[str, ...] | None]:
-    """Give (images, labels) of each part, and the classes if they are named."""
+) -> tuple[dict[str, tuple[Any, Any]], tuple[str, ...] | None, str]:
+    """Return (images, labels) of each part, the classes if they are named, and what was taken so.
+
+    The last is in words, "" where no part is named.
+    """
+    said = ""
     if isinstance(given, Mapping):
         pairs = {key: pair for key, pair in given.items() if key != CLASSES}
         named = given.get(CLASSES)
-        for key in pairs:
-            if not isinstance(key, str) or part_named(key) is None:
-                raise DatasetError(
-                    f"{place} gave a part {key!r}: expected train, validation, test or classes"
-                )
-        found = {part: key for key in pairs if (part := part_named(key))}
-        check_parts(found, f"what {place} gave", "give (images, labels) to have splits drawn")
-        parts = {part: pairs[found[part]] for part in PARTS if part in found}
+        found = read_split_names(key for key in pairs if isinstance(key, str))
+        odd = [key for key in pairs if key not in found.parts.values()]
+        if odd:
+            raise DatasetError(
+                f"{place} gave a part {odd[0]!r}: expected one of each of train, validation and "
+                f"test, or classes; found {listed([str(key) for key in pairs])}",
+                code="dataset.split_unknown",
+                found=tuple(map(str, odd)),
+            )
+        check_parts(found.parts, f"what {place} gave", "give (images, labels) to have splits drawn")
+        parts = {part: pairs[key] for part, key in found.parts.items()}
+        said = understood("parts", {part: [key] for part, key in found.parts.items()})
         lengths: tuple[int, ...] = (2,)
     else:
         parts, lengths = {"all": given}, (2, 3)
@@ -141,7 +151,8 @@ def _take_apart(
             if isinstance(pair, tuple | list):
                 kind += f" of length {len(pair)}"
             raise DatasetError(f"{place} gave a {kind}{_of(part)}: expected {EXPECTED}")
-    return {part: (pair[0], pair[1]) for part, pair in parts.items()}, _named(place, named)
+    apart = {part: (pair[0], pair[1]) for part, pair in parts.items()}
+    return apart, _named(place, named), said
 
 
 def _named(place: str, classes: Any) -> tuple[str, ...] | None:
@@ -224,6 +235,9 @@ def _encoded_texts(
     place: str, given: dict[str, npt.NDArray[Any]], classes: tuple[str, ...] | None
 ) -> tuple[tuple[str, ...], dict[str, Labels]]:
     texts = {part: labels.tolist() for part, labels in given.items()}
+    if classes is None:
+        spelled = merged_spellings(name for names in texts.values() for name in names)
+        texts = {part: [spelled[name] for name in names] for part, names in texts.items()}
     found = sorted_classes(name for names in texts.values() for name in names)
     if classes and (unknown := set(found) - set(classes)):
         raise DatasetError(

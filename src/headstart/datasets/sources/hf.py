@@ -15,11 +15,18 @@ from typing import ClassVar
 from urllib.parse import quote
 
 from headstart.datasets.archive import Archive
-from headstart.datasets.hub import Choice, has_several_classes, parquet_names, parts_of, read
+from headstart.datasets.hub import (
+    README,
+    Choice,
+    has_several_classes,
+    parquet_names,
+    parts_of,
+    read,
+)
 from headstart.datasets.names import DatasetName
 from headstart.datasets.sources.base import Description, Presence, Source
 from headstart.datasets.sources.parts import own_title
-from headstart.errors import DatasetMissingError, StorageError, StudyError
+from headstart.errors import DatasetError, DatasetMissingError, StorageError, StudyError
 from headstart.files import replaced, storage_errors
 from headstart.hub import (
     REPOSITORY,
@@ -43,6 +50,7 @@ SEVERAL: Metric = "voc-map-11point"
 SPLIT_RULE = "the repository's own splits; what it lacks is drawn"
 COLUMNS = ("image", "label", "group", "config")
 PARTS = ("train", "validation", "test", "all")
+PARQUET = ".parquet"
 
 
 @dataclass(frozen=True)
@@ -77,7 +85,13 @@ def find_snapshot(
     noted = _noted(_note_file(repository, revision, cache))
     if noted is None:
         return None
-    names = _chosen(repository, noted, choice)
+    try:
+        names = _chosen(repository, noted, choice)
+    except DatasetError:
+        # A fetch brings what may say more.
+        if README in noted.files and not _is_whole(repository, noted, README):
+            return None
+        raise
     if any(not _is_whole(repository, noted, name) for name in names):
         return None
     first = cached(repository, names[0], kind="dataset", commit=noted.commit)
@@ -107,7 +121,7 @@ def fetch_snapshot(
             check_reachable(repository, kind="dataset")
             noted = _listing(repository, revision)
             _write_note(note, noted)
-        names = _chosen(repository, noted, choice)
+        names = _chosen_or_declared(repository, noted, choice)
         lacking = [name for name in names if not _is_whole(repository, noted, name)]
         if lacking:
             check_reachable(repository, kind="dataset")
@@ -146,6 +160,7 @@ class HubSource(Source):
             "validation": "the split that is validation",
             "test": "the split that is test",
             "all": "the splits that are joined and split anew",
+            "sep": "separator of several labels in a cell; empty: each cell is one label",
         }
     )
 
@@ -221,7 +236,7 @@ def _revision(asked: DatasetName) -> str | None:
 def _choice(asked: DatasetName) -> Choice:
     columns = {name: asked.options.get(name, "") for name in COLUMNS}
     parts = {name: asked.options[name] for name in PARTS if name in asked.options}
-    return Choice(**columns, parts=parts)
+    return Choice(**columns, parts=parts, sep=asked.options.get("sep"))
 
 
 def _metric(asked: DatasetName, file: Path) -> Metric:
@@ -241,7 +256,7 @@ def _found(asked: DatasetName, cache: Path) -> tuple[Path, tuple[str, ...]] | No
 
 def _listing(repository: str, revision: str | None) -> Listing:
     """List the Parquet files of a repository, or of the hub's conversion of it."""
-    listing = _parquet_alone(list_dataset(repository, revision))
+    listing = _of_interest(list_dataset(repository, revision))
     if listing.files:
         return listing
     if revision is not None:
@@ -250,7 +265,7 @@ def _listing(repository: str, revision: str | None) -> Listing:
             f"conversion, where there is one, is ?revision={CONVERTED}"
         )
     try:
-        converted = _parquet_alone(list_dataset(repository, CONVERTED))
+        converted = _of_interest(list_dataset(repository, CONVERTED))
     except OSError as error:
         raise _nothing(repository, reason(error)) from error
     if not converted.files:
@@ -265,14 +280,32 @@ def _nothing(repository: str, why: str) -> DatasetMissingError:
     )
 
 
-def _parquet_alone(listing: Listing) -> Listing:
-    files = {name: size for name, size in listing.files.items() if name.endswith(".parquet")}
+def _of_interest(listing: Listing) -> Listing:
+    """Keep the Parquet files, and the README if it may say what they are."""
+    files = {name: size for name, size in listing.files.items() if name.endswith(PARQUET)}
+    if files and README in listing.files:
+        files[README] = listing.files[README]
     return Listing(listing.commit, files)
 
 
 def _chosen(repository: str, noted: Listing, choice: Choice) -> list[str]:
-    parts = parts_of(noted.files, choice, f"hf:{repository}")
-    return list(dict.fromkeys(name for names in parts.values() for name in names))
+    """Name the Parquet files that make up what is asked for, with the README if it is here."""
+    readme = cached(repository, README, kind="dataset", commit=noted.commit)
+    names = [name for name in noted.files if name.endswith(PARQUET)]
+    parts = parts_of(names, choice, f"hf:{repository}", readme)
+    return list(dict.fromkeys(name for files in parts.files.values() for name in files))
+
+
+def _chosen_or_declared(repository: str, noted: Listing, choice: Choice) -> list[str]:
+    """Choose the files; where their names do not tell, the repository's README is fetched first."""
+    try:
+        return _chosen(repository, noted, choice)
+    except DatasetError:
+        if README not in noted.files or _is_whole(repository, noted, README):
+            raise
+        check_reachable(repository, kind="dataset")
+        download(repository, README, kind="dataset", commit=noted.commit)
+        return _chosen(repository, noted, choice)
 
 
 def _is_whole(repository: str, noted: Listing, name: str) -> bool:

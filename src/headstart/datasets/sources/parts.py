@@ -1,34 +1,25 @@
-"""What the user's own folders, tables and functions call their parts and their classes."""
+"""The user's own folders, tables and functions: their titles, and what of them is missing."""
 
-import re
-from collections.abc import Iterable, Mapping, Sequence
+import os
+import unicodedata
+from collections.abc import Sequence
 from contextlib import suppress
 from difflib import get_close_matches
+from functools import cache
 from pathlib import Path
-from types import MappingProxyType
+
+from PIL import Image
 
 from headstart.datasets.archives import is_published_name
+from headstart.datasets.naming import listed
 from headstart.datasets.sources.embedded import EMBEDDED
 from headstart.errors import DatasetError, DatasetMissingError
 from headstart.files import unusable
 
-__all__ = [
-    "PARTS",
-    "check_parts",
-    "not_there",
-    "own_title",
-    "part_named",
-    "require_files",
-    "sorted_classes",
-]
+__all__ = ["find_files", "is_image_name", "not_there", "own_title", "require_files"]
 
-PARTS = ("train", "validation", "test")
-NAMES: Mapping[str, str] = MappingProxyType({
-    "train": "train", "training": "train",
-    "validation": "validation", "valid": "validation", "val": "validation", "dev": "validation",
-    "test": "test", "testing": "test",
-})  # fmt: skip
-WHOLE_NUMBER = re.compile(r"-?[0-9]+")
+# Pillow recognises these and decodes them with other programs, or not at all.
+NOT_DECODED = {"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"}
 
 
 def own_title(name: str, instead: str = "") -> str:
@@ -49,52 +40,6 @@ def own_title(name: str, instead: str = "") -> str:
     if is_published_name(name) or name in EMBEDDED:
         return instead or f"./{name}"
     return name
-
-
-def part_named(name: str) -> str | None:
-    """Say which part a name means, in any case of letters; None where it means none.
-
-    Examples
-    --------
-    >>> part_named("Val"), part_named("training"), part_named("cat")
-    ('validation', 'train', None)
-    """
-    return NAMES.get(name.strip().lower())
-
-
-def check_parts(found: Iterable[str], where: str, instead: str) -> None:
-    """Raise DatasetError unless there are train and at least one of validation and test.
-
-    Parameters
-    ----------
-    found
-        Of `PARTS`.
-    where
-        What has these parts, for the message.
-    instead
-        What to do where splits are to be drawn.
-    """
-    there = set(found)
-    parts = [part for part in PARTS if part in there]
-    if parts[:1] != ["train"] or len(parts) < 2:
-        raise DatasetError(
-            f"{where} has only {' and '.join(parts) or 'no part'}: expected train, and validation "
-            f"or test or both; {instead}"
-        )
-
-
-def sorted_classes(names: Iterable[str]) -> tuple[str, ...]:
-    """Sort the names of classes, each once; as numbers where all are whole numbers.
-
-    Examples
-    --------
-    >>> sorted_classes(["10", "9", "9"]), sorted_classes(["10", "9", "cat"])
-    (('9', '10'), ('10', '9', 'cat'))
-    """
-    different = sorted(set(names))
-    if all(WHOLE_NUMBER.fullmatch(name) for name in different):
-        different.sort(key=int)
-    return tuple(different)
 
 
 def not_there(kind: str, place: Path) -> DatasetMissingError:
@@ -122,11 +67,82 @@ def not_there(kind: str, place: Path) -> DatasetMissingError:
     return DatasetMissingError(f"dataset {kind} {place} {what}{hint if near and not found else ''}")
 
 
+def find_files(table: Path, folder: Path, names: Sequence[str]) -> list[Path]:
+    """Find the images that a table names, in a folder.
+
+    A name may lack the ending of its file, have backslashes, or differ from the file's in Unicode
+    form or case, where only one file can be meant. What is not found stays as it is written.
+
+    Raises
+    ------
+    DatasetError
+        A name fits several files; addresses of the web.
+    """
+    known: dict[str, dict[str, list[str]]] = {}
+    found = []
+    for row, name in enumerate(names):
+        if name.startswith(("http://", "https://")):
+            raise DatasetError(
+                f"{table}: data row {row + 1} has the address {name}: download the images first, "
+                "and write their paths into the table",
+                code="dataset.web_address",
+                found=name,
+            )
+        place = folder / name
+        if not os.path.isfile(place):
+            place = folder / name.replace("\\", "/")
+            fitting = [] if os.path.isfile(place) else _fitting(place, known)
+            if len(fitting) > 1:
+                raise DatasetError(
+                    f"{table}: data row {row + 1} has the path {name}, which may be any of "
+                    f"{listed(fitting)} in {place.parent}: write its ending, too",
+                    code="dataset.path_unclear",
+                    found=tuple(fitting),
+                )
+            place = place.with_name(fitting[0]) if fitting else place
+        found.append(place)
+    return found
+
+
 def require_files(paths: Sequence[Path], source: str, remedy: str) -> None:
     """Raise DatasetMissingError if images are not there: how many, and which is the first."""
-    gone = [path for path in paths if not path.is_file()]
+    gone = [path for path in paths if not os.path.isfile(path)]
     if gone:
         raise DatasetMissingError(
-            f"{source}: {len(gone):,} of {len(paths):,} images are not there, first {gone[0]}: "
-            f"{remedy}"
+            f"{source}: {len(gone):,} of {len(paths):,} images are missing, first {gone[0]}: "
+            f"{remedy}",
+            code="dataset.images_missing",
+            found=len(gone),
         )
+
+
+def is_image_name(name: str) -> bool:
+    """Whether a file's name ends as those of a format that Pillow decodes by itself."""
+    return os.path.splitext(name)[1].lower() in _image_suffixes()
+
+
+@cache
+def _image_suffixes() -> frozenset[str]:
+    formats = Image.registered_extensions().items()
+    return frozenset(
+        suffix for suffix, name in formats if name in Image.OPEN and name not in NOT_DECODED
+    )
+
+
+def _fitting(place: Path, known: dict[str, dict[str, list[str]]]) -> list[str]:
+    """Name the files in a place's folder that are called so but for their ending or spelling."""
+    folder = os.path.dirname(place)
+    if folder not in known:
+        known[folder] = {}
+        with suppress(OSError, ValueError):
+            for name in sorted(os.listdir(folder)):
+                if is_image_name(name) and not name.startswith("."):
+                    for key in (_spelled(name), _spelled(os.path.splitext(name)[0])):
+                        known[folder].setdefault(key, []).append(name)
+    fitting = known[folder].get(_spelled(place.name), [])
+    exact = [name for name in fitting if os.path.splitext(name)[0] == place.name]
+    return exact or fitting
+
+
+def _spelled(name: str) -> str:
+    return unicodedata.normalize("NFC", name).casefold()

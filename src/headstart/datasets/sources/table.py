@@ -1,4 +1,4 @@
-"""A table of the user's: a row an image, with its path and its label or labels."""
+"""A table of the user's: one row per image, with its path (or the image itself) and its labels."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -11,18 +11,27 @@ import numpy as np
 import numpy.typing as npt
 
 from headstart.datasets.archive import Archive, number_groups
-from headstart.datasets.images import FileImages
+from headstart.datasets.images import FileImages, Images
 from headstart.datasets.names import DatasetName
-from headstart.datasets.sources.base import Description, Presence, Source
-from headstart.datasets.sources.cells import SUFFIXES, cell_text, filled, read_columns, read_header
-from headstart.datasets.sources.parts import (
-    PARTS,
-    check_parts,
-    not_there,
-    part_named,
-    require_files,
+from headstart.datasets.naming import (
+    check_single,
+    column_key,
+    listed,
+    merged_spellings,
     sorted_classes,
 )
+from headstart.datasets.sources.base import Description, Presence, Source
+from headstart.datasets.sources.cells import SUFFIXES, Table, cell_text, filled
+from headstart.datasets.sources.columns import (
+    FLAGS,
+    LABELS,
+    PATHS,
+    Parts,
+    flag_columns,
+    one_of,
+    parts_of_rows,
+)
+from headstart.datasets.sources.parts import find_files, not_there, require_files
 from headstart.datasets.splits import Split
 from headstart.errors import DatasetError
 from headstart.files import name_in_text, path_of, unusable
@@ -30,17 +39,6 @@ from headstart.files import name_in_text, path_of, unusable
 __all__ = ["TableSource", "is_table"]
 
 Rows = npt.NDArray[np.int64]
-
-# What columns are called where the user names none, the most telling first.
-GUESSES: Mapping[str, tuple[str, ...]] = MappingProxyType(
-    {
-        "path": ("path", "file", "filename", "image", "image_path"),
-        "label": ("label", "class", "target", "labels"),
-        "split": ("split", "fold"),
-        "group": (),
-    }
-)
-SHOWN = 20
 
 
 def is_table(stem: str) -> bool:
@@ -54,11 +52,14 @@ class TableSource(Source):
     name = "table"
     options: ClassVar[Mapping[str, str]] = MappingProxyType(
         {
-            "path": "column of the images' paths",
-            "label": "column of the labels",
+            "path": "column of the images' paths, or of the images themselves (Parquet)",
+            "label": "column of the labels; several joined by +: a column of 1 and 0 per class",
             "split": "column that says train, validation or test; empty: draw the splits",
+            "train": "value in that column that is train, several joined by +",
+            "validation": "value that is validation",
+            "test": "value that is test",
             "group": "column of what must not be divided by a split (a patient, a session)",
-            "sep": "what stands between the labels of an image that has several",
+            "sep": "separator of several labels in a cell; empty: each cell is one label",
             "root": "folder that the paths start from, as seen from the table's folder",
         }
     )
@@ -71,7 +72,7 @@ class TableSource(Source):
 
     def describe(self, asked: DatasetName) -> Description:
         path = path_of(asked.stem)
-        many = path.is_file() and _choose(path, asked.options).many
+        many = path.is_file() and _Columns.choose(path, asked.options).many
         return Description(name_in_text(path.name), metric="voc-map-11point" if many else "top-1")
 
     def presence(self, asked: DatasetName, cache: Path) -> Presence:  # noqa: ARG002
@@ -92,129 +93,215 @@ class TableSource(Source):
         DatasetMissingError
             No such table, or images that it names are not there.
         DatasetError
-            A column or a cell that is not as it has to be.
+            A column or a cell that is not as it has to be; values of a column of splits, or cells
+            of labels, that can be read in more than one way.
         """
         path = path_of(asked.stem)
         if not path.is_file():
             raise not_there("table", path)
-        columns = _choose(path, asked.options)
-        cells = read_columns(path, columns.all)
-        names = _names(path, columns, cells[columns.label])
-        images = _paths(path, columns.path, cells[columns.path], asked.options.get("root", ""))
-        _check_once(path, images, names)
-        if not asked.allow_missing:
-            require_files(
-                images,
-                str(path),
-                "say with ?root=DIR where their paths start, or measure on what is left with "
-                "?allow_missing=yes",
-            )
-        classes = sorted_classes(name for several in names for name in several)
+        columns = _Columns.choose(path, asked.options)
+        names, notes = _names(columns)
+        images = _images(columns, asked.options.get("root", ""))
+        chosen = parts_of_rows(columns.table, columns.used, asked.options)
+        if isinstance(images, list):
+            _check_once(path, images, names)
+            if not asked.allow_missing:
+                require_files(
+                    images,
+                    str(path),
+                    "pass ?root=DIR for the folder that their paths start from, or "
+                    "?allow_missing=yes to measure on what is left",
+                )
+        spelled = merged_spellings(name for several in names for name in several)
+        names = [tuple(spelled[name] for name in several) for several in names]
+        classes = sorted_classes(spelled.values())
         labels = _labels(names, classes, many=columns.many)
-        chosen = _rows_of_parts(path, columns, cells)
         groups = {}
         if columns.group is not None:
-            groups = _groups(path, columns.group, cells[columns.group], chosen)
-        return _archive(classes, images, labels, chosen, groups)
+            groups = _groups(columns.table, columns.group, chosen)
+        return _archive(classes, images, labels, chosen, groups, notes)
 
 
 @dataclass(frozen=True)
 class _Columns:
     """What the columns of a table are for.
 
+    `labels` is the column of labels, or (`flags`) the columns of 1 and 0, one per class.
     `separator` stands between labels in a cell; `lists` says that a cell is a list of them.
-    `split_named` is whether the user named the column of the splits.
     """
 
+    table: Table
     path: str
-    label: str
-    split: str | None
-    split_named: bool
+    labels: tuple[str, ...]
     group: str | None
     separator: str
     lists: bool
+    flags: bool
+    single: bool
+    joined: bool
+
+    @classmethod
+    def choose(cls, path: Path, options: Mapping[str, str]) -> "_Columns":
+        """Find the columns: those that the user names, else by what they are called."""
+        named = [column_key(options[use]) for use in ("path", "label", "group") if use in options]
+        table = Table(path, frozenset([*PATHS, *LABELS, *named]))
+        images = [name for name, kind in table.header.items() if kind == "image"]
+        found = _column(table, "path", options, PATHS)
+        if found is None and len(images) == 1:
+            found = images[0]
+        if found is None:
+            raise _no_column(table, "path", "paths", PATHS)
+        group = _column(table, "group", options, ())
+        labels, flags = _label_columns(table, options, [found, *([group] if group else [])])
+        single = True
+        if flags:
+            sums = [sum(row) for row in zip(*_flags(table, labels).values(), strict=True)]
+            single = all(total == 1 for total in sums)
+        return cls(
+            table=table,
+            path=found,
+            labels=labels,
+            group=group,
+            separator=options.get("sep", ""),
+            lists=not flags and table.header[labels[0]] == "list",
+            flags=flags,
+            single=single,
+            joined="sep" not in options,
+        )
 
     @property
     def many(self) -> bool:
         """Whether an image may have several labels."""
-        return self.lists or bool(self.separator)
+        return self.lists or bool(self.separator) or (self.flags and not self.single)
 
     @property
-    def all(self) -> list[str]:
-        """The names of those there are, each once."""
-        named = (self.path, self.label, self.split, self.group)
-        return list(dict.fromkeys(name for name in named if name is not None))
-
-
-def _choose(path: Path, options: Mapping[str, str]) -> _Columns:
-    """Find the columns: those that the user names, else by what they are called."""
-    header = read_header(path)
-    chosen = {
-        use: _column(path, header, use, options.get(use), guesses)
-        for use, guesses in GUESSES.items()
-    }
-    for use, what in (("path", "paths"), ("label", "labels")):
-        if chosen[use] is None:
-            raise DatasetError(
-                f"{path} has no column of {what} (one of {', '.join(GUESSES[use])}): name it with "
-                f"?{use}=COLUMN; it has {_listed(header)}"
-            )
-    if options.get("sep") == "":
-        raise DatasetError(f"{path}: sep= is empty: expected what stands between labels, as sep=|")
-    return _Columns(
-        path=str(chosen["path"]),
-        label=str(chosen["label"]),
-        split=chosen["split"],
-        split_named="split" in options,
-        group=chosen["group"],
-        separator=options.get("sep", ""),
-        lists=header[str(chosen["label"])],
-    )
+    def used(self) -> tuple[str, ...]:
+        """The columns that hold no splits."""
+        return (self.path, *self.labels, *([self.group] if self.group else []))
 
 
 def _column(
-    path: Path, header: Mapping[str, bool], use: str, named: str | None, guesses: Sequence[str]
+    table: Table, use: str, options: Mapping[str, str], guesses: Sequence[str]
 ) -> str | None:
+    named = options.get(use)
     if named is None:
-        lower = {name.lower(): name for name in reversed(list(header))}
-        return next((lower[guess] for guess in guesses if guess in lower), None)
-    if named == "" and use == "split":
-        return None
-    if named not in header:
-        raise DatasetError(
-            f"{path} has no column '{named}' (asked for by {use}={named}): it has {_listed(header)}"
-        )
+        return one_of(table, guesses)
+    if named not in table.header:
+        raise _unknown_column(table, named, use)
     return named
 
 
-def _listed(header: Mapping[str, bool]) -> str:
-    names = ", ".join(f"'{name}'" for name in list(header)[:SHOWN])
-    return f"{names} and {len(header) - SHOWN:,} more" if len(header) > SHOWN else names
+def _unknown_column(table: Table, named: str, use: str) -> DatasetError:
+    return DatasetError(
+        f"{table.path} has no column '{named}' (asked for by {use}={named}): it has "
+        f"{table.listed()}",
+        code="dataset.column_unknown",
+        found=named,
+    )
 
 
-def _paths(path: Path, column: str, cells: Sequence[Any], root: str) -> list[Path]:
-    folder = path.parent / Path(root).expanduser()
-    return [folder / cell for cell in filled(path, column, cells, "path")]
+def _no_column(table: Table, use: str, what: str, guesses: Sequence[str]) -> DatasetError:
+    return DatasetError(
+        f"{table.path} has no column of {what} ({', '.join(guesses)}): name it with "
+        f"?{use}=COLUMN; it has {table.listed()}",
+        code="dataset.column_missing",
+        found=tuple(table.header),
+    )
 
 
-def _names(path: Path, columns: _Columns, cells: Sequence[Any]) -> list[tuple[str, ...]]:
-    """Give the names of each image's classes, sorted, each once; no name is none of them.
+def _label_columns(
+    table: Table, options: Mapping[str, str], taken: Sequence[str]
+) -> tuple[tuple[str, ...], bool]:
+    """Return the column of labels, or those of 1 and 0, and whether it is these."""
+    named = options.get("label")
+    if named is not None and named not in table.header and "+" in named:
+        several = tuple(named.split("+"))
+        for name in several:
+            if name not in table.header:
+                raise _unknown_column(table, name, "label")
+        _flags(table, several)
+        return several, True
+    label = _column(table, "label", options, LABELS)
+    if label is not None:
+        return (label,), False
+    flags, rest = flag_columns(table, [*taken, options.get("split", "")])
+    if len(flags) > 1 and not rest:
+        return tuple(flags), True
+    if len(flags) > 1:
+        raise DatasetError(
+            f"{table.path} has no column of labels, and columns of 1 and 0 ({listed(flags)}) "
+            f"beside others ({listed(rest)}): name those that are classes with "
+            f"?label={'+'.join(flags[:2])}+..., or the column of labels with ?label=COLUMN",
+            code="dataset.column_missing",
+            found=tuple(flags),
+        )
+    raise _no_column(table, "label", "labels", LABELS)
+
+
+def _flags(table: Table, names: Sequence[str]) -> dict[str, list[bool]]:
+    """Read columns of 1 and 0."""
+    found = {}
+    for name in names:
+        texts = [text.lower() for text in table.texts(name)]
+        wrong = next((text for text in texts if text not in FLAGS), None)
+        if wrong is not None:
+            raise DatasetError(
+                f"{table.path}: column '{name}' holds '{wrong}' in data row "
+                f"{texts.index(wrong) + 1}: expected 1 or 0 for each image and class",
+                code="dataset.cell_type",
+                found=wrong,
+            )
+        found[name] = [FLAGS[text] for text in texts]
+    return found
+
+
+def _names(columns: _Columns) -> tuple[list[tuple[str, ...]], list[str]]:
+    """Return the names of each image's classes, sorted, each once, and what to note of them.
 
     Where an image may have several, an empty cell says that it shows none of the classes.
     """
-    column = columns.label
+    table, column = columns.table, columns.labels[0]
+    if columns.flags:
+        flags = _flags(table, columns.labels)
+        rows = zip(*flags.values(), strict=True)
+        names = [tuple(name for name, here in zip(flags, row, strict=True) if here) for row in rows]
+        notes = [f"labels: one column of 1 and 0 per class ({listed(list(flags), quoted=False)})"]
+        if unused := [name for name, some in flags.items() if not any(some)]:
+            notes.append(f"classes without an image, left out: {listed(unused, quoted=False)}")
+        return names, notes
     if columns.lists:
-        filled(path, column, ["" if cell is None else "list" for cell in cells], "label")
+        cells = table.columns([column])[column]
+        filled(table.path, column, ["" if cell is None else "list" for cell in cells], "label")
         lists = cells
     elif columns.separator:
-        texts = [cell_text(path, column, row, cell) for row, cell in enumerate(cells)]
-        lists = [text.split(columns.separator) for text in texts]
+        lists = [text.split(columns.separator) for text in table.texts(column)]
     else:
-        return [(text,) for text in filled(path, column, cells, "label")]
+        texts = table.filled(column, "label")
+        if columns.joined:
+            check_single(str(table.path), column, texts)
+        return [(text,) for text in texts], []
     several = [
-        {cell_text(path, column, row, name) for name in names} for row, names in enumerate(lists)
+        {cell_text(table.path, column, row, name) for name in names}
+        for row, names in enumerate(lists)
     ]
-    return [tuple(sorted(names - {""})) for names in several]
+    return [tuple(sorted(names - {""})) for names in several], []
+
+
+def _images(columns: _Columns, root: str) -> list[Path] | Images:
+    """Return where the images are, or those that the table holds."""
+    table, column = columns.table, columns.path
+    cells: Sequence[Any]
+    if table.header[column] == "image":
+        from headstart.datasets.parquet_images import ParquetImages, kept_paths
+
+        kept = kept_paths(table.path, column)
+        if kept is None:
+            return ParquetImages([table.path], column)
+        cells = kept
+    else:
+        cells = table.columns([column])[column]
+    texts = filled(table.path, column, cells, "path")
+    return find_files(table.path, table.path.parent / Path(root).expanduser(), texts)
 
 
 def _check_once(path: Path, images: Sequence[Path], names: Sequence[tuple[str, ...]]) -> None:
@@ -229,7 +316,9 @@ def _check_once(path: Path, images: Sequence[Path], names: Sequence[tuple[str, .
             labels = " and ".join(f"'{'|'.join(names[place])}'" for place in (first, row))
             raise DatasetError(
                 f"{path}: data rows {first + 1} and {row + 1} are the same image {image}, "
-                f"labelled {labels}: expected one row an image, with sep=| for several labels"
+                f"labelled {labels}: expected one row per image, with sep=| for several labels",
+                code="dataset.image_twice",
+                found=str(image),
             )
 
 
@@ -243,55 +332,36 @@ def _labels(names: Sequence[tuple[str, ...]], classes: Sequence[str], *, many: b
     return labels
 
 
-def _rows_of_parts(
-    path: Path, columns: _Columns, cells: Mapping[str, Sequence[Any]]
-) -> dict[str, Rows]:
-    """Give the rows of each part in the order of the table."""
-    column, n = columns.split, len(cells[columns.path])
-    everything = {"all": np.arange(n, dtype=np.int64)}
-    if column is None:
-        return everything
-    texts = [cell_text(path, column, row, cell) for row, cell in enumerate(cells[column])]
-    parts = [part_named(text) for text in texts]
-    # A column that only looks like one: numbers of folds.
-    if not columns.split_named and not any(parts):
-        return everything
-    if None in parts:
-        row = parts.index(None)
-        raise DatasetError(
-            f"{path}: data row {row + 1} has the split '{texts[row]}' (column '{column}'): "
-            "expected train, validation or test"
-        )
-    instead = "leave that column out with ?split= to have splits drawn"
-    check_parts((part for part in parts if part), f"{path}: column '{column}'", instead)
-    chosen = {part: np.flatnonzero([part == one for one in parts]) for part in PARTS}
-    return {part: rows.astype(np.int64) for part, rows in chosen.items() if len(rows)}
-
-
 def _archive(
     classes: tuple[str, ...],
-    images: Sequence[Path],
+    images: list[Path] | Images,
     labels: Rows,
-    chosen: Mapping[str, Rows],
+    chosen: Parts,
     groups: Mapping[str, Rows],
+    notes: Sequence[str],
 ) -> Archive:
     """Take the images that are there; `labels` are of all, `groups` of those of each part."""
     parts, missing, kept_groups = {}, {}, {}
-    for part, rows in chosen.items():
-        places = np.flatnonzero([images[row].is_file() for row in rows]).astype(np.int64)
-        files = FileImages([images[row] for row in rows[places]])
-        parts[part] = Split(files, labels[rows[places]], places)
+    for part, rows in chosen.rows.items():
+        if isinstance(images, list):
+            there = [os.path.isfile(images[row]) for row in rows]
+            places = np.flatnonzero(there).astype(np.int64)
+            taken: Images = FileImages([images[row] for row in rows[places]])
+        else:
+            places = np.arange(len(rows), dtype=np.int64)
+            taken = images.take(rows)
+        parts[part] = Split(taken, labels[rows[places]], places)
         if len(places) < len(rows):
             missing[part] = len(rows) - len(places)
         if part in groups:
             kept_groups[part] = groups[part][places]
-    return Archive(classes, parts, missing, kept_groups)
+    return Archive(
+        classes, parts, missing, kept_groups, understood=chosen.understood, notes=tuple(notes)
+    )
 
 
-def _groups(
-    path: Path, column: str, cells: Sequence[Any], chosen: Mapping[str, Rows]
-) -> dict[str, Rows]:
+def _groups(table: Table, column: str, chosen: Parts) -> dict[str, Rows]:
     """Number the groups; DatasetError if one is in two parts already."""
-    texts = filled(path, column, cells, "group")
-    names = {part: [texts[row] for row in rows] for part, rows in chosen.items()}
-    return number_groups(names, str(path), column)
+    texts = table.filled(column, "group")
+    names = {part: [texts[row] for row in rows] for part, rows in chosen.rows.items()}
+    return number_groups(names, str(table.path), column)

@@ -48,6 +48,8 @@ SPLITS: Mapping[str, tuple[str, ...]] = MappingProxyType(
 # Where classes keep their labels, some beside the path of each image.
 LABELS = ("targets", "_labels", "labels", "y", "_samples", "samples")
 CLASSES = ("classes", "categories")
+# In what classes say when their files are not there.
+ADVICE = "download=True"
 SWITCHES = {"True": True, "true": True, "False": False, "false": False}
 
 Labels = npt.NDArray[np.int64]
@@ -221,7 +223,19 @@ def _made(cls: Any, root: Path, arguments: dict[str, Any]) -> Any:
 
 
 def _unmade(cls: Any, root: Path, error: Exception, kind: type[DatasetError]) -> DatasetError:
-    return kind(f"torchvision.datasets.{cls.__name__} in {root}: {first_line(error)}")
+    said = first_line(error)
+    # Its own advice is for its own callers: here an option would have to be typed.
+    if ADVICE in said:
+        found = "is empty" if root.is_dir() and not any(root.iterdir()) else "has none of its files"
+        if not root.is_dir():
+            found = "does not exist"
+        return DatasetMissingError(
+            f"torchvision.datasets.{cls.__name__} in {root}: the folder {found}; expected the "
+            "folder that was passed to the class as root when it downloaded the files",
+            code="dataset.missing",
+            found=str(root),
+        )
+    return kind(f"torchvision.datasets.{cls.__name__} in {root}: {said}")
 
 
 def _parameters(cls: Any) -> set[str]:

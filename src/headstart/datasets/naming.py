@@ -1,0 +1,364 @@
+"""What names of splits and of classes mean: one vocabulary for folders, tables and the hub."""
+
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+from headstart.errors import DatasetError
+
+__all__ = [
+    "PARTS",
+    "SplitNames",
+    "check_parts",
+    "check_single",
+    "column_key",
+    "is_neutral",
+    "listed",
+    "merged_spellings",
+    "output_order",
+    "part_named",
+    "read_split_names",
+    "sorted_classes",
+    "understood",
+]
+
+PARTS = ("train", "validation", "test")
+WORDS: Mapping[str, str] = MappingProxyType(
+    dict.fromkeys(("train", "training", "trn", "trainset", "traindata", "trainval"), "train")
+    | dict.fromkeys(("validation", "valid", "val", "dev", "devel", "development"), "validation")
+    | dict.fromkeys(("valset", "validset", "devset"), "validation")
+    | dict.fromkeys(("test", "testing", "tst", "testset", "testdata"), "test")
+    | dict.fromkeys(("eval", "evaluation", "evalset", "holdout", "heldout"), "test")
+)
+# One word in two: as they are written, what they are read as.
+JOINED = MappingProxyType(
+    {
+        ("hold", "out"): "holdout",
+        ("held", "out"): "heldout",
+        ("train", "val"): "trainval",
+        ("train", "valid"): "trainval",
+        ("train", "validation"): "trainval",
+        ("training", "validation"): "trainval",
+    }
+)
+# Words beside a split's that say nothing of which split it is; numbers neither.
+NEUTRAL = frozenset(
+    [
+        *("set", "sets", "split", "splits", "data", "dataset", "datasets", "subset", "part"),
+        *("image", "images", "img", "imgs", "picture", "pictures", "photo", "photos"),
+        *("jpg", "jpeg", "jpegs", "png", "folder", "folders", "dir", "file", "files"),
+        *("sample", "samples", "x", "px"),
+    ]
+)
+WHOLE_NUMBER = re.compile(r"-?[0-9]+")
+WORDNET = re.compile(r"n[0-9]{8}")
+# Columns of these names may hold several labels in a cell, and names of classes seldom do.
+PLURAL = frozenset(("labels", "tags", "classes", "categories", "finding_labels", "attributes"))
+# What stands between labels and hardly ever in one, and what may.
+BETWEEN, PERHAPS = ("|", ";"), (",", " ")
+# Of names in one message.
+SHOWN = 8
+
+
+@dataclass(frozen=True)
+class SplitNames:
+    """Names of which some are those of splits.
+
+    Parameters
+    ----------
+    parts
+        For each of `PARTS` that is named plainly, its name.
+    unclear
+        Names that mention a split without saying plainly which, or the same one as another.
+    others
+        Names that mention none.
+    """
+
+    parts: dict[str, str] = field(default_factory=dict)
+    unclear: tuple[str, ...] = ()
+    others: tuple[str, ...] = ()
+
+    @property
+    def complete(self) -> bool:
+        """Whether all names are those of splits."""
+        return bool(self.parts) and not self.unclear and not self.others
+
+
+def read_split_names(names: Iterable[str]) -> SplitNames:
+    """Tell names of splits from others, in any case of letters.
+
+    A name is that of a split if nothing but a split's word is left of it when numbers, words such
+    as ``images`` and ``set``, and what all such names have in common (a dataset's name) are taken
+    away.
+
+    Examples
+    --------
+    >>> read_split_names(["cub_train2017", "cub_val2017"]).parts
+    {'train': 'cub_train2017', 'validation': 'cub_val2017'}
+    >>> read_split_names(["train", "test_id", "test_ood"]).unclear
+    ('test_id', 'test_ood')
+    >>> read_split_names(["car", "bus", "Train"])
+    SplitNames(parts={'train': 'Train'}, unclear=(), others=('car', 'bus'))
+    """
+    words = {name: _words(name) for name in dict.fromkeys(names)}
+    mentioning = [name for name, found in words.items() if any(word in WORDS for word in found)]
+    common: set[str] = set()
+    if len(mentioning) > 1:
+        common = set.intersection(*(set(words[name]) for name in mentioning)) - WORDS.keys()
+    named: dict[str, list[str]] = {}
+    unclear: list[str] = []
+    for name in mentioning:
+        left = [word for word in words[name] if word not in common]
+        if len(left) == 1 and left[0] in WORDS:
+            named.setdefault(WORDS[left[0]], []).append(name)
+        else:
+            unclear.append(name)
+    for part, same in list(named.items()):
+        if len(same) > 1:
+            unclear += same
+            del named[part]
+    return SplitNames(
+        {part: named[part][0] for part in PARTS if part in named},
+        tuple(name for name in words if name in unclear),
+        tuple(name for name in words if name not in mentioning),
+    )
+
+
+def part_named(name: str) -> str | None:
+    """Return the part that a name means by itself; None if it means none.
+
+    Examples
+    --------
+    >>> part_named("Val"), part_named("training_set"), part_named("cat")
+    ('validation', 'train', None)
+    """
+    return next(iter(read_split_names([name]).parts), None)
+
+
+def is_neutral(name: str) -> bool:
+    """Whether a name says nothing of what is in it, but perhaps which split.
+
+    Examples
+    --------
+    >>> is_neutral("images_224"), is_neutral("train"), is_neutral("cat images")
+    (True, True, False)
+    """
+    return all(word in WORDS for word in _words(name))
+
+
+def check_parts(found: Iterable[str], where: str, instead: str) -> None:
+    """Raise DatasetError unless there are train and at least one of validation and test.
+
+    Parameters
+    ----------
+    found
+        Of `PARTS`.
+    where
+        What has these parts, for the message.
+    instead
+        What to do where splits are to be drawn.
+    """
+    there = set(found)
+    parts = [part for part in PARTS if part in there]
+    if parts[:1] != ["train"] or len(parts) < 2:
+        raise DatasetError(
+            f"{where} has only {' and '.join(parts) or 'no part'}: expected train, and validation "
+            f"or test or both; {instead}",
+            code="dataset.split_missing",
+            found=parts,
+        )
+
+
+def understood(kind: str, parts: Mapping[str, Sequence[str]], unused: Sequence[str] = ()) -> str:
+    """Return one line that says which names were taken for which part.
+
+    Parameters
+    ----------
+    kind
+        What the names are of, in the plural.
+    parts
+        For each part, the names that make it up.
+    unused
+        Names that are none of them.
+
+    Examples
+    --------
+    >>> understood("folders", {"train": ["train"], "test": ["eval"]}, ["extra"])
+    'folders train, eval (as test); not used: extra'
+    """
+    said = []
+    for part, names in parts.items():
+        plain = [name.lower() for name in names] == [part]
+        said.append(" + ".join(names) + ("" if plain else f" (as {part})"))
+    left = f"; not used: {listed(unused, quoted=False)}" if unused else ""
+    return f"{kind} {', '.join(said)}{left}"
+
+
+def listed(names: Sequence[str], *, quoted: bool = True) -> str:
+    """Return names for a message, the first few of many."""
+    shown = [f"'{name}'" if quoted else name for name in names[:SHOWN]]
+    more = f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else ""
+    return ", ".join(shown) + more
+
+
+def sorted_classes(names: Iterable[str]) -> tuple[str, ...]:
+    """Sort the names of classes, each once; as numbers where all are whole numbers, else as text.
+
+    The class numbers of a dataset follow from it and are part of what a stored result is found by.
+    What has to agree with a network's outputs takes `output_order`.
+
+    Examples
+    --------
+    >>> sorted_classes(["10", "9", "9"]), sorted_classes(["10", "9", "cat"])
+    (('9', '10'), ('10', '9', 'cat'))
+    """
+    different = sorted(set(names))
+    if all(WHOLE_NUMBER.fullmatch(name) for name in different):
+        different.sort(key=int)
+    return tuple(different)
+
+
+def output_order(names: Iterable[str], where: str) -> tuple[str, ...]:
+    """Sort the names of classes as a trained classifier numbers its outputs.
+
+    WordNet ids (``n01440764``) in their order, as ImageNet's networks have it; numbers as numbers.
+
+    Parameters
+    ----------
+    names
+        Of the classes.
+    where
+        What has them, for the message.
+
+    Raises
+    ------
+    DatasetError
+        Other names: nothing says which of them is the first output; or two for one number.
+
+    Examples
+    --------
+    >>> output_order(["10", "9", "1"], "photos")
+    ('1', '9', '10')
+    """
+    different = sorted_classes(names)
+    if different and all(WORDNET.fullmatch(name) for name in different):
+        return different
+    numbers = [int(name) for name in different if WHOLE_NUMBER.fullmatch(name)]
+    if len(numbers) < len(different):
+        odd = next(name for name in different if not WHOLE_NUMBER.fullmatch(name))
+        raise DatasetError(
+            f"{where}: the order of the classes is not known from their names (first '{odd}'): "
+            "expected WordNet ids (n01440764) or numbers; give the names in the order of the "
+            "network's outputs with --classes FILE, one per line",
+            code="dataset.class_order",
+            found=odd,
+        )
+    if len(set(numbers)) < len(numbers):
+        twice = next(number for number in numbers if numbers.count(number) > 1)
+        same = [name for name in different if int(name) == twice]
+        raise DatasetError(
+            f"{where}: classes {listed(same)} are the same number: rename one, or give the order "
+            "of the network's outputs with --classes FILE, one name per line",
+            code="dataset.class_order",
+            found=same,
+        )
+    return different
+
+
+def merged_spellings(names: Iterable[str]) -> dict[str, str]:
+    r"""Map each name to its class: names that differ in their Unicode form alone are one.
+
+    A Mac writes an accent as a character of its own (NFD), other systems as part of the letter
+    (NFC). A name with one spelling only stays as it is.
+
+    Examples
+    --------
+    >>> set(merged_spellings(["cafe\u0301", "caf\u00e9"]).values()) == {"caf\u00e9"}
+    True
+    """
+    alike: dict[str, list[str]] = {}
+    for name in dict.fromkeys(names):
+        alike.setdefault(unicodedata.normalize("NFC", name), []).append(name)
+    return {
+        name: composed if len(same) > 1 else name
+        for composed, same in alike.items()
+        for name in same
+    }
+
+
+def column_key(name: str) -> str:
+    """Return a column's name as names are compared: ``Image Index`` is ``image_index``.
+
+    Examples
+    --------
+    >>> column_key(" Image-Index"), column_key("fileName")
+    ('image_index', 'filename')
+    """
+    return "_".join("".join(c if c.isalnum() else " " for c in name.lower()).split())
+
+
+def check_single(where: str, column: str, texts: Sequence[str]) -> None:
+    """Raise DatasetError where the cells of a column seem to hold several labels each."""
+    distinct = list(dict.fromkeys(texts))
+    plural = column_key(column) in PLURAL
+    for separator in (*BETWEEN, *PERHAPS):
+        joined = [text for text in distinct if len(_apart(text, separator)) > 1]
+        if not joined or not _holds_several(distinct, joined, separator, plural=plural):
+            continue
+        typed = {" ": "%20"}.get(separator, separator)
+        raise DatasetError(
+            f"{where}: column '{column}' seems to hold several labels in a cell ('{joined[0]}'): "
+            f"pass ?sep={typed} if they are several, or ?sep= if each cell is one label",
+            code="dataset.labels_joined",
+            found=joined[0],
+            separator=separator,
+        )
+    if lists := [text for text in distinct if text[0] + text[-1] == "[]"]:
+        raise DatasetError(
+            f"{where}: column '{column}' holds lists as text ('{lists[0]}'): write the labels of "
+            "an image with a separator and pass ?sep=|, or pass ?sep= if each cell is one label",
+            code="dataset.labels_joined",
+            found=lists[0],
+        )
+
+
+def _holds_several(
+    distinct: Sequence[str], joined: Sequence[str], separator: str, *, plural: bool
+) -> bool:
+    """Whether cells hold several labels rather than one with a separator in its name.
+
+    The labels of an image recur beside others; a name (tench, Tinca tinca) is always whole.
+    """
+    if separator in BETWEEN:
+        return True
+    if separator == "," and plural:
+        return True
+    count: dict[str, int] = {}
+    for text in distinct:
+        for label in set(_apart(text, separator)):
+            count[label] = count.get(label, 0) + 1
+    recurring = [
+        text for text in joined if all(count[label] > 1 for label in _apart(text, separator))
+    ]
+    if separator == ",":
+        return 2 * len(recurring) > len(joined)
+    return plural and len(recurring) == len(joined)
+
+
+def _apart(text: str, separator: str) -> list[str]:
+    return [label for part in text.split(separator) if (label := part.strip())]
+
+
+def _words(name: str) -> list[str]:
+    """Take a name apart into words in small letters, without numbers and neutral words."""
+    apart = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", unicodedata.normalize("NFC", name))
+    words = [word.lower() for word in re.findall(r"[^\W\d_]+", apart)]
+    joined: list[str] = []
+    for word in words:
+        if joined and (joined[-1], word) in JOINED:
+            joined[-1] = JOINED[joined[-1], word]
+        else:
+            joined.append(word)
+    return [word for word in joined if word not in NEUTRAL]

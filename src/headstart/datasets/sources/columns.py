@@ -1,0 +1,237 @@
+"""What the columns of a user's table are for, by their names and by what they hold."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import numpy as np
+import numpy.typing as npt
+
+from headstart.datasets.naming import (
+    PARTS,
+    check_parts,
+    column_key,
+    listed,
+    read_split_names,
+    understood,
+)
+from headstart.datasets.sources.cells import Table
+from headstart.errors import DatasetError
+
+__all__ = [
+    "FLAGS",
+    "LABELS",
+    "PATHS",
+    "Parts",
+    "flag_columns",
+    "one_of",
+    "parts_of_rows",
+]
+
+# What columns are called where the user names none, the most telling first.
+PATHS = (
+    *("path", "file", "filename", "image", "image_path", "file_name", "file_path", "filepath"),
+    *("image_file", "image_filename", "image_file_name", "image_name", "img_path", "img_filename"),
+    *("img_name", "img", "relative_path", "image_id", "image_index", "id_code", "id", "name"),
+)
+LABELS = (
+    *("label", "class", "target", "labels", "class_name", "label_name", "category", "species"),
+    *("breed", "diagnosis", "classes", "tags", "categories", "finding_labels", "y"),
+)
+SPLITS = (
+    *("split", "splits", "data_split", "dataset_split", "split_name", "partition", "subset"),
+    *("set", "set_name", "fold", "usage", "phase"),
+)
+FLAGS: Mapping[str, bool] = MappingProxyType(
+    dict.fromkeys(("1", "true", "yes"), True) | dict.fromkeys(("0", "false", "no"), False)
+)
+# Distinct values of a column that may name splits.
+MOST_SPLITS = 12
+
+Rows = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The rows of each part, in the order of the table; and in words what was taken for what."""
+
+    rows: dict[str, Rows]
+    understood: str = ""
+
+
+def one_of(table: Table, guesses: Sequence[str]) -> str | None:
+    """Return the first column that is called as one of these, None if none is."""
+    keys: dict[str, str] = {}
+    for name in table.header:
+        keys.setdefault(column_key(name), name)
+    return next((keys[guess] for guess in guesses if guess in keys), None)
+
+
+def parts_of_rows(table: Table, used: Sequence[str], options: Mapping[str, str]) -> Parts:
+    """Divide the rows as a column of splits says.
+
+    Parameters
+    ----------
+    table
+        The table.
+    used
+        Columns that hold something else.
+    options
+        ``split`` names the column, "" none; ``train``, ``validation`` and ``test`` give values in
+        it, joined by +.
+
+    Raises
+    ------
+    DatasetError
+        Values that do not say which part they mean; a part without rows.
+    """
+    named = options.get("split")
+    asked = {part: options[part].split("+") for part in PARTS if part in options}
+    column = _split_column(table, used, named, given=bool(asked))
+    if column is None:
+        if asked:
+            raise DatasetError(
+                f"{table.path} has no column of splits for {next(iter(asked))}="
+                f"{options[next(iter(asked))]}: name it with ?split=COLUMN; it has "
+                f"{table.listed()}",
+                code="dataset.column_missing",
+                found=tuple(table.header),
+            )
+        first = table.columns([used[0]])[used[0]] if table.header[used[0]] == "value" else None
+        n = len(first) if first is not None else len(table.columns([used[1]])[used[1]])
+        return Parts({"all": np.arange(n, dtype=np.int64)})
+    texts = table.texts(column)
+    values = list(dict.fromkeys(texts))
+    parts = asked or _meaning(table, column, texts)
+    if lost := [name for some in parts.values() for name in some if name not in values]:
+        raise DatasetError(
+            f"{table.path}: column '{column}' has no value '{lost[0]}': it has {listed(values)}",
+            code="dataset.split_unknown",
+            found=lost[0],
+        )
+    every = [name for some in parts.values() for name in some]
+    if twice := [name for name in every if every.count(name) > 1]:
+        raise DatasetError(
+            f"{table.path}: value '{twice[0]}' of column '{column}' is asked for twice: name each "
+            "value once",
+            code="dataset.split_twice",
+            found=twice[0],
+        )
+    instead = "leave that column out with ?split= to have splits drawn"
+    check_parts(parts, f"{table.path}: column '{column}'", instead)
+    rows = {
+        part: np.flatnonzero([text in parts[part] for text in texts]).astype(np.int64)
+        for part in PARTS
+        if part in parts
+    }
+    unused = [value or "(empty)" for value in values if value not in every]
+    ordered = {part: parts[part] for part in rows}
+    return Parts(rows, understood(f"column '{column}':", ordered, unused))
+
+
+def flag_columns(table: Table, taken: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Return the columns that hold 1 and 0 alone, and the others that are not taken.
+
+    A column of splits is neither.
+    """
+    flags: list[str] = []
+    others: list[str] = []
+    for name, kind in table.header.items():
+        if name in taken or not name or _is_split(name):
+            continue
+        texts = table.columns([name])[name] if kind == "value" else ["image or list"]
+        values = {str(text).strip().lower().removesuffix(".0") for text in set(texts)}
+        (flags if values <= FLAGS.keys() else others).append(name)
+    return flags, others
+
+
+def _is_split(name: str) -> bool:
+    key = column_key(name)
+    return key in SPLITS or bool(_flag_of(name))
+
+
+def _split_column(
+    table: Table, used: Sequence[str], named: str | None, *, given: bool
+) -> str | None:
+    """Find the column of splits: by its name, else by what it holds."""
+    if named == "":
+        return None
+    if named is not None:
+        if named not in table.header:
+            raise DatasetError(
+                f"{table.path} has no column '{named}' (asked for by split={named}): it has "
+                f"{table.listed()}",
+                code="dataset.column_unknown",
+                found=named,
+            )
+        return named
+    free = [
+        name for name, kind in table.header.items() if kind == "value" and name and name not in used
+    ]
+    keys = {column_key(name): name for name in reversed(free)}
+    called = [keys[guess] for guess in SPLITS if guess in keys]
+    if called and given:
+        return called[0]
+    meant = [name for name in free if _names_splits(table, name)]
+    if not meant:
+        return called[0] if called else next((name for name in free if _flag_of(name)), None)
+    first = next((name for name in called if name in meant), meant[0])
+    if first not in called and len(meant) > 1:
+        raise DatasetError(
+            f"{table.path} has several columns of splits ({listed(meant)}): choose one with "
+            "?split=COLUMN, or none with ?split=",
+            code="dataset.split_unknown",
+            found=tuple(meant),
+        )
+    return first
+
+
+def _names_splits(table: Table, name: str) -> bool:
+    """Whether all that a column holds are names of splits, train among them."""
+    values = set(table.columns([name])[name])
+    if not 1 < len(values) <= MOST_SPLITS or not all(isinstance(v, str) for v in values):
+        return False
+    found = read_split_names(value.strip() for value in values)
+    return found.complete and "train" in found.parts and len(found.parts) > 1
+
+
+def _flag_of(name: str) -> str:
+    """Return the part that a column such as ``is_train`` tells from the others; "" for others."""
+    key = column_key(name)
+    words = key.split("_")
+    if words[0] != "is" and key not in ("train", "training", "test", "testing"):
+        return ""
+    found = read_split_names(["_".join(word for word in words if word != "is")]).parts
+    return next(iter(found), "")
+
+
+def _meaning(table: Table, column: str, texts: Sequence[str]) -> dict[str, list[str]]:
+    """Say which values of a column mean which part."""
+    values = list(dict.fromkeys(texts))
+    flag = _flag_of(column)
+    # is_valid says as often that a row is in order.
+    if flag in ("train", "test") and {value.lower() for value in values} <= FLAGS.keys():
+        other = "test" if flag == "train" else "train"
+        parts: dict[str, list[str]] = {}
+        for value in values:
+            parts.setdefault(flag if FLAGS[value.lower()] else other, []).append(value)
+        return parts
+    found = read_split_names({value.casefold(): value for value in reversed(values)}.values())
+    if found.complete:
+        same = {part: name.casefold() for part, name in found.parts.items()}
+        return {
+            part: [value for value in values if value.casefold() == name]
+            for part, name in same.items()
+        }
+    odd = [value for value in values if value in (*found.unclear, *found.others)]
+    odd = odd or list(found.unclear or found.others)
+    row = next(row for row, text in enumerate(texts) if text.casefold() == odd[0].casefold())
+    raise DatasetError(
+        f"{table.path}: data row {row + 1} has the split '{texts[row]}' (column '{column}', with "
+        f"the values {listed(sorted(values))}): expected train, validation or test; say which is "
+        "which with ?train=VALUE&test=VALUE (and validation=VALUE; + joins several), or pass "
+        "?split= to have splits drawn",
+        code="dataset.split_unknown",
+        found=tuple(sorted(values)),
+        column=column,
+    )
