@@ -143,7 +143,7 @@ def _parts(splits: Mapping[str, Sequence[str]], choice: Choice, title: str) -> H
     if "all" in chosen and chosen["all"] == [""]:
         return HubParts(files, "")
     unused = [split for split in splits if split not in used]
-    return HubParts(files, understood("splits", chosen, unused))
+    return HubParts(files, understood("", chosen, unused))
 
 
 def _plain(splits: Mapping[str, Sequence[str]], title: str) -> dict[str, list[str]]:

@@ -177,7 +177,7 @@ def understood(kind: str, parts: Mapping[str, Sequence[str]], unused: Sequence[s
     Parameters
     ----------
     kind
-        What the names are of, in the plural.
+        What the names are of, in the plural; "" for splits.
     parts
         For each part, the names that make it up.
     unused
@@ -193,7 +193,7 @@ def understood(kind: str, parts: Mapping[str, Sequence[str]], unused: Sequence[s
         plain = [name.lower() for name in names] == [part]
         said.append(" + ".join(names) + ("" if plain else f" (as {part})"))
     left = f"; not used: {listed(unused, quoted=False)}" if unused else ""
-    return f"{kind} {', '.join(said)}{left}"
+    return f"{kind} {', '.join(said)}{left}".strip()
 
 
 def listed(names: Sequence[str], *, quoted: bool = True) -> str:

@@ -27,6 +27,7 @@ from headstart.datasets.naming import (
     is_neutral,
     listed,
     merged_spellings,
+    part_named,
     read_split_names,
     understood,
 )
@@ -197,10 +198,12 @@ def _layout(folder: Path) -> _Layout:
     """
     inner = _unwrapped(folder)
     filled = _filled(inner)
-    found = read_split_names(filled)
+    # A split's folder counts though it is empty: what lacks in it is told.
+    named = [name for name in class_folders(inner) if name in filled or part_named(name)]
+    found = read_split_names(named)
     if _are_splits(inner, found.parts, found.unclear, found.others):
         if found.unclear:
-            raise _unknown(inner, found.unclear, filled)
+            raise _unknown(inner, found.unclear, named)
         if found.others:
             raise DatasetError(
                 f"dataset folder {inner} has split folders ({listed(list(found.parts.values()))}) "
