@@ -61,7 +61,9 @@ def test_a_folder_without_splits(run, tmp_path):
     outcome, result = run(folder)
     assert outcome.code == 0, outcome.err
     said = words(outcome.out)
-    assert "photos: drawn: 60 % train, 20 % validation, 20 % test, stratified, seed 0" in said
+    assert (
+        "photos: splits: drawn: 60 % train, 20 % validation, 20 % test, stratified, seed 0" in said
+    )
     # A class of one image is trained on, and nothing is said of it that was not measured.
     assert "1 class has no test image" in said
     assert dict(result.trial.dataset.sizes) == {"train": 9, "validation": 4, "test": 4}
@@ -249,7 +251,9 @@ def test_the_stamps_of_tuxpaint(per_class, tmp_path):
     classes = {stamp.relative_to(STAMPS).parts[0] for stamp in stamps}
     options = () if per_class is None else ("--limit", str(per_class * len(classes)))
     said = words(without_a_warning(STAMPS, tmp_path / "r.db", *options))
-    assert "stamps: drawn: 60 % train, 20 % validation, 20 % test, stratified, seed 0" in said
+    assert (
+        "stamps: splits: drawn: 60 % train, 20 % validation, 20 % test, stratified, seed 0" in said
+    )
     assert "put on white where they are transparent" in said
     assert "1 measured, 0 already stored, 0 failed" in said
     (result,) = hs.ResultStore(tmp_path / "r.db").results()

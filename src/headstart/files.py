@@ -7,7 +7,7 @@ import re
 import shutil
 import stat
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Self
@@ -27,11 +27,13 @@ __all__ = [
     "replaced",
     "sha256_file",
     "sha256_start",
+    "split_names",
     "storage_errors",
     "unusable",
     "writable_folder",
 ]
 
+OPTION = re.compile(r"\?(?=[a-z_]+=)")
 SYNC_SECONDS = 5.0
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
@@ -316,3 +318,86 @@ class Appender:
         os.fsync(self._file.fileno())
         self._synced = time.monotonic()
         return self._content.hexdigest()
+
+
+def split_names(text: str) -> list[str]:
+    """Return the names in a list that commas separate.
+
+    A comma belongs to a name inside quotes (``"a,b"``), in a path that exists (``./a,b``), and in
+    the value of an option: between numbers (``?mean=0,0,0.5``), or where nothing else is the value
+    (``?sep=,``).
+
+    Examples
+    --------
+    >>> split_names("resnet50, net.py:small?mean=0,0,0.5&size=32")
+    ['resnet50', 'net.py:small?mean=0,0,0.5&size=32']
+    >>> split_names('t.csv?sep=,&label=tags,digits,"a,b"')
+    ['t.csv?sep=,&label=tags', 'digits', 'a,b']
+    """
+    pieces, names = _outside_quotes(text), list[str]()
+    place = 0
+    while place < len(pieces):
+        end = next(
+            (end for end in range(len(pieces), place + 1, -1) if _is_path(pieces[place:end])),
+            place + 1,
+        )
+        name = ",".join(pieces[place:end]).strip()
+        if names and end == place + 1 and _goes_on(names[-1], name):
+            names[-1] += f",{name}"
+        elif name:
+            names.append(name)
+        place = end
+    return [_unquoted(name) for name in names]
+
+
+def _outside_quotes(text: str) -> list[str]:
+    """Split at commas, but not between two quotes that begin and end a name."""
+    pieces, quote = [""], ""
+    for number, character in enumerate(text):
+        if quote:
+            quote = (
+                "" if character == quote and text[number + 1 :].lstrip()[:1] in ("", ",") else quote
+            )
+        elif character in "\"'" and not pieces[-1].strip():
+            rest = text[number + 1 :]
+            quote = character if re.search(rf"{character}\s*(,|$)", rest) else ""
+        elif character == ",":
+            pieces.append("")
+            continue
+        pieces[-1] += character
+    return pieces
+
+
+def _unquoted(name: str) -> str:
+    quoted = len(name) > 1 and name[0] == name[-1] and name[0] in "\"'"
+    return name[1:-1] if quoted else name
+
+
+def _is_path(pieces: Sequence[str]) -> bool:
+    """Whether pieces, up to options in the last, are one path that exists.
+
+    It may have its kind before it (``hf:``, ``checkpoint:``), or a function's name behind.
+    """
+    if any(OPTION.search(piece) for piece in pieces[:-1]):
+        return False
+    stem = OPTION.split(",".join(pieces).strip(), maxsplit=1)[0]
+    forms = (stem, stem.partition(":")[2], stem.rpartition(":")[0])
+    return any(form and os.path.exists(os.path.expanduser(form)) for form in forms)
+
+
+def _goes_on(before: str, name: str) -> bool:
+    """Whether what follows a comma goes on with the option that stands before it."""
+    if "?" not in before:
+        return False
+    if before.endswith("=") and (not name or name.startswith("&")):
+        return True
+    # An option after a value that is a comma; the next of several numbers.
+    return name.startswith("&") or _is_number(name.partition("&")[0])
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

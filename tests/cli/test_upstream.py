@@ -84,7 +84,7 @@ def test_all_right_is_shown_and_not_kept(cli, colours, imagenet, own_cache):
     (imagenet / "n01" / "0.png").unlink()
     outcome = cli("upstream", "--imagenet", imagenet, "--models", colours)
     assert "100.00" in outcome.out
-    assert f"not kept, none or all of the images right: {colours}" in outcome.out
+    assert f"not kept: {colours}: none or all of the images right" in outcome.out
     assert models.find(colours).upstream == ()
 
 

@@ -88,7 +88,7 @@ def test_images_are_looked_at_before_a_network_runs(photos, own_cache):
     check_images(datasets.find(str(photos)), own_cache, watcher)
     assert watcher.stages[-1] == ("looking at the images", 18)
     assert watcher.notes == [
-        "photos: as given",
+        "photos: splits: folders train, validation, test",
         f"photos: 1 image lies in two splits: train {photos}/train/dark/0.png = "
         f"test {photos}/test/dark/2.png",
     ]

@@ -74,20 +74,77 @@ def test_a_repository_as_the_hubs_library_writes_it(pets):
     ],
 )  # fmt: skip
 def test_splits_are_read_from_names(names, expected):
-    parts = parts_of(names, Choice(), "")
+    parts = parts_of(names, Choice(), "").files
     assert {part: len(files) for part, files in parts.items()} == expected
 
 
 def test_splits_that_are_named_otherwise_are_chosen():
     names = [f"data/{split}-00000-of-00001.parquet" for split in ("trainval", "eval", "extra")]
-    with pytest.raises(DatasetError, match=r"splits 'test', 'extra', 'trainval': .*\?train=SPLIT"):
-        parts_of(names, Choice(), "hf:a/b")
-    with pytest.raises(DatasetError, match=r"has splits 'extra', 'train': .* or \?all=SPLIT to"):
-        parts_of(["data/train.parquet", names[2]], Choice(), "hf:a/b")
+    found = parts_of(names, Choice(), "hf:a/b")
+    assert found.files == {"train": [names[0]], "test": [names[1]]}
+    assert found.understood == "trainval (as train), eval (as test); not used: extra"
+    for some in (["data/train.parquet", names[2]], [names[0], names[2]]):
+        with pytest.raises(DatasetError) as error:
+            parts_of(some, Choice(), "hf:a/b")
+        assert error.value.code == "dataset.split_unknown"
+        assert "extra" in error.value.values["found"]
     chosen = Choice(parts={"train": "trainval+extra", "test": "eval"})
-    assert parts_of(names, chosen, "") == {"train": [names[0], names[2]], "test": [names[1]]}
-    with pytest.raises(DatasetError, match="hf:a/b has no split 'tests': it has 'test', 'extra'"):
-        parts_of(names, Choice(parts={"train": "tests"}), "hf:a/b")
+    assert parts_of(names, chosen, "").files == {
+        "train": [names[0], names[2]], "test": [names[1]],
+    }  # fmt: skip
+    # Another word for a split that only one has; none for one that is not there.
+    assert parts_of(names, Choice(parts={"train": "train", "test": "test"}), "").files == {
+        "train": [names[0]], "test": [names[1]],
+    }  # fmt: skip
+    with pytest.raises(DatasetError) as error:
+        parts_of(names, Choice(parts={"train": "trains"}), "hf:a/b")
+    assert error.value.values["found"] == ("eval", "extra", "trainval")
+
+
+OWN = ("train", "train_noisy", "test_id", "test_ood")
+
+
+@pytest.mark.parametrize("layout", [
+    "data/{}-00000-of-00001.parquet", "data/{}-00000-of-00001-a09b74b3ef9c3b56.parquet",
+    "default/{}/0000.parquet", "{}/0000.parquet", "{}.parquet", "{}-0.parquet",
+])  # fmt: skip
+def test_a_split_is_the_whole_name_before_the_number(layout):
+    names = [layout.format(split) for split in OWN]
+    with pytest.raises(DatasetError) as error:
+        parts_of(names, Choice(), "hf:a/b")
+    assert error.value.code == "dataset.split_unknown"
+    assert set(error.value.values["found"]) == set(OWN)
+    found = parts_of(names, Choice(parts={"train": "train", "test": "test_ood"}), "hf:a/b")
+    assert found.files == {"train": [names[0]], "test": [names[3]]}
+    assert found.understood == "train, test_ood (as test); not used: test_id, train_noisy"
+    whole = parts_of(names, Choice(parts={"train": "train+train_noisy", "test": "test_id"}), "")
+    assert whole.files["train"] == names[:2]
+
+
+def test_what_the_readme_declares_is_taken_where_names_do_not_tell(tmp_path):
+    for config, splits in (("pets", ("a", "b")), ("farm", ("c", "d"))):
+        for seed, name in enumerate(splits):
+            write_images(tmp_path / f"files/{name}.parquet", [0, 1], NAMES[:2], seed=seed)
+        assert config
+    readme = tmp_path / "README.md"
+    declared = (
+        "---\nconfigs:\n- config_name: {}\n  data_files:\n"
+        "  - split: train\n    path: files/{}.parquet\n"
+        "  - split: test_ood\n    path:\n    - files/{}*\n---\n# Pets\n"
+    )
+    readme.write_text(declared.format("pets", "a", "b"))
+    with pytest.raises(DatasetError) as error:
+        read(tmp_path, Choice(parts={"train": "train", "test": "test_id"}), "")
+    assert error.value.values["found"] == ("train", "test_ood")
+    chosen = Choice(parts={"train": "train", "test": "test_ood"})
+    archive = read(tmp_path, chosen, "")
+    assert [len(archive.parts[part]) for part in ("train", "test")] == [2, 2]
+    assert archive.parts["test"].images.where(0).startswith("b.parquet")
+    assert archive.understood == "train, test_ood (as test)"
+    # What is not simple, or no YAML at all, declares nothing.
+    for text in ("---\nconfigs: [1]\n---\n", "---\n: [\n---\n", declared.format("x", "none", "b")):
+        readme.write_text(text)
+        assert list(read(tmp_path, Choice(), "").parts) == ["all"]
 
 
 @pytest.mark.parametrize(
@@ -121,7 +178,7 @@ def test_a_configuration_is_chosen(tmp_path):
 
 def test_what_is_not_whole_is_refused(pets):
     (pets / "data/train-00000-of-00002.parquet").unlink()
-    refused(pets, r"is not whole: data/train-00000-of-00002.parquet is lacking; fetch it again")
+    refused(pets, r"is incomplete: data/train-00000-of-00002.parquet is missing; fetch it again")
     with pytest.raises(DatasetError, match=r"partial-train/0000.parquet is the beginning of a spl"):
         parts_of(["default/partial-train/0000.parquet"], Choice(), "hf:a/b")
     refused(pets / "none", "none has no Parquet files", DatasetMissingError)

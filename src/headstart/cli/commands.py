@@ -9,10 +9,10 @@ from typing import Any
 import typer
 from rich.console import Console
 
-from headstart import models
 from headstart.cli import render
 from headstart.cli.progress import LiveWatcher
 from headstart.errors import LogError, StudyError
+from headstart.files import split_names
 from headstart.logs import Log, LogWatcher, open_log
 from headstart.store import ResultStore
 from headstart.study import Study, StudyRun, further_study, matrix_rate, outlook
@@ -30,7 +30,7 @@ __all__ = [
 INTERRUPTED = 130
 DEFAULT_LOG_FOLDER = Path("headstart-logs")
 # Options that hold several values, separated by commas.
-LISTS = {"datasets", "settings", "seeds", "steps", "examples_per_class"}
+LISTS = {"models", "datasets", "settings", "seeds", "steps", "examples_per_class"}
 # Rich takes 80 columns where it cannot know: too few for a table that goes to a file or a pipe.
 console = Console(width=None if sys.stdout.isatty() else 120, markup=False, highlight=False)
 
@@ -43,10 +43,8 @@ def read_study(file: Path | None, options: dict[str, Any], *, trust: bool = Fals
             given = ", ".join("--" + name.replace("_", "-") for name in fields)
             raise StudyError(f"a study file and {given} were given: write all into the file")
         return Study.from_toml(file, trust=trust)
-    if "models" in fields:
-        fields["models"] = models.split_names(fields["models"])
     for name in LISTS & fields.keys():
-        fields[name] = [part.strip() for part in fields[name].split(",") if part.strip()]
+        fields[name] = split_names(fields[name])
     further = fields.pop("study", None)
     return further_study(further, fields) if further else Study(**fields)
 

@@ -53,7 +53,7 @@ NEUTRAL = frozenset(
     ]
 )
 WHOLE_NUMBER = re.compile(r"-?[0-9]+")
-WORDNET = re.compile(r"n[0-9]{8}")
+NUMBERED = re.compile(r"(\D*?)(-?[0-9]+)")
 # Columns of these names may hold several labels in a cell, and names of classes seldom do.
 PLURAL = frozenset(("labels", "tags", "classes", "categories", "finding_labels", "attributes"))
 # What stands between labels and hardly ever in one, and what may.
@@ -223,7 +223,8 @@ def sorted_classes(names: Iterable[str]) -> tuple[str, ...]:
 def output_order(names: Iterable[str], where: str) -> tuple[str, ...]:
     """Sort the names of classes as a trained classifier numbers its outputs.
 
-    WordNet ids (``n01440764``) in their order, as ImageNet's networks have it; numbers as numbers.
+    WordNet ids (``n01440764``) in their order, as ImageNet's networks have it; numbers as numbers,
+    with the same word before them or without.
 
     Parameters
     ----------
@@ -242,29 +243,30 @@ def output_order(names: Iterable[str], where: str) -> tuple[str, ...]:
     >>> output_order(["10", "9", "1"], "photos")
     ('1', '9', '10')
     """
-    different = sorted_classes(names)
-    if different and all(WORDNET.fullmatch(name) for name in different):
-        return different
-    numbers = [int(name) for name in different if WHOLE_NUMBER.fullmatch(name)]
-    if len(numbers) < len(different):
-        odd = next(name for name in different if not WHOLE_NUMBER.fullmatch(name))
+    different = sorted(set(names))
+    apart = {name: NUMBERED.fullmatch(name) for name in different}
+    words = {found[1] for found in apart.values() if found}
+    if None in apart.values() or len(words) > 1:
+        odd = next((name for name, found in apart.items() if found is None), different[0])
         raise DatasetError(
-            f"{where}: the order of the classes is not known from their names (first '{odd}'): "
-            "expected WordNet ids (n01440764) or numbers; give the names in the order of the "
-            "network's outputs with --classes FILE, one per line",
+            f"{where}: the order of the classes is not known from their names ('{odd}'): expected "
+            "WordNet ids (n01440764) or numbers; give the names in the order of the network's "
+            "outputs with --classes FILE, one per line",
             code="dataset.class_order",
             found=odd,
         )
-    if len(set(numbers)) < len(numbers):
-        twice = next(number for number in numbers if numbers.count(number) > 1)
-        same = [name for name in different if int(name) == twice]
-        raise DatasetError(
-            f"{where}: classes {listed(same)} are the same number: rename one, or give the order "
-            "of the network's outputs with --classes FILE, one name per line",
-            code="dataset.class_order",
-            found=same,
-        )
-    return different
+    numbers = {name: int(found[2]) for name, found in apart.items() if found}
+    by_number: dict[int, str] = {}
+    for name, number in numbers.items():
+        if by_number.setdefault(number, name) != name:
+            raise DatasetError(
+                f"{where}: classes '{by_number[number]}' and '{name}' are the same number: rename "
+                "one, or give the order of the network's outputs with --classes FILE, one name "
+                "per line",
+                code="dataset.class_order",
+                found=(by_number[number], name),
+            )
+    return tuple(sorted(numbers, key=numbers.__getitem__))
 
 
 def merged_spellings(names: Iterable[str]) -> dict[str, str]:

@@ -1,5 +1,6 @@
 """Catalogue and adapters: from a name to a network with its weights."""
 
+from headstart.files import split_names
 from headstart.models.card import card, presence, remarks
 from headstart.models.catalogue import (
     EMBEDDED,
@@ -14,7 +15,6 @@ from headstart.models.catalogue import (
 )
 from headstart.models.keeping import KEY_DIGITS, keep, settle
 from headstart.models.measured import record as record_upstream
-from headstart.models.names import split_names
 from headstart.models.pretrained import names as pretrained_names
 
 __all__ = [

@@ -6,7 +6,7 @@ from urllib.parse import parse_qsl
 
 from headstart.errors import StudyError, UnknownNameError
 
-__all__ = ["ASKED", "GROUPING", "OPTIONS", "ModelName", "split_names"]
+__all__ = ["ASKED", "GROUPING", "OPTIONS", "ModelName"]
 
 # The tag that keeps a model's name as it was given, where results call it by another one.
 ASKED = "asked"
@@ -80,28 +80,3 @@ class ModelName:
         stem, _, query = self.full.partition("?")
         kept = [part for part in query.split("&") if part.partition("=")[0] not in GROUPING]
         return "?".join(filter(None, (stem, "&".join(kept))))
-
-
-def split_names(text: str) -> list[str]:
-    """Take names that commas separate apart; those inside ``mean=0,0,0.5`` belong to the option.
-
-    Examples
-    --------
-    >>> split_names("resnet50, net.py:small?mean=0,0,0.5&size=32")
-    ['resnet50', 'net.py:small?mean=0,0,0.5&size=32']
-    """
-    names: list[str] = []
-    for part in text.split(","):
-        if names and _is_number(part.partition("&")[0]):
-            names[-1] += f",{part}"
-        elif part.strip():
-            names.append(part.strip())
-    return names
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True

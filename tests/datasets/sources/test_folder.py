@@ -178,9 +178,9 @@ def test_a_split_may_lack_a_class_and_hold_an_empty_one(tmp_path):
     (["Train/a/1.png", "test/c/x/1.png"],
      r"/test has images labelled outside the classes: 'c' has no folder in /.*/photos/Train; add"),
     (["train/a/1.png", "test/a/1.png", "extra/a/1.png"],
-     r"has split folders \(test, train\) and beside them 'extra' with images, which is none: move"),
+     r"has split folders \('train', 'test'\) and beside them 'extra' with images, which is none"),
     (["train/a/1.png", "val/a/1.png", "valid/a/1.png"],
-     r"has two folders of validation images, 'val' and 'valid': keep one"),
+     r"look like splits: what 'val', 'valid' are for is not clear; say which is which with \?tra"),
 ])  # fmt: skip
 def test_folders_that_are_no_dataset(tmp_path, names, message):
     write(tmp_path / "photos", *names)

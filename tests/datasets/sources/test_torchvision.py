@@ -303,7 +303,7 @@ def test_a_folder_of_the_users_is_only_read(eurosat, tmp_path):
     SOURCE.fetch(here, cache, Watcher())
     assert SOURCE.describe(here).title == "EuroSAT"
     elsewhere = ask("EuroSAT", root=tmp_path / "none")
-    words = "torchvision.datasets.EuroSAT in .*none: Dataset not found"
+    words = "torchvision.datasets.EuroSAT in .*none: the folder does not exist; expected"
     assert not SOURCE.presence(elsewhere, cache).present
     for act in (SOURCE.read, lambda asked, cache: SOURCE.fetch(asked, cache, Watcher())):
         with pytest.raises(DatasetMissingError, match=words):

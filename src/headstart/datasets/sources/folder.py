@@ -18,7 +18,6 @@ from typing import ClassVar
 import numpy as np
 
 from headstart.datasets.archive import LOOSE, Archive
-from headstart.datasets.decode import NOT_DECODED
 from headstart.datasets.images import FileImages
 from headstart.datasets.names import DatasetName
 from headstart.datasets.naming import (

@@ -11,15 +11,13 @@ from pathlib import Path
 from PIL import Image
 
 from headstart.datasets.archives import is_published_name
+from headstart.datasets.decode import NOT_DECODED
 from headstart.datasets.naming import listed
 from headstart.datasets.sources.embedded import EMBEDDED
 from headstart.errors import DatasetError, DatasetMissingError
 from headstart.files import unusable
 
 __all__ = ["find_files", "is_image_name", "not_there", "own_title", "require_files"]
-
-# Pillow recognises these and decodes them with other programs, or not at all.
-NOT_DECODED = {"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"}
 
 
 def own_title(name: str, instead: str = "") -> str:
