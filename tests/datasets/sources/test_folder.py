@@ -1,6 +1,7 @@
 """Folders of class folders, as they come."""
 
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,173 @@ def test_split_folders(tmp_path, folders, parts):
         assert part.rows.tolist() == [0, 1, 2]
     assert inside(archive.parts["train"], tmp_path)[2].lower() in ("train/b/0.png",
                                                                    "training/b/0.png")  # fmt: skip
+
+
+def tree(tmp_path, *folders):
+    """Write three images into each of these folders; a name that ends in / has none."""
+    for folder in folders:
+        if folder.endswith("/"):
+            (tmp_path / "photos" / folder).mkdir(parents=True)
+        else:
+            write(tmp_path / "photos", *(f"{folder}/{n}.png" for n in range(3)))
+    return tmp_path / "photos"
+
+
+ANIMALS = ("cat", "dog", "fox")
+
+
+def each(splits, classes=ANIMALS, form="{split}/{name}"):
+    return [form.format(split=split, name=name) for split in splits for name in classes]
+
+
+INSIDE = "{name}/{split}"
+
+
+@pytest.mark.parametrize(("folders", "understood"), [
+    # The words, in any case, with what says nothing beside them.
+    (each(["training_set", "test_set"]), "training_set (as train), test_set (as test)"),
+    (each(["train", "eval"]), "train, eval (as test)"),
+    (each(["trainval", "test"]), "trainval (as train), test"),
+    (each(["train+val", "test"]), "train+val (as train), test"),
+    (each(["train", "holdout"]), "train, holdout (as test)"),
+    (each(["Training", "Hold-out"]), "Training (as train), Hold-out (as test)"),
+    (each(["train", "dev", "test"]), "train, dev (as validation), test"),
+    (each(["TRAIN", "TEST"]), "TRAIN, TEST"),
+    (each(["TrainImages", "TestImages"]), "TrainImages (as train), TestImages (as test)"),
+    (each(["1_train", "2_valid"]), "1_train (as train), 2_valid (as validation)"),
+    (each(["train2017", "val2017"]), "train2017 (as train), val2017 (as validation)"),
+    (each(["train_224x224", "test_224x224"]),
+     "train_224x224 (as train), test_224x224 (as test)"),
+    # A data set's name before them.
+    (each(["cub_train", "cub_test"]), "cub_train (as train), cub_test (as test)"),
+    (each(["ILSVRC2012_img_train", "ILSVRC2012_img_val"]),
+     "ILSVRC2012_img_train (as train), ILSVRC2012_img_val (as validation)"),
+    (each(["data_train", "data_test"]), "data_train (as train), data_test (as test)"),
+    # Inside class folders; deeper; wrapped.
+    (each(["train", "test"], form=INSIDE), "CLASS/train (as train), CLASS/test (as test)"),
+    (each(["Training set", "Eval"], form=f"images/{INSIDE}"),
+     "CLASS/Training set (as train), CLASS/Eval (as test)"),
+    (each(["images/train", "images/test"]), "train, test"),
+    (each(["birds/train2017", "birds/val2017"]), "train2017 (as train), val2017 (as validation)"),
+    (each(["seg_train/seg_train", "seg_test/seg_test"]),
+     "seg_train (as train), seg_test (as test)"),
+    (each(["train", "test"], form="{split}/images/{name}"), "train, test"),
+])  # fmt: skip
+def test_folders_that_are_splits(tmp_path, folders, understood):
+    archive = read(tree(tmp_path, *folders))
+    assert archive.classes == ANIMALS
+    assert archive.understood == f"folders {understood}"
+    assert len(archive.parts) == understood.count(",") + 1
+    places = set()
+    for name, part in archive.parts.items():
+        assert part.labels.tolist() == [0] * 3 + [1] * 3 + [2] * 3
+        for path, label in zip(part.images.paths, part.labels, strict=True):
+            places.add(path)
+            words = {"train": "train", "validation": "val|dev", "test": "test|eval|hold"}[name]
+            assert re.search(rf"{words}", str(path.relative_to(tmp_path)).lower())
+            assert archive.classes[label] in path.parts
+    assert len(places) == 3 * len(folders)
+
+
+@pytest.mark.parametrize("classes", [
+    ("bus", "car", "train"), ("bus", "eval", "tram"), ("test tube", "train station"),
+    ("development", "kitchen"), ("test", "flask", "beaker"), ("train_interior", "train_railway"),
+    ("val d'isere", "chamonix"), ("1", "2", "10"),
+])  # fmt: skip
+@pytest.mark.parametrize("views", [(), ("front", "back")])
+def test_classes_that_are_called_like_splits_stay_classes(tmp_path, classes, views):
+    """So do more classes than each has folders of its own."""
+    if views and len(classes) == 2:
+        return
+    archive = read(tree(tmp_path, *(each(views, classes, INSIDE) or classes)))
+    assert archive.classes == tuple(sorted(classes))
+    assert list(archive.parts) == ["all"]
+    assert archive.understood == ""
+
+
+@pytest.mark.parametrize(("folders", "code", "found"), [
+    (each(["train", "test_id", "test_ood"]), "dataset.split_unknown", ("test_id", "test_ood")),
+    (each(["train", "train_noisy", "test"]), "dataset.split_unknown", ("train_noisy",)),
+    (each(["train", "eval", "test"]), "dataset.split_unknown", ("eval", "test")),
+    (each(["train_1", "train_2", "test"]), "dataset.split_unknown", ("train_1", "train_2")),
+    (each(["train", "test", "unlabeled"]), "dataset.split_unknown", ("unlabeled",)),
+    (each(["known_train", "test"]), "dataset.split_unknown", ("known_train",)),
+    ([*each(["train", "test"], form=INSIDE), "wolf/train", "wolf/masks"],
+     "dataset.split_unknown", ["masks"]),
+    ([*each(["train", "test"], form=INSIDE), "wolf"], "dataset.split_unknown", ["wolf"]),
+    (each(["train", "test_id", "test"], form=INSIDE), "dataset.split_unknown", ["test_id"]),
+    (each(["fold1", "fold2"]), "dataset.layout_unclear", ("fold1", "fold2")),
+    (each(["photo", "sketch", "art"]), "dataset.layout_unclear", ("art", "photo", "sketch")),
+    (each(["train"]), "dataset.split_missing", ["train"]),
+    (each(["val", "test"]), "dataset.split_missing", ["validation", "test"]),
+    ([*each(["train"], form=INSIDE), "cat/test", "owl/test"], "dataset.class_empty", "owl"),
+])  # fmt: skip
+def test_folders_that_look_like_splits_and_cannot_be_told(tmp_path, folders, code, found):
+    with pytest.raises(DatasetError) as error:
+        read(tree(tmp_path, *folders))
+    assert error.value.code == code
+    assert error.value.values["found"] == found
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(("folders", "options", "parts"), [
+    (each(["a", "b"]), "train=a&test=b", {"train": "a", "test": "b"}),
+    (each(["a", "b", "c"]), "train=a+b&test=c", {"train": "a b", "test": "c"}),
+    (each(["a+b", "c"]), "train=a+b&validation=c", {"train": "a+b", "validation": "c"}),
+    (each(["x/a", "x/b"]), "train=x/a&test=x/b", {"train": "a", "test": "b"}),
+    (each(["train", "test", "extra"]), "train=train&test=test", {"train": "train", "test": "test"}),
+    (each(["train", "test_id", "test_ood"]), "all=train", {"all": "train"}),
+    (each(["a", "b"], form=INSIDE), "train=*/a&test=*/b", {"train": "a", "test": "b"}),
+    (each(["a", "b"], form=INSIDE), "all=.", {"all": "a b"}),
+    (each(["train", "test"], form=INSIDE), "all=.", {"all": "train test"}),
+])  # fmt: skip
+def test_folders_that_are_named(tmp_path, folders, options, parts):
+    photos = tree(tmp_path, *folders)
+    archive = read(f"{photos}?{options}")
+    assert archive.classes == ANIMALS
+    found = {
+        part: {folder for path in split.images.paths for folder in path.parts}
+        for part, split in archive.parts.items()
+    }
+    assert list(found) == list(parts)
+    for part, names in parts.items():
+        assert set(names.split()) <= found[part]
+        assert len(archive.parts[part]) == 9 * len(names.split())
+
+
+@pytest.mark.parametrize(("options", "code"), [
+    ("train=a", "dataset.split_missing"), ("train=a&test=none", "dataset.split_unknown"),
+    ("train=a&test=a", "dataset.split_twice"), ("all=a&test=b", "dataset.split_twice"),
+    ("train=*/x&test=*/y", "dataset.split_unknown"), ("train=a&test=", "dataset.split_unknown"),
+])  # fmt: skip
+def test_named_folders_that_are_not_there(tmp_path, options, code):
+    photos = tree(tmp_path, *each(["a", "b"]))
+    with pytest.raises(DatasetError) as error:
+        read(f"{photos}?{options}")
+    assert error.value.code == code
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_two_spellings_of_a_name_are_one_class(tmp_path, together):
+    """A Mac writes the accent as a character of its own."""
+    composed, apart = "caf\u00e9", "cafe\u0301"
+    if together:
+        archive = read(tree(tmp_path, composed, apart, "bar"))
+        assert archive.parts["all"].labels.tolist() == [0] * 3 + [1] * 6
+    else:
+        archive = read(tree(tmp_path, f"train/{apart}", "train/bar", f"test/{composed}"))
+        assert archive.parts["test"].labels.tolist() == [1] * 3
+    assert archive.classes == ("bar", composed)
+    # One spelling alone stays as it is: it is part of what stored results are found by.
+    assert read(tree(tmp_path / "one", apart, "bar")).classes == ("bar", apart)
+
+
+def test_a_table_beside_images_without_classes_is_pointed_at(tmp_path):
+    write(tmp_path, "1.png", "2.png")
+    (tmp_path / "metadata.csv").write_text("file_name,label\n1.png,a\n2.png,b\n")
+    with pytest.raises(DatasetError, match=r"give .*/metadata\.csv") as error:
+        read(tmp_path)
+    assert error.value.code == "dataset.no_classes"
 
 
 def test_class_folders_alone(tmp_path):

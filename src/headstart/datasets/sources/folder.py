@@ -377,10 +377,9 @@ def _chosen(folder: Path, chosen: Mapping[str, str]) -> _Layout:
         )
     if not any(name.startswith(EACH_CLASS) for name in every):
         places = {part: [folder / name for name in some] for part, some in names.items()}
-        for some in places.values():
-            for place in some:
-                if not place.is_dir():
-                    raise _no_folder(folder, str(place), class_folders(folder))
+        for name in every:
+            if not name or not (folder / name).is_dir():
+                raise _no_folder(folder, name or "''", class_folders(folder))
         return _split_folders(places, folder)
     return _chosen_in_classes(folder, names)
 
