@@ -140,7 +140,9 @@ def measure(model: Model, classes: tuple[str, ...], split: Split, workspace: Wor
     workspace.watcher.stage(f"loading {model.name}")
     device = resolve_device(workspace.device)
     models.fetch(model, workspace.cache)
-    network = models.load(model, workspace.cache, trust=workspace.trust)
+    network = models.load(
+        model, workspace.cache, trust=workspace.trust, note=workspace.watcher.note
+    )
     _check_classifier(model, network.classifier.out_features, classes, network.trained_classifier)
     # The extractor changes the network: its classifier answers from here on.
     classifier = copy.deepcopy(network.classifier)

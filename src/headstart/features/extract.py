@@ -144,7 +144,9 @@ def _extract(
 
     workspace.watcher.stage("loading the network")
     device = resolve_device(workspace.device)
-    network = models.load(model, workspace.cache, trust=workspace.trust)
+    network = models.load(
+        model, workspace.cache, trust=workspace.trust, note=workspace.watcher.note
+    )
     for line in models.remarks(model):
         workspace.watcher.note(line)
     extractor = make_runtime(

@@ -1,6 +1,7 @@
 """Which networks there are, and how a name becomes one with its weights."""
 
 import tomllib
+from collections.abc import Callable
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -18,6 +19,7 @@ from headstart.models.measured import with_measured
 from headstart.models.names import ASKED, GROUPING, ModelName
 from headstart.models.shards import digest_of
 from headstart.models.sources import SOURCES, source_of
+from headstart.models.weight_files import AVERAGE, check_kind, files_inside, holds_average
 from headstart.spec import Model, Weights
 from headstart.workspace import default_cache
 
@@ -52,6 +54,10 @@ USUAL_STEMS = {"best", "checkpoint", "last", "model", "pytorch_model", "weights"
 INDEX = ".index.json"
 # Their weights come as packages: they are measured without any download.
 EMBEDDED = ("efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2")
+# The option, and the tag that says that the user chose it: position embeddings may be resampled.
+SIZE = "size"
+# What was said of files of weights in this process.
+_said: set[tuple[str, str]] = set()
 
 
 @cache
@@ -169,7 +175,13 @@ def auxiliary_weight(model: Model) -> float:
     return source_of(model.source).auxiliary_weight(model.architecture)
 
 
-def load(model: Model, cache: Path | None = None, *, trust: bool = False) -> "Network":
+def load(
+    model: Model,
+    cache: Path | None = None,
+    *,
+    trust: bool = False,
+    note: Callable[[str], None] = lambda _: None,
+) -> "Network":
     """Build the network with its weights, in evaluation mode on the CPU, in float32.
 
     Parameters
@@ -181,6 +193,8 @@ def load(model: Model, cache: Path | None = None, *, trust: bool = False) -> "Ne
         Where downloads and the ledger are; the usual folder unless given.
     trust
         Whether a pickle that holds more than tensors may be executed.
+    note
+        Told, in one line each, what of a file of weights was taken and what was ignored.
 
     Raises
     ------
@@ -193,10 +207,10 @@ def load(model: Model, cache: Path | None = None, *, trust: bool = False) -> "Ne
     import torch
 
     from headstart.models.deterministic import check_deterministic
-    from headstart.models.linear_map import resize
     from headstart.models.network import proven
-    from headstart.models.state import is_own, load_state, read_state
+    from headstart.models.state import Purpose, load_state
     from headstart.models.switches import switch
+    from headstart.models.weight_files import read_weights
 
     source = source_of(model.source)
     with torch.random.fork_rng(devices=[]):
@@ -208,12 +222,18 @@ def load(model: Model, cache: Path | None = None, *, trust: bool = False) -> "Ne
         require(model, cache)
         file = places.fetch(model, cache or default_cache())
         ledger.check_digest(model, file, cache or default_cache())
-        state = read_state(file, trust=trust)
-        if is_own(state, module, (*head.paths, *source.auxiliary)):
-            resize(module, head, state)
-        else:
-            state = source.translate(state, module)
-        trained = load_state(module, state, head=head, where=str(file), auxiliary=source.auxiliary)
+        purpose = Purpose(
+            head,
+            str(file),
+            auxiliary=source.auxiliary,
+            translate=source.translate,
+            part=model.part,
+            size=model.input_size,
+            architecture=f"{model.source}:{model.architecture}",
+            resample=SIZE in model.tags,
+        )
+        content = read_weights(file, trust=trust)
+        trained = load_state(module, content, purpose, lambda line: _once(file, line, note))
         # Shares of its parts may be among the weights.
         head = _head(model, module)
     network = proven(module, head, source.finish(module, model), model)
@@ -232,6 +252,13 @@ def load(model: Model, cache: Path | None = None, *, trust: bool = False) -> "Ne
     network.eval()
     check_deterministic(network, model)
     return network
+
+
+def _once(file: Path, line: str, note: Callable[[str], None]) -> None:
+    """Say something of a file once per process: fine-tuning loads it for each candidate."""
+    if (str(file), line) not in _said:
+        _said.add((str(file), line))
+        note(line)
 
 
 def _head(model: Model, module: "nn.Module") -> Head:
@@ -289,11 +316,11 @@ def _with_options(model: Model, asked: ModelName, cache: Path | None) -> Model:
     if weights := options.get("weights"):
         changes |= _chosen_weights(asked, model, weights)
     changes |= {
-        name: options[name] for name in ("head", "pool", "interpolation") if name in options
+        name: options[name] for name in ("head", "pool", "interpolation", "part") if name in options
     }
-    if "size" in options:
-        changes["input_size"] = options["size"]
-    said = {name: options[name] for name in GROUPING if name in options}
+    if SIZE in options:
+        changes["input_size"] = options[SIZE]
+    said = {name: options[name] for name in (*GROUPING, SIZE) if name in options}
     if asked.label != asked.full:
         said[ASKED] = asked.full
     if said:
@@ -333,7 +360,11 @@ def _chosen_weights(asked: ModelName, model: Model, chosen: str) -> dict[str, An
         return {"weights": Weights(locator=f"random:{seed}"), "upstream": (), "tags": tags}
     file = Path(chosen).expanduser().resolve()
     if not file.is_file():
-        raise WeightsMissingError(f"model '{asked.full}': there is no file of weights at {file}")
+        raise WeightsMissingError(
+            f"model '{asked.full}': there is no file of weights at {file}" + files_inside(file),
+            file=str(file),
+        )
+    check_kind(file)
     with storage_errors(file, reading=True):
         weights = Weights(locator=f"file:{file}", sha256=digest_of(file))
-    return {"weights": weights}
+    return {"weights": weights, "part": AVERAGE if holds_average(file) else None}

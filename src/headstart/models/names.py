@@ -26,6 +26,7 @@ OPTIONS: Mapping[str, str] = {
     "arch": "of a checkpoint: the model whose weights it holds",
     "name": "what results call the model",
     "family": "models whose results go together in analyses",
+    "part": "of a file of several networks: the one to take, by the prefix of its names",
 }
 
 

@@ -118,7 +118,7 @@ def register(
     with replaced(folder / FACTS) as temporary:
         temporary.write_text(json.dumps(facts, indent=1))
     weights = Weights(locator=f"file:{WEIGHTS}", sha256=sha256_file(folder / WEIGHTS))
-    return _write(folder, model.model_copy(update={"weights": weights}), name, cache)
+    return _write(folder, model.model_copy(update={"weights": weights, "part": None}), name, cache)
 
 
 def rename(name: str, changes: dict[str, Any], cache: Path) -> Model:

@@ -1,14 +1,15 @@
-"""Weights in several files: an index that says which tensor is in which safetensors file beside it.
+"""Weights in several files: an index that says which tensor is in which file beside it.
 
 Hubs divide large networks so: ``model.safetensors.index.json`` holds ``{"weight_map": {"TENSOR":
-"model-00001-of-00002.safetensors", ...}}``.
+"model-00001-of-00002.safetensors", ...}}``; ``pytorch_model.bin.index.json`` names pickles.
 """
 
 import hashlib
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from headstart.errors import WeightsError, WeightsMissingError
 from headstart.files import sha256_file, storage_errors
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "INDEX",
+    "INDEX_END",
     "combined",
     "digest_of",
     "digests",
@@ -25,17 +27,26 @@ __all__ = [
     "n_bytes",
     "read_safetensors",
     "read_shards",
+    "shard_of",
     "shards",
 ]
 
-SHARD = ".safetensors"
-INDEX = f"{SHARD}.index.json"
+SHARDS = (".safetensors", ".bin", ".pth", ".pt")
+INDEX_END = ".index.json"
+INDEX = f".safetensors{INDEX_END}"
+NUMBERED = re.compile(r"(.+)-\d{5}-of-(\d{5})(\.\w+)$")
 SHOWN = 4
 
 
 def is_index(file: Path) -> bool:
     """Whether a file of weights is, by its name, the index of several."""
-    return file.name.endswith(INDEX)
+    return file.name.endswith(INDEX_END)
+
+
+def shard_of(file: Path) -> str | None:
+    """Return the name of the index that a file is a shard of by its own name, None if of none."""
+    found = NUMBERED.fullmatch(file.name)
+    return f"{found[1]}{found[3]}{INDEX_END}" if found else None
 
 
 def shards(index: Path) -> tuple[str, ...]:
@@ -74,8 +85,13 @@ def n_bytes(file: Path) -> int:
     return sum(place.stat().st_size for place in _beside(file, names) or [file])
 
 
-def read_shards(index: Path) -> "dict[str, torch.Tensor]":
+def read_shards(index: Path, read: Callable[[Path], Any]) -> "dict[str, torch.Tensor]":
     """Read all tensors that an index names, each from its shard.
+
+    Parameters
+    ----------
+    read
+        File -> a mapping of names to tensors.
 
     Raises
     ------
@@ -87,13 +103,21 @@ def read_shards(index: Path) -> "dict[str, torch.Tensor]":
     weight_map = _weight_map(index)
     state: dict[str, torch.Tensor] = {}
     for shard in _beside(index, shards(index)):
-        held = read_safetensors(shard)
+        held = read(shard)
+        if not isinstance(held, Mapping):
+            raise WeightsError(
+                f"{shard} holds a {type(held).__name__}: expected tensors by name",
+                code="weights.damaged",
+                file=str(shard),
+            )
         wrong = held.keys() ^ {name for name, of in weight_map.items() if of == shard.name}
         if wrong:
             shown = ", ".join(sorted(wrong)[:SHOWN])
             raise WeightsError(
                 f"{shard} does not hold the tensors that {index.name} says it does: {len(wrong)} "
-                f"are in one of them alone ({shown}): fetch both anew"
+                f"are in one of them alone ({shown}): fetch both anew",
+                code="weights.damaged",
+                file=str(shard),
             )
         state |= held
     return state
@@ -107,7 +131,12 @@ def read_safetensors(file: Path) -> "dict[str, torch.Tensor]":
     try:
         return load_file(file)
     except SafetensorError as error:
-        raise WeightsError(f"{file} is no safetensors file: {error}") from error
+        raise WeightsError(
+            f"{file} is a truncated or damaged safetensors file ({file.stat().st_size:,} bytes): "
+            "download or copy it again",
+            code="weights.damaged",
+            file=str(file),
+        ) from error
 
 
 def _weight_map(index: Path) -> dict[str, str]:
@@ -115,19 +144,29 @@ def _weight_map(index: Path) -> dict[str, str]:
         content = index.read_bytes()
     try:
         said = json.loads(content)
-    except ValueError as error:
-        raise WeightsError(f"{index} is not JSON: {error}") from error
+    except (ValueError, RecursionError) as error:
+        raise WeightsError(
+            f"{index} is not JSON ({error}): expected an index of weights in several files",
+            code="weights.index",
+            file=str(index),
+        ) from error
     found = said.get("weight_map") if isinstance(said, Mapping) else None
     if not isinstance(found, Mapping) or not found:
         raise WeightsError(
             f"{index} is no index of shards: expected 'weight_map', names of tensors and the file "
-            "that holds each"
+            "that holds each",
+            code="weights.index",
+            file=str(index),
         )
     for shard in found.values():
-        # Nothing outside its folder, and no pickle.
-        if not isinstance(shard, str) or Path(shard).name != shard or not shard.endswith(SHARD):
+        # Nothing outside its folder.
+        if not isinstance(shard, str) or Path(shard).name != shard or not shard.endswith(SHARDS):
             raise WeightsError(
-                f"{index} names a shard {shard!r}: expected a {SHARD} file in the same folder"
+                f"{index} names a shard {shard!r}: expected a file in the same folder that ends "
+                f"with {' or '.join(SHARDS)}",
+                code="weights.index",
+                file=str(index),
+                shard=str(shard),
             )
     return dict(found)
 

@@ -186,7 +186,7 @@ class LinearTransfer:
 
         if self._refit is None:
             raise RuntimeError("refit() comes before network()")
-        network = models.load(trial.model, self._cache, trust=self._trust)
+        network = models.load(trial.model, self._cache, trust=self._trust, note=self._watcher.note)
         network = network.with_head(len(self._refit.coef), 0)
         fitted = (self._refit.coef, self._refit.bias)
         for own, part in zip(network.classifier.parameters(), fitted, strict=True):

@@ -148,7 +148,10 @@ class Training:
         from headstart.training import cosine
 
         trial = self.trial
-        network = models.load(_begun(trial), self.workspace.cache, trust=self.workspace.trust)
+        where = self.workspace
+        network = models.load(
+            _begun(trial), where.cache, trust=where.trust, note=where.watcher.note
+        )
         network = network.with_head(self.examples.splits.n_classes, self._seed("head"))
         identity = digest({"trial": trial.key, "what": what, "values": values})
         place = self.workspace.cache / "training" / f"{identity}.safetensors"

@@ -64,6 +64,7 @@ class Model(Noun):
     costs. `head` is the path of the
     classifier among the submodules, where the adapter does not find it; `pool` how a transformer's
     tokens become one feature: its class token or the mean of its patches, None for its own way.
+    `part` is which of the networks in its file of weights is meant, where there are several.
 
     Two fields say how it is trained. With `bn_scale` False the scales of batch norms are 1 and are
     not learned; `dropout` is the rate before the classifier while training, None for the
@@ -84,6 +85,7 @@ class Model(Noun):
     multiply_adds: PositiveInt | None = None
     head: str | None = None
     pool: Pool | None = None
+    part: str | None = None
     bn_scale: bool = True
     dropout: Annotated[float, Field(ge=0, lt=1)] | None = None
     upstream: tuple[UpstreamAccuracy, ...] = ()
@@ -92,7 +94,8 @@ class Model(Noun):
     @property
     def identity(self) -> dict[str, Any]:
         """All that may change a feature, and nothing else: not its name, not its accuracy."""
-        chosen = {name: getattr(self, name) for name in ("head", "pool") if getattr(self, name)}
+        chosen = {name: getattr(self, name) for name in ("head", "pool", "part")}
+        chosen = {name: value for name, value in chosen.items() if value}
         return {**self.untrained_identity, **chosen, "weights": self.weights.identity}
 
     @property

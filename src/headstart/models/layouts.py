@@ -1,0 +1,137 @@
+"""What other programs make of a network in their checkpoints: its names, and the size of its input.
+
+Libraries translate their own older names (`Source.translate`); here are those of programs that load
+a library's network and save it under names of theirs.
+"""
+
+import math
+import re
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    Tensors = Mapping[str, torch.Tensor]
+
+__all__ = ["LAYOUTS", "is_position", "resampled", "size_for"]
+
+# Embeddings of places, and biases by distances, under the names of timm, torchvision, transformers
+# and of the papers' own releases.
+POSITIONS = re.compile(
+    r"(^|\.)(pos_embed(_(win|h|w|spatial|x|y))?|pos_embedding|position_embeddings?|positional_embedding"
+    r"|position_embedding\.weight|absolute_pos_embed|relative_position_bias_table|rel_pos_[hw]"
+    r"|rel_pos(_bias)?(_table)?|attention_biases|lepe_pos\w*)(\.weight)?$"
+)
+# detectron2's names of a ResNet's parts.
+DETECTRON2 = (
+    (r"^stem\.", ""),
+    (r"^res(\d)\.", lambda found: f"layer{int(found[1]) - 1}."),
+    (r"(^|\.)conv(\d)\.norm\.", r"\1bn\2."),
+    (r"\.shortcut\.norm\.", ".downsample.1."),
+    (r"\.shortcut\.", ".downsample.0."),
+)
+
+
+def by_number(state: "Tensors", module: "nn.Module") -> "dict[str, torch.Tensor]":
+    """Rename what ``nn.Sequential(*network.children())`` calls its parts: by their numbers.
+
+    So lightly's and fastai's backbones are made.
+    """
+    names = [name for name, _ in module.named_children()]
+    renamed = {}
+    for name, tensor in state.items():
+        first, point, rest = name.partition(".")
+        known = first.isdigit() and int(first) < len(names)
+        renamed[f"{names[int(first)]}{point}{rest}" if known else name] = tensor
+    return renamed
+
+
+def of_detectron2(
+    state: "Tensors",
+    module: "nn.Module",  # noqa: ARG001 - as all translations
+) -> "dict[str, torch.Tensor]":
+    """Rename the parts of a ResNet from what detectron2 calls them."""
+    renamed = {}
+    for name, tensor in state.items():
+        new = name
+        for pattern, replacement in DETECTRON2:
+            new = re.sub(pattern, replacement, new)
+        renamed[new] = tensor
+    return renamed
+
+
+# Tried in turn where a library's own translation does not make a file fit.
+LAYOUTS: tuple[
+    "Callable[[Tensors, nn.Module], dict[str, torch.Tensor]]", ...
+] = (by_number, of_detectron2)  # fmt: skip
+
+
+def is_position(name: str) -> bool:
+    """Whether a tensor is an embedding of places, whose size is that of the input."""
+    return POSITIONS.search(name) is not None
+
+
+def resampled(raw: "Tensors", state: "Tensors", required: "Tensors") -> str | None:
+    """Return the first position embedding of a network that a translation has resampled, if any.
+
+    Parameters
+    ----------
+    raw, state
+        Before and after the translation.
+    required
+        The network's own tensors.
+    """
+    lengths = {t.numel() for n, t in raw.items() if is_position(n)}
+    return next(
+        (n for n in required if is_position(n) and lengths and state[n].numel() not in lengths),
+        None,
+    )
+
+
+def size_for(raw: "Tensors", required: "Tensors", size: int) -> int | None:
+    """Return the side of the images, in pixels, that position embeddings are made for.
+
+    Parameters
+    ----------
+    raw
+        The file's tensors.
+    required
+        The network's, for images of `size` pixels.
+
+    Returns
+    -------
+    int or None
+        None where it cannot be told, or is not a whole number.
+    """
+    ours = {n.rpartition(".")[2]: t for n, t in required.items() if is_position(n)}
+    for name, tensor in raw.items():
+        own = ours.get(name.rpartition(".")[2])
+        if own is None or not is_position(name) or own.shape == tensor.shape:
+            continue
+        here, there = _grid(own, own), _grid(tensor, own)
+        if here and there and here != there and size * there % here == 0:
+            return size * there // here
+    return None
+
+
+def _grid(tensor: "torch.Tensor", own: "torch.Tensor") -> int | None:
+    """Return how many places a side has, from the shape of position embeddings.
+
+    Of (1, n, d) or (n, d) with some tokens before the places, as many as `own` has; of maps
+    (1, h, w, d); of biases by distance, (2 h - 1)^2 of them, which a window's h is.
+    """
+    shape, theirs = tuple(tensor.shape), tuple(own.shape)
+    if len(shape) == 4:
+        return shape[1] if shape[1] == shape[2] else shape[2]
+    if len(shape) == 2 and shape[1] == theirs[1] and shape[1] < 64:
+        # A bias table: (distances, heads).
+        side = math.isqrt(shape[0])
+        return (side + 1) // 2 if side % 2 else None
+    if len(shape) not in (2, 3):
+        return None
+    before = theirs[-2] - math.isqrt(theirs[-2]) ** 2
+    places = shape[-2] - before
+    side = math.isqrt(max(places, 0))
+    return side if side * side == places else None
