@@ -62,10 +62,23 @@ def of_detectron2(
     return renamed
 
 
+def of_old_torchvision(
+    state: "Tensors",
+    module: "nn.Module",  # noqa: ARG001 - as all translations
+) -> "dict[str, torch.Tensor]":
+    """Rename what torchvision's DenseNets (published so) and transformers were called before."""
+    renamed = {}
+    for name, tensor in state.items():
+        new = re.sub(r"(denselayer\d+\.(?:norm|relu|conv))\.([12]\.)", r"\1\2", name)
+        new = re.sub(r"\.mlp\.linear_1\.", ".mlp.0.", new)
+        renamed[re.sub(r"\.mlp\.linear_2\.", ".mlp.3.", new)] = tensor
+    return renamed
+
+
 # Tried in turn where a library's own translation does not make a file fit.
 LAYOUTS: tuple[
     "Callable[[Tensors, nn.Module], dict[str, torch.Tensor]]", ...
-] = (by_number, of_detectron2)  # fmt: skip
+] = (by_number, of_detectron2, of_old_torchvision)  # fmt: skip
 
 
 def is_position(name: str) -> bool:

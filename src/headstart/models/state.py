@@ -181,7 +181,10 @@ def load_state(
         raise _misfit(_best(found, tensors, required), required, tensors, purpose)
     chosen = _choose(whole, purpose, note)
     _check_size(chosen, required, purpose, note)
-    return _put_in(module, chosen, tensors, containers, purpose, note)
+    # Other networks that fit are not what was ignored: `_choose` has named them.
+    others = tuple(one.prefix for one in whole if one is not chosen and one.prefix)
+    rest = {n: t for n, t in tensors.items() if not n.startswith(others)}
+    return _put_in(module, chosen, rest, containers, purpose, note)
 
 
 def _required(module: "nn.Module", purpose: Purpose) -> "dict[str, torch.Tensor]":

@@ -27,6 +27,8 @@ class Pytorchcv(Source):
     def describe(self, name: str) -> Model:
         import torch
 
+        # pytorchcv itself lowers names.
+        name = name.lower()
         if name not in self.names():
             raise UnknownNameError("pytorchcv model", name, self.names())
         with torch.device("meta"):
@@ -64,8 +66,10 @@ def _create(name: str) -> Any:
 
 
 def _published(name: str) -> str:
-    """Say where the published weights lie: the file's name holds its top-5 error and its SHA-1."""
+    """Return where published weights lie: the file's name holds their top-5 error and SHA-1."""
     from pytorchcv.models.common.model_store import get_model_metainfo
 
     _, error, sha1, release = get_model_metainfo(name)
+    if release == "NA":
+        return "random:0"
     return f"{RELEASES}/{release}/{name}-{error}-{sha1[:8]}.pth.zip"

@@ -1,11 +1,12 @@
 """Networks of timm: ``timm:resnet50``, ``timm:resnet50.a1_in1k``."""
 
 import inspect
+import re
 import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
-from headstart.errors import ModelError, UnknownNameError
+from headstart.errors import ModelError, StudyError, UnknownNameError
 from headstart.models.heads import Head
 from headstart.models.sources.base import (
     IMAGENET_MEAN,
@@ -34,6 +35,11 @@ AUXILIARY, AUXILIARY_WEIGHT = "AuxLogits", 0.4
 WITH_AUXILIARY = ("inception_v3",)
 # timm's names for how a transformer's tokens become one feature.
 POOLING = {"token": "token", "mean": "avg"}
+# Repositories of the hub, and folders, as timm itself and its documentation write them.
+HUB_NAME = re.compile(
+    r"(?:hf[-_]hub:|hf[-_]hub/|hf:|local[-_]dir:)?(?P<path>(?P<owner>[^:]*)/(?P<last>[^/:]+))"
+    r"|(?:hf[-_]hub|hf|local[-_]dir):(?P<bare>.+)"
+)
 
 
 class Timm(Source):
@@ -48,11 +54,12 @@ class Timm(Source):
         import timm
         import torch
 
-        architecture, _, tag = name.partition(".")
+        asked, name = name, _current(name)
+        architecture, point, _ = name.partition(".")
         if not timm.is_model(architecture):
             raise UnknownNameError("timm model", name, timm.list_models())
-        tags = [known for known in timm.list_pretrained() if known.startswith(f"{architecture}.")]
-        if tag and name not in tags:
+        tags = _tags(architecture)
+        if point and name not in tags:
             raise UnknownNameError("timm weights", name, tags)
         config = timm.get_pretrained_cfg(name)
         # On the meta device nothing is computed: widths and counts alone are wanted.
@@ -64,6 +71,9 @@ class Timm(Source):
                 "image classifier or its backbone"
             )
         module = without_auxiliary(with_classifier(module))
+        facts = {"weights_tag": config.tag} if config.tag else {}
+        if name != asked:
+            facts["current_name"] = f"{self.name}:{name}"
         return Model(
             name=f"{self.name}:{name}",
             source=self.name,
@@ -74,7 +84,7 @@ class Timm(Source):
             mean=config.mean or IMAGENET_MEAN,
             std=config.std or IMAGENET_STD,
             **counted(module, self.head(module)),
-            tags={"weights_tag": config.tag} if config.tag else {},
+            tags=facts,
         )
 
     def build(self, model: Model) -> "nn.Module":
@@ -146,6 +156,57 @@ def create(architecture: str, size: int, **options: Any) -> "nn.Module":
         return cast("nn.Module", timm.create_model(architecture, **options))
     except (AssertionError, ValueError, RuntimeError) as error:
         raise unbuildable(f"timm:{architecture}", size, error) from error
+
+
+def _current(name: str) -> str:
+    """Return what timm calls a network now; names that it no longer has it maps itself.
+
+    Raises
+    ------
+    StudyError
+        A repository's name (code ``model.hub_name``; `use` is what to type), or a network that was
+        removed (``model.removed``).
+    """
+    import timm
+    from timm.models import get_deprecated_models
+
+    stem, slash, weights = name.partition("/")
+    if slash and timm.is_model(stem):
+        # As torchvision's are written: weights that timm does not have.
+        return f"{stem}.{weights}"
+    if hub := HUB_NAME.fullmatch(name):
+        own = hub["owner"] == "timm"
+        use = f"hf:{hub['path'] or hub['bare']}"
+        raise StudyError(
+            f"timm:{name} is a repository: use {use}" + (f" or timm:{hub['last']}" if own else ""),
+            code="model.hub_name",
+            use=use,
+        )
+    architecture, point, tag = name.partition(".")
+    deprecated = get_deprecated_models()
+    if architecture not in deprecated:
+        return name
+    current = deprecated[architecture]
+    if not current:
+        raise StudyError(
+            f"timm:{name} was removed from timm, which names no replacement: 'headstart models "
+            "--search TEXT' finds others",
+            code="model.removed",
+            name=name,
+        )
+    if point:
+        return f"{current.partition('.')[0]}.{tag}"
+    # Two of timm's own new names lack the end of their tags.
+    longer = [known for known in _tags(current.partition(".")[0]) if known.startswith(current)]
+    alone = "." in current and current not in longer and len(longer) == 1
+    return longer[0] if alone else current
+
+
+def _tags(architecture: str) -> list[str]:
+    """Return the names of an architecture with each of its published weights."""
+    import timm
+
+    return [str(n) for n in timm.list_pretrained() if n.startswith(f"{architecture}.")]
 
 
 def _weights(config: Any) -> Weights:

@@ -1,5 +1,6 @@
 """Networks of torchvision: ``torchvision:resnet50/IMAGENET1K_V2``, the default if none is named."""
 
+import re
 from collections import OrderedDict
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -27,12 +28,15 @@ HEADS = ("fc", "classifier", "heads", "head")
 # Of images, where no published weights say another.
 SIZE = 224
 # Position embeddings of vision transformers, which depend on it.
-POSITIONS = "encoder.pos_embedding"
 # Auxiliary classifiers of GoogLeNet and of Inception v3, and the switch that uses them.
 AUXILIARY = ("aux1", "aux2", "AuxLogits")
 # Szegedy et al. 2015, section 5: 0.3 each; TF-Slim's training of Inception v3, which torchvision's
 # follows.
 AUXILIARY_WEIGHT = {"googlenet": 0.3, "inception_v3": 0.4}
+
+
+NAME = re.compile(r"(\w+?)(?:_Weights)?(?:[./](?:\w+_Weights[./])?(\w*))?")
+POSITIONS = "encoder.pos_embedding"
 
 
 class Torchvision(Source):
@@ -46,7 +50,7 @@ class Torchvision(Source):
         import torch
         from torchvision import models
 
-        architecture, _, chosen = name.partition("/")
+        architecture, chosen = _parts(name)
         if architecture not in self.names():
             raise UnknownNameError("torchvision model", architecture, self.names())
         published = {entry.name: entry for entry in models.get_model_weights(architecture)}
@@ -141,6 +145,18 @@ class Torchvision(Source):
             if getattr(module, name, None) is not None:
                 setattr(module, name, None)
                 setattr(module, "aux_logits", False)  # noqa: B010
+
+
+def _parts(name: str) -> tuple[str, str]:
+    """Take ``ARCHITECTURE/WEIGHTS`` apart, as torchvision itself reads it.
+
+    It lowers architectures' names, and calls weights ``ResNet50_Weights.IMAGENET1K_V2`` or
+    ``DEFAULT``, which is "" here.
+    """
+    found = NAME.fullmatch(name)
+    architecture, chosen = (found[1], found[2] or "") if found else (name, "")
+    default = chosen.upper() == "DEFAULT"
+    return architecture.lower(), "" if default else chosen.upper()
 
 
 def _preprocessing(entry: Any) -> dict[str, Any]:
