@@ -28,7 +28,7 @@ from headstart.errors import HeadstartError
 from headstart.models.linear_map import resize
 from headstart.models.network import Network
 from headstart.models.sources import SOURCES
-from headstart.models.state import load_state
+from headstart.models.state import Purpose, load_state
 from headstart.spec import Model
 
 # Relative to the largest logit: float32 through deep networks of random weights.
@@ -162,7 +162,7 @@ def kept(network: Network, library: nn.Module, images: Tensor) -> str:
         state = fresh.state_as_built()
         # A fresh classifier has a bias, whether the library's had one or not.
         resize(library, network.head, state)
-        load_state(library, state, head=network.head, where="what is kept")
+        load_state(library, state, Purpose(network.head, "what is kept"))
         there, here = logits(library, images), fresh(images)
     return "" if near(there, here) else f"other when kept: by {apart(there, here):.1e}"
 

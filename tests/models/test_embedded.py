@@ -7,7 +7,7 @@ from conftest import require
 from headstart import models
 from headstart.errors import UnknownNameError, WeightsError, WeightsMissingError
 from headstart.models.heads import Head
-from headstart.models.state import load_state
+from headstart.models.state import Purpose, load_state
 
 NAMES = ("efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2")
 # "palace" among the 1,000 ImageNet classes in their usual order.
@@ -96,8 +96,9 @@ def test_weights_that_are_not_the_published_ones():
 def test_weights_that_do_not_fit():
     module = torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.Linear(2, 1))
     state = {"0.weight": torch.zeros(3, 3), "0.bias": torch.zeros(2), "2.bias": torch.zeros(1)}
-    with pytest.raises(WeightsError, match=r"weights x.pth do not fit the network: ") as error:
-        load_state(module, state, head=Head.at("1"), where="x.pth")
-    assert "0 missing" in str(error.value)
-    assert "1 unexpected: 2.bias" in str(error.value)
-    assert "1 other shape: 0.weight (0.weight is 3x3, not 2x3)" in str(error.value)
+    with pytest.raises(WeightsError) as error:
+        load_state(module, state, Purpose(Head.at("1"), "x.pth"))
+    assert error.value.code == "weights.misfit"
+    values = error.value.values
+    assert values["missing"] == []
+    assert (values["unexpected"], values["reshaped"]) == (["2.bias"], ["0.weight"])

@@ -346,8 +346,8 @@ FIRST = "model-00001-of-00003.safetensors"
 
 
 @pytest.mark.parametrize(("change", "error", "message"), [
-    (lambda m: m.update(x="../secret.safetensors"), WeightsError, "expected a .safetensors file"),
-    (lambda m: m.update(x="weights.bin"), WeightsError, "names a shard 'weights.bin': expected"),
+    (lambda m: m.update(x="../secret.safetensors"), WeightsError, "file in the same folder"),
+    (lambda m: m.update(x="weights.exe"), WeightsError, "names a shard 'weights.exe': expected"),
     (lambda m: m.clear(), WeightsError, "is no index of shards: expected 'weight_map'"),
     (lambda m: m.update(x=FIRST), WeightsError, r"that .*index.json says it does: 1 are .* \(x\)"),
     (lambda m: m.pop("classifier.bias"), WeightsError, r"1 are in one .* \(classifier.bias\)"),

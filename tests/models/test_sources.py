@@ -1,7 +1,6 @@
 """One adapter a library: names become real networks, files become their weights."""
 
 import json
-from pathlib import Path
 
 import pytest
 import torch
@@ -20,7 +19,7 @@ from headstart.models import ledger, places
 from headstart.models.heads import Head
 from headstart.models.network import Network
 from headstart.models.sources import SOURCES
-from headstart.models.state import load_state, read_state
+from headstart.models.weight_files import read_weights
 
 # Of each library a real network: a convolutional one, transformers, one with auxiliary heads.
 REAL = {
@@ -177,52 +176,13 @@ def test_auxiliary_heads_are_removed_or_kept_as_the_tags_say():
     assert network.train()(images(96)).shape == (2, 1000)
 
 
-# A checkpoint as each kind of training program writes it.
-def wrapped(state):
-    plain = dict(state)
-    body = {name: t for name, t in plain.items() if not name.startswith("fc.")}
-    under = lambda prefix, some: {f"{prefix}{name}": t for name, t in some.items()}  # noqa: E731
-    queue = {"module.queue": torch.zeros(4), **under("module.encoder_k.", plain)}
-    return {
-        "plain": plain,
-        "lightning": {"state_dict": under("model.", plain), "epoch": 3},
-        "parallel": {"model": under("module.", plain), "optimizer": {"lr": 0.1}},
-        "backbone": {"state_dict": under("backbone.", body)},
-        "moco": {"state_dict": {**under("module.encoder_q.", body), **queue}, "arch": "resnet18"},
-        "mocov3": {"state_dict": under("module.base_encoder.", body)},
-        "dino": {"teacher": under("module.backbone.", body), "student": under("x.", body)},
-        "other classes": {**body, "fc.weight": torch.zeros(10, 512), "fc.bias": torch.zeros(10)},
-    }
-
-
 @pytest.fixture(scope="module")
 def trained():
     import timm
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(99)
-        module = timm.create_model("resnet18")
-    for part in module.modules():
-        if isinstance(part, nn.BatchNorm2d):
-            part.running_mean.normal_(generator=torch.Generator().manual_seed(1))
-    return module.eval()
-
-
-KINDS = tuple(wrapped({}))
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_checkpoints_in_their_usual_wrappers(trained, kind, tmp_path):
-    file = tmp_path / "weights.pth"
-    torch.save(wrapped(trained.state_dict())[kind], file)
-    model = models.find(f"checkpoint:{file}?arch=timm:resnet18")
-    assert model.weights.sha256
-    assert model.source == "timm"
-    assert model.upstream_accuracy is None
-    with torch.inference_mode():
-        found = models.load(model).penultimate(images(64))
-        expected = trained.forward_head(trained.forward_features(images(64)), pre_logits=True)
-    torch.testing.assert_close(found, expected)
+        return timm.create_model("resnet18").eval()
 
 
 def test_safetensors_and_weights_of_a_catalogue_name(trained, tmp_path):
@@ -233,58 +193,6 @@ def test_safetensors_and_weights_of_a_catalogue_name(trained, tmp_path):
     with torch.inference_mode():
         torch.testing.assert_close(one(images(64)), trained(images(64)))
         torch.testing.assert_close(other(images(64)), trained(images(64)))
-
-
-def test_names_that_do_not_fit_are_listed(trained, tmp_path):
-    state = trained.state_dict()
-    del state["layer1.0.conv1.weight"]
-    state["layer9.weight"] = torch.zeros(1)
-    state["conv1.weight"] = torch.zeros(64, 1, 7, 7)
-    torch.save(state, tmp_path / "x.pth")
-    model = models.find(f"checkpoint:{tmp_path / 'x.pth'}?arch=timm:resnet18")
-    with pytest.raises(WeightsError) as error:
-        models.load(model)
-    assert "1 missing: layer1.0.conv1.weight; 1 unexpected: layer9.weight;" in str(error.value)
-    assert "1 other shape: conv1.weight (conv1.weight is 64x1x7x7, not 64x3x7x7)" in str(
-        error.value
-    )
-
-
-def test_weights_of_another_network_do_not_pass(trained):
-    with pytest.raises(WeightsError, match="missing"):
-        load_state(nn.Linear(3, 2), trained.state_dict(), head=Head(), where="resnet18")
-
-
-class Mischief:
-    """Unpickling it calls what its author chose."""
-
-    def __init__(self, place):
-        self.place = place
-
-    def __reduce__(self):
-        return (Path.touch, (self.place,))
-
-
-def test_a_pickle_that_would_execute_is_refused(tmp_path):
-    file, proof = tmp_path / "weights.pth", tmp_path / "executed"
-    torch.save({"state_dict": {"a": torch.zeros(1)}, "extra": Mischief(proof)}, file)
-    with pytest.raises(WeightsError, match="say --trust"):
-        read_state(file)
-    assert not proof.exists()
-    assert list(read_state(file, trust=True)) == ["a"]
-    assert proof.exists()
-
-
-@pytest.mark.parametrize("content", [b"", b"no weights", b"PK\x03\x04 nor an archive"])
-@pytest.mark.parametrize("suffix", ["pth", "safetensors"])
-def test_files_that_hold_no_weights(tmp_path, content, suffix):
-    file = tmp_path / f"weights.{suffix}"
-    file.write_bytes(content)
-    with pytest.raises(WeightsError, match="weights"):
-        read_state(file)
-    torch.save({"epoch": 3}, tmp_path / "empty.pth")
-    with pytest.raises(WeightsError, match="holds no tensors: expected a state dict, found"):
-        read_state(tmp_path / "empty.pth")
 
 
 def test_a_file_of_weights_that_is_not_there():
@@ -330,7 +238,7 @@ def test_a_download_is_whole_or_not_there(own_cache, no_network, monkeypatch, tm
     model = models.find("bn_inception")
     models.fetch(model)
     place = places.locate(model, own_cache)
-    assert torch.equal(read_state(place)["a"], torch.ones(2))
+    assert torch.equal(read_weights(place)["a"], torch.ones(2))
     # torchvision's names hold the start of the digest: what does not fit it is not kept.
     with pytest.raises(WeightsError, match=r"is damaged: expected SHA-256 1378be20"):
         models.fetch(models.find("inception_v1"))

@@ -161,12 +161,26 @@ def _extract(
         batches = [places[i : i + size].tolist() for i in range(0, len(places), size)]
         for some, batch in zip(batches, ahead(decoder, batches), strict=True):
             values = extractor(batch.pixels)
+            _check_shape(model, values, len(some))
             values[list(batch.broken)] = np.nan
-            _check_finite(model, asked.images, some, values, batch.broken)
+            _check_finite(model, asked.images, some, values, batch.broken, setting.precision)
             yield values, batch.broken
             workspace.watcher.advance(len(some))
 
     table.extend(asked.rows[places], blocks(), _made_by(device, extractor))
+
+
+def _check_shape(model: Model, values: npt.NDArray[np.float32], n_images: int) -> None:
+    """Raise FeatureError unless each image gave one vector of the width that was described."""
+    if values.shape != (n_images, model.feature_dim):
+        raise FeatureError(
+            f"'{model.name}' gave features of shape {values.shape} for {n_images} images: expected "
+            f"{model.feature_dim} per image: name the layer whose input is the feature with ?head=",
+            code="features.width",
+            model=model.name,
+            found=values.shape[1:],
+            expected=model.feature_dim,
+        )
 
 
 def _check_finite(
@@ -175,14 +189,24 @@ def _check_finite(
     places: list[int],
     values: npt.NDArray[np.float32],
     broken: dict[int, str],
+    precision: str,
 ) -> None:
     bad = np.asarray(~np.isfinite(values).all(axis=1))
     bad[list(broken)] = False
     if bad.any():
         row = places[int(np.argmax(bad))]
+        # Its weights are finite: that was checked when they were read.
+        remedy = (
+            "its values overflow for this image: check its mean and std (?mean=, ?std=)"
+            if precision == "fp32"
+            else "use --precision fp32"
+        )
         raise FeatureError(
             f"features of '{model.name}' hold NaN or infinity for image {images.where(row)}: "
-            "no classifier can be fitted; try --precision fp32, or check the weights"
+            f"{remedy}",
+            code="features.not_finite",
+            model=model.name,
+            image=images.where(row),
         )
 
 

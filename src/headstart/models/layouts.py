@@ -118,30 +118,35 @@ def size_for(raw: "Tensors", required: "Tensors", size: int) -> int | None:
     int or None
         None where it cannot be told, or is not a whole number.
     """
-    ours = {n.rpartition(".")[2]: t for n, t in required.items() if is_position(n)}
+    ours = {n: t for n, t in required.items() if is_position(n)}
+    by_end = {n.rpartition(".")[2]: t for n, t in ours.items()}
     for name, tensor in raw.items():
-        own = ours.get(name.rpartition(".")[2])
+        end = name.rpartition(".")[2]
+        own = ours.get(name, by_end.get(end))
         if own is None or not is_position(name) or own.shape == tensor.shape:
             continue
-        here, there = _grid(own, own), _grid(tensor, own)
+        grid = _window if end.endswith("table") else _grid
+        here, there = grid(own, own), grid(tensor, own)
         if here and there and here != there and size * there % here == 0:
             return size * there // here
     return None
 
 
+def _window(table: "torch.Tensor", _: "torch.Tensor") -> int | None:
+    """Return the side h of a window from biases by distance: (2 h - 1)^2, and some of tokens."""
+    side = math.isqrt(len(table))
+    return (side + 1) // 2 if side % 2 else None
+
+
 def _grid(tensor: "torch.Tensor", own: "torch.Tensor") -> int | None:
     """Return how many places a side has, from the shape of position embeddings.
 
-    Of (1, n, d) or (n, d) with some tokens before the places, as many as `own` has; of maps
-    (1, h, w, d); of biases by distance, (2 h - 1)^2 of them, which a window's h is.
+    Of (1, n, d) or (n, d) with some tokens before the places, as many as `own` has, or of maps
+    (1, h, w, d).
     """
     shape, theirs = tuple(tensor.shape), tuple(own.shape)
     if len(shape) == 4:
         return shape[1] if shape[1] == shape[2] else shape[2]
-    if len(shape) == 2 and shape[1] == theirs[1] and shape[1] < 64:
-        # A bias table: (distances, heads).
-        side = math.isqrt(shape[0])
-        return (side + 1) // 2 if side % 2 else None
     if len(shape) not in (2, 3):
         return None
     before = theirs[-2] - math.isqrt(theirs[-2]) ** 2

@@ -8,6 +8,7 @@ has or by those of an older or another program.
 """
 
 import re
+import warnings
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -314,7 +315,8 @@ def _translated(
     import torch
 
     try:
-        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        with torch.no_grad(), torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
             state = translate(dict(raw), module)
     # A library's renaming takes for granted what this file lacks, each in its own way.
     except Exception:

@@ -66,6 +66,8 @@ ENDINGS = (
 # Last bytes of a LevelDB table, which the index of a TensorFlow checkpoint is.
 LEVELDB_END = b"\x57\xfb\x80\x8b\x24\x75\x47\xdb"
 HEAD = 4096
+# torch.save's before version 1.6, in which a pickle follows another.
+MAGIC = (0x1950A86A20F9469CFC6C).to_bytes(10, "little")
 MOST_NAMES = 1 << 24
 # safetensors' own limit.
 MOST_HEADER = 100_000_000
@@ -127,10 +129,18 @@ def read_weights(file: Path, *, trust: bool = False) -> Any:
         return read_shards(file, lambda shard: read_weights(shard, trust=trust))
     if kind == "safetensors":
         return read_safetensors(file)
+    by_torch = kind == "zip" or MAGIC in _start(file)[:32]
     with warnings.catch_warnings():
         # What torch and numpy warn of in a file is no concern of who reads it.
         warnings.simplefilter("ignore")
-        return _read_trusted(file) if trust else _read_pickle(file)
+        if trust:
+            return _read_trusted(file, by_torch)
+        return _read_pickle(file) if by_torch else _read_plain(file)
+
+
+def _start(file: Path) -> bytes:
+    with storage_errors(file, reading=True), file.open("rb") as content:
+        return content.read(HEAD)
 
 
 def check_kind(file: Path) -> str:
@@ -144,10 +154,7 @@ def check_kind(file: Path) -> str:
     """
     if is_index(file):
         return "index"
-    with storage_errors(file, reading=True):
-        size = file.stat().st_size
-        with file.open("rb") as content:
-            head = content.read(HEAD)
+    head, size = _start(file), file.stat().st_size
     for offset, signature, kind, what, remedy in SIGNATURES:
         if head[offset:].startswith(signature):
             raise _refused(file, kind, what, remedy)
@@ -290,10 +297,12 @@ def _check_archive(file: Path, size: int) -> None:
         raise _damaged(file, "a zip archive that unpacks to a multiple of its size")
 
 
-def _read_trusted(file: Path) -> Any:
+def _read_trusted(file: Path, by_torch: bool) -> Any:
     import torch
 
     try:
+        if not by_torch:
+            return pickle.loads(file.read_bytes())  # noqa: S301 - the user trusts it
         return torch.load(file, map_location="cpu", weights_only=False)
     except (ModuleNotFoundError, AttributeError) as error:
         raise WeightsError(
@@ -321,7 +330,7 @@ def _read_pickle(file: Path) -> Any:
         except Exception as error:
             found = UNSUPPORTED.search(str(error))
             if found is None:
-                return _read_plain(file, error)
+                raise _damaged(file, f"damaged ({_short(error)})") from error
             name = _global_name(found[1] or found[2])
             if name in allowed or not _is_harmless(name):
                 raise _unsafe(file, name) from error
@@ -354,9 +363,10 @@ def _stand_in() -> type:
 def _numpy_globals() -> dict[str, Any]:
     """Return what pickles of numbers and arrays of NumPy call, by the names of NumPy 1 and 2."""
     import numpy as np
-    from numpy._core import multiarray
+    from numpy._core import multiarray, numeric
 
     functions = {
+        "numeric._frombuffer": vars(numeric)["_frombuffer"],
         "multiarray._reconstruct": multiarray._reconstruct,
         "multiarray.scalar": multiarray.scalar,
     }
@@ -402,20 +412,14 @@ def quantised(where: str, name: str) -> WeightsError:
     )
 
 
-def _read_plain(file: Path, reason: Exception) -> Any:
-    """Read a pickle that ``pickle.dump`` wrote, of arrays or tensors (detectron2's).
-
-    `reason` is why torch did not read it: what is said of a file that is no such pickle either.
-    """
-    if zipfile.is_zipfile(file):
-        raise _damaged(
-            file, f"damaged, or no file of weights ({type(reason).__name__})"
-        ) from reason
+def _read_plain(file: Path) -> Any:
+    """Read a pickle that ``pickle.dump`` wrote, of arrays or tensors (detectron2's)."""
     try:
         # The whole, so that no length in it leads to more memory than the file has.
         return _PlainUnpickler(io.BytesIO(file.read_bytes())).load()
     except _UnsafeGlobalError as error:
         raise _unsafe(file, str(error)) from error
+    # A mangled pickle may raise anything.
     except Exception as error:
         raise _damaged(file, f"damaged, or no file of weights ({_short(error)})") from error
 
@@ -470,6 +474,8 @@ def _encode(text: str, encoding: str = "latin1") -> bytes:
 
 def _short(error: Exception) -> str:
     """Shorten what a library says to the fact, without its advice."""
-    first = (str(error) or "").strip().splitlines()[:1]
-    said = re.split(r"[.:;] ", first[0])[0][:80] if first else ""
+    text = str(error).strip()
+    found = re.search(r"WeightsUnpickler error: (.+)", text)
+    first = [found[1]] if found else text.splitlines()[:1]
+    said = re.split(r"[.:;]( |$)", first[0])[0][:80] if first else ""
     return f"{type(error).__name__}{': ' if said else ''}{said}"
