@@ -321,14 +321,6 @@ def test_nan_in_features_is_found_and_nothing_is_kept(workspace, monkeypatch):
     assert not list((workspace.cache / "features").glob("*.json"))
 
 
-def test_features_of_another_width_than_described(workspace, monkeypatch):
-    monkeypatch.setitem(globals(), "MODEL", MODEL.model_copy(update={"feature_dim": 7}))
-    with pytest.raises(FeatureError) as error:
-        run(some_images(8), workspace)
-    assert error.value.code == "features.width"
-    assert (error.value.values["found"], error.value.values["expected"]) == ((1280,), 7)
-
-
 def test_no_space_is_found_before_the_network_runs(workspace, monkeypatch):
     import shutil
 

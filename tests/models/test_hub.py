@@ -137,11 +137,12 @@ def test_random_weights_and_weights_that_do_not_fit(hub, tmp_path):
     first, second = (models.load(random).penultimate(images()) for _ in range(2))
     assert torch.equal(first, second)
     file = tmp_path / "swin" / "model.safetensors"
-    with pytest.raises(WeightsError, match="do not fit the network"):
+    with pytest.raises(WeightsError) as error:
         models.load(models.find(f"hf:{tmp_path / 'vit'}?weights={file}"))
     (tmp_path / "vit" / "model.safetensors").unlink()
     with pytest.raises(WeightsMissingError, match=r"expected them in .*model.safetensors"):
         models.load(models.find(f"hf:{tmp_path / 'vit'}"))
+    assert error.value.code == "weights.misfit"
 
 
 def test_the_same_network_elsewhere_is_the_same(hub, tmp_path):

@@ -161,26 +161,12 @@ def _extract(
         batches = [places[i : i + size].tolist() for i in range(0, len(places), size)]
         for some, batch in zip(batches, ahead(decoder, batches), strict=True):
             values = extractor(batch.pixels)
-            _check_shape(model, values, len(some))
             values[list(batch.broken)] = np.nan
             _check_finite(model, asked.images, some, values, batch.broken, setting.precision)
             yield values, batch.broken
             workspace.watcher.advance(len(some))
 
     table.extend(asked.rows[places], blocks(), _made_by(device, extractor))
-
-
-def _check_shape(model: Model, values: npt.NDArray[np.float32], n_images: int) -> None:
-    """Raise FeatureError unless each image gave one vector of the width that was described."""
-    if values.shape != (n_images, model.feature_dim):
-        raise FeatureError(
-            f"'{model.name}' gave features of shape {values.shape} for {n_images} images: expected "
-            f"{model.feature_dim} per image: name the layer whose input is the feature with ?head=",
-            code="features.width",
-            model=model.name,
-            found=values.shape[1:],
-            expected=model.feature_dim,
-        )
 
 
 def _check_finite(

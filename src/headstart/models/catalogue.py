@@ -54,8 +54,6 @@ USUAL_STEMS = {"best", "checkpoint", "last", "model", "pytorch_model", "weights"
 INDEX = ".index.json"
 # Their weights come as packages: they are measured without any download.
 EMBEDDED = ("efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2")
-# The option, and the tag that says that the user chose it: position embeddings may be resampled.
-SIZE = "size"
 # What was said of files of weights in this process.
 _said: set[tuple[str, str]] = set()
 
@@ -231,8 +229,8 @@ def load(
             translate=source.translate,
             part=model.part,
             size=model.input_size,
-            architecture=f"{model.source}:{model.architecture}",
-            resample=SIZE in model.tags,
+            architecture=f"{model.source}:{model.architecture.partition('@')[0]}",
+            resample="resampled" in model.tags,
         )
         content = read_weights(file, trust=trust)
         trained = load_state(module, content, purpose, lambda line: _once(file, line, note))
@@ -320,9 +318,9 @@ def _with_options(model: Model, asked: ModelName, cache: Path | None) -> Model:
     changes |= {
         name: options[name] for name in ("head", "pool", "interpolation", "part") if name in options
     }
-    if SIZE in options:
-        changes["input_size"] = options[SIZE]
-    said = {name: options[name] for name in (*GROUPING, SIZE) if name in options}
+    if "size" in options:
+        changes["input_size"] = options["size"]
+    said = {name: options[name] for name in GROUPING if name in options}
     if asked.label != asked.full:
         said[ASKED] = asked.full
     if said:
