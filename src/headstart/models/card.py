@@ -12,6 +12,7 @@ __all__ = ["card", "presence", "remarks"]
 
 # Tags that a run repeats: what was understood of a network that another reading would change.
 REMARKS = {
+    "current_name": "an old name of {}",
     "feature": "the feature is its {}",
     "switched_off": "switched off {}, which is random",
     "channels": "takes its channels as {}",

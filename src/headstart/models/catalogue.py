@@ -211,8 +211,6 @@ def load(
     from headstart.models.weight_files import read_weights
 
     source = source_of(model.source)
-    if current := model.tags.get("current_name"):
-        _once(Path(model.name), f"{model.name} is now called {current}", note)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(model.weights.random_seed or 0)
         module = source.build(model)

@@ -242,7 +242,8 @@ def tensor_names(name: str) -> set[str] | None:
 def _tensor_names(place: Path) -> set[str] | None:
     from safetensors import SafetensorError, safe_open
 
-    from headstart.models.state import read_state
+    from headstart.models.state import list_tensors
+    from headstart.models.weight_files import read_weights
 
     try:
         if is_index(place):
@@ -250,7 +251,7 @@ def _tensor_names(place: Path) -> set[str] | None:
         if place.suffix == ".safetensors":
             with safe_open(place, "pt") as file:
                 return set(file.keys())
-        return set(read_state(place))
+        return set(list_tensors(read_weights(place)))
     # Loading them says what is wrong.
     except (HeadstartError, SafetensorError, OSError, ValueError, TypeError, KeyError):
         return None

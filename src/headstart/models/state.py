@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     Tensors = Mapping[str, torch.Tensor]
     Translate = Callable[[Tensors, nn.Module], dict[str, torch.Tensor]]
 
-__all__ = ["Purpose", "load_state"]
+__all__ = ["Purpose", "list_tensors", "load_state"]
 
 # Counters of batch norms, which no output depends on and old files lack.
 COUNTERS = "num_batches_tracked"
@@ -177,6 +177,8 @@ def load_state(
     found = list(_as_named(tensors, containers, required))
     if not found:
         found = _as_translated(tensors, containers, required, module, purpose)
+        # What a file lacks, a translation may have taken out of the network (untrained poolers).
+        required = _required(module, purpose)
     whole = [one for one in found if one.fits == len(required)]
     if not whole:
         raise _misfit(_best(found, tensors, required), required, tensors, purpose)
@@ -186,6 +188,11 @@ def load_state(
     others = tuple(one.prefix for one in whole if one is not chosen and one.prefix)
     rest = {n: t for n, t in tensors.items() if not n.startswith(others)}
     return _put_in(module, chosen, rest, containers, purpose, note)
+
+
+def list_tensors(content: Any) -> "dict[str, torch.Tensor]":
+    """List all tensors of a checkpoint by their full names, those of its containers before them."""
+    return _listed_tensors(content)[0]
 
 
 def _required(module: "nn.Module", purpose: Purpose) -> "dict[str, torch.Tensor]":
@@ -297,6 +304,7 @@ def _as_translated(
         options = [Candidate(prefix, raw, raw, _fit(raw, required), renamed=False)]
         for translate in translations:
             if (state := _translated(translate, raw, module)) is not None:
+                required = _required(module, purpose)
                 renamed = state.keys() != raw.keys()
                 options.append(Candidate(prefix, raw, state, _fit(state, required), renamed))
                 if options[-1].fits == len(required):
