@@ -95,8 +95,8 @@ def test_of_relatives_the_interval_over_families_holds_it(n_families):
             inside = found.low[0] <= rho <= found.high[0]
             held += inside and cluster is family
             by_model += inside and cluster is not family
-    # Three standard errors below 95 % are 91.2 %; of five families it is a little narrow.
-    assert held / 300 >= (0.88 if n_families == 5 else 0.90)
+    # Three standard errors below 95 % are 91.2 %.
+    assert held / 300 >= 0.912
     assert by_model < held
 
 

@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import stdtrit
+from scipy.special import ndtri, stdtrit
 
 __all__ = [
     "CORRELATIONS",
@@ -53,11 +53,12 @@ def correlation_interval(
     With z = arctanh(r), r_(-u) the correlation without unit u of U (a model, or a whole family) and
     z_(-u) its transform, the standard error is sqrt((U - 1)/U sum (z_(-u) - mean)^2) and the
     interval tanh(z +- t_(U-1) se). It assumes no distribution of the models and, unlike a
-    percentile of a bootstrap, reaches 1 only where the estimate does. Of ranks, the standard error
-    is at least that under bivariate normality: sqrt(0.437 / (U - 4)) for Kendall's tau,
-    sqrt((1 + r^2 / 2) / (U - 3)) for Spearman's rho. A rank correlation of exactly 1 (no discordant
-    pair) has the lower end of one with half a discordant pair, and the upper end 1; an exact
-    Pearson correlation has no interval.
+    percentile of a bootstrap, reaches 1 only where the estimate does. Of ranks, it is at least as
+    wide as that of n models under bivariate normality, with standard errors sqrt(0.437 / (n - 4))
+    for Kendall's tau and sqrt((1 + r^2 / 2) / (n - 3)) for Spearman's rho; of U units where leaving
+    one out changes nothing. A rank correlation of exactly 1 (no discordant pair) has the lower end
+    of one with half a discordant pair, and the upper end 1; an exact Pearson correlation has no
+    interval.
 
     Sources: R. A. Fisher, Metron 1 (1921); J. N. Arvesen, "Jackknifing U-statistics", Annals of
     Mathematical Statistics 40 (1969); Fieller, Hartley and Pearson, "Tests for rank correlation
@@ -82,20 +83,26 @@ def correlation_interval(
     z = np.arctanh(np.clip(estimate, -limit, limit))
     without = np.arctanh(np.clip(left_out, -limit, limit))
     se = np.sqrt((units - 1) / units * ((without - without.mean(axis=0)) ** 2).sum(axis=0))
-    if units < FEWEST_UNITS:
-        se = np.full_like(se, np.nan)
-    elif name != "pearson":
-        r2 = np.tanh(z) ** 2
-        normal = 0.437 / (units - 4) if name == "kendall" else (1 + r2 / 2) / (units - 3)
-        se = np.maximum(se, np.sqrt(normal))
-    else:
-        se = np.where(exact, np.nan, se)
     half = stdtrit(units - 1, (1 + level) / 2) * se
+    if units < FEWEST_UNITS:
+        half = np.full_like(half, np.nan)
+    elif name == "pearson":
+        half = np.where(exact, np.nan, half)
+    else:
+        normal = _normal_rank_se(name, z, np.where(se > 0, len(x), units))
+        half = np.maximum(half, ndtri((1 + level) / 2) * normal)
     low, high = np.tanh(z - half), np.tanh(z + half)
-    known = np.isfinite(se)
+    known = np.isfinite(half)
     high = np.where(known & exact & (estimate > 0), 1.0, high)
     low = np.where(known & exact & (estimate < 0), -1.0, low)
     return CorrelationInterval(estimate, low, high)
+
+
+def _normal_rank_se(name: CorrelationName, z: Floats, n: Floats) -> Floats:
+    """Return the standard error of z of a rank correlation of n under bivariate normality."""
+    if name == "kendall":
+        return np.asarray(np.sqrt(0.437 / (n - 4)))
+    return np.asarray(np.sqrt((1 + np.tanh(z) ** 2 / 2) / (n - 3)))
 
 
 def leave_out_correlations(
