@@ -79,6 +79,7 @@ def run_trial(
         memory.add_selection(trial.key, selection)
     tested = way.test(trial, selection, workspace)
     predictions = _labelled(splits.test, selection, tested)
+    warnings = datasets.warnings_of(trial.dataset, workspace.cache)
     chance = at_chance(trial.dataset.metric, predictions.label, predictions.scores)
     if chance:
         watcher.note(f"warning: {trial.title}: {chance.text}")
@@ -92,6 +93,7 @@ def run_trial(
             **provenance(),
             "examples": splits.revision,
             **tested.facts,
+            **({"data_warnings": warnings} if warnings else {}),
             **({"at_chance": chance._asdict()} if chance else {}),
         },
         seconds=added([*(m.seconds for m in measured), tested.seconds]),

@@ -292,7 +292,8 @@ def test_a_read_only_folder(cli, tmp_path, arguments):
 
 def test_a_broken_image_and_skip_broken(cli, photos, tmp_path):
     (photos / "test" / "dark" / "0.png").write_bytes(b"not an image")
-    arguments = ("run", "--models", MODEL, "--datasets", photos, "--store", tmp_path / "r.db")
+    place = tmp_path / "r.db"
+    arguments = ("run", "--models", MODEL, "--datasets", photos, "--store", place)
     outcome = cli(*arguments)
     assert outcome.code == 2
     assert "error: 1 of 18 images of dataset 'photos' cannot be used" in outcome.err
@@ -302,6 +303,12 @@ def test_a_broken_image_and_skip_broken(cli, photos, tmp_path):
     assert outcome.code == 0
     assert "broken images left out: 1" in outcome.out
     assert hs.results(tmp_path / "r.db")["n_test"].tolist() == [5]
+    # What was warned of stays with the result.
+    assert "data warnings: photos: broken images (" in cli("results", "--store", place).out
+    shown = cli("results", "show", "photos", "--store", place)
+    assert "data warning: 1 of 18 images cannot be used" in shown.out
+    (record,) = json.loads(cli("results", "show", "photos", "--store", place, "--json").out)
+    assert [warning["code"] for warning in record["data_warnings"]] == ["broken-images"]
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,13 @@
 """What is said of a dataset's images before a run."""
 
+import json
+
 import pytest
 
 from conftest import write_folder
 from headstart import datasets
-from headstart.datasets.checking import Checked, check_images, oddities
+from headstart.datasets.archive import LOOSE
+from headstart.datasets.checking import Checked, DataWarning, check_images, data_warnings
 from headstart.datasets.inspection import Duplicate, Inspection
 from headstart.datasets.manifest import Manifest
 from headstart.datasets.reading import Reading
@@ -19,55 +22,74 @@ NONE = {
 AS_SHOWN = Decoding()
 
 
-def said(missing=None, decoding=AS_SHOWN, **found) -> list[str]:
+def warned(missing=None, decoding=AS_SHOWN, left_out=None, **found) -> list[DataWarning]:
     manifest = Manifest(classes=(), splits={})
-    reading = Reading(("a", "b"), {}, manifest, "top-1", "", missing or {}, {})
-    return list(oddities(Checked("own", "", reading, Inspection(**NONE | found), decoding)))
+    reading = Reading(("a", "b"), {}, manifest, "top-1", "", missing or {}, left_out or {})
+    return data_warnings(Checked("own", "", reading, Inspection(**NONE | found), decoding))
 
 
 def test_nothing_odd():
-    assert said() == []
+    assert warned() == []
+
+
+TWINS = (Duplicate("test", "x", "train", "y"),)
 
 
 @pytest.mark.parametrize(
-    ("found", "line"),
+    ("found", "code", "named"),
     [
+        ({"missing": {"test": 1}}, "missing-images", ["1 listed test image is"]),
+        ({"missing": {"train": 1200}}, "missing-images", ["1,200 listed train images are"]),
+        ({"left_out": {LOOSE: 2}}, "skipped-files", ["2 images are"]),
         (
-            {"missing": {"test": 1}},
-            "1 test image is listed and not there: numbers cannot be compared with published ones",
+            {"left_out": {".txt": 3, ".heic": 1200}},
+            "skipped-files",
+            ["1,200 .heic, 3 .txt", "convert .heic to"],
         ),
         (
-            {"missing": {"train": 1200}},
-            "1,200 train images are listed and not there: numbers cannot be compared with "
-            "published ones",
-        ),
-        (
-            {"turned": 2, "transparent": 1000, "deep": 1},
-            "images touched by decoding: 2 turned as their EXIF data say, 1,000 put on white where "
-            "they are transparent, 1 scaled from 16 bits to 8 (?decoding=torchvision does none of "
-            "it)",
+            {"turned": 2, "transparent": 1000, "deep": 1, "spans": {(0, 4095): 1}},
+            "converted-images",
+            ["2 rotated", "1,000 transparent", "1 of more than 8 bits", "0..4095"],
         ),
         (
             {"turned": 2, "deep": 1, "decoding": Decoding(like="torchvision")},
-            "images that torchvision decodes otherwise than a viewer: 2 not turned as their EXIF "
-            "data say, 1 not scaled from 16 bits to 8",
+            "converted-images",
+            ["not converted", "2 rotated", "1 of more than 8 bits"],
         ),
-        ({"animated": 3}, "images of several frames, of which the first is taken: 3"),
-        ({"conflicts": 1}, "1 image is there twice with different labels"),
-        ({"conflicts": 2}, "2 images are there twice with different labels"),
-        (
-            {"duplicates": (Duplicate("test", "x.png", "train", "y.png"),)},
-            "1 image lies in two splits: train y.png = test x.png",
-        ),
-        (
-            {"duplicates": (Duplicate("test", "x", "train", "y"),) * 5},
-            "5 images lie in two splits: train y = test x; train y = test x; train y = test x and "
-            "2 more",
-        ),
+        ({"dark": 3, "dark_high": 4095.0}, "converted-images", ["3 16-bit", "?range=0..4095"]),
+        ({"extra_bands": 3}, "converted-images", ["bands", ": 3"]),
+        ({"animated": 3}, "converted-images", ["frames", ": 3"]),
+        ({"conflicts": 1}, "label-conflicts", ["1 duplicate image has"]),
+        ({"conflicts": 18}, "label-conflicts", ["18 duplicate images have"]),
+        ({"duplicates": TWINS}, "leakage", ["1 image is", "train y = test x"]),
+        ({"duplicates": TWINS * 5}, "leakage", ["5 images are", " and 2 more"]),
     ],
 )
-def test_what_is_odd(found, line):
-    assert said(**found) == [line]
+def test_what_is_warned_of(found, code, named):
+    (warning,) = warned(**found)
+    assert warning.code == code
+    assert all(part in warning.text for part in named), warning.text
+    assert "\n" not in warning.text
+
+
+def test_a_class_without_a_test_image_is_named(tmp_path, own_cache):
+    files = {"train": {"a": 2, "b": 2, "c": 2}, "validation": {"a": 1, "b": 1, "c": 1}}
+    folder = write_folder(tmp_path / "p", files | {"test": {"a": 2, "c": 1}})
+    (warning,) = data_warnings(datasets.verify(str(folder), own_cache, Watcher()))
+    assert warning.code == "untested-classes"
+    assert "1 of 3 classes has" in warning.text
+    assert "'b'" in warning.text
+
+
+def test_warnings_are_what_a_result_keeps(photos, own_cache):
+    twin = (photos / "train" / "dark" / "0.png").read_bytes()
+    (photos / "test" / "light" / "2.png").write_bytes(twin)
+    (photos / "train" / "dark" / "notes.txt").write_text("x")
+    dataset = datasets.find(str(photos), cache=own_cache)
+    kept = datasets.warnings_of(dataset, own_cache)
+    assert [warning["code"] for warning in kept] == ["skipped-files", "leakage"]
+    assert json.loads(json.dumps(kept)) == kept
+    assert datasets.warnings_of(datasets.find("digits"), own_cache) == []
 
 
 class Listener(Watcher):
@@ -89,7 +111,7 @@ def test_images_are_looked_at_before_a_network_runs(photos, own_cache):
     assert watcher.stages[-1] == ("looking at the images", 18)
     assert watcher.notes == [
         "photos: splits: folders train, validation, test",
-        f"photos: 1 image lies in two splits: train {photos}/train/dark/0.png = "
+        f"photos: 1 image is in two splits (leakage): train {photos}/train/dark/0.png = "
         f"test {photos}/test/dark/2.png",
     ]
     (photos / "train" / "light" / "0.png").write_bytes(b"")

@@ -55,7 +55,7 @@ def test_every_class_of_every_split_is_shown(tmp_path):
     # Images, fewest of a class, median, most.
     assert "train 17 4 8 13 validation 6 3 3 3 test 6 3 3 3" in page.words
     assert "dark train 13" in page.words
-    assert "None: every image looks whole, and none lies in two splits" in page.words
+    assert "None: every image looks whole, and none is in two splits" in page.words
     assert len(page.shown("dark, train")) == 10
     assert sorted(page.shown("light, train")) == ["0.png", "1.png", "2.png", "3.png"]
     assert sorted(page.shown("light, test")) == ["0.png", "1.png", "2.png"]
@@ -140,12 +140,13 @@ def test_identical_files_and_what_decoding_does(photos, tmp_path):
     Image.new("RGBA", (8, 8)).save(train / "dark" / "clear.png")
     page = page_of(photos, tmp_path / "cache")
     assert (
-        "1 image lies in two splits train train/dark/0.png = test test/light/same.p" in page.words
+        "1 image is in two splits (leakage) train train/dark/0.png = test test/light/same.p"
+        in page.words
     )
-    assert "1 image is there twice in a split, with different labels." in page.words
-    assert "1 put on white where they are transparent (?decoding=torchvision" in page.words
+    assert "1 duplicate image has conflicting labels." in page.words
+    assert "1 transparent and composited on white (?decoding=torchvision" in page.words
     other = page_of(f"{photos}?decoding=torchvision", tmp_path / "cache")
-    assert "than a viewer: 1 not put on white where they are transparent." in other.words
+    assert "not converted, since torchvision does not: 1 transparent" in other.words
 
 
 def test_an_image_of_several_classes_is_shown_with_each(tmp_path):

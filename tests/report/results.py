@@ -114,7 +114,14 @@ def with_trials(subject: SimpleNamespace) -> SimpleNamespace:
         weights="b" * 64,
         key="c" * 64,
         seconds=1.5,
+        left_out=[[] for _ in range(len(trials))],
+        data_warnings=[[] for _ in range(len(trials))],
     )
     trials.loc[0, ["unconverged", "skipped_images"]] = [2, 3]
+    broken = [("d" * 64, f"{number}.png") for number in range(3)]
+    # Three files, that two trials left out.
+    for row in (0, 1):
+        trials.at[row, "left_out"] = broken
+        trials.at[row, "data_warnings"] = ["1 image is in two splits <leakage>"]
     subject.trials = trials
     return subject

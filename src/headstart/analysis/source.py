@@ -19,7 +19,7 @@ from headstart.errors import TableError
 from headstart.files import storage_errors
 from headstart.spec import Prediction, Result, UpstreamAccuracy, Value
 from headstart.spec.labels import number_label
-from headstart.store import DATABASE_NAME, ResultStore, result_row
+from headstart.store import DATABASE_NAME, ResultStore, data_warnings, left_out, result_row
 
 __all__ = ["TRIAL_COLUMNS", "Source", "SourceLike", "read_sources"]
 
@@ -29,7 +29,7 @@ SAID = ("description", "citation", "digitised", "error")
 TRIAL_COLUMNS = (
     "setting", "model", "dataset", "seed", "protocol", "metric", "precision", "limit", "n_train",
     "n_test", "chosen", "relative_gap", "unconverged", "skipped_images", "versions", "examples",
-    "weights", "key", "seconds",
+    "weights", "key", "seconds", "left_out", "data_warnings",
 )  # fmt: skip
 
 
@@ -232,6 +232,8 @@ def _trial(result: Result) -> dict[str, Any]:
         "versions": ", ".join(f"{name} {value}" for name, value in versions.items() if value),
         "examples": provenance.get("examples"),
         "weights": result.trial.model.weights.sha256,
+        "left_out": sorted(left_out([result])),
+        "data_warnings": list(data_warnings([result]).get(result.trial.dataset.name, {})),
     }
 
 

@@ -163,8 +163,9 @@ def _facts(checked: Checked) -> list[str]:
         "place": checked.place,
     }
     lines = [f"  {name:<12}{text}" for name, text in facts.items() if text]
-    odd = [f"  {'odd':<12}{line}" for line in datasets.oddities(checked)]
-    return [checked.name, *lines, *odd]
+    warnings = [f"  {'warning':<12}{found.text}" for found in datasets.data_warnings(checked)]
+    notes = [f"  {'note':<12}{note}" for note in reading.notes]
+    return [checked.name, *lines, *notes, *warnings]
 
 
 def _split_lines(checked: Checked) -> list[str]:
@@ -198,6 +199,7 @@ def _record(checked: Checked) -> dict[str, Any]:
         "missing": checked.reading.missing,
         "left_out": checked.reading.left_out,
         **counts,
+        "warnings": [warning._asdict() for warning in datasets.data_warnings(checked)],
         "problems": [problem._asdict() for problem in found.problems],
         "duplicates": [duplicate._asdict() for duplicate in found.duplicates],
     }

@@ -11,7 +11,7 @@ from headstart.metrics import AtChance
 from headstart.spec import Dataset, Result
 from headstart.spec.labels import number_label
 from headstart.stats import wilson_interval
-from headstart.store import result_row
+from headstart.store import data_warnings, left_out, result_row
 from headstart.study import Outlook
 
 __all__ = ["needs", "outlook", "results", "sizes_line"]
@@ -149,13 +149,18 @@ def _warnings(found: Sequence[Result], rows: Sequence[dict[str, Any]]) -> list[T
     counts = {
         "choices on the edge of their grid": sum(bool(row["on_edge"]) for row in rows),
         "fits that did not reach their tolerance": sum(row["unconverged"] for row in rows),
-        "broken images left out": sum(row["skipped_images"] for row in rows),
+        "broken images left out": len(left_out(found)),
     }
     lines = [f"{what}: {count}" for what, count in counts.items() if count]
     lines += [
         f"warning: {result.trial.title}: {AtChance(**chance).text}"
         for result in found
         if (chance := result.provenance.get("at_chance"))
+    ]
+    lines += [
+        f"data warnings: {name}: {', '.join(dict.fromkeys(codes.values())).replace('-', ' ')} "
+        "(headstart results show)"
+        for name, codes in data_warnings(found).items()
     ]
     return [Text(line, style="yellow") for line in lines]
 

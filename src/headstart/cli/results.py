@@ -17,7 +17,15 @@ from headstart.cli.tables import plain_table
 from headstart.labels import kind_of
 from headstart.spec import Result, Value
 from headstart.spec.labels import number_label
-from headstart.store import ResultStore, Tried, result_row, results_table, tried, under_way
+from headstart.store import (
+    ResultStore,
+    Tried,
+    data_warnings,
+    result_row,
+    results_table,
+    tried,
+    under_way,
+)
 
 __all__ = ["show_results", "show_trials"]
 
@@ -81,7 +89,9 @@ def record(one: Tried) -> dict[str, Any]:
     rows = [{n: v for n, v in row.items() if n not in (*TOLD, "key")} for row in grid(one)]
     metrics = one.result.metrics if one.result else {}
     status = "complete" if one.result else "partly measured"
-    return {**told, "status": status, "metrics": metrics, "validation": rows}
+    warned = one.result.provenance.get("data_warnings", []) if one.result else []
+    about = {"status": status, "metrics": metrics, "data_warnings": warned}
+    return {**told, **about, "validation": rows}
 
 
 def _about(one: Tried) -> dict[str, Any]:
@@ -116,6 +126,9 @@ def shown(one: Tried) -> Group:
         )
         for name in one.on_edge
     ]
+    if one.result:
+        warned = data_warnings([one.result]).get(one.result.trial.dataset.name, {})
+        parts += [Text(f"data warning: {text}", style="yellow") for text in warned]
     return Group(*parts, Text(""))
 
 

@@ -10,7 +10,14 @@ from headstart.datasets.catalogue import (
     names,
     presence,
 )
-from headstart.datasets.checking import Checked, check_images, oddities, verified, verify
+from headstart.datasets.checking import (
+    Checked,
+    check_images,
+    data_warnings,
+    verified,
+    verify,
+    warnings_of,
+)
 from headstart.datasets.images import ArrayImages, Decodable, FileImages, Images, JoinedImages
 from headstart.datasets.inspection import check
 from headstart.datasets.preparing import prepare_dataset
@@ -32,14 +39,15 @@ __all__ = [
     "all_images",
     "check",
     "check_images",
+    "data_warnings",
     "describe",
     "fetch",
     "find",
     "load",
     "names",
-    "oddities",
     "prepare_dataset",
     "presence",
     "verified",
     "verify",
+    "warnings_of",
 ]

@@ -2,7 +2,9 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
 from headstart.datasets.archive import LOOSE
 from headstart.datasets.checksums import PublishedFile, check_published_files
@@ -17,14 +19,39 @@ from headstart.datasets.reading import (
     reading_of,
 )
 from headstart.datasets.sources import SOURCES, Source, located
+from headstart.labels import kind_of
 from headstart.spec import Dataset, Decoding
 from headstart.workspace import Watcher
 
-__all__ = ["Checked", "check_images", "decoding_notes", "oddities", "verified", "verify"]
+__all__ = [
+    "Checked",
+    "DataWarning",
+    "check_images",
+    "data_warnings",
+    "decoding_notes",
+    "verified",
+    "verify",
+    "warnings_of",
+]
 
 # Of pairs of identical images, and of kinds of files, named in a note; `headstart datasets verify
 # --json` has them all.
 NAMED = 3
+
+
+# Extensions of images that Pillow does not decode.
+CONVERTIBLE = frozenset({
+    ".heic", ".heif", ".jxl", ".dcm", ".dicom", ".nii", ".npy", ".exr", ".hdr", ".svg", ".pdf",
+    ".eps", ".cr2", ".cr3", ".nef", ".arw", ".dng", ".raf", ".orf", ".rw2", ".czi", ".lif", ".svs",
+    ".ndpi",
+})  # fmt: skip
+
+
+class DataWarning(NamedTuple):
+    """Something about a dataset's images: a stable code, and one line for a person."""
+
+    code: str
+    text: str
 
 
 @dataclass(frozen=True)
@@ -105,18 +132,38 @@ def check_images(dataset: Dataset, cache: Path, watcher: Watcher) -> None:
     Raises
     ------
     DatasetError
-        Images that do not do, all of them in one list; unless `skip_broken` leaves them out.
+        Images that cannot be used, all of them in one list; unless `skip_broken` leaves them out.
     """
+    checked = _looked_at(dataset, cache, watcher)
+    if checked is None:
+        return
+    check(checked.inspection, dataset.name, dataset.skip_broken)
+    warned = [warning.text for warning in data_warnings(checked)]
+    for line in (f"splits: {dataset.split_rule}", *checked.reading.notes, *warned):
+        watcher.note(f"{dataset.name}: {line}")
+
+
+def warnings_of(dataset: Dataset, cache: Path) -> list[dict[str, str]]:
+    """Return what `check_images` warns of, as a result keeps it: ``code`` and ``text`` of each."""
+    return [warning._asdict() for warning in _kept_warnings(dataset.model_dump_json(), cache)]
+
+
+# A trial follows the other on the same dataset.
+@lru_cache(maxsize=32)
+def _kept_warnings(dataset: str, cache: Path) -> tuple[DataWarning, ...]:
+    checked = _looked_at(Dataset.model_validate_json(dataset), cache, Watcher())
+    return tuple(data_warnings(checked)) if checked else ()
+
+
+def _looked_at(dataset: Dataset, cache: Path, watcher: Watcher) -> Checked | None:
+    """Look at the images of a dataset that was found; None where its digest says all of them."""
     source = SOURCES[dataset.source]
     if not source.looks:
-        return
+        return None
     watcher.stage("reading the dataset")
     reading = reading_of(dataset, cache)
     ledger = ledger_in(cache, watcher.note)
-    checked = look(source, DatasetName.of(dataset), reading, cache, watcher, ledger)
-    check(checked.inspection, dataset.name, dataset.skip_broken)
-    for line in (f"splits: {dataset.split_rule}", *oddities(checked)):
-        watcher.note(f"{dataset.name}: {line}")
+    return look(source, DatasetName.of(dataset), reading, cache, watcher, ledger)
 
 
 def verified(checked: Checked) -> str:
@@ -133,54 +180,90 @@ def verified(checked: Checked) -> str:
     return f"MD5 as published: {', '.join(here)}{f'; not here: {gone}' if gone else ''}"
 
 
-def oddities(checked: Checked) -> Iterator[str]:
-    """Say in words what is odd about the images and does not forbid them, a line each."""
-    found = checked.inspection
-    yield from checked.reading.notes
-    for part, n in checked.reading.missing.items():
-        yield (
-            f"{_images(n, part)} listed and not there: numbers cannot be compared with "
-            "published ones"
+def data_warnings(checked: Checked) -> list[DataWarning]:
+    """Return what a person should know of the images and does not forbid a run."""
+    found, reading = checked.inspection, checked.reading
+    warnings = [
+        DataWarning(
+            "missing-images",
+            f"{_counted(n, f'listed {part} image')} missing: accuracies are not comparable with "
+            "published ones",
         )
-    left_out = dict(checked.reading.left_out)
-    if loose := left_out.pop(LOOSE, 0):
-        yield f"{_images(loose)} in no class folder, and left out"
-    if left_out:
-        kinds = _most_first(left_out)
-        yield f"files left out, as Pillow decodes none of such a name: {kinds}"
+        for part, n in reading.missing.items()
+    ]
+    warnings += [DataWarning("skipped-files", text) for text in _skipped(reading.left_out)]
     if found.problems:
-        yield f"{len(found.problems):,} of {found.n_images:,} images cannot be used"
-    yield from decoding_notes(checked)
+        broken = f"{len(found.problems):,} of {found.n_images:,} images cannot be used"
+        warnings.append(DataWarning("broken-images", broken))
+    warnings += [DataWarning("converted-images", text) for text in decoding_notes(checked)]
     if found.duplicates:
         pairs = [f"{d.other_split} {d.other_where} = {d.split} {d.where}" for d in found.duplicates]
         more = f" and {len(pairs) - NAMED:,} more" if len(pairs) > NAMED else ""
-        verb = "1 image lies" if len(pairs) == 1 else f"{len(pairs):,} images lie"
-        yield f"{verb} in two splits: {'; '.join(pairs[:NAMED])}{more}"
+        verb = "1 image is" if len(pairs) == 1 else f"{len(pairs):,} images are"
+        text = f"{verb} in two splits (leakage): {'; '.join(pairs[:NAMED])}{more}"
+        warnings.append(DataWarning("leakage", text))
     if found.conflicts:
-        yield f"{_images(found.conflicts)} there twice with different labels"
+        verb = "image has" if found.conflicts == 1 else "images have"
+        text = f"{found.conflicts:,} duplicate {verb} conflicting labels"
+        warnings.append(DataWarning("label-conflicts", text))
+    if untested := _untested(reading):
+        names = ", ".join(f"'{name}'" for name in untested[:NAMED])
+        more = f" and {len(untested) - NAMED:,} more" if len(untested) > NAMED else ""
+        verb = "has" if len(untested) == 1 else "have"
+        text = f"{len(untested):,} of {len(reading.classes):,} classes {verb} no test image: "
+        warnings.append(DataWarning("untested-classes", f"{text}{names}{more}"))
+    return warnings
 
 
 def decoding_notes(checked: Checked) -> Iterator[str]:
-    """Say in words what decoding does to the images beside reading their pixels, a line each."""
-    found = checked.inspection
-    touched = {
-        "turned as their EXIF data say": found.turned,
-        "put on white where they are transparent": found.transparent,
-        "scaled from 16 bits to 8": found.deep,
+    """Yield what decoding changes in the images beside reading their pixels, one line each."""
+    found, viewer = checked.inspection, checked.decoding.like == "viewer"
+    changes = {
+        "rotated by EXIF orientation": found.turned,
+        "transparent and composited on white": found.transparent,
+        "of more than 8 bits scaled to 8": found.deep,
     }
-    said = {what: n for what, n in touched.items() if n}
-    if said and checked.decoding.like == "viewer":
-        parts = ", ".join(f"{n:,} {what}" for what, n in said.items())
-        yield f"images touched by decoding: {parts} (?decoding=torchvision does none of it)"
-    elif said:
-        parts = ", ".join(f"{n:,} not {what}" for what, n in said.items())
-        yield f"images that torchvision decodes otherwise than a viewer: {parts}"
+    changed = {what: n for what, n in changes.items() if n}
+    parts = ", ".join(f"{n:,} {what}" for what, n in changed.items())
+    if parts and viewer:
+        spans = ", ".join(f"{low:g}..{high:g}" for low, high in list(found.spans)[:NAMED])
+        scaled = f"; black and white at {spans}" if spans else ""
+        yield f"images converted: {parts}{scaled} (?decoding=torchvision changes none of them)"
+    elif parts:
+        yield f"images not converted, since torchvision does not: {parts}"
+    if found.dark and viewer:
+        yield (
+            f"{_counted(found.dark, '16-bit image')} nearly black (values up to "
+            f"{found.dark_high:,.0f} of 65,535): pass the largest as "
+            f"?range=0..{found.dark_high:.0f}"
+        )
+    if found.extra_bands:
+        yield f"images with more bands than colours, which are not used: {found.extra_bands:,}"
     if found.animated:
-        yield f"images of several frames, of which the first is taken: {found.animated:,}"
+        yield f"images with several frames, of which only the first is used: {found.animated:,}"
 
 
-def _images(n: int, part: str = "") -> str:
-    noun = f"{part} image" if part else "image"
+def _skipped(left_out: Mapping[str, int]) -> Iterator[str]:
+    """Yield which files are not read as images, one line each."""
+    others = dict(left_out)
+    if loose := others.pop(LOOSE, 0):
+        yield f"{_counted(loose, 'image')} skipped: in no class folder"
+    if others:
+        images = sorted(CONVERTIBLE & others.keys())
+        remedy = f" (convert {', '.join(images)} to JPEG or PNG)" if images else ""
+        yield f"files skipped (unsupported extension): {_most_first(others)}{remedy}"
+
+
+def _untested(reading: Reading) -> list[str]:
+    """Return the classes without a test image."""
+    if "test" not in reading.parts:
+        return []
+    labels = reading.parts["test"].labels
+    counts = kind_of(reading.metric).counts(labels, len(reading.classes))
+    return [name for name, n in zip(reading.classes, counts.tolist(), strict=True) if not n]
+
+
+def _counted(n: int, noun: str) -> str:
     return f"1 {noun} is" if n == 1 else f"{n:,} {noun}s are"
 
 

@@ -69,8 +69,9 @@ class Inspection:
     guessed
         The same, of images whose values alone say which they are (floating point), or whose file
         declares them: these have to agree.
-    dark
-        How many greyscale images of 16 bits use less than an eighth of them.
+    dark, dark_high
+        How many greyscale images of 16 bits have values under an eighth of these alone, and the
+        largest value of all such images.
     largest
         Pixels of the largest image.
     too_large
@@ -91,6 +92,7 @@ class Inspection:
     spans: Mapping[Span, int] = field(default_factory=dict)
     guessed: Mapping[Span, int] = field(default_factory=dict)
     dark: int = 0
+    dark_high: float = 0.0
 
 
 def inspect(
@@ -120,6 +122,8 @@ def inspect(
     seen = {name: part.images.seen(ledger, advance) for name, part in parts.items()}
     images = [image for some in seen.values() for image in some]
     spans = _spans(images, decoding)
+    dark = [image.high or 0.0 for span, image in spans if span == FULL]
+    dark = [high for high in dark if high < FULL[1] / DARK]
     return Inspection(
         n_images=len(images),
         problems=tuple(
@@ -144,7 +148,8 @@ def inspect(
             for span, image in spans
             if not image.kind.startswith("uint") and image.high
         ),
-        dark=sum(span == FULL and (image.high or 0) < FULL[1] / DARK for span, image in spans),
+        dark=len(dark),
+        dark_high=max(dark, default=0.0),
     )
 
 

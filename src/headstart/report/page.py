@@ -91,6 +91,7 @@ def page_html(analysis: Subject, title: str | None = None) -> str:
         digitised=any(source.get("digitised") for source in analysis.sources),
         facts=provenance.facts(analysis),
         alarms=provenance.alarms(analysis),
+        data_warnings=provenance.data_warnings(analysis),
         n_cells=len(analysis.cells),
         n_measured=provenance.measured(analysis),
         seeds=provenance.seeds_sentence(analysis),

@@ -15,6 +15,7 @@ from headstart.spec.labels import setting_label
 __all__ = [
     "Source",
     "alarms",
+    "data_warnings",
     "facts",
     "measured",
     "missing_tables",
@@ -145,16 +146,31 @@ def values_said(column: Iterable[Any]) -> str:
 
 def alarms(subject: Subject) -> list[str]:
     """Say what a reader must not overlook: fits that did not converge, images that were skipped."""
-    found = []
-    for column, noun, what in (
-        ("unconverged", "fit", "did not converge"),
-        ("skipped_images", "image", "skipped because they did not decode"),
-    ):
-        if column in subject.trials:
-            counts = [int(n) for n in subject.trials[column] if known(n) and n > 0]
-            if counts:
-                trials = count(len(counts), "trial")
-                found.append(f"{count(sum(counts), noun)} {what}, in {trials}.")
+    found, trials = [], subject.trials
+    if "unconverged" in trials:
+        counts = [int(n) for n in trials.unconverged if known(n) and n > 0]
+        if counts:
+            number = count(sum(counts), "fit")
+            found.append(f"{number} did not converge, in {count(len(counts), 'trial')}.")
+    if "left_out" in trials:
+        lists = [images for images in trials.left_out if isinstance(images, list) and images]
+        if lists:
+            # One that several trials left out counts once.
+            number = count(len({image for images in lists for image in images}), "image")
+            found.append(f"{number} could not be decoded, in {count(len(lists), 'trial')}.")
+    return found
+
+
+def data_warnings(subject: Subject) -> dict[str, list[str]]:
+    """Return what was found odd about the images of each dataset, each line once."""
+    trials, found = subject.trials, dict[str, list[str]]()
+    if "data_warnings" not in trials:
+        return found
+    for dataset, lines in zip(trials.dataset, trials.data_warnings, strict=True):
+        for line in lines if isinstance(lines, list) else ():
+            of_dataset = found.setdefault(str(dataset), [])
+            if line not in of_dataset:
+                of_dataset.append(line)
     return found
 
 

@@ -11,7 +11,7 @@ from headstart.store.database import ResultStore
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["COLUMNS", "result_row", "results", "results_table"]
+__all__ = ["COLUMNS", "data_warnings", "left_out", "result_row", "results", "results_table"]
 
 COLUMNS = (
     "model",
@@ -90,6 +90,31 @@ def result_row(result: Result) -> dict[str, Any]:
         "seconds": round(sum(result.seconds.values()), 2),
         "key": trial.key,
     }
+
+
+def left_out(results: Iterable[Result]) -> set[tuple[str, str]]:
+    """Return the images that were left out since they are broken: (dataset's revision, image).
+
+    One that several trials left out counts once.
+    """
+    return {
+        (result.trial.dataset.revision, image)
+        for result in results
+        for image in result.provenance.get("skipped_images", ())
+    }
+
+
+def data_warnings(results: Iterable[Result]) -> dict[str, dict[str, str]]:
+    """Return what was warned of about the data, each once: dataset -> text -> code.
+
+    Results from before warnings were stored have none.
+    """
+    found: dict[str, dict[str, str]] = {}
+    for result in results:
+        for warning in result.provenance.get("data_warnings", ()):
+            texts = found.setdefault(result.trial.dataset.name, {})
+            texts[warning["text"]] = warning["code"]
+    return found
 
 
 def _finite(value: float | None) -> float | None:

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from conftest import require, write_folder
-from headstart.datasets.checking import oddities, verify
+from headstart.datasets.checking import data_warnings, verify
 from headstart.datasets.names import DatasetName
 from headstart.datasets.sources.folder import FolderSource, class_folders
 from headstart.errors import BrokenImageError, DatasetError, DatasetMissingError
@@ -259,9 +259,9 @@ def test_files_that_are_left_out_are_told(tmp_path):
     """A telephone's photographs may be in a format that Pillow does not decode."""
     shots = [f"{name}/{n}" for name in "ab" for n in ("0.png", "1.png", "2.png", "3.png", "x.HEIC")]
     write(tmp_path, *shots, "a/y.txt", "a/z", "b/x.svg")
-    line = next(oddities(verify(str(tmp_path), tmp_path / "cache", Watcher())))
-    words = "files left out, as Pillow decodes none of such a name: "
-    assert line.startswith(f"{words}2 .heic, 1 .svg, 1 .txt and 1 more")
+    warning = data_warnings(verify(str(tmp_path), tmp_path / "cache", Watcher()))[0]
+    assert warning.code == "skipped-files"
+    assert "2 .heic, 1 .svg, 1 .txt and 1 more (convert .heic, .svg to" in warning.text
 
 
 @pytest.mark.parametrize("part", ["", "train/", "test/"])
@@ -272,9 +272,9 @@ def test_images_without_a_class_are_told(part, tmp_path):
     write(tmp_path / "photos", f"{part}x.png", f"{part}y.jpg", f"{part}z.txt", ".h.png")
     if part:
         write(tmp_path / "photos", "cover.png")
-    found = list(oddities(verify(str(tmp_path / "photos"), tmp_path / "cache", Watcher())))
-    n_loose = 3 if part else 2
-    assert f"{n_loose} images are in no class folder, and left out" in found
+    found = data_warnings(verify(str(tmp_path / "photos"), tmp_path / "cache", Watcher()))
+    (loose,) = [warning.text for warning in found if "class folder" in warning.text]
+    assert loose.startswith(f"{3 if part else 2} images are skipped")
 
 
 def test_a_question_mark_may_be_in_the_name_of_a_folder(tmp_path, monkeypatch):
