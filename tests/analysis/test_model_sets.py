@@ -131,7 +131,11 @@ def test_the_published_example_on_the_screen(cli):
 
 
 def test_the_message_on_the_screen(cli):
-    outcome = cli("analyze", "kornblith2019", "--against", "clip2021", "--resamples", 200)
+    outcome = cli("analyze", "kornblith2019", "--against", "timm2026", "--resamples", 200)
     assert outcome.code == 2
-    assert outcome.err.startswith("error: kornblith2019 against clip2021: they share no setting: ")
+    assert outcome.err.startswith("error: kornblith2019 against timm2026: ")
     assert outcome.err.count("\n") == 1
+    with pytest.raises(AnalysisError) as error:
+        hs.analyze("kornblith2019", against="timm2026", resamples=200)
+    assert error.value.code == "analysis.nothing_shared"
+    assert error.value.values["kind"] == "setting"

@@ -6,20 +6,28 @@ import pandas as pd
 from headstart.analysis.columns import REQUIRED, SWEEPS
 from headstart.errors import TableError
 
-__all__ = ["EVERYTHING", "merge_agreeing"]
+__all__ = ["EVERYTHING", "count_duplicates", "merge_agreeing"]
 
 # Stands for all datasets together where a table has one row for them.
 EVERYTHING = "all"
 CELL = (*REQUIRED, *SWEEPS)
+# What tells results of one name apart before `tell_apart` has put it into the name.
+QUALIFIERS = ("protocol", "precision", "content", "limit")
 # Two spellings of one number differ by less.
 SAME = 1e-9
 
 
-def merge_agreeing(frame: pd.DataFrame, where: str) -> pd.DataFrame:
+def count_duplicates(frame: pd.DataFrame) -> int:
+    """Count rows that say again what another row says of a cell and seed."""
+    key = [name for name in (*CELL, *QUALIFIERS, "seed", "accuracy") if name in frame]
+    return int(frame.duplicated(key).sum())
+
+
+def merge_agreeing(frame: pd.DataFrame, where: str, *, average: bool = False) -> pd.DataFrame:
     """Keep one row of those that say the same of one cell and seed; fill in what others know.
 
     A model's upstream accuracy and a dataset's number of training images are carried to the rows
-    that lack them.
+    that lack them. With `average`, rows of one cell are repeated runs, each with a seed of its own.
 
     Raises
     ------
@@ -29,9 +37,12 @@ def merge_agreeing(frame: pd.DataFrame, where: str) -> pd.DataFrame:
     if (frame["dataset"] == EVERYTHING).any():
         raise TableError(
             f"{where}: a dataset is called '{EVERYTHING}', which stands for all datasets together: "
-            "rename it"
+            "rename it",
+            code="table.dataset_all",
         )
     cell = [name for name in CELL if name in frame]
+    if average:
+        frame = frame.assign(seed=frame.groupby(cell, dropna=False).cumcount().astype("float64"))
     _check_seeds(frame, cell, where)
     key = [*cell, "seed"] if "seed" in frame else cell
     for name in ("accuracy", "n_test", "metric"):
@@ -65,8 +76,11 @@ def _check_same(frame: pd.DataFrame, key: list[str], name: str, where: str) -> N
     unit = " %" if name == "accuracy" else ""
     raise TableError(
         f"{where}: {len(rows)} rows disagree on {what}: {name} {_list(values)}{unit}, "
-        f"rows {_list(rows.index)}; keep one, or tell them apart by a column seed"
-    )
+        f"rows {_list(rows.index)}; keep one, tell them apart by a column seed, or average them "
+        "with --duplicates average",
+        code="table.rows_disagree", column=name, rows=list(rows.index),
+        values=rows[name].tolist(), cell={k: first[k] for k in key if not pd.isna(first[k])},
+    )  # fmt: skip
 
 
 def _check_seeds(frame: pd.DataFrame, cell: list[str], where: str) -> None:
@@ -82,8 +96,9 @@ def _check_seeds(frame: pd.DataFrame, cell: list[str], where: str) -> None:
         what = ", ".join(f"{k} {first[k]}" for k in cell if not pd.isna(first[k]))
         raise TableError(
             f"{where}: rows disagree on {what}, and only some have a seed: give each a seed, "
-            "or keep one"
-        )
+            "or keep one",
+            code="table.seed_missing", cell={k: first[k] for k in cell if not pd.isna(first[k])},
+        )  # fmt: skip
 
 
 def _with_upstream(frame: pd.DataFrame, where: str) -> pd.DataFrame:
@@ -92,13 +107,18 @@ def _with_upstream(frame: pd.DataFrame, where: str) -> pd.DataFrame:
         return frame
     name = "upstream_accuracy"
     of = ["model", "configuration"] if "configuration" in frame else ["model"]
-    for key, values in frame.groupby([*of, "setting"], sort=False, dropna=False)[name]:
-        known = values.dropna()
-        if len(known) and np.ptp(known) > SAME:
-            raise TableError(
-                f"{where}: model {key[0]} has several upstream accuracies in setting {key[-1]}: "
-                f"{_list(100 * known.unique())} %; give it one, or each its own name"
-            )
+    groups = frame.groupby([*of, "setting"], sort=False, dropna=False)[name]
+    apart = groups.transform("max") - groups.transform("min") > SAME
+    if apart.any():
+        first = frame[apart].iloc[0]
+        rows = frame[(frame["model"] == first["model"]) & (frame["setting"] == first["setting"])]
+        found = rows[name].dropna().unique()
+        raise TableError(
+            f"{where}: model {first['model']} has several upstream accuracies in setting "
+            f"{first['setting']}: {_list(100 * found)} %; give it one, or each its own name",
+            code="table.upstream_differs", model=first["model"], setting=first["setting"],
+            found=[float(value) for value in found],
+        )  # fmt: skip
     within = frame.groupby([*of, "setting"], dropna=False)[name].transform("first")
     # From another setting only where there is no doubt which.
     by_model = frame.groupby(of, dropna=False)[name]

@@ -1,6 +1,6 @@
 """The analysis of a table of results: everything that it says about transfer, as tidy tables."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,16 +16,15 @@ from headstart.analysis.groups import check_groups, groups_by_size, read_groups
 from headstart.analysis.means import model_means, pairs_over_datasets, ranks
 from headstart.analysis.model_sets import compare_model_sets
 from headstart.analysis.notes import notes_on, remarks_on
-from headstart.analysis.options import Correction, Options
+from headstart.analysis.options import Correction, Options, ReadOptions, Unit
 from headstart.analysis.prediction import (
     PREDICTION_COLUMNS,
     predict_datasets,
     prediction_lines,
     residuals,
 )
-from headstart.analysis.source import Source, SourceLike, read_sources
+from headstart.analysis.source import Source, SourceLike, align, read_sources
 from headstart.analysis.sweeps import split_sweeps
-from headstart.analysis.table import Unit
 from headstart.errors import AnalysisError
 from headstart.stats import ErrorBars
 
@@ -210,6 +209,8 @@ def analyze(
     against: SourceLike | None = None,
     columns: Mapping[str, str] | str | None = None,
     unit: Unit | None = None,
+    reading: ReadOptions | None = None,
+    predictions: Sequence[SourceLike] = (),
     groups: Mapping[str, str] | Path | str | None = None,
     error_bars: ErrorBars = "morey",
     correction: Correction = "none",
@@ -221,10 +222,8 @@ def analyze(
     Parameters
     ----------
     sources
-        Each the path of a results store or of a CSV, "kornblith2019" or "clip2021" (published
-        tables), or a DataFrame: model, dataset, setting, accuracy, and where known
-        upstream_accuracy, metric, n_test, seed, se, family, n_train, configuration, steps,
-        examples_per_class.
+        Each the path of a results store or of a table in a file, the name of a published table
+        ("kornblith2019", ...), or a DataFrame (`headstart.analysis.source.read_sources`).
     against
         Results of the same networks with other weights: the table `model_sets` compares how far
         upstream accuracy goes with transfer in the two.
@@ -233,22 +232,20 @@ def analyze(
         ``"model=Model,setting:=linear"``.
     unit
         "percent" or "proportion"; settled by a rule where not stated.
+    reading
+        How to read what tables do not say; `unit`, where given, goes before its unit.
+    predictions
+        Tables with a row per example and model: models are compared on the same examples.
     groups
         Dataset -> group of datasets to analyse apart, or a file that says so; under and over 10,000
         training images unless given.
-    error_bars
-        "morey", or "cousineau" as the bars in Kornblith et al. (2019).
-    correction
-        "none" or "holm", for the pairwise tests.
-    resamples, seed
-        Of the bootstrap and of permutation tests.
+    error_bars, correction, resamples, seed
+        See `headstart.analysis.options.Options`.
 
     Raises
     ------
-    TableError
-        A table that cannot be read or contradicts itself.
-    AnalysisError
-        An option that is none, or an `against` that shares too little with the sources.
+    TableError, AnalysisError
+        A table that cannot be read, an option that is none, or an `against` that shares too little.
 
     Examples
     --------
@@ -257,10 +254,14 @@ def analyze(
     >>> r.set_index("setting").estimate.round(2).to_dict()
     {'logistic_regression': 0.99, 'fine_tuned': 0.96, 'random_init': 0.55}
     """
-    source = read_sources(sources, columns, unit)
+    reading = reading or ReadOptions()
+    reading = replace(reading, unit=unit or reading.unit)
+    source = read_sources(sources, columns, reading, predictions)
     chosen = None if groups is None else _groups(groups, source.frame)
     options = Options(error_bars, correction, resamples, seed, chosen)
-    other = None if against is None else read_sources([against], columns, unit)
+    other = None
+    if against is not None:
+        other = align(read_sources([against], columns, reading), source, lenient=True)
     return _analyze(source, options, other)
 
 

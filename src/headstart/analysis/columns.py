@@ -1,30 +1,155 @@
-"""The columns of a table of results, and how a table that calls them otherwise is read."""
+"""The columns of a table of results, and which column of somebody's table is which of ours."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
+from typing import NamedTuple
 
-import pandas as pd
-
+from headstart.analysis.names import IMAGENET, canonical
 from headstart.errors import TableError
+from headstart.spec import plain_name
 
-__all__ = ["COUNTS", "NUMBERS", "OPTIONAL", "REQUIRED", "SWEEPS", "parse_mapping", "rename"]
+__all__ = [
+    "COUNTS",
+    "EXAMPLES",
+    "KNOWN",
+    "NUMBERS",
+    "OPTIONAL",
+    "REQUIRED",
+    "SCORES",
+    "SIZES",
+    "SWEEPS",
+    "Heading",
+    "Resolved",
+    "headings",
+    "is_summary",
+    "parse_mapping",
+    "resolve",
+]
 
 REQUIRED = ("model", "dataset", "setting")
-# One of the two gives the score.
-SCORES = ("accuracy", "log_odds")
+# One of them gives the score; an error rate is one less the accuracy.
+SCORES = ("accuracy", "log_odds", "error")
 # Each is a further factor: a cell is a model, a dataset, a setting, and these where they are given.
 SWEEPS = ("configuration", "steps", "examples_per_class")
-OPTIONAL = ("upstream_accuracy", "upstream_name", "metric", "n_test", "n_train", "seed", "se",
-            "family", "protocol", "precision", "content", "limit", "key", "batch_size",
-            *SWEEPS)  # fmt: skip
-NUMBERS = ("accuracy", "log_odds", "upstream_accuracy", "n_test", "n_train", "seed", "se", "steps",
-           "examples_per_class", "limit", "batch_size")  # fmt: skip
+# What a model costs: parameters, multiply-adds of one image, images per second.
+SIZES = ("parameters", "multiply_adds", "throughput", "throughput_cpu")
+OPTIONAL = ("upstream_accuracy", "upstream_error", "upstream_name", "metric", "n_test", "n_train",
+            "seed", "se", "family", "protocol", "precision", "content", "limit", "key",
+            "batch_size", *SWEEPS, *SIZES)  # fmt: skip
+NUMBERS = ("accuracy", "log_odds", "error", "upstream_accuracy", "upstream_error", "n_test",
+           "n_train", "seed", "se", "steps", "examples_per_class", "limit", "batch_size",
+           *SIZES)  # fmt: skip
 COUNTS = ("n_test", "n_train", "seed", "steps", "examples_per_class", "limit", "batch_size")
 KNOWN = (*REQUIRED, *SCORES, *OPTIONAL)
+IGNORE = "ignore"
+# Columns of per-example predictions, beside model, dataset, setting and seed.
+EXAMPLES = ("example", "correct", "prediction", "label", "scores")
+# What else tables call these columns; letters and digits alone count.
+SYNONYMS = {
+    "model": ("models", "modelname", "method", "methods", "network", "net", "backbone", "encoder",
+              "architecture", "arch", "name", "pretrainedmodel"),
+    "dataset": ("datasets", "task", "downstreamdataset", "targetdataset",
+                "downstreamtask", "testset"),
+    "setting": ("settings", "transfersetting", "transfermethod"),
+    "accuracy": ("acc", "top1", "top1acc", "top1accuracy", "acc1", "acctop1", "testacc",
+                 "testaccuracy", "accuracytop1", "top1testaccuracy", "score"),
+    "error": ("err", "errorrate", "errors", "top1error", "top1err", "testerror", "testerr",
+              "testerrorrate", "err1"),
+    "log_odds": ("logodds", "logit"),
+    "se": ("accuracyse", "accse", "stderr", "standarderror", "sem", "accuracystderr", "std", "sd",
+           "stdev", "accstd", "accuracystd", "accuracysd", "standarddeviation"),
+    "upstream_error": ("imageneterror", "imagenettop1error", "imageneterr"),
+    "n_test": ("ntest", "testimages", "testsize", "numtest"),
+    "n_train": ("ntrain", "trainimages", "trainsize", "numtrain"),
+    "parameters": ("params", "param", "paramcount", "nparams", "numparams", "numparameters"),
+    "multiply_adds": ("macs", "madds", "multadds", "macc"),
+    "example": ("exampleid", "image", "imageid", "imagename", "filename", "file", "sample",
+                "sampleid", "instance", "img"),
+    "correct": ("iscorrect", "right", "hit"),
+    "prediction": ("pred", "predicted", "predictedlabel", "predictedclass", "predlabel", "ypred"),
+    "label": ("target", "truth", "groundtruth", "gt", "truelabel", "labels", "trueclass", "ytrue"),
+    "scores": ("logits", "probabilities", "probs"),
+    "throughput": ("imagespersecond", "imgspersec", "imgs", "ips", "imagess", "samplespersec"),
+}  # fmt: skip
+# Of the multiples in which models' sizes are given.
+MULTIPLES = {"m": 1e6, "million": 1e6, "millions": 1e6, "g": 1e9, "b": 1e9, "k": 1e3, "": 1.0}
+UPSTREAM_WORDS = (
+    "",
+    "top1",
+    "acc",
+    "accuracy",
+    "top1acc",
+    "top1accuracy",
+    "acc1",
+    "val",
+    "valtop1",
+)
+# Numbers beside results in a wide table that are no accuracies: left out, and said.
+SUMMARIES = frozenset({
+    "avg", "average", "mean", "meanaccuracy", "averageaccuracy", "meanacc", "avgacc", "overall",
+    "total", "median", "rank", "meanrank", "avgrank", "averagerank", "ø", "borda", "meanscore",
+    "avgscore", "averagescore", "meantask", "meantasktype",
+})  # fmt: skip
+NO_ACCURACIES = re.compile(
+    r"(n|num|no|gpu|cpu|train|inference)?(param|params|parameters|flop|flops|gflops|macs|gmacs|"
+    r"macts|imgsize|imagesize|inputsize|inputres|resolution|res|croppct|epoch|epochs|batchsize|"
+    r"latency|throughput|ips|speed|time|hours|memory|vram|modelsize|size|year|dim|dims|embeddim|"
+    r"embeddingdim|featuredim|patchsize|layers|depth|width|numclasses|classes|lr|learningrate|"
+    r"weightdecay|seed|index|id|downloads|likes|ndraws|nruns|nseeds|runs|seeds)"
+    r"(m|g|b|k|mb|gb|ms|s|million|billion|px|perimage)?|.*top5(acc|accuracy|err|error)?|"
+    r".*(fp32|fp16|bf16|amp)ips"
+)
 
 
-def parse_mapping(text: str) -> dict[str, str]:
-    """Read ``model=Model,accuracy=acc,setting:=linear``: ours = theirs, or ours := one value.
+class Heading(NamedTuple):
+    """What a column is called.
+
+    `levels` its texts in the header rows without arrows and units; `percent` whether ``%`` stands
+    there; `lower` whether an arrow says that lower is better; `unit` what else stands in brackets.
+    """
+
+    levels: tuple[str, ...]
+    percent: bool
+    lower: bool
+    unit: str
+
+    @property
+    def name(self) -> str:
+        """The lowest text that is there."""
+        return next((text for text in reversed(self.levels) if text), "")
+
+    @property
+    def full(self) -> str:
+        """All texts."""
+        return " ".join(dict.fromkeys(text for text in self.levels if text))
+
+    @property
+    def plain(self) -> str:
+        return plain_name(self.name)
+
+
+class Resolved(NamedTuple):
+    """Which column is which.
+
+    `columns` our name -> places of theirs (several are joined), `constants` our name -> a value for
+    all rows, `rest` places of all others, `guessed` our name -> their name where they differ,
+    `ignored` their names.
+    """
+
+    columns: dict[str, list[int]]
+    constants: dict[str, str]
+    rest: list[int]
+    guessed: dict[str, str]
+    ignored: list[str]
+
+
+def parse_mapping(text: str, also: Sequence[str] = ()) -> dict[str, str]:
+    """Parse ``model=Model,accuracy=acc,setting:=linear``: ours = theirs, or ours := one value.
+
+    A name with a comma is quoted, or stands as it is; ``model=Arch+Pretraining`` joins two columns;
+    ``model=#1`` is the first column, whatever its name; ``ignore=Year+Rank`` leaves columns out.
+    Names of `also` may stand on the left, too.
 
     Raises
     ------
@@ -35,82 +160,221 @@ def parse_mapping(text: str) -> dict[str, str]:
     --------
     >>> parse_mapping("model=Model, setting:=linear")
     {'model': 'Model', 'setting': ':linear'}
+    >>> parse_mapping('upstream_accuracy="ImageNet, top-1",model=net')
+    {'upstream_accuracy': 'ImageNet, top-1', 'model': 'net'}
     """
-    mapping = {}
-    for part in filter(None, (part.strip() for part in text.split(","))):
-        name, equals, theirs = part.partition("=")
-        constant = name.endswith(":")
-        name, theirs = name.rstrip(":").strip(), theirs.strip()
+    mapping: dict[str, str] = {}
+    name = ""
+    for part in re.findall(r"""(?:"(?:[^"]|"")*"|'[^']*'(?=\s*(?:,|$))|[^,])+""", text):
+        if not part.strip():
+            continue
+        given, equals, theirs = part.partition("=")
+        if not equals and name:
+            # A comma in the name of a column.
+            mapping[name] += "," + part.rstrip()
+            continue
+        constant = given.endswith(":")
+        name, theirs = given.rstrip(":").strip(), _unquoted(theirs.strip())
         if not equals or not theirs:
             raise TableError(
-                f"--columns: expected ours=theirs or ours:=value, separated by commas, "
-                f"found '{part}'"
-            )
+                "--columns: expected ours=theirs or ours:=value, separated by commas, "
+                f"found '{part.strip()}'",
+                code="table.mapping", found=part.strip(),
+            )  # fmt: skip
         mapping[name] = ":" + theirs if constant else theirs
-    _check_names(mapping)
+    check_names({name: theirs for name, theirs in mapping.items() if name not in also})
     return mapping
 
 
-def rename(frame: pd.DataFrame, mapping: Mapping[str, str], where: str) -> pd.DataFrame:
-    """Give `frame` our column names; those that are none of ours are left out.
+def check_names(mapping: Mapping[str, str]) -> None:
+    """Raise TableError for a key that is no column of ours."""
+    for name in mapping:
+        if name not in (*KNOWN, *EXAMPLES, IGNORE):
+            near = get_close_matches(name, KNOWN, n=1, cutoff=0.6)
+            hint = f"did you mean {near[0]}?" if near else f"expected one of {', '.join(KNOWN)}"
+            raise TableError(f"--columns: unknown column '{name}' left of =: {hint}",
+                             code="table.mapping_name", name=name, near=near)  # fmt: skip
+
+
+def headings(header: Sequence[tuple[str, ...]]) -> list[Heading]:
+    """Take arrows, percent signs and units out of the texts of a header."""
+    found = []
+    for levels in header:
+        whole = " ".join(levels)
+        units = re.findall(r"[(\[]\s*([^()\[\]]{1,12})\s*[)\]]\s*[↑↓]?\s*$", levels[-1])
+        texts = tuple(
+            " ".join(re.sub(r"[↑↓⇑⇓▲▼]|\(\s*[↑↓]?\s*\)|[(\[]\s*%\s*[)\]]", "", t).split())
+            for t in levels
+        )
+        texts = tuple(re.sub(r"(?<=[\w)])\s*%$", "", text).strip("*† ") for text in texts)
+        lower = any(arrow in whole for arrow in "↓⇓▼")
+        found.append(Heading(texts, "%" in whole, lower, units[0] if units else ""))
+    return found
+
+
+def is_summary(name: str) -> bool:
+    """Return whether a row or column is called as averages over others are."""
+    return plain_name(name) in SUMMARIES or name.strip() in ("Ø", "∅", "Σ")
+
+
+def resolve(
+    columns: Sequence[Heading],
+    mapping: Mapping[str, str],
+    where: str,
+    *,
+    known: Sequence[str] = KNOWN,
+    scores: bool = True,
+) -> Resolved:
+    """Find which column is which of ours: as `mapping` says, else by its name.
+
+    Capitals and signs do not count; a synonym is taken where the name itself is not there.
 
     Parameters
     ----------
-    mapping
-        Our name -> theirs, or ":" and a value that all rows have.
+    known
+        Which of our columns to look for.
+    scores
+        Whether a column may be taken for the accuracy by its name.
 
     Raises
     ------
     TableError
-        A column that is needed, or named in `mapping`, is not there.
+        A column of `mapping` is not there, or two columns may be the same one of ours.
     """
-    _check_names(mapping)
-    frame = frame.rename(columns=lambda name: str(name).strip())
-    found = list(frame.columns)
-    taken = {}
+    check_names(mapping)
+    taken: dict[str, list[int]] = {}
+    constants = {o: theirs[1:] for o, theirs in mapping.items() if theirs.startswith(":")}
     for ours, theirs in mapping.items():
-        if theirs.startswith(":"):
-            taken[ours] = pd.Series(theirs[1:], index=frame.index, dtype=object)
-        elif theirs in found:
-            taken[ours] = _column(frame, theirs, where)
-        else:
-            raise TableError(f"{where}: no column '{theirs}'{_near(theirs, found)}")
-    for ours in KNOWN:
-        if ours not in taken and ours in found:
-            taken[ours] = _column(frame, ours, where)
-    _check_needed(taken, found, where)
-    return pd.DataFrame({name: taken[name] for name in KNOWN if name in taken}, index=frame.index)
+        if not theirs.startswith(":"):
+            taken[ours] = _find(columns, theirs, where)
+    ignored = [columns[j].full for j in taken.pop(IGNORE, [])]
+    used = {j for places in taken.values() for j in places}
+    used |= {j for j, column in enumerate(columns) if column.full in ignored}
+    free = {j: c for j, c in enumerate(columns) if j not in used and len(set(_texts(c))) == 1}
+    guessed = {}
+    for ours in known:
+        score = ours in SCORES
+        if ours in taken or ours in constants or (score and not scores):
+            continue
+        if score and any(name in taken for name in SCORES):
+            continue
+        places = _by_name(ours, free, where)
+        if places:
+            taken[ours] = places
+            del free[places[0]]
+            used.add(places[0])
+            if columns[places[0]].name != ours:
+                guessed[ours] = columns[places[0]].full
+    rest = [j for j in range(len(columns)) if j not in used]
+    return Resolved(taken, constants, rest, guessed, ignored)
 
 
-def _check_names(mapping: Mapping[str, str]) -> None:
-    for name in mapping:
-        if name not in KNOWN:
+def _texts(column: Heading) -> list[str]:
+    return [text for text in column.levels if text] or [""]
+
+
+def _by_name(ours: str, free: Mapping[int, Heading], where: str) -> list[int]:
+    plain = plain_name(ours)
+    for synonyms in (False, True):
+        names = SYNONYMS.get(ours, ()) if synonyms else (plain,)
+        found = [j for j, column in free.items() if _bare(ours, column) in names]
+        if not found and synonyms and ours == "upstream_accuracy":
+            found = [j for j, column in free.items() if _is_upstream(column)]
+        exact = [j for j in found if free[j].name == ours]
+        if len(exact) == 1:
+            return exact
+        if len(found) > 1:
+            both = [free[j].full for j in found]
+            if len(set(both)) == 1:
+                raise _twice(both[0], len(both), where)
             raise TableError(
-                f"--columns: '{name}' is none of ours: left of = stands one of {', '.join(KNOWN)}"
-            )
+                f"{where}: columns {', '.join(map(repr, both))} may all be '{ours}': say which "
+                f"with --columns {ours}={both[0]}"
+                + (f", or join them: {ours}={'+'.join(both)}" if ours in REQUIRED else ""),
+                code="table.column_ambiguous", column=ours, found=both,
+            )  # fmt: skip
+        if found:
+            return found
+    return []
 
 
-def _check_needed(taken: Mapping[str, pd.Series], found: list[str], where: str) -> None:
-    missing = [name for name in REQUIRED if name not in taken]
-    if not any(name in taken for name in SCORES):
-        missing.append("accuracy")
-    if missing:
-        raise TableError(
-            f"{where}: no column {', '.join(repr(name) for name in missing)}; "
-            f"found: {', '.join(found) or 'none'}; say which is which with --columns "
-            f"{missing[0]}=COLUMN (or {missing[0]}:=VALUE for all rows)"
-        )
+def _bare(ours: str, column: Heading) -> str:
+    """Leave the multiple off a size: ``params (M)``, ``param_count_M``, ``gmacs``."""
+    plain = column.plain
+    if ours in SIZES:
+        plain = plain.removesuffix(plain_name(column.unit)) if column.unit else plain
+        if multiple_of(column) != 1.0 and not column.unit:
+            plain = plain.removeprefix("g") if plain.startswith("gmac") else plain[:-1]
+    elif column.unit:
+        plain = plain.removesuffix(plain_name(column.unit)) or plain
+    return plain
 
 
-def _column(frame: pd.DataFrame, name: str, where: str) -> pd.Series:
-    column = frame[name]
-    if isinstance(column, pd.DataFrame):
-        raise TableError(
-            f"{where}: {column.shape[1]} columns are called '{name}': rename all but one"
-        )
-    return column
+def multiple_of(column: Heading) -> float:
+    """Return what the numbers of a column of sizes are multiples of, by its name."""
+    if column.unit:
+        return MULTIPLES.get(plain_name(column.unit), 1.0)
+    if column.plain.startswith(("gmac", "gmadd")):
+        return 1e9
+    ending = re.search(r"[_ ]([MGBK])$", column.name)
+    return MULTIPLES[ending[1].lower()] if ending else 1.0
 
 
-def _near(name: str, found: list[str]) -> str:
-    near = get_close_matches(name, found, n=1, cutoff=0.5)
-    return f": did you mean '{near[0]}'?" if near else f"; found: {', '.join(found) or 'none'}"
+def _is_upstream(column: Heading) -> bool:
+    """Whether a column is called as the ImageNet accuracy is."""
+    plain = column.plain
+    for word in sorted(UPSTREAM_WORDS, key=len, reverse=True):
+        stem = plain.removesuffix(word) if word else plain
+        if stem and canonical("dataset", stem) == IMAGENET:
+            return True
+    return False
+
+
+def _find(columns: Sequence[Heading], theirs: str, where: str) -> list[int]:
+    """Find the columns that `theirs` names: one, or several joined by +."""
+    if (place := _one(columns, theirs, where)) is not None:
+        return [place]
+    parts = [_unquoted(part.strip()) for part in theirs.split("+")]
+    if len(parts) > 1:
+        places = [_one(columns, part, where) for part in parts]
+        if all(place is not None for place in places):
+            return [place for place in places if place is not None]
+        theirs = next(part for part, place in zip(parts, places, strict=True) if place is None)
+    found = [column.full for column in columns]
+    near = get_close_matches(theirs, found, n=1, cutoff=0.5)
+    hint = f": did you mean '{near[0]}'?" if near else f"; found: {', '.join(found) or 'none'}"
+    raise TableError(f"{where}: no column '{theirs}'{hint}", code="table.column_missing",
+                     column=theirs, found=found, near=near)  # fmt: skip
+
+
+def _one(columns: Sequence[Heading], theirs: str, where: str) -> int | None:
+    if re.fullmatch(r"#[1-9]\d{0,3}", theirs) and int(theirs[1:]) <= len(columns):
+        # By its place, as a column may have no name.
+        return int(theirs[1:]) - 1
+    ways = (
+        lambda text: text,
+        lambda text: " ".join(text.casefold().split()),
+        plain_name,
+    )
+    for way in ways:
+        if not (wanted := way(theirs)):
+            continue
+        for names in ([c.full for c in columns], [c.name for c in columns]):
+            found = [j for j, name in enumerate(names) if way(name) == wanted]
+            if len(found) == 1:
+                return found[0]
+            if len(found) > 1:
+                raise _twice(theirs, len(found), where)
+    return None
+
+
+def _twice(name: str, count: int, where: str) -> TableError:
+    return TableError(f"{where}: {count} columns are called '{name}': rename all but one",
+                      code="table.column_twice", column=name, count=count)  # fmt: skip
+
+
+def _unquoted(text: str) -> str:
+    for quote in "\"'":
+        if len(text) > 1 and text[0] == text[-1] == quote:
+            return text[1:-1].replace(quote * 2, quote)
+    return text

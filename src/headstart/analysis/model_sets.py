@@ -34,7 +34,8 @@ def compare_model_sets(
     Parameters
     ----------
     cells, others
-        Tables `cells` of the two sets, matched by the names of settings, models and datasets.
+        Tables `cells` of the two sets, matched by the names of settings, models and datasets
+        (`headstart.analysis.source.align` gives them the same names).
     names
         What the two are called.
 
@@ -61,8 +62,9 @@ def compare_model_sets(
     if not rows:
         raise AnalysisError(
             f"{names[0]} against {names[1]}: expected at least {FEWEST_MODELS} models with an "
-            f"upstream accuracy and all shared datasets in both, found {max(found, default=0)}"
-        )
+            f"upstream accuracy and all shared datasets in both, found {max(found, default=0)}",
+            code="analysis.few_models", expected=FEWEST_MODELS, found=max(found, default=0),
+        )  # fmt: skip
     return rows, dropped
 
 
@@ -75,8 +77,9 @@ def _check_shared(
                for name, of in zip(names, found, strict=True)]  # fmt: skip
         raise AnalysisError(
             f"{names[0]} against {names[1]}: they share no {kind}: {'; '.join(has)}: give what is "
-            "the same in both the same name"
-        )
+            "the same in both the same name",
+            code="analysis.nothing_shared", kind=kind, found=found,
+        )  # fmt: skip
 
 
 def _complete(first: Matrix, second: Matrix) -> tuple[Matrix, Matrix, list[Dropped]]:

@@ -1,15 +1,67 @@
-"""The choices that an analysis leaves to its user."""
+"""The choices that an analysis leaves to its user: how to read tables, and how to analyze them."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
-from headstart.errors import AnalysisError
+from headstart.errors import AnalysisError, TableError
 from headstart.stats import ErrorBars
 
-__all__ = ["Correction", "Options"]
+__all__ = ["Correction", "Duplicates", "Measure", "Options", "ReadOptions", "Unit"]
 
 Correction = Literal["none", "holm"]
+Unit = Literal["percent", "proportion"]
+Measure = Literal["accuracy", "error"]
+Duplicates = Literal["refuse", "average"]
+
+
+@dataclass(frozen=True)
+class ReadOptions:
+    """How tables are read where they do not say it themselves.
+
+    Parameters
+    ----------
+    unit
+        Unit of accuracies; settled from their values if None.
+    wide
+        Take tables for ones with a column per dataset, even where a column is called accuracy.
+    measure
+        What the numbers are: accuracies, or error rates (converted to accuracies).
+    spread
+        What stands behind ``±``: ``"se"``, a standard error, or ``"sd:5"``, a standard deviation
+        over 5 runs, whose standard error is that divided by the square root of 5.
+    duplicates
+        Rows that contradict each other on one cell: refuse them, or average them as repeated runs.
+    """
+
+    unit: Unit | None = None
+    wide: bool = False
+    measure: Measure = "accuracy"
+    spread: str = "se"
+    duplicates: Duplicates = "refuse"
+
+    def __post_init__(self) -> None:
+        for name, value, allowed in (
+            ("unit", self.unit, (None, *get_args(Unit))),
+            ("measure", self.measure, get_args(Measure)),
+            ("duplicates", self.duplicates, get_args(Duplicates)),
+        ):
+            if value not in allowed:
+                expected = " or ".join(str(one) for one in allowed if one)
+                raise TableError(f"invalid {name} '{value}': expected {expected}",
+                                 code=f"table.{name}", found=value)  # fmt: skip
+        if self.spread != "se" and not re.fullmatch(r"sd:[1-9]\d{0,5}", self.spread):
+            raise TableError(
+                f"invalid spread '{self.spread}': expected se (standard errors) or sd:N (standard "
+                "deviations over N runs), for example sd:5",
+                code="table.spread", found=self.spread,
+            )  # fmt: skip
+
+    @property
+    def runs(self) -> int:
+        """Number of runs whose standard deviation is given; 1 for standard errors."""
+        return int(self.spread.removeprefix("sd:")) if self.spread != "se" else 1
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from headstart.analysis.columns import rename
-from headstart.analysis.delimited import read_delimited, to_numbers
-from headstart.analysis.table import Unit, tidy
+from headstart.analysis.formats import read_grid
+from headstart.analysis.grid import grid_of_frame
+from headstart.analysis.layout import arrange
+from headstart.analysis.options import ReadOptions, Unit
+from headstart.analysis.table import tidy
 from headstart.errors import TableError
 from headstart.files import storage_errors
 
@@ -19,8 +21,8 @@ def read_references(path: Path | str, unit: Unit | None = None) -> pd.DataFrame:
     Parameters
     ----------
     path
-        A CSV with a column ``dataset``, and either ``accuracy`` and ``label``, or a column of
-        accuracies a label, named by it. Cells may be empty.
+        A table (CSV, JSON, Excel, ...) with a column ``dataset``, and either ``accuracy`` and
+        ``label``, or one column of accuracies per label, named by it. Cells may be empty.
     unit
         What the accuracies are given in; settled by their size where not stated.
 
@@ -36,19 +38,21 @@ def read_references(path: Path | str, unit: Unit | None = None) -> pd.DataFrame:
     """
     path = Path(path)
     with storage_errors(path, reading=True):
-        frame = read_delimited(path.read_bytes(), str(path))
-    if "dataset" not in frame or len(frame.columns) < 2:
+        grid = read_grid(path.read_bytes(), str(path))
+    frame = grid.body.set_axis([names[-1].strip() for names in grid.header], axis=1)
+    if "dataset" not in frame or len(frame.columns) < 2 or not frame.columns.is_unique:
         raise TableError(
             f"{path}: expected a column dataset and columns of accuracies, "
-            f"found {', '.join(frame.columns)}"
-        )
+            f"found {', '.join(frame.columns)}",
+            code="table.references", found=list(frame.columns),
+        )  # fmt: skip
     if "accuracy" in frame:
         label = frame.get("label", "reference")
         long = frame[["dataset", "accuracy"]].assign(label=label)
     else:
         long = frame.melt("dataset", var_name="label", value_name="accuracy")
-    long["accuracy"] = to_numbers(long["accuracy"], str(path))
     # One table of results, whose models are the labels: the same checks hold.
-    results = rename(long, {"model": "label", "setting": ":reference"}, str(path))
-    found = tidy(results, str(path), unit).frame
+    mapping = {"model": "label", "setting": ":reference"}
+    results = arrange(grid_of_frame(long), mapping, str(path), wide=False, dataset="").frame
+    found = tidy(results, str(path), ReadOptions(unit)).frame
     return found.rename(columns={"model": "label"})[["dataset", "accuracy", "label"]]

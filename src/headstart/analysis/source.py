@@ -1,30 +1,44 @@
-"""Where a table of results comes from: a store, a CSV, a published table, a DataFrame."""
+"""Where a table of results comes from: a store, a file, a published table, a DataFrame."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, TypeAlias
 
+import numpy as np
 import pandas as pd
 
 from headstart.analysis import published
-from headstart.analysis.agree import merge_agreeing
-from headstart.analysis.columns import SWEEPS, parse_mapping, rename
-from headstart.analysis.delimited import read_delimited
+from headstart.analysis.agree import SAME, count_duplicates, merge_agreeing
+from headstart.analysis.columns import SWEEPS, parse_mapping
+from headstart.analysis.example_tables import holds_examples, read_examples
 from headstart.analysis.families import families_of, merge_spellings
-from headstart.analysis.table import Unit, tell_apart, tidy
+from headstart.analysis.formats import read_grid
+from headstart.analysis.grid import Grid, grid_of_frame
+from headstart.analysis.layout import arrange
+from headstart.analysis.names import Kind, canonical, match_names, nearest
+from headstart.analysis.options import ReadOptions
+from headstart.analysis.table import tell_apart, tidy
 from headstart.errors import TableError
 from headstart.files import storage_errors
 from headstart.spec import Prediction, Result, UpstreamAccuracy, Value
 from headstart.spec.labels import number_label
 from headstart.store import DATABASE_NAME, ResultStore, data_warnings, left_out, result_row
 
-__all__ = ["TRIAL_COLUMNS", "Source", "SourceLike", "read_sources"]
+__all__ = ["TRIAL_COLUMNS", "Source", "SourceLike", "align", "read_sources"]
 
 SourceLike: TypeAlias = str | Path | pd.DataFrame
 SQLITE = b"SQLite format 3\x00"
+# The order in which names are matched: what a model's cells are is known by the other two.
+KINDS: tuple[Kind, ...] = ("setting", "dataset", "model")
+# What may stand after the question mark of a file, beside columns.
+FILE_OPTIONS = ("unit", "measure", "spread", "sheet", "table")
+# Accuracies printed with a digit after the point in percent, and rounded by other rules.
+ROUNDED = 6e-4
+# Upstream accuracies of one network at sizes and crops that differ a little.
+SAME_UPSTREAM = 5e-3
 SAID = ("description", "citation", "digitised", "error")
 TRIAL_COLUMNS = (
     "setting", "model", "dataset", "seed", "protocol", "metric", "precision", "limit", "n_train",
@@ -43,9 +57,11 @@ class Source:
         A row a result: model, family, dataset, setting, accuracy (proportion), and what else was
         there of `headstart.analysis.columns`.
     facts
-        What a source is, a dict each: name, kind (store, csv, published, frame), unit and the rule
-        that settled it, rows, families (given or guessed), and where there are such: description,
-        citation, digitised, sha256.
+        What a source is, a dict each: name, kind (store, published, frame, predictions, or a
+        file's format), unit and the rule that settled it, rows, families (given or guessed),
+        `reading` (how it was understood, a phrase each), duplicates (rows dropped), and where there
+        are such: description, citation, digitised, sha256; of all but the first source `renamed`
+        `kept_apart` and `unmatched` (see `align`).
     trials
         A row a stored result, `TRIAL_COLUMNS`.
     predictions
@@ -66,118 +82,281 @@ class Source:
 def read_sources(
     sources: Sequence[SourceLike],
     columns: Mapping[str, str] | str | None = None,
-    unit: Unit | None = None,
+    options: ReadOptions | None = None,
+    predictions: Sequence[SourceLike] = (),
 ) -> Source:
     """Read sources and put them together to one table.
 
     Parameters
     ----------
     sources
-        Each the path of a results store or of a CSV, the name of a published table
-        (`headstart.analysis.published.NAMES`), or a DataFrame.
+        Each the path of a results store or of a table in any format of
+        `headstart.analysis.formats`, the name of a published table
+        (`headstart.analysis.published.NAMES`), or a DataFrame: model, accuracy, and where known
+        dataset, setting, upstream_accuracy, metric, n_test, seed, se, family, n_train,
+        configuration, steps, examples_per_class. What holds for one file alone
+        follows its path after a question mark, as in `columns`: ``a.csv?dataset:=food101``; there
+        ``unit``, ``measure``, ``sheet`` and ``table`` may stand, too.
     columns
-        Our column name -> theirs (or ":" and one value for all rows), for CSVs and DataFrames; or
+        Our column name -> theirs (or ":" and one value for all rows), for files and DataFrames; or
         the same as text, ``"model=Model,setting:=linear"``.
-    unit
-        What accuracies are given in, for CSVs and DataFrames; settled by a rule where not stated.
+    options
+        How to read what tables do not say.
+    predictions
+        Further sources: tables with a row per example and model.
 
     Raises
     ------
     TableError, StoreError, StorageError
     """
-    if not sources:
-        raise TableError("expected at least one source, found none")
-    if unit not in (None, "percent", "proportion"):
-        raise TableError(f"unit: expected percent or proportion, found {unit}")
-    mapping = parse_mapping(columns) if isinstance(columns, str) else columns or {}
-    read = [_read(source, dict(mapping), unit) for source in sources]
-    frames = [one.frame for one in read]
-    if len(read) > 1:
+    if not sources and not predictions:
+        raise TableError("expected at least one source, found none", code="table.no_source")
+    options = options or ReadOptions()
+    mapping = parse_mapping(columns) if isinstance(columns, str) else dict(columns or {})
+    read = [_read(source, mapping, options) for source in sources]
+    read += [_read(source, mapping, options, of_examples=True) for source in predictions]
+    return _joined(read, average=options.duplicates == "average")
+
+
+def align(source: Source, to: Source, *, lenient: bool = False) -> Source:
+    """Give settings, datasets and models of a source the names that another one has for them.
+
+    Names are matched by `headstart.analysis.names.canonical`; unless `lenient`, settings and models
+    stay apart where the two tables then disagree on a cell, models also where their upstream
+    accuracies do. The facts get ``renamed`` (their name -> that of `to`), ``kept_apart`` (pairs)
+    and ``unmatched`` (kind, name, nearest).
+    """
+    frame, renamed = source.frame, dict[str, str]()
+    apart: list[tuple[str, str]] = []
+    for kind in KINDS:
+        theirs, ours = pd.unique(frame[kind]), pd.unique(to.frame[kind])
+        found = match_names(kind, theirs, ours)
+        if kind == "model":
+            found, differ = (found, []) if lenient else _same_models(frame, to.frame, found)
+            apart += differ
+        named = frame.assign(**{kind: frame[kind].replace(found)}) if found else frame
+        if kind == "setting" and not lenient and _disagree(named, to.frame):
+            # One way to transfer in name alone: other protocols, or other networks of one name.
+            apart += list(found.items())
+            continue
+        frame, renamed = named, renamed | found
+    unmatched = [
+        (kind, str(name), nearest(kind, str(name), list(pd.unique(to.frame[kind]))))
+        for kind in KINDS
+        for name in pd.unique(frame[kind])
+        if name not in set(to.frame[kind])
+    ]
+    fact = source.facts[0] | {
+        "renamed": renamed, "unmatched": unmatched, "kept_apart": apart, "to": to.name,
+    }  # fmt: skip
+    return replace(source, frame=frame, facts=(fact, *source.facts[1:]))
+
+
+def _disagree(frame: pd.DataFrame, to: pd.DataFrame) -> bool:
+    """Return whether two tables have other numbers for cells of one name."""
+    # Datasets are matched next; here all spellings count as one.
+    both = [one.assign(dataset=one["dataset"].map({name: canonical("dataset", str(name))
+                                                   for name in pd.unique(one["dataset"])}))
+            for one in (frame, to)]  # fmt: skip
+    cells = both[0].merge(both[1], on=["model", "dataset", "setting"], suffixes=("", "_other"))
+    return bool(((cells["accuracy"] - cells["accuracy_other"]).abs() > ROUNDED).any())
+
+
+def _same_models(
+    frame: pd.DataFrame, to: pd.DataFrame, names: dict[str, str]
+) -> tuple[dict[str, str], list[tuple[str, str]]]:
+    """Part pairs of names into those whose numbers agree, and those that contradict each other."""
+    if not names:
+        return names, []
+    part = frame[frame["model"].isin(names)].assign(model=lambda rows: rows["model"].map(names))
+    both = part.merge(to, on=["model", "dataset", "setting"], suffixes=("", "_other"))
+    differs = set(both["model"][(both["accuracy"] - both["accuracy_other"]).abs() > SAME])
+    if "upstream_accuracy" in frame and "upstream_accuracy" in to:
+        mine, other = (one.groupby("model")["upstream_accuracy"].first() for one in (part, to))
+        apart = (mine - other.reindex(mine.index)).abs() > SAME_UPSTREAM
+        differs |= set(apart.index[apart])
+    same = {theirs: ours for theirs, ours in names.items() if ours not in differs}
+    return same, [pair for pair in names.items() if pair[1] in differs]
+
+
+def _joined(read: list[Source], *, average: bool) -> Source:
+    aligned = read[:1]
+    for one in read[1:]:
+        facts = tuple(fact for other in aligned for fact in other.facts)
+        frame = pd.concat([other.frame for other in aligned])
+        earlier = replace(aligned[0], frame=frame, facts=facts)
+        aligned.append(align(one, earlier))
+    frames = [one.frame for one in aligned]
+    if len(aligned) > 1:
+        frames = _as_predicted(aligned)
         # So that a message can name the row of a source.
         frames = [
             frame.set_axis([f"{one.facts[0]['name']}:{row}" for row in frame.index])
-            for one, frame in zip(read, frames, strict=True)
+            for one, frame in zip(aligned, frames, strict=True)
         ]
-    where = " and ".join(one.facts[0]["name"] for one in read)
-    frame = merge_agreeing(tell_apart(pd.concat(frames)), where)
+    where = " and ".join(one.facts[0]["name"] for one in aligned)
+    frame = merge_agreeing(tell_apart(pd.concat(frames)), where, average=average)
     return Source(
         frame=_with_families(frame),
         facts=tuple(
-            {**fact, "families": _families(one.frame)} for one in read for fact in one.facts
+            {**fact, "families": _families(one.frame)} for one in aligned for fact in one.facts
         ),
-        trials=pd.concat([one.trials for one in read], ignore_index=True),
-        predictions={key: get for one in read for key, get in one.predictions.items()},
+        trials=pd.concat([one.trials for one in aligned], ignore_index=True),
+        predictions={key: get for one in aligned for key, get in one.predictions.items()},
     )
 
 
-def _read(source: SourceLike, columns: dict[str, str], unit: Unit | None) -> Source:
+def _as_predicted(read: list[Source]) -> list[pd.DataFrame]:
+    """Take the accuracy of predictions for a cell that a table has rounded."""
+    cell = ["model", "dataset", "setting"]
+    exact = [one.frame for one in read if one.facts[0]["kind"] == "predictions"]
+    if not exact or len(exact) == len(read):
+        return [one.frame for one in read]
+    known = pd.concat(exact).drop_duplicates(cell).set_index(cell)["accuracy"]
+    frames = []
+    for one in read:
+        found = known.reindex(pd.MultiIndex.from_frame(one.frame[cell])).to_numpy()
+        near = np.abs(found - one.frame["accuracy"].to_numpy()) <= ROUNDED
+        frames.append(one.frame.assign(accuracy=np.where(near, found, one.frame["accuracy"])))
+    return frames
+
+
+def _read(
+    source: SourceLike, columns: dict[str, str], options: ReadOptions, *, of_examples: bool = False
+) -> Source:
     if isinstance(source, pd.DataFrame):
-        # Rows are told by their place: an index may repeat itself, or be a column, too.
-        return _table(source.reset_index(drop=True), "the table", {"kind": "frame"}, columns, unit)
+        grid, facts = grid_of_frame(source), {"kind": "frame"}
+        return _of_grid(grid, "the table", facts, columns, options, of_examples)
     if not isinstance(source, str | Path):
-        raise TableError(f"expected a path, a name or a DataFrame as source, found {source!r:.60}")
+        raise TableError(f"expected a path, a name or a DataFrame as source, found {source!r:.60}",
+                         code="table.source")  # fmt: skip
     if str(source) in published.NAMES and not Path(source).exists():
         return _read_published(str(source))
-    path = Path(source)
-    with storage_errors(path, reading=True):
-        # A name that is too long for the file system says so here.
-        path.exists()
+    path, own = _place(source)
     if path.is_dir() and (path / DATABASE_NAME).exists():
         path = path / DATABASE_NAME
     if path.is_dir() or not path.exists():
-        what = f"a folder without {DATABASE_NAME}" if path.is_dir() else "nothing there"
-        near = get_close_matches(str(source), published.NAMES, n=1, cutoff=0.7)
-        hint = f" (did you mean {near[0]}?)" if near else ""
-        raise TableError(
-            f"source '{source}': expected a results store, a CSV, or one of the published tables "
-            f"{', '.join(published.NAMES)}; found {what}{hint}"
-        )
+        raise _not_there(source, path)
     with storage_errors(path, reading=True), path.open("rb") as file:
         is_store = file.read(len(SQLITE)) == SQLITE
     if is_store:
         return _read_store(path)
     with storage_errors(path, reading=True):
         content = path.read_bytes()
-    facts = {"kind": "csv", "sha256": sha256(content).hexdigest()}
-    return _table(read_delimited(content, str(path)), str(path), facts, columns, unit)
+    # Names of their own that several files need not have in common.
+    columns = {**columns, **{k: v for k, v in own.items() if k not in FILE_OPTIONS}}
+    chosen = {k: v.removeprefix(":") for k, v in own.items() if k in FILE_OPTIONS}
+    number = chosen.pop("table", None)
+    if number is not None and not (number.isascii() and number.isdigit()):
+        raise TableError(f"{source}: invalid table '{number}': expected a whole number",
+                         code="table.number", found=number)  # fmt: skip
+    grid = read_grid(content, str(path), chosen.pop("sheet", None), int(number) if number else None)
+    facts = {"kind": grid.kind, "sha256": sha256(content).hexdigest()}
+    given: dict[str, Any] = chosen
+    return _of_grid(grid, str(path), facts, columns, replace(options, **given), of_examples)
 
 
-def _table(
-    frame: pd.DataFrame,
+def _place(source: str | Path) -> tuple[Path, dict[str, str]]:
+    """Part the path from what follows a question mark, unless a file has that name."""
+    path = Path(source)
+    with storage_errors(path, reading=True):
+        # A name that is too long for the file system says so here.
+        if path.exists() or "?" not in str(source):
+            return path, {}
+    name, _, own = str(source).rpartition("?")
+    mapping = parse_mapping(own, FILE_OPTIONS)
+    for key in FILE_OPTIONS:
+        if key in mapping and not mapping[key].startswith(":"):
+            mapping[key] = ":" + mapping[key]
+    return Path(name), mapping
+
+
+def _not_there(source: SourceLike, path: Path) -> TableError:
+    what = f"a folder without {DATABASE_NAME}" if path.is_dir() else "nothing there"
+    near = get_close_matches(str(source), published.NAMES, n=1, cutoff=0.7)
+    hint = f" (did you mean {near[0]}?)" if near else ""
+    return TableError(
+        f"source '{source}': expected a results store, a table (CSV, JSON, Excel, Parquet, "
+        f"Markdown, LaTeX, HTML), or one of the published tables {', '.join(published.NAMES)}; "
+        f"found {what}{hint}",
+        code="table.not_found", source=str(source), near=near,
+    )  # fmt: skip
+
+
+def _of_grid(
+    grid: Grid,
     name: str,
     facts: dict[str, Any],
     columns: dict[str, str],
-    unit: Unit | None,
+    options: ReadOptions,
+    of_examples: bool = False,
 ) -> Source:
-    found = tidy(rename(frame, columns, name), name, unit)
+    dataset = Path(name).name.split(".")[0] if facts["kind"] != "frame" else "dataset"
+    predictions: Mapping[str, Callable[[], Prediction]] = {}
+    if of_examples or holds_examples(grid, columns, name):
+        frame, predictions, notes = read_examples(grid, columns, name, dataset=dataset)
+        facts = facts | {"kind": "predictions"}
+    else:
+        frame, notes = arrange(grid, columns, name, wide=options.wide, dataset=dataset)
+    found = tidy(frame, name, options if not predictions else ReadOptions())
+    notes = [*grid.notes, *notes, *found.notes, *_said_of_spread(found.frame, options)]
+    if duplicates := count_duplicates(found.frame) if options.duplicates == "refuse" else 0:
+        notes.append(f"{duplicates} duplicate rows dropped (equal to another row)")
     said: dict[str, Any] = {"name": name, **facts, "unit": found.unit, "unit_rule": found.rule}
     said |= {
         "columns": columns,
         "rows": len(found.frame),
         "digitised": facts.get("digitised", False),
+        "without_accuracy": found.without_accuracy,
+        "reading": notes,
+        "duplicates": duplicates,
     }
-    said |= {"without_accuracy": found.without_accuracy}
-    return Source(found.frame, (said,), pd.DataFrame(columns=list(TRIAL_COLUMNS)))
+    trials = pd.DataFrame(columns=list(TRIAL_COLUMNS))
+    return Source(found.frame, (said,), trials, dict(predictions))
+
+
+def _said_of_spread(frame: pd.DataFrame, options: ReadOptions) -> list[str]:
+    if "se" not in frame or frame["se"].isna().all():
+        return []
+    if options.runs > 1:
+        return [f"spreads (±) are standard deviations over {options.runs} runs, divided by "
+                f"sqrt({options.runs})"]  # fmt: skip
+    return ["spreads (±) taken for standard errors; for standard deviations over N runs pass "
+            "--spread sd:N"]  # fmt: skip
 
 
 def _read_published(name: str) -> Source:
     facts, content = published.facts(name), published.csv_bytes(name)
-    table = read_delimited(content, name)
+    grid = read_grid(content, name)
     if "rows_of" in facts:
-        rows = read_delimited(published.csv_bytes(facts["rows_of"]), facts["rows_of"])
-        table = rows.merge(table.drop(columns="source"), on="model", validate="many_to_one")
+        grid = _with_rows_of(grid, facts["rows_of"])
     families = facts.pop("families", {})
     said: dict[str, Any] = {"kind": "published", "sha256": sha256(content).hexdigest()}
     said |= {name: value for name, value in facts.items() if name in SAID}
-    source = _table(table, name, said, facts["columns"], facts["unit"])
+    options = ReadOptions(unit=facts["unit"])
+    source = _of_grid(grid, name, said, facts["columns"], options)
+    # How a table of ours is built need not be told.
+    source = replace(source, facts=({**source.facts[0], "reading": []},))
     frame = source.frame.assign(upstream_name=facts["upstream_name"])
     if families:
         of_model = {model: family for family, models in families.items() for model in models}
         frame["family"] = frame["model"].map(of_model)
+    frame["dataset"] = frame["dataset"].replace(facts.get("datasets", {}))
     if facts["test_sizes"]:
         sizes = frame["dataset"].map(published.published_sizes)
         frame["n_test"] = [float(size.n_test) if size else float("nan") for size in sizes]
-    return Source(frame, source.facts, source.trials)
+    elif "n_test" in facts:
+        frame["n_test"] = frame["dataset"].map(facts["n_test"]).astype("float64")
+    return replace(source, frame=frame)
+
+
+def _with_rows_of(grid: Grid, name: str) -> Grid:
+    """Join a table with a row per model to the rows of another table, whose models they are."""
+    own = grid.body.set_axis([names[-1] for names in grid.header], axis=1)
+    other = read_grid(published.csv_bytes(name), name)
+    rows = other.body.set_axis([names[-1] for names in other.header], axis=1)
+    table = rows.merge(own.drop(columns="source"), on="model", validate="many_to_one")
+    return grid_of_frame(table)
 
 
 def _read_store(path: Path) -> Source:
@@ -185,7 +364,9 @@ def _read_store(path: Path) -> Source:
     results = store.results()
     if not results:
         raise TableError(f"{path} holds no results yet: run something first")
-    frame = tidy(pd.DataFrame([_row(result) for result in results]), str(path), "proportion").frame
+    frame = tidy(
+        pd.DataFrame([_row(result) for result in results]), str(path), ReadOptions("proportion")
+    ).frame
     facts = {"name": str(path), "kind": "store", "unit": "proportion", "unit_rule": "a store",
              "rows": len(frame), "digitised": False}  # fmt: skip
     trials = pd.DataFrame([_trial(result) for result in results], columns=list(TRIAL_COLUMNS))

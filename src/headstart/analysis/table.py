@@ -1,23 +1,24 @@
-"""A table of results as it came -> one that can be trusted: numbers, one unit.
+"""A table in our columns -> one that can be trusted: proportions, nothing out of range.
 
 Pure functions over DataFrames whose columns have our names (`headstart.analysis.columns`); what
 contradicts itself is found by `headstart.analysis.agree`.
 """
 
-from typing import Literal, NamedTuple
+import re
+from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from headstart.analysis.columns import COUNTS, NUMBERS, REQUIRED
-from headstart.analysis.delimited import in_percent, to_numbers
+from headstart.analysis.delimited import list_some
+from headstart.analysis.options import ReadOptions, Unit
 from headstart.errors import TableError
 from headstart.stats import accuracy_of
 
-__all__ = ["Tidy", "Unit", "tell_apart", "tidy"]
+__all__ = ["Tidy", "tell_apart", "tidy"]
 
-Unit = Literal["percent", "proportion"]
-PROPORTIONS = ("accuracy", "upstream_accuracy")
 # What tells results of one name apart.
 QUALIFIERS = (
     ("setting", "protocol"),
@@ -25,52 +26,69 @@ QUALIFIERS = (
     ("dataset", "content"),
     ("dataset", "limit"),
 )
+ERROR = re.compile(r"\b(?:error[ _-]?rate|error|err)\b", re.IGNORECASE)
+PROPORTION, PERCENT = 1.0, 100.0
 
 
 class Tidy(NamedTuple):
-    """The table with accuracies as proportions; the unit it had, and how that was settled."""
+    """The table with accuracies as proportions; the unit it had, and how that was settled.
+
+    `unit` is "percent", "proportion" or, where datasets differ, "percent and proportion";
+    `without_accuracy` counts missing cells, `notes` says what was converted.
+    """
 
     frame: pd.DataFrame
-    unit: Unit
+    unit: str
     rule: str
     without_accuracy: int
+    notes: list[str]
 
 
-def tidy(frame: pd.DataFrame, where: str, unit: Unit | None = None) -> Tidy:
+def tidy(frame: pd.DataFrame, where: str, options: ReadOptions | None = None) -> Tidy:
     """Check a table and bring it to proportions; a row without accuracy is a missing cell.
 
-    Columns of the outcome: model, dataset, setting (text), accuracy (proportion), and those
-    optional ones that were there.
+    Parameters
+    ----------
+    frame
+        Our columns, numbers as float64 (`headstart.analysis.layout.Rows`).
+
+    Returns
+    -------
+    Tidy
+        Columns of its frame: model, dataset, setting (text), accuracy (proportion), and those
+        optional ones that were there.
 
     Raises
     ------
     TableError
-        Whatever cannot be: a name missing, a text for a number, a number out of range, units mixed.
+        A name is missing, a number is out of range, or units are mixed within a dataset.
     """
+    options = options or ReadOptions()
     frame = frame.copy()
-    signed = {name for name in PROPORTIONS if name in frame and in_percent(frame[name])}
-    for name in NUMBERS:
-        if name in frame:
-            frame[name] = to_numbers(frame[name], where)
-            _check_number(frame[name], where)
+    _check_numbers(frame, where)
     for name in REQUIRED:
         frame[name] = _names(frame[name], where)
+    frame = _errors_named(frame, options)
     by_log_odds = "accuracy" not in frame
-    given = frame.assign(accuracy=np.nan) if by_log_odds else frame
-    # What no unit allows is told before the unit is asked for.
-    _check_range(given, where, unit or "percent", edges=False)
-    unit, rule = _settle_unit(given, where, unit, signed)
-    _check_range(given, where, unit, edges=True)
-    frame = _to_proportions(given, unit)
     if by_log_odds:
-        frame, unit, rule = _of_log_odds(frame), "proportion", "log odds given"
-    elif unit == "percent" and "se" in frame:
-        frame["se"] = frame["se"] / 100
+        frame = _of_log_odds(frame)
+        unit, rule = "proportion", "log odds given"
+    else:
+        frame, unit, rule = _with_unit(frame, "accuracy", where, options.unit)
+    if "upstream_accuracy" in frame:
+        frame, of_upstream, why = _with_unit(frame, "upstream_accuracy", where, options.unit)
+        if by_log_odds or frame["accuracy"].isna().all():
+            unit, rule = (unit if by_log_odds else of_upstream), rule
+        elif of_upstream not in (unit, ""):
+            rule += f"; upstream accuracies in {of_upstream} ({why})"
+    frame, notes = _to_accuracies(frame)
+    if "se" in frame and options.runs > 1:
+        frame["se"] = frame["se"] / np.sqrt(options.runs)
     missing = int(frame["accuracy"].isna().sum())
     frame = frame[frame["accuracy"].notna()].drop(columns="log_odds", errors="ignore")
     if frame.empty:
-        raise TableError(f"{where}: no row has an accuracy")
-    return Tidy(frame, unit, rule, missing)
+        raise TableError(f"{where}: no row has an accuracy", code="table.no_accuracy")
+    return Tidy(frame, unit or "proportion", rule, missing, notes)
 
 
 def tell_apart(frame: pd.DataFrame) -> pd.DataFrame:
@@ -87,8 +105,8 @@ def tell_apart(frame: pd.DataFrame) -> pd.DataFrame:
         said = frame[by].map(lambda value, by=by: _qualifier(by, value))
         if by == "protocol" and "steps" in frame:
             said = said.map(_without_steps)
-        # A table that does not say the content may be of any, and no limit is all images.
-        known = said.where(frame[by].notna()) if by == "content" else said
+        # A table that does not say the protocol or content may be of any; no limit is all images.
+        known = said if by == "limit" else said.where(frame[by].notna())
         several = known.groupby(frame[name]).transform("nunique") > 1
         frame.loc[several, name] = frame[name] + " (" + said + ")"
         frame = frame.drop(columns=by)
@@ -115,101 +133,164 @@ def _qualifier(by: str, value: object) -> str:
 
 
 def _names(column: pd.Series, where: str) -> pd.Series:
-    empty = column.isna() | (column.astype(str).str.strip() == "")
+    text = column.astype(object).where(column.notna(), "").astype(str).str.strip()
+    empty = text == ""
     if empty.any():
+        rows = list(column.index[empty])
+        count = f" ({len(rows)} such rows)" if len(rows) > 1 else ""
         raise TableError(
-            f"{where}, row {column.index[empty][0]}: expected a name in column '{column.name}', "
-            "found nothing"
-        )
-    return column.astype(str).str.strip()
+            f"{where}, row {rows[0]}: expected a name in column '{column.name}', found "
+            f"nothing{count}",
+            code="table.name_missing", column=column.name, rows=rows,
+        )  # fmt: skip
+    return text
 
 
-def _check_number(column: pd.Series, where: str) -> None:
-    """Hold a column to what its numbers can be; NaN is unknown and may be."""
-    known = column.dropna()
-    wanted = {"": known.abs() < np.inf}
-    if column.name in COUNTS:
-        least = 0 if column.name == "seed" else 1
-        wanted = {f"whole number of at least {least}": (known >= least) & (known % 1 == 0)}
-        wanted |= {"number that images can have": known < 2**53}
-    elif column.name == "se":
-        wanted = {"standard error of at least 0": (known >= 0) & (known < np.inf)}
-    for what, holds in wanted.items():
-        if not holds.all():
-            row = known.index[~holds][0]
-            raise TableError(
-                f"{where}, row {row}: expected a {what or 'finite number'} in column "
-                f"'{column.name}', found {known[~holds].iloc[0]:g}"
-            )
-
-
-def _settle_unit(
-    frame: pd.DataFrame, where: str, unit: Unit | None, signed: set[str]
-) -> tuple[Unit, str]:
-    """Say what the accuracies are: all at most 1 means proportions, all over 1 percent.
-
-    Zeros are the same in both, and a percent sign says what its column is. What is neither is a
-    mixture unless the unit is stated.
-    """
-    if unit:
-        return unit, "stated"
-    units: dict[str, Unit] = {}
-    for name in PROPORTIONS:
-        values = frame[name].dropna() if name in frame else pd.Series(dtype="float64")
-        values = values[values != 0]
-        if values.empty:
-            continue
-        small = values <= 1
-        if small.any() and not small.all() and name not in signed:
-            raise TableError(
-                f"{where}: column '{name}' mixes percent and proportions: row "
-                f"{values.index[small][0]} has {values[small].iloc[0]:g}, row "
-                f"{values.index[~small][0]} has {values[~small].iloc[0]:g}; write them in one "
-                "unit, or say --unit percent if all are percent"
-            )
-        units[name] = "proportion" if small.all() and name not in signed else "percent"
-    if len(set(units.values())) > 1:
-        raise TableError(
-            f"{where}: columns mix percent and proportions: "
-            + ", ".join(f"'{name}' has {kind}" for name, kind in units.items())
-            + "; write them in one unit"
-        )
-    found: Unit = next(iter(units.values()), "proportion")
-    if signed:
-        return found, "percent signs"
-    return found, "all over 1" if found == "percent" else "all at most 1"
-
-
-def _check_range(frame: pd.DataFrame, where: str, unit: Unit, *, edges: bool) -> None:
-    """Hold accuracies to 0 and 100 % (or 1); with `edges`, upstream accuracies strictly.
-
-    The log odds of an upstream accuracy are on the axis, and no test-set size is known for it.
-    """
-    top = 100 if unit == "percent" else 1
-    for name in PROPORTIONS:
+def _check_numbers(frame: pd.DataFrame, where: str) -> None:
+    """Hold columns to what their numbers can be; NaN is unknown and may be. All faults at once."""
+    faults: list[tuple[Any, str, float, str]] = []
+    for name in NUMBERS:
         if name not in frame:
             continue
-        values = frame[name]
-        outside = (values < 0) | (values > top)
-        if name == "upstream_accuracy" and edges:
-            outside |= (values == 0) | (values == top)
-        if outside.any():
-            row, between = _first(frame, outside), "between"
-            if name == "upstream_accuracy":
-                between = "strictly between"
-            raise TableError(
-                f"{where}, row {row.name} ({row['model']}, {row['dataset']}): "
-                f"expected {name} {between} 0 and {top} ({unit}), found {row[name]:g}"
-            )
+        column = frame[name] = frame[name].astype("float64")
+        known = column.dropna()
+        if name in COUNTS:
+            least = 0 if name == "seed" else 1
+            what = f"whole number of at least {least} and below 2^53"
+            holds = (known >= least) & (known % 1 == 0) & (known < 2**53)
+        elif name == "se":
+            what, holds = "standard error of at least 0", (known >= 0) & (known < np.inf)
+        else:
+            what, holds = "finite number", known.abs() < np.inf
+        faults += [(row, name, float(value), what) for row, value in known[~holds].items()]
+    _refuse(faults, frame, where)
 
 
-def _first(frame: pd.DataFrame, which: pd.Series) -> pd.Series:
-    return frame[which.to_numpy()].iloc[0]
+def _refuse(faults: list[tuple[Any, str, float, str]], frame: pd.DataFrame, where: str) -> None:
+    """Raise for numbers that cannot be, all in one list: row, column, value, what was expected."""
+    if not faults:
+        return
+    row, name, value, what = faults[0]
+    of = frame.loc[[row]].iloc[0]
+    place = f" ({of['model']}, {of['dataset']})" if "model" in of and "dataset" in of else ""
+    others = [f"row {row}: {value:.6g}" for row, _, value, _ in faults[1:]]
+    rest = f"; also {list_some(others)}" if others else ""
+    raise TableError(
+        f"{where}, row {row}{place}: expected {name} to be a {what}, found {value:.6g}{rest}",
+        code="table.range", count=len(faults), expected=what,
+        cells=[(row, name, value) for row, name, value, _ in faults],
+    )  # fmt: skip
 
 
-def _to_proportions(frame: pd.DataFrame, unit: Unit) -> pd.DataFrame:
-    names = [name for name in PROPORTIONS if name in frame and unit == "percent"]
-    return frame.assign(**{name: frame[name] / 100 for name in names})
+def _errors_named(frame: pd.DataFrame, options: ReadOptions) -> pd.DataFrame:
+    """Mark which rows are error rates: by their column, an arrow, their metric or the option."""
+    for name in ("accuracy", "upstream_accuracy"):
+        error = name.replace("accuracy", "error")
+        if name not in frame and error in frame:
+            renamed = {error: name, f"{error}_percent": f"{name}_percent"}
+            frame = frame.drop(columns=f"{name}_percent", errors="ignore").rename(columns=renamed)
+            frame[f"{name}_is_error"] = True
+    if "accuracy" in frame:
+        is_error = frame.get("accuracy_is_error", False) | pd.Series(
+            options.measure == "error", index=frame.index
+        )
+        if "is_error" in frame:
+            is_error |= frame["is_error"].astype(bool)
+        if "metric" in frame:
+            metric = frame["metric"].astype(object).where(frame["metric"].notna(), "").astype(str)
+            named = metric.str.contains(ERROR)
+            is_error |= named
+            frame.loc[named, "metric"] = metric[named].str.replace(ERROR, "accuracy", regex=True)
+        frame["accuracy_is_error"] = is_error
+    return frame.drop(columns=["is_error", "error", "upstream_error"], errors="ignore")
+
+
+def _to_accuracies(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    """Turn error rates (proportions) to accuracies, and drop what marked them."""
+    notes = []
+    for name, what in (("accuracy", "error rates"), ("upstream_accuracy", "upstream error rates")):
+        marks = frame.pop(f"{name}_is_error") if f"{name}_is_error" in frame else None
+        if marks is not None and marks.any():
+            frame[name] = frame[name].where(~marks, 1 - frame[name])
+            notes.append(f"{int(marks.sum())} {what} converted to accuracies (1 - error)")
+    return frame.drop(columns=["error_percent", "upstream_error_percent"], errors="ignore"), notes
+
+
+def _with_unit(
+    frame: pd.DataFrame, name: str, where: str, unit: Unit | None
+) -> tuple[pd.DataFrame, str, str]:
+    """Bring a column to proportions: the frame, the unit it had, and the rule that settled it.
+
+    All at most 1 are proportions, all over 1 percent; zeros are the same in both, and a percent
+    sign says what its cell is. Where neither holds, each dataset is settled apart.
+    """
+    values = frame[name]
+    signs = frame.pop(f"{name}_percent") if f"{name}_percent" in frame else None
+    signed = np.zeros(len(frame), dtype=bool) if signs is None else signs.to_numpy(dtype=bool)
+    # What no unit allows is told before the unit is asked for.
+    top = 1.0 if unit == "proportion" and not signed.any() else 100.0
+    outside = (values < 0) | (values > top)
+    text = f"number between 0 and {top:g} ({unit or 'percent'})"
+    _refuse([(row, name, float(v), text) for row, v in values[outside].items()], frame, where)
+    by = frame["dataset"] if name == "accuracy" else frame["setting"]
+    factor, units, rule = _factors(values, signed, by, name, where, unit)
+    frame = frame.assign(**{name: values / factor})
+    if name == "accuracy" and "se" in frame:
+        frame["se"] = frame["se"] / factor
+    if name == "upstream_accuracy":
+        # Its log odds are on the axis, and no test-set size is known for it.
+        edge = (frame[name] <= 0) | (frame[name] >= 1)
+        text = f"number strictly between 0 and {100 if units == 'percent' else 1} ({units})"
+        _refuse([(row, name, float(v), text) for row, v in values[edge].items()], frame, where)
+    elif (over := frame[name] > 1).any():
+        text = f"number between 0 and 1 ({units})"
+        _refuse([(row, name, float(v), text) for row, v in values[over].items()], frame, where)
+    return frame, units, rule
+
+
+def _factors(
+    values: pd.Series,
+    signed: npt.NDArray[np.bool_],
+    by: pd.Series,
+    name: str,
+    where: str,
+    unit: Unit | None,
+) -> tuple[npt.NDArray[np.float64], str, str]:
+    """Return what each value is divided by, the unit of all, and the rule."""
+    factor = np.where(signed, PERCENT, PROPORTION)
+    if unit is not None:
+        factor = np.where(signed | (unit == "percent"), PERCENT, PROPORTION)
+        return factor, unit, "stated"
+    array = values.to_numpy(dtype=np.float64)
+    open_ = ~signed & np.isfinite(array) & (array != 0)
+    known = np.isfinite(array).any()
+    if not open_.any():
+        rule = "percent signs" if signed.any() else "all at most 1"
+        return factor, ("percent" if signed.any() else "proportion") if known else "", rule
+    small = array <= 1
+    if not small[open_].any():
+        said = "percent signs" if signed.any() else "all over 1"
+        return np.full(len(array), PERCENT), "percent", said
+    if small[open_].all() and not signed.any():
+        return factor, "proportion", "all at most 1"
+    groups, labels = pd.factorize(by)
+    proportion, percent = (np.zeros(len(labels), dtype=bool) for _ in range(2))
+    np.logical_or.at(proportion, groups[open_ & small], True)
+    np.logical_or.at(percent, groups[(open_ & ~small) | (signed & (array != 0))], True)
+    if len(labels) == 1 or (proportion & percent).any():
+        of = np.flatnonzero(proportion & percent)[0]
+        rows = [values[(groups == of) & open_ & small].index[0],
+                values[(groups == of) & ((open_ & ~small) | signed)].index[0]]  # fmt: skip
+        found = [float(values[row]) for row in rows]
+        raise TableError(
+            f"{where}: column '{name}' mixes percent and proportions ({by.name} {labels[of]}): row "
+            f"{rows[0]} has {found[0]:g}, row {rows[1]} has {found[1]:g}; write them in one unit, "
+            "or pass --unit percent if all are percent",
+            code="table.unit_mixed", column=name, rows=rows, values=found, group=str(labels[of]),
+        )  # fmt: skip
+    factor = np.where(percent[groups] | signed, PERCENT, PROPORTION)
+    few = [str(label) for label in labels[proportion]]
+    return factor, "percent and proportion", f"by {by.name}: proportions for {list_some(few)}"
 
 
 def _of_log_odds(frame: pd.DataFrame) -> pd.DataFrame:

@@ -9,7 +9,7 @@ import pandas as pd
 import typer
 from rich.console import Console
 
-from headstart.analysis import Analysis, analyze, parse_mapping
+from headstart.analysis import Analysis, analyze, match_names, parse_mapping
 from headstart.cli import estimates
 from headstart.errors import AnalysisError
 from headstart.files import replaced, writable_folder
@@ -81,7 +81,10 @@ def write_folder(analysis: Analysis, folder: Path, references: pd.DataFrame | No
     """Write every table that has rows as CSV, and every figure as PNG, SVG and PDF."""
     from headstart.figures import available, save
 
-    lines = {} if references is None else {"references": references}
+    lines = {}
+    if references is not None:
+        same = match_names("dataset", references["dataset"], analysis.cells["dataset"])
+        lines["references"] = references.assign(dataset=references["dataset"].replace(same))
     writable_folder(folder)
     for name, table in analysis.tables().items():
         if not table.empty:

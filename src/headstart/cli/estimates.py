@@ -1,7 +1,8 @@
 """An analysis -> tables for the screen."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import combinations
+from typing import Any
 
 import pandas as pd
 from rich.console import RenderableType
@@ -20,6 +21,8 @@ from headstart.spec.labels import in_order, setting_label
 
 __all__ = ["ablation", "prediction", "summary"]
 
+# Names in one line on the screen.
+MOST_NAMES = 12
 OTHERS = ("pearson_plain", "spearman", "kendall")
 
 
@@ -94,17 +97,44 @@ def prediction(predicted: pd.DataFrame) -> Table:
     return table
 
 
-def _source_line(source: dict[str, object]) -> str:
+def _source_line(source: dict[str, Any]) -> str:
+    """Return what a source is, how it was understood and how its names meet earlier ones."""
     against = "against " if "against" in source else ""
     parts = [f"{against}{source['name']}: {source['rows']} results"]
-    if source["kind"] != "store":
+    if source["kind"] not in ("store", "predictions"):
         parts.append(f"accuracies in {source['unit']} ({source['unit_rule']})")
     if "citation" in source:
         parts.append(str(source["citation"]))
     if "against" in source and "description" in source:
         parts.append(str(source["description"]))
-    line = ", ".join(parts)
-    return f"{line}\nDIGITISED: {source['error']}" if source.get("digitised") else line
+    lines = [", ".join(parts)]
+    if source.get("digitised"):
+        lines.append(f"DIGITISED: {source['error']}")
+    if source.get("reading"):
+        lines.append(f"read as: {'; '.join(source['reading'])}")
+    return "\n".join([*lines, *_joining_lines(source)])
+
+
+def _joining_lines(source: dict[str, Any]) -> Iterator[str]:
+    """Say which names were matched with those of earlier sources, and which were not."""
+    if source.get("renamed"):
+        pairs = [f"{theirs} = {ours}" for theirs, ours in source["renamed"].items()]
+        yield f"names matched with {source['to']}: {_some(pairs)}"
+    if source.get("kept_apart"):
+        pairs = [f"{theirs} and {ours}" for theirs, ours in source["kept_apart"]]
+        yield f"names kept apart, since the numbers differ: {_some(pairs)}"
+    for kind in ("setting", "dataset", "model"):
+        names = [f"{name} (nearest: {near})" if near else name
+                 for of, name, near in source.get("unmatched", ()) if of == kind]  # fmt: skip
+        if names:
+            yield f"{kind}s not in {source['to']}: {_some(names)}"
+
+
+def _some(names: Sequence[str]) -> str:
+    """List the first names, those with a hint first, and count the others."""
+    ordered = sorted(names, key=lambda name: "(nearest" not in name)
+    rest = len(ordered) - MOST_NAMES
+    return ", ".join(ordered[:MOST_NAMES]) + (f" and {rest} more" if rest > 0 else "")
 
 
 def _correlations(analysis: Analysis) -> Table:

@@ -72,6 +72,20 @@ class ErrorBarsName(StrEnum):
     cousineau = "cousineau"
 
 
+class MeasureName(StrEnum):
+    """What the numbers of a table are."""
+
+    accuracy = "accuracy"
+    error = "error"
+
+
+class DuplicatesName(StrEnum):
+    """What to do with rows that contradict each other."""
+
+    refuse = "refuse"
+    average = "average"
+
+
 class CorrectionName(StrEnum):
     """For many tests at once."""
 
@@ -80,7 +94,37 @@ class CorrectionName(StrEnum):
 
 
 SourcesArgument = Annotated[
-    list[str], typer.Argument(metavar="SOURCE...", help="Stores, CSV files, published tables.")
+    list[str] | None,
+    typer.Argument(
+        metavar="SOURCE...",
+        help="Results stores, tables (CSV, JSON, Excel, Parquet, Markdown, LaTeX, HTML), published "
+        "tables. For one file alone: 'a.csv?dataset:=food101'.",
+        show_default=False,
+    ),
+]
+PredictionsOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Table of predictions on single test images: model, dataset, example, and correct "
+        "(or prediction and label, or scores and label). May be repeated.",
+        show_default=False,
+    ),
+]
+WideFlag = Annotated[
+    bool, typer.Option("--wide", help="Tables have one column per dataset; inferred if omitted.")
+]
+MeasureOption = Annotated[
+    MeasureName, typer.Option(help="What the numbers are: accuracies, or error rates.")
+]
+SpreadOption = Annotated[
+    str,
+    typer.Option(
+        help="What stands behind ±: se (standard error), or sd:N (standard deviation over N runs)."
+    ),
+]
+DuplicatesOption = Annotated[
+    DuplicatesName,
+    typer.Option(help="Rows that contradict each other: refuse them, or average them as runs."),
 ]
 AgainstOption = Annotated[
     str | None,
@@ -100,14 +144,14 @@ ReferencesOption = Annotated[
 ColumnsOption = Annotated[
     str | None,
     typer.Option(
-        help="Other names of columns: model=Model,accuracy=acc; one value for all rows: "
-        "setting:=linear.",
+        help="Names of columns: model=Model,accuracy=acc; several joined: model=Arch+Pretraining; "
+        "one value for all rows: setting:=linear; left out: ignore=Year.",
         show_default=False,
     ),
 ]
 UnitOption = Annotated[
     UnitName | None,
-    typer.Option(help="Of accuracies; settled by their size unless given.", show_default=False),
+    typer.Option(help="Unit of accuracies; inferred if omitted.", show_default=False),
 ]
 GroupsOption = Annotated[
     Path | None,
@@ -240,7 +284,7 @@ def plan(
 
 @app.command()
 def analyze(
-    sources: SourcesArgument,
+    sources: SourcesArgument = None,
     against: AgainstOption = None,
     out: Annotated[
         Path | None, typer.Option(help="Folder for all tables (CSV) and figures (PNG, SVG, PDF).")
@@ -253,6 +297,11 @@ def analyze(
     references: ReferencesOption = None,
     columns: ColumnsOption = None,
     unit: UnitOption = None,
+    predictions: PredictionsOption = None,
+    wide: WideFlag = False,
+    measure: MeasureOption = MeasureName.accuracy,
+    spread: SpreadOption = "se",
+    duplicates: DuplicatesOption = DuplicatesName.refuse,
     groups: GroupsOption = None,
     error_bars: ErrorBarsOption = ErrorBarsName.morey,
     correction: CorrectionOption = CorrectionName.none,
@@ -261,8 +310,8 @@ def analyze(
 ) -> None:
     """Say what a table of results shows: correlations, tests, ranks, predictions, figures.
 
-    A source is a results store, a CSV, or a published table: kornblith2019, kornblith2019-public,
-    kornblith2019-regularizers, clip2021.
+    A source is a results store, a table in a file, or a published table: kornblith2019,
+    kornblith2019-public, kornblith2019-regularizers, clip2021, timm2026, mieb2026.
     """
     from headstart.analysis import read_references
     from headstart.cli.analysis import (
@@ -280,8 +329,9 @@ def analyze(
     check_upstream(predict)
     check_places(json, out / "figures" if out else None)
     lines = None if references is None else read_references(references)
-    options = _analysis_options(unit, groups, error_bars, correction, resamples, seed)
-    analysis = make_analysis(sources, columns, options | {"against": against})
+    options = _analysis_options(groups, error_bars, correction, resamples, seed)
+    options |= _read_options(unit, predictions, wide, measure, spread, duplicates)
+    analysis = make_analysis(sources or [], columns, options | {"against": against})
     show_analysis(analysis)
     if predict is not None:
         predict_and_show(analysis, predict)
@@ -293,7 +343,7 @@ def analyze(
 
 @app.command()
 def report(
-    sources: SourcesArgument,
+    sources: SourcesArgument = None,
     out: Annotated[Path, typer.Option(help="The page.")] = Path("report.html"),
     latex: Annotated[
         Path | None, typer.Option(help="Also write the tables for a paper to this file.")
@@ -303,6 +353,11 @@ def report(
     ] = None,
     columns: ColumnsOption = None,
     unit: UnitOption = None,
+    predictions: PredictionsOption = None,
+    wide: WideFlag = False,
+    measure: MeasureOption = MeasureName.accuracy,
+    spread: SpreadOption = "se",
+    duplicates: DuplicatesOption = DuplicatesName.refuse,
     groups: GroupsOption = None,
     error_bars: ErrorBarsOption = ErrorBarsName.morey,
     correction: CorrectionOption = CorrectionName.none,
@@ -313,8 +368,9 @@ def report(
     from headstart.cli.analysis import check_places, make_analysis, write_report
 
     check_places(out, latex, csv)
-    options = _analysis_options(unit, groups, error_bars, correction, resamples, seed)
-    write_report(make_analysis(sources, columns, options), out, latex, csv)
+    options = _analysis_options(groups, error_bars, correction, resamples, seed)
+    options |= _read_options(unit, predictions, wide, measure, spread, duplicates)
+    write_report(make_analysis(sources or [], columns, options), out, latex, csv)
 
 
 @models_app.callback(invoke_without_command=True)
@@ -384,8 +440,23 @@ def _study_options(**given: object) -> dict[str, object]:
     return {name: v.value if isinstance(v, StrEnum) else v for name, v in given.items()}
 
 
-def _analysis_options(
+def _read_options(
     unit: UnitName | None,
+    predictions: list[str] | None,
+    wide: bool,
+    measure: MeasureName,
+    spread: str,
+    duplicates: DuplicatesName,
+) -> dict[str, object]:
+    from headstart.analysis import ReadOptions
+
+    reading = ReadOptions(
+        unit.value if unit else None, wide, measure.value, spread, duplicates.value
+    )
+    return {"predictions": predictions or [], "reading": reading}
+
+
+def _analysis_options(
     groups: Path | None,
     error_bars: ErrorBarsName,
     correction: CorrectionName,
@@ -393,7 +464,6 @@ def _analysis_options(
     seed: int,
 ) -> dict[str, object]:
     return {
-        "unit": unit.value if unit else None,
         "groups": groups,
         "error_bars": error_bars.value,
         "correction": correction.value,

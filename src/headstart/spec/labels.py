@@ -6,16 +6,12 @@ __all__ = ["in_order", "number_label", "role", "setting_label"]
 
 # Roles in the order of the paper, each with the names that tables in the field give it.
 ROLES = {
-    "linear": (
-        "linear",
-        "logistic_regression",
-        "linear_probe",
-        "linear_probe_lbfgs",
-        "linear_eval",
-    ),
-    "finetune": ("finetune", "fine_tuned", "fine_tune", "finetuned", "fine-tuned", "fine-tuning"),
-    "scratch": ("scratch", "random_init", "random", "from_scratch", "random_initialization"),
-}
+    "linear": ("linear", "logisticregression", "linearprobe", "linearprobing", "linearprobelbfgs",
+               "lineareval", "linearevaluation", "linearclassifier", "logreg", "fixedfeatures"),
+    "finetune": ("finetune", "finetuned", "finetuning", "ft", "fullfinetune", "fullfinetuning"),
+    "scratch": ("scratch", "randominit", "random", "fromscratch", "randominitialization",
+                "randominitialisation", "trainedfromscratch"),
+}  # fmt: skip
 LABELS = {
     "linear": "Logistic regression",
     "finetune": "Fine-tuned",
@@ -26,14 +22,15 @@ LABELS = {
 def role(setting: str) -> str | None:
     """Say which of linear, finetune and scratch a setting's name means; None where unknown.
 
-    What stands in brackets after a name tells protocols apart and is not looked at.
+    Capitals, spaces and signs do not count. What stands in brackets after a name tells protocols
+    apart and is not looked at.
 
     Examples
     --------
-    >>> role("logistic_regression"), role("linear (simclr2020)"), role("zero_shot")
+    >>> role("Linear probe"), role("linear (simclr2020)"), role("zero_shot")
     ('linear', 'linear', None)
     """
-    name = setting.split(" (")[0].strip().lower()
+    name = "".join(letter for letter in setting.split(" (")[0].lower() if letter.isalnum())
     return next((role for role, names in ROLES.items() if name in names), None)
 
 

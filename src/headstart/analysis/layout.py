@@ -1,0 +1,507 @@
+"""A grid of cells -> rows of our columns, whether models, datasets or settings stand across."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from headstart.analysis.columns import (
+    COUNTS,
+    KNOWN,
+    NO_ACCURACIES,
+    NUMBERS,
+    SCORES,
+    SIZES,
+    SWEEPS,
+    SYNONYMS,
+    Heading,
+    Resolved,
+    headings,
+    is_summary,
+    multiple_of,
+    resolve,
+)
+from headstart.analysis.delimited import list_some
+from headstart.analysis.grid import Grid
+from headstart.analysis.names import IMAGENET, canonical, is_known_dataset
+from headstart.analysis.numerals import Bad, Numbers, is_missing, parse_numbers
+from headstart.errors import TableError
+from headstart.spec import plain_name
+from headstart.spec.labels import role
+
+__all__ = ["ONE_SETTING", "Rows", "arrange"]
+
+# What all results of a table without a column `setting` are called.
+ONE_SETTING = "transfer"
+SPREADS = frozenset({"se", "sd", "std", "stderr", "sem", "stdev", "standarderror", "±", "error bar",
+                     "standarddeviation", "ste"})  # fmt: skip
+# Measures that stand below the names of datasets, as they are called in a column `metric`.
+MEASURES = {
+    **dict.fromkeys(("accuracy", *SYNONYMS["accuracy"], "mean", "value", "accmean"), "accuracy"),
+    **dict.fromkeys(("map", "map11", "map11point"), "mAP"),
+    **dict.fromkeys(("meanperclass", "mpc", "meanperclassaccuracy", "mca"), "mean-per-class"),
+}
+del MEASURES["score"]
+
+
+class Rows(NamedTuple):
+    """A table in our columns.
+
+    Parameters
+    ----------
+    frame
+        One row per result: text and float64 columns (NaN: unknown), and of accuracies whether a
+        percent sign was there (`accuracy_percent`, `upstream_accuracy_percent`). The index says
+        where a row stands.
+    notes
+        How the table was understood, a phrase each.
+    """
+
+    frame: pd.DataFrame
+    notes: list[str]
+
+
+class _Value(NamedTuple):
+    """A column of accuracies: its place, and what its header says the numbers are of."""
+
+    place: int
+    names: dict[str, str]
+    spread: bool
+
+
+def arrange(
+    grid: Grid, mapping: Mapping[str, str], where: str, *, wide: bool, dataset: str
+) -> Rows:
+    """Bring a table to one row per result.
+
+    A table with a column of accuracies is taken as it is. Else, and with `wide`, all columns of
+    numbers are results: of datasets (models in rows), of models (datasets in rows) or of settings.
+
+    Parameters
+    ----------
+    mapping
+        Our column name -> theirs (`headstart.analysis.columns.parse_mapping`).
+    wide
+        Take the table for one with a column per dataset.
+    dataset
+        What the dataset is called where nothing says it.
+
+    Raises
+    ------
+    TableError
+        A column is missing or named twice, cells that are no numbers, or a table of which it is
+        not plain where the models stand.
+    """
+    columns = headings(grid.header)
+    found = resolve(columns, mapping, where, scores=not wide)
+    if not wide and any(name in (*found.columns, *found.constants) for name in SCORES):
+        across = [columns[j].full for j in found.rest if is_known_dataset(columns[j].name)]
+        has_dataset = "dataset" in (*found.columns, *found.constants)
+        if has_dataset or not across or any(name in mapping for name in SCORES):
+            return _long(grid, columns, found, where, dataset)
+        found = resolve(columns, mapping, where, scores=False)
+    return _wide(grid, columns, found, mapping, where, wide)
+
+
+def _long(grid: Grid, columns: list[Heading], found: Resolved, where: str, dataset: str) -> Rows:
+    frame, bad, notes = _attributes(grid, columns, found)
+    _check_bad(bad, where)
+    notes = [*_guesses(found), *notes]
+    if "model" not in frame:
+        raise _no_column("model", columns, where)
+    defaults = []
+    for name, value, what in (("dataset", dataset, "dataset"), ("setting", ONE_SETTING, "setting")):
+        if name not in frame:
+            frame[name] = value
+            defaults.append(name)
+            notes.append(f"no column {name}: all results are one {what}, '{value}'")
+    if defaults and _contradicts_itself(frame) and _has_texts(grid, found.rest):
+        raise _no_column(defaults[0], columns, where)
+    return Rows(_in_order(frame), notes)
+
+
+def _contradicts_itself(frame: pd.DataFrame) -> bool:
+    """Return whether rows that differ in nothing that is known have several accuracies."""
+    key = [n for n in ("model", "dataset", "setting", "seed", "protocol", *SWEEPS) if n in frame]
+    score = next(name for name in SCORES if name in frame)
+    return bool((frame.groupby(key, dropna=False)[score].nunique() > 1).any())
+
+
+def _has_texts(grid: Grid, places: list[int]) -> bool:
+    return any(
+        isinstance(cell, str) and parse_numbers([cell], [0], "").bad
+        for j in places
+        for cell in grid.body[j].head(3).tolist()
+    )
+
+
+def _attributes(
+    grid: Grid, columns: list[Heading], found: Resolved
+) -> tuple[pd.DataFrame, list[Bad], list[str]]:
+    """Read our columns that are there, numbers as numbers."""
+    rows = list(grid.body.index)
+    taken: dict[str, Any] = {}
+    bad: list[Bad] = []
+    differences = 0
+    for name, places in found.columns.items():
+        if name not in NUMBERS:
+            taken[name] = _texts(grid, places)
+            continue
+        heading = columns[places[0]]
+        cells = grid.body[places[0]].tolist()
+        numbers = parse_numbers(cells, rows, heading.full, _kind(name))
+        bad += numbers.bad
+        differences += numbers.differences
+        taken[name] = numbers.value * (multiple_of(heading) if name in SIZES else 1)
+        if name in ("accuracy", "error", "upstream_accuracy", "upstream_error"):
+            taken[f"{name}_percent"] = numbers.percent | heading.percent
+        if name in ("accuracy", "error", "log_odds") and not np.isnan(numbers.spread).all():
+            taken.setdefault("se", numbers.spread)
+    for name, value in found.constants.items():
+        if name in NUMBERS:
+            numbers = parse_numbers([value], ["--columns"], name, _kind(name))
+            bad += numbers.bad
+            taken[name] = np.repeat(numbers.value, len(rows))
+        else:
+            taken[name] = [value] * len(rows)
+    return pd.DataFrame(taken, index=rows), bad, _said_of_differences(differences)
+
+
+def _said_of_differences(count: int) -> list[str]:
+    return [f"{count} differences in brackets, such as (+0.5), left out"] if count else []
+
+
+def _kind(name: str) -> Any:
+    return "count" if name in COUNTS else "size" if name in SIZES else "score"
+
+
+def _texts(grid: Grid, places: list[int]) -> list[Any]:
+    """Join the texts of columns by a blank; what is empty is left out."""
+    if len(places) == 1:
+        return list(grid.body[places[0]])
+    parts = [grid.body[j].tolist() for j in places]
+    texts = [[_text(cell) for cell in row] for row in zip(*parts, strict=True)]
+    return [" ".join(text for text in row if text and not is_missing(text)) for row in texts]
+
+
+def _text(cell: Any) -> str:
+    return "" if cell is None or (np.isscalar(cell) and pd.isna(cell)) else str(cell).strip()
+
+
+def _wide(
+    grid: Grid,
+    columns: list[Heading],
+    found: Resolved,
+    mapping: Mapping[str, str],
+    where: str,
+    forced: bool,
+) -> Rows:
+    """Find the columns of results, what stands across and what in rows; one row per result."""
+    parsed, texts, left_out = _numeric(grid, columns, found)
+    if not parsed:
+        raise _no_column("accuracy", columns, where)
+    fixed = forced or "model" in mapping
+    found, across, how = _orient(grid, columns, found, list(parsed), texts, where, fixed)
+    values = _values(columns, list(parsed), across, where)
+    _check_joined(grid, columns, found, texts, across, where)
+    frame, bad, said = _attributes(grid, columns, found)
+    bad += [one for value in values for one in parsed[value.place].bad]
+    _check_bad(bad, where)
+    left_out += [columns[j].full for j in texts if j not in found.columns.get("model", ())
+                 and j not in found.columns.get("dataset", ())]  # fmt: skip
+    long = _melted(frame, columns, parsed, values)
+    long, upstream = _with_imagenet(long)
+    if "setting" not in long:
+        long["setting"] = ONE_SETTING
+        said.append(f"no column setting: all results are one setting, '{ONE_SETTING}'")
+    summaries = [name for name in pd.unique(long["dataset"]) if is_summary(str(name))]
+    long = long[~long["dataset"].isin(summaries)]
+    counts = " x ".join(f"{n} {kind}{'s' * (n != 1)}" for kind in ("model", "dataset")
+                        if (n := long[kind].nunique()))  # fmt: skip
+    names = list_some(list(dict.fromkeys(str(name) for name in long["dataset"])))
+    notes = [f"wide table: {counts} ({names}){how}", *_guesses(found), *upstream, *said]
+    if left_out := list(dict.fromkeys([*found.ignored, *filter(None, left_out)])):
+        notes.append(f"columns left out: {list_some(left_out)}")
+    return Rows(_in_order(long), notes)
+
+
+def _numeric(
+    grid: Grid, columns: list[Heading], found: Resolved
+) -> tuple[dict[int, Numbers], list[int], list[str]]:
+    """Part the other columns: results (place -> numbers), texts, and what is left out."""
+    rows = list(grid.body.index)
+    parsed, texts, left_out = {}, [], []
+    for j in found.rest:
+        cells, heading = grid.body[j].tolist(), columns[j]
+        numbers = parse_numbers(cells, rows, heading.full)
+        known = int(np.isfinite(numbers.value).sum())
+        if not heading.name and known == len(rows) and (np.diff(numbers.value) == 1).all():
+            continue
+        if len(numbers.bad) > known:
+            texts.append(j)
+        elif _is_no_accuracy(heading):
+            left_out.append(heading.full)
+        elif known or numbers.bad or heading.name:
+            parsed[j] = numbers
+    return parsed, texts, left_out
+
+
+def _is_no_accuracy(heading: Heading) -> bool:
+    whole = [text for text in heading.levels if text]
+    if any(is_summary(text) for text in whole[:1] + whole[-1:]) and not (
+        len(whole) > 1 and plain_name(whole[-1]) in MEASURES and not is_summary(whole[0])
+    ):
+        return True
+    plain = plain_name(heading.full)
+    return bool(NO_ACCURACIES.fullmatch(plain)) and not is_known_dataset(heading.full)
+
+
+def _orient(
+    grid: Grid,
+    columns: list[Heading],
+    found: Resolved,
+    values: list[int],
+    texts: list[int],
+    where: str,
+    fixed: bool,
+) -> tuple[Resolved, str, str]:
+    """Say what stands across ("dataset", "model" or "setting"), and which column has the rest.
+
+    With `fixed`, models stand in rows.
+    """
+    has = {name for name in ("model", "dataset") if name in (*found.columns, *found.constants)}
+    names = [text for j in values for text in columns[j].levels if text]
+    if has == {"model", "dataset"}:
+        if all(any(role(text) for text in columns[j].levels) for j in values):
+            return found, "setting", ", a column per setting"
+        raise _no_column("accuracy", columns, where)
+    if has == {"dataset"}:
+        return found, "model", ", datasets in rows"
+    if has == {"model"}:
+        rows = [] if fixed else _texts(grid, found.columns["model"])
+        if _mostly_datasets(rows) and not any(map(is_known_dataset, names)):
+            swapped = {**found.columns, "dataset": found.columns["model"]}
+            del swapped["model"]
+            return found._replace(columns=swapped), "model", ", datasets in rows"
+        return found, "dataset", ""
+    if not texts:
+        raise _no_column("model", columns, where)
+    corner = texts[0]
+    rows_are = _mostly_datasets(_texts(grid, [corner]))
+    if rows_are and not any(map(is_known_dataset, names)):
+        columns_ = {**found.columns, "dataset": [corner]}
+        return found._replace(columns=columns_), "model", ", datasets in rows"
+    if (any(map(is_known_dataset, names)) and not rows_are) or fixed:
+        return found._replace(columns={**found.columns, "model": [corner]}), "dataset", ""
+    name = columns[corner].full or f"#{corner + 1}"
+    raise TableError(
+        f"{where}: models in rows or in columns? No column is called model or dataset, and no name "
+        f"is one of a known dataset: pass --columns \"model={name}\" or \"dataset={name}\"",
+        code="table.orientation", column=name,
+        found=[column.full for column in columns],
+    )  # fmt: skip
+
+
+def _mostly_datasets(cells: Sequence[Any]) -> bool:
+    names = [text for cell in cells if (text := _text(cell)) and not is_summary(text)]
+    known = sum(map(is_known_dataset, names))
+    return known >= 1 and known * 2 >= len(names)
+
+
+def _values(columns: list[Heading], places: list[int], across: str, where: str) -> list[_Value]:
+    """Say what the header texts of each column of results are: dataset, setting, measure."""
+    kinds = _kinds(columns, places, across)
+    plain = {plain_name(columns[j].full) for j in places}
+    values = []
+    for j in places:
+        names: dict[str, str] = {}
+        spread = False
+        for kind, text in zip(kinds, columns[j].levels, strict=True):
+            if (kind == "metric" and plain_name(text) in SPREADS) or text == "±":
+                spread = True
+            elif kind == "metric" and text:
+                names["metric"] = MEASURES.get(plain_name(text), text)
+            elif kind:
+                names[kind] = text
+        base = _base_of_spread(names.get(across, ""), plain)
+        if base is not None and len([k for k in kinds if k]) == 1:
+            names[across], spread = base, True
+        values.append(_Value(j, names, spread))
+    if {value.names.get("metric") for value in values if not value.spread} == {"accuracy"}:
+        # What all are need not be said in a column.
+        values = [v._replace(names={k: t for k, t in v.names.items() if k != "metric"})
+                  for v in values]  # fmt: skip
+    _check_once(values, columns, across, where)
+    return values
+
+
+def _check_once(values: list[_Value], columns: list[Heading], across: str, where: str) -> None:
+    """Refuse two columns of one dataset (or model) and setting."""
+    seen: dict[tuple[Any, ...], int] = {}
+    for value in values:
+        key = (*(value.names.get(kind) for kind in ("model", "dataset", "setting")), value.spread)
+        if key in seen:
+            both = [columns[seen[key]].full, columns[value.place].full]
+            raise TableError(
+                f"{where}: columns '{both[0]}' and '{both[1]}' are of the same "
+                f"{across}: leave one out with --columns \"ignore={both[1]}\"",
+                code="table.column_twice", column=value.names.get(across), found=both,
+            )  # fmt: skip
+        seen[key] = value.place
+
+
+def _base_of_spread(name: str, plain: set[str]) -> str | None:
+    """Return the column whose spread this one is: ``pets`` for ``pets_std`` or ``pets ±``."""
+    text = name.strip()
+    for ending in ("±", *sorted(SPREADS, key=len, reverse=True)):
+        stem = text[: -len(ending)]
+        if text.lower().endswith(ending) and stem and not stem[-1].isalpha():
+            stem = stem.strip(" _-.(")
+            if plain_name(stem) in plain:
+                return stem
+    return None
+
+
+def _kinds(columns: list[Heading], places: list[int], across: str) -> list[str | None]:
+    """Say what each header row names; None for a row that groups what is below it."""
+    levels = list(zip(*(columns[j].levels for j in places), strict=True))
+    kinds: list[str | None] = [None] * len(levels)
+    for i, texts in enumerate(levels):
+        distinct = {text for text in texts if text}
+        if not distinct:
+            continue
+        plain = {plain_name(text) or text for text in distinct}
+        if len(levels) > 1 and all(p in MEASURES or p in SPREADS for p in plain):
+            kinds[i] = "metric"
+        elif across != "setting" and len(levels) > 1 and all(role(text) for text in distinct):
+            kinds[i] = "setting"
+        elif across == "dataset" and any(map(is_known_dataset, distinct)) and across not in kinds:
+            kinds[i] = across
+    free = [i for i, kind in enumerate(kinds) if kind is None and any(levels[i])]
+    if across not in kinds and free:
+        kinds[free.pop()] = across
+    elif across not in kinds:
+        kinds[-1] = across
+    below = levels[kinds.index(across)]
+    for i in free:
+        # A name over columns that differ without it groups them; else it is a setting.
+        if "setting" not in kinds and len(set(below)) < len(below) and "metric" not in kinds:
+            kinds[i] = "setting"
+    return kinds
+
+
+def _check_joined(
+    grid: Grid,
+    columns: list[Heading],
+    found: Resolved,
+    texts: list[int],
+    across: str,
+    where: str,
+) -> None:
+    """Refuse models of one name in several rows which another column of text tells apart."""
+    places = found.columns.get("model", [])
+    others = [j for j in texts if j not in places]
+    if across != "dataset" or not places or not others:
+        return
+    given = [name for name in found.columns if name not in ("model",)]
+    key = [_texts(grid, places), *(_texts(grid, found.columns[name]) for name in given)]
+    rows = pd.DataFrame({i: list(map(_text, column)) for i, column in enumerate(key)})
+    if not rows.duplicated().any():
+        return
+    for j in others:
+        rows[f"other {j}"] = list(map(_text, grid.body[j]))
+        if not rows.duplicated().any():
+            joined = "+".join(columns[k].full for k in (*places, j))
+            raise TableError(
+                f"{where}: several rows per model, told apart by column '{columns[j].full}': join "
+                f"the names with --columns \"model={joined}\", or say what it is",
+                code="table.rows_per_model", column=columns[j].full, suggestion=f"model={joined}",
+            )  # fmt: skip
+
+
+def _melted(
+    frame: pd.DataFrame, columns: list[Heading], parsed: dict[int, Numbers], values: list[_Value]
+) -> pd.DataFrame:
+    """Put columns of results below each other, row by row of the table."""
+    spreads = {_key(v): parsed[v.place].value for v in values if v.spread}
+    results = [value for value in values if not value.spread]
+    n, d = len(frame), len(results)
+    order = np.repeat(np.arange(n), d)
+    long = frame.iloc[order].copy()
+    labels = [columns[v.place].full for v in results]
+    long.index = pd.Index([f"{row} ({label})" for row in frame.index for label in labels])
+    stacked = [parsed[v.place] for v in results]
+    long["accuracy"] = np.column_stack([one.value for one in stacked]).ravel()
+    signs = [
+        one.percent | columns[v.place].percent for one, v in zip(stacked, results, strict=True)
+    ]
+    long["accuracy_percent"] = np.column_stack(signs).ravel()
+    errors = [np.full(n, columns[v.place].lower) for v in results]
+    if np.any(errors):
+        long["is_error"] = np.column_stack(errors).ravel()
+    se = np.column_stack(
+        [spreads.get(_key(v), one.spread) for one, v in zip(stacked, results, strict=True)]
+    ).ravel()
+    if not np.isnan(se).all() and "se" not in long:
+        long["se"] = se
+    for kind in ("model", "dataset", "setting", "metric"):
+        if any(kind in value.names for value in results):
+            long[kind] = np.tile([value.names.get(kind) for value in results], n)
+    return long
+
+
+def _key(value: _Value) -> tuple[str | None, ...]:
+    return tuple(plain_name(value.names.get(kind, "")) for kind in ("model", "dataset", "setting"))
+
+
+def _with_imagenet(long: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    """Take the accuracy on ImageNet beside other datasets for the upstream accuracy."""
+    given = "upstream_accuracy" in long or "upstream_error" in long
+    names = [name for name in pd.unique(long["dataset"])
+             if canonical("dataset", str(name)) == IMAGENET]  # fmt: skip
+    upstream = long["dataset"].isin(names)
+    if given or not upstream.any() or upstream.all():
+        return long, []
+    rows = long[upstream & long["accuracy"].notna()]
+    name = str(rows["dataset"].iloc[0]) if len(rows) else IMAGENET
+    of = rows.drop_duplicates("model").set_index("model")
+    rest = long[~upstream]
+    for column in ("accuracy", "accuracy_percent"):
+        rest = rest.assign(**{f"upstream_{column}": rest["model"].map(of[column])})
+    rest["upstream_accuracy_percent"] = rest["upstream_accuracy_percent"] == True  # noqa: E712
+    return rest, [f"'{name}' is the upstream accuracy"]
+
+
+def _guesses(found: Resolved) -> list[str]:
+    """Say which columns were taken for ours by a name that is not ours."""
+    said = [f"{ours} from '{theirs}'" for ours, theirs in found.guessed.items()
+            if plain_name(ours) != plain_name(theirs)]  # fmt: skip
+    return ["columns: " + ", ".join(said)] if said else []
+
+
+def _in_order(frame: pd.DataFrame) -> pd.DataFrame:
+    names = [name for name in KNOWN if name in frame]
+    return frame[names + [name for name in frame if name not in KNOWN]]
+
+
+def _check_bad(bad: list[Bad], where: str) -> None:
+    if not bad:
+        return
+    cells = [f"row {one.row}, column '{one.column}': '{one.text[:40]}'" for one in bad]
+    count = "1 cell is not a number" if len(bad) == 1 else f"{len(bad)} cells are not numbers"
+    raise TableError(
+        f"{where}: {count}: {list_some(cells)}; expected numbers as 92.1, 92.1 ± 0.3 or "
+        "92.1 (0.3), or - for none",
+        code="table.cells", count=len(bad),
+        cells=[(one.row, one.column, one.text) for one in bad],
+    )  # fmt: skip
+
+
+def _no_column(name: str, columns: list[Heading], where: str) -> TableError:
+    found = [column.full for column in columns if column.full]
+    return TableError(
+        f"{where}: no column '{name}'; found: {list_some(found, 20) or 'none'}; name it with "
+        f"--columns {name}=COLUMN (or {name}:=VALUE for all rows)",
+        code="table.column_missing", column=name, found=found,
+    )  # fmt: skip

@@ -1,0 +1,174 @@
+"""One small table in every format that people publish tables in, and what is refused."""
+
+import gzip
+import json
+
+import pandas as pd
+import pytest
+
+from headstart.analysis.options import ReadOptions
+from headstart.analysis.source import read_sources
+from headstart.errors import TableError
+
+# Model -> dataset -> accuracy in percent; one cell is missing.
+CELLS = {"ResNet-50": {"pets": 92.1, "cars": 89.1}, "ViT-B/16": {"pets": 93.25}}
+PM = "\N{PLUS-MINUS SIGN}"
+WIDE = [{"model": "ResNet-50", "pets": 92.1, "cars": 89.1}, {"model": "ViT-B/16", "pets": 93.25}]
+LONG = [
+    {"Model": model, "Dataset": dataset, "ACCURACY": value}
+    for model, row in CELLS.items()
+    for dataset, value in row.items()
+]
+
+
+def cells(source, columns=None, **options) -> dict:
+    frame = read_sources([source], columns, ReadOptions(**options)).frame
+    rows = zip(frame["model"], frame["dataset"], frame["accuracy"], strict=True)
+    found: dict = {}
+    for model, dataset, accuracy in rows:
+        found.setdefault(model, {})[dataset] = round(100 * accuracy, 9)
+    return found
+
+
+TEXTS = {
+    "csv": "model,pets,cars\nResNet-50,92.1,89.1\nViT-B/16,93.25,-\n",
+    "semicolons": "model;pets;cars\nResNet-50;92,1;89,1\nViT-B/16;93,25;\n",
+    "tabs": "model\tpets\tcars\nResNet-50\t92.1\t89.1\nViT-B/16\t93.25\tN/A\n",
+    "bars": "model|pets|cars\nResNet-50|92.1|89.1\nViT-B/16|93.25|?\n",
+    "blanks": "model      pets   cars\nResNet-50  92.1   89.1\nViT-B/16   93.25  --\n",
+    "comments": "# a paper, 2026\nsep=;\nmodel;pets;cars\nResNet-50;92.1;89.1\nViT-B/16;93.25;\n",
+    "commas at the end": "model,pets,cars\nResNet-50,92.1,89.1,\nViT-B/16,93.25,,\n",
+    "quotes": '"model","pets","cars"\n"ResNet-50","92.1","89.1"\n"ViT-B/16","93.25",""\n',
+    "markdown": "# Results\n\n| Model | Pets \N{UPWARDS ARROW} | **cars** |\n|:--|--:|:-:|\n"
+    "| [ResNet-50](https://x.org/a_b) | 92.1 | *89.1* |\n| `ViT-B/16` | **93.25** | - |\n\nEnd.\n",
+    "latex": r"""\begin{table}\caption{A & B}
+\begin{tabular}{@{}l|c@{\hskip 3pt}c} \toprule % a comment & more
+\textbf{Model} & \multicolumn{1}{c}{Pets} & Cars $\uparrow$ \\ \midrule
+\multicolumn{3}{l}{\emph{Supervised}} \\
+ResNet-50~\cite{he2016} & 92.1 & \textbf{89.1} \\[2pt]
+ViT-B/16$^{\ddagger}$ & \underline{93.25}$^*$ & -- \\ \bottomrule
+\end{tabular}\end{table}""",
+    "html": "<html><table class=x><tr><th>Model</th><th>Pets</th><th>Cars</th></tr>"
+    "<tr><td>ResNet-50<sup>1</sup><td>92.1<td><b>89.1</b>"
+    "<tr><td>ViT-B/16</td><td>93.25</td><td>n.a.</td></tr></table></html>",
+    "json records": json.dumps(LONG),
+    "json lines": "\n".join(map(json.dumps, LONG)),
+    "json columns": json.dumps({"model": list(CELLS), "pets": [92.1, 93.25], "cars": [89.1, None]}),
+    "json of pandas": pd.DataFrame(LONG).to_json(),
+    "json split": pd.DataFrame(LONG).to_json(orient="split"),
+    "json by model": json.dumps(CELLS),
+    "json by dataset": json.dumps({"pets": {"ResNet-50": 92.1, "ViT-B/16": 93.25},
+                                   "cars": {"ResNet-50": 89.1}}),
+    "json with scores": json.dumps({m: {d: {"accuracy": v} for d, v in row.items()}
+                                    for m, row in CELLS.items()}),
+    "json with remarks": json.dumps({"date": "2026", "results": LONG}),
+    "json with results in it": json.dumps([{"model": m, "results": r} for m, r in CELLS.items()]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", TEXTS)
+def test_text_formats_give_the_same_cells(tmp_path, kind):
+    file = tmp_path / "table"
+    file.write_text(TEXTS[kind], encoding="utf-8")
+    found = {model: {name.lower(): value for name, value in row.items()}
+             for model, row in cells(file).items()}  # fmt: skip
+    assert found == CELLS
+
+
+@pytest.mark.parametrize(
+    "encoding", ["utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "cp1252", "latin-1"]
+)
+def test_encodings(tmp_path, encoding):
+    text = "model,pets\nRésNet,92.1\nVïT,93.25\n"
+    (tmp_path / "t.csv").write_bytes(text.encode(encoding))
+    assert cells(tmp_path / "t.csv") == {"RésNet": {"pets": 92.1}, "VïT": {"pets": 93.25}}
+
+
+def test_binary_formats(tmp_path):
+    frame = pd.DataFrame(WIDE)
+    frame.to_parquet(tmp_path / "t.parquet")
+    (tmp_path / "t.csv.gz").write_bytes(gzip.compress(TEXTS["csv"].encode()))
+    frame.to_excel(tmp_path / "t.xlsx", index=False)
+    for name in ("t.parquet", "t.csv.gz", "t.xlsx"):
+        assert cells(tmp_path / name) == CELLS, name
+    assert cells(frame) == cells(frame.set_index("model")) == CELLS
+
+
+def test_excel_sheets_titles_merged_cells_and_percent(tmp_path):
+    from openpyxl import Workbook
+
+    book = Workbook()
+    page = book.active
+    for row in (["Table 3"], ["model", "setting", "pets", "cars"], ["a", "linear", 0.921, 0.5],
+                [None, "finetune", 0.93, 0.51]):  # fmt: skip
+        page.append(row)
+    for name in ("C3", "D3", "C4", "D4"):
+        page[name].number_format = "0.0%"
+    page.merge_cells("A3:A4")
+    other = book.create_sheet("other")
+    other.append(["model", "pets"])
+    other.append(["b", 80])
+    other.append(["c", "=40+41"])
+    book.save(tmp_path / "t.xlsx")
+    frame = read_sources([tmp_path / "t.xlsx"]).frame
+    assert frame.model.tolist() == ["a"] * 4
+    assert frame.accuracy.tolist() == pytest.approx([0.921, 0.5, 0.93, 0.51])
+    with pytest.raises(TableError) as error:
+        read_sources([f"{tmp_path}/t.xlsx?sheet:=other"])
+    # Openpyxl calculates nothing: a formula without a stored value is no missing cell.
+    assert (error.value.code, error.value.values["cells"]) == ("table.formulas", ["B3"])
+
+
+def test_spans_of_latex_and_html(tmp_path):
+    (tmp_path / "t.tex").write_text(r"""\begin{tabular}{llcccc}
+ & & \multicolumn{2}{c}{Linear} & \multicolumn{2}{c}{Fine-tuned} \\ \cmidrule(lr){3-4}
+Arch & Pretraining & Pets & Cars & Pets & Cars \\ \midrule
+\multirow{2}{*}{ResNet} & IN1k & 1.5 & 2.5 & 3.5 & 4.5 \\
+ & MoCo & 5.5 & 6.5 & 7.5 & 8.5 \\
+\end{tabular}""")
+    (tmp_path / "t.html").write_text(
+        "<table><thead><tr><th rowspan=2>Arch<th rowspan=2>Pretraining<th colspan=2>Linear"
+        "<th colspan=2>Fine-tuned<tr><th>Pets<th>Cars<th>Pets<th>Cars</thead>"
+        "<tr><td rowspan=2>ResNet<td>IN1k<td>1.5<td>2.5<td>3.5<td>4.5"
+        "<tr><td>MoCo<td>5.5<td>6.5<td>7.5<td>8.5</table>"
+    )
+    for name in ("t.tex", "t.html"):
+        frame = read_sources([tmp_path / name], "model=Arch+Pretraining").frame
+        rows = frame.set_index(["model", "setting", "dataset"]).accuracy.mul(100).round(9)
+        assert rows["ResNet IN1k", "Linear", "Cars"] == 2.5
+        assert rows["ResNet MoCo", "Fine-tuned", "Pets"] == 7.5
+        assert len(rows) == 8
+
+
+def test_one_table_of_several_is_chosen(tmp_path):
+    file = tmp_path / "t.md"
+    file.write_text("|model|pets|\n|-|-|\n|a|90|\n\n|model|pets|\n|--|--|\n|a|80|\n")
+    with pytest.raises(TableError) as error:
+        cells(file)
+    assert (error.value.code, error.value.values["found"]) == ("table.several", 2)
+    assert cells(f"{file}?table:=2") == {"a": {"pets": 80}}
+
+
+@pytest.mark.parametrize(
+    ("content", "code"),
+    [
+        (b"\xd0\xcf\x11\xe0" + bytes(600), "table.xls"),
+        (b"PK\x03\x04" + bytes(60), "table.excel_damaged"),
+        (b"PAR1" + bytes(60), "table.parquet"),
+        (b"\x1f\x8b" + bytes(60), "table.gzip"),
+        (bytes(range(256)), "table.not_text"),
+        (b"[1, 2]", "table.json_shape"),
+        (b'{"a": 1}', "table.json_shape"),
+        (b'{"a": [1], "b": [1, 2]}', "table.json_lengths"),
+        (b'{"a": ', "table.json"),
+        (b"<!DOCTYPE html><html><p>no table</p></html>", "table.none"),
+        (b"\\documentclass{article}", "table.none"),
+        (b"\n\n", "table.empty"),
+    ],
+)
+def test_what_holds_no_table(tmp_path, content, code):
+    (tmp_path / "t").write_bytes(content)
+    with pytest.raises(TableError) as error:
+        cells(tmp_path / "t")
+    assert error.value.code == code
+    assert "\n" not in str(error.value)

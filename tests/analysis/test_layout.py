@@ -1,0 +1,233 @@
+"""What stands across a table, and how it is told; small tables with cells known by eye."""
+
+import io
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from headstart.analysis.options import ReadOptions
+from headstart.analysis.source import read_sources
+from headstart.errors import TableError
+
+
+def read(tmp_path, text, columns=None, name="t.csv", **options):
+    (tmp_path / name).write_text(text, encoding="utf-8")
+    return read_sources([tmp_path / name], columns, ReadOptions(**options))
+
+
+def refused(tmp_path, text, columns=None, **options) -> TableError:
+    with pytest.raises(TableError) as error:
+        read(tmp_path, text, columns, **options)
+    assert "\n" not in str(error.value)
+    return error.value
+
+
+def cells(source, *by) -> dict:
+    by = by or ("model", "dataset")
+    frame = source.frame.assign(accuracy=(100 * source.frame.accuracy).round(6))
+    return frame.set_index(list(by)).accuracy.to_dict()
+
+
+SQUARE = {("a", "pets"): 90.0, ("a", "cars"): 80.0, ("b", "pets"): 91.5, ("b", "cars"): 81.5}
+
+
+@pytest.mark.parametrize(
+    ("text", "columns"),
+    [
+        ("model,pets,cars\na,90,80\nb,91.5,81.5\n", None),
+        ("Method,Pets,Cars,Avg.,Params (M)\na,90,80,85,25\nb,91.5,81.5,86.5,26\n", None),
+        ("rank,Backbone,pets,cars\n1,a,90,80\n2,b,91.5,81.5\n", None),
+        (",pets,cars\na,90,80\nb,91.5,81.5\n", None),
+        (",paper,pets,cars\n0,a,90,80\n1,b,91.5,81.5\n", "model=paper"),
+        ("model,pets_top1,cars_top1,year\na,90,80,2020\nb,91.5,81.5,2021\n", "renamed"),
+        ("dataset,a,b\npets,90,91.5\ncars,80,81.5\nAverage,85,86.5\n", None),
+        ("Model,a,b\npets,90,91.5\ncars,80,81.5\n", None),
+        (",a,b\npets,90,91.5\ncars,80,81.5\n", None),
+        ("model,Pets (%),Cars (%)\na,90,80\nb,91.5,81.5\n", None),
+        ("model,Pets \N{DOWNWARDS ARROW},Cars \N{DOWNWARDS ARROW}\na,10,20\nb,8.5,18.5\n", None),
+        ("model,pets,pets_std,cars,cars_std\na,90,1.1,80,2.1\nb,91.5,1.2,81.5,2.2\n", None),
+    ],
+)
+def test_models_across_or_in_rows(tmp_path, text, columns):
+    if columns == "renamed":
+        text, columns = text.replace("_top1", ""), None
+    found = cells(read(tmp_path, text, columns))
+    assert {(model, dataset.lower()): v for (model, dataset), v in found.items()} == SQUARE
+
+
+def test_names_that_nobody_knows(tmp_path):
+    text = ",x,y\np,90,80\nq,91.5,81.5\n"
+    assert refused(tmp_path, text).code == "table.orientation"
+    assert cells(read(tmp_path, text, wide=True))["p", "y"] == 80
+    assert cells(read(tmp_path, text, "model=#1"))["p", "y"] == 80
+    assert cells(read(tmp_path, text, "dataset=#1"))["y", "p"] == 80
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        ",Linear,,Fine-tuned,\nModel,pets,cars,pets,cars\na,90,80,91,81\n",
+        "setting,linear,linear,finetune,finetune\ndataset,pets,cars,pets,cars\nmodel,,,,\n"
+        "a,90,80,91,81\n",
+        ",pets,,cars,\nmodel,LP,FT,LP,FT\na,90,91,80,81\n".replace("LP", "linear"),
+        "model,dataset,linear,finetune\na,pets,90,91\na,cars,80,81\n",
+    ],
+)
+def test_settings_in_the_header(tmp_path, text):
+    found = cells(read(tmp_path, text), "dataset", "setting")
+    kinds = {(dataset, "ft" if setting.lower()[0] == "f" else "lp"): value
+             for (dataset, setting), value in found.items()}  # fmt: skip
+    assert kinds == {("pets", "lp"): 90, ("cars", "lp"): 80, ("pets", "ft"): 91, ("cars", "ft"): 81}
+
+
+def test_groups_of_datasets_in_the_header(tmp_path):
+    text = ",Natural,,Structured\nmodel,pets,cars,dSprites\na,90,80,50\n"
+    source = read(tmp_path, text)
+    assert cells(source, "dataset") == {"pets": 90, "cars": 80, "dSprites": 50}
+    assert set(source.frame.setting) == {"transfer"}
+
+
+def test_measures_and_spreads_in_the_header(tmp_path):
+    text = ",pets,,cars,\nmodel,acc,std,acc,std\na,90,1.5,80,2.5\n"
+    frame = read(tmp_path, text).frame
+    assert frame.se.tolist() == pytest.approx([0.015, 0.025])
+    assert read(tmp_path, text, spread="sd:4").frame.se.tolist() == pytest.approx([0.0075, 0.0125])
+    error = refused(tmp_path, ",pets,\nmodel,acc,mAP\na,90,1.5\n")
+    assert error.code == "table.column_twice"
+
+
+def test_a_data_frame_with_levels():
+    columns = pd.MultiIndex.from_product([["linear", "finetune"], ["pets", "cars"]])
+    frame = pd.DataFrame([[90, 80, 91, 81]], index=pd.Index(["a"], name="model"), columns=columns)
+    found = cells(read_sources([frame]), "setting", "dataset")
+    assert found["finetune", "cars"] == 81
+    assert found["linear", "pets"] == 90
+
+
+def test_the_imagenet_column_is_the_upstream_accuracy(tmp_path):
+    wide = read(
+        tmp_path, "model,ImageNet,pets,cars\nresnet50,76.1,92.1,89.1\nvgg16,71.6,90.2,86.1\n"
+    )
+    assert set(wide.frame.dataset) == {"pets", "cars"}
+    assert wide.frame.upstream_accuracy.tolist() == pytest.approx([0.761, 0.761, 0.716, 0.716])
+    rows = read(tmp_path, "dataset,a,b\nImageNet-1k,76.1,71.6\npets,90,91\n")
+    assert rows.frame.upstream_accuracy.tolist() == pytest.approx([0.761, 0.716])
+    long = read(tmp_path, 'model,"ImageNet, top-1",dataset,setting,accuracy\na,76.1,pets,ft,92.1\n')
+    assert long.frame.upstream_accuracy.tolist() == pytest.approx([0.761])
+
+
+@pytest.mark.parametrize("mapping", ['upstream_accuracy="A, ""b"" c",model=net',
+                                     'upstream_accuracy=A, "b" c,model=net'])  # fmt: skip
+def test_headers_with_commas_and_quotes(tmp_path, mapping):
+    text = 'net,"A, ""b"" c",dataset,setting,accuracy\nx,76.1,pets,ft,92.1\n'
+    frame = read(tmp_path, text, mapping).frame
+    assert frame.upstream_accuracy.tolist() == pytest.approx([0.761])
+
+
+def test_a_name_of_several_columns(tmp_path):
+    text = "Arch,Pretraining,pets\nViT,IN1k,90\nViT,CLIP,91\nResNet,,80\n"
+    error = refused(tmp_path, text)
+    assert error.code == "table.rows_per_model"
+    joined = cells(read(tmp_path, text, error.values["suggestion"]), "model")
+    assert joined == {"ViT IN1k": 90, "ViT CLIP": 91, "ResNet": 80}
+
+
+def test_error_rates_are_converted(tmp_path):
+    expected = {"a": 92.1, "b": 90.0}
+    for text, columns, options in (
+        ("model,err\na,7.9\nb,10\n", None, {}),
+        ("model,Top-1 error (%)\na,7.9\nb,10\n", None, {}),
+        ("model,x\na,7.9\nb,10\n", "error=x", {}),
+        ("model,accuracy\na,7.9\nb,10\n", None, {"measure": "error"}),
+        ("model,accuracy,metric\na,7.9,top-1 error\nb,10,top-1 error\n", None, {}),
+        ("model,pets\na,0.079\nb,0.1\n", None, {"measure": "error"}),
+    ):
+        source = read(tmp_path, text, columns, **options)
+        assert cells(source, "model") == expected, text
+        assert any("converted" in note for note in source.facts[0]["reading"])
+    both = read(tmp_path, "model,error,accuracy\na,7.9,92.1\n")
+    assert cells(both, "model") == {"a": 92.1}
+
+
+def test_what_a_table_leaves_out_is_said(tmp_path):
+    source = read(tmp_path, "model,accuracy\na,90\nb,80\n", name="food101.csv")
+    assert set(source.frame.dataset) == {"food101"}
+    assert set(source.frame.setting) == {"transfer"}
+    reading = " ".join(source.facts[0]["reading"])
+    assert "no column dataset" in reading
+    assert "no column setting" in reading
+    wide = read(tmp_path, "model,paper,pets,year\na,x,90,2020\nb,y,80,2021\n")
+    assert "columns left out: year, paper" in wide.facts[0]["reading"]
+
+
+def test_capitals_and_signs_of_a_header_do_not_count(tmp_path):
+    text = (
+        'MODEL,Data Set,Setting,Accuracy,N test,Params (M),GMACs\na,pets,ft,90,"3,669",25.6,4.1\n'
+    )
+    frame = read(tmp_path, text).frame
+    row = frame.iloc[0]
+    assert (row.dataset, row.n_test) == ("pets", 3669)
+    assert (row.parameters, row.multiply_adds) == pytest.approx((25.6e6, 4.1e9))
+
+
+def test_columns_that_may_both_be_meant(tmp_path):
+    error = refused(tmp_path, "Method,Backbone,pets\nMAE,ViT-B,90\n")
+    assert error.code == "table.column_ambiguous"
+    assert error.values["found"] == ["Method", "Backbone"]
+
+
+def test_a_file_of_its_own_names(tmp_path):
+    for name, value in (("a.csv", 90), ("b.csv", 0.8)):
+        (tmp_path / name).write_text(f"net,score\nx,{value}\n")
+    source = read_sources(
+        [f"{tmp_path}/a.csv?dataset:=food101", f"{tmp_path}/b.csv?dataset:=pets,unit:=proportion"],
+        "model=net,setting:=linear",
+    )
+    assert cells(source, "dataset", "setting") == {
+        ("food101", "linear"): 90,
+        ("pets", "linear"): 80,
+    }
+    odd = tmp_path / "odd?dataset:=x.csv"
+    odd.write_text("model,accuracy\na,90\n")
+    assert read_sources([odd]).facts[0]["name"] == str(odd)
+    with pytest.raises(TableError) as error:
+        read_sources([f"{tmp_path}/a.csv?datset:=x"])
+    assert error.value.code == "table.mapping_name"
+
+
+def test_duplicated_rows_are_counted(tmp_path):
+    text = "model,dataset,setting,accuracy\na,pets,ft,90\na,pets,ft,90\nb,pets,ft,80\n"
+    source = read(tmp_path, text)
+    assert source.facts[0]["duplicates"] == 1
+    assert cells(source, "model") == {"a": 90, "b": 80}
+    error = refused(tmp_path, text + "a,pets,ft,91\n")
+    assert error.code == "table.rows_disagree"
+    average = read(tmp_path, text + "a,pets,ft,91\n", duplicates="average")
+    assert average.frame.groupby("model").accuracy.apply(list).to_dict() == {
+        "a": pytest.approx([0.9, 0.9, 0.91]), "b": pytest.approx([0.8]),
+    }  # fmt: skip
+    assert average.frame.groupby("model").seed.apply(list)["a"] == [0, 1, 2]
+
+
+def test_options_that_are_none():
+    for option in ({"unit": "%"}, {"measure": "loss"}, {"spread": "sd"}, {"duplicates": "drop"}):
+        with pytest.raises(TableError) as error:
+            ReadOptions(**option)
+        assert error.value.code == f"table.{next(iter(option))}"
+
+
+def test_large_tables_are_read_at_once(monkeypatch):
+    """A column is parsed once, whatever the number of rows: no cell is looked at by itself."""
+    import headstart.analysis.layout as layout
+
+    calls = []
+    real = layout.parse_numbers
+    monkeypatch.setattr(layout, "parse_numbers", lambda *a: calls.append(1) or real(*a))
+    numbers = np.random.default_rng(0).uniform(50, 99, (200, 200)).round(2)
+    frame = pd.DataFrame(numbers).add_prefix("d").assign(model=[f"m{i}" for i in range(200)])
+    text = io.StringIO()
+    frame.to_csv(text, index=False)
+    source = read_sources([pd.read_csv(io.StringIO(text.getvalue()))])
+    assert len(source.frame) == 40_000
+    assert len(calls) == 200

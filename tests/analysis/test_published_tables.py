@@ -1,0 +1,48 @@
+"""The built-in tables of 2026, and what is taken of them elsewhere."""
+
+import pytest
+
+from headstart.analysis import published
+from headstart.analysis.source import read_sources
+from headstart.models.timm_results import timm_upstream
+
+
+def test_timm2026():
+    frame = read_sources(["timm2026"]).frame
+    assert frame.model.nunique() == 1556
+    # Of 1,556 x 5 cells one is not given: ImageNet-A of one network.
+    assert len(frame) == 1556 * 5 - 1
+    rows = frame[frame.model == "eva02_large_patch14_448.mim_m38m_ft_in22k_in1k"]
+    row = rows.set_index("dataset").loc["ImageNet-Sketch"]
+    # Read off the file of the source.
+    assert (row.accuracy, row.upstream_accuracy) == pytest.approx((0.70668, 0.90056))
+    sizes = row.parameters, row.multiply_adds, row.throughput, row.throughput_cpu
+    assert sizes == pytest.approx((305.08e6, 362.33e9, 102.94, 1.79))
+    assert row.n_test == 50_889
+
+
+def test_mieb2026():
+    frame = read_sources(["mieb2026"]).frame
+    assert frame.groupby("model").dataset.nunique().tolist() == [21] * 48
+    row = frame[(frame.model == "facebook/dinov2-base") & (frame.dataset == "Birdsnap")].iloc[0]
+    assert 0 < row.upstream_accuracy < 1
+    assert set(frame.metric) == {"accuracy", "lrap"}
+
+
+@pytest.mark.parametrize("name", ["timm2026", "mieb2026"])
+def test_sources_are_said(name):
+    import gzip
+
+    first = gzip.decompress(published.csv_bytes(name)).decode().splitlines()[:4]
+    assert all(line.startswith("#") for line in first)
+    assert "Source:" in " ".join(first)
+    assert "2026" in published.facts(name)["citation"]
+
+
+def test_upstream_accuracy_of_timm_weights():
+    # timm's results-imagenet.csv: resnet50.a1_in1k has 80.382 % at 224 pixels, more at 288.
+    at_224, at_288 = (timm_upstream("resnet50.a1_in1k", size)[0] for size in (224, 288))
+    assert at_224.value == pytest.approx(0.80382)
+    assert at_288.value > at_224.value
+    assert "224 px" in at_224.source
+    assert timm_upstream("resnet50.a1_in1k", 225) == timm_upstream("no_such_network", 224) == ()
