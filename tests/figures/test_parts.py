@@ -13,7 +13,8 @@ from headstart.figures.legends import legend_columns, point_handles
 from headstart.figures.placement import overlaps, place
 from headstart.figures.style import marks, new_figure, setting_marks
 from headstart.figures.tables import flags
-from headstart.figures.text import correlation_number, elided, estimate_text, number, wrapped
+from headstart.figures.text import elided, estimate_text, number, wrapped
+from headstart.spec.labels import correlation_label
 
 
 class TestPercentTicks:
@@ -121,11 +122,11 @@ class TestText:
     def test_estimate_without_interval(self):
         assert estimate_text("r", 0.5, float("nan"), float("nan")) == "r = 0.500"
 
-    def test_correlation_number(self):
+    def test_correlation_label(self):
         minus = "\N{MINUS SIGN}"
-        said = [correlation_number(r) for r in (0.9994, 0.9996, -0.9996, 1.0, -1.0, 1 - 1e-15)]
+        said = [correlation_label(r) for r in (0.9994, 0.9996, -0.9996, 1.0, -1.0, 1 - 1e-15)]
         assert said == ["0.999", "> 0.999", f"< {minus}0.999", "1.000", f"{minus}1.000", "1.000"]
-        assert correlation_number(-0.0004) == "0.000"
+        assert correlation_label(-0.0004) == "0.000"
 
 
 class TestFonts:

@@ -80,9 +80,10 @@ def prediction_lines(full: Matrix, setting: str, options: Options) -> list[dict[
     The line is replaced by a quadratic where the F test of the quadratic term has p below 5 %
     divided by the number of datasets (Bonferroni), from eight models on. In each third of upstream
     accuracy, where the check held significantly fewer models than the level (exact binomial test,
-    one-sided 5 %), intervals are widened by the factor that would have held that share; the check
-    is the family left out in the low and the middle third, and the prediction from the rest in the
-    high one, which also holds for models above all that were measured.
+    one-sided, at the same 5 % divided by the number of datasets), intervals are widened by the
+    factor that would have held that share; the check is the family left out in the low and the
+    middle third, and the prediction from the rest in the high one, which also holds for models
+    above all that were measured.
 
     Returns
     -------
@@ -175,7 +176,7 @@ def _checks(points: Points, alpha: float, level: float) -> dict[str, Any]:
         row |= {
             f"covered_{name}": _held(own),
             f"n_{name}": int(np.isfinite(own).sum()),
-            f"widened_{name}": _factor(check[third == number], level),
+            f"widened_{name}": _factor(check[third == number], level, alpha),
         }
     return row
 
@@ -208,7 +209,7 @@ def _held(ratio: Floats) -> int:
     return int((ratio <= 1).sum())
 
 
-def _factor(ratio: Floats, level: float) -> float:
+def _factor(ratio: Floats, level: float, alpha: float) -> float:
     """Return by how much to widen: 1 unless significantly too few were held.
 
     Else the quantile that would have held the next one (Vovk et al. 2005, split conformal), the
@@ -216,7 +217,7 @@ def _factor(ratio: Floats, level: float) -> float:
     """
     ratio = np.sort(ratio[np.isfinite(ratio)])
     n = len(ratio)
-    if n == 0 or bdtr(_held(ratio), n, level) >= SIGNIFICANCE:
+    if n == 0 or bdtr(_held(ratio), n, level) >= alpha:
         return 1.0
     place = min(int(np.ceil((n + 1) * level)), n)
     return max(float(ratio[place - 1]), 1.0)

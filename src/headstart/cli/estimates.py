@@ -17,7 +17,7 @@ from headstart.analysis import (
     still_rising,
 )
 from headstart.cli.tables import plain_table
-from headstart.spec.labels import in_order, setting_label
+from headstart.spec.labels import correlation_label, in_order, setting_label
 
 __all__ = ["ablation", "prediction", "summary"]
 
@@ -84,15 +84,21 @@ def ablation(analysis: Analysis) -> Iterator[RenderableType]:
 
 
 def prediction(predicted: pd.DataFrame) -> Table:
-    """A row a setting and dataset: predicted accuracy with its interval, in percent."""
+    """One row per setting and dataset: predicted accuracy with its interval, in percent."""
     numbers = ("predicted %", "95 % interval")
-    table = plain_table("setting", "dataset", *numbers, right=numbers)
+    table = plain_table("setting", "dataset", *numbers, "fit", "", right=numbers)
     for row in predicted.itertuples():
+        remarks = [
+            *(["outside the range of the models"] if row.extrapolated else []),
+            *([f"interval widened x {row.widened:.1f}"] if row.widened > 1 else []),
+        ]
         table.add_row(
             setting_label(row.setting),
             row.dataset,
             f"{100 * row.accuracy:.1f}",
             f"{100 * row.low:.1f} to {100 * row.high:.1f}",
+            row.fit,
+            ", ".join(remarks),
         )
     return table
 
@@ -152,10 +158,10 @@ def _correlations(analysis: Analysis) -> Table:
             r = by.loc["pearson_logit"]
             table.add_row(
                 f"  {group} ({r['n_datasets']})",
-                _number(r["estimate"], 3),
-                _interval(r["low"], r["high"]),
-                _interval(r["low_family"], r["high_family"]),
-                *(_number(by.loc[name, "estimate"], 3) for name in OTHERS),
+                _coefficient(r["estimate"]),
+                _coefficients(r["low"], r["high"]),
+                _coefficients(r["low_family"], r["high_family"]),
+                *(_coefficient(by.loc[name, "estimate"]) for name in OTHERS),
             )
     return table
 
@@ -312,7 +318,7 @@ def _missing(analysis: Analysis) -> Iterator[Text]:
     for row in analysis.notes.itertuples():
         yield Text(f"note: {row.about}: {row.note}", style="yellow")
     for row in analysis.missing.itertuples():
-        yield Text(f"not given: {row.what}: {row.why}", style="yellow")
+        yield Text(f"not computed: {row.what}: {row.why}", style="yellow")
 
 
 def _heading(text: str) -> Text:
@@ -322,6 +328,14 @@ def _heading(text: str) -> Text:
 def _mean_with_error(row: pd.Series) -> str:
     error = "" if pd.isna(row["se"]) else f" ± {row['se']:.3f}"
     return f"{row['mean']:6.3f}{error}"
+
+
+def _coefficient(value: float) -> str:
+    return "-" if pd.isna(value) else correlation_label(value)
+
+
+def _coefficients(low: float, high: float) -> str:
+    return "-" if pd.isna(low) else f"{correlation_label(low)} to {correlation_label(high)}"
 
 
 def _number(value: float, digits: int) -> str:

@@ -4,7 +4,7 @@ import math
 import re
 from collections.abc import Callable, Iterator
 
-__all__ = ["correlation_number", "elided", "estimate_text", "number", "wrapped"]
+__all__ = ["elided", "estimate_text", "number", "wrapped"]
 
 
 def elided(name: str, most: int = 26) -> str:
@@ -84,24 +84,6 @@ def number(value: float, decimals: int = 2, sign: bool = False) -> str:
     return f"{value:{'+' if sign and value else ''}.{decimals}f}".replace("-", "\N{MINUS SIGN}")
 
 
-def correlation_number(value: float) -> str:
-    r"""Set a correlation with three digits; what would round to 1 but is not, as a bound.
-
-    Examples
-    --------
-    >>> correlation_number(0.98649), correlation_number(0.9997)
-    ('0.986', '> 0.999')
-    >>> correlation_number(-0.9997) == "< \N{MINUS SIGN}0.999"
-    True
-    >>> correlation_number(1.0)
-    '1.000'
-    """
-    # What is this near to 1 is 1 but for the arithmetic.
-    if 0.9995 <= abs(value) < 1 - 1e-9:
-        return "> 0.999" if value > 0 else "< \N{MINUS SIGN}0.999"
-    return number(value, 3)
-
-
 def estimate_text(symbol: str, estimate: float, low: float, high: float, joint: str = " ") -> str:
     """Set a correlation with its interval, where it has one.
 
@@ -112,8 +94,8 @@ def estimate_text(symbol: str, estimate: float, low: float, high: float, joint: 
     >>> estimate_text("r", 0.9998, float("nan"), float("nan"))
     'r > 0.999'
     """
-    text = correlation_number(estimate)
+    text = correlation_label(estimate)
     text = f"{symbol} {text}" if text[0] in "<>" else f"{symbol} = {text}"
     if math.isfinite(low) and math.isfinite(high):
-        text += f"{joint}[{correlation_number(low)}, {correlation_number(high)}]"
+        text += f"{joint}[{correlation_label(low)}, {correlation_label(high)}]"
     return text

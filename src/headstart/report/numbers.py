@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from headstart.figures import text
+from headstart.spec.labels import correlation_label
 
 __all__ = [
     "UNKNOWN",
@@ -74,7 +75,7 @@ def coefficient(r: Any) -> str:
     >>> coefficient(0.9864), coefficient(0.99981), coefficient(-0.99999), coefficient(1.0)
     ('0.986', '> 0.999', '< \u22120.999', '1.000')
     """
-    return text.correlation_number(float(r)) if known(r) else UNKNOWN
+    return correlation_label(float(r)) if known(r) else UNKNOWN
 
 
 def coefficient_interval(low: Any, high: Any) -> str:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-__all__ = ["in_order", "number_label", "role", "setting_label"]
+__all__ = ["correlation_label", "in_order", "number_label", "role", "setting_label"]
 
 # Roles in the order of the paper, each with the names that tables in the field give it.
 ROLES = {
@@ -56,6 +56,22 @@ def number_label(value: float) -> str:
     ['3.16e-06', '0.0178', '1', '100', '1,000', '31,623']
     """
     return f"{value:.3g}" if value < 999.5 else f"{value:,.0f}"
+
+
+def correlation_label(value: float) -> str:
+    r"""Write a correlation with three digits; what would round to 1 but is not, as a bound.
+
+    Examples
+    --------
+    >>> [correlation_label(value) for value in (0.98649, 0.9997, 1.0)]
+    ['0.986', '> 0.999', '1.000']
+    >>> correlation_label(-0.9997) == "< \N{MINUS SIGN}0.999"
+    True
+    """
+    # What is this near to 1 is 1 but for the arithmetic.
+    if 0.9995 <= abs(value) < 1 - 1e-9:
+        return "> 0.999" if value > 0 else "< \N{MINUS SIGN}0.999"
+    return f"{value:.3f}".replace("-", "\N{MINUS SIGN}")
 
 
 def in_order(settings: Iterable[str]) -> list[str]:
