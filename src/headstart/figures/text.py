@@ -4,6 +4,8 @@ import math
 import re
 from collections.abc import Callable, Iterator
 
+from headstart.spec.labels import correlation_label
+
 __all__ = ["elided", "estimate_text", "number", "wrapped"]
 
 

@@ -61,6 +61,8 @@ def number_label(value: float) -> str:
 def correlation_label(value: float) -> str:
     r"""Write a correlation with three digits; what would round to 1 but is not, as a bound.
 
+    An unknown one is a dash.
+
     Examples
     --------
     >>> [correlation_label(value) for value in (0.98649, 0.9997, 1.0)]
@@ -71,7 +73,10 @@ def correlation_label(value: float) -> str:
     # What is this near to 1 is 1 but for the arithmetic.
     if 0.9995 <= abs(value) < 1 - 1e-9:
         return "> 0.999" if value > 0 else "< \N{MINUS SIGN}0.999"
-    return f"{value:.3f}".replace("-", "\N{MINUS SIGN}")
+    if value != value:
+        return "\N{EN DASH}"
+    # Adding zero takes the minus from one.
+    return f"{round(value, 3) + 0.0:.3f}".replace("-", "\N{MINUS SIGN}")
 
 
 def in_order(settings: Iterable[str]) -> list[str]:
