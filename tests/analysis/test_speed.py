@@ -135,7 +135,9 @@ RISING = shaped("finetune", [0.2, 0.7, 0.8])
         (shaped("scratch", [0.128, 0.09, 0.10]), True),
         (shaped("scratch", [0.10, 0.11, 0.10]), False),
         # The number of classes may be given; two classes have another chance.
-        (shaped("scratch", [0.10, 0.13, 0.13], dataset="x", n_classes=2), False),
+        (shaped("scratch", [0.48, 0.52, 0.52], dataset="x", n_classes=2), False),
+        (shaped("scratch", [0.10, 0.13, 0.13], dataset="x", n_classes=10), True),
+        (shaped("scratch", [0.13, 0.13, 0.13], dataset="x", n_classes=10), True),
         # Chance unknown: above the lowest accuracy on the dataset, or above 1/2.
         (shaped("scratch", [0.010, 0.011, 0.012], dataset="x"), False),
         (shaped("scratch", [0.010, 0.011, 0.100], dataset="x"), True),
@@ -146,6 +148,8 @@ RISING = shaped("finetune", [0.2, 0.7, 0.8])
 )
 def test_a_curve_that_never_leaves_chance_takes_no_part(scratch, learned):
     fast = RISING.assign(dataset=scratch.dataset[0])
+    if "n_classes" in scratch:
+        fast = fast.assign(n_classes=scratch.n_classes[0])
     found = analysed(fast, scratch)
     row = found.reached.set_index("setting").loc["scratch"]
     assert row.learned is None if learned is None else bool(row.learned) is learned

@@ -35,12 +35,13 @@ SWEEPS = ("configuration", "steps", "examples_per_class")
 # What a model costs: parameters, multiply-adds of one image, images per second.
 SIZES = ("parameters", "multiply_adds", "throughput", "throughput_cpu")
 OPTIONAL = ("upstream_accuracy", "upstream_error", "upstream_name", "metric", "n_test", "n_train",
-            "seed", "se", "family", "protocol", "precision", "content", "limit", "key",
+            "n_classes", "seed", "se", "family", "protocol", "precision", "content", "limit", "key",
             "batch_size", *SWEEPS, *SIZES)  # fmt: skip
 NUMBERS = ("accuracy", "log_odds", "error", "upstream_accuracy", "upstream_error", "n_test",
-           "n_train", "seed", "se", "steps", "examples_per_class", "limit", "batch_size",
-           *SIZES)  # fmt: skip
-COUNTS = ("n_test", "n_train", "seed", "steps", "examples_per_class", "limit", "batch_size")
+           "n_train", "n_classes", "seed", "se", "steps", "examples_per_class", "limit",
+           "batch_size", *SIZES)  # fmt: skip
+COUNTS = ("n_test", "n_train", "n_classes", "seed", "steps", "examples_per_class", "limit",
+          "batch_size")  # fmt: skip
 KNOWN = (*REQUIRED, *SCORES, *OPTIONAL)
 IGNORE = "ignore"
 # Columns of per-example predictions, beside model, dataset, setting and seed.
@@ -62,6 +63,7 @@ SYNONYMS = {
     "upstream_error": ("imageneterror", "imagenettop1error", "imageneterr"),
     "n_test": ("ntest", "testimages", "testsize", "numtest"),
     "n_train": ("ntrain", "trainimages", "trainsize", "numtrain"),
+    "n_classes": ("nclasses", "numclasses", "classes"),
     "parameters": ("params", "param", "paramcount", "nparams", "numparams", "numparameters"),
     "multiply_adds": ("macs", "madds", "multadds", "macc"),
     "example": ("exampleid", "image", "imageid", "imagename", "filename", "file", "sample",

@@ -390,6 +390,7 @@ def _row(result: Result) -> dict[str, Any]:
         "upstream_name": _upstream_name(upstream[0]) if upstream else None,
         "family": result.trial.model.tags.get("family"),
         "n_train": _n_train(result),
+        "n_classes": len(result.trial.dataset.classes),
     }
 
 
