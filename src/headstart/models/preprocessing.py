@@ -199,8 +199,9 @@ def _checked(said: Mapping[str, Any]) -> dict[str, Any]:
     factor = checked.get("rescale_factor", 1)
     if isinstance(factor, bool) or not isinstance(factor, int | float) or not 0 < factor < 1e6:
         raise _refused("rescale_factor", factor, "a positive number")
-    if "resample" in checked and checked["resample"] not in FILTERS:
-        raise _refused("resample", checked["resample"], "Pillow's number of a filter, 0 to 5")
+    code = checked.get("resample", 0)
+    if isinstance(code, bool) or not isinstance(code, int) or code not in FILTERS:
+        raise _refused("resample", code, "Pillow's number of a filter, 0 to 5")
     for field, value in checked.items():
         if field.startswith("do_") and not isinstance(value, bool):
             raise _refused(field, value, "true or false")
