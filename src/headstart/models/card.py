@@ -16,6 +16,7 @@ REMARKS = {
     "feature": "the feature is its {}",
     "switched_off": "switched off {}, which is random",
     "channels": "takes its channels as {}",
+    "interpolated": "its position embeddings are resampled from {} (preprocessor_config.json)",
     "assumed": "{}",
 }
 FLOAT32_BYTES = 4

@@ -74,7 +74,7 @@ def _features(network: Network, images: torch.Tensor, model: Model) -> torch.Ten
         raise
     # What a library's forward pass raises for images that it cannot take is not one type.
     except Exception as error:
-        reason = (str(error) or type(error).__name__).strip().splitlines()[0][:200]
+        reason = " ".join((str(error) or type(error).__name__).split())[:200]
         side = model.input_size
         raise ModelError(
             f"'{model.name}' fails on images of {side} x {side} pixels ({reason}): ?size= sets "

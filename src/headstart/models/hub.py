@@ -100,12 +100,12 @@ def read_json(name: str, file: str) -> dict[str, Any] | None:
         # Text that cannot be encoded, NaN and infinity have no digest.
         digest(value)
     except (ValueError, RecursionError) as error:
-        what = (
-            "is a Git LFS pointer" if text.startswith(b"version https://git-lfs") else "is not JSON"
-        )
-        raise ModelError(
-            f"{place} {what}: {str(error).splitlines()[0][:120]}", code="model.config_not_json"
-        ) from error
+        what = f"is not JSON: {str(error).splitlines()[0][:120]}"
+        if text.startswith(b"version https://git-lfs"):
+            what = "is a Git LFS pointer, not the file that it stands for: run git lfs pull"
+        elif text.lstrip().lower().startswith((b"<!doctype", b"<html")):
+            what = "is an HTML page, not the file itself: download it anew"
+        raise ModelError(f"{place} {what}", code="model.config_not_json") from error
     if not isinstance(value, dict):
         raise ModelError(
             f"{place}: expected a JSON object, found {type(value).__name__}",
@@ -143,8 +143,9 @@ def _check_config(name: str, config: dict[str, Any]) -> None:
         last = field.rpartition(".")[2]
         deep = any(word in last for word in ("layers", "depth", "blocks", "stages", "repeats"))
         most = MOST_LAYERS if deep else MOST
-        if not abs(value) <= most:
-            raise wrong(field, value, f"at most {most:,}")
+        counts = deep or any(word in last for word in ("size", "dim", "heads", "channels"))
+        if not (0 if counts else -most) <= value <= most:
+            raise wrong(field, value, f"{'0' if counts else f'-{most:,}'} to {most:,}")
 
 
 def _numbers(value: Any, path: str = "") -> Iterator[tuple[str, float]]:
@@ -299,6 +300,11 @@ def fetch_weights(repository: str) -> Path:
                 # Of the index's commit, in whose folder it lies: the branch may have moved on.
                 download(repository, shard, commit=place.parent.name)
             return place
+    if kind := kind_of(names):
+        raise WeightsMissingError(
+            f"{repository} on {address()} has no weights that can be read: {kind}",
+            code="weights.kind_unsupported", found=kind,
+        )  # fmt: skip
     raise WeightsMissingError(
         f"{repository} on {address()} has none of {', '.join(WEIGHT_FILES)}: give a file of "
         "weights with ?weights=FILE"

