@@ -63,6 +63,45 @@ def test_a_column_of_families_is_the_users():
     assert cells.family.tolist() == ["DINOv2", "DINOv2", "AugReg", "resnet"]
 
 
+def a_table(families, upstream=None) -> pd.DataFrame:
+    n = len(families)
+    random = np.random.default_rng(0)
+    x = np.linspace(0.6, 0.8, n) if upstream is None else np.array(upstream)
+    rows = {"model": [f"m{i}" for i in range(n)], "setting": "linear", "family": families,
+            "upstream_accuracy": x}  # fmt: skip
+    return pd.concat([
+        pd.DataFrame(rows).assign(dataset=d, accuracy=0.7 + 0.2 * random.random(n)) for d in "ab"
+    ])  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("families", "warned"),
+    [
+        (["a"] * 11 + ["b", "c", "d", "e"], "11 of 15"),
+        (["a"] * 7 + ["b"] * 5 + ["c", "d", "e"], ""),
+        # No interval over families, and no warning of it.
+        (["a"] * 13 + ["b", "c"], ""),
+    ],
+)
+def test_one_family_of_most_models_is_warned_of(families, warned):
+    notes = hs.analyze(a_table(families), resamples=200).notes
+    said = " ".join(notes.about + ": " + notes.note)
+    assert ("intervals over families (Logistic regression) are unreliable" in said) == bool(warned)
+    assert warned in said
+    if warned:
+        # (11 + 4)^2 / (121 + 4)
+        assert "the 5 families count as 1.8" in said
+
+
+def test_models_far_from_all_others_upstream_are_named():
+    """Of nine models between 60 and 76 % one has 0.1 %: chance."""
+    upstream = [*np.linspace(0.60, 0.76, 9), 0.001]
+    notes = hs.analyze(a_table(list("abcdefghij"), upstream), resamples=200).notes
+    assert "1 of 10 models" in notes.about[0]
+    assert "m9 0.10 %" in notes.note[0]
+    assert hs.analyze(a_table(list("abcdefghi"), upstream[:9]), resamples=200).notes.empty
+
+
 @pytest.mark.parametrize("name", ["", " ", "50", "B0", "-", "((", "a/b/c", ":", "timm:", "漢字50"])
 def test_any_name_has_a_family(name):
     assert isinstance(families_of([name])[name], str)

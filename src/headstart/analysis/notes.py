@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
+from scipy.special import logit
 
 from headstart.analysis.cells import Matrix, at_edge, edge_distances
 from headstart.analysis.correlations import FEWEST_FOR_INTERVAL, FEWEST_MODELS
@@ -44,6 +45,7 @@ def remarks_on(frame: pd.DataFrame, full: Mapping[str, Matrix]) -> list[Note]:
     notes = _on_edges(frame)
     for setting, one in full.items():
         notes += _on_large_family(setting, one)
+        notes += _on_far_upstream(setting, one)
     return list(dict.fromkeys(notes))
 
 
@@ -97,6 +99,28 @@ def _on_large_family(setting: str, one: Matrix) -> list[Note]:
         f"intervals over families ({setting_label(setting)}) are unreliable",
         f"one family holds {sizes.max()} of {len(known)} models, so that the {len(sizes)} families "
         f"count as {effective:.1f}: set families of your own in a column family",
+    )]  # fmt: skip
+
+
+def _on_far_upstream(setting: str, one: Matrix) -> list[Note]:
+    """Name models whose upstream accuracy is far from all others: lines and r rest on them.
+
+    Beyond three interquartile ranges from the quartiles, in log odds (Tukey 1977, "far out").
+    """
+    known = np.isfinite(one.upstream)
+    if known.sum() < FEWEST_FOR_INTERVAL:
+        return []
+    x = logit(one.upstream)
+    low, high = np.quantile(x[known], [0.25, 0.75])
+    far = np.flatnonzero(known & ((x < low - 3 * (high - low)) | (x > high + 3 * (high - low))))
+    if not len(far):
+        return []
+    names = [f"{one.models[i]} {one.upstream[i]:.2%}".replace("%", " %") for i in far]
+    rest = f" and {len(names) - SOME} more" if len(names) > SOME else ""
+    return [(
+        f"upstream accuracies of {len(far)} of {known.sum()} models are far from all others "
+        f"({setting_label(setting)})",
+        f"correlations, lines and predictions depend on them: {', '.join(names[:SOME])}{rest}",
     )]  # fmt: skip
 
 
