@@ -110,6 +110,10 @@ def test_facts_are_asked_once(own_cache, monkeypatch):
 @pytest.mark.parametrize(("name", "message"), [
     ("timm:resnet19", "did you mean .*resnet1"),
     ("timm:resnet18.nobodys", "unknown timm weights"),
+    ("timm:resnet18.", "unknown timm weights"),
+    ("timm:resnet18/IMAGENET1K_V1", "unknown timm weights 'resnet18.IMAGENET1K_V1'"),
+    ("timm:tf_efficientnet_b0_ns.nobodys", "unknown timm weights 'tf_efficientnet_b0.nobodys'"),
+    ("timm:ResNet18", "did you mean resnet18 "),
     ("torchvision:resnet19", "did you mean .*resnet18"),
     ("torchvision:resnet18/IMAGENET1K_V9", "known: IMAGENET1K_V1"),
     ("pytorchcv:resnet10000", "unknown pytorchcv model"),
@@ -120,6 +124,68 @@ def test_facts_are_asked_once(own_cache, monkeypatch):
 def test_unknown_names_tell_the_nearest(name, message):
     with pytest.raises(UnknownNameError, match=message):
         models.find(name)
+
+
+def test_timms_deprecated_names(own_cache, monkeypatch):
+    """Each of them is the network that timm maps it to, and says its name."""
+    import timm
+    from timm.models import get_deprecated_models
+
+    # Widths are not the subject here: building 209 networks takes minutes.
+    monkeypatch.setattr("headstart.models.sources.timm.counted", lambda *_: {"feature_dim": 8})
+    monkeypatch.setattr(timm, "create_model", lambda *_, **__: Classified())
+    deprecated = get_deprecated_models()
+    assert len(deprecated) > 200
+    known = set(timm.list_pretrained()) | set(timm.list_models())
+    for old, new in deprecated.items():
+        model = SOURCES["timm"].describe(old)
+        architecture, _, tag = new.partition(".")
+        assert model.architecture == architecture
+        assert model.tags["current_name"] == f"timm:{new}" or new not in known
+        assert model.tags.get("weights_tag", "").startswith(tag)
+        config = timm.get_pretrained_cfg(model.tags["current_name"].removeprefix("timm:"))
+        assert model.weights.locator in (f"hf:{config.hf_hub_id}", config.url)
+    found = models.find("timm:tf_efficientnet_b0_ns")
+    assert models.remarks(found) == [
+        "'timm:tf_efficientnet_b0_ns': an old name of timm:tf_efficientnet_b0.ns_jft_in1k"
+    ]
+
+
+class Classified(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(2, 3)
+
+    def get_classifier(self):
+        return self.fc
+
+
+@pytest.mark.parametrize(("name", "use"), [
+    ("timm:hf_hub:timm/resnet18.a1_in1k", "hf:timm/resnet18.a1_in1k"),
+    ("timm:hf-hub:timm/resnet18.a1_in1k", "hf:timm/resnet18.a1_in1k"),
+    ("timm:hf-hub:someone/net", "hf:someone/net"),
+    ("timm:hf-hub:net", "hf:net"),
+    ("timm:timm/resnet18.a1_in1k", "hf:timm/resnet18.a1_in1k"),
+    ("timm:local-dir:/a/folder", "hf:/a/folder"),
+])  # fmt: skip
+def test_repositories_behind_timm(name, use):
+    with pytest.raises(StudyError) as error:
+        models.find(name)
+    assert (error.value.code, error.value.values["use"]) == ("model.hub_name", use)
+    assert len(str(error.value)) < 200
+
+
+@pytest.mark.parametrize(("name", "same"), [
+    ("torchvision:resnet50/ResNet50_Weights.IMAGENET1K_V1", "torchvision:resnet50/IMAGENET1K_V1"),
+    ("torchvision:resnet50/DEFAULT", "torchvision:resnet50"),
+    ("torchvision:resnet50/ResNet50_Weights.DEFAULT", "torchvision:resnet50/IMAGENET1K_V2"),
+    ("torchvision:ResNet50_Weights.IMAGENET1K_V1", "torchvision:resnet50/IMAGENET1K_V1"),
+    ("torchvision:ResNet50", "torchvision:resnet50"),
+    ("torchvision:resnet50/imagenet1k_v1", "torchvision:resnet50/IMAGENET1K_V1"),
+    ("pytorchcv:ResNet10", "pytorchcv:resnet10"),
+])  # fmt: skip
+def test_names_as_their_library_writes_them(name, same):
+    assert models.find(name).identity == models.find(same).identity
 
 
 @pytest.mark.parametrize(("name", "message"), [

@@ -15,6 +15,7 @@ import zipfile
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from headstart.errors import WeightsError
@@ -104,7 +105,7 @@ HARMLESS = re.compile(
 )
 # The ones of __builtin__ (Python 2) and builtins that are types of plain values.
 PLAIN = ("dict", "list", "tuple", "set", "frozenset", "int", "float", "str", "bool", "slice",
-         "range", "long", "unicode", "object")  # fmt: skip
+         "range", "bytes", "bytearray", "complex", "long", "unicode", "object")  # fmt: skip
 UNSUPPORTED = re.compile(r"GLOBAL (\S+) was not an allowed global|unsupported GLOBAL (\S+) whose")
 
 
@@ -303,7 +304,8 @@ def _read_trusted(file: Path, by_torch: bool) -> Any:
     try:
         if not by_torch:
             return pickle.loads(file.read_bytes())  # noqa: S301 - the user trusts it
-        return torch.load(file, map_location="cpu", weights_only=False)
+        with file.open("rb") as content:
+            return torch.load(content, map_location="cpu", weights_only=False)
     except (ModuleNotFoundError, AttributeError) as error:
         raise WeightsError(
             f"{file} is a pickle of code that is not installed here ({_short(error)}): install it, "
@@ -324,11 +326,14 @@ def _read_pickle(file: Path) -> Any:
     for _ in range(MOST_GLOBALS):
         listed: list[Any] = [(stands_for, name) for name, stands_for in allowed.items()]
         try:
-            with torch.serialization.safe_globals(listed):
-                return torch.load(file, map_location="cpu", weights_only=True)
+            # Opened here: by its name torch takes what ends with .safetensors for that.
+            with torch.serialization.safe_globals(listed), file.open("rb") as content:
+                return torch.load(content, map_location="cpu", weights_only=True)
         # A mangled pickle may raise anything; the exceptions of the system keep their meaning.
         except Exception as error:
             found = UNSUPPORTED.search(str(error))
+            if found is None and "Unsupported operand" in str(error):
+                return _read_later_protocol(file)
             if found is None:
                 raise _damaged(file, f"damaged ({_short(error)})") from error
             name = _global_name(found[1] or found[2])
@@ -424,6 +429,24 @@ def _read_plain(file: Path) -> Any:
         raise _damaged(file, f"damaged, or no file of weights ({_short(error)})") from error
 
 
+def _read_later_protocol(file: Path) -> Any:
+    """Read what torch.save wrote with a pickle protocol that its own careful unpickler lacks."""
+    import torch
+
+    module = SimpleNamespace(Unpickler=_PlainUnpickler, load=_load_plain, __name__="pickle")
+    try:
+        with file.open("rb") as content:
+            return torch.load(content, map_location="cpu", weights_only=False, pickle_module=module)
+    except _UnsafeGlobalError as error:
+        raise _unsafe(file, str(error)) from error
+    except Exception as error:
+        raise _damaged(file, f"damaged ({_short(error)})") from error
+
+
+def _load_plain(file: Any, **_: Any) -> Any:
+    return _PlainUnpickler(file).load()
+
+
 class _UnsafeGlobalError(pickle.UnpicklingError):
     """A function or class that is not known to be harmless."""
 
@@ -475,7 +498,7 @@ def _encode(text: str, encoding: str = "latin1") -> bytes:
 def _short(error: Exception) -> str:
     """Shorten what a library says to the fact, without its advice."""
     text = str(error).strip()
-    found = re.search(r"WeightsUnpickler error: (.+)", text)
+    found = re.search(r"WeightsUnpickler error:\s*(.+)", text)
     first = [found[1]] if found else text.splitlines()[:1]
     said = re.split(r"[.:;]( |$)", first[0])[0][:80] if first else ""
     return f"{type(error).__name__}{': ' if said else ''}{said}"
