@@ -157,6 +157,17 @@ def test_the_limit_on_pixels_is_ours(decoding):
     np.testing.assert_array_equal(pixels(content, raised), awkward.noise())
 
 
+@pytest.mark.parametrize("kind", ["AVIF", "JPEG2000", "MPO", "TIFF"])
+def test_formats_of_cameras_and_archives(kind):
+    """The second picture of an MPO is a preview, of a TIFF a page: the first is taken."""
+    smooth = np.linspace(0, 255, 24 * 32).reshape(24, 32).astype(np.uint8)
+    shown = np.stack([smooth, smooth[::-1], smooth], axis=2)
+    several = {"save_all": True, "append_images": [Image.new("RGB", (32, 24))]}
+    options = several if kind in ("MPO", "TIFF") else {}
+    content = awkward.encoded(Image.fromarray(shown), kind, **options)
+    assert np.abs(pixels(content) - shown).mean() < 5
+
+
 def test_a_file_over_the_limit_is_not_decoded():
     # 168 million pixels: to decode them takes a second, and none of the file is there.
     content = awkward.huge_png(12960, 12960)[:60]
