@@ -95,8 +95,9 @@ def path_of(text: str) -> Path:
 
     A record holds it as `name_in_text` writes it.
     """
-    path = Path(text).expanduser()
-    return Path(os.path.abspath(path if path.exists() else name_from_text(str(path))))
+    # Of a home that nobody has, the name stays as it is.
+    path = Path(os.path.expanduser(text))
+    return Path(os.path.abspath(path if os.path.exists(path) else name_from_text(str(path))))
 
 
 def unusable(path: Path) -> str:

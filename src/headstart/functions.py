@@ -4,6 +4,7 @@ Naming one runs code. Who types it on the command line means that; a study file 
 not (`Study.from_toml`).
 """
 
+import os
 import re
 import sys
 import traceback
@@ -40,7 +41,7 @@ def locate_function(reference: str, kind: str, wrong: type[HeadstartError]) -> t
     found = REFERENCE.fullmatch(reference)
     if found is None:
         raise wrong(f"'{reference}' names no function: expected path/to/file.py:function")
-    file = Path(found["file"]).expanduser().resolve()
+    file = Path(os.path.expanduser(found["file"])).resolve()
     if not file.is_file():
         raise wrong(f"{kind} '{reference}': there is no file {file}")
     return file, found["function"]

@@ -377,7 +377,7 @@ def _columns(schema: pa.Schema, choice: Choice, title: str) -> tuple[str, str]:
         if name and name not in schema.names:
             raise DatasetError(f"{title} has no column '{name}'; {had}")
     features = _features(schema)
-    images = [name for name in schema.names if _holds_images(schema.field(name), features)]
+    images = [column.name for column in schema if _holds_images(column, features)]
     label = choice.label or _told(
         [name for name in LABELS if name in schema.names][:1]
         or [name for name in schema.names if _names_in(features.get(name)) is not None]
@@ -389,6 +389,13 @@ def _columns(schema: pa.Schema, choice: Choice, title: str) -> tuple[str, str]:
         raise DatasetError(f"{title}: say which column holds the images with ?image=COLUMN; {had}")
     if not label:
         raise DatasetError(f"{title}: say which column holds the labels with ?label=COLUMN; {had}")
+    for name in (image, label):
+        if schema.names.count(name) > 1:
+            raise DatasetError(
+                f"{title} has two columns '{name}': rename one",
+                code="dataset.column_twice",
+                found=name,
+            )
     return image, label
 
 

@@ -1,6 +1,7 @@
 """What a dataset's name says: ``STEM[?OPTION=VALUE&...]``."""
 
 import math
+import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -144,7 +145,7 @@ def _taken_apart(text: str) -> tuple[str, str, str]:
     """Give stem, question mark and options; a folder may have a question mark in its name."""
     if found := re.search(r"\?(?=[a-z_]+=)", text):
         return text[: found.start()], "?", text[found.end() :]
-    return (text, "", "") if path_of(text).exists() else text.partition("?")
+    return (text, "", "") if os.path.exists(path_of(text)) else text.partition("?")
 
 
 def _options(query: str) -> dict[str, str]:

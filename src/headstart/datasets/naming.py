@@ -20,6 +20,7 @@ __all__ = [
     "output_order",
     "part_named",
     "read_split_names",
+    "shown",
     "sorted_classes",
     "understood",
 ]
@@ -58,7 +59,8 @@ NUMBERED = re.compile(r"(\D*?)(-?[0-9]+)")
 PLURAL = frozenset(("labels", "tags", "classes", "categories", "finding_labels", "attributes"))
 # What stands between labels and hardly ever in one, and what may.
 BETWEEN, PERHAPS = ("|", ";"), (",", " ")
-# Of names in one message.
+# Of one name in a message, in characters; of names.
+LONGEST = 80
 SHOWN = 8
 
 
@@ -196,11 +198,23 @@ def understood(kind: str, parts: Mapping[str, Sequence[str]], unused: Sequence[s
     return f"{kind} {', '.join(said)}{left}".strip()
 
 
-def listed(names: Sequence[str], *, quoted: bool = True) -> str:
+def listed(names: Sequence[str], *, quoted: bool = True, most: int = SHOWN) -> str:
     """Return names for a message, the first few of many."""
-    shown = [f"'{name}'" if quoted else name for name in names[:SHOWN]]
-    more = f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else ""
-    return ", ".join(shown) + more
+    said = [f"'{shown(name)}'" if quoted else shown(name) for name in names[:most]]
+    more = f" and {len(names) - most:,} more" if len(names) > most else ""
+    return ", ".join(said) + more
+
+
+def shown(text: str, longest: int = LONGEST) -> str:
+    r"""Return what stands in somebody's file for a message of one line: cut, without line breaks.
+
+    Examples
+    --------
+    >>> shown("ice\ncream"), len(shown("x" * 5000))
+    ('ice cream', 80)
+    """
+    line = " ".join(text.split())
+    return line if len(line) <= longest else f"{line[: longest - 3]}..."
 
 
 def sorted_classes(names: Iterable[str]) -> tuple[str, ...]:
@@ -249,9 +263,9 @@ def output_order(names: Iterable[str], where: str) -> tuple[str, ...]:
     if None in apart.values() or len(words) > 1:
         odd = next((name for name, found in apart.items() if found is None), different[0])
         raise DatasetError(
-            f"{where}: the order of the classes is not known from their names ('{odd}'): expected "
-            "WordNet ids (n01440764) or numbers; give the names in the order of the network's "
-            "outputs with --classes FILE, one per line",
+            f"{where}: the order of the classes is not known from their names "
+            f"('{shown(odd)}'): expected WordNet ids (n01440764) or numbers; give the "
+            "names in the order of the network's outputs with --classes FILE, one per line",
             code="dataset.class_order",
             found=odd,
         )
@@ -304,6 +318,14 @@ def column_key(name: str) -> str:
 def check_single(where: str, column: str, texts: Sequence[str]) -> None:
     """Raise DatasetError where the cells of a column seem to hold several labels each."""
     distinct = list(dict.fromkeys(texts))
+    if lists := [text for text in distinct if text.startswith("[") and text.endswith("]")]:
+        raise DatasetError(
+            f"{where}: column '{column}' holds lists as text ('{shown(lists[0])}'): write "
+            "the labels of an image with a separator and pass ?sep=|, or pass ?sep= if each cell "
+            "is one label",
+            code="dataset.labels_joined",
+            found=lists[0],
+        )
     plural = column_key(column) in PLURAL
     for separator in (*BETWEEN, *PERHAPS):
         joined = [text for text in distinct if len(_apart(text, separator)) > 1]
@@ -311,18 +333,12 @@ def check_single(where: str, column: str, texts: Sequence[str]) -> None:
             continue
         typed = {" ": "%20"}.get(separator, separator)
         raise DatasetError(
-            f"{where}: column '{column}' seems to hold several labels in a cell ('{joined[0]}'): "
-            f"pass ?sep={typed} if they are several, or ?sep= if each cell is one label",
+            f"{where}: column '{column}' seems to hold several labels in a cell "
+            f"('{shown(joined[0])}'): pass ?sep={typed} if they are several, or ?sep= if each "
+            "cell is one label",
             code="dataset.labels_joined",
             found=joined[0],
             separator=separator,
-        )
-    if lists := [text for text in distinct if text[0] + text[-1] == "[]"]:
-        raise DatasetError(
-            f"{where}: column '{column}' holds lists as text ('{lists[0]}'): write the labels of "
-            "an image with a separator and pass ?sep=|, or pass ?sep= if each cell is one label",
-            code="dataset.labels_joined",
-            found=lists[0],
         )
 
 

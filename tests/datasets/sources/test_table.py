@@ -8,8 +8,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from headstart.datasets.names import DatasetName
+from headstart.datasets.parquet_images import ParquetImages
 from headstart.datasets.sources.table import TableSource
 from headstart.errors import DatasetError, DatasetMissingError
+from hub_files import IMAGE, encoded
 
 FILES = [f"{i}.png" for i in range(6)]
 
@@ -137,6 +139,243 @@ def test_several_labels_in_a_cell(folder):
     whole = f"{table}?sep="
     assert TableSource().describe(DatasetName.parse(whole)).metric == "top-1"
     assert read(whole).classes == ("dog", "dog|cat")
+
+
+ROWS = [(f"{i}.png", "ab"[i % 2]) for i in range(6)]
+
+
+def lines(head="path,label", form="{0},{1}"):
+    return [head, *(form.format(*row) for row in ROWS)]
+
+
+def text(rows, end="\n"):
+    return end.join([*rows, ""])
+
+
+@pytest.mark.parametrize("content", [
+    text(lines("path;label", "{0};{1}")).encode(),
+    text(lines("path\tlabel", "{0}\t{1}")).encode(),
+    text(lines("path|label", "{0}|{1}")).encode(),
+    text(lines("note;path,x;label", "1,5;{0};{1}")).encode().replace(b"path,x", b"path"),
+    text(["sep=;", *lines("path;label", "{0};{1}")], "\r\n").encode(),
+    text(lines(), "\r\n").encode("utf-8-sig"),
+    text(lines("path\tlabel", "{0}\t{1}"), "\r\n").encode("utf-16"),
+    text(lines()).encode("utf-16-le"), text(lines()).encode("utf-16-be"),
+    text(lines()).encode("utf-32"),
+    text(lines('"path","label"', '"{0}","{1}"')).encode(),
+    text(lines("file_name,label")).encode(), text(lines("Image Index,Finding Labels")).encode(),
+    text(lines("img_filename,y")).encode(), text(lines("Id,Breed")).encode(),
+    text(lines("label,file_name", "{1},{0}")).encode(),
+])  # fmt: skip
+@pytest.mark.parametrize("name", ["t.csv", "t.tsv"])
+def test_tables_as_other_programs_write_them(folder, content, name):
+    (folder / name).write_bytes(content)
+    archive = read(folder / name)
+    assert names(archive) == FILES
+    assert archive.classes == ("a", "b")
+    assert archive.parts["all"].labels.tolist() == [0, 1] * 3
+
+
+@pytest.mark.parametrize(("cell", "found"), [
+    ("0", "0.png"), (r"sub\7.jpg", "7.jpg"), (r".\sub\7", "7.jpg"), ("SUB.PNG", "sub.png"),
+    ("sub/a.b", "a.b.jpg"), ("sub/cafe\u0301", "caf\u00e9.jpg"), ("sub/7.jpg", "7.jpg"),
+])  # fmt: skip
+def test_paths_as_other_systems_write_them(folder, cell, found):
+    (folder / "sub").mkdir()
+    for name in ("sub/7.jpg", "sub/7.txt", "sub/a.b.jpg", "sub/caf\u00e9.jpg", "sub.png"):
+        (folder / name).write_bytes(b"")
+    table = write(folder / "t.csv", "image,label", f"{cell},a", "1.png,b")
+    assert names(read(table)) == [found, "1.png"]
+
+
+@pytest.mark.parametrize(("cell", "code", "error"), [
+    ("two", "dataset.path_unclear", DatasetError), ("0.jpg", "dataset.images_missing", None),
+    ("https://example.org/1.png", "dataset.web_address", DatasetError),
+    ("x" * 300, "dataset.images_missing", None), ("\0", "dataset.images_missing", None),
+])  # fmt: skip
+def test_paths_that_fit_no_file_or_several(folder, cell, code, error):
+    for name in ("two.png", "two.jpg"):
+        (folder / name).write_bytes(b"")
+    rows = {"path": [cell, "1.png"], "label": ["a", "b"]}
+    pq.write_table(pa.table(rows), folder / "t.parquet")
+    with pytest.raises(error or DatasetMissingError) as raised:
+        read(folder / "t.parquet")
+    assert raised.value.code == code
+
+
+@pytest.mark.parametrize(("head", "values", "understood"), [
+    ("split", ["train_set", "val_set", "test_set"],
+     "'split': train_set (as train), val_set (as validation), test_set (as test)"),
+    ("partition", ["Training", "holdout"], "'partition': Training (as train), holdout (as test)"),
+    ("Set", ["TRAIN", "TEST"], "'Set': TRAIN, TEST"),
+    ("subset", ["train2014", "val2014"],
+     "'subset': train2014 (as train), val2014 (as validation)"),
+    ("fold", ["trainval", "test"], "'fold': trainval (as train), test"),
+    ("Usage", ["train", "eval"], "'Usage': train, eval (as test)"),
+    # Whatever it is called.
+    ("aufteilung", ["train", "test"], "'aufteilung': train, test"),
+    ("is_train", ["1", "0"], "'is_train': 1 (as train), 0 (as test)"),
+    ("is_training_image", ["True", "False"],
+     "'is_training_image': True (as train), False (as test)"),
+    ("is_test", ["0", "1"], "'is_test': 0 (as train), 1 (as test)"),
+])  # fmt: skip
+def test_columns_of_splits_are_understood(folder, head, values, understood):
+    split = [values[i % len(values)] for i in range(6)]
+    rows = [f"{name},{label},{one}" for (name, label), one in zip(ROWS, split, strict=True)]
+    archive = read(write(folder / "t.csv", f"path,label,{head}", *rows))
+    assert archive.understood == f"column {understood}"
+    found = {name: part for part in archive.parts for name in names(archive, part)}
+    parts = dict(zip(values, archive.parts, strict=True))
+    assert found == {name: parts[one] for (name, _), one in zip(ROWS, split, strict=True)}
+
+
+@pytest.mark.parametrize(("head", "values"), [
+    ("split", "012"), ("split", ["PublicTest", "PrivateTest", "Training"]), ("fold", "12345"),
+    ("set", ["A", "B"]), ("partition", ["train", "test_id", "test_ood"]),
+    ("split", ["train", "eval", "test"]), ("split", ["train", "train_noisy", "test"]),
+    ("is_valid", ["True", "False"]), ("is_val", ["0", "1"]), ("is_train", ["1", "2"]),
+])  # fmt: skip
+def test_columns_of_splits_that_cannot_be_told(folder, head, values):
+    split = [values[i % len(values)] for i in range(6)]
+    rows = [f"{name},{label},{one}" for (name, label), one in zip(ROWS, split, strict=True)]
+    table = write(folder / "t.csv", f"path,label,{head}", *rows)
+    with pytest.raises(DatasetError) as error:
+        read(table)
+    assert error.value.code == "dataset.split_unknown"
+    assert error.value.values == {"found": tuple(sorted(set(split))), "column": head}
+    # Both ways out that the message offers.
+    first, *_, last = dict.fromkeys(split)
+    archive = read(f"{table}?train={first}&test={last}")
+    assert list(archive.parts) == ["train", "test"]
+    assert names(archive, "train") == [
+        name for (name, _), one in zip(ROWS, split, strict=True) if one == first
+    ]
+    assert list(read(f"{table}?split=").parts) == ["all"]
+
+
+def test_values_of_splits_are_named(folder):
+    rows = [f"{i}.png,{'ab'[i % 2]},{i % 4}" for i in range(6)]
+    table = write(folder / "t.csv", "path,label,split", *rows)
+    archive = read(f"{table}?train=0+1&validation=2&test=3")
+    assert names(archive, "train") == ["0.png", "1.png", "4.png", "5.png"]
+    assert archive.understood == (
+        "column 'split': 0 + 1 (as train), 2 (as validation), 3 (as test)"
+    )
+    archive = read(f"{table}?train=0&test=3")
+    assert archive.understood == "column 'split': 0 (as train), 3 (as test); not used: 1, 2"
+    for options, code in [
+        ("train=0&test=9", "dataset.split_unknown"), ("train=0&test=0", "dataset.split_twice"),
+        ("train=0", "dataset.split_missing"), ("split=&train=0&test=1", "dataset.column_missing"),
+    ]:  # fmt: skip
+        with pytest.raises(DatasetError) as error:
+            read(f"{table}?{options}")
+        assert error.value.code == code
+
+
+@pytest.mark.parametrize(("head", "cells", "separator"), [
+    ("labels", ["cat|animal", "dog", "cat"], "|"), ("label", ["cat;dog", "dog", "cat"], ";"),
+    ("tags", ["cat, animal", "dog", "cow"], ","), ("label", ["a,b", "b,c", "c,a"], ","),
+    ("labels", ["haze primary", "clear primary", "haze", "clear"], " "),
+    ("labels", ["['cat', 'dog']", "['dog']", "['cow']"], None),
+])  # fmt: skip
+def test_cells_that_hold_several_labels_are_not_classes_of_their_own(
+    folder, head, cells, separator
+):
+    rows = [f'{i}.png,"{cells[i % len(cells)]}"' for i in range(6)]
+    table = write(folder / "t.csv", f"path,{head}", *rows)
+    with pytest.raises(DatasetError) as error:
+        read(table)
+    assert error.value.code == "dataset.labels_joined"
+    assert error.value.values.get("separator") == separator
+    assert read(f"{table}?sep=").classes == tuple(sorted(set(cells)))
+    if separator:
+        parts = {name.strip() for cell in cells for name in cell.split(separator)}
+        archive = read(f"{table}?sep={separator}")
+        assert set(archive.classes) == parts
+        assert archive.parts["all"].labels.shape == (6, len(parts))
+
+
+@pytest.mark.parametrize(("head", "cells"), [
+    ("label", ["tench, Tinca tinca", "goldfish, Carassius auratus", "maillot, tank suit"]),
+    ("labels", ["ice cream", "hot dog"]), ("labels", ["polar bear", "brown bear"]),
+    ("label", ["a b", "b a", "a"]), ("class", ["AC/DC", "R&B"]),
+])  # fmt: skip
+def test_names_of_several_words_are_one_label(folder, head, cells):
+    rows = [f'{i}.png,"{cells[i % len(cells)]}"' for i in range(6)]
+    assert set(read(write(folder / "t.csv", f"path,{head}", *rows)).classes) == set(cells)
+
+
+def test_a_column_per_class(folder):
+    rows = [f"{i}.png,{int(i % 2 == 0)},{float(i % 2 == 1)},0" for i in range(6)]
+    table = write(folder / "t.csv", "image,MEL,NV,VASC", *rows)
+    archive = read(table)
+    assert archive.classes == ("MEL", "NV")
+    assert archive.parts["all"].labels.tolist() == [0, 1] * 3
+    assert "VASC" in archive.notes[1]
+    assert TableSource().describe(DatasetName.parse(str(table))).metric == "top-1"
+    # Others beside them: which are classes has to be said.
+    rows = [f"{i}.png,{1},{i % 2},{20 + i}" for i in range(6)]
+    table = write(folder / "t.csv", "image,MEL,NV,age", *rows)
+    with pytest.raises(DatasetError) as error:
+        read(table)
+    assert error.value.code == "dataset.column_missing"
+    assert error.value.values["found"] == ("MEL", "NV")
+    archive = read(f"{table}?label=MEL+NV")
+    assert archive.parts["all"].labels.tolist() == [[1, -1], [1, 1]] * 3
+    asked = DatasetName.parse(f"{table}?label=MEL+NV")
+    assert TableSource().describe(asked).metric == "voc-map-11point"
+    for options, code in [("MEL+age", "dataset.cell_type"), ("MEL+x", "dataset.column_unknown")]:
+        with pytest.raises(DatasetError) as error:
+            read(f"{table}?label={options}")
+        assert error.value.code == code
+
+
+@pytest.mark.parametrize("kind", ["struct", "binary"])
+def test_images_in_a_table(folder, kind):
+    contents = [encoded(40 + 20 * i) for i in range(6)]
+    cells = [{"bytes": c, "path": f"{i}.png"} for i, c in enumerate(contents)]
+    images = pa.array(cells, IMAGE) if kind == "struct" else pa.array(contents)
+    columns = {"image": images, "label": list("ababab"), "split": ["train", "test"] * 3}
+    pq.write_table(pa.table(columns), folder / "t.parquet")
+    archive = read(folder / "t.parquet")
+    assert isinstance(archive.parts["train"].images, ParquetImages)
+    test = archive.parts["test"]
+    assert test.labels.tolist() == [1, 1, 1]
+    levels = [np.asarray(test.images.decode(row)).mean() - 60 for row in range(3)]
+    assert np.round(np.array(levels) / 20).tolist() == [1, 3, 5]
+
+
+def test_images_that_a_table_only_names(folder):
+    """As the hub's library writes images that it does not embed."""
+    cells = [{"bytes": None, "path": name} for name, _ in ROWS]
+    columns = {"image": pa.array(cells, IMAGE), "label": [label for _, label in ROWS]}
+    pq.write_table(pa.table(columns), folder / "t.parquet")
+    assert names(read(folder / "t.parquet")) == FILES
+
+
+def test_a_name_in_two_spellings_is_one_class(folder):
+    table = write(folder / "t.csv", "path,label", "0.png,caf\u00e9", "1.png,cafe\u0301", "2.png,b")
+    archive = read(table)
+    assert archive.classes == ("b", "caf\u00e9")
+    assert archive.parts["all"].labels.tolist() == [1, 1, 0]
+
+
+def test_a_column_that_is_there_twice(folder):
+    for table, options in [
+        (write(folder / "t.csv", "path,label,label", "0.png,a,b", "1.png,b,a"), ""),
+        (write(folder / "u.csv", "path,label, label", "0.png,a,b", "1.png,b,a"), ""),
+    ]:
+        with pytest.raises(DatasetError) as error:
+            read(f"{table}{options}")
+        assert error.value.code == "dataset.column_twice"
+        assert error.value.values["found"] == "label"
+
+
+def test_text_that_is_not_utf_8(folder):
+    (folder / "t.csv").write_bytes("path,label\n0.png,K\u00f6ln\n1.png,Bonn\n".encode("cp1252"))
+    with pytest.raises(DatasetError, match="UTF-8") as error:
+        read(folder / "t.csv")
+    assert error.value.code == "dataset.unreadable"
 
 
 def test_parquet(folder):

@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from headstart.datasets.naming import column_key
+from headstart.datasets.naming import column_key, listed
 from headstart.errors import DatasetError
 from headstart.files import storage_errors
 
@@ -103,9 +103,7 @@ class Table:
 
     def listed(self) -> str:
         """Return the names of the columns for a message, the first of many."""
-        names = list(self.header)
-        more = f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else ""
-        return ", ".join(f"'{name}'" for name in names[:SHOWN]) + more
+        return listed(list(self.header), most=SHOWN)
 
     @property
     def _is_parquet(self) -> bool:

@@ -13,6 +13,7 @@ from headstart.datasets.naming import (
     column_key,
     listed,
     read_split_names,
+    shown,
     understood,
 )
 from headstart.datasets.sources.cells import Table
@@ -43,7 +44,8 @@ SPLITS = (
     *("set", "set_name", "fold", "usage", "phase"),
 )
 FLAGS: Mapping[str, bool] = MappingProxyType(
-    dict.fromkeys(("1", "true", "yes"), True) | dict.fromkeys(("0", "false", "no"), False)
+    dict.fromkeys(("1", "1.0", "true", "yes"), True)
+    | dict.fromkeys(("0", "0.0", "false", "no"), False)
 )
 # Distinct values of a column that may name splits.
 MOST_SPLITS = 12
@@ -105,15 +107,16 @@ def parts_of_rows(table: Table, used: Sequence[str], options: Mapping[str, str])
     parts = asked or _meaning(table, column, texts)
     if lost := [name for some in parts.values() for name in some if name not in values]:
         raise DatasetError(
-            f"{table.path}: column '{column}' has no value '{lost[0]}': it has {listed(values)}",
+            f"{table.path}: column '{column}' has no value '{shown(lost[0])}': it has "
+            f"{listed(values)}",
             code="dataset.split_unknown",
             found=lost[0],
         )
     every = [name for some in parts.values() for name in some]
     if twice := [name for name in every if every.count(name) > 1]:
         raise DatasetError(
-            f"{table.path}: value '{twice[0]}' of column '{column}' is asked for twice: name each "
-            "value once",
+            f"{table.path}: value '{shown(twice[0])}' of column '{column}' is asked for twice: "
+            "name each value once",
             code="dataset.split_twice",
             found=twice[0],
         )
@@ -140,7 +143,7 @@ def flag_columns(table: Table, taken: Sequence[str]) -> tuple[list[str], list[st
         if name in taken or not name or _is_split(name):
             continue
         texts = table.columns([name])[name] if kind == "value" else ["image or list"]
-        values = {str(text).strip().lower().removesuffix(".0") for text in set(texts)}
+        values = {str(text).strip().lower() for text in texts}
         (flags if values <= FLAGS.keys() else others).append(name)
     return flags, others
 
@@ -188,8 +191,11 @@ def _split_column(
 
 def _names_splits(table: Table, name: str) -> bool:
     """Whether all that a column holds are names of splits, train among them."""
-    values = set(table.columns([name])[name])
-    if not 1 < len(values) <= MOST_SPLITS or not all(isinstance(v, str) for v in values):
+    cells = table.columns([name])[name]
+    if not all(isinstance(cell, str) for cell in cells):
+        return False
+    values = set(cells)
+    if not 1 < len(values) <= MOST_SPLITS:
         return False
     found = read_split_names(value.strip() for value in values)
     return found.complete and "train" in found.parts and len(found.parts) > 1
@@ -227,10 +233,10 @@ def _meaning(table: Table, column: str, texts: Sequence[str]) -> dict[str, list[
     odd = odd or list(found.unclear or found.others)
     row = next(row for row, text in enumerate(texts) if text.casefold() == odd[0].casefold())
     raise DatasetError(
-        f"{table.path}: data row {row + 1} has the split '{texts[row]}' (column '{column}', with "
-        f"the values {listed(sorted(values))}): expected train, validation or test; say which is "
-        "which with ?train=VALUE&test=VALUE (and validation=VALUE; + joins several), or pass "
-        "?split= to have splits drawn",
+        f"{table.path}: data row {row + 1} has the split '{shown(texts[row])}' (column '{column}', "
+        f"with the values {listed(sorted(values))}): expected train, validation or test; say "
+        "which is which with ?train=VALUE&test=VALUE (and validation=VALUE; + joins several), or "
+        "pass ?split= to have splits drawn",
         code="dataset.split_unknown",
         found=tuple(sorted(values)),
         column=column,

@@ -69,7 +69,7 @@ class FolderSource(Source):
         # A name that is empty would be the folder where one happens to be.
         if not stem or is_table(stem):
             return False
-        return path_of(stem).exists() or ("/" in stem and ":" not in stem)
+        return os.path.exists(path_of(stem)) or ("/" in stem and ":" not in stem)
 
     def location(self, stem: str) -> str:
         return name_in_text(str(path_of(stem)))
@@ -79,7 +79,7 @@ class FolderSource(Source):
 
     def presence(self, asked: DatasetName, cache: Path) -> Presence:  # noqa: ARG002
         folder = path_of(asked.stem)
-        if folder.is_dir():
+        if os.path.isdir(folder):
             return Presence(present=True, place=str(folder))
         return Presence(present=False, place=f"there is no folder {folder}")
 
@@ -98,13 +98,13 @@ class FolderSource(Source):
             that train has not.
         """
         folder = path_of(asked.stem)
-        if folder.exists() and not folder.is_dir():
+        if os.path.exists(folder) and not os.path.isdir(folder):
             raise DatasetError(
                 f"{folder} is a file: expected a folder of class folders, or a table "
                 f"({', '.join(SUFFIXES)}); unpack an archive first",
                 code="dataset.not_a_folder",
             )
-        if not folder.is_dir():
+        if not os.path.isdir(folder):
             raise not_there("folder", folder)
         chosen = {part: asked.options[part] for part in (*PARTS, "all") if part in asked.options}
         layout = _chosen(folder, chosen) if chosen else _layout(folder)
@@ -378,7 +378,7 @@ def _chosen(folder: Path, chosen: Mapping[str, str]) -> _Layout:
     if not any(name.startswith(EACH_CLASS) for name in every):
         places = {part: [folder / name for name in some] for part, some in names.items()}
         for name in every:
-            if not name or not (folder / name).is_dir():
+            if not name or not os.path.isdir(folder / name):
                 raise _no_folder(folder, name or "''", class_folders(folder))
         return _split_folders(places, folder)
     return _chosen_in_classes(folder, names)
@@ -403,7 +403,7 @@ def _chosen_in_classes(folder: Path, names: Mapping[str, Sequence[str]]) -> _Lay
 
 def _joined(folder: Path, value: str) -> list[str]:
     """Take apart what + joins; a folder may have a + in its name."""
-    return [value] if (folder / value).is_dir() else value.split("+")
+    return [value] if os.path.isdir(folder / value) else value.split("+")
 
 
 def _no_folder(folder: Path, name: str, had: Sequence[str]) -> DatasetError:

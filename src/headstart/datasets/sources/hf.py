@@ -7,6 +7,7 @@ the cache of the hub's own library.
 """
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
@@ -169,7 +170,11 @@ class HubSource(Source):
 
     def location(self, stem: str) -> str:
         place = stem.partition(":")[2]
-        return f"{self.name}:{Path(place).expanduser().resolve()}" if _is_path(place) else stem
+        return (
+            f"{self.name}:{os.path.realpath(os.path.expanduser(place))}"
+            if _is_path(place)
+            else stem
+        )
 
     def describe(self, asked: DatasetName) -> Description:
         place = _place(asked)
@@ -217,7 +222,7 @@ def _place(asked: DatasetName) -> str:
     """Give what follows ``hf:``; StudyError if it is neither a folder nor a repository's name."""
     place = asked.stem.partition(":")[2]
     if _is_path(place):
-        place = str(Path(place).expanduser().resolve())
+        place = os.path.realpath(os.path.expanduser(place))
     if not _is_path(place) and not REPOSITORY.fullmatch(place):
         raise StudyError(f"{asked.stem}: there is no such folder, nor is it a name as user/name")
     if _is_path(place) and "revision" in asked.options:
@@ -226,7 +231,7 @@ def _place(asked: DatasetName) -> str:
 
 
 def _is_path(place: str) -> bool:
-    return place.startswith(("/", ".", "~")) or (place != "" and Path(place).is_dir())
+    return place.startswith(("/", ".", "~")) or os.path.isdir(place)
 
 
 def _revision(asked: DatasetName) -> str | None:

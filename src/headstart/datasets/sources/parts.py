@@ -12,7 +12,7 @@ from PIL import Image
 
 from headstart.datasets.archives import is_published_name
 from headstart.datasets.decode import NOT_DECODED
-from headstart.datasets.naming import listed
+from headstart.datasets.naming import listed, shown
 from headstart.datasets.sources.embedded import EMBEDDED
 from headstart.errors import DatasetError, DatasetMissingError
 from headstart.files import unusable
@@ -81,8 +81,8 @@ def find_files(table: Path, folder: Path, names: Sequence[str]) -> list[Path]:
     for row, name in enumerate(names):
         if name.startswith(("http://", "https://")):
             raise DatasetError(
-                f"{table}: data row {row + 1} has the address {name}: download the images first, "
-                "and write their paths into the table",
+                f"{table}: data row {row + 1} has the address {shown(name)}: download "
+                "the images first, and write their paths into the table",
                 code="dataset.web_address",
                 found=name,
             )
@@ -92,7 +92,7 @@ def find_files(table: Path, folder: Path, names: Sequence[str]) -> list[Path]:
             fitting = [] if os.path.isfile(place) else _fitting(place, known)
             if len(fitting) > 1:
                 raise DatasetError(
-                    f"{table}: data row {row + 1} has the path {name}, which may be any of "
+                    f"{table}: data row {row + 1} has the path {shown(name)}, which may be any of "
                     f"{listed(fitting)} in {place.parent}: write its ending, too",
                     code="dataset.path_unclear",
                     found=tuple(fitting),
@@ -107,8 +107,8 @@ def require_files(paths: Sequence[Path], source: str, remedy: str) -> None:
     gone = [path for path in paths if not os.path.isfile(path)]
     if gone:
         raise DatasetMissingError(
-            f"{source}: {len(gone):,} of {len(paths):,} images are missing, first {gone[0]}: "
-            f"{remedy}",
+            f"{source}: {len(gone):,} of {len(paths):,} images are missing, "
+            f"first {shown(str(gone[0]), 300)}: {remedy}",
             code="dataset.images_missing",
             found=len(gone),
         )

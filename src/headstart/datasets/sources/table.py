@@ -18,6 +18,7 @@ from headstart.datasets.naming import (
     column_key,
     listed,
     merged_spellings,
+    shown,
     sorted_classes,
 )
 from headstart.datasets.sources.base import Description, Presence, Source
@@ -43,7 +44,7 @@ Rows = npt.NDArray[np.int64]
 
 def is_table(stem: str) -> bool:
     """Whether a dataset's name without options is that of a table."""
-    return Path(stem).suffix.lower() in SUFFIXES and not path_of(stem).is_dir()
+    return Path(stem).suffix.lower() in SUFFIXES and not os.path.isdir(path_of(stem))
 
 
 class TableSource(Source):
@@ -72,12 +73,12 @@ class TableSource(Source):
 
     def describe(self, asked: DatasetName) -> Description:
         path = path_of(asked.stem)
-        many = path.is_file() and _Columns.choose(path, asked.options).many
+        many = os.path.isfile(path) and _Columns.choose(path, asked.options).many
         return Description(name_in_text(path.name), metric="voc-map-11point" if many else "top-1")
 
     def presence(self, asked: DatasetName, cache: Path) -> Presence:  # noqa: ARG002
         path = path_of(asked.stem)
-        if path.is_file():
+        if os.path.isfile(path):
             return Presence(present=True, place=str(path))
         kind = unusable(path)
         what = f"{path} is {kind}" if kind else f"there is no file {path}"
@@ -97,7 +98,7 @@ class TableSource(Source):
             of labels, that can be read in more than one way.
         """
         path = path_of(asked.stem)
-        if not path.is_file():
+        if not os.path.isfile(path):
             raise not_there("table", path)
         columns = _Columns.choose(path, asked.options)
         names, notes = _names(columns)
@@ -246,7 +247,7 @@ def _flags(table: Table, names: Sequence[str]) -> dict[str, list[bool]]:
         wrong = next((text for text in texts if text not in FLAGS), None)
         if wrong is not None:
             raise DatasetError(
-                f"{table.path}: column '{name}' holds '{wrong}' in data row "
+                f"{table.path}: column '{name}' holds '{shown(wrong)}' in data row "
                 f"{texts.index(wrong) + 1}: expected 1 or 0 for each image and class",
                 code="dataset.cell_type",
                 found=wrong,
@@ -301,7 +302,7 @@ def _images(columns: _Columns, root: str) -> list[Path] | Images:
     else:
         cells = table.columns([column])[column]
     texts = filled(table.path, column, cells, "path")
-    return find_files(table.path, table.path.parent / Path(root).expanduser(), texts)
+    return find_files(table.path, table.path.parent / os.path.expanduser(root), texts)
 
 
 def _check_once(path: Path, images: Sequence[Path], names: Sequence[tuple[str, ...]]) -> None:
@@ -313,10 +314,11 @@ def _check_once(path: Path, images: Sequence[Path], names: Sequence[tuple[str, .
     for row, image in enumerate(images):
         first = seen.setdefault(os.path.normpath(image), row)
         if first != row:
-            labels = " and ".join(f"'{'|'.join(names[place])}'" for place in (first, row))
+            labels = " and ".join(f"'{shown('|'.join(names[place]))}'" for place in (first, row))
             raise DatasetError(
-                f"{path}: data rows {first + 1} and {row + 1} are the same image {image}, "
-                f"labelled {labels}: expected one row per image, with sep=| for several labels",
+                f"{path}: data rows {first + 1} and {row + 1} are the same image "
+                f"{shown(str(image), 300)}, labelled {labels}: expected one row per "
+                "image, with sep=| for several labels",
                 code="dataset.image_twice",
                 found=str(image),
             )

@@ -6,6 +6,7 @@ Images are decoded by the class, without any of its transforms.
 
 import inspect
 import json
+import os
 import shutil
 import socket
 import warnings
@@ -143,7 +144,7 @@ def _class(stem: str) -> Any:
 
 def _root(asked: DatasetName, cache: Path) -> Path:
     if "root" in asked.options:
-        return Path(asked.options["root"]).expanduser().resolve()
+        return Path(os.path.expanduser(asked.options["root"])).resolve()
     return cache / "torchvision" / str(_class(asked.stem).__name__)
 
 
