@@ -8,7 +8,9 @@ from PIL import Image
 
 import headstart as hs
 from headstart import models
+from headstart.errors import DatasetError
 from headstart.features.preprocess import imagenet_crop
+from headstart.upstream import compared, read_validation
 
 # Tells a red image from a green and a blue one, and has nothing to learn.
 NET = """
@@ -86,6 +88,93 @@ def test_all_right_is_shown_and_not_kept(cli, colours, imagenet, own_cache):
     assert "100.00" in outcome.out
     assert f"not kept: {colours}: none or all of the images right" in outcome.out
     assert models.find(colours).upstream == ()
+
+
+@pytest.fixture
+def numbered(tmp_path, colours):
+    """Twelve classes by the brightness of red: the network's outputs are in their order."""
+    (tmp_path / "net.py").write_text(
+        NET
+        + """
+
+def levels():
+    network = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 12))
+    level = torch.arange(12) / 12
+    network[2].weight.data = 20 * level[:, None] * torch.tensor([[1.0, 0, 0]])
+    network[2].bias.data = -10 * level**2
+    return network
+"""
+    )
+
+    def write(folder, name):
+        for label in range(12):
+            (tmp_path / folder / name(label)).mkdir(parents=True)
+            for i in range(5):
+                pixels = np.zeros((20, 20, 3), np.uint8)
+                pixels[..., 0], pixels[..., 1] = round(255 * label / 12), i
+                Image.fromarray(pixels).save(tmp_path / folder / name(label) / f"{i}.png")
+        # One in the wrong class: an accuracy of 100 % has no odds and is not kept.
+        (tmp_path / folder / name(3) / "0.png").rename(tmp_path / folder / name(4) / "x.png")
+        return tmp_path / folder
+
+    return write
+
+
+@pytest.mark.parametrize("name", [str, "{:03d}".format, "class_{}".format, "n{:08d}".format])
+def test_numbered_folders_are_in_the_order_of_numbers(cli, colours, numbered, name):
+    folder, model = numbered("photos", name), colours.replace("colours", "levels")
+    outcome = cli("upstream", "--imagenet", folder, "--models", model)
+    assert outcome.code == 0, outcome.err
+    assert models.find(model).upstream_accuracy == 59 / 60
+
+
+def test_folders_without_an_order_need_one(cli, colours, numbered, tmp_path):
+    names = [chr(ord("a") + (5 * label) % 12) for label in range(12)]
+    folder, model = numbered("photos", names.__getitem__), colours.replace("colours", "levels")
+    arguments = ("upstream", "--imagenet", folder, "--models", model)
+    with pytest.raises(DatasetError) as error:
+        read_validation(folder)
+    assert error.value.code == "dataset.class_order"
+    outcome = cli(*arguments)
+    assert outcome.code == 2
+    assert "--classes FILE" in outcome.err
+    # In another order it is measured, not kept, and said.
+    (tmp_path / "sorted.txt").write_text("\n".join(sorted(names)))
+    outcome = cli(*arguments, "--classes", tmp_path / "sorted.txt")
+    assert models.find(model).upstream == ()
+    assert "98.33 % with the classes in another order" in outcome.out
+    (tmp_path / "order.txt").write_text("\n".join(names) + "\n")
+    cli(*arguments, "--classes", tmp_path / "order.txt")
+    assert models.find(model).upstream_accuracy == 59 / 60
+
+
+@pytest.mark.parametrize("change", [
+    lambda names: names[1:], lambda names: [*names, "more"], lambda names: [names[1], *names[1:]],
+    lambda names: [*names, names[0]],
+])  # fmt: skip
+def test_an_order_names_each_folder_once(numbered, tmp_path, change):
+    folder = numbered("photos", str)
+    (tmp_path / "order.txt").write_text("\n".join(change([str(n) for n in range(12)])))
+    with pytest.raises(DatasetError) as error:
+        read_validation(folder, order=tmp_path / "order.txt")
+    assert error.value.code == "dataset.class_order"
+
+
+def test_what_is_near_chance_is_not_kept():
+    """Against the closed forms: the diagonal, and the best assignment of a permuted one."""
+    random = np.random.RandomState(0)
+    labels = np.repeat(np.arange(10), 30)
+    guessed = compared(labels, random.randint(0, 10, 300), 10)
+    assert guessed.matched is None
+    assert "chance 10.00 %" in guessed.doubt
+    order = np.array([0, 1, *np.roll(np.arange(2, 10), 1)])
+    other = compared(labels, order[labels], 10)
+    assert (other.value, other.matched) == (0.2, 1.0)
+    assert other.doubt
+    # Weak is not wrong: errors all over, or a sound half.
+    weak = np.where(random.rand(300) < 0.3, labels, random.randint(0, 10, 300))
+    assert compared(labels, weak, 10).doubt == ""
+    assert compared(labels[::30], labels[::30], 10).doubt
 
 
 def test_what_was_measured_before_a_failure_is_kept(cli, colours, imagenet, tmp_path):

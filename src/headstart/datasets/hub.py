@@ -513,7 +513,7 @@ def _apart(parts: dict[str, Values], choice: Choice, label: str, title: str) -> 
             part: [
                 sorted({name.strip() for name in value.split(choice.sep)} - {""})
                 if isinstance(value, str)
-                else value
+                else (value if value is None or isinstance(value, list) else [value])
                 for value in values
             ]
             for part, values in parts.items()

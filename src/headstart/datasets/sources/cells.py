@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from headstart.datasets.naming import column_key, listed
+from headstart.datasets.naming import column_key, listed, shown
 from headstart.errors import DatasetError
 from headstart.files import storage_errors
 
@@ -71,13 +71,7 @@ class Table:
         DatasetError
             A file of another kind; one without rows; a column that is there twice.
         """
-        for name in names:
-            if list(self._all_names).count(name) > 1:
-                raise DatasetError(
-                    f"{self.path} has two columns '{name}': rename one",
-                    code="dataset.column_twice",
-                    found=name,
-                )
+        self.check_once(names)
         if not self._is_parquet:
             cells = {name: self._frame[name].tolist() for name in names}
         else:
@@ -91,6 +85,17 @@ class Table:
                 f"{self.path} has no rows: expected one per image", code="dataset.empty"
             )
         return cells
+
+    def check_once(self, names: Sequence[str]) -> None:
+        """Raise DatasetError for a column that is there twice."""
+        written = [self._schema.names] if self._is_parquet else [self._dialect.names, self._frame]
+        for name in names:
+            if any(list(some).count(name) > 1 for some in written):
+                raise DatasetError(
+                    f"{self.path} has two columns '{shown(name)}': rename one",
+                    code="dataset.column_twice",
+                    found=name,
+                )
 
     def texts(self, name: str) -> list[str]:
         """Read a column as text, "" where nothing is written."""
@@ -108,10 +113,6 @@ class Table:
     @property
     def _is_parquet(self) -> bool:
         return self.path.suffix.lower() == PARQUET
-
-    @property
-    def _all_names(self) -> Sequence[str]:
-        return list(self._schema.names) if self._is_parquet else self._dialect.names
 
     @cached_property
     def _schema(self) -> Any:

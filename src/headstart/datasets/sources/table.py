@@ -154,6 +154,7 @@ class _Columns:
             raise _no_column(table, "path", "paths", PATHS)
         group = _column(table, "group", options, ())
         labels, flags = _label_columns(table, options, [found, *([group] if group else [])])
+        table.check_once([found, *labels])
         single = True
         if flags:
             sums = [sum(row) for row in zip(*_flags(table, labels).values(), strict=True)]
