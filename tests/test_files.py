@@ -16,6 +16,7 @@ from headstart.files import (
     locked,
     replaced,
     sha256_start,
+    split_names,
     storage_errors,
     writable_folder,
 )
@@ -129,3 +130,26 @@ def test_a_lock_is_waited_for(tmp_path):
         done.append("first")
     thread.join()
     assert done == ["first", "second"]
+
+
+@pytest.mark.parametrize(("text", "names"), [
+    ("p,q", ["p", "q"]), (" p , q ,", ["p", "q"]), (",", []), ("", []), ("0,1,2", ["0", "1", "2"]),
+    # The value of an option.
+    ("m?mean=0,0,0.5,n", ["m?mean=0,0,0.5", "n"]), ("t.csv?sep=,", ["t.csv?sep=,"]),
+    ("t.csv?sep=,,digits", ["t.csv?sep=,", "digits"]), ("t.csv?sep=,x", ["t.csv?sep=", "x"]),
+    ("t.csv?sep=,&root=x,b", ["t.csv?sep=,&root=x", "b"]),
+    # Quotes.
+    ('"x,y",z', ["x,y", "z"]), ("z, 'x,y?sep=,'", ["z", "x,y?sep=,"]), ("don't,b", ["don't", "b"]),
+    # Paths that exist.
+    ("./a,b", ["./a,b"]), ("./a,b?split_seed=1,c", ["./a,b?split_seed=1", "c"]),
+    ("x,a,b,y", ["x", "a,b", "y"]), ("hf:./a,b?train=x,y", ["hf:./a,b?train=x", "y"]),
+    ("f,g.py:load,h", ["f,g.py:load", "h"]),
+    ("checkpoint:./f,g.py?arch=r", ["checkpoint:./f,g.py?arch=r"]),
+    ("f,g.py:one?mean=0,0,0,f,g.py:two?size=8", ["f,g.py:one?mean=0,0,0", "f,g.py:two?size=8"]),
+    ("./a,none", ["./a", "none"]),
+])  # fmt: skip
+def test_names_in_a_list(tmp_path, monkeypatch, text, names):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a,b").mkdir()
+    (tmp_path / "f,g.py").touch()
+    assert split_names(text) == names

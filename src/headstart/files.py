@@ -382,7 +382,8 @@ def _is_path(pieces: Sequence[str]) -> bool:
     if any(OPTION.search(piece) for piece in pieces[:-1]):
         return False
     stem = OPTION.split(",".join(pieces).strip(), maxsplit=1)[0]
-    forms = (stem, stem.partition(":")[2], stem.rpartition(":")[0])
+    file, _, function = stem.rpartition(":")
+    forms = (stem, stem.partition(":")[2], file if function.isidentifier() else "")
     return any(form and os.path.exists(os.path.expanduser(form)) for form in forms)
 
 

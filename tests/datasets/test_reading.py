@@ -103,3 +103,41 @@ def test_one_class_is_no_task():
     parts = {name: split_of([0]) for name in FINE}
     with pytest.raises(DatasetError, match="dataset 'd' has 1 class: at least 2 are needed"):
         check_examples("d", ("a",), parts, kind_of("top-1"))
+
+
+CLASSES = ("a", "b", "c", "d")
+GIVE = """
+import numpy as np
+
+def load():
+    images = np.arange(4 * 24, dtype=np.uint8).reshape(24, 2, 2)
+    parts = {{"train": (images[:16], {train}), "holdout": (images[16:], {test})}}
+    return parts | {{"classes": {classes}}}
+"""
+
+
+@pytest.mark.parametrize(("train", "test", "metric", "classes", "rule", "n_notes"), [
+    ([0, 1, 2, 3] * 4, [0, 1, 2, 3] * 2, "top-1", CLASSES, "", 0),
+    ([0, 1, 2, 3] * 4, [0, 1, 1, 3] * 2, "top-1", CLASSES, "; 1 class has no test image (c)", 0),
+    ([0, 1, 2, 3] * 4, [0, 1] * 4, "mean-per-class", CLASSES,
+     "; 2 classes have no test image (c, d), so the mean is over 2 of 4 classes", 0),
+    # A class without any image is none, whoever names it.
+    ([0, 2, 2, 3] * 4, [0, 2, 3, 3] * 2, "top-1", ("a", "c", "d"), "", 1),
+    ([[1, 0, 1, 0], [1, 0, 0, 1]] * 8, [[1, 0, 1, 0]] * 8, "voc-map-11point", ("a", "c", "d"),
+     "; 1 class has no test image (d), so the mean is over 2 of 3 classes", 1),
+])  # fmt: skip
+def test_classes_without_images_are_told(
+    tmp_path, own_cache, train, test, metric, classes, rule, n_notes
+):
+    (tmp_path / "data.py").write_text(GIVE.format(train=train, test=test, classes=CLASSES))
+    name = f"{tmp_path}/data.py:load?metric={metric}"
+    reading = read_dataset("function", DatasetName.parse(name), own_cache)
+    assert reading.classes == classes
+    assert reading.split_rule == (
+        "parts train, holdout (as test); test as given; "
+        f"20 % of train drawn for validation, stratified, seed 0{rule}"
+    )
+    assert len(reading.notes) == n_notes
+    assert set(np.unique(reading.parts["train"].labels)) <= {-1, *range(len(classes))}
+    # A run keeps it: it is stored with the dataset.
+    assert datasets.find(name, cache=own_cache).split_rule == reading.split_rule
