@@ -318,6 +318,9 @@ def _with_options(model: Model, asked: ModelName, cache: Path | None) -> Model:
     }
     if "size" in options:
         changes["input_size"] = options["size"]
+        if "weights" not in options and options["size"].isdigit():
+            at_size = source_of(model.source).upstream_at(model, int(options["size"]))
+            changes["upstream"] = [one.model_dump() for one in at_size]
     said = {name: options[name] for name in GROUPING if name in options}
     if asked.label != asked.full:
         said[ASKED] = asked.full

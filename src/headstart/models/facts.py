@@ -14,8 +14,8 @@ from headstart.spec import Model, digest
 __all__ = ["describe", "recounted"]
 
 # Raised when a library's networks are described otherwise: 2 with classifiers of other forms.
-# 3: a function's network is counted by `recounted` alone.
-IMPLEMENTATION = 3
+# 3: a function's network is counted by `recounted` alone. 4: timm's weights have their accuracy.
+IMPLEMENTATION = 4
 
 
 def describe(source: Source, path: str, cache: Path) -> Model:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from headstart.errors import ModelError
 from headstart.models.heads import Head
-from headstart.spec import Model
+from headstart.spec import Model, UpstreamAccuracy
 
 if TYPE_CHECKING:
     import torch
@@ -74,6 +74,10 @@ class Source(ABC):
         Where a model names its head, this is not asked. `size` is that of the input, where it is
         known and the classifier can only be found by running the network.
         """
+
+    def upstream_at(self, model: Model, size: int) -> tuple[UpstreamAccuracy, ...]:  # noqa: ARG002
+        """Return the upstream accuracies of a model's weights on images of another size."""
+        return model.upstream
 
     def recount(self, model: Model) -> dict[str, Any]:
         """Return `feature_dim` and `parameters` of a network whose head or input size was chosen.

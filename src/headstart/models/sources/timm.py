@@ -21,7 +21,8 @@ from headstart.models.sources.timm_heads import (
     with_classifier,
     without_auxiliary,
 )
-from headstart.spec import Model, Pool, Weights
+from headstart.models.timm_results import timm_upstream
+from headstart.spec import Model, Pool, UpstreamAccuracy, Weights
 
 if TYPE_CHECKING:
     import torch
@@ -84,8 +85,13 @@ class Timm(Source):
             mean=config.mean or IMAGENET_MEAN,
             std=config.std or IMAGENET_STD,
             **counted(module, self.head(module)),
+            upstream=timm_upstream(f"{architecture}.{config.tag}", config.input_size[-1]),
             tags=facts,
         )
+
+    def upstream_at(self, model: Model, size: int) -> tuple[UpstreamAccuracy, ...]:
+        weights = f"{model.architecture}.{model.tags.get('weights_tag', '')}"
+        return timm_upstream(weights, size) or model.upstream
 
     def build(self, model: Model) -> "nn.Module":
         keeps = model.keeps_auxiliary and model.architecture in WITH_AUXILIARY
