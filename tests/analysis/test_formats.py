@@ -59,6 +59,7 @@ ViT-B/16$^{\ddagger}$ & \underline{93.25}$^*$ & -- \\ \bottomrule
     "json by model": json.dumps(CELLS),
     "json by dataset": json.dumps({"pets": {"ResNet-50": 92.1, "ViT-B/16": 93.25},
                                    "cars": {"ResNet-50": 89.1}}),
+    "json by setting": json.dumps({"linear": CELLS}),
     "json with scores": json.dumps({m: {d: {"accuracy": v} for d, v in row.items()}
                                     for m, row in CELLS.items()}),
     "json with remarks": json.dumps({"date": "2026", "results": LONG}),

@@ -40,7 +40,11 @@ SQUARE = {("a", "pets"): 90.0, ("a", "cars"): 80.0, ("b", "pets"): 91.5, ("b", "
         ("rank,Backbone,pets,cars\n1,a,90,80\n2,b,91.5,81.5\n", None),
         (",pets,cars\na,90,80\nb,91.5,81.5\n", None),
         (",paper,pets,cars\n0,a,90,80\n1,b,91.5,81.5\n", "model=paper"),
-        ("model,pets_top1,cars_top1,year\na,90,80,2020\nb,91.5,81.5,2021\n", "renamed"),
+        ("model,pets_top1,cars_acc,year\na,90,80,2020\nb,91.5,81.5,2021\n", None),
+        ("model,pets err,Cars Error (%)\na,10,20\nb,8.5,18.5\n", None),
+        ("model,pets,cars,Dim,pets_n\na,90,80,768,3669\nb,91.5,81.5,512,3669\n", None),
+        ("model,pets,cars\n,%,%\na,90,80\nb,91.5,81.5\n", None),
+        ("model,pets,cars\n[a](https://x.org),90,80\n[b](https://y.org),91.5,81.5\n", None),
         ("dataset,a,b\npets,90,91.5\ncars,80,81.5\nAverage,85,86.5\n", None),
         ("Model,a,b\npets,90,91.5\ncars,80,81.5\n", None),
         (",a,b\npets,90,91.5\ncars,80,81.5\n", None),
@@ -50,8 +54,6 @@ SQUARE = {("a", "pets"): 90.0, ("a", "cars"): 80.0, ("b", "pets"): 91.5, ("b", "
     ],
 )
 def test_models_across_or_in_rows(tmp_path, text, columns):
-    if columns == "renamed":
-        text, columns = text.replace("_top1", ""), None
     found = cells(read(tmp_path, text, columns))
     assert {(model, dataset.lower()): v for (model, dataset), v in found.items()} == SQUARE
 
@@ -99,10 +101,11 @@ def test_measures_and_spreads_in_the_header(tmp_path):
 
 def test_a_data_frame_with_levels():
     columns = pd.MultiIndex.from_product([["linear", "finetune"], ["pets", "cars"]])
-    frame = pd.DataFrame([[90, 80, 91, 81]], index=pd.Index(["a"], name="model"), columns=columns)
-    found = cells(read_sources([frame]), "setting", "dataset")
-    assert found["finetune", "cars"] == 81
-    assert found["linear", "pets"] == 90
+    for index in (pd.Index(["a"], name="model"), pd.Index(["a"], name="Backbone"), ["a"]):
+        frame = pd.DataFrame([[90, 80, 91, 81]], index=index, columns=columns)
+        found = cells(read_sources([frame]), "model", "setting", "dataset")
+        assert found["a", "finetune", "cars"] == 81
+        assert found["a", "linear", "pets"] == 90
 
 
 def test_the_imagenet_column_is_the_upstream_accuracy(tmp_path):
@@ -131,6 +134,28 @@ def test_a_name_of_several_columns(tmp_path):
     assert error.code == "table.rows_per_model"
     joined = cells(read(tmp_path, text, error.values["suggestion"]), "model")
     assert joined == {"ViT IN1k": 90, "ViT CLIP": 91, "ResNet": 80}
+
+
+def test_a_blank_below_a_name_is_no_name(tmp_path):
+    error = refused(tmp_path, "Arch,Data,pets\nViT,IN,90\n,CLIP,91\n", "model=Arch+Data")
+    assert (error.code, error.values["rows"]) == ("table.name_missing", ["3 (pets)"])
+
+
+def test_averages_are_no_datasets(tmp_path):
+    source = read(tmp_path, "model,dataset,accuracy\na,pets,90\na,cars,80\na,Average,85\n")
+    assert cells(source, "dataset") == {"pets": 90, "cars": 80}
+    assert "rows left out: dataset Average" in source.facts[0]["reading"]
+
+
+def test_imagenet_alone_is_the_dataset(tmp_path):
+    source = read(tmp_path, "model,ImageNet\na,76\nb,80\n")
+    assert cells(source) == {("a", "ImageNet"): 76, ("b", "ImageNet"): 80}
+
+
+def test_several_metrics_of_one_cell(tmp_path):
+    text = "model,dataset,metric,accuracy\na,pets,top-1,90\na,pets,top-5,99\n"
+    error = refused(tmp_path, text)
+    assert (error.code, error.values["column"]) == ("table.rows_disagree", "metric")
 
 
 def test_error_rates_are_converted(tmp_path):

@@ -45,7 +45,7 @@ def merge_agreeing(frame: pd.DataFrame, where: str, *, average: bool = False) ->
         frame = frame.assign(seed=frame.groupby(cell, dropna=False).cumcount().astype("float64"))
     _check_seeds(frame, cell, where)
     key = [*cell, "seed"] if "seed" in frame else cell
-    for name in ("accuracy", "n_test", "metric"):
+    for name in ("metric", "accuracy", "n_test"):
         if name in frame:
             _check_same(frame, key, name, where)
     for name in ("n_test", "metric", "se", "key"):

@@ -96,6 +96,7 @@ SUMMARIES = frozenset({
 NO_ACCURACIES = re.compile(
     r"(n|num|no|gpu|cpu|train|inference)?(param|params|parameters|flop|flops|gflops|macs|gmacs|"
     r"macts|imgsize|imagesize|inputsize|inputres|resolution|res|croppct|epoch|epochs|batchsize|"
+    r"memoryusage|numberofparameters|maxtokens|embeddingdimensions|rankborda|"
     r"latency|throughput|ips|speed|time|hours|memory|vram|modelsize|size|year|dim|dims|embeddim|"
     r"embeddingdim|featuredim|patchsize|layers|depth|width|numclasses|classes|lr|learningrate|"
     r"weightdecay|seed|index|id|downloads|likes|ndraws|nruns|nseeds|runs|seeds)"
@@ -208,7 +209,7 @@ def headings(header: Sequence[tuple[str, ...]]) -> list[Heading]:
             " ".join(re.sub(r"[↑↓⇑⇓▲▼]|\(\s*[↑↓]?\s*\)|[(\[]\s*%\s*[)\]]", "", t).split())
             for t in levels
         )
-        texts = tuple(re.sub(r"(?<=[\w)])\s*%$", "", text).strip("*† ") for text in texts)
+        texts = tuple(re.sub(r"(?:^|(?<=[\w)]))\s*%$", "", text).strip("*† ") for text in texts)
         lower = any(arrow in whole for arrow in "↓⇓▼")
         found.append(Heading(texts, "%" in whole, lower, units[0] if units else ""))
     return found

@@ -11,6 +11,9 @@ from headstart.errors import TableError
 
 __all__ = ["Grid", "grid_of_frame", "with_header"]
 
+# What a row below the names has where it is of the header, too.
+UNITS = frozenset({"", "%", "(%)", "[%]", "\N{UPWARDS ARROW}", "\N{DOWNWARDS ARROW}"})
+
 
 class Grid(NamedTuple):
     """A table as it stands.
@@ -41,6 +44,11 @@ def grid_of_frame(frame: pd.DataFrame) -> Grid:
     if named and not any(name in frame.columns for name in named):
         frame = frame.reset_index(level=named)
     # Rows are told by their place: an index may repeat itself.
+    unnamed = frame.index
+    has_model = "model" in {str(name).lower() for name in frame.columns}
+    if len(frame) and not named and not has_model and all(isinstance(n, str) for n in unnamed):
+        frame = frame.copy()
+        frame.insert(0, ("",) * levels if levels > 1 else "", unnamed)
     columns = [
         tuple("" if pd.isna(t) else str(t) for t in (name if levels > 1 else (name,)))
         for name in frame.columns
@@ -76,6 +84,8 @@ def _count_header_rows(cells: list[list[str]]) -> int:
     together; a further row of text below names that are all there and all differ is a result.
     """
     n = 1
+    if n < len(cells) - 1 and any(cells[n]) and all(cell in UNITS for cell in cells[n][1:]):
+        n += 1
     while n < len(cells) - 1 and not any(_is_value(cell) for cell in cells[n][1:] if cell):
         above = cells[n - 1][1:]
         names_levels = not any(cells[n][1:]) and bool(cells[n][0])

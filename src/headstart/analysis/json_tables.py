@@ -10,6 +10,7 @@ import pandas as pd
 from headstart.analysis.grid import Grid
 from headstart.analysis.names import is_known_dataset
 from headstart.errors import TableError
+from headstart.spec.labels import role
 
 __all__ = ["read_json"]
 
@@ -113,6 +114,8 @@ def _nested(value: Mapping[str, Any], where: str) -> Grid:
 
     Which of the two outer levels has the datasets, the names say; models where neither is known.
     """
+    if all(role(str(name)) for name in value):
+        value = _models_first(value)
     paths: dict[tuple[str, ...], dict[str, Any]] = {}
     depths = set()
     for model, inner in value.items():
@@ -128,6 +131,15 @@ def _nested(value: Mapping[str, Any], where: str) -> Grid:
     body = pd.DataFrame(rows, index=range(1, len(rows) + 1), columns=range(len(paths) + 1),
                         dtype=object)  # fmt: skip
     return Grid([(*blank, corner), *paths], body, "json", [])
+
+
+def _models_first(value: Mapping[str, Any]) -> dict[str, Any]:
+    """Turn setting -> model -> dataset to model -> setting -> dataset."""
+    turned: dict[str, Any] = {}
+    for setting, inner in value.items():
+        for model, cells in inner.items():
+            turned.setdefault(str(model), {})[str(setting)] = cells
+    return turned
 
 
 def _leaves(value: Any, path: tuple[str, ...] = ()) -> list[tuple[tuple[str, ...], Any]]:

@@ -1,5 +1,6 @@
 """A grid of cells -> rows of our columns, whether models, datasets or settings stand across."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -43,6 +44,11 @@ MEASURES = {
     **dict.fromkeys(("meanperclass", "mpc", "meanperclassaccuracy", "mca"), "mean-per-class"),
 }
 del MEASURES["score"]
+# What stands behind a dataset's name: pets_acc, "Pets Error".
+MEASURE_ENDING = re.compile(
+    r"(?<=\w)[ _-]+(acc|accuracy|top[ _-]?1|top1[ _-]acc|err|error|error[ _-]rate)$", re.IGNORECASE
+)
+LINK = re.compile(r"^!?\[([^\]]*)\]\([^()]*\)$")
 
 
 class Rows(NamedTuple):
@@ -63,11 +69,12 @@ class Rows(NamedTuple):
 
 
 class _Value(NamedTuple):
-    """A column of accuracies: its place, and what its header says the numbers are of."""
+    """A column of results: its place, what its header says they are of, whether error rates."""
 
     place: int
     names: dict[str, str]
     spread: bool
+    error: bool = False
 
 
 def arrange(
@@ -116,9 +123,19 @@ def _long(grid: Grid, columns: list[Heading], found: Resolved, where: str, datas
             frame[name] = value
             defaults.append(name)
             notes.append(f"no column {name}: all results are one {what}, '{value}'")
+    frame, said = _without_summaries(frame)
+    notes += said
     if defaults and _contradicts_itself(frame) and _has_texts(grid, found.rest):
         raise _no_column(defaults[0], columns, where)
     return Rows(_in_order(frame), notes)
+
+
+def _without_summaries(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    """Leave out rows whose dataset is an average over the others."""
+    names = [name for name in pd.unique(frame["dataset"]) if is_summary(_text(name))]
+    if not names or len(names) == frame["dataset"].nunique():
+        return frame, []
+    return frame[~frame["dataset"].isin(names)], [f"rows left out: dataset {list_some(names)}"]
 
 
 def _contradicts_itself(frame: pd.DataFrame) -> bool:
@@ -177,12 +194,16 @@ def _kind(name: str) -> Any:
 
 
 def _texts(grid: Grid, places: list[int]) -> list[Any]:
-    """Join the texts of columns by a blank; what is empty is left out."""
+    """Join the texts of columns by a blank; what is empty is left out, but for the first."""
     if len(places) == 1:
-        return list(grid.body[places[0]])
+        return [LINK.sub(r"\1", c) if isinstance(c, str) else c for c in grid.body[places[0]]]
     parts = [grid.body[j].tolist() for j in places]
     texts = [[_text(cell) for cell in row] for row in zip(*parts, strict=True)]
-    return [" ".join(text for text in row if text and not is_missing(text)) for row in texts]
+    # A blank below a name may be the name again, or none: it is refused as a missing name.
+    return [
+        " ".join(text for text in row if text and not is_missing(text)) if row[0] else ""
+        for row in texts
+    ]
 
 
 def _text(cell: Any) -> str:
@@ -199,6 +220,13 @@ def _wide(
 ) -> Rows:
     """Find the columns of results, what stands across and what in rows; one row per result."""
     parsed, texts, left_out = _numeric(grid, columns, found)
+    if not parsed and "upstream_accuracy" in found.guessed:
+        # Beside no other dataset, ImageNet is the dataset.
+        taken = {name: p for name, p in found.columns.items() if name != "upstream_accuracy"}
+        guessed = {n: theirs for n, theirs in found.guessed.items() if n != "upstream_accuracy"}
+        rest = [*found.rest, *found.columns["upstream_accuracy"]]
+        found = found._replace(columns=taken, guessed=guessed, rest=rest)
+        parsed, texts, left_out = _numeric(grid, columns, found)
     if not parsed:
         raise _no_column("accuracy", columns, where)
     fixed = forced or "model" in mapping
@@ -215,8 +243,8 @@ def _wide(
     if "setting" not in long:
         long["setting"] = ONE_SETTING
         said.append(f"no column setting: all results are one setting, '{ONE_SETTING}'")
-    summaries = [name for name in pd.unique(long["dataset"]) if is_summary(str(name))]
-    long = long[~long["dataset"].isin(summaries)]
+    long, averages = _without_summaries(long)
+    said += averages
     counts = " x ".join(f"{n} {kind}{'s' * (n != 1)}" for kind in ("model", "dataset")
                         if (n := long[kind].nunique()))  # fmt: skip
     names = list_some(list(dict.fromkeys(str(name) for name in long["dataset"])))
@@ -240,7 +268,7 @@ def _numeric(
             continue
         if len(numbers.bad) > known:
             texts.append(j)
-        elif _is_no_accuracy(heading):
+        elif _is_no_accuracy(heading) or (known and np.nanmin(numbers.value) > 100):
             left_out.append(heading.full)
         elif known or numbers.bad or heading.name:
             parsed[j] = numbers
@@ -327,7 +355,11 @@ def _values(columns: list[Heading], places: list[int], across: str, where: str) 
         base = _base_of_spread(names.get(across, ""), plain)
         if base is not None and len([k for k in kinds if k]) == 1:
             names[across], spread = base, True
-        values.append(_Value(j, names, spread))
+        error = columns[j].lower
+        if across == "dataset" and (found := MEASURE_ENDING.search(names.get(across, ""))):
+            names[across] = names[across][: found.start()]
+            error |= found[1].lower().startswith("err")
+        values.append(_Value(j, names, spread, error))
     if {value.names.get("metric") for value in values if not value.spread} == {"accuracy"}:
         # What all are need not be said in a column.
         values = [v._replace(names={k: t for k, t in v.names.items() if k != "metric"})
@@ -437,7 +469,7 @@ def _melted(
         one.percent | columns[v.place].percent for one, v in zip(stacked, results, strict=True)
     ]
     long["accuracy_percent"] = np.column_stack(signs).ravel()
-    errors = [np.full(n, columns[v.place].lower) for v in results]
+    errors = [np.full(n, v.error) for v in results]
     if np.any(errors):
         long["is_error"] = np.column_stack(errors).ravel()
     se = np.column_stack(

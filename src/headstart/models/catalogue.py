@@ -317,10 +317,7 @@ def _with_options(model: Model, asked: ModelName, cache: Path | None) -> Model:
         name: options[name] for name in ("head", "pool", "interpolation", "part") if name in options
     }
     if "size" in options:
-        changes["input_size"] = options["size"]
-        if "weights" not in options and options["size"].isdigit():
-            at_size = source_of(model.source).upstream_at(model, int(options["size"]))
-            changes["upstream"] = [one.model_dump() for one in at_size]
+        changes |= _resized(model, options)
     said = {name: options[name] for name in GROUPING if name in options}
     if asked.label != asked.full:
         said[ASKED] = asked.full
@@ -345,6 +342,15 @@ def _with_options(model: Model, asked: ModelName, cache: Path | None) -> Model:
         changed = facts.recounted(source, changed, size, cache or default_cache())
     # What the user says counts most.
     return changed if "upstream" in options else with_measured(changed, cache or default_cache())
+
+
+def _resized(model: Model, options: dict[str, str]) -> dict[str, Any]:
+    """Return what changes with the size of the input: its own weights' accuracy, too."""
+    changes: dict[str, Any] = {"input_size": options["size"]}
+    if "weights" not in options and options["size"].isdigit():
+        at_size = source_of(model.source).upstream_at(model, int(options["size"]))
+        changes["upstream"] = [one.model_dump() for one in at_size]
+    return changes
 
 
 def _untrained(tags: dict[str, str]) -> dict[str, str]:

@@ -28,7 +28,8 @@ def timm_upstream(weights: str, size: int) -> tuple[UpstreamAccuracy, ...]:
     percent = _measured().get((weights, size))
     if percent is None:
         return ()
-    return (UpstreamAccuracy(value=round(percent / 100, 6), n=IMAGES, source=f"{SOURCE}, at {size} px"),)
+    source = f"{SOURCE}, at {size} px"
+    return (UpstreamAccuracy(value=round(percent / 100, 6), n=IMAGES, source=source),)
 
 
 @cache
