@@ -223,6 +223,29 @@ def test_timms_wrapper_is_timms_network(own_cache, tmp_path):
         torch.testing.assert_close(ours(images(64)), network(images(64)).logits)
 
 
+@pytest.mark.parametrize(("model_args", "asked", "side"), [
+    ({}, "", 224), ({"img_size": 32}, "", 32), ({"img_size": 32}, "?size=48", 48),
+])  # fmt: skip
+def test_sizes_of_timms_transformers(model_args, asked, side, own_cache, tmp_path):
+    name = "vit_tiny_patch16_224"
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network = timm.create_model(name, num_classes=3, depth=1, **model_args).eval()
+    made_for = model_args.get("img_size", 224)
+    cfg = {"input_size": [3, made_for, made_for]}
+    config = {"architecture": name, "num_classes": 3, "model_args": {"depth": 1, **model_args},
+              "pretrained_cfg": cfg}  # fmt: skip
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    torch.save(network.state_dict(), tmp_path / "pytorch_model.bin")
+    model = models.find(f"hf:{tmp_path}{asked}")
+    assert model.input_size == side
+    ours = models.load(model)
+    if asked:
+        network.set_input_size(img_size=(side, side))
+    with torch.inference_mode():
+        torch.testing.assert_close(ours(images(side)), network(images(side)), rtol=1e-4, atol=1e-4)
+
+
 def test_grey_repositories_of_timm_say_one_mean(own_cache, tmp_path, capfd):
     with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
         warnings.simplefilter("ignore")

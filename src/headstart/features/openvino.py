@@ -128,7 +128,9 @@ def converted(extractor: "Extractor", model: Model) -> OpenVino:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ConversionError(f"does not take the network ({reason})") from error
     expected = np.concatenate([extractor(sample) for sample in samples])
-    difference = np.linalg.norm(found - expected, axis=1) / np.linalg.norm(expected, axis=1)
+    # Features may be all zero, of a network that was never trained.
+    size_of = np.maximum(np.linalg.norm(expected, axis=1), np.finfo(np.float32).tiny)
+    difference = np.linalg.norm(found - expected, axis=1) / size_of
     # Written so that NaN is a difference.
     if not difference.max() <= TOLERANCE:
         raise ConversionError(

@@ -17,7 +17,7 @@ from headstart.models.heads import Head, Part
 from headstart.models.hub import CONFIG
 from headstart.models.preprocessing import PROCESSOR, Preprocessing
 from headstart.models.sources.base import Source, counted, installed, last_layer
-from headstart.models.sources.timm import Timm
+from headstart.models.sources.timm import Timm, create
 from headstart.models.sources.timm_heads import with_classifier
 from headstart.spec import Model, digest
 
@@ -43,6 +43,7 @@ AVERAGED = {
 }  # fmt: skip
 # Classifiers whose logits are called otherwise.
 UNNAMED = ("PPLCNetForImageClassification",)
+LOSS = "ForImageClassification"
 SHOWN = 12
 # How timm's networks begin inside transformers' wrapper of them.
 OF_WRAPPER = "timm_model."
@@ -70,7 +71,7 @@ class HuggingFace(Source):
         with _one_line(name):
             prepared = _preprocessing(name, config)
             with torch.device("meta"):
-                module = _build(name, config, None, _has_pooler(name, config), tried=True)
+                module = _build(name, config, None, _has_pooler(name, config))
         tags = {
             "repository": str(hub.folder_of(name) or name),
             **_remarks(name, config, module, prepared),
@@ -100,7 +101,8 @@ class HuggingFace(Source):
         _check_memory(model)
         marks = kind.split("+")[1:]
         with _one_line(name):
-            module: nn.Module = _build(name, config, model.pool, _marked_pooler(config, marks))
+            pooler = _marked_pooler(config, marks)
+            module: nn.Module = _build(name, config, model.pool, pooler, size=model.input_size)
         return _given(module, config, bgr="bgr" in marks)
 
     def head(self, module: "nn.Module", size: int | None = None) -> Head:  # noqa: ARG002
@@ -209,20 +211,29 @@ def _one_line(name: str) -> Iterator[None]:
 
 
 def _build(
-    name: str, config: dict[str, Any], pool: Any, pooler: bool, *, tried: bool = False
+    name: str,
+    config: dict[str, Any],
+    pool: Any,
+    pooler: bool,
+    *,
+    size: int | None = None,
 ) -> Any:
-    """Build the library's module with fresh weights; `tried`: run it once on the meta device."""
+    """Build the library's module with fresh weights.
+
+    `size` is that of the input; where it is None the network is described, and run once on the meta
+    device.
+    """
     if "architecture" in config:
-        return _of_timm(config, pool)
+        return _of_timm(config, pool, size)
     if not installed("transformers"):
         raise ModelError(
             f"hf:{name} needs the package transformers: pip install 'headstart[hf]'",
             code="model.package_missing",
         )
-    return _of_transformers(name, config, pool, pooler, tried=tried)
+    return _of_transformers(name, config, pool, pooler, tried=size is None)
 
 
-def _of_timm(config: dict[str, Any], pool: Any) -> Any:
+def _of_timm(config: dict[str, Any], pool: Any, size: int | None) -> Any:
     import timm
 
     architecture = config["architecture"]
@@ -238,7 +249,12 @@ def _of_timm(config: dict[str, Any], pool: Any) -> Any:
             f"unsupported option of timm in model_args of {CONFIG}: {', '.join(refused)}",
             code="model.config_invalid", field="model_args", found=refused,
         )  # fmt: skip
-    module = timm.create_model(architecture, pretrained=False, **options)
+    usual = preprocessing.of_timm(config).input_size
+    if "img_size" in options and size in (None, usual):
+        module = timm.create_model(architecture, pretrained=False, **options)
+    else:
+        options.pop("img_size", None)
+        module = create(architecture, size or usual, **options)
     _check_channels(_timm_channels(config))
     return Timm.pooled(with_classifier(module), pool)
 
@@ -407,6 +423,10 @@ def _given(module: "nn.Module", config: dict[str, Any], *, bgr: bool) -> "nn.Mod
         whole = getattr(module, "model", module)
         channels = getattr(_vision(whole.config), "num_channels", 3)
         hook = InputHook(bgr, channels, preprocessing.fixed_size(config), _interpolates(module))
+    for part in module.modules():
+        # Tracing asks every part for its loss, and those without a kind of their own warn.
+        if hasattr(part, "loss_type"):
+            setattr(part, "loss_type", LOSS)  # noqa: B010
     if hook.bgr or hook.channels != 3 or hook.interpolates:
         hook.attach(module)
     return module
