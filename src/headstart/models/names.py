@@ -18,7 +18,7 @@ OPTIONS: Mapping[str, str] = {
     "head": "path of the classifier among the submodules",
     "pool": "token or mean: how a transformer's tokens become one feature",
     "size": "of the input, in pixels",
-    "interpolation": "bicubic or bilinear",
+    "interpolation": "bicubic, bilinear, lanczos, box, hamming or nearest",
     "mean": "per channel, three numbers separated by commas",
     "std": "per channel, three numbers separated by commas",
     "upstream": "top-1 accuracy on the upstream task, a proportion",
