@@ -14,8 +14,9 @@ from safetensors.torch import save as save_tensors
 from torch import nn
 
 from headstart.errors import HeadstartError
+from headstart.models.checkpoint import Purpose
 from headstart.models.heads import Head
-from headstart.models.state import Purpose, load_state
+from headstart.models.state import load_state
 from headstart.models.weight_files import read_weights
 
 # More memory than a file of some kilobytes may take.

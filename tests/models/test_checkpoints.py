@@ -15,10 +15,11 @@ from torch import nn
 
 from headstart import models
 from headstart.errors import UnknownNameError, WeightsError
+from headstart.models.checkpoint import Purpose
 from headstart.models.heads import Head
 from headstart.models.layouts import size_for
 from headstart.models.sources import SOURCES
-from headstart.models.state import Purpose, load_state
+from headstart.models.state import load_state
 from headstart.models.weight_files import holds_average, read_weights
 
 
@@ -473,6 +474,63 @@ def test_register_tokens():
         with pytest.raises(WeightsError) as error:
             load_state(small(VIT, reg_tokens=ours), under("teacher.backbone.", state), purpose)
         assert (error.value.code, error.value.values["n"]) == ("weights.registers", n)
+
+
+def test_patches_of_another_size_are_another_network():
+    """timm would resample them, and 2 x 32 pixels give as many patches as 16 of half the size."""
+    purpose = Purpose(Head.at("head"), "x", translate=SOURCES["timm"].translate, resample=True)
+    with pytest.raises(WeightsError) as error:
+        load_state(small(VIT), under("module.", small(VIT, patch_size=32).state_dict()), purpose)
+    assert error.value.code == "weights.misfit"
+    assert "patch_embed.proj.weight" in error.value.values["reshaped"]
+
+
+def test_official_dinov2_with_registers():
+    """Its position embeddings have one for the class token, timm's do not."""
+    name = "vit_small_patch14_reg4_dinov2"
+    options = {"depth": 1, "embed_dim": 24, "num_heads": 3, "img_size": 56}
+    import timm
+
+    module = timm.create_model(name, **options, num_classes=5)
+    state = tensors(6, module)
+    official = {n.replace("reg_token", "register_tokens"): t for n, t in state.items()}
+    official |= {"pos_embed": torch.randn(1, 17, 24), "mask_token": torch.zeros(1, 24)}
+    purpose = Purpose(Head.at("head"), "x", translate=SOURCES["timm"].translate, size=56)
+    load_state(module, under("teacher.backbone.", official), purpose)
+    torch.testing.assert_close(module.reg_token.data, state["reg_token"])
+    # timm adds the class token's own to the token.
+    torch.testing.assert_close(
+        module.cls_token.data, state["cls_token"] + official["pos_embed"][:, :1]
+    )
+    torch.testing.assert_close(module.pos_embed.data, official["pos_embed"][:, 1:])
+
+
+def test_official_swin():
+    """Its stages end with the step that timm's begin with; its index buffers are left out."""
+    purpose = Purpose(Head.at("head.fc"), "x", translate=SOURCES["timm"].translate)
+    module = small(SWIN)
+    state = tensors(7, module)
+    before = re.compile(r"layers\.(\d)\.downsample")
+    official = {
+        before.sub(lambda m: f"layers.{int(m[1]) - 1}.downsample", n).replace("head.fc", "head"): t
+        for n, t in state.items()
+    } | {"layers.0.blocks.0.attn.relative_position_index": torch.zeros(49, 49, dtype=torch.long)}
+    load_state(module, {"model": official, "optimizer": {}}, purpose)
+    for name, tensor in module.state_dict().items():
+        if not name.startswith("head.fc"):
+            torch.testing.assert_close(tensor, state[name], msg=name)
+
+
+def test_a_distilled_token_is_no_other_size():
+    name, options = "deit_tiny_distilled_patch16_224", {"depth": 1}
+    import timm
+
+    state = timm.create_model(name, **options).state_dict()
+    purpose = Purpose(Head.at("head"), "x", translate=SOURCES["timm"].translate)
+    with pytest.raises(WeightsError) as error:
+        load_state(timm.create_model("deit_tiny_patch16_224", **options), state, purpose)
+    assert error.value.code == "weights.misfit"
+    assert "dist_token" in error.value.values["unexpected"]
 
 
 def official_convnext(name):

@@ -204,9 +204,10 @@ def load(
     """
     import torch
 
+    from headstart.models.checkpoint import Purpose
     from headstart.models.deterministic import check_deterministic
     from headstart.models.network import proven
-    from headstart.models.state import Purpose, load_state
+    from headstart.models.state import load_state
     from headstart.models.switches import switch
     from headstart.models.weight_files import read_weights
 

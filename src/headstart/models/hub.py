@@ -243,7 +243,7 @@ def tensor_names(name: str) -> set[str] | None:
 def _tensor_names(place: Path) -> set[str] | None:
     from safetensors import SafetensorError, safe_open
 
-    from headstart.models.state import list_tensors
+    from headstart.models.checkpoint import list_tensors
     from headstart.models.weight_files import read_weights
 
     try:
@@ -252,7 +252,7 @@ def _tensor_names(place: Path) -> set[str] | None:
         if place.suffix == ".safetensors":
             with safe_open(place, "pt") as file:
                 return set(file.keys())
-        return set(list_tensors(read_weights(place)))
+        return set(list_tensors(read_weights(place))[0])
     # Loading them says what is wrong.
     except (HeadstartError, SafetensorError, OSError, ValueError, TypeError, KeyError):
         return None

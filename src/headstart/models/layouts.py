@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     Tensors = Mapping[str, torch.Tensor]
 
-__all__ = ["LAYOUTS", "is_position", "resampled", "size_for"]
+__all__ = ["LAYOUTS", "is_position", "resampled", "size_for", "stretched"]
 
 # Embeddings of places, and biases by distances, under the names of timm, torchvision, transformers
 # and of the papers' own releases.
@@ -24,6 +24,8 @@ POSITIONS = re.compile(
     r"|position_embedding\.weight|absolute_pos_embed|relative_position_bias_table|rel_pos_[hw]"
     r"|rel_pos(_bias)?(_table)?|attention_biases|lepe_pos\w*)(\.weight)?$"
 )
+# Before the embeddings of places: class, distillation and register tokens.
+MOST_TOKENS = 8
 # detectron2's names of a ResNet's parts.
 DETECTRON2 = (
     (r"^stem\.", ""),
@@ -96,11 +98,25 @@ def resampled(raw: "Tensors", state: "Tensors", required: "Tensors") -> str | No
     required
         The network's own tensors.
     """
-    lengths = {t.numel() for n, t in raw.items() if is_position(n)}
+    sides = {_side(n, t) for n, t in raw.items() if is_position(n)}
     return next(
-        (n for n in required if is_position(n) and lengths and state[n].numel() not in lengths),
-        None,
+        (n for n in required if is_position(n) and sides and _side(n, state[n]) not in sides), None
     )
+
+
+def stretched(raw: "Tensors", state: "Tensors", required: "Tensors") -> list[str]:
+    """Return the tensors, other than position embeddings, that a translation made fit by size."""
+    # What only was renamed is still the file's own tensor.
+    own = {t.data_ptr() for t in raw.values()}
+    return [
+        n
+        for n in required
+        if n in raw
+        and n in state
+        and raw[n].numel() != state[n].numel() == required[n].numel()
+        and state[n].data_ptr() not in own
+        and not is_position(n)
+    ]
 
 
 def size_for(raw: "Tensors", required: "Tensors", size: int) -> int | None:
@@ -125,31 +141,25 @@ def size_for(raw: "Tensors", required: "Tensors", size: int) -> int | None:
         own = ours.get(name, by_end.get(end))
         if own is None or not is_position(name) or own.shape == tensor.shape:
             continue
-        grid = _window if end.endswith("table") else _grid
-        here, there = grid(own, own), grid(tensor, own)
+        here, there = _side(name, own), _side(name, tensor)
         if here and there and here != there and size * there % here == 0:
             return size * there // here
     return None
 
 
-def _window(table: "torch.Tensor", _: "torch.Tensor") -> int | None:
-    """Return the side h of a window from biases by distance: (2 h - 1)^2, and some of tokens."""
-    side = math.isqrt(len(table))
-    return (side + 1) // 2 if side % 2 else None
-
-
-def _grid(tensor: "torch.Tensor", own: "torch.Tensor") -> int | None:
+def _side(name: str, tensor: "torch.Tensor") -> int | None:
     """Return how many places a side has, from the shape of position embeddings.
 
-    Of (1, n, d) or (n, d) with some tokens before the places, as many as `own` has, or of maps
-    (1, h, w, d).
+    Of (1, n, d) or (n, d) with a few tokens before the places; of maps (1, h, w, d); of biases by
+    distance, (2 h - 1)^2 of them and a few of tokens, where h is the side of a window.
     """
-    shape, theirs = tuple(tensor.shape), tuple(own.shape)
+    shape = tuple(tensor.shape)
+    if name.endswith("table"):
+        side = math.isqrt(shape[0])
+        return (side + 1) // 2 if side % 2 else None
     if len(shape) == 4:
         return shape[1] if shape[1] == shape[2] else shape[2]
     if len(shape) not in (2, 3):
         return None
-    before = theirs[-2] - math.isqrt(theirs[-2]) ** 2
-    places = shape[-2] - before
-    side = math.isqrt(max(places, 0))
-    return side if side * side == places else None
+    side = math.isqrt(shape[-2])
+    return side if shape[-2] - side * side <= MOST_TOKENS else None

@@ -1,0 +1,370 @@
+"""Where a network is among the tensors of a checkpoint.
+
+A checkpoint holds a network's tensors somewhere: inside dictionaries of any name, under prefixes of
+any name, beside optimizer states, averages, and heads of self-supervised methods. All tensors are
+listed by their full names (``state_dict.module.conv1.weight``), and the network is looked for in
+that list: a prefix under which each of its tensors is found, with its shape, by the names that it
+has or by those of an older or another program.
+"""
+
+import re
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from headstart.errors import UnknownNameError, WeightsError
+from headstart.models.heads import Head
+from headstart.models.layouts import LAYOUTS
+from headstart.models.weight_files import AVERAGE
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    Tensors = Mapping[str, torch.Tensor]
+    Translate = Callable[[Tensors, nn.Module], dict[str, torch.Tensor]]
+
+__all__ = [
+    "COUNTERS",
+    "Candidate",
+    "Purpose",
+    "candidates",
+    "choose",
+    "fit",
+    "label",
+    "list_tensors",
+    "required_tensors",
+]
+
+# Counters of batch norms, which no output depends on and old files lack.
+COUNTERS = "num_batches_tracked"
+# Which of several networks of one architecture is taken, the first kind that is there: averages
+# over steps, which their authors evaluate; networks as trained; those that follow by momentum
+# (MoCo, BYOL), before a plain `encoder` (I-JEPA's `target_encoder` is the one evaluated); the
+# student beside its teacher; optimizer states.
+RANKS = (
+    (9, re.compile(r"\w*optim\w*|exp_avg(_sq)?|opt")),
+    (0, re.compile(r"(\w*_)?(ema\d*|averaged?|avg|swa|teacher)(_\w*)?")),
+    (6, re.compile(r"(\w*_)?student(_\w*)?")),
+    (5, re.compile(r"\w+_k|key_\w+")),
+    (3, re.compile(r"(\w*_)?(momentum|target)(_\w*)?")),
+    (4, re.compile(r"encoder")),
+)  # fmt: skip
+AS_TRAINED = 2
+# A prefix is looked into if so much of the network could be under it.
+LEAST_SHARE = 0.3
+MOST_PLACES = 24
+DEEPEST, MOST_ENTRIES = 12, 2_000_000
+SHOWN = 4
+
+
+@dataclass(frozen=True)
+class Purpose:
+    """What a file of weights is read for.
+
+    Parameters
+    ----------
+    head
+        Where the network's classifier is.
+    where
+        The file, for messages.
+    auxiliary
+        Paths of other classifiers, which a file may lack.
+    translate
+        Brings names of other programs under those of the network's library.
+    part
+        Which of the networks in the file is wanted, by its prefix; by the rule unless given.
+    size, architecture
+        Side of the network's input in pixels, and its name, for messages.
+    resample
+        Whether position embeddings of another grid may be resampled: where the user chose the size.
+    """
+
+    head: Head
+    where: str
+    auxiliary: tuple[str, ...] = ()
+    translate: "Translate | None" = None
+    part: str | None = None
+    size: int = 224
+    architecture: str = "the network"
+    resample: bool = False
+
+    @property
+    def loose(self) -> tuple[str, ...]:
+        """Beginnings of the names of tensors that need not be there or fit."""
+        return tuple(f"{path}." for path in (*self.head.paths, *self.auxiliary))
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One place in a checkpoint where the network may be.
+
+    Parameters
+    ----------
+    prefix
+        Before its names, with the point.
+    raw
+        The tensors there, by the names that they have behind the prefix.
+    state
+        Under the network's names.
+    fits
+        How many tensors that the network needs are there, with their shapes.
+    renamed
+        Whether the names are another program's.
+    """
+
+    prefix: str
+    raw: "Tensors"
+    state: "Tensors"
+    fits: int
+    renamed: bool
+
+
+def required_tensors(module: "nn.Module", purpose: Purpose) -> "dict[str, torch.Tensor]":
+    """Return the network's tensors that a file has to have."""
+    return {
+        name: tensor
+        for name, tensor in module.state_dict().items()
+        if not name.startswith(purpose.loose) and not name.endswith(COUNTERS)
+    }
+
+
+def list_tensors(content: Any) -> "tuple[dict[str, torch.Tensor], dict[str, int]]":
+    """List all tensors of a checkpoint.
+
+    Returns
+    -------
+    dict
+        Tensors by their full names, those of the containers around them before their own.
+    dict
+        By the same names, how many characters of each are the containers'.
+    """
+    import numpy as np
+    import torch
+
+    tensors: dict[str, torch.Tensor] = {}
+    containers: dict[str, int] = {}
+    seen: set[int] = set()
+    waiting: list[tuple[str, Any, int]] = [("", content, 0)]
+    while waiting and len(tensors) < MOST_ENTRIES:
+        prefix, inside, depth = waiting.pop()
+        if id(inside) in seen or depth > DEEPEST:
+            continue
+        seen.add(id(inside))
+        for key, value in _entries(inside):
+            name = f"{prefix}{key}"
+            if isinstance(value, np.ndarray) and value.dtype.kind in "fiubc":
+                value = torch.from_numpy(np.ascontiguousarray(value).copy())
+            if isinstance(value, torch.Tensor):
+                tensors[name], containers[name] = value, len(prefix)
+            elif isinstance(value, Mapping | list | tuple) or hasattr(value, "state_dict"):
+                waiting.append((f"{name}.", value, depth + 1))
+    return tensors, containers
+
+
+def _entries(inside: Any) -> Iterator[tuple[str, Any]]:
+    if hasattr(inside, "state_dict") and not isinstance(inside, Mapping):
+        # A whole network, which --trust has unpickled.
+        try:
+            inside = inside.state_dict()
+        # Code of the file's author.
+        except Exception:
+            inside = {}
+    if isinstance(inside, Mapping):
+        yield from ((str(key), value) for key, value in inside.items())
+    elif isinstance(inside, list | tuple):
+        yield from ((str(i), value) for i, value in enumerate(inside))
+
+
+def fit(state: "Tensors", required: "Tensors") -> int:
+    """Count the tensors that are there with their shapes."""
+    return sum(1 for n, t in required.items() if n in state and state[n].shape == t.shape)
+
+
+def candidates(
+    tensors: "Tensors", containers: dict[str, int], module: "nn.Module", purpose: Purpose
+) -> list[Candidate]:
+    """Find the places where the network is; where it is nowhere whole, those that come nearest.
+
+    Parameters
+    ----------
+    tensors, containers
+        As `list_tensors` gave them.
+    module
+        A translation may take out of it what the file lacks (untrained poolers).
+    """
+    required = required_tensors(module, purpose)
+    found = list(_as_named(tensors, containers, required))
+    return found or _as_translated(tensors, containers, required, module, purpose)
+
+
+def _as_named(
+    tensors: "Tensors", containers: dict[str, int], required: "Tensors"
+) -> Iterator[Candidate]:
+    """Find all prefixes under which a network is whole, by the names that it has."""
+    votes: Counter[str] = Counter()
+    for name, tensor in tensors.items():
+        at = 0
+        while True:
+            own = required.get(name[at:])
+            if own is not None and own.shape == tensor.shape:
+                votes[name[:at]] += 1
+            at = name.find(".", at) + 1
+            if at == 0:
+                break
+    for prefix, count in votes.items():
+        if count == len(required):
+            raw = _under(prefix, tensors, containers, required)
+            yield Candidate(prefix, raw, raw, count, renamed=False)
+
+
+def _under(
+    prefix: str, tensors: "Tensors", containers: dict[str, int], named: "Tensors | None" = None
+) -> "dict[str, torch.Tensor]":
+    """Take the tensors under a prefix, by the rest of their names.
+
+    Those in containers further inside belong to something else, unless they are `named`.
+    """
+    named = named or {}
+    return {
+        name[len(prefix) :]: tensor
+        for name, tensor in tensors.items()
+        if name.startswith(prefix)
+        and (containers[name] <= len(prefix) or name[len(prefix) :] in named)
+    }
+
+
+def _as_translated(
+    tensors: "Tensors",
+    containers: dict[str, int],
+    required: "Tensors",
+    module: "nn.Module",
+    purpose: Purpose,
+) -> list[Candidate]:
+    """Try the names of other programs at each place that is large enough."""
+    translations: list[Translate] = [purpose.translate] if purpose.translate else []
+    translations += LAYOUTS
+    tried: list[Candidate] = []
+    whole: list[str] = []
+    for prefix in _places(tensors, containers, len(required)):
+        # What is inside a place that is whole is a part of it.
+        if any(prefix.startswith(outer) for outer in whole):
+            continue
+        raw = _under(prefix, tensors, containers)
+        options = [Candidate(prefix, raw, raw, fit(raw, required), renamed=False)]
+        for translate in translations:
+            if (state := _translated(translate, raw, module)) is not None:
+                required = required_tensors(module, purpose)
+                renamed = state.keys() != raw.keys()
+                options.append(Candidate(prefix, raw, state, fit(state, required), renamed))
+                if options[-1].fits == len(required):
+                    break
+        best = max(options, key=lambda option: option.fits)
+        tried.append(best)
+        if best.fits == len(required):
+            whole.append(prefix)
+    return tried
+
+
+def _translated(
+    translate: "Translate", raw: "Tensors", module: "nn.Module"
+) -> "dict[str, torch.Tensor] | None":
+    """Rename tensors; None where they are not what the translation is made for."""
+    import torch
+
+    try:
+        with torch.no_grad(), torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            state = translate(dict(raw), module)
+    # A library's renaming takes for granted what this file lacks, each in its own way.
+    except Exception:
+        return None
+    return {n: t for n, t in state.items() if isinstance(t, torch.Tensor)}
+
+
+def _places(tensors: "Tensors", containers: dict[str, int], n_required: int) -> list[str]:
+    """Return the prefixes with enough tensors under them, outer ones first."""
+    count: Counter[str] = Counter()
+    for name in tensors:
+        # From the innermost container on: what lies in a container is not its outer one's.
+        at = containers[name]
+        while True:
+            count[name[:at]] += 1
+            at = name.find(".", at) + 1
+            if at == 0:
+                break
+    enough = max(1, LEAST_SHARE * n_required)
+    large = [prefix for prefix, n in count.items() if n >= enough]
+    return sorted(large, key=lambda prefix: prefix.count("."))[:MOST_PLACES]
+
+
+def _rank(prefix: str) -> int:
+    """Return which kind of network a prefix is of; the lowest is taken."""
+    parts = prefix.rstrip(".").split(".")
+    return next(
+        (rank for rank, words in RANKS if any(words.fullmatch(part) for part in parts)), AS_TRAINED
+    )
+
+
+def choose(whole: list[Candidate], purpose: Purpose, note: Callable[[str], None]) -> Candidate:
+    """Choose among networks that are whole: the one that is named, or by the rule."""
+    whole = _different(whole)
+    shown = [label(one) for one in whole]
+    if purpose.part not in (None, AVERAGE):
+        named = [one for one in whole if _is_named(one.prefix, str(purpose.part))]
+        if len(named) != 1:
+            raise UnknownNameError(f"part of {purpose.where}", str(purpose.part), shown)
+        return named[0]
+    ranks = [_rank(one.prefix) for one in whole]
+    best = [one for one, rank in zip(whole, ranks, strict=True) if rank == min(ranks)]
+    if len(best) > 1:
+        names = [label(one) for one in best]
+        raise WeightsError(
+            f"{purpose.where} holds {len(best)} networks that fit {purpose.architecture}: "
+            f"{', '.join(names[:SHOWN])}: choose one with ?part={names[0]}",
+            code="weights.ambiguous",
+            file=purpose.where,
+            found=names,
+        )
+    others = [label(one) for one in whole if one is not best[0]]
+    if others:
+        why = " (the average of the weights)" if min(ranks) == 0 else ""
+        note(
+            f"{Path(purpose.where).name}: took the weights '{label(best[0])}'{why}; "
+            f"{', '.join(others[:SHOWN])} would fit too: choose with ?part={others[0]}"
+        )
+    return best[0]
+
+
+def _different(whole: list[Candidate]) -> list[Candidate]:
+    """Leave out networks that are another one's tensors under a second name."""
+    kept: list[Candidate] = []
+    for one in sorted(whole, key=lambda c: (_rank(c.prefix), len(c.prefix))):
+        if not any(_equal(one.state, other.state) for other in kept):
+            kept.append(one)
+    return kept
+
+
+def _equal(one: "Tensors", other: "Tensors") -> bool:
+    import torch
+
+    names = [n for n in one.keys() & other.keys() if one[n].shape == other[n].shape]
+    try:
+        return all(one[n] is other[n] or torch.equal(one[n], other[n]) for n in sorted(names))
+    # Of types that cannot be compared, which are refused later.
+    except (RuntimeError, TypeError):
+        return False
+
+
+def label(one: Candidate) -> str:
+    """Return a prefix as it is shown, ``.`` for none."""
+    return one.prefix.rstrip(".") or "."
+
+
+def _is_named(prefix: str, part: str) -> bool:
+    """Whether a prefix is, or holds as one of its parts, what the user names."""
+    whole = prefix.rstrip(".") or "."
+    return whole == part or f".{part}." in f".{whole}."
