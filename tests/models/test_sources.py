@@ -285,7 +285,7 @@ def test_a_hub_that_cannot_be_reached(no_network, own_cache, name, host, file):
         models.fetch(model)
     assert f"weights of '{name}' are not on this machine, and {host} cannot be" in str(error.value)
     assert f"fetch {file}" in str(error.value)
-    assert f"say {name}?weights=FILE" in str(error.value)
+    assert f"use {name}?weights=FILE" in str(error.value)
 
 
 def test_a_download_is_whole_or_not_there(own_cache, no_network, monkeypatch, tmp_path):
@@ -309,6 +309,38 @@ def test_a_download_is_whole_or_not_there(own_cache, no_network, monkeypatch, tm
     with pytest.raises(WeightsError, match=r"is damaged: expected SHA-256 1378be20"):
         models.fetch(models.find("inception_v1"))
     assert places.locate(models.find("inception_v1"), own_cache) is None
+
+
+@pytest.mark.parametrize(("name", "content", "kind"), [
+    ("bn_inception", b"<html>Please log in</html>", "not an archive of one file"),
+    ("torchvision:vit_b_16", b"<!doctype html><html>Please log in</html>", None),
+    ("resnet18d", b"<html>Please log in</html>", "html"),
+])  # fmt: skip
+def test_a_page_in_place_of_a_download(name, content, kind, own_cache, no_network, monkeypatch):
+    import io
+
+    monkeypatch.setattr(places.urllib.request, "urlopen", lambda url, timeout: io.BytesIO(content))
+    model = models.find("torchvision:resnet18" if name == "resnet18d" else name)
+    if name == "resnet18d":
+        # Of a server that writes no digest into its files' names.
+        weights = model.weights.model_copy(update={"locator": "https://example.org/weights.pth"})
+        model = model.model_copy(update={"weights": weights})
+    with pytest.raises(ModelError) as error:
+        models.fetch(model)
+    assert error.value.code == ("weights.download" if kind else "weights.damaged")
+    assert error.value.values.get("kind") == kind
+    assert places.locate(model, own_cache) is None
+
+
+@pytest.mark.parametrize("text", ["[]", "{", "3"])
+def test_a_damaged_ledger(text, own_cache, trained, tmp_path, monkeypatch):
+    save_file(trained.state_dict(), tmp_path / "model.safetensors")
+    monkeypatch.setattr(places, "locate", lambda *_: tmp_path / "model.safetensors")
+    (own_cache / "models").mkdir(parents=True, exist_ok=True)
+    (own_cache / "models" / "ledger.json").write_text(text)
+    with pytest.raises(WeightsError) as error:
+        models.load(models.find("timm:resnet18"))
+    assert error.value.code == "weights.ledger"
 
 
 def test_the_ledger_knows_what_was_used_before(own_cache, trained, tmp_path, monkeypatch):

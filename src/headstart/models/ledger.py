@@ -81,8 +81,14 @@ def _place(cache: Path) -> Path:
 def _read(place: Path) -> dict[str, str]:
     try:
         known = json.loads(place.read_bytes())
+        if not isinstance(known, dict):
+            raise ValueError(f"expected a JSON object, found {type(known).__name__}")
     except FileNotFoundError:
         return {}
-    except ValueError as error:
-        raise WeightsError(f"ledger of weights {place} is damaged ({error}): remove it") from error
-    return dict(known)
+    except (ValueError, RecursionError) as error:
+        raise WeightsError(
+            f"ledger of weights {place} is damaged ({error}): remove it",
+            code="weights.ledger",
+            file=str(place),
+        ) from error
+    return known

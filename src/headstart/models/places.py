@@ -18,6 +18,7 @@ from headstart.errors import WeightsError, WeightsMissingError
 from headstart.files import replaced, sha256_file, storage_errors
 from headstart.hub import SECONDS, address
 from headstart.models import hub
+from headstart.models.weight_files import check_kind
 from headstart.spec import Model
 
 __all__ = ["fetch", "locate", "origin", "remedy"]
@@ -67,7 +68,7 @@ def remedy(model: Model) -> str:
 def _by_hand(model: Model) -> str:
     scheme, rest = _parts(model)
     place = f"{hub.WEIGHT_FILES[0]} of {rest}" if scheme == "hf" else rest
-    return f"fetch {place} and say {model.name.partition('?')[0]}?weights=FILE"
+    return f"fetch {place} and use {model.name.partition('?')[0]}?weights=FILE"
 
 
 def origin(model: Model) -> str:
@@ -127,19 +128,41 @@ def _fetch_from_url(url: str, cache: Path) -> Path:
         ):
             shutil.copyfileobj(answer, file)
         if url.endswith(".zip"):
-            _unpack(temporary)
+            _unpack(temporary, url)
         _check_name(target.name, temporary, url)
+        _check_content(temporary, url)
     return target
 
 
-def _unpack(file: Path) -> None:
+def _unpack(file: Path, url: str) -> None:
     """Replace an archive of one file by that file."""
     inside = file.with_suffix(".unpacked")
-    with zipfile.ZipFile(file) as archive:
-        (member,) = archive.namelist()
-        with archive.open(member) as content, inside.open("wb") as out:
-            shutil.copyfileobj(content, out)
+    try:
+        with zipfile.ZipFile(file) as archive:
+            (member,) = archive.namelist()
+            with archive.open(member) as content, inside.open("wb") as out:
+                shutil.copyfileobj(content, out)
+    except (zipfile.BadZipFile, ValueError, NotImplementedError, RuntimeError) as error:
+        raise _no_weights(url, "not an archive of one file") from error
     inside.replace(file)
+
+
+def _check_content(file: Path, url: str) -> None:
+    """Raise WeightsMissingError where a proxy or a login page answered in place of the server."""
+    try:
+        check_kind(file)
+    except WeightsError as error:
+        raise _no_weights(url, str(error.values.get("kind", "damaged"))) from error
+
+
+def _no_weights(url: str, what: str) -> WeightsMissingError:
+    return WeightsMissingError(
+        f"{url} did not give a file of weights ({what}): is there a proxy or a login in between? "
+        "Fetch it by hand and use ?weights=FILE",
+        code="weights.download",
+        url=url,
+        kind=what,
+    )
 
 
 def _check_name(name: str, file: Path, url: str) -> None:
@@ -149,7 +172,9 @@ def _check_name(name: str, file: Path, url: str) -> None:
         found = sha256_file(file)
         if not found.startswith(start):
             raise WeightsError(
-                f"{url} is damaged: expected SHA-256 {start}..., found {found[:8]}...: run again"
+                f"{url} is damaged: expected SHA-256 {start}..., found {found[:8]}...: run again",
+                code="weights.damaged",
+                url=url,
             )
 
 
