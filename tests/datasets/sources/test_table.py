@@ -253,6 +253,24 @@ def test_columns_of_splits_that_cannot_be_told(folder, head, values):
     assert list(read(f"{table}?split=").parts) == ["all"]
 
 
+def test_a_column_that_is_only_called_like_one_of_splits(folder):
+    rows = [f"{name},{label},{['new', 'full'][i % 2]}" for i, (name, label) in enumerate(ROWS)]
+    assert list(read(write(folder / "t.csv", "path,label,phase", *rows)).parts) == ["all"]
+    rows = [f"{name},{label},{['Training', 'PublicTest'][i % 2]}"
+            for i, (name, label) in enumerate(ROWS)]  # fmt: skip
+    with pytest.raises(DatasetError) as error:
+        read(write(folder / "t.csv", "path,label,Usage", *rows))
+    assert error.value.code == "dataset.split_unknown"
+
+
+def test_the_folder_that_paths_start_from_is_found(folder):
+    (folder / "train_images").mkdir()
+    (folder / "train_images" / "x.png").touch()
+    table = write(folder / "t.csv", "id_code,diagnosis", "x,0", "1.png,1")
+    with pytest.raises(DatasetMissingError, match=r"\?root=train_images "):
+        read(table)
+
+
 def test_values_of_splits_are_named(folder):
     rows = [f"{i}.png,{'ab'[i % 2]},{i % 4}" for i in range(6)]
     table = write(folder / "t.csv", "path,label,split", *rows)

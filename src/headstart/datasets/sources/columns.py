@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from headstart.datasets.naming import (
     PARTS,
+    SplitNames,
     check_parts,
     column_key,
     listed,
@@ -41,8 +42,10 @@ LABELS = (
 )
 SPLITS = (
     *("split", "splits", "data_split", "dataset_split", "split_name", "partition", "subset"),
-    *("set", "set_name", "fold", "usage", "phase"),
+    *("set", "set_name", "fold"),
 )
+# Called so, a column holds splits if one of its values mentions one.
+PERHAPS = ("usage", "phase", "stage", "dataset", "data_set", "type", "part")
 FLAGS: Mapping[str, bool] = MappingProxyType(
     dict.fromkeys(("1", "1.0", "true", "yes"), True)
     | dict.fromkeys(("0", "0.0", "false", "no"), False)
@@ -173,6 +176,7 @@ def _split_column(
     ]
     keys = {column_key(name): name for name in reversed(free)}
     called = [keys[guess] for guess in SPLITS if guess in keys]
+    called += [keys[key] for key in PERHAPS if key in keys and _mentions(table, keys[key])]
     if called and given:
         return called[0]
     meant = [name for name in free if _names_splits(table, name)]
@@ -187,6 +191,13 @@ def _split_column(
             found=tuple(meant),
         )
     return first
+
+
+def _mentions(table: Table, name: str) -> bool:
+    """Whether train or a test is mentioned among the few values of a column."""
+    values = {str(cell) for cell in table.columns([name])[name]}
+    found = read_split_names(values) if len(values) <= MOST_SPLITS else SplitNames()
+    return len(found.parts) + len(found.unclear) > 1
 
 
 def _names_splits(table: Table, name: str) -> bool:

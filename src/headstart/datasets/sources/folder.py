@@ -245,13 +245,13 @@ def _are_splits(
     One such name among others is a class. So are names that only mention a split (a test tube)
     where their folders hold images, not class folders.
     """
+    if "train" in parts and len(parts) > 1:
+        return True
+    mentioning = [*parts.values(), *unclear]
     if others:
-        if "train" in parts and len(parts) > 1:
-            return True
-        mentioning = [*parts.values(), *unclear]
         return len(mentioning) > 1 and _share_classes(folder, mentioning)
     if unclear:
-        return all(_filled(folder / name) for name in [*parts.values(), *unclear])
+        return sum(bool(_filled(folder / name)) for name in mentioning) in (len(mentioning), 2)
     return bool(parts)
 
 
@@ -286,6 +286,16 @@ def _splits_of_classes(folder: Path, filled: Sequence[str]) -> _Layout | None:
             found=odd or loose,
         )
     check_parts(found.parts, f"class folders of {folder}", "?all=. splits all images anew")
+    train = [f"{name}/{found.parts['train']}" for name in filled]
+    train = [name for name in train if os.path.isdir(folder / name)]
+    if len(train) > 1 and _share_classes(folder, train):
+        raise DatasetError(
+            f"dataset folder {folder} has folders {listed(filled)} that hold the same splits, and "
+            f"these the same class folders ({listed(_filled(folder / train[0]))}): give one of "
+            f"them ({folder / filled[0]}), or say which to use, as ?train={'+'.join(train[:2])}",
+            code="dataset.layout_unclear",
+            found=tuple(filled),
+        )
     places = {
         part: {
             name: [folder / name / inner]

@@ -17,7 +17,7 @@ from headstart.datasets.sources.embedded import EMBEDDED
 from headstart.errors import DatasetError, DatasetMissingError
 from headstart.files import unusable
 
-__all__ = ["find_files", "is_image_name", "not_there", "own_title", "require_files"]
+__all__ = ["find_files", "is_image_name", "not_there", "own_title", "require_files", "start_of"]
 
 
 def own_title(name: str, instead: str = "") -> str:
@@ -100,6 +100,19 @@ def find_files(table: Path, folder: Path, names: Sequence[str]) -> list[Path]:
             place = place.with_name(fitting[0]) if fitting else place
         found.append(place)
     return found
+
+
+def start_of(table: Path, images: Sequence[Path]) -> str:
+    """Return the folder beside a table that the first missing image lies in; ``DIR`` if none."""
+    gone = next((image for image in images if not os.path.isfile(image)), None)
+    if gone is None or not gone.is_relative_to(table.parent):
+        return "DIR"
+    name = str(gone.relative_to(table.parent))
+    for folder in sorted(entry.name for entry in os.scandir(table.parent) if entry.is_dir()):
+        with suppress(DatasetError):
+            if os.path.isfile(find_files(table, table.parent / folder, [name])[0]):
+                return folder
+    return "DIR"
 
 
 def require_files(paths: Sequence[Path], source: str, remedy: str) -> None:

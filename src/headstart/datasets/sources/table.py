@@ -32,7 +32,7 @@ from headstart.datasets.sources.columns import (
     one_of,
     parts_of_rows,
 )
-from headstart.datasets.sources.parts import find_files, not_there, require_files
+from headstart.datasets.sources.parts import find_files, not_there, require_files, start_of
 from headstart.datasets.splits import Split
 from headstart.errors import DatasetError
 from headstart.files import name_in_text, path_of, unusable
@@ -107,12 +107,12 @@ class TableSource(Source):
         if isinstance(images, list):
             _check_once(path, images, names)
             if not asked.allow_missing:
-                require_files(
-                    images,
-                    str(path),
-                    "pass ?root=DIR for the folder that their paths start from, or "
-                    "?allow_missing=yes to measure on what is left",
+                folder = start_of(path, images)
+                remedy = f"pass ?root={folder} for the folder that their paths start from"
+                left = (
+                    "" if folder != "DIR" else ", or ?allow_missing=yes to measure on what is left"
                 )
+                require_files(images, str(path), f"{remedy}{left}")
         spelled = merged_spellings(name for several in names for name in several)
         names = [tuple(spelled[name] for name in several) for several in names]
         classes = sorted_classes(spelled.values())
