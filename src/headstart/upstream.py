@@ -76,7 +76,10 @@ class Measured:
 
 
 def read_validation(
-    folder: Path, limit: int | None = None, order: Path | None = None
+    folder: Path,
+    limit: int | None = None,
+    order: Path | None = None,
+    known: tuple[str, ...] | None = None,
 ) -> tuple[tuple[str, ...], Split]:
     """Read a folder of class folders, in the order of the network's outputs.
 
@@ -89,6 +92,8 @@ def read_validation(
     order
         A text file that names the class folders in the order of the outputs, one per line; without
         it `headstart.datasets.naming.output_order` is theirs.
+    known
+        The classes in the order of the outputs, where the network was trained here.
 
     Raises
     ------
@@ -100,7 +105,7 @@ def read_validation(
         raise StudyError(f"limit {limit} leaves no image: give a whole number from 1")
     if not folder.is_dir():
         raise DatasetMissingError(f"folder of validation images {folder} does not exist")
-    classes = _in_order(folder, order)
+    classes = _in_order(folder, order, known)
     split = read_split(folder, classes)
     n = len(split.images)
     if not n:
@@ -175,9 +180,11 @@ def compared(
     return Measured(value, n, chance, matched if better else None)
 
 
-def _in_order(folder: Path, order: Path | None) -> tuple[str, ...]:
+def _in_order(folder: Path, order: Path | None, known: tuple[str, ...] | None) -> tuple[str, ...]:
     """Name the class folders in the order of the network's outputs."""
     found = class_folders(folder)
+    if order is None and known and sorted(known) == sorted(found):
+        return known
     if order is None:
         return output_order(found, str(folder))
     with storage_errors(order, reading=True):

@@ -9,6 +9,7 @@ from headstart.cli.commands import console
 from headstart.cli.progress import LiveWatcher
 from headstart.cli.tables import plain_table, shortened
 from headstart.errors import StudyError
+from headstart.models.pretrained import outputs_of
 from headstart.spec import Model
 from headstart.stats import wilson_interval
 from headstart.upstream import Measured, measure, read_validation
@@ -30,7 +31,9 @@ def measure_and_show(
     chosen = [models.find(name) for name in models.split_names(names)]
     if not chosen:
         raise StudyError("--models names no model: give at least one")
-    classes, split = read_validation(folder, limit, order)
+    # Networks of several orders go by the names of the folders.
+    known = {outputs_of(model) for model in chosen}
+    classes, split = read_validation(folder, limit, order, known.pop() if len(known) == 1 else None)
     found: list[tuple[Model, Measured]] = []
     try:
         with LiveWatcher(console) as watcher:

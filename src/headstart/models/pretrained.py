@@ -25,7 +25,17 @@ from headstart.workspace import default_cache
 if TYPE_CHECKING:
     from headstart.models.network import Network
 
-__all__ = ["SCHEME", "check_name", "folder_of", "names", "read", "read_facts", "register", "verify"]
+__all__ = [
+    "SCHEME",
+    "check_name",
+    "folder_of",
+    "names",
+    "outputs_of",
+    "read",
+    "read_facts",
+    "register",
+    "verify",
+]
 
 SCHEME = "pretrained"
 MODEL, FACTS = "model.json", "recipe.json"
@@ -92,6 +102,19 @@ def read_facts(name: str, cache: Path) -> dict[str, Any] | None:
         raise StorageError(
             f"{place} is damaged ({error}): remove {folder} and pretrain again"
         ) from error
+
+
+def outputs_of(model: Model) -> tuple[str, ...] | None:
+    """Return the classes of a network that was trained here, in the order of its outputs.
+
+    None for any other network.
+    """
+    folder = Path(model.weights.locator.removeprefix("file:")).parent
+    if not model.weights.locator.startswith("file:") or not (folder / MODEL).is_file():
+        return None
+    facts = read_facts(folder.name, folder.parent.parent) or {}
+    classes = facts.get("recipe", {}).get("dataset", {}).get("classes")
+    return tuple(classes) if classes else None
 
 
 def register(
