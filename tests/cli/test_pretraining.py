@@ -11,6 +11,7 @@ import pytest
 import headstart as hs
 import small_network
 from headstart import models
+from headstart.models.pretrained import outputs_of
 
 NETWORK = f"{Path(small_network.__file__)}:build?size=16&mean=0.5,0.5,0.5&std=0.25,0.25,0.25"
 DATA = ("--dataset", "digits", "--device", "cpu", "--batch-size", 50, "--crop-area", 0.5)
@@ -44,6 +45,9 @@ def test_it_is_listed_shown_and_found(cli, own_cache):
     rows = json.loads(cli("models", "--json").out)
     assert rows[-1]["name"] == "pretrained:net"
     assert rows[-1]["upstream"][0]["n"] == 359
+    # What `headstart upstream` orders class folders by.
+    assert outputs_of(models.find("pretrained:net")) == tuple("0123456789")
+    assert outputs_of(models.find("efficientnet_lite0")) is None
 
 
 def test_errors_are_one_line(cli, own_cache):

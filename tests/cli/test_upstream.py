@@ -143,6 +143,8 @@ def test_folders_without_an_order_need_one(cli, colours, numbered, tmp_path):
     outcome = cli(*arguments, "--classes", tmp_path / "sorted.txt")
     assert models.find(model).upstream == ()
     assert "98.33 % with the classes in another order" in outcome.out
+    # A network that was trained here has its order with it.
+    assert read_validation(folder, known=tuple(names))[0] == tuple(names)
     (tmp_path / "order.txt").write_text("\n".join(names) + "\n")
     cli(*arguments, "--classes", tmp_path / "order.txt")
     assert models.find(model).upstream_accuracy == 59 / 60
