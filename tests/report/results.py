@@ -26,7 +26,7 @@ def empty() -> SimpleNamespace:
 
 def made(
     n_models: int = 6,
-    n_datasets: int = 3,
+    n_datasets: int = 5,
     settings: tuple[str, ...] = SETTINGS[:2],
     upstream: bool = True,
     models: tuple[str, ...] = (),

@@ -13,29 +13,36 @@ def test_the_long_table_has_every_accuracy_and_every_mean():
     table = csv_table(subject)
     assert list(table.columns) == [
         *("setting", "model", "row", "dataset", "value", "unit", "low", "high"),
-        *("n_seeds", "seed_sd", "best", "not_distinguishable"),
+        *("n_seeds", "seed_sd", "best", "not_different", "difference"),
+        *("difference_low", "difference_high"),
     ]
-    assert len(table) == len(subject.cells) + len(subject.model_means)
+    assert len(table) == len(subject.cells) + 2 * len(subject.model_means)
     means = table[table.row == "mean"]
     assert means.dataset.isna().all()
     assert set(means.unit) == {"log odds"}
     assert sorted(means.value) == sorted(subject.model_means["mean"])
+    hundred = table[table.row == "mean_accuracy"]
+    assert set(hundred.unit) == {"proportion"}
+    by_model = subject.cells.groupby(["setting", "model"]).accuracy.mean()
+    assert sorted(hundred.value) == pytest.approx(sorted(by_model))
     assert set(table[table.row == "cell"].unit) == {"proportion"}
     assert csv_table(empty()).empty
 
 
-def test_latex_marks_the_best_and_what_cannot_be_told_from_it():
-    subject = made(n_models=5, n_datasets=2, settings=("linear",))
+def test_latex_marks_the_best_and_what_is_not_different_from_it():
+    subject = made(n_models=5, n_datasets=5, settings=("linear",))
     latex = latex_tables(subject)
     accuracies = latex.split(r"\end{table}")[0]
-    assert accuracies.count(r"\textbf{") == 3  # two datasets and the mean
+    assert accuracies.count(r"\textbf{") == 6  # five datasets and the mean
     same = subject.cells["not_different"].astype(bool) & ~subject.cells["best"]
     same_means = subject.model_means["not_different"].astype(bool) & ~subject.model_means["best"]
     assert accuracies.count(r"\underline{") == same.sum() + same_means.sum()
     first = subject.model_means.sort_values("mean").iloc[-1]
     assert rf"\textbf{{{first['mean']:.2f}}} $\pm$ {first.se:.2f}" in accuracies
-    assert "paired t-test over datasets" in accuracies
-    assert "No correction for the number of comparisons" in accuracies
+    mean = subject.cells[subject.cells.model == first.model].accuracy.mean()
+    assert rf"& {100 * mean:.1f} & \textbf{{{first['mean']:.2f}}}" in accuracies
+    assert "95 \\% intervals of the difference over datasets" in accuracies
+    assert "corrected for the number of comparisons" in accuracies
     assert "(top-1)" in accuracies
     assert r"Pearson $r$, log odds" in latex
     assert latex.count(r"\begin{table}") == latex.count(r"\end{table}") == 2
@@ -82,9 +89,9 @@ def test_latex_claims_no_test_and_no_error_that_is_not_there():
     latex = latex_tables(untested(made(2, 1, settings=("linear",))))
     assert "Bold is the best; no test compares the others with it." in latex
     assert "standard error" not in latex
-    assert "t-test" not in latex
-    latex = latex_tables(untested(made(5, 2, settings=("linear",)), cells_only=True))
-    assert "paired t-test over datasets" in latex
+    assert "intervals of the difference" not in latex
+    latex = latex_tables(untested(made(5, 5, settings=("linear",)), cells_only=True))
+    assert "intervals of the difference over datasets" in latex
     assert "Single datasets were not tested." in latex
     assert "one standard error" in latex
 

@@ -25,7 +25,7 @@ def test_the_headline_gives_r_its_interval_and_the_wins():
 
 def test_three_models_have_no_interval_and_the_headline_says_so():
     sentence = headline(made(n_models=3, settings=("linear",)))
-    assert sentence.startswith("Across 3 models and 3 datasets, ImageNet accuracy")
+    assert sentence.startswith("Across 3 models and 5 datasets, ImageNet accuracy")
     assert sentence.endswith(", no interval: at least 5 models are needed.")
     assert "95 %" not in sentence
 
@@ -39,7 +39,7 @@ def test_an_interval_over_0_leaves_the_sign_open():
 def test_two_models_have_no_correlation():
     subject = made(n_models=2)
     assert "correlate" not in headline(subject)
-    assert "By logistic regression over 3 datasets" in headline(subject)
+    assert "By logistic regression over 5 datasets" in headline(subject)
     assert any("2 models with an upstream accuracy cannot" in line for line in supporting(subject))
 
 
@@ -49,8 +49,8 @@ def test_without_upstream_accuracy_the_best_model_is_told():
     means["not_different"] = means["not_different"].astype(object)
     means.loc[means.model != "net_05", "not_different"] = [False, False, False, True, True]
     assert headline(subject) == (
-        "By logistic regression over 3 datasets, net_05 does best; "
-        "net_03 and net_04 cannot be told from it (paired t-test over datasets, p > 0.05)."
+        "By logistic regression over 5 datasets, net_05 does best; net_02 and net_00 are not "
+        "significantly different from it (95 % intervals of the difference over datasets)."
     )
     assert "the table gives no upstream accuracies" in " ".join(supporting(subject))
 
@@ -58,7 +58,9 @@ def test_without_upstream_accuracy_the_best_model_is_told():
 def test_a_best_model_ahead_of_all():
     subject = made(upstream=False, settings=("linear",))
     subject.model_means["not_different"] = subject.model_means["best"].astype(object)
-    assert "ahead of every other model (paired t-test" in headline(subject)
+    assert "significantly ahead of every other model (95 % intervals of the difference" in headline(
+        subject
+    )
 
 
 def test_untested_differences_are_said_to_be_untested():
@@ -129,7 +131,7 @@ def test_supporting_sentences_say_the_other_settings_families_and_slope():
     open_sign = ", which includes 0: the direction is uncertain."
     assert f"\N{MINUS SIGN}0.500 to 0.900 for fine-tuning{open_sign}" in said
     assert "+0.900 in the log odds of transfer by logistic regression" in said
-    assert "(95 % interval \N{MINUS SIGN}0.100 to 1.900), which leaves the sign open" in said
+    assert "(95 % interval \N{MINUS SIGN}0.100 to 1.900): the direction is uncertain" in said
     assert 2 <= len(supporting(subject)) <= 4
 
 

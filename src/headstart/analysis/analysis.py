@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from headstart.analysis.cells import Matrix, cells_of, complete, matrix
+from headstart.analysis.cells import Matrix, cells_of, matrix, unconnected
 from headstart.analysis.compare import compare_settings
-from headstart.analysis.correlations import correlations, mixed
-from headstart.analysis.examples import pairs_on_examples
+from headstart.analysis.correlations import FEWEST_MODELS, correlations
+from headstart.analysis.examples import SAME, Verdict, pairs_on_examples
 from headstart.analysis.groups import check_groups, groups_by_size, read_groups
-from headstart.analysis.means import model_means, pairs_over_datasets, ranks
+from headstart.analysis.means import mixed, over_datasets, why_no_comparison, why_no_pairs
 from headstart.analysis.model_sets import compare_model_sets
 from headstart.analysis.notes import notes_on, remarks_on
 from headstart.analysis.options import Correction, Options, ReadOptions, Unit
@@ -26,7 +26,7 @@ from headstart.analysis.prediction import (
 from headstart.analysis.source import Source, SourceLike, align, read_sources
 from headstart.analysis.sweeps import split_sweeps
 from headstart.errors import AnalysisError
-from headstart.stats import ErrorBars
+from headstart.stats import ErrorBars, additive_fit
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -35,19 +35,25 @@ __all__ = ["Analysis", "analyze"]
 
 # The columns of each table, also of one that has no rows.
 TABLES: Mapping[str, tuple[str, ...]] = {
+    "counts": ("setting", "n_models", "n_datasets", "n_cells", "n_missing"),
     "cells": ("setting", "model", "family", "dataset", "metric", "upstream_accuracy", "accuracy",
-              "log_odds", "low", "high", "n_test", "n_seeds", "seed_sd", "residual", "best",
-              "not_different"),
+              "log_odds", "adjusted", "low", "high", "n_test", "n_seeds", "seed_sd", "residual",
+              "best", "not_different", "difference", "difference_low", "difference_high",
+              "p_adjusted"),
     "correlations": ("setting", "group", "statistic", "estimate", "low", "high", "low_family",
                      "high_family", "n_models", "n_datasets", "n_families"),
     "lines": ("setting", "group", "upstream_accuracy", "log_odds", "low", "high"),
-    "model_means": ("model", "family", "setting", "upstream_accuracy", "mean", "se", "low", "high",
-                    "error_bars", "n_datasets", "best", "not_different"),
-    "mixed": ("setting", "slope", "se", "low", "high", "sd_dataset", "sd_model", "sd_residual",
-              "converged", "n_models", "n_datasets"),
-    "pairwise": ("setting", "dataset", "model", "other", "test", "difference", "p_value",
-                 "p_adjusted", "correction", "n"),
-    "ranks": ("setting", "model", "family", "mean", "rank", "low", "high"),
+    "model_means": ("model", "family", "setting", "upstream_accuracy", "mean", "accuracy", "se",
+                    "low", "high", "error_bars", "n_datasets", "of_datasets", "best",
+                    "not_different", "difference", "difference_low", "difference_high",
+                    "odds_ratio", "odds_ratio_low", "odds_ratio_high", "p_adjusted",
+                    "correction"),
+    "mixed": ("setting", "slope", "se", "df", "low", "high", "random_slopes", "sd_slope",
+              "sd_dataset", "sd_model", "sd_residual", "f", "f_df", "f_df_residual", "f_p",
+              "converged", "n_models", "n_datasets", "n_cells"),
+    "pairwise": ("setting", "dataset", "model", "other", "test", "difference", "low", "high",
+                 "p_value", "p_adjusted", "correction", "n"),
+    "ranks": ("setting", "model", "family", "mean", "accuracy", "rank", "low", "high"),
     "settings": ("setting", "other", "wins", "ties", "cells", "difference", "low", "high",
                  "n_models", "n_datasets"),
     "prediction": PREDICTION_COLUMNS,
@@ -79,23 +85,31 @@ class Analysis:
 
     Parameters
     ----------
+    counts
+        A row per setting: how many models, datasets and cells everything rests on.
     cells
-        A row a model, dataset and setting: accuracy, log odds (mean over seeds), the interval of
-        the accuracy, the `residual` from its dataset's fit, and whether it is the best or
-        `not_different` from the best by a paired test on the same test images.
+        A row per model, dataset and setting: accuracy, log odds (mean over seeds), the interval of
+        the accuracy, `adjusted` (log odds whose mean over a model's cells is its adjusted mean),
+        the `residual` from its dataset's fit, and whether it is the best or
+        `not_different` from the best by a paired test on the same test images, with the
+        `difference` in accuracy and its interval.
     correlations
         One row per setting, group of datasets ("all", a group, one dataset) and statistic, with
         intervals for other models (`low`, `high`) and for other families (`low_family`, ...).
     lines
         The least-squares line of each setting and group at 41 points, with its bootstrap band.
     model_means
-        Mean log odds of each model over datasets, within-dataset standard error and interval.
+        Mean log odds (and mean accuracy) of each model over datasets, adjusted for missing cells,
+        with a within-dataset standard error and interval; its `difference` from the best with a
+        simultaneous interval, and so whether it is `not_different`.
     mixed
-        log odds ~ upstream logit + (1 | dataset) + (1 | model), a row a setting.
+        log odds ~ upstream logit + (1 + upstream logit || dataset) + (1 | model), a row per
+        setting, with the test of one slope for all datasets.
     pairwise
-        Every pair of models: on one dataset from stored predictions, and over datasets ("all").
+        Every pair of models: on one dataset from stored predictions, and over datasets ("all"; of
+        many models only with `pairs`).
     ranks
-        The ranks that the data allow each model, simultaneous over models.
+        The simultaneous confidence interval of each model's rank, from the same comparisons.
     settings
         Every ordered pair of settings: wins, and the mean difference in log odds.
     prediction
@@ -115,8 +129,7 @@ class Analysis:
         The correlation of upstream accuracy with transfer in two sets of weights, and the
         difference, a row a setting; only with `against`.
     dropped
-        Models and datasets left out of averages because cells were missing; `table` says which
-        averages.
+        Models and datasets that take no part in a comparison for lack of any number.
     missing
         What could not be given, and why.
     notes
@@ -131,6 +144,7 @@ class Analysis:
         The choices that were made.
     """
 
+    counts: pd.DataFrame
     cells: pd.DataFrame
     correlations: pd.DataFrame
     lines: pd.DataFrame
@@ -213,9 +227,10 @@ def analyze(
     predictions: Sequence[SourceLike] = (),
     groups: Mapping[str, str] | Path | str | None = None,
     error_bars: ErrorBars = "morey",
-    correction: Correction = "none",
+    correction: Correction = "simultaneous",
     resamples: int = 10_000,
     seed: int = 0,
+    pairs: bool = False,
 ) -> Analysis:
     """Analyse tables of results.
 
@@ -239,7 +254,7 @@ def analyze(
     groups
         Dataset -> group of datasets to analyse apart, or a file that says so; under and over 10,000
         training images unless given.
-    error_bars, correction, resamples, seed
+    error_bars, correction, resamples, seed, pairs
         See `headstart.analysis.options.Options`.
 
     Raises
@@ -258,7 +273,7 @@ def analyze(
     reading = replace(reading, unit=unit or reading.unit)
     source = read_sources(sources, columns, reading, predictions)
     chosen = None if groups is None else _groups(groups, source.frame)
-    options = Options(error_bars, correction, resamples, seed, chosen)
+    options = Options(error_bars, correction, resamples, seed, chosen, pairs=pairs)
     other = None
     if against is not None:
         other = align(read_sources([against], columns, reading), source, lenient=True)
@@ -280,36 +295,38 @@ def _analyze(source: Source, options: Options, other: Source | None = None) -> A
     families = dict(zip(cells["model"], cells["family"], strict=True))
     rows: dict[str, list[Any]] = {name: [] for name in TABLES}
     groups: dict[str, str] = {}
+    reasons: list[tuple[str, str]] = []
     for setting, one in full.items():
-        _over_datasets(one, setting, families, options, rows)
+        rows["counts"].append(_counts(one, setting))
+        reasons += _over_datasets(one, setting, families, options, rows)
         # How large a training set is, the setting may say.
         own = options.groups
         if own is None:
             own = groups_by_size(sweeps.frame[sweeps.frame["setting"] == setting])
         groups |= own
-        found, lines, dropped = correlations(one, setting, replace(options, groups=own))
+        found, lines, notes = correlations(one, setting, replace(options, groups=own))
         rows["correlations"] += found
         rows["lines"] += lines
-        rows["dropped"] += dropped
-        rows["mixed"] += filter(None, [mixed(one, setting, options)])
+        reasons += notes
         rows["prediction"] += prediction_lines(one, setting, options)
-    rows["settings"], dropped = compare_settings(full, options)
-    rows["dropped"] += dropped
+    rows["settings"], notes = compare_settings(full, options)
+    reasons += notes
     on_examples, same = pairs_on_examples(sweeps.frame, source.predictions, options)
     rows["pairwise"] += on_examples
     rows["dropped"] += sweeps.dropped
     if other:
         weights = cells_of(split_sweeps(other.frame, options).frame)
         names = source.name, other.name
-        rows["model_sets"], dropped = compare_model_sets(cells, weights, names, options)
-        rows["dropped"] += dropped
+        rows["model_sets"], notes = compare_model_sets(cells, weights, names, options)
+        reasons += notes
     swept = ("ablation", "effects", "convergence", "reached", "speedup", "dataset_size")
     rows |= {name: getattr(sweeps, name) for name in swept}
     tables = {name: pd.DataFrame(rows[name], columns=list(TABLES[name])) for name in TABLES}
     # Python's True, False and None, also where no None is.
     tables["model_means"] = tables["model_means"].astype({"not_different": object})
+    cells = cells.assign(adjusted=_adjusted(cells, full))
     tables["cells"] = _finish_cells(cells, tables["prediction"], same)
-    reasons = [*sweeps.notes, *notes_on(tables, full, source)]
+    reasons = [*sweeps.notes, *reasons, *notes_on(tables, full, source)]
     against = [{**fact, "against": True} for fact in other.facts] if other else []
     tables["missing"] = pd.DataFrame(reasons, columns=list(TABLES["missing"]))
     remarks = remarks_on(sweeps.frame, full)
@@ -331,37 +348,78 @@ def _upstream_name(frame: pd.DataFrame) -> str:
     return str(names[0]) if "accuracy" in names[0] else f"{names[0]} accuracy"
 
 
+def _counts(one: Matrix, setting: str) -> dict[str, Any]:
+    n_models, n_datasets = len(one.models), len(one.datasets)
+    return {
+        "setting": setting,
+        "n_models": n_models,
+        "n_datasets": n_datasets,
+        "n_cells": one.n_cells,
+        "n_missing": n_models * n_datasets - one.n_cells,
+    }
+
+
 def _over_datasets(
     one: Matrix,
     setting: str,
     families: dict[str, str],
     options: Options,
     rows: dict[str, list[Any]],
-) -> None:
-    """Add what averages over datasets, from the complete sub-table."""
-    part, dropped = complete(one)
-    rows["dropped"] += [
-        {"setting": setting, "table": "model_means", **left_out._asdict()} for left_out in dropped
-    ]
-    if part.models:
-        rows["model_means"] += model_means(part, families, setting, options)
-        rows["pairwise"] += pairs_over_datasets(part, setting, options)
-        rows["ranks"] += ranks(part, families, setting, options)
+) -> list[tuple[str, str]]:
+    """Add what is of all datasets together; return what is not given, and why."""
+    if why := unconnected(one):
+        return [(f"model means, ranks and mixed model ({setting})", why)]
+    for table, of_table in over_datasets(one, families, setting, options).items():
+        rows[table] += of_table
+    reasons = []
+    if why := why_no_comparison(one):
+        reasons.append((f"significance of differences between mean log odds ({setting})", why))
+    if why := why_no_pairs(one, options):
+        reasons.append((f"pairs of models over datasets ({setting})", why))
+    if len(one.datasets) > 1 and np.isfinite(one.upstream).sum() >= FEWEST_MODELS:
+        row, why = mixed(one, setting, options)
+        rows["mixed"] += [row] if row else []
+        if why:
+            reasons.append((f"mixed model ({setting})", why))
+        elif row and not row["random_slopes"]:
+            why = "too few cells for a slope per dataset: the interval is for these datasets"
+            reasons.append((f"random slopes of the mixed model ({setting})", why))
+    return reasons
+
+
+def _adjusted(cells: pd.DataFrame, full: Mapping[str, Matrix]) -> pd.Series:
+    """Take from each cell its dataset's effect, where cells are missing.
+
+    Whoever averages a model's cells then gets its adjusted mean.
+    """
+    effect: dict[tuple[str, str], float] = {}
+    for setting, one in full.items():
+        holed = one.n_cells < one.scores.size and not unconnected(one)
+        of = additive_fit(one.scores).dataset if holed else np.zeros(len(one.datasets))
+        effect |= {(setting, name): value for name, value in zip(one.datasets, of, strict=True)}
+    places = zip(cells["setting"], cells["dataset"], strict=True)
+    return cells["log_odds"] - np.array([effect[place] for place in places])
 
 
 def _finish_cells(
     cells: pd.DataFrame,
     prediction: pd.DataFrame,
-    same: Mapping[tuple[str, str, str], bool | None],
+    same: Mapping[tuple[str, str, str], Verdict],
 ) -> pd.DataFrame:
     """Add to each cell its residual, and how it stands to the best of its dataset and setting."""
     highest = cells.groupby(["setting", "dataset"])["log_odds"].transform("max")
     places: Iterable[tuple[str, str, str]] = zip(
         cells["setting"], cells["dataset"], cells["model"], strict=True
     )
+    none = Verdict(None)
+    verdicts = [same.get(place, none) for place in places]
     cells = cells.assign(
         residual=residuals(prediction, cells),
-        best=np.asarray(cells["log_odds"] == highest),
-        not_different=pd.Series([same.get(place) for place in places], dtype=object),
+        best=np.asarray(cells["log_odds"] >= highest - SAME),
+        not_different=pd.Series([one.not_different for one in verdicts], dtype=object),
+        difference=[one.difference for one in verdicts],
+        difference_low=[one.low for one in verdicts],
+        difference_high=[one.high for one in verdicts],
+        p_adjusted=[one.p_adjusted for one in verdicts],
     )
     return cells[list(TABLES["cells"])]

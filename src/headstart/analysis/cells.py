@@ -9,26 +9,35 @@ import pandas as pd
 from scipy.special import logit, ndtri
 
 from headstart.errors import TableError
-from headstart.stats import accuracy_of, edge_distance, log_odds, wilson_interval
+from headstart.stats import (
+    accuracy_of,
+    additive_fit,
+    components,
+    edge_distance,
+    log_odds,
+    wilson_interval,
+)
 
 __all__ = [
     "Dropped",
     "Matrix",
     "at_edge",
     "cells_of",
-    "complete",
     "edge_distances",
     "matrix",
     "seeds_said",
+    "unconnected",
 ]
 
 Floats = npt.NDArray[np.float64]
+# So many names of a list are printed.
+MOST_NAMED = 6
 # Metrics that are proportions of independent examples; of others the binomial says nothing.
 BINOMIAL = {"top1", "top1accuracy", "accuracy", "acc", "acc1", "top1acc"}
 
 
 class Dropped(NamedTuple):
-    """What a complete table leaves out: a "model" or a "dataset", and how many cells it lacked."""
+    """What takes no part in a comparison: a "model" or a "dataset", and how many cells it lacks."""
 
     kind: str
     name: str
@@ -63,10 +72,40 @@ class Matrix(NamedTuple):
 
     def only(self, models: Iterable[str], datasets: Iterable[str]) -> "Matrix":
         """Keep these rows and columns by their names, in this order."""
-        return self.take(
-            [self.models.index(name) for name in models],
-            [self.datasets.index(name) for name in datasets],
-        )
+        rows = {name: i for i, name in enumerate(self.models)}
+        columns = {name: i for i, name in enumerate(self.datasets)}
+        return self.take([rows[name] for name in models], [columns[name] for name in datasets])
+
+    def measured(self) -> "Matrix":
+        """Leave out models and datasets that have no cell at all."""
+        there = np.isfinite(self.scores)
+        if there.any(axis=1).all() and there.any(axis=0).all():
+            return self
+        return self.take(np.flatnonzero(there.any(axis=1)), np.flatnonzero(there.any(axis=0)))
+
+    def unmeasured(self) -> list[Dropped]:
+        """Name the models and datasets that `measured` leaves out."""
+        there = np.isfinite(self.scores)
+        models, datasets = len(self.models), len(self.datasets)
+        rows = [Dropped("model", self.models[i], datasets)
+                for i in np.flatnonzero(~there.any(axis=1))]  # fmt: skip
+        columns = [Dropped("dataset", self.datasets[j], models)
+                   for j in np.flatnonzero(~there.any(axis=0))]  # fmt: skip
+        return [*rows, *columns]
+
+    @property
+    def n_cells(self) -> int:
+        """Cells that are there."""
+        return int(np.isfinite(self.scores).sum())
+
+    def means(self) -> tuple[Floats, Floats]:
+        """Return (M,) mean log odds and mean accuracies over all datasets, adjusted for holes.
+
+        By `headstart.stats.additive_fit`: plain means where no cell is missing. Every model and
+        dataset needs a cell, and all have to be connected (`unconnected`).
+        """
+        accuracy = np.where(np.isfinite(self.scores), self.accuracy, np.nan)
+        return additive_fit(self.scores).mean, np.clip(additive_fit(accuracy).mean, 0, 1)
 
 
 def cells_of(frame: pd.DataFrame, level: float = 0.95) -> pd.DataFrame:
@@ -196,13 +235,13 @@ def seeds_said(cells: pd.DataFrame) -> str:
 
 
 def matrix(cells: pd.DataFrame, setting: str) -> Matrix:
-    """Arrange a setting's cells; models and datasets by alphabet.
+    """Arrange a setting's cells; models and datasets in an order that their numbers make.
 
-    Not in the order of the table: what is drawn at random, and which of two equals is left out,
-    must not depend on it.
+    Neither the order of the table nor the names may decide anything: what is drawn at random
+    depends on the order of the models.
     """
     rows = cells[cells["setting"] == setting]
-    models, datasets = sorted(pd.unique(rows["model"])), sorted(pd.unique(rows["dataset"]))
+    models, datasets = pd.unique(rows["model"]), pd.unique(rows["dataset"])
     of_model = rows.groupby("model", sort=False)[["upstream_accuracy", "family"]].first()
     of_model = of_model.loc[models]
 
@@ -210,40 +249,48 @@ def matrix(cells: pd.DataFrame, setting: str) -> Matrix:
         wide = rows.pivot(index="model", columns="dataset", values=name)
         return np.asarray(wide.loc[models, datasets], dtype=np.float64)
 
+    scores, upstream = arrange("log_odds"), of_model["upstream_accuracy"].to_numpy(np.float64)
+    of_rows, of_columns = _order(scores, upstream), _order(scores.T, np.zeros(len(datasets)))
     return Matrix(
         tuple(models),
         tuple(datasets),
-        arrange("log_odds"),
+        scores,
         arrange("accuracy"),
-        of_model["upstream_accuracy"].to_numpy(dtype=np.float64),
-        pd.factorize(of_model["family"])[0].astype(np.int64),
+        upstream,
+        pd.factorize(of_model["family"].iloc[of_rows])[0].astype(np.int64)[np.argsort(of_rows)],
+    ).take(of_rows, of_columns)
+
+
+def _order(scores: Floats, first: Floats) -> npt.NDArray[np.int64]:
+    """Order rows by `first`, then by their scores, whatever the order of the columns."""
+    within = np.round(np.sort(scores, axis=1), 9)
+    keys = np.column_stack([np.round(first, 9), within])
+    return np.lexsort(np.where(np.isnan(keys), np.inf, keys).T[::-1])
+
+
+def unconnected(part: Matrix) -> str:
+    """Name the groups of models that share no dataset, not even through others; empty if none.
+
+    Between such groups no table says which is better. The part has no empty row
+    (`Matrix.measured`).
+    """
+    there = np.isfinite(part.scores)
+    group = components(there)
+    if group.max(initial=0) == 0:
+        return ""
+    said = []
+    for number in range(group.max() + 1):
+        models = [part.models[i] for i in np.flatnonzero(group == number)]
+        datasets = [part.datasets[j] for j in np.flatnonzero(there[group == number].any(axis=0))]
+        said.append(f"{_named(models)} on {_named(datasets)}")
+    shown = "; ".join(said[:MOST_NAMED]) + ("; ..." if len(said) > MOST_NAMED else "")
+    return (
+        f"models and datasets are not connected: {len(said)} groups share no model and no dataset "
+        f"({shown}); measure one model of each group on one dataset of another"
     )
 
 
-def complete(full: Matrix) -> tuple[Matrix, list[Dropped]]:
-    """Leave out models and datasets until no cell is missing, for averages that compare.
-
-    One after the other the model or dataset goes that lacks the largest share of its cells (of
-    equals the model: more of the table stays).
-
-    Returns
-    -------
-    tuple
-        The complete table, and what was left out.
-    """
-    rows, columns = list(range(len(full.models))), list(range(len(full.datasets)))
-    dropped = []
-    while rows and columns:
-        lacking = np.isnan(full.scores[np.ix_(rows, columns)])
-        if not lacking.any():
-            break
-        of_models, of_datasets = lacking.mean(axis=1), lacking.mean(axis=0)
-        if of_models.max() >= of_datasets.max():
-            worst = rows.pop(int(of_models.argmax()))
-            count = int(np.isnan(full.scores[worst]).sum())
-            dropped.append(Dropped("model", full.models[worst], count))
-        else:
-            worst = columns.pop(int(of_datasets.argmax()))
-            count = int(np.isnan(full.scores[:, worst]).sum())
-            dropped.append(Dropped("dataset", full.datasets[worst], count))
-    return full.take(rows, columns), dropped
+def _named(names: list[str]) -> str:
+    shown = sorted(names)[:MOST_NAMED]
+    more = len(names) - len(shown)
+    return ", ".join(shown) + (f" and {more} more" if more else "")

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from headstart.analysis.cells import Dropped, Matrix, complete
+from headstart.analysis.cells import Matrix, unconnected
 from headstart.analysis.options import Options
 from headstart.stats import crossed_mean
 
@@ -14,35 +14,33 @@ __all__ = ["compare_settings", "shared"]
 
 def compare_settings(
     matrices: dict[str, Matrix], options: Options
-) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Rows of the tables `settings` (every ordered pair of settings) and `dropped`.
+) -> tuple[list[dict[str, Any]], list[tuple[str, str]]]:
+    """Rows of the table `settings` (every ordered pair of settings), and what is not given and why.
 
     `wins` of `cells` counts the models and datasets for which the first has the higher accuracy,
-    of all that both were measured on; `difference` is the mean difference in log odds over the
-    complete sub-table of these. Its interval is for other models and other datasets
-    (`headstart.stats.crossed_mean`); of which there is one, that one is held fixed, and with one of
-    each there is none.
+    of all that both were measured on; `difference` is the mean difference in log odds over these
+    cells, in which every model and every dataset weighs the same. Its interval is for other models
+    and other datasets (`headstart.stats.crossed_mean`); of which there is one, that one is held
+    fixed, and with one of each there is none.
     """
-    rows, dropped = [], []
+    rows, notes = [], []
     for setting, other in permutations(matrices, 2):
-        row, left_out = _compare(setting, other, matrices, options)
+        row, why = _compare(setting, other, matrices, options)
         rows += [row] if row else []
-        dropped += [
-            {"setting": setting, "table": f"settings: {other}", **one._asdict()} for one in left_out
-        ]
-    return rows, dropped
+        notes += [(f"mean difference of {setting} and {other}", why)] if why else []
+    return rows, notes
 
 
 def _compare(
     setting: str, other: str, matrices: dict[str, Matrix], options: Options
-) -> tuple[dict[str, Any], list[Dropped]]:
+) -> tuple[dict[str, Any], str]:
     first, second = shared(matrices[setting], matrices[other])
-    difference = first.scores - second.scores
-    both = np.isfinite(difference)
+    part = first._replace(scores=first.scores - second.scores).measured()
+    difference, both = part.scores, np.isfinite(part.scores)
     if not both.any():
-        return {}, []
-    part, dropped = complete(first._replace(scores=difference))
-    found = crossed_mean(part.scores, options.level)
+        return {}, ""
+    why = unconnected(part)
+    found = crossed_mean([] if why else difference, options.level)
     row = {
         "setting": setting,
         "other": other,
@@ -55,11 +53,11 @@ def _compare(
         "n_models": len(part.models),
         "n_datasets": len(part.datasets),
     }
-    return row, dropped
+    return row, why
 
 
 def shared(first: Matrix, second: Matrix) -> tuple[Matrix, Matrix]:
     """Take the models and datasets that both have, in the same order."""
-    models = [m for m in first.models if m in second.models]
-    datasets = [d for d in first.datasets if d in second.datasets]
-    return first.only(models, datasets), second.only(models, datasets)
+    models, datasets = set(second.models), set(second.datasets)
+    names = [m for m in first.models if m in models], [d for d in first.datasets if d in datasets]
+    return first.only(*names), second.only(*names)

@@ -1,6 +1,5 @@
-"""How far upstream accuracy goes with transfer: correlations, lines, and the mixed model."""
+"""How far upstream accuracy goes with transfer: correlations and lines."""
 
-from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -8,7 +7,7 @@ import numpy.typing as npt
 from scipy.special import logit
 
 from headstart.analysis.agree import EVERYTHING as ALL
-from headstart.analysis.cells import Dropped, Matrix, complete
+from headstart.analysis.cells import Matrix, unconnected
 from headstart.analysis.options import Options
 from headstart.stats import (
     FEWEST_UNITS,
@@ -16,11 +15,10 @@ from headstart.stats import (
     accuracy_of,
     correlation_interval,
     least_squares,
-    mixed_model,
     resample_weights,
 )
 
-__all__ = ["ALL", "FEWEST_FOR_INTERVAL", "FEWEST_MODELS", "correlations", "mixed"]
+__all__ = ["ALL", "FEWEST_FOR_INTERVAL", "FEWEST_MODELS", "correlations"]
 
 Floats = npt.NDArray[np.float64]
 Codes = npt.NDArray[np.int64]
@@ -39,48 +37,48 @@ RESAMPLES_AT_ONCE = 1000
 
 
 class Scope(NamedTuple):
-    """One group of datasets: its name, size, the models' means over it, and what was left out."""
+    """One group of datasets: its name, size, and the models' adjusted means over it."""
 
     group: str
     n_datasets: int
     scores: Floats
     accuracy: Floats
-    dropped: list[Dropped]
 
 
 def correlations(
     full: Matrix, setting: str, options: Options
-) -> tuple[list[dict[str, Any]], list[dict[str, Any]], list[dict[str, Any]]]:
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]], list[tuple[str, str]]]:
     """Correlate mean log odds with upstream accuracy over models, and fit the line.
 
-    For all datasets, for each group of them, and for each dataset. Means are over a complete
-    sub-table; models whose upstream accuracy is unknown take no part.
+    For all datasets, for each group of them, and for each dataset. Means are of all cells,
+    adjusted where some are missing (`Matrix.means`); models whose upstream accuracy is unknown take
+    no part.
 
     Returns
     -------
     tuple
-        Rows of the tables `correlations`, `lines` and `dropped`.
+        Rows of the tables `correlations` and `lines`, and what is not given and why.
     """
-    rows, lines, dropped = [], [], []
+    rows, lines = [], []
     known = full.take(np.flatnonzero(np.isfinite(full.upstream)), range(len(full.datasets)))
-    for models, scopes in _by_models(known, options):
+    by_models, notes = _by_models(known, options)
+    for models, scopes in by_models.items():
         upstream = known.upstream[list(models)]
         if len(models) < FEWEST_MODELS or np.ptp(upstream) == 0:
             continue
         family = known.family[list(models)]
         rows += _correlation_rows(setting, scopes, upstream, family, options)
         lines += _line_rows(setting, scopes, upstream, options)
-        dropped += [
-            {"setting": setting, "table": f"correlations: {scope.group}", **one._asdict()}
-            for scope in scopes
-            if scope.n_datasets > 1
-            for one in scope.dropped
-        ]
-    return rows, lines, dropped
+    return rows, lines, [(f"correlation over {of} ({setting})", why) for of, why in notes]
 
 
-def _by_models(known: Matrix, options: Options) -> Iterator[tuple[tuple[int, ...], list[Scope]]]:
-    """Bring scopes with the same models together: they share their resamples."""
+def _by_models(
+    known: Matrix, options: Options
+) -> tuple[dict[tuple[int, ...], list[Scope]], list[tuple[str, str]]]:
+    """Bring scopes with the same models together: they share their resamples.
+
+    Also returns the groups of datasets whose cells do not connect the models, and why not.
+    """
     places = {name: i for i, name in enumerate(known.datasets)}
     groups = {ALL: list(known.datasets)}
     for dataset, group in (options.groups or {}).items():
@@ -88,15 +86,18 @@ def _by_models(known: Matrix, options: Options) -> Iterator[tuple[tuple[int, ...
             groups.setdefault(group, []).append(dataset)
     groups |= {name: [name] for name in known.datasets}
     found: dict[tuple[int, ...], list[Scope]] = {}
+    notes = []
     of_model = {name: i for i, name in enumerate(known.models)}
     for group, members in groups.items():
-        part, dropped = complete(known.take(range(len(known.models)), [places[m] for m in members]))
-        if not part.models:
+        of_group = known.take(range(len(known.models)), [places[m] for m in members])
+        part = of_group.measured()
+        if why := unconnected(part):
+            notes.append(("all datasets" if group == ALL else group, why))
+        if why or not part.models:
             continue
-        means = part.scores.mean(axis=1), part.accuracy.mean(axis=1)
-        scope = Scope(group, len(part.datasets), *means, dropped)
+        scope = Scope(group, len(part.datasets), *part.means())
         found.setdefault(tuple(of_model[m] for m in part.models), []).append(scope)
-    yield from found.items()
+    return found, notes
 
 
 def _correlation_rows(
@@ -180,30 +181,3 @@ def _resampled_lines(x: Floats, scores: Floats, options: Options) -> tuple[Float
     slopes, intercepts = (np.concatenate(part) for part in zip(*parts, strict=True))
     drawn = np.isfinite(slopes).all(axis=1)
     return slopes[drawn], intercepts[drawn]
-
-
-def mixed(full: Matrix, setting: str, options: Options) -> dict[str, Any] | None:
-    """Fit the mixed model to all cells whose model has an upstream accuracy.
-
-    None where there is nothing to estimate: under three models, under two datasets, upstream
-    accuracies that are all the same, or too few cells to tell models, datasets and residual apart.
-    """
-    rows, columns = np.nonzero(np.isfinite(full.scores) & np.isfinite(full.upstream)[:, None])
-    n_models, n_datasets = len(np.unique(rows)), len(np.unique(columns))
-    upstream = full.upstream[rows]
-    if n_models < FEWEST_MODELS or n_datasets < 2 or np.ptp(upstream) == 0:
-        return None
-    _, model = np.unique(rows, return_inverse=True)
-    _, dataset = np.unique(columns, return_inverse=True)
-    try:
-        fitted = mixed_model(
-            full.scores[rows, columns], logit(upstream), model, dataset, options.level
-        )
-    except (ValueError, np.linalg.LinAlgError):
-        return None
-    return {
-        "setting": setting,
-        **fitted._asdict(),
-        "n_models": n_models,
-        "n_datasets": n_datasets,
-    }

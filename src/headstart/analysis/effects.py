@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pandas as pd
 from scipy.special import logit
 
-from headstart.analysis.cells import Dropped, Matrix, cells_of, complete, matrix
+from headstart.analysis.cells import Dropped, Matrix, cells_of, matrix, unconnected
 from headstart.analysis.options import Options
 from headstart.stats import crossed_mean
 
@@ -20,7 +20,7 @@ UPSTREAM = "upstream"
 
 
 class Change(NamedTuple):
-    """From one configuration to the next: (models, datasets) differences in log odds.
+    """From one configuration to the next: (models, datasets) differences, NaN where missing.
 
     For the upstream accuracy, which knows no dataset, there is one column and `n_datasets` is 0.
     """
@@ -31,16 +31,18 @@ class Change(NamedTuple):
     differences: npt.NDArray[np.float64]
     n_datasets: int
     dropped: list[Dropped]
+    why_not: str = ""
 
 
 def effects(
     frame: pd.DataFrame, levels: list[Any], options: Options
-) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Rows of the tables `effects` and `dropped`, of results with several configurations.
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]], list[tuple[str, str]]]:
+    """Rows of the tables `effects` and `dropped`, of results with several configurations; notes.
 
     The mean difference in log odds between a configuration and the one before it among those that
-    the setting has, paired by model and dataset, over a complete sub-table; and the same of the
-    upstream accuracy, paired by model. The interval is for other models and other datasets
+    the setting has, paired by model and dataset, over the cells that both have, in which every
+    model and every dataset weighs the same; and the same of the upstream accuracy, paired by model.
+    The interval is for other models and other datasets
     (`headstart.stats.crossed_mean`); of which there is one, that one is held fixed, and `sampled`
     says for what the interval is.
 
@@ -55,21 +57,26 @@ def effects(
         level: cells_of(frame[frame["configuration"] == level].drop(columns="configuration"))
         for level in levels
     }
-    rows, dropped = [], []
+    rows, dropped, notes = [], [], []
     for change in (*_of_transfer(cells), *_of_upstream(cells)):
         where = {"setting": change.setting, "table": f"effects: {change.after}"}
         dropped += [{**where, **one._asdict()} for one in change.dropped]
-        if change.differences.size:
+        if change.why_not:
+            what = f"the effect of {change.after} against {change.before} ({change.setting})"
+            notes.append((what, change.why_not))
+        elif change.differences.size:
             rows.append({"position": levels.index(change.after), **_row(change, options)})
-    return rows, dropped
+    return rows, dropped, notes
 
 
 def _of_transfer(cells: Mapping[Any, pd.DataFrame]) -> Iterator[Change]:
     for setting in pd.unique(pd.concat(cells.values())["setting"]):
         own = {level: of[of["setting"] == setting] for level, of in cells.items()}
         for before, after in pairwise(level for level, of in own.items() if len(of)):
-            part, dropped = complete(_difference(own[before], own[after], setting))
-            yield Change(setting, before, after, part.scores, len(part.datasets), dropped)
+            whole = _difference(own[before], own[after], setting)
+            part, dropped = whole.measured(), whole.unmeasured()
+            why = unconnected(part)
+            yield Change(setting, before, after, part.scores, len(part.datasets), dropped, why)
 
 
 def _difference(before: pd.DataFrame, after: pd.DataFrame, setting: str) -> Matrix:

@@ -2,41 +2,59 @@
 
 from collections.abc import Callable, Mapping
 from itertools import combinations
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from headstart.analysis.means import Versus, told_apart, with_correction
 from headstart.analysis.options import Options
 from headstart.spec import Prediction
 from headstart.stats import PairedTest, log_odds, map_swap_test, mcnemar, sign_flip_test
 
-__all__ = ["pairs_on_examples"]
+__all__ = ["Verdict", "pairs_on_examples"]
 
 Read = Callable[[], Prediction]
 # A permutation of mAP orders all scores anew; one of an accuracy is a binomial draw.
 MAP_PERMUTATIONS = 1_000
+# Scores, log odds, that are nearer than this are equal.
+SAME = 1e-9
+
+
+class Verdict(NamedTuple):
+    """How a model stands to the best of its dataset, in accuracy on the same images.
+
+    `not_different` is None where there is no test; the interval of the `difference` (the model's
+    accuracy less the best's) is NaN where the test has none.
+    """
+
+    not_different: bool | None
+    difference: float = np.nan
+    low: float = np.nan
+    high: float = np.nan
+    p_adjusted: float = np.nan
 
 
 def pairs_on_examples(
     frame: pd.DataFrame, predictions: Mapping[str, Read], options: Options
-) -> tuple[list[dict[str, Any]], dict[tuple[str, str, str], bool | None]]:
+) -> tuple[list[dict[str, Any]], dict[tuple[str, str, str], Verdict]]:
     """Compare models on each dataset of each setting, where their predictions are stored.
 
-    Top-1 accuracy: the permutation test and, for one seed, the exact McNemar test. Mean per-class
-    accuracy: the permutation test, each image weighted by its class. Multi-label: permutation of
-    mAP. With several seeds a permutation swaps all predictions of an image at once.
+    Top-1 accuracy: the permutation test and, for one seed, the exact McNemar test with the interval
+    of the difference. Mean per-class accuracy: the permutation test, each image weighted by its
+    class. Multi-label: permutation of mAP. With several seeds a permutation swaps all predictions
+    of an image at once. In the table, p-values and intervals are corrected for the number of pairs
+    on that dataset; against the best, for the number of other models, which is enough: the model
+    that is truly best is excluded only if one of these tests errs.
 
     Returns
     -------
     tuple
-        Rows of the table `pairwise`, and for each (setting, dataset, model) whether it is not
-        different from the best there.
+        Rows of the table `pairwise`, and for each (setting, dataset, model) how it stands to the
+        best there.
     """
     rows: list[dict[str, Any]] = []
-    same: dict[tuple[str, str, str], bool | None] = {}
+    same: dict[tuple[str, str, str], Verdict] = {}
     if not predictions or "key" not in frame:
         return rows, same
     stored = frame[frame["key"].isin(predictions)]
@@ -47,10 +65,12 @@ def pairs_on_examples(
         }
         if len(models) < 2:
             continue
-        random = np.random.default_rng(options.seed)
-        found = _all_pairs(models, options, random)
+        # The better first: the sign of a difference must not depend on names or on the table.
+        models = dict(sorted(models.items(), key=lambda item: -item[1].score))
+        found = _all_pairs(models, options)
         for test, outcomes in found.items():
-            of_test = [
+            n_tests = len(outcomes) if options.corrected else 1
+            rows += [
                 {
                     "setting": setting,
                     "dataset": dataset,
@@ -58,13 +78,13 @@ def pairs_on_examples(
                     "other": other,
                     "test": test,
                     **outcome._asdict(),
+                    "p_adjusted": min(1.0, n_tests * outcome.p_value),
+                    "correction": options.correction,
                 }
                 for (model, other), outcome in outcomes.items()
             ]
-            rows += with_correction(of_test, options)
-        names, versus = list(models), _versus(models, found["permutation"], options)
-        for i, model in enumerate(names):
-            same[setting, dataset, model] = versus.not_different[i]
+        for model, verdict in _verdicts(models, found, options).items():
+            same[setting, dataset, model] = verdict
     return rows, same
 
 
@@ -83,14 +103,17 @@ class _Predictions:
 
 
 def _all_pairs(
-    models: dict[str, _Predictions], options: Options, random: np.random.Generator
+    models: dict[str, _Predictions], options: Options
 ) -> dict[str, dict[tuple[str, str], PairedTest]]:
     """Test -> pair of models -> outcome, of pairs that were tested on the same images."""
     found: dict[str, dict[tuple[str, str], PairedTest]] = {"permutation": {}}
+    n_pairs = len(models) * (len(models) - 1) // 2 if options.corrected else 1
     for (name, first), (other, second) in combinations(models.items(), 2):
         if not _comparable(first, second):
             continue
         pair = (name, other)
+        # A generator per pair: its draws do not depend on which other models there are.
+        random = np.random.default_rng(options.seed)
         if next(iter(first.by_seed.values())).label.ndim == 2:
             if not _same_images(first):
                 continue
@@ -99,10 +122,20 @@ def _all_pairs(
         found["permutation"][pair] = sign_flip_test(
             _contributions(first, second), options.resamples, random
         )
-        if first.metric == "top-1" and len(first.by_seed) == 1:
-            one, two = (next(iter(p.by_seed.values())) for p in (first, second))
-            found.setdefault("mcnemar", {})[pair] = mcnemar(_right(one), _right(two))
+        if _binary(first):
+            exact = _exact(first, second, 1 - (1 - options.level) / n_pairs)
+            found.setdefault("mcnemar", {})[pair] = exact
     return found
+
+
+def _binary(model: _Predictions) -> bool:
+    """Whether an image is right or wrong, once: what McNemar's test counts."""
+    return model.metric == "top-1" and len(model.by_seed) == 1
+
+
+def _exact(first: _Predictions, second: _Predictions, level: float) -> PairedTest:
+    one, two = (next(iter(p.by_seed.values())) for p in (first, second))
+    return mcnemar(_right(one), _right(two), level)
 
 
 def _comparable(first: _Predictions, second: _Predictions) -> bool:
@@ -160,13 +193,32 @@ def _swap_maps(
     return map_swap_test(scores, other_scores, labels, permutations, random)
 
 
-def _versus(
-    models: dict[str, _Predictions], pairs: dict[tuple[str, str], PairedTest], options: Options
-) -> Versus:
-    names = list(models)
-    best = max(names, key=lambda name: models[name].score)
-    p = [
-        outcome.p_value if (outcome := pairs.get((n, best)) or pairs.get((best, n))) else np.nan
-        for n in names
-    ]
-    return told_apart(names.index(best), p, options)
+def _verdicts(
+    models: dict[str, _Predictions],
+    found: dict[str, dict[tuple[str, str], PairedTest]],
+    options: Options,
+) -> dict[str, Verdict]:
+    """Hold each model against the best; of several equal bests, against the one nearest to it."""
+    top = max(one.score for one in models.values())
+    bests = [name for name, one in models.items() if one.score >= top - SAME]
+    n_tests = len(models) - 1 if options.corrected else 1
+    verdicts = {}
+    for name, model in models.items():
+        if name in bests:
+            verdicts[name] = Verdict(True)
+            continue
+        outcomes = []
+        for best in bests:
+            tested = found.get("mcnemar", found["permutation"]).get((best, name))
+            if tested is not None and _binary(model):
+                tested = _exact(models[best], model, 1 - (1 - options.level) / n_tests)
+            outcomes += [tested] if tested is not None else []
+        if not outcomes:
+            verdicts[name] = Verdict(None)
+            continue
+        nearest = max(outcomes, key=lambda outcome: outcome.p_value)
+        p = min(1.0, n_tests * nearest.p_value)
+        # Turned round: the model less the best.
+        ends = -nearest.difference, -nearest.high, -nearest.low
+        verdicts[name] = Verdict(p > 1 - options.level, *ends, p)
+    return verdicts

@@ -1,126 +1,197 @@
-"""Models over datasets: means, pairwise tests, the best, ranks."""
+"""Models over datasets: means, who is not significantly different from the best, ranks, pairs."""
 
 from itertools import combinations
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from scipy.special import logit
 
+from headstart.analysis.agree import EVERYTHING as ALL
 from headstart.analysis.cells import Matrix
-from headstart.analysis.correlations import ALL
 from headstart.analysis.options import Options
-from headstart.stats import holm, paired_t, rank_intervals, wilcoxon, within_means
+from headstart.stats import (
+    FEWEST_DATASETS,
+    Comparisons,
+    additive_fit,
+    all_pairs,
+    compare_models,
+    mixed_model,
+    wilcoxon,
+    within_means,
+)
 
-__all__ = [
-    "Versus",
-    "model_means",
-    "pairs_over_datasets",
-    "ranks",
-    "versus_best",
-    "with_correction",
-]
+__all__ = ["MOST_MODELS_IN_PAIRS", "mixed", "over_datasets", "why_no_comparison", "why_no_pairs"]
 
 Floats = npt.NDArray[np.float64]
+Rows = list[dict[str, Any]]
+# Pairs grow with the square: of more models they are written only when asked for.
+MOST_MODELS_IN_PAIRS = 100
 
 
-class Versus(NamedTuple):
-    """Which model is best, and which are not distinguishable from it (None: no test)."""
-
-    best: int
-    not_different: tuple[bool | None, ...]
-
-
-def versus_best(part: Matrix, options: Options) -> Versus:
-    """Test each model's log odds against those of the best mean by the paired t-test."""
-    best = int(part.scores.mean(axis=1).argmax())
-    p = [paired_t(row, part.scores[best]).p_value for row in part.scores]
-    return told_apart(best, p, options)
-
-
-def told_apart(best: int, p_values: list[float], options: Options) -> Versus:
-    """Hold p-values against the level; the best is not different from itself."""
-    p = np.array(p_values)
-    p[best] = np.nan
-    if options.correction == "holm":
-        p = holm(p)
-    same = [None if np.isnan(value) else bool(value > 1 - options.level) for value in p]
-    same[best] = True
-    return Versus(best, tuple(same))
-
-
-def model_means(
+def over_datasets(
     part: Matrix, families: dict[str, str], setting: str, options: Options
-) -> list[dict[str, Any]]:
-    """Rows of the table `model_means`, from a complete table."""
-    means = within_means(part.scores, options.error_bars, options.level)
-    versus = versus_best(part, options)
+) -> dict[str, Rows]:
+    """Rows of the tables `model_means`, `ranks` and `pairwise` of one setting, the best first.
+
+    All are of one additive fit to the cells, and of one set of simultaneous intervals
+    (`headstart.stats.compare_models`).
+
+    Parameters
+    ----------
+    part
+        Models and datasets that all have a cell and are connected.
+    """
+    fit = additive_fit(part.scores)
+    found = compare_models(fit, options.level, options.corrected)
+    means = _means(part, found, setting, options)
+    order = sorted(range(len(part.models)), key=lambda i: (found.rank[i], part.models[i]))
+    ranks = [
+        {
+            "setting": setting,
+            "model": part.models[i],
+            "family": families[part.models[i]],
+            "mean": fit.mean[i],
+            "accuracy": means[i]["accuracy"],
+            "rank": found.rank[i],
+            "low": found.rank_low[i],
+            "high": found.rank_high[i],
+        }
+        for i in order
+    ]
+    with_family = [means[i] | {"family": families[part.models[i]]} for i in order]
+    pairs = [] if why_no_pairs(part, options) else _pairs(part, setting, options)
+    return {"model_means": with_family, "ranks": ranks, "pairwise": pairs}
+
+
+def _means(part: Matrix, found: Comparisons, setting: str, options: Options) -> Rows:
+    within = within_means(part.scores, options.error_bars, options.level)
+    _, accuracy = part.means()
+    same = found.not_different()
+    n = np.isfinite(part.scores).sum(axis=1)
+    # The best is not different from itself: no difference, and no interval.
+    low, high = (np.where(found.best, np.nan, end) for end in (found.low, found.high))
     return [
         {
             "model": model,
-            "family": families[model],
             "setting": setting,
             "upstream_accuracy": part.upstream[i],
-            "mean": means.mean[i],
-            "se": means.se[i],
-            "low": means.low[i],
-            "high": means.high[i],
+            "mean": within.mean[i],
+            "accuracy": accuracy[i],
+            "se": within.se[i],
+            "low": within.low[i],
+            "high": within.high[i],
             "error_bars": options.error_bars,
-            "n_datasets": len(part.datasets),
-            "best": i == versus.best,
-            "not_different": versus.not_different[i],
+            "n_datasets": int(n[i]),
+            "of_datasets": len(part.datasets),
+            "best": bool(found.best[i]),
+            "not_different": same[i],
+            "difference": found.difference[i],
+            "difference_low": low[i],
+            "difference_high": high[i],
+            "odds_ratio": np.exp(found.difference[i]),
+            "odds_ratio_low": np.exp(low[i]),
+            "odds_ratio_high": np.exp(high[i]),
+            "p_adjusted": found.p_value[i],
+            "correction": options.correction,
         }
         for i, model in enumerate(part.models)
     ]
 
 
-def pairs_over_datasets(part: Matrix, setting: str, options: Options) -> list[dict[str, Any]]:
-    """Rows of the table `pairwise` for all datasets together: paired t-test and Wilcoxon's."""
-    rows = []
-    for test, run in (("paired_t", paired_t), ("wilcoxon", wilcoxon)):
-        outcomes = [
-            (model, other, run(part.scores[i], part.scores[j]))
-            for (i, model), (j, other) in combinations(enumerate(part.models), 2)
-        ]
-        of_test = [
-            {
-                "setting": setting,
-                "dataset": ALL,
-                "model": model,
-                "other": other,
-                "test": test,
-                **outcome._asdict(),
-            }
-            for model, other, outcome in outcomes
-        ]
-        rows += with_correction(of_test, options)
+def why_no_comparison(part: Matrix) -> str:
+    """Say why some models, or all, are not compared with the best; empty if all are."""
+    n_datasets = len(part.datasets)
+    if len(part.models) < 2 or n_datasets < 2:
+        return ""
+    if n_datasets < FEWEST_DATASETS:
+        return (
+            f"there are {n_datasets} datasets; a paired comparison of means needs at least "
+            f"{FEWEST_DATASETS}: of fewer differences the variance is hardly known, and near-equal "
+            "ones would make any difference significant"
+        )
+    there = np.isfinite(part.scores)
+    best = additive_fit(part.scores).mean.argmax()
+    few = int(((there & there[best]).sum(axis=1) < FEWEST_DATASETS).sum())
+    if not few:
+        return ""
+    return (
+        f"models that share fewer than {FEWEST_DATASETS} datasets with the best: {few} of "
+        f"{len(part.models)}"
+    )
+
+
+def why_no_pairs(part: Matrix, options: Options) -> str:
+    """Say why the pairs of models over datasets are not written; empty if they are."""
+    if options.pairs or len(part.models) <= MOST_MODELS_IN_PAIRS:
+        return ""
+    n = len(part.models)
+    return (
+        f"there are {n} models, {n * (n - 1) // 2:,} pairs; they are written for up to "
+        f"{MOST_MODELS_IN_PAIRS} models unless asked for (--pairs)"
+    )
+
+
+def _pairs(part: Matrix, setting: str, options: Options) -> Rows:
+    """Each pair over the datasets that both have: moderated paired t-test, and Wilcoxon's."""
+    found = all_pairs(additive_fit(part.scores), options.level, options.corrected)
+    columns = zip(*(column.tolist() for column in found), strict=True)
+    rows = [
+        _pair(part, i, j, setting, "paired_t", options)
+        | {
+            "difference": difference,
+            "low": low,
+            "high": high,
+            "p_value": p,
+            "p_adjusted": adjusted,
+            "n": n,
+        }
+        for i, j, difference, low, high, p, adjusted, n in columns
+        if n >= FEWEST_DATASETS
+    ]
+    n_tests = len(found.first) if options.corrected else 1
+    for i, j in combinations(range(len(part.models)), 2):
+        both = np.isfinite(part.scores[i]) & np.isfinite(part.scores[j])
+        if both.sum() >= FEWEST_DATASETS:
+            test = wilcoxon(part.scores[i, both], part.scores[j, both])._asdict()
+            adjusted = min(1.0, n_tests * test["p_value"])
+            rows.append(
+                _pair(part, i, j, setting, "wilcoxon", options) | test | {"p_adjusted": adjusted}
+            )
     return rows
 
 
-def with_correction(rows: list[dict[str, Any]], options: Options) -> list[dict[str, Any]]:
-    """Adjust the p-values of one family of tests, and say how."""
-    p = np.array([row["p_value"] for row in rows])
-    adjusted = holm(p) if options.correction == "holm" else p
-    return [
-        {**row, "p_adjusted": value, "correction": options.correction}
-        for row, value in zip(rows, adjusted, strict=True)
-    ]
+def _pair(
+    part: Matrix, i: int, j: int, setting: str, test: str, options: Options
+) -> dict[str, Any]:
+    return {
+        "setting": setting,
+        "dataset": ALL,
+        "model": part.models[i],
+        "other": part.models[j],
+        "test": test,
+        "correction": options.correction,
+    }
 
 
-def ranks(
-    part: Matrix, families: dict[str, str], setting: str, options: Options
-) -> list[dict[str, Any]]:
-    """Rows of the table `ranks`, best first."""
-    found = rank_intervals(part.scores, options.level)
-    rows = [
-        {
-            "setting": setting,
-            "model": model,
-            "family": families[model],
-            "mean": part.scores[i].mean(),
-            "rank": found.rank[i],
-            "low": found.low[i],
-            "high": found.high[i],
-        }
-        for i, model in enumerate(part.models)
-    ]
-    return sorted(rows, key=lambda row: row["rank"])
+def mixed(full: Matrix, setting: str, options: Options) -> tuple[dict[str, Any] | None, str]:
+    """Fit the mixed model to all cells whose model has an upstream accuracy.
+
+    Returns
+    -------
+    tuple
+        The row of the table `mixed` and "", or None and why there is none.
+    """
+    known = full.take(np.flatnonzero(np.isfinite(full.upstream)), range(len(full.datasets)))
+    known = known.measured()
+    try:
+        fitted = mixed_model(known.scores, logit(known.upstream), options.level)
+    except (ValueError, np.linalg.LinAlgError) as error:
+        return None, str(error)
+    return {
+        "setting": setting,
+        **fitted._asdict(),
+        "n_models": len(known.models),
+        "n_datasets": len(known.datasets),
+        "n_cells": known.n_cells,
+    }, ""

@@ -7,7 +7,7 @@ import numpy.typing as npt
 import pandas as pd
 from scipy.special import logit
 
-from headstart.analysis.cells import Dropped, Matrix, complete, matrix
+from headstart.analysis.cells import Matrix, matrix, unconnected
 from headstart.analysis.compare import shared
 from headstart.analysis.correlations import FEWEST_FOR_INTERVAL, FEWEST_MODELS
 from headstart.analysis.options import Options
@@ -21,8 +21,8 @@ Floats = npt.NDArray[np.float64]
 
 def compare_model_sets(
     cells: pd.DataFrame, others: pd.DataFrame, names: tuple[str, str], options: Options
-) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Rows of the tables `model_sets` and `dropped`.
+) -> tuple[list[dict[str, Any]], list[tuple[str, str]]]:
+    """Rows of the table `model_sets`, and what is not given and why.
 
     For each setting that both have: Pearson's r of mean log odds of transfer with upstream log odds
     in each set, over the models, datasets and so the means that both share, and its difference
@@ -47,25 +47,25 @@ def compare_model_sets(
     """
     for kind in ("setting", "model", "dataset"):
         _check_shared(kind, cells, others, names)
-    rows, dropped, found = [], [], []
+    rows: list[dict[str, Any]] = []
+    notes, found = [], []
     for setting in pd.unique(cells["setting"]):
         if not (others["setting"] == setting).any():
             continue
-        first, second, left_out = _complete(*(matrix(one, setting) for one in (cells, others)))
-        dropped += [
-            {"setting": setting, "table": f"model_sets: {names[1]}", **one._asdict()}
-            for one in left_out
-        ]
+        first, second = _common(*(matrix(one, setting) for one in (cells, others)))
+        if why := unconnected(first):
+            notes.append((f"the two model sets ({setting})", why))
+            continue
         found.append(len(first.models))
         if len(first.models) >= FEWEST_MODELS:
             rows.append(_row(setting, first, second, names, options))
     if not rows:
         raise AnalysisError(
             f"{names[0]} against {names[1]}: expected at least {FEWEST_MODELS} models with an "
-            f"upstream accuracy and all shared datasets in both, found {max(found, default=0)}",
+            f"upstream accuracy and a shared dataset in both, found {max(found, default=0)}",
             code="analysis.few_models", expected=FEWEST_MODELS, found=max(found, default=0),
         )  # fmt: skip
-    return rows, dropped
+    return rows, notes
 
 
 def _check_shared(
@@ -82,23 +82,29 @@ def _check_shared(
         )  # fmt: skip
 
 
-def _complete(first: Matrix, second: Matrix) -> tuple[Matrix, Matrix, list[Dropped]]:
-    """Take what both have, and of it what is complete in both."""
+def _common(first: Matrix, second: Matrix) -> tuple[Matrix, Matrix]:
+    """Take the models with an upstream accuracy in both, and of them the cells that both have."""
     first, second = shared(first, second)
     known = np.isfinite(first.upstream) & np.isfinite(second.upstream)
-    both = first._replace(scores=first.scores + second.scores)
-    part, dropped = complete(both.take(np.flatnonzero(known), range(len(both.datasets))))
-    names = part.models, part.datasets
-    return first.only(*names), second.only(*names), dropped
+    missing = ~(np.isfinite(first.scores) & np.isfinite(second.scores))
+    parts = [
+        one._replace(scores=np.where(missing, np.nan, one.scores))
+        .take(np.flatnonzero(known), range(len(one.datasets)))
+        .measured()
+        for one in (first, second)
+    ]
+    return parts[0], parts[1]
 
 
 def _row(
     setting: str, first: Matrix, second: Matrix, names: tuple[str, str], options: Options
 ) -> dict[str, Any]:
+    adjusted = [one.means()[0] for one in (first, second)]
+
     def statistics(weights: Floats) -> Floats:
         """(B, 3): r of each set and the difference, from the same draws."""
-        r = [pearson(weights, logit(one.upstream), one.scores.mean(axis=1, keepdims=True))
-             for one in (first, second)]  # fmt: skip
+        r = [pearson(weights, logit(one.upstream), means[:, None])
+             for one, means in zip((first, second), adjusted, strict=True)]  # fmt: skip
         return np.hstack([*r, r[0] - r[1]])
 
     n = len(first.models)

@@ -209,10 +209,7 @@ def _on_estimates(tables: Mapping[str, pd.DataFrame]) -> list[Note]:
     few = tables["model_sets"].query("n_models < @FEWEST_FOR_INTERVAL")
     why = f"shared models: fewer than {FEWEST_FOR_INTERVAL}, which an interval needs"
     notes += [(f"intervals of the two model sets ({s})", why) for s in few["setting"]]
-    fitted = set(tables["mixed"]["setting"])
-    enough = rows[(rows["group"] == "all") & (rows["n_datasets"] > 1)]["setting"].unique()
-    why = "too few cells, or no residual, to tell models, datasets and residual apart"
-    return notes + [(f"mixed model ({s})", why) for s in enough if s not in fitted]
+    return notes
 
 
 def _on_families(setting: str, one: Matrix) -> list[Note]:

@@ -10,7 +10,7 @@ from headstart.stats import ErrorBars
 
 __all__ = ["Correction", "Duplicates", "Measure", "Options", "ReadOptions", "Unit"]
 
-Correction = Literal["none", "holm"]
+Correction = Literal["simultaneous", "none"]
 Unit = Literal["percent", "proportion"]
 Measure = Literal["accuracy", "error"]
 Duplicates = Literal["refuse", "average"]
@@ -73,11 +73,15 @@ class Options:
     error_bars
         "morey" (within-dataset standard errors, unbiased) or "cousineau" (as the paper drew them).
     correction
-        For many tests at once: "none" or "holm". Always said with the tests.
+        For many comparisons at once: "simultaneous", by which all intervals of one family of
+        comparisons hold together at `level` (Bonferroni's inequality), or "none", each by itself.
+        Always printed with the tests.
     resamples
         Bootstrap resamples, and permutations of a permutation test.
     seed
         Of the bootstrap and the permutations.
+    pairs
+        Whether pairs of models over datasets are written also where there are many models.
     groups
         Dataset -> group of datasets that is analysed apart; None: by the size of their training
         sets, in each setting.
@@ -86,20 +90,30 @@ class Options:
     """
 
     error_bars: ErrorBars = "morey"
-    correction: Correction = "none"
+    correction: Correction = "simultaneous"
     resamples: int = 10_000
     seed: int = 0
     groups: Mapping[str, str] | None = None
     level: float = 0.95
+    pairs: bool = False
 
     def __post_init__(self) -> None:
         if self.error_bars not in ("morey", "cousineau"):
             raise AnalysisError(f"error bars: expected morey or cousineau, found {self.error_bars}")
-        if self.correction not in ("none", "holm"):
-            raise AnalysisError(f"correction: expected none or holm, found {self.correction}")
+        if self.correction not in ("simultaneous", "none"):
+            raise AnalysisError(
+                f"correction: expected simultaneous or none, found {self.correction}",
+                code="analysis.correction_unknown",
+                found=self.correction,
+            )
         if not isinstance(self.resamples, int) or self.resamples < 100:
             raise AnalysisError(
                 f"resamples: expected a whole number of at least 100, found {self.resamples}"
             )
         if not isinstance(self.seed, int) or self.seed < 0:
             raise AnalysisError(f"seed: expected a whole number from 0 on, found {self.seed}")
+
+    @property
+    def corrected(self) -> bool:
+        """Whether comparisons are corrected for how many there are."""
+        return self.correction == "simultaneous"

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from headstart.analysis.cells import cells_of, complete, matrix
+from headstart.analysis.cells import cells_of, matrix, unconnected
 from headstart.analysis.columns import SWEEPS
 from headstart.analysis.effects import effects
 from headstart.analysis.options import Options
@@ -62,13 +62,17 @@ def split_sweeps(frame: pd.DataFrame, options: Options) -> Sweeps:
             # Beside a main study, whose cells have one number of steps.
             own = own[own.groupby(["setting", "model", "dataset"])[STEPS].transform("nunique") > 1]
         table = tables[factor]
-        rows[table] = _dataset_size(own) if factor == SIZE else _means(own, factor, options)
+        if factor == SIZE:
+            rows[table] = _dataset_size(own)
+        else:
+            rows[table], why = _means(own, factor, options)
+            notes += [(f"{table} ({setting})", reason) for setting, reason in why]
         if factor == STEPS:
             rows |= {"reached": reached(own), "speedup": speedups(own, options)}
             notes += chance_notes(rows["reached"])
         if factor == "configuration":
-            rows["effects"], rows["dropped"] = effects(own, list(_order(own, factor)), options)
-            notes += _alone(rows["effects"])
+            rows["effects"], rows["dropped"], why = effects(own, list(_order(own, factor)), options)
+            notes += [*_alone(rows["effects"]), *why]
         cell = [frame[name] for name in ("setting", "model", "dataset")]
         if frame[factor].isna().groupby(cell).any().all():
             # The main study beside it has every cell.
@@ -141,30 +145,40 @@ def _usual(frame: pd.DataFrame) -> pd.Series:
     return frame["setting"].map(usual)
 
 
-def _means(frame: pd.DataFrame, factor: str, options: Options) -> list[dict[str, Any]]:
-    """Average the datasets of each model and level, over a complete sub-table of each setting."""
+def _means(
+    frame: pd.DataFrame, factor: str, options: Options
+) -> tuple[list[dict[str, Any]], list[tuple[str, str]]]:
+    """Average the datasets of each model and level, adjusted for missing cells.
+
+    Also returns settings whose cells do not allow it, and why.
+    """
     order = _order(frame, factor)
     place = frame[factor].map(order).astype(int)
     levels = list(order)
     joined = frame.assign(model=frame["model"] + JOINT + place.astype(str))
     cells = cells_of(joined.drop(columns=factor))
-    rows = []
+    rows, notes = [], []
     for setting in pd.unique(cells["setting"]):
-        part, _ = complete(matrix(cells, setting))
-        if not part.models:
+        part = matrix(cells, setting).measured()
+        if why := unconnected(part):
+            notes.append((setting, why.replace(JOINT, " at level ")))
             continue
+        n_datasets = np.isfinite(part.scores).sum(axis=1)
         means = within_means(part.scores, options.error_bars, options.level)
+        by_name = []
         for i, name in enumerate(part.models):
-            model, level = name.split(JOINT)
+            model, _, at = name.partition(JOINT)
+            by_name.append((model, int(at), i))
+        for model, level, i in sorted(by_name):
             row = {"setting": setting, "model": model, "mean": means.mean[i], "se": means.se[i],
-                   "n_datasets": len(part.datasets)}  # fmt: skip
+                   "n_datasets": int(n_datasets[i])}  # fmt: skip
             if factor == "configuration":
-                row |= {"configuration": levels[int(level)], "position": int(level),
+                row |= {"configuration": levels[level], "position": level,
                         "upstream_accuracy": part.upstream[i]}  # fmt: skip
             else:
-                row |= {"steps": levels[int(level)], "low": means.low[i], "high": means.high[i]}
+                row |= {"steps": levels[level], "low": means.low[i], "high": means.high[i]}
             rows.append(row)
-    return rows
+    return rows, notes
 
 
 def _dataset_size(frame: pd.DataFrame) -> list[dict[str, Any]]:

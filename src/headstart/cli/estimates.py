@@ -23,6 +23,8 @@ __all__ = ["ablation", "prediction", "summary"]
 
 # Names in one line on the screen.
 MOST_NAMES = 12
+# So many models of a setting fit a screen.
+MOST_ROWS = 60
 OTHERS = ("pearson_plain", "spearman", "kendall")
 
 
@@ -30,6 +32,7 @@ def summary(analysis: Analysis) -> Iterator[RenderableType]:
     """Give the parts that fit a screen, one after the other; what is missing comes last."""
     for source in analysis.sources:
         yield Text(_source_line(source))
+    yield from _counts(analysis.counts)
     if said := seeds_said(analysis.cells):
         yield Text(said)
     if not analysis.correlations.empty:
@@ -38,14 +41,7 @@ def summary(analysis: Analysis) -> Iterator[RenderableType]:
         )
         yield _correlations(analysis)
         yield from _mixed(analysis.mixed)
-    if not analysis.model_means.empty:
-        yield _heading(
-            f"Mean log odds over datasets, standard error ({analysis.options['error_bars']}), "
-            "compatible ranks"
-        )
-        yield _means(analysis)
-        if len(analysis.pairwise):
-            yield Text(_means_key(analysis), style="dim")
+    yield from _means(analysis)
     if not analysis.settings.empty:
         yield _heading("Settings against each other")
         yield _settings(analysis.settings)
@@ -70,11 +66,11 @@ def ablation(analysis: Analysis) -> Iterator[RenderableType]:
         table.add_row(Text(str(model), style="bold"))
         ordered = of_model.sort_values("position", kind="stable")
         for configuration, rows in ordered.groupby("configuration", sort=False):
-            by = rows.set_index("setting")
+            by = {row.setting: row for row in rows.itertuples()}
             table.add_row(
                 f"  {configuration}",
                 _number(100 * rows["upstream_accuracy"].mean(), 2),
-                *(_mean_with_error(by.loc[s]) if s in by.index else "-" for s in settings),
+                *(_mean_with_error(by[s]) if s in by else "-" for s in settings),
             )
     yield _heading("Mean log odds over datasets by how a model was trained upstream")
     yield table
@@ -169,44 +165,96 @@ def _correlations(analysis: Analysis) -> Table:
 def _mixed(mixed: pd.DataFrame) -> Iterator[Text]:
     for row in mixed.itertuples():
         warning = "" if row.converged else "; the fit did not converge"
+        slopes = "random slopes by dataset" if row.random_slopes else "one slope for all datasets"
+        test = (
+            f"; slopes differ by dataset with F({row.f_df:.0f}, {row.f_df_residual:.0f}) = "
+            f"{row.f:.1f}, {_p(row.f_p)}"
+            if pd.notna(row.f)
+            else ""
+        )
         yield Text(
-            f"{setting_label(row.setting)}: mixed model (crossed random intercepts of model and "
-            f"dataset): slope {row.slope:.3f} ({row.low:.3f} to {row.high:.3f}) per unit of "
-            f"upstream logit{warning}",
+            f"{setting_label(row.setting)}: mixed model ({slopes}, crossed random intercepts of "
+            f"model and dataset): mean slope {row.slope:.3f} ({row.low:.3f} to {row.high:.3f}) per "
+            f"unit of upstream logit, standard error {row.se:.3f}{test}{warning}",
             style="dim",
         )
 
 
-def _means(analysis: Analysis) -> Table:
+def _counts(counts: pd.DataFrame) -> Iterator[Text]:
+    """Print first what everything rests on."""
+    for row in counts.itertuples():
+        cells = f"{row.n_cells:,} cells"
+        if row.n_missing:
+            cells = (
+                f"{row.n_cells:,} of {row.n_cells + row.n_missing:,} cells; means over datasets "
+                "are adjusted for the missing ones (additive model of models and datasets)"
+            )
+        yield Text(
+            f"{setting_label(row.setting)}: {_count(row.n_models, 'model')} on "
+            f"{_count(row.n_datasets, 'dataset')}, {cells}"
+        )
+
+
+def _means(analysis: Analysis) -> Iterator[RenderableType]:
+    """A table per setting, the best model first."""
     means = analysis.model_means
-    settings = in_order(means["setting"])
-    columns = ("model", "upstream", *(setting_label(s) for s in settings))
-    table = plain_table(*columns, right=("upstream",))
-    # The best is not different from itself: a mark says something only where others were tested.
-    tested = set(means[~means["best"].astype(bool) & means["not_different"].notna()]["setting"])
     ranks = analysis.ranks.set_index(["setting", "model"])
-    order = means.groupby("model", sort=False)["upstream_accuracy"].first()
-    for model, upstream in order.sort_values(ascending=False, kind="stable").items():
-        cells = []
-        for setting in settings:
-            row = means[(means["setting"] == setting) & (means["model"] == model)]
-            if row.empty:
-                cells.append("-")
-                continue
-            first = row.iloc[0]
-            rank = ranks.loc[(setting, model)]
-            mark = "*" if setting in tested and first["not_different"] is True else " "
-            cells.append(f"{_mean_with_error(first)}{mark} {rank['low']:>2}-{rank['high']}")
-        table.add_row(str(model), _number(100 * upstream, 2), *cells)
-    return table
+    for setting in in_order(means["setting"]):
+        rows = means[means["setting"] == setting]
+        rest = rows[~rows["best"].astype(bool)]
+        compared = bool(rest["not_different"].notna().any())
+        holed = bool((rows["n_datasets"] < rows["of_datasets"]).any())
+        numbers = ["upstream %", "mean %", "mean log odds"]
+        numbers += ["datasets"] if holed else []
+        numbers += ["less the best", "95 % interval", "odds ratio", "rank"] if compared else []
+        table = plain_table("model", *numbers, right=tuple(numbers))
+        for row in rows.head(MOST_ROWS).itertuples():
+            cells = [
+                _number(100 * row.upstream_accuracy, 2),
+                f"{100 * row.accuracy:.2f}",
+                _mean_with_error(row),
+            ]
+            cells += [f"{row.n_datasets}"] if holed else []
+            if compared:
+                rank = ranks.loc[(setting, row.model)]
+                mark = "*" if row.not_different is True else " "
+                cells += [
+                    "best" if row.best else f"{row.difference:+.3f}{mark}",
+                    _interval(row.difference_low, row.difference_high, 3),
+                    "" if row.best else _ratio(row),
+                    f"{rank['rank']} ({rank['low']}-{rank['high']})",
+                ]
+            table.add_row(str(row.model), *cells)
+        yield _heading(
+            f"{setting_label(setting)}: mean log odds over datasets, standard error "
+            f"({analysis.options['error_bars']})"
+        )
+        yield table
+        if len(rows) > MOST_ROWS:
+            yield Text(
+                f"and {len(rows) - MOST_ROWS:,} models more (--out or --json writes all)",
+                style="dim",
+            )
+        if compared:
+            yield Text(_means_key(analysis), style="dim")
+
+
+def _ratio(row: Any) -> str:
+    between = _interval(row.odds_ratio_low, row.odds_ratio_high)
+    return f"{row.odds_ratio:.2f}" + (f" ({between})" if between != "-" else "")
 
 
 def _means_key(analysis: Analysis) -> str:
-    correction = analysis.options["correction"]
-    said = "no correction for many tests" if correction == "none" else "Holm's correction"
+    if analysis.options["correction"] == "none":
+        return (
+            "* not significantly different from the best (95 % interval of the difference over "
+            "datasets, without correction for the number of comparisons); ranks: from the same "
+            "intervals"
+        )
     return (
-        f"* not distinguishable from the best (paired t-test over datasets, p > 0.05, {said}); "
-        "ranks: simultaneous 95 %"
+        "* not significantly different from the best: its simultaneous 95 % interval of the "
+        "difference over datasets (corrected for all pairs of models) holds 0; in brackets the "
+        "simultaneous 95 % confidence interval of the rank"
     )
 
 
@@ -325,9 +373,17 @@ def _heading(text: str) -> Text:
     return Text("\n" + text, style="bold")
 
 
-def _mean_with_error(row: pd.Series) -> str:
-    error = "" if pd.isna(row["se"]) else f" ± {row['se']:.3f}"
-    return f"{row['mean']:6.3f}{error}"
+def _mean_with_error(row: Any) -> str:
+    error = "" if pd.isna(row.se) else f" ± {row.se:.3f}"
+    return f"{row.mean:6.3f}{error}"
+
+
+def _count(n: int, noun: str) -> str:
+    return f"{n:,} {noun}" + ("" if n == 1 else "s")
+
+
+def _p(value: float) -> str:
+    return "p < 0.001" if value < 0.001 else f"p = {value:.3f}"
 
 
 def _coefficient(value: float) -> str:

@@ -87,10 +87,10 @@ class DuplicatesName(StrEnum):
 
 
 class CorrectionName(StrEnum):
-    """For many tests at once."""
+    """For many comparisons at once."""
 
+    simultaneous = "simultaneous"
     none = "none"
-    holm = "holm"
 
 
 SourcesArgument = Annotated[
@@ -164,7 +164,13 @@ GroupsOption = Annotated[
 ErrorBarsOption = Annotated[
     ErrorBarsName, typer.Option(help="morey is unbiased; cousineau is what the paper drew.")
 ]
-CorrectionOption = Annotated[CorrectionName, typer.Option(help="Of p-values, for many tests.")]
+CorrectionOption = Annotated[
+    CorrectionName,
+    typer.Option(help="Correction of intervals and p-values for the number of comparisons."),
+]
+PairsFlag = Annotated[
+    bool, typer.Option("--pairs", help="Write all pairs of models, also of more than 100 models.")
+]
 ResamplesOption = Annotated[int, typer.Option(help="Of the bootstrap and permutation tests.")]
 SeedOption = Annotated[int, typer.Option(help="Of the bootstrap and permutation tests.")]
 
@@ -304,9 +310,10 @@ def analyze(
     duplicates: DuplicatesOption = DuplicatesName.refuse,
     groups: GroupsOption = None,
     error_bars: ErrorBarsOption = ErrorBarsName.morey,
-    correction: CorrectionOption = CorrectionName.none,
+    correction: CorrectionOption = CorrectionName.simultaneous,
     resamples: ResamplesOption = 10_000,
     seed: SeedOption = 0,
+    pairs: PairsFlag = False,
 ) -> None:
     """Say what a table of results shows: correlations, tests, ranks, predictions, figures.
 
@@ -331,7 +338,8 @@ def analyze(
     lines = None if references is None else read_references(references)
     options = _analysis_options(groups, error_bars, correction, resamples, seed)
     options |= _read_options(unit, predictions, wide, measure, spread, duplicates)
-    analysis = make_analysis(sources or [], columns, options | {"against": against})
+    options |= {"against": against, "pairs": pairs}
+    analysis = make_analysis(sources or [], columns, options)
     show_analysis(analysis)
     if predict is not None:
         predict_and_show(analysis, predict)
@@ -360,7 +368,7 @@ def report(
     duplicates: DuplicatesOption = DuplicatesName.refuse,
     groups: GroupsOption = None,
     error_bars: ErrorBarsOption = ErrorBarsName.morey,
-    correction: CorrectionOption = CorrectionName.none,
+    correction: CorrectionOption = CorrectionName.simultaneous,
     resamples: ResamplesOption = 10_000,
     seed: SeedOption = 0,
 ) -> None:

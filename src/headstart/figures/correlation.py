@@ -175,7 +175,10 @@ def reading(means: pd.DataFrame, tables: Tables, ringed: bool) -> str:
     if len(correlations(tables)):
         said.append("r: Pearson's, both axes in log odds; in brackets its 95% interval.")
     if ringed:
-        said.append("Ringed: p > 0.05 against the panel's best model, paired t-test over datasets.")
+        said.append(
+            "Ringed: not significantly different from the panel's best model (simultaneous 95% "
+            "intervals of the difference over datasets)."
+        )
     if means.groupby("setting").size().max() > MOST_LABELS:
         said.append("Named where there is room: extremes and the models farthest from the line.")
     return " ".join(said)

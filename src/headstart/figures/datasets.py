@@ -152,6 +152,7 @@ def reading(tables: Tables, ringed: bool) -> str:
         said.append("r: Pearson's, both axes in log odds.")
     if ringed:
         said.append(
-            "Ringed: p > 0.05 against the panel's best model, paired test on the predictions."
+            "Ringed: not significantly different from the panel's best model (paired test on the "
+            "predictions, p > 0.05, corrected for the number of models)."
         )
     return " ".join(said)

@@ -50,7 +50,7 @@ def ring_handle() -> Line2D:
     """Handle of the ring around models that are not different from the best."""
     return Line2D(
         [], [], linestyle="none", marker="o", markersize=7, markerfacecolor="none",
-        markeredgecolor=INK, markeredgewidth=0.7, label="not different from the best",
+        markeredgecolor=INK, markeredgewidth=0.7, label="not significantly different from the best",
     )  # fmt: skip
 
 

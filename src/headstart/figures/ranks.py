@@ -1,4 +1,4 @@
-"""Which ranks of the models the data allow, a panel a setting, best at the top."""
+"""Simultaneous confidence intervals of the models' ranks, a panel per setting, best on top."""
 
 import numpy as np
 import pandas as pd
@@ -28,7 +28,7 @@ def select(tables: Tables) -> pd.DataFrame:
 
 @styled
 def draw(tables: Tables) -> Figure:
-    """Draw each model's rank with the ranks that are compatible with the data.
+    """Draw each model's rank with its simultaneous confidence interval.
 
     Parameters
     ----------
@@ -45,8 +45,8 @@ def draw(tables: Tables) -> Figure:
         height=min(0.75 + ROW * ranks.groupby("setting").size().max(), TALLEST),
         legend=handles,
         note="Ranks by mean log odds. "
-        "Lines: ranks compatible with the data, simultaneously for all models (95%). "
-        "Bold: the first rank is among them.",
+        "Lines: 95% confidence intervals of the rank, simultaneous for all models. "
+        "Bold: not significantly different from the best (the interval begins at 1).",
     )
     for index, (setting, axes) in enumerate(zip(settings, sheet.panels, strict=True)):
         draw_panel(axes, ranks[ranks["setting"] == setting], looks)

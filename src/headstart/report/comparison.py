@@ -45,7 +45,7 @@ def settings_figure(subject: Subject, names: Names) -> Figure | None:
         named("cells", "setting", "dataset", "model")
         .transform_filter("datum.averaged")
         .transform_aggregate(
-            mean="mean(log_odds)",
+            mean="mean(adjusted)",
             groupby=["setting_label", "setting_colour", "setting_shape", *MODEL, "mean_interval"],
         )
         .transform_calculate(
@@ -161,8 +161,9 @@ def ranks_figure(subject: Subject, names: Names) -> Figure | None:
         key="ranks-figure",
         title="Which ranks are compatible with the data?",
         caption=(
-            "The point is a model's rank by mean log odds, the line every rank that the data "
-            "leave open to it, at 95 % for all models together."
+            "The point is a model's rank by mean log odds, the line its 95 % confidence interval, "
+            "simultaneous for all models. The intervals that begin at 1 are those of the models "
+            "that are not significantly different from the best."
         ),
         charts=charts,
         table="ranks",
@@ -179,7 +180,9 @@ def ranks_chart(setting: str, ranks: Any) -> Chart:
     whole = alt.Axis(title="Rank", format="d", values=values, grid=False)
     scale = alt.Scale(domain=[0.5, len(order) + 0.5], nice=False)
     x = alt.X("low:Q", title="Rank", axis=whole, scale=scale)
-    hover = tooltips(model="model", family="family", rank="rank", interval="ranks left open")
+    hover = tooltips(
+        model="model", family="family", rank="rank", interval="95 % simultaneous interval"
+    )
     chart = alt.layer(
         rows.mark_rule(strokeWidth=3, color="var(--blue)", opacity=0.4).encode(
             x=x, x2="high:Q", y=y

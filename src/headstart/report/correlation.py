@@ -91,7 +91,7 @@ def correlation_chart(subject: Subject, setting: str, x: Any) -> Chart:
         named("cells", "dataset", "model")
         .transform_filter("datum.averaged")
         .transform_filter(equal("setting", setting))
-        .transform_aggregate(mean="mean(log_odds)", groupby=[*MODEL, "mean_interval"])
+        .transform_aggregate(mean="mean(adjusted)", groupby=[*MODEL, "mean_interval"])
         .transform_filter("isValid(datum.x)")
         .transform_calculate(
             mean_text="format(datum.mean, '.3f')",

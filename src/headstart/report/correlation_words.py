@@ -12,7 +12,7 @@ from headstart.report.numbers import (
     number,
 )
 from headstart.report.phrases import by_setting, setting_phrase
-from headstart.report.subject import Subject, left_out
+from headstart.report.subject import Subject
 from headstart.spec.labels import in_order
 
 __all__ = [
@@ -101,12 +101,7 @@ def scope_of(subject: Subject, setting: str) -> tuple[set[str], set[str]]:
     if not len(cells):
         return set(), set()
     cells = cells[(cells.setting == setting) & cells.upstream_accuracy.notna()]
-    out = left_out(subject.dropped, "correlations: all")
-    models, datasets = (
-        {str(name) for name in cells[kind] if (setting, kind, name) not in out}
-        for kind in ("model", "dataset")
-    )
-    return models, datasets
+    return set(map(str, cells["model"])), set(map(str, cells["dataset"]))
 
 
 def family_sentence(rows: list[Any]) -> str:
@@ -143,12 +138,17 @@ def slope_sentence(subject: Subject) -> str:
     row = next(table[table.setting == first].itertuples(index=False))
     between = interval(row.low, row.high, 3)
     spread = f" (95 % interval {between})" if between else ""
-    open_sign = ", which leaves the sign open" if between and row.low <= 0 <= row.high else ""
+    open_sign = ": the direction is uncertain" if between and row.low <= 0 <= row.high else ""
+    effects = (
+        "the interval is for other models and other datasets (random intercepts of both, random "
+        "slopes by dataset)"
+        if row.random_slopes
+        else "the interval is for other models on these datasets (random intercepts of both)"
+    )
     return (
-        f"One unit more in the log odds of {subject.upstream_name} goes with "
-        f"{number(row.slope, 3, plus=True)} in the log odds of transfer by {setting_phrase(first)}"
-        f"{spread}{open_sign}, "
-        "with models and datasets as random effects."
+        f"A 1-unit increase in the log odds of {subject.upstream_name} is associated with a change "
+        f"of {number(row.slope, 3, plus=True)} in the log odds of transfer by "
+        f"{setting_phrase(first)}{spread}{open_sign}; {effects}."
     )
 
 

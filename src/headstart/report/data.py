@@ -10,7 +10,7 @@ from scipy.special import logit
 
 from headstart.report.numbers import interval, known, number, percent
 from headstart.report.palette import Look, family_marks, setting_looks
-from headstart.report.subject import Names, Subject, left_out
+from headstart.report.subject import Names, Subject
 from headstart.spec.labels import role, setting_label
 
 __all__ = ["chart_data", "family_looks", "several_seeds"]
@@ -59,7 +59,16 @@ def chart_data(subject: Subject, names: Names) -> dict[str, dict[str, Any]]:
 CELLS = (
     *("setting", "setting_label", "setting_colour", "setting_shape"),
     *("model", "family", "colour", "shape", "seeds"),
-    *("dataset", "x", "upstream_text", "log_odds", "low_odds", "high_odds", "accuracy_text"),
+    *(
+        "dataset",
+        "x",
+        "upstream_text",
+        "log_odds",
+        "adjusted",
+        "low_odds",
+        "high_odds",
+        "accuracy_text",
+    ),
     *("interval", "residual", "residual_text", "averaged", "mean_low", "mean_high"),
     "mean_interval",
 )
@@ -115,14 +124,12 @@ def with_settings(table: Any, names: Names) -> Any:
 
 
 def with_means(cells: Any, subject: Subject) -> Any:
-    """Mark the cells that averages are over, and add each model's interval."""
-    dropped = left_out(subject.dropped, "model_means")
+    """Mark the cells that means are over, and add each model's interval."""
     means = {(row.setting, row.model): row for row in rows_of(subject.model_means)}
     found = [means.get(key) for key in zip(cells.setting, cells.model, strict=True)]
-    out = [(row.setting, "dataset", row.dataset) in dropped for row in rows_of(cells)]
     nan = math.nan
     return cells.assign(
-        averaged=[mean is not None and not gone for mean, gone in zip(found, out, strict=True)],
+        averaged=[mean is not None for mean in found],
         mean_low=[nan if mean is None else mean.low for mean in found],
         mean_high=[nan if mean is None else mean.high for mean in found],
         mean_interval=[

@@ -84,7 +84,7 @@ def escaped(text: Any) -> str:
 def accuracy_latex(
     analysis: Subject, names: Names, setting: str, digits: int, keys: dict[str, str]
 ) -> str:
-    """One setting: models by datasets in percent, with the mean log odds."""
+    """One setting: models by datasets in percent, with the mean accuracy and the mean log odds."""
     cells, means = analysis.cells, analysis.model_means
     cells = cells[cells.setting == setting] if len(cells) else cells
     if not len(cells):
@@ -98,9 +98,10 @@ def accuracy_latex(
     for model in models:
         row = [escaped(model)]
         row += [accuracy_entry(found.get((model, name)), digits) for name in datasets]
+        row += [mean_accuracy(mean_of.get(model), digits)] if mean_of else []
         row += [mean_entry(mean_of.get(model))] if mean_of else []
         rows.append(row)
-    heads = ["Model", *map(escaped, datasets), *(["Mean log odds"] if mean_of else [])]
+    heads = ["Model", *map(escaped, datasets), *(["Mean", "Mean log odds"] if mean_of else [])]
     metrics = escaped(", ".join(dict.fromkeys(str(m) for m in cells.metric if known(m))))
     caption = " ".join(
         [
@@ -120,7 +121,9 @@ def means_said(means: Any) -> str:
     if not len(means):
         return ""
     spread = " with one standard error" if means.se.notna().any() else ""
-    return f"Mean log odds over datasets{spread}."
+    holed = (means.n_datasets < means.of_datasets).any()
+    adjusted = ", adjusted for missing cells by an additive model" if holed else ""
+    return f"Mean accuracy and mean log odds over datasets{adjusted}{spread}."
 
 
 def correlations_latex(analysis: Subject) -> str:
@@ -161,14 +164,17 @@ def marks_said(analysis: Subject, cells: Any, means: Any) -> str:
     words = key_words(analysis, cells, means)
     if "underlined" in words:
         words += f" {correction_sentence(analysis)}"
-    words = escaped(f"Bold is the best{words}")
-    return words.replace(r"p \textgreater{} 0.05", "$p > 0.05$")
+    return escaped(f"Bold is the best{words}")
 
 
 def accuracy_entry(row: Any, digits: int) -> str:
     if row is None or not known(row.accuracy):
         return "--"
     return marked(f"{100 * row.accuracy:.{digits}f}", mark_of(row))
+
+
+def mean_accuracy(row: Any, digits: int) -> str:
+    return "--" if row is None else f"{100 * row.accuracy:.{digits}f}"
 
 
 def mean_entry(row: Any) -> str:

@@ -1,4 +1,4 @@
-"""How tables mark the best and what cannot be told from it, and what that rests on."""
+"""How tables mark the best and what is not significantly different from it, by which test."""
 
 from typing import Any
 
@@ -8,11 +8,11 @@ from headstart.report.subject import Subject
 __all__ = ["image_test", "key_words", "mark_of", "tested"]
 
 IMAGE_TESTS = {"mcnemar": "exact McNemar test", "permutation": "permutation test"}
-MEANS_TEST = "paired t-test over datasets"
+MEANS_TEST = "95 % intervals of the difference over datasets"
 
 
 def mark_of(row: Any) -> str:
-    """Say how a cell is marked: the best, or not distinguishable from it."""
+    """Return how a cell is marked: the best, or not significantly different from it."""
     if known(row.best) and bool(row.best):
         return "best"
     return "same" if known(row.not_different) and bool(row.not_different) else ""
@@ -61,5 +61,5 @@ def key_words(subject: Subject, cells: Any, means: Any) -> str:
         if cells_left and on_cells
         else "",
     ]
-    words = f"; underlined is what cannot be told from it (p > 0.05, {'; '.join(tests)})."
+    words = f"; underlined is what is not significantly different from it ({'; '.join(tests)})."
     return " ".join(filter(None, [words, *left]))

@@ -248,7 +248,7 @@ def missing_tables(subject: Subject, names: Names) -> list[Table]:
         Table("missing-table", "Not given", two, what),
         Table(
             "dropped-table",
-            "Left out of averages, which need every model on every dataset",
+            "Without any number to compare",
             [*three, Column("Missing cells")],
             out,
         ),

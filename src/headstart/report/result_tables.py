@@ -52,7 +52,7 @@ def result_tables(subject: Subject, names: Names) -> list[Table]:
 
 
 def accuracy_table(subject: Subject, names: Names, setting: str) -> Table:
-    """Models by datasets in percent, with the mean log odds."""
+    """Models by datasets in percent, with the mean accuracy and the mean log odds."""
     cells, means = subject.cells, subject.model_means
     cells = cells[cells.setting == setting] if len(cells) else cells
     found = {(row.model, row.dataset): row for row in cells.itertuples(index=False)}
@@ -61,11 +61,12 @@ def accuracy_table(subject: Subject, names: Names, setting: str) -> Table:
     datasets = [name for name in names.datasets if any(key[1] == name for key in found)]
     models = [name for name in names.models if any(key[0] == name for key in found)]
     columns = [Column("Model", **TEXT)]
-    columns += [Column("Mean log odds")] if mean_of else []
+    columns += [Column("Mean %"), Column("Mean log odds")] if mean_of else []
     columns += [Column(name, keys=about(names, dataset=name)) for name in datasets]
     rows = []
     for model in models:
         row = [Cell(model)]
+        row += [share(getattr(mean_of.get(model), "accuracy", None))] if mean_of else []
         row += [mean_cell(mean_of.get(model))] if mean_of else []
         row += [accuracy_cell(found.get((model, name)), names, name) for name in datasets]
         rows.append(Row(row, about(names, model=model)))
@@ -109,7 +110,9 @@ def mean_cell(row: Any) -> Cell:
 def means_table(subject: Subject, names: Names) -> Table:
     """Mean log odds of every model and setting, with intervals."""
     columns = [Column("Setting", **TEXT), Column("Model", **TEXT), Column("Family", **TEXT)]
-    labels = ("Upstream %", "Mean log odds", "Standard error", "95 % interval", "Datasets")
+    labels = ("Upstream %", "Mean %", "Mean log odds", "Standard error", "95 % interval")
+    columns += [Column(label) for label in labels]
+    labels = ("Less the best", "Interval", "Odds ratio", "Interval", "Datasets")
     columns += [Column(label) for label in labels]
     rows = [
         Row(
@@ -118,10 +121,15 @@ def means_table(subject: Subject, names: Names) -> Table:
                 Cell(str(row.model)),
                 Cell(str(row.family) if known(row.family) else number(None)),
                 share(row.upstream_accuracy),
+                share(row.accuracy),
                 Cell(number(row.mean, 3), float(row.mean), mark_of(row)),
                 figure(row.se, 3),
                 between(row.low, row.high, 3),
-                figure(row.n_datasets, 0),
+                figure(None if row.best else row.difference, 3, plus=True),
+                between(row.difference_low, row.difference_high, 3),
+                figure(None if row.best else row.odds_ratio),
+                between(row.odds_ratio_low, row.odds_ratio_high),
+                Cell(datasets_said(row), float(row.n_datasets)),
             ],
             about(names, setting=row.setting, model=row.model),
         )
@@ -129,7 +137,15 @@ def means_table(subject: Subject, names: Names) -> Table:
     ]
     means = subject.model_means
     words = key_words(subject, means.iloc[:0], means)
+    if len(means) and (means.n_datasets < means.of_datasets).any():
+        words += " Means are adjusted for missing cells by an additive model."
     return Table("means", "Mean log odds over datasets", columns, rows, key_words=words)
+
+
+def datasets_said(row: Any) -> str:
+    """State on how many datasets a model was measured; of how many where some are missing."""
+    few = row.n_datasets < row.of_datasets
+    return f"{row.n_datasets} of {row.of_datasets}" if few else f"{row.n_datasets}"
 
 
 def in_order(table: Any, names: Names, by: str = "") -> list[Any]:

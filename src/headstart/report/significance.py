@@ -29,7 +29,7 @@ MOST_PAIRS = 2000
 TESTS = {
     "mcnemar": "McNemar, exact",
     "permutation": "permutation",
-    "paired_t": "paired t",
+    "paired_t": "paired t, moderated",
     "wilcoxon": "Wilcoxon signed ranks",
 }
 
@@ -46,18 +46,21 @@ def significance_tables(subject: Subject, names: Names) -> list[Table]:
 
 
 def correction_sentence(subject: Subject) -> str:
-    """Say which correction for many comparisons the p-values have."""
-    table = subject.pairwise
-    used = set(table.correction.dropna()) if len(table) else {subject.options.get("correction")}
-    if used == {"holm"}:
-        return "Adjusted p-values are corrected for the number of comparisons by Holm's method."
-    return "No correction for the number of comparisons is applied to the p-values."
+    """State whether intervals and p-values are corrected for the number of comparisons."""
+    tables = [one for one in (subject.model_means, subject.pairwise) if len(one)]
+    used = {name for table in tables for name in table.correction.dropna()}
+    if (used or {subject.options.get("correction")}) == {"simultaneous"}:
+        return (
+            "Intervals of differences and adjusted p-values are corrected for the number of "
+            "comparisons: all of one family hold together (Bonferroni)."
+        )
+    return "No correction for the number of comparisons is applied."
 
 
 def best_table(subject: Subject, names: Names) -> Table:
-    """The best model of every setting and dataset, and who cannot be told from it."""
+    """The best model per setting and dataset, and who is not significantly different from it."""
     columns = [Column(label, **TEXT) for label in ("Setting", "Dataset", "Best")]
-    columns += [Column("Not distinguishable from it (p > 0.05)", **TEXT)]
+    columns += [Column("Not significantly different from it", **TEXT)]
     rows = []
     for setting in names.settings:
         for dataset in (None, *names.datasets):
@@ -93,7 +96,7 @@ def pairs_table(subject: Subject, names: Names) -> tuple[Table, int]:
         How many rows the analysis has beyond these.
     """
     columns = [Column(label, **TEXT) for label in ("Setting", "Dataset", "Model", "Other", "Test")]
-    columns += [Column(label) for label in ("Difference", "p", "p adjusted", "n")]
+    columns += [Column(label) for label in ("Difference", "Interval", "p", "p adjusted", "n")]
     best = best_models(subject)
     rows = in_order(subject.pairwise, names)
 
@@ -108,7 +111,8 @@ def pairs_table(subject: Subject, names: Names) -> tuple[Table, int]:
     table_rows = [pair_row(row, names, versus_best(row)) for row in rows[:MOST_PAIRS]]
     note = (
         "A difference is the model's minus the other's: in percentage points (pp) on one dataset, "
-        "in mean log odds over all."
+        "in mean log odds over all. The interval is corrected for the number of pairs unless "
+        "stated otherwise."
     )
     table = Table("pairs", "Pairs of models", columns, table_rows, note=note)
     return table, max(0, len(rows) - MOST_PAIRS)
@@ -128,7 +132,8 @@ def best_models(subject: Subject) -> dict[tuple[str, str], set[str]]:
 def pair_row(row: Any, names: Names, versus_best: bool) -> Row:
     keys = about(names, setting=row.setting, dataset=row.dataset, model=row.model, other=row.other)
     over_all = row.dataset == "all"
-    difference = (1 if over_all else 100) * row.difference if known(row.difference) else None
+    scale = 1 if over_all else 100
+    difference = scale * row.difference if known(row.difference) else None
     unit = "" if over_all or difference is None else " pp"
     return Row(
         [
@@ -140,6 +145,7 @@ def pair_row(row: Any, names: Names, versus_best: bool) -> Row:
             Cell(
                 number(difference, 2, plus=True) + (unit if known(difference) else ""), difference
             ),
+            between(row.low, row.high, 2, scale),
             significance(row.p_value),
             significance(row.p_adjusted),
             figure(row.n, 0),
@@ -150,9 +156,11 @@ def pair_row(row: Any, names: Names, versus_best: bool) -> Row:
 
 def mixed_table(subject: Subject, names: Names) -> Table:
     """The slope of the mixed model beside r."""
-    columns = [Column("Setting", **TEXT), Column("Slope"), Column("95 % interval"), Column("r")]
-    labels = ("r, 95 % interval", "SD datasets", "SD models", "SD residual")
-    columns += [*(Column(label) for label in labels), Column("Fit", **TEXT)]
+    labels = ("Mean slope", "95 % interval", "Standard error", "r")
+    columns = [Column("Setting", **TEXT), *(Column(label) for label in labels)]
+    spreads = ("SD slopes", "SD datasets", "SD models", "SD residual")
+    more = ("r, 95 % interval", *spreads, "F, slopes differ", "p")
+    columns += [*(Column(label) for label in more), Column("Fit", **TEXT)]
     table = subject.correlations
     if len(table):
         table = table[(table.group == "all") & (table.statistic == "pearson_logit")]
@@ -162,14 +170,17 @@ def mixed_table(subject: Subject, names: Names) -> Table:
         r = r_of.get(row.setting)
         cells = [Cell(setting_label(row.setting)), figure(row.slope, 3, plus=True)]
         estimate = r.estimate if r else None
-        cells += [between(row.low, row.high, 3), Cell(coefficient(estimate), sortable(estimate))]
+        cells += [between(row.low, row.high, 3), figure(row.se, 3)]
+        cells += [Cell(coefficient(estimate), sortable(estimate))]
         cells += [Cell((coefficient_interval(r.low, r.high) if r else "") or number(None))]
-        cells += [figure(row.sd_dataset), figure(row.sd_model), figure(row.sd_residual)]
+        cells += [figure(row.sd_slope), figure(row.sd_dataset), figure(row.sd_model)]
+        cells += [figure(row.sd_residual), figure(row.f, 1), significance(row.f_p)]
         cells += [Cell("converged" if row.converged else "did not converge")]
         rows.append(Row(cells, about(names, setting=row.setting)))
     note = (
-        "Log odds of every cell on the log odds of upstream accuracy, with a random effect for "
-        "each dataset and each model; beside it r of the means."
+        "Log odds of every cell on the log odds of upstream accuracy, with random intercepts of "
+        "models and datasets and a random slope per dataset, so that the interval is for other "
+        "models and other datasets; beside it r of the means."
     )
     if any(not row.converged for row in subject.mixed.itertuples(index=False)):
         note += " Where the fit did not converge, its numbers are not the best-fitting ones."
@@ -179,7 +190,8 @@ def mixed_table(subject: Subject, names: Names) -> Table:
 def ranks_table(subject: Subject, names: Names) -> Table:
     """Ranks with simultaneous intervals."""
     columns = [Column("Setting", **TEXT), Column("Model", **TEXT), Column("Rank")]
-    columns += [Column("Ranks left open, 95 %"), Column("Mean log odds")]
+    columns += [Column("95 % simultaneous confidence interval of the rank")]
+    columns += [Column("Mean log odds"), Column("Mean accuracy %")]
     rows = [
         Row(
             [
@@ -188,6 +200,7 @@ def ranks_table(subject: Subject, names: Names) -> Table:
                 figure(row.rank, 0),
                 between(row.low, row.high, 0),
                 figure(row.mean, 3),
+                share(row.accuracy),
             ],
             about(names, setting=row.setting, model=row.model),
         )

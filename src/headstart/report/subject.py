@@ -6,12 +6,14 @@ from typing import Any, Protocol
 
 from headstart.spec.labels import in_order
 
-__all__ = ["Names", "Subject", "left_out", "names_of"]
+__all__ = ["Names", "Subject", "names_of"]
 
 
 class Subject(Protocol):
     """The tidy tables of an analysis, as ``headstart.analysis`` gives them; any may be empty."""
 
+    @property
+    def counts(self) -> Any: ...
     @property
     def cells(self) -> Any: ...
     @property
@@ -88,26 +90,10 @@ def names_of(subject: Subject) -> Names:
     settings = in_order(all_of("setting"))
     means = subject.model_means
     if len(means) and settings:
-        means = means[means.setting == settings[0]].sort_values("mean", ascending=False)
+        means = means[means.setting == settings[0]].sort_values(
+            ["mean", "model"], ascending=[False, True]
+        )
     ranked = [str(name) for name in means["model"]] if len(means) else []
     known = all_of("model")
     models = dict.fromkeys([name for name in ranked if name in set(known)] + known)
     return Names(tuple(settings), tuple(all_of("dataset")), tuple(models))
-
-
-def left_out(dropped: Any, table: str) -> set[tuple[str, str, str]]:
-    """Give what one table of the analysis leaves out: setting, kind (model or dataset), name.
-
-    Parameters
-    ----------
-    dropped
-        The table of what was left out.
-    table
-        Of which table, as the column ``table`` calls it; without that column it is the same for
-        all tables.
-    """
-    if not len(dropped):
-        return set()
-    if "table" in dropped:
-        dropped = dropped[dropped["table"] == table]
-    return {(r.setting, r.kind, r.name) for r in dropped.itertuples(index=False)}

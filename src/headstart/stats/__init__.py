@@ -19,7 +19,13 @@ from headstart.stats.correlation import (
 from headstart.stats.crossed import CrossedMean, crossed_mean
 from headstart.stats.log_odds import accuracy_of, edge_distance, log_odds
 from headstart.stats.mixed import MixedModel, mixed_model
-from headstart.stats.paired import PairedTest, holm, mcnemar, paired_t, sign_flip_test, wilcoxon
+from headstart.stats.paired import (
+    PairedTest,
+    mcnemar,
+    paired_proportions,
+    sign_flip_test,
+    wilcoxon,
+)
 from headstart.stats.paired_map import map_swap_test
 from headstart.stats.polynomial import (
     PolynomialFit,
@@ -28,7 +34,7 @@ from headstart.stats.polynomial import (
     polynomial_fit,
 )
 from headstart.stats.proportion import wilson_interval
-from headstart.stats.ranks import Ranks, critical_t, rank_intervals
+from headstart.stats.ranks import FEWEST_DATASETS, Comparisons, Pairs, all_pairs, compare_models
 from headstart.stats.reaching import steps_to_share
 from headstart.stats.separation import (
     class_variance_ratio,
@@ -38,30 +44,42 @@ from headstart.stats.separation import (
     unit_length,
 )
 from headstart.stats.similarity import linear_cka, unbiased_linear_cka
-from headstart.stats.within import ErrorBars, WithinMeans, within_means
+from headstart.stats.within import (
+    AdditiveFit,
+    ErrorBars,
+    WithinMeans,
+    additive_fit,
+    components,
+    within_means,
+)
 
 __all__ = [
     "CORRELATIONS",
+    "FEWEST_DATASETS",
     "FEWEST_UNITS",
+    "AdditiveFit",
+    "Comparisons",
     "CorrelationInterval",
     "CorrelationName",
     "CrossedMean",
     "ErrorBars",
     "MixedModel",
     "PairedTest",
+    "Pairs",
     "PolynomialFit",
-    "Ranks",
     "WithinMeans",
     "accuracy_of",
+    "additive_fit",
+    "all_pairs",
     "bca_interval",
     "class_variance_ratio",
     "cluster_weights",
+    "compare_models",
+    "components",
     "correlation_interval",
     "cosine_distances",
-    "critical_t",
     "crossed_mean",
     "edge_distance",
-    "holm",
     "jackknife_weights",
     "lack_of_fit",
     "least_squares",
@@ -74,10 +92,9 @@ __all__ = [
     "mean_silhouette",
     "mixed_model",
     "neighbour_accuracy",
-    "paired_t",
+    "paired_proportions",
     "pearson",
     "polynomial_fit",
-    "rank_intervals",
     "resample_weights",
     "sign_flip_test",
     "steps_to_share",

@@ -1,139 +1,260 @@
-"""Crossed random effects: models and datasets are both samples."""
+"""Crossed random effects: models and datasets are both samples, and slopes differ by dataset."""
 
-import warnings
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import stdtrit
+from scipy.special import fdtrc
 
-if TYPE_CHECKING:
-    from statsmodels.regression.mixed_linear_model import MixedLMResults
+from headstart.stats.crossed import CrossedMean, sum_of_squares_interval
+from headstart.stats.within import additive_fit
 
 __all__ = ["MixedModel", "mixed_model"]
 
 Floats = npt.NDArray[np.float64]
-# A start on the boundary would stay there: the smallest ratio of variances that one begins with.
-SMALLEST_START = 1e-3
+# Of the mean square of the scores: what rounding leaves of no residual.
+NO_RESIDUAL = 1e-20
 
 
 class MixedModel(NamedTuple):
-    """The slope with its standard error and interval, and the standard deviations."""
+    """The mean slope with its interval, the standard deviations, and whether slopes differ.
+
+    `random_slopes` says whether the slope was free to differ by dataset; where not, `sd_slope` is
+    0 and the interval is for these datasets. `f`, with `f_df` and `f_df_residual` degrees of
+    freedom, and `f_p` test one slope for all datasets against one per dataset.
+    """
 
     slope: float
     se: float
+    df: float
     low: float
     high: float
+    random_slopes: bool
+    sd_slope: float
     sd_dataset: float
     sd_model: float
     sd_residual: float
+    f: float
+    f_df: float
+    f_df_residual: float
+    f_p: float
     converged: bool
 
 
-def mixed_model(
-    log_odds: npt.ArrayLike,
-    upstream: npt.ArrayLike,
-    model: npt.ArrayLike,
-    dataset: npt.ArrayLike,
-    level: float = 0.95,
-) -> MixedModel:
-    """Fit log odds ~ upstream + (1 | dataset) + (1 | model) by restricted maximum likelihood.
+class _Variances(NamedTuple):
+    """Estimated variances: slopes, datasets (intercepts at the mean x), models, residual."""
 
-    The two random intercepts are crossed: every observation is in one group, with a variance
-    component a factor (statsmodels' `MixedLM`). Cells may be missing. Upstream accuracy varies
-    between models alone, so the interval of its slope is Student's with M - 2 degrees of freedom:
-    exact for a complete table, where the slope is the least-squares slope of the models' means,
-    unless the variance of models is estimated as 0: it then errs to the wide side.
+    slope: float
+    dataset: float
+    model: float
+    residual: float
+
+
+def mixed_model(scores: npt.ArrayLike, upstream: npt.ArrayLike, level: float = 0.95) -> MixedModel:
+    """Fit log odds ~ upstream + (1 + upstream || dataset) + (1 | model).
+
+    Models and datasets are crossed random factors; slope and intercept of a dataset (at the mean
+    upstream logit) vary independently. With x the upstream logits, Sxx their sum of squares, B the
+    variance of the D datasets' least-squares slopes, A the residual mean square of the models'
+    means around their line, and E the mean square that is left, a complete table has
+
+        Var(slope) = B / D + A / Sxx - E / (D Sxx),
+
+    with D - 1, M - 2 and (M - 2)(D - 1) degrees of freedom, so that Satterthwaite's are the
+    interval's (as in `headstart.stats.crossed_mean`, of which it is the regression form). The slope
+    is that of the models' means. These are the estimates of restricted maximum likelihood where no
+    variance is 0; a variance that would be negative is 0. Where cells are missing, the likelihood
+    is maximised, and the degrees of freedom are taken by the same formula.
 
     Parameters
     ----------
-    log_odds, upstream
-        (n,) the transfer log odds of each cell, and its model's upstream logit.
-    model, dataset
-        (n,) integer codes 0..M-1 and 0..D-1.
+    scores
+        (M, D) transfer log odds, NaN where a cell is missing; models and datasets connected.
+    upstream
+        (M,) upstream logits.
+    level
+        Coverage of the interval.
 
     Raises
     ------
     ValueError
-        Under three models, or too few cells to tell the two intercepts and the residual apart.
+        Under three models or two datasets, upstream accuracies that are all the same, or too few
+        cells to tell models, datasets and residual apart.
     """
-    # Imported here: it takes longer than all the rest, and not every table needs it.
-    from statsmodels.regression.mixed_linear_model import MixedLM, VCSpec
-
-    y, x = np.asarray(log_odds, dtype=np.float64), np.asarray(upstream, dtype=np.float64)
-    indicators = [_indicators(codes) for codes in (dataset, model)]
-    n_models = indicators[1].shape[1]
-    start, spread = _moments(y, x, *indicators)
-    if n_models < 3 or not spread > 0:
-        raise ValueError("expected three models, and more cells than models and datasets")
-    names = [[str(i) for i in range(one.shape[1])] for one in indicators]
-    components = VCSpec(["dataset", "model"], [[name] for name in names], [[i] for i in indicators])
-    # The slope does not change when x is centred; the optimiser's path gets shorter.
-    design = np.column_stack([np.ones(len(y)), x - x.mean()])
-    fitted = _best_fit(MixedLM(y, design, groups=np.ones(len(y)), exog_vc=components), start)
-    slope, se = float(fitted.fe_params[1]), float(fitted.bse_fe[1])
-    half = float(stdtrit(n_models - 2, (1 + level) / 2)) * se
-    sd_dataset, sd_model = (float(v) for v in np.sqrt(np.maximum(fitted.vcomp, 0)))
+    y, x = np.asarray(scores, dtype=np.float64), np.asarray(upstream, dtype=np.float64)
+    n_models, n_datasets = y.shape
+    if n_models < 3 or n_datasets < 2 or np.ptp(x) == 0:
+        raise ValueError("expected three models that differ in upstream accuracy, two datasets")
+    # The slope does not change when x is centred; the intercepts of datasets are then at its mean.
+    x = x - x.mean()
+    f, freedom, left = _slopes_test(y, x)
+    if left < 1:
+        random_slopes = False
+        if np.isfinite(y).sum() - n_models - n_datasets + 1 < 1:
+            raise ValueError("expected more cells than models and datasets")
+    else:
+        random_slopes = True
+    if np.isfinite(y).all():
+        found, variances, converged = (*_balanced(y, x, level), True)
+    else:
+        found, variances, converged = _by_likelihood(y, x, level, random_slopes)
+    sd = _Variances(*(float(np.sqrt(one)) for one in variances))
     return MixedModel(
-        slope=slope,
-        se=se,
-        low=slope - half,
-        high=slope + half,
-        sd_dataset=sd_dataset,
-        sd_model=sd_model,
-        sd_residual=float(np.sqrt(fitted.scale)),
-        converged=bool(fitted.converged),
+        slope=found.mean,
+        se=found.se,
+        df=found.df,
+        low=found.low,
+        high=found.high,
+        random_slopes=random_slopes,
+        sd_slope=sd.slope,
+        sd_dataset=sd.dataset,
+        sd_model=sd.model,
+        sd_residual=sd.residual,
+        f=f,
+        f_df=float(freedom),
+        f_df_residual=float(left),
+        f_p=float(fdtrc(freedom, left, f)) if left > 0 and freedom > 0 else np.nan,
+        converged=converged,
     )
 
 
-def _best_fit(problem: Any, start: Floats) -> "MixedLMResults":
-    """Maximise the likelihood from the moment estimates, first without gradients, then with.
-
-    From its own start, statsmodels' optimiser often stops on a ridge of this likelihood and says
-    that it converged.
-    """
-    from statsmodels.regression.mixed_linear_model import MixedLMParams
-
-    begin = MixedLMParams.from_components(
-        fe_params=np.zeros(2), cov_re=np.zeros((0, 0)), vcomp=start
+def _balanced(y: Floats, x: Floats, level: float) -> tuple[CrossedMean, _Variances]:
+    """Closed form for a complete table."""
+    n_models, n_datasets = y.shape
+    sxx = float((x**2).sum())
+    slopes = x @ y / sxx
+    rows, columns = y.mean(axis=1), y.mean(axis=0)
+    slope = float(slopes.mean())
+    of_models = float(((rows - rows.mean() - slope * x) ** 2).sum() / (n_models - 2))
+    residual = y - columns - x[:, None] * slopes
+    residual = residual - residual.mean(axis=1, keepdims=True)
+    free = (n_models - 2) * (n_datasets - 1)
+    left = float((residual**2).sum() / free)
+    _check_residual(left, y)
+    between = float(slopes.var(ddof=1))
+    variances = _Variances(
+        max(between - left / sxx, 0.0),
+        max(float(columns.var(ddof=1)) - left / n_models, 0.0),
+        max(of_models - left / n_datasets, 0.0),
+        left,
     )
-    with warnings.catch_warnings():
-        # A variance of 0 is an answer here; whether it converged is in the outcome.
-        warnings.simplefilter("ignore")
-        coarse = problem.fit(start_params=begin, reml=True, method=["nm"], maxiter=2000)
-        fine = problem.fit(start_params=coarse.params_object, reml=True, method=["bfgs"])
-        best = fine if fine.llf >= coarse.llf else coarse
-        # Computed when first asked for, with warnings of its own.
-        _ = best.bse_fe
-    return best
+    counted = np.array([variances.slope > 0, variances.model > 0], dtype=np.float64)
+    scale = n_datasets * sxx
+    parts = np.array([
+        counted[0] * between / n_datasets, counted[1] * of_models / sxx,
+        (1 - counted.sum()) * left / scale,
+    ])  # fmt: skip
+    found = sum_of_squares_interval(slope, parts, [n_datasets - 1, n_models - 2, free], level)
+    return found, variances
 
 
-def _moments(y: Floats, x: Floats, of_dataset: Floats, of_model: Floats) -> tuple[Floats, float]:
-    """Estimate the variances of datasets and models, over the residual's, and the residual's.
+def _by_likelihood(
+    y: Floats, x: Floats, level: float, random_slopes: bool
+) -> tuple[CrossedMean, _Variances, bool]:
+    """Restricted maximum likelihood where cells are missing."""
+    from scipy.optimize import minimize
 
-    From the additive two-way fit: the variance of its effects, less what the residual adds.
+    n_models, n_datasets = y.shape
+    problem = _Likelihood(y, x)
+    free = 3 if random_slopes else 2
+
+    def objective(root: Floats) -> float:
+        return problem.deviance(np.pad(root**2, (0, 3 - free)))[0]
+
+    # Roots of the ratios of variances to the residual's: the derivative at 0 is 0, so no start is.
+    starts = [np.full(free, value) for value in (1.0, 0.2)]
+    outcomes = [
+        minimize(objective, start, method="L-BFGS-B", bounds=[(0, 1e4)] * free,
+                 options={"maxiter": 500, "ftol": 1e-13, "gtol": 1e-7}) for start in starts
+    ]  # fmt: skip
+    best = min(outcomes, key=lambda outcome: float(outcome.fun))
+    # On a flat ridge gradients by differences end early: finish without them, and see it stay.
+    fine = minimize(lambda root: objective(np.abs(root)), best.x, method="Nelder-Mead",
+                    options={"maxiter": 1000, "xatol": 1e-7, "fatol": 1e-9})  # fmt: skip
+    converged = bool(fine.success) and float(best.fun) - float(fine.fun) < 1e-3
+    ratios = np.pad(fine.x**2, (0, 3 - free))
+    _, slope, variance, left = problem.deviance(ratios)
+    _check_residual(left, y)
+    model, dataset, of_slope = (float(v) for v in ratios * left)
+    sxx = float((x**2).sum())
+    # The terms of the balanced formula, scaled to the variance that the likelihood gives.
+    error = left / (n_datasets * sxx)
+    parts = np.array([of_slope / n_datasets + error, model / sxx + error, -error])
+    counts = [n_datasets - 1, n_models - 2, (n_models - 2) * (n_datasets - 1)]
+    if not random_slopes:
+        parts, counts = np.array([model / sxx + error]), [n_models - 2]
+    parts = parts * (variance / parts.sum())
+    found = sum_of_squares_interval(slope, parts, counts, level)
+    return found, _Variances(of_slope, dataset, model, left), converged
+
+
+class _Likelihood:
+    """Restricted likelihood, profiled over the slope and the residual variance.
+
+    With ratios t of variances to the residual's, V = I + t_a Za Za' + t_0 Z0 Z0' + t_1 Z1 Z1'.
+    Models are eliminated first (their block is diagonal), then the 2 D effects of datasets
+    (D. Bates et al., Journal of Statistical Software 67, 2015, section 3.4).
     """
-    both = np.hstack([of_dataset, of_model])
-    effects = np.linalg.lstsq(both, y, rcond=None)[0]
-    residual = y - both @ effects
-    n_datasets, n_models = of_dataset.shape[1], of_model.shape[1]
-    freedom = len(y) - n_datasets - n_models + 1
-    if freedom < 1:
-        return np.zeros(2), 0.0
-    spread = float((residual**2).sum() / freedom)
+
+    def __init__(self, y: Floats, x: Floats) -> None:
+        there = np.isfinite(y)
+        cells, filled = there.astype(np.float64), np.where(there, y, 0.0)
+        self.d, self.cells = cells.shape[1], int(there.sum())
+        self.n = cells.sum(axis=1)
+        # Cross-products of the columns: datasets, datasets times x, 1, x, y.
+        self.of_model = np.column_stack([
+            cells, cells * x[:, None], self.n, self.n * x, filled.sum(axis=1)
+        ])  # fmt: skip
+        row, column = np.nonzero(there)
+        U = np.zeros((self.cells, 2 * self.d + 3))
+        U[np.arange(self.cells), column] = 1
+        U[np.arange(self.cells), self.d + column] = x[row]
+        U[:, -3], U[:, -2], U[:, -1] = 1, x[row], y[row, column]
+        self.gram = U.T @ U
+
+    def deviance(self, ratios: Floats) -> tuple[float, float, float, float]:
+        """Return -2 log likelihood, the slope, its variance, and the residual variance."""
+        of_models, of_datasets, of_slopes = ratios
+        weight = of_models / (1 + of_models * self.n)
+        rest = self.gram - self.of_model.T @ (weight[:, None] * self.of_model)
+        k = 2 * self.d
+        root = np.sqrt(np.repeat([of_datasets, of_slopes], self.d))
+        block = root[:, None] * rest[:k, :k] * root + np.eye(k)
+        factor = np.linalg.cholesky(block)
+        half = np.linalg.solve(factor, root[:, None] * rest[:k, k:])
+        Q = rest[k:, k:] - half.T @ half
+        inverse = np.linalg.inv(Q[:2, :2])
+        beta = inverse @ Q[:2, 2]
+        variance = float(Q[2, 2] - Q[:2, 2] @ beta) / (self.cells - 2)
+        logs = np.log1p(of_models * self.n).sum() + 2 * np.log(np.diag(factor)).sum()
+        logs += np.linalg.slogdet(Q[:2, :2])[1]
+        value = (self.cells - 2) * np.log(max(variance, 1e-300)) + logs
+        return float(value), float(beta[1]), float(inverse[1, 1] * variance), variance
+
+
+def _slopes_test(y: Floats, x: Floats) -> tuple[float, int, int]:
+    """Return the F statistic of a slope per dataset against one for all, with its df.
+
+    Both beside effects of models and datasets, by least squares.
+    """
+    fit = additive_fit(y)
+    there = np.isfinite(y)
+    share = 1 / y.shape[1] - fit.contrast
+    # (D, M, D): x in the cells of one dataset, less its additive fit.
+    columns = np.eye(y.shape[1])[:, None, :] * x[:, None] * there
+    row = columns.sum(axis=2) / fit.n
+    effects = np.where(there, columns - row[:, :, None], 0.0).sum(axis=1) @ fit.gram
+    columns = columns - row[:, :, None] + (effects @ share.T)[:, :, None] - effects[:, None, :]
+    design, residual = columns[:, there].T, fit.residual[there]
+    solution, _, rank, _ = np.linalg.lstsq(design, residual, rcond=1e-9)
+    before, after = float((residual**2).sum()), float(((residual - design @ solution) ** 2).sum())
+    left = fit.df - int(rank)
+    if left < 1 or rank < 1 or after <= NO_RESIDUAL * float(np.nansum(y**2)):
+        return np.nan, int(rank), max(left, 0)
+    return float((before - after) / rank / (after / left)), int(rank), left
+
+
+def _check_residual(left: float, y: Floats) -> None:
     # What rounding leaves of no residual is none.
-    if spread <= 1e-20 * float((y**2).mean()):
-        return np.zeros(2), 0.0
-    upstream = (of_model.T @ x) / of_model.sum(axis=0)
-    by_model = effects[n_datasets:]
-    line = np.polyfit(upstream, by_model, 1)
-    beyond = ((by_model - np.polyval(line, upstream)) ** 2).sum() / max(n_models - 2, 1)
-    variances = np.array([effects[:n_datasets].var(ddof=1), beyond])
-    less = spread / np.array([len(y) / n_datasets, len(y) / n_models])
-    return np.maximum((variances - less) / spread, SMALLEST_START), spread
-
-
-def _indicators(codes: npt.ArrayLike) -> Floats:
-    """(n, levels) with a 1 where the observation is of that level."""
-    codes = np.asarray(codes)
-    return np.asarray(codes[:, None] == np.arange(codes.max() + 1), dtype=np.float64)
+    if not left > NO_RESIDUAL * float(np.nanmean(y**2)):
+        raise ValueError("expected a residual: the scores are exactly additive")
