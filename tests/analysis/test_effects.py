@@ -152,8 +152,8 @@ def test_the_published_switches():
     assert tuned.effect.abs().max() < linear.effect.max() / 2
     assert effects_sentence(found) == (
         "Each training configuration against the one before it, by 95 % intervals, in log odds: "
-        "by logistic regression higher in 4 of 4; by fine-tuning of open sign in 4 of 4; "
-        "ImageNet top-1 accuracy higher in 1, lower in 1 and of open sign in 2 of 4."
+        "by logistic regression higher in 4 of 4; by fine-tuning of uncertain direction in 4 of 4; "
+        "ImageNet top-1 accuracy higher in 1, lower in 1 and of uncertain direction in 2 of 4."
     )
 
 
