@@ -195,6 +195,22 @@ def test_no_file_is_read_or_replaced_that_is_none(tmp_path, odd, kind):
         find(str(path), cache=tmp_path / "cache")
 
 
+@pytest.mark.parametrize("call", ["stat", "read_bytes"])
+def test_an_image_that_may_not_be_read_is_one_line(tmp_path, monkeypatch, call):
+    """An environment's fault, not the image's: nothing is left out for it."""
+    paint(tmp_path / "a.png", 1)
+
+    def refuse(*_, **__):
+        raise PermissionError(13, "Permission denied")
+
+    images = FileImages([tmp_path / "a.png"])
+    monkeypatch.setattr(*((os, "stat") if call == "stat" else (Path, "read_bytes")), refuse)
+    for use in (lambda: images.decode(0), lambda: images.seen(Ledger(None))):
+        with pytest.raises(StorageError, match="cannot read") as error:
+            use()
+        assert not isinstance(error.value, BrokenImageError)
+
+
 def test_a_pipe_among_the_images_stops_nothing(tmp_path, odd):
     folder = photos(tmp_path / "p")
     odd("pipe", folder / "cat" / "p.png")

@@ -16,7 +16,7 @@ from headstart.datasets.decode import decode
 from headstart.datasets.ledger import Advance, Ledger
 from headstart.datasets.seen import Seen
 from headstart.errors import BrokenImageError
-from headstart.files import name_in_text, storage_errors, unusable
+from headstart.files import name_in_text, storage_error, unusable
 from headstart.spec import Decoding
 
 # Follows the SHA-256 of an image whose samples are scaled by what its file says.
@@ -186,11 +186,13 @@ class FileImages(EncodedImages):
 
     def content(self, row: int) -> bytes:
         path = self._paths[row]
-        with storage_errors(path):
+        try:
+            # Before it is opened: that could wait for ever.
             if kind := unusable(path):
                 raise BrokenImageError(self.where(row), kind)
-        with storage_errors(path, reading=True):
             return path.read_bytes()
+        except OSError as error:
+            raise storage_error(path, error, reading=True) from error
 
     def where(self, row: int) -> str:
         return name_in_text(str(self._paths[row]))

@@ -234,8 +234,10 @@ class Ledger:
 
 def _kind(path: Path) -> str:
     """Return why a path must not be opened; "" where it may be."""
-    with storage_errors(path):
+    try:
         return unusable(path)
+    except OSError as error:
+        raise storage_error(path, error, reading=True) from error
 
 
 def _stamped(places: Sequence[tuple[Path, int]]) -> list[_Asked]:
