@@ -36,6 +36,7 @@ __all__ = [
 OPTION = re.compile(r"\?(?=[a-z_]+=)")
 SYNC_SECONDS = 5.0
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+ABSENT = {errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG}
 FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
 # A byte that `name_in_text` wrote, or what looks like one.
 ESCAPED = re.compile(rb"\\x([89a-f][0-9a-f]|5c)")
@@ -112,11 +113,13 @@ def unusable(path: Path) -> str:
     """
     try:
         mode = os.stat(path).st_mode
-    except (FileNotFoundError, NotADirectoryError):
-        return "a broken symlink" if path.is_symlink() else ""
+    except ValueError:  # no name of any file
+        return ""
     except OSError as error:
-        if error.errno == errno.ELOOP:
+        if error.errno == errno.ELOOP or (error.errno in ABSENT and os.path.islink(path)):
             return "a broken symlink"
+        if error.errno in ABSENT:
+            return ""
         raise
     return next((words for is_kind, words in SPECIAL if is_kind(mode)), "")
 

@@ -25,6 +25,7 @@ from headstart.files import name_from_text, name_in_text, replaced, sha256_file,
 from headstart.spec import Dataset, Decoding
 from headstart.store import ResultStore
 from headstart.workspace import Watcher
+from stores import add_result
 
 # Bytes of names as Windows, old Unix and damaged archives leave them, and text that looks like
 # what is written for them.
@@ -218,6 +219,31 @@ def test_a_pipe_among_the_images_stops_nothing(tmp_path, odd):
     checked = verify(str(folder), tmp_path / "cache", Watcher())
     reasons = sorted(problem.reason for problem in checked.inspection.problems)
     assert reasons == ["a broken symlink", "a named pipe"]
+
+
+def test_an_exported_table_of_such_names_finds_its_files(tmp_path):
+    folder = photos(tmp_path / "p", (b"caf\xe9", "été".encode()))
+    names = [path.relative_to(folder) for path in sorted(folder.rglob("*.png"))]
+    lines = [f"{name_in_text(str(name))},{name_in_text(name.parts[0])}" for name in names]
+    table = tmp_path / os.fsdecode(b"t\xe9.csv")
+    table.write_text("\n".join(["path,label", *lines]), encoding="utf-8")
+    found = find(f"{table}?root={folder}", cache=tmp_path / "cache")
+    assert sum(dict(found.sizes).values()) == len(names) == 12
+    assert set(found.classes) == {r"caf\xe9", "été"}
+    # A broken symlink in a table is an image that cannot be used, as in a folder.
+    gone = folder / names[0]
+    gone.unlink()
+    gone.symlink_to("nowhere.png")
+    checked = verify(f"{table}?root={folder}", tmp_path / "cache", Watcher())
+    assert [problem.reason for problem in checked.inspection.problems] == ["a broken symlink"]
+
+
+def test_a_store_may_have_any_name(tmp_path):
+    store = ResultStore(tmp_path / os.fsdecode(b"st\xe9") / "r.db", create=True)
+    result = add_result(store, "net_a", 0.8)
+    assert [stored.trial.key for stored in store.results()] == [result.trial.key]
+    read = store.predictions(result.trial.key)
+    np.testing.assert_array_equal(read.label, result.predictions.label)
 
 
 def test_names_that_differ_in_case_alone_are_two_images(tmp_path):

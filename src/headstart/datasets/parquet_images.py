@@ -44,9 +44,10 @@ def opened(file: Path) -> Iterator[pq.ParquetFile]:
         It is no Parquet file, or it is cut off: the index is at its end.
     """
     with storage_errors(file, reading=True):
-        file.open("rb").close()
+        content = file.open("rb")
     try:
-        with pq.ParquetFile(file) as parquet:
+        # An open file: Arrow takes no name that is not UTF-8.
+        with content, pq.ParquetFile(content) as parquet:
             yield parquet
     # What is damaged shows as either kind, depending on where it is.
     except (pa.ArrowException, OSError) as error:

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from headstart.errors import StoreError
-from headstart.files import replaced, sha256_file
+from headstart.files import replaced, sha256_file, storage_errors
 from headstart.spec import Prediction
 
 if TYPE_CHECKING:
@@ -40,7 +40,9 @@ def write_predictions(path: Path, predictions: Prediction) -> str:
         }
     )
     with replaced(path) as temporary:
-        pq.write_table(table, temporary, compression="zstd")
+        # An open file: Arrow takes no name that is not UTF-8.
+        with temporary.open("wb") as file:
+            pq.write_table(table, file, compression="zstd")
         return sha256_file(temporary)
 
 
@@ -62,7 +64,8 @@ def read_predictions(path: Path, sha256: str) -> Prediction:
             f"found {found[:12]}...; restore the file from a copy"
         )
     # ParquetFile, not read_table: the latter takes folder names such as "a=b" for partition keys.
-    table = pq.ParquetFile(path).read()
+    with storage_errors(path, reading=True), path.open("rb") as file:
+        table = pq.ParquetFile(file).read()
     columns = (table[name].combine_chunks() for name in ("example", "label", "scores"))
     return Prediction(*map(_array, columns))
 

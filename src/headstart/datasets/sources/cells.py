@@ -77,8 +77,9 @@ class Table:
         else:
             import pyarrow.parquet as pq
 
-            with self._unreadable(), pq.ParquetFile(self.path) as file:
-                read = file.read(columns=list(names))
+            # An open file: Arrow takes no name that is not UTF-8.
+            with self._unreadable(), self.path.open("rb") as file:
+                read = pq.ParquetFile(file).read(columns=list(names))
                 cells = {name: read.column(name).to_pylist() for name in names}
         if names and not cells[names[0]]:
             raise DatasetError(
@@ -118,8 +119,8 @@ class Table:
     def _schema(self) -> Any:
         import pyarrow.parquet as pq
 
-        with self._unreadable():
-            return pq.read_schema(self.path)
+        with self._unreadable(), self.path.open("rb") as file:
+            return pq.read_schema(file)
 
     @cached_property
     def _dialect(self) -> "_Dialect":

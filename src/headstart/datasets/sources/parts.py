@@ -15,9 +15,17 @@ from headstart.datasets.decode import NOT_DECODED
 from headstart.datasets.naming import listed, shown
 from headstart.datasets.sources.embedded import EMBEDDED
 from headstart.errors import DatasetError, DatasetMissingError
-from headstart.files import unusable
+from headstart.files import name_from_text, unusable
 
-__all__ = ["find_files", "is_image_name", "not_there", "own_title", "require_files", "start_of"]
+__all__ = [
+    "find_files",
+    "is_image_name",
+    "is_there",
+    "not_there",
+    "own_title",
+    "require_files",
+    "start_of",
+]
 
 
 def own_title(name: str, instead: str = "") -> str:
@@ -87,7 +95,10 @@ def find_files(table: Path, folder: Path, names: Sequence[str]) -> list[Path]:
                 found=name,
             )
         place = folder / name
-        if not os.path.isfile(place):
+        if not os.path.lexists(place) and os.path.lexists(folder / name_from_text(name)):
+            # A table that was exported from a folder with names that are not UTF-8.
+            place = folder / name_from_text(name)
+        if not is_there(place):
             place = folder / name.replace("\\", "/")
             fitting = [] if os.path.isfile(place) else _fitting(place, known)
             if len(fitting) > 1:
@@ -104,7 +115,7 @@ def find_files(table: Path, folder: Path, names: Sequence[str]) -> list[Path]:
 
 def start_of(table: Path, images: Sequence[Path]) -> str:
     """Return the folder beside a table that the first missing image lies in; ``DIR`` if none."""
-    gone = next((image for image in images if not os.path.isfile(image)), None)
+    gone = next((image for image in images if not is_there(image)), None)
     if gone is None or not gone.is_relative_to(table.parent):
         return "DIR"
     name = str(gone.relative_to(table.parent))
@@ -115,9 +126,17 @@ def start_of(table: Path, images: Sequence[Path]) -> str:
     return "DIR"
 
 
+def is_there(image: Path) -> bool:
+    """Whether an image that a table names is there.
+
+    What cannot be opened, a broken symlink say, is: an image with a problem.
+    """
+    return os.path.lexists(image) and not os.path.isdir(image)
+
+
 def require_files(paths: Sequence[Path], source: str, remedy: str) -> None:
     """Raise DatasetMissingError if images are not there: how many, and which is the first."""
-    gone = [path for path in paths if not os.path.isfile(path)]
+    gone = [path for path in paths if not is_there(path)]
     if gone:
         raise DatasetMissingError(
             f"{source}: {len(gone):,} of {len(paths):,} images are missing, "

@@ -32,7 +32,13 @@ from headstart.datasets.sources.columns import (
     one_of,
     parts_of_rows,
 )
-from headstart.datasets.sources.parts import find_files, not_there, require_files, start_of
+from headstart.datasets.sources.parts import (
+    find_files,
+    is_there,
+    not_there,
+    require_files,
+    start_of,
+)
 from headstart.datasets.splits import Split
 from headstart.errors import DatasetError
 from headstart.files import name_in_text, path_of, unusable
@@ -347,7 +353,7 @@ def _archive(
     parts, missing, kept_groups = {}, {}, {}
     for part, rows in chosen.rows.items():
         if isinstance(images, list):
-            there = [os.path.isfile(images[row]) for row in rows]
+            there = [is_there(images[row]) for row in rows]
             places = np.flatnonzero(there).astype(np.int64)
             taken: Images = FileImages([images[row] for row in rows[places]])
         else:
