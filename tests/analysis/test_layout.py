@@ -145,6 +145,9 @@ def test_averages_are_no_datasets(tmp_path):
     source = read(tmp_path, "model,dataset,accuracy\na,pets,90\na,cars,80\na,Average,85\n")
     assert cells(source, "dataset") == {"pets": 90, "cars": 80}
     assert "rows left out: dataset Average" in source.facts[0]["reading"]
+    # A dataset of that name has other numbers.
+    own = read(tmp_path, "model,dataset,accuracy\na,pets,90\na,cars,80\na,mean,50\n")
+    assert cells(own, "dataset") == {"pets": 90, "cars": 80, "mean": 50}
 
 
 def test_imagenet_alone_is_the_dataset(tmp_path):

@@ -2,6 +2,7 @@
 
 import pytest
 
+import headstart as hs
 from headstart.analysis import published
 from headstart.analysis.source import read_sources
 
@@ -18,6 +19,14 @@ def test_timm2026():
     sizes = row.parameters, row.multiply_adds, row.throughput, row.throughput_cpu
     assert sizes == pytest.approx((305.08e6, 362.33e9, 102.94, 1.79))
     assert row.n_test == 50_889
+
+
+def test_what_models_cost_is_a_table(table):
+    sized = table.assign(Params=[None if m == "net0" else "25.6M" for m in table.model])
+    models = hs.analyze(sized, resamples=200).models
+    assert models.model.tolist() == [f"net{m}" for m in range(1, 6)]
+    assert set(models.parameters) == {25.6e6}
+    assert hs.analyze(table, resamples=200).models.empty
 
 
 def test_mieb2026():

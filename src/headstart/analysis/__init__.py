@@ -10,6 +10,7 @@ from headstart.analysis.options import ReadOptions
 from headstart.analysis.prediction import prediction_summary
 from headstart.analysis.published import NAMES as PUBLISHED
 from headstart.analysis.references import read_references
+from headstart.analysis.source import source_notes
 from headstart.analysis.speed import still_rising
 
 __all__ = [
@@ -25,5 +26,6 @@ __all__ = [
     "prediction_summary",
     "read_references",
     "seeds_said",
+    "source_notes",
     "still_rising",
 ]

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from headstart.analysis.cells import Matrix, cells_of, matrix, unconnected
+from headstart.analysis.columns import SIZES
 from headstart.analysis.compare import compare_settings
 from headstart.analysis.correlations import FEWEST_MODELS, correlations
 from headstart.analysis.examples import SAME, Verdict, pairs_on_examples
@@ -25,6 +26,7 @@ from headstart.analysis.prediction import (
 )
 from headstart.analysis.source import Source, SourceLike, align, read_sources
 from headstart.analysis.sweeps import split_sweeps
+from headstart.analysis.table import models_with_sizes
 from headstart.errors import AnalysisError
 from headstart.stats import ErrorBars, additive_fit
 
@@ -70,6 +72,7 @@ TABLES: Mapping[str, tuple[str, ...]] = {
     "model_sets": ("setting", "source", "other", "r", "low", "high", "other_r", "other_low",
                    "other_high", "difference_r", "difference_low", "difference_high", "n_models",
                    "n_datasets"),
+    "models": ("model", "family", "upstream_accuracy", *SIZES),
     "dropped": ("setting", "table", "kind", "name", "missing"),
     "missing": ("what", "why"),
     "notes": ("about", "note"),
@@ -128,6 +131,9 @@ class Analysis:
     model_sets
         The correlation of upstream accuracy with transfer in two sets of weights, and the
         difference, a row a setting; only with `against`.
+    models
+        What models cost, of tables that say it: parameters, multiply-adds per image, images per
+        second.
     dropped
         Models and datasets that take no part in a comparison for lack of any number.
     missing
@@ -161,6 +167,7 @@ class Analysis:
     speedup: pd.DataFrame
     dataset_size: pd.DataFrame
     model_sets: pd.DataFrame
+    models: pd.DataFrame
     dropped: pd.DataFrame
     missing: pd.DataFrame
     notes: pd.DataFrame
@@ -321,6 +328,7 @@ def _analyze(source: Source, options: Options, other: Source | None = None) -> A
         reasons += notes
     swept = ("ablation", "effects", "convergence", "reached", "speedup", "dataset_size")
     rows |= {name: getattr(sweeps, name) for name in swept}
+    rows["models"] = models_with_sizes(source.frame)
     tables = {name: pd.DataFrame(rows[name], columns=list(TABLES[name])) for name in TABLES}
     # Python's True, False and None, also where no None is.
     tables["model_means"] = tables["model_means"].astype({"not_different": object})

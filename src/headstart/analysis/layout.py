@@ -130,10 +130,24 @@ def _long(grid: Grid, columns: list[Heading], found: Resolved, where: str, datas
     return Rows(_in_order(frame), notes)
 
 
-def _without_summaries(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
-    """Leave out rows whose dataset is an average over the others."""
+def _without_summaries(
+    frame: pd.DataFrame, *, by_name: bool = False
+) -> tuple[pd.DataFrame, list[str]]:
+    """Leave out rows whose dataset is called as an average is and, unless `by_name`, is one."""
     names = [name for name in pd.unique(frame["dataset"]) if is_summary(_text(name))]
     if not names or len(names) == frame["dataset"].nunique():
+        return frame, []
+    if not by_name:
+        score = next(name for name in SCORES if name in frame)
+        key = [name for name in ("model", "setting") if name in frame]
+        mean = frame[~frame["dataset"].isin(names)].groupby(key)[score].mean()
+        rows = frame[frame["dataset"].isin(names)]
+        at = pd.MultiIndex.from_frame(rows[key]) if len(key) > 1 else pd.Index(rows[key[0]])
+        expected = mean.reindex(at).to_numpy()
+        # Printed with a digit after the point in percent.
+        off = np.abs(rows[score].to_numpy() - expected) > 1e-3 * np.maximum(1, np.abs(expected))
+        names = [name for name in names if not off[(rows["dataset"] == name).to_numpy()].any()]
+    if not names:
         return frame, []
     return frame[~frame["dataset"].isin(names)], [f"rows left out: dataset {list_some(names)}"]
 
@@ -243,7 +257,7 @@ def _wide(
     if "setting" not in long:
         long["setting"] = ONE_SETTING
         said.append(f"no column setting: all results are one setting, '{ONE_SETTING}'")
-    long, averages = _without_summaries(long)
+    long, averages = _without_summaries(long, by_name=True)
     said += averages
     counts = " x ".join(f"{n} {kind}{'s' * (n != 1)}" for kind in ("model", "dataset")
                         if (n := long[kind].nunique()))  # fmt: skip

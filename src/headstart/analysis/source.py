@@ -13,6 +13,7 @@ import pandas as pd
 from headstart.analysis import published
 from headstart.analysis.agree import SAME, count_duplicates, merge_agreeing
 from headstart.analysis.columns import SWEEPS, parse_mapping
+from headstart.analysis.delimited import list_some
 from headstart.analysis.example_tables import holds_examples, read_examples
 from headstart.analysis.families import families_of, merge_spellings
 from headstart.analysis.formats import read_grid
@@ -27,12 +28,14 @@ from headstart.spec import Prediction, Result, UpstreamAccuracy, Value
 from headstart.spec.labels import number_label
 from headstart.store import DATABASE_NAME, ResultStore, data_warnings, left_out, result_row
 
-__all__ = ["TRIAL_COLUMNS", "Source", "SourceLike", "align", "read_sources"]
+__all__ = ["TRIAL_COLUMNS", "Source", "SourceLike", "align", "read_sources", "source_notes"]
 
 SourceLike: TypeAlias = str | Path | pd.DataFrame
 SQLITE = b"SQLite format 3\x00"
 # The order in which names are matched: what a model's cells are is known by the other two.
 KINDS: tuple[Kind, ...] = ("setting", "dataset", "model")
+# Names in one line.
+MOST_NAMES = 12
 # What may stand after the question mark of a file, beside columns.
 FILE_OPTIONS = ("unit", "measure", "spread", "sheet", "table")
 # Accuracies printed with a digit after the point in percent, and rounded by other rules.
@@ -150,6 +153,31 @@ def align(source: Source, to: Source, *, lenient: bool = False) -> Source:
         "renamed": renamed, "unmatched": unmatched, "kept_apart": apart, "to": to.name,
     }  # fmt: skip
     return replace(source, frame=frame, facts=(fact, *source.facts[1:]))
+
+
+def source_notes(fact: Mapping[str, Any]) -> list[str]:
+    """Return how a source was understood and how its names meet earlier ones, a line each.
+
+    Parameters
+    ----------
+    fact
+        One of `Source.facts`.
+    """
+    lines = [f"read as: {'; '.join(fact['reading'])}"] if fact.get("reading") else []
+    if fact.get("renamed"):
+        pairs = [f"{theirs} = {ours}" for theirs, ours in fact["renamed"].items()]
+        lines.append(f"names matched with {fact['to']}: {list_some(pairs, MOST_NAMES)}")
+    if fact.get("kept_apart"):
+        pairs = [f"{theirs} and {ours}" for theirs, ours in fact["kept_apart"]]
+        said = list_some(pairs, MOST_NAMES)
+        lines.append(f"names kept apart, since the numbers differ: {said}")
+    for kind in KINDS:
+        names = [f"{name} (nearest: {near})" if near else name
+                 for of, name, near in fact.get("unmatched", ()) if of == kind]  # fmt: skip
+        if names:
+            hinted = sorted(names, key=lambda name: "(nearest" not in name)
+            lines.append(f"{kind}s not in {fact['to']}: {list_some(hinted, MOST_NAMES)}")
+    return lines
 
 
 def _disagree(frame: pd.DataFrame, to: pd.DataFrame) -> bool:

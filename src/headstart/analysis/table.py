@@ -11,13 +11,13 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from headstart.analysis.columns import COUNTS, NUMBERS, REQUIRED
+from headstart.analysis.columns import COUNTS, NUMBERS, REQUIRED, SIZES
 from headstart.analysis.delimited import list_some
 from headstart.analysis.options import ReadOptions, Unit
 from headstart.errors import TableError
 from headstart.stats import accuracy_of
 
-__all__ = ["Tidy", "tell_apart", "tidy"]
+__all__ = ["Tidy", "models_with_sizes", "tell_apart", "tidy"]
 
 # What tells results of one name apart.
 QUALIFIERS = (
@@ -111,6 +111,16 @@ def tell_apart(frame: pd.DataFrame) -> pd.DataFrame:
         frame.loc[several, name] = frame[name] + " (" + said + ")"
         frame = frame.drop(columns=by)
     return frame
+
+
+def models_with_sizes(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return a row per model of which a size is known: `family`, `upstream_accuracy` and sizes."""
+    sizes = [name for name in SIZES if name in frame]
+    if not sizes:
+        return []
+    kept = [name for name in ("family", "upstream_accuracy", *sizes) if name in frame]
+    models = frame.groupby("model", sort=False)[kept].first().dropna(subset=sizes, how="all")
+    return [dict(row) for row in models.reset_index().to_dict("records")]
 
 
 def _without_steps(protocol: str) -> str:

@@ -1,6 +1,6 @@
 """An analysis -> tables for the screen."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from itertools import combinations
 from typing import Any
 
@@ -14,6 +14,7 @@ from headstart.analysis import (
     Analysis,
     prediction_summary,
     seeds_said,
+    source_notes,
     still_rising,
 )
 from headstart.cli.tables import plain_table
@@ -21,8 +22,6 @@ from headstart.spec.labels import correlation_label, in_order, setting_label
 
 __all__ = ["ablation", "prediction", "summary"]
 
-# Names in one line on the screen.
-MOST_NAMES = 12
 # So many models of a setting fit a screen.
 MOST_ROWS = 60
 OTHERS = ("pearson_plain", "spearman", "kendall")
@@ -112,31 +111,7 @@ def _source_line(source: dict[str, Any]) -> str:
     lines = [", ".join(parts)]
     if source.get("digitised"):
         lines.append(f"DIGITISED: {source['error']}")
-    if source.get("reading"):
-        lines.append(f"read as: {'; '.join(source['reading'])}")
-    return "\n".join([*lines, *_joining_lines(source)])
-
-
-def _joining_lines(source: dict[str, Any]) -> Iterator[str]:
-    """Say which names were matched with those of earlier sources, and which were not."""
-    if source.get("renamed"):
-        pairs = [f"{theirs} = {ours}" for theirs, ours in source["renamed"].items()]
-        yield f"names matched with {source['to']}: {_some(pairs)}"
-    if source.get("kept_apart"):
-        pairs = [f"{theirs} and {ours}" for theirs, ours in source["kept_apart"]]
-        yield f"names kept apart, since the numbers differ: {_some(pairs)}"
-    for kind in ("setting", "dataset", "model"):
-        names = [f"{name} (nearest: {near})" if near else name
-                 for of, name, near in source.get("unmatched", ()) if of == kind]  # fmt: skip
-        if names:
-            yield f"{kind}s not in {source['to']}: {_some(names)}"
-
-
-def _some(names: Sequence[str]) -> str:
-    """List the first names, those with a hint first, and count the others."""
-    ordered = sorted(names, key=lambda name: "(nearest" not in name)
-    rest = len(ordered) - MOST_NAMES
-    return ", ".join(ordered[:MOST_NAMES]) + (f" and {rest} more" if rest > 0 else "")
+    return "\n".join([*lines, *source_notes(source)])
 
 
 def _correlations(analysis: Analysis) -> Table:

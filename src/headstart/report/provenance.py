@@ -5,6 +5,7 @@ from typing import Any
 
 import pandas as pd
 
+from headstart.analysis import source_notes
 from headstart.report.data import several_seeds
 from headstart.report.grid import Cell, Column, Row, Table, about, figure
 from headstart.report.numbers import count, known, listed, number
@@ -31,6 +32,7 @@ ERROR_BARS = {
 KINDS = {
     "published": "published table",
     "csv": "table given as CSV",
+    "predictions": "predictions on single images",
     "frame": "table given as a data frame",
     "store": "results measured by headstart",
 }
@@ -57,6 +59,7 @@ def sources(subject: Subject) -> list[Source]:
                 "kind": KINDS.get(str(source.get("kind")), str(source.get("kind") or "source")),
                 "digitised": bool(source.get("digitised")),
                 "rows": count(int(rows), "row") if rows else "",
+                "notes": source_notes(source),
                 "columns": [f"{a} = {b}" for a, b in dict(source.get("columns") or {}).items()],
             }
         )
