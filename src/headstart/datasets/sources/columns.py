@@ -105,6 +105,11 @@ def parts_of_rows(table: Table, used: Sequence[str], options: Mapping[str, str])
         first = table.columns([used[0]])[used[0]] if table.header[used[0]] == "value" else None
         n = len(first) if first is not None else len(table.columns([used[1]])[used[1]])
         return Parts({"all": np.arange(n, dtype=np.int64)})
+    return _divided(table, column, asked)
+
+
+def _divided(table: Table, column: str, asked: Mapping[str, list[str]]) -> Parts:
+    """Divide the rows by the values of a column, those asked for or what they mean."""
     texts = table.texts(column)
     values = list(dict.fromkeys(texts))
     parts = asked or _meaning(table, column, texts)
