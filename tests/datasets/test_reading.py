@@ -6,10 +6,12 @@ import pytest
 
 from headstart import datasets
 from headstart.datasets import ArrayImages, Split
+from headstart.datasets.checking import data_warnings, verify
 from headstart.datasets.names import DatasetName
 from headstart.datasets.reading import check_examples, read_dataset, reading_of
 from headstart.errors import DatasetError, ManifestError
 from headstart.labels import kind_of
+from headstart.workspace import Watcher
 
 
 def reading_at(folder, cache):
@@ -116,18 +118,19 @@ def load():
 """
 
 
-@pytest.mark.parametrize(("train", "test", "metric", "classes", "rule", "n_notes"), [
+@pytest.mark.parametrize(("train", "test", "metric", "classes", "warning", "n_notes"), [
     ([0, 1, 2, 3] * 4, [0, 1, 2, 3] * 2, "top-1", CLASSES, "", 0),
-    ([0, 1, 2, 3] * 4, [0, 1, 1, 3] * 2, "top-1", CLASSES, "; 1 class has no test image (c)", 0),
+    ([0, 1, 2, 3] * 4, [0, 1, 1, 3] * 2, "top-1", CLASSES,
+     "1 of 4 classes has no test image: 'c'", 0),
     ([0, 1, 2, 3] * 4, [0, 1] * 4, "mean-per-class", CLASSES,
-     "; 2 classes have no test image (c, d), so the mean is over 2 of 4 classes", 0),
+     "2 of 4 classes have no test image: 'c', 'd'; the mean is over the other 2", 0),
     # A class without any image is none, whoever names it.
     ([0, 2, 2, 3] * 4, [0, 2, 3, 3] * 2, "top-1", ("a", "c", "d"), "", 1),
     ([[1, 0, 1, 0], [1, 0, 0, 1]] * 8, [[1, 0, 1, 0]] * 8, "voc-map-11point", ("a", "c", "d"),
-     "; 1 class has no test image (d), so the mean is over 2 of 3 classes", 1),
+     "1 of 3 classes has no test image: 'd'; the mean is over the other 2", 1),
 ])  # fmt: skip
 def test_classes_without_images_are_told(
-    tmp_path, own_cache, train, test, metric, classes, rule, n_notes
+    tmp_path, own_cache, train, test, metric, classes, warning, n_notes
 ):
     (tmp_path / "data.py").write_text(GIVE.format(train=train, test=test, classes=CLASSES))
     name = f"{tmp_path}/data.py:load?metric={metric}"
@@ -135,9 +138,9 @@ def test_classes_without_images_are_told(
     assert reading.classes == classes
     assert reading.split_rule == (
         "parts train, holdout (as test); test as given; "
-        f"20 % of train drawn for validation, stratified, seed 0{rule}"
+        "20 % of train drawn for validation, stratified, seed 0"
     )
     assert len(reading.notes) == n_notes
     assert set(np.unique(reading.parts["train"].labels)) <= {-1, *range(len(classes))}
-    # A run keeps it: it is stored with the dataset.
-    assert datasets.find(name, cache=own_cache).split_rule == reading.split_rule
+    found = {one.code: one.text for one in data_warnings(verify(name, own_cache, Watcher()))}
+    assert found.get("untested-classes", "") == warning

@@ -211,7 +211,9 @@ def data_warnings(checked: Checked) -> list[DataWarning]:
         more = f" and {len(untested) - NAMED:,} more" if len(untested) > NAMED else ""
         verb = "has" if len(untested) == 1 else "have"
         text = f"{len(untested):,} of {len(reading.classes):,} classes {verb} no test image: "
-        warnings.append(DataWarning("untested-classes", f"{text}{names}{more}"))
+        left = len(reading.classes) - len(untested)
+        mean = "" if reading.metric == "top-1" else f"; the mean is over the other {left:,}"
+        warnings.append(DataWarning("untested-classes", f"{text}{names}{more}{mean}"))
     return warnings
 
 

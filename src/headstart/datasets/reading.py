@@ -131,7 +131,6 @@ def read_dataset(
         for name, part in parts.items()
     }
     check_examples(asked.stem, archive.classes, parts, kind)
-    split_rule += _untested(archive.classes, parts["test"], metric)
     watcher, ledger = watcher or Watcher(), ledger or ledger_in(cache)
     # The first time every image is read, which may take as long as the disk needs for all.
     total = sum(map(len, parts.values()))
@@ -171,20 +170,6 @@ def _without_unused(archive: Archive, kind: LabelKind) -> Archive:
     note = f"left out, as {verb} no image: {listed(unused, quoted=False)}"
     classes = tuple(archive.classes[row] for row in used)
     return replace(archive, classes=classes, parts=parts, notes=(*archive.notes, note))
-
-
-def _untested(classes: tuple[str, ...], test: Split, metric: Metric) -> str:
-    """Return what to add to the rule of the splits where the test set lacks classes, else ""."""
-    without = np.flatnonzero(kind_of(metric).counts(test.labels, len(classes)) == 0)
-    if not len(without):
-        return ""
-    names = listed([classes[place] for place in without], quoted=False)
-    verb = "class has" if len(without) == 1 else "classes have"
-    said = f"; {len(without):,} {verb} no test image ({names})"
-    if metric == "top-1":
-        return said
-    left = len(classes) - len(without)
-    return f"{said}, so the mean is over {left:,} of {len(classes):,} classes"
 
 
 # One dataset at a time is kept: a study goes through its datasets one by one.
