@@ -10,7 +10,7 @@ that is not understood here is an error and not another number.
 import math
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -64,6 +64,12 @@ class Preprocessing:
     std: tuple[float, ...] = IMAGENET_STD
     bgr: bool = False
     note: str = ""
+
+    @property
+    def grey(self) -> "Preprocessing":
+        """The same for a network of one channel: the mean of three means, as timm takes it."""
+        mean, std = sum(self.mean) / 3, sum(self.std) / 3
+        return replace(self, mean=(mean,) * 3, std=(std,) * 3, bgr=False)
 
     @property
     def facts(self) -> dict[str, Any]:

@@ -542,10 +542,14 @@ def _quiet() -> Iterator[None]:
 def _preprocessing(name: str, config: dict[str, Any]) -> Preprocessing:
     """Read how the weights want their images: timm's own words, or transformers'."""
     if "architecture" in config:
-        return preprocessing.of_timm(config)
+        found = preprocessing.of_timm(config)
+        return found.grey if _timm_channels(config) == 1 else found
     if not installed("transformers"):
         raise ModelError(
             f"hf:{name} needs the package transformers: pip install 'headstart[hf]'",
             code="model.package_missing",
         )
-    return preprocessing.of_transformers(_said(name, config), config)
+    found = preprocessing.of_transformers(_said(name, config), config)
+    inner = config.get("vision_config")
+    whole = {**config, **(inner if isinstance(inner, dict) else {})}
+    return found.grey if whole.get("num_channels") == 1 else found
