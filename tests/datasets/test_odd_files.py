@@ -20,8 +20,15 @@ from headstart.datasets.ledger import Ledger
 from headstart.datasets.prepare import prepare_images
 from headstart.datasets.prepared import Recipe
 from headstart.datasets.splits import Split
-from headstart.errors import BrokenImageError, DatasetError, DatasetMissingError, StorageError
+from headstart.errors import (
+    BrokenImageError,
+    DatasetError,
+    DatasetMissingError,
+    StorageError,
+    StudyError,
+)
 from headstart.files import name_from_text, name_in_text, replaced, sha256_file, storage_errors
+from headstart.models.names import ModelName
 from headstart.spec import Dataset, Decoding
 from headstart.store import ResultStore
 from headstart.workspace import Watcher
@@ -244,6 +251,13 @@ def test_a_store_may_have_any_name(tmp_path):
     assert [stored.trial.key for stored in store.results()] == [result.trial.key]
     read = store.predictions(result.trial.key)
     np.testing.assert_array_equal(read.label, result.predictions.label)
+
+
+def test_a_model_whose_path_is_not_utf8_is_one_line():
+    with pytest.raises(StudyError) as error:
+        ModelName.parse("small:vgg6_w8?weights=mod\udce9l/x.safetensors")
+    assert error.value.code == "model.name_not_utf8"
+    assert error.value.values["name"].endswith(r"mod\xe9l/x.safetensors")
 
 
 def test_names_that_differ_in_case_alone_are_two_images(tmp_path):

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from urllib.parse import parse_qsl
 
 from headstart.errors import StudyError, UnknownNameError
+from headstart.files import name_in_text
 
 __all__ = ["ASKED", "GROUPING", "OPTIONS", "ModelName"]
 
@@ -57,6 +58,15 @@ class ModelName:
         >>> ModelName.parse("timm:resnet18?weights=random&seed=3").options
         {'weights': 'random', 'seed': '3'}
         """
+        if any("\udc80" <= character <= "\udcff" for character in text):
+            # It could be written into no record of a result.
+            shown = name_in_text(text)
+            raise StudyError(
+                f"model '{shown}': its name or path is not UTF-8, or the locale is not: rename "
+                "the file or folder, or set PYTHONUTF8=1",
+                code="model.name_not_utf8",
+                name=shown,
+            )
         stem, mark, query = text.partition("?")
         options = dict(parse_qsl(query, keep_blank_values=True))
         if mark and not options:
