@@ -204,6 +204,17 @@ def test_named_folders_that_are_not_there(tmp_path, options, code):
     assert error.value.code == code
 
 
+@pytest.mark.parametrize("wrapper", ["images", "data/224", "CUB_200_2011/images"])
+def test_class_folders_in_a_folder_of_their_own(tmp_path, wrapper):
+    archive = read(tree(tmp_path, *each([wrapper])))
+    assert archive.classes == ANIMALS
+    assert archive.understood == f"class folders in {wrapper}"
+
+
+def test_one_class_is_not_taken_apart(tmp_path):
+    assert read(tree(tmp_path, "cat/front", "cat/back")).classes == ("cat",)
+
+
 @pytest.mark.parametrize("together", [True, False])
 def test_two_spellings_of_a_name_are_one_class(tmp_path, together):
     """A Mac writes the accent as a character of its own."""

@@ -232,7 +232,9 @@ def _unwrapped(folder: Path) -> Path:
         found = read_split_names(filled)
         neutral = not found.unclear and is_neutral(filled[0])
         splits = len(read_split_names(inside).parts) > 1
-        if len(inside) < 2 or found.parts or not (neutral or splits):
+        # CUB_200_2011/images: one class alone would be no dataset.
+        onward = len(inside) == 1 and is_neutral(inside[0]) and not part_named(inside[0])
+        if found.parts or not (onward or (len(inside) > 1 and (neutral or splits))):
             return folder
         folder = folder / filled[0]
 
