@@ -48,6 +48,10 @@ TEXTS = {
 ResNet-50~\cite{he2016} & 92.1 & \textbf{89.1} \\[2pt]
 ViT-B/16$^{\ddagger}$ & \underline{93.25}$^*$ & -- \\ \bottomrule
 \end{tabular}\end{table}""",
+    "latex with stacks": r"""\resizebox{\linewidth}{!}{\begin{tabular*}{\textwidth}{@{}lcc}
+Model & \rotatebox{90}{Pets} & \makecell[c]{Cars\\(\%)} \\ \hline \rowcolor{gray!10}
+ResNet-50 & \textbf{\textcolor{red}{92.1}} & {\bf 89.1} \tabularnewline
+ViT-B/16 & 93.25 & -- \\ \end{tabular*}}""",
     "html": "<html><table class=x><tr><th>Model</th><th>Pets</th><th>Cars</th></tr>"
     "<tr><td>ResNet-50<sup>1</sup><td>92.1<td><b>89.1</b>"
     "<tr><td>ViT-B/16</td><td>93.25</td><td>n.a.</td></tr></table></html>",

@@ -141,6 +141,18 @@ def test_a_blank_below_a_name_is_no_name(tmp_path):
     assert (error.code, error.values["rows"]) == ("table.name_missing", ["3 (pets)"])
 
 
+def test_numbers_that_are_not_understood_are_no_text(tmp_path):
+    error = refused(tmp_path, "model,pets,cars\na,92.1(3),80\nb,91.5(2),81\n")
+    assert (error.code, error.values["count"]) == ("table.cells", 2)
+
+
+def test_names_of_rows_without_a_header(tmp_path):
+    source = read(tmp_path, "pets\tcars\na\t90\t80\nb\t91.5\t81.5\n")
+    assert cells(source) == SQUARE
+    # With commas it may as well be a decimal comma.
+    assert refused(tmp_path, "model,pets\na,90,5\nb,91,5\n").code == "table.row_width"
+
+
 def test_averages_are_no_datasets(tmp_path):
     source = read(tmp_path, "model,dataset,accuracy\na,pets,90\na,cars,80\na,Average,85\n")
     assert cells(source, "dataset") == {"pets": 90, "cars": 80}

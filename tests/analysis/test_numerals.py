@@ -28,6 +28,7 @@ PM = "\N{PLUS-MINUS SIGN}"
         (r"\textbf{92.1}\scriptsize{$\pm$0.3}", 92.1, 0.3),
         (r"\underline{92.1}$_{\small \pm 0.3}$", 92.1, 0.3),
         (r"92.1{\tiny(0.3)}", 92.1, 0.3),
+        (r"92.1\std{0.3}", 92.1, 0.3),
         (f"92.1<sub>{PM}0.3</sub>", 92.1, 0.3),
         (r"\cellcolor{gray!20}{\bf 92.1}", 92.1, None),
         (r"$\mathbf{92.1}$", 92.1, None),
@@ -67,7 +68,7 @@ def test_marks_of_missing_cells(text):
     "text",
     # Second measures, ranks and references in brackets; bounds; words; a truth value.
     ["92.1 (98.5)", "92.1 (3)", "92.1(3)", "92.1 (91.5, 92.7)", "~92", "<1", "about 92", "x1",
-     "92.1 / 90.2", "1.2.3", "92.1 -0.3", "92.1_{3}", True],
+     "92.1 / 90.2", "[90, 91]", "1.2.3", "92.1 -0.3", "92.1_{3}", True],
 )  # fmt: skip
 def test_what_is_not_understood_is_no_number(text):
     found = parse_numbers(["90.25", text], ["a", "b"], "c")

@@ -97,7 +97,7 @@ NO_ACCURACIES = re.compile(
     r"(n|num|no|gpu|cpu|train|inference)?(param|params|parameters|flop|flops|gflops|macs|gmacs|"
     r"macts|imgsize|imagesize|inputsize|inputres|resolution|res|croppct|epoch|epochs|batchsize|"
     r"memoryusage|numberofparameters|maxtokens|embeddingdimensions|rankborda|"
-    r"latency|throughput|ips|speed|time|hours|memory|vram|modelsize|size|year|dim|dims|embeddim|"
+    r"runtime|latency|throughput|ips|speed|time|hours|memory|vram|modelsize|size|year|dim|dims|embeddim|"
     r"embeddingdim|featuredim|patchsize|layers|depth|width|numclasses|classes|lr|learningrate|"
     r"weightdecay|seed|index|id|downloads|likes|ndraws|nruns|nseeds|runs|seeds)"
     r"(m|g|b|k|mb|gb|ms|s|million|billion|px|perimage)?|.*top5(acc|accuracy|err|error)?|"

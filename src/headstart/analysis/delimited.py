@@ -180,6 +180,10 @@ def _check_widths(rows: list[tuple[int, list[str]]], where: str, delimiter: str)
     for _, row in rows:
         while len(row) > width and not row[-1].strip():
             row.pop()
+    if delimiter != "," and len(rows) > 1 and all(len(row) == width + 1 for _, row in rows[1:]):
+        # As R writes names of rows: without a name above them.
+        rows[0][1].insert(0, "")
+        width += 1
     wrong = [(line, len(row)) for line, row in rows if len(row) != width]
     if wrong:
         line, found = wrong[0]

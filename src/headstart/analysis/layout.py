@@ -48,6 +48,8 @@ del MEASURES["score"]
 MEASURE_ENDING = re.compile(
     r"(?<=\w)[ _-]+(acc|accuracy|top[ _-]?1|top1[ _-]acc|err|error|error[ _-]rate)$", re.IGNORECASE
 )
+# A number with something beside it that is not understood: no text.
+NEARLY = re.compile(r"\W*\d[\d.,]*\s*(?:[(\[±_^]|\+/-|\\pm)")
 LINK = re.compile(r"^!?\[([^\]]*)\]\([^()]*\)$")
 
 
@@ -280,7 +282,8 @@ def _numeric(
         known = int(np.isfinite(numbers.value).sum())
         if not heading.name and known == len(rows) and (np.diff(numbers.value) == 1).all():
             continue
-        if len(numbers.bad) > known:
+        spoiled = sum(bool(NEARLY.match(one.text)) for one in numbers.bad)
+        if len(numbers.bad) - spoiled > known + spoiled:
             texts.append(j)
         elif _is_no_accuracy(heading) or (known and np.nanmin(numbers.value) > 100):
             left_out.append(heading.full)

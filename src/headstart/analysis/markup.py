@@ -22,6 +22,7 @@ RULES = re.compile(
     r"|arrayrulecolor(?:\[[^\]]*\])?\{[^}]*\}|rowcolor(?:\[[^\]]*\])?\{[^}]*\}|noalign\{[^}]*\})"
     r"(?:\[[^\]]*\])?"
 )
+STACKED = re.compile(r"\\(?:makecell|shortstack|thead|specialcell)\*?(?:\[[^\]]*\])?\{[^{}]*\}")
 MULTIROW = re.compile(r"\\multirow(?:cell)?\s*(?:\[[^\]]*\])?\s*\{(\d+)\}\s*\{[^{}]*\}\s*")
 MULTICOLUMN = re.compile(r"\s*\\multicolumn\s*\{(\d+)\}\s*\{(?:[^{}]|\{[^{}]*\})*\}\s*")
 # One row of a LaTeX or HTML table: a cell's text, and over how many columns and rows it goes.
@@ -185,6 +186,8 @@ def _after_braces(text: str) -> str:
 
 
 def _latex_rows(text: str) -> list[list[Span]]:
+    # A line break within a cell.
+    text = STACKED.sub(lambda found: found[0].replace("\\\\", " "), text)
     lines = re.split(r"\\\\(?:\s*\[[^\]]*\])?|\\tabularnewline", RULES.sub("", text))
     return [
         [_latex_cell(cell) for cell in re.split(r"(?<!\\)&", line)]
