@@ -17,7 +17,7 @@ from headstart.analysis.groups import check_groups, groups_by_size, read_groups
 from headstart.analysis.means import mixed, over_datasets, why_no_comparison, why_no_pairs
 from headstart.analysis.model_sets import compare_model_sets
 from headstart.analysis.notes import notes_on, remarks_on
-from headstart.analysis.options import Correction, Options, ReadOptions, Unit
+from headstart.analysis.options import Correction, Options, ReadOptions, Unit, Weights
 from headstart.analysis.prediction import (
     PREDICTION_COLUMNS,
     predict_datasets,
@@ -238,6 +238,7 @@ def analyze(
     resamples: int = 10_000,
     seed: int = 0,
     pairs: bool = False,
+    weights: Weights = "equal",
 ) -> Analysis:
     """Analyse tables of results.
 
@@ -261,7 +262,7 @@ def analyze(
     groups
         Dataset -> group of datasets to analyse apart, or a file that says so; under and over 10,000
         training images unless given.
-    error_bars, correction, resamples, seed, pairs
+    error_bars, correction, resamples, seed, pairs, weights
         See `headstart.analysis.options.Options`.
 
     Raises
@@ -280,7 +281,7 @@ def analyze(
     reading = replace(reading, unit=unit or reading.unit)
     source = read_sources(sources, columns, reading, predictions)
     chosen = None if groups is None else _groups(groups, source.frame)
-    options = Options(error_bars, correction, resamples, seed, chosen, pairs=pairs)
+    options = Options(error_bars, correction, resamples, seed, chosen, pairs=pairs, weights=weights)
     other = None
     if against is not None:
         other = align(read_sources([against], columns, reading), source, lenient=True)
@@ -298,7 +299,9 @@ def _groups(groups: Mapping[str, str] | Path | str, frame: pd.DataFrame) -> dict
 def _analyze(source: Source, options: Options, other: Source | None = None) -> Analysis:
     sweeps = split_sweeps(source.frame, options)
     cells = cells_of(sweeps.frame, options.level)
-    full = {setting: matrix(cells, setting) for setting in pd.unique(cells["setting"])}
+    full = {
+        setting: matrix(cells, setting, options.weights) for setting in pd.unique(cells["setting"])
+    }
     families = dict(zip(cells["model"], cells["family"], strict=True))
     rows: dict[str, list[Any]] = {name: [] for name in TABLES}
     groups: dict[str, str] = {}
@@ -403,7 +406,7 @@ def _adjusted(cells: pd.DataFrame, full: Mapping[str, Matrix]) -> pd.Series:
     effect: dict[tuple[str, str], float] = {}
     for setting, one in full.items():
         holed = one.n_cells < one.scores.size and not unconnected(one)
-        of = additive_fit(one.scores).dataset if holed else np.zeros(len(one.datasets))
+        of = additive_fit(one.scores, one.weight).dataset if holed else np.zeros(len(one.datasets))
         effect |= {(setting, name): value for name, value in zip(one.datasets, of, strict=True)}
     places = zip(cells["setting"], cells["dataset"], strict=True)
     return cells["log_odds"] - np.array([effect[place] for place in places])

@@ -8,7 +8,8 @@ import numpy.typing as npt
 import pandas as pd
 from scipy.special import logit, ndtri
 
-from headstart.errors import TableError
+from headstart.analysis.options import Weights
+from headstart.errors import AnalysisError, TableError
 from headstart.stats import (
     accuracy_of,
     additive_fit,
@@ -48,7 +49,8 @@ class Matrix(NamedTuple):
     """A setting as arrays: models by datasets, NaN where a cell is missing.
 
     `scores` (M, D) log odds, `accuracy` (M, D) proportions, `upstream` (M,) proportions (NaN where
-    unknown), `family` (M,) codes.
+    unknown), `family` (M,) codes, `weight` (D,) of the datasets in means over them, None: all the
+    same.
     """
 
     models: tuple[str, ...]
@@ -57,6 +59,7 @@ class Matrix(NamedTuple):
     accuracy: Floats
     upstream: Floats
     family: npt.NDArray[np.int64]
+    weight: Floats | None = None
 
     def take(self, models: npt.ArrayLike, datasets: npt.ArrayLike) -> "Matrix":
         """Keep these rows and columns (integer indices)."""
@@ -68,6 +71,7 @@ class Matrix(NamedTuple):
             self.accuracy[np.ix_(rows, columns)],
             self.upstream[rows],
             self.family[rows],
+            None if self.weight is None else self.weight[columns],
         )
 
     def only(self, models: Iterable[str], datasets: Iterable[str]) -> "Matrix":
@@ -105,7 +109,8 @@ class Matrix(NamedTuple):
         dataset needs a cell, and all have to be connected (`unconnected`).
         """
         accuracy = np.where(np.isfinite(self.scores), self.accuracy, np.nan)
-        return additive_fit(self.scores).mean, np.clip(additive_fit(accuracy).mean, 0, 1)
+        found = [additive_fit(values, self.weight).mean for values in (self.scores, accuracy)]
+        return found[0], np.clip(found[1], 0, 1)
 
 
 def cells_of(frame: pd.DataFrame, level: float = 0.95) -> pd.DataFrame:
@@ -234,11 +239,16 @@ def seeds_said(cells: pd.DataFrame) -> str:
     )
 
 
-def matrix(cells: pd.DataFrame, setting: str) -> Matrix:
+def matrix(cells: pd.DataFrame, setting: str, weights: Weights = "equal") -> Matrix:
     """Arrange a setting's cells; models and datasets in an order that their numbers make.
 
     Neither the order of the table nor the names may decide anything: what is drawn at random
     depends on the order of the models.
+
+    Raises
+    ------
+    AnalysisError
+        Weights by the size of test sets, of which some are unknown.
     """
     rows = cells[cells["setting"] == setting]
     models, datasets = pd.unique(rows["model"]), pd.unique(rows["dataset"])
@@ -258,7 +268,22 @@ def matrix(cells: pd.DataFrame, setting: str) -> Matrix:
         arrange("accuracy"),
         upstream,
         pd.factorize(of_model["family"].iloc[of_rows])[0].astype(np.int64)[np.argsort(of_rows)],
+        None if weights == "equal" else _test_sizes(rows, datasets),
     ).take(of_rows, of_columns)
+
+
+def _test_sizes(rows: pd.DataFrame, datasets: npt.ArrayLike) -> Floats:
+    """(D,) numbers of test images of the datasets; the median where models had several."""
+    sizes = rows.groupby("dataset", sort=False)["n_test"].median().loc[list(datasets)]
+    if sizes.isna().any():
+        missing = sorted(sizes.index[sizes.isna()])
+        raise AnalysisError(
+            f"--weights n_test: test-set sizes are missing for {_named(missing)}: add a column "
+            "n_test (number of test images)",
+            code="analysis.weights_unknown",
+            datasets=missing,
+        )
+    return sizes.to_numpy(dtype=np.float64)
 
 
 def _order(scores: Floats, first: Floats) -> npt.NDArray[np.int64]:

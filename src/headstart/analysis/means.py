@@ -42,7 +42,7 @@ def over_datasets(
     part
         Models and datasets that all have a cell and are connected.
     """
-    fit = additive_fit(part.scores)
+    fit = additive_fit(part.scores, part.weight)
     found = compare_models(fit, options.level, options.corrected)
     means = _means(part, found, setting, options)
     order = sorted(range(len(part.models)), key=lambda i: (found.rank[i], part.models[i]))
@@ -65,7 +65,7 @@ def over_datasets(
 
 
 def _means(part: Matrix, found: Comparisons, setting: str, options: Options) -> Rows:
-    within = within_means(part.scores, options.error_bars, options.level)
+    within = within_means(part.scores, options.error_bars, options.level, part.weight)
     _, accuracy = part.means()
     same = found.not_different()
     n = np.isfinite(part.scores).sum(axis=1)
@@ -111,7 +111,7 @@ def why_no_comparison(part: Matrix) -> str:
             "ones would make any difference significant"
         )
     there = np.isfinite(part.scores)
-    best = additive_fit(part.scores).mean.argmax()
+    best = additive_fit(part.scores, part.weight).mean.argmax()
     few = int(((there & there[best]).sum(axis=1) < FEWEST_DATASETS).sum())
     if not few:
         return ""
@@ -134,7 +134,7 @@ def why_no_pairs(part: Matrix, options: Options) -> str:
 
 def _pairs(part: Matrix, setting: str, options: Options) -> Rows:
     """Each pair over the datasets that both have: moderated paired t-test, and Wilcoxon's."""
-    found = all_pairs(additive_fit(part.scores), options.level, options.corrected)
+    found = all_pairs(additive_fit(part.scores, part.weight), options.level, options.corrected)
     columns = zip(*(column.tolist() for column in found), strict=True)
     rows = [
         _pair(part, i, j, setting, "paired_t", options)

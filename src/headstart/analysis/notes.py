@@ -44,9 +44,24 @@ def remarks_on(frame: pd.DataFrame, full: Mapping[str, Matrix]) -> list[Note]:
     """Rows of the table `notes`: how numbers were treated, and where intervals mislead."""
     notes = _on_edges(frame)
     for setting, one in full.items():
+        notes += _on_weights(setting, one)
         notes += _on_large_family(setting, one)
         notes += _on_far_upstream(setting, one)
     return list(dict.fromkeys(notes))
+
+
+def _on_weights(setting: str, one: Matrix) -> list[Note]:
+    """Name what datasets weigh, the heaviest first."""
+    if one.weight is None:
+        return []
+    share = one.weight / one.weight.sum()
+    order = np.argsort(-share, kind="stable")
+    names = [f"{one.datasets[j]} {share[j]:.1%}".replace("%", " %") for j in order[:SOME]]
+    rest = f" and {len(order) - SOME} more" if len(order) > SOME else ""
+    return [(
+        f"means over datasets are weighted by the number of test images ({setting_label(setting)})",
+        f"{', '.join(names)}{rest}",
+    )]  # fmt: skip
 
 
 def _on_edges(frame: pd.DataFrame) -> list[Note]:

@@ -8,10 +8,11 @@ from typing import Literal, get_args
 from headstart.errors import AnalysisError, TableError
 from headstart.stats import ErrorBars
 
-__all__ = ["Correction", "Duplicates", "Measure", "Options", "ReadOptions", "Unit"]
+__all__ = ["Correction", "Duplicates", "Measure", "Options", "ReadOptions", "Unit", "Weights"]
 
 Correction = Literal["simultaneous", "none"]
 Unit = Literal["percent", "proportion"]
+Weights = Literal["equal", "n_test"]
 Measure = Literal["accuracy", "error"]
 Duplicates = Literal["refuse", "average"]
 
@@ -85,6 +86,10 @@ class Options:
     groups
         Dataset -> group of datasets that is analysed apart; None: by the size of their training
         sets, in each setting.
+    weights
+        What a dataset weighs in means over datasets, and so in correlations, ranks and comparisons
+        of models: "equal", or its number of test images, "n_test". The mixed model and differences
+        of settings are not weighted.
     level
         Coverage of all intervals; 1 - level is what a p-value is held against.
     """
@@ -96,6 +101,7 @@ class Options:
     groups: Mapping[str, str] | None = None
     level: float = 0.95
     pairs: bool = False
+    weights: Weights = "equal"
 
     def __post_init__(self) -> None:
         if self.error_bars not in ("morey", "cousineau"):
@@ -105,6 +111,12 @@ class Options:
                 f"correction: expected simultaneous or none, found {self.correction}",
                 code="analysis.correction_unknown",
                 found=self.correction,
+            )
+        if self.weights not in get_args(Weights):
+            raise AnalysisError(
+                f"invalid weights '{self.weights}': expected equal or n_test",
+                code="analysis.weights",
+                found=self.weights,
             )
         if not isinstance(self.resamples, int) or self.resamples < 100:
             raise AnalysisError(

@@ -86,6 +86,13 @@ class DuplicatesName(StrEnum):
     average = "average"
 
 
+class WeightsName(StrEnum):
+    """What a dataset weighs."""
+
+    equal = "equal"
+    n_test = "n_test"
+
+
 class CorrectionName(StrEnum):
     """For many comparisons at once."""
 
@@ -170,6 +177,12 @@ CorrectionOption = Annotated[
 ]
 PairsFlag = Annotated[
     bool, typer.Option("--pairs", help="Write all pairs of models, also of more than 100 models.")
+]
+WeightsOption = Annotated[
+    WeightsName,
+    typer.Option(
+        help="Weight of a dataset in means over datasets: equal, or its number of test images."
+    ),
 ]
 ResamplesOption = Annotated[int, typer.Option(help="Of the bootstrap and permutation tests.")]
 SeedOption = Annotated[int, typer.Option(help="Of the bootstrap and permutation tests.")]
@@ -311,6 +324,7 @@ def analyze(
     groups: GroupsOption = None,
     error_bars: ErrorBarsOption = ErrorBarsName.morey,
     correction: CorrectionOption = CorrectionName.simultaneous,
+    weights: WeightsOption = WeightsName.equal,
     resamples: ResamplesOption = 10_000,
     seed: SeedOption = 0,
     pairs: PairsFlag = False,
@@ -338,6 +352,7 @@ def analyze(
     lines = None if references is None else read_references(references)
     options = _analysis_options(groups, error_bars, correction, resamples, seed)
     options |= _read_options(unit, predictions, wide, measure, spread, duplicates)
+    options |= {"weights": weights.value}
     options |= {"against": against, "pairs": pairs}
     analysis = make_analysis(sources or [], columns, options)
     show_analysis(analysis)
@@ -369,6 +384,7 @@ def report(
     groups: GroupsOption = None,
     error_bars: ErrorBarsOption = ErrorBarsName.morey,
     correction: CorrectionOption = CorrectionName.simultaneous,
+    weights: WeightsOption = WeightsName.equal,
     resamples: ResamplesOption = 10_000,
     seed: SeedOption = 0,
 ) -> None:
@@ -378,6 +394,7 @@ def report(
     check_places(out, latex, csv)
     options = _analysis_options(groups, error_bars, correction, resamples, seed)
     options |= _read_options(unit, predictions, wide, measure, spread, duplicates)
+    options |= {"weights": weights.value}
     write_report(make_analysis(sources or [], columns, options), out, latex, csv)
 
 

@@ -140,6 +140,7 @@ class _Errors:
         n_models, n_datasets = fit.residual.shape
         there = np.isfinite(fit.residual)
         self.there = there.astype(np.float64)
+        self.weighted = self.there * fit.weight
         self.residual = np.where(there, fit.residual, 0.0)
         self.projected = fit.contrast @ fit.gram
         self.own = np.einsum("md,md->m", self.projected, fit.contrast)
@@ -170,7 +171,9 @@ class _Errors:
                 variance = (self.prior_df * self.prior + own_df * variance) / (
                     self.prior_df + own_df
                 )
-        unscaled = 1 / self.fit.n[rows, None] + 1 / self.fit.n + self.own[rows, None] + self.own
+        unscaled = (
+            1 / self.fit.total[rows, None] + 1 / self.fit.total + self.own[rows, None] + self.own
+        )
         unscaled = unscaled - 2 * self.projected[rows] @ self.fit.contrast.T
         return np.sqrt(variance * unscaled), n
 
@@ -186,16 +189,17 @@ class _Errors:
         return difference, half.max(axis=0), p.max(axis=0)
 
     def _variances(self, rows: Integers) -> tuple[Floats, Integers]:
-        """(rows, M) half the variance of the difference over the datasets that both have.
+        """(rows, M) half the (weighted) variance of the difference over the datasets of both.
 
         Half: the variance of one residual, where all have the same and are independent.
         """
-        r, cells = self.residual, self.there
-        n = cells[rows] @ cells.T
-        total = r[rows] @ cells.T - cells[rows] @ r.T
-        squares = (r[rows] ** 2) @ cells.T + cells[rows] @ (r**2).T - 2 * r[rows] @ r.T
+        r, cells, weighted = self.residual, self.there, self.weighted
+        n, sum_of_weights = cells[rows] @ cells.T, cells[rows] @ weighted.T
+        total = r[rows] @ weighted.T - weighted[rows] @ r.T
+        squares = (r[rows] ** 2) @ weighted.T + weighted[rows] @ (r**2).T
+        squares -= 2 * r[rows] @ (r * self.fit.weight).T
         with np.errstate(invalid="ignore", divide="ignore"):
-            variance = (squares - total**2 / n) / (2 * (n - 1))
+            variance = (squares - total**2 / sum_of_weights) / (2 * (n - 1))
         floor = NO_VARIANCE * max(1.0, float((self.fit.mean**2).max()))
         variance = np.where(variance > floor, variance, 0.0)
         return variance, np.rint(n).astype(np.int64)

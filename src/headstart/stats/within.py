@@ -28,9 +28,13 @@ class AdditiveFit(NamedTuple):
         (M, D) diagonal of the hat matrix, NaN where a cell is missing.
     n
         (M,) cells of each model.
+    weight
+        (D,) of the datasets, with mean 1; 1 unless given. A residual's variance is over it.
+    total
+        (M,) sum of the weights of each model's datasets: `n` where all weigh the same.
     contrast, gram
         (M, D) and (D, D): the covariance of two adjusted means over the residual variance is
-        ``(a == b) / n[a] + contrast[a] @ gram @ contrast[b]``. `contrast` is 0 for a model that has
+        ``(a == b) / total[a] + contrast[a] @ gram @ contrast[b]``. `contrast` is 0 for a model that has
         every dataset.
     variance
         Mean square of the residual; NaN without degrees of freedom.
@@ -43,6 +47,8 @@ class AdditiveFit(NamedTuple):
     residual: Floats
     leverage: Floats
     n: Integers
+    weight: Floats
+    total: Floats
     contrast: Floats
     gram: Floats
     variance: float
@@ -50,12 +56,14 @@ class AdditiveFit(NamedTuple):
 
     def unscaled_variance(self) -> Floats:
         """(M,) variance of each adjusted mean over the variance of a residual."""
-        return np.asarray(1 / self.n + ((self.contrast @ self.gram) * self.contrast).sum(axis=1))
+        return np.asarray(
+            1 / self.total + ((self.contrast @ self.gram) * self.contrast).sum(axis=1)
+        )
 
     def unscaled_variance_of_mean(self) -> float:
         """Return the same of the mean over models of all adjusted means."""
         c = self.contrast.mean(axis=0)
-        return float((1 / self.n).sum() / len(self.n) ** 2 + c @ self.gram @ c)
+        return float((1 / self.total).sum() / len(self.n) ** 2 + c @ self.gram @ c)
 
 
 class WithinMeans(NamedTuple):
@@ -67,7 +75,7 @@ class WithinMeans(NamedTuple):
     high: Floats
 
 
-def additive_fit(scores: npt.ArrayLike) -> AdditiveFit:
+def additive_fit(scores: npt.ArrayLike, weight: npt.ArrayLike | None = None) -> AdditiveFit:
     """Fit score[m, d] = model[m] + dataset[d] + residual by least squares, over all cells.
 
     On a complete table the adjusted means are the plain means. On an incomplete one a model is
@@ -79,10 +87,15 @@ def additive_fit(scores: npt.ArrayLike) -> AdditiveFit:
     effects b solve L b = N'(y - row means), L = diag(N'1) - N' diag(1/n) N, a graph Laplacian,
     regular up to a constant where models and datasets are connected.
 
+    With weights, means are weighted means over the datasets, and squares are weighted likewise: the
+    variance of a cell is taken as inversely proportional to its dataset's weight.
+
     Parameters
     ----------
     scores
         (M, D), NaN where a cell is missing; no row or column wholly so.
+    weight
+        (D,) > 0 of the datasets; all the same unless given.
 
     Raises
     ------
@@ -97,25 +110,29 @@ def additive_fit(scores: npt.ArrayLike) -> AdditiveFit:
         raise ValueError("expected a cell in every row and column")
     if components(there).max() > 0:
         raise ValueError("models and datasets are not connected: their means cannot be compared")
-    cells = there.astype(np.float64)
-    share = cells / n[:, None]
+    w = np.ones(n_datasets) if weight is None else np.asarray(weight, dtype=np.float64)
+    w = w / w.mean()
+    cells = there * w
+    total = cells.sum(axis=1)
+    share = cells / total[:, None]
     filled = np.where(there, y, 0.0)
-    row_mean = filled.sum(axis=1) / n
+    row_mean = (share * filled).sum(axis=1)
     ones = np.full((n_datasets, n_datasets), 1 / n_datasets)
     # L with its null space, the constant, filled up: the inverse less that is the pseudoinverse.
-    gram = np.linalg.inv(np.diag(of_dataset.astype(np.float64)) - cells.T @ share + ones) - ones
-    dataset = gram @ np.where(there, y - row_mean[:, None], 0.0).sum(axis=0)
-    dataset -= dataset.mean()
-    contrast = 1 / n_datasets - share
+    gram = np.linalg.inv(np.diag(cells.sum(axis=0)) - cells.T @ share + ones) - ones
+    dataset = gram @ (cells * (filled - row_mean[:, None])).sum(axis=0)
+    dataset -= (w * dataset).mean()
+    contrast = w / n_datasets - share
     mean = row_mean + contrast @ dataset
     residual = y - (row_mean - share @ dataset)[:, None] - dataset
     # Var(fitted[m, d]): that of the row mean, and of the dataset's effect less those in the row.
     between = np.diag(gram) - 2 * share @ gram
-    leverage = 1 / n[:, None] + between + ((share @ gram) * share).sum(axis=1)[:, None]
+    leverage = 1 / total[:, None] + between + ((share @ gram) * share).sum(axis=1)[:, None]
+    leverage *= w
     df = int(n.sum()) - n_models - n_datasets + 1
-    squares = float(np.nansum(residual**2))
+    squares = float(np.nansum(w * residual**2))
     return AdditiveFit(
-        mean, dataset, residual, np.where(there, leverage, np.nan), n, contrast, gram,
+        mean, dataset, residual, np.where(there, leverage, np.nan), n, w, total, contrast, gram,
         squares / df if df > 0 else np.nan, df,
     )  # fmt: skip
 
@@ -149,7 +166,10 @@ def components(there: npt.ArrayLike) -> Integers:
 
 
 def within_means(
-    scores: npt.ArrayLike, error_bars: ErrorBars = "morey", level: float = 0.95
+    scores: npt.ArrayLike,
+    error_bars: ErrorBars = "morey",
+    level: float = 0.95,
+    weight: npt.ArrayLike | None = None,
 ) -> WithinMeans:
     """Return each model's adjusted mean with a within-dataset standard error and interval.
 
@@ -169,19 +189,21 @@ def within_means(
         The form of the standard error.
     level
         Coverage of the interval.
+    weight
+        (D,) of the datasets; all the same unless given.
 
     Returns
     -------
     WithinMeans
         Standard error and interval are NaN for one dataset, one model, or a model with one cell.
     """
-    fit = additive_fit(scores)
+    fit = additive_fit(scores, weight)
     n_models = len(fit.mean)
     room = np.nansum(1 - fit.leverage, axis=1)
     if n_models < 2:
         room[:] = 0
     known = (fit.n > 1) & (room > 1e-9)
-    spread = np.nansum(fit.residual**2, axis=1) / np.where(known, room, np.nan)
+    spread = np.nansum(fit.weight * fit.residual**2, axis=1) / np.where(known, room, np.nan)
     se = np.sqrt(spread * fit.unscaled_variance())
     if error_bars == "cousineau" and n_models > 1:
         se = se * np.sqrt((n_models - 1) / n_models)
