@@ -272,7 +272,7 @@ def matrix(cells: pd.DataFrame, setting: str, weights: Weights = "equal") -> Mat
     ).take(of_rows, of_columns)
 
 
-def _test_sizes(rows: pd.DataFrame, datasets: npt.ArrayLike) -> Floats:
+def _test_sizes(rows: pd.DataFrame, datasets: Iterable[str]) -> Floats:
     """(D,) numbers of test images of the datasets; the median where models had several."""
     sizes = rows.groupby("dataset", sort=False)["n_test"].median().loc[list(datasets)]
     if sizes.isna().any():
@@ -283,7 +283,7 @@ def _test_sizes(rows: pd.DataFrame, datasets: npt.ArrayLike) -> Floats:
             code="analysis.weights_unknown",
             datasets=missing,
         )
-    return sizes.to_numpy(dtype=np.float64)
+    return np.asarray(sizes, dtype=np.float64)
 
 
 def _order(scores: Floats, first: Floats) -> npt.NDArray[np.int64]:

@@ -34,8 +34,8 @@ class AdditiveFit(NamedTuple):
         (M,) sum of the weights of each model's datasets: `n` where all weigh the same.
     contrast, gram
         (M, D) and (D, D): the covariance of two adjusted means over the residual variance is
-        ``(a == b) / total[a] + contrast[a] @ gram @ contrast[b]``. `contrast` is 0 for a model that has
-        every dataset.
+        ``(a == b) / total[a] + contrast[a] @ gram @ contrast[b]``. `contrast` is 0 for a model
+        that has every dataset.
     variance
         Mean square of the residual; NaN without degrees of freedom.
     df
@@ -116,7 +116,7 @@ def additive_fit(scores: npt.ArrayLike, weight: npt.ArrayLike | None = None) -> 
     total = cells.sum(axis=1)
     share = cells / total[:, None]
     filled = np.where(there, y, 0.0)
-    row_mean = (share * filled).sum(axis=1)
+    row_mean = (w * filled).sum(axis=1) / total
     ones = np.full((n_datasets, n_datasets), 1 / n_datasets)
     # L with its null space, the constant, filled up: the inverse less that is the pseudoinverse.
     gram = np.linalg.inv(np.diag(cells.sum(axis=0)) - cells.T @ share + ones) - ones
