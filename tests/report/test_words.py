@@ -108,6 +108,8 @@ def test_the_further_studies_of_a_setting_of_any_name():
     steps = [frame.assign(steps=n, accuracy=frame.accuracy - 1 / n) for n in (10, 100)]
     said = " ".join(supporting(hs.analyze(pd.concat(steps), resamples=200)))
     assert "in the setting \N{LEFT DOUBLE QUOTATION MARK}as trained" in said
+    assert "In the setting \N{LEFT DOUBLE QUOTATION MARK}as trained" in said
+    assert "by \N{LEFT DOUBLE QUOTATION MARK}" not in said.lower()
 
 
 def test_ties_are_told():

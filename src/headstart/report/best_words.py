@@ -3,7 +3,7 @@
 from typing import Any
 
 from headstart.report.numbers import count, interval, joined, known, listed, number
-from headstart.report.phrases import setting_phrase
+from headstart.report.phrases import by_setting
 from headstart.report.subject import Subject
 from headstart.spec.labels import in_order
 
@@ -25,16 +25,17 @@ def best_sentence(subject: Subject) -> str:
         return "No model can be called best: the table does not connect the models."
     leaders = sorted(str(name) for name in best.model)
     rest = table[~table["best"].astype(bool)]
-    setting = setting_phrase(str(best.iloc[0].setting))
+    by = by_setting(str(best.iloc[0].setting))
+    by = by[:1].upper() + by[1:]
     do = "does best" if len(leaders) == 1 else "do equally well, and best"
-    text = f"By {setting} over {over}, {joined(leaders)} {do}"
+    text = f"{by} over {over}, {joined(leaders)} {do}"
     if not len(rest) and len(leaders) > 1:
         return f"{text}."
     leader = leaders[0]
     if not len(rest):
         others = subject.cells[subject.cells.setting == best.iloc[0].setting].model.nunique() > 1
         on = " on all of them" if others else ""
-        return f"By {setting} over {over}, {leader} is the only model measured{on}."
+        return f"{by} over {over}, {leader} is the only model measured{on}."
     verdicts = [value if known(value) else None for value in rest["not_different"]]
     if all(value is None for value in verdicts):
         return f"{text}, but there is no test of whether the others differ from it."

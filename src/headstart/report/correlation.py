@@ -50,7 +50,7 @@ def correlation_figure(subject: Subject, names: Names) -> Figure | None:
     x = upstream(means.upstream_accuracy, subject.upstream_name)
     return Figure(
         key="correlation",
-        title=f"Does {subject.upstream_name} go with transfer accuracy?",
+        title=f"Does {subject.upstream_name} predict transfer accuracy?",
         caption=correlation_caption(subject, means),
         charts=[correlation_chart(subject, setting, x) for setting in settings],
         legend="families",
@@ -182,7 +182,7 @@ def panels_figure(subject: Subject, names: Names) -> Figure | None:
     shapes = " Shapes are the families of the figure above." if several and means else ""
     return Figure(
         key="panels",
-        title="And on each dataset?",
+        title="Results per dataset",
         caption=(
             f"A point is a model; {panel_bars(cells)} "
             "Each panel has a vertical axis of its own, scaled as log odds and labelled in "

@@ -147,8 +147,8 @@ def slope_sentence(subject: Subject) -> str:
     )
     return (
         f"A 1-unit increase in the log odds of {subject.upstream_name} is associated with a change "
-        f"of {number(row.slope, 3, plus=True)} in the log odds of transfer by "
-        f"{setting_phrase(first)}{spread}{open_sign}; {effects}."
+        f"of {number(row.slope, 3, plus=True)} in the log odds of transfer "
+        f"{by_setting(first)}{spread}{open_sign}; {effects}."
     )
 
 

@@ -155,7 +155,7 @@ def convergence_figure(subject: Subject) -> Figure | None:
         charts.append(Chart(str(model), description, finished(lines(rows, x, hover), description)))
     return Figure(
         key="convergence",
-        title="How fast does each setting get there?",
+        title="Convergence speed",
         caption=(
             "Each point is a run of its own with its own schedule; the axis is logarithmic; "
             + bars_said(table, "low", "95 % intervals")
