@@ -329,12 +329,12 @@ def _share(held: int, n: int) -> str:
 
 
 def _rejected(prediction: pd.DataFrame) -> list[str]:
-    curved = prediction[prediction["fit"] != "line"]
+    curved, several = prediction[prediction["fit"] != "line"], _several(prediction)
     if curved.empty:
         return []
     return [
         "A straight line is rejected (F test of a quadratic term, p < 0.05 divided by the number "
-        f"of datasets), and a quadratic is used, on {_some(_names(curved))}."
+        f"of datasets), and a quadratic is used, on {_some(_names(curved, several))}."
     ]
 
 
@@ -344,7 +344,7 @@ def _widened(prediction: pd.DataFrame) -> list[str]:
     for third in THIRDS:
         rows = prediction[prediction[f"widened_{third}"] > 1]
         if len(rows):
-            names = zip(_names(rows), rows[f"widened_{third}"], strict=True)
+            names = zip(_names(rows, _several(prediction)), rows[f"widened_{third}"], strict=True)
             parts.append(f"{third} third: {_some([f'{name} x {by:.1f}' for name, by in names])}")
     if not parts:
         return []
@@ -354,8 +354,16 @@ def _widened(prediction: pd.DataFrame) -> list[str]:
     ]
 
 
-def _names(rows: pd.DataFrame) -> list[str]:
-    return [f"{row.dataset} ({setting_label(row.setting)})" for row in rows.itertuples()]
+def _several(prediction: pd.DataFrame) -> bool:
+    return bool(prediction["setting"].nunique() > 1)
+
+
+def _names(rows: pd.DataFrame, several: bool) -> list[str]:
+    """Name datasets, with their setting where there are several."""
+    return [
+        f"{row.dataset} ({setting_label(row.setting)})" if several else str(row.dataset)
+        for row in rows.itertuples()
+    ]
 
 
 def _some(names: list[str], most: int = 4) -> str:
