@@ -8,10 +8,12 @@ from scipy import stats
 
 from headstart.stats import (
     CORRELATIONS,
+    correlation_difference,
     correlation_interval,
     least_squares,
     leave_out_correlations,
     pearson,
+    resample_weights,
 )
 
 SCIPY = {"pearson": stats.pearsonr, "spearman": stats.spearmanr, "kendall": stats.kendalltau}
@@ -143,6 +145,39 @@ def test_rounding_is_no_correlation(name, value):
     rounding = value * (1 + 2e-16 * np.array([0, 1, 0, 1, 1, 0]))
     found = correlation_interval(name, x, rounding[:, None], np.arange(6))
     assert np.isnan(found.estimate).all()
+
+
+@pytest.mark.parametrize("n", [5, 8, 16])
+@pytest.mark.parametrize(("first", "second"), [(0.95, 0.8), (0.5, 0.5)])
+def test_intervals_hold_the_difference_of_two_sets_of_weights(n, first, second):
+    """300 samples; the models of both are alike. The Monte Carlo error of 95 % is 1.3 points."""
+    random, held = np.random.default_rng(n), 0
+    for _ in range(300):
+        shared = random.normal(size=(2, n))
+        sets = []
+        for rho in (first, second):
+            own = random.normal(size=(2, n))
+            x, e = np.sqrt([[0.7], [0.5]]) * shared + np.sqrt([[0.3], [0.5]]) * own
+            sets.append((x, rho * x + np.sqrt(1 - rho**2) * e))
+        difference, low, high = correlation_difference(*sets)
+        assert low <= difference <= high
+        held += low <= first - second <= high
+    assert 0.91 <= held / 300 <= 0.995
+
+
+def test_a_set_does_not_differ_from_itself():
+    x, y = np.random.default_rng(0).normal(size=(2, 9))
+    found = correlation_difference((x, y), (x, y))
+    assert found[0] == 0
+    assert np.isnan(found[1:]).all()
+
+
+def test_weights_are_resamples():
+    weights = resample_weights(7, 2000, np.random.default_rng(0))
+    assert weights.shape == (2000, 7)
+    assert (weights.sum(axis=1) == 7).all()
+    # Each unit is left out of (1 - 1/7)^7 of the resamples.
+    assert np.mean(weights == 0) == pytest.approx((6 / 7) ** 7, abs=0.01)
 
 
 def test_the_line_is_numpys():

@@ -9,10 +9,10 @@ from scipy.special import logit
 
 from headstart.analysis.cells import Matrix, matrix, unconnected
 from headstart.analysis.compare import shared
-from headstart.analysis.correlations import FEWEST_FOR_INTERVAL, FEWEST_MODELS
+from headstart.analysis.correlations import FEWEST_MODELS
 from headstart.analysis.options import Options
 from headstart.errors import AnalysisError
-from headstart.stats import bca_interval, jackknife_weights, pearson, resample_weights
+from headstart.stats import correlation_difference, correlation_interval
 
 __all__ = ["compare_model_sets"]
 
@@ -26,10 +26,10 @@ def compare_model_sets(
 
     For each setting that both have: Pearson's r of mean log odds of transfer with upstream log odds
     in each set, over the models, datasets and so the means that both share, and its difference
-    (first less other). The intervals are BCa (Efron 1987) and resample models, of which each is
-    drawn with its numbers in both sets: what makes a network easy to transfer is in both, and
-    leaves the difference. There is no p-value: to exchange a model's two sets would test that they
-    are alike in everything, accuracies included, and not that r is the same.
+    (first less other). The intervals are for other models, each with its numbers in both sets
+    (`headstart.stats.correlation_difference`): what makes a network easy to transfer is in both,
+    and leaves the difference. There is no p-value: to exchange a model's two sets would test that
+    they are alike in everything, accuracies included, and not that r is the same.
 
     Parameters
     ----------
@@ -99,22 +99,14 @@ def _common(first: Matrix, second: Matrix) -> tuple[Matrix, Matrix]:
 def _row(
     setting: str, first: Matrix, second: Matrix, names: tuple[str, str], options: Options
 ) -> dict[str, Any]:
-    adjusted = [one.means()[0] for one in (first, second)]
-
-    def statistics(weights: Floats) -> Floats:
-        """(B, 3): r of each set and the difference, from the same draws."""
-        r = [pearson(weights, logit(one.upstream), means[:, None])
-             for one, means in zip((first, second), adjusted, strict=True)]  # fmt: skip
-        return np.hstack([*r, r[0] - r[1]])
-
+    pair = [(logit(one.upstream), one.means()[0]) for one in (first, second)]
     n = len(first.models)
-    estimate = statistics(np.ones((1, n)))[0]
-    low, high = np.full((2, 3), np.nan)
-    if n >= FEWEST_FOR_INTERVAL:
-        drawn = resample_weights(n, options.resamples, np.random.default_rng(options.seed))
-        left_out = statistics(jackknife_weights(n))
-        low, high = bca_interval(statistics(drawn), estimate, left_out, options.level)
+    units = np.arange(n)
     row: dict[str, Any] = {"setting": setting, "source": names[0], "other": names[1]}
-    for i, of in enumerate(("", "other_", "difference_")):
-        row |= {of + "r": estimate[i], of + "low": low[i], of + "high": high[i]}
+    for of, (x, y) in zip(("", "other_"), pair, strict=True):
+        r = correlation_interval("pearson", x, y[:, None], units, options.level)
+        row |= {of + "r": r.estimate[0], of + "low": r.low[0], of + "high": r.high[0]}
+    difference = correlation_difference(pair[0], pair[1], options.level)
+    ends = ("difference_r", "difference_low", "difference_high")
+    row |= dict(zip(ends, difference, strict=True))
     return row | {"n_models": n, "n_datasets": len(first.datasets)}

@@ -279,8 +279,8 @@ def _sets_heading(sets: pd.DataFrame) -> str:
 
 
 def _model_sets(sets: pd.DataFrame) -> Table:
-    numbers = ("r", "95 % BCa", "against", "95 % BCa", "difference", "95 % BCa", "models",
-               "datasets")  # fmt: skip
+    interval = "95 % interval"
+    numbers = ("r", interval, "against", interval, "difference", interval, "models", "datasets")
     table = plain_table("", *numbers, right=numbers)
     for setting in in_order(sets["setting"]):
         row = sets[sets["setting"] == setting].iloc[0]

@@ -184,8 +184,10 @@ WeightsOption = Annotated[
         help="Weight of a dataset in means over datasets: equal, or its number of test images."
     ),
 ]
-ResamplesOption = Annotated[int, typer.Option(help="Of the bootstrap and permutation tests.")]
-SeedOption = Annotated[int, typer.Option(help="Of the bootstrap and permutation tests.")]
+ResamplesOption = Annotated[
+    int, typer.Option(help="Number of resamples of bootstrap bands and permutation tests.")
+]
+SeedOption = Annotated[int, typer.Option(help="Random seed of the resamples.")]
 
 
 @app.command()

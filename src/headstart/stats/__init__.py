@@ -1,20 +1,16 @@
 """Arrays -> numbers with intervals. numpy, scipy and statsmodels only."""
 
-from headstart.stats.bootstrap import (
-    bca_interval,
-    cluster_weights,
-    jackknife_weights,
-    resample_weights,
-)
 from headstart.stats.correlation import (
     CORRELATIONS,
     FEWEST_UNITS,
     CorrelationInterval,
     CorrelationName,
+    correlation_difference,
     correlation_interval,
     least_squares,
     leave_out_correlations,
     pearson,
+    resample_weights,
 )
 from headstart.stats.crossed import CrossedMean, crossed_mean
 from headstart.stats.log_odds import accuracy_of, edge_distance, log_odds
@@ -71,16 +67,14 @@ __all__ = [
     "accuracy_of",
     "additive_fit",
     "all_pairs",
-    "bca_interval",
     "class_variance_ratio",
-    "cluster_weights",
     "compare_models",
     "components",
+    "correlation_difference",
     "correlation_interval",
     "cosine_distances",
     "crossed_mean",
     "edge_distance",
-    "jackknife_weights",
     "lack_of_fit",
     "least_squares",
     "leave_one_out_ratio",
