@@ -196,6 +196,8 @@ def test_names_as_their_library_writes_them(name, same):
     ("resnet50?size=0", "size=0 will not do"),
     ("resnet50?upstream=76", "upstream=76 will not do"),
     ("resnet50?", "expected .option=value"),
+    ("resnet50?weights=", "weights= is empty"),
+    ("checkpoint:?arch=timm:resnet18", "no file is named"),
     ("resnet50?arch=timm:resnet18", "arch= goes with checkpoint:FILE alone"),
     ("checkpoint:x.pth", r"say whose they are, checkpoint:x.pth\?arch=timm:resnet50"),
 ])  # fmt: skip

@@ -268,6 +268,11 @@ def _head(model: Model, module: "nn.Module") -> Head:
 
 def _checkpoint(asked: ModelName, path: str, cache: Path | None) -> Model:
     """Find the network of ``checkpoint:FILE?arch=...``: its architecture, the file's weights."""
+    if not path:
+        raise StudyError(
+            f"model '{asked.full}': no file is named: checkpoint:FILE?arch=timm:resnet50",
+            code="model.no_file",
+        )
     if "arch" not in asked.options:
         raise StudyError(
             f"model '{asked.full}': a checkpoint holds weights alone: say whose they are, "
@@ -281,6 +286,7 @@ def _checkpoint(asked: ModelName, path: str, cache: Path | None) -> Model:
     model = _find(architecture, cache)
     # What is published of the architecture's own weights is not true of these.
     tags = {**_untrained(model.tags), "weights_tag": ""}
+    tags.pop("current_name", None)
     bare = model.model_copy(update={"upstream": (), "tags": tags})
     label = {"name": _name_of_file(path, options)} if "configuration" not in options else {}
     said = {**label, **options, "weights": path}
@@ -312,8 +318,8 @@ def _with_options(model: Model, asked: ModelName, cache: Path | None) -> Model:
         raise StudyError(f"model '{asked.full}': {wrong}= goes with {meant} alone")
     if "pool" in options and not SOURCES[model.source].pools:
         raise StudyError(f"model '{asked.full}': pool= goes with networks of timm and hf alone")
-    if weights := options.get("weights"):
-        changes |= _chosen_weights(asked, model, weights)
+    if "weights" in options:
+        changes |= _chosen_weights(asked, model, options["weights"])
     changes |= {
         name: options[name] for name in ("head", "pool", "interpolation", "part") if name in options
     }
@@ -366,6 +372,11 @@ def _chosen_weights(asked: ModelName, model: Model, chosen: str) -> dict[str, An
             raise StudyError(f"model '{asked.full}': seed={seed} is no whole number from 0")
         tags = {**_untrained(model.tags), "weights": RANDOM}
         return {"weights": Weights(locator=f"random:{seed}"), "upstream": (), "tags": tags}
+    if not chosen:
+        raise StudyError(
+            f"model '{asked.full}': weights= is empty: expected a file, or {RANDOM}",
+            code="model.no_file",
+        )
     file = Path(chosen).expanduser().resolve()
     if not file.is_file():
         raise WeightsMissingError(
