@@ -42,13 +42,14 @@ from headstart import datasets, models
 from headstart.datasets import JoinedImages
 from headstart.datasets.ahead import ahead
 from headstart.devices import BFLOAT16, fast_bfloat16, resolve_device
-from headstart.features import Asked, penultimate_features
+from headstart.features import FeatureRequest, penultimate_features
 from headstart.features.runtime import FeatureRuntime, make_runtime
 from headstart.features.stream import Decoder
+from headstart.methods.linear import KORNBLITH_LAMBDAS
 from headstart.metrics import top1
 from headstart.models.network import Network
 from headstart.probe import Softmax, fit_path
-from headstart.spec import LinearSetting, Model, Selection
+from headstart.spec import Model, Selection
 from headstart.workspace import Workspace, default_cache
 from rival_runtimes import BATCH, MODELS, RIVALS, network_of
 
@@ -215,13 +216,12 @@ def accuracy(precision: str, cache: Path) -> float:
         part.take(np.arange(0, 10000, 5)) for part in (splits.train, splits.validation)
     )
     images = JoinedImages([train.images, validation.images, splits.test.images])
-    setting = LinearSetting(precision=precision)
     workspace = Workspace(cache=cache)
-    asked = Asked.all_of(images, "benchmark")
-    values = penultimate_features(MODEL, asked, setting, workspace).values
+    request = FeatureRequest.all_of(images, "benchmark", precision=precision)
+    values = penultimate_features(MODEL, request, workspace).values
     n = len(train)
     loss = Softmax.of(torch.from_numpy(train.labels), 10)
-    fits = sorted(fit_path(values[:n], loss, setting.lambdas), key=lambda fit: -fit.lam)
+    fits = sorted(fit_path(values[:n], loss, KORNBLITH_LAMBDAS), key=lambda fit: -fit.lam)
     best = max(
         fits, key=lambda f: top1(validation.labels, f.scores(values[n : 2 * n]).argmax(axis=1))
     )
@@ -236,14 +236,14 @@ def peak_memory(n_images: int) -> float:
     code = (
         "import tempfile, pathlib; import numpy as np\n"
         "from headstart.datasets import ArrayImages\n"
-        "from headstart.features import Asked, penultimate_features\n"
-        "from headstart import models; from headstart.spec import LinearSetting\n"
+        "from headstart.features import FeatureRequest, penultimate_features\n"
+        "from headstart import models\n"
         "from headstart.workspace import Workspace\n"
         "pixels = np.random.RandomState(0).randint(0, 255, (8, 28, 28), dtype=np.uint8)\n"
         f"images = ArrayImages(pixels, np.arange({n_images}) % 8)\n"
         "with tempfile.TemporaryDirectory() as folder:\n"
-        "    penultimate_features(models.find('efficientnet_lite0'), Asked.all_of(images, 'x'),\n"
-        "        LinearSetting(), Workspace(cache=pathlib.Path(folder)))\n"
+        "    penultimate_features(models.find('efficientnet_lite0'),\n"
+        "        FeatureRequest.all_of(images, 'x'), Workspace(cache=pathlib.Path(folder)))\n"
         # Not getrusage: a child inherits its parent's peak there.
         "status = pathlib.Path('/proc/self/status').read_text()\n"
         "print(status.split('VmHWM:')[1].split()[0])\n"

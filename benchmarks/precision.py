@@ -35,7 +35,7 @@ from finetune import CPU_CASES, GPU_CASES, fixed_batch, written
 from headstart import datasets, models
 from headstart.devices import require_fast, resolve_device
 from headstart.files import replaced
-from headstart.settings.examples import Examples, input_of
+from headstart.methods.training_images import Examples, input_of
 from headstart.spec import Model, Weights
 from headstart.training import Hyperparameters, decision_values, load_pixels, train
 from headstart.training.pixels import ResidentPixels

@@ -115,8 +115,7 @@ def image_features(name: str) -> tuple[np.ndarray, np.ndarray]:
     """Extract the features of a dataset's training images, or read them from the cache."""
     # Only here: the synthetic cases need neither a model nor a dataset.
     from headstart import datasets, models
-    from headstart.features import Asked, penultimate_features
-    from headstart.spec import LinearSetting
+    from headstart.features import FeatureRequest, penultimate_features
     from headstart.workspace import Workspace, default_cache
 
     dataset_name, limit = IMAGES[name]
@@ -124,8 +123,7 @@ def image_features(name: str) -> tuple[np.ndarray, np.ndarray]:
     splits = datasets.load(dataset, 0, default_cache())
     values = penultimate_features(
         models.find("efficientnet_lite0"),
-        Asked.all_of(splits.train.images, splits.revision),
-        LinearSetting(),
+        FeatureRequest.all_of(splits.train.images, splits.revision),
         Workspace(),
     ).values
     return np.array(values, np.float32), np.asarray(splits.train.labels)

@@ -1,6 +1,6 @@
 """A recorded grid, and searches replayed on it: what they cost, and what they lose.
 
-The searches are the program's own: `headstart.settings.search` says what to train next and which
+The searches are the program's own: `headstart.methods.finetune` says what to train next and which
 is the best, here as in a trial; only the training is looked up. A record holds test accuracies of
 every candidate, which no trial ever sees.
 """
@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from scipy.special import stdtrit
 
-from headstart import settings
-from headstart.settings.search import choose_best, next_candidates
+from headstart import methods
+from headstart.methods.finetune import next_candidates, select_best
 from headstart.spec import Candidate, Measurement, Selection, TrainingSetting
 
 __all__ = [
@@ -124,7 +124,7 @@ def records_of(report: Mapping[str, Any]) -> dict[Cell, Record]:
 
 
 def scaled(kind: str, search: str) -> TrainingSetting:
-    """Give a search of `headstart.settings.presets` with all lengths in proportion.
+    """Give a search of `headstart.methods.base` with all lengths in proportion.
 
     Short runs of small networks want the learning rates of training from scratch, also where
     pretrained weights are fine-tuned.
@@ -133,7 +133,7 @@ def scaled(kind: str, search: str) -> TrainingSetting:
     longest = _protocol("halving")
     stretch, share = longest.steps / STEPS, len(DECAYS) / len(longest.decays)
     decays = protocol.decays if search == "quick" else DECAYS
-    return settings.find(
+    return methods.find(
         kind,
         steps=STEPS,
         batch_size=BATCH_SIZE,
@@ -145,7 +145,7 @@ def scaled(kind: str, search: str) -> TrainingSetting:
 
 
 def _protocol(name: str) -> TrainingSetting:
-    found = settings.find("scratch", protocol=name)
+    found = methods.find("scratch", protocol=name)
     assert isinstance(found, TrainingSetting)
     return found
 
@@ -157,7 +157,7 @@ def replayed(
     measured: list[Measurement] = []
     while wanted := next_candidates(setting, measured):
         measured += map(measure, wanted)
-    return choose_best(setting, measured), sum(key_of(m.candidate)[2] for m in measured)
+    return select_best(setting, measured), sum(key_of(m.candidate)[2] for m in measured)
 
 
 def summary(records: Mapping[Cell, Record]) -> dict[str, Any]:

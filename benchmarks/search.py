@@ -2,7 +2,7 @@
 
     python benchmarks/search.py [--record FILE] [--seeds 3] [--minutes 60]
 
-The searches of `headstart.settings.presets`, at 1/25 of their lengths: a small network, few images
+The searches of `headstart.methods.base`, at 1/25 of their lengths: a small network, few images
 a class of `digits` and `glyphs`, from scratch and fine-tuned from a network trained on the other of
 the two. Every candidate of the grid is trained once at full length, once at the first rung's, and
 where `halving` wants it at the second; its accuracies on validation and test go to the record.
@@ -29,7 +29,7 @@ from safetensors.torch import save_file
 from features import machine
 from headstart import datasets, models
 from headstart.files import replaced
-from headstart.settings.training import Training
+from headstart.methods.finetune import Training
 from headstart.spec import Candidate, Dataset, Measurement, Model, Selection, TrainingSetting, Trial
 from headstart.workspace import Workspace
 from replay import CROPS, SEARCHES, Cell, Record, Run, key_of, records_of, replayed, scaled, summary

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from headstart import datasets, models, settings
+from headstart import datasets, methods, models
 from headstart.spec import Prediction, Result, Selection, Trial
 from headstart.store import ResultStore
 
@@ -29,7 +29,7 @@ def fill(path: Path) -> None:
     labels = np.arange(300, dtype=np.int64)
     for name in ("digits", "glyphs", "fashion_mnist"):
         for model in models.catalogue().values():
-            trial = Trial(model=model, dataset=datasets.find(name), setting=settings.find("linear"))
+            trial = Trial(model=model, dataset=datasets.find(name), setting=methods.find("linear"))
             store.add(
                 Result(
                     trial=trial,

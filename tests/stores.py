@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from headstart import datasets, metrics, models, settings
+from headstart import datasets, methods, metrics, models
 from headstart.labels import kind_of
 from headstart.spec import Prediction, Result, Selection, Trial
 from headstart.store import ResultStore
@@ -25,7 +25,7 @@ def add_result(
 ) -> Result:
     """Store predictions on 200 digits of which a share `right` is right, the hard ones wrong."""
     found = datasets.find(dataset, limit=N_TEST).model_copy(update={"metric": metric})
-    setting = settings.find("linear").model_copy(update={"protocol": protocol})
+    setting = methods.find("linear").model_copy(update={"protocol": protocol})
     # Renamed weights: each model of a test is a trial of its own.
     base = models.find("efficientnet_lite0")
     fake = base.weights.model_copy(update={"sha256": sha256(model.encode()).hexdigest()})

@@ -12,7 +12,6 @@ from sklearn.metrics import silhouette_score
 from conftest import write_folder
 from headstart import datasets, models
 from headstart.embedding import View, embed
-from headstart.spec import LinearSetting
 from headstart.workspace import Watcher, Workspace
 
 NET = f"{Path(__file__).parent / 'small_network.py'}:build?size=32"
@@ -29,7 +28,7 @@ def made(dataset, *names, limit=None, **view):
     """Embed without the command line; t-SNE of few points takes no time."""
     chosen = [models.find(name) for name in names or (NET,)]
     found = datasets.find(str(dataset), limit=limit)
-    return embed(chosen, found, View(**view), LinearSetting(), Workspace(device="cpu"))
+    return embed(chosen, found, View(**view), "fp32", Workspace(device="cpu"))
 
 
 class TestTheCommand:
@@ -196,7 +195,7 @@ def read_features(images):
 
     dataset, model = datasets.find(str(images)), models.find(RANDOM)
     split = datasets.load(dataset, 0, Workspace().cache).test
-    pixels = Decoder(split.images, model, LinearSetting().resize, False)(range(len(split))).pixels
+    pixels = Decoder(split.images, model, "whole", False)(range(len(split))).pixels
     return Extractor(models.load(model), model, "fp32", torch.device("cpu"))(pixels)
 
 
@@ -233,5 +232,5 @@ def test_whoever_watches_hears_of_each_network(images):
 
     workspace = Workspace(device="cpu", watcher=Listener())
     chosen = [models.find(RANDOM), models.find(NET)]
-    embed(chosen, datasets.find(str(images)), View(), LinearSetting(), workspace)
+    embed(chosen, datasets.find(str(images)), View(), "fp32", workspace)
     assert heard == [(RANDOM, 1, 2), (NET, 2, 2)]

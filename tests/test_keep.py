@@ -12,9 +12,9 @@ from safetensors.torch import save_file
 import small_network
 from headstart import datasets, files, models
 from headstart.errors import DiskFullError, NotWritableError
-from headstart.features import Asked, penultimate_features
+from headstart.features import FeatureRequest, penultimate_features
+from headstart.methods.finetune import Training
 from headstart.models.keeping import load_name
-from headstart.settings.training import Training
 from headstart.spec import Model
 from headstart.store import ResultStore
 from headstart.study import Study
@@ -67,8 +67,8 @@ def test_a_regression_is_the_networks_classifier(run):
     network, trial = models.load(model), result.trial
     workspace = Workspace(device="cpu")
     splits = datasets.load(trial.dataset, trial.seed, workspace.cache)
-    asked = Asked.of(trial.dataset, splits)
-    features = penultimate_features(model, asked, trial.setting, workspace).values[-100:]
+    request = FeatureRequest.of(trial.dataset, splits, trial.setting.resize, "fp32")
+    features = penultimate_features(model, request, workspace).values[-100:]
     with torch.inference_mode():
         scores = network.classifier(torch.from_numpy(np.array(features))).numpy()
     stored = ResultStore(folder / "r.db").predictions(trial.key).scores

@@ -105,8 +105,8 @@ def check_by_scikit_learn(result, store, labels) -> None:
     """Compare a result with regressions on the same features: labels of train, val, test."""
     trial = result.trial
     splits = datasets.load(trial.dataset, trial.seed, default_cache())
-    asked = features.Asked.of(trial.dataset, splits)
-    values = features.penultimate_features(trial.model, asked, trial.setting, Workspace()).values
+    request = features.FeatureRequest.of(trial.dataset, splits, trial.setting.resize, "fp32")
+    values = features.penultimate_features(trial.model, request, Workspace()).values
     x = np.asarray(values, np.float64)
     first, second = len(labels[0]), len(labels[0]) + len(labels[1])
     curve = [fit for fit in result.selection.validation_curve if fit["lambda"] < ORDERED]

@@ -1,10 +1,11 @@
 import numpy as np
 import pytest
 
-from headstart import datasets, metrics, models, settings
+from headstart import datasets, methods, metrics, models
 from headstart.errors import SealedTestError
 from headstart.executors import Processes
-from headstart.settings.linear import LinearWay
+from headstart.methods.linear import LinearProbe, PreparedProbe
+from headstart.registry import METHODS
 from headstart.spec import Trial
 from headstart.store import ResultStore
 from headstart.trial import run_trial
@@ -16,7 +17,7 @@ def trial() -> Trial:
     return Trial(
         model=models.find("efficientnet_lite0"),
         dataset=datasets.find("digits", limit=100),
-        setting=settings.find("linear"),
+        setting=methods.find("linear"),
     )
 
 
@@ -81,15 +82,25 @@ def test_test_labels_change_nothing_before_the_door(result, trial, monkeypatch):
     assert other.accuracy < 0.3
 
 
+def replace_linear(monkeypatch, prepared):
+    """Have linear trials opened as another class."""
+
+    class Other(LinearProbe):
+        def open(self, trial, workspace):
+            return prepared(trial, workspace)
+
+    monkeypatch.setitem(METHODS._loaded, "linear", Other())
+
+
 def test_a_setting_that_peeks_is_stopped(trial, monkeypatch):
-    class Peeking(LinearWay):
-        def measure(self, trial, candidate, workspace):
-            measured = super().measure(trial, candidate, workspace)
-            splits = datasets.load(trial.dataset, trial.seed, workspace.cache)
-            splits.test.open(self.choose(trial, [measured]))
+    class Peeking(PreparedProbe):
+        def measure(self, candidate):
+            measured = super().measure(candidate)
+            splits = datasets.load(self.trial.dataset, self.trial.seed, Workspace().cache)
+            splits.test.open(self.select([measured]))
             return measured
 
-    monkeypatch.setattr(settings, "WAYS", {"linear": Peeking()})
+    replace_linear(monkeypatch, Peeking)
     with pytest.raises(SealedTestError, match="hold no test labels"):
         run_trial(trial, Workspace())
 
@@ -98,22 +109,22 @@ def test_what_was_measured_is_not_measured_again(trial, result, tmp_path, monkey
     """A run that ends between the choice and the result goes on from there."""
     store = ResultStore(tmp_path / "r.db", create=True)
 
-    class Dying(LinearWay):
-        def test(self, trial, selection, workspace):
+    class Dying(PreparedProbe):
+        def test(self, selection):
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(settings, "WAYS", {"linear": Dying()})
+    replace_linear(monkeypatch, Dying)
     with pytest.raises(KeyboardInterrupt):
         run_trial(trial, Workspace(), store)
     (measured,) = store.measurements(trial.key)
     assert store.selection(trial.key) == result.selection
     assert store.results() == []
 
-    class Remembering(LinearWay):
-        def measure(self, trial, candidate, workspace):
+    class Remembering(PreparedProbe):
+        def measure(self, candidate):
             raise AssertionError("measured again")
 
-    monkeypatch.setattr(settings, "WAYS", {"linear": Remembering()})
+    replace_linear(monkeypatch, Remembering)
     again = run_trial(trial, Workspace(), store)
     assert again.metrics == result.metrics
     assert again.selection == result.selection

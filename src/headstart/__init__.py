@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from headstart import metrics
     from headstart.analysis import Analysis, analyze
     from headstart.errors import HeadstartError
+    from headstart.methods.linear import LinearSetting
     from headstart.probe import LogisticRegressionPath
     from headstart.spec import (
         Dataset,
         Estimate,
-        LinearSetting,
         Model,
         Prediction,
         Result,
@@ -59,11 +59,11 @@ __all__ = [
 HOMES = {
     "headstart.analysis": ("Analysis", "analyze"),
     "headstart.errors": ("HeadstartError",),
+    "headstart.methods.linear": ("LinearSetting",),
     "headstart.probe": ("LogisticRegressionPath",),
     "headstart.spec": (
         "Dataset",
         "Estimate",
-        "LinearSetting",
         "Model",
         "Prediction",
         "Result",

@@ -18,9 +18,10 @@ from headstart.datasets import Split
 from headstart.datasets.labelled import labelled_test
 from headstart.datasets.thumbnails import TINY, thumbnail
 from headstart.errors import StudyError, UnknownNameError
-from headstart.features import Asked, penultimate_features
+from headstart.features import FeatureRequest, penultimate_features
 from headstart.labels import kind_of
-from headstart.spec import Dataset, LinearSetting, Model, digest
+from headstart.spec import Dataset, Model, digest
+from headstart.spec.setting import Precision
 from headstart.stats import (
     class_variance_ratio,
     cosine_distances,
@@ -127,7 +128,7 @@ def embed(
     chosen: Sequence[Model],
     dataset: Dataset,
     view: View,
-    setting: LinearSetting,
+    precision: Precision,
     workspace: Workspace,
 ) -> Embedding:
     """Embed penultimate features of the same test images by several networks.
@@ -141,8 +142,8 @@ def embed(
         Networks; random weights are a control.
     dataset
         With one label an image.
-    setting
-        How an image is fitted to a network, and the precision: features are those of its trials,
+    precision
+        Of the networks' arithmetic. Features are those of trials by the protocol's own resizing,
         and what they left in the cache is not computed anew.
 
     Raises
@@ -168,12 +169,19 @@ def embed(
     split, places = split.take(rows), places[rows]
     _perplexity(view, len(places))
     total = sum(size for _, size in dataset.sizes)
-    asked = Asked(split.images, places, dataset.images_revision, total, dataset.skip_broken)
+    request = FeatureRequest(
+        split.images,
+        places,
+        dataset.images_revision,
+        total,
+        precision=precision,
+        skip_broken=dataset.skip_broken,
+    )
     found = []
     for number, model in enumerate(chosen, start=1):
         workspace.watcher.trial_started(model.name, number, len(chosen))
         models.fetch(model, workspace.cache)
-        found.append(penultimate_features(model, asked, setting, workspace))
+        found.append(penultimate_features(model, request, workspace))
         workspace.watcher.trial_finished()
     whole = np.setdiff1d(np.arange(len(places)), [row for one in found for row in one.broken])
     features = [np.asarray(one.values[whole]) for one in found]

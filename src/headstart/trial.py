@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any, Protocol
 
-from headstart import datasets, metrics, models, settings
+from headstart import datasets, metrics, models
 from headstart.clock import added
 from headstart.executors import Executor, InProcess, Tell
 from headstart.labels import kind_of
+from headstart.methods import PreparedTrial, TestScores, method_of
 from headstart.metrics import at_chance
 from headstart.spec import Candidate, Measurement, Prediction, Result, Selection, Trial
 from headstart.versions import provenance
@@ -61,43 +62,31 @@ def run_trial(
     HeadstartError
         Whatever makes the trial impossible. Candidates that were measured are kept then.
     """
-    way = settings.way_of(trial)
+    prepared = method_of(trial).open(trial, workspace)
     splits = datasets.load(trial.dataset, trial.seed, workspace.cache, test_labels=True)
     if memory:
         memory.add_trial(trial)
     measured = _still_true(memory.measurements(trial.key) if memory else [], splits.revision)
-    run, watcher = _runner(trial, workspace, executor), workspace.watcher
+    run, watcher = _runner(prepared, trial, workspace, executor), workspace.watcher
     watcher.search_started(trial, measured)
-    while wanted := way.candidates(trial, measured):
+    while wanted := prepared.candidates(measured):
         for measurement in run(wanted):
             measured.append(measurement)
             if memory:
                 memory.add_measurement(trial.key, measurement)
             watcher.measured(measurement)
-    selection = way.choose(trial, measured)
+    selection = prepared.select(measured)
     if memory:
         memory.add_selection(trial.key, selection)
-    tested = way.test(trial, selection, workspace)
+    tested = prepared.test(selection)
     predictions = _labelled(splits.test, selection, tested)
-    warnings = datasets.warnings_of(trial.dataset, workspace.cache)
-    chance = at_chance(trial.dataset.metric, predictions.label, predictions.scores)
-    if chance:
-        watcher.note(f"warning: {trial.title}: {chance.text}")
-    result = Result(
-        trial=trial,
-        metrics=_scored(trial, predictions),
-        n_test=len(predictions.label),
-        selection=selection,
-        predictions=predictions,
-        provenance={
-            **provenance(),
-            "examples": splits.revision,
-            **tested.facts,
-            **({"data_warnings": warnings} if warnings else {}),
-            **({"at_chance": chance._asdict()} if chance else {}),
-        },
-        seconds=added([*(m.seconds for m in measured), tested.seconds]),
-    )
+    seconds = added([*(m.seconds for m in measured), tested.seconds])
+    facts = {**provenance(), "examples": splits.revision, **tested.facts}
+    if warnings := datasets.warnings_of(trial.dataset, workspace.cache):
+        facts["data_warnings"] = warnings
+    result = _result(trial, selection, predictions, facts, seconds)
+    if "at_chance" in result.provenance:
+        watcher.note(f"warning: {trial.title}: {result.provenance['at_chance']['text']}")
     if workspace.keep and tested.network:
         models.keep(tested.network(), result, workspace.keep)
         if not memory:
@@ -106,9 +95,27 @@ def run_trial(
     return result
 
 
-def _labelled(
-    test: datasets.SealedTest, selection: Selection, tested: settings.Tested
-) -> Prediction:
+def _result(
+    trial: Trial,
+    selection: Selection,
+    predictions: Prediction,
+    facts: dict[str, Any],
+    seconds: dict[str, float],
+) -> Result:
+    """Score the predictions, and note whether they are no better than chance."""
+    chance = at_chance(trial.dataset.metric, predictions.label, predictions.scores)
+    return Result(
+        trial=trial,
+        metrics=_scored(trial, predictions),
+        n_test=len(predictions.label),
+        selection=selection,
+        predictions=predictions,
+        provenance={**facts, **({"at_chance": chance._asdict()} if chance else {})},
+        seconds=seconds,
+    )
+
+
+def _labelled(test: datasets.SealedTest, selection: Selection, tested: TestScores) -> Prediction:
     """Open the door, once: it wants the choice that was made without looking."""
     labels = test.open(selection)[tested.places]
     return Prediction(example=test.rows[tested.places], label=labels, scores=tested.scores)
@@ -125,14 +132,17 @@ def _scored(trial: Trial, predictions: Prediction) -> dict[str, float]:
 
 def measure(trial: Trial, site: Site, candidate: Candidate, tell: Tell) -> Measurement:
     """Measure a candidate wherever this runs: it takes all that it needs from its arguments."""
-    return settings.way_of(trial).measure(trial, candidate, Workspace.at(site, Sending(tell)))
+    prepared = method_of(trial).open(trial, Workspace.at(site, Sending(tell)))
+    return prepared.measure(candidate)
 
 
-def _runner(trial: Trial, workspace: Workspace, executor: Executor | None) -> Any:
-    """Give what measures candidates, and yields each measurement as soon as it is there."""
+def _runner(
+    prepared: PreparedTrial, trial: Trial, workspace: Workspace, executor: Executor | None
+) -> Any:
+    """Return what measures candidates, and yields each measurement as soon as it is there."""
 
     def here(candidate: Candidate, _: Tell) -> Measurement:
-        return settings.way_of(trial).measure(trial, candidate, workspace)
+        return prepared.measure(candidate)
 
     def run(candidates: Sequence[Candidate]) -> Any:
         if executor:

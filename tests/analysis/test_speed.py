@@ -6,7 +6,7 @@ import pytest
 from scipy.special import expit
 
 import headstart as hs
-from headstart import datasets, settings
+from headstart import datasets, methods
 from headstart.analysis.options import Options
 from headstart.analysis.speed import speedups
 from headstart.stats import steps_to_share
@@ -218,7 +218,7 @@ def store_of(path, tables: list[dict], n_per_class=None) -> ResultStore:
     for place, table in enumerate(tables):
         scrap = ResultStore(path.parent / f"{path.stem}{place}.db", create=True)
         made = add_result(scrap, "net", 0.4 + 0.1 * place)
-        changes = {"setting": settings.find(**table)}
+        changes = {"setting": methods.find(**table)}
         if n_per_class:
             few = datasets.find("digits", examples_per_class=n_per_class[place])
             changes["dataset"] = few

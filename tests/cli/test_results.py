@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from headstart import datasets, models, settings
+from headstart import datasets, methods, models
 from headstart.spec import Candidate, Measurement, Prediction, Result, Selection, Trial
 from headstart.store import ResultStore
 from stores import N_TEST, add_result
@@ -45,7 +45,7 @@ def add_training(store: ResultStore, name="finetune", chosen=(0.01, 1e-5), curve
     trial = Trial(
         model=models.find("efficientnet_lite0"),
         dataset=datasets.find("digits", limit=N_TEST),
-        setting=settings.find(name, protocol="quick"),
+        setting=methods.find(name, protocol="quick"),
     )
     result = Result(
         trial=trial,
@@ -213,7 +213,7 @@ def test_a_trial_that_is_under_way_has_its_title_and_its_surface_so_far(cli, sto
     trial = Trial(
         model=models.find("efficientnet_lite0"),
         dataset=datasets.find("digits", limit=N_TEST),
-        setting=settings.find("scratch", protocol="quick"),
+        setting=methods.find("scratch", protocol="quick"),
     )
     store.add_trial(trial)
     # Nothing is measured of it.

@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 import small_network
-from headstart import datasets, models, settings
+from headstart import datasets, methods, models
 from headstart.cli.progress import LiveWatcher
 from headstart.cli.sweep import Sweep, candidate_line, drawn
 from headstart.spec import Candidate, Measurement, Trial
@@ -56,7 +56,7 @@ def cells(lines: list[str]) -> dict[str, list[str]]:
 
 
 def test_a_cell_is_an_accuracy_a_loss_diverged_or_to_come():
-    sweep = Sweep(settings.find("finetune", **GRID), [measured(values(0.01, 0.0), 0.5)])
+    sweep = Sweep(methods.find("finetune", **GRID), [measured(values(0.01, 0.0), 0.5)])
     sweep.measured(measured(values(0.01, 1e-5), 0.625))
     sweep.measured(measured(values(0.1, 0.0), None))
     sweep.trained(training(values(0.1, 1e-5), 12), now=3.0)
@@ -72,7 +72,7 @@ def test_a_cell_is_an_accuracy_a_loss_diverged_or_to_come():
 
 
 def test_a_candidate_that_is_measured_is_trained_no_more():
-    sweep = Sweep(settings.find("finetune", **GRID), [])
+    sweep = Sweep(methods.find("finetune", **GRID), [])
     sweep.trained(training(values(0.1, 0.0), 40), now=1.0)
     sweep.measured(measured(values(0.1, 0.0), 0.5))
     lines = text(sweep)
@@ -81,7 +81,7 @@ def test_a_candidate_that_is_measured_is_trained_no_more():
 
 
 def test_the_time_left_is_that_of_all_other_candidates_and_of_the_final_training():
-    sweep = Sweep(settings.find("finetune", **GRID), [measured(values(1.0, 1e-5), 0.5)])
+    sweep = Sweep(methods.find("finetune", **GRID), [measured(values(1.0, 1e-5), 0.5)])
     assert sweep.seconds_left(0.0) is None
     # Two beside each other, which goes on at step 21 what an earlier process began.
     sweep.trained(training(values(0.01, 0.0), 1), now=100.0)
@@ -102,7 +102,7 @@ def test_the_time_left_is_that_of_all_other_candidates_and_of_the_final_training
 
 
 def test_rungs_show_each_pairs_longest_run_and_the_best_of_the_longest():
-    setting = settings.find("finetune", **HALVING)
+    setting = methods.find("finetune", **HALVING)
     first = [measured(values(r, d, 10), 0.9) for r, d in product((0.01, 0.1, 1.0), (0.0, 1e-5))]
     sweep = Sweep(setting, first)
     assert "rung 1 of 2: 6 candidates for 10 steps" in text(sweep)[1]
@@ -117,7 +117,7 @@ def test_rungs_show_each_pairs_longest_run_and_the_best_of_the_longest():
 
 @pytest.mark.parametrize("name", ["finetune", "scratch"])
 def test_the_grid_of_the_study_fits_80_columns_and_24_lines(name):
-    setting = settings.find(name)
+    setting = methods.find(name)
     pairs = list(product(setting.learning_rates, setting.decays))
     done = [measured(values(*pair, steps=20_000), 0.999) for pair in pairs[:40]]
     sweep = Sweep(setting, [*done, measured(values(*pairs[40], steps=20_000), 1.0)])
@@ -133,7 +133,7 @@ def test_the_grid_of_the_study_fits_80_columns_and_24_lines(name):
 
 
 def test_a_line_of_a_candidate():
-    sweep = Sweep(settings.find("finetune", **GRID), [])
+    sweep = Sweep(methods.find("finetune", **GRID), [])
     sweep.trained(training(values(0.1, 0.0), 1), now=0.0)
     sweep.trained(training(values(0.1, 0.0), 40), now=10.0)
     for each, said in (
@@ -155,7 +155,7 @@ def watched(terminal: bool) -> str:
     trial = Trial(
         model=models.find(NETWORK),
         dataset=datasets.find("digits", limit=100),
-        setting=settings.find("finetune", **GRID),
+        setting=methods.find("finetune", **GRID),
     )
     with LiveWatcher(console, now=lambda: 1.0) as watcher:
         watcher.trial_started("net, digits", 1, 1)

@@ -11,15 +11,13 @@ from headstart.datasets import ArrayImages, FileImages, JoinedImages
 from headstart.datasets.ahead import ahead
 from headstart.devices import fast_bfloat16, resolve_device
 from headstart.errors import BrokenImageError, DeviceError, DiskFullError, FeatureError
-from headstart.features import Asked, extract
+from headstart.features import FeatureRequest, extract
 from headstart.features.forward import Extractor, fold_batch_norms
 from headstart.features.preprocess import center_crop, fit_image, whole_image
 from headstart.features.stream import Decoder
-from headstart.spec import LinearSetting
 from headstart.workspace import Watcher, Workspace, default_cache
 
 MODEL = models.find("efficientnet_lite0")
-SETTING = LinearSetting()
 
 
 needs_bfloat16 = pytest.mark.skipif(
@@ -43,9 +41,9 @@ def some_images(n: int = 20, seed: int = 0) -> ArrayImages:
     return ArrayImages(pixels)
 
 
-def run(images, workspace, revision="r", setting=SETTING, skip_broken=False):
-    asked = Asked.all_of(images, revision, skip_broken=skip_broken)
-    return features.penultimate_features(MODEL, asked, setting, workspace)
+def run(images, workspace, revision="r", **options):
+    request = FeatureRequest.all_of(images, revision, **options)
+    return features.penultimate_features(MODEL, request, workspace)
 
 
 @pytest.fixture
@@ -80,7 +78,7 @@ def test_features_equal_the_plain_way(workspace):
 @needs_bfloat16
 def test_bf16_features_are_close(workspace):
     images = some_images(8)
-    found = run(images, workspace, setting=LinearSetting(precision="bf16")).values
+    found = run(images, workspace, precision="bf16").values
     assert relative(found, plain_features(images)).max() < 0.1
 
 
@@ -117,20 +115,14 @@ def test_features_are_computed_once_and_mapped(workspace):
     "change",
     [
         {"revision": "other"},
-        {"setting": LinearSetting(resize="center-crop")},
-        pytest.param({"setting": LinearSetting(precision="bf16")}, marks=needs_bfloat16),
+        {"resize": "center-crop"},
+        pytest.param({"precision": "bf16"}, marks=needs_bfloat16),
     ],
 )
 def test_other_content_has_another_place(workspace, change):
     run(some_images(8), workspace)
     run(some_images(8), workspace, **change)
     assert len(list((workspace.cache / "features").glob("*.npy"))) == 2
-
-
-def test_what_cannot_change_a_feature_does_not_compute_it_again(workspace):
-    run(some_images(8), workspace)
-    run(some_images(8), workspace, setting=LinearSetting(lambdas=(1.0,), tolerance=1e-3))
-    assert len(list((workspace.cache / "features").glob("*.npy"))) == 1
 
 
 def test_a_damaged_file_is_found_told_and_made_again(workspace):
@@ -193,8 +185,8 @@ def test_a_trial_adds_the_rows_that_no_other_asked_for(workspace):
 
     def part(rows):
         counted = Interrupting(images.take(rows), -1)
-        asked = Asked(counted, np.asarray(rows), "r", 20)
-        found = features.penultimate_features(MODEL, asked, SETTING, workspace)
+        request = FeatureRequest(counted, np.asarray(rows), "r", 20)
+        found = features.penultimate_features(MODEL, request, workspace)
         assert relative(found.values, whole[rows]).max() < 1e-4
         return found, sorted(rows[place] for place in counted.decoded)
 
@@ -433,10 +425,10 @@ def test_a_trials_images_are_the_rows_that_they_are_in_the_whole_dataset(name, r
     if name == "fashion_mnist":
         request.getfixturevalue("real_fashion_mnist")
     whole, some = (datasets.find(name, limit=limit) for limit in (None, 100))
-    everything = Asked.of(whole, datasets.load(whole, 0, default_cache()))
+    everything = FeatureRequest.of(whole, datasets.load(whole, 0, default_cache()), "whole", "fp32")
     np.testing.assert_array_equal(everything.rows, np.arange(sum(n for _, n in whole.sizes)))
     for seed in (0, 1):
-        asked = Asked.of(some, datasets.load(some, seed, default_cache()))
+        asked = FeatureRequest.of(some, datasets.load(some, seed, default_cache()), "whole", "fp32")
         assert (asked.revision, asked.total) == (everything.revision, everything.total)
         for place in range(0, 300, 7):
             one, other = asked.images.decode(place), everything.images.decode(asked.rows[place])
@@ -446,4 +438,4 @@ def test_a_trials_images_are_the_rows_that_they_are_in_the_whole_dataset(name, r
 @pytest.mark.parametrize("rows", [[0, 1, 1], [0, 1, 3], [-1, 0, 1], [0, 1]])
 def test_no_two_images_share_a_row(rows):
     with pytest.raises(ValueError, match="expected 3 different rows under 3"):
-        Asked(some_images(3), np.array(rows), "r", 3)
+        FeatureRequest(some_images(3), np.array(rows), "r", 3)

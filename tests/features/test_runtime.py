@@ -14,7 +14,6 @@ from headstart.errors import DeviceError
 from headstart.features import choose_runtime, runtime
 from headstart.features.forward import Extractor
 from headstart.features.runtime import RUNTIME, find_spec, make_runtime
-from headstart.spec import LinearSetting
 from headstart.workspace import Watcher, Workspace
 
 MODEL = models.find("efficientnet_lite0")
@@ -182,8 +181,8 @@ def extract(monkeypatch, folder, asked: str, network=Small):
     monkeypatch.setattr(models, "load", lambda *_, **__: network().eval())
     images = JoinedImages([ArrayImages(random_pixels(6, size=20))])
     workspace = Workspace(device="cpu", cache=folder, watcher=Notes())
-    asked = features.Asked.all_of(images, "r")
-    found = features.penultimate_features(SMALL, asked, LinearSetting(), workspace)
+    asked = features.FeatureRequest.all_of(images, "r")
+    found = features.penultimate_features(SMALL, asked, workspace)
     return found, workspace.watcher.notes
 
 

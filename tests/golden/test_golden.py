@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from headstart import models, settings
+from headstart import methods, models
 from headstart.features.extract import features_content
 from headstart.spec import (
     Candidate,
@@ -114,7 +114,7 @@ def keys() -> dict[str, str]:
         for name, departs in ({"plain": {}} | DEPARTURES).items()
     }
     data = {name: Dataset(**{**PHOTOS, **departs}) for name, departs in DATASETS.items()}
-    ways = {name: settings.find(**fields) for name, fields in SETTINGS.items()}
+    ways = {name: methods.find(**fields) for name, fields in SETTINGS.items()}
     trials = {
         f"model {name}, {way}": Trial(model=model, dataset=data["plain"], setting=ways[way])
         for name, model in named.items()
@@ -138,7 +138,9 @@ def keys() -> dict[str, str]:
     for name, model in named.items():
         for setting in ("linear", "linear, centre", "linear, bf16"):
             for runtime in ("torch", "openvino"):
-                content = features_content(model, "ef" * 32, ways[setting], runtime)
+                content = features_content(
+                    model, "ef" * 32, ways[setting].resize, ways[setting].precision, runtime
+                )
                 found[f"features: {name}, {setting}, {runtime}"] = digest(content)
     for name, values in CANDIDATES.items():
         found[f"candidate: {name}"] = Candidate(values=values).key

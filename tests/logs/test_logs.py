@@ -10,7 +10,7 @@ import pytest
 
 import small_network
 from conftest import MODEL, require
-from headstart import datasets, models, settings
+from headstart import datasets, methods, models
 from headstart.errors import LogError, UnknownNameError
 from headstart.logs import NAMES, LogWatcher, names, open_log
 from headstart.logs.base import file_name
@@ -167,7 +167,7 @@ def make_trial(setting: str = "finetune") -> Trial:
     return Trial(
         model=models.find(NETWORK),
         dataset=datasets.find("digits", limit=100),
-        setting=settings.find(setting, **options),
+        setting=methods.find(setting, **options),
     )
 
 

@@ -4,16 +4,16 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from headstart import datasets, models, settings
-from headstart.spec import LinearSetting, Model, Setting, Trial, Weights, digest
-from headstart.spec.setting import KORNBLITH_LAMBDAS
+from headstart import datasets, methods, models
+from headstart.methods.linear import KORNBLITH_LAMBDAS, LinearSetting
+from headstart.spec import Model, Setting, Trial, Weights, digest
 
 
 def make_trial(**changes) -> Trial:
     fields = {
         "model": models.find("efficientnet_lite0"),
         "dataset": datasets.find("digits"),
-        "setting": settings.find("linear"),
+        "setting": methods.find("linear"),
         "seed": 0,
     }
     return Trial(**{**fields, **changes})
@@ -139,7 +139,7 @@ KEYS = {
 
 @pytest.mark.parametrize(("model", "setting"), KEYS)
 def test_stored_results_keep_their_keys(model, setting):
-    trial = make_trial(model=models.find(model), setting=settings.find(setting))
+    trial = make_trial(model=models.find(model), setting=methods.find(setting))
     assert trial.key.startswith(KEYS[model, setting])
 
 

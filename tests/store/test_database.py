@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from conftest import limit_file_size
-from headstart import datasets, models, settings
+from headstart import datasets, methods, models
 from headstart.errors import DiskFullError, NotWritableError, StorageError, StoreError
 from headstart.spec import Prediction, Result, Selection, Trial
 from headstart.store import ResultStore, results
@@ -22,7 +22,7 @@ def make_result(seed: int = 0) -> Result:
     trial = Trial(
         model=models.find("efficientnet_lite0"),
         dataset=datasets.find("digits", limit=100),
-        setting=settings.find("linear"),
+        setting=methods.find("linear"),
         seed=seed,
     )
     scores = np.random.RandomState(seed).randn(20, 10).astype(np.float32)

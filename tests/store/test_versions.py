@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from headstart import datasets, models, settings
+from headstart import datasets, methods, models
 from headstart.spec import Candidate, Measurement, Selection, Trial
 from headstart.store import ResultStore, database, schema
 
@@ -70,7 +70,7 @@ def test_a_store_of_version_2_knows_no_trials_and_learns_them(tmp_path):
     trial = Trial(
         model=models.find("efficientnet_lite0"),
         dataset=datasets.find("digits", limit=60),
-        setting=settings.find("linear"),
+        setting=methods.find("linear"),
     )
     store.add_trial(trial)
     assert version(store.path) == schema.SCHEMA_VERSION

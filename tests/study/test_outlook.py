@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from conftest import write_folder
-from headstart import datasets, models, settings
+from headstart import datasets, methods, models
 from headstart.datasets.adopted import Place, adopt
 from headstart.datasets.archives import READERS
 from headstart.spec import Trial
@@ -77,7 +77,7 @@ def test_stored_trials_are_counted_and_ask_for_nothing(tmp_path):
     trial = Trial(
         model=models.find("efficientnet_lite0"),
         dataset=datasets.find("digits", limit=N_TEST),
-        setting=settings.find("linear"),
+        setting=methods.find("linear"),
         seed=0,
     )
     store.add(stored.model_copy(update={"trial": trial}))
@@ -205,7 +205,7 @@ def test_stored_trials_are_known_by_what_was_measured(twelve, tmp_path):
     trial = Trial(
         model=models.find("efficientnet_lite0"),
         dataset=stored.trial.dataset.model_copy(update=changes),
-        setting=settings.find("linear"),
+        setting=methods.find("linear"),
         seed=0,
     )
     store.add(stored.model_copy(update={"trial": trial}))

@@ -4,7 +4,7 @@ import pytest
 
 import headstart as hs
 from conftest import MODEL, write_folder
-from headstart import settings
+from headstart import methods
 from headstart.errors import (
     DatasetError,
     DeviceError,
@@ -198,7 +198,7 @@ def test_early_checks_come_before_any_trial(tmp_path, monkeypatch):
     monkeypatch.setattr(run, "run_trial", lambda *arguments: pytest.fail("a trial ran"))
     study = Study(**SMALL)
     with monkeypatch.context() as patch:
-        patch.setattr("headstart.settings.linear.bytes_needed", lambda model, n: 10**18)
+        patch.setattr("headstart.methods.linear.bytes_needed", lambda model, n: 10**18)
         with pytest.raises(DiskFullError, match="needs 1,000,000,000,000 MB"):
             study.run(tmp_path / "results.db")
     with monkeypatch.context() as patch:
@@ -232,7 +232,7 @@ def test_the_space_check_counts_each_table_of_features_once():
     assert len(twice) == 2
 
     def kept(trials):
-        return run.bytes_kept([settings.needs(trial) for trial in trials])
+        return run.bytes_kept([methods.needs(trial) for trial in trials])
 
     assert kept(twice) == kept(twice[:1]) == 300 * 1280 * 4
     # Another seed's images may all be others; but no table is larger than its dataset.

@@ -17,7 +17,7 @@ from headstart.embedding import Embedding, View
 from headstart.embedding import embed as compute
 from headstart.errors import StudyError
 from headstart.files import replaced, writable_folder
-from headstart.spec import Dataset, LinearSetting, Model
+from headstart.spec import Dataset, Model
 from headstart.spec.setting import Precision
 from headstart.workspace import Device, Workspace
 
@@ -68,13 +68,11 @@ def embed_and_show(
     json: bool,
 ) -> None:
     """Compute an embedding under a live display, write it to a folder, print its numbers."""
-    # Its defaults are the protocol's, so that features are those of linear trials.
-    setting = LinearSetting(precision=precision)
     writable_folder(out)
     try:
         with LiveWatcher(errors if json else console) as watcher:
             workspace = Workspace(device=device, watcher=watcher, trust=trust)
-            found = compute(asked.models, asked.dataset, view, setting, workspace)
+            found = compute(asked.models, asked.dataset, view, precision, workspace)
     except KeyboardInterrupt:
         typer.echo("interrupted: features are kept; the same command carries on", err=True)
         sys.exit(INTERRUPTED)

@@ -462,6 +462,14 @@ def upstream(
     measure_and_show(imagenet, models, device.value, limit, order=classes, trust=trust)
 
 
+@app.command()
+def plugins(json: JsonFlag = False) -> None:
+    """List what can be plugged in, and the package that each part comes from."""
+    from headstart.cli.networks import show_plugins
+
+    show_plugins(json=json)
+
+
 def _study_options(**given: object) -> dict[str, object]:
     """Take the values of what is chosen among names."""
     return {name: v.value if isinstance(v, StrEnum) else v for name, v in given.items()}

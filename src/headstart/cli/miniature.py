@@ -18,7 +18,6 @@ from headstart.embedding import View, embed
 from headstart.executors import executor_of
 from headstart.files import writable_folder
 from headstart.miniature import Miniature, Scale, run_miniature
-from headstart.spec import LinearSetting
 from headstart.store import DATABASE_NAME
 from headstart.workspace import Device, Workspace
 
@@ -70,7 +69,7 @@ def _embed(scale: Scale, out: Path, workspace: Workspace) -> None:
         seen,
         datasets.find(scale.seen, limit=scale.targets[scale.seen]),
         View(classes=scale.classes),
-        LinearSetting(),
+        "fp32",
         workspace,
     )
     write_files(found, writable_folder(out / "embedding"))

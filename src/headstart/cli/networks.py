@@ -3,6 +3,7 @@
 import json as json_module
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 import typer
@@ -12,8 +13,9 @@ from rich.text import Text
 from headstart import models
 from headstart.cli.tables import plain_table
 from headstart.errors import StudyError
+from headstart.registry import REGISTRIES
 
-__all__ = ["search_models", "show_model", "show_models"]
+__all__ = ["search_models", "show_model", "show_models", "show_plugins"]
 
 # Rich takes 80 columns where it cannot know: too few for a table that goes to a file or a pipe.
 console = Console(width=None if sys.stdout.isatty() else 120, markup=False, highlight=False)
@@ -41,6 +43,18 @@ def show_model(name: str, *, json: bool) -> None:
     """Print all that is known of a network; its library is imported only if it must be."""
     row = models.card(models.find(name))
     typer.echo(json_module.dumps(row, indent=1) if json else "\n".join(details(row)))
+
+
+def show_plugins(*, json: bool) -> None:
+    """Print every part that can be plugged in, and the package that it comes from."""
+    found = [plugin for registry in REGISTRIES for plugin in registry.plugins.values()]
+    if json:
+        typer.echo(json_module.dumps([asdict(plugin) for plugin in found], indent=1))
+        return
+    parts = plain_table("kind", "name", "package", "place", right=set())
+    for plugin in found:
+        parts.add_row(plugin.kind, plugin.name, plugin.package, plugin.place)
+    console.print(parts)
 
 
 def table(rows: Sequence[dict[str, Any]]) -> Group:

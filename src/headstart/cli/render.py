@@ -33,7 +33,7 @@ def results(found: Sequence[Result]) -> Group:
     rows = [result_row(result) for result in found]
     varying = [name for name in SHARED if len({row[name] for row in rows}) > 1]
     # What was chosen on validation; several hyperparameters share a column, to keep it narrow.
-    names = list(dict.fromkeys(name for r in found for name in r.trial.setting.chosen))
+    names = list(dict.fromkeys(name for r in found if r.selection for name in r.selection.chosen))
     chosen = names if len(names) == 1 else ["chosen"]
     upstream = _upstream_heading(found)
     numbers = (upstream, "accuracy", "95 % CI", "n", *chosen, "time")

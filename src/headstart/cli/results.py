@@ -34,6 +34,8 @@ console = Console(width=None if sys.stdout.isatty() else 120, markup=False, high
 
 KEY_DIGITS = 12
 CHOSEN, DIVERGED = "*", "diverged"
+# Of a row of the curve: what it reached, and how its fit went.
+NOT_TRIED = {"accuracy", "converged", "objective", "passes", "relative_gap"}
 # What is said of the whole trial in each row of its grid.
 TOLD = ("model", "weights", "dataset", "setting", "protocol", "seed", "limit", "examples_per_class")
 
@@ -181,12 +183,20 @@ def _cell(one: Tried, rows: Sequence[dict[str, Value]]) -> str:
 
 
 def _path(one: Tried) -> Table:
-    table = plain_table("lambda", "accuracy", "gap", right={"lambda", "accuracy", "gap"})
+    """One row per value that was tried; the certificate of a fit where there is one."""
+    tried = [name for name in one.curve[0] if name not in NOT_TRIED]
+    gaps = ["gap"] * any("relative_gap" in row for row in one.curve)
+    columns = [*(_words(name) for name in tried), "accuracy", *gaps]
+    table = plain_table(*columns, right=set(columns))
     for row in one.curve:
         mark = CHOSEN if one.is_chosen(row) else " "
-        gap = f"{row['relative_gap']:.1e}" if "relative_gap" in row else "-"
-        accuracy = f"{100 * float(row['accuracy']):.2f} {mark}"
-        table.add_row(number_label(float(row["lambda"])), accuracy, gap)
+        cells = [
+            *(_label(row[name]) for name in tried),
+            f"{100 * float(row['accuracy']):.2f} {mark}",
+        ]
+        if gaps:
+            cells += [f"{row['relative_gap']:.1e}" if "relative_gap" in row else "-"]
+        table.add_row(*cells)
     return table
 
 

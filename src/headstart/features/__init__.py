@@ -1,11 +1,16 @@
 """Penultimate features: computed once for each network and image, kept by content."""
 
 from headstart.features.cache import Features
-from headstart.features.extract import Asked, bytes_needed, features_content, penultimate_features
+from headstart.features.extract import (
+    FeatureRequest,
+    bytes_needed,
+    features_content,
+    penultimate_features,
+)
 from headstart.features.runtime import choose_runtime
 
 __all__ = [
-    "Asked",
+    "FeatureRequest",
     "Features",
     "bytes_needed",
     "choose_runtime",

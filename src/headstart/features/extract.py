@@ -15,19 +15,19 @@ from headstart.errors import FeatureError
 from headstart.features.cache import Block, Features, Table
 from headstart.features.runtime import FeatureRuntime, Runtime, choose_runtime, make_runtime
 from headstart.features.stream import Decoder
-from headstart.spec import Dataset, LinearSetting, Model
-from headstart.spec.setting import FEATURES_IMPLEMENTATION
+from headstart.spec import Dataset, Model
+from headstart.spec.setting import FEATURES_IMPLEMENTATION, Precision, Resize
 from headstart.workspace import Workspace
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Asked", "bytes_needed", "features_content", "penultimate_features"]
+__all__ = ["FeatureRequest", "bytes_needed", "features_content", "penultimate_features"]
 
 
 @dataclass(frozen=True)
-class Asked:
-    """Images of one dataset, and which rows of its table they are.
+class FeatureRequest:
+    """Images of one dataset, which rows of its table they are, and how a network sees them.
 
     Parameters
     ----------
@@ -38,6 +38,11 @@ class Asked:
         test in this order are the rows of the table.
     revision, total
         Digest of the dataset, and how many images it has.
+    resize
+        How an image meets the network's input size: ``"whole"`` squeezes the whole image,
+        ``"center-crop"`` resizes the shorter side and crops the centre.
+    precision
+        Of the network's arithmetic.
     skip_broken
         Whether the features of an image that does not decode are NaN; else it raises.
     """
@@ -46,6 +51,8 @@ class Asked:
     rows: npt.NDArray[np.int64]
     revision: str
     total: int
+    resize: Resize = "whole"
+    precision: Precision = "fp32"
     skip_broken: bool = False
 
     def __post_init__(self) -> None:
@@ -55,22 +62,25 @@ class Asked:
             raise ValueError(f"expected {len(self.images)} different rows under {self.total}")
 
     @classmethod
-    def of(cls, dataset: Dataset, splits: Splits) -> "Asked":
-        """Ask for all images of a trial: train, validation, test."""
+    def of(
+        cls, dataset: Dataset, splits: Splits, resize: Resize, precision: Precision
+    ) -> "FeatureRequest":
+        """Request all images of a trial: train, validation, test."""
         train, validation, test = splits.train, splits.validation, splits.test
         images = JoinedImages([train.images, validation.images, test.images])
         total = sum(size for _, size in dataset.sizes)
-        return cls(images, splits.places, dataset.images_revision, total, dataset.skip_broken)
+        revision = dataset.images_revision
+        return cls(images, splits.places, revision, total, resize, precision, dataset.skip_broken)
 
     @classmethod
-    def all_of(cls, images: Decodable, revision: str, *, skip_broken: bool = False) -> "Asked":
-        """Ask for all images of a collection with this digest."""
+    def all_of(cls, images: Decodable, revision: str, **options: Any) -> "FeatureRequest":
+        """Request all images of a collection with this digest; `options` are other fields."""
         n = len(images)
-        return cls(images, np.arange(n, dtype=np.int64), revision, n, skip_broken)
+        return cls(images, np.arange(n, dtype=np.int64), revision, n, **options)
 
 
 def features_content(
-    model: Model, revision: str, setting: LinearSetting, runtime: Runtime
+    model: Model, revision: str, resize: Resize, precision: Precision, runtime: Runtime
 ) -> dict[str, Any]:
     """Say all that decides the features of a dataset's images, as JSON: their key is its digest.
 
@@ -79,8 +89,8 @@ def features_content(
     """
     return {
         "model": model.identity,
-        "resize": setting.resize,
-        "precision": setting.precision,
+        "resize": resize,
+        "precision": precision,
         "runtime": runtime,
         "dataset": revision,
         "implementation": FEATURES_IMPLEMENTATION,
@@ -92,16 +102,14 @@ def bytes_needed(model: Model, n_images: int) -> int:
     return n_images * model.feature_dim * 4
 
 
-def penultimate_features(
-    model: Model, asked: Asked, setting: LinearSetting, workspace: Workspace
-) -> Features:
+def penultimate_features(model: Model, request: FeatureRequest, workspace: Workspace) -> Features:
     """Give the penultimate features of unaugmented images, computed where they are not kept yet.
 
     Parameters
     ----------
-    model, setting
-        The network; how an image is fitted to it, and the precision.
-    asked
+    model
+        The network.
+    request
         n images. A broken one that is skipped has NaN for features, and the result names it.
 
     Returns
@@ -115,16 +123,16 @@ def penultimate_features(
     """
     from headstart.devices import resolve_device
 
-    runtime = choose_runtime(resolve_device(workspace.device).type, setting.precision)
-    content = features_content(model, asked.revision, setting, runtime)
-    table = Table(workspace.cache / "features", content, (asked.total, model.feature_dim))
-    warn, holes = workspace.watcher.note, asked.skip_broken
+    runtime = choose_runtime(resolve_device(workspace.device).type, request.precision)
+    content = features_content(model, request.revision, request.resize, request.precision, runtime)
+    table = Table(workspace.cache / "features", content, (request.total, model.feature_dim))
+    warn, holes = workspace.watcher.note, request.skip_broken
     with table.locked(lambda: workspace.watcher.stage("waiting for another process's features")):
-        found = table.read(asked.rows, warn, holes=holes)
+        found = table.read(request.rows, warn, holes=holes)
         if found is None:
-            places = table.missing(asked.rows, warn, holes=holes)
-            _extract(table, model, asked, places, setting, workspace, runtime)
-            found = table.read(asked.rows, warn, holes=holes)
+            places = table.missing(request.rows, warn, holes=holes)
+            _extract(table, model, request, places, workspace, runtime)
+            found = table.read(request.rows, warn, holes=holes)
     if found is None:
         raise FeatureError(f"features of '{model.name}' were damaged while written: check the disk")
     return found
@@ -133,9 +141,8 @@ def penultimate_features(
 def _extract(
     table: Table,
     model: Model,
-    asked: Asked,
+    request: FeatureRequest,
     places: npt.NDArray[np.int64],
-    setting: LinearSetting,
     workspace: Workspace,
     runtime: Runtime,
 ) -> None:
@@ -150,23 +157,25 @@ def _extract(
     for line in models.remarks(model):
         workspace.watcher.note(line)
     extractor = make_runtime(
-        runtime, network, model, setting.precision, device, workspace.watcher.note
+        runtime, network, model, request.precision, device, workspace.watcher.note
     )
-    decoder = Decoder(asked.images, model, setting.resize, asked.skip_broken)
+    decoder = Decoder(request.images, model, request.resize, request.skip_broken)
 
     def blocks() -> Iterator[Block]:
-        workspace.watcher.stage("features", total=len(asked.rows), unit="images")
-        workspace.watcher.advance(len(asked.rows) - len(places))
+        workspace.watcher.stage("features", total=len(request.rows), unit="images")
+        workspace.watcher.advance(len(request.rows) - len(places))
         size = extractor.batch_size
         batches = [places[i : i + size].tolist() for i in range(0, len(places), size)]
         for some, batch in zip(batches, ahead(decoder, batches), strict=True):
             values = extractor(batch.pixels)
             values[list(batch.broken)] = np.nan
-            _check_finite(model, asked.images, some, values, batch.broken, setting.precision)
+            _check_finite(
+                model, request.images, some, values, batch.broken, request.precision
+            )
             yield values, batch.broken
             workspace.watcher.advance(len(some))
 
-    table.extend(asked.rows[places], blocks(), _made_by(device, extractor))
+    table.extend(request.rows[places], blocks(), _made_by(device, extractor))
 
 
 def _check_finite(

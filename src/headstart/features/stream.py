@@ -34,7 +34,7 @@ class Batch:
 class Decoder:
     """Decodes batches of one dataset for one network. Safe to call from several threads.
 
-    `resize` is `LinearSetting.resize`; a broken image raises unless `skip_broken`.
+    `resize` is as of `FeatureRequest`; a broken image raises unless `skip_broken`.
     """
 
     images: Decodable

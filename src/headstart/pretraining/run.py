@@ -9,11 +9,11 @@ from headstart import datasets, metrics, models
 from headstart.datasets.prepare import bytes_needed
 from headstart.errors import TrainingError
 from headstart.files import check_free_space, locked, writable_folder
+from headstart.methods.training_images import TrainingImages
 from headstart.metrics import AtChance, at_chance
 from headstart.models import pretrained
 from headstart.pretraining.asked import Asked, Pretrained, default_name
 from headstart.pretraining.registry import described, registered
-from headstart.settings.examples import Examples
 from headstart.spec import Model, Recipe, Selection, Weights, digest
 from headstart.versions import provenance
 from headstart.workspace import Workspace
@@ -163,9 +163,11 @@ def _pretrain(
 
 def _train(
     network: "Network", recipe: Recipe, workspace: Workspace, ranks: "Ranks | None"
-) -> "tuple[Network, Trained, Examples]":
+) -> "tuple[Network, Trained, TrainingImages]":
     """Train on train + validation: nothing is chosen, so that nothing has to be held out."""
-    examples = Examples.read(recipe.dataset, recipe.seed, recipe.side, workspace, test_labels=True)
+    examples = TrainingImages.read(
+        recipe.dataset, recipe.seed, recipe.side, workspace, test_labels=True
+    )
     network = network.with_head(examples.splits.n_classes, recipe.seed_of("head"))
     trained = examples.fit(
         network,
@@ -182,7 +184,7 @@ def _train(
 
 
 def _test(
-    network: "Network", recipe: Recipe, examples: Examples
+    network: "Network", recipe: Recipe, examples: TrainingImages
 ) -> tuple[float, int, AtChance | None]:
     """Measure top-1 accuracy on the test images, whose labels are opened once."""
     examples.workspace.watcher.stage(f"testing on {recipe.dataset.name}")

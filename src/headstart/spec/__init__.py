@@ -7,20 +7,18 @@ from headstart.spec.estimate import Estimate
 from headstart.spec.model import Interpolation, Model, Pool, UpstreamAccuracy, Weights
 from headstart.spec.recipe import SWITCHES, Recipe
 from headstart.spec.result import Prediction, Result, Selection
-from headstart.spec.setting import LinearSetting, Setting
+from headstart.spec.setting import Setting
 from headstart.spec.training import FinetuneSetting, ScratchSetting, TrainingSetting
-from headstart.spec.trial import AnySetting, Trial
+from headstart.spec.trial import Trial
 
 __all__ = [
     "SWITCHES",
-    "AnySetting",
     "Candidate",
     "Dataset",
     "Decoding",
     "Estimate",
     "FinetuneSetting",
     "Interpolation",
-    "LinearSetting",
     "Measurement",
     "Metric",
     "Model",

@@ -44,13 +44,11 @@ COLUMNS = (
     "seconds",
     "key",
 )
-# What settings choose on validation.
-CHOSEN = ("lambda", "learning_rate", "weight_decay", "crop")
 CONTENT_DIGITS = 8
 
 
 def result_row(result: Result) -> dict[str, Any]:
-    """Flatten a complete result to `COLUMNS`.
+    """Flatten a complete result to `COLUMNS`, and what its method selected on validation.
 
     `content` is the start of the digest of the dataset: what is measured under one name may change.
     `weights` is ``random``, their tag, or the start of their digest. Accuracies are proportions.
@@ -82,7 +80,8 @@ def result_row(result: Result) -> dict[str, Any]:
         "batch_size": getattr(trial.setting, "batch_size", None),
         "examples_per_class": trial.dataset.examples_per_class,
         "precision": trial.setting.precision,
-        **{name: chosen.get(name) for name in CHOSEN},
+        **dict.fromkeys(("lambda", "learning_rate", "weight_decay", "crop")),
+        **chosen,
         "on_edge": " ".join(selection.on_edge) if selection else "",
         "relative_gap": _finite(refit.get("relative_gap")),
         "unconverged": sum(not fit.get("converged", True) for fit in (*curve, refit)),
@@ -134,9 +133,14 @@ def results(store: Path | str) -> "pd.DataFrame":
 
 
 def results_table(rows: Iterable[Result]) -> "pd.DataFrame":
-    """Make a DataFrame with `COLUMNS`, a row a result, in the order given."""
+    """Make a DataFrame with `COLUMNS`, one row per result, in the order given.
+
+    Hyperparameters that only some methods select have columns behind those.
+    """
     import pandas as pd
 
-    table = pd.DataFrame([result_row(result) for result in rows], columns=list(COLUMNS))
+    found = [result_row(result) for result in rows]
+    names = dict.fromkeys((*COLUMNS, *(name for row in found for name in row)))
+    table = pd.DataFrame(found, columns=list(names))
     whole = ("limit", "steps", "batch_size", "examples_per_class")
     return table.astype(dict.fromkeys(whole, "Int64"))

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
-from headstart import settings
+from headstart import methods
 from headstart.errors import UnknownNameError
 from headstart.spec import TrainingSetting
 from headstart.study.study import Study, setting_options
@@ -28,6 +28,8 @@ SIZES = tuple(2**i for i in range(17))
 SUBSETS = (0, 1, 2)
 
 Fields = Mapping[str, Any]
+# Those of the paper's figure 9.
+PAPER_SETTINGS = ("linear", "finetune", "scratch")
 
 
 def further_study(name: str, fields: Fields) -> Study:
@@ -67,7 +69,7 @@ def convergence(fields: Fields) -> dict[str, Any]:
 
 def dataset_size(fields: Fields) -> dict[str, Any]:
     """Study every power of two, three subsets each, in all settings."""
-    usual = {"settings": settings.NAMES, "examples_per_class": SIZES, "seeds": SUBSETS}
+    usual = {"settings": PAPER_SETTINGS, "examples_per_class": SIZES, "seeds": SUBSETS}
     return {**usual, **fields}
 
 
@@ -81,7 +83,7 @@ def _with_steps(setting: str | dict[str, Any]) -> str | dict[str, Any]:
     options = setting_options(setting)
     if "steps" in options or "name" not in options:
         return setting
-    found = settings.find(**options)
+    found = methods.find(**options)
     if not isinstance(found, TrainingSetting):
         return setting
     return {**options, "steps": _ladder(found)}

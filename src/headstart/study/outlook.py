@@ -15,7 +15,8 @@ from headstart import datasets, models
 from headstart.datasets.names import DatasetName
 from headstart.errors import HeadstartError
 from headstart.functions import is_function
-from headstart.spec import AnySetting, Dataset, LinearSetting, Model, Sizes, Trial
+from headstart.registry import METHODS
+from headstart.spec import Dataset, Model, Setting, Sizes, Trial
 from headstart.store import ResultStore
 from headstart.study.study import Study
 
@@ -151,7 +152,7 @@ def outlook(study: Study, store: ResultStore, cache: Path) -> Outlook:
             n_ready += len(undone) * here.present
             # Of a dataset that is not here nothing can be stored.
             wanted = [trial.setting for trial in undone] if data.sized else chosen
-            if data.sizes and any(isinstance(setting, LinearSetting) for setting in wanted):
+            if data.sizes and any(METHODS.get(one.name).on_features for one in wanted):
                 left.append((model, data.n_images))
     costs = [
         None if model.multiply_adds is None else model.multiply_adds * n_images
@@ -180,7 +181,7 @@ def outlook(study: Study, store: ResultStore, cache: Path) -> Outlook:
 
 
 def _trials(
-    model: Model, data: Data, settings: Sequence[AnySetting], seeds: Sequence[int]
+    model: Model, data: Data, settings: Sequence[Setting], seeds: Sequence[int]
 ) -> list[Trial]:
     """Give the trials of one model on one dataset; none where that is not here."""
     return [
@@ -281,7 +282,7 @@ def _n_images(study: Study, sizes: Sizes, n_classes: int, few: int) -> int:
 
 def setting_variants(
     study: Study, setting: str | dict[str, Any]
-) -> tuple[tuple[AnySetting, ...], Need]:
+) -> tuple[tuple[Setting, ...], Need]:
     """Make a setting with each number of steps, or say why there is none."""
     name = setting if isinstance(setting, str) else str(setting.get("name"))
     try:

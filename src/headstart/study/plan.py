@@ -6,7 +6,7 @@ from pathlib import Path
 from statistics import median
 from typing import Literal
 
-from headstart import datasets, settings
+from headstart import datasets, methods
 from headstart.errors import HeadstartError
 from headstart.features import bytes_needed
 from headstart.spec import Dataset, Measurement, Model, TrainingSetting, Trial
@@ -157,7 +157,7 @@ def plan(study: Study, store: ResultStore, cache: Path) -> Plan:
     needs, batches = [], []
     tables: dict[str, Seen] = {}
     for trial in trials:
-        need = settings.needs(trial)
+        need = methods.needs(trial)
         place = (trial.model.name, _label(trial))
         load = loads.get(place) or Load(trial.model, _label(trial))
         load = replace(load, trials=load.trials + 1)

@@ -114,7 +114,7 @@ def _trained(
 
     None where even the first steps give no finite loss.
     """
-    from headstart.settings.examples import input_of
+    from headstart.methods.training_images import input_of
     from headstart.training import Hyperparameters
     from headstart.training import train as run
 

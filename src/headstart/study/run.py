@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from headstart import datasets, features, models, settings
+from headstart import datasets, features, methods, models
 from headstart.errors import HeadstartError
 from headstart.executors import Executor, Tell
 from headstart.files import check_free_space, writable_folder
-from headstart.settings import Needs
+from headstart.methods import Needs
 from headstart.spec import Result, Trial
 from headstart.store import ResultStore
 from headstart.trial import run_trial
@@ -139,7 +139,7 @@ def check_early(trials: list[Trial], workspace: Workspace) -> None:
     for dataset in {trial.dataset.model_dump_json(): trial.dataset for trial in trials}.values():
         datasets.fetch(dataset, workspace.cache, workspace.watcher)
         datasets.check_images(dataset, workspace.cache, workspace.watcher)
-    needs = {trial.key: settings.needs(trial) for trial in trials}
+    needs = {trial.key: methods.needs(trial) for trial in trials}
     wanted = {t.model.weights.identity: t.model for t in trials if needs[t.key].weights}
     for model in wanted.values():
         if not models.presence(model, workspace.cache)[0]:
@@ -174,7 +174,7 @@ def _check_device(trials: list[Trial], workspace: Workspace) -> None:
     device = resolve_device(workspace.device)
     for precision in {trial.setting.precision for trial in trials}:
         require_fast(precision, device)
-    for precision in {t.setting.precision for t in trials if settings.needs(t).features}:
+    for precision in {t.setting.precision for t in trials if methods.needs(t).features}:
         features.choose_runtime(device.type, precision)
 
 

@@ -9,13 +9,15 @@ from typing import Annotated, Any
 import tomli_w
 from pydantic import Field, PositiveInt, ValidationError, model_validator
 
-from headstart import datasets, models, settings
+from headstart import datasets, methods, models
 from headstart.datasets.names import DatasetName
 from headstart.errors import StudyError, UnknownNameError
 from headstart.executors import executor_of
 from headstart.files import storage_errors
 from headstart.functions import is_function
-from headstart.spec import AnySetting, Dataset, TrainingSetting, Trial
+from headstart.methods.finetune import check_budget
+from headstart.registry import METHODS
+from headstart.spec import Dataset, Setting, TrainingSetting, Trial
 from headstart.spec.noun import Noun
 from headstart.spec.setting import Precision
 from headstart.store import ResultStore
@@ -232,16 +234,14 @@ class Study(Noun):
                 "trust this study and that file, say --trust"
             )
 
-    def variants(self, setting: str | dict[str, Any]) -> tuple[AnySetting, ...]:
+    def variants(self, setting: str | dict[str, Any]) -> tuple[Setting, ...]:
         """Make one of the settings that the study names, one for each number of steps."""
         options = {"precision": self.precision, **setting_options(setting)}
         if "name" not in options:
-            raise StudyError(
-                f"setting {setting} has no name: known are {', '.join(settings.NAMES)}"
-            )
+            raise StudyError(f"setting {setting} has no name: known are {', '.join(METHODS.names)}")
         own = _budgets(options)
         budgets = own or (() if "steps" in options else self.steps)
-        one = settings.find(**{**options, **({"steps": own[0]} if own else {})})
+        one = methods.find(**{**options, **({"steps": own[0]} if own else {})})
         if not budgets or not isinstance(one, TrainingSetting):
             return (one,)
         if one.rungs:
@@ -249,7 +249,7 @@ class Study(Noun):
                 f"setting '{one.name}': protocol {one.protocol} searches with steps of its own: "
                 "for several take one that searches by grid, kornblith2019 or quick"
             )
-        return tuple(settings.find(**{**options, "steps": n}) for n in dict.fromkeys(budgets))
+        return tuple(methods.find(**{**options, "steps": n}) for n in dict.fromkeys(budgets))
 
     def sized(self, dataset: Dataset) -> tuple[Dataset, ...]:
         """Give a dataset with each number of images a class that its smallest class has."""
@@ -276,7 +276,7 @@ class Study(Noun):
                 if isinstance(one, TrainingSetting) and not self.examples_per_class:
                     for dataset in found:
                         n_images = dataset.used_sizes.train
-                        settings.check_budget(one, n_images, whole_epoch=not swept)
+                        check_budget(one, n_images, whole_epoch=not swept)
 
 
 def setting_options(setting: str | dict[str, Any]) -> dict[str, Any]:

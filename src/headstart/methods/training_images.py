@@ -23,13 +23,13 @@ if TYPE_CHECKING:
     from headstart.training import Crop, Hyperparameters, Input, Progress, Trained
     from headstart.training.ranks import Ranks
 
-__all__ = ["Examples", "input_of"]
+__all__ = ["TrainingImages", "input_of"]
 
 Rows = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class Examples:
+class TrainingImages:
     """A dataset's images and labels, decoded: train, validation, test in this order.
 
     Parameters
@@ -62,7 +62,7 @@ class Examples:
         workspace: Workspace,
         *,
         test_labels: bool = False,
-    ) -> "Examples":
+    ) -> "TrainingImages":
         """Read the examples, and decode their images or map them if that was done before.
 
         Parameters

@@ -2,7 +2,7 @@ import pytest
 from pydantic import ValidationError
 
 from headstart.errors import TrainingError
-from headstart.settings.search import choose_best, next_candidates
+from headstart.methods.finetune import next_candidates, select_best
 from headstart.spec import FinetuneSetting, Measurement, ScratchSetting
 
 
@@ -78,7 +78,7 @@ def test_rungs_train_the_best_longer_each_time_anew():
         sizes.append((len(wanted), wanted[0].values["steps"]))
         found += measured(wanted, accuracy)
     assert sizes == [(4, 10), (2, 20), (1, 40)]
-    selection = choose_best(setting, found)
+    selection = select_best(setting, found)
     # Only what came through to the last rung is chosen from.
     assert selection.chosen == {"learning_rate": 0.1, "weight_decay": 1e-5, "crop": "central"}
     assert len(selection.validation_curve) == 2 * 7
@@ -88,7 +88,7 @@ def test_rungs_train_the_best_longer_each_time_anew():
 def test_of_equals_the_strongest_decay_and_the_lowest_rate():
     setting = FinetuneSetting(learning_rates=(0.1, 0.01), decays=(0.0, 1e-5), steps=10)
     found = measured(next_candidates(setting, []), lambda *_: 0.7)
-    chosen = choose_best(setting, found).chosen
+    chosen = select_best(setting, found).chosen
     assert (chosen["learning_rate"], chosen["weight_decay"]) == (0.01, 1e-5)
 
 
@@ -96,12 +96,12 @@ def test_what_diverged_is_never_chosen():
     setting = FinetuneSetting(learning_rates=(0.1, 0.01), decays=(0.0,), steps=10)
     candidates = next_candidates(setting, [])
     found = measured(candidates, lambda *_: 0.0, diverged={(0.1, 0.0)})
-    assert choose_best(setting, found).chosen["learning_rate"] == 0.01
+    assert select_best(setting, found).chosen["learning_rate"] == 0.01
     found = measured(candidates, lambda *_: 0.0, diverged={(0.1, 0.0), (0.01, 0.0)})
     with pytest.raises(
         TrainingError, match=r"all 2 candidates diverged, .* 0.01 to 0.1: try lower"
     ):
-        choose_best(setting, found)
+        select_best(setting, found)
 
 
 def test_a_rung_without_a_survivor_ends_the_search():
@@ -111,7 +111,7 @@ def test_a_rung_without_a_survivor_ends_the_search():
     found = measured(next_candidates(setting, []), lambda *_: 0.0, diverged={(0.1, 0.0)})
     assert next_candidates(setting, found) == ()
     with pytest.raises(TrainingError, match="diverged"):
-        choose_best(setting, found)
+        select_best(setting, found)
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,11 @@ import torch
 
 import small_network
 from conftest import write_folder
-from headstart import datasets, models, settings
+from headstart import datasets, methods, models
 from headstart.errors import DatasetError, TrainingError
 from headstart.executors import Processes
-from headstart.settings.training import Training, TrainingWay, check_budget
+from headstart.methods.finetune import FINETUNE, FineTune, PreparedTraining, check_budget
+from headstart.registry import METHODS
 from headstart.spec import Candidate, FinetuneSetting, Selection, Trial
 from headstart.store import ResultStore
 from headstart.training import cosine
@@ -26,7 +27,7 @@ def make_trial(name="finetune", seed=0, limit=200, **options) -> Trial:
     return Trial(
         model=models.find(NETWORK),
         dataset=datasets.find("digits", limit=limit),
-        setting=settings.find(name, **{**QUICK, **options}),
+        setting=methods.find(name, **{**QUICK, **options}),
         seed=seed,
     )
 
@@ -71,13 +72,18 @@ def test_a_sweep_that_ends_goes_on_at_the_candidate_where_it_was(result, store, 
         second.add_measurement(trial.key, measurement)
     asked = []
 
-    class Counting(TrainingWay):
-        def measure(self, trial, candidate, workspace):
+    class Counting(PreparedTraining):
+        def measure(self, candidate):
             asked.append(candidate)
-            return super().measure(trial, candidate, workspace)
+            return super().measure(candidate)
 
+    class Opening(FineTune):
+        def open(self, trial, workspace):
+            return Counting(trial, workspace)
+
+    method = Opening("finetune", FINETUNE.setting, FINETUNE.protocols)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(settings, "WAYS", {"finetune": Counting()})
+        patch.setitem(METHODS._loaded, "finetune", method)
         again = run_trial(trial, Workspace(), second)
     assert len(asked) == 1
     # The same bits, whether measured in one go or not.
@@ -108,7 +114,7 @@ def begun(trial: Trial, monkeypatch) -> dict:
     monkeypatch.setattr("headstart.training.train", look)
     values = {"learning_rate": 0.1, "weight_decay": 0.0, "steps": 5.0}
     with pytest.raises(KeyboardInterrupt):
-        TrainingWay().measure(trial, Candidate(values=values), Workspace())
+        FINETUNE.open(trial, Workspace()).measure(Candidate(values=values))
     return found
 
 
@@ -137,7 +143,7 @@ def test_scratch_starts_from_random_weights_of_the_trials_seed(monkeypatch):
 
 
 def test_the_decay_is_divided_by_the_rate():
-    training = Training.of(make_trial(), Workspace())
+    training = FINETUNE.open(make_trial(), Workspace())
     values = {"learning_rate": 0.01, "weight_decay": 1e-4, "steps": 7.0}
     made = training._hyperparameters(values)
     assert made.weight_decay == pytest.approx(1e-2)
@@ -159,7 +165,7 @@ def test_the_final_training_has_validation_too_unless_sizes_are_studied(monkeypa
         chosen = {"learning_rate": 0.1, "weight_decay": 0.0, "crop": "full"}
         selection = Selection(examples="r", chosen=chosen, validation_curve=(chosen,))
         with pytest.raises(KeyboardInterrupt):
-            TrainingWay().test(each, selection, Workspace())
+            FINETUNE.open(each, Workspace()).test(selection)
     assert sizes == [(400, 400), (60, 60)]
 
 
@@ -200,20 +206,20 @@ def test_too_many_broken_images(tmp_path):
         update={"dataset": datasets.find(str(folder), skip_broken=True)}
     )
     with pytest.raises(DatasetError, match="no validation image that decodes"):
-        Training.of(trial, Workspace(cache=tmp_path / "cache"))
+        _ = FINETUNE.open(trial, Workspace(cache=tmp_path / "cache")).images
 
 
 def test_sizes_of_the_training_set_share_the_decoded_images(own_cache):
     for n in (2, 4):
         few = datasets.find("digits", examples_per_class=n)
         trial = make_trial(batch_size=10).model_copy(update={"dataset": few})
-        training = Training.of(trial, Workspace())
-        splits = training.examples.splits
+        found = FINETUNE.open(trial, Workspace()).images
+        splits = found.splits
         parts = (splits.train, splits.validation, splits.test)
         images = [part.images.decode(row) for part in parts for row in range(len(part))]
-        assert len(training.examples.prepared) == len(images) == 10 * n + 359 + 359
+        assert len(found.prepared) == len(images) == 10 * n + 359 + 359
         for row in range(0, len(images), 50):
-            assert training.examples.prepared.decode(row).tobytes() == images[row].tobytes()
+            assert found.prepared.decode(row).tobytes() == images[row].tobytes()
     assert len([place for place in (own_cache / "prepared").iterdir() if place.is_dir()]) == 1
 
 
@@ -278,7 +284,7 @@ def test_switches_hold_in_both_settings(name, monkeypatch):
     def measure(model):
         trial = make_trial(name).model_copy(update={"model": model})
         with pytest.raises(KeyboardInterrupt):
-            TrainingWay().measure(trial, Candidate(values=values), Workspace())
+            FINETUNE.open(trial, Workspace()).measure(Candidate(values=values))
         return seen["network"], seen["weight"]
 
     network, weight = measure(model)

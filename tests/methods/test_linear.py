@@ -1,19 +1,20 @@
 import numpy as np
 import pytest
 
-from headstart import datasets, models, settings
+from headstart import datasets, methods, models
 from headstart.datasets import ArrayImages, SealedTest, Split, Splits
 from headstart.errors import DatasetError, StudyError, UnknownNameError
 from headstart.features import Features
-from headstart.settings.linear import LinearTransfer, LinearWay
-from headstart.spec import Candidate, LinearSetting, Measurement, Trial
+from headstart.methods.linear import LINEAR, LinearSetting
+from headstart.methods.on_features import TrialFeatures
+from headstart.spec import Candidate, Selection, Trial
 from headstart.workspace import Watcher, Workspace
 
 N = {"train": 30, "validation": 30, "test": 24}
 
 
-def make_transfer(setting=None, broken=None, watcher=None, flip_test=False, spread=2.0):
-    """Linear transfer on made-up features of three classes."""
+def prepared_trial(setting=None, broken=None, watcher=None, flip_test=False, spread=2.0):
+    """A linear trial on made-up features of three classes."""
     random = np.random.RandomState(0)
     centres = random.randn(3, 16)
     labels = {name: np.arange(n) % 3 for name, n in N.items()}
@@ -43,21 +44,26 @@ def make_transfer(setting=None, broken=None, watcher=None, flip_test=False, spre
     )
     features = Features(values, broken, "sha", "key", {"device": "none"})
     names = {f"image {row}": reason for row, reason in broken.items()}
-    transfer = LinearTransfer(
-        trial, splits, features, names, Workspace(watcher=watcher or Watcher())
-    )
-    return transfer, splits
+    prepared = LINEAR.open(trial, Workspace(watcher=watcher or Watcher()))
+    # In the place of the features of its images, which are read when they are first needed.
+    prepared.__dict__["features"] = TrialFeatures(trial, splits, features, names)
+    return prepared
 
 
-def chosen_by(transfer):
-    measured = Measurement(
-        candidate=Candidate(), examples=transfer.revision, curve=transfer.curve()
-    )
-    return LinearWay().choose(None, [measured])
+def curve_of(prepared):
+    return prepared.measure(Candidate()).curve
+
+
+def selected_by(prepared):
+    return prepared.select([prepared.measure(Candidate())])
+
+
+def with_lambda(lam):
+    return Selection(examples="r", chosen={"lambda": lam}, validation_curve=({"lambda": lam},))
 
 
 def test_the_best_on_validation_is_chosen_and_of_equals_the_simplest():
-    selection = chosen_by(make_transfer()[0])
+    selection = selected_by(prepared_trial())
     curve = selection.validation_curve
     assert [row["lambda"] for row in curve] == list(LinearSetting().lambdas)
     best = max(row["accuracy"] for row in curve)
@@ -68,10 +74,10 @@ def test_the_best_on_validation_is_chosen_and_of_equals_the_simplest():
 
 
 def test_the_refit_uses_train_and_validation():
-    transfer, _ = make_transfer()
-    curve = transfer.curve()
-    transfer.refit(chosen_by(transfer).chosen["lambda"])
-    facts = transfer.provenance()["refit"]
+    prepared = prepared_trial()
+    selection = selected_by(prepared)
+    curve = selection.validation_curve
+    facts = prepared.test(selection).facts["refit"]
     # With lambda held, twice the examples cost more than the selection's fit on half of them.
     chosen = {row["lambda"]: row for row in curve}[facts["lambda"]]
     assert facts["objective"] > 1.2 * chosen["objective"]
@@ -81,21 +87,18 @@ def test_the_refit_has_the_chosen_lambda_however_the_grid_is_given():
     setting = LinearSetting(lambdas=(1e-2, 100.0, 1.0, 1.0))
     assert setting.lambdas == (100.0, 1.0, 1e-2)
     for chosen in setting.lambdas:
-        transfer, _ = make_transfer(setting)
-        transfer.refit(chosen)
-        assert transfer.provenance()["refit"]["lambda"] == chosen
+        tested = prepared_trial(setting).test(with_lambda(chosen))
+        assert tested.facts["refit"]["lambda"] == chosen
 
 
 def test_the_choice_does_not_depend_on_the_test_set():
-    assert make_transfer()[0].curve() == make_transfer(flip_test=True)[0].curve()
+    assert curve_of(prepared_trial()) == curve_of(prepared_trial(flip_test=True))
 
 
-def test_scores_come_after_the_refit():
-    transfer, _ = make_transfer()
-    with pytest.raises(RuntimeError, match=r"refit\(\) comes before"):
-        transfer.test_scores()
-    transfer.refit(chosen_by(transfer).chosen["lambda"])
-    places, scores = transfer.test_scores()
+def test_scores_of_the_test_images():
+    prepared = prepared_trial()
+    tested = prepared.test(selected_by(prepared))
+    places, scores = tested.places, tested.scores
     assert places.tolist() == list(range(24))
     assert scores.shape == (24, 3)
     assert (scores.argmax(axis=1) == np.arange(24) % 3).mean() > 0.9
@@ -103,14 +106,14 @@ def test_scores_come_after_the_refit():
 
 def test_broken_images_are_left_out_everywhere():
     broken = {0: "bad", 31: "bad", 62: "worse"}
-    transfer, _ = make_transfer(broken=broken)
-    transfer.check_enough()
-    transfer.refit(chosen_by(transfer).chosen["lambda"])
-    places, scores = transfer.test_scores()
+    prepared = prepared_trial(broken=broken)
+    prepared.features.check_enough()
+    tested = prepared.test(selected_by(prepared))
+    places, scores = tested.places, tested.scores
     # Row 62 is the third test image.
     assert places.tolist() == [0, 1, *range(3, 24)]
     assert np.isfinite(scores).all()
-    skipped = transfer.provenance()["skipped_images"]
+    skipped = tested.facts["skipped_images"]
     assert skipped == {"image 0": "bad", "image 31": "bad", "image 62": "worse"}
 
 
@@ -123,9 +126,9 @@ def test_broken_images_are_left_out_everywhere():
     ],
 )
 def test_too_many_broken_images(rows, words):
-    transfer, _ = make_transfer(broken=dict.fromkeys(rows, "bad"))
+    prepared = prepared_trial(broken=dict.fromkeys(rows, "bad"))
     with pytest.raises(DatasetError, match=words):
-        transfer.check_enough()
+        prepared.features.check_enough()
 
 
 def test_a_fit_that_does_not_converge_is_told():
@@ -135,19 +138,19 @@ def test_a_fit_that_does_not_converge_is_told():
         def note(self, message):
             notes.append(message)
 
-    transfer, _ = make_transfer(LinearSetting(lambdas=(1e-3,), tolerance=1e-40), watcher=Listener())
-    (row,) = transfer.curve()
+    setting = LinearSetting(lambdas=(1e-3,), tolerance=1e-40)
+    (row,) = curve_of(prepared_trial(setting, watcher=Listener()))
     assert row["converged"] == 0.0
     assert "lambda 0.001 did not converge" in notes[0]
 
 
 def test_presets_fill_every_choice():
-    assert settings.find("linear") == LinearSetting()
-    simclr = settings.find("linear", protocol="simclr2020")
+    assert methods.find("linear") == LinearSetting()
+    simclr = methods.find("linear", protocol="simclr2020")
     assert (simclr.protocol, simclr.resize) == ("simclr2020", "center-crop")
-    departed = settings.find("linear", resize="center-crop", lambdas=[1.0])
+    departed = methods.find("linear", resize="center-crop", lambdas=[1.0])
     assert departed.protocol == "kornblith2019 (lambdas, resize)"
-    assert settings.find("linear", precision="bf16").protocol == "kornblith2019"
+    assert methods.find("linear", precision="bf16").protocol == "kornblith2019"
 
 
 @pytest.mark.parametrize(
@@ -170,4 +173,4 @@ def test_presets_fill_every_choice():
 )
 def test_settings_that_cannot_be(options, kind, words):
     with pytest.raises(kind, match=words):
-        settings.find(**options)
+        methods.find(**options)

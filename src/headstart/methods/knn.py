@@ -1,0 +1,226 @@
+"""The knn setting: weighted votes of the nearest neighbours in feature space.
+
+Caron et al., "Emerging Properties in Self-Supervised Vision Transformers" (ICCV 2021), section 4.1,
+after Wu et al. (CVPR 2018): features of unit length; each of the k training images with the largest
+cosine similarity s votes for its class with weight ``exp(s / T)``. Nothing is fitted. k and T are
+selected on validation; the neighbours of test images are those of train + validation.
+"""
+
+from collections.abc import Sequence
+from functools import cached_property
+from itertools import product
+from types import MappingProxyType
+from typing import Annotated, Any, ClassVar, Literal
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import Field, PositiveFloat, PositiveInt, field_validator
+
+from headstart import metrics
+from headstart.clock import Clock
+from headstart.errors import FeatureError
+from headstart.methods.base import Needs, TestScores
+from headstart.methods.on_features import LabelledFeatures, TrialFeatures, needs_features
+from headstart.spec import Candidate, Measurement, Selection, Setting, Trial
+from headstart.spec.setting import FEATURES_IMPLEMENTATION, Resize
+from headstart.workspace import Workspace
+
+__all__ = ["KNN", "KNearestNeighbours", "KnnSetting", "PreparedNeighbours", "vote_shares"]
+
+# Votes (queries x neighbours x classes) that are in memory together, in float64.
+VOTES_AT_ONCE = 1 << 24
+# A class without a vote has this share: scores are logarithms, and finite.
+SMALLEST_SHARE = 1e-12
+
+Floats = npt.NDArray[np.float32]
+
+
+class KnnSetting(Setting):
+    """Weighted votes of nearest neighbours by cosine similarity of penultimate features.
+
+    Every pair of `neighbours` (k) and `temperatures` (T) is tried on validation. A k of more than
+    there are training images takes all of them. `resize` is as of the linear setting: the protocol
+    ``dino2021`` crops the centre.
+    """
+
+    random: ClassVar[bool] = False
+    chosen: ClassVar[tuple[str, ...]] = ("k", "temperature")
+
+    name: Literal["knn"] = "knn"
+    protocol: str = "dino2021"
+    resize: Resize = "whole"
+    neighbours: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (10, 20, 100, 200)
+    temperatures: Annotated[tuple[PositiveFloat, ...], Field(min_length=1)] = (0.07,)
+    # Raised whenever the code changes so that the same fields may give another number.
+    implementation: int = 1
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        return {**super().identity, "features_implementation": FEATURES_IMPLEMENTATION}
+
+    @field_validator("neighbours", "temperatures")
+    @classmethod
+    def _increasing(cls, values: tuple[Any, ...]) -> tuple[Any, ...]:
+        return tuple(sorted(set(values)))
+
+
+class KNearestNeighbours:
+    """One candidate holds all pairs of k and temperature: the neighbours are found once."""
+
+    name = "knn"
+    on_features = True
+    setting = KnnSetting
+    protocols = MappingProxyType(
+        {
+            # The released evaluation code's values.
+            "dino2021": {"resize": "center-crop"},
+            # The same votes on features of the linear setting's images.
+            "kornblith2019": {"temperatures": (0.02, 0.05, 0.07, 0.1, 0.2)},
+        }
+    )
+
+    def needs(self, trial: Trial) -> Needs:
+        return needs_features(trial, _setting(trial).resize)
+
+    def open(self, trial: Trial, workspace: Workspace) -> "PreparedNeighbours":
+        return PreparedNeighbours(trial, workspace)
+
+
+KNN = KNearestNeighbours()
+
+
+class PreparedNeighbours:
+    """A trial of the knn setting; its features are mapped when they are first needed."""
+
+    def __init__(self, trial: Trial, workspace: Workspace) -> None:
+        self.trial, self._workspace = trial, workspace
+        self._setting = _setting(trial)
+
+    @cached_property
+    def features(self) -> TrialFeatures:
+        """Features of the trial's images, with labels of train and validation."""
+        setting = self._setting
+        return TrialFeatures.of(self.trial, setting.resize, setting.precision, self._workspace)
+
+    def candidates(self, measured: Sequence[Measurement]) -> tuple[Candidate, ...]:
+        return () if measured else (Candidate(),)
+
+    def measure(self, candidate: Candidate) -> Measurement:
+        clock = Clock()
+        with clock("prepare"):
+            features = self.features
+        with clock("select"):
+            validation, metric = features.validation, features.dataset.metric
+            pairs = list(product(self._setting.neighbours, self._setting.temperatures))
+            scores = self._scores(features.train, validation.X, pairs, "selecting k")
+            curve = tuple(
+                {"k": k, "temperature": t, "accuracy": metrics.score(metric, validation.y, one)}
+                for (k, t), one in zip(pairs, scores, strict=True)
+            )
+        return Measurement(
+            candidate=candidate, examples=features.revision, curve=curve, seconds=clock.seconds
+        )
+
+    def select(self, measured: Sequence[Measurement]) -> Selection:
+        """Select the best pair on validation; of equals the largest k, then the largest T."""
+        (found,) = measured
+        best = max(found.curve, key=lambda row: (row["accuracy"], row["k"], row["temperature"]))
+        return Selection(
+            examples=found.examples,
+            chosen={name: best[name] for name in ("k", "temperature")},
+            validation_curve=found.curve,
+        )
+
+    def test(self, selection: Selection) -> TestScores:
+        clock = Clock()
+        features = self.features
+        pair = (int(selection.chosen["k"]), float(selection.chosen["temperature"]))
+        places, X = features.test
+        with clock("test"):
+            (scores,) = self._scores(features.fit, X, [pair], "voting")
+        return TestScores(places, scores, features.provenance(), clock.seconds)
+
+    def _scores(
+        self, known: LabelledFeatures, X: Floats, pairs: list[tuple[int, float]], stage: str
+    ) -> list[Floats]:
+        """(n, K) decision values for each pair: the logarithm of a class's share of the votes.
+
+        Where an image may show several classes: the log odds of the share that votes for it.
+        """
+        self._workspace.watcher.stage(stage, total=len(X), unit="images")
+        several = self.features.kind.loss == "binary"
+        votes = known.y if several else np.eye(self.features.n_classes, dtype=np.int64)[known.y]
+        chunks: list[list[Floats]] = [[] for _ in pairs]
+        most = min(max(k for k, _ in pairs), len(known.X))
+        size = max(1, min(1024, VOTES_AT_ONCE // (most * votes.shape[1])))
+        for first in range(0, len(X), size):
+            some = X[first : first + size]
+            shares = vote_shares(known.X, votes, some, pairs, self._workspace.device)
+            for chunk, share in zip(chunks, shares, strict=True):
+                share = np.clip(share, SMALLEST_SHARE, 1 - SMALLEST_SHARE if several else 1)
+                score = np.log(share) - (np.log1p(-share) if several else 0)
+                chunk.append(score.astype(np.float32))
+            self._workspace.watcher.advance(len(some))
+        return [np.concatenate(chunk) for chunk in chunks]
+
+
+def vote_shares(
+    known: Floats,
+    votes: npt.NDArray[np.int64],
+    queries: Floats,
+    pairs: Sequence[tuple[int, float]],
+    device: str = "cpu",
+) -> list[npt.NDArray[np.float64]]:
+    """Compute what share of the weighted votes of the nearest neighbours each class has.
+
+    Parameters
+    ----------
+    known
+        (n, d) features of the training images.
+    votes
+        (n, K) of 0 and 1: the classes that each of them votes for.
+    queries
+        (m, d) features.
+    pairs
+        (k, T) each.
+
+    Returns
+    -------
+    list
+        (m, K) float64 for each pair.
+
+    Raises
+    ------
+    FeatureError
+        A vector of zeros, which has no direction (code ``features.zero``).
+    """
+    import torch
+
+    from headstart.devices import resolve_device
+
+    place = resolve_device(device)  # type: ignore[arg-type]
+    # Copies: mapped features cannot be written to, and torch asks for arrays that can.
+    left, right = (torch.from_numpy(np.array(each)).to(place) for each in (queries, known))
+    norms = [each.norm(dim=1, keepdim=True) for each in (left, right)]
+    if not all(bool((norm > 0).all()) for norm in norms):
+        raise FeatureError(
+            "features of an image are all zero: cosine similarity is undefined; use another "
+            "network, or --settings linear",
+            code="features.zero",
+        )
+    similarity = (left / norms[0]) @ (right / norms[1]).T
+    most = min(max(k for k, _ in pairs), len(known))
+    nearest, places = similarity.topk(most, dim=1)
+    ballots = torch.from_numpy(votes).to(place)[places].double()
+    shares = []
+    for k, temperature in pairs:
+        # Less the largest, so that no power overflows; the shares are the same.
+        weight = torch.exp((nearest[:, :k] - nearest[:, :1]).double() / temperature)
+        total = (weight[:, :, None] * ballots[:, :k]).sum(1) / weight.sum(1, keepdim=True)
+        shares.append(total.cpu().numpy())
+    return shares
+
+
+def _setting(trial: Trial) -> KnnSetting:
+    assert isinstance(trial.setting, KnnSetting)  # noqa: S101 - the registry found us by its name
+    return trial.setting

@@ -1,0 +1,193 @@
+"""The linear setting: logistic regression on penultimate features (Kornblith et al., section 3).
+
+Features of unaugmented images; one regression for each lambda; the lambda that is best on
+validation; one more fit on train + validation. Where an image may show several classes, a
+regression is one binary problem per class, all with the same lambda.
+"""
+
+from collections.abc import Sequence
+from functools import cached_property
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+
+from pydantic import Field, FiniteFloat, field_validator
+
+from headstart import metrics, models
+from headstart.clock import Clock
+from headstart.methods.base import Needs, TestScores
+from headstart.methods.on_features import LabelledFeatures, TrialFeatures, needs_features
+from headstart.spec import Candidate, Measurement, Selection, Setting, Trial
+from headstart.spec.labels import number_label
+from headstart.spec.setting import FEATURES_IMPLEMENTATION, Resize
+from headstart.workspace import Workspace
+
+if TYPE_CHECKING:
+    from headstart.models.network import Network
+    from headstart.probe import Fit
+
+__all__ = ["KORNBLITH_LAMBDAS", "LINEAR", "LinearProbe", "LinearSetting", "PreparedProbe"]
+
+# 45 values, log-spaced from 1e5 down to 1e-6 (Kornblith et al. 2019): strong to weak, the order in
+# which each solution is a good start for the next.
+KORNBLITH_LAMBDAS = tuple(float(f"{10 ** (5 - 11 * i / 44):.12g}") for i in range(45))
+
+
+class LinearSetting(Setting):
+    """Multinomial logistic regression on penultimate features.
+
+    Minimises ``sum_i loss_i + (lambda/2) ||W||^2`` with an unpenalised bias for each of
+    `lambdas`, selects one on validation, refits on train + validation.
+
+    `resize` is how an image meets the network's input size: ``"whole"`` squeezes the whole image
+    (Kornblith et al.), ``"center-crop"`` resizes the shorter side and crops the centre (SimCLR
+    and later work). `tolerance` is the relative duality gap at which a fit counts as converged.
+    The lambdas are kept in decreasing order without repetition, however they are given: the path
+    runs from the strongest penalty to the weakest.
+    """
+
+    random: ClassVar[bool] = False
+    chosen: ClassVar[tuple[str, ...]] = ("lambda",)
+
+    name: Literal["linear"] = "linear"
+    protocol: str = "kornblith2019"
+    resize: Resize = "whole"
+    lambdas: Annotated[tuple[Annotated[FiniteFloat, Field(gt=0)], ...], Field(min_length=1)] = (
+        KORNBLITH_LAMBDAS
+    )
+    tolerance: Annotated[float, Field(gt=0, lt=1)] = 1e-4
+    # Raised whenever the code changes so that the same fields may give another number.
+    implementation: int = 3
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        return {**super().identity, "features_implementation": FEATURES_IMPLEMENTATION}
+
+    @field_validator("lambdas")
+    @classmethod
+    def _decreasing(cls, lambdas: tuple[float, ...]) -> tuple[float, ...]:
+        return tuple(sorted(set(lambdas), reverse=True))
+
+
+class LinearProbe:
+    """One candidate, which is the whole path: each solution is a good start for the next."""
+
+    name = "linear"
+    on_features = True
+    setting = LinearSetting
+    protocols = MappingProxyType({"kornblith2019": {}, "simclr2020": {"resize": "center-crop"}})
+
+    def needs(self, trial: Trial) -> Needs:
+        return needs_features(trial, _setting(trial).resize)
+
+    def open(self, trial: Trial, workspace: Workspace) -> "PreparedProbe":
+        return PreparedProbe(trial, workspace)
+
+
+LINEAR = LinearProbe()
+
+
+class PreparedProbe:
+    """A linear trial; its features are mapped when they are first needed."""
+
+    def __init__(self, trial: Trial, workspace: Workspace) -> None:
+        self.trial, self._workspace = trial, workspace
+        self._setting = _setting(trial)
+
+    @cached_property
+    def features(self) -> TrialFeatures:
+        """Features of the trial's images, with labels of train and validation."""
+        setting = self._setting
+        return TrialFeatures.of(self.trial, setting.resize, setting.precision, self._workspace)
+
+    def candidates(self, measured: Sequence[Measurement]) -> tuple[Candidate, ...]:
+        return () if measured else (Candidate(),)
+
+    def measure(self, candidate: Candidate) -> Measurement:
+        clock = Clock()
+        with clock("prepare"):
+            features = self.features
+        with clock("select"):
+            curve = self._curve()
+        return Measurement(
+            candidate=candidate, examples=features.revision, curve=curve, seconds=clock.seconds
+        )
+
+    def select(self, measured: Sequence[Measurement]) -> Selection:
+        """Select the lambda with the best validation score; of equals the largest, the simplest."""
+        (path,) = measured
+        best = max(path.curve, key=lambda row: (row["accuracy"], row["lambda"]))
+        return Selection(
+            examples=path.examples, chosen={"lambda": best["lambda"]}, validation_curve=path.curve
+        )
+
+    def test(self, selection: Selection) -> TestScores:
+        clock = Clock()
+        features = self.features
+        with clock("refit"):
+            lam = float(selection.chosen["lambda"])
+            (fit,) = self._fits(features.fit, [lam], "fitting the choice")
+        places, X = features.test
+        facts = {**features.provenance(), "refit": _facts(fit)}
+        return TestScores(places, fit.scores(X), facts, clock.seconds, lambda: self._network(fit))
+
+    def _curve(self) -> tuple[dict[str, float], ...]:
+        """Fit the path on train; what each lambda reaches on validation, the largest first."""
+        validation, metric = self.features.validation, self.features.dataset.metric
+        curve = []
+        for fit in self._fits(self.features.train, self._setting.lambdas, "selecting lambda"):
+            accuracy = metrics.score(metric, validation.y, fit.scores(validation.X))
+            curve.append({**_facts(fit), "accuracy": accuracy})
+        return tuple(sorted(curve, key=lambda row: row["lambda"], reverse=True))
+
+    def _network(self, fit: "Fit") -> "Network":
+        """Build the network whose classifier is the regression."""
+        import torch
+
+        where = self._workspace
+        network = models.load(
+            self.trial.model, where.cache, trust=where.trust, note=where.watcher.note
+        )
+        network = network.with_head(len(fit.coef), 0)
+        for own, part in zip(network.classifier.parameters(), (fit.coef, fit.bias), strict=True):
+            own.data.copy_(torch.from_numpy(part))
+        network.trained_classifier = True
+        return network
+
+    def _fits(self, examples: LabelledFeatures, lambdas: Any, stage: str) -> Any:
+        # Results are listed without torch, which takes seconds to import.
+        import torch
+
+        from headstart.devices import resolve_device
+        from headstart.probe import Binary, Softmax, fit_path
+
+        watcher = self._workspace.watcher
+        watcher.stage(stage, total=len(lambdas), unit="lambdas")
+        y = torch.from_numpy(examples.y)
+        binary = self.features.kind.loss == "binary"
+        loss = Binary.of(y) if binary else Softmax.of(y, self.features.n_classes)
+        tolerance = self._setting.tolerance
+        device = resolve_device(self._workspace.device)
+        for fit in fit_path(examples.X, loss, lambdas, tolerance, device=device):
+            if not fit.converged:
+                watcher.note(
+                    f"{stage}: lambda {number_label(fit.lam)} did not converge after {fit.passes} "
+                    f"passes (relative gap {fit.relative_gap:.1e}, tolerance {tolerance:.1e})"
+                )
+            watcher.advance()
+            yield fit
+
+
+def _setting(trial: Trial) -> LinearSetting:
+    assert isinstance(trial.setting, LinearSetting)  # noqa: S101 - the registry found us by its name
+    return trial.setting
+
+
+def _facts(fit: "Fit") -> dict[str, float]:
+    """Return what a fit reached, in numbers."""
+    return {
+        "lambda": fit.lam,
+        "objective": fit.objective,
+        "relative_gap": fit.relative_gap,
+        "passes": fit.passes,
+        "converged": float(fit.converged),
+    }

@@ -1,0 +1,151 @@
+"""A trial's features with their labels: what methods on fixed features fit to and score."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from headstart import datasets
+from headstart.errors import DatasetError
+from headstart.features import (
+    FeatureRequest,
+    Features,
+    bytes_needed,
+    features_content,
+    penultimate_features,
+)
+from headstart.labels import kind_of
+from headstart.methods.base import Needs
+from headstart.spec import Trial, digest
+from headstart.spec.setting import Precision, Resize
+from headstart.workspace import Workspace
+
+__all__ = ["LabelledFeatures", "TrialFeatures", "needs_features"]
+
+Rows = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class LabelledFeatures:
+    """Features with labels: X (n, d) float32 and y (n,) or (n, K) int64."""
+
+    X: npt.NDArray[np.float32]
+    y: npt.NDArray[np.int64]
+
+
+def needs_features(trial: Trial, resize: Resize) -> Needs:
+    """Return what a trial on fixed features needs: weights, and room for its images' features."""
+    setting, dataset = trial.setting, trial.dataset
+    # Every runtime's features take the same room.
+    content = features_content(
+        trial.model, dataset.images_revision, resize, setting.precision, "torch"
+    )
+    used, whole = (sum(n for _, n in sizes) for sizes in (dataset.used_sizes, dataset.sizes))
+    n_bytes, all_bytes = (bytes_needed(trial.model, n) for n in (used, whole))
+    which = [dataset.limit, dataset.examples_per_class]
+    rows = digest([*which, trial.seed if dataset.is_drawn else None])
+    return Needs(setting.pretrained, True, digest(content), rows, n_bytes, all_bytes)
+
+
+class TrialFeatures:
+    """Features of train, validation and test, in this order of rows; no label of test."""
+
+    def __init__(
+        self,
+        trial: Trial,
+        splits: datasets.Splits,
+        features: Features,
+        broken: dict[str, str],
+    ) -> None:
+        self.dataset = trial.dataset
+        self.kind = kind_of(trial.dataset.metric)
+        self.n_classes, self.revision = splits.n_classes, splits.revision
+        self._features, self._broken = features, broken
+        self._n_train = len(splits.train)
+        self._n_fit = self._n_train + len(splits.validation)
+        self._fit_labels = np.concatenate([splits.train.labels, splits.validation.labels])
+
+    @classmethod
+    def of(
+        cls, trial: Trial, resize: Resize, precision: Precision, workspace: Workspace
+    ) -> "TrialFeatures":
+        """Read the dataset and extract the features of all images, or map them if they are there.
+
+        Raises
+        ------
+        DatasetError
+            Leaving out broken images left a class or a split empty.
+        """
+        workspace.watcher.stage("reading the dataset")
+        splits = datasets.load(trial.dataset, trial.seed, workspace.cache)
+        request = FeatureRequest.of(trial.dataset, splits, resize, precision)
+        features = penultimate_features(trial.model, request, workspace)
+        broken = {request.images.where(row): reason for row, reason in features.broken.items()}
+        found = cls(trial, splits, features, broken)
+        found.check_enough()
+        return found
+
+    def check_enough(self) -> None:
+        """Raise DatasetError if leaving out broken images left a class or a split empty."""
+        n_all = len(self._features.values)
+        parts = {"validation": (self._n_train, self._n_fit), "test": (self._n_fit, n_all)}
+        for name, (first, last) in parts.items():
+            if not len(self._whole(first, last)):
+                raise DatasetError(
+                    f"dataset '{self.dataset.name}' has no {name} image that decodes",
+                    code="dataset.split_empty",
+                    split=name,
+                )
+        labels = self._fit_labels[self._whole(0, self._n_train)]
+        counts = self.kind.counts(labels, self.n_classes)
+        if not counts.all():
+            empty = self.dataset.classes[int(np.argmin(counts))]
+            raise DatasetError(
+                f"dataset '{self.dataset.name}' has a class with no training example that "
+                f"decodes: '{empty}'",
+                code="dataset.class_empty",
+                name=empty,
+            )
+
+    @property
+    def train(self) -> LabelledFeatures:
+        """Examples to fit candidates to."""
+        return self._examples(0, self._n_train)
+
+    @property
+    def validation(self) -> LabelledFeatures:
+        """Examples to select by."""
+        return self._examples(self._n_train, self._n_fit)
+
+    @property
+    def fit(self) -> LabelledFeatures:
+        """Examples of the final fit: train + validation, or train alone where its size counts."""
+        few = self.dataset.examples_per_class is not None
+        return self._examples(0, self._n_train if few else self._n_fit)
+
+    @property
+    def test(self) -> tuple[Rows, npt.NDArray[np.float32]]:
+        """Places in the test split of the images that could be decoded, and their features."""
+        rows = self._whole(self._n_fit, len(self._features.values))
+        return rows - self._n_fit, self._features.values[rows]
+
+    def provenance(self) -> dict[str, Any]:
+        """Return what features made the number, as JSON."""
+        return {
+            "features_key": self._features.key,
+            "features_sha256": self._features.sha256,
+            "features_made_by": self._features.made_by,
+            "skipped_images": self._broken,
+        }
+
+    def _examples(self, first: int, last: int) -> LabelledFeatures:
+        """Take the rows first..last without broken images, as a view where none is broken."""
+        if not self._features.broken:
+            return LabelledFeatures(self._features.values[first:last], self._fit_labels[first:last])
+        rows = self._whole(first, last)
+        return LabelledFeatures(self._features.values[rows], self._fit_labels[rows])
+
+    def _whole(self, first: int, last: int) -> Rows:
+        rows = np.arange(first, last, dtype=np.int64)
+        return rows[~np.isin(rows, list(self._features.broken))]

@@ -1,0 +1,147 @@
+"""What can be plugged in, found by name: headstart's own parts, and those of installed packages.
+
+A package offers a part by an entry point of the group ``headstart.KIND``::
+
+    [project.entry-points."headstart.method"]
+    knn = "their_package.knn:KNN"
+
+Own parts go the same way: they are named here by their place, and imported when they are asked for.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, Generic, TypeVar
+
+from headstart.errors import HeadstartError, UnknownNameError
+
+__all__ = ["METHODS", "REGISTRIES", "Plugin", "PluginError", "Registry"]
+
+Part = TypeVar("Part")
+OWN = "headstart"
+
+
+class PluginError(HeadstartError):
+    """A part of an installed package that cannot be used."""
+
+    code = "plugin"
+
+
+@dataclass(frozen=True)
+class Plugin:
+    """A part that can be had, not imported yet.
+
+    Parameters
+    ----------
+    kind, name
+        What it is, and how it is asked for.
+    place
+        ``module:attribute``.
+    package
+        The distribution that brings it, with its version; ``headstart`` for its own.
+    """
+
+    kind: str
+    name: str
+    place: str
+    package: str = OWN
+
+
+class Registry(Generic[Part]):
+    """All parts of one kind.
+
+    Parameters
+    ----------
+    kind
+        Its entry points are in the group ``headstart.KIND``.
+    own
+        Name -> ``module:attribute`` of the parts that headstart brings.
+    """
+
+    def __init__(self, kind: str, own: Mapping[str, str]) -> None:
+        self.kind = kind
+        self._own = dict(own)
+        self._loaded: dict[str, Part] = {}
+
+    @cached_property
+    def plugins(self) -> dict[str, Plugin]:
+        """All parts by name, own ones first.
+
+        Raises
+        ------
+        PluginError
+            Two parts have one name (code ``plugin.name_taken``).
+        """
+        found = {name: Plugin(self.kind, name, place) for name, place in self._own.items()}
+        for entry in sorted(entry_points(group=f"headstart.{self.kind}"), key=lambda e: e.name):
+            plugin = Plugin(self.kind, entry.name, entry.value, _package(entry))
+            if entry.name in found:
+                raise PluginError(
+                    f"two packages bring a {self.kind} '{entry.name}': "
+                    f"{found[entry.name].package} and {plugin.package}; uninstall one",
+                    code="plugin.name_taken",
+                    kind=self.kind,
+                    name=entry.name,
+                )
+            found[entry.name] = plugin
+        return found
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of all parts; nothing is imported."""
+        return tuple(self.plugins)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.plugins
+
+    def get(self, name: str) -> Part:
+        """Import a part.
+
+        Raises
+        ------
+        UnknownNameError
+            There is none of this name; the nearest are named.
+        PluginError
+            It cannot be imported (code ``plugin.broken``).
+        """
+        if name in self._loaded:
+            return self._loaded[name]
+        if name not in self.plugins:
+            raise UnknownNameError(self.kind, name, self.plugins)
+        plugin = self.plugins[name]
+        module, _, attribute = plugin.place.partition(":")
+        try:
+            part: Any = getattr(import_module(module), attribute)
+        # Whatever a stranger's module raises when it is imported; our own must not be hidden.
+        except Exception as error:
+            if plugin.package == OWN:
+                raise
+            raise PluginError(
+                f"{self.kind} '{name}' of {plugin.package} cannot be imported from {plugin.place} "
+                f"({type(error).__name__}: {error}): update that package or uninstall it",
+                code="plugin.broken",
+                kind=self.kind,
+                name=name,
+                package=plugin.package,
+            ) from error
+        self._loaded[name] = part
+        return self._loaded[name]
+
+
+def _package(entry: EntryPoint) -> str:
+    return f"{entry.dist.name} {entry.dist.version}" if entry.dist else "an unknown package"
+
+
+# How to transfer: `headstart.methods.Method`.
+METHODS: Registry[Any] = Registry(
+    "method",
+    {
+        "linear": "headstart.methods.linear:LINEAR",
+        "knn": "headstart.methods.knn:KNN",
+        "finetune": "headstart.methods.finetune:FINETUNE",
+        "scratch": "headstart.methods.finetune:SCRATCH",
+    },
+)
+REGISTRIES: tuple[Registry[Any], ...] = (METHODS,)
