@@ -143,8 +143,7 @@ def embed(
     dataset
         With one label an image.
     precision
-        Of the networks' arithmetic. Features are those of trials by the protocol's own resizing,
-        and what they left in the cache is not computed anew.
+        Of the networks' arithmetic. Features are those that linear trials left in the cache.
 
     Raises
     ------
@@ -168,21 +167,20 @@ def embed(
     rows = _rows(dataset, split.labels, view)
     split, places = split.take(rows), places[rows]
     _perplexity(view, len(places))
-    total = sum(size for _, size in dataset.sizes)
     request = FeatureRequest(
         split.images,
         places,
         dataset.images_revision,
-        total,
+        total=sum(size for _, size in dataset.sizes),
         precision=precision,
         skip_broken=dataset.skip_broken,
     )
-    found = []
+    found, watcher = [], workspace.watcher
     for number, model in enumerate(chosen, start=1):
-        workspace.watcher.trial_started(model.name, number, len(chosen))
+        watcher.trial_started(model.name, number, len(chosen))
         models.fetch(model, workspace.cache)
         found.append(penultimate_features(model, request, workspace))
-        workspace.watcher.trial_finished()
+        watcher.trial_finished()
     whole = np.setdiff1d(np.arange(len(places)), [row for one in found for row in one.broken])
     features = [np.asarray(one.values[whole]) for one in found]
     return _described(chosen, dataset, split.take(whole), features, view, workspace)

@@ -169,9 +169,7 @@ def _extract(
         for some, batch in zip(batches, ahead(decoder, batches), strict=True):
             values = extractor(batch.pixels)
             values[list(batch.broken)] = np.nan
-            _check_finite(
-                model, request.images, some, values, batch.broken, request.precision
-            )
+            _check_finite(model, request.images, some, values, batch.broken, request.precision)
             yield values, batch.broken
             workspace.watcher.advance(len(some))
 
