@@ -35,7 +35,7 @@ from finetune import CPU_CASES, GPU_CASES, fixed_batch, written
 from headstart import datasets, models
 from headstart.devices import require_fast, resolve_device
 from headstart.files import replaced
-from headstart.methods.training_images import Examples, input_of
+from headstart.methods.training_images import TrainingImages, input_of
 from headstart.spec import Model, Weights
 from headstart.training import Hyperparameters, decision_values, load_pixels, train
 from headstart.training.pixels import ResidentPixels
@@ -90,10 +90,10 @@ PROBLEMS = (
 
 
 @cache
-def examples_of(dataset: str, folder: Path) -> tuple[Examples, np.ndarray]:
+def examples_of(dataset: str, folder: Path) -> tuple[TrainingImages, np.ndarray]:
     """Read a dataset; its examples, and (n,) int64 labels of those of test."""
     noun, workspace = datasets.find(dataset), Workspace(device="cpu", cache=folder)
-    return Examples.read(noun, 0, KEPT, workspace), opened(noun, 0, workspace)
+    return TrainingImages.read(noun, 0, KEPT, workspace), opened(noun, 0, workspace)
 
 
 def accuracies(

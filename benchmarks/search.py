@@ -29,7 +29,7 @@ from safetensors.torch import save_file
 from features import machine
 from headstart import datasets, models
 from headstart.files import replaced
-from headstart.methods.finetune import Training
+from headstart.methods.finetune import FINETUNE, PreparedTraining
 from headstart.spec import Candidate, Dataset, Measurement, Model, Selection, TrainingSetting, Trial
 from headstart.workspace import Workspace
 from replay import CROPS, SEARCHES, Cell, Record, Run, key_of, records_of, replayed, scaled, summary
@@ -56,7 +56,7 @@ class Measuring:
         self.cell, self.workspace = cell, Workspace(device="cpu", cache=folder)
 
     @cached_property
-    def training(self) -> Training:
+    def training(self) -> PreparedTraining:
         """Whatever a trial of the whole grid trains on."""
         cell = self.cell
         weights = ""
@@ -66,7 +66,7 @@ class Measuring:
         model = network(cell.dataset, weights)
         grid = scaled(cell.kind, "grid")
         trial = Trial(model=model, dataset=dataset, setting=grid, seed=cell.seed)
-        return Training.of(trial, self.workspace)
+        return FINETUNE.open(trial, self.workspace)
 
     @cached_property
     def test_labels(self) -> np.ndarray:
@@ -76,12 +76,12 @@ class Measuring:
 
     def empty(self) -> Record:
         """Give a record without runs."""
-        examples = self.training.examples
+        examples = self.training.images
         return Record(len(examples.validation_rows), len(examples.test_rows))
 
     def run(self, candidate: Candidate) -> Run:
         """Train a candidate, and count what it gets right."""
-        training, examples = self.training, self.training.examples
+        training, examples = self.training, self.training.images
         trained, found = training.train(candidate.values, examples.train_rows, "candidate")
         if trained.diverged_at is not None:
             return Run()
@@ -118,8 +118,8 @@ def pretrained(dataset: str, workspace: Workspace) -> Path:
             dataset=datasets.find(dataset),
             setting=scaled("scratch", "grid"),
         )
-        training = Training.of(trial, workspace)
-        _, trained = training.train(PRETRAINING, training.examples.train_rows, "pretraining")
+        training = FINETUNE.open(trial, workspace)
+        _, trained = training.train(PRETRAINING, training.images.train_rows, "pretraining")
         # With the classifier's shape as the function builds it.
         state = trained.with_head(models.load(trial.model).classifier.out_features, 0)
         save_file({n: t.contiguous() for n, t in state.state_as_built().items()}, file)

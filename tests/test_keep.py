@@ -13,7 +13,7 @@ import small_network
 from headstart import datasets, files, models
 from headstart.errors import DiskFullError, NotWritableError
 from headstart.features import FeatureRequest, penultimate_features
-from headstart.methods.finetune import Training
+from headstart.methods.finetune import FINETUNE
 from headstart.models.keeping import load_name
 from headstart.spec import Model
 from headstart.store import ResultStore
@@ -53,9 +53,9 @@ def test_a_tuned_network_gives_the_stored_scores_again(run):
     _, model = kept(folder, result)
     network = models.load(model)
     assert network.trained_classifier
-    training = Training.of(result.trial, Workspace(device="cpu"))
+    training = FINETUNE.open(result.trial, Workspace(device="cpu"))
     crop = result.selection.chosen["crop"]
-    scores = training.scores(network, training.examples.test_rows, crop)
+    scores = training.scores(network, training.images.test_rows, crop)
     stored = ResultStore(folder / "r.db").predictions(result.trial.key).scores
     np.testing.assert_allclose(scores, stored, atol=1e-4)
     assert len(np.unique(stored.argmax(axis=1))) > 1

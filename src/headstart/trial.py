@@ -84,9 +84,10 @@ def run_trial(
     facts = {**provenance(), "examples": splits.revision, **tested.facts}
     if warnings := datasets.warnings_of(trial.dataset, workspace.cache):
         facts["data_warnings"] = warnings
+    if chance := at_chance(trial.dataset.metric, predictions.label, predictions.scores):
+        facts["at_chance"] = chance._asdict()
+        watcher.note(f"warning: {trial.title}: {chance.text}")
     result = _result(trial, selection, predictions, facts, seconds)
-    if "at_chance" in result.provenance:
-        watcher.note(f"warning: {trial.title}: {result.provenance['at_chance']['text']}")
     if workspace.keep and tested.network:
         models.keep(tested.network(), result, workspace.keep)
         if not memory:
@@ -102,15 +103,14 @@ def _result(
     facts: dict[str, Any],
     seconds: dict[str, float],
 ) -> Result:
-    """Score the predictions, and note whether they are no better than chance."""
-    chance = at_chance(trial.dataset.metric, predictions.label, predictions.scores)
+    """Score the predictions."""
     return Result(
         trial=trial,
         metrics=_scored(trial, predictions),
         n_test=len(predictions.label),
         selection=selection,
         predictions=predictions,
-        provenance={**facts, **({"at_chance": chance._asdict()} if chance else {})},
+        provenance=facts,
         seconds=seconds,
     )
 

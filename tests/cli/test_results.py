@@ -118,7 +118,7 @@ def test_a_path_of_lambdas(cli, store):
     )
     out = cli("results", "show", trial.key[:10], "--store", store.path).out
     assert [line.split() for line in out.splitlines() if line.split()[:1] == ["0.1"]] == [
-        ["0.1", "75.00", "*", "-"]
+        ["0.1", "75.00", "*"]
     ]
     assert "lambda 0.1 is on the edge of its grid" in out
     assert "choices on the edge of their grid: 1" in cli("results", "--store", store.path).out

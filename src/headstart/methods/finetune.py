@@ -157,9 +157,9 @@ class PreparedTraining:
         with clock("prepare"):
             images = self.images
         with clock("select"):
-            trained, network = self._train(candidate.values, images.train_rows, "candidate")
+            trained, network = self.train(candidate.values, images.train_rows, "candidate")
             curve = [
-                {**candidate.values, "crop": crop, "accuracy": self._validate(network, crop)}
+                {**candidate.values, "crop": crop, "accuracy": self.validate(network, crop)}
                 for crop in self.setting.crops
                 if trained.diverged_at is None
             ]
@@ -184,7 +184,7 @@ class PreparedTraining:
         if self.trial.dataset.examples_per_class is None:
             rows = np.concatenate([rows, images.validation_rows])
         with clock("refit"):
-            trained, network = self._train(values, rows, "refit")
+            trained, network = self.train(values, rows, "refit")
         if trained.diverged_at is not None:
             raise TrainingError(
                 f"the choice (learning rate {float(values['learning_rate']):g}) diverged at step "
@@ -195,11 +195,11 @@ class PreparedTraining:
             )
         with clock("test"):
             crop: Crop = "central" if values["crop"] == "central" else "full"
-            scores = self._scores(network, images.test_rows, crop)
+            scores = self.scores(network, images.test_rows, crop)
         facts = {"refit": _facts(trained), "skipped_images": images.broken}
         return TestScores(images.test_places, scores, facts, clock.seconds, lambda: network)
 
-    def _train(
+    def train(
         self, values: dict[str, Value], rows: Rows, what: Literal["candidate", "refit"]
     ) -> "tuple[Trained, Network]":
         """Train a fresh network on some rows; interrupted before, it goes on where it was."""
@@ -244,13 +244,13 @@ class PreparedTraining:
         place.unlink(missing_ok=True)
         return trained, network
 
-    def _validate(self, network: "Network", crop: "Crop") -> float:
+    def validate(self, network: "Network", crop: "Crop") -> float:
         """Score validation."""
         rows = self.images.validation_rows
-        scores = self._scores(network, rows, crop)
+        scores = self.scores(network, rows, crop)
         return metrics.score(self.trial.dataset.metric, self.images.labels[rows], scores)
 
-    def _scores(self, network: "Network", rows: Rows, crop: "Crop") -> npt.NDArray[np.float32]:
+    def scores(self, network: "Network", rows: Rows, crop: "Crop") -> npt.NDArray[np.float32]:
         """(n, K) decision values of some rows."""
         return self.images.scores(network, rows, self.trial.model, crop, self.setting.precision)
 
