@@ -14,7 +14,7 @@ from headstart.errors import ModelError, TrainingError
 from headstart.features.preprocess import fit_image
 from headstart.models.preprocessing import of_timm, of_transformers
 from headstart.models.sources.base import IMAGENET_MEAN, IMAGENET_STD
-from headstart.settings.examples import input_of
+from headstart.methods.training_images import input_of
 
 transformers = pytest.importorskip("transformers")
 

@@ -204,37 +204,19 @@ def load(
     """
     import torch
 
-    from headstart.models.checkpoint import Purpose
     from headstart.models.deterministic import check_deterministic
     from headstart.models.network import proven
-    from headstart.models.state import load_state
     from headstart.models.switches import switch
-    from headstart.models.weight_files import read_weights
 
     source = source_of(model.source)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(model.weights.random_seed or 0)
         module = source.build(model)
-    head = _head(model, module)
     trained = source.carries_weights(model)
     if model.weights.random_seed is None and not trained:
-        require(model, cache)
-        file = places.fetch(model, cache or default_cache())
-        ledger.check_digest(model, file, cache or default_cache())
-        purpose = Purpose(
-            head,
-            str(file),
-            auxiliary=source.auxiliary,
-            translate=source.translate,
-            part=model.part,
-            size=model.input_size,
-            architecture=f"{model.source}:{model.architecture.partition('@')[0]}",
-            resample="resampled" in model.tags,
-        )
-        content = read_weights(file, trust=trust)
-        trained = load_state(module, content, purpose, lambda line: _once(file, line, note))
-        # Shares of its parts may be among the weights.
-        head = _head(model, module)
+        trained = _fill(module, model, cache or default_cache(), trust, note)
+    # Shares of its parts may be among the weights.
+    head = _head(model, module)
     network = proven(module, head, source.finish(module, model), model)
     if network.feature_dim != model.feature_dim:
         raise ModelError(
@@ -251,6 +233,32 @@ def load(
     network.eval()
     check_deterministic(network, model)
     return network
+
+
+def _fill(
+    module: "nn.Module", model: Model, cache: Path, trust: bool, note: Callable[[str], None]
+) -> bool:
+    """Load the weights of a model into its module; whether the classifier came with them."""
+    from headstart.models.checkpoint import Purpose
+    from headstart.models.state import load_state
+    from headstart.models.weight_files import read_weights
+
+    require(model, cache)
+    source = source_of(model.source)
+    file = places.fetch(model, cache)
+    ledger.check_digest(model, file, cache)
+    purpose = Purpose(
+        _head(model, module),
+        str(file),
+        auxiliary=source.auxiliary,
+        translate=source.translate,
+        part=model.part,
+        size=model.input_size,
+        architecture=f"{model.source}:{model.architecture.partition('@')[0]}",
+        resample="resampled" in model.tags,
+    )
+    content = read_weights(file, trust=trust)
+    return load_state(module, content, purpose, lambda line: _once(file, line, note))
 
 
 def _once(file: Path, line: str, note: Callable[[str], None]) -> None:
