@@ -12,9 +12,9 @@ from PIL import Image
 from headstart import models
 from headstart.errors import ModelError, TrainingError
 from headstart.features.preprocess import fit_image
+from headstart.methods.training_images import input_of
 from headstart.models.preprocessing import of_timm, of_transformers
 from headstart.models.sources.base import IMAGENET_MEAN, IMAGENET_STD
-from headstart.methods.training_images import input_of
 
 transformers = pytest.importorskip("transformers")
 
