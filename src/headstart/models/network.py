@@ -165,7 +165,7 @@ def proven(module: nn.Module, head: Head, auxiliary: tuple[str, ...], model: Mod
         It fails on images of its size (code ``model.forward``), gives no one vector per image
         (``model.answer``), or its logits are no linear map of the features (``model.head``).
     """
-    key = digest({**model.identity, "auxiliary": list(auxiliary)})
+    key = digest({**model.identity, "auxiliary": list(auxiliary), "head": list(head.paths)})
     run = None if key in _shown else forward(module, model.input_size, model.name)
     network = Network(module, head, auxiliary)
     network.eval()
