@@ -186,6 +186,14 @@ def test_error_rates_are_converted(tmp_path):
         source = read(tmp_path, text, columns, **options)
         assert cells(source, "model") == expected, text
         assert any("converted" in note for note in source.facts[0]["reading"])
+    for text, measure in (
+        ("model,ImageNet,pets\na,24,7.9\nb,20,10\n", "error"),
+        ("model,ImageNet \u2193,pets \u2193\na,24,7.9\nb,20,10\n", "accuracy"),
+        ("dataset,a,b\nImageNet,24,20\npets,7.9,10\n", "error"),
+    ):
+        frame = read(tmp_path, text, measure=measure).frame
+        assert frame.accuracy.tolist() == pytest.approx([0.921, 0.9])
+        assert frame.upstream_accuracy.tolist() == pytest.approx([0.76, 0.8])
     both = read(tmp_path, "model,error,accuracy\na,7.9,92.1\n")
     assert cells(both, "model") == {"a": 92.1}
 

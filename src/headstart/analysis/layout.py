@@ -189,6 +189,8 @@ def _attributes(
         taken[name] = numbers.value * (multiple_of(heading) if name in SIZES else 1)
         if name in ("accuracy", "error", "upstream_accuracy", "upstream_error"):
             taken[f"{name}_percent"] = numbers.percent | heading.percent
+        if name == "upstream_accuracy" and heading.lower:
+            taken["upstream_accuracy_is_error"] = [True] * len(rows)
         if name in ("accuracy", "error", "log_odds") and not np.isnan(numbers.spread).all():
             taken.setdefault("se", numbers.spread)
     for name, value in found.constants.items():
@@ -256,6 +258,8 @@ def _wide(
                  and j not in found.columns.get("dataset", ())]  # fmt: skip
     long = _melted(frame, columns, parsed, values)
     long, upstream = _with_imagenet(long)
+    if upstream or "upstream_accuracy" in found.guessed:
+        long["upstream_as_results"] = True
     if "setting" not in long:
         long["setting"] = ONE_SETTING
         said.append(f"no column setting: all results are one setting, '{ONE_SETTING}'")
@@ -516,6 +520,8 @@ def _with_imagenet(long: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     name = str(rows["dataset"].iloc[0]) if len(rows) else IMAGENET
     of = rows.drop_duplicates("model").set_index("model")
     rest = long[~upstream]
+    if "is_error" in of and bool(of["is_error"].any()):
+        rest = rest.assign(upstream_accuracy_is_error=True)
     for column in ("accuracy", "accuracy_percent"):
         rest = rest.assign(**{f"upstream_{column}": rest["model"].map(of[column])})
     rest["upstream_accuracy_percent"] = rest["upstream_accuracy_percent"] == True  # noqa: E712

@@ -200,6 +200,10 @@ def _errors_named(frame: pd.DataFrame, options: ReadOptions) -> pd.DataFrame:
             renamed = {error: name, f"{error}_percent": f"{name}_percent"}
             frame = frame.drop(columns=f"{name}_percent", errors="ignore").rename(columns=renamed)
             frame[f"{name}_is_error"] = True
+    as_results = frame.pop("upstream_as_results") if "upstream_as_results" in frame else None
+    if as_results is not None and options.measure == "error":
+        # A column beside the results, called as a dataset is, holds what they hold.
+        frame["upstream_accuracy_is_error"] = True
     if "accuracy" in frame:
         is_error = frame.get("accuracy_is_error", False) | pd.Series(
             options.measure == "error", index=frame.index
