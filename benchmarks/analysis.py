@@ -1,4 +1,4 @@
-"""How long the whole analysis of a full table takes, printed as JSON.
+"""How long the whole analysis of a full table takes, and how it grows, printed as JSON.
 
     python benchmarks/analysis.py [--out FILE] [--rounds 3]
 
@@ -8,6 +8,10 @@
 * `bootstrap`: the rival, one BCa interval of a correlation at a time by `scipy.stats.bootstrap`,
   vectorised, with as many resamples. One setting's Pearson intervals (all, two groups, each
   dataset) by both, seconds and ratio, and the largest difference between the ends.
+* `growth`: seconds (and those of the processor, which other processes do not lengthen) and peak
+  memory of `hs.analyze` of tables of other sizes, each in a process of its own, imports included,
+  and megabytes of JSON. Limits: 400 models x 5 datasets in 5 seconds, 1,556 x 5 in 30 seconds and
+  1 GB, on two cores.
 * `command`: seconds of the process `headstart analyze kornblith2019`.
 """
 
@@ -19,13 +23,15 @@ import resource
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from scipy import stats
-from scipy.special import logit
+from scipy.special import expit, logit
 
 import headstart as hs
 from headstart.stats import bca_interval, jackknife_weights, pearson, resample_weights
@@ -33,6 +39,25 @@ from headstart.stats import bca_interval, jackknife_weights, pearson, resample_w
 RESAMPLES = 10_000
 LIMIT_SECONDS = 5.0
 SETTING = "random_init"
+# Models and datasets; the limits are seconds.
+SIZES = ((50, 5), (100, 5), (200, 5), (400, 5), (800, 5), (1556, 5), (48, 21), (48, 84), (200, 40))
+SIZE_LIMITS = {(400, 5): 5.0, (1556, 5): 30.0}
+LIMIT_MB = 1024
+# Analyses one table in a process of its own: peak memory is of a process, and never falls.
+CHILD = """
+import json, resource, sys, time
+from pathlib import Path
+import pandas as pd
+start = time.perf_counter()
+import headstart as hs
+from headstart.cli.analysis import write_json
+analysis = hs.analyze(pd.read_csv(sys.argv[1]))
+seconds = time.perf_counter() - start
+write_json(analysis, Path(sys.argv[2]))
+used = resource.getrusage(resource.RUSAGE_SELF)
+processor = used.ru_utime + used.ru_stime
+print(json.dumps([round(seconds, 2), round(processor, 2), round(used.ru_maxrss / 1024)]))
+"""
 
 
 def timed(function: Callable[[], object]) -> float:
@@ -80,6 +105,49 @@ def by_scipy(x: np.ndarray, Y: np.ndarray) -> np.ndarray:
     return np.array(intervals).T
 
 
+def table(n_models: int, n_datasets: int) -> pd.DataFrame:
+    """A setting in which families, upstream accuracy and datasets all have a say."""
+    random = np.random.default_rng(0)
+    model, dataset = (codes.ravel() for codes in np.indices((n_models, n_datasets)))
+    upstream = random.normal(1.2, 0.5, n_models)
+    slope, level = random.normal(1, 0.3, n_datasets), random.normal(0.5, 1, n_datasets)
+    score = level[dataset] + slope[dataset] * upstream[model] + random.normal(0, 0.1, len(model))
+    return pd.DataFrame({
+        "model": [f"net{i:04d}" for i in model], "family": [f"family{i // 4}" for i in model],
+        "dataset": [f"set{i:03d}" for i in dataset], "setting": "linear",
+        "upstream_accuracy": expit(upstream[model]), "accuracy": expit(score), "n_test": 10_000,
+    })  # fmt: skip
+
+
+def growth() -> list[dict[str, object]]:
+    """Seconds, peak memory and size of the JSON for each size of table."""
+    found: list[dict[str, object]] = []
+    for size in SIZES:
+        with tempfile.TemporaryDirectory() as folder:
+            source, out = Path(folder, "table.csv"), Path(folder, "out.json")
+            table(*size).to_csv(source, index=False)
+            command = [sys.executable, "-c", CHILD, str(source), str(out)]
+            done = subprocess.run(command, check=True, capture_output=True, text=True)
+            seconds, processor_seconds, peak = json.loads(done.stdout.splitlines()[-1])
+            row: dict[str, object] = {
+                "models": size[0], "datasets": size[1], "seconds": seconds,
+                "processor_seconds": processor_seconds, "peak_mb": peak,
+                "json_mb": round(out.stat().st_size / 1e6, 1),
+            }  # fmt: skip
+            if size in SIZE_LIMITS:
+                row |= {"limit_seconds": SIZE_LIMITS[size], "limit_mb": LIMIT_MB}
+            found.append(row)
+    return found
+
+
+def processor() -> str:
+    """Name the processor, as Linux knows it."""
+    info = Path("/proc/cpuinfo")
+    names = [line.partition(":")[2].strip() for line in info.read_text().splitlines()
+             if line.startswith("model name")] if info.exists() else []  # fmt: skip
+    return names[0] if names else platform.processor() or platform.machine()
+
+
 def measure(rounds: int) -> dict[str, object]:
     """Time everything."""
     first = timed(lambda: hs.analyze("kornblith2019", resamples=RESAMPLES))
@@ -104,6 +172,7 @@ def measure(rounds: int) -> dict[str, object]:
             "times_faster": round(theirs / ours, 1),
             "largest_difference": round(float(np.abs(by_weights(x, Y) - by_scipy(x, Y)).max()), 3),
         },
+        "growth": growth(),
         "command": {"seconds": round(process, 2)},
     }
 
@@ -118,7 +187,7 @@ def main() -> None:
         "benchmark": "analysis",
         "cells": "16 models x 12 datasets x 3 settings",
         "resamples": RESAMPLES,
-        "machine": f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores",
+        "machine": f"{processor()}, {os.cpu_count()} cores",
         **measure(arguments.rounds),
     }
     text = json.dumps(report, indent=1)

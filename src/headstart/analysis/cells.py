@@ -143,6 +143,7 @@ def cells_of(frame: pd.DataFrame, level: float = 0.95) -> pd.DataFrame:
     if "metric" not in frame:
         frame["metric"] = None
     frame["log_odds"] = _log_odds(frame)
+    frame["square"] = frame["se"] ** 2
     by = frame.groupby(["setting", "model", "dataset"], sort=False)
     cells = by.agg(
         family=("family", "first"),
@@ -151,10 +152,11 @@ def cells_of(frame: pd.DataFrame, level: float = 0.95) -> pd.DataFrame:
         single=("accuracy", "first"),
         log_odds=("log_odds", "mean"),
         n_test=("n_test", "min"),
-        se=("se", lambda values: np.sqrt(np.mean(values**2))),
+        se=("square", "mean"),
         n_seeds=("accuracy", "size"),
         seed_sd=("log_odds", "std"),
     ).reset_index()
+    cells["se"] = np.sqrt(cells["se"])
     # A single number is given back as it came, not through the logit and back.
     mean = accuracy_of(cells["log_odds"])
     cells["accuracy"] = np.where(cells["n_seeds"] == 1, cells["single"], mean)
