@@ -279,3 +279,14 @@ def test_missing_cells_leave_what_needs_no_average_alone():
     assert (over_all.n_models == 6).all()
     row = analysis.settings.query("setting == 'finetune'").iloc[0]
     assert (row.cells, row.n_models, row.n_datasets) == (23, 6, 4)
+
+
+def test_a_model_without_any_cell_is_named(cli, tmp_path):
+    table = listed({"m1": {"a": 80.0, "b": 82.0}, "m2": {"a": 84.0, "b": 85.0},
+                    "ghost": {"a": np.nan, "b": np.nan}})  # fmt: skip
+    analysis = quick(table)
+    assert "model ghost" in reasons(analysis)
+    assert set(analysis.model_means.model) == {"m1", "m2"}
+    table.to_csv(tmp_path / "t.csv", index=False)
+    first = cli("analyze", tmp_path / "t.csv").out.split("Fine-tuned")[0]
+    assert "model ghost" in " ".join(first.split())

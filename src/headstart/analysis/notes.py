@@ -147,6 +147,10 @@ def _on_cells(source: Source) -> list[Note]:
         )
         for fact in source.facts
         if fact.get("without_accuracy")
+    ] + [
+        (name, f"no row of {fact['name']} has an accuracy for it: it takes no part in anything")
+        for fact in source.facts
+        for name in fact.get("unmeasured", [])
     ]
 
 

@@ -336,6 +336,7 @@ def _of_grid(
         "rows": len(found.frame),
         "digitised": facts.get("digitised", False),
         "without_accuracy": found.without_accuracy,
+        "unmeasured": found.unmeasured,
         "reading": notes,
         "duplicates": duplicates,
     }

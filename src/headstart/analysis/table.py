@@ -34,13 +34,15 @@ class Tidy(NamedTuple):
     """The table with accuracies as proportions; the unit it had, and how that was settled.
 
     `unit` is "percent", "proportion" or, where datasets differ, "percent and proportion";
-    `without_accuracy` counts missing cells, `notes` says what was converted.
+    `without_accuracy` counts missing cells, `unmeasured` names the models and datasets that have no
+    other ("model ghost"), `notes` says what was converted.
     """
 
     frame: pd.DataFrame
     unit: str
     rule: str
     without_accuracy: int
+    unmeasured: list[str]
     notes: list[str]
 
 
@@ -85,10 +87,23 @@ def tidy(frame: pd.DataFrame, where: str, options: ReadOptions | None = None) ->
     if "se" in frame and options.runs > 1:
         frame["se"] = frame["se"] / np.sqrt(options.runs)
     missing = int(frame["accuracy"].isna().sum())
+    unmeasured = _unmeasured(frame)
+    if unmeasured:
+        notes.append(f"without any accuracy, and so left out: {', '.join(unmeasured)}")
     frame = frame[frame["accuracy"].notna()].drop(columns="log_odds", errors="ignore")
     if frame.empty:
         raise TableError(f"{where}: no row has an accuracy", code="table.no_accuracy")
-    return Tidy(frame, unit or "proportion", rule, missing, notes)
+    return Tidy(frame, unit or "proportion", rule, missing, unmeasured, notes)
+
+
+def _unmeasured(frame: pd.DataFrame) -> list[str]:
+    """Name the models and datasets of which no row has an accuracy."""
+    known = frame[frame["accuracy"].notna()]
+    return [
+        f"{kind} {name}"
+        for kind in ("model", "dataset")
+        for name in sorted(set(frame[kind]) - set(known[kind]))
+    ]
 
 
 def tell_apart(frame: pd.DataFrame) -> pd.DataFrame:
