@@ -5,9 +5,9 @@
 * `analyze`: seconds of `hs.analyze("kornblith2019")`: 16 models x 12 datasets x 3 settings, all
   tables, 10,000 bootstrap resamples; the median of rounds in one process, the first (which imports)
   apart, and its peak memory. The limit is 5 seconds.
-* `bootstrap`: the rival, one BCa interval of a correlation at a time by `scipy.stats.bootstrap`,
-  vectorised, with as many resamples. One setting's Pearson intervals (all, two groups, each
-  dataset) by both, seconds and ratio, and the largest difference between the ends.
+* `intervals`: one setting's Pearson intervals (all, two groups, each dataset), all at once as the
+  analysis has them (Fisher's z with a jackknife), and the rival, one BCa bootstrap at a time by
+  `scipy.stats.bootstrap`: seconds, ratio, and the largest difference between the ends.
 * `growth`: seconds (and those of the processor, which other processes do not lengthen) and peak
   memory of `hs.analyze` of tables of other sizes, each in a process of its own, imports included,
   and megabytes of JSON. Limits: 400 models x 5 datasets in 5 seconds, 1,556 x 5 in 30 seconds and
@@ -34,7 +34,7 @@ from scipy import stats
 from scipy.special import expit, logit
 
 import headstart as hs
-from headstart.stats import bca_interval, jackknife_weights, pearson, resample_weights
+from headstart.stats import correlation_interval
 
 RESAMPLES = 10_000
 LIMIT_SECONDS = 5.0
@@ -81,13 +81,10 @@ def scopes(analysis: hs.Analysis) -> tuple[np.ndarray, np.ndarray]:
     return logit(upstream.to_numpy()), np.stack(columns, axis=1)
 
 
-def by_weights(x: np.ndarray, Y: np.ndarray) -> np.ndarray:
-    """(2, S) BCa intervals, all scopes at once."""
-    weights = resample_weights(len(x), RESAMPLES, np.random.default_rng(0))
-    one, all_but_one = np.ones((1, len(x))), jackknife_weights(len(x))
-    return np.stack(
-        bca_interval(pearson(weights, x, Y), pearson(one, x, Y)[0], pearson(all_but_one, x, Y))
-    )
+def by_jackknife(x: np.ndarray, Y: np.ndarray) -> np.ndarray:
+    """(2, S) the intervals of the analysis, all scopes at once."""
+    found = correlation_interval("pearson", x, Y, np.arange(len(x)))
+    return np.stack([found.low, found.high])
 
 
 def by_scipy(x: np.ndarray, Y: np.ndarray) -> np.ndarray:
@@ -154,7 +151,7 @@ def measure(rounds: int) -> dict[str, object]:
     whole = [timed(lambda: hs.analyze("kornblith2019", resamples=RESAMPLES)) for _ in range(rounds)]
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     x, Y = scopes(hs.analyze("kornblith2019", resamples=100))
-    ours = statistics.median(timed(lambda: by_weights(x, Y)) for _ in range(rounds))
+    ours = statistics.median(timed(lambda: by_jackknife(x, Y)) for _ in range(rounds))
     theirs = statistics.median(timed(lambda: by_scipy(x, Y)) for _ in range(rounds))
     command = [sys.executable, "-m", "headstart", "analyze", "kornblith2019"]
     process = timed(lambda: subprocess.run(command, check=True, capture_output=True))
@@ -165,12 +162,14 @@ def measure(rounds: int) -> dict[str, object]:
             "limit_seconds": LIMIT_SECONDS,
             "peak_mb": round(peak),
         },
-        "bootstrap": {
-            "intervals": Y.shape[1],
+        "intervals": {
+            "number": Y.shape[1],
             "seconds": round(ours, 3),
             "seconds_scipy": round(theirs, 3),
             "times_faster": round(theirs / ours, 1),
-            "largest_difference": round(float(np.abs(by_weights(x, Y) - by_scipy(x, Y)).max()), 3),
+            "largest_difference": round(
+                float(np.abs(by_jackknife(x, Y) - by_scipy(x, Y)).max()), 3
+            ),
         },
         "growth": growth(),
         "command": {"seconds": round(process, 2)},

@@ -12,6 +12,7 @@ from scipy.special import expit, logit
 import headstart as hs
 from headstart.analysis.means import MOST_MODELS_IN_PAIRS
 from headstart.report import csv_table, latex_tables
+from headstart.report.page import page_html
 from report.results import made
 from stores import make_store
 from tables import make_table
@@ -74,6 +75,8 @@ def test_what_is_not_connected_is_refused_and_named():
     assert "n, o on c, d" in why
     # What needs no comparison is there.
     assert len(analysis.cells) == 5
+    assert "No model can be called best" in page_html(analysis)
+    assert latex_tables(analysis).count(r"\begin{tabular}") == 1
 
 
 def test_two_datasets_decide_nothing(cli, tmp_path):

@@ -72,6 +72,9 @@ def means_or_cells(subject: Subject) -> tuple[Any, str, str]:
     if not len(cells):
         return None, "", ""
     table = cells[cells.setting == in_order(cells.setting)[0]]
+    if not len(means) and table.dataset.nunique() > 1:
+        # Nothing connects the models: none is best over all, and one dataset is not all.
+        return table.iloc[:0], "", ""
     first = str(table.dataset.iloc[0])
     return table[table.dataset == first], first, TESTS["one"]
 

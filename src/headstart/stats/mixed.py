@@ -14,6 +14,7 @@ __all__ = ["MixedModel", "mixed_model"]
 Floats = npt.NDArray[np.float64]
 # Of the mean square of the scores: what rounding leaves of no residual.
 NO_RESIDUAL = 1e-20
+MOST_RESTARTS = 5
 
 
 class MixedModel(NamedTuple):
@@ -169,9 +170,14 @@ def _by_likelihood(
     ]  # fmt: skip
     best = min(outcomes, key=lambda outcome: float(outcome.fun))
     # On a flat ridge gradients by differences end early: finish without them, and see it stay.
-    fine = minimize(lambda root: objective(np.abs(root)), best.x, method="Nelder-Mead",
-                    options={"maxiter": 1000, "xatol": 1e-7, "fatol": 1e-9})  # fmt: skip
-    converged = bool(fine.success) and float(best.fun) - float(fine.fun) < 1e-3
+    fine, converged = best, False
+    for _ in range(MOST_RESTARTS):
+        before = float(fine.fun)
+        fine = minimize(lambda root: objective(np.abs(root)), fine.x, method="Nelder-Mead",
+                        options={"maxiter": 500, "xatol": 1e-6, "fatol": 1e-8})  # fmt: skip
+        converged = bool(fine.success) and before - float(fine.fun) < 1e-4
+        if converged:
+            break
     ratios = np.pad(fine.x**2, (0, 3 - free))
     _, slope, variance, left = problem.deviance(ratios)
     _check_residual(left, y)
