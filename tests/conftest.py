@@ -63,9 +63,12 @@ def real_fashion_mnist() -> Path:
 
 @dataclass(frozen=True)
 class Outcome:
+    """What a command ended with; `error` is the HeadstartError that ended it, if one did."""
+
     code: int
     out: str
     err: str
+    error: BaseException | None = None
 
 
 @pytest.fixture
@@ -76,13 +79,13 @@ def cli(monkeypatch, capsys) -> Callable[..., Outcome]:
     def run(*arguments: str) -> Outcome:
         monkeypatch.setattr(sys, "argv", ["headstart", *map(str, arguments)])
         capsys.readouterr()
+        code, error = 0, None
         try:
             main()
-            code = 0
         except SystemExit as exit_:
-            code = exit_.code or 0
+            code, error = exit_.code or 0, exit_.__cause__
         captured = capsys.readouterr()
-        return Outcome(code, captured.out, captured.err)
+        return Outcome(code, captured.out, captured.err, error)
 
     return run
 

@@ -1,5 +1,30 @@
 """`python -m headstart` is `headstart`."""
 
-from headstart.cli.main import main
+import sys
 
-main()
+__all__ = ["interrupt_is_handled", "main"]
+
+
+def interrupt_is_handled() -> None:
+    """Let a Ctrl-C that was caught end in our exit code.
+
+    One that came while a text was executed (as named tuples are made, in many imports) has Python
+    end itself by the signal, until the next text is executed.
+    """
+    exec("")  # noqa: S102
+
+
+def main() -> None:
+    """Run a command. Ctrl-C while its modules are being imported ends it like any other time."""
+    try:
+        from headstart.cli.main import main as run
+    except KeyboardInterrupt:
+        if sys.stderr is not None:
+            sys.stderr.write("interrupted\n")
+        interrupt_is_handled()
+        raise SystemExit(130) from None
+    run()
+
+
+if __name__ == "__main__":
+    main()

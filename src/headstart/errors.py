@@ -7,6 +7,7 @@ the `values` that its message is about: programs and tests match these, never th
 * HeadstartError
     * StudyError              the study contradicts itself or asks for what there is not
         * UnknownNameError    a name that is in no catalogue; the nearest ones are told
+    * CommandError            a command line that cannot be read: no such option, a wrong value
     * DatasetError            images or labels are not what they have to be
         * DatasetMissingError not on this machine, and not to be had
         * ManifestError       the content is not what was published
@@ -36,6 +37,7 @@ from typing import Any
 __all__ = [
     "AnalysisError",
     "BrokenImageError",
+    "CommandError",
     "DatasetError",
     "DatasetMissingError",
     "DeviceError",
@@ -139,6 +141,12 @@ class UnknownNameError(StudyError):
         hint = f"did you mean {' or '.join(near)}?" if near else f"known: {listed}"
         super().__init__(f"unknown {kind} '{name}': {hint}", kind=kind, name=name, near=near)
         self.kind, self.name, self.near = kind, name, near
+
+
+class CommandError(HeadstartError):
+    """A command line that cannot be read: no such command or option, a value that is wrong."""
+
+    code = "command"
 
 
 class DatasetError(HeadstartError):

@@ -1,5 +1,6 @@
 """Files written whole or not at all, their names as text, and the system's complaints in words."""
 
+import codecs
 import errno
 import hashlib
 import os
@@ -7,14 +8,15 @@ import re
 import shutil
 import stat
 import time
+import tomllib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from filelock import FileLock, Timeout
 
-from headstart.errors import DiskFullError, NotWritableError, StorageError
+from headstart.errors import DiskFullError, HeadstartError, NotWritableError, StorageError
 
 __all__ = [
     "Appender",
@@ -24,6 +26,7 @@ __all__ = [
     "name_from_text",
     "name_in_text",
     "path_of",
+    "read_toml",
     "replaced",
     "sha256_file",
     "sha256_start",
@@ -35,7 +38,8 @@ __all__ = [
 
 OPTION = re.compile(r"\?(?=[a-z_]+=)")
 SYNC_SECONDS = 5.0
-FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+# Not every system has all of them.
+FULL = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
 ABSENT = {errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG}
 FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
 # A byte that `name_in_text` wrote, or what looks like one.
@@ -160,13 +164,22 @@ def storage_error(path: Path, error: OSError, *, reading: bool = False) -> Stora
     if error.errno in FORBIDDEN and reading:
         return StorageError(
             f"cannot read {shown} ({error.strerror}): ask its owner for permission to read it, or "
-            "give a copy"
+            "give a copy",
+            code="storage.not_readable",
+            path=shown,
         )
     if error.errno in FORBIDDEN:
         return NotWritableError(
             f"cannot write {shown} ({error.strerror}): choose a folder that you may write to"
         )
-    return StorageError(f"cannot use {shown}: {error.strerror or error}")
+    if error.errno in (errno.ENOTDIR, errno.EEXIST):
+        return StorageError(
+            f"cannot use {shown}: it, or a folder above it, is not a folder but something else of "
+            "that name: choose another folder",
+            code="storage.not_folder",
+            path=shown,
+        )
+    return StorageError(f"cannot use {shown}: {error.strerror or error}", path=shown)
 
 
 def _no_file(path: Path, kind: str) -> StorageError:
@@ -232,6 +245,43 @@ def replaced(path: Path) -> Iterator[Path]:
             temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def read_toml(content: bytes, what: str, wrong: type[HeadstartError]) -> dict[str, Any]:
+    """Read TOML: UTF-8 with or without a byte-order mark, or UTF-16 as some editors save it.
+
+    Parameters
+    ----------
+    content
+        The bytes of the file.
+    what
+        What it is, with its name, for the message: ``"study file a.toml"``.
+    wrong
+        Raised with the code ``toml.encoding`` or ``toml.syntax``; the line and column are named.
+    """
+    encoding = "utf-8-sig"
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        encoding = "utf-16"
+    elif content[1:2] == b"\0" or content[:1] == b"\0":
+        encoding = "utf-16-le" if content[1:2] == b"\0" else "utf-16-be"
+    try:
+        return tomllib.loads(content.decode(encoding))
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        raise wrong(
+            f"{what}: byte {content[error.start]:#04x} in line {line} is not UTF-8: save the file "
+            "as UTF-8",
+            code="toml.encoding",
+            line=line,
+        ) from error
+    except tomllib.TOMLDecodeError as error:
+        n_lines = content.decode(encoding).count("\n") + 1
+        reason = " ".join(str(error).split())
+        reason = reason.replace("at end of document", f"at end of document, line {n_lines}")
+        raise wrong(f"{what}: not valid TOML: {reason}", code="toml.syntax", why=reason) from error
+    except RecursionError as error:
+        reason = "lists or tables are nested too deeply"
+        raise wrong(f"{what}: not valid TOML: {reason}", code="toml.syntax", why=reason) from error
 
 
 def sha256_file(path: Path) -> str:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from headstart.errors import StorageError
 from headstart.spec import Measurement, Result, Trial, Value
 
 __all__ = [
@@ -156,10 +157,34 @@ def receive(watcher: Watcher, message: Message) -> None:
 
 
 def default_cache() -> Path:
-    """Give the folder for features and downloads: $HEADSTART_CACHE, else the XDG cache folder."""
-    if folder := os.environ.get("HEADSTART_CACHE"):
-        return Path(folder)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "headstart"
+    """Return the folder for features and downloads: $HEADSTART_CACHE, else the XDG cache folder.
+
+    It need not be there yet.
+
+    Raises
+    ------
+    StorageError
+        Something that is no folder has its name, or that of a folder above it.
+    """
+    given = os.environ.get("HEADSTART_CACHE")
+    try:
+        usual = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+        folder = Path(given).expanduser() if given else Path(usual) / "headstart"
+    except RuntimeError as error:
+        raise StorageError(
+            f"no folder for the cache ({error}): set HEADSTART_CACHE to a folder",
+            code="cache.no_home",
+        ) from error
+    # The first part of it that is there.
+    place = next((part for part in (folder, *folder.parents) if os.path.lexists(part)), folder)
+    if os.path.lexists(place) and not place.is_dir():
+        what = "a broken symlink" if place.is_symlink() else "not a folder"
+        raise StorageError(
+            f"cache {folder}: {place} is {what}: set HEADSTART_CACHE to a folder",
+            code="cache.not_folder",
+            path=str(place),
+        )
+    return folder
 
 
 @dataclass(frozen=True)

@@ -160,34 +160,6 @@ def test_the_demo_leaves_out_what_is_not_there(cli, tmp_path, monkeypatch):
     assert "fashion_mnist: left out (Debian package dataset-fashion-mnist" in outcome.out
 
 
-BAD = [
-    (("--models", "efficientnet_lite9"), "unknown model 'efficientnet_lite9': did you mean"),
-    (("--datasets", "digit"), "unknown dataset 'digit': did you mean digits?"),
-    (("--settings", "linaer"), "unknown setting 'linaer': did you mean linear?"),
-    (("--models", ""), "the study names no models: give at least one"),
-    (("--models", ","), "the study names no models: give at least one"),
-    (("--seeds", "a"), "study key 'seeds' = 'a' will not do"),
-    (("--seeds", "\u00b2"), "study key 'seeds' = '\u00b2' will not do"),
-    (("--seeds", "4294967296"), "study key 'seeds' = '4294967296' will not do"),
-    (("--limit", "5000"), "limit 5,000 is larger than the data"),
-    (("--limit", "0"), "study key 'limit' = 0 will not do"),
-    (("--datasets", "/no/such/folder"), "dataset folder /no/such/folder does not exist"),
-]
-
-
-@pytest.mark.parametrize(("options", "words"), BAD)
-def test_bad_input_is_one_line_and_exit_code_2(cli, tmp_path, options, words):
-    base = {"--models": MODEL, "--datasets": "digits", "--limit": "100"}
-    base.update(dict([options]))
-    arguments = [part for pair in base.items() for part in pair]
-    outcome = cli("run", *arguments, "--store", tmp_path / "results.db")
-    assert outcome.code == 2
-    assert outcome.err.startswith("error: ")
-    assert words in outcome.err
-    assert outcome.err.count("\n") == 1
-    assert list(tmp_path.iterdir()) == []
-
-
 @pytest.mark.parametrize(
     ("variable", "value", "options", "words"),
     [
@@ -205,49 +177,6 @@ def test_what_this_machine_lacks_is_found_before_anything_is_computed(
     assert words in outcome.err
     assert outcome.err.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
-
-
-def write_study(folder, text):
-    (folder / "study.toml").write_text(text)
-    return folder / "study.toml"
-
-
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [
-        ("models = [", "is not TOML"),
-        ("datasets = ['digits']", "names no models"),
-        (f"models = ['{MODEL}']\ndatasets = ['digits']\nlimits = 3", "did you mean limit"),
-        (f"models = '{MODEL}'\ndatasets = ['digits']", "will not do: expected a list, [...]"),
-    ],
-)
-def test_bad_study_files(cli, tmp_path, text, words):
-    study = write_study(tmp_path, text)
-    outcome = cli("run", study, "--store", tmp_path / "results.db")
-    assert outcome.code == 2
-    assert words in outcome.err
-    assert outcome.err.count("\n") == 1
-    assert list(tmp_path.iterdir()) == [study]
-
-
-OPTIONS = {
-    "--models": MODEL,
-    "--datasets": "digits",
-    "--settings": "linear",
-    "--seeds": "1",
-    "--limit": "100",
-    "--precision": "bf16",
-    "--skip-broken": None,
-}
-
-
-def test_a_study_file_and_options_exclude_each_other(cli, tmp_path):
-    study = write_study(tmp_path, f"models = ['{MODEL}']\ndatasets = ['digits']")
-    for option, value in OPTIONS.items():
-        given = (option,) if value is None else (option, value)
-        outcome = cli("run", study, *given, "--print-study")
-        assert outcome.code == 2
-        assert f"a study file and {option} were given: write all into the file" in outcome.err
 
 
 @pytest.mark.parametrize("what", ["text", "other", "newer"])
@@ -527,5 +456,5 @@ def test_ctrl_c_says_that_nothing_is_lost(tmp_path, own_cache):
     process.send_signal(signal.SIGINT)
     out, err = process.communicate()
     assert process.returncode == 130, (out, err)
-    assert "interrupted: finished trials are stored; the same command carries on" in err
+    assert "interrupted: finished trials are stored; run the same command again to resume" in err
     assert "Traceback" not in err

@@ -53,7 +53,7 @@ def test_it_is_listed_shown_and_found(cli, own_cache):
 def test_errors_are_one_line(cli, own_cache):
     wrong = cli("pretrain", *QUICK, "--label-smoothing", 1)
     assert (wrong.code, wrong.err) == (
-        2, "error: --label-smoothing 1.0: expected a share from 0 to below 1\n",
+        2, "error: invalid --label-smoothing 1.0: expected a share from 0 to below 1\n",
     )  # fmt: skip
     cli("pretrain", *QUICK, "--name", "net")
     other = cli("pretrain", *QUICK, "--name", "net", "--seed", 1)
@@ -101,7 +101,7 @@ def test_ctrl_c_says_how_to_go_on(command, cli, own_cache, tmp_path, monkeypatch
     more = ("--transfer", "glyphs", "--store", tmp_path / "r.db") if command == "ablate" else ()
     outcome = cli(command, *QUICK, *more)
     assert outcome.code == 130
-    assert outcome.err.startswith("interrupted: the same command carries on ")
+    assert outcome.err.startswith("interrupted: run the same command again to resume")
 
 
 ABLATION = ("--arch", NETWORK, *DATA, "--steps", 12, "--learning-rate", 0.3, "--limit", 124)

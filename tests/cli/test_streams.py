@@ -1,14 +1,22 @@
+"""Outputs that are full, closed, broken or lack letters; interrupts; a cache that cannot be one."""
+
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
+from conftest import MODEL, headstart_process
+from headstart.store import ResultStore
+from stores import add_result
+
 
 def run(arguments, stdout, **variables):
     return subprocess.run(
-        [sys.executable, "-m", "headstart", *arguments],
+        [sys.executable, "-m", "headstart", *map(str, arguments)],
         stdout=stdout,
         stderr=subprocess.PIPE,
         env=os.environ | variables,
@@ -23,7 +31,8 @@ def test_an_output_that_is_full_is_one_line(arguments):
         ended = run(arguments, full)
     assert ended.returncode == 2
     said = ended.stderr.decode()
-    assert said.startswith("error: cannot write what the command says (No space left on device)")
+    assert "(No space left on device)" in said
+    assert said.startswith("error: ")
     assert said.count("\n") == 1
 
 
@@ -32,3 +41,100 @@ def test_letters_that_the_output_lacks_are_escaped():
     ended = run(arguments, subprocess.PIPE, PYTHONIOENCODING="ascii")
     assert ended.returncode == 0, ended.stderr
     assert rb"1.533 \xb1 0.0" in ended.stdout
+
+
+@pytest.fixture
+def store(tmp_path):
+    opened = ResultStore(tmp_path / "r.db", create=True)
+    for number in range(3):
+        add_result(opened, f"model{number}", 0.5 + number / 10)
+    return opened.path
+
+
+def shell(line, **variables):
+    """Run a line of a shell in which $H is headstart."""
+    command = f"{sys.executable} -m headstart"
+    return subprocess.run(
+        ["bash", "-c", line],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"H": command} | variables,
+        timeout=120,
+    )
+
+
+@pytest.mark.parametrize("command", ["results --store {}", "results --csv --store {}", "models"])
+def test_a_closed_output_is_one_line(store, command):
+    ended = shell(f"$H {command.format(store)} >&-")
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert ended.stderr.count("\n") == 1
+    assert ended.stderr.startswith("error: cannot write to the standard output (it is closed)")
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&-", ">&- 2>&-", ">&- 2>&- <&-"])
+def test_with_closed_streams_a_file_is_written_and_nothing_else(tmp_path, closed):
+    page = tmp_path / "page.html"
+    ended = shell(f"$H report kornblith2019 --resamples 100 --out {page} {closed}")
+    # What it prints is lost where the output is closed: that is told, and the page is there.
+    assert ended.returncode == (2 if ">&-" in closed.split() else 0)
+    assert "Traceback" not in ended.stderr
+    assert page.read_text().endswith("</html>\n") or "</html>" in page.read_text()[-200:]
+
+
+def test_an_error_with_the_error_stream_closed_is_told_by_the_exit_code():
+    ended = shell("$H models show efficientnet_lite9 2>&-")
+    assert (ended.returncode, ended.stdout, ended.stderr) == (2, "", "")
+
+
+@pytest.mark.parametrize("command", ["models", "models --json", "datasets", "models --search e"])
+def test_a_reader_that_has_gone_ends_a_command_quietly(command):
+    ended = shell(f"$H {command} | true; exit ${{PIPESTATUS[0]}}", PYTHONUNBUFFERED="1")
+    assert ended.returncode == 141
+    assert ended.stderr == ""
+
+
+def test_head_reads_one_line(store):
+    ended = shell(f"set -o pipefail; $H results --store {store} | head -n 1")
+    assert ended.stdout.startswith("model ")
+    assert ended.stderr == ""
+    # All of it may be in the pipe before the reader goes.
+    assert ended.returncode in (0, 141)
+
+
+@pytest.mark.parametrize(
+    "arguments", ["analyze {}", "report {} --out page.html", "results --store {}"]
+)
+@pytest.mark.parametrize("after", [0.0, 0.5, 1.5])
+def test_an_early_interrupt_is_one_line(store, tmp_path, arguments, after):
+    process = headstart_process(*arguments.format(store).split(), cwd=tmp_path)
+    # Until Python itself is up nothing of ours can answer.
+    time.sleep(0.35 + after)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    if process.returncode == 0:
+        pytest.skip("it was done before the interrupt")
+    assert (process.returncode, err) == (130, "interrupted\n"), (out, err)
+
+
+@pytest.mark.parametrize("what", ["file", "below a file", "broken symlink", "below a symlink"])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("run", "--models", "small:vgg6_w8?weights=random", "--datasets", "digits", "--limit", 60),
+        ("run", "--models", MODEL, "--datasets", "digits", "--dry-run"),
+        ("models",),
+        ("datasets",),
+        ("datasets", "verify", "digits"),
+    ],
+)
+def test_a_cache_that_cannot_be_a_folder(cli, tmp_path, monkeypatch, what, arguments):
+    (tmp_path / "file").write_text("")
+    (tmp_path / "link").symlink_to(tmp_path / "gone" / "away")
+    place = tmp_path / ("file" if "file" in what else "link")
+    monkeypatch.setenv("HEADSTART_CACHE", str(place / "inside" if "below" in what else place))
+    monkeypatch.chdir(tmp_path)
+    outcome = cli(*arguments)
+    assert (outcome.code, outcome.err.count("\n")) == (2, 1)
+    assert outcome.error.code == "cache.not_folder"
+    assert outcome.error.values["path"] == str(place)
+    assert {path.name for path in tmp_path.iterdir()} == {"file", "link"}

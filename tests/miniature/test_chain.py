@@ -86,7 +86,7 @@ def test_interrupted_it_goes_on(own_cache, tmp_path):
     process.send_signal(signal.SIGINT)
     _, error = process.communicate(timeout=60)
     assert process.returncode == 130, error
-    assert "interrupted: the same command carries on where it was" in error
+    assert "interrupted: run the same command again to resume" in error
     kept = {file: file.read_bytes() for file in (own_cache / "pretrained").glob("*/model.json")}
     assert kept
     assert all(file.read_bytes() == content for file, content in kept.items())

@@ -38,9 +38,7 @@ def test_the_study_is_told_before_anything_is_fetched(cli, tmp_path, monkeypatch
         "food101",
         "cifar10",
     ]
-    assert (
-        "576 trials: 0 stored, 0 can be measured now, 576 wait for what is missing" in outcome.out
-    )
+    assert "576 trials: 0 stored, 0 can be measured now, 576 blocked" in outcome.out
     assert "headstart datasets prepare birdsnap [--from FOLDER]" in outcome.out
     assert "GB of weights, and the datasets; to keep: 40.9 GB of features" in outcome.out
     assert " hours of forward passes for features on this processor" in outcome.out
@@ -107,19 +105,22 @@ def test_names_that_there_are_not_are_needs_that_are_not_met(tmp_path):
 
 
 def test_a_network_of_unknown_arithmetic_has_unknown_hours(cli, tmp_path, monkeypatch):
-    real = models.find
-
-    def find(name, cache=None):
-        changes = {"multiply_adds": None, "parameters": None}
-        return real(name, cache).model_copy(update=changes)
-
-    monkeypatch.setattr(models, "find", find)
+    monkeypatch.setattr(models, "multiply_adds", lambda model, cache: None)
     found = seen(Study(**SMALL), tmp_path=tmp_path)
     assert found.multiply_adds is None
     assert found.hours(1e9) is None
     arguments = ("--models", "efficientnet_lite0", "--datasets", "digits", "--limit", 100)
     outcome = cli("run", *arguments, "--dry-run", "--store", tmp_path / "r.db")
-    assert "hours: unknown, since the arithmetic of a network is" in outcome.out
+    assert "hours: unknown" in outcome.out
+
+
+def test_hours_follow_the_input_size_that_is_asked_for(tmp_path):
+    sizes = {"efficientnet_lite0": 224, "efficientnet_lite0?size=64": 64}
+    hours = {
+        size: seen(Study(**{**SMALL, "models": [name]}), tmp_path=tmp_path).hours(1e9)
+        for name, size in sizes.items()
+    }
+    assert hours[224] / hours[64] == pytest.approx((224 / 64) ** 2, rel=0.05)
 
 
 def test_a_folder_of_images_is_counted(photos, tmp_path):
@@ -171,7 +172,7 @@ def test_elsewhere_no_shipped_study_is_meant(tmp_path, monkeypatch, cli):
     ):
         outcome = cli("run", place, "--dry-run")
         assert outcome.code == 2
-        assert "No such file" in outcome.err
+        assert outcome.error.code == "study.missing_file"
 
 
 @pytest.fixture

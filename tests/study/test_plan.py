@@ -191,7 +191,7 @@ def test_the_plan_on_the_screen(cli, store, monkeypatch):
     monkeypatch.setattr(
         command, "measured_rates", lambda *_, **__: {"efficientnet_lite0": Rate(10.0, 100.0)}
     )
-    asked = ("--models", "efficientnet_lite0,efficientnet_lite2", "--datasets", "digits,none")
+    asked = ("--models", "efficientnet_lite0,efficientnet_lite2", "--datasets", "digits,./none")
     rest = ("--settings", "finetune:quick,scratch", "--limit", 100, "--store", store.path)
     outcome = cli("plan", *asked, *rest, "--price", "2.50", "--device", "cpu")
     assert outcome.code == 0, outcome.err
@@ -208,6 +208,6 @@ def test_the_plan_on_the_screen(cli, store, monkeypatch):
     assert f"money: about {2.5 * (tuned + scratch):,.2f} at 2.50 an hour" in outcome.out
     refused = "the study would be refused: digits: setting 'scratch': a batch of 256 is larger"
     assert refused in outcome.out
-    assert "not counted: none, of unknown size" in outcome.out
+    assert "not counted: ./none, of unknown size" in outcome.out
     # Nothing is made.
     assert not store.path.exists()

@@ -25,7 +25,7 @@ def notes_on(
     tables: Mapping[str, pd.DataFrame], full: Mapping[str, Matrix], source: Source
 ) -> list[Note]:
     """Say of each part that is not there, or not for all, what it would need."""
-    notes = _on_cells(source)
+    notes = _on_cells(source) + _on_predictions(source)
     notes += _on_upstream(tables["cells"])
     notes += _on_mixtures(source.frame)
     for setting, one in full.items():
@@ -151,6 +151,17 @@ def _on_cells(source: Source) -> list[Note]:
         (name, f"no row of {fact['name']} has an accuracy for it: it takes no part in anything")
         for fact in source.facts
         for name in fact.get("unmeasured", [])
+    ]
+
+
+def _on_predictions(source: Source) -> list[Note]:
+    return [
+        (
+            f"tests on the same images of {lacking} of {fact['rows']} results of {fact['name']}",
+            f"their predictions are missing: restore the folder {fact['name']}.predictions",
+        )
+        for fact in source.facts
+        if (lacking := fact.get("without_predictions"))
     ]
 
 

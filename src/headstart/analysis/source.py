@@ -398,14 +398,15 @@ def _read_store(path: Path) -> Source:
     ).frame
     facts = {"name": str(path), "kind": "store", "unit": "proportion", "unit_rule": "a store",
              "rows": len(frame), "digitised": False}  # fmt: skip
+    # A store may have been copied without the folder beside it: what needs none of it is given.
+    present = store.with_predictions()
+    facts["without_predictions"] = len(results) - len(present)
     trials = pd.DataFrame([_trial(result) for result in results], columns=list(TRIAL_COLUMNS))
 
     def reader(key: str) -> Callable[[], Prediction]:
         return lambda: store.predictions(key)
 
-    return Source(
-        frame, (facts,), trials, {result.trial.key: reader(result.trial.key) for result in results}
-    )
+    return Source(frame, (facts,), trials, {key: reader(key) for key in present})
 
 
 def _row(result: Result) -> dict[str, Any]:

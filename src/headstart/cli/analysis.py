@@ -1,16 +1,15 @@
 """What `analyze` and `report` do: read, analyse, show, write. Nothing here needs torch."""
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import typer
-from rich.console import Console
 
 from headstart.analysis import Analysis, analyze, match_names, parse_mapping
 from headstart.cli import estimates
+from headstart.cli.streams import screen
 from headstart.errors import AnalysisError
 from headstart.files import replaced, writable_folder
 
@@ -25,8 +24,8 @@ __all__ = [
     "write_report",
 ]
 
-# Rich takes 80 columns where it cannot know: too few for a table that goes to a file or a pipe.
-console = Console(width=None if sys.stdout.isatty() else 140, markup=False, highlight=False)
+# Its tables are the widest.
+console = screen(140)
 
 
 def check_places(*files: Path | None) -> None:

@@ -3,18 +3,18 @@
 import csv
 import json as json_module
 import re
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import typer
-from rich.console import Console, Group
+from rich.console import Group
 from rich.text import Text
 
 from headstart import datasets
 from headstart.cli.progress import LiveWatcher
+from headstart.cli.streams import console, resumable
 from headstart.cli.tables import plain_table
 from headstart.datasets import Checked
 from headstart.files import replaced, writable_folder
@@ -28,10 +28,6 @@ __all__ = [
     "verify_and_show",
     "write_dataset_page",
 ]
-
-BAD_INPUT, INTERRUPTED = 2, 130
-# Rich takes 80 columns where it cannot know: too few for a table that goes to a file or a pipe.
-console = Console(width=None if sys.stdout.isatty() else 120, markup=False, highlight=False)
 
 
 def show_datasets(*, json: bool) -> None:
@@ -105,12 +101,9 @@ def write_dataset_page(name: str, out: Path | None) -> None:
 @contextmanager
 def _watched() -> Iterator[Watcher]:
     """Show what goes on; Ctrl-C ends it with one line."""
-    try:
-        with LiveWatcher(console) as watcher:
-            yield watcher
-    except KeyboardInterrupt:
-        typer.echo("interrupted: what is done is kept, the same command carries on", err=True)
-        sys.exit(INTERRUPTED)
+    said = "what is done is kept; run the same command again to resume"
+    with resumable(said), LiveWatcher(console) as watcher:
+        yield watcher
 
 
 def _row(name: str) -> dict[str, Any]:

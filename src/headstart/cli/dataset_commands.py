@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from headstart.errors import StudyError
+from headstart.errors import CommandError
 
 __all__ = ["datasets_app"]
 
@@ -25,7 +25,9 @@ def datasets(context: typer.Context, json: JsonFlag = False) -> None:
     if context.invoked_subcommand is None:
         show_datasets(json=json)
     elif json:
-        raise StudyError("--json of `headstart datasets verify` comes after the name")
+        raise CommandError(
+            "--json of `headstart datasets verify` comes after the name", code="command.order"
+        )
 
 
 @datasets_app.command()

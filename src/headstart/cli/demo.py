@@ -7,8 +7,9 @@ import typer
 
 from headstart import datasets, models
 from headstart.cli import render
-from headstart.cli.commands import console, run_and_show
+from headstart.cli.commands import run_and_show
 from headstart.cli.stamp import is_stamped, put_stamp
+from headstart.cli.streams import console
 from headstart.files import replaced, writable_folder
 from headstart.store import DATABASE_NAME, ResultStore, results_table
 from headstart.study import Study, StudyRun

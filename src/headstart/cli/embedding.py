@@ -1,21 +1,19 @@
 """What `headstart embed` does: compute, draw, write, show."""
 
 import json as json_module
-import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
 import typer
-from rich.console import Console
 
 from headstart import datasets, models
-from headstart.cli.commands import console
 from headstart.cli.progress import LiveWatcher
+from headstart.cli.streams import Screen, console, resumable
 from headstart.cli.tables import PlainTable, plain_table, shortened
 from headstart.embedding import Embedding, View
 from headstart.embedding import embed as compute
-from headstart.errors import StudyError
+from headstart.errors import CommandError
 from headstart.files import replaced, writable_folder
 from headstart.spec import Dataset, Model
 from headstart.spec.setting import Precision
@@ -23,9 +21,8 @@ from headstart.workspace import Device, Workspace
 
 __all__ = ["embed_and_show", "find_asked", "view_of"]
 
-INTERRUPTED = 130
 # Where the output is JSON, nothing else may be.
-errors = Console(stderr=True, markup=False, highlight=False)
+errors = Screen(stderr=True, markup=False, highlight=False)
 
 
 class Asked(NamedTuple):
@@ -50,7 +47,9 @@ def find_asked(names: list[str], dataset: str, limit: int | None, *, skip_broken
     """Look names up; a network that is named twice is shown once."""
     unique = dict.fromkeys(name for part in names for name in models.split_names(part))
     if not unique:
-        raise StudyError("no model to embed features of: name at least one")
+        raise CommandError(
+            "argument MODEL is missing: name at least one", code="command.missing", name="MODEL"
+        )
     return Asked(
         [models.find(name) for name in unique],
         datasets.find(dataset, limit=limit, skip_broken=skip_broken),
@@ -69,13 +68,10 @@ def embed_and_show(
 ) -> None:
     """Compute an embedding under a live display, write it to a folder, print its numbers."""
     writable_folder(out)
-    try:
-        with LiveWatcher(errors if json else console) as watcher:
-            workspace = Workspace(device=device, watcher=watcher, trust=trust)
-            found = compute(asked.models, asked.dataset, view, precision, workspace)
-    except KeyboardInterrupt:
-        typer.echo("interrupted: features are kept; the same command carries on", err=True)
-        sys.exit(INTERRUPTED)
+    said = "features are kept; run the same command again to resume"
+    with resumable(said), LiveWatcher(errors if json else console) as watcher:
+        workspace = Workspace(device=device, watcher=watcher, trust=trust)
+        found = compute(asked.models, asked.dataset, view, precision, workspace)
     page = write_files(found, out)
     if json:
         typer.echo(json_module.dumps(record(found), indent=1, ensure_ascii=False))

@@ -35,8 +35,8 @@ from headstart.cli.options import (
 )
 from headstart.cli.pretraining_commands import ablate, pretrain
 from headstart.cli.result_commands import results_app
-from headstart.cli.streams import errors_in_words
-from headstart.errors import AnalysisError, StudyError
+from headstart.cli.streams import run_command
+from headstart.errors import AnalysisError, CommandError
 
 __all__ = ["app", "main"]
 
@@ -230,7 +230,8 @@ def run(
     ] = False,
 ) -> None:
     """Measure models x datasets x settings; what is stored already is not done again."""
-    from headstart.cli.commands import log_to, read_study, run_and_show, show_outlook
+    from headstart.cli.commands import log_to, run_and_show, show_outlook
+    from headstart.cli.study_options import read_study
 
     options = _study_options(
         models=models,
@@ -244,10 +245,13 @@ def run(
         precision=precision,
         skip_broken=skip_broken or None,
     )
-    asked = read_study(study, options, trust=trust)
+    asked, replaced = read_study(study, options, trust=trust)
     if print_study:
-        typer.echo(asked.to_toml(), nl=False)
-    elif dry_run:
+        typer.echo("".join(f"# {line}\n" for line in replaced) + asked.to_toml(), nl=False)
+        return
+    for line in replaced:
+        typer.echo(line)
+    if dry_run:
         show_outlook(asked, store)
     elif run_and_show(
         asked,
@@ -285,8 +289,8 @@ def plan(
 
     A few steps of each network are timed on random pixels; nothing is downloaded.
     """
-    from headstart.cli.commands import read_study
     from headstart.cli.plan import show_plan
+    from headstart.cli.study_options import read_study
 
     options = _study_options(
         models=models,
@@ -300,7 +304,10 @@ def plan(
         precision=precision,
         skip_broken=skip_broken or None,
     )
-    show_plan(read_study(study, options, trust=trust), store, device.value, price)
+    asked, replaced = read_study(study, options, trust=trust)
+    for line in replaced:
+        typer.echo(line)
+    show_plan(asked, store, device.value, price)
 
 
 @app.command()
@@ -414,7 +421,9 @@ def models(
 
     if context.invoked_subcommand is not None:
         if search is not None or json:
-            raise StudyError("options of `headstart models show` come after the name")
+            raise CommandError(
+                "options of `headstart models show` come after the name", code="command.order"
+            )
     elif search is not None:
         search_models(search, json=json)
     else:
@@ -509,5 +518,4 @@ def _analysis_options(
 
 def main() -> None:
     """Run a command; bad input is one line on the error stream and exit code 2."""
-    with errors_in_words():
-        app()
+    run_command(app)

@@ -11,9 +11,9 @@ from headstart import datasets, models
 from headstart.analysis import analyze
 from headstart.cli import estimates
 from headstart.cli.analysis import write_folder, write_report
-from headstart.cli.commands import INTERRUPTED, console
 from headstart.cli.embedding import write_files
 from headstart.cli.progress import LiveWatcher
+from headstart.cli.streams import console, resumable
 from headstart.embedding import View, embed
 from headstart.executors import executor_of
 from headstart.files import writable_folder
@@ -31,17 +31,13 @@ def miniature_and_show(scale: Scale, out: Path, device: Device, workers: int | N
     writable_folder(out)
     n_workers = (os.cpu_count() or 1) if workers is None else workers
     command = " ".join(["headstart", *map(shlex.quote, sys.argv[1:])])
-    try:
-        with LiveWatcher(console) as watcher:
-            workspace = Workspace(device=device, watcher=watcher)
-            facts = {"command": command, "workers": n_workers}
-            with executor_of(n_workers, device) as executor:
-                found = run_miniature(scale, out, workspace, executor, facts)
-            with found.diary.stage("embedding"):
-                _embed(scale, out, workspace)
-    except KeyboardInterrupt:
-        typer.echo("interrupted: the same command carries on where it was", err=True)
-        sys.exit(INTERRUPTED)
+    with resumable("run the same command again to resume"), LiveWatcher(console) as watcher:
+        workspace = Workspace(device=device, watcher=watcher)
+        facts = {"command": command, "workers": n_workers}
+        with executor_of(n_workers, device) as executor:
+            found = run_miniature(scale, out, workspace, executor, facts)
+        with found.diary.stage("embedding"):
+            _embed(scale, out, workspace)
     for failure in found.failures:
         typer.echo(f"error: {failure.trial.title}: {failure.error}", err=True)
     with found.diary.stage("report"):

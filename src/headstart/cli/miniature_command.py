@@ -6,11 +6,9 @@ from typing import Annotated
 
 import typer
 
-from headstart.cli.options import DeviceName, DeviceOption
+from headstart.cli.options import BAD_INPUT, DeviceName, DeviceOption
 
 __all__ = ["miniature"]
-
-BAD_INPUT = 2
 
 
 def miniature(

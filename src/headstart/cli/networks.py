@@ -1,24 +1,21 @@
 """What `headstart models` does: list, search, show."""
 
 import json as json_module
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
 import typer
-from rich.console import Console, Group
+from rich.console import Group
 from rich.text import Text
 
 from headstart import models
+from headstart.cli.streams import console
 from headstart.cli.tables import plain_table
 from headstart.errors import StudyError
 from headstart.registry import REGISTRIES
 
 __all__ = ["search_models", "show_model", "show_models", "show_plugins"]
-
-# Rich takes 80 columns where it cannot know: too few for a table that goes to a file or a pipe.
-console = Console(width=None if sys.stdout.isatty() else 120, markup=False, highlight=False)
 
 
 def show_models(*, json: bool) -> None:
@@ -35,7 +32,11 @@ def search_models(text: str, *, json: bool) -> None:
     """Print all names of networks that hold a text, of the catalogue and of every library."""
     names = models.search(text)
     if not names:
-        raise StudyError(f"no network of the installed libraries has '{text}' in its name")
+        raise StudyError(
+            f"no network of the installed libraries has '{text}' in its name",
+            code="model.none_found",
+            text=text,
+        )
     typer.echo(json_module.dumps(names, indent=1) if json else "\n".join(names))
 
 

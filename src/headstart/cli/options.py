@@ -9,6 +9,7 @@ import typer
 __all__ = [
     "BAD_INPUT",
     "DEFAULT_STORE",
+    "INTERRUPTED",
     "DeviceName",
     "DeviceOption",
     "ExamplesOption",
@@ -35,6 +36,8 @@ __all__ = [
 
 # Exit code of a command that could not do all that it was asked for.
 BAD_INPUT = 2
+# Exit code of a command that Ctrl-C ended.
+INTERRUPTED = 130
 DEFAULT_STORE = Path("headstart.db")
 
 

@@ -1,16 +1,17 @@
 """What `headstart plan` does: measure a few steps, and say what a study takes."""
 
-import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import typer
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from headstart import models
 from headstart.cli import render
 from headstart.cli.progress import LiveWatcher
+from headstart.cli.streams import console
 from headstart.cli.tables import plain_table, shortened
 from headstart.spec import Model
 from headstart.store import ResultStore
@@ -28,9 +29,6 @@ from headstart.workspace import Device, default_cache
 
 __all__ = ["show_plan"]
 
-# Rich takes 80 columns where it cannot know: too few for a table that goes to a file or a pipe.
-console = Console(width=None if sys.stdout.isatty() else 120, markup=False, highlight=False)
-
 
 def show_plan(study: Study, store: Path, device: Device, price: float | None) -> None:
     """Print what is here and what is missing, then what the rest of the study takes."""
@@ -38,6 +36,8 @@ def show_plan(study: Study, store: Path, device: Device, price: float | None) ->
     seen = outlook(study, opened, default_cache())
     found = plan(study, opened, default_cache())
     typer.echo("\n".join(render.needs(seen)))
+    if seen.refusal:
+        raise seen.refusal
     wanted = list({load.model.name: load.model for load in found.loads}.values())
     if not wanted:
         return
@@ -50,6 +50,12 @@ def show_plan(study: Study, store: Path, device: Device, price: float | None) ->
             watcher=watcher,
         )
     name, is_gpu = device_name(device)
+    if len(measured) < len(wanted):
+        cache = default_cache()
+        wanted = [
+            model.model_copy(update={"multiply_adds": models.multiply_adds(model, cache)})
+            for model in wanted
+        ]
     rates = complete_rates(measured, wanted)
     console.print(shown(found, rates, wanted, name))
     unit = "GPU-hours" if is_gpu else "hours"

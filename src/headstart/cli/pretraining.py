@@ -1,6 +1,5 @@
 """What `headstart pretrain` and `headstart ablate` do: train, register, transfer, show."""
 
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -9,8 +8,9 @@ import typer
 
 from headstart.analysis import analyze
 from headstart.cli import estimates
-from headstart.cli.commands import INTERRUPTED, console, show_run
+from headstart.cli.commands import show_run
 from headstart.cli.progress import LiveWatcher
+from headstart.cli.streams import console, resumable
 from headstart.pretraining import Pretrained, make_recipe
 from headstart.pretraining import pretrain as pretrain_network
 from headstart.stats import wilson_interval
@@ -34,24 +34,21 @@ def pretrain_and_show(
     from headstart.training.ranks import Ranks
 
     start, ranks = time.perf_counter(), Ranks.from_environment()
-    try:
-        with LiveWatcher(console) as live:
-            watcher = live if ranks is None or ranks.first else Watcher()
-            recipe = make_recipe(arch, dataset, watcher=watcher, **options)
-            title = f"pretraining {recipe.model.name} on {recipe.dataset.name}"
-            watcher.trial_started(title, 1, 1)
-            found = pretrain_network(
-                recipe,
-                Workspace(device=device, watcher=watcher),
-                name=name,
-                title=recipe.model.name if configuration else None,
-                configuration=configuration,
-                ranks=ranks,
-            )
-            watcher.trial_finished()
-    except KeyboardInterrupt:
-        typer.echo("interrupted: the same command carries on from the last checkpoint", err=True)
-        sys.exit(INTERRUPTED)
+    said = "run the same command again to resume from the last checkpoint"
+    with resumable(said), LiveWatcher(console) as live:
+        watcher = live if ranks is None or ranks.first else Watcher()
+        recipe = make_recipe(arch, dataset, watcher=watcher, **options)
+        title = f"pretraining {recipe.model.name} on {recipe.dataset.name}"
+        watcher.trial_started(title, 1, 1)
+        found = pretrain_network(
+            recipe,
+            Workspace(device=device, watcher=watcher),
+            name=name,
+            title=recipe.model.name if configuration else None,
+            configuration=configuration,
+            ranks=ranks,
+        )
+        watcher.trial_finished()
     if found:
         show(found, time.perf_counter() - start)
 
@@ -66,19 +63,15 @@ def ablate_and_show(
 ) -> Ablation:
     """Pretrain, transfer and analyse under a live display."""
     start = time.perf_counter()
-    try:
-        with LiveWatcher(console) as watcher:
-            found = ablate(
-                study,
-                dataset,
-                store,
-                Workspace(device=device, watcher=watcher),
-                workers=workers,
-                **options,
-            )
-    except KeyboardInterrupt:
-        typer.echo("interrupted: the same command carries on where it was", err=True)
-        sys.exit(INTERRUPTED)
+    with resumable("run the same command again to resume"), LiveWatcher(console) as watcher:
+        found = ablate(
+            study,
+            dataset,
+            store,
+            Workspace(device=device, watcher=watcher),
+            workers=workers,
+            **options,
+        )
     for title, error in found.failures.items():
         typer.echo(f"error: {title}: {error}", err=True)
     if found.run:

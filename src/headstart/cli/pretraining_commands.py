@@ -153,8 +153,8 @@ def ablate(
     auxiliary classifier, without the scales of batch norms; with them; without each of the others
     in turn. What is there already is not done again.
     """
-    from headstart.cli.commands import read_study
     from headstart.cli.pretraining import ablate_and_show
+    from headstart.cli.study_options import read_study
 
     options = {
         "steps": steps,
@@ -167,7 +167,7 @@ def ablate(
         "dropout": dropout,
         "seed": seed,
     }
-    study = read_study(
+    study, _ = read_study(
         None,
         {"models": arch, "datasets": transfer, "settings": settings, "seeds": seeds}
         | {"limit": limit, "skip_broken": skip_broken, "precision": precision.value},

@@ -101,10 +101,10 @@ def needs(found: Outlook) -> list[str]:
     trials = "trial" if found.n_trials == 1 else "trials"
     return [
         *lines,
+        *found.notes,
         "",
         f"{found.n_trials:,} {trials}: {found.n_stored:,} stored, {found.n_ready:,} can be "
-        f"measured now, {waiting:,} wait for what is missing "
-        f"({missing} of {len(found.needs)} above)",
+        f"measured now, {waiting:,} blocked ({missing} of {len(found.needs)} above missing)",
     ]
 
 

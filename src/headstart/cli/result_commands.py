@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from headstart.cli.options import DEFAULT_STORE, JsonFlag, StoreOption
-from headstart.errors import StudyError
+from headstart.errors import CommandError
 
 __all__ = ["results_app"]
 
@@ -27,7 +27,9 @@ def results(
 
         show_results(store, csv=csv, json=json)
     elif csv or json or store != DEFAULT_STORE:
-        raise StudyError("options of `headstart results show` come after `show`")
+        raise CommandError(
+            "options of `headstart results show` come after `show`", code="command.order"
+        )
 
 
 @results_app.command()

@@ -2,17 +2,17 @@
 
 import json as json_module
 import math
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import typer
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from headstart.cli import render
+from headstart.cli.streams import console
 from headstart.cli.tables import plain_table
 from headstart.labels import kind_of
 from headstart.spec import Result, Value
@@ -29,8 +29,6 @@ from headstart.store import (
 
 __all__ = ["show_results", "show_trials"]
 
-# Rich takes 80 columns where it cannot know: too few for a table that goes to a file or a pipe.
-console = Console(width=None if sys.stdout.isatty() else 120, markup=False, highlight=False)
 
 KEY_DIGITS = 12
 CHOSEN, DIVERGED = "*", "diverged"

@@ -1,43 +1,249 @@
-"""What a command says: errors in one line, on outputs that have other letters or no room too."""
+"""What a command says: errors in one line, and outputs that are closed, full or lack letters."""
 
 import errno
 import io
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from difflib import get_close_matches
+from typing import Any, NoReturn, cast
 
 import typer
+from rich.console import Console
 
-from headstart.cli.options import BAD_INPUT
-from headstart.errors import HeadstartError
+from headstart.__main__ import interrupt_is_handled
+from headstart.cli.options import BAD_INPUT, INTERRUPTED
+from headstart.errors import CommandError, HeadstartError, StorageError
 
-__all__ = ["errors_in_words"]
+__all__ = ["Screen", "console", "errors_in_words", "resumable", "run_command", "screen"]
 
-FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+# What a shell reports of a program whose reader has gone, 128 + SIGPIPE: `headstart ... | head`.
+READER_GONE = 141
+PROGRAM = "headstart"
+# Errors of an output that is full, closed or broken.
+OF_OUTPUT = {errno.ENOSPC, errno.EFBIG, errno.EBADF, errno.EIO, getattr(errno, "EDQUOT", None)}
+# typer has its own copy of click in newer versions, and imports click in older ones.
+USAGE_ERROR = cast(
+    type[Exception],
+    next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException"),
+)
+
+
+class Screen(Console):
+    """A console that leaves a closed pipe to `errors_in_words`, as all other output does."""
+
+    def on_broken_pipe(self) -> None:
+        """Raise the error that rich would turn into exit code 1."""
+        raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
+
+
+def screen(width: int) -> Screen:
+    """Return a console of the standard output, `width` columns wide where it is no terminal."""
+    # Rich takes 80 there: too few for a table that goes to a file or a pipe.
+    is_terminal = sys.stdout is not None and sys.stdout.isatty()
+    return Screen(width=None if is_terminal else width, markup=False, highlight=False)
+
+
+console = screen(120)
+
+
+class ClosedOutput(io.TextIOWrapper):
+    """Stands for a standard output that was closed (``>&-``), and remembers whether text is lost.
+
+    The descriptor is taken, so that no file that is opened later is written to by mistake.
+    """
+
+    lost = False
+
+    def write(self, text: str) -> int:
+        """Lose the text."""
+        self.lost = self.lost or bool(text)
+        return super().write(text)
 
 
 @contextmanager
 def errors_in_words() -> Iterator[None]:
-    r"""Make bad input, and an output that is full, one line on the error stream and exit code 2.
+    r"""Make bad input, and an output that cannot be written, one line and exit code 2.
 
-    Letters that an output's encoding lacks are written as ``\xb1``.
+    The exit of a failed command has the error as its cause. Letters that an output's encoding lacks
+    are written as ``\xb1``. A reader that has gone (``| head``) ends the command quietly, Ctrl-C
+    with one line.
     """
+    _open_closed_streams()
     for stream in (sys.stdout, sys.stderr):
         # Tests and notebooks put other objects there.
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     try:
-        yield
-    except HeadstartError as error:
-        typer.echo(f"error: {error}", err=True)
-        sys.exit(BAD_INPUT)
-    except OSError as error:
-        # Files are written where their errors are put in words: this one is of the output.
-        if error.filename is not None or error.errno not in FULL:
+        try:
+            yield
+        except SystemExit as exit_:
+            if not exit_.code:
+                _finish_output()
             raise
-        # What is buffered would fail once more when the interpreter ends.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        why = f"cannot write what the command says ({error.strerror}): check where it is sent to"
-        typer.echo(f"error: {why}", err=True)
-        sys.exit(BAD_INPUT)
+        _finish_output()
+    except HeadstartError as error:
+        _fail(error)
+    except KeyboardInterrupt:
+        _say("interrupted")
+        interrupt_is_handled()
+        raise SystemExit(INTERRUPTED) from None
+    except OSError as error:
+        if error.errno == errno.EPIPE and error.filename is None:
+            _discard_output()
+            raise SystemExit(READER_GONE) from None
+        of_output = error.filename is None and error.errno in OF_OUTPUT
+        _fail(_output_error(error.strerror) if of_output else _storage(error))
+
+
+def run_command(app: typer.Typer, arguments: Sequence[str] | None = None) -> None:
+    """Run a command of an app in `errors_in_words`; wrong usage is bad input like any other."""
+    with errors_in_words():
+        try:
+            code = app(arguments, prog_name=PROGRAM, standalone_mode=False)
+        except USAGE_ERROR as error:
+            if type(error).__name__ == "NoArgsIsHelpError":
+                typer.echo(str(error), err=True)
+                raise SystemExit(BAD_INPUT) from error
+            raise _usage_error(error) from error
+        except SystemExit as exit_:
+            # typer makes a closed pipe an exit of its own, as it does Ctrl-C.
+            if isinstance(exit_.__context__, BrokenPipeError):
+                raise exit_.__context__ from None
+            raise
+        if code == INTERRUPTED:
+            raise KeyboardInterrupt
+        if code:
+            raise SystemExit(code)
+
+
+@contextmanager
+def resumable(message: str) -> Iterator[None]:
+    """Let Ctrl-C end a command with one line that says what is kept and how to go on."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        _say(f"interrupted: {message}")
+        interrupt_is_handled()
+        raise SystemExit(INTERRUPTED) from None
+
+
+def _usage_error(error: Any) -> CommandError:
+    """Put what typer says of a command line into our form."""
+    parameter: Any = getattr(error, "param", None)
+    context: Any = getattr(error, "ctx", None)
+    help_ = f"see `{context.command_path if context else PROGRAM} --help`"
+    if (option := getattr(error, "option_name", None)) is not None:
+        if type(error).__name__ != "NoSuchOption":
+            return CommandError(
+                f"option {option} needs a value; {help_}", code="command.value_missing", name=option
+            )
+        names = [name for one in context.command.params for name in one.opts] if context else []
+        return _unknown("option", option, [name for name in names if name.startswith("-")], help_)
+    if parameter is not None:
+        name = parameter.opts[0] if parameter.param_type_name == "option" else parameter.name
+        if type(error).__name__ == "MissingParameter":
+            return CommandError(
+                f"{parameter.param_type_name} {name} is missing; {help_}",
+                code="command.missing",
+                name=name,
+            )
+        return _bad_value(name, error)
+    message = error.format_message()
+    if message.startswith("No such command"):
+        return _unknown("command", message.split("'")[1], list(context.command.commands), help_)
+    return CommandError(f"{message.rstrip('.')}; {help_}", code="command.usage")
+
+
+def _unknown(kind: str, name: str, known: Sequence[str], help_: str) -> CommandError:
+    near = get_close_matches(name, known, n=2, cutoff=0.6)
+    hint = f"did you mean {' or '.join(near)}?" if near else help_
+    return CommandError(
+        f"unknown {kind} '{name}': {hint}", code=f"command.{kind}_unknown", name=name, near=near
+    )
+
+
+def _bad_value(name: str, error: Any) -> CommandError:
+    """Name the value and what was expected, where typer's parser says them."""
+    cause = error.__cause__ or error.__context__
+    if not hasattr(cause, "errors"):
+        return CommandError(
+            f"invalid {name}: {' '.join(error.message.split())}", code="command.value", name=name
+        )
+    # Imported here: the help of a command needs no pydantic.
+    from headstart.spec.invalid import first_invalid
+
+    found = first_invalid(cause)
+    expected = found.expected
+    if "is not one of" in expected:
+        expected = "one of" + expected.partition("is not one of")[2].rstrip(".").replace("'", "")
+    return CommandError(
+        f"invalid {name} {found.shown}: expected {expected}",
+        code="command.value",
+        name=name,
+        value=found.shown,
+        expected=expected,
+    )
+
+
+def _open_closed_streams() -> None:
+    """Open the null device in place of standard streams that were closed: Python has None there."""
+    for descriptor, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        if getattr(sys, name) is not None:
+            continue
+        null = os.open(os.devnull, os.O_RDWR)
+        if null != descriptor:
+            os.dup2(null, descriptor)
+            os.close(null)
+        opened = os.fdopen(descriptor, f"{mode}b", closefd=False)
+        kind = ClosedOutput if name == "stdout" else io.TextIOWrapper
+        setattr(sys, name, kind(opened, encoding="utf-8", errors="backslashreplace"))
+
+
+def _finish_output() -> None:
+    """Write what is buffered, while its errors can still be told."""
+    sys.stdout.flush()
+    if isinstance(sys.stdout, ClosedOutput) and sys.stdout.lost:
+        raise _output_error("it is closed")
+
+
+def _output_error(why: str | None) -> StorageError:
+    return StorageError(
+        f"cannot write to the standard output ({why}): check where it is sent to",
+        code="output",
+        why=why,
+    )
+
+
+def _storage(error: OSError) -> StorageError:
+    """Put an error of a file in words that nothing below has."""
+    name = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else "a file"
+    return StorageError(
+        f"cannot use {name}: {error.strerror or error}", code="storage.system", path=name
+    )
+
+
+def _discard_output() -> None:
+    """Let what is buffered go nowhere: it would fail once more when the interpreter ends."""
+    for name in ("stdout", "stderr"):
+        # typer may have put something of its own there.
+        stream = getattr(sys, f"__{name}__") or getattr(sys, name)
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            with suppress(OSError, ValueError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def _say(message: str) -> None:
+    """Print a line on the error stream, if anybody reads it."""
+    with suppress(OSError):
+        typer.echo(message, err=True)
+
+
+def _fail(error: HeadstartError) -> NoReturn:
+    # Before the line, so that it comes last; an output that is full loses what it cannot take.
+    _discard_output()
+    _say(f"error: {' '.join(str(error).splitlines())}")
+    raise SystemExit(BAD_INPUT) from error

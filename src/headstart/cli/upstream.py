@@ -5,13 +5,14 @@ from pathlib import Path
 import typer
 
 from headstart import models
-from headstart.cli.commands import console
 from headstart.cli.progress import LiveWatcher
+from headstart.cli.streams import console
 from headstart.cli.tables import plain_table, shortened
 from headstart.errors import StudyError
 from headstart.models.pretrained import outputs_of
 from headstart.spec import Model
 from headstart.stats import wilson_interval
+from headstart.study.study import distinct
 from headstart.upstream import Measured, measure, read_validation
 from headstart.workspace import Device, Workspace
 
@@ -28,9 +29,14 @@ def measure_and_show(
     trust: bool,
 ) -> None:
     """Measure networks one after the other; what is measured is kept though a later one fails."""
-    chosen = [models.find(name) for name in models.split_names(names)]
+    named = [(name, models.find(name)) for name in models.split_names(names)]
+    chosen, notes = distinct("model", named)
+    for note in notes:
+        typer.echo(note)
     if not chosen:
-        raise StudyError("--models names no model: give at least one")
+        raise StudyError(
+            "--models names no model: expected at least one", code="study.missing", name="models"
+        )
     # Networks of several orders go by the names of the folders.
     known = {outputs_of(model) for model in chosen}
     classes, split = read_validation(folder, limit, order, known.pop() if len(known) == 1 else None)

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from headstart.errors import StudyError, UnknownNameError
 from headstart.registry import METHODS
 from headstart.spec import Candidate, Measurement, Selection, Setting, Trial
+from headstart.spec.invalid import first_invalid
 from headstart.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -174,7 +175,7 @@ def find(name: str, *, protocol: str | None = None, **options: Any) -> Setting:
         preset = kind(protocol=protocol, **method.protocols[protocol])
         chosen = kind(**{**preset.model_dump(), **options})
     except ValidationError as error:
-        raise StudyError(f"setting '{name}': {_in_words(error)}") from error
+        raise _invalid(name, error) from error
     departs = [
         option
         for option in sorted(allowed - {"precision"})
@@ -185,10 +186,17 @@ def find(name: str, *, protocol: str | None = None, **options: Any) -> Setting:
     return chosen
 
 
-def _in_words(error: ValidationError) -> str:
-    first = error.errors()[0]
-    # What is wrong with several fields together has no place of its own.
-    if not first["loc"]:
-        return str(first["msg"]).removeprefix("Value error, ")
-    where = ".".join(str(part) for part in first["loc"])
-    return f"{where} = {first['input']!r} will not do: {first['msg']}"
+def _invalid(setting: str, error: ValidationError) -> StudyError:
+    """Return an error that says which option is wrong, and what was expected."""
+    found = first_invalid(error)
+    option = ".".join(str(part) for part in found.place)
+    # What is wrong with several options together has no place of its own.
+    said = f"invalid {option} {found.shown}: expected {found.expected}"
+    return StudyError(
+        f"setting '{setting}': {said if option else found.expected}",
+        code="setting.value",
+        setting=setting,
+        name=option,
+        value=found.shown,
+        expected=found.expected,
+    )

@@ -1,6 +1,7 @@
 """Catalogue and adapters: from a name to a network with its weights."""
 
 from headstart.files import split_names
+from headstart.models.arithmetic import multiply_adds
 from headstart.models.card import card, presence, remarks
 from headstart.models.catalogue import (
     EMBEDDED,
@@ -27,6 +28,7 @@ __all__ = [
     "find",
     "keep",
     "load",
+    "multiply_adds",
     "presence",
     "pretrained_names",
     "record_upstream",

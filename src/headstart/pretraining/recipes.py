@@ -12,6 +12,7 @@ from headstart.datasets.prepared import SIDE
 from headstart.errors import StudyError, TrainingError
 from headstart.labels import kind_of
 from headstart.spec import Dataset, Recipe
+from headstart.spec.invalid import first_invalid
 from headstart.workspace import Watcher
 
 __all__ = ["make_recipe"]
@@ -79,11 +80,18 @@ def make_recipe(
     try:
         recipe = Recipe(model=model, dataset=found, **{**usual, **given})
     except ValidationError as error:
-        option, *place = error.errors()[0]["loc"]
-        value = given[str(option)]
+        wrong = first_invalid(error)
+        name = str(wrong.place[0]) if wrong.place else "recipe"
+        value = given.get(name)
+        if isinstance(value, tuple) and wrong.place[1:]:
+            value = value[int(wrong.place[1])]
+        expected = EXPECTED.get(name, wrong.expected)
         raise StudyError(
-            f"--{str(option).replace('_', '-')} {value[place[0]] if place else value}: expected "
-            f"{EXPECTED[str(option)]}"
+            f"invalid --{name.replace('_', '-')} {value}: expected {expected}",
+            code="pretrain.value",
+            name=name,
+            value=value,
+            expected=expected,
         ) from error
     check_dataset(recipe)
     return recipe
@@ -99,11 +107,16 @@ def check_dataset(recipe: Recipe) -> None:
     dataset, n_images = recipe.dataset, n_training(recipe.dataset)
     if kind_of(dataset.metric).loss != "softmax":
         raise TrainingError(
-            f"dataset '{dataset.name}' has several labels an image: pretraining takes one class "
-            "an image; give another --dataset"
+            f"dataset '{dataset.name}' has several labels per image: pretraining takes one class "
+            "per image; give another --dataset",
+            code="pretrain.multilabel",
+            dataset=dataset.name,
         )
     if recipe.batch_size > n_images:
         raise TrainingError(
             f"a batch of {recipe.batch_size} is larger than the data, {n_images:,} training images "
-            f"of dataset '{dataset.name}': lower --batch-size"
+            f"of dataset '{dataset.name}': lower --batch-size",
+            code="pretrain.batch_too_large",
+            batch_size=recipe.batch_size,
+            n_images=n_images,
         )

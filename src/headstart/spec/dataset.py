@@ -7,7 +7,10 @@ from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 from headstart.spec.digest import digest
 from headstart.spec.noun import Noun
 
-__all__ = ["Dataset", "Decoding", "Metric", "Sizes", "plain_name"]
+__all__ = ["SPLITS_BY_SEED", "Dataset", "Decoding", "Metric", "Sizes", "plain_name"]
+
+# An option in the name of a dataset: each seed of a study draws its splits anew.
+SPLITS_BY_SEED = "split_seed=seed"
 
 Metric = Literal["top-1", "mean-per-class", "voc-map-11point"]
 
@@ -86,6 +89,11 @@ class Dataset(Noun):
         if isinstance(fields, dict) and "multilabel" in fields:
             fields = {name: value for name, value in fields.items() if name != "multilabel"}
         return fields
+
+    @property
+    def splits_by_seed(self) -> bool:
+        """Whether each seed of a study draws the splits anew: then its content is not one."""
+        return SPLITS_BY_SEED in self.name
 
     @property
     def multilabel(self) -> bool:

@@ -44,8 +44,7 @@ class ResultStore:
     """
 
     def __init__(self, path: Path | str, *, create: bool = False) -> None:
-        path = Path(path)
-        self.path = path / DATABASE_NAME if path.is_dir() or not path.suffix else path
+        self.path = _place(Path(path))
         self._writable = create
         self._engine = sa.create_engine("sqlite://", creator=self._connect, poolclass=sa.NullPool)
         if self.path.exists():
@@ -53,7 +52,9 @@ class ResultStore:
                 self._recognise(connection)
         elif not create:
             raise StoreError(
-                f"no results at {self.path}: run something first, or give --store PATH"
+                f"no results at {self.path}: run something first, or give --store PATH",
+                code="store.missing",
+                path=str(self.path),
             )
 
     def make(self) -> None:
@@ -95,12 +96,26 @@ class ResultStore:
         query = sa.select(columns.record + columns.predictions_sha256).order_by(columns.id)
         return digest(self._column(query))
 
+    def with_predictions(self) -> set[str]:
+        """Give the keys of the results whose file of predictions is there: a copy may lack some."""
+        columns = schema.results.c
+        if not self.path.exists():
+            return set()
+        with self._session() as connection:
+            rows = connection.execute(sa.select(columns.key, columns.predictions_file)).all()
+        folder = self._beside(".predictions")
+        return {key for key, name in rows if (folder / name).exists()}
+
     def predictions(self, key: str) -> Prediction:
         """Read the per-example predictions of a stored trial, checked against their checksum."""
         columns = schema.results.c
         query = sa.select(columns.predictions_file, columns.predictions_sha256)
         if key not in self:
-            raise StoreError(f"no result with key {key[:12]}... in {self.path}")
+            raise StoreError(
+                f"no result with key {key[:12]}... in {self.path}",
+                code="store.key_unknown",
+                key=key,
+            )
         with self._session() as connection:
             row = connection.execute(query.where(columns.key == key)).one()
         return read_predictions(self._beside(".predictions") / row[0], row[1])
@@ -235,11 +250,14 @@ class ResultStore:
         if application == 0 and not tables:
             return 0
         if application != schema.APPLICATION_ID:
-            raise StoreError(f"{self.path} is not a headstart database: give another --store")
+            raise _foreign(self.path)
         if version > schema.SCHEMA_VERSION:
             raise StoreError(
                 f"{self.path} was written by a newer headstart (store version {version}, "
-                f"this one reads up to {schema.SCHEMA_VERSION}): upgrade headstart"
+                f"this one reads up to {schema.SCHEMA_VERSION}): upgrade headstart",
+                code="store.newer",
+                found=version,
+                known=schema.SCHEMA_VERSION,
             )
         return int(version or 0)
 
@@ -277,15 +295,53 @@ def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
+def _place(path: Path) -> Path:
+    """Return the database's own place: in a folder, and behind a symlink, under its real name.
+
+    Predictions and locks lie beside it, whichever way it is spelled.
+    """
+    path = path.expanduser()
+    if path.is_dir() or not (path.suffix or path.is_file()):
+        path = path / DATABASE_NAME
+    if path.is_symlink():
+        if not path.exists():
+            raise StorageError(
+                f"store {path} is a broken symlink to {path.readlink()}: give another --store",
+                code="storage.broken_symlink",
+                path=str(path),
+            )
+        path = path.resolve()
+    if path.exists() and not path.is_file():
+        raise StoreError(
+            f"store {path} is neither a file nor a folder: give another --store",
+            code="store.not_file",
+            path=str(path),
+        )
+    return path
+
+
+def _foreign(path: Path) -> StoreError:
+    return StoreError(
+        f"{path} is not a headstart database: give another --store",
+        code="store.foreign",
+        path=str(path),
+    )
+
+
 def _in_words(path: Path, cause: str) -> StorageError:
     if "not a database" in cause:
-        return StoreError(f"{path} is not a headstart database: give another --store")
+        return _foreign(path)
     if "full" in cause:
         return DiskFullError(
-            f"no space left to write {path}: free some space and run the same command, "
-            "it carries on"
+            f"no space left to write {path}: free some space and run the same command again to "
+            "resume",
+            path=str(path),
         )
     if "readonly" in cause or "unable to open" in cause:
-        return NotWritableError(f"cannot write {path} ({cause}): choose a folder you may write to")
+        return NotWritableError(
+            f"cannot write {path} ({cause}): choose a folder you may write to", path=str(path)
+        )
     remedy = ": check that the disk is sound and has space" if "I/O" in cause else ""
-    return StoreError(f"cannot use {path}: {cause}{remedy}")
+    if "malformed" in cause:
+        remedy = ": the file is damaged; restore it from a copy"
+    return StoreError(f"cannot use {path}: {cause}{remedy}", code="store.sqlite", cause=cause)

@@ -57,11 +57,17 @@ def read_predictions(path: Path, sha256: str) -> Prediction:
     import pyarrow.parquet as pq
 
     if not path.exists():
-        raise StoreError(f"predictions {path} are missing: restore the file from a copy")
+        raise StoreError(
+            f"predictions {path} are missing: restore the file from a copy",
+            code="store.predictions_missing",
+            path=str(path),
+        )
     if (found := sha256_file(path)) != sha256:
         raise StoreError(
             f"predictions {path} are damaged: expected SHA-256 {sha256[:12]}..., "
-            f"found {found[:12]}...; restore the file from a copy"
+            f"found {found[:12]}...; restore the file from a copy",
+            code="store.predictions_damaged",
+            path=str(path),
         )
     # ParquetFile, not read_table: the latter takes folder names such as "a=b" for partition keys.
     with storage_errors(path, reading=True), path.open("rb") as file:

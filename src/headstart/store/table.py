@@ -50,11 +50,12 @@ CONTENT_DIGITS = 8
 def result_row(result: Result) -> dict[str, Any]:
     """Flatten a complete result to `COLUMNS`, and what its method selected on validation.
 
-    `content` is the start of the digest of the dataset: what is measured under one name may change.
-    `weights` is ``random``, their tag, or the start of their digest. Accuracies are proportions.
-    `configuration` is how the upstream model was trained, where its name says so. `on_edge` names
-    the choices at the end of what was tried. `relative_gap` certifies the final fit; `unconverged`
-    counts the fits of the selection and the refit whose gap stayed over the tolerance.
+    `content` is the start of the digest of the dataset: what is measured under one name may change;
+    it is None where each seed draws the splits anew. `weights` is ``random``, their tag, or the
+    start of their digest. Accuracies are proportions. `configuration` is how the upstream model was
+    trained, where its name says so. `on_edge` names the choices at the end of what was tried.
+    `relative_gap` certifies the final fit; `unconverged` counts the fits of the selection and the
+    refit whose gap stayed over the tolerance.
     """
     trial, selection = result.trial, result.selection
     refit = result.provenance.get("refit", {})
@@ -65,7 +66,9 @@ def result_row(result: Result) -> dict[str, Any]:
         "weights": trial.model.weights_name,
         "upstream_accuracy": trial.model.upstream_accuracy,
         "dataset": trial.dataset.name,
-        "content": trial.dataset.revision[:CONTENT_DIGITS],
+        "content": None
+        if trial.dataset.splits_by_seed
+        else trial.dataset.revision[:CONTENT_DIGITS],
         "setting": trial.setting.name,
         "protocol": trial.setting.protocol,
         "metric": trial.dataset.metric,

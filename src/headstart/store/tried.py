@@ -95,13 +95,18 @@ def tried(store: ResultStore, named: Sequence[str] = ()) -> list[Tried]:
     if not found:
         raise StoreError(
             f"no trial of {store.path} is '{asked}': give the beginning of a key, or words of a "
-            "title; `headstart results --csv` has the keys"
+            "title; `headstart results --csv` has the keys",
+            code="store.trial_unknown",
+            name=asked,
         )
     listed = ", ".join(f"{one.key[:DIGITS]} ({one.title})" for one in found[:SHOWN])
     more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
     raise StoreError(
         f"{len(found)} trials of {store.path} are '{asked}': give the beginning of a key: "
-        f"{listed}{more}"
+        f"{listed}{more}",
+        code="store.trial_ambiguous",
+        name=asked,
+        found=[one.key for one in found],
     )
 
 

@@ -1,11 +1,12 @@
 """What a study needs before it is run: what is here, what is missing, how much it takes.
 
-Nothing is built, downloaded or decoded, and no function of the user's is called.
+Nothing is downloaded or decoded, and no dataset's function is called. Networks whose arithmetic is
+not published are built without weights, and it is counted.
 """
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,12 +14,17 @@ import numpy as np
 
 from headstart import datasets, models
 from headstart.datasets.names import DatasetName
-from headstart.errors import HeadstartError
+from headstart.errors import (
+    DatasetMissingError,
+    HeadstartError,
+    ModelError,
+    WeightsMissingError,
+)
 from headstart.functions import is_function
 from headstart.registry import METHODS
 from headstart.spec import Dataset, Model, Setting, Sizes, Trial
 from headstart.store import ResultStore
-from headstart.study.study import Study
+from headstart.study.study import Study, by_seed, distinct, repeated, seeded_names
 
 __all__ = [
     "Need",
@@ -54,12 +60,23 @@ class Need:
         Whether it can be used now.
     place
         Where it is; of what is missing how to get it.
+    error
+        Why it cannot be used, where that is known.
     """
 
     kind: str
     name: str
     present: bool
     place: str
+    error: HeadstartError | None = None
+
+    @property
+    def refusal(self) -> HeadstartError | None:
+        """The error with which a run would end, of what is not merely missing: a wrong name."""
+        missing = isinstance(self.error, DatasetMissingError | WeightsMissingError)
+        # Of this code: its library is not installed.
+        missing |= isinstance(self.error, ModelError) and self.error.code == ModelError.code
+        return None if missing else self.error
 
 
 @dataclass(frozen=True)
@@ -79,6 +96,11 @@ class Outlook:
         Of the forward passes of the trials that are not stored, None where a network's are unknown.
     unknown_sizes
         Datasets whose number of images shows only when they are there: the bytes are without them.
+    notes
+        What is named twice, or is the same as something else.
+    refusal
+        The error with which a run would end at once; None where it would begin, or where something
+        is merely missing.
     """
 
     needs: tuple[Need, ...]
@@ -89,6 +111,8 @@ class Outlook:
     feature_bytes: int
     multiply_adds: float | None
     unknown_sizes: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+    refusal: HeadstartError | None = None
 
     def hours(self, rate: float) -> float | None:
         """Estimate the hours of the forward passes from multiply-adds a second."""
@@ -101,7 +125,7 @@ class Data(NamedTuple):
     """A dataset of a study, with each number of images a class, or what is known of it.
 
     `sized` is empty where it is not here, `n_sized` then how many there will be at most. `n_images`
-    is how many images all its trials see.
+    is how many images all its trials see, `seeds` are those of its trials.
     """
 
     need: Need
@@ -109,6 +133,7 @@ class Data(NamedTuple):
     sizes: Sizes | None = None
     n_sized: int = 1
     n_images: int = 0
+    seeds: tuple[int, ...] = ()
 
 
 def matrix_rate() -> float:
@@ -134,19 +159,20 @@ def outlook(study: Study, store: ResultStore, cache: Path) -> Outlook:
     cache
         Where downloads and features are.
     """
-    its_models = [model_need(name, cache) for name in study.models]
-    measured = measured_datasets(store, study)
-    its_datasets = [dataset_need(name, study, cache, measured) for name in study.datasets]
-    its_settings = [setting_variants(study, setting) for setting in study.settings]
-    chosen = [setting for settings, _ in its_settings for setting in settings]
+    notes: list[str] = []
+    its_models = _models(study, cache, notes)
+    its_datasets = _datasets(study, measured_datasets(store, study), cache, notes)
+    its_settings, chosen, refusal = _settings(study, notes)
+    notes += repeated("seed", study.seeds)
     stored = store.keys()
     n_stored = n_ready = 0
     left: list[tuple[Model, int]] = []
+    every: list[Trial] = []
     for model, here in its_models:
         for data in its_datasets:
             if model is None:
                 continue
-            trials = _trials(model, data, chosen, study.seeds)
+            trials = _trials(model, data, chosen, data.seeds)
             undone = [trial for trial in trials if trial.key not in stored]
             n_stored += len(trials) - len(undone)
             n_ready += len(undone) * here.present
@@ -154,19 +180,19 @@ def outlook(study: Study, store: ResultStore, cache: Path) -> Outlook:
             wanted = [trial.setting for trial in undone] if data.sized else chosen
             if data.sizes and any(METHODS.get(one.name).on_features for one in wanted):
                 left.append((model, data.n_images))
-    costs = [
-        None if model.multiply_adds is None else model.multiply_adds * n_images
-        for model, n_images in left
-    ]
-    n_settings = sum(max(1, len(settings)) for settings, _ in its_settings)
-    n_datasets = sum(data.n_sized for data in its_datasets)
+            every += trials
+    n_settings = len(chosen) + sum(not need.present for need in its_settings)
+    n_seeded = sum(data.n_sized * len(data.seeds) for data in its_datasets)
+    needs = (
+        *(need for _, need in its_models),
+        *dict.fromkeys(data.need for data in its_datasets),
+        *its_settings,
+    )
+    if all(need.present for need in needs):
+        refusal = refusal or _seeds_refused(study, every)
     return Outlook(
-        needs=(
-            *(need for _, need in its_models),
-            *(data.need for data in its_datasets),
-            *(need for _, need in its_settings),
-        ),
-        n_trials=len(study.models) * n_datasets * n_settings * len(study.seeds),
+        needs=needs,
+        n_trials=len(its_models) * n_seeded * n_settings,
         n_stored=n_stored,
         n_ready=n_ready,
         weight_bytes=sum(
@@ -175,9 +201,81 @@ def outlook(study: Study, store: ResultStore, cache: Path) -> Outlook:
             if model and not need.present
         ),
         feature_bytes=sum(FLOAT32_BYTES * m.feature_dim * n_images for m, n_images in left),
-        multiply_adds=None if None in costs else sum(cost or 0.0 for cost in costs),
+        multiply_adds=_arithmetic(left, cache),
         unknown_sizes=tuple(data.need.name for data in its_datasets if not data.sizes),
+        notes=tuple(notes),
+        refusal=next((need.refusal for need in needs if need.refusal), refusal),
     )
+
+
+def _arithmetic(left: Sequence[tuple[Model, int]], cache: Path) -> float | None:
+    """Add up the multiply-adds of networks for so many images; None where one's are unknown."""
+    total, each = 0.0, dict[str, int | None]()
+    for model, n_images in left:
+        if n_images:
+            if model.name not in each:
+                each[model.name] = models.multiply_adds(model, cache)
+            cost = each[model.name]
+            if cost is None:
+                return None
+            total += cost * n_images
+    return total
+
+
+def _models(study: Study, cache: Path, notes: list[str]) -> list[tuple[Model | None, Need]]:
+    """Find each model once, and add notes on those that are named again."""
+    notes += repeated("model", study.models)
+    found = {name: model_need(name, cache) for name in dict.fromkeys(study.models)}
+    kept, said = distinct("model", [(name, model) for name, (model, _) in found.items() if model])
+    notes += said
+    return [(model, need) for model, need in found.values() if model is None or model in kept]
+
+
+def _datasets(
+    study: Study, measured: Mapping[str, Dataset], cache: Path, notes: list[str]
+) -> list[Data]:
+    """Find each dataset once, with the seeds of its trials."""
+    notes += repeated("dataset", study.datasets)
+    found: list[Data] = []
+    for name in dict.fromkeys(study.datasets):
+        for seeded, seeds in seeded_names(name, dict.fromkeys(study.seeds)):
+            data = dataset_need(seeded, study, cache, measured)
+            if seeded != name:
+                # The images are the same for all seeds, and so are their features.
+                more = any(other.need.name == name for other in found)
+                data = data._replace(
+                    need=replace(data.need, name=name),
+                    sized=tuple(by_seed(one) for one in data.sized),
+                    n_images=0 if more else data.n_images,
+                )
+            found.append(data._replace(seeds=seeds))
+    read = [(data.need.name, one) for data in found for one in data.sized if one.revision]
+    kept, said = distinct("dataset", read)
+    notes += said
+    return [data for data in found if not data.sized or data.sized[0] in kept
+            or not data.sized[0].revision]  # fmt: skip
+
+
+def _settings(
+    study: Study, notes: list[str]
+) -> tuple[list[Need], list[Setting], HeadstartError | None]:
+    """Make the settings that can be made; say why the study would be refused for them, if it is."""
+    found = [setting_variants(study, setting) for setting in study.settings]
+    needs = list(dict.fromkeys(need for _, need in found))
+    if any(need.error for need in needs):
+        return needs, [one for variants, _ in found for one in variants], None
+    try:
+        return needs, study.chosen_settings(notes), None
+    except HeadstartError as error:
+        return needs, [], error
+
+
+def _seeds_refused(study: Study, trials: Sequence[Trial]) -> HeadstartError | None:
+    try:
+        study.check_seeds(trials)
+    except HeadstartError as error:
+        return error
+    return None
 
 
 def _trials(
@@ -198,7 +296,7 @@ def model_need(name: str, cache: Path) -> tuple[Model | None, Need]:
         model = models.find(name, cache)
         present, place = models.presence(model, cache)
     except HeadstartError as error:
-        return None, Need("model", name, False, str(error))
+        return None, Need("model", name, False, str(error), error)
     return model, Need("model", name, present, place)
 
 
@@ -254,7 +352,7 @@ def dataset_need(name: str, study: Study, cache: Path, measured: Mapping[str, Da
             need = Need("dataset", name, True, place)
             return Data(need, sized, dataset.sizes, len(sized), n_images)
     except HeadstartError as error:
-        return Data(Need("dataset", name, False, str(error)), n_sized=max(1, len(few)))
+        return Data(Need("dataset", name, False, str(error), error), n_sized=max(1, len(few)))
     need, sizes, n_classes = Need("dataset", name, False, place), known.sizes, known.n_classes or 1
     if sizes is None:
         return Data(need, n_sized=max(1, len(few)))
@@ -288,4 +386,4 @@ def setting_variants(
     try:
         return study.variants(setting), Need("setting", name, True, "")
     except HeadstartError as error:
-        return (), Need("setting", name, False, str(error))
+        return (), Need("setting", name, False, str(error), error)

@@ -19,7 +19,7 @@ from headstart.study.outlook import (
     unread_dataset,
 )
 from headstart.study.run import bytes_kept
-from headstart.study.study import Study
+from headstart.study.study import Study, by_seed, seeded_names
 
 __all__ = ["Load", "Plan", "Rate", "complete_rates", "plan"]
 
@@ -224,13 +224,21 @@ def _with_training(
     )
 
 
-def _datasets(study: Study, store: ResultStore, cache: Path) -> tuple[list[Dataset], list[str]]:
-    """Give the datasets whose sizes are known, with stand-ins for those that are not read here.
+Seeded = tuple[Dataset, tuple[int, ...]]
 
-    Then what the study would be refused for.
+
+def _datasets(study: Study, store: ResultStore, cache: Path) -> tuple[list[Seeded], list[str]]:
+    """Give the datasets whose sizes are known with the seeds of their trials.
+
+    Of those that are not read here a stand-in. Then what the study would be refused for.
     """
-    measured, found, problems = measured_datasets(store, study), list[Dataset](), list[str]()
-    for name in study.datasets:
+    measured, found, problems = measured_datasets(store, study), list[Seeded](), list[str]()
+    every = [
+        (title, name, seeds)
+        for title in dict.fromkeys(study.datasets)
+        for name, seeds in seeded_names(title, dict.fromkeys(study.seeds))
+    ]
+    for title, name, seeds in every:
         data = dataset_need(name, study, cache, measured)
         if not data.sizes:
             continue
@@ -243,18 +251,19 @@ def _datasets(study: Study, store: ResultStore, cache: Path) -> tuple[list[Datas
             sized = data.sized
         # Those that were not read have no revision: each is another.
         changed = {"revision": f"not read: {name}"}
-        found += [one if one.revision else one.model_copy(update=changed) for one in sized]
+        sized = tuple(one if one.revision else one.model_copy(update=changed) for one in sized)
+        found += [(one if title == name else by_seed(one), seeds) for one in sized]
     return found, problems
 
 
-def _trials(study: Study, found: Sequence[Dataset], cache: Path) -> list[Trial]:
+def _trials(study: Study, found: Sequence[Seeded], cache: Path) -> list[Trial]:
     """Make all trials that can be made."""
     its_models = [model for name in study.models if (model := model_need(name, cache)[0])]
     chosen = [one for each in study.settings for one in setting_variants(study, each)[0]]
     trials = [
         Trial(model=model, dataset=dataset, setting=setting, seed=seed)
-        for dataset in found
-        for seed in study.seeds
+        for dataset, seeds in found
+        for seed in seeds
         for model in its_models
         for setting in chosen
     ]

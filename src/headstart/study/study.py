@@ -1,10 +1,11 @@
 """What a study asks for, in Python or as a file."""
 
-import tomllib
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Annotated, Any
+from types import MappingProxyType
+from typing import Annotated, Any, TypeVar
 
 import tomli_w
 from pydantic import Field, PositiveInt, ValidationError, model_validator
@@ -13,11 +14,13 @@ from headstart import datasets, methods, models
 from headstart.datasets.names import DatasetName
 from headstart.errors import StudyError, UnknownNameError
 from headstart.executors import executor_of
-from headstart.files import storage_errors
+from headstart.files import read_toml, storage_errors
 from headstart.functions import is_function
 from headstart.methods.finetune import check_budget
 from headstart.registry import METHODS
-from headstart.spec import Dataset, Setting, TrainingSetting, Trial
+from headstart.spec import Dataset, Model, Setting, TrainingSetting, Trial, digest
+from headstart.spec.dataset import SPLITS_BY_SEED
+from headstart.spec.invalid import first_invalid
 from headstart.spec.noun import Noun
 from headstart.spec.setting import Precision
 from headstart.store import ResultStore
@@ -30,6 +33,22 @@ __all__ = ["SHIPPED", "Study", "setting_options"]
 SHIPPED = ("kornblith2019", "kornblith2019-linear")
 
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
+Named = TypeVar("Named")
+
+# What each key of a study may be.
+EXPECTED: Mapping[str, str] = MappingProxyType(
+    {
+        "models": 'a list of names, ["a", "b"]',
+        "datasets": 'a list of names, ["a", "b"]',
+        "settings": 'a list of names or tables, ["linear", {name = "finetune", steps = 100}]',
+        "seeds": "a list of integers from 0 to 4294967295, [0, 1, 2]",
+        "steps": "a list of integers from 1, [10, 100]",
+        "examples_per_class": "a list of integers from 1, [1, 10]",
+        "limit": "an integer from 1",
+        "precision": "fp32 or bf16",
+        "skip_broken": "true or false",
+    }
+)
 
 
 class Study(Noun):
@@ -38,17 +57,18 @@ class Study(Noun):
     Parameters
     ----------
     models
-        Names of the catalogue (``headstart models``).
+        Names of the catalogue (``headstart models``), or of a shipped study: all of its models.
     datasets
-        Names of the catalogue (``headstart datasets``), or folders with train, validation and
-        test folders of class folders.
+        Names of the catalogue (``headstart datasets``), of a shipped study (all of its datasets),
+        or of the other sources: folders, tables, hub repositories. With ``?split_seed=seed``
+        behind the name each seed of the study draws the splits of this dataset anew.
     settings
         Names, with a protocol behind a colon if it is not the study's (``"finetune:quick"``), or
         tables with a name and options: ``{"name": "linear", "resize": "center-crop"}``. The
         `steps` of a table may be a list.
     seeds
-        Each draws its own subset; more than one needs a `limit`, `examples_per_class`, or a setting
-        that trains.
+        Each draws its own subset; more than one needs a `limit`, `examples_per_class`, a setting
+        that trains, or a dataset whose splits it draws. A number that is given twice counts once.
     steps
         Each setting that trains is measured with each of these numbers of steps, a search and a
         training of its own; a table with its own `steps` keeps them.
@@ -88,18 +108,25 @@ class Study(Noun):
         try:
             super().__init__(**fields)
         except ValidationError as error:
-            raise StudyError(_in_words(error)) from error
+            raise _invalid(error) from error
 
     @model_validator(mode="before")
     @classmethod
     def _known_keys(cls, fields: dict[str, Any]) -> dict[str, Any]:
         for key in fields:
             if key not in cls.model_fields:
-                raise UnknownNameError("study key", key, cls.model_fields)
-        return fields
+                raise UnknownNameError("study key", str(key), cls.model_fields)
+        groups = {
+            name: _with_groups(name, fields[name])
+            for name in ("models", "datasets")
+            if isinstance(fields.get(name), list | tuple)
+        }
+        return {**fields, **groups}
 
     @classmethod
-    def from_toml(cls, path: Path, *, trust: bool = False) -> "Study":
+    def from_toml(
+        cls, path: Path, *, trust: bool = False, replaced: Mapping[str, Any] | None = None
+    ) -> "Study":
         """Read a study file.
 
         Parameters
@@ -109,6 +136,8 @@ class Study(Noun):
             ``.toml`` and ``studies/``.
         trust
             Whether models and datasets may be functions: their author's code runs.
+        replaced
+            Keys with values that count in place of the file's.
 
         Raises
         ------
@@ -116,15 +145,21 @@ class Study(Noun):
             Not there, not TOML, or not a study, or one that would run code; the file is named.
         """
         with storage_errors(path, reading=True):
-            text = _found(path).read_bytes()
+            content = _found(path).read_bytes()
+        fields = read_toml(content, f"study file {path}", StudyError)
+        changes = dict(replaced or {})
         try:
-            study = cls(**tomllib.loads(text.decode()))
+            study = cls(**{**fields, **changes})
+            for setting in study.settings:
+                # Here, since the message names the file.
+                study.variants(setting)
             if not trust:
-                study._refuse_code()
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise StudyError(f"study file {path} is not TOML: {error}") from error
+                study._refuse_code({"models", "datasets"} - changes.keys())
         except StudyError as error:
-            raise StudyError(f"study file {path}: {error}") from error
+            if changes and error.values.get("name") in changes:
+                raise
+            text = f"study file {path}: {error}"
+            raise StudyError(text, code=error.code, **error.values) from error
         return study
 
     def to_toml(self) -> str:
@@ -146,33 +181,74 @@ class Study(Noun):
         TrainingError
             Too few steps, or images, for a setting that trains.
         """
-        chosen_models = [models.find(name) for name in self.models]
-        chosen_settings = [one for setting in self.settings for one in self.variants(setting)]
-        if self.steps and not any(isinstance(one, TrainingSetting) for one in chosen_settings):
-            raise StudyError(
-                "steps are those of a setting that trains, and the study names none: add finetune "
-                "or scratch"
-            )
-        chosen_datasets = [
-            datasets.find(name, limit=self.limit, skip_broken=self.skip_broken, watcher=watcher)
-            for name in self.datasets
+        watcher, seeds = watcher or Watcher(), tuple(dict.fromkeys(self.seeds))
+        notes = repeated("seed", self.seeds)
+        chosen_models, said = distinct("model", [(name, models.find(name)) for name in self.models])
+        notes += said
+        chosen_settings = self.chosen_settings(notes)
+        found = [
+            (name, which, self._dataset(seeded, watcher, name))
+            for name in dict.fromkeys(self.datasets)
+            for seeded, which in seeded_names(name, seeds)
         ]
+        notes += repeated("dataset", self.datasets)
+        _, said = distinct("dataset", [(name, dataset) for name, _, dataset in found])
+        notes += said
         trials = [
             Trial(model=model, dataset=sized, setting=setting, seed=seed)
-            for dataset in chosen_datasets
+            for _, which, dataset in found
             for sized in self.sized(dataset)
-            for seed in self.seeds
+            for seed in which
             for model in chosen_models
             for setting in chosen_settings
         ]
-        self.check_budgets(chosen_datasets)
-        if len(set(self.seeds)) > 1 and not all(trial.uses_seed for trial in trials):
-            raise StudyError(
-                f"seeds {', '.join(map(str, self.seeds))} would all give the same numbers: the "
-                "linear setting on whole datasets has nothing random; give one seed, or a limit"
-            )
+        self.check_budgets([dataset for _, _, dataset in found])
+        drawn = [name for name in dict.fromkeys(self.datasets) if SPLITS_BY_SEED in name]
+        notes += [f"{name}: seeds {', '.join(map(str, seeds))} draw its splits" for name in drawn]
+        self.check_seeds(trials)
+        for note in notes:
+            watcher.note(note)
         # What is named twice is measured once.
         return list({trial.key: trial for trial in trials}.values())
+
+    def chosen_settings(self, notes: list[str]) -> list[Setting]:
+        """Make all settings with each number of steps; add a note for what is named twice.
+
+        Raises
+        ------
+        UnknownNameError, StudyError
+        """
+        named = [(_label(each), one) for each in self.settings for one in self.variants(each)]
+        chosen, said = distinct("setting", named)
+        notes += said
+        if self.steps and not any(isinstance(one, TrainingSetting) for one in chosen):
+            raise StudyError(
+                "steps are those of a setting that trains, and the study names none: add finetune "
+                "or scratch",
+                code="study.steps_unused",
+                steps=self.steps,
+            )
+        return chosen
+
+    def check_seeds(self, trials: Iterable[Trial]) -> None:
+        """Raise StudyError if several seeds would give the same number again."""
+        seeds = dict.fromkeys(self.seeds)
+        unused = [t for t in trials if not t.uses_seed and not t.dataset.splits_by_seed]
+        if len(seeds) > 1 and unused:
+            name = unused[0].dataset.name
+            raise StudyError(
+                f"seeds {', '.join(map(str, seeds))} would all give the same numbers: the linear "
+                f"setting on whole datasets has nothing random; give one seed, a limit, or "
+                f"{name}{'&' if '?' in name else '?'}{SPLITS_BY_SEED} to draw splits by seed",
+                code="study.seeds_unused",
+                seeds=tuple(seeds),
+                dataset=name,
+            )
+
+    def _dataset(self, name: str, watcher: Watcher, title: str) -> Dataset:
+        """Find a dataset; one whose splits a seed draws has the same name for all seeds."""
+        found = datasets.find(name, limit=self.limit, skip_broken=self.skip_broken, watcher=watcher)
+        return by_seed(found) if SPLITS_BY_SEED in title else found
 
     def run(
         self,
@@ -224,21 +300,28 @@ class Study(Noun):
         with executor_of(workers, device) as executor:
             return run_study(trials, results, workspace, executor, whole_trials=whole_trials)
 
-    def _refuse_code(self) -> None:
+    def _refuse_code(self, keys: Collection[str]) -> None:
         running = [f"model '{name}'" for name in self.models if models.runs_code(name)]
-        stems = {name: DatasetName.parse(name).stem for name in self.datasets}
-        running += [f"dataset '{name}'" for name, stem in stems.items() if is_function(stem)]
-        if running:
+        stems = {name: DatasetName.parse(_plain(name)).stem for name in self.datasets}
+        functions = [f"dataset '{name}'" for name, stem in stems.items() if is_function(stem)]
+        found = [*running * ("models" in keys), *functions * ("datasets" in keys)]
+        if found:
             raise StudyError(
-                f"{running[0]} runs a file: whatever its author wrote would be executed. If you "
-                "trust this study and that file, say --trust"
+                f"{found[0]} runs a file: whatever its author wrote would be executed. If you "
+                "trust this study and that file, pass --trust",
+                code="study.untrusted",
+                names=found,
             )
 
     def variants(self, setting: str | dict[str, Any]) -> tuple[Setting, ...]:
         """Make one of the settings that the study names, one for each number of steps."""
         options = {"precision": self.precision, **setting_options(setting)}
         if "name" not in options:
-            raise StudyError(f"setting {setting} has no name: known are {', '.join(METHODS.names)}")
+            raise StudyError(
+                f"setting {setting} has no name: known are {', '.join(METHODS.names)}",
+                code="study.setting_unnamed",
+                setting=setting,
+            )
         own = _budgets(options)
         budgets = own or (() if "steps" in options else self.steps)
         one = methods.find(**{**options, **({"steps": own[0]} if own else {})})
@@ -247,7 +330,10 @@ class Study(Noun):
         if one.rungs:
             raise StudyError(
                 f"setting '{one.name}': protocol {one.protocol} searches with steps of its own: "
-                "for several take one that searches by grid, kornblith2019 or quick"
+                "for several take one that searches by grid, kornblith2019 or quick",
+                code="study.steps_of_protocol",
+                setting=one.name,
+                protocol=one.protocol,
             )
         return tuple(methods.find(**{**options, "steps": n}) for n in dict.fromkeys(budgets))
 
@@ -260,7 +346,10 @@ class Study(Noun):
         if not sizes:
             raise StudyError(
                 f"the smallest class of dataset '{dataset.name}' has {most:,} training images: "
-                "give examples_per_class of no more"
+                f"expected examples_per_class from 1 to {most:,}",
+                code="study.examples_too_many",
+                dataset=dataset.name,
+                most=most,
             )
         return tuple(dataset.model_copy(update={"examples_per_class": n}) for n in sizes)
 
@@ -299,22 +388,126 @@ def _found(path: Path) -> Path | Traversable:
     if path.is_dir():
         raise StudyError(
             f"study '{path}' is a folder: expected a study file (TOML); --datasets "
-            "takes folders of images"
+            "takes folders of images",
+            code="study.is_folder",
+            path=str(path),
         )
-    if path.exists() or str(path.parent) not in (".", "studies"):
+    if path.exists():
         return path
-    if name in SHIPPED:
-        return files("headstart.study").joinpath("studies", f"{name}.toml")
-    if path.suffix != ".toml":
-        raise UnknownNameError("study", str(path), SHIPPED)
-    return path
+    if str(path.parent) in (".", "studies"):
+        if name in SHIPPED:
+            return files("headstart.study").joinpath("studies", f"{name}.toml")
+        if path.suffix != ".toml":
+            raise UnknownNameError("study", str(path), SHIPPED)
+    raise StudyError(
+        f"no study file {path}: expected a file, or one of the shipped studies "
+        f"{', '.join(SHIPPED)}",
+        code="study.missing_file",
+        path=str(path),
+    )
 
 
-def _in_words(error: ValidationError) -> str:
-    first = error.errors()[0]
-    key = str(first["loc"][0]) if first["loc"] else "study"
-    if first["type"] == "tuple_type":
-        return f"study key '{key}' = {first['input']!r} will not do: expected a list, [...]"
-    if first["type"] == "missing" or first["type"] == "too_short":
-        return f"the study names no {key}: give at least one"
-    return f"study key '{key}' = {first['input']!r} will not do: {first['msg'].lower()}"
+def distinct(kind: str, named: Iterable[tuple[str, Named]]) -> tuple[list[Named], list[str]]:
+    """Leave out what is the same under another name, and what is named twice.
+
+    Parameters
+    ----------
+    kind
+        ``"model"``, ``"dataset"`` or ``"setting"``, for the notes.
+    named
+        What each name means, in the order given.
+
+    Returns
+    -------
+    tuple
+        The first of each that are the same, and a line for each that was left out.
+    """
+    first: dict[str, tuple[str, Named]] = {}
+    notes: list[str] = []
+    for name, one in named:
+        kept, _ = first.setdefault(_identity(one), (name, one))
+        if kept != name:
+            notes.append(f"{kind} {name} is the same as {kept}: measured once")
+        elif first[_identity(one)][1] is not one:
+            notes.append(f"{kind} {name} is named twice: measured once")
+    return [one for _, one in first.values()], list(dict.fromkeys(notes))
+
+
+def repeated(kind: str, names: Iterable[Any]) -> list[str]:
+    """Return a line for each name that stands more than once."""
+    every = list(names)
+    return [
+        f"{kind} {name} is named {every.count(name)} times: measured once"
+        for name in dict.fromkeys(every)
+        if every.count(name) > 1
+    ]
+
+
+def seeded_names(name: str, seeds: Iterable[int]) -> Iterator[tuple[str, tuple[int, ...]]]:
+    """Yield a dataset's name with each seed that draws its splits, and the seeds that go with it.
+
+    Examples
+    --------
+    >>> list(seeded_names("photos", (0, 1)))
+    [('photos', (0, 1))]
+    >>> list(seeded_names("photos?split_seed=seed", (0, 1)))
+    [('photos?split_seed=0', (0,)), ('photos?split_seed=1', (1,))]
+    """
+    if SPLITS_BY_SEED not in name:
+        yield name, tuple(seeds)
+        return
+    for seed in seeds:
+        yield name.replace(SPLITS_BY_SEED, f"split_seed={seed}"), (seed,)
+
+
+def by_seed(dataset: Dataset) -> Dataset:
+    """Return a dataset under the name that it has for every seed that draws its splits."""
+    name = dataset.name.replace(f"split_seed={dataset.split_seed}", SPLITS_BY_SEED)
+    return dataset.model_copy(update={"name": name})
+
+
+def _plain(name: str) -> str:
+    """Give the seed of the first split, so that a name can be taken apart."""
+    return name.replace(SPLITS_BY_SEED, "split_seed=0")
+
+
+def _identity(one: Any) -> str:
+    """Digest of what makes a thing another one: configurations of a model are told apart."""
+    if isinstance(one, Model):
+        return digest({"model": one.identity, "configuration": one.tags.get("configuration")})
+    # Many kinds of nouns: each has an identity.
+    return digest(dict(one.identity))
+
+
+def _label(setting: str | dict[str, Any]) -> str:
+    return setting if isinstance(setting, str) else str(setting.get("name"))
+
+
+def _with_groups(key: str, names: Iterable[Any]) -> tuple[Any, ...]:
+    """Put the models or datasets of a shipped study in the place of its name."""
+    every: list[Any] = []
+    for name in names:
+        if name in SHIPPED:
+            content = files("headstart.study").joinpath("studies", f"{name}.toml").read_bytes()
+            every += read_toml(content, f"study {name}", StudyError)[key]
+        else:
+            every.append(name)
+    return tuple(every)
+
+
+def _invalid(error: ValidationError) -> StudyError:
+    """Say in one line which key is wrong, and what was expected."""
+    found = first_invalid(error)
+    key = str(found.place[0]) if found.place else "study"
+    if found.kind == "missing" or (found.kind == "too_short" and len(found.place) == 1):
+        return StudyError(
+            f"the study names no {key}: expected at least one", code="study.missing", name=key
+        )
+    expected = EXPECTED.get(key, found.expected)
+    return StudyError(
+        f"invalid {key} {found.shown}: expected {expected}",
+        code="study.value",
+        name=key,
+        value=found.shown,
+        expected=expected,
+    )

@@ -161,7 +161,9 @@ def test_ctrl_c_in_a_download_of_torchvision_leaves_nothing(write, torchvision, 
     torchvision("VOCDetection", interrupted)
     outcome = cli("datasets", "prepare", "voc2007")
     assert outcome.code == 130
-    assert outcome.err == "interrupted: what is done is kept, the same command carries on\n"
+    assert (
+        outcome.err == "interrupted: what is done is kept; run the same command again to resume\n"
+    )
     assert not datasets.presence("voc2007", own_cache).present
     assert [path.name for path in (own_cache / "datasets").iterdir()] == []
     torchvision("VOCDetection", lambda root, call: shutil.copytree(written, root, dirs_exist_ok=1))

@@ -1,0 +1,96 @@
+"""How many multiply-adds a network takes for one image of its input size: published or counted."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from headstart.files import replaced, storage_errors
+from headstart.models.catalogue import catalogue
+from headstart.models.heads import Head
+from headstart.models.sources import source_of
+from headstart.spec import Model, Weights, digest
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["multiply_adds"]
+
+# Raised when the same network is counted otherwise.
+IMPLEMENTATION = 1
+FOLDER = "arithmetic"
+
+
+def multiply_adds(model: Model, cache: Path) -> int | None:
+    """Return the multiply-adds of a forward pass, from an image to its feature.
+
+    They are those of the catalogue where the network takes images of the size that the catalogue
+    counts. Else torch counts them (`torch.utils.flop_counter`: convolutions, matrix products and
+    attention) on shapes alone, and the count is kept in the cache.
+
+    Parameters
+    ----------
+    model
+        Any network; its weights do not count.
+    cache
+        Where counts are kept.
+
+    Returns
+    -------
+    int or None
+        None where the network cannot be built or run here: its arithmetic is unknown.
+    """
+    for usual in catalogue().values():
+        same = (usual.source, usual.architecture) == (model.source, model.architecture)
+        if same and usual.multiply_adds and usual.input_size == model.input_size:
+            return usual.multiply_adds
+    said = {"model": model.untrained_identity, "head": model.head, "pool": model.pool}
+    said |= {"version": source_of(model.source).version(), "tags": model.tags}
+    key = digest({**said, "implementation": IMPLEMENTATION})
+    place = cache / "models" / FOLDER / f"{key}.json"
+    try:
+        known = json.loads(place.read_bytes())
+    except (FileNotFoundError, ValueError):
+        known = _counted(model)
+        with storage_errors(place):
+            place.parent.mkdir(parents=True, exist_ok=True)
+            with replaced(place) as temporary:
+                temporary.write_text(json.dumps(known))
+    return int(known) if known else None
+
+
+def _counted(model: Model) -> int | None:
+    """Count on the meta device: nothing is computed, and weights are not even drawn."""
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    image = torch.zeros(1, 3, model.input_size, model.input_size, device="meta")
+    try:
+        run = _backbone(model)
+        with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+            run(image)
+    # Whatever a library's network may raise on shapes alone: the estimate goes without.
+    except Exception:
+        return None
+    # torch counts a multiplication and an addition as two.
+    return counter.get_total_flops() // 2 or None
+
+
+def _backbone(model: Model) -> "Callable[[torch.Tensor], Any]":
+    """Build a network without its classifier, if that is a layer of its own, on the meta device."""
+    import torch
+
+    from headstart.models.network import Network
+
+    source = source_of(model.source)
+    random = model.model_copy(update={"weights": Weights(locator="random:0")})
+    with torch.random.fork_rng(devices=[]):
+        try:
+            with torch.device("meta"):
+                module = source.build(random)
+        # Some libraries need a number while they build.
+        except Exception:
+            module = source.build(random)
+    module = module.to("meta").eval()
+    head = Head.at(model.head) if model.head else source.head(module, model.input_size)
+    return Network(module, head).eval().penultimate
