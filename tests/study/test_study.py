@@ -100,8 +100,9 @@ def test_a_file_that_is_not_toml(tmp_path):
     file.write_text("model = ['a']")
     with pytest.raises(StudyError, match=r"study\.toml: unknown study key 'model'.*models"):
         Study.from_toml(file)
-    with pytest.raises(StorageError, match="No such file"):
+    with pytest.raises(StudyError) as caught:
         Study.from_toml(tmp_path / "none.toml")
+    assert caught.value.code == "study.missing_file"
     with pytest.raises(StudyError, match=r"is a folder: expected a study file .*--datasets takes"):
         Study.from_toml(tmp_path)
 
