@@ -8,7 +8,7 @@ A package offers a part by an entry point of the group ``headstart.KIND``::
 Own parts go the same way: they are named here by their place, and imported when they are asked for.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import import_module
@@ -17,7 +17,15 @@ from typing import Any, Generic, TypeVar
 
 from headstart.errors import HeadstartError, UnknownNameError
 
-__all__ = ["METHODS", "REGISTRIES", "Plugin", "PluginError", "Registry"]
+__all__ = [
+    "DATASET_SOURCES",
+    "METHODS",
+    "MODEL_SOURCES",
+    "REGISTRIES",
+    "Plugin",
+    "PluginError",
+    "Registry",
+]
 
 Part = TypeVar("Part")
 OWN = "headstart"
@@ -49,15 +57,16 @@ class Plugin:
     package: str = OWN
 
 
-class Registry(Generic[Part]):
-    """All parts of one kind.
+class Registry(Mapping[str, Part], Generic[Part]):
+    """All parts of one kind by name; each is imported when it is first asked for.
 
     Parameters
     ----------
     kind
         Its entry points are in the group ``headstart.KIND``.
     own
-        Name -> ``module:attribute`` of the parts that headstart brings.
+        Name -> ``module:attribute`` of the parts that headstart brings. A class is called without
+        arguments; what it makes is the part.
     """
 
     def __init__(self, kind: str, own: Mapping[str, str]) -> None:
@@ -96,8 +105,14 @@ class Registry(Generic[Part]):
     def __contains__(self, name: object) -> bool:
         return name in self.plugins
 
-    def get(self, name: str) -> Part:
-        """Import a part.
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.plugins)
+
+    def __len__(self) -> int:
+        return len(self.plugins)
+
+    def __getitem__(self, name: str) -> Part:
+        """Return a part, imported.
 
         Raises
         ------
@@ -114,6 +129,8 @@ class Registry(Generic[Part]):
         module, _, attribute = plugin.place.partition(":")
         try:
             part: Any = getattr(import_module(module), attribute)
+            if isinstance(part, type):
+                part = part()
         # Whatever a stranger's module raises when it is imported; our own must not be hidden.
         except Exception as error:
             if plugin.package == OWN:
@@ -144,4 +161,31 @@ METHODS: Registry[Any] = Registry(
         "scratch": "headstart.methods.finetune:SCRATCH",
     },
 )
-REGISTRIES: tuple[Registry[Any], ...] = (METHODS,)
+# Where networks come from: `headstart.models.sources.base.Source`.
+MODEL_SOURCES: Registry[Any] = Registry(
+    "model_source",
+    {
+        "embedded": "headstart.models.sources.embedded:Embedded",
+        "timm": "headstart.models.sources.timm:Timm",
+        "torchvision": "headstart.models.sources.torchvision:Torchvision",
+        "pytorchcv": "headstart.models.sources.pytorchcv:Pytorchcv",
+        "hf": "headstart.models.sources.hf:HuggingFace",
+        "small": "headstart.models.sources.small:Small",
+        "function": "headstart.models.sources.function:Function",
+    },
+)
+# Where datasets come from: `headstart.datasets.sources.base.Source`. They are asked in this order
+# whether a name is theirs; those of other packages come last, and take names ``NAME:...``.
+DATASET_SOURCES: Registry[Any] = Registry(
+    "dataset_source",
+    {
+        "embedded": "headstart.datasets.sources.embedded:EmbeddedSource",
+        "study": "headstart.datasets.sources.study:StudySource",
+        "hf": "headstart.datasets.sources.hf:HubSource",
+        "torchvision": "headstart.datasets.sources.torchvision:TorchvisionSource",
+        "function": "headstart.datasets.sources.function:FunctionSource",
+        "table": "headstart.datasets.sources.table:TableSource",
+        "folder": "headstart.datasets.sources.folder:FolderSource",
+    },
+)
+REGISTRIES: tuple[Registry[Any], ...] = (METHODS, MODEL_SOURCES, DATASET_SOURCES)

@@ -76,7 +76,7 @@ def test_the_protocols():
     assert (dino.temperatures, dino.resize) == ((0.07,), "center-crop")
     assert methods.find("knn", protocol="kornblith2019").resize == "whole"
     assert methods.find("knn", neighbours=[5, 1, 5]).neighbours == (1, 5)
-    assert METHODS.get("knn") is KNN
+    assert METHODS["knn"] is KNN
 
 
 def test_a_run_beside_the_linear_setting(tmp_path):

@@ -134,7 +134,7 @@ class Method(Protocol):
 
 def method_of(trial: Trial) -> Method:
     """Return the method that carries out a trial's setting."""
-    method: Method = METHODS.get(trial.setting.name)
+    method: Method = METHODS[trial.setting.name]
     return method
 
 
@@ -160,7 +160,7 @@ def find(name: str, *, protocol: str | None = None, **options: Any) -> Setting:
     # A study file may hold anything here.
     if not isinstance(name, str) or name not in METHODS:
         raise UnknownNameError("setting", str(name), METHODS.names)
-    method: Method = METHODS.get(name)
+    method: Method = METHODS[name]
     if protocol is None:
         protocol = next(iter(method.protocols))
     if not isinstance(protocol, str) or protocol not in method.protocols:

@@ -32,7 +32,7 @@ class Trial(Noun):
             if value["name"] not in METHODS:
                 # Measured by a plug-in that is not installed here: what it reached stays readable.
                 return ForeignSetting.model_validate(value)
-            return METHODS.get(str(value["name"])).setting.model_validate(value)
+            return METHODS[str(value["name"])].setting.model_validate(value)
         return value
 
     @property

@@ -178,7 +178,7 @@ def outlook(study: Study, store: ResultStore, cache: Path) -> Outlook:
             n_ready += len(undone) * here.present
             # Of a dataset that is not here nothing can be stored.
             wanted = [trial.setting for trial in undone] if data.sized else chosen
-            if data.sizes and any(METHODS.get(one.name).on_features for one in wanted):
+            if data.sizes and any(METHODS[one.name].on_features for one in wanted):
                 left.append((model, data.n_images))
             every += trials
     n_settings = len(chosen) + sum(not need.present for need in its_settings)

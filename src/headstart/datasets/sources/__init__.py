@@ -1,18 +1,16 @@
-"""Where datasets are: a source a kind, asked in this order whether a name is theirs."""
+"""Where datasets are: one source per kind, asked in turn whether a name is theirs.
 
+A package brings another one by an entry point ``headstart.dataset_source`` (`headstart.registry`).
+"""
+
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from headstart.datasets.names import DatasetName
 from headstart.datasets.sources.base import Description, Presence, Source
-from headstart.datasets.sources.embedded import EmbeddedSource
-from headstart.datasets.sources.folder import FolderSource
-from headstart.datasets.sources.function import FunctionSource
-from headstart.datasets.sources.hf import HubSource
-from headstart.datasets.sources.study import StudySource
-from headstart.datasets.sources.table import TableSource
-from headstart.datasets.sources.torchvision import TorchvisionSource
 from headstart.errors import UnknownNameError
+from headstart.registry import DATASET_SOURCES
 from headstart.workspace import default_cache
 
 __all__ = [
@@ -26,18 +24,7 @@ __all__ = [
     "source_of",
 ]
 
-SOURCES: dict[str, Source] = {
-    source.name: source
-    for source in (
-        EmbeddedSource(),
-        StudySource(),
-        HubSource(),
-        TorchvisionSource(),
-        FunctionSource(),
-        TableSource(),
-        FolderSource(),
-    )
-}
+SOURCES: Mapping[str, Source] = DATASET_SOURCES
 
 # Measured without any download: they come with packages, of Python or of the system.
 EMBEDDED = SOURCES["embedded"].names()

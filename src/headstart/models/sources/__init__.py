@@ -1,26 +1,21 @@
-"""The adapters: one a library of networks, found by what `Model.source` says."""
+"""The adapters: one per library of networks, found by what `Model.source` says.
+
+A package brings another one by an entry point ``headstart.model_source`` (`headstart.registry`).
+"""
 
 from collections.abc import Mapping
-from types import MappingProxyType
 
 from headstart.errors import UnknownNameError
 from headstart.models.sources.base import Source
-from headstart.models.sources.embedded import Embedded
-from headstart.models.sources.function import Function
-from headstart.models.sources.hf import HuggingFace
-from headstart.models.sources.pytorchcv import Pytorchcv
-from headstart.models.sources.small import Small
-from headstart.models.sources.timm import Timm
-from headstart.models.sources.torchvision import Torchvision
+from headstart.registry import MODEL_SOURCES
 
 __all__ = ["SOURCES", "Source", "source_of"]
 
-ALL = (Embedded(), Timm(), Torchvision(), Pytorchcv(), HuggingFace(), Small(), Function())
-SOURCES: Mapping[str, Source] = MappingProxyType({source.name: source for source in ALL})
+SOURCES: Mapping[str, Source] = MODEL_SOURCES
 
 
 def source_of(name: str) -> Source:
-    """Find an adapter by its name, with its library installed; UnknownNameError tells all."""
+    """Return an adapter by its name, with its library installed; UnknownNameError names all."""
     if name not in SOURCES:
         raise UnknownNameError("source of models", name, SOURCES)
     SOURCES[name].require()

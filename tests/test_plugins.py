@@ -1,4 +1,4 @@
-"""A method of a stranger's package, found by its entry point."""
+"""A package of a stranger's: a method, networks and datasets, found by its entry points."""
 
 import json
 import subprocess
@@ -88,6 +88,67 @@ class Prepared:
 
 MAJORITY = Majority()
 '''
+PLACES = '''
+"""Networks ``toy:WIDTH`` and datasets ``shades:CLASSES``."""
+
+import numpy as np
+from torch import nn
+
+from headstart.datasets.archive import Archive
+from headstart.datasets.images import ArrayImages
+from headstart.datasets.sources.base import Description, Presence, Source as DatasetSource
+from headstart.datasets.splits import Split
+from headstart.models.sources.base import Source as ModelSource, counted, last_layer
+from headstart.spec import Model, Weights
+
+
+class Toy(ModelSource):
+    name = "toy"
+
+    def describe(self, name):
+        module = network(int(name))
+        half = (0.5, 0.5, 0.5)
+        return Model(
+            name=f"toy:{name}", source="toy", architecture=name,
+            weights=Weights(locator="random:0"), input_size=16, interpolation="bilinear",
+            mean=half, std=half, **counted(module, self.head(module)),
+        )
+
+    def build(self, model):
+        return network(int(model.architecture))
+
+    def head(self, module, size=None):
+        return last_layer(module)
+
+
+def network(width):
+    return nn.Sequential(
+        nn.Conv2d(3, width, 5), nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten(),
+        nn.Linear(4 * width, 10),
+    )
+
+
+class Shades(DatasetSource):
+    name = "shades"
+    looks = False
+
+    def recognises(self, stem):
+        return stem.startswith("shades:")
+
+    def describe(self, dataset_ref):
+        return Description(dataset_ref.stem)
+
+    def presence(self, dataset_ref, cache):
+        return Presence(True, "drawn")
+
+    def read(self, dataset_ref, cache):
+        n = int(dataset_ref.stem.partition(":")[2])
+        labels = np.arange(30 * n) % n
+        noise = np.random.RandomState(0).randint(0, 60, (30 * n, 16, 16))
+        pixels = (noise + 60 * labels[:, None, None]).astype(np.uint8)
+        split = Split(ArrayImages(pixels), labels, np.arange(30 * n))
+        return Archive(tuple(f"shade {i}" for i in range(n)), {"all": split})
+'''
 
 
 @pytest.fixture
@@ -97,9 +158,12 @@ def installed(tmp_path, monkeypatch):
     info = site / "headstart_majority-1.2.dist-info"
     info.mkdir(parents=True)
     (site / "headstart_majority.py").write_text(MAJORITY)
+    (site / "headstart_places.py").write_text(PLACES)
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: headstart-majority\nVersion: 1.2")
     (info / "entry_points.txt").write_text(
         "[headstart.method]\nmajority = headstart_majority:MAJORITY\n"
+        "[headstart.model_source]\ntoy = headstart_places:Toy\n"
+        "[headstart.dataset_source]\nshades = headstart_places:Shades\n"
     )
     path = [str(site), *(p for p in sys.path if p)]
     monkeypatch.setenv("PYTHONPATH", ":".join(path))
@@ -139,6 +203,25 @@ def test_a_strangers_method_runs_by_its_name(installed, tmp_path):
     }
 
 
+def test_strangers_networks_and_datasets(installed, tmp_path):
+    store = tmp_path / "r.db"
+    done = headstart(
+        "run", "--models", "toy:8,toy:16?weights=random&seed=1", "--datasets", "shades:3",
+        "--store", store,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    rows = json.loads(headstart("results", "--store", store, "--json").stdout)
+    assert [(row["model"], row["dataset"]) for row in rows] == [
+        ("toy:8", "shades:3"),
+        ("toy:16?weights=random&seed=1", "shades:3"),
+    ]
+    # Three classes of other brightness.
+    assert all(row["accuracy"] > 0.6 for row in rows)
+    unknown = headstart("run", "--models", "toy:8", "--datasets", "shade:3", "--store", store)
+    assert unknown.returncode == 2
+    assert len(unknown.stderr.splitlines()) == 1
+
+
 def entry(name: str, value: str) -> EntryPoint:
     return EntryPoint(name, value, "headstart.thing")
 
@@ -149,10 +232,10 @@ def test_plugins_that_cannot_be_used(monkeypatch):
     things = Registry("thing", {"own": "headstart.errors:HeadstartError"})
     assert things.names == ("own", "mine")
     with pytest.raises(PluginError) as error:
-        things.get("mine")
+        _ = things["mine"]
     assert (error.value.code, error.value.values["name"]) == ("plugin.broken", "mine")
     with pytest.raises(UnknownNameError):
-        things.get("min")
+        _ = things["min"]
     entries.append(entry("own", "x:y"))
     with pytest.raises(PluginError) as error:
         _ = Registry("thing", {"own": "headstart.errors:HeadstartError"}).names
