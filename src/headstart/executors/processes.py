@@ -27,7 +27,8 @@ Value = TypeVar("Value")
 # How often messages of workers are heard.
 LISTEN_SECONDS = 0.1
 # What a pipe takes in one piece, though several write to it at once; 4 bytes say how long it is.
-LARGEST_MESSAGE = select.PIPE_BUF - 4
+# Windows does not say it: POSIX promises 512 everywhere.
+LARGEST_MESSAGE = getattr(select, "PIPE_BUF", 512) - 4
 
 
 class Processes:
@@ -53,7 +54,8 @@ class Processes:
         threads = max(1, (os.cpu_count() or 1) // workers)
         self._heard, self._told = context.Pipe(duplex=False)
         # A worker never waits for somebody to listen.
-        os.set_blocking(self._told.fileno(), False)
+        if hasattr(os, "set_blocking") and os.name == "posix":
+            os.set_blocking(self._told.fileno(), False)
         self._calls = count()
         self._pool = ProcessPoolExecutor(workers, context, _begin, (places, threads, self._told))
 
