@@ -158,7 +158,8 @@ def characters(inputs: Iterable[Any]) -> set[str]:
             found.update(item)
         elif isinstance(item, pd.DataFrame):
             names = item.select_dtypes(exclude=["number", "bool"])
-            found.update(*("".join(map(str, names[column].unique())) for column in names))
+            # Warnings about the data are lists, which have no hash: as text they do.
+            found.update(*("".join(set(map(str, names[column]))) for column in names))
         elif isinstance(item, Mapping):
             found |= characters(item.values())
     return found
