@@ -245,8 +245,7 @@ def analyze(
     Parameters
     ----------
     sources
-        Each the path of a results store or of a table in a file, the name of a published table
-        ("kornblith2019", ...), or a DataFrame (`headstart.analysis.source.read_sources`).
+        Stores, files, published tables ("kornblith2019"), DataFrames (`source.read_sources`).
     against
         Results of the same networks with other weights: the table `model_sets` compares how far
         upstream accuracy goes with transfer in the two.
@@ -254,7 +253,7 @@ def analyze(
         Our column name -> theirs, or ":" and one value for all rows; or the same as text,
         ``"model=Model,setting:=linear"``.
     unit
-        "percent" or "proportion"; settled by a rule where not stated.
+        "percent" or "proportion"; inferred if omitted.
     reading
         How to read what tables do not say; `unit`, where given, goes before its unit.
     predictions
@@ -268,7 +267,7 @@ def analyze(
     Raises
     ------
     TableError, AnalysisError
-        A table that cannot be read, an option that is none, or an `against` that shares too little.
+        A table that cannot be read, an unknown option, or an `against` that shares too little.
 
     Examples
     --------
@@ -282,10 +281,10 @@ def analyze(
     source = read_sources(sources, columns, reading, predictions)
     chosen = None if groups is None else _groups(groups, source.frame)
     options = Options(error_bars, correction, resamples, seed, chosen, pairs=pairs, weights=weights)
-    other = None
-    if against is not None:
-        other = align(read_sources([against], columns, reading), source, lenient=True)
-    return _analyze(source, options, other)
+    if against is None:
+        return _analyze(source, options)
+    other = read_sources([against], columns, reading)
+    return _analyze(source, options, align(other, source, lenient=True))
 
 
 def _groups(groups: Mapping[str, str] | Path | str, frame: pd.DataFrame) -> dict[str, str]:

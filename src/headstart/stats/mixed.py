@@ -99,24 +99,9 @@ def mixed_model(scores: npt.ArrayLike, upstream: npt.ArrayLike, level: float = 0
         found, variances, converged = (*_balanced(y, x, level), True)
     else:
         found, variances, converged = _by_likelihood(y, x, level, random_slopes)
-    sd = _Variances(*(float(np.sqrt(one)) for one in variances))
-    return MixedModel(
-        slope=found.mean,
-        se=found.se,
-        df=found.df,
-        low=found.low,
-        high=found.high,
-        random_slopes=random_slopes,
-        sd_slope=sd.slope,
-        sd_dataset=sd.dataset,
-        sd_model=sd.model,
-        sd_residual=sd.residual,
-        f=f,
-        f_df=float(freedom),
-        f_df_residual=float(left),
-        f_p=float(fdtrc(freedom, left, f)) if left > 0 and freedom > 0 else np.nan,
-        converged=converged,
-    )
+    sd = [float(np.sqrt(one)) for one in variances]
+    f_p = float(fdtrc(freedom, left, f)) if left > 0 and freedom > 0 else np.nan
+    return MixedModel(*found, random_slopes, *sd, f, freedom, left, f_p, converged)
 
 
 def _balanced(y: Floats, x: Floats, level: float) -> tuple[CrossedMean, _Variances]:
