@@ -11,7 +11,7 @@ from scipy.stats import ttest_1samp
 
 import headstart as hs
 from headstart.report.result_tables import effects_table
-from headstart.report.study_words import effects_sentence
+from headstart.report.study_text import effects_sentence
 from headstart.report.subject import names_of
 from headstart.stats import crossed_mean
 

@@ -12,7 +12,7 @@ from scipy.special import expit, logit
 import headstart as hs
 from headstart.analysis.means import MOST_MODELS_IN_PAIRS
 from headstart.report import csv_table, latex_tables
-from headstart.report.page import page_html
+from headstart.report.report_page import page_html
 from report.results import made
 from stores import make_store
 from tables import make_table
@@ -202,7 +202,7 @@ def test_names_and_the_order_of_rows_change_no_number(random, holes):
 
 
 def test_ties_ranks_ring_and_latex_are_one_verdict():
-    from headstart.figures.tables import near_best
+    from headstart.figures.plot_tables import near_best
 
     subject = made(12, 8, settings=("linear",), seed=3)
     means = subject.model_means.set_index("model")

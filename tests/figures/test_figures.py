@@ -14,7 +14,7 @@ from PIL import Image
 from headstart import figures
 from headstart.errors import AnalysisError, StorageError, UnknownNameError
 from headstart.figures import FIGURES, available, draw, save
-from headstart.figures.placement import overlaps
+from headstart.figures.point_labels import overlaps
 from headstart.figures.style import SMALL
 
 PAIR = ("finetune", "scratch")

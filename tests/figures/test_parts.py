@@ -7,12 +7,12 @@ from hypothesis import strategies as st
 from scipy.special import logit
 
 from headstart.figures import fonts
-from headstart.figures.axes import limits, log_odds, percent_ticks
 from headstart.figures.fonts import FONT, families, fitted, text_width
 from headstart.figures.legends import legend_columns, point_handles
-from headstart.figures.placement import overlaps, place
+from headstart.figures.logit_axes import limits, log_odds, percent_ticks
+from headstart.figures.plot_tables import flags
+from headstart.figures.point_labels import overlaps, place
 from headstart.figures.style import marks, new_figure, setting_marks
-from headstart.figures.tables import flags
 from headstart.figures.text import elided, estimate_text, number, wrapped
 from headstart.spec.labels import correlation_label
 

@@ -11,7 +11,7 @@ from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.support.ui import WebDriverWait
 
 from headstart.datasets.thumbnails import thumbnail
-from headstart.report.embedding import write_embedding
+from headstart.report.embedding_page import write_embedding
 from report.browser import count, emulate, visit
 
 NETWORKS, CLASSES, N = ("net a", "net b"), ("cat", "dog", "eel"), 12

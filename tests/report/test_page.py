@@ -10,8 +10,8 @@ import headstart as hs
 from headstart.errors import StorageError
 from headstart.figures.style import marks, setting_marks
 from headstart.report import page_html, write_page
-from headstart.report.charts import percent_ticks
-from headstart.report.data import chart_data
+from headstart.report.chart_data import chart_data
+from headstart.report.chart_parts import percent_ticks
 from headstart.report.palette import (
     VARIABLES,
     family_marks,

@@ -87,7 +87,7 @@ def embed_and_show(
 def write_files(found: Embedding, folder: Path) -> Path:
     """Write the figure, the tables and the page; give the page's place."""
     from headstart.figures import draw, save
-    from headstart.report.embedding import write_embedding
+    from headstart.report.embedding_page import write_embedding
 
     tables = found.tables()
     save(draw("embedding", tables, source=found.source), folder / "embedding")

@@ -44,16 +44,16 @@ from matplotlib.figure import Figure
 
 from headstart.errors import AnalysisError, UnknownNameError
 from headstart.figures import (
-    ablation,
-    convergence,
-    correlation,
-    dataset_size,
-    datasets,
-    embedding,
-    finetune_vs_scratch,
-    heatmap,
-    ranks,
-    settings,
+    ablation_plot,
+    convergence_plot,
+    correlation_plot,
+    dataset_size_plot,
+    datasets_plot,
+    embedding_plot,
+    finetune_vs_scratch_plot,
+    heatmap_plot,
+    ranks_plot,
+    settings_plot,
 )
 from headstart.figures.style import DPI, from_source, style
 from headstart.files import replaced, writable_folder
@@ -72,16 +72,16 @@ class Kind(Protocol):
 
 
 KINDS: Mapping[str, Kind] = {
-    "correlation": correlation,
-    "datasets": datasets,
-    "settings": settings,
-    "finetune-vs-scratch": finetune_vs_scratch,
-    "ablation": ablation,
-    "convergence": convergence,
-    "dataset-size": dataset_size,
-    "ranks": ranks,
-    "heatmap": heatmap,
-    "embedding": embedding,
+    "correlation": correlation_plot,
+    "datasets": datasets_plot,
+    "settings": settings_plot,
+    "finetune-vs-scratch": finetune_vs_scratch_plot,
+    "ablation": ablation_plot,
+    "convergence": convergence_plot,
+    "dataset-size": dataset_size_plot,
+    "ranks": ranks_plot,
+    "heatmap": heatmap_plot,
+    "embedding": embedding_plot,
 }
 FIGURES: Mapping[str, Callable[..., Figure]] = {name: kind.draw for name, kind in KINDS.items()}
 

@@ -14,12 +14,13 @@ from typing import Any, NamedTuple, ParamSpec
 
 import matplotlib.style
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.text import Text
 
-from headstart.figures.fonts import FONT, families, missing_glyphs_as_boxes
-from headstart.figures.settled import settle
+from headstart.figures.fonts import FONT, families, fitted, missing_glyphs_as_boxes
 from headstart.figures.text import wrapped
 from headstart.spec.labels import role
 
@@ -35,6 +36,7 @@ __all__ = [
     "marks",
     "new_figure",
     "setting_marks",
+    "settle",
     "style",
     "styled",
 ]
@@ -228,3 +230,39 @@ def setting_marks(settings: Iterable[str]) -> dict[str, Mark]:
         mark = ROLE_MARKS.get(role(setting) or "")
         chosen[setting] = mark if mark and mark not in chosen.values() else next(spare)
     return chosen
+
+
+def settle(figure: Figure) -> None:
+    """Lay the figure out once and for all: what is placed afterwards stays where it is put.
+
+    Titles of panels are set in two lines at most, as wide as the layout leaves room for.
+    """
+    layout = figure.get_layout_engine()
+    if layout is None:
+        return
+    titles = {title: (axes, title.get_text()) for axes in figure.axes for title in titles_of(axes)}
+    # Long ones would take room from their panels.
+    for title, (_, said) in titles.items():
+        title.set_text(said[:1])
+    layout.execute(figure)
+    for title, (axes, said) in titles.items():
+        size, weight = float(title.get_fontsize()), str(title.get_fontweight())
+        title.set_text(fitted(said, title_room(figure, axes), size, weight=weight, most=2))
+    if any("\n" in title.get_text() for title in titles):
+        layout.execute(figure)
+    figure.set_layout_engine("none")
+
+
+def titles_of(axes: Axes) -> list[Text]:
+    """The title on the left of a panel, where it has one."""
+    said = axes.get_title("left")
+    texts = [text for text in axes.get_children() if isinstance(text, Text)]
+    return [text for text in texts if said and text.get_text() == said][-1:]
+
+
+def title_room(figure: Figure, axes: Axes) -> float:
+    """Points from the left of a panel to the next one on its right, or to the end of the page."""
+    own = axes.get_window_extent()
+    boxes = [other.get_window_extent() for other in figure.axes]
+    beside = [box.x0 for box in boxes if box.x0 >= own.x1 and box.y0 < own.y1 and own.y0 < box.y1]
+    return float(min([figure.bbox.x1, *beside]) - own.x0) * 72 / figure.dpi - 4

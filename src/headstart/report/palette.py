@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from headstart.figures.style import Mark, marks, setting_marks
-from headstart.report.numbers import number
+from headstart.report.formatting import number
 
 __all__ = ["Look", "family_marks", "residual_labels", "residual_steps", "setting_looks"]
 

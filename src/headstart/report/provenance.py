@@ -6,11 +6,11 @@ from typing import Any
 import pandas as pd
 
 from headstart.analysis import source_notes
-from headstart.report.data import several_seeds
-from headstart.report.grid import Cell, Column, Row, Table, about, figure
-from headstart.report.numbers import count, known, listed, number
+from headstart.report.chart_data import several_seeds
+from headstart.report.formatting import count, known, listed, number
 from headstart.report.significance import correction_sentence
 from headstart.report.subject import Names, Subject
+from headstart.report.table_model import Cell, Column, Row, Table, about, figure
 from headstart.spec.labels import setting_label
 
 __all__ = [

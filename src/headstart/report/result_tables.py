@@ -4,19 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 from headstart.analysis import UPSTREAM
-from headstart.report.grid import (
-    Cell,
-    Column,
-    Row,
-    Table,
-    about,
-    between,
-    figure,
-    share,
-    sortable,
-)
-from headstart.report.marks import key_words, mark_of
-from headstart.report.numbers import (
+from headstart.report.formatting import (
     coefficient,
     coefficient_interval,
     count,
@@ -27,6 +15,19 @@ from headstart.report.numbers import (
     percent,
 )
 from headstart.report.subject import Names, Subject
+from headstart.report.table_model import (
+    Cell,
+    Column,
+    Row,
+    Table,
+    about,
+    between,
+    figure,
+    key_words,
+    mark_of,
+    share,
+    sortable,
+)
 from headstart.spec.labels import setting_label
 
 __all__ = ["effects_table", "in_order", "result_tables", "study_tables"]

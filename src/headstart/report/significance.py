@@ -3,7 +3,10 @@
 from typing import Any
 
 from headstart.analysis import prediction_summary
-from headstart.report.grid import (
+from headstart.report.formatting import coefficient, coefficient_interval, known, listed, number
+from headstart.report.result_tables import in_order
+from headstart.report.subject import Names, Subject
+from headstart.report.table_model import (
     Cell,
     Column,
     Row,
@@ -14,11 +17,8 @@ from headstart.report.grid import (
     share,
     significance,
     sortable,
+    tested,
 )
-from headstart.report.marks import tested
-from headstart.report.numbers import coefficient, coefficient_interval, known, listed, number
-from headstart.report.result_tables import in_order
-from headstart.report.subject import Names, Subject
 from headstart.spec.labels import setting_label
 
 __all__ = ["MOST_PAIRS", "correction_sentence", "pairs_table", "significance_tables"]

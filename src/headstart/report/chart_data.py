@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import logit
 
-from headstart.report.numbers import interval, known, number, percent
+from headstart.report.formatting import interval, known, number, percent
 from headstart.report.palette import Look, family_marks, setting_looks
 from headstart.report.subject import Names, Subject
 from headstart.spec.labels import role, setting_label

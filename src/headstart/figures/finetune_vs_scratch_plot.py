@@ -7,12 +7,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from headstart.errors import AnalysisError
-from headstart.figures.axes import limits, percent_axis
 from headstart.figures.fonts import fitted
-from headstart.figures.layout import panels
 from headstart.figures.legends import add_legend, point_handles
+from headstart.figures.logit_axes import limits, percent_axis
+from headstart.figures.panels import panels
+from headstart.figures.plot_tables import Tables, rows
 from headstart.figures.style import GREY, Mark, marks, styled
-from headstart.figures.tables import Tables, rows
 from headstart.spec.labels import in_order, role, setting_label
 
 __all__ = ["draw", "select"]

@@ -6,7 +6,8 @@ import altair as alt
 import numpy as np
 
 from headstart.analysis import FEWEST_MODELS
-from headstart.report.charts import (
+from headstart.report.chart_data import odds, several_seeds
+from headstart.report.chart_parts import (
     MODEL,
     WHOLE,
     Chart,
@@ -22,9 +23,8 @@ from headstart.report.charts import (
     said,
     tooltips,
 )
-from headstart.report.correlation_words import pearson_rows, r_of
-from headstart.report.data import odds, several_seeds
-from headstart.report.numbers import coefficient_interval, joined
+from headstart.report.correlation_text import pearson_rows, r_of
+from headstart.report.formatting import coefficient_interval, joined
 from headstart.report.subject import Names, Subject
 from headstart.spec.labels import setting_label
 

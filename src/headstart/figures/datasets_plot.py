@@ -7,18 +7,17 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from headstart.figures.axes import (
+from headstart.figures.fonts import fitted
+from headstart.figures.legends import add_legend, legend_height, point_handles, ring_handle
+from headstart.figures.logit_axes import (
     corner_text,
     limits,
     log_odds,
     percent_axis,
     rings,
 )
-from headstart.figures.estimates import correlations, draw_line, lines
-from headstart.figures.fonts import fitted
-from headstart.figures.legends import add_legend, legend_height, point_handles, ring_handle
+from headstart.figures.plot_tables import Tables, correlations, draw_line, lines, near_best, rows
 from headstart.figures.style import TEXT_WIDTH, Mark, marks, new_figure, styled
-from headstart.figures.tables import Tables, near_best, rows
 from headstart.figures.text import estimate_text
 from headstart.spec.labels import in_order, setting_label
 

@@ -3,8 +3,7 @@
 from typing import Any
 
 from headstart.analysis import UPSTREAM, still_rising
-from headstart.report.numbers import count, interval, joined, number
-from headstart.report.phrases import by_setting, setting_phrase
+from headstart.report.formatting import by_setting, count, interval, joined, number, setting_phrase
 from headstart.report.subject import Subject
 from headstart.spec.labels import in_order
 

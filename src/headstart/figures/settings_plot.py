@@ -9,12 +9,12 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from headstart.errors import AnalysisError
-from headstart.figures.axes import limits, log_odds, percent_axis
 from headstart.figures.fonts import fitted
-from headstart.figures.layout import panels
 from headstart.figures.legends import LONGEST, add_legend
+from headstart.figures.logit_axes import limits, log_odds, percent_axis
+from headstart.figures.panels import panels
+from headstart.figures.plot_tables import Tables, rows
 from headstart.figures.style import INK, SMALL, Mark, setting_marks, styled
-from headstart.figures.tables import Tables, rows
 from headstart.spec.labels import in_order, setting_label
 
 __all__ = ["draw", "select"]

@@ -1,15 +1,31 @@
-"""What a figure takes from the tables of an analysis, and what it says where they lack it."""
+"""What figures read from the tables of an analysis: rows, lines, correlations, series."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from headstart.errors import AnalysisError
+from headstart.figures.logit_axes import add_line, log_odds
+from headstart.figures.style import DASHES, SHAPES, Mark, setting_marks
+from headstart.figures.text import elided
+from headstart.spec.labels import in_order, setting_label
 
-__all__ = ["Tables", "flags", "near_best", "optional", "rows"]
+__all__ = [
+    "Series",
+    "Tables",
+    "correlations",
+    "draw_line",
+    "flags",
+    "lines",
+    "near_best",
+    "optional",
+    "rows",
+    "series",
+]
 
 Tables = Mapping[str, pd.DataFrame]
 
@@ -96,3 +112,51 @@ def near_best(table: pd.DataFrame, panel: Sequence[str]) -> NDArray[np.bool_]:
     keys = [table[column].to_numpy() for column in panel]
     known = pd.Series(tested).groupby(keys).transform("any").to_numpy(dtype=bool)
     return np.asarray(flags(table["not_different"]) & known)
+
+
+def lines(tables: Tables) -> pd.DataFrame:
+    """Least-squares lines with their bands, where there are any."""
+    columns = ["setting", "group", "upstream_accuracy", "log_odds", "low", "high"]
+    return optional(tables, "lines", columns)
+
+
+def correlations(tables: Tables) -> pd.DataFrame:
+    """Known Pearson correlations, both sides in log odds, where there are any."""
+    columns = ["setting", "group", "statistic", "estimate", "low", "high"]
+    found = optional(tables, "correlations", columns)
+    return found[(found["statistic"] == "pearson_logit") & found["estimate"].notna()]
+
+
+def draw_line(axes: Axes, tables: Tables, setting: str, group: str) -> None:
+    """Draw the line of a group of datasets, or of one dataset, with its band."""
+    found = lines(tables)
+    line = found[(found["setting"] == setting) & (found["group"] == group)]
+    if len(line):
+        x = log_odds(line["upstream_accuracy"])
+        add_line(axes, x, *(line[column].astype(float) for column in ("log_odds", "low", "high")))
+
+
+class Series(NamedTuple):
+    """A line: its rows, how it looks, what the legend calls it."""
+
+    table: pd.DataFrame
+    mark: Mark
+    label: str
+
+
+def series(table: pd.DataFrame) -> Iterator[Series]:
+    """Part a table with columns setting and model into lines.
+
+    A setting has a colour; with several models, these have shapes and dashes.
+    """
+    models = sorted(set(table["model"]))
+    looks = setting_marks(in_order(table["setting"]))
+    for setting, mark in looks.items():
+        for index, model in enumerate(models):
+            own = table[(table["setting"] == setting) & (table["model"] == model)]
+            label = setting_label(setting)
+            if len(models) > 1:
+                label = f"{label}, {elided(model)}"
+                mark = Mark(mark.colour, SHAPES[index % 10], DASHES[index % 4])
+            if len(own):
+                yield Series(own, mark, label)

@@ -9,13 +9,12 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from numpy.typing import NDArray
 
-from headstart.figures.axes import limits
 from headstart.figures.fonts import text_width
-from headstart.figures.layout import panels
 from headstart.figures.legends import add_legend, line_handles
-from headstart.figures.series import Series, series
+from headstart.figures.logit_axes import limits
+from headstart.figures.panels import panels
+from headstart.figures.plot_tables import Series, Tables, optional, rows, series
 from headstart.figures.style import SMALL, styled
-from headstart.figures.tables import Tables, optional, rows
 
 __all__ = ["draw", "select"]
 

@@ -8,13 +8,12 @@ from typing import Any
 import altair as alt
 import pandas as pd
 
-from headstart.figures.embedding import numbers_said, select, square
+from headstart.figures.embedding_plot import numbers_said, select, square
 from headstart.files import replaced
-from headstart.report.charts import CONFIG, own_colour, own_shape, said, text, tooltips
-from headstart.report.embed import bundle, policy, script_data
-from headstart.report.numbers import number, percent
-from headstart.report.page import environment
+from headstart.report.chart_parts import CONFIG, own_colour, own_shape, said, text, tooltips
+from headstart.report.formatting import number, percent
 from headstart.report.palette import Look, family_marks
+from headstart.report.report_page import bundle, environment, policy, script_data
 
 __all__ = ["embedding_html", "write_embedding"]
 

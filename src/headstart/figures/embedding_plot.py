@@ -7,10 +7,10 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from headstart.figures.layout import panels
 from headstart.figures.legends import add_legend, point_handles
+from headstart.figures.panels import panels
+from headstart.figures.plot_tables import Tables, optional, rows
 from headstart.figures.style import SMALL, Mark, marks, styled
-from headstart.figures.tables import Tables, optional, rows
 from headstart.figures.text import number
 
 __all__ = ["draw", "numbers_said", "select", "square"]

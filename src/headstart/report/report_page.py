@@ -1,24 +1,47 @@
 """The report page: one HTML file that asks no network for anything."""
 
+import base64
+import hashlib
+import json
+from collections.abc import Iterable
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import jinja2
+import vl_convert
 
 from headstart.files import replaced
 from headstart.report import provenance
-from headstart.report.data import family_looks
-from headstart.report.embed import bundle, payload, placed, policy
-from headstart.report.figures import all_figures
+from headstart.report.chart_data import chart_data, family_looks
+from headstart.report.chart_parts import CONFIG, Chart, Figure
+from headstart.report.comparison_charts import (
+    ranks_figure,
+    residuals_figure,
+    scratch_figure,
+    settings_figure,
+)
+from headstart.report.correlation_charts import correlation_figure, panels_figure
 from headstart.report.palette import residual_labels, residual_steps, setting_looks
 from headstart.report.result_tables import effects_table, result_tables, study_tables
+from headstart.report.sentences import headline, supporting
 from headstart.report.significance import correction_sentence, pairs_table, significance_tables
+from headstart.report.study_charts import ablation_figure, convergence_figure, size_figure
 from headstart.report.subject import Names, Subject, names_of
-from headstart.report.words import headline, supporting
+from headstart.report.table_model import about
 from headstart.spec.labels import setting_label
 
-__all__ = ["page_html", "write_page"]
+__all__ = [
+    "all_figures",
+    "bundle",
+    "page_html",
+    "payload",
+    "placed",
+    "policy",
+    "script_data",
+    "write_page",
+]
 
 # A legend of more is no help: hovering names the family.
 MOST_FAMILIES = 30
@@ -148,3 +171,72 @@ def largest_residual(subject: Subject) -> float:
     # All but the largest fiftieth, which would leave no steps to the others.
     residuals = subject.cells.residual.dropna().astype(float).abs()
     return float(residuals.quantile(0.98)) if len(residuals) else 0.0
+
+
+def all_figures(subject: Subject, names: Names, residual_limits: list[float]) -> list[Figure]:
+    """Give the figures that these tables can fill, in reading order."""
+    figures = [
+        correlation_figure(subject, names),
+        panels_figure(subject, names),
+        settings_figure(subject, names),
+        scratch_figure(subject),
+        ranks_figure(subject, names),
+        residuals_figure(subject, names, residual_limits),
+        ablation_figure(subject),
+        convergence_figure(subject),
+        size_figure(subject, names),
+    ]
+    return [figure for figure in figures if figure is not None and figure.charts]
+
+
+@cache
+def bundle() -> str:
+    """Give Vega, Vega-Lite and Vega-Embed as one script that leaves one name behind."""
+    script = (
+        f"(function () {{\n{vl_convert.javascript_bundle('window.vegaEmbed = vegaEmbed;')}\n}})();"
+    )
+    return script.replace("</script", "<\\/script")
+
+
+def policy(scripts: Iterable[str]) -> str:
+    """Write the content security policy: these scripts, by their digest, and no request at all."""
+    digests = [base64.b64encode(hashlib.sha256(s.encode()).digest()).decode() for s in scripts]
+    allowed = " ".join(f"'sha256-{digest}'" for digest in digests)
+    return f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; img-src data:"
+
+
+def payload(subject: Subject, names: Names, figures: list[Figure]) -> str:
+    """Give what the script of the report needs."""
+    content = {
+        "names": {
+            "settings": names.settings,
+            "datasets": names.datasets,
+            "models": names.models,
+        },
+        "tables": chart_data(subject, names),
+        "charts": {
+            key: chart.spec for figure in figures for key, chart, _ in placed(figure, names)
+        },
+        "config": CONFIG,
+    }
+    return script_data(content)
+
+
+def script_data(content: Any) -> str:
+    """Write what a script needs as JSON that cannot end its own element."""
+    text = json.dumps(content, allow_nan=False, separators=(",", ":"), ensure_ascii=False)
+    for character in "<>&\u2028\u2029":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return text
+
+
+def placed(figure: Figure, names: Names) -> list[tuple[str, Chart, dict[str, Any]]]:
+    """Give each chart of a figure its place on the page, and what it is about."""
+    return [
+        (
+            f"{figure.key}-{i}",
+            chart,
+            about(names, setting=chart.setting, dataset=chart.dataset),
+        )
+        for i, chart in enumerate(figure.charts)
+    ]

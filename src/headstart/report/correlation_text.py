@@ -3,15 +3,16 @@
 from typing import Any
 
 from headstart.analysis import FEWEST_FOR_INTERVAL, FEWEST_MODELS
-from headstart.report.numbers import (
+from headstart.report.formatting import (
+    by_setting,
     coefficient,
     coefficient_interval,
     count,
     interval,
     joined,
     number,
+    setting_phrase,
 )
-from headstart.report.phrases import by_setting, setting_phrase
 from headstart.report.subject import Subject
 from headstart.spec.labels import in_order
 

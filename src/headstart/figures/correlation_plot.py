@@ -6,7 +6,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from headstart.figures.axes import (
+from headstart.figures.fonts import fitted
+from headstart.figures.legends import add_legend, point_handles, ring_handle
+from headstart.figures.logit_axes import (
     PercentLocator,
     corner_text,
     limits,
@@ -15,14 +17,10 @@ from headstart.figures.axes import (
     percent_label,
     rings,
 )
-from headstart.figures.estimates import correlations, draw_line, lines
-from headstart.figures.fonts import fitted
-from headstart.figures.layout import panels
-from headstart.figures.legends import add_legend, point_handles, ring_handle
+from headstart.figures.panels import panels
+from headstart.figures.plot_tables import Tables, correlations, draw_line, lines, near_best, rows
 from headstart.figures.point_labels import label_points
-from headstart.figures.settled import settle
-from headstart.figures.style import SMALL, Mark, marks, styled
-from headstart.figures.tables import Tables, near_best, rows
+from headstart.figures.style import SMALL, Mark, marks, settle, styled
 from headstart.figures.text import estimate_text
 from headstart.spec.labels import in_order, setting_label
 

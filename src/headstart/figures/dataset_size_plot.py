@@ -6,12 +6,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter
 
-from headstart.figures.axes import limits, percent_axis
-from headstart.figures.layout import panels
 from headstart.figures.legends import add_legend, line_handles
-from headstart.figures.series import Series, series
+from headstart.figures.logit_axes import limits, percent_axis
+from headstart.figures.panels import panels
+from headstart.figures.plot_tables import Series, Tables, rows, series
 from headstart.figures.style import styled
-from headstart.figures.tables import Tables, rows
 
 __all__ = ["draw", "select"]
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import altair as alt
 
-from headstart.report.charts import (
+from headstart.report.chart_parts import (
     Chart,
     Figure,
     equal,

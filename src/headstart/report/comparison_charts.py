@@ -5,7 +5,8 @@ from typing import Any
 import altair as alt
 from scipy.special import expit
 
-from headstart.report.charts import (
+from headstart.report.chart_data import pairs_data
+from headstart.report.chart_parts import (
     MODEL,
     WHOLE,
     Chart,
@@ -23,7 +24,6 @@ from headstart.report.charts import (
     shown,
     tooltips,
 )
-from headstart.report.data import pairs_data
 from headstart.report.palette import residual_steps
 from headstart.report.subject import Names, Subject
 from headstart.spec.labels import setting_label

@@ -9,8 +9,8 @@ from matplotlib.colors import TwoSlopeNorm
 from matplotlib.figure import Figure
 
 from headstart.figures.fonts import fitted
+from headstart.figures.plot_tables import Tables, rows
 from headstart.figures.style import COLUMN_WIDTH, INK, SMALL, TEXT_WIDTH, new_figure, styled
-from headstart.figures.tables import Tables, rows
 from headstart.figures.text import number
 from headstart.spec.labels import in_order, setting_label
 
