@@ -45,7 +45,7 @@ from torch.nn.functional import cross_entropy
 
 from features import machine
 from headstart.devices import resolve_device
-from headstart.executors import Processes, Tell, visible_gpus
+from headstart.executors import Processes, Send, visible_gpus
 from headstart.training import Hyperparameters, Input, cosine, train
 from headstart.training.draws import rows_of_step
 from headstart.training.modes import exact_float32
@@ -134,7 +134,7 @@ def trained(name: str, candidate: tuple[float, float], device: torch.device) -> 
     ).losses[-1]
 
 
-def in_worker(item: tuple[str, tuple[float, float], str, int], _: Tell) -> float:
+def in_worker(item: tuple[str, tuple[float, float], str, int], _: Send) -> float:
     """Train in a process that has its share of the threads."""
     name, candidate, device, threads = item
     # torch is imported with this script, before the worker is told how many threads it has.

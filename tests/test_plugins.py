@@ -19,7 +19,7 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from headstart import datasets
-from headstart.methods import Needs, TestScores
+from headstart.methods import ResourceEstimate, TestScores
 from headstart.spec import Candidate, Measurement, Selection, Setting
 
 
@@ -40,7 +40,7 @@ class Majority:
     protocols = MappingProxyType({"plain": {}})
 
     def needs(self, trial):
-        return Needs(False, False, "", "", 0, 0)
+        return ResourceEstimate(False, False, "", "", 0, 0)
 
     def open(self, trial, workspace):
         return Prepared(trial, workspace)

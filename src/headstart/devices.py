@@ -1,55 +1,78 @@
-"""Where arrays live: the processor or a GPU of this machine."""
+"""Devices: the CPU, or one NVIDIA GPU of this machine. Does not import torch until it is used."""
 
 import os
-
-import torch
+from typing import TYPE_CHECKING, Literal
 
 from headstart.errors import DeviceError
-from headstart.workspace import Device
 
-__all__ = ["BFLOAT16", "fast_bfloat16", "out_of_memory", "require_fast", "resolve_device"]
+if TYPE_CHECKING:
+    import torch
 
+__all__ = [
+    "BFLOAT16",
+    "Device",
+    "fast_bfloat16",
+    "out_of_memory",
+    "require_fast",
+    "resolve_device",
+]
 
-# This environment variable set to "off" computes as on a processor without bfloat16: to measure
-# what others will see, and to reproduce their results.
+# What a user may ask for; `resolve_device` makes a torch.device of it.
+Device = Literal["auto", "cpu", "cuda"]
+# If this environment variable is "off", bfloat16 counts as unsupported. This reproduces results of
+# machines without it.
 BFLOAT16 = "HEADSTART_BFLOAT16"
 
 
-def fast_bfloat16(device: torch.device) -> bool:
-    """Whether the device multiplies bfloat16 matrices in hardware, and may."""
+def fast_bfloat16(device: "torch.device") -> bool:
+    """Return whether the device multiplies bfloat16 matrices in hardware (and BFLOAT16 is on)."""
+    import torch
+
     if os.environ.get(BFLOAT16, "").lower() == "off":
         return False
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    # Older releases of torch do not tell.
+    # Older releases of torch have no such function.
     capabilities: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
 
 
-def require_fast(precision: str, device: torch.device) -> None:
-    """Raise DeviceError where the device would have to imitate this precision.
+def require_fast(precision: str, device: "torch.device") -> None:
+    """Raise DeviceError if the device would have to emulate this precision.
 
-    A processor without bfloat16 takes thirty times as long for it as for float32.
+    A CPU without bfloat16 takes thirty times as long for it as for float32.
     """
     if precision == "bf16" and not fast_bfloat16(device):
-        what = "GPU" if device.type == "cuda" else "processor"
+        what = "GPU" if device.type == "cuda" else "CPU"
         raise DeviceError(
-            f"precision 'bf16' was asked for and this {what} has no fast bfloat16, which would "
-            "make it many times slower: use --precision fp32"
+            f"precision 'bf16' is unsupported: this {what} has no fast bfloat16 and would be many "
+            "times slower: use --precision fp32",
+            code="device.bfloat16_slow",
         )
 
 
 def out_of_memory(error: RuntimeError) -> bool:
-    """Whether memory is short: a class of errors for GPUs, and words alone for processors."""
+    """Return whether an error means out of memory: torch has a class for GPUs, none for CPUs."""
+    import torch
+
     return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
 
 
-def resolve_device(device: Device) -> torch.device:
-    """Name the device that `device` means on this machine; DeviceError if there is none."""
+def resolve_device(device: Device) -> "torch.device":
+    """Return the torch device that `device` means here; "auto" is the GPU if there is one.
+
+    Raises
+    ------
+    DeviceError
+        ``"cuda"`` without a usable NVIDIA GPU.
+    """
+    import torch
+
     available = torch.cuda.is_available()
     if device == "cuda" and not available:
         raise DeviceError(
-            "device 'cuda' was asked for and this machine has no usable NVIDIA GPU: "
-            "use --device cpu or --device auto"
+            "device 'cuda' is missing: this machine has no usable NVIDIA GPU: use "
+            "--device cpu or --device auto",
+            code="device.missing",
         )
     return torch.device("cuda" if available and device != "cpu" else "cpu")

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 from headstart import datasets, metrics, models
 from headstart.clock import added
-from headstart.executors import Executor, InProcess, Tell
+from headstart.executors import Executor, InProcess, Send
 from headstart.labels import kind_of
 from headstart.methods import PreparedTrial, TestScores, method_of
 from headstart.metrics import at_chance
@@ -14,10 +14,10 @@ from headstart.spec import Candidate, Measurement, Prediction, Result, Selection
 from headstart.versions import provenance
 from headstart.workspace import Sending, Site, Workspace, receive
 
-__all__ = ["Memory", "run_trial"]
+__all__ = ["TrialStore", "run_trial"]
 
 
-class Memory(Protocol):
+class TrialStore(Protocol):
     """Where what was measured of a trial is kept: the results database is one."""
 
     def add_trial(self, trial: Trial) -> None:
@@ -40,7 +40,7 @@ class Memory(Protocol):
 def run_trial(
     trial: Trial,
     workspace: Workspace,
-    memory: Memory | None = None,
+    store: TrialStore | None = None,
     executor: Executor | None = None,
 ) -> Result:
     """Measure one cell of the table.
@@ -50,9 +50,9 @@ def run_trial(
     trial
         What to measure.
     workspace
-        Where and how. Where `memory` is given, a network that is kept has a provisional name:
+        Where and how. Where `store` is given, a network that is kept has a provisional name:
         `models.settle` gives it its own when the result is stored.
-    memory
+    store
         What it holds of the trial is not measured again. None forgets: the trial begins anew.
     executor
         Runs the candidates; one after the other in this process unless given.
@@ -64,20 +64,20 @@ def run_trial(
     """
     prepared = method_of(trial).open(trial, workspace)
     splits = datasets.load(trial.dataset, trial.seed, workspace.cache, test_labels=True)
-    if memory:
-        memory.add_trial(trial)
-    measured = _still_true(memory.measurements(trial.key) if memory else [], splits.revision)
+    if store:
+        store.add_trial(trial)
+    measured = _still_true(store.measurements(trial.key) if store else [], splits.revision)
     run, watcher = _runner(prepared, trial, workspace, executor), workspace.watcher
     watcher.search_started(trial, measured)
     while wanted := prepared.candidates(measured):
         for measurement in run(wanted):
             measured.append(measurement)
-            if memory:
-                memory.add_measurement(trial.key, measurement)
+            if store:
+                store.add_measurement(trial.key, measurement)
             watcher.measured(measurement)
     selection = prepared.select(measured)
-    if memory:
-        memory.add_selection(trial.key, selection)
+    if store:
+        store.add_selection(trial.key, selection)
     tested = prepared.test(selection)
     predictions = _labelled(splits.test, selection, tested)
     seconds = added([*(m.seconds for m in measured), tested.seconds])
@@ -90,7 +90,7 @@ def run_trial(
     result = _result(trial, selection, predictions, facts, seconds)
     if workspace.keep and tested.network:
         models.keep(tested.network(), result, workspace.keep)
-        if not memory:
+        if not store:
             models.settle(trial.key, workspace.keep)
     watcher.tested(result)
     return result
@@ -130,9 +130,9 @@ def _scored(trial: Trial, predictions: Prediction) -> dict[str, float]:
     return {**scored, **calibration}
 
 
-def measure(trial: Trial, site: Site, candidate: Candidate, tell: Tell) -> Measurement:
+def measure(trial: Trial, site: Site, candidate: Candidate, send: Send) -> Measurement:
     """Measure a candidate wherever this runs: it takes all that it needs from its arguments."""
-    prepared = method_of(trial).open(trial, Workspace.at(site, Sending(tell)))
+    prepared = method_of(trial).open(trial, Workspace.at(site, Sending(send)))
     return prepared.measure(candidate)
 
 
@@ -141,17 +141,17 @@ def _runner(
 ) -> Any:
     """Return what measures candidates, and yields each measurement as soon as it is there."""
 
-    def here(candidate: Candidate, _: Tell) -> Measurement:
+    def here(candidate: Candidate, _: Send) -> Measurement:
         return prepared.measure(candidate)
 
     def run(candidates: Sequence[Candidate]) -> Any:
         if executor:
             workspace.watcher.stage("measuring candidates in worker processes")
-            away, hear = (
+            away, on_message = (
                 partial(measure, trial, workspace.site),
                 partial(receive, workspace.watcher),
             )
-            mapped = executor.map(away, candidates, hear)
+            mapped = executor.map(away, candidates, on_message)
         else:
             mapped = InProcess().map(here, candidates)
         return (measurement for _, measurement in mapped)

@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from headstart.devices import Device
 from headstart.errors import StorageError
 from headstart.spec import Measurement, Result, Trial, Value
 
 __all__ = [
-    "Device",
     "Message",
     "Sending",
     "Site",
@@ -21,8 +21,6 @@ __all__ = [
     "default_cache",
     "receive",
 ]
-
-Device = Literal["auto", "cpu", "cuda"]
 
 
 @dataclass(frozen=True)

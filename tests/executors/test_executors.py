@@ -10,42 +10,42 @@ from headstart.errors import ExecutorError
 from headstart.executors import InProcess, Processes
 
 
-def square(number: int, tell) -> int:
+def square(number: int, send) -> int:
     return number * number
 
 
-def process_id(_: int, tell) -> int:
+def process_id(_: int, send) -> int:
     # Long enough that one worker does not take all.
     time.sleep(0.05)
     return os.getpid()
 
 
-def visible_gpu(_: int, tell) -> str:
+def visible_gpu(_: int, send) -> str:
     time.sleep(0.2)
     return os.environ.get("CUDA_VISIBLE_DEVICES", "none")
 
 
-def fail_at_three(number: int, tell) -> int:
+def fail_at_three(number: int, send) -> int:
     if number == 3:
         raise ValueError("three")
     return number
 
 
-def count_aloud(number: int, tell) -> int:
+def count_aloud(number: int, send) -> int:
     for i in range(number):
-        tell((number, i))
+        send((number, i))
     return number
 
 
-def tell_much(number: int, tell) -> int:
+def tell_much(number: int, send) -> int:
     # Far more than a pipe holds, and one message that is too large for it.
     for i in range(20_000):
-        tell(i)
-    tell("x" * 100_000)
+        send(i)
+    send("x" * 100_000)
     return number
 
 
-def end_at_once(_: int, tell) -> None:
+def end_at_once(_: int, send) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -118,7 +118,7 @@ import os
 import torch
 from headstart.executors import Processes
 
-def threads(_, tell):
+def threads(_, send):
     return torch.get_num_threads()
 
 if __name__ == "__main__":

@@ -35,7 +35,7 @@ def test_a_curve_meets_the_main_study_at_its_steps(scale):
     """So that a cell of both is one trial."""
     for name, steps in scale.curve_steps.items():
         assert scale.setting(name)["steps"] in steps
-    assert {scale.curved, scale.sized} <= set(scale.networks)
+    assert {scale.convergence_model, scale.size_model} <= set(scale.networks)
     assert set(scale.curve_targets) | set(scale.size_targets) <= set(scale.targets)
 
 
@@ -53,9 +53,9 @@ def test_every_part_runs_and_a_second_run_measures_nothing(own_cache, tmp_path, 
     out = tmp_path / "out"
     outcome = cli("miniature", "--tiny", "--out", out, "--device", "cpu", "--workers", 2)
     assert outcome.code == 0, outcome.err
-    diary = json.loads((out / "miniature.json").read_text())
-    assert set(diary["seconds"]) == {*STAGES, "embedding", "report"}
-    assert diary["command"].startswith("headstart miniature --tiny")
+    timing_log = json.loads((out / "miniature.json").read_text())
+    assert set(timing_log["seconds"]) == {*STAGES, "embedding", "report"}
+    assert timing_log["command"].startswith("headstart miniature --tiny")
     for figure in FIGURES:
         assert (out / "figures" / f"{figure}.pdf").stat().st_size > 3000, figure
     assert (out / "embedding" / "embedding.html").exists()
@@ -73,7 +73,10 @@ def test_every_part_runs_and_a_second_run_measures_nothing(own_cache, tmp_path, 
     assert again.code == 0, again.err
     assert pd.read_csv(out / "cells.csv").equals(cells)
     second = json.loads((out / "miniature.json").read_text())["seconds"]
-    assert second["transfer"] - diary["seconds"]["transfer"] < diary["seconds"]["transfer"] / 2
+    assert (
+        second["transfer"] - timing_log["seconds"]["transfer"]
+        < timing_log["seconds"]["transfer"] / 2
+    )
 
 
 @pytest.mark.slow

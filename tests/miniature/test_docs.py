@@ -41,6 +41,6 @@ def test_the_run_was_of_this_scale():
     upstream = 100 * cells.groupby("model")["upstream_accuracy"].first()
     assert upstream.max() - upstream.min() > 20
     assert f"from {upstream.min():.1f} to {upstream.max():.1f} %" in TEXT
-    diary = json.loads((DOCS / "miniature" / "miniature.json").read_text())
-    assert diary["command"] == "headstart miniature"
-    assert f"{diary['minutes']:.0f} minutes" in TEXT
+    timing_log = json.loads((DOCS / "miniature" / "miniature.json").read_text())
+    assert timing_log["command"] == "headstart miniature"
+    assert f"{timing_log['minutes']:.0f} minutes" in TEXT

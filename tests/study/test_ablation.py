@@ -11,7 +11,7 @@ import small_network
 from headstart import results
 from headstart.errors import StudyError
 from headstart.pretraining import make_recipe
-from headstart.pretraining.run import pretrain_asked
+from headstart.pretraining.run import run_job
 from headstart.study import CONFIGURATIONS, Study, ablate, configurations
 from headstart.study.ablation import different
 from headstart.workspace import Watcher, Workspace
@@ -70,9 +70,9 @@ def test_what_an_architecture_lacks_is_measured_once(recipe, batch_norm, auxilia
 class Backwards:
     """Workers of whom the one that began last ends first."""
 
-    def map(self, function, items, hear):
+    def map(self, function, items, on_message):
         for item in reversed(items):
-            yield item, function(item, hear)
+            yield item, function(item, on_message)
 
 
 def test_who_ends_first_does_not_show(own_cache, tmp_path, monkeypatch):
@@ -112,12 +112,12 @@ def test_what_diverges_does_not_stop_the_others(own_cache, tmp_path, monkeypatch
         def note(self, message):
             notes.append(message)
 
-    def failing(asked, workspace):
-        rate = 1e20 if asked.recipe.label_smoothing else asked.recipe.learning_rate
-        recipe = asked.recipe.model_copy(update={"learning_rate": rate})
-        return pretrain_asked(replace(asked, recipe=recipe), workspace)
+    def failing(job, workspace):
+        rate = 1e20 if job.recipe.label_smoothing else job.recipe.learning_rate
+        recipe = job.recipe.model_copy(update={"learning_rate": rate})
+        return run_job(replace(job, recipe=recipe), workspace)
 
-    monkeypatch.setattr("headstart.pretraining.several.pretrain_asked", failing)
+    monkeypatch.setattr("headstart.pretraining.several.run_job", failing)
     found = ablate(
         Study(models=[NETWORK], datasets=["glyphs"], limit=124), "digits", tmp_path / "r.db",
         Workspace("cpu", own_cache, watcher=Listening()),

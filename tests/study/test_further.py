@@ -11,7 +11,7 @@ from headstart import datasets, methods
 from headstart.errors import StudyError, TrainingError, UnknownNameError
 from headstart.spec import Trial
 from headstart.store import ResultStore
-from headstart.study import Study, further_study, outlook
+from headstart.study import Study, outlook, sweep_study
 from headstart.workspace import default_cache
 
 NETWORK = f"{Path(small_network.__file__)}:build?size=16&mean=0.5,0.5,0.5&std=0.25,0.25,0.25"
@@ -122,27 +122,27 @@ PAPER = [76, 152, 305, 610, 1220, 2441, 4882, 9765, 19531]
     ],
 )
 def test_convergence_takes_the_papers_numbers_of_steps(protocol, finetune, scratch):
-    study = further_study(
+    study = sweep_study(
         "convergence",
         {**DIGITS, "settings": [f"{name}:{protocol}" for name in ("finetune", "scratch")]},
     )
     assert [one[1] for one in told(study.trials())] == finetune + scratch
     if protocol == "kornblith2019":
-        assert further_study("convergence", DIGITS).trials() == study.trials()
+        assert sweep_study("convergence", DIGITS).trials() == study.trials()
 
 
 def test_convergence_leaves_what_is_given():
     fields = {**DIGITS, "settings": ["linear", {"name": "scratch", "protocol": "quick",
                                                 "steps": [40]}]}  # fmt: skip
-    assert [one[:2] for one in told(further_study("convergence", fields).trials())] == [
+    assert [one[:2] for one in told(sweep_study("convergence", fields).trials())] == [
         ("linear", None), ("scratch", 40),
     ]  # fmt: skip
     fields = {**DIGITS, "settings": BOTH, "steps": [7]}
-    assert {one[1] for one in told(further_study("convergence", fields).trials())} == {7}
+    assert {one[1] for one in told(sweep_study("convergence", fields).trials())} == {7}
 
 
 def test_dataset_size_takes_doublings_three_subsets_and_all_settings():
-    trials = further_study("dataset-size", DIGITS).trials()
+    trials = sweep_study("dataset-size", DIGITS).trials()
     assert {t.setting.name for t in trials} == set(methods.NAMES)
     assert {t.seed for t in trials} == {0, 1, 2}
     sizes = [1, 2, 4, 8, 16, 32, 64]
@@ -151,7 +151,7 @@ def test_dataset_size_takes_doublings_three_subsets_and_all_settings():
     # All are tested on the whole test set.
     assert {t.dataset.used_sizes.test for t in trials} == {359}
     fields = {**DIGITS, "seeds": [4], "examples_per_class": [3], "settings": ["linear"]}
-    assert told(further_study("dataset-size", fields).trials()) == [("linear", None, 3, 4)]
+    assert told(sweep_study("dataset-size", fields).trials()) == [("linear", None, 3, 4)]
 
 
 @pytest.mark.slow
@@ -194,7 +194,7 @@ def test_both_studies_from_the_command_line_to_their_figures(tmp_path, cli):
 
 def test_a_study_that_there_is_not():
     with pytest.raises(UnknownNameError, match="unknown study 'convergense': did you mean conv"):
-        further_study("convergense", DIGITS)
+        sweep_study("convergense", DIGITS)
 
 
 def test_axes_are_keys_of_a_study_file(tmp_path, cli):
@@ -217,7 +217,7 @@ def test_axes_are_keys_of_a_study_file(tmp_path, cli):
 
 def test_what_a_further_study_needs_is_counted(tmp_path, cli):
     def seen(name, **fields):
-        asked = further_study(name, {"models": [MODEL], **fields})
+        asked = sweep_study(name, {"models": [MODEL], **fields})
         return outlook(asked, ResultStore(tmp_path / "r.db", create=True), default_cache())
 
     found = seen("convergence", datasets=["digits", "dtd"], settings=["linear", *BOTH])

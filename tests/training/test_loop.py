@@ -238,7 +238,7 @@ def test_a_learning_rate_beyond_reason_diverges():
     ("hyperparameters", "message"),
     [
         (HYPERPARAMETERS, "a batch of 8 images of 12 pixels does not fit the memory of 'cpu': set "
-         "micro_batch to fewer, 4 for example (batch norm then sees no more than these at once)"),
+         "micro_batch to fewer, for example 4 (batch norm then uses micro-batch statistics)"),
         (replace(HYPERPARAMETERS, micro_batch=4), "a batch of 4 images of 12 pixels does not fit"),
     ],
 )  # fmt: skip
@@ -258,7 +258,7 @@ def test_a_batch_larger_than_the_data():
     with pytest.raises(TrainingError, match=message):
         run(small_network(), Hyperparameters(steps=1, learning_rate=1))
     # Where few images are what is studied, a batch has them several times.
-    trained = run(small_network(), Hyperparameters(steps=1, learning_rate=0.1, repeats=True))
+    trained = run(small_network(), Hyperparameters(steps=1, learning_rate=0.1, allow_repeats=True))
     assert trained.steps == 1
     assert np.isfinite(trained.losses).all()
 

@@ -9,11 +9,12 @@ import typer
 from headstart.cli import render
 from headstart.cli.progress import LiveWatcher
 from headstart.cli.streams import console, resumable
+from headstart.devices import Device
 from headstart.errors import LogError
 from headstart.logs import Log, LogWatcher, open_log
 from headstart.store import ResultStore
 from headstart.study import Study, StudyRun, matrix_rate, outlook
-from headstart.workspace import Device, Watcher, Watchers, default_cache
+from headstart.workspace import Watcher, Watchers, default_cache
 
 __all__ = [
     "log_to",

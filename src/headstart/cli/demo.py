@@ -10,10 +10,10 @@ from headstart.cli import render
 from headstart.cli.commands import run_and_show
 from headstart.cli.stamp import is_stamped, put_stamp
 from headstart.cli.streams import console
+from headstart.devices import Device
 from headstart.files import replaced, writable_folder
 from headstart.store import DATABASE_NAME, ResultStore, results_table
 from headstart.study import Study, StudyRun
-from headstart.workspace import Device
 
 __all__ = ["run_demo"]
 

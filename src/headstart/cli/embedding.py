@@ -11,21 +11,22 @@ from headstart import datasets, models
 from headstart.cli.progress import LiveWatcher
 from headstart.cli.streams import Screen, console, resumable
 from headstart.cli.tables import PlainTable, plain_table, shortened
+from headstart.devices import Device
 from headstart.embedding import Embedding, View
 from headstart.embedding import embed as compute
 from headstart.errors import CommandError
 from headstart.files import replaced, writable_folder
 from headstart.spec import Dataset, Model
 from headstart.spec.setting import Precision
-from headstart.workspace import Device, Workspace
+from headstart.workspace import Workspace
 
-__all__ = ["embed_and_show", "find_asked", "view_of"]
+__all__ = ["embed_and_show", "find_request", "view_of"]
 
 # Where the output is JSON, nothing else may be.
 errors = Screen(stderr=True, markup=False, highlight=False)
 
 
-class Asked(NamedTuple):
+class EmbedRequest(NamedTuple):
     """The networks and the dataset."""
 
     models: list[Model]
@@ -43,21 +44,23 @@ def view_of(classes: str | None, images: int, perplexity: float | None, seed: in
     return View(classes=wanted, images=images, perplexity=perplexity, seed=seed)
 
 
-def find_asked(names: list[str], dataset: str, limit: int | None, *, skip_broken: bool) -> Asked:
+def find_request(
+    names: list[str], dataset: str, limit: int | None, *, skip_broken: bool
+) -> EmbedRequest:
     """Look names up; a network that is named twice is shown once."""
     unique = dict.fromkeys(name for part in names for name in models.split_names(part))
     if not unique:
         raise CommandError(
             "argument MODEL is missing: name at least one", code="command.missing", name="MODEL"
         )
-    return Asked(
+    return EmbedRequest(
         [models.find(name) for name in unique],
         datasets.find(dataset, limit=limit, skip_broken=skip_broken),
     )
 
 
 def embed_and_show(
-    asked: Asked,
+    request: EmbedRequest,
     view: View,
     precision: Precision,
     out: Path,
@@ -71,7 +74,7 @@ def embed_and_show(
     said = "features are kept; run the same command again to resume"
     with resumable(said), LiveWatcher(errors if json else console) as watcher:
         workspace = Workspace(device=device, watcher=watcher, trust=trust)
-        found = compute(asked.models, asked.dataset, view, precision, workspace)
+        found = compute(request.models, request.dataset, view, precision, workspace)
     page = write_files(found, out)
     if json:
         typer.echo(json_module.dumps(record(found), indent=1, ensure_ascii=False))

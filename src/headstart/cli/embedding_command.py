@@ -49,12 +49,12 @@ def embed(
 
     It describes: whoever chooses a network by it has chosen on test images.
     """
-    from headstart.cli.embedding import embed_and_show, find_asked, view_of
+    from headstart.cli.embedding import embed_and_show, find_request, view_of
 
     view = view_of(classes, images, perplexity, seed)
-    asked = find_asked(models or [], dataset, limit, skip_broken=skip_broken)
+    request = find_request(models or [], dataset, limit, skip_broken=skip_broken)
     embed_and_show(
-        asked,
+        request,
         view,
         precision.value if precision else "fp32",
         out,

@@ -14,12 +14,13 @@ from headstart.cli.analysis import write_folder, write_report
 from headstart.cli.embedding import write_files
 from headstart.cli.progress import LiveWatcher
 from headstart.cli.streams import console, resumable
+from headstart.devices import Device
 from headstart.embedding import View, embed
 from headstart.executors import executor_of
 from headstart.files import writable_folder
 from headstart.miniature import Miniature, Scale, run_miniature
 from headstart.store import DATABASE_NAME
-from headstart.workspace import Device, Workspace
+from headstart.workspace import Workspace
 
 __all__ = ["miniature_and_show"]
 
@@ -36,19 +37,19 @@ def miniature_and_show(scale: Scale, out: Path, device: Device, workers: int | N
         facts = {"command": command, "workers": n_workers}
         with executor_of(n_workers, device) as executor:
             found = run_miniature(scale, out, workspace, executor, facts)
-        with found.diary.stage("embedding"):
+        with found.timing_log.stage("embedding"):
             _embed(scale, out, workspace)
     for failure in found.failures:
         typer.echo(f"error: {failure.trial.title}: {failure.error}", err=True)
-    with found.diary.stage("report"):
+    with found.timing_log.stage("report"):
         analysis = analyze(out / DATABASE_NAME)
         write_folder(analysis, out, None)
         write_report(analysis, out / "report.html", None, out / "cells-with-marks.csv", TITLE)
     for part in estimates.summary(analysis):
         console.print(part)
-    seconds = found.diary.seconds
+    seconds = found.timing_log.seconds
     console.print(
-        f"{found.diary.total / 60:.1f} minutes in all: "
+        f"{found.timing_log.total / 60:.1f} minutes in all: "
         + ", ".join(f"{name} {value / 60:.1f}" for name, value in seconds.items())
     )
     return found
@@ -63,7 +64,7 @@ def _embed(scale: Scale, out: Path, workspace: Workspace) -> None:
         seen.append(model.model_copy(update={"name": f"{model.name} {label}"}))
     found = embed(
         seen,
-        datasets.find(scale.seen, limit=scale.targets[scale.seen]),
+        datasets.find(scale.embed_dataset, limit=scale.targets[scale.embed_dataset]),
         View(classes=scale.classes),
         "fp32",
         workspace,

@@ -13,6 +13,7 @@ from headstart.cli import render
 from headstart.cli.progress import LiveWatcher
 from headstart.cli.streams import console
 from headstart.cli.tables import plain_table, shortened
+from headstart.devices import Device
 from headstart.spec import Model
 from headstart.store import ResultStore
 from headstart.study import (
@@ -25,7 +26,7 @@ from headstart.study import (
     outlook,
     plan,
 )
-from headstart.workspace import Device, default_cache
+from headstart.workspace import default_cache
 
 __all__ = ["show_plan"]
 

@@ -11,11 +11,12 @@ from headstart.cli import estimates
 from headstart.cli.commands import show_run
 from headstart.cli.progress import LiveWatcher
 from headstart.cli.streams import console, resumable
+from headstart.devices import Device
 from headstart.pretraining import Pretrained, make_recipe
 from headstart.pretraining import pretrain as pretrain_network
 from headstart.stats import wilson_interval
 from headstart.study import Ablation, Study, ablate
-from headstart.workspace import Device, Watcher, Workspace
+from headstart.workspace import Watcher, Workspace
 
 __all__ = ["ablate_and_show", "pretrain_and_show"]
 

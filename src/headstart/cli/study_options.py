@@ -7,7 +7,7 @@ from typing import Any
 
 from headstart.errors import CommandError
 from headstart.files import split_names
-from headstart.study import Study, further_study
+from headstart.study import Study, sweep_study
 
 __all__ = ["integers", "read_study"]
 
@@ -48,7 +48,7 @@ def read_study(
     fields = {name: _value(name, value) for name, value in options.items() if value is not None}
     further = fields.pop("study", None)
     if file is None:
-        return (further_study(further, fields) if further else Study(**fields)), []
+        return (sweep_study(further, fields) if further else Study(**fields)), []
     if further:
         raise CommandError(
             f"--study {further} goes without a study file: found {file} as well",

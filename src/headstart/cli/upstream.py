@@ -8,13 +8,14 @@ from headstart import models
 from headstart.cli.progress import LiveWatcher
 from headstart.cli.streams import console
 from headstart.cli.tables import plain_table, shortened
+from headstart.devices import Device
 from headstart.errors import StudyError
 from headstart.models.pretrained import outputs_of
 from headstart.spec import Model
 from headstart.stats import wilson_interval
 from headstart.study.study import distinct
 from headstart.upstream import Measured, measure, read_validation
-from headstart.workspace import Device, Workspace
+from headstart.workspace import Workspace
 
 __all__ = ["measure_and_show"]
 

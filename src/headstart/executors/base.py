@@ -3,15 +3,15 @@
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol, TypeVar
 
-__all__ = ["Executor", "InProcess", "Tell", "unheard"]
+__all__ = ["Executor", "InProcess", "Send", "ignore"]
 
 Item = TypeVar("Item")
 Value = TypeVar("Value")
 # Takes a small message, to whoever waits for the values.
-Tell = Callable[[Any], None]
+Send = Callable[[Any], None]
 
 
-def unheard(message: Any) -> None:
+def ignore(message: Any) -> None:
     """Hear a message, and forget it."""
 
 
@@ -20,9 +20,9 @@ class Executor(Protocol):
 
     def map(
         self,
-        function: Callable[[Item, Tell], Value],
+        function: Callable[[Item, Send], Value],
         items: Sequence[Item],
-        hear: Tell = unheard,
+        on_message: Send = ignore,
     ) -> Iterator[tuple[Item, Value]]:
         """Give each item with its value as soon as it is there, in whatever order.
 
@@ -32,7 +32,7 @@ class Executor(Protocol):
         ----------
         function
             Takes an item, and what it can tell messages to while it runs.
-        hear
+        on_message
             Takes these messages, in this process, while a value is waited for: all that a function
             told before its value is given. Messages are news, not values: one that would have the
             function wait is lost.
@@ -45,9 +45,9 @@ class InProcess:
 
     def map(
         self,
-        function: Callable[[Item, Tell], Value],
+        function: Callable[[Item, Send], Value],
         items: Sequence[Item],
-        hear: Tell = unheard,
+        on_message: Send = ignore,
     ) -> Iterator[tuple[Item, Value]]:
         for item in items:
-            yield item, function(item, hear)
+            yield item, function(item, on_message)

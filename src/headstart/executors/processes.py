@@ -15,9 +15,9 @@ from multiprocessing.connection import Connection
 from multiprocessing.queues import Queue
 from typing import Any, TypeVar
 
+from headstart.devices import Device
 from headstart.errors import ExecutorError
-from headstart.executors.base import Tell, unheard
-from headstart.workspace import Device
+from headstart.executors.base import Send, ignore
 
 __all__ = ["Processes", "executor_of", "visible_gpus"]
 
@@ -52,18 +52,18 @@ class Processes:
         for worker in range(workers):
             places.put(str(gpus[worker % len(gpus)]) if gpus else "")
         threads = max(1, (os.cpu_count() or 1) // workers)
-        self._heard, self._told = context.Pipe(duplex=False)
+        self._inbox, self._outbox = context.Pipe(duplex=False)
         # A worker never waits for somebody to listen.
         if hasattr(os, "set_blocking") and os.name == "posix":
-            os.set_blocking(self._told.fileno(), False)
+            os.set_blocking(self._outbox.fileno(), False)
         self._calls = count()
-        self._pool = ProcessPoolExecutor(workers, context, _begin, (places, threads, self._told))
+        self._pool = ProcessPoolExecutor(workers, context, _begin, (places, threads, self._outbox))
 
     def map(
         self,
-        function: Callable[[Item, Tell], Value],
+        function: Callable[[Item, Send], Value],
         items: Sequence[Item],
-        hear: Tell = unheard,
+        on_message: Send = ignore,
     ) -> Iterator[tuple[Item, Value]]:
         call = next(self._calls)
         waiting: dict[Future[Value], Item] = {
@@ -72,7 +72,7 @@ class Processes:
         try:
             while waiting:
                 done, _ = wait(waiting, LISTEN_SECONDS, return_when=FIRST_COMPLETED)
-                self._listen(call, hear)
+                self._listen(call, on_message)
                 # In the order of the items, where several are done.
                 for future in [future for future in waiting if future in done]:
                     yield waiting.pop(future), future.result()
@@ -85,12 +85,12 @@ class Processes:
             for future in waiting:
                 future.cancel()
 
-    def _listen(self, call: int, hear: Tell) -> None:
+    def _listen(self, call: int, on_message: Send) -> None:
         """Hear all that was told by now; what is left of an earlier call is dropped."""
-        while self._heard.poll():
-            of, message = pickle.loads(self._heard.recv_bytes())  # noqa: S301
+        while self._inbox.poll():
+            of, message = pickle.loads(self._inbox.recv_bytes())  # noqa: S301
             if of == call:
-                hear(message)
+                on_message(message)
 
     def __enter__(self) -> "Processes":
         return self
@@ -101,8 +101,8 @@ class Processes:
             for process in list(self._pool._processes.values()):
                 process.terminate()
         self._pool.shutdown(cancel_futures=True)
-        self._heard.close()
-        self._told.close()
+        self._inbox.close()
+        self._outbox.close()
 
 
 def visible_gpus(device: Device) -> tuple[int, ...]:
@@ -142,10 +142,10 @@ def _begin(places: "Queue[str]", threads: int, told: "Connection[Any, Any]") -> 
         torch.set_num_threads(threads)
 
 
-def _run(call: int, function: Callable[[Item, Tell], Value], item: Item) -> Value:
+def _run(call: int, function: Callable[[Item, Send], Value], item: Item) -> Value:
     """In a worker: run a function, and send on what it tells."""
 
-    def tell(message: Any) -> None:
+    def send(message: Any) -> None:
         packed = pickle.dumps((call, message))
         if len(packed) > LARGEST_MESSAGE:
             return
@@ -155,4 +155,4 @@ def _run(call: int, function: Callable[[Item, Tell], Value], item: Item) -> Valu
             # The pipe is full: nobody has listened for long.
             return
 
-    return function(item, tell)
+    return function(item, send)

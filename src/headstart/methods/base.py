@@ -17,11 +17,19 @@ from headstart.workspace import Workspace
 if TYPE_CHECKING:
     from headstart.models.network import Network
 
-__all__ = ["Method", "Needs", "PreparedTrial", "TestScores", "find", "method_of", "needs"]
+__all__ = [
+    "Method",
+    "PreparedTrial",
+    "ResourceEstimate",
+    "TestScores",
+    "find",
+    "method_of",
+    "needs",
+]
 
 
 @dataclass(frozen=True)
-class Needs:
+class ResourceEstimate:
     """What a trial needs of the machine, asked before anything runs.
 
     Parameters
@@ -123,7 +131,7 @@ class Method(Protocol):
     on_features: bool
     protocols: Mapping[str, Mapping[str, Any]]
 
-    def needs(self, trial: Trial) -> Needs:
+    def needs(self, trial: Trial) -> ResourceEstimate:
         """Return what a trial needs of this machine before it is begun."""
         ...
 
@@ -138,7 +146,7 @@ def method_of(trial: Trial) -> Method:
     return method
 
 
-def needs(trial: Trial) -> Needs:
+def needs(trial: Trial) -> ResourceEstimate:
     """Return what a trial needs of this machine before it is begun."""
     return method_of(trial).needs(trial)
 

@@ -14,7 +14,7 @@ from headstart.clock import Clock
 from headstart.datasets.prepare import bytes_needed
 from headstart.errors import TrainingError
 from headstart.labels import kind_of
-from headstart.methods.base import Needs, TestScores
+from headstart.methods.base import ResourceEstimate, TestScores
 from headstart.methods.training_images import TrainingImages
 from headstart.spec import (
     Candidate,
@@ -83,7 +83,7 @@ class FineTune:
         self.setting: type[Setting] = setting
         self.protocols: Mapping[str, Mapping[str, Any]] = MappingProxyType(dict(protocols))
 
-    def needs(self, trial: Trial) -> Needs:
+    def needs(self, trial: Trial) -> ResourceEstimate:
         """Return what a trial needs: weights unless it begins at random, room for its images."""
         setting, dataset = _setting(trial), trial.dataset
         # A subset has a prepared form of its own; few images per class are taken from that of all.
@@ -96,7 +96,7 @@ class FineTune:
             )
         n_bytes = bytes_needed(sum(n for _, n in sizes), setting.side)
         table = digest([dataset.images_revision, setting.side, *drawn])
-        return Needs(setting.pretrained, False, table, table, n_bytes, n_bytes)
+        return ResourceEstimate(setting.pretrained, False, table, table, n_bytes, n_bytes)
 
     def open(self, trial: Trial, workspace: Workspace) -> "PreparedTraining":
         return PreparedTraining(trial, workspace)
@@ -215,7 +215,7 @@ class PreparedTraining:
         place = self.workspace.cache / "training" / f"{identity}.safetensors"
         rate, decay = float(values["learning_rate"]), float(values["weight_decay"])
 
-        def told(progress: "Progress") -> None:
+        def on_progress(progress: "Progress") -> None:
             last = cosine(rate, progress.step - 1, progress.steps)
             self.workspace.watcher.trained(
                 TrainingProgress(
@@ -237,7 +237,7 @@ class PreparedTraining:
             stage=f"{what}: rate {rate:.2g}, decay {decay:.2g}",
             checkpoint=place,
             identity=identity,
-            told=told,
+            on_progress=on_progress,
         )
         for note in trained.notes:
             self.workspace.watcher.note(f"{trial.title}: {note}")
@@ -273,7 +273,7 @@ class PreparedTraining:
             crop_aspect=setting.crop_aspect,
             flip=setting.flip,
             micro_batch=setting.micro_batch,
-            repeats=self.trial.dataset.examples_per_class is not None,
+            allow_repeats=self.trial.dataset.examples_per_class is not None,
             precision=setting.precision,
             seed=self._seed("training"),
         )

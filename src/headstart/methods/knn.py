@@ -19,7 +19,7 @@ from pydantic import Field, PositiveFloat, PositiveInt, field_validator
 from headstart import metrics
 from headstart.clock import Clock
 from headstart.errors import FeatureError
-from headstart.methods.base import Needs, TestScores
+from headstart.methods.base import ResourceEstimate, TestScores
 from headstart.methods.on_features import LabelledFeatures, TrialFeatures, needs_features
 from headstart.spec import Candidate, Measurement, Selection, Setting, Trial
 from headstart.spec.setting import FEATURES_IMPLEMENTATION, Resize
@@ -79,7 +79,7 @@ class KNearestNeighbours:
         }
     )
 
-    def needs(self, trial: Trial) -> Needs:
+    def needs(self, trial: Trial) -> ResourceEstimate:
         return needs_features(trial, _setting(trial).resize)
 
     def open(self, trial: Trial, workspace: Workspace) -> "PreparedNeighbours":

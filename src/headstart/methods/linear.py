@@ -14,7 +14,7 @@ from pydantic import Field, FiniteFloat, field_validator
 
 from headstart import metrics, models
 from headstart.clock import Clock
-from headstart.methods.base import Needs, TestScores
+from headstart.methods.base import ResourceEstimate, TestScores
 from headstart.methods.on_features import LabelledFeatures, TrialFeatures, needs_features
 from headstart.spec import Candidate, Measurement, Selection, Setting, Trial
 from headstart.spec.labels import number_label
@@ -76,7 +76,7 @@ class LinearProbe:
     setting = LinearSetting
     protocols = MappingProxyType({"kornblith2019": {}, "simclr2020": {"resize": "center-crop"}})
 
-    def needs(self, trial: Trial) -> Needs:
+    def needs(self, trial: Trial) -> ResourceEstimate:
         return needs_features(trial, _setting(trial).resize)
 
     def open(self, trial: Trial, workspace: Workspace) -> "PreparedProbe":

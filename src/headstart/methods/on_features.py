@@ -16,7 +16,7 @@ from headstart.features import (
     penultimate_features,
 )
 from headstart.labels import kind_of
-from headstart.methods.base import Needs
+from headstart.methods.base import ResourceEstimate
 from headstart.spec import Trial, digest
 from headstart.spec.setting import Precision, Resize
 from headstart.workspace import Workspace
@@ -34,7 +34,7 @@ class LabelledFeatures:
     y: npt.NDArray[np.int64]
 
 
-def needs_features(trial: Trial, resize: Resize) -> Needs:
+def needs_features(trial: Trial, resize: Resize) -> ResourceEstimate:
     """Return what a trial on fixed features needs: weights, and room for its images' features."""
     setting, dataset = trial.setting, trial.dataset
     # Every runtime's features take the same room.
@@ -45,7 +45,7 @@ def needs_features(trial: Trial, resize: Resize) -> Needs:
     n_bytes, all_bytes = (bytes_needed(trial.model, n) for n in (used, whole))
     which = [dataset.limit, dataset.examples_per_class]
     rows = digest([*which, trial.seed if dataset.is_drawn else None])
-    return Needs(setting.pretrained, True, digest(content), rows, n_bytes, all_bytes)
+    return ResourceEstimate(setting.pretrained, True, digest(content), rows, n_bytes, all_bytes)
 
 
 class TrialFeatures:

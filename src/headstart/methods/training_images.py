@@ -142,7 +142,7 @@ class TrainingImages:
         checkpoint: Path,
         identity: str,
         save_seconds: float = 60.0,
-        told: "Callable[[Progress], None] | None" = None,
+        on_progress: "Callable[[Progress], None] | None" = None,
         ranks: "Ranks | None" = None,
     ) -> "Trained":
         """Train a network on some rows; interrupted before, it goes on from the checkpoint.
@@ -159,7 +159,7 @@ class TrainingImages:
             What the watcher is told.
         checkpoint, identity, save_seconds, ranks
             As `headstart.training.train` takes them; the caller removes the checkpoint.
-        told
+        on_progress
             Told, beside the watcher, how far it is.
         """
         from headstart.devices import resolve_device
@@ -179,7 +179,7 @@ class TrainingImages:
             checkpoint=checkpoint,
             save_seconds=save_seconds,
             identity=identity,
-            watch=_advancing(self.workspace.watcher, told),
+            watch=_advancing(self.workspace.watcher, on_progress),
             ranks=ranks,
         )
 
@@ -207,7 +207,7 @@ class TrainingImages:
 
 
 def _advancing(
-    watcher: Watcher, told: "Callable[[Progress], None] | None"
+    watcher: Watcher, on_progress: "Callable[[Progress], None] | None"
 ) -> "Callable[[Progress], None]":
     """Move the watcher's stage on by the steps since the last time, and tell who else listens."""
     done = 0
@@ -216,8 +216,8 @@ def _advancing(
         nonlocal done
         watcher.advance(progress.step - done)
         done = progress.step
-        if told:
-            told(progress)
+        if on_progress:
+            on_progress(progress)
 
     return watch
 

@@ -11,9 +11,9 @@ from typing import Any
 from headstart.errors import HeadstartError
 from headstart.executors import Executor, InProcess
 from headstart.files import writable_folder
-from headstart.miniature.diary import Diary
 from headstart.miniature.scale import Scale, short
-from headstart.pretraining import Asked, make_recipe, pretrain_all
+from headstart.miniature.timing_log import TimingLog
+from headstart.pretraining import PretrainJob, make_recipe, pretrain_all
 from headstart.spec import Recipe, Result, Trial
 from headstart.store import DATABASE_NAME, ResultStore
 from headstart.study import Study
@@ -39,13 +39,13 @@ class Miniature:
         All results.
     failures
         Trials that could not be measured; the next run tries them again.
-    diary
+    timing_log
         How long each part took.
     """
 
     store: ResultStore
     failures: tuple[Result, ...]
-    diary: Diary
+    timing_log: TimingLog
 
 
 def run_miniature(
@@ -62,13 +62,13 @@ def run_miniature(
     scale
         How large.
     out
-        Folder of the results database and the diary.
+        Folder of the results database and the timing log.
     workspace
         Where. Networks and images are kept in its cache.
     executor
         Runs networks and trials beside each other; in turn in this process unless given.
     facts
-        What else to write into the diary.
+        What else to write into the timing log.
 
     Raises
     ------
@@ -77,22 +77,22 @@ def run_miniature(
     """
     executor = executor or InProcess()
     store = ResultStore(writable_folder(out) / DATABASE_NAME, create=True)
-    diary = Diary(out / "miniature.json", {"scale": scale.name, **facts})
-    part = partial(_part, diary, workspace.watcher)
+    timing_log = TimingLog(out / "miniature.json", {"scale": scale.name, **facts})
+    part = partial(_part, timing_log, workspace.watcher)
     with part("pretraining"):
-        asked = to_pretrain(scale, workspace)
-        _pretrain_all(asked, workspace, executor)
+        jobs = to_pretrain(scale, workspace)
+        _pretrain_all(jobs, workspace, executor)
     failures: list[Result] = []
     for name, fields_of in STUDIES.items():
         with part(name):
-            trials = _trials(scale, fields_of(scale, asked), workspace.watcher)
+            trials = _trials(scale, fields_of(scale, jobs), workspace.watcher)
             if name == ABLATION:
                 # The order of configurations is that of the store: workers would shuffle it.
                 first = [trial for trial in trials if _is_like(trial, trials[0])]
                 run_study(first, store, workspace, InProcess(), whole_trials=True)
             run = run_study(trials, store, workspace, executor, whole_trials=True)
             failures += run.failures
-    return Miniature(store, tuple(failures), diary)
+    return Miniature(store, tuple(failures), timing_log)
 
 
 def _trials(scale: Scale, fields: Mapping[str, Any], watcher: Watcher) -> list[Trial]:
@@ -111,7 +111,7 @@ def _is_like(trial: Trial, other: Trial) -> bool:
     return (trial.dataset, trial.setting) == (other.dataset, other.setting)
 
 
-def to_pretrain(scale: Scale, workspace: Workspace) -> list[Asked]:
+def to_pretrain(scale: Scale, workspace: Workspace) -> list[PretrainJob]:
     """Name the networks of the main study, then those of the ablation."""
 
     def recipe(arch: str, seed: int) -> Recipe:
@@ -125,10 +125,11 @@ def to_pretrain(scale: Scale, workspace: Workspace) -> list[Asked]:
         )
 
     mains = [
-        Asked(recipe(arch, MAIN_SEED), scale.name_of(arch), short(arch)) for arch in scale.networks
+        PretrainJob(recipe(arch, MAIN_SEED), scale.name_of(arch), short(arch))
+        for arch in scale.networks
     ]
     others = [
-        Asked(of, scale.name_of(arch, configuration), short(arch), configuration)
+        PretrainJob(of, scale.name_of(arch, configuration), short(arch), configuration)
         for arch in scale.ablated
         for configuration, of in possible(
             configurations(recipe(arch, ABLATION_SEED)), workspace
@@ -137,38 +138,38 @@ def to_pretrain(scale: Scale, workspace: Workspace) -> list[Asked]:
     return mains + others
 
 
-def _pretrain_all(asked: Sequence[Asked], workspace: Workspace, executor: Executor) -> None:
+def _pretrain_all(jobs: Sequence[PretrainJob], workspace: Workspace, executor: Executor) -> None:
     """Train beside each other what is not registered yet."""
-    for _, outcome in pretrain_all(asked, workspace, executor):
+    for _, outcome in pretrain_all(jobs, workspace, executor):
         if isinstance(outcome, HeadstartError):
             raise outcome
 
 
-def _main_study(scale: Scale, asked: Sequence[Asked]) -> dict[str, Any]:
-    models = [one.found_by for one in asked if one.configuration is None]
+def _main_study(scale: Scale, jobs: Sequence[PretrainJob]) -> dict[str, Any]:
+    models = [one.found_by for one in jobs if one.configuration is None]
     return {"models": models, "datasets": tuple(scale.targets), "settings": scale.settings}
 
 
-def _ablation(scale: Scale, asked: Sequence[Asked]) -> dict[str, Any]:
-    models = [one.found_by for one in asked if one.configuration is not None]
+def _ablation(scale: Scale, jobs: Sequence[PretrainJob]) -> dict[str, Any]:
+    models = [one.found_by for one in jobs if one.configuration is not None]
     chosen = [scale.setting(name) for name in scale.ablation_settings]
     return {"models": models, "datasets": tuple(scale.targets), "settings": chosen}
 
 
-def _convergence(scale: Scale, _: Sequence[Asked]) -> dict[str, Any]:
-    model = f"pretrained:{scale.name_of(scale.curved)}"
+def _convergence(scale: Scale, _: Sequence[PretrainJob]) -> dict[str, Any]:
+    model = f"pretrained:{scale.name_of(scale.convergence_model)}"
     curves = [scale.setting(name, steps=list(steps)) for name, steps in scale.curve_steps.items()]
     return {"models": [model], "datasets": scale.curve_targets, "settings": curves}
 
 
-def _dataset_size(scale: Scale, _: Sequence[Asked]) -> dict[str, Any]:
-    model = f"pretrained:{scale.name_of(scale.sized)}"
+def _dataset_size(scale: Scale, _: Sequence[PretrainJob]) -> dict[str, Any]:
+    model = f"pretrained:{scale.name_of(scale.size_model)}"
     swept = {"examples_per_class": scale.examples_per_class, "seeds": scale.seeds}
     study = {"models": [model], "datasets": scale.size_targets, "settings": scale.settings}
     return {**study, **swept}
 
 
-STUDIES: dict[str, Callable[[Scale, Sequence[Asked]], dict[str, Any]]] = {
+STUDIES: dict[str, Callable[[Scale, Sequence[PretrainJob]], dict[str, Any]]] = {
     "transfer": _main_study,
     ABLATION: _ablation,
     "convergence": _convergence,
@@ -178,8 +179,8 @@ STAGES = ("pretraining", *STUDIES)
 
 
 @contextmanager
-def _part(diary: Diary, watcher: Watcher, name: str) -> Iterator[None]:
+def _part(timing_log: TimingLog, watcher: Watcher, name: str) -> Iterator[None]:
     watcher.trial_started(name, STAGES.index(name) + 1, len(STAGES))
-    with diary.stage(name):
+    with timing_log.stage(name):
         yield
     watcher.trial_finished()

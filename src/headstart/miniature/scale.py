@@ -31,12 +31,12 @@ class Scale:
     ablated, ablation_settings
         Networks that are pretrained in all of the paper's configurations, and the names of the
         settings that these are transferred by.
-    curved, curve_targets, curve_steps
+    convergence_model, curve_targets, curve_steps
         Network, datasets and numbers of steps of the study of convergence, by setting.
-    sized, size_targets, examples_per_class, seeds
+    size_model, size_targets, examples_per_class, seeds
         Network, datasets, images a class and random subsets of the study of the training set's
         size.
-    seen, classes
+    embed_dataset, classes
         Dataset whose test features are embedded, and how many of its classes.
     upstream_limit
         At most so many images of each split of the upstream dataset; None takes all.
@@ -50,14 +50,14 @@ class Scale:
     settings: tuple[Fields, ...]
     ablated: tuple[str, ...]
     ablation_settings: tuple[str, ...]
-    curved: str
+    convergence_model: str
     curve_targets: tuple[str, ...]
     curve_steps: dict[str, tuple[int, ...]]
-    sized: str
+    size_model: str
     size_targets: tuple[str, ...]
     examples_per_class: tuple[int, ...]
     seeds: tuple[int, ...]
-    seen: str
+    embed_dataset: str
     classes: int
     upstream_limit: int | None = None
 
@@ -128,17 +128,17 @@ FULL = Scale(
     ),
     ablated=("small:inception_w8", "small:inception_w16"),
     ablation_settings=("linear", "finetune"),
-    curved="small:resnet10_w16",
+    convergence_model="small:resnet10_w16",
     curve_targets=("digits", "textures"),
     curve_steps={
         "finetune": (12, 25, 50, 100, 200, 400),
         "scratch": (12, 25, 50, 100, 200, 400, 800),
     },
-    sized="small:resnet10_w16",
+    size_model="small:resnet10_w16",
     size_targets=("digits", "textures"),
     examples_per_class=(1, 4, 16, 64),
     seeds=(0, 1, 2),
-    seen="digits",
+    embed_dataset="digits",
     classes=10,
 )
 # Every part in minutes: what it gives says that the chain is whole, and nothing else.
@@ -154,10 +154,10 @@ TINY = replace(
         {"name": "scratch", **_training((0.1,), steps=10, batch_size=32)},
     ),
     ablated=("small:inception_w8",),
-    curved="small:resnet10_w8",
+    convergence_model="small:resnet10_w8",
     curve_targets=("digits",),
     curve_steps={"finetune": (5, 10, 20), "scratch": (5, 10, 20)},
-    sized="small:resnet10_w8",
+    size_model="small:resnet10_w8",
     size_targets=("digits",),
     examples_per_class=(1, 4),
     seeds=(0, 1),

@@ -6,13 +6,13 @@ from typing import Any
 
 from headstart.errors import StudyError
 from headstart.models import pretrained
-from headstart.pretraining.asked import KEY_DIGITS, Asked, Pretrained
+from headstart.pretraining.job import KEY_DIGITS, Pretrained, PretrainJob
 from headstart.spec import Model, Recipe, UpstreamAccuracy
 
 __all__ = ["described", "registered"]
 
 
-def registered(asked: Asked, cache: Path) -> Pretrained | None:
+def registered(job: PretrainJob, cache: Path) -> Pretrained | None:
     """Give what was registered under a name, called as asked now; None where nothing was.
 
     Raises
@@ -22,36 +22,36 @@ def registered(asked: Asked, cache: Path) -> Pretrained | None:
     WeightsError
         The registered weights have changed.
     """
-    name, recipe = asked.name, asked.recipe
+    name, recipe = job.name, job.recipe
     facts = pretrained.read_facts(name, cache)
     if facts is None:
         return None
     if facts["key"] != recipe.key:
         raise StudyError(
-            f"'{asked.found_by}' exists with another recipe "
+            f"'{job.found_by}' exists with another recipe "
             f"({_differences(facts['recipe'], recipe)}): give another --name, or remove "
             f"{pretrained.folder_of(name, cache)}"
         )
     model = pretrained.verify(name, cache)
-    changes = asked.renaming(model)
+    changes = job.renaming(model)
     if any(getattr(model, field) != value for field, value in changes.items()):
         model = pretrained.rename(name, changes, cache)
-    return Pretrained(asked.found_by, model, facts["accuracy"], facts["n_test"], facts, fresh=False)
+    return Pretrained(job.found_by, model, facts["accuracy"], facts["n_test"], facts, fresh=False)
 
 
-def described(asked: Asked, accuracy: float, n_test: int) -> Model:
+def described(job: PretrainJob, accuracy: float, n_test: int) -> Model:
     """Say what a trained network is, but for its weights.
 
     Transfer is the same for all recipes: without dropout.
 
     Parameters
     ----------
-    asked
+    job
         How it was trained, and what it is called.
     accuracy, n_test
         Top-1 accuracy on the upstream test images, a proportion, and how many they are.
     """
-    recipe = asked.recipe
+    recipe = job.recipe
     known = {tag: value for tag, value in recipe.model.tags.items() if tag != "weights_tag"}
     known.pop("configuration", None)
     upstream = UpstreamAccuracy(
@@ -61,7 +61,7 @@ def described(asked: Asked, accuracy: float, n_test: int) -> Model:
         source=f"measured by headstart pretrain on {n_test:,} images",
     ) if 0 < accuracy < 1 else None  # fmt: skip
     changes = {
-        "name": asked.found_by,
+        "name": job.found_by,
         "bn_scale": recipe.bn_scale,
         "dropout": 0.0,
         # A proportion of none or all of few images has no odds; the analysis could not use it.
@@ -69,19 +69,19 @@ def described(asked: Asked, accuracy: float, n_test: int) -> Model:
         "tags": {**known, **recipe.tags, "recipe": recipe.key[:KEY_DIGITS]},
     }
     model = recipe.model.model_copy(update=changes)
-    return model.model_copy(update=asked.renaming(model))
+    return model.model_copy(update=job.renaming(model))
 
 
 def _differences(kept: Mapping[str, Any], recipe: Recipe) -> str:
     """Say in which fields a recipe departs from one that was kept as JSON."""
-    asked = recipe.model_dump(mode="json")
+    wanted = recipe.model_dump(mode="json")
     found = [
-        f"{field} {kept.get(field)} there, {asked[field]} asked"
-        for field in asked
-        if field not in ("model", "dataset") and kept.get(field) != asked[field]
+        f"{field} {kept.get(field)} there, {wanted[field]} asked"
+        for field in wanted
+        if field not in ("model", "dataset") and kept.get(field) != wanted[field]
     ]
     for field in ("model", "dataset"):
-        there, here = kept[field]["name"], asked[field]["name"]
+        there, here = kept[field]["name"], wanted[field]["name"]
         if there != here:
             found.append(f"{field} {there} there, {here} asked")
     return "; ".join(found) or "other content under the same names"

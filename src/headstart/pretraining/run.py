@@ -12,7 +12,7 @@ from headstart.files import check_free_space, locked, writable_folder
 from headstart.methods.training_images import TrainingImages
 from headstart.metrics import AtChance, at_chance
 from headstart.models import pretrained
-from headstart.pretraining.asked import Asked, Pretrained, default_name
+from headstart.pretraining.job import Pretrained, PretrainJob, default_name
 from headstart.pretraining.registry import described, registered
 from headstart.spec import Model, Recipe, Selection, Weights, digest
 from headstart.versions import provenance
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from headstart.training import Hyperparameters, Trained
     from headstart.training.ranks import Ranks
 
-__all__ = ["begin", "check", "pretrain", "pretrain_asked"]
+__all__ = ["begin", "check", "pretrain", "run_job"]
 
 # A lost minute of training is nothing to lose; writing never takes more than a hundredth.
 SAVE_SECONDS = 10.0
@@ -75,24 +75,24 @@ def pretrain(
     HeadstartError
         Whatever else makes it impossible, as early as it can be found.
     """
-    asked = Asked(recipe, default_name(recipe) if name is None else name, title, configuration)
+    job = PretrainJob(recipe, default_name(recipe) if name is None else name, title, configuration)
     if ranks is None or ranks.first:
-        return pretrain_asked(asked, workspace, ranks)
-    if pretrained.read_facts(asked.name, workspace.cache) is None:
+        return run_job(job, workspace, ranks)
+    if pretrained.read_facts(job.name, workspace.cache) is None:
         _train(check(recipe, workspace), recipe, workspace, ranks)
     return None
 
 
-def pretrain_asked(asked: Asked, workspace: Workspace, ranks: "Ranks | None" = None) -> Pretrained:
+def run_job(job: PretrainJob, workspace: Workspace, ranks: "Ranks | None" = None) -> Pretrained:
     """Pretrain what is asked for, in this process or as the first of `ranks`; see `pretrain`."""
-    if found := registered(asked, workspace.cache):
+    if found := registered(job, workspace.cache):
         return found
-    network = check(asked.recipe, workspace)
-    lock = workspace.cache / pretrained.SCHEME / f".{asked.name}.lock"
+    network = check(job.recipe, workspace)
+    lock = workspace.cache / pretrained.SCHEME / f".{job.name}.lock"
     with locked(lock, lambda: workspace.watcher.stage("waiting for another process")):
-        if found := registered(asked, workspace.cache):
+        if found := registered(job, workspace.cache):
             return found
-        return _pretrain(network, asked, workspace, ranks)
+        return _pretrain(network, job, workspace, ranks)
 
 
 def check(recipe: Recipe, workspace: Workspace) -> "Network":
@@ -123,9 +123,9 @@ def begin(recipe: Recipe, workspace: Workspace) -> "Network":
 
 
 def _pretrain(
-    network: "Network", asked: Asked, workspace: Workspace, ranks: "Ranks | None"
+    network: "Network", job: PretrainJob, workspace: Workspace, ranks: "Ranks | None"
 ) -> Pretrained:
-    name, recipe = asked.name, asked.recipe
+    name, recipe = job.name, job.recipe
     network, trained, examples = _train(network, recipe, workspace, ranks)
     if trained.diverged_at is not None:
         _checkpoint(recipe, workspace.cache).unlink(missing_ok=True)
@@ -154,11 +154,11 @@ def _pretrain(
         "skipped_images": examples.broken,
         "provenance": provenance(),
     }
-    model = described(asked, accuracy, n_test)
+    model = described(job, accuracy, n_test)
     model = pretrained.register(name, network, model, facts, workspace.cache)
     # Not before: who is killed in between tests again, and does not train again.
     _checkpoint(recipe, workspace.cache).unlink(missing_ok=True)
-    return Pretrained(asked.found_by, model, accuracy, n_test, facts, fresh=True)
+    return Pretrained(job.found_by, model, accuracy, n_test, facts, fresh=True)
 
 
 def _train(

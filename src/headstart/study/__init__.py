@@ -1,7 +1,7 @@
 """A study: models x datasets x settings x seeds, and the run that fills its table."""
 
 from headstart.study.ablation import CONFIGURATIONS, Ablation, ablate, configurations
-from headstart.study.further import FURTHER, further_study
+from headstart.study.further import FURTHER, sweep_study
 from headstart.study.outlook import Need, Outlook, matrix_rate, outlook
 from headstart.study.plan import Load, Plan, Rate, complete_rates, plan
 from headstart.study.rates import device_name, measured_rates
@@ -23,10 +23,10 @@ __all__ = [
     "complete_rates",
     "configurations",
     "device_name",
-    "further_study",
     "matrix_rate",
     "measured_rates",
     "outlook",
     "plan",
     "run_study",
+    "sweep_study",
 ]

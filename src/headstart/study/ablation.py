@@ -14,8 +14,8 @@ from typing import Any
 from headstart.errors import HeadstartError, ModelError, StudyError
 from headstart.executors import executor_of
 from headstart.pretraining import (
-    Asked,
     Pretrained,
+    PretrainJob,
     begin,
     check,
     default_name,
@@ -180,11 +180,11 @@ def ablate(
     study.trials(watcher)
     strengths = {"label_smoothing": label_smoothing, "dropout": dropout}
     common = study.model_dump(include={"limit", "precision", "skip_broken"})
-    asked: list[Asked] = []
+    jobs: list[PretrainJob] = []
     for arch in dict.fromkeys(study.models):
         recipe = make_recipe(arch, dataset, watcher=watcher, **common, **options)
-        asked += _to_pretrain(configurations(recipe, **strengths), workspace)
-    done, failures = _pretrained(asked, workspace, workers)
+        jobs += _to_pretrain(configurations(recipe, **strengths), workspace)
+    done, failures = _pretrained(jobs, workspace, workers)
     if not done:
         return Ablation((), failures, None)
     transfer = study.model_copy(update={"models": tuple(each.name for each in done)})
@@ -194,26 +194,26 @@ def ablate(
     return Ablation(done, failures, run)
 
 
-def _to_pretrain(recipes: Mapping[str, Recipe], workspace: Workspace) -> list[Asked]:
+def _to_pretrain(recipes: Mapping[str, Recipe], workspace: Workspace) -> list[PretrainJob]:
     """Ask for the configurations of one architecture: in results all have its name."""
     return [
-        Asked(recipe, default_name(recipe), recipe.model.name, configuration)
+        PretrainJob(recipe, default_name(recipe), recipe.model.name, configuration)
         for configuration, recipe in possible(recipes, workspace).items()
     ]
 
 
 def _pretrained(
-    asked: Sequence[Asked], workspace: Workspace, workers: int
+    jobs: Sequence[PretrainJob], workspace: Workspace, workers: int
 ) -> tuple[tuple[Pretrained, ...], dict[str, str]]:
     """Pretrain what can be; give that, and why the others failed, both in the order asked for."""
     outcomes: dict[str, Pretrained | HeadstartError] = {}
     with executor_of(workers, workspace.device) as executor:
-        for one, outcome in pretrain_all(asked, workspace, executor):
+        for one, outcome in pretrain_all(jobs, workspace, executor):
             outcomes[one.name] = outcome
             if isinstance(outcome, HeadstartError):
                 workspace.watcher.note(f"{one.said}: failed: {outcome}")
     # Who ended first must not show: the order of configurations is that of the store.
-    ordered = [(one.said, outcomes[one.name]) for one in asked]
+    ordered = [(one.said, outcomes[one.name]) for one in jobs]
     done = tuple(found for _, found in ordered if isinstance(found, Pretrained))
     failures = {said: str(why) for said, why in ordered if isinstance(why, HeadstartError)}
     return done, failures

@@ -15,7 +15,7 @@ from headstart.errors import UnknownNameError
 from headstart.spec import TrainingSetting
 from headstart.study.study import Study, setting_options
 
-__all__ = ["FURTHER", "further_study"]
+__all__ = ["FURTHER", "sweep_study"]
 
 # The most steps of a network that starts from random weights; the others are halves of it.
 MOST_STEPS = 78_125
@@ -32,7 +32,7 @@ Fields = Mapping[str, Any]
 PAPER_SETTINGS = ("linear", "finetune", "scratch")
 
 
-def further_study(name: str, fields: Fields) -> Study:
+def sweep_study(name: str, fields: Fields) -> Study:
     """Make a further study.
 
     Parameters
@@ -50,7 +50,7 @@ def further_study(name: str, fields: Fields) -> Study:
     Examples
     --------
     >>> fields = {"models": ["efficientnet_lite0"], "datasets": ["digits"]}
-    >>> study = further_study("dataset-size", fields)
+    >>> study = sweep_study("dataset-size", fields)
     >>> [trial.dataset.examples_per_class for trial in study.trials() if trial.seed == 0][::3]
     [1, 2, 4, 8, 16, 32, 64]
     """

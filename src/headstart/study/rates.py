@@ -8,10 +8,11 @@ import numpy as np
 import numpy.typing as npt
 
 from headstart import models
+from headstart.devices import Device
 from headstart.errors import HeadstartError, TrainingError
 from headstart.spec import Model, Weights
 from headstart.study.plan import Rate
-from headstart.workspace import Device, Watcher
+from headstart.workspace import Watcher
 
 if TYPE_CHECKING:
     import torch

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from headstart import datasets, features, methods, models
 from headstart.errors import HeadstartError
-from headstart.executors import Executor, Tell
+from headstart.executors import Executor, Send
 from headstart.files import check_free_space, writable_folder
-from headstart.methods import Needs
+from headstart.methods import ResourceEstimate
 from headstart.spec import Result, Trial
 from headstart.store import ResultStore
 from headstart.trial import run_trial
@@ -125,7 +125,7 @@ def _beside_each_other(
     return outcomes
 
 
-def _measure_alone(path: Path, workspace: Workspace, trial: Trial, _: Tell) -> list[Result]:
+def _measure_alone(path: Path, workspace: Workspace, trial: Trial, _: Send) -> list[Result]:
     """Measure and store a trial wherever this runs; its predictions are in the store alone."""
     store = ResultStore(path, create=True)
     with store.claim(trial.key, wait=True):
@@ -178,7 +178,7 @@ def _check_device(trials: list[Trial], workspace: Workspace) -> None:
         features.choose_runtime(device.type, precision)
 
 
-def bytes_kept(needs: Iterable[Needs]) -> int:
+def bytes_kept(needs: Iterable[ResourceEstimate]) -> int:
     """Add up what trials keep: the same rows once, and of a table no more than all of it."""
     asked, whole = Counter[str](), dict[str, int]()
     for need in {(need.table, need.rows): need for need in needs}.values():

@@ -12,6 +12,7 @@ from pydantic import Field, PositiveInt, ValidationError, model_validator
 
 from headstart import datasets, methods, models
 from headstart.datasets.names import DatasetName
+from headstart.devices import Device
 from headstart.errors import StudyError, UnknownNameError
 from headstart.executors import executor_of
 from headstart.files import read_toml, storage_errors
@@ -25,7 +26,7 @@ from headstart.spec.noun import Noun
 from headstart.spec.setting import Precision
 from headstart.store import ResultStore
 from headstart.study.run import StudyRun, run_study
-from headstart.workspace import Device, Watcher, Workspace
+from headstart.workspace import Watcher, Workspace
 
 __all__ = ["SHIPPED", "Study", "setting_options"]
 

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from headstart.errors import TrainingError
 from headstart.files import replaced, storage_errors
 
-__all__ = ["Checkpoint", "Point", "environment"]
+__all__ = ["Checkpoint", "TrainState", "environment"]
 
 PARAMETER, BUFFER, MOMENTUM = "parameter.", "buffer.", "momentum."
 LOSSES = "losses"
@@ -27,7 +27,7 @@ BUFFER_OF_SGD = "momentum_buffer"
 
 
 @dataclass
-class Point:
+class TrainState:
     """How far a run has come, but for what network and optimizer hold.
 
     Parameters
@@ -80,7 +80,7 @@ class Checkpoint:
             for left in path.parent.glob(f".{path.name}.*.tmp"):
                 left.unlink(missing_ok=True)
 
-    def save(self, network: nn.Module, optimizer: torch.optim.Optimizer, point: Point) -> None:
+    def save(self, network: nn.Module, optimizer: torch.optim.Optimizer, state: TrainState) -> None:
         """Write where the run is.
 
         Raises
@@ -91,11 +91,11 @@ class Checkpoint:
             name: tensor.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
             for name, tensor in {**held(network), **momentum(network, optimizer)}.items()
         }
-        tensors[LOSSES] = torch.tensor(point.losses, dtype=torch.float64)
+        tensors[LOSSES] = torch.tensor(state.losses, dtype=torch.float64)
         words = {
             "identity": self.identity,
-            "step": str(len(point.losses)),
-            "notes": json.dumps(point.notes),
+            "step": str(len(state.losses)),
+            "notes": json.dumps(state.notes),
             "environment": json.dumps(environment(self.device)),
         }
         words["digest"] = digest(tensors, words)
@@ -103,8 +103,8 @@ class Checkpoint:
         with replaced(self.path) as temporary:
             temporary.write_bytes(content)
 
-    def load(self, network: nn.Module, optimizer: torch.optim.Optimizer) -> Point:
-        """Put network and optimizer where the run was; a fresh Point where there is no file.
+    def load(self, network: nn.Module, optimizer: torch.optim.Optimizer) -> TrainState:
+        """Put network and optimizer where the run was; a fresh TrainState where there is no file.
 
         A damaged file is noted, and counts as none.
 
@@ -116,12 +116,14 @@ class Checkpoint:
             It cannot be read.
         """
         if not self.path.exists():
-            return Point()
+            return TrainState()
         try:
             with storage_errors(self.path):
                 tensors, words = read(self.path)
         except SafetensorError as error:
-            return Point(notes=[f"the checkpoint {self.path} is damaged ({error}): begun anew"])
+            return TrainState(
+                notes=[f"the checkpoint {self.path} is damaged ({error}): begun anew"]
+            )
         into = held(network)
         shapes = {
             name: tensor.shape
@@ -142,27 +144,27 @@ class Checkpoint:
                     # In the parameter's own layout, as in a run that was not interrupted.
                     own = torch.empty_like(parameter, requires_grad=False).copy_(kept)
                     optimizer.state[parameter][BUFFER_OF_SGD] = own
-        point = Point(tensors[LOSSES].tolist(), json.loads(words["notes"]))
-        return self._noted(point, json.loads(words["environment"]))
+        state = TrainState(tensors[LOSSES].tolist(), json.loads(words["notes"]))
+        return self._noted(state, json.loads(words["environment"]))
 
-    def _noted(self, point: Point, before: dict[str, str]) -> Point:
-        now, step = environment(self.device), len(point.losses)
+    def _noted(self, state: TrainState, before: dict[str, str]) -> TrainState:
+        now, step = environment(self.device), len(state.losses)
         changed = [
             f"{name} {before.get(name, 'unknown')} before, {now.get(name, 'unknown')} now"
             for name in {**before, **now}
             if before.get(name) != now.get(name)
         ]
         if changed:
-            point.notes.append(
+            state.notes.append(
                 f"resumed at step {step} under other conditions ({', '.join(changed)}): "
                 "last digits may differ from those of a run at once"
             )
         elif self.device.type == "cuda":
-            point.notes.append(
+            state.notes.append(
                 f"resumed at step {step} on a GPU, which picks its algorithms anew: "
                 "last digits may differ from those of a run at once"
             )
-        return point
+        return state
 
 
 def held(network: nn.Module) -> dict[str, Tensor]:

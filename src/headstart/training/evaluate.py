@@ -21,7 +21,7 @@ def decision_values(
     network: nn.Module,
     pixels: Pixels,
     rows: npt.NDArray[np.int64],
-    taken: Input,
+    input_spec: Input,
     crop: Crop,
     *,
     device: torch.device,
@@ -37,7 +37,7 @@ def decision_values(
     ----------
     rows
         (n,) which images of `pixels`, one or more.
-    taken, crop
+    input_spec, crop
         What the network takes of each image.
     precision
         ``"bf16"`` multiplies in bfloat16 where that is safe (autocast).
@@ -58,27 +58,27 @@ def decision_values(
         exact_float32(device),
         multiplying(device, precision),
     ):
-        values = [_logits(network, batch, taken, crop) for batch in pixels.batches(plan)]
+        values = [_logits(network, batch, input_spec, crop) for batch in pixels.batches(plan)]
     found: npt.NDArray[np.float32] = torch.cat(values).cpu().numpy()
     return found
 
 
-def _logits(network: nn.Module, batch: Batch, taken: Input, crop: Crop) -> Tensor:
+def _logits(network: nn.Module, batch: Batch, input_spec: Input, crop: Crop) -> Tensor:
     """(B, K) float32 logits, of half the images at once where the memory does not hold all."""
     n = len(batch.sizes)
     try:
-        logits: Tensor = network(evaluation_views(batch, taken, crop)).float()
+        logits: Tensor = network(evaluation_views(batch, input_spec, crop)).float()
         return logits
     except RuntimeError as error:
         if not out_of_memory(error):
             raise
         if n == 1:
             raise TrainingError(
-                f"the memory of '{batch.pixels.device}' does not hold one image of {taken.side} "
-                "pixels: use a smaller network, or fewer pixels (MODEL?size=...)"
+                f"the memory of '{batch.pixels.device}' does not hold one image of "
+                f"{input_spec.side} pixels: use a smaller network, or fewer pixels (MODEL?size=...)"
             ) from error
     # Not while the error is handled, which holds on to the memory.
     halves = (
         Batch(batch.pixels[half], batch.sizes[half]) for half in (slice(n // 2), slice(n // 2, n))
     )
-    return torch.cat([_logits(network, half, taken, crop) for half in halves])
+    return torch.cat([_logits(network, half, input_spec, crop) for half in halves])

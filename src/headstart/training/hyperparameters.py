@@ -65,7 +65,7 @@ class Hyperparameters:
     micro_batch
         Images at once, for a batch that does not fit the memory; gradients add up. Batch norm then
         sees no more than these. None takes the batch whole.
-    repeats
+    allow_repeats
         Whether a batch may be larger than the data: it then has images several times, each with a
         crop of its own.
     precision
@@ -89,7 +89,7 @@ class Hyperparameters:
     crop_aspect: tuple[float, float] = (3 / 4, 4 / 3)
     flip: bool = True
     micro_batch: int | None = None
-    repeats: bool = False
+    allow_repeats: bool = False
     precision: Literal["fp32", "bf16"] = "fp32"
     seed: int = 0
 

@@ -1,4 +1,4 @@
-"""The training loop: a network and images in, the same network trained out."""
+"""The training loop."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -13,13 +13,7 @@ from torch import Tensor, nn
 
 from headstart.devices import out_of_memory
 from headstart.errors import TrainingError
-from headstart.training.answers import (
-    Answers,
-    gradients_kept_apart,
-    on_ranks,
-    running_statistics,
-)
-from headstart.training.checkpoint import Checkpoint, Point
+from headstart.training.checkpoint import Checkpoint, TrainState
 from headstart.training.draws import derived_seed, rows_of_step
 from headstart.training.hyperparameters import Hyperparameters, Input
 from headstart.training.losses import check_labels, loss_of
@@ -31,6 +25,12 @@ from headstart.training.modes import (
     seed_torch,
     with_batch_norm_momentum,
 )
+from headstart.training.multi_head import (
+    MultiHeadLogits,
+    no_sync,
+    on_ranks,
+    running_statistics,
+)
 from headstart.training.optimizer import make_optimizer
 from headstart.training.outcome import Progress, Trained
 from headstart.training.pixels import Batch, Pixels
@@ -40,13 +40,13 @@ from headstart.training.views import training_views
 
 __all__ = ["train"]
 
-# Points of a curve of losses, at most.
+# Largest number of points of a loss curve.
 CURVE = 200
-# How often the losses are looked at: a GPU is waited for then.
+# How often losses are fetched from the device; fetching waits for a GPU.
 LOOK_SECONDS = 0.2
-# The same in steps where there are several ranks, which have to look at the same ones.
+# The same in steps if there are several ranks: all must fetch at the same steps.
 LOOK_STEPS = 10
-# A checkpoint waits this many times as long as the last one took to write.
+# The pause between two checkpoints is at least this many times the time one takes to write.
 SAVE_PAUSE = 100
 
 
@@ -54,7 +54,7 @@ def train(
     network: nn.Module,
     pixels: Pixels,
     labels: npt.NDArray[np.int64],
-    taken: Input,
+    input_spec: Input,
     hyperparameters: Hyperparameters,
     *,
     device: torch.device,
@@ -64,38 +64,38 @@ def train(
     watch: Callable[[Progress], None] | None = None,
     ranks: Ranks | None = None,
 ) -> Trained:
-    """Train a network in place, from where a checkpoint says, else from the start.
+    """Train a network in place, starting from a checkpoint if there is one.
 
-    Interrupted at any moment and called again with the same arguments and the network as it was,
-    a run gives the same bits on a processor with the same number of threads.
+    A run that was interrupted and resumed gives the same bits as one that was not, on a CPU with
+    the same number of threads.
 
     Parameters
     ----------
     network
-        (B, 3, side, side) float32 images -> (B, K) logits; if auxiliary classifiers have a loss,
-        `all_logits` gives these, then theirs. Moved to the device; its modes are given back.
+        (B, 3, side, side) float32 images -> (B, K) logits. With an auxiliary loss, its method
+        `all_logits` returns these, then the auxiliary ones. Moved to the device; modes restored.
     pixels, labels
         The images, and (n,) int64 classes for ``"softmax"`` or (n, K) for ``"binary"`` loss: 1
-        present, -1 absent, 0 left out.
-    taken
-        What the network takes.
+        present, -1 absent, 0 ignored.
+    input_spec
+        Input size and normalization of the network.
     checkpoint, save_seconds
-        File to carry on from, written at the end and every so often (0: at every step; less often
-        where that takes over a hundredth of the time). Removed by the caller.
+        File to resume from. Written at the end and every `save_seconds` (0: at every step), less
+        often if writing takes over 1 % of the time. The caller removes it.
     identity
-        The trial and the candidate: a checkpoint of another, or of another run, is refused.
+        Identifies trial and candidate. A checkpoint of another one is refused.
     watch
-        Told how far it is, a few times a second; by the first rank alone.
+        Receives the progress a few times per second, on the first rank only.
     ranks
         Processes that train together, called with the same arguments; all read the checkpoint.
 
     Raises
     ------
     TrainingError
-        A batch does not fit data, ranks or memory, labels do not fit the head, nothing is
-        trainable, or a checkpoint is of another run.
+        The batch size does not fit data, ranks or memory; labels do not fit the head; no
+        parameter is trainable; the checkpoint belongs to another run.
     DeviceError, StorageError
-        There are fewer GPUs than ranks; a checkpoint cannot be written or read.
+        Fewer GPUs than ranks; the checkpoint cannot be written or read.
     """
     _check_batch(hyperparameters, len(pixels))
     if ranks:
@@ -103,11 +103,12 @@ def train(
         device = ranks.place(device)
     network.to(device).to(memory_format=torch.channels_last)
     with _conditions(network, len(pixels), hyperparameters, device, ranks):
-        check_labels(labels, hyperparameters.loss, len(pixels), _n_outputs(network, taken, device))
-        # Not before ranks have met: the first one may be writing it still.
-        whole = _whole(identity, hyperparameters, taken, len(pixels), ranks)
+        n_outputs = _n_outputs(network, input_spec, device)
+        check_labels(labels, hyperparameters.loss, len(pixels), n_outputs)
+        # Only after all ranks have joined: until then the first may still be writing it.
+        whole = _whole(identity, hyperparameters, input_spec, len(pixels), ranks)
         kept = Checkpoint(checkpoint, whole, device) if checkpoint else None
-        run = _Run(network, pixels, labels, taken, hyperparameters, device, kept, ranks)
+        run = _Run(network, pixels, labels, input_spec, hyperparameters, device, kept, ranks)
         return run.go(save_seconds, watch)
 
 
@@ -119,7 +120,7 @@ def _conditions(
     device: torch.device,
     ranks: Ranks | None,
 ) -> Iterator[None]:
-    """Inside, ranks have met, and network and device are as training wants them."""
+    """Join the ranks and set network, random generators and device up for training."""
     window = hyperparameters.batch_norm_window
     steps_per_epoch = n_images / hyperparameters.batch_size
     with (
@@ -135,12 +136,14 @@ def _conditions(
 def _whole(
     identity: str,
     hyperparameters: Hyperparameters,
-    taken: Input,
+    input_spec: Input,
     n_images: int,
     ranks: Ranks | None,
 ) -> str:
-    """All that a run is, and a checkpoint is for."""
-    whole = f"{identity} | {hyperparameters} | {taken} | {n_images} images"
+    """Return the full identity of a run, as checkpoints hold it."""
+    # `allow_repeats` was called `repeats`: checkpoints written then stay valid.
+    fields = str(hyperparameters).replace("allow_repeats=", "repeats=")
+    whole = f"{identity} | {fields} | {input_spec} | {n_images} images"
     return whole + (f" | {ranks.size} ranks" if ranks else "")
 
 
@@ -150,13 +153,13 @@ class _Run:
         network: nn.Module,
         pixels: Pixels,
         labels: npt.NDArray[np.int64],
-        taken: Input,
+        input_spec: Input,
         hyperparameters: Hyperparameters,
         device: torch.device,
         checkpoint: Checkpoint | None,
         ranks: Ranks | None,
     ) -> None:
-        self.network, self.pixels, self.taken = network, pixels, taken
+        self.network, self.pixels, self.input_spec = network, pixels, input_spec
         self.hyperparameters, self.device, self.checkpoint = hyperparameters, device, checkpoint
         self.labels = torch.from_numpy(labels).to(device)
         size = hyperparameters.batch_size
@@ -164,12 +167,12 @@ class _Run:
         self.n = self.share.stop - self.share.start
         self.parts = _parts(self.n, hyperparameters.micro_batch or self.n)
         self.optimizer = make_optimizer(network, hyperparameters)
-        self.point = checkpoint.load(network, self.optimizer) if checkpoint else Point()
-        self.start = len(self.point.losses)
+        self.state = checkpoint.load(network, self.optimizer) if checkpoint else TrainState()
+        self.start = len(self.state.losses)
         self.loss = loss_of(hyperparameters)
-        self.answers: nn.Module = self._answers()
+        self.multi_head: nn.Module = self._multi_head()
         self.statistics = running_statistics(network) if ranks else []
-        # Losses of updates that were not looked at yet, on the device.
+        # Losses of updates that were not fetched from the device yet.
         self.pending: list[Tensor] = []
         self.diverged_at: int | None = None
         self.began = self.after_first = time.monotonic()
@@ -178,15 +181,15 @@ class _Run:
         saved = looked = self.began
         pause = save_seconds
         remaining = range(self.start, self.hyperparameters.steps)
-        # Twice the same rows: where images are read ahead, those of later steps are planned first.
+        # `_step` computes the same rows again: batches are read ahead of it.
         batches = self.pixels.batches(map(self._rows, remaining))
         for step, batch in zip(remaining, batches, strict=True):
-            self.pending.append(self._step_or_say_why(step, batch))
+            self.pending.append(self._step_or_explain(step, batch))
             now, last = time.monotonic(), step + 1 == self.hyperparameters.steps
             saving = last or now - saved >= pause
             late = now - looked >= LOOK_SECONDS
             if self.ranks:
-                # Clocks differ, and ranks have to end at the same step.
+                # Clocks differ between ranks, and all must stop at the same step.
                 late = saving = last or not save_seconds or (step + 1) % LOOK_STEPS == 0
                 saving = saving and (last or now - saved >= pause) and self.ranks.first
             if step > self.start and not saving and not late:
@@ -198,9 +201,9 @@ class _Run:
                 self.after_first = time.monotonic()
             if saving and self.checkpoint:
                 began = time.monotonic()
-                self.checkpoint.save(self.network, self.optimizer, self.point)
+                self.checkpoint.save(self.network, self.optimizer, self.state)
                 saved = time.monotonic()
-                # Nothing is waited for where every step is to be kept.
+                # With save_seconds=0 every step is saved, without a pause.
                 pause = save_seconds and max(save_seconds, SAVE_PAUSE * (saved - began))
             if watch and (self.ranks is None or self.ranks.first):
                 rate = self._images_per_second()
@@ -211,7 +214,7 @@ class _Run:
         size = self.hyperparameters.batch_size
         return rows_of_step(self.hyperparameters.seed, step, size, len(self.pixels))[self.share]
 
-    def _step_or_say_why(self, step: int, batch: Batch) -> Tensor:
+    def _step_or_explain(self, step: int, batch: Batch) -> Tensor:
         try:
             return self._step(step, batch)
         except RuntimeError as error:
@@ -219,15 +222,15 @@ class _Run:
                 raise
             at_once = self.hyperparameters.micro_batch or self.n
             raise TrainingError(
-                f"a batch of {at_once} images of {self.taken.side} pixels does not fit the memory "
-                f"of '{self.device}': set micro_batch to fewer, {max(1, at_once // 2)} for example "
-                "(batch norm then sees no more than these at once)"
+                f"a batch of {at_once} images of {self.input_spec.side} pixels does not fit the "
+                f"memory of '{self.device}': set micro_batch to fewer, "
+                f"for example {max(1, at_once // 2)} (batch norm then uses micro-batch statistics)"
             ) from error
 
     def _step(self, step: int, batch: Batch) -> Tensor:
-        """Update once; give the loss before it."""
+        """Make one update; return the batch's mean loss before it."""
         hyperparameters = self.hyperparameters
-        # Every rank drops something else.
+        # Each rank draws its own dropout masks.
         which = [self.ranks.rank] if self.ranks and not self.ranks.first else []
         seed_torch(derived_seed(hyperparameters.seed, "torch", step, *which), self.device)
         for group in self.optimizer.param_groups:
@@ -238,16 +241,16 @@ class _Run:
         for part in self.parts:
             some = Batch(batch.pixels[part], batch.sizes[part])
             first = self.share.start + part.start
-            views = training_views(some, self.taken, hyperparameters, step, first)
-            with gradients_kept_apart(self.answers, until_last=part is not self.parts[-1]):
+            views = training_views(some, self.input_spec, hyperparameters, step, first)
+            with no_sync(self.multi_head, until_last=part is not self.parts[-1]):
                 with multiplying(self.device, hyperparameters.precision):
-                    main, *auxiliary = self.answers(views)
+                    main, *auxiliary = self.multi_head(views)
                 loss = self.loss(main.float(), labels[part])
                 for logits in auxiliary:
                     loss = loss + hyperparameters.auxiliary_weight * self.loss(
                         logits.float(), labels[part]
                     )
-                # Of this rank's images: the mean over ranks is that of the batch.
+                # A mean over this rank's images: the mean over ranks is that of the whole batch.
                 loss = loss / self.n
                 loss.backward()  # type: ignore[no-untyped-call]
             total += loss.detach()
@@ -256,32 +259,34 @@ class _Run:
         self.optimizer.step()
         return total
 
-    def _answers(self) -> nn.Module:
-        answers = Answers(self.network, auxiliary=self.hyperparameters.auxiliary_weight > 0)
+    def _multi_head(self) -> nn.Module:
+        multi_head = MultiHeadLogits(
+            self.network, auxiliary=self.hyperparameters.auxiliary_weight > 0
+        )
         if self.ranks is None:
-            return answers
+            return multi_head
         self.ranks.check_same(self.start, self.device)
-        blank = torch.zeros((2, 3, self.taken.side, self.taken.side), device=self.device)
-        return on_ranks(answers, blank, self.device)
+        blank = torch.zeros((2, 3, self.input_spec.side, self.input_spec.side), device=self.device)
+        return on_ranks(multi_head, blank, self.device)
 
     def _look(self) -> float:
-        """Fetch the pending losses; their mean, unless one is not finite."""
+        """Fetch the pending losses and return their mean; note a loss that is not finite."""
         fresh = torch.stack(self.pending).double().tolist()
         self.pending.clear()
         good = next((i for i, loss in enumerate(fresh) if not isfinite(loss)), len(fresh))
-        self.point.losses += fresh[:good]
+        self.state.losses += fresh[:good]
         if good < len(fresh):
-            self.diverged_at = len(self.point.losses)
+            self.diverged_at = len(self.state.losses)
         return float(np.mean(fresh))
 
     def _images_per_second(self) -> float | None:
-        # The first step in a process finds algorithms and memory.
-        done = len(self.point.losses) - self.start - 1
+        # Without the first step: it allocates memory and selects algorithms.
+        done = len(self.state.losses) - self.start - 1
         elapsed = time.monotonic() - self.after_first
         return done * self.hyperparameters.batch_size / elapsed if done > 0 else None
 
     def _trained(self) -> Trained:
-        losses = self.point.losses
+        losses = self.state.losses
         window = ceil(self.hyperparameters.steps / CURVE)
         means = [np.mean(losses[i : i + window]) for i in range(0, len(losses), window)]
         return Trained(
@@ -292,12 +297,12 @@ class _Run:
             images_per_second=self._images_per_second(),
             diverged_at=self.diverged_at,
             resumed_at=self.start or None,
-            notes=tuple(self.point.notes),
+            notes=tuple(self.state.notes),
         )
 
 
 def _check_batch(hyperparameters: Hyperparameters, n_images: int) -> None:
-    if hyperparameters.batch_size > n_images and not hyperparameters.repeats:
+    if hyperparameters.batch_size > n_images and not hyperparameters.allow_repeats:
         raise TrainingError(
             f"a batch of {hyperparameters.batch_size} is larger than the data: {n_images} images; "
             "lower batch_size"
@@ -305,16 +310,16 @@ def _check_batch(hyperparameters: Hyperparameters, n_images: int) -> None:
 
 
 def _parts(size: int, most: int) -> list[slice]:
-    """Cut a batch into the fewest parts of `most` images; sizes differ by one at most.
+    """Split a batch into the fewest parts of up to `most` images; sizes differ by at most one.
 
-    No small rest remains, of which batch norm would have no statistics.
+    A small remainder would give batch norm poor statistics.
     """
     n = ceil(size / most)
     return [slice(size * i // n, size * (i + 1) // n) for i in range(n)]
 
 
 @torch.no_grad()
-def _n_outputs(network: nn.Module, taken: Input, device: torch.device) -> int:
-    blank = torch.zeros((1, 3, taken.side, taken.side), device=device)
+def _n_outputs(network: nn.Module, input_spec: Input, device: torch.device) -> int:
+    blank = torch.zeros((1, 3, input_spec.side, input_spec.side), device=device)
     with in_mode(network, training=False):
         return int(network(blank).shape[1])

@@ -16,7 +16,7 @@ EVALUATION = {"full": full_boxes, "central": central_boxes}
 
 
 def training_views(
-    batch: Batch, taken: Input, hyperparameters: Hyperparameters, step: int, first: int = 0
+    batch: Batch, input_spec: Input, hyperparameters: Hyperparameters, step: int, first: int = 0
 ) -> torch.Tensor:
     """Crop and flip at random, resize, normalise.
 
@@ -26,7 +26,7 @@ def training_views(
     ----------
     batch
         Images.
-    taken
+    input_spec
         What the network takes.
     hyperparameters
         Ranges of crops, whether to flip, and the seed.
@@ -45,10 +45,12 @@ def training_views(
     flips = uniforms(hyperparameters.seed, step, "flip", (last,))[first:] < (
         0.5 if hyperparameters.flip else 0
     )
-    return _normalised(resample(batch.pixels, boxes, flips, taken.side, taken.interpolation), taken)
+    return _normalised(
+        resample(batch.pixels, boxes, flips, input_spec.side, input_spec.interpolation), input_spec
+    )
 
 
-def evaluation_views(batch: Batch, taken: Input, crop: Crop) -> torch.Tensor:
+def evaluation_views(batch: Batch, input_spec: Input, crop: Crop) -> torch.Tensor:
     """Resize the whole of each image, or its central 87.5 %, to a square; normalise.
 
     Returns
@@ -58,17 +60,18 @@ def evaluation_views(batch: Batch, taken: Input, crop: Crop) -> torch.Tensor:
     boxes = EVALUATION[crop](batch.sizes)
     unmirrored = np.zeros(len(boxes), np.bool_)
     return _normalised(
-        resample(batch.pixels, boxes, unmirrored, taken.side, taken.interpolation), taken
+        resample(batch.pixels, boxes, unmirrored, input_spec.side, input_spec.interpolation),
+        input_spec,
     )
 
 
-def _normalised(values: torch.Tensor, taken: Input) -> torch.Tensor:
+def _normalised(values: torch.Tensor, input_spec: Input) -> torch.Tensor:
     """Make three channels of one, and give each its mean and standard deviation."""
     values = values.expand(-1, 3, -1, -1).contiguous(memory_format=torch.channels_last)
-    mean, std = torch.tensor(taken.mean), torch.tensor(taken.std)
+    mean, std = torch.tensor(input_spec.mean), torch.tensor(input_spec.std)
     # Whole lines of the image: along three channels alone a processor would go three by three.
-    scale = (1 / (LEVELS * std)).repeat(taken.side).to(values.device, non_blocking=True)
-    shift = (-mean / std).repeat(taken.side).to(values.device, non_blocking=True)
-    lines = values.permute(0, 2, 3, 1).view(len(values), taken.side, 3 * taken.side)
+    scale = (1 / (LEVELS * std)).repeat(input_spec.side).to(values.device, non_blocking=True)
+    shift = (-mean / std).repeat(input_spec.side).to(values.device, non_blocking=True)
+    lines = values.permute(0, 2, 3, 1).view(len(values), input_spec.side, 3 * input_spec.side)
     lines.mul_(scale).add_(shift)
     return values

@@ -5,16 +5,16 @@ import json
 import pytest
 
 from headstart.errors import StorageError
-from headstart.miniature.diary import Diary
+from headstart.miniature.timing_log import TimingLog
 
 
 def test_seconds_of_a_second_run_are_added(tmp_path, monkeypatch):
     now = iter([0.0, 90.0, 100.0, 130.0])
-    monkeypatch.setattr("headstart.miniature.diary.monotonic", lambda: next(now))
+    monkeypatch.setattr("headstart.miniature.timing_log.monotonic", lambda: next(now))
     file = tmp_path / "miniature.json"
-    with pytest.raises(KeyboardInterrupt), Diary(file, {"scale": "tiny"}).stage("transfer"):
+    with pytest.raises(KeyboardInterrupt), TimingLog(file, {"scale": "tiny"}).stage("transfer"):
         raise KeyboardInterrupt
-    again = Diary(file, {"scale": "tiny"})
+    again = TimingLog(file, {"scale": "tiny"})
     with again.stage("transfer"):
         pass
     assert again.total == 120.0
@@ -29,4 +29,4 @@ def test_a_damaged_diary_is_told(tmp_path, text):
     file = tmp_path / "miniature.json"
     file.write_text(text)
     with pytest.raises(StorageError, match=r"miniature\.json is damaged .*: remove it; what was"):
-        Diary(file, {})
+        TimingLog(file, {})

@@ -12,10 +12,10 @@ from typing import Any
 from headstart.errors import StorageError
 from headstart.files import replaced, storage_errors
 
-__all__ = ["Diary"]
+__all__ = ["TimingLog"]
 
 
-class Diary:
+class TimingLog:
     """Seconds of each stage in a JSON file, those of earlier runs counted.
 
     Parameters
@@ -28,7 +28,7 @@ class Diary:
     Raises
     ------
     StorageError
-        The file is there and is no diary.
+        The file is there and is not a timing log.
     """
 
     def __init__(self, file: Path, facts: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""What a network answers in training: with its auxiliary classifiers, and on several ranks."""
+"""Logits of a network and its auxiliary classifiers in training, on one rank or several."""
 
 from contextlib import AbstractContextManager, nullcontext
 from inspect import signature
@@ -11,13 +11,13 @@ from torch.nn.parallel import DistributedDataParallel
 from headstart.errors import TrainingError
 from headstart.training.modes import in_mode
 
-__all__ = ["Answers", "gradients_kept_apart", "on_ranks", "running_statistics"]
+__all__ = ["MultiHeadLogits", "no_sync", "on_ranks", "running_statistics"]
 
 # What torch calls the switch that gives all ranks the first one's buffers: 2.14, before.
 SYNCED = ("forward_sync_buffers", "broadcast_buffers")
 
 
-class Answers(nn.Module):
+class MultiHeadLogits(nn.Module):
     """A network's logits for a loss each.
 
     Parameters
@@ -56,12 +56,14 @@ class Answers(nn.Module):
         return (self.network(views),)
 
 
-def on_ranks(answers: Answers, blank: Tensor, device: torch.device) -> DistributedDataParallel:
+def on_ranks(
+    multi_head: MultiHeadLogits, blank: Tensor, device: torch.device
+) -> DistributedDataParallel:
     """Have a backward pass average gradients over ranks; all begin with the first one's tensors.
 
     Parameters
     ----------
-    answers
+    multi_head
         Of a network on the device.
     blank
         (2, 3, side, side) any images.
@@ -70,17 +72,17 @@ def on_ranks(answers: Answers, blank: Tensor, device: torch.device) -> Distribut
     # Running statistics are averaged: those of the first rank would be of its images alone.
     own_buffers: dict[str, Any] = {next(name for name in SYNCED if name in named): False}
     return DistributedDataParallel(
-        answers,
+        multi_head,
         device_ids=[device] if device.type == "cuda" else None,
-        find_unused_parameters=_some_are_unused(answers, blank),
+        find_unused_parameters=_some_are_unused(multi_head, blank),
         **own_buffers,
     )
 
 
-def gradients_kept_apart(answers: nn.Module, *, until_last: bool) -> AbstractContextManager[None]:
+def no_sync(multi_head: nn.Module, *, until_last: bool) -> AbstractContextManager[None]:
     """Inside, backward passes add up on this rank, unless it is the last one of a step."""
-    if isinstance(answers, DistributedDataParallel) and until_last:
-        return answers.no_sync()
+    if isinstance(multi_head, DistributedDataParallel) and until_last:
+        return multi_head.no_sync()
     return nullcontext()
 
 
@@ -91,12 +93,12 @@ def running_statistics(network: nn.Module) -> list[Tensor]:
     return [kept for kept in both if kept is not None]
 
 
-def _some_are_unused(answers: Answers, blank: Tensor) -> bool:
+def _some_are_unused(multi_head: MultiHeadLogits, blank: Tensor) -> bool:
     """Whether there are trainable parameters that no logit depends on in training."""
-    trained = [p for p in answers.parameters() if p.requires_grad]
-    before = [(buffer, buffer.clone()) for buffer in answers.buffers()]
-    with in_mode(answers, training=True):
-        total = torch.stack([logits.sum() for logits in answers(blank)]).sum()
+    trained = [p for p in multi_head.parameters() if p.requires_grad]
+    before = [(buffer, buffer.clone()) for buffer in multi_head.buffers()]
+    with in_mode(multi_head, training=True):
+        total = torch.stack([logits.sum() for logits in multi_head(blank)]).sum()
         gradients = torch.autograd.grad(total, trained, allow_unused=True)
     for buffer, was in before:
         buffer.copy_(was)

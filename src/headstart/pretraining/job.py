@@ -7,13 +7,13 @@ from typing import Any
 from headstart.models import pretrained
 from headstart.spec import Model, Recipe
 
-__all__ = ["KEY_DIGITS", "Asked", "Pretrained", "default_name"]
+__all__ = ["KEY_DIGITS", "PretrainJob", "Pretrained", "default_name"]
 
 KEY_DIGITS = 8
 
 
 @dataclass(frozen=True)
-class Asked:
+class PretrainJob:
     """One network to pretrain: how, and what it is called.
 
     Parameters
