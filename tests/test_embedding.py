@@ -103,7 +103,7 @@ class TestTheCommand:
     def test_no_model(self, cli, images):
         outcome = cli("embed", "--dataset", images)
         assert outcome.code == 2
-        assert outcome.err == "error: no model to embed features of: name at least one\n"
+        assert "MODEL" in outcome.err
 
     def test_a_folder_that_is_a_file_is_found_before_the_work(self, cli, images, tmp_path):
         (tmp_path / "file").write_text("")

@@ -1,4 +1,4 @@
-"""Training: a network and images in, a trained network out. Knows tensors only."""
+"""Training: a network and images in, a trained network out. Depends on tensors only."""
 
 from headstart.training.evaluate import decision_values
 from headstart.training.hyperparameters import Crop, Hyperparameters, Input

@@ -1,7 +1,7 @@
-"""Everything a run needs to go on bit for bit, in one file that is whole or not there.
+"""Checkpoints: all that a run needs to resume bit for bit, in one file written atomically.
 
-Randomness is a function of the seed and the step, so that no generator's state has to be kept. The
-file is a safetensors file: tensors, and words as its metadata. Nothing in it is executed.
+Randomness is a function of the seed and the step, so no generator state is saved. The file is a
+safetensors file with text metadata. Loading it executes no code.
 """
 
 import hashlib
@@ -28,14 +28,14 @@ BUFFER_OF_SGD = "momentum_buffer"
 
 @dataclass
 class TrainState:
-    """How far a run has come, but for what network and optimizer hold.
+    """State of a training run besides network and optimizer.
 
     Parameters
     ----------
     losses
-        Of each update that was made.
+        Loss of each update so far.
     notes
-        What a person should know of the run.
+        Messages for the user.
     """
 
     losses: list[float] = field(default_factory=list)
@@ -43,8 +43,8 @@ class TrainState:
 
 
 def environment(device: torch.device) -> dict[str, str]:
-    """Name what the last digits of a run depend on, besides its hyperparameters."""
-    # Crops are rounded from logarithms and square roots of NumPy's.
+    """Return libraries and hardware that may change the last digits of a run."""
+    # NumPy's logarithms and square roots decide how crops are rounded.
     libraries = {"torch": str(torch.__version__), "numpy": np.__version__}
     if device.type == "cuda":
         return {
@@ -60,28 +60,28 @@ def environment(device: torch.device) -> dict[str, str]:
 
 
 class Checkpoint:
-    """One run's file.
+    """The checkpoint file of one run.
 
     Parameters
     ----------
     path
-        Where; its folder is made.
+        File; its folder is created.
     identity
-        All that the run is: a file of another is refused.
+        Identity of the run. A file with another identity is refused.
     device
-        Where the run computes.
+        Device of the run.
     """
 
     def __init__(self, path: Path, identity: str, device: torch.device) -> None:
         self.path, self.identity, self.device = path, identity, device
         with storage_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
-            # A process that was killed while it wrote leaves as much as a checkpoint behind.
+            # A process killed while writing leaves a temporary file as large as a checkpoint.
             for left in path.parent.glob(f".{path.name}.*.tmp"):
                 left.unlink(missing_ok=True)
 
     def save(self, network: nn.Module, optimizer: torch.optim.Optimizer, state: TrainState) -> None:
-        """Write where the run is.
+        """Write the state of the run.
 
         Raises
         ------
@@ -104,16 +104,16 @@ class Checkpoint:
             temporary.write_bytes(content)
 
     def load(self, network: nn.Module, optimizer: torch.optim.Optimizer) -> TrainState:
-        """Put network and optimizer where the run was; a fresh TrainState where there is no file.
+        """Restore network and optimizer; return the state, a fresh one if there is no file.
 
-        A damaged file is noted, and counts as none.
+        A damaged file counts as missing, with a note.
 
         Raises
         ------
         TrainingError
-            It is of another run.
+            The checkpoint belongs to another run.
         StorageError
-            It cannot be read.
+            The file cannot be read.
         """
         if not self.path.exists():
             return TrainState()
@@ -133,7 +133,7 @@ class Checkpoint:
         same = shapes == {name: tensor.shape for name, tensor in into.items()}
         if words["identity"] != self.identity or not same:
             raise TrainingError(
-                f"{self.path}: a checkpoint from another trial, or of other code; remove it, or "
+                f"{self.path}: a checkpoint from another trial, or from other code; remove it, or "
                 "name another file"
             )
         with torch.no_grad():
@@ -141,7 +141,7 @@ class Checkpoint:
                 tensor.copy_(tensors[name])
             for name, parameter in network.named_parameters():
                 if (kept := tensors.get(MOMENTUM + name)) is not None:
-                    # In the parameter's own layout, as in a run that was not interrupted.
+                    # In the parameter's memory layout, as in an uninterrupted run.
                     own = torch.empty_like(parameter, requires_grad=False).copy_(kept)
                     optimizer.state[parameter][BUFFER_OF_SGD] = own
         state = TrainState(tensors[LOSSES].tolist(), json.loads(words["notes"]))
@@ -157,24 +157,24 @@ class Checkpoint:
         if changed:
             state.notes.append(
                 f"resumed at step {step} under other conditions ({', '.join(changed)}): "
-                "last digits may differ from those of a run at once"
+                "the last digits may differ from those of an uninterrupted run"
             )
         elif self.device.type == "cuda":
             state.notes.append(
-                f"resumed at step {step} on a GPU, which picks its algorithms anew: "
-                "last digits may differ from those of a run at once"
+                f"resumed at step {step} on a GPU, which selects its algorithms again: "
+                "the last digits may differ from those of an uninterrupted run"
             )
         return state
 
 
 def held(network: nn.Module) -> dict[str, Tensor]:
-    """All parameters and buffers, each once."""
+    """Return all parameters and buffers by name, each once."""
     parameters = {PARAMETER + name: tensor for name, tensor in network.named_parameters()}
     return parameters | {BUFFER + name: tensor for name, tensor in network.named_buffers()}
 
 
 def momentum(network: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """Momentum of the parameters that have some: those that ever had a gradient."""
+    """Return momentum buffers by name, of parameters that have received a gradient."""
     found = {
         MOMENTUM + name: optimizer.state[parameter].get(BUFFER_OF_SGD)
         for name, parameter in network.named_parameters()
@@ -184,17 +184,17 @@ def momentum(network: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, 
 
 
 def read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Read tensors and words; SafetensorError if they are not what was written."""
+    """Read tensors and metadata; raise SafetensorError if their digest does not match."""
     with safe_open(path, framework="pt") as file:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         words = dict(file.metadata() or {})
     if words.pop("digest", None) != digest(tensors, words):
-        raise SafetensorError("its content is not what its digest says")
+        raise SafetensorError("its content does not match its digest")
     return tensors, words
 
 
 def digest(tensors: dict[str, Tensor], words: dict[str, str]) -> str:
-    """SHA-256 of names, words and values."""
+    """Return the SHA-256 of metadata, names and values."""
     content = hashlib.sha256(json.dumps(words, sort_keys=True).encode())
     for name, tensor in sorted(tensors.items()):
         content.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())

@@ -1,6 +1,6 @@
-"""Which part of each image a network sees: boxes for a batch of images of different sizes.
+"""Crop boxes for a batch of images of different sizes.
 
-A box is (top, left, height, width) in pixels: float64, with whole numbers in it.
+A box is (top, left, height, width) in pixels, whole numbers as float64.
 """
 
 import numpy as np
@@ -8,10 +8,10 @@ import numpy.typing as npt
 
 __all__ = ["DRAWS", "central_boxes", "full_boxes", "random_boxes"]
 
-# Of height and of width, as the evaluations of TF-Slim keep it.
+# Fraction of height and width that TF-Slim's evaluation keeps.
 CENTRAL_FRACTION = 0.875
 TRIES = 10
-# Uniform numbers that a random box is made of: an area and an aspect a try, and a place.
+# Uniform numbers per random box: area and aspect ratio for each try, and a position.
 DRAWS = 2 * TRIES + 2
 
 Boxes = npt.NDArray[np.float64]
@@ -19,14 +19,14 @@ Sizes = npt.NDArray[np.int64]
 
 
 def full_boxes(sizes: Sizes) -> Boxes:
-    """Give the whole of each image: (B, 4), for (B, 2) heights and widths."""
+    """Return (B, 4) boxes of whole images, for (B, 2) heights and widths."""
     return np.concatenate([np.zeros(sizes.shape), sizes], axis=1)
 
 
 def central_boxes(sizes: Sizes) -> Boxes:
-    """Give the central 87.5 % of height and width, with the rounding of TensorFlow's central_crop.
+    """Return (B, 4) boxes of the central 87.5 % of height and width, for (B, 2) heights and widths.
 
-    As much is cut off on the left as on the right: (B, 4), for (B, 2) heights and widths.
+    Rounding is that of TensorFlow's central_crop: both margins are equal.
     """
     margin = np.floor((sizes - sizes * CENTRAL_FRACTION) / 2)
     return np.concatenate([margin, sizes - 2 * margin], axis=1)
@@ -38,11 +38,11 @@ def random_boxes(
     area: tuple[float, float],
     aspect: tuple[float, float],
 ) -> Boxes:
-    """Give boxes with the distribution of torchvision's `RandomResizedCrop`.
+    """Return random boxes, distributed as in torchvision's `RandomResizedCrop`.
 
-    Share of the area uniform in `area`, aspect ratio uniform on the log scale in `aspect`; the
-    first of ten tries that fits the image is placed anywhere in it. If none fits, the largest
-    centred box with an aspect in `aspect`. An area of (1, 1) is the whole image.
+    The area fraction is uniform in `area`, the aspect ratio log-uniform in `aspect`. The first of
+    ten tries that fits the image is placed at a uniform position. If none fits, the box is the
+    largest centred one with an aspect ratio in `aspect`. An area of (1, 1) is the whole image.
 
     Parameters
     ----------
@@ -65,14 +65,14 @@ def random_boxes(
     every, tried = np.arange(len(sizes)), fits.argmax(axis=1)
     shape = np.stack([h[every, tried], w[every, tried]], axis=1)
     room = sizes - shape + 1
-    # The product of a number below 1 and a whole number can round up to that whole number.
+    # A number below 1 times an integer can round up to that integer.
     corner = np.minimum(np.floor(draws[:, 2 * TRIES :] * room), room - 1)
     boxes = np.concatenate([corner, shape], axis=1)
     return np.where(fits.any(axis=1, keepdims=True), boxes, _largest(sizes, aspect))
 
 
 def _largest(sizes: Sizes, aspect: tuple[float, float]) -> Boxes:
-    """Give the largest centred boxes whose width / height is in the range."""
+    """Return the largest centred boxes with width / height in the range."""
     heights, widths = sizes.T.astype(np.float64)
     narrow, wide = widths / heights < aspect[0], widths / heights > aspect[1]
     h = np.where(narrow, np.rint(widths / aspect[0]), heights)

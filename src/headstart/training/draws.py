@@ -1,9 +1,9 @@
-"""Chance without state: every draw is a function of a seed and of what it is for.
+"""Stateless randomness: every draw is a function of a seed and a purpose.
 
-The words come from Philox, a counter-based generator, whose key is a hash of seed and purpose. Only
-its raw words are used: NumPy freezes these for good, but not what `Generator` makes of them. So a
-seed gives the same order and the same crops on every machine and with every NumPy release, and a
-run that goes on at step k needs to know k alone.
+Random words come from Philox, a counter-based generator. Its key is a hash of seed and purpose.
+Only raw words are used: NumPy guarantees their stream, but not that of `Generator`. A seed
+therefore gives the same order and crops on every machine and with every NumPy release, and a run
+that resumes at step k needs nothing but k.
 """
 
 import hashlib
@@ -19,28 +19,28 @@ Rows = npt.NDArray[np.int64]
 
 
 def derived_seed(seed: int, *what: int | str) -> int:
-    """Give a seed in [0, 2**63) for a purpose: other words or numbers, another seed."""
+    """Return a seed in [0, 2**63) for a purpose, named by words and numbers."""
     return int.from_bytes(_hash(seed, *what)[:8], "little") >> 1
 
 
 @lru_cache(maxsize=4)
 def permutation(seed: int, epoch: int, n: int) -> Rows:
-    """Give the order in which an epoch (from 0) sees `n` images: (n,) int64, read-only.
+    """Return the order of `n` images in an epoch (from 0): (n,) int64, read-only.
 
-    The last few are kept, since every step of an epoch asks for the same one.
+    The last few are cached: every step of an epoch uses the same one.
     """
-    # Two of n words are equal with a probability of n**2 / 2**65; a stable sort keeps even then to
-    # one order.
+    # Two of n words are equal with probability n**2 / 2**65; a stable sort is deterministic even
+    # then.
     order = np.argsort(_words(n, seed, "order", epoch), kind="stable").astype(np.int64)
     order.setflags(write=False)
     return order
 
 
 def rows_of_step(seed: int, step: int, batch_size: int, n: int) -> Rows:
-    """Give the images of step `step` (from 0): (batch_size,) int64 in [0, n).
+    """Return the image indices of a step (from 0): (batch_size,) int64 in [0, n).
 
-    The epochs' permutations, one after another, are cut into batches: a batch may span two epochs
-    or, where it is larger than the data, more. Every epoch sees every image once.
+    The permutations of all epochs are concatenated and cut into batches. A batch may span two
+    epochs, or more if it is larger than the data. Every epoch sees every image once.
     """
     first, last = step * batch_size, (step + 1) * batch_size
     epochs = range(first // n, (last - 1) // n + 1)
@@ -50,10 +50,9 @@ def rows_of_step(seed: int, step: int, batch_size: int, n: int) -> Rows:
 
 
 def uniforms(seed: int, step: int, stream: str, shape: tuple[int, ...]) -> npt.NDArray[np.float64]:
-    """Give numbers in [0, 1), multiples of 2**-53, for one step and purpose.
+    """Return uniform numbers in [0, 1), multiples of 2**-53, for one step and purpose.
 
-    They are laid along `shape` row after row, so what is at place i of the first axis does not
-    depend on how many places there are.
+    They fill `shape` in row-major order, so row i does not depend on the number of rows.
     """
     words = _words(int(np.prod(shape)), seed, stream, step)
     high = (words >> np.uint64(11)).astype(np.float64)

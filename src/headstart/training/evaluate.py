@@ -1,4 +1,4 @@
-"""What a network says of images."""
+"""Decision values of a network on images."""
 
 from typing import Literal
 
@@ -28,30 +28,29 @@ def decision_values(
     precision: Literal["fp32", "bf16"] = "fp32",
     batch_size: int = 256,
 ) -> npt.NDArray[np.float32]:
-    """(n, K) float32 logits of n images, in the order of `rows`.
+    """Return (n, K) float32 logits of n images, in the order of `rows`.
 
-    The network computes in evaluation mode, without dropout and with batch norm's running
-    statistics, and is afterwards in the mode in which it was. It is moved to the device.
+    The network is moved to the device and computes in evaluation mode; its modes are restored.
 
     Parameters
     ----------
     rows
-        (n,) which images of `pixels`, one or more.
+        (n,) image indices into `pixels`, at least one.
     input_spec, crop
-        What the network takes of each image.
+        Input of the network, and which part of each image it sees.
     precision
-        ``"bf16"`` multiplies in bfloat16 where that is safe (autocast).
+        ``"bf16"`` uses autocast to bfloat16.
     batch_size
-        Images at once, fewer where memory is short; changes nothing but rounding.
+        Images per forward pass, halved on out-of-memory; changes rounding only.
 
     Raises
     ------
     TrainingError
-        The memory does not hold one image.
+        Out of memory with a single image.
     """
     network.to(device).to(memory_format=torch.channels_last)
     plan = (rows[i : i + batch_size] for i in range(0, len(rows), batch_size))
-    # Not around the move: parameters made in inference mode could never be trained again.
+    # After the move: parameters created in inference mode could not be trained again.
     with (
         torch.inference_mode(),
         in_mode(network, training=False),
@@ -64,7 +63,7 @@ def decision_values(
 
 
 def _logits(network: nn.Module, batch: Batch, input_spec: Input, crop: Crop) -> Tensor:
-    """(B, K) float32 logits, of half the images at once where the memory does not hold all."""
+    """Return (B, K) float32 logits; on out-of-memory, split the batch in halves."""
     n = len(batch.sizes)
     try:
         logits: Tensor = network(evaluation_views(batch, input_spec, crop)).float()
@@ -77,7 +76,7 @@ def _logits(network: nn.Module, batch: Batch, input_spec: Input, crop: Crop) -> 
                 f"the memory of '{batch.pixels.device}' does not hold one image of "
                 f"{input_spec.side} pixels: use a smaller network, or fewer pixels (MODEL?size=...)"
             ) from error
-    # Not while the error is handled, which holds on to the memory.
+    # Outside of the handler: the exception keeps the memory in use.
     halves = (
         Batch(batch.pixels[half], batch.sizes[half]) for half in (slice(n // 2), slice(n // 2, n))
     )

@@ -1,4 +1,4 @@
-"""What a training run is, but for the network and the images."""
+"""Hyperparameters of a training run, and the input that a network expects."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -13,16 +13,16 @@ Decayed = Literal["weights", "all"]
 
 @dataclass(frozen=True)
 class Input:
-    """What a network takes.
+    """Input specification of a network.
 
     Parameters
     ----------
     side
-        Pixels of its square input.
+        Side of the square input, in pixels.
     mean, std
-        Of each RGB channel, for pixels in [0, 1].
+        Normalization of each RGB channel, for pixels in [0, 1].
     interpolation
-        Of antialiased resizing.
+        Filter of antialiased resizing.
     """
 
     side: int
@@ -38,40 +38,42 @@ class Hyperparameters:
     Parameters
     ----------
     steps, batch_size
-        Numbers of updates, and of images each.
+        Number of updates, and of images per update.
     learning_rate
-        At the first step; it falls to zero along half a cosine, at every step.
+        Learning rate of the first step; a half-cosine schedule takes it to zero.
     weight_decay
-        Coefficient of ``||w||^2 / 2`` in the objective, as torch's SGD takes it.
+        Coefficient of ``||w||^2 / 2`` in the objective, as in torch's SGD.
     decayed
-        ``"weights"``: of layers alone; ``"all"``: of biases and batch norms too.
+        ``"weights"``: weight decay for weights of layers only; ``"all"``: also for biases and batch
+        norms.
     momentum, nesterov
-        Of SGD.
+        Momentum of SGD, and whether it is Nesterov's.
     batch_norm_window
-        Batch norm's running statistics keep ``max(1 - window / steps an epoch, 0.9)`` of
-        themselves at each step (Kornblith et al. 2019: 10); None leaves the network's own.
+        Momentum of batch norm's running statistics: they keep
+        ``max(1 - window / steps_per_epoch, 0.9)`` of their value at each step (Kornblith et al.
+        2019: 10). None keeps the network's momentum.
     loss
-        ``"softmax"`` over classes, or ``"binary"`` for each, without those that are difficult.
+        ``"softmax"`` over classes, or ``"binary"`` per class, without labels marked difficult.
     label_smoothing
-        Share of the target that is spread evenly over all classes, of the softmax loss alone
-        (Szegedy et al. 2016, section 7).
+        Probability spread evenly over all classes; softmax loss only (Szegedy et al. 2016,
+        section 7).
     auxiliary_weight
-        Weight of the loss of each auxiliary classifier; with 0 they are not trained.
+        Weight of the loss of each auxiliary classifier; 0 does not train them.
     crop_area, crop_aspect
-        Ranges of a random crop's share of the image's area and of its aspect ratio, both as in
-        torchvision's ``RandomResizedCrop``; an area of (1, 1) takes the whole image.
+        Ranges of area fraction and aspect ratio of random crops, as in torchvision's
+        ``RandomResizedCrop``. An area of (1, 1) takes the whole image.
     flip
-        Whether half of the images are mirrored.
+        Whether to mirror each image with probability 1/2.
     micro_batch
-        Images at once, for a batch that does not fit the memory; gradients add up. Batch norm then
-        sees no more than these. None takes the batch whole.
+        Images per forward pass, for gradient accumulation. Batch norm then uses micro-batch
+        statistics. None passes the whole batch at once.
     allow_repeats
-        Whether a batch may be larger than the data: it then has images several times, each with a
-        crop of its own.
+        Whether a batch may be larger than the data. It then repeats images, each with its own
+        crop.
     precision
-        ``"bf16"`` multiplies in bfloat16 where that is safe (autocast); weights stay float32.
+        ``"bf16"`` uses autocast to bfloat16; weights stay float32.
     seed
-        Of the order of images, of crops and flips, of dropout.
+        Seed of image order, crops, flips and dropout.
     """
 
     steps: int

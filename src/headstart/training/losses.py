@@ -1,4 +1,4 @@
-"""What is minimised, as sums over images; and whether labels fit it."""
+"""Training losses, as sums over images, and a check of labels."""
 
 from collections.abc import Callable
 from functools import partial
@@ -15,14 +15,14 @@ __all__ = ["binary", "check_labels", "loss_of", "softmax"]
 
 
 def softmax(logits: Tensor, labels: Tensor, smoothing: float = 0.0) -> Tensor:
-    """Sum over images of the cross-entropy of the softmax over classes.
+    """Return the softmax cross-entropy, summed over images.
 
     Parameters
     ----------
     logits
         (B, K) float32.
     labels
-        (B,) int64, the class of each image.
+        (B,) int64, class of each image.
     smoothing
         The target is ``1 - smoothing`` at that class plus ``smoothing / K`` at every class
         (Szegedy et al. 2016, section 7).
@@ -31,17 +31,17 @@ def softmax(logits: Tensor, labels: Tensor, smoothing: float = 0.0) -> Tensor:
 
 
 def binary(logits: Tensor, labels: Tensor) -> Tensor:
-    """Sum over images, and over the classes that count, of the logistic losses.
+    """Return the logistic loss, summed over images and over classes that are not ignored.
 
-    Not the mean over classes: a class gets the gradient that it would get alone, however many
-    others there are, as twenty regressions of their own would.
+    It is a sum over classes, not a mean: each class gets the same gradient as a separate
+    regression would give, regardless of the number of classes.
 
     Parameters
     ----------
     logits
         (B, K) float32.
     labels
-        (B, K) int64: 1 present, -1 absent, 0 left out; that one has no loss and no gradient.
+        (B, K) int64: 1 present, -1 absent, 0 ignored (no loss, no gradient).
     """
     return functional.binary_cross_entropy_with_logits(
         logits,
@@ -52,21 +52,26 @@ def binary(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def loss_of(hyperparameters: Hyperparameters) -> Callable[[Tensor, Tensor], Tensor]:
-    """Give what is minimised of (logits, labels)."""
+    """Return the loss function of (logits, labels)."""
     if hyperparameters.loss == "binary":
         return binary
     return partial(softmax, smoothing=hyperparameters.label_smoothing)
 
 
 def check_labels(labels: npt.NDArray[np.int64], loss: str, n_images: int, n_outputs: int) -> None:
-    """Raise TrainingError where labels are not those of these images, or no head has them.
+    """Check labels against the data and the head.
 
     Parameters
     ----------
     labels
-        (n,) for the softmax, (n, K) for binary losses.
+        (n,) for softmax loss, (n, K) for binary loss.
     n_images, n_outputs
-        Of the data, and of the network's classifier.
+        Number of images, and of outputs of the network.
+
+    Raises
+    ------
+    TrainingError
+        Labels have another shape, or values outside the head's range.
     """
     expected = f"({n_images},)" if loss == "softmax" else f"({n_images}, {n_outputs})"
     shape = str(tuple(labels.shape))
@@ -76,10 +81,10 @@ def check_labels(labels: npt.NDArray[np.int64], loss: str, n_images: int, n_outp
             f"{n_outputs} outputs, found {shape}"
         )
     if loss == "softmax":
-        strange, allowed = (labels < 0) | (labels >= n_outputs), f"0 to {n_outputs - 1}"
+        invalid, allowed = (labels < 0) | (labels >= n_outputs), f"0 to {n_outputs - 1}"
     else:
-        strange, allowed = ~np.isin(labels, (-1, 0, 1)), "1, 0 (left out) or -1"
-    places = np.argwhere(strange)
+        invalid, allowed = ~np.isin(labels, (-1, 0, 1)), "1, 0 (left out) or -1"
+    places = np.argwhere(invalid)
     if len(places):
         raise TrainingError(
             f"labels: expected {allowed} for a head of {n_outputs} outputs, found "

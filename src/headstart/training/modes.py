@@ -1,4 +1,4 @@
-"""What a network is while it is trained or evaluated, given back as it was."""
+"""Context managers for training and evaluation; each restores the previous state."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,7 +18,7 @@ __all__ = [
 
 @contextmanager
 def in_mode(network: nn.Module, *, training: bool) -> Iterator[None]:
-    """Put all modules in training or evaluation mode; afterwards each is in its own again."""
+    """Set all modules to training or evaluation mode; restore each module's mode afterwards."""
     before = [(module, module.training) for module in network.modules()]
     network.train(training)
     try:
@@ -30,7 +30,7 @@ def in_mode(network: nn.Module, *, training: bool) -> Iterator[None]:
 
 @contextmanager
 def with_batch_norm_momentum(network: nn.Module, momentum: float | None) -> Iterator[None]:
-    """Give all batch norms this momentum, as torch counts it; None leaves them their own."""
+    """Set the momentum of all batch norms, in torch's convention; None changes nothing."""
     norms = [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     before = [norm.momentum for norm in norms]
     try:
@@ -45,13 +45,13 @@ def with_batch_norm_momentum(network: nn.Module, momentum: float | None) -> Iter
 
 @contextmanager
 def own_randomness(device: torch.device) -> Iterator[None]:
-    """Whatever is drawn or seeded inside leaves the caller's generators as they were."""
+    """Restore torch's random generators afterwards."""
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         yield
 
 
 def seed_torch(seed: int, device: torch.device) -> None:
-    """Seed the generators that `own_randomness` gives back, and no other GPU's."""
+    """Seed the generators that `own_randomness` restores, and no other GPU's."""
     torch.default_generator.manual_seed(seed)
     if device.type == "cuda":
         with torch.cuda.device(device):
@@ -60,7 +60,7 @@ def seed_torch(seed: int, device: torch.device) -> None:
 
 @contextmanager
 def exact_float32(device: torch.device) -> Iterator[None]:
-    """On a GPU, float32 is not TF32, which rounds to 10 bits; convolutions are chosen by trial."""
+    """Disable TF32 (it rounds float32 to 10 bits) and enable cuDNN's autotuner on a GPU."""
     if device.type != "cuda":
         yield
         return
@@ -69,8 +69,8 @@ def exact_float32(device: torch.device) -> Iterator[None]:
 
 
 def multiplying(device: torch.device, precision: str) -> torch.autocast:
-    """Forward passes inside multiply in bfloat16 where that is safe, if `precision` is ``"bf16"``.
+    """Return autocast to bfloat16, disabled unless `precision` is ``"bf16"``.
 
-    To be entered anew after each update: bfloat16 copies of the weights are kept inside.
+    Enter it again after each update: autocast caches bfloat16 copies of the weights.
     """
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")

@@ -13,25 +13,25 @@ from headstart.training.modes import in_mode
 
 __all__ = ["MultiHeadLogits", "no_sync", "on_ranks", "running_statistics"]
 
-# What torch calls the switch that gives all ranks the first one's buffers: 2.14, before.
+# Torch's switch to broadcast the first rank's buffers: its name from 2.14, and before.
 SYNCED = ("forward_sync_buffers", "broadcast_buffers")
 
 
 class MultiHeadLogits(nn.Module):
-    """A network's logits for a loss each.
+    """Logits of a network's classifier, followed by those of its auxiliary classifiers.
 
     Parameters
     ----------
     network
-        Images -> logits. Its method `all_logits` gives those of auxiliary classifiers after its
-        own.
+        Images -> logits. Its method `all_logits` returns these and the auxiliary ones.
     auxiliary
-        Whether these have a loss.
+        Whether auxiliary classifiers have a loss.
 
     Raises
     ------
     TrainingError
-        They are to have one, and the network does not give them; in the first pass, has none.
+        `auxiliary` is set, but the network has no `all_logits` (raised at once) or no auxiliary
+        classifier (raised by the first forward pass).
     """
 
     def __init__(self, network: nn.Module, *, auxiliary: bool) -> None:
@@ -59,17 +59,17 @@ class MultiHeadLogits(nn.Module):
 def on_ranks(
     multi_head: MultiHeadLogits, blank: Tensor, device: torch.device
 ) -> DistributedDataParallel:
-    """Have a backward pass average gradients over ranks; all begin with the first one's tensors.
+    """Wrap in DistributedDataParallel; all ranks start from the first rank's parameters.
 
     Parameters
     ----------
     multi_head
-        Of a network on the device.
+        Logits of a network that is on `device`.
     blank
-        (2, 3, side, side) any images.
+        (2, 3, side, side) images of any content.
     """
     named = signature(DistributedDataParallel).parameters
-    # Running statistics are averaged: those of the first rank would be of its images alone.
+    # No broadcast: the training loop averages running statistics over ranks.
     own_buffers: dict[str, Any] = {next(name for name in SYNCED if name in named): False}
     return DistributedDataParallel(
         multi_head,
@@ -80,21 +80,21 @@ def on_ranks(
 
 
 def no_sync(multi_head: nn.Module, *, until_last: bool) -> AbstractContextManager[None]:
-    """Inside, backward passes add up on this rank, unless it is the last one of a step."""
+    """Return a context without gradient all-reduce if `until_last`, for accumulation."""
     if isinstance(multi_head, DistributedDataParallel) and until_last:
         return multi_head.no_sync()
     return nullcontext()
 
 
 def running_statistics(network: nn.Module) -> list[Tensor]:
-    """Give batch norms' running means and variances."""
+    """Return the running means and variances of all batch norms."""
     norms = [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     both = [kept for norm in norms for kept in (norm.running_mean, norm.running_var)]
     return [kept for kept in both if kept is not None]
 
 
 def _some_are_unused(multi_head: MultiHeadLogits, blank: Tensor) -> bool:
-    """Whether there are trainable parameters that no logit depends on in training."""
+    """Return whether no logit depends on some trainable parameter in training mode."""
     trained = [p for p in multi_head.parameters() if p.requires_grad]
     before = [(buffer, buffer.clone()) for buffer in multi_head.buffers()]
     with in_mode(multi_head, training=True):

@@ -1,4 +1,4 @@
-"""Stochastic gradient descent over a network's parameters, and which of them decay."""
+"""The SGD optimizer, and which parameters weight decay applies to."""
 
 from collections.abc import Iterable
 
@@ -12,12 +12,12 @@ __all__ = ["decaying", "make_optimizer", "trainable"]
 
 
 def trainable(network: nn.Module) -> dict[str, nn.Parameter]:
-    """All parameters that are not frozen, each once, by name.
+    """Return all parameters that are not frozen, by name, each once.
 
     Raises
     ------
     TrainingError
-        There are none.
+        All parameters are frozen.
     """
     found = {name: p for name, p in network.named_parameters() if p.requires_grad}
     if not found:
@@ -29,11 +29,11 @@ def trainable(network: nn.Module) -> dict[str, nn.Parameter]:
 
 
 def decaying(parameters: dict[str, nn.Parameter], decayed: Decayed) -> set[str]:
-    """Names of the parameters that weight decay shrinks.
+    """Return the names of parameters with weight decay.
 
-    ``"weights"`` are those of convolutions and linear layers: what is called a weight and has two
-    dimensions or more. Biases, batch norms' scales and offsets, layer scales, position embeddings
-    and tokens are none.
+    ``"weights"`` selects weights of convolutions and linear layers: parameters named ``weight``
+    with two dimensions or more. It excludes biases, scales and offsets of batch norms, layer
+    scales, position embeddings and tokens.
     """
     if decayed == "all":
         return set(parameters)
@@ -41,10 +41,10 @@ def decaying(parameters: dict[str, nn.Parameter], decayed: Decayed) -> set[str]:
 
 
 def make_optimizer(network: nn.Module, hyperparameters: Hyperparameters) -> torch.optim.SGD:
-    """Make SGD as the hyperparameters says; the learning rate is set anew at each step.
+    """Return the SGD optimizer; the training loop sets its learning rate at each step.
 
-    torch's fused form, which on a processor gives the same bits as the plain one in less than
-    half the time.
+    It is torch's fused SGD. On a CPU it gives the same bits as the plain one in less than half
+    the time.
     """
     parameters = trainable(network)
     shrinking = decaying(parameters, hyperparameters.decayed)
@@ -60,7 +60,7 @@ def make_optimizer(network: nn.Module, hyperparameters: Hyperparameters) -> torc
         [each for each in groups if each["params"]],
         lr=hyperparameters.learning_rate,
         momentum=hyperparameters.momentum,
-        # Without momentum there is nothing to look ahead along, which torch refuses to hear.
+        # Torch raises an error for Nesterov's momentum of 0.
         nesterov=hyperparameters.nesterov and hyperparameters.momentum > 0,
         fused=True,
     )

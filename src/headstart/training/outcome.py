@@ -1,4 +1,4 @@
-"""What a run says of itself: how far it is, and what came of it."""
+"""Progress and outcome of a training run."""
 
 from dataclasses import dataclass
 
@@ -7,16 +7,16 @@ __all__ = ["Progress", "Trained"]
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a run is.
+    """Progress of a training run.
 
     Parameters
     ----------
     step, steps
-        Updates done, of how many.
+        Updates done, and in total.
     loss
-        Mean over the updates since the last time.
+        Mean loss since the last report.
     images_per_second
-        Since this process began the run, without its first step, which prepares much; None then.
+        Rate in this process, without its first step (setup); None until the second step.
     """
 
     step: int
@@ -27,24 +27,25 @@ class Progress:
 
 @dataclass(frozen=True)
 class Trained:
-    """What came of a run, besides the network.
+    """Outcome of a training run, besides the network.
 
     Parameters
     ----------
     steps
-        Updates with a finite loss, those before an interruption counted.
+        Updates with a finite loss, including those before an interruption.
     losses, window
-        Mean loss of each `window` updates in turn, at most 200 of them; the last may be of fewer.
+        Mean loss of each `window` updates, at most 200 values; the last may average fewer.
     seconds
-        Of this process.
+        Time in this process.
     images_per_second
-        Of this process, without its first step; None if it made fewer than two.
+        Rate in this process, without its first step; None with fewer than two steps.
     diverged_at
-        The update, from 0, whose loss was not finite: the run ended, and the network is of no use.
+        The first update (from 0) with a loss that is not finite. The run ended there, and the
+        network is unusable.
     resumed_at
-        Updates that an earlier process had made, if there was one.
+        Step of the checkpoint that the run resumed from, if any.
     notes
-        What a person should know.
+        Messages for the user.
     """
 
     steps: int

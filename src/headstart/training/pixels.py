@@ -1,4 +1,4 @@
-"""Where the images of a run lie: on the device, or in a file from which batches are read ahead."""
+"""Images of a training run: on the device, or read ahead from a file batch by batch."""
 
 import os
 from collections import deque
@@ -25,24 +25,24 @@ __all__ = [
 
 Rows = npt.NDArray[np.int64]
 
-# What images may take: of a GPU's free memory (activations need the rest), of a processor's whole
-# memory (where a mapped file is not read from the disk again either, as long as memory is free).
+# Fraction of memory that images may take: of a GPU's free memory (activations need the rest), of a
+# CPU's total memory (a memory-mapped file stays in the page cache anyway while memory is free).
 SHARE = {"cuda": 0.5, "cpu": 0.125}
-# Batches that are read before they are asked for.
+# Batches to read ahead.
 AHEAD = 2
-# Images that go to the device at once while all of them are put there.
+# Images per copy while all of them are moved to the device.
 PART = 256
-# What a container may use; absent elsewhere, "max" without a limit.
+# Memory limit of a container: missing outside one, "max" if there is no limit.
 CONTAINER_LIMIT = Path("/sys/fs/cgroup/memory.max")
 
 
 class Images(Protocol):
-    """Decoded images in any order, safe to read from a thread."""
+    """Decoded images with random access, safe to read from a thread."""
 
     def __len__(self) -> int: ...
 
     def pixels(self, row: int) -> npt.NDArray[np.uint8]:
-        """Give an image: (height, width, 1 or 3) uint8; BrokenImageError if it has none."""
+        """Return an image, (height, width, 1 or 3) uint8; raise BrokenImageError if broken."""
         ...
 
 
@@ -53,10 +53,10 @@ class Batch:
     Parameters
     ----------
     pixels
-        (B, C, H, W) uint8 on the device, channels last, C 1 or 3. An image lies at the top left,
-        with zeros beside and below; a grey one among coloured ones has three equal channels.
+        (B, C, H, W) uint8 on the device, channels last, C 1 or 3. Images are at the top left,
+        padded with zeros. A grey image in a batch of colour images has three equal channels.
     sizes
-        (B, 2) heights and widths. Not on the device: crops are drawn from them.
+        (B, 2) heights and widths, in host memory: crops are drawn from them.
     """
 
     pixels: torch.Tensor
@@ -64,22 +64,22 @@ class Batch:
 
 
 class Pixels(Protocol):
-    """Images of a run."""
+    """Images of a training run, served as batches."""
 
     def __len__(self) -> int: ...
 
     def batch(self, rows: Rows) -> Batch:
-        """Give the images of these rows, in this order.
+        """Return the images of these rows, in this order.
 
         Raises
         ------
         BrokenImageError
-            One of them did not decode.
+            An image could not be decoded.
         """
         ...
 
     def batches(self, plan: Iterable[Rows]) -> Iterator[Batch]:
-        """Give batch after batch; the next may be read while one is used."""
+        """Yield batches; may read ahead in a thread."""
         ...
 
 
@@ -89,7 +89,7 @@ class ResidentPixels:
     def __init__(self, images: Images, device: torch.device) -> None:
         shapes = _shapes(images)
         self._sizes = shapes[:, :2]
-        # Image after image, each channels last: a batch is one gather of whole images.
+        # (n, H, W, C): a batch is one gather of whole images.
         shape = (len(images), *shapes.max(axis=0).tolist())
         self._pixels = torch.zeros(shape, dtype=torch.uint8, device=device)
         for rows in np.array_split(np.arange(len(images)), -(-len(images) // PART)):
@@ -110,10 +110,10 @@ class ResidentPixels:
 
 
 class MappedPixels:
-    """Images that stay where they are: each batch is read from there, by a thread ahead.
+    """Images that stay on disk; a thread reads batches ahead.
 
-    A batch is padded to its own largest height and width. No more than three are in memory: the
-    one given last and `AHEAD` more.
+    Each batch is padded to its largest height and width. At most three are in memory: the current
+    one and `AHEAD` more.
     """
 
     def __init__(self, images: Images, device: torch.device) -> None:
@@ -136,26 +136,26 @@ class MappedPixels:
                     yield batch
                     del batch
             finally:
-                # What is no longer wanted is not read.
+                # The caller stopped early: do not read the rest.
                 for waiting in read:
                     waiting.cancel()
 
 
 def fits(n_bytes: int, device: torch.device) -> bool:
-    """Whether images of this size may stay in the device's memory.
+    """Return whether `n_bytes` of images may stay in the device's memory.
 
-    They may take half of what is free on a GPU, an eighth of a processor's memory.
+    The limit is half of a GPU's free memory, or an eighth of a CPU's total memory.
     """
     return n_bytes <= SHARE[device.type] * _memory(device)
 
 
 def load_pixels(images: Images, device: torch.device) -> Pixels:
-    """Put images on the device if they fit, else leave them where they are.
+    """Load images onto the device if they fit, else leave them on disk.
 
     Raises
     ------
     BrokenImageError
-        One of them did not decode.
+        An image could not be decoded.
     """
     n_bytes = len(images) * int(_shapes(images).max(axis=0).prod())
     return (ResidentPixels if fits(n_bytes, device) else MappedPixels)(images, device)
@@ -169,13 +169,13 @@ def _assembled(images: Images, rows: Rows, device: torch.device) -> Batch:
     found = [images.pixels(row) for row in rows.tolist()]
     shapes = np.array([pixels.shape for pixels in found], np.int64)
     height, width, channels = shapes.max(axis=0).tolist()
-    # Only from pinned memory does a GPU copy while the processor goes on.
+    # Asynchronous copies to a GPU need pinned memory.
     memory = torch.empty(
         (len(found), height, width, channels), dtype=torch.uint8, pin_memory=device.type == "cuda"
     )
-    # Filled by NumPy, on this thread alone. torch would start threads of OpenMP for the thread that
-    # reads ahead: with more of these than cores, all of them sleep between any two loops instead of
-    # waiting for the next one, and every step of the network is slower for it.
+    # NumPy fills it on this thread alone. Torch would start OpenMP threads for the thread that
+    # reads ahead. With more threads than cores, OpenMP threads sleep between loops instead of
+    # spinning, which slows down every step of the network.
     view = memory.numpy()
     for slot, pixels, (h, w, _) in zip(view, found, shapes.tolist(), strict=True):
         slot[:h, :w], slot[:h, w:], slot[h:] = pixels, 0, 0

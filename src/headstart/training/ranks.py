@@ -1,4 +1,4 @@
-"""Several processes that train one network together, as torchrun starts them."""
+"""Data-parallel training: several processes train one network, started by torchrun."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -12,26 +12,33 @@ from headstart.errors import DeviceError, TrainingError
 
 __all__ = ["Ranks"]
 
-# What torchrun tells each process, and other launchers too.
-TOLD = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+# Environment variables that torchrun and other launchers set.
+LAUNCHER_VARIABLES = (
+    "RANK",
+    "WORLD_SIZE",
+    "LOCAL_RANK",
+    "LOCAL_WORLD_SIZE",
+    "MASTER_ADDR",
+    "MASTER_PORT",
+)
 BACKENDS = {"cpu": "gloo", "cuda": "nccl"}
 
 
 @dataclass(frozen=True)
 class Ranks:
-    """One process of those that train together, and which it is.
+    """One of several processes that train together.
 
-    Each takes its share of every batch; gradients are averaged, so that an update is that of the
-    whole batch.
+    Each takes its share of every batch. Gradients are averaged, so an update is that of the whole
+    batch.
 
     Parameters
     ----------
     rank, size
-        Which this is, from 0, and how many there are.
+        Rank of this process, from 0, and number of processes.
     local_rank, local_size
-        The same among those of this machine: each has a GPU of its own.
+        The same on this machine, with one GPU per process.
     meeting
-        Where they meet: an address as ``torch.distributed.init_process_group`` takes it.
+        Rendezvous address, the `init_method` of ``torch.distributed.init_process_group``.
     """
 
     rank: int
@@ -42,24 +49,26 @@ class Ranks:
 
     @classmethod
     def from_environment(cls) -> "Ranks | None":
-        """Read what torchrun tells this process; None if it was not started by torchrun."""
-        if any(name not in os.environ for name in TOLD):
+        """Read torchrun's environment variables; return None if they are not set."""
+        if any(name not in os.environ for name in LAUNCHER_VARIABLES):
             return None
-        rank, size, local_rank, local_size = (int(os.environ[name]) for name in TOLD[:4])
+        rank, size, local_rank, local_size = (
+            int(os.environ[name]) for name in LAUNCHER_VARIABLES[:4]
+        )
         return cls(rank, size, local_rank, local_size)
 
     @property
     def first(self) -> bool:
-        """Whether this one writes and reports for all."""
+        """Whether this is the rank that writes and reports."""
         return self.rank == 0
 
     def place(self, device: torch.device) -> torch.device:
-        """Give this rank's own device: its GPU, where the device is one.
+        """Return the device of this rank: its GPU for ``cuda``, else `device`.
 
         Raises
         ------
         DeviceError
-            There are fewer GPUs than ranks on this machine.
+            This machine has fewer GPUs than ranks.
         """
         if device.type != "cuda":
             return device
@@ -72,12 +81,12 @@ class Ranks:
         return torch.device("cuda", self.local_rank)
 
     def share(self, batch_size: int) -> slice:
-        """Give the places in a batch that are this rank's.
+        """Return this rank's slice of a batch.
 
         Raises
         ------
         TrainingError
-            Shares would not be of one size.
+            The batch size is not a multiple of the number of ranks.
         """
         if batch_size % self.size:
             raise TrainingError(
@@ -88,12 +97,12 @@ class Ranks:
 
     @contextmanager
     def joined(self, device: torch.device) -> Iterator[None]:
-        """Be one of the ranks inside; all wait for each other first. Inside another, only wait.
+        """Join the process group and wait for all ranks; if it exists already, only wait.
 
         Parameters
         ----------
         device
-            Of this rank: processors talk by gloo, GPUs by NCCL.
+            Device of this rank; the backend is gloo for CPUs, NCCL for GPUs.
         """
         if distributed.is_initialized():
             distributed.barrier()
@@ -113,7 +122,7 @@ class Ranks:
             distributed.destroy_process_group()
 
     def average(self, tensors: Sequence[Tensor]) -> None:
-        """Put the mean over ranks into these float32 tensors of one device, in place."""
+        """Average float32 tensors on one device over ranks, in place."""
         flat = torch.cat([tensor.reshape(-1) for tensor in tensors])
         distributed.all_reduce(flat)
         parts = torch.split(flat.div_(self.size), [tensor.numel() for tensor in tensors])
@@ -121,7 +130,7 @@ class Ranks:
             tensor.copy_(part.view_as(tensor))
 
     def check_same(self, step: int, device: torch.device) -> None:
-        """Raise TrainingError unless all ranks go on from the same step."""
+        """Raise TrainingError unless all ranks resume at the same step."""
         found = torch.tensor([step, -step], device=device)
         distributed.all_reduce(found, distributed.ReduceOp.MAX)
         last, first = int(found[0]), -int(found[1])

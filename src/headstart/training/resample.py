@@ -1,10 +1,10 @@
-"""Crop, flip and antialiased resize of a batch, another box for each image.
+"""Crop, flip and antialiased resize of a batch, with one box per image.
 
-There are two ways to one result. A GPU, and a processor for small images, multiply by matrices:
-a resize is linear and separable, so each image has a (side, height) and a (width, side) matrix
-that are zero outside its box and on padding, and mirrored where it is flipped. Nearly all of a
-larger image's matrix is zeros: on a processor torch's own kernel, which takes one image at a time,
-needs a third of the time.
+There are two implementations with the same result. On a GPU, and on a CPU for small images, it is
+two matrix products: a resize is linear and separable, so each image has a (side, height) and a
+(width, side) matrix. They are zero outside the box and on padding, and mirrored for a flip. The
+matrices of large images are nearly all zeros. There, a CPU is three times as fast with torch's own
+kernel, image by image.
 """
 
 from typing import Literal
@@ -18,8 +18,8 @@ __all__ = ["Interpolation", "by_kernel", "by_products", "resample"]
 
 Interpolation = Literal["bicubic", "bilinear"]
 
-# Entries of an image's matrix up to which the products are faster on a processor: with fewer, the
-# calls for each image cost more than the arithmetic.
+# Largest size of an image's matrix for which products are faster on a CPU: below it, the overhead
+# of a call per image exceeds the arithmetic.
 SMALL = 48 * 48
 
 
@@ -30,21 +30,21 @@ def resample(
     side: int,
     interpolation: Interpolation,
 ) -> torch.Tensor:
-    """Bring the box of each image to side x side.
+    """Crop each image to its box and resize it to side x side.
 
     The result is that of torchvision's ``resized_crop(..., antialias=True)`` and
-    ``horizontal_flip``, clamped to what a pixel can be.
+    ``horizontal_flip``, clamped to [0, 255].
 
     Parameters
     ----------
     pixels
-        (B, C, H, W) uint8; what is outside the boxes does not matter.
+        (B, C, H, W) uint8; values outside the boxes are ignored.
     boxes
         (B, 4): top, left, height, width; whole numbers, within H and W.
     flips
-        (B,), which are mirrored left to right.
+        (B,) bool, whether to mirror the image left to right.
     side, interpolation
-        Of the result.
+        Side of the result in pixels, and the filter.
 
     Returns
     -------
@@ -62,7 +62,7 @@ def by_kernel(
     side: int,
     interpolation: Interpolation,
 ) -> torch.Tensor:
-    """Do as `resample` does, image by image."""
+    """Resample image by image with torch's kernel; see `resample`."""
     shape = (len(pixels), pixels.shape[1], side, side)
     out = torch.empty(shape, memory_format=torch.channels_last)
     whole = boxes.astype(np.int64).tolist()
@@ -82,19 +82,19 @@ def by_products(
     side: int,
     interpolation: Interpolation,
 ) -> torch.Tensor:
-    """Do as `resample` does, for the batch at once."""
+    """Resample the whole batch by matrix products; see `resample`."""
     n, channels, height, width = pixels.shape
     device = pixels.device
     edges = torch.from_numpy(boxes.astype(np.float32)).to(device, non_blocking=True)
     mirrored = torch.from_numpy(flips).to(device, non_blocking=True)
-    # The places of results in their box, from its top or left as a share of it.
+    # Centres of output pixels, as fractions of the box from its top or left.
     place = ((torch.arange(side, device=device) + 0.5) / side)[None]
     rows = _weights(edges[:, 0], edges[:, 2], place, height, interpolation)
     place = torch.where(mirrored[:, None], 1 - place, place)
     columns = _weights(edges[:, 1], edges[:, 3], place, width, interpolation)
     values = pixels.to(torch.float32, memory_format=torch.contiguous_format)
     out = torch.empty((n, channels, side, side), device=device, memory_format=torch.channels_last)
-    # Autocast would multiply in half precision, which has fewer levels than a pixel.
+    # Not under autocast: bfloat16 has fewer levels than a pixel.
     with torch.autocast(device.type, enabled=False):
         lines = torch.bmm(values.view(n, channels * height, width), columns.transpose(1, 2))
         lines = lines.view(n, channels, height, side)
@@ -110,10 +110,10 @@ def _weights(
     size: int,
     interpolation: Interpolation,
 ) -> torch.Tensor:
-    """Give the weight of each of `size` pixels in each result: (B, side, size).
+    """Return (B, side, size) weights of input pixels in output pixels.
 
-    The filter of Pillow and of torch: stretched by the reduction where the result is smaller, cut
-    at the edges of the box, and scaled to a sum of one.
+    The filter is that of Pillow and torch: stretched by the scale factor when reducing, cut off at
+    the edges of the box, normalized to a sum of one.
     """
     start, length = start[:, None], length[:, None]
     centre = start + place * length
@@ -130,7 +130,7 @@ def _tent(x: torch.Tensor) -> torch.Tensor:
 
 
 def _cubic(x: torch.Tensor) -> torch.Tensor:
-    """Keys' cubic with a = -1/2, of distances x >= 0."""
+    """Return Keys' cubic kernel with a = -1/2 at distances x >= 0."""
     near = (1.5 * x - 2.5).mul_(x).mul_(x).add_(1)
     x = x.clamp(max=2)
     far = (-0.5 * x + 2.5).mul_(x).sub_(4).mul_(x).add_(2)

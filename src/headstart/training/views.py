@@ -1,4 +1,4 @@
-"""What a network is given: views of images, for training drawn anew at every step."""
+"""Network inputs: random views of images for training, fixed ones for evaluation."""
 
 import numpy as np
 import torch
@@ -18,22 +18,22 @@ EVALUATION = {"full": full_boxes, "central": central_boxes}
 def training_views(
     batch: Batch, input_spec: Input, hyperparameters: Hyperparameters, step: int, first: int = 0
 ) -> torch.Tensor:
-    """Crop and flip at random, resize, normalise.
+    """Return randomly cropped and flipped, resized and normalized images.
 
-    A view depends on the image, the hyperparameters's seed, the step and the place in the batch.
+    A view depends on the image, the seed, the step and the position in the batch.
 
     Parameters
     ----------
     batch
         Images.
     input_spec
-        What the network takes.
+        Input size and normalization.
     hyperparameters
         Ranges of crops, whether to flip, and the seed.
     step
-        From 0.
+        Step, from 0.
     first
-        Place of the first image, for a batch that comes in parts.
+        Position of the first image, if `batch` is a part of the step's batch.
 
     Returns
     -------
@@ -51,7 +51,7 @@ def training_views(
 
 
 def evaluation_views(batch: Batch, input_spec: Input, crop: Crop) -> torch.Tensor:
-    """Resize the whole of each image, or its central 87.5 %, to a square; normalise.
+    """Return whole images, or their central 87.5 %, resized to a square and normalized.
 
     Returns
     -------
@@ -66,10 +66,10 @@ def evaluation_views(batch: Batch, input_spec: Input, crop: Crop) -> torch.Tenso
 
 
 def _normalised(values: torch.Tensor, input_spec: Input) -> torch.Tensor:
-    """Make three channels of one, and give each its mean and standard deviation."""
+    """Expand grey images to three channels and normalize each channel."""
     values = values.expand(-1, 3, -1, -1).contiguous(memory_format=torch.channels_last)
     mean, std = torch.tensor(input_spec.mean), torch.tensor(input_spec.std)
-    # Whole lines of the image: along three channels alone a processor would go three by three.
+    # Whole lines of an image: a CPU does not vectorize over three channels.
     scale = (1 / (LEVELS * std)).repeat(input_spec.side).to(values.device, non_blocking=True)
     shift = (-mean / std).repeat(input_spec.side).to(values.device, non_blocking=True)
     lines = values.permute(0, 2, 3, 1).view(len(values), input_spec.side, 3 * input_spec.side)
