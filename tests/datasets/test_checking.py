@@ -39,6 +39,8 @@ TWINS = (Duplicate("test", "x", "train", "y"),)
     ("found", "code", "named"),
     [
         ({"missing": {"test": 1}}, "missing-images", ["1 listed test image is"]),
+        ({"missing": {"all": 3}}, "missing-images", ["3 listed images are"]),
+        ({"left_out": {".icloud": 3}}, "skipped-files", ["3 .icloud", "not downloaded"]),
         ({"missing": {"train": 1200}}, "missing-images", ["1,200 listed train images are"]),
         ({"left_out": {LOOSE: 2}}, "skipped-files", ["2 images are"]),
         (
@@ -70,6 +72,21 @@ def test_what_is_warned_of(found, code, named):
     assert warning.code == code
     assert all(part in warning.text for part in named), warning.text
     assert "\n" not in warning.text
+
+
+@pytest.mark.parametrize(("classes", "named"), [
+    (("Cat", "cat", "dog"), "'Cat', 'cat'"), (("True", "TRUE", "False"), "'True', 'TRUE'"),
+    (("hot dog", "hot_dog", "hot-dog"), "'hot dog', 'hot_dog', 'hot-dog'"),
+    (("7", "07", "8"), "'7', '07'"), (("a", "nan"), "'nan'"), (("NA", "US"), "'NA'"),
+    # Letters, numbers and signs that are others.
+    (("a", "A", "b"), ""), (("1", "10", "-1"), ""), (("C++", "C#", "C"), ""), (("0", "00x"), ""),
+    (("1.0", "10"), ""), (("+", "*"), ""),
+])  # fmt: skip
+def test_names_of_classes_that_may_be_slips(classes, named):
+    reading = Reading(classes, {}, Manifest(classes=(), splits={}), "top-1", "", {}, {})
+    found = data_warnings(Checked("own", "", reading, Inspection(**NONE), AS_SHOWN))
+    assert [warning.code for warning in found] == (["similar-classes"] if named else [])
+    assert all(warning.text.endswith(f": {named}") for warning in found)
 
 
 def test_a_class_without_a_test_image_is_named(tmp_path, own_cache):

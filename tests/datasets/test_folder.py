@@ -99,7 +99,7 @@ def test_a_file_that_is_no_folder(tmp_path, monkeypatch):
     (tmp_path / "photos.zip").write_bytes(b"PK")
     for name in ("photos.zip", "./photos.zip", str(tmp_path / "photos.zip")):
         words = r"photos\.zip is a file: expected a folder of class folders, or a table \(\.csv, .*"
-        with pytest.raises(DatasetError, match=words + "unpack an archive first"):
+        with pytest.raises(DatasetError, match=words + "unpack the archive first"):
             datasets.find(name)
 
 

@@ -53,6 +53,7 @@ def test_options_that_all_have_are_told_from_those_of_a_source():
         ("digits?allow_missing=perhaps", "allow_missing=perhaps will not do: expected yes, true"),
         ("digits?decoding=pil", "decoding=pil will not do: expected viewer, torchvision"),
         ("digits?max_pixels=0", "max_pixels=0 is no whole number from 1"),
+        ("a.csv?label=x&root=y&label=z", "option label is given twice: give it once"),
         ("digits?max_pixels=many", "max_pixels=many is no whole number from 1"),
     ],
 )

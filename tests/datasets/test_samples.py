@@ -146,6 +146,8 @@ def test_what_is_beyond_the_range_is_black_or_white():
 
 BANDS = RANDOM.randint(0, 256, (8, 8, 13)).astype(np.uint8)
 FLAT = {"photometric": "minisblack", "planarconfig": "contig"}
+PLANES = tiff(np.moveaxis(BANDS[..., :3], 2, 0).astype("u2") * 257, photometric="rgb",
+              planarconfig="separate")  # fmt: skip
 # What a file holds -> what the message names, and whether headstart 0.1 read it as something else.
 REFUSED = {
     "two bands": (tiff(BANDS[..., :2], **FLAT), "2 bands of 8-bit unsigned integers", True),
@@ -163,6 +165,12 @@ REFUSED = {
     "int8": (tiff(of_type("i1", 100)), "1 band of 8-bit signed integers", True),
     "uint32, big endian": (tiff(of_type("u4", 9), byteorder=">"),
                            "1 band of 32-bit unsigned integers", False),
+    # Pillow 13 takes each byte for a sample.
+    "16-bit colour in planes": (PLANES, "3 bands of 16-bit unsigned integers stored band by band",
+                                True),
+    "16-bit colour in tiled planes": (
+        tiff(np.zeros((3, 32, 32), "u2"), photometric="rgb", planarconfig="separate",
+             tile=(16, 16), byteorder=">"), "stored band by band", True),
 }  # fmt: skip
 
 
@@ -175,6 +183,23 @@ def test_samples_that_are_not_read_are_named(name, caplog):
     seen = look_at(content)
     assert (seen.problem, seen.misread) == (error.value.reason, misread)
     assert not caplog.records  # Pillow's own log goes to the screen
+
+
+@pytest.mark.parametrize("options", [
+    {"planarconfig": "contig"}, {"planarconfig": "separate", "compression": "deflate"},
+])  # fmt: skip
+def test_16_bit_colour_of_other_layouts_is_read(options):
+    colour = BANDS[..., :3]
+    stored = colour if options["planarconfig"] == "contig" else np.moveaxis(colour, 2, 0)
+    content = tiff(stored.astype("u2") * 257, photometric="rgb", **options)
+    assert np.array_equal(np.asarray(decode(io.BytesIO(content), "x", VIEWER)), colour)
+
+
+def test_infinite_values_are_told_and_a_range_cuts_them():
+    content = tiff(np.array([[0, 1, np.inf, -np.inf]], np.float32))
+    with pytest.raises(BrokenImageError, match="float32 with infinite values"):
+        decode(io.BytesIO(content), "x", VIEWER)
+    assert grey(content, Decoding(range=(0, 1))).tolist() == [[0, 255, 255, 0]]
 
 
 def test_nan_is_refused_even_with_a_range():

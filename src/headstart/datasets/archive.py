@@ -9,9 +9,11 @@ import numpy.typing as npt
 from headstart.datasets.splits import Split
 from headstart.errors import DatasetError
 
-__all__ = ["LOOSE", "Archive", "number_groups"]
+__all__ = ["ICLOUD", "LOOSE", "Archive", "number_groups"]
 
 LOOSE = "images in no class folder"
+# A file that lies in iCloud and not here: .NAME.icloud.
+ICLOUD = ".icloud"
 
 
 @dataclass(frozen=True)

@@ -1,16 +1,17 @@
 """A dataset proven to be what it claims, and its images looked at, before anything is measured."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
-from headstart.datasets.archive import LOOSE
+from headstart.datasets.archive import ICLOUD, LOOSE
 from headstart.datasets.checksums import PublishedFile, check_published_files
 from headstart.datasets.inspection import Inspection, check, inspect
 from headstart.datasets.ledger import Ledger
 from headstart.datasets.names import DatasetName
+from headstart.datasets.naming import alike_classes, listed
 from headstart.datasets.reading import (
     Reading,
     forget_readings,
@@ -19,6 +20,7 @@ from headstart.datasets.reading import (
     reading_of,
 )
 from headstart.datasets.sources import SOURCES, Source, located
+from headstart.datasets.sources.parts import CONVERTIBLE
 from headstart.labels import kind_of
 from headstart.spec import Dataset, Decoding
 from headstart.workspace import Watcher
@@ -39,12 +41,8 @@ __all__ = [
 NAMED = 3
 
 
-# Extensions of images that Pillow does not decode.
-CONVERTIBLE = frozenset({
-    ".heic", ".heif", ".jxl", ".dcm", ".dicom", ".nii", ".npy", ".exr", ".hdr", ".svg", ".pdf",
-    ".eps", ".cr2", ".cr3", ".nef", ".arw", ".dng", ".raf", ".orf", ".rw2", ".czi", ".lif", ".svs",
-    ".ndpi",
-})  # fmt: skip
+# What programs write where a label is missing, in small letters.
+NO_VALUE = frozenset(("nan", "na", "n/a", "<na>", "#n/a", "null", "none", "nat", "undefined"))
 
 
 class DataWarning(NamedTuple):
@@ -186,7 +184,8 @@ def data_warnings(checked: Checked) -> list[DataWarning]:
     warnings = [
         DataWarning(
             "missing-images",
-            f"{_counted(n, f'listed {part} image')} missing: accuracies are not comparable with "
+            f"{_counted(n, 'listed image' if part == 'all' else f'listed {part} image')} missing: "
+            "accuracies are not comparable with "
             "published ones",
         )
         for part, n in reading.missing.items()
@@ -206,6 +205,7 @@ def data_warnings(checked: Checked) -> list[DataWarning]:
         verb = "image has" if found.conflicts == 1 else "images have"
         text = f"{found.conflicts:,} duplicate {verb} conflicting labels"
         warnings.append(DataWarning("label-conflicts", text))
+    warnings += [DataWarning("similar-classes", text) for text in _doubtful(reading.classes)]
     if untested := _untested(reading):
         names = ", ".join(f"'{name}'" for name in untested[:NAMED])
         more = f" and {len(untested) - NAMED:,} more" if len(untested) > NAMED else ""
@@ -253,7 +253,19 @@ def _skipped(left_out: Mapping[str, int]) -> Iterator[str]:
     if others:
         images = sorted(CONVERTIBLE & others.keys())
         remedy = f" (convert {', '.join(images)} to JPEG or PNG)" if images else ""
+        if ICLOUD in others:
+            remedy += f" ({ICLOUD}: not downloaded from iCloud yet)"
         yield f"files skipped (unsupported extension): {_most_first(others)}{remedy}"
+
+
+def _doubtful(classes: Sequence[str]) -> Iterator[str]:
+    """Yield what in the names of classes may be a slip, one line each."""
+    if alike := alike_classes(classes):
+        said = "; ".join(listed(names) for names in alike[:NAMED])
+        more = f" and {len(alike) - NAMED:,} more" if len(alike) > NAMED else ""
+        yield f"classes whose names are nearly the same, and count as different: {said}{more}"
+    if missing := [name for name in classes if name.casefold() in NO_VALUE]:
+        yield f"classes whose names may stand for a missing label: {listed(missing)}"
 
 
 def _untested(reading: Reading) -> list[str]:

@@ -29,6 +29,7 @@ __all__ = [
     "grey_or_rgb",
     "has_its_end",
     "is_transparent",
+    "kind_of_file",
     "open_image",
     "orientation",
     "over_limit",
@@ -176,6 +177,12 @@ def has_its_end(content: bytes) -> bool | None:
     if content.startswith(b"RIFF"):  # WebP: its size is written at the beginning
         return len(content) >= 8 + int.from_bytes(content[4:8], "little")
     return None
+
+
+def kind_of_file(start: bytes) -> str:
+    """Say what a file is that begins so and is neither an image nor a table; "" if unknown."""
+    found = next((what for known, what in KNOWN if known.match(start)), "")
+    return found.replace(", not an image", "")
 
 
 def complaint(content: bytes, error: Exception) -> str:

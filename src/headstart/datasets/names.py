@@ -74,6 +74,12 @@ class DatasetName:
         text = text if _is_text(text) else name_in_text(text)
         stem, mark, query = _taken_apart(text)
         options = _options(query)
+        if twice := _repeated(query):
+            raise StudyError(
+                f"dataset '{text}': option {twice} is given twice: give it once",
+                code="dataset.option_twice",
+                found=twice,
+            )
         if mark and not options:
             raise StudyError(f"dataset '{text}': expected ?option=value, found '?{query}'")
         for option, known in (("metric", METRICS), ("allow_missing", YES)):
@@ -151,6 +157,12 @@ def _taken_apart(text: str) -> tuple[str, str, str]:
 def _options(query: str) -> dict[str, str]:
     # As in an address, but that + is no blank: people type these, and ``+`` joins splits.
     return dict(parse_qsl(query.replace("+", "%2B"), keep_blank_values=True))
+
+
+def _repeated(query: str) -> str:
+    """Return an option that is there twice, "" if none is."""
+    given = [name for name, _ in parse_qsl(query, keep_blank_values=True)]
+    return next((name for name in given if given.count(name) > 1), "")
 
 
 def _check_one_of(text: str, option: str, value: str, known: Iterable[str]) -> None:

@@ -11,6 +11,8 @@ from headstart.errors import DatasetError
 __all__ = [
     "PARTS",
     "SplitNames",
+    "alike_classes",
+    "check_numbers",
     "check_parts",
     "check_single",
     "column_key",
@@ -54,6 +56,7 @@ NEUTRAL = frozenset(
     ]
 )
 WHOLE_NUMBER = re.compile(r"-?[0-9]+")
+DECIMAL = re.compile(r"-?[0-9]+(\.[0-9]+)?")
 NUMBERED = re.compile(r"(\D*?)(-?[0-9]+)")
 # Columns of these names may hold several labels in a cell, and names of classes seldom do.
 PLURAL = frozenset(("labels", "tags", "classes", "categories", "finding_labels", "attributes"))
@@ -302,6 +305,40 @@ def merged_spellings(names: Iterable[str]) -> dict[str, str]:
         for composed, same in alike.items()
         for name in same
     }
+
+
+def alike_classes(names: Iterable[str]) -> list[tuple[str, ...]]:
+    """Return names that differ only in case, blanks, joining signs or leading zeros, in groups.
+
+    Single letters are left out: ``a`` and ``A`` are two classes of handwriting.
+
+    Examples
+    --------
+    >>> alike_classes(["Hot dog", "hot_dog", "cat", "a", "A", "7", "07"])
+    [('Hot dog', 'hot_dog'), ('7', '07')]
+    """
+    groups: dict[str, list[str]] = {}
+    for name in names:
+        if len(name) > 1 or name.isdigit():
+            folded = unicodedata.normalize("NFKC", name).casefold()
+            key = re.sub(r"[\s_]+|(?<=\w)-(?=\w)", "", folded)
+            groups.setdefault(key.lstrip("0") or key or name, []).append(name)
+    return [tuple(same) for same in groups.values() if len(same) > 1]
+
+
+def check_numbers(where: str, column: str, names: Iterable[str]) -> None:
+    """Raise DatasetError where a number is written in two ways, as 1 and 1.0: one class or two?"""
+    written: dict[float, str] = {}
+    for name in names:
+        if DECIMAL.fullmatch(name):
+            other = written.setdefault(float(name), name)
+            if other != name and "." in other + name:
+                raise DatasetError(
+                    f"{where}: column '{column}' has the labels '{other}' and '{name}', which are "
+                    "the same number: write it in one way",
+                    code="dataset.labels_alike",
+                    found=(other, name),
+                )
 
 
 def column_key(name: str) -> str:

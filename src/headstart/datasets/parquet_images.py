@@ -19,6 +19,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from headstart.datasets.decode import kind_of_file
 from headstart.datasets.images import EncodedImages
 from headstart.datasets.ledger import Advance, Ledger
 from headstart.datasets.seen import Seen
@@ -30,6 +31,8 @@ __all__ = ["ParquetImages", "kept_paths", "opened"]
 # The hub writes 100 images a row group, 1,000 in older files.
 KEPT = 3
 BYTES, PATH = "bytes", "path"
+# Bytes that tell what a file is.
+HEAD = 1024
 
 
 @contextmanager
@@ -45,15 +48,21 @@ def opened(file: Path) -> Iterator[pq.ParquetFile]:
     """
     with storage_errors(file, reading=True):
         content = file.open("rb")
+        start = content.read(HEAD)
     try:
         # An open file: Arrow takes no name that is not UTF-8.
         with content, pq.ParquetFile(content) as parquet:
             yield parquet
     # What is damaged shows as either kind, depending on where it is.
     except (pa.ArrowException, OSError) as error:
+        if kind := kind_of_file(start):
+            raise DatasetError(
+                f"{file} is no Parquet file but {kind}", code="dataset.unreadable", found=kind
+            ) from error
         said = str(error).strip().splitlines()[0]
         raise DatasetError(
-            f"{file} is not a whole Parquet file ({said}): fetch it again"
+            f"{file} is not a whole Parquet file ({said}): fetch it again",
+            code="dataset.unreadable",
         ) from error
 
 

@@ -16,7 +16,7 @@ from headstart.datasets.seen import Seen
 __all__ = ["DatabaseRecords", "Key", "MemoryRecords", "Record"]
 
 # Raised when `look_at` comes to say something else. Another Pillow may know other formats.
-VERSION = f"2, Pillow {PIL.__version__}"
+VERSION = f"3, Pillow {PIL.__version__}"
 WAIT_SECONDS = 30
 SEEN = tuple(field.name for field in fields(Seen))
 # Of a table of its own: older versions of this program keep other columns in "files".

@@ -30,12 +30,14 @@ __all__ = [
 # The values that are black and white.
 Span = tuple[float, float]
 
-BITS, PHOTOMETRIC, BANDS, FORMAT, EXTRA = 258, 262, 277, 339, 338
+BITS, COMPRESSION, PHOTOMETRIC, BANDS, PLANES = 258, 259, 262, 277, 284
+EXTRA, FORMAT = 338, 339
 # (minimum, maximum): of integers, of any type.
 DECLARED = ((280, 281), (340, 341))
 UNSIGNED, SIGNED, FLOAT = 1, 2, 3
 TYPES = {UNSIGNED: "unsigned integers", SIGNED: "signed integers", FLOAT: "floating point"}
 WHITE_IS_ZERO, BLACK_IS_ZERO = 0, 1
+UNCOMPRESSED, BAND_BY_BAND = 1, 2
 # Bands that are colours, by the photometric interpretation: grey, RGB, palette, CMYK, YCbCr, Lab.
 COLOURS = {0: 1, 1: 1, 2: 3, 3: 1, 5: 4, 6: 3, 8: 3}
 ALPHA = {(1,), (2,)}
@@ -119,6 +121,14 @@ def check_tiff(content: IO[bytes]) -> None:
         )
     if bands > 1 and (bits > 16 or kind != UNSIGNED):
         raise UnsupportedSamplesError(what, "save it as 8-bit or 16-bit unsigned integers")
+    planes, compression = _number(tags, PLANES, 1), _number(tags, COMPRESSION, UNCOMPRESSED)
+    if bands > 1 and bits > 8 and (planes, compression) == (BAND_BY_BAND, UNCOMPRESSED):
+        # Pillow takes each byte of such a band for a sample of 8 bits.
+        raise UnsupportedSamplesError(
+            f"{what} stored band by band, without compression",
+            "save it pixel by pixel, or with compression",
+            misread=True,
+        )
 
 
 def describe_tiff(content: IO[bytes]) -> str:
@@ -175,6 +185,12 @@ def range_of(samples: Samples, low: float, high: float, asked: Span | None = Non
         raise UnsupportedSamplesError(f"{samples.kind} with NaN", "replace these values")
     if asked:
         return asked
+    if np.isinf(low) or np.isinf(high):
+        raise UnsupportedSamplesError(
+            f"{samples.kind} with infinite values",
+            "replace these values, or pass those that are black and white as ?range=LOW..HIGH",
+            misread=True,
+        )
     if samples.kind in ("uint12", "uint16"):
         return 0.0, _depth(samples)
     if samples.declared and _is_declaration(samples.declared, low, high):

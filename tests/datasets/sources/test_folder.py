@@ -151,6 +151,11 @@ def test_classes_that_are_called_like_splits_stay_classes(tmp_path, classes, vie
     (each(["train", "test_id", "test"], form=INSIDE), "dataset.split_unknown", ["test_id"]),
     (each(["fold1", "fold2"]), "dataset.layout_unclear", ("fold1", "fold2")),
     (each(["photo", "sketch", "art"]), "dataset.layout_unclear", ("art", "photo", "sketch")),
+    (each(["a/images", "b/images"]), "dataset.layout_unclear", ("a", "b")),
+    (each(["fold1", "fold2", "fold3"], ("cat", "dog")), "dataset.layout_unclear",
+     ("fold1", "fold2", "fold3")),
+    (each(["Session 1", "Session 2", "Session 3"], ("cat", "dog")), "dataset.layout_unclear",
+     ("Session 1", "Session 2", "Session 3")),
     ([*each(["Training", "Test"]), "test-multiple_fruits"], "dataset.split_unknown",
      ("test-multiple_fruits",)),
     (each(["web/train", "web/test", "slr/train", "slr/test"]), "dataset.layout_unclear",
@@ -211,8 +216,69 @@ def test_class_folders_in_a_folder_of_their_own(tmp_path, wrapper):
     assert archive.understood == f"class folders in {wrapper}"
 
 
+@pytest.mark.parametrize(("folders", "understood"), [
+    (each(["birds/birds"]), "class folders in birds/birds"),
+    (each(["Waste sorting/waste sorting"]), "class folders in Waste sorting/waste sorting"),
+    (each(["a/b/images"]), "class folders in a/b/images"),
+    (each(["real_vs_fake/real-vs-fake/train", "real_vs_fake/real-vs-fake/test"]),
+     "folders train, test"),
+])  # fmt: skip
+def test_archives_that_were_unpacked_into_themselves(tmp_path, folders, understood):
+    archive = read(tree(tmp_path, *folders))
+    assert archive.classes == ANIMALS
+    assert archive.understood == understood
+
+
+@pytest.mark.parametrize("name", [
+    "$RECYCLE.BIN", "$Recycle.Bin", "System Volume Information", "lost+found", "@eaDir", "__MACOSX",
+    "#recycle", "__pycache__", ".Trash-1000",
+])  # fmt: skip
+def test_folders_of_systems_are_no_classes(tmp_path, name):
+    photos = tree(tmp_path, *ANIMALS, f"{name}/S-1", f"cat/{name}")
+    archive = read(photos)
+    assert archive.classes == ANIMALS
+    assert archive.parts["all"].labels.tolist() == [0] * 3 + [1] * 3 + [2] * 3
+    assert archive.notes == ()
+
+
+def test_a_class_folder_that_is_a_broken_symlink(tmp_path):
+    photos = tree(tmp_path, *ANIMALS)
+    (photos / "owl").symlink_to("nowhere")
+    (photos / "README.md").symlink_to("nowhere")
+    with pytest.raises(DatasetError) as error:
+        read(photos)
+    assert error.value.code == "dataset.broken_link"
+    assert error.value.values["found"] == str(photos / "owl")
+    (photos / "owl").unlink()
+    assert read(photos).classes == ANIMALS
+
+
+def test_images_that_icloud_has_are_counted(tmp_path):
+    photos = tree(tmp_path, *ANIMALS)
+    for name in ("cat/.a.jpg.icloud", "cat/.b.jpg.icloud", "dog/.c.HEIC.icloud", "dog/.DS_Store"):
+        (photos / name).touch()
+    assert read(photos).left_out == {".icloud": 3}
+
+
+@pytest.mark.parametrize(("folders", "pooled"), [
+    (each(["left", "right"], form=INSIDE), "left, right"),
+    (["pet/cat", "pet/dog", "car"], "cat, dog"),
+    (["pet/cat", "pet/dog", "toy/car"], "cat, dog, car"),
+    (["web/images/mug", "web/images/pen", "slr/images/mug", "slr/images/pen", "cam/images/mug",
+      "cam/images/pen"], "mug, pen"),
+    (each(["images"], form=INSIDE), ""), (["cat/2020", "dog/2021"], ""),
+])  # fmt: skip
+def test_folders_inside_class_folders_are_pooled_and_that_is_said(tmp_path, folders, pooled):
+    names = ", ".join(f"'{name}'" for name in pooled.split(", "))
+    note = f"classes are the outer folders; folders in them ({names}) are pooled"
+    assert read(tree(tmp_path, *folders)).notes == ((note,) if pooled else ())
+
+
 def test_one_class_is_not_taken_apart(tmp_path):
-    assert read(tree(tmp_path, "cat/front", "cat/back")).classes == ("cat",)
+    with pytest.raises(DatasetError) as error:
+        read(tree(tmp_path, "cat/front", "cat/back"))
+    assert error.value.code == "dataset.one_class"
+    assert error.value.values["found"] == "cat"
 
 
 @pytest.mark.parametrize("together", [True, False])
@@ -347,12 +413,20 @@ def test_a_split_may_lack_a_class_and_hold_an_empty_one(tmp_path):
 @pytest.mark.parametrize(("names", "message"), [
     (["1.png", "2.jpg"],
      r"/photos has no class folders: expected /.*/photos/CLASS/IMAGE, found 2 images without a "
-     r"class, first '1\.png'$"),
-    (["readme.txt"], r"/photos has no class folders: .* found none$"),
+     r"class, first '1\.png'; or give a table"),
+    (["readme.txt"], r"/photos has no class folders: .* found 1 \.txt: add images in folders$"),
+    (["images.zip"], r"/photos has no class folders: .* found 1 \.zip: unpack the archive first$"),
+    (["train-0.tar", "train-1.tar"], r"found 2 \.tar: unpack the archive first$"),
+    ([".DS_Store"], r"/photos has no class folders: .* found none$"),
     (["train/a/1.png", "test/1.png", "test/2.png"],
-     r"/photos/test has no class folders: .* found 2 images without a class, first '1\.png'$"),
+     r"/photos/test has no class folders: .* found 2 images without a class, first '1\.png'; or"),
     (["a/1.png", "b/1.heic"],
-     r"class folder /.*/photos/b has no images: add some \(in a format that Pillow decodes\), or"),
+     r"class folder /.*/photos/b has no images but 1 \.heic: convert images to a format that Pill"),
+    (["a/1.png", "b/1.nii.gz", "b/2.nii.gz"], r"b has no images but 2 \.nii\.gz: convert images"),
+    (["a/1.png", "b/c/1.zip"], r"b has no images but 1 \.zip: unpack the archive first, or remove"),
+    (["a/1.png", "b/IMG_1"], r"b has no images but 1 without an ending: give images their endings"),
+    (["a/1.png", "b/.1.jpg.icloud"], r"b has no images but 1 \.icloud: have them downloaded from"),
+    (["a/1.png", "b/._1.jpg"], r"b has no images: add some, or remove the folder"),
     (["train/a/1.png", "train/b/no.txt", "test/a/1.png"], "/train/b has no images"),
     (["train/a/1.png", "train/b/1.png"],
      r"/photos has only train: expected train, and validation or test or both; give "

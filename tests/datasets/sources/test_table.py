@@ -52,7 +52,8 @@ def test_a_table_of_paths_and_labels(folder):
 @pytest.mark.parametrize(("header", "options"), [
     ("x,filename,class", ""), ("x,Image,Target", ""), ("x,image_path,labels", ""),
     ("label,file,kind", "?label=kind"), ("path,a b,label", "?path=a b"),
-    ("a,b,c", "?path=b&label=c"),
+    ("a,b,c", "?path=b&label=c"), ("class id,filepaths,labels", ""), ("x,ImageId,breed", ""),
+    ("Width,Path,ClassId", ""), ("lesion_id,image_id,dx", ""), ("x,filenames,categories", ""),
 ])  # fmt: skip
 def test_columns_are_found_or_named(folder, header, options):
     table = write(folder / "t.csv", header, "u,0.png,cat", "v,1.png,dog")
@@ -218,6 +219,7 @@ def test_paths_that_fit_no_file_or_several(folder, cell, code, error):
     ("is_training_image", ["True", "False"],
      "'is_training_image': True (as train), False (as test)"),
     ("is_test", ["0", "1"], "'is_test': 0 (as train), 1 (as test)"),
+    ("is_train", ["1.0", "0.0"], "'is_train': 1 (as train), 0 (as test)"),
 ])  # fmt: skip
 def test_columns_of_splits_are_understood(folder, head, values, understood):
     split = [values[i % len(values)] for i in range(6)]
@@ -269,6 +271,74 @@ def test_the_folder_that_paths_start_from_is_found(folder):
     table = write(folder / "t.csv", "id_code,diagnosis", "x,0", "1.png,1")
     with pytest.raises(DatasetMissingError, match=r"\?root=train_images "):
         read(table)
+
+
+@pytest.mark.parametrize("start", [
+    "/kaggle/input/birds/", "C:\\data\\birds\\", "../birds/", "/", "data/",
+])  # fmt: skip
+def test_paths_of_another_machine_start_at_the_root(folder, start):
+    (folder / "images" / "sub").mkdir(parents=True)
+    for name in ("1.png", "2.png", "3.png"):
+        (folder / "images" / "sub" / name).touch()
+    rows = [f"{start}sub/{i}.png,{'ab'[i % 2]}" for i in (1, 2, 3)]
+    table = write(folder / "t.csv", "path,label", *rows)
+    with pytest.raises(DatasetMissingError, match=r"3 of 3 images are missing, .*\?root=images "):
+        read(table)
+    archive = read(f"{table}?root=images")
+    assert names(archive) == ["1.png", "2.png", "3.png"]
+    shown = start.replace("\\", "/")
+    assert archive.notes == (f"paths: '{shown}' stands for the folder root=images",)
+
+
+def test_only_what_all_paths_have_is_taken_off(folder):
+    (folder / "images").mkdir()
+    (folder / "images" / "1.png").touch()
+    (folder / "images" / "2.png").touch()
+    table = write(folder / "t.csv", "path,label", "/a/1.png,a", "/b/2.png,b")
+    with pytest.raises(DatasetMissingError, match=r"1 of 2 images are missing, first /b/2\.png"):
+        read(f"{table}?root=images")
+
+
+@pytest.mark.parametrize(("start", "kind"), [
+    (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n", "a Git LFS pointer"),
+    (b"<!DOCTYPE html><html><body>Sign in</body></html>", "an HTML page: a failed download?"),
+    (b"PK\x03\x04" + bytes(99), "a ZIP archive"), (b"\x1f\x8b\x08", "a gzip archive"),
+    (bytes(99), "zero bytes"), (b'{"error": "rate limit"}', "JSON text: a failed download?"),
+])  # fmt: skip
+@pytest.mark.parametrize("name", ["t.csv", "t.tsv", "t.parquet"])
+def test_downloads_that_are_no_table_are_named(folder, name, start, kind):
+    (folder / name).write_bytes(start)
+    with pytest.raises(DatasetError) as error:
+        read(folder / name)
+    assert error.value.code == "dataset.unreadable"
+    assert error.value.values["found"].startswith(kind)
+
+
+@pytest.mark.parametrize(("labels", "found"), [
+    (("1", "1.0"), ("1", "1.0")), (("0.0", "1", "0"), ("0.0", "0")), (("2", "-2.00", "-2"),
+     ("-2.00", "-2")), (("1", "10", "0.1"), None), (("7", "007"), None),
+    (("a 1", "a 1.0"), None), (("1.5", "2.5"), None),
+])  # fmt: skip
+def test_one_number_written_in_two_ways(folder, labels, found):
+    rows = [f"{i}.png,{label}" for i, label in enumerate(labels)]
+    table = write(folder / "t.csv", "path,label", *rows)
+    if found is None:
+        assert len(read(table).classes) == len(labels)
+        return
+    with pytest.raises(DatasetError) as error:
+        read(table)
+    assert (error.value.code, error.value.values["found"]) == ("dataset.labels_alike", found)
+
+
+@pytest.mark.parametrize("head", ["fold", "kfold", "k-fold", "cv_fold"])
+def test_folds_that_pandas_wrote_as_floats(folder, head):
+    rows = [f"{i}.png,{'ab'[i % 2]},{i % 3}.0" for i in range(6)]
+    table = write(folder / "t.csv", f"path,label,{head}", *rows)
+    with pytest.raises(DatasetError) as error:
+        read(table)
+    assert error.value.code == "dataset.split_unknown"
+    archive = read(f"{table}?train=0+1&test=2")
+    assert names(archive, "test") == ["2.png", "5.png"]
 
 
 def test_values_of_splits_are_named(folder):

@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
+from headstart.datasets.decode import kind_of_file
 from headstart.datasets.naming import column_key, listed, shown
 from headstart.errors import DatasetError
 from headstart.files import storage_errors
@@ -120,12 +121,14 @@ class Table:
         import pyarrow.parquet as pq
 
         with self._unreadable(), self.path.open("rb") as file:
+            self._check_kind(file.read(HEAD))
             return pq.read_schema(file)
 
     @cached_property
     def _dialect(self) -> "_Dialect":
         with storage_errors(self.path, reading=True), self.path.open("rb") as file:
             head = file.read(HEAD)
+        self._check_kind(head)
         return _dialect(head, SEPARATORS[self.path.suffix.lower()], self.known)
 
     @cached_property
@@ -147,6 +150,13 @@ class Table:
         if len(dialect.names) == len(frame.columns):
             frame.columns = pd.Index(dialect.names)
         return frame.rename(columns=lambda name: str(name).strip())
+
+    def _check_kind(self, head: bytes) -> None:
+        """Raise DatasetError for a download that failed, a pointer, an archive."""
+        if kind := kind_of_file(head):
+            raise DatasetError(
+                f"{self.path} is no table but {kind}", code="dataset.unreadable", found=kind
+            )
 
     @contextmanager
     def _unreadable(self) -> Iterator[None]:

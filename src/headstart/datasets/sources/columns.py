@@ -1,5 +1,6 @@
 """What the columns of a user's table are for, by their names and by what they hold."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -35,14 +36,17 @@ PATHS = (
     *("path", "file", "filename", "image", "image_path", "file_name", "file_path", "filepath"),
     *("image_file", "image_filename", "image_file_name", "image_name", "img_path", "img_filename"),
     *("img_name", "img", "relative_path", "image_id", "image_index", "id_code", "id", "name"),
+    *("paths", "files", "filenames", "images", "image_paths", "file_paths", "filepaths"),
+    *("imageid", "imagepath", "imagename", "img_id", "photo", "picture", "url"),
 )
 LABELS = (
     *("label", "class", "target", "labels", "class_name", "label_name", "category", "species"),
     *("breed", "diagnosis", "classes", "tags", "categories", "finding_labels", "y"),
+    *("dx", "class_id", "classid", "label_id", "classname", "labelname"),
 )
 SPLITS = (
     *("split", "splits", "data_split", "dataset_split", "split_name", "partition", "subset"),
-    *("set", "set_name", "fold"),
+    *("set", "set_name", "fold", "kfold", "k_fold", "cv_fold", "fold_id"),
 )
 # Called so, a column holds splits if one of its values mentions one.
 PERHAPS = ("usage", "phase", "stage", "dataset", "data_set", "type", "part")
@@ -50,6 +54,7 @@ FLAGS: Mapping[str, bool] = MappingProxyType(
     dict.fromkeys(("1", "1.0", "true", "yes"), True)
     | dict.fromkeys(("0", "0.0", "false", "no"), False)
 )
+WHOLE = re.compile(r"^(-?[0-9]+)\.0+$")
 # Distinct values of a column that may name splits.
 MOST_SPLITS = 12
 
@@ -110,7 +115,8 @@ def parts_of_rows(table: Table, used: Sequence[str], options: Mapping[str, str])
 
 def _divided(table: Table, column: str, asked: Mapping[str, list[str]]) -> Parts:
     """Divide the rows by the values of a column, those asked for or what they mean."""
-    texts = table.texts(column)
+    # Numbers among which cells are empty, or come from pandas: 1.0 is 1.
+    texts = [WHOLE.sub(r"\1", text) for text in table.texts(column)]
     values = list(dict.fromkeys(texts))
     parts = asked or _meaning(table, column, texts)
     if lost := [name for some in parts.values() for name in some if name not in values]:

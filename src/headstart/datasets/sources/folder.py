@@ -8,6 +8,7 @@ photos/test/cat/3.jpg         photos/cat/test/3.jpg
 """
 
 import os
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from headstart.datasets.archive import LOOSE, Archive
+from headstart.datasets.archive import ICLOUD, LOOSE, Archive
 from headstart.datasets.images import FileImages
 from headstart.datasets.names import DatasetName
 from headstart.datasets.naming import (
@@ -32,7 +33,15 @@ from headstart.datasets.naming import (
 )
 from headstart.datasets.sources.base import Description, Presence, Source
 from headstart.datasets.sources.cells import SUFFIXES
-from headstart.datasets.sources.parts import is_image_name, not_there, own_title
+from headstart.datasets.sources.parts import (
+    SAVE_AS_CSV,
+    ending,
+    files_said,
+    is_image_name,
+    not_there,
+    own_title,
+    remedy_for,
+)
 from headstart.datasets.sources.table import is_table
 from headstart.datasets.splits import Split
 from headstart.errors import DatasetError
@@ -40,9 +49,20 @@ from headstart.files import name_in_text, path_of, storage_errors
 
 __all__ = ["FolderSource", "class_folders", "read_split"]
 
-# Made by unpacking on a Mac, and by network drives: copies and thumbnails of what lies beside.
-NOT_THE_USERS = {"__MACOSX", "@eaDir"}
+# Made by unpacking on a Mac, by network drives and by systems, in small letters: copies, thumbnails
+# and what was thrown away.
+NOT_THE_USERS = {
+    *("__macosx", "@eadir", "#recycle", "#snapshot", "$recycle.bin", "recycler"),
+    *("system volume information", "lost+found", "__pycache__"),
+}
 EACH_CLASS = "*/"
+# Numbered and holding the same folders, these are what data are divided into, and no classes.
+NUMBERED = frozenset(
+    [
+        *("fold", "kfold", "cv", "split", "part", "batch", "run", "round", "trial", "session"),
+        *("subject", "participant", "patient", "user", "site", "center", "hospital", "domain"),
+    ]
+)
 HOW_TO_SAY = (
     "say which is which with ?train=FOLDER&test=FOLDER (and validation=FOLDER; +"
     " joins several), or ?all=. to take each folder for a class"
@@ -101,7 +121,7 @@ class FolderSource(Source):
         if os.path.exists(folder) and not os.path.isdir(folder):
             raise DatasetError(
                 f"{folder} is a file: expected a folder of class folders, or a table "
-                f"({', '.join(SUFFIXES)}); unpack an archive first",
+                f"({', '.join(SUFFIXES)}); {remedy_for([ending(folder.name)], SAVE_AS_CSV)}",
                 code="dataset.not_a_folder",
             )
         if not os.path.isdir(folder):
@@ -119,11 +139,18 @@ class FolderSource(Source):
             left_out[LOOSE] = loose
         counts = np.bincount(next(iter(parts.values())).labels, minlength=len(classes))
         if not counts.all():
+            empty = classes[int(np.argmin(counts))]
+            others = Counter[str]()
+            for place in first[empty]:
+                if place.is_dir():
+                    list(_images_in(place, others))
+            held = f" but {files_said(others)}" if others else ""
             raise DatasetError(
-                f"class folder {first[classes[int(np.argmin(counts))]][0]} has no images: add some "
-                "(in a format that Pillow decodes), or remove it",
+                f"class folder {first[empty][0]} has no images{held}: "
+                f"{remedy_for(others, 'add some')}, or remove the folder",
                 code="dataset.class_empty",
-                found=classes[int(np.argmin(counts))],
+                found=empty,
+                others=dict(others),
             )
         for places in in_parts.values():
             _check_classes(places, first)
@@ -133,13 +160,22 @@ class FolderSource(Source):
             parts,
             left_out=dict(left_out),
             understood=name_in_text(layout.understood),
+            notes=tuple(name_in_text(note) for note in layout.notes),
         )
 
 
 def class_folders(folder: Path) -> tuple[str, ...]:
     """Return the names of the folders in a folder, sorted; hidden ones left out."""
     with storage_errors(folder, reading=True):
-        names = [path.name for path in folder.iterdir() if path.is_dir() and _counts(path.name)]
+        inside = [path for path in folder.iterdir() if _counts(path.name)]
+        names = [path.name for path in inside if path.is_dir()]
+        broken = [path for path in inside if path.is_symlink() and not path.exists()]
+        if gone := sorted(str(path) for path in broken if not path.suffix):
+            raise DatasetError(
+                f"class folder {gone[0]} is a broken symlink: put its target back, or remove it",
+                code="dataset.broken_link",
+                found=gone[0],
+            )
         # The order of bytes: the same in every locale.
         return tuple(sorted(names, key=os.fsencode))
 
@@ -174,7 +210,7 @@ def _read_classes(
 
 
 def _counts(name: str) -> bool:
-    return not name.startswith(".") and name not in NOT_THE_USERS
+    return not name.startswith(".") and name.lower() not in NOT_THE_USERS
 
 
 @dataclass(frozen=True)
@@ -182,12 +218,13 @@ class _Layout:
     """Where the images of each class of each part are.
 
     `roots` are the folders that hold class folders; `understood` says in words what was taken for
-    what, "" where nothing but class folders was found.
+    what, "" where nothing but class folders was found; `notes` what else there is to know.
     """
 
     parts: dict[str, Classes]
     roots: tuple[Path, ...]
     understood: str = ""
+    notes: tuple[str, ...] = ()
 
 
 def _layout(folder: Path) -> _Layout:
@@ -218,8 +255,9 @@ def _layout(folder: Path) -> _Layout:
         return inside
     _check_not_alike(inner, filled)
     _check_class_folders(inner)
+    _check_not_around(inner, filled)
     said = "" if inner == folder else f"class folders in {inner.relative_to(folder)}"
-    return _Layout({"all": _classes_in([inner])}, (inner,), said)
+    return _Layout({"all": _classes_in([inner])}, (inner,), said, _pooled(inner, filled))
 
 
 def _unwrapped(folder: Path) -> Path:
@@ -233,8 +271,10 @@ def _unwrapped(folder: Path) -> Path:
         neutral = not found.unclear and is_neutral(filled[0])
         splits = len(read_split_names(inside).parts) > 1
         # CUB_200_2011/images: one class alone would be no dataset.
-        onward = len(inside) == 1 and is_neutral(inside[0]) and not part_named(inside[0])
-        if found.parts or not (onward or (len(inside) > 1 and (neutral or splits))):
+        onward = len(inside) == 1 and not part_named(inside[0])
+        # photos/photos, as archives are unpacked.
+        again = filled[0].lower() == folder.name.lower()
+        if found.parts or not (onward or (len(inside) > 1 and (neutral or splits or again))):
             return folder
         folder = folder / filled[0]
 
@@ -259,8 +299,9 @@ def _are_splits(
 
 def _share_classes(folder: Path, names: Sequence[str]) -> bool:
     """Whether folders hold no images but in folders, and most of these have the same names."""
-    inside = [set(_filled(folder / name)) for name in names]
-    if any(_count_loose(folder / name) for name in names):
+    places = [_inside_wrapper(folder / name) for name in names]
+    inside = [set(_filled(place)) for place in places]
+    if any(_count_loose(place) for place in places):
         return False
     same = set.intersection(*inside)
     return len(same) > 1 and 2 * len(same) >= len(set.union(*inside))
@@ -314,14 +355,37 @@ def _check_not_alike(folder: Path, filled: Sequence[str]) -> None:
     """Raise DatasetError where a few folders hold the same many: which are the classes?"""
     if len(filled) < 2 or not _share_classes(folder, filled):
         return
-    same = sorted(set.intersection(*(set(_filled(folder / name)) for name in filled)))
-    if len(filled) <= len(same):
+    places = [_inside_wrapper(folder / name) for name in filled]
+    same = sorted(set.intersection(*(set(_filled(place)) for place in places)))
+    words = {"".join(re.findall("[a-z]+", name.lower())) for name in filled}
+    if len(filled) <= len(same) or (len(words) == 1 and words <= NUMBERED):
         raise DatasetError(
             f"dataset folder {folder} has {len(filled)} folders ({listed(filled)}) that hold the "
             f"same folders ({listed(same)}): splits or classes? {HOW_TO_SAY}",
             code="dataset.layout_unclear",
             found=tuple(filled),
         )
+
+
+def _check_not_around(folder: Path, filled: Sequence[str]) -> None:
+    """Raise DatasetError for one folder alone around what may be the class folders."""
+    inside = _filled(folder / filled[0]) if len(filled) == 1 else []
+    if len(inside) > 1:
+        raise DatasetError(
+            f"{folder} has one class folder, '{filled[0]}', and at least 2 are needed: if the "
+            f"folders in it ({listed(inside)}) are the classes, give {folder / filled[0]}",
+            code="dataset.one_class",
+            found=filled[0],
+        )
+
+
+def _pooled(folder: Path, filled: Sequence[str]) -> tuple[str, ...]:
+    """Note that folders inside class folders are not told apart; nothing where there are none."""
+    inside = [_filled(_inside_wrapper(folder / name)) for name in filled]
+    names = list(dict.fromkeys(name for some in inside for name in some))
+    if all(len(some) < 2 for some in inside):
+        return ()
+    return (f"classes are the outer folders; folders in them ({listed(names)}) are pooled",)
 
 
 def _unknown(folder: Path, unclear: Sequence[str], names: Sequence[str]) -> DatasetError:
@@ -459,7 +523,12 @@ def _check_class_folders(folder: Path) -> None:
     loose = [name for name in entries if _is_image(name)]
     tables = [name for name in entries if name.lower().endswith(SUFFIXES)]
     found = f"{len(loose):,} images without a class, first '{loose[0]}'" if loose else "none"
-    table = f"; if {tables[0]} says the classes, give {folder / tables[0]}" if tables else ""
+    others = Counter(ending(name) for name in entries if _counts(name) and not _is_image(name))
+    if others and not loose:
+        found = f"{files_said(others)}: {remedy_for(others, 'add images in folders')}"
+    table = "; or give a table of their paths and labels (.csv)" if loose else ""
+    if tables:
+        table = f"; if {tables[0]} says the classes, give {folder / tables[0]}"
     raise DatasetError(
         f"{folder} has no class folders: expected {folder}/CLASS/IMAGE, found {found}{table}",
         code="dataset.no_classes",
@@ -504,15 +573,18 @@ def _walk(
     if here in above:
         return
     with storage_errors(folder, reading=True), os.scandir(folder) as entries:
-        inside = [(entry.name, _is_folder(entry)) for entry in entries if _counts(entry.name)]
+        listing = [(entry.name, _is_folder(entry)) for entry in entries]
+    if n := sum(name.startswith(".") and name.endswith(ICLOUD) for name, _ in listing):
+        left_out[ICLOUD] += n
+    inside = [one for one in listing if _counts(one[0])]
     for name, is_folder in sorted(inside, key=lambda one: os.fsencode(one[0])):
         if is_folder:
             yield from _walk(folder / name, above | {here}, left_out)
         elif _is_image(name):
             yield folder / name
         else:
-            suffix = name_in_text(os.path.splitext(name)[1].lower())
-            left_out[suffix or "without an ending"] += 1
+            left_out[ending(name)] += 1
+    left_out += Counter()
 
 
 def _identity(folder: Path) -> tuple[int, int]:

@@ -26,7 +26,13 @@ from headstart.datasets.hub import (
 )
 from headstart.datasets.names import DatasetName
 from headstart.datasets.sources.base import Description, Presence, Source
-from headstart.datasets.sources.parts import own_title
+from headstart.datasets.sources.parts import (
+    ARCHIVES,
+    contents,
+    files_said,
+    is_image_name,
+    own_title,
+)
 from headstart.errors import DatasetError, DatasetMissingError, StorageError, StudyError
 from headstart.files import replaced, storage_errors
 from headstart.hub import (
@@ -192,7 +198,7 @@ class HubSource(Source):
         if found := _found(asked, cache):
             return Presence(True, str(found[0]))
         if _is_path(_place(asked)):
-            return Presence(False, f"expected Parquet files in {_place(asked)}")
+            return Presence(False, _no_parquet(Path(_place(asked))))
         return Presence(False, f"downloaded from {address()} on first use, or {_by_hand()}")
 
     def fetch(self, asked: DatasetName, cache: Path, watcher: Watcher) -> None:
@@ -341,6 +347,19 @@ def _write_note(file: Path, listing: Listing) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)
     with replaced(file) as temporary:
         temporary.write_text(json.dumps(asdict(listing), indent=1))
+
+
+def _no_parquet(folder: Path) -> str:
+    """Say that a folder has no Parquet files, and what it has."""
+    expected = f"expected Parquet files in {folder}"
+    held = contents(folder)
+    if not held:
+        return expected
+    if not held.keys().isdisjoint(ARCHIVES):
+        return f"{expected}, found {files_said(held)}: unpack the archives, and say the folder"
+    if any(is_image_name(f"x{kind}") for kind in held):
+        return f"{expected}, found {files_said(held)}: say {folder} for folders of images"
+    return f"{expected}, found {files_said(held)}: save them as Parquet"
 
 
 def _by_hand() -> str:

@@ -2,30 +2,54 @@
 
 import os
 import unicodedata
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from difflib import get_close_matches
 from functools import cache
+from itertools import islice
 from pathlib import Path
 
 from PIL import Image
 
+from headstart.datasets.archive import ICLOUD
 from headstart.datasets.archives import is_published_name
 from headstart.datasets.decode import NOT_DECODED
 from headstart.datasets.naming import listed, shown
 from headstart.datasets.sources.embedded import EMBEDDED
 from headstart.errors import DatasetError, DatasetMissingError
-from headstart.files import name_from_text, unusable
+from headstart.files import name_from_text, name_in_text, unusable
 
 __all__ = [
+    "ARCHIVES",
+    "CONVERTIBLE",
+    "SAVE_AS_CSV",
+    "contents",
+    "ending",
+    "files_said",
     "find_files",
+    "from_root",
     "is_image_name",
     "is_there",
     "not_there",
     "own_title",
+    "remedy_for",
     "require_files",
     "start_of",
 ]
+
+
+NIFTI = ".nii.gz"
+ARCHIVES = frozenset((".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar", ".zst"))
+# Extensions of images that Pillow does not decode.
+CONVERTIBLE = frozenset({
+    ".heic", ".heif", ".jxl", ".dcm", ".dicom", ".nii", NIFTI, ".npy", ".exr", ".hdr", ".svg",
+    ".eps", ".cr2", ".cr3", ".nef", ".arw", ".dng", ".raf", ".orf", ".rw2", ".czi", ".lif", ".svs",
+    ".ndpi", ".pdf",
+})  # fmt: skip
+NO_ENDING = "without an ending"
+CONVERT = "convert images to a format that Pillow decodes (JPEG, PNG)"
+SAVE_AS_CSV = "save a table as CSV, with a row per image"
 
 
 def own_title(name: str, instead: str = "") -> str:
@@ -116,14 +140,42 @@ def find_files(table: Path, folder: Path, names: Sequence[str]) -> list[Path]:
 def start_of(table: Path, images: Sequence[Path]) -> str:
     """Return the folder beside a table that the first missing image lies in; ``DIR`` if none."""
     gone = next((image for image in images if not is_there(image)), None)
-    if gone is None or not gone.is_relative_to(table.parent):
+    if gone is None:
         return "DIR"
-    name = str(gone.relative_to(table.parent))
-    for folder in sorted(entry.name for entry in os.scandir(table.parent) if entry.is_dir()):
-        with suppress(DatasetError):
-            if os.path.isfile(find_files(table, table.parent / folder, [name])[0]):
+    inside = gone.is_relative_to(table.parent)
+    name = str(gone.relative_to(table.parent)) if inside else str(gone)
+    folders = sorted(entry.name for entry in os.scandir(table.parent) if entry.is_dir())
+    for folder in [*folders, "."]:
+        if not inside or folder != ".":
+            names, _ = from_root(table, table.parent / folder, [name])
+            if _is_found(table, table.parent / folder, names[0]):
                 return folder
     return "DIR"
+
+
+def from_root(table: Path, folder: Path, names: Sequence[str]) -> tuple[list[str], str]:
+    """Take off what paths of another machine begin with, and name it; "" where nothing is.
+
+    The first image shows how much: as few leading folders as can be. They are taken off all paths
+    that have them.
+    """
+    apart = [name.replace("\\", "/").split("/") for name in names]
+    if names and not _is_found(table, folder, names[0]):
+        for n in range(1, len(apart[0])):
+            if _is_found(table, folder, "/".join(apart[0][n:])):
+                start = apart[0][:n]
+                shorter = [
+                    "/".join(one[n:]) if one[:n] == start else "/".join(one) for one in apart
+                ]
+                return shorter, f"{'/'.join(start)}/"
+    return list(names), ""
+
+
+def _is_found(table: Path, folder: Path, name: str) -> bool:
+    """Whether a name leads to a file in a folder."""
+    with suppress(DatasetError):
+        return bool(name) and os.path.isfile(find_files(table, folder, [name])[0])
+    return False
 
 
 def is_there(image: Path) -> bool:
@@ -144,6 +196,50 @@ def require_files(paths: Sequence[Path], source: str, remedy: str) -> None:
             code="dataset.images_missing",
             found=len(gone),
         )
+
+
+def ending(name: str) -> str:
+    """Return how a file's name ends, in small letters, for counts of kinds of files."""
+    if name.lower().endswith(NIFTI):
+        return NIFTI
+    return name_in_text(os.path.splitext(name)[1].lower()) or NO_ENDING
+
+
+def files_said(counts: Mapping[str, int]) -> str:
+    """Say how many files of which kinds (as `ending` gives them) there are, the most first.
+
+    Examples
+    --------
+    >>> files_said({".txt": 1, ".dcm": 20})
+    '20 .dcm, 1 .txt'
+    """
+    ordered = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
+    return listed([f"{n:,} {kind}" for kind, n in ordered], quoted=False, most=3)
+
+
+def remedy_for(kinds: Iterable[str], other: str = CONVERT) -> str:
+    """Say what to do with files that lie where images should; `other` where their kind is unknown.
+
+    `kinds` as `ending` gives them.
+    """
+    found = set(kinds)
+    if found & ARCHIVES:
+        return "unpack the archive first"
+    if ICLOUD in found:
+        return "have them downloaded from iCloud"
+    if found & _image_suffixes():
+        return "give the folder that holds the folders of the classes"
+    if found & CONVERTIBLE:
+        return CONVERT
+    if found == {NO_ENDING}:
+        return "give images their endings (.jpg, .png)"
+    return other
+
+
+def contents(folder: Path, most: int = 1000) -> Counter[str]:
+    """Count the files in a folder and below by how their names end, the first so many of them."""
+    files = (path for path in folder.rglob("*") if not path.name.startswith(".") and path.is_file())
+    return Counter(ending(path.name) for path in islice(files, most))
 
 
 def is_image_name(name: str) -> bool:

@@ -14,6 +14,7 @@ from headstart.datasets.archive import Archive, number_groups
 from headstart.datasets.images import FileImages, Images
 from headstart.datasets.names import DatasetName
 from headstart.datasets.naming import (
+    check_numbers,
     check_single,
     column_key,
     listed,
@@ -34,6 +35,7 @@ from headstart.datasets.sources.columns import (
 )
 from headstart.datasets.sources.parts import (
     find_files,
+    from_root,
     is_there,
     not_there,
     require_files,
@@ -108,7 +110,7 @@ class TableSource(Source):
             raise not_there("table", path)
         columns = _Columns.choose(path, asked.options)
         names, notes = _names(columns)
-        images = _images(columns, asked.options.get("root", ""))
+        images = _images(columns, asked.options.get("root", ""), notes)
         chosen = parts_of_rows(columns.table, columns.used, asked.options)
         if isinstance(images, list):
             _check_once(path, images, names)
@@ -120,6 +122,8 @@ class TableSource(Source):
                 )
                 require_files(images, str(path), f"{remedy}{left}")
         spelled = merged_spellings(name for several in names for name in several)
+        if not columns.flags:
+            check_numbers(str(path), columns.labels[0], spelled)
         names = [tuple(spelled[name] for name in several) for several in names]
         classes = sorted_classes(spelled.values())
         labels = _labels(names, classes, many=columns.many)
@@ -210,7 +214,7 @@ def _unknown_column(table: Table, named: str, use: str) -> DatasetError:
 
 def _no_column(table: Table, use: str, what: str, guesses: Sequence[str]) -> DatasetError:
     return DatasetError(
-        f"{table.path} has no column of {what} ({', '.join(guesses)}): name it with "
+        f"{table.path} has no column of {what} ({', '.join(guesses[:6])}, ...): name it with "
         f"?{use}=COLUMN; it has {table.listed()}",
         code="dataset.column_missing",
         found=tuple(table.header),
@@ -295,8 +299,8 @@ def _names(columns: _Columns) -> tuple[list[tuple[str, ...]], list[str]]:
     return [tuple(sorted(names - {""})) for names in several], []
 
 
-def _images(columns: _Columns, root: str) -> list[Path] | Images:
-    """Return where the images are, or those that the table holds."""
+def _images(columns: _Columns, root: str, notes: list[str]) -> list[Path] | Images:
+    """Return where the images are, or those that the table holds; add what there is to note."""
     table, column = columns.table, columns.path
     cells: Sequence[Any]
     if table.header[column] == "image":
@@ -309,7 +313,12 @@ def _images(columns: _Columns, root: str) -> list[Path] | Images:
     else:
         cells = table.columns([column])[column]
     texts = filled(table.path, column, cells, "path")
-    return find_files(table.path, table.path.parent / os.path.expanduser(root), texts)
+    folder = table.path.parent / os.path.expanduser(root)
+    if root:
+        texts, start = from_root(table.path, folder, texts)
+        if start:
+            notes.append(f"paths: '{shown(start)}' stands for the folder root={root}")
+    return find_files(table.path, folder, texts)
 
 
 def _check_once(path: Path, images: Sequence[Path], names: Sequence[tuple[str, ...]]) -> None:
