@@ -12,6 +12,7 @@ __all__ = [
     "PARTS",
     "SplitNames",
     "alike_classes",
+    "are_divisions",
     "check_numbers",
     "check_parts",
     "check_single",
@@ -53,6 +54,13 @@ NEUTRAL = frozenset(
         *("image", "images", "img", "imgs", "picture", "pictures", "photo", "photos"),
         *("jpg", "jpeg", "jpegs", "png", "folder", "folders", "dir", "file", "files"),
         *("sample", "samples", "x", "px"),
+    ]
+)
+# Numbered, these are parts of a dataset.
+DIVISIONS = frozenset(
+    [
+        *("fold", "kfold", "cv", "split", "part", "batch", "run", "round", "trial", "session"),
+        *("subject", "participant", "patient", "user", "site", "center", "hospital", "domain"),
     ]
 )
 WHOLE_NUMBER = re.compile(r"-?[0-9]+")
@@ -151,6 +159,18 @@ def is_neutral(name: str) -> bool:
     (True, True, False)
     """
     return all(word in WORDS for word in _words(name))
+
+
+def are_divisions(names: Iterable[str]) -> bool:
+    """Whether names are those of parts that data are divided into, numbered: folds, sessions.
+
+    Examples
+    --------
+    >>> are_divisions(["fold_1", "fold_2"]), are_divisions(["1", "2"]), are_divisions(["s1", "s2"])
+    (True, False, False)
+    """
+    words = {"".join(re.findall("[a-z]+", name.lower())) for name in names}
+    return len(words) == 1 and words <= DIVISIONS
 
 
 def check_parts(found: Iterable[str], where: str, instead: str) -> None:

@@ -8,7 +8,6 @@ photos/test/cat/3.jpg         photos/cat/test/3.jpg
 """
 
 import os
-import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from headstart.datasets.images import FileImages
 from headstart.datasets.names import DatasetName
 from headstart.datasets.naming import (
     PARTS,
+    are_divisions,
     check_parts,
     is_neutral,
     listed,
@@ -56,13 +56,6 @@ NOT_THE_USERS = {
     *("system volume information", "lost+found", "__pycache__"),
 }
 EACH_CLASS = "*/"
-# Numbered and holding the same folders, these are what data are divided into, and no classes.
-NUMBERED = frozenset(
-    [
-        *("fold", "kfold", "cv", "split", "part", "batch", "run", "round", "trial", "session"),
-        *("subject", "participant", "patient", "user", "site", "center", "hospital", "domain"),
-    ]
-)
 HOW_TO_SAY = (
     "say which is which with ?train=FOLDER&test=FOLDER (and validation=FOLDER; +"
     " joins several), or ?all=. to take each folder for a class"
@@ -357,8 +350,7 @@ def _check_not_alike(folder: Path, filled: Sequence[str]) -> None:
         return
     places = [_inside_wrapper(folder / name) for name in filled]
     same = sorted(set.intersection(*(set(_filled(place)) for place in places)))
-    words = {"".join(re.findall("[a-z]+", name.lower())) for name in filled}
-    if len(filled) <= len(same) or (len(words) == 1 and words <= NUMBERED):
+    if len(filled) <= len(same) or are_divisions(filled):
         raise DatasetError(
             f"dataset folder {folder} has {len(filled)} folders ({listed(filled)}) that hold the "
             f"same folders ({listed(same)}): splits or classes? {HOW_TO_SAY}",
