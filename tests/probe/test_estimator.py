@@ -13,9 +13,9 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import headstart as hs
 from headstart.errors import HeadstartError
+from headstart.methods.linear import KORNBLITH_LAMBDAS
 from headstart.metrics import voc_map_11point
 from headstart.probe.estimator import LAMBDAS
-from headstart.spec.setting import KORNBLITH_LAMBDAS
 from probes import many_labels, objective, problem
 
 
@@ -215,7 +215,7 @@ def test_bad_validation_data_gets_one_line():
         probe.select(X, np.full(60, 9))
     with pytest.raises(ValueError, match="20 features of fit"):
         probe.select(torch.zeros(60, 3), Y)
-    with pytest.raises(ValueError, match="a function or one of top-1, mean-per-class as metric"):
+    with pytest.raises(ValueError, match="function or one of top-1, mean-per-class as metric"):
         probe.select(X, Y, "f1")
     with pytest.raises(ValueError, match=r"expected a number from metric .* found NaN"):
         probe.select(X, Y, lambda *_: np.nan)
@@ -225,15 +225,16 @@ def test_bad_validation_data_gets_one_line():
     apart = hs.LogisticRegressionPath(lambdas=[1.0], multilabel=True).fit(*several)
     with pytest.raises(ValueError, match="function of labels and scores as metric"):
         apart.select(*several, "top-1")
-    with pytest.raises(ValueError, match="expected 3 labels a row, found 2"):
+    with pytest.raises(ValueError, match="expected 3 labels per row, found 2"):
         apart.select(several[0], several[1][:, :2])
 
 
 def test_a_gpu_that_is_not_there_is_named():
     if torch.cuda.is_available():
         pytest.skip("this machine has a GPU")
-    with pytest.raises(HeadstartError, match="device 'cuda' was asked for"):
+    with pytest.raises(HeadstartError) as error:
         hs.LogisticRegressionPath(device="cuda").fit(X, Y)
+    assert error.value.code == "device.missing"
 
 
 def test_what_did_not_converge_is_told():

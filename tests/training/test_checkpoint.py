@@ -268,8 +268,8 @@ def test_other_conditions_are_told_and_stay_told(what, tmp_path, monkeypatch):
         run(small_network(), file, watch=stop_at(6))
     trained = run(small_network(), file)
     assert trained.notes == (
-        f"resumed at step 4 under other conditions ({what} 64 before, {now[what]} now): last "
-        "digits may differ from those of a run at once",
+        f"resumed at step 4 under other conditions ({what} 64 before, {now[what]} now): the "
+        "last digits may differ from those of an uninterrupted run",
     )
 
 

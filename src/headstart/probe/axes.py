@@ -1,8 +1,8 @@
-r"""The basis in which the problem is easy, and the products with the features there.
+r"""Principal axes of the features, and products with the features in that basis.
 
-The penalty does not change under rotation, and a solution has no part outside the span of the
-centred features. So W is sought along their principal axes, where :math:`Z^T Z` is diagonal and
-one preconditioner serves every lambda (see `headstart.probe.newton`).
+The penalty is invariant under rotation, and a solution lies in the span of the centred features.
+So the solver works along their principal axes. There :math:`Z^T Z` is diagonal, and one
+preconditioner serves every lambda (see `headstart.probe.newton`).
 """
 
 from collections.abc import Iterator
@@ -28,17 +28,17 @@ __all__ = [
 
 Source = npt.NDArray[np.floating] | Tensor
 
-# Entries of X that are copied at once, by kind of device.
+# Entries of X per copied block, by type of device.
 BLOCK = {"cpu": 1 << 20, "cuda": 1 << 26}
-# Up to so many features float64 costs next to nothing.
+# Up to this number of features float64 costs next to nothing.
 SMALL = 512
-# Standard deviations so far apart that float32 would lose the smaller.
+# Ratio of standard deviations at which float32 would lose the smaller ones.
 UNEVEN = 1e3
 NUMPY = {torch.float32: np.float32, torch.float64: np.float64}
 
 
 def blocks(X: Source, device: torch.device, dtype: torch.dtype) -> Iterator[tuple[slice, Tensor]]:
-    """Cut (n, d) features into blocks of rows, each on the device in `dtype`."""
+    """Yield (n, d) features in blocks of rows, each on the device in `dtype`."""
     rows = max(1, BLOCK[device.type] // max(1, X.shape[1]))
     for first in range(0, len(X), rows):
         part = slice(first, min(first + rows, len(X)))
@@ -50,9 +50,9 @@ def blocks(X: Source, device: torch.device, dtype: torch.dtype) -> Iterator[tupl
 
 
 class Products(Protocol):
-    """Multiplications by the features, along the axes. B problems, C columns, r axes.
+    """Products with the features along the axes, for B problems, C columns and r axes.
 
-    `dtype` is that of all but the two products themselves.
+    `dtype` is that of results; the two products themselves may be in a lower precision.
     """
 
     dtype: torch.dtype
@@ -66,7 +66,7 @@ class Products(Protocol):
         ...
 
     def gradient(self, residual: Tensor, W: Tensor, lam: Tensor) -> tuple[Tensor, Tensor]:
-        """Give the gradient of the objective by W, (B, C, r), and the (B,) square of its norm."""
+        """Return the gradient of the objective by W, (B, C, r), and its (B,) squared norm."""
         ...
 
     def penalty(self, W: Tensor) -> Tensor:
@@ -81,7 +81,7 @@ class Axes:
     Parameters
     ----------
     X
-        (n, d) as given.
+        (n, d) features as given.
     mean
         (d,) float64.
     axes
@@ -102,7 +102,7 @@ class Axes:
     def of(cls, X: Source, device: torch.device, dtype: torch.dtype) -> "Axes":
         """Find the principal axes of (n, d) features."""
         n, d = X.shape
-        # Rounded, so that it can be subtracted without error: what is left goes to the bias.
+        # Rounded to `dtype`, so that subtraction is exact; the bias takes the remainder.
         mean = feature_mean(X, device).to(dtype)
         if n > d:
             axes, Z = _tall(X, mean, device, dtype)
@@ -113,13 +113,13 @@ class Axes:
         return cls(X, mean.double(), axes.double(), Z, variance)
 
     def to_features(self, W: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
-        """Take (B, C, r) weights and (B, C) bias to float64 weights (B, C, d) and bias on X."""
+        """Convert (B, C, r) weights and (B, C) bias to float64 ones on X: (B, C, d) and (B, C)."""
         coef = W.double() @ self.axes.T
         return coef, bias.double() - coef @ self.mean
 
 
 def feature_mean(X: Source, device: torch.device) -> Tensor:
-    """(d,) float64 mean over examples."""
+    """Return the (d,) float64 mean over examples."""
     total = torch.zeros(X.shape[1], dtype=torch.float64, device=device)
     for _, block in blocks(X, device, torch.float64):
         total += block.sum(0)
@@ -127,17 +127,17 @@ def feature_mean(X: Source, device: torch.device) -> Tensor:
 
 
 def is_double(X: Source) -> bool:
-    """Whether features are in float64."""
+    """Return whether features are in float64."""
     return X.dtype == torch.float64 if isinstance(X, Tensor) else X.dtype.itemsize == 8
 
 
 def _tall(
     X: Source, mean: Tensor, device: torch.device, dtype: torch.dtype
 ) -> tuple[Tensor, Tensor]:
-    """More examples than features: the axes are the covariance's eigenvectors.
+    """Return axes and Z for n > d: eigenvectors of the covariance matrix.
 
-    All of them are kept. What rounding leaves of the small ones is still a basis, and a poor
-    preconditioner there costs steps; a direction that is left out costs the solution.
+    All of them are kept. Rounding makes the small ones inaccurate, but they still form a basis. A
+    poor preconditioner costs steps; a missing direction would cost the solution.
     """
     n, d = X.shape
     work = torch.float64 if d <= SMALL or _uneven(X, mean, device) else dtype
@@ -153,7 +153,7 @@ def _tall(
 
 
 def _uneven(X: Source, mean: Tensor, device: torch.device) -> bool:
-    """Whether some features that vary do so far less than others."""
+    """Return whether standard deviations of non-constant features differ by over `UNEVEN`."""
     square = torch.zeros(X.shape[1], dtype=torch.float64, device=device)
     for _, block in blocks(X, device, torch.float64):
         square += (block - mean).square_().sum(0)
@@ -164,9 +164,9 @@ def _uneven(X: Source, mean: Tensor, device: torch.device) -> bool:
 def _wide(
     X: Source, mean: Tensor, device: torch.device, dtype: torch.dtype
 ) -> tuple[Tensor, Tensor]:
-    """At most as many examples as features: a basis of what they span, then its axes.
+    """Return axes and Z for n <= d: an orthonormal basis of the span, rotated to its axes.
 
-    By an orthogonal factorisation, which keeps small directions that inner products lose.
+    It uses a QR factorization, which keeps small directions that a Gram matrix loses.
     """
     centred = torch.empty(*X.shape, dtype=torch.float64, device=device)
     for part, block in blocks(X, device, torch.float64):
@@ -178,13 +178,13 @@ def _wide(
 
 
 class Fast:
-    """Products with Z in its own precision, which may be bfloat16; all else at least float32."""
+    """Products with Z in Z's precision, possibly bfloat16; results are at least float32."""
 
     def __init__(self, Z: Tensor) -> None:
         self._Z, self.dtype = Z, torch.promote_types(Z.dtype, torch.float32)
 
     def leading(self, n_axes: int) -> "Fast":
-        """Products with the first axes alone."""
+        """Return products with the first axes only."""
         return Fast(self._Z[:, :n_axes])
 
     def forward(self, W: Tensor) -> Tensor:
@@ -202,7 +202,7 @@ class Fast:
 
 
 class Exact:
-    """Products with the features as they were given, in float64, block by block."""
+    """Products with the features as given, in float64, block by block."""
 
     dtype = torch.float64
 
@@ -218,7 +218,7 @@ class Exact:
         return pull(self._axes.X, residual, self._axes.mean) @ self._axes.axes
 
     def gradient(self, residual: Tensor, W: Tensor, lam: Tensor) -> tuple[Tensor, Tensor]:
-        # In all d directions, also those that the examples do not span.
+        # In all d directions, including those outside the span of the examples.
         axes = self._axes
         gradient = lam[:, None, None] * (W @ axes.axes.T)
         gradient += pull(axes.X, residual, axes.mean)
@@ -229,7 +229,7 @@ class Exact:
 
 
 def scores(X: Source, coef: Tensor, bias: Tensor) -> Tensor:
-    """(n, d) features, (B, C, d) and (B, C) float64 -> (B, C, n) float64 logits."""
+    """Return (B, C, n) float64 logits of (n, d) features, for (B, C, d) and (B, C) float64."""
     flat = coef.flatten(0, 1)
     logits = flat.new_empty(len(flat), len(X))
     for part, block in blocks(X, coef.device, torch.float64):
@@ -238,7 +238,7 @@ def scores(X: Source, coef: Tensor, bias: Tensor) -> Tensor:
 
 
 def pull(X: Source, residual: Tensor, mean: Tensor) -> Tensor:
-    """(B, C, n) float64 residuals times (n, d) centred features: (B, C, d)."""
+    """Return (B, C, n) float64 residuals times (n, d) centred features: (B, C, d)."""
     flat = residual.flatten(0, 1)
     total = -torch.outer(flat.sum(1), mean)
     for part, block in blocks(X, residual.device, torch.float64):
@@ -247,6 +247,6 @@ def pull(X: Source, residual: Tensor, mean: Tensor) -> Tensor:
 
 
 def _times(A: Tensor, B: Tensor) -> Tensor:
-    """(B, C, p) times (p, q) as one matrix product."""
+    """Multiply (B, C, p) by (p, q) as one matrix product."""
     product = torch.mm(A.flatten(0, 1), B)
     return product.view(*A.shape[:2], -1)

@@ -1,4 +1,4 @@
-"""The bias that is best for given weights: the residuals then sum to zero over examples."""
+"""The optimal bias for given weights: at it, residuals sum to zero over examples."""
 
 import torch
 from torch import Tensor
@@ -7,14 +7,17 @@ from headstart.probe.losses import Loss, parts
 
 __all__ = ["BALANCE", "balance", "imbalance"]
 
-# How far from zero the residuals' sums may be, relative to the sum of what is left to explain.
+# Largest sum of residuals that counts as zero, relative to the sum of positive residuals.
 BALANCE = 1e-7
 NEWTON_STEPS = 100
 
 
 def imbalance(residual: Tensor) -> tuple[Tensor, Tensor]:
-    """(B, C) sums of the residuals over examples, and (B,) the largest relative to what is left."""
-    # Part by part: torch makes a float64 copy of what it sums in float64.
+    """Return (B, C) sums of residuals over examples, and the (B,) largest relative one.
+
+    It is relative to the sum of positive residuals.
+    """
+    # Part by part, since torch's sum in float64 makes a float64 copy.
     excess = torch.zeros(residual.shape[:2], dtype=torch.float64, device=residual.device)
     left = torch.zeros_like(excess[:, 0])
     for part in parts(residual):
@@ -25,21 +28,21 @@ def imbalance(residual: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def balance(loss: Loss, scores: Tensor, bias: Tensor) -> Tensor:
-    """Minimise the losses over the (B, C) bias, scores (B, C, n) given.
+    """Minimize the losses over the (B, C) bias for given (B, C, n) scores; return the bias.
 
-    Newton's method; where its step does not lower the losses, as on saturated logits, a step of
-    iterative scaling, which always does.
+    It uses Newton's method. If a step does not reduce the loss (saturated logits), it takes a step
+    of iterative scaling instead, which always does.
     """
     sums = loss.sums(scores, bias)
     for _ in range(NEWTON_STEPS):
         todo = sums.uneven > BALANCE / 10
         if not todo.any():
             break
-        # Adding one constant to all biases changes nothing: the pseudo-inverse leaves it out.
+        # Adding a constant to all biases changes nothing; the pseudo-inverse excludes it.
         inverse = torch.linalg.pinv(sums.curvature, rtol=1e-12, hermitian=True)
         newton = torch.where(todo[:, None], (inverse @ -sums.excess[:, :, None])[:, :, 0], 0)
         after = loss.sums(scores, bias + newton)
-        # On saturated logits a step may be nothing: then it helps neither losses nor balance.
+        # On saturated logits a step may be zero and improve neither losses nor balance.
         even = (after.values <= sums.values) & (after.uneven < sums.uneven)
         worse = todo & ~(even | (after.values < sums.values))
         if worse.any():

@@ -1,4 +1,4 @@
-r"""How far any solution is from the optimum, proven in float64.
+r"""Certificates: a proven bound, in float64, on the distance of a solution to the optimum.
 
 With the best bias for this W, the residuals :math:`\alpha_i = e_{y_i} - p_i` sum to zero over
 examples and are feasible for the Lagrange dual (Boyd & Vandenberghe, Convex Optimization, 5.1),
@@ -13,11 +13,11 @@ The gap :math:`P - D` bounds how far P is from its least. With :math:`\log p_{ik
 .. math:: P - D = \frac{1}{2\lambda} \| \lambda W - \alpha^T X \|_F^2
                = \frac{1}{2\lambda} \| \nabla_W P \|_F^2,
 
-which is computed without cancellation and never negative. Examples that a problem leaves out have
-neither loss nor residual: the sums are over those that count.
+which is computed without cancellation and never negative. Examples that a problem ignores have no
+loss and no residual.
 
-The residuals balance to 1e-7 of what is left to explain, not exactly. At the best bias the gap does
-not change with the bias to first order, so that is felt in its eighth digit.
+Residuals sum to zero only up to 1e-7 of their positive part. To first order the gap does not
+depend on the bias at the optimal bias, so this affects its eighth digit.
 """
 
 from dataclasses import dataclass
@@ -34,15 +34,15 @@ __all__ = ["Certificate", "certify"]
 
 @dataclass(frozen=True)
 class Certificate:
-    """How far B solutions are from their optima: at most `gap`, in units of the objective.
+    """Bounds on the distance of B solutions to their optima.
 
     Parameters
     ----------
     objective, gap
-        (B,) float64; a gap is infinite where residuals do not sum to zero, so that nothing is
-        known.
+        (B,) float64. The optimum is at least ``objective - gap``. A gap is infinite if residuals
+        do not sum to zero: nothing is known then.
     bias
-        (B, C) float64: the best for the weights.
+        (B, C) float64, optimal for the weights.
     """
 
     objective: Tensor
@@ -54,23 +54,23 @@ class Certificate:
 def certify(
     X: Source, mean: Tensor, loss: Loss, lam: Tensor, coef: Tensor, bias: Tensor
 ) -> Certificate:
-    """Bound the distance of solutions to their optima, each with the bias that is best for it.
+    """Bound the distance of solutions to their optima, each with its optimal bias.
 
     Parameters
     ----------
     X
         (n, d) features.
     mean
-        (d,) float64, near their mean.
+        (d,) float64, close to the mean of X.
     loss
-        Of B problems.
+        Loss of B problems.
     lam, coef, bias
         (B,), (B, C, d) and (B, C) float64.
     """
     A = scores(X, coef, bias)
     objective, balanced = torch.empty_like(lam), torch.empty_like(lam).bool()
     bias = bias.clone()
-    # One problem at a time, in place: logits of many are what takes the memory here.
+    # One problem at a time, in place: logits of many problems dominate the memory.
     for i in range(len(lam)):
         mine = slice(i, i + 1)
         own = loss.take(torch.arange(i, i + 1, device=lam.device))

@@ -1,15 +1,15 @@
-r"""Products with the Hessian of the losses, and its approximate inverse.
+r"""Hessian-vector products, and an approximate inverse of the Hessian.
 
 Along the principal axes the Hessian by W is :math:`\sum_i (z_i z_i^T) \otimes S_i + \lambda I`,
-with :math:`S_i = \mathrm{diag}(p_i) - p_i p_i^T` for a softmax. With the mean :math:`\bar S` in
-the place of each :math:`S_i` it becomes :math:`Z^T Z \otimes \bar S + \lambda I`. The first factor
-is diagonal in these axes and :math:`\bar S = U \,\mathrm{diag}(a)\, U^T` is only K x K, so its
-inverse is exact and cheap for every lambda:
+with :math:`S_i = \mathrm{diag}(p_i) - p_i p_i^T` for a softmax. Replacing each :math:`S_i` by the
+mean :math:`\bar S` gives :math:`Z^T Z \otimes \bar S + \lambda I`. The first factor is diagonal in
+these axes, and :math:`\bar S = U \,\mathrm{diag}(a)\, U^T` is only K x K. Its inverse is exact and
+cheap for every lambda:
 
 .. math:: G \mapsto U \left( \frac{U^T G}{a_k v_j + \lambda} \right).
 
-On axes where :math:`a_k v_j` is small beside lambda for all k, that inverse is near the true one:
-there it is taken for it, and the products are with the leading axes alone.
+On axes where :math:`a_k v_j` is small compared with lambda for all k, this inverse is close to the
+true one and is used in its place. Products then need only the leading axes.
 """
 
 from dataclasses import dataclass
@@ -22,19 +22,19 @@ from headstart.probe.losses import Loss
 
 __all__ = ["Curvature", "Preconditioner"]
 
-# Least eigenvalue of the mean Hessian by the logits, relative to its largest.
+# Smallest eigenvalue of the mean Hessian by the logits, relative to the largest.
 LEAST = 1e-6
-# Where the losses curve less than this part of lambda, their mean Hessian is near enough.
+# If the curvature of the losses is below this fraction of lambda, the mean Hessian is used.
 FAINT = 0.03
 
 
 class Curvature:
-    """The Hessian of a batch at a point: ``(D, d) -> (by W, by bias)``, the penalty included.
+    """The Hessian of a batch at a point, as ``(D, d) -> (by W, by bias)``, with the penalty.
 
     Parameters
     ----------
     products
-        With the features; bfloat16 will do, since a Newton step may be rough.
+        Products with the features; bfloat16 is accurate enough for a Newton step.
     variance
         (r,) float64 sums of squares of the columns of Z.
     """
@@ -51,7 +51,7 @@ class Curvature:
         return by_W.add_(lam.to(D.dtype)[:, None, None] * D), curved.sum(2)
 
     def n_leading(self, inverse: "Preconditioner", lam: Tensor) -> int:
-        """How many axes need products: all, unless far fewer will do and are cheaper."""
+        """Return how many axes need products: all, or far fewer if those suffice."""
         n_axes = len(self._variance)
         if not isinstance(self._products, Fast):
             return n_axes
@@ -60,15 +60,15 @@ class Curvature:
         return max(1, last) if last <= n_axes // 2 else n_axes
 
     def leading(self, n_axes: int) -> "Curvature":
-        """Restrict it to the first axes."""
+        """Return the restriction to the first axes."""
         if n_axes == len(self._variance) or not isinstance(self._products, Fast):
             return self
         return Curvature(self._products.leading(n_axes), self._variance[:n_axes])
 
     def inverse(self, loss: Loss, p: Tensor, lam: Tensor) -> "Preconditioner":
-        """Invert it approximately at a point."""
+        """Return an approximate inverse at a point."""
         total = loss.column_curvature(p)
-        # A GPU takes longer for a batch of small eigenproblems than the way to the CPU and back.
+        # On the CPU: a GPU is slower for a batch of small eigenproblems, transfers included.
         a, U = (part.to(p.device) for part in torch.linalg.eigh(total.cpu()))
         a = torch.maximum(a, LEAST * a[:, -1:]).clamp(min=torch.finfo(torch.float32).tiny)
         by_W = a[:, :, None] * (self._variance / p.shape[2]) + lam[:, None, None]
@@ -97,9 +97,9 @@ class Preconditioner:
         return by_W, by_bias[:, :, 0]
 
     def leading(self, n_axes: int) -> "Preconditioner":
-        """Restrict it to the first axes."""
+        """Return the restriction to the first axes."""
         return Preconditioner(self.U, self.by_W[:, :, :n_axes].contiguous(), self.by_bias)
 
     def take(self, problems: Tensor) -> "Preconditioner":
-        """Keep some of the batch's problems."""
+        """Return a selection of the batch's problems."""
         return Preconditioner(self.U[problems], self.by_W[problems], self.by_bias[problems])

@@ -18,7 +18,6 @@ from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
 from headstart.devices import resolve_device
 from headstart.errors import ProbeError
-from headstart.labels import SingleLabel
 from headstart.metrics import SCORERS, voc_map_11point
 from headstart.probe.axes import Source
 from headstart.probe.fits import Fit, Weights, decision_values
@@ -38,43 +37,44 @@ OPTIONS = {
     "solver": ("newton", "lbfgs"),
 }
 FLOATS = [np.float64, np.float32]
-# With `early_stop`, how often in a row the validation loss has to rise.
+# Metrics by name for labels of one class per example.
+METRICS = ("top-1", "mean-per-class")
+# With `early_stop`, the number of successive rises of the validation loss that stops the path.
 PATIENCE = 3
 
 Metric = str | Callable[[Any, Any], float]
 
 
 class LogisticRegressionPath(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
-    """L2-regularised logistic regression for many penalties, each fit with a proof of how good.
+    """L2-regularized logistic regression for many penalties, with certified convergence.
 
-    Minimises ``sum_i loss(W x_i + b, y_i) + (lambda/2) ||W||_F^2`` with an unpenalised bias, for
+    It minimizes ``sum_i loss(W x_i + b, y_i) + (lambda/2) ||W||_F^2`` with an unpenalized bias, for
     each lambda. In scikit-learn's terms C = 1/lambda; for two classes C = 2/lambda, since two
-    opposite rows of W share the penalty there. With `multilabel`, `y` is (n, K) of zeros and ones,
-    and each column an independent binary problem, for which C = 1/lambda.
+    opposite rows of W share the penalty. With `multilabel`, `y` is (n, K) of zeros and ones, and
+    each column is an independent binary problem with C = 1/lambda.
 
-    `predict` and all that follows it use the fit `best_index_`: the one with the smallest lambda
-    until `select` has chosen on validation.
+    `predict` and the other methods use the fit `best_index_`: the smallest lambda after `fit`, the
+    best on validation data after `select`.
 
     Parameters
     ----------
     lambdas
-        Positive; by default 45 from 1e5 down to 1e-6 (Kornblith et al. 2019).
+        Positive penalties; by default 45 from 1e5 down to 1e-6 (Kornblith et al. 2019).
     tol
         Relative duality gap at which a fit counts as converged.
     device
-        ``"auto"`` computes where X is if that is a tensor, else on the first GPU if there is one.
+        ``"auto"`` is the device of X if it is a tensor, else the first GPU if there is one.
     dtype
-        Of the products: ``"auto"`` is that of X. The certificate is always computed in float64.
+        Precision of products; ``"auto"`` is that of X. The certificate is always in float64.
     max_passes
-        Multiplications by X and its transpose, for one lambda and the way to it, after which no
-        further step is begun.
+        Limit on products with X and its transpose per lambda, including waypoints before it.
     multilabel
         Whether an example may have several labels, or none.
     solver
-        ``"newton"``, or ``"lbfgs"``: scipy's, plain and slow, as a reference.
+        ``"newton"``, or ``"lbfgs"`` for SciPy's L-BFGS, simple and slow, as a reference.
     early_stop
-        Leave out the smaller lambdas once the validation loss has risen three times in a row, on
-        a path of every second lambda; `fit` then wants `X_val` and `y_val`.
+        Skip smaller lambdas once the validation loss has risen three times in a row on the path of
+        every second lambda. `fit` then needs `X_val` and `y_val`.
 
     Attributes
     ----------
@@ -83,18 +83,17 @@ class LogisticRegressionPath(ClassifierMixin, BaseEstimator):  # type: ignore[mi
     coef_path_, intercept_path_
         (L, K, d) and (L, K) float64.
     objective_path_, gap_path_
-        (L,) objectives, and certified relative duality gaps: (objective - optimum) / objective is
-        at most this.
+        (L,) objectives, and certified upper bounds on (objective - optimum) / objective.
     passes_path_
-        (L,) int64.
+        (L,) int64 passes over the features.
     converged_path_
         (L,) bool: whether the gap is within `tol`.
     classes_
         (K,) labels in the order of the rows of W.
     best_index_, lambda_, coef_, intercept_
-        The fit in use, its lambda, weights (K, d), and bias (K,).
+        Index of the fit in use, its lambda, (K, d) weights and (K,) bias.
     validation_scores_
-        (L,) after `select`.
+        (L,) validation scores; set by `select`.
 
     Examples
     --------
@@ -133,24 +132,24 @@ class LogisticRegressionPath(ClassifierMixin, BaseEstimator):  # type: ignore[mi
         Parameters
         ----------
         X
-            (n, d) float32 or float64, an array, a memory-mapped array, or a tensor on a processor
-            or an NVIDIA GPU; other numbers of an array are converted to float64.
+            (n, d) float32 or float64: an array, a memory-mapped array, or a tensor on a CPU or an
+            NVIDIA GPU. Arrays of other types are converted to float64.
         y
             (n,) labels, or (n, K) zeros and ones with `multilabel`.
         X_val, y_val
-            For `early_stop` alone.
+            Validation data, for `early_stop` only.
 
         Raises
         ------
         ProbeError
-            A ValueError too: options, features or labels that cannot be; the message says which.
+            Invalid options, features or labels. It is a ValueError, too.
 
         Warns
         -----
         ConvergenceWarning
-            Lambdas that did not reach `tol`; `gap_path_` says how far each came.
+            Some lambdas did not reach `tol`; see `gap_path_`.
         """
-        # What an earlier fit left must not be taken for what this one found, should it fail.
+        # If this fit fails, attributes of an earlier one must not remain.
         for name in [name for name in vars(self) if name.endswith("_")]:
             delattr(self, name)
         lambdas = self._checked_lambdas(X_val, y_val)
@@ -162,7 +161,7 @@ class LogisticRegressionPath(ClassifierMixin, BaseEstimator):  # type: ignore[mi
         labels = self._targets(y, len(X))
         loss = self._loss(labels)
         found: dict[float, Fit] = {}
-        # Each is put where it is to stay: the weights of all lambdas may be more than X.
+        # Copied at once, since the weights of all lambdas may be larger than X.
         coefs = np.empty((len(lambdas), len(self.classes_), X.shape[1]))
         for fit in self._fits(X, loss, lambdas, X_val, y_val):
             place = coefs[lambdas.index(fit.lam)]
@@ -182,16 +181,16 @@ class LogisticRegressionPath(ClassifierMixin, BaseEstimator):  # type: ignore[mi
         return self
 
     def select(self, X_val: Source, y_val: Any, metric: Metric | None = None) -> Self:
-        """Use the fit that is best on validation from now on; of equals, the largest lambda.
+        """Select the fit with the best validation score; ties go to the largest lambda.
 
         Parameters
         ----------
         X_val, y_val
             As in `fit`; classes may be missing.
         metric
-            ``"top-1"`` (the default), ``"mean-per-class"``, or a function of the true and the
-            predicted labels. With `multilabel` a function of the (n, K) labels and scores; by
-            default the 11-point mean average precision of PASCAL VOC 2007.
+            ``"top-1"`` (the default), ``"mean-per-class"``, or a function of true and predicted
+            labels. With `multilabel`, a function of (n, K) labels and scores; by default the
+            11-point mean average precision of PASCAL VOC 2007.
         """
         check_is_fitted(self)
         X_val = self._features(X_val)
@@ -210,7 +209,7 @@ class LogisticRegressionPath(ClassifierMixin, BaseEstimator):  # type: ignore[mi
 
     @property
     def lambda_(self) -> float:
-        """The penalty of the fit in use."""
+        """Penalty of the fit in use."""
         return float(self.lambdas_[self.best_index_])
 
     @property
@@ -224,26 +223,26 @@ class LogisticRegressionPath(ClassifierMixin, BaseEstimator):  # type: ignore[mi
         return np.asarray(self.intercept_path_[self.best_index_])
 
     def decision_function(self, X: Source) -> Weights:
-        """(n, K) logits; for two classes (n,), those of the second less those of the first."""
+        """Return (n, K) logits; for two classes (n,), those of the second minus the first."""
         logits = self._logits(X)
         if not self.multilabel and len(self.classes_) == 2:
             return np.asarray(logits[:, 1] - logits[:, 0])
         return logits
 
     def predict(self, X: Source) -> npt.NDArray[Any]:
-        """(n,) labels, or (n, K) zeros and ones with `multilabel`."""
+        """Return (n,) labels, or (n, K) zeros and ones with `multilabel`."""
         logits = self._logits(X)
         if self.multilabel:
             return (logits > 0).astype(np.int64)
         return np.asarray(self.classes_[logits.argmax(axis=1)])
 
     def predict_proba(self, X: Source) -> Weights:
-        """(n, K) probabilities, which with `multilabel` do not sum to one."""
+        """Return (n, K) probabilities; with `multilabel` they do not sum to one."""
         logits = self._logits(X)
         return np.asarray(expit(logits) if self.multilabel else softmax(logits, axis=1))
 
     def score(self, X: Source, y: Any, sample_weight: Any = None) -> float:
-        """Proportion of examples predicted right, with `multilabel` in all labels."""
+        """Return the proportion of correct predictions, in all labels with `multilabel`."""
         return float(super().score(X, array(y), sample_weight))
 
     def __sklearn_is_fitted__(self) -> bool:
@@ -254,7 +253,7 @@ class LogisticRegressionPath(ClassifierMixin, BaseEstimator):  # type: ignore[mi
         return decision_values(self._features(X), self.coef_, self.intercept_)
 
     def _loss(self, labels: Tensor) -> Softmax | Binary:
-        """Take the labels for what `multilabel` says: each example counts for every column."""
+        """Return the loss that `multilabel` selects; each example counts for every column."""
         if self.multilabel:
             return Binary.of(2 * labels - 1)
         return Softmax.of(labels, len(self.classes_))
@@ -314,13 +313,13 @@ class LogisticRegressionPath(ClassifierMixin, BaseEstimator):  # type: ignore[mi
                 self.classes_[labels], self.classes_[logits.argmax(axis=1)]
             )
         name = metric or "top-1"
-        if name not in SingleLabel.metrics:
-            known = ", ".join(SingleLabel.metrics)
+        if name not in METRICS:
+            known = ", ".join(METRICS)
             raise ProbeError(f"expected a function or one of {known} as metric, found {name!r}")
         return SCORERS[name]
 
     def _checked_lambdas(self, X_val: Source | None, y_val: Any) -> Sequence[float]:
-        """Check all options; give the lambdas."""
+        """Check all options; return the lambdas."""
         for name, allowed in OPTIONS.items():
             if getattr(self, name) not in allowed:
                 raise ProbeError(
@@ -334,7 +333,7 @@ class LogisticRegressionPath(ClassifierMixin, BaseEstimator):  # type: ignore[mi
             )
         if self.solver == "lbfgs" and (self.device == "cuda" or self.dtype == "float32"):
             raise ProbeError(
-                "solver='lbfgs' computes in float64 on the processor: leave device and dtype alone"
+                "solver='lbfgs' computes in float64 on the CPU: leave device and dtype alone"
             )
         if self.early_stop and (X_val is None or y_val is None or self.solver != "newton"):
             raise ProbeError(
@@ -343,13 +342,13 @@ class LogisticRegressionPath(ClassifierMixin, BaseEstimator):  # type: ignore[mi
         return path_of(LAMBDAS if self.lambdas is None else self.lambdas)
 
     def _features(self, X: Any) -> Source:
-        """Check features against those of `fit`; a tensor stays where it is."""
+        """Check features against those of `fit`; a tensor stays on its device."""
         if not isinstance(X, Tensor):
             X = validate_data(self, X, dtype=FLOATS, reset=False, ensure_all_finite=False)
         return features(X, self.n_features_in_)
 
     def _targets(self, y: Any, n_examples: int) -> Tensor:
-        """(n,) places of the labels in `classes_`, or (n, K) of zeros and ones."""
+        """Return (n,) indices into `classes_`, or (n, K) zeros and ones."""
         return targets(y, n_examples, self.classes_, multilabel=self.multilabel)
 
     def _warn(self) -> None:
@@ -372,7 +371,7 @@ class LogisticRegressionPath(ClassifierMixin, BaseEstimator):  # type: ignore[mi
 
 
 def _log_loss(logits: Tensor, labels: Tensor) -> float:
-    """Sum of the losses of (n, K) logits."""
+    """Return the summed loss of (n, K) logits."""
     if labels.ndim == 2:
         return float(binary_cross_entropy_with_logits(logits, labels.double(), reduction="sum"))
     return float(cross_entropy(logits, labels, reduction="sum"))

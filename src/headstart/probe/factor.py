@@ -1,11 +1,11 @@
-r"""The whole Hessian of small problems, factored: a preconditioner where the mean one is too rough.
+r"""Cholesky factors of the full Hessian of small problems, as a preconditioner.
 
-On data that few examples still resist, those few carry the curvature, and
+When few examples are left that the fit does not explain, those few carry the curvature. Then
 :math:`Z^T Z \otimes \bar S + \lambda I` is far from the Hessian
-:math:`\sum_i \tilde z_i \tilde z_i^T \otimes S_i + \lambda I`: with small lambdas conjugate
-gradients then take thousands of steps. With few features and classes it can be written out, the
-bias too (:math:`\tilde z = (z, 1)`), and its Cholesky factor gives the Newton step itself. Made at
-one point, the factor is a good preconditioner near it, for other lambdas too.
+:math:`\sum_i \tilde z_i \tilde z_i^T \otimes S_i + \lambda I`, and for small lambdas conjugate
+gradients need thousands of steps. With few features and classes, the Hessian can be formed in full,
+including the bias (:math:`\tilde z = (z, 1)`). Its Cholesky factor gives the exact Newton step. A
+factor made at one point is a good preconditioner near it, also for other lambdas.
 """
 
 from dataclasses import dataclass
@@ -17,24 +17,24 @@ from headstart.probe.losses import Loss
 
 __all__ = ["Factor", "Factors"]
 
-# Entries that the Hessians of a batch may have: 128 MB.
+# Largest number of entries of a batch's Hessians: 128 MB.
 LARGEST = 4096**2
-# Entries of the weighted features that are held at once.
+# Entries of weighted features in memory at a time.
 WEIGHTED = 1 << 21
-# What a step or a product costs beside its arithmetic, in floating-point operations.
+# Overhead of a step or a product, in floating-point operations.
 OVERHEAD = 5e6
-# Conjugate-gradient steps after which a factor is made: its own price, within these limits.
+# Conjugate-gradient steps before a factor is made: its cost in steps, within these limits.
 FEWEST, MOST = 20, 1000
-# A factor serves lambdas up to so many times as large, or as small.
+# A factor is reused for lambdas that differ by up to this ratio.
 NEAR = 10.0
-# Where rounding leaves a Hessian without a factor, this part of its diagonal is added, then a
-# hundred times as much.
+# If rounding makes a Hessian indefinite, this fraction of its diagonal is added, then a hundred
+# times as much, and so on.
 JITTER, ATTEMPTS = 1e-14, 8
 
 
 @dataclass(frozen=True)
 class Factor:
-    """Inverses of the Hessians of a batch at the point where they were made.
+    """Inverses of a batch's Hessians at the point where they were factored.
 
     Parameters
     ----------
@@ -51,22 +51,22 @@ class Factor:
     lam: Tensor
 
     def __call__(self, G: Tensor, g: Tensor) -> tuple[Tensor, Tensor]:
-        """Solve for a gradient by W (B, C, r) and by the bias (B, C)."""
+        """Solve for gradients by W, (B, C, r), and by the bias, (B, C)."""
         whole = torch.cat([G, g[:, :, None].to(G.dtype)], dim=2).double()
         flat = (whole.flatten(1) * self.scale)[:, :, None]
-        # `cholesky_solve` copies its matrix, which takes ten times as long.
+        # `cholesky_solve` copies its matrix and takes ten times as long.
         half = torch.linalg.solve_triangular(self.L, flat, upper=False)
         solved = torch.linalg.solve_triangular(self.L.mT, half, upper=True)[:, :, 0] * self.scale
         by_W, by_bias = solved.view_as(whole).to(G.dtype).split([G.shape[2], 1], dim=2)
         return by_W.contiguous(), by_bias[:, :, 0]
 
     def take(self, problems: Tensor) -> "Factor":
-        """Keep some of the batch's problems."""
+        """Return a selection of the batch's problems."""
         return Factor(self.L[problems], self.scale[problems], self.lam[problems])
 
 
 class Factors:
-    """Makes factors, and keeps the last.
+    """Makes factors and keeps the last one.
 
     Parameters
     ----------
@@ -79,22 +79,22 @@ class Factors:
         self._last: Factor | None = None
 
     def fit(self, n_problems: int, n_columns: int) -> bool:
-        """Whether the Hessians of so many problems are small enough."""
+        """Return whether the Hessians of this many problems are small enough."""
         return n_problems * (n_columns * (self._Z.shape[1] + 1)) ** 2 <= LARGEST
 
     def price(self, n_columns: int) -> int:
-        """Conjugate-gradient steps that cost what a factor costs, within limits.
+        """Return how many conjugate-gradient steps cost as much as a factor, within limits.
 
-        Who makes a factor once so many were taken pays at most twice the least possible.
+        Making a factor after that many steps costs at most twice the optimum (ski rental).
         """
         n, r = self._Z.shape
         size = n_columns * (r + 1)
-        # In float64, which costs twice float32.
+        # In float64, at twice the cost of float32.
         cost = 2 * (2 * n * size**2 + size**3 / 3) + OVERHEAD
         return int(min(max(cost / (4 * n * r * n_columns + OVERHEAD), FEWEST), MOST))
 
     def recall(self, lam: Tensor) -> Factor | None:
-        """Give the last factor if it was made for a whole batch like this, of lambdas near."""
+        """Return the last factor if it was made for as many problems and nearby lambdas."""
         last = self._last
         if last is None or len(last.lam) != len(lam):
             return None
@@ -102,12 +102,12 @@ class Factors:
         return last if bool(((ratio < NEAR) & (ratio > 1 / NEAR)).all()) else None
 
     def make(self, loss: Loss, p: Tensor, lam: Tensor) -> Factor:
-        """Write the Hessians of (B, C, n) probabilities out, and factor them."""
+        """Form the full Hessians at (B, C, n) probabilities, and factor them."""
         hessian = self._hessian(loss, p.double())
         n_problems, n_columns, width = hessian.shape[:3]
         ridge = lam[:, None].repeat(1, width)
-        # What is common to all classes changes no probability, and of the bias no penalty: any
-        # curvature will do there.
+        # A bias common to all classes changes neither probabilities nor penalty: its curvature is
+        # arbitrary.
         ridge[:, -1] = 0
         hessian.diagonal(dim1=1, dim2=3).diagonal(dim1=1, dim2=2).add_(ridge[:, None, :])
         own = torch.eye(n_columns, dtype=torch.float64, device=p.device)[None]
@@ -119,7 +119,7 @@ class Factors:
         return factor
 
     def _hessian(self, loss: Loss, p: Tensor) -> Tensor:
-        """(B, C, r + 1, C, r + 1) curvature of the losses alone."""
+        """Return the (B, C, r + 1, C, r + 1) Hessian without the penalty."""
         n_problems, n_columns, n = p.shape
         width = self._Z.shape[1] + 1
         hessian = p.new_zeros(n_problems, n_columns, width, n_columns, width)
@@ -133,7 +133,7 @@ class Factors:
 
 
 def _factor(hessian: Tensor, lam: Tensor) -> Factor:
-    """Factor (B, N, N) matrices, each with as little added to its diagonal as that takes."""
+    """Factor (B, N, N) matrices, adding as little to their diagonals as necessary."""
     diagonal = hessian.diagonal(dim1=1, dim2=2)
     scale = diagonal.clamp(min=torch.finfo(torch.float64).tiny).rsqrt()
     hessian.mul_(scale[:, :, None]).mul_(scale[:, None, :])

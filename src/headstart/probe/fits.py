@@ -1,4 +1,4 @@
-"""What a solver gives for one lambda."""
+"""The result of a solver for one lambda."""
 
 from dataclasses import dataclass
 
@@ -28,7 +28,7 @@ class Fit:
     objective
         Sum of losses plus penalty.
     relative_gap
-        Certified bound on (objective - optimum) / objective; of independent labels the largest.
+        Certified bound on (objective - optimum) / objective; the largest of independent labels.
     passes
         Multiplications by the features and by their transpose.
     converged
@@ -44,12 +44,12 @@ class Fit:
     converged: bool
 
     def scores(self, X: Source) -> npt.NDArray[np.float32]:
-        """(n, d) features -> (n, K) float32 decision values, computed in float64."""
+        """Return (n, K) float32 decision values of (n, d) features, computed in float64."""
         return decision_values(X, self.coef, self.bias).astype(np.float32)
 
 
 def decision_values(X: Source, coef: Weights, bias: Weights) -> Weights:
-    """(n, d) features, wherever they are, (K, d) and (K,) -> (n, K) logits."""
+    """Return (n, K) float64 logits of (n, d) features on any device, for (K, d) and (K,)."""
     X = X.detach() if isinstance(X, Tensor) else X
     device = X.device if isinstance(X, Tensor) else torch.device("cpu")
     W, b = (torch.from_numpy(part).to(device)[None] for part in (coef, bias))
@@ -59,9 +59,9 @@ def decision_values(X: Source, coef: Weights, bias: Weights) -> Weights:
 def sum_up(
     lam: float, coef: Tensor, bias: Tensor, proof: Certificate, passes: int, tolerance: float
 ) -> Fit:
-    """Make one fit of the problems of one lambda: (G, C, d) weights on X and (G, C) bias."""
+    """Combine the G problems of one lambda: (G, C, d) weights on X and (G, C) bias."""
     objective = float(proof.objective.sum())
-    # Of independent labels each is within this part of its own optimum.
+    # The largest bound over independent labels, each relative to its own objective.
     relative = float((proof.gap / proof.objective).max())
     return Fit(
         lam, columns(coef), columns(bias), objective, relative, passes, relative <= tolerance
@@ -69,5 +69,5 @@ def sum_up(
 
 
 def columns(part: Tensor) -> Weights:
-    """(G, C, ...) -> (K, ...) in NumPy: a problem has all columns of a lambda, or one."""
+    """Reshape (G, C, ...) to (K, ...) in NumPy: one problem of K columns, or K of one column."""
     return np.asarray(part.flatten(0, 1).cpu().numpy())

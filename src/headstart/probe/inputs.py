@@ -1,4 +1,4 @@
-"""Features and labels as people have them -> as the solver wants them, or one clear line."""
+"""Checks and conversion of features, lambdas and labels."""
 
 from typing import Any
 
@@ -12,28 +12,28 @@ from torch import Tensor
 from headstart.errors import ProbeError
 from headstart.probe.axes import Source, blocks, is_double
 
-# Beyond these float32 has no number for what lambda is multiplied with.
+# Range of lambda: beyond it, products with lambda overflow or vanish in float32.
 SMALLEST, LARGEST = 1e-20, 1e20
 
 __all__ = ["array", "classes", "features", "path_of", "targets"]
 
 
 def features(X: Source, n_features: int | None = None) -> Source:
-    """Check that features are (n, d), float32 or float64, and finite; they stay where they are."""
+    """Check that features are (n, d), float32 or float64, and finite; return them uncopied."""
     known = X.dtype in (torch.float32, torch.float64, np.float32, np.float64)
     if X.ndim != 2 or not known or not all(X.shape):
         raise ProbeError(
             f"expected X as (n, d) float32 or float64, found {tuple(X.shape)} {X.dtype}"
         )
     if isinstance(X, Tensor) and X.device.type not in ("cpu", "cuda"):
-        raise ProbeError(f"expected X on a processor or an NVIDIA GPU, found it on {X.device}")
+        raise ProbeError(f"expected X on a CPU or an NVIDIA GPU, found it on {X.device}")
     if n_features is not None and X.shape[1] != n_features:
         raise ProbeError(f"expected X with the {n_features} features of fit(), found {X.shape[1]}")
     X = X.detach() if isinstance(X, Tensor) else X
     device = X.device if isinstance(X, Tensor) else torch.device("cpu")
     dtype = torch.float64 if is_double(X) else torch.float32
     for part, block in blocks(X, device, dtype):
-        # One sum tells whether a closer look is needed.
+        # The sum is finite unless a value is not (or it overflows): a cheap first test.
         if not block.sum().isfinite() and not (finite := block.isfinite()).all():
             row, column = (~finite).nonzero()[0].tolist()
             raise ProbeError(
@@ -44,7 +44,7 @@ def features(X: Source, n_features: int | None = None) -> Source:
 
 
 def path_of(lambdas: Any) -> list[float]:
-    """Check lambdas; give each once, in decreasing order."""
+    """Check lambdas; return them without duplicates in decreasing order."""
     given = np.atleast_1d(np.asarray(lambdas, dtype=np.float64)).tolist()
     if not given or not all(SMALLEST <= lam <= LARGEST for lam in given):
         raise ProbeError(
@@ -54,7 +54,7 @@ def path_of(lambdas: Any) -> list[float]:
 
 
 def classes(y: Any, *, multilabel: bool) -> npt.NDArray[Any]:
-    """Find the (K,) classes in labels: sorted, or 0..K-1 where each has a column."""
+    """Return the (K,) sorted classes of labels, or column numbers 0..K-1 with `multilabel`."""
     if multilabel:
         return np.arange(_table(y).shape[1])
     found = np.unique(_column(y))
@@ -64,7 +64,7 @@ def classes(y: Any, *, multilabel: bool) -> npt.NDArray[Any]:
 
 
 def targets(y: Any, n_examples: int, known: npt.NDArray[Any], *, multilabel: bool) -> Tensor:
-    """Give (n,) places of labels in the known classes, or (n, K) zeros and ones: int64."""
+    """Return (n,) class indices, or (n, K) zeros and ones with `multilabel`: int64."""
     labels = _table(y) if multilabel else _column(y)
     if len(labels) != n_examples:
         raise ProbeError(
@@ -73,12 +73,12 @@ def targets(y: Any, n_examples: int, known: npt.NDArray[Any], *, multilabel: boo
         )
     if multilabel:
         if labels.shape[1] != len(known):
-            raise ProbeError(f"expected {len(known)} labels a row, found {labels.shape[1]}")
+            raise ProbeError(f"expected {len(known)} labels per row, found {labels.shape[1]}")
         return torch.from_numpy(labels.astype(np.int64))
-    if len(strange := np.setdiff1d(labels, known)):
+    if len(unknown := np.setdiff1d(labels, known)):
         raise ProbeError(
             f"expected labels of the {len(known)} classes of fit(), "
-            f"found {strange[:3].tolist()} too"
+            f"found {unknown[:3].tolist()} too"
         )
     return torch.from_numpy(np.searchsorted(known, labels).astype(np.int64))
 
@@ -104,7 +104,7 @@ def _table(y: Any) -> npt.NDArray[Any]:
 
 
 def array(y: Any) -> npt.NDArray[Any]:
-    """Give labels as an array, wherever they are."""
+    """Return labels as a NumPy array, from any device."""
     if y is None:
         raise ProbeError("fit() requires y to be passed, but the target y is None")
     return y.detach().cpu().numpy() if isinstance(y, Tensor) else np.asarray(y)

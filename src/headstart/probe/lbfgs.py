@@ -1,7 +1,7 @@
-"""The reference: scipy's L-BFGS on the features as they are, in float64, as in the paper.
+"""Reference solver: scipy's L-BFGS on the centred features in float64, as in the paper.
 
-Plain on purpose, and slow: it shares nothing with the solver that it checks but the loss and the
-certificate.
+It is simple and slow on purpose. It shares only the loss and the certificate with the solver that
+it checks.
 """
 
 from collections.abc import Iterator, Sequence
@@ -22,8 +22,8 @@ __all__ = ["lbfgs_path"]
 
 Vector = npt.NDArray[np.float64]
 
-# Largest entry of the gradient at which the gap is looked at first; divided by TIGHTEN as often as
-# the gap is still too large.
+# Tolerance on the largest gradient entry before the first check of the gap; divided by TIGHTEN
+# while the gap is too large.
 FIRST_GRADIENT = 1e-2
 TIGHTEN = 10.0
 MEMORY = 20
@@ -38,10 +38,10 @@ def lbfgs_path(
     *,
     max_passes: int,
 ) -> Iterator[Fit]:
-    """Solve for each lambda in decreasing order, each solution the next one's start.
+    """Yield fits in order of decreasing lambda, each started from the previous solution.
 
-    Parameters are those of `headstart.probe.path.fit_path`; evaluations of the objective and its
-    gradient are the passes.
+    Parameters are as in `headstart.probe.path.fit_path`. A pass is one evaluation of the objective
+    and its gradient.
     """
     cpu = torch.device("cpu")
     lambdas, X = path_of(lambdas), features(X)
@@ -62,7 +62,7 @@ def lbfgs_path(
             proof = certify(centred, torch.zeros_like(mean), loss, lams, coef, bias)
             bias = proof.bias
             fit = sum_up(lam, coef, bias - coef @ mean, proof, passes, tolerance)
-            # A search that stops at once has come to the end of its arithmetic.
+            # Below 1e-300 the precision of float64 is exhausted.
             if fit.converged or passes >= max_passes or gradient < 1e-300:
                 break
             gradient /= TIGHTEN
@@ -78,7 +78,7 @@ def _descend(
     gradient: float,
     budget: int,
 ) -> tuple[int, torch.Tensor, torch.Tensor]:
-    """Run L-BFGS until no entry of the gradient is larger than `gradient`."""
+    """Run L-BFGS until no gradient entry exceeds `gradient`; return passes, weights, bias."""
 
     def unpack(vector: Vector) -> tuple[torch.Tensor, torch.Tensor]:
         parts = torch.from_numpy(vector)
@@ -91,8 +91,8 @@ def _descend(
         value = float(values.sum() + lam / 2 * W.square().sum())
         return value, torch.cat([by_W.flatten(), by_bias.flatten()]).numpy()
 
-    # scipy brings a BLAS of its own for L-BFGS' short vectors. Its threads and torch's fight for
-    # the same cores; one thread is all that it needs.
+    # SciPy's BLAS and torch's threads would compete for the cores. One thread suffices for the
+    # short vectors of L-BFGS.
     with _SCIPY_BLAS.limit(limits=1):
         result = minimize(
             evaluate,

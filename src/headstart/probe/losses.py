@@ -1,11 +1,11 @@
-r"""The two losses of a linear probe, on batches of problems that share their examples.
+r"""The two losses of a linear probe, for batches of problems that share their examples.
 
-Arrays are laid out (problems, columns, examples): a sum over classes then runs along memory, and
-many problems (lambdas, labels) make one wide matrix product.
+Arrays have the layout (problems, columns, examples): sums over classes then vectorize, and many
+problems (lambdas, labels) make one wide matrix product.
 
-On separable data nearly all of the objective is rounding error if it is computed the usual way, so
-losses and residuals are computed from what the other classes get, not from one minus what the
-label gets.
+On separable data the usual formulas lose nearly all digits of the objective. So losses and
+residuals are computed from the probabilities of the other classes, not from one minus the
+probability of the label.
 """
 
 from abc import ABC, abstractmethod
@@ -19,14 +19,14 @@ from headstart.errors import ProbeError
 
 __all__ = ["Binary", "Loss", "Softmax", "Sums", "parts"]
 
-# Logits that are worked on at once, by kind of device.
+# Logits to process at a time, by type of device.
 PART = {"cpu": 1 << 18, "cuda": 1 << 28}
-# A class that gets nothing, as far as the sum of the residuals can tell.
+# Smallest relative excess in iterative scaling: -1 would be a class without any probability.
 FULL = -1 + 2.0**-40
 
 
 class Sums(NamedTuple):
-    """What B problems come to over all examples.
+    """Sums over all examples, for B problems.
 
     Parameters
     ----------
@@ -35,7 +35,7 @@ class Sums(NamedTuple):
     excess
         (B, C) float64 residuals.
     left
-        (B,) float64 residuals that are positive: what is left to explain.
+        (B,) float64 positive residuals.
     curvature
         (B, C, C) float64 Hessian by the logits.
     """
@@ -47,23 +47,22 @@ class Sums(NamedTuple):
 
     @property
     def uneven(self) -> Tensor:
-        """(B,) largest excess relative to what is left: residuals are dual feasible at 0."""
+        """(B,) largest excess relative to `left`; at 0, residuals are dual feasible."""
         return self.excess.abs().amax(1) / self.left.clamp(min=torch.finfo(torch.float64).tiny)
 
 
 class Loss(ABC):
-    """What the solver asks of a loss. A is (B, C, n) logits of B problems with C columns each.
+    """Interface of a loss. A denotes (B, C, n) logits of B problems with C columns.
 
-    What is done for each example is done for some examples at a time, in the processor's cache:
-    intermediate arrays stay small.
+    Examples are processed in parts that fit the CPU's cache, so intermediate arrays stay small.
     """
 
     def values(self, A: Tensor) -> Tensor:
-        """(B,) float64 sums of the losses over examples."""
+        """Return the (B,) float64 losses, summed over examples."""
         return torch.stack([self._some(part).values_of(A[..., part]) for part in parts(A)]).sum(0)
 
     def look(self, A: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Give (B,) values, (B, C, n) residuals, and what `curve` wants to know as (B, C, n)."""
+        """Return (B,) values, (B, C, n) residuals, and (B, C, n) state for `curve`."""
         residual, p, values = torch.empty_like(A), torch.empty_like(A), []
         for part in parts(A):
             value, residual[..., part], p[..., part] = self._some(part).look_at(A[..., part])
@@ -71,14 +70,14 @@ class Loss(ABC):
         return torch.stack(values).sum(0), residual, p
 
     def curve(self, p: Tensor, D: Tensor) -> Tensor:
-        """Multiply a change D of the logits, (B, C, n), by the Hessian where `look` gave p."""
+        """Return the Hessian, at the state p from `look`, times a change D of the logits."""
         bent = torch.empty_like(D)
         for part in parts(D):
             bent[..., part] = self._some(part).bend(p[..., part], D[..., part])
         return bent
 
     def sums(self, A: Tensor, bias: Tensor) -> Sums:
-        """Add up what counts for a (B, C) bias that is added to the logits."""
+        """Return the sums at logits A plus a (B, C) bias."""
         found = []
         for part in parts(A):
             some = self._some(part)
@@ -89,7 +88,7 @@ class Loss(ABC):
         return Sums(*(torch.stack(terms).sum(0) for terms in zip(*found, strict=True)))
 
     def to_residuals_(self, A: Tensor) -> Tensor:
-        """Put residuals in the place of the logits; give the (B,) values."""
+        """Overwrite logits by residuals; return the (B,) values."""
         values = []
         for part in parts(A):
             value, A[..., part], _ = self._some(part).look_at(A[..., part])
@@ -99,68 +98,68 @@ class Loss(ABC):
     @property
     @abstractmethod
     def n_examples(self) -> int:
-        """How many examples there are."""
+        """Number of examples."""
 
     @abstractmethod
     def centre(self, G: Tensor) -> Tensor:
-        """Take from a gradient (B, C, ...) what it cannot have but for rounding error."""
+        """Remove from a gradient (B, C, ...) the part that is zero but for rounding error."""
 
     @abstractmethod
     def column_curvature(self, p: Tensor) -> Tensor:
-        """(B, C, C) sums over examples of the Hessian by the logits."""
+        """Return the (B, C, C) Hessian by the logits, summed over examples."""
 
     @abstractmethod
     def hessian(self, p: Tensor, Z: Tensor) -> Tensor:
-        """(B, C, w, C, w) sums over examples of their Hessians by weights on (n, w) features."""
+        """Return the (B, C, w, C, w) Hessian by weights on (n, w) features, summed."""
 
     @abstractmethod
     def rescale(self, excess: Tensor) -> Tensor:
-        """(B, C) change of the bias by one step of iterative scaling; never raises the loss.
+        """Return the (B, C) bias step of iterative scaling, which never increases the loss.
 
         `excess` (B, C) is the sum of the residuals (Darroch & Ratcliff 1972).
         """
 
     @abstractmethod
     def take(self, problems: Tensor) -> "Loss":
-        """Keep some of the batch's problems."""
+        """Return a selection of the batch's problems."""
 
     @abstractmethod
     def to(self, device: torch.device) -> "Loss":
-        """Move to a device."""
+        """Return a copy on a device."""
 
     @abstractmethod
     def values_of(self, A: Tensor) -> Tensor:
-        """`values` of few examples."""
+        """Return `values` of one part of the examples."""
 
     @abstractmethod
     def look_at(self, A: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """`look` of few examples."""
+        """Return `look` of one part of the examples."""
 
     @abstractmethod
     def bend(self, p: Tensor, D: Tensor) -> Tensor:
-        """`curve` of few examples."""
+        """Return `curve` of one part of the examples."""
 
     @abstractmethod
     def _some(self, examples: slice) -> "Loss":
-        """Keep some of the examples."""
+        """Return the loss on a selection of the examples."""
 
 
 def parts(A: Tensor) -> list[slice]:
-    """Cut the examples of (B, C, n) so that a part fits the cache."""
+    """Return slices of the examples of (B, C, n) that fit the cache."""
     size = max(1, PART[A.device.type] // max(1, A.shape[0] * A.shape[1]))
     return [slice(first, first + size) for first in range(0, max(1, A.shape[2]), size)]
 
 
 @dataclass(frozen=True)
 class Softmax(Loss):
-    """Multinomial logistic loss, one label an example: ``log sum_k exp(A_k - A_y)``.
+    """Multinomial logistic loss, one label per example: ``log sum_k exp(A_k - A_y)``.
 
     Parameters
     ----------
     labels
         (n,) int64 in 0..K-1; shared by all problems of a batch.
     counts
-        (K,) float64 examples of each class, all positive.
+        (K,) float64 number of examples per class, all positive.
     """
 
     labels: Tensor
@@ -168,7 +167,13 @@ class Softmax(Loss):
 
     @classmethod
     def of(cls, labels: Tensor, n_classes: int) -> "Softmax":
-        """From (n,) labels; ProbeError if a class of 0..n_classes-1 has no example."""
+        """Return the loss for (n,) int64 labels.
+
+        Raises
+        ------
+        ProbeError
+            A class of 0..n_classes-1 has no example, or a label is outside this range.
+        """
         counts = torch.bincount(labels, minlength=n_classes).double()
         if len(counts) != n_classes or n_classes < 2 or not counts.all():
             empty = [k for k, count in enumerate(counts.tolist()) if not count]
@@ -181,7 +186,7 @@ class Softmax(Loss):
 
     @property
     def start(self) -> Tensor:
-        """(1, K) bias that is best without features."""
+        """(1, K) optimal bias for zero weights."""
         return torch.log(self.counts / self.counts.sum())[None]
 
     @property
@@ -201,17 +206,17 @@ class Softmax(Loss):
         return values, residual, p
 
     def bend(self, p: Tensor, D: Tensor) -> Tensor:
-        # Only differences of logits count; to the label they are small where the fit is good.
+        # Relative to the label's logit: the differences are small for well-fitted examples.
         T = p * (D - self._of_label(D)[:, None])
         return T.sub_(p * T.sum(1, keepdim=True))
 
     def centre(self, G: Tensor) -> Tensor:
-        # The same for all classes: no loss resists that direction, and with a small lambda
-        # rounding error would be followed a long way.
+        # The loss is constant along the common part of all classes: for a small lambda, rounding
+        # error in that direction would cause large steps.
         return G - G.mean(1, keepdim=True)
 
     def column_curvature(self, p: Tensor) -> Tensor:
-        # diag(p) - p p', whose rows sum to zero: the diagonal follows from what is beside it.
+        # Rows of diag(p) - p p' sum to zero: the diagonal follows from the other entries.
         beside = torch.bmm(p, p.transpose(1, 2)).double()
         diagonal = beside.diagonal(dim1=1, dim2=2)
         diagonal.zero_()
@@ -219,7 +224,7 @@ class Softmax(Loss):
         return -beside
 
     def hessian(self, p: Tensor, Z: Tensor) -> Tensor:
-        # As `column_curvature`, which is this for one feature that is 1.
+        # As in `column_curvature`, which is the case of one constant feature.
         weighted = (p[:, :, None] * Z.T).flatten(1, 2)
         beside = torch.bmm(weighted, weighted.mT).neg_()
         beside = beside.view(*p.shape[:2], Z.shape[1], p.shape[1], -1)
@@ -248,7 +253,7 @@ class Softmax(Loss):
         A.scatter_(1, self.labels.expand(len(A), 1, -1), values[:, None])
 
     def _others(self, A: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Losses, and what the other classes, their sum, and the label get, up to one factor."""
+        """Return losses, and scaled probabilities of other classes, their sum, and the label."""
         margins = A - self._of_label(A)[:, None]
         self._set_label(margins, margins.new_full((), -torch.inf).expand(len(A), A.shape[2]))
         top = margins.amax(1).clamp_(min=0)
@@ -261,16 +266,16 @@ class Softmax(Loss):
 
 @dataclass(frozen=True)
 class Binary(Loss):
-    """Logistic loss of independent yes/no labels: ``log(1 + exp(-sign A))``, one column each.
+    """Logistic loss of independent binary labels: ``log(1 + exp(-sign A))``, one problem each.
 
-    Each problem can leave out examples of its own: they count for nothing.
+    Each problem may ignore examples: these have no loss.
 
     Parameters
     ----------
     signs
-        (B, 1, n) float32 of +1 with the label, -1 without it, 0 left out.
+        (B, 1, n) float32: +1 present, -1 absent, 0 ignored.
     counts
-        (B, 1, 2) float64 examples without and with the label, all positive.
+        (B, 1, 2) float64 number of examples without and with the label, all positive.
     """
 
     signs: Tensor
@@ -278,16 +283,16 @@ class Binary(Loss):
 
     @classmethod
     def of(cls, labels: Tensor) -> "Binary":
-        """From labels (n, K) of {1 present, 0 left out, -1 absent}: K problems.
+        """Return the loss for labels (n, K) of {1 present, 0 ignored, -1 absent}: K problems.
 
         Raises
         ------
         ProbeError
-            Another label, or one that is present, or absent, in no example.
+            A value is not 1, 0 or -1, or a label is never present or never absent.
         """
         signs = labels.T[:, None].float().contiguous()
-        if (strange := ~torch.isin(signs, signs.new_tensor([-1, 0, 1]))).any():
-            column, _, row = strange.nonzero()[0].tolist()
+        if (invalid := ~torch.isin(signs, signs.new_tensor([-1, 0, 1]))).any():
+            column, _, row = invalid.nonzero()[0].tolist()
             raise ProbeError(
                 "expected labels of 1 (present), -1 (absent) and 0 (left out), "
                 f"found {labels[row, column].item()} in row {row}, column {column}"
@@ -305,7 +310,7 @@ class Binary(Loss):
 
     @property
     def start(self) -> Tensor:
-        """(K, 1) bias that is best without features."""
+        """(K, 1) optimal bias for zero weights."""
         return torch.log(self.counts[..., 1] / self.counts[..., 0])
 
     @property
@@ -320,7 +325,7 @@ class Binary(Loss):
     def look_at(self, A: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         margins = self.signs * A
         residual = -self.signs * torch.sigmoid(-margins)
-        # What the label does not get times what it gets: 0 where the example is left out.
+        # p (1 - p), and 0 for ignored examples.
         return self.values_of(A), residual, residual.abs().mul_(torch.sigmoid(margins))
 
     def bend(self, p: Tensor, D: Tensor) -> Tensor:

@@ -1,12 +1,12 @@
-r"""Truncated Newton on a batch of problems that share their features.
+r"""Truncated Newton's method for a batch of problems that share their features.
 
-Each step solves the Newton system by preconditioned conjugate gradients, only as far as it pays,
-and goes along it as far as the objective falls; a line search needs no product with the features,
-since logits are linear in the step. A problem leaves the batch as soon as its duality gap,
+Each step solves the Newton system approximately, by preconditioned conjugate gradients, followed by
+a line search. The line search needs no product with the features, since logits are linear in the
+step. A problem leaves the batch as soon as its duality gap,
 
 .. math:: P - D = \frac{1}{2\lambda} \| \nabla_W P \|_F^2,
 
-is small enough; `headstart.probe.certificate` derives it.
+is small enough (derived in `headstart.probe.certificate`).
 """
 
 from dataclasses import dataclass, fields, replace
@@ -23,28 +23,28 @@ from headstart.probe.losses import Loss
 
 __all__ = ["Batch", "Goal", "Point", "look", "minimise"]
 
-# A Newton step is solved until its residual is this part of the gradient.
+# Conjugate gradients stop when the residual is this fraction of the gradient,
 FORCING = 0.2
-# Or until the gap that it leaves would be this part of the tolerance.
+# or when the remaining gap would be this fraction of the tolerance.
 BELOW_TOLERANCE = 0.25
 MAX_CONJUGATE_STEPS = 300
 MAX_HALVINGS = 30
 SUFFICIENT = 1e-4
-# Rounding error of an objective, in units of its precision.
+# Rounding error of an objective, in units of machine epsilon.
 NOISE = 64
 TINY = torch.finfo(torch.float64).tiny
 
 
 @dataclass(frozen=True)
 class Goal:
-    """When to stop.
+    """Stopping criteria.
 
     Parameters
     ----------
     tolerance
-        Gap divided by the objective.
+        Relative duality gap: gap divided by objective.
     max_passes
-        Passes over the features that one problem may take.
+        Limit on passes over the features per problem.
     """
 
     tolerance: float
@@ -53,20 +53,20 @@ class Goal:
 
 @dataclass(frozen=True)
 class Batch:
-    """B problems: a lambda and a loss each, and where each is.
+    """B problems, each with a lambda, and their current iterates.
 
     Parameters
     ----------
     loss
-        Of all of them.
+        Loss of all problems.
     lam
         (B,) float64.
     W, bias
         (B, C, r) and (B, C), in the dtype of the products.
     passes
-        (B,) int64: multiplications by the features and by their transpose, spent so far.
+        (B,) int64 products with the features and their transpose so far.
     objective
-        (B,) float64: where each was last looked at; infinite before.
+        (B,) float64 at the last evaluation; infinite before the first.
     """
 
     loss: Loss
@@ -77,15 +77,15 @@ class Batch:
     objective: Tensor
 
     def take(self, problems: Tensor) -> "Batch":
-        """Keep some of the problems."""
+        """Return a selection of the problems."""
         rest = {f.name: getattr(self, f.name)[problems] for f in fields(self) if f.name != "loss"}
         return Batch(self.loss.take(problems), **rest)
 
 
 class Point(NamedTuple):
-    """What is known of a batch where it stands.
+    """Values of a batch at its current iterates.
 
-    `objective` and `gap` are (B,) float64; a gap is infinite where residuals do not balance.
+    `objective` and `gap` are (B,) float64; a gap is infinite if residuals do not sum to zero.
     """
 
     objective: Tensor
@@ -96,10 +96,10 @@ class Point(NamedTuple):
 
 
 class _System(NamedTuple):
-    """How a Newton system is solved.
+    """How to solve a Newton system.
 
-    By `factor` where there is one, which is `exact` at the point where it was made; otherwise the
-    mean Hessian is the preconditioner. It is left after `patience` steps.
+    The preconditioner is `factor` if given, which is `exact` at the point where it was made;
+    otherwise the mean Hessian. Conjugate gradients stop after `patience` steps.
     """
 
     curvature: Curvature
@@ -119,13 +119,13 @@ def minimise(
     certify: bool,
     logits: Tensor | None = None,
 ) -> Batch:
-    """Bring each problem to the goal, or as near as the arithmetic allows.
+    """Minimize each problem up to the goal, or to the precision of the arithmetic.
 
-    With `certify` the bias is made the best one for W before each look, so that the gap is a
-    bound; otherwise a bias whose residuals nearly balance will do. `logits`, (B, C, n), are those
-    of the batch where they are known; they are overwritten.
+    With `certify`, the bias is optimized for W before each evaluation, so that the gap is a bound.
+    Otherwise residuals need only sum to nearly zero. `logits`, (B, C, n), are those of the batch if
+    known; they are overwritten.
 
-    Returns the batch where it came to; whether that is near enough a certificate has to say.
+    Return the final batch. Whether it has converged is for a certificate to decide.
     """
     n_problems = len(batch.lam)
     parts = {f.name: getattr(batch, f.name).clone() for f in fields(batch) if f.name != "loss"}
@@ -143,7 +143,7 @@ def minimise(
             batch = replace(batch, bias=batch.bias + change)
         batch = replace(batch, passes=batch.passes + 1)
         point = look(batch, logits, products, BALANCE if certify else 1e-3)
-        # Where a step no longer helps, rounding error is all that is left to remove.
+        # A problem without progress has reached the precision of the arithmetic.
         done = (point.gap <= goal.tolerance * point.objective) | (batch.passes >= goal.max_passes)
         done |= stuck & ~(point.gap < last_gap / 2)
         found.W[active], found.bias[active] = batch.W, batch.bias
@@ -163,12 +163,12 @@ def minimise(
             begun = batch.passes
         system = _System(curvature, goal, factor, fresh, patience)
         batch, logits, stuck = _step(batch, logits, point, products, system)
-        # Logits and what is as large as they are take memory: none is kept longer than needed.
+        # Arrays as large as the logits dominate the memory: free them early.
         del point
 
 
 def look(batch: Batch, logits: Tensor, products: Products, balanced: float) -> Point:
-    """Compute objective, gradient and gap; products with the features' transpose alone."""
+    """Compute objective, gradient and gap; needs one product, with the features' transpose."""
     values, residual, p = batch.loss.look(logits)
     objective = values + batch.lam / 2 * products.penalty(batch.W)
     excess, uneven = imbalance(residual)
@@ -178,7 +178,7 @@ def look(batch: Batch, logits: Tensor, products: Products, balanced: float) -> P
 
 
 def _patience(batch: Batch, factors: Factors, begun: Tensor) -> int:
-    """Conjugate-gradient steps that pay before a factor does; none is made of large Hessians."""
+    """Return the number of conjugate-gradient steps before a factor is made (if it fits)."""
     n_problems, n_columns, _ = batch.W.shape
     if not factors.fit(n_problems, n_columns):
         return MAX_CONJUGATE_STEPS
@@ -192,7 +192,7 @@ def _step(
     products: Products,
     system: _System,
 ) -> tuple[Batch, Tensor, Tensor]:
-    """Move along the Newton direction; say too which problems it hardly moved any more."""
+    """Take a Newton step; return the batch, its logits, and which problems are stuck."""
     S, s, spent = _conjugate_gradients(batch, point, system)
     along = products.forward(S) + s[:, :, None]
     slope = _dot(point.gradient, S) + (point.by_bias * s).sum(1)
@@ -205,8 +205,8 @@ def _step(
         penalty = squares[0] + 2 * size * cross + size**2 * squares[1]
         value = batch.loss.values(moved) + batch.lam / 2 * penalty
         allowed = point.objective + noise + SUFFICIENT * size * slope
-        # A step that promises less than can be seen is taken whole: the gradient sees it. But not
-        # one that is seen to do harm: rounding may have led it far astray.
+        # A decrease below rounding error is not visible in the objective, but in the gradient: take
+        # the full step, unless the objective visibly increases.
         unseen = (slope.abs() <= noise) & (value <= point.objective + 16 * noise)
         too_far = ~((value <= allowed) | unseen)
         if not too_far.any():
@@ -214,7 +214,7 @@ def _step(
         size = torch.where(too_far, size / 2, size)
         torch.addcmul(logits, along, _like(size.to(along.dtype), along), out=moved)
     stuck = (slope.abs() <= 16 * noise) | too_far
-    # Where no step was short enough, none is taken: also not in a direction that overflowed.
+    # Take no step if none was short enough, also if the direction overflowed.
     moved[too_far] = logits[too_far]
     S, s = (torch.where(_like(too_far, part), 0, part) for part in (S, s))
     size = size.to(logits.dtype)[:, None]
@@ -227,14 +227,14 @@ def _conjugate_gradients(
     point: Point,
     system: _System,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Solve ``H S = -gradient`` loosely: (B, C, r) and (B, C) steps, (B,) passes spent."""
+    """Solve ``H S = -gradient`` approximately: (B, C, r) and (B, C) steps, (B,) passes."""
     curvature, goal = system.curvature, system.goal
     dtype, work = batch.W.dtype, curvature.dtype
     spent = torch.zeros_like(batch.passes)
     live = torch.arange(len(batch.lam), device=batch.lam.device)
     loss, lam, p = batch.loss, batch.lam, point.p.to(work)
     inverse = system.factor or curvature.inverse(loss, p, lam)
-    # Rounded to float32 a small gradient could vanish: it is solved for at unit length.
+    # Solved for a gradient of unit length: a small one could underflow in float32.
     square = point.gradient.double().square().sum((1, 2))
     unit = (square + point.by_bias.square().sum(1)).sqrt().clamp(min=TINY)
     r = (-loss.centre(point.gradient.double()) / unit[:, None, None]).to(work)
@@ -245,24 +245,24 @@ def _conjugate_gradients(
     D, d = inverse(r, rb)
     n_leading = D.shape[2]
     if isinstance(inverse, Preconditioner):
-        # On the faint axes this is the step; the others are left to solve for.
+        # On faint axes the preconditioner gives the step; solve for the others.
         n_leading = curvature.n_leading(inverse, lam)
         curvature, inverse = curvature.leading(n_leading), inverse.leading(n_leading)
     faint = D[:, :, n_leading:].to(dtype)
     r, D = r[:, :, :n_leading], D[:, :, :n_leading]
     found, found_b = torch.zeros_like(D, dtype=dtype), torch.zeros_like(batch.bias)
-    # The steps of those that are still on their way.
+    # Steps of the problems that are still being solved.
     S, s = (D.to(dtype), d.to(dtype)) if system.exact else (found, found_b)
     rz, step = _dot(r, D) + (rb * d).sum(1), 0
     for step in range(1, 0 if system.exact else 1 + min(MAX_CONJUGATE_STEPS, system.patience)):
         bent, bent_b = curvature(loss, p, lam, D, d)
         bend = _dot(D, bent) + (d * bent_b).sum(1)
-        # Rounding can make the curvature vanish, or worse: what was found so far is kept.
+        # Rounding can make the curvature zero or negative: keep the step so far.
         length = torch.where(bend > 0, rz / bend, 0).to(work)[:, None]
         S, s = S + length[:, :, None] * D, s + length * d
         r = r - length[:, :, None] * loss.centre(bent)
         rb = rb - length * loss.centre(bent_b)
-        # What the bias is short of comes back through the mean of the features when balanced.
+        # The residual of the bias affects the gap through the mean of the features.
         short = _dot(r, r) + curvature.spread / p.shape[2] * rb.double().square().sum(1)
         on = (short > target) & (bend > 0) & (room > step)
         if not on.any():
@@ -279,16 +279,16 @@ def _conjugate_gradients(
         turn = (rz / last).to(work)[:, None]
         D, d = Y + turn[:, :, None] * D, y + turn * d
     found[live], found_b[live], spent[live] = S, s, step
-    # The preconditioner blows up what rounding leaves in directions that change no probability.
+    # The preconditioner amplifies rounding error in directions that change no probability.
     S, s = batch.loss.centre(torch.cat([found, faint], dim=2)), batch.loss.centre(found_b)
     return (S * unit[:, None, None]).to(dtype), (s * unit[:, None]).to(dtype), spent
 
 
 def _like(problems: Tensor, part: Tensor) -> Tensor:
-    """(B,) -> (B, 1, ...), to go with a part of that many dimensions."""
+    """Reshape (B,) to (B, 1, ...) for broadcasting to `part`."""
     return problems.view(-1, *[1] * (part.ndim - 1))
 
 
 def _dot(A: Tensor, B: Tensor) -> Tensor:
-    """(B, C, r) and (B, C, r) -> (B,) float64 inner products."""
+    """Return (B,) float64 inner products of (B, C, r) and (B, C, r)."""
     return (A * B).sum((1, 2), dtype=torch.float64)

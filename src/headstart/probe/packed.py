@@ -1,9 +1,9 @@
-"""Products of thin matrices with the features, laid out once as the processor's kernels want them.
+"""Products of thin matrices with features that are prepacked in oneDNN's layout.
 
-A product with a few columns is bound by reading the features, and a general one first copies them
-into its kernels' layout, each time. oneDNN keeps that copy apart from the product; torch's compiler
-freezes layers with it, by operators that are documented nowhere. Where they are missing, or refuse,
-products are plain ones.
+A product with few columns is limited by memory bandwidth, and a plain one copies the features into
+the kernel's layout each time. oneDNN can do this copy once, separately. Torch's compiler does so
+when it freezes layers, with undocumented operators. If they are missing or fail, products are
+plain ones.
 """
 
 from collections.abc import Callable
@@ -15,25 +15,28 @@ from headstart.probe.axes import Fast
 
 __all__ = ["Packed", "packed"]
 
-# Beyond so many columns plain products lose little.
+# Above this number of columns packing gains little.
 THIN = 64
-# Entries of the largest features that are packed: two layouts of them in float32 are 512 MiB.
+# Largest number of entries to pack: two layouts in float32 take 512 MiB.
 LARGEST = 1 << 26
-# Columns that the layout is chosen for; it takes any number.
+# Number of columns that the layout is optimized for; any number works.
 USUAL = 16
 
 
 class Packed(Fast):
-    """Products with (n, r) features on the CPU in float32 or bfloat16, in two layouts beside them.
+    """Products with (n, r) float32 or bfloat16 features on a CPU, with two packed copies.
 
-    Raises AttributeError or RuntimeError where torch, or the processor, cannot.
+    Raises
+    ------
+    AttributeError, RuntimeError
+        Unsupported by this release of torch or this CPU.
     """
 
     def __init__(self, Z: Tensor) -> None:
         super().__init__(Z)
         reorder = torch.ops.mkldnn._reorder_linear_weight
         self._forward, self._back = reorder(Z, USUAL), reorder(Z.T.contiguous(), USUAL)
-        # Whoever cannot multiply says so here, not in the middle of a path.
+        # A test product, so that an unsupported CPU fails here and not in the middle of a path.
         _linear(Z[:1], self._forward)
 
     def forward(self, W: Tensor) -> Tensor:
@@ -48,7 +51,7 @@ class Packed(Fast):
 
 
 def packed(Z: Tensor, n_columns: int) -> Fast:
-    """Give products with Z, packed where that can be done and pays for so many columns."""
+    """Return products with Z, packed if supported and faster for this number of columns."""
     thin = n_columns <= THIN and Z.numel() <= LARGEST
     if thin and Z.device.type == "cpu" and Z.dtype != torch.float64:
         try:
@@ -59,6 +62,6 @@ def packed(Z: Tensor, n_columns: int) -> Fast:
 
 
 def _linear(A: Tensor, layout: Tensor) -> Tensor:
-    """(p, q) times the transpose of what was laid out, (m, q)."""
+    """Return (p, q) times the transpose of the packed (m, q) matrix."""
     linear: Callable[..., Tensor] = torch.ops.mkldnn._linear_pointwise
     return linear(A, layout, None, "none", [], "")

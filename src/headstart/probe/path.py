@@ -1,9 +1,9 @@
-r"""Fits for many lambdas: coarse to fine, each started where the others lead, each certified.
+r"""Certified fits for many lambdas, coarse to fine, with starting points by extrapolation.
 
 Solutions change smoothly with :math:`\log\lambda`. Every second lambda is solved in decreasing
-order from a line through the two before it; the others lie between solved ones, and a
-polynomial through the nearest is mostly within the tolerance at once: what is left to do there is
-to certify it. Many small problems are solved at once, as one wide matrix product.
+order, starting from a line through the two previous solutions. The others lie between solved
+lambdas. There, a polynomial through the nearest solutions is usually within the tolerance, and only
+needs a certificate. Many small problems are solved together, as one wide matrix product.
 """
 
 import math
@@ -28,24 +28,24 @@ from headstart.probe.packed import packed
 __all__ = ["MAX_PASSES", "fit_path"]
 
 MAX_PASSES = 3000
-# Of so many lambdas one is solved in the first sweep.
+# The first sweep solves every COARSE-th lambda.
 COARSE = 2
-# How many solutions on either side of a lambda tell where to start; beyond the last, a line through
-# two. A parabola leads astray where a small lambda lets the classes come apart: on features of
+# Numbers of solutions at larger and smaller lambdas to interpolate, and to extrapolate by a line.
+# Extrapolating by a parabola fails where classes become separable at small lambdas: on features of
 # Fashion-MNIST and `flowers` (docs/probe.md) it took 55 to 80 % more passes, and saved 6 % once.
 LARGER, SMALLER, LINE = 3, 2, 2
-# A step of log(lambda) over which a polynomial may be followed; longer ones get waypoints, which
-# nobody asked for and which are solved to this relative gap, or in so many passes.
+# Longest step of log(lambda) to extrapolate over. Longer steps get waypoints: extra lambdas, solved
+# to this relative gap, or within this number of passes.
 STRIDE = math.log(10)
 WAYPOINT = Goal(tolerance=1e-3, max_passes=100)
-# Columns (classes times lambdas) that fill the processor. Logits of so many columns take a
-# sixteenth of what the features take, and float64 ones an eighth when they are certified.
+# Columns (classes times lambdas) that saturate the CPU. Their logits may take a sixteenth of the
+# features' memory; an eighth in float64, during certification.
 WIDE = 256
-# Multiplications of a product that takes hardly longer in float64: then float32's end, which a
-# small lambda comes to, is spared.
+# Size of a product, in multiplications, up to which float64 is hardly slower. It then avoids the
+# limits of float32 at small lambdas.
 QUICK = 1 << 22
 NARROW = ROOMY = 16
-# Logits that take little memory whatever the features take: so many are worked on in any case.
+# Number of logits that is allowed regardless of the size of the features.
 FEW = 1 << 20
 
 
@@ -61,28 +61,33 @@ def fit_path(
     dtype: torch.dtype | None = None,
     go_on: Callable[[Weights, Weights], bool] | None = None,
 ) -> Iterator[Fit]:
-    """Minimise ``sum_i loss_i + (lambda/2) ||W||^2``, bias unpenalised, for each lambda.
+    """Minimize ``sum_i loss_i + (lambda/2) ||W||^2``, bias unpenalized, for each lambda.
 
-    Fits come as they are certified: every second lambda in decreasing order, then the others.
+    It yields fits as they are certified: every second lambda in decreasing order, then the others.
 
     Parameters
     ----------
     X
         (n, d) finite features, float32 or float64, in memory, memory-mapped, or on a GPU.
     loss
-        What the labels ask for.
+        The loss, with its labels.
     lambdas
-        From 1e-20 to 1e20.
+        Penalties, from 1e-20 to 1e20.
     tolerance
         Relative duality gap at which a fit counts as converged.
     max_passes
-        Of one lambda and the way to it, after which no further step is begun.
+        Limit on passes over the features per lambda, including waypoints before it.
     device, dtype
-        Where and in which precision products are computed: by default on the CPU and in that of
-        X. Certificates are always computed in float64.
+        Device and precision of products; by default the CPU and the precision of X. Certificates
+        are always computed in float64.
     go_on
-        Asked with the (K, d) weights and (K,) bias of every second lambda, in decreasing order,
-        whether smaller lambdas are wanted too.
+        Called with the (K, d) weights and (K,) bias of every second lambda in decreasing order;
+        False stops at this lambda.
+
+    Raises
+    ------
+    ProbeError
+        Features, labels or lambdas are invalid.
     """
     lambdas = path_of(lambdas)
     solver = _Solver(features(X), loss, Goal(tolerance, max_passes), device, dtype)
@@ -105,7 +110,10 @@ def fit_path(
 
 @dataclass(frozen=True)
 class _Solution:
-    """(G, C, r) weights and (G, C) bias: G problems for one lambda; (G,) passes and objectives."""
+    """Solution of G problems for one lambda.
+
+    (G, C, r) weights, (G, C) bias, (G,) passes and objectives.
+    """
 
     W: Tensor
     bias: Tensor
@@ -114,7 +122,7 @@ class _Solution:
 
 
 class _Solver:
-    """The problem, and all solutions found so far."""
+    """The problem and all solutions so far."""
 
     def __init__(
         self,
@@ -151,24 +159,24 @@ class _Solver:
 
     @property
     def together(self) -> int:
-        """How many lambdas to certify at once."""
+        """Number of lambdas to certify together."""
         return self._at_once(max(self._axes.X.shape[1] // ROOMY, self._few // 2))
 
     @property
     def _wide(self) -> int:
-        """How many lambdas to solve at once."""
+        """Number of lambdas to solve together."""
         return self._at_once(min(WIDE, max(self._axes.X.shape[1] // NARROW, self._few)))
 
     @property
     def _few(self) -> int:
-        """Columns of logits that take hardly any memory."""
+        """Number of columns of logits that is allowed in any case."""
         return FEW // len(self._axes.X)
 
     def _at_once(self, columns: int) -> int:
         return max(1, columns // self._nothing.bias.numel())
 
     def descend_to(self, lam: float) -> None:
-        """Solve for the next smaller lambda, with waypoints where it is far from the last."""
+        """Solve for the next smaller lambda, through waypoints if it is far from the last."""
         spent = self._nothing.passes
         for waypoint in self._waypoints(lam):
             self._descend([waypoint], WAYPOINT)
@@ -177,32 +185,32 @@ class _Solver:
         self._descend([lam], self._goal)
 
     def weights(self, lam: float) -> tuple[Weights, Weights]:
-        """Give (K, d) weights and (K,) bias as they are so far."""
+        """Return the current (K, d) weights and (K,) bias."""
         solution = self._solved[lam]
         coef, bias = self._axes.to_features(solution.W, solution.bias)
         return columns(coef), columns(bias)
 
     def interpolate(self, lambdas: Sequence[float]) -> list[Fit]:
-        """Solve between solved lambdas: often the curve through them is good enough."""
+        """Solve lambdas between solved ones, starting from the interpolation."""
         for first in range(0, len(lambdas), self._wide):
             self._descend(lambdas[first : first + self._wide], self._goal)
         return self.certify(lambdas)
 
     def forget(self, coming: Sequence[float]) -> None:
-        """Drop the solutions that none of the lambdas to come lies between."""
+        """Drop solutions that no remaining lambda needs for interpolation."""
         near = [other for other in self._solved if coming and other > coming[0]]
         for lam in set(self._solved if not coming else sorted(near)[LARGER:]):
             del self._solved[lam]
 
     def certify(self, lambdas: Sequence[float]) -> list[Fit]:
-        """Look in float64 at the features themselves, and mend what is short of the tolerance."""
+        """Certify in float64 on the features as given; refine fits above the tolerance."""
         batch = self._batch(lambdas, torch.float64)
         self._keep(lambdas, replace(batch, passes=batch.passes + 1))
         fits = self._judge(lambdas, batch)
-        return [fit if fit.converged else self._mend(fit) for fit in fits]
+        return [fit if fit.converged else self._refine(fit) for fit in fits]
 
-    def _mend(self, fit: Fit) -> Fit:
-        """Go on in float64 where the fast arithmetic has come to its end."""
+    def _refine(self, fit: Fit) -> Fit:
+        """Continue in float64 where the fast arithmetic has reached its precision."""
         batch = self._batch([fit.lam], torch.float64)
         for products in (self._fast, self._exact):
             if fit.converged or fit.passes >= self._goal.max_passes:
@@ -216,13 +224,13 @@ class _Solver:
         return fit
 
     def _judge(self, lambdas: Sequence[float], batch: Batch) -> list[Fit]:
-        """Certify the problems of some lambdas."""
+        """Certify a batch with the problems of these lambdas."""
         coef, bias = self._axes.to_features(batch.W, batch.bias)
         proof = certify(self._axes.X, self._axes.mean, batch.loss, batch.lam, coef, bias)
         return [self._fit(lam, coef, proof, i) for i, lam in enumerate(lambdas)]
 
     def _waypoints(self, lam: float) -> list[float]:
-        """Lambdas on the way from the last one, or from where the solution is nearly 0."""
+        """Return waypoints from the last lambda, or from one with a solution of nearly 0."""
         largest = float(self._axes.variance.max())
         start = min(self._solved, default=max(largest, lam))
         steps = math.ceil((math.log(start) - math.log(lam)) / STRIDE - 1e-9)
@@ -230,9 +238,9 @@ class _Solver:
         return [start * (lam / start) ** (i / steps) for i in range(first, steps)]
 
     def _descend(self, lambdas: Sequence[float], goal: Goal) -> None:
-        """Minimise in the fast arithmetic, as far as that goes."""
+        """Minimize in the fast arithmetic."""
         self._solved |= {lam: self._predict(lam) for lam in lambdas if lam not in self._solved}
-        # Just below the tolerance: the certificate must not fail by rounding.
+        # A little below the tolerance, so that rounding does not fail the certificate.
         goal = replace(goal, tolerance=0.9 * goal.tolerance)
         batch, logits = self._start(lambdas)
         found = minimise(
@@ -241,10 +249,10 @@ class _Solver:
         self._keep(lambdas, found)
 
     def _start(self, lambdas: Sequence[float]) -> tuple[Batch, Tensor]:
-        """Begin where the curve leads, or at the solution before where that is the better start.
+        """Return a batch at its starting points, and its (B, C, n) logits.
 
-        One example far out is enough for a curve that was right to lead far astray. Gives the
-        (B, C, n) logits too.
+        A start is the extrapolation, or the previous solution if its objective is lower: one
+        outlier among the examples can make the extrapolation useless.
         """
         batch, products = self._batch(lambdas, self._fast.dtype), self._fast
         logits = products.forward(batch.W).add_(batch.bias[:, :, None])
@@ -253,7 +261,7 @@ class _Solver:
             return batch, logits
         before = [min(others) for others in larger]
         last = self._batch(before, self._fast.dtype)
-        # The solution before costs no product: it was looked at, and only the penalty changes.
+        # The previous solution needs no product: its objective is known but for the penalty.
         old = last.objective - (last.lam - batch.lam) / 2 * products.penalty(last.W)
         new = batch.loss.values(logits) + batch.lam / 2 * products.penalty(batch.W)
         better = ~(new <= old)
@@ -267,7 +275,7 @@ class _Solver:
         return batch, logits
 
     def _predict(self, lam: float) -> _Solution:
-        """Follow the polynomial in log(lambda) through the nearest solutions."""
+        """Return the value at `lam` of the polynomial in log(lambda) through the nearest."""
         smaller = sorted((other for other in self._solved if other < lam), reverse=True)[:SMALLER]
         through = LARGER if smaller else LINE
         larger = sorted(other for other in self._solved if other > lam)[:through]
@@ -275,7 +283,7 @@ class _Solver:
             return self._nothing
         at, places = math.log(lam), [math.log(other) for other in (*larger, *smaller)]
         if not smaller and len(places) > 1:
-            # No farther than twice the last step: the polynomial need not hold beyond.
+            # At most twice the last step: extrapolation is not reliable beyond.
             at = max(at, 3 * places[0] - 2 * places[1])
         W, bias = torch.zeros_like(self._nothing.W), torch.zeros_like(self._nothing.bias)
         for weight, other in zip(_lagrange(at, places), (*larger, *smaller), strict=True):
@@ -284,7 +292,7 @@ class _Solver:
         return replace(self._nothing, W=W, bias=bias)
 
     def _batch(self, lambdas: Sequence[float], dtype: torch.dtype) -> Batch:
-        """Bring the solutions for some lambdas side by side."""
+        """Stack the solutions for some lambdas into one batch."""
         solutions = [self._solved[lam] for lam in lambdas]
         groups, device = len(self._nothing.bias), self._axes.Z.device
         which = torch.arange(groups, device=device).repeat(len(lambdas))
@@ -306,7 +314,7 @@ class _Solver:
             self._solved[lam] = _Solution(*(part.clone() for part in solution))
 
     def _fit(self, lam: float, coef: Tensor, proof: Certificate, index: int) -> Fit:
-        """Sum up the problems of the lambda that is in this place of a batch."""
+        """Return the fit of the lambda at position `index` of a batch."""
         groups = len(self._nothing.bias)
         mine = slice(index * groups, (index + 1) * groups)
         own = Certificate(proof.objective[mine], proof.gap[mine], proof.bias[mine])
@@ -315,7 +323,7 @@ class _Solver:
 
 
 def _lagrange(at: float, places: Sequence[float]) -> list[float]:
-    """Weights of the values at `places` in the polynomial through them, read at `at`."""
+    """Return the Lagrange weights of nodes `places` for interpolation at `at`."""
     return [
         math.prod((at - other) / (place - other) for other in places if other != place)
         for place in places
