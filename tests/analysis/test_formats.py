@@ -177,3 +177,106 @@ def test_what_holds_no_table(tmp_path, content, code):
         cells(tmp_path / "t")
     assert error.value.code == code
     assert "\n" not in str(error.value)
+
+
+DRAWN = {
+    "grid": "+-----------+------+------+\n| Model     | pets | cars |\n"
+    "+===========+======+======+\n"
+    "| ResNet-50 | 92.1 | 89.1 |\n+-----------+------+------+\n| ViT-B/16  | 93.25|  --  |\n"
+    "+-----------+------+------+\n",
+    "simple": "=========  =====  ====\nModel      pets   cars\n=========  =====  ====\n"
+    "ResNet-50  92.1   89.1\nViT-B/16   93.25\n=========  =====  ====\n",
+    "tabulate": "Model        pets    cars\n---------  ------  ------\nResNet-50   92.1     89.1\n"
+    "ViT-B/16    93.25\n",
+    "psql": " model     | dataset | accuracy\n-----------+---------+----------\n"
+    " ResNet-50 | pets    |    92.1\n ResNet-50 | cars    |    89.1\n"
+    " ViT-B/16  | pets    |   93.25\n(3 rows)\n",
+    "rich": "┏━━━━━━━━━━━┳━━━━━━━┳━━━━━━┓\n┃ Model     ┃ pets  ┃ cars ┃\n"
+    "┡━━━━━━━━━━━╇━━━━━━━╇━━━━━━┩\n"
+    "│ ResNet-50 │ 92.1  │ 89.1 │\n│ ViT-B/16  │ 93.25 │ -    │\n└───────────┴───────┴──────┘\n",
+    "one blank": "Model pets cars\nResNet-50 92.1 89.1\nViT-B/16 93.25 NA\n",
+    "R": '"pets" "cars"\n"ResNet-50" 92.1 89.1\n"ViT-B/16" 93.25 NA\n',
+    "title": "Table 3: linear probes\n\nmodel,pets,cars\nResNet-50,92.1,89.1\nViT-B/16,93.25,-\n",
+    "title with a comma": "Accuracy (%), our runs\n\nmodel,pets,cars\nResNet-50,92.1,89.1\n"
+    "ViT-B/16,93.25,-\n",
+    "note below": "model,pets,cars\nResNet-50,92.1,89.1\nViT-B/16,93.25,-\n\n* ours, three runs\n",
+    "spreads by name": "model,pets,±,cars,±\nResNet-50,92.1,0.1,89.1,0.2\nViT-B/16,93.25,0.1,-,-\n",
+    "means and spreads": "model,dataset,mean,std\nResNet-50,pets,92.1,0.1\n"
+    "ResNet-50,cars,89.1,0.2\n"
+    "ViT-B/16,pets,93.25,0.1\n",
+    "aggregated": ",,accuracy,accuracy\n,,mean,std\nmodel,dataset,,\nResNet-50,pets,92.1,0.1\n"
+    "ResNet-50,cars,89.1,0.2\nViT-B/16,pets,93.25,0.1\n",
+    "unstacked": ",mean,mean,std,std\ndataset,pets,cars,pets,cars\nmodel,,,,\n"
+    "ResNet-50,92.1,89.1,0.1,0.2\nViT-B/16,93.25,,0.1,\n",
+    "metric and value": "model,dataset,metric,value\nResNet-50,pets,top1,92.1\n"
+    "ResNet-50,cars,top1,89.1\nViT-B/16,pets,top1,93.25\n",
+    "measures beside names": "model,pets/acc,cars (top-1)\nResNet-50,92.1,89.1\nViT-B/16,93.25,-\n",
+    "measures before names": "model,acc_pets,acc_cars\nResNet-50,92.1,89.1\nViT-B/16,93.25,-\n",
+    "bullets": "model,● pets,○ cars,● Mean,Δ,pets loss\nResNet-50,92.1,89.1,90.6,0,0.31\n"
+    "ViT-B/16,93.25,-,-,1.1,0.25\n",
+    "error rates": "model,pets err.,cars err. ↓\nResNet-50,7.9,10.9\nViT-B/16,6.75,-\n",
+    "differences": "model,pets,cars\nResNet-50,92.1,89.1¹\nViT-B/16,93.25 ↑1.15,-\n",
+    "stacked header": "\\begin{tabular}{lcc}\\toprule\n"
+    "Model & \\begin{tabular}[c]{@{}c@{}}pets\\\\ \\end{tabular}"
+    " & cars\\\\ \\midrule\nResNet-50 & 92.1 & \\colorbox{red}{89.1}\\\\\nViT-B/16 & 93.25 &\\\\\n"
+    "\\end{tabular}",
+    "split": json.dumps({"index": ["ResNet-50", "ViT-B/16"], "columns": ["pets", "cars"],
+                         "data": [[92.1, 89.1], [93.25, None]]}),
+    "index": json.dumps(dict(enumerate(LONG))),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", DRAWN)
+def test_a_table_as_programs_and_papers_print_it_is_read(kind, tmp_path):
+    path = tmp_path / "table.txt"
+    path.write_text(DRAWN[kind])
+    found = {model: {d: v for d, v in row.items() if v == v} for model, row in cells(path).items()}
+    assert found == CELLS
+
+
+def test_feather_is_read(tmp_path):
+    path = tmp_path / "table.feather"
+    pd.DataFrame(LONG).to_feather(path)
+    assert cells(path) == CELLS
+
+
+CAPTIONED = {
+    "csv": "Error rates (%) of linear probes\nmodel,pets,cars\nResNet-50,7.9,10.9\nViT,6.75,9\n",
+    "latex": "\\begin{table}\\caption{Top-1 error (\\%).}\\begin{tabular}{lrr}\n"
+    "model & pets & cars\\\\ "
+    "\\midrule\nResNet-50 & 7.9 & 10.9\\\\\nViT & 6.75 & 9\\\\\n\\end{tabular}\\end{table}",
+    "markdown": "Test errors:\n\n|model|pets|cars|\n|-|-|-|\n|ResNet-50|7.9|10.9|\n|ViT|6.75|9|\n",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", CAPTIONED)
+def test_a_caption_that_speaks_of_errors_is_asked_about(kind, tmp_path):
+    path = tmp_path / "table.txt"
+    path.write_text(CAPTIONED[kind])
+    with pytest.raises(TableError) as error:
+        cells(path)
+    assert error.value.code == "table.caption_error"
+    assert cells(path, measure="error")["ResNet-50"] == {"pets": 92.1, "cars": 89.1}
+    assert cells(path, measure="accuracy")["ResNet-50"] == {"pets": 7.9, "cars": 10.9}
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        # What is no accuracy in a column of a known dataset is said, not passed over.
+        ("model,CIFAR-10,pets\na,9612/10000,90\nb,9700/10000,91\n", "table.cells"),
+        ("model,CIFAR-10,pets\na,True,90\nb,False,91\n", "table.cells"),
+        # The second row of differences from the first is no row of accuracies.
+        ("model,CIFAR-10,pets\na,96.1,90\nb,+1.9,+1.4\n", "table.cells"),
+        # Losses alone are no accuracies; spreads alone neither.
+        ("model,CIFAR-10 loss,pets loss\na,0.12,0.3\nb,0.1,0.2\n", "table.column_missing"),
+        ("model,WikiText ppl ↓,PTB ppl ↓\na,20.1,30.2\nb,18.1,28.2\n", "table.column_missing"),
+        ("model,std\na,0.1\nb,0.2\n", "table.column_missing"),
+    ],
+)
+def test_what_is_no_accuracy_is_refused(text, code, tmp_path):
+    path = tmp_path / "table.csv"
+    path.write_text(text)
+    with pytest.raises(TableError) as error:
+        cells(path)
+    assert error.value.code == code

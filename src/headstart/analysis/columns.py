@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from typing import NamedTuple
 
-from headstart.analysis.names import IMAGENET, canonical
+from headstart.analysis.names import IMAGENET, canonical, is_known_dataset
 from headstart.errors import TableError
 from headstart.spec import plain_name
 
@@ -13,18 +13,22 @@ __all__ = [
     "COUNTS",
     "EXAMPLES",
     "KNOWN",
+    "LOSSES",
     "NUMBERS",
     "OPTIONAL",
     "REQUIRED",
     "SCORES",
     "SIZES",
+    "SPREADS",
     "SWEEPS",
     "Heading",
     "Resolved",
     "headings",
     "is_summary",
+    "means_for_accuracies",
     "parse_mapping",
     "resolve",
+    "without_measure",
 ]
 
 REQUIRED = ("model", "dataset", "setting")
@@ -51,10 +55,11 @@ SYNONYMS = {
     "model": ("models", "modelname", "method", "methods", "network", "net", "backbone", "encoder",
               "architecture", "arch", "name", "pretrainedmodel"),
     "dataset": ("datasets", "task", "downstreamdataset", "targetdataset",
-                "downstreamtask", "testset"),
+                "downstreamtask", "testset", "datasetname", "taskname", "benchmark"),
     "setting": ("settings", "transfersetting", "transfermethod"),
     "accuracy": ("acc", "top1", "top1acc", "top1accuracy", "acc1", "acctop1", "testacc",
-                 "testaccuracy", "accuracytop1", "top1testaccuracy", "score"),
+                 "testaccuracy", "accuracytop1", "top1testaccuracy", "testacc1", "testtop1",
+                 "evalaccuracy", "evalacc", "linearacc", "probeacc", "score"),
     "error": ("err", "errorrate", "errors", "top1error", "top1err", "testerror", "testerr",
               "testerrorrate", "err1"),
     "log_odds": ("logodds", "logit"),
@@ -74,8 +79,19 @@ SYNONYMS = {
     "scores": ("logits", "probabilities", "probs"),
     "throughput": ("imagespersecond", "imgspersec", "imgs", "ips", "imagess", "samplespersec"),
 }  # fmt: skip
+SPREADS = frozenset({"se", "sd", "std", "stderr", "sem", "stdev", "standarderror", "±", "error bar",
+                     "standarddeviation", "ste"})  # fmt: skip
+# What stands beside a dataset's name: pets_acc, "Pets Error", acc_pets.
+MEASURE = r"(acc|accuracy|top[ _-]?1|top1[ _-]acc|err|error|error[ _-]rate)"
+MEASURE_ENDING = re.compile(rf"(?<=\w)(?:[ _/:-]+|\s*[(\[]){MEASURE}\.?[)\]]?$", re.IGNORECASE)
+MEASURE_START = re.compile(rf"^{MEASURE}[ _/:-]+(?=\w)", re.IGNORECASE)
+# What a column of means is called beside their spreads, in a table with a row per result.
+MEANS = frozenset({"mean", "meanaccuracy", "meanacc", "accuracymean", "accmean", "avg", "average",
+                   "testaccmean", "testaccuracymean", "top1mean", "valaccmean"})  # fmt: skip
 # Of the multiples in which models' sizes are given.
 MULTIPLES = {"m": 1e6, "million": 1e6, "millions": 1e6, "g": 1e9, "b": 1e9, "k": 1e3, "": 1.0}
+# What stands beside a name in a header: emphasis, footnotes, bullets.
+DECORATION = "*† ●•○◦■□▪▫◆◇★☆"
 UPSTREAM_WORDS = (
     "",
     "top1",
@@ -102,6 +118,13 @@ NO_ACCURACIES = re.compile(
     r"weightdecay|seed|index|id|downloads|likes|ndraws|nruns|nseeds|runs|seeds)"
     r"(m|g|b|k|mb|gb|ms|s|million|billion|px|perimage)?|.*top5(acc|accuracy|err|error)?|"
     r".*(fp32|fp16|bf16|amp)ips"
+)
+
+
+# Measures in which less is better, and that are no rates of errors.
+LOSSES = re.compile(
+    r"(?<![a-z])(?:loss|losses|ppl|perplexity|nll|ece|brier|fid|rmse|mse|mae|bpc)(?![a-z])",
+    re.IGNORECASE,
 )
 
 
@@ -209,7 +232,8 @@ def headings(header: Sequence[tuple[str, ...]]) -> list[Heading]:
             " ".join(re.sub(r"[↑↓⇑⇓▲▼]|\(\s*[↑↓]?\s*\)|[(\[]\s*%\s*[)\]]", "", t).split())
             for t in levels
         )
-        texts = tuple(re.sub(r"(?:^|(?<=[\w)]))\s*%$", "", text).strip("*† ") for text in texts)
+        texts = tuple(re.sub(r"(?:^|(?<=[\w)]))\s*%$", "", text).strip(DECORATION)
+                      for text in texts)  # fmt: skip
         lower = any(arrow in whole for arrow in "↓⇓▼")
         found.append(Heading(texts, "%" in whole, lower, units[0] if units else ""))
     return found
@@ -217,7 +241,7 @@ def headings(header: Sequence[tuple[str, ...]]) -> list[Heading]:
 
 def is_summary(name: str) -> bool:
     """Return whether a row or column is called as averages over others are."""
-    return plain_name(name) in SUMMARIES or name.strip() in ("Ø", "∅", "Σ")
+    return plain_name(name) in SUMMARIES or name.strip() in ("Ø", "∅", "Σ", "Δ")
 
 
 def resolve(
@@ -272,6 +296,39 @@ def resolve(
     return Resolved(taken, constants, rest, guessed, ignored)
 
 
+def means_for_accuracies(columns: list[Heading], found: Resolved) -> Resolved:
+    """Take the one column of means for the accuracies, in a table with a row per result."""
+    if any(name in (*found.columns, *found.constants) for name in SCORES) or not (
+        {"model", "dataset"} <= {*found.columns, *found.constants}
+    ):
+        return found
+    # Beside a column that says what was measured, a value is its value.
+    names = MEANS | ({"value", "result"} if "metric" in found.columns else set())
+    means = [j for j in found.rest if plain_name(columns[j].full) in names]
+    spreads = [j for j in found.rest if columns[j].plain in SPREADS]
+    if len(means) != 1:
+        return found
+    taken = {**found.columns, "accuracy": means}
+    guessed = {**found.guessed, "accuracy": columns[means[0]].full}
+    if len(spreads) == 1 and "se" not in taken:
+        taken["se"] = spreads
+        guessed["se"] = columns[spreads[0]].full
+    rest = [j for j in found.rest if [j] not in (means, taken.get("se"))]
+    return found._replace(columns=taken, guessed=guessed, rest=rest)
+
+
+def without_measure(names: dict[str, str]) -> tuple[dict[str, str], bool]:
+    """Take "acc" or "error" off a dataset's name; say whether it was an error rate."""
+    name = names.get("dataset", "")
+    if found := MEASURE_ENDING.search(name):
+        rest = name[: found.start()]
+    elif (found := MEASURE_START.search(name)) and is_known_dataset(name[found.end() :]):
+        rest = name[found.end() :]
+    else:
+        return names, False
+    return {**names, "dataset": rest}, found[1].lower().startswith("err")
+
+
 def _texts(column: Heading) -> list[str]:
     return [text for text in column.levels if text] or [""]
 
@@ -286,6 +343,9 @@ def _by_name(ours: str, free: Mapping[int, Heading], where: str) -> list[int]:
         exact = [j for j in found if free[j].name == ours]
         if len(exact) == 1:
             return exact
+        if len(found) > 1 and ours == "se":
+            # A spread per column of results.
+            return []
         if len(found) > 1:
             both = [free[j].full for j in found]
             if len(set(both)) == 1:

@@ -29,6 +29,12 @@ LARGEST = 1 << 30
 # What no text has; those of Windows-1252 that stand for nothing count, too.
 CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f]")
 SHOWN = 5
+# A line that only draws: of reStructuredText, tabulate, psql, rich and their like.
+RULE = re.compile(r"[\s|+:┃│║┏┓┗┛┡┩┢┪┣┫┠┨┳┻╇╈╋┌┐└┘├┤┬┴┼╔╗╚╝╠╣╦╩╬╭╮╰╯╞╡╪╟╢╫╘╛╧╤╒╕═━─=\-]+")
+DRAWN = re.compile(r"[-=═━─]{3}")
+UPRIGHT = re.compile(r"[┃│║]")
+FOOTER = re.compile(r"\s*(?:\(\d+ rows?\)|\[\d+ rows x \d+ columns\])\s*")
+NOTE = re.compile(r"\s*(?:[*†‡§¶#]|\d\)|notes?\b|source\b)", re.IGNORECASE)
 
 
 class Rows(NamedTuple):
@@ -111,6 +117,9 @@ def delimited_rows(content: bytes | str, where: str) -> Rows:
         No rows, a quote that is never closed, or rows with another number of cells than the header.
     """
     text, notes = decode(content, where) if isinstance(content, bytes) else (content, [])
+    if ruled := _ruled(text):
+        _check_widths(ruled, where, "|")
+        return Rows([line for line, _ in ruled], [row for _, row in ruled], notes)
     lines = text.splitlines()
     start, delimiter = 0, None
     while start < len(lines) and (not lines[start].strip() or lines[start].lstrip()[0] == "#"
@@ -121,12 +130,19 @@ def delimited_rows(content: bytes | str, where: str) -> Rows:
     if start == len(lines):
         raise TableError(f"{where} has no rows: expected a header line and one row per result",
                          code="table.empty")  # fmt: skip
+    if not delimiter:
+        start, titles = _titles(lines, start)
+        notes += [f"title: {title}" for title in titles]
     delimiter = delimiter[:1] if delimiter else _delimiter(lines[start])
-    if delimiter is None and re.search(r"\S(?:\s{2,})\S", lines[start]):
+    if delimiter is None and (blanks := _parted_by_blanks(lines, start)):
+        rows = blanks
+    elif delimiter is None and re.search(r"\S(?:\s{2,})\S", lines[start]):
         rows = [(i + 1, re.split(r"\s{2,}", line.strip()))
                 for i, line in enumerate(lines[start:], start) if line.strip()]  # fmt: skip
     else:
         rows = _quoted(text, start, delimiter or ",", where)
+    rows, below = _without_notes_below(rows)
+    notes += [f"skipped below the table: {text}" for text in below]
     _check_widths(rows, where, delimiter or ",")
     if len(rows) < 2:
         raise TableError(f"{where} has no rows: expected a header line and one row per result",
@@ -151,6 +167,85 @@ def list_some(items: Sequence[object], most: int = SHOWN) -> str:
     """Join the first few of many for a message, and say how many there are."""
     shown = ", ".join(str(item) for item in items[:most])
     return shown + (f", ... ({len(items)} in all)" if len(items) > most else "")
+
+
+def _ruled(text: str) -> list[tuple[int, list[str]]]:
+    """Read a table drawn with lines, as terminals show it; no rows where none is drawn.
+
+    Cells are parted by uprights, or else lie below the dashes of the rule (``-----  ----``).
+    """
+    lines = UPRIGHT.sub("|", text).splitlines()
+    rules = [i for i, line in enumerate(lines) if RULE.fullmatch(line) and DRAWN.search(line)]
+    places = [i for i, line in enumerate(lines)
+              if line.strip() and i not in set(rules) and not FOOTER.fullmatch(line)]  # fmt: skip
+    if not rules or len(places) < 2 or rules[0] > places[1] or places[0] < rules[0] - 1:
+        return []
+    if all("|" in lines[i] for i in places):
+        cells = [lines[i].strip().removeprefix("|").removesuffix("|").split("|") for i in places]
+    else:
+        spans = [found.span() for found in re.finditer(r"[-=═━─]+", lines[rules[0]])]
+        if len(spans) < 2:
+            return []
+        # A cell goes as far as the next one begins.
+        ends = [span[0] for span in spans[1:]]
+        starts = [0, *ends]
+        cells = [
+            [lines[i][a:b] for a, b in zip(starts, [*ends, None], strict=True)] for i in places
+        ]
+    return [(i + 1, [cell.strip() for cell in row]) for i, row in zip(places, cells, strict=True)]
+
+
+def _titles(lines: list[str], start: int) -> tuple[int, list[str]]:
+    """Find the header below titles: lines without the separator of the line that follows."""
+    titles: list[str] = []
+    while True:
+        following = [i for i in range(start + 1, len(lines)) if lines[i].strip()]
+        if len(following) < 2 or len(titles) > 2:
+            return start, titles
+        delimiter = _delimiter(lines[following[0]])
+        apart = following[0] > start + 1
+        has = delimiter is not None and lines[start].count(delimiter) > 0
+        if delimiter is None or (has and not apart) or len(lines[start].split()) < 2:
+            return start, titles
+        if has and lines[start].count(delimiter) >= lines[following[0]].count(delimiter):
+            return start, titles
+        titles.append(lines[start].strip().strip('"').rstrip(delimiter))
+        start = following[0]
+
+
+def _parted_by_blanks(lines: list[str], start: int) -> list[tuple[int, list[str]]]:
+    """Split at each blank outside quotes, where all lines then have as many cells; else nothing.
+
+    As R writes it, the header may lack the name of the first column.
+    """
+    places = [i for i in range(start, len(lines)) if lines[i].strip()]
+    try:
+        cells = list(csv.reader((lines[i].strip() for i in places), delimiter=" ",
+                                skipinitialspace=True, strict=True))  # fmt: skip
+    except csv.Error:
+        return []
+    widths = {len(row) for row in cells[1:]}
+    if len(cells) != len(places) or len(widths) != 1 or min(widths) < 2:
+        return []
+    if len(cells[0]) == min(widths) - 1:
+        cells[0].insert(0, "")
+    if len(cells[0]) != min(widths):
+        return []
+    return [(i + 1, row) for i, row in zip(places, cells, strict=True)]
+
+
+def _without_notes_below(
+    rows: list[tuple[int, list[str]]],
+) -> tuple[list[tuple[int, list[str]]], list[str]]:
+    """Leave out lines at the end that are no row: a sentence, a footnote."""
+    rows, below = list(rows), []
+    while len(rows) > 2 and 1 < len(rows[0][1]) != len(rows[-1][1]):
+        text = " ".join(rows[-1][1])
+        if len(rows[-1][1]) > 1 and not NOTE.match(text):
+            break
+        below.append(text[:60])
+        rows.pop()
+    return rows, below[::-1]
 
 
 def _delimiter(header: str) -> str | None:

@@ -29,12 +29,15 @@ class Grid(NamedTuple):
         The format.
     notes
         What was noticed in reading, a line each.
+    caption
+        What stands above the table, as far as it may say what is measured.
     """
 
     header: list[tuple[str, ...]]
     body: pd.DataFrame
     kind: str
     notes: list[str]
+    caption: str = ""
 
 
 def grid_of_frame(frame: pd.DataFrame) -> Grid:

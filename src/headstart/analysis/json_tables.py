@@ -44,10 +44,7 @@ def _of_json(value: Any, where: str) -> Grid:
         raise _no_table(where)
     keys = {str(key).lower() for key in value}
     if keys >= {"columns", "data"} and isinstance(value["data"], list):
-        names = list(map(str, value["columns"]))
-        rows = [dict(zip(names, r, strict=False)) if isinstance(r, list) else r
-                for r in value["data"]]  # fmt: skip
-        return _records(rows, where)
+        return _records(_of_split(value), where)
     lists = [one for one in value.values() if isinstance(one, list) and one]
     if len(lists) == 1 and all(isinstance(row, dict) for row in lists[0]):
         # {"results": [records]}, with remarks beside it.
@@ -59,10 +56,30 @@ def _of_json(value: Any, where: str) -> Grid:
             # As pandas writes a table: column -> row -> cell.
             labels = dict.fromkeys(row for column in value.values() for row in column)
             return _records([{c: value[c].get(row) for c in value} for row in labels], where)
+        inner = [{str(key).lower() for key in one} for one in value.values()]
+        if all(len(one & set(NAMES_OF_COLUMNS)) > 1 for one in inner):
+            # Row -> column -> cell.
+            return _records(list(value.values()), where)
         return _nested(value, where)
     if len(value) == 1:
         return _of_json(next(iter(value.values())), where)
     raise _no_table(where)
+
+
+def _of_split(value: Mapping[str, Any]) -> list[Any]:
+    """Return the records of columns, data and perhaps names of rows, as pandas writes them."""
+    names = list(map(str, value["columns"]))
+    rows = [dict(zip(names, r, strict=False)) if isinstance(r, list) else r
+            for r in value["data"]]  # fmt: skip
+    index = value.get("index")
+    if (
+        isinstance(index, list)
+        and len(index) == len(rows)
+        and all(isinstance(one, str) for one in index)
+        and all(isinstance(row, dict) and "" not in row for row in rows)
+    ):
+        rows = [{"": name, **row} for name, row in zip(index, rows, strict=True)]
+    return rows
 
 
 def _columns(value: Mapping[str, list[Any]], where: str) -> Grid:

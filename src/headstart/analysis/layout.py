@@ -10,18 +10,22 @@ import pandas as pd
 from headstart.analysis.columns import (
     COUNTS,
     KNOWN,
+    LOSSES,
     NO_ACCURACIES,
     NUMBERS,
     SCORES,
     SIZES,
+    SPREADS,
     SWEEPS,
     SYNONYMS,
     Heading,
     Resolved,
     headings,
     is_summary,
+    means_for_accuracies,
     multiple_of,
     resolve,
+    without_measure,
 )
 from headstart.analysis.delimited import list_some
 from headstart.analysis.grid import Grid
@@ -35,8 +39,6 @@ __all__ = ["ONE_SETTING", "Rows", "arrange"]
 
 # What all results of a table without a column `setting` are called.
 ONE_SETTING = "transfer"
-SPREADS = frozenset({"se", "sd", "std", "stderr", "sem", "stdev", "standarderror", "±", "error bar",
-                     "standarddeviation", "ste"})  # fmt: skip
 # Measures that stand below the names of datasets, as they are called in a column `metric`.
 MEASURES = {
     **dict.fromkeys(("accuracy", *SYNONYMS["accuracy"], "mean", "value", "accmean"), "accuracy"),
@@ -44,10 +46,6 @@ MEASURES = {
     **dict.fromkeys(("meanperclass", "mpc", "meanperclassaccuracy", "mca"), "mean-per-class"),
 }
 del MEASURES["score"]
-# What stands behind a dataset's name: pets_acc, "Pets Error".
-MEASURE_ENDING = re.compile(
-    r"(?<=\w)[ _-]+(acc|accuracy|top[ _-]?1|top1[ _-]acc|err|error|error[ _-]rate)$", re.IGNORECASE
-)
 # A number with something beside it that is not understood: no text.
 NEARLY = re.compile(r"\W*\d[\d.,]*\s*(?:[(\[±_^]|\+/-|\\pm)")
 LINK = re.compile(r"^!?\[([^\]]*)\]\([^()]*\)$")
@@ -104,6 +102,8 @@ def arrange(
     """
     columns = headings(grid.header)
     found = resolve(columns, mapping, where, scores=not wide)
+    if not wide:
+        found = means_for_accuracies(columns, found)
     if not wide and any(name in (*found.columns, *found.constants) for name in SCORES):
         across = [columns[j].full for j in found.rest if is_known_dataset(columns[j].name)]
         has_dataset = "dataset" in (*found.columns, *found.constants)
@@ -184,6 +184,8 @@ def _attributes(
         heading = columns[places[0]]
         cells = grid.body[places[0]].tolist()
         numbers = parse_numbers(cells, rows, heading.full, _kind(name))
+        if name in ("accuracy", "error"):
+            numbers = _without_signs(numbers, cells, rows, heading.full)
         bad += numbers.bad
         differences += numbers.differences
         taken[name] = numbers.value * (multiple_of(heading) if name in SIZES else 1)
@@ -250,9 +252,12 @@ def _wide(
     fixed = forced or "model" in mapping
     found, across, how = _orient(grid, columns, found, list(parsed), texts, where, fixed)
     values = _values(columns, list(parsed), across, where)
+    if all(value.spread for value in values):
+        raise _no_column("accuracy", columns, where)
     _check_joined(grid, columns, found, texts, across, where)
     frame, bad, said = _attributes(grid, columns, found)
     bad += [one for value in values for one in parsed[value.place].bad]
+    said += _said_of_differences(sum(parsed[value.place].differences for value in values))
     _check_bad(bad, where)
     left_out += [columns[j].full for j in texts if j not in found.columns.get("model", ())
                  and j not in found.columns.get("dataset", ())]  # fmt: skip
@@ -280,20 +285,40 @@ def _numeric(
     """Part the other columns: results (place -> numbers), texts, and what is left out."""
     rows = list(grid.body.index)
     parsed, texts, left_out = {}, [], []
+    # Beside spreads, "mean" is what they are of.
+    spreads = any(plain_name(text) in SPREADS for c in columns for text in c.levels[:-1])
     for j in found.rest:
         cells, heading = grid.body[j].tolist(), columns[j]
         numbers = parse_numbers(cells, rows, heading.full)
+        numbers = _without_signs(numbers, cells, rows, heading.full)
         known = int(np.isfinite(numbers.value).sum())
         if not heading.name and known == len(rows) and (np.diff(numbers.value) == 1).all():
             continue
         spoiled = sum(bool(NEARLY.match(one.text)) for one in numbers.bad)
-        if len(numbers.bad) - spoiled > known + spoiled:
+        named = "model" in found.columns and is_known_dataset(heading.full)
+        if len(numbers.bad) - spoiled > known + spoiled and not named:
             texts.append(j)
-        elif _is_no_accuracy(heading) or (known and np.nanmin(numbers.value) > 100):
+        elif (
+            _is_no_accuracy(heading)
+            and not (spreads and plain_name(heading.levels[0]) in MEASURES and heading.levels[1:])
+        ) or (known and np.nanmin(numbers.value) > 100):
             left_out.append(heading.full)
         elif known or numbers.bad or heading.name:
             parsed[j] = numbers
     return parsed, texts, left_out
+
+
+def _without_signs(
+    numbers: Numbers, cells: Sequence[Any], rows: Sequence[Any], column: str
+) -> Numbers:
+    """Take ``+1.4`` for bad: it is the difference from another row, and no accuracy."""
+    signed = [i for i, cell in enumerate(cells) if _text(cell).lstrip("$({ ").startswith("+")]
+    if not signed:
+        return numbers
+    value = numbers.value.copy()
+    value[signed] = np.nan
+    bad = [Bad(rows[i], column, _text(cells[i])) for i in signed]
+    return numbers._replace(value=value, bad=[*numbers.bad, *bad])
 
 
 def _is_no_accuracy(heading: Heading) -> bool:
@@ -301,6 +326,8 @@ def _is_no_accuracy(heading: Heading) -> bool:
     if any(is_summary(text) for text in whole[:1] + whole[-1:]) and not (
         len(whole) > 1 and plain_name(whole[-1]) in MEASURES and not is_summary(whole[0])
     ):
+        return True
+    if LOSSES.search(heading.full):
         return True
     plain = plain_name(heading.full)
     return bool(NO_ACCURACIES.fullmatch(plain)) and not is_known_dataset(heading.full)
@@ -362,7 +389,7 @@ def _values(columns: list[Heading], places: list[int], across: str, where: str) 
     """Say what the header texts of each column of results are: dataset, setting, measure."""
     kinds = _kinds(columns, places, across)
     plain = {plain_name(columns[j].full) for j in places}
-    values = []
+    values: list[_Value] = []
     for j in places:
         names: dict[str, str] = {}
         spread = False
@@ -376,10 +403,13 @@ def _values(columns: list[Heading], places: list[int], across: str, where: str) 
         base = _base_of_spread(names.get(across, ""), plain)
         if base is not None and len([k for k in kinds if k]) == 1:
             names[across], spread = base, True
+        elif plain_name(columns[j].full) in SPREADS or columns[j].full == "±":
+            # It belongs to the column before.
+            names, spread = dict(values[-1].names) if values else {}, True
         error = columns[j].lower
-        if across == "dataset" and (found := MEASURE_ENDING.search(names.get(across, ""))):
-            names[across] = names[across][: found.start()]
-            error |= found[1].lower().startswith("err")
+        if across == "dataset":
+            names, wrong = without_measure(names)
+            error |= wrong
         values.append(_Value(j, names, spread, error))
     if {value.names.get("metric") for value in values if not value.spread} == {"accuracy"}:
         # What all are need not be said in a column.

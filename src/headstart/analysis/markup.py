@@ -22,6 +22,12 @@ RULES = re.compile(
     r"|arrayrulecolor(?:\[[^\]]*\])?\{[^}]*\}|rowcolor(?:\[[^\]]*\])?\{[^}]*\}|noalign\{[^}]*\})"
     r"(?:\[[^\]]*\])?"
 )
+# Lines of a cell, as tablesgenerator.com stacks them.
+CELL_OF_LINES = re.compile(
+    r"\\begin\{tabular\}\[[tcb]\]\{(?:[^{}]|\{[^{}]*\})*\}((?:(?!\\begin).)*?)\\end\{tabular\}",
+    re.DOTALL,
+)
+CAPTION = re.compile(r"\\caption\*?(?:\[[^\]]*\])?\{((?:[^{}]|\{[^{}]*\})*)\}")
 STACKED = re.compile(r"\\(?:makecell|shortstack|thead|specialcell)\*?(?:\[[^\]]*\])?\{[^{}]*\}")
 MULTIROW = re.compile(r"\\multirow(?:cell)?\s*(?:\[[^\]]*\])?\s*\{(\d+)\}\s*\{[^{}]*\}\s*")
 MULTICOLUMN = re.compile(r"\s*\\multicolumn\s*\{(\d+)\}\s*\{(?:[^{}]|\{[^{}]*\})*\}\s*")
@@ -43,12 +49,19 @@ def read_markup(text: str, where: str, table: int | None) -> Grid | None:
         No table with rows in it, or several of which none is chosen.
     """
     if "\\begin{" in text and TABULAR.search(text):
-        bodies = [found[2] for found in TABULAR.finditer(_without_comments(text))]
-        return _latex(_chosen(bodies, table, where, "LaTeX"), where)
+        text = CELL_OF_LINES.sub(
+            lambda found: found[1].replace("\\\\", " "), _without_comments(text)
+        )
+        bodies = [found[2] for found in TABULAR.finditer(text)]
+        grid = _latex(_chosen(bodies, table, where, "LaTeX"), where)
+        return grid._replace(caption=" ".join(CAPTION.findall(text)) if len(bodies) == 1 else "")
     if re.search(r"<table[\s>]", text, re.IGNORECASE):
         return _html(text, where, table)
     if tables := _markdown(text.splitlines()):
-        return with_header(_chosen(tables, table, where, "Markdown"), 1, where, "markdown")
+        chosen = _chosen(tables, table, where, "Markdown")
+        above = [line for line in text.splitlines()[: chosen.lines[0] - 1] if line.strip()]
+        grid = with_header(chosen, 1, where, "markdown")
+        return grid._replace(caption=above[-1] if above else "")
     if text.lstrip()[:1] == "<" or "\\documentclass" in text:
         raise TableError(f"{where} holds no table", code="table.none")
     return None
@@ -151,6 +164,7 @@ def _bars(line: str) -> list[str]:
 
 
 def _unmarked(cell: str) -> str:
+    cell = re.sub(r"<br\s*/?>", " ", cell)
     cell = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", cell)
     cell = re.sub(r"(\*\*|__|~~|`)(.+?)\1", r"\2", cell)
     return without_markup(re.sub(r"(?<!\w)[*_](\S.*?)[*_](?!\w)", r"\1", cell)).rstrip("†‡*")
@@ -259,7 +273,7 @@ class _Html(HTMLParser):
             if not self._open[-1]:
                 self._open[-1].append([])
             text = _without_notes(" ".join("".join(self._cell).split()))
-            text = re.sub(r"\^\{\d*\}$", "", text)
+            text = re.sub(r"\^\{(?:\d*|\[\w{1,3}\])\}$", "", text)
             self._open[-1][-1].append((text, *self._spans, self._heading))
         self._cell = None
 

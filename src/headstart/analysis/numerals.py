@@ -30,19 +30,22 @@ SCRIPT = re.compile(
     r"(?P<kind>[_^])\s*\{?\s*(?P<sign>±|\+\s*/\s*-|\+-)?\s*(?P<number>[+-]?[\d.,]+)\s*%?\s*\}?"
 )
 # What authors put beside a number: emphasis, footnotes, arrows.
-MARKS = re.compile(r"[*†‡§¶‖↑↓⇑⇓`#✓✝]|<[^<>]*>")
+MARKS = re.compile(r"[*†‡§¶‖↑↓⇑⇓`#✓✝¹²³⁰⁴-⁹ᵃ-ᶻ]|<[^<>]*>")
 # An arrow in a bracket is the sign of a difference: (↑0.5).
 ARROW = re.compile(r"[(\[]\s*[↑↓▲▼Δ⇑⇓]\s*[+-]?")
+# What stands behind a number with its sign compares with another row, too: 93.5 ↑0.5, 93.5 +0.5.
+BARE_DIFFERENCE = re.compile(r"(?<=[\d%])(?:\s*[↑↓▲▼⇑⇓]\s*[+-]?|\s+\+)\s*(\d[\d.,]*\s*%?)$")
 CITATION = re.compile(r"(?<=\S)\s*\[\d+(?:\s*[,–-]\s*\d+)*\]$")  # noqa: RUF001
 COMMAND = re.compile(r"\\[a-zA-Z]+\*?(?:\[[^\]]*\](?=\s*\{))?")
 ARGUMENT = re.compile(
-    r"\\(?:rotatebox|scalebox|raisebox|cellcolor|rowcolor|color|textcolor|definecolor|cite[a-z]*|ref|label|footnote[a-z]*"
+    r"\\(?:rotatebox|scalebox|raisebox|colorbox|cellcolor|rowcolor"
+    r"|color|textcolor|definecolor|cite[a-z]*|ref|label|footnote[a-z]*"
     r"|vspace|hspace|rule|fontsize|phantom|hphantom)\*?\s*(?:\[[^\]]*\])?\s*\{[^{}]*\}"
 )
 SYMBOLS = {"\\pm": "±", "\\%": "%", "\\&": "&", "\\_": "_", "\\#": "#", "\\$": "$", "\\times": "x",
            "\\,": " ", "\\ ": " ", "\\;": " ", "\\!": "", "~": " ", "\\uparrow": "↑",
-           "\\downarrow": "↓", "\\dagger": "†", "\\ddagger": "‡", "\\dag": "†", "---": "—",
-           "--": "–", "\\textpm": "±", "\\checkmark": "✓", "\\infty": "inf"}  # fmt: skip  # noqa: RUF001
+           "\\downarrow": "↓", "\\Delta": "Δ", "\\dagger": "†", "\\ddagger": "‡", "\\dag": "†",
+           "---": "—", "--": "–", "\\textpm": "±", "\\checkmark": "✓", "\\infty": "inf"}  # fmt: skip  # noqa: RUF001
 # Authors' own macros for a spread: 92.1\\std{0.3}.
 MACRO = re.compile(r"\\(?:std|stdv|stdev|sd|se|stderr|pmstd|pms)(?=\s*\{)")
 SYMBOL = re.compile("|".join(
@@ -183,7 +186,7 @@ class _Parts(NamedTuple):
             return cls(fault=True)
         text = str(cell).replace("−", "-").replace("\xa0", " ")  # noqa: RUF001
         text = without_markup(ENDING.sub("", text))
-        text = ARROW.sub("(+", text)
+        text = BARE_DIFFERENCE.sub(r" (+\1)", ARROW.sub("(+", text))
         text = MARKS.sub("", CITATION.sub("", text.strip())).strip()
         if text.lower() in MISSING:
             return cls()

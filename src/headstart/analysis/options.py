@@ -28,7 +28,8 @@ class ReadOptions:
     wide
         Take tables for ones with a column per dataset, even where a column is called accuracy.
     measure
-        What the numbers are: accuracies, or error rates (converted to accuracies).
+        What the numbers are: accuracies, or error rates (converted to accuracies). None:
+        accuracies unless a header says otherwise; a caption that says otherwise is an error.
     spread
         What stands behind ``±``: ``"se"``, a standard error, or ``"sd:5"``, a standard deviation
         over 5 runs, whose standard error is that divided by the square root of 5.
@@ -38,14 +39,14 @@ class ReadOptions:
 
     unit: Unit | None = None
     wide: bool = False
-    measure: Measure = "accuracy"
+    measure: Measure | None = None
     spread: str = "se"
     duplicates: Duplicates = "refuse"
 
     def __post_init__(self) -> None:
         for name, value, allowed in (
             ("unit", self.unit, (None, *get_args(Unit))),
-            ("measure", self.measure, get_args(Measure)),
+            ("measure", self.measure, (None, *get_args(Measure))),
             ("duplicates", self.duplicates, get_args(Duplicates)),
         ):
             if value not in allowed:

@@ -1,5 +1,6 @@
 """Where a table of results comes from: a store, a file, a published table, a DataFrame."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
@@ -279,9 +280,28 @@ def _read(
         raise TableError(f"{source}: invalid table '{number}': expected a whole number",
                          code="table.number", found=number)  # fmt: skip
     grid = read_grid(content, str(path), chosen.pop("sheet", None), int(number) if number else None)
+    _check_caption(grid, str(path), chosen.get("measure") or options.measure)
     facts = {"kind": grid.kind, "sha256": sha256(content).hexdigest()}
     given: dict[str, Any] = chosen
     return _of_grid(grid, str(path), facts, columns, replace(options, **given), of_examples)
+
+
+def _check_caption(grid: Grid, name: str, measure: str | None) -> None:
+    """Refuse a table whose caption speaks of error rates alone, unless `measure` is given."""
+    titles = [note.removeprefix("title: ") for note in grid.notes if note.startswith("title: ")]
+    caption = " ".join([grid.caption, *titles])
+    header = " ".join(text for column in grid.header for text in column)
+    if (
+        measure is None
+        and re.search(r"\berrors?(?: rates?)?\b(?!\s*bar)", caption, re.IGNORECASE)
+        and not re.search(r"accurac|standard error|error bar", caption, re.IGNORECASE)
+        and not re.search(r"\berr|acc|[↓⇓]", header, re.IGNORECASE)
+    ):
+        raise TableError(
+            f"{name}: error rates or accuracies? The caption says '{caption.strip()[:60]}': pass "
+            "--measure error or --measure accuracy",
+            code="table.caption_error", caption=caption.strip(),
+        )  # fmt: skip
 
 
 def _place(source: str | Path) -> tuple[Path, dict[str, str]]:

@@ -121,7 +121,8 @@ WideFlag = Annotated[
     bool, typer.Option("--wide", help="Tables have one column per dataset; inferred if omitted.")
 ]
 MeasureOption = Annotated[
-    MeasureName, typer.Option(help="What the numbers are: accuracies, or error rates.")
+    MeasureName | None,
+    typer.Option(help="What the numbers are; inferred from headers, else accuracies."),
 ]
 SpreadOption = Annotated[
     str,
@@ -327,7 +328,7 @@ def analyze(
     unit: UnitOption = None,
     predictions: PredictionsOption = None,
     wide: WideFlag = False,
-    measure: MeasureOption = MeasureName.accuracy,
+    measure: MeasureOption = None,
     spread: SpreadOption = "se",
     duplicates: DuplicatesOption = DuplicatesName.refuse,
     groups: GroupsOption = None,
@@ -387,7 +388,7 @@ def report(
     unit: UnitOption = None,
     predictions: PredictionsOption = None,
     wide: WideFlag = False,
-    measure: MeasureOption = MeasureName.accuracy,
+    measure: MeasureOption = None,
     spread: SpreadOption = "se",
     duplicates: DuplicatesOption = DuplicatesName.refuse,
     groups: GroupsOption = None,
@@ -488,14 +489,18 @@ def _read_options(
     unit: UnitName | None,
     predictions: list[str] | None,
     wide: bool,
-    measure: MeasureName,
+    measure: MeasureName | None,
     spread: str,
     duplicates: DuplicatesName,
 ) -> dict[str, object]:
     from headstart.analysis import ReadOptions
 
     reading = ReadOptions(
-        unit.value if unit else None, wide, measure.value, spread, duplicates.value
+        unit.value if unit else None,
+        wide,
+        measure.value if measure else None,
+        spread,
+        duplicates.value,
     )
     return {"predictions": predictions or [], "reading": reading}
 

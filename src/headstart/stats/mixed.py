@@ -101,7 +101,9 @@ def mixed_model(scores: npt.ArrayLike, upstream: npt.ArrayLike, level: float = 0
         found, variances, converged = _by_likelihood(y, x, level, random_slopes)
     sd = [float(np.sqrt(one)) for one in variances]
     f_p = float(fdtrc(freedom, left, f)) if left > 0 and freedom > 0 else np.nan
-    return MixedModel(*found, random_slopes, *sd, f, freedom, left, f_p, converged)
+    return MixedModel(
+        *found, random_slopes, sd[0], sd[1], sd[2], sd[3], f, freedom, left, f_p, converged
+    )
 
 
 def _balanced(y: Floats, x: Floats, level: float) -> tuple[CrossedMean, _Variances]:
