@@ -45,7 +45,8 @@ ARGUMENT = re.compile(
 SYMBOLS = {"\\pm": "±", "\\%": "%", "\\&": "&", "\\_": "_", "\\#": "#", "\\$": "$", "\\times": "x",
            "\\,": " ", "\\ ": " ", "\\;": " ", "\\!": "", "~": " ", "\\uparrow": "↑",
            "\\downarrow": "↓", "\\Delta": "Δ", "\\dagger": "†", "\\ddagger": "‡", "\\dag": "†",
-           "---": "—", "--": "–", "\\textpm": "±", "\\checkmark": "✓", "\\infty": "inf"}  # fmt: skip  # noqa: RUF001
+           "---": "—", "--": "\N{EN DASH}", "\\textpm": "±", "\\checkmark": "✓",
+           "\\infty": "inf"}  # fmt: skip
 # Authors' own macros for a spread: 92.1\\std{0.3}.
 MACRO = re.compile(r"\\(?:std|stdv|stdev|sd|se|stderr|pmstd|pms)(?=\s*\{)")
 SYMBOL = re.compile("|".join(
