@@ -75,7 +75,7 @@ def test_the_first_error_ends_it():
 def test_a_worker_that_is_killed_is_told():
     with (
         Processes(1) as executor,
-        pytest.raises(ExecutorError, match=r"ended before its work did .* run again"),
+        pytest.raises(ExecutorError, match=r"a worker process died .* run the same command again"),
     ):
         list(executor.map(end_at_once, [1]))
 

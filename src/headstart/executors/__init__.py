@@ -1,4 +1,4 @@
-"""Where a function runs: in this process, or in others. Knows functions, nothing of trials."""
+"""Executors run a function on many items: in this process, or in worker processes."""
 
 from headstart.executors.base import Executor, InProcess, Send
 from headstart.executors.processes import Processes, executor_of, visible_gpus

@@ -1,4 +1,4 @@
-"""The one thing that every executor does, and the simplest one."""
+"""The executor protocol, and the executor that runs in this process."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol, TypeVar
@@ -7,12 +7,12 @@ __all__ = ["Executor", "InProcess", "Send", "ignore"]
 
 Item = TypeVar("Item")
 Value = TypeVar("Value")
-# Takes a small message, to whoever waits for the values.
+# Sends a small message to the process that waits for the values.
 Send = Callable[[Any], None]
 
 
 def ignore(message: Any) -> None:
-    """Hear a message, and forget it."""
+    """Discard a message."""
 
 
 class Executor(Protocol):
@@ -24,24 +24,23 @@ class Executor(Protocol):
         items: Sequence[Item],
         on_message: Send = ignore,
     ) -> Iterator[tuple[Item, Value]]:
-        """Give each item with its value as soon as it is there, in whatever order.
+        """Yield (item, value) pairs as they complete, in any order.
 
-        The first error ends it: what was not begun is dropped, and the error is raised.
+        The first error cancels items that have not started, and is raised.
 
         Parameters
         ----------
         function
-            Takes an item, and what it can tell messages to while it runs.
+            Called with an item and a function that sends messages while it runs.
         on_message
-            Takes these messages, in this process, while a value is waited for: all that a function
-            told before its value is given. Messages are news, not values: one that would have the
-            function wait is lost.
+            Called in this process with each message while it waits for values. All messages of an
+            item arrive before its value. A message is dropped if sending it would block.
         """
         ...
 
 
 class InProcess:
-    """One item after the other, here."""
+    """Runs one item after the other in this process."""
 
     def map(
         self,

@@ -1,4 +1,4 @@
-"""Processes beside each other on this machine: one a GPU, or so many on its processor."""
+"""Worker processes on this machine: one per GPU, or several that share the CPU."""
 
 import multiprocessing
 import os
@@ -24,36 +24,36 @@ __all__ = ["Processes", "executor_of", "visible_gpus"]
 Item = TypeVar("Item")
 Value = TypeVar("Value")
 
-# How often messages of workers are heard.
+# Interval at which messages of workers are read.
 LISTEN_SECONDS = 0.1
-# What a pipe takes in one piece, though several write to it at once; 4 bytes say how long it is.
+# Largest message that several writers can write to a pipe atomically; 4 bytes hold its length.
 # Windows does not say it: POSIX promises 512 everywhere.
 LARGEST_MESSAGE = getattr(select, "PIPE_BUF", 512) - 4
 
 
 class Processes:
-    """Worker processes that stay until they are closed.
+    """A pool of worker processes, used as a context manager.
 
     Parameters
     ----------
     workers
-        How many.
+        Number of processes, at least 1.
     gpus
-        Numbers of the GPUs; each worker sees one of them, in turn. Empty: workers share the
-        processor, each with its share of the threads.
+        Indices of GPUs, assigned to workers in turn; each worker sees one. If empty, workers share
+        the CPU, each with an equal number of threads.
     """
 
     def __init__(self, workers: int, gpus: Sequence[int] = ()) -> None:
         if workers < 1:
             raise ExecutorError(f"expected 1 worker process or more, found {workers}")
-        # A child of fork would inherit the threads' locks, and a GPU that cannot be used twice.
+        # Not fork: children would inherit locks of threads, and CUDA cannot be used after a fork.
         context = multiprocessing.get_context("spawn")
         places = context.Queue()
         for worker in range(workers):
             places.put(str(gpus[worker % len(gpus)]) if gpus else "")
         threads = max(1, (os.cpu_count() or 1) // workers)
         self._inbox, self._outbox = context.Pipe(duplex=False)
-        # A worker never waits for somebody to listen.
+        # Workers must never block on sending.
         if hasattr(os, "set_blocking") and os.name == "posix":
             os.set_blocking(self._outbox.fileno(), False)
         self._calls = count()
@@ -73,20 +73,20 @@ class Processes:
             while waiting:
                 done, _ = wait(waiting, LISTEN_SECONDS, return_when=FIRST_COMPLETED)
                 self._listen(call, on_message)
-                # In the order of the items, where several are done.
+                # In the order of the items if several are done.
                 for future in [future for future in waiting if future in done]:
                     yield waiting.pop(future), future.result()
         except BrokenProcessPool as error:
             raise ExecutorError(
-                "a worker process ended before its work did (killed, or out of memory): what was "
-                "finished is kept; run again, with fewer --workers if memory is short"
+                "a worker process died (killed, or out of memory); finished results are kept: run "
+                "the same command again to resume, with fewer --workers if memory is short"
             ) from error
         finally:
             for future in waiting:
                 future.cancel()
 
     def _listen(self, call: int, on_message: Send) -> None:
-        """Hear all that was told by now; what is left of an earlier call is dropped."""
+        """Deliver all pending messages; drop those of an earlier call."""
         while self._inbox.poll():
             of, message = pickle.loads(self._inbox.recv_bytes())  # noqa: S301
             if of == call:
@@ -97,7 +97,7 @@ class Processes:
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is not None:
-            # Nobody waits for what is under way any more: it can be done again.
+            # Nobody waits for the running items: stop them.
             for process in list(self._pool._processes.values()):
                 process.terminate()
         self._pool.shutdown(cancel_futures=True)
@@ -106,7 +106,7 @@ class Processes:
 
 
 def visible_gpus(device: Device) -> tuple[int, ...]:
-    """Number the GPUs that `device` may mean; none where it means the processor."""
+    """Return the indices of the GPUs that `device` selects; empty for the CPU."""
     if device == "cpu":
         return ()
     import torch
@@ -116,7 +116,7 @@ def visible_gpus(device: Device) -> tuple[int, ...]:
 
 @contextmanager
 def executor_of(workers: int, device: Device) -> Iterator[Processes | None]:
-    """Give so many worker processes, one a GPU in turn where there are some; None for 0."""
+    """Return a context with `workers` processes, assigned to GPUs in turn; None for 0 workers."""
     if not workers:
         yield None
         return
@@ -124,26 +124,26 @@ def executor_of(workers: int, device: Device) -> Iterator[Processes | None]:
         yield executor
 
 
-# In a worker: the end of the pipe that it tells messages to.
+# In a worker: the end of the pipe that it sends messages to.
 _pipes: "list[Connection[Any, Any]]" = []
 
 
-def _begin(places: "Queue[str]", threads: int, told: "Connection[Any, Any]") -> None:
-    """Give a new worker its GPU and its share of the threads, before it imports torch."""
-    _pipes.append(told)
-    # Ctrl-C reaches every process of a terminal; whoever started the workers ends them.
+def _begin(places: "Queue[str]", threads: int, outbox: "Connection[Any, Any]") -> None:
+    """Assign a GPU and a number of threads to a new worker, before it imports torch."""
+    _pipes.append(outbox)
+    # Ctrl-C reaches every process of a terminal; the parent process ends the workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if place := places.get():
         os.environ["CUDA_VISIBLE_DEVICES"] = place
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ[name] = str(threads)
-    # The program's own script may import it, and that was run before this.
+    # The main script, which ran before this, may have imported torch.
     if torch := sys.modules.get("torch"):
         torch.set_num_threads(threads)
 
 
 def _run(call: int, function: Callable[[Item, Send], Value], item: Item) -> Value:
-    """In a worker: run a function, and send on what it tells."""
+    """Run a function in a worker, and forward its messages."""
 
     def send(message: Any) -> None:
         packed = pickle.dumps((call, message))
@@ -152,7 +152,7 @@ def _run(call: int, function: Callable[[Item, Send], Value], item: Item) -> Valu
         try:
             _pipes[0].send_bytes(packed)
         except BlockingIOError:
-            # The pipe is full: nobody has listened for long.
+            # The pipe is full: drop the message.
             return
 
     return function(item, send)

@@ -1,4 +1,4 @@
-"""Penultimate features: computed once for each network and image, kept by content."""
+"""Penultimate features: computed once per network and image, cached by content."""
 
 from headstart.features.cache import Features
 from headstart.features.extract import (

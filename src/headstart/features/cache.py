@@ -1,13 +1,13 @@
-"""Features on disk, kept by content: rows of one table, computed as they are asked for.
+"""Cache of features on disk, by content; rows of a table are computed when they are needed.
 
-A table is all images of a dataset seen by one network. Two files, under the digest of all that
-decides its content:
+A table holds the features of all images of a dataset by one network. It is two files, named by the
+digest of all that determines its content:
 
-* ``KEY.npy``   rows of float32 in the order in which they were computed, behind the header of the
-                whole table: once all are there, and in order, any program reads it;
-* ``KEY.json``  which rows these are, their SHA-256, which images were broken. It is rewritten
-                whenever rows are safe on disk: what the other file holds beyond is dropped. So an
-                interrupted extraction goes on where it was, and a trial of other rows adds its own.
+* ``KEY.npy``   float32 rows in the order of computation, after the header of the whole table. Any
+                program can read it once all rows are present and in order.
+* ``KEY.json``  which rows these are, their SHA-256, and which images were broken. It is rewritten
+                whenever rows are synced to disk; rows in the other file beyond these are dropped.
+                So an interrupted extraction resumes, and a trial with other rows adds its own.
 """
 
 import hashlib
@@ -36,7 +36,7 @@ __all__ = ["Block", "Features", "Table"]
 
 Floats = npt.NDArray[np.float32]
 Places = npt.NDArray[np.int64]
-# Features of some rows and the broken images among them: place in the block -> what was said.
+# Features of some rows and the broken images among them: position in the block -> reason.
 Block = tuple[Floats, dict[int, str]]
 
 
@@ -47,16 +47,16 @@ class Features:
     Parameters
     ----------
     values
-        (n, d) float32, read-only; NaN in the rows of broken images. Memory-mapped where the rows
-        lie beside each other in the table, else read into memory.
+        (n, d) float32, read-only; NaN in rows of broken images. Memory-mapped if the rows are
+        contiguous in the table, else read into memory.
     broken
-        Place among the n -> what the decoder said.
+        Position among the n -> reason given by the decoder.
     sha256
-        Of the values.
+        SHA-256 of the values.
     key
-        Of the table that they are rows of.
+        Key of the table that holds them.
     made_by
-        The device that computed them, and the versions.
+        Device and software versions that computed them.
     """
 
     values: Floats
@@ -68,18 +68,18 @@ class Features:
 
 @dataclass
 class Card:
-    """What a table holds so far.
+    """Current content of a table.
 
     Parameters
     ----------
     runs
-        [first, last) rows of the table, in the order of the file.
+        [first, last) ranges of rows of the table, in the order of the file.
     broken
-        Row -> what the decoder said.
+        Row -> reason given by the decoder.
     sha256
-        Of the file as far as these rows go.
+        SHA-256 of the file up to the last of these rows.
     made_by
-        What computed the last of them.
+        Device and software versions that computed the last rows.
     """
 
     runs: list[list[int]] = field(default_factory=list)
@@ -89,11 +89,11 @@ class Card:
 
     @property
     def stored(self) -> int:
-        """How many rows the file holds."""
+        """Number of rows in the file."""
         return sum(last - first for first, last in self.runs)
 
     def places(self, n_rows: int) -> Places:
-        """(n_rows,) the place of each row in the file, -1 for one that is not there."""
+        """Return the (n_rows,) position of each row in the file, -1 for a missing row."""
         places, at = np.full(n_rows, -1, dtype=np.int64), 0
         for first, last in self.runs:
             places[first:last] = np.arange(at, at + last - first)
@@ -101,7 +101,7 @@ class Card:
         return places
 
     def add(self, rows: Places, broken: dict[int, str]) -> None:
-        """Note rows that were appended; what was broken in them before is forgotten."""
+        """Record appended rows; `broken` replaces earlier entries of these rows."""
         for row in rows.tolist():
             self.broken.pop(row, None)
             if self.runs and self.runs[-1][1] == row:
@@ -112,16 +112,16 @@ class Card:
 
 
 class Table:
-    """The features that one network gives of one dataset, as far as they were asked for.
+    """Features of one dataset by one network, as far as they have been computed.
 
     Parameters
     ----------
     folder
-        Where features are kept.
+        Folder of the feature cache.
     content
-        All that decides the content, as JSON: its digest is the key.
+        All that determines the content, as JSON; its digest is the key.
     shape
-        (n, d) of the whole table.
+        (n, d) of the complete table.
     """
 
     def __init__(self, folder: Path, content: dict[str, Any], shape: tuple[int, int]) -> None:
@@ -131,22 +131,23 @@ class Table:
 
     @contextmanager
     def locked(self, waiting: Callable[[], None]) -> Iterator[None]:
-        """Let one process at a time extend this table; the others wait, then read.
+        """Lock the table, so that one process at a time extends it.
 
-        `waiting` is called if another process is at it.
+        `waiting` is called if another process holds the lock.
         """
         with locked(self._file(".lock"), waiting):
             yield
 
-    def read(self, rows: Places, warn: Callable[[str], None], *, holes: bool) -> Features | None:
-        """Give the features of these rows if all are there and whole.
+    def read(
+        self, rows: Places, warn: Callable[[str], None], *, skip_broken: bool
+    ) -> Features | None:
+        """Return the features of these rows, or None if some are missing.
 
-        Damaged ones are told and dropped. With `holes`, images that did not decode may be among
-        them.
+        A damaged table is dropped with a warning. With `skip_broken`, rows may be broken images.
         """
         with storage_errors(self._file(".npy")):
             card = self._whole(warn)
-        if card is None or len(self._lacking(card, rows, holes)):
+        if card is None or len(self._lacking(card, rows, skip_broken)):
             return None
         places = card.places(self._shape[0])[rows]
         stored = np.memmap(
@@ -158,14 +159,14 @@ class Table:
         broken = {i: card.broken[row] for i, row in enumerate(rows.tolist()) if row in card.broken}
         return Features(values, broken, _digest(values), self.key, card.made_by)
 
-    def missing(self, rows: Places, warn: Callable[[str], None], *, holes: bool) -> Places:
-        """(m,) the places among `rows` whose features have to be computed, in the table's order."""
+    def missing(self, rows: Places, warn: Callable[[str], None], *, skip_broken: bool) -> Places:
+        """Return the (m,) positions among `rows` to be computed, in the order of the table."""
         with storage_errors(self._file(".npy")):
-            lacking = self._lacking(self._whole(warn), rows, holes)
+            lacking = self._lacking(self._whole(warn), rows, skip_broken)
         return lacking[np.argsort(rows[lacking], kind="stable")]
 
     def extend(self, rows: Places, blocks: Iterator[Block], made_by: dict[str, str]) -> None:
-        """Append the features of (m,) rows, which come in blocks in this order."""
+        """Append the features of (m,) rows; `blocks` yields them in this order."""
         file = self._file(".npy")
         with storage_errors(file):
             card = self._whole(lambda _: None) or Card()
@@ -186,7 +187,7 @@ class Table:
                 self._keep(card, out)
 
     def _keep(self, card: Card, out: Appender) -> None:
-        """Make the rows that were written safe, then say so."""
+        """Sync the written rows to disk, then write the card."""
         card.sha256 = out.sync()
         said = {
             "content": self._content,
@@ -199,7 +200,7 @@ class Table:
             temporary.write_text(json.dumps(said))
 
     def _whole(self, warn: Callable[[str], None]) -> Card | None:
-        """Read the card if the file holds what it says; else drop it."""
+        """Return the card; if it does not match the file, warn and delete it."""
         file, card_file = self._file(".npy"), self._file(".json")
         if not card_file.exists():
             return None
@@ -211,17 +212,17 @@ class Table:
             return None
         return card
 
-    def _lacking(self, card: Card | None, rows: Places, holes: bool) -> Places:
+    def _lacking(self, card: Card | None, rows: Places, skip_broken: bool) -> Places:
         if card is None:
             return np.arange(len(rows), dtype=np.int64)
         absent = card.places(self._shape[0])[rows] < 0
-        # Left out by a run that skipped broken images, they do not serve one that does not.
-        if card.broken and not holes:
+        # Without skip_broken, broken images must be decoded again to raise their error.
+        if card.broken and not skip_broken:
             absent |= np.isin(rows, list(card.broken))
         return np.flatnonzero(absent)
 
     def _offset(self, rows: int) -> int:
-        """Size of the file that holds so many rows."""
+        """Return the size in bytes of a file with this many rows."""
         return len(self._header) + rows * self._row_bytes
 
     @property
@@ -233,7 +234,7 @@ class Table:
 
 
 def _header(shape: tuple[int, int]) -> bytes:
-    """Lay out the header of a .npy file of little-endian float32."""
+    """Return the header of a .npy file of little-endian float32."""
     header = io.BytesIO()
     np.lib.format.write_array_header_1_0(
         header, {"descr": "<f4", "fortran_order": False, "shape": shape}
@@ -242,7 +243,7 @@ def _header(shape: tuple[int, int]) -> bytes:
 
 
 def _digest(values: Floats) -> str:
-    """SHA-256 of features, a part at a time: they may be mapped and larger than memory."""
+    """Return the SHA-256 of features, part by part: they may be larger than memory."""
     content = hashlib.sha256()
     rows = max(1, (1 << 22) // max(1, values.shape[1]))
     for first in range(0, len(values), rows):
@@ -251,7 +252,7 @@ def _digest(values: Floats) -> str:
 
 
 def _read_card(file: Path) -> Card | None:
-    """Read what this module wrote; None if it is not whole."""
+    """Read a card; return None if it is damaged."""
     try:
         said = json.loads(file.read_bytes())
         broken = {int(row): reason for row, reason in said["broken"].items()}

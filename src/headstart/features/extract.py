@@ -1,4 +1,4 @@
-"""Images in, features out: from the cache where they are there, else computed and kept."""
+"""Images in, features out: from the cache if present, else computed and cached."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -27,24 +27,24 @@ __all__ = ["FeatureRequest", "bytes_needed", "features_content", "penultimate_fe
 
 @dataclass(frozen=True)
 class FeatureRequest:
-    """Images of one dataset, which rows of its table they are, and how a network sees them.
+    """Which images of a dataset to compute features of, and how to preprocess them.
 
     Parameters
     ----------
     images
         n images.
     rows
-        (n,) int64, the place of each among all images of the dataset: its train, validation and
-        test in this order are the rows of the table.
+        (n,) int64 row of each image in the table. A table has the images of train, validation and
+        test, in this order.
     revision, total
-        Digest of the dataset, and how many images it has.
+        Digest of the dataset, and its number of images.
     resize
-        How an image meets the network's input size: ``"whole"`` squeezes the whole image,
+        How images are resized to the network's input: ``"whole"`` squeezes the whole image,
         ``"center-crop"`` resizes the shorter side and crops the centre.
     precision
-        Of the network's arithmetic.
+        Precision of the network's arithmetic.
     skip_broken
-        Whether the features of an image that does not decode are NaN; else it raises.
+        Whether broken images get NaN as features; otherwise they raise BrokenImageError.
     """
 
     images: Decodable
@@ -56,7 +56,7 @@ class FeatureRequest:
     skip_broken: bool = False
 
     def __post_init__(self) -> None:
-        # Two images in one row would give one of them the other's features, without a word.
+        # Two images in one row would silently share features.
         rows = np.unique(self.rows)
         if len(rows) != len(self.images) or rows[0] < 0 or rows[-1] >= self.total:
             raise ValueError(f"expected {len(self.images)} different rows under {self.total}")
@@ -82,10 +82,9 @@ class FeatureRequest:
 def features_content(
     model: Model, revision: str, resize: Resize, precision: Precision, runtime: Runtime
 ) -> dict[str, Any]:
-    """Say all that decides the features of a dataset's images, as JSON: their key is its digest.
+    """Return all that determines the features of a dataset, as JSON; its digest is their key.
 
-    Which of the images a trial takes is not part of it: a trial of another size or seed finds the
-    features that they have in common.
+    It does not include which images a trial uses: trials of other sizes or seeds share features.
     """
     return {
         "model": model.identity,
@@ -98,19 +97,19 @@ def features_content(
 
 
 def bytes_needed(model: Model, n_images: int) -> int:
-    """Size on disk of the features of so many images."""
+    """Return the size on disk, in bytes, of the features of this many images."""
     return n_images * model.feature_dim * 4
 
 
 def penultimate_features(model: Model, request: FeatureRequest, workspace: Workspace) -> Features:
-    """Give the penultimate features of unaugmented images, computed where they are not kept yet.
+    """Return penultimate features of unaugmented images; compute those that are not cached.
 
     Parameters
     ----------
     model
         The network.
     request
-        n images. A broken one that is skipped has NaN for features, and the result names it.
+        n images. With `skip_broken`, broken ones have NaN as features and are listed in the result.
 
     Returns
     -------
@@ -126,13 +125,13 @@ def penultimate_features(model: Model, request: FeatureRequest, workspace: Works
     runtime = choose_runtime(resolve_device(workspace.device).type, request.precision)
     content = features_content(model, request.revision, request.resize, request.precision, runtime)
     table = Table(workspace.cache / "features", content, (request.total, model.feature_dim))
-    warn, holes = workspace.watcher.note, request.skip_broken
+    warn, skip_broken = workspace.watcher.note, request.skip_broken
     with table.locked(lambda: workspace.watcher.stage("waiting for another process's features")):
-        found = table.read(request.rows, warn, holes=holes)
+        found = table.read(request.rows, warn, skip_broken=skip_broken)
         if found is None:
-            places = table.missing(request.rows, warn, holes=holes)
+            places = table.missing(request.rows, warn, skip_broken=skip_broken)
             _extract(table, model, request, places, workspace, runtime)
-            found = table.read(request.rows, warn, holes=holes)
+            found = table.read(request.rows, warn, skip_broken=skip_broken)
     if found is None:
         raise FeatureError(f"features of '{model.name}' were damaged while written: check the disk")
     return found
@@ -146,7 +145,7 @@ def _extract(
     workspace: Workspace,
     runtime: Runtime,
 ) -> None:
-    """Compute the features of the images at these places and put them into the table."""
+    """Compute the features of the images at these positions and add them to the table."""
     from headstart.devices import resolve_device
 
     workspace.watcher.stage("loading the network")
@@ -188,7 +187,7 @@ def _check_finite(
     bad[list(broken)] = False
     if bad.any():
         row = places[int(np.argmax(bad))]
-        # Its weights are finite: that was checked when they were read.
+        # The weights are finite (checked on loading), so it is an overflow.
         remedy = (
             "its values overflow for this image: check its mean and std (?mean=, ?std=)"
             if precision == "fp32"
@@ -204,7 +203,7 @@ def _check_finite(
 
 
 def _made_by(device: "torch.device", runtime: FeatureRuntime) -> dict[str, str]:
-    """Say what computes features on this device; the runtime is the one really used."""
+    """Return device and software versions, with the runtime that is actually used."""
     import torch
 
     if device.type == "cuda":

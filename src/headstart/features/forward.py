@@ -1,4 +1,4 @@
-"""A network made ready to give features fast: folded, laid out, cast, on its device."""
+"""Feature extraction with torch: folded batch norms, channels-last, cast, on its device."""
 
 import ctypes
 import sys
@@ -22,17 +22,17 @@ if TYPE_CHECKING:
 
 __all__ = ["Extractor", "fold_batch_norms", "keep_freed_memory"]
 
-# On a CPU larger batches are not faster, they only take memory.
+# On a CPU larger batches are not faster and need more memory.
 BATCH_SIZE = {"cpu": 16, "cuda": 256}
 DTYPE = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
 def keep_freed_memory() -> None:
-    """Have the C library keep large blocks that are freed, to be used again by the next batch.
+    """Make glibc keep large freed blocks for reuse by the next batch.
 
-    glibc gives blocks over 32 MB back at once, and the kernel zeroes them anew for each layer of
-    each batch: 1.6 times the time of a float32 forward pass of EfficientNet-Lite0. Where there is
-    no glibc nothing happens.
+    glibc returns blocks over 32 MB to the kernel at once, and the kernel zeroes them again for
+    each layer of each batch. This makes a float32 forward pass of EfficientNet-Lite0 take 1.6 times
+    as long. Without glibc this function does nothing.
     """
     trim_threshold, mmap_threshold = -1, -3  # mallopt's names for them, from malloc.h
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
@@ -42,18 +42,18 @@ def keep_freed_memory() -> None:
 
 
 class Extractor:
-    """Penultimate features of uint8 pixels by torch: the `FeatureRuntime` that does it all.
+    """Penultimate features of uint8 pixels by torch: a `FeatureRuntime` for every network.
 
     Parameters
     ----------
     network
-        The float32 network in evaluation mode; it is changed and must not be used elsewhere.
+        The float32 network in evaluation mode; it is modified and must not be used elsewhere.
     model
-        What is known of it: its normalisation.
+        Its description, for the normalization.
     precision
-        Of the network's arithmetic; features come back as float32.
+        Precision of the network's arithmetic; features are returned as float32.
     device
-        Where to compute.
+        Device to compute on.
     """
 
     name: Runtime = "torch"
@@ -77,9 +77,9 @@ class Extractor:
         self.batch_size = BATCH_SIZE[device.type]
 
     def __call__(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        """(n, size, size, 1 or 3) uint8 -> (n, feature_dim) float32.
+        """Return (n, feature_dim) float32 features of (n, size, size, 1 or 3) uint8 pixels.
 
-        A batch that does not fit into the device's memory is done in halves.
+        On out-of-memory, the batch is split in halves.
         """
         try:
             return self._forward(pixels)
@@ -97,26 +97,26 @@ class Extractor:
     @torch.inference_mode()
     def _forward(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         images = self.normalised(torch.from_numpy(pixels).to(self.device, non_blocking=True))
-        # TF32 rounds to 10 bits: not what fp32 promises.
+        # No TF32: it rounds float32 to 10 bits.
         with torch.backends.cudnn.flags(enabled=True, benchmark=True, allow_tf32=False):
             features = self.network.penultimate(images)
         values: npt.NDArray[np.float32] = features.float().cpu().numpy()
         return values
 
     def normalised(self, pixels: torch.Tensor) -> torch.Tensor:
-        """(n, size, size, 1 or 3) uint8 -> (n, 3, size, size), what the network takes."""
-        # Grey becomes three channels by broadcasting. (n, size, size, 3) in memory is what torch
-        # calls channels-last (n, 3, size, size).
+        """Return (n, 3, size, size) network input for (n, size, size, 1 or 3) uint8 pixels."""
+        # Broadcasting expands grey to three channels. (n, size, size, 3) in memory is torch's
+        # channels-last layout of (n, 3, size, size).
         images = torch.addcmul(self._shift, pixels.float(), self._scale).to(self.dtype)
         return images.permute(0, 3, 1, 2)
 
 
 def fold_batch_norms(network: "Network", input_shape: tuple[int, ...]) -> "Network":
-    """Fold each batch norm that follows a convolution into it; the function stays the same.
+    """Fold each batch norm into the convolution before it, and check that outputs stay the same.
 
-    Which norm follows which convolution is read off the order of submodules, which holds for the
-    usual networks and is no law. So the outcome is compared with the network on random input:
-    where they differ by more than rounding, the network stays as it was.
+    The order of submodules decides which norm follows which convolution. This holds for the usual
+    networks, but is not guaranteed. So outputs on random input are compared; if they differ by
+    more than rounding, the network is restored.
     """
     before = dict(network.named_modules())
     random = torch.randn(input_shape, generator=torch.Generator().manual_seed(0))
@@ -124,7 +124,7 @@ def fold_batch_norms(network: "Network", input_shape: tuple[int, ...]) -> "Netwo
         expected = network.penultimate(random)
         replaced = _fold_children(network)
         folded = network.penultimate(random)
-    # Also true where a feature is NaN, so that such a network is left alone.
+    # Written so that NaN counts as a difference.
     if not (folded - expected).abs().max() <= 1e-4 * expected.abs().max():
         for name in replaced:
             parent, _, child = name.rpartition(".")
@@ -133,13 +133,13 @@ def fold_batch_norms(network: "Network", input_shape: tuple[int, ...]) -> "Netwo
 
 
 def _fold_children(module: nn.Module, prefix: str = "") -> list[str]:
-    """Fold in `module` and below; give the names of what was replaced."""
+    """Fold in `module` and its submodules; return the names of replaced modules."""
     replaced = []
     children = list(module.named_children())
     for (conv_name, conv), (norm_name, norm) in pairwise(children):
         if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
             setattr(module, conv_name, fuse_conv_bn_eval(conv, norm))
-            # timm's norms may carry an activation, which stays.
+            # Keep the activation that timm's norms may include.
             setattr(module, norm_name, getattr(norm, "act", nn.Identity()))
             replaced += [prefix + conv_name, prefix + norm_name]
     for name, child in module.named_children():

@@ -1,9 +1,8 @@
-"""OpenVINO as the runtime: float32 on the processor, 1.2 to 1.7 times torch's speed on AVX2.
+"""The OpenVINO runtime: float32 on a CPU, 1.2 to 1.7 times as fast as torch on AVX2.
 
-Each image is a request of its own, computed by one thread, as many at a time as torch would use
-threads. Threads that share one image wait for each other at every layer; these do not, and leave
-the processor to the decoder whenever they are done. What is more, a feature then depends neither on
-the batch nor on the number of threads.
+Each image is one request, computed by one thread, with as many requests in parallel as torch would
+use threads. Threads that share an image synchronize at every layer; these do not. And features
+depend neither on the batch size nor on the number of threads.
 """
 
 import sys
@@ -24,30 +23,30 @@ if TYPE_CHECKING:
 
 __all__ = ["TOLERANCE", "ConversionError", "OpenVino", "converted"]
 
-# How far features may be from torch's, relative to each image's.
+# Largest relative difference to torch's features, per image.
 TOLERANCE = 1e-4
-# Requests per thread in a call: the threads that wait for the last one wait seldom.
+# Requests per thread and call: many, since threads wait for the last one of a call.
 REQUESTS_PER_THREAD = 32
-# Per thread, requests that are under way or ready: a thread that is done finds the next image
-# without waiting for Python, whose lock the decoder holds as well.
+# Running or queued requests per thread: a thread that finishes gets the next image without waiting
+# for Python, whose lock the decoder needs as well.
 READY_PER_THREAD = 2
 
 
 class ConversionError(Exception):
-    """OpenVINO cannot take this network, or gives other features; the text says what it did."""
+    """OpenVINO does not support this network, or its features differ; the text has the reason."""
 
 
 class OpenVino:
-    """Penultimate features of uint8 pixels, one image a request.
+    """Penultimate features of uint8 pixels, one image per request.
 
     Parameters
     ----------
     graph
         An ``openvino.Model`` from (1, size, size, 1 or 3) uint8 pixels to features.
     model
-        What is known of the network.
+        Description of the network.
     threads
-        How many images are computed at a time.
+        Number of images to compute in parallel.
     """
 
     name: Runtime = "openvino"
@@ -59,7 +58,7 @@ class OpenVino:
         self._queues: dict[int, Any] = {}
 
     def __call__(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        """(n, size, size, 1 or 3) uint8 -> (n, feature_dim) float32."""
+        """Return (n, feature_dim) float32 features of (n, size, size, 1 or 3) uint8 pixels."""
         values = np.empty((len(pixels), self._model.feature_dim), np.float32)
 
         def keep(request: Any, row: int) -> None:
@@ -68,22 +67,22 @@ class OpenVino:
         queue = self._queue(pixels.shape[3])
         queue.set_callback(keep)
         for row in range(len(pixels)):
-            # Not copied: the pixels are there until all are done.
+            # No copy: `pixels` outlives the requests.
             queue.start_async({0: pixels[row : row + 1]}, row, share_inputs=True)
         queue.wait_all()
         return values
 
     def _queue(self, channels: int) -> Any:
-        """Compile the graph for grey or coloured pixels, once."""
+        """Return the request queue for 1 or 3 channels; compile the graph on first use."""
         if channels not in self._queues:
             openvino = _import_openvino()
             self._graph.reshape([1, self._model.input_size, self._model.input_size, channels])
             options = {
-                # Else it takes bfloat16 where the processor has it: not what fp32 promises.
+                # By default it uses bfloat16 if the CPU supports it.
                 "INFERENCE_PRECISION_HINT": "f32",
                 "INFERENCE_NUM_THREADS": self._threads,
                 "NUM_STREAMS": self._threads,
-                # Pinned to cores, they would wait for the decoder and for other processes there.
+                # Pinned threads would wait for the decoder and other processes on their cores.
                 "ENABLE_CPU_PINNING": False,
             }
             compiled = openvino.Core().compile_model(self._graph, "CPU", options)
@@ -94,7 +93,7 @@ class OpenVino:
 
 
 class _Pixels(nn.Module):
-    """A network that takes pixels: normalisation becomes part of the graph."""
+    """A network on uint8 pixels: normalization becomes part of the graph."""
 
     def __init__(self, extractor: "Extractor") -> None:
         super().__init__()
@@ -102,20 +101,20 @@ class _Pixels(nn.Module):
         self.network = extractor.network
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-        """(1, size, size, 1 or 3) uint8 -> (1, feature_dim)."""
+        """Return (1, feature_dim) features of (1, size, size, 1 or 3) uint8 pixels."""
         return self.network.penultimate(self.extractor.normalised(pixels))
 
 
 def converted(extractor: "Extractor", model: Model) -> OpenVino:
-    """Convert a float32 network that torch has ready on the processor, and try it.
+    """Convert a float32 network on the CPU to OpenVINO, and compare its features with torch's.
 
     Raises
     ------
     ConversionError
-        It does not convert, or its features of random pixels differ by more than `TOLERANCE`.
+        It cannot be converted, or features of random pixels differ by more than `TOLERANCE`.
     """
     size = model.input_size
-    # One of each: they are compiled apart.
+    # Grey and colour are compiled separately.
     samples = [
         np.random.RandomState(0).randint(0, 256, (1, size, size, channels)).astype(np.uint8)
         for channels in (1, 3)
@@ -123,15 +122,15 @@ def converted(extractor: "Extractor", model: Model) -> OpenVino:
     try:
         runtime = OpenVino(_graph(extractor, samples[1]), model, torch.get_num_threads())
         found = np.concatenate([runtime(sample) for sample in samples])
-    # Whatever OpenVINO, or torch while it is traced, may raise: torch can still do it.
+    # OpenVINO, or torch's tracer, may raise anything: the torch runtime remains.
     except Exception as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ConversionError(f"does not take the network ({reason})") from error
     expected = np.concatenate([extractor(sample) for sample in samples])
-    # Features may be all zero, of a network that was never trained.
+    # Features of an untrained network may be all zero.
     size_of = np.maximum(np.linalg.norm(expected, axis=1), np.finfo(np.float32).tiny)
     difference = np.linalg.norm(found - expected, axis=1) / size_of
-    # Written so that NaN is a difference.
+    # Written so that NaN counts as a difference.
     if not difference.max() <= TOLERANCE:
         raise ConversionError(
             f"gives other features (relative difference {difference.max():.1e}, "
@@ -141,25 +140,25 @@ def converted(extractor: "Extractor", model: Model) -> OpenVino:
 
 
 def _graph(extractor: "Extractor", pixels: npt.NDArray[np.uint8]) -> Any:
-    """Trace the network on one image's pixels and hand it to OpenVINO."""
+    """Trace the network on one image and convert it to OpenVINO."""
     openvino = _import_openvino()
     with warnings.catch_warnings(), torch.inference_mode():
-        # What OpenVINO reads is a trace by torch.jit, which newer releases of torch deprecate.
+        # OpenVINO reads torch.jit traces, which newer releases of torch deprecate.
         warnings.filterwarnings("ignore", message=".*torch.jit.*is deprecated")
-        # A network that looks at its input's shape in Python: the shape stays the same here.
-        # Tracing looks at every attribute; transformers warns of those that it has renamed.
+        # Tracing accesses every attribute, and transformers warns about renamed ones. The tracer
+        # warns about networks that read their input's shape in Python; here it is constant.
         warnings.filterwarnings("ignore", category=FutureWarning)
         warnings.filterwarnings("ignore", category=torch.jit.TracerWarning)  # type: ignore[attr-defined]
         example = torch.from_numpy(pixels)
-        # Unchecked: `converted` compares what becomes of it.
+        # No check: `converted` compares the features.
         module = _Pixels(extractor).eval()
         trace = torch.jit.trace(module, example, check_trace=False)  # type: ignore[no-untyped-call]
         return openvino.convert_model(trace, example_input=example)
 
 
 def _import_openvino() -> Any:
-    """Import OpenVINO without its telemetry, which otherwise reports each import to its makers."""
-    # None makes importing it fail, upon which OpenVINO takes the empty stub that it brings along.
+    """Import OpenVINO without its telemetry, which would report each import."""
+    # None makes that import fail; OpenVINO then uses its own empty stub.
     sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
     import openvino
 

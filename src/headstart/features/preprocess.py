@@ -1,4 +1,4 @@
-"""From a decoded image to the pixels that a network is given."""
+"""Resize decoded images to a network's input size."""
 
 from typing import get_args
 
@@ -10,20 +10,20 @@ from headstart.spec import Interpolation
 
 __all__ = ["center_crop", "fit_image", "imagenet_crop", "whole_image"]
 
-# How much of the resized image's shorter side the crop of an evaluation on ImageNet keeps.
+# Fraction of the shorter side that the centre crop of ImageNet evaluations keeps.
 CROP_FRACTION = 0.875
 RESAMPLING = {name: Image.Resampling[name.upper()] for name in get_args(Interpolation)}
 
 
 def whole_image(image: Image.Image, size: int, interpolation: str) -> Image.Image:
-    """Squeeze the whole image into size x size (antialiased)."""
+    """Resize the whole image to size x size (antialiased)."""
     return image.resize((size, size), RESAMPLING[interpolation])
 
 
 def center_crop(image: Image.Image, size: int, interpolation: str) -> Image.Image:
     """Resize the shorter side to `size`, keep the aspect ratio, crop the centre.
 
-    Done in one step: only the square that remains is resampled.
+    One step does both: only the central square is resampled.
     """
     side = min(image.size)
     left, top = (image.width - side) / 2, (image.height - side) / 2
@@ -34,8 +34,7 @@ def center_crop(image: Image.Image, size: int, interpolation: str) -> Image.Imag
 def imagenet_crop(image: Image.Image, size: int, interpolation: str) -> Image.Image:
     """Resize the shorter side to `size` / `CROP_FRACTION`, crop the central `size` x `size`.
 
-    What most networks were evaluated by on their upstream task; the steps and their rounding are
-    torchvision's.
+    This is the usual evaluation on ImageNet, with torchvision's steps and rounding.
     """
     shorter = int(size / CROP_FRACTION)
     longer = int(shorter * max(image.size) / min(image.size))
@@ -52,10 +51,10 @@ HOW = {"whole": whole_image, "center-crop": center_crop, "imagenet": imagenet_cr
 def fit_image(
     image: Image.Image, size: int, interpolation: str, resize: str
 ) -> npt.NDArray[np.uint8]:
-    """Fit a decoded image to the network: (size, size, 3) uint8, or (size, size, 1) if it is grey.
+    """Return a decoded image at input size: (size, size, 3) uint8, or (size, size, 1) if grey.
 
-    A grey image keeps its one channel, since three equal ones would cost three times the
-    resampling; `Extractor` repeats it on the device.
+    A grey image keeps its single channel, to save two thirds of the resampling; `Extractor` expands
+    it on the device.
     """
     pixels = np.asarray(HOW[resize](image, size, interpolation))
     return pixels if pixels.ndim == 3 else pixels[:, :, None]

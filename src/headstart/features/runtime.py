@@ -1,8 +1,7 @@
-"""Which library computes a network's forward pass, and the choice between them.
+"""Runtimes of the forward pass, and the choice between them.
 
-Two runtimes give the same features to 1e-4: torch, which runs every network everywhere, and
-OpenVINO, the fastest on the processors that people have. What is asked here before any work is
-answered without importing either.
+Two runtimes give the same features to within 1e-4: torch, which supports every network and device,
+and OpenVINO, the fastest on common CPUs. The choice is made without importing either.
 """
 
 import os
@@ -26,15 +25,15 @@ __all__ = ["RUNTIME", "FeatureRuntime", "Runtime", "choose_runtime", "make_runti
 
 Runtime = Literal["torch", "openvino"]
 
-# This environment variable names the runtime by hand: to compare them, or to do without one.
+# This environment variable overrides the choice of the runtime.
 RUNTIME = "HEADSTART_RUNTIME"
 
 
 class FeatureRuntime(Protocol):
-    """A network made ready by one runtime.
+    """A network prepared for one runtime.
 
-    `name` is the runtime, `version` its package's, `batch_size` how many images a call should
-    bring.
+    `name` is the runtime, `version` that of its package, `batch_size` the number of images to pass
+    per call.
     """
 
     name: Runtime
@@ -42,40 +41,41 @@ class FeatureRuntime(Protocol):
     batch_size: int
 
     def __call__(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        """(n, size, size, 1 or 3) uint8 -> (n, feature_dim) float32."""
+        """Return (n, feature_dim) float32 features of (n, size, size, 1 or 3) uint8 pixels."""
         ...
 
 
 def choose_runtime(device: str, precision: Precision) -> Runtime:
-    """Say which runtime will compute features on this type of device, ``"cpu"`` or ``"cuda"``.
+    """Return the runtime for this type of device, ``"cpu"`` or ``"cuda"``, and precision.
 
-    OpenVINO where it is installed and may: float32 on the processor. $HEADSTART_RUNTIME overrules.
+    It is OpenVINO for float32 on a CPU if it is installed, else torch. $HEADSTART_RUNTIME
+    overrides it.
 
     Raises
     ------
     DeviceError
-        The runtime asked for is unknown, not installed, or cannot do this.
+        The runtime in $HEADSTART_RUNTIME is unknown, not installed, or does not support this.
     """
-    may, installed = (device, precision) == ("cpu", "fp32"), find_spec("openvino") is not None
-    asked = os.environ.get(RUNTIME, "").lower()
-    if not asked:
-        return "openvino" if may and installed else "torch"
-    if asked not in get_args(Runtime):
+    supported, installed = (device, precision) == ("cpu", "fp32"), find_spec("openvino") is not None
+    requested = os.environ.get(RUNTIME, "").lower()
+    if not requested:
+        return "openvino" if supported and installed else "torch"
+    if requested not in get_args(Runtime):
         raise DeviceError(
-            f"{RUNTIME}='{asked}' is no runtime: set it to {' or '.join(get_args(Runtime))}, "
+            f"{RUNTIME}='{requested}' is no runtime: set it to {' or '.join(get_args(Runtime))}, "
             "or unset it"
         )
-    if asked == "openvino" and not installed:
+    if requested == "openvino" and not installed:
         raise DeviceError(
-            f"{RUNTIME}=openvino was asked for and OpenVINO is not installed: "
+            f"{RUNTIME}=openvino: OpenVINO is not installed: "
             f"pip install 'headstart[openvino]', or unset {RUNTIME}"
         )
-    if asked == "openvino" and not may:
+    if requested == "openvino" and not supported:
         raise DeviceError(
-            f"{RUNTIME}=openvino computes fp32 on the processor, not {precision} on '{device}': "
+            f"{RUNTIME}=openvino supports fp32 on a CPU only, not {precision} on '{device}': "
             f"use --device cpu --precision fp32, or unset {RUNTIME}"
         )
-    return cast(Runtime, asked)
+    return cast(Runtime, requested)
 
 
 def make_runtime(
@@ -86,9 +86,9 @@ def make_runtime(
     device: "torch.device",
     note: Callable[[str], None],
 ) -> FeatureRuntime:
-    """Make a network ready; by torch, with a note, where OpenVINO does not get it right.
+    """Prepare a network for a runtime; fall back to torch, with a note, if OpenVINO fails.
 
-    The network is changed and must not be used elsewhere.
+    The network is modified and must not be used elsewhere.
     """
     from headstart.features.forward import Extractor
 

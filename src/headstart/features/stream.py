@@ -1,4 +1,4 @@
-"""Batches of decoded images, as a network takes them."""
+"""Batches of decoded images at a network's input size."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,9 +21,9 @@ class Batch:
     Parameters
     ----------
     pixels
-        (n, size, size, 1 or 3) uint8; a broken image is black.
+        (n, size, size, 1 or 3) uint8; broken images are black.
     broken
-        Place in the batch -> what the decoder said.
+        Position in the batch -> reason given by the decoder.
     """
 
     pixels: npt.NDArray[np.uint8]
@@ -32,9 +32,9 @@ class Batch:
 
 @dataclass(frozen=True)
 class Decoder:
-    """Decodes batches of one dataset for one network. Safe to call from several threads.
+    """Decodes batches of one dataset for one network; thread-safe.
 
-    `resize` is as of `FeatureRequest`; a broken image raises unless `skip_broken`.
+    `resize` is as in `FeatureRequest`. A broken image raises BrokenImageError unless `skip_broken`.
     """
 
     images: Decodable
