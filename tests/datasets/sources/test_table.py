@@ -330,6 +330,38 @@ def test_one_number_written_in_two_ways(folder, labels, found):
     assert (error.value.code, error.value.values["found"]) == ("dataset.labels_alike", found)
 
 
+@pytest.mark.parametrize(("head", "cells", "parts", "understood"), [
+    ("train,val,test", ["1,0,0", "1,0,0", "0,1,0", "0,1,0", "0,0,1", "0,0,1"], "ttvvee",
+     "columns train, val (as validation), test"),
+    ("is_test,is_train", ["0,1", "0,1", "0,1", "0,1", "1,0", "1,0"], "ttttee",
+     "columns is_train (as train), is_test (as test)"),
+    ("is_valid,is_test", ["False,False", "False,False", "True,False", "True,False", "False,True",
+     "False,True"], "ttvvee",
+     "columns the rest (as train), is_valid (as validation), is_test (as test)"),
+    ("train,valid", ["1.0,0.0", "1.0,0.0", "0.0,1.0", "0.0,1.0", "0.0,0.0", "0.0,0.0"], "ttvvee",
+     "columns train, valid (as validation), the rest (as test)"),
+    ("train,test", ["1,0", "1,0", "0,0", "0,0", "0,1", "0,1"], 3, ""),
+    ("train,val,test", ["1,0,0", "1,1,0", "0,1,0", "0,1,0", "0,0,1", "0,0,1"], 2, ""),
+])  # fmt: skip
+@pytest.mark.parametrize("labels", ["label", "cat,dog"])
+def test_a_column_per_split(folder, labels, head, cells, parts, understood):
+    """As a column per class; none of them is a class."""
+    label = ["a", "b", "a", "b", "a", "b"] if labels == "label" else ["1,0", "0,1"] * 3
+    rows = [f"{i}.png,{label[i]},{cells[i]}" for i in range(6)]
+    table = write(folder / "t.csv", f"path,{labels},{head}", *rows)
+    if isinstance(parts, int):
+        with pytest.raises(DatasetError) as error:
+            read(table)
+        assert (error.value.code, error.value.values["found"]) == ("dataset.split_unknown", parts)
+        return
+    archive = read(table)
+    assert archive.understood == understood
+    assert len(archive.classes) == 2
+    for part, letter in (("train", "t"), ("validation", "v"), ("test", "e")):
+        files = [f"{i}.png" for i in range(6) if parts[i] == letter]
+        assert (names(archive, part) if files else []) == files
+
+
 @pytest.mark.parametrize("head", ["fold", "kfold", "k-fold", "cv_fold"])
 def test_folds_that_pandas_wrote_as_floats(folder, head):
     rows = [f"{i}.png,{'ab'[i % 2]},{i % 3}.0" for i in range(6)]

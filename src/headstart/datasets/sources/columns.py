@@ -110,7 +110,8 @@ def parts_of_rows(table: Table, used: Sequence[str], options: Mapping[str, str])
         first = table.columns([used[0]])[used[0]] if table.header[used[0]] == "value" else None
         n = len(first) if first is not None else len(table.columns([used[1]])[used[1]])
         return Parts({"all": np.arange(n, dtype=np.int64)})
-    return _divided(table, column, asked)
+    several = _split_flags(table, used) if named is None and not asked and _flag_of(column) else {}
+    return _by_flags(table, several) if len(several) > 1 else _divided(table, column, asked)
 
 
 def _divided(table: Table, column: str, asked: Mapping[str, list[str]]) -> Parts:
@@ -153,8 +154,9 @@ def flag_columns(table: Table, taken: Sequence[str]) -> tuple[list[str], list[st
     """
     flags: list[str] = []
     others: list[str] = []
+    splits = _split_flags(table, taken).values()
     for name, kind in table.header.items():
-        if name in taken or not name or _is_split(name):
+        if name in taken or not name or _is_split(name) or name in splits:
             continue
         texts = table.columns([name])[name] if kind == "value" else ["image or list"]
         values = {str(text).strip().lower() for text in texts}
@@ -231,6 +233,46 @@ def _flag_of(name: str) -> str:
         return ""
     found = read_split_names(["_".join(word for word in words if word != "is")]).parts
     return next(iter(found), "")
+
+
+def _split_flags(table: Table, used: Sequence[str]) -> dict[str, str]:
+    """Find columns of 1 and 0, one per part (``train``, ``val``, ``test``): part -> column.
+
+    None where there is but one: `_flag_of` says whether that tells train from test.
+    """
+    found: dict[str, str] = {}
+    for name, kind in table.header.items():
+        words = [word for word in column_key(name).split("_") if word != "is"]
+        part = next(iter(read_split_names(["_".join(words)]).parts), "") if words else ""
+        if part and part not in found and kind == "value" and name not in used:
+            texts = {str(cell).strip().lower() for cell in table.columns([name])[name]}
+            if texts <= FLAGS.keys():
+                found[part] = name
+    return found if len(found) > 1 and ("train" in found or "test" in found) else {}
+
+
+def _by_flags(table: Table, columns: Mapping[str, str]) -> Parts:
+    """Divide the rows by columns of 1 and 0; those without a 1 are the part without a column."""
+    flags = {part: [FLAGS[t.lower()] for t in table.texts(name)] for part, name in columns.items()}
+    rest = [part for part in PARTS if part not in flags]
+    # Neither train nor test may be validation, or left out.
+    left = rest[0] if rest and rest != ["validation"] else ""
+    rows: dict[str, list[int]] = {}
+    for row, values in enumerate(zip(*flags.values(), strict=True)):
+        parts = [part for part, value in zip(flags, values, strict=True) if value]
+        if len(parts) > 1 or not (parts or left):
+            raise DatasetError(
+                f"{table.path}: data row {row + 1} has {len(parts)} of the columns "
+                f"{listed(list(columns.values()))} set: expected 1; pass ?split= to have splits "
+                "drawn",
+                code="dataset.split_unknown",
+                found=row + 1,
+            )
+        rows.setdefault(parts[0] if parts else left, []).append(row)
+    check_parts(rows, f"{table.path}: columns {listed(list(columns.values()))}", "pass ?split=")
+    said = {part: [columns.get(part, "the rest")] for part in PARTS if part in rows}
+    divided = {part: np.array(rows[part], dtype=np.int64) for part in said}
+    return Parts(divided, understood("columns", said))
 
 
 def _meaning(table: Table, column: str, texts: Sequence[str]) -> dict[str, list[str]]:
