@@ -252,9 +252,10 @@ def _skipped(left_out: Mapping[str, int]) -> Iterator[str]:
         yield f"{_counted(loose, 'image')} skipped: in no class folder"
     if others:
         images = sorted(CONVERTIBLE & others.keys())
-        remedy = f" (convert {', '.join(images)} to JPEG or PNG)" if images else ""
+        remedies = [f"convert {', '.join(images)} to JPEG or PNG"] if images else []
         if ICLOUD in others:
-            remedy += f" ({ICLOUD}: not downloaded from iCloud yet)"
+            remedies.append(f"{ICLOUD} is an image not downloaded from iCloud yet")
+        remedy = f" ({'; '.join(remedies)})" if remedies else ""
         yield f"files skipped (unsupported extension): {_most_first(others)}{remedy}"
 
 
