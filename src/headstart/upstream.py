@@ -12,7 +12,8 @@ from scipy.optimize import linear_sum_assignment
 from headstart import models
 from headstart.datasets.ahead import ahead
 from headstart.datasets.naming import output_order
-from headstart.datasets.sources.folder import class_folders, read_split
+from headstart.datasets.sources.folder import read_split
+from headstart.datasets.sources.walking import class_folders
 from headstart.datasets.splits import Split
 from headstart.errors import (
     DatasetError,

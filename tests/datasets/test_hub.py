@@ -476,3 +476,25 @@ def test_classes_of_torchvision_are_there():
         assert not facts.torchvision or hasattr(datasets, facts.torchvision)
     dead = {key for key, facts in published_facts().items() if not facts.torchvision}
     assert dead == {"stanford_cars", "sun397", "birdsnap"}
+
+
+@pytest.mark.parametrize(("labels", "code"), [
+    (["a", "", "b"], "dataset.cell_empty"), (["1", "1.0", "2"], "dataset.labels_alike"),
+    ([["a", ""], ["b"], ["a"]], "dataset.cell_empty"),
+])  # fmt: skip
+def test_texts_that_are_no_certain_classes(tmp_path, labels, code):
+    write_images(tmp_path / "data" / "train-00000-of-00001.parquet", labels)
+    with pytest.raises(DatasetError) as error:
+        read(tmp_path, Choice(), "own")
+    assert error.value.code == code
+
+
+def test_files_of_no_configuration_beside_others_are_the_default_one(tmp_path):
+    names = ["data/train-00000-of-00001.parquet", "full/train-00000-of-00001.parquet"]
+    with pytest.raises(DatasetError) as error:
+        parts_of(names, Choice(), "own")
+    assert error.value.code == "dataset.config_unknown"
+    assert set(error.value.values["found"]) == {"default", "full"}
+    assert parts_of(names, Choice(config="default"), "own").files == {"all": [names[0]]}
+    assert parts_of(names, Choice(config="full"), "own").files == {"all": [names[1]]}
+    assert parts_of(names[:1], Choice(), "own").files == {"all": [names[0]]}

@@ -20,6 +20,7 @@ from headstart.datasets.archives.facts import Facts, HubCopy
 from headstart.datasets.images import FileImages, Images
 from headstart.datasets.naming import (
     check_single,
+    check_texts,
     listed,
     merged_spellings,
     part_named,
@@ -38,6 +39,8 @@ NUMBER = re.compile(r"[-_. ]\d+$")
 README = "README.md"
 # A folder of the hub's conversion that stops after the first gigabytes.
 PARTIAL = "partial-"
+# The configuration of files that lie in no folder of one, beside others: the hub calls it so.
+UNNAMED = "default"
 IMAGES = ("image", "img", "images", "jpg", "png", "file_name", "path")
 LABELS = ("label", "labels", "fine_label", "class", "target", "species", "category")
 
@@ -265,6 +268,8 @@ def _of_config(names: Iterable[str], config: str, title: str) -> dict[str, str]:
         configs.setdefault("/".join(said), {})[str(path)] = split
     if not config and len(configs) == 1:
         return next(iter(configs.values()))
+    if len(configs) > 1 and "" in configs:
+        configs[UNNAMED] = {**configs.pop(""), **configs.get(UNNAMED, {})}
     if config in configs:
         return configs[config]
     raise _no_config(configs, config, title) if config else _several_configs(configs, title)
@@ -489,6 +494,7 @@ def _labels(
         )
     if len({isinstance(label, str) for label in single}) > 1:
         raise DatasetError(f"{where} holds text in one part, and numbers in another")
+    check_texts(where, [label for label in single if isinstance(label, str)])
     if names is None:
         found = sorted(set(single))
         spelled = merged_spellings(map(str, found))

@@ -13,9 +13,9 @@ __all__ = [
     "SplitNames",
     "alike_classes",
     "are_divisions",
-    "check_numbers",
     "check_parts",
     "check_single",
+    "check_texts",
     "column_key",
     "is_neutral",
     "listed",
@@ -346,18 +346,27 @@ def alike_classes(names: Iterable[str]) -> list[tuple[str, ...]]:
     return [tuple(same) for same in groups.values() if len(same) > 1]
 
 
-def check_numbers(where: str, column: str, names: Iterable[str]) -> None:
-    """Raise DatasetError where a number is written in two ways, as 1 and 1.0: one class or two?"""
+def check_texts(where: str, texts: Iterable[str]) -> None:
+    """Raise DatasetError for labels that are no certain classes.
+
+    Such are a label without a letter, and one number that is written in two ways (1 and 1.0).
+    """
     written: dict[float, str] = {}
-    for name in names:
-        if DECIMAL.fullmatch(name):
-            other = written.setdefault(float(name), name)
-            if other != name and "." in other + name:
+    for text in dict.fromkeys(texts):
+        if not text.strip():
+            raise DatasetError(
+                f"{where}: a label is empty: fill it in, or leave the image out",
+                code="dataset.cell_empty",
+                found=text,
+            )
+        if DECIMAL.fullmatch(text):
+            other = written.setdefault(float(text), text)
+            if other != text and "." in other + text:
                 raise DatasetError(
-                    f"{where}: column '{column}' has the labels '{other}' and '{name}', which are "
-                    "the same number: write it in one way",
+                    f"{where}: labels '{other}' and '{text}' are the same number: write it in one "
+                    "way",
                     code="dataset.labels_alike",
-                    found=(other, name),
+                    found=(other, text),
                 )
 
 

@@ -10,7 +10,8 @@ from PIL import Image
 from conftest import require, write_folder
 from headstart.datasets.checking import data_warnings, verify
 from headstart.datasets.names import DatasetName
-from headstart.datasets.sources.folder import FolderSource, class_folders
+from headstart.datasets.sources.folder import FolderSource
+from headstart.datasets.sources.walking import class_folders
 from headstart.errors import BrokenImageError, DatasetError, DatasetMissingError
 from headstart.workspace import Watcher
 
@@ -251,6 +252,26 @@ def test_a_class_folder_that_is_a_broken_symlink(tmp_path):
     assert error.value.values["found"] == str(photos / "owl")
     (photos / "owl").unlink()
     assert read(photos).classes == ANIMALS
+
+
+@pytest.mark.parametrize(("wrapper", "files", "said"), [
+    ("Images/", ["TrainImages.txt", "TestImages.txt"], ["TestImages.txt", "TrainImages.txt"]),
+    ("images/", ["train_test_split.txt", "classes.txt", "images.txt"], ["train_test_split.txt"]),
+    ("images/", ["meta/train.json", "meta/test.json", "meta/labels.txt"],
+     ["test.json", "train.json"]),
+    ("", ["val.csv", "labels.csv", "README.txt"], ["val.csv"]),
+    ("", ["classes.txt", "train.py", "license.txt", ".train.txt", "data.csv"], []),
+])  # fmt: skip
+def test_lists_of_splits_beside_class_folders_are_noted(tmp_path, wrapper, files, said):
+    """Somebody has divided the images; the splits are drawn all the same."""
+    photos = tree(tmp_path, *(f"{wrapper}{name}" for name in ANIMALS))
+    for name in files:
+        (photos / name).parent.mkdir(exist_ok=True)
+        (photos / name).touch()
+    archive = read(photos)
+    assert archive.classes == ANIMALS
+    assert len(archive.notes) == bool(said)
+    assert all(", ".join(f"'{name}'" for name in said) in note for note in archive.notes)
 
 
 def test_images_that_icloud_has_are_counted(tmp_path):

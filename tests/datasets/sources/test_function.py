@@ -158,6 +158,16 @@ def test_functions_that_give_no_dataset(asked, given, message):
     assert "data.py" in str(error.value)
 
 
+@pytest.mark.parametrize(("labels", "code"), [
+    (["a", "", "b", "a"], "dataset.cell_empty"), (["a", " ", "b", "a"], "dataset.cell_empty"),
+    (["1", "1.0", "2", "2"], "dataset.labels_alike"),
+])  # fmt: skip
+def test_texts_that_are_no_certain_classes(asked, labels, code):
+    with pytest.raises(DatasetError) as error:
+        read(asked(f"GREY, {labels}"))
+    assert error.value.code == code
+
+
 def test_functions_that_there_are_not(asked, tmp_path):
     given = asked("GREY, [0, 1, 0, 1]")
     with pytest.raises(UnknownNameError, match="did you mean load"):

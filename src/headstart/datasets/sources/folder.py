@@ -9,7 +9,7 @@ photos/test/cat/3.jpg         photos/cat/test/3.jpg
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -17,7 +17,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from headstart.datasets.archive import ICLOUD, LOOSE, Archive
+from headstart.datasets.archive import LOOSE, Archive
 from headstart.datasets.images import FileImages
 from headstart.datasets.names import DatasetName
 from headstart.datasets.naming import (
@@ -37,25 +37,27 @@ from headstart.datasets.sources.parts import (
     SAVE_AS_CSV,
     ending,
     files_said,
-    is_image_name,
     not_there,
     own_title,
     remedy_for,
 )
 from headstart.datasets.sources.table import is_table
+from headstart.datasets.sources.walking import (
+    class_folders,
+    count_loose,
+    filled_folders,
+    images_in,
+    is_image,
+    is_users,
+)
 from headstart.datasets.splits import Split
 from headstart.errors import DatasetError
 from headstart.files import name_in_text, path_of, storage_errors
 
-__all__ = ["FolderSource", "class_folders", "read_split"]
+__all__ = ["FolderSource", "read_split"]
 
-# Made by unpacking on a Mac, by network drives and by systems, in small letters: copies, thumbnails
-# and what was thrown away.
-NOT_THE_USERS = {
-    *("__macosx", "@eadir", "#recycle", "#snapshot", "$recycle.bin", "recycler"),
-    *("system volume information", "lost+found", "__pycache__"),
-}
 EACH_CLASS = "*/"
+LISTS = frozenset((".txt", ".csv", ".tsv", ".json", ".jsonl", ".mat", ".lst", ".xml", ".parquet"))
 HOW_TO_SAY = (
     "say which is which with ?train=FOLDER&test=FOLDER (and validation=FOLDER; +"
     " joins several), or ?all=. to take each folder for a class"
@@ -128,7 +130,7 @@ class FolderSource(Source):
         parts = {
             part: _read_classes(places, classes, left_out) for part, places in in_parts.items()
         }
-        if loose := sum(_count_loose(place) for place in {folder, *layout.roots}):
+        if loose := sum(count_loose(place) for place in {folder, *layout.roots}):
             left_out[LOOSE] = loose
         counts = np.bincount(next(iter(parts.values())).labels, minlength=len(classes))
         if not counts.all():
@@ -136,7 +138,7 @@ class FolderSource(Source):
             others = Counter[str]()
             for place in first[empty]:
                 if place.is_dir():
-                    list(_images_in(place, others))
+                    list(images_in(place, others))
             held = f" but {files_said(others)}" if others else ""
             raise DatasetError(
                 f"class folder {first[empty][0]} has no images{held}: "
@@ -155,22 +157,6 @@ class FolderSource(Source):
             understood=name_in_text(layout.understood),
             notes=tuple(name_in_text(note) for note in layout.notes),
         )
-
-
-def class_folders(folder: Path) -> tuple[str, ...]:
-    """Return the names of the folders in a folder, sorted; hidden ones left out."""
-    with storage_errors(folder, reading=True):
-        inside = [path for path in folder.iterdir() if _counts(path.name)]
-        names = [path.name for path in inside if path.is_dir()]
-        broken = [path for path in inside if path.is_symlink() and not path.exists()]
-        if gone := sorted(str(path) for path in broken if not path.suffix):
-            raise DatasetError(
-                f"class folder {gone[0]} is a broken symlink: put its target back, or remove it",
-                code="dataset.broken_link",
-                found=gone[0],
-            )
-        # The order of bytes: the same in every locale.
-        return tuple(sorted(names, key=os.fsencode))
 
 
 def read_split(
@@ -194,16 +180,12 @@ def _read_classes(
             path
             for place in places.get(name, [])
             if place.is_dir()
-            for path in _images_in(place, left_out)
+            for path in images_in(place, left_out)
         ]
         paths += inside
         labels += [label] * len(inside)
     rows = np.arange(len(labels), dtype=np.int64)
     return Split(FileImages(paths), np.array(labels, dtype=np.int64), rows)
-
-
-def _counts(name: str) -> bool:
-    return not name.startswith(".") and name.lower() not in NOT_THE_USERS
 
 
 @dataclass(frozen=True)
@@ -226,7 +208,7 @@ def _layout(folder: Path) -> _Layout:
     Raises DatasetError for what looks like splits and cannot be told.
     """
     inner = _unwrapped(folder)
-    filled = _filled(inner)
+    filled = filled_folders(inner)
     # A split's folder counts though it is empty: what lacks in it is told.
     named = [name for name in class_folders(inner) if name in filled or part_named(name)]
     found = read_split_names(named)
@@ -250,16 +232,17 @@ def _layout(folder: Path) -> _Layout:
     _check_class_folders(inner)
     _check_not_around(inner, filled)
     said = "" if inner == folder else f"class folders in {inner.relative_to(folder)}"
-    return _Layout({"all": _classes_in([inner])}, (inner,), said, _pooled(inner, filled))
+    notes = (*_pooled(inner, filled), *_lists_passed_over(folder, inner))
+    return _Layout({"all": _classes_in([inner])}, (inner,), said, notes)
 
 
 def _unwrapped(folder: Path) -> Path:
     """Go down while all images are in one folder that is neither a split nor a class."""
     while True:
-        filled = _filled(folder)
-        if len(filled) != 1 or _count_loose(folder):
+        filled = filled_folders(folder)
+        if len(filled) != 1 or count_loose(folder):
             return folder
-        inside = _filled(folder / filled[0])
+        inside = filled_folders(folder / filled[0])
         found = read_split_names(filled)
         neutral = not found.unclear and is_neutral(filled[0])
         splits = len(read_split_names(inside).parts) > 1
@@ -286,15 +269,16 @@ def _are_splits(
     if others:
         return len(mentioning) > 1 and _share_classes(folder, mentioning)
     if unclear:
-        return sum(bool(_filled(folder / name)) for name in mentioning) in (len(mentioning), 2)
+        holding = [name for name in mentioning if filled_folders(folder / name)]
+        return len(holding) in (len(mentioning), 2)
     return bool(parts)
 
 
 def _share_classes(folder: Path, names: Sequence[str]) -> bool:
     """Whether folders hold no images but in folders, and most of these have the same names."""
     places = [_inside_wrapper(folder / name) for name in names]
-    inside = [set(_filled(place)) for place in places]
-    if any(_count_loose(place) for place in places):
+    inside = [set(filled_folders(place)) for place in places]
+    if any(count_loose(place) for place in places):
         return False
     same = set.intersection(*inside)
     return len(same) > 1 and 2 * len(same) >= len(set.union(*inside))
@@ -305,12 +289,12 @@ def _splits_of_classes(folder: Path, filled: Sequence[str]) -> _Layout | None:
 
     Raises DatasetError where a class has them, and not all images are in one.
     """
-    inside = {name: _filled(folder / name) for name in filled}
+    inside = {name: filled_folders(folder / name) for name in filled}
     each = [read_split_names(names).parts for names in inside.values()]
     if not any("train" in parts and len(parts) > 1 for parts in each):
         return None
     found = read_split_names(name for names in inside.values() for name in names)
-    loose = [name for name in filled if _count_loose(folder / name)]
+    loose = [name for name in filled if count_loose(folder / name)]
     if not found.complete or loose:
         odd = [*found.unclear, *found.others]
         beside = f"folders {listed(odd)}" if odd else f"images of no split in '{loose[0]}'"
@@ -325,9 +309,10 @@ def _splits_of_classes(folder: Path, filled: Sequence[str]) -> _Layout | None:
     train = [f"{name}/{found.parts['train']}" for name in filled]
     train = [name for name in train if os.path.isdir(folder / name)]
     if len(train) > 1 and _share_classes(folder, train):
+        same = listed(filled_folders(folder / train[0]))
         raise DatasetError(
             f"dataset folder {folder} has folders {listed(filled)} that hold the same splits, and "
-            f"these the same class folders ({listed(_filled(folder / train[0]))}): give one of "
+            f"these the same class folders ({same}): give one of "
             f"them ({folder / filled[0]}), or say which to use, as ?train={'+'.join(train[:2])}",
             code="dataset.layout_unclear",
             found=tuple(filled),
@@ -349,7 +334,7 @@ def _check_not_alike(folder: Path, filled: Sequence[str]) -> None:
     if len(filled) < 2 or not _share_classes(folder, filled):
         return
     places = [_inside_wrapper(folder / name) for name in filled]
-    same = sorted(set.intersection(*(set(_filled(place)) for place in places)))
+    same = sorted(set.intersection(*(set(filled_folders(place)) for place in places)))
     if len(filled) <= len(same) or are_divisions(filled):
         raise DatasetError(
             f"dataset folder {folder} has {len(filled)} folders ({listed(filled)}) that hold the "
@@ -361,7 +346,7 @@ def _check_not_alike(folder: Path, filled: Sequence[str]) -> None:
 
 def _check_not_around(folder: Path, filled: Sequence[str]) -> None:
     """Raise DatasetError for one folder alone around what may be the class folders."""
-    inside = _filled(folder / filled[0]) if len(filled) == 1 else []
+    inside = filled_folders(folder / filled[0]) if len(filled) == 1 else []
     if len(inside) > 1:
         raise DatasetError(
             f"{folder} has one class folder, '{filled[0]}', and at least 2 are needed: if the "
@@ -373,11 +358,33 @@ def _check_not_around(folder: Path, filled: Sequence[str]) -> None:
 
 def _pooled(folder: Path, filled: Sequence[str]) -> tuple[str, ...]:
     """Note that folders inside class folders are not told apart; nothing where there are none."""
-    inside = [_filled(_inside_wrapper(folder / name)) for name in filled]
+    inside = [filled_folders(_inside_wrapper(folder / name)) for name in filled]
     names = list(dict.fromkeys(name for some in inside for name in some))
     if all(len(some) < 2 for some in inside):
         return ()
     return (f"classes are the outer folders; folders in them ({listed(names)}) are pooled",)
+
+
+def _lists_passed_over(folder: Path, inner: Path) -> tuple[str, ...]:
+    """Note files called like splits beside the class folders: somebody has divided the images."""
+    around = [place for place in (inner, *inner.parents) if place.is_relative_to(folder)]
+    filled = filled_folders(folder)
+    beside = [folder / name for name in class_folders(folder) if name not in filled]
+    stems = {
+        path.name: path.stem
+        for place in (*around, *beside)
+        for path in place.iterdir()
+        if path.suffix.lower() in LISTS and is_users(path.name)
+    }
+    found = read_split_names(stems.values())
+    named = {*found.parts.values(), *found.unclear}
+    lists = sorted(name for name, stem in stems.items() if stem in named)
+    if not lists:
+        return ()
+    return (
+        f"not read, though called like lists of splits: {listed(lists)}; a table with a column "
+        "of splits is",
+    )
 
 
 def _unknown(folder: Path, unclear: Sequence[str], names: Sequence[str]) -> DatasetError:
@@ -413,11 +420,11 @@ def _split_folders(places: Mapping[str, Sequence[Path]], base: Path) -> _Layout:
 
 def _inside_wrapper(folder: Path) -> Path:
     """Return the one folder in a split's folder that holds its class folders, if there is one."""
-    filled = _filled(folder)
-    if len(filled) != 1 or _count_loose(folder):
+    filled = filled_folders(folder)
+    if len(filled) != 1 or count_loose(folder):
         return folder
     again = filled[0].lower() == folder.name.lower()
-    if (again or is_neutral(filled[0])) and _filled(folder / filled[0]):
+    if (again or is_neutral(filled[0])) and filled_folders(folder / filled[0]):
         return folder / filled[0]
     return folder
 
@@ -502,20 +509,15 @@ def _merged(parts: Mapping[str, Classes]) -> dict[str, Classes]:
     return merged
 
 
-def _filled(folder: Path) -> list[str]:
-    """Return the names of the folders in a folder that hold an image, in them or below."""
-    return [name for name in class_folders(folder) if next(_images_in(folder / name), None)]
-
-
 def _check_class_folders(folder: Path) -> None:
     if class_folders(folder):
         return
     with storage_errors(folder, reading=True):
         entries = sorted(path.name for path in folder.iterdir())
-    loose = [name for name in entries if _is_image(name)]
+    loose = [name for name in entries if is_image(name)]
     tables = [name for name in entries if name.lower().endswith(SUFFIXES)]
     found = f"{len(loose):,} images without a class, first '{loose[0]}'" if loose else "none"
-    others = Counter(ending(name) for name in entries if _counts(name) and not _is_image(name))
+    others = Counter(ending(name) for name in entries if is_users(name) and not is_image(name))
     if others and not loose:
         found = f"{files_said(others)}: {remedy_for(others, 'add images in folders')}"
     table = "; or give a table of their paths and labels (.csv)" if loose else ""
@@ -528,17 +530,11 @@ def _check_class_folders(folder: Path) -> None:
     )
 
 
-def _count_loose(folder: Path) -> int:
-    """Count the images that lie beside class folders."""
-    with storage_errors(folder, reading=True):
-        return sum(_is_image(path.name) and path.is_file() for path in folder.iterdir())
-
-
 def _check_classes(places: Classes, train: Classes) -> None:
     """Raise DatasetError if a class that `train` has not has images here."""
     for name, folders in places.items():
         for folder in folders:
-            if name not in train and next(_images_in(folder), None):
+            if name not in train and next(images_in(folder), None):
                 raise DatasetError(
                     f"{folder.parent} has images labelled outside the classes: '{name}' has no "
                     f"folder in {next(iter(train.values()))[0].parent}; add training images of it "
@@ -546,49 +542,3 @@ def _check_classes(places: Classes, train: Classes) -> None:
                     code="dataset.class_unknown",
                     found=name,
                 )
-
-
-def _images_in(folder: Path, left_out: Counter[str] | None = None) -> Iterator[Path]:
-    """Give the images in a folder and in those below, sorted by their path's parts.
-
-    Links are followed, but not to a folder above: that way there is no end.
-    """
-    above = {*folder.absolute().parents, *folder.resolve().parents}
-    others = Counter[str]() if left_out is None else left_out
-    yield from _walk(folder, frozenset(_identity(place) for place in above), others)
-
-
-def _walk(
-    folder: Path, above: frozenset[tuple[int, int]], left_out: Counter[str]
-) -> Iterator[Path]:
-    here = _identity(folder)
-    if here in above:
-        return
-    with storage_errors(folder, reading=True), os.scandir(folder) as entries:
-        listing = [(entry.name, _is_folder(entry)) for entry in entries]
-    if n := sum(name.startswith(".") and name.endswith(ICLOUD) for name, _ in listing):
-        left_out[ICLOUD] += n
-    inside = [one for one in listing if _counts(one[0])]
-    for name, is_folder in sorted(inside, key=lambda one: os.fsencode(one[0])):
-        if is_folder:
-            yield from _walk(folder / name, above | {here}, left_out)
-        elif _is_image(name):
-            yield folder / name
-        else:
-            left_out[ending(name)] += 1
-    left_out += Counter()
-
-
-def _identity(folder: Path) -> tuple[int, int]:
-    with storage_errors(folder, reading=True):
-        state = folder.stat()
-    return state.st_dev, state.st_ino
-
-
-def _is_folder(entry: os.DirEntry[str]) -> bool:
-    # The entry itself knows this without another call; a link, only if it can be followed.
-    return entry.is_dir(follow_symlinks=False) or (entry.is_symlink() and os.path.isdir(entry.path))
-
-
-def _is_image(name: str) -> bool:
-    return _counts(name) and is_image_name(name)

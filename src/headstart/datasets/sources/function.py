@@ -14,6 +14,7 @@ from headstart.datasets.images import ArrayImages, FileImages, Images
 from headstart.datasets.names import DatasetName
 from headstart.datasets.naming import (
     check_parts,
+    check_texts,
     listed,
     merged_spellings,
     read_split_names,
@@ -235,6 +236,7 @@ def _encoded_texts(
     place: str, given: dict[str, npt.NDArray[Any]], classes: tuple[str, ...] | None
 ) -> tuple[tuple[str, ...], dict[str, Labels]]:
     texts = {part: labels.tolist() for part, labels in given.items()}
+    check_texts(place, [text for some in texts.values() for text in some])
     if classes is None:
         spelled = merged_spellings(name for names in texts.values() for name in names)
         texts = {part: [spelled[name] for name in names] for part, names in texts.items()}

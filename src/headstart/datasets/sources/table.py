@@ -14,8 +14,8 @@ from headstart.datasets.archive import Archive, number_groups
 from headstart.datasets.images import FileImages, Images
 from headstart.datasets.names import DatasetName
 from headstart.datasets.naming import (
-    check_numbers,
     check_single,
+    check_texts,
     column_key,
     listed,
     merged_spellings,
@@ -123,7 +123,7 @@ class TableSource(Source):
                 require_files(images, str(path), f"{remedy}{left}")
         spelled = merged_spellings(name for several in names for name in several)
         if not columns.flags:
-            check_numbers(str(path), columns.labels[0], spelled)
+            check_texts(f"{path}, column '{columns.labels[0]}'", spelled)
         names = [tuple(spelled[name] for name in several) for several in names]
         classes = sorted_classes(spelled.values())
         labels = _labels(names, classes, many=columns.many)
