@@ -12,6 +12,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 from torch import nn
+from torch.nn.utils import prune
 
 from headstart import models
 from headstart.errors import UnknownNameError, WeightsError
@@ -123,6 +124,19 @@ LAYOUTS = {
         "module.predictor.0.weight": torch.ones(2, 2),
     }},
     "byol": {"online_network_state_dict": BODY, "target_network_state_dict": OTHER},
+    "byol, both called encoder": {
+        "online_network_state_dict": under("encoder.", BODY),
+        "target_network_state_dict": under("encoder.", OTHER),
+    },
+    "keys of python 2": {n.encode(): t for n, t in STATE.items()},
+    "parts compiled": {n.replace("layer1.", "layer1._orig_mod."): t for n, t in STATE.items()},
+    "parts in parallel": {"state_dict": under("model.", {
+        n.replace("layer1.", "layer1.module."): t for n, t in BODY.items()})},
+    "parts sharded and recomputed": under("_fsdp_wrapped_module.", {
+        n.replace("layer1.0.", "layer1._fsdp_wrapped_module.0._checkpoint_wrapped_module."): t
+        for n, t in STATE.items()}),
+    "profiled": {**STATE, "total_ops": torch.zeros(1), "layer1.0.total_params": torch.zeros(1)},
+    "sparse": {**STATE, "layer1.0.1.weight": STATE["layer1.0.1.weight"].to_sparse()},
     "byol of lightly": {"state_dict": {
         **under("backbone.", BODY), **under("backbone_momentum.", OTHER),
         "projection_head.layers.0.weight": torch.ones(3, 4),
@@ -178,6 +192,55 @@ def test_layouts_of_programs(layout, tmp_path):
     torch.save(LAYOUTS[layout], tmp_path / "x.pth")
     found, _, _ = loaded(read_weights(tmp_path / "x.pth"))
     assert_is(found, STATE, classifier=False)
+
+
+def kept_as(function, *arguments, **options):
+    """The state of a trained network whose weights torch computes at each pass, and its weights."""
+    module = Net()
+    module.load_state_dict(STATE)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        for part in (module.conv1, module.layer1[0][1]):
+            function(part, *arguments, **options)
+        for part in (module.conv1, module.layer1[0][1]):
+            # An optimizer moves what is kept, not the weight.
+            with torch.no_grad():
+                for parameter in part.parameters():
+                    parameter.mul_(1.5)
+        module.eval()
+        module.conv1(torch.zeros(1, 3, 8, 8)), module.layer1[0][1](torch.zeros(1, 4))
+    weights = {
+        f"{name}.weight": part.weight.detach().clone()
+        for name, part in (("conv1", module.conv1), ("layer1.0.1", module.layer1[0][1]))
+    }
+    return {n: t.clone() for n, t in module.state_dict().items()}, weights
+
+
+@pytest.mark.parametrize(("kind", "function", "options"), [
+    ("pruning", prune.l1_unstructured, {"name": "weight", "amount": 0.5}),
+    ("weight norm", nn.utils.weight_norm, {}),
+    ("weight norm", nn.utils.parametrizations.weight_norm, {}),
+    ("spectral norm", nn.utils.spectral_norm, {}),
+    ("spectral norm", nn.utils.parametrizations.spectral_norm, {}),
+])  # fmt: skip
+@pytest.mark.filterwarnings("ignore:.*weight_norm.*:FutureWarning")
+def test_weights_that_are_computed_from_others(kind, function, options):
+    state, weights = kept_as(function, **options)
+    assert not weights.keys() & state.keys()
+    found, _, notes = loaded({"state_dict": under("module.", state)})
+    for name, weight in weights.items():
+        torch.testing.assert_close(found[name], weight, msg=name)
+    assert [kind in note for note in notes] == [True]
+
+
+@pytest.mark.parametrize("name", [
+    "layer1.0.0.lora_A.default.weight", "layer1.0.0.lora_B",
+    "base_model.model.conv1.base_layer.weight",
+])  # fmt: skip
+def test_adapters_are_to_be_merged(name):
+    with pytest.raises(WeightsError) as error:
+        loaded({**STATE, name: torch.ones(4, 4)})
+    assert (error.value.code, error.value.values["name"]) == ("weights.adapter", name)
 
 
 def test_what_is_taken_and_ignored_is_said():

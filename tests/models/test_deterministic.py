@@ -103,9 +103,48 @@ def test_a_network_is_run_once_per_process(model):
     counted = Rounded()
     network = network_of(counted)
     check_deterministic(network, model)
-    assert counted.calls == 2
+    # Twice on the same images, once on the first beside itself.
+    assert counted.calls == 3
     check_deterministic(network, model)
-    assert counted.calls == 2
+    assert counted.calls == 3
+
+
+class OfBatch(nn.Module):
+    """A part that compares an image with the others of its batch."""
+
+    def forward(self, x):
+        return x - x.mean(0)
+
+
+def batch_norm(**options):
+    norm = nn.BatchNorm1d(8, **options)
+    norm.eval()
+    return norm
+
+
+@pytest.mark.parametrize(("part", "parts"), [
+    (OfBatch(), []),
+    (batch_norm(track_running_stats=False), ["2"]),
+])  # fmt: skip
+def test_features_that_depend_on_the_batch_are_refused(part, parts, model):
+    with pytest.raises(ModelError) as error:
+        check_deterministic(network_of(part), model)
+    assert (error.value.code, error.value.values["parts"]) == ("model.batch", parts)
+    assert "\n" not in str(error.value)
+
+
+def test_batch_norms_with_running_statistics_pass(model):
+    check_deterministic(network_of(batch_norm()), model)
+
+
+def test_a_network_that_works_on_its_images_in_place_is_not_random(model):
+    class InPlace(nn.Flatten):
+        def forward(self, images):
+            return super().forward(images.sub_(0.5).div_(0.2))
+
+    with torch.random.fork_rng(devices=[]):
+        layers = nn.Sequential(InPlace(), nn.Linear(3 * 16 * 16, 8), nn.Linear(8, 3))
+    check_deterministic(Network(layers, Head.at("2")).eval(), model)
 
 
 def test_a_network_that_fails_says_the_size(model):

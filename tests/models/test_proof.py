@@ -97,6 +97,78 @@ def two_heads():
     return TwoHeads()
 
 
+class Ends(nn.Module):  # a body of layers, and what is done with what the classifier gives
+    def __init__(self, end, head=None):
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Conv2d(3, 8, 4, 4), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()
+        )
+        self.head = head or nn.Linear(8, 5)
+        self.end = end
+
+    def forward(self, images):
+        return self.end(self.head(self.layers(images)))
+
+
+def temperature():
+    return Ends(lambda logits: logits / 0.07)
+
+
+def lengths_of_one():  # an embedding: no multiple of what its last layer gives
+    return Ends(lambda values: nn.functional.normalize(values, dim=1))
+
+
+def called_logits():
+    return Ends(lambda logits: {"logits": logits, "hidden": None})
+
+
+def mean_of_tokens():
+    network = Ends(lambda logits: logits.mean((1, 2)))
+    network.layers = Last(network.layers[0])
+    return network
+
+
+class Last(nn.Module):  # channels last, as of ConvNeXt and Swin
+    def __init__(self, layer):
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, images):
+        return self.layer(images).permute(0, 2, 3, 1)
+
+
+def in_parallel():
+    return nn.DataParallel(called_logits())
+
+
+def compiled():
+    import torch
+
+    return torch.compile(called_logits())
+
+
+def scripted():
+    import warnings
+
+    import torch
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return torch.jit.script(nn.Sequential(nn.Conv2d(3, 8, 4, 4), nn.AdaptiveAvgPool2d(1),
+                                              nn.Flatten(), nn.Linear(8, 5)))
+
+
+def scripted_backbone():
+    import warnings
+
+    import torch
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return torch.jit.script(nn.Sequential(nn.Conv2d(3, 8, 4, 4), nn.BatchNorm2d(8),
+                                              nn.AdaptiveAvgPool2d(1), nn.Flatten()))
+
+
 def tokens():
     return nn.Sequential(nn.Conv2d(3, 8, 4), nn.Flatten(2))
 
@@ -146,6 +218,13 @@ def images(size: int = SIZE) -> torch.Tensor:
     ("in_place", lambda network, x: network.layers(x)),
     ("answers_twice", lambda network, x: network.layers(x)),
     ("unused_last", lambda network, x: network.layers(x)),
+    ("temperature", lambda network, x: network.layers(x)),
+    ("lengths_of_one", lambda network, x: network(x)),
+    ("called_logits", lambda network, x: network.layers(x)),
+    ("mean_of_tokens", lambda network, x: network.layers(x).mean((1, 2))),
+    ("in_parallel", lambda network, x: network.module.layers(x)),
+    ("compiled", lambda network, x: network._orig_mod.layers(x)),
+    ("scripted_backbone", lambda network, x: network(x)),
     ("two_heads?head=head", lambda network, x: network.layers(x)),
     ("two_heads?head=other", lambda network, x: network.layers(x)),
 ])  # fmt: skip
@@ -172,6 +251,7 @@ def test_only_a_classifier_that_gives_the_output_counts_as_trained(file):
     (f"two_heads?size={SIZE}", "model.several_heads", {"heads": ["head", "other"]}),
     (f"tokens?size={SIZE}", "model.answer", {"found": "shape (2, 8, 841)"}),
     (f"named?size={SIZE}", "model.answer", {"found": "dict"}),
+    (f"scripted?size={SIZE}", "model.scripted", {}),
     (f"fixed_size?size={SIZE}", "model.forward", {"size": SIZE}),
     ("no_classes_transformer", "model.forward", {"size": 224}),
 ])  # fmt: skip
@@ -181,6 +261,15 @@ def test_outputs_that_are_no_features_are_refused(file, name, code, values):
     assert error.value.code == code
     assert error.value.values.items() >= values.items()
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(("name", "values"), [
+    ("backbone", 512), ("lengths_of_one", 5), ("temperature", None),
+])  # fmt: skip
+def test_a_backbone_is_said_to_be_one(file, name, values):
+    notes = []
+    models.load(models.find(f"{file}:{name}?size={SIZE}&name={name}, once"), note=notes.append)
+    assert [f"({values} values)" in note for note in notes] == ([True] if values else [])
 
 
 def test_weights_of_a_backbone_alone(file, tmp_path):

@@ -17,6 +17,7 @@ REMARKS = {
     "switched_off": "switched off {}, which is random",
     "channels": "takes its channels as {}",
     "interpolated": "its position embeddings are resampled from {} (preprocessor_config.json)",
+    "resampled": "resampled to its input size: {}",
     "assumed": "{}",
 }
 FLOAT32_BYTES = 4

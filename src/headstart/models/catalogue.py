@@ -205,6 +205,7 @@ def load(
     import torch
 
     from headstart.models.deterministic import check_deterministic
+    from headstart.models.linear_map import WithClassifier
     from headstart.models.network import proven
     from headstart.models.switches import switch
 
@@ -227,6 +228,13 @@ def load(
             model=model.name,
             found=network.feature_dim,
             expected=model.feature_dim,
+        )
+    if isinstance(module, WithClassifier):
+        _once(
+            Path(model.name),
+            f"{model.name}: no layer's output is the network's: the feature is the output itself "
+            f"({network.feature_dim} values); if these are logits, name the layer with ?head=PATH",
+            note,
         )
     network.trained_classifier = trained and network.exact
     switch(network, model)

@@ -174,9 +174,14 @@ def _entries(inside: Any) -> Iterator[tuple[str, Any]]:
         except Exception:
             inside = {}
     if isinstance(inside, Mapping):
-        yield from ((str(key), value) for key, value in inside.items())
+        yield from ((_text(key), value) for key, value in inside.items())
     elif isinstance(inside, list | tuple):
         yield from ((str(i), value) for i, value in enumerate(inside))
+
+
+def _text(key: object) -> str:
+    """Return a key as text; those of Python 2 are bytes."""
+    return key.decode("latin1") if isinstance(key, bytes) else str(key)
 
 
 def fit(state: "Tensors", required: "Tensors") -> int:
@@ -301,9 +306,18 @@ def _places(tensors: "Tensors", containers: dict[str, int], n_required: int) -> 
     return sorted(large, key=lambda prefix: prefix.count("."))[:MOST_PLACES]
 
 
-def _rank(prefix: str) -> int:
-    """Return which kind of network a prefix is of; the lowest is taken."""
-    parts = prefix.rstrip(".").split(".")
+def _ranks(prefixes: list[str]) -> list[int]:
+    """Return which kind of network each prefix is of, the lowest is taken: by its own parts.
+
+    What all have in their names tells none from another (``online_net.encoder`` beside
+    ``target_net.encoder``).
+    """
+    names = [prefix.rstrip(".").split(".") for prefix in prefixes]
+    shared = set[str]().union(*names).intersection(*names) if len(names) > 1 else set[str]()
+    return [_rank([part for part in parts if part not in shared]) for parts in names]
+
+
+def _rank(parts: list[str]) -> int:
     return next(
         (rank for rank, words in RANKS if any(words.fullmatch(part) for part in parts)), AS_TRAINED
     )
@@ -318,7 +332,7 @@ def choose(whole: list[Candidate], purpose: Purpose, note: Callable[[str], None]
         if len(named) != 1:
             raise UnknownNameError(f"part of {purpose.where}", str(purpose.part), shown)
         return named[0]
-    ranks = [_rank(one.prefix) for one in whole]
+    ranks = _ranks([one.prefix for one in whole])
     best = [one for one, rank in zip(whole, ranks, strict=True) if rank == min(ranks)]
     if len(best) > 1:
         names = [label(one) for one in best]
@@ -342,7 +356,9 @@ def choose(whole: list[Candidate], purpose: Purpose, note: Callable[[str], None]
 def _different(whole: list[Candidate]) -> list[Candidate]:
     """Leave out networks that are another one's tensors under a second name."""
     kept: list[Candidate] = []
-    for one in sorted(whole, key=lambda c: (_rank(c.prefix), len(c.prefix))):
+    ranks = _ranks([one.prefix for one in whole])
+    order = sorted(range(len(whole)), key=lambda i: (ranks[i], len(whole[i].prefix)))
+    for one in (whole[i] for i in order):
         if not any(_equal(one.state, other.state) for other in kept):
             kept.append(one)
     return kept

@@ -1,7 +1,9 @@
-"""Proof that a network gives the same features of the same images twice.
+"""Proof that a network gives the same features of the same image each time.
 
 A network that is random in evaluation (masked patches, dropout that stays on, sampling) gives
-features that no other run has again; what is random is found by running its parts twice.
+features that no other run has again; what is random is found by running its parts twice. One whose
+batch norms go on using the statistics of the batch gives features that depend on the images beside
+an image, and so on the batch size.
 """
 
 from dataclasses import dataclass
@@ -19,6 +21,9 @@ __all__ = ["check_deterministic"]
 IMAGES = 2
 # Of float32 sums in another order, relative to the largest feature.
 TOLERANCE = 1e-4
+# Of features whose image is beside another one. Batches of one size are computed alike; networks
+# that mix a little of their batch on purpose (SCNet) differ by less.
+BATCH_TOLERANCE = 1e-2
 # Networks whose features were seen to be the same, by what decides them: once per process.
 _SEEN: set[str] = set()
 
@@ -33,7 +38,7 @@ class Call:
 
 
 def check_deterministic(network: Network, model: Model) -> None:
-    """Run a network twice on the same two images, in evaluation mode.
+    """Run a network twice on the same two images, and once on the first beside itself.
 
     Parameters
     ----------
@@ -46,6 +51,7 @@ def check_deterministic(network: Network, model: Model) -> None:
     ------
     ModelError
         ``model.random``: its features differ beyond rounding; the part that does so is named.
+        ``model.batch``: features of the first image depend on the second one.
         ``model.forward``: it cannot be run on images of this size.
     """
     key = repr((model.identity, model.name))
@@ -64,12 +70,38 @@ def check_deterministic(network: Network, model: Model) -> None:
                 "randomness off in its configuration",
                 code="model.random", part=part, difference=differ,
             )  # fmt: skip
+        _check_batch(network, images, first, model)
     _SEEN.add(key)
+
+
+def _check_batch(
+    network: Network, images: torch.Tensor, features: torch.Tensor, model: Model
+) -> None:
+    """Raise ModelError if the features of the first image depend on the second one."""
+    # Beside itself: of two values, batch statistics keep no more than which is larger.
+    beside = images[:1].expand_as(images)
+    other = _features(network, beside, model)
+    differ = float((features[0] - other[0]).abs().max()) if features.numel() else 0.0
+    if differ > BATCH_TOLERANCE * float(features[0].abs().max()):
+        norms = [
+            path.removeprefix("backbone.")
+            for path, part in network.named_modules()
+            if isinstance(part, nn.modules.batchnorm._BatchNorm)
+            and (part.training or part.running_mean is None)
+        ]
+        why = f" (batch norm without running statistics: {norms[0]})" if norms else ""
+        raise ModelError(
+            f"'{model.name}' gives features of an image that depend on the other images of its "
+            f"batch{why}: expected a network in evaluation mode, whose batch norms use running "
+            "statistics",
+            code="model.batch", parts=norms, difference=differ,
+        )  # fmt: skip
 
 
 def _features(network: Network, images: torch.Tensor, model: Model) -> torch.Tensor:
     try:
-        return network.penultimate(images)
+        # Some networks normalise their input in place.
+        return network.penultimate(images.clone())
     except HeadstartError:
         raise
     # What a library's forward pass raises for images that it cannot take is not one type.
@@ -105,7 +137,7 @@ def _calls(network: nn.Module, images: torch.Tensor) -> list[Call]:
 
         hooks.append(part.register_forward_hook(note, with_kwargs=True))
     try:
-        getattr(network, "penultimate", network)(images)
+        getattr(network, "penultimate", network)(images.clone())
     finally:
         for hook in hooks:
             hook.remove()

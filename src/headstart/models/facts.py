@@ -15,7 +15,8 @@ __all__ = ["describe", "recounted"]
 
 # Raised when a library's networks are described otherwise: 2 with classifiers of other forms.
 # 3: a function's network is counted by `recounted` alone. 4: timm's weights have their accuracy.
-IMPLEMENTATION = 4
+# 5: classifiers of functions whose output is scaled, or averaged over tokens, are found.
+IMPLEMENTATION = 5
 
 
 def describe(source: Source, path: str, cache: Path) -> Model:

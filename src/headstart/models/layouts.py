@@ -15,7 +15,15 @@ if TYPE_CHECKING:
 
     Tensors = Mapping[str, torch.Tensor]
 
-__all__ = ["LAYOUTS", "is_position", "resampled", "size_for", "stretched"]
+__all__ = [
+    "LAYOUTS",
+    "is_position",
+    "multiplied_out",
+    "resampled",
+    "size_for",
+    "stretched",
+    "without_wrappers",
+]
 
 # Embeddings of places, and biases by distances, under the names of timm, torchvision, transformers
 # and of the papers' own releases.
@@ -34,6 +42,21 @@ DETECTRON2 = (
     (r"\.shortcut\.norm\.", ".downsample.1."),
     (r"\.shortcut\.", ".downsample.0."),
 )
+
+# Modules that programs put around parts of a network: torch.compile, FSDP, activation
+# checkpoints, and DataParallel around the convolutions (PyTorch's own ImageNet example).
+WRAPPERS = re.compile(
+    r"(?<![^.])(_orig_mod|_fsdp_wrapped_module|_fpw_module|_checkpoint_wrapped_module"
+    r"|_forward_module|module)\."
+)
+# How weights are kept that are computed from others at each pass: the ends of the names.
+PRUNED, NORMED, SPECTRAL = "pruning", "weight norm", "spectral norm"
+KEPT_AS = (
+    (("_orig", "_mask"), PRUNED),
+    (("_g", "_v"), NORMED),
+    (("_orig", "_u", "_v"), SPECTRAL),
+)
+PARAMETRIZED = re.compile(r"(?P<layer>.*\.|)parametrizations\.(?P<name>\w+)\.original0?")
 
 
 def by_number(state: "Tensors", module: "nn.Module") -> "dict[str, torch.Tensor]":
@@ -77,6 +100,94 @@ def of_old_torchvision(
     return renamed
 
 
+def without_wrappers(
+    tensors: "Tensors", containers: Mapping[str, int]
+) -> "tuple[dict[str, torch.Tensor], dict[str, int]]":
+    """Leave the modules out of tensors' names that programs put around parts of a network.
+
+    Parameters
+    ----------
+    tensors, containers
+        As `headstart.models.checkpoint.list_tensors` returns them; names of containers stay.
+    """
+    named: dict[str, torch.Tensor] = {}
+    lengths: dict[str, int] = {}
+    for name, tensor in tensors.items():
+        inside = containers[name]
+        new = name[:inside] + WRAPPERS.sub("", name[inside:])
+        named[new], lengths[new] = tensor, inside
+    # Two that would be called the same are no wrapped parts.
+    return (named, lengths) if len(named) == len(tensors) else (dict(tensors), dict(containers))
+
+
+def multiplied_out(
+    tensors: "Tensors", containers: Mapping[str, int]
+) -> "tuple[dict[str, torch.Tensor], dict[str, int], list[str]]":
+    """Compute weights that a file holds as pruning, weight norm or spectral norm keep them.
+
+    Parameters
+    ----------
+    tensors, containers
+        As `headstart.models.checkpoint.list_tensors` returns them.
+
+    Returns
+    -------
+    dict, dict
+        Likewise, with the weights in place of what they are computed from.
+    list of str
+        What was done, for a message: ``pruning``, ``weight norm``, ``spectral norm``.
+    """
+    named, lengths, kinds = dict(tensors), dict(containers), set[str]()
+    for name in tensors:
+        for weight, parts, kind in _kept_as(name):
+            values = [tensors[part] for part in parts if part in named]
+            if len(values) < len(parts) or weight in named:
+                continue
+            computed = _computed(kind, values)
+            if computed is None:
+                continue
+            for part in parts:
+                del named[part]
+            named[weight], lengths[weight] = computed, containers[name]
+            kinds.add(kind)
+    return named, lengths, sorted(kinds)
+
+
+def _kept_as(name: str) -> list[tuple[str, tuple[str, ...], str]]:
+    """Return of the first of several tensors which weight they may be: its name, theirs, how."""
+    if found := PARAMETRIZED.fullmatch(name):
+        weight = found["layer"] + found["name"]
+        inner = name.rpartition(".")[0]
+        if name.endswith("0"):
+            return [(weight, (name, f"{inner}.original1"), NORMED)]
+        return [(weight, (name, f"{inner}.0._u", f"{inner}.0._v"), SPECTRAL)]
+    return [
+        (weight, tuple(weight + end for end in ends), kind)
+        for ends, kind in KEPT_AS
+        if name.endswith(ends[0]) and (weight := name.removesuffix(ends[0])).endswith("weight")
+    ]
+
+
+def _computed(kind: str, values: "list[torch.Tensor]") -> "torch.Tensor | None":
+    """Compute a weight as torch.nn.utils does in evaluation mode; None of shapes that do not go."""
+    first, *others = (value.detach().float() for value in values)
+    if kind == PRUNED:
+        return first * others[0] if first.shape == others[0].shape else None
+    if kind == NORMED:
+        # w = g v / |v|, of each output its own: g is (outputs, 1, ...).
+        direction = others[0]
+        if first.numel() != len(direction) or direction.ndim < 2:
+            return None
+        norms = direction.flatten(1).norm(dim=1).reshape(first.shape)
+        return direction * (first / norms)
+    left, right = others
+    rows = first.flatten(1) if first.ndim > 1 else first[:, None]
+    if rows.shape != (left.numel(), right.numel()):
+        return None
+    sigma: torch.Tensor = left.flatten() @ rows @ right.flatten()
+    return first / sigma
+
+
 # Tried in turn where a library's own translation does not make a file fit.
 LAYOUTS: tuple[
     "Callable[[Tensors, nn.Module], dict[str, torch.Tensor]]", ...
@@ -107,16 +218,23 @@ def resampled(raw: "Tensors", state: "Tensors", required: "Tensors") -> str | No
 def stretched(raw: "Tensors", state: "Tensors", required: "Tensors") -> list[str]:
     """Return the tensors, other than position embeddings, that a translation made fit by size."""
     # What only was renamed is still the file's own tensor.
-    own = {t.data_ptr() for t in raw.values()}
+    own = {_place(t) for t in raw.values()}
     return [
         n
         for n in required
         if n in raw
         and n in state
         and raw[n].numel() != state[n].numel() == required[n].numel()
-        and state[n].data_ptr() not in own
+        and _place(state[n]) not in own
         and not is_position(n)
     ]
+
+
+def _place(tensor: "torch.Tensor") -> int:
+    """Return where a tensor's values are; a sparse one has no such place."""
+    import torch
+
+    return tensor.data_ptr() if tensor.layout == torch.strided else id(tensor)
 
 
 def size_for(raw: "Tensors", required: "Tensors", size: int) -> int | None:

@@ -123,7 +123,7 @@ class WithClassifier(nn.Module):
 
 
 def main_answer(answers: object) -> torch.Tensor:
-    """Take the main answer of a network: alone, first of a tuple, or named `logits`.
+    """Take the main answer of a network: alone, first of a tuple, or called `logits`.
 
     Raises
     ------
@@ -132,6 +132,8 @@ def main_answer(answers: object) -> torch.Tensor:
     """
     if isinstance(answers, tuple | list) and answers:
         answers = answers[0]
+    if isinstance(answers, Mapping):
+        answers = answers.get("logits", answers)
     answers = getattr(answers, "logits", answers)
     if not isinstance(answers, torch.Tensor):
         raise TypeError(f"expected a tensor, found {type(answers).__name__}")

@@ -199,7 +199,7 @@ def _prove(network: Network, run: Forward, model: Model) -> tuple[bool, bool]:
             )
         exact = same(network.classifier(features), run.answer.flatten(1))
         # One that is random in evaluation is for `check_deterministic` to refuse.
-        random = not same(features, network.penultimate(images))
+        random = not same(features, network.penultimate(images.clone()))
     if head.exact and not exact and not model.head and not random:
         raise ModelError(
             f"model '{model.name}': its output is not what the layer '{head.name}' makes of its "
@@ -214,7 +214,8 @@ def _prove(network: Network, run: Forward, model: Model) -> tuple[bool, bool]:
 def _attempt(network: Network, images: torch.Tensor) -> torch.Tensor | None:
     """Compute features; None where what comes behind the classifier needs its output."""
     try:
-        return network.penultimate(images)
+        # Some networks normalise their input in place.
+        return network.penultimate(images.clone())
     except Exception:
         # Any error: the network as it was has run on these images, so that the identity in the
         # place of its classifier is what it does not take.

@@ -23,6 +23,9 @@ IMAGES = 2
 REMEMBERED = 32
 # Of the largest value: sums in another order differ by less, another layer by far more.
 TOLERANCE = 1e-3
+# Of the largest value, of a product in float32; two numbers are nearly always multiples.
+ROUNDING = 2e-6
+LEAST_VALUES = 3
 # What networks do to their logits at the end. None of it changes what the classifier is given.
 ACTIVATIONS: Mapping[str, Callable[[torch.Tensor], torch.Tensor]] = MappingProxyType(
     {
@@ -44,7 +47,8 @@ class Forward:
         Its main answer: logits, or features of a backbone.
     inputs, outputs
         Of the linear layers and 1x1 convolutions that ran last, by path, in the order of running;
-        of one that runs several times those of the last time.
+        of one that runs several times those of the last time. Vectors (n, d), or maps (n, d,
+        height, width), which the tokens and places of a linear layer become.
     """
 
     answer: torch.Tensor
@@ -149,6 +153,9 @@ def find_classifier(run: Forward, name: str) -> Head:
             continue
         if same(found, answer.flatten(1)):
             return Head.at(path)
+        # Divided by a temperature: the direction of the logits is the layer's, their scale is not.
+        if _scaled(found, answer.flatten(1)):
+            return Head.at(path, exact=False)
         for activate in ACTIVATIONS.values():
             # Before the mean over places or after it.
             ends = (activate(found), one_vector(activate(output)))
@@ -174,6 +181,19 @@ def _averaged(output: torch.Tensor) -> torch.Tensor | None:
         return None
 
 
+def _scaled(one: torch.Tensor, other: torch.Tensor) -> bool:
+    """Whether the second is the first times a number, the same for all images to rounding.
+
+    Lengths that are made one differ from image to image by more, but little.
+    """
+    one, other = one.double(), other.double()
+    size = float((one**2).sum())
+    if one.shape[1] < LEAST_VALUES or not size > 0:
+        return False
+    scale = float((one * other).sum()) / size
+    return scale != 0 and bool((one * scale - other).abs().max() <= ROUNDING * other.abs().max())
+
+
 def _joined(run: Forward, answer: torch.Tensor) -> list[str]:
     """Find layers whose outputs, one behind the other, are the answer; none if there are none."""
     paths: list[str] = []
@@ -191,6 +211,13 @@ def _joined(run: Forward, answer: torch.Tensor) -> list[str]:
     return paths if len(paths) > 1 else []
 
 
+def _channels_first(layer: nn.Module, values: torch.Tensor) -> torch.Tensor:
+    """Bring what a linear layer takes and gives of each token or place, (n, ..., d), to a map."""
+    if not isinstance(layer, nn.Linear) or values.ndim < 3:
+        return values
+    return values.flatten(1, -2).transpose(1, 2).unsqueeze(-1)
+
+
 @contextmanager
 def _watched(
     module: nn.Module, inputs: dict[str, torch.Tensor], outputs: dict[str, torch.Tensor]
@@ -198,13 +225,15 @@ def _watched(
     """Note what goes into and comes out of each linear layer while a network runs."""
 
     def note(path: str) -> Callable[[nn.Module, tuple[torch.Tensor, ...], torch.Tensor], None]:
-        def hook(_: nn.Module, arguments: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
+        def hook(
+            layer: nn.Module, arguments: tuple[torch.Tensor, ...], output: torch.Tensor
+        ) -> None:
             if arguments:
                 # In the order of running, of the last time; copied, since what comes behind may
                 # work in place.
                 for place, value in ((inputs, arguments[0]), (outputs, output)):
                     place.pop(path, None)
-                    place[path] = value.detach().clone()
+                    place[path] = _channels_first(layer, value.detach()).clone()
                     if len(place) > REMEMBERED:
                         del place[next(iter(place))]
 

@@ -19,7 +19,14 @@ from headstart.models.checkpoint import (
     list_tensors,
     required_tensors,
 )
-from headstart.models.layouts import is_position, resampled, size_for, stretched
+from headstart.models.layouts import (
+    is_position,
+    multiplied_out,
+    resampled,
+    size_for,
+    stretched,
+    without_wrappers,
+)
 from headstart.models.shards import shard_of
 from headstart.models.weight_files import quantised
 
@@ -46,6 +53,10 @@ QUANTISED = re.compile(
     r"(\.|^)(qweight|qzeros|SCB|absmax|quant_map|weight_scale(_inv)?|zero_point|_packed_params"
     r"|weight_format|quant_state\.\w+)$"
 )
+# What profilers (thop, ptflops) leave in every part of a network.
+PROFILED = ("total_ops", "total_params", "__flops__", "__params__")
+# Of low-rank adapters, which are added to weights that do without them.
+ADAPTER = re.compile(r"(^|\.)(lora_\w+|base_layer|ia3_l|vera_lambda_[bd]|hada_w1_a|lokr_w1)(\.|$)")
 SHOWN = 4
 
 
@@ -79,8 +90,8 @@ def load_state(
     WeightsError
         ``weights.misfit`` (`missing`, `unexpected`, `reshaped` are names), ``weights.ambiguous``
         (`found` are prefixes), ``weights.size`` (`size` is the input that fits),
-        ``weights.registers``, ``weights.quantised``, ``weights.not_finite``, ``weights.dtype``,
-        ``weights.empty``.
+        ``weights.registers``, ``weights.adapter``, ``weights.quantised``,
+        ``weights.not_finite``, ``weights.dtype``, ``weights.empty``.
     UnknownNameError
         The file has no such `part`.
     """
@@ -93,11 +104,16 @@ def load_state(
             code="weights.empty",
             file=purpose.where,
         )
-    found = candidates(tensors, containers, module, purpose)
-    required = required_tensors(module, purpose)
-    # A library's translation resamples patches of another size, too: that is another network.
-    found = [_without_stretched(one, required) for one in found]
+    found, required = _found(tensors, containers, module, purpose)
     whole = [one for one in found if one.fits == len(required)]
+    if not whole:
+        plain, lengths, kinds = multiplied_out(*without_wrappers(tensors, containers))
+        if plain.keys() != tensors.keys():
+            tensors, containers = plain, lengths
+            found, required = _found(tensors, containers, module, purpose)
+            whole = [one for one in found if one.fits == len(required)]
+            if whole and kinds:
+                note(f"{Path(purpose.where).name}: multiplied out the weights of {kinds[0]}")
     if not whole:
         raise _misfit(_best(found, tensors, required), required, tensors, purpose)
     chosen = choose(whole, purpose, note)
@@ -106,6 +122,16 @@ def load_state(
     others = tuple(one.prefix for one in whole if one is not chosen and one.prefix)
     rest = {n: t for n, t in tensors.items() if not n.startswith(others)}
     return _put_in(module, chosen, rest, containers, purpose, note)
+
+
+def _found(
+    tensors: "Tensors", containers: dict[str, int], module: "nn.Module", purpose: Purpose
+) -> "tuple[list[Candidate], dict[str, torch.Tensor]]":
+    """Find where the network may be, and what it needs."""
+    found = candidates(tensors, containers, module, purpose)
+    required = required_tensors(module, purpose)
+    # A library's translation resamples patches of another size, too: that is another network.
+    return [_without_stretched(one, required) for one in found], required
 
 
 def _without_stretched(one: Candidate, required: "Tensors") -> Candidate:
@@ -172,6 +198,8 @@ def _put_in(
 
 def _is_left_over(name: str, own: "Tensors") -> bool:
     """Whether a tensor is of a part that is thrown away after training, not of the backbone."""
+    if name.rpartition(".")[2] in PROFILED:
+        return True
     first = name.partition(".")[0]
     tops = {n.partition(".")[0] for n in own}
     return first not in tops and LEFT_OVER.fullmatch(first) is not None
@@ -207,6 +235,8 @@ def _note_ignored(
 def _first_parts(name: str) -> str:
     """Return the beginning of a name that says whose it is."""
     parts = name.split(".")
+    if parts[-1] in PROFILED:
+        return parts[-1]
     outer = ("module", "model", "_orig_mod", "module_list")
     while len(parts) > 1 and parts[0] in outer:
         parts = parts[1:]
@@ -267,6 +297,15 @@ def _misfit(
     packed = next((n for n, t in tensors.items() if t.is_quantized or QUANTISED.search(n)), None)
     if packed is not None:
         return quantised(purpose.where, packed)
+    adapted = next((n for n in tensors if ADAPTER.search(n)), None)
+    if adapted is not None:
+        return WeightsError(
+            f"weights {purpose.where} hold a low-rank adapter ({adapted}): merge it into the "
+            "network's weights and save those (peft: model.merge_and_unload().state_dict())",
+            code="weights.adapter",
+            file=purpose.where,
+            name=adapted,
+        )
     if registers := _of_registers(best, required, purpose):
         return registers
     missing = sorted(own.keys() - state.keys())
@@ -288,6 +327,12 @@ def _misfit(
         f"{_listed('missing', missing)}; {_listed('unexpected', unexpected)}; "
         f"{_listed('other shape', reshaped)}" + (f" ({first})" if first else "")
     )
+    if "fc_norm.weight" in unexpected and "norm.weight" in missing:
+        bare = purpose.architecture.rpartition(":")[2]
+        text += (
+            "; the file's network has its last norm behind the mean of the patches: name a "
+            f"function of your own that builds it: timm.create_model('{bare}', global_pool='avg')"
+        )
     index = shard_of(Path(purpose.where))
     if index and missing:
         text += f"; the file is one of several: name their index, {index}"

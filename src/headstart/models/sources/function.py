@@ -110,4 +110,34 @@ def _network(file: Path, function: str) -> "nn.Module":
             f"{file}: {function}() gave a value of type {type(network).__name__}: "
             "expected a torch.nn.Module"
         )
-    return network.float()
+    return _plain(network, f"{file.name}:{function}").float()
+
+
+def _plain(network: "nn.Module", name: str) -> "nn.Module":
+    """Take a network out of what compiles it or spreads it over devices, which is not looked into.
+
+    Raises
+    ------
+    ModelError
+        It is TorchScript and ends with a linear layer (code ``model.scripted``): whether that
+        layer is its classifier cannot be seen.
+    """
+    import torch
+    from torch import nn
+
+    from headstart.models.linear_map import is_linear
+
+    while isinstance(network, torch._dynamo.eval_frame.OptimizedModule | nn.DataParallel):
+        inner = "module" if isinstance(network, nn.DataParallel) else "_orig_mod"
+        network = getattr(network, inner)
+    if isinstance(network, torch.jit.ScriptModule):
+        layers = [part for part in network.modules() if any(True for _ in part.parameters(False))]
+        last = getattr(layers[-1], "original_name", "") if layers else ""
+        if last == nn.Linear.__name__ or is_linear(layers[-1] if layers else None):
+            raise ModelError(
+                f"{name}() gave a TorchScript network that ends with a linear layer: whether "
+                "that is its classifier cannot be seen: give the torch.nn.Module that it was made of",
+                code="model.scripted",
+                model=name,
+            )
+    return network

@@ -4,7 +4,7 @@ import inspect
 import re
 import warnings
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, cast, get_args
 
 from headstart.errors import ModelError, StudyError, UnknownNameError
 from headstart.models.heads import Head
@@ -22,7 +22,7 @@ from headstart.models.sources.timm_heads import (
     without_auxiliary,
 )
 from headstart.models.timm_results import timm_upstream
-from headstart.spec import Model, Pool, UpstreamAccuracy, Weights
+from headstart.spec import Interpolation, Model, Pool, UpstreamAccuracy, Weights
 
 if TYPE_CHECKING:
     import torch
@@ -81,7 +81,7 @@ class Timm(Source):
             architecture=architecture,
             weights=_weights(config),
             input_size=config.input_size[-1],
-            interpolation="bilinear" if config.interpolation == "bilinear" else "bicubic",
+            interpolation=_interpolation(config, name),
             mean=config.mean or IMAGENET_MEAN,
             std=config.std or IMAGENET_STD,
             **counted(module, self.head(module)),
@@ -213,6 +213,18 @@ def _tags(architecture: str) -> list[str]:
     import timm
 
     return [str(n) for n in timm.list_pretrained() if n.startswith(f"{architecture}.")]
+
+
+def _interpolation(config: Any, name: str) -> Interpolation:
+    """Return how images of these weights are resized; timm's own way unless its table says."""
+    named = config.interpolation or "bicubic"
+    if named not in get_args(Interpolation):
+        raise ModelError(
+            f"timm:{name}: unsupported interpolation {named!r} in timm's table: expected one of "
+            f"{', '.join(get_args(Interpolation))}",
+            code="model.preprocessing_invalid", field="interpolation", found=named,
+        )  # fmt: skip
+    return cast("Interpolation", named)
 
 
 def _weights(config: Any) -> Weights:
