@@ -54,6 +54,8 @@ def vit(own_cache, tmp_path):
 CONFIGS = {
     "no type": ({"model_type": None}, "model.type_missing", {}),
     "unknown type": ({"model_type": "vitt"}, "model.type_unknown", {"near": ["vit"]}),
+    "another kind of architecture": ({"architectures": ["ResNetForImageClassification"]},
+                                     "model.config_contradictory", {"model_type": "vit"}),
     "a number for a type": ({"model_type": 3}, "model.config_invalid", {"field": "model_type"}),
     "code of its own": ({"model_type": "own", "auto_map": {"AutoConfig": "own.C"}},
                         "model.remote_code", {"found": "own"}),

@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import pytest
+import torch
 
 import headstart as hs
 from conftest import MODEL, write_folder
@@ -88,6 +89,39 @@ def test_names_are_looked_up_before_anything_runs(fields, words, tmp_path):
     with pytest.raises(StudyError, match=words):
         study.run(tmp_path / "results.db")
     assert list(tmp_path.iterdir()) == []
+
+
+RANDOM = "timm:resnet18?weights=random"
+
+
+@pytest.mark.parametrize(("named", "taken"), [
+    ([RANDOM, "timm:resnet34?weights=random&name=mine"], None),
+    ([RANDOM + "&name=mine", "timm:resnet34?weights=random&name=mine"], "mine"),
+    ([RANDOM + "&name=mine", RANDOM + "&seed=1&name=mine"], "mine"),
+    # Twice the same is measured once.
+    ([RANDOM + "&name=mine", RANDOM + "&name=mine"], None),
+    ([RANDOM + "&configuration=plain", RANDOM + "&seed=1&configuration=with dropout"], None),
+    ([RANDOM + "&configuration=plain", RANDOM + "&seed=1&configuration=plain"], "timm:resnet18"),
+    (["checkpoint:one/a/best.pth?arch=timm:resnet18",
+      "checkpoint:two/a/best.pth?arch=timm:resnet18"],
+     "a/best"),
+    (["checkpoint:one/a/best.pth?arch=timm:resnet18",
+      "checkpoint:two/a/best.pth?arch=timm:resnet18&name=second"], None),
+])  # fmt: skip
+def test_two_networks_of_one_name(named, taken, own_cache, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for i, folder in enumerate(("one", "two")):
+        (tmp_path / folder / "a").mkdir(parents=True)
+        torch.save({"x": torch.full((2,), i)}, tmp_path / folder / "a" / "best.pth")
+    study = Study(models=named, datasets=["digits"])
+    if taken is None:
+        assert len(study.trials()) == len(set(named))
+        return
+    with pytest.raises(StudyError) as error:
+        study.trials()
+    assert (error.value.code, error.value.values["name"]) == ("study.name_taken", taken)
+    assert error.value.values["models"] == named
+    assert "\n" not in str(error.value)
 
 
 def test_a_file_that_is_not_toml(tmp_path):

@@ -178,7 +178,7 @@ def _computed(kind: str, values: "list[torch.Tensor]") -> "torch.Tensor | None":
         direction = others[0]
         if first.numel() != len(direction) or direction.ndim < 2:
             return None
-        norms = direction.flatten(1).norm(dim=1).reshape(first.shape)
+        norms: torch.Tensor = direction.flatten(1).norm(dim=1).reshape(first.shape)
         return direction * (first / norms)
     left, right = others
     rows = first.flatten(1) if first.ndim > 1 else first[:, None]

@@ -18,6 +18,7 @@ from headstart.executors import executor_of
 from headstart.files import read_toml, storage_errors
 from headstart.functions import is_function
 from headstart.methods.finetune import check_budget
+from headstart.models.names import ASKED
 from headstart.registry import METHODS
 from headstart.spec import Dataset, Model, Setting, TrainingSetting, Trial, digest
 from headstart.spec.dataset import SPLITS_BY_SEED
@@ -185,6 +186,7 @@ class Study(Noun):
         watcher, seeds = watcher or Watcher(), tuple(dict.fromkeys(self.seeds))
         notes = repeated("seed", self.seeds)
         chosen_models, said = distinct("model", [(name, models.find(name)) for name in self.models])
+        _check_names(chosen_models)
         notes += said
         chosen_settings = self.chosen_settings(notes)
         found = [
@@ -406,6 +408,26 @@ def _found(path: Path) -> Path | Traversable:
         code="study.missing_file",
         path=str(path),
     )
+
+
+def _check_names(chosen: list[Model]) -> None:
+    """Raise StudyError if two networks have one name: results could not be told apart.
+
+    Training configurations of one network have its name, and are told apart by theirs.
+    """
+    seen: dict[tuple[str, str | None], Model] = {}
+    for model in chosen:
+        other = seen.setdefault((model.name, model.tags.get("configuration")), model)
+        if other.identity != model.identity:
+            asked = [one.tags.get(ASKED, one.name) for one in (other, model)]
+            mark = "&" if "?" in asked[1] else "?"
+            raise StudyError(
+                f"models '{asked[0]}' and '{asked[1]}' are both called '{model.name}': give one "
+                f"another name, for example '{asked[1]}{mark}name=OTHER'",
+                code="study.name_taken",
+                name=model.name,
+                models=asked,
+            )
 
 
 def distinct(kind: str, named: Iterable[tuple[str, Named]]) -> tuple[list[Named], list[str]]:

@@ -136,7 +136,7 @@ def _plain(network: "nn.Module", name: str) -> "nn.Module":
         if last == nn.Linear.__name__ or is_linear(layers[-1] if layers else None):
             raise ModelError(
                 f"{name}() gave a TorchScript network that ends with a linear layer: whether "
-                "that is its classifier cannot be seen: give the torch.nn.Module that it was made of",
+                "that is its classifier cannot be seen: return the torch.nn.Module behind it",
                 code="model.scripted",
                 model=name,
             )

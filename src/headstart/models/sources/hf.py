@@ -319,9 +319,27 @@ def _read_config(name: str, config: dict[str, Any]) -> Any:
             + (f": did you mean '{near[0]}'?" if near else ": a later release may know it"),
             code="model.type_unknown", found=kind, near=near,
         )  # fmt: skip
+    _check_architecture(name, config, CONFIG_MAPPING[kind])
     read = CONFIG_MAPPING[kind].from_dict(config)
     _check_channels(getattr(_vision(read), "num_channels", 3))
     return read
+
+
+def _check_architecture(name: str, config: dict[str, Any], read_as: Any) -> None:
+    """Raise ModelError if the architecture is of another kind than model_type says."""
+    import transformers
+
+    kind = _kind(config)
+    needs = getattr(getattr(transformers, kind, None), "config_class", None)
+    # A tower alone may be named beside the configuration of the whole.
+    of_kind = (read_as, *getattr(read_as, "sub_configs", {}).values())
+    if isinstance(needs, type) and not any(issubclass(needs, one) for one in of_kind):
+        raise ModelError(
+            f"hf:{name}: model_type '{config['model_type']}' in {CONFIG} contradicts architectures "
+            f"'{kind}', which is of model_type '{getattr(needs, 'model_type', '')}': correct one",
+            code="model.config_contradictory",
+            found=kind, model_type=config["model_type"],
+        )  # fmt: skip
 
 
 def _vision(config: Any) -> Any:
