@@ -8,7 +8,7 @@ from headstart.models.shards import n_bytes
 from headstart.spec import Model
 from headstart.workspace import default_cache
 
-__all__ = ["card", "presence", "remarks"]
+__all__ = ["backbone_remark", "card", "presence", "remarks"]
 
 # Tags that a run repeats: what was understood of a network that another reading would change.
 REMARKS = {
@@ -68,3 +68,11 @@ def remarks(model: Model) -> list[str]:
         for tag, text in REMARKS.items()
         if model.tags.get(tag)
     ]
+
+
+def backbone_remark(model: Model, width: int) -> str:
+    """Return the line on a function's network whose output is taken for the feature."""
+    return (
+        f"{model.name}: no layer's output is the network's: the feature is the output itself "
+        f"({width} values); if these are logits, name the layer with ?head=PATH"
+    )

@@ -13,7 +13,7 @@ from headstart.errors import ModelError, StudyError, UnknownNameError, WeightsMi
 from headstart.files import storage_errors
 from headstart.functions import is_function
 from headstart.models import facts, ledger, places, pretrained
-from headstart.models.card import presence
+from headstart.models.card import backbone_remark, presence
 from headstart.models.heads import Head
 from headstart.models.measured import with_measured
 from headstart.models.names import ASKED, GROUPING, ModelName
@@ -219,28 +219,28 @@ def load(
     # Shares of its parts may be among the weights.
     head = _head(model, module)
     network = proven(module, head, source.finish(module, model), model)
-    if network.feature_dim != model.feature_dim:
-        raise ModelError(
-            f"model '{model.name}' gives {network.feature_dim} features, and gave "
-            f"{model.feature_dim} when it was described: a file that builds it has changed since; "
-            f"remove {(cache or default_cache()) / 'models' / 'facts'} and run again",
-            code="model.changed",
-            model=model.name,
-            found=network.feature_dim,
-            expected=model.feature_dim,
-        )
+    _check_width(network, model, cache or default_cache())
     if isinstance(module, WithClassifier):
-        _once(
-            Path(model.name),
-            f"{model.name}: no layer's output is the network's: the feature is the output itself "
-            f"({network.feature_dim} values); if these are logits, name the layer with ?head=PATH",
-            note,
-        )
+        _once(Path(model.name), backbone_remark(model, network.feature_dim), note)
     network.trained_classifier = trained and network.exact
     switch(network, model)
     network.eval()
     check_deterministic(network, model)
     return network
+
+
+def _check_width(network: "Network", model: Model, cache: Path) -> None:
+    """Raise ModelError unless a network gives as many features as when it was described."""
+    if network.feature_dim != model.feature_dim:
+        raise ModelError(
+            f"model '{model.name}' gives {network.feature_dim} features, and gave "
+            f"{model.feature_dim} when it was described: a file that builds it has changed since; "
+            f"remove {cache / 'models' / 'facts'} and run again",
+            code="model.changed",
+            model=model.name,
+            found=network.feature_dim,
+            expected=model.feature_dim,
+        )
 
 
 def _fill(

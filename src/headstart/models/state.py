@@ -104,18 +104,15 @@ def load_state(
             code="weights.empty",
             file=purpose.where,
         )
-    found, required = _found(tensors, containers, module, purpose)
-    whole = [one for one in found if one.fits == len(required)]
-    if not whole:
-        plain, lengths, kinds = multiplied_out(*without_wrappers(tensors, containers))
-        if plain.keys() != tensors.keys():
-            tensors, containers = plain, lengths
-            found, required = _found(tensors, containers, module, purpose)
-            whole = [one for one in found if one.fits == len(required)]
-            if whole and kinds:
-                note(f"{Path(purpose.where).name}: multiplied out the weights of {kinds[0]}")
-    if not whole:
-        raise _misfit(_best(found, tensors, required), required, tensors, purpose)
+    whole, required = _found(tensors, containers, module, purpose)
+    plain, lengths, kinds = multiplied_out(*without_wrappers(tensors, containers))
+    if whole[0].fits < len(required) and plain.keys() != tensors.keys():
+        tensors, containers = plain, lengths
+        whole, required = _found(tensors, containers, module, purpose)
+        if whole[0].fits == len(required) and kinds:
+            note(f"{Path(purpose.where).name}: multiplied out the weights of {kinds[0]}")
+    if whole[0].fits < len(required):
+        raise _misfit(whole[0], required, tensors, purpose)
     chosen = choose(whole, purpose, note)
     _check_size(chosen, required, purpose, note)
     # Other networks that fit are not what was ignored: `_choose` has named them.
@@ -127,11 +124,13 @@ def load_state(
 def _found(
     tensors: "Tensors", containers: dict[str, int], module: "nn.Module", purpose: Purpose
 ) -> "tuple[list[Candidate], dict[str, torch.Tensor]]":
-    """Find where the network may be, and what it needs."""
+    """Find where the network is whole, or else the one place that comes nearest; what it needs."""
     found = candidates(tensors, containers, module, purpose)
     required = required_tensors(module, purpose)
     # A library's translation resamples patches of another size, too: that is another network.
-    return [_without_stretched(one, required) for one in found], required
+    found = [_without_stretched(one, required) for one in found]
+    whole = [one for one in found if one.fits == len(required)]
+    return whole or [_best(found, tensors, required)], required
 
 
 def _without_stretched(one: Candidate, required: "Tensors") -> Candidate:
