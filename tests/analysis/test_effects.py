@@ -151,9 +151,9 @@ def test_the_published_switches():
     tuned = found.effects.query("setting == 'fine_tuned'")
     assert tuned.effect.abs().max() < linear.effect.max() / 2
     assert effects_sentence(found) == (
-        "Each training configuration against the one before it, by 95 % intervals, in log odds: "
-        "by logistic regression higher in 4 of 4; by fine-tuning of uncertain direction in 4 of 4; "
-        "ImageNet top-1 accuracy higher in 1, lower in 1 and of uncertain direction in 2 of 4."
+        "Each training configuration compared with the previous one (log odds, 95 % intervals): "
+        "by logistic regression higher in 4 of 4; by fine-tuning uncertain in 4 of 4; "
+        "ImageNet top-1 accuracy higher in 1, lower in 1 and uncertain in 2 of 4."
     )
 
 
@@ -168,5 +168,5 @@ def test_the_screen_and_the_page_show_them(cli, tmp_path):
     cli("report", "kornblith2019-regularizers", "--resamples", 200, "--out", tmp_path / "r.html")
     page = (tmp_path / "r.html").read_text(encoding="utf-8")
     figure = page.split('id="ablation"')[1].split("</figure>")[0]
-    assert "Each configuration against the one before it" in figure
+    assert "Difference in log odds from the previous training configuration" in figure
     assert "0.084 to 0.172" in figure

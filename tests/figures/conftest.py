@@ -49,7 +49,7 @@ def make_tables(
 
 
 def embeddings(models: list[str], classes: int) -> dict[str, pd.DataFrame]:
-    """Tables of features seen: of each class four images, as each network has them."""
+    """Tables of embeddings: four images per class, for each network."""
     rng = np.random.RandomState(0)
     points = pd.DataFrame(
         {"model": model, "position": i, "image": image, "class": f"class {image % classes}",

@@ -126,7 +126,7 @@ class TestCorrelation:
 
 
 class TestDatasets:
-    def test_a_panel_a_dataset_and_setting(self, tables, drawn):
+    def test_one_panel_per_dataset_and_setting(self, tables, drawn):
         figure = drawn("datasets")
         assert titled(figure) == ["data 0", "data 1", "data 2"] * 3
         headings = [words(axes)[0] for axes in figure.axes if not axes.get_title("left")]
@@ -170,13 +170,17 @@ class TestSettings:
 
     def test_references_in_percent(self, tables):
         references = pd.DataFrame({"dataset": ["data 1"], "accuracy": [95.0], "label": "record"})
-        with pytest.raises(AnalysisError, match=r"as proportions .* found 95: divide percents by"):
+        with pytest.raises(AnalysisError) as error:
             draw("settings", tables, references=references)
+        assert error.value.code == "figure.references_unit"
+        assert error.value.values["value"] == 95
 
     def test_references_without_label(self, tables):
         references = pd.DataFrame({"dataset": ["data 1"], "accuracy": [0.95]})
-        with pytest.raises(AnalysisError, match="found no label"):
+        with pytest.raises(AnalysisError) as error:
             draw("settings", tables, references=references)
+        assert error.value.code == "figure.column_missing"
+        assert error.value.values["missing"] == ["label"]
 
 
 class TestFinetuneVsScratch:
@@ -189,18 +193,17 @@ class TestFinetuneVsScratch:
         assert axes.get_xlabel() == "Random initialization: accuracy (%)"
 
     def test_without_scratch(self, make):
-        with pytest.raises(
-            AnalysisError,
-            match=r"^figure 'finetune-vs-scratch' needs a fine-tuned setting and one trained from "
-            r"scratch, found the settings linear, finetune: add results of the one that is missing",
-        ):
+        with pytest.raises(AnalysisError) as error:
             draw("finetune-vs-scratch", make(settings=("linear", "finetune")))
+        assert error.value.code == "figure.settings_missing"
+        assert error.value.values["found"] == ["linear", "finetune"]
 
     def test_nothing_in_common(self, tables):
         cells = tables["cells"]
         own = np.where(cells["setting"] == "scratch", cells["model"] + "!", cells["model"])
-        with pytest.raises(AnalysisError, match="found none in common"):
+        with pytest.raises(AnalysisError) as error:
             draw("finetune-vs-scratch", {"cells": cells.assign(model=own)})
+        assert error.value.code == "figure.nothing_shared"
 
 
 class TestAblation:
@@ -300,7 +303,7 @@ class TestHeatmap:
 
 
 class TestEmbedding:
-    def test_points_numbers_and_a_panel_a_network(self, tables, drawn):
+    def test_points_numbers_and_one_panel_per_network(self, tables, drawn):
         figure = drawn("embedding")
         assert titled(figure) == [f"model {i}" for i in range(5)]
         points = tables["embedding"].query("position == 1 and `class` == 'class 2'")

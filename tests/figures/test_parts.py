@@ -12,7 +12,7 @@ from headstart.figures.legends import legend_columns, point_handles
 from headstart.figures.logit_axes import limits, log_odds, percent_ticks
 from headstart.figures.plot_tables import flags
 from headstart.figures.point_labels import overlaps, place
-from headstart.figures.style import marks, new_figure, setting_marks
+from headstart.figures.style import marker_styles, new_figure, setting_styles
 from headstart.figures.text import elided, estimate_text, number, wrapped
 from headstart.spec.labels import correlation_label
 
@@ -169,17 +169,17 @@ class TestFonts:
 
 class TestLooks:
     def test_seventy_names_look_different(self):
-        looks = marks(f"name {i:02}" for i in range(70))
+        looks = marker_styles(f"name {i:02}" for i in range(70))
         assert len({(mark.colour, mark.shape) for mark in looks.values()}) == 70
 
     def test_a_setting_looks_the_same_everywhere(self):
         assert (
-            setting_marks(["finetune"])["finetune"]
-            == setting_marks(["linear", "fine_tuned"])["fine_tuned"]
+            setting_styles(["finetune"])["finetune"]
+            == setting_styles(["linear", "fine_tuned"])["fine_tuned"]
         )
 
     def test_two_linear_settings_look_different(self):
-        one, other = setting_marks(["linear (a)", "linear (b)"]).values()
+        one, other = setting_styles(["linear (a)", "linear (b)"]).values()
         assert one.colour != other.colour
         assert one.shape != other.shape
 
@@ -188,7 +188,7 @@ class TestLooks:
 
 
 def test_legend_is_as_wide_as_the_page():
-    handles = point_handles(marks(["a" * 10, "b" * 10, "c" * 10, "d" * 40]))
+    handles = point_handles(marker_styles(["a" * 10, "b" * 10, "c" * 10, "d" * 40]))
     assert legend_columns(handles, 7.0) == 4
     assert legend_columns(handles, 4.0) == 2
     assert legend_columns(handles, 1.0) == 1

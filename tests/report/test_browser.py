@@ -111,7 +111,7 @@ def test_a_dataset_taken_out_changes_means_and_says_so(browser, report):
     toggle(browser, "datasets", 0)
     assert browser.find_element("id", "partial").is_displayed()
     # In the bar that stays in sight.
-    assert "whole table" in browser.find_element("css selector", "#choices summary").text
+    assert "all results" in browser.find_element("css selector", "#choices summary").text
     assert means(browser) == pytest.approx(computed(without="set 0"), abs=6e-4)
     # The intervals are of the whole table: a part shows none.
     assert count(browser, "#correlation-0 .mark-rule.role-mark line") == 0
@@ -129,8 +129,8 @@ def means(browser) -> dict[str, float]:
     """What the points of the first chart say of themselves: the model and its mean."""
     script = """return [...document.querySelectorAll('#correlation-0 .mark-symbol path')]
         .map((e) => e.getAttribute('aria-label'))"""
-    said = [label.split(", ") for label in browser.execute_script(script)]
-    return {model: float(mean) for model, mean in said}
+    labels = [label.split(", ") for label in browser.execute_script(script)]
+    return {model: float(mean) for model, mean in labels}
 
 
 def computed(without: str = "") -> dict[str, float]:
@@ -210,8 +210,8 @@ def test_pairs_begin_with_the_best_and_can_be_searched(browser, report):
     assert count(browser, "#pairs tbody tr") == pairs
     browser.find_element("css selector", "[data-search]").send_keys("net_03")
     assert count(browser, "#pairs tbody tr") == 2 * (N_MODELS - 1) * len(SETTINGS)
-    said = browser.find_element("css selector", "[data-count]").text
-    assert said == f"30 of {pairs} comparisons"
+    found = browser.find_element("css selector", "[data-count]").text
+    assert found == f"30 of {pairs} comparisons"
 
 
 def test_dark_and_light_follow_the_reader(browser, report):

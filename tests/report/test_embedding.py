@@ -1,4 +1,4 @@
-"""The page of features seen: what it carries, what it shows, what never leaves it."""
+"""The page of embeddings: what it carries, what it shows, what never leaves it."""
 
 import json
 import re
@@ -94,7 +94,7 @@ def test_numbers_are_written_once_and_unknown_ones_too(page):
 
 def test_one_network_is_like_no_other(tmp_path):
     page = write_embedding(made(networks=("net",)), tmp_path / "e.html", "t", "s")
-    assert "How alike the networks are" not in page.read_text(encoding="utf-8")
+    assert "Similarity of representations" not in page.read_text(encoding="utf-8")
 
 
 def test_it_asks_for_nothing_and_complains_of_nothing(browser, page):

@@ -8,16 +8,16 @@ import pytest
 
 import headstart as hs
 from headstart.errors import StorageError
-from headstart.figures.style import marks, setting_marks
+from headstart.figures.style import marker_styles, setting_styles
 from headstart.report import page_html, write_page
 from headstart.report.chart_data import chart_data
 from headstart.report.chart_parts import percent_ticks
 from headstart.report.palette import (
     VARIABLES,
-    family_marks,
     residual_labels,
     residual_steps,
-    setting_looks,
+    styles_of_families,
+    styles_of_settings,
 )
 from headstart.report.result_tables import accuracy_table
 from headstart.report.significance import MOST_PAIRS, mixed_table
@@ -54,6 +54,15 @@ def test_a_folder_that_is_not_there_is_an_error_in_words(tmp_path):
         write_page(made(), tmp_path / "nowhere" / "report.html")
 
 
+def test_marks_of_direction_do_not_turn_the_text_around_a_name():
+    html = page_html(made(models=("\u202eabc", "d\u2067ef\u200f", "g"), settings=("linear",)))
+    outside = re.sub(r"<script.*?</script>", "", html, flags=re.S)
+    assert "abc" in outside
+    assert not re.search("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]", outside)
+    # The filter compares with the names in the data, which stay as they are.
+    assert "\u202eabc" in payload_of(html)["names"]["models"]
+
+
 def test_hostile_names_are_text():
     html = page_html(made(models=HOSTILE, datasets=HOSTILE[:3], settings=("<b>", "linear")))
     outside = re.sub(r"<script>.*?</script>", "", html, flags=re.S)
@@ -84,7 +93,7 @@ def test_seventy_models_stay_under_five_megabytes():
     html = page_html(subject)
     assert len(html.encode()) < 5e6
     left = len(subject.pairwise) - MOST_PAIRS
-    assert f"{left:,} further comparisons are in the analysis" in html
+    assert f"Not shown: {left:,} more comparisons" in html
 
 
 def test_alarms_and_omissions_are_shown():
@@ -94,8 +103,8 @@ def test_alarms_and_omissions_are_shown():
     subject.dropped = pd.DataFrame([row])
     subject.sources[0]["digitised"] = True
     html = page_html(subject)
-    assert html.count("2 fits did not converge, in 1 trial.") == 2
-    assert html.count("3 images could not be decoded, in 2 trials.") == 2
+    assert html.count("2 fits did not converge (in 1 trial).") == 2
+    assert html.count("3 images could not be decoded (in 2 trials).") == 2
     warned = re.findall(r"<dt>([^<]*)</dt><dd>1 image is in two splits &lt;leakage&gt;", html)
     assert set(warned) == set(subject.trials.dataset[:2])
     assert "there are no predictions" in html
@@ -108,10 +117,10 @@ def test_alarms_and_omissions_are_shown():
 
 def test_the_correction_is_named():
     subject = made()
-    assert "corrected for the number of comparisons" in page_html(subject)
+    assert "corrected for multiple comparisons" in page_html(subject)
     for table in (subject.pairwise, subject.model_means):
         table["correction"] = "none"
-    assert "No correction for the number of comparisons" in page_html(subject)
+    assert "No correction for multiple comparisons" in page_html(subject)
 
 
 def test_studies_get_figures_and_their_numbers():
@@ -153,21 +162,21 @@ def test_means_of_a_table_with_gaps_are_the_means_of_the_analysis():
 
 def test_each_setting_has_a_look_of_its_own():
     settings = ["linear (a)", "linear (b)", "finetune", "scratch", "knn", "zero shot"]
-    looks = setting_looks(settings)
+    looks = styles_of_settings(settings)
     assert len({(look.colour, look.shape) for look in looks.values()}) == len(settings)
     assert looks["linear (a)"].colour == "var(--blue)"
 
 
 def test_looks_are_those_of_the_print_figures():
     names = [f"f{i:02d}" for i in range(20)]
-    printed, shown = marks(names), family_marks(names)
+    printed, shown = marker_styles(names), styles_of_families(names)
     for name in names:
         assert shown[name].colour == f"var({VARIABLES[printed[name].colour]})"
     assert len({(look.colour, look.shape) for look in shown.values()}) == len(names)
     assert shown["f00"].shape == "circle"
     assert shown["f01"].shape == "square"
-    roles = [mark.colour for mark in setting_marks(SETTINGS).values()]
-    on_page = [look.colour for look in setting_looks(SETTINGS).values()]
+    roles = [mark.colour for mark in setting_styles(SETTINGS).values()]
+    on_page = [look.colour for look in styles_of_settings(SETTINGS).values()]
     assert on_page == [f"var({VARIABLES[colour]})" for colour in roles]
 
 
@@ -188,21 +197,20 @@ def luminance(colour: str) -> float:
     return float(linear @ [0.2126, 0.7152, 0.0722])
 
 
-def test_underlining_is_said_to_rest_on_what_was_tested():
+def test_the_legend_of_underlining_names_what_was_tested():
     subject = made(settings=("linear",))
     subject.cells["not_different"] = subject.cells["best"].map({True: True, False: None})
-    words = accuracy_table(subject, names_of(subject), "linear").key_words
+    words = accuracy_table(subject, names_of(subject), "linear").marker_legend
     assert words == (
-        "; underlined is what is not significantly different from it (95 % intervals of the "
-        "difference over datasets). "
-        "Single datasets were not tested."
+        "Bold: best. Underlined: not significantly different from the best (95 % intervals of the "
+        "difference over datasets). Single datasets were not tested."
     )
     subject.model_means["not_different"] = subject.model_means["best"].map(
         {True: True, False: None}
     )
     html = page_html(subject)
-    assert "no test compares the others with it" in html
-    assert "underlined" not in html.split("</style>")[1].split('id="payload"')[0]
+    assert "Differences from the best were not tested." in html
+    assert "Underlined" not in html.split("</style>")[1].split('id="payload"')[0]
 
 
 def test_captions_name_only_what_is_drawn():
@@ -212,11 +220,11 @@ def test_captions_name_only_what_is_drawn():
     captions = " ".join(re.findall(r"<figcaption>(.*?)</figcaption>", html, re.S))
     assert "band" not in captions
     assert "with 95" not in captions
-    assert "Intervals of the means are not known." in captions
-    assert "no line is drawn" in captions
-    assert "for want of the sizes of the test sets" in captions
+    assert "The means have no intervals." in captions
+    assert "A line needs at least three models." in captions
+    assert "test-set sizes missing (add a column n_test)" in captions
     whole = " ".join(re.findall(r"<figcaption>(.*?)</figcaption>", page_html(made()), re.S))
-    assert "Bars and the band around the least-squares line are 95" in whole
+    assert "Error bars and the band around the least-squares line show 95" in whole
 
 
 def test_ranks_have_whole_numbers_for_ticks():
@@ -236,19 +244,19 @@ def test_a_mixed_model_that_did_not_converge_is_marked():
     assert "did not converge" in table.note
 
 
-def test_seeds_and_guessed_families_are_told():
+def test_seeds_and_inferred_families_are_shown():
     frame = results(("a", "b", "c"), ("x", "y"), ("linear",), True, 0)
     frame = pd.concat([frame.assign(seed=s, accuracy=frame.accuracy - 0.01 * s) for s in range(3)])
     subject = hs.analyze(frame, resamples=200)
     html = page_html(subject)
-    assert "3 seeds a cell (median SD 0.0" in html
+    assert "3 seeds per cell (median SD 0.0" in html
     assert "3 seeds, SD 0.0" in html
     assert "18</dd>" in html  # accuracies, not cells
     guessed = made()
     guessed.sources[0]["families"] = "guessed"
-    assert "guessed from the names of the models" in page_html(guessed)
+    assert "inferred from model names" in page_html(guessed)
     guessed.sources[0]["families"] = "given"
-    assert "guessed" not in page_html(guessed)
+    assert "inferred" not in page_html(guessed)
 
 
 def test_residual_steps_are_symmetric_and_named():

@@ -1,10 +1,13 @@
+import io
 import re
 
+import pandas as pd
 import pytest
 
-from headstart.report import csv_table, latex_tables
+from headstart.report import csv_table, csv_text, latex_tables
 from report.results import empty, made
 
+FORMULAS = ("=cmd()", "+1", "-1+1", "@SUM(A1)")
 SPECIAL = ("a_b & c%", "x{y}$#", r"back\slash ~ ^ < > |")
 
 
@@ -42,13 +45,13 @@ def test_latex_marks_the_best_and_what_is_not_different_from_it():
     mean = subject.cells[subject.cells.model == first.model].accuracy.mean()
     assert rf"& {100 * mean:.1f} & \textbf{{{first['mean']:.2f}}}" in accuracies
     assert "95 \\% intervals of the difference over datasets" in accuracies
-    assert "corrected for the number of comparisons" in accuracies
+    assert "corrected for multiple comparisons" in accuracies
     assert "(top-1)" in accuracies
     assert r"Pearson $r$, log odds" in latex
     assert latex.count(r"\begin{table}") == latex.count(r"\end{table}") == 2
 
 
-def test_latex_says_digitised():
+def test_latex_marks_digitised_sources():
     subject = made()
     subject.sources[0]["digitised"] = True
     assert "Made for tests (digitised)" in latex_tables(subject)
@@ -69,6 +72,32 @@ def test_latex_escapes_names():
     assert r"50\% \& more" in latex
 
 
+@pytest.mark.parametrize(
+    ("name", "printed"),
+    [
+        ("[CLS] probe", "{[}CLS{]} probe"),
+        ("* best", "{*} best"),
+        ("a\nb", "a b"),
+        ("$x_1$ & 50%", r"\$x\_1\$ \& 50\%"),
+        ("\u202eabc\u202c\u200f\x00", "abc"),
+        ("vit--base", "vit-{}-base"),
+        (r"\input{/etc/passwd}", r"\textbackslash{}input\{/etc/passwd\}"),
+    ],
+)
+def test_latex_prints_hostile_names_and_does_nothing_else(name, printed):
+    latex = latex_tables(made(models=(name, "b", "c"), datasets=("x", "y")))
+    rows = [line for line in latex.splitlines() if line.endswith(r"\\")]
+    assert any(row.startswith(f"{printed} & ") for row in rows)
+
+
+def test_a_spreadsheet_runs_no_name():
+    lines = csv_text(made(models=FORMULAS, datasets=("a\nb", 'c"d,e'), settings=("linear",)))
+    table = pd.read_csv(io.StringIO(lines), dtype=str)
+    assert set(table.model) == {f"'{name}" for name in FORMULAS}
+    assert set(table.dataset.dropna()) == {"a\nb", 'c"d,e'}
+    assert table.value.astype(float).notna().all()
+
+
 def test_latex_columns_agree_in_number():
     for block in latex_tables(made(n_datasets=4)).split(r"\toprule")[1:]:
         body = block.split(r"\bottomrule")[0]
@@ -87,7 +116,7 @@ def test_a_dataset_called_mean_is_no_mean():
 
 def test_latex_claims_no_test_and_no_error_that_is_not_there():
     latex = latex_tables(untested(made(2, 1, settings=("linear",))))
-    assert "Bold is the best; no test compares the others with it." in latex
+    assert "Bold: best. Differences from the best were not tested." in latex
     assert "standard error" not in latex
     assert "intervals of the difference" not in latex
     latex = latex_tables(untested(made(5, 5, settings=("linear",)), cells_only=True))
@@ -129,6 +158,6 @@ def test_long_tables_come_in_parts():
 @pytest.mark.parametrize(
     ("name", "needed"), [("plain", False), ("Šárka é ö", False), ("模型", True), ("αβ", True)]
 )
-def test_latex_says_which_engine_its_letters_need(name, needed):
+def test_latex_states_which_engine_its_letters_need(name, needed):
     latex = latex_tables(made(models=(name, "b", "c"), settings=("linear",)))
     assert ("xelatex or lualatex" in latex) == needed

@@ -102,7 +102,7 @@ def write_report(
     analysis: Analysis, out: Path, latex: Path | None, csv: Path | None, title: str | None = None
 ) -> None:
     """Write the page, and the tables as a paper needs them."""
-    from headstart.report import csv_table, latex_tables, write_page
+    from headstart.report import csv_text, latex_tables, write_page
 
     # Not through the console, which would break a long path.
     typer.echo(f"Report: {write_page(analysis, out, title).resolve()}")
@@ -112,5 +112,5 @@ def write_report(
         console.print(f"LaTeX: {latex}")
     if csv is not None:
         with replaced(csv) as temporary:
-            csv_table(analysis).to_csv(temporary, index=False)
+            temporary.write_text(csv_text(analysis), encoding="utf-8", newline="")
         console.print(f"CSV: {csv}")

@@ -1,9 +1,9 @@
-"""Estimates -> figures for print; knows tidy tables only.
+"""Draw estimates as figures for print; knows tidy tables only.
 
-A figure is drawn from the tables of an analysis: `pandas.DataFrame` by name, one row an estimate.
+A figure is drawn from the tables of an analysis: `pandas.DataFrame` by name, one row per estimate.
 Accuracies are proportions, `log_odds` and `mean` natural logs of odds, intervals `low` to `high`
 95%, unknown numbers NaN, unknown booleans None; `setting`, `model`, `family` and `dataset` are
-names. What each figure takes:
+names. Tables that each figure reads:
 
 ==================== ============================================================================
 figure               tables
@@ -15,7 +15,7 @@ finetune-vs-scratch  `cells`
 ablation             `ablation`: `configuration` at `position` 0, 1, ...
 convergence          `convergence`: `mean` after `steps`
 dataset-size         `dataset_size`: `mean` with `examples_per_class`
-ranks                `ranks`: `rank`, and `low` to `high` that the data allow
+ranks                `ranks`: `rank` with its interval `low` to `high`
 heatmap              `cells` with `residual` from their dataset's line
 embedding            `embedding`: an image at `x`, `y`, a network at `position` 0, 1, ...; where
                      it is there, `separation`. Not of an analysis: of `headstart.embedding`
@@ -62,7 +62,7 @@ __all__ = ["FIGURES", "available", "draw", "save"]
 
 
 class Kind(Protocol):
-    """What a module of a figure has: the rows that it draws (or why not), and the drawing."""
+    """A module of a figure: `select` returns the rows that it draws or raises, `draw` draws."""
 
     @property
     def select(self) -> Callable[[Mapping[str, pd.DataFrame]], pd.DataFrame]: ...
@@ -85,7 +85,7 @@ KINDS: Mapping[str, Kind] = {
 }
 FIGURES: Mapping[str, Callable[..., Figure]] = {name: kind.draw for name, kind in KINDS.items()}
 
-# What would change from run to run is left out of the files.
+# Omit metadata that change from run to run.
 METADATA: Mapping[str, dict[str, None]] = {
     "png": {},
     "svg": {"Date": None},
@@ -105,16 +105,16 @@ def draw(
     tables
         Tables of an analysis by name.
     source
-        A sentence on where the numbers come from, said at the bottom.
+        A sentence on where the numbers come from, printed at the bottom.
     options
-        Of that figure; `references` of `settings` is the only one so far.
+        Options of that figure; `references` of `settings` is the only one so far.
 
     Raises
     ------
     UnknownNameError
         There is no such figure.
     AnalysisError
-        The tables cannot give it; the message says what they lack.
+        The tables do not suffice; the message says what is missing.
     """
     if name not in FIGURES:
         raise UnknownNameError("figure", name, FIGURES)
@@ -123,7 +123,7 @@ def draw(
 
 
 def available(tables: Mapping[str, pd.DataFrame]) -> list[str]:
-    """Names of the figures that these tables can give."""
+    """Return the names of the figures that these tables suffice for."""
 
     def possible(kind: Kind) -> bool:
         try:

@@ -1,4 +1,4 @@
-"""What changes of the upstream training do to transfer (the paper's Figs. 3 and 5)."""
+"""Plot of transfer by upstream training configuration (the paper's Figs. 3 and 5)."""
 
 import numpy as np
 import pandas as pd
@@ -10,22 +10,22 @@ from headstart.figures.legends import add_legend, line_handles
 from headstart.figures.logit_axes import limits, log_odds, percent_axis
 from headstart.figures.panels import panels
 from headstart.figures.plot_tables import Tables, rows
-from headstart.figures.style import SMALL, Mark, marks, styled
+from headstart.figures.style import SMALL, MarkerStyle, marker_styles, styled
 from headstart.spec.labels import in_order, setting_label
 
 __all__ = ["draw", "select"]
 
 
 def select(tables: Tables) -> pd.DataFrame:
-    """Configurations with a mean."""
+    """Return the configurations with a mean."""
     columns = ["setting", "model", "configuration", "position", "mean", "se", "upstream_accuracy"]
-    hint = "it takes a table with a column that says how each model was trained"
+    hint = "add a column configuration: how each model was trained"
     return rows(tables, "ablation", "ablation", columns, known=["position", "mean"], hint=hint)
 
 
 @styled
 def draw(tables: Tables) -> Figure:
-    """Draw mean log odds against training configuration, a panel a setting; below, upstream.
+    """Draw mean log odds per training configuration, one panel per setting, upstream below.
 
     Parameters
     ----------
@@ -33,9 +33,9 @@ def draw(tables: Tables) -> Figure:
         `ablation`.
     """
     table = select(tables)
-    settings, looks = in_order(table["setting"]), marks(table["model"])
+    settings, styles = in_order(table["setting"]), marker_styles(table["model"])
     upstream = table.dropna(subset="upstream_accuracy")
-    handles = line_handles(looks)
+    handles = line_handles(styles)
     bars = bool(table["se"].notna().any())
     sheet = panels(
         len(settings) + (not upstream.empty),
@@ -45,13 +45,13 @@ def draw(tables: Tables) -> Figure:
         note="Error bars: one standard error over datasets." if bars else "",
     )
     for setting, axes in zip(settings, sheet.panels, strict=False):
-        draw_panel(axes, table[table["setting"] == setting], looks, "mean")
+        draw_panel(axes, table[table["setting"] == setting], styles, "mean")
         axes.set_title(setting_label(setting))
         axes.set_ylabel("Mean log odds")
     if not upstream.empty:
         axes = sheet.panels[-1]
         once = upstream.groupby(["model", "position"], as_index=False)["upstream_accuracy"].mean()
-        draw_panel(axes, once.assign(mean=log_odds(once["upstream_accuracy"])), looks, "upstream")
+        draw_panel(axes, once.assign(mean=log_odds(once["upstream_accuracy"])), styles, "upstream")
         axes.set_title("Upstream")
         axes.set_ylabel("Accuracy (%)")
         percent_axis(axes.yaxis)
@@ -60,9 +60,9 @@ def draw(tables: Tables) -> Figure:
     return sheet.figure
 
 
-def draw_panel(axes: Axes, table: pd.DataFrame, looks: dict[str, Mark], what: str) -> None:
-    """A line a model over the configurations' positions."""
-    for model, mark in looks.items():
+def draw_panel(axes: Axes, table: pd.DataFrame, styles: dict[str, MarkerStyle], what: str) -> None:
+    """Draw one line per model over the positions of the configurations."""
+    for model, mark in styles.items():
         own = table[table["model"] == model].sort_values("position")
         if own.empty:
             continue
@@ -76,7 +76,7 @@ def draw_panel(axes: Axes, table: pd.DataFrame, looks: dict[str, Mark], what: st
 
 
 def name_configurations(panels: list[Axes], table: pd.DataFrame) -> None:
-    """Put the configurations' names under the lowest panel, wrapped to the room there is."""
+    """Write the names of the configurations below the lowest panel, wrapped to fit."""
     names = table.groupby("position")["configuration"].first()
     room = 420 / max(len(names), 2) - 4  # of the panel's points
     for axes in panels:

@@ -1,4 +1,4 @@
-"""How many steps of training it takes: mean log odds against steps (the paper's Fig. 8)."""
+"""Plot of mean log odds against training steps (the paper's Fig. 8)."""
 
 from typing import Any
 
@@ -22,9 +22,9 @@ ROW = 9.0  # points of a number above another
 
 
 def select(tables: Tables) -> pd.DataFrame:
-    """Numbers of steps with a mean."""
+    """Return the numbers of steps with a mean."""
     columns = ["setting", "model", "steps", "mean", "low", "high"]
-    hint = "it takes results of one model trained for several numbers of steps"
+    hint = "add results of one model trained for several numbers of steps"
     table = rows(tables, "convergence", "convergence", columns, known=["steps", "mean"], hint=hint)
     return table[table["steps"] > 0]
 
@@ -33,8 +33,8 @@ def select(tables: Tables) -> pd.DataFrame:
 def draw(tables: Tables) -> Figure:
     """Draw mean log odds against steps, and mark the steps to 90 % of the largest odds.
 
-    The marks are what the sentences say: the geometric mean, over the datasets of a model and
-    setting, of the table `reached`. A line without such rows has no mark.
+    The marks are the geometric means, over the datasets of a model and setting, of the table
+    `reached`. A line without such rows has no mark.
 
     Parameters
     ----------
@@ -50,7 +50,7 @@ def draw(tables: Tables) -> Figure:
         columns=1 if len(lines) > 3 else 2,
         height=2.7,
         legend=handles,
-        note=reading(table, steps_reached),
+        note=caption(table, steps_reached),
     )
     axes = sheet.panels[0]
     axes.set_xscale("log")
@@ -68,7 +68,7 @@ def draw(tables: Tables) -> Figure:
 
 
 def draw_line(axes: Axes, line: Series) -> None:
-    """Line with its band."""
+    """Draw a line with its band."""
     own, mark = line.table.sort_values("steps"), line.mark
     axes.fill_between(
         own["steps"], own["low"], own["high"], color=mark.colour, alpha=0.2, linewidth=0, zorder=1
@@ -133,7 +133,7 @@ def mark_steps(
 
 
 def drop(axes: Axes, line: Series, step: float, end: float) -> None:
-    """Dotted line from the curve down to `end`."""
+    """Draw a dotted line from the curve down to `end`."""
     own = line.table.sort_values("steps")
     level = float(np.interp(np.log(step), np.log(own["steps"].to_numpy(float)), own["mean"]))
     look: Any = {"color": line.mark.colour, "linewidth": 0.8, "linestyle": (0, (1, 1.5))}
@@ -141,7 +141,7 @@ def drop(axes: Axes, line: Series, step: float, end: float) -> None:
 
 
 def number_rows(places: NDArray[np.float64], widths: NDArray[np.float64]) -> NDArray[np.intp]:
-    """Give each number a row, from the bottom, so that no line runs through it.
+    """Return a row for each number, from the bottom, so that no line crosses it.
 
     A number stands on the left of its line, which ends at its row: lines that come down within a
     number's width have to end above it.
@@ -167,11 +167,11 @@ def number_rows(places: NDArray[np.float64], widths: NDArray[np.float64]) -> NDA
     return rows
 
 
-def reading(table: pd.DataFrame, reached: pd.DataFrame) -> str:
-    """Describe how to read the figure."""
-    band = " Bands: 95% intervals." if table["low"].notna().any() else ""
+def caption(table: pd.DataFrame, reached: pd.DataFrame) -> str:
+    """Return how to read the figure."""
+    band = " Bands: 95% confidence intervals." if table["low"].notna().any() else ""
     known = reached is not None and "steps" in reached and reached["steps"].notna().any()
-    marks = (
-        "Dotted: steps to 90% of the largest odds, geometric mean over datasets." if known else ""
+    dotted = (
+        "Dotted: steps to 90% of the largest odds (geometric mean over datasets)." if known else ""
     )
-    return (marks + band).strip()
+    return (dotted + band).strip()

@@ -1,4 +1,4 @@
-"""Mean transfer against upstream accuracy, a panel a setting (the paper's Fig. 1)."""
+"""Plot of mean transfer against upstream accuracy, one panel per setting (Fig. 1)."""
 
 import numpy as np
 import pandas as pd
@@ -20,7 +20,7 @@ from headstart.figures.logit_axes import (
 from headstart.figures.panels import panels
 from headstart.figures.plot_tables import Tables, correlations, draw_line, lines, near_best, rows
 from headstart.figures.point_labels import label_points
-from headstart.figures.style import SMALL, Mark, marks, settle, styled
+from headstart.figures.style import SMALL, MarkerStyle, marker_styles, settle, styled
 from headstart.figures.text import estimate_text
 from headstart.spec.labels import in_order, setting_label
 
@@ -34,14 +34,14 @@ METHODS = {"morey": "Morey, 2008", "cousineau": "Cousineau, 2005"}
 
 
 def select(tables: Tables) -> pd.DataFrame:
-    """Models with their mean log odds over datasets and a known upstream accuracy."""
+    """Return models with their mean log odds over datasets and a known upstream accuracy."""
     return rows(
         tables,
         "correlation",
         "model_means",
         ["model", "family", "setting", "upstream_accuracy", "mean", "se", "low", "high"],
         known=["upstream_accuracy", "mean"],
-        hint="give the models' upstream accuracies",
+        hint="add a column upstream_accuracy",
     )
 
 
@@ -57,10 +57,10 @@ def draw(tables: Tables) -> Figure:
     means = select(tables)
     means["family"] = means["family"].fillna("other").astype(str)
     settings = in_order(means["setting"])
-    looks = marks(means["family"])
+    styles = marker_styles(means["family"])
     means["near"] = near_best(means, ["setting"])
     ringed = bool(means["near"].any())
-    handles = point_handles(looks) + [ring_handle()] * ringed
+    handles = point_handles(styles) + [ring_handle()] * ringed
     crowded = len(settings) == 1 and len(means) > MOST_LABELS
     sheet = panels(
         len(settings),
@@ -68,10 +68,10 @@ def draw(tables: Tables) -> Figure:
         height=3.6 if crowded else 2.75,
         wide=crowded,
         legend=handles,
-        note=reading(means, tables, ringed),
+        note=caption(means, tables, ringed),
     )
     for index, (setting, axes) in enumerate(zip(settings, sheet.panels, strict=True)):
-        draw_panel(axes, means[means["setting"] == setting], looks)
+        draw_panel(axes, means[means["setting"] == setting], styles)
         draw_line(axes, tables, setting, "all")
         axes.set_title(setting_label(setting))
         if sheet.is_left(index):
@@ -86,14 +86,14 @@ def draw(tables: Tables) -> Figure:
     return sheet.figure
 
 
-def draw_panel(axes: Axes, means: pd.DataFrame, looks: dict[str, Mark]) -> None:
-    """Points with error bars; a second scale of percents on the right."""
+def draw_panel(axes: Axes, means: pd.DataFrame, styles: dict[str, MarkerStyle]) -> None:
+    """Draw points with error bars, and a second scale in percent on the right."""
     x = log_odds(means["upstream_accuracy"])
     below, above = error_bars(means)
     axes.errorbar(
         x, means["mean"], [below, above], fmt="none", ecolor="#666666", elinewidth=0.6, zorder=2
     )
-    for family, mark in looks.items():
+    for family, mark in styles.items():
         own = (means["family"] == family).to_numpy()
         axes.plot(
             x[own], means["mean"][own], mark.shape, color=mark.colour, markersize=4.6,
@@ -111,9 +111,9 @@ def draw_panel(axes: Axes, means: pd.DataFrame, looks: dict[str, Mark]) -> None:
 
 
 def error_bars(means: pd.DataFrame) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Lengths below and above each mean: of the interval if there is one, else the standard error.
+    """Return lengths below and above each mean: the interval if known, else the standard error.
 
-    Unknown ones are 0, so that nothing is drawn.
+    Unknown lengths are 0, so that nothing is drawn.
     """
     if has_intervals(means):
         below, above = means["mean"] - means["low"], means["high"] - means["mean"]
@@ -123,12 +123,12 @@ def error_bars(means: pd.DataFrame) -> tuple[NDArray[np.float64], NDArray[np.flo
 
 
 def has_intervals(means: pd.DataFrame) -> bool:
-    """Say whether any mean has an interval."""
+    """Return whether any mean has an interval."""
     return bool((means["low"].notna() & means["high"].notna()).any())
 
 
 def same_span(panels: list[Axes]) -> None:
-    """Give all panels as many log odds from bottom to top, so that slopes can be compared."""
+    """Let all panels span the same log odds, so that slopes can be compared."""
     ends = [axes.get_ylim() for axes in panels]
     span = max(high - low for low, high in ends)
     for axes, (low, high) in zip(panels, ends, strict=True):
@@ -136,7 +136,7 @@ def same_span(panels: list[Axes]) -> None:
 
 
 def name_points(axes: Axes, tables: Tables, means: pd.DataFrame) -> None:
-    """Set r into an empty corner, then the models' names."""
+    """Write r in an empty corner, then the names of the models."""
     x, y = log_odds(means["upstream_accuracy"]), means["mean"].to_numpy(dtype=float)
     found = correlations(tables)
     own = found[(found["setting"] == means["setting"].iloc[0]) & (found["group"] == "all")]
@@ -152,7 +152,7 @@ def name_points(axes: Axes, tables: Tables, means: pd.DataFrame) -> None:
 
 
 def labelled(x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.intp]:
-    """Choose the points to name: all, or of many the extremes and those far from their line."""
+    """Return the points to label: all; of many, the extremes and those far from the line."""
     if len(x) <= MOST_LABELS:
         return np.arange(len(x))
     distance = np.abs(y - np.polyval(np.polyfit(x, y, 1), x)) if np.ptp(x) else np.abs(y - y.mean())
@@ -160,23 +160,25 @@ def labelled(x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.intp]
     return np.array(list(dict.fromkeys(int(index) for index in first))[:LABELLED])
 
 
-def reading(means: pd.DataFrame, tables: Tables, ringed: bool) -> str:
-    """Say how to read the figure."""
-    said = []
+def caption(means: pd.DataFrame, tables: Tables, ringed: bool) -> str:
+    """Return how to read the figure."""
+    parts = []
     if has_intervals(means) or means["se"].notna().any():
-        what = "95% intervals" if has_intervals(means) else "one standard error"
+        what = "95% confidence intervals" if has_intervals(means) else "one standard error"
         kinds = sorted(set(means["error_bars"].dropna())) if "error_bars" in means else []
         source = f" ({'; '.join(METHODS.get(kind, str(kind)) for kind in kinds)})" if kinds else ""
-        said.append(f"Error bars: {what} after removing differences between datasets{source}.")
+        parts.append(f"Error bars: {what} after removing differences between datasets{source}.")
     if len(lines(tables)):
-        said.append("Line: least squares; band: 95% bootstrap over models.")
+        parts.append("Line: least squares; band: 95% bootstrap interval (models resampled).")
     if len(correlations(tables)):
-        said.append("r: Pearson's, both axes in log odds; in brackets its 95% interval.")
+        parts.append("r: Pearson correlation in log odds, with its 95% confidence interval.")
     if ringed:
-        said.append(
+        parts.append(
             "Ringed: not significantly different from the panel's best model (simultaneous 95% "
             "intervals of the difference over datasets)."
         )
     if means.groupby("setting").size().max() > MOST_LABELS:
-        said.append("Named where there is room: extremes and the models farthest from the line.")
-    return " ".join(said)
+        parts.append(
+            "Labelled where space permits: extremes and the models farthest from the line."
+        )
+    return " ".join(parts)

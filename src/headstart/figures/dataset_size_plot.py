@@ -1,4 +1,4 @@
-"""Accuracy against examples per class, a small panel a dataset (the paper's Fig. 9)."""
+"""Plot of accuracy against examples per class, one panel per dataset (the paper's Fig. 9)."""
 
 import numpy as np
 import pandas as pd
@@ -16,9 +16,9 @@ __all__ = ["draw", "select"]
 
 
 def select(tables: Tables) -> pd.DataFrame:
-    """Sizes with a mean."""
+    """Return the sizes with a mean."""
     columns = ["setting", "model", "dataset", "examples_per_class", "mean", "se"]
-    hint = "it takes results with several numbers of training examples"
+    hint = "add results with several numbers of training examples per class"
     known = ["examples_per_class", "mean"]
     table = rows(tables, "dataset-size", "dataset_size", columns, known=known, hint=hint)
     return table[table["examples_per_class"] > 0]
@@ -26,7 +26,7 @@ def select(tables: Tables) -> pd.DataFrame:
 
 @styled
 def draw(tables: Tables) -> Figure:
-    """Draw accuracy against the number of training examples per class, a line a setting.
+    """Draw accuracy against the number of training examples per class, one line per setting.
 
     Parameters
     ----------
@@ -59,7 +59,7 @@ def draw(tables: Tables) -> Figure:
 
 
 def draw_line(axes: Axes, line: Series, dataset: str) -> None:
-    """One dataset's part of a line, with error bars."""
+    """Draw one dataset's part of a line, with error bars."""
     own = line.table[line.table["dataset"] == dataset].sort_values("examples_per_class")
     if len(own):
         axes.errorbar(
@@ -71,7 +71,7 @@ def draw_line(axes: Axes, line: Series, dataset: str) -> None:
 
 
 def label_axes(axes: Axes, table: pd.DataFrame, columns: int) -> None:
-    """Doublings below, percents on the left."""
+    """Label doublings below and percentages on the left."""
     sizes = np.log2(table["examples_per_class"].to_numpy(dtype=float))
     axes.set_xlim(limits(sizes, 0.06))
     first, last = int(np.ceil(sizes.min())), int(np.floor(sizes.max()))

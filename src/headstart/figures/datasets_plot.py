@@ -1,4 +1,4 @@
-"""Accuracy against upstream accuracy, a small panel a dataset and setting (the paper's Fig. 2)."""
+"""Plot of accuracy against upstream accuracy, one panel per dataset and setting (Fig. 2)."""
 
 from math import nan
 
@@ -17,7 +17,7 @@ from headstart.figures.logit_axes import (
     rings,
 )
 from headstart.figures.plot_tables import Tables, correlations, draw_line, lines, near_best, rows
-from headstart.figures.style import TEXT_WIDTH, Mark, marks, new_figure, styled
+from headstart.figures.style import TEXT_WIDTH, MarkerStyle, marker_styles, new_figure, styled
 from headstart.figures.text import estimate_text
 from headstart.spec.labels import in_order, setting_label
 
@@ -29,7 +29,7 @@ TALLEST, LOWEST = 8.9, 0.9  # inches of a page for panels, and of a row at the l
 
 
 def select(tables: Tables) -> pd.DataFrame:
-    """Cells with an accuracy and a known upstream accuracy."""
+    """Return cells with an accuracy and a known upstream accuracy."""
     columns = ["setting", "model", "family", "dataset", "upstream_accuracy", "log_odds"]
     return rows(
         tables,
@@ -37,7 +37,7 @@ def select(tables: Tables) -> pd.DataFrame:
         "cells",
         columns,
         known=["upstream_accuracy", "log_odds"],
-        hint="give the models' upstream accuracies",
+        hint="add a column upstream_accuracy",
     )
 
 
@@ -53,17 +53,17 @@ def draw(tables: Tables) -> Figure:
     cells = select(tables)
     cells["family"] = cells["family"].fillna("other").astype(str)
     cells["near"] = near_best(cells, ["setting", "dataset"])
-    looks = marks(cells["family"])
-    handles = point_handles(looks) + [ring_handle()] * bool(cells["near"].any())
+    styles = marker_styles(cells["family"])
+    handles = point_handles(styles) + [ring_handle()] * bool(cells["near"].any())
     settings, datasets = in_order(cells["setting"]), list(dict.fromkeys(cells["dataset"]))
-    figure, places = blocks(settings, datasets, handles, reading(tables, bool(cells["near"].any())))
+    figure, places = blocks(settings, datasets, handles, caption(tables, bool(cells["near"].any())))
     for (setting, dataset), axes in places.items():
         own = cells[(cells["setting"] == setting) & (cells["dataset"] == dataset)]
         axes.set_title(dataset, size=7, weight="normal")
         if own.empty:
             axes.axis("off")
             continue
-        draw_panel(axes, own, looks, low=len(datasets) > 12)
+        draw_panel(axes, own, styles, low=len(datasets) > 12)
         draw_line(axes, tables, setting, dataset)
         axes.set_xlim(limits(log_odds(cells["upstream_accuracy"]), 0.1))
         percent_axis(axes.xaxis)
@@ -76,7 +76,7 @@ def draw(tables: Tables) -> Figure:
 def blocks(
     settings: list[str], datasets: list[str], handles: list[Line2D], note: str
 ) -> tuple[Figure, dict[tuple[str, str], Axes]]:
-    """A block of rows of panels a setting, under its name."""
+    """Return a figure with one block of panels per setting, below its name."""
     deep = -(-len(datasets) // (6 if len(datasets) <= 12 else 7))
     columns = -(-len(datasets) // deep)
     width = TEXT_WIDTH if columns > 3 else max(3.4, 0.2 + 1.7 * columns)
@@ -111,13 +111,15 @@ def blocks(
     return figure, places
 
 
-def draw_panel(axes: Axes, cells: pd.DataFrame, looks: dict[str, Mark], *, low: bool) -> None:
-    """Points, and rings around those that are not different from the best.
+def draw_panel(
+    axes: Axes, cells: pd.DataFrame, styles: dict[str, MarkerStyle], *, low: bool
+) -> None:
+    """Draw points, and rings around those that are not significantly different from the best.
 
     In a `low` panel r gets a line of its own above them.
     """
     x, y = log_odds(cells["upstream_accuracy"]), cells["log_odds"].to_numpy(dtype=float)
-    for family, mark in looks.items():
+    for family, mark in styles.items():
         own = (cells["family"] == family).to_numpy()
         axes.plot(
             x[own], y[own], mark.shape, color=mark.colour, markersize=3.4, linestyle="none",
@@ -131,7 +133,7 @@ def draw_panel(axes: Axes, cells: pd.DataFrame, looks: dict[str, Mark], *, low: 
 
 
 def add_r(axes: Axes, tables: Tables, cells: pd.DataFrame) -> None:
-    """Set Pearson's r into the emptiest corner."""
+    """Write Pearson's r in the emptiest corner."""
     found = correlations(tables)
     own = found[
         (found["setting"] == cells["setting"].iloc[0])
@@ -142,16 +144,16 @@ def add_r(axes: Axes, tables: Tables, cells: pd.DataFrame) -> None:
         corner_text(axes, estimate_text("r", estimate, nan, nan), x, y)
 
 
-def reading(tables: Tables, ringed: bool) -> str:
-    """Say how to read the figure."""
-    said = []
+def caption(tables: Tables, ringed: bool) -> str:
+    """Return how to read the figure."""
+    parts = []
     if len(lines(tables)):
-        said.append("Line: least squares; band: 95% bootstrap over models.")
+        parts.append("Line: least squares; band: 95% bootstrap interval (models resampled).")
     if len(correlations(tables)):
-        said.append("r: Pearson's, both axes in log odds.")
+        parts.append("r: Pearson correlation in log odds.")
     if ringed:
-        said.append(
+        parts.append(
             "Ringed: not significantly different from the panel's best model (paired test on the "
             "predictions, p > 0.05, corrected for the number of models)."
         )
-    return " ".join(said)
+    return " ".join(parts)

@@ -1,4 +1,4 @@
-"""Features seen: each image a point, a panel a network, by t-SNE."""
+"""Plot of image embeddings by t-SNE: one point per image, one panel per network."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,19 +10,19 @@ from matplotlib.figure import Figure
 from headstart.figures.legends import add_legend, point_handles
 from headstart.figures.panels import panels
 from headstart.figures.plot_tables import Tables, optional, rows
-from headstart.figures.style import SMALL, Mark, marks, styled
+from headstart.figures.style import SMALL, MarkerStyle, marker_styles, styled
 from headstart.figures.text import number
 
-__all__ = ["draw", "numbers_said", "select", "square"]
+__all__ = ["draw", "numbers_label", "select", "square"]
 
 HEIGHT = {1: 3.5, 2: 3.6, 3: 2.5}  # inches of a panel with its title, by panels abreast
 NUMBERS = ["position", "silhouette", "neighbours", "neighbour_accuracy"]
 
 
 def select(tables: Tables) -> pd.DataFrame:
-    """Images with a place in the plane."""
+    """Return the images with their coordinates."""
     columns = ["model", "position", "image", "class", "x", "y"]
-    hint = "headstart embed computes it"
+    hint = "compute it with headstart embed"
     found = rows(tables, "embedding", "embedding", columns, known=["x", "y"], hint=hint)
     return found.sort_values(["position", "image"], kind="stable", ignore_index=True)
 
@@ -38,28 +38,28 @@ def draw(tables: Tables) -> Figure:
     """
     points = select(tables)
     separation = optional(tables, "separation", NUMBERS).set_index("position")
-    looks = marks(points["class"].astype(str))
-    handles = point_handles(looks)
+    styles = marker_styles(points["class"].astype(str))
+    handles = point_handles(styles)
     networks = [own for _, own in points.groupby("position", sort=True)]
     columns = min(3, len(networks))
     sheet = panels(
         len(networks), columns=columns, height=HEIGHT[columns], legend=handles,
-        note="t-SNE: near points are alike; axes, sizes and distances of clusters mean nothing. "
-        "Numbers are of the features, by cosine distance.",
+        note="t-SNE: nearby points are similar; axes, cluster sizes and distances between clusters "
+        "have no meaning. Numbers are computed on the features, by cosine distance.",
     )  # fmt: skip
     for axes, own in zip(sheet.panels, networks, strict=True):
-        draw_panel(axes, own, looks)
+        draw_panel(axes, own, styles)
         axes.set_title(str(own["model"].iloc[0]))
         position = own["position"].iloc[0]
         if position in separation.index:
-            axes.set_xlabel(numbers_said(separation.loc[position].to_dict()), fontsize=SMALL)
+            axes.set_xlabel(numbers_label(separation.loc[position].to_dict()), fontsize=SMALL)
     add_legend(sheet.figure, handles, sheet.spare)
     return sheet.figure
 
 
-def draw_panel(axes: Axes, points: pd.DataFrame, looks: dict[str, Mark]) -> None:
-    """Draw the points of one network, each class in its look, the same reach both ways."""
-    for name, mark in looks.items():
+def draw_panel(axes: Axes, points: pd.DataFrame, styles: dict[str, MarkerStyle]) -> None:
+    """Draw the points of one network, each class in its style, both axes equally long."""
+    for name, mark in styles.items():
         own = points[points["class"].astype(str) == name]
         axes.plot(
             own["x"], own["y"], mark.shape, color=mark.colour, markersize=2.6,
@@ -72,7 +72,7 @@ def draw_panel(axes: Axes, points: pd.DataFrame, looks: dict[str, Mark]) -> None
 
 
 def square(points: pd.DataFrame) -> tuple[tuple[float, float], tuple[float, float]]:
-    """Give the ends of both axes around all points: as long the one as the other."""
+    """Return the limits of both axes around all points, equally long."""
     ends = points[["x", "y"]].agg(["min", "max"])
     reach = max(0.54 * float((ends.loc["max"] - ends.loc["min"]).max()), 0.5)
     middles = [float(middle) for middle in ends.mean()]
@@ -80,7 +80,7 @@ def square(points: pd.DataFrame) -> tuple[tuple[float, float], tuple[float, floa
     return across, up
 
 
-def numbers_said(numbers: Mapping[Any, Any]) -> str:
-    """Write the numbers that stand below a panel."""
+def numbers_label(numbers: Mapping[Any, Any]) -> str:
+    """Return the numbers below a panel as text."""
     accuracy = f"{numbers['neighbours']:.0f} neighbours {100 * numbers['neighbour_accuracy']:.1f}%"
     return f"silhouette {number(numbers['silhouette'])}, {accuracy}"

@@ -1,4 +1,4 @@
-"""Fine-tuned against trained from scratch, a point a model and dataset (the paper's Fig. 7)."""
+"""Plot of fine-tuning against training from scratch (the paper's Fig. 7)."""
 
 from itertools import product
 
@@ -12,7 +12,7 @@ from headstart.figures.legends import add_legend, point_handles
 from headstart.figures.logit_axes import limits, percent_axis
 from headstart.figures.panels import panels
 from headstart.figures.plot_tables import Tables, rows
-from headstart.figures.style import GREY, Mark, marks, styled
+from headstart.figures.style import GREY, MarkerStyle, marker_styles, styled
 from headstart.spec.labels import in_order, role, setting_label
 
 __all__ = ["draw", "select"]
@@ -21,12 +21,12 @@ NAME = 125  # points of a setting's name on its axis
 
 
 def select(tables: Tables) -> pd.DataFrame:
-    """Pairs of cells: model, dataset, the names of both settings, the log odds in each.
+    """Return pairs of cells: model, dataset, the names of both settings, the log odds in each.
 
     Raises
     ------
     AnalysisError
-        No setting is a fine-tuning or none a training from scratch, or no cell is in both.
+        No setting is fine-tuning, none is training from scratch, or no cell has both.
     """
     figure = "finetune-vs-scratch"
     columns = ["setting", "model", "dataset", "log_odds"]
@@ -37,7 +37,10 @@ def select(tables: Tables) -> pd.DataFrame:
     if not tuned or not scratch:
         raise AnalysisError(
             f"figure '{figure}' needs a fine-tuned setting and one trained from scratch, "
-            f"found the settings {', '.join(settings)}: add results of the one that is missing"
+            f"found the settings {', '.join(settings)}: add results of the missing one",
+            code="figure.settings_missing",
+            figure=figure,
+            found=settings,
         )
     pairs = pd.concat(
         cells[cells["setting"] == one].merge(
@@ -49,8 +52,11 @@ def select(tables: Tables) -> pd.DataFrame:
     )
     if pairs.empty:
         raise AnalysisError(
-            f"figure '{figure}' needs models and datasets that are in both {tuned[0]} and "
-            f"{scratch[0]}, found none in common"
+            f"figure '{figure}' needs models and datasets measured in both {tuned[0]} and "
+            f"{scratch[0]}, found none",
+            code="figure.nothing_shared",
+            figure=figure,
+            settings=[tuned[0], scratch[0]],
         )
     return pairs.reset_index(drop=True)
 
@@ -65,19 +71,20 @@ def draw(tables: Tables) -> Figure:
         `cells`.
     """
     pairs = select(tables)
-    looks = marks(pairs["dataset"])
+    styles = marker_styles(pairs["dataset"])
     groups = list(pairs.groupby(["setting_tuned", "setting_scratch"], sort=False))
-    handles = point_handles(looks)
+    handles = point_handles(styles)
     sheet = panels(
         len(groups),
         columns=2,
         height=3.3,
         legend=handles,
-        note="A point a model and dataset; both axes are logit-scaled. On the line both are equal.",
+        note="Each point is one model on one dataset; both axes are on a logit scale. On the line, "
+        "both accuracies are equal.",
     )
     ends = limits(pairs[["log_odds_tuned", "log_odds_scratch"]], 0.05)
     for ((tuned, scratch), own), axes in zip(groups, sheet.panels, strict=True):
-        draw_panel(axes, own, looks)
+        draw_panel(axes, own, styles)
         axes.set(xlim=ends, ylim=ends, aspect="equal")
         percent_axis(axes.xaxis)
         percent_axis(axes.yaxis)
@@ -87,10 +94,10 @@ def draw(tables: Tables) -> Figure:
     return sheet.figure
 
 
-def draw_panel(axes: Axes, pairs: pd.DataFrame, looks: dict[str, Mark]) -> None:
-    """Points of each dataset, and the diagonal."""
+def draw_panel(axes: Axes, pairs: pd.DataFrame, styles: dict[str, MarkerStyle]) -> None:
+    """Draw the points of each dataset, and the diagonal."""
     axes.axline((0, 0), slope=1, color=GREY, linewidth=0.8, zorder=1)
-    for dataset, mark in looks.items():
+    for dataset, mark in styles.items():
         own = pairs[pairs["dataset"] == dataset]
         axes.plot(
             own["log_odds_scratch"], own["log_odds_tuned"], mark.shape, color=mark.colour,

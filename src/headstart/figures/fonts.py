@@ -1,4 +1,4 @@
-"""Letters and how wide they are: the font of figures, others for what it lacks, measured text."""
+"""Fonts: the font of figures, fallbacks for missing glyphs, and the width of text."""
 
 import re
 import warnings
@@ -22,7 +22,7 @@ RULER_DPI = 288
 
 
 def families(characters: Iterable[str]) -> list[str]:
-    """Fonts for a figure with these characters: ours, then installed ones for what it lacks.
+    """Return fonts for these characters: the default, then installed fonts for missing glyphs.
 
     Where no installed font has a character, it is drawn as a box.
 
@@ -36,7 +36,7 @@ def families(characters: Iterable[str]) -> list[str]:
 
 @lru_cache
 def fallbacks(characters: frozenset[str]) -> tuple[str, ...]:
-    """Choose the fewest installed fonts for these characters, those with most of them first."""
+    """Return the fewest installed fonts for these characters, those with most of them first."""
     names = []
     while characters:
         left = [(lacking(font.fname, characters), font.name) for font in upright_fonts()]
@@ -49,7 +49,7 @@ def fallbacks(characters: frozenset[str]) -> tuple[str, ...]:
 
 
 def upright_fonts() -> Iterator[FontEntry]:
-    """Installed fonts of normal weight."""
+    """Yield installed fonts of normal weight."""
     for font in fontManager.ttflist:
         plain = font.style == "normal" and font.weight in (400, "normal", "regular")
         if plain and not NOT_LETTERS.search(font.name):
@@ -57,7 +57,7 @@ def upright_fonts() -> Iterator[FontEntry]:
 
 
 def lacking(path: str, characters: frozenset[str]) -> frozenset[str]:
-    """Characters that a font file has no glyph for; all of them where it cannot be read."""
+    """Return characters without a glyph in a font file; all if it cannot be read."""
     try:
         font = get_font(path)
     except (OSError, RuntimeError):
@@ -99,12 +99,12 @@ def line_width(line: str, size: float, weight: str, fonts: tuple[str, ...]) -> f
 
 @lru_cache(maxsize=1)
 def ruler() -> RendererAgg:
-    """A renderer to measure with."""
+    """Return a renderer to measure with."""
     return RendererAgg(1, 1, RULER_DPI)
 
 
 def fitted(text: str, room: float, size: float, *, weight: str = "normal", most: int = 1) -> str:
-    """Set `text` in at most `most` lines of `room` points; its middle goes where it is too long.
+    """Set `text` in at most `most` lines of `room` points; its middle is elided if it is too long.
 
     Examples
     --------

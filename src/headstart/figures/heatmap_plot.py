@@ -1,4 +1,4 @@
-"""Which models do better or worse on a dataset than their upstream accuracy foretells."""
+"""Heatmap of residuals: models better or worse than their upstream accuracy predicts."""
 
 import numpy as np
 import pandas as pd
@@ -23,16 +23,16 @@ COLOURS = colormaps["RdBu"]
 
 
 def select(tables: Tables) -> pd.DataFrame:
-    """Cells, of which at least one has a residual."""
+    """Return all cells if at least one has a residual."""
     columns = ["setting", "model", "dataset", "upstream_accuracy", "residual"]
-    hint = "give the models' upstream accuracies"
+    hint = "add a column upstream_accuracy"
     rows(tables, "heatmap", "cells", columns, known=["residual"], hint=hint)
     return rows(tables, "heatmap", "cells", columns)
 
 
 @styled
 def draw(tables: Tables) -> Figure:
-    """Draw the residuals from each dataset's line, models by upstream accuracy, a panel a setting.
+    """Draw the residuals from each dataset's line, one panel per setting.
 
     Parameters
     ----------
@@ -46,7 +46,7 @@ def draw(tables: Tables) -> Figure:
     deep = 0.25 + ROW * len(models)
     stacked = deep * len(settings) <= TALLEST and len(datasets) * COLUMN <= TEXT_WIDTH - 1.2
     figure, panels = grid(len(settings), len(datasets), deep, stacked)
-    # One outlier must not make all others pale: the last 2% share the strongest colours.
+    # One outlier must not make all others pale: the largest 2% share the strongest colours.
     sizes = np.abs(cells["residual"].to_numpy(dtype=float))
     largest = float(np.nanquantile(sizes, 0.98)) or 1.0
     norm = TwoSlopeNorm(0.0, -largest, largest)
@@ -74,10 +74,10 @@ def draw(tables: Tables) -> Figure:
 
 
 def grid(settings: int, datasets: int, deep: float, stacked: bool) -> tuple[Figure, list[Axes]]:
-    """Panels above each other with room for numbers, or abreast without."""
+    """Return a figure with panels stacked, with numbers, or side by side, without."""
     note = (
-        "Models by upstream accuracy, best at the top. Residuals from each dataset's least-squares "
-        "line on upstream log odds: blue is above the line. Hatched: no result."
+        "Models sorted by upstream accuracy, best at the top. Residuals from each dataset's "
+        "least-squares line on upstream log odds; blue: above the line. Hatched: no result."
     )
     if not stacked:
         figure = new_figure(min(deep, TALLEST - 1.3) + 1.7, note=note)
@@ -91,7 +91,7 @@ def draw_panel(
     axes: Axes, values: np.ndarray[tuple[int, int], np.dtype[np.float64]], norm: TwoSlopeNorm,
     *, numbers: bool,
 ) -> None:  # fmt: skip
-    """Coloured cells (models, datasets); what is missing stays hatched."""
+    """Draw coloured cells (models, datasets); missing cells stay hatched."""
     axes.patch.set(facecolor="#ececec", edgecolor="#b5b5b5", hatch="//////", linewidth=0)
     axes.pcolormesh(
         np.ma.masked_invalid(values), cmap=COLOURS, norm=norm, edgecolor="white", linewidth=0.5
@@ -113,7 +113,7 @@ def draw_panel(
 
 
 def label_axes(axes: Axes, models: list[str], datasets: list[str], *, upright: bool) -> None:
-    """Name rows and columns; columns without room for numbers have upright names."""
+    """Label rows and columns; narrow columns have rotated names."""
     axes.set_yticks(np.arange(len(models)) + 0.5, [fitted(name, NAME, SMALL) for name in models])
     room, most = (NAME, 1) if upright else (72 * COLUMN, 3)
     names = [fitted(name, room, SMALL, most=most) for name in datasets]

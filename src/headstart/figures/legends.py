@@ -1,4 +1,4 @@
-"""Legends outside the panels, in as many columns as the width has room for."""
+"""Legends outside the panels, in as many columns as fit the width."""
 
 from collections.abc import Mapping, Sequence
 
@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from headstart.figures.fonts import fitted, text_width
-from headstart.figures.style import INK, SMALL, Mark
+from headstart.figures.style import INK, SMALL, MarkerStyle
 
 __all__ = [
     "LONGEST",
@@ -23,31 +23,31 @@ __all__ = [
 LONGEST = 160  # points of a name
 
 
-def point_handles(looks: Mapping[str, Mark]) -> list[Line2D]:
-    """One handle a name: its shape in its colour."""
+def point_handles(styles: Mapping[str, MarkerStyle]) -> list[Line2D]:
+    """Return one handle per name: its shape in its colour."""
     return [
         Line2D(
             [], [], linestyle="none", marker=mark.shape, color=mark.colour,
             markeredgecolor="white", markeredgewidth=0.3, markersize=5,
             label=fitted(name, LONGEST, SMALL),
         )
-        for name, mark in looks.items()
+        for name, mark in styles.items()
     ]  # fmt: skip
 
 
-def line_handles(looks: Mapping[str, Mark]) -> list[Line2D]:
-    """One handle a name: its line with its shape."""
+def line_handles(styles: Mapping[str, MarkerStyle]) -> list[Line2D]:
+    """Return one handle per name: its line with its shape."""
     return [
         Line2D(
             [], [], linestyle=mark.dashes, marker=mark.shape, color=mark.colour,
             markersize=4, label=fitted(name, LONGEST, SMALL),
         )
-        for name, mark in looks.items()
+        for name, mark in styles.items()
     ]  # fmt: skip
 
 
 def ring_handle() -> Line2D:
-    """Handle of the ring around models that are not different from the best."""
+    """Return the handle of the ring around models not significantly different from the best."""
     return Line2D(
         [], [], linestyle="none", marker="o", markersize=7, markerfacecolor="none",
         markeredgecolor=INK, markeredgewidth=0.7, label="not significantly different from the best",
@@ -55,7 +55,7 @@ def ring_handle() -> Line2D:
 
 
 def add_legend(figure: Figure, handles: Sequence[Artist], cell: Axes | None = None) -> None:
-    """Set a legend above all panels, or into an empty `cell` of their grid."""
+    """Draw a legend above all panels, or into an empty `cell` of their grid."""
     if not handles:
         return
     if cell is not None:
@@ -67,7 +67,7 @@ def add_legend(figure: Figure, handles: Sequence[Artist], cell: Axes | None = No
 
 
 def legend_columns(handles: Sequence[Artist], width: float) -> int:
-    """Most columns that `width` inches have room for, with no more rows than these columns need.
+    """Return the most columns that fit `width` inches, with no more rows than they need.
 
     A handle with its spaces is 36 points wide; legends fill column by column.
     """
@@ -80,7 +80,7 @@ def legend_columns(handles: Sequence[Artist], width: float) -> int:
 
 
 def legend_height(handles: Sequence[Artist], width: float) -> float:
-    """Inches that `add_legend` will take above the panels of a figure `width` inches wide."""
+    """Return the inches that `add_legend` takes in a figure `width` inches wide."""
     if not handles:
         return 0.0
     rows = -(-len(handles) // legend_columns(handles, width))

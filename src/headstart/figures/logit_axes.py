@@ -43,12 +43,12 @@ LINE = 9.5  # points: least distance of tick labels above each other
 
 
 def log_odds(accuracy: ArrayLike) -> NDArray[np.float64]:
-    """Log odds of accuracies in [0, 1]; none or all right is drawn as 0.01% or 99.99%."""
+    """Return log odds of accuracies in [0, 1]; 0 and 100% are drawn as 0.01% and 99.99%."""
     return np.asarray(logit(np.clip(np.asarray(accuracy, dtype=float), 1e-4, 1 - 1e-4)))
 
 
 def limits(values: ArrayLike, margin: float = 0.07, least: float = 0.2) -> tuple[float, float]:
-    """Range of the known among `values` with a margin on both sides; at least `least` wide."""
+    """Return the range of the known `values` with a margin, at least `least` wide."""
     numbers = np.asarray(values, dtype=float)
     numbers = numbers[np.isfinite(numbers)]
     low, high = float(numbers.min()), float(numbers.max())
@@ -57,7 +57,7 @@ def limits(values: ArrayLike, margin: float = 0.07, least: float = 0.2) -> tuple
 
 
 def percent_label(value: float, _position: int | None = None) -> str:
-    """Percent of a coordinate in log odds.
+    """Return the percentage of a coordinate in log odds as text.
 
     Examples
     --------
@@ -100,7 +100,7 @@ def percent_ticks(low: float, high: float, points: float, *, upright: bool) -> l
 
 
 def ladders(low: float, high: float) -> Iterable[list[float]]:
-    """Sets of round percents from `low` to `high`."""
+    """Yield sets of round percentages from `low` to `high`."""
     for tails in TAILS:
         yield [float(tick) for tick in tails if low <= tick <= high]
     for step in STEPS:
@@ -127,7 +127,7 @@ class PercentLocator(Locator):
 
 
 def percent_axis(axis: Axis) -> None:
-    """Label an axis in log odds with percents."""
+    """Label an axis in log odds in percent."""
     axis.set_major_locator(PercentLocator())
     axis.set_major_formatter(FuncFormatter(percent_label))
 

@@ -1,4 +1,4 @@
-"""Panels side by side, as many as the width has room for."""
+"""Layout of panels side by side, as many as fit the width."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -22,11 +22,11 @@ class Sheet(NamedTuple):
     columns: int
 
     def is_left(self, index: int) -> bool:
-        """Say whether panel `index` stands in the first column."""
+        """Return whether panel `index` is in the first column."""
         return index % self.columns == 0
 
     def is_lowest(self, index: int) -> bool:
-        """Say whether no panel stands below panel `index`."""
+        """Return whether no panel is below panel `index`."""
         return index + self.columns >= len(self.panels)
 
 
@@ -53,7 +53,7 @@ def panels(
         Handles of the legend to come; it goes into an empty cell where two panels stand side by
         side, otherwise above.
     note
-        What the figure says of itself at the bottom.
+        The caption at the bottom.
     wide
         Whether a single panel takes the full width all the same.
     """

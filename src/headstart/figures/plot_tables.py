@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from headstart.errors import AnalysisError
 from headstart.figures.logit_axes import add_line, log_odds
-from headstart.figures.style import DASHES, SHAPES, Mark, setting_marks
+from headstart.figures.style import DASHES, SHAPES, MarkerStyle, setting_styles
 from headstart.figures.text import elided
 from headstart.spec.labels import in_order, setting_label
 
@@ -38,20 +38,20 @@ def rows(
     known: Sequence[str] = (),
     hint: str = "the table 'missing' of the same analysis says why",
 ) -> pd.DataFrame:
-    """Give the rows of a table that a figure can draw.
+    """Return the rows of a table that a figure can draw.
 
     Parameters
     ----------
     tables
         Tables of an analysis by name.
     figure, table
-        Names of both.
+        Their names.
     columns
-        Columns that have to be there.
+        Required columns.
     known
-        Columns among them whose numbers have to be finite; rows where one is not are left out.
+        Columns among them that must be finite; other rows are dropped.
     hint
-        What to do where no row is left.
+        What to do if no row is left.
 
     Raises
     ------
@@ -62,27 +62,44 @@ def rows(
     if found is None:
         raise AnalysisError(
             f"figure '{figure}' needs the table '{table}', found only: "
-            f"{', '.join(sorted(tables)) or 'no table'}; pass all tables of an analysis"
+            f"{', '.join(sorted(tables)) or 'no table'}; pass all tables of an analysis",
+            code="figure.table_missing",
+            figure=figure,
+            table=table,
+            found=sorted(tables),
         )
     if lacking := [column for column in columns if column not in found.columns]:
         raise AnalysisError(
             f"figure '{figure}' needs the columns {', '.join(lacking)} of the table '{table}', "
-            f"found only: {', '.join(map(str, found.columns)) or 'none'}"
+            f"found only: {', '.join(map(str, found.columns)) or 'none'}",
+            code="figure.column_missing",
+            figure=figure,
+            table=table,
+            missing=lacking,
         )
     if found.empty:
-        raise AnalysisError(f"figure '{figure}' needs the table '{table}', which is empty: {hint}")
+        raise AnalysisError(
+            f"figure '{figure}' needs the table '{table}', which is empty: {hint}",
+            code="figure.table_empty",
+            figure=figure,
+            table=table,
+        )
     numbers = found[list(known)].to_numpy(dtype=float, na_value=np.nan)
     kept = found[np.isfinite(numbers).all(axis=1)]
     if kept.empty:
         raise AnalysisError(
             f"figure '{figure}' needs {' and '.join(known)} in the table '{table}', "
-            f"found in none of its {len(found)} rows: {hint}"
+            f"found in none of its {len(found)} rows: {hint}",
+            code="figure.values_missing",
+            figure=figure,
+            table=table,
+            columns=list(known),
         )
     return kept.reset_index(drop=True)
 
 
 def optional(tables: Tables, table: str, columns: Sequence[str]) -> pd.DataFrame:
-    """Give a table that a figure can do without; an empty one where it or a column is not there."""
+    """Return an optional table, empty if it or one of the columns is missing."""
     found = tables.get(table)
     if found is None or not set(columns) <= set(found.columns):
         return pd.DataFrame(columns=list(columns))
@@ -90,19 +107,19 @@ def optional(tables: Tables, table: str, columns: Sequence[str]) -> pd.DataFrame
 
 
 def flags(values: Iterable[Any]) -> NDArray[np.bool_]:
-    """Turn true, false and unknown (None, NaN) into true or not, (n,)."""
+    """Return which values are true, (n,); unknown ones (None, NaN) are not."""
     return np.array([isinstance(value, bool | np.bool_) and bool(value) for value in values], bool)
 
 
 def near_best(table: pd.DataFrame, panel: Sequence[str]) -> NDArray[np.bool_]:
-    """Say which models are not different from the best of their panel, (n,).
+    """Return which models are not significantly different from the best of their panel, (n,).
 
-    The best is never different from itself: where no other model was tested, none is said to be.
+    Where no model was tested against the best, the best is not flagged either.
 
     Parameters
     ----------
     table
-        With `best` and `not_different`; without them nothing was tested.
+        With `best` and `not_different`; without them no model is flagged.
     panel
         Columns that are the same within a panel.
     """
@@ -115,13 +132,13 @@ def near_best(table: pd.DataFrame, panel: Sequence[str]) -> NDArray[np.bool_]:
 
 
 def lines(tables: Tables) -> pd.DataFrame:
-    """Least-squares lines with their bands, where there are any."""
+    """Return the least-squares lines with their bands, if any."""
     columns = ["setting", "group", "upstream_accuracy", "log_odds", "low", "high"]
     return optional(tables, "lines", columns)
 
 
 def correlations(tables: Tables) -> pd.DataFrame:
-    """Known Pearson correlations, both sides in log odds, where there are any."""
+    """Return the known Pearson correlations in log odds, if any."""
     columns = ["setting", "group", "statistic", "estimate", "low", "high"]
     found = optional(tables, "correlations", columns)
     return found[(found["statistic"] == "pearson_logit") & found["estimate"].notna()]
@@ -137,26 +154,26 @@ def draw_line(axes: Axes, tables: Tables, setting: str, group: str) -> None:
 
 
 class Series(NamedTuple):
-    """A line: its rows, how it looks, what the legend calls it."""
+    """A line: its rows, its style, its label in the legend."""
 
     table: pd.DataFrame
-    mark: Mark
+    mark: MarkerStyle
     label: str
 
 
 def series(table: pd.DataFrame) -> Iterator[Series]:
-    """Part a table with columns setting and model into lines.
+    """Yield the lines of a table with columns setting and model.
 
-    A setting has a colour; with several models, these have shapes and dashes.
+    Settings differ in colour; models, if there are several, in shape and dashes.
     """
     models = sorted(set(table["model"]))
-    looks = setting_marks(in_order(table["setting"]))
-    for setting, mark in looks.items():
+    styles = setting_styles(in_order(table["setting"]))
+    for setting, mark in styles.items():
         for index, model in enumerate(models):
             own = table[(table["setting"] == setting) & (table["model"] == model)]
             label = setting_label(setting)
             if len(models) > 1:
                 label = f"{label}, {elided(model)}"
-                mark = Mark(mark.colour, SHAPES[index % 10], DASHES[index % 4])
+                mark = MarkerStyle(mark.colour, SHAPES[index % 10], DASHES[index % 4])
             if len(own):
                 yield Series(own, mark, label)

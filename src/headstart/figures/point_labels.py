@@ -40,7 +40,7 @@ NO_BOXES: Floats = np.empty((0, 4))
 
 
 def overlaps(boxes: Floats, others: Floats) -> NDArray[np.bool_]:
-    """Say which boxes overlap which.
+    """Return which boxes overlap which.
 
     Parameters
     ----------
@@ -152,13 +152,13 @@ def descended(
 
 
 def taken(boxes: Floats, area: Floats, obstacles: Floats) -> NDArray[np.bool_]:
-    """Say which boxes (c, 4) leave the area or lie on an obstacle."""
+    """Return which boxes (c, 4) leave the area or cover an obstacle."""
     out = np.any((boxes < area) != [False, False, True, True], axis=1)
     return np.asarray(out | overlaps(boxes, obstacles).any(axis=1))
 
 
 def candidates(anchors: Floats, sizes: Floats, radius: float) -> tuple[Floats, Floats]:
-    """Boxes (n, c, 4) around each anchor, and how far each is from the mark's edge (c,)."""
+    """Return boxes (n, c, 4) around each anchor and their distances from the marker (c,)."""
     angles = 2 * np.pi * np.arange(DIRECTIONS) / DIRECTIONS
     towards = np.column_stack([np.cos(angles), np.sin(angles)])
     distances = np.repeat(DISTANCES, DIRECTIONS)
@@ -174,7 +174,7 @@ def candidates(anchors: Floats, sizes: Floats, radius: float) -> tuple[Floats, F
 def meeting(
     anchors: Floats, boxes: Floats, chosen: NDArray[np.intp], i: int, rest: NDArray[np.intp]
 ) -> Floats:
-    """Cost (c,) of each place of label i for the places that the `rest` have chosen."""
+    """Return the cost (c,) of each place of label i for the places that the `rest` have chosen."""
     others = boxes[rest, chosen[rest]]
     cost = ON_LABEL * overlaps(boxes[i], others).sum(axis=1)
     cost = cost + LEADER_ON_LABEL * crossed(anchors[i], boxes[i], others)
@@ -185,7 +185,7 @@ def meeting(
 
 
 def leader(anchors: Floats, boxes: Floats) -> Floats:
-    """Points (c, 10, 2) along the way from an anchor (2,), or one each (c, 2), to each box."""
+    """Return points (c, 10, 2) from an anchor (2,), or from one each (c, 2), to each box."""
     nearest = np.clip(anchors, boxes[:, :2], boxes[:, 2:])
     start = np.broadcast_to(anchors, nearest.shape)[:, None]
     return np.asarray(start + np.linspace(0, 1, 10)[:, None] * (nearest[:, None] - start))
@@ -199,14 +199,14 @@ def crossed(anchor: Floats, boxes: Floats, others: Floats) -> NDArray[np.intp]:
 
 
 def share(anchor: Floats, boxes: Floats, lines: Floats) -> Floats:
-    """Share of the leader to each box (c,) that runs along a line, where it is not seen."""
+    """Return the share of the leader to each box (c,) that a line hides."""
     along = leader(anchor, boxes)[:, :, None]
     inside = (along > lines[:, :2] - 1.5) & (along < lines[:, 2:] + 1.5)
     return np.asarray(inside.all(axis=-1).any(axis=-1).mean(axis=-1))
 
 
 def strays(boxes: Floats, anchors: Floats, i: int) -> NDArray[np.bool_]:
-    """Say which boxes (c,) are about as near to another anchor as to their own, anchor i."""
+    """Return which boxes (c,) are about as near to another anchor as to their own, anchor i."""
     apart = np.clip(anchors, boxes[:, None, :2], boxes[:, None, 2:]) - anchors
     distances = np.hypot(apart[..., 0], apart[..., 1])
     others = np.delete(distances, i, axis=1).min(axis=1, initial=np.inf)
@@ -214,7 +214,7 @@ def strays(boxes: Floats, anchors: Floats, i: int) -> NDArray[np.bool_]:
 
 
 def without_overlaps(boxes: Floats, costs: Floats, dearest: float) -> list[Floats | None]:
-    """Take out the costlier of each two labels that still overlap, and those too dear."""
+    """Remove the costlier of any two labels that still overlap, and those that cost too much."""
     kept: list[int] = []
     for i in np.argsort(costs, kind="stable"):
         free = not kept or not overlaps(boxes[[i]], boxes[kept]).any()
@@ -227,10 +227,10 @@ def label_points(
     axes: Axes, points: Floats, named: NDArray[np.intp], names: Sequence[str],
     bars: Floats, radius: float, strict: bool = False,
 ) -> None:  # fmt: skip
-    """Write names near their points in a panel whose layout is settled.
+    """Write names near their points in a panel whose layout is final.
 
-    A thin line leads to a name that had to move away. What would lie on a mark or on what is
-    written in the panel already, and has no free place near its point, is left out.
+    A thin line leads to a name that had to move away. A name without a free place near its point
+    is left out.
 
     Parameters
     ----------
@@ -280,7 +280,7 @@ def label_points(
 
 
 def extents(text: Text) -> Floats:
-    """Box (4,) of a text on the canvas, with some white around it."""
+    """Return the box (4,) of a text on the canvas, with a margin."""
     return np.array(text.get_window_extent().padded(1.5 * text.figure.dpi / 72).extents)
 
 

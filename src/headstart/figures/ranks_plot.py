@@ -10,18 +10,18 @@ from headstart.figures.legends import add_legend, point_handles
 from headstart.figures.logit_axes import limits
 from headstart.figures.panels import panels
 from headstart.figures.plot_tables import Tables, rows
-from headstart.figures.style import SMALL, Mark, marks, styled
+from headstart.figures.style import SMALL, MarkerStyle, marker_styles, styled
 from headstart.spec.labels import in_order, setting_label
 
 __all__ = ["draw", "select"]
 
-ROW = 0.145  # inches a model
+ROW = 0.145  # inches per model
 NAME = 95  # points for a model's name
 TALLEST = 8.3  # inches of a panel: many models stand closer
 
 
 def select(tables: Tables) -> pd.DataFrame:
-    """Models with a rank."""
+    """Return the models with a rank."""
     columns = ["setting", "model", "family", "rank", "low", "high"]
     return rows(tables, "ranks", "ranks", columns, known=["rank"])
 
@@ -37,8 +37,8 @@ def draw(tables: Tables) -> Figure:
     """
     ranks = select(tables)
     ranks["family"] = ranks["family"].fillna("other").astype(str)
-    settings, looks = in_order(ranks["setting"]), marks(ranks["family"])
-    handles = point_handles(looks)
+    settings, styles = in_order(ranks["setting"]), marker_styles(ranks["family"])
+    handles = point_handles(styles)
     sheet = panels(
         len(settings),
         columns=1 if len(settings) == 1 else 3,
@@ -49,7 +49,7 @@ def draw(tables: Tables) -> Figure:
         "Bold: not significantly different from the best (the interval begins at 1).",
     )
     for index, (setting, axes) in enumerate(zip(settings, sheet.panels, strict=True)):
-        draw_panel(axes, ranks[ranks["setting"] == setting], looks)
+        draw_panel(axes, ranks[ranks["setting"] == setting], styles)
         axes.set_title(setting_label(setting))
         if sheet.is_lowest(index):
             axes.set_xlabel("Rank")
@@ -57,11 +57,11 @@ def draw(tables: Tables) -> Figure:
     return sheet.figure
 
 
-def draw_panel(axes: Axes, ranks: pd.DataFrame, looks: dict[str, Mark]) -> None:
-    """One row a model: its interval and its rank."""
+def draw_panel(axes: Axes, ranks: pd.DataFrame, styles: dict[str, MarkerStyle]) -> None:
+    """Draw one row per model: its interval and its rank."""
     ranks = ranks.sort_values(["rank", "model"]).reset_index(drop=True)
     axes.hlines(ranks.index, ranks["low"], ranks["high"], color="#9a9a9a", linewidth=1.6, zorder=2)
-    for family, mark in looks.items():
+    for family, mark in styles.items():
         own = ranks[ranks["family"] == family]
         axes.plot(
             own["rank"], own.index, mark.shape, color=mark.colour, markersize=4.4,

@@ -1,4 +1,4 @@
-"""Settings side by side: bars a dataset, models as points (the paper's Fig. 6)."""
+"""Bars of settings side by side, per dataset, with models as points (the paper's Fig. 6)."""
 
 import numpy as np
 import pandas as pd
@@ -14,7 +14,7 @@ from headstart.figures.legends import LONGEST, add_legend
 from headstart.figures.logit_axes import limits, log_odds, percent_axis
 from headstart.figures.panels import panels
 from headstart.figures.plot_tables import Tables, rows
-from headstart.figures.style import INK, SMALL, Mark, setting_marks, styled
+from headstart.figures.style import INK, SMALL, MarkerStyle, setting_styles, styled
 from headstart.spec.labels import in_order, setting_label
 
 __all__ = ["draw", "select"]
@@ -25,14 +25,14 @@ REFERENCE_DASHES = ("-", (0, (4, 1.5)), (0, (1.2, 1.2)), (0, (5, 1.2, 1.2, 1.2))
 
 
 def select(tables: Tables) -> pd.DataFrame:
-    """Cells with a known accuracy."""
+    """Return the cells with a known accuracy."""
     columns = ["setting", "model", "dataset", "log_odds"]
     return rows(tables, "settings", "cells", columns, known=["log_odds"])
 
 
 @styled
 def draw(tables: Tables, references: pd.DataFrame | None = None) -> Figure:
-    """Draw, for each dataset, a bar a setting: the mean over models, with the models as points.
+    """Draw, for each dataset, one bar per setting: the mean over models, with the models as points.
 
     Parameters
     ----------
@@ -44,11 +44,11 @@ def draw(tables: Tables, references: pd.DataFrame | None = None) -> Figure:
     """
     cells = select(tables)
     settings, datasets = in_order(cells["setting"]), list(dict.fromkeys(cells["dataset"]))
-    looks = setting_marks(settings)
+    styles = setting_styles(settings)
     lines = reference_lines(references, datasets)
     dashes = dict(zip(dict.fromkeys(lines["label"]), REFERENCE_DASHES * len(lines), strict=False))
     handles = [
-        Patch(facecolor=tint(looks[setting]), label=fitted(setting_label(setting), LONGEST, SMALL))
+        Patch(facecolor=tint(styles[setting]), label=fitted(setting_label(setting), LONGEST, SMALL))
         for setting in settings
     ] + [
         Line2D([], [], color=INK, linestyle=dash, label=fitted(label, LONGEST, SMALL))
@@ -61,24 +61,24 @@ def draw(tables: Tables, references: pd.DataFrame | None = None) -> Figure:
         columns=2 if wide <= 3 else 1,
         height=2.35,
         legend=handles,
-        note="Bars: mean over models, taken in log odds; points: single models. "
-        "Equal heights are equal ratios of odds; the axis has no zero.",
+        note="Bars: mean over models in log odds. Points: individual models. "
+        "Equal heights are equal odds ratios; the axis has no zero.",
         wide=wide > 3,
     )
     ends = limits(np.append(cells["log_odds"], lines["log_odds"]))
     for row, axes in enumerate(sheet.panels):
-        shown = datasets[row * wide : (row + 1) * wide]
-        for place, dataset in enumerate(shown):
+        visible = datasets[row * wide : (row + 1) * wide]
+        for place, dataset in enumerate(visible):
             own = cells[cells["dataset"] == dataset]
-            draw_group(axes, place, own, looks, ends[0])
+            draw_group(axes, place, own, styles, ends[0])
             for line in lines[lines["dataset"] == dataset].itertuples():
                 axes.plot(
                     [place - GROUP / 2 - 0.04, place + GROUP / 2 + 0.04], [line.log_odds] * 2,
                     color=INK, linestyle=dashes[line.label], linewidth=1.1, zorder=4,
                 )  # fmt: skip
         room = 72 * (sheet.figure.get_figwidth() - 0.6) / (wide + 0.2) - 3
-        names = [fitted(name, room, SMALL, most=3) for name in shown]
-        axes.set_xticks(range(len(shown)), names)
+        names = [fitted(name, room, SMALL, most=3) for name in visible]
+        axes.set_xticks(range(len(visible)), names)
         axes.set_xlim(-0.6, wide - 0.4)
         axes.set_ylim(ends)
         axes.grid(visible=False, axis="x")
@@ -90,15 +90,15 @@ def draw(tables: Tables, references: pd.DataFrame | None = None) -> Figure:
 
 
 def draw_group(
-    axes: Axes, place: int, cells: pd.DataFrame, looks: dict[str, Mark], bottom: float
+    axes: Axes, place: int, cells: pd.DataFrame, styles: dict[str, MarkerStyle], bottom: float
 ) -> None:
-    """Bars of one dataset around `place`, each with its models as points from worst to best."""
-    width = GROUP / len(looks)
-    for index, (setting, mark) in enumerate(looks.items()):
+    """Draw the bars of one dataset at `place`, with their models as points from worst to best."""
+    width = GROUP / len(styles)
+    for index, (setting, mark) in enumerate(styles.items()):
         own = np.sort(cells.loc[cells["setting"] == setting, "log_odds"].to_numpy(dtype=float))
         if not len(own):
             continue
-        centre = place + (index - (len(looks) - 1) / 2) * width
+        centre = place + (index - (len(styles) - 1) / 2) * width
         axes.bar(
             centre, own.mean() - bottom, width * 0.94, bottom, color=tint(mark),
             linewidth=0, zorder=2,
@@ -110,13 +110,13 @@ def draw_group(
         )  # fmt: skip
 
 
-def tint(mark: Mark) -> tuple[float, ...]:
-    """A setting's colour with a quarter of white: points stand out, grid lines do not show."""
+def tint(mark: MarkerStyle) -> tuple[float, ...]:
+    """Return a setting's colour with a quarter of white: points stand out, grid lines do not."""
     return tuple(0.75 * part + 0.25 for part in to_rgb(mark.colour))
 
 
 def reference_lines(references: pd.DataFrame | None, datasets: list[str]) -> pd.DataFrame:
-    """References of these datasets in log odds.
+    """Return the references of these datasets in log odds.
 
     Raises
     ------
@@ -129,13 +129,19 @@ def reference_lines(references: pd.DataFrame | None, datasets: list[str]) -> pd.
     if lacking := [column for column in columns if column not in references.columns]:
         raise AnalysisError(
             f"references of figure 'settings' need the columns dataset, accuracy, label, "
-            f"found no {', '.join(lacking)}"
+            f"found no {', '.join(lacking)}",
+            code="figure.column_missing",
+            figure="settings",
+            table="references",
+            missing=lacking,
         )
     own = references[references["dataset"].isin(datasets)].dropna(subset="accuracy")
     values = own["accuracy"].to_numpy(dtype=float)
     if ((values < 0) | (values > 1)).any():
         raise AnalysisError(
             "references of figure 'settings' need accuracies as proportions from 0 to 1, "
-            f"found {values[(values < 0) | (values > 1)][0]:g}: divide percents by 100"
+            f"found {values[(values < 0) | (values > 1)][0]:g}: divide percentages by 100",
+            code="figure.references_unit",
+            value=float(values[(values < 0) | (values > 1)][0]),
         )
     return own.assign(log_odds=log_odds(values))

@@ -1,8 +1,8 @@
-"""The look of every figure: sizes for print, colours, shapes, and a style of its own.
+"""The style of every figure: sizes for print, fonts, colours, shapes, layout.
 
 Colours are those of Okabe and Ito (https://jfly.uni-koeln.de/color/), without the yellow, which is
-too faint on white. No colour stands alone: what differs in colour differs in shape too, so that
-figures survive a greyscale printer.
+too faint on white. What differs in colour differs in shape, too: figures survive a greyscale
+printer.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -31,11 +31,11 @@ __all__ = [
     "INK",
     "SMALL",
     "TEXT_WIDTH",
-    "Mark",
+    "MarkerStyle",
     "from_source",
-    "marks",
+    "marker_styles",
     "new_figure",
-    "setting_marks",
+    "setting_styles",
     "settle",
     "style",
     "styled",
@@ -48,8 +48,8 @@ SMALL = 6.5  # points: nothing is set smaller
 INK = "#222222"
 GREY = "#8a8a8a"
 
-# Of its own, so that figures come out the same wherever they are drawn: the font is shipped with
-# matplotlib, a hash salt makes the ids in SVG files repeatable, and names are never mathematics.
+# Figures are the same wherever they are drawn: the font ships with matplotlib, a hash salt makes
+# the ids in SVG files repeatable, and names are never parsed as mathematics.
 STYLE: dict[str, Any] = {
     "axes.axisbelow": True,
     "axes.edgecolor": INK,
@@ -98,8 +98,8 @@ STYLE: dict[str, Any] = {
 }
 
 
-class Mark(NamedTuple):
-    """How a family, a dataset or a setting looks: a colour, a shape, a kind of line."""
+class MarkerStyle(NamedTuple):
+    """How a family, a dataset or a setting styles: a colour, a shape, a kind of line."""
 
     colour: str
     shape: str
@@ -115,10 +115,10 @@ DASHES: tuple[str | tuple[float, tuple[float, ...]], ...] = (
     (0, (5, 1.2, 1.2, 1.2)),
 )
 # The same in every figure; as fills they are dark, middle and light in greyscale.
-ROLE_MARKS = {
-    "linear": Mark("#0072B2", "o", "-"),
-    "finetune": Mark("#E69F00", "s", (0, (4, 1.5))),
-    "scratch": Mark("#9A9A9A", "^", (0, (1.2, 1.2))),
+ROLE_STYLES = {
+    "linear": MarkerStyle("#0072B2", "o", "-"),
+    "finetune": MarkerStyle("#E69F00", "s", (0, (4, 1.5))),
+    "scratch": MarkerStyle("#9A9A9A", "^", (0, (1.2, 1.2))),
 }
 
 
@@ -129,7 +129,7 @@ def style(characters: Iterable[str] = ()) -> Iterator[None]:
     Parameters
     ----------
     characters
-        What will be written; fonts for what ours lacks are looked for.
+        All characters of the figure; fallback fonts cover those that the default font lacks.
     """
     own = {**STYLE, "font.family": families(characters)}
     with matplotlib.style.context(own, after_reset=True), missing_glyphs_as_boxes():
@@ -140,11 +140,11 @@ P = ParamSpec("P")
 
 
 def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
-    """Make a drawing function work in the style, and settle what it draws."""
+    """Make a function draw in this style, and lay its figure out."""
 
     @wraps(draw)
     def drawn(*args: P.args, **kwargs: P.kwargs) -> Figure:
-        with style(characters([*args, *kwargs.values(), SAID_OF_SOURCE.get()])):
+        with style(characters([*args, *kwargs.values(), SOURCE_NOTE.get()])):
             figure = draw(*args, **kwargs)
             settle(figure)
         return figure
@@ -153,7 +153,7 @@ def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
 
 
 def characters(inputs: Iterable[Any]) -> set[str]:
-    """Characters of all texts in strings, tables and mappings of tables."""
+    """Return the characters of all texts in strings, tables and mappings of tables."""
     found: set[str] = set()
     for item in inputs:
         if isinstance(item, str):
@@ -167,33 +167,33 @@ def characters(inputs: Iterable[Any]) -> set[str]:
     return found
 
 
-# What figures say of where their numbers come from, while one is drawn.
-SAID_OF_SOURCE: ContextVar[str] = ContextVar("SAID_OF_SOURCE", default="")
+# Where the numbers come from, as the caption of a figure says it while it is drawn.
+SOURCE_NOTE: ContextVar[str] = ContextVar("SOURCE_NOTE", default="")
 
 
 @contextmanager
-def from_source(said: str) -> Iterator[None]:
-    """Make every figure say `said` of its numbers, after what it says of how to read it."""
-    token = SAID_OF_SOURCE.set(said)
+def from_source(note: str) -> Iterator[None]:
+    """Append `note`, on where the numbers come from, to the caption of every figure."""
+    token = SOURCE_NOTE.set(note)
     try:
         yield
     finally:
-        SAID_OF_SOURCE.reset(token)
+        SOURCE_NOTE.reset(token)
 
 
 def new_figure(height: float, *, width: float = TEXT_WIDTH, note: str = "") -> Figure:
-    """Make an empty figure that lays itself out, above a note that says how to read it.
+    """Return an empty figure that lays itself out, above a note on how to read it.
 
     Parameters
     ----------
     height
-        Inches of what stands above the note.
+        Inches without the note.
     width
         Inches; `COLUMN_WIDTH` or `TEXT_WIDTH`.
     note
-        What marks, bars and bands mean; wrapped to the width, at the bottom.
+        What markers, bars and bands mean; wrapped to the width, at the bottom.
     """
-    note = " ".join(filter(None, [note, SAID_OF_SOURCE.get()]))
+    note = " ".join(filter(None, [note, SOURCE_NOTE.get()]))
     # 3.45 points is the mean width of a character of this font at this size.
     lines = wrapped(note, int((width * 72 - 8) / 3.45), most=6) if note else ""
     strip = (4 + 9 * (lines.count("\n") + 1)) / 72 if note else 0.0
@@ -206,62 +206,62 @@ def new_figure(height: float, *, width: float = TEXT_WIDTH, note: str = "") -> F
     return figure
 
 
-def marks(names: Iterable[str]) -> dict[str, Mark]:
-    """Give each name a look of its own, by alphabet, so that the order of rows changes nothing.
+def marker_styles(names: Iterable[str]) -> dict[str, MarkerStyle]:
+    """Return a style for each name, in alphabetical order, whatever the order of rows.
 
-    With 7 colours and 10 shapes that step together, 70 looks differ; the first 7 differ in both.
+    With 7 colours and 10 shapes that step together, 70 styles differ; the first 7 differ in both.
 
     Examples
     --------
-    >>> marks(["ResNet", "DenseNet"])["DenseNet"]
-    Mark(colour='#0072B2', shape='o', dashes='-')
+    >>> marker_styles(["ResNet", "DenseNet"])["DenseNet"]
+    MarkerStyle(colour='#0072B2', shape='o', dashes='-')
     """
-    looks = map(Mark, cycle(COLOURS), cycle(SHAPES), cycle(DASHES))
-    return dict(zip(sorted(set(names)), looks, strict=False))
+    styles = map(MarkerStyle, cycle(COLOURS), cycle(SHAPES), cycle(DASHES))
+    return dict(zip(sorted(set(names)), styles, strict=False))
 
 
-def setting_marks(settings: Iterable[str]) -> dict[str, Mark]:
-    """Give each setting the look of its role, where no other setting has taken that."""
-    chosen: dict[str, Mark] = {}
+def setting_styles(settings: Iterable[str]) -> dict[str, MarkerStyle]:
+    """Return the style of each setting: that of its role, or the next free one."""
+    chosen: dict[str, MarkerStyle] = {}
     spare = iter(
-        islice(map(Mark, cycle(COLOURS[1:]), cycle(SHAPES[3:]), cycle(reversed(DASHES))), 70)
+        islice(map(MarkerStyle, cycle(COLOURS[1:]), cycle(SHAPES[3:]), cycle(reversed(DASHES))), 70)
     )
     for setting in settings:
-        mark = ROLE_MARKS.get(role(setting) or "")
+        mark = ROLE_STYLES.get(role(setting) or "")
         chosen[setting] = mark if mark and mark not in chosen.values() else next(spare)
     return chosen
 
 
 def settle(figure: Figure) -> None:
-    """Lay the figure out once and for all: what is placed afterwards stays where it is put.
+    """Lay the figure out and freeze its layout.
 
-    Titles of panels are set in two lines at most, as wide as the layout leaves room for.
+    Titles of panels take at most two lines, as wide as the layout leaves room for.
     """
     layout = figure.get_layout_engine()
     if layout is None:
         return
     titles = {title: (axes, title.get_text()) for axes in figure.axes for title in titles_of(axes)}
     # Long ones would take room from their panels.
-    for title, (_, said) in titles.items():
-        title.set_text(said[:1])
+    for title, (_, text) in titles.items():
+        title.set_text(text[:1])
     layout.execute(figure)
-    for title, (axes, said) in titles.items():
+    for title, (axes, text) in titles.items():
         size, weight = float(title.get_fontsize()), str(title.get_fontweight())
-        title.set_text(fitted(said, title_room(figure, axes), size, weight=weight, most=2))
+        title.set_text(fitted(text, title_room(figure, axes), size, weight=weight, most=2))
     if any("\n" in title.get_text() for title in titles):
         layout.execute(figure)
     figure.set_layout_engine("none")
 
 
 def titles_of(axes: Axes) -> list[Text]:
-    """The title on the left of a panel, where it has one."""
-    said = axes.get_title("left")
+    """Return the title on the left of a panel, if it has one."""
+    title = axes.get_title("left")
     texts = [text for text in axes.get_children() if isinstance(text, Text)]
-    return [text for text in texts if said and text.get_text() == said][-1:]
+    return [text for text in texts if title and text.get_text() == title][-1:]
 
 
 def title_room(figure: Figure, axes: Axes) -> float:
-    """Points from the left of a panel to the next one on its right, or to the end of the page."""
+    """Return the points from a panel's left edge to the next panel or the end of the page."""
     own = axes.get_window_extent()
     boxes = [other.get_window_extent() for other in figure.axes]
     beside = [box.x0 for box in boxes if box.x0 >= own.x1 and box.y0 < own.y1 and own.y0 < box.y1]

@@ -1,4 +1,4 @@
-"""Names and numbers as they are set in a figure."""
+"""Names and numbers as text in figures."""
 
 import math
 import re
@@ -10,7 +10,7 @@ __all__ = ["elided", "estimate_text", "number", "wrapped"]
 
 
 def elided(name: str, most: int = 26) -> str:
-    """Shorten a name to `most` characters from its middle: what tells names apart is at the ends.
+    """Shorten a name to `most` characters from its middle: names differ at their ends.
 
     Examples
     --------
@@ -73,7 +73,7 @@ def broken(line: str, width: float, measure: Callable[[str], float]) -> Iterator
 
 
 def number(value: float, decimals: int = 2, sign: bool = False) -> str:
-    """Set a number with a true minus; an unknown one as a dash.
+    """Return a number with a true minus sign; a dash if it is unknown.
 
     Examples
     --------
@@ -87,7 +87,7 @@ def number(value: float, decimals: int = 2, sign: bool = False) -> str:
 
 
 def estimate_text(symbol: str, estimate: float, low: float, high: float, joint: str = " ") -> str:
-    """Set a correlation with its interval, where it has one.
+    """Return a correlation with its interval, if it has one.
 
     Examples
     --------

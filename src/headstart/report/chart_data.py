@@ -1,4 +1,4 @@
-"""The tables that the charts draw, as rows of JSON: each once, numbers ready, texts ready-made."""
+"""The tables that the charts draw, as JSON columns: each once, with numbers and texts ready."""
 
 import math
 from collections.abc import Sequence
@@ -9,38 +9,37 @@ import pandas as pd
 from scipy.special import logit
 
 from headstart.report.formatting import interval, known, number, percent
-from headstart.report.palette import Look, family_marks, setting_looks
+from headstart.report.palette import Style, styles_of_families, styles_of_settings
 from headstart.report.subject import Names, Subject
 from headstart.spec.labels import role, setting_label
 
-__all__ = ["chart_data", "family_looks", "several_seeds"]
+__all__ = ["chart_data", "family_styles", "several_seeds"]
 
-NO_FAMILY = "family not given"
+NO_FAMILY = "unknown family"
 SIGNIFICANT = 6
 
 
-def family_looks(subject: Subject) -> dict[str, Look]:
-    """Give every family of the models its colour and shape."""
+def family_styles(subject: Subject) -> dict[str, Style]:
+    """Return the colour and shape of every model family."""
     cells = subject.cells
-    return family_marks(
+    return styles_of_families(
         [str(name) for name in cells.family.fillna(NO_FAMILY)] if len(cells) else []
     )
 
 
 def several_seeds(subject: Subject) -> bool:
-    """Say whether any cell is a mean over seeds."""
+    """Return whether any cell is a mean over seeds."""
     return bool(len(subject.cells) and (subject.cells.n_seeds > 1).any())
 
 
 def chart_data(subject: Subject, names: Names) -> dict[str, dict[str, Any]]:
-    """Give every named table of the charts, column by column.
+    """Return every named table of the charts, column by column.
 
     Returns
     -------
     dict
-        Table name -> column -> values, unknown numbers None. A column of words is given as its
-        ``levels`` and their ``codes``, which keeps the page small. No table is missing, some are
-        empty.
+        Table name -> column -> values, unknown numbers None. A text column is given as
+        ``levels`` and ``codes``, which keeps the page small. No table is missing, some are empty.
     """
     cells = cells_data(subject, names)
     pairs = pairs_data(cells)
@@ -79,13 +78,13 @@ PAIRS = (
 
 
 def cells_data(subject: Subject, names: Names) -> Any:
-    """Give the cells in coordinates of the charts, with the looks of their family."""
+    """Return the cells in coordinates of the charts, with the style of their family."""
     cells = subject.cells
     if not len(cells):
         return pd.DataFrame()
-    looks = family_looks(subject)
+    styles = family_styles(subject)
     cells = cells.assign(family=cells.family.fillna(NO_FAMILY).astype(str))
-    look = [looks[name] for name in cells.family]
+    look = [styles[name] for name in cells.family]
     cells = cells.assign(
         x=odds(cells.upstream_accuracy),
         low_odds=odds(cells.low),
@@ -102,7 +101,7 @@ def cells_data(subject: Subject, names: Names) -> Any:
 
 
 def seeds_text(n: Any, spread: Any) -> str:
-    """Say over how many seeds a cell is a mean, and how far they are apart."""
+    """Return the number of seeds of a cell and their spread."""
     if not known(n) or n < 2:
         return "1"
     return f"{int(n)} (SD {number(spread)} in log odds)"
@@ -110,21 +109,21 @@ def seeds_text(n: Any, spread: Any) -> str:
 
 def interval_text(low: Any, high: Any) -> str:
     text = interval(low, high, digits=1, scale=100)
-    return f"{text} %" if text else "not known"
+    return f"{text} %" if text else "unknown"
 
 
 def with_settings(table: Any, names: Names) -> Any:
-    """Add each row's setting as a person reads it, and its colour and shape."""
-    looks = setting_looks(names.settings)
+    """Add the label, colour and shape of each row's setting."""
+    styles = styles_of_settings(names.settings)
     return table.assign(
         setting_label=[setting_label(name) for name in table.setting],
-        setting_colour=[looks[name].colour for name in table.setting],
-        setting_shape=[looks[name].shape for name in table.setting],
+        setting_colour=[styles[name].colour for name in table.setting],
+        setting_shape=[styles[name].shape for name in table.setting],
     )
 
 
 def with_means(cells: Any, subject: Subject) -> Any:
-    """Mark the cells that means are over, and add each model's interval."""
+    """Flag the cells that means average, and add each model's interval."""
     means = {(row.setting, row.model): row for row in rows_of(subject.model_means)}
     found = [means.get(key) for key in zip(cells.setting, cells.model, strict=True)]
     nan = math.nan
@@ -133,14 +132,14 @@ def with_means(cells: Any, subject: Subject) -> Any:
         mean_low=[nan if mean is None else mean.low for mean in found],
         mean_high=[nan if mean is None else mean.high for mean in found],
         mean_interval=[
-            "not known" if mean is None else interval(mean.low, mean.high, 3) or "not known"
+            "unknown" if mean is None else interval(mean.low, mean.high, 3) or "unknown"
             for mean in found
         ],
     )
 
 
 def bands_data(subject: Subject) -> Any:
-    """Give the bootstrap bands around the least-squares lines."""
+    """Return the bootstrap bands around the least-squares lines."""
     lines = subject.lines
     if not len(lines):
         return pd.DataFrame()
@@ -161,38 +160,38 @@ def pairs_data(cells: Any) -> Any:
 
 
 def ranks_data(subject: Subject) -> Any:
-    """Give the ranks with their intervals in words."""
+    """Return the ranks with their intervals as text."""
     ranks = subject.ranks
     if not len(ranks):
         return pd.DataFrame()
-    words = [f"{int(r.low)} to {int(r.high)}" for r in rows_of(ranks[ranks.low.notna()])]
-    return ranks[ranks.low.notna()].assign(interval=words)
+    text = [f"{int(r.low)} to {int(r.high)}" for r in rows_of(ranks[ranks.low.notna()])]
+    return ranks[ranks.low.notna()].assign(interval=text)
 
 
 def study_data(table: Any, names: Names) -> Any:
-    """Give a further study with error bars as positions and in words."""
+    """Return a sweep with error bars as positions and as text."""
     if not len(table):
         return pd.DataFrame()
     bars = table if "low" in table else error_bars(table)
-    words = [interval(row.low, row.high) or "not known" for row in rows_of(bars)]
+    text = [interval(row.low, row.high) or "unknown" for row in rows_of(bars)]
     if "se" in table:
-        words = [w if known(se) else "not known" for w, se in zip(words, table.se, strict=True)]
+        text = [w if known(se) else "unknown" for w, se in zip(text, table.se, strict=True)]
     if "upstream_accuracy" in table:
         bars = bars.assign(upstream_text=[percent(p, 2) + " %" for p in bars.upstream_accuracy])
     return with_settings(
-        bars.assign(mean_text=[number(m, 3) for m in bars["mean"]], interval=words), names
+        bars.assign(mean_text=[number(m, 3) for m in bars["mean"]], interval=text), names
     )
 
 
 def error_bars(table: Any) -> Any:
-    """Draw one standard error to each side where a table gives no interval."""
-    # Without a standard error the bar has no length: nothing is seen of it.
+    """Return a table without intervals with one standard error to each side as its bars."""
+    # Without a standard error the bar has no length and is invisible.
     se = table.se.astype(float).fillna(0)
     return table.assign(low=table["mean"] - se, high=table["mean"] + se)
 
 
 def odds(proportion: Any) -> Any:
-    """Take the log odds of a column; NaN where it is unknown or certain."""
+    """Return the log odds of a column; NaN where it is unknown, 0 or 1."""
     values = proportion.astype(float).to_numpy()
     inside = np.where((values > 0) & (values < 1), values, np.nan)
     return logit(inside)
@@ -203,12 +202,12 @@ def rows_of(table: Any) -> Sequence[Any]:
 
 
 def packed(table: Any) -> dict[str, Any]:
-    """Give a table's columns for JSON."""
+    """Return a table's columns for JSON."""
     return {str(name): packed_column(list(table[name])) for name in table}
 
 
 def packed_column(values: list[Any]) -> Any:
-    """Give a column: numbers rounded, None for what is not one, words by their levels."""
+    """Return a column: numbers rounded, None if unknown, text by its levels."""
     values = [plain(value) for value in values]
     if not any(isinstance(value, str) for value in values):
         return values
@@ -217,7 +216,7 @@ def packed_column(values: list[Any]) -> Any:
 
 
 def plain(value: Any) -> Any:
-    """Give a value without numpy's types."""
+    """Return a value as a plain Python type."""
     if isinstance(value, (bool, np.bool_)):
         return bool(value)
     if isinstance(value, (int, np.integer)):

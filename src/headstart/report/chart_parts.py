@@ -1,8 +1,8 @@
-"""What all charts of the page share: their data by name, the page's choices, axes, looks.
+"""What all charts of the page share: named data, the filter of the page, axes, style.
 
 A chart names the tables it draws (``cells``, ``means``, ...); the page holds each table once and
-gives it to every chart. The page's choices reach a chart as three parameters, lists of what is
-hidden, and the chart filters its own data.
+gives it to every chart. The filter of the page reaches a chart as three parameters, lists of what
+is hidden, and the chart filters its own data.
 """
 
 import json
@@ -21,6 +21,7 @@ __all__ = [
     "WHOLE",
     "Chart",
     "Figure",
+    "aria_label",
     "domain",
     "equal",
     "finished",
@@ -30,15 +31,14 @@ __all__ = [
     "odds_axis",
     "own_colour",
     "own_shape",
-    "said",
-    "shown",
     "text",
     "tooltips",
+    "visible",
 ]
 
 HIDDEN = ("hidden_settings", "hidden_datasets", "hidden_models")
 WHOLE = " && ".join(f"length({name}) == 0" for name in ("hidden_datasets", "hidden_models"))
-# Proportions that make good ticks, the roundest first.
+# Proportions for ticks, the roundest first.
 TICKS = (
     *(0.5, 0.9, 0.1, 0.99, 0.01, 0.999, 0.001, 0.8, 0.2, 0.95, 0.05, 0.7, 0.3, 0.6, 0.4, 0.98),
     *(0.02, 0.995, 0.005, 0.85, 0.15, 0.97, 0.75, 0.25, 0.65, 0.92, 0.94, 0.96, 0.998),
@@ -48,7 +48,7 @@ STEPS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1)
 MOST_TICKS = 7
 LONG_REACH = 1.5
 HEIGHT = 300
-# What identifies a model in an average: everything else about it comes along.
+# Columns that identify a model in an average, with all that is constant per model.
 MODEL = ["model", "family", "colour", "shape", "x", "upstream_text", "mean_low", "mean_high"]
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', sans-serif"
 # CSS variables stand for colours: the browser resolves them, so theme and print need no redrawing.
@@ -69,7 +69,7 @@ CONFIG: dict[str, Any] = {
         "tickSize": 4,
     },
     "axisQuantitative": {"labelOverlap": "greedy", "labelSeparation": 8, "tickCount": 6},
-    # Charts side by side stand on one line.
+    # Aligns charts side by side.
     "axisY": {"minExtent": 30},
     "axisDiscrete": {
         "labelOverlap": False,
@@ -88,15 +88,15 @@ class Chart:
     Attributes
     ----------
     title
-        Stands above it where a figure has several; may be empty.
+        The heading where a figure has several charts; may be empty.
     description
-        What a screen reader says of it.
+        Text for screen readers.
     spec
         Vega-Lite, with its data by name.
     setting, dataset
-        What the whole chart is about: it goes when the page hides that.
+        What the whole chart is about: the chart is hidden with it.
     note
-        A number that belongs to the chart, said beside its title.
+        A number below its title.
     """
 
     title: str
@@ -109,21 +109,21 @@ class Chart:
 
 @dataclass(frozen=True)
 class Figure:
-    """Charts that answer one question, with what is said about them.
+    """Charts that answer one question, with title and caption.
 
     Attributes
     ----------
     key
         The anchor.
     title, caption
-        The question, and how to read the answer.
+        The question, and how to read the charts.
     charts
         In reading order.
     legend
         ``"families"``, ``"settings"`` (by colour and shape), ``"colours"`` (of settings, where
         shapes are families), ``"residuals"`` or empty.
     settings
-        Those that the legend of settings has to explain.
+        The settings in the legend.
     narrow
         Whether charts are small multiples, several in a row.
     table
@@ -141,7 +141,7 @@ class Figure:
 
 
 def named(table: str, *columns: str) -> Any:
-    """Start a chart of a named table, without the rows that the page hides.
+    """Start a chart of a named table, without the rows that the filter hides.
 
     Parameters
     ----------
@@ -152,17 +152,17 @@ def named(table: str, *columns: str) -> Any:
     """
     chart = alt.Chart(alt.NamedData(name=table))
     for column in columns:
-        chart = chart.transform_filter(shown(column))
+        chart = chart.transform_filter(visible(column))
     return chart
 
 
-def shown(column: str) -> str:
-    """Write the condition under which the page shows a row."""
+def visible(column: str) -> str:
+    """Return the Vega condition under which a row is visible."""
     return f"indexof(hidden_{column}s, datum.{column}) < 0"
 
 
 def equal(column: str, value: str) -> str:
-    """Write the condition that a column holds a name, whatever characters it has."""
+    """Return the Vega condition that a column holds a name, whatever its characters."""
     return f"datum[{text(column)}] === {text(value)}"
 
 
@@ -172,21 +172,21 @@ def text(value: str) -> str:
 
 
 def name_axis(title: str | None = None, **more: Any) -> Any:
-    """Give an axis of names: long ones keep their start and their end, which tell them apart."""
+    """Return an axis of names; long ones keep their start and end, where names differ."""
     cut = "slice(datum.label, 0, 13) + '\u2026' + slice(datum.label, -12)"
     label = f"length(datum.label) > 26 ? {cut} : datum.label"
     return alt.Axis(title=title, labelExpr=label, **more)
 
 
 def odds_axis(title: str | None, proportions: Any) -> Any:
-    """Give an axis in log odds whose ticks are labelled in percent.
+    """Return an axis in log odds whose ticks are labelled in percent.
 
     Parameters
     ----------
     title
-        What stands beside it.
+        The title of the axis.
     proportions
-        What is drawn along it, in [0, 1]: it says how fine the ticks have to be.
+        The values drawn along it, in [0, 1]: they decide how fine the ticks are.
     """
     label = "format(100 / (1 + exp(-datum.value)), '.4~r') + '%'"
     values = [round(float(v), 6) for v in logit(np.array(percent_ticks(proportions)))]
@@ -194,7 +194,7 @@ def odds_axis(title: str | None, proportions: Any) -> Any:
 
 
 def log_odds_scale() -> Any:
-    """Give a scale that fits what is shown, with room at its ends, and does not start at 0."""
+    """Return a scale that fits what is visible, with room at its ends, and need not include 0."""
     return alt.Scale(zero=False, nice=False, padding=10)
 
 
@@ -228,23 +228,23 @@ def spread_ticks(low: float, high: float) -> list[float]:
 
 
 def own_colour(field: str = "colour") -> Any:
-    """Give a mark the colour that its row names."""
+    """Return the encoding that takes each colour from its row."""
     return alt.Color(field=field, type="nominal", scale=None, legend=None)
 
 
 def own_shape(field: str = "shape") -> Any:
-    """Give a mark the shape that its row names."""
+    """Return the encoding that takes each shape from its row."""
     return alt.Shape(field=field, type="nominal", scale=None, legend=None)
 
 
-def said(*columns: str) -> Any:
-    """Name the columns that a screen reader says of a mark, instead of all that draws it."""
+def aria_label(*columns: str) -> Any:
+    """Return the encoding of the text that screen readers read for a mark: these columns."""
     expression = " + ', ' + ".join(f"datum.{name}" for name in columns)
     return alt.DescriptionValue(alt.ExprRef(expression))
 
 
 def tooltips(**columns: str) -> list[Any]:
-    """Name the columns that hovering shows, each with its label; their text is ready-made."""
+    """Return the tooltip: columns, already text, each with its label."""
     return [
         alt.Tooltip(field=name, type="nominal", title=label.replace("_", " "))
         for name, label in columns.items()
@@ -252,7 +252,7 @@ def tooltips(**columns: str) -> list[Any]:
 
 
 def domain(values: Any, margin: float = 0.06) -> list[float]:
-    """Give an axis the reach of its values and a little more."""
+    """Return the range of the values with a margin."""
     finite = [float(v) for v in values if v is not None and math.isfinite(v)]
     if not finite:
         return [0.0, 1.0]
@@ -262,7 +262,7 @@ def domain(values: Any, margin: float = 0.06) -> list[float]:
 
 
 def finished(chart: Any, description: str, height: int | None = HEIGHT) -> dict[str, Any]:
-    """Turn an Altair chart into the page's Vega-Lite: as wide as its place, with the choices."""
+    """Return an Altair chart as Vega-Lite: as wide as its container, with the filter parameters."""
     chart = chart.properties(width="container", description=description)
     if height is not None:
         chart = chart.properties(height=height)

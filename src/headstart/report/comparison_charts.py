@@ -1,4 +1,4 @@
-"""Settings, models and residuals compared: the figures that need no line."""
+"""Charts that compare settings and models: means, ranks, residuals, training from scratch."""
 
 from typing import Any
 
@@ -11,6 +11,7 @@ from headstart.report.chart_parts import (
     WHOLE,
     Chart,
     Figure,
+    aria_label,
     domain,
     equal,
     finished,
@@ -20,9 +21,8 @@ from headstart.report.chart_parts import (
     odds_axis,
     own_colour,
     own_shape,
-    said,
-    shown,
     tooltips,
+    visible,
 )
 from headstart.report.palette import residual_steps
 from headstart.report.subject import Names, Subject
@@ -31,12 +31,12 @@ from headstart.spec.labels import setting_label
 __all__ = ["ranks_figure", "residuals_figure", "scratch_figure", "settings_figure"]
 
 ROW = 19
-# So many ranks are written below their axis.
+# Number of ranks labelled on the axis.
 MOST_RANKS = 10
 
 
 def settings_figure(subject: Subject, names: Names) -> Figure | None:
-    """Mean log odds of every model in every setting."""
+    """Draw the mean log odds of every model in every setting."""
     means = subject.model_means
     if means.model.nunique() < 2:
         return None
@@ -50,7 +50,7 @@ def settings_figure(subject: Subject, names: Names) -> Figure | None:
         )
         .transform_calculate(
             mean_text="format(datum.mean, '.3f')",
-            interval=f"{WHOLE} ? datum.mean_interval : 'for the whole table only'",
+            interval=f"{WHOLE} ? datum.mean_interval : 'only without a filter'",
         )
     )
     y = model_axis(names, set(means.model))
@@ -71,18 +71,18 @@ def settings_figure(subject: Subject, names: Names) -> Figure | None:
             color=colour,
             shape=own_shape("setting_shape"),
             tooltip=hover,
-            description=said("model", "setting_label", "mean_text"),
+            description=aria_label("model", "setting_label", "mean_text"),
         ),
     )
-    description = "Mean log odds of transfer of every model, a point a setting"
+    description = "Mean log odds of transfer per model, one point per setting"
     height = ROW * means.model.nunique()
     return Figure(
         key="settings-figure",
         title="How do the settings compare?" if several else "How do the models compare?",
         caption=(
-            "The mean log odds of a correct answer of every model"
-            + (", with 95 % intervals" if means.low.notna().any() else "; intervals are not known")
-            + ("; models are in the order of the first setting." if several else ".")
+            "Mean log odds of a correct prediction per model"
+            + (", with 95 % confidence intervals" if means.low.notna().any() else "; no intervals")
+            + ("; models are sorted by the first setting." if several else ".")
         ),
         charts=[Chart("", description, finished(chart, description, height))],
         legend="settings",
@@ -92,21 +92,21 @@ def settings_figure(subject: Subject, names: Names) -> Figure | None:
 
 
 def model_axis(names: Names, present: set[str]) -> Any:
-    """Give models a row each, in the page's order."""
+    """Return a vertical axis with one row per model, in the order of the page."""
     axis = name_axis(grid=True)
     order = [name for name in names.models if name in present]
     return alt.Y("model:N", sort=order, axis=axis)
 
 
 def scratch_figure(subject: Subject) -> Figure | None:
-    """Fine-tuned against trained from scratch, a point a model and dataset."""
+    """Draw fine-tuning against training from scratch, one point per model and dataset."""
     pairs = pairs_data(subject.cells)
     if not len(pairs):
         return None
     reach = [float(v) for column in ("log_odds", "log_odds_scratch") for v in pairs[column]]
     scale = alt.Scale(domain=domain(reach, 0.03), nice=False, zero=False)
     ends = [float(p) for p in expit(domain(reach, 0.03))]
-    points = named("pairs", "dataset", "model").transform_filter(shown("setting"))
+    points = named("pairs", "dataset", "model").transform_filter(visible("setting"))
     points = points.transform_filter("indexof(hidden_settings, datum.setting_scratch) < 0")
     diagonal = alt.Chart(
         alt.InlineData(values=[{"at": end} for end in domain(reach, 0.03)])
@@ -119,8 +119,10 @@ def scratch_figure(subject: Subject) -> Figure | None:
         interval="95 % interval",
         accuracy_text_scratch="from scratch",
     )
-    x = alt.X("log_odds_scratch:Q", scale=scale, axis=odds_axis("Accuracy from scratch", ends))
-    y = alt.Y("log_odds:Q", scale=scale, axis=odds_axis("Accuracy fine-tuned", ends))
+    x = alt.X(
+        "log_odds_scratch:Q", scale=scale, axis=odds_axis("Accuracy, trained from scratch", ends)
+    )
+    y = alt.Y("log_odds:Q", scale=scale, axis=odds_axis("Accuracy, fine-tuned", ends))
     chart = alt.layer(
         diagonal.encode(x=alt.X("at:Q", scale=scale), y=alt.Y("at:Q", scale=scale)),
         points.mark_point(filled=True, size=45, opacity=0.85).encode(
@@ -129,16 +131,19 @@ def scratch_figure(subject: Subject) -> Figure | None:
             color=own_colour(),
             shape=own_shape(),
             tooltip=hover,
-            description=said("model", "dataset", "accuracy_text", "accuracy_text_scratch"),
+            description=aria_label("model", "dataset", "accuracy_text", "accuracy_text_scratch"),
         ),
     )
-    description = "Accuracy fine-tuned against accuracy from scratch, a point a model and dataset"
+    description = (
+        "Accuracy of fine-tuning against training from scratch, one point per model and dataset"
+    )
     return Figure(
         key="scratch",
         title="What does pretraining add to final accuracy?",
         caption=(
-            "A point is a model on a dataset; above the dashed line fine-tuning ends higher than "
-            "training from scratch. Both axes are scaled as log odds and labelled in percent."
+            "Each point is one model on one dataset; above the dashed line, fine-tuning is more "
+            "accurate than training from scratch. Both axes are on a logit scale labelled in "
+            "percent."
         ),
         charts=[Chart("", description, finished(chart, description, 420))],
         legend="families",
@@ -147,7 +152,7 @@ def scratch_figure(subject: Subject) -> Figure | None:
 
 
 def ranks_figure(subject: Subject, names: Names) -> Figure | None:
-    """Ranks compatible with the data."""
+    """Draw the ranks with their simultaneous confidence intervals."""
     ranks = subject.ranks
     ranks = ranks[ranks.low.notna()] if len(ranks) else ranks
     if not len(ranks):
@@ -159,11 +164,11 @@ def ranks_figure(subject: Subject, names: Names) -> Figure | None:
     ]
     return Figure(
         key="ranks-figure",
-        title="Which ranks are compatible with the data?",
+        title="How certain are the ranks?",
         caption=(
-            "The point is a model's rank by mean log odds, the line its 95 % confidence interval, "
-            "simultaneous for all models. The intervals that begin at 1 are those of the models "
-            "that are not significantly different from the best."
+            "Points: rank by mean log odds. Lines: 95 % simultaneous confidence interval of the "
+            "rank. Models whose interval includes rank 1 are not significantly different from "
+            "the best."
         ),
         charts=charts,
         table="ranks",
@@ -188,7 +193,10 @@ def ranks_chart(setting: str, ranks: Any) -> Chart:
             x=x, x2="high:Q", y=y
         ),
         rows.mark_point(filled=True, size=60, color="var(--blue)", opacity=1).encode(
-            x=alt.X("rank:Q"), y=y, tooltip=hover, description=said("model", "rank", "interval")
+            x=alt.X("rank:Q"),
+            y=y,
+            tooltip=hover,
+            description=aria_label("model", "rank", "interval"),
         ),
     )
     label = setting_label(setting)
@@ -197,7 +205,7 @@ def ranks_chart(setting: str, ranks: Any) -> Chart:
 
 
 def residuals_figure(subject: Subject, names: Names, limits: list[float]) -> Figure | None:
-    """What each model does beyond its dataset's line."""
+    """Draw each model's residual from the least-squares line of each dataset."""
     cells = subject.cells
     cells = cells[cells.residual.notna()] if len(cells) else cells
     if not len(cells):
@@ -209,10 +217,10 @@ def residuals_figure(subject: Subject, names: Names, limits: list[float]) -> Fig
     ]
     return Figure(
         key="residuals",
-        title=f"Which models do better or worse than their {subject.upstream_name} suggests?",
+        title=f"Which models do better or worse than their {subject.upstream_name} predicts?",
         caption=(
-            "A cell is a model's log odds minus its dataset's least-squares line. "
-            "Models are ordered as in the tables."
+            "Each cell is a model's log odds minus the prediction of the dataset's least-squares "
+            "line. Models are sorted as in the tables."
         ),
         charts=charts,
         legend="residuals",
@@ -232,7 +240,7 @@ def residuals_chart(setting: str, cells: Any, names: Names, limits: list[float])
         dataset="dataset",
         accuracy_text="accuracy",
         interval="95 % interval",
-        residual_text="beyond the line (log odds)",
+        residual_text="residual (log odds)",
     )
     chart = (
         named("cells", "dataset", "model")
@@ -244,7 +252,7 @@ def residuals_chart(setting: str, cells: Any, names: Names, limits: list[float])
             y=alt.Y("model:N", sort=[m for m in names.models if m in present], axis=y_axis),
             color=alt.Color("residual:Q", scale=scale, legend=None),
             tooltip=hover,
-            description=said("model", "dataset", "residual_text"),
+            description=aria_label("model", "dataset", "residual_text"),
         )
     )
     label = setting_label(setting)

@@ -1,4 +1,4 @@
-"""Upstream against transfer accuracy: over all datasets, and on each."""
+"""Charts of transfer against upstream accuracy: over all datasets, and per dataset."""
 
 from typing import Any
 
@@ -12,6 +12,7 @@ from headstart.report.chart_parts import (
     WHOLE,
     Chart,
     Figure,
+    aria_label,
     domain,
     equal,
     finished,
@@ -20,7 +21,6 @@ from headstart.report.chart_parts import (
     odds_axis,
     own_colour,
     own_shape,
-    said,
     tooltips,
 )
 from headstart.report.correlation_text import pearson_rows, r_of
@@ -31,7 +31,7 @@ from headstart.spec.labels import setting_label
 __all__ = ["correlation_figure", "panels_figure"]
 
 PANEL = 210
-# Beyond so many models error bars are a curtain before the points.
+# With more models, error bars would hide the points.
 CROWD = 30
 
 
@@ -41,7 +41,7 @@ def upstream(values: Any, name: str) -> Any:
 
 
 def correlation_figure(subject: Subject, names: Names) -> Figure | None:
-    """Mean log odds against upstream accuracy, a chart a setting."""
+    """Draw mean log odds against upstream accuracy, one chart per setting."""
     means = subject.model_means
     means = means[means.upstream_accuracy.notna()] if len(means) else means
     if not len(means):
@@ -59,33 +59,33 @@ def correlation_figure(subject: Subject, names: Names) -> Figure | None:
 
 
 def correlation_caption(subject: Subject, means: Any) -> str:
-    """Say how to read the figure: only what is drawn in it."""
+    """Return how to read the figure; name only what is drawn in it."""
     line = means.groupby("setting").model.nunique().max() >= FEWEST_MODELS
     lines = subject.lines
     bars = bool(means.low.notna().any())
     band = bool(len(lines) and lines[lines.group == "all"].low.notna().any())
     drawn = [
-        *(["Bars"] if bars else []),
+        *(["error bars"] if bars else []),
         *(["the band around the least-squares line"] if band else []),
     ]
-    said = joined(drawn)
+    bars_and_band = joined(drawn)
     parts = [
-        "A point is a model: its mean log odds of a correct answer over the datasets, where "
-        "0.1 more multiplies the odds by 1.1.",
-        f"{said[:1].upper()}{said[1:]} {'are' if bars else 'is'} 95 % "
-        f"interval{'s' if bars else ''}."
+        "Each point is one model: its mean log odds of a correct prediction over the datasets "
+        "(0.1 more multiplies the odds by 1.1).",
+        f"{bars_and_band[:1].upper()}{bars_and_band[1:]} {'show' if bars else 'shows'} "
+        f"95 % confidence interval{'s' if bars else ''}."
         if drawn
         else "",
-        "" if bars else "Intervals of the means are not known.",
-        "The line is the least-squares line." if line and not band else "",
-        "" if line else "Through fewer than three models no line is drawn.",
-        "Both axes are scaled as log odds.",
+        "" if bars else "The means have no intervals.",
+        "The line is the least-squares fit." if line and not band else "",
+        "" if line else "A line needs at least three models.",
+        "Both axes are on a logit scale (log odds).",
     ]
     return " ".join(filter(None, parts))
 
 
 def correlation_chart(subject: Subject, setting: str, x: Any) -> Chart:
-    """One setting: band, line, error bars and points, the means computed from what is shown."""
+    """Draw one setting: band, line, error bars, points; means are over the visible rows."""
     y = alt.Y("mean:Q", title="Mean log odds of transfer", scale=log_odds_scale())
     points = (
         named("cells", "dataset", "model")
@@ -95,7 +95,7 @@ def correlation_chart(subject: Subject, setting: str, x: Any) -> Chart:
         .transform_filter("isValid(datum.x)")
         .transform_calculate(
             mean_text="format(datum.mean, '.3f')",
-            interval=f"{WHOLE} ? datum.mean_interval : 'for the whole table only'",
+            interval=f"{WHOLE} ? datum.mean_interval : 'only without a filter'",
         )
     )
     opacity = 0.75 if subject.model_means.model.nunique() <= CROWD else 0.3
@@ -120,19 +120,19 @@ def correlation_chart(subject: Subject, setting: str, x: Any) -> Chart:
             color=own_colour(),
             shape=own_shape(),
             tooltip=hover,
-            description=said("model", "mean_text"),
+            description=aria_label("model", "mean_text"),
         ),
     )
     label = setting_label(setting)
     description = (
-        f"{label}: mean log odds of transfer against {subject.upstream_name}, a point a model"
+        f"{label}: mean log odds of transfer against {subject.upstream_name}, one point per model"
     )
     r = correlation_note(subject, setting)
     return Chart(label, description, finished(chart, description), setting=setting, note=r)
 
 
 def correlation_note(subject: Subject, setting: str) -> str:
-    """Write r of the whole table with its interval, where there is one."""
+    """Return r of the whole table with its interval, if there is one."""
     rows = [row for row in pearson_rows(subject) if row.setting == setting]
     if not rows:
         return ""
@@ -141,7 +141,7 @@ def correlation_note(subject: Subject, setting: str) -> str:
 
 
 def band(setting: str, group: str) -> Any:
-    """The bootstrap band of the whole table; none for a part of it."""
+    """Draw the bootstrap band of the whole table; draw none for a part of it."""
     return (
         named("bands")
         .transform_filter(equal("setting", setting))
@@ -153,14 +153,14 @@ def band(setting: str, group: str) -> Any:
 
 
 def enough(points: Any, by: list[str]) -> Any:
-    """Keep points only where a line through them says something: three, and not all at one x."""
+    """Keep points only where a line is defined: at least three, and not all at one x."""
     return points.transform_joinaggregate(
         shown_models="count()", places="distinct(x)", **({"groupby": by} if by else {})
     ).transform_filter(f"datum.shown_models >= {FEWEST_MODELS} && datum.places > 1")
 
 
 def regression(points: Any, y: str) -> Any:
-    """The least-squares line through what is shown."""
+    """Draw the least-squares line through the visible points."""
     return (
         enough(points, [])
         .transform_regression("x", y)
@@ -170,7 +170,7 @@ def regression(points: Any, y: str) -> Any:
 
 
 def panels_figure(subject: Subject, names: Names) -> Figure | None:
-    """Accuracy against upstream accuracy, a panel a dataset."""
+    """Draw accuracy against upstream accuracy, one panel per dataset."""
     cells = subject.cells
     cells = cells[cells.upstream_accuracy.notna()] if len(cells) else cells
     if not len(cells):
@@ -179,13 +179,13 @@ def panels_figure(subject: Subject, names: Names) -> Figure | None:
     datasets = [name for name in names.datasets if name in set(cells.dataset)]
     several = cells.setting.nunique() > 1
     means = len(subject.model_means) and subject.model_means.upstream_accuracy.notna().any()
-    shapes = " Shapes are the families of the figure above." if several and means else ""
+    shapes = " Shapes are the model families of the figure above." if several and means else ""
     return Figure(
         key="panels",
         title="Results per dataset",
         caption=(
-            f"A point is a model; {panel_bars(cells)} "
-            "Each panel has a vertical axis of its own, scaled as log odds and labelled in "
+            f"Each point is one model; {panel_bars(cells)} "
+            "Each panel has its own vertical axis, on a logit scale labelled in "
             f"percent.{shapes}"
         ),
         charts=[panel(subject, name, x, cells[cells.dataset == name]) for name in datasets],
@@ -197,20 +197,20 @@ def panels_figure(subject: Subject, names: Names) -> Figure | None:
 
 
 def panel_bars(cells: Any) -> str:
-    """Say what the bars of the panels are, or why there are none."""
+    """Return what the error bars of the panels show, or why there are none."""
     if not cells.low.notna().any():
-        return "intervals are not known, for want of the sizes of the test sets."
+        return "no intervals: test-set sizes missing (add a column n_test)."
     drawn = cells.groupby("dataset").model.nunique() <= CROWD
-    shown = "bars are" if drawn.any() else "hovering tells"
-    some = "" if cells.low.notna().all() else ", where they are known"
-    return f"{shown} 95 % intervals from the size of the test set{some}."
+    drawn_as = "error bars show" if drawn.any() else "hover to see"
+    some = "" if cells.low.notna().all() else ", where known"
+    return f"{drawn_as} 95 % confidence intervals from the test-set size{some}."
 
 
 def panel(subject: Subject, dataset: str, x: Any, cells: Any) -> Chart:
-    """One dataset; colours tell several settings apart, or else families."""
+    """Draw one dataset; colours are settings if there are several, else families."""
     several = subject.cells.setting.nunique() > 1
     metric = str(cells.metric.iloc[0]) if cells.metric.notna().any() else "accuracy"
-    # The bars reach beyond the points, and ticks go with them.
+    # Error bars reach beyond the points: ticks cover them, too.
     drawn = cells[["accuracy", "low", "high"]].astype(float).to_numpy().ravel()
     axis = odds_axis(None, drawn[np.isfinite(drawn)])
     y = alt.Y("log_odds:Q", scale=log_odds_scale(), axis=axis)
@@ -244,10 +244,10 @@ def panel(subject: Subject, dataset: str, x: Any, cells: Any) -> Chart:
         color=colour,
         shape=own_shape(),
         tooltip=hover,
-        description=said("model", "setting_label", "accuracy_text"),
+        description=aria_label("model", "setting_label", "accuracy_text"),
     )
     description = (
-        f"{dataset}: {metric} against {subject.upstream_name}, a point a model and setting"
+        f"{dataset}: {metric} against {subject.upstream_name}, one point per model and setting"
     )
     layers = [line, bars, marks] if cells.model.nunique() <= CROWD else [line, marks]
     spec = finished(alt.layer(*layers), description, PANEL)

@@ -1,4 +1,4 @@
-"""How upstream accuracy goes with transfer, in sentences."""
+"""Sentences on the correlation of upstream accuracy with transfer accuracy."""
 
 from typing import Any
 
@@ -28,7 +28,7 @@ __all__ = [
 
 
 def pearson_rows(subject: Subject) -> list[Any]:
-    """Give the rows of r over all datasets that mean something, a setting each, in order."""
+    """Return the defined correlations over all datasets, one row per setting, in order."""
     table = over_all(subject)
     if not len(table):
         return []
@@ -45,7 +45,7 @@ def over_all(subject: Subject) -> Any:
 
 
 def r_of(estimate: float) -> str:
-    """Write what r is.
+    """Return r with its sign of equality or inequality.
 
     Examples
     --------
@@ -57,47 +57,47 @@ def r_of(estimate: float) -> str:
 
 
 def correlation(row: Any, more: str = "") -> str:
-    """Write r with its interval, or with why it has none."""
+    """Return r with its interval, or with the reason why it has none."""
     text = r_of(row.estimate)
     between = coefficient_interval(row.low, row.high)
     if not between:
         over = f" ({more})" if more else ""
         return f"{text}{over}, {no_interval(row)}"
-    text += f" ({'; '.join(filter(None, [f'95 % interval {between}', more]))})"
+    between = f"95 % interval {between}"
     if row.low <= 0 <= row.high:
-        text += ", an interval that includes 0: the direction is uncertain"
-    return text
+        between += ", which includes 0: the direction is uncertain"
+    return f"{text} ({'; '.join(filter(None, [between, more]))})"
 
 
 def no_interval(row: Any) -> str:
-    """Say why r has no interval."""
+    """Return why r has no interval."""
     if row.n_models < FEWEST_FOR_INTERVAL:
         return f"no interval: at least {FEWEST_FOR_INTERVAL} models are needed"
-    return "no interval: the relation is exact or does not vary without one of the models"
+    return "no interval: the correlation is exact, or undefined without one of the models"
 
 
 def other_settings(subject: Subject, rows: list[Any]) -> str:
-    """Say r of the settings that the headline does not name."""
-    said = [
-        f"{by_setting(row.setting)} {correlation(row, scope_said(subject, rows[0], row))}"
+    """State r of the settings that the headline does not name."""
+    clauses = [
+        f"{correlation(row, scope_text(subject, rows[0], row))} {by_setting(row.setting)}"
         for row in rows[1:]
     ]
-    same = all(not scope_said(subject, rows[0], row) for row in rows[1:])
-    return f"The {'same ' if same else ''}correlation is, {'; '.join(said)}." if said else ""
+    ending = "" if len(clauses) == 1 else "s"
+    return f"Correlation in the other setting{ending}: {'; '.join(clauses)}." if clauses else ""
 
 
-def scope_said(subject: Subject, first: Any, row: Any) -> str:
-    """Say over what a correlation is, where that is not what the first is over."""
+def scope_text(subject: Subject, first: Any, row: Any) -> str:
+    """Return the models and datasets of a correlation if they differ from those of the first."""
     counts = count(int(row.n_models), "model"), count(int(row.n_datasets), "dataset")
     scopes = scope_of(subject, first.setting), scope_of(subject, row.setting)
     as_many = (row.n_models, row.n_datasets) == (first.n_models, first.n_datasets)
     if as_many and scopes[0] == scopes[1]:
         return ""
-    return f"over {' and '.join(counts)}" + (", not all the same ones" if as_many else "")
+    return f"over {' and '.join(counts)}" + (", not all of them the same" if as_many else "")
 
 
 def scope_of(subject: Subject, setting: str) -> tuple[set[str], set[str]]:
-    """Give the models and datasets that the correlation over all datasets is over."""
+    """Return the models and datasets of the correlation over all datasets."""
     cells = subject.cells
     if not len(cells):
         return set(), set()
@@ -106,8 +106,8 @@ def scope_of(subject: Subject, setting: str) -> tuple[set[str], set[str]]:
 
 
 def family_sentence(rows: list[Any]) -> str:
-    """Give the interval of r over families, in every setting that has related models."""
-    said = []
+    """State the interval of r over families, for every setting that has related models."""
+    clauses = []
     # As many families as models: both intervals are the same.
     rows = [row for row in rows if row.n_families < row.n_models]
     counts = {int(row.n_families) for row in rows}
@@ -117,20 +117,20 @@ def family_sentence(rows: list[Any]) -> str:
             of = "" if len(counts) == 1 else f" ({int(row.n_families)} families)"
             open_sign = row.low_family <= 0 <= row.high_family
             tail = ", which includes 0: the direction is uncertain" if open_sign else ""
-            said.append(f"{between} for {setting_phrase(row.setting)}{of}{tail}")
-    if not said:
+            clauses.append(f"{between} for {setting_phrase(row.setting)}{of}{tail}")
+    if not clauses:
         return ""
     families = f"{counts.pop()} families" if len(counts) == 1 else "families"
-    are = "interval of r is" if len(said) == 1 else "intervals of r are"
-    joint = "; ".join(said) if any("," in one for one in said) else joined(said)
+    are = "interval of r is" if len(clauses) == 1 else "intervals of r are"
+    joint = "; ".join(clauses) if any("," in one for one in clauses) else joined(clauses)
     return (
-        f"Models of a family are alike: with {families} instead of single models as independent "
-        f"observations, the 95 % {are} {joint}."
+        f"Models of one family are related: with {families} rather than single models as "
+        f"independent observations, the 95 % {are} {joint}."
     )
 
 
 def slope_sentence(subject: Subject) -> str:
-    """Say the slope of the mixed model in the first setting where it was found."""
+    """State the slope of the mixed model in the first setting where it converged."""
     table = subject.mixed
     table = table[table.slope.notna() & (table.converged == True)] if len(table) else table  # noqa: E712
     if not len(table):
@@ -141,10 +141,11 @@ def slope_sentence(subject: Subject) -> str:
     spread = f" (95 % interval {between})" if between else ""
     open_sign = ": the direction is uncertain" if between and row.low <= 0 <= row.high else ""
     effects = (
-        "the interval is for other models and other datasets (random intercepts of both, random "
-        "slopes by dataset)"
+        "the interval generalises to other models and datasets (random intercepts for both, random "
+        "slopes per dataset)"
         if row.random_slopes
-        else "the interval is for other models on these datasets (random intercepts of both)"
+        else "the interval generalises to other models on these datasets (random intercepts for "
+        "both)"
     )
     return (
         f"A 1-unit increase in the log odds of {subject.upstream_name} is associated with a change "
@@ -154,17 +155,18 @@ def slope_sentence(subject: Subject) -> str:
 
 
 def no_correlation_reason(subject: Subject) -> str:
-    """Say why no setting has a correlation: what the analysis noted, before any guess."""
+    """Return why no setting has a correlation: the reason that the analysis noted, if any."""
     cells = subject.cells
     if not len(cells) or not cells.upstream_accuracy.notna().any():
-        return "the table gives no upstream accuracies"
+        return "the table has no upstream accuracies"
     models = cells[cells.upstream_accuracy.notna()].model.nunique()
     if models < FEWEST_MODELS:
-        return f"{count(models, 'model')} with an upstream accuracy cannot show one"
+        found = count(models, "model")
+        return f"{found} with an upstream accuracy, at least {FEWEST_MODELS} are needed"
     missing = subject.missing
     noted = missing[missing.what.astype(str).str.startswith("correlations")].why
     if len(noted):
         return "; ".join(dict.fromkeys(str(why) for why in noted))
     if len(over_all(subject)):
-        return "the means of the models do not differ"
-    return "the table has no complete part to average over"
+        return "all models have the same mean"
+    return "means over datasets could not be computed"

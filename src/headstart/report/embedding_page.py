@@ -1,4 +1,4 @@
-"""The page of an embedding: one file, each image a point that shows what it is."""
+"""The page of an embedding: one self-contained file, one point per image."""
 
 from collections.abc import Mapping
 from importlib.metadata import version
@@ -8,11 +8,11 @@ from typing import Any
 import altair as alt
 import pandas as pd
 
-from headstart.figures.embedding_plot import numbers_said, select, square
+from headstart.figures.embedding_plot import numbers_label, select, square
 from headstart.files import replaced
-from headstart.report.chart_parts import CONFIG, own_colour, own_shape, said, text, tooltips
+from headstart.report.chart_parts import CONFIG, aria_label, own_colour, own_shape, text, tooltips
 from headstart.report.formatting import number, percent
-from headstart.report.palette import Look, family_marks
+from headstart.report.palette import Style, styles_of_families
 from headstart.report.report_page import bundle, environment, policy, script_data
 
 __all__ = ["embedding_html", "write_embedding"]
@@ -31,7 +31,7 @@ def write_embedding(tables: Tables, out: Path, title: str, source: str) -> Path:
     out
         The file to write; its folder has to be there.
     title, source
-        The page's heading, and a sentence on what is shown.
+        The page's heading, and a sentence on its contents.
 
     Raises
     ------
@@ -45,14 +45,14 @@ def write_embedding(tables: Tables, out: Path, title: str, source: str) -> Path:
 
 
 def embedding_html(tables: Tables, title: str, source: str) -> str:
-    """Give the page as text, as `write_embedding` writes it."""
+    """Return the page as HTML, as `write_embedding` writes it."""
     points, images = select(tables), tables["images"]
     separation = tables["separation"].sort_values("position").to_dict("records")
-    looks = family_marks(images["class"])
+    styles = styles_of_families(images["class"])
     networks = [own for _, own in points.groupby("position", sort=True)]
     names = [str(own["model"].iloc[0]) for own in networks]
     content = {
-        "points": rows(images, networks, looks),
+        "points": rows(images, networks, styles),
         "charts": {f"network-{i}": chart(own, i, names[i]) for i, own in enumerate(networks)},
         "config": CONFIG,
     }
@@ -65,9 +65,9 @@ def embedding_html(tables: Tables, title: str, source: str) -> str:
         style=templates.get_template("page.css").render(),
         scripts=scripts,
         payload=script_data(content),
-        panels=[*zip(names, map(numbers_said, separation), strict=True)],
-        looks=list(looks.values()),
-        # Pixels are to be seen only where all pictures have few.
+        panels=[*zip(names, map(numbers_label, separation), strict=True)],
+        styles=list(styles.values()),
+        # Show single pixels only where all images are tiny.
         tiny=bool(images["tiny"].all()),
         separation=[separation_cells(row) for row in separation],
         neighbours=separation[0]["neighbours"],
@@ -77,12 +77,12 @@ def embedding_html(tables: Tables, title: str, source: str) -> str:
 
 
 def rows(
-    images: pd.DataFrame, networks: list[pd.DataFrame], looks: dict[str, Look]
+    images: pd.DataFrame, networks: list[pd.DataFrame], styles: dict[str, Style]
 ) -> list[dict[str, Any]]:
-    """List the images: what each is, how it looks as a point, where it lies for each network."""
+    """Return one row per image: what it is, its colour and shape, its position per network."""
     table = images.set_index("image")
-    table["colour"] = [looks[name].colour for name in table["class"]]
-    table["shape"] = [looks[name].shape for name in table["class"]]
+    table["colour"] = [styles[name].colour for name in table["class"]]
+    table["shape"] = [styles[name].shape for name in table["class"]]
     for position, own in enumerate(networks):
         table[[f"x{position}", f"y{position}"]] = own.set_index("image")[["x", "y"]].round(3)
     found: list[dict[str, Any]] = table.drop(columns="tiny").reset_index().to_dict("records")
@@ -90,7 +90,7 @@ def rows(
 
 
 def chart(own: pd.DataFrame, position: int, name: str) -> dict[str, Any]:
-    """Draw one network's points; an image that is pointed at in any chart is ringed in all."""
+    """Return the chart of one network; an image hovered in any chart is ringed in all."""
     across, up = square(own)
 
     def axis(channel: Any, column: str, ends: tuple[float, float]) -> Any:
@@ -103,11 +103,11 @@ def chart(own: pd.DataFrame, position: int, name: str) -> dict[str, Any]:
     points = base.mark_point(filled=True, size=34, stroke="var(--paper)", strokeWidth=0.4).encode(
         own_colour(),
         own_shape(),
-        said("class", "where"),
+        aria_label("class", "where"),
         opacity=alt.condition(unlit, alt.value(0.12), alt.value(0.9)),
         tooltip=tooltips(**{"class": "title", "picture": "image", "where": "name"}),
     )
-    # Below the points and without a filling, so that the pointer stays on its point.
+    # Below the points and unfilled, so that the pointer stays on its point.
     ring = base.transform_filter("datum.image === picked").mark_point(
         size=190, fill="none", stroke="var(--ink)", strokeWidth=1.6, aria=False
     )
@@ -128,7 +128,7 @@ def chart(own: pd.DataFrame, position: int, name: str) -> dict[str, Any]:
 
 
 def separation_cells(row: Mapping[Any, Any]) -> list[str]:
-    """Write the numbers of one network."""
+    """Return the numbers of one network as text."""
     return [
         str(row["model"]),
         number(row["silhouette"]),
@@ -139,7 +139,7 @@ def separation_cells(row: Mapping[Any, Any]) -> list[str]:
 
 
 def similarity_cells(row: Mapping[Any, Any]) -> list[str]:
-    """Write the similarity of two networks."""
+    """Return the similarity of two networks as text."""
     return [
         str(row["model"]), str(row["other"]), number(row["cka"]), number(row["unbiased_cka"]),
     ]  # fmt: skip

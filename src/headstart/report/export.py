@@ -8,15 +8,22 @@ import pandas as pd
 from headstart.report.formatting import coefficient, coefficient_interval, known
 from headstart.report.significance import correction_sentence
 from headstart.report.subject import Names, Subject, names_of
-from headstart.report.table_model import key_words, mark_of
+from headstart.report.table_model import marker_legend, marker_of
 from headstart.spec.labels import in_order, setting_label
 
 __all__ = [
     "csv_table",
+    "csv_text",
     "latex_tables",
 ]
 
-# What LaTeX reads as its own; the backslash first, as the others bring one.
+COLUMNS = [
+    *("setting", "model", "row", "dataset", "value", "unit", "low", "high", "n_seeds", "seed_sd"),
+    *("best", "not_different", "difference", "difference_low", "difference_high"),
+]
+# What a spreadsheet takes for the beginning of a formula.
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
+# Characters that are special in LaTeX.
 SPECIAL = {
     "\\": r"\textbackslash{}",
     "&": r"\&",
@@ -32,10 +39,15 @@ SPECIAL = {
     ">": r"\textgreater{}",
     "|": r"\textbar{}",
     '"': r"\char34{}",
+    "`": r"\textasciigrave{}",
+    # After the end of a row these would be arguments of \\.
+    "[": "{[}",
+    "]": "{]}",
+    "*": "{*}",
 }
-# More columns than these, and their headings stand upright: numbers are narrower than names.
+# With more columns, headings are rotated: numbers are narrower than names.
 MOST_LEVEL_HEADS = 8
-# A page has room for so many rows; more are cut in parts.
+# Rows per page; longer tables are split.
 MOST_ROWS = 45
 # Letters with these marks are in the fonts of pdflatex.
 ACCENTS = "\u0300\u0301\u0302\u0303\u0304\u0306\u0307\u0308\u030a\u030b\u030c\u0327\u0328"
@@ -47,9 +59,9 @@ UNICODE = (
 
 
 def latex_tables(analysis: Subject, digits: int = 1) -> str:
-    """Give the accuracies, a table a setting, and the correlations as LaTeX.
+    """Return the accuracies, one table per setting, and the correlations as LaTeX.
 
-    They need the packages ``booktabs`` and ``graphicx``; names with letters beyond those of
+    The tables need the packages ``booktabs`` and ``graphicx``; names with letters beyond those of
     pdflatex's fonts also need xelatex or lualatex, which a comment at the top then says.
 
     Parameters
@@ -69,27 +81,28 @@ def latex_tables(analysis: Subject, digits: int = 1) -> str:
 
 
 def printable(text: str) -> bool:
-    """Say whether pdflatex has every letter: Latin ones, with or without accents."""
+    """Return whether pdflatex can print every letter: Latin, with or without accents."""
     parts = unicodedata.normalize("NFD", text)
     return all(part.isascii() or part in ACCENTS or part in TYPOGRAPHY for part in parts)
 
 
 def escaped(text: Any) -> str:
-    r"""Write a name so that LaTeX prints it and does nothing else with it.
+    r"""Escape a name for LaTeX.
 
     Examples
     --------
     >>> print(escaped("a_b & 50 %"))
     a\_b \& 50 \%
     """
-    words = " ".join(str(text).split())
-    return "".join(SPECIAL.get(character, character) for character in words)
+    # Control and format characters, such as marks of direction, print nothing and stop pdflatex.
+    seen = "".join(c for c in " ".join(str(text).split()) if unicodedata.category(c)[0] != "C")
+    return "".join(SPECIAL.get(c, c) for c in seen).replace("--", "-{}-")
 
 
 def accuracy_latex(
     analysis: Subject, names: Names, setting: str, digits: int, keys: dict[str, str]
 ) -> str:
-    """One setting: models by datasets in percent, with the mean accuracy and the mean log odds."""
+    """Return one setting: models by datasets in percent, with mean accuracy and mean log odds."""
     cells, means = analysis.cells, analysis.model_means
     cells = cells[cells.setting == setting] if len(cells) else cells
     if not len(cells):
@@ -112,17 +125,17 @@ def accuracy_latex(
         [
             f"{escaped(setting_label(setting))}: accuracy in percent",
             f"({metrics or 'metric not given'}).",
-            marks_said(analysis, cells, means),
-            means_said(means),
-            source_words(analysis),
+            markers_caption(analysis, cells, means),
+            means_caption(means),
+            source_caption(analysis),
         ]
     )
     align = "l" + "r" * (len(heads) - 1)
     return in_parts(caption, f"tab:transfer-{keys[setting]}", align, heads, rows)
 
 
-def means_said(means: Any) -> str:
-    """Say what stands in the column of means."""
+def means_caption(means: Any) -> str:
+    """Return what the columns of means hold."""
     if not len(means):
         return ""
     spread = " with one standard error" if means.se.notna().any() else ""
@@ -132,7 +145,7 @@ def means_said(means: Any) -> str:
 
 
 def correlations_latex(analysis: Subject) -> str:
-    """Every setting's correlation over all datasets, with intervals."""
+    """Return the correlation of every setting over all datasets, with intervals."""
     found = analysis.correlations
     found = found[(found.group == "all") & found.estimate.notna()] if len(found) else found
     if not len(found):
@@ -154,28 +167,34 @@ def correlations_latex(analysis: Subject) -> str:
             counts = [f"{row.n_models}", f"{row.n_datasets}"]
             estimate = plain(coefficient(row.estimate))
             rows.append([escaped(setting_label(setting)), name, estimate, *over, *counts])
-    heads = ["Setting", "Statistic", "Estimate", "95\\,\\% over models", "95\\,\\% over families"]
+    heads = [
+        "Setting",
+        "Statistic",
+        "Estimate",
+        "95\\,\\% interval (models)",
+        "95\\,\\% interval (families)",
+    ]
     caption = (
         f"Correlation of {escaped(analysis.upstream_name)} with transfer accuracy over all "
         f"datasets{', with confidence intervals' if found.low.notna().any() else ''}. "
-        f"{source_words(analysis)}"
+        f"{source_caption(analysis)}"
     )
     heads += ["Models", "Datasets"]
     return in_parts(caption, "tab:transfer-correlations", "llrrrrr", heads, rows)
 
 
-def marks_said(analysis: Subject, cells: Any, means: Any) -> str:
-    """Say what bold and underlined mean, by which tests and with which correction."""
-    words = key_words(analysis, cells, means)
-    if "underlined" in words:
-        words += f" {correction_sentence(analysis)}"
-    return escaped(f"Bold is the best{words}")
+def markers_caption(analysis: Subject, cells: Any, means: Any) -> str:
+    """Return what bold and underlined mean, by which tests and with which correction."""
+    legend = marker_legend(analysis, cells, means)
+    if "Underlined" in legend:
+        legend += f" {correction_sentence(analysis)}"
+    return escaped(legend)
 
 
 def accuracy_entry(row: Any, digits: int) -> str:
     if row is None or not known(row.accuracy):
         return "--"
-    return marked(f"{100 * row.accuracy:.{digits}f}", mark_of(row))
+    return marked(f"{100 * row.accuracy:.{digits}f}", marker_of(row))
 
 
 def mean_accuracy(row: Any, digits: int) -> str:
@@ -186,7 +205,7 @@ def mean_entry(row: Any) -> str:
     if row is None or not known(row.mean):
         return "--"
     spread = rf" $\pm$ {row.se:.2f}" if known(row.se) else ""
-    return marked(decimal(row.mean, 2), mark_of(row)) + spread
+    return marked(decimal(row.mean, 2), marker_of(row)) + spread
 
 
 def marked(text: str, mark: str) -> str:
@@ -199,24 +218,24 @@ def decimal(value: float, digits: int) -> str:
 
 
 def plain(text: str) -> str:
-    """Give a number or an interval as mathematics where it has a sign."""
+    """Return a number or an interval, in math mode where it has a sign."""
     text = text.replace("\N{MINUS SIGN}", "-") or "--"
     return " to ".join(
         f"${part}$" if part[:1] in "-<>" and part != "--" else part for part in text.split(" to ")
     )
 
 
-def source_words(analysis: Subject) -> str:
-    """Say where the numbers come from, and that they were read off a figure if they were."""
-    said = []
+def source_caption(analysis: Subject) -> str:
+    """Return where the numbers come from, and whether they were digitised."""
+    parts = []
     for source in analysis.sources:
         words = escaped(source.get("description") or source.get("name") or "")
-        said.append(words + (" (digitised)" if source.get("digitised") else ""))
-    return f"Source: {'; '.join(said)}." if any(said) else ""
+        parts.append(words + (" (digitised)" if source.get("digitised") else ""))
+    return f"Source: {'; '.join(parts)}." if any(parts) else ""
 
 
 def labels(settings: tuple[str, ...]) -> dict[str, str]:
-    """Give each setting a label of its own, of letters that labels may have."""
+    """Return a unique LaTeX label for each setting."""
     given: dict[str, str] = {}
     for setting in settings:
         plainly = "".join(c if c.isalnum() and c.isascii() else "-" for c in setting.lower())
@@ -229,7 +248,7 @@ def labels(settings: tuple[str, ...]) -> dict[str, str]:
 
 
 def in_parts(caption: str, key: str, align: str, heads: list[str], rows: list[list[str]]) -> str:
-    """Lay out as many tables as the rows need, of about as many rows each."""
+    """Split the rows into tables of about the same length."""
     n = -(-len(rows) // MOST_ROWS)
     if n < 2:
         return table(caption, key, align, heads, rows)
@@ -242,7 +261,7 @@ def in_parts(caption: str, key: str, align: str, heads: list[str], rows: list[li
 
 
 def table(caption: str, key: str, align: str, heads: list[str], rows: list[list[str]]) -> str:
-    """Lay a table out, scaled down to the text's width where it is wider."""
+    """Return one table, scaled down to the width of the text if it is wider."""
     body = [" & ".join(row) + r" \\" for row in rows]
     if len(heads) > MOST_LEVEL_HEADS:
         heads = [heads[0], *(rf"\rotatebox{{90}}{{{head}}}" for head in heads[1:])]
@@ -264,14 +283,8 @@ def table(caption: str, key: str, align: str, heads: list[str], rows: list[list[
     return "\n".join(lines)
 
 
-COLUMNS = [
-    *("setting", "model", "row", "dataset", "value", "unit", "low", "high", "n_seeds", "seed_sd"),
-    *("best", "not_different", "difference", "difference_low", "difference_high"),
-]
-
-
 def csv_table(analysis: Subject) -> Any:
-    """Give every accuracy and every mean in one long table.
+    """Return every accuracy and every mean in one long table.
 
     Parameters
     ----------
@@ -302,3 +315,17 @@ def csv_table(analysis: Subject) -> Any:
     rows = [row for part in parts for row in part[COLUMNS].to_dict("records")]
     table = pd.DataFrame(rows, columns=COLUMNS)
     return table.assign(n_seeds=table.n_seeds.astype("Int64"))
+
+
+def csv_text(analysis: Subject) -> str:
+    """Return `csv_table` as CSV in which a spreadsheet takes no name for a formula.
+
+    A name that begins like one gets an apostrophe before it (OWASP, CSV injection).
+    """
+    table = csv_table(analysis)
+    for column in ("setting", "model", "dataset"):
+        table[column] = [
+            f"'{name}" if isinstance(name, str) and name.startswith(FORMULA) else name
+            for name in table[column]
+        ]
+    return str(table.to_csv(index=False))

@@ -29,12 +29,12 @@ MINUS = "\N{MINUS SIGN}"
 
 
 def known(value: Any) -> bool:
-    """Say whether a table's cell holds something: not None, not NaN."""
+    """Return whether a value is known: neither None nor NaN."""
     return value is not None and not (isinstance(value, float) and math.isnan(value))
 
 
 def number(value: Any, digits: int = 2, plus: bool = False) -> str:
-    """Write a number with a true minus sign; a dash where it is unknown.
+    """Return a number with a true minus sign; a dash if it is unknown.
 
     Examples
     --------
@@ -47,7 +47,7 @@ def number(value: Any, digits: int = 2, plus: bool = False) -> str:
 
 
 def percent(proportion: Any, digits: int = 1) -> str:
-    """Write a proportion in percent, without the sign, as tables do.
+    """Return a proportion in percent, without the sign.
 
     Examples
     --------
@@ -58,7 +58,7 @@ def percent(proportion: Any, digits: int = 1) -> str:
 
 
 def interval(low: Any, high: Any, digits: int = 2, scale: float = 1) -> str:
-    """Write an interval in words, which no minus sign can confuse; empty where unknown.
+    """Return an interval as "low to high", clear with minus signs; empty if unknown.
 
     Examples
     --------
@@ -71,7 +71,7 @@ def interval(low: Any, high: Any, digits: int = 2, scale: float = 1) -> str:
 
 
 def coefficient(r: Any) -> str:
-    """Write a correlation: three digits everywhere, and 1 only where it is 1.
+    """Return a correlation with three digits, 1 only where it is exactly 1.
 
     Examples
     --------
@@ -82,7 +82,7 @@ def coefficient(r: Any) -> str:
 
 
 def coefficient_interval(low: Any, high: Any) -> str:
-    """Write an interval of a correlation in words; empty where unknown.
+    """Return an interval of a correlation; empty if unknown.
 
     Examples
     --------
@@ -95,7 +95,7 @@ def coefficient_interval(low: Any, high: Any) -> str:
 
 
 def p_value(p: Any) -> str:
-    """Write a p-value: two significant digits, nothing below a thousandth.
+    """Return a p-value: two significant digits, nothing below a thousandth.
 
     Examples
     --------
@@ -108,7 +108,7 @@ def p_value(p: Any) -> str:
 
 
 def count(n: int, noun: str) -> str:
-    """Write how many there are.
+    """Return a count with its noun.
 
     Examples
     --------
@@ -119,7 +119,7 @@ def count(n: int, noun: str) -> str:
 
 
 def listed(names: Sequence[str], most: int = 4) -> str:
-    """Write names in a row, at most so many of them.
+    """Return a list of names, at most so many of them.
 
     Examples
     --------
@@ -133,7 +133,7 @@ def listed(names: Sequence[str], most: int = 4) -> str:
 
 
 def joined(parts: Sequence[str]) -> str:
-    """Write parts in a row.
+    """Join parts with commas and a final "and".
 
     Examples
     --------
@@ -148,17 +148,17 @@ PHRASES = {
     "finetune": "fine-tuning",
     "scratch": "training from random initialization",
 }
-# Other names that the field has, as `plain_name` writes them.
+# Other common names, as `plain_name` writes them.
 NAMED = {
     "zeroshot": "zero-shot classification",
     "fewshot": "few-shot classification",
-    "knn": "nearest-neighbor classification",
+    "knn": "nearest-neighbour classification",
     "lora": "LoRA",
 }
 
 
 def setting_phrase(setting: str) -> str:
-    """Name a setting inside a sentence, as what is done; one of unknown meaning in quotes.
+    """Return a setting as a noun phrase; an unknown one in quotes.
 
     Examples
     --------
@@ -177,7 +177,7 @@ def setting_phrase(setting: str) -> str:
 
 
 def by_setting(setting: str) -> str:
-    """Say how a network was transferred: "by fine-tuning", 'in the setting "as trained"'.
+    """Return how a network was transferred: "by fine-tuning", 'in the setting "as trained"'.
 
     Examples
     --------

@@ -1,18 +1,18 @@
 """Colours and shapes: CSS variables, so that a chart follows the page's theme and its printing.
 
-Who gets which colour and shape is decided in `headstart.figures.style`, for the figures in print:
-the page only gives their colours a tint for white paper (3:1 against it) and one for a dark screen.
-A family and a setting are told by their shape as well as by their colour.
+`headstart.figures.style` assigns colours and shapes, for the print figures: the page only adds a
+tint for white paper (contrast 3:1) and one for a dark screen. Families and settings differ in shape
+as well as in colour.
 """
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from headstart.figures.style import Mark, marks, setting_marks
+from headstart.figures.style import MarkerStyle, marker_styles, setting_styles
 from headstart.report.formatting import number
 
-__all__ = ["Look", "family_marks", "residual_labels", "residual_steps", "setting_looks"]
+__all__ = ["Style", "residual_labels", "residual_steps", "styles_of_families", "styles_of_settings"]
 
 # Colours of the figures in print, and the page's variables of the same hue.
 VARIABLES = {
@@ -46,13 +46,13 @@ SHAPES = {
 
 
 @dataclass(frozen=True)
-class Look:
+class Style:
     """How the models of a family, or the points of a setting, are drawn.
 
     Attributes
     ----------
     name
-        What the legend says.
+        The label in the legend.
     colour
         A CSS colour.
     shape
@@ -67,32 +67,32 @@ class Look:
     path: str
 
 
-def look(name: str, mark: Mark) -> Look:
-    """Give the page's version of a mark of the print figures."""
+def page_style(name: str, mark: MarkerStyle) -> Style:
+    """Return the page's version of a style of the print figures."""
     colour = VARIABLES.get(mark.colour.upper())
     shape, path = SHAPES.get(mark.shape, SHAPES["o"])
-    return Look(name, f"var({colour})" if colour else mark.colour, shape, path)
+    return Style(name, f"var({colour})" if colour else mark.colour, shape, path)
 
 
-def setting_looks(settings: Sequence[str]) -> dict[str, Look]:
-    """Give each setting its colour and shape: by its role, or the next free one."""
-    return {name: look(name, mark) for name, mark in setting_marks(settings).items()}
+def styles_of_settings(settings: Sequence[str]) -> dict[str, Style]:
+    """Return the colour and shape of each setting: of its role, or the next free one."""
+    return {name: page_style(name, mark) for name, mark in setting_styles(settings).items()}
 
 
-def family_marks(families: Iterable[str]) -> dict[str, Look]:
-    """Give each family its colour and shape, by alphabet."""
-    return {name: look(name, mark) for name, mark in marks(families).items()}
+def styles_of_families(families: Iterable[str]) -> dict[str, Style]:
+    """Return the colour and shape of each family, in alphabetical order."""
+    return {name: page_style(name, mark) for name, mark in marker_styles(families).items()}
 
 
 def residual_steps(largest: float) -> tuple[list[float], list[str]]:
-    """Cut residuals in seven steps around 0: the six limits, and the seven colours."""
+    """Return the six limits and the seven colours of steps of residuals around 0."""
     reach = max(largest, 0.05)
     limits = [round(reach * step, 2) for step in (-0.7, -0.4, -0.1, 0.1, 0.4, 0.7)]
     return limits, [f"var(--step-{i})" for i in range(7)]
 
 
 def residual_labels(limits: list[float], colours: list[str]) -> list[tuple[str, str]]:
-    """Name the steps of the residuals' colours: colour and words of each."""
+    """Return colour and label of each step of the residuals."""
     ends = [number(limit, plus=True) for limit in limits]
     between = [f"{low} to {high}" for low, high in pairwise(ends)]
     return list(zip(colours, [f"below {ends[0]}", *between, f"above {ends[-1]}"], strict=True))

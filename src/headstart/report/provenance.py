@@ -1,4 +1,4 @@
-"""How every number was made: sources, choices of the analysis, trials, and what is missing."""
+"""How every number was obtained: sources, options of the analysis, trials, omissions."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -26,36 +26,38 @@ __all__ = [
 ]
 
 ERROR_BARS = {
-    "morey": "Morey (2008): within-dataset standard errors with his factor sqrt(M / (M - 1))",
-    "cousineau": "Cousineau (2005): within-dataset standard errors without Morey's factor",
+    "morey": "within-dataset standard errors with the factor sqrt(M / (M - 1)) (Morey, 2008)",
+    "cousineau": "within-dataset standard errors without correction factor (Cousineau, 2005)",
 }
 KINDS = {
     "published": "published table",
-    "csv": "table given as CSV",
-    "predictions": "predictions on single images",
-    "frame": "table given as a data frame",
-    "store": "results measured by headstart",
+    "csv": "CSV table",
+    "predictions": "per-image predictions",
+    "frame": "pandas data frame",
+    "store": "headstart results store",
 }
-# What trials have in common is said once, with how many trials have it.
+# Values that trials share are listed once, with the number of trials.
 SHARED = {
     "protocol": "Protocol",
     "precision": "Precision",
-    "seed": "Seed of the trials",
+    "seed": "Trial seeds",
     "limit": "Limit",
     "versions": "Versions",
 }
+UNITS = {"percent": "accuracies in percent", "proportion": "accuracies as proportions"}
 Source = dict[str, Any]
 
 
 def sources(subject: Subject) -> list[Source]:
-    """Describe each source for a person; keys that it lacks are empty."""
-    keys = ("name", "description", "citation", "sha256", "unit", "error")
+    """Return a readable description of each source; unknown values are empty."""
+    keys = ("name", "description", "citation", "sha256", "error")
     described = []
     for source in subject.sources:
         rows = source.get("rows")
         described.append(
             {
                 **{key: str(source.get(key) or "") for key in keys},
+                "unit": UNITS.get(str(source.get("unit")), ""),
                 "kind": KINDS.get(str(source.get("kind")), str(source.get("kind") or "source")),
                 "digitised": bool(source.get("digitised")),
                 "rows": count(int(rows), "row") if rows else "",
@@ -67,7 +69,7 @@ def sources(subject: Subject) -> list[Source]:
 
 
 def measured(subject: Subject) -> int:
-    """Count the accuracies that went in: rows of the sources, seeds and levels of sweeps alike."""
+    """Count the accuracies used: rows of the sources, with all seeds and levels of sweeps."""
     rows = [source.get("rows") for source in subject.sources]
     lacking = sum(int(source.get("without_accuracy") or 0) for source in subject.sources)
     total = sum(int(n) for n in rows if n) - lacking if rows and all(rows) else 0
@@ -75,71 +77,71 @@ def measured(subject: Subject) -> int:
 
 
 def seeds_sentence(subject: Subject) -> str:
-    """Say how many seeds a cell has and how far they are apart; empty where each has one."""
+    """Return the number of seeds per cell and their spread; empty if each cell has one."""
     if not several_seeds(subject):
         return ""
     cells = subject.cells
     few, most = int(cells.n_seeds.min()), int(cells.n_seeds.max())
     spread = cells.seed_sd[cells.n_seeds > 1].astype(float).median()
     many = f"{most}" if few == most else f"{few} to {most}"
-    return f"{many} seeds a cell (median SD {number(spread, 3)} in log odds)"
+    return f"{many} seeds per cell (median SD {number(spread, 3)} in log odds)"
 
 
 def facts(subject: Subject) -> list[tuple[str, str]]:
-    """List the choices of the analysis, and what the trials have in common."""
+    """List the options of the analysis, and what the trials have in common."""
     options = subject.options
     given = [
         ("Error bars", ERROR_BARS.get(str(options.get("error_bars")), options.get("error_bars"))),
-        ("Correction", correction_sentence(subject)),
+        ("Multiple comparisons", correction_sentence(subject)),
         ("Bootstrap resamples", options.get("resamples")),
-        ("Seed of the analysis", options.get("seed")),
-        ("Level of intervals", options.get("level")),
-        ("Groups of datasets", groups_said(options.get("groups") or {})),
-        ("Families of models", families_said(subject)),
+        ("Random seed of the analysis", options.get("seed")),
+        ("Confidence level", options.get("level")),
+        ("Dataset groups", groups_text(options.get("groups") or {})),
+        ("Model families", families_text(subject)),
     ]
     trials = subject.trials
     if len(trials) and "metric" in trials:
-        given.append(("Metric", metrics_said(trials)))
+        given.append(("Metric", metrics_text(trials)))
     for column, label in SHARED.items():
         if len(trials) and column in trials:
-            given.append((label, values_said(trials[column])))
-    return [(label, said(value)) for label, value in given if said(value)]
+            given.append((label, values_text(trials[column])))
+    return [(label, text(value)) for label, value in given if text(value)]
 
 
-def said(value: Any) -> str:
+def text(value: Any) -> str:
     if isinstance(value, int) and not isinstance(value, bool):
         return f"{value:,}"
     return str(value) if known(value) else ""
 
 
-def families_said(subject: Subject) -> str:
-    """Say where families were guessed; empty where they were given."""
+def families_text(subject: Subject) -> str:
+    """Return which families were inferred; empty if all were given."""
     guessed = [source for source in subject.sources if source.get("families") == "guessed"]
     if not guessed:
         return ""
     if len(guessed) == len(subject.sources):
-        return "guessed from the names of the models"
+        return "inferred from model names"
     names = listed([str(source.get("name")) for source in guessed], 100)
-    return f"guessed from the names of the models in {names}"
+    return f"inferred from model names in {names}"
 
 
-def groups_said(groups: dict[str, str]) -> str:
+def groups_text(groups: dict[str, str]) -> str:
     members: dict[str, list[str]] = {}
     for dataset, group in groups.items():
         members.setdefault(str(group), []).append(str(dataset))
     return "; ".join(f"{group}: {listed(names, 100)}" for group, names in members.items())
 
 
-def metrics_said(trials: pd.DataFrame) -> str:
-    """Name the metric; where datasets have different ones, with the datasets that it is for."""
+def metrics_text(trials: pd.DataFrame) -> str:
+    """Return the metric; if datasets differ, each metric with its datasets."""
     metric = {d: m for d, m in zip(trials.dataset, trials.metric, strict=True) if known(m)}
     if len(set(metric.values())) < 2:
-        return values_said(trials.metric)
-    return groups_said(metric)
+        return values_text(trials.metric)
+    return groups_text(metric)
 
 
-def values_said(column: Iterable[Any]) -> str:
-    """Say a column's distinct values, each with how many trials have it if they differ."""
+def values_text(column: Iterable[Any]) -> str:
+    """Return a column's distinct values, each with its number of trials if they differ."""
     values = [str(value) for value in column if known(value)]
     distinct = list(dict.fromkeys(values))
     if len(distinct) < 2:
@@ -148,24 +150,24 @@ def values_said(column: Iterable[Any]) -> str:
 
 
 def alarms(subject: Subject) -> list[str]:
-    """Say what a reader must not overlook: fits that did not converge, images that were skipped."""
+    """Return warnings: fits that did not converge, images that could not be decoded."""
     found, trials = [], subject.trials
     if "unconverged" in trials:
         counts = [int(n) for n in trials.unconverged if known(n) and n > 0]
         if counts:
             number = count(sum(counts), "fit")
-            found.append(f"{number} did not converge, in {count(len(counts), 'trial')}.")
+            found.append(f"{number} did not converge (in {count(len(counts), 'trial')}).")
     if "left_out" in trials:
         lists = [images for images in trials.left_out if isinstance(images, list) and images]
         if lists:
-            # One that several trials left out counts once.
+            # An image that several trials skipped counts once.
             number = count(len({image for images in lists for image in images}), "image")
-            found.append(f"{number} could not be decoded, in {count(len(lists), 'trial')}.")
+            found.append(f"{number} could not be decoded (in {count(len(lists), 'trial')}).")
     return found
 
 
 def data_warnings(subject: Subject) -> dict[str, list[str]]:
-    """Return what was found odd about the images of each dataset, each line once."""
+    """Return the data warnings per dataset, each once."""
     trials, found = subject.trials, dict[str, list[str]]()
     if "data_warnings" not in trials:
         return found
@@ -178,16 +180,23 @@ def data_warnings(subject: Subject) -> dict[str, list[str]]:
 
 
 def trials_table(subject: Subject, names: Names) -> Table | None:
-    """One row a trial: what was chosen, how well it converged, the digests of what went in."""
+    """Return one row per trial: selected hyperparameters, convergence, digests of the inputs."""
     trials = subject.trials
     if not len(trials):
         return None
     columns = [Column(label, numeric=False) for label in ("Setting", "Model", "Dataset")]
-    columns += [Column("Seed"), Column("Chosen", numeric=False)]
-    labels = ("Train", "Test", "Relative gap", "Unconverged", "Skipped", "Seconds")
+    columns += [Column("Seed"), Column("Selected", numeric=False)]
+    labels = (
+        "Train images",
+        "Test images",
+        "Relative gap",
+        "Unconverged",
+        "Skipped images",
+        "Seconds",
+    )
     columns += [Column(label) for label in labels]
     columns += [Column(label, numeric=False, code=True) for label in DIGESTS.values()]
-    # What a reader must not overlook comes first.
+    # Trials with problems come first.
     records = sorted(trials.to_dict("records"), key=lambda row: -trouble(row))
     rows = [trial_row(row, names) for row in records]
     return Table("trials", f"{count(len(rows), 'trial')}", columns, rows)
@@ -199,7 +208,7 @@ def trouble(row: dict[str, Any]) -> float:
     return sum(float(n) for n in counts if n is not None and known(n))
 
 
-DIGESTS = {"examples": "Examples", "weights": "Weights", "key": "Key"}
+DIGESTS = {"examples": "Data digest", "weights": "Weights digest", "key": "Trial key"}
 
 
 def trial_row(row: dict[str, Any], names: Names) -> Row:
@@ -209,7 +218,7 @@ def trial_row(row: dict[str, Any], names: Names) -> Row:
         Cell(str(row["model"])),
         Cell(str(row["dataset"])),
         figure(row.get("seed"), 0),
-        Cell(said(row.get("chosen")) or number(None)),
+        Cell(text(row.get("chosen")) or number(None)),
         figure(row.get("n_train"), 0),
         figure(row.get("n_test"), 0),
         Cell(f"{gap:.1e}" if known(gap) else number(None), gap if known(gap) else None),
@@ -217,12 +226,12 @@ def trial_row(row: dict[str, Any], names: Names) -> Row:
         figure(row.get("skipped_images"), 0),
         figure(row.get("seconds"), 1),
     ]
-    cells += [Cell(said(row.get(column)) or number(None)) for column in DIGESTS]
+    cells += [Cell(text(row.get(column)) or number(None)) for column in DIGESTS]
     return Row(cells, about(names, **{key: row[key] for key in ("setting", "model", "dataset")}))
 
 
 def missing_tables(subject: Subject, names: Names) -> list[Table]:
-    """Say what could not be given, and what averages leave out."""
+    """Return the notes, what could not be computed, and what was excluded."""
     missing, dropped = subject.missing, subject.dropped
     several = "table" in dropped
     what = [Row([Cell(str(r.what)), Cell(str(r.why))]) for r in missing.itertuples(index=False)]
@@ -232,7 +241,7 @@ def missing_tables(subject: Subject, names: Names) -> list[Table]:
                 Cell(setting_label(str(r.setting))),
                 Cell(str(r.kind)),
                 Cell(str(r.name)),
-                *([Cell(table_said(str(r.table)))] if several else []),
+                *([Cell(table_label(str(r.table)))] if several else []),
                 figure(r.missing, 0),
             ],
             about(names, setting=r.setting),
@@ -242,16 +251,16 @@ def missing_tables(subject: Subject, names: Names) -> list[Table]:
     notes = [
         Row([Cell(str(r.about)), Cell(str(r.note))]) for r in subject.notes.itertuples(index=False)
     ]
-    two = [Column("What", numeric=False), Column("Why", numeric=False)]
+    two = [Column("Result", numeric=False), Column("Reason", numeric=False)]
     remarks = [Column("About", numeric=False), Column("Note", numeric=False)]
-    labels = ("Setting", "Kind", "Name", *(["Left out of"] if several else []))
+    labels = ("Setting", "Kind", "Name", *(["Excluded from"] if several else []))
     three = [Column(label, numeric=False) for label in labels]
     tables = [
         Table("notes-table", "Notes on the numbers", remarks, notes),
-        Table("missing-table", "Not given", two, what),
+        Table("missing-table", "Not computed", two, what),
         Table(
             "dropped-table",
-            "Without any number to compare",
+            "Excluded: nothing to compare with",
             [*three, Column("Missing cells")],
             out,
         ),
@@ -259,8 +268,8 @@ def missing_tables(subject: Subject, names: Names) -> list[Table]:
     return [table for table in tables if table.rows]
 
 
-def table_said(table: str) -> str:
-    """Name a table of the analysis, with what it is of."""
+def table_label(table: str) -> str:
+    """Return the label of a table of the analysis."""
     name, colon, of = table.partition(": ")
     if name == "settings":
         of = setting_label(of)

@@ -1,4 +1,4 @@
-"""The report page: one HTML file that asks no network for anything."""
+"""The report: one self-contained HTML file that works offline."""
 
 import base64
 import hashlib
@@ -11,10 +11,11 @@ from typing import Any
 
 import jinja2
 import vl_convert
+from markupsafe import Markup
 
 from headstart.files import replaced
 from headstart.report import provenance
-from headstart.report.chart_data import chart_data, family_looks
+from headstart.report.chart_data import chart_data, family_styles
 from headstart.report.chart_parts import CONFIG, Chart, Figure
 from headstart.report.comparison_charts import (
     ranks_figure,
@@ -23,7 +24,7 @@ from headstart.report.comparison_charts import (
     settings_figure,
 )
 from headstart.report.correlation_charts import correlation_figure, panels_figure
-from headstart.report.palette import residual_labels, residual_steps, setting_looks
+from headstart.report.palette import residual_labels, residual_steps, styles_of_settings
 from headstart.report.result_tables import effects_table, result_tables, study_tables
 from headstart.report.sentences import headline, supporting
 from headstart.report.significance import correction_sentence, pairs_table, significance_tables
@@ -43,8 +44,9 @@ __all__ = [
     "write_page",
 ]
 
-# A legend of more is no help: hovering names the family.
+# Longer legends are left out: the tooltip names the family.
 MOST_FAMILIES = 30
+DIRECTION = dict.fromkeys([0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A)])
 TITLE = "How well do these models transfer?"
 
 
@@ -77,7 +79,7 @@ def write_page(analysis: Subject, out: Path, title: str | None = None) -> Path:
 
 
 def page_html(analysis: Subject, title: str | None = None) -> str:
-    """Give the report page as text; the same analysis gives the same text.
+    """Return the report page as HTML; the same analysis gives the same text.
 
     Parameters
     ----------
@@ -101,11 +103,11 @@ def page_html(analysis: Subject, title: str | None = None) -> str:
         names=names,
         choices=choices(names),
         figures=[(figure, placed(figure, names)) for figure in figures],
-        families=list(family_looks(analysis).values()),
+        families=list(family_styles(analysis).values()),
         most_families=MOST_FAMILIES,
         settings=[
             (i, name, setting_label(name), look)
-            for i, (name, look) in enumerate(setting_looks(names.settings).items())
+            for i, (name, look) in enumerate(styles_of_settings(names.settings).items())
         ],
         residual_steps=residual_labels(limits, colours),
         headline=headline(analysis),
@@ -132,16 +134,23 @@ def page_html(analysis: Subject, title: str | None = None) -> str:
 
 
 def environment() -> jinja2.Environment:
-    """Give the templates, with whatever comes from data escaped."""
+    """Return the templates, with everything that comes from data escaped."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("headstart.report"),
         autoescape=jinja2.select_autoescape(["html"]),
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
+        finalize=without_direction,
     )
     environment.filters["unbroken"] = unbroken
     return environment
+
+
+def without_direction(value: Any) -> Any:
+    """Drop marks of writing direction from text: in a name they would turn the text behind it."""
+    plain = isinstance(value, str) and not isinstance(value, Markup)
+    return value.translate(DIRECTION) if plain else value
 
 
 def unbroken(text: str) -> str:
@@ -159,7 +168,7 @@ def unbroken(text: str) -> str:
 
 
 def choices(names: Names) -> list[dict[str, Any]]:
-    """List what the page lets one choose: each name with its place and what is shown of it."""
+    """Return what can be filtered: the labels of settings, datasets and models."""
     return [
         {"kind": "settings", "short": "s", "names": [setting_label(s) for s in names.settings]},
         {"kind": "datasets", "short": "d", "names": names.datasets},
@@ -174,7 +183,7 @@ def largest_residual(subject: Subject) -> float:
 
 
 def all_figures(subject: Subject, names: Names, residual_limits: list[float]) -> list[Figure]:
-    """Give the figures that these tables can fill, in reading order."""
+    """Return the figures that these tables can fill, in reading order."""
     figures = [
         correlation_figure(subject, names),
         panels_figure(subject, names),
@@ -191,7 +200,7 @@ def all_figures(subject: Subject, names: Names, residual_limits: list[float]) ->
 
 @cache
 def bundle() -> str:
-    """Give Vega, Vega-Lite and Vega-Embed as one script that leaves one name behind."""
+    """Return Vega, Vega-Lite and Vega-Embed as one script that defines one global name."""
     script = (
         f"(function () {{\n{vl_convert.javascript_bundle('window.vegaEmbed = vegaEmbed;')}\n}})();"
     )
@@ -199,14 +208,14 @@ def bundle() -> str:
 
 
 def policy(scripts: Iterable[str]) -> str:
-    """Write the content security policy: these scripts, by their digest, and no request at all."""
+    """Return the content security policy: these scripts, by digest, and no requests at all."""
     digests = [base64.b64encode(hashlib.sha256(s.encode()).digest()).decode() for s in scripts]
     allowed = " ".join(f"'sha256-{digest}'" for digest in digests)
     return f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; img-src data:"
 
 
 def payload(subject: Subject, names: Names, figures: list[Figure]) -> str:
-    """Give what the script of the report needs."""
+    """Return the data of the report's script."""
     content = {
         "names": {
             "settings": names.settings,
@@ -223,7 +232,7 @@ def payload(subject: Subject, names: Names, figures: list[Figure]) -> str:
 
 
 def script_data(content: Any) -> str:
-    """Write what a script needs as JSON that cannot end its own element."""
+    """Return JSON that cannot end its script element."""
     text = json.dumps(content, allow_nan=False, separators=(",", ":"), ensure_ascii=False)
     for character in "<>&\u2028\u2029":
         text = text.replace(character, f"\\u{ord(character):04x}")
@@ -231,7 +240,7 @@ def script_data(content: Any) -> str:
 
 
 def placed(figure: Figure, names: Names) -> list[tuple[str, Chart, dict[str, Any]]]:
-    """Give each chart of a figure its place on the page, and what it is about."""
+    """Return each chart of a figure with its key on the page and its filter attributes."""
     return [
         (
             f"{figure.key}-{i}",

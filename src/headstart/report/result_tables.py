@@ -1,4 +1,4 @@
-"""The tables of results: accuracies, means, correlations, settings, further studies."""
+"""The tables of results: accuracies, means, correlations, settings, sweeps."""
 
 from dataclasses import replace
 from typing import Any
@@ -23,8 +23,8 @@ from headstart.report.table_model import (
     about,
     between,
     figure,
-    key_words,
-    mark_of,
+    marker_legend,
+    marker_of,
     share,
     sortable,
 )
@@ -42,7 +42,7 @@ STATISTICS = {
 
 
 def result_tables(subject: Subject, names: Names) -> list[Table]:
-    """Give the tables of results, those without rows left out."""
+    """Return the tables of results that have rows."""
     tables = [accuracy_table(subject, names, setting) for setting in names.settings]
     tables += [
         means_table(subject, names),
@@ -53,7 +53,7 @@ def result_tables(subject: Subject, names: Names) -> list[Table]:
 
 
 def accuracy_table(subject: Subject, names: Names, setting: str) -> Table:
-    """Models by datasets in percent, with the mean accuracy and the mean log odds."""
+    """Return models by datasets in percent, with the mean accuracy and the mean log odds."""
     cells, means = subject.cells, subject.model_means
     cells = cells[cells.setting == setting] if len(cells) else cells
     found = {(row.model, row.dataset): row for row in cells.itertuples(index=False)}
@@ -77,7 +77,7 @@ def accuracy_table(subject: Subject, names: Names, setting: str) -> Table:
         columns,
         rows,
         about(names, setting=setting),
-        key_words=key_words(subject, cells, means),
+        marker_legend=marker_legend(subject, cells, means),
     )
 
 
@@ -88,14 +88,14 @@ def accuracy_cell(row: Any, names: Names, dataset: str) -> Cell:
     return Cell(
         percent(row.accuracy),
         float(row.accuracy),
-        mark_of(row),
-        "; ".join(filter(None, [interval(row.low, row.high, 1, 100), seeds_said(row)])),
+        marker_of(row),
+        "; ".join(filter(None, [interval(row.low, row.high, 1, 100), seeds_note(row)])),
         keys,
     )
 
 
-def seeds_said(row: Any) -> str:
-    """Say how far the seeds of a cell are apart, where it has several."""
+def seeds_note(row: Any) -> str:
+    """Return the number of seeds of a cell and their spread, if it has several."""
     if not (known(row.n_seeds) and row.n_seeds > 1):
         return ""
     return f"{int(row.n_seeds)} seeds, SD {number(row.seed_sd)}"
@@ -105,16 +105,16 @@ def mean_cell(row: Any) -> Cell:
     if row is None:
         return figure(None)
     spread = f"± {number(row.se)}" if known(row.se) else ""
-    return Cell(number(row.mean), float(row.mean), mark_of(row), spread)
+    return Cell(number(row.mean), float(row.mean), marker_of(row), spread)
 
 
 def means_table(subject: Subject, names: Names) -> Table:
-    """Mean log odds of every model and setting, with intervals."""
+    """Return the mean log odds of every model and setting, with intervals."""
     columns = [Column("Setting", **TEXT), Column("Model", **TEXT), Column("Family", **TEXT)]
     labels = ("Upstream %", "Mean %", "Mean log odds", "Standard error", "95 % interval")
     columns += [Column(label) for label in labels]
-    labels = ("Less the best", "Interval", "Odds ratio", "Interval", "Datasets")
-    columns += [Column(label) for label in labels]
+    more = ("Difference from best", "95 % interval", "Odds ratio to best", "95 % interval")
+    columns += [*(Column(label) for label in more), Column("Datasets")]
     rows = [
         Row(
             [
@@ -123,34 +123,34 @@ def means_table(subject: Subject, names: Names) -> Table:
                 Cell(str(row.family) if known(row.family) else number(None)),
                 share(row.upstream_accuracy),
                 share(row.accuracy),
-                Cell(number(row.mean, 3), float(row.mean), mark_of(row)),
+                Cell(number(row.mean, 3), float(row.mean), marker_of(row)),
                 figure(row.se, 3),
                 between(row.low, row.high, 3),
                 figure(None if row.best else row.difference, 3, plus=True),
                 between(row.difference_low, row.difference_high, 3),
                 figure(None if row.best else row.odds_ratio),
                 between(row.odds_ratio_low, row.odds_ratio_high),
-                Cell(datasets_said(row), float(row.n_datasets)),
+                Cell(datasets_text(row), float(row.n_datasets)),
             ],
             about(names, setting=row.setting, model=row.model),
         )
         for row in in_order(subject.model_means, names, "mean")
     ]
     means = subject.model_means
-    words = key_words(subject, means.iloc[:0], means)
+    legend = marker_legend(subject, means.iloc[:0], means)
     if len(means) and (means.n_datasets < means.of_datasets).any():
-        words += " Means are adjusted for missing cells by an additive model."
-    return Table("means", "Mean log odds over datasets", columns, rows, key_words=words)
+        legend += " Means are adjusted for missing cells by an additive model."
+    return Table("means", "Mean log odds over datasets", columns, rows, marker_legend=legend)
 
 
-def datasets_said(row: Any) -> str:
-    """State on how many datasets a model was measured; of how many where some are missing."""
+def datasets_text(row: Any) -> str:
+    """Return on how many datasets a model was measured, and of how many if some are missing."""
     few = row.n_datasets < row.of_datasets
     return f"{row.n_datasets} of {row.of_datasets}" if few else f"{row.n_datasets}"
 
 
 def in_order(table: Any, names: Names, by: str = "") -> list[Any]:
-    """Give a table's rows by setting in the page's order, the highest `by` first."""
+    """Return a table's rows by setting in the order of the page, the highest `by` first."""
     if not len(table):
         return []
     place = {name: i for i, name in enumerate(names.settings)}
@@ -161,10 +161,14 @@ def in_order(table: Any, names: Names, by: str = "") -> list[Any]:
 
 
 def correlation_table(subject: Subject, names: Names) -> Table:
-    """Every correlation of the analysis."""
-    columns = [Column("Setting", **TEXT), Column("Over", **TEXT), Column("Statistic", **TEXT)]
-    labels = ("Estimate", "95 % over models", "95 % over families", "Models", "Datasets")
-    columns += [Column(label) for label in labels]
+    """Return every correlation of the analysis."""
+    columns = [
+        Column("Setting", **TEXT),
+        Column("Dataset group", **TEXT),
+        Column("Statistic", **TEXT),
+    ]
+    labels = ("Estimate", "95 % interval (models)", "95 % interval (families)")
+    columns += [Column(label) for label in (*labels, "Models", "Datasets")]
     rows = [
         Row(
             [
@@ -182,10 +186,12 @@ def correlation_table(subject: Subject, names: Names) -> Table:
         for row in in_order(subject.correlations, names)
     ]
     note = (
-        "95 % confidence intervals are for other models, and for other families of them (Fisher's "
-        "z with a jackknife standard error); there is none with fewer than five."
+        "The 95 % confidence intervals generalise to other models, and to other model families "
+        "(Fisher's z with a jackknife standard error); at least five models or families are needed."
     )
-    return Table("correlations", "Upstream and transfer accuracy", columns, rows, note=note)
+    return Table(
+        "correlations", "Correlation of upstream and transfer accuracy", columns, rows, note=note
+    )
 
 
 def r_between(low: Any, high: Any) -> Cell:
@@ -193,8 +199,8 @@ def r_between(low: Any, high: Any) -> Cell:
 
 
 def settings_table(subject: Subject, names: Names) -> Table:
-    """Every setting against every other."""
-    columns = [Column("Setting", **TEXT), Column("Against", **TEXT)]
+    """Return every setting compared with every other."""
+    columns = [Column("Setting", **TEXT), Column("Compared with", **TEXT)]
     columns += [Column(label) for label in ("Wins", "Ties", "Cells")]
     columns += [Column("Mean difference in log odds"), Column("95 % interval")]
     rows = [
@@ -212,31 +218,31 @@ def settings_table(subject: Subject, names: Names) -> Table:
         )
         for row in in_order(subject.settings, names)
     ]
-    note = "A win is a cell, a model on a dataset, in which the setting's accuracy is higher."
-    return Table("settings", "Settings compared cell by cell", columns, rows, note=note)
+    note = "A win is a cell (one model on one dataset) where the setting has the higher accuracy."
+    return Table("settings", "Pairwise comparison of settings", columns, rows, note=note)
 
 
 def effects_table(subject: Subject, names: Names) -> Table:
-    """Each training configuration against the one before it: a row a change, a column a setting."""
+    """Return the difference at each training change: one row per change, one column per setting."""
     table = subject.effects.sort_values("position", kind="stable")
     found = {(r.before, r.after, r.setting): r for r in table.itertuples(index=False)}
-    shown = [name for name in (*names.settings, UPSTREAM) if name in set(table.setting)]
+    visible = [name for name in (*names.settings, UPSTREAM) if name in set(table.setting)]
     columns = [Column("Change", **TEXT)]
     columns += [
         Column(
             subject.upstream_name if name == UPSTREAM else setting_label(name),
             keys=about(names, setting=name),
         )
-        for name in shown
+        for name in visible
     ]
     rows = []
     for before, after in dict.fromkeys((change[0], change[1]) for change in found):
         cells = [
             replace(effect_cell(found.get((before, after, name))), keys=about(names, setting=name))
-            for name in shown
+            for name in visible
         ]
         rows.append(Row([Cell(f"{before} \N{RIGHTWARDS ARROW} {after}"), *cells]))
-    caption = "Each configuration against the one before it: difference in log odds"
+    caption = "Difference in log odds from the previous training configuration"
     return Table("effects", caption, columns, rows, note=effects_note(table) if rows else "")
 
 
@@ -249,7 +255,7 @@ def effect_cell(row: Any) -> Cell:
 
 
 def effects_note(table: Any) -> str:
-    """Say over what the differences are, and for what their intervals."""
+    """Return what the differences average over, and to what their intervals generalise."""
     ends = []
     for column, noun in (("n_models", "model"), ("n_datasets", "dataset")):
         sizes = {int(n) for n in table[column] if n}
@@ -257,12 +263,13 @@ def effects_note(table: Any) -> str:
         ends += [fewest + count(max(sizes), noun)] if sizes else []
     return (
         f"Means over {joined(ends)} of differences paired by model and dataset, with 95 % "
-        "intervals for other models and datasets; of which there is one, that one is held fixed."
+        "intervals that generalise to other models and datasets. A single model or dataset is "
+        "treated as fixed."
     )
 
 
 def study_tables(subject: Subject, names: Names) -> dict[str, Table]:
-    """Give the tables that stand under the figures of the further studies."""
+    """Return the tables below the figures of the sweeps."""
     tables = {
         "ablation": ("ablation-table", subject.ablation, "configuration", "Training"),
         "convergence": ("convergence-table", subject.convergence, "steps", "Steps"),
@@ -279,7 +286,7 @@ def study_tables(subject: Subject, names: Names) -> dict[str, Table]:
 
 
 def residual_table(subject: Subject, names: Names) -> Table:
-    """Models and settings by datasets: log odds beyond the dataset's line."""
+    """Return models and settings by datasets: residuals from the line of each dataset."""
     cells = subject.cells
     cells = cells[cells.residual.notna()] if len(cells) else cells
     found = {
@@ -299,7 +306,9 @@ def residual_table(subject: Subject, names: Names) -> Table:
                 ]
                 first = [Cell(setting_label(setting)), Cell(model)]
                 rows.append(Row([*first, *numbers], about(names, setting=setting, model=model)))
-    return Table("residual-table", "Log odds beyond the line of the dataset", columns, rows)
+    return Table(
+        "residual-table", "Residual from the dataset's least-squares line (log odds)", columns, rows
+    )
 
 
 def study_table(names: Names, key: str, table: Any, column: str, label: str) -> Table:
@@ -320,4 +329,4 @@ def study_table(names: Names, key: str, table: Any, column: str, label: str) -> 
         cells += [figure(row.mean, 3), figure(row.se, 3)]
         cells += [share(row.upstream_accuracy)] if has_upstream else []
         rows.append(Row(cells, about(names, setting=row.setting, model=row.model, **where)))
-    return Table(key, "The numbers of the figure", columns, rows)
+    return Table(key, "Data of the figure", columns, rows)

@@ -1,7 +1,7 @@
-"""The result in sentences, written from the estimates and from nothing else.
+"""The main results in sentences, written from the estimates alone.
 
-No sentence says that one thing causes another. What an interval leaves open is said to be open,
-and what could not be estimated is said not to have been.
+No sentence claims that one thing causes another. Where an interval includes 0 the direction is
+called uncertain, and what could not be estimated is named.
 """
 
 from typing import Any
@@ -34,15 +34,15 @@ __all__ = [
     "supporting",
 ]
 
-# Pairs of settings beyond these are in the table of settings.
+# Further pairs of settings are in the table of settings only.
 MOST_PAIRS = 3
 
 
 def headline(subject: Subject) -> str:
-    """Say the main result in one sentence.
+    """Return the main result in one sentence.
 
-    The correlation with upstream accuracy in the first setting that has one, and how two settings
-    compare; without upstream accuracies, which model is best.
+    It states the correlation with upstream accuracy in the first setting that has one, and how two
+    settings compare; without upstream accuracies, which model is best.
     """
     rows = pearson_rows(subject)
     level = level_used(subject)
@@ -60,7 +60,7 @@ def headline(subject: Subject) -> str:
 
 
 def supporting(subject: Subject) -> list[str]:
-    """Say what else the tables show, the most telling first."""
+    """Return what else the tables show, the most important first."""
     rows = pearson_rows(subject)
     pairs = setting_pairs(subject)
     sentences = [other_settings(subject, rows), family_sentence(rows), slope_sentence(subject)]
@@ -69,20 +69,19 @@ def supporting(subject: Subject) -> list[str]:
         pairs = pairs[1:]
     else:
         sentences.append(
-            f"There is no correlation with {subject.upstream_name} to report: "
-            f"{no_correlation_reason(subject)}."
+            f"No correlation with {subject.upstream_name}: {no_correlation_reason(subject)}."
         )
     if pairs:
-        said = joined([wins_clause(pair) for pair in pairs[:MOST_PAIRS]])
+        clauses = joined([wins_clause(pair) for pair in pairs[:MOST_PAIRS]])
         more = count(len(pairs) - MOST_PAIRS, "more comparison") if len(pairs) > MOST_PAIRS else ""
         rest = f" ({more} in the table of settings)" if more else ""
-        sentences.append(f"{said[:1].upper()}{said[1:]}{rest}.")
+        sentences.append(f"{clauses[:1].upper()}{clauses[1:]}{rest}.")
     sentences += study_sentences(subject)
     return [sentence for sentence in sentences if sentence]
 
 
 def setting_pairs(subject: Subject) -> list[Any]:
-    """Return every pair of settings that share cells, once each, the most telling first.
+    """Return every pair of settings that share cells, once each, the most important first.
 
     Fine-tuning against logistic regression, or against scratch where that is all: the pair whose
     other setting is the headline's first, and of several such the one of the same protocol; pairs
@@ -102,7 +101,7 @@ def setting_pairs(subject: Subject) -> list[Any]:
 
 
 def _leads(row: Any) -> bool:
-    """Of the two orders of a pair, choose the one in which the first wins more often."""
+    """Return whether, of both orders of a pair, this is the one whose first wins more often."""
     lost = row.cells - row.wins - row.ties
     return bool(row.wins > lost or (row.wins == lost and row.setting < row.other))
 
@@ -115,23 +114,23 @@ def finetune_pairs(subject: Subject, rows: list[Any]) -> list[Any]:
         for other_role in ("linear", "scratch")
     ]
     found = next(filter(None, against), [])
-    shown = [row.setting for row in pearson_rows(subject)] or in_order(r.other for r in found)
-    places = {setting: i for i, setting in enumerate(shown)}
+    visible = [row.setting for row in pearson_rows(subject)] or in_order(r.other for r in found)
+    places = {setting: i for i, setting in enumerate(visible)}
     same = [row for row in found if protocol(row.setting) == protocol(row.other)] or found
     return sorted(same, key=lambda row: places.get(row.other, len(places)))
 
 
 def protocol(setting: str) -> str:
-    """Give what stands in brackets after a setting's name."""
+    """Return what stands in parentheses after the name of a setting."""
     return setting.partition(" (")[2]
 
 
 def wins_clause(row: Any) -> str:
-    """Count the cells in which the first of two settings has the higher accuracy."""
-    ties = f" and ties in {int(row.ties)}" if row.ties else ""
+    """State in how many model-dataset pairs the first of two settings is more accurate."""
+    ties = f" (ties: {int(row.ties):,})" if row.ties else ""
     return (
         f"{setting_phrase(row.setting)} beats {setting_phrase(row.other)} "
-        f"in {int(row.wins):,} of {count(int(row.cells), 'cell')}{ties}"
+        f"in {int(row.wins):,} of {int(row.cells):,} model-dataset pairs{ties}"
     )
 
 
@@ -148,34 +147,34 @@ def best_sentence(subject: Subject) -> str:
         return "There are no results in this table."
     best = table[table["best"].astype(bool)]
     if not len(best):
-        return "No model can be called best: the table does not connect the models."
+        return "No model can be called best: the datasets do not connect all models."
     leaders = sorted(str(name) for name in best.model)
     rest = table[~table["best"].astype(bool)]
     by = by_setting(str(best.iloc[0].setting))
     by = by[:1].upper() + by[1:]
-    do = "does best" if len(leaders) == 1 else "do equally well, and best"
-    text = f"{by} over {over}, {joined(leaders)} {do}"
+    do = "performs best" if len(leaders) == 1 else "are tied for best"
+    text = f"{by} on {over}, {joined(leaders)} {do}"
     if not len(rest) and len(leaders) > 1:
         return f"{text}."
     leader = leaders[0]
     if not len(rest):
         others = subject.cells[subject.cells.setting == best.iloc[0].setting].model.nunique() > 1
-        on = " on all of them" if others else ""
-        return f"{by} over {over}, {leader} is the only model measured{on}."
+        on = " with all of them" if others else ""
+        return f"{by} on {over}, {leader} is the only model measured{on}."
     verdicts = [value if known(value) else None for value in rest["not_different"]]
     if all(value is None for value in verdicts):
-        return f"{text}, but there is no test of whether the others differ from it."
+        return f"{text}; differences from the other models were not tested."
     same = [str(name) for name, value in zip(rest.model, verdicts, strict=True) if value]
     if same:
         verb = "are" if len(same) > 1 else "is"
         return f"{text}; {listed(same)} {verb} not significantly different from it ({test})."
     untested = sum(value is None for value in verdicts)
     others = "every other model" if not untested else "every other model that was tested"
-    return f"{text}, significantly ahead of {others} ({test}){nearest(rest)}."
+    return f"{text}, significantly better than {others} ({test}){nearest(rest)}."
 
 
 def nearest(rest: Any) -> str:
-    """State how far the best is ahead of the next, with the interval; empty where unknown."""
+    """State the odds ratio of the second-best model, with its interval; empty if unknown."""
     if "odds_ratio" not in rest:
         return ""
     rest = rest[rest.difference_low.notna()]
@@ -184,12 +183,13 @@ def nearest(rest: Any) -> str:
     row = rest.sort_values("difference", ascending=False, kind="stable").iloc[0]
     between = interval(row.odds_ratio_low, row.odds_ratio_high)
     return (
-        f"; the odds of {row.model}, the next, are {number(row.odds_ratio)} times its ({between})"
+        f"; odds ratio of the second-best, {row.model}: {number(row.odds_ratio)} "
+        f"(95 % interval {between})"
     )
 
 
 def means_or_cells(subject: Subject) -> tuple[Any, str, str]:
-    """Choose what the best model is read off: means over datasets, or the one dataset's cells."""
+    """Return the table that tells the best model: means over datasets, or cells of one dataset."""
     means, cells = subject.model_means, subject.cells
     if len(means):
         table = means[means.setting == in_order(means.setting)[0]]
@@ -199,7 +199,7 @@ def means_or_cells(subject: Subject) -> tuple[Any, str, str]:
         return None, "", ""
     table = cells[cells.setting == in_order(cells.setting)[0]]
     if not len(means) and table.dataset.nunique() > 1:
-        # Nothing connects the models: none is best over all, and one dataset is not all.
+        # No dataset connects the models: none is best overall.
         return table.iloc[:0], "", ""
     first = str(table.dataset.iloc[0])
     return table[table.dataset == first], first, TESTS["one"]

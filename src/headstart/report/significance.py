@@ -1,4 +1,4 @@
-"""The tables of the tests: best models, pairs, mixed model, ranks, coverage of predictions."""
+"""The tables of tests: best models, pairs, mixed model, ranks, coverage of predictions."""
 
 from typing import Any
 
@@ -24,18 +24,18 @@ from headstart.spec.labels import setting_label
 __all__ = ["MOST_PAIRS", "correction_sentence", "pairs_table", "significance_tables"]
 
 TEXT: dict[str, Any] = {"numeric": False}
-# More rows of pairs than these make a page slow and large; the rest stays in the analysis.
+# More rows of pairs make a page slow and large; the rest stays in the analysis.
 MOST_PAIRS = 2000
 TESTS = {
-    "mcnemar": "McNemar, exact",
+    "mcnemar": "exact McNemar",
     "permutation": "permutation",
-    "paired_t": "paired t, moderated",
-    "wilcoxon": "Wilcoxon signed ranks",
+    "paired_t": "moderated paired t",
+    "wilcoxon": "Wilcoxon signed-rank",
 }
 
 
 def significance_tables(subject: Subject, names: Names) -> list[Table]:
-    """Give the tables of tests without the pairs, those without rows left out."""
+    """Return the tables of tests, except the pairs, that have rows."""
     tables = [
         best_table(subject, names),
         mixed_table(subject, names),
@@ -46,21 +46,21 @@ def significance_tables(subject: Subject, names: Names) -> list[Table]:
 
 
 def correction_sentence(subject: Subject) -> str:
-    """State whether intervals and p-values are corrected for the number of comparisons."""
+    """State whether intervals and p-values are corrected for multiple comparisons."""
     tables = [one for one in (subject.model_means, subject.pairwise) if len(one)]
     used = {name for table in tables for name in table.correction.dropna()}
     if (used or {subject.options.get("correction")}) == {"simultaneous"}:
         return (
-            "Intervals of differences and adjusted p-values are corrected for the number of "
-            "comparisons: all of one family hold together (Bonferroni)."
+            "Intervals of differences and adjusted p-values are corrected for multiple comparisons "
+            "(Bonferroni): all intervals of one family hold simultaneously."
         )
-    return "No correction for the number of comparisons is applied."
+    return "No correction for multiple comparisons is applied."
 
 
 def best_table(subject: Subject, names: Names) -> Table:
-    """The best model per setting and dataset, and who is not significantly different from it."""
+    """Return the best models per setting and dataset, and those that do not differ from them."""
     columns = [Column(label, **TEXT) for label in ("Setting", "Dataset", "Best")]
-    columns += [Column("Not significantly different from it", **TEXT)]
+    columns += [Column("Not significantly different from the best", **TEXT)]
     rows = []
     for setting in names.settings:
         for dataset in (None, *names.datasets):
@@ -80,23 +80,25 @@ def best_row(setting: str, dataset: str | None, table: Any) -> list[Cell]:
     pairs = list(zip(rest.model, rest.not_different, strict=True))
     same = [str(name) for name, verdict in pairs if known(verdict) and bool(verdict)]
     verdicts, _ = tested(table)
-    said = listed(same, 100) if same else "none" if verdicts else "not tested"
+    text = listed(same, 100) if same else "none" if verdicts else "not tested"
     over = dataset if dataset is not None else "mean over datasets"
-    return [Cell(setting_label(setting)), Cell(over), Cell(listed(best, 100)), Cell(said)]
+    return [Cell(setting_label(setting)), Cell(over), Cell(listed(best, 100)), Cell(text)]
 
 
 def pairs_table(subject: Subject, names: Names) -> tuple[Table, int]:
-    """Pairs of models, those against the best first.
+    """Return pairs of models, those with the best model first.
 
     Returns
     -------
     table
-        At most MOST_PAIRS rows; a row that is against the best has ``data-best``.
+        At most MOST_PAIRS rows; ``data-best`` is 1 in rows with the best model.
     left_out
-        How many rows the analysis has beyond these.
+        Number of rows of the analysis beyond these.
     """
     columns = [Column(label, **TEXT) for label in ("Setting", "Dataset", "Model", "Other", "Test")]
-    columns += [Column(label) for label in ("Difference", "Interval", "p", "p adjusted", "n")]
+    columns += [
+        Column(label) for label in ("Difference", "95 % interval", "p", "p (adjusted)", "n")
+    ]
     best = best_models(subject)
     rows = in_order(subject.pairwise, names)
 
@@ -110,16 +112,15 @@ def pairs_table(subject: Subject, names: Names) -> tuple[Table, int]:
     rows.sort(key=lambda r: (not versus_best(r), place.get(r.setting, 99), r.dataset != "all"))
     table_rows = [pair_row(row, names, versus_best(row)) for row in rows[:MOST_PAIRS]]
     note = (
-        "A difference is the model's minus the other's: in percentage points (pp) on one dataset, "
-        "in mean log odds over all. The interval is corrected for the number of pairs unless "
-        "stated otherwise."
+        "Difference: the model minus the other model, in percentage points (pp) on one dataset, in "
+        "mean log odds over all datasets."
     )
-    table = Table("pairs", "Pairs of models", columns, table_rows, note=note)
+    table = Table("pairs", "Pairwise comparison of models", columns, table_rows, note=note)
     return table, max(0, len(rows) - MOST_PAIRS)
 
 
 def best_models(subject: Subject) -> dict[tuple[str, str], set[str]]:
-    """Give the best models of every setting and dataset, and of the means (``"all"``)."""
+    """Return the best models per setting and dataset, and of the means (``"all"``)."""
     best: dict[tuple[str, str], set[str]] = {}
     cells, means = subject.cells, subject.model_means
     for row in cells[cells["best"].astype(bool)].itertuples(index=False) if len(cells) else ():
@@ -155,11 +156,11 @@ def pair_row(row: Any, names: Names, versus_best: bool) -> Row:
 
 
 def mixed_table(subject: Subject, names: Names) -> Table:
-    """The slope of the mixed model beside r."""
+    """Return the slope of the mixed model beside r."""
     labels = ("Mean slope", "95 % interval", "Standard error", "r")
     columns = [Column("Setting", **TEXT), *(Column(label) for label in labels)]
     spreads = ("SD slopes", "SD datasets", "SD models", "SD residual")
-    more = ("r, 95 % interval", *spreads, "F, slopes differ", "p")
+    more = ("r, 95 % interval", *spreads, "F (equal slopes)", "p")
     columns += [*(Column(label) for label in more), Column("Fit", **TEXT)]
     table = subject.correlations
     if len(table):
@@ -178,17 +179,17 @@ def mixed_table(subject: Subject, names: Names) -> Table:
         cells += [Cell("converged" if row.converged else "did not converge")]
         rows.append(Row(cells, about(names, setting=row.setting)))
     note = (
-        "Log odds of every cell on the log odds of upstream accuracy, with random intercepts of "
-        "models and datasets and a random slope per dataset, so that the interval is for other "
-        "models and other datasets; beside it r of the means."
+        "Linear mixed model of the log odds of all cells on the log odds of upstream accuracy, "
+        "with random intercepts per model and dataset and a random slope per dataset: the interval "
+        "generalises to other models and datasets. For comparison: r of the means."
     )
     if any(not row.converged for row in subject.mixed.itertuples(index=False)):
-        note += " Where the fit did not converge, its numbers are not the best-fitting ones."
+        note += " Estimates of a fit that did not converge are unreliable."
     return Table("mixed", "Mixed model", columns, rows, note=note)
 
 
 def ranks_table(subject: Subject, names: Names) -> Table:
-    """Ranks with simultaneous intervals."""
+    """Return the ranks with their simultaneous intervals."""
     columns = [Column("Setting", **TEXT), Column("Model", **TEXT), Column("Rank")]
     columns += [Column("95 % simultaneous confidence interval of the rank")]
     columns += [Column("Mean log odds"), Column("Mean accuracy %")]
@@ -210,12 +211,11 @@ def ranks_table(subject: Subject, names: Names) -> Table:
 
 
 def prediction_table(subject: Subject, names: Names) -> Table:
-    """How often the fit predicts models that it has not seen."""
+    """Return how often prediction intervals cover models that were left out of the fit."""
     columns = [Column("Setting", **TEXT), Column("Dataset", **TEXT), Column("Fit", **TEXT)]
     columns += [Column(label) for label in ("Slope", "Residual SD", "p of curvature")]
-    columns += [Column(label) for label in ("Left out %", "Low third %", "Middle third %",
-                                            "High third %", "Family left out %",
-                                            "Best third from the rest %")]  # fmt: skip
+    parts = ("model left out", "low third", "middle third", "high third", "family left out")
+    columns += [Column(f"Coverage %, {part}") for part in (*parts, "top third extrapolated")]
     kinds = ("low", "middle", "high", "family", "top")
     rows = [
         Row(
@@ -234,13 +234,13 @@ def prediction_table(subject: Subject, names: Names) -> Table:
         for row in in_order(subject.prediction, names)
     ]
     note = (
-        "The share of accuracies within the 95 % prediction interval when each model is left out, "
-        "by thirds of upstream accuracy; when its whole family is left out; and of the best third "
-        "when it is predicted from the rest. "
+        "Coverage: share of accuracies within the 95 % prediction interval when the model is left "
+        "out (of all models, and by thirds of upstream accuracy), when its whole family is left "
+        "out, and for the top third predicted from the rest. "
     ) + " ".join(prediction_summary(subject.prediction)[1:])
     return Table("prediction", "Leave-one-model-out prediction", columns, rows, note=note.strip())
 
 
 def held(covered: Any, n: Any) -> Cell:
-    """Show which share of the models left out was within its interval; unknown of none."""
+    """Return the share of models left out that were within their interval, unknown if none."""
     return share(covered / n if n else None, 0)

@@ -1,4 +1,4 @@
-"""The further studies: training choices, convergence, size of the training set."""
+"""Charts of sweeps: upstream training choices, convergence, size of the training set."""
 
 from textwrap import wrap
 from typing import Any
@@ -24,7 +24,7 @@ __all__ = ["ablation_figure", "convergence_figure", "size_figure"]
 COLOUR = "setting_colour"
 SHAPE = own_shape("setting_shape")
 MEAN = "Mean log odds of transfer"
-# Height of a configuration, whose name takes up to three lines.
+# Pixels per configuration, whose name takes up to three lines.
 CONFIGURATION = 46
 POINTS = {"filled": True, "size": 55, "opacity": 1}
 
@@ -34,7 +34,7 @@ def mean_axis(title: str | None = MEAN) -> Any:
 
 
 def lines(rows: Any, x: Any, hover: list[Any], title: str | None = MEAN) -> Any:
-    """A line a setting and model, with error bars where there are some."""
+    """Draw one line per setting and model, with error bars where they are known."""
     colour, y = own_colour(COLOUR), mean_axis(title)
     parts = alt.Detail(["setting:N", "model:N"])
     return alt.layer(
@@ -47,7 +47,7 @@ def lines(rows: Any, x: Any, hover: list[Any], title: str | None = MEAN) -> Any:
 
 
 def ablation_figure(subject: Subject) -> Figure | None:
-    """Mean log odds against the training configuration, a line a model and setting."""
+    """Draw mean log odds against training configuration, one line per model and setting."""
     table = subject.ablation
     if not len(table):
         return None
@@ -71,10 +71,10 @@ def ablation_figure(subject: Subject) -> Figure | None:
         charts.append(Chart(str(model), description, spec))
     return Figure(
         key="ablation",
-        title="How do training choices upstream show in transfer?",
+        title="How does transfer depend on upstream training choices?",
         caption=(
-            "Each point is one way to train the upstream model, in the order given"
-            f"; {bars_said(table, 'se', 'one standard error')}"
+            "Each point is one upstream training configuration, in the order given"
+            f"; {bars_caption(table, 'se', 'one standard error')}"
         ),
         charts=charts,
         legend="settings",
@@ -82,26 +82,26 @@ def ablation_figure(subject: Subject) -> Figure | None:
     )
 
 
-def bars_said(table: Any, column: str, what: str) -> str:
-    """Say what the bars are, or that there are none."""
+def bars_caption(table: Any, column: str, what: str) -> str:
+    """Return what the error bars show, or that there are none."""
     known = table[column].notna()
     if not known.any():
-        return "how sure each is, is not known."
-    return f"bars are {what}{'' if known.all() else ', where it is known'}."
+        return "no error bars are available."
+    return f"error bars show {what}{'' if known.all() else ', where known'}."
 
 
 def size_caption(table: Any) -> str:
-    """Say how many random subsets a point stands for, and what its bar is."""
+    """Return how many random subsets a point averages, and what its error bar shows."""
     few, most = int(table.n_seeds.min()), int(table.n_seeds.max())
     if most == 1:
-        return "A point is one random subset: what another would give is not known."
+        return "Each point is a single random subset: the variation between subsets is unknown."
     subsets = f"{most}" if few == most else f"{few} to {most}"
-    bars = bars_said(table, "se", "one standard error over them")
+    bars = bars_caption(table, "se", "one standard error over subsets")
     return f"Mean log odds over {subsets} random subsets; {bars}"
 
 
 def ablation_axis(order: list[str]) -> Any:
-    """Give each configuration a row, its name in short lines."""
+    """Return a vertical axis with one row per configuration, its name in short lines."""
     broken = "{" + ", ".join(f"{text(n)}: {text(wrapped(n))}" for n in order) + "}"
     label = f"split({broken}[datum.label], '|')"
     # Lines hang from their row: half the text has to stand above it.
@@ -116,7 +116,7 @@ def wrapped(name: str) -> str:
 
 
 def ablation_chart(rows: Any, y: Any, hover: list[Any]) -> Any:
-    """A row a configuration: the names are sentences, which do not fit below an axis."""
+    """Draw one row per configuration: names may be sentences, too long to go below an axis."""
     colour = own_colour(COLOUR)
     x = alt.X("mean:Q", title=MEAN, scale=log_odds_scale())
     path = alt.Order("position:Q")
@@ -130,7 +130,7 @@ def ablation_chart(rows: Any, y: Any, hover: list[Any]) -> Any:
 
 
 def convergence_figure(subject: Subject) -> Figure | None:
-    """Mean log odds against training steps, on a logarithmic axis."""
+    """Draw mean log odds against training steps, on a logarithmic axis."""
     table = subject.convergence
     if not len(table):
         return None
@@ -157,8 +157,8 @@ def convergence_figure(subject: Subject) -> Figure | None:
         key="convergence",
         title="Convergence speed",
         caption=(
-            "Each point is a run of its own with its own schedule; the axis is logarithmic; "
-            + bars_said(table, "low", "95 % intervals")
+            "Each point is a separate run with its own schedule; the axis of steps is logarithmic; "
+            + bars_caption(table, "low", "95 % confidence intervals")
         ),
         charts=charts,
         legend="settings",
@@ -167,7 +167,7 @@ def convergence_figure(subject: Subject) -> Figure | None:
 
 
 def size_figure(subject: Subject, names: Names) -> Figure | None:
-    """Log odds against examples per class, a panel a dataset."""
+    """Draw log odds against examples per class, one panel per dataset."""
     table = subject.dataset_size
     if not len(table):
         return None
@@ -190,7 +190,7 @@ def size_figure(subject: Subject, names: Names) -> Figure | None:
         charts.append(Chart(dataset, description, spec, dataset=dataset))
     return Figure(
         key="dataset-size",
-        title="How much does the size of the training set matter?",
+        title="How does accuracy depend on the size of the training set?",
         caption=size_caption(table),
         charts=charts,
         legend="settings",

@@ -1,4 +1,4 @@
-"""What a report is about: the tables it reads, and the names in the order they are shown."""
+"""The tables that a report reads, and the names in the order of the page."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ __all__ = ["Names", "Subject", "names_of"]
 
 
 class Subject(Protocol):
-    """The tidy tables of an analysis, as ``headstart.analysis`` gives them; any may be empty."""
+    """The tidy tables of an analysis, as ``headstart.analysis`` returns them; any may be empty."""
 
     @property
     def counts(self) -> Any: ...
@@ -62,16 +62,16 @@ class Subject(Protocol):
 
 @dataclass(frozen=True)
 class Names:
-    """Every setting, dataset and model of any table, in the order that the page shows them.
+    """Every setting, dataset and model of any table, in the order of the page.
 
     Attributes
     ----------
     settings
         In the paper's order.
     datasets
-        As they come in the table of results.
+        In the order of the table of results.
     models
-        The best mean of the first setting first, those without a mean after them.
+        Sorted by the mean of the first setting, those without a mean last.
     """
 
     settings: tuple[str, ...]
@@ -80,7 +80,7 @@ class Names:
 
 
 def names_of(subject: Subject) -> Names:
-    """Collect the names from the cells and the further studies."""
+    """Collect the names from the cells and the sweeps."""
     tables = [subject.cells, subject.ablation, subject.convergence, subject.dataset_size]
 
     def all_of(column: str) -> list[str]:

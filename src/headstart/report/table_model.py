@@ -1,4 +1,4 @@
-"""Tables of the page before they are HTML: columns, rows and cells with what they are about."""
+"""Tables before they are HTML or LaTeX: columns, rows, cells, and how the best is marked."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -16,8 +16,8 @@ __all__ = [
     "between",
     "figure",
     "image_test",
-    "key_words",
-    "mark_of",
+    "marker_legend",
+    "marker_of",
     "share",
     "significance",
     "sortable",
@@ -32,26 +32,26 @@ class Cell:
     Attributes
     ----------
     text
-        What it says.
+        The text.
     value
-        What it is sorted by, where that is not its text.
-    mark
-        ``"best"``, ``"same"`` (not distinguishable from the best) or empty.
+        The sort key, where it differs from the text.
+    marker
+        ``"best"``, ``"same"`` (not significantly different from it) or empty.
     note
-        A second line, small: an interval.
+        A second, smaller line: an interval.
     keys
-        What it is about, for the page's choices: ``{"data-d": 3}``.
+        HTML attributes for the filter of the page: ``{"data-d": 3}``.
     """
 
     text: str
     value: float | None = None
-    mark: str = ""
+    marker: str = ""
     note: str = ""
     keys: dict[str, Any] = field(default_factory=dict)
 
     @property
     def order(self) -> str:
-        """What the page has to know to sort it, where its text does not say so itself."""
+        """Return the sort key, empty where the text serves as one."""
         if self.value is None:
             return ""
         order = f"{self.value:.8g}"
@@ -60,7 +60,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Column:
-    """A column's heading; numbers stand right."""
+    """A column: its heading, alignment (numbers to the right) and filter attributes."""
 
     label: str
     numeric: bool = True
@@ -70,7 +70,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Row:
-    """One row, whose first cell names it."""
+    """One row; its first cell is its heading."""
 
     cells: list[Cell]
     keys: dict[str, Any] = field(default_factory=dict)
@@ -85,15 +85,15 @@ class Table:
     key
         The anchor.
     caption
-        What it shows.
+        The caption.
     columns, rows
         As many cells in a row as there are columns.
     keys
-        What the whole table is about.
+        Filter attributes of the whole table.
     note
-        What has to be known to read it.
-    key_words
-        What underlining means, after what bold means; empty where nothing is marked.
+        How to read it.
+    marker_legend
+        What bold and underlined mean; empty where nothing is marked.
     """
 
     key: str
@@ -102,16 +102,16 @@ class Table:
     rows: list[Row]
     keys: dict[str, Any] = field(default_factory=dict)
     note: str = ""
-    key_words: str = ""
+    marker_legend: str = ""
 
     @property
     def intervals(self) -> bool:
-        """Whether any cell has a second line."""
+        """Return whether any cell has a second line."""
         return any(cell.note for row in self.rows for cell in row.cells)
 
 
 def about(names: Names, **what: Any) -> dict[str, Any]:
-    """Say which setting, dataset, model and other model something is about, by place in `names`.
+    """Return the filter attributes of a setting, dataset, model and other model: places in `names`.
 
     Examples
     --------
@@ -134,27 +134,27 @@ def about(names: Names, **what: Any) -> dict[str, Any]:
 
 
 def figure(value: Any, digits: int = 2, plus: bool = False) -> Cell:
-    """A cell that holds a number."""
+    """Return a cell with a number."""
     return Cell(number(value, digits, plus), sortable(value))
 
 
 def share(value: Any, digits: int = 1) -> Cell:
-    """A cell that holds a proportion in percent."""
+    """Return a cell with a proportion in percent."""
     return Cell(percent(value, digits), sortable(value))
 
 
 def significance(p: Any) -> Cell:
-    """A cell that holds a p-value."""
+    """Return a cell with a p-value."""
     return Cell(p_value(p), sortable(p))
 
 
 def between(low: Any, high: Any, digits: int = 2, scale: float = 1) -> Cell:
-    """A cell that holds an interval, sorted by its lower end."""
+    """Return a cell with an interval, sorted by its lower end."""
     return Cell(interval(low, high, digits, scale) or number(None), sortable(low))
 
 
 def sortable(value: Any) -> float | None:
-    """Give what a number is sorted by: itself, where it is known."""
+    """Return the sort key of a number: the number, None where it is unknown."""
     return float(value) if known(value) else None
 
 
@@ -162,7 +162,7 @@ IMAGE_TESTS = {"mcnemar": "exact McNemar test", "permutation": "permutation test
 MEANS_TEST = "95 % intervals of the difference over datasets"
 
 
-def mark_of(row: Any) -> str:
+def marker_of(row: Any) -> str:
     """Return how a cell is marked: the best, or not significantly different from it."""
     if known(row.best) and bool(row.best):
         return "best"
@@ -172,7 +172,7 @@ def mark_of(row: Any) -> str:
 def tested(table: Any) -> tuple[int, int]:
     """Count the rows that were tested against the best, and those that were not.
 
-    The best of all are neither: that they do not differ from themselves is no test.
+    The best itself counts as neither.
     """
     rest = table[~table["best"].astype(bool)] if len(table) else table
     verdicts = [known(value) for value in rest["not_different"]] if len(rest) else []
@@ -180,14 +180,14 @@ def tested(table: Any) -> tuple[int, int]:
 
 
 def image_test(subject: Subject) -> str:
-    """Name the tests on the images of a test set."""
+    """Return the name of the tests on the images of a test set."""
     used = set(subject.pairwise.test) if len(subject.pairwise) else set()
     names = [name for test, name in IMAGE_TESTS.items() if test in used]
     return f"{' or '.join(names or ['paired test'])} on the test images"
 
 
-def key_words(subject: Subject, cells: Any, means: Any) -> str:
-    """Say what underlining means in a table, after what bold means; no more than was tested.
+def marker_legend(subject: Subject, cells: Any, means: Any) -> str:
+    """Return what bold and underlined mean in a table, by which tests; no more than was tested.
 
     Parameters
     ----------
@@ -195,22 +195,18 @@ def key_words(subject: Subject, cells: Any, means: Any) -> str:
         Whose pairs say which tests were made.
     cells, means
         The rows of single datasets and of means that the table shows; either may be empty.
-
-    Returns
-    -------
-    str
-        ``"; underlined ..."`` and a full stop, with the test and what was not tested.
     """
     (on_cells, cells_left), (on_means, means_left) = tested(cells), tested(means)
     tests = [*([image_test(subject)] if on_cells else []), *([MEANS_TEST] if on_means else [])]
     if not tests:
-        return "; no test compares the others with it." if cells_left + means_left else "."
-    left = [
+        untested = " Differences from the best were not tested." if cells_left + means_left else ""
+        return f"Bold: best.{untested}"
+    legend = [
+        f"Bold: best. Underlined: not significantly different from the best ({'; '.join(tests)}).",
         "Single datasets were not tested." if cells_left and not on_cells else "",
         "Means were not tested." if means_left and not on_means else "",
         f"{cells_left:,} of {on_cells + cells_left:,} accuracies were not tested."
         if cells_left and on_cells
         else "",
     ]
-    words = f"; underlined is what is not significantly different from it ({'; '.join(tests)})."
-    return " ".join(filter(None, [words, *left]))
+    return " ".join(filter(None, legend))

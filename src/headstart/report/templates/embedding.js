@@ -1,5 +1,5 @@
 "use strict";
-// Glue only: what is pointed at in one chart, or in the legend, is lit in all. Vega draws.
+// What is hovered in one chart, or in the legend, is highlighted in all. The charts are Vega-Lite.
 (function () {
   const { points, charts, config } = JSON.parse(document.getElementById("payload").textContent);
   const views = [];
@@ -23,7 +23,7 @@
     }
   }
 
-  // One class may be kept in sight by its button, and is shown while the pointer is on it.
+  // A class is highlighted while the pointer is on its button, and stays so after a click.
   const buttons = [...document.querySelectorAll("[data-class]")];
   function chosen() {
     const on = buttons.find((button) => button.getAttribute("aria-pressed") === "true");

@@ -1,5 +1,5 @@
 "use strict";
-// Glue only: choices, sorting, finding, saving. The charts are Vega-Lite, drawn by Vega.
+// Filtering, sorting, searching, saving. The charts are Vega-Lite, drawn by Vega.
 (function () {
   const { names, tables, charts, config } = JSON.parse(document.getElementById("payload").textContent);
   const hidden = { settings: new Set(), datasets: new Set(), models: new Set() };
@@ -18,7 +18,7 @@
     const datasets = Object.fromEntries(Object.entries(tables).map(([name, table]) => [name, rows(table)]));
     for (const [key, spec] of Object.entries(charts)) {
       const place = document.getElementById(key);
-      // Only errors are logged: an empty choice is no warning.
+      // Only errors are logged: an empty selection is no warning.
       // ast: expressions are interpreted, so that the page forbids evaluating code.
       const result = await vegaEmbed(place, { ...spec, datasets: { ...spec.datasets, ...datasets } }, {
         actions: false, ast: true, config, defaultStyle: false, logLevel: 1, mode: "vega-lite", renderer: "svg",
@@ -29,7 +29,7 @@
     apply();
   }
 
-  // The page's choices: one class on whatever is about something hidden, one signal to each chart.
+  // The filter: one class on whatever is about something hidden, one signal to each chart.
   const kinds = { s: "settings", v: "settings", d: "datasets", m: "models", o: "models" };
 
   function apply() {
@@ -44,13 +44,13 @@
       }
       view.resize().runAsync();
     }
-    say();
+    showCounts();
     search();
-    // A chart that was hidden has to find out how wide its place is.
+    // A chart that was hidden has to measure its container again.
     window.dispatchEvent(new Event("resize"));
   }
 
-  function say() {
+  function showCounts() {
     const counted = Object.entries(hidden).map(([kind, off]) =>
       `${names[kind].length - off.size} of ${names[kind].length} ${names[kind].length === 1 ? kind.slice(0, -1) : kind}`);
     document.getElementById("shown").textContent = `${counted.join(", ")} shown`;
@@ -77,7 +77,7 @@
     apply();
   }
 
-  // Sorting: numbers by data-v or their text, words by their text; what is unknown stays last.
+  // Sorting: numbers by data-v or their text, text by itself; unknown values stay last.
   function sort(button) {
     const heading = button.closest("th");
     const body = heading.closest("table").tBodies[0];
@@ -117,7 +117,7 @@
     }
   }
 
-  // A saved chart stands on its own: the page's variables become the colours of print.
+  // A saved chart is self-contained: CSS variables become the colours of print.
   async function save(key) {
     const probe = document.createElement("i");
     probe.className = "light";
