@@ -59,42 +59,30 @@ def rows(
         There is no such table, a column is missing, or no row is left.
     """
     found = tables.get(table)
+    needs, about = (
+        f"figure '{figure}' needs the table '{table}'",
+        {"figure": figure, "table": table},
+    )
     if found is None:
         raise AnalysisError(
-            f"figure '{figure}' needs the table '{table}', found only: "
-            f"{', '.join(sorted(tables)) or 'no table'}; pass all tables of an analysis",
-            code="figure.table_missing",
-            figure=figure,
-            table=table,
-            found=sorted(tables),
-        )
-    if lacking := [column for column in columns if column not in found.columns]:
+            f"{needs}, found only: {', '.join(sorted(tables)) or 'no table'}; pass all tables of "
+            "an analysis", code="figure.table_missing", found=sorted(tables), **about,
+        )  # fmt: skip
+    if missing := [column for column in columns if column not in found.columns]:
         raise AnalysisError(
-            f"figure '{figure}' needs the columns {', '.join(lacking)} of the table '{table}', "
-            f"found only: {', '.join(map(str, found.columns)) or 'none'}",
-            code="figure.column_missing",
-            figure=figure,
-            table=table,
-            missing=lacking,
-        )
+            f"{needs} with the columns {', '.join(missing)}, found only: "
+            f"{', '.join(map(str, found.columns)) or 'none'}",
+            code="figure.column_missing", missing=missing, **about,
+        )  # fmt: skip
     if found.empty:
-        raise AnalysisError(
-            f"figure '{figure}' needs the table '{table}', which is empty: {hint}",
-            code="figure.table_empty",
-            figure=figure,
-            table=table,
-        )
+        raise AnalysisError(f"{needs}, which is empty: {hint}", code="figure.table_empty", **about)
     numbers = found[list(known)].to_numpy(dtype=float, na_value=np.nan)
     kept = found[np.isfinite(numbers).all(axis=1)]
     if kept.empty:
         raise AnalysisError(
-            f"figure '{figure}' needs {' and '.join(known)} in the table '{table}', "
-            f"found in none of its {len(found)} rows: {hint}",
-            code="figure.values_missing",
-            figure=figure,
-            table=table,
-            columns=list(known),
-        )
+            f"{needs} with values of {' and '.join(known)}, found in none of its {len(found)} "
+            f"rows: {hint}", code="figure.values_missing", columns=list(known), **about,
+        )  # fmt: skip
     return kept.reset_index(drop=True)
 
 
