@@ -188,9 +188,9 @@ def test_one_model(table):
     assert len(analysis.model_means) == 2
     assert analysis.model_means.se.isna().all()
     assert analysis.correlations.empty
-    assert "there is one model" in reasons(analysis)["comparisons of models (linear)"]
-    assert "1; at least 3 are needed" in reasons(analysis)["correlations (linear)"]
-    with pytest.raises(AnalysisError, match="models: 1; a prediction interval needs at least 4"):
+    assert "only one model" in reasons(analysis)["comparisons of models (linear)"]
+    assert "at least 3 are needed" in reasons(analysis)["correlations (linear)"]
+    with pytest.raises(AnalysisError, match="1 models; at least 4"):
         analysis.predict(0.7)
 
 
@@ -198,7 +198,7 @@ def test_one_dataset(table):
     analysis = quick(table[table.dataset == "set0"])
     assert analysis.model_means.se.isna().all()
     assert analysis.mixed.empty
-    assert "there is one dataset" in reasons(analysis)["error bars over datasets (linear)"]
+    assert "only one dataset" in reasons(analysis)["error bars over datasets (linear)"]
     assert not analysis.correlations.empty
     assert (analysis.ranks.high == 6).all()
 
@@ -226,7 +226,7 @@ def test_few_models_have_no_interval(n):
     analysis = quick(make_table(n))
     assert analysis.correlations.estimate.notna().all()
     assert analysis.correlations.low.isna().all()
-    assert reasons(analysis)["intervals of correlations (linear)"].startswith(f"models: {n};")
+    assert reasons(analysis)["intervals of correlations (linear)"].startswith(f"{n} models;")
 
 
 def test_a_constant_upstream_accuracy(table):
@@ -330,7 +330,7 @@ def test_predict_needs_an_accuracy(cli, given):
 def test_predict_on_the_command_line(cli, given):
     outcome = cli("analyze", "kornblith2019", "--predict", given, "--resamples", "200")
     assert "Predicted from an upstream accuracy of 77.00%" in outcome.out
-    assert "held 554 of 576 (96.2 %) accuracies" in " ".join(outcome.out.split())
+    assert "contained 554 of 576 (96.2 %) accuracies" in " ".join(outcome.out.split())
 
 
 def test_analyze_needs_no_torch():

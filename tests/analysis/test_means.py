@@ -90,7 +90,7 @@ def test_two_datasets_decide_nothing(cli, tmp_path):
     assert means.not_different.to_dict() == {"best": True, "close": None, "far": None}
     assert analysis.pairwise.empty
     why = reasons(analysis)["significance of differences between mean log odds (finetune)"]
-    assert "there are 2 datasets" in why
+    assert "2 datasets" in why
     assert "at least 5" in why
     table.to_csv(tmp_path / "t.csv", index=False)
     assert "*" not in cli("analyze", tmp_path / "t.csv").out
@@ -148,7 +148,9 @@ def test_many_models_have_no_pairs_unless_asked_for():
     table = make_table(MOST_MODELS_IN_PAIRS + 1, 5, settings=("linear",))
     analysis = quick(table)
     assert analysis.pairwise.empty
-    assert "101 models, 5,050 pairs" in reasons(analysis)["pairs of models over datasets (linear)"]
+    assert (
+        "101 models make 5,050 pairs" in reasons(analysis)["pairs of models over datasets (linear)"]
+    )
     assert analysis.model_means.difference_low.notna().sum() == 100
     assert len(quick(table, pairs=True).pairwise) == 2 * 5050
 
@@ -293,3 +295,20 @@ def test_a_model_without_any_cell_is_named(cli, tmp_path):
     table.to_csv(tmp_path / "t.csv", index=False)
     first = cli("analyze", tmp_path / "t.csv").out.split("Fine-tuned")[0]
     assert "model ghost" in " ".join(first.split())
+
+
+def test_most_models_that_are_not_different_are_noted():
+    many = quick(make_table(30, 5))
+    rows = many.model_means[~many.model_means.best.astype(bool)]
+    same = int(rows.not_different.astype(bool).sum())
+    noted = [row.about for row in many.notes.itertuples() if "not significantly" in row.about]
+    assert bool(noted) is (2 * same > len(rows))
+    assert all(about.startswith(f"{same} of {len(rows)} models") for about in noted)
+
+
+def test_a_test_of_equal_slopes_claims_nothing_by_itself(cli, tmp_path):
+    make_table(8, 5).to_csv(tmp_path / "t.csv", index=False)
+    out = " ".join(cli("analyze", tmp_path / "t.csv", "--resamples", 100).out.split())
+    row = quick(tmp_path / "t.csv").mixed.iloc[0]
+    assert row.f_p > 0.05
+    assert f"test of equal slopes on all datasets: F({row.f_df:.0f}," in out

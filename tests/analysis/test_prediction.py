@@ -157,5 +157,5 @@ def test_it_is_said_in_thirds_and_for_the_best(cli, tmp_path):
     out = " ".join(cli("analyze", tmp_path / "t.csv", "--resamples", 200).out.split())
     row = quick(tmp_path / "t.csv").prediction.iloc[0]
     assert f"low third {row.covered_low} of 20 (" in out
-    assert f"best third predicted from the rest {row.covered_top} of 20 (" in out
-    assert "a quadratic is used, on a." in out
+    assert f"best third, predicted from the rest, {row.covered_top} of 20 (" in out
+    assert "a quadratic is fitted instead on a." in out

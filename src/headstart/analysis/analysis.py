@@ -339,7 +339,7 @@ def _analyze(source: Source, options: Options, other: Source | None = None) -> A
     reasons = [*sweeps.notes, *reasons, *notes_on(tables, full, source)]
     against = [{**fact, "against": True} for fact in other.facts] if other else []
     tables["missing"] = pd.DataFrame(reasons, columns=list(TABLES["missing"]))
-    remarks = remarks_on(sweeps.frame, full)
+    remarks = remarks_on(tables, sweeps.frame, full)
     tables["notes"] = pd.DataFrame(remarks, columns=list(TABLES["notes"]))
     return Analysis(
         **tables,

@@ -121,9 +121,10 @@ NO_ACCURACIES = re.compile(
 )
 
 
-# Measures in which less is better, and that are no rates of errors.
+# Words of measures that are neither accuracies nor rates of errors.
 LOSSES = re.compile(
-    r"(?<![a-z])(?:loss|losses|ppl|perplexity|nll|ece|brier|fid|rmse|mse|mae|bpc)(?![a-z])",
+    r"(?<![a-z])(?:loss|losses|ppl|perplexity|nll|ece|brier|fid|rmse|mse|mae|bpc|log[ _-]?odds"
+    r"|p[ _-]?values?|p0?5|error[ _-]?bars?)(?![a-z])",
     re.IGNORECASE,
 )
 

@@ -106,9 +106,8 @@ def why_no_comparison(part: Matrix) -> str:
         return ""
     if n_datasets < FEWEST_DATASETS:
         return (
-            f"there are {n_datasets} datasets; a paired comparison of means needs at least "
-            f"{FEWEST_DATASETS}: of fewer differences the variance is hardly known, and near-equal "
-            "ones would make any difference significant"
+            f"{n_datasets} datasets; at least {FEWEST_DATASETS} are needed: the variance of fewer "
+            "differences is too uncertain"
         )
     there = np.isfinite(part.scores)
     best = additive_fit(part.scores, part.weight).mean.argmax()
@@ -127,8 +126,8 @@ def why_no_pairs(part: Matrix, options: Options) -> str:
         return ""
     n = len(part.models)
     return (
-        f"there are {n} models, {n * (n - 1) // 2:,} pairs; they are written for up to "
-        f"{MOST_MODELS_IN_PAIRS} models unless asked for (--pairs)"
+        f"{n:,} models make {n * (n - 1) // 2:,} pairs; over {MOST_MODELS_IN_PAIRS} models they "
+        "are written only with --pairs"
     )
 
 

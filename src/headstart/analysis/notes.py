@@ -19,6 +19,8 @@ Note = tuple[str, str]
 EXACT = 1e-12
 # So many names of a list are printed.
 SOME = 4
+# From so many on, it is said that most are not significantly different.
+MANY_MODELS = 10
 
 
 def notes_on(
@@ -28,26 +30,48 @@ def notes_on(
     notes = _on_cells(source) + _on_predictions(source)
     notes += _on_upstream(tables["cells"])
     notes += _on_mixtures(source.frame)
+    any_upstream = bool(tables["cells"]["upstream_accuracy"].notna().any())
     for setting, one in full.items():
-        notes += _on_setting(setting, one)
+        notes += _on_setting(setting, one, any_upstream)
     notes += _on_estimates(tables)
     if len(full) < 2:
-        notes.append(("settings", "there is one setting: comparing needs two"))
+        notes.append(("comparison of settings", "there is only one setting"))
     elif tables["settings"].empty:
-        notes.append(("settings", "no model was measured on one dataset in two settings"))
+        why = "no model was measured on the same dataset in two settings"
+        notes.append(("comparison of settings", why))
     if not tables["pairwise"]["dataset"].ne("all").any():
         notes.append(("pairwise tests per dataset", _why_no_examples(source)))
     return list(dict.fromkeys(notes))
 
 
-def remarks_on(frame: pd.DataFrame, full: Mapping[str, Matrix]) -> list[Note]:
+def remarks_on(
+    tables: Mapping[str, pd.DataFrame], frame: pd.DataFrame, full: Mapping[str, Matrix]
+) -> list[Note]:
     """Rows of the table `notes`: how numbers were treated, and where intervals mislead."""
     notes = _on_edges(frame)
     for setting, one in full.items():
         notes += _on_weights(setting, one)
         notes += _on_large_family(setting, one)
         notes += _on_far_upstream(setting, one)
+    notes += _on_wide_intervals(tables["model_means"])
     return list(dict.fromkeys(notes))
+
+
+def _on_wide_intervals(means: pd.DataFrame) -> list[Note]:
+    """Warn where the datasets are too few to tell most models from the best."""
+    notes = []
+    for setting, rows in means.groupby("setting", sort=False):
+        compared = rows[~rows["best"].astype(bool) & rows["not_different"].notna()]
+        same = int(compared["not_different"].astype(bool).sum())
+        if len(compared) >= MANY_MODELS and 2 * same > len(compared):
+            n = int(rows["of_datasets"].iloc[0])
+            notes.append((
+                f"{same:,} of {len(compared):,} models are not significantly different from the "
+                f"best ({setting_label(setting)})",
+                f"{n} datasets say little about so many models: a wide interval is no evidence "
+                "that models are equal",
+            ))  # fmt: skip
+    return notes
 
 
 def _on_weights(setting: str, one: Matrix) -> list[Note]:
@@ -142,13 +166,13 @@ def _on_far_upstream(setting: str, one: Matrix) -> list[Note]:
 def _on_cells(source: Source) -> list[Note]:
     return [
         (
-            f"{fact['without_accuracy']} rows of {fact['name']}",
-            "they have no accuracy: those cells are missing",
+            f"{fact['without_accuracy']} cells of {fact['name']}",
+            "no accuracy given: they count as missing",
         )
         for fact in source.facts
         if fact.get("without_accuracy")
     ] + [
-        (name, f"no row of {fact['name']} has an accuracy for it: it takes no part in anything")
+        (name, f"no row of {fact['name']} has an accuracy for it: left out everywhere")
         for fact in source.facts
         for name in fact.get("unmeasured", [])
     ]
@@ -196,27 +220,29 @@ def _on_upstream(cells: pd.DataFrame) -> list[Note]:
     return []
 
 
-def _on_setting(setting: str, one: Matrix) -> list[Note]:
+def _on_setting(setting: str, one: Matrix, any_upstream: bool) -> list[Note]:
     notes = []
     if len(one.models) < 2:
-        notes.append((f"comparisons of models ({setting})", "there is one model"))
+        notes.append((f"comparisons of models ({setting})", "there is only one model"))
     if len(one.datasets) < 2:
-        why = "there is one dataset: standard errors, tests and ranks over datasets need two"
+        why = "there is only one dataset"
         notes.append((f"error bars over datasets ({setting})", why))
     known = one.upstream[np.isfinite(one.upstream)]
+    if not len(known) and not any_upstream:
+        return notes
     if not len(known):
         return [*notes, (f"correlations ({setting})", "no model has an upstream accuracy there")]
     if len(known) < FEWEST_MODELS:
-        why = f"models with an upstream accuracy: {len(known)}; at least {FEWEST_MODELS} are needed"
+        why = f"{len(known)} models with an upstream accuracy; at least {FEWEST_MODELS} are needed"
         notes.append((f"correlations ({setting})", why))
     elif np.ptp(known) == 0:
         why = "the upstream accuracy is the same for all models"
         notes += [(f"{what} ({setting})", why) for what in ("correlations", "prediction")]
     elif len(known) < FEWEST_FOR_INTERVAL:
-        why = f"models: {len(known)}; an interval needs at least {FEWEST_FOR_INTERVAL}"
+        why = f"{len(known)} models; at least {FEWEST_FOR_INTERVAL} are needed"
         notes.append((f"intervals of correlations ({setting})", why))
     if len(known) < FEWEST_FOR_PREDICTION:
-        why = f"models: {len(known)}; a prediction interval needs at least {FEWEST_FOR_PREDICTION}"
+        why = f"{len(known)} models; at least {FEWEST_FOR_PREDICTION} are needed"
         notes.append(("prediction", why))
     return notes + _on_families(setting, one) + _on_constant_scores(setting, one)
 
@@ -248,7 +274,7 @@ def _on_families(setting: str, one: Matrix) -> list[Note]:
     if families == len(known):
         why = "each model is a family of its own"
     elif families < FEWEST_FOR_INTERVAL:
-        why = f"families of models: {families}; an interval needs at least {FEWEST_FOR_INTERVAL}"
+        why = f"{families} families of models; at least {FEWEST_FOR_INTERVAL} are needed"
     else:
         return []
     return [(f"family-clustered intervals ({setting})", why)]
@@ -265,4 +291,4 @@ def _on_constant_scores(setting: str, one: Matrix) -> list[Note]:
 def _why_no_examples(source: Source) -> str:
     if source.predictions:
         return "no two models were tested on the same images of a dataset in one setting"
-    return "the table has no per-example predictions: analyse a results store"
+    return "no per-example predictions: analyze a results store, or add --predictions"

@@ -307,18 +307,18 @@ def prediction_summary(prediction: pd.DataFrame) -> list[str]:
         if prediction[f"n_{name}"].sum()
     ]
     text = (
-        f"{level} prediction intervals from upstream accuracy held "
-        f"{_share(*prediction[['covered', 'cells']].sum())} accuracies of models left out one by "
-        f"one (by upstream accuracy: {', '.join(thirds)})"
+        f"{level} prediction intervals from upstream accuracy contained "
+        f"{_share(*prediction[['covered', 'cells']].sum())} accuracies of models left out one at a "
+        f"time (by upstream accuracy: {', '.join(thirds)})"
     )
     if prediction["n_family"].sum():
         text += (
-            "; with the whole family left out "
+            "; with whole families left out, "
             f"{_share(*prediction[['covered_family', 'n_family']].sum())}"
         )
     if prediction["n_top"].sum():
         text += (
-            "; of the best third predicted from the rest "
+            "; of the best third, predicted from the rest, "
             f"{_share(*prediction[['covered_top', 'n_top']].sum())}"
         )
     return [f"{text}.", *_rejected(prediction), *_widened(prediction)]
@@ -333,8 +333,8 @@ def _rejected(prediction: pd.DataFrame) -> list[str]:
     if curved.empty:
         return []
     return [
-        "A straight line is rejected (F test of a quadratic term, p < 0.05 divided by the number "
-        f"of datasets), and a quadratic is used, on {_some(_names(curved, several))}."
+        "A straight line is rejected (F test of the quadratic term, p < 0.05 divided by the number "
+        f"of datasets); a quadratic is fitted instead on {_some(_names(curved, several))}."
     ]
 
 
@@ -349,8 +349,8 @@ def _widened(prediction: pd.DataFrame) -> list[str]:
     if not parts:
         return []
     return [
-        "Prediction intervals are widened where those of models left out held significantly too "
-        f"few: {'; '.join(parts)}."
+        "Prediction intervals are widened where they contained significantly too few of the "
+        f"left-out accuracies: {'; '.join(parts)}."
     ]
 
 

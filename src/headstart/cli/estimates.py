@@ -36,13 +36,13 @@ def summary(analysis: Analysis) -> Iterator[RenderableType]:
         yield Text(said)
     if not analysis.correlations.empty:
         yield _heading(
-            "Correlation of mean log odds over datasets with upstream accuracy, over models"
+            "Correlation across models: mean log odds over datasets with upstream accuracy"
         )
         yield _correlations(analysis)
         yield from _mixed(analysis.mixed)
     yield from _means(analysis)
     if not analysis.settings.empty:
-        yield _heading("Settings against each other")
+        yield _heading("Comparison of settings")
         yield _settings(analysis.settings)
     yield from ablation(analysis)
     if not analysis.model_sets.empty:
@@ -54,7 +54,7 @@ def summary(analysis: Analysis) -> Iterator[RenderableType]:
 
 
 def ablation(analysis: Analysis) -> Iterator[RenderableType]:
-    """Mean log odds of each model and training configuration, and each against the one before."""
+    """Render mean log odds per model and training configuration, and the change at each step."""
     means = analysis.ablation
     if means.empty:
         return
@@ -71,10 +71,10 @@ def ablation(analysis: Analysis) -> Iterator[RenderableType]:
                 _number(100 * rows["upstream_accuracy"].mean(), 2),
                 *(_mean_with_error(by[s]) if s in by else "-" for s in settings),
             )
-    yield _heading("Mean log odds over datasets by how a model was trained upstream")
+    yield _heading("Mean log odds over datasets, by upstream training configuration")
     yield table
     if not analysis.effects.empty:
-        yield _heading("Each of these against the one before it: difference in log odds")
+        yield _heading("Change in log odds from the previous configuration")
         yield _effects(analysis)
 
 
@@ -142,15 +142,16 @@ def _mixed(mixed: pd.DataFrame) -> Iterator[Text]:
         warning = "" if row.converged else "; the fit did not converge"
         slopes = "random slopes by dataset" if row.random_slopes else "one slope for all datasets"
         test = (
-            f"; slopes differ by dataset with F({row.f_df:.0f}, {row.f_df_residual:.0f}) = "
-            f"{row.f:.1f}, {_p(row.f_p)}"
+            f"; test of equal slopes on all datasets: F({row.f_df:.0f}, {row.f_df_residual:.0f}) "
+            f"= {row.f:.1f}, {_p(row.f_p)}"
             if pd.notna(row.f)
             else ""
         )
         yield Text(
-            f"{setting_label(row.setting)}: mixed model ({slopes}, crossed random intercepts of "
-            f"model and dataset): mean slope {row.slope:.3f} ({row.low:.3f} to {row.high:.3f}) per "
-            f"unit of upstream logit, standard error {row.se:.3f}{test}{warning}",
+            f"{setting_label(row.setting)}: a 1-unit increase in the log odds of upstream accuracy "
+            f"is associated with a change of {row.slope:+.3f} in log odds (95 % interval "
+            f"{row.low:.3f} to {row.high:.3f}, standard error {row.se:.3f}; mixed model with "
+            f"{slopes}, crossed random intercepts of model and dataset){test}{warning}",
             style="dim",
         )
 
@@ -181,7 +182,7 @@ def _means(analysis: Analysis) -> Iterator[RenderableType]:
         holed = bool((rows["n_datasets"] < rows["of_datasets"]).any())
         numbers = ["upstream %", "mean %", "mean log odds"]
         numbers += ["datasets"] if holed else []
-        numbers += ["less the best", "95 % interval", "odds ratio", "rank"] if compared else []
+        numbers += ["vs. best", "95 % interval", "odds ratio", "rank"] if compared else []
         table = plain_table("model", *numbers, right=tuple(numbers))
         for row in rows.head(MOST_ROWS).itertuples():
             cells = [
@@ -200,18 +201,24 @@ def _means(analysis: Analysis) -> Iterator[RenderableType]:
                     f"{rank['rank']} ({rank['low']}-{rank['high']})",
                 ]
             table.add_row(str(row.model), *cells)
-        yield _heading(
-            f"{setting_label(setting)}: mean log odds over datasets, standard error "
-            f"({analysis.options['error_bars']})"
-        )
+        yield _heading(f"{setting_label(setting)}: {_what_of_means(rows, analysis)}")
         yield table
         if len(rows) > MOST_ROWS:
             yield Text(
-                f"and {len(rows) - MOST_ROWS:,} models more (--out or --json writes all)",
+                f"and {len(rows) - MOST_ROWS:,} more models (--out or --json writes all)",
                 style="dim",
             )
         if compared:
             yield Text(_means_key(analysis), style="dim")
+
+
+def _what_of_means(rows: pd.DataFrame, analysis: Analysis) -> str:
+    if rows["of_datasets"].max() < 2:
+        return "log odds"
+    if rows["se"].isna().all():
+        return "mean log odds over datasets"
+    form = analysis.options["error_bars"]
+    return f"mean log odds over datasets, \N{PLUS-MINUS SIGN} standard error ({form})"
 
 
 def _ratio(row: Any) -> str:
@@ -222,14 +229,14 @@ def _ratio(row: Any) -> str:
 def _means_key(analysis: Analysis) -> str:
     if analysis.options["correction"] == "none":
         return (
-            "* not significantly different from the best (95 % interval of the difference over "
-            "datasets, without correction for the number of comparisons); ranks: from the same "
-            "intervals"
+            "* not significantly different from the best: the 95 % confidence interval of the "
+            "difference, not corrected for the number of comparisons, contains 0; in brackets: "
+            "the ranks that these intervals allow"
         )
     return (
-        "* not significantly different from the best: its simultaneous 95 % interval of the "
-        "difference over datasets (corrected for all pairs of models) holds 0; in brackets the "
-        "simultaneous 95 % confidence interval of the rank"
+        "* not significantly different from the best: the simultaneous 95 % confidence interval of "
+        "the difference (corrected for all pairs of models) contains 0; in brackets: simultaneous "
+        "95 % confidence interval of the rank"
     )
 
 
@@ -254,7 +261,7 @@ def _settings(settings: pd.DataFrame) -> Table:
 def _effects(analysis: Analysis) -> Table:
     """A row a setting, under the name of the change."""
     numbers = ("log odds", "95 % interval", "models", "datasets")
-    table = plain_table("", *numbers, "interval for other", right=numbers)
+    table = plain_table("", *numbers, "interval covers other", right=numbers)
     for (before, after), rows in analysis.effects.groupby(["before", "after"], sort=False):
         table.add_row(Text(f"{before} \N{RIGHTWARDS ARROW} {after}", style="bold"))
         for row in rows.itertuples():
@@ -273,8 +280,8 @@ def _effects(analysis: Analysis) -> Table:
 def _sets_heading(sets: pd.DataFrame) -> str:
     source, other = sets["source"].iloc[0], sets["other"].iloc[0]
     return (
-        "Correlation of mean log odds over datasets with upstream accuracy, over the models of "
-        f"both: {source} against {other}"
+        "Correlation of mean log odds over datasets with upstream accuracy, models in both: "
+        f"{source} against {other}"
     )
 
 
@@ -340,8 +347,8 @@ def _missing(analysis: Analysis) -> Iterator[Text]:
         )
     for row in analysis.notes.itertuples():
         yield Text(f"note: {row.about}: {row.note}", style="yellow")
-    for row in analysis.missing.itertuples():
-        yield Text(f"not computed: {row.what}: {row.why}", style="yellow")
+    for why, rows in analysis.missing.groupby("why", sort=False):
+        yield Text(f"not computed: {'; '.join(rows['what'])}: {why}", style="yellow")
 
 
 def _heading(text: str) -> Text:

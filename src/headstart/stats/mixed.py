@@ -85,14 +85,14 @@ def mixed_model(scores: npt.ArrayLike, upstream: npt.ArrayLike, level: float = 0
     y, x = np.asarray(scores, dtype=np.float64), np.asarray(upstream, dtype=np.float64)
     n_models, n_datasets = y.shape
     if n_models < 3 or n_datasets < 2 or np.ptp(x) == 0:
-        raise ValueError("expected three models that differ in upstream accuracy, two datasets")
+        raise ValueError("at least 3 models that differ upstream and 2 datasets are needed")
     # The slope does not change when x is centred; the intercepts of datasets are then at its mean.
     x = x - x.mean()
     f, freedom, left = _slopes_test(y, x)
     if left < 1:
         random_slopes = False
         if np.isfinite(y).sum() - n_models - n_datasets + 1 < 1:
-            raise ValueError("expected more cells than models and datasets")
+            raise ValueError("too few cells to separate models, datasets and residual")
     else:
         random_slopes = True
     if np.isfinite(y).all():
@@ -250,4 +250,4 @@ def _slopes_test(y: Floats, x: Floats) -> tuple[float, int, int]:
 def _check_residual(left: float, y: Floats) -> None:
     # What rounding leaves of no residual is none.
     if not left > NO_RESIDUAL * float(np.nanmean(y**2)):
-        raise ValueError("expected a residual: the scores are exactly additive")
+        raise ValueError("the scores are exactly additive: no residual variance to estimate")
