@@ -66,7 +66,7 @@ def test_images_over_the_limit(tmp_path):
     assert (found.largest, found.too_large) == (167961600, 1)
     message = (
         r"^1 of 2 images of dataset 'photos' cannot be used: .* counted with --skip-broken "
-        r"\(\?max_pixels=167961600 takes the 1 too large\)\n  train .*b\.png: 12960 x 12960 = .*$"
+        r"\(\?max_pixels=167961600 takes the 1 too large\): train .*b\.png: 12960 x 12960 = .*$"
     )
     with pytest.raises(DatasetError, match=message):
         check(found, "photos", skip_broken=False)
@@ -78,15 +78,14 @@ def test_the_list_ends_somewhere(tmp_path):
     found = inspect({"train": written(tmp_path / "x", files)}, Ledger(None), Decoding())
     with pytest.raises(DatasetError) as error:
         check(found, "photos", skip_broken=False)
-    lines = str(error.value).split("\n")
-    assert lines[0] == (
-        "23 of 23 images of dataset 'photos' cannot be used: replace or remove them, or leave such "
-        "images out and have them counted with --skip-broken"
-    )
-    assert lines[1] == f"  train {tmp_path / 'x' / '00.png'}: empty file"
-    assert len(lines) == 22
-    assert lines[20].endswith("19.png: not an image, or damaged at its beginning")
-    assert lines[21] == "  ... and 3 more"
+    assert "\n" not in str(error.value)
+    assert (error.value.code, error.value.values["found"]) == ("dataset.images_broken", 23)
+    first, *rest = str(error.value).split("; ")
+    assert first.startswith("23 of 23 images of dataset 'photos' cannot be used: ")
+    assert first.endswith(f"with --skip-broken: train {tmp_path / 'x' / '00.png'}: empty file")
+    assert len(rest) == 10
+    assert rest[8].endswith("09.png: not an image, or damaged at its beginning")
+    assert rest[9] == "and 13 more (headstart datasets verify lists all)"
     check(found, "photos", skip_broken=True)
 
 

@@ -16,7 +16,7 @@ from headstart.spec import Decoding
 
 __all__ = ["Duplicate", "Inspection", "Problem", "check", "inspect"]
 
-LISTED, SPANS = 20, 3
+LISTED, SPANS = 10, 3
 # The values of 16 bits; images whose largest is under an eighth of it are nearly black.
 FULL, DARK = (0.0, 65535.0), 8
 
@@ -156,7 +156,7 @@ def inspect(
 def check(inspection: Inspection, dataset_name: str, skip_broken: bool) -> None:
     """Raise DatasetError with every problem, unless such images are to be left out.
 
-    Its first line says how many there are and what to do, then comes one line each, up to 20.
+    The message says how many there are, what to do, and what is wrong with the first few.
     Images of one dataset that would be scaled differently are refused in any case.
     """
     _check_spans(inspection, dataset_name)
@@ -164,17 +164,16 @@ def check(inspection: Inspection, dataset_name: str, skip_broken: bool) -> None:
     if skip_broken or not problems:
         return
     limit = f" (?max_pixels={inspection.largest} takes the {inspection.too_large:,} too large)"
-    lines = [
+    few = [f"{problem.split} {problem.where}: {problem.reason}" for problem in problems[:LISTED]]
+    if len(problems) > LISTED:
+        few.append(f"and {len(problems) - LISTED:,} more (headstart datasets verify lists all)")
+    raise DatasetError(
         f"{len(problems):,} of {inspection.n_images:,} images of dataset '{dataset_name}' cannot "
         "be used: replace or remove them, or leave such images out and have them counted with "
-        f"--skip-broken{limit if inspection.too_large else ''}"
-    ]
-    lines += [
-        f"  {problem.split} {problem.where}: {problem.reason}" for problem in problems[:LISTED]
-    ]
-    if len(problems) > LISTED:
-        lines.append(f"  ... and {len(problems) - LISTED:,} more")
-    raise DatasetError("\n".join(lines))
+        f"--skip-broken{limit if inspection.too_large else ''}: {'; '.join(few)}",
+        code="dataset.images_broken",
+        found=len(problems),
+    )
 
 
 def _check_spans(inspection: Inspection, dataset_name: str) -> None:
