@@ -193,10 +193,15 @@ def test_no_file_is_read_or_replaced_that_is_none(tmp_path, odd, kind):
         with replaced(path) as temporary:
             temporary.write_bytes(b"")
 
-    for open_it in (read, write, lambda: sha256_file(path), lambda: ResultStore(path, create=True)):
+    for open_it, code in (
+        (read, "storage.no_file"),
+        (write, "storage.no_file"),
+        (lambda: sha256_file(path), "storage.no_file"),
+        (lambda: ResultStore(path, create=True), "store.not_file"),
+    ):
         with pytest.raises(StorageError) as error:
             open_it()
-        assert error.value.code == "storage.no_file"
+        assert error.value.code == code
         assert error.value.values["path"] == str(path)
     assert not path.is_file()
     with pytest.raises(DatasetMissingError):
