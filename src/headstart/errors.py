@@ -138,7 +138,7 @@ class UnknownNameError(StudyError):
         listed = ", ".join(known[:MOST_LISTED])
         if len(known) > MOST_LISTED:
             listed += f", ... ({len(known):,} in all)"
-        hint = f"did you mean {' or '.join(near)}?" if near else f"known: {listed}"
+        hint = f"did you mean {' or '.join(near)}?" if near else f"known: {listed or 'none'}"
         super().__init__(f"unknown {kind} '{name}': {hint}", kind=kind, name=name, near=near)
         self.kind, self.name, self.near = kind, name, near
 

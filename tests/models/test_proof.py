@@ -11,7 +11,7 @@ from torch import nn
 from torch.testing import assert_close
 
 from headstart import models
-from headstart.errors import ModelError, UnknownNameError
+from headstart.errors import ModelError, StudyError, UnknownNameError
 
 NETWORKS = """
 import timm
@@ -365,6 +365,49 @@ def test_a_name_without_its_library(name, near):
     with pytest.raises(UnknownNameError) as error:
         models.find(name)
     assert error.value.near[: len(near)] == near
+
+
+@pytest.mark.parametrize(("query", "option"), [
+    ("std=0,0,0", "std"), ("std=1,1,-1", "std"), ("std=1,1", "std"), ("mean=nan,0,0", "mean"),
+    ("mean=0.5", "mean"), ("mean=a,b,c", "mean"), ("size=99999999", "size"), ("name=", "name"),
+    ("name=%20", "name"), ("name=a%0Ab", "name"), ("family=", "family"),
+    ("configuration=", "configuration"),
+    ("weights=random&seed=99999999999999999999", "seed"),
+])  # fmt: skip
+def test_values_that_options_cannot_have(query, option):
+    with pytest.raises(StudyError) as error:
+        models.find(f"resnet50?{query}")
+    assert (error.value.code, error.value.values["option"]) == ("model.option_invalid", option)
+    assert "\n" not in str(error.value)
+
+
+def test_a_checkpoint_has_no_other_weights():
+    with pytest.raises(StudyError) as error:
+        models.find("checkpoint:x.pth?arch=timm:resnet18&weights=random")
+    assert (error.value.code, error.value.values["option"]) == ("model.option_invalid", "weights")
+
+
+@pytest.mark.parametrize(("name", "near"), [
+    ("google/vit-base-patch16-224", "hf:google/vit-base-patch16-224"),
+    ("timm/resnet18.a1_in1k", "hf:timm/resnet18.a1_in1k"),
+    ("https://huggingface.co/google/vit", "hf:google/vit"),
+    ("hf:https://huggingface.co/google/vit/tree/main", "hf:google/vit"),
+    ("runs/best.pth", "checkpoint:runs/best.pth?arch=NAME"),
+    ("w.safetensors?arch=timm:resnet18", "checkpoint:w.safetensors?arch=NAME"),
+    ("nets.py", "nets.py:FUNCTION"),
+])  # fmt: skip
+def test_what_to_type_for_a_file_or_a_repository(name, near):
+    with pytest.raises(UnknownNameError) as error:
+        models.find(name)
+    assert error.value.near[0] == near
+
+
+@pytest.mark.parametrize("name", ["timm:resnet18\n", "timm:resnet18\x00", "res\tnet50"])
+def test_control_characters_are_refused(name):
+    with pytest.raises(StudyError) as error:
+        models.find(name)
+    assert error.value.code == "model.name_invalid"
+    assert str(error.value).isprintable()
 
 
 def test_names_and_families_of_ones_own(tmp_path):

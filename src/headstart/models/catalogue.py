@@ -1,5 +1,6 @@
 """Which networks there are, and how a name becomes one with its weights."""
 
+import re
 import tomllib
 from collections.abc import Callable
 from functools import cache
@@ -19,7 +20,13 @@ from headstart.models.measured import with_measured
 from headstart.models.names import ASKED, GROUPING, ModelName
 from headstart.models.shards import digest_of
 from headstart.models.sources import SOURCES, source_of
-from headstart.models.weight_files import AVERAGE, check_kind, files_inside, holds_average
+from headstart.models.weight_files import (
+    AVERAGE,
+    ENDS,
+    check_kind,
+    files_inside,
+    holds_average,
+)
 from headstart.spec import Model, Weights
 from headstart.workspace import default_cache
 
@@ -41,6 +48,10 @@ __all__ = [
 ]
 
 RANDOM = "random"
+# A page of the Hugging Face hub, as a browser shows its address.
+HUB_ADDRESS = re.compile(
+    r"(?:hf:)?https?://(?:www\.)?(?:huggingface\.co|hf\.co)/([\w.-]+/[\w.-]+)(?:/.*)?"
+)
 # What tags say of how the catalogue's weights were trained, and where that is written.
 RECIPE_TAGS = (
     "batch_norm_scale",
@@ -101,6 +112,9 @@ def _find(asked: ModelName, cache: Path | None) -> Model:
         model = catalogue()[asked.stem]
     elif is_function(asked.stem):
         model = facts.describe(source_of("function"), asked.stem, cache or default_cache())
+    elif address := HUB_ADDRESS.fullmatch(asked.stem):
+        use = f"hf:{address[1]}"
+        raise UnknownNameError("model", asked.full, catalogue(), near=[use])
     elif colon and path:
         model = facts.describe(source_of(source), path, cache or default_cache())
     else:
@@ -113,7 +127,8 @@ def _unknown(name: str) -> UnknownNameError:
     libraries = [source for source in SOURCES if source not in ("embedded", "function")]
     named = [f"{source}:NAME" for source in (*libraries, pretrained.SCHEME)]
     stem = name.partition("?")[0].lower().replace("-", "_")
-    own = [full for full in catalogue() if full.replace("_", "") == stem.replace("_", "")]
+    own = _of_place(name.partition("?")[0])
+    own += [full for full in catalogue() if full.replace("_", "") == stem.replace("_", "")]
     for source in ("timm", "torchvision", "pytorchcv"):
         try:
             SOURCES[source].require()
@@ -124,6 +139,15 @@ def _unknown(name: str) -> UnknownNameError:
             known.partition(".")[0] == bare for known in SOURCES[source].names()
         )
     return UnknownNameError("model", name, [*catalogue(), *named, "FILE.py:FUNCTION"], near=own)
+
+
+def _of_place(name: str) -> list[str]:
+    """Return what to type for a file, a repository of the hub, or its address."""
+    if name.lower().endswith(ENDS):
+        return [f"checkpoint:{name}?arch=NAME"]
+    if name.endswith(".py"):
+        return [f"{name}:FUNCTION"]
+    return [f"hf:{name}"] if re.fullmatch(r"[\w.-]+/[\w.-]+", name) else []
 
 
 def runs_code(name: str) -> bool:
@@ -289,7 +313,13 @@ def _checkpoint(asked: ModelName, path: str, cache: Path | None) -> Model:
             f"model '{asked.full}': no file is named: checkpoint:FILE?arch=timm:resnet50",
             code="model.no_file",
         )
-    if "arch" not in asked.options:
+    if "weights" in asked.options:
+        raise StudyError(
+            f"model '{asked.full}': weights= goes with other names: a checkpoint is its own file",
+            code="model.option_invalid",
+            option="weights",
+        )
+    if not asked.options.get("arch"):
         raise StudyError(
             f"model '{asked.full}': a checkpoint holds weights alone: say whose they are, "
             f"{asked.stem}?arch=timm:resnet50"

@@ -1,7 +1,9 @@
 """What a model's name says: ``[SOURCE:]PATH[?OPTION=VALUE&...]``."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from unicodedata import category
 from urllib.parse import parse_qsl
 
 from headstart.errors import StudyError, UnknownNameError
@@ -29,6 +31,11 @@ OPTIONS: Mapping[str, str] = {
     "family": "models whose results go together in analyses",
     "part": "of a file of several networks: the one to take, by the prefix of its names",
 }
+
+CHANNELS = 3
+# Of a side: larger ones are mistakes, and would take all memory.
+MOST_PIXELS = 4096
+SEEDS = 2**63
 
 
 @dataclass(frozen=True)
@@ -67,6 +74,13 @@ class ModelName:
                 code="model.name_not_utf8",
                 name=shown,
             )
+        if _has_controls(text):
+            raise StudyError(
+                f"model {text!r}: its name holds a line break or another control character: "
+                "remove it",
+                code="model.name_invalid",
+                name=text,
+            )
         stem, mark, query = text.partition("?")
         options = dict(parse_qsl(query, keep_blank_values=True))
         if mark and not options:
@@ -74,6 +88,7 @@ class ModelName:
         for option in options:
             if option not in OPTIONS:
                 raise UnknownNameError(f"option of model '{stem}'", option, OPTIONS)
+        _check_values(text, options)
         return cls(text, stem, options)
 
     @property
@@ -91,3 +106,49 @@ class ModelName:
         stem, _, query = self.full.partition("?")
         kept = [part for part in query.split("&") if part.partition("=")[0] not in GROUPING]
         return "?".join(filter(None, (stem, "&".join(kept))))
+
+
+def _check_values(text: str, options: Mapping[str, str]) -> None:
+    """Raise StudyError for an option whose value is not what it has to be, whatever the network."""
+    expected = ""
+    for option, value in options.items():
+        if option in ("name", "family", "configuration"):
+            good, expected = bool(value.strip()) and not _has_controls(value), "text"
+        elif option in ("mean", "std"):
+            positive = " positive" if option == "std" else ""
+            good, expected = (
+                _are_channels(value, positive=option == "std"),
+                (f"three{positive} numbers separated by commas"),
+            )
+        elif option == "size":
+            good = not value.isdigit() or int(value) <= MOST_PIXELS
+            expected = f"at most {MOST_PIXELS:,} pixels"
+        elif option == "seed":
+            good = not value.isdigit() or int(value) < SEEDS
+            expected = f"less than {SEEDS:,}"
+        else:
+            continue
+        if not good:
+            raise StudyError(
+                f"model '{text}': {option}={name_in_text(repr(value)[1:-1])} will not do: expected "
+                f"{expected}",
+                code="model.option_invalid",
+                option=option,
+                found=value,
+            )
+
+
+def _has_controls(text: str) -> bool:
+    """Whether a text holds what breaks a line or moves the cursor; other spaces may be in paths."""
+    return any(category(character) in ("Cc", "Zl", "Zp") for character in text)
+
+
+def _are_channels(value: str, *, positive: bool) -> bool:
+    """Whether a text is three finite numbers."""
+    try:
+        numbers = [float(one) for one in value.split(",")]
+    except ValueError:
+        return False
+    return len(numbers) == CHANNELS and all(
+        math.isfinite(one) and (one > 0 or not positive) for one in numbers
+    )

@@ -22,7 +22,15 @@ from headstart.errors import WeightsError
 from headstart.files import storage_errors
 from headstart.models.shards import is_index, read_safetensors, read_shards
 
-__all__ = ["AVERAGE", "check_kind", "files_inside", "holds_average", "quantised", "read_weights"]
+__all__ = [
+    "AVERAGE",
+    "ENDS",
+    "check_kind",
+    "files_inside",
+    "holds_average",
+    "quantised",
+    "read_weights",
+]
 
 # The part of a file that is taken where it holds an average beside the weights of the last step.
 AVERAGE = "average"
