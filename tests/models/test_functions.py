@@ -152,10 +152,10 @@ def test_a_study_file_runs_no_function_unless_trusted(net, tmp_path, cli, name):
     outcome = cli("run", file, "--store", tmp_path / "r.db")
     assert outcome.code == 2
     assert "whatever its author wrote would be executed" in outcome.err
-    assert "say --trust" in outcome.err
+    assert "--trust" in outcome.err
     assert outcome.err.count("\n") == 1
     assert not proof.exists()
-    with pytest.raises(StudyError, match="say --trust"):
+    with pytest.raises(StudyError, match="--trust"):
         hs.Study.from_toml(file)
     assert hs.Study.from_toml(file, trust=True).models == (name.format(net=net),)
 
