@@ -14,7 +14,7 @@ from selenium.webdriver.support.ui import WebDriverWait
 
 from headstart.report import write_page
 from report.browser import count, emulate, visit
-from report.results import SETTINGS, made, with_studies
+from report.results import SETTINGS, made, with_studies, with_trials
 
 HOSTILE = ("<script>window.ran=1</script>", 'a"b', "</script><img src=x onerror=window.ran=1>")
 N_MODELS, N_DATASETS = 6, 3
@@ -198,6 +198,17 @@ def test_tables_sort_by_click_and_by_key(browser, report):
     name.send_keys(Keys.SPACE)
     assert column(browser, "accuracy-0", 0) == [f"net_{i:02d}" for i in range(N_MODELS)]
     assert heading.get_attribute("aria-sort") is None
+
+
+def test_a_warning_leads_to_its_trials_and_its_lines(browser, tmp_path):
+    subject = with_trials(made(3, 2, settings=SETTINGS[:1]))
+    visit(browser, write_page(subject, tmp_path / "report.html"))
+    assert not browser.find_element("id", "trials").is_displayed()
+    browser.find_element("link text", "Show trials").click()
+    assert browser.find_element("id", "trials").is_displayed()
+    assert count(browser, "#trials tbody tr") == len(subject.trials)
+    assert browser.find_element("link text", "Show warnings").is_displayed()
+    assert count(browser, "#data-warnings") == 1
 
 
 def test_pairs_begin_with_the_best_and_can_be_searched(browser, tmp_path):

@@ -139,6 +139,10 @@
   });
   document.addEventListener("input", (event) => { if (event.target.matches("[data-search]")) search(); });
   document.addEventListener("click", (event) => {
+    // A link to what is folded away unfolds it.
+    const link = event.target.closest('a[href^="#"]');
+    const folded = link && document.querySelector(link.hash)?.closest("details");
+    if (folded) folded.open = true;
     const button = event.target.closest("button");
     if (!button) return;
     if (button.matches(".sort")) sort(button);
