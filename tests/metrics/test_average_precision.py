@@ -124,7 +124,7 @@ def test_the_metrics_are_public():
     ([[0], [0]], [[1, -1]], r"found shapes \(2, 1\) and \(1, 2\)"),
     ([0, 0], [1, -1], r"scores \(n, K\) and labels \(n, K\), found shapes \(2,\)"),
     ([[0], [0]], [[1], [2]], r"labels \(n, K\) in \{1, 0, -1\}, found 2 in row 1, column 0"),
-    ([[0], [0]], [[1], [0]], r"found 0 but no -1: of zeros and ones give 2 \* labels - 1"),
+    ([[0], [0]], [[1], [0]], r"found 0 but no -1: convert zeros and ones by 2 \* labels - 1"),
     ([[0], [np.nan]], [[1], [-1]], "found NaN in row 1, column 0"),
     ([[0], [0]], [[-1], [0]], "a class that is present"),
 ])  # fmt: skip

@@ -1,4 +1,4 @@
-"""What labels mean, looked up from a dataset's metric: counts, draws, loss, score."""
+"""Kinds of labels (single-label, multi-label), by a dataset's metric: counts, subsets, loss."""
 
 from headstart.labels.draws import balanced_subset, few_of_each, hold_out, hold_out_exactly
 from headstart.labels.kinds import LabelKind, MultiLabel, SingleLabel, kind_of

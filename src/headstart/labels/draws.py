@@ -1,7 +1,7 @@
-"""How subsets are drawn where an image has one label.
+"""Random subsets with one label per image.
 
-`RandomState` is used on purpose: NumPy freezes its streams for good, so a seed gives the same
-split on every machine and with every NumPy release.
+They use `RandomState` on purpose. NumPy guarantees its streams, so a seed gives the same split on
+every machine and with every NumPy release.
 """
 
 import numpy as np
@@ -15,9 +15,10 @@ Rows = npt.NDArray[np.int64]
 
 
 def hold_out(labels: Rows, fraction: float, seed: int) -> tuple[Rows, Rows]:
-    """Split places into (kept, held out), stratified: each class gives `fraction` of its examples.
+    """Return sorted indices (kept, held out) of a stratified split.
 
-    Both come back sorted. A class of two or more examples keeps one and gives one at least.
+    Each class contributes `fraction` of its examples. A class of two or more examples has at least
+    one on either side.
     """
     random = np.random.RandomState(seed)
     held = []
@@ -30,30 +31,30 @@ def hold_out(labels: Rows, fraction: float, seed: int) -> tuple[Rows, Rows]:
 
 
 def hold_out_exactly(labels: Rows, size: int, seed: int) -> tuple[Rows, Rows]:
-    """Split places into (kept, held out) with exactly `size` held out, stratified; both sorted.
+    """Return sorted indices (kept, held out) of a stratified split with `size` held out.
 
-    Each class gives its share of `size`, rounded down; what is then lacking comes one each from
-    the classes that lost most by rounding, equal losses in a drawn order. A class keeps one.
+    Each class contributes its share of `size`, rounded down. The remainder comes one each from the
+    classes with the largest rounding losses, ties in random order. Every class keeps at least one.
 
     Raises
     ------
     DatasetError
-        `size` is more than the classes can give.
+        `size` is larger than the classes can contribute.
     """
     classes, available = np.unique(labels, return_counts=True)
     if size > len(labels) - len(classes):
         raise DatasetError(
             f"cannot hold out {size:,} of {len(labels):,} images: each of their {len(classes):,} "
-            "classes has to keep one"
+            "classes has to keep one image"
         )
     random = np.random.RandomState(seed)
-    # In whole numbers, so that equal losses are equal. What all give is less than all there are, so
-    # no share is a whole class.
+    # Integers, so that equal losses compare equal. `size` is below the total, so no share is a
+    # whole class.
     quota, loss = np.divmod(size * available, max(1, len(labels)))
     while (missing := size - int(quota.sum())) > 0:
-        hungry = random.permutation(np.flatnonzero(quota < available - 1))
-        first = np.argsort(-loss[hungry], kind="stable")[:missing]
-        quota[hungry[first]] += 1
+        open_classes = random.permutation(np.flatnonzero(quota < available - 1))
+        first = np.argsort(-loss[open_classes], kind="stable")[:missing]
+        quota[open_classes[first]] += 1
     held = [
         random.permutation(np.flatnonzero(labels == label))[:count]
         for label, count in zip(classes, quota, strict=True)
@@ -63,10 +64,10 @@ def hold_out_exactly(labels: Rows, size: int, seed: int) -> tuple[Rows, Rows]:
 
 
 def balanced_subset(labels: Rows, size: int, seed: int) -> Rows:
-    """Draw `size` places, as even over the classes as the classes allow; sorted.
+    """Return `size` sorted indices, as evenly spread over the classes as possible.
 
-    What a small class cannot give, the others give in even shares; when the size does not divide,
-    the classes that give one more are drawn too. All places if `size` exceeds them.
+    What a small class lacks, the others contribute in equal shares. Classes that contribute one
+    more, because of a remainder, are random. Return all indices if `size` exceeds their number.
     """
     if size >= len(labels):
         return np.arange(len(labels), dtype=np.int64)
@@ -74,12 +75,12 @@ def balanced_subset(labels: Rows, size: int, seed: int) -> Rows:
     classes, available = np.unique(labels, return_counts=True)
     quota = np.zeros(len(classes), dtype=np.int64)
     while (missing := size - quota.sum()) > 0:
-        hungry = np.flatnonzero(quota < available)
-        share = missing // len(hungry)
+        open_classes = np.flatnonzero(quota < available)
+        share = missing // len(open_classes)
         if share:
-            quota[hungry] = np.minimum(quota[hungry] + share, available[hungry])
+            quota[open_classes] = np.minimum(quota[open_classes] + share, available[open_classes])
         else:
-            quota[random.permutation(hungry)[:missing]] += 1
+            quota[random.permutation(open_classes)[:missing]] += 1
     chosen = [
         random.permutation(np.flatnonzero(labels == label))[:count]
         for label, count in zip(classes, quota, strict=True)
@@ -88,10 +89,9 @@ def balanced_subset(labels: Rows, size: int, seed: int) -> Rows:
 
 
 def few_of_each(labels: Rows, n_classes: int, n: int, seed: int) -> Rows:
-    """Draw `n` places of each class, all of a class that has fewer; sorted.
+    """Return `n` sorted indices per class, or all of a smaller class.
 
-    A class's images are drawn in an order of their own, so that the draw of more holds the draw of
-    fewer of the same seed.
+    Subsets are nested: a larger `n` with the same seed includes the subset of a smaller one.
     """
     random = np.random.RandomState(seed)
     orders = [random.permutation(np.flatnonzero(labels == label)) for label in range(n_classes)]

@@ -1,4 +1,4 @@
-"""One label an image, or several: all that follows from it, in one place."""
+"""One label per image, or several: everything that depends on it."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -17,16 +17,16 @@ Labels = npt.NDArray[np.int64]
 
 
 class LabelKind(ABC):
-    """What labels mean.
+    """A kind of labels.
 
     Parameters
     ----------
     loss
-        The loss of a linear classifier: ``"softmax"`` over all classes, or ``"binary"`` for each.
+        Loss of a linear classifier: ``"softmax"`` over classes, or ``"binary"`` per class.
     metrics
-        What is reported of a test; names of `headstart.metrics.SCORERS`.
+        Test metrics to report; keys of `headstart.metrics.SCORERS`.
     ndim
-        Of an array of labels.
+        Number of dimensions of an array of labels.
     """
 
     loss: ClassVar[Literal["softmax", "binary"]]
@@ -35,38 +35,38 @@ class LabelKind(ABC):
 
     @abstractmethod
     def strange(self, labels: Labels, n_classes: int) -> tuple[int, str] | None:
-        """Find a label that cannot be: its place, and what is wrong with it in words."""
+        """Return the index of the first invalid label and a description, or None."""
 
     @abstractmethod
     def counts(self, labels: Labels, n_classes: int) -> Labels:
-        """(K,) int64, how many images show each class."""
+        """Return the (K,) int64 number of images per class."""
 
     @abstractmethod
     def subset(self, labels: Labels, size: int, seed: int) -> Labels:
-        """Draw `size` places, as even over the classes as they allow; sorted."""
+        """Return `size` sorted indices, as evenly spread over the classes as possible."""
 
     @abstractmethod
     def few(self, labels: Labels, n_classes: int, n: int, seed: int) -> Labels:
-        """Draw `n` places of each class, all of a class that has fewer; sorted.
+        """Return `n` sorted indices per class, or all of a smaller class.
 
-        The draw of more holds the draw of fewer of the same seed.
+        Subsets are nested: a larger `n` with the same seed includes the subset of a smaller one.
         """
 
     @abstractmethod
     def hold_out(self, labels: Labels, fraction: float, seed: int) -> tuple[Labels, Labels]:
-        """Split places into (kept, held out), stratified, both sorted."""
+        """Return sorted indices (kept, held out) of a stratified split."""
 
     @abstractmethod
     def names(self, label: Any, classes: Sequence[str]) -> list[str]:
-        """Name the classes that one image shows, those it shows only as difficult in brackets."""
+        """Return the names of an image's classes; those only difficult are in parentheses."""
 
     @abstractmethod
     def fewest(self, n_classes: int) -> int:
-        """Give the least number of images that can show all classes."""
+        """Return the smallest number of images that can cover all classes."""
 
 
 class SingleLabel(LabelKind):
-    """(n,) int64, the class of each image, from 0."""
+    """One label per image: (n,) int64 classes from 0."""
 
     loss = "softmax"
     metrics = ("top-1", "mean-per-class")
@@ -99,9 +99,9 @@ class SingleLabel(LabelKind):
 
 
 class MultiLabel(LabelKind):
-    """(n, K) int64: 1 a class is present, -1 absent, 0 present only as difficult.
+    """Several labels per image: (n, K) int64, 1 present, -1 absent, 0 difficult.
 
-    A difficult one is neither: it counts in no fit and in no score, as in PASCAL VOC.
+    Difficult labels are ignored in fits and scores, as in PASCAL VOC.
     """
 
     loss = "binary"
@@ -124,7 +124,7 @@ class MultiLabel(LabelKind):
         return balanced_rows(labels, size, seed)
 
     def few(self, labels: Labels, n_classes: int, n: int, seed: int) -> Labels:
-        # Images are taken one after the other by a rule that does not know how many are wanted.
+        # Nested, since images are selected one by one, independently of the total number.
         return balanced_rows(labels, n * n_classes, seed)
 
     def hold_out(self, labels: Labels, fraction: float, seed: int) -> tuple[Labels, Labels]:
@@ -136,7 +136,7 @@ class MultiLabel(LabelKind):
         return [said[level].format(name) for level, name in pairs if level in said]
 
     def fewest(self, n_classes: int) -> int:  # noqa: ARG002
-        # One image may show all classes, and another has to lack them.
+        # One image with all classes, and one without any.
         return 2
 
 
@@ -146,5 +146,5 @@ KINDS: Mapping[str, LabelKind] = MappingProxyType(
 
 
 def kind_of(metric: str) -> LabelKind:
-    """Say what labels mean where predictions are scored by this metric."""
+    """Return the kind of labels that a metric scores."""
     return KINDS[metric]

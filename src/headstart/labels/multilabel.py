@@ -1,7 +1,7 @@
-"""How subsets are drawn where an image may show several classes.
+"""Random subsets with several labels per image.
 
-Labels are (n, K) int64 in {1 present, 0 difficult only, -1 absent}; an image that shows none of the
-classes is one of a class of its own here, so that backgrounds are drawn too.
+Labels are (n, K) int64 in {1 present, 0 difficult only, -1 absent}. Images without any class count
+as an additional class, so that subsets include backgrounds.
 """
 
 import numpy as np
@@ -13,11 +13,10 @@ Rows = npt.NDArray[np.int64]
 
 
 def hold_out_rows(labels: Rows, fraction: float, seed: int) -> tuple[Rows, Rows]:
-    """Split places into (kept, held out), each class divided as evenly as the images allow.
+    """Return sorted indices (kept, held out) of a split that is stratified by each class.
 
-    The class with the fewest images left is dealt out first; an image goes to the side that lacks
-    that class most, of equals to the one that lacks images most, then to one drawn. Both come
-    back sorted.
+    The class with the fewest remaining images is distributed first. An image goes to the side that
+    lacks most of that class; ties go to the side that lacks most images, then to a random side.
 
     Source: Sechidis, Tsoumakas, Vlahavas, "On the Stratification of Multi-label Data", ECML PKDD
     2011 (iterative stratification).
@@ -26,7 +25,7 @@ def hold_out_rows(labels: Rows, fraction: float, seed: int) -> tuple[Rows, Rows]
     order = random.permutation(len(labels))
     shown = _shown(labels)[order]
     share = np.array([1 - fraction, fraction])
-    # What each side still lacks: images, and images of each class.
+    # Number of images, and of images per class, that each side still lacks.
     lacks = share * len(labels)
     class_lacks = share[:, None] * shown.sum(axis=0)
     side = np.full(len(labels), -1)
@@ -44,10 +43,10 @@ def hold_out_rows(labels: Rows, fraction: float, seed: int) -> tuple[Rows, Rows]
 
 
 def balanced_rows(labels: Rows, size: int, seed: int) -> Rows:
-    """Draw `size` places, as even over the classes as the images allow; sorted.
+    """Return `size` sorted indices, as evenly spread over the classes as possible.
 
-    One image after another is taken, each of the class that has the fewest so far. All places if
-    `size` exceeds them.
+    Images are selected one by one, each from the class with the fewest so far. Return all indices
+    if `size` exceeds their number.
     """
     if size >= len(labels):
         return np.arange(len(labels), dtype=np.int64)
@@ -65,6 +64,6 @@ def balanced_rows(labels: Rows, size: int, seed: int) -> Rows:
 
 
 def _shown(labels: Rows) -> npt.NDArray[np.bool_]:
-    """(n, K + 1) which classes an image shows; the last column: none."""
+    """Return (n, K + 1) bool, the classes of each image; the last column means none."""
     shown = labels == 1
     return np.column_stack([shown, ~shown.any(axis=1)])

@@ -1,4 +1,4 @@
-"""What every method of transfer can do, and how a setting is made of its name and options."""
+"""The protocol of a method of transfer, and settings by name and options."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -30,18 +30,18 @@ __all__ = [
 
 @dataclass(frozen=True)
 class ResourceEstimate:
-    """What a trial needs of the machine, asked before anything runs.
+    """Resources that a trial needs, estimated before anything runs.
 
     Parameters
     ----------
     weights
         Whether it needs the model's pretrained weights.
     features
-        Whether it keeps the features of a forward pass, in the setting's precision.
+        Whether it caches features of a forward pass, in the setting's precision.
     table, rows
-        What it keeps, and which part of it: trials that name the same share what they keep.
+        Keys of the cached table and of the trial's rows of it. Trials with equal keys share them.
     n_bytes, whole
-        Size of that part in bytes, and of the table when all of it is there.
+        Size in bytes of these rows, and of the complete table.
     """
 
     weights: bool
@@ -59,19 +59,18 @@ class TestScores:
     Parameters
     ----------
     places
-        (n,) int64 places in the test split; one that is missing holds an image that could not be
-        decoded.
+        (n,) int64 indices into the test split, without images that could not be decoded.
     scores
         (n, K) float32 decision values of these images.
     facts
-        What made them, as JSON.
+        Provenance, as JSON.
     seconds
-        The time each part took.
+        Time of each part.
     network
-        Builds the network that scored them, with its classifier; None where there is none.
+        Builds the network with the classifier that scored them; None if there is none.
     """
 
-    __test__ = False  # no class of tests, whatever pytest makes of its name
+    __test__ = False  # not a test class, despite its name
 
     places: npt.NDArray[np.int64]
     scores: npt.NDArray[np.float32]
@@ -81,14 +80,14 @@ class TestScores:
 
 
 class PreparedTrial(Protocol):
-    """A trial that was opened: its data are read when they are first needed, and then once.
+    """An open trial. Its data are read once, when they are first needed.
 
-    None of it ever sees a test label. `candidates` and `select` are pure functions of what was
-    measured, and read no data.
+    It never sees test labels. `candidates` and `select` are pure functions of measurements and
+    read no data.
     """
 
     def candidates(self, measured: Sequence[Measurement]) -> tuple[Candidate, ...]:
-        """Return what to measure next, given what was measured; nothing ends the search."""
+        """Return the candidates to measure next; an empty tuple ends the search."""
         ...
 
     def measure(self, candidate: Candidate) -> Measurement:
@@ -96,7 +95,7 @@ class PreparedTrial(Protocol):
         ...
 
     def select(self, measured: Sequence[Measurement]) -> Selection:
-        """Select hyperparameters by what was measured.
+        """Select hyperparameters by validation measurements.
 
         Raises
         ------
@@ -111,19 +110,19 @@ class PreparedTrial(Protocol):
 
 
 class Method(Protocol):
-    """A method of transfer: one file that names an object of this kind in the registry.
+    """A method of transfer: one file, with an object of this type in the registry.
 
     Parameters
     ----------
     name
-        Of its settings, and in the registry.
+        Name in the registry, and of its settings.
     setting
-        Class of its settings: the fields are its options.
+        Class of its settings; the fields are its options.
     on_features
-        Whether each image passes the network once, and its features are kept.
+        Whether it works on cached features, from one forward pass per image.
     protocols
-        Name of a protocol -> the options in which it departs from the fields' defaults; the first
-        is the usual one.
+        Protocol -> options that differ from the defaults of the fields. The first protocol is the
+        default.
     """
 
     name: str
@@ -132,38 +131,37 @@ class Method(Protocol):
     protocols: Mapping[str, Mapping[str, Any]]
 
     def needs(self, trial: Trial) -> ResourceEstimate:
-        """Return what a trial needs of this machine before it is begun."""
+        """Return the resources that a trial needs."""
         ...
 
     def open(self, trial: Trial, workspace: Workspace) -> PreparedTrial:
-        """Open a trial, here or in a worker process; reads no data yet."""
+        """Open a trial, in the main or a worker process; read no data yet."""
         ...
 
 
 def method_of(trial: Trial) -> Method:
-    """Return the method that carries out a trial's setting."""
+    """Return the method of a trial's setting."""
     method: Method = METHODS[trial.setting.name]
     return method
 
 
 def needs(trial: Trial) -> ResourceEstimate:
-    """Return what a trial needs of this machine before it is begun."""
+    """Return the resources that a trial needs."""
     return method_of(trial).needs(trial)
 
 
 def find(name: str, *, protocol: str | None = None, **options: Any) -> Setting:
-    """Make a setting: a protocol's choices, with `options` on top.
+    """Return a setting: the options of a protocol, overridden by `options`.
 
-    Without `protocol`, the method's first one holds.
-
-    A setting that departs from its protocol says so in its name: ``kornblith2019 (resize)``.
+    Without `protocol`, it is the method's first one. The name of the protocol lists overridden
+    options: ``kornblith2019 (resize)``.
 
     Raises
     ------
     UnknownNameError
         No such setting, protocol or option.
     StudyError
-        An option with a value that it cannot have.
+        An option has an invalid value.
     """
     # A study file may hold anything here.
     if not isinstance(name, str) or name not in METHODS:

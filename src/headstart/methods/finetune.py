@@ -1,4 +1,4 @@
-"""Fine-tuning, and training from random weights: one method, two beginnings."""
+"""Fine-tuning, and training from scratch: one method with two initializations."""
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -54,11 +54,11 @@ STEPS, RATE, DECAY, CROP = "steps", "learning_rate", "weight_decay", "crop"
 ACCURACY = "accuracy"
 
 
-# All candidates for short, the best quarter of them longer, four as long as the protocol wants.
+# Successive halving: all candidates for few steps, a quarter for more, four for all steps.
 HALVING = {"steps": 19_531, "search": "rungs", "rungs": ((56, 1_220), (14, 4_882), (4, 19_531))}
-# All candidates for short, the best one as long as the protocol wants: the baseline of searches.
+# All candidates for few steps, then only the best in full: the baseline of searches.
 SHORT = {"steps": 19_531, "search": "rungs", "rungs": ((56, 1_220),)}
-# Minutes on a processor, for a few hundred images.
+# Takes minutes on a CPU for a few hundred images.
 QUICK = {"steps": 40, "batch_size": 32, "decays": (0.0, 1e-5)}
 
 
@@ -68,7 +68,7 @@ class FineTune:
     Parameters
     ----------
     name, setting, protocols
-        As of `Method`: with the pretrained weights, or from random ones.
+        As in `Method`, for pretrained or random weights.
     """
 
     on_features = False
@@ -84,9 +84,9 @@ class FineTune:
         self.protocols: Mapping[str, Mapping[str, Any]] = MappingProxyType(dict(protocols))
 
     def needs(self, trial: Trial) -> ResourceEstimate:
-        """Return what a trial needs: weights unless it begins at random, room for its images."""
+        """Return the resources of a trial: weights unless from scratch, disk for its images."""
         setting, dataset = _setting(trial), trial.dataset
-        # A subset has a prepared form of its own; few images per class are taken from that of all.
+        # A limited dataset is cached separately; few images per class share the whole cache.
         drawn: list[object] = []
         sizes = dataset.sizes
         if dataset.limit is not None:
@@ -131,7 +131,7 @@ SCRATCH = FineTune(
 
 
 class PreparedTraining:
-    """A trial that trains its network; its images are read when they are first needed."""
+    """An open trial that trains its network."""
 
     def __init__(self, trial: Trial, workspace: Workspace) -> None:
         self.trial, self.workspace = trial, workspace
@@ -139,12 +139,12 @@ class PreparedTraining:
 
     @cached_property
     def images(self) -> TrainingImages:
-        """Train, validation and test, decoded or mapped if that was done before.
+        """Images of train, validation and test.
 
         Raises
         ------
         DatasetError
-            Leaving out broken images left a class or a split empty.
+            A class or a split is empty without broken images.
         """
         trial = self.trial
         return TrainingImages.read(trial.dataset, trial.seed, self.setting.side, self.workspace)
@@ -176,7 +176,7 @@ class PreparedTraining:
         return select_best(self.setting, measured)
 
     def test(self, selection: Selection) -> TestScores:
-        """Train on train + validation, for as long as the protocol says."""
+        """Train on train + validation for the full number of steps; score the test images."""
         clock = Clock()
         images = self.images
         values = {**selection.chosen, "steps": float(self.setting.steps)}
@@ -187,8 +187,8 @@ class PreparedTraining:
             trained, network = self.train(values, rows, "refit")
         if trained.diverged_at is not None:
             raise TrainingError(
-                f"the choice (learning rate {float(values['learning_rate']):g}) diverged at step "
-                f"{trained.diverged_at} when it was trained on train + validation: give lower "
+                f"the selected learning rate {float(values['learning_rate']):g} diverged at step "
+                f"{trained.diverged_at} when trained on train + validation: use lower "
                 "learning_rates",
                 code="training.diverged",
                 step=trained.diverged_at,
@@ -202,7 +202,7 @@ class PreparedTraining:
     def train(
         self, values: dict[str, Value], rows: Rows, what: Literal["candidate", "refit"]
     ) -> "tuple[Trained, Network]":
-        """Train a fresh network on some rows; interrupted before, it goes on where it was."""
+        """Train a new network on some rows; resume from the checkpoint if there is one."""
         from headstart.training import cosine
 
         trial = self.trial
@@ -245,13 +245,13 @@ class PreparedTraining:
         return trained, network
 
     def validate(self, network: "Network", crop: "Crop") -> float:
-        """Score validation."""
+        """Return the validation score of a network."""
         rows = self.images.validation_rows
         scores = self.scores(network, rows, crop)
         return metrics.score(self.trial.dataset.metric, self.images.labels[rows], scores)
 
     def scores(self, network: "Network", rows: Rows, crop: "Crop") -> npt.NDArray[np.float32]:
-        """(n, K) decision values of some rows."""
+        """Return (n, K) float32 decision values of some rows."""
         return self.images.scores(network, rows, self.trial.model, crop, self.setting.precision)
 
     def _hyperparameters(self, values: dict[str, Value]) -> "Hyperparameters":
@@ -285,14 +285,14 @@ class PreparedTraining:
 def next_candidates(
     setting: TrainingSetting, measured: Sequence[Measurement]
 ) -> tuple[Candidate, ...]:
-    """Return the candidates to train next; none when the search is at its end.
+    """Return the candidates to train next; an empty tuple ends the search.
 
     Parameters
     ----------
     setting
-        Its grid, and its search.
+        The grid, and the search strategy.
     measured
-        What was measured so far, in any order.
+        All measurements so far, in any order.
     """
     known = {measurement.candidate.key: measurement for measurement in measured}
     rungs = setting.rungs or ((setting.n_candidates, setting.steps),)
@@ -302,7 +302,7 @@ def next_candidates(
     ]
     for place, (n, steps) in enumerate(rungs):
         if place:
-            # All of the rung below are measured here.
+            # All candidates of the previous rung are measured at this point.
             below = [known[candidate.key] for candidate in wanted]
             wanted = [
                 Candidate(values={**measurement.candidate.values, STEPS: steps})
@@ -314,16 +314,16 @@ def next_candidates(
 
 
 def select_best(setting: TrainingSetting, measured: Sequence[Measurement]) -> Selection:
-    """Select learning rate, decay and crop: the best on validation of those trained the longest.
+    """Select learning rate, weight decay and crop on validation, among full-length candidates.
 
-    Of equals, that with the strongest decay and then the lowest learning rate is taken.
+    Ties go to the strongest decay, then the lowest learning rate.
 
     Raises
     ------
     TrainingError
         Every candidate diverged.
     """
-    # Longest first, so that a table of the curve shows the last rung on top.
+    # Longest first, so that a table shows the last rung on top.
     ordered = sorted(
         measured, key=lambda m: (-_number(m, STEPS), _number(m, RATE), _number(m, DECAY))
     )
@@ -344,7 +344,7 @@ def select_best(setting: TrainingSetting, measured: Sequence[Measurement]) -> Se
 
 
 def _best_first(measured: Sequence[Measurement]) -> list[Measurement]:
-    """Sort by the best accuracy of each; diverged ones are left out."""
+    """Sort complete measurements by best accuracy; omit diverged ones."""
     complete = [measurement for measurement in measured if measurement.status == "complete"]
     return sorted(complete, key=lambda m: (-_accuracy(m), -_number(m, DECAY), _number(m, RATE)))
 
@@ -359,10 +359,9 @@ def _number(measurement: Measurement, name: str) -> float:
 
 
 def check_budget(setting: TrainingSetting, n_images: int, *, whole_epoch: bool = True) -> None:
-    """Raise TrainingError for a budget that cannot train.
+    """Raise TrainingError if a batch is larger than the data.
 
-    A batch is not larger than the data; and with `whole_epoch` no run ends before it has seen every
-    image once.
+    With `whole_epoch`, also raise it if a run is shorter than one epoch.
     """
     if setting.batch_size > n_images:
         raise TrainingError(
@@ -379,12 +378,12 @@ def check_budget(setting: TrainingSetting, n_images: int, *, whole_epoch: bool =
 
 
 def epoch_steps(setting: TrainingSetting, n_images: int) -> int:
-    """How many steps see every image once."""
+    """Return the number of steps of one epoch."""
     return -(-n_images // setting.batch_size)
 
 
 def _begun(trial: Trial) -> Model:
-    """Give the model with the weights that training begins with."""
+    """Return the model with its initial weights."""
     if trial.setting.pretrained:
         return trial.model
     seed = int(digest({"trial": trial.key, "what": "weights"})[:8], 16)
@@ -398,7 +397,7 @@ def _setting(trial: Trial) -> TrainingSetting:
 
 
 def _facts(trained: "Trained") -> dict[str, Any]:
-    """Say what a training run did, as JSON."""
+    """Return the facts of a training run to store, as JSON."""
     return {
         "steps": trained.steps,
         "losses": trained.losses,

@@ -1,9 +1,9 @@
 """The knn setting: weighted votes of the nearest neighbours in feature space.
 
 Caron et al., "Emerging Properties in Self-Supervised Vision Transformers" (ICCV 2021), section 4.1,
-after Wu et al. (CVPR 2018): features of unit length; each of the k training images with the largest
-cosine similarity s votes for its class with weight ``exp(s / T)``. Nothing is fitted. k and T are
-selected on validation; the neighbours of test images are those of train + validation.
+after Wu et al. (CVPR 2018): the k training images with the largest cosine similarity s vote for
+their classes with weight ``exp(s / T)``. Nothing is fitted. k and T are selected on validation.
+Neighbours of test images come from train + validation.
 """
 
 from collections.abc import Sequence
@@ -27,9 +27,9 @@ from headstart.workspace import Workspace
 
 __all__ = ["KNN", "KNearestNeighbours", "KnnSetting", "PreparedNeighbours", "vote_shares"]
 
-# Votes (queries x neighbours x classes) that are in memory together, in float64.
+# Votes (queries x neighbours x classes) in memory at a time, in float64.
 VOTES_AT_ONCE = 1 << 24
-# A class without a vote has this share: scores are logarithms, and finite.
+# Share of a class without votes, so that its logarithm, the score, is finite.
 SMALLEST_SHARE = 1e-12
 
 Floats = npt.NDArray[np.float32]
@@ -38,9 +38,9 @@ Floats = npt.NDArray[np.float32]
 class KnnSetting(Setting):
     """Weighted votes of nearest neighbours by cosine similarity of penultimate features.
 
-    Every pair of `neighbours` (k) and `temperatures` (T) is tried on validation. A k of more than
-    there are training images takes all of them. `resize` is as of the linear setting: the protocol
-    ``dino2021`` crops the centre.
+    Every pair of `neighbours` (k) and `temperatures` (T) is scored on validation. A k larger than
+    the number of training images uses all of them. `resize` is as in the linear setting; the
+    protocol ``dino2021`` crops the centre.
     """
 
     random: ClassVar[bool] = False
@@ -51,7 +51,7 @@ class KnnSetting(Setting):
     resize: Resize = "whole"
     neighbours: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (10, 20, 100, 200)
     temperatures: Annotated[tuple[PositiveFloat, ...], Field(min_length=1)] = (0.07,)
-    # Raised whenever the code changes so that the same fields may give another number.
+    # Increase it when a change of the code may change results of the same fields.
     implementation: int = 1
 
     @property
@@ -65,7 +65,10 @@ class KnnSetting(Setting):
 
 
 class KNearestNeighbours:
-    """One candidate holds all pairs of k and temperature: the neighbours are found once."""
+    """The knn method: a single candidate with all pairs of k and temperature.
+
+    So neighbours are searched only once.
+    """
 
     name = "knn"
     on_features = True
@@ -90,7 +93,7 @@ KNN = KNearestNeighbours()
 
 
 class PreparedNeighbours:
-    """A trial of the knn setting; its features are mapped when they are first needed."""
+    """An open trial of the knn setting."""
 
     def __init__(self, trial: Trial, workspace: Workspace) -> None:
         self.trial, self._workspace = trial, workspace
@@ -122,7 +125,7 @@ class PreparedNeighbours:
         )
 
     def select(self, measured: Sequence[Measurement]) -> Selection:
-        """Select the best pair on validation; of equals the largest k, then the largest T."""
+        """Select the best pair on validation; ties go to the largest k, then the largest T."""
         (found,) = measured
         best = max(found.curve, key=lambda row: (row["accuracy"], row["k"], row["temperature"]))
         return Selection(
@@ -143,9 +146,9 @@ class PreparedNeighbours:
     def _scores(
         self, known: LabelledFeatures, X: Floats, pairs: list[tuple[int, float]], stage: str
     ) -> list[Floats]:
-        """(n, K) decision values for each pair: the logarithm of a class's share of the votes.
+        """Return (n, K) decision values for each pair: the log of each class's share of votes.
 
-        Where an image may show several classes: the log odds of the share that votes for it.
+        With several labels per image, it is the log odds of that share.
         """
         self._workspace.watcher.stage(stage, total=len(X), unit="images")
         several = self.features.kind.loss == "binary"
@@ -171,18 +174,18 @@ def vote_shares(
     pairs: Sequence[tuple[int, float]],
     device: str = "cpu",
 ) -> list[npt.NDArray[np.float64]]:
-    """Compute what share of the weighted votes of the nearest neighbours each class has.
+    """Compute each class's share of the weighted votes of the nearest neighbours.
 
     Parameters
     ----------
     known
         (n, d) features of the training images.
     votes
-        (n, K) of 0 and 1: the classes that each of them votes for.
+        (n, K) of 0 and 1: the classes that each image votes for.
     queries
         (m, d) features.
     pairs
-        (k, T) each.
+        Pairs (k, T).
 
     Returns
     -------
@@ -192,14 +195,14 @@ def vote_shares(
     Raises
     ------
     FeatureError
-        A vector of zeros, which has no direction (code ``features.zero``).
+        A feature vector is all zero (code ``features.zero``).
     """
     import torch
 
     from headstart.devices import resolve_device
 
     place = resolve_device(device)  # type: ignore[arg-type]
-    # Copies: mapped features cannot be written to, and torch asks for arrays that can.
+    # Copies, since torch does not accept read-only memory-mapped arrays.
     left, right = (torch.from_numpy(np.array(each)).to(place) for each in (queries, known))
     norms = [each.norm(dim=1, keepdim=True) for each in (left, right)]
     if not all(bool((norm > 0).all()) for norm in norms):
@@ -214,7 +217,7 @@ def vote_shares(
     ballots = torch.from_numpy(votes).to(place)[places].double()
     shares = []
     for k, temperature in pairs:
-        # Less the largest, so that no power overflows; the shares are the same.
+        # The largest similarity is subtracted against overflow; shares do not change.
         weight = torch.exp((nearest[:, :k] - nearest[:, :1]).double() / temperature)
         total = (weight[:, :, None] * ballots[:, :k]).sum(1) / weight.sum(1, keepdim=True)
         shares.append(total.cpu().numpy())

@@ -1,8 +1,8 @@
 """The linear setting: logistic regression on penultimate features (Kornblith et al., section 3).
 
-Features of unaugmented images; one regression for each lambda; the lambda that is best on
-validation; one more fit on train + validation. Where an image may show several classes, a
-regression is one binary problem per class, all with the same lambda.
+It fits features of unaugmented images, one regression per lambda, selects the lambda on validation,
+and refits on train + validation. With several labels per image, a regression is one binary problem
+per class, all with the same lambda.
 """
 
 from collections.abc import Sequence
@@ -27,22 +27,21 @@ if TYPE_CHECKING:
 
 __all__ = ["KORNBLITH_LAMBDAS", "LINEAR", "LinearProbe", "LinearSetting", "PreparedProbe"]
 
-# 45 values, log-spaced from 1e5 down to 1e-6 (Kornblith et al. 2019): strong to weak, the order in
-# which each solution is a good start for the next.
+# 45 values, log-spaced from 1e5 down to 1e-6 (Kornblith et al. 2019). In decreasing order each
+# solution is a good starting point for the next.
 KORNBLITH_LAMBDAS = tuple(float(f"{10 ** (5 - 11 * i / 44):.12g}") for i in range(45))
 
 
 class LinearSetting(Setting):
     """Multinomial logistic regression on penultimate features.
 
-    Minimises ``sum_i loss_i + (lambda/2) ||W||^2`` with an unpenalised bias for each of
-    `lambdas`, selects one on validation, refits on train + validation.
+    It minimizes ``sum_i loss_i + (lambda/2) ||W||^2`` with an unpenalized bias for each of
+    `lambdas`, selects one on validation, and refits on train + validation.
 
-    `resize` is how an image meets the network's input size: ``"whole"`` squeezes the whole image
-    (Kornblith et al.), ``"center-crop"`` resizes the shorter side and crops the centre (SimCLR
-    and later work). `tolerance` is the relative duality gap at which a fit counts as converged.
-    The lambdas are kept in decreasing order without repetition, however they are given: the path
-    runs from the strongest penalty to the weakest.
+    `resize` is how images are resized to the network's input: ``"whole"`` squeezes the whole image
+    (Kornblith et al.), ``"center-crop"`` resizes the shorter side and crops the centre (SimCLR and
+    later work). `tolerance` is the relative duality gap at which a fit counts as converged.
+    `lambdas` are sorted in decreasing order, without duplicates.
     """
 
     random: ClassVar[bool] = False
@@ -55,7 +54,7 @@ class LinearSetting(Setting):
         KORNBLITH_LAMBDAS
     )
     tolerance: Annotated[float, Field(gt=0, lt=1)] = 1e-4
-    # Raised whenever the code changes so that the same fields may give another number.
+    # Increase it when a change of the code may change results of the same fields.
     implementation: int = 3
 
     @property
@@ -69,7 +68,7 @@ class LinearSetting(Setting):
 
 
 class LinearProbe:
-    """One candidate, which is the whole path: each solution is a good start for the next."""
+    """The linear method: a single candidate, the whole path of lambdas."""
 
     name = "linear"
     on_features = True
@@ -87,7 +86,7 @@ LINEAR = LinearProbe()
 
 
 class PreparedProbe:
-    """A linear trial; its features are mapped when they are first needed."""
+    """An open linear trial."""
 
     def __init__(self, trial: Trial, workspace: Workspace) -> None:
         self.trial, self._workspace = trial, workspace
@@ -113,7 +112,7 @@ class PreparedProbe:
         )
 
     def select(self, measured: Sequence[Measurement]) -> Selection:
-        """Select the lambda with the best validation score; of equals the largest, the simplest."""
+        """Select the lambda with the best validation score; ties go to the largest."""
         (path,) = measured
         best = max(path.curve, key=lambda row: (row["accuracy"], row["lambda"]))
         return Selection(
@@ -131,7 +130,7 @@ class PreparedProbe:
         return TestScores(places, fit.scores(X), facts, clock.seconds, lambda: self._network(fit))
 
     def _curve(self) -> tuple[dict[str, float], ...]:
-        """Fit the path on train; what each lambda reaches on validation, the largest first."""
+        """Fit the path on train; return validation scores by decreasing lambda."""
         validation, metric = self.features.validation, self.features.dataset.metric
         curve = []
         for fit in self._fits(self.features.train, self._setting.lambdas, "selecting lambda"):
@@ -154,7 +153,7 @@ class PreparedProbe:
         return network
 
     def _fits(self, examples: LabelledFeatures, lambdas: Any, stage: str) -> Any:
-        # Results are listed without torch, which takes seconds to import.
+        # Imported here: torch takes seconds to import, and listing results does not need it.
         import torch
 
         from headstart.devices import resolve_device
@@ -183,7 +182,7 @@ def _setting(trial: Trial) -> LinearSetting:
 
 
 def _facts(fit: "Fit") -> dict[str, float]:
-    """Return what a fit reached, in numbers."""
+    """Return the numbers of a fit to store."""
     return {
         "lambda": fit.lam,
         "objective": fit.objective,

@@ -1,4 +1,4 @@
-"""A trial's features with their labels: what methods on fixed features fit to and score."""
+"""Features and labels of a trial, for methods on fixed features."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -35,9 +35,9 @@ class LabelledFeatures:
 
 
 def needs_features(trial: Trial, resize: Resize) -> ResourceEstimate:
-    """Return what a trial on fixed features needs: weights, and room for its images' features."""
+    """Return the resources of a trial on fixed features: weights, and disk for features."""
     setting, dataset = trial.setting, trial.dataset
-    # Every runtime's features take the same room.
+    # Features of every runtime have the same size.
     content = features_content(
         trial.model, dataset.images_revision, resize, setting.precision, "torch"
     )
@@ -49,7 +49,7 @@ def needs_features(trial: Trial, resize: Resize) -> ResourceEstimate:
 
 
 class TrialFeatures:
-    """Features of train, validation and test, in this order of rows; no label of test."""
+    """Features of train, validation and test, in this order of rows, without test labels."""
 
     def __init__(
         self,
@@ -110,28 +110,28 @@ class TrialFeatures:
 
     @property
     def train(self) -> LabelledFeatures:
-        """Examples to fit candidates to."""
+        """Training examples, to fit candidates to."""
         return self._examples(0, self._n_train)
 
     @property
     def validation(self) -> LabelledFeatures:
-        """Examples to select by."""
+        """Validation examples, to select by."""
         return self._examples(self._n_train, self._n_fit)
 
     @property
     def fit(self) -> LabelledFeatures:
-        """Examples of the final fit: train + validation, or train alone where its size counts."""
+        """Examples of the final fit: train + validation, or only train in a study of its size."""
         few = self.dataset.examples_per_class is not None
         return self._examples(0, self._n_train if few else self._n_fit)
 
     @property
     def test(self) -> tuple[Rows, npt.NDArray[np.float32]]:
-        """Places in the test split of the images that could be decoded, and their features."""
+        """Indices into the test split, without broken images, and their features."""
         rows = self._whole(self._n_fit, len(self._features.values))
         return rows - self._n_fit, self._features.values[rows]
 
     def provenance(self) -> dict[str, Any]:
-        """Return what features made the number, as JSON."""
+        """Return the provenance of the features, as JSON."""
         return {
             "features_key": self._features.key,
             "features_sha256": self._features.sha256,
@@ -140,7 +140,7 @@ class TrialFeatures:
         }
 
     def _examples(self, first: int, last: int) -> LabelledFeatures:
-        """Take the rows first..last without broken images, as a view where none is broken."""
+        """Return rows first..last without broken images; a view if there are none."""
         if not self._features.broken:
             return LabelledFeatures(self._features.values[first:last], self._fit_labels[first:last])
         rows = self._whole(first, last)

@@ -1,4 +1,4 @@
-"""A dataset's images and labels, ready to train on and to be scored."""
+"""Images and labels of a dataset, for training and scoring."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -30,20 +30,20 @@ Rows = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class TrainingImages:
-    """A dataset's images and labels, decoded: train, validation, test in this order.
+    """Decoded images and labels of a dataset: train, validation, test in this order.
 
     Parameters
     ----------
     dataset, workspace
-        Whose they are, and where.
+        The dataset, and where to run.
     splits
-        What a trial sees of them.
+        The splits of the trial.
     prepared
         All images.
     labels
-        (n,) or (n, K) int64 of train and validation.
+        (n,) or (n, K) int64 labels of train and validation.
     broken
-        Name of an image that does not decode -> what was said. It is in none of the rows.
+        Name of a broken image -> reason given by the decoder. No rows include it.
     """
 
     dataset: Dataset
@@ -63,19 +63,19 @@ class TrainingImages:
         *,
         test_labels: bool = False,
     ) -> "TrainingImages":
-        """Read the examples, and decode their images or map them if that was done before.
+        """Read the examples; decode their images, or memory-map them if cached.
 
         Parameters
         ----------
         dataset, seed, test_labels
-            As `datasets.load` takes them.
+            As in `datasets.load`.
         side
-            The shorter side that images are kept at, in pixels.
+            Shorter side of cached images, in pixels.
 
         Raises
         ------
         DatasetError
-            Leaving out broken images left a class or a split empty.
+            A class or a split is empty without broken images.
         """
         watcher = workspace.watcher
         watcher.stage("reading the dataset")
@@ -83,7 +83,7 @@ class TrainingImages:
         places = splits.places
         images, revision = datasets.all_images(dataset, workspace.cache), dataset.revision
         if dataset.limit is not None:
-            # Such a subset has a prepared form of its own: the rest is not decoded for it.
+            # A subset is cached separately, without decoding the other images.
             parts = (splits.train, splits.validation, splits.test)
             images = JoinedImages([part.images for part in parts])
             revision, places = splits.revision, np.arange(len(images), dtype=np.int64)
@@ -99,26 +99,26 @@ class TrainingImages:
 
     @property
     def train_rows(self) -> Rows:
-        """Rows of train that decode."""
+        """Rows of train without broken images."""
         return self._whole(0, len(self.splits.train))
 
     @property
     def validation_rows(self) -> Rows:
-        """Rows of validation that decode."""
+        """Rows of validation without broken images."""
         return self._whole(len(self.splits.train), len(self.labels))
 
     @property
     def test_rows(self) -> Rows:
-        """Rows of test that decode."""
+        """Rows of test without broken images."""
         return self._whole(len(self.labels), len(self.prepared))
 
     @property
     def test_places(self) -> Rows:
-        """Places in the test set of `test_rows`."""
+        """Indices of `test_rows` into the test split."""
         return self.test_rows - len(self.labels)
 
     def check_enough(self) -> None:
-        """Raise DatasetError if leaving out broken images left a class or a split empty."""
+        """Raise DatasetError if a class or a split is empty without broken images."""
         dataset = self.dataset
         for name, rows in (("validation", self.validation_rows), ("test", self.test_rows)):
             if not len(rows):
@@ -145,22 +145,22 @@ class TrainingImages:
         on_progress: "Callable[[Progress], None] | None" = None,
         ranks: "Ranks | None" = None,
     ) -> "Trained":
-        """Train a network on some rows; interrupted before, it goes on from the checkpoint.
+        """Train a network on some rows; resume from the checkpoint if there is one.
 
         Parameters
         ----------
         network
-            Trained in place.
+            Network to train in place.
         rows
-            Of train and validation.
+            Rows of train and validation.
         model
-            What the network takes.
+            Description of the network, for its input size and normalization.
         stage
-            What the watcher is told.
+            Label of the progress.
         checkpoint, identity, save_seconds, ranks
-            As `headstart.training.train` takes them; the caller removes the checkpoint.
+            As in `headstart.training.train`; the caller removes the checkpoint.
         on_progress
-            Told, beside the watcher, how far it is.
+            Receives the progress, in addition to the watcher.
         """
         from headstart.devices import resolve_device
         from headstart.training import load_pixels, train
@@ -186,7 +186,7 @@ class TrainingImages:
     def scores(
         self, network: "Network", rows: Rows, model: Model, crop: "Crop", precision: "Precision"
     ) -> npt.NDArray[np.float32]:
-        """(n, K) decision values of some rows."""
+        """Return (n, K) float32 decision values of some rows."""
         from headstart.devices import resolve_device
         from headstart.training import decision_values, load_pixels
 
@@ -209,7 +209,7 @@ class TrainingImages:
 def _advancing(
     watcher: Watcher, on_progress: "Callable[[Progress], None] | None"
 ) -> "Callable[[Progress], None]":
-    """Move the watcher's stage on by the steps since the last time, and tell who else listens."""
+    """Return a callback that advances the watcher and calls `on_progress`."""
     done = 0
 
     def watch(progress: "Progress") -> None:
@@ -223,7 +223,13 @@ def _advancing(
 
 
 def input_of(model: Model) -> "Input":
-    """Say what a model's network takes, for `headstart.training`."""
+    """Return the input specification of a model, for `headstart.training`.
+
+    Raises
+    ------
+    TrainingError
+        Its interpolation is neither bicubic nor bilinear.
+    """
     from headstart.training import Input
 
     interpolation = model.interpolation

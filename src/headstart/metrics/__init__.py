@@ -1,4 +1,4 @@
-"""Labels and decision values -> one number, a proportion. numpy and scipy.special only."""
+"""Metrics of classification, from labels and decision values. numpy and scipy.special only."""
 
 from headstart.metrics.average_precision import voc_map_11point
 from headstart.metrics.calibration import expected_calibration_error, log_loss

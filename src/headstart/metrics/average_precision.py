@@ -1,4 +1,4 @@
-"""Mean average precision of multi-label classification, as PASCAL VOC 2007 defines it."""
+"""Mean average precision of multi-label classification, as defined by PASCAL VOC 2007."""
 
 from typing import Any
 
@@ -9,24 +9,24 @@ __all__ = ["interpolated_precision", "voc_map_11point"]
 
 Floats = npt.NDArray[np.float64]
 
-# The recalls of the development kit's ``for t=0:0.1:1``. A loop of MATLAB's computes start +
-# k * step (a vector is built from both ends instead), so three lie just above 0.3, 0.6 and 0.7:
-# of ten present images the third does not reach a recall of 0.3. The reports of loops that this
-# rests on are in tests/metrics/test_average_precision.py.
+# The recalls of the development kit's ``for t=0:0.1:1``. A MATLAB loop computes start + k * step
+# (unlike a MATLAB vector, which is built from both ends). So three values are slightly above 0.3,
+# 0.6 and 0.7: the third of ten present images does not reach a recall of 0.3.
+# tests/metrics/test_average_precision.py has the evidence.
 RECALLS = np.arange(11) * 0.1
 
 
 def voc_map_11point(scores: npt.ArrayLike, labels: npt.ArrayLike) -> float:
-    """Mean over classes of the 11-point interpolated average precision (VOC 2007).
+    """Return the mean over classes of the 11-point interpolated average precision (VOC 2007).
 
-    For each class the images are ordered by falling score, ties in their given order. Precision is
-    interpolated as the highest at that recall or any higher, and averaged over the recalls
-    0, 0.1, ..., 1. An image that has the class only as difficult is left out of that class.
+    For each class, images are sorted by decreasing score; ties keep their order. Interpolated
+    precision is the highest at that recall or any higher one. It is averaged over the recalls
+    0, 0.1, ..., 1. Images that show the class only as difficult are ignored for it.
 
-    For each class that is present anywhere this is what ``VOCevalcls`` of the development kit
-    gives, but for rounding in the last digit of the sum. Recall is compared in floating point as
-    there, where 0.3, 0.6 and 0.7 are the next number above: where 3/10, 3/5 or 7/10 of the present
-    images are a whole number, one more has to be found. The kit does not average over classes.
+    For each class with a present image, the value is that of ``VOCevalcls`` of the development kit,
+    up to rounding in the last digit. Recall is compared in floating point as in the kit, where 0.3,
+    0.6 and 0.7 are the next larger number: if 3/10, 3/5 or 7/10 of the present images is a whole
+    number, one more image must be found. The kit does not average over classes.
 
     Source: Everingham et al., "The PASCAL Visual Object Classes (VOC) Challenge", IJCV 88 (2010),
     section 4.2; ``VOCevalcls.m`` of the development kit of 2007.
@@ -41,12 +41,12 @@ def voc_map_11point(scores: npt.ArrayLike, labels: npt.ArrayLike) -> float:
     Returns
     -------
     float
-        A proportion; classes that are present in no image are left out of the mean.
+        A proportion in [0, 1]; classes without a present image are not part of the mean.
 
     Raises
     ------
     ValueError
-        Shapes that differ, NaN, other labels, or no class that is present anywhere.
+        Shapes differ, scores hold NaN, labels have other values, or no class is present.
 
     Examples
     --------
@@ -70,12 +70,12 @@ def voc_map_11point(scores: npt.ArrayLike, labels: npt.ArrayLike) -> float:
 
 
 def interpolated_precision(precision: Floats) -> Floats:
-    """Average the interpolated precision over the 11 recalls.
+    """Return the interpolated precision, averaged over the 11 recalls.
 
     Parameters
     ----------
     precision
-        (B, P) precision at each of the P present images, in the order in which they are found.
+        (B, P) precision at each of the P present images, by decreasing score.
 
     Returns
     -------
@@ -95,8 +95,8 @@ def _check(scores: Floats, labels: npt.NDArray[Any]) -> None:
             "expected scores (n, K) and labels (n, K), "
             f"found shapes {scores.shape} and {labels.shape}"
         )
-    if (strange := ~np.isin(labels, (-1, 0, 1))).any():
-        row, column = np.argwhere(strange)[0]
+    if (invalid := ~np.isin(labels, (-1, 0, 1))).any():
+        row, column = np.argwhere(invalid)[0]
         raise ValueError(
             "expected labels (n, K) in {1, 0, -1}, "
             f"found {labels[row, column]} in row {row}, column {column}"
@@ -104,7 +104,7 @@ def _check(scores: Floats, labels: npt.NDArray[Any]) -> None:
     if (labels == 0).any() and not (labels == -1).any():
         raise ValueError(
             "expected labels of 1 present, 0 difficult and -1 absent, found 0 but no -1: "
-            "of zeros and ones give 2 * labels - 1"
+            "convert zeros and ones by 2 * labels - 1"
         )
     if (unknown := np.isnan(scores)).any():
         row, column = np.argwhere(unknown)[0]

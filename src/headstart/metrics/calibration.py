@@ -1,4 +1,4 @@
-"""How much predicted probabilities are worth: log loss and expected calibration error."""
+"""Quality of predicted probabilities: log loss and expected calibration error."""
 
 import numpy as np
 import numpy.typing as npt
@@ -14,14 +14,14 @@ BINS = 15
 
 
 def log_loss(labels: Labels, scores: Scores) -> float:
-    """Mean negative log probability of what is true, in nats.
+    """Return the mean negative log probability of the true labels, in nats.
 
     Parameters
     ----------
     labels
-        (n,) classes from 0: probabilities are the softmax of the scores. Or (n, K) in {1 present,
-        0 difficult only, -1 absent}: each label has the probability ``sigmoid(score)``, and the
-        mean is over all that are not difficult.
+        (n,) classes from 0: probabilities are the softmax of scores. Or (n, K) in {1 present,
+        0 difficult only, -1 absent}: the probability of a label is ``sigmoid(score)``, and the
+        mean is over all labels that are not difficult.
     scores
         (n, K) logits.
 
@@ -38,12 +38,11 @@ def log_loss(labels: Labels, scores: Scores) -> float:
 
 
 def expected_calibration_error(labels: Labels, scores: Scores) -> float:
-    """Mean distance between confidence and how often it is right, over 15 bins of confidence.
+    """Return the mean absolute difference of confidence and accuracy, over 15 bins of confidence.
 
-    Predictions are sorted into bins of equal width by their confidence; each bin counts by its
-    number of predictions. Of one label an image, the prediction is the class of highest
-    probability; of several, each label that is not difficult is a prediction of its own, present
-    or absent.
+    Bins have equal width and are weighted by their number of predictions. With one label per image,
+    the prediction is the class with the highest probability. With several, each label that is not
+    difficult is a separate prediction, present or absent.
 
     Source: Guo, Pleiss, Sun, Weinberger, "On Calibration of Modern Neural Networks", ICML 2017,
     equation 3.
@@ -66,7 +65,7 @@ def expected_calibration_error(labels: Labels, scores: Scores) -> float:
 
 
 def _binned(confidence: Floats, right: npt.NDArray[np.bool_]) -> float:
-    # A bin is open below and closed above; a confidence of 0 cannot be.
+    # Bins are open below and closed above; confidence is above 0.
     place = np.clip(np.ceil(confidence * BINS).astype(np.int64) - 1, 0, BINS - 1)
     difference = np.bincount(place, weights=right - confidence, minlength=BINS)
     return float(np.abs(difference).sum() / len(confidence))

@@ -1,4 +1,4 @@
-"""Whether a result is above chance, by a stated rule."""
+"""Tests whether a result is significantly above chance."""
 
 from typing import NamedTuple
 
@@ -18,8 +18,8 @@ LEVEL = 0.01
 class AtChance(NamedTuple):
     """A test result that is not significantly above chance.
 
-    `accuracy` and `chance` are proportions, `n` the number of test images, `metric` what was
-    measured.
+    `accuracy` and `chance` are proportions, `n` is the number of test images, `metric` the name of
+    the metric.
     """
 
     metric: str
@@ -39,18 +39,17 @@ class AtChance(NamedTuple):
 def at_chance(
     metric: str, labels: npt.NDArray[np.int64], scores: npt.NDArray[np.floating]
 ) -> AtChance | None:
-    """Return what was measured and chance if a test is not significantly above chance, else None.
+    """Return the result and chance if it is not significantly above chance, else None.
 
-    With one label per image the number of right answers is tested against always answering the
-    most frequent class of the test images (exact binomial, one-sided, level 0.01), whichever
-    metric the dataset has: mean per-class accuracy is no mean over independent images. With several
-    labels per image mAP is tested against the mAP of the same scores dealt to other images (199
-    permutations, seeded).
+    With one label per image, the number of correct predictions is tested against always predicting
+    the most frequent test class (exact binomial, one-sided, level 0.01). This holds for any metric,
+    since mean per-class accuracy is not a mean over independent images. With several labels per
+    image, mAP is tested against the mAP of permuted scores (199 permutations, seeded).
 
     Parameters
     ----------
     metric
-        The dataset's own.
+        Metric of the dataset.
     labels
         (n,) classes from 0, or (n, K) in {1, 0, -1}.
     scores

@@ -9,7 +9,7 @@ Labels = npt.NDArray[np.int64]
 
 
 def top1(label: Labels, predicted: Labels) -> float:
-    """Proportion of examples predicted right.
+    """Return the proportion of correct predictions.
 
     Parameters
     ----------
@@ -26,9 +26,9 @@ def top1(label: Labels, predicted: Labels) -> float:
 
 
 def mean_per_class(label: Labels, predicted: Labels) -> float:
-    """Mean over classes of the proportion of that class's examples predicted right.
+    """Return the mean over classes of per-class accuracy (recall).
 
-    Classes without an example are left out of the mean, as in scikit-learn's
+    Classes without examples are not part of the mean, as in scikit-learn's
     ``balanced_accuracy_score``.
 
     Parameters

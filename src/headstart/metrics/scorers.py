@@ -1,4 +1,4 @@
-"""The metrics by name: each scores decision values, not predictions."""
+"""Metrics by name, as functions of labels and decision values."""
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
@@ -23,25 +23,25 @@ SCORERS: Mapping[str, Callable[[Labels, Scores], float]] = MappingProxyType(
     }
 )
 
-# What is told beside them, of the same scores; lower is better, and log loss has no upper bound.
+# Calibration measures of the same scores. Lower is better; log loss has no upper bound.
 CALIBRATION: Mapping[str, Callable[[Labels, Scores], float]] = MappingProxyType(
     {"log-loss": log_loss, "calibration-error": expected_calibration_error}
 )
 
 
 def score(metric: str, labels: Labels, scores: Scores) -> float:
-    """Compute the metric of this name (a key of `SCORERS`).
+    """Return the metric of this name (a key of `SCORERS`).
 
     Parameters
     ----------
     labels
-        (n,) classes from 0; or (n, K) in {1, 0, -1} where images show several.
+        (n,) classes from 0; or (n, K) in {1, 0, -1} with several labels per image.
     scores
-        (n, K) decision values; of one label the highest is the prediction.
+        (n, K) decision values.
 
     Returns
     -------
     float
-        A proportion.
+        A proportion in [0, 1].
     """
     return SCORERS[metric](labels, scores)
