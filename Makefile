@@ -36,6 +36,7 @@ check: $(DEV_STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/codespell src docs README.md CONTRIBUTING.md --skip "*.json,*.csv,*.svg,*.html"
 
 format: $(DEV_STAMP)
 	$(BIN)/ruff check --fix .

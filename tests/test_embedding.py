@@ -126,7 +126,7 @@ class TestTheCommand:
         )
         assert outcome.code == 2
         (line,) = outcome.err.strip().splitlines()
-        assert "has several labels an image: an embedding shows each image in the colour" in line
+        assert "has several labels per image" in line
 
     def test_a_class_with_one_test_image(self, cli, tmp_path):
         each = {"a": 6, "b": 6, "c": 6}

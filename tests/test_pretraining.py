@@ -323,11 +323,11 @@ def test_a_name_that_another_recipe_has(trained):
     with pytest.raises(StudyError) as error:
         pretrain(recipe_of(view="full", steps=80), Workspace("cpu", cache), name="digits")
     assert str(error.value) == (
-        "'pretrained:digits' exists with another recipe (steps 60 there, 80 asked): give another "
+        "'pretrained:digits' exists with another recipe (steps 60 stored, 80 requested): choose another "
         f"--name, or remove {cache / 'pretrained' / 'digits'}"
     )
     other = recipe_of(NETWORK.replace("size=16", "size=24"), view="full")
-    with pytest.raises(StudyError, match=r"model .*size=16.* there, .*size=24.* asked"):
+    with pytest.raises(StudyError, match=r"model .*size=16.* stored, .*size=24.* requested"):
         pretrain(other, Workspace("cpu", cache), name="digits")
 
 

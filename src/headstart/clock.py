@@ -1,4 +1,4 @@
-"""Seconds, by what they were spent on."""
+"""Timing of named parts."""
 
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -8,21 +8,21 @@ __all__ = ["Clock", "added"]
 
 
 class Clock:
-    """Seconds spent in each named part."""
+    """Seconds of each named part."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
 
     @contextmanager
     def __call__(self, part: str) -> Iterator[None]:
-        """Time the block."""
+        """Time the block as `part`."""
         start = time.perf_counter()
         yield
         self.seconds[part] = round(time.perf_counter() - start, 3)
 
 
 def added(spent: Iterable[Mapping[str, float]]) -> dict[str, float]:
-    """Add up seconds by part."""
+    """Return the sum of seconds per part."""
     total: dict[str, float] = {}
     for seconds in spent:
         for part, value in seconds.items():

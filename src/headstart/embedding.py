@@ -1,7 +1,7 @@
-"""What features look like: t-SNE of penultimate features of test images, and numbers beside it.
+"""Embeddings: t-SNE of penultimate features of test images, with measures of separation.
 
-The picture of figure 4 of Kornblith et al. (2019), for several networks and the same images. It
-describes and chooses nothing: test labels give points their colours, no trial sees what is here.
+It reproduces figure 4 of Kornblith et al. (2019), for several networks on the same images. Test
+labels colour the points. The result is descriptive only: no trial uses it for selection.
 """
 
 from collections.abc import Sequence
@@ -44,20 +44,18 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class View:
-    """What to show of a dataset.
+    """Classes and images to embed, and options of t-SNE.
 
     Parameters
     ----------
     classes
-        Names, or how many are drawn; ten, or all of fewer, unless given.
+        Names of classes, or the number of random ones; by default ten, or all if fewer.
     images
-        At most so many, as even over the classes as they allow.
+        Largest number of images, spread evenly over the classes.
     perplexity
-        Of t-SNE, about the number of neighbours that each point keeps; 30, or what the number of
-        points allows, unless given.
+        Perplexity of t-SNE, about the number of neighbours; by default 30, less for few points.
     seed
-        Draws the classes and the images (and, where the dataset has a limit, its subset, as a trial
-        of this seed does), and starts t-SNE.
+        Seed of random classes and images, of t-SNE, and of the subset of a limited dataset.
     """
 
     classes: tuple[str, ...] | int | None = None
@@ -74,27 +72,27 @@ class View:
 
 @dataclass(frozen=True)
 class Embedding:
-    """Points in the plane, and what they are.
+    """Points in the plane, and tables about them.
 
     Parameters
     ----------
     dataset
-        Its name.
+        Name of the dataset.
     classes
-        Those shown, in the order of the dataset.
+        Embedded classes, in the order of the dataset.
     perplexity, seed
-        Of t-SNE.
+        Perplexity and seed of t-SNE.
     images
-        A row an image: ``image`` (from 0), ``class``, ``where`` (the name of its file),
-        ``picture`` (a data URI), ``tiny`` (whether it is to be enlarged with its pixels).
+        One row per image: ``image`` (from 0), ``class``, ``where`` (file name), ``picture`` (a
+        data URI), ``tiny`` (whether to enlarge it pixel by pixel).
     points
-        A row a network and image: ``model``, ``position`` (of the network, from 0), ``image``,
+        One row per network and image: ``model``, ``position`` (of the network, from 0), ``image``,
         ``class``, ``x``, ``y``.
     separation
-        A row a network: ``model``, ``position``, ``features`` and ``neighbours`` (how many),
+        One row per network: ``model``, ``position``, ``features`` and ``neighbours`` (counts),
         ``silhouette``, ``neighbour_accuracy``, ``variance_ratio``.
     similarity
-        A row a pair of networks: ``model``, ``other``, ``cka``, ``unbiased_cka``.
+        One row per pair of networks: ``model``, ``other``, ``cka``, ``unbiased_cka``.
     """
 
     dataset: str
@@ -107,7 +105,7 @@ class Embedding:
     similarity: pd.DataFrame
 
     def tables(self) -> dict[str, pd.DataFrame]:
-        """Give the tables by the names that figures and pages know them by."""
+        """Return the tables by the names that figures and pages use."""
         return {
             "images": self.images,
             "embedding": self.points,
@@ -117,7 +115,7 @@ class Embedding:
 
     @property
     def source(self) -> str:
-        """Say in a sentence what is shown."""
+        """One sentence that describes the embedding."""
         return (
             f"{len(self.images):,} test images of {len(self.classes)} classes of {self.dataset}, "
             f"perplexity {self.perplexity:g}, seed {self.seed}."
@@ -133,34 +131,34 @@ def embed(
 ) -> Embedding:
     """Embed penultimate features of the same test images by several networks.
 
-    t-SNE (scikit-learn's, from the first two principal components) and the numbers see features of
-    unit length, so that distance is that of cosine; CKA sees features as they are.
+    t-SNE (scikit-learn's, initialized by principal components) and separation use features of unit
+    length, for which Euclidean distance is monotonic in cosine distance. CKA uses raw features.
 
     Parameters
     ----------
     chosen
-        Networks; random weights are a control.
+        Networks; one with random weights is a control.
     dataset
-        With one label an image.
+        Dataset with one label per image.
     precision
-        Of the networks' arithmetic. Features are those that linear trials left in the cache.
+        Precision of the networks' arithmetic. The features are shared with linear trials.
 
     Raises
     ------
     StudyError
-        No network; several labels an image; fewer than two classes, or fewer images than the
-        numbers need; a perplexity too large for the images.
+        No network, several labels per image, fewer than two classes, too few images, or a
+        perplexity too large for them.
     UnknownNameError
-        No such class.
+        An unknown class.
     HeadstartError
-        Whatever keeps a network from its features.
+        Features cannot be computed.
     """
     if not chosen:
         raise StudyError("no model to embed features of: name at least one")
     if kind_of(dataset.metric).ndim != 1:
         raise StudyError(
-            f"dataset '{dataset.name}' has several labels an image: an embedding shows each image "
-            "in the colour of its class, and takes one label an image"
+            f"dataset '{dataset.name}' has several labels per image: an embedding colours each "
+            "image by its class and needs one label per image"
         )
     workspace.watcher.stage("reading the dataset")
     split, places = labelled_test(dataset, view.seed, workspace.cache)
@@ -227,11 +225,11 @@ def _described(
 
 
 def _rows(dataset: Dataset, labels: npt.NDArray[np.int64], view: View) -> npt.NDArray[np.int64]:
-    """Choose the images to show: places among the test images, sorted."""
+    """Return sorted indices of the test images to embed."""
     shown = _classes(dataset, labels, view)
     rows = np.flatnonzero(np.isin(labels, shown)).astype(np.int64)
     rows = rows[kind_of(dataset.metric).subset(labels[rows], view.images, view.seed)]
-    # Neighbours have to be there, and two of each class.
+    # Enough for the nearest neighbours, and two per class.
     fewest = max(2 * len(shown), NEIGHBOURS + 1)
     if len(rows) < fewest:
         raise StudyError(
@@ -242,7 +240,7 @@ def _rows(dataset: Dataset, labels: npt.NDArray[np.int64], view: View) -> npt.ND
 
 
 def _classes(dataset: Dataset, labels: npt.NDArray[np.int64], view: View) -> list[int]:
-    """Give the labels of the classes to show, in order: those named, or as many drawn as asked."""
+    """Return the sorted labels of the classes to embed: the named ones, or random ones."""
     counts = np.bincount(labels, minlength=len(dataset.classes))
     enough = np.flatnonzero(counts >= 2)
     if isinstance(view.classes, tuple):
@@ -268,18 +266,18 @@ def _classes(dataset: Dataset, labels: npt.NDArray[np.int64], view: View) -> lis
     if len(shown) < 2:
         raise StudyError(
             f"{len(shown)} class{'' if len(shown) == 1 else 'es'} to show: at least 2 are needed, "
-            "to see whether features tell them apart"
+            "to see whether features separate them"
         )
     return shown
 
 
 def _perplexity(view: View, n: int) -> float:
-    """Give the perplexity, or refuse one that n points cannot have.
+    """Return the perplexity; raise StudyError if it is too large for n points.
 
-    A point is given 3 times as many neighbours, as many as there are (L. van der Maaten,
-    "Accelerating t-SNE using tree-based algorithms", JMLR 15, 2014, section 4.1).
+    t-SNE uses three times as many neighbours per point (L. van der Maaten, "Accelerating t-SNE
+    using tree-based algorithms", JMLR 15, 2014, section 4.1).
     """
-    # Down to a tenth, as it is told.
+    # Rounded down to one decimal, as in the message.
     most = float(np.floor(10 * (n - 1) / 3)) / 10
     if view.perplexity is None:
         return min(PERPLEXITY, most)
@@ -293,8 +291,8 @@ def _perplexity(view: View, n: int) -> float:
 
 
 def _tsne(X: Floats, perplexity: float, seed: int) -> Floats:
-    """(n, 2) coordinates, the same for the same seed, however many threads there are."""
-    # Takes a second to import, which errors before this need not wait for.
+    """Return (n, 2) coordinates; they do not depend on the number of threads."""
+    # Imported here, since it takes a second and errors come earlier.
     from sklearn.manifold import TSNE
     from threadpoolctl import threadpool_limits
 

@@ -1,7 +1,7 @@
-"""Functions in files of the user's own: ``path/to/file.py:function``, called without arguments.
+"""Functions in the user's files: ``path/to/file.py:function``, called without arguments.
 
-Naming one runs code. Who types it on the command line means that; a study file from elsewhere may
-not (`Study.from_toml`).
+Naming one executes code. That is intended on the command line; a study file from elsewhere needs
+`trust` for it (`Study.from_toml`).
 """
 
 import os
@@ -22,21 +22,21 @@ REFERENCE = re.compile(r"(?P<file>.+\.py):(?P<function>[A-Za-z_]\w*)")
 
 
 def is_function(reference: str) -> bool:
-    """Whether a name, without options, is a reference to a function."""
+    """Return whether a name without options refers to a function."""
     return REFERENCE.fullmatch(reference) is not None
 
 
 def locate_function(reference: str, kind: str, wrong: type[HeadstartError]) -> tuple[Path, str]:
-    """Give the file and the name of a function; no code is run.
+    """Return the file and the name of a function, without executing code.
 
     Parameters
     ----------
     reference
-        As the user wrote it.
+        Reference as typed.
     kind
-        What it names, for the message: ``"model"``, ``"dataset"``.
+        What it names, for messages: ``"model"``, ``"dataset"``.
     wrong
-        Raised where the reference is none, or its file is not there.
+        Error to raise if the reference is invalid or its file is missing.
     """
     found = REFERENCE.fullmatch(reference)
     if found is None:
@@ -48,14 +48,14 @@ def locate_function(reference: str, kind: str, wrong: type[HeadstartError]) -> t
 
 
 def call_function(file: Path, function: str, wrong: type[HeadstartError]) -> Any:
-    """Execute the file, call its function without arguments, and give what that returns.
+    """Execute the file, call its function without arguments, and return its value.
 
     Raises
     ------
     UnknownNameError
-        The file has no such function; the nearest are told.
+        The file has no such function; the message suggests similar names.
     HeadstartError
-        Of the kind `wrong`: whatever the user's code raised, in one line that names its place.
+        An error of type `wrong` for any exception in the user's code: one line with its location.
     """
     with _in_one_line(file, wrong), _beside(file):
         module = _imported(file)
@@ -67,10 +67,10 @@ def call_function(file: Path, function: str, wrong: type[HeadstartError]) -> Any
 
 
 def _imported(file: Path) -> ModuleType:
-    """Execute the file as a module of its own: nothing is kept beside it, no bytecode."""
+    """Execute the file as a separate module, without writing bytecode."""
     module = ModuleType(f"headstart_function_{file.stem}")
     module.__file__ = str(file)
-    # Dataclasses and pickles look their module up.
+    # Dataclasses and pickle look up their module.
     sys.modules[module.__name__] = module
     exec(compile(file.read_bytes(), str(file), "exec"), vars(module))  # noqa: S102
     return module
@@ -78,9 +78,9 @@ def _imported(file: Path) -> ModuleType:
 
 @contextmanager
 def _beside(file: Path) -> Iterator[None]:
-    """Let the file import what lies beside it, as if it were run, and forget that again.
+    """Let the file import modules in its folder, as a script would; unload them afterwards.
 
-    Else a file of the same name beside another one would never be looked at.
+    Otherwise a module of the same name in another folder would never be imported.
     """
     folder, before = str(file.parent), set(sys.modules)
     sys.path.insert(0, folder)
@@ -97,7 +97,7 @@ def _beside(file: Path) -> Iterator[None]:
 
 @contextmanager
 def _in_one_line(file: Path, wrong: type[HeadstartError]) -> Iterator[None]:
-    """Turn whatever the user's code raises into one line that names its place."""
+    """Convert any exception of the user's code to one line with its location."""
     try:
         yield
     except (Exception, SystemExit) as error:
@@ -107,7 +107,7 @@ def _in_one_line(file: Path, wrong: type[HeadstartError]) -> Iterator[None]:
 
 
 def _line(error: Any, file: Path) -> str:
-    """Say at which line of the file an error arose, if it did there."""
+    """Return the line of the file where an error occurred, as text, or ""."""
     if isinstance(error, SyntaxError) and error.filename == str(file):
         return f", line {error.lineno}"
     frames = traceback.extract_tb(error.__traceback__)

@@ -1,8 +1,8 @@
-"""The Hugging Face hub: its cache on this machine, else one try to fetch, told within seconds.
+"""Access to the Hugging Face hub: the local cache, else one download attempt.
 
-Models and datasets share this. The hub's own library tries again and again where there is no
-network, so a look with a timeout comes first; and it raises errors of whichever HTTP library it
-uses, so all of them are told as OSError.
+Models and datasets share this module. Without a network, the hub's library retries for a long
+time, so a request with a timeout comes first. It raises errors of the HTTP library that it uses;
+all of them become OSError here.
 """
 
 import os
@@ -38,14 +38,14 @@ PAGES = {"model": "", "dataset": "datasets/"}
 
 @dataclass(frozen=True)
 class Listing:
-    """What a repository holds at one commit.
+    """Files of a repository at one commit.
 
     Parameters
     ----------
     commit
         40 hexadecimal digits.
     files
-        Bytes by path inside the repository.
+        Size in bytes by path inside the repository.
     """
 
     commit: str
@@ -53,16 +53,16 @@ class Listing:
 
 
 def address() -> str:
-    """Give the address of the hub: the user's mirror ($HF_ENDPOINT) where there is one."""
+    """Return the URL of the hub: $HF_ENDPOINT if set."""
     return os.environ.get("HF_ENDPOINT") or HUB
 
 
 def cached(
     repository: str, name: str, *, kind: Kind = "model", commit: str | None = None
 ) -> Path | None:
-    """Find a file of a repository among what the hub's own library has downloaded.
+    """Return the path of a file in the hub's local cache, or None.
 
-    The library links a file into its cache when the last byte is there.
+    The cache holds only complete files.
     """
     from huggingface_hub import try_to_load_from_cache
 
@@ -71,25 +71,25 @@ def cached(
 
 
 def check_reachable(repository: str, *, kind: Kind = "model") -> None:
-    """Look once whether the hub answers; OSError where it does not."""
+    """Check once whether the hub responds; raise OSError if it does not."""
     page = f"{address()}/{PAGES[kind]}{repository}"
     request = urllib.request.Request(page, method="HEAD")  # noqa: S310
-    # If it answers, its library says better what it thinks of this repository.
+    # An HTTP error is a response; the hub's library has a better message for it.
     with suppress(urllib.error.HTTPError):
         urllib.request.urlopen(request, timeout=SECONDS).close()  # noqa: S310
 
 
 def list_dataset(repository: str, revision: str | None) -> Listing:
-    """List a dataset's files at a branch, a tag or a commit, None for the main branch.
+    """Return a dataset's files at a branch, tag or commit; None is the main branch.
 
     Raises
     ------
     OSError
-        No such repository or revision for this user, or no answer.
+        Repository or revision missing or not accessible, or no response.
     """
     from huggingface_hub import HfApi
 
-    with _told_as_oserror():
+    with _as_oserror():
         found = HfApi(endpoint=address()).dataset_info(
             repository, revision=revision, files_metadata=True, timeout=SECONDS
         )
@@ -105,10 +105,13 @@ def download(
     commit: str | None = None,
     again: bool = False,
 ) -> Path:
-    """Fetch a file into the hub's cache, or `again` though it is there; OSError where it fails."""
+    """Download a file into the hub's cache; return its path. Raise OSError on failure.
+
+    With `again`, download it even if it is cached.
+    """
     from huggingface_hub import hf_hub_download
 
-    with _told_as_oserror():
+    with _as_oserror():
         place = hf_hub_download(
             repository,
             name,
@@ -122,7 +125,7 @@ def download(
 
 
 def reason(error: OSError) -> str:
-    """Say in one line why the hub gave nothing."""
+    """Return the reason of a hub error, in one line."""
     from huggingface_hub.errors import (
         GatedRepoError,
         RepositoryNotFoundError,
@@ -140,11 +143,11 @@ def reason(error: OSError) -> str:
 
 
 @contextmanager
-def _told_as_oserror() -> Iterator[None]:
+def _as_oserror() -> Iterator[None]:
     try:
         yield
     except OSError:
         raise
-    # Which types these are depends on the library's release.
+    # Exception types depend on the release of the library.
     except Exception as error:
         raise OSError(str(error) or type(error).__name__) from error

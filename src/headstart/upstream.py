@@ -1,4 +1,4 @@
-"""How well a network does on the task that it was pretrained for, measured here."""
+"""Measure the top-1 accuracy of a network on its upstream task, for example ImageNet."""
 
 import copy
 from dataclasses import dataclass
@@ -38,18 +38,18 @@ __all__ = ["Measured", "compared", "measure", "read_validation"]
 RESIZE = "imagenet"
 
 
-# The number of classes up to which another order of them is looked for: a matrix of that size.
+# Largest number of classes to search for a better order (a square matrix of that size).
 MOST_MATCHED = 2000
-# A better order is looked for in so many images per class, and told where it has such odds more.
+# Images per class that the search needs, and the odds ratio at which it reports a better order.
 MATCHED_PER_CLASS, MATCHED_ODDS = 5, 4.0
 
 
 @dataclass(frozen=True)
 class Measured:
-    """Of `n` images the proportion `value` was classified correctly.
+    """Top-1 accuracy `value`, a proportion, on `n` images.
 
-    `chance` is the accuracy of guessing; `matched` that of the best order of the classes if it is
-    so much better that the order must be wrong, else None.
+    `chance` is the accuracy of guessing. `matched` is the accuracy with the best order of classes
+    if it is so much higher that the order must be wrong, else None.
     """
 
     value: float
@@ -59,7 +59,7 @@ class Measured:
 
     @property
     def doubt(self) -> str:
-        """Why this is no upstream accuracy, in words; "" where it is one."""
+        """Reason why this is not a valid upstream accuracy, or ""."""
         if not 0 < self.value < 1:
             return "none or all of the images right"
         found = f"{100 * self.value:.2f} % right (chance {100 * self.chance:.2f} %)"
@@ -82,25 +82,25 @@ def read_validation(
     order: Path | None = None,
     known: tuple[str, ...] | None = None,
 ) -> tuple[tuple[str, ...], Split]:
-    """Read a folder of class folders, in the order of the network's outputs.
+    """Read validation images in class folders, with classes in the order of network outputs.
 
     Parameters
     ----------
     folder
-        ImageNet's validation images: one folder per class, named by its WordNet id or its number.
+        ImageNet's validation images: one folder per class, named by WordNet id or class number.
     limit
-        Largest number of images, drawn at random, always the same ones.
+        Largest number of images, a fixed random subset.
     order
-        A text file that names the class folders in the order of the outputs, one per line; without
-        it `headstart.datasets.naming.output_order` is theirs.
+        Text file with the class folders in the order of outputs, one per line. By default
+        `headstart.datasets.naming.output_order` decides.
     known
-        The classes in the order of the outputs, where the network was trained here.
+        Classes in the order of outputs, if the network was trained here.
 
     Raises
     ------
     DatasetMissingError, DatasetError, StudyError
-        No such folder; no class folders or no images in it; an order that their names do not tell;
-        a limit under 1.
+        The folder is missing or has no class folders or images, names do not determine the order,
+        or `limit` is below 1.
     """
     if limit is not None and limit < 1:
         raise StudyError(f"limit {limit} leaves no image: give a whole number from 1")
@@ -118,25 +118,25 @@ def read_validation(
 
 
 def measure(model: Model, classes: tuple[str, ...], split: Split, workspace: Workspace) -> Measured:
-    """Measure top-1 accuracy with the model's own preprocessing, and keep it for `models.find`.
+    """Measure top-1 accuracy with the model's preprocessing, and record it for `models.find`.
 
-    It is not kept where there is a doubt (`Measured.doubt`).
+    It is not recorded if there is a doubt (`Measured.doubt`).
 
     Parameters
     ----------
     model
         A network with the classifier of its weights.
     classes, split
-        As `read_validation` gives them.
+        As returned by `read_validation`.
 
     Raises
     ------
     ModelError
-        Random weights, or weights without a classifier.
+        Weights are random, or have no classifier.
     DatasetError
         The classifier has another number of classes.
     HeadstartError
-        Whatever else keeps the network from answering.
+        The network cannot be loaded or run.
     """
     from headstart.devices import resolve_device
     from headstart.features.forward import Extractor
@@ -150,12 +150,12 @@ def measure(model: Model, classes: tuple[str, ...], split: Split, workspace: Wor
         model, workspace.cache, trust=workspace.trust, note=workspace.watcher.note
     )
     _check_classifier(model, network.classifier.out_features, classes, network.trained_classifier)
-    # The extractor changes the network: its classifier answers from here on.
+    # A copy, since the extractor modifies the network.
     classifier = copy.deepcopy(network.classifier)
     extractor = Extractor(network, model, "fp32", device)
     predicted = _predicted(model, split, extractor, classifier, workspace)
     found = compared(split.labels, predicted, len(classes))
-    # Without odds, or in another order of classes, the analysis could not use it.
+    # An analysis could not use an accuracy of 0 or 1, or one with a wrong order of classes.
     if not found.doubt:
         models.record_upstream(model, found.value, found.n, workspace.cache)
     return found
@@ -176,13 +176,13 @@ def compared(
     pairs = np.zeros((n_classes, n_classes), dtype=np.int64)
     np.add.at(pairs, (labels, predicted), 1)
     matched = float(pairs[linear_sum_assignment(pairs, maximize=True)].sum() / n)
-    # Of few images some fit any order better by chance: only a large difference is told.
+    # With few images another order can be better by chance: report only a large difference.
     better = matched * (1 - value) > MATCHED_ODDS * value * (1 - matched)
     return Measured(value, n, chance, matched if better else None)
 
 
 def _in_order(folder: Path, order: Path | None, known: tuple[str, ...] | None) -> tuple[str, ...]:
-    """Name the class folders in the order of the network's outputs."""
+    """Return the class folders in the order of the network's outputs."""
     found = class_folders(folder)
     if order is None and known and sorted(known) == sorted(found):
         return known

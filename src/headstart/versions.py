@@ -1,4 +1,4 @@
-"""Which software on which machine makes a number."""
+"""Versions of software, as provenance of results."""
 
 import platform
 from importlib.metadata import version
@@ -10,7 +10,7 @@ PACKAGES = ("headstart", "numpy", "scipy", "torch", "timm", "pillow")
 
 
 def provenance() -> dict[str, Any]:
-    """Say which software on which machine makes a number."""
+    """Return versions of packages and Python, and the platform."""
     return {
         "versions": {name: version(name) for name in PACKAGES},
         "python": platform.python_version(),

@@ -84,7 +84,7 @@ def features_content(
 ) -> dict[str, Any]:
     """Return all that determines the features of a dataset, as JSON; its digest is their key.
 
-    It does not include which images a trial uses: trials of other sizes or seeds share features.
+    It does not depend on a trial's subset: trials of other sizes or seeds share features.
     """
     return {
         "model": model.identity,

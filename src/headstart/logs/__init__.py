@@ -1,4 +1,4 @@
-"""Curves of a run in the tools that draw them: TensorBoard, MLflow, Weights & Biases, offline."""
+"""Training curves for TensorBoard, MLflow and Weights & Biases, all written offline."""
 
 from headstart.logs.base import About, Log, Outcome, Run
 from headstart.logs.names import NAMES, open_log

@@ -1,4 +1,4 @@
-"""What one logging library has to do: one small protocol for all."""
+"""The protocol of a logging library."""
 
 import re
 from collections.abc import Mapping
@@ -12,23 +12,23 @@ __all__ = ["About", "Log", "Outcome", "Parameter", "Run", "file_name"]
 Parameter = str | int | float | bool
 Outcome = Literal["complete", "diverged", "failed", "interrupted"]
 
-# Of a trial's key, in names of folders and groups.
+# Digits of a trial's key in names of folders and groups.
 KEY_DIGITS = 8
 LONGEST_NAME = 80
 
 
 @dataclass(frozen=True)
 class About:
-    """What a run is of: a trial with its final training, or one of its candidates.
+    """Subject of a run: a trial with its final training, or one of its candidates.
 
     Parameters
     ----------
     trial
-        Its own, or the candidate's.
+        The trial.
     candidate
-        Name of the candidate; None of the trial itself.
+        Name of the candidate; None for the trial itself.
     parameters
-        What is known when it begins.
+        Parameters known at the start.
     """
 
     trial: Trial
@@ -37,15 +37,15 @@ class About:
 
     @property
     def group(self) -> str:
-        """What the runs of a trial share: a name for folders, the same whenever it is run."""
+        """Name shared by all runs of a trial, usable as a folder; stable across reruns."""
         return f"{file_name(self.trial.title)}-{self.trial.key[:KEY_DIGITS]}"
 
 
 class Run(Protocol):
-    """A curve, and what came of it."""
+    """One run: its curves, and its outcome."""
 
     def point(self, step: int, values: Mapping[str, float]) -> None:
-        """Add to the curves of these names."""
+        """Add a point to the curves of these names."""
         ...
 
     def end(
@@ -54,18 +54,18 @@ class Run(Protocol):
         metrics: Mapping[str, float],
         parameters: Mapping[str, Parameter],
     ) -> None:
-        """Say what came of it; `parameters` are what was known in the beginning, and since."""
+        """Record the outcome; `parameters` include those of the start."""
         ...
 
 
 class Log(Protocol):
-    """Where runs are written."""
+    """Destination of runs."""
 
     def run(self, about: About) -> Run:
-        """Begin a run, that of the trial before those of its candidates."""
+        """Start a run; the run of a trial starts before those of its candidates."""
         ...
 
 
 def file_name(words: str) -> str:
-    """Make a name for a file of a title; of a long one the end, which tells it from others."""
+    """Return a file name for a title; a long one is cut to its end, the distinctive part."""
     return re.sub(r"[^\w.=+-]+", "-", words).strip("-")[-LONGEST_NAME:]

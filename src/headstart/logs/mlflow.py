@@ -1,4 +1,4 @@
-"""MLflow: a database in a folder; a run a trial, and under it one a candidate."""
+"""MLflow: a database in a folder, with one run per trial and nested runs per candidate."""
 
 import logging
 import os
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-# Nothing is sent anywhere.
+# Must be set before the import: no telemetry.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
 from mlflow import MlflowClient
@@ -18,7 +18,7 @@ from headstart.logs.base import About, Outcome, Parameter
 __all__ = ["EXPERIMENT", "Mlflow", "make"]
 
 EXPERIMENT, DATABASE = "headstart", "mlflow.db"
-# By which a run that was interrupted is found again.
+# Tag that identifies an interrupted run, to resume it.
 WHICH, OUTCOME = "headstart.run", "headstart.outcome"
 STATUS: Mapping[Outcome, str] = {
     "complete": "FINISHED",
@@ -26,7 +26,7 @@ STATUS: Mapping[Outcome, str] = {
     "failed": "FAILED",
     "interrupted": "KILLED",
 }
-# Points that are written together: each writing is a transaction.
+# Points per write: each write is a transaction.
 TOGETHER = 20
 
 
@@ -34,7 +34,7 @@ class Mlflow:
     """``mlflow ui --backend-store-uri sqlite:///FOLDER/mlflow.db``."""
 
     def __init__(self, folder: Path) -> None:
-        # It tells of the tables that it makes.
+        # They log every table that they create.
         for name in ("mlflow", "alembic"):
             logging.getLogger(name).setLevel(logging.WARNING)
         folder = folder.absolute()
@@ -61,9 +61,9 @@ class Mlflow:
         return MlflowRun(self._client, run, about.parameters)
 
     def _again(self, which: str) -> str | None:
-        """Find the run that an earlier process began."""
-        asked = f"tags.`{WHICH}` = '{which}'"
-        found = self._client.search_runs([self._experiment], asked, max_results=1)
+        """Return the run that an earlier process started, if any."""
+        query = f"tags.`{WHICH}` = '{which}'"
+        found = self._client.search_runs([self._experiment], query, max_results=1)
         if not found:
             return None
         run: str = found[0].info.run_id
@@ -108,5 +108,5 @@ class MlflowRun:
 
 
 def make(folder: Path) -> Mlflow:
-    """Log into a folder."""
+    """Return a log in a folder."""
     return Mlflow(folder)

@@ -1,4 +1,4 @@
-"""A log by its name."""
+"""Logs by name."""
 
 from collections.abc import Callable, Mapping
 from importlib import import_module
@@ -12,7 +12,7 @@ from headstart.logs.base import Log
 
 __all__ = ["NAMES", "open_log"]
 
-# The packages that each needs. Its extra has the name of the log, and so has its module here.
+# Packages that each log needs. Its extra and its module here have the name of the log.
 PACKAGES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {"tensorboard": ("tensorboard",), "mlflow": ("mlflow", "alembic"), "wandb": ("wandb",)}
 )
@@ -20,22 +20,22 @@ NAMES = tuple(PACKAGES)
 
 
 def open_log(name: str, folder: Path) -> Log:
-    """Begin to log into a folder; nothing is sent anywhere.
+    """Open a log in a folder; nothing is sent over the network.
 
     Raises
     ------
     UnknownNameError
-        Not one of `NAMES`.
+        `name` is not one of `NAMES`.
     LogError
-        Its packages are not installed.
+        Packages are missing.
     StorageError
-        The folder cannot be written.
+        The folder is not writable.
     """
     if name not in PACKAGES:
         raise UnknownNameError("log", name, NAMES)
-    if lacking := [package for package in PACKAGES[name] if find_spec(package) is None]:
+    if missing := [package for package in PACKAGES[name] if find_spec(package) is None]:
         raise LogError(
-            f"--log {name} needs {' and '.join(lacking)}, not installed here: "
+            f"--log {name} needs {' and '.join(missing)}, not installed here: "
             f"pip install 'headstart[{name}]'"
         )
     make: Callable[[Path], Log] = import_module(f"headstart.logs.{name}").make

@@ -1,4 +1,4 @@
-"""TensorBoard: a folder of events a run, and its page of hyperparameters."""
+"""TensorBoard: one folder of events per run, with hyperparameters."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,7 +9,7 @@ from headstart.logs.base import About, Outcome, Parameter, file_name
 
 __all__ = ["TensorBoard", "make"]
 
-# How long a point may wait before it is in the file.
+# Interval between writes to the file.
 FLUSH_SECONDS = 10
 
 
@@ -25,7 +25,7 @@ class TensorBoard:
 
 
 class TensorBoardRun:
-    """One folder of events."""
+    """A run: one folder of events."""
 
     def __init__(self, place: Path) -> None:
         self._writer = SummaryWriter(str(place), flush_secs=FLUSH_SECONDS)
@@ -42,7 +42,7 @@ class TensorBoardRun:
         metrics: Mapping[str, float],
         parameters: Mapping[str, Parameter],
     ) -> None:
-        # In the run's own folder: by itself, it would make one more run of them.
+        # run_name=".": by default TensorBoard creates another run for hyperparameters.
         self._writer.add_hparams(
             {**parameters, "outcome": outcome},
             dict(metrics),
@@ -53,5 +53,5 @@ class TensorBoardRun:
 
 
 def make(folder: Path) -> TensorBoard:
-    """Log into a folder."""
+    """Return a log in a folder."""
     return TensorBoard(folder)

@@ -1,11 +1,11 @@
-"""Weights & Biases, offline: a folder a run, that `wandb sync` uploads if a person wants it."""
+"""Weights & Biases, offline: one folder per run; `wandb sync` can upload it."""
 
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-# Nothing is sent anywhere.
+# Must be set before the import: no error reports over the network.
 os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
 
 import wandb
@@ -18,7 +18,7 @@ PROJECT = "headstart"
 
 
 class Wandb:
-    """``wandb sync FOLDER/wandb/offline-run-*``; runs of a trial are a group."""
+    """``wandb sync FOLDER/wandb/offline-run-*``; the runs of a trial form a group."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -32,7 +32,7 @@ class Wandb:
             job_type="candidate" if about.candidate else "trial",
             name=about.candidate or about.trial.title,
             config=dict(about.parameters),
-            # Candidates may be trained beside each other.
+            # Several candidates may be trained at the same time.
             reinit="create_new",
             settings=wandb.Settings(
                 silent=True, console="off", disable_git=True, disable_code=True
@@ -62,5 +62,5 @@ class WandbRun:
 
 
 def make(folder: Path) -> Wandb:
-    """Log into a folder."""
+    """Return a log in a folder."""
     return Wandb(folder)

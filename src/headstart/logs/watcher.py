@@ -1,4 +1,4 @@
-"""What goes on -> runs of a log: one a trial, one a candidate that is trained."""
+"""A watcher that writes runs of a log: one per trial, and one per trained candidate."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Self
@@ -11,24 +11,24 @@ from headstart.workspace import TrainingProgress, Watcher
 __all__ = ["LogWatcher"]
 
 RATE = "learning_rate"
-# A candidate with all that tells it from others of its trial.
+# Hyperparameters that identify a candidate within its trial.
 Key = tuple[tuple[str, Value], ...]
 
 
 class LogWatcher(Watcher):
-    """Writes curves, choices and outcomes to a log.
+    """Writes training curves, selections and outcomes to a log.
 
-    Curves are of the loss, the learning rate and images a second, at the steps at which a run is
-    looked at, a few a second. A trial's own run has those of the final training, what was chosen
-    and what the test images say. A log that fails, as on a full disk, is told and ends; the run
-    goes on. Leaving it as a context manager ends what is open.
+    Curves show loss, learning rate and images per second, a few points per second. The run of a
+    trial has the curves of the final training, the selection and the test metrics. If the log
+    fails, for example on a full disk, logging ends with a note and training continues. Used as a
+    context manager, it ends all open runs.
 
     Parameters
     ----------
     log
-        Where to.
+        Destination.
     note
-        Told, in a line, that the log has failed.
+        Receives one line if the log fails.
     """
 
     def __init__(self, log: Log, note: Callable[[str], None] | None = None) -> None:
@@ -46,11 +46,11 @@ class LogWatcher(Watcher):
         self._try(lambda: self._end("interrupted" if kind else "failed"))
 
     def search_started(self, trial: Trial, measured: Sequence[Measurement]) -> None:  # noqa: ARG002
-        """Begin the trial's run."""
+        """Start the run of the trial."""
         self._try(lambda: self._begin(trial))
 
     def trained(self, progress: TrainingProgress) -> None:
-        """Add a point to the curves of a candidate, or of the trial in its final training."""
+        """Add a point to the curves of a candidate, or of the trial's final training."""
         values = {"loss": progress.loss, RATE: progress.learning_rate}
         if progress.images_per_second is not None:
             values["images_per_second"] = progress.images_per_second
@@ -63,15 +63,15 @@ class LogWatcher(Watcher):
         self._try(write)
 
     def measured(self, measurement: Measurement) -> None:
-        """End a candidate's run; a path of lambdas is a curve of the trial's."""
+        """End the run of a candidate; a path of lambdas becomes a curve of the trial's run."""
         self._try(lambda: self._measured(measurement))
 
     def tested(self, result: Result) -> None:
-        """End the trial's run with what it chose and reached."""
+        """End the run of the trial with its selection and test metrics."""
         self._try(lambda: self._tested(result))
 
     def trial_finished(self) -> None:
-        """End what is open: a trial that is over by now has failed."""
+        """End open runs: a trial that has not been tested by now has failed."""
         self._try(lambda: self._end("failed"))
 
     def _begin(self, trial: Trial) -> None:
@@ -80,7 +80,7 @@ class LogWatcher(Watcher):
         self._own = self._log.run(About(trial, None, _parameters(trial)))
 
     def _candidate(self, values: Mapping[str, Value]) -> Run | None:
-        """Give a candidate's run, begun if need be."""
+        """Return the run of a candidate; start it on first use."""
         if self._trial is None:
             return None
         key = _key(values)
@@ -113,7 +113,7 @@ class LogWatcher(Watcher):
 
     def _tested(self, result: Result) -> None:
         if self._trial is None or self._trial.key != result.trial.key:
-            # A trial that was measured elsewhere, from its beginning to its end.
+            # A trial that ran entirely in a worker process.
             self._begin(result.trial)
         assert self._own is not None  # noqa: S101
         chosen = result.selection.chosen if result.selection else {}
@@ -123,7 +123,7 @@ class LogWatcher(Watcher):
         self._end("complete")
 
     def _end(self, outcome: Outcome) -> None:
-        """End all that is open."""
+        """End all open runs."""
         trial, own = self._trial, self._own
         open_runs, self._candidates = self._candidates, {}
         self._trial = self._own = None
@@ -135,12 +135,12 @@ class LogWatcher(Watcher):
             own.end(outcome, {}, _parameters(trial))
 
     def _try(self, write: Callable[[], None]) -> None:
-        """Write, unless the log has failed: hours of training are worth more than their log."""
+        """Write unless the log has failed; a failure must not stop training."""
         if self._failed:
             return
         try:
             write()
-        # Whatever a library may raise.
+        # Logging libraries may raise anything.
         except Exception as error:
             self._failed = True
             said = str(error).splitlines()[:1] or [type(error).__name__]
@@ -148,7 +148,7 @@ class LogWatcher(Watcher):
 
 
 def _parameters(trial: Trial) -> dict[str, Parameter]:
-    """Say what is measured, and all of its setting that is a number, a word, yes or no."""
+    """Return the parameters of a trial, with all scalar options of its setting."""
     setting: dict[str, Any] = trial.setting.model_dump(mode="json", exclude={"name"})
     plain = {n: v for n, v in setting.items() if isinstance(v, str | int | float | bool)}
     few = trial.dataset.examples_per_class

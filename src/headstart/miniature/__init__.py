@@ -1,4 +1,4 @@
-"""The whole study in miniature: small networks, small images, every part of the paper's chain."""
+"""The whole study in miniature: every part of the paper, with small networks and images."""
 
 from headstart.miniature.chain import Miniature, run_miniature
 from headstart.miniature.scale import FULL, TINY, Scale

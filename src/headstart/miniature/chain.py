@@ -1,4 +1,4 @@
-"""The whole study, one part after the other: pretrain, transfer, ablate, curves, subsets."""
+"""The miniature, part by part: pretraining, transfer, ablation, convergence, dataset size."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -24,23 +24,23 @@ from headstart.workspace import Watcher, Workspace
 __all__ = ["STAGES", "Miniature", "run_miniature"]
 
 ABLATION = "ablation"
-# Networks of the ablation are trained apart from those of the main study, from other weights:
-# the same weights would be the same trials.
+# The ablation's networks start from other random weights than those of the main study: with equal
+# weights they would be the same trials.
 MAIN_SEED, ABLATION_SEED = 0, 1
 
 
 @dataclass(frozen=True)
 class Miniature:
-    """What a run of the chain left.
+    """Outcome of a run of the miniature.
 
     Parameters
     ----------
     store
-        All results.
+        Store with all results.
     failures
-        Trials that could not be measured; the next run tries them again.
+        Failed trials; the next run tries them again.
     timing_log
-        How long each part took.
+        Time of each part.
     """
 
     store: ResultStore
@@ -55,25 +55,25 @@ def run_miniature(
     executor: Executor | None = None,
     facts: Mapping[str, Any] = MappingProxyType({}),
 ) -> Miniature:
-    """Run what is not there yet, part by part.
+    """Run the miniature part by part, without the trials that are already stored.
 
     Parameters
     ----------
     scale
-        How large.
+        Size of the miniature.
     out
         Folder of the results database and the timing log.
     workspace
-        Where. Networks and images are kept in its cache.
+        Where to run; its cache holds networks and images.
     executor
-        Runs networks and trials beside each other; in turn in this process unless given.
+        Runs networks and trials in parallel; by default one by one in this process.
     facts
-        What else to write into the timing log.
+        Additional entries of the timing log.
 
     Raises
     ------
     HeadstartError
-        A network could not be pretrained; no space; a device that is not there.
+        A network cannot be pretrained, disk space is too small, or the device is missing.
     """
     executor = executor or InProcess()
     store = ResultStore(writable_folder(out) / DATABASE_NAME, create=True)
@@ -87,7 +87,7 @@ def run_miniature(
         with part(name):
             trials = _trials(scale, fields_of(scale, jobs), workspace.watcher)
             if name == ABLATION:
-                # The order of configurations is that of the store: workers would shuffle it.
+                # The store's order is that of configurations in reports: run these in order.
                 first = [trial for trial in trials if _is_like(trial, trials[0])]
                 run_study(first, store, workspace, InProcess(), whole_trials=True)
             run = run_study(trials, store, workspace, executor, whole_trials=True)
@@ -96,7 +96,7 @@ def run_miniature(
 
 
 def _trials(scale: Scale, fields: Mapping[str, Any], watcher: Watcher) -> list[Trial]:
-    """Expand a study of targets, each of which has a limit of its own."""
+    """Expand a study into trials, with the limit of each dataset."""
     by_limit: dict[int | None, list[str]] = {}
     for name in fields["datasets"]:
         by_limit.setdefault(scale.targets[name], []).append(name)
@@ -107,12 +107,12 @@ def _trials(scale: Scale, fields: Mapping[str, Any], watcher: Watcher) -> list[T
 
 
 def _is_like(trial: Trial, other: Trial) -> bool:
-    """Whether two trials differ in their networks alone."""
+    """Return whether two trials differ in their networks only."""
     return (trial.dataset, trial.setting) == (other.dataset, other.setting)
 
 
 def to_pretrain(scale: Scale, workspace: Workspace) -> list[PretrainJob]:
-    """Name the networks of the main study, then those of the ablation."""
+    """Return the jobs of the main study, then those of the ablation."""
 
     def recipe(arch: str, seed: int) -> Recipe:
         return make_recipe(
@@ -139,7 +139,7 @@ def to_pretrain(scale: Scale, workspace: Workspace) -> list[PretrainJob]:
 
 
 def _pretrain_all(jobs: Sequence[PretrainJob], workspace: Workspace, executor: Executor) -> None:
-    """Train beside each other what is not registered yet."""
+    """Train all networks that are not registered yet; raise the first error."""
     for _, outcome in pretrain_all(jobs, workspace, executor):
         if isinstance(outcome, HeadstartError):
             raise outcome

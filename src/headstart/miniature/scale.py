@@ -1,4 +1,4 @@
-"""How large the miniature is: its networks, tasks and numbers of steps. Pure data."""
+"""Sizes of the miniature: its networks, datasets and numbers of steps. Pure data."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -11,35 +11,33 @@ Fields = dict[str, Any]
 
 @dataclass(frozen=True)
 class Scale:
-    """The whole study, for networks and images that are small.
+    """The whole study for small networks and images.
 
     Parameters
     ----------
     name
-        It begins the names of the networks.
+        Prefix of the networks' names.
     networks
-        Architectures, of `headstart.models`' source ``small``.
+        Architectures of the source ``small``.
     upstream
-        The dataset that they are pretrained on.
+        Dataset to pretrain on.
     pretraining
-        Fields of the `headstart.spec.Recipe` of every one.
+        Fields of every `headstart.spec.Recipe`.
     targets
-        Datasets that they are transferred to, and how many images of each split are taken at most;
-        None: all.
+        Datasets to transfer to, with a limit on images per split; None for all.
     settings
-        Options of each way to transfer, as a `headstart.study.Study` takes them.
+        Options of each setting, as in `headstart.study.Study`.
     ablated, ablation_settings
-        Networks that are pretrained in all of the paper's configurations, and the names of the
-        settings that these are transferred by.
+        Networks to pretrain in all configurations of the paper, and names of the settings to
+        transfer them by.
     convergence_model, curve_targets, curve_steps
-        Network, datasets and numbers of steps of the study of convergence, by setting.
+        Network, datasets and numbers of steps per setting of the convergence study.
     size_model, size_targets, examples_per_class, seeds
-        Network, datasets, images a class and random subsets of the study of the training set's
-        size.
+        Network, datasets, images per class and random subsets of the dataset-size study.
     embed_dataset, classes
-        Dataset whose test features are embedded, and how many of its classes.
+        Dataset to embed test features of, and the number of its classes.
     upstream_limit
-        At most so many images of each split of the upstream dataset; None takes all.
+        Limit on images per split of the upstream dataset; None for all.
     """
 
     name: str
@@ -62,23 +60,23 @@ class Scale:
     upstream_limit: int | None = None
 
     def name_of(self, arch: str, configuration: str = "") -> str:
-        """Name the network of an architecture; of a configuration, that of the ablation."""
+        """Return the name of the network of an architecture, or of one of its configurations."""
         label = configuration.partition(":")[0]
         return "-".join([self.name, short(arch), *([label] if label else [])])
 
     def setting(self, name: str, **changes: Any) -> Fields:
-        """Give the options of a setting, some of them changed."""
+        """Return the options of a setting, with changes."""
         (found,) = [options for options in self.settings if options["name"] == name]
         return {**found, **changes}
 
 
 def short(arch: str) -> str:
-    """Leave out the source and the options of a model's name."""
+    """Return a model's name without source and options."""
     return arch.partition(":")[2].partition("?")[0]
 
 
 def _training(rates: tuple[float, ...], **options: Any) -> Fields:
-    """Say how networks are trained on a target: three learning rates, the whole image."""
+    """Return options of fine-tuning on a target: these learning rates, the whole image."""
     usual = {
         "protocol": "quick",
         "decays": [0.0],
@@ -90,7 +88,7 @@ def _training(rates: tuple[float, ...], **options: Any) -> Fields:
     return {**usual, "learning_rates": list(rates), **options}
 
 
-# Nobody's accuracy is the same: families, widths and depths.
+# Several families, widths and depths, so that accuracies differ.
 NETWORKS = tuple(
     f"small:{name}"
     for name in (
@@ -141,7 +139,7 @@ FULL = Scale(
     embed_dataset="digits",
     classes=10,
 )
-# Every part in minutes: what it gives says that the chain is whole, and nothing else.
+# A smoke test of every part in minutes: its results are not meaningful.
 TINY = replace(
     FULL,
     name="miniature-tiny",

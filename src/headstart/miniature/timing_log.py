@@ -1,4 +1,4 @@
-"""How long each part of the miniature took, kept over interruptions."""
+"""Time of each part of the miniature, kept across interruptions."""
 
 import json
 import os
@@ -16,19 +16,19 @@ __all__ = ["TimingLog"]
 
 
 class TimingLog:
-    """Seconds of each stage in a JSON file, those of earlier runs counted.
+    """Seconds of each stage in a JSON file, including those of earlier runs.
 
     Parameters
     ----------
     file
-        Read where it is there, written after each stage, also one that was interrupted.
+        Read if it exists; written after each stage, even an interrupted one.
     facts
-        What else to write: the command, the scale, the device.
+        Additional entries: the command, the scale, the device.
 
     Raises
     ------
     StorageError
-        The file is there and is not a timing log.
+        The file exists and is not a timing log.
     """
 
     def __init__(self, file: Path, facts: dict[str, Any]) -> None:
@@ -48,12 +48,12 @@ class TimingLog:
 
     @property
     def total(self) -> float:
-        """Seconds of all stages."""
+        """Total seconds of all stages."""
         return sum(self.seconds.values())
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Time what happens inside."""
+        """Time the block as part of a stage."""
         began = monotonic()
         try:
             yield

@@ -1,4 +1,4 @@
-"""Pretraining: a recipe -> a registered network, with its accuracy on the upstream task."""
+"""Pretraining: from a recipe to a registered network, with its upstream accuracy."""
 
 from headstart.pretraining.job import Pretrained, PretrainJob, default_name
 from headstart.pretraining.recipes import make_recipe

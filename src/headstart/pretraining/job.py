@@ -1,4 +1,4 @@
-"""What is asked for: a network to pretrain; and what came of it."""
+"""Pretraining jobs and their outcomes."""
 
 import re
 from dataclasses import dataclass
@@ -14,24 +14,24 @@ KEY_DIGITS = 8
 
 @dataclass(frozen=True)
 class PretrainJob:
-    """One network to pretrain: how, and what it is called.
+    """One network to pretrain: its recipe and its name.
 
     Parameters
     ----------
     recipe
-        How.
+        Recipe of the training.
     name
-        What it can be found by, as ``pretrained:NAME``.
+        Name to find it by, as ``pretrained:NAME``.
     title
-        Its model's name in results, in place of ``pretrained:NAME``: configurations of one
-        architecture have the same.
+        Name of the model in results, instead of ``pretrained:NAME``. Configurations of one
+        architecture share it.
     configuration
-        How it is trained, in words: a factor of its own in analyses.
+        Label of the training configuration, a factor in analyses.
 
     Raises
     ------
     StudyError
-        `name` cannot be a folder's.
+        `name` is not a valid folder name.
     """
 
     recipe: Recipe
@@ -44,17 +44,17 @@ class PretrainJob:
 
     @property
     def found_by(self) -> str:
-        """``pretrained:NAME``, which `headstart.models` finds."""
+        """``pretrained:NAME``, the name for `headstart.models.find`."""
         return f"{pretrained.SCHEME}:{self.name}"
 
     @property
     def said(self) -> str:
-        """Say for a person which network this is."""
+        """Label of the network for messages."""
         architecture = self.recipe.model.name
         return f"{architecture} ({self.configuration})" if self.configuration else architecture
 
     def renaming(self, model: Model) -> dict[str, Any]:
-        """Give the fields of a model that title and configuration change; None changes nothing."""
+        """Return the model fields that title and configuration change."""
         changes: dict[str, Any] = {}
         if self.title:
             changes["name"] = self.title
@@ -65,20 +65,20 @@ class PretrainJob:
 
 @dataclass(frozen=True)
 class Pretrained:
-    """A network that was pretrained.
+    """A pretrained network.
 
     Parameters
     ----------
     name
-        ``pretrained:NAME``, which `models.find` finds.
+        ``pretrained:NAME``, the name for `models.find`.
     model
-        What it is.
+        Its description.
     accuracy, n_test
-        Top-1 accuracy on the upstream dataset's test images, a proportion, and how many they are.
+        Top-1 accuracy on the upstream test images, a proportion, and their number.
     facts
-        What is kept of how it was made.
+        Stored record of the training.
     fresh
-        Whether it was trained now; otherwise it was there.
+        Whether it was trained now, rather than found.
     """
 
     name: str
@@ -90,6 +90,6 @@ class Pretrained:
 
 
 def default_name(recipe: Recipe) -> str:
-    """Name a network by architecture, dataset and the start of its recipe's key."""
+    """Return a name from architecture, dataset and the first digits of the recipe's key."""
     words = (recipe.model.name, recipe.dataset.name, recipe.key[:KEY_DIGITS])
     return "-".join(re.sub(r"[^A-Za-z0-9]+", "-", word).strip("-") for word in words)

@@ -1,4 +1,4 @@
-"""A recipe is made: the usual choices for ImageNet, and what a dataset has to be."""
+"""Construction of recipes, with the usual defaults for ImageNet, and checks of datasets."""
 
 from collections.abc import Mapping
 from math import ceil
@@ -18,7 +18,7 @@ from headstart.workspace import Watcher
 __all__ = ["make_recipe"]
 
 # Goyal et al. 2017 (arXiv:1706.02677) for ResNets on ImageNet: 90 epochs, a learning rate of 0.1
-# for 256 images that grows with the batch, a weight decay of 1e-4.
+# per 256 images of a batch, a weight decay of 1e-4.
 EPOCHS, RATE, RATE_BATCH = 90, 0.1, 256
 # Evaluation views are 87.5 % of the side: 224 of 256 pixels.
 CENTRAL = 0.875
@@ -45,27 +45,27 @@ def make_recipe(
     watcher: Watcher | None = None,
     **options: Any,
 ) -> Recipe:
-    """Make a recipe, with the usual choices for ImageNet where none are given.
+    """Return a recipe, with the usual defaults for ImageNet.
 
-    These are 90 epochs, a learning rate of 0.1 for each 256 images of a batch, a weight decay of
+    These are 90 epochs, a learning rate of 0.1 per 256 images of a batch, and a weight decay of
     1e-4 (Goyal et al. 2017).
 
     Parameters
     ----------
     arch
-        Any name of a network; its weights do not count.
+        Name of a network; its weights are ignored.
     dataset
-        Any name of a dataset with one label an image.
+        Name of a dataset with one label per image.
     limit, skip_broken, watcher
-        As `datasets.find` takes them.
+        As in `datasets.find`.
     options
-        Fields of `Recipe`; one that is None is chosen here.
+        Fields of `Recipe`; None selects the default.
 
     Raises
     ------
     UnknownNameError, StudyError, DatasetError
     TrainingError
-        A batch that is larger than the data; several labels an image.
+        A batch is larger than the data, or images have several labels.
     """
     found = datasets.find(dataset, limit=limit, skip_broken=skip_broken, watcher=watcher)
     model = models.find(arch)
@@ -98,12 +98,12 @@ def make_recipe(
 
 
 def n_training(dataset: Dataset) -> int:
-    """How many images are trained on: those of train and validation."""
+    """Return the number of training images: those of train and validation."""
     return dataset.used_sizes.train + dataset.used_sizes.validation
 
 
 def check_dataset(recipe: Recipe) -> None:
-    """Raise TrainingError for a dataset that cannot be trained on in this way."""
+    """Raise TrainingError for a dataset that pretraining does not support."""
     dataset, n_images = recipe.dataset, n_training(recipe.dataset)
     if kind_of(dataset.metric).loss != "softmax":
         raise TrainingError(

@@ -1,4 +1,4 @@
-"""What is registered of a network that was pretrained: its model, found again or described anew."""
+"""Registered networks: look one up, or describe a newly trained one."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,7 +13,7 @@ __all__ = ["described", "registered"]
 
 
 def registered(job: PretrainJob, cache: Path) -> Pretrained | None:
-    """Give what was registered under a name, called as asked now; None where nothing was.
+    """Return the registered network of a job, renamed if necessary; None if there is none.
 
     Raises
     ------
@@ -29,7 +29,7 @@ def registered(job: PretrainJob, cache: Path) -> Pretrained | None:
     if facts["key"] != recipe.key:
         raise StudyError(
             f"'{job.found_by}' exists with another recipe "
-            f"({_differences(facts['recipe'], recipe)}): give another --name, or remove "
+            f"({_differences(facts['recipe'], recipe)}): choose another --name, or remove "
             f"{pretrained.folder_of(name, cache)}"
         )
     model = pretrained.verify(name, cache)
@@ -40,16 +40,16 @@ def registered(job: PretrainJob, cache: Path) -> Pretrained | None:
 
 
 def described(job: PretrainJob, accuracy: float, n_test: int) -> Model:
-    """Say what a trained network is, but for its weights.
+    """Return the model of a trained network, without its weights.
 
-    Transfer is the same for all recipes: without dropout.
+    Its dropout is 0: transfer uses none, regardless of the recipe.
 
     Parameters
     ----------
     job
-        How it was trained, and what it is called.
+        The recipe and the name.
     accuracy, n_test
-        Top-1 accuracy on the upstream test images, a proportion, and how many they are.
+        Top-1 accuracy on the upstream test images, a proportion, and their number.
     """
     recipe = job.recipe
     known = {tag: value for tag, value in recipe.model.tags.items() if tag != "weights_tag"}
@@ -64,7 +64,7 @@ def described(job: PretrainJob, accuracy: float, n_test: int) -> Model:
         "name": job.found_by,
         "bn_scale": recipe.bn_scale,
         "dropout": 0.0,
-        # A proportion of none or all of few images has no odds; the analysis could not use it.
+        # An accuracy of 0 or 1 has no finite log odds, so an analysis could not use it.
         "upstream": (upstream,) if upstream else (),
         "tags": {**known, **recipe.tags, "recipe": recipe.key[:KEY_DIGITS]},
     }
@@ -73,15 +73,15 @@ def described(job: PretrainJob, accuracy: float, n_test: int) -> Model:
 
 
 def _differences(kept: Mapping[str, Any], recipe: Recipe) -> str:
-    """Say in which fields a recipe departs from one that was kept as JSON."""
+    """Return a description of the fields in which a recipe differs from a stored one."""
     wanted = recipe.model_dump(mode="json")
     found = [
-        f"{field} {kept.get(field)} there, {wanted[field]} asked"
+        f"{field} {kept.get(field)} stored, {wanted[field]} requested"
         for field in wanted
         if field not in ("model", "dataset") and kept.get(field) != wanted[field]
     ]
     for field in ("model", "dataset"):
         there, here = kept[field]["name"], wanted[field]["name"]
         if there != here:
-            found.append(f"{field} {there} there, {here} asked")
+            found.append(f"{field} {there} stored, {here} requested")
     return "; ".join(found) or "other content under the same names"

@@ -1,4 +1,4 @@
-"""Pretraining, read top to bottom: train an upstream classifier by a recipe, test, register."""
+"""Pretraining, read top to bottom: train an upstream classifier, test it, register it."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["begin", "check", "pretrain", "run_job"]
 
-# A lost minute of training is nothing to lose; writing never takes more than a hundredth.
+# Seconds between checkpoints; writing them takes at most 1 % of the time.
 SAVE_SECONDS = 10.0
 
 
@@ -38,42 +38,41 @@ def pretrain(
     configuration: str | None = None,
     ranks: "Ranks | None" = None,
 ) -> Pretrained | None:
-    """Train a network by a recipe, measure it on the upstream task, and register it.
+    """Train a network by a recipe, measure its upstream accuracy, and register it.
 
-    What is registered already is not trained again; a run that was interrupted goes on from its
-    checkpoint.
+    A registered network is not trained again. An interrupted run resumes from its checkpoint.
 
     Parameters
     ----------
     recipe
-        How.
+        Recipe of the training.
     workspace
-        Where.
+        Where to run.
     name
-        What it can be found by, as ``pretrained:NAME``; `default_name` unless given.
+        Name to find it by, as ``pretrained:NAME``; by default `default_name`.
     title
-        Its model's name in results, in place of ``pretrained:NAME``: configurations of one
-        architecture have the same.
+        Name of the model in results, instead of ``pretrained:NAME``. Configurations of one
+        architecture share it.
     configuration
-        How it was trained, in words: a factor of its own in analyses.
+        Label of the training configuration, a factor in analyses.
     ranks
-        The processes that train together; this one alone unless given.
+        The processes that train together; by default only this one.
 
     Returns
     -------
     Pretrained
-        None on ranks other than the first, which registers for all.
+        None on ranks other than the first, which registers the network.
 
     Raises
     ------
     StudyError
-        `name` is that of a network of another recipe.
+        A network of another recipe has this `name`.
     WeightsError
         The registered weights have changed.
     TrainingError
         The run diverged.
     HeadstartError
-        Whatever else makes it impossible, as early as it can be found.
+        Pretraining is impossible for another reason; checked as early as possible.
     """
     job = PretrainJob(recipe, default_name(recipe) if name is None else name, title, configuration)
     if ranks is None or ranks.first:
@@ -84,7 +83,7 @@ def pretrain(
 
 
 def run_job(job: PretrainJob, workspace: Workspace, ranks: "Ranks | None" = None) -> Pretrained:
-    """Pretrain what is asked for, in this process or as the first of `ranks`; see `pretrain`."""
+    """Run a job in this process, or as the first of `ranks`; see `pretrain`."""
     if found := registered(job, workspace.cache):
         return found
     network = check(job.recipe, workspace)
@@ -96,14 +95,14 @@ def run_job(job: PretrainJob, workspace: Workspace, ranks: "Ranks | None" = None
 
 
 def check(recipe: Recipe, workspace: Workspace) -> "Network":
-    """Find early what would stop a run, and give the network as it begins.
+    """Check early what could stop a run; return the initial network.
 
     Raises
     ------
     ModelError
-        The architecture does not have what a switch changes.
+        The architecture does not support one of the recipe's switches.
     HeadstartError
-        No such device, missing data, no space.
+        Device or data are missing, or disk space is too small.
     """
     from headstart.devices import require_fast, resolve_device
 
@@ -118,7 +117,7 @@ def check(recipe: Recipe, workspace: Workspace) -> "Network":
 
 
 def begin(recipe: Recipe, workspace: Workspace) -> "Network":
-    """Give the network as training begins with it: random weights, and the recipe's switches."""
+    """Return the initial network: random weights, with the recipe's switches."""
     return models.load(_begun(recipe), workspace.cache, trust=workspace.trust)
 
 
@@ -156,7 +155,7 @@ def _pretrain(
     }
     model = described(job, accuracy, n_test)
     model = pretrained.register(name, network, model, facts, workspace.cache)
-    # Not before: who is killed in between tests again, and does not train again.
+    # Last: a process killed before this line tests again, but does not train again.
     _checkpoint(recipe, workspace.cache).unlink(missing_ok=True)
     return Pretrained(job.found_by, model, accuracy, n_test, facts, fresh=True)
 
@@ -164,7 +163,7 @@ def _pretrain(
 def _train(
     network: "Network", recipe: Recipe, workspace: Workspace, ranks: "Ranks | None"
 ) -> "tuple[Network, Trained, TrainingImages]":
-    """Train on train + validation: nothing is chosen, so that nothing has to be held out."""
+    """Train on train + validation: nothing is selected, so nothing is held out."""
     examples = TrainingImages.read(
         recipe.dataset, recipe.seed, recipe.side, workspace, test_labels=True
     )
@@ -186,7 +185,10 @@ def _train(
 def _test(
     network: "Network", recipe: Recipe, examples: TrainingImages
 ) -> tuple[float, int, AtChance | None]:
-    """Measure top-1 accuracy on the test images, whose labels are opened once."""
+    """Return top-1 accuracy on the test images, their number, and whether it is at chance.
+
+    Test labels are opened once.
+    """
     examples.workspace.watcher.stage(f"testing on {recipe.dataset.name}")
     scores = examples.scores(
         network, examples.test_rows, recipe.model, recipe.view, recipe.precision
@@ -196,7 +198,7 @@ def _test(
             "scores of the trained network hold NaN or infinity: lower --learning-rate, "
             f"{recipe.learning_rate:g} now"
         )
-    # The recipe was chosen before anything was seen.
+    # Opening the labels needs a selection: the recipe, fixed in advance.
     chosen = {"learning_rate": recipe.learning_rate, "steps": float(recipe.steps)}
     selection = Selection(
         examples=examples.splits.revision, chosen=chosen, validation_curve=(chosen,)

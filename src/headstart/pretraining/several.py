@@ -1,4 +1,4 @@
-"""Several networks are pretrained: one after the other here, or beside each other elsewhere."""
+"""Pretraining of several networks, one by one or in parallel."""
 
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -15,19 +15,19 @@ __all__ = ["pretrain_all"]
 def pretrain_all(
     jobs: Sequence[PretrainJob], workspace: Workspace, executor: Executor | None = None
 ) -> Iterator[tuple[PretrainJob, Pretrained | HeadstartError]]:
-    """Give each network that is asked for with what came of it, as soon as it is there.
+    """Yield each job with its outcome, a network or an error, as it completes.
 
-    One that fails does not stop the others; who is stopped by it asks for no further one.
+    A failure does not stop the other jobs. To stop, stop iterating.
 
     Parameters
     ----------
     jobs
-        The networks.
+        The networks to train.
     workspace
-        Where and how.
+        Where to run.
     executor
-        Trains them beside each other, and they come in whatever order; one after the other in this
-        process, in the order given, where there is none.
+        Runs jobs in parallel; outcomes come in any order. By default jobs run one by one in this
+        process, in the given order.
     """
     watcher = workspace.watcher
     if executor is None:
@@ -51,5 +51,5 @@ def _attempt(job: PretrainJob, workspace: Workspace) -> Pretrained | HeadstartEr
 
 
 def _attempt_away(site: Site, job: PretrainJob, send: Send) -> Pretrained | HeadstartError:
-    """Pretrain wherever this runs: it takes all that it needs from its arguments."""
+    """Run a job in a worker process."""
     return _attempt(job, Workspace.at(site, Sending(send)))
