@@ -59,7 +59,7 @@ def test_errors_are_one_line(cli, own_cache):
     other = cli("pretrain", *QUICK, "--name", "net", "--seed", 1)
     assert other.code == 2
     assert other.err.startswith(
-        "error: 'pretrained:net' exists with another recipe (seed 0 stored, 1 requested): choose another"
+        "error: 'pretrained:net' exists with another recipe (seed 0 stored, 1 requested)"
     )
     unknown = cli("run", "--models", "pretrained:nett", "--datasets", "digits")
     assert unknown.code == 2
