@@ -37,8 +37,7 @@ NOT_DONE = {
     },
     "docs": {
         "analysis.md", "architecture.md", "datasets.md", "decisions", "models.md", "plugins.md",
-        "scaling.md", "miniature.md", "probe.md", "embedding.md", "studies.md", "pretraining.md",
-        "training.md", "networks.md",
+        "scaling.md", "networks.md",
     },
 }  # fmt: skip
 
