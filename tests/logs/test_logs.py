@@ -347,7 +347,5 @@ def test_the_command_logs_what_workers_do(cli, tmp_path):
 def test_a_folder_alone_is_no_log(cli, tmp_path):
     arguments = ("--models", MODEL, "--datasets", "digits", "--store", tmp_path / "r.db")
     outcome = cli("run", *arguments, "--log-folder", tmp_path)
-    assert (outcome.code, outcome.err) == (
-        2,
-        "error: --log-folder says where to log, and --log what: give --log, too\n",
-    )
+    assert outcome.code == 2
+    assert outcome.err.startswith("error: --log-folder needs --log")
