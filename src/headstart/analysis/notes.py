@@ -166,7 +166,8 @@ def _on_far_upstream(setting: str, one: Matrix) -> list[Note]:
 def _on_cells(source: Source) -> list[Note]:
     return [
         (
-            f"{fact['without_accuracy']} cells of {fact['name']}",
+            f"{fact['without_accuracy']} {'cell' if fact['without_accuracy'] == 1 else 'cells'} of "
+            f"{fact['name']}",
             "no accuracy given: they count as missing",
         )
         for fact in source.facts
