@@ -303,7 +303,7 @@ def test_nan_is_a_missing_cell(spoiled):
     # Lines break where the path of the table, which is as long as it is, fills them.
     said = " ".join(outcome.out.split())
     assert "1 cell of" in said
-    assert "they have no accuracy: those cells are missing" in said
+    assert "no accuracy given: missing" in said
     assert "Logistic regression: 6 models on 4 datasets, 23 of 24 cells; means over" in said
 
 

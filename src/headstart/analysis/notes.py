@@ -168,7 +168,7 @@ def _on_cells(source: Source) -> list[Note]:
         (
             f"{fact['without_accuracy']} {'cell' if fact['without_accuracy'] == 1 else 'cells'} of "
             f"{fact['name']}",
-            "no accuracy given: they count as missing",
+            "no accuracy given: missing",
         )
         for fact in source.facts
         if fact.get("without_accuracy")
