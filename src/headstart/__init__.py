@@ -12,6 +12,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    __version__: str
     from headstart import metrics
     from headstart.analysis import Analysis, analyze
     from headstart.errors import HeadstartError
@@ -85,6 +86,11 @@ def __getattr__(name: str) -> Any:
             # Kept, so that this runs once a name.
             globals()[name] = value = getattr(import_module(module), name)
             return value
+    if name == "__version__":
+        # A moment's work, and needed by few.
+        from importlib.metadata import version
+
+        return version("headstart")
     if name == "metrics":
         return import_module("headstart.metrics")
     raise AttributeError(f"module 'headstart' has no attribute '{name}'")

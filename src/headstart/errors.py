@@ -63,6 +63,8 @@ __all__ = [
 
 # Names in one message: a library has a thousand.
 MOST_LISTED = 20
+# Characters of a name in a message.
+LONGEST = 200
 
 
 class HeadstartError(Exception):
@@ -139,7 +141,8 @@ class UnknownNameError(StudyError):
         if len(known) > MOST_LISTED:
             listed += f", ... ({len(known):,} in all)"
         hint = f"did you mean {' or '.join(near)}?" if near else f"known: {listed or 'none'}"
-        super().__init__(f"unknown {kind} '{name}': {hint}", kind=kind, name=name, near=near)
+        shown = name if len(name) <= LONGEST else f"{name[:LONGEST]}..."
+        super().__init__(f"unknown {kind} '{shown}': {hint}", kind=kind, name=name, near=near)
         self.kind, self.name, self.near = kind, name, near
 
 

@@ -25,7 +25,7 @@ __all__ = [
 ]
 
 # Its tables are the widest.
-console = screen(140)
+console = screen()
 
 
 def check_places(*files: Path | None) -> None:

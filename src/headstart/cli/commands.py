@@ -1,4 +1,4 @@
-"""What the commands do: call the layers below and render what they give."""
+"""Run studies under a live display, and print their tables."""
 
 import time
 from contextlib import ExitStack

@@ -5,19 +5,24 @@ from typing import Annotated
 
 import typer
 
+from headstart.cli.manners import HELP, CommandGroup, command, group
+from headstart.cli.options import JsonFlag, SkipBrokenFlag
 from headstart.errors import CommandError
 
 __all__ = ["datasets_app"]
 
-datasets_app = typer.Typer()
+datasets_app = typer.Typer(cls=CommandGroup, context_settings=HELP)
 
 NameArgument = Annotated[
-    str, typer.Argument(help="Of the catalogue, a folder, a CSV file, hf:user/name, ...")
+    str,
+    typer.Argument(
+        help="Dataset: a name of the catalogue, a folder, a CSV file, hf:user/name, ...",
+        metavar="NAME",
+    ),
 ]
-JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
-@datasets_app.callback(invoke_without_command=True)
+@group(datasets_app)
 def datasets(context: typer.Context, json: JsonFlag = False) -> None:
     """List the datasets, and whether they are on this machine."""
     from headstart.cli.data import show_datasets
@@ -26,56 +31,67 @@ def datasets(context: typer.Context, json: JsonFlag = False) -> None:
         show_datasets(json=json)
     elif json:
         raise CommandError(
-            "--json of `headstart datasets verify` comes after the name", code="command.order"
+            "options of `headstart datasets` must follow the subcommand: headstart datasets "
+            "verify NAME --json",
+            code="command.order",
         )
 
 
-@datasets_app.command()
+@command(datasets_app)
 def prepare(
     name: NameArgument,
     folder: Annotated[
         Path | None,
-        typer.Option("--from", help="Where it lies already: nothing is copied or downloaded."),
+        typer.Option(
+            "--from",
+            help="Existing copy (a folder) to register; nothing is copied or downloaded.",
+            metavar="FOLDER",
+            show_default=False,
+        ),
     ] = None,
-    skip_broken: Annotated[
-        bool, typer.Option("--skip-broken", help="Accept images that do not decode; list them.")
-    ] = False,
+    skip_broken: SkipBrokenFlag = False,
 ) -> None:
-    """Download a dataset or adopt a folder, prove what it is, and decode it once."""
+    """Download a dataset or register a folder, verify it, and decode its images once."""
     from headstart.cli.data import prepare_and_show
 
     prepare_and_show(name, folder, skip_broken=skip_broken)
 
 
-@datasets_app.command()
+@command(datasets_app)
 def verify(name: NameArgument, json: JsonFlag = False) -> None:
-    """Compare a dataset with what is published, and look at every image's header."""
+    """Compare a dataset with what was published, and check the header of every image."""
     from headstart.cli.data import verify_and_show
 
     verify_and_show(name, json=json)
 
 
-@datasets_app.command()
+@command(datasets_app)
 def splits(
     name: NameArgument,
     export: Annotated[
-        Path | None, typer.Option(help="CSV file for the row, image and labels of each example.")
+        Path | None,
+        typer.Option(
+            help="CSV file for the split, row, image and labels of each example.",
+            metavar="FILE",
+            show_default=False,
+        ),
     ] = None,
 ) -> None:
-    """Say where the splits come from; export them, so that others can use the same."""
+    """Show the source of the splits, and export them for others to use."""
     from headstart.cli.data import show_splits
 
     show_splits(name, export)
 
 
-@datasets_app.command()
+@command(datasets_app)
 def show(
     name: NameArgument,
     out: Annotated[
-        Path | None, typer.Option(help="The page; NAME.html unless given.", show_default=False)
+        Path | None,
+        typer.Option(help="HTML file (default: NAME.html).", metavar="FILE", show_default=False),
     ] = None,
 ) -> None:
-    """Write one page to look at before measuring: images of every class, counts, odd files."""
+    """Write an HTML page of a dataset: images of every class, counts, problems."""
     from headstart.cli.data import write_dataset_page
 
     write_dataset_page(name, out)

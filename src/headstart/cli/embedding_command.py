@@ -19,35 +19,44 @@ __all__ = ["embed"]
 
 
 def embed(
-    dataset: Annotated[str, typer.Option(help="Whose test images; one label an image.")],
+    dataset: Annotated[str, typer.Option(help="Dataset with one label per image.", metavar="NAME")],
     models: Annotated[
-        list[str] | None, typer.Argument(metavar="MODEL...", help="Networks, side by side.")
+        list[str] | None,
+        typer.Argument(metavar="MODEL...", help="Models to compare.", show_default=False),
     ] = None,
     classes: Annotated[
         str | None,
         typer.Option(
-            help="How many are drawn, or names, separated by commas; 10 unless given.",
+            help="Number of classes drawn at random, or names, separated by commas (default: 10).",
+            metavar="CLASSES",
             show_default=False,
         ),
     ] = None,
-    images: Annotated[int, typer.Option(help="At most so many, class-balanced.")] = 1000,
+    images: Annotated[
+        int, typer.Option(help="Maximum number of test images, class-balanced.", metavar="INTEGER")
+    ] = 1000,
     perplexity: Annotated[
-        float | None, typer.Option(help="Of t-SNE; 30 unless given.", show_default=False)
+        float | None,
+        typer.Option(
+            help="Perplexity of t-SNE (default: 30).", metavar="NUMBER", show_default=False
+        ),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Draws classes and images, starts t-SNE.")] = 0,
+    seed: Annotated[
+        int, typer.Option(help="Random seed of classes, images and t-SNE.", metavar="INTEGER")
+    ] = 0,
     limit: LimitOption = None,
-    out: Annotated[Path, typer.Option(help="Folder for the figure, the page, the tables.")] = Path(
-        "headstart-embedding"
-    ),
+    out: Annotated[
+        Path, typer.Option(help="Folder for figure, page and tables.", metavar="FOLDER")
+    ] = Path("headstart-embedding"),
     device: DeviceOption = DeviceName.auto,
     precision: PrecisionOption = None,
     skip_broken: SkipBrokenFlag = False,
     trust: TrustFlag = False,
     json: JsonFlag = False,
 ) -> None:
-    """Show how networks see test images: t-SNE of their features, and how far classes are apart.
+    """Draw t-SNE embeddings of test images, and measure how well their classes are separated.
 
-    It describes: whoever chooses a network by it has chosen on test images.
+    For description only: a model that is selected by it was selected on test images.
     """
     from headstart.cli.embedding import embed_and_show, find_request, view_of
 

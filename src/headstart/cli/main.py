@@ -7,12 +7,24 @@ from typing import Annotated
 
 import typer
 
+from headstart.cli.cache_commands import cache_app
 from headstart.cli.dataset_commands import datasets_app
 from headstart.cli.embedding_command import embed
+from headstart.cli.manners import (
+    HELP,
+    PANELS,
+    CommandGroup,
+    QuietFlag,
+    VerboseFlag,
+    add_command,
+    command,
+    group,
+)
 from headstart.cli.miniature_command import miniature
 from headstart.cli.options import (
     BAD_INPUT,
     DEFAULT_STORE,
+    DatasetsOption,
     DeviceName,
     DeviceOption,
     ExamplesOption,
@@ -20,9 +32,9 @@ from headstart.cli.options import (
     JsonFlag,
     KeepOption,
     LimitOption,
-    ListOption,
     LogFolderOption,
     LogOption,
+    ModelsOption,
     PrecisionOption,
     SeedsOption,
     SettingsOption,
@@ -36,65 +48,98 @@ from headstart.cli.options import (
 from headstart.cli.pretraining_commands import ablate, pretrain
 from headstart.cli.result_commands import results_app
 from headstart.cli.streams import run_command
+from headstart.cli.verbosity import set_verbosity
 from headstart.errors import AnalysisError, CommandError
 
 __all__ = ["app", "main"]
 
 app = typer.Typer(
+    cls=CommandGroup,
+    context_settings=HELP,
     help="How much of a head start does pretraining give? "
     "Measures how pretrained image models transfer.",
+    epilog="Downloads, features and prepared images are kept in $HEADSTART_CACHE (default: "
+    "~/.cache/headstart; see `headstart cache`). Exit codes: 0 done, 2 bad input or a failed "
+    "trial, 130 interrupted (Ctrl-C), 141 the reader of the output is gone.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 
-models_app = typer.Typer()
-app.add_typer(models_app, name="models")
-app.add_typer(datasets_app, name="datasets")
-app.add_typer(results_app, name="results")
-app.command()(pretrain)
-app.command()(ablate)
-app.command()(embed)
-app.command()(miniature)
+models_app = typer.Typer(cls=CommandGroup, context_settings=HELP)
+for _app, _name in (
+    (models_app, "models"),
+    (datasets_app, "datasets"),
+    (results_app, "results"),
+    (cache_app, "cache"),
+):
+    app.add_typer(_app, name=_name, rich_help_panel=PANELS[_name])
+for _function in (pretrain, ablate, embed, miniature):
+    add_command(app, _function)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        import headstart
+
+        typer.echo(f"headstart {headstart.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def headstart_(
+    quiet: QuietFlag = False,
+    verbose: VerboseFlag = False,
+    _version: Annotated[
+        bool,
+        typer.Option(
+            "--version",
+            help="Print the version.",
+            is_eager=True,
+            callback=_print_version,
+        ),
+    ] = False,
+) -> None:
+    """Set how much is printed."""
+    set_verbosity(quiet=quiet, verbose=verbose)
 
 
 class UnitName(StrEnum):
-    """What accuracies are given in."""
+    """Units of accuracies."""
 
     percent = "percent"
     proportion = "proportion"
 
 
 class ErrorBarsName(StrEnum):
-    """The form of the within-dataset standard error."""
+    """Forms of the within-dataset standard error."""
 
     morey = "morey"
     cousineau = "cousineau"
 
 
 class MeasureName(StrEnum):
-    """What the numbers of a table are."""
+    """Meanings of the numbers of a table."""
 
     accuracy = "accuracy"
     error = "error"
 
 
 class DuplicatesName(StrEnum):
-    """What to do with rows that contradict each other."""
+    """Treatments of rows that contradict each other."""
 
     refuse = "refuse"
     average = "average"
 
 
 class WeightsName(StrEnum):
-    """What a dataset weighs."""
+    """Weights of datasets in means."""
 
     equal = "equal"
     n_test = "n_test"
 
 
 class CorrectionName(StrEnum):
-    """For many comparisons at once."""
+    """Corrections for many comparisons."""
 
     simultaneous = "simultaneous"
     none = "none"
@@ -105,7 +150,7 @@ SourcesArgument = Annotated[
     typer.Argument(
         metavar="SOURCE...",
         help="Results stores, tables (CSV, JSON, Excel, Parquet, Markdown, LaTeX, HTML), published "
-        "tables. For one file alone: 'a.csv?dataset:=food101'.",
+        "tables. Options for one file: 'a.csv?dataset:=food101'.",
         show_default=False,
     ),
 ]
@@ -114,46 +159,60 @@ PredictionsOption = Annotated[
     typer.Option(
         help="Table of predictions on single test images: model, dataset, example, and correct "
         "(or prediction and label, or scores and label). May be repeated.",
+        metavar="FILE",
         show_default=False,
     ),
 ]
 WideFlag = Annotated[
-    bool, typer.Option("--wide", help="Tables have one column per dataset; inferred if omitted.")
+    bool,
+    typer.Option("--wide", help="Tables with one column per dataset; inferred if omitted."),
 ]
 MeasureOption = Annotated[
     MeasureName | None,
-    typer.Option(help="What the numbers are; inferred from headers, else accuracies."),
+    typer.Option(
+        help="Meaning of the numbers: accuracies or error rates; inferred from headers, else "
+        "accuracies.",
+        show_default=False,
+    ),
 ]
 SpreadOption = Annotated[
     str,
     typer.Option(
-        help="What stands behind ±: se (standard error), or sd:N (standard deviation over N runs)."
+        help="Meaning of the number after ±: se (standard error), or sd:N (standard deviation "
+        "over N runs).",
+        metavar="SPREAD",
     ),
 ]
 DuplicatesOption = Annotated[
     DuplicatesName,
-    typer.Option(help="Rows that contradict each other: refuse them, or average them as runs."),
+    typer.Option(
+        help="Treatment of rows that contradict each other: an error, or an average over runs."
+    ),
 ]
 AgainstOption = Annotated[
     str | None,
     typer.Option(
-        help="A source with other weights of the same models: does upstream accuracy go as far "
-        "with transfer in both?",
+        help="Source with other weights of the same models, to compare how well upstream accuracy "
+        "predicts transfer.",
+        metavar="SOURCE",
         show_default=False,
     ),
 ]
 ReferencesOption = Annotated[
     Path | None,
     typer.Option(
-        help="CSV of accuracies to draw as lines in the figure settings: dataset, and a column "
-        "a line."
+        help="CSV file of accuracies to draw as lines in the figure settings: dataset, and one "
+        "column per line. Needs --out.",
+        metavar="FILE",
+        show_default=False,
     ),
 ]
 ColumnsOption = Annotated[
     str | None,
     typer.Option(
         help="Names of columns: model=Model,accuracy=acc; several joined: model=Arch+Pretraining; "
-        "one value for all rows: setting:=linear; left out: ignore=Year.",
+        "one value for all rows: setting:=linear; ignored: ignore=Year.",
+        metavar="COLUMNS",
         show_default=False,
     ),
 ]
@@ -164,20 +223,23 @@ UnitOption = Annotated[
 GroupsOption = Annotated[
     Path | None,
     typer.Option(
-        help="File that says which dataset is in which group (TOML or CSV); under and over "
-        "10,000 training images unless given.",
+        help="Groups of datasets (TOML or CSV file); under and over 10,000 training images if "
+        "omitted.",
+        metavar="FILE",
         show_default=False,
     ),
 ]
 ErrorBarsOption = Annotated[
-    ErrorBarsName, typer.Option(help="morey is unbiased; cousineau is what the paper drew.")
+    ErrorBarsName,
+    typer.Option(help="Form of the error bars: morey (unbiased), or cousineau (as in the paper)."),
 ]
 CorrectionOption = Annotated[
     CorrectionName,
     typer.Option(help="Correction of intervals and p-values for the number of comparisons."),
 ]
 PairsFlag = Annotated[
-    bool, typer.Option("--pairs", help="Write all pairs of models, also of more than 100 models.")
+    bool,
+    typer.Option("--pairs", help="Write all pairs of models, even of more than 100 models."),
 ]
 WeightsOption = Annotated[
     WeightsName,
@@ -186,28 +248,33 @@ WeightsOption = Annotated[
     ),
 ]
 ResamplesOption = Annotated[
-    int, typer.Option(help="Number of resamples of bootstrap bands and permutation tests.")
+    int,
+    typer.Option(
+        help="Number of resamples of bootstrap bands and permutation tests.", metavar="INTEGER"
+    ),
 ]
-SeedOption = Annotated[int, typer.Option(help="Random seed of the resamples.")]
+SeedOption = Annotated[int, typer.Option(help="Random seed of the resamples.", metavar="INTEGER")]
 
 
-@app.command()
+@command(app)
 def demo(
-    out: Annotated[Path, typer.Option(help="Folder for all results.")] = Path("headstart-demo"),
+    out: Annotated[Path, typer.Option(help="Folder for all results.", metavar="FOLDER")] = Path(
+        "headstart-demo"
+    ),
     device: DeviceOption = DeviceName.auto,
 ) -> None:
-    """Measure three real networks on real images, here and now. Nothing to download."""
+    """Measure three pretrained networks on real images in minutes, without any download."""
     from headstart.cli.demo import run_demo
 
     if any(run.failures for run in run_demo(out, device.value)):
         sys.exit(BAD_INPUT)
 
 
-@app.command()
+@command(app)
 def run(
     study: StudyArgument = None,
-    models: ListOption = None,
-    datasets: ListOption = None,
+    models: ModelsOption = None,
+    datasets: DatasetsOption = None,
     settings: SettingsOption = None,
     seeds: SeedsOption = None,
     further: FurtherOption = None,
@@ -224,13 +291,18 @@ def run(
     log: LogOption = None,
     log_folder: LogFolderOption = None,
     print_study: Annotated[
-        bool, typer.Option("--print-study", help="Print the study as a file; run nothing.")
+        bool,
+        typer.Option("--print-study", help="Print the study as a TOML file; run nothing."),
     ] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what is missing and what it takes; run nothing.")
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="List what is missing, and estimate the cost; run nothing.",
+        ),
     ] = False,
 ) -> None:
-    """Measure models x datasets x settings; what is stored already is not done again."""
+    """Measure models x datasets x settings. Run the same command again to resume."""
     from headstart.cli.commands import log_to, run_and_show, show_outlook
     from headstart.cli.study_options import read_study
 
@@ -266,11 +338,11 @@ def run(
         sys.exit(BAD_INPUT)
 
 
-@app.command()
+@command(app)
 def plan(
     study: StudyArgument = None,
-    models: ListOption = None,
-    datasets: ListOption = None,
+    models: ModelsOption = None,
+    datasets: DatasetsOption = None,
     settings: SettingsOption = None,
     seeds: SeedsOption = None,
     further: FurtherOption = None,
@@ -283,12 +355,18 @@ def plan(
     skip_broken: SkipBrokenFlag = False,
     trust: TrustFlag = False,
     price: Annotated[
-        float | None, typer.Option(help="Of an hour of this device, in any currency.", min=0)
+        float | None,
+        typer.Option(
+            help="Price per hour of this device, in any currency.",
+            min=0,
+            metavar="NUMBER",
+            show_default=False,
+        ),
     ] = None,
 ) -> None:
-    """Say what a study takes before it is run: steps, images, hours on this device, disk, money.
+    """Estimate the cost of a study: steps, images, hours on this device, disk, money.
 
-    A few steps of each network are timed on random pixels; nothing is downloaded.
+    Times a few steps of each network on random pixels; downloads nothing.
     """
     from headstart.cli.plan import show_plan
     from headstart.cli.study_options import read_study
@@ -311,17 +389,29 @@ def plan(
     show_plan(asked, store, device.value, price)
 
 
-@app.command()
+@command(app)
 def analyze(
     sources: SourcesArgument = None,
     against: AgainstOption = None,
     out: Annotated[
-        Path | None, typer.Option(help="Folder for all tables (CSV) and figures (PNG, SVG, PDF).")
+        Path | None,
+        typer.Option(
+            help="Folder for all tables (CSV) and figures (PNG, SVG, PDF).",
+            metavar="FOLDER",
+            show_default=False,
+        ),
     ] = None,
-    json: Annotated[Path | None, typer.Option(help="File for all tables, as JSON.")] = None,
+    json: Annotated[
+        Path | None,
+        typer.Option(help="JSON file for all tables.", metavar="FILE", show_default=False),
+    ] = None,
     predict: Annotated[
         float | None,
-        typer.Option(help="Upstream accuracy of a model: what will it reach on each dataset?"),
+        typer.Option(
+            help="Upstream accuracy of a new model, to predict its accuracy on each dataset.",
+            metavar="NUMBER",
+            show_default=False,
+        ),
     ] = None,
     references: ReferencesOption = None,
     columns: ColumnsOption = None,
@@ -339,7 +429,7 @@ def analyze(
     seed: SeedOption = 0,
     pairs: PairsFlag = False,
 ) -> None:
-    """Say what a table of results shows: correlations, tests, ranks, predictions, figures.
+    """Analyze a table of results: correlations, tests, ranks, predictions, figures.
 
     A source is a results store, a table in a file, or a published table: kornblith2019,
     kornblith2019-public, kornblith2019-regularizers, clip2021, timm2026, mieb2026.
@@ -356,7 +446,7 @@ def analyze(
     )
 
     if references is not None and out is None:
-        raise AnalysisError("--references: lines are drawn in the figures: give --out, too")
+        raise AnalysisError("--references draws lines in the figures: pass --out FOLDER as well")
     check_upstream(predict)
     check_places(json, out / "figures" if out else None)
     lines = None if references is None else read_references(references)
@@ -374,15 +464,27 @@ def analyze(
         write_folder(analysis, out, lines)
 
 
-@app.command()
+@command(app)
 def report(
     sources: SourcesArgument = None,
-    out: Annotated[Path, typer.Option(help="The page.")] = Path("report.html"),
+    out: Annotated[Path, typer.Option(help="HTML file of the report.", metavar="FILE")] = Path(
+        "report.html"
+    ),
     latex: Annotated[
-        Path | None, typer.Option(help="Also write the tables for a paper to this file.")
+        Path | None,
+        typer.Option(
+            help="LaTeX file for the tables; not written if omitted.",
+            metavar="FILE",
+            show_default=False,
+        ),
     ] = None,
     csv: Annotated[
-        Path | None, typer.Option(help="Also write all cells with their marks to this file.")
+        Path | None,
+        typer.Option(
+            help="CSV file for all accuracies with their marks; not written if omitted.",
+            metavar="FILE",
+            show_default=False,
+        ),
     ] = None,
     columns: ColumnsOption = None,
     unit: UnitOption = None,
@@ -398,7 +500,7 @@ def report(
     resamples: ResamplesOption = 10_000,
     seed: SeedOption = 0,
 ) -> None:
-    """Write one page, complete in itself, that shows what a table of results says."""
+    """Write a self-contained HTML report of a table of results."""
     from headstart.cli.analysis import check_places, make_analysis, write_report
 
     check_places(out, latex, csv)
@@ -408,22 +510,28 @@ def report(
     write_report(make_analysis(sources or [], columns, options), out, latex, csv)
 
 
-@models_app.callback(invoke_without_command=True)
+@group(models_app)
 def models(
     context: typer.Context,
     search: Annotated[
         str | None,
-        typer.Option(help="Names of all installed libraries that hold this text."),
+        typer.Option(
+            help="Part of a name, looked for in the names of all installed libraries.",
+            metavar="TEXT",
+            show_default=False,
+        ),
     ] = None,
     json: JsonFlag = False,
 ) -> None:
-    """List the networks, and whether their weights are on this machine."""
+    """List the models, and whether their weights are on this machine."""
     from headstart.cli.networks import search_models, show_models
 
     if context.invoked_subcommand is not None:
         if search is not None or json:
             raise CommandError(
-                "options of `headstart models show` come after the name", code="command.order"
+                "options of `headstart models` must follow the subcommand: headstart models show "
+                "NAME --json",
+                code="command.order",
             )
     elif search is not None:
         search_models(search, json=json)
@@ -431,57 +539,66 @@ def models(
         show_models(json=json)
 
 
-@models_app.command()
+@command(models_app)
 def show(
-    name: Annotated[str, typer.Argument(help="Of the catalogue, or SOURCE:NAME.")],
+    name: Annotated[
+        str,
+        typer.Argument(help="Model: a name of the catalogue, or SOURCE:NAME.", metavar="NAME"),
+    ],
     json: JsonFlag = False,
 ) -> None:
-    """Say all that is known of one network: its facts, its weights, what a run takes."""
+    """Show model details: size, preprocessing, weights, upstream accuracy."""
     from headstart.cli.networks import show_model
 
     show_model(name, json=json)
 
 
-@app.command()
+@command(app)
 def upstream(
     imagenet: Annotated[
         Path,
         typer.Option(
-            help="Validation images: one folder per class, named by WordNet id or number."
+            help="Folder of validation images: one folder per class, named by WordNet id or "
+            "number.",
+            metavar="FOLDER",
         ),
     ],
-    models: Annotated[str, typer.Option(help="Names, separated by commas.")],
+    models: Annotated[str, typer.Option(help="Models, separated by commas.", metavar="NAMES")],
     device: DeviceOption = DeviceName.auto,
     limit: Annotated[
-        int | None, typer.Option(help="At most so many images, drawn at random.")
+        int | None,
+        typer.Option(
+            help="Maximum number of images, drawn at random; all if omitted.",
+            metavar="INTEGER",
+            show_default=False,
+        ),
     ] = None,
     classes: Annotated[
         Path | None,
         typer.Option(
             help="Text file with the class folders in the order of the network's outputs.",
+            metavar="FILE",
             show_default=False,
         ),
     ] = None,
-    trust: Annotated[
-        bool, typer.Option("--trust", help="Execute what pickled weights say.")
-    ] = False,
+    trust: TrustFlag = False,
 ) -> None:
-    """Measure top-1 accuracy on ImageNet; the analysis then uses it."""
+    """Measure top-1 accuracy on ImageNet, for use in analyses."""
     from headstart.cli.upstream import measure_and_show
 
     measure_and_show(imagenet, models, device.value, limit, order=classes, trust=trust)
 
 
-@app.command()
+@command(app)
 def plugins(json: JsonFlag = False) -> None:
-    """List what can be plugged in, and the package that each part comes from."""
+    """List the plugins, and the package that provides each."""
     from headstart.cli.networks import show_plugins
 
     show_plugins(json=json)
 
 
 def _study_options(**given: object) -> dict[str, object]:
-    """Take the values of what is chosen among names."""
+    """Return options by name, with the values of enumerations."""
     return {name: v.value if isinstance(v, StrEnum) else v for name, v in given.items()}
 
 

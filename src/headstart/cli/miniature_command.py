@@ -13,22 +13,25 @@ __all__ = ["miniature"]
 
 def miniature(
     out: Annotated[
-        Path, typer.Option(help="Folder for results, figures, tables and the report.")
+        Path,
+        typer.Option(help="Folder for results, figures, tables and report.", metavar="FOLDER"),
     ] = Path("headstart-miniature"),
     tiny: Annotated[
-        bool, typer.Option("--tiny", help="Every part in minutes; its numbers say nothing.")
+        bool,
+        typer.Option("--tiny", help="Smoke test in minutes; results are not meaningful."),
     ] = False,
     device: DeviceOption = DeviceName.auto,
     workers: Annotated[
         int | None,
         typer.Option(
-            help="Processes beside each other; one a processor unless given, 0: this one alone.",
+            help="Number of worker processes (default: one per processor); 0 runs in this process.",
             min=0,
+            metavar="INTEGER",
             show_default=False,
         ),
     ] = None,
 ) -> None:
-    """Run the paper's whole study on small networks and images, here. Nothing to download."""
+    """Run the whole study of the paper on small networks and images, without any download."""
     from headstart.cli.miniature import miniature_and_show
     from headstart.miniature import FULL, TINY
 

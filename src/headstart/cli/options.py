@@ -10,6 +10,8 @@ __all__ = [
     "BAD_INPUT",
     "DEFAULT_STORE",
     "INTERRUPTED",
+    "CsvFlag",
+    "DatasetsOption",
     "DeviceName",
     "DeviceOption",
     "ExamplesOption",
@@ -18,10 +20,10 @@ __all__ = [
     "JsonFlag",
     "KeepOption",
     "LimitOption",
-    "ListOption",
     "LogFolderOption",
     "LogName",
     "LogOption",
+    "ModelsOption",
     "PrecisionName",
     "PrecisionOption",
     "SeedsOption",
@@ -42,7 +44,7 @@ DEFAULT_STORE = Path("headstart.db")
 
 
 class DeviceName(StrEnum):
-    """Where to compute."""
+    """Devices that compute."""
 
     auto = "auto"
     cpu = "cpu"
@@ -50,87 +52,154 @@ class DeviceName(StrEnum):
 
 
 class PrecisionName(StrEnum):
-    """The network's arithmetic."""
+    """Arithmetic of the network."""
 
     fp32 = "fp32"
     bf16 = "bf16"
 
 
 class FurtherName(StrEnum):
-    """A study with a further factor."""
+    """Studies of the paper with one more factor."""
 
     convergence = "convergence"
     dataset_size = "dataset-size"
 
 
 class LogName(StrEnum):
-    """What draws curves of a run."""
+    """Tools that draw training curves."""
 
     tensorboard = "tensorboard"
     mlflow = "mlflow"
     wandb = "wandb"
 
 
-StoreOption = Annotated[Path, typer.Option(help="Results database, or the folder it is in.")]
-DeviceOption = Annotated[DeviceName, typer.Option(help="auto takes a GPU where there is one.")]
+StoreOption = Annotated[
+    Path, typer.Option(help="Results database, or the folder that holds it.", metavar="FILE")
+]
+DeviceOption = Annotated[
+    DeviceName, typer.Option(help="Device; auto selects a GPU if there is one.")
+]
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-ListOption = Annotated[
-    str | None, typer.Option(help="Names, separated by commas.", show_default=False)
+CsvFlag = Annotated[bool, typer.Option("--csv", help="Print CSV.")]
+ModelsOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Models, separated by commas (see `headstart models`).",
+        metavar="NAMES",
+        show_default=False,
+    ),
+]
+DatasetsOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Datasets, separated by commas: names (see `headstart datasets`), folders, tables.",
+        metavar="NAMES",
+        show_default=False,
+    ),
 ]
 WorkersOption = Annotated[
     int,
     typer.Option(
-        help="Processes that train beside each other, one a GPU; 0: this one alone.", min=0
+        help="Number of worker processes (one per GPU); 0 runs in this process.",
+        min=0,
+        metavar="INTEGER",
     ),
 ]
 KeepOption = Annotated[
     Path | None,
-    typer.Option(help="Folder for the networks that trials end with.", show_default=False),
+    typer.Option(
+        help="Folder for the final model of each trial; not kept if omitted.",
+        metavar="FOLDER",
+        show_default=False,
+    ),
 ]
 
 LogOption = Annotated[
     LogName | None,
-    typer.Option(help="Also write curves and outcomes for this tool.", show_default=False),
+    typer.Option(
+        help="Tool that also gets training curves and results; none if omitted.", show_default=False
+    ),
 ]
 LogFolderOption = Annotated[
     Path | None,
-    typer.Option(help="Where to; headstart-logs unless given.", show_default=False),
+    typer.Option(
+        help="Folder for --log (default: headstart-logs).", metavar="FOLDER", show_default=False
+    ),
 ]
 
 # What a study is, for the commands that take one.
-StudyArgument = Annotated[Path | None, typer.Argument(help="Study file (TOML).")]
+StudyArgument = Annotated[
+    Path | None,
+    typer.Argument(
+        help="Study file (TOML), or the name of a shipped study: kornblith2019, "
+        "kornblith2019-linear. Options replace its keys.",
+        metavar="STUDY",
+        show_default=False,
+    ),
+]
 SettingsOption = Annotated[
     str | None,
-    typer.Option(help="Names, separated by commas: linear, or with a protocol, finetune:quick."),
+    typer.Option(
+        help="Settings, separated by commas: linear, knn, finetune, scratch, or with a protocol, "
+        "finetune:quick (default: linear).",
+        metavar="NAMES",
+        show_default=False,
+    ),
 ]
 SeedsOption = Annotated[
-    str | None, typer.Option(help="Whole numbers, separated by commas; 0 unless given.")
+    str | None,
+    typer.Option(
+        help="Random seeds: integers and ranges, 0,1,2 or 0-4 (default: 0).",
+        metavar="INTEGERS",
+        show_default=False,
+    ),
 ]
 FurtherOption = Annotated[
     FurtherName | None,
     typer.Option(
         "--study",
-        help="Steps against accuracy, or images a class against accuracy, with the settings, "
-        "numbers and seeds of the paper where none are given.",
+        help="Study of the paper that fills in settings, steps, sizes and seeds that are omitted: "
+        "accuracy by training steps, or by training images per class.",
         show_default=False,
     ),
 ]
 StepsOption = Annotated[
     str | None,
-    typer.Option(help="Numbers of steps to train for, each a search and a run of its own."),
+    typer.Option(
+        help="Numbers of training steps; one search and one final training per number.",
+        metavar="INTEGERS",
+        show_default=False,
+    ),
 ]
-ExamplesOption = Annotated[str | None, typer.Option(help="Numbers of training images a class.")]
+ExamplesOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Numbers of training images per class.", metavar="INTEGERS", show_default=False
+    ),
+]
 LimitOption = Annotated[
-    int | None, typer.Option(help="At most so many images of each split, class-balanced.")
+    int | None,
+    typer.Option(
+        help="Maximum number of images per split, class-balanced; all if omitted.",
+        metavar="INTEGER",
+        show_default=False,
+    ),
 ]
 PrecisionOption = Annotated[
     PrecisionName | None,
-    typer.Option(help="fp32 unless given; bf16 is faster where the processor has it."),
+    typer.Option(
+        help="Arithmetic of the network (default: fp32); bf16 is faster on hardware that has it.",
+        show_default=False,
+    ),
 ]
 SkipBrokenFlag = Annotated[
-    bool, typer.Option("--skip-broken", help="Leave out images that do not decode; count them.")
+    bool,
+    typer.Option("--skip-broken", help="Skip images that cannot be decoded, and count them."),
 ]
 TrustFlag = Annotated[
     bool,
-    typer.Option("--trust", help="Execute what functions in a study file and pickled weights say."),
+    typer.Option(
+        "--trust",
+        help="Allow code execution from study files and pickled weights (unsafe).",
+    ),
 ]

@@ -24,53 +24,74 @@ __all__ = ["ablate", "pretrain"]
 
 
 class ViewName(StrEnum):
-    """What of a test image is seen."""
+    """Parts of a test image that are evaluated."""
 
     central = "central"
     full = "full"
 
 
 StepsOption = Annotated[
-    int | None, typer.Option(help="Updates; 90 epochs unless given.", show_default=False)
-]
-BatchOption = Annotated[int, typer.Option(help="Images of an update, over all processes.")]
-RateOption = Annotated[
-    float | None,
+    int | None,
     typer.Option(
-        help="At the first update; 0.1 for each 256 images of a batch unless given.",
+        help="Number of training steps (default: 90 epochs).",
+        metavar="INTEGER",
         show_default=False,
     ),
 ]
-DecayOption = Annotated[float, typer.Option(help="Coefficient of ||w||^2 / 2, of layers' weights.")]
+BatchOption = Annotated[
+    int, typer.Option(help="Images per step, over all processes.", metavar="INTEGER")
+]
+RateOption = Annotated[
+    float | None,
+    typer.Option(
+        help="Initial learning rate (default: 0.1 per 256 images of a batch).",
+        metavar="NUMBER",
+        show_default=False,
+    ),
+]
+DecayOption = Annotated[
+    float,
+    typer.Option(
+        help="Weight decay: coefficient of ||w||^2 / 2 of layer weights.", metavar="NUMBER"
+    ),
+]
 CropOption = Annotated[
-    float, typer.Option(help="Smallest share of an image that a random crop takes.")
+    float,
+    typer.Option(
+        help="Minimum area of a random crop, as a proportion of the image.", metavar="NUMBER"
+    ),
 ]
 ViewOption = Annotated[
-    ViewName, typer.Option(help="What of a test image is seen: its central 87.5 %, or all.")
+    ViewName,
+    typer.Option(help="Part of a test image that is evaluated: central 87.5 %, or full."),
 ]
-ArithmeticOption = Annotated[PrecisionName, typer.Option(help="Of the network's products.")]
+ArithmeticOption = Annotated[PrecisionName, typer.Option(help="Arithmetic of the network.")]
 
 NameOption = Annotated[
     str | None,
     typer.Option(
-        help="Then it is pretrained:NAME; architecture, dataset and the start of the recipe's "
-        "digest unless given.",
+        help="Name of the model, then used as pretrained:NAME (default: architecture, dataset and "
+        "a digest of the recipe).",
+        metavar="NAME",
         show_default=False,
     ),
 ]
 ConfigurationOption = Annotated[
     str | None,
     typer.Option(
-        help="How it is trained, in words: a factor of its own in analyses, which then call "
-        "the model by its architecture.",
+        help="Label of this training recipe; analyses then compare recipes of one architecture.",
+        metavar="TEXT",
         show_default=False,
     ),
 ]
 
 
 def pretrain(
-    arch: Annotated[str, typer.Option(help="A network of any library: timm:resnet18?size=32.")],
-    dataset: Annotated[str, typer.Option(help="Any dataset with one label an image.")],
+    arch: Annotated[
+        str,
+        typer.Option(help="Architecture of any library: timm:resnet18?size=32.", metavar="NAME"),
+    ],
+    dataset: Annotated[str, typer.Option(help="Dataset with one label per image.", metavar="NAME")],
     steps: StepsOption = None,
     batch_size: BatchOption = 256,
     learning_rate: RateOption = None,
@@ -78,16 +99,21 @@ def pretrain(
     crop_area: CropOption = 0.08,
     view: ViewOption = ViewName.central,
     no_bn_scale: Annotated[
-        bool, typer.Option("--no-bn-scale", help="Batch norms' scales stay 1.")
+        bool,
+        typer.Option("--no-bn-scale", help="Fix the scale parameters of batch norm at 1."),
     ] = False,
     label_smoothing: Annotated[
-        float, typer.Option(help="Share of a label that is spread over all classes.")
+        float,
+        typer.Option(help="Label smoothing: proportion spread over all classes.", metavar="NUMBER"),
     ] = 0.0,
-    dropout: Annotated[float, typer.Option(help="Rate before the classifier.")] = 0.0,
+    dropout: Annotated[
+        float, typer.Option(help="Dropout rate before the classifier.", metavar="NUMBER")
+    ] = 0.0,
     aux_head: Annotated[
-        bool, typer.Option("--aux-head", help="Train the architecture's auxiliary classifiers.")
+        bool,
+        typer.Option("--aux-head", help="Train the auxiliary classifiers of the architecture."),
     ] = False,
-    seed: Annotated[int, typer.Option(help="Of all that is random.")] = 0,
+    seed: Annotated[int, typer.Option(help="Random seed.", metavar="INTEGER")] = 0,
     limit: LimitOption = None,
     skip_broken: SkipBrokenFlag = False,
     precision: ArithmeticOption = PrecisionName.fp32,
@@ -95,9 +121,9 @@ def pretrain(
     name: NameOption = None,
     configuration: ConfigurationOption = None,
 ) -> None:
-    """Train an upstream classifier from random weights, measure and register it.
+    """Pretrain a classifier from random weights, and register it as a model.
 
-    What is registered is not trained again; what was interrupted goes on. On several GPUs:
+    A registered model is not trained again; an interrupted run resumes. On several GPUs:
     torchrun --nproc-per-node 8 -m headstart pretrain ...
     """
     from headstart.cli.pretraining import pretrain_and_show
@@ -122,9 +148,11 @@ def pretrain(
 
 
 def ablate(
-    arch: Annotated[str, typer.Option(help="Networks, separated by commas.")],
-    dataset: Annotated[str, typer.Option(help="What they are pretrained on.")],
-    transfer: Annotated[str, typer.Option(help="Datasets to transfer to, separated by commas.")],
+    arch: Annotated[str, typer.Option(help="Architectures, separated by commas.", metavar="NAMES")],
+    dataset: Annotated[str, typer.Option(help="Dataset for pretraining.", metavar="NAME")],
+    transfer: Annotated[
+        str, typer.Option(help="Datasets to transfer to, separated by commas.", metavar="NAMES")
+    ],
     settings: SettingsOption = None,
     seeds: SeedsOption = None,
     store: StoreOption = DEFAULT_STORE,
@@ -135,23 +163,28 @@ def ablate(
     crop_area: CropOption = 0.08,
     view: ViewOption = ViewName.central,
     label_smoothing: Annotated[
-        float, typer.Option(help="Share of a label that is spread, where it is on.")
+        float,
+        typer.Option(
+            help="Label smoothing where it is on: proportion spread over all classes.",
+            metavar="NUMBER",
+        ),
     ] = 0.1,
     dropout: Annotated[
-        float, typer.Option(help="Rate before the classifier, where it is on.")
+        float,
+        typer.Option(help="Dropout rate before the classifier, where it is on.", metavar="NUMBER"),
     ] = 0.2,
-    seed: Annotated[int, typer.Option(help="Of all that is random upstream.")] = 0,
+    seed: Annotated[int, typer.Option(help="Random seed of pretraining.", metavar="INTEGER")] = 0,
     limit: LimitOption = None,
     skip_broken: SkipBrokenFlag = False,
     precision: ArithmeticOption = PrecisionName.fp32,
     device: DeviceOption = DeviceName.auto,
     workers: WorkersOption = 0,
 ) -> None:
-    """Pretrain with and without each regularizer, transfer all, show what each does.
+    """Pretrain with and without each regularizer, and compare the transfer accuracy.
 
     Five configurations in the order of Kornblith et al. (2019): with label smoothing, dropout and
-    auxiliary classifier, without the scales of batch norms; with them; without each of the others
-    in turn. What is there already is not done again.
+    auxiliary classifier, without batch-norm scale parameters; with them; without each of the others
+    in turn. Run the same command again to resume.
     """
     from headstart.cli.pretraining import ablate_and_show
     from headstart.cli.study_options import read_study

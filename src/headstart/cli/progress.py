@@ -1,8 +1,8 @@
-"""The live display: what runs, how fast, how long still."""
+"""The live display: what runs, how fast, and the time left."""
 
 import time
 from collections.abc import Callable, Sequence
-from threading import Lock
+from threading import Event, Lock, Thread
 from typing import Self
 
 from rich.console import Console, Group, RenderableType
@@ -20,11 +20,15 @@ from rich.progress import (
 from rich.table import Column
 from rich.text import Text
 
-from headstart.cli.sweep import Sweep, candidate_line, drawn
+from headstart.cli.sweep import Sweep, candidate_line, drawn, duration, summary
+from headstart.cli.verbosity import Verbosity, verbosity
 from headstart.spec import Measurement, TrainingSetting, Trial
 from headstart.workspace import TrainingProgress, Watcher
 
 __all__ = ["LiveWatcher"]
+
+# Seconds without a line after which one is printed where there is no terminal.
+SILENCE = 10.0
 
 
 class RateColumn(ProgressColumn):
@@ -44,14 +48,15 @@ class LiveWatcher(Watcher):
     """Draws bars on a terminal, and of a trial that trains the grid of candidates as it fills.
 
     The bars are those of the trials and of the current stage of the current one. Where the output
-    is no terminal, a line a trial and a line a candidate are printed instead.
+    is no terminal, one line per trial and candidate is printed instead, and at least one every
+    ten seconds. With ``--quiet`` nothing is printed, with ``--verbose`` a line per stage as well.
 
     Parameters
     ----------
     console
         Where to draw.
     now
-        Gives seconds of some clock.
+        Seconds of any clock.
     """
 
     def __init__(self, console: Console, now: Callable[[], float] = time.monotonic) -> None:
@@ -73,18 +78,26 @@ class LiveWatcher(Watcher):
         self._all: TaskID | None = None
         self._stage: TaskID | None = None
         self._sweep: Sweep | None = None
+        self._quiet = verbosity() == Verbosity.QUIET
+        self._verbose = verbosity() == Verbosity.VERBOSE
+        self._drawing = console.is_terminal and not self._quiet
+        self._spoke = self._stage_began = now()
+        self._ended = Event()
         self._live = Live(
             console=console, get_renderable=self._drawn, transient=True, refresh_per_second=4
         )
 
     def __enter__(self) -> Self:
-        if self._console.is_terminal:
+        if self._drawing:
             self._live.start()
+        elif not self._quiet:
+            Thread(target=self._break_silence, daemon=True).start()
         return self
 
     def __exit__(self, *_: object) -> None:
         # Where nothing was drawn, stopping would print an empty line.
-        if self._console.is_terminal:
+        self._ended.set()
+        if self._drawing:
             self._live.stop()
 
     def trial_started(self, title: str, number: int, total: int) -> None:
@@ -99,6 +112,9 @@ class LiveWatcher(Watcher):
         self._end_stage()
         title = f"  {name} ({unit})" if unit else f"  {name}"
         self._stage = self._progress.add_task(title, total=total)
+        self._stage_began = self._now()
+        if self._verbose:
+            self._print(Text(title if total is None else f"{title}: {total:,}"))
 
     def advance(self, steps: int = 1) -> None:
         """Move the lower bar."""
@@ -132,7 +148,7 @@ class LiveWatcher(Watcher):
         with self._lock:
             self._sweep.measured(measurement)
         self._say(candidate_line(self._sweep, measurement, self._now()))
-        if self._console.is_terminal:
+        if self._drawing:
             self._live.refresh()
 
     def trial_finished(self) -> None:
@@ -144,8 +160,9 @@ class LiveWatcher(Watcher):
 
     def note(self, message: str) -> None:
         """Print a line above the bars."""
-        # A style of the whole print would be that of the bars, too.
-        self._console.print(Text(message, "yellow"))
+        if not self._quiet:
+            # A style of the whole print would be that of the bars, too.
+            self._print(Text(message, "yellow"))
 
     def _end_stage(self) -> None:
         if self._stage is not None:
@@ -154,8 +171,37 @@ class LiveWatcher(Watcher):
 
     def _say(self, line: str) -> None:
         """Print a line where nothing is drawn."""
-        if not self._console.is_terminal:
-            self._console.print(line, soft_wrap=True)
+        if not (self._drawing or self._quiet):
+            self._print(Text(line))
+
+    def _print(self, line: Text) -> None:
+        self._spoke = self._now()
+        self._console.print(line, soft_wrap=not self._console.is_terminal)
+
+    def _break_silence(self) -> None:
+        """Print how far the work is, whenever nothing was printed for long; ends with the block."""
+        while not self._ended.wait(min(SILENCE / 10, 1.0)):
+            if self._now() - self._spoke < SILENCE:
+                continue
+            try:
+                if line := self._how_far():
+                    self._print(Text(line))
+            except OSError:
+                # A reader that has gone: the next line of the command itself ends it.
+                return
+
+    def _how_far(self) -> str | None:
+        """Return how far the search or the stage is; None where neither was started."""
+        now = self._now()
+        with self._lock:
+            if self._sweep is not None and (self._sweep.running or self._sweep.refit):
+                return summary(self._sweep, now)
+        task = next((one for one in self._progress.tasks if one.id == self._stage), None)
+        if task is None:
+            return None
+        done = RateColumn().render(task).plain
+        since = duration(now - self._stage_began)
+        return f"{task.description}: {f'{done}, ' if done else ''}{since}"
 
     def _drawn(self) -> RenderableType:
         with self._lock:

@@ -4,6 +4,7 @@ import errno
 import io
 import os
 import sys
+import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from difflib import get_close_matches
@@ -14,6 +15,7 @@ from rich.console import Console
 
 from headstart.__main__ import interrupt_is_handled
 from headstart.cli.options import BAD_INPUT, INTERRUPTED
+from headstart.cli.verbosity import Verbosity, reset_verbosity, verbosity
 from headstart.errors import CommandError, HeadstartError, StorageError
 
 __all__ = ["Screen", "console", "errors_in_words", "resumable", "run_command", "screen"]
@@ -21,6 +23,10 @@ __all__ = ["Screen", "console", "errors_in_words", "resumable", "run_command", "
 # What a shell reports of a program whose reader has gone, 128 + SIGPIPE: `headstart ... | head`.
 READER_GONE = 141
 PROGRAM = "headstart"
+# Columns of an output that is no terminal.
+UNLIMITED = 10_000
+# Characters of the text of an unexpected error.
+LONGEST = 200
 # Errors of an output that is full, closed or broken.
 OF_OUTPUT = {errno.ENOSPC, errno.EFBIG, errno.EBADF, errno.EIO, getattr(errno, "EDQUOT", None)}
 # typer has its own copy of click in newer versions, and imports click in older ones.
@@ -38,14 +44,14 @@ class Screen(Console):
         raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
 
 
-def screen(width: int) -> Screen:
-    """Return a console of the standard output, `width` columns wide where it is no terminal."""
-    # Rich takes 80 there: too few for a table that goes to a file or a pipe.
+def screen() -> Screen:
+    """Return a console of the standard output, which wraps and cuts on a terminal alone."""
+    # Rich takes 80 columns elsewhere: a table in a file or a pipe has to be whole.
     is_terminal = sys.stdout is not None and sys.stdout.isatty()
-    return Screen(width=None if is_terminal else width, markup=False, highlight=False)
+    return Screen(width=None if is_terminal else UNLIMITED, markup=False, highlight=False)
 
 
-console = screen(120)
+console = screen()
 
 
 class ClosedOutput(io.TextIOWrapper):
@@ -99,7 +105,9 @@ def errors_in_words() -> Iterator[None]:
 
 def run_command(app: typer.Typer, arguments: Sequence[str] | None = None) -> None:
     """Run a command of an app in `errors_in_words`; wrong usage is bad input like any other."""
+    reset_verbosity()
     with errors_in_words():
+        _refuse_empty(sys.argv[1:] if arguments is None else arguments)
         try:
             code = app(arguments, prog_name=PROGRAM, standalone_mode=False)
         except USAGE_ERROR as error:
@@ -112,6 +120,13 @@ def run_command(app: typer.Typer, arguments: Sequence[str] | None = None) -> Non
             if isinstance(exit_.__context__, BrokenPipeError):
                 raise exit_.__context__ from None
             raise
+        # A fault of headstart itself, which no user should meet as a traceback.
+        except Exception as error:
+            if isinstance(error, HeadstartError | OSError):
+                raise
+            if verbosity() == Verbosity.VERBOSE:
+                traceback.print_exc()
+            raise _unexpected(error) from error
         if code == INTERRUPTED:
             raise KeyboardInterrupt
         if code:
@@ -129,6 +144,32 @@ def resumable(message: str) -> Iterator[None]:
         raise SystemExit(INTERRUPTED) from None
 
 
+def _unexpected(error: Exception) -> HeadstartError:
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    kind = type(error).__name__
+    return HeadstartError(
+        f"unexpected {kind} at {place.filename}:{place.lineno}: {str(error)[:LONGEST]}: please "
+        "report it, with the output of the same command and --verbose",
+        code="unexpected",
+        kind=kind,
+    )
+
+
+def _refuse_empty(arguments: Sequence[str]) -> None:
+    """Refuse a value without a letter: a shell makes it of a variable that is not set."""
+    for before, argument in zip(["", *arguments], arguments, strict=False):
+        name, equals, value = argument.partition("=")
+        is_option = name.startswith("--") and bool(equals)
+        if (value if is_option else argument).strip():
+            continue
+        name = name if is_option else before if before.startswith("-") else "an argument"
+        raise CommandError(
+            f"the value of {name} is empty: pass a value (is a shell variable unset?)",
+            code="command.value_empty",
+            name=name,
+        )
+
+
 def _usage_error(error: Any) -> CommandError:
     """Put what typer says of a command line into our form."""
     parameter: Any = getattr(error, "param", None)
@@ -136,8 +177,14 @@ def _usage_error(error: Any) -> CommandError:
     help_ = f"see `{context.command_path if context else PROGRAM} --help`"
     if (option := getattr(error, "option_name", None)) is not None:
         if type(error).__name__ != "NoSuchOption":
+            if "not take a value" in error.format_message():
+                return CommandError(
+                    f"option {option} takes no value: pass {option} alone",
+                    code="command.value_unexpected",
+                    name=option,
+                )
             return CommandError(
-                f"option {option} needs a value; {help_}", code="command.value_missing", name=option
+                f"option {option} needs a value: {help_}", code="command.value_missing", name=option
             )
         names = [name for one in context.command.params for name in one.opts] if context else []
         return _unknown("option", option, [name for name in names if name.startswith("-")], help_)
@@ -242,8 +289,17 @@ def _say(message: str) -> None:
         typer.echo(message, err=True)
 
 
+def _printable(text: str) -> str:
+    """Return one line that no terminal takes for a command: names and files may hold anything."""
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode("ascii")
+        for character in " ".join(text.split())
+    )
+
+
 def _fail(error: HeadstartError) -> NoReturn:
     # Before the line, so that it comes last; an output that is full loses what it cannot take.
     _discard_output()
-    _say(f"error: {' '.join(str(error).splitlines())}")
+    line = f"error: {_printable(str(error))}"
+    _say(f"{line} [{error.code}]" if verbosity() == Verbosity.VERBOSE else line)
     raise SystemExit(BAD_INPUT) from error

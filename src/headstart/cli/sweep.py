@@ -11,7 +11,7 @@ from headstart.cli.tables import plain_table
 from headstart.spec import Measurement, TrainingSetting, Value
 from headstart.workspace import TrainingProgress
 
-__all__ = ["Sweep", "candidate_line", "drawn", "duration"]
+__all__ = ["Sweep", "candidate_line", "drawn", "duration", "summary"]
 
 RATE, DECAY, STEPS = "learning_rate", "weight_decay", "steps"
 BEST, WAITING, DIVERGED = "*", "·", "div"
@@ -134,12 +134,12 @@ def accuracy(measurement: Measurement) -> float:
 
 def drawn(sweep: Sweep, now: float) -> RenderableType:
     """The grid as it fills, what is trained now, and how long it still takes."""
-    said = Text("\n".join([_summary(sweep, now), *_rung_line(sweep)]))
+    said = Text("\n".join([summary(sweep, now), *_rung_line(sweep)]))
     return Group(said, _grid(sweep), *_runs(sweep), Text(LEGEND, "dim"))
 
 
 def candidate_line(sweep: Sweep, measurement: Measurement, now: float) -> str:
-    """Say in a line what a candidate reached, and how far the search is."""
+    """Return in one line what a candidate reached, and how far the search is."""
     facts = measurement.facts
     if measurement.status == "diverged":
         said = [
@@ -162,7 +162,8 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600}:{whole // 60 % 60:02}:{whole % 60:02}"
 
 
-def _summary(sweep: Sweep, now: float) -> str:
+def summary(sweep: Sweep, now: float) -> str:
+    """Return in one line how far a search is, and the time left."""
     if sweep.refit:
         said = ["final training on train + validation"]
     else:

@@ -82,12 +82,20 @@ class ModelName:
                 name=text,
             )
         stem, mark, query = text.partition("?")
-        options = dict(parse_qsl(query, keep_blank_values=True))
+        pairs = parse_qsl(query, keep_blank_values=True)
+        options = dict(pairs)
         if mark and not options:
             raise StudyError(f"model '{text}': expected ?option=value, found '?{query}'")
-        for option in options:
+        for option, value in pairs:
             if option not in OPTIONS:
                 raise UnknownNameError(f"option of model '{stem}'", option, OPTIONS)
+            if options[option] != value:
+                raise StudyError(
+                    f"model '{text}': option {option} has two values, {value} and "
+                    f"{options[option]}: pass one",
+                    code="model.option_twice",
+                    option=option,
+                )
         _check_values(text, options)
         return cls(text, stem, options)
 

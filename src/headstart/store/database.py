@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from filelock import FileLock, Timeout
+from pydantic import BaseModel
 
 from headstart.errors import DiskFullError, NotWritableError, StorageError, StoreError
 from headstart.files import storage_errors, writable_folder
@@ -21,6 +22,7 @@ from headstart.store.predictions import read_predictions, write_predictions
 __all__ = ["DATABASE_NAME", "ResultStore"]
 
 DATABASE_NAME = "headstart.db"
+Record = TypeVar("Record", bound=BaseModel)
 WAIT_SECONDS = 60
 
 
@@ -78,17 +80,17 @@ class ResultStore:
             connection.execute(sa.text("PRAGMA journal_mode = WAL"))
 
     def keys(self) -> set[str]:
-        """Give the keys of all stored trials."""
-        return set(self._column(sa.select(schema.results.c.key)))
+        """Return the keys of all stored trials."""
+        return {str(key) for key in self._column(sa.select(schema.results.c.key))}
 
     def __contains__(self, key: str) -> bool:
         query = sa.select(schema.results.c.id).where(schema.results.c.key == key)
         return bool(self._column(query))
 
     def results(self) -> list[Result]:
-        """Give all results in the order in which they were stored, without predictions."""
+        """Return all results in the order in which they were stored, without predictions."""
         query = sa.select(schema.results.c.record).order_by(schema.results.c.id)
-        return [Result.model_validate_json(record) for record in self._column(query)]
+        return [self._parsed(Result, record) for record in self._column(query)]
 
     def revision(self) -> str:
         """Digest of all results in their order, and of their predictions by their checksums."""
@@ -97,14 +99,14 @@ class ResultStore:
         return digest(self._column(query))
 
     def with_predictions(self) -> set[str]:
-        """Give the keys of the results whose file of predictions is there: a copy may lack some."""
+        """Return the keys of the results whose file of predictions is there: a copy may lack some."""
         columns = schema.results.c
         if not self.path.exists():
             return set()
         with self._session() as connection:
             rows = connection.execute(sa.select(columns.key, columns.predictions_file)).all()
         folder = self._beside(".predictions")
-        return {key for key, name in rows if (folder / name).exists()}
+        return {key for key, name in rows if (folder / str(name)).exists()}
 
     def predictions(self, key: str) -> Prediction:
         """Read the per-example predictions of a stored trial, checked against their checksum."""
@@ -118,13 +120,13 @@ class ResultStore:
             )
         with self._session() as connection:
             row = connection.execute(query.where(columns.key == key)).one()
-        return read_predictions(self._beside(".predictions") / row[0], row[1])
+        return read_predictions(self._beside(".predictions") / str(row[0]), str(row[1]))
 
     def measurements(self, trial: str) -> list[Measurement]:
-        """Give what candidates of a trial reached so far, in the order of storing."""
+        """Return what candidates of a trial reached so far, in the order of storing."""
         columns = schema.measurements.c
         query = sa.select(columns.record).where(columns.trial == trial).order_by(columns.id)
-        return [Measurement.model_validate_json(record) for record in self._column(query, since=2)]
+        return [self._parsed(Measurement, record) for record in self._column(query, since=2)]
 
     def partly_measured(self) -> dict[str, int]:
         """Count the measurements of each trial, by its key, that has no result yet."""
@@ -134,11 +136,11 @@ class ResultStore:
         return dict(Counter(key for key in self._column(query, since=2) if key not in stored))
 
     def trial(self, key: str) -> Trial | None:
-        """Give a trial whose candidates are measured; None if its store was too old to say."""
+        """Return a trial whose candidates are measured; None if the store is too old to hold it."""
         columns = schema.trials.c
         query = sa.select(columns.record).where(columns.key == key)
         found = self._column(query, since=3)
-        return Trial.model_validate_json(found[0]) if found else None
+        return self._parsed(Trial, found[0]) if found else None
 
     def add_trial(self, trial: Trial) -> None:
         """Store what a trial is, before its first candidate; one that is stored already stays."""
@@ -161,11 +163,11 @@ class ResultStore:
         self._insert(schema.selections, row)
 
     def selection(self, trial: str) -> Selection | None:
-        """Give what was chosen for a trial, if that was stored."""
+        """Return what was chosen for a trial, if that was stored."""
         columns = schema.selections.c
         query = sa.select(columns.record).where(columns.trial == trial)
         found = self._column(query, since=2)
-        return Selection.model_validate_json(found[0]) if found else None
+        return self._parsed(Selection, found[0]) if found else None
 
     def add(self, result: Result) -> bool:
         """Store a complete result with its predictions; False if its key was stored already.
@@ -229,7 +231,7 @@ class ResultStore:
             connection.execute(table.insert().prefix_with("OR IGNORE").values(**row))
 
     def _column(self, query: sa.Select[Any], since: int = 1) -> list[Any]:
-        """Give the first column of what a query finds.
+        """Return the first column of what a query finds.
 
         Nothing where there is no database yet, or one older than the version of its table.
         """
@@ -240,8 +242,21 @@ class ResultStore:
                 return []
             return list(connection.scalars(query))
 
+    def _parsed(self, kind: type[Record], record: Any) -> Record:
+        """Read a record; one that is damaged or that another version wrote is a StoreError."""
+        try:
+            return kind.model_validate_json(record)
+        except (ValueError, TypeError) as error:
+            raise StoreError(
+                f"cannot read a {kind.__name__.lower()} in {self.path}: the file is damaged, or "
+                "another version of headstart wrote it; restore it from a copy",
+                code="store.record",
+                path=str(self.path),
+                kind=kind.__name__,
+            ) from error
+
     def _recognise(self, connection: sa.Connection) -> int:
-        """Give the version of our tables: 0 if the file is empty, StoreError if it is not ours."""
+        """Return the version of our tables: 0 if the file is empty, StoreError if it is not ours."""
         # Tables first: another process lays them and the header in one transaction, so that where
         # there are tables the header is read with them.
         tables = sa.inspect(connection).get_table_names()
@@ -281,7 +296,7 @@ class ResultStore:
 
     @contextmanager
     def _session(self) -> Iterator[sa.Connection]:
-        """Connect, and say in words what SQLite may complain about."""
+        """Connect, and raise errors of SQLite as ours."""
         try:
             with self._engine.connect() as connection:
                 yield connection

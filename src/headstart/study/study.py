@@ -513,6 +513,15 @@ def _with_groups(key: str, names: Iterable[Any]) -> tuple[Any, ...]:
         if name in SHIPPED:
             content = files("headstart.study").joinpath("studies", f"{name}.toml").read_bytes()
             every += read_toml(content, f"study {name}", StudyError)[key]
+        elif isinstance(name, str) and name.partition("?")[0] in SHIPPED:
+            stem = name.partition("?")[0]
+            raise StudyError(
+                f"{key} '{name}': {stem} stands for all {key} of a study and takes no options: "
+                f"pass {stem} alone, or name each with its options",
+                code="study.group_options",
+                name=key,
+                value=name,
+            )
         else:
             every.append(name)
     return tuple(every)
