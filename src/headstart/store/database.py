@@ -99,7 +99,7 @@ class ResultStore:
         return digest(self._column(query))
 
     def with_predictions(self) -> set[str]:
-        """Return the keys of the results whose file of predictions is there: a copy may lack some."""
+        """Return the keys of the results whose file of predictions is there."""
         columns = schema.results.c
         if not self.path.exists():
             return set()
@@ -256,7 +256,7 @@ class ResultStore:
             ) from error
 
     def _recognise(self, connection: sa.Connection) -> int:
-        """Return the version of our tables: 0 if the file is empty, StoreError if it is not ours."""
+        """Return the version of our tables (0 if the file is empty)."""
         # Tables first: another process lays them and the header in one transaction, so that where
         # there are tables the header is read with them.
         tables = sa.inspect(connection).get_table_names()
@@ -302,6 +302,9 @@ class ResultStore:
                 yield connection
         except sqlite3.Error as error:
             raise _in_words(self.path, str(error)) from error
+        except UnicodeDecodeError as error:
+            # SQLite quotes damaged bytes of the file in its own message.
+            raise _in_words(self.path, "malformed") from error
         except sa.exc.DBAPIError as error:
             raise _in_words(self.path, str(error.orig)) from error
 

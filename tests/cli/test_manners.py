@@ -1,0 +1,171 @@
+"""What all commands share: version, help, how much is printed, the cache, damaged stores."""
+
+import io
+import json
+import os
+import re
+import sqlite3
+import time
+from importlib.metadata import version
+
+import pytest
+from filelock import FileLock
+from rich.console import Console
+
+import headstart as hs
+from conftest import MODEL
+from headstart.cache import KINDS
+from headstart.cli import progress
+from headstart.cli.manners import PANELS
+from headstart.cli.progress import LiveWatcher
+from headstart.cli.verbosity import reset_verbosity, set_verbosity
+from headstart.store import ResultStore
+from stores import add_result
+
+RUN = ["run", "--models", f"{MODEL}?size=32", "--datasets", "digits", "--limit", "60"]
+
+
+def test_the_version(cli):
+    assert hs.__version__ == version("headstart")
+    assert cli("--version").out.split()[-1] == hs.__version__
+
+
+@pytest.mark.parametrize("arguments", [[], ["run"], ["models"], ["datasets", "show"], ["cache"]])
+def test_help_has_a_short_name_and_no_types_of_flags(cli, arguments):
+    shown = cli(*arguments, "-h")
+    assert (shown.code, shown.err) == (0, "")
+    assert "--quiet" in shown.out
+    assert "<bool>" not in shown.out
+
+
+def test_commands_are_listed_by_use(cli):
+    shown = cli("--help").out
+    listed = re.findall(r"^\W ([a-z]+) +[A-Z]", shown, re.M)
+    assert listed == list(PANELS)
+    assert [shown.index(f" {panel} ") for panel in dict.fromkeys(PANELS.values())] == sorted(
+        shown.index(f" {panel} ") for panel in dict.fromkeys(PANELS.values())
+    )
+
+
+@pytest.mark.parametrize("name", ["", " ", "\t"])
+@pytest.mark.parametrize("option", ["--store", "--models", "--keep-models"])
+def test_an_empty_value_is_refused(cli, tmp_path, monkeypatch, name, option):
+    monkeypatch.chdir(tmp_path)
+    outcome = cli(*RUN, option, name)
+    assert (outcome.code, outcome.error.code) == (2, "command.value_empty")
+    assert outcome.error.values["name"] == option
+    assert not any(tmp_path.iterdir())
+
+
+def test_no_name_reaches_the_terminal_as_a_command(cli):
+    outcome = cli("models", "show", "a\x1b[2Jb\u202ec\nd")
+    assert outcome.code == 2
+    assert outcome.err.rstrip("\n").isprintable()
+
+
+def test_what_is_quiet_and_what_is_verbose(cli, tmp_path):
+    normal, quiet, verbose = (
+        cli(*RUN, *more, "--store", tmp_path / f"{len(more)}{more[-1:]}.db").out.splitlines()
+        for more in ([], ["-q"], ["--verbose"])
+    )
+    # The table alone; a line for the trial; a line for each of its stages.
+    assert any(line.startswith("[1/1]") for line in normal)
+    assert not any(line.startswith("[1/1]") for line in quiet)
+    assert len(verbose) > len(normal) > len(quiet)
+    failed = cli("models", "show", "nothing", "-v")
+    assert failed.err.rstrip().endswith("[name.unknown]")
+    assert "[name.unknown]" not in cli("models", "show", "nothing").err
+
+
+def watched(monkeypatch, silence, *, quiet=False):
+    """Return what is printed, where there is no terminal, while a stage takes its time."""
+    monkeypatch.setattr(progress, "SILENCE", silence)
+    set_verbosity(quiet=quiet, verbose=False)
+    screen = io.StringIO()
+    try:
+        with LiveWatcher(Console(file=screen, force_terminal=False, width=200)) as watcher:
+            watcher.stage("fitting", total=2000, unit="images")
+            watcher.advance(500)
+            deadline = time.monotonic() + 5
+            while silence < 1 and not quiet and time.monotonic() < deadline:
+                if screen.getvalue():
+                    break
+                time.sleep(0.01)
+    finally:
+        reset_verbosity()
+    return screen.getvalue()
+
+
+def test_a_long_stage_is_not_silent(monkeypatch):
+    assert "500/2,000" in watched(monkeypatch, 0.02)
+    assert watched(monkeypatch, 1000.0) == ""
+    assert watched(monkeypatch, 0.02, quiet=True) == ""
+
+
+def fill(cache):
+    """Write a cache with two kinds that can be computed again, and one that cannot."""
+    for name, size in (("features/a.npy", 100), ("features/a.json", 20), ("features/b.npy", 50),
+                       ("prepared/d/pixels", 300), ("pretrained/m/model", 1000)):  # fmt: skip
+        file = cache / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(bytes(size))
+    (cache / "features" / "a.lock").touch()
+
+
+def sizes(cli):
+    shown = json.loads(cli("cache", "--json").out)
+    return {kind: found["bytes"] for kind, found in shown["kinds"].items() if found["bytes"]}
+
+
+def test_the_cache_is_shown_and_pruned(cli, tmp_path, monkeypatch):
+    cache = tmp_path / "cache"
+    monkeypatch.setenv("HEADSTART_CACHE", str(cache))
+    assert sizes(cli) == {}
+    fill(cache)
+    everything = {"features": 170, "prepared": 300, "pretrained": 1000}
+    assert sizes(cli) == everything
+    assert str(cache) in cli("cache").out
+    assert cli("cache", "prune", "--dry-run").code == 0
+    assert cli("cache", "prune", "--unused-days", "1").code == 0
+    assert sizes(cli) == everything
+    with FileLock(cache / "features" / "a.lock"):
+        cli("cache", "prune")
+    assert sizes(cli) == {"features": 120, "pretrained": 1000}
+    cli("cache", "prune", "--kind", "features")
+    assert sizes(cli) == {"pretrained": 1000}
+
+
+def test_only_what_was_not_used_for_long_is_removed(cli, tmp_path, monkeypatch):
+    monkeypatch.setenv("HEADSTART_CACHE", str(tmp_path))
+    fill(tmp_path)
+    old = time.time() - 10 * 24 * 3600
+    os.utime(tmp_path / "features" / "b.npy", (old, old))
+    cli("cache", "prune", "--unused-days", "5")
+    assert sizes(cli)["features"] == 120
+
+
+def test_kinds_of_the_cache_are_the_folders_that_a_run_makes(cli, tmp_path, monkeypatch):
+    monkeypatch.setenv("HEADSTART_CACHE", str(tmp_path / "cache"))
+    assert cli(*RUN, "--store", tmp_path / "r.db").code == 0
+    made = {path.name for path in (tmp_path / "cache").iterdir() if path.is_dir()}
+    assert "features" in made
+    assert made <= set(KINDS)
+
+
+@pytest.mark.parametrize(
+    "record", ["", "{", "[]", "null", '{"trial": 3}', "\x00", b"\xff\xfe", 7, 1.5]
+)
+def test_a_damaged_record_is_one_line(cli, tmp_path, record):
+    store = ResultStore(tmp_path / "r.db", create=True)
+    add_result(store, MODEL, 0.9)
+    with sqlite3.connect(store.path) as connection:
+        # Triggers keep anybody from editing a result; damage asks nobody.
+        for (name,) in list(
+            connection.execute("select name from sqlite_master where type = 'trigger'")
+        ):
+            connection.execute(f"drop trigger {name}")
+        connection.execute("update results set record = ?", (record,))
+    for command in (["results", "--store"], ["results", "show", "--store"], ["analyze"]):
+        outcome = cli(*command, store.path)
+        assert (outcome.code, outcome.error.code) == (2, "store.record")
+        assert outcome.err.count("\n") == 1
