@@ -262,10 +262,7 @@ def test_words_of_a_title_name_one_trial(cli, store):
 
 def test_options_come_after_show(cli, store):
     outcome = cli("results", "--csv", "show", "x")
-    assert (outcome.code, outcome.err) == (
-        2,
-        "error: options of `headstart results show` come after `show`\n",
-    )
+    assert (outcome.code, outcome.error.code) == (2, "command.order")
 
 
 def test_an_empty_store(cli, store):

@@ -7,6 +7,37 @@ from typing import Annotated
 
 import typer
 
+from headstart.cli.analysis_options import (
+    AgainstOption,
+    ColumnsOption,
+    CorrectionName,
+    CorrectionOption,
+    CsvFileOption,
+    DuplicatesName,
+    DuplicatesOption,
+    ErrorBarsName,
+    ErrorBarsOption,
+    FolderOption,
+    GroupsOption,
+    JsonFileOption,
+    LatexOption,
+    MeasureName,
+    MeasureOption,
+    PageOption,
+    PairsFlag,
+    PredictionsOption,
+    PredictOption,
+    ReferencesOption,
+    ResamplesOption,
+    SeedOption,
+    SourcesArgument,
+    SpreadOption,
+    UnitName,
+    UnitOption,
+    WeightsName,
+    WeightsOption,
+    WideFlag,
+)
 from headstart.cli.cache_commands import cache_app
 from headstart.cli.dataset_commands import datasets_app
 from headstart.cli.embedding_command import embed
@@ -27,6 +58,7 @@ from headstart.cli.options import (
     DatasetsOption,
     DeviceName,
     DeviceOption,
+    DryRunFlag,
     ExamplesOption,
     FurtherOption,
     JsonFlag,
@@ -36,6 +68,8 @@ from headstart.cli.options import (
     LogOption,
     ModelsOption,
     PrecisionOption,
+    PriceOption,
+    PrintStudyFlag,
     SeedsOption,
     SettingsOption,
     SkipBrokenFlag,
@@ -103,159 +137,6 @@ def headstart_(
     set_verbosity(quiet=quiet, verbose=verbose)
 
 
-class UnitName(StrEnum):
-    """Units of accuracies."""
-
-    percent = "percent"
-    proportion = "proportion"
-
-
-class ErrorBarsName(StrEnum):
-    """Forms of the within-dataset standard error."""
-
-    morey = "morey"
-    cousineau = "cousineau"
-
-
-class MeasureName(StrEnum):
-    """Meanings of the numbers of a table."""
-
-    accuracy = "accuracy"
-    error = "error"
-
-
-class DuplicatesName(StrEnum):
-    """Treatments of rows that contradict each other."""
-
-    refuse = "refuse"
-    average = "average"
-
-
-class WeightsName(StrEnum):
-    """Weights of datasets in means."""
-
-    equal = "equal"
-    n_test = "n_test"
-
-
-class CorrectionName(StrEnum):
-    """Corrections for many comparisons."""
-
-    simultaneous = "simultaneous"
-    none = "none"
-
-
-SourcesArgument = Annotated[
-    list[str] | None,
-    typer.Argument(
-        metavar="SOURCE...",
-        help="Results stores, tables (CSV, JSON, Excel, Parquet, Markdown, LaTeX, HTML), published "
-        "tables. Options for one file: 'a.csv?dataset:=food101'.",
-        show_default=False,
-    ),
-]
-PredictionsOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        help="Table of predictions on single test images: model, dataset, example, and correct "
-        "(or prediction and label, or scores and label). May be repeated.",
-        metavar="FILE",
-        show_default=False,
-    ),
-]
-WideFlag = Annotated[
-    bool,
-    typer.Option("--wide", help="Tables with one column per dataset; inferred if omitted."),
-]
-MeasureOption = Annotated[
-    MeasureName | None,
-    typer.Option(
-        help="Meaning of the numbers: accuracies or error rates; inferred from headers, else "
-        "accuracies.",
-        show_default=False,
-    ),
-]
-SpreadOption = Annotated[
-    str,
-    typer.Option(
-        help="Meaning of the number after ±: se (standard error), or sd:N (standard deviation "
-        "over N runs).",
-        metavar="SPREAD",
-    ),
-]
-DuplicatesOption = Annotated[
-    DuplicatesName,
-    typer.Option(
-        help="Treatment of rows that contradict each other: an error, or an average over runs."
-    ),
-]
-AgainstOption = Annotated[
-    str | None,
-    typer.Option(
-        help="Source with other weights of the same models, to compare how well upstream accuracy "
-        "predicts transfer.",
-        metavar="SOURCE",
-        show_default=False,
-    ),
-]
-ReferencesOption = Annotated[
-    Path | None,
-    typer.Option(
-        help="CSV file of accuracies to draw as lines in the figure settings: dataset, and one "
-        "column per line. Needs --out.",
-        metavar="FILE",
-        show_default=False,
-    ),
-]
-ColumnsOption = Annotated[
-    str | None,
-    typer.Option(
-        help="Names of columns: model=Model,accuracy=acc; several joined: model=Arch+Pretraining; "
-        "one value for all rows: setting:=linear; ignored: ignore=Year.",
-        metavar="COLUMNS",
-        show_default=False,
-    ),
-]
-UnitOption = Annotated[
-    UnitName | None,
-    typer.Option(help="Unit of accuracies; inferred if omitted.", show_default=False),
-]
-GroupsOption = Annotated[
-    Path | None,
-    typer.Option(
-        help="Groups of datasets (TOML or CSV file); under and over 10,000 training images if "
-        "omitted.",
-        metavar="FILE",
-        show_default=False,
-    ),
-]
-ErrorBarsOption = Annotated[
-    ErrorBarsName,
-    typer.Option(help="Form of the error bars: morey (unbiased), or cousineau (as in the paper)."),
-]
-CorrectionOption = Annotated[
-    CorrectionName,
-    typer.Option(help="Correction of intervals and p-values for the number of comparisons."),
-]
-PairsFlag = Annotated[
-    bool,
-    typer.Option("--pairs", help="Write all pairs of models, even of more than 100 models."),
-]
-WeightsOption = Annotated[
-    WeightsName,
-    typer.Option(
-        help="Weight of a dataset in means over datasets: equal, or its number of test images."
-    ),
-]
-ResamplesOption = Annotated[
-    int,
-    typer.Option(
-        help="Number of resamples of bootstrap bands and permutation tests.", metavar="INTEGER"
-    ),
-]
-SeedOption = Annotated[int, typer.Option(help="Random seed of the resamples.", metavar="INTEGER")]
-
-
 @command(app)
 def demo(
     out: Annotated[Path, typer.Option(help="Folder for all results.", metavar="FOLDER")] = Path(
@@ -290,17 +171,8 @@ def run(
     keep_models: KeepOption = None,
     log: LogOption = None,
     log_folder: LogFolderOption = None,
-    print_study: Annotated[
-        bool,
-        typer.Option("--print-study", help="Print the study as a TOML file; run nothing."),
-    ] = False,
-    dry_run: Annotated[
-        bool,
-        typer.Option(
-            "--dry-run",
-            help="List what is missing, and estimate the cost; run nothing.",
-        ),
-    ] = False,
+    print_study: PrintStudyFlag = False,
+    dry_run: DryRunFlag = False,
 ) -> None:
     """Measure models x datasets x settings. Run the same command again to resume."""
     from headstart.cli.commands import log_to, run_and_show, show_outlook
@@ -354,15 +226,7 @@ def plan(
     precision: PrecisionOption = None,
     skip_broken: SkipBrokenFlag = False,
     trust: TrustFlag = False,
-    price: Annotated[
-        float | None,
-        typer.Option(
-            help="Price per hour of this device, in any currency.",
-            min=0,
-            metavar="NUMBER",
-            show_default=False,
-        ),
-    ] = None,
+    price: PriceOption = None,
 ) -> None:
     """Estimate the cost of a study: steps, images, hours on this device, disk, money.
 
@@ -393,26 +257,9 @@ def plan(
 def analyze(
     sources: SourcesArgument = None,
     against: AgainstOption = None,
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            help="Folder for all tables (CSV) and figures (PNG, SVG, PDF).",
-            metavar="FOLDER",
-            show_default=False,
-        ),
-    ] = None,
-    json: Annotated[
-        Path | None,
-        typer.Option(help="JSON file for all tables.", metavar="FILE", show_default=False),
-    ] = None,
-    predict: Annotated[
-        float | None,
-        typer.Option(
-            help="Upstream accuracy of a new model, to predict its accuracy on each dataset.",
-            metavar="NUMBER",
-            show_default=False,
-        ),
-    ] = None,
+    out: FolderOption = None,
+    json: JsonFileOption = None,
+    predict: PredictOption = None,
     references: ReferencesOption = None,
     columns: ColumnsOption = None,
     unit: UnitOption = None,
@@ -467,25 +314,9 @@ def analyze(
 @command(app)
 def report(
     sources: SourcesArgument = None,
-    out: Annotated[Path, typer.Option(help="HTML file of the report.", metavar="FILE")] = Path(
-        "report.html"
-    ),
-    latex: Annotated[
-        Path | None,
-        typer.Option(
-            help="LaTeX file for the tables; not written if omitted.",
-            metavar="FILE",
-            show_default=False,
-        ),
-    ] = None,
-    csv: Annotated[
-        Path | None,
-        typer.Option(
-            help="CSV file for all accuracies with their marks; not written if omitted.",
-            metavar="FILE",
-            show_default=False,
-        ),
-    ] = None,
+    out: PageOption = Path("report.html"),
+    latex: LatexOption = None,
+    csv: CsvFileOption = None,
     columns: ColumnsOption = None,
     unit: UnitOption = None,
     predictions: PredictionsOption = None,

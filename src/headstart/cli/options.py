@@ -14,6 +14,7 @@ __all__ = [
     "DatasetsOption",
     "DeviceName",
     "DeviceOption",
+    "DryRunFlag",
     "ExamplesOption",
     "FurtherName",
     "FurtherOption",
@@ -26,6 +27,8 @@ __all__ = [
     "ModelsOption",
     "PrecisionName",
     "PrecisionOption",
+    "PriceOption",
+    "PrintStudyFlag",
     "SeedsOption",
     "SettingsOption",
     "SkipBrokenFlag",
@@ -201,5 +204,25 @@ TrustFlag = Annotated[
     typer.Option(
         "--trust",
         help="Allow code execution from study files and pickled weights (unsafe).",
+    ),
+]
+PrintStudyFlag = Annotated[
+    bool,
+    typer.Option("--print-study", help="Print the study as a TOML file; run nothing."),
+]
+DryRunFlag = Annotated[
+    bool,
+    typer.Option(
+        "--dry-run",
+        help="List what is missing, and estimate the cost; run nothing.",
+    ),
+]
+PriceOption = Annotated[
+    float | None,
+    typer.Option(
+        help="Price per hour of this device, in any currency.",
+        min=0,
+        metavar="NUMBER",
+        show_default=False,
     ),
 ]

@@ -85,6 +85,21 @@ ConfigurationOption = Annotated[
     ),
 ]
 
+SmoothingWhereOn = Annotated[
+    float,
+    typer.Option(
+        help="Label smoothing where it is on: proportion spread over all classes.",
+        metavar="NUMBER",
+    ),
+]
+DropoutWhereOn = Annotated[
+    float,
+    typer.Option(help="Dropout rate before the classifier, where it is on.", metavar="NUMBER"),
+]
+TransferOption = Annotated[
+    str, typer.Option(help="Datasets to transfer to, separated by commas.", metavar="NAMES")
+]
+
 
 def pretrain(
     arch: Annotated[
@@ -150,9 +165,7 @@ def pretrain(
 def ablate(
     arch: Annotated[str, typer.Option(help="Architectures, separated by commas.", metavar="NAMES")],
     dataset: Annotated[str, typer.Option(help="Dataset for pretraining.", metavar="NAME")],
-    transfer: Annotated[
-        str, typer.Option(help="Datasets to transfer to, separated by commas.", metavar="NAMES")
-    ],
+    transfer: TransferOption,
     settings: SettingsOption = None,
     seeds: SeedsOption = None,
     store: StoreOption = DEFAULT_STORE,
@@ -162,17 +175,8 @@ def ablate(
     weight_decay: DecayOption = 1e-4,
     crop_area: CropOption = 0.08,
     view: ViewOption = ViewName.central,
-    label_smoothing: Annotated[
-        float,
-        typer.Option(
-            help="Label smoothing where it is on: proportion spread over all classes.",
-            metavar="NUMBER",
-        ),
-    ] = 0.1,
-    dropout: Annotated[
-        float,
-        typer.Option(help="Dropout rate before the classifier, where it is on.", metavar="NUMBER"),
-    ] = 0.2,
+    label_smoothing: SmoothingWhereOn = 0.1,
+    dropout: DropoutWhereOn = 0.2,
     seed: Annotated[int, typer.Option(help="Random seed of pretraining.", metavar="INTEGER")] = 0,
     limit: LimitOption = None,
     skip_broken: SkipBrokenFlag = False,
