@@ -30,7 +30,7 @@ Solutions = list[tuple[np.ndarray, np.ndarray]]
 
 
 def alternate(problem: Problem) -> dict[str, Any]:
-    """Give seconds of each, and how far above the optimum the worst objective of each path is.
+    """Return seconds of each, and how far above the optimum the worst objective of each path is.
 
     scikit-learn runs in float32, each lambda from the last solution, with the largest tolerance
     that keeps its objectives within the target; finding it counts for nobody.

@@ -2,7 +2,7 @@
 
     python benchmarks/data.py [--out FILE] [--rounds 5] [--images 1500] [--quick]
 
-Rates are in images a second of two processes, in random order. The images are photographs of
+Rates are in images per second of two processes, in random order. The images are photographs of
 500 x 375 pixels: crops of scikit-learn's two, as JPEG files of quality 90. Three ways:
 
 * pillow      files decoded by Pillow each time;
@@ -78,7 +78,7 @@ def photographs(folder: Path, n: int) -> None:
 
 
 def images_of(folder: Path, times: int = 1) -> FileImages:
-    """Give the original files, several times over."""
+    """Return the original files, several times over."""
     return FileImages(sorted((folder / "pillow").iterdir()) * times)
 
 
@@ -90,14 +90,14 @@ def form_of(folder: Path, times: int = 1) -> Prepared:
 
 
 def prepare(folder: Path, times: int = 1) -> float:
-    """Prepare the images; give the images a second."""
+    """Prepare the images; give the images per second."""
     images, start = images_of(folder, times), time.perf_counter()
     prepare_images(images, RECIPE, folder / f"prepared-{times}", Watcher())
     return len(images) / (time.perf_counter() - start)
 
 
 def reader(folder: Path, way: str) -> Callable[[int], np.ndarray]:
-    """Give what makes an array of an image."""
+    """Return what makes an array of an image."""
     if way == "prepared":
         return form_of(folder).pixels
     paths = sorted((folder / way).iterdir())
@@ -110,7 +110,7 @@ def reader(folder: Path, way: str) -> Callable[[int], np.ndarray]:
 
 
 def cropper(folder: Path, way: str, seed: int) -> Callable[[int], np.ndarray]:
-    """Give what makes a random resized crop of an image."""
+    """Return what makes a random resized crop of an image."""
     random = np.random.RandomState(seed)
     if way == "prepared":
         form = form_of(folder)
@@ -164,7 +164,7 @@ def drop(folder: Path) -> None:
 
 
 def rate(pool: ProcessPoolExecutor, folder: Path, n: int, way: str, thing: str) -> float:
-    """Measure images a second of all processes together."""
+    """Measure images per second of all processes together."""
     order, passes = np.random.RandomState(0).permutation(n), PASSES.get((way, thing), 1)
     if thing == "cold":
         drop(folder / ("prepared-1" if way == "prepared" else way))
@@ -196,7 +196,7 @@ def measure(folder: Path, n: int, rounds: int) -> dict[str, object]:
 
 
 def status(field: str) -> float:
-    """Give a size in MB that the kernel tells of this process."""
+    """Return a size in MB that the kernel tells of this process."""
     return float(Path("/proc/self/status").read_text().split(f"{field}:")[1].split()[0]) / 1024
 
 
@@ -234,7 +234,7 @@ def memory(folder: Path, n: int) -> dict[str, object]:
 
 
 def sizes(folder: Path, n: int) -> dict[str, object]:
-    """Say the space that an image takes, and two datasets of the study."""
+    """Return the space that an image takes, and two datasets of the study."""
     kept = {w: sum(f.stat().st_size for f in (folder / w).iterdir()) / n for w in WAYS[:2]}
     (pixels,) = (folder / "prepared-1").glob("*/pixels.bin")
     return {
@@ -253,7 +253,7 @@ def sizes(folder: Path, n: int) -> dict[str, object]:
 
 
 def machine() -> dict[str, object]:
-    """Say what measured."""
+    """Return what measured."""
     lines = Path("/proc/cpuinfo").read_text().splitlines()
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return {

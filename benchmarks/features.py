@@ -2,7 +2,7 @@
 
     python benchmarks/features.py [--out FILE] [--rounds 5] [--device cpu|cuda] [--quick]
 
-Rates are in images a second, for EfficientNet-Lite0 and, with random weights, ResNet-50 and
+Rates are in images per second, for EfficientNet-Lite0 and, with random weights, ResNet-50 and
 MobileNet v2:
 
 * plain            the usual loop: eager float32, batches of 32, decoded between two forward passes;
@@ -97,7 +97,7 @@ def plain_parts() -> tuple[Network, v2.Compose]:
 
 @cache
 def some_images(n_images: int) -> JoinedImages:
-    """Give Fashion-MNIST images, class-balanced."""
+    """Return Fashion-MNIST images, class-balanced."""
     dataset = datasets.find("fashion_mnist", limit=n_images)
     return JoinedImages([datasets.load(dataset, 0, default_cache()).train.images])
 
@@ -203,7 +203,7 @@ def rates(
 
 
 def relative(found: np.ndarray, expected: np.ndarray) -> float:
-    """Give the largest relative difference of an image's features."""
+    """Return the largest relative difference of an image's features."""
     difference = np.linalg.norm(found - expected, axis=1) / np.linalg.norm(expected, axis=1)
     return float(difference.max())
 
@@ -297,7 +297,7 @@ def main() -> None:
 
 
 def machine(device: torch.device) -> dict[str, object]:
-    """Say what measured: the processor, what it can, what it was held back to, the versions."""
+    """Return what measured: the processor, what it can, what it was held back to, the versions."""
     limits = ("ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", BFLOAT16)
     packages = ("torch", "openvino", "onnxruntime", "timm")
     flags = set(_cpuinfo("flags").split()) | set(_cpuinfo("Features").split())

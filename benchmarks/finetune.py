@@ -1,4 +1,4 @@
-"""How fast networks are trained: images a second of real steps, against their limit, as JSON.
+"""How fast networks are trained: images per second of real steps, against their limit, as JSON.
 
     python benchmarks/finetune.py [--out FILE] [--rounds 5] [--device cpu|cuda] [--quick]
 
@@ -108,7 +108,7 @@ def labels_of(n: int) -> np.ndarray:
 
 
 def ours(case: Case, pixels: Pixels, device: torch.device) -> float:
-    """Train; images a second."""
+    """Train; images per second."""
     network, labels = case.make(), labels_of(len(pixels))
     trained = train(network, pixels, labels, case.taken, case.hyperparameters, device=device)
     return trained.images_per_second or float("nan")
@@ -187,7 +187,7 @@ def stepped(
     device: torch.device,
     unmeasured: int,
 ) -> float:
-    """Take a step for each batch; images a second after the first few."""
+    """Take a step for each batch; images per second after the first few."""
     network.train()
     start, done = 0.0, 0
     for views, labels in batches:

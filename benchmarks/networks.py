@@ -60,7 +60,7 @@ def _layer(n_in: int, n_out: int, stride: int) -> tuple[nn.Module, ...]:
 
 
 def _resnet(blocks: int) -> nn.Module:
-    """Give the residual network of 6 * `blocks` + 2 layers."""
+    """Return the residual network of 6 * `blocks` + 2 layers."""
     widths = [16, *(width for width in (16, 32, 64) for _ in range(blocks))]
     return nn.Sequential(
         *_layer(3, 16, 1),

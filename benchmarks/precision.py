@@ -126,7 +126,7 @@ def accuracies(
 
 
 def planned(seeds: int) -> Iterator[tuple[Problem, float, int]]:
-    """Give what is to be trained: all problems for one seed, then for the next."""
+    """Return what is to be trained: all problems for one seed, then for the next."""
     for seed in range(seeds):
         for problem in PROBLEMS:
             for rate in problem.learning_rates:
@@ -134,7 +134,7 @@ def planned(seeds: int) -> Iterator[tuple[Problem, float, int]]:
 
 
 def summary(runs: dict[str, dict[str, float]], seeds: int) -> dict[str, Any]:
-    """Say how far the precisions are apart, in points of test accuracy, bf16 - fp32."""
+    """Return how far the precisions are apart, in points of test accuracy, bf16 - fp32."""
     said, every = {}, []
     for problem in PROBLEMS:
         keys = [

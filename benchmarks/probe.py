@@ -192,7 +192,7 @@ def cleaned(part: Any) -> Any:
 
 
 def machine(device: str) -> dict[str, Any]:
-    """Tell what it runs on."""
+    """Return what it runs on."""
     on_gpu = device == "cuda" and torch.cuda.is_available()
     return {
         "device": torch.cuda.get_device_name() if on_gpu else "cpu",
@@ -256,7 +256,7 @@ def rival_names(wanted: Sequence[str] | None) -> Sequence[str]:
 
 
 def budgets(names: Sequence[str], given: Sequence[str]) -> dict[str, float]:
-    """Give each rival its seconds: the first, or the last that is given for part of its name."""
+    """Return each rival its seconds: the first, or the last that is given for part of its name."""
     own = [item.rsplit("=", 1) for item in given[1:]]
     return {
         name: float([given[0], *(seconds for part, seconds in own if part in name)][-1])

@@ -88,7 +88,7 @@ class Record:
         return {"n_validation": self.n_validation, "n_test": self.n_test, "runs": rows}
 
     def measurement(self, candidate: Candidate) -> Measurement:
-        """Give what a trial would have measured; KeyError if it was not recorded."""
+        """Return what a trial would have measured; KeyError if it was not recorded."""
         validation = self.runs[key_of(candidate)].validation
         rows = [
             {**candidate.values, "crop": crop, "accuracy": right / self.n_validation}
@@ -124,7 +124,7 @@ def records_of(report: Mapping[str, Any]) -> dict[Cell, Record]:
 
 
 def scaled(kind: str, search: str) -> TrainingSetting:
-    """Give a search of `headstart.methods.base` with all lengths in proportion.
+    """Return a search of `headstart.methods.base` with all lengths in proportion.
 
     Short runs of small networks want the learning rates of training from scratch, also where
     pretrained weights are fine-tuned.
@@ -202,7 +202,7 @@ def _siblings(cell: Cell, cells: Iterable[Cell]) -> list[Cell]:
 
 
 def _all_accuracies(cell: Cell, record: Record) -> list[float]:
-    """Give the test accuracy of every candidate of the grid, by its better crop on validation."""
+    """Return the test accuracy of every candidate of the grid, by its better crop on validation."""
     grid = scaled(cell.kind, "grid")
     runs = [record.runs[r, d, STEPS] for r, d in product(grid.learning_rates, grid.decays)]
     right = [run.test[int(np.argmax(run.validation))] if run.test else 0 for run in runs]

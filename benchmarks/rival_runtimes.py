@@ -56,7 +56,7 @@ def some_batch(model: Model, n: int = BATCH) -> torch.Tensor:
 def by_torch(
     model: Model, device: torch.device, layout: torch.memory_format, *, compiled: bool
 ) -> Bare:
-    """Give the network as torch runs it, features brought to the processor."""
+    """Return the network as torch runs it, features brought to the processor."""
     module: Callable[[torch.Tensor], torch.Tensor] = (
         Penultimate(network_of(model)).to(device).to(memory_format=layout)
     )

@@ -36,7 +36,7 @@ from replay import CROPS, SEARCHES, Cell, Record, Run, key_of, records_of, repla
 
 NETWORK = f"{Path(__file__).parent / 'networks.py'}:convnet?mean=0.5,0.5,0.5&std=0.25,0.25,0.25"
 RECORD = Path(__file__).parent / "results" / "search-cpu.json"
-# Pixels that the network takes, and images a class that it is trained on.
+# Pixels that the network takes, and images per class that it is trained on.
 SIDES = {"digits": 8, "glyphs": 16}
 EXAMPLES = {"digits": 10, "glyphs": 5}
 KINDS = ("scratch", "finetune")
@@ -75,7 +75,7 @@ class Measuring:
         return opened(trial.dataset, trial.seed, self.workspace)
 
     def empty(self) -> Record:
-        """Give a record without runs."""
+        """Return a record without runs."""
         examples = self.training.images
         return Record(len(examples.validation_rows), len(examples.test_rows))
 
@@ -167,12 +167,11 @@ def write(file: Path, records: Mapping[Cell, Record], complete: set[str]) -> dic
 
 
 def shape(setting: TrainingSetting) -> str:
-    """Say in a line what a search trains."""
-    rates, decays = setting.learning_rates, setting.decays
+    """Return in a line what a search trains."""
+    rates, weight_decays = (map(str, each) for each in (setting.learning_rates, setting.decays))
     rungs = setting.rungs or ((setting.n_candidates, setting.steps),)
-    return (
-        f"learning rates {', '.join(map(str, rates))}; decays {', '.join(map(str, decays))}; "
-        + ", ".join(f"{n} x {steps} steps" for n, steps in rungs)
+    return f"learning rates {', '.join(rates)}; decays {', '.join(weight_decays)}; " + ", ".join(
+        f"{n} x {steps} steps" for n, steps in rungs
     )
 
 

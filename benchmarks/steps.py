@@ -188,14 +188,14 @@ class Stacked:
         self.momenta = [torch.zeros_like(p) for p in values]
         self.peaks = torch.tensor([rate for rate, _ in chosen], device=device)
         self.rates = self.peaks.clone()
-        decays = torch.tensor([decay for _, decay in chosen], device=device)
+        weight_decays = torch.tensor([decay for _, decay in chosen], device=device)
 
         def beside(numbers: Tensor, parameter: Tensor) -> Tensor:
             return numbers.view(n, *[1] * (parameter.ndim - 1))
 
         self.rate_of = [beside(self.rates, p) for p in values]
         self.decay_of = [
-            beside(decays if name in shrinking else torch.zeros_like(decays), p)
+            beside(weight_decays if name in shrinking else torch.zeros_like(weight_decays), p)
             for name, p in self.parameters.items()
         ]
 
@@ -290,7 +290,7 @@ def timed(
 def ways_of(
     name: str, device: torch.device, processes: Processes, compiled: dict[str, Compiled]
 ) -> dict[str, Callable[[], Sequence[float | Tensor]]]:
-    """Give the ways to train the candidates of a case."""
+    """Return the ways to train the candidates of a case."""
     case = CASES[name]
 
     def looping(step: Callable[[int], Step]) -> Callable[[], Sequence[Tensor]]:
