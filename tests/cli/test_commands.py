@@ -138,7 +138,7 @@ def test_the_demo_leaves_a_csv_a_database_and_predictions(cli, tmp_path, monkeyp
     page = (out / "report.html").read_text()
     assert len(page) < 5e6
     assert "Across 3 models and 2 datasets, ImageNet-1k top-1 accuracy" in page
-    assert "McNemar, exact" in page
+    assert "exact McNemar" in page
     # A second time nothing is new, and the page stays; a page that is damaged is drawn anew.
     with monkeypatch.context() as patch:
         patch.setattr("headstart.analysis.analyze", lambda *_: pytest.fail("analysed again"))
