@@ -48,10 +48,10 @@ def test_options_that_all_have_are_told_from_those_of_a_source():
         ("digits?split_seed=1.5", "split_seed=1.5 is no whole number from 0"),
         (
             "digits?metric=top1",
-            "metric=top1 will not do: expected top-1, mean-per-class, voc-map-11point",
+            "invalid metric=top1: expected top-1, mean-per-class, voc-map-11point",
         ),
-        ("digits?allow_missing=perhaps", "allow_missing=perhaps will not do: expected yes, true"),
-        ("digits?decoding=pil", "decoding=pil will not do: expected viewer, torchvision"),
+        ("digits?allow_missing=perhaps", "invalid allow_missing=perhaps: expected yes, true"),
+        ("digits?decoding=pil", "invalid decoding=pil: expected viewer, torchvision"),
         ("digits?max_pixels=0", "max_pixels=0 is no whole number from 1"),
         ("a.csv?label=x&root=y&label=z", "option label is given twice: give it once"),
         ("digits?max_pixels=many", "max_pixels=many is no whole number from 1"),

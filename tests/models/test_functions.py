@@ -137,9 +137,9 @@ def test_names_of_functions_that_there_are_not(net, tmp_path):
         models.find(f"{tmp_path}/none.py:f")
     with pytest.raises(ModelError, match="names no function"):
         models.find("function:net")
-    with pytest.raises(StudyError, match="mean=a,b,c will not do"):
+    with pytest.raises(StudyError, match="invalid mean=a,b,c"):
         models.find("resnet50?mean=a,b,c")
-    with pytest.raises(StudyError, match="std=1,1 will not do"):
+    with pytest.raises(StudyError, match="invalid std=1,1"):
         models.find("resnet50?std=1,1")
 
 

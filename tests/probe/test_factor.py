@@ -6,6 +6,7 @@ import torch
 from sklearn.linear_model import LogisticRegression
 
 from headstart.probe import Binary, Softmax, factor, newton
+from headstart.probe.axes import eigenvectors
 from headstart.probe.factor import Factors
 from probes import fit, many_labels, objective, problem, some_left_out
 
@@ -180,3 +181,20 @@ def test_a_step_that_is_seen_to_do_harm_is_not_taken(monkeypatch):
     monkeypatch.setattr(newton, "_step", watched)
     fit(X.astype(np.float32), labels, SMALL, dtype=torch.float32)
     assert max(risen) < 1.01
+
+
+def test_an_eigenproblem_that_does_not_converge_is_solved_another_way(monkeypatch):
+    random = torch.Generator().manual_seed(0)
+    X = torch.randn(40, 7, generator=random)
+    gram = X.T @ X
+    expected, axes = torch.linalg.eigh(gram)
+
+    def fail(_):
+        raise torch.linalg.LinAlgError("the algorithm failed to converge")
+
+    monkeypatch.setattr(torch.linalg, "eigh", fail)
+    values, vectors = eigenvectors(gram)
+    assert values.dtype == vectors.dtype == gram.dtype
+    torch.testing.assert_close(values, expected, rtol=1e-4, atol=1e-4)
+    # The same directions, whatever their signs.
+    torch.testing.assert_close((vectors * axes).sum(0).abs(), torch.ones(7), rtol=1e-4, atol=1e-4)

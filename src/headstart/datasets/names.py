@@ -168,7 +168,10 @@ def _repeated(query: str) -> str:
 def _check_one_of(text: str, option: str, value: str, known: Iterable[str]) -> None:
     if value not in known:
         raise StudyError(
-            f"dataset '{text}': {option}={value} will not do: expected {', '.join(known)}"
+            f"dataset '{text}': invalid {option}={value}: expected {', '.join(known)}",
+            code="dataset.option_invalid",
+            option=option,
+            found=value,
         )
 
 

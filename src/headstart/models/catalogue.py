@@ -28,6 +28,7 @@ from headstart.models.weight_files import (
     holds_average,
 )
 from headstart.spec import Model, Weights
+from headstart.spec.invalid import first_invalid
 from headstart.workspace import default_cache
 
 if TYPE_CHECKING:
@@ -382,10 +383,15 @@ def _with_options(model: Model, asked: ModelName, cache: Path | None) -> Model:
     try:
         changed = Model.model_validate({**dict(model), **changes})
     except ValidationError as error:
-        first = error.errors()[0]
-        option = {"input_size": "size"}.get(str(first["loc"][0]), first["loc"][0])
+        first = first_invalid(error)
+        field = str(first.place[0])
+        option = {"input_size": "size"}.get(field, field)
         raise StudyError(
-            f"model '{asked.full}': {option}={options.get(str(option))} will not do: {first['msg']}"
+            f"model '{asked.full}': invalid {option}={options.get(option)}: expected "
+            f"{first.expected}",
+            code="model.option_invalid",
+            option=option,
+            found=options.get(option),
         ) from error
     # The catalogue's are convolutional: their parameters are the same on images of any size.
     resized = "size" in options and asked.stem not in catalogue()

@@ -138,7 +138,7 @@ def _check_values(text: str, options: Mapping[str, str]) -> None:
             continue
         if not good:
             raise StudyError(
-                f"model '{text}': {option}={name_in_text(repr(value)[1:-1])} will not do: expected "
+                f"model '{text}': invalid {option}={name_in_text(repr(value)[1:-1])}: expected "
                 f"{expected}",
                 code="model.option_invalid",
                 option=option,

@@ -46,8 +46,10 @@ def check_name(name: str) -> str:
     """Give the name back; StudyError unless it can be a folder's and stand in a list of models."""
     if not NAME.fullmatch(name):
         raise StudyError(
-            f"name '{name}' of a pretrained network will not do: expected letters, digits, '.', "
-            "'_' and '-', the first a letter or a digit"
+            f"invalid name '{name}' of a pretrained network: expected letters, digits, '.', '_' "
+            "and '-', the first a letter or a digit",
+            code="model.name_invalid",
+            name=name,
         )
     return name
 

@@ -20,6 +20,7 @@ __all__ = [
     "Fast",
     "Products",
     "Source",
+    "eigenvectors",
     "feature_mean",
     "is_double",
     "pull",
@@ -131,6 +132,22 @@ def is_double(X: Source) -> bool:
     return X.dtype == torch.float64 if isinstance(X, Tensor) else X.dtype.itemsize == 8
 
 
+def eigenvectors(matrix: Tensor) -> tuple[Tensor, Tensor]:
+    """Compute the eigenvalues, in increasing order, and eigenvectors of a symmetric matrix.
+
+    LAPACK's divide and conquer, which is fast, fails to converge on some matrices of low rank
+    (features of many identical images); QR iteration in float64 takes over there.
+    """
+    try:
+        values, vectors = torch.linalg.eigh(matrix)
+    except torch.linalg.LinAlgError:  # type: ignore[attr-defined]
+        import scipy.linalg
+
+        found = scipy.linalg.eigh(matrix.double().cpu().numpy(), driver="ev")
+        values, vectors = (torch.from_numpy(part).to(matrix) for part in found)
+    return values, vectors
+
+
 def _tall(
     X: Source, mean: Tensor, device: torch.device, dtype: torch.dtype
 ) -> tuple[Tensor, Tensor]:
@@ -145,7 +162,7 @@ def _tall(
     for _, block in blocks(X, device, work):
         centred = block - mean
         gram.addmm_(centred.T, centred)
-    axes = torch.linalg.eigh(gram)[1].flip(1).contiguous()
+    axes = eigenvectors(gram)[1].flip(1).contiguous()
     Z = torch.empty(n, d, dtype=dtype, device=device)
     for part, block in blocks(X, device, work):
         Z[part] = (block - mean) @ axes
@@ -173,7 +190,7 @@ def _wide(
         torch.sub(block, mean, out=centred[part])
     span, triangle = torch.linalg.qr(centred.T)
     del centred
-    turn = torch.linalg.eigh(triangle @ triangle.T)[1].flip(1)
+    turn = eigenvectors(triangle @ triangle.T)[1].flip(1)
     return span @ turn, (triangle.T @ turn).to(dtype).contiguous()
 
 
