@@ -237,7 +237,7 @@ def test_the_rates_of_the_prepared_form_are_the_recorded_ones():
     found = json.loads((ROOT / "benchmarks" / "results" / "data-cpu.json").read_text())
     rates, space = found["images_per_second"]["read"], found["space"]
     said = " ".join(DATASETS.split("## The prepared form")[1].split("##")[0].split())
-    assert f"{rates['prepared']:,} images a second" in said
+    assert f"{rates['prepared']:,} images per second" in said
     assert f"gives {rates['pillow']:,}" in said
     assert f"{found['over_pillow']['cold']['prepared']:.1f} times" in said
     assert f"{found['over_pillow']['crop']['prepared']:.1f} times" in said

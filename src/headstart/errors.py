@@ -6,7 +6,7 @@ the `values` that its message is about: programs and tests match these, never th
 
 * HeadstartError
     * StudyError              the study contradicts itself or asks for what there is not
-        * UnknownNameError    a name that is in no catalogue; the nearest ones are told
+        * UnknownNameError    a name that is in no catalogue; the nearest ones are suggested
     * CommandError            a command line that cannot be read: no such option, a wrong value
     * DatasetError            images or labels are not what they have to be
         * DatasetMissingError not on this machine, and not to be had

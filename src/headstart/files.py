@@ -159,7 +159,7 @@ def storage_error(path: Path, error: OSError, *, reading: bool = False) -> Stora
     if error.errno in FULL:
         return DiskFullError(
             f"no space left to write {shown}: free some space (or choose another folder) "
-            "and run the same command, it carries on"
+            "and run the same command again to resume"
         )
     if error.errno in FORBIDDEN and reading:
         return StorageError(
@@ -227,7 +227,7 @@ def check_free_space(
 
 @contextmanager
 def replaced(path: Path) -> Iterator[Path]:
-    """Give a temporary path; when the block ends well, it becomes `path`, whole and synced.
+    """Return a temporary path; when the block ends well, it becomes `path`, whole and synced.
 
     After a crash at any moment `path` is either what it was or complete.
     """

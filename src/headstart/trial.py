@@ -25,7 +25,7 @@ class TrialStore(Protocol):
         ...
 
     def measurements(self, trial: str) -> list[Measurement]:
-        """Give what was measured of the trial of this key."""
+        """Return what was measured of the trial of this key."""
         ...
 
     def add_measurement(self, trial: str, measurement: Measurement) -> None:

@@ -147,7 +147,7 @@ class Sending(Watcher):
 
 
 def receive(watcher: Watcher, message: Message) -> None:
-    """Tell a watcher what one far away has sent."""
+    """Report a watcher what one far away has sent."""
     if isinstance(message, str):
         watcher.note(message)
     else:
@@ -206,7 +206,7 @@ class Site:
 
 @dataclass(frozen=True)
 class Workspace(Site):
-    """A site, and who is told what goes on there.
+    """A site, and who is informed of what goes on there.
 
     Parameters
     ----------

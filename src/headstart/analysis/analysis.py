@@ -121,7 +121,7 @@ class Analysis:
     ablation, convergence, dataset_size
         Means by training configuration, by steps, by examples per class.
     effects
-        Each training configuration against the one before it, in log odds: a row a setting, and
+        Each training configuration against the one before it, in log odds: one row per setting, and
         of the upstream accuracy itself the setting "upstream".
     reached
         Steps and epochs to 90 % of the largest odds, one row per setting, model and dataset; none
@@ -130,7 +130,7 @@ class Analysis:
         How many times the steps of a setting another one takes to get there.
     model_sets
         The correlation of upstream accuracy with transfer in two sets of weights, and the
-        difference, a row a setting; only with `against`.
+        difference, one row per setting; only with `against`.
     models
         What models cost, of tables that say it: parameters, multiply-adds per image, images per
         second.
@@ -177,7 +177,7 @@ class Analysis:
     options: dict[str, Any]
 
     def tables(self) -> dict[str, pd.DataFrame]:
-        """Give every table by its name."""
+        """Return every table by its name."""
         return {f.name: value for f in fields(self)
                 if isinstance(value := getattr(self, f.name), pd.DataFrame)}  # fmt: skip
 
@@ -400,7 +400,7 @@ def _over_datasets(
 def _adjusted(cells: pd.DataFrame, full: Mapping[str, Matrix]) -> pd.Series:
     """Take from each cell its dataset's effect, where cells are missing.
 
-    Whoever averages a model's cells then gets its adjusted mean.
+    Averaging a model's cells then gets its adjusted mean.
     """
     effect: dict[tuple[str, str], float] = {}
     for setting, one in full.items():

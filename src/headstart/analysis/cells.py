@@ -224,7 +224,7 @@ def _plain(metric: object) -> str:
 
 
 def seeds_said(cells: pd.DataFrame) -> str:
-    """Say how many seeds cells have and how far apart they are; nothing where each has one.
+    """Return how many seeds cells have and how far apart they are; nothing where each has one.
 
     Parameters
     ----------

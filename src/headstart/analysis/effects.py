@@ -49,7 +49,7 @@ def effects(
     Parameters
     ----------
     frame
-        A row a result, each with a `configuration`.
+        One row per result, each with a `configuration`.
     levels
         The configurations in order.
     """

@@ -46,7 +46,7 @@ def grid_of_frame(frame: pd.DataFrame) -> Grid:
     levels = frame.columns.nlevels
     if named and not any(name in frame.columns for name in named):
         frame = frame.reset_index(level=named)
-    # Rows are told by their place: an index may repeat itself.
+    # Rows are known by their place: an index may repeat itself.
     unnamed = frame.index
     has_model = "model" in {str(name).lower() for name in frame.columns}
     if len(frame) and not named and not has_model and all(isinstance(n, str) for n in unnamed):

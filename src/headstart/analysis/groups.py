@@ -29,7 +29,7 @@ OTHER_SIZE = re.compile(
 
 
 def groups_by_size(frame: pd.DataFrame) -> dict[str, str]:
-    """Tell datasets under and over 10,000 training images (validation counted) apart.
+    """Report datasets under and over 10,000 training images (validation counted) apart.
 
     Sizes come from a column ``n_train``, else from Table 1 of Kornblith et al. (2019) by the
     dataset's name; a dataset of unknown size is in neither group. The published size is not used

@@ -342,7 +342,7 @@ def _orient(
     where: str,
     fixed: bool,
 ) -> tuple[Resolved, str, str]:
-    """Say what stands across ("dataset", "model" or "setting"), and which column has the rest.
+    """State what stands across ("dataset", "model" or "setting"), and which column has the rest.
 
     With `fixed`, models stand in rows.
     """
@@ -386,7 +386,7 @@ def _mostly_datasets(cells: Sequence[Any]) -> bool:
 
 
 def _values(columns: list[Heading], places: list[int], across: str, where: str) -> list[_Value]:
-    """Say what the header texts of each column of results are: dataset, setting, measure."""
+    """State what the header texts of each column of results are: dataset, setting, measure."""
     kinds = _kinds(columns, places, across)
     plain = {plain_name(columns[j].full) for j in places}
     values: list[_Value] = []
@@ -447,7 +447,7 @@ def _base_of_spread(name: str, plain: set[str]) -> str | None:
 
 
 def _kinds(columns: list[Heading], places: list[int], across: str) -> list[str | None]:
-    """Say what each header row names; None for a row that groups what is below it."""
+    """State what each header row names; None for a row that groups what is below it."""
     levels = list(zip(*(columns[j].levels for j in places), strict=True))
     kinds: list[str | None] = [None] * len(levels)
     for i, texts in enumerate(levels):
@@ -497,7 +497,7 @@ def _check_joined(
         if not rows.duplicated().any():
             joined = "+".join(columns[k].full for k in (*places, j))
             raise TableError(
-                f"{where}: several rows per model, told apart by column '{columns[j].full}': join "
+                f"{where}: several rows per model, differing in column '{columns[j].full}': join "
                 f"the names with --columns \"model={joined}\", or say what it is",
                 code="table.rows_per_model", column=columns[j].full, suggestion=f"model={joined}",
             )  # fmt: skip
@@ -559,7 +559,7 @@ def _with_imagenet(long: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
 
 
 def _guesses(found: Resolved) -> list[str]:
-    """Say which columns were taken for ours by a name that is not ours."""
+    """Return which columns were taken for ours by a name that is not ours."""
     said = [f"{ours} from '{theirs}'" for ours, theirs in found.guessed.items()
             if plain_name(ours) != plain_name(theirs)]  # fmt: skip
     return ["columns: " + ", ".join(said)] if said else []

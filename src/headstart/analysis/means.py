@@ -100,7 +100,7 @@ def _means(part: Matrix, found: Comparisons, setting: str, options: Options) -> 
 
 
 def why_no_comparison(part: Matrix) -> str:
-    """Say why some models, or all, are not compared with the best; empty if all are."""
+    """State why some models, or all, are not compared with the best; empty if all are."""
     n_datasets = len(part.datasets)
     if len(part.models) < 2 or n_datasets < 2:
         return ""
@@ -121,7 +121,7 @@ def why_no_comparison(part: Matrix) -> str:
 
 
 def why_no_pairs(part: Matrix, options: Options) -> str:
-    """Say why the pairs of models over datasets are not written; empty if they are."""
+    """State why the pairs of models over datasets are not written; empty if they are."""
     if options.pairs or len(part.models) <= MOST_MODELS_IN_PAIRS:
         return ""
     n = len(part.models)

@@ -26,7 +26,7 @@ MANY_MODELS = 10
 def notes_on(
     tables: Mapping[str, pd.DataFrame], full: Mapping[str, Matrix], source: Source
 ) -> list[Note]:
-    """Say of each part that is not there, or not for all, what it would need."""
+    """State of each part that is not there, or not for all, what it would need."""
     notes = _on_cells(source) + _on_predictions(source)
     notes += _on_upstream(tables["cells"])
     notes += _on_mixtures(source.frame)

@@ -58,8 +58,8 @@ class Source:
     Parameters
     ----------
     frame
-        A row a result: model, family, dataset, setting, accuracy (proportion), and what else was
-        there of `headstart.analysis.columns`.
+        One row per result: model, family, dataset, setting, accuracy (proportion), and what else
+        was there of `headstart.analysis.columns`.
     facts
         What a source is, a dict each: name, kind (store, published, frame, predictions, or a
         file's format), unit and the rule that settled it, rows, families (given or guessed),
@@ -123,7 +123,7 @@ def read_sources(
 
 
 def align(source: Source, to: Source, *, lenient: bool = False) -> Source:
-    """Give settings, datasets and models of a source the names that another one has for them.
+    """Return settings, datasets and models of a source the names that another one has for them.
 
     Names are matched by `headstart.analysis.names.canonical`; unless `lenient`, settings and models
     stay apart where the two tables then disagree on a cell, models also where their upstream
@@ -384,7 +384,7 @@ def _read_published(name: str) -> Source:
     said |= {name: value for name, value in facts.items() if name in SAID}
     options = ReadOptions(unit=facts["unit"])
     source = _of_grid(grid, name, said, facts["columns"], options)
-    # How a table of ours is built need not be told.
+    # How a table of ours is built need not be explained.
     source = replace(source, facts=({**source.facts[0], "reading": []},))
     frame = source.frame.assign(upstream_name=facts["upstream_name"])
     if families:
@@ -453,7 +453,7 @@ def _said(value: Value) -> str:
 
 
 def _trial(result: Result) -> dict[str, Any]:
-    """Say how a stored number was made."""
+    """State how a stored number was made."""
     row, provenance = result_row(result), result.provenance
     chosen = result.selection.chosen if result.selection else {}
     versions = {"python": provenance.get("python"), **provenance.get("versions", {})}
@@ -480,7 +480,7 @@ def _n_train(result: Result) -> int:
 
 
 def _families(frame: pd.DataFrame) -> str:
-    """Say whether a table names its models' families, or they are guessed from the names."""
+    """Return whether a table names its models' families, or they are guessed from the names."""
     given = "family" in frame and frame["family"].notna().all()
     return "given" if given else "guessed"
 

@@ -32,7 +32,7 @@ CHANCE_LEVEL = 0.01
 
 
 class Curve(NamedTuple):
-    """A model on a dataset: ascending steps, log odds, accuracies, test images, images a step.
+    """A model on a dataset: ascending steps, log odds, accuracies, test images, images per step.
 
     `n` is NaN where an accuracy is no proportion of independent images. `epoch` is how many steps
     see every training image once, NaN where unknown. `learned` says whether the curve leaves chance
@@ -214,7 +214,7 @@ def still_rising(reached: pd.DataFrame, setting: str, other: str) -> tuple[int, 
 def _interval(
     cells: list[Cell], pair: list[list[Curve]], options: Options
 ) -> tuple[float, float, str]:
-    """Give the interval of the geometric mean of ratios, and for other samples of what it is."""
+    """Return the interval of the geometric mean of ratios, and for other samples of what it is."""
     ratio = [np.log(b.reached / a.reached) for a, b in zip(*pair, strict=True)]
     index = pd.MultiIndex.from_tuples(cells)
     table = pd.Series(ratio, index=index).unstack().to_numpy(dtype=np.float64)
@@ -241,7 +241,7 @@ def _geometric(values: list[float]) -> float:
 
 
 def _curves(frame: pd.DataFrame) -> dict[str, dict[Cell, Curve]]:
-    """Give each setting's curves with two numbers of steps or more, seeds averaged."""
+    """Return each setting's curves with two numbers of steps or more, seeds averaged."""
     named = frame.assign(model=frame["model"] + JOINT + frame["steps"].astype(int).astype(str))
     cells = cells_of(named.drop(columns="steps"))
     chance, lowest = _chance(frame), cells.groupby("dataset")["accuracy"].min()
@@ -290,7 +290,7 @@ def _unsettled(
 
 
 def _epoch(frame: pd.DataFrame, setting: str, model: str, dataset: str) -> float:
-    """Give how many steps an epoch has, where all rows say the same."""
+    """Return the number of steps per epoch, where all rows agree."""
     if not {"n_train", "batch_size"} <= set(frame.columns):
         return np.nan
     own = frame[

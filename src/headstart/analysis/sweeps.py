@@ -86,7 +86,7 @@ def split_sweeps(frame: pd.DataFrame, options: Options) -> Sweeps:
 
 
 def _alone(rows: list[dict[str, Any]]) -> list[tuple[str, str]]:
-    """Say of which effects there is no interval."""
+    """State of which effects there is no interval."""
     why = "there is one model and one dataset: an interval needs two of one of them"
     alone = [str(row["setting"]) for row in rows if not row["sampled"]]
     return [(f"intervals of effects ({setting})", why) for setting in dict.fromkeys(alone)]
@@ -138,7 +138,7 @@ def _single(frame: pd.DataFrame, factors: list[str], kept: list[str]) -> pd.Data
 
 
 def _usual(frame: pd.DataFrame) -> pd.Series:
-    """Give each row the number of steps that most cells of its setting have; of equals the most."""
+    """Assign each row the number of steps that most cells of its setting have."""
     cells = frame[["setting", "model", "dataset", STEPS]].drop_duplicates()
     counts = cells.groupby(["setting", STEPS]).size().reset_index(name="cells")
     usual = counts.sort_values(["cells", STEPS]).groupby("setting")[STEPS].last()

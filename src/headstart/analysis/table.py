@@ -256,7 +256,7 @@ def _with_unit(
     values = frame[name]
     signs = frame.pop(f"{name}_percent") if f"{name}_percent" in frame else None
     signed = np.zeros(len(frame), dtype=bool) if signs is None else signs.to_numpy(dtype=bool)
-    # What no unit allows is told before the unit is asked for.
+    # What no unit allows is reported before the unit is asked for.
     top = 1.0 if unit == "proportion" and not signed.any() else 100.0
     outside = (values < 0) | (values > top)
     text = f"number between 0 and {top:g} ({unit or 'percent'})"

@@ -50,7 +50,7 @@ def prepare_and_show(name: str, folder: Path | None, *, skip_broken: bool) -> No
 
 
 def verify_and_show(name: str, *, json: bool) -> None:
-    """Say whether a dataset is what is published, and what is odd about its images."""
+    """Return whether a dataset is what is published, and what is odd about its images."""
     with _watched() as watcher:
         checked = datasets.verify(name, default_cache(), watcher)
     typer.echo(
@@ -61,7 +61,7 @@ def verify_and_show(name: str, *, json: bool) -> None:
 
 
 def show_splits(name: str, export: Path | None) -> None:
-    """Say where splits come from; write them to a CSV: split, row, image, labels."""
+    """State where splits come from; write them to a CSV: split, row, image, labels."""
     if export is not None:
         writable_folder(export.parent)
     with _watched() as watcher:
@@ -107,7 +107,7 @@ def _watched() -> Iterator[Watcher]:
 
 
 def _row(name: str) -> dict[str, Any]:
-    """Give what is known of a dataset of the catalogue without reading it."""
+    """Return what is known of a dataset of the catalogue without reading it."""
     known, here = datasets.describe(name), datasets.presence(name)
     return {
         "name": name,

@@ -103,7 +103,7 @@ def write_files(found: Embedding, folder: Path) -> Path:
 
 
 def separation_table(found: Embedding) -> PlainTable:
-    """A row a network: how far the classes are apart for it."""
+    """One row per network: how far the classes are apart for it."""
     neighbours = f"{found.separation['neighbours'].iloc[0]} neighbours %"
     numbers = ("features", "silhouette", neighbours, "within/between")
     table = plain_table("model", *numbers, right=set(numbers))
@@ -119,7 +119,7 @@ def separation_table(found: Embedding) -> PlainTable:
 
 
 def similarity_table(found: Embedding) -> PlainTable:
-    """A row a pair of networks: how alike their features are."""
+    """One row per pair of networks: how alike their features are."""
     numbers = ("CKA", "unbiased")
     table = plain_table("model", "other", *numbers, right=set(numbers))
     for row in found.similarity.to_dict("records"):
@@ -129,7 +129,7 @@ def similarity_table(found: Embedding) -> PlainTable:
 
 
 def record(found: Embedding) -> dict[str, Any]:
-    """Give the numbers as JSON has them: what is unknown or infinite is null."""
+    """Return the numbers as JSON has them: what is unknown or infinite is null."""
 
     def rows(table: pd.DataFrame) -> Any:
         return json_module.loads(table.to_json(orient="records", double_precision=15))

@@ -28,7 +28,7 @@ OTHERS = ("pearson_plain", "spearman", "kendall")
 
 
 def summary(analysis: Analysis) -> Iterator[RenderableType]:
-    """Give the parts that fit a screen, one after the other; what is missing comes last."""
+    """Return the parts that fit a screen, one after the other; what is missing comes last."""
     for source in analysis.sources:
         yield Text(_source_line(source))
     yield from _counts(analysis.counts)
@@ -259,7 +259,7 @@ def _settings(settings: pd.DataFrame) -> Table:
 
 
 def _effects(analysis: Analysis) -> Table:
-    """A row a setting, under the name of the change."""
+    """One row per setting, under the name of the change."""
     numbers = ("log odds", "95 % interval", "models", "datasets")
     table = plain_table("", *numbers, "interval covers other", right=numbers)
     for (before, after), rows in analysis.effects.groupby(["before", "after"], sort=False):

@@ -59,7 +59,7 @@ def show_plugins(*, json: bool) -> None:
 
 
 def table(rows: Sequence[dict[str, Any]]) -> Group:
-    """A row a network; a name is never cut, how to get one may be: `details` says it in full."""
+    """Return one row per network; names are never cut, `details` has the full text of the rest."""
     numbers = ("parameters", "input", "features", "upstream %")
     made = plain_table("model", *numbers, "present", "how to get it", right=set(numbers))
     made.columns[0].min_width = max((len(row["name"]) for row in rows), default=0)

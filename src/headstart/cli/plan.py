@@ -68,7 +68,7 @@ def show_plan(study: Study, store: Path, device: Device, price: float | None) ->
 
 
 def shown(found: Plan, rates: Mapping[str, Rate], wanted: Iterable[Model], device: str) -> Group:
-    """What the rates are, what each setting takes at them, what cannot be told."""
+    """What the rates are, what each setting takes at them, what is unknown."""
     parts: list[RenderableType] = [Text(f"\nimages a second on {device}"), _rates(rates, wanted)]
     if any(rate.estimated for rate in rates.values()):
         parts.append(Text("~ not measured: from multiply-adds and the rates of the others"))
@@ -88,7 +88,7 @@ def _rates(rates: Mapping[str, Rate], wanted: Iterable[Model]) -> Table:
 
 
 def _loads(found: Plan, rates: Mapping[str, Rate]) -> Table:
-    """A row a setting, then all of them."""
+    """One row per setting, then all of them."""
     numbers = ("trials", "steps", "trained images", "forward images", "hours")
     table = plain_table("setting", *numbers, right=set(numbers))
     names = list(dict.fromkeys(load.setting for load in found.loads))

@@ -31,7 +31,7 @@ def pretrain_and_show(
     configuration: str | None,
 ) -> None:
     """Pretrain one network under a live display; of several processes the first one speaks."""
-    # It imports torch: what is wrong with the options of `ablate` is told without.
+    # It imports torch: what is wrong with the options of `ablate` is reported without.
     from headstart.training.ranks import Ranks
 
     start, ranks = time.perf_counter(), Ranks.from_environment()
@@ -85,7 +85,7 @@ def ablate_and_show(
 
 
 def show(found: Pretrained, seconds: float) -> None:
-    """Say what was reached, and what may be done with it."""
+    """State what was reached, and what may be done with it."""
     done = f"pretrained in {seconds:.1f} s" if found.fresh else "pretrained before"
     # Not through the console, which would break a long name.
     typer.echo(f"{found.name}: {accuracy_said(found)}; {done}")
@@ -95,7 +95,7 @@ def show(found: Pretrained, seconds: float) -> None:
 
 
 def accuracy_said(found: Pretrained) -> str:
-    """Say an upstream accuracy with its interval."""
+    """State an upstream accuracy with its interval."""
     interval = wilson_interval(found.accuracy, found.n_test)
     return (
         f"{100 * found.accuracy:.2f} % top-1 of {found.n_test:,} test images of "

@@ -26,7 +26,7 @@ HEADINGS = {"examples_per_class": "a class", "configuration": "training"}
 
 
 def results(found: Sequence[Result]) -> Group:
-    """A row a result; top-1 accuracies with their 95 % interval from the size of the test set.
+    """One row per result; top-1 accuracies with their 95 % interval from the size of the test set.
 
     What all rows share is said once, below.
     """
@@ -118,7 +118,7 @@ def _hours(hours: float | None) -> str:
 
 
 def sizes_line(dataset: Dataset) -> str:
-    """Say how much of a dataset is used."""
+    """State how much of a dataset is used."""
     used = dict(dataset.used_sizes)
     parts = [f"{used[split]:,} of {size:,} {split}" for split, size in dataset.sizes]
     return f"{dataset.name}: {', '.join(parts)} images"
@@ -137,7 +137,7 @@ def _shared(rows: Sequence[dict[str, Any]], varying: Sequence[str]) -> str:
 
 
 def _certified(rows: Sequence[dict[str, Any]]) -> list[str]:
-    """Say how far from its optimum a regression of the table may be at most."""
+    """State how far from its optimum a regression of the table may be at most."""
     gaps = [row["relative_gap"] for row in rows if row["relative_gap"] is not None]
     if not gaps:
         return []
@@ -174,7 +174,7 @@ def _chosen(result: Result) -> str:
 
 
 def _legend(found: Sequence[Result]) -> list[str]:
-    """Say which choices stand in a column that has several."""
+    """Return which choices stand in a column that has several."""
     orders = dict.fromkeys(result.trial.setting.chosen for result in found)
     if len(orders) == 1 and all(len(names) == 1 for names in orders):
         return []

@@ -95,7 +95,7 @@ def record(one: Tried) -> dict[str, Any]:
 
 
 def _about(one: Tried) -> dict[str, Any]:
-    """Say which trial it is; of one without a result as far as that is known."""
+    """Return which trial it is; of one without a result as far as that is known."""
     known = one.result or (Result(trial=one.trial) if one.trial else None)
     told = result_row(known) if known else {}
     return {"key": one.key, **{name: told.get(name) for name in TOLD}}
@@ -171,7 +171,7 @@ def _surface(one: Tried, steps: float) -> Table:
 
 
 def _cell(one: Tried, rows: Sequence[dict[str, Value]]) -> str:
-    """Say what a candidate reached; nothing if it was not trained for so long."""
+    """State what a candidate reached; nothing if it was not trained for so long."""
     if not rows:
         return "-  "
     if all(one.diverged(row) for row in rows):
@@ -204,7 +204,7 @@ def _under_way(one: Tried) -> str:
 
 
 def _progress(one: Tried) -> str:
-    """Say how many candidates were measured, of how many where that is known."""
+    """Return how many candidates were measured, of how many where that is known."""
     n = f"{one.n_measured:,}"
     if one.trial is None:
         return "1 candidate" if one.n_measured == 1 else f"{n} candidates"

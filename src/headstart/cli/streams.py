@@ -249,7 +249,7 @@ def _open_closed_streams() -> None:
 
 
 def _finish_output() -> None:
-    """Write what is buffered, while its errors can still be told."""
+    """Write what is buffered, while its errors can still be reported."""
     sys.stdout.flush()
     if isinstance(sys.stdout, ClosedOutput) and sys.stdout.lost:
         raise _output_error("it is closed")

@@ -90,7 +90,7 @@ class Sweep:
     def seconds_left(self, now: float) -> float | None:
         """Foresee how long the rest of the search and the final training take; None at first.
 
-        The search goes on at its steps a second so far, of all workers and with what lies between
+        The search goes on at its rate of steps so far, of all workers and with what lies between
         two candidates; the final training at those of one candidate.
         """
         batch = self.setting.batch_size
@@ -197,7 +197,7 @@ def _grid(sweep: Sweep) -> Table:
 
 
 def _cell(sweep: Sweep, pair: Pair, best: Measurement | None) -> Text:
-    """Say of a pair what it reached, or its loss while it is trained: of several runs the last."""
+    """Return what a pair reached, or its loss in training; the last of several runs."""
     runs = {steps: run for (of, steps), run in sweep.running.items() if of == pair}
     if runs:
         return Text(f"{_loss(runs[max(runs)].loss)} ", "cyan")

@@ -22,7 +22,7 @@ class Place:
 
 
 def place_of(name: str, folder: Path) -> Place:
-    """Tell whether a folder holds the creators' archive or a copy of the hub.
+    """Report whether a folder holds the creators' archive or a copy of the hub.
 
     A table of somebody's may lie in an archive, so Parquet files alone do not tell.
     """
@@ -45,7 +45,7 @@ def adopt(name: str, place: Place, cache: Path) -> None:
 
 
 def adopted(name: str, cache: Path) -> Place | None:
-    """Give where a dataset is, if that was ever said."""
+    """Return where a dataset is, if that was ever said."""
     file = _record(name, cache)
     if not file.is_file():
         return None

@@ -17,7 +17,7 @@ def ahead(
 ) -> Iterator[Value]:
     """Map in order, computed in threads at most `depth` items ahead: memory does not grow.
 
-    `spare` cores are left to whoever takes the values: on a CPU, the network.
+    `spare` cores are left to the code that takes the values: on a CPU, the network.
     """
     waiting: deque[Future[Value]] = deque()
     pool = ThreadPoolExecutor(max(1, min(depth, (os.cpu_count() or 1) - spare)))

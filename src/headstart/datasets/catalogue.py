@@ -38,13 +38,13 @@ __all__ = ["EMBEDDED", "all_images", "describe", "fetch", "find", "load", "names
 
 
 def describe(name: str) -> Description:
-    """Say what is known of a dataset without looking at it; errors as `find`."""
+    """State what is known of a dataset without looking at it; errors as `find`."""
     source, asked = located(name)
     return source.describe(asked)
 
 
 def presence(name: str, cache: Path | None = None) -> Presence:
-    """Say whether a dataset is on this machine, and where it is or how to get it.
+    """Return whether a dataset is on this machine, and where it is or how to get it.
 
     No function of the user's is called.
     """
@@ -77,13 +77,13 @@ def find(
     skip_broken
         Whether images that do not decode are left out.
     cache, watcher
-        Where downloads are, and what is known of files, the usual folder unless given; who is told
-        what goes on.
+        Where downloads and known facts of files are, the usual folder unless given; who is
+        informed of what goes on.
 
     Raises
     ------
     UnknownNameError
-        No such name or option; the nearest are told.
+        No such name or option; the nearest are suggested.
     StudyError
         An option with a value that it cannot have; `limit` exceeds the data, or is under one
         training image a class; `examples_per_class` exceeds the smallest class.
@@ -117,7 +117,7 @@ def find(
 
 
 def _content(source: Source, asked: DatasetName, cache: Path, watcher: Watcher) -> dict[str, Any]:
-    """Give the fields of a dataset that its manifest, published or read, is asked for."""
+    """Return the fields of a dataset that its manifest, published or read, is asked for."""
     manifest = source.manifest(asked)
     if manifest is None:
         reading = read_dataset(source.name, asked, cache, watcher)
@@ -187,7 +187,7 @@ def load(dataset: Dataset, seed: int, cache: Path, *, test_labels: bool = False)
 
 
 def all_images(dataset: Dataset, cache: Path) -> JoinedImages:
-    """Give the images of train, validation and test, whole: `Splits.places` are places in it."""
+    """Return the images of train, validation and test, whole: `Splits.places` are places in it."""
     reading = reading_of(dataset, cache)
     return JoinedImages([part.images for part in reading.parts.values()])
 
@@ -205,7 +205,7 @@ def _drawn(dataset: Dataset, split: str, labels: Rows, seed: int) -> Rows:
 
 
 def _derived_seed(dataset: Dataset, split: str, seed: int) -> int:
-    """Give each split of each dataset a stream of its own, the same for all models."""
+    """Return each split of each dataset a stream of its own, the same for all models."""
     return int(digest({"data": dataset.revision, "split": split, "seed": seed})[:8], 16)
 
 
@@ -216,7 +216,7 @@ def _check_subset(dataset: Dataset) -> None:
     few = dataset.examples_per_class
     if few and few > dataset.most_per_class:
         raise StudyError(
-            f"{few:,} images a class are more than there are: the smallest class of dataset "
+            f"{few:,} images per class are more than there are: the smallest class of dataset "
             f"'{dataset.name}' has {dataset.most_per_class:,} training images; lower it"
         )
 

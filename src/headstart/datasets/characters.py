@@ -1,7 +1,7 @@
 """Characters: 250 letters, digits and symbols in the twelve faces of DejaVu, drawn to be hard.
 
 Letters of the Latin, Greek, Cyrillic, Armenian and Georgian alphabets, and symbols, without those
-that look alike: of each set of characters that cannot be told apart by shape once size and place
+that look alike: of each set of characters that cannot be distinguished by shape once size and place
 are random (A, Alpha and A of Cyrillic; x and X; Delta and the white triangle) one at most is a
 class. Size, proportions, slope, turn, weight, colours, contrast, background, lines across,
 neighbours, blur and noise are drawn at random, and the faces are the same in all splits.

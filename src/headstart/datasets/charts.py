@@ -202,13 +202,13 @@ def _scatter(paper: _Paper, random: np.random.RandomState) -> None:
 
 
 def _circle(paper: _Paper) -> tuple[int, int, int]:
-    """Give the middle of the chart, and the largest radius around it."""
+    """Return the middle of the chart, and the largest radius around it."""
     radius = min(paper.width, paper.height) // 2
     return (paper.left + paper.right) // 2, (paper.bottom + paper.top) // 2, radius
 
 
 def _ring(centre: tuple[int, int], radius: int, degrees: Ints) -> Ints:
-    """Give points of a circle (n, 2)."""
+    """Return points of a circle (n, 2)."""
     circle = np.stack([COSINES[degrees % 360], COSINES[(degrees - 90) % 360]], axis=1)
     return circle * radius // ONE + np.array(centre, dtype=np.int32)
 

@@ -165,7 +165,7 @@ def _looked_at(dataset: Dataset, cache: Path, watcher: Watcher) -> Checked | Non
 
 
 def verified(checked: Checked) -> str:
-    """Say in words what of a published dataset is proven beside sizes and classes; "" of others."""
+    """Return what else is proven of a published dataset, in words; "" for others."""
     if checked.published is None:
         return ""
     alike = "classes" if checked.reading.missing else "sizes and classes"

@@ -152,7 +152,7 @@ def _silence() -> None:
 
 
 def over_limit(width: int, height: int, decoding: Decoding) -> str:
-    """Say that an image of this size, in pixels, is too large; "" where it is not."""
+    """State that an image of this size, in pixels, is too large; "" where it is not."""
     pixels = width * height
     if pixels <= decoding.max_pixels:
         return ""
@@ -180,13 +180,13 @@ def has_its_end(content: bytes) -> bool | None:
 
 
 def kind_of_file(start: bytes) -> str:
-    """Say what a file is that begins so and is neither an image nor a table; "" if unknown."""
+    """State what a file is that begins so and is neither an image nor a table; "" if unknown."""
     found = next((what for known, what in KNOWN if known.match(start)), "")
     return found.replace(", not an image", "")
 
 
 def complaint(content: bytes, error: Exception) -> str:
-    """Say in words what is wrong with a file that Pillow failed on with `error`."""
+    """State in words what is wrong with a file that Pillow failed on with `error`."""
     if not content:
         return "empty file"
     words = (str(error) or type(error).__name__).splitlines()[0]

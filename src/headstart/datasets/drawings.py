@@ -40,7 +40,7 @@ class Drawings:
     shape = (SIDE, SIDE, 3)
 
     def labels(self, split: str) -> npt.NDArray[np.int64]:
-        """Give the (n,) int64 labels of a split: the classes in turn."""
+        """Return the (n,) int64 labels of a split: the classes in turn."""
         return np.tile(np.arange(len(self.classes), dtype=np.int64), self.per_class[split])
 
     def image(self, split: str, row: int) -> npt.NDArray[np.uint8]:
@@ -48,7 +48,7 @@ class Drawings:
         return self._drawn(np.random.RandomState(0), split, row)
 
     def pixels(self, split: str, advance: Advance | None = None) -> npt.NDArray[np.uint8]:
-        """Draw all images of a split: (n, SIDE, SIDE, 3) uint8; `advance` is told how many more."""
+        """Draw all images of a split: (n, SIDE, SIDE, 3) uint8; `advance` takes how many more."""
         n = len(self.classes) * self.per_class[split]
         drawn = np.empty((n, *self.shape), dtype=np.uint8)
         # Seeded anew for each: making one takes as long as drawing.

@@ -34,7 +34,7 @@ ROUNDING = 1e-9
 def drawn_splits(
     archive: Archive, seed: int, hold_out: HoldOut = hold_out
 ) -> tuple[dict[str, Split], str]:
-    """Give ``train``, ``validation`` and ``test``, and say in words where they come from.
+    """Return ``train``, ``validation`` and ``test``, and say in words where they come from.
 
     Parts that are there stay as they are, but that of train and validation alone, validation
     becomes the test set: a test set that was used to choose would be none. What lacks is drawn: a

@@ -95,7 +95,7 @@ class HubParts(NamedTuple):
 def parts_of(
     names: Iterable[str], choice: Choice, title: str, readme: Path | None = None
 ) -> HubParts:
-    """Say which files make up each part.
+    """Return which files make up each part.
 
     A split is the whole name before the number of a file, as on the hub: ``test_ood`` is no part of
     ``test``. Where the names of the files do not tell, what `readme` declares is taken.
@@ -121,7 +121,7 @@ def parts_of(
 
 
 def _parts(splits: Mapping[str, Sequence[str]], choice: Choice, title: str) -> HubParts:
-    """Say which splits, and so which files, make up each part."""
+    """Return which splits, and so which files, make up each part."""
     if not choice.parts:
         chosen = _plain(splits, title)
     else:
@@ -197,7 +197,7 @@ def read(folder: Path, choice: Choice, title: str, names: Sequence[str] | None =
     DatasetMissingError
         There are no Parquet files.
     DatasetError
-        As in `parts_of`; columns that are not there or cannot be told; labels of a kind that
+        As in `parts_of`; columns that are missing or cannot be recognized; labels of a kind that
         there is not.
     """
     names = parquet_names(folder) if names is None else names

@@ -49,14 +49,14 @@ class Decodable(Protocol):
 
 
 class Images(Decodable, Protocol):
-    """Images that can be subset, and told apart by content."""
+    """Images that can be subset, and distinguished by content."""
 
     def take(self, rows: npt.NDArray[np.int64]) -> "Images":
-        """Give the images of these rows, in this order."""
+        """Return the images of these rows, in this order."""
         ...
 
     def seen(self, ledger: Ledger, advance: Advance | None = None) -> list[Seen]:
-        """Give what is known of each without decoding it; StorageError if it cannot be read.
+        """Return what is known of each without decoding it; StorageError if it cannot be read.
 
         Parameters
         ----------
@@ -72,7 +72,7 @@ class Images(Decodable, Protocol):
         ...
 
     def decoded(self, decoding: Decoding) -> "Images":
-        """Give the same images, decoded in another way where they are files."""
+        """Return the same images, decoded in another way where they are files."""
         ...
 
 
@@ -132,7 +132,7 @@ class ArrayImages:
 class EncodedImages(ABC):
     """Images as the bytes of files, decoded when asked for.
 
-    A file that fails is told apart from a file that is missing or unreadable: the first is a
+    A file that fails is distinguished from a file that is missing or unreadable: the first is a
     BrokenImageError (`--skip-broken` may leave it out), the second a StorageError.
     """
 
@@ -148,7 +148,7 @@ class EncodedImages(ABC):
 
     @abstractmethod
     def seen(self, ledger: Ledger, advance: Advance | None = None) -> list[Seen]:
-        """Give what is known of each without decoding it; see `Images`."""
+        """Return what is known of each without decoding it; see `Images`."""
 
     def digest(self, ledger: Ledger, advance: Advance | None = None) -> str:
         """Hexadecimal SHA-256 over the SHA-256 of each file, in order."""
@@ -164,7 +164,7 @@ class EncodedImages(ABC):
         return decode(io.BytesIO(self.content(row)), self.where(row), self.decoding)
 
     def decoded(self, decoding: Decoding) -> Self:
-        """Give the same images, decoded in another way."""
+        """Return the same images, decoded in another way."""
         other = copy.copy(self)
         other.decoding = decoding
         return other

@@ -23,7 +23,7 @@ __all__ = ["IndexedImages", "first_line", "origin_of"]
 class IndexedImages:
     """Images that an object gives by number, as ``dataset[number][0]``.
 
-    They have no files of one image each to be known by: what is told of them, and their digest, is
+    They have no files of one image each to be known by: what is known of them, and their digest, is
     of the decoded pixels. It is kept as long as the files under the class's root stay as they are.
 
     Parameters
@@ -107,7 +107,7 @@ class IndexedImages:
 
 
 def origin_of(name: str, root: Path) -> Origin:
-    """Tell the state of all files under a folder, by name, size and time of modification.
+    """Report the state of all files under a folder, by name, size and time of modification.
 
     Parameters
     ----------
@@ -139,5 +139,5 @@ def _state(path: str) -> os.stat_result | None:
 
 
 def first_line(error: Exception) -> str:
-    """Give the first line of what an error says, else its kind."""
+    """Return the first line of what an error says, else its kind."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]

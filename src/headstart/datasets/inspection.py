@@ -106,7 +106,7 @@ def inspect(
     Parameters
     ----------
     parts
-        Splits by name, in the order in which they are told.
+        Splits by name, in the order in which they are listed.
     ledger
         What is known of files.
     decoding

@@ -51,7 +51,7 @@ def keep(
     ledger: Ledger,
     draw: Callable[[], npt.NDArray[np.uint8]],
 ) -> ArrayImages:
-    """Give images from their file; drawn, and the file written, where it is not there or damaged.
+    """Return images from their file; drawn, and the file written, where it is not there or damaged.
 
     A second process that asks for the same waits for the first.
 

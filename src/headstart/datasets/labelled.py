@@ -20,7 +20,7 @@ __all__ = ["labelled_test"]
 
 
 def labelled_test(dataset: Dataset, seed: int, cache: Path) -> tuple[Split, npt.NDArray[np.int64]]:
-    """Give the test images that a trial of this seed sees, with labels.
+    """Return the test images that a trial of this seed sees, with labels.
 
     Returns
     -------

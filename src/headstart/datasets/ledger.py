@@ -60,7 +60,7 @@ class Ledger:
     ----------
     path
         A database that several processes may share; None remembers as long as this object lives. A
-        database that cannot be used costs time, never a run: `note` is told once, and files are
+        database that cannot be used costs time, never a run: `note` is called once, and files are
         looked at anew.
     note
         Takes one line for a person.
@@ -74,7 +74,7 @@ class Ledger:
         )
 
     def sha256(self, paths: Sequence[Path]) -> list[str]:
-        """Give the hexadecimal SHA-256 of files of any kind.
+        """Return the hexadecimal SHA-256 of files of any kind.
 
         Raises
         ------
@@ -84,7 +84,7 @@ class Ledger:
         return self._digests(paths, BYTES, sha256_file)
 
     def md5(self, paths: Sequence[Path], advance: Advance | None = None) -> list[str]:
-        """Give the hexadecimal MD5 of files of any kind; errors as `sha256`."""
+        """Return the hexadecimal MD5 of files of any kind; errors as `sha256`."""
         return self._digests(paths, PUBLISHED, md5_file, advance)
 
     def look_made(
@@ -185,7 +185,7 @@ class Ledger:
         look: Callable[[int], Seen],
         advance: Advance | None = None,
     ) -> list[Seen]:
-        """Give what was seen at these places; `look` takes the index of one that is not known."""
+        """Return what was seen at these places; `look` takes the index of one that is not known."""
         settled = time.time_ns() - TICK_NS
         known = self._recall([one.key for one in asked])
         fresh = [

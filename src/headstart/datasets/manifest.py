@@ -51,7 +51,7 @@ def make_manifest(
 ) -> Manifest:
     """Write down what is there; a file that the ledger does not know is read.
 
-    `advance` is told how many images more are done.
+    `advance` is called with how many images more are done.
     """
     return Manifest(
         classes=classes,

@@ -148,7 +148,7 @@ def _is_text(name: str) -> bool:
 
 
 def _taken_apart(text: str) -> tuple[str, str, str]:
-    """Give stem, question mark and options; a folder may have a question mark in its name."""
+    """Return stem, question mark and options; a folder may have a question mark in its name."""
     if found := re.search(r"\?(?=[a-z_]+=)", text):
         return text[: found.start()], "?", text[found.end() :]
     return (text, "", "") if os.path.exists(path_of(text)) else text.partition("?")

@@ -100,7 +100,7 @@ class SplitNames:
 
 
 def read_split_names(names: Iterable[str]) -> SplitNames:
-    """Tell names of splits from others, in any case of letters.
+    """Report names of splits from others, in any case of letters.
 
     A name is that of a split if nothing but a split's word is left of it when numbers, words such
     as ``images`` and ``set``, and what all such names have in common (a dataset's name) are taken

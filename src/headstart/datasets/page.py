@@ -43,7 +43,7 @@ class Cell(NamedTuple):
 
 
 def dataset_page(checked: Checked, advance: Callable[[], None] = lambda: None) -> str:
-    """Give the page as HTML that asks no network for anything.
+    """Return the page as HTML that asks no network for anything.
 
     Parameters
     ----------
@@ -90,7 +90,7 @@ def dataset_page(checked: Checked, advance: Callable[[], None] = lambda: None) -
 
 
 def _unusable(checked: Checked) -> dict[str, Any]:
-    """Say of each image of each split whether it has a problem: (n,) bool."""
+    """State of each image of each split whether it has a problem: (n,) bool."""
     parts = checked.reading.parts
     broken = {name: np.zeros(len(part), dtype=np.bool_) for name, part in parts.items()}
     for problem in checked.inspection.problems:

@@ -28,7 +28,7 @@ from headstart.files import storage_errors
 
 __all__ = ["ParquetImages", "kept_paths", "opened"]
 
-# The hub writes 100 images a row group, 1,000 in older files.
+# The hub writes 100 images per row group, 1,000 in older files.
 KEPT = 3
 BYTES, PATH = "bytes", "path"
 # Bytes that tell what a file is.
@@ -177,7 +177,7 @@ class _Column:
     def places(
         self, rows: npt.NDArray[np.int64]
     ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        """Give the number of each row's file, and its number in that file."""
+        """Return the number of each row's file, and its number in that file."""
         files = np.searchsorted(self.file_firsts, rows, side="right") - 1
         return files, rows - self.file_firsts[files]
 
@@ -191,7 +191,7 @@ class _Column:
     def content(self, row: int) -> bytes:
         """Read the bytes of an image, b"" where there are none."""
         group = int(np.searchsorted(self._firsts, row, side="right")) - 1
-        # Threads that decode ask for neighbours: whoever comes second waits, and finds it read.
+        # Threads that decode ask for neighbours: the second one waits, and finds it read.
         with self._lock:
             if group not in self._kept:
                 while len(self._kept) >= KEPT:
@@ -219,7 +219,7 @@ class _Column:
 
 
 def _firsts(sizes: list[int]) -> npt.NDArray[np.int64]:
-    """Give the number of the first row of each of several runs of rows."""
+    """Return the number of the first row of each of several runs of rows."""
     return np.cumsum([0, *sizes], dtype=np.int64)[:-1]
 
 

@@ -69,7 +69,7 @@ def _photograph(name: str) -> Ints:
 
 @cache
 def _blocks(name: str, split: str) -> list[tuple[int, int]]:
-    """Give the blocks of a photograph that belong to a split, by row and column."""
+    """Return the blocks of a photograph that belong to a split, by row and column."""
     height, width = _photograph(name).shape[:2]
     rows, columns = height // BLOCK, width // BLOCK
     order = np.random.RandomState(CLASSES.index(name)).permutation(rows * columns).tolist()

@@ -65,7 +65,7 @@ def prepare_images(
     *,
     skip_broken: bool = False,
 ) -> Prepared:
-    """Give the prepared form of images, made where it is not there, or only in part.
+    """Return the prepared form of images, made where it is not there, or only in part.
 
     A second process that asks for the same waits for the first.
 

@@ -9,7 +9,7 @@ A prepared form is a folder, named by the digest of all that decides its content
                   an interrupted preparation goes on where it was.
 
 Pixels are kept as they are. As JPEG of quality 95 they would take a seventh of the space, and give
-at most twice the images a second that decoding the original files does; as they are they give
+at most twice the images per second that decoding the original files does; as they are they give
 thirty times (`benchmarks/data.py`).
 """
 
@@ -78,7 +78,7 @@ class Recipe:
 
     @classmethod
     def of(cls, dataset: Dataset, side: int = SIDE) -> Self:
-        """Give the recipe for all images of a dataset."""
+        """Return the recipe for all images of a dataset."""
         return cls(dataset.revision, dataset.decoding, side)
 
     @property
@@ -224,7 +224,7 @@ class Prepared:
         return {i: broken[row] for i, row in enumerate(self._rows.tolist()) if row in broken}
 
     def pixels(self, row: int) -> Pixels:
-        """Give an image, not copied: (height, width, 1 or 3) uint8, read-only.
+        """Return an image, not copied: (height, width, 1 or 3) uint8, read-only.
 
         Raises
         ------
@@ -249,7 +249,7 @@ class Prepared:
         return self._form.names[int(self._rows[row])]
 
     def take(self, rows: npt.NDArray[np.int64]) -> "Prepared":
-        """Give the images of these rows, in this order; the map is shared."""
+        """Return the images of these rows, in this order; the map is shared."""
         return Prepared(self._form, self._rows[rows])
 
 

@@ -48,7 +48,7 @@ Matrix = tuple[int, int, int, int]
 
 
 def turned(degrees: int, x_scale: int, y_scale: int, shear: int = 0) -> Matrix:
-    """Give the matrix that scales, then shears along x, then turns anticlockwise.
+    """Return the matrix that scales, then shears along x, then turns anticlockwise.
 
     Parameters
     ----------
@@ -74,7 +74,7 @@ def coverage(
     filled: bool = True,
     side: int = SIDE,
 ) -> Ints:
-    """Say how much of each pixel an outline covers: (side, side) int32, 0 to 256.
+    """State how much of each pixel an outline covers: (side, side) int32, 0 to 256.
 
     Parameters
     ----------
@@ -115,7 +115,7 @@ def _renderer(side: int, thread: int) -> Any:  # noqa: ARG001  what draws is one
 
 
 def polyline(points: npt.ArrayLike, *, closed: bool = False) -> "Outline":
-    """Give lines through points (n, 2), in multiples of 1 / ONE, as an outline."""
+    """Return lines through points (n, 2), in multiples of 1 / ONE, as an outline."""
     from matplotlib.path import Path as Outline
 
     vertices = np.asarray(points, dtype=np.float64) / ONE
@@ -125,7 +125,7 @@ def polyline(points: npt.ArrayLike, *, closed: bool = False) -> "Outline":
 
 
 def disc(place: tuple[int, int], radius: int, side: int = SIDE) -> Ints:
-    """Say how much of each pixel a disc covers, as `coverage` does; in pixels / ONE."""
+    """State how much of each pixel a disc covers, as `coverage` does; in pixels / ONE."""
     degrees = np.arange(0, 360, 15)
     circle = polyline(np.stack([COSINES[degrees], COSINES[degrees - 90]], axis=1), closed=True)
     return coverage(circle, turned(0, radius, radius), place, side=side)

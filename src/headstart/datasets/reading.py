@@ -186,7 +186,7 @@ def forget_readings() -> None:
 
 
 def reading_of(dataset: Dataset, cache: Path) -> Reading:
-    """Give a dataset that was found before; ManifestError if it is another by now."""
+    """Return a dataset that was found before; ManifestError if it is another by now."""
     reading = _kept(dataset.source, DatasetName.of(dataset), dataset.revision, cache)
     if reading.manifest.revision != dataset.revision:
         raise ManifestError(

@@ -61,7 +61,7 @@ class MemoryRecords:
         self._records: dict[Key, Record] = {}
 
     def recall(self, keys: Collection[Key]) -> dict[Key, Record]:
-        """Give what is known of these keys."""
+        """Return what is known of these keys."""
         return {key: self._records[key] for key in keys if key in self._records}
 
     def keep(self, records: Mapping[Key, Record]) -> None:
@@ -82,7 +82,7 @@ class DatabaseRecords:
         self._path = path
 
     def recall(self, keys: Collection[Key]) -> dict[Key, Record]:
-        """Give what is known of these keys.
+        """Return what is known of these keys.
 
         Raises
         ------

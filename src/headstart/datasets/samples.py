@@ -228,7 +228,7 @@ def to_grey(image: Image.Image, samples: Samples, span: Span) -> npt.NDArray[np.
 
 
 def _strips(image: Image.Image, samples: Samples) -> Iterator[npt.NDArray[Any]]:
-    """Give the values a few rows at a time."""
+    """Return the values a few rows at a time."""
     values = np.asarray(image)
     # Pillow has no such type, and gives the bits as a signed number.
     if samples.kind == "uint32":

@@ -33,7 +33,7 @@ HEART = (
 
 
 def _arc(degrees: Ints) -> Ints:
-    """Give points of the unit circle (n, 2)."""
+    """Return points of the unit circle (n, 2)."""
     return np.stack([COSINES[degrees % 360], COSINES[(degrees - 90) % 360]], axis=1)
 
 
@@ -47,7 +47,7 @@ def _stretched(corners: Ints, percent: int) -> Ints:
 
 
 def _scaled(corners: npt.ArrayLike) -> Ints:
-    """Give corners that were in hundredths."""
+    """Return corners that were in hundredths."""
     return np.array(corners, dtype=np.int32) * ONE // 100
 
 

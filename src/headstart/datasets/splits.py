@@ -37,7 +37,7 @@ class Split:
         return len(self.labels)
 
     def take(self, places: Rows) -> "Split":
-        """Give the examples at these places."""
+        """Return the examples at these places."""
         return Split(self.images.take(places), self.labels[places], self.rows[places])
 
 
@@ -54,7 +54,7 @@ class SealedTest:
     revision
         Of the splits that this test set belongs to.
     blind
-        Whether nothing is behind the door: for whoever has no business with test labels.
+        Whether nothing is behind the door: for code that has no business with test labels.
     """
 
     def __init__(self, split: Split, revision: str, *, blind: bool = False) -> None:
@@ -68,7 +68,7 @@ class SealedTest:
         return len(self.rows)
 
     def open(self, selection: Selection) -> npt.NDArray[np.int64]:
-        """Give the (n,) or (n, K) int64 test labels, once.
+        """Return the (n,) or (n, K) int64 test labels, once.
 
         Raises
         ------

@@ -59,12 +59,12 @@ class _Plane:
 
 
 def _band(u: Ints, width: int) -> Ints:
-    """Say where a coordinate is in the first `width` hundredths of its period."""
+    """State where a coordinate is in the first `width` hundredths of its period."""
     return ((u % ONE) * 100 < width * ONE).astype(np.int32)
 
 
 def _sine(u: Ints) -> Ints:
-    """Give ONE times the sine of a coordinate, one period ONE."""
+    """Return ONE times the sine of a coordinate, one period ONE."""
     return COSINES[(u % ONE) * 360 // ONE - 90]
 
 
@@ -101,7 +101,7 @@ def _weave(plane: _Plane, random: np.random.RandomState) -> Ints:
 
 
 def _cells(plane: _Plane, sites: npt.NDArray[np.int64]) -> tuple[Ints, Ints]:
-    """Give the nearest site (n, 2) of each fine pixel, and how much farther the second is."""
+    """Return the nearest site (n, 2) of each fine pixel, and how much farther the second is."""
     x = np.arange(plane.side)
     squares = (x - sites[:, 0, None]) ** 2
     distances = squares[:, None, :] + ((x - sites[:, 1, None]) ** 2)[:, :, None]

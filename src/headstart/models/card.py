@@ -25,7 +25,7 @@ IMAGES = 1_000
 
 
 def presence(model: Model, cache: Path | None = None) -> tuple[bool, str]:
-    """Say whether the weights are on this machine, and where they are or come from."""
+    """Return whether the weights are on this machine, and where they are or come from."""
     if model.weights.random_seed is not None:
         return True, "random weights"
     place = places.locate(model, cache or default_cache())
@@ -33,7 +33,7 @@ def presence(model: Model, cache: Path | None = None) -> tuple[bool, str]:
 
 
 def card(model: Model, cache: Path | None = None) -> dict[str, Any]:
-    """Give the facts of a network, where its weights are, and what a run takes.
+    """Return the facts of a network, where its weights are, and what a run takes.
 
     Parameters
     ----------
@@ -62,7 +62,7 @@ def card(model: Model, cache: Path | None = None) -> dict[str, Any]:
 
 
 def remarks(model: Model) -> list[str]:
-    """Say in a line each what was understood or assumed of a network; most need none."""
+    """State in a line each what was understood or assumed of a network; most need none."""
     return [
         f"'{model.name}': {text.format(model.tags[tag])}"
         for tag, text in REMARKS.items()

@@ -94,7 +94,7 @@ def find(name: str, cache: Path | None = None) -> Model:
     Raises
     ------
     UnknownNameError
-        No such name, source or option; the nearest are told.
+        No such name, source or option; the nearest are suggested.
     StudyError
         An option with a value that it cannot have.
     ModelError
@@ -295,7 +295,7 @@ def _fill(
 
 
 def _once(file: Path, line: str, note: Callable[[str], None]) -> None:
-    """Say something of a file once per process: fine-tuning loads it for each candidate."""
+    """State something of a file once per process: fine-tuning loads it for each candidate."""
     if (str(file), line) not in _said:
         _said.add((str(file), line))
         note(line)

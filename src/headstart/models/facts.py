@@ -20,7 +20,7 @@ IMPLEMENTATION = 5
 
 
 def describe(source: Source, path: str, cache: Path) -> Model:
-    """Give the facts of a network, from the cache where the library has not changed since."""
+    """Return the facts of a network, from the cache where the library has not changed since."""
     said = {"source": source.name, "version": source.revision(path), "model": path}
     return _kept(said, lambda: source.describe(path), cache)
 
@@ -33,7 +33,7 @@ def recounted(source: Source, model: Model, usual_size: int, cache: Path) -> Mod
     said: dict[str, Any] = {"source": source.name, "version": source.version()}
     said |= {"model": model.untrained_identity}
     said |= {"head": model.head, "pool": model.pool, "usual": usual_size}
-    # A function's file is told by its tags.
+    # A function's file is named in its tags.
     said |= {"tags": model.tags, "trained": model.weights.random_seed is None}
 
     def ask() -> Model:

@@ -174,7 +174,7 @@ def _file(name: str, wanted: str) -> Path | None:
 
 
 def folder_of(name: str) -> Path | None:
-    """Give the folder that a name is the path of; None for a name on the hub."""
+    """Return the folder that a name is the path of; None for a name on the hub."""
     folder = Path(name).expanduser()
     return folder.resolve() if folder.is_dir() else None
 
@@ -189,7 +189,7 @@ def names(name: str) -> set[str]:
 
 
 def weights_of(name: str) -> Weights:
-    """Say where a repository's weights are, and their digest if they are in a folder."""
+    """State where a repository's weights are, and their digest if they are in a folder."""
     folder = folder_of(name)
     if folder is None:
         return Weights(locator=f"hf:{name}")
@@ -211,7 +211,7 @@ def has_weights(name: str) -> bool:
 
 
 def kind_of(files: set[str]) -> str:
-    """Say what a repository holds in place of weights that can be read; empty if unknown."""
+    """State what a repository holds in place of weights that can be read; empty if unknown."""
     for part, what in OTHERS:
         if found := next((f for f in sorted(files) if part in f and not f.startswith(STATE)), None):
             return f"{found} is {what}"
@@ -219,7 +219,7 @@ def kind_of(files: set[str]) -> str:
 
 
 def tensor_names(name: str) -> set[str] | None:
-    """Give the names of the tensors in a repository's weights; None if these cannot be looked at.
+    """Return the names of the tensors in a repository's weights; None if these cannot be looked at.
 
     Weights on the hub are asked for their header; where they have none (pickles) they are fetched.
     """
@@ -265,7 +265,7 @@ def cached_weights(repository: str) -> Path | None:
 
 
 def file(repository: str, name: str) -> Path | None:
-    """Give a file of a repository, fetched if it is not here; None if the repository lacks it.
+    """Return a file of a repository, fetched if it is not here; None if the repository lacks it.
 
     Raises
     ------
@@ -285,7 +285,7 @@ def file(repository: str, name: str) -> Path | None:
 
 
 def fetch_weights(repository: str) -> Path:
-    """Give a repository's weights; OSError where the hub cannot be reached.
+    """Return a repository's weights; OSError where the hub cannot be reached.
 
     Raises
     ------

@@ -34,7 +34,7 @@ def keep(network: "Network", result: Result, folder: Path) -> Path:
     """Write a network with the classifier that a trial gave it; give its folder.
 
     Each file is written whole or not at all, the card last: a folder with a card is complete. Its
-    name ends with ``.partial`` until `settle` is told that the result of the trial is stored.
+    name ends with ``.partial`` until `settle` learns that the result of the trial is stored.
 
     Parameters
     ----------
@@ -60,7 +60,7 @@ def keep(network: "Network", result: Result, folder: Path) -> Path:
 
 
 def settle(key: str, folder: Path) -> None:
-    """Give a network its name, now that the result of its trial is stored; nothing if it has it.
+    """Return a network its name, now that the result of its trial is stored; nothing if it has it.
 
     Whatever moment a run ends at, a stored result has its network, under one name or the other, and
     a folder without ``.partial`` has its result.
@@ -104,7 +104,7 @@ def load_name(model: Model) -> str:
 
 
 def _config(result: Result) -> dict[str, Any]:
-    """Say what the network is and what it takes, for programs."""
+    """State what the network is and what it takes, for programs."""
     trial, model = result.trial, result.trial.model
     chosen = result.selection.chosen if result.selection else {}
     # Full or central, or how features were made.

@@ -250,7 +250,7 @@ def size_for(raw: "Tensors", required: "Tensors", size: int) -> int | None:
     Returns
     -------
     int or None
-        None where it cannot be told, or is not a whole number.
+        None where it is unknown, or is not a whole number.
     """
     ours = {n: t for n, t in required.items() if is_position(n)}
     by_end = {n.rpartition(".")[2]: t for n, t in ours.items()}

@@ -14,7 +14,7 @@ __all__ = ["check_digest", "recorded_digest"]
 
 
 def check_digest(model: Model, file: Path, cache: Path) -> str:
-    """Give the SHA-256 of a file of weights, proven to be that of the catalogue or the ledger.
+    """Return the SHA-256 of a file of weights, proven to be that of the catalogue or the ledger.
 
     A file that is in neither is written into the ledger; of an index of shards all of them.
 
@@ -56,12 +56,12 @@ def check_digest(model: Model, file: Path, cache: Path) -> str:
 
 
 def recorded_digest(model: Model, cache: Path) -> str | None:
-    """Give the digest that the catalogue or the ledger has of a model's weights."""
+    """Return the digest that the catalogue or the ledger has of a model's weights."""
     return model.weights.sha256 or _read(_place(cache)).get(model.weights.locator)
 
 
 def _of_shards(model: Model, each: dict[str, str]) -> dict[str, str]:
-    """Give the ledger's entries of an index and its shards; none of a single file."""
+    """Return the ledger's entries of an index and its shards; none of a single file."""
     if len(each) == 1:
         return {}
     return {f"{model.weights.locator}/{name}": digest for name, digest in each.items()}

@@ -203,7 +203,7 @@ def take_out(backbone: nn.Module, head: Head) -> tuple[nn.Linear, tuple[Piece, .
 
 
 def tensors_as_built(classifier: nn.Linear, pieces: tuple[Piece, ...]) -> dict[str, torch.Tensor]:
-    """Give the library's layers tensors with which they classify as the linear layer does.
+    """Return the library's layers tensors with which they classify as the linear layer does.
 
     Parts that share a vector get the same weights, and batch norms that were folded are identities.
     """
@@ -222,7 +222,7 @@ def tensors_as_built(classifier: nn.Linear, pieces: tuple[Piece, ...]) -> dict[s
 
 
 def resize(module: nn.Module, head: Head, state: Mapping[str, torch.Tensor]) -> None:
-    """Give the layers of a network's classifier as many classes, and a bias, as a state has."""
+    """Return the layers of a network's classifier as many classes, and a bias, as a state has."""
     for part in head.parts:
         old, weight = module.get_submodule(part.path), state.get(f"{part.path}.weight")
         if not is_linear(old) or weight is None or weight.shape[1:] != old.weight.shape[1:]:
@@ -311,7 +311,7 @@ def _folded(
 
 
 def _identity_norm(piece: Piece, like: torch.Tensor) -> dict[str, torch.Tensor]:
-    """Give a batch norm's tensors with which it changes nothing."""
+    """Return a batch norm's tensors with which it changes nothing."""
     path, width = piece.part.norm, piece.last - piece.first
     ones = torch.ones(width, dtype=like.dtype, device=like.device)
     return {

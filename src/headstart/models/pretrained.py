@@ -43,7 +43,7 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 def check_name(name: str) -> str:
-    """Give the name back; StudyError unless it can be a folder's and stand in a list of models."""
+    """Return the name; StudyError unless it can name a folder and stand in a list."""
     if not NAME.fullmatch(name):
         raise StudyError(
             f"invalid name '{name}' of a pretrained network: expected letters, digits, '.', '_' "
@@ -55,23 +55,23 @@ def check_name(name: str) -> str:
 
 
 def folder_of(name: str, cache: Path) -> Path:
-    """Give the folder of a network of this name, whether it is there or not."""
+    """Return the folder of a network of this name, whether it is there or not."""
     return cache / SCHEME / check_name(name)
 
 
 def names(cache: Path | None = None) -> list[str]:
-    """Give the names of all networks that were pretrained here, sorted: ``pretrained:NAME``."""
+    """Return the names of all networks that were pretrained here, sorted: ``pretrained:NAME``."""
     folder = (cache or default_cache()) / SCHEME
     return sorted(f"{SCHEME}:{place.parent.name}" for place in folder.glob(f"*/{MODEL}"))
 
 
 def read(name: str, cache: Path) -> Model:
-    """Give a pretrained network's model.
+    """Return a pretrained network's model.
 
     Raises
     ------
     UnknownNameError
-        There is none of this name; the nearest are told.
+        There is none of this name; the nearest are suggested.
     StorageError
         What is written of it is damaged.
     """
@@ -92,7 +92,7 @@ def read(name: str, cache: Path) -> Model:
 
 
 def read_facts(name: str, cache: Path) -> dict[str, Any] | None:
-    """Give what a finished pretraining wrote beside the model; None where there is none."""
+    """Return what a finished pretraining wrote beside the model; None where there is none."""
     folder = folder_of(name, cache)
     if not (folder / MODEL).is_file():
         return None
@@ -155,7 +155,7 @@ def rename(name: str, changes: dict[str, Any], cache: Path) -> Model:
 
 
 def verify(name: str, cache: Path) -> Model:
-    """Give a network's model, its weights proven to be those that were registered.
+    """Return a network's model, its weights proven to be those that were registered.
 
     Raises
     ------

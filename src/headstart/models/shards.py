@@ -50,12 +50,12 @@ def shard_of(file: Path) -> str | None:
 
 
 def shards(index: Path) -> tuple[str, ...]:
-    """Give the names of the files that an index is of, sorted; WeightsError if it is no index."""
+    """Return the names of the files that an index is of, sorted; WeightsError if it is no index."""
     return tuple(sorted(set(_weight_map(index).values())))
 
 
 def digests(file: Path) -> dict[str, str]:
-    """Give the SHA-256 of a file of weights by its name; of an index, and of each of its shards.
+    """Return the SHA-256 of a file of weights by its name; of an index, and of each of its shards.
 
     Raises
     ------
@@ -67,7 +67,7 @@ def digests(file: Path) -> dict[str, str]:
 
 
 def digest_of(file: Path) -> str:
-    """Give one SHA-256 of the weights: of shards that of sha256sum's list of them."""
+    """Return one SHA-256 of the weights: of shards that of sha256sum's list of them."""
     return combined(digests(file))
 
 

@@ -212,7 +212,7 @@ def _note_ignored(
     purpose: Purpose,
     note: Callable[[str], None],
 ) -> None:
-    """Say what was ignored: left over inside, and what lies beside it in the same container."""
+    """State what was ignored: left over inside, and what lies beside it in the same container."""
     inner = {f"{chosen.prefix}{n}" for n in chosen.raw}
     outer = max((containers[n] for n in inner), default=0)
     around = next(iter(inner))[:outer] if inner else ""
@@ -290,7 +290,7 @@ def _best(found: list[Candidate], tensors: "Tensors", required: "Tensors") -> Ca
 def _misfit(
     best: Candidate, required: "Tensors", tensors: "Tensors", purpose: Purpose
 ) -> WeightsError:
-    """Say why a file does not fit: the cause where it is known, else the names."""
+    """State why a file does not fit: the cause where it is known, else the names."""
     own = required
     state = best.state
     packed = next((n for n, t in tensors.items() if t.is_quantized or QUANTISED.search(n)), None)
@@ -346,7 +346,7 @@ def _misfit(
 
 
 def _of_registers(best: Candidate, required: "Tensors", purpose: Purpose) -> WeightsError | None:
-    """Say so where only one of file and network has register tokens."""
+    """State so where only one of file and network has register tokens."""
     theirs = next((n for n in best.raw if REGISTERS.search(n)), None)
     ours = next((n for n in required if REGISTERS.search(n)), None)
     if (theirs is None) == (ours is None):

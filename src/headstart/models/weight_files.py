@@ -231,7 +231,7 @@ def _damaged(file: Path, what: str) -> WeightsError:
 
 
 def _unknown(file: Path, head: bytes, size: int) -> WeightsError:
-    """Say what a file is that has no signature of weights."""
+    """State what a file is that has no signature of weights."""
     for pattern, kind, what in ENDINGS:
         if re.search(pattern, file.name.lower()):
             return _refused(file, kind, what, CONVERT)

@@ -20,7 +20,7 @@ LABELS = {
 
 
 def role(setting: str) -> str | None:
-    """Say which of linear, finetune and scratch a setting's name means; None where unknown.
+    """Return which of linear, finetune and scratch a setting's name means; None where unknown.
 
     Capitals, spaces and signs do not count. What stands in brackets after a name tells protocols
     apart and is not looked at.

@@ -89,7 +89,7 @@ class Recipe(Noun):
         }
 
     def seed_of(self, what: str) -> int:
-        """Give a seed of what is random: a function of network, data and seed alone.
+        """Return a seed of what is random: a function of network, data and seed alone.
 
         Recipes that differ in nothing else begin with the same weights and see the same crops, so
         that what they reach differs by less chance.

@@ -78,7 +78,7 @@ class WithinMeans(NamedTuple):
 def additive_fit(scores: npt.ArrayLike, weight: npt.ArrayLike | None = None) -> AdditiveFit:
     """Fit score[m, d] = model[m] + dataset[d] + residual by least squares, over all cells.
 
-    On a complete table the adjusted means are the plain means. On an incomplete one a model is
+    On a complete table the adjusted means are the plain means. On an incomplete table, a model is
     neither punished nor favoured for having been measured on hard or on easy datasets, as far as
     datasets are hard or easy for all models alike; no cell is left out. (Adjusted or least-squares
     means: S. R. Searle, F. M. Speed, G. A. Milliken, The American Statistician 34, 1980.)

@@ -1,4 +1,4 @@
-"""The results database: one row a result, never edited, with its predictions beside it."""
+"""The results database: one row per result, never edited, with its predictions beside it."""
 
 from headstart.store.database import DATABASE_NAME, ResultStore
 from headstart.store.table import data_warnings, left_out, result_row, results, results_table

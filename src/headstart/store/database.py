@@ -1,4 +1,4 @@
-"""The results database: SQLite with a write-ahead log, one row a result, never edited."""
+"""The results database: SQLite with a write-ahead log, one row per result, never edited."""
 
 import os
 import sqlite3
@@ -280,7 +280,7 @@ class ResultStore:
         location = self.path.absolute().as_uri()
         if not self._writable:
             # Where the folder cannot be written, SQLite cannot keep its shared memory beside the
-            # file, and reads only what it is told that nobody changes.
+            # file, and reads only what nobody changes, as it learns.
             shared = os.access(self.path.parent, os.W_OK) or self._beside("-wal").exists()
             location += "?mode=ro" if shared else "?immutable=1"
         # Transactions are begun by hand (BEGIN IMMEDIATE), so sqlite3 must not begin its own.

@@ -1,4 +1,4 @@
-"""Stored results as one tidy table, a row a result."""
+"""Stored results as one tidy table, one row per result."""
 
 import math
 from collections.abc import Iterable
@@ -125,7 +125,7 @@ def _finite(value: float | None) -> float | None:
 
 
 def results(store: Path | str) -> "pd.DataFrame":
-    """Read all results of a store as a DataFrame with `COLUMNS`, a row a result.
+    """Read all results of a store as a DataFrame with `COLUMNS`, one row per result.
 
     Raises
     ------

@@ -66,7 +66,7 @@ class Tried:
 
 
 def tried(store: ResultStore, named: Sequence[str] = ()) -> list[Tried]:
-    """Give the trials of a store: all, or the one that is named; those without a result last.
+    """Return the trials of a store: all, or the one that is named; those without a result last.
 
     Parameters
     ----------
@@ -111,7 +111,7 @@ def tried(store: ResultStore, named: Sequence[str] = ()) -> list[Tried]:
 
 
 def under_way(store: ResultStore) -> list[Tried]:
-    """Give the trials of a store that have measurements, and no result yet."""
+    """Return the trials of a store that have measurements, and no result yet."""
     found = []
     for key in store.partly_measured():
         measured = store.measurements(key)

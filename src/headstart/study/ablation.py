@@ -78,7 +78,7 @@ def configurations(
     label_smoothing: float = LABEL_SMOOTHING,
     dropout: float = DROPOUT,
 ) -> dict[str, Recipe]:
-    """Give the five recipes of the paper, by the names of their configurations.
+    """Return the five recipes of the paper, by the names of their configurations.
 
     Parameters
     ----------
@@ -176,7 +176,7 @@ def ablate(
         others: it is in `failures`.
     """
     watcher = workspace.watcher
-    # What is wrong with it is told before hours of training.
+    # What is wrong with it is reported before hours of training.
     study.trials(watcher)
     strengths = {"label_smoothing": label_smoothing, "dropout": dropout}
     common = study.model_dump(include={"limit", "precision", "skip_broken"})
@@ -227,7 +227,7 @@ def possible(recipes: Mapping[str, Recipe], workspace: Workspace) -> dict[str, R
     recipes
         As `configurations` gives them.
     workspace
-        Its watcher is told.
+        Its watcher is informed.
 
     Raises
     ------

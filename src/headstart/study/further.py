@@ -41,7 +41,7 @@ def sweep_study(name: str, fields: Fields) -> Study:
         ``"convergence"`` or ``"dataset-size"``.
     fields
         Those of a `Study`; what they leave open the study chooses: its settings, its numbers of
-        steps or of images a class, its seeds.
+        steps or of images per class, its seeds.
 
     Raises
     ------
@@ -60,7 +60,7 @@ def sweep_study(name: str, fields: Fields) -> Study:
 
 
 def convergence(fields: Fields) -> dict[str, Any]:
-    """Give each setting that trains its numbers of steps, unless there are some for all."""
+    """Return each setting that trains its numbers of steps, unless there are some for all."""
     chosen = fields.get("settings", ("finetune", "scratch"))
     if not fields.get("steps"):
         chosen = [_with_steps(setting) for setting in chosen]

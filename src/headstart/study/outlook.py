@@ -122,7 +122,7 @@ class Outlook:
 
 
 class Data(NamedTuple):
-    """A dataset of a study, with each number of images a class, or what is known of it.
+    """A dataset of a study, with each number of images per class, or what is known of it.
 
     `sized` is empty where it is not here, `n_sized` then how many there will be at most. `n_images`
     is how many images all its trials see, `seeds` are those of its trials.
@@ -148,7 +148,7 @@ def matrix_rate() -> float:
 
 
 def outlook(study: Study, store: ResultStore, cache: Path) -> Outlook:
-    """Say what a study needs: what is here, what is missing and how to get it, and how much.
+    """State what a study needs: what is here, what is missing and how to get it, and how much.
 
     Parameters
     ----------
@@ -281,7 +281,7 @@ def _seeds_refused(study: Study, trials: Sequence[Trial]) -> HeadstartError | No
 def _trials(
     model: Model, data: Data, settings: Sequence[Setting], seeds: Sequence[int]
 ) -> list[Trial]:
-    """Give the trials of one model on one dataset; none where that is not here."""
+    """Return the trials of one model on one dataset; none where that is not here."""
     return [
         Trial(model=model, dataset=dataset, setting=setting, seed=seed)
         for setting in settings
@@ -301,7 +301,7 @@ def model_need(name: str, cache: Path) -> tuple[Model | None, Need]:
 
 
 def measured_datasets(store: ResultStore, study: Study) -> dict[str, Dataset]:
-    """Give the datasets of the twelve as they were last measured in this way, by their names."""
+    """Return the datasets of the twelve as they were last measured in this way, by their names."""
     found = {}
     for result in store.results():
         dataset = result.trial.dataset
@@ -363,7 +363,7 @@ def dataset_need(name: str, study: Study, cache: Path, measured: Mapping[str, Da
 
 
 def _of_function(name: str, study: Study, present: bool, place: str) -> Data:
-    """Say of a function whether its file is here: what it gives shows when it is called."""
+    """State of a function whether its file is here: what it gives shows when it is called."""
     need, n_sized = Need("dataset", name, present, place), max(1, len(study.examples_per_class))
     none = Sizes(train=0, validation=0, test=0)
     unread = unread_dataset(datasets.Description(title=name), none, study)

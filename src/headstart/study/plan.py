@@ -116,7 +116,7 @@ class Plan:
 class Seen:
     """Images of one table of features, each computed once, whichever trial asks first.
 
-    Of one seed, few images a class are among more of them; another seed draws others.
+    Of one seed, few images per class are among more of them; another seed draws others.
     """
 
     def __init__(self, trial: Trial) -> None:
@@ -130,7 +130,7 @@ class Seen:
         dataset, used = trial.dataset, trial.dataset.used_sizes
         drawn = trial.seed if dataset.is_drawn else None
         self.train[drawn] = max(self.train.get(drawn, 0), used.train)
-        # Validation and test are whole where only images a class are limited.
+        # Validation and test are whole where only images per class are limited.
         self.rest[drawn if dataset.limit else None] = used.validation + used.test
 
     @property
@@ -228,7 +228,7 @@ Seeded = tuple[Dataset, tuple[int, ...]]
 
 
 def _datasets(study: Study, store: ResultStore, cache: Path) -> tuple[list[Seeded], list[str]]:
-    """Give the datasets whose sizes are known with the seeds of their trials.
+    """Return the datasets whose sizes are known with the seeds of their trials.
 
     Of those that are not read here a stand-in. Then what the study would be refused for.
     """

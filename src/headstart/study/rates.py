@@ -56,7 +56,7 @@ def measured_rates(
     -------
     dict
         By the model's name; one that cannot be built, or that does not fit the memory, is not in
-        it, and the watcher is told.
+        it, and the watcher is informed.
     """
     from headstart.devices import require_fast, resolve_device
 
@@ -179,13 +179,13 @@ class RandomPixels:
         return len(self._sizes)
 
     def batch(self, rows: npt.NDArray[np.int64]) -> "Batch":
-        """Give the images of these rows."""
+        """Return the images of these rows."""
         from headstart.training.pixels import Batch
 
         return Batch(self._pixels[rows], self._sizes[rows])
 
     def batches(self, plan: Iterable[npt.NDArray[np.int64]]) -> "Iterator[Batch]":
-        """Give batch after batch."""
+        """Return batch after batch."""
         return map(self.batch, plan)
 
 

@@ -156,7 +156,7 @@ def check_early(trials: list[Trial], workspace: Workspace) -> None:
 
 
 def _tell_unkept(stored: list[Trial], workspace: Workspace) -> None:
-    """Say that networks of trials that were stored before are not there, and how to have them."""
+    """State that networks of trials that were stored before are not there, and how to have them."""
     kept = workspace.keep or Path()
     lacking = [trial for trial in stored if not (kept / trial.key[: models.KEY_DIGITS]).is_dir()]
     if lacking:

@@ -75,8 +75,8 @@ class Study(Noun):
         Each setting that trains is measured with each of these numbers of steps, a search and a
         training of its own; a table with its own `steps` keeps them.
     examples_per_class
-        Each trial is measured with each of these numbers of training images a class, of those that
-        a dataset's smallest class has.
+        Each trial is measured with each of these numbers of training images per class that a
+        dataset's smallest class has.
     limit
         At most so many images of each split, class-balanced.
     precision
@@ -277,7 +277,7 @@ class Study(Noun):
         trust
             Whether a file of weights that holds more than tensors may execute what it says.
         workers
-            Processes that train candidates beside each other, one a GPU in turn where there are
+            Processes that train candidates beside each other, one per GPU in turn where there are
             some; 0 trains one after the other in this process.
         whole_trials
             Whether a worker takes a trial from beginning to end, which is the better share of many
@@ -341,7 +341,7 @@ class Study(Noun):
         return tuple(methods.find(**{**options, "steps": n}) for n in dict.fromkeys(budgets))
 
     def sized(self, dataset: Dataset) -> tuple[Dataset, ...]:
-        """Give a dataset with each number of images a class that its smallest class has."""
+        """Return a dataset with each number of images per class that its smallest class has."""
         if not self.examples_per_class:
             return (dataset,)
         most = dataset.most_per_class
@@ -372,7 +372,7 @@ class Study(Noun):
 
 
 def setting_options(setting: str | dict[str, Any]) -> dict[str, Any]:
-    """Give a setting's options, of ``NAME`` and ``NAME:PROTOCOL`` too."""
+    """Return a setting's options, of ``NAME`` and ``NAME:PROTOCOL`` too."""
     if not isinstance(setting, str):
         return dict(setting)
     name, colon, protocol = setting.partition(":")
@@ -380,13 +380,13 @@ def setting_options(setting: str | dict[str, Any]) -> dict[str, Any]:
 
 
 def _budgets(options: dict[str, Any]) -> tuple[int, ...]:
-    """Give the several numbers of steps that a setting names."""
+    """Return the several numbers of steps that a setting names."""
     steps = options.get("steps")
     return tuple(steps) if isinstance(steps, list | tuple) else ()
 
 
 def _found(path: Path) -> Path | Traversable:
-    """Give the file, or of that name the one that headstart brings."""
+    """Return the file, or of that name the one that headstart brings."""
     name = path.name.removesuffix(".toml")
     if path.is_dir():
         raise StudyError(
@@ -411,9 +411,9 @@ def _found(path: Path) -> Path | Traversable:
 
 
 def _check_names(chosen: list[Model]) -> None:
-    """Raise StudyError if two networks have one name: results could not be told apart.
+    """Raise StudyError if two networks have one name: results could not be distinguished.
 
-    Training configurations of one network have its name, and are told apart by theirs.
+    Training configurations of one network have its name, and are distinguished by theirs.
     """
     seen: dict[tuple[str, str | None], Model] = {}
     for model in chosen:
@@ -490,12 +490,12 @@ def by_seed(dataset: Dataset) -> Dataset:
 
 
 def _plain(name: str) -> str:
-    """Give the seed of the first split, so that a name can be taken apart."""
+    """Return the seed of the first split, so that a name can be taken apart."""
     return name.replace(SPLITS_BY_SEED, "split_seed=0")
 
 
 def _identity(one: Any) -> str:
-    """Digest of what makes a thing another one: configurations of a model are told apart."""
+    """Digest of what makes a thing another one: configurations of a model differ."""
     if isinstance(one, Model):
         return digest({"model": one.identity, "configuration": one.tags.get("configuration")})
     # Many kinds of nouns: each has an identity.
@@ -528,7 +528,7 @@ def _with_groups(key: str, names: Iterable[Any]) -> tuple[Any, ...]:
 
 
 def _invalid(error: ValidationError) -> StudyError:
-    """Say in one line which key is wrong, and what was expected."""
+    """State in one line which key is wrong, and what was expected."""
     found = first_invalid(error)
     key = str(found.place[0]) if found.place else "study"
     if found.kind == "missing" or (found.kind == "too_short" and len(found.place) == 1):

@@ -64,7 +64,7 @@ def unpacked(title: str, folder: Path, markers: str | tuple[str, ...], *inside: 
 
 
 def first_with(markers: Iterable[str], *places: Path) -> Path | None:
-    """Give the first of `places` that holds any of `markers`; None if none does."""
+    """Return the first of `places` that holds any of `markers`; None if none does."""
     markers = tuple(markers)
     for place in places:
         if any((place / marker).exists() for marker in markers):
@@ -113,7 +113,7 @@ def read_rows(path: Path, n_fields: int) -> list[list[str]]:
 
 
 def labels_of(names: Iterable[str], classes: Sequence[str], source: Path) -> Labels:
-    """Give the (n,) int64 places of `names` among `classes`.
+    """Return the (n,) int64 places of `names` among `classes`.
 
     Raises
     ------
@@ -192,7 +192,7 @@ def has_content(path: Path) -> bool:
 
 
 def classes_in(path: Path) -> tuple[str, ...]:
-    """Give the classes of a list of ``CLASS/IMAGE`` lines, sorted."""
+    """Return the classes of a list of ``CLASS/IMAGE`` lines, sorted."""
     return tuple(sorted({_folder(line) for line in read_lines(path)}))
 
 

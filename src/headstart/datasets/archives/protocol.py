@@ -18,7 +18,7 @@ __all__ = ["protocol_splits", "without_missing"]
 
 
 def protocol_splits(facts: Facts, archive: Archive, seed: int = 0) -> dict[str, Split]:
-    """Give ``train``, ``validation`` and ``test`` as the study has them.
+    """Return ``train``, ``validation`` and ``test`` as the study has them.
 
     Train is what is fitted on before the choice; afterwards it is train and validation together.
 
@@ -57,10 +57,10 @@ def protocol_splits(facts: Facts, archive: Archive, seed: int = 0) -> dict[str, 
 
 
 def without_missing(facts: Facts, archive: Archive) -> Facts:
-    """Give the facts as they are for an archive whose missing images were accepted.
+    """Return the facts as they are for an archive whose missing images were accepted.
 
     Validation keeps its share of the images that are left. What was measured on them is not
-    comparable with what was published: whoever calls this has to say so.
+    comparable with what was published: callers have to say so.
     """
     sizes = facts.sizes
     published = sizes.train + sizes.validation
@@ -102,5 +102,5 @@ def _drawn(facts: Facts, archive: Archive, seed: int) -> dict[str, Split]:
 
 
 def _derived_seed(facts: Facts, drawn: str, seed: int) -> int:
-    """Give each draw for each dataset a stream of its own."""
+    """Return each draw for each dataset a stream of its own."""
     return int(digest({"dataset": facts.key, "drawn": drawn, "seed": seed})[:8], 16)

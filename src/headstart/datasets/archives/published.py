@@ -26,7 +26,7 @@ def check_published(facts: Facts, splits: dict[str, Split]) -> None:
     Raises
     ------
     ManifestError
-        They differ; the most telling difference is told. Classes or sizes that are not the
+        They differ; the most telling difference is reported. Classes or sizes that are not the
         published ones; labels that count from 1, or are of another kind; an image that is there
         twice, or in two splits; images that should be drawn at random and are the first.
     """
@@ -49,7 +49,7 @@ def _error(facts: Facts, difference: str) -> ManifestError:
 def _check_kind(facts: Facts, name: str, split: Split) -> None:
     labels = split.labels
     if labels.ndim != (2 if facts.multilabel else 1):
-        kinds = ("one class an image", "several classes an image")
+        kinds = ("one class per image", "several classes per image")
         expected, found = kinds if not facts.multilabel else kinds[::-1]
         raise _error(facts, f"the {name} labels should give {expected}, found {found}")
     if facts.multilabel and not np.isin(labels, LEVELS).all():
@@ -58,7 +58,7 @@ def _check_kind(facts: Facts, name: str, split: Split) -> None:
 
 
 def _counts(facts: Facts, splits: dict[str, Split]) -> Iterator[tuple[str, int, int]]:
-    """Give (what is counted, published, found), the most telling first."""
+    """Return (what is counted, published, found), the most telling first."""
     yield "classes", facts.n_classes, _n_classes(facts, splits.values())
     yield "classes with training images", facts.n_classes, _n_present(facts, splits["train"])
     for name, size in facts.sizes:

@@ -60,7 +60,7 @@ def _read_part(root: Path, path: Path) -> Split:
 
 
 def _read_labels(path: Path) -> npt.NDArray[np.int64]:
-    """Read which classes an image shows: (20,) int64."""
+    """Read which classes are in an image: (20,) int64."""
     with storage_errors(path, reading=True):
         content = path.read_bytes()
     try:

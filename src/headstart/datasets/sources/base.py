@@ -85,11 +85,11 @@ class Source(ABC):
 
     @abstractmethod
     def describe(self, asked: DatasetName) -> Description:
-        """Say what is known without reading anything large."""
+        """State what is known without reading anything large."""
 
     @abstractmethod
     def presence(self, asked: DatasetName, cache: Path) -> Presence:
-        """Say whether the data are on this machine; no network is used."""
+        """Return whether the data are on this machine; no network is used."""
 
     @abstractmethod
     def read(self, asked: DatasetName, cache: Path) -> Archive:
@@ -108,7 +108,7 @@ class Source(ABC):
         return ()
 
     def location(self, stem: str) -> str:
-        """Give what finds the data from any folder: `Dataset.location`."""
+        """Return what finds the data from any folder: `Dataset.location`."""
         return stem
 
     def fetch(self, asked: DatasetName, cache: Path, watcher: Watcher) -> None:  # noqa: ARG002
@@ -126,18 +126,18 @@ class Source(ABC):
             )
 
     def metric(self, asked: DatasetName, cache: Path) -> Metric:  # noqa: ARG002
-        """Say how predictions are scored: as described, or as what is on this machine shows."""
+        """State how predictions are scored: as described, or as what is on this machine shows."""
         return self.describe(asked).metric
 
     def forget(self) -> None:  # noqa: B027  most sources keep nothing
         """Have nothing known of data any more that may have changed since it was read."""
 
     def source_revision(self, asked: DatasetName, cache: Path) -> str:  # noqa: ARG002
-        """Say what the host calls the version that is here (a commit); "" where there is none."""
+        """State what the host calls the version that is here (a commit); "" where there is none."""
         return ""
 
     def split(self, asked: DatasetName, archive: Archive) -> tuple[dict[str, Split], str]:
-        """Give ``train``, ``validation`` and ``test``, and in words where they come from.
+        """Return ``train``, ``validation`` and ``test``, and in words where they come from.
 
         Raises
         ------
@@ -160,7 +160,7 @@ class Source(ABC):
         return splits, archive.understood if rule == AS_GIVEN else f"{archive.understood}; {rule}"
 
     def manifest(self, asked: DatasetName) -> Manifest | None:  # noqa: ARG002
-        """Give the published content, None where none is: the content is what it turns out."""
+        """Return the published content, None where none is: the content is what it turns out."""
         return None
 
     def published_files(

@@ -276,7 +276,7 @@ def _by_flags(table: Table, columns: Mapping[str, str]) -> Parts:
 
 
 def _meaning(table: Table, column: str, texts: Sequence[str]) -> dict[str, list[str]]:
-    """Say which values of a column mean which part."""
+    """Return which values of a column mean which part."""
     values = list(dict.fromkeys(texts))
     flag = _flag_of(column)
     # is_valid says as often that a row is in order.

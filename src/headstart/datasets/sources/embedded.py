@@ -45,7 +45,7 @@ class Embedded(NamedTuple):
 
     @classmethod
     def of(cls, drawings: Drawings, split_rule: str) -> "Embedded":
-        """Give what a program draws, which is kept in the cache."""
+        """Return what a program draws, which is kept in the cache."""
         return cls(drawings.classes, lambda _: drawings.read(), split_rule, drawings=drawings)
 
 

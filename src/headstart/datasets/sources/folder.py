@@ -108,7 +108,7 @@ class FolderSource(Source):
         DatasetMissingError
             No such folder.
         DatasetError
-            No class folders; folders that look like splits and cannot be told apart; split folders
+            No class folders; folders that look like splits but are ambiguous; split folders
             beside others, or without train; a class folder without images; a split with a class
             that train has not.
         """
@@ -205,11 +205,11 @@ class _Layout:
 def _layout(folder: Path) -> _Layout:
     """Find out what the folders in a folder are: splits, classes, or classes with splits inside.
 
-    Raises DatasetError for what looks like splits and cannot be told.
+    Raises DatasetError for what looks like splits that cannot be recognized.
     """
     inner = _unwrapped(folder)
     filled = filled_folders(inner)
-    # A split's folder counts though it is empty: what lacks in it is told.
+    # A split's folder counts though it is empty: what lacks in it is reported.
     named = [name for name in class_folders(inner) if name in filled or part_named(name)]
     found = read_split_names(named)
     if _are_splits(inner, found.parts, found.unclear, found.others):
@@ -357,7 +357,7 @@ def _check_not_around(folder: Path, filled: Sequence[str]) -> None:
 
 
 def _pooled(folder: Path, filled: Sequence[str]) -> tuple[str, ...]:
-    """Note that folders inside class folders are not told apart; nothing where there are none."""
+    """Note that folders inside class folders are pooled; nothing where there are none."""
     inside = [filled_folders(_inside_wrapper(folder / name)) for name in filled]
     names = list(dict.fromkeys(name for some in inside for name in some))
     if all(len(some) < 2 for some in inside):

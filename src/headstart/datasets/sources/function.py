@@ -77,7 +77,7 @@ class FunctionSource(Source):
         _called.cache_clear()
 
     def read(self, asked: DatasetName, cache: Path) -> Archive:  # noqa: ARG002
-        """Give what the function gives, proven to be a dataset.
+        """Return what the function gives, proven to be a dataset.
 
         Raises
         ------
@@ -191,7 +191,7 @@ def _images(place: str, part: str, given: Any) -> Images:
 
 
 def _given_labels(place: str, part: str, given: Any) -> npt.NDArray[Any]:
-    """Give (n,) or (n, K) int64, or (n,) texts."""
+    """Return (n,) or (n, K) int64, or (n,) texts."""
     try:
         labels = np.asarray(given)
     except ValueError:  # rows of different lengths
@@ -211,7 +211,7 @@ def _given_labels(place: str, part: str, given: Any) -> npt.NDArray[Any]:
 def _encoded(
     place: str, given: dict[str, npt.NDArray[Any]], classes: tuple[str, ...] | None
 ) -> tuple[tuple[str, ...], dict[str, Labels]]:
-    """Give the classes, and the labels of each part as headstart has them."""
+    """Return the classes, and the labels of each part as headstart has them."""
     kinds = {(labels.dtype.kind, labels.ndim, labels.shape[1:]) for labels in given.values()}
     if len(kinds) > 1:
         raise DatasetError(f"{place} gave labels of another kind in each part: expected one kind")

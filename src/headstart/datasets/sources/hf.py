@@ -225,7 +225,7 @@ class HubSource(Source):
 
 
 def _place(asked: DatasetName) -> str:
-    """Give what follows ``hf:``; StudyError if it is neither a folder nor a repository's name."""
+    """Return what follows ``hf:``; StudyError if it is neither a folder nor a repository's name."""
     place = asked.stem.partition(":")[2]
     if _is_path(place):
         place = os.path.realpath(os.path.expanduser(place))
@@ -251,7 +251,7 @@ def _choice(asked: DatasetName) -> Choice:
 
 
 def _metric(asked: DatasetName, file: Path) -> Metric:
-    """Say how labels are scored by what the column of labels holds."""
+    """State how labels are scored by what the column of labels holds."""
     return SEVERAL if has_several_classes(file, _choice(asked), asked.stem) else TOP_1
 
 
@@ -350,7 +350,7 @@ def _write_note(file: Path, listing: Listing) -> None:
 
 
 def _no_parquet(folder: Path) -> str:
-    """Say that a folder has no Parquet files, and what it has."""
+    """State that a folder has no Parquet files, and what it has."""
     expected = f"expected Parquet files in {folder}"
     held = contents(folder)
     if not held:

@@ -73,7 +73,7 @@ def own_title(name: str, instead: str = "") -> str:
 
 
 def not_there(kind: str, place: Path) -> DatasetMissingError:
-    """Say that a folder or table of the user's does not exist, and what beside it is called so.
+    """State that a folder or table of the user's does not exist, and what beside it is called so.
 
     Parameters
     ----------
@@ -206,7 +206,7 @@ def ending(name: str) -> str:
 
 
 def files_said(counts: Mapping[str, int]) -> str:
-    """Say how many files of which kinds (as `ending` gives them) there are, the most first.
+    """Return how many files of which kinds (as `ending` gives them) there are, the most first.
 
     Examples
     --------
@@ -218,7 +218,7 @@ def files_said(counts: Mapping[str, int]) -> str:
 
 
 def remedy_for(kinds: Iterable[str], other: str = CONVERT) -> str:
-    """Say what to do with files that lie where images should; `other` where their kind is unknown.
+    """Return what to do with files found in place of images; `other` if their kind is unknown.
 
     `kinds` as `ending` gives them.
     """

@@ -149,7 +149,7 @@ def _root(asked: DatasetName, cache: Path) -> Path:
 
 
 def _making(asked: DatasetName) -> str:
-    """Say what makes the images: the class, its options, and in which version."""
+    """State what makes the images: the class, its options, and in which version."""
     options = {name: value for name, value in asked.options.items() if name != "root"}
     return f"{asked.stem} {json.dumps(options, sort_keys=True)} {version('torchvision')}"
 
@@ -271,7 +271,7 @@ def _labels(dataset: Any, stem: str, part: str) -> Labels:
 
 
 def _label(dataset: Any, place: int, where: str) -> int:
-    """Give an item's label, and check that the item is an image with one."""
+    """Return an item's label, and check that the item is an image with one."""
     try:
         item = dataset[place]
     # As in `IndexedImages.decode`.
@@ -283,7 +283,7 @@ def _label(dataset: Any, place: int, where: str) -> int:
     if not isinstance(item[1], int | np.integer):
         raise DatasetError(
             f"{where}: expected the number of one class, found {type(item[1]).__name__}: several "
-            "labels an image, boxes and masks are not measured"
+            "labels per image, boxes and masks are not measured"
         )
     return int(item[1])
 
@@ -342,7 +342,7 @@ def download(name: str, root: Path, calls: Sequence[Mapping[str, Any]]) -> None:
 
 @contextmanager
 def whole_folder(root: Path) -> Iterator[Path]:
-    """Give a folder to download into, which becomes `root` when the block ends well.
+    """Return a folder to download into, which becomes `root` when the block ends well.
 
     torchvision takes half an archive for all of it, so what is not whole has another name.
     """

@@ -53,7 +53,7 @@ def count_loose(folder: Path) -> int:
 
 
 def images_in(folder: Path, left_out: Counter[str] | None = None) -> Iterator[Path]:
-    """Give the images in a folder and in those below, sorted by their path's parts.
+    """Return the images in a folder and in those below, sorted by their path's parts.
 
     Links are followed, but not to a folder above: that way there is no end.
     """

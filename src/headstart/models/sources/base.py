@@ -52,7 +52,7 @@ class Source(ABC):
 
     @abstractmethod
     def describe(self, name: str) -> Model:
-        """Give the facts of a network by its name in the library, with pretrained weights if any.
+        """Return the facts of a network by its name in the library, with pretrained weights if any.
 
         May import the library; what it says is kept (`headstart.models.facts`). Options of the
         name are not known here: `recount` comes after them.
@@ -60,7 +60,7 @@ class Source(ABC):
         Raises
         ------
         UnknownNameError
-            The library has no such network; the nearest are told.
+            The library has no such network; the nearest are suggested.
         """
 
     @abstractmethod
@@ -69,7 +69,7 @@ class Source(ABC):
 
     @abstractmethod
     def head(self, module: "nn.Module", size: int | None = None) -> Head:
-        """Say where the classifier is, found by the library's own means.
+        """State where the classifier is, found by the library's own means.
 
         Where a model names its head, this is not asked. `size` is that of the input, where it is
         known and the classifier can only be found by running the network.
@@ -131,7 +131,7 @@ class Source(ABC):
         return ()
 
     def auxiliary_weight(self, architecture: str) -> float:  # noqa: ARG002
-        """Give the weight of each auxiliary classifier's loss, as the architecture is trained."""
+        """Return the weight of each auxiliary classifier's loss, as the architecture is trained."""
         return 0.0
 
     def names(self) -> list[str]:
@@ -145,7 +145,7 @@ class Source(ABC):
         return version(self.package) if self.package else ""
 
     def revision(self, name: str) -> str:  # noqa: ARG002
-        """Say what the facts of a network depend on: they are kept until it changes."""
+        """State what the facts of a network depend on: they are kept until it changes."""
         return self.version()
 
     def require(self) -> None:
@@ -158,7 +158,7 @@ class Source(ABC):
 
 
 def counted(module: "nn.Module", head: Head) -> dict[str, Any]:
-    """Give `feature_dim` and `parameters` of a network whose classifier is `head`.
+    """Return `feature_dim` and `parameters` of a network whose classifier is `head`.
 
     Without a classifier `feature_dim` is 1: the network can be described, `Network` refuses it.
     `parameters` is None where nothing but the classifier has any.

@@ -76,8 +76,8 @@ class HuggingFace(Source):
             "repository": str(hub.folder_of(name) or name),
             **_remarks(name, config, module, prepared),
         }
-        # A network is told from another one by its configuration, wherever that lies, and by what
-        # of it is the feature where earlier releases took another.
+        # Networks differ by their configuration, wherever that lies, and by what of it
+        # is the feature where earlier releases took another.
         marks = "".join(f"+{mark}" for mark in _marks(module, prepared))
         return Model(
             name=f"{self.name}:{name}",
@@ -343,7 +343,7 @@ def _check_architecture(name: str, config: dict[str, Any], read_as: Any) -> None
 
 
 def _vision(config: Any) -> Any:
-    """Give the part of a configuration that is about images."""
+    """Return the part of a configuration that is about images."""
     return getattr(config, "vision_config", None) or config
 
 
@@ -370,7 +370,7 @@ def _classifier(kind: str, read: Any) -> Any:
 
 
 def _logits_of(_module: Any, _images: Any, answer: Any) -> Any:
-    """Give the logits that a classifier calls its last hidden state."""
+    """Return the logits that a classifier calls its last hidden state."""
     return answer.last_hidden_state
 
 
@@ -451,13 +451,13 @@ def _given(module: "nn.Module", config: dict[str, Any], *, bgr: bool) -> "nn.Mod
 
 
 def _interpolates(module: Any) -> bool:
-    """Whether a network resamples its position embeddings when it is told to."""
+    """Whether a network resamples its position embeddings when it is asked to."""
     forward = getattr(module, "model", module).forward
     return "interpolate_pos_encoding" in inspect.signature(forward).parameters
 
 
 def _marks(module: "nn.Module", prepared: Preprocessing) -> list[str]:
-    """Say what of a network's numbers is other than in releases before 0.5."""
+    """State what of a network's numbers is other than in releases before 0.5."""
     from headstart.models.pooled import Pooled
 
     marks = ["bgr"] if prepared.bgr else []
@@ -484,7 +484,7 @@ def _marked_pooler(config: dict[str, Any], marks: list[str]) -> bool:
 def _remarks(
     name: str, config: dict[str, Any], module: "nn.Module", prepared: Preprocessing
 ) -> dict[str, str]:
-    """Say what was understood of a repository, and what had to be assumed."""
+    """State what was understood of a repository, and what had to be assumed."""
     from headstart.models.pooled import Pooled
 
     said = {"channels": "BGR"} if prepared.bgr else {}
@@ -504,7 +504,7 @@ def _remarks(
 
 
 def _absent(name: str) -> str | None:
-    """Say what a folder without weights holds instead; None where they are here, or on the hub."""
+    """Return what a folder without weights holds; None if they are here or on the hub."""
     if hub.has_weights(name):
         return None
     return hub.kind_of(hub.names(name)) if hub.folder_of(name) else ""

@@ -228,7 +228,7 @@ def _interpolation(config: Any, name: str) -> Interpolation:
 
 
 def _weights(config: Any) -> Weights:
-    """Say where timm's own configuration has the weights."""
+    """State where timm's own configuration has the weights."""
     if config.hf_hub_id:
         return Weights(locator=f"hf:{config.hf_hub_id}")
     if config.url:

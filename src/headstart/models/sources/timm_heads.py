@@ -20,7 +20,7 @@ OF_PATCHES = "aux_head"
 
 
 def head_of(module: "nn.Module") -> Head:
-    """Say where a network of timm has its classifier, as its `get_classifier` does."""
+    """State where a network of timm has its classifier, as its `get_classifier` does."""
     if not hasattr(module, "get_classifier"):
         return Head()
     from torch import nn
@@ -39,7 +39,7 @@ def head_of(module: "nn.Module") -> Head:
 
 
 def with_classifier(module: "nn.Module") -> "nn.Module":
-    """Give a backbone that is published without a classifier one that is not trained."""
+    """Return a backbone that is published without a classifier one that is not trained."""
     from torch import nn
 
     found = cast(Any, module).get_classifier() if hasattr(module, "get_classifier") else None
@@ -61,7 +61,7 @@ def without_auxiliary(module: "nn.Module") -> "nn.Module":
 def _of_two(module: "nn.Module", heads: tuple[Any, Any]) -> Head:
     """Average two heads: of a network that was trained with a second one for a teacher's answers.
 
-    timm averages their logits, in training too unless it is told to distil.
+    timm averages their logits, in training too unless it is set to distil.
     """
     from torch import nn
 
@@ -92,7 +92,7 @@ def _of_stages(module: "nn.Module", heads: tuple[Any, ...]) -> Head:
 
 
 def _last_linear(module: "nn.Module", head: Any) -> str:
-    """Give the path of the last layer with weights of a head, which may be more than one layer."""
+    """Return the path of the last layer with weights of a head of one or more layers."""
     path = _path(module, head)
     inside = [
         name for name, part in head.named_modules() if getattr(part, "weight", None) is not None
