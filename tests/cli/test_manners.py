@@ -169,3 +169,13 @@ def test_a_damaged_record_is_one_line(cli, tmp_path, record):
         outcome = cli(*command, store.path)
         assert (outcome.code, outcome.error.code) == (2, "store.record")
         assert outcome.err.count("\n") == 1
+
+
+def test_long_names_are_cut_at_the_left_and_in_a_terminal_alone(monkeypatch):
+    from headstart.cli.tables import WIDEST, shortened
+
+    name = "checkpoint:" + "a/" * 30 + "best.pth"
+    assert shortened(name) == name
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    assert len(shortened(name)) == WIDEST
+    assert name.endswith(shortened(name)[1:])

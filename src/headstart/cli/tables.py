@@ -1,5 +1,6 @@
 """What tables on the screen share; imports nothing that is slow."""
 
+import sys
 from collections.abc import Collection
 from typing import Any
 
@@ -14,7 +15,7 @@ class PlainTable(Table):
     """A table whose columns of numbers, on the right, are never made narrower than a number."""
 
     def add_row(self, *cells: Any, **options: Any) -> None:
-        """Add a row, a cell a column."""
+        """Add a row, one cell per column."""
         super().add_row(*cells, **options)
         for column, cell in zip(self.columns, cells, strict=False):
             if column.justify == "right":
@@ -34,5 +35,10 @@ def plain_table(*columns: str, right: Collection[str]) -> PlainTable:
 
 
 def shortened(name: str) -> str:
-    """Cut the start off a long name, which is a path's: what tells it from others is its end."""
-    return name if len(name) <= WIDEST else f"…{name[1 - WIDEST :]}"
+    """Cut the start off a long name, in a terminal only: models differ in the end of their names.
+
+    What goes to a file or a pipe has whole names.
+    """
+    if len(name) <= WIDEST or not sys.stdout.isatty():
+        return name
+    return f"…{name[1 - WIDEST :]}"
