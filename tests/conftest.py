@@ -106,7 +106,11 @@ def headstart_process(*arguments: object, **options) -> subprocess.Popen:
 
 
 def limit_file_size(n_bytes: int) -> None:
-    """Make the kernel refuse to write past `n_bytes` of a file, as a full disk does."""
+    """Make the kernel refuse to write past `n_bytes` of a file, as a full disk does.
+
+    For `preexec_fn`. The child writes no bytecode: a cut file of it would fail every later process.
+    """
+    os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, n_bytes))
 

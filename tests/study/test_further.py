@@ -74,7 +74,7 @@ def test_a_dataset_has_the_sizes_that_its_smallest_class_has(tmp_path):
     with pytest.raises(StudyError, match="the smallest class of dataset 'digits' has 104 training"):
         Study(models=[MODEL], datasets=["digits"], examples_per_class=[105]).trials()
     with pytest.raises(
-        StudyError, match=r"105 images a class are more than there are: .* has 104 "
+        StudyError, match=r"105 images per class are more than there are: .* has 104 "
     ):
         datasets.find("digits", examples_per_class=105)
     # A limit leaves each class as many.

@@ -214,13 +214,13 @@ def test_flowers102_of_two_parts(write, small):
 def test_voc2007_of_object_crops(splits_of, refused):
     # One class an image: each crop shows one object.
     crops = relabelled(splits_of("voc2007"), lambda labels: labels.argmax(axis=1))
-    words = "the train labels should give several classes an image, found one class an image"
+    words = "the train labels should give several classes per image, found one class per image"
     refused("voc2007", crops, words)
 
 
 def test_several_classes_where_there_is_one(splits_of, refused):
     several = relabelled(splits_of("dtd"), lambda labels: 2 * np.eye(3, dtype=int)[labels] - 1)
-    words = "the train labels should give one class an image, found several classes an image"
+    words = "the train labels should give one class per image, found several classes per image"
     refused("dtd", several, words)
 
 
