@@ -83,7 +83,7 @@ class Record:
         return cls(kept["n_validation"], kept["n_test"], runs)
 
     def as_json(self) -> dict[str, Any]:
-        """Rate, decay, steps, images right of validation by crop, and of test, a row a run."""
+        """Rate, decay, steps, images right of validation by crop, and of test, one row per run."""
         rows = [[*key, *run.validation, *run.test] for key, run in sorted(self.runs.items())]
         return {"n_validation": self.n_validation, "n_test": self.n_test, "runs": rows}
 

@@ -144,7 +144,7 @@ def measure(cell: Cell, record: Record, measuring: Measuring, keep: Any, minutes
 
 
 def write(file: Path, records: Mapping[Cell, Record], complete: set[str]) -> dict[str, Any]:
-    """Write a record, a line a run; what it says."""
+    """Write a record, one line per run; what it says."""
     whole = {cell: record for cell, record in records.items() if cell.name in complete}
     report = {
         "benchmark": "search",

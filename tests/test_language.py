@@ -18,6 +18,7 @@ UNIT = (
 )
 PATTERNS = {
     "per, not a (one row per result)": rf"\b(one|rows?|labels|images|steps|classes) an? ({UNIT})\b",
+    "per, not a (one line per fact)": r"\b[Aa] (row|line|column|panel|folder) an? (?!few|lot)\w",
     "an active verb, not 'is told'": r"\b(is|are|was|be) told\b|\btold (apart|by)\b",
     "whoever": r"\b[Ww]hoever\b",
     "invalid, not 'will not do'": r"\bwill not do\b",

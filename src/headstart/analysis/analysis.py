@@ -141,7 +141,7 @@ class Analysis:
     notes
         How numbers were treated (accuracies of exactly 0 or 100 %), and where intervals mislead.
     trials
-        A row a stored result: how the number was made.
+        One row per stored result: how the number was made.
     sources
         What the table came from, a dict a source; `against` is last and has a key of that name.
     upstream_name

@@ -119,7 +119,7 @@ def cells_of(frame: pd.DataFrame, level: float = 0.95) -> pd.DataFrame:
     Parameters
     ----------
     frame
-        Rows of one table (`headstart.analysis.table.tidy`), a row a seed.
+        Rows of one table (`headstart.analysis.table.tidy`), one row per seed.
     level
         Coverage of the intervals.
 

@@ -67,7 +67,7 @@ class Source:
         are such: description, citation, digitised, sha256; of all but the first source `renamed`
         `kept_apart` and `unmatched` (see `align`).
     trials
-        A row a stored result, `TRIAL_COLUMNS`.
+        One row per stored result, `TRIAL_COLUMNS`.
     predictions
         Key of a stored result -> how to read its per-example predictions.
     """

@@ -144,7 +144,7 @@ def _table(rows: Sequence[dict[str, Any]]) -> Group:
 
 
 def _facts(checked: Checked) -> list[str]:
-    """All that is known of a dataset, a line a fact: lines are not broken, paths can be copied."""
+    """All that is known of a dataset, one line per fact: unbroken, so that paths can be copied."""
     reading = checked.reading
     sizes = [f"{part.size:,} {name}" for name, part in reading.manifest.splits.items()]
     facts = {

@@ -115,7 +115,7 @@ def _source_line(source: dict[str, Any]) -> str:
 
 
 def _correlations(analysis: Analysis) -> Table:
-    """A row a group of datasets, under the name of its setting."""
+    """One row per group of datasets, under the name of its setting."""
     numbers = ("r (logit)", "95 % interval", "by family", "plain", "rho", "tau")
     table = plain_table("datasets (how many)", *numbers, right=numbers)
     datasets = set(analysis.cells["dataset"])

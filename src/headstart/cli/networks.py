@@ -77,7 +77,7 @@ def table(rows: Sequence[dict[str, Any]]) -> Group:
 
 
 def details(row: dict[str, Any]) -> list[str]:
-    """All that is known of a network, a line a fact: lines are not broken, paths can be copied."""
+    """All that is known of a network, one line per fact: unbroken, so that paths can be copied."""
     here = "yes, " if row["present"] else "no: "
     size = row["weights_bytes"]
     download = "nothing to download" if row["present"] else "a download of unknown size"

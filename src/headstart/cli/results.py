@@ -70,7 +70,7 @@ def show_trials(named: Sequence[str], store: Path, *, csv: bool, json: bool) -> 
 
 
 def grid(one: Tried) -> list[dict[str, Any]]:
-    """A row an evaluation on validation: of which trial, what was tried, what it reached."""
+    """One row per evaluation on validation: of which trial, what was tried, what it reached."""
     about = _about(one)
     return [
         {
@@ -154,7 +154,7 @@ def _metrics(result: Result) -> str:
 
 
 def _surface(one: Tried, steps: float) -> Table:
-    """A row a learning rate, a column a weight decay; of each pair its best crop."""
+    """One row per learning rate, one column per weight decay; of each pair its best crop."""
     rows = [row for row in one.curve if row["steps"] == steps]
     rates, decays = (
         sorted({float(row[name]) for row in rows}) for name in ("learning_rate", "weight_decay")

@@ -185,7 +185,7 @@ def _rung_line(sweep: Sweep) -> Iterator[str]:
 
 
 def _grid(sweep: Sweep) -> Table:
-    """A row a learning rate, a column a decay."""
+    """One row per learning rate, one column per decay."""
     setting, best = sweep.setting, sweep.best
     # As wide as the cells, which end with a mark.
     decays = [f"{_short(decay)} " for decay in setting.decays]
@@ -216,7 +216,7 @@ def _cell(sweep: Sweep, pair: Pair, best: Measurement | None) -> Text:
 
 
 def _runs(sweep: Sweep) -> Iterator[RenderableType]:
-    """A line a network that is trained now."""
+    """One line per network that is trained now."""
     runs = [sweep.refit] if sweep.refit else list(sweep.running.values())
     if not runs:
         return

@@ -1,7 +1,7 @@
 """Datasets in Parquet files, laid out as the Hugging Face hub does: files -> classes and parts.
 
 data/train-00000-of-00002.parquet       a split in its name, and of how many files it is one
-CONFIG/test/0000.parquet                the hub's own conversions: a folder a configuration
+CONFIG/test/0000.parquet                the hub's own conversions: one folder per configuration
 """
 
 import json

@@ -117,7 +117,7 @@ class MultiLabel(LabelKind):
         found = labels[rows[0], columns[0]]
         return int(rows[0]), f"label {found}, 1 (present), 0 (difficult) or -1 (absent) is expected"
 
-    def counts(self, labels: Labels, n_classes: int) -> Labels:  # noqa: ARG002  a column a class
+    def counts(self, labels: Labels, n_classes: int) -> Labels:  # noqa: ARG002  one column per class
         return np.asarray((labels == 1).sum(axis=0), dtype=np.int64)
 
     def subset(self, labels: Labels, size: int, seed: int) -> Labels:

@@ -7,7 +7,6 @@ Neighbours of test images come from train + validation.
 """
 
 from collections.abc import Sequence
-from functools import cached_property
 from itertools import product
 from types import MappingProxyType
 from typing import Annotated, Any, ClassVar, Literal
@@ -20,7 +19,7 @@ from headstart import metrics
 from headstart.clock import Clock
 from headstart.errors import FeatureError
 from headstart.methods.base import ResourceEstimate, TestScores
-from headstart.methods.on_features import LabelledFeatures, TrialFeatures, needs_features
+from headstart.methods.on_features import LabelledFeatures, PreparedOnFeatures, needs_features
 from headstart.spec import Candidate, Measurement, Selection, Setting, Trial
 from headstart.spec.setting import FEATURES_IMPLEMENTATION, Resize
 from headstart.workspace import Workspace
@@ -92,21 +91,12 @@ class KNearestNeighbours:
 KNN = KNearestNeighbours()
 
 
-class PreparedNeighbours:
-    """An open trial of the knn setting."""
+class PreparedNeighbours(PreparedOnFeatures):
+    """A trial of the knn setting; its features are mapped when they are first needed."""
 
     def __init__(self, trial: Trial, workspace: Workspace) -> None:
-        self.trial, self._workspace = trial, workspace
         self._setting = _setting(trial)
-
-    @cached_property
-    def features(self) -> TrialFeatures:
-        """Features of the trial's images, with labels of train and validation."""
-        setting = self._setting
-        return TrialFeatures.of(self.trial, setting.resize, setting.precision, self._workspace)
-
-    def candidates(self, measured: Sequence[Measurement]) -> tuple[Candidate, ...]:
-        return () if measured else (Candidate(),)
+        super().__init__(trial, workspace, self._setting.resize)
 
     def measure(self, candidate: Candidate) -> Measurement:
         clock = Clock()

@@ -6,7 +6,6 @@ per class, all with the same lambda.
 """
 
 from collections.abc import Sequence
-from functools import cached_property
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
@@ -15,7 +14,7 @@ from pydantic import Field, FiniteFloat, field_validator
 from headstart import metrics, models
 from headstart.clock import Clock
 from headstart.methods.base import ResourceEstimate, TestScores
-from headstart.methods.on_features import LabelledFeatures, TrialFeatures, needs_features
+from headstart.methods.on_features import LabelledFeatures, PreparedOnFeatures, needs_features
 from headstart.spec import Candidate, Measurement, Selection, Setting, Trial
 from headstart.spec.labels import number_label
 from headstart.spec.setting import FEATURES_IMPLEMENTATION, Resize
@@ -85,21 +84,12 @@ class LinearProbe:
 LINEAR = LinearProbe()
 
 
-class PreparedProbe:
-    """An open linear trial."""
+class PreparedProbe(PreparedOnFeatures):
+    """A linear trial; its features are mapped when they are first needed."""
 
     def __init__(self, trial: Trial, workspace: Workspace) -> None:
-        self.trial, self._workspace = trial, workspace
         self._setting = _setting(trial)
-
-    @cached_property
-    def features(self) -> TrialFeatures:
-        """Features of the trial's images, with labels of train and validation."""
-        setting = self._setting
-        return TrialFeatures.of(self.trial, setting.resize, setting.precision, self._workspace)
-
-    def candidates(self, measured: Sequence[Measurement]) -> tuple[Candidate, ...]:
-        return () if measured else (Candidate(),)
+        super().__init__(trial, workspace, self._setting.resize)
 
     def measure(self, candidate: Candidate) -> Measurement:
         clock = Clock()

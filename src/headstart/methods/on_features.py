@@ -1,6 +1,8 @@
 """Features and labels of a trial, for methods on fixed features."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -17,11 +19,11 @@ from headstart.features import (
 )
 from headstart.labels import kind_of
 from headstart.methods.base import ResourceEstimate
-from headstart.spec import Trial, digest
+from headstart.spec import Candidate, Measurement, Trial, digest
 from headstart.spec.setting import Precision, Resize
 from headstart.workspace import Workspace
 
-__all__ = ["LabelledFeatures", "TrialFeatures", "needs_features"]
+__all__ = ["LabelledFeatures", "PreparedOnFeatures", "TrialFeatures", "needs_features"]
 
 Rows = npt.NDArray[np.int64]
 
@@ -149,3 +151,26 @@ class TrialFeatures:
     def _whole(self, first: int, last: int) -> Rows:
         rows = np.arange(first, last, dtype=np.int64)
         return rows[~np.isin(rows, list(self._features.broken))]
+
+
+class PreparedOnFeatures:
+    """A trial on fixed features, whose one candidate holds everything that is tried on validation.
+
+    Parameters
+    ----------
+    resize
+        How an image meets the network's input size.
+    """
+
+    def __init__(self, trial: Trial, workspace: Workspace, resize: Resize) -> None:
+        self.trial, self._workspace, self._resize = trial, workspace, resize
+
+    @cached_property
+    def features(self) -> TrialFeatures:
+        """Features of the trial's images, with labels of train and validation."""
+        precision = self.trial.setting.precision
+        return TrialFeatures.of(self.trial, self._resize, precision, self._workspace)
+
+    def candidates(self, measured: Sequence[Measurement]) -> tuple[Candidate, ...]:
+        """Return the one candidate, or none once it was measured."""
+        return () if measured else (Candidate(),)

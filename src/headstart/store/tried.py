@@ -26,7 +26,7 @@ class Tried:
     result
         None of a trial that is under way, or was interrupted.
     curve
-        What was tried on validation, a row an evaluation.
+        What was tried on validation, one row per evaluation.
     n_measured
         Candidates that were measured.
     """

@@ -261,7 +261,7 @@ def _encoded_several(
     if len(names) != n_classes or not set(values.tolist()) <= {-1, 0, 1}:
         raise DatasetError(
             f"{place} gave {n_classes} columns of labels from {values.min()} to {values.max()} for "
-            f"{len(names)} classes: expected a column a class, in {{1, 0}} or {{1, 0, -1}}"
+            f"{len(names)} classes: expected one column per class, in {{1, 0}} or {{1, 0, -1}}"
         )
     if -1 in values:
         return names, given
