@@ -144,7 +144,7 @@ def test_it_is_called_once_until_the_file_changes(asked, tmp_path):
     ("COLOUR, ['a', 'c'], ['a', 'b']", "gave the label 'c': expected one of its 2 classes"),
     ("COLOUR, [0, 1], ['a', 'a']", r"the classes \['a', 'a'\]: expected different names"),
     ("COLOUR, [0, 1], 'ab'", "the classes 'ab': expected different names in the order"),
-    ("COLOUR, [[0, 2], [1, 0]]", r"gave 2 columns of labels from 0 to 2 for 2 classes: expected one"),
+    ("COLOUR, [[0, 2], [1, 0]]", r"gave 2 columns of labels from 0 to 2 for 2 classes: expected"),
     ("COLOUR, [[0, 1], [1, 0]], ['a']", "2 columns of labels from 0 to 1 for 1 classes: expected"),
     ("{'train': (COLOUR, [0, 1]), 'test': (COLOUR, ['a', 'b'])}", "labels of another kind in each"),
     ("{'train': (COLOUR, [[0, 1]] * 2), 'test': (COLOUR, [[1]] * 2)}", "of another kind in each"),
