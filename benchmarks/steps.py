@@ -9,7 +9,7 @@ small that starting operations costs as much as they do:
 * bare loop          the same steps without checkpoints, watching and checks: its limit;
 * stacked            all four as one: torch.func.stack_module_state and vmap, one set of views;
 * two processes      `headstart.executors.Processes`, as with --workers 2;
-* compiled           torch.compile of the network in the bare loop; compiling is told apart.
+* compiled           torch.compile of the network in the bare loop; compile time is separate.
 
 With --device cuda also, in the bare loop, what saves a GPU the launches. These two have never been
 run: no GPU was at hand.
@@ -137,7 +137,7 @@ def trained(name: str, candidate: tuple[float, float], device: torch.device) -> 
 def in_worker(item: tuple[str, tuple[float, float], str, int], _: Send) -> float:
     """Train in a process that has its share of the threads."""
     name, candidate, device, threads = item
-    # torch is imported with this script, before the worker is told how many threads it has.
+    # torch is imported with this script, before the worker knows its number of threads.
     torch.set_num_threads(threads)
     return trained(name, candidate, torch.device(device))
 

@@ -1,4 +1,4 @@
-"""What stands across a table, and how it is told; small tables with cells known by eye."""
+"""What stands across a table, and how it is recognized; small tables with cells known by eye."""
 
 import io
 

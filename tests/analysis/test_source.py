@@ -451,14 +451,15 @@ def test_guessed_families_are_told(table):
     assert set(guessed.cells.family) == {"net"}
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
 @pytest.mark.parametrize("suffix", ["toml", "csv"])
-def test_groups_from_a_file(tmp_path, table, suffix):
+def test_groups_from_a_file(tmp_path, table, suffix, encoding):
     text = {
         "toml": 'hard = ["set0", "set1"]\neasy = ["set2"]\n',
         "csv": "dataset,group\nset0,hard\nset1,hard\nset2,easy\n",
     }
     file = tmp_path / f"groups.{suffix}"
-    file.write_text(text[suffix])
+    file.write_text(text[suffix], encoding=encoding)
     found = hs.analyze(table, groups=file, resamples=200).correlations
     counts = found.drop_duplicates("group").set_index("group").n_datasets
     assert counts[["all", "hard", "easy"]].tolist() == [4, 2, 1]
@@ -469,7 +470,7 @@ def test_groups_from_a_file(tmp_path, table, suffix):
     [
         ("g.toml", 'hard = ["set9"]', "dataset 'set9' is not in the table; it has: set0, set1"),
         ("g.toml", 'hard = "set0"', "expected 'hard' to be a list of datasets"),
-        ("g.toml", "hard = [", "is not a TOML file"),
+        ("g.toml", "hard = [", "not valid TOML"),
         ("g.toml", 'a = ["set0"]\nb = ["set0"]', "dataset 'set0' is in two groups"),
         ("g.csv", "a,b\n1,2\n", "expected columns dataset and group, found a, b"),
     ],

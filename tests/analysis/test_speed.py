@@ -41,7 +41,7 @@ def test_many_curves_at_once_are_each_as_if_alone():
             np.interp(target, mean[rise], np.log(steps[rise]))
         )  # fmt: skip
         assert found == pytest.approx(expected)
-        # Of the first number of steps exactly: it is told from one that lies between.
+        # Of the first number of steps exactly: not one that lies between.
         assert (found == 5) == (first == 0)
 
 

@@ -75,7 +75,7 @@ def test_a_closed_output_is_one_line(store, command):
 def test_with_closed_streams_a_file_is_written_and_nothing_else(tmp_path, closed):
     page = tmp_path / "page.html"
     ended = shell(f"$H report kornblith2019 --resamples 100 --out {page} {closed}")
-    # What it prints is lost where the output is closed: that is told, and the page is there.
+    # What it prints is lost where the output is closed: that is reported, and the page is there.
     assert ended.returncode == (2 if ">&-" in closed.split() else 0)
     assert "Traceback" not in ended.stderr
     assert page.read_text().endswith("</html>\n") or "</html>" in page.read_text()[-200:]

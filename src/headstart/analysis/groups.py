@@ -1,8 +1,7 @@
 """Groups of datasets that are analysed apart."""
 
 import re
-import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 
 import pandas as pd
@@ -11,7 +10,7 @@ from headstart.analysis.agree import EVERYTHING
 from headstart.analysis.delimited import read_delimited
 from headstart.analysis.published import published_sizes
 from headstart.errors import TableError
-from headstart.files import storage_errors
+from headstart.files import read_toml, storage_errors
 
 __all__ = ["LARGE", "SMALL", "check_groups", "groups_by_size", "read_groups"]
 
@@ -105,12 +104,8 @@ def check_groups(pairs: Iterable[tuple[str, str]], datasets: list[str], where: s
 
 
 def _from_toml(content: bytes, path: Path) -> list[tuple[str, str]]:
-    try:
-        table: Mapping[str, object] = tomllib.loads(content.decode("utf-8"))
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise TableError(f"{path} is not a TOML file: {error}") from error
     pairs = []
-    for group, members in table.items():
+    for group, members in read_toml(content, f"groups {path}", TableError).items():
         if not isinstance(members, list):
             raise TableError(f"{path}: expected '{group}' to be a list of datasets")
         pairs += [(str(member), group) for member in members]
