@@ -44,10 +44,10 @@ import numpy as np
 from PIL import Image, features
 from sklearn.datasets import load_sample_images
 
+from headstart.context import ProgressReporter
 from headstart.datasets import FileImages
 from headstart.datasets.prepare import bytes_needed, fit_side, prepare_images
 from headstart.datasets.prepared import Prepared, Recipe, open_prepared
-from headstart.workspace import Watcher
 
 RECIPE = Recipe("benchmark")
 WAYS, THINGS = ("pillow", "small jpeg", "prepared"), ("read", "cold", "crop")
@@ -84,7 +84,9 @@ def images_of(folder: Path, times: int = 1) -> FileImages:
 
 def form_of(folder: Path, times: int = 1) -> Prepared:
     """Open the prepared form."""
-    form = open_prepared(images_of(folder, times), RECIPE, folder / f"prepared-{times}", Watcher())
+    form = open_prepared(
+        images_of(folder, times), RECIPE, folder / f"prepared-{times}", ProgressReporter()
+    )
     assert form is not None
     return form
 
@@ -92,7 +94,7 @@ def form_of(folder: Path, times: int = 1) -> Prepared:
 def prepare(folder: Path, times: int = 1) -> float:
     """Prepare the images; give the images per second."""
     images, start = images_of(folder, times), time.perf_counter()
-    prepare_images(images, RECIPE, folder / f"prepared-{times}", Watcher())
+    prepare_images(images, RECIPE, folder / f"prepared-{times}", ProgressReporter())
     return len(images) / (time.perf_counter() - start)
 
 

@@ -39,6 +39,7 @@ import torch
 from torchvision.transforms import v2
 
 from headstart import datasets, models
+from headstart.context import RunContext, default_cache
 from headstart.datasets import JoinedImages
 from headstart.datasets.ahead import ahead
 from headstart.devices import BFLOAT16, fast_bfloat16, resolve_device
@@ -50,7 +51,6 @@ from headstart.metrics import top1
 from headstart.models.network import Network
 from headstart.probe import Softmax, fit_path
 from headstart.spec import Model, Selection
-from headstart.workspace import Workspace, default_cache
 from rival_runtimes import BATCH, MODELS, RIVALS, network_of
 
 MODEL = MODELS["efficientnet_lite0"]
@@ -216,9 +216,9 @@ def accuracy(precision: str, cache: Path) -> float:
         part.take(np.arange(0, 10000, 5)) for part in (splits.train, splits.validation)
     )
     images = JoinedImages([train.images, validation.images, splits.test.images])
-    workspace = Workspace(cache=cache)
+    context = RunContext(cache=cache)
     request = FeatureRequest.all_of(images, "benchmark", precision=precision)
-    values = penultimate_features(MODEL, request, workspace).values
+    values = penultimate_features(MODEL, request, context).values
     n = len(train)
     loss = Softmax.of(torch.from_numpy(train.labels), 10)
     fits = sorted(fit_path(values[:n], loss, KORNBLITH_LAMBDAS), key=lambda fit: -fit.lam)
@@ -238,12 +238,12 @@ def peak_memory(n_images: int) -> float:
         "from headstart.datasets import ArrayImages\n"
         "from headstart.features import FeatureRequest, penultimate_features\n"
         "from headstart import models\n"
-        "from headstart.workspace import Workspace\n"
+        "from headstart.context import RunContext\n"
         "pixels = np.random.RandomState(0).randint(0, 255, (8, 28, 28), dtype=np.uint8)\n"
         f"images = ArrayImages(pixels, np.arange({n_images}) % 8)\n"
         "with tempfile.TemporaryDirectory() as folder:\n"
         "    penultimate_features(models.find('efficientnet_lite0'),\n"
-        "        FeatureRequest.all_of(images, 'x'), Workspace(cache=pathlib.Path(folder)))\n"
+        "        FeatureRequest.all_of(images, 'x'), RunContext(cache=pathlib.Path(folder)))\n"
         # Not getrusage: a child inherits its parent's peak there.
         "status = pathlib.Path('/proc/self/status').read_text()\n"
         "print(status.split('VmHWM:')[1].split()[0])\n"

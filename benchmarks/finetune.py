@@ -41,6 +41,7 @@ from torchvision.transforms import v2
 
 from data import photographs
 from features import machine
+from headstart.context import ProgressReporter
 from headstart.datasets import FileImages
 from headstart.datasets.prepare import prepare_images
 from headstart.datasets.prepared import Prepared
@@ -51,7 +52,6 @@ from headstart.training.modes import exact_float32, multiplying
 from headstart.training.optimizer import make_optimizer
 from headstart.training.pixels import MappedPixels, Pixels, ResidentPixels
 from headstart.training.views import training_views
-from headstart.workspace import Watcher
 from networks import N_CLASSES, resnet20
 
 SMALL = 40
@@ -218,7 +218,7 @@ def written(case: Case, folder: Path) -> tuple[list[Path], Prepared]:
         for file in files:
             Image.open(file).resize((SMALL, SMALL)).save(file, quality=90)
     form = Form("benchmark")
-    return files, prepare_images(FileImages(files), form, folder / "forms", Watcher())
+    return files, prepare_images(FileImages(files), form, folder / "forms", ProgressReporter())
 
 
 def rates(name: str, case: Case, device: torch.device, rounds: int) -> dict[str, object]:

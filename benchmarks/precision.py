@@ -33,13 +33,13 @@ import torch
 from features import machine
 from finetune import CPU_CASES, GPU_CASES, fixed_batch, written
 from headstart import datasets, models
+from headstart.context import RunContext
 from headstart.devices import require_fast, resolve_device
 from headstart.files import replaced
 from headstart.methods.training_images import TrainingImages, input_of
 from headstart.spec import Model, Weights
 from headstart.training import Hyperparameters, decision_values, load_pixels, train
 from headstart.training.pixels import ResidentPixels
-from headstart.workspace import Workspace
 from replay import interval
 from search import opened
 
@@ -92,8 +92,8 @@ PROBLEMS = (
 @cache
 def examples_of(dataset: str, folder: Path) -> tuple[TrainingImages, np.ndarray]:
     """Read a dataset; its examples, and (n,) int64 labels of those of test."""
-    noun, workspace = datasets.find(dataset), Workspace(device="cpu", cache=folder)
-    return TrainingImages.read(noun, 0, KEPT, workspace), opened(noun, 0, workspace)
+    noun, context = datasets.find(dataset), RunContext(device="cpu", cache=folder)
+    return TrainingImages.read(noun, 0, KEPT, context), opened(noun, 0, context)
 
 
 def accuracies(

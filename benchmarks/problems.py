@@ -115,8 +115,8 @@ def image_features(name: str) -> tuple[np.ndarray, np.ndarray]:
     """Extract the features of a dataset's training images, or read them from the cache."""
     # Only here: the synthetic cases need neither a model nor a dataset.
     from headstart import datasets, models
+    from headstart.context import RunContext, default_cache
     from headstart.features import FeatureRequest, penultimate_features
-    from headstart.workspace import Workspace, default_cache
 
     dataset_name, limit = IMAGES[name]
     dataset = datasets.find(dataset_name, limit=limit)
@@ -124,7 +124,7 @@ def image_features(name: str) -> tuple[np.ndarray, np.ndarray]:
     values = penultimate_features(
         models.find("efficientnet_lite0"),
         FeatureRequest.all_of(splits.train.images, splits.revision),
-        Workspace(),
+        RunContext(),
     ).values
     return np.array(values, np.float32), np.asarray(splits.train.labels)
 

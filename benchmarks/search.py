@@ -28,10 +28,10 @@ from safetensors.torch import save_file
 
 from features import machine
 from headstart import datasets, models
+from headstart.context import RunContext
 from headstart.files import replaced
 from headstart.methods.finetune import FINETUNE, PreparedTraining
 from headstart.spec import Candidate, Dataset, Measurement, Model, Selection, TrainingSetting, Trial
-from headstart.workspace import Workspace
 from replay import CROPS, SEARCHES, Cell, Record, Run, key_of, records_of, replayed, scaled, summary
 
 NETWORK = f"{Path(__file__).parent / 'networks.py'}:convnet?mean=0.5,0.5,0.5&std=0.25,0.25,0.25"
@@ -53,7 +53,7 @@ class Measuring:
     """A cell's training data, and its test labels."""
 
     def __init__(self, cell: Cell, folder: Path) -> None:
-        self.cell, self.workspace = cell, Workspace(device="cpu", cache=folder)
+        self.cell, self.context = cell, RunContext(device="cpu", cache=folder)
 
     @cached_property
     def training(self) -> PreparedTraining:
@@ -61,18 +61,18 @@ class Measuring:
         cell = self.cell
         weights = ""
         if cell.kind == "finetune":
-            weights = f"&weights={pretrained(OTHER[cell.dataset], self.workspace)}"
+            weights = f"&weights={pretrained(OTHER[cell.dataset], self.context)}"
         dataset = datasets.find(cell.dataset, examples_per_class=EXAMPLES[cell.dataset])
         model = network(cell.dataset, weights)
         grid = scaled(cell.kind, "grid")
         trial = Trial(model=model, dataset=dataset, setting=grid, seed=cell.seed)
-        return FINETUNE.open(trial, self.workspace)
+        return FINETUNE.open(trial, self.context)
 
     @cached_property
     def test_labels(self) -> np.ndarray:
         """(n,) int64."""
         trial = self.training.trial
-        return opened(trial.dataset, trial.seed, self.workspace)
+        return opened(trial.dataset, trial.seed, self.context)
 
     def empty(self) -> Record:
         """Return a record without runs."""
@@ -97,9 +97,9 @@ class Measuring:
         return Run(right(rows, examples.labels[rows]), test)
 
 
-def opened(dataset: Dataset, seed: int, workspace: Workspace) -> np.ndarray:
+def opened(dataset: Dataset, seed: int, context: RunContext) -> np.ndarray:
     """(n,) int64 test labels, which no trial has before its choice: regret is made of them."""
-    splits = datasets.load(dataset, seed, workspace.cache, test_labels=True)
+    splits = datasets.load(dataset, seed, context.cache, test_labels=True)
     nothing = Selection(examples=splits.revision, chosen={}, validation_curve=({},))
     return splits.test.open(nothing)
 
@@ -109,16 +109,16 @@ def network(dataset: str, weights: str = "") -> Model:
     return models.find(f"{NETWORK}&size={SIDES[dataset]}{weights}")
 
 
-def pretrained(dataset: str, workspace: Workspace) -> Path:
+def pretrained(dataset: str, context: RunContext) -> Path:
     """Train on all of a dataset, unless that is done; the file of weights."""
-    file = workspace.cache / f"{dataset}.safetensors"
+    file = context.cache / f"{dataset}.safetensors"
     if not file.exists():
         trial = Trial(
             model=network(dataset),
             dataset=datasets.find(dataset),
             setting=scaled("scratch", "grid"),
         )
-        training = FINETUNE.open(trial, workspace)
+        training = FINETUNE.open(trial, context)
         _, trained = training.train(PRETRAINING, training.images.train_rows, "pretraining")
         # With the classifier's shape as the function builds it.
         state = trained.with_head(models.load(trial.model).classifier.out_features, 0)

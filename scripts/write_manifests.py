@@ -9,11 +9,11 @@ what the check is there to find.
 import sys
 from pathlib import Path
 
+from headstart.context import default_cache
 from headstart.datasets.ledger import Ledger
 from headstart.datasets.manifest import make_manifest
 from headstart.datasets.sources.embedded import EMBEDDED
 from headstart.labels import kind_of
-from headstart.workspace import default_cache
 
 FOLDER = Path(__file__).parent.parent / "src" / "headstart" / "datasets" / "manifests"
 

@@ -11,8 +11,8 @@ from sklearn.metrics import silhouette_score
 
 from conftest import write_folder
 from headstart import datasets, models
+from headstart.context import ProgressReporter, RunContext
 from headstart.embedding import View, embed
-from headstart.workspace import Watcher, Workspace
 
 NET = f"{Path(__file__).parent / 'small_network.py'}:build?size=32"
 RANDOM = f"{NET}&weights=random"
@@ -28,7 +28,7 @@ def made(dataset, *names, limit=None, **view):
     """Embed without the command line; t-SNE of few points takes no time."""
     chosen = [models.find(name) for name in names or (NET,)]
     found = datasets.find(str(dataset), limit=limit)
-    return embed(chosen, found, View(**view), "fp32", Workspace(device="cpu"))
+    return embed(chosen, found, View(**view), "fp32", RunContext(device="cpu"))
 
 
 class TestTheCommand:
@@ -195,7 +195,7 @@ def read_features(images):
     from headstart.features.stream import Decoder
 
     dataset, model = datasets.find(str(images)), models.find(RANDOM)
-    split = datasets.load(dataset, 0, Workspace().cache).test
+    split = datasets.load(dataset, 0, RunContext().cache).test
     pixels = Decoder(split.images, model, "whole", False)(range(len(split))).pixels
     return Extractor(models.load(model), model, "fp32", torch.device("cpu"))(pixels)
 
@@ -227,11 +227,11 @@ def test_a_network_alone_has_no_other_to_be_like(images):
 def test_whoever_watches_hears_of_each_network(images):
     heard = []
 
-    class Listener(Watcher):
+    class Listener(ProgressReporter):
         def trial_started(self, title, number, total):
             heard.append((title, number, total))
 
-    workspace = Workspace(device="cpu", watcher=Listener())
+    context = RunContext(device="cpu", reporter=Listener())
     chosen = [models.find(RANDOM), models.find(NET)]
-    embed(chosen, datasets.find(str(images)), View(), "fp32", workspace)
+    embed(chosen, datasets.find(str(images)), View(), "fp32", context)
     assert heard == [(RANDOM, 1, 2), (NET, 2, 2)]

@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 
 import small_network
 from headstart import datasets, files, models
+from headstart.context import ProgressReporter, RunContext
 from headstart.errors import DiskFullError, NotWritableError
 from headstart.features import FeatureRequest, penultimate_features
 from headstart.methods.finetune import FINETUNE
@@ -18,7 +19,6 @@ from headstart.models.keeping import load_name
 from headstart.spec import Model
 from headstart.store import ResultStore
 from headstart.study import Study
-from headstart.workspace import Watcher, Workspace
 
 NETWORK = f"{Path(small_network.__file__)}:build?size=16&mean=0.5,0.5,0.5&std=0.25,0.25,0.25"
 TUNED = {
@@ -53,7 +53,7 @@ def test_a_tuned_network_gives_the_stored_scores_again(run):
     _, model = kept(folder, result)
     network = models.load(model)
     assert network.trained_classifier
-    training = FINETUNE.open(result.trial, Workspace(device="cpu"))
+    training = FINETUNE.open(result.trial, RunContext(device="cpu"))
     crop = result.selection.chosen["crop"]
     scores = training.scores(network, training.images.test_rows, crop)
     stored = ResultStore(folder / "r.db").predictions(result.trial.key).scores
@@ -65,10 +65,10 @@ def test_a_regression_is_the_networks_classifier(run):
     folder, (result, _) = run
     _, model = kept(folder, result)
     network, trial = models.load(model), result.trial
-    workspace = Workspace(device="cpu")
-    splits = datasets.load(trial.dataset, trial.seed, workspace.cache)
+    context = RunContext(device="cpu")
+    splits = datasets.load(trial.dataset, trial.seed, context.cache)
     request = FeatureRequest.of(trial.dataset, splits, trial.setting.resize, "fp32")
-    features = penultimate_features(model, request, workspace).values[-100:]
+    features = penultimate_features(model, request, context).values[-100:]
     with torch.inference_mode():
         scores = network.classifier(torch.from_numpy(np.array(features))).numpy()
     stored = ResultStore(folder / "r.db").predictions(trial.key).scores
@@ -101,13 +101,13 @@ def test_a_network_that_was_not_kept_is_told(run, tmp_path):
     folder, _ = run
     notes = []
 
-    class Listening(Watcher):
+    class Listening(ProgressReporter):
         def note(self, message: str) -> None:
             notes.append(message)
 
-    STUDY.run(folder / "r.db", watcher=Listening(), keep_models=folder / "models")
+    STUDY.run(folder / "r.db", reporter=Listening(), keep_models=folder / "models")
     assert notes == []
-    STUDY.run(folder / "r.db", watcher=Listening(), keep_models=tmp_path)
+    STUDY.run(folder / "r.db", reporter=Listening(), keep_models=tmp_path)
     assert notes == [
         f"2 trials were stored before, and their networks are not in {tmp_path}: another --store "
         "measures them anew"

@@ -14,11 +14,11 @@ from sklearn.linear_model import LogisticRegression
 import headstart as hs
 from conftest import MODEL
 from headstart import datasets, features
-from headstart.cli.progress import LiveWatcher
+from headstart.cli.progress import LiveReporter
+from headstart.context import RunContext, default_cache
 from headstart.datasets.archives import facts_of, voc2007
 from headstart.metrics import voc_map_11point
 from headstart.spec import Sizes
-from headstart.workspace import Workspace, default_cache
 
 MODELS = (MODEL, "efficientnet_lite1")
 # Over it weights are so small that a certified optimum leaves the order of scores open.
@@ -106,7 +106,7 @@ def check_by_scikit_learn(result, store, labels) -> None:
     trial = result.trial
     splits = datasets.load(trial.dataset, trial.seed, default_cache())
     request = features.FeatureRequest.of(trial.dataset, splits, trial.setting.resize, "fp32")
-    values = features.penultimate_features(trial.model, request, Workspace()).values
+    values = features.penultimate_features(trial.model, request, RunContext()).values
     x = np.asarray(values, np.float64)
     first, second = len(labels[0]), len(labels[0]) + len(labels[1])
     curve = [fit for fit in result.selection.validation_curve if fit["lambda"] < ORDERED]
@@ -260,7 +260,7 @@ def test_a_table_of_several_labels_is_measured_in_the_same_way(table, tmp_path):
     name, labels = table
     screen, stages = io.StringIO(), []
 
-    class Recording(LiveWatcher):
+    class Recording(LiveReporter):
         """Which stages are drawn hangs on the clock; which are told does not."""
 
         def stage(self, name, total=None, unit=""):
@@ -268,8 +268,8 @@ def test_a_table_of_several_labels_is_measured_in_the_same_way(table, tmp_path):
             super().stage(name, total, unit)
 
     console = Console(file=screen, force_terminal=True, width=200, markup=False, highlight=False)
-    with Recording(console) as watcher:
-        run = hs.Study(models=(MODEL,), datasets=(name,)).run(tmp_path / "r.db", watcher=watcher)
+    with Recording(console) as reporter:
+        run = hs.Study(models=(MODEL,), datasets=(name,)).run(tmp_path / "r.db", reporter=reporter)
     assert run.measured == 1
     shown = screen.getvalue()
     assert "drawn: 60 % train, 20 % validation, 20 % test" in shown

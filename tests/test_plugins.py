@@ -42,14 +42,14 @@ class Majority:
     def needs(self, trial):
         return ResourceEstimate(False, False, "", "", 0, 0)
 
-    def open(self, trial, workspace):
-        return Prepared(trial, workspace)
+    def open(self, trial, context):
+        return Prepared(trial, context)
 
 
 class Prepared:
-    def __init__(self, trial, workspace):
+    def __init__(self, trial, context):
         self.trial = trial
-        self.splits = datasets.load(trial.dataset, trial.seed, workspace.cache)
+        self.splits = datasets.load(trial.dataset, trial.seed, context.cache)
 
     def candidates(self, measured):
         return () if measured else (Candidate(),)

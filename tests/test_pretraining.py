@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 import small_network
 from conftest import write_folder
 from headstart import datasets, models, pretraining
+from headstart.context import ProgressReporter, RunContext
 from headstart.errors import (
     DatasetError,
     ModelError,
@@ -27,7 +28,6 @@ from headstart.pretraining import make_recipe, pretrain
 from headstart.spec import Recipe, Selection
 from headstart.store import ResultStore
 from headstart.study import Study
-from headstart.workspace import Watcher, Workspace
 
 NETWORK = f"{Path(small_network.__file__)}:build?size=16&mean=0.5,0.5,0.5&std=0.25,0.25,0.25"
 OPTIONS = {"steps": 60, "batch_size": 50, "learning_rate": 0.3, "crop_area": (0.5, 1.0)}
@@ -49,7 +49,7 @@ def recipe_of(arch: str = NETWORK, dataset: str = "digits", **options) -> Recipe
 def trained(tmp_path_factory):
     """One network that was pretrained, and the cache that it lies in."""
     cache = tmp_path_factory.mktemp("cache")
-    return pretrain(recipe_of(view="full"), Workspace("cpu", cache), name="digits"), cache
+    return pretrain(recipe_of(view="full"), RunContext("cpu", cache), name="digits"), cache
 
 
 @pytest.fixture
@@ -116,14 +116,14 @@ def test_the_recipe_is_in_the_tags(trained):
 def test_what_is_registered_is_not_trained_again(trained, monkeypatch):
     found, cache = trained
     monkeypatch.setattr("headstart.training.train", lambda *_, **__: pytest.fail("trained again"))
-    again = pretrain(recipe_of(view="full"), Workspace("cpu", cache), name="digits")
+    again = pretrain(recipe_of(view="full"), RunContext("cpu", cache), name="digits")
     assert not again.fresh
     assert (again.model, again.accuracy, again.n_test) == (
         found.model, found.accuracy, found.n_test,
     )  # fmt: skip
     # Another title is no other network.
     titled = pretrain(
-        recipe_of(view="full"), Workspace("cpu", cache), name="digits", title="net",
+        recipe_of(view="full"), RunContext("cpu", cache), name="digits", title="net",
         configuration="plain",
     )  # fmt: skip
     assert titled.model.name == "net"
@@ -133,7 +133,7 @@ def test_what_is_registered_is_not_trained_again(trained, monkeypatch):
     assert pretrained_again.trained_classifier
 
 
-class Interrupting(Watcher):
+class Interrupting(ProgressReporter):
     """Presses Ctrl-C when so many steps are done."""
 
     def __init__(self, at: int) -> None:
@@ -155,14 +155,14 @@ def test_what_was_interrupted_ends_with_the_same_weights(trained, tmp_path, monk
     cache = tmp_path / "cache"
     for at in (20, 30):
         with pytest.raises(KeyboardInterrupt):
-            pretrain(recipe_of(view="full"), Workspace("cpu", cache, watcher=Interrupting(at)))
+            pretrain(recipe_of(view="full"), RunContext("cpu", cache, reporter=Interrupting(at)))
     # In the test, after the training: it is not trained again either.
     with monkeypatch.context() as patch:
         patch.setattr("headstart.training.decision_values", lambda *_, **__: 1 / 0)
         with pytest.raises(ZeroDivisionError):
-            pretrain(recipe_of(view="full"), Workspace("cpu", cache))
+            pretrain(recipe_of(view="full"), RunContext("cpu", cache))
     assert len(list((cache / "training").iterdir())) == 1
-    again = pretrain(recipe_of(view="full"), Workspace("cpu", cache))
+    again = pretrain(recipe_of(view="full"), RunContext("cpu", cache))
     assert again.facts["resumed_at"] == 60
     assert again.accuracy == found.accuracy
     first, second = weights(found), weights(again)
@@ -207,7 +207,7 @@ def test_train_and_validation_are_trained_on(monkeypatch, tmp_path):
 
     monkeypatch.setattr("headstart.training.train", look)
     with pytest.raises(KeyboardInterrupt):
-        pretrain(recipe_of(), Workspace("cpu", tmp_path))
+        pretrain(recipe_of(), RunContext("cpu", tmp_path))
     assert sizes == [(1438, 1438)]
 
 
@@ -223,7 +223,7 @@ def test_switches_reach_the_training(monkeypatch, tmp_path):
     changes = ({}, {"bn_scale": False}, {"label_smoothing": 0.1}, {"dropout": 0.25})
     for change in changes:
         with pytest.raises(KeyboardInterrupt):
-            pretrain(plain.model_copy(update=change), Workspace("cpu", tmp_path))
+            pretrain(plain.model_copy(update=change), RunContext("cpu", tmp_path))
     networks = [network for network, _ in seen]
     assert [values.label_smoothing for _, values in seen] == [0, 0, 0.1, 0]
     scales = [[norm.weight.requires_grad for norm in n.batch_norms()] for n in networks]
@@ -236,21 +236,21 @@ def test_auxiliary_classifiers_are_trained_and_dropped(tmp_path):
     recipe = recipe_of(
         "torchvision:googlenet?size=32", limit=40, steps=1, batch_size=4, aux_head=True
     )
-    found = pretrain(recipe, Workspace("cpu", tmp_path), name="aux")
+    found = pretrain(recipe, RunContext("cpu", tmp_path), name="aux")
     assert not any(name.startswith("aux") for name in weights(found))
     assert found.model.tags["auxiliary_head"] == "dropped after training"
     network = models.load(found.model, tmp_path)
     assert network.trained_classifier
     assert network.auxiliary == ()
     without = recipe.model_copy(update={"aux_head": False})
-    other = pretrain(without, Workspace("cpu", tmp_path), name="none")
+    other = pretrain(without, RunContext("cpu", tmp_path), name="none")
     assert weights(found).keys() == weights(other).keys()
     # It had a say in the backbone.
     assert not torch.equal(weights(found)["conv1.conv.weight"], weights(other)["conv1.conv.weight"])
 
 
 def test_a_network_without_scales_has_none_afterwards(tmp_path):
-    found = pretrain(recipe_of(bn_scale=False, steps=5), Workspace("cpu", tmp_path), name="a")
+    found = pretrain(recipe_of(bn_scale=False, steps=5), RunContext("cpu", tmp_path), name="a")
     model = models.find("pretrained:a", tmp_path)
     assert not model.bn_scale
     assert model.tags["batch_norm_scale"] == "no"
@@ -262,7 +262,7 @@ def test_a_network_without_scales_has_none_afterwards(tmp_path):
 
 def test_a_study_names_it(trained, own_cache, tmp_path):
     recipe = recipe_of(steps=20)
-    pretrain(recipe, Workspace("cpu"), name="a", title="net", configuration="plain")
+    pretrain(recipe, RunContext("cpu"), name="a", title="net", configuration="plain")
     study = Study(models=["pretrained:a"], datasets=["glyphs"], limit=124)
     run = study.run(tmp_path / "r.db", device="cpu")
     assert not run.failures
@@ -309,52 +309,52 @@ def test_data_that_cannot_be_trained_on(monkeypatch):
 
 def test_switches_that_an_architecture_lacks(tmp_path):
     (tmp_path / "bare.py").write_text(BARE)
-    bare, workspace = f"{tmp_path / 'bare.py'}:build?size=16", Workspace("cpu", tmp_path)
+    bare, context = f"{tmp_path / 'bare.py'}:build?size=16", RunContext("cpu", tmp_path)
     with pytest.raises(ModelError, match="expected a network with batch norms, whose sca"):
-        pretrain(recipe_of(bare, bn_scale=False), workspace)
+        pretrain(recipe_of(bare, bn_scale=False), context)
     with pytest.raises(ModelError, match="expected a network with an auxiliary classifier, "):
-        pretrain(recipe_of(bare, aux_head=True), workspace)
+        pretrain(recipe_of(bare, aux_head=True), context)
 
 
 def test_a_name_that_another_recipe_has(trained):
     _, cache = trained
     with pytest.raises(StudyError) as error:
-        pretrain(recipe_of(view="full", steps=80), Workspace("cpu", cache), name="digits")
+        pretrain(recipe_of(view="full", steps=80), RunContext("cpu", cache), name="digits")
     assert str(error.value) == (
         "'pretrained:digits' exists with another recipe (steps 60 stored, 80 requested): "
         f"choose another --name, or remove {cache / 'pretrained' / 'digits'}"
     )
     other = recipe_of(NETWORK.replace("size=16", "size=24"), view="full")
     with pytest.raises(StudyError, match=r"model .*size=16.* stored, .*size=24.* requested"):
-        pretrain(other, Workspace("cpu", cache), name="digits")
+        pretrain(other, RunContext("cpu", cache), name="digits")
 
 
 @pytest.mark.parametrize("name", ["", "a/b", "../x", "a,b", "a?b", ".hidden", "a b"])
 def test_names_that_cannot_be(name, tmp_path):
     with pytest.raises(StudyError, match="expected letters, digits"):
-        pretrain(recipe_of(), Workspace("cpu", tmp_path), name=name)
+        pretrain(recipe_of(), RunContext("cpu", tmp_path), name=name)
 
 
 def test_weights_that_have_changed(copied):
     place = copied / "pretrained" / "digits" / "model.safetensors"
     state = load_file(place)
     save_file({name: tensor + 1 for name, tensor in state.items()}, place)
-    recipe, workspace = recipe_of(view="full"), Workspace("cpu", copied)
+    recipe, context = recipe_of(view="full"), RunContext("cpu", copied)
     with pytest.raises(WeightsError, match="have changed since they were registered: expected SHA"):
-        pretrain(recipe, workspace, name="digits")
+        pretrain(recipe, context, name="digits")
     model = models.find("pretrained:digits", copied)
     with pytest.raises(WeightsError, match=f"have changed since '{model.name}' was found: expect"):
         models.load(model, copied)
     place.unlink()
     with pytest.raises(WeightsError, match="are gone: remove"):
-        pretrain(recipe, workspace, name="digits")
+        pretrain(recipe, context, name="digits")
 
 
 def test_records_that_are_damaged(copied):
     folder = copied / "pretrained" / "digits"
     (folder / "recipe.json").write_text("{")
     with pytest.raises(StorageError, match=r"recipe\.json is damaged .*: remove"):
-        pretrain(recipe_of(view="full"), Workspace("cpu", copied), name="digits")
+        pretrain(recipe_of(view="full"), RunContext("cpu", copied), name="digits")
     (folder / "model.json").write_text("{}")
     with pytest.raises(StorageError, match=r"model\.json is damaged: expected what headstart pre"):
         models.find("pretrained:digits", copied)
@@ -375,7 +375,7 @@ def test_a_cache_may_be_moved(copied):
 
 def test_what_diverges_is_told_and_not_kept(tmp_path):
     with pytest.raises(TrainingError) as error:
-        pretrain(recipe_of(learning_rate=1e20), Workspace("cpu", tmp_path), name="far")
+        pretrain(recipe_of(learning_rate=1e20), RunContext("cpu", tmp_path), name="far")
     assert "'far' diverged at step" in str(error.value)
     assert str(error.value).endswith("lower --learning-rate, 1e+20 now")
     assert models.pretrained_names(tmp_path) == []
@@ -391,13 +391,13 @@ def test_broken_images_are_left_out_and_counted(tmp_path):
         content[len(content) // 2] ^= 0xFF
         file.write_bytes(content)
     recipe = recipe_of(dataset=str(folder), batch_size=4, steps=2, skip_broken=True)
-    found = pretrain(recipe, Workspace("cpu", tmp_path / "cache"), name="a")
+    found = pretrain(recipe, RunContext("cpu", tmp_path / "cache"), name="a")
     assert found.n_test == 7
     assert len(found.facts["skipped_images"]) == 2
     with pytest.raises(DatasetError, match="does not decode"):
         pretrain(
             recipe_of(dataset=str(folder), batch_size=4, steps=2),
-            Workspace("cpu", tmp_path / "cache"), name="b",
+            RunContext("cpu", tmp_path / "cache"), name="b",
         )  # fmt: skip
 
 
@@ -417,7 +417,7 @@ def test_two_processes_train_one_network(tmp_path):
     assert done.stdout.count("pretrained:both: ") == 1
     model = models.find("pretrained:both", tmp_path)
     recipe = make_recipe(bare, "digits", steps=5, batch_size=50)
-    alone = pretrain(recipe, Workspace("cpu", tmp_path), name="alone")
+    alone = pretrain(recipe, RunContext("cpu", tmp_path), name="alone")
     both = load_file(model.weights.locator.removeprefix("file:"))
     for name, tensor in weights(alone).items():
         torch.testing.assert_close(both[name], tensor, atol=1e-5, rtol=1e-5)

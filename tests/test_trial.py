@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from headstart import datasets, methods, metrics, models
+from headstart.context import RunContext
 from headstart.errors import SealedTestError
 from headstart.executors import Processes
 from headstart.methods.linear import LinearProbe, PreparedProbe
@@ -9,7 +10,6 @@ from headstart.registry import METHODS
 from headstart.spec import Trial
 from headstart.store import ResultStore
 from headstart.trial import run_trial
-from headstart.workspace import Workspace
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +23,7 @@ def trial() -> Trial:
 
 @pytest.fixture(scope="module")
 def result(trial):
-    return run_trial(trial, Workspace())
+    return run_trial(trial, RunContext())
 
 
 def test_a_real_model_transfers_to_real_digits(result):
@@ -58,7 +58,7 @@ def test_a_result_says_what_made_it(result, trial):
 
 
 def test_the_same_trial_gives_the_same_number(result, trial, tmp_path):
-    again = run_trial(trial, Workspace(cache=tmp_path))
+    again = run_trial(trial, RunContext(cache=tmp_path))
     assert again.metrics == result.metrics
     assert again.selection.chosen == result.selection.chosen
     np.testing.assert_array_equal(again.predictions.predicted, result.predictions.predicted)
@@ -76,7 +76,7 @@ def test_test_labels_change_nothing_before_the_door(result, trial, monkeypatch):
         return splits
 
     monkeypatch.setattr(datasets, "load", shuffled)
-    other = run_trial(trial, Workspace())
+    other = run_trial(trial, RunContext())
     assert other.selection == result.selection
     np.testing.assert_array_equal(other.predictions.scores, result.predictions.scores)
     assert other.accuracy < 0.3
@@ -86,8 +86,8 @@ def replace_linear(monkeypatch, prepared):
     """Have linear trials opened as another class."""
 
     class Other(LinearProbe):
-        def open(self, trial, workspace):
-            return prepared(trial, workspace)
+        def open(self, trial, context):
+            return prepared(trial, context)
 
     monkeypatch.setitem(METHODS._loaded, "linear", Other())
 
@@ -96,13 +96,13 @@ def test_a_setting_that_peeks_is_stopped(trial, monkeypatch):
     class Peeking(PreparedProbe):
         def measure(self, candidate):
             measured = super().measure(candidate)
-            splits = datasets.load(self.trial.dataset, self.trial.seed, Workspace().cache)
+            splits = datasets.load(self.trial.dataset, self.trial.seed, RunContext().cache)
             splits.test.open(self.select([measured]))
             return measured
 
     replace_linear(monkeypatch, Peeking)
     with pytest.raises(SealedTestError, match="hold no test labels"):
-        run_trial(trial, Workspace())
+        run_trial(trial, RunContext())
 
 
 def test_what_was_measured_is_not_measured_again(trial, result, tmp_path, monkeypatch):
@@ -115,7 +115,7 @@ def test_what_was_measured_is_not_measured_again(trial, result, tmp_path, monkey
 
     replace_linear(monkeypatch, Dying)
     with pytest.raises(KeyboardInterrupt):
-        run_trial(trial, Workspace(), store)
+        run_trial(trial, RunContext(), store)
     (measured,) = store.measurements(trial.key)
     assert store.selection(trial.key) == result.selection
     assert store.results() == []
@@ -125,7 +125,7 @@ def test_what_was_measured_is_not_measured_again(trial, result, tmp_path, monkey
             raise AssertionError("measured again")
 
     replace_linear(monkeypatch, Remembering)
-    again = run_trial(trial, Workspace(), store)
+    again = run_trial(trial, RunContext(), store)
     assert again.metrics == result.metrics
     assert again.selection == result.selection
     assert again.seconds["select"] == measured.seconds["select"]
@@ -133,6 +133,6 @@ def test_what_was_measured_is_not_measured_again(trial, result, tmp_path, monkey
 
 def test_candidates_may_be_measured_in_another_process(trial, result):
     with Processes(1) as executor:
-        other = run_trial(trial, Workspace(), executor=executor)
+        other = run_trial(trial, RunContext(), executor=executor)
     assert other.selection.chosen == result.selection.chosen
     np.testing.assert_array_equal(other.predictions.predicted, result.predictions.predicted)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     __version__: str
     from headstart import metrics
     from headstart.analysis import Analysis, analyze
+    from headstart.context import ProgressReporter, RunContext
     from headstart.errors import HeadstartError
     from headstart.methods.linear import LinearSetting
     from headstart.probe import LogisticRegressionPath
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from headstart.store import ResultStore, results
     from headstart.study import Study, StudyRun
     from headstart.trial import run_trial
-    from headstart.workspace import Watcher, Workspace
 
 __all__ = [
     "Analysis",
@@ -42,15 +42,15 @@ __all__ = [
     "LogisticRegressionPath",
     "Model",
     "Prediction",
+    "ProgressReporter",
     "Result",
     "ResultStore",
+    "RunContext",
     "Selection",
     "Setting",
     "Study",
     "StudyRun",
     "Trial",
-    "Watcher",
-    "Workspace",
     "analyze",
     "metrics",
     "results",
@@ -75,7 +75,7 @@ HOMES = {
     "headstart.store": ("ResultStore", "results"),
     "headstart.study": ("Study", "StudyRun"),
     "headstart.trial": ("run_trial",),
-    "headstart.workspace": ("Watcher", "Workspace"),
+    "headstart.context": ("ProgressReporter", "RunContext"),
 }
 
 

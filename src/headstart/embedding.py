@@ -14,6 +14,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from headstart import models
+from headstart.context import RunContext
 from headstart.datasets import Split
 from headstart.datasets.labelled import labelled_test
 from headstart.datasets.thumbnails import TINY, thumbnail
@@ -31,7 +32,6 @@ from headstart.stats import (
     unbiased_linear_cka,
     unit_length,
 )
-from headstart.workspace import Workspace
 
 __all__ = ["Embedding", "View", "embed"]
 
@@ -127,7 +127,7 @@ def embed(
     dataset: Dataset,
     view: View,
     precision: Precision,
-    workspace: Workspace,
+    context: RunContext,
 ) -> Embedding:
     """Embed penultimate features of the same test images by several networks.
 
@@ -160,8 +160,8 @@ def embed(
             f"dataset '{dataset.name}' has several labels per image: an embedding colours each "
             "image by its class and needs one label per image"
         )
-    workspace.watcher.stage("reading the dataset")
-    split, places = labelled_test(dataset, view.seed, workspace.cache)
+    context.reporter.stage("reading the dataset")
+    split, places = labelled_test(dataset, view.seed, context.cache)
     rows = _rows(dataset, split.labels, view)
     split, places = split.take(rows), places[rows]
     _perplexity(view, len(places))
@@ -173,15 +173,15 @@ def embed(
         precision=precision,
         skip_broken=dataset.skip_broken,
     )
-    found, watcher = [], workspace.watcher
+    found, reporter = [], context.reporter
     for number, model in enumerate(chosen, start=1):
-        watcher.trial_started(model.name, number, len(chosen))
-        models.fetch(model, workspace.cache)
-        found.append(penultimate_features(model, request, workspace))
-        watcher.trial_finished()
+        reporter.trial_started(model.name, number, len(chosen))
+        models.fetch(model, context.cache)
+        found.append(penultimate_features(model, request, context))
+        reporter.trial_finished()
     whole = np.setdiff1d(np.arange(len(places)), [row for one in found for row in one.broken])
     features = [np.asarray(one.values[whole]) for one in found]
-    return _described(chosen, dataset, split.take(whole), features, view, workspace)
+    return _described(chosen, dataset, split.take(whole), features, view, context)
 
 
 def _described(
@@ -190,19 +190,19 @@ def _described(
     split: Split,
     features: Sequence[npt.NDArray[np.float32]],
     view: View,
-    workspace: Workspace,
+    context: RunContext,
 ) -> Embedding:
     """Turn features of the same images to points and numbers."""
     labels = np.asarray(dataset.classes)[split.labels]
     perplexity, n = _perplexity(view, len(split)), len(split)
     points, separation = [], []
-    workspace.watcher.stage("t-SNE", total=len(chosen), unit="networks")
+    context.reporter.stage("t-SNE", total=len(chosen), unit="networks")
     for position, (model, X) in enumerate(zip(chosen, features, strict=True)):
         who = {"model": model.name, "position": position}
         x, y = _tsne(unit_length(X), perplexity, view.seed).T
         points.append(pd.DataFrame({**who, "image": range(n), "class": labels, "x": x, "y": y}))
         separation.append({**who, **_separation(X, split.labels)})
-        workspace.watcher.advance()
+        context.reporter.advance()
     pairs = [
         {
             "model": chosen[i].name,

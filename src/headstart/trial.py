@@ -6,13 +6,13 @@ from typing import Any, Protocol
 
 from headstart import datasets, metrics, models
 from headstart.clock import added
+from headstart.context import RunContext
 from headstart.executors import Executor, InProcess, Send
 from headstart.labels import kind_of
 from headstart.methods import PreparedTrial, TestScores, method_of
 from headstart.metrics import at_chance
 from headstart.spec import Candidate, Measurement, Prediction, Result, Selection, Trial
 from headstart.versions import provenance
-from headstart.workspace import Sending, Site, Workspace, receive
 
 __all__ = ["TrialStore", "run_trial"]
 
@@ -39,7 +39,7 @@ class TrialStore(Protocol):
 
 def run_trial(
     trial: Trial,
-    workspace: Workspace,
+    context: RunContext,
     store: TrialStore | None = None,
     executor: Executor | None = None,
 ) -> Result:
@@ -49,7 +49,7 @@ def run_trial(
     ----------
     trial
         What to measure.
-    workspace
+    context
         Where and how. Where `store` is given, a network that is kept has a provisional name:
         `models.settle` gives it its own when the result is stored.
     store
@@ -62,19 +62,19 @@ def run_trial(
     HeadstartError
         Whatever makes the trial impossible. Candidates that were measured are kept then.
     """
-    prepared = method_of(trial).open(trial, workspace)
-    splits = datasets.load(trial.dataset, trial.seed, workspace.cache, test_labels=True)
+    prepared = method_of(trial).open(trial, context)
+    splits = datasets.load(trial.dataset, trial.seed, context.cache, test_labels=True)
     if store:
         store.add_trial(trial)
     measured = _still_true(store.measurements(trial.key) if store else [], splits.revision)
-    run, watcher = _runner(prepared, trial, workspace, executor), workspace.watcher
-    watcher.search_started(trial, measured)
+    run, reporter = _runner(prepared, trial, context, executor), context.reporter
+    reporter.search_started(trial, measured)
     while wanted := prepared.candidates(measured):
         for measurement in run(wanted):
             measured.append(measurement)
             if store:
                 store.add_measurement(trial.key, measurement)
-            watcher.measured(measurement)
+            reporter.measured(measurement)
     selection = prepared.select(measured)
     if store:
         store.add_selection(trial.key, selection)
@@ -82,17 +82,17 @@ def run_trial(
     predictions = _labelled(splits.test, selection, tested)
     seconds = added([*(m.seconds for m in measured), tested.seconds])
     facts = {**provenance(), "examples": splits.revision, **tested.facts}
-    if warnings := datasets.warnings_of(trial.dataset, workspace.cache):
+    if warnings := datasets.warnings_of(trial.dataset, context.cache):
         facts["data_warnings"] = warnings
     if chance := at_chance(trial.dataset.metric, predictions.label, predictions.scores):
         facts["at_chance"] = chance._asdict()
-        watcher.note(f"warning: {trial.title}: {chance.text}")
+        reporter.note(f"warning: {trial.title}: {chance.text}")
     result = _result(trial, selection, predictions, facts, seconds)
-    if workspace.keep and tested.network:
-        models.keep(tested.network(), result, workspace.keep)
+    if context.keep and tested.network:
+        models.keep(tested.network(), result, context.keep)
         if not store:
-            models.settle(trial.key, workspace.keep)
-    watcher.tested(result)
+            models.settle(trial.key, context.keep)
+    reporter.tested(result)
     return result
 
 
@@ -130,14 +130,14 @@ def _scored(trial: Trial, predictions: Prediction) -> dict[str, float]:
     return {**scored, **calibration}
 
 
-def measure(trial: Trial, site: Site, candidate: Candidate, send: Send) -> Measurement:
+def measure(trial: Trial, context: RunContext, candidate: Candidate, send: Send) -> Measurement:
     """Measure a candidate wherever this runs: it takes all that it needs from its arguments."""
-    prepared = method_of(trial).open(trial, Workspace.at(site, Sending(send)))
+    prepared = method_of(trial).open(trial, context.reporting_to(send))
     return prepared.measure(candidate)
 
 
 def _runner(
-    prepared: PreparedTrial, trial: Trial, workspace: Workspace, executor: Executor | None
+    prepared: PreparedTrial, trial: Trial, context: RunContext, executor: Executor | None
 ) -> Any:
     """Return what measures candidates, and yields each measurement as soon as it is there."""
 
@@ -146,10 +146,10 @@ def _runner(
 
     def run(candidates: Sequence[Candidate]) -> Any:
         if executor:
-            workspace.watcher.stage("measuring candidates in worker processes")
+            context.reporter.stage("measuring candidates in worker processes")
             away, on_message = (
-                partial(measure, trial, workspace.site),
-                partial(receive, workspace.watcher),
+                partial(measure, trial, context),
+                context.reporter.receive,
             )
             mapped = executor.map(away, candidates, on_message)
         else:

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from scipy.optimize import linear_sum_assignment
 
 from headstart import models
+from headstart.context import RunContext
 from headstart.datasets.ahead import ahead
 from headstart.datasets.naming import output_order
 from headstart.datasets.sources.folder import read_split
@@ -26,7 +27,6 @@ from headstart.features.stream import Decoder
 from headstart.files import storage_errors
 from headstart.metrics.chance import beats_chance
 from headstart.spec import Model
-from headstart.workspace import Workspace
 
 if TYPE_CHECKING:
     from torch import nn
@@ -117,7 +117,7 @@ def read_validation(
     return classes, split.take(rows)
 
 
-def measure(model: Model, classes: tuple[str, ...], split: Split, workspace: Workspace) -> Measured:
+def measure(model: Model, classes: tuple[str, ...], split: Split, context: RunContext) -> Measured:
     """Measure top-1 accuracy with the model's preprocessing, and record it for `models.find`.
 
     It is not recorded if there is a doubt (`Measured.doubt`).
@@ -143,21 +143,19 @@ def measure(model: Model, classes: tuple[str, ...], split: Split, workspace: Wor
 
     if model.weights.random_seed is not None:
         raise ModelError(f"'{model.name}' has random weights: it was never trained upstream")
-    workspace.watcher.stage(f"loading {model.name}")
-    device = resolve_device(workspace.device)
-    models.fetch(model, workspace.cache)
-    network = models.load(
-        model, workspace.cache, trust=workspace.trust, note=workspace.watcher.note
-    )
+    context.reporter.stage(f"loading {model.name}")
+    device = resolve_device(context.device)
+    models.fetch(model, context.cache)
+    network = models.load(model, context.cache, trust=context.trust, note=context.reporter.note)
     _check_classifier(model, network.classifier.out_features, classes, network.trained_classifier)
     # A copy, since the extractor modifies the network.
     classifier = copy.deepcopy(network.classifier)
     extractor = Extractor(network, model, "fp32", device)
-    predicted = _predicted(model, split, extractor, classifier, workspace)
+    predicted = _predicted(model, split, extractor, classifier, context)
     found = compared(split.labels, predicted, len(classes))
     # An analysis could not use an accuracy of 0 or 1, or one with a wrong order of classes.
     if not found.doubt:
-        models.record_upstream(model, found.value, found.n, workspace.cache)
+        models.record_upstream(model, found.value, found.n, context.cache)
     return found
 
 
@@ -220,7 +218,7 @@ def _predicted(
     split: Split,
     extractor: "Extractor",
     classifier: "nn.Linear",
-    workspace: Workspace,
+    context: RunContext,
 ) -> npt.NDArray[np.int64]:
     """Return the (n,) classes with the highest scores."""
     import torch
@@ -229,12 +227,12 @@ def _predicted(
     predicted = np.zeros(n, dtype=np.int64)
     decoder = Decoder(split.images, model, RESIZE, skip_broken=False)
     batches = [range(first, min(first + size, n)) for first in range(0, n, size)]
-    workspace.watcher.stage(f"top-1 of {model.name}", total=n, unit="images")
+    context.reporter.stage(f"top-1 of {model.name}", total=n, unit="images")
     for rows, batch in zip(batches, ahead(decoder, batches), strict=True):
         with torch.inference_mode():
             scores = classifier(torch.from_numpy(extractor(batch.pixels))).numpy()
         if not np.isfinite(scores).all():
             raise FeatureError(f"scores of '{model.name}' hold NaN or infinity: check its weights")
         predicted[rows.start : rows.stop] = scores.argmax(axis=1)
-        workspace.watcher.advance(len(rows))
+        context.reporter.advance(len(rows))
     return predicted

@@ -302,10 +302,10 @@ def test_a_failing_trial_does_not_cost_the_demo_its_csv(cli, tmp_path, monkeypat
 
     real = run.run_trial
 
-    def failing(trial, workspace, *others):
+    def failing(trial, context, *others):
         if trial.model.name == "efficientnet_lite1":
             raise FeatureError("features hold NaN")
-        return real(trial, workspace, *others)
+        return real(trial, context, *others)
 
     monkeypatch.setattr(run, "run_trial", failing)
     monkeypatch.setattr(demo, "LIMIT", 62)

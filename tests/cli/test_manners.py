@@ -17,7 +17,7 @@ from conftest import MODEL
 from headstart.cache import KINDS
 from headstart.cli import progress
 from headstart.cli.manners import PANELS
-from headstart.cli.progress import LiveWatcher
+from headstart.cli.progress import LiveReporter
 from headstart.cli.verbosity import reset_verbosity, set_verbosity
 from headstart.store import ResultStore
 from stores import add_result
@@ -83,9 +83,9 @@ def watched(monkeypatch, silence, *, quiet=False):
     set_verbosity(quiet=quiet, verbose=False)
     screen = io.StringIO()
     try:
-        with LiveWatcher(Console(file=screen, force_terminal=False, width=200)) as watcher:
-            watcher.stage("fitting", total=2000, unit="images")
-            watcher.advance(500)
+        with LiveReporter(Console(file=screen, force_terminal=False, width=200)) as reporter:
+            reporter.stage("fitting", total=2000, unit="images")
+            reporter.advance(500)
             deadline = time.monotonic() + 5
             while silence < 1 and not quiet and time.monotonic() < deadline:
                 if screen.getvalue():

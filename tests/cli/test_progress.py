@@ -5,7 +5,7 @@ import io
 import pytest
 from rich.console import Console
 
-from headstart.cli.progress import LiveWatcher
+from headstart.cli.progress import LiveReporter
 
 
 def drawn(terminal: bool, title: str) -> str:
@@ -13,11 +13,11 @@ def drawn(terminal: bool, title: str) -> str:
     console = Console(
         file=screen, force_terminal=terminal, width=120, markup=False, highlight=False
     )
-    with LiveWatcher(console) as watcher:
-        watcher.trial_started(title, 1, 2)
-        watcher.stage("looking at the images", 10, "images")
-        watcher.advance(4)
-        watcher.trial_finished()
+    with LiveReporter(console) as reporter:
+        reporter.trial_started(title, 1, 2)
+        reporter.stage("looking at the images", 10, "images")
+        reporter.advance(4)
+        reporter.trial_finished()
     return screen.getvalue()
 
 
@@ -31,6 +31,6 @@ def test_names_are_shown_as_they_are(title):
 
 def test_where_nothing_is_drawn_nothing_is_printed():
     screen = io.StringIO()
-    with LiveWatcher(Console(file=screen, force_terminal=False)) as watcher:
-        watcher.stage("reading the dataset")
+    with LiveReporter(Console(file=screen, force_terminal=False)) as reporter:
+        reporter.stage("reading the dataset")
     assert screen.getvalue() == ""

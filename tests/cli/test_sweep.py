@@ -9,10 +9,10 @@ from rich.console import Console
 
 import small_network
 from headstart import datasets, methods, models
-from headstart.cli.progress import LiveWatcher
+from headstart.cli.progress import LiveReporter
 from headstart.cli.sweep import Sweep, candidate_line, drawn
+from headstart.context import TrainingProgress
 from headstart.spec import Candidate, Measurement, Trial
-from headstart.workspace import TrainingProgress
 
 NETWORK = f"{Path(small_network.__file__)}:build?size=16&mean=0.5,0.5,0.5&std=0.25,0.25,0.25"
 # A step is 10 images.
@@ -157,16 +157,16 @@ def watched(terminal: bool) -> str:
         dataset=datasets.find("digits", limit=100),
         setting=methods.find("finetune", **GRID),
     )
-    with LiveWatcher(console, now=lambda: 1.0) as watcher:
-        watcher.trial_started("net, digits", 1, 1)
-        watcher.search_started(trial, [measured(values(0.01, 0.0), 0.5)])
-        watcher.stage("candidate: rate 0.1", 40, "steps")
-        watcher.trained(training(values(0.1, 1e-5), 12))
-        watcher.measured(measured(values(0.1, 1e-5), 0.75))
-        watcher.trained(training(values(0.1, 1e-5), 1, "refit"))
-        watcher.trained(training(values(0.1, 1e-5), 40, "refit"))
-        watcher.note("a note")
-        watcher.trial_finished()
+    with LiveReporter(console, now=lambda: 1.0) as reporter:
+        reporter.trial_started("net, digits", 1, 1)
+        reporter.search_started(trial, [measured(values(0.01, 0.0), 0.5)])
+        reporter.stage("candidate: rate 0.1", 40, "steps")
+        reporter.trained(training(values(0.1, 1e-5), 12))
+        reporter.measured(measured(values(0.1, 1e-5), 0.75))
+        reporter.trained(training(values(0.1, 1e-5), 1, "refit"))
+        reporter.trained(training(values(0.1, 1e-5), 40, "refit"))
+        reporter.note("a note")
+        reporter.trial_finished()
     return screen.getvalue()
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from conftest import write_folder
 from headstart import datasets
+from headstart.context import ProgressReporter, default_cache
 from headstart.datasets import fashion_mnist, glyphs
 from headstart.datasets.manifest import check_manifest
 from headstart.datasets.names import DatasetName
@@ -19,7 +20,6 @@ from headstart.errors import (
     UnknownNameError,
 )
 from headstart.spec import Selection
-from headstart.workspace import Watcher, default_cache
 
 
 def published_manifest(name: str):
@@ -194,7 +194,7 @@ def test_a_dataset_that_cannot_be_fetched_says_what_would_do(tmp_path, monkeypat
     assert not present
     assert "dataset-fashion-mnist" in place
     with pytest.raises(DatasetMissingError, match=r"install Debian's package .* or put"):
-        datasets.fetch(datasets.find("fashion_mnist"), own_cache, Watcher())
+        datasets.fetch(datasets.find("fashion_mnist"), own_cache, ProgressReporter())
 
 
 def test_files_in_torchvisions_layout_are_found(

@@ -6,6 +6,7 @@ import pytest
 
 from conftest import write_folder
 from headstart import datasets
+from headstart.context import ProgressReporter
 from headstart.datasets.archive import LOOSE
 from headstart.datasets.checking import Checked, DataWarning, check_images, data_warnings
 from headstart.datasets.inspection import Duplicate, Inspection
@@ -13,7 +14,6 @@ from headstart.datasets.manifest import Manifest
 from headstart.datasets.reading import Reading
 from headstart.errors import DatasetError
 from headstart.spec import Decoding
-from headstart.workspace import Watcher
 
 NONE = {
     "n_images": 9, "problems": (), "duplicates": (), "conflicts": 0, "turned": 0,
@@ -92,7 +92,7 @@ def test_names_of_classes_that_may_be_slips(classes, named):
 def test_a_class_without_a_test_image_is_named(tmp_path, own_cache):
     files = {"train": {"a": 2, "b": 2, "c": 2}, "validation": {"a": 1, "b": 1, "c": 1}}
     folder = write_folder(tmp_path / "p", files | {"test": {"a": 2, "c": 1}})
-    (warning,) = data_warnings(datasets.verify(str(folder), own_cache, Watcher()))
+    (warning,) = data_warnings(datasets.verify(str(folder), own_cache, ProgressReporter()))
     assert warning.code == "untested-classes"
     assert "1 of 3 classes has" in warning.text
     assert "'b'" in warning.text
@@ -109,7 +109,7 @@ def test_warnings_are_what_a_result_keeps(photos, own_cache):
     assert datasets.warnings_of(datasets.find("digits"), own_cache) == []
 
 
-class Listener(Watcher):
+class Listener(ProgressReporter):
     def __init__(self):
         self.notes, self.stages = [], []
 
@@ -123,10 +123,10 @@ class Listener(Watcher):
 def test_images_are_looked_at_before_a_network_runs(photos, own_cache):
     twin = (photos / "train" / "dark" / "0.png").read_bytes()
     (photos / "test" / "dark" / "2.png").write_bytes(twin)
-    watcher = Listener()
-    check_images(datasets.find(str(photos)), own_cache, watcher)
-    assert watcher.stages[-1] == ("looking at the images", 18)
-    assert watcher.notes == [
+    reporter = Listener()
+    check_images(datasets.find(str(photos)), own_cache, reporter)
+    assert reporter.stages[-1] == ("looking at the images", 18)
+    assert reporter.notes == [
         "photos: splits: folders train, validation, test",
         f"photos: 1 image is in two splits (leakage): train {photos}/train/dark/0.png = "
         f"test {photos}/test/dark/2.png",
@@ -134,30 +134,30 @@ def test_images_are_looked_at_before_a_network_runs(photos, own_cache):
     (photos / "train" / "light" / "0.png").write_bytes(b"")
     (photos / "train" / "light" / "1.png").write_bytes(b"text")
     with pytest.raises(DatasetError, match="2 of 18 images of dataset 'photos' cannot be used"):
-        check_images(datasets.find(str(photos)), own_cache, watcher)
-    watcher.notes.clear()
-    check_images(datasets.find(str(photos), skip_broken=True), own_cache, watcher)
-    assert "photos: 2 of 18 images cannot be used" in watcher.notes
+        check_images(datasets.find(str(photos)), own_cache, reporter)
+    reporter.notes.clear()
+    check_images(datasets.find(str(photos), skip_broken=True), own_cache, reporter)
+    assert "photos: 2 of 18 images cannot be used" in reporter.notes
 
 
 def test_what_is_known_by_its_digest_is_not_looked_at(own_cache):
-    watcher = Listener()
-    check_images(datasets.find("digits"), own_cache, watcher)
-    assert (watcher.stages, watcher.notes) == ([], [])
+    reporter = Listener()
+    check_images(datasets.find("digits"), own_cache, reporter)
+    assert (reporter.stages, reporter.notes) == ([], [])
 
 
 def test_a_cache_that_cannot_be_used_is_told_once(photos, own_cache):
     (own_cache / "datasets" / "files.db").mkdir(parents=True)
-    watcher = Listener()
-    datasets.verify(str(photos), own_cache, watcher)
-    assert len([note for note in watcher.notes if "files.db" in note]) == 1
+    reporter = Listener()
+    datasets.verify(str(photos), own_cache, reporter)
+    assert len([note for note in reporter.notes if "files.db" in note]) == 1
 
 
 def test_the_first_reading_shows_how_far_it_is(photos, own_cache):
-    watcher, done = Listener(), []
-    watcher.advance = done.append
-    datasets.find(str(photos), cache=own_cache, watcher=watcher)
-    assert watcher.stages == [("reading the images", 18)]
+    reporter, done = Listener(), []
+    reporter.advance = done.append
+    datasets.find(str(photos), cache=own_cache, reporter=reporter)
+    assert reporter.stages == [("reading the images", 18)]
     assert sum(done) == 18
 
 
@@ -165,4 +165,4 @@ def test_too_few_images_are_told_with_the_datasets_name(tmp_path, own_cache):
     folder = write_folder(tmp_path, {"photos": {"a": 1, "b": 1}}) / "photos"
     words = rf"dataset '{folder}': no test images can be drawn \(2 images, no two of one class\)"
     with pytest.raises(DatasetError, match=words):
-        datasets.verify(str(folder), own_cache, Watcher())
+        datasets.verify(str(folder), own_cache, ProgressReporter())

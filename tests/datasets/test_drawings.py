@@ -7,13 +7,13 @@ import pytest
 
 from conftest import require
 from headstart import datasets
+from headstart.context import ProgressReporter
 from headstart.datasets import characters, charts, patches, shapes, textures
 from headstart.datasets.kept import keep
 from headstart.datasets.ledger import Ledger
 from headstart.datasets.manifest import Manifest
 from headstart.datasets.names import DatasetName
 from headstart.datasets.sources import source_of
-from headstart.workspace import Watcher
 
 DRAWN = {
     "shapes": shapes.DRAWINGS,
@@ -102,7 +102,7 @@ def test_characters_are_drawn_once_and_mapped_from_then_on(session_cache, monkey
 def test_the_first_drawing_is_watched(tmp_path):
     stages, drawn = [], []
 
-    class Watching(Watcher):
+    class Watching(ProgressReporter):
         def stage(self, name, total=None, unit=""):
             stages.append((name, total, unit))
 

@@ -5,7 +5,7 @@ import pytest
 
 from conftest import write_folder
 from headstart import datasets
-from headstart.workspace import default_cache
+from headstart.context import default_cache
 from hub_files import write_images
 
 FUNCTION = """

@@ -6,6 +6,7 @@ from PIL import Image
 
 from conftest import write_folder
 from headstart import datasets
+from headstart.context import default_cache
 from headstart.datasets import FileImages
 from headstart.datasets.archive import Archive
 from headstart.datasets.names import DatasetName
@@ -19,7 +20,6 @@ from headstart.errors import (
     UnknownNameError,
 )
 from headstart.spec import Selection
-from headstart.workspace import default_cache
 
 
 def test_a_folder_is_a_dataset(photos):

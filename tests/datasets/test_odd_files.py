@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from headstart.context import ProgressReporter
 from headstart.datasets.catalogue import find
 from headstart.datasets.checking import verify
 from headstart.datasets.images import FileImages
@@ -31,7 +32,6 @@ from headstart.files import name_from_text, name_in_text, replaced, sha256_file,
 from headstart.models.names import ModelName
 from headstart.spec import Dataset, Decoding
 from headstart.store import ResultStore
-from headstart.workspace import Watcher
 from stores import add_result
 
 # Bytes of names as Windows, old Unix and damaged archives leave them, and text that looks like
@@ -110,12 +110,12 @@ def test_a_dataset_with_such_names_is_a_record_as_any(tmp_path, folder):
     assert set(found.classes) == set(NAMES.values())
     record = found.model_dump_json()
     assert Dataset.model_validate_json(record) == found
-    checked = verify(str(place), tmp_path / "cache", Watcher())
+    checked = verify(str(place), tmp_path / "cache", ProgressReporter())
     assert checked.reading.manifest.revision == found.revision
     names = {checked.reading.image(split, 0) for split in checked.reading.parts}
     assert all("/" in name and not name.startswith("/") for name in names)
     # What the record says of the place is enough to find it again.
-    again = verify(found.location, tmp_path / "cache", Watcher())
+    again = verify(found.location, tmp_path / "cache", ProgressReporter())
     assert again.reading.manifest.revision == found.revision
 
 
@@ -174,10 +174,10 @@ def test_an_image_that_must_not_be_opened_is_named_or_left_out(tmp_path, odd, ki
     with pytest.raises(DatasetError):
         check(found, "photos", skip_broken=False)
     recipe, folder = Recipe("revision"), tmp_path / "prepared"
-    prepared = prepare_images(images, recipe, folder, Watcher(), skip_broken=True)
+    prepared = prepare_images(images, recipe, folder, ProgressReporter(), skip_broken=True)
     assert prepared.broken == {1: what}
     with pytest.raises(BrokenImageError):
-        prepare_images(images, recipe, folder, Watcher())
+        prepare_images(images, recipe, folder, ProgressReporter())
 
 
 @pytest.mark.parametrize("kind", KINDS[:3])
@@ -230,7 +230,7 @@ def test_a_pipe_among_the_images_stops_nothing(tmp_path, odd):
     folder = photos(tmp_path / "p")
     odd("pipe", folder / "cat" / "p.png")
     odd("dead", folder / "dog" / "d.png")
-    checked = verify(str(folder), tmp_path / "cache", Watcher())
+    checked = verify(str(folder), tmp_path / "cache", ProgressReporter())
     reasons = sorted(problem.reason for problem in checked.inspection.problems)
     assert reasons == ["a broken symlink", "a named pipe"]
 
@@ -248,7 +248,7 @@ def test_an_exported_table_of_such_names_finds_its_files(tmp_path):
     gone = folder / names[0]
     gone.unlink()
     gone.symlink_to("nowhere.png")
-    checked = verify(f"{table}?root={folder}", tmp_path / "cache", Watcher())
+    checked = verify(f"{table}?root={folder}", tmp_path / "cache", ProgressReporter())
     assert [problem.reason for problem in checked.inspection.problems] == ["a broken symlink"]
 
 

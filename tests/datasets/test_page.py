@@ -11,9 +11,9 @@ from PIL import Image
 
 import awkward
 from conftest import write_folder
+from headstart.context import ProgressReporter
 from headstart.datasets import verify
 from headstart.datasets.page import dataset_page
-from headstart.workspace import Watcher
 
 EACH = {"dark": 3, "light": 3}
 
@@ -41,13 +41,13 @@ class Page(HTMLParser):
 
 
 def page_of(name: object, cache: Path) -> Page:
-    return Page(dataset_page(verify(str(name), cache, Watcher())))
+    return Page(dataset_page(verify(str(name), cache, ProgressReporter())))
 
 
 def test_every_class_of_every_split_is_shown(tmp_path):
     counts = {"train": {"dark": 13, "light": 4}, "validation": EACH, "test": EACH}
     root = write_folder(tmp_path / "photos", counts)
-    checked, steps = verify(str(root), tmp_path / "cache", Watcher()), []
+    checked, steps = verify(str(root), tmp_path / "cache", ProgressReporter()), []
     page = Page(dataset_page(checked, lambda: steps.append(1)))
     assert len(steps) == 2
     assert "29 images of 2 classes, scored by top-1" in page.words
@@ -96,7 +96,7 @@ def test_names_are_text_whatever_is_in_them(tmp_path):
 
 
 def test_a_page_asks_no_network(photos, tmp_path):
-    content = dataset_page(verify(str(photos), tmp_path / "cache", Watcher()))
+    content = dataset_page(verify(str(photos), tmp_path / "cache", ProgressReporter()))
     assert "http:" not in content
     assert "https:" not in content
     assert "url(" not in content

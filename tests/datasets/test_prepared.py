@@ -17,17 +17,17 @@ from PIL import Image
 
 from conftest import limit_file_size
 from headstart import datasets, files
+from headstart.context import ProgressReporter
 from headstart.datasets import ArrayImages, FileImages, JoinedImages, digits, fashion_mnist, glyphs
 from headstart.datasets.prepare import bytes_needed, fit_side, prepare_images
 from headstart.datasets.prepared import Recipe, open_prepared
 from headstart.errors import BrokenImageError, DiskFullError, StorageError, StudyError
 from headstart.spec import Decoding
-from headstart.workspace import Watcher
 
 RECIPE = Recipe("r")
 
 
-class Listener(Watcher):
+class Listener(ProgressReporter):
     def __init__(self):
         self.notes, self.stages, self.done = [], [], 0
 
@@ -106,14 +106,14 @@ def assert_same(prepared, images):
 def test_small_images_are_kept_exactly(tmp_path, name):
     splits = {"digits": digits, "glyphs": glyphs}[name].read()
     images = JoinedImages([split.images for split in splits.values()])
-    prepared = prepare_images(images, RECIPE, tmp_path, Watcher())
+    prepared = prepare_images(images, RECIPE, tmp_path, ProgressReporter())
     assert_same(prepared, images)
     assert prepared.decode(0).mode == "L"
 
 
 def test_fashion_mnist_is_kept_exactly(tmp_path, real_fashion_mnist, own_cache):
     images = fashion_mnist.read(own_cache)["test"].images.take(np.arange(0, 10_000, 5))
-    assert_same(prepare_images(images, RECIPE, tmp_path, Watcher()), images)
+    assert_same(prepare_images(images, RECIPE, tmp_path, ProgressReporter()), images)
 
 
 @pytest.mark.parametrize(
@@ -133,17 +133,21 @@ def test_large_images_are_those_of_pillow(tmp_path, size, mode, fitted):
     image = images.decode(0)
     if size != fitted:
         image = image.resize(fitted, Image.Resampling.LANCZOS)
-    prepared = prepare_images(images, RECIPE, tmp_path / "forms", Watcher())
+    prepared = prepare_images(images, RECIPE, tmp_path / "forms", ProgressReporter())
     np.testing.assert_array_equal(np.asarray(prepared.decode(0)), np.asarray(image))
     assert prepared.decode(0).size == fitted
 
 
 def test_colour_and_grey_and_every_shape_in_one_form(tmp_path):
     images = write_files(tmp_path / "files").take(np.arange(23))
-    prepared = prepare_images(images, Recipe("r", Decoding(), 256), tmp_path / "forms", Watcher())
+    prepared = prepare_images(
+        images, Recipe("r", Decoding(), 256), tmp_path / "forms", ProgressReporter()
+    )
     assert_same(prepared, images)
     assert {prepared.pixels(row).shape[2] for row in range(23)} == {1, 3}
-    small = prepare_images(images, Recipe("r", Decoding(), 8), tmp_path / "forms", Watcher())
+    small = prepare_images(
+        images, Recipe("r", Decoding(), 8), tmp_path / "forms", ProgressReporter()
+    )
     assert all(min(small.pixels(row).shape[:2]) == 8 for row in range(23))
     assert len(list((tmp_path / "forms").glob("*/card.json"))) == 2
 
@@ -161,7 +165,7 @@ def test_what_decides_the_pixels_is_in_the_key():
 
 
 def test_views_are_not_copies_and_read_only(tmp_path):
-    prepared = prepare_images(grey_images(), RECIPE, tmp_path, Watcher())
+    prepared = prepare_images(grey_images(), RECIPE, tmp_path, ProgressReporter())
     assert prepared.pixels(3).base is not None
     assert np.shares_memory(prepared.pixels(3), prepared.take(np.array([7, 3])).pixels(1))
     with pytest.raises(ValueError, match="read-only"):
@@ -170,19 +174,19 @@ def test_views_are_not_copies_and_read_only(tmp_path):
 
 def test_a_second_call_does_nothing(tmp_path):
     images = grey_images()
-    prepare_images(images, RECIPE, tmp_path, Watcher())
+    prepare_images(images, RECIPE, tmp_path, ProgressReporter())
     before = {f: f.stat().st_mtime_ns for f in tmp_path.glob("*/*")}
-    counting, watcher = Counting(images), Listener()
-    prepare_images(counting, RECIPE, tmp_path, watcher)
-    assert (counting.decoded, watcher.stages, watcher.notes) == ([], [], [])
+    counting, reporter = Counting(images), Listener()
+    prepare_images(counting, RECIPE, tmp_path, reporter)
+    assert (counting.decoded, reporter.stages, reporter.notes) == ([], [], [])
     assert {f: f.stat().st_mtime_ns for f in tmp_path.glob("*/*")} == before
 
 
 def test_progress_is_told(tmp_path):
-    watcher = Listener()
-    prepare_images(grey_images(), RECIPE, tmp_path, watcher)
-    assert watcher.stages == [("preparing images", 200, "images")]
-    assert watcher.done == 200
+    reporter = Listener()
+    prepare_images(grey_images(), RECIPE, tmp_path, reporter)
+    assert reporter.stages == [("preparing images", 200, "images")]
+    assert reporter.done == 200
 
 
 @pytest.mark.parametrize("stop", [17, 100, 199])
@@ -192,8 +196,8 @@ def test_an_interrupted_preparation_carries_on(tmp_path, monkeypatch, stop):
     monkeypatch.setattr("headstart.datasets.prepare._bytes_of", lambda *_: 0)
     images, forms = grey_images(), tmp_path / "forms"
     with pytest.raises(StopError):
-        prepare_images(Counting(images, stop), RECIPE, forms, Watcher())
-    assert open_prepared(images, RECIPE, forms, Watcher()) is None
+        prepare_images(Counting(images, stop), RECIPE, forms, ProgressReporter())
+    assert open_prepared(images, RECIPE, forms, ProgressReporter()) is None
     done = json.loads(form_of(forms, "card.json").read_text())["n_done"]
     # All parts of 16 before the one that stopped.
     assert done == stop // 16 * 16
@@ -202,11 +206,11 @@ def test_an_interrupted_preparation_carries_on(tmp_path, monkeypatch, stop):
         file.write(b"half of an im" * 5000)
     index = form_of(forms, "index.npy")
     np.save(index, np.concatenate([np.load(index), [[12, 9, 1]]]).astype(np.int32))
-    rest, watcher = Counting(images), Listener()
-    assert_same(prepare_images(rest, RECIPE, forms, watcher), images)
+    rest, reporter = Counting(images), Listener()
+    assert_same(prepare_images(rest, RECIPE, forms, reporter), images)
     assert sorted(rest.decoded) == list(range(done, 200))
-    assert (watcher.done, watcher.notes) == (200, [])
-    prepare_images(images, RECIPE, tmp_path / "undisturbed", Watcher())
+    assert (reporter.done, reporter.notes) == (200, [])
+    prepare_images(images, RECIPE, tmp_path / "undisturbed", ProgressReporter())
     expected = form_of(tmp_path / "undisturbed", "pixels.bin").read_bytes()
     assert form_of(forms, "pixels.bin").read_bytes() == expected
 
@@ -220,7 +224,7 @@ from headstart import files
 from headstart.datasets import FileImages
 from headstart.datasets.prepare import prepare_images
 from headstart.datasets.prepared import Recipe
-from headstart.workspace import Watcher
+from headstart.context import ProgressReporter
 
 folder = Path(sys.argv[1])
 files.SYNC_SECONDS = 0.0
@@ -233,7 +237,7 @@ class Slow(FileImages):
         while row >= 90 and not looks_ahead and not (folder / "go").exists():
             time.sleep(0.01)
         return super().decode(row)
-class Says(Watcher):
+class Says(ProgressReporter):
     def stage(self, name, total=None, unit=""):
         print(name, flush=True)
 images = Slow(sorted((folder / "files").iterdir()))
@@ -279,7 +283,7 @@ def test_killed_at_any_moment_it_carries_on(tmp_path):
         assert kept <= done() < 100
         kept = done()
     rest = Counting(images)
-    found = prepare_images(rest, RECIPE, forms, Watcher(), skip_broken=True)
+    found = prepare_images(rest, RECIPE, forms, ProgressReporter(), skip_broken=True)
     assert set(range(kept, 100)) == set(rest.decoded)
     rows = np.delete(np.arange(100), 23)
     assert_same(found.take(rows), images.take(rows))
@@ -297,7 +301,7 @@ def test_two_processes_share_one_form(tmp_path):
     assert outputs[1][0] == ""
     assert set((tmp_path / "log").read_text().split()) == {str(first.pid)}
     rows = np.arange(23)
-    found = open_prepared(images, RECIPE, tmp_path / "forms", Watcher())
+    found = open_prepared(images, RECIPE, tmp_path / "forms", ProgressReporter())
     assert_same(found.take(rows), images.take(rows))
 
 
@@ -313,7 +317,7 @@ def spoil(file: Path, *, quietly: bool = False) -> None:
 @pytest.mark.parametrize("file", ["pixels.bin", "index.npy", "card.json", "truncated", "gone"])
 def test_a_damaged_form_is_found_told_and_made_again(tmp_path, file):
     images = grey_images()
-    prepare_images(images, RECIPE, tmp_path, Watcher())
+    prepare_images(images, RECIPE, tmp_path, ProgressReporter())
     if file == "gone":
         form_of(tmp_path, "pixels.bin").unlink()
     elif file == "truncated":
@@ -323,33 +327,33 @@ def test_a_damaged_form_is_found_told_and_made_again(tmp_path, file):
         card.write_text(card.read_text()[:-20])
     else:
         spoil(form_of(tmp_path, file))
-    watcher = Listener()
-    assert open_prepared(images, RECIPE, tmp_path, watcher) is None
+    reporter = Listener()
+    assert open_prepared(images, RECIPE, tmp_path, reporter) is None
     place = tmp_path / RECIPE.key
-    assert watcher.notes == [
+    assert reporter.notes == [
         f"prepared images {place} are damaged (checksum): preparing them again"
     ]
-    assert_same(prepare_images(images, RECIPE, tmp_path, watcher), images)
-    assert len(watcher.notes) == 1
+    assert_same(prepare_images(images, RECIPE, tmp_path, reporter), images)
+    assert len(reporter.notes) == 1
 
 
 def test_who_has_mapped_a_form_keeps_it_when_it_is_made_again(tmp_path):
     images = grey_images()
-    before = prepare_images(images, RECIPE, tmp_path, Watcher())
+    before = prepare_images(images, RECIPE, tmp_path, ProgressReporter())
     form_of(tmp_path, "card.json").unlink()
-    after = prepare_images(grey_images(seed=1), RECIPE, tmp_path, Watcher())
+    after = prepare_images(grey_images(seed=1), RECIPE, tmp_path, ProgressReporter())
     assert_same(before, images)
     assert_same(after, grey_images(seed=1))
 
 
 def test_damage_that_left_no_trace_is_found_by_reading_through(tmp_path):
     images = grey_images()
-    prepare_images(images, RECIPE, tmp_path, Watcher())
+    prepare_images(images, RECIPE, tmp_path, ProgressReporter())
     spoil(form_of(tmp_path, "pixels.bin"), quietly=True)
-    watcher = Listener()
-    assert open_prepared(images, RECIPE, tmp_path, watcher) is not None
-    assert open_prepared(images, RECIPE, tmp_path, watcher, thorough=True) is None
-    assert "are damaged (checksum)" in watcher.notes[0]
+    reporter = Listener()
+    assert open_prepared(images, RECIPE, tmp_path, reporter) is not None
+    assert open_prepared(images, RECIPE, tmp_path, reporter, thorough=True) is None
+    assert "are damaged (checksum)" in reporter.notes[0]
 
 
 def test_damage_in_the_part_that_is_done_is_found_before_going_on(tmp_path, monkeypatch):
@@ -357,39 +361,39 @@ def test_damage_in_the_part_that_is_done_is_found_before_going_on(tmp_path, monk
     monkeypatch.setattr("headstart.datasets.prepare._bytes_of", lambda *_: 0)
     images = grey_images()
     with pytest.raises(StopError):
-        prepare_images(Counting(images, 100), RECIPE, tmp_path, Watcher())
+        prepare_images(Counting(images, 100), RECIPE, tmp_path, ProgressReporter())
     spoil(form_of(tmp_path, "pixels.bin"))
-    watcher, again = Listener(), Counting(images)
-    assert_same(prepare_images(again, RECIPE, tmp_path, watcher), images)
-    assert "are damaged (checksum)" in watcher.notes[0]
+    reporter, again = Listener(), Counting(images)
+    assert_same(prepare_images(again, RECIPE, tmp_path, reporter), images)
+    assert "are damaged (checksum)" in reporter.notes[0]
     assert sorted(again.decoded) == list(range(200))
 
 
 def test_a_copied_form_is_read_through_once(tmp_path, monkeypatch):
     images = grey_images()
-    prepare_images(images, RECIPE, tmp_path / "forms", Watcher())
+    prepare_images(images, RECIPE, tmp_path / "forms", ProgressReporter())
     shutil.copytree(tmp_path / "forms", tmp_path / "copy")
     os.utime(form_of(tmp_path / "copy", "pixels.bin"), ns=(1, 1))
-    assert_same(open_prepared(images, RECIPE, tmp_path / "copy", Watcher()), images)
+    assert_same(open_prepared(images, RECIPE, tmp_path / "copy", ProgressReporter()), images)
 
     def read_again(*_):
         raise AssertionError("read through a second time")
 
     monkeypatch.setattr("headstart.datasets.prepared.sha256_start", read_again)
-    assert_same(open_prepared(images, RECIPE, tmp_path / "copy", Watcher()), images)
+    assert_same(open_prepared(images, RECIPE, tmp_path / "copy", ProgressReporter()), images)
 
 
 def test_other_images_than_those_of_the_form(tmp_path):
-    prepare_images(grey_images(), RECIPE, tmp_path, Watcher())
+    prepare_images(grey_images(), RECIPE, tmp_path, ProgressReporter())
     with pytest.raises(ValueError, match=r"expected the 200 images of .*, found 10"):
-        open_prepared(grey_images(10), RECIPE, tmp_path, Watcher())
+        open_prepared(grey_images(10), RECIPE, tmp_path, ProgressReporter())
 
 
 def test_no_space_is_found_before_anything_is_written(tmp_path, monkeypatch):
     free = shutil.disk_usage("/")._replace(free=1000)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: free)
     with pytest.raises(DiskFullError, match="MB for prepared images, 0 MB are free"):
-        prepare_images(grey_images(), RECIPE, tmp_path, Watcher())
+        prepare_images(grey_images(), RECIPE, tmp_path, ProgressReporter())
     assert not list(tmp_path.glob("*/*"))
 
 
@@ -405,15 +409,15 @@ def test_a_disk_that_fills_up_loses_nothing_that_was_kept(tmp_path):
     process = slow_process(tmp_path)
     assert process.communicate()[1] == ""
     rows = np.arange(30, 100)
-    found = open_prepared(images, RECIPE, tmp_path / "forms", Watcher())
+    found = open_prepared(images, RECIPE, tmp_path / "forms", ProgressReporter())
     assert_same(found.take(rows), images.take(rows))
 
 
 def test_a_broken_image_stops_unless_it_is_left_out(tmp_path):
     images, forms = write_files(tmp_path / "files"), tmp_path / "forms"
     with pytest.raises(BrokenImageError, match=r"023\.png does not decode") as stopped:
-        prepare_images(images, RECIPE, forms, Watcher())
-    found = prepare_images(images, RECIPE, forms, Watcher(), skip_broken=True)
+        prepare_images(images, RECIPE, forms, ProgressReporter())
+    found = prepare_images(images, RECIPE, forms, ProgressReporter(), skip_broken=True)
     assert list(found.broken) == [23]
     assert list(found.take(np.array([40, 23, 22])).broken) == [1]
     # It is told as the file itself would have it told.
@@ -425,16 +429,16 @@ def test_a_broken_image_stops_unless_it_is_left_out(tmp_path):
     assert_same(found.take(rows), images.take(rows))
     # What was made with holes does not serve who wants none.
     with pytest.raises(BrokenImageError, match=r"023\.png"):
-        prepare_images(images, RECIPE, forms, Watcher())
-    assert open_prepared(images, RECIPE, forms, Watcher()) is not None
+        prepare_images(images, RECIPE, forms, ProgressReporter())
+    assert open_prepared(images, RECIPE, forms, ProgressReporter()) is not None
 
 
 def test_an_image_that_decodes_by_now_comes_in(tmp_path):
     images, forms = write_files(tmp_path / "files"), tmp_path / "forms"
-    prepare_images(images, RECIPE, forms, Watcher(), skip_broken=True)
+    prepare_images(images, RECIPE, forms, ProgressReporter(), skip_broken=True)
     # Stands for a newer Pillow that knows the format.
     photo(30, 20).save(tmp_path / "files" / "023.png")
-    found = prepare_images(images, RECIPE, forms, Watcher())
+    found = prepare_images(images, RECIPE, forms, ProgressReporter())
     assert not found.broken
     assert_same(found, images)
 
@@ -442,14 +446,14 @@ def test_an_image_that_decodes_by_now_comes_in(tmp_path):
 def test_all_images_broken(tmp_path):
     (tmp_path / "x.png").write_bytes(b"no image")
     images = FileImages([tmp_path / "x.png"] * 3)
-    found = prepare_images(images, RECIPE, tmp_path / "forms", Watcher(), skip_broken=True)
+    found = prepare_images(images, RECIPE, tmp_path / "forms", ProgressReporter(), skip_broken=True)
     assert list(found.broken) == [0, 1, 2]
     assert list(pickle.loads(pickle.dumps(found)).broken) == [0, 1, 2]
 
 
 def test_pickled_it_is_mapped_anew(tmp_path):
     images = grey_images()
-    prepared = prepare_images(images, RECIPE, tmp_path, Watcher())
+    prepared = prepare_images(images, RECIPE, tmp_path, ProgressReporter())
     rows = np.array([5, 199, 0])
     pickled = pickle.dumps(prepared.take(rows))
     assert_same(pickle.loads(pickled), images.take(rows))
@@ -460,7 +464,7 @@ def test_pickled_it_is_mapped_anew(tmp_path):
 
 def test_threads_and_forked_processes_read_it(tmp_path):
     images = grey_images()
-    prepared = prepare_images(images, RECIPE, tmp_path, Watcher())
+    prepared = prepare_images(images, RECIPE, tmp_path, ProgressReporter())
     expected = [int(np.asarray(images.decode(row), dtype=int).sum()) for row in range(200)]
 
     def total(row):
@@ -484,7 +488,7 @@ def test_a_side_that_is_none():
 def test_the_space_for_photographs_is_known_beforehand(tmp_path):
     photo(640, 480).save(tmp_path / "x.jpg")
     images = FileImages([tmp_path / "x.jpg"] * 3)
-    prepare_images(images, RECIPE, tmp_path / "forms", Watcher())
+    prepare_images(images, RECIPE, tmp_path / "forms", ProgressReporter())
     size = form_of(tmp_path / "forms", "pixels.bin").stat().st_size
     assert size == bytes_needed(3) == 3 * 341 * 256 * 3
 

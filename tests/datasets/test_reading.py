@@ -5,13 +5,13 @@ import numpy as np
 import pytest
 
 from headstart import datasets
+from headstart.context import ProgressReporter
 from headstart.datasets import ArrayImages, Split
 from headstart.datasets.checking import data_warnings, verify
 from headstart.datasets.names import DatasetName
 from headstart.datasets.reading import check_examples, read_dataset, reading_of
 from headstart.errors import DatasetError, ManifestError
 from headstart.labels import kind_of
-from headstart.workspace import Watcher
 
 
 def reading_at(folder, cache):
@@ -142,5 +142,7 @@ def test_classes_without_images_are_told(
     )
     assert len(reading.notes) == n_notes
     assert set(np.unique(reading.parts["train"].labels)) <= {-1, *range(len(classes))}
-    found = {one.code: one.text for one in data_warnings(verify(name, own_cache, Watcher()))}
+    found = {
+        one.code: one.text for one in data_warnings(verify(name, own_cache, ProgressReporter()))
+    }
     assert found.get("untested-classes", "") == warning

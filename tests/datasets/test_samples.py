@@ -9,6 +9,7 @@ from PIL import Image
 
 import awkward
 from headstart import datasets
+from headstart.context import ProgressReporter
 from headstart.datasets.checking import check_images
 from headstart.datasets.decode import decode
 from headstart.datasets.images import FileImages
@@ -21,7 +22,6 @@ from headstart.datasets.seen import look_at
 from headstart.datasets.splits import Split
 from headstart.errors import BrokenImageError, DatasetError, StudyError
 from headstart.spec import Decoding
-from headstart.workspace import Watcher
 
 RANDOM = np.random.RandomState(0)
 # 0 and 1 are in it: what is scaled reaches black and white.
@@ -310,7 +310,7 @@ def test_a_folder_of_float_images_gives_the_numbers_of_its_pngs(tmp_path, own_ca
     images = []
     for folder in ("tif", "png"):
         dataset = datasets.find(str(tmp_path / folder), cache=own_cache)
-        check_images(dataset, own_cache, Watcher())
+        check_images(dataset, own_cache, ProgressReporter())
         whole = datasets.all_images(dataset, own_cache)
         images.append([np.asarray(whole.decode(row)).tolist() for row in range(len(whole))])
     assert images[0] == images[1]

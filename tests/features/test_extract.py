@@ -7,6 +7,7 @@ from PIL import Image
 from torch import nn
 
 from headstart import datasets, features, files, models
+from headstart.context import ProgressReporter, RunContext, default_cache
 from headstart.datasets import ArrayImages, FileImages, JoinedImages
 from headstart.datasets.ahead import ahead
 from headstart.devices import fast_bfloat16, resolve_device
@@ -15,7 +16,6 @@ from headstart.features import FeatureRequest, extract
 from headstart.features.forward import Extractor, fold_batch_norms
 from headstart.features.preprocess import center_crop, fit_image, whole_image
 from headstart.features.stream import Decoder
-from headstart.workspace import Watcher, Workspace, default_cache
 
 MODEL = models.find("efficientnet_lite0")
 
@@ -25,7 +25,7 @@ needs_bfloat16 = pytest.mark.skipif(
 )
 
 
-class Listener(Watcher):
+class Listener(ProgressReporter):
     def __init__(self):
         self.notes, self.stages = [], []
 
@@ -41,14 +41,14 @@ def some_images(n: int = 20, seed: int = 0) -> ArrayImages:
     return ArrayImages(pixels)
 
 
-def run(images, workspace, revision="r", **options):
+def run(images, context, revision="r", **options):
     request = FeatureRequest.all_of(images, revision, **options)
-    return features.penultimate_features(MODEL, request, workspace)
+    return features.penultimate_features(MODEL, request, context)
 
 
 @pytest.fixture
-def workspace(tmp_path) -> Workspace:
-    return Workspace(cache=tmp_path, watcher=Listener())
+def context(tmp_path) -> RunContext:
+    return RunContext(cache=tmp_path, reporter=Listener())
 
 
 def plain_features(images) -> np.ndarray:
@@ -68,28 +68,28 @@ def relative(found, expected):
     return np.linalg.norm(found - expected, axis=1) / np.linalg.norm(expected, axis=1)
 
 
-def test_features_equal_the_plain_way(workspace):
+def test_features_equal_the_plain_way(context):
     images = some_images()
-    found = run(images, workspace).values
+    found = run(images, context).values
     assert found.dtype == np.float32
     assert relative(found, plain_features(images)).max() < 1e-4
 
 
 @needs_bfloat16
-def test_bf16_features_are_close(workspace):
+def test_bf16_features_are_close(context):
     images = some_images(8)
-    found = run(images, workspace, precision="bf16").values
+    found = run(images, context, precision="bf16").values
     assert relative(found, plain_features(images)).max() < 0.1
 
 
-def test_grey_and_rgb_give_the_same(workspace):
+def test_grey_and_rgb_give_the_same(context):
     pixels = np.random.RandomState(0).randint(0, 255, (4, 16, 16)).astype(np.uint8)
     grey = JoinedImages([ArrayImages(pixels)])
     rgb = JoinedImages([ArrayImages(np.repeat(pixels[..., None], 3, axis=3))])
     mixed = JoinedImages([ArrayImages(pixels[:2]), ArrayImages(rgb._parts[0]._pixels[2:])])
-    expected = run(grey, workspace, "grey").values
-    np.testing.assert_allclose(run(rgb, workspace, "rgb").values, expected, atol=1e-4)
-    np.testing.assert_allclose(run(mixed, workspace, "mixed").values, expected, atol=1e-4)
+    expected = run(grey, context, "grey").values
+    np.testing.assert_allclose(run(rgb, context, "rgb").values, expected, atol=1e-4)
+    np.testing.assert_allclose(run(mixed, context, "mixed").values, expected, atol=1e-4)
 
 
 def test_features_do_not_depend_on_the_batch():
@@ -99,12 +99,12 @@ def test_features_do_not_depend_on_the_batch():
     assert relative(extractor(pixels), alone).max() < 1e-5
 
 
-def test_features_are_computed_once_and_mapped(workspace):
-    first = run(some_images(), workspace)
-    assert "features" in workspace.watcher.stages
-    workspace.watcher.stages.clear()
-    second = run(some_images(), workspace)
-    assert workspace.watcher.stages == []
+def test_features_are_computed_once_and_mapped(context):
+    first = run(some_images(), context)
+    assert "features" in context.reporter.stages
+    context.reporter.stages.clear()
+    second = run(some_images(), context)
+    assert context.reporter.stages == []
     assert isinstance(second.values, np.memmap)
     assert not second.values.flags.writeable
     assert second.sha256 == first.sha256
@@ -119,21 +119,21 @@ def test_features_are_computed_once_and_mapped(workspace):
         pytest.param({"precision": "bf16"}, marks=needs_bfloat16),
     ],
 )
-def test_other_content_has_another_place(workspace, change):
-    run(some_images(8), workspace)
-    run(some_images(8), workspace, **change)
-    assert len(list((workspace.cache / "features").glob("*.npy"))) == 2
+def test_other_content_has_another_place(context, change):
+    run(some_images(8), context)
+    run(some_images(8), context, **change)
+    assert len(list((context.cache / "features").glob("*.npy"))) == 2
 
 
-def test_a_damaged_file_is_found_told_and_made_again(workspace):
-    before = np.array(run(some_images(), workspace).values)
-    (file,) = (workspace.cache / "features").glob("*.npy")
+def test_a_damaged_file_is_found_told_and_made_again(context):
+    before = np.array(run(some_images(), context).values)
+    (file,) = (context.cache / "features").glob("*.npy")
     content = bytearray(file.read_bytes())
     content[-100] ^= 1
     file.write_bytes(content)
-    after = run(some_images(), workspace)
-    assert len(workspace.watcher.notes) == 1
-    assert f"{file} are damaged (checksum): extracting them again" in workspace.watcher.notes[0]
+    after = run(some_images(), context)
+    assert len(context.reporter.notes) == 1
+    assert f"{file} are damaged (checksum): extracting them again" in context.reporter.notes[0]
     np.testing.assert_array_equal(after.values, before)
 
 
@@ -160,17 +160,17 @@ class Interrupting:
         return self.images.where(row)
 
 
-def test_an_interrupted_extraction_carries_on(workspace, tmp_path, monkeypatch):
+def test_an_interrupted_extraction_carries_on(context, tmp_path, monkeypatch):
     monkeypatch.setattr(files, "SYNC_SECONDS", 0.0)
     images = some_images(60)
-    whole = run(images, Workspace(cache=tmp_path / "other")).values
+    whole = run(images, RunContext(cache=tmp_path / "other")).values
     with pytest.raises(InterruptedExtractionError):
-        run(Interrupting(images, 50), workspace)
-    folder = workspace.cache / "features"
+        run(Interrupting(images, 50), context)
+    folder = context.cache / "features"
     (card,) = folder.glob("*.json")
     assert json.loads(card.read_text())["rows"][0][1] >= 16
     carrying_on = Interrupting(images, -1)
-    found = run(carrying_on, workspace)
+    found = run(carrying_on, context)
     assert min(carrying_on.decoded) >= 16
     np.testing.assert_array_equal(found.values, whole)
     assert json.loads(card.read_text())["rows"] == [[0, 60]]
@@ -179,14 +179,14 @@ def test_an_interrupted_extraction_carries_on(workspace, tmp_path, monkeypatch):
     np.testing.assert_array_equal(np.load(file), whole)
 
 
-def test_a_trial_adds_the_rows_that_no_other_asked_for(workspace):
+def test_a_trial_adds_the_rows_that_no_other_asked_for(context):
     images = some_images(20)
-    whole = np.array(run(images, workspace, revision="other").values)
+    whole = np.array(run(images, context, revision="other").values)
 
     def part(rows):
         counted = Interrupting(images.take(rows), -1)
         request = FeatureRequest(counted, np.asarray(rows), "r", 20)
-        found = features.penultimate_features(MODEL, request, workspace)
+        found = features.penultimate_features(MODEL, request, context)
         assert relative(found.values, whole[rows]).max() < 1e-4
         return found, sorted(rows[place] for place in counted.decoded)
 
@@ -202,24 +202,24 @@ def test_a_trial_adds_the_rows_that_no_other_asked_for(workspace):
     np.testing.assert_array_equal(again.values[::-1], second.values)
     _, computed = part(list(range(20)))
     assert len(computed) == 14
-    assert len(list((workspace.cache / "features").glob("*.npy"))) == 2
+    assert len(list((context.cache / "features").glob("*.npy"))) == 2
     beside, _ = part([3, 4, 5])
     assert isinstance(beside.values, np.memmap)
 
 
 @pytest.mark.parametrize("when", ["done", "interrupted"])
-def test_a_damaged_card_is_made_again(workspace, when, monkeypatch):
+def test_a_damaged_card_is_made_again(context, when, monkeypatch):
     monkeypatch.setattr(files, "SYNC_SECONDS", 0.0)
     images = some_images(60)
     if when == "interrupted":
         with pytest.raises(InterruptedExtractionError):
-            run(Interrupting(images, 50), workspace)
+            run(Interrupting(images, 50), context)
     else:
-        run(images, workspace)
-    (card,) = (workspace.cache / "features").glob("*.json")
+        run(images, context)
+    (card,) = (context.cache / "features").glob("*.json")
     card.write_text(card.read_text()[:-20])
     again = Interrupting(images, -1)
-    assert np.isfinite(run(again, workspace).values).all()
+    assert np.isfinite(run(again, context).values).all()
     assert sorted(again.decoded) == list(range(60))
 
 
@@ -246,12 +246,12 @@ def test_a_batch_that_does_not_fit_is_done_in_halves(monkeypatch):
 
 
 @pytest.mark.parametrize("damage", ["cut", "flip"])
-def test_rows_that_did_not_reach_the_disk_are_not_trusted(workspace, monkeypatch, damage):
+def test_rows_that_did_not_reach_the_disk_are_not_trusted(context, monkeypatch, damage):
     monkeypatch.setattr(files, "SYNC_SECONDS", 0.0)
     images = some_images(60)
     with pytest.raises(InterruptedExtractionError):
-        run(Interrupting(images, 50), workspace)
-    (partial,) = (workspace.cache / "features").glob("*.npy")
+        run(Interrupting(images, 50), context)
+    (partial,) = (context.cache / "features").glob("*.npy")
     with partial.open("r+b") as file:
         if damage == "cut":
             file.truncate(1000)
@@ -259,7 +259,7 @@ def test_rows_that_did_not_reach_the_disk_are_not_trusted(workspace, monkeypatch
             file.seek(1000)
             file.write(b"\xff")
     again = Interrupting(images, -1)
-    run(again, workspace)
+    run(again, context)
     assert sorted(again.decoded) == list(range(60))
 
 
@@ -272,32 +272,32 @@ def broken_among(tmp_path, n: int = 10, broken: int = 4) -> JoinedImages:
     return JoinedImages([FileImages(paths)])
 
 
-def test_a_broken_image_stops_the_extraction_unless_skipped(workspace, tmp_path):
+def test_a_broken_image_stops_the_extraction_unless_skipped(context, tmp_path):
     images = broken_among(tmp_path)
     with pytest.raises(BrokenImageError, match=r"4\.png"):
-        run(images, workspace)
-    found = run(images, workspace, skip_broken=True)
+        run(images, context)
+    found = run(images, context, skip_broken=True)
     assert list(found.broken) == [4]
     assert np.isnan(found.values[4]).all()
     assert np.isfinite(np.delete(found.values, 4, axis=0)).all()
     # Kept features with a hole do not serve a run that wants none.
     with pytest.raises(BrokenImageError, match=r"4\.png"):
-        run(images, workspace)
+        run(images, context)
     # If the image decodes by now, they are made again.
     Image.new("RGB", (20, 20)).save(tmp_path / "4.png")
-    assert np.isfinite(run(images, workspace).values).all()
+    assert np.isfinite(run(images, context).values).all()
 
 
-def test_an_interrupted_run_with_holes_does_not_serve_one_without(workspace, tmp_path, monkeypatch):
+def test_an_interrupted_run_with_holes_does_not_serve_one_without(context, tmp_path, monkeypatch):
     monkeypatch.setattr(files, "SYNC_SECONDS", 0.0)
     images = broken_among(tmp_path, n=60)
     with pytest.raises(InterruptedExtractionError):
-        run(Interrupting(images, 55), workspace, skip_broken=True)
+        run(Interrupting(images, 55), context, skip_broken=True)
     with pytest.raises(BrokenImageError, match=r"4\.png"):
-        run(images, workspace)
+        run(images, context)
 
 
-def test_nan_in_features_is_found_and_nothing_is_kept(workspace, monkeypatch):
+def test_nan_in_features_is_found_and_nothing_is_kept(context, monkeypatch):
     def poisoned(model, *cache, **options):
         network = load(model, *cache, **options)
         network.backbone.conv_head.weight.data[0] = float("nan")
@@ -306,21 +306,21 @@ def test_nan_in_features_is_found_and_nothing_is_kept(workspace, monkeypatch):
     load = models.load
     monkeypatch.setattr(extract.models, "load", poisoned)
     with pytest.raises(FeatureError) as error:
-        run(some_images(8), workspace)
+        run(some_images(8), context)
     assert error.value.code == "features.not_finite"
     # Float32 is what was asked for: it is no remedy.
     assert "--precision" not in str(error.value)
-    assert not list((workspace.cache / "features").glob("*.json"))
+    assert not list((context.cache / "features").glob("*.json"))
 
 
-def test_no_space_is_found_before_the_network_runs(workspace, monkeypatch):
+def test_no_space_is_found_before_the_network_runs(context, monkeypatch):
     import shutil
 
     full = shutil.disk_usage("/")._replace(free=1000)
     monkeypatch.setattr("headstart.files.shutil.disk_usage", lambda folder: full)
     with pytest.raises(DiskFullError, match="set HEADSTART_CACHE"):
-        run(some_images(8), workspace)
-    assert "features" not in workspace.watcher.stages
+        run(some_images(8), context)
+    assert "features" not in context.reporter.stages
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")

@@ -9,12 +9,12 @@ from torch import nn
 
 from conftest import require
 from headstart import features, models
+from headstart.context import ProgressReporter, RunContext
 from headstart.datasets import ArrayImages, JoinedImages
 from headstart.errors import DeviceError
 from headstart.features import choose_runtime, runtime
 from headstart.features.forward import Extractor
 from headstart.features.runtime import RUNTIME, find_spec, make_runtime
-from headstart.workspace import Watcher, Workspace
 
 MODEL = models.find("efficientnet_lite0")
 CPU = torch.device("cpu")
@@ -167,7 +167,7 @@ def test_a_small_network_is_openvinos(openvino_there):
     assert notes == []
 
 
-class Notes(Watcher):
+class Notes(ProgressReporter):
     def __init__(self):
         self.notes = []
 
@@ -180,10 +180,10 @@ def extract(monkeypatch, folder, asked: str, network=Small):
     monkeypatch.setenv(RUNTIME, asked)
     monkeypatch.setattr(models, "load", lambda *_, **__: network().eval())
     images = JoinedImages([ArrayImages(random_pixels(6, size=20))])
-    workspace = Workspace(device="cpu", cache=folder, watcher=Notes())
+    context = RunContext(device="cpu", cache=folder, reporter=Notes())
     asked = features.FeatureRequest.all_of(images, "r")
-    found = features.penultimate_features(SMALL, asked, workspace)
-    return found, workspace.watcher.notes
+    found = features.penultimate_features(SMALL, asked, context)
+    return found, context.reporter.notes
 
 
 def test_each_runtime_keeps_its_own_features(openvino_there, monkeypatch, tmp_path):

@@ -11,11 +11,11 @@ import pytest
 import small_network
 from conftest import MODEL, require
 from headstart import datasets, methods, models
+from headstart.context import TrainingProgress
 from headstart.errors import LogError, UnknownNameError
-from headstart.logs import NAMES, LogWatcher, names, open_log
+from headstart.logs import NAMES, CurveReporter, names, open_log
 from headstart.logs.base import file_name
 from headstart.spec import Candidate, Measurement, Result, Selection, Trial
-from headstart.workspace import TrainingProgress
 
 # MLflow's own use of SQLAlchemy.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -202,19 +202,19 @@ def make_result(trial: Trial, chosen: dict) -> Result:
 def test_a_search_beside_each_other_and_what_it_chose(log):
     opened, read = log
     trial = make_trial()
-    with LogWatcher(opened) as watcher:
-        watcher.trial_started(trial.title, 1, 1)
-        watcher.search_started(trial, [])
+    with CurveReporter(opened) as reporter:
+        reporter.trial_started(trial.title, 1, 1)
+        reporter.search_started(trial, [])
         for step in (1, 10):
-            watcher.trained(progress(FIRST, step))
-            watcher.trained(progress(SECOND, step))
-        watcher.measured(measurement(SECOND, None))
-        watcher.trained(progress(FIRST, 30))
-        watcher.measured(measurement(FIRST, 0.625))
+            reporter.trained(progress(FIRST, step))
+            reporter.trained(progress(SECOND, step))
+        reporter.measured(measurement(SECOND, None))
+        reporter.trained(progress(FIRST, 30))
+        reporter.measured(measurement(FIRST, 0.625))
         for step in (1, 30):
-            watcher.trained(progress(FIRST, step, "refit"))
-        watcher.tested(make_result(trial, {"learning_rate": 0.1, "crop": "central"}))
-        watcher.trial_finished()
+            reporter.trained(progress(FIRST, step, "refit"))
+        reporter.tested(make_result(trial, {"learning_rate": 0.1, "crop": "central"}))
+        reporter.trial_finished()
     runs = read()
     assert len(runs) == 3
     first, second, own = (named(runs, n) for n in (FIRST_NAME, SECOND_NAME, trial.title))
@@ -244,11 +244,11 @@ def test_a_path_of_lambdas_is_a_curve_of_the_trial(log):
     opened, read = log
     trial = make_trial("linear")
     rows = ({"lambda": 10.0, "accuracy": 0.25}, {"lambda": 1.0, "accuracy": 0.5})
-    with LogWatcher(opened) as watcher:
-        watcher.search_started(trial, [])
-        watcher.measured(Measurement(candidate=Candidate(), examples="r", curve=rows))
-        watcher.tested(make_result(trial, {"lambda": 1.0}))
-        watcher.trial_finished()
+    with CurveReporter(opened) as reporter:
+        reporter.search_started(trial, [])
+        reporter.measured(Measurement(candidate=Candidate(), examples="r", curve=rows))
+        reporter.tested(make_result(trial, {"lambda": 1.0}))
+        reporter.trial_finished()
     ((_, run),) = read().items()
     assert run.curves["validation/top-1"] == [(0, 0.25), (1, 0.5)]
     assert run.curves["lambda"] == [(0, 10), (1, 1)]
@@ -260,13 +260,13 @@ def test_a_path_of_lambdas_is_a_curve_of_the_trial(log):
 def test_what_does_not_come_to_its_end_is_told(log, interrupted):
     opened, read = log
     trial = make_trial()
-    watcher = LogWatcher(opened)
-    watcher.search_started(trial, [])
-    watcher.trained(progress(FIRST, 1))
+    reporter = CurveReporter(opened)
+    reporter.search_started(trial, [])
+    reporter.trained(progress(FIRST, 1))
     if interrupted:
-        watcher.__exit__(KeyboardInterrupt, None, None)
+        reporter.__exit__(KeyboardInterrupt, None, None)
     else:
-        watcher.trial_finished()
+        reporter.trial_finished()
     outcomes = {run.outcome for run in read().values()}
     assert outcomes == {"interrupted" if interrupted else "failed"}
 
@@ -276,13 +276,13 @@ def test_a_run_that_is_taken_up_again_goes_on_in_its_log(log):
     opened, read = log
     trial = make_trial()
     for steps in ((1, 10), (20, 30)):
-        watcher = LogWatcher(opened)
-        watcher.search_started(trial, [])
+        reporter = CurveReporter(opened)
+        reporter.search_started(trial, [])
         for step in steps:
-            watcher.trained(progress(FIRST, step))
+            reporter.trained(progress(FIRST, step))
         if step == 30:
-            watcher.measured(measurement(FIRST, 0.625))
-        watcher.__exit__(KeyboardInterrupt, None, None)
+            reporter.measured(measurement(FIRST, 0.625))
+        reporter.__exit__(KeyboardInterrupt, None, None)
     runs = read()
     assert len(runs) == 2
     first = named(runs, FIRST_NAME)
@@ -292,9 +292,9 @@ def test_a_run_that_is_taken_up_again_goes_on_in_its_log(log):
 
 def test_trials_that_were_measured_elsewhere_have_their_results(log):
     opened, read = log
-    with LogWatcher(opened) as watcher:
+    with CurveReporter(opened) as reporter:
         for setting, chosen in (("finetune", {"crop": "full"}), ("linear", {"lambda": 1.0})):
-            watcher.tested(make_result(make_trial(setting), chosen))
+            reporter.tested(make_result(make_trial(setting), chosen))
     assert [run.metrics["test/top-1"] for run in read().values()] == [0.75, 0.75]
 
 
@@ -304,10 +304,10 @@ def test_a_log_that_fails_does_not_end_the_run():
             raise OSError("no space left on device\nand more")
 
     notes = []
-    with LogWatcher(Full(), notes.append) as watcher:
-        watcher.search_started(make_trial(), [])
-        watcher.trained(progress(FIRST, 1))
-        watcher.measured(measurement(FIRST, 0.5))
+    with CurveReporter(Full(), notes.append) as reporter:
+        reporter.search_started(make_trial(), [])
+        reporter.trained(progress(FIRST, 1))
+        reporter.measured(measurement(FIRST, 0.5))
     assert notes == ["the log ends here, the run goes on: no space left on device"]
 
 

@@ -2,18 +2,18 @@ import numpy as np
 import pytest
 
 from headstart import datasets, methods, models
+from headstart.context import ProgressReporter, RunContext
 from headstart.datasets import ArrayImages, SealedTest, Split, Splits
 from headstart.errors import DatasetError, StudyError, UnknownNameError
 from headstart.features import Features
 from headstart.methods.linear import LINEAR, LinearSetting
 from headstart.methods.on_features import TrialFeatures
 from headstart.spec import Candidate, Selection, Trial
-from headstart.workspace import Watcher, Workspace
 
 N = {"train": 30, "validation": 30, "test": 24}
 
 
-def prepared_trial(setting=None, broken=None, watcher=None, flip_test=False, spread=2.0):
+def prepared_trial(setting=None, broken=None, reporter=None, flip_test=False, spread=2.0):
     """A linear trial on made-up features of three classes."""
     random = np.random.RandomState(0)
     centres = random.randn(3, 16)
@@ -44,7 +44,7 @@ def prepared_trial(setting=None, broken=None, watcher=None, flip_test=False, spr
     )
     features = Features(values, broken, "sha", "key", {"device": "none"})
     names = {f"image {row}": reason for row, reason in broken.items()}
-    prepared = LINEAR.open(trial, Workspace(watcher=watcher or Watcher()))
+    prepared = LINEAR.open(trial, RunContext(reporter=reporter or ProgressReporter()))
     # In the place of the features of its images, which are read when they are first needed.
     prepared.__dict__["features"] = TrialFeatures(trial, splits, features, names)
     return prepared
@@ -134,12 +134,12 @@ def test_too_many_broken_images(rows, words):
 def test_a_fit_that_does_not_converge_is_told():
     notes = []
 
-    class Listener(Watcher):
+    class Listener(ProgressReporter):
         def note(self, message):
             notes.append(message)
 
     setting = LinearSetting(lambdas=(1e-3,), tolerance=1e-40)
-    (row,) = curve_of(prepared_trial(setting, watcher=Listener()))
+    (row,) = curve_of(prepared_trial(setting, reporter=Listener()))
     assert row["converged"] == 0.0
     assert "lambda 0.001 did not converge" in notes[0]
 

@@ -9,6 +9,7 @@ import torch
 import small_network
 from conftest import write_folder
 from headstart import datasets, methods, models
+from headstart.context import ProgressReporter, RunContext
 from headstart.errors import DatasetError, TrainingError
 from headstart.executors import Processes
 from headstart.methods.finetune import FINETUNE, FineTune, PreparedTraining, check_budget
@@ -17,7 +18,6 @@ from headstart.spec import Candidate, FinetuneSetting, Selection, Trial
 from headstart.store import ResultStore
 from headstart.training import cosine
 from headstart.trial import run_trial
-from headstart.workspace import Watcher, Workspace
 
 NETWORK = f"{Path(small_network.__file__)}:build?size=16&mean=0.5,0.5,0.5&std=0.25,0.25,0.25"
 QUICK = {"steps": 40, "batch_size": 50, "learning_rates": [0.03, 0.3], "decays": [0.0, 1e-4]}
@@ -39,7 +39,7 @@ def store(tmp_path_factory) -> ResultStore:
 
 @pytest.fixture(scope="module")
 def result(store):
-    return run_trial(make_trial(), Workspace(), store)
+    return run_trial(make_trial(), RunContext(), store)
 
 
 def test_a_grid_is_measured_chosen_from_and_tested(result, store):
@@ -78,13 +78,13 @@ def test_a_sweep_that_ends_goes_on_at_the_candidate_where_it_was(result, store, 
             return super().measure(candidate)
 
     class Opening(FineTune):
-        def open(self, trial, workspace):
-            return Counting(trial, workspace)
+        def open(self, trial, context):
+            return Counting(trial, context)
 
     method = Opening("finetune", FINETUNE.setting, FINETUNE.protocols)
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(METHODS._loaded, "finetune", method)
-        again = run_trial(trial, Workspace(), second)
+        again = run_trial(trial, RunContext(), second)
     assert len(asked) == 1
     # The same bits, whether measured in one go or not.
     assert again.selection == result.selection
@@ -114,7 +114,7 @@ def begun(trial: Trial, monkeypatch) -> dict:
     monkeypatch.setattr("headstart.training.train", look)
     values = {"learning_rate": 0.1, "weight_decay": 0.0, "steps": 5.0}
     with pytest.raises(KeyboardInterrupt):
-        FINETUNE.open(trial, Workspace()).measure(Candidate(values=values))
+        FINETUNE.open(trial, RunContext()).measure(Candidate(values=values))
     return found
 
 
@@ -143,7 +143,7 @@ def test_scratch_starts_from_random_weights_of_the_trials_seed(monkeypatch):
 
 
 def test_the_decay_is_divided_by_the_rate():
-    training = FINETUNE.open(make_trial(), Workspace())
+    training = FINETUNE.open(make_trial(), RunContext())
     values = {"learning_rate": 0.01, "weight_decay": 1e-4, "steps": 7.0}
     made = training._hyperparameters(values)
     assert made.weight_decay == pytest.approx(1e-2)
@@ -165,7 +165,7 @@ def test_the_final_training_has_validation_too_unless_sizes_are_studied(monkeypa
         chosen = {"learning_rate": 0.1, "weight_decay": 0.0, "crop": "full"}
         selection = Selection(examples="r", chosen=chosen, validation_curve=(chosen,))
         with pytest.raises(KeyboardInterrupt):
-            FINETUNE.open(each, Workspace()).test(selection)
+            FINETUNE.open(each, RunContext()).test(selection)
     assert sizes == [(400, 400), (60, 60)]
 
 
@@ -173,7 +173,7 @@ def test_all_that_diverges_is_recorded_and_told(tmp_path):
     trial = make_trial(learning_rates=[1e20], decays=[0.0], steps=10)
     store = ResultStore(tmp_path / "r.db", create=True)
     with pytest.raises(TrainingError, match="all 1 candidates diverged"):
-        run_trial(trial, Workspace(), store)
+        run_trial(trial, RunContext(), store)
     (measured,) = store.measurements(trial.key)
     assert measured.status == "diverged"
     assert measured.facts["diverged_at"] is not None
@@ -206,14 +206,14 @@ def test_too_many_broken_images(tmp_path):
         update={"dataset": datasets.find(str(folder), skip_broken=True)}
     )
     with pytest.raises(DatasetError, match="no validation image that decodes"):
-        _ = FINETUNE.open(trial, Workspace(cache=tmp_path / "cache")).images
+        _ = FINETUNE.open(trial, RunContext(cache=tmp_path / "cache")).images
 
 
 def test_sizes_of_the_training_set_share_the_decoded_images(own_cache):
     for n in (2, 4):
         few = datasets.find("digits", examples_per_class=n)
         trial = make_trial(batch_size=10).model_copy(update={"dataset": few})
-        found = FINETUNE.open(trial, Workspace()).images
+        found = FINETUNE.open(trial, RunContext()).images
         splits = found.splits
         parts = (splits.train, splits.validation, splits.test)
         images = [part.images.decode(row) for part in parts for row in range(len(part))]
@@ -223,7 +223,7 @@ def test_sizes_of_the_training_set_share_the_decoded_images(own_cache):
     assert len([place for place in (own_cache / "prepared").iterdir() if place.is_dir()]) == 1
 
 
-class Listening(Watcher):
+class Listening(ProgressReporter):
     def __init__(self) -> None:
         self.heard, self.order = [], []
 
@@ -243,27 +243,27 @@ class Listening(Watcher):
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_a_watcher_is_told_how_each_training_goes(workers, tmp_path):
+def test_a_reporter_is_told_how_each_training_goes(workers, tmp_path):
     trial = make_trial(learning_rates=[0.1], limit=100)
-    watcher = Listening()
-    workspace = Workspace(device="cpu", watcher=watcher)
+    reporter = Listening()
+    context = RunContext(device="cpu", reporter=reporter)
     if workers:
         with Processes(workers) as executor:
-            run_trial(trial, workspace, executor=executor)
+            run_trial(trial, context, executor=executor)
     else:
-        run_trial(trial, workspace)
-    assert watcher.order == [
+        run_trial(trial, context)
+    assert reporter.order == [
         "search after 0", "candidate", "measured", "candidate", "measured", "refit", "tested"
     ]  # fmt: skip
-    decays = {p.values["weight_decay"] for p in watcher.heard if p.part == "candidate"}
+    decays = {p.values["weight_decay"] for p in reporter.heard if p.part == "candidate"}
     assert decays == set(QUICK["decays"])
-    for progress in watcher.heard:
+    for progress in reporter.heard:
         assert progress.steps == 40
         assert progress.loss > 0
         assert progress.learning_rate == cosine(0.1, progress.step - 1, 40)
     # The first update and the last one are told whatever the time.
     for part, n in (("candidate", 2), ("refit", 1)):
-        steps = [p.step for p in watcher.heard if p.part == part]
+        steps = [p.step for p in reporter.heard if p.part == part]
         assert (steps.count(1), steps.count(40)) == (n, n)
 
 
@@ -284,7 +284,7 @@ def test_switches_hold_in_both_settings(name, monkeypatch):
     def measure(model):
         trial = make_trial(name).model_copy(update={"model": model})
         with pytest.raises(KeyboardInterrupt):
-            FINETUNE.open(trial, Workspace()).measure(Candidate(values=values))
+            FINETUNE.open(trial, RunContext()).measure(Candidate(values=values))
         return seen["network"], seen["weight"]
 
     network, weight = measure(model)
@@ -306,7 +306,7 @@ def test_fine_tuning_with_an_auxiliary_classifier_is_scored_without(tmp_path):
     trial = make_trial(learning_rates=[0.1], decays=[0.0], steps=8).model_copy(
         update={"model": model}
     )
-    result = run_trial(trial, Workspace())
+    result = run_trial(trial, RunContext())
     assert result.predictions.scores.shape == (200, 10)
     # Two losses of ten classes: 1.3 times that of a guess at the start, with the weight 0.3.
     assert result.provenance["refit"]["losses"][0] == pytest.approx(1.3 * np.log(10), rel=0.2)

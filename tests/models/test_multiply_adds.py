@@ -5,7 +5,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from headstart import models
-from headstart.workspace import default_cache
+from headstart.context import default_cache
 
 SMALL = ("efficientnet_lite0", "mobilenet_v1", "resnet50")
 # Published sizes, and others; convolutional networks and transformers.

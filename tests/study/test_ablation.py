@@ -9,12 +9,12 @@ import pytest
 
 import small_network
 from headstart import results
+from headstart.context import ProgressReporter, RunContext
 from headstart.errors import StudyError
 from headstart.pretraining import make_recipe
 from headstart.pretraining.run import run_job
 from headstart.study import CONFIGURATIONS, Study, ablate, configurations
 from headstart.study.ablation import different
-from headstart.workspace import Watcher, Workspace
 
 NETWORK = f"{Path(small_network.__file__)}:build?size=16&mean=0.5,0.5,0.5&std=0.25,0.25,0.25"
 SWITCHES = ("bn_scale", "label_smoothing", "dropout", "aux_head")
@@ -79,12 +79,12 @@ def test_who_ends_first_does_not_show(own_cache, tmp_path, monkeypatch):
     monkeypatch.setattr("headstart.study.ablation.executor_of", lambda *_: nullcontext(Backwards()))
     stages, study = [], Study(models=[NETWORK], datasets=["glyphs"], limit=124)
 
-    class Listening(Watcher):
+    class Listening(ProgressReporter):
         def stage(self, name, total=None, unit=""):
             stages.append((name, total, unit))
 
     found = ablate(
-        study, "digits", tmp_path / "r.db", Workspace("cpu", own_cache, watcher=Listening()),
+        study, "digits", tmp_path / "r.db", RunContext("cpu", own_cache, reporter=Listening()),
         steps=4, batch_size=50, learning_rate=0.1,
     )  # fmt: skip
     trained = [each.model.tags["configuration"][:2] for each in found.pretrained]
@@ -108,19 +108,19 @@ def test_strengths_that_switch_nothing(recipe, strengths):
 def test_what_diverges_does_not_stop_the_others(own_cache, tmp_path, monkeypatch):
     notes = []
 
-    class Listening(Watcher):
+    class Listening(ProgressReporter):
         def note(self, message):
             notes.append(message)
 
-    def failing(job, workspace):
+    def failing(job, context):
         rate = 1e20 if job.recipe.label_smoothing else job.recipe.learning_rate
         recipe = job.recipe.model_copy(update={"learning_rate": rate})
-        return run_job(replace(job, recipe=recipe), workspace)
+        return run_job(replace(job, recipe=recipe), context)
 
     monkeypatch.setattr("headstart.pretraining.several.run_job", failing)
     found = ablate(
         Study(models=[NETWORK], datasets=["glyphs"], limit=124), "digits", tmp_path / "r.db",
-        Workspace("cpu", own_cache, watcher=Listening()),
+        RunContext("cpu", own_cache, reporter=Listening()),
         steps=10, batch_size=50, learning_rate=0.1,
     )  # fmt: skip
     assert [each.model.tags["configuration"][:2] for each in found.pretrained] == ["S3", "S4"]

@@ -8,11 +8,11 @@ import headstart as hs
 import small_network
 from conftest import MODEL, write_folder
 from headstart import datasets
+from headstart.context import default_cache
 from headstart.errors import StudyError, TrainingError, UnknownNameError
 from headstart.spec import Trial
 from headstart.store import ResultStore
 from headstart.study import Study, outlook, sweep_study
-from headstart.workspace import default_cache
 
 NETWORK = f"{Path(small_network.__file__)}:build?size=16&mean=0.5,0.5,0.5&std=0.25,0.25,0.25"
 DIGITS = {"models": [NETWORK], "datasets": ["digits"]}

@@ -5,13 +5,13 @@ import pytest
 
 from conftest import write_folder
 from headstart import datasets, methods, models
+from headstart.context import default_cache
 from headstart.datasets.adopted import Place, adopt
 from headstart.datasets.archives import READERS
 from headstart.spec import Trial
 from headstart.store import ResultStore
 from headstart.study import Outlook, Study, matrix_rate, outlook
 from headstart.study.study import SHIPPED
-from headstart.workspace import default_cache
 from stores import N_TEST, add_result
 
 SMALL = {"models": ["efficientnet_lite0"], "datasets": ["digits"], "limit": 100}

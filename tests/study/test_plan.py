@@ -7,11 +7,11 @@ import pytest
 import small_network
 from headstart import datasets, models, training
 from headstart.cli import plan as command
+from headstart.context import ProgressReporter, default_cache
 from headstart.errors import ModelError
 from headstart.spec import Candidate, Measurement
 from headstart.store import ResultStore
 from headstart.study import Load, Rate, Study, complete_rates, measured_rates, plan
-from headstart.workspace import Watcher, default_cache
 
 NETWORK = f"{Path(small_network.__file__)}:build?size=16"
 QUICK = {"name": "finetune", "protocol": "quick"}
@@ -173,7 +173,7 @@ def test_a_small_network_is_measured(monkeypatch):
 def test_what_cannot_be_measured_is_told(monkeypatch):
     model, notes = models.find(NETWORK), []
 
-    class Listening(Watcher):
+    class Listening(ProgressReporter):
         def note(self, message: str) -> None:
             notes.append(message)
 
@@ -183,7 +183,7 @@ def test_what_cannot_be_measured_is_told(monkeypatch):
         raise ModelError("no such library")
 
     monkeypatch.setattr(models, "load", load)
-    assert measured_rates([model], "cpu", batch_size=None, watcher=Listening()) == {}
+    assert measured_rates([model], "cpu", batch_size=None, reporter=Listening()) == {}
     assert notes == [f"{NETWORK}: not measured: no such library"]
 
 

@@ -6,6 +6,7 @@ import torch
 import headstart as hs
 from conftest import MODEL, write_folder
 from headstart import methods
+from headstart.context import ProgressReporter
 from headstart.errors import (
     DatasetError,
     DeviceError,
@@ -16,7 +17,6 @@ from headstart.errors import (
     WeightsMissingError,
 )
 from headstart.study import Study, run
-from headstart.workspace import Watcher
 
 
 def test_a_study_expands_dataset_by_dataset():
@@ -199,11 +199,11 @@ def test_a_failing_trial_stops_no_other_and_is_tried_again(tmp_path, share):
 def test_a_trial_that_another_process_holds_is_waited_for(tmp_path):
     """The other one stores it meanwhile: it is not measured twice."""
     other = hs.ResultStore(tmp_path / "results.db", create=True)
-    result = hs.run_trial(Study(**SMALL).trials()[0], hs.Workspace())
+    result = hs.run_trial(Study(**SMALL).trials()[0], hs.RunContext())
     claim = other.claim(result.trial.key, wait=False)
     claim.__enter__()
 
-    class Finisher(Watcher):
+    class Finisher(ProgressReporter):
         def stage(self, name, total=None, unit=""):
             if name.startswith("fetching the weights"):
                 return
@@ -211,7 +211,7 @@ def test_a_trial_that_another_process_holds_is_waited_for(tmp_path):
             other.add(result)
             claim.__exit__(None, None, None)
 
-    outcome = Study(**SMALL).run(tmp_path / "results.db", watcher=Finisher())
+    outcome = Study(**SMALL).run(tmp_path / "results.db", reporter=Finisher())
     assert (outcome.measured, len(outcome.results)) == (0, 1)
 
 
@@ -269,10 +269,10 @@ def test_the_space_check_counts_each_table_of_features_once():
 def test_an_unexpected_error_ends_its_trial_alone(tmp_path, monkeypatch):
     real = run.run_trial
 
-    def failing(trial, workspace, *others):
+    def failing(trial, context, *others):
         if trial.seed == 0:
             raise MemoryError("out of memory\nin some library")
-        return real(trial, workspace, *others)
+        return real(trial, context, *others)
 
     monkeypatch.setattr(run, "run_trial", failing)
     outcome = Study(**SMALL, seeds=[0, 1]).run(tmp_path / "results.db")

@@ -53,7 +53,7 @@ def prune(
     """Remove files from the cache that a run computes or downloads again when needed."""
     from headstart.cache import kinds_of
     from headstart.cache import prune as remove
-    from headstart.workspace import default_cache
+    from headstart.context import default_cache
 
     removed, busy = remove(
         default_cache(), kinds_of(kind), unused_days=unused_days, dry_run=dry_run
@@ -66,7 +66,7 @@ def prune(
 
 def _show_cache(*, json: bool) -> None:
     from headstart.cache import KINDS, entries
-    from headstart.workspace import default_cache
+    from headstart.context import default_cache
 
     folder = default_cache()
     found = list(entries(folder))

@@ -7,14 +7,14 @@ from pathlib import Path
 import typer
 
 from headstart.cli import render
-from headstart.cli.progress import LiveWatcher
+from headstart.cli.progress import LiveReporter
 from headstart.cli.streams import console, resumable
+from headstart.context import ProgressReporter, ProgressReporters, default_cache
 from headstart.devices import Device
 from headstart.errors import LogError
-from headstart.logs import Log, LogWatcher, open_log
+from headstart.logs import CurveReporter, Log, open_log
 from headstart.store import ResultStore
 from headstart.study import Study, StudyRun, matrix_rate, outlook
-from headstart.workspace import Watcher, Watchers, default_cache
 
 __all__ = [
     "log_to",
@@ -53,14 +53,14 @@ def run_and_show(
         stack.enter_context(
             resumable("finished trials are stored; run the same command again to resume")
         )
-        watcher: Watcher = stack.enter_context(LiveWatcher(console))
+        reporter: ProgressReporter = stack.enter_context(LiveReporter(console))
         if log:
-            logging = stack.enter_context(LogWatcher(log, watcher.note))
-            watcher = Watchers(watcher, logging)
+            logging = stack.enter_context(CurveReporter(log, reporter.note))
+            reporter = ProgressReporters(reporter, logging)
         run = study.run(
             store,
             device=device,
-            watcher=watcher,
+            reporter=reporter,
             trust=trust,
             workers=workers,
             keep_models=keep_models,

@@ -13,13 +13,13 @@ from rich.console import Group
 from rich.text import Text
 
 from headstart import datasets
-from headstart.cli.progress import LiveWatcher
+from headstart.cli.progress import LiveReporter
 from headstart.cli.streams import console, resumable
 from headstart.cli.tables import plain_table
+from headstart.context import ProgressReporter, default_cache
 from headstart.datasets import Checked
 from headstart.files import replaced, writable_folder
 from headstart.labels import kind_of
-from headstart.workspace import Watcher, default_cache
 
 __all__ = [
     "prepare_and_show",
@@ -41,9 +41,9 @@ def show_datasets(*, json: bool) -> None:
 
 def prepare_and_show(name: str, folder: Path | None, *, skip_broken: bool) -> None:
     """Bring a dataset here, prove it, decode it once; say what it is."""
-    with _watched() as watcher:
+    with _watched() as reporter:
         checked, prepared = datasets.prepare_dataset(
-            name, default_cache(), watcher, folder=folder, skip_broken=skip_broken
+            name, default_cache(), reporter, folder=folder, skip_broken=skip_broken
         )
     lines = [*_facts(checked), f"  decoded     {prepared.place}, {prepared.n_bytes / 1e6:,.1f} MB"]
     typer.echo("\n".join(lines))
@@ -51,8 +51,8 @@ def prepare_and_show(name: str, folder: Path | None, *, skip_broken: bool) -> No
 
 def verify_and_show(name: str, *, json: bool) -> None:
     """Return whether a dataset is what is published, and what is odd about its images."""
-    with _watched() as watcher:
-        checked = datasets.verify(name, default_cache(), watcher)
+    with _watched() as reporter:
+        checked = datasets.verify(name, default_cache(), reporter)
     typer.echo(
         json_module.dumps(_record(checked), indent=1) if json else "\n".join(_facts(checked))
     )
@@ -64,8 +64,8 @@ def show_splits(name: str, export: Path | None) -> None:
     """State where splits come from; write them to a CSV: split, row, image, labels."""
     if export is not None:
         writable_folder(export.parent)
-    with _watched() as watcher:
-        checked = datasets.verify(name, default_cache(), watcher)
+    with _watched() as reporter:
+        checked = datasets.verify(name, default_cache(), reporter)
     typer.echo("\n".join(_split_lines(checked)))
     if export is None:
         return
@@ -88,10 +88,10 @@ def write_dataset_page(name: str, out: Path | None) -> None:
     from headstart.datasets.page import dataset_page
 
     writable_folder((out or Path()).parent)
-    with _watched() as watcher:
-        checked = datasets.verify(name, default_cache(), watcher)
-        watcher.stage("drawing", total=len(checked.reading.classes), unit="classes")
-        page = dataset_page(checked, watcher.advance)
+    with _watched() as reporter:
+        checked = datasets.verify(name, default_cache(), reporter)
+        reporter.stage("drawing", total=len(checked.reading.classes), unit="classes")
+        page = dataset_page(checked, reporter.advance)
     file = out or Path(re.sub(r"[^\w.-]+", "-", checked.name).strip("-") + ".html")
     with replaced(file) as temporary:
         temporary.write_text(page, encoding="utf-8")
@@ -99,11 +99,11 @@ def write_dataset_page(name: str, out: Path | None) -> None:
 
 
 @contextmanager
-def _watched() -> Iterator[Watcher]:
+def _watched() -> Iterator[ProgressReporter]:
     """Show what goes on; Ctrl-C ends it with one line."""
     said = "what is done is kept; run the same command again to resume"
-    with resumable(said), LiveWatcher(console) as watcher:
-        yield watcher
+    with resumable(said), LiveReporter(console) as reporter:
+        yield reporter
 
 
 def _row(name: str) -> dict[str, Any]:

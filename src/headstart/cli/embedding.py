@@ -8,9 +8,10 @@ import pandas as pd
 import typer
 
 from headstart import datasets, models
-from headstart.cli.progress import LiveWatcher
+from headstart.cli.progress import LiveReporter
 from headstart.cli.streams import Screen, console, resumable
 from headstart.cli.tables import PlainTable, plain_table, shortened
+from headstart.context import RunContext
 from headstart.devices import Device
 from headstart.embedding import Embedding, View
 from headstart.embedding import embed as compute
@@ -18,7 +19,6 @@ from headstart.errors import CommandError
 from headstart.files import replaced, writable_folder
 from headstart.spec import Dataset, Model
 from headstart.spec.setting import Precision
-from headstart.workspace import Workspace
 
 __all__ = ["embed_and_show", "find_request", "view_of"]
 
@@ -72,9 +72,9 @@ def embed_and_show(
     """Compute an embedding under a live display, write it to a folder, print its numbers."""
     writable_folder(out)
     said = "features are kept; run the same command again to resume"
-    with resumable(said), LiveWatcher(errors if json else console) as watcher:
-        workspace = Workspace(device=device, watcher=watcher, trust=trust)
-        found = compute(request.models, request.dataset, view, precision, workspace)
+    with resumable(said), LiveReporter(errors if json else console) as reporter:
+        context = RunContext(device=device, reporter=reporter, trust=trust)
+        found = compute(request.models, request.dataset, view, precision, context)
     page = write_files(found, out)
     if json:
         typer.echo(json_module.dumps(record(found), indent=1, ensure_ascii=False))

@@ -12,15 +12,15 @@ from headstart.analysis import analyze
 from headstart.cli import estimates
 from headstart.cli.analysis import write_folder, write_report
 from headstart.cli.embedding import write_files
-from headstart.cli.progress import LiveWatcher
+from headstart.cli.progress import LiveReporter
 from headstart.cli.streams import console, resumable
+from headstart.context import RunContext
 from headstart.devices import Device
 from headstart.embedding import View, embed
 from headstart.executors import executor_of
 from headstart.files import writable_folder
 from headstart.miniature import Miniature, Scale, run_miniature
 from headstart.store import DATABASE_NAME
-from headstart.workspace import Workspace
 
 __all__ = ["miniature_and_show"]
 
@@ -32,13 +32,13 @@ def miniature_and_show(scale: Scale, out: Path, device: Device, workers: int | N
     writable_folder(out)
     n_workers = (os.cpu_count() or 1) if workers is None else workers
     command = " ".join(["headstart", *map(shlex.quote, sys.argv[1:])])
-    with resumable("run the same command again to resume"), LiveWatcher(console) as watcher:
-        workspace = Workspace(device=device, watcher=watcher)
+    with resumable("run the same command again to resume"), LiveReporter(console) as reporter:
+        context = RunContext(device=device, reporter=reporter)
         facts = {"command": command, "workers": n_workers}
         with executor_of(n_workers, device) as executor:
-            found = run_miniature(scale, out, workspace, executor, facts)
+            found = run_miniature(scale, out, context, executor, facts)
         with found.timing_log.stage("embedding"):
-            _embed(scale, out, workspace)
+            _embed(scale, out, context)
     for failure in found.failures:
         typer.echo(f"error: {failure.trial.title}: {failure.error}", err=True)
     with found.timing_log.stage("report"):
@@ -55,7 +55,7 @@ def miniature_and_show(scale: Scale, out: Path, device: Device, workers: int | N
     return found
 
 
-def _embed(scale: Scale, out: Path, workspace: Workspace) -> None:
+def _embed(scale: Scale, out: Path, context: RunContext) -> None:
     """Show what the most and the least regularised training of one network make of a target."""
     seen = []
     for label in ("S1", "S5"):
@@ -67,6 +67,6 @@ def _embed(scale: Scale, out: Path, workspace: Workspace) -> None:
         datasets.find(scale.embed_dataset, limit=scale.targets[scale.embed_dataset]),
         View(classes=scale.classes),
         "fp32",
-        workspace,
+        context,
     )
     write_files(found, writable_folder(out / "embedding"))

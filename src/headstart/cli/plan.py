@@ -10,9 +10,10 @@ from rich.text import Text
 
 from headstart import models
 from headstart.cli import render
-from headstart.cli.progress import LiveWatcher
+from headstart.cli.progress import LiveReporter
 from headstart.cli.streams import console
 from headstart.cli.tables import plain_table, shortened
+from headstart.context import default_cache
 from headstart.devices import Device
 from headstart.spec import Model
 from headstart.store import ResultStore
@@ -26,7 +27,6 @@ from headstart.study import (
     outlook,
     plan,
 )
-from headstart.workspace import default_cache
 
 __all__ = ["show_plan"]
 
@@ -42,13 +42,13 @@ def show_plan(study: Study, store: Path, device: Device, price: float | None) ->
     wanted = list({load.model.name: load.model for load in found.loads}.values())
     if not wanted:
         return
-    with LiveWatcher(console) as watcher:
+    with LiveReporter(console) as reporter:
         measured = measured_rates(
             wanted,
             device,
             batch_size=found.batch_size,
             precision=found.precision,
-            watcher=watcher,
+            reporter=reporter,
         )
     name, is_gpu = device_name(device)
     if len(measured) < len(wanted):

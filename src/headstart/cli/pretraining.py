@@ -9,14 +9,14 @@ import typer
 from headstart.analysis import analyze
 from headstart.cli import estimates
 from headstart.cli.commands import show_run
-from headstart.cli.progress import LiveWatcher
+from headstart.cli.progress import LiveReporter
 from headstart.cli.streams import console, resumable
+from headstart.context import ProgressReporter, RunContext
 from headstart.devices import Device
 from headstart.pretraining import Pretrained, make_recipe
 from headstart.pretraining import pretrain as pretrain_network
 from headstart.stats import wilson_interval
 from headstart.study import Ablation, Study, ablate
-from headstart.workspace import Watcher, Workspace
 
 __all__ = ["ablate_and_show", "pretrain_and_show"]
 
@@ -36,20 +36,20 @@ def pretrain_and_show(
 
     start, ranks = time.perf_counter(), Ranks.from_environment()
     said = "run the same command again to resume from the last checkpoint"
-    with resumable(said), LiveWatcher(console) as live:
-        watcher = live if ranks is None or ranks.first else Watcher()
-        recipe = make_recipe(arch, dataset, watcher=watcher, **options)
+    with resumable(said), LiveReporter(console) as live:
+        reporter = live if ranks is None or ranks.first else ProgressReporter()
+        recipe = make_recipe(arch, dataset, reporter=reporter, **options)
         title = f"pretraining {recipe.model.name} on {recipe.dataset.name}"
-        watcher.trial_started(title, 1, 1)
+        reporter.trial_started(title, 1, 1)
         found = pretrain_network(
             recipe,
-            Workspace(device=device, watcher=watcher),
+            RunContext(device=device, reporter=reporter),
             name=name,
             title=recipe.model.name if configuration else None,
             configuration=configuration,
             ranks=ranks,
         )
-        watcher.trial_finished()
+        reporter.trial_finished()
     if found:
         show(found, time.perf_counter() - start)
 
@@ -64,12 +64,12 @@ def ablate_and_show(
 ) -> Ablation:
     """Pretrain, transfer and analyse under a live display."""
     start = time.perf_counter()
-    with resumable("run the same command again to resume"), LiveWatcher(console) as watcher:
+    with resumable("run the same command again to resume"), LiveReporter(console) as reporter:
         found = ablate(
             study,
             dataset,
             store,
-            Workspace(device=device, watcher=watcher),
+            RunContext(device=device, reporter=reporter),
             workers=workers,
             **options,
         )

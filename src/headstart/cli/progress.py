@@ -22,10 +22,10 @@ from rich.text import Text
 
 from headstart.cli.sweep import Sweep, candidate_line, drawn, duration, summary
 from headstart.cli.verbosity import Verbosity, verbosity
+from headstart.context import ProgressReporter, TrainingProgress
 from headstart.spec import Measurement, TrainingSetting, Trial
-from headstart.workspace import TrainingProgress, Watcher
 
-__all__ = ["LiveWatcher"]
+__all__ = ["LiveReporter"]
 
 # Seconds without a line after which one is printed where there is no terminal.
 SILENCE = 10.0
@@ -44,7 +44,7 @@ class RateColumn(ProgressColumn):
         return Text(text, no_wrap=True)
 
 
-class LiveWatcher(Watcher):
+class LiveReporter(ProgressReporter):
     """Draws bars on a terminal, and of a trial that trains the grid of candidates as it fills.
 
     The bars are those of the trials and of the current stage of the current one. Where the output

@@ -8,8 +8,8 @@ from rich.table import Table
 from rich.text import Text
 
 from headstart.cli.tables import plain_table
+from headstart.context import TrainingProgress
 from headstart.spec import Measurement, TrainingSetting, Value
-from headstart.workspace import TrainingProgress
 
 __all__ = ["Sweep", "candidate_line", "drawn", "duration", "summary"]
 

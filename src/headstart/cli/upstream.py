@@ -5,9 +5,10 @@ from pathlib import Path
 import typer
 
 from headstart import models
-from headstart.cli.progress import LiveWatcher
+from headstart.cli.progress import LiveReporter
 from headstart.cli.streams import console
 from headstart.cli.tables import plain_table, shortened
+from headstart.context import RunContext
 from headstart.devices import Device
 from headstart.errors import StudyError
 from headstart.models.pretrained import outputs_of
@@ -15,7 +16,6 @@ from headstart.spec import Model
 from headstart.stats import wilson_interval
 from headstart.study.study import distinct
 from headstart.upstream import Measured, measure, read_validation
-from headstart.workspace import Workspace
 
 __all__ = ["measure_and_show"]
 
@@ -43,12 +43,12 @@ def measure_and_show(
     classes, split = read_validation(folder, limit, order, known.pop() if len(known) == 1 else None)
     found: list[tuple[Model, Measured]] = []
     try:
-        with LiveWatcher(console) as watcher:
-            workspace = Workspace(device=device, watcher=watcher, trust=trust)
+        with LiveReporter(console) as reporter:
+            context = RunContext(device=device, reporter=reporter, trust=trust)
             for number, model in enumerate(chosen, start=1):
-                watcher.trial_started(model.name, number, len(chosen))
-                found.append((model, measure(model, classes, split, workspace)))
-                watcher.trial_finished()
+                reporter.trial_started(model.name, number, len(chosen))
+                found.append((model, measure(model, classes, split, context)))
+                reporter.trial_finished()
     finally:
         if found:
             _show(found)

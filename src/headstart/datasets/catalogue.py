@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from headstart.context import ProgressReporter, default_cache
 from headstart.datasets.images import JoinedImages
 from headstart.datasets.names import DatasetName
 from headstart.datasets.reading import (
@@ -30,7 +31,6 @@ from headstart.datasets.splits import SealedTest, Splits
 from headstart.errors import StudyError
 from headstart.labels import kind_of
 from headstart.spec import Dataset, Sizes, digest
-from headstart.workspace import Watcher, default_cache
 
 Rows = npt.NDArray[np.int64]
 
@@ -61,7 +61,7 @@ def find(
     examples_per_class: int | None = None,
     skip_broken: bool = False,
     cache: Path | None = None,
-    watcher: Watcher | None = None,
+    reporter: ProgressReporter | None = None,
 ) -> Dataset:
     """Find a dataset by its name, and all that is to know of it before it is measured.
 
@@ -76,7 +76,7 @@ def find(
         At most so many images of each split; so many training images of each class.
     skip_broken
         Whether images that do not decode are left out.
-    cache, watcher
+    cache, reporter
         Where downloads and known facts of files are, the usual folder unless given; who is
         informed of what goes on.
 
@@ -91,12 +91,12 @@ def find(
         Not on this machine; no dataset, or a metric that its labels have not; not the one that is
         published.
     """
-    cache, watcher = cache or default_cache(), watcher or Watcher()
+    cache, reporter = cache or default_cache(), reporter or ProgressReporter()
     forget_readings()
     source, asked = located(name, cache)
     title = source.describe(asked).title
     if source.fetches and not (source.manifest(asked) or source.presence(asked, cache).present):
-        source.fetch(asked, cache, watcher)
+        source.fetch(asked, cache, reporter)
         _, asked = located(name, cache)
     dataset = Dataset(
         name=asked.titled(title),
@@ -110,17 +110,19 @@ def find(
         limit=limit,
         examples_per_class=examples_per_class,
         skip_broken=skip_broken,
-        **_content(source, asked, cache, watcher),
+        **_content(source, asked, cache, reporter),
     )
     _check_subset(dataset)
     return dataset
 
 
-def _content(source: Source, asked: DatasetName, cache: Path, watcher: Watcher) -> dict[str, Any]:
+def _content(
+    source: Source, asked: DatasetName, cache: Path, reporter: ProgressReporter
+) -> dict[str, Any]:
     """Return the fields of a dataset that its manifest, published or read, is asked for."""
     manifest = source.manifest(asked)
     if manifest is None:
-        reading = read_dataset(source.name, asked, cache, watcher)
+        reading = read_dataset(source.name, asked, cache, reporter)
         manifest, split_rule, metric = reading.manifest, reading.split_rule, reading.metric
     else:
         description = source.describe(asked)
@@ -138,9 +140,9 @@ def _content(source: Source, asked: DatasetName, cache: Path, watcher: Watcher) 
     }
 
 
-def fetch(dataset: Dataset, cache: Path, watcher: Watcher) -> None:
+def fetch(dataset: Dataset, cache: Path, reporter: ProgressReporter) -> None:
     """Fetch what is not on this machine; DatasetMissingError if that is not to be had."""
-    SOURCES[dataset.source].fetch(DatasetName.of(dataset), cache, watcher)
+    SOURCES[dataset.source].fetch(DatasetName.of(dataset), cache, reporter)
 
 
 def load(dataset: Dataset, seed: int, cache: Path, *, test_labels: bool = False) -> Splits:

@@ -6,6 +6,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
+from headstart.context import ProgressReporter
 from headstart.datasets.archive import ICLOUD, LOOSE
 from headstart.datasets.checksums import PublishedFile, check_published_files
 from headstart.datasets.inspection import Inspection, check, inspect
@@ -23,7 +24,6 @@ from headstart.datasets.sources import SOURCES, Source, located
 from headstart.datasets.sources.parts import CONVERTIBLE
 from headstart.labels import kind_of
 from headstart.spec import Dataset, Decoding
-from headstart.workspace import Watcher
 
 __all__ = [
     "Checked",
@@ -81,7 +81,7 @@ class Checked:
     published: tuple[PublishedFile, ...] | None = None
 
 
-def verify(name: str, cache: Path, watcher: Watcher) -> Checked:
+def verify(name: str, cache: Path, reporter: ProgressReporter) -> Checked:
     """Read a dataset, compare it with what is published, and look at every image.
 
     Raises
@@ -92,18 +92,18 @@ def verify(name: str, cache: Path, watcher: Watcher) -> Checked:
     """
     forget_readings()
     source, asked = located(name, cache)
-    return prove(source, asked, cache, watcher)
+    return prove(source, asked, cache, reporter)
 
 
-def prove(source: Source, asked: DatasetName, cache: Path, watcher: Watcher) -> Checked:
+def prove(source: Source, asked: DatasetName, cache: Path, reporter: ProgressReporter) -> Checked:
     """Read a dataset, compare it and its files with what is published, look at every image."""
-    watcher.stage("reading the dataset")
-    ledger = ledger_in(cache, watcher.note)
-    reading = read_dataset(source.name, asked, cache, watcher, ledger)
+    reporter.stage("reading the dataset")
+    ledger = ledger_in(cache, reporter.note)
+    reading = read_dataset(source.name, asked, cache, reporter, ledger)
     published = source.published_files(asked, cache)
-    archives = check_published_files(asked.stem, published or (), ledger, watcher)
+    archives = check_published_files(asked.stem, published or (), ledger, reporter)
     manifest = reading.manifest.model_copy(update={"archives": archives})
-    checked = look(source, asked, replace(reading, manifest=manifest), cache, watcher, ledger)
+    checked = look(source, asked, replace(reading, manifest=manifest), cache, reporter, ledger)
     return replace(checked, published=published)
 
 
@@ -112,19 +112,19 @@ def look(
     asked: DatasetName,
     reading: Reading,
     cache: Path,
-    watcher: Watcher,
+    reporter: ProgressReporter,
     ledger: Ledger,
 ) -> Checked:
     """Look at every image of a dataset that was read."""
     total = sum(map(len, reading.parts.values()))
-    watcher.stage("looking at the images", total=total, unit="images")
-    inspection = inspect(reading.parts, ledger, asked.decoding, watcher.advance)
+    reporter.stage("looking at the images", total=total, unit="images")
+    inspection = inspect(reading.parts, ledger, asked.decoding, reporter.advance)
     title = asked.titled(source.describe(asked).title)
     place = source.presence(asked, cache).place
     return Checked(title, place, reading, inspection, asked.decoding)
 
 
-def check_images(dataset: Dataset, cache: Path, watcher: Watcher) -> None:
+def check_images(dataset: Dataset, cache: Path, reporter: ProgressReporter) -> None:
     """Look at all images of a dataset before a network runs, and note what a person should know.
 
     Raises
@@ -132,13 +132,13 @@ def check_images(dataset: Dataset, cache: Path, watcher: Watcher) -> None:
     DatasetError
         Images that cannot be used, all of them in one list; unless `skip_broken` leaves them out.
     """
-    checked = _looked_at(dataset, cache, watcher)
+    checked = _looked_at(dataset, cache, reporter)
     if checked is None:
         return
     check(checked.inspection, dataset.name, dataset.skip_broken)
     warned = [warning.text for warning in data_warnings(checked)]
     for line in (f"splits: {dataset.split_rule}", *checked.reading.notes, *warned):
-        watcher.note(f"{dataset.name}: {line}")
+        reporter.note(f"{dataset.name}: {line}")
 
 
 def warnings_of(dataset: Dataset, cache: Path) -> list[dict[str, str]]:
@@ -149,19 +149,19 @@ def warnings_of(dataset: Dataset, cache: Path) -> list[dict[str, str]]:
 # A trial follows the other on the same dataset.
 @lru_cache(maxsize=32)
 def _kept_warnings(dataset: str, cache: Path) -> tuple[DataWarning, ...]:
-    checked = _looked_at(Dataset.model_validate_json(dataset), cache, Watcher())
+    checked = _looked_at(Dataset.model_validate_json(dataset), cache, ProgressReporter())
     return tuple(data_warnings(checked)) if checked else ()
 
 
-def _looked_at(dataset: Dataset, cache: Path, watcher: Watcher) -> Checked | None:
+def _looked_at(dataset: Dataset, cache: Path, reporter: ProgressReporter) -> Checked | None:
     """Look at the images of a dataset that was found; None where its digest says all of them."""
     source = SOURCES[dataset.source]
     if not source.looks:
         return None
-    watcher.stage("reading the dataset")
+    reporter.stage("reading the dataset")
     reading = reading_of(dataset, cache)
-    ledger = ledger_in(cache, watcher.note)
-    return look(source, DatasetName.of(dataset), reading, cache, watcher, ledger)
+    ledger = ledger_in(cache, reporter.note)
+    return look(source, DatasetName.of(dataset), reading, cache, reporter, ledger)
 
 
 def verified(checked: Checked) -> str:

@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
+from headstart.context import ProgressReporter
 from headstart.datasets.ledger import Ledger
 from headstart.errors import ManifestError
-from headstart.workspace import Watcher
 
 __all__ = ["PublishedFile", "check_published_files", "find_published"]
 
@@ -45,7 +45,7 @@ def find_published(
 
 
 def check_published_files(
-    name: str, published: Sequence[PublishedFile], ledger: Ledger, watcher: Watcher
+    name: str, published: Sequence[PublishedFile], ledger: Ledger, reporter: ProgressReporter
 ) -> dict[str, str]:
     """Compare the files that are here with what is published; give the MD5 of each by its name.
 
@@ -59,8 +59,8 @@ def check_published_files(
     here = [(file, file.path) for file in published if file.path]
     if not here:
         return {}
-    watcher.stage("comparing with published MD5s", total=len(here), unit="files")
-    found = ledger.md5([path for _, path in here], watcher.advance)
+    reporter.stage("comparing with published MD5s", total=len(here), unit="files")
+    found = ledger.md5([path for _, path in here], reporter.advance)
     for (file, path), md5 in zip(here, found, strict=True):
         if md5 != file.md5:
             raise ManifestError(

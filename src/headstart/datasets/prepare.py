@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, features
 
+from headstart.context import ProgressReporter
 from headstart.datasets.ahead import ahead
 from headstart.datasets.images import Decodable
 from headstart.datasets.prepared import (
@@ -27,7 +28,6 @@ from headstart.datasets.prepared import (
 )
 from headstart.errors import BrokenImageError, StorageError
 from headstart.files import Appender, check_free_space, locked, storage_errors
-from headstart.workspace import Watcher
 
 __all__ = ["bytes_needed", "fit_side", "prepare_images"]
 
@@ -61,7 +61,7 @@ def prepare_images(
     images: Decodable,
     recipe: Recipe,
     folder: Path,
-    watcher: Watcher,
+    reporter: ProgressReporter,
     *,
     skip_broken: bool = False,
 ) -> Prepared:
@@ -77,7 +77,7 @@ def prepare_images(
         All that decides the pixels.
     folder
         Where prepared forms are kept.
-    watcher
+    reporter
         Told of the progress.
     skip_broken
         Whether an image that does not decode is left out: then reading it raises, not this.
@@ -90,8 +90,8 @@ def prepare_images(
     """
     place = folder / recipe.key
     lock = place.with_name(f"{recipe.key}.lock")
-    with locked(lock, lambda: watcher.stage("waiting for another process's prepared images")):
-        state = read_state(place, watcher)
+    with locked(lock, lambda: reporter.stage("waiting for another process's prepared images")):
+        state = read_state(place, reporter)
         if state and state.card.broken and not skip_broken:
             for row in state.card.broken:
                 images.decode(row)
@@ -100,8 +100,8 @@ def prepare_images(
         if state is None or not state.card.complete:
             with storage_errors(place):
                 place.mkdir(exist_ok=True)
-                _extend(images, recipe, place, state, watcher, skip_broken=skip_broken)
-        prepared = open_prepared(images, recipe, folder, watcher)
+                _extend(images, recipe, place, state, reporter, skip_broken=skip_broken)
+        prepared = open_prepared(images, recipe, folder, reporter)
     if prepared is None:
         raise StorageError(f"prepared images {place} were damaged while written: check the disk")
     return prepared
@@ -121,7 +121,7 @@ def _extend(
     recipe: Recipe,
     place: Path,
     state: State | None,
-    watcher: Watcher,
+    reporter: ProgressReporter,
     *,
     skip_broken: bool,
 ) -> None:
@@ -130,8 +130,8 @@ def _extend(
     card = state.card
     rows = range(card.n_done, len(images))
     check_free_space(place, _bytes_of(images, rows, recipe.side), "prepared images")
-    watcher.stage("preparing images", total=len(images), unit="images")
-    watcher.advance(card.n_done)
+    reporter.stage("preparing images", total=len(images), unit="images")
+    reporter.advance(card.n_done)
 
     def part(some: Sequence[int]) -> _Part:
         return _fitted(images, some, recipe.side, skip_broken=skip_broken)
@@ -145,7 +145,7 @@ def _extend(
             card.broken |= fitted.broken
             if out.due:
                 _sync(place, card, shapes, out)
-            watcher.advance(len(fitted.shapes))
+            reporter.advance(len(fitted.shapes))
         _sync(place, card, shapes, out)
 
 

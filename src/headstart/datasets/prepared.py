@@ -26,11 +26,11 @@ import numpy.typing as npt
 from PIL import Image
 from pydantic import BaseModel, ValidationError
 
+from headstart.context import ProgressReporter
 from headstart.datasets.images import Decodable
 from headstart.errors import BrokenImageError, StorageError, StudyError
 from headstart.files import replaced, sha256_start, storage_errors
 from headstart.spec import Dataset, Decoding, digest
-from headstart.workspace import Watcher
 
 __all__ = [
     "PIXELS",
@@ -254,7 +254,12 @@ class Prepared:
 
 
 def open_prepared(
-    images: Decodable, recipe: Recipe, folder: Path, watcher: Watcher, *, thorough: bool = False
+    images: Decodable,
+    recipe: Recipe,
+    folder: Path,
+    reporter: ProgressReporter,
+    *,
+    thorough: bool = False,
 ) -> Prepared | None:
     """Open a prepared form; None where it is not there, not complete, or damaged.
 
@@ -266,7 +271,7 @@ def open_prepared(
         What it has to be made of.
     folder
         Where prepared forms are kept.
-    watcher
+    reporter
         Told of damage.
     thorough
         Read it through to find damage even if size and time of the file are as they were.
@@ -276,7 +281,7 @@ def open_prepared(
     StorageError
     """
     place = folder / recipe.key
-    state = read_state(place, watcher, thorough=thorough, whole=True)
+    state = read_state(place, reporter, thorough=thorough, whole=True)
     if state is None:
         return None
     if len(images) != state.card.n_images:
@@ -288,7 +293,7 @@ def open_prepared(
 
 
 def read_state(
-    place: Path, watcher: Watcher, *, thorough: bool = False, whole: bool = False
+    place: Path, reporter: ProgressReporter, *, thorough: bool = False, whole: bool = False
 ) -> State | None:
     """Read what is there if it is as its card says; else say so and drop the card.
 
@@ -304,7 +309,7 @@ def read_state(
             return None
         state = _checked(place, card, thorough=thorough) if card else None
         if state is None:
-            watcher.note(f"prepared images {place} are damaged (checksum): preparing them again")
+            reporter.note(f"prepared images {place} are damaged (checksum): preparing them again")
             file.unlink(missing_ok=True)
         return state
 
@@ -365,7 +370,7 @@ def _digest(shapes: Shapes) -> str:
 
 
 def _reopened(place: Path, names: tuple[str, ...], rows: npt.NDArray[np.int64]) -> Prepared:
-    state = read_state(place, Watcher(), whole=True)
+    state = read_state(place, ProgressReporter(), whole=True)
     if state is None:
         raise StorageError(f"prepared images {place} are gone or damaged: prepare them again")
     return Prepared(_Mapped.of(place, names, state), rows)

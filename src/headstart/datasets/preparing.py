@@ -3,6 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
+from headstart.context import ProgressReporter
 from headstart.datasets.adopted import adopt, place_of
 from headstart.datasets.checking import Checked, prove
 from headstart.datasets.images import JoinedImages
@@ -12,7 +13,6 @@ from headstart.datasets.prepared import Prepared, Recipe
 from headstart.datasets.reading import forget_readings
 from headstart.datasets.sources import located
 from headstart.errors import StudyError
-from headstart.workspace import Watcher
 
 __all__ = ["prepare_dataset"]
 
@@ -20,7 +20,7 @@ __all__ = ["prepare_dataset"]
 def prepare_dataset(
     name: str,
     cache: Path,
-    watcher: Watcher,
+    reporter: ProgressReporter,
     *,
     folder: Path | None = None,
     skip_broken: bool = False,
@@ -33,7 +33,7 @@ def prepare_dataset(
         As in `find`.
     cache
         Where downloads and prepared images are kept.
-    watcher
+    reporter
         Told what goes on.
     folder
         Where a dataset of the study lies already: it is used from there and remembered, once it is
@@ -60,14 +60,14 @@ def prepare_dataset(
         place = place_of(asked.stem, folder.expanduser().resolve())
         asked = replace(asked, options={**asked.options, "root": str(place.folder)})
     elif not source.presence(asked, cache).present:
-        source.fetch(asked, cache, watcher)
+        source.fetch(asked, cache, reporter)
         _, asked = located(name, cache)
-    checked = prove(source, asked, cache, watcher)
+    checked = prove(source, asked, cache, reporter)
     check(checked.inspection, checked.name, skip_broken)
     if place is not None:
         adopt(asked.stem, place, cache)
     reading = checked.reading
     images = JoinedImages([part.images for part in reading.parts.values()])
     recipe = Recipe(reading.manifest.revision, asked.decoding)
-    prepared = prepare_images(images, recipe, cache / "prepared", watcher, skip_broken=skip_broken)
+    prepared = prepare_images(images, recipe, cache / "prepared", reporter, skip_broken=skip_broken)
     return checked, prepared

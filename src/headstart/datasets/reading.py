@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from headstart.context import ProgressReporter
 from headstart.datasets.archive import Archive
 from headstart.datasets.images import EncodedImages, FileImages
 from headstart.datasets.ledger import Ledger
@@ -20,7 +21,6 @@ from headstart.errors import DatasetError, ManifestError
 from headstart.files import name_in_text
 from headstart.labels import LabelKind, kind_of
 from headstart.spec import Dataset, Metric
-from headstart.workspace import Watcher
 
 __all__ = [
     "Reading",
@@ -101,12 +101,12 @@ def read_dataset(
     source: str,
     asked: DatasetName,
     cache: Path,
-    watcher: Watcher | None = None,
+    reporter: ProgressReporter | None = None,
     ledger: Ledger | None = None,
 ) -> Reading:
     """Read a dataset, split it, and prove it to be what is published of it.
 
-    `watcher` sees how far it is; `ledger` is that of the cache unless given.
+    `reporter` sees how far it is; `ledger` is that of the cache unless given.
 
     Raises
     ------
@@ -131,11 +131,11 @@ def read_dataset(
         for name, part in parts.items()
     }
     check_examples(asked.stem, archive.classes, parts, kind)
-    watcher, ledger = watcher or Watcher(), ledger or ledger_in(cache)
+    reporter, ledger = reporter or ProgressReporter(), ledger or ledger_in(cache)
     # The first time every image is read, which may take as long as the disk needs for all.
     total = sum(map(len, parts.values()))
-    watcher.stage("reading the images", total=total, unit="images")
-    manifest = make_manifest(archive.classes, parts, kind, ledger, watcher.advance)
+    reporter.stage("reading the images", total=total, unit="images")
+    manifest = make_manifest(archive.classes, parts, kind, ledger, reporter.advance)
     if published := own.manifest(asked):
         check_manifest(asked.stem, published, manifest)
     return Reading(

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from headstart import models
+from headstart.context import RunContext
 from headstart.datasets import Decodable, JoinedImages, Splits
 from headstart.datasets.ahead import ahead
 from headstart.errors import FeatureError
@@ -17,7 +18,6 @@ from headstart.features.runtime import FeatureRuntime, Runtime, choose_runtime, 
 from headstart.features.stream import Decoder
 from headstart.spec import Dataset, Model
 from headstart.spec.setting import FEATURES_IMPLEMENTATION, Precision, Resize
-from headstart.workspace import Workspace
 
 if TYPE_CHECKING:
     import torch
@@ -101,7 +101,7 @@ def bytes_needed(model: Model, n_images: int) -> int:
     return n_images * model.feature_dim * 4
 
 
-def penultimate_features(model: Model, request: FeatureRequest, workspace: Workspace) -> Features:
+def penultimate_features(model: Model, request: FeatureRequest, context: RunContext) -> Features:
     """Return penultimate features of unaugmented images; compute those that are not cached.
 
     Parameters
@@ -122,15 +122,15 @@ def penultimate_features(model: Model, request: FeatureRequest, workspace: Works
     """
     from headstart.devices import resolve_device
 
-    runtime = choose_runtime(resolve_device(workspace.device).type, request.precision)
+    runtime = choose_runtime(resolve_device(context.device).type, request.precision)
     content = features_content(model, request.revision, request.resize, request.precision, runtime)
-    table = Table(workspace.cache / "features", content, (request.total, model.feature_dim))
-    warn, skip_broken = workspace.watcher.note, request.skip_broken
-    with table.locked(lambda: workspace.watcher.stage("waiting for another process's features")):
+    table = Table(context.cache / "features", content, (request.total, model.feature_dim))
+    warn, skip_broken = context.reporter.note, request.skip_broken
+    with table.locked(lambda: context.reporter.stage("waiting for another process's features")):
         found = table.read(request.rows, warn, skip_broken=skip_broken)
         if found is None:
             places = table.missing(request.rows, warn, skip_broken=skip_broken)
-            _extract(table, model, request, places, workspace, runtime)
+            _extract(table, model, request, places, context, runtime)
             found = table.read(request.rows, warn, skip_broken=skip_broken)
     if found is None:
         raise FeatureError(f"features of '{model.name}' were damaged while written: check the disk")
@@ -142,27 +142,25 @@ def _extract(
     model: Model,
     request: FeatureRequest,
     places: npt.NDArray[np.int64],
-    workspace: Workspace,
+    context: RunContext,
     runtime: Runtime,
 ) -> None:
     """Compute the features of the images at these positions and add them to the table."""
     from headstart.devices import resolve_device
 
-    workspace.watcher.stage("loading the network")
-    device = resolve_device(workspace.device)
-    network = models.load(
-        model, workspace.cache, trust=workspace.trust, note=workspace.watcher.note
-    )
+    context.reporter.stage("loading the network")
+    device = resolve_device(context.device)
+    network = models.load(model, context.cache, trust=context.trust, note=context.reporter.note)
     for line in models.remarks(model):
-        workspace.watcher.note(line)
+        context.reporter.note(line)
     extractor = make_runtime(
-        runtime, network, model, request.precision, device, workspace.watcher.note
+        runtime, network, model, request.precision, device, context.reporter.note
     )
     decoder = Decoder(request.images, model, request.resize, request.skip_broken)
 
     def blocks() -> Iterator[Block]:
-        workspace.watcher.stage("features", total=len(request.rows), unit="images")
-        workspace.watcher.advance(len(request.rows) - len(places))
+        context.reporter.stage("features", total=len(request.rows), unit="images")
+        context.reporter.advance(len(request.rows) - len(places))
         size = extractor.batch_size
         batches = [places[i : i + size].tolist() for i in range(0, len(places), size)]
         for some, batch in zip(batches, ahead(decoder, batches), strict=True):
@@ -170,7 +168,7 @@ def _extract(
             values[list(batch.broken)] = np.nan
             _check_finite(model, request.images, some, values, batch.broken, request.precision)
             yield values, batch.broken
-            workspace.watcher.advance(len(some))
+            context.reporter.advance(len(some))
 
     table.extend(request.rows[places], blocks(), _made_by(device, extractor))
 

@@ -2,6 +2,6 @@
 
 from headstart.logs.base import About, Log, Outcome, Run
 from headstart.logs.names import NAMES, open_log
-from headstart.logs.watcher import LogWatcher
+from headstart.logs.reporter import CurveReporter
 
-__all__ = ["NAMES", "About", "Log", "LogWatcher", "Outcome", "Run", "open_log"]
+__all__ = ["NAMES", "About", "CurveReporter", "Log", "Outcome", "Run", "open_log"]

@@ -8,11 +8,11 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import ValidationError
 
+from headstart.context import RunContext
 from headstart.errors import StudyError, UnknownNameError
 from headstart.registry import METHODS
 from headstart.spec import Candidate, Measurement, Selection, Setting, Trial
 from headstart.spec.invalid import first_invalid
-from headstart.workspace import Workspace
 
 if TYPE_CHECKING:
     from headstart.models.network import Network
@@ -134,7 +134,7 @@ class Method(Protocol):
         """Return the resources that a trial needs."""
         ...
 
-    def open(self, trial: Trial, workspace: Workspace) -> PreparedTrial:
+    def open(self, trial: Trial, context: RunContext) -> PreparedTrial:
         """Open a trial, in the main or a worker process; read no data yet."""
         ...
 

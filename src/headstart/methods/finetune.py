@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from headstart import metrics, models
 from headstart.clock import Clock
+from headstart.context import RunContext, TrainingProgress
 from headstart.datasets.prepare import bytes_needed
 from headstart.errors import TrainingError
 from headstart.labels import kind_of
@@ -30,7 +31,6 @@ from headstart.spec import (
     Weights,
     digest,
 )
-from headstart.workspace import TrainingProgress, Workspace
 
 if TYPE_CHECKING:
     from headstart.models.network import Network
@@ -98,8 +98,8 @@ class FineTune:
         table = digest([dataset.images_revision, setting.side, *drawn])
         return ResourceEstimate(setting.pretrained, False, table, table, n_bytes, n_bytes)
 
-    def open(self, trial: Trial, workspace: Workspace) -> "PreparedTraining":
-        return PreparedTraining(trial, workspace)
+    def open(self, trial: Trial, context: RunContext) -> "PreparedTraining":
+        return PreparedTraining(trial, context)
 
 
 FINETUNE = FineTune(
@@ -133,8 +133,8 @@ SCRATCH = FineTune(
 class PreparedTraining:
     """An open trial that trains its network."""
 
-    def __init__(self, trial: Trial, workspace: Workspace) -> None:
-        self.trial, self.workspace = trial, workspace
+    def __init__(self, trial: Trial, context: RunContext) -> None:
+        self.trial, self.context = trial, context
         self.setting = _setting(trial)
 
     @cached_property
@@ -147,7 +147,7 @@ class PreparedTraining:
             A class or a split is empty without broken images.
         """
         trial = self.trial
-        return TrainingImages.read(trial.dataset, trial.seed, self.setting.side, self.workspace)
+        return TrainingImages.read(trial.dataset, trial.seed, self.setting.side, self.context)
 
     def candidates(self, measured: Sequence[Measurement]) -> tuple[Candidate, ...]:
         return next_candidates(self.setting, measured)
@@ -206,18 +206,18 @@ class PreparedTraining:
         from headstart.training import cosine
 
         trial = self.trial
-        where = self.workspace
+        where = self.context
         network = models.load(
-            _begun(trial), where.cache, trust=where.trust, note=where.watcher.note
+            _begun(trial), where.cache, trust=where.trust, note=where.reporter.note
         )
         network = network.with_head(self.images.splits.n_classes, self._seed("head"))
         identity = digest({"trial": trial.key, "what": what, "values": values})
-        place = self.workspace.cache / "training" / f"{identity}.safetensors"
+        place = self.context.cache / "training" / f"{identity}.safetensors"
         rate, decay = float(values["learning_rate"]), float(values["weight_decay"])
 
         def on_progress(progress: "Progress") -> None:
             last = cosine(rate, progress.step - 1, progress.steps)
-            self.workspace.watcher.trained(
+            self.context.reporter.trained(
                 TrainingProgress(
                     what,
                     values,
@@ -240,7 +240,7 @@ class PreparedTraining:
             on_progress=on_progress,
         )
         for note in trained.notes:
-            self.workspace.watcher.note(f"{trial.title}: {note}")
+            self.context.reporter.note(f"{trial.title}: {note}")
         place.unlink(missing_ok=True)
         return trained, network
 

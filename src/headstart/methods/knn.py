@@ -17,12 +17,12 @@ from pydantic import Field, PositiveFloat, PositiveInt, field_validator
 
 from headstart import metrics
 from headstart.clock import Clock
+from headstart.context import RunContext
 from headstart.errors import FeatureError
 from headstart.methods.base import ResourceEstimate, TestScores
 from headstart.methods.on_features import LabelledFeatures, PreparedOnFeatures, needs_features
 from headstart.spec import Candidate, Measurement, Selection, Setting, Trial
 from headstart.spec.setting import FEATURES_IMPLEMENTATION, Resize
-from headstart.workspace import Workspace
 
 __all__ = ["KNN", "KNearestNeighbours", "KnnSetting", "PreparedNeighbours", "vote_shares"]
 
@@ -84,8 +84,8 @@ class KNearestNeighbours:
     def needs(self, trial: Trial) -> ResourceEstimate:
         return needs_features(trial, _setting(trial).resize)
 
-    def open(self, trial: Trial, workspace: Workspace) -> "PreparedNeighbours":
-        return PreparedNeighbours(trial, workspace)
+    def open(self, trial: Trial, context: RunContext) -> "PreparedNeighbours":
+        return PreparedNeighbours(trial, context)
 
 
 KNN = KNearestNeighbours()
@@ -94,9 +94,9 @@ KNN = KNearestNeighbours()
 class PreparedNeighbours(PreparedOnFeatures):
     """A trial of the knn setting; its features are mapped when they are first needed."""
 
-    def __init__(self, trial: Trial, workspace: Workspace) -> None:
+    def __init__(self, trial: Trial, context: RunContext) -> None:
         self._setting = _setting(trial)
-        super().__init__(trial, workspace, self._setting.resize)
+        super().__init__(trial, context, self._setting.resize)
 
     def measure(self, candidate: Candidate) -> Measurement:
         clock = Clock()
@@ -140,7 +140,7 @@ class PreparedNeighbours(PreparedOnFeatures):
 
         With several labels per image, it is the log odds of that share.
         """
-        self._workspace.watcher.stage(stage, total=len(X), unit="images")
+        self._context.reporter.stage(stage, total=len(X), unit="images")
         several = self.features.kind.loss == "binary"
         votes = known.y if several else np.eye(self.features.n_classes, dtype=np.int64)[known.y]
         chunks: list[list[Floats]] = [[] for _ in pairs]
@@ -148,12 +148,12 @@ class PreparedNeighbours(PreparedOnFeatures):
         size = max(1, min(1024, VOTES_AT_ONCE // (most * votes.shape[1])))
         for first in range(0, len(X), size):
             some = X[first : first + size]
-            shares = vote_shares(known.X, votes, some, pairs, self._workspace.device)
+            shares = vote_shares(known.X, votes, some, pairs, self._context.device)
             for chunk, share in zip(chunks, shares, strict=True):
                 share = np.clip(share, SMALLEST_SHARE, 1 - SMALLEST_SHARE if several else 1)
                 score = np.log(share) - (np.log1p(-share) if several else 0)
                 chunk.append(score.astype(np.float32))
-            self._workspace.watcher.advance(len(some))
+            self._context.reporter.advance(len(some))
         return [np.concatenate(chunk) for chunk in chunks]
 
 

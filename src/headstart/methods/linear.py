@@ -13,12 +13,12 @@ from pydantic import Field, FiniteFloat, field_validator
 
 from headstart import metrics, models
 from headstart.clock import Clock
+from headstart.context import RunContext
 from headstart.methods.base import ResourceEstimate, TestScores
 from headstart.methods.on_features import LabelledFeatures, PreparedOnFeatures, needs_features
 from headstart.spec import Candidate, Measurement, Selection, Setting, Trial
 from headstart.spec.labels import number_label
 from headstart.spec.setting import FEATURES_IMPLEMENTATION, Resize
-from headstart.workspace import Workspace
 
 if TYPE_CHECKING:
     from headstart.models.network import Network
@@ -77,8 +77,8 @@ class LinearProbe:
     def needs(self, trial: Trial) -> ResourceEstimate:
         return needs_features(trial, _setting(trial).resize)
 
-    def open(self, trial: Trial, workspace: Workspace) -> "PreparedProbe":
-        return PreparedProbe(trial, workspace)
+    def open(self, trial: Trial, context: RunContext) -> "PreparedProbe":
+        return PreparedProbe(trial, context)
 
 
 LINEAR = LinearProbe()
@@ -87,9 +87,9 @@ LINEAR = LinearProbe()
 class PreparedProbe(PreparedOnFeatures):
     """A linear trial; its features are mapped when they are first needed."""
 
-    def __init__(self, trial: Trial, workspace: Workspace) -> None:
+    def __init__(self, trial: Trial, context: RunContext) -> None:
         self._setting = _setting(trial)
-        super().__init__(trial, workspace, self._setting.resize)
+        super().__init__(trial, context, self._setting.resize)
 
     def measure(self, candidate: Candidate) -> Measurement:
         clock = Clock()
@@ -132,9 +132,9 @@ class PreparedProbe(PreparedOnFeatures):
         """Build the network whose classifier is the regression."""
         import torch
 
-        where = self._workspace
+        where = self._context
         network = models.load(
-            self.trial.model, where.cache, trust=where.trust, note=where.watcher.note
+            self.trial.model, where.cache, trust=where.trust, note=where.reporter.note
         )
         network = network.with_head(len(fit.coef), 0)
         for own, part in zip(network.classifier.parameters(), (fit.coef, fit.bias), strict=True):
@@ -149,20 +149,20 @@ class PreparedProbe(PreparedOnFeatures):
         from headstart.devices import resolve_device
         from headstart.probe import Binary, Softmax, fit_path
 
-        watcher = self._workspace.watcher
-        watcher.stage(stage, total=len(lambdas), unit="lambdas")
+        reporter = self._context.reporter
+        reporter.stage(stage, total=len(lambdas), unit="lambdas")
         y = torch.from_numpy(examples.y)
         binary = self.features.kind.loss == "binary"
         loss = Binary.of(y) if binary else Softmax.of(y, self.features.n_classes)
         tolerance = self._setting.tolerance
-        device = resolve_device(self._workspace.device)
+        device = resolve_device(self._context.device)
         for fit in fit_path(examples.X, loss, lambdas, tolerance, device=device):
             if not fit.converged:
-                watcher.note(
+                reporter.note(
                     f"{stage}: lambda {number_label(fit.lam)} did not converge after {fit.passes} "
                     f"passes (relative gap {fit.relative_gap:.1e}, tolerance {tolerance:.1e})"
                 )
-            watcher.advance()
+            reporter.advance()
             yield fit
 
 

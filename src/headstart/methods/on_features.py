@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from headstart import datasets
+from headstart.context import RunContext
 from headstart.errors import DatasetError
 from headstart.features import (
     FeatureRequest,
@@ -21,7 +22,6 @@ from headstart.labels import kind_of
 from headstart.methods.base import ResourceEstimate
 from headstart.spec import Candidate, Measurement, Trial, digest
 from headstart.spec.setting import Precision, Resize
-from headstart.workspace import Workspace
 
 __all__ = ["LabelledFeatures", "PreparedOnFeatures", "TrialFeatures", "needs_features"]
 
@@ -70,7 +70,7 @@ class TrialFeatures:
 
     @classmethod
     def of(
-        cls, trial: Trial, resize: Resize, precision: Precision, workspace: Workspace
+        cls, trial: Trial, resize: Resize, precision: Precision, context: RunContext
     ) -> "TrialFeatures":
         """Read the dataset and extract the features of all images, or map them if they are there.
 
@@ -79,10 +79,10 @@ class TrialFeatures:
         DatasetError
             Leaving out broken images left a class or a split empty.
         """
-        workspace.watcher.stage("reading the dataset")
-        splits = datasets.load(trial.dataset, trial.seed, workspace.cache)
+        context.reporter.stage("reading the dataset")
+        splits = datasets.load(trial.dataset, trial.seed, context.cache)
         request = FeatureRequest.of(trial.dataset, splits, resize, precision)
-        features = penultimate_features(trial.model, request, workspace)
+        features = penultimate_features(trial.model, request, context)
         broken = {request.images.where(row): reason for row, reason in features.broken.items()}
         found = cls(trial, splits, features, broken)
         found.check_enough()
@@ -162,14 +162,14 @@ class PreparedOnFeatures:
         How an image meets the network's input size.
     """
 
-    def __init__(self, trial: Trial, workspace: Workspace, resize: Resize) -> None:
-        self.trial, self._workspace, self._resize = trial, workspace, resize
+    def __init__(self, trial: Trial, context: RunContext, resize: Resize) -> None:
+        self.trial, self._context, self._resize = trial, context, resize
 
     @cached_property
     def features(self) -> TrialFeatures:
         """Features of the trial's images, with labels of train and validation."""
         precision = self.trial.setting.precision
-        return TrialFeatures.of(self.trial, self._resize, precision, self._workspace)
+        return TrialFeatures.of(self.trial, self._resize, precision, self._context)
 
     def candidates(self, measured: Sequence[Measurement]) -> tuple[Candidate, ...]:
         """Return the one candidate, or none once it was measured."""

@@ -9,13 +9,13 @@ import numpy as np
 import numpy.typing as npt
 
 from headstart import datasets
+from headstart.context import ProgressReporter, RunContext
 from headstart.datasets import JoinedImages, Splits
 from headstart.datasets.prepare import prepare_images
 from headstart.datasets.prepared import Prepared, Recipe
 from headstart.errors import DatasetError, TrainingError
 from headstart.labels import kind_of
 from headstart.spec import Dataset, Model
-from headstart.workspace import Watcher, Workspace
 
 if TYPE_CHECKING:
     from headstart.models.network import Network
@@ -34,7 +34,7 @@ class TrainingImages:
 
     Parameters
     ----------
-    dataset, workspace
+    dataset, context
         The dataset, and where to run.
     splits
         The splits of the trial.
@@ -47,7 +47,7 @@ class TrainingImages:
     """
 
     dataset: Dataset
-    workspace: Workspace
+    context: RunContext
     splits: Splits
     prepared: Prepared
     labels: Rows
@@ -59,7 +59,7 @@ class TrainingImages:
         dataset: Dataset,
         seed: int,
         side: int,
-        workspace: Workspace,
+        context: RunContext,
         *,
         test_labels: bool = False,
     ) -> "TrainingImages":
@@ -77,23 +77,23 @@ class TrainingImages:
         DatasetError
             A class or a split is empty without broken images.
         """
-        watcher = workspace.watcher
-        watcher.stage("reading the dataset")
-        splits = datasets.load(dataset, seed, workspace.cache, test_labels=test_labels)
+        reporter = context.reporter
+        reporter.stage("reading the dataset")
+        splits = datasets.load(dataset, seed, context.cache, test_labels=test_labels)
         places = splits.places
-        images, revision = datasets.all_images(dataset, workspace.cache), dataset.revision
+        images, revision = datasets.all_images(dataset, context.cache), dataset.revision
         if dataset.limit is not None:
             # A subset is cached separately, without decoding the other images.
             parts = (splits.train, splits.validation, splits.test)
             images = JoinedImages([part.images for part in parts])
             revision, places = splits.revision, np.arange(len(images), dtype=np.int64)
         recipe = Recipe(revision, dataset.decoding, side)
-        folder, skip = workspace.cache / "prepared", dataset.skip_broken
-        whole = prepare_images(images, recipe, folder, watcher, skip_broken=skip)
+        folder, skip = context.cache / "prepared", dataset.skip_broken
+        whole = prepare_images(images, recipe, folder, reporter, skip_broken=skip)
         prepared = whole.take(places)
         labels = np.concatenate([splits.train.labels, splits.validation.labels])
         broken = {prepared.where(row): reason for row, reason in prepared.broken.items()}
-        examples = cls(dataset, workspace, splits, prepared, labels, broken)
+        examples = cls(dataset, context, splits, prepared, labels, broken)
         examples.check_enough()
         return examples
 
@@ -160,15 +160,15 @@ class TrainingImages:
         checkpoint, identity, save_seconds, ranks
             As in `headstart.training.train`; the caller removes the checkpoint.
         on_progress
-            Receives the progress, in addition to the watcher.
+            Receives the progress, in addition to the reporter.
         """
         from headstart.devices import resolve_device
         from headstart.training import load_pixels, train
 
-        device = resolve_device(self.workspace.device)
+        device = resolve_device(self.context.device)
         if ranks:
             device = ranks.place(device)
-        self.workspace.watcher.stage(stage, total=hyperparameters.steps, unit="steps")
+        self.context.reporter.stage(stage, total=hyperparameters.steps, unit="steps")
         return train(
             network,
             load_pixels(self.prepared.take(rows), device),
@@ -179,7 +179,7 @@ class TrainingImages:
             checkpoint=checkpoint,
             save_seconds=save_seconds,
             identity=identity,
-            watch=_advancing(self.workspace.watcher, on_progress),
+            watch=_advancing(self.context.reporter, on_progress),
             ranks=ranks,
         )
 
@@ -190,7 +190,7 @@ class TrainingImages:
         from headstart.devices import resolve_device
         from headstart.training import decision_values, load_pixels
 
-        device = resolve_device(self.workspace.device)
+        device = resolve_device(self.context.device)
         return decision_values(
             network,
             load_pixels(self.prepared.take(rows), device),
@@ -207,14 +207,14 @@ class TrainingImages:
 
 
 def _advancing(
-    watcher: Watcher, on_progress: "Callable[[Progress], None] | None"
+    reporter: ProgressReporter, on_progress: "Callable[[Progress], None] | None"
 ) -> "Callable[[Progress], None]":
-    """Return a callback that advances the watcher and calls `on_progress`."""
+    """Return a callback that advances the reporter and calls `on_progress`."""
     done = 0
 
     def watch(progress: "Progress") -> None:
         nonlocal done
-        watcher.advance(progress.step - done)
+        reporter.advance(progress.step - done)
         done = progress.step
         if on_progress:
             on_progress(progress)

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from headstart.context import ProgressReporter, RunContext
 from headstart.errors import HeadstartError
 from headstart.executors import Executor, InProcess
 from headstart.files import writable_folder
@@ -19,7 +20,6 @@ from headstart.store import DATABASE_NAME, ResultStore
 from headstart.study import Study
 from headstart.study.ablation import configurations, possible
 from headstart.study.run import run_study
-from headstart.workspace import Watcher, Workspace
 
 __all__ = ["STAGES", "Miniature", "run_miniature"]
 
@@ -51,7 +51,7 @@ class Miniature:
 def run_miniature(
     scale: Scale,
     out: Path,
-    workspace: Workspace,
+    context: RunContext,
     executor: Executor | None = None,
     facts: Mapping[str, Any] = MappingProxyType({}),
 ) -> Miniature:
@@ -63,7 +63,7 @@ def run_miniature(
         Size of the miniature.
     out
         Folder of the results database and the timing log.
-    workspace
+    context
         Where to run; its cache holds networks and images.
     executor
         Runs networks and trials in parallel; by default one by one in this process.
@@ -78,24 +78,24 @@ def run_miniature(
     executor = executor or InProcess()
     store = ResultStore(writable_folder(out) / DATABASE_NAME, create=True)
     timing_log = TimingLog(out / "miniature.json", {"scale": scale.name, **facts})
-    part = partial(_part, timing_log, workspace.watcher)
+    part = partial(_part, timing_log, context.reporter)
     with part("pretraining"):
-        jobs = to_pretrain(scale, workspace)
-        _pretrain_all(jobs, workspace, executor)
+        jobs = to_pretrain(scale, context)
+        _pretrain_all(jobs, context, executor)
     failures: list[Result] = []
     for name, fields_of in STUDIES.items():
         with part(name):
-            trials = _trials(scale, fields_of(scale, jobs), workspace.watcher)
+            trials = _trials(scale, fields_of(scale, jobs), context.reporter)
             if name == ABLATION:
                 # The store's order is that of configurations in reports: run these in order.
                 first = [trial for trial in trials if _is_like(trial, trials[0])]
-                run_study(first, store, workspace, InProcess(), whole_trials=True)
-            run = run_study(trials, store, workspace, executor, whole_trials=True)
+                run_study(first, store, context, InProcess(), whole_trials=True)
+            run = run_study(trials, store, context, executor, whole_trials=True)
             failures += run.failures
     return Miniature(store, tuple(failures), timing_log)
 
 
-def _trials(scale: Scale, fields: Mapping[str, Any], watcher: Watcher) -> list[Trial]:
+def _trials(scale: Scale, fields: Mapping[str, Any], reporter: ProgressReporter) -> list[Trial]:
     """Expand a study into trials, with the limit of each dataset."""
     by_limit: dict[int | None, list[str]] = {}
     for name in fields["datasets"]:
@@ -103,7 +103,7 @@ def _trials(scale: Scale, fields: Mapping[str, Any], watcher: Watcher) -> list[T
     studies = [
         Study(**{**fields, "datasets": names, "limit": limit}) for limit, names in by_limit.items()
     ]
-    return [trial for study in studies for trial in study.trials(watcher)]
+    return [trial for study in studies for trial in study.trials(reporter)]
 
 
 def _is_like(trial: Trial, other: Trial) -> bool:
@@ -111,7 +111,7 @@ def _is_like(trial: Trial, other: Trial) -> bool:
     return (trial.dataset, trial.setting) == (other.dataset, other.setting)
 
 
-def to_pretrain(scale: Scale, workspace: Workspace) -> list[PretrainJob]:
+def to_pretrain(scale: Scale, context: RunContext) -> list[PretrainJob]:
     """Return the jobs of the main study, then those of the ablation."""
 
     def recipe(arch: str, seed: int) -> Recipe:
@@ -119,7 +119,7 @@ def to_pretrain(scale: Scale, workspace: Workspace) -> list[PretrainJob]:
             arch,
             scale.upstream,
             limit=scale.upstream_limit,
-            watcher=workspace.watcher,
+            reporter=context.reporter,
             seed=seed,
             **scale.pretraining,
         )
@@ -132,15 +132,15 @@ def to_pretrain(scale: Scale, workspace: Workspace) -> list[PretrainJob]:
         PretrainJob(of, scale.name_of(arch, configuration), short(arch), configuration)
         for arch in scale.ablated
         for configuration, of in possible(
-            configurations(recipe(arch, ABLATION_SEED)), workspace
+            configurations(recipe(arch, ABLATION_SEED)), context
         ).items()
     ]
     return mains + others
 
 
-def _pretrain_all(jobs: Sequence[PretrainJob], workspace: Workspace, executor: Executor) -> None:
+def _pretrain_all(jobs: Sequence[PretrainJob], context: RunContext, executor: Executor) -> None:
     """Train all networks that are not registered yet; raise the first error."""
-    for _, outcome in pretrain_all(jobs, workspace, executor):
+    for _, outcome in pretrain_all(jobs, context, executor):
         if isinstance(outcome, HeadstartError):
             raise outcome
 
@@ -179,8 +179,8 @@ STAGES = ("pretraining", *STUDIES)
 
 
 @contextmanager
-def _part(timing_log: TimingLog, watcher: Watcher, name: str) -> Iterator[None]:
-    watcher.trial_started(name, STAGES.index(name) + 1, len(STAGES))
+def _part(timing_log: TimingLog, reporter: ProgressReporter, name: str) -> Iterator[None]:
+    reporter.trial_started(name, STAGES.index(name) + 1, len(STAGES))
     with timing_log.stage(name):
         yield
-    watcher.trial_finished()
+    reporter.trial_finished()

@@ -3,10 +3,10 @@
 from pathlib import Path
 from typing import Any
 
+from headstart.context import default_cache
 from headstart.models import ledger, places
 from headstart.models.shards import n_bytes
 from headstart.spec import Model
-from headstart.workspace import default_cache
 
 __all__ = ["backbone_remark", "card", "presence", "remarks"]
 

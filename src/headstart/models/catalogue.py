@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
+from headstart.context import default_cache
 from headstart.errors import ModelError, StudyError, UnknownNameError, WeightsMissingError
 from headstart.files import storage_errors
 from headstart.functions import is_function
@@ -29,7 +30,6 @@ from headstart.models.weight_files import (
 )
 from headstart.spec import Model, Weights
 from headstart.spec.invalid import first_invalid
-from headstart.workspace import default_cache
 
 if TYPE_CHECKING:
     from torch import nn

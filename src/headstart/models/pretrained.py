@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
+from headstart.context import default_cache
 from headstart.errors import StorageError, StudyError, UnknownNameError, WeightsError
 from headstart.files import replaced, sha256_file, storage_errors, writable_folder
 from headstart.models.keeping import WEIGHTS, write_weights
 from headstart.spec import Model, Weights
-from headstart.workspace import default_cache
 
 if TYPE_CHECKING:
     from headstart.models.network import Network

@@ -8,12 +8,12 @@ from typing import Any
 from pydantic import ValidationError
 
 from headstart import datasets, models
+from headstart.context import ProgressReporter
 from headstart.datasets.prepared import SIDE
 from headstart.errors import StudyError, TrainingError
 from headstart.labels import kind_of
 from headstart.spec import Dataset, Recipe
 from headstart.spec.invalid import first_invalid
-from headstart.workspace import Watcher
 
 __all__ = ["make_recipe"]
 
@@ -42,7 +42,7 @@ def make_recipe(
     *,
     limit: int | None = None,
     skip_broken: bool = False,
-    watcher: Watcher | None = None,
+    reporter: ProgressReporter | None = None,
     **options: Any,
 ) -> Recipe:
     """Return a recipe, with the usual defaults for ImageNet.
@@ -56,7 +56,7 @@ def make_recipe(
         Name of a network; its weights are ignored.
     dataset
         Name of a dataset with one label per image.
-    limit, skip_broken, watcher
+    limit, skip_broken, reporter
         As in `datasets.find`.
     options
         Fields of `Recipe`; None selects the default.
@@ -67,7 +67,7 @@ def make_recipe(
     TrainingError
         A batch is larger than the data, or images have several labels.
     """
-    found = datasets.find(dataset, limit=limit, skip_broken=skip_broken, watcher=watcher)
+    found = datasets.find(dataset, limit=limit, skip_broken=skip_broken, reporter=reporter)
     model = models.find(arch)
     given = {name: value for name, value in options.items() if value is not None}
     batch_size = given.get("batch_size", Recipe.model_fields["batch_size"].default)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from headstart import datasets, metrics, models
+from headstart.context import RunContext
 from headstart.datasets.prepare import bytes_needed
 from headstart.errors import TrainingError
 from headstart.files import check_free_space, locked, writable_folder
@@ -16,7 +17,6 @@ from headstart.pretraining.job import Pretrained, PretrainJob, default_name
 from headstart.pretraining.registry import described, registered
 from headstart.spec import Model, Recipe, Selection, Weights, digest
 from headstart.versions import provenance
-from headstart.workspace import Workspace
 
 if TYPE_CHECKING:
     from headstart.models.network import Network
@@ -31,7 +31,7 @@ SAVE_SECONDS = 10.0
 
 def pretrain(
     recipe: Recipe,
-    workspace: Workspace,
+    context: RunContext,
     *,
     name: str | None = None,
     title: str | None = None,
@@ -46,7 +46,7 @@ def pretrain(
     ----------
     recipe
         Recipe of the training.
-    workspace
+    context
         Where to run.
     name
         Name to find it by, as ``pretrained:NAME``; by default `default_name`.
@@ -76,25 +76,25 @@ def pretrain(
     """
     job = PretrainJob(recipe, default_name(recipe) if name is None else name, title, configuration)
     if ranks is None or ranks.first:
-        return run_job(job, workspace, ranks)
-    if pretrained.read_facts(job.name, workspace.cache) is None:
-        _train(check(recipe, workspace), recipe, workspace, ranks)
+        return run_job(job, context, ranks)
+    if pretrained.read_facts(job.name, context.cache) is None:
+        _train(check(recipe, context), recipe, context, ranks)
     return None
 
 
-def run_job(job: PretrainJob, workspace: Workspace, ranks: "Ranks | None" = None) -> Pretrained:
+def run_job(job: PretrainJob, context: RunContext, ranks: "Ranks | None" = None) -> Pretrained:
     """Run a job in this process, or as the first of `ranks`; see `pretrain`."""
-    if found := registered(job, workspace.cache):
+    if found := registered(job, context.cache):
         return found
-    network = check(job.recipe, workspace)
-    lock = workspace.cache / pretrained.SCHEME / f".{job.name}.lock"
-    with locked(lock, lambda: workspace.watcher.stage("waiting for another process")):
-        if found := registered(job, workspace.cache):
+    network = check(job.recipe, context)
+    lock = context.cache / pretrained.SCHEME / f".{job.name}.lock"
+    with locked(lock, lambda: context.reporter.stage("waiting for another process")):
+        if found := registered(job, context.cache):
             return found
-        return _pretrain(network, job, workspace, ranks)
+        return _pretrain(network, job, context, ranks)
 
 
-def check(recipe: Recipe, workspace: Workspace) -> "Network":
+def check(recipe: Recipe, context: RunContext) -> "Network":
     """Check early what could stop a run; return the initial network.
 
     Raises
@@ -106,37 +106,37 @@ def check(recipe: Recipe, workspace: Workspace) -> "Network":
     """
     from headstart.devices import require_fast, resolve_device
 
-    require_fast(recipe.precision, resolve_device(workspace.device))
-    network = begin(recipe, workspace)
-    datasets.fetch(recipe.dataset, workspace.cache, workspace.watcher)
-    datasets.check_images(recipe.dataset, workspace.cache, workspace.watcher)
+    require_fast(recipe.precision, resolve_device(context.device))
+    network = begin(recipe, context)
+    datasets.fetch(recipe.dataset, context.cache, context.reporter)
+    datasets.check_images(recipe.dataset, context.cache, context.reporter)
     n_images = sum(n for _, n in recipe.dataset.used_sizes)
-    writable_folder(workspace.cache / pretrained.SCHEME)
-    check_free_space(workspace.cache, bytes_needed(n_images, recipe.side), "prepared images")
+    writable_folder(context.cache / pretrained.SCHEME)
+    check_free_space(context.cache, bytes_needed(n_images, recipe.side), "prepared images")
     return network
 
 
-def begin(recipe: Recipe, workspace: Workspace) -> "Network":
+def begin(recipe: Recipe, context: RunContext) -> "Network":
     """Return the initial network: random weights, with the recipe's switches."""
-    return models.load(_begun(recipe), workspace.cache, trust=workspace.trust)
+    return models.load(_begun(recipe), context.cache, trust=context.trust)
 
 
 def _pretrain(
-    network: "Network", job: PretrainJob, workspace: Workspace, ranks: "Ranks | None"
+    network: "Network", job: PretrainJob, context: RunContext, ranks: "Ranks | None"
 ) -> Pretrained:
     name, recipe = job.name, job.recipe
-    network, trained, examples = _train(network, recipe, workspace, ranks)
+    network, trained, examples = _train(network, recipe, context, ranks)
     if trained.diverged_at is not None:
-        _checkpoint(recipe, workspace.cache).unlink(missing_ok=True)
+        _checkpoint(recipe, context.cache).unlink(missing_ok=True)
         raise TrainingError(
             f"pretraining '{name}' diverged at step {trained.diverged_at:,} of {recipe.steps:,}: "
             f"lower --learning-rate, {recipe.learning_rate:g} now"
         )
     for note in trained.notes:
-        workspace.watcher.note(f"{name}: {note}")
+        context.reporter.note(f"{name}: {note}")
     accuracy, n_test, chance = _test(network, recipe, examples)
     if chance:
-        workspace.watcher.note(
+        context.reporter.note(
             f"warning: {name}: {chance.text}: the network is registered, but may have learned "
             "nothing"
         )
@@ -154,18 +154,18 @@ def _pretrain(
         "provenance": provenance(),
     }
     model = described(job, accuracy, n_test)
-    model = pretrained.register(name, network, model, facts, workspace.cache)
+    model = pretrained.register(name, network, model, facts, context.cache)
     # Last: a process killed before this line tests again, but does not train again.
-    _checkpoint(recipe, workspace.cache).unlink(missing_ok=True)
+    _checkpoint(recipe, context.cache).unlink(missing_ok=True)
     return Pretrained(job.found_by, model, accuracy, n_test, facts, fresh=True)
 
 
 def _train(
-    network: "Network", recipe: Recipe, workspace: Workspace, ranks: "Ranks | None"
+    network: "Network", recipe: Recipe, context: RunContext, ranks: "Ranks | None"
 ) -> "tuple[Network, Trained, TrainingImages]":
     """Train on train + validation: nothing is selected, so nothing is held out."""
     examples = TrainingImages.read(
-        recipe.dataset, recipe.seed, recipe.side, workspace, test_labels=True
+        recipe.dataset, recipe.seed, recipe.side, context, test_labels=True
     )
     network = network.with_head(examples.splits.n_classes, recipe.seed_of("head"))
     trained = examples.fit(
@@ -174,7 +174,7 @@ def _train(
         recipe.model,
         _hyperparameters(recipe),
         stage=f"pretraining on {recipe.dataset.name}",
-        checkpoint=_checkpoint(recipe, workspace.cache),
+        checkpoint=_checkpoint(recipe, context.cache),
         identity=recipe.key,
         save_seconds=SAVE_SECONDS,
         ranks=ranks,
@@ -189,7 +189,7 @@ def _test(
 
     Test labels are opened once.
     """
-    examples.workspace.watcher.stage(f"testing on {recipe.dataset.name}")
+    examples.context.reporter.stage(f"testing on {recipe.dataset.name}")
     scores = examples.scores(
         network, examples.test_rows, recipe.model, recipe.view, recipe.precision
     )

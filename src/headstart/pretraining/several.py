@@ -3,17 +3,17 @@
 from collections.abc import Iterator, Sequence
 from functools import partial
 
+from headstart.context import RunContext
 from headstart.errors import HeadstartError
 from headstart.executors import Executor, Send
 from headstart.pretraining.job import Pretrained, PretrainJob
 from headstart.pretraining.run import run_job
-from headstart.workspace import Sending, Site, Workspace, receive
 
 __all__ = ["pretrain_all"]
 
 
 def pretrain_all(
-    jobs: Sequence[PretrainJob], workspace: Workspace, executor: Executor | None = None
+    jobs: Sequence[PretrainJob], context: RunContext, executor: Executor | None = None
 ) -> Iterator[tuple[PretrainJob, Pretrained | HeadstartError]]:
     """Yield each job with its outcome, a network or an error, as it completes.
 
@@ -23,33 +23,33 @@ def pretrain_all(
     ----------
     jobs
         The networks to train.
-    workspace
+    context
         Where to run.
     executor
         Runs jobs in parallel; outcomes come in any order. By default jobs run one by one in this
         process, in the given order.
     """
-    watcher = workspace.watcher
+    reporter = context.reporter
     if executor is None:
         for number, one in enumerate(jobs, start=1):
-            watcher.trial_started(f"pretraining {one.said}", number, len(jobs))
-            yield one, _attempt(one, workspace)
-            watcher.trial_finished()
+            reporter.trial_started(f"pretraining {one.said}", number, len(jobs))
+            yield one, _attempt(one, context)
+            reporter.trial_finished()
         return
-    watcher.stage("pretraining networks", total=len(jobs), unit="networks")
-    away, on_message = partial(_attempt_away, workspace.site), partial(receive, watcher)
+    reporter.stage("pretraining networks", total=len(jobs), unit="networks")
+    away, on_message = partial(_attempt_away, context), reporter.receive
     for one, outcome in executor.map(away, jobs, on_message):
         yield one, outcome
-        watcher.advance()
+        reporter.advance()
 
 
-def _attempt(job: PretrainJob, workspace: Workspace) -> Pretrained | HeadstartError:
+def _attempt(job: PretrainJob, context: RunContext) -> Pretrained | HeadstartError:
     try:
-        return run_job(job, workspace)
+        return run_job(job, context)
     except HeadstartError as error:
         return error
 
 
-def _attempt_away(site: Site, job: PretrainJob, send: Send) -> Pretrained | HeadstartError:
+def _attempt_away(context: RunContext, job: PretrainJob, send: Send) -> Pretrained | HeadstartError:
     """Run a job in a worker process."""
-    return _attempt(job, Workspace.at(site, Sending(send)))
+    return _attempt(job, context.reporting_to(send))

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from headstart.context import RunContext
 from headstart.errors import HeadstartError, ModelError, StudyError
 from headstart.executors import executor_of
 from headstart.pretraining import (
@@ -25,7 +26,6 @@ from headstart.pretraining import (
 from headstart.spec import Recipe
 from headstart.study.run import StudyRun
 from headstart.study.study import Study
-from headstart.workspace import Workspace
 
 __all__ = ["CONFIGURATIONS", "Ablation", "ablate", "configurations", "possible"]
 
@@ -139,7 +139,7 @@ def ablate(
     study: Study,
     dataset: str,
     store: Path | str,
-    workspace: Workspace,
+    context: RunContext,
     *,
     label_smoothing: float = LABEL_SMOOTHING,
     dropout: float = DROPOUT,
@@ -159,7 +159,7 @@ def ablate(
         What is trained on.
     store
         Of the results, as `Study.run` takes it.
-    workspace
+    context
         Where and how.
     label_smoothing, dropout
         Where they are on.
@@ -175,43 +175,43 @@ def ablate(
         What can be found before anything is trained. A run that fails later does not stop the
         others: it is in `failures`.
     """
-    watcher = workspace.watcher
+    reporter = context.reporter
     # What is wrong with it is reported before hours of training.
-    study.trials(watcher)
+    study.trials(reporter)
     strengths = {"label_smoothing": label_smoothing, "dropout": dropout}
     common = study.model_dump(include={"limit", "precision", "skip_broken"})
     jobs: list[PretrainJob] = []
     for arch in dict.fromkeys(study.models):
-        recipe = make_recipe(arch, dataset, watcher=watcher, **common, **options)
-        jobs += _to_pretrain(configurations(recipe, **strengths), workspace)
-    done, failures = _pretrained(jobs, workspace, workers)
+        recipe = make_recipe(arch, dataset, reporter=reporter, **common, **options)
+        jobs += _to_pretrain(configurations(recipe, **strengths), context)
+    done, failures = _pretrained(jobs, context, workers)
     if not done:
         return Ablation((), failures, None)
     transfer = study.model_copy(update={"models": tuple(each.name for each in done)})
     run = transfer.run(
-        store, device=workspace.device, watcher=watcher, trust=workspace.trust, workers=workers
+        store, device=context.device, reporter=reporter, trust=context.trust, workers=workers
     )
     return Ablation(done, failures, run)
 
 
-def _to_pretrain(recipes: Mapping[str, Recipe], workspace: Workspace) -> list[PretrainJob]:
+def _to_pretrain(recipes: Mapping[str, Recipe], context: RunContext) -> list[PretrainJob]:
     """Ask for the configurations of one architecture: in results all have its name."""
     return [
         PretrainJob(recipe, default_name(recipe), recipe.model.name, configuration)
-        for configuration, recipe in possible(recipes, workspace).items()
+        for configuration, recipe in possible(recipes, context).items()
     ]
 
 
 def _pretrained(
-    jobs: Sequence[PretrainJob], workspace: Workspace, workers: int
+    jobs: Sequence[PretrainJob], context: RunContext, workers: int
 ) -> tuple[tuple[Pretrained, ...], dict[str, str]]:
     """Pretrain what can be; give that, and why the others failed, both in the order asked for."""
     outcomes: dict[str, Pretrained | HeadstartError] = {}
-    with executor_of(workers, workspace.device) as executor:
-        for one, outcome in pretrain_all(jobs, workspace, executor):
+    with executor_of(workers, context.device) as executor:
+        for one, outcome in pretrain_all(jobs, context, executor):
             outcomes[one.name] = outcome
             if isinstance(outcome, HeadstartError):
-                workspace.watcher.note(f"{one.said}: failed: {outcome}")
+                context.reporter.note(f"{one.said}: failed: {outcome}")
     # Who ended first must not show: the order of configurations is that of the store.
     ordered = [(one.said, outcomes[one.name]) for one in jobs]
     done = tuple(found for _, found in ordered if isinstance(found, Pretrained))
@@ -219,15 +219,15 @@ def _pretrained(
     return done, failures
 
 
-def possible(recipes: Mapping[str, Recipe], workspace: Workspace) -> dict[str, Recipe]:
+def possible(recipes: Mapping[str, Recipe], context: RunContext) -> dict[str, Recipe]:
     """Leave out the configurations that an architecture cannot have, and say so.
 
     Parameters
     ----------
     recipes
         As `configurations` gives them.
-    workspace
-        Its watcher is informed.
+    context
+        Its reporter is informed.
 
     Raises
     ------
@@ -235,26 +235,26 @@ def possible(recipes: Mapping[str, Recipe], workspace: Workspace) -> dict[str, R
         The architecture cannot be built, or the data are not there.
     """
     *_, plain = recipes.values()
-    check(plain, workspace)
+    check(plain, context)
     has = {
-        "batch norm": _takes(plain.model_copy(update={"bn_scale": False}), workspace),
-        "auxiliary classifier": _takes(plain.model_copy(update={"aux_head": True}), workspace),
+        "batch norm": _takes(plain.model_copy(update={"bn_scale": False}), context),
+        "auxiliary classifier": _takes(plain.model_copy(update={"aux_head": True}), context),
     }
     left = different(recipes, batch_norm=has["batch norm"], auxiliary=has["auxiliary classifier"])
     if len(left) < len(recipes):
         missing = " and ".join(name.partition(":")[0] for name in recipes if name not in left)
         lacking = " and no ".join(name for name, there in has.items() if not there)
-        workspace.watcher.note(
+        context.reporter.note(
             f"{plain.model.name} has no {lacking}: configuration {missing} is the same as the one "
             "beside it, which is measured once"
         )
     return left
 
 
-def _takes(recipe: Recipe, workspace: Workspace) -> bool:
+def _takes(recipe: Recipe, context: RunContext) -> bool:
     """Whether an architecture, which can be built, has what the recipe switches."""
     try:
-        begin(recipe, workspace)
+        begin(recipe, context)
     except ModelError:
         return False
     return True

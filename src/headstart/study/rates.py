@@ -8,11 +8,11 @@ import numpy as np
 import numpy.typing as npt
 
 from headstart import models
+from headstart.context import ProgressReporter
 from headstart.devices import Device
 from headstart.errors import HeadstartError, TrainingError
 from headstart.spec import Model, Weights
 from headstart.study.plan import Rate
-from headstart.workspace import Watcher
 
 if TYPE_CHECKING:
     import torch
@@ -38,7 +38,7 @@ def measured_rates(
     precision: Literal["fp32", "bf16"] = "fp32",
     seconds: float = SECONDS,
     all_seconds: float = ALL_SECONDS,
-    watcher: Watcher | None = None,
+    reporter: ProgressReporter | None = None,
 ) -> dict[str, Rate]:
     """Time real steps of each network on random pixels at its input size, with random weights.
 
@@ -56,22 +56,22 @@ def measured_rates(
     -------
     dict
         By the model's name; one that cannot be built, or that does not fit the memory, is not in
-        it, and the watcher is informed.
+        it, and the reporter is informed.
     """
     from headstart.devices import require_fast, resolve_device
 
-    watcher = watcher or Watcher()
+    reporter = reporter or ProgressReporter()
     found, place = {}, resolve_device(device)
     require_fast(precision, place)
     began = time.monotonic()
-    watcher.stage("measuring rates", total=len(wanted), unit="models")
+    reporter.stage("measuring rates", total=len(wanted), unit="models")
     for model in wanted:
         if time.monotonic() - began < all_seconds:
             try:
                 found[model.name] = _rate(model, place, batch_size, precision, seconds)
             except HeadstartError as error:
-                watcher.note(f"{model.name}: not measured: {error}")
-        watcher.advance()
+                reporter.note(f"{model.name}: not measured: {error}")
+        reporter.advance()
     return found
 
 

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from headstart import datasets, features, methods, models
+from headstart.context import ProgressReporter, RunContext
 from headstart.errors import HeadstartError
 from headstart.executors import Executor, Send
 from headstart.files import check_free_space, writable_folder
@@ -15,7 +16,6 @@ from headstart.methods import ResourceEstimate
 from headstart.spec import Result, Trial
 from headstart.store import ResultStore
 from headstart.trial import run_trial
-from headstart.workspace import Watcher, Workspace
 
 __all__ = ["StudyRun", "run_study"]
 
@@ -44,7 +44,7 @@ class StudyRun:
 def run_study(
     trials: list[Trial],
     store: ResultStore,
-    workspace: Workspace,
+    context: RunContext,
     executor: Executor | None = None,
     *,
     whole_trials: bool = False,
@@ -63,19 +63,19 @@ def run_study(
     """
     stored = store.keys()
     pending = [trial for trial in trials if trial.key not in stored]
-    if workspace.keep:
+    if context.keep:
         done = [trial for trial in trials if trial.key in stored]
         for trial in done:
             # An earlier run may have ended between the result and this.
-            models.settle(trial.key, workspace.keep)
-        _tell_unkept(done, workspace)
+            models.settle(trial.key, context.keep)
+        _tell_unkept(done, context)
     if pending:
-        check_early(pending, workspace)
+        check_early(pending, context)
         store.make()
     if executor and whole_trials:
-        outcomes = _beside_each_other(pending, store, workspace, executor)
+        outcomes = _beside_each_other(pending, store, context, executor)
     else:
-        outcomes = _in_turn(pending, store, workspace, executor)
+        outcomes = _in_turn(pending, store, context, executor)
     by_key = {result.trial.key: result for result in store.results()}
     return StudyRun(
         results=tuple(by_key[trial.key] for trial in trials if trial.key in by_key),
@@ -85,93 +85,93 @@ def run_study(
 
 
 def _in_turn(
-    pending: list[Trial], store: ResultStore, workspace: Workspace, executor: Executor | None
+    pending: list[Trial], store: ResultStore, context: RunContext, executor: Executor | None
 ) -> list[Result]:
-    watcher = workspace.watcher
+    reporter = context.reporter
     outcomes: list[Result] = []
     left_to_others = []
     for number, trial in enumerate(pending, start=1):
-        watcher.trial_started(trial.title, number, len(pending))
+        reporter.trial_started(trial.title, number, len(pending))
         with store.claim(trial.key, wait=False) as claimed:
             if not claimed:
                 left_to_others.append((number, trial))
                 continue
-            outcomes += _measure(trial, store, workspace, executor)
-        watcher.trial_finished()
+            outcomes += _measure(trial, store, context, executor)
+        reporter.trial_finished()
     for number, trial in left_to_others:
-        watcher.trial_started(trial.title, number, len(pending))
-        watcher.stage("waiting for another process")
+        reporter.trial_started(trial.title, number, len(pending))
+        reporter.stage("waiting for another process")
         with store.claim(trial.key, wait=True):
-            outcomes += _measure(trial, store, workspace, executor)
-        watcher.trial_finished()
+            outcomes += _measure(trial, store, context, executor)
+        reporter.trial_finished()
     return outcomes
 
 
 def _beside_each_other(
-    pending: list[Trial], store: ResultStore, workspace: Workspace, executor: Executor
+    pending: list[Trial], store: ResultStore, context: RunContext, executor: Executor
 ) -> list[Result]:
-    watcher = workspace.watcher
+    reporter = context.reporter
     outcomes: list[Result] = []
-    away = partial(_measure_alone, store.path, replace(workspace, watcher=Watcher()))
-    watcher.stage("measuring trials", total=len(pending), unit="trials")
+    away = partial(_measure_alone, store.path, replace(context, reporter=ProgressReporter()))
+    reporter.stage("measuring trials", total=len(pending), unit="trials")
     for trial, outcome in executor.map(away, pending):
         outcomes += outcome
         for result in outcome:
             if result.status == "complete":
-                watcher.tested(result)
+                reporter.tested(result)
         if outcome and outcome[0].error:
-            watcher.note(f"{trial.title}: failed: {outcome[0].error}")
-        watcher.advance()
+            reporter.note(f"{trial.title}: failed: {outcome[0].error}")
+        reporter.advance()
     return outcomes
 
 
-def _measure_alone(path: Path, workspace: Workspace, trial: Trial, _: Send) -> list[Result]:
+def _measure_alone(path: Path, context: RunContext, trial: Trial, _: Send) -> list[Result]:
     """Measure and store a trial wherever this runs; its predictions are in the store alone."""
     store = ResultStore(path, create=True)
     with store.claim(trial.key, wait=True):
-        outcomes = _measure(trial, store, workspace, None)
+        outcomes = _measure(trial, store, context, None)
     return [outcome.model_copy(update={"predictions": None}) for outcome in outcomes]
 
 
-def check_early(trials: list[Trial], workspace: Workspace) -> None:
+def check_early(trials: list[Trial], context: RunContext) -> None:
     """Find in a second what would otherwise stop the run after hours."""
     # A copy elsewhere, and images decoded otherwise, are looked at on their own.
     for dataset in {trial.dataset.model_dump_json(): trial.dataset for trial in trials}.values():
-        datasets.fetch(dataset, workspace.cache, workspace.watcher)
-        datasets.check_images(dataset, workspace.cache, workspace.watcher)
+        datasets.fetch(dataset, context.cache, context.reporter)
+        datasets.check_images(dataset, context.cache, context.reporter)
     needs = {trial.key: methods.needs(trial) for trial in trials}
     wanted = {t.model.weights.identity: t.model for t in trials if needs[t.key].weights}
     for model in wanted.values():
-        if not models.presence(model, workspace.cache)[0]:
-            workspace.watcher.note(f"fetching the weights of {model.name}")
-        models.fetch(model, workspace.cache)
-    _check_device(trials, workspace)
-    check_free_space(workspace.cache, bytes_kept(needs.values()))
-    writable_folder(workspace.cache / "features")
-    if workspace.keep:
+        if not models.presence(model, context.cache)[0]:
+            context.reporter.note(f"fetching the weights of {model.name}")
+        models.fetch(model, context.cache)
+    _check_device(trials, context)
+    check_free_space(context.cache, bytes_kept(needs.values()))
+    writable_folder(context.cache / "features")
+    if context.keep:
         n_bytes = FLOAT32_BYTES * sum(trial.model.parameters or 0 for trial in trials)
-        writable_folder(workspace.keep)
+        writable_folder(context.keep)
         remedy = "keep models in a folder on another disk"
-        check_free_space(workspace.keep, n_bytes, "trained networks", remedy)
+        check_free_space(context.keep, n_bytes, "trained networks", remedy)
 
 
-def _tell_unkept(stored: list[Trial], workspace: Workspace) -> None:
+def _tell_unkept(stored: list[Trial], context: RunContext) -> None:
     """State that networks of trials that were stored before are not there, and how to have them."""
-    kept = workspace.keep or Path()
+    kept = context.keep or Path()
     lacking = [trial for trial in stored if not (kept / trial.key[: models.KEY_DIGITS]).is_dir()]
     if lacking:
-        workspace.watcher.note(
+        context.reporter.note(
             f"{len(lacking)} trials were stored before, and their networks are not in {kept}: "
             "another --store measures them anew"
         )
 
 
-def _check_device(trials: list[Trial], workspace: Workspace) -> None:
+def _check_device(trials: list[Trial], context: RunContext) -> None:
     """Refuse a device, a precision or a runtime that this machine does not have."""
     # Here, since a run that finds everything stored needs no torch.
     from headstart.devices import require_fast, resolve_device
 
-    device = resolve_device(workspace.device)
+    device = resolve_device(context.device)
     for precision in {trial.setting.precision for trial in trials}:
         require_fast(precision, device)
     for precision in {t.setting.precision for t in trials if methods.needs(t).features}:
@@ -188,26 +188,26 @@ def bytes_kept(needs: Iterable[ResourceEstimate]) -> int:
 
 
 def _measure(
-    trial: Trial, store: ResultStore, workspace: Workspace, executor: Executor | None
+    trial: Trial, store: ResultStore, context: RunContext, executor: Executor | None
 ) -> list[Result]:
     """Measure and store a trial; nothing if another process has stored it by now."""
     if trial.key in store:
         return []
     try:
-        result = run_trial(trial, workspace, store, executor)
+        result = run_trial(trial, context, store, executor)
         store.add(result)
-        if workspace.keep:
-            models.settle(trial.key, workspace.keep)
+        if context.keep:
+            models.settle(trial.key, context.keep)
     except HeadstartError as error:
-        return [_failed(trial, str(error), workspace)]
+        return [_failed(trial, str(error), context)]
     # Whatever a library may raise ends this trial alone; the place says where to look.
     except Exception as error:
         place = traceback.extract_tb(error.__traceback__)[-1]
         kind = f"unexpected {type(error).__name__} at {place.filename}:{place.lineno}"
-        return [_failed(trial, f"{kind}: {error}".splitlines()[0], workspace)]
+        return [_failed(trial, f"{kind}: {error}".splitlines()[0], context)]
     return [result]
 
 
-def _failed(trial: Trial, error: str, workspace: Workspace) -> Result:
-    workspace.watcher.note(f"{trial.title}: failed: {error}")
+def _failed(trial: Trial, error: str, context: RunContext) -> Result:
+    context.reporter.note(f"{trial.title}: failed: {error}")
     return Result(trial=trial, status="failed", error=error)

@@ -11,6 +11,7 @@ import tomli_w
 from pydantic import Field, PositiveInt, ValidationError, model_validator
 
 from headstart import datasets, methods, models
+from headstart.context import ProgressReporter, RunContext
 from headstart.datasets.names import DatasetName
 from headstart.devices import Device
 from headstart.errors import StudyError, UnknownNameError
@@ -27,7 +28,6 @@ from headstart.spec.noun import Noun
 from headstart.spec.setting import Precision
 from headstart.store import ResultStore
 from headstart.study.run import StudyRun, run_study
-from headstart.workspace import Watcher, Workspace
 
 __all__ = ["SHIPPED", "Study", "setting_options"]
 
@@ -169,12 +169,12 @@ class Study(Noun):
         fields = self.model_dump(mode="json", exclude_none=True)
         return tomli_w.dumps({name: value for name, value in fields.items() if value != []})
 
-    def trials(self, watcher: Watcher | None = None) -> list[Trial]:
+    def trials(self, reporter: ProgressReporter | None = None) -> list[Trial]:
         """Expand to trials, dataset by dataset, so that each dataset is read once.
 
         Parameters
         ----------
-        watcher
+        reporter
             Told when a dataset is fetched or looked through.
 
         Raises
@@ -183,14 +183,14 @@ class Study(Noun):
         TrainingError
             Too few steps, or images, for a setting that trains.
         """
-        watcher, seeds = watcher or Watcher(), tuple(dict.fromkeys(self.seeds))
+        reporter, seeds = reporter or ProgressReporter(), tuple(dict.fromkeys(self.seeds))
         notes = repeated("seed", self.seeds)
         chosen_models, said = distinct("model", [(name, models.find(name)) for name in self.models])
         _check_names(chosen_models)
         notes += said
         chosen_settings = self.chosen_settings(notes)
         found = [
-            (name, which, self._dataset(seeded, watcher, name))
+            (name, which, self._dataset(seeded, reporter, name))
             for name in dict.fromkeys(self.datasets)
             for seeded, which in seeded_names(name, seeds)
         ]
@@ -210,7 +210,7 @@ class Study(Noun):
         notes += [f"{name}: seeds {', '.join(map(str, seeds))} draw its splits" for name in drawn]
         self.check_seeds(trials)
         for note in notes:
-            watcher.note(note)
+            reporter.note(note)
         # What is named twice is measured once.
         return list({trial.key: trial for trial in trials}.values())
 
@@ -248,9 +248,11 @@ class Study(Noun):
                 dataset=name,
             )
 
-    def _dataset(self, name: str, watcher: Watcher, title: str) -> Dataset:
+    def _dataset(self, name: str, reporter: ProgressReporter, title: str) -> Dataset:
         """Find a dataset; one whose splits a seed draws has the same name for all seeds."""
-        found = datasets.find(name, limit=self.limit, skip_broken=self.skip_broken, watcher=watcher)
+        found = datasets.find(
+            name, limit=self.limit, skip_broken=self.skip_broken, reporter=reporter
+        )
         return by_seed(found) if SPLITS_BY_SEED in title else found
 
     def run(
@@ -258,7 +260,7 @@ class Study(Noun):
         store: Path | str,
         *,
         device: Device = "auto",
-        watcher: Watcher | None = None,
+        reporter: ProgressReporter | None = None,
         trust: bool = False,
         workers: int = 0,
         whole_trials: bool = False,
@@ -272,7 +274,7 @@ class Study(Noun):
             Database file, or a folder for it; made if it is not there.
         device
             ``"auto"``, ``"cpu"`` or ``"cuda"``.
-        watcher
+        reporter
             Told what goes on.
         trust
             Whether a file of weights that holds more than tensors may execute what it says.
@@ -292,16 +294,16 @@ class Study(Noun):
             What can be found before anything runs; a trial that fails later does not stop the
             others, it is in the run's `failures`.
         """
-        trials = self.trials(watcher)
-        workspace = Workspace(
+        trials = self.trials(reporter)
+        context = RunContext(
             device=device,
-            watcher=watcher or Watcher(),
+            reporter=reporter or ProgressReporter(),
             trust=trust,
             keep=Path(keep_models) if keep_models else None,
         )
         results = ResultStore(store, create=True)
         with executor_of(workers, device) as executor:
-            return run_study(trials, results, workspace, executor, whole_trials=whole_trials)
+            return run_study(trials, results, context, executor, whole_trials=whole_trials)
 
     def _refuse_code(self, keys: Collection[str]) -> None:
         running = [f"model '{name}'" for name in self.models if models.runs_code(name)]

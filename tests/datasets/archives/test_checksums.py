@@ -7,11 +7,11 @@ import shutil
 
 import pytest
 
+from headstart.context import ProgressReporter
 from headstart.datasets.archives import READERS
 from headstart.datasets.checksums import check_published_files, find_published
 from headstart.datasets.ledger import Ledger
 from headstart.errors import ManifestError
-from headstart.workspace import Watcher
 from hub_files import write_copy
 
 
@@ -124,11 +124,13 @@ def test_an_archive_is_read_once(tmp_path, monkeypatch):
     published = find_published({"a.tar": md5(archive)}, {}, tmp_path)
     for _ in range(2):
         ledger = Ledger(tmp_path / "files.db")
-        assert check_published_files("d", published, ledger, Watcher()) == {"a.tar": md5(archive)}
+        assert check_published_files("d", published, ledger, ProgressReporter()) == {
+            "a.tar": md5(archive)
+        }
         # A SHA-256 of the same file is none of its MD5.
         assert ledger.sha256([archive]) == [hashlib.sha256(b"content").hexdigest()]
         monkeypatch.setattr("headstart.datasets.ledger.md5_file", None)
     shutil.copy(__file__, archive)
     monkeypatch.undo()
     with pytest.raises(ManifestError, match=r"MD5 of .*a\.tar should be"):
-        check_published_files("d", published, Ledger(tmp_path / "files.db"), Watcher())
+        check_published_files("d", published, Ledger(tmp_path / "files.db"), ProgressReporter())

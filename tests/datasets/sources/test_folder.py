@@ -8,12 +8,12 @@ import pytest
 from PIL import Image
 
 from conftest import require, write_folder
+from headstart.context import ProgressReporter
 from headstart.datasets.checking import data_warnings, verify
 from headstart.datasets.names import DatasetName
 from headstart.datasets.sources.folder import FolderSource
 from headstart.datasets.sources.walking import class_folders
 from headstart.errors import BrokenImageError, DatasetError, DatasetMissingError
-from headstart.workspace import Watcher
 
 STAMPS = Path("/usr/share/tuxpaint/stamps")
 
@@ -361,7 +361,7 @@ def test_files_that_are_left_out_are_told(tmp_path):
     """A telephone's photographs may be in a format that Pillow does not decode."""
     shots = [f"{name}/{n}" for name in "ab" for n in ("0.png", "1.png", "2.png", "3.png", "x.HEIC")]
     write(tmp_path, *shots, "a/y.txt", "a/z", "b/x.svg")
-    warning = data_warnings(verify(str(tmp_path), tmp_path / "cache", Watcher()))[0]
+    warning = data_warnings(verify(str(tmp_path), tmp_path / "cache", ProgressReporter()))[0]
     assert warning.code == "skipped-files"
     assert "2 .heic, 1 .svg, 1 .txt and 1 more (convert .heic, .svg to" in warning.text
 
@@ -374,7 +374,7 @@ def test_images_without_a_class_are_told(part, tmp_path):
     write(tmp_path / "photos", f"{part}x.png", f"{part}y.jpg", f"{part}z.txt", ".h.png")
     if part:
         write(tmp_path / "photos", "cover.png")
-    found = data_warnings(verify(str(tmp_path / "photos"), tmp_path / "cache", Watcher()))
+    found = data_warnings(verify(str(tmp_path / "photos"), tmp_path / "cache", ProgressReporter()))
     (loose,) = [warning.text for warning in found if "class folder" in warning.text]
     assert loose.startswith(f"{3 if part else 2} images are skipped")
 
@@ -383,9 +383,11 @@ def test_a_question_mark_may_be_in_the_name_of_a_folder(tmp_path, monkeypatch):
     write(tmp_path / "what?", *(f"{name}/{n}.bmp" for name in "ab" for n in range(5)))
     monkeypatch.chdir(tmp_path)
     for name in ("what?", f"{tmp_path}/what?", "./what?"):
-        checked = verify(name, tmp_path / "cache", Watcher())
+        checked = verify(name, tmp_path / "cache", ProgressReporter())
         assert (checked.name, checked.place) == ("what?", f"{tmp_path}/what?")
-    checked = verify("what??split_seed=3&metric=mean-per-class", tmp_path / "cache", Watcher())
+    checked = verify(
+        "what??split_seed=3&metric=mean-per-class", tmp_path / "cache", ProgressReporter()
+    )
     assert checked.name == "what??split_seed=3&metric=mean-per-class"
     assert checked.reading.metric == "mean-per-class"
 

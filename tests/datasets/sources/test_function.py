@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from headstart import datasets
+from headstart.context import ProgressReporter
 from headstart.datasets.names import DatasetName
 from headstart.datasets.sources.function import FunctionSource
 from headstart.errors import DatasetError, DatasetMissingError, StudyError, UnknownNameError
-from headstart.workspace import Watcher
 
 START = """
 import numpy as np
@@ -204,8 +204,8 @@ def test_a_function_is_asked_again_whenever_its_dataset_is_named(tmp_path, own_c
     name = f"{tmp_path}/data.py:load"
     revisions = {
         datasets.find(name, cache=own_cache).revision,
-        datasets.verify(name, own_cache, Watcher()).reading.manifest.revision,
-        datasets.prepare_dataset(name, own_cache, Watcher())[0].reading.manifest.revision,
+        datasets.verify(name, own_cache, ProgressReporter()).reading.manifest.revision,
+        datasets.prepare_dataset(name, own_cache, ProgressReporter())[0].reading.manifest.revision,
     }
     assert len(revisions) == int((tmp_path / "calls").read_text()) == 3
 

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 
 from headstart import datasets
+from headstart.context import ProgressReporter
 from headstart.datasets.names import DatasetName
 from headstart.datasets.parquet_images import ParquetImages
 from headstart.datasets.sources.hf import HubSource
 from headstart.errors import DatasetError, DatasetMissingError, StorageError, StudyError
-from headstart.workspace import Watcher
 from hub_files import write_images
 
 SOURCE = HubSource()
@@ -98,7 +98,7 @@ def ask(name="hf:user/pets", **options):
 
 
 def fetch(cache, **options):
-    SOURCE.fetch(ask(**options), cache, Watcher())
+    SOURCE.fetch(ask(**options), cache, ProgressReporter())
 
 
 def test_a_repository_is_fetched_once_and_read_without_a_network(pets, tmp_path, monkeypatch):
@@ -330,7 +330,7 @@ def test_a_folder_is_a_repository(tmp_path, monkeypatch):
         write_images(tmp_path / f"pets/{split}.parquet", labels, NAMES)
     asked = ask(f"hf:{tmp_path / 'pets'}")
     assert SOURCE.presence(asked, tmp_path / "cache") == (True, str(tmp_path / "pets"))
-    SOURCE.fetch(asked, tmp_path / "cache", Watcher())
+    SOURCE.fetch(asked, tmp_path / "cache", ProgressReporter())
     assert SOURCE.read(asked, tmp_path / "cache").parts["train"].labels.tolist() == [0, 1]
     assert SOURCE.source_revision(asked, tmp_path / "cache") == ""
     assert SOURCE.describe(asked).title == "./pets"
@@ -360,7 +360,7 @@ def test_several_labels_of_a_repository_show_when_it_is_fetched(hub, own_cache):
     assert found.metric == "voc-map-11point"
     assert datasets.load(found, 0, own_cache).train.labels.shape[1] == 2
     assert datasets.find("hf:user/pets", cache=own_cache) == found
-    checked = datasets.verify("hf:user/pets", own_cache, Watcher())
+    checked = datasets.verify("hf:user/pets", own_cache, ProgressReporter())
     assert checked.reading.metric == "voc-map-11point"
 
 
@@ -370,7 +370,7 @@ def test_names_that_lead_nowhere(tmp_path):
     missing = ask(f"hf:{tmp_path / 'none'}")
     words = f"expected Parquet files in {tmp_path / 'none'}"
     assert SOURCE.presence(missing, tmp_path) == (False, words)
-    for act in (SOURCE.read, lambda asked, cache: SOURCE.fetch(asked, cache, Watcher())):
+    for act in (SOURCE.read, lambda asked, cache: SOURCE.fetch(asked, cache, ProgressReporter())):
         with pytest.raises(DatasetMissingError, match=f"not on this machine: {words}"):
             act(missing, tmp_path)
     with pytest.raises(StudyError, match="hf:a b: there is no such folder, nor is it a name as us"):

@@ -13,6 +13,7 @@ from torchvision import datasets as theirs
 from torchvision.datasets.utils import verify_str_arg
 
 from conftest import write_folder
+from headstart.context import ProgressReporter
 from headstart.datasets import fashion_mnist
 from headstart.datasets.indexed_images import IndexedImages
 from headstart.datasets.ledger import Ledger, Origin
@@ -26,7 +27,6 @@ from headstart.errors import (
     UnknownNameError,
 )
 from headstart.spec import Decoding
-from headstart.workspace import Watcher
 
 SOURCE = TorchvisionSource()
 
@@ -300,12 +300,12 @@ def test_a_folder_of_the_users_is_only_read(eurosat, tmp_path):
     cache = tmp_path / "cache"
     here = ask("EuroSAT", root=eurosat)
     assert SOURCE.presence(here, cache) == (True, str(eurosat))
-    SOURCE.fetch(here, cache, Watcher())
+    SOURCE.fetch(here, cache, ProgressReporter())
     assert SOURCE.describe(here).title == "EuroSAT"
     elsewhere = ask("EuroSAT", root=tmp_path / "none")
     words = "torchvision.datasets.EuroSAT in .*none: the folder does not exist; expected"
     assert not SOURCE.presence(elsewhere, cache).present
-    for act in (SOURCE.read, lambda asked, cache: SOURCE.fetch(asked, cache, Watcher())):
+    for act in (SOURCE.read, lambda asked, cache: SOURCE.fetch(asked, cache, ProgressReporter())):
         with pytest.raises(DatasetMissingError, match=words):
             act(elsewhere, cache)
     assert not (tmp_path / "none").exists()
@@ -328,8 +328,8 @@ def test_a_download_has_its_name_when_it_is_whole(eurosat, tmp_path, monkeypatch
     )
     # What an interrupt has left is not taken for the dataset.
     (root.parent / ".EuroSAT.partial" / "eurosat" / "2750" / "Half").mkdir(parents=True)
-    SOURCE.fetch(asked, cache, Watcher())
-    SOURCE.fetch(asked, cache, Watcher())
+    SOURCE.fetch(asked, cache, ProgressReporter())
+    SOURCE.fetch(asked, cache, ProgressReporter())
     assert waits == [10]
     assert socket.getdefaulttimeout() is None
     assert SOURCE.presence(asked, cache) == (True, str(root))
@@ -347,10 +347,10 @@ def test_a_download_that_fails_says_what_would_do(tmp_path, monkeypatch):
         r"\(.*Connection refused\): say torchvision:EuroSAT\?root=FOLDER, one that .* can read"
     )
     with pytest.raises(DatasetMissingError, match=words) as error:
-        SOURCE.fetch(ask("EuroSAT"), tmp_path, Watcher())
+        SOURCE.fetch(ask("EuroSAT"), tmp_path, ProgressReporter())
     assert "\n" not in str(error.value)
     assert list((tmp_path / "torchvision").iterdir()) == []
     with pytest.raises(DatasetMissingError, match=r"\(.*The original URL is broken"):
-        SOURCE.fetch(ask("StanfordCars"), tmp_path, Watcher())
+        SOURCE.fetch(ask("StanfordCars"), tmp_path, ProgressReporter())
     with pytest.raises(DatasetMissingError, match=r"\(torchvision.datasets.FER2013 downloads noth"):
-        SOURCE.fetch(ask("FER2013"), tmp_path, Watcher())
+        SOURCE.fetch(ask("FER2013"), tmp_path, ProgressReporter())

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from headstart.context import default_cache
 from headstart.datasets.names import DatasetName
 from headstart.datasets.sources.base import Description, Presence, Source
 from headstart.errors import UnknownNameError
 from headstart.registry import DATASET_SOURCES
-from headstart.workspace import default_cache
 
 __all__ = [
     "EMBEDDED",

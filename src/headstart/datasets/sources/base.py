@@ -7,6 +7,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import ClassVar, NamedTuple
 
+from headstart.context import ProgressReporter
 from headstart.datasets.archive import Archive
 from headstart.datasets.checksums import PublishedFile
 from headstart.datasets.drawn import AS_GIVEN, drawn_splits
@@ -16,7 +17,6 @@ from headstart.datasets.splits import Split
 from headstart.errors import DatasetError, DatasetMissingError
 from headstart.labels import kind_of
 from headstart.spec import Metric, Sizes
-from headstart.workspace import Watcher
 
 __all__ = ["Description", "Presence", "Source"]
 
@@ -111,7 +111,7 @@ class Source(ABC):
         """Return what finds the data from any folder: `Dataset.location`."""
         return stem
 
-    def fetch(self, asked: DatasetName, cache: Path, watcher: Watcher) -> None:  # noqa: ARG002
+    def fetch(self, asked: DatasetName, cache: Path, reporter: ProgressReporter) -> None:  # noqa: ARG002
         """Bring the data onto this machine, tried once, told within seconds if it is not to be had.
 
         Raises

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from headstart.context import ProgressReporter
 from headstart.datasets import (
     characters,
     charts,
@@ -29,7 +30,6 @@ from headstart.datasets.names import DatasetName
 from headstart.datasets.sources.base import Description, Presence, Source
 from headstart.datasets.splits import Split
 from headstart.spec import Sizes
-from headstart.workspace import Watcher
 
 __all__ = ["EMBEDDED", "EmbeddedSource"]
 
@@ -112,30 +112,30 @@ class EmbeddedSource(Source):
             return Presence(True, str(place))
         return Presence(False, "Debian package dataset-fashion-mnist, or downloaded on first use")
 
-    def fetch(self, asked: DatasetName, cache: Path, watcher: Watcher) -> None:
+    def fetch(self, asked: DatasetName, cache: Path, reporter: ProgressReporter) -> None:
         if asked.stem == "fashion_mnist":
             fashion_mnist.fetch(cache)
         else:
-            super().fetch(asked, cache, watcher)
+            super().fetch(asked, cache, reporter)
         if drawings := EMBEDDED[asked.stem].drawings:
             # Here and not in `read`: it is the preparation that somebody watches.
-            self._kept(asked, drawings, cache, watcher)
+            self._kept(asked, drawings, cache, reporter)
 
     def read(self, asked: DatasetName, cache: Path) -> Archive:
         known = EMBEDDED[asked.stem]
         if known.drawings is None:
             return Archive(known.classes, known.read(cache))
-        return Archive(known.classes, self._kept(asked, known.drawings, cache, Watcher()))
+        return Archive(known.classes, self._kept(asked, known.drawings, cache, ProgressReporter()))
 
     def _kept(
-        self, asked: DatasetName, drawings: Drawings, cache: Path, watcher: Watcher
+        self, asked: DatasetName, drawings: Drawings, cache: Path, reporter: ProgressReporter
     ) -> dict[str, Split]:
         """Read drawn images from the cache, or draw them: once, a quarter of a minute at most."""
         folder, ledger = cache / "datasets", Ledger(cache / "datasets" / "files.db")
         parts = {}
         for name, part in self.manifest(asked).splits.items():
             path = folder / f"{asked.stem}-{name}-{part.images_sha256[:16]}.pixels"
-            draw = partial(_drawn, drawings, name, watcher)
+            draw = partial(_drawn, drawings, name, reporter)
             images = keep(path, drawings.shape, part.images_sha256, ledger, draw)
             parts[name] = drawings.split(name, images)
         return parts
@@ -151,8 +151,8 @@ class EmbeddedSource(Source):
         return Manifest.model_validate_json(text)
 
 
-def _drawn(drawings: Drawings, split: str, watcher: Watcher) -> npt.NDArray[np.uint8]:
-    """Draw all images of a split under the watcher's eyes: (n, SIDE, SIDE, 3) uint8."""
+def _drawn(drawings: Drawings, split: str, reporter: ProgressReporter) -> npt.NDArray[np.uint8]:
+    """Draw all images of a split under the reporter's eyes: (n, SIDE, SIDE, 3) uint8."""
     total = len(drawings.labels(split))
-    watcher.stage(f"drawing {drawings.name}, {split}", total=total, unit="images")
-    return drawings.pixels(split, watcher.advance)
+    reporter.stage(f"drawing {drawings.name}, {split}", total=total, unit="images")
+    return drawings.pixels(split, reporter.advance)

@@ -15,6 +15,7 @@ from types import MappingProxyType
 from typing import ClassVar
 from urllib.parse import quote
 
+from headstart.context import ProgressReporter
 from headstart.datasets.archive import Archive
 from headstart.datasets.hub import (
     README,
@@ -46,7 +47,6 @@ from headstart.hub import (
     reason,
 )
 from headstart.spec import Metric
-from headstart.workspace import Watcher
 
 __all__ = ["HubSource", "Snapshot", "fetch_snapshot", "find_snapshot"]
 
@@ -108,7 +108,7 @@ def find_snapshot(
 
 
 def fetch_snapshot(
-    repository: str, revision: str | None, choice: Choice, cache: Path, watcher: Watcher
+    repository: str, revision: str | None, choice: Choice, cache: Path, reporter: ProgressReporter
 ) -> Snapshot:
     """Bring the chosen files onto this machine: one try, told within seconds if it fails.
 
@@ -132,11 +132,11 @@ def fetch_snapshot(
         lacking = [name for name in names if not _is_whole(repository, noted, name)]
         if lacking:
             check_reachable(repository, kind="dataset")
-        watcher.stage(f"download {repository}", len(lacking), "files")
+        reporter.stage(f"download {repository}", len(lacking), "files")
         for name in lacking:
             damaged = cached(repository, name, kind="dataset", commit=noted.commit) is not None
             download(repository, name, kind="dataset", commit=noted.commit, again=damaged)
-            watcher.advance()
+            reporter.advance()
     except OSError as error:
         raise DatasetMissingError(
             f"dataset 'hf:{repository}' is not on this machine and cannot be had from {address()} "
@@ -201,11 +201,11 @@ class HubSource(Source):
             return Presence(False, _no_parquet(Path(_place(asked))))
         return Presence(False, f"downloaded from {address()} on first use, or {_by_hand()}")
 
-    def fetch(self, asked: DatasetName, cache: Path, watcher: Watcher) -> None:
+    def fetch(self, asked: DatasetName, cache: Path, reporter: ProgressReporter) -> None:
         if _is_path(_place(asked)):
-            super().fetch(asked, cache, watcher)
+            super().fetch(asked, cache, reporter)
             return
-        fetch_snapshot(_place(asked), _revision(asked), _choice(asked), cache, watcher)
+        fetch_snapshot(_place(asked), _revision(asked), _choice(asked), cache, reporter)
 
     def read(self, asked: DatasetName, cache: Path) -> Archive:
         found = _found(asked, cache)

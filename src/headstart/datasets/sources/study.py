@@ -5,6 +5,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar
 
+from headstart.context import ProgressReporter
 from headstart.datasets.adopted import Place, adopt, adopted, default_folder, place_of
 from headstart.datasets.archive import Archive
 from headstart.datasets.archives import (
@@ -25,7 +26,6 @@ from headstart.datasets.sources.hf import fetch_snapshot
 from headstart.datasets.sources.torchvision import download
 from headstart.datasets.splits import Split
 from headstart.errors import DatasetError, DatasetMissingError, StudyError
-from headstart.workspace import Watcher
 
 __all__ = ["StudySource"]
 
@@ -76,13 +76,13 @@ class StudySource(Source):
             return Presence(place.folder.is_dir(), str(place.folder))
         return Presence(False, f"headstart datasets prepare {asked.stem} [--from FOLDER]")
 
-    def fetch(self, asked: DatasetName, cache: Path, watcher: Watcher) -> None:
+    def fetch(self, asked: DatasetName, cache: Path, reporter: ProgressReporter) -> None:
         """Download as torchvision does, else from the hub; what came is remembered."""
         if self.presence(asked, cache).present:
             return
         facts, folder, refusals = facts_of(asked.stem), default_folder(asked.stem, cache), []
         if facts.torchvision:
-            watcher.stage(f"downloading {facts.title}")
+            reporter.stage(f"downloading {facts.title}")
             try:
                 download(facts.torchvision, folder, CALLS.get(facts.torchvision, ({},)))
             except DatasetError as error:
@@ -94,7 +94,7 @@ class StudySource(Source):
             copy = facts.hub
             try:
                 found = fetch_snapshot(
-                    copy.repository, copy.revision or None, Choice.of(copy), cache, watcher
+                    copy.repository, copy.revision or None, Choice.of(copy), cache, reporter
                 )
             except DatasetError as error:
                 refusals.append(str(error))

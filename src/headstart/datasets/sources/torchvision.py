@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from headstart.context import ProgressReporter
 from headstart.datasets.archive import Archive
 from headstart.datasets.indexed_images import IndexedImages, first_line, origin_of
 from headstart.datasets.names import DatasetName
@@ -34,7 +35,6 @@ from headstart.errors import (
 )
 from headstart.files import storage_errors
 from headstart.hub import SECONDS
-from headstart.workspace import Watcher
 
 __all__ = ["TorchvisionSource", "download"]
 
@@ -93,11 +93,11 @@ class TorchvisionSource(Source):
             return Presence(False, f"downloaded by torchvision on first use, or {_by_hand(asked)}")
         return Presence(True, str(root))
 
-    def fetch(self, asked: DatasetName, cache: Path, watcher: Watcher) -> None:
+    def fetch(self, asked: DatasetName, cache: Path, reporter: ProgressReporter) -> None:
         if "root" in asked.options or self.presence(asked, cache).present:
-            super().fetch(asked, cache, watcher)
+            super().fetch(asked, cache, reporter)
             return
-        watcher.stage(f"download {asked.stem}")
+        reporter.stage(f"download {asked.stem}")
         try:
             with whole_folder(_root(asked, cache)) as partial:
                 _opened(asked, partial, download=True)

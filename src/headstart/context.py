@@ -1,10 +1,10 @@
-"""Where and how to run, and who watches. Nothing in here may change a number."""
+"""Where and how to run, and who is informed of it. Nothing here may change a number."""
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from headstart.devices import Device
 from headstart.errors import StorageError
@@ -12,14 +12,12 @@ from headstart.spec import Measurement, Result, Trial, Value
 
 __all__ = [
     "Message",
-    "Sending",
-    "Site",
+    "MessageSender",
+    "ProgressReporter",
+    "ProgressReporters",
+    "RunContext",
     "TrainingProgress",
-    "Watcher",
-    "Watchers",
-    "Workspace",
     "default_cache",
-    "receive",
 ]
 
 
@@ -52,12 +50,12 @@ class TrainingProgress:
     images_per_second: float | None
 
 
-# What a watcher far away sends: how far it is, or something that a person should read.
+# What a reporter in a worker sends: its progress, or something that a person should read.
 Message = TrainingProgress | str
 
 
-class Watcher:
-    """Told what goes on; this one keeps silent. The command line's draws a live display."""
+class ProgressReporter:
+    """Informed of the progress of a run. This base class is silent."""
 
     def trial_started(self, title: str, number: int, total: int) -> None:
         """Trial `number` (from 1) of `total` begins."""
@@ -86,54 +84,61 @@ class Watcher:
     def note(self, message: str) -> None:
         """Something that a person should read, in one line."""
 
+    def receive(self, message: Message) -> None:
+        """Report what a `MessageSender` in another process has sent."""
+        if isinstance(message, str):
+            self.note(message)
+        else:
+            self.trained(message)
 
-class Watchers(Watcher):
-    """Several watchers, each told all that goes on."""
 
-    def __init__(self, *watchers: Watcher) -> None:
-        self._watchers = watchers
+class ProgressReporters(ProgressReporter):
+    """Forwards everything to several reporters."""
+
+    def __init__(self, *reporters: ProgressReporter) -> None:
+        self._reporters = reporters
 
     def trial_started(self, title: str, number: int, total: int) -> None:
-        for watcher in self._watchers:
-            watcher.trial_started(title, number, total)
+        for reporter in self._reporters:
+            reporter.trial_started(title, number, total)
 
     def stage(self, name: str, total: int | None = None, unit: str = "") -> None:
-        for watcher in self._watchers:
-            watcher.stage(name, total, unit)
+        for reporter in self._reporters:
+            reporter.stage(name, total, unit)
 
     def advance(self, steps: int = 1) -> None:
-        for watcher in self._watchers:
-            watcher.advance(steps)
+        for reporter in self._reporters:
+            reporter.advance(steps)
 
     def search_started(self, trial: Trial, measured: Sequence[Measurement]) -> None:
-        for watcher in self._watchers:
-            watcher.search_started(trial, measured)
+        for reporter in self._reporters:
+            reporter.search_started(trial, measured)
 
     def trained(self, progress: TrainingProgress) -> None:
-        for watcher in self._watchers:
-            watcher.trained(progress)
+        for reporter in self._reporters:
+            reporter.trained(progress)
 
     def measured(self, measurement: Measurement) -> None:
-        for watcher in self._watchers:
-            watcher.measured(measurement)
+        for reporter in self._reporters:
+            reporter.measured(measurement)
 
     def tested(self, result: Result) -> None:
-        for watcher in self._watchers:
-            watcher.tested(result)
+        for reporter in self._reporters:
+            reporter.tested(result)
 
     def trial_finished(self) -> None:
-        for watcher in self._watchers:
-            watcher.trial_finished()
+        for reporter in self._reporters:
+            reporter.trial_finished()
 
     def note(self, message: str) -> None:
-        for watcher in self._watchers:
-            watcher.note(message)
+        for reporter in self._reporters:
+            reporter.note(message)
 
 
-class Sending(Watcher):
-    """In a worker process: sends what a watcher elsewhere wants to know of it.
+class MessageSender(ProgressReporter):
+    """In a worker process: sends progress of training, and notes, to the coordinating process.
 
-    Stages stay here: those of several workers would take turns on one bar.
+    Stages stay here: those of several workers would take turns on one progress bar.
     """
 
     def __init__(self, send: Callable[[Message], None]) -> None:
@@ -144,14 +149,6 @@ class Sending(Watcher):
 
     def note(self, message: str) -> None:
         self._send(message)
-
-
-def receive(watcher: Watcher, message: Message) -> None:
-    """Report a watcher what one far away has sent."""
-    if isinstance(message, str):
-        watcher.note(message)
-    else:
-        watcher.trained(message)
 
 
 def default_cache() -> Path:
@@ -186,8 +183,11 @@ def default_cache() -> Path:
 
 
 @dataclass(frozen=True)
-class Site:
-    """Where and how to run: what travels to another process or machine.
+class RunContext:
+    """Where and how to run, and who is informed of it.
+
+    Pickling leaves the reporter behind: in another process the context is silent until
+    `reporting_to` gives it one.
 
     Parameters
     ----------
@@ -197,34 +197,21 @@ class Site:
         Folder of features and downloads.
     trust
         Whether a file of weights may execute what its author wrote: a pickle of more than tensors.
+    reporter
+        Informed of the progress of the run.
+    keep
+        Folder for the final network of each trial; None keeps none.
     """
 
     device: Device = "auto"
     cache: Path = field(default_factory=default_cache)
     trust: bool = False
-
-
-@dataclass(frozen=True)
-class Workspace(Site):
-    """A site, and who is informed of what goes on there.
-
-    Parameters
-    ----------
-    watcher
-        It stays in its process: what travels is the `site`.
-    keep
-        Folder for the networks that trials end with; nowhere unless given.
-    """
-
-    watcher: Watcher = field(default_factory=Watcher)
+    reporter: ProgressReporter = field(default_factory=ProgressReporter, compare=False)
     keep: Path | None = None
 
-    @property
-    def site(self) -> Site:
-        """Where and how to run, without who watches."""
-        return Site(self.device, self.cache, self.trust)
+    def reporting_to(self, send: Callable[[Message], None]) -> "RunContext":
+        """Return this context with a reporter that sends its messages to another process."""
+        return replace(self, reporter=MessageSender(send))
 
-    @classmethod
-    def at(cls, site: Site, watcher: Watcher | None = None) -> "Workspace":
-        """Watch a site, in silence unless a watcher is given."""
-        return cls(site.device, site.cache, site.trust, watcher or Watcher())
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "reporter": ProgressReporter()}

@@ -1,21 +1,21 @@
-"""A watcher that writes runs of a log: one per trial, and one per trained candidate."""
+"""A reporter that writes runs of a log: one per trial, and one per trained candidate."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Self
 
+from headstart.context import ProgressReporter, TrainingProgress
 from headstart.logs.base import About, Log, Outcome, Parameter, Run
 from headstart.spec import Measurement, Result, Trial, Value
 from headstart.spec.labels import number_label
-from headstart.workspace import TrainingProgress, Watcher
 
-__all__ = ["LogWatcher"]
+__all__ = ["CurveReporter"]
 
 RATE = "learning_rate"
 # Hyperparameters that identify a candidate within its trial.
 Key = tuple[tuple[str, Value], ...]
 
 
-class LogWatcher(Watcher):
+class CurveReporter(ProgressReporter):
     """Writes training curves, selections and outcomes to a log.
 
     Curves show loss, learning rate and images per second, a few points per second. The run of a
