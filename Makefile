@@ -53,6 +53,7 @@ bench: $(BASE_STAMP)
 	$(BIN)/python benchmarks/probe.py
 
 docs: $(DEV_STAMP)
+	$(BIN)/python scripts/write_errors.py
 	$(BIN)/python scripts/build_docs.py build/docs
 	@echo "open build/docs/index.html"
 

@@ -10,7 +10,7 @@ import typer
 from headstart.analysis import Analysis, analyze, match_names, parse_mapping
 from headstart.cli import estimates
 from headstart.cli.streams import screen
-from headstart.errors import AnalysisError
+from headstart.errors import CommandError
 from headstart.files import replaced, writable_folder
 
 __all__ = [
@@ -36,10 +36,13 @@ def check_places(*files: Path | None) -> None:
 
 
 def check_upstream(upstream: float | None) -> None:
-    """Raise AnalysisError for what is no accuracy to predict from, before the work starts."""
+    """Raise CommandError for what is no accuracy to predict from, before the work starts."""
     if upstream is not None and not 0 < upstream < 100:
-        raise AnalysisError(
-            f"--predict: expected an accuracy between 0 and 100, found {upstream:g}"
+        raise CommandError(
+            f"invalid --predict {upstream:g}: expected an accuracy between 0 and 100",
+            code="command.value",
+            name="--predict",
+            value=upstream,
         )
 
 

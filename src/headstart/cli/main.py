@@ -83,7 +83,7 @@ from headstart.cli.pretraining_commands import ablate, pretrain
 from headstart.cli.result_commands import results_app
 from headstart.cli.streams import run_command
 from headstart.cli.verbosity import set_verbosity
-from headstart.errors import AnalysisError, CommandError
+from headstart.errors import CommandError
 
 __all__ = ["app", "main"]
 
@@ -293,7 +293,11 @@ def analyze(
     )
 
     if references is not None and out is None:
-        raise AnalysisError("--references draws lines in the figures: pass --out FOLDER as well")
+        raise CommandError(
+            "--references draws lines in the figures: pass --out FOLDER as well",
+            code="command.missing",
+            name="--out",
+        )
     check_upstream(predict)
     check_places(json, out / "figures" if out else None)
     lines = None if references is None else read_references(references)
@@ -426,6 +430,35 @@ def plugins(json: JsonFlag = False) -> None:
     from headstart.cli.networks import show_plugins
 
     show_plugins(json=json)
+
+
+@command(app)
+def explain(
+    code: Annotated[
+        str | None,
+        typer.Argument(
+            help="Code of an error, as --verbose shows it; all are listed if omitted.",
+            metavar="CODE",
+            show_default=False,
+        ),
+    ] = None,
+    json: JsonFlag = False,
+) -> None:
+    """Explain an error by its code: what it means, its messages, the page about its subject."""
+    import json as json_module
+    from dataclasses import asdict
+
+    from headstart.error_index import error_index, explained
+
+    found = list(error_index().values()) if code is None else [explained(code)]
+    if json:
+        typer.echo(json_module.dumps([asdict(one) for one in found], indent=1))
+    elif code is None:
+        width = max(len(one.code) for one in found)
+        shown = [(one.code, one.messages[0] if one.messages else one.meaning) for one in found]
+        typer.echo("\n".join(f"{name:<{width}}  {message}" for name, message in shown))
+    else:
+        typer.echo("\n".join(line for one in found for line in one.text()))
 
 
 def _study_options(**given: object) -> dict[str, object]:

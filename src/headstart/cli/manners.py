@@ -40,6 +40,7 @@ PANELS = {
     "upstream": TRAIN,
     "embed": TRAIN,
     "demo": START,
+    "explain": START,
 }
 HELP: dict[str, Any] = {"help_option_names": ["-h", "--help"]}
 

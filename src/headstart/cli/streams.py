@@ -150,7 +150,7 @@ def _unexpected(error: Exception) -> HeadstartError:
     return HeadstartError(
         f"unexpected {kind} at {place.filename}:{place.lineno}: {str(error)[:LONGEST]}: please "
         "report it, with the output of the same command and --verbose",
-        code="unexpected",
+        code="program.unexpected",
         kind=kind,
     )
 
@@ -187,7 +187,13 @@ def _usage_error(error: Any) -> CommandError:
                 f"option {option} needs a value: {help_}", code="command.value_missing", name=option
             )
         names = [name for one in context.command.params for name in one.opts] if context else []
-        return _unknown("option", option, [name for name in names if name.startswith("-")], help_)
+        known = [name for name in names if name.startswith("-")]
+        return CommandError(
+            f"unknown option '{option}': {_hint(option, known, help_)}",
+            code="command.option_unknown",
+            name=option,
+            near=_near(option, known),
+        )
     if parameter is not None:
         name = parameter.opts[0] if parameter.param_type_name == "option" else parameter.name
         if type(error).__name__ == "MissingParameter":
@@ -199,16 +205,23 @@ def _usage_error(error: Any) -> CommandError:
         return _bad_value(name, error)
     message = error.format_message()
     if message.startswith("No such command"):
-        return _unknown("command", message.split("'")[1], list(context.command.commands), help_)
+        name, known = message.split("'")[1], list(context.command.commands)
+        return CommandError(
+            f"unknown command '{name}': {_hint(name, known, help_)}",
+            code="command.command_unknown",
+            name=name,
+            near=_near(name, known),
+        )
     return CommandError(f"{message.rstrip('.')}; {help_}", code="command.usage")
 
 
-def _unknown(kind: str, name: str, known: Sequence[str], help_: str) -> CommandError:
-    near = get_close_matches(name, known, n=2, cutoff=0.6)
-    hint = f"did you mean {' or '.join(near)}?" if near else help_
-    return CommandError(
-        f"unknown {kind} '{name}': {hint}", code=f"command.{kind}_unknown", name=name, near=near
-    )
+def _near(name: str, known: Sequence[str]) -> list[str]:
+    return get_close_matches(name, known, n=2, cutoff=0.6)
+
+
+def _hint(name: str, known: Sequence[str], help_: str) -> str:
+    near = _near(name, known)
+    return f"did you mean {' or '.join(near)}?" if near else help_
 
 
 def _bad_value(name: str, error: Any) -> CommandError:
@@ -258,7 +271,7 @@ def _finish_output() -> None:
 def _output_error(why: str | None) -> StorageError:
     return StorageError(
         f"cannot write to the standard output ({why}): check where it is sent to",
-        code="output",
+        code="output.not_writable",
         why=why,
     )
 

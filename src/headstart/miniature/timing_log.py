@@ -42,8 +42,10 @@ class TimingLog:
                 self.seconds = {name: float(s) for name, s in json.loads(text)["seconds"].items()}
             except (ValueError, KeyError, AttributeError, TypeError) as error:
                 raise StorageError(
-                    f"{file} is damaged ({type(error).__name__}): remove it; what was measured is "
-                    "in the store"
+                    f"timing log {file} is damaged ({type(error).__name__}): remove it; what was "
+                    "measured is in the store",
+                    code="miniature.timing_damaged",
+                    path=str(file),
                 ) from error
 
     @property
