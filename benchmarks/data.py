@@ -46,10 +46,10 @@ from sklearn.datasets import load_sample_images
 
 from headstart.context import ProgressReporter
 from headstart.datasets import FileImages
-from headstart.datasets.prepare import bytes_needed, fit_side, prepare_images
-from headstart.datasets.prepared import Prepared, Recipe, open_prepared
+from headstart.datasets.image_cache import PreparedForm, PreparedImages, open_prepared
+from headstart.datasets.image_cache_prepare import bytes_needed, fit_side, prepare_images
 
-RECIPE = Recipe("benchmark")
+RECIPE = PreparedForm("benchmark")
 WAYS, THINGS = ("pillow", "small jpeg", "prepared"), ("read", "cold", "crop")
 PROCESSES, BATCH, CROP = 2, 64, 224
 WIDTH, HEIGHT = 500, 375
@@ -82,7 +82,7 @@ def images_of(folder: Path, times: int = 1) -> FileImages:
     return FileImages(sorted((folder / "pillow").iterdir()) * times)
 
 
-def form_of(folder: Path, times: int = 1) -> Prepared:
+def form_of(folder: Path, times: int = 1) -> PreparedImages:
     """Open the prepared form."""
     form = open_prepared(
         images_of(folder, times), RECIPE, folder / f"prepared-{times}", ProgressReporter()

@@ -43,9 +43,9 @@ from data import photographs
 from features import machine
 from headstart.context import ProgressReporter
 from headstart.datasets import FileImages
-from headstart.datasets.prepare import prepare_images
-from headstart.datasets.prepared import Prepared
-from headstart.datasets.prepared import Recipe as Form
+from headstart.datasets.image_cache import PreparedForm as Form
+from headstart.datasets.image_cache import PreparedImages
+from headstart.datasets.image_cache_prepare import prepare_images
 from headstart.devices import resolve_device
 from headstart.training import Hyperparameters, Input, train
 from headstart.training.modes import exact_float32, multiplying
@@ -210,7 +210,7 @@ def wait(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def written(case: Case, folder: Path) -> tuple[list[Path], Prepared]:
+def written(case: Case, folder: Path) -> tuple[list[Path], PreparedImages]:
     """Write the case's images; give their files and their prepared form."""
     photographs(folder, case.n_images)
     files = sorted((folder / "pillow").iterdir())

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from headstart.context import default_cache
-from headstart.datasets.ledger import Ledger
+from headstart.datasets.file_index import FileIndex
 from headstart.datasets.manifest import make_manifest
 from headstart.datasets.sources.embedded import EMBEDDED
 from headstart.labels import kind_of
@@ -24,7 +24,7 @@ def main() -> None:
         # Not through the source: it takes what it drew before for what its manifest says.
         known = EMBEDDED[name]
         parts = known.read(default_cache())
-        manifest = make_manifest(known.classes, parts, kind_of("top-1"), Ledger(None))
+        manifest = make_manifest(known.classes, parts, kind_of("top-1"), FileIndex(None))
         text = manifest.model_dump_json(indent=1, exclude_defaults=True)
         (FOLDER / f"{name}.json").write_text(f"{text}\n")
         print(f"{name}: {manifest.revision[:12]}")

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from headstart.datasets import FileImages, Split
-from headstart.datasets.archives import Archive, Facts
+from headstart.datasets.archives import Facts, RawDataset
 
 IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 
@@ -61,14 +61,14 @@ def write_images(
     return write_table(path, columns, features, group)
 
 
-def write_copy(folder: Path, facts: Facts, archive: Archive) -> Path:
+def write_copy(folder: Path, facts: Facts, raw: RawDataset) -> Path:
     """Write a creators' archive as its copy on the hub: the copy's columns, its splits, its names.
 
     What the copy joins is joined; what it divides otherwise is divided by turns.
     """
     copy = facts.hub
     for part, wanted in copy.parts.items():
-        pairs = [pair for name in part.split("+") for pair in _pairs(archive.parts[name])]
+        pairs = [pair for name in part.split("+") for pair in _pairs(raw.parts[name])]
         splits = wanted.split("+")
         for place, split in enumerate(splits):
             inside = pairs[place :: len(splits)]
@@ -76,7 +76,7 @@ def write_copy(folder: Path, facts: Facts, archive: Archive) -> Path:
                 copy.image: pa.array([image for image, _ in inside], IMAGE),
                 copy.label: pa.array([label for _, label in inside]),
             }
-            features = {copy.image: {"_type": "Image"}, copy.label: class_label(*archive.classes)}
+            features = {copy.image: {"_type": "Image"}, copy.label: class_label(*raw.classes)}
             if copy.label == "fine_label":
                 columns["coarse_label"] = pa.array([0] * len(inside))
                 features["coarse_label"] = class_label("things")

@@ -206,7 +206,7 @@ def test_where_the_twelve_come_from_is_as_documented():
 
 
 def test_the_options_of_a_datasets_name_are_as_documented():
-    from headstart.datasets.names import OPTIONS
+    from headstart.datasets.dataset_name import OPTIONS
     from headstart.datasets.sources import SOURCES
 
     tables = DATASETS.split("### Options")[1].split("###")[0]

@@ -15,8 +15,8 @@ from PIL import Image
 import awkward
 import headstart as hs
 from conftest import MODEL, headstart_process, require, write_folder
+from headstart.datasets import file_index
 from headstart.datasets import images as reading
-from headstart.datasets import ledger
 from hub_files import write_images
 
 STAMPS = Path("/usr/share/tuxpaint/stamps")
@@ -231,9 +231,11 @@ def test_a_second_run_measures_nothing_and_reads_no_file(photos, run, monkeypatc
     for path in photos.rglob("*.png"):
         os.utime(path, (settled, settled))
     reads = []
-    look, hashed = ledger.look_at, ledger.sha256_file
-    monkeypatch.setattr(ledger, "look_at", lambda content: reads.append(1) or look(content))
-    monkeypatch.setattr(ledger, "sha256_file", lambda path: reads.append(1) or hashed(path))
+    look, hashed = file_index.inspect_image, file_index.sha256_file
+    monkeypatch.setattr(
+        file_index, "inspect_image", lambda content: reads.append(1) or look(content)
+    )
+    monkeypatch.setattr(file_index, "sha256_file", lambda path: reads.append(1) or hashed(path))
     decode = reading.decode
     monkeypatch.setattr(reading, "decode", lambda *a: reads.append(1) or decode(*a))
     outcome, _ = run(photos)

@@ -94,7 +94,7 @@ PLACES = '''
 import numpy as np
 from torch import nn
 
-from headstart.datasets.archive import Archive
+from headstart.datasets.raw_dataset import RawDataset
 from headstart.datasets.images import ArrayImages
 from headstart.datasets.sources.base import Description, Presence, Source as DatasetSource
 from headstart.datasets.splits import Split
@@ -147,7 +147,7 @@ class Shades(DatasetSource):
         noise = np.random.RandomState(0).randint(0, 60, (30 * n, 16, 16))
         pixels = (noise + 60 * labels[:, None, None]).astype(np.uint8)
         split = Split(ArrayImages(pixels), labels, np.arange(30 * n))
-        return Archive(tuple(f"shade {i}" for i in range(n)), {"all": split})
+        return RawDataset(tuple(f"shade {i}" for i in range(n)), {"all": split})
 '''
 
 

@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 from headstart import datasets
-from headstart.datasets.names import DatasetName
-from headstart.datasets.reading import read_dataset
+from headstart.datasets.dataset_name import DatasetName
+from headstart.datasets.loading import read_dataset
 
 
 def exported(cli, tmp_path, name):
@@ -34,23 +34,23 @@ def test_rows_lead_back_to_the_images(cli, tmp_path, own_cache):
     counts = Counter(row["split"] for row in rows)
     assert counts == {"train": 1079, "validation": 359, "test": 359} == dict(found.sizes)
     assert len({(row["split"], row["row"]) for row in rows}) == len(rows)
-    reading = read_dataset("embedded", DatasetName.parse("digits"), own_cache)
-    for split, part in reading.parts.items():
+    loaded = read_dataset("embedded", DatasetName.parse("digits"), own_cache)
+    for split, part in loaded.parts.items():
         own = {int(row["row"]): row for row in rows if row["split"] == split}
         assert sorted(own) == sorted(part.rows.tolist())
         for place, row in enumerate(part.rows.tolist()):
-            assert own[row]["labels"] == reading.classes[part.labels[place]]
+            assert own[row]["labels"] == loaded.classes[part.labels[place]]
             assert own[row]["image"] == part.images.where(place)
 
 
 def test_images_of_a_folder_are_named_from_its_root(cli, photos, tmp_path, own_cache):
     rows, _ = exported(cli, tmp_path, str(photos))
     assert len(rows) == 18
-    reading = read_dataset("folder", DatasetName.parse(str(photos)), own_cache)
+    loaded = read_dataset("folder", DatasetName.parse(str(photos)), own_cache)
     for row in rows:
         file = photos / row["image"]
         assert (row["split"], row["labels"]) == (file.parts[-3], file.parts[-2])
-        part = reading.parts[row["split"]]
+        part = loaded.parts[row["split"]]
         place = part.rows.tolist().index(int(row["row"]))
         with Image.open(file) as image:
             np.testing.assert_array_equal(part.images.decode(place), image.convert("RGB"))

@@ -9,8 +9,8 @@ from conftest import write_folder
 from headstart import datasets
 from headstart.context import ProgressReporter, default_cache
 from headstart.datasets import fashion_mnist, glyphs
+from headstart.datasets.dataset_name import DatasetName
 from headstart.datasets.manifest import check_manifest
-from headstart.datasets.names import DatasetName
 from headstart.datasets.sources import SOURCES
 from headstart.errors import (
     DatasetError,
@@ -154,7 +154,7 @@ def small_fashion_mnist(tmp_path, monkeypatch):
             (tmp_path / names).write_bytes(gzip.compress(head + bytes(labels)))
 
     yield write
-    datasets.reading._kept.cache_clear()
+    datasets.loading._kept.cache_clear()
 
 
 def test_other_content_under_fashion_mnists_name_is_found(small_fashion_mnist, own_cache):

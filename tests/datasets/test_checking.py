@@ -7,11 +7,11 @@ import pytest
 from conftest import write_folder
 from headstart import datasets
 from headstart.context import ProgressReporter
-from headstart.datasets.archive import LOOSE
-from headstart.datasets.checking import Checked, DataWarning, check_images, data_warnings
-from headstart.datasets.inspection import Duplicate, Inspection
+from headstart.datasets.checking import DataWarning, VerifiedDataset, check_images, data_warnings
+from headstart.datasets.inspection import AuditReport, Duplicate
+from headstart.datasets.loading import LoadedDataset
 from headstart.datasets.manifest import Manifest
-from headstart.datasets.reading import Reading
+from headstart.datasets.raw_dataset import LOOSE
 from headstart.errors import DatasetError
 from headstart.spec import Decoding
 
@@ -24,8 +24,8 @@ AS_SHOWN = Decoding()
 
 def warned(missing=None, decoding=AS_SHOWN, left_out=None, **found) -> list[DataWarning]:
     manifest = Manifest(classes=(), splits={})
-    reading = Reading(("a", "b"), {}, manifest, "top-1", "", missing or {}, left_out or {})
-    return data_warnings(Checked("own", "", reading, Inspection(**NONE | found), decoding))
+    loaded = LoadedDataset(("a", "b"), {}, manifest, "top-1", "", missing or {}, left_out or {})
+    return data_warnings(VerifiedDataset("own", "", loaded, AuditReport(**NONE | found), decoding))
 
 
 def test_nothing_odd():
@@ -83,8 +83,8 @@ def test_what_is_warned_of(found, code, named):
     (("1.0", "10"), ""), (("+", "*"), ""),
 ])  # fmt: skip
 def test_names_of_classes_that_may_be_slips(classes, named):
-    reading = Reading(classes, {}, Manifest(classes=(), splits={}), "top-1", "", {}, {})
-    found = data_warnings(Checked("own", "", reading, Inspection(**NONE), AS_SHOWN))
+    loaded = LoadedDataset(classes, {}, Manifest(classes=(), splits={}), "top-1", "", {}, {})
+    found = data_warnings(VerifiedDataset("own", "", loaded, AuditReport(**NONE), AS_SHOWN))
     assert [warning.code for warning in found] == (["similar-classes"] if named else [])
     assert all(warning.text.endswith(f": {named}") for warning in found)
 

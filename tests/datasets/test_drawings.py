@@ -9,10 +9,10 @@ from conftest import require
 from headstart import datasets
 from headstart.context import ProgressReporter
 from headstart.datasets import characters, charts, patches, shapes, textures
+from headstart.datasets.dataset_name import DatasetName
+from headstart.datasets.file_index import FileIndex
 from headstart.datasets.kept import keep
-from headstart.datasets.ledger import Ledger
 from headstart.datasets.manifest import Manifest
-from headstart.datasets.names import DatasetName
 from headstart.datasets.sources import source_of
 
 DRAWN = {
@@ -120,15 +120,15 @@ def test_the_first_drawing_is_watched(tmp_path):
 def test_what_is_damaged_on_disk_is_drawn_again(tmp_path):
     drawings = shapes.DRAWINGS
     digest = manifest("shapes").splits["validation"].images_sha256
-    path, ledger = tmp_path / "shapes", Ledger(tmp_path / "files.db")
-    first = keep(path, drawings.shape, digest, ledger, lambda: drawings.pixels("validation"))
+    path, file_index = tmp_path / "shapes", FileIndex(tmp_path / "files.db")
+    first = keep(path, drawings.shape, digest, file_index, lambda: drawings.pixels("validation"))
     path.write_bytes(path.read_bytes()[:-1] + b"x")
-    again = keep(path, drawings.shape, digest, ledger, lambda: drawings.pixels("validation"))
-    assert first.digest(ledger) == again.digest(ledger) == digest
+    again = keep(path, drawings.shape, digest, file_index, lambda: drawings.pixels("validation"))
+    assert first.digest(file_index) == again.digest(file_index) == digest
 
 
 def test_what_is_drawn_otherwise_is_not_kept(tmp_path):
     drawings, path = shapes.DRAWINGS, tmp_path / "shapes"
     wrong = drawings.pixels("validation") ^ 1
-    keep(path, drawings.shape, "0" * 64, Ledger(tmp_path / "files.db"), lambda: wrong)
+    keep(path, drawings.shape, "0" * 64, FileIndex(tmp_path / "files.db"), lambda: wrong)
     assert not path.exists()

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from sklearn.model_selection import StratifiedGroupKFold
 
 from headstart.datasets import ArrayImages, Split
-from headstart.datasets.archive import Archive
-from headstart.datasets.drawn import drawn_splits, hold_out_groups
+from headstart.datasets.raw_dataset import RawDataset
+from headstart.datasets.splitting import draw_splits, hold_out_groups
 from headstart.errors import DatasetError
 from headstart.labels import hold_out, kind_of
 
@@ -25,7 +25,7 @@ def archive(groups=None, **labels):
     parts = {name: split(values) for name, values in labels.items()}
     n_classes = 1 + max(int(np.max(values)) for values in labels.values())
     groups = {name: np.asarray(g, dtype=np.int64) for name, g in (groups or {}).items()}
-    return Archive(tuple(f"c{i}" for i in range(n_classes)), parts, groups=groups)
+    return RawDataset(tuple(f"c{i}" for i in range(n_classes)), parts, groups=groups)
 
 
 def rows(splits):
@@ -37,7 +37,7 @@ FOUR = np.repeat(np.arange(4), [50, 30, 15, 5])
 
 def test_three_parts_are_taken_as_they_are():
     given_ = archive(test=[0, 1], train=[0, 1, 1], validation=[1, 0])
-    splits, rule = drawn_splits(given_, 0)
+    splits, rule = draw_splits(given_, 0)
     assert rule == "as given"
     assert list(splits) == ["train", "validation", "test"]
     assert all(splits[name] is part for name, part in given_.parts.items())
@@ -45,7 +45,7 @@ def test_three_parts_are_taken_as_they_are():
 
 def test_validation_is_drawn_from_train():
     given_ = archive(train=FOUR, test=[0, 1, 2, 3])
-    splits, rule = drawn_splits(given_, 3)
+    splits, rule = draw_splits(given_, 3)
     assert rule == "test as given; 20 % of train drawn for validation, stratified, seed 3"
     assert splits["test"] is given_.parts["test"]
     assert np.bincount(splits["validation"].labels).tolist() == [10, 6, 3, 1]
@@ -54,7 +54,7 @@ def test_validation_is_drawn_from_train():
 
 def test_what_was_chosen_on_is_no_test_set_unless_there_is_none():
     given_ = archive(train=FOUR, validation=[0, 1, 2, 3])
-    splits, rule = drawn_splits(given_, 0)
+    splits, rule = draw_splits(given_, 0)
     assert rule == (
         "what is named validation is the test set, as none is named test; 20 % of train drawn for "
         "validation, stratified, seed 0"
@@ -62,12 +62,12 @@ def test_what_was_chosen_on_is_no_test_set_unless_there_is_none():
     assert splits["test"] is given_.parts["validation"]
     assert (len(splits["train"]), len(splits["validation"])) == (80, 20)
     # It does not matter what the test set is called.
-    other, _ = drawn_splits(archive(train=FOUR, test=[0, 1, 2, 3]), 0)
+    other, _ = draw_splits(archive(train=FOUR, test=[0, 1, 2, 3]), 0)
     assert rows(other) == rows(splits)
 
 
 def test_everything_is_drawn():
-    splits, rule = drawn_splits(archive(all=FOUR), 0)
+    splits, rule = draw_splits(archive(all=FOUR), 0)
     assert rule == "drawn: 60 % train, 20 % validation, 20 % test, stratified, seed 0"
     counts = {name: np.bincount(part.labels).tolist() for name, part in splits.items()}
     assert counts == {
@@ -77,7 +77,7 @@ def test_everything_is_drawn():
 
 def test_a_class_of_one_image_is_trained_on():
     labels = [0] * 10 + [1] * 10 + [2]
-    splits, rule = drawn_splits(archive(all=labels), 0)
+    splits, rule = draw_splits(archive(all=labels), 0)
     assert 20 in rows(splits)["train"]
     assert rule.endswith("seed 0")
 
@@ -85,14 +85,14 @@ def test_a_class_of_one_image_is_trained_on():
 def test_several_labels_an_image():
     random = np.random.RandomState(0)
     labels = np.where(random.rand(200, 3) < [0.5, 0.2, 0.05], 1, -1)
-    splits, rule = drawn_splits(archive(all=labels), 0, KIND.hold_out)
+    splits, rule = draw_splits(archive(all=labels), 0, KIND.hold_out)
     assert rule == "drawn: 60 % train, 20 % validation, 20 % test, stratified, seed 0"
     total = (labels == 1).sum(axis=0)
     for name, share in (("train", 0.6), ("validation", 0.2), ("test", 0.2)):
         counts = (splits[name].labels == 1).sum(axis=0)
         assert np.abs(counts - share * total).max() <= 2
     groups = {"all": random.randint(0, 40, 200)}
-    splits, _ = drawn_splits(archive(groups, all=labels), 0)
+    splits, _ = draw_splits(archive(groups, all=labels), 0)
     held = (splits["test"].labels == 1).sum(axis=0) / total
     assert np.abs(held - 0.2).max() < 0.1
     assert_whole(splits, groups["all"])
@@ -100,7 +100,7 @@ def test_several_labels_an_image():
 
 def test_groups_stay_together_in_train_alone_too():
     groups = {"train": np.repeat(np.arange(20), 5), "test": [99, 99]}
-    splits, rule = drawn_splits(archive(groups, train=np.tile([0, 1], 50), test=[0, 1]), 0)
+    splits, rule = draw_splits(archive(groups, train=np.tile([0, 1], 50), test=[0, 1]), 0)
     assert rule.endswith(
         "20 % of train drawn for validation, stratified, seed 0, groups kept together"
     )
@@ -112,7 +112,7 @@ def test_a_class_of_one_group_is_trained_on():
     labels = np.array([0, 1] * 20 + [2] * 4)
     groups = np.array([*np.repeat(np.arange(10), 4), 50, 50, 50, 50])
     for seed in range(20):
-        splits, rule = drawn_splits(archive({"all": groups}, all=labels), seed)
+        splits, rule = draw_splits(archive({"all": groups}, all=labels), seed)
         assert set(rows(splits)["train"]) >= {40, 41, 42, 43}
         assert rule.endswith("groups kept together")
 
@@ -124,16 +124,16 @@ def test_classes_that_each_belong_to_one_group_alone_leave_nothing_to_draw():
         match=r"no test images can be drawn \(number of groups: 3, each with all images of some "
         r"class\): a class needs some on both sides; add images, or give all parts",
     ):
-        drawn_splits(archive({"all": groups}, all=labels), 0)
+        draw_splits(archive({"all": groups}, all=labels), 0)
     with pytest.raises(DatasetError, match=r"no validation images can be drawn .*groups: 1, each"):
-        drawn_splits(archive({"train": [1] * 6, "test": [2]}, train=labels, test=[0]), 0)
+        draw_splits(archive({"train": [1] * 6, "test": [2]}, train=labels, test=[0]), 0)
 
 
 def test_a_large_group_is_held_out_only_where_there_is_no_other():
     labels = np.tile([0, 1], 50)
     groups = np.where(np.arange(100) < 60, 0, np.arange(100) // 10)
     for seed in range(20):
-        splits, _ = drawn_splits(archive({"all": groups}, all=labels), seed)
+        splits, _ = draw_splits(archive({"all": groups}, all=labels), seed)
         assert (len(splits["test"]), len(splits["validation"])) in ((20, 20), (20, 10))
         assert set(rows(splits)["train"]) >= set(range(60))
     kept, held = hold_out_groups(np.array([0, 1] * 4), np.repeat([3, 9], 4), 0.2, 0)
@@ -144,17 +144,17 @@ def test_too_few_images():
     with pytest.raises(
         DatasetError, match=r"no test images can be drawn \(2 images, no two of one"
     ):
-        drawn_splits(archive(all=[0, 1]), 0)
+        draw_splits(archive(all=[0, 1]), 0)
     with pytest.raises(DatasetError, match="no validation images can be drawn"):
-        drawn_splits(archive(all=[0, 0, 1]), 0)
+        draw_splits(archive(all=[0, 0, 1]), 0)
     with pytest.raises(DatasetError, match="no images to draw test images from: add some"):
-        drawn_splits(Archive(("a", "b"), {"all": split([])}), 0)
+        draw_splits(RawDataset(("a", "b"), {"all": split([])}), 0)
 
 
 @pytest.mark.parametrize("parts", [["test"], ["train"], ["validation", "test"], ["all", "test"]])
 def test_other_parts(parts):
     with pytest.raises(DatasetError, match="expected the parts train, and validation or test, or"):
-        drawn_splits(archive(**{part: [0, 1] for part in parts}), 0)
+        draw_splits(archive(**{part: [0, 1] for part in parts}), 0)
 
 
 def assert_whole(splits, groups):
@@ -165,7 +165,7 @@ def assert_whole(splits, groups):
 def drawn_or_not(given_, seed, hold_out=hold_out):
     """Draw; an example that cannot be drawn from says nothing."""
     try:
-        return drawn_splits(given_, seed, hold_out)[0]
+        return draw_splits(given_, seed, hold_out)[0]
     except DatasetError as error:
         assume("can be drawn" not in str(error))
         raise
@@ -188,7 +188,7 @@ def test_splits_are_a_partition_and_follow_the_seed(labels, seed, whole):
     assert all(part == sorted(part) for part in drawn.values())
     for part in splits.values():
         np.testing.assert_array_equal(part.labels, np.asarray(labels)[part.rows])
-    assert rows(drawn_splits(given_, seed, draw)[0]) == rows(splits)
+    assert rows(draw_splits(given_, seed, draw)[0]) == rows(splits)
 
 
 @given(
@@ -203,7 +203,7 @@ def test_groups_are_whole_and_train_has_every_class(labels, groups, seed):
     splits = drawn_or_not(given_, seed)
     assert_whole(splits, groups)
     assert sorted(row for part in rows(splits).values() for row in part) == list(range(len(labels)))
-    assert rows(drawn_splits(given_, seed)[0]) == rows(splits)
+    assert rows(draw_splits(given_, seed)[0]) == rows(splits)
     if isinstance(labels[0], int):
         assert set(splits["train"].labels.tolist()) == set(labels)
     else:
@@ -215,7 +215,7 @@ def test_groups_are_whole_and_train_has_every_class(labels, groups, seed):
 def test_another_seed_draws_other_splits(seed, step, grouped):
     groups = {"all": np.arange(100) // 2} if grouped else None
     given_ = archive(groups, all=FOUR)
-    first, second = (rows(drawn_splits(given_, s)[0]) for s in (seed, seed + step))
+    first, second = (rows(draw_splits(given_, s)[0]) for s in (seed, seed + step))
     assert first["test"] != second["test"]
     assert first["validation"] != second["validation"]
 

@@ -8,8 +8,8 @@ from conftest import write_folder
 from headstart import datasets
 from headstart.context import default_cache
 from headstart.datasets import FileImages
-from headstart.datasets.archive import Archive
-from headstart.datasets.names import DatasetName
+from headstart.datasets.dataset_name import DatasetName
+from headstart.datasets.raw_dataset import RawDataset
 from headstart.datasets.sources.study import StudySource
 from headstart.errors import (
     BrokenImageError,
@@ -91,7 +91,7 @@ def test_a_split_seed_that_draws_nothing_is_refused(photos):
             datasets.find(name)
     parts = dict.fromkeys(("train", "validation", "test"))
     with pytest.raises(StudyError, match=words):
-        StudySource().split(DatasetName.parse("dtd?split_seed=3"), Archive(("a", "b"), parts))
+        StudySource().split(DatasetName.parse("dtd?split_seed=3"), RawDataset(("a", "b"), parts))
 
 
 def test_a_file_that_is_no_folder(tmp_path, monkeypatch):

@@ -37,19 +37,19 @@ def refused(folder, words, error=DatasetError, **choice):
 
 
 def test_a_repository_as_the_hubs_library_writes_it(pets):
-    archive = read(pets, Choice(), "hf:a/b")
-    assert archive.classes == NAMES
-    assert list(archive.parts) == ["train", "test"]
-    assert archive.parts["train"].labels.tolist() == [2, 0, 1, 1, 1]
-    assert archive.parts["train"].labels.dtype == np.int64
-    assert archive.parts["test"].rows.tolist() == [0, 1]
-    assert isinstance(archive.parts["train"].images, ParquetImages)
-    where = archive.parts["train"].images.where(3)
+    raw = read(pets, Choice(), "hf:a/b")
+    assert raw.classes == NAMES
+    assert list(raw.parts) == ["train", "test"]
+    assert raw.parts["train"].labels.tolist() == [2, 0, 1, 1, 1]
+    assert raw.parts["train"].labels.dtype == np.int64
+    assert raw.parts["test"].rows.tolist() == [0, 1]
+    assert isinstance(raw.parts["train"].images, ParquetImages)
+    where = raw.parts["train"].images.where(3)
     assert where == "train-00001-of-00002.parquet, row 0 (1_0.png)"
     # The brightness tells the class.
-    levels = [np.asarray(archive.parts["train"].images.decode(row)).mean() for row in range(5)]
+    levels = [np.asarray(raw.parts["train"].images.decode(row)).mean() for row in range(5)]
     assert np.round((np.array(levels) - 60) / 20).tolist() == [2, 0, 1, 1, 1]
-    assert archive.groups == {}
+    assert raw.groups == {}
     assert not has_several_classes(pets / "data/test-00000-of-00001.parquet", Choice(), "")
 
 
@@ -137,10 +137,10 @@ def test_what_the_readme_declares_is_taken_where_names_do_not_tell(tmp_path):
         read(tmp_path, Choice(parts={"train": "train", "test": "test_id"}), "")
     assert error.value.values["found"] == ("train", "test_ood")
     chosen = Choice(parts={"train": "train", "test": "test_ood"})
-    archive = read(tmp_path, chosen, "")
-    assert [len(archive.parts[part]) for part in ("train", "test")] == [2, 2]
-    assert archive.parts["test"].images.where(0).startswith("b.parquet")
-    assert archive.understood == "train, test_ood (as test)"
+    raw = read(tmp_path, chosen, "")
+    assert [len(raw.parts[part]) for part in ("train", "test")] == [2, 2]
+    assert raw.parts["test"].images.where(0).startswith("b.parquet")
+    assert raw.understood == "train, test_ood (as test)"
     # What is not simple, or no YAML at all, declares nothing.
     for text in ("---\nconfigs: [1]\n---\n", "---\n: [\n---\n", declared.format("x", "none", "b")):
         readme.write_text(text)
@@ -214,18 +214,18 @@ def test_fine_labels_come_before_coarse_ones(tmp_path):
     file = tmp_path / "train.parquet"
     coarse = {"coarse_label": pa.array([0, 0])}
     write_images(file, [1, 0], NAMES[:2], image="img", label="fine_label", **coarse)
-    archive = read(tmp_path, Choice(), "")
-    assert archive.parts["all"].labels.tolist() == [1, 0]
+    raw = read(tmp_path, Choice(), "")
+    assert raw.parts["all"].labels.tolist() == [1, 0]
 
 
 def test_labels_without_names(tmp_path):
     for part, labels in (("train", [7, 3]), ("test", [3, 10])):
         write_images(tmp_path / f"{part}.parquet", labels)
-    archive = read(tmp_path, Choice(), "")
+    raw = read(tmp_path, Choice(), "")
     # In the order of numbers, not of text.
-    assert archive.classes == ("3", "7", "10")
-    assert archive.parts["train"].labels.tolist() == [1, 0]
-    assert archive.parts["test"].labels.tolist() == [0, 2]
+    assert raw.classes == ("3", "7", "10")
+    assert raw.parts["train"].labels.tolist() == [1, 0]
+    assert raw.parts["test"].labels.tolist() == [0, 2]
 
 
 @pytest.mark.parametrize("dictionary", [False, True])
@@ -234,9 +234,9 @@ def test_labels_that_are_text(tmp_path, dictionary):
     values = values.dictionary_encode() if dictionary else values
     columns = {"image": pa.array([encoded(60 + k) for k in range(3)]), "label": values}
     write_table(tmp_path / "train.parquet", columns)
-    archive = read(tmp_path, Choice(), "")
-    assert archive.classes == ("ant", "owl")
-    assert archive.parts["all"].labels.tolist() == [1, 0, 1]
+    raw = read(tmp_path, Choice(), "")
+    assert raw.classes == ("ant", "owl")
+    assert raw.parts["all"].labels.tolist() == [1, 0, 1]
 
 
 @pytest.mark.parametrize("kind", ["names", "old names", "numbers", "text"])
@@ -251,16 +251,16 @@ def test_several_labels_an_image(tmp_path, kind):
     }[kind]
     columns = {"image": pa.array([encoded(60 + k) for k in range(3)]), "labels": pa.array(values)}
     file = write_table(tmp_path / "train.parquet", columns, {"labels": feature})
-    archive = read(tmp_path, Choice(), "")
+    raw = read(tmp_path, Choice(), "")
     expected = np.array([[-1, 1, 1], [-1, -1, -1], [-1, -1, 1]])
     if "names" in kind:
-        assert archive.classes == ("a", "b", "c")
+        assert raw.classes == ("a", "b", "c")
     else:
         # Of a class without an image nothing is known.
-        assert archive.classes == (("b", "c") if kind == "text" else ("1", "2"))
+        assert raw.classes == (("b", "c") if kind == "text" else ("1", "2"))
         expected = expected[:, 1:]
-    np.testing.assert_array_equal(archive.parts["all"].labels, expected)
-    assert archive.parts["all"].labels.dtype == np.int64
+    np.testing.assert_array_equal(raw.parts["all"].labels, expected)
+    assert raw.parts["all"].labels.dtype == np.int64
     assert has_several_classes(file, Choice(), "")
 
 
@@ -369,33 +369,33 @@ def test_every_copy_in_the_catalogue_is_tried_here():
 @pytest.mark.parametrize("key", [key for key in EACH if key != "dtd"])
 def test_a_copy_becomes_the_published_splits(key, tmp_path):
     facts = small_facts(key)
-    archive = read_hub_copy(facts, write_copy(tmp_path, key, EACH[key]))
-    assert archive.classes == NAMES
-    assert set(archive.parts) == set(facts.parts)
-    check_published(facts, protocol_splits(facts, archive))
+    raw = read_hub_copy(facts, write_copy(tmp_path, key, EACH[key]))
+    assert raw.classes == NAMES
+    assert set(raw.parts) == set(facts.parts)
+    check_published(facts, protocol_splits(facts, raw))
 
 
 def test_food101s_test_is_named_validation(tmp_path):
-    archive = read_hub_copy(facts_of("food101"), write_copy(tmp_path, "food101", EACH["food101"]))
-    assert archive.parts["test"].images.where(0).startswith("validation-00000-of-00001.parquet")
+    raw = read_hub_copy(facts_of("food101"), write_copy(tmp_path, "food101", EACH["food101"]))
+    assert raw.parts["test"].images.where(0).startswith("validation-00000-of-00001.parquet")
 
 
 def test_caltech101_is_joined_and_drawn_anew(tmp_path):
-    archive = read_hub_copy(facts_of("caltech101"), write_copy(tmp_path, "caltech101", EACH["dtd"]))
-    whole = archive.parts["all"]
+    raw = read_hub_copy(facts_of("caltech101"), write_copy(tmp_path, "caltech101", EACH["dtd"]))
+    whole = raw.parts["all"]
     assert len(whole) == 18
     assert whole.images.where(11).startswith("train-")
     assert whole.images.where(12).startswith("test-")
 
 
 def test_dtds_copy_has_no_validation_images_of_its_creators(tmp_path):
-    archive = read_hub_copy(facts_of("dtd"), write_copy(tmp_path, "dtd", EACH["dtd"]))
-    assert {part: len(split) for part, split in archive.parts.items()} == {
+    raw = read_hub_copy(facts_of("dtd"), write_copy(tmp_path, "dtd", EACH["dtd"]))
+    assert {part: len(split) for part, split in raw.parts.items()} == {
         "train+validation": 12,
         "test": 6,
     }
     with pytest.raises(ManifestError, match=r"should be train, validation, test, found train\+val"):
-        protocol_splits(facts_of("dtd"), archive)
+        protocol_splits(facts_of("dtd"), raw)
 
 
 @pytest.mark.parametrize(

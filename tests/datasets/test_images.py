@@ -8,8 +8,8 @@ from PIL import Image
 
 import awkward
 from headstart.datasets import ArrayImages, FileImages, digits
-from headstart.datasets.ledger import Ledger
-from headstart.datasets.seen import look_at
+from headstart.datasets.file_index import FileIndex
+from headstart.datasets.image_info import inspect_image
 from headstart.errors import StorageError
 from headstart.spec import Decoding
 
@@ -26,18 +26,18 @@ def images(tmp_path):
 def test_the_digest_of_files_is_that_of_their_digests(images):
     contents = [path.read_bytes() for path in images.paths]
     digests = [hashlib.sha256(content).digest() for content in contents]
-    ledger = Ledger(None)
-    assert images.digest(ledger) == hashlib.sha256(b"".join(digests)).hexdigest()
+    file_index = FileIndex(None)
+    assert images.digest(file_index) == hashlib.sha256(b"".join(digests)).hexdigest()
     turned_round = images.take(np.array([2, 0]))
     expected = hashlib.sha256(digests[2] + digests[0]).hexdigest()
-    assert turned_round.digest(ledger) == expected
-    assert images.seen(ledger) == [look_at(content) for content in contents]
+    assert turned_round.digest(file_index) == expected
+    assert images.info(file_index) == [inspect_image(content) for content in contents]
 
 
 def test_the_digest_of_arrays_is_the_published_one():
     text = files("headstart.datasets").joinpath("manifests", "digits.json").read_text()
     expected = json.loads(text)["splits"]["train"]["images_sha256"]
-    assert digits.read()["train"].images.digest(Ledger(None)) == expected
+    assert digits.read()["train"].images.digest(FileIndex(None)) == expected
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -45,7 +45,7 @@ def test_arrays_are_seen_by_their_pixels(channels):
     pixels = np.stack([awkward.noise(4, 5, channels)] * 3)
     pixels[1] += 1
     steps = []
-    seen = ArrayImages(pixels).take(np.array([2, 1, 0])).seen(Ledger(None), steps.append)
+    seen = ArrayImages(pixels).take(np.array([2, 1, 0])).info(FileIndex(None), steps.append)
     assert sum(steps) == 3
     assert seen[0] == seen[2] != seen[1]
     assert seen[1].sha256 == hashlib.sha256(pixels[1].tobytes()).hexdigest()
@@ -57,9 +57,9 @@ def test_arrays_are_seen_by_their_pixels(channels):
 
 def test_a_file_that_goes_is_no_broken_image(images):
     images.paths[1].unlink()
-    for use in (images.seen, images.digest):
+    for use in (images.info, images.digest):
         with pytest.raises(StorageError, match=r"cannot use .*grey\.jpg: No such file"):
-            use(Ledger(None))
+            use(FileIndex(None))
     with pytest.raises(StorageError, match=r"cannot use .*grey\.jpg: No such file"):
         images.decode(1)
 

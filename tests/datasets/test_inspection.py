@@ -10,8 +10,8 @@ from torchvision.datasets.folder import pil_loader
 import awkward
 from conftest import require
 from headstart.datasets import ArrayImages, FileImages, Split
+from headstart.datasets.file_index import FileIndex
 from headstart.datasets.inspection import Duplicate, Problem, check, inspect
-from headstart.datasets.ledger import Ledger
 from headstart.errors import BrokenImageError, DatasetError
 from headstart.spec import Decoding
 
@@ -39,7 +39,7 @@ def test_every_problem_in_order_and_what_a_decoding_touches(tmp_path):
         "test": written(tmp_path / "test", {name: one for name, (one, _) in broken.items()}),
     }
     steps = []
-    found = inspect(parts, Ledger(tmp_path / "files.db"), Decoding(), steps.append)
+    found = inspect(parts, FileIndex(tmp_path / "files.db"), Decoding(), steps.append)
     assert found.n_images == sum(steps) == len(whole) + len(broken)
     assert [(p.split, p.row, p.where) for p in found.problems] == [
         ("test", row, str(tmp_path / "test" / name)) for row, name in enumerate(broken)
@@ -57,7 +57,7 @@ def test_every_problem_in_order_and_what_a_decoding_touches(tmp_path):
 def test_images_over_the_limit(tmp_path):
     huge = awkward.huge_png(12960, 12960)
     parts = {"train": written(tmp_path / "x", {"a.png": flat(1), "b.png": huge})}
-    found = inspect(parts, Ledger(None), Decoding())
+    found = inspect(parts, FileIndex(None), Decoding())
     reason = (
         "12960 x 12960 = 167,961,600 pixels, over the limit of 100,000,000: raise it with "
         "?max_pixels=167961600"
@@ -70,12 +70,12 @@ def test_images_over_the_limit(tmp_path):
     )
     with pytest.raises(DatasetError, match=message):
         check(found, "photos", skip_broken=False)
-    assert not inspect(parts, Ledger(None), Decoding(max_pixels=167961600)).problems
+    assert not inspect(parts, FileIndex(None), Decoding(max_pixels=167961600)).problems
 
 
 def test_the_list_ends_somewhere(tmp_path):
     files = {f"{i:02}.png": bytes(i) for i in range(23)}
-    found = inspect({"train": written(tmp_path / "x", files)}, Ledger(None), Decoding())
+    found = inspect({"train": written(tmp_path / "x", files)}, FileIndex(None), Decoding())
     with pytest.raises(DatasetError) as error:
         check(found, "photos", skip_broken=False)
     assert "\n" not in str(error.value)
@@ -91,8 +91,8 @@ def test_the_list_ends_somewhere(tmp_path):
 
 def test_nothing_wrong_is_nothing_said(tmp_path):
     parts = {"train": written(tmp_path / "x", {"a.png": flat(1)})}
-    check(inspect(parts, Ledger(None), Decoding()), "photos", skip_broken=False)
-    empty = inspect({"train": split_of(FileImages([]))}, Ledger(None), Decoding())
+    check(inspect(parts, FileIndex(None), Decoding()), "photos", skip_broken=False)
+    empty = inspect({"train": split_of(FileImages([]))}, FileIndex(None), Decoding())
     assert (empty.n_images, empty.largest) == (0, 0)
 
 
@@ -104,7 +104,7 @@ def test_identical_files_in_two_splits(tmp_path):
         # Two empty files are two broken ones.
         "test": written(tmp_path / "test", {"7.png": b, "8.png": c, "9.png": b""}),
     }
-    found = inspect(parts, Ledger(None), Decoding())
+    found = inspect(parts, FileIndex(None), Decoding())
     one, two, four, five, seven, eight = (
         str(tmp_path / name)
         for name in (
@@ -136,7 +136,7 @@ def test_identical_files_with_different_labels(tmp_path, labels, conflicts):
     # Two empty files are no two of one content.
     files |= {"5.png": b"", "6.png": b""}
     parts = {"train": written(tmp_path / "x", files, [*labels, labels[0], labels[-1]])}
-    found = inspect(parts, Ledger(None), Decoding())
+    found = inspect(parts, FileIndex(None), Decoding())
     assert (found.conflicts, found.duplicates) == (conflicts, ())
 
 
@@ -146,7 +146,7 @@ def test_arrays_have_duplicates_and_nothing_else():
         "train": split_of(ArrayImages(pixels[[0, 1, 1]]), [0, 1, 2]),
         "test": split_of(ArrayImages(pixels[[2, 1]])),
     }
-    found = inspect(parts, Ledger(None), Decoding(max_pixels=29))
+    found = inspect(parts, FileIndex(None), Decoding(max_pixels=29))
     assert found.duplicates == (Duplicate("test", "number 1", "train", "number 1"),)
     assert found.conflicts == 1
     assert (found.turned, found.transparent, found.deep, found.animated) == (0, 0, 0, 0)
@@ -166,7 +166,7 @@ def test_real_pictures(stamps, tmp_path):
         "train": split_of(FileImages(stamps[::2])),
         "test": split_of(FileImages(stamps[1::2])),
     }
-    found = inspect(parts, Ledger(tmp_path / "files.db"), Decoding())
+    found = inspect(parts, FileIndex(tmp_path / "files.db"), Decoding())
     assert found.n_images == len(stamps) > 700
     assert found.problems == ()
     transparent, largest = 0, 0
@@ -180,7 +180,7 @@ def test_real_pictures(stamps, tmp_path):
     assert [duplicate.where for duplicate in found.duplicates] == twice
     for one in found.duplicates:
         assert Path(one.where).read_bytes() == Path(one.other_where).read_bytes()
-    again = inspect(parts, Ledger(tmp_path / "files.db"), Decoding())
+    again = inspect(parts, FileIndex(tmp_path / "files.db"), Decoding())
     assert again == found
 
 

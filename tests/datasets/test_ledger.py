@@ -9,10 +9,10 @@ import pytest
 from PIL import Image
 
 import awkward
-from headstart.datasets import ledger as module
+from headstart.datasets import file_index as module
 from headstart.datasets import records
-from headstart.datasets.ledger import Ledger
-from headstart.datasets.seen import look_at
+from headstart.datasets.file_index import FileIndex
+from headstart.datasets.image_info import inspect_image
 from headstart.errors import StorageError
 
 LONG_AGO = 1_000_000_000_000_000_000  # ns since 1970: a September of 2001
@@ -37,36 +37,36 @@ def looks(monkeypatch) -> list[str]:
     read = []
 
     def counted(content: bytes):
-        seen = look_at(content)
+        seen = inspect_image(content)
         read.append(seen.sha256)
         return seen
 
-    monkeypatch.setattr(module, "look_at", counted)
+    monkeypatch.setattr(module, "inspect_image", counted)
     return read
 
 
 @pytest.mark.parametrize("kept", [True, False])
 def test_a_file_is_read_once(files, looks, tmp_path, kept):
-    ledger = Ledger(tmp_path / "new" / "files.db" if kept else None)
-    expected = [look_at(file.read_bytes()) for file in files]
-    assert ledger.look(files) == expected
+    file_index = FileIndex(tmp_path / "new" / "files.db" if kept else None)
+    expected = [inspect_image(file.read_bytes()) for file in files]
+    assert file_index.inspect_files(files) == expected
     assert len(looks) == len(files)
     if kept:  # a run later
-        ledger = Ledger(tmp_path / "new" / "files.db")
+        file_index = FileIndex(tmp_path / "new" / "files.db")
     # Equal in words too: SQLite has no truth values.
-    assert repr(ledger.look(files[::-1])) == repr(expected[::-1])
+    assert repr(file_index.inspect_files(files[::-1])) == repr(expected[::-1])
     assert len(looks) == len(files)
 
 
 @pytest.mark.parametrize("kept", [True, False])
 def test_a_file_that_changed_is_read_again(files, looks, tmp_path, kept):
-    ledger = Ledger(tmp_path / "files.db" if kept else None)
-    before = ledger.look(files)
+    file_index = FileIndex(tmp_path / "files.db" if kept else None)
+    before = file_index.inspect_files(files)
     longer, later = awkward.encoded(Image.new("L", (3, 3))), files[1].read_bytes()[::-1]
     write(files[0], longer)
     write(files[1], later, modified=LONG_AGO + 1)
-    after = ledger.look(files)
-    assert after[:2] == [look_at(longer), look_at(later)]
+    after = file_index.inspect_files(files)
+    assert after[:2] == [inspect_image(longer), inspect_image(later)]
     assert after[2:] == before[2:]
     assert len(looks) == len(files) + 2
 
@@ -74,31 +74,31 @@ def test_a_file_that_changed_is_read_again(files, looks, tmp_path, kept):
 def test_a_file_of_now_is_not_remembered(files, looks, tmp_path):
     """Within one tick of a file system's clock it may change again: size and time do not tell."""
     modified = time.time_ns() + 3_600_000_000_000
-    ledger = Ledger(tmp_path / "files.db")
+    file_index = FileIndex(tmp_path / "files.db")
     write(files[0], b"one", modified)
-    assert ledger.look(files[:1]) == [look_at(b"one")]
+    assert file_index.inspect_files(files[:1]) == [inspect_image(b"one")]
     write(files[0], b"two", modified)
-    assert ledger.look(files[:1]) == [look_at(b"two")]
+    assert file_index.inspect_files(files[:1]) == [inspect_image(b"two")]
 
 
 def test_another_version_of_pillow_looks_anew(files, looks, tmp_path, monkeypatch):
-    Ledger(tmp_path / "files.db").look(files)
+    FileIndex(tmp_path / "files.db").inspect_files(files)
     monkeypatch.setattr(records, "VERSION", "1, Pillow 99")
-    Ledger(tmp_path / "files.db").look(files)
+    FileIndex(tmp_path / "files.db").inspect_files(files)
     assert len(looks) == 2 * len(files)
 
 
 def test_digests_of_any_files(tmp_path, monkeypatch):
     content = os.urandom(100)
     table, image = write(tmp_path / "x.csv", content), write(tmp_path / "x.png", b"")
-    ledger = Ledger(tmp_path / "files.db")
+    file_index = FileIndex(tmp_path / "files.db")
     expected = [hashlib.sha256(content).hexdigest(), hashlib.sha256(b"").hexdigest()]
-    assert ledger.sha256([table, image]) == expected
+    assert file_index.sha256([table, image]) == expected
     # A look at the bytes is none at the image.
-    assert ledger.look([image])[0].problem == "empty file"
-    assert ledger.sha256([image]) == expected[1:]
+    assert file_index.inspect_files([image])[0].problem == "empty file"
+    assert file_index.sha256([image]) == expected[1:]
     monkeypatch.setattr(module, "sha256_file", None)
-    assert Ledger(tmp_path / "files.db").sha256([table, image]) == expected
+    assert FileIndex(tmp_path / "files.db").sha256([table, image]) == expected
 
 
 def test_images_inside_a_file(tmp_path, looks):
@@ -109,28 +109,28 @@ def test_images_inside_a_file(tmp_path, looks):
         read.append(row)
         return container.read_bytes()[row : row + 1]
 
-    ledger = Ledger(tmp_path / "files.db")
+    file_index = FileIndex(tmp_path / "files.db")
     digests = [hashlib.sha256(letter).hexdigest() for letter in (b"a", b"b", b"c")]
-    assert [seen.sha256 for seen in ledger.look_inside(container, [2, 0], content)] == [
+    assert [seen.sha256 for seen in file_index.inspect_inside(container, [2, 0], content)] == [
         digests[2],
         digests[0],
     ]
-    ledger = Ledger(tmp_path / "files.db")
-    assert [s.sha256 for s in ledger.look_inside(container, [0, 1, 2], content)] == digests
+    file_index = FileIndex(tmp_path / "files.db")
+    assert [s.sha256 for s in file_index.inspect_inside(container, [0, 1, 2], content)] == digests
     assert sorted(read) == [0, 1, 2]
     # The file itself is another thing than the images in it.
-    assert ledger.sha256([container]) == [hashlib.sha256(b"abc").hexdigest()]
+    assert file_index.sha256([container]) == [hashlib.sha256(b"abc").hexdigest()]
     write(container, b"abcd")
-    assert [s.sha256 for s in ledger.look_inside(container, [1], content)] == digests[1:2]
+    assert [s.sha256 for s in file_index.inspect_inside(container, [1], content)] == digests[1:2]
     assert sorted(read) == [0, 1, 1, 2]
 
 
 def test_more_files_than_a_batch(files, looks, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "BATCH", 3)
     monkeypatch.setattr(records, "BATCH", 4)
-    expected = [look_at(file.read_bytes()) for file in files]
-    assert Ledger(tmp_path / "files.db").look(files) == expected
-    assert Ledger(tmp_path / "files.db").look(files) == expected
+    expected = [inspect_image(file.read_bytes()) for file in files]
+    assert FileIndex(tmp_path / "files.db").inspect_files(files) == expected
+    assert FileIndex(tmp_path / "files.db").inspect_files(files) == expected
     assert len(looks) == len(files)
 
 
@@ -142,42 +142,42 @@ def test_an_interrupted_look_goes_on(files, looks, tmp_path, monkeypatch):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        Ledger(tmp_path / "files.db").look(files, interrupt)
+        FileIndex(tmp_path / "files.db").inspect_files(files, interrupt)
     del looks[:]
-    Ledger(tmp_path / "files.db").look(files)
+    FileIndex(tmp_path / "files.db").inspect_files(files)
     assert len(looks) == len(files) - 3
 
 
 def test_progress_adds_up(files, tmp_path):
-    ledger, steps = Ledger(tmp_path / "files.db"), []
-    ledger.look(files[:5], steps.append)
+    file_index, steps = FileIndex(tmp_path / "files.db"), []
+    file_index.inspect_files(files[:5], steps.append)
     assert steps == [0, 1, 1, 1, 1, 1]
     del steps[:]
-    ledger.look(files, steps.append)
+    file_index.inspect_files(files, steps.append)
     assert steps[0] == 5
     assert sum(steps) == len(files)
 
 
 def test_nothing_to_look_at(tmp_path):
-    assert Ledger(tmp_path / "files.db").look([]) == []
+    assert FileIndex(tmp_path / "files.db").inspect_files([]) == []
 
 
 def test_names_that_are_no_text_and_relative_ones(tmp_path, looks, monkeypatch):
     name = os.fsdecode(b"f\xe2ret.png")  # as a file of SUN397 is named, not in UTF-8
     file = write(tmp_path / name, awkward.whole_files()["rgb.png"])
-    Ledger(tmp_path / "files.db").look([file])
+    FileIndex(tmp_path / "files.db").inspect_files([file])
     monkeypatch.chdir(tmp_path)
-    assert Ledger(tmp_path / "files.db").look([Path(name)])[0].format == "PNG"
+    assert FileIndex(tmp_path / "files.db").inspect_files([Path(name)])[0].format == "PNG"
     assert len(looks) == 1
 
 
-@pytest.mark.parametrize("look", ["look", "sha256"])
+@pytest.mark.parametrize("look", ["inspect_files", "sha256"])
 def test_a_file_that_is_not_there_is_named(files, look):
     missing = files[0].with_name("none.png")
     with pytest.raises(StorageError, match=r"cannot use .*none\.png: No such file"):
-        getattr(Ledger(None), look)([files[0], missing])
+        getattr(FileIndex(None), look)([files[0], missing])
     with pytest.raises(StorageError, match=r"cannot use .*files: Is a directory"):
-        getattr(Ledger(None), look)([files[0].parent])
+        getattr(FileIndex(None), look)([files[0].parent])
 
 
 def damaged(path: Path) -> None:
@@ -200,24 +200,24 @@ def test_a_database_that_cannot_be_used_stops_nothing(files, looks, tmp_path, sp
     (tmp_path / "cache").mkdir()
     path, notes = tmp_path / "cache" / "files.db", []
     spoil(path)
-    ledger = Ledger(path, notes.append)
-    expected = [look_at(file.read_bytes()) for file in files]
-    assert ledger.look(files) == expected
-    assert ledger.look(files) == expected
+    file_index = FileIndex(path, notes.append)
+    expected = [inspect_image(file.read_bytes()) for file in files]
+    assert file_index.inspect_files(files) == expected
+    assert file_index.inspect_files(files) == expected
     assert len(looks) == len(files)
     assert len(notes) == 1
     assert notes[0].startswith(f"cannot use {path} (")
     assert "\n" not in notes[0]
-    Ledger(path).look(files)  # nobody to tell
+    FileIndex(path).inspect_files(files)  # nobody to tell
 
 
 def test_a_database_that_another_holds_stops_nothing(files, tmp_path, monkeypatch):
     path, notes = tmp_path / "files.db", []
-    Ledger(path).look(files[:1])
+    FileIndex(path).inspect_files(files[:1])
     monkeypatch.setattr(records, "WAIT_SECONDS", 0)
     other = sqlite3.connect(path, isolation_level=None)
     other.execute("BEGIN EXCLUSIVE")
-    assert Ledger(path, notes.append).look(files[:1])[0].format == "PNG"
+    assert FileIndex(path, notes.append).inspect_files(files[:1])[0].format == "PNG"
     other.close()
     assert "locked" in notes[0]
 
@@ -230,15 +230,17 @@ def test_a_full_disk_stops_nothing(files, looks, tmp_path, monkeypatch):
         raise sqlite3.OperationalError("database or disk is full")
 
     monkeypatch.setattr(records.DatabaseRecords, "keep", fail)
-    ledger = Ledger(path, notes.append)
-    assert ledger.look(files) == ledger.look(files)
+    file_index = FileIndex(path, notes.append)
+    assert file_index.inspect_files(files) == file_index.inspect_files(files)
     assert len(looks) == len(files)
     assert len(notes) == 1
     assert "database or disk is full" in notes[0]
 
 
 def test_several_at_once(files, tmp_path):
-    expected = [look_at(file.read_bytes()) for file in files]
+    expected = [inspect_image(file.read_bytes()) for file in files]
     with ThreadPoolExecutor(6) as pool:
-        found = list(pool.map(lambda _: Ledger(tmp_path / "files.db").look(files), range(12)))
+        found = list(
+            pool.map(lambda _: FileIndex(tmp_path / "files.db").inspect_files(files), range(12))
+        )
     assert found == [expected] * 12

@@ -2,7 +2,7 @@
 
 import pytest
 
-from headstart.datasets.names import OPTIONS, DatasetName
+from headstart.datasets.dataset_name import OPTIONS, DatasetName
 from headstart.errors import StudyError, UnknownNameError
 from headstart.spec import Dataset, Decoding, Sizes
 

@@ -15,11 +15,11 @@ from PIL import Image
 from headstart.context import ProgressReporter
 from headstart.datasets.catalogue import find
 from headstart.datasets.checking import verify
+from headstart.datasets.file_index import FileIndex
+from headstart.datasets.image_cache import PreparedForm
+from headstart.datasets.image_cache_prepare import prepare_images
 from headstart.datasets.images import FileImages
 from headstart.datasets.inspection import check, inspect
-from headstart.datasets.ledger import Ledger
-from headstart.datasets.prepare import prepare_images
-from headstart.datasets.prepared import Recipe
 from headstart.datasets.splits import Split
 from headstart.errors import (
     BrokenImageError,
@@ -111,12 +111,12 @@ def test_a_dataset_with_such_names_is_a_record_as_any(tmp_path, folder):
     record = found.model_dump_json()
     assert Dataset.model_validate_json(record) == found
     checked = verify(str(place), tmp_path / "cache", ProgressReporter())
-    assert checked.reading.manifest.revision == found.revision
-    names = {checked.reading.image(split, 0) for split in checked.reading.parts}
+    assert checked.loaded.manifest.revision == found.revision
+    names = {checked.loaded.image(split, 0) for split in checked.loaded.parts}
     assert all("/" in name and not name.startswith("/") for name in names)
     # What the record says of the place is enough to find it again.
     again = verify(found.location, tmp_path / "cache", ProgressReporter())
-    assert again.reading.manifest.revision == found.revision
+    assert again.loaded.manifest.revision == found.revision
 
 
 PROGRAM = """
@@ -168,12 +168,12 @@ def test_an_image_that_must_not_be_opened_is_named_or_left_out(tmp_path, odd, ki
     steps = []
     zeros = np.zeros(2, np.int64)
     parts = {"train": Split(images, zeros, zeros)}
-    found = inspect(parts, Ledger(tmp_path / "files.db"), Decoding(), steps.append)
+    found = inspect(parts, FileIndex(tmp_path / "files.db"), Decoding(), steps.append)
     assert sum(steps) == 2
     assert [(problem.row, problem.reason) for problem in found.problems] == [(1, what)]
     with pytest.raises(DatasetError):
         check(found, "photos", skip_broken=False)
-    recipe, folder = Recipe("revision"), tmp_path / "prepared"
+    recipe, folder = PreparedForm("revision"), tmp_path / "prepared"
     prepared = prepare_images(images, recipe, folder, ProgressReporter(), skip_broken=True)
     assert prepared.broken == {1: what}
     with pytest.raises(BrokenImageError):
@@ -220,7 +220,7 @@ def test_an_image_that_may_not_be_read_is_one_line(tmp_path, monkeypatch, call):
 
     images = FileImages([tmp_path / "a.png"])
     monkeypatch.setattr(*((os, "stat") if call == "stat" else (Path, "read_bytes")), refuse)
-    for use in (lambda: images.decode(0), lambda: images.seen(Ledger(None))):
+    for use in (lambda: images.decode(0), lambda: images.info(FileIndex(None))):
         with pytest.raises(StorageError, match="cannot read") as error:
             use()
         assert not isinstance(error.value, BrokenImageError)
@@ -231,7 +231,7 @@ def test_a_pipe_among_the_images_stops_nothing(tmp_path, odd):
     odd("pipe", folder / "cat" / "p.png")
     odd("dead", folder / "dog" / "d.png")
     checked = verify(str(folder), tmp_path / "cache", ProgressReporter())
-    reasons = sorted(problem.reason for problem in checked.inspection.problems)
+    reasons = sorted(problem.reason for problem in checked.audit.problems)
     assert reasons == ["a broken symlink", "a named pipe"]
 
 
@@ -249,7 +249,7 @@ def test_an_exported_table_of_such_names_finds_its_files(tmp_path):
     gone.unlink()
     gone.symlink_to("nowhere.png")
     checked = verify(f"{table}?root={folder}", tmp_path / "cache", ProgressReporter())
-    assert [problem.reason for problem in checked.inspection.problems] == ["a broken symlink"]
+    assert [problem.reason for problem in checked.audit.problems] == ["a broken symlink"]
 
 
 def test_a_store_may_have_any_name(tmp_path):

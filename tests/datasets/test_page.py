@@ -51,7 +51,7 @@ def test_every_class_of_every_split_is_shown(tmp_path):
     page = Page(dataset_page(checked, lambda: steps.append(1)))
     assert len(steps) == 2
     assert "29 images of 2 classes, scored by top-1" in page.words
-    assert checked.reading.manifest.revision[:12] in page.words
+    assert checked.loaded.manifest.revision[:12] in page.words
     # Images, fewest of a class, median, most.
     assert "train 17 4 8 13 validation 6 3 3 3 test 6 3 3 3" in page.words
     assert "dark train 13" in page.words

@@ -12,9 +12,9 @@ import pytest
 from PIL import Image
 
 from headstart.datasets import parquet_images
-from headstart.datasets.ledger import Ledger
+from headstart.datasets.file_index import FileIndex
+from headstart.datasets.image_info import inspect_image
 from headstart.datasets.parquet_images import ParquetImages
-from headstart.datasets.seen import look_at
 from headstart.errors import BrokenImageError, DatasetError, StorageError
 from headstart.spec import Decoding
 from hub_files import IMAGE, encoded, write_images, write_table
@@ -110,24 +110,24 @@ def test_threads_read_what_is_there_and_no_group_twice(files, reads):
 
 
 def test_the_digest_is_of_files_and_rows_in_order(files):
-    images, ledger = ParquetImages(files, "image"), Ledger(None)
+    images, file_index = ParquetImages(files, "image"), FileIndex(None)
     rows = [8, 1]
     content = hashlib.sha256()
     for file, row in ((1, 1), (0, 1)):
         content.update(hashlib.sha256(files[file].read_bytes()).digest())
         content.update(row.to_bytes(8, "little"))
-    assert images.take(np.array(rows)).digest(ledger) == content.hexdigest()
-    assert images.take(np.array(rows[::-1])).digest(ledger) != content.hexdigest()
+    assert images.take(np.array(rows)).digest(file_index) == content.hexdigest()
+    assert images.take(np.array(rows[::-1])).digest(file_index) != content.hexdigest()
     files[0].unlink()
-    images.take(np.array([9, 10])).digest(Ledger(None))
+    images.take(np.array([9, 10])).digest(FileIndex(None))
 
 
 def test_headers_are_those_of_the_bytes_in_order(files, reads):
     rows, told = [8, 1, 0], []
     images = ParquetImages(files, "image").take(np.array(rows))
-    ledger = Ledger(None)
-    seen = images.seen(ledger, told.append)
-    assert seen == [look_at(stored(files)[row]) for row in rows]
+    file_index = FileIndex(None)
+    seen = images.info(file_index, told.append)
+    assert seen == [inspect_image(stored(files)[row]) for row in rows]
     assert (seen[0].width, seen[0].height, seen[0].format) == (16, 12, "PNG")
     assert sum(told) == 3
 

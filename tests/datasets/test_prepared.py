@@ -19,12 +19,12 @@ from conftest import limit_file_size
 from headstart import datasets, files
 from headstart.context import ProgressReporter
 from headstart.datasets import ArrayImages, FileImages, JoinedImages, digits, fashion_mnist, glyphs
-from headstart.datasets.prepare import bytes_needed, fit_side, prepare_images
-from headstart.datasets.prepared import Recipe, open_prepared
+from headstart.datasets.image_cache import PreparedForm, open_prepared
+from headstart.datasets.image_cache_prepare import bytes_needed, fit_side, prepare_images
 from headstart.errors import BrokenImageError, DiskFullError, StorageError, StudyError
 from headstart.spec import Decoding
 
-RECIPE = Recipe("r")
+RECIPE = PreparedForm("r")
 
 
 class Listener(ProgressReporter):
@@ -141,12 +141,12 @@ def test_large_images_are_those_of_pillow(tmp_path, size, mode, fitted):
 def test_colour_and_grey_and_every_shape_in_one_form(tmp_path):
     images = write_files(tmp_path / "files").take(np.arange(23))
     prepared = prepare_images(
-        images, Recipe("r", Decoding(), 256), tmp_path / "forms", ProgressReporter()
+        images, PreparedForm("r", Decoding(), 256), tmp_path / "forms", ProgressReporter()
     )
     assert_same(prepared, images)
     assert {prepared.pixels(row).shape[2] for row in range(23)} == {1, 3}
     small = prepare_images(
-        images, Recipe("r", Decoding(), 8), tmp_path / "forms", ProgressReporter()
+        images, PreparedForm("r", Decoding(), 8), tmp_path / "forms", ProgressReporter()
     )
     assert all(min(small.pixels(row).shape[:2]) == 8 for row in range(23))
     assert len(list((tmp_path / "forms").glob("*/card.json"))) == 2
@@ -155,13 +155,13 @@ def test_colour_and_grey_and_every_shape_in_one_form(tmp_path):
 def test_what_decides_the_pixels_is_in_the_key():
     recipes = [
         RECIPE,
-        Recipe("other"),
-        Recipe("r", Decoding(like="torchvision")),
-        Recipe("r", side=224),
+        PreparedForm("other"),
+        PreparedForm("r", Decoding(like="torchvision")),
+        PreparedForm("r", side=224),
     ]
     assert len({recipe.key for recipe in recipes}) == 4
     dataset = datasets.find("digits")
-    assert Recipe.of(dataset) == Recipe(dataset.revision, dataset.decoding)
+    assert PreparedForm.of(dataset) == PreparedForm(dataset.revision, dataset.decoding)
 
 
 def test_views_are_not_copies_and_read_only(tmp_path):
@@ -193,7 +193,7 @@ def test_progress_is_told(tmp_path):
 def test_an_interrupted_preparation_carries_on(tmp_path, monkeypatch, stop):
     monkeypatch.setattr(files, "SYNC_SECONDS", 0.0)
     # A look at a few images beforehand estimates the space: not at this one.
-    monkeypatch.setattr("headstart.datasets.prepare._bytes_of", lambda *_: 0)
+    monkeypatch.setattr("headstart.datasets.image_cache_prepare._bytes_of", lambda *_: 0)
     images, forms = grey_images(), tmp_path / "forms"
     with pytest.raises(StopError):
         prepare_images(Counting(images, stop), RECIPE, forms, ProgressReporter())
@@ -222,8 +222,8 @@ import os, sys, threading, time
 from pathlib import Path
 from headstart import files
 from headstart.datasets import FileImages
-from headstart.datasets.prepare import prepare_images
-from headstart.datasets.prepared import Recipe
+from headstart.datasets.image_cache_prepare import prepare_images
+from headstart.datasets.image_cache import PreparedForm
 from headstart.context import ProgressReporter
 
 folder = Path(sys.argv[1])
@@ -241,7 +241,7 @@ class Says(ProgressReporter):
     def stage(self, name, total=None, unit=""):
         print(name, flush=True)
 images = Slow(sorted((folder / "files").iterdir()))
-prepare_images(images, Recipe("r"), folder / "forms", Says(), skip_broken=True)
+prepare_images(images, PreparedForm("r"), folder / "forms", Says(), skip_broken=True)
 """
 
 
@@ -358,7 +358,7 @@ def test_damage_that_left_no_trace_is_found_by_reading_through(tmp_path):
 
 def test_damage_in_the_part_that_is_done_is_found_before_going_on(tmp_path, monkeypatch):
     monkeypatch.setattr(files, "SYNC_SECONDS", 0.0)
-    monkeypatch.setattr("headstart.datasets.prepare._bytes_of", lambda *_: 0)
+    monkeypatch.setattr("headstart.datasets.image_cache_prepare._bytes_of", lambda *_: 0)
     images = grey_images()
     with pytest.raises(StopError):
         prepare_images(Counting(images, 100), RECIPE, tmp_path, ProgressReporter())
@@ -379,7 +379,7 @@ def test_a_copied_form_is_read_through_once(tmp_path, monkeypatch):
     def read_again(*_):
         raise AssertionError("read through a second time")
 
-    monkeypatch.setattr("headstart.datasets.prepared.sha256_start", read_again)
+    monkeypatch.setattr("headstart.datasets.image_cache.sha256_start", read_again)
     assert_same(open_prepared(images, RECIPE, tmp_path / "copy", ProgressReporter()), images)
 
 
@@ -482,7 +482,7 @@ def test_threads_and_forked_processes_read_it(tmp_path):
 
 def test_a_side_that_is_none():
     with pytest.raises(StudyError, match="side of images: expected 1 pixel or more, found 0"):
-        Recipe("r", side=0)
+        PreparedForm("r", side=0)
 
 
 def test_the_space_for_photographs_is_known_beforehand(tmp_path):

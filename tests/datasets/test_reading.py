@@ -8,8 +8,8 @@ from headstart import datasets
 from headstart.context import ProgressReporter
 from headstart.datasets import ArrayImages, Split
 from headstart.datasets.checking import data_warnings, verify
-from headstart.datasets.names import DatasetName
-from headstart.datasets.reading import check_examples, read_dataset, reading_of
+from headstart.datasets.dataset_name import DatasetName
+from headstart.datasets.loading import check_examples, loaded_dataset, read_dataset
 from headstart.errors import DatasetError, ManifestError
 from headstart.labels import kind_of
 
@@ -37,11 +37,11 @@ def test_images_that_are_no_files_have_their_own_names(own_cache):
 
 
 def test_a_file_outside_the_others_folder_is_named_in_full(photos, own_cache):
-    reading = reading_at(photos, own_cache)
+    loaded = reading_at(photos, own_cache)
     # Of parts that are files and parts that are not, each has names.
     arrays = ArrayImages(np.zeros((6, 2, 2), np.uint8))
     mixed = replace(
-        reading, parts={**reading.parts, "test": replace(reading.parts["test"], images=arrays)}
+        loaded, parts={**loaded.parts, "test": replace(loaded.parts["test"], images=arrays)}
     )
     assert mixed.root == photos
     assert mixed.image("test", 0) == arrays.where(0)
@@ -50,16 +50,16 @@ def test_a_file_outside_the_others_folder_is_named_in_full(photos, own_cache):
 
 def test_a_dataset_that_changes_while_it_is_in_use(photos, own_cache):
     dataset = datasets.find(str(photos), cache=own_cache)
-    assert reading_of(dataset, own_cache).manifest.revision == dataset.revision
-    assert reading_of(dataset, own_cache) is reading_of(dataset, own_cache)
+    assert loaded_dataset(dataset, own_cache).manifest.revision == dataset.revision
+    assert loaded_dataset(dataset, own_cache) is loaded_dataset(dataset, own_cache)
     shutil.copy(photos / "train" / "dark" / "0.png", photos / "train" / "dark" / "new.png")
     changed = datasets.find(str(photos), cache=own_cache)
     assert changed.revision != dataset.revision
-    reading_of(changed, own_cache)
+    loaded_dataset(changed, own_cache)
     with pytest.raises(
         ManifestError, match=r"'photos' \(.*photos\) changed while it was in use: r"
     ):
-        reading_of(dataset, own_cache)
+        loaded_dataset(dataset, own_cache)
 
 
 def test_a_metric_for_other_labels(photos, own_cache):
@@ -134,14 +134,14 @@ def test_classes_without_images_are_told(
 ):
     (tmp_path / "data.py").write_text(GIVE.format(train=train, test=test, classes=CLASSES))
     name = f"{tmp_path}/data.py:load?metric={metric}"
-    reading = read_dataset("function", DatasetName.parse(name), own_cache)
-    assert reading.classes == classes
-    assert reading.split_rule == (
+    loaded = read_dataset("function", DatasetName.parse(name), own_cache)
+    assert loaded.classes == classes
+    assert loaded.split_rule == (
         "parts train, holdout (as test); test as given; "
         "20 % of train drawn for validation, stratified, seed 0"
     )
-    assert len(reading.notes) == n_notes
-    assert set(np.unique(reading.parts["train"].labels)) <= {-1, *range(len(classes))}
+    assert len(loaded.notes) == n_notes
+    assert set(np.unique(loaded.parts["train"].labels)) <= {-1, *range(len(classes))}
     found = {
         one.code: one.text for one in data_warnings(verify(name, own_cache, ProgressReporter()))
     }

@@ -11,14 +11,14 @@ import awkward
 from headstart import datasets
 from headstart.context import ProgressReporter
 from headstart.datasets.checking import check_images
+from headstart.datasets.dataset_name import DatasetName
 from headstart.datasets.decode import decode
+from headstart.datasets.file_index import FileIndex, Fingerprint
+from headstart.datasets.image_cache import PreparedForm
+from headstart.datasets.image_info import inspect_image
 from headstart.datasets.images import FileImages
 from headstart.datasets.indexed_images import IndexedImages
 from headstart.datasets.inspection import check, inspect
-from headstart.datasets.ledger import Ledger, Origin
-from headstart.datasets.names import DatasetName
-from headstart.datasets.prepared import Recipe
-from headstart.datasets.seen import look_at
 from headstart.datasets.splits import Split
 from headstart.errors import BrokenImageError, DatasetError, StudyError
 from headstart.spec import Decoding
@@ -108,7 +108,7 @@ SCALED = {
 def test_values_are_scaled_by_what_the_file_says(name):
     content, shown = SCALED[name]
     np.testing.assert_allclose(grey(content), shown * 255.0, atol=1.01)
-    assert look_at(content).problem == ""
+    assert inspect_image(content).problem == ""
 
 
 def test_a_float_image_is_the_png_of_the_same_values():
@@ -129,7 +129,7 @@ def test_a_float_image_is_the_png_of_the_same_values():
 )
 def test_an_uncertain_range_is_refused_and_can_be_passed(values, span):
     content = tiff(values)
-    assert look_at(content).problem == ""  # it depends on what is asked for
+    assert inspect_image(content).problem == ""  # it depends on what is asked for
     with pytest.raises(BrokenImageError) as error:
         grey(content)
     assert f"range={span[0]:g}..{span[1]:g}" in error.value.reason
@@ -180,7 +180,7 @@ def test_samples_that_are_not_read_are_named(name, caplog):
     with pytest.raises(BrokenImageError) as error:
         decode(io.BytesIO(content), "x", VIEWER)
     assert what in error.value.reason
-    seen = look_at(content)
+    seen = inspect_image(content)
     assert (seen.problem, seen.misread) == (error.value.reason, misread)
     assert not caplog.records  # Pillow's own log goes to the screen
 
@@ -227,7 +227,7 @@ def test_bands_beside_the_colours_are_counted(tmp_path):
     found = np.asarray(decode(io.BytesIO(infrared), "x", VIEWER))
     np.testing.assert_array_equal(found, BANDS[..., :3])
     opaque = tiff(BANDS[..., :4], photometric="rgb", extrasamples=["unassalpha"])
-    assert [look_at(content).extra for content in (infrared, opaque)] == [True, False]
+    assert [inspect_image(content).extra for content in (infrared, opaque)] == [True, False]
 
 
 def test_lab_is_colour_and_not_transparent():
@@ -235,7 +235,7 @@ def test_lab_is_colour_and_not_transparent():
     found = np.asarray(decode(io.BytesIO(content), "x", VIEWER)).astype(int)
     # L* = 50.2 is sRGB 119 to 120.
     assert np.abs(found - 119.5).max() < 2
-    assert not look_at(content).transparent
+    assert not inspect_image(content).transparent
 
 
 def test_numbers_of_a_cache_are_not_read_where_they_were_wrong(tmp_path):
@@ -246,9 +246,9 @@ def test_numbers_of_a_cache_are_not_read_where_they_were_wrong(tmp_path):
     for number, content in enumerate([*right, *wrong]):
         (tmp_path / f"{number}.tif").write_bytes(content)
         images = FileImages([tmp_path / f"{number}.tif"])
-        plain = images.decoded(Decoding(like="torchvision")).digest(Ledger(None))
-        assert (images.digest(Ledger(None)) == plain) == (number < len(right)), number
-    assert Recipe("r").content["decoding"] == {"like": "viewer", "max_pixels": 100_000_000}
+        plain = images.decoded(Decoding(like="torchvision")).digest(FileIndex(None))
+        assert (images.digest(FileIndex(None)) == plain) == (number < len(right)), number
+    assert PreparedForm("r").content["decoding"] == {"like": "viewer", "max_pixels": 100_000_000}
 
 
 def split_of(folder, contents) -> dict[str, Split]:
@@ -265,23 +265,25 @@ def test_images_of_one_dataset_are_scaled_alike(tmp_path):
     parts = split_of(tmp_path, [bright, bright, dim, black])
     for skip_broken in (False, True):
         with pytest.raises(DatasetError) as error:
-            check(inspect(parts, Ledger(None), VIEWER), "photos", skip_broken)
+            check(inspect(parts, FileIndex(None), VIEWER), "photos", skip_broken)
         assert error.value.code == "dataset.ranges_differ"
         assert error.value.values["ranges"] == [(0, 255), (0, 1)]
     asked = Decoding(range=(0, 255))
-    found = inspect(parts, Ledger(tmp_path / "files.db"), asked)
+    found = inspect(parts, FileIndex(tmp_path / "files.db"), asked)
     check(found, "photos", skip_broken=False)
     assert found.spans == {(0, 255): 4}
-    assert inspect(parts, Ledger(tmp_path / "files.db"), asked) == found
-    check(inspect(parts, Ledger(None), Decoding(like="torchvision")), "photos", skip_broken=False)
+    assert inspect(parts, FileIndex(tmp_path / "files.db"), asked) == found
+    check(
+        inspect(parts, FileIndex(None), Decoding(like="torchvision")), "photos", skip_broken=False
+    )
 
 
 def test_a_range_that_is_unknown_is_a_problem_of_the_image(tmp_path):
     parts = split_of(tmp_path, [tiff(of_type("i2", 4000)), tiff(of_type("u2", 4000))])
-    found = inspect(parts, Ledger(None), VIEWER)
+    found = inspect(parts, FileIndex(None), VIEWER)
     assert [problem.row for problem in found.problems] == [0]
     assert (found.dark, found.deep) == (1, 2)
-    assert not inspect(parts, Ledger(None), Decoding(range=(0, 4000))).problems
+    assert not inspect(parts, FileIndex(None), Decoding(range=(0, 4000))).problems
 
 
 @pytest.mark.parametrize("value", ["5", "1..1", "2..1", "a..b", "..5", "0..inf", "nan..1", ""])
@@ -331,7 +333,7 @@ class Pictures:
 
 def test_images_that_an_object_gives_are_scaled_too():
     pictures = Pictures(of_type("f4"), of_type("u2", 65535), of_type("i4", 9e5))
-    images = IndexedImages(pictures, "pictures", Origin("x", 0, 0, 0))
+    images = IndexedImages(pictures, "pictures", Fingerprint("x", 0, 0, 0))
     for row in range(2):
         np.testing.assert_allclose(np.asarray(images.decode(row)), UNIT * 255, atol=1.01)
     with pytest.raises(BrokenImageError, match="int32"):

@@ -7,7 +7,7 @@ from PIL import Image
 
 import awkward
 from headstart.datasets.decode import decode
-from headstart.datasets.seen import look_at
+from headstart.datasets.image_info import inspect_image
 from headstart.errors import BrokenImageError
 from headstart.spec import Decoding
 
@@ -23,7 +23,7 @@ TURNED |= {"late exif.png", "xmp.png"}
 
 @pytest.mark.parametrize("name", WHOLE)
 def test_a_whole_file(name):
-    seen = look_at(WHOLE[name])
+    seen = inspect_image(WHOLE[name])
     image = Image.open(io.BytesIO(WHOLE[name]))
     assert (seen.width, seen.height) == image.size
     assert (seen.mode, seen.format) == (image.mode, image.format)
@@ -41,14 +41,14 @@ def test_a_broken_file_has_the_decoders_reason(name):
     content, words = BROKEN[name]
     with pytest.raises(BrokenImageError) as error:
         decode(io.BytesIO(content), "x", Decoding())
-    assert look_at(content).problem == error.value.reason
+    assert inspect_image(content).problem == error.value.reason
     assert words in error.value.reason
 
 
 @pytest.mark.parametrize("content", [b"x", b"x\n", b"no\n"])
 def test_a_file_of_few_bytes_is_told_in_words(content):
     """Decoders that look for more than there is fail with words of their own."""
-    assert look_at(content).problem == "not an image, or damaged at its beginning"
+    assert inspect_image(content).problem == "not an image, or damaged at its beginning"
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF", "WEBP", "BMP", "TIFF"])
@@ -61,7 +61,7 @@ def test_a_file_cut_anywhere_is_broken_when_it_does_not_decode(kind):
             broken = ""
         except BrokenImageError as error:
             broken = error.reason
-        assert look_at(content[:end]).problem == broken
+        assert inspect_image(content[:end]).problem == broken
         found.add(bool(broken))
     assert found == {True, False}
 
@@ -70,14 +70,14 @@ def test_what_is_over_the_usual_limit_is_not_decoded(monkeypatch):
     """The header of 168 million pixels is read in no time, whatever Pillow thinks of the number."""
     monkeypatch.setattr("PIL.ImageFile.ImageFile.load", None)
     content = awkward.huge_png(12960, 12960)
-    seen = look_at(content[:-12])
+    seen = inspect_image(content[:-12])
     assert (seen.width, seen.height, seen.mode, seen.problem) == (12960, 12960, "1", "")
 
 
 def test_a_damaged_later_frame_does_not_matter():
     noise = [Image.fromarray(np.roll(awkward.noise(), k, axis=0)) for k in range(3)]
     content = awkward.encoded(noise[0], "GIF", save_all=True, append_images=noise[1:])
-    seen = look_at(content[: len(content) * 2 // 3])
+    seen = inspect_image(content[: len(content) * 2 // 3])
     assert seen.problem == ""
     assert seen.frames >= 1
     decode(io.BytesIO(content[: len(content) * 2 // 3]), "x", Decoding())

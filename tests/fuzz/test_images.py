@@ -14,8 +14,8 @@ from PIL import Image
 
 import awkward
 from headstart.datasets.decode import decode
+from headstart.datasets.image_info import inspect_image
 from headstart.datasets.samples import UnsupportedSamplesError
-from headstart.datasets.seen import look_at
 from headstart.errors import BrokenImageError
 from headstart.spec import Decoding
 
@@ -80,7 +80,7 @@ def test_a_mangled_file_is_an_image_or_broken(seed):
     for _ in range(150):
         one, other = (SEEDS[names[random.randint(len(names))]] for _ in range(2))
         content = mangled(random, one, other)
-        seen = look_at(content)
+        seen = inspect_image(content)
         with suppress(UnsupportedSamplesError):
             seen.span(None)
         for decoding in DECODINGS:
@@ -119,7 +119,7 @@ def test_the_content_decides_and_not_the_ending(tmp_path):
         with pytest.raises(BrokenImageError) as error:
             decode(io.BytesIO(content), "photo.jpg", Decoding())
         assert name in error.value.reason
-        assert look_at(content).problem == error.value.reason
+        assert inspect_image(content).problem == error.value.reason
 
 
 def png(width: int, height: int, *chunks: bytes) -> bytes:
@@ -166,13 +166,13 @@ BOMBS = {
 PROGRAM = """
 import io, resource, sys
 from headstart.datasets.decode import decode
-from headstart.datasets.seen import look_at
+from headstart.datasets.image_info import inspect_image
 from headstart.errors import BrokenImageError
 from headstart.spec import Decoding
 peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 for path in sys.argv[1:]:
     content, before = open(path, "rb").read(), peak()
-    seen = look_at(content)
+    seen = inspect_image(content)
     try:
         decode(io.BytesIO(content), "x", Decoding())
         print("decoded", 0)

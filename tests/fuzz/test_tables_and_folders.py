@@ -47,20 +47,20 @@ def refusal(function, *arguments):
 def read(name):
     """Read a dataset as far as its parts."""
     source, asked = located(name)
-    archive = source.read(asked, None)
+    raw = source.read(asked, None)
     # Of so few images it is mostly impossible.
-    refusal(source.split, asked, archive)
-    return archive
+    refusal(source.split, asked, raw)
+    return raw
 
 
 def outcome_of(name):
     """Return ``read``, or the code of the error."""
-    archive, error = refusal(read, name)
+    raw, error = refusal(read, name)
     if error is not None:
         assert len(str(error).splitlines()) == 1
         return error.code
-    n_classes = len(archive.classes)
-    for part in archive.parts.values():
+    n_classes = len(raw.classes)
+    for part in raw.parts.values():
         assert part.labels.shape in ((len(part.images),), (len(part.images), n_classes))
         assert part.labels.ndim == 2 or part.labels.max(initial=-1) < n_classes
     return "read"

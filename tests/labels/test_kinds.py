@@ -49,14 +49,14 @@ def test_counts_are_of_images_that_show_a_class():
 
 
 def test_the_first_strange_label_is_told():
-    assert ONE.strange(np.array([0, 2]), 3) is None
-    assert ONE.strange(np.array([0, 3, 9]), 3) == (1, "label 3, classes are 0 to 2")
-    assert ONE.strange(np.array([-1]), 3) == (0, "label -1, classes are 0 to 2")
-    assert SEVERAL.strange(np.array([[1, 0, -1]]), 3) is None
-    place, words = SEVERAL.strange(np.array([[1, 0, -1], [1, 0, 7]]), 3)
+    assert ONE.find_invalid(np.array([0, 2]), 3) is None
+    assert ONE.find_invalid(np.array([0, 3, 9]), 3) == (1, "label 3, classes are 0 to 2")
+    assert ONE.find_invalid(np.array([-1]), 3) == (0, "label -1, classes are 0 to 2")
+    assert SEVERAL.find_invalid(np.array([[1, 0, -1]]), 3) is None
+    place, words = SEVERAL.find_invalid(np.array([[1, 0, -1], [1, 0, 7]]), 3)
     assert (place, words.startswith("label 7, 1 (present)")) == (1, True)
-    assert SEVERAL.strange(np.array([[1, 0]]), 3)[1].startswith("2 labels, one for each of 3")
+    assert SEVERAL.find_invalid(np.array([[1, 0]]), 3)[1].startswith("2 labels, one for each of 3")
 
 
 def test_how_few_images_can_show_all_classes():
-    assert (ONE.fewest(20), SEVERAL.fewest(20)) == (20, 2)
+    assert (ONE.min_images(20), SEVERAL.min_images(20)) == (20, 2)

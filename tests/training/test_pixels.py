@@ -8,8 +8,8 @@ import torch
 
 from headstart.context import ProgressReporter
 from headstart.datasets import ArrayImages
-from headstart.datasets.prepare import prepare_images
-from headstart.datasets.prepared import Recipe
+from headstart.datasets.image_cache import PreparedForm
+from headstart.datasets.image_cache_prepare import prepare_images
 from headstart.errors import BrokenImageError
 from headstart.training import pixels as module
 from headstart.training.pixels import AHEAD, MappedPixels, ResidentPixels, fits, load_pixels
@@ -190,7 +190,7 @@ def test_an_eighth_of_the_memory_of_a_container_is_for_images(tmp_path, monkeypa
 def test_images_prepared_on_disk_are_given_as_they_are(tmp_path):
     random = np.random.RandomState(0)
     images = ArrayImages(random.randint(0, 256, (5, 9, 7, 3)).astype(np.uint8))
-    prepared = prepare_images(images, Recipe("r"), tmp_path, ProgressReporter())
+    prepared = prepare_images(images, PreparedForm("r"), tmp_path, ProgressReporter())
     batch = MappedPixels(prepared.take(rows(4, 2, 0)), CPU).batch(rows(0, 2))
     expected = [np.asarray(images.decode(row)) for row in (4, 0)]
     np.testing.assert_array_equal(batch.pixels.permute(0, 2, 3, 1).numpy(), expected)

@@ -17,7 +17,7 @@ from headstart.cli.progress import LiveReporter
 from headstart.cli.streams import console, resumable
 from headstart.cli.tables import plain_table
 from headstart.context import ProgressReporter, default_cache
-from headstart.datasets import Checked
+from headstart.datasets import VerifiedDataset
 from headstart.files import replaced, writable_folder
 from headstart.labels import kind_of
 
@@ -57,7 +57,7 @@ def verify_and_show(name: str, *, json: bool) -> None:
         json_module.dumps(_record(checked), indent=1) if json else "\n".join(_facts(checked))
     )
     # Last, so that a script finds all that was said and an exit code besides.
-    datasets.check(checked.inspection, checked.name, skip_broken=False)
+    datasets.check(checked.audit, checked.name, skip_broken=False)
 
 
 def show_splits(name: str, export: Path | None) -> None:
@@ -69,17 +69,17 @@ def show_splits(name: str, export: Path | None) -> None:
     typer.echo("\n".join(_split_lines(checked)))
     if export is None:
         return
-    reading, kind = checked.reading, kind_of(checked.reading.metric)
+    loaded, kind = checked.loaded, kind_of(checked.loaded.metric)
     with (
         replaced(export) as temporary,
         temporary.open("w", newline="", encoding="utf-8") as file,
     ):
         writer = csv.writer(file)
         writer.writerow(("split", "row", "image", "labels"))
-        for split, part in reading.parts.items():
+        for split, part in loaded.parts.items():
             for place, row in enumerate(part.rows.tolist()):
-                labels = kind.names(part.labels[place], reading.classes)
-                writer.writerow((split, row, reading.image(split, place), "|".join(labels)))
+                labels = kind.names(part.labels[place], loaded.classes)
+                writer.writerow((split, row, loaded.image(split, place), "|".join(labels)))
     typer.echo(f"rows, images and labels: {export}")
 
 
@@ -90,7 +90,7 @@ def write_dataset_page(name: str, out: Path | None) -> None:
     writable_folder((out or Path()).parent)
     with _watched() as reporter:
         checked = datasets.verify(name, default_cache(), reporter)
-        reporter.stage("drawing", total=len(checked.reading.classes), unit="classes")
+        reporter.stage("drawing", total=len(checked.loaded.classes), unit="classes")
         page = dataset_page(checked, reporter.advance)
     file = out or Path(re.sub(r"[^\w.-]+", "-", checked.name).strip("-") + ".html")
     with replaced(file) as temporary:
@@ -143,28 +143,28 @@ def _table(rows: Sequence[dict[str, Any]]) -> Group:
     return Group(table, *(Text(line, style="dim") for line in said))
 
 
-def _facts(checked: Checked) -> list[str]:
+def _facts(checked: VerifiedDataset) -> list[str]:
     """All that is known of a dataset, one line per fact: unbroken, so that paths can be copied."""
-    reading = checked.reading
-    sizes = [f"{part.size:,} {name}" for name, part in reading.manifest.splits.items()]
+    loaded = checked.loaded
+    sizes = [f"{part.size:,} {name}" for name, part in loaded.manifest.splits.items()]
     facts = {
-        "images": f"{', '.join(sizes)}, {len(reading.classes)} classes",
-        "metric": reading.metric,
-        "splits": reading.split_rule,
-        "content": reading.manifest.revision,
+        "images": f"{', '.join(sizes)}, {len(loaded.classes)} classes",
+        "metric": loaded.metric,
+        "splits": loaded.split_rule,
+        "content": loaded.manifest.revision,
         "verified": datasets.verified(checked),
         "place": checked.place,
     }
     lines = [f"  {name:<12}{text}" for name, text in facts.items() if text]
     warnings = [f"  {'warning':<12}{found.text}" for found in datasets.data_warnings(checked)]
-    notes = [f"  {'note':<12}{note}" for note in reading.notes]
+    notes = [f"  {'note':<12}{note}" for note in loaded.notes]
     return [checked.name, *lines, *notes, *warnings]
 
 
-def _split_lines(checked: Checked) -> list[str]:
-    reading = checked.reading
-    lines = [checked.name, f"  {reading.split_rule}", f"  content {reading.manifest.revision}"]
-    for name, part in reading.manifest.splits.items():
+def _split_lines(checked: VerifiedDataset) -> list[str]:
+    loaded = checked.loaded
+    lines = [checked.name, f"  {loaded.split_rule}", f"  content {loaded.manifest.revision}"]
+    for name, part in loaded.manifest.splits.items():
         counts = part.class_counts
         lines.append(
             f"  {name:<11}{part.size:>8,} images, {min(counts):,} to {max(counts):,} of a class"
@@ -172,8 +172,8 @@ def _split_lines(checked: Checked) -> list[str]:
     return lines
 
 
-def _record(checked: Checked) -> dict[str, Any]:
-    found = checked.inspection
+def _record(checked: VerifiedDataset) -> dict[str, Any]:
+    found = checked.audit
     counts = {
         name: getattr(found, name)
         for name in ("n_images", "turned", "transparent", "deep", "animated", "conflicts")
@@ -184,13 +184,13 @@ def _record(checked: Checked) -> dict[str, Any]:
     return {
         "name": checked.name,
         "place": checked.place,
-        "metric": checked.reading.metric,
-        "split_rule": checked.reading.split_rule,
-        "revision": checked.reading.manifest.revision,
-        "manifest": checked.reading.manifest.model_dump(mode="json"),
+        "metric": checked.loaded.metric,
+        "split_rule": checked.loaded.split_rule,
+        "revision": checked.loaded.manifest.revision,
+        "manifest": checked.loaded.manifest.model_dump(mode="json"),
         "verified": published,
-        "missing": checked.reading.missing,
-        "left_out": checked.reading.left_out,
+        "missing": checked.loaded.missing,
+        "left_out": checked.loaded.left_out,
         **counts,
         "warnings": [warning._asdict() for warning in datasets.data_warnings(checked)],
         "problems": [problem._asdict() for problem in found.problems],

@@ -11,23 +11,22 @@ from headstart.datasets.catalogue import (
     presence,
 )
 from headstart.datasets.checking import (
-    Checked,
+    VerifiedDataset,
     check_images,
     data_warnings,
     verified,
     verify,
     warnings_of,
 )
+from headstart.datasets.dataset_prepare import prepare_dataset
 from headstart.datasets.images import ArrayImages, Decodable, FileImages, Images, JoinedImages
 from headstart.datasets.inspection import check
-from headstart.datasets.preparing import prepare_dataset
 from headstart.datasets.sources import Description
 from headstart.datasets.splits import SealedTest, Split, Splits
 
 __all__ = [
     "EMBEDDED",
     "ArrayImages",
-    "Checked",
     "Decodable",
     "Description",
     "FileImages",
@@ -36,6 +35,7 @@ __all__ = [
     "SealedTest",
     "Split",
     "Splits",
+    "VerifiedDataset",
     "all_images",
     "check",
     "check_images",

@@ -8,14 +8,14 @@ import numpy as np
 import numpy.typing as npt
 
 from headstart.context import ProgressReporter, default_cache
+from headstart.datasets.dataset_name import DatasetName
 from headstart.datasets.images import JoinedImages
-from headstart.datasets.names import DatasetName
-from headstart.datasets.reading import (
+from headstart.datasets.loading import (
     check_examples,
     check_metric,
-    forget_readings,
+    clear_loaded,
+    loaded_dataset,
     read_dataset,
-    reading_of,
 )
 from headstart.datasets.sources import (
     EMBEDDED,
@@ -39,8 +39,8 @@ __all__ = ["EMBEDDED", "all_images", "describe", "fetch", "find", "load", "names
 
 def describe(name: str) -> Description:
     """State what is known of a dataset without looking at it; errors as `find`."""
-    source, asked = located(name)
-    return source.describe(asked)
+    source, dataset_ref = located(name)
+    return source.describe(dataset_ref)
 
 
 def presence(name: str, cache: Path | None = None) -> Presence:
@@ -48,10 +48,10 @@ def presence(name: str, cache: Path | None = None) -> Presence:
 
     No function of the user's is called.
     """
-    asked = DatasetName.parse(name)
-    source = source_of(asked)
-    asked = replace(asked, stem=source.location(asked.stem))
-    return source.presence(asked, cache or default_cache())
+    dataset_ref = DatasetName.parse(name)
+    source = source_of(dataset_ref)
+    dataset_ref = replace(dataset_ref, stem=source.location(dataset_ref.stem))
+    return source.presence(dataset_ref, cache or default_cache())
 
 
 def find(
@@ -92,44 +92,44 @@ def find(
         published.
     """
     cache, reporter = cache or default_cache(), reporter or ProgressReporter()
-    forget_readings()
-    source, asked = located(name, cache)
-    title = source.describe(asked).title
-    if source.fetches and not (source.manifest(asked) or source.presence(asked, cache).present):
-        source.fetch(asked, cache, reporter)
-        _, asked = located(name, cache)
+    clear_loaded()
+    source, dataset_ref = located(name, cache)
+    title, published = source.describe(dataset_ref).title, source.manifest(dataset_ref)
+    if source.fetches and not (published or source.presence(dataset_ref, cache).present):
+        source.fetch(dataset_ref, cache, reporter)
+        _, dataset_ref = located(name, cache)
     dataset = Dataset(
-        name=asked.titled(title),
+        name=dataset_ref.titled(title),
         source=source.name,
-        location=asked.stem,
-        options=asked.options,
-        source_revision=source.source_revision(asked, cache),
-        split_seed=asked.split_seed,
-        allow_missing=asked.allow_missing,
-        decoding=asked.decoding,
+        location=dataset_ref.stem,
+        options=dataset_ref.options,
+        source_revision=source.source_revision(dataset_ref, cache),
+        split_seed=dataset_ref.split_seed,
+        allow_missing=dataset_ref.allow_missing,
+        decoding=dataset_ref.decoding,
         limit=limit,
         examples_per_class=examples_per_class,
         skip_broken=skip_broken,
-        **_content(source, asked, cache, reporter),
+        **_content(source, dataset_ref, cache, reporter),
     )
     _check_subset(dataset)
     return dataset
 
 
 def _content(
-    source: Source, asked: DatasetName, cache: Path, reporter: ProgressReporter
+    source: Source, dataset_ref: DatasetName, cache: Path, reporter: ProgressReporter
 ) -> dict[str, Any]:
     """Return the fields of a dataset that its manifest, published or read, is asked for."""
-    manifest = source.manifest(asked)
+    manifest = source.manifest(dataset_ref)
     if manifest is None:
-        reading = read_dataset(source.name, asked, cache, reporter)
-        manifest, split_rule, metric = reading.manifest, reading.split_rule, reading.metric
+        loaded = read_dataset(source.name, dataset_ref, cache, reporter)
+        manifest, split_rule, metric = loaded.manifest, loaded.split_rule, loaded.metric
     else:
-        description = source.describe(asked)
-        metric, split_rule = asked.metric or description.metric, description.split_rule
+        description = source.describe(dataset_ref)
+        metric, split_rule = dataset_ref.metric or description.metric, description.split_rule
         # What is published is not read here, so that this would show in the middle of a run.
-        asked.refuse_decoding()
-        check_metric(asked.stem, metric, "images", kind_of(description.metric).ndim)
+        dataset_ref.refuse_decoding()
+        check_metric(dataset_ref.stem, metric, "images", kind_of(description.metric).ndim)
     return {
         "revision": manifest.revision,
         "classes": manifest.classes,
@@ -167,8 +167,8 @@ def load(dataset: Dataset, seed: int, cache: Path, *, test_labels: bool = False)
     ManifestError
         The content is not that of ``dataset.revision``.
     """
-    reading = reading_of(dataset, cache)
-    parts, kind = reading.parts, kind_of(dataset.metric)
+    loaded = loaded_dataset(dataset, cache)
+    parts, kind = loaded.parts, kind_of(dataset.metric)
     taken = {name: _drawn(dataset, name, part.labels, seed) for name, part in parts.items()}
     if dataset.is_drawn:
         parts = {name: part.take(taken[name]) for name, part in parts.items()}
@@ -190,8 +190,8 @@ def load(dataset: Dataset, seed: int, cache: Path, *, test_labels: bool = False)
 
 def all_images(dataset: Dataset, cache: Path) -> JoinedImages:
     """Return the images of train, validation and test, whole: `Splits.places` are places in it."""
-    reading = reading_of(dataset, cache)
-    return JoinedImages([part.images for part in reading.parts.values()])
+    loaded = loaded_dataset(dataset, cache)
+    return JoinedImages([part.images for part in loaded.parts.values()])
 
 
 def _drawn(dataset: Dataset, split: str, labels: Rows, seed: int) -> Rows:
@@ -202,7 +202,9 @@ def _drawn(dataset: Dataset, split: str, labels: Rows, seed: int) -> Rows:
         rows = kind.subset(labels, dataset.limit, own_seed)
     if dataset.examples_per_class is not None and split == "train":
         n_classes = len(dataset.classes)
-        rows = rows[kind.few(labels[rows], n_classes, dataset.examples_per_class, own_seed)]
+        rows = rows[
+            kind.subsample_per_class(labels[rows], n_classes, dataset.examples_per_class, own_seed)
+        ]
     return rows
 
 
@@ -232,7 +234,7 @@ def _check_limit(dataset: Dataset, limit: int) -> None:
             "images; lower it or leave it out"
         )
     n_classes = len(dataset.classes)
-    if limit < kind_of(dataset.metric).fewest(n_classes):
+    if limit < kind_of(dataset.metric).min_images(n_classes):
         raise StudyError(
             f"limit {limit} leaves a class with no training example: dataset "
             f"'{dataset.name}' has {n_classes} classes; raise it to that at least"

@@ -7,27 +7,27 @@ from pathlib import Path
 from typing import NamedTuple
 
 from headstart.context import ProgressReporter
-from headstart.datasets.archive import ICLOUD, LOOSE
 from headstart.datasets.checksums import PublishedFile, check_published_files
-from headstart.datasets.inspection import Inspection, check, inspect
-from headstart.datasets.ledger import Ledger
-from headstart.datasets.names import DatasetName
-from headstart.datasets.naming import alike_classes, listed
-from headstart.datasets.reading import (
-    Reading,
-    forget_readings,
-    ledger_in,
+from headstart.datasets.dataset_name import DatasetName
+from headstart.datasets.file_index import FileIndex
+from headstart.datasets.inspection import AuditReport, check, inspect
+from headstart.datasets.loading import (
+    LoadedDataset,
+    clear_loaded,
+    loaded_dataset,
+    open_file_index,
     read_dataset,
-    reading_of,
 )
+from headstart.datasets.naming import alike_classes, listed
+from headstart.datasets.raw_dataset import ICLOUD, LOOSE
 from headstart.datasets.sources import SOURCES, Source, located
 from headstart.datasets.sources.parts import CONVERTIBLE
 from headstart.labels import kind_of
 from headstart.spec import Dataset, Decoding
 
 __all__ = [
-    "Checked",
     "DataWarning",
+    "VerifiedDataset",
     "check_images",
     "data_warnings",
     "decoding_notes",
@@ -53,7 +53,7 @@ class DataWarning(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Checked:
+class VerifiedDataset:
     """A dataset that was read and looked at.
 
     Parameters
@@ -62,9 +62,9 @@ class Checked:
         For a person.
     place
         Where it is.
-    reading
+    loaded
         Its splits.
-    inspection
+    audit
         What is odd about its images.
     decoding
         How they are decoded.
@@ -75,13 +75,13 @@ class Checked:
 
     name: str
     place: str
-    reading: Reading
-    inspection: Inspection
+    loaded: LoadedDataset
+    audit: AuditReport
     decoding: Decoding
     published: tuple[PublishedFile, ...] | None = None
 
 
-def verify(name: str, cache: Path, reporter: ProgressReporter) -> Checked:
+def verify(name: str, cache: Path, reporter: ProgressReporter) -> VerifiedDataset:
     """Read a dataset, compare it with what is published, and look at every image.
 
     Raises
@@ -90,38 +90,42 @@ def verify(name: str, cache: Path, reporter: ProgressReporter) -> Checked:
         As `datasets.find`; a file whose published checksum it has not; an image that does not do is
         no error here.
     """
-    forget_readings()
-    source, asked = located(name, cache)
-    return prove(source, asked, cache, reporter)
+    clear_loaded()
+    source, dataset_ref = located(name, cache)
+    return prove(source, dataset_ref, cache, reporter)
 
 
-def prove(source: Source, asked: DatasetName, cache: Path, reporter: ProgressReporter) -> Checked:
+def prove(
+    source: Source, dataset_ref: DatasetName, cache: Path, reporter: ProgressReporter
+) -> VerifiedDataset:
     """Read a dataset, compare it and its files with what is published, look at every image."""
     reporter.stage("reading the dataset")
-    ledger = ledger_in(cache, reporter.note)
-    reading = read_dataset(source.name, asked, cache, reporter, ledger)
-    published = source.published_files(asked, cache)
-    archives = check_published_files(asked.stem, published or (), ledger, reporter)
-    manifest = reading.manifest.model_copy(update={"archives": archives})
-    checked = look(source, asked, replace(reading, manifest=manifest), cache, reporter, ledger)
+    file_index = open_file_index(cache, reporter.note)
+    loaded = read_dataset(source.name, dataset_ref, cache, reporter, file_index)
+    published = source.published_files(dataset_ref, cache)
+    archives = check_published_files(dataset_ref.stem, published or (), file_index, reporter)
+    manifest = loaded.manifest.model_copy(update={"archives": archives})
+    checked = look(
+        source, dataset_ref, replace(loaded, manifest=manifest), cache, reporter, file_index
+    )
     return replace(checked, published=published)
 
 
 def look(
     source: Source,
-    asked: DatasetName,
-    reading: Reading,
+    dataset_ref: DatasetName,
+    loaded: LoadedDataset,
     cache: Path,
     reporter: ProgressReporter,
-    ledger: Ledger,
-) -> Checked:
+    file_index: FileIndex,
+) -> VerifiedDataset:
     """Look at every image of a dataset that was read."""
-    total = sum(map(len, reading.parts.values()))
+    total = sum(map(len, loaded.parts.values()))
     reporter.stage("looking at the images", total=total, unit="images")
-    inspection = inspect(reading.parts, ledger, asked.decoding, reporter.advance)
-    title = asked.titled(source.describe(asked).title)
-    place = source.presence(asked, cache).place
-    return Checked(title, place, reading, inspection, asked.decoding)
+    audit = inspect(loaded.parts, file_index, dataset_ref.decoding, reporter.advance)
+    title = dataset_ref.titled(source.describe(dataset_ref).title)
+    place = source.presence(dataset_ref, cache).place
+    return VerifiedDataset(title, place, loaded, audit, dataset_ref.decoding)
 
 
 def check_images(dataset: Dataset, cache: Path, reporter: ProgressReporter) -> None:
@@ -135,9 +139,9 @@ def check_images(dataset: Dataset, cache: Path, reporter: ProgressReporter) -> N
     checked = _looked_at(dataset, cache, reporter)
     if checked is None:
         return
-    check(checked.inspection, dataset.name, dataset.skip_broken)
+    check(checked.audit, dataset.name, dataset.skip_broken)
     warned = [warning.text for warning in data_warnings(checked)]
-    for line in (f"splits: {dataset.split_rule}", *checked.reading.notes, *warned):
+    for line in (f"splits: {dataset.split_rule}", *checked.loaded.notes, *warned):
         reporter.note(f"{dataset.name}: {line}")
 
 
@@ -153,22 +157,22 @@ def _kept_warnings(dataset: str, cache: Path) -> tuple[DataWarning, ...]:
     return tuple(data_warnings(checked)) if checked else ()
 
 
-def _looked_at(dataset: Dataset, cache: Path, reporter: ProgressReporter) -> Checked | None:
+def _looked_at(dataset: Dataset, cache: Path, reporter: ProgressReporter) -> VerifiedDataset | None:
     """Look at the images of a dataset that was found; None where its digest says all of them."""
     source = SOURCES[dataset.source]
     if not source.looks:
         return None
     reporter.stage("reading the dataset")
-    reading = reading_of(dataset, cache)
-    ledger = ledger_in(cache, reporter.note)
-    return look(source, DatasetName.of(dataset), reading, cache, reporter, ledger)
+    loaded = loaded_dataset(dataset, cache)
+    file_index = open_file_index(cache, reporter.note)
+    return look(source, DatasetName.of(dataset), loaded, cache, reporter, file_index)
 
 
-def verified(checked: Checked) -> str:
+def verified(checked: VerifiedDataset) -> str:
     """Return what else is proven of a published dataset, in words; "" for others."""
     if checked.published is None:
         return ""
-    alike = "classes" if checked.reading.missing else "sizes and classes"
+    alike = "classes" if checked.loaded.missing else "sizes and classes"
     if not checked.published:
         return f"{alike} are as published; no MD5 is, of any file here"
     here = [file.name for file in checked.published if file.path]
@@ -178,9 +182,9 @@ def verified(checked: Checked) -> str:
     return f"MD5 as published: {', '.join(here)}{f'; not here: {gone}' if gone else ''}"
 
 
-def data_warnings(checked: Checked) -> list[DataWarning]:
+def data_warnings(checked: VerifiedDataset) -> list[DataWarning]:
     """Return what a person should know of the images and does not forbid a run."""
-    found, reading = checked.inspection, checked.reading
+    found, loaded = checked.audit, checked.loaded
     warnings = [
         DataWarning(
             "missing-images",
@@ -188,9 +192,9 @@ def data_warnings(checked: Checked) -> list[DataWarning]:
             "accuracies are not comparable with "
             "published ones",
         )
-        for part, n in reading.missing.items()
+        for part, n in loaded.missing.items()
     ]
-    warnings += [DataWarning("skipped-files", text) for text in _skipped(reading.left_out)]
+    warnings += [DataWarning("skipped-files", text) for text in _skipped(loaded.left_out)]
     if found.problems:
         broken = f"{len(found.problems):,} of {found.n_images:,} images cannot be used"
         warnings.append(DataWarning("broken-images", broken))
@@ -205,21 +209,21 @@ def data_warnings(checked: Checked) -> list[DataWarning]:
         verb = "image has" if found.conflicts == 1 else "images have"
         text = f"{found.conflicts:,} duplicate {verb} conflicting labels"
         warnings.append(DataWarning("label-conflicts", text))
-    warnings += [DataWarning("similar-classes", text) for text in _doubtful(reading.classes)]
-    if untested := _untested(reading):
+    warnings += [DataWarning("similar-classes", text) for text in _doubtful(loaded.classes)]
+    if untested := _untested(loaded):
         names = ", ".join(f"'{name}'" for name in untested[:NAMED])
         more = f" and {len(untested) - NAMED:,} more" if len(untested) > NAMED else ""
         verb = "has" if len(untested) == 1 else "have"
-        text = f"{len(untested):,} of {len(reading.classes):,} classes {verb} no test image: "
-        left = len(reading.classes) - len(untested)
-        mean = "" if reading.metric == "top-1" else f"; the mean is over the other {left:,}"
+        text = f"{len(untested):,} of {len(loaded.classes):,} classes {verb} no test image: "
+        left = len(loaded.classes) - len(untested)
+        mean = "" if loaded.metric == "top-1" else f"; the mean is over the other {left:,}"
         warnings.append(DataWarning("untested-classes", f"{text}{names}{more}{mean}"))
     return warnings
 
 
-def decoding_notes(checked: Checked) -> Iterator[str]:
+def decoding_notes(checked: VerifiedDataset) -> Iterator[str]:
     """Yield what decoding changes in the images beside reading their pixels, one line each."""
-    found, viewer = checked.inspection, checked.decoding.like == "viewer"
+    found, viewer = checked.audit, checked.decoding.like == "viewer"
     changes = {
         "rotated by EXIF orientation": found.turned,
         "transparent and composited on white": found.transparent,
@@ -269,13 +273,13 @@ def _doubtful(classes: Sequence[str]) -> Iterator[str]:
         yield f"classes whose names may stand for a missing label: {listed(missing)}"
 
 
-def _untested(reading: Reading) -> list[str]:
+def _untested(loaded: LoadedDataset) -> list[str]:
     """Return the classes without a test image."""
-    if "test" not in reading.parts:
+    if "test" not in loaded.parts:
         return []
-    labels = reading.parts["test"].labels
-    counts = kind_of(reading.metric).counts(labels, len(reading.classes))
-    return [name for name, n in zip(reading.classes, counts.tolist(), strict=True) if not n]
+    labels = loaded.parts["test"].labels
+    counts = kind_of(loaded.metric).counts(labels, len(loaded.classes))
+    return [name for name, n in zip(loaded.classes, counts.tolist(), strict=True) if not n]
 
 
 def _counted(n: int, noun: str) -> str:

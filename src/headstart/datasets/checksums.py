@@ -5,7 +5,7 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from headstart.context import ProgressReporter
-from headstart.datasets.ledger import Ledger
+from headstart.datasets.file_index import FileIndex
 from headstart.errors import ManifestError
 
 __all__ = ["PublishedFile", "check_published_files", "find_published"]
@@ -45,7 +45,7 @@ def find_published(
 
 
 def check_published_files(
-    name: str, published: Sequence[PublishedFile], ledger: Ledger, reporter: ProgressReporter
+    name: str, published: Sequence[PublishedFile], file_index: FileIndex, reporter: ProgressReporter
 ) -> dict[str, str]:
     """Compare the files that are here with what is published; give the MD5 of each by its name.
 
@@ -60,7 +60,7 @@ def check_published_files(
     if not here:
         return {}
     reporter.stage("comparing with published MD5s", total=len(here), unit="files")
-    found = ledger.md5([path for _, path in here], reporter.advance)
+    found = file_index.md5([path for _, path in here], reporter.advance)
     for (file, path), md5 in zip(here, found, strict=True):
         if md5 != file.md5:
             raise ManifestError(

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from headstart.datasets.file_index import Advance
 from headstart.datasets.images import ArrayImages
-from headstart.datasets.ledger import Advance
 from headstart.datasets.raster import SIDE
 from headstart.datasets.splits import Split
 

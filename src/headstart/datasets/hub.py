@@ -15,7 +15,6 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from headstart.datasets.archive import Archive, number_groups
 from headstart.datasets.archives.facts import Facts, HubCopy
 from headstart.datasets.images import FileImages, Images
 from headstart.datasets.naming import (
@@ -28,6 +27,7 @@ from headstart.datasets.naming import (
     understood,
 )
 from headstart.datasets.parquet_images import ParquetImages, opened
+from headstart.datasets.raw_dataset import RawDataset, number_groups
 from headstart.datasets.splits import Split
 from headstart.errors import DatasetError, DatasetMissingError
 
@@ -184,7 +184,9 @@ def _split_named(splits: Mapping[str, Sequence[str]], wanted: str, title: str) -
     return alike[0]
 
 
-def read(folder: Path, choice: Choice, title: str, names: Sequence[str] | None = None) -> Archive:
+def read(
+    folder: Path, choice: Choice, title: str, names: Sequence[str] | None = None
+) -> RawDataset:
     """Read labels and where the images are; the images themselves stay where they are.
 
     Parameters
@@ -220,10 +222,10 @@ def read(folder: Path, choice: Choice, title: str, names: Sequence[str] | None =
         for part, inside in parts.items()
     }
     groups = _groups(parts, choice.group, title) if choice.group else {}
-    return Archive(classes, splits, groups=groups, understood=found.understood)
+    return RawDataset(classes, splits, groups=groups, understood=found.understood)
 
 
-def read_hub_copy(facts: Facts, folder: Path, names: Sequence[str] | None = None) -> Archive:
+def read_hub_copy(facts: Facts, folder: Path, names: Sequence[str] | None = None) -> RawDataset:
     """Read a dataset of the study from its copy on the hub; the parts are named as its facts say.
 
     Raises

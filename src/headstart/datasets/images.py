@@ -13,8 +13,8 @@ import numpy.typing as npt
 from PIL import Image
 
 from headstart.datasets.decode import decode
-from headstart.datasets.ledger import Advance, Ledger
-from headstart.datasets.seen import Seen
+from headstart.datasets.file_index import Advance, FileIndex
+from headstart.datasets.image_info import ImageInfo
 from headstart.errors import BrokenImageError
 from headstart.files import name_in_text, storage_error, unusable
 from headstart.spec import Decoding
@@ -55,20 +55,20 @@ class Images(Decodable, Protocol):
         """Return the images of these rows, in this order."""
         ...
 
-    def seen(self, ledger: Ledger, advance: Advance | None = None) -> list[Seen]:
+    def info(self, file_index: FileIndex, advance: Advance | None = None) -> list[ImageInfo]:
         """Return what is known of each without decoding it; StorageError if it cannot be read.
 
         Parameters
         ----------
-        ledger
+        file_index
             Remembers what was seen of files.
         advance
             Told how many images more were looked at.
         """
         ...
 
-    def digest(self, ledger: Ledger, advance: Advance | None = None) -> str:
-        """Hexadecimal SHA-256 of the content, in order; `ledger` and `advance` as in `seen`."""
+    def digest(self, file_index: FileIndex, advance: Advance | None = None) -> str:
+        """Hexadecimal SHA-256 of the content, in order; `file_index` and `advance` as in `info`."""
         ...
 
     def decoded(self, decoding: Decoding) -> "Images":
@@ -101,21 +101,21 @@ class ArrayImages:
     def take(self, rows: npt.NDArray[np.int64]) -> "ArrayImages":
         return ArrayImages(self._pixels, self._rows[rows])
 
-    def seen(
+    def info(
         self,
-        ledger: Ledger,  # noqa: ARG002  no files
+        file_index: FileIndex,  # noqa: ARG002  no files
         advance: Advance | None = None,
-    ) -> list[Seen]:
+    ) -> list[ImageInfo]:
         height, width, *channels = self._pixels.shape[1:]
         n_bytes, mode = height * width * (3 if channels else 1), "RGB" if channels else "L"
         digests = [hashlib.sha256(self._pixels[row].tobytes()).hexdigest() for row in self._rows]
         if advance:
             advance(len(digests))
-        return [Seen(sha, n_bytes, width=width, height=height, mode=mode) for sha in digests]
+        return [ImageInfo(sha, n_bytes, width=width, height=height, mode=mode) for sha in digests]
 
     def digest(
         self,
-        ledger: Ledger,  # noqa: ARG002  no files
+        file_index: FileIndex,  # noqa: ARG002  no files
         advance: Advance | None = None,
     ) -> str:
         content = hashlib.sha256(str(self._pixels.shape[1:]).encode())
@@ -147,15 +147,15 @@ class EncodedImages(ABC):
         """Name an image so that a person finds it."""
 
     @abstractmethod
-    def seen(self, ledger: Ledger, advance: Advance | None = None) -> list[Seen]:
+    def info(self, file_index: FileIndex, advance: Advance | None = None) -> list[ImageInfo]:
         """Return what is known of each without decoding it; see `Images`."""
 
-    def digest(self, ledger: Ledger, advance: Advance | None = None) -> str:
+    def digest(self, file_index: FileIndex, advance: Advance | None = None) -> str:
         """Hexadecimal SHA-256 over the SHA-256 of each file, in order."""
         content = hashlib.sha256()
-        for seen in self.seen(ledger, advance):
-            content.update(bytes.fromhex(seen.sha256))
-            if seen.misread and self.decoding.like == "viewer":
+        for info in self.info(file_index, advance):
+            content.update(bytes.fromhex(info.sha256))
+            if info.misread and self.decoding.like == "viewer":
                 # Another digest than that under which wrong numbers may be kept.
                 content.update(SCALED)
         return content.hexdigest()
@@ -202,8 +202,8 @@ class FileImages(EncodedImages):
         taken._paths = tuple(self._paths[row] for row in rows)
         return taken
 
-    def seen(self, ledger: Ledger, advance: Advance | None = None) -> list[Seen]:
-        return ledger.look(self._paths, advance)
+    def info(self, file_index: FileIndex, advance: Advance | None = None) -> list[ImageInfo]:
+        return file_index.inspect_files(self._paths, advance)
 
 
 class JoinedImages:

@@ -10,14 +10,14 @@ import numpy.typing as npt
 from PIL import Image
 
 from headstart.datasets.decode import grey_or_rgb
-from headstart.datasets.ledger import Advance, Ledger, Origin
+from headstart.datasets.file_index import Advance, FileIndex, Fingerprint
+from headstart.datasets.image_info import ImageInfo
 from headstart.datasets.samples import UnsupportedSamplesError, is_deep, samples_of
-from headstart.datasets.seen import Seen
 from headstart.errors import BrokenImageError
 from headstart.files import storage_errors
 from headstart.spec import Decoding
 
-__all__ = ["IndexedImages", "first_line", "origin_of"]
+__all__ = ["IndexedImages", "fingerprint_of", "first_line"]
 
 
 class IndexedImages:
@@ -32,15 +32,15 @@ class IndexedImages:
         Gives (PIL image, label).
     title
         Names it for a person.
-    origin
+    fingerprint
         What makes the images, of which files.
     """
 
-    def __init__(self, dataset: Any, title: str, origin: Origin) -> None:
-        self._dataset, self._title, self._origin = dataset, title, origin
+    def __init__(self, dataset: Any, title: str, fingerprint: Fingerprint) -> None:
+        self._dataset, self._title, self._fingerprint = dataset, title, fingerprint
         self._rows = np.arange(len(dataset), dtype=np.int64)
         # Shared by all subsets.
-        self._seen: dict[int, Seen] = {}
+        self._seen: dict[int, ImageInfo] = {}
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -56,16 +56,16 @@ class IndexedImages:
         taken.__dict__ = {**self.__dict__, "_rows": self._rows[rows]}
         return taken
 
-    def seen(
+    def info(
         self,
-        ledger: Ledger,
+        file_index: FileIndex,
         advance: Advance | None = None,
-    ) -> list[Seen]:
+    ) -> list[ImageInfo]:
         numbers = self._rows.tolist()
         fresh = [number for number in numbers if number not in self._seen]
         if advance:
             advance(len(self) - len(fresh))
-        looked = ledger.look_made(self._origin, fresh, self._look, advance)
+        looked = file_index.inspect_generated(self._fingerprint, fresh, self._look, advance)
         self._seen |= dict(zip(fresh, looked, strict=True))
         return [self._seen[number] for number in numbers]
 
@@ -86,27 +86,27 @@ class IndexedImages:
         except UnsupportedSamplesError as error:
             raise BrokenImageError(where, f"{error.what}: give it in 8 bits") from error
 
-    def _look(self, number: int) -> Seen:
+    def _look(self, number: int) -> ImageInfo:
         try:
             image = self._item(number)
         except BrokenImageError as error:
-            return Seen(hashlib.sha256().hexdigest(), 0, problem=error.reason)
+            return ImageInfo(hashlib.sha256().hexdigest(), 0, problem=error.reason)
         pixels = hashlib.sha256(f"{image.mode} {image.size}".encode() + image.tobytes())
         n_bytes = len(image.getbands()) * image.width * image.height
-        return Seen(
+        return ImageInfo(
             pixels.hexdigest(), n_bytes, width=image.width, height=image.height, mode=image.mode
         )
 
-    def digest(self, ledger: Ledger, advance: Advance | None = None) -> str:
+    def digest(self, file_index: FileIndex, advance: Advance | None = None) -> str:
         """Hexadecimal SHA-256 over the SHA-256 of each image's mode, size and pixels, in order."""
-        digests = (bytes.fromhex(seen.sha256) for seen in self.seen(ledger, advance))
+        digests = (bytes.fromhex(seen.sha256) for seen in self.info(file_index, advance))
         return hashlib.sha256(b"".join(digests)).hexdigest()
 
     def decoded(self, decoding: Decoding) -> "IndexedImages":  # noqa: ARG002  the class decodes
         return self
 
 
-def origin_of(name: str, root: Path) -> Origin:
+def fingerprint_of(name: str, root: Path) -> Fingerprint:
     """Report the state of all files under a folder, by name, size and time of modification.
 
     Parameters
@@ -121,7 +121,7 @@ def origin_of(name: str, root: Path) -> Origin:
             for path in (os.path.join(folder, file) for file in names)
             if (state := _state(path))
         )
-    return Origin(
+    return Fingerprint(
         f"{name} {root}",
         n_bytes=sum(size for _, size, _ in files),
         # What SQLite takes for a whole number has 63 bits.

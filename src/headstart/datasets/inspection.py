@@ -7,14 +7,14 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from headstart.datasets.decode import over_limit
-from headstart.datasets.ledger import Advance, Ledger
+from headstart.datasets.file_index import Advance, FileIndex
+from headstart.datasets.image_info import ImageInfo
 from headstart.datasets.samples import Span, UnsupportedSamplesError, range_of
-from headstart.datasets.seen import Seen
 from headstart.datasets.splits import Split
 from headstart.errors import DatasetError
 from headstart.spec import Decoding
 
-__all__ = ["Duplicate", "Inspection", "Problem", "check", "inspect"]
+__all__ = ["AuditReport", "Duplicate", "Problem", "check", "inspect"]
 
 LISTED, SPANS = 10, 3
 # The values of 16 bits; images whose largest is under an eighth of it are nearly black.
@@ -44,7 +44,7 @@ class Duplicate(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Inspection:
+class AuditReport:
     """What was found in the images of a dataset.
 
     Parameters
@@ -97,17 +97,17 @@ class Inspection:
 
 def inspect(
     parts: Mapping[str, Split],
-    ledger: Ledger,
+    file_index: FileIndex,
     decoding: Decoding,
     advance: Advance | None = None,
-) -> Inspection:
+) -> AuditReport:
     """Look at all images of a dataset: headers, ends, digests; those that are known at no cost.
 
     Parameters
     ----------
     parts
         Splits by name, in the order in which they are listed.
-    ledger
+    file_index
         What is known of files.
     decoding
         Says how many pixels an image may have.
@@ -119,12 +119,12 @@ def inspect(
     StorageError
         A file is missing or cannot be read.
     """
-    seen = {name: part.images.seen(ledger, advance) for name, part in parts.items()}
+    seen = {name: part.images.info(file_index, advance) for name, part in parts.items()}
     images = [image for some in seen.values() for image in some]
     spans = _spans(images, decoding)
     dark = [image.high or 0.0 for span, image in spans if span == FULL]
     dark = [high for high in dark if high < FULL[1] / DARK]
-    return Inspection(
+    return AuditReport(
         n_images=len(images),
         problems=tuple(
             Problem(name, row, parts[name].images.where(row), reason)
@@ -153,37 +153,37 @@ def inspect(
     )
 
 
-def check(inspection: Inspection, dataset_name: str, skip_broken: bool) -> None:
+def check(audit: AuditReport, dataset_name: str, skip_broken: bool) -> None:
     """Raise DatasetError with every problem, unless such images are to be left out.
 
     The message says how many there are, what to do, and what is wrong with the first few.
     Images of one dataset that would be scaled differently are refused in any case.
     """
-    _check_spans(inspection, dataset_name)
-    problems = inspection.problems
+    _check_spans(audit, dataset_name)
+    problems = audit.problems
     if skip_broken or not problems:
         return
-    limit = f" (?max_pixels={inspection.largest} takes the {inspection.too_large:,} too large)"
+    limit = f" (?max_pixels={audit.largest} takes the {audit.too_large:,} too large)"
     few = [f"{problem.split} {problem.where}: {problem.reason}" for problem in problems[:LISTED]]
     if len(problems) > LISTED:
         few.append(f"and {len(problems) - LISTED:,} more (headstart datasets verify lists all)")
     raise DatasetError(
-        f"{len(problems):,} of {inspection.n_images:,} images of dataset '{dataset_name}' cannot "
+        f"{len(problems):,} of {audit.n_images:,} images of dataset '{dataset_name}' cannot "
         "be used: replace or remove them, or leave such images out and have them counted with "
-        f"--skip-broken{limit if inspection.too_large else ''}: {'; '.join(few)}",
+        f"--skip-broken{limit if audit.too_large else ''}: {'; '.join(few)}",
         code="dataset.images_broken",
         found=len(problems),
     )
 
 
-def _check_spans(inspection: Inspection, dataset_name: str) -> None:
+def _check_spans(audit: AuditReport, dataset_name: str) -> None:
     """Refuse images whose values are read by different rules: they could not be compared."""
-    if len(inspection.guessed) < 2:
+    if len(audit.guessed) < 2:
         return
-    counts = sorted(inspection.guessed.items(), key=lambda pair: -pair[1])
+    counts = sorted(audit.guessed.items(), key=lambda pair: -pair[1])
     found = ", ".join(f"{low:g}..{high:g} ({n:,} images)" for (low, high), n in counts[:SPANS])
     more = f" and {len(counts) - SPANS:,} more" if len(counts) > SPANS else ""
-    widest = min(low for low, _ in inspection.guessed), max(high for _, high in inspection.guessed)
+    widest = min(low for low, _ in audit.guessed), max(high for _, high in audit.guessed)
     raise DatasetError(
         f"images of dataset '{dataset_name}' have different ranges of values: {found}{more}: pass "
         f"the values that are black and white in all of them, for example "
@@ -193,7 +193,7 @@ def _check_spans(inspection: Inspection, dataset_name: str) -> None:
     )
 
 
-def _spans(images: Iterable[Seen], decoding: Decoding) -> list[tuple[Span, Seen]]:
+def _spans(images: Iterable[ImageInfo], decoding: Decoding) -> list[tuple[Span, ImageInfo]]:
     """Return how images are scaled, of those that are."""
     if decoding.like == "torchvision":
         return []
@@ -207,7 +207,7 @@ def _spans(images: Iterable[Seen], decoding: Decoding) -> list[tuple[Span, Seen]
     return found
 
 
-def _problem(image: Seen, decoding: Decoding) -> str:
+def _problem(image: ImageInfo, decoding: Decoding) -> str:
     """Return what is wrong with an image; "" where nothing is known to be."""
     if reason := image.problem or _excess(image, decoding):
         return reason
@@ -221,13 +221,13 @@ def _problem(image: Seen, decoding: Decoding) -> str:
     return ""
 
 
-def _excess(image: Seen, decoding: Decoding) -> str:
+def _excess(image: ImageInfo, decoding: Decoding) -> str:
     # The limit is on what a small file may unfold to: an array is there already.
     return over_limit(image.width, image.height, decoding) if image.format else ""
 
 
 def _duplicates(
-    parts: Mapping[str, Split], seen: Mapping[str, list[Seen]]
+    parts: Mapping[str, Split], seen: Mapping[str, list[ImageInfo]]
 ) -> tuple[Duplicate, ...]:
     firsts: dict[str, tuple[str, int]] = {}
     found = []
@@ -242,7 +242,7 @@ def _duplicates(
     return tuple(found)
 
 
-def _count_conflicts(part: Split, seen: list[Seen]) -> int:
+def _count_conflicts(part: Split, seen: list[ImageInfo]) -> int:
     labels: dict[str, set[bytes]] = {}
     for label, image in zip(part.labels, seen, strict=True):
         if not image.problem:

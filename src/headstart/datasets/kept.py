@@ -1,7 +1,7 @@
 """Drawn images, kept in the cache: drawn on first use, mapped into memory after that.
 
 A split is a file: the shape of an image, as `ArrayImages.digest` writes it, and the pixels of all
-its images. So the SHA-256 of the file is the digest of the images, which the ledger of files
+its images. So the SHA-256 of the file is the digest of the images, which the file_index of files
 remembers while the file stays as it is: a later use reads neither pixels nor draws any.
 """
 
@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from headstart.datasets.file_index import Advance, FileIndex
 from headstart.datasets.images import ArrayImages
-from headstart.datasets.ledger import Advance, Ledger
 from headstart.files import check_free_space, locked, replaced, storage_errors
 
 __all__ = ["KeptImages", "keep"]
@@ -37,8 +37,8 @@ class KeptImages(ArrayImages):
         super().__init__(pixels.reshape(-1, *shape))
         self.path = path
 
-    def digest(self, ledger: Ledger, advance: Advance | None = None) -> str:
-        digest = ledger.sha256([self.path])[0]
+    def digest(self, file_index: FileIndex, advance: Advance | None = None) -> str:
+        digest = file_index.sha256([self.path])[0]
         if advance:
             advance(len(self))
         return digest
@@ -48,7 +48,7 @@ def keep(
     path: Path,
     shape: tuple[int, ...],
     digest: str,
-    ledger: Ledger,
+    file_index: FileIndex,
     draw: Callable[[], npt.NDArray[np.uint8]],
 ) -> ArrayImages:
     """Return images from their file; drawn, and the file written, where it is not there or damaged.
@@ -64,7 +64,7 @@ def keep(
     digest
         What the images should be. What is drawn to something else is given, for the manifest to
         refuse, and not kept.
-    ledger
+    file_index
         Remembers the digest of the file.
     draw
         Draws the images.
@@ -74,11 +74,11 @@ def keep(
     DiskFullError, NotWritableError, StorageError
     """
     with locked(path.with_name(f"{path.name}.lock"), lambda: None):
-        if path.exists() and ledger.sha256([path])[0] == digest:
+        if path.exists() and file_index.sha256([path])[0] == digest:
             return KeptImages(path, shape)
         pixels = draw()
         drawn = ArrayImages(pixels)
-        if drawn.digest(ledger) != digest:
+        if drawn.digest(file_index) != digest:
             return drawn
         check_free_space(path, pixels.nbytes, "drawn images")
         with replaced(path) as temporary, temporary.open("wb") as file:

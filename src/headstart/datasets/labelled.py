@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from headstart.datasets.catalogue import load
-from headstart.datasets.reading import reading_of
+from headstart.datasets.loading import loaded_dataset
 from headstart.datasets.splits import Split
 from headstart.spec import Dataset
 
@@ -37,5 +37,5 @@ def labelled_test(dataset: Dataset, seed: int, cache: Path) -> tuple[Split, npt.
     splits = load(dataset, seed, cache)
     places = splits.places[-len(splits.test) :]
     before = dataset.sizes.train + dataset.sizes.validation
-    whole = reading_of(dataset, cache).parts["test"]
+    whole = loaded_dataset(dataset, cache).parts["test"]
     return whole.take(places - before), places

@@ -4,7 +4,7 @@ from typing import Any
 
 from pydantic import Field
 
-from headstart.datasets.ledger import Advance, Ledger
+from headstart.datasets.file_index import Advance, FileIndex
 from headstart.datasets.splits import Split
 from headstart.errors import ManifestError
 from headstart.labels import LabelKind
@@ -46,10 +46,10 @@ def make_manifest(
     classes: tuple[str, ...],
     splits: dict[str, Split],
     kind: LabelKind,
-    ledger: Ledger,
+    file_index: FileIndex,
     advance: Advance | None = None,
 ) -> Manifest:
-    """Write down what is there; a file that the ledger does not know is read.
+    """Write down what is there; a file that the file_index does not know is read.
 
     `advance` is called with how many images more are done.
     """
@@ -59,7 +59,7 @@ def make_manifest(
             name: SplitManifest(
                 size=len(split),
                 class_counts=tuple(kind.counts(split.labels, len(classes)).tolist()),
-                images_sha256=split.images.digest(ledger, advance),
+                images_sha256=split.images.digest(file_index, advance),
                 labels_sha256=digest(split.labels.tolist()),
             )
             for name, split in splits.items()

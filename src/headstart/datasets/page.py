@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import jinja2
 import numpy as np
 
-from headstart.datasets.checking import Checked, decoding_notes
+from headstart.datasets.checking import VerifiedDataset, decoding_notes
 from headstart.datasets.images import Images
 from headstart.datasets.thumbnails import TINY, thumbnail
 from headstart.errors import BrokenImageError
@@ -42,7 +42,7 @@ class Cell(NamedTuple):
     pictures: list[Picture]
 
 
-def dataset_page(checked: Checked, advance: Callable[[], None] = lambda: None) -> str:
+def dataset_page(checked: VerifiedDataset, advance: Callable[[], None] = lambda: None) -> str:
     """Return the page as HTML that asks no network for anything.
 
     Parameters
@@ -52,16 +52,16 @@ def dataset_page(checked: Checked, advance: Callable[[], None] = lambda: None) -
     advance
         Called after each class.
     """
-    reading = checked.reading
-    classes, kind = reading.classes, kind_of(reading.metric)
-    counts = {name: kind.counts(part.labels, len(classes)) for name, part in reading.parts.items()}
+    loaded = checked.loaded
+    classes, kind = loaded.classes, kind_of(loaded.metric)
+    counts = {name: kind.counts(part.labels, len(classes)) for name, part in loaded.parts.items()}
     most = PAGE_IMAGES // (len(counts) * len(classes))
     per_cell = next((n for n in PER_CELL if n <= most), PER_CELL[-1])
     broken = _unusable(checked)
     rows = []
     for label, name in enumerate(classes):
         cells = []
-        for split, part in reading.parts.items():
+        for split, part in loaded.parts.items():
             places = np.flatnonzero(_shows(part.labels, label))
             usable = places[~broken[split][places]]
             pictures = _pictures(part.images, usable[:per_cell].tolist())
@@ -72,11 +72,11 @@ def dataset_page(checked: Checked, advance: Callable[[], None] = lambda: None) -
     return _template().render(
         title=checked.name,
         place=checked.place,
-        reading=reading,
+        loaded=loaded,
         several=kind.ndim == 2,
-        inspection=checked.inspection,
+        audit=checked.audit,
         notes=list(decoding_notes(checked)),
-        short=lambda where: _short(where, reading.root),
+        short=lambda where: _short(where, loaded.root),
         counts={
             name: (int(c.min()), int(np.median(c)), int(c.max())) for name, c in counts.items()
         },
@@ -89,11 +89,11 @@ def dataset_page(checked: Checked, advance: Callable[[], None] = lambda: None) -
     )
 
 
-def _unusable(checked: Checked) -> dict[str, Any]:
+def _unusable(checked: VerifiedDataset) -> dict[str, Any]:
     """State of each image of each split whether it has a problem: (n,) bool."""
-    parts = checked.reading.parts
+    parts = checked.loaded.parts
     broken = {name: np.zeros(len(part), dtype=np.bool_) for name, part in parts.items()}
-    for problem in checked.inspection.problems:
+    for problem in checked.audit.problems:
         broken[problem.split][problem.row] = True
     return broken
 

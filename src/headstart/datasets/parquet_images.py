@@ -20,9 +20,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from headstart.datasets.decode import kind_of_file
+from headstart.datasets.file_index import Advance, FileIndex
+from headstart.datasets.image_info import ImageInfo
 from headstart.datasets.images import EncodedImages
-from headstart.datasets.ledger import Advance, Ledger
-from headstart.datasets.seen import Seen
 from headstart.errors import DatasetError, StorageError
 from headstart.files import storage_errors
 
@@ -100,12 +100,12 @@ class ParquetImages(EncodedImages):
         taken._rows = self._rows[rows]
         return taken
 
-    def seen(self, ledger: Ledger, advance: Advance | None = None) -> list[Seen]:
+    def info(self, file_index: FileIndex, advance: Advance | None = None) -> list[ImageInfo]:
         places, inside = self._column.places(self._rows)
-        found: dict[int, Seen] = {}
+        found: dict[int, ImageInfo] = {}
         for place in np.unique(places).tolist():
             rows = np.flatnonzero(places == place)
-            seen = ledger.look_inside(
+            seen = file_index.inspect_inside(
                 self._column.files[place],
                 inside[rows].tolist(),
                 partial(self._column.content_in, place),
@@ -114,13 +114,13 @@ class ParquetImages(EncodedImages):
             found |= zip(rows.tolist(), seen, strict=True)
         return [found[row] for row in range(len(self))]
 
-    def digest(self, ledger: Ledger, advance: Advance | None = None) -> str:
+    def digest(self, file_index: FileIndex, advance: Advance | None = None) -> str:
         """Hexadecimal SHA-256 over (SHA-256 of the file, row in the file as int64), in order."""
         places, inside = self._column.places(self._rows)
         digests = {}
         used, counts = np.unique(places, return_counts=True)
         for place, n_images in zip(used.tolist(), counts.tolist(), strict=True):
-            (digest,) = ledger.sha256([self._column.files[place]])
+            (digest,) = file_index.sha256([self._column.files[place]])
             digests[place] = bytes.fromhex(digest)
             if advance:
                 advance(n_images)

@@ -83,7 +83,7 @@ def coverage(
     matrix
         From its units to pixels.
     place
-        Where its origin goes, from the lower left, in pixels / ONE.
+        Where its fingerprint goes, from the lower left, in pixels / ONE.
     width
         Of the pen that goes along it, in pixels / ONE; 0: none does.
     filled

@@ -11,17 +11,17 @@ from typing import Any, NamedTuple
 
 import PIL
 
-from headstart.datasets.seen import Seen
+from headstart.datasets.image_info import ImageInfo
 
 __all__ = ["DatabaseRecords", "Key", "MemoryRecords", "Record"]
 
-# Raised when `look_at` comes to say something else. Another Pillow may know other formats.
+# Raised when `inspect_image` comes to say something else. Another Pillow may know other formats.
 VERSION = f"3, Pillow {PIL.__version__}"
 WAIT_SECONDS = 30
-SEEN = tuple(field.name for field in fields(Seen))
+SEEN = tuple(field.name for field in fields(ImageInfo))
 # Of a table of its own: older versions of this program keep other columns in "files".
 TABLE = "seen"
-FLAGS = tuple(field.name for field in fields(Seen) if field.type is bool)
+FLAGS = tuple(field.name for field in fields(ImageInfo) if field.type is bool)
 COLUMNS = ("path", "place", "version", "size", "modified", *SEEN)
 # SQLite before 3.32 takes 999 variables in one query.
 BATCH = 900
@@ -51,7 +51,7 @@ class Record(NamedTuple):
 
     size: int
     modified: int
-    seen: Seen
+    seen: ImageInfo
 
 
 class MemoryRecords:
@@ -136,7 +136,7 @@ class DatabaseRecords:
             yield connection
 
 
-def _as_seen(row: list[Any]) -> Seen:
-    """Make a Seen of its columns; SQLite gives truth values as numbers."""
+def _as_seen(row: list[Any]) -> ImageInfo:
+    """Make a ImageInfo of its columns; SQLite gives truth values as numbers."""
     values = dict(zip(SEEN, row, strict=True))
-    return Seen(**values | {name: bool(values[name]) for name in FLAGS})
+    return ImageInfo(**values | {name: bool(values[name]) for name in FLAGS})

@@ -160,7 +160,7 @@ def extremes(image: Image.Image, samples: Samples) -> Span:
     return float(np.min(lows)), float(np.max(highs))
 
 
-def range_of(samples: Samples, low: float, high: float, asked: Span | None = None) -> Span:
+def range_of(samples: Samples, low: float, high: float, requested: Span | None = None) -> Span:
     """Return the values that are black and white.
 
     Parameters
@@ -169,7 +169,7 @@ def range_of(samples: Samples, low: float, high: float, asked: Span | None = Non
         What the file says of them.
     low, high
         The smallest and the largest value in it.
-    asked
+    requested
         What a person says of them; it goes before what the file says.
 
     Raises
@@ -177,14 +177,14 @@ def range_of(samples: Samples, low: float, high: float, asked: Span | None = Non
     UnsupportedSamplesError
         Nothing says what is black and white.
     """
-    if asked and samples.kind == "colour16":
+    if requested and samples.kind == "colour16":
         raise UnsupportedSamplesError(
             "colour of 16 bits", "?range= is for greyscale; save it as 8-bit RGB, or leave it out"
         )
     if np.isnan(low) or np.isnan(high):
         raise UnsupportedSamplesError(f"{samples.kind} with NaN", "replace these values")
-    if asked:
-        return asked
+    if requested:
+        return requested
     if np.isinf(low) or np.isinf(high):
         raise UnsupportedSamplesError(
             f"{samples.kind} with infinite values",

@@ -34,7 +34,7 @@ class LabelKind(ABC):
     ndim: ClassVar[int]
 
     @abstractmethod
-    def strange(self, labels: Labels, n_classes: int) -> tuple[int, str] | None:
+    def find_invalid(self, labels: Labels, n_classes: int) -> tuple[int, str] | None:
         """Return the index of the first invalid label and a description, or None."""
 
     @abstractmethod
@@ -46,7 +46,7 @@ class LabelKind(ABC):
         """Return `size` sorted indices, as evenly spread over the classes as possible."""
 
     @abstractmethod
-    def few(self, labels: Labels, n_classes: int, n: int, seed: int) -> Labels:
+    def subsample_per_class(self, labels: Labels, n_classes: int, n: int, seed: int) -> Labels:
         """Return `n` sorted indices per class, or all of a smaller class.
 
         Subsets are nested: a larger `n` with the same seed includes the subset of a smaller one.
@@ -61,7 +61,7 @@ class LabelKind(ABC):
         """Return the names of an image's classes; those only difficult are in parentheses."""
 
     @abstractmethod
-    def fewest(self, n_classes: int) -> int:
+    def min_images(self, n_classes: int) -> int:
         """Return the smallest number of images that can cover all classes."""
 
 
@@ -72,7 +72,7 @@ class SingleLabel(LabelKind):
     metrics = ("top-1", "mean-per-class")
     ndim = 1
 
-    def strange(self, labels: Labels, n_classes: int) -> tuple[int, str] | None:
+    def find_invalid(self, labels: Labels, n_classes: int) -> tuple[int, str] | None:
         outside = np.flatnonzero((labels < 0) | (labels >= n_classes))
         if not len(outside):
             return None
@@ -85,7 +85,7 @@ class SingleLabel(LabelKind):
     def subset(self, labels: Labels, size: int, seed: int) -> Labels:
         return balanced_subset(labels, size, seed)
 
-    def few(self, labels: Labels, n_classes: int, n: int, seed: int) -> Labels:
+    def subsample_per_class(self, labels: Labels, n_classes: int, n: int, seed: int) -> Labels:
         return few_of_each(labels, n_classes, n, seed)
 
     def hold_out(self, labels: Labels, fraction: float, seed: int) -> tuple[Labels, Labels]:
@@ -94,7 +94,7 @@ class SingleLabel(LabelKind):
     def names(self, label: Any, classes: Sequence[str]) -> list[str]:
         return [classes[label]]
 
-    def fewest(self, n_classes: int) -> int:
+    def min_images(self, n_classes: int) -> int:
         return n_classes
 
 
@@ -108,7 +108,7 @@ class MultiLabel(LabelKind):
     metrics = ("voc-map-11point",)
     ndim = 2
 
-    def strange(self, labels: Labels, n_classes: int) -> tuple[int, str] | None:
+    def find_invalid(self, labels: Labels, n_classes: int) -> tuple[int, str] | None:
         if labels.shape[1] != n_classes:
             return 0, f"{labels.shape[1]} labels, one for each of {n_classes} classes is expected"
         rows, columns = np.nonzero(~np.isin(labels, (-1, 0, 1)))
@@ -123,7 +123,7 @@ class MultiLabel(LabelKind):
     def subset(self, labels: Labels, size: int, seed: int) -> Labels:
         return balanced_rows(labels, size, seed)
 
-    def few(self, labels: Labels, n_classes: int, n: int, seed: int) -> Labels:
+    def subsample_per_class(self, labels: Labels, n_classes: int, n: int, seed: int) -> Labels:
         # Nested, since images are selected one by one, independently of the total number.
         return balanced_rows(labels, n * n_classes, seed)
 
@@ -135,7 +135,7 @@ class MultiLabel(LabelKind):
         pairs = zip(label.tolist(), classes, strict=True)
         return [said[level].format(name) for level, name in pairs if level in said]
 
-    def fewest(self, n_classes: int) -> int:  # noqa: ARG002
+    def min_images(self, n_classes: int) -> int:  # noqa: ARG002
         # One image with all classes, and one without any.
         return 2
 

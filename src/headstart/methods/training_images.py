@@ -11,8 +11,8 @@ import numpy.typing as npt
 from headstart import datasets
 from headstart.context import ProgressReporter, RunContext
 from headstart.datasets import JoinedImages, Splits
-from headstart.datasets.prepare import prepare_images
-from headstart.datasets.prepared import Prepared, Recipe
+from headstart.datasets.image_cache import PreparedForm, PreparedImages
+from headstart.datasets.image_cache_prepare import prepare_images
 from headstart.errors import DatasetError, TrainingError
 from headstart.labels import kind_of
 from headstart.spec import Dataset, Model
@@ -49,7 +49,7 @@ class TrainingImages:
     dataset: Dataset
     context: RunContext
     splits: Splits
-    prepared: Prepared
+    prepared: PreparedImages
     labels: Rows
     broken: dict[str, str]
 
@@ -87,7 +87,7 @@ class TrainingImages:
             parts = (splits.train, splits.validation, splits.test)
             images = JoinedImages([part.images for part in parts])
             revision, places = splits.revision, np.arange(len(images), dtype=np.int64)
-        recipe = Recipe(revision, dataset.decoding, side)
+        recipe = PreparedForm(revision, dataset.decoding, side)
         folder, skip = context.cache / "prepared", dataset.skip_broken
         whole = prepare_images(images, recipe, folder, reporter, skip_broken=skip)
         prepared = whole.take(places)

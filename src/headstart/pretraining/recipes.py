@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from headstart import datasets, models
 from headstart.context import ProgressReporter
-from headstart.datasets.prepared import SIDE
+from headstart.datasets.image_cache import SIDE
 from headstart.errors import StudyError, TrainingError
 from headstart.labels import kind_of
 from headstart.spec import Dataset, Recipe

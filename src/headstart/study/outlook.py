@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from headstart import datasets, models
-from headstart.datasets.names import DatasetName
+from headstart.datasets.dataset_name import DatasetName
 from headstart.errors import (
     DatasetMissingError,
     HeadstartError,

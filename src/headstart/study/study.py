@@ -12,7 +12,7 @@ from pydantic import Field, PositiveInt, ValidationError, model_validator
 
 from headstart import datasets, methods, models
 from headstart.context import ProgressReporter, RunContext
-from headstart.datasets.names import DatasetName
+from headstart.datasets.dataset_name import DatasetName
 from headstart.devices import Device
 from headstart.errors import StudyError, UnknownNameError
 from headstart.executors import executor_of

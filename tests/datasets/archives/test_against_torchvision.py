@@ -56,35 +56,33 @@ def test_files_and_labels(key, place, name, parts, downloaded, monkeypatch):
     from torchvision import datasets
 
     root = downloaded(key, place)
-    archive = READERS[key](root)
+    raw = READERS[key](root)
     # It wants the digests of the real files.
     monkeypatch.setattr(datasets.Flowers102, "_check_integrity", lambda self: True)
-    assert set(parts) == set(archive.parts)
+    assert set(parts) == set(raw.parts)
     for part, split in parts.items():
         dataset = getattr(datasets, name)(str(root), split=split)
-        assert ours(archive.parts[part]) == theirs(dataset)
+        assert ours(raw.parts[part]) == theirs(dataset)
 
 
 def test_sun397_has_the_same_labels_and_splits_besides(downloaded):
     from torchvision.datasets import SUN397
 
     root = downloaded("sun397", "SUN397")
-    archive = READERS["sun397"](root)
+    raw = READERS["sun397"](root)
     dataset = SUN397(str(root))
-    assert [name[3:] for name in archive.classes] == dataset.classes
-    assert sorted(ours(archive.parts["train"]) + ours(archive.parts["test"])) == sorted(
-        theirs(dataset)
-    )
+    assert [name[3:] for name in raw.classes] == dataset.classes
+    assert sorted(ours(raw.parts["train"]) + ours(raw.parts["test"])) == sorted(theirs(dataset))
 
 
 def test_caltech101_has_the_same_labels_and_the_background_besides(downloaded):
     from torchvision.datasets import Caltech101
 
     root = downloaded("caltech101", "caltech101")
-    archive = READERS["caltech101"](root)
+    raw = READERS["caltech101"](root)
     dataset = Caltech101(str(root))
-    assert archive.classes == ("BACKGROUND_Google", *dataset.categories)
-    found = [(Path(path).name, label) for path, label in ours(archive.parts["all"]) if label]
+    assert raw.classes == ("BACKGROUND_Google", *dataset.categories)
+    found = [(Path(path).name, label) for path, label in ours(raw.parts["all"]) if label]
     assert found == [
         (f"image_{number:04d}.jpg", label + 1)
         for number, label in zip(dataset.index, dataset.y, strict=True)
@@ -95,10 +93,10 @@ def test_voc2007_has_the_same_objects(write):
     from torchvision.datasets import VOCDetection
 
     root = write("voc2007")
-    archive = READERS["voc2007"](root)
+    raw = READERS["voc2007"](root)
     for part, name in THREE.items():
         dataset = VOCDetection(str(root), year="2007", image_set=name)
-        split = archive.parts[part]
+        split = raw.parts[part]
         assert [split.images.where(row) for row in range(len(split))] == dataset.images
         for labels, (_, target) in zip(split.labels, dataset, strict=True):
             found = {item["name"] for item in target["annotation"]["object"]}
@@ -114,10 +112,10 @@ def test_pixels_and_labels(key, name, write, monkeypatch):
     # It wants the digests of the real files.
     monkeypatch.setattr(datasets.cifar, "check_integrity", lambda *arguments: True)
     folder = write(key)
-    archive = READERS[key](folder)
-    for part, split in archive.parts.items():
+    raw = READERS[key](folder)
+    for part, split in raw.parts.items():
         dataset = getattr(datasets, name)(str(folder), train=part == "train")
-        assert tuple(dataset.classes) == archive.classes
+        assert tuple(dataset.classes) == raw.classes
         assert dataset.targets == split.labels.tolist()
         pixels = [np.asarray(split.images.decode(row)) for row in range(len(split))]
         np.testing.assert_array_equal(dataset.data, pixels)

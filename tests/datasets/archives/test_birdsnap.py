@@ -18,9 +18,9 @@ IN_LATIN_1 = "Blue_J\udce4y"
 
 def test_the_test_list_divides_the_images(write):
     folder = write("birdsnap")
-    archive = birdsnap.read(folder)
-    assert archive.classes == ("Acadian Flycatcher", "Cooper's Hawk", "Blue Jay")
-    train, test = archive.parts["train"], archive.parts["test"]
+    raw = birdsnap.read(folder)
+    assert raw.classes == ("Acadian Flycatcher", "Cooper's Hawk", "Blue Jay")
+    train, test = raw.parts["train"], raw.parts["test"]
     # Species are numbered by the creators, not by their order.
     assert train.labels.tolist() == [0] * 4 + [1] * 4 + [2] * 4
     assert test.labels.tolist() == [0, 1, 2]
@@ -52,31 +52,31 @@ def test_an_empty_file_counts_as_gone(write):
     message = r"lacks 1 of 12 training images and 0 of 3 test images, first .*Blue_Jay/202.jpg"
     with pytest.raises(DatasetMissingError, match=message):
         birdsnap.read(folder)
-    archive = birdsnap.read(folder, allow_missing=True)
-    assert archive.missing == {"train": 1}
-    assert len(archive.parts["train"]) == 11
+    raw = birdsnap.read(folder, allow_missing=True)
+    assert raw.missing == {"train": 1}
+    assert len(raw.parts["train"]) == 11
 
 
 def test_images_that_are_gone_may_be_accepted_and_stay_counted(incomplete, small):
-    archive = birdsnap.read(incomplete, allow_missing=True)
-    assert archive.missing == {"train": 2, "test": 1}
+    raw = birdsnap.read(incomplete, allow_missing=True)
+    assert raw.missing == {"train": 2, "test": 1}
     # A row is the place in the whole list, gone images included.
-    assert archive.parts["train"].rows.tolist() == [0, 1, 3, 4, 5, 6, 7, 8, 10, 11]
-    assert archive.parts["train"].labels.tolist() == [0] * 3 + [1] * 4 + [2] * 3
-    assert archive.parts["test"].rows.tolist() == [0, 2]
+    assert raw.parts["train"].rows.tolist() == [0, 1, 3, 4, 5, 6, 7, 8, 10, 11]
+    assert raw.parts["train"].labels.tolist() == [0] * 3 + [1] * 4 + [2] * 3
+    assert raw.parts["test"].rows.tolist() == [0, 2]
     facts = small("birdsnap")
     with pytest.raises(ManifestError, match="number of train images should be 9, found 7"):
-        check_published(facts, protocol_splits(facts, archive))
-    reduced = without_missing(facts, archive)
+        check_published(facts, protocol_splits(facts, raw))
+    reduced = without_missing(facts, raw)
     # 3 of 12 validate, so of 10 it is 2.5, and 2 by rounding to even.
     assert reduced.sizes == Sizes(train=8, validation=2, test=2)
-    check_published(reduced, protocol_splits(reduced, archive))
+    check_published(reduced, protocol_splits(reduced, raw))
 
 
 def test_nothing_missing_changes_nothing(write, small):
-    archive = birdsnap.read(write("birdsnap"), allow_missing=True)
-    assert archive.missing == {}
-    assert without_missing(small("birdsnap"), archive) == small("birdsnap")
+    raw = birdsnap.read(write("birdsnap"), allow_missing=True)
+    assert raw.missing == {}
+    assert without_missing(small("birdsnap"), raw) == small("birdsnap")
 
 
 @pytest.mark.parametrize(
@@ -109,10 +109,10 @@ def in_latin_1(write):
 
 
 def test_lists_that_are_not_utf8(in_latin_1):
-    archive = birdsnap.read(in_latin_1)
-    assert archive.classes == ("Acadian Flycatcher", "Cooper's Hawk", "Blue Jäy")
-    assert archive.missing == {}
-    train = archive.parts["train"]
+    raw = birdsnap.read(in_latin_1)
+    assert raw.classes == ("Acadian Flycatcher", "Cooper's Hawk", "Blue Jäy")
+    assert raw.missing == {}
+    train = raw.parts["train"]
     assert train.labels.tolist() == [0] * 4 + [1] * 4 + [2] * 4
     assert train.images.where(8).endswith(name_in_text(f"/{IN_LATIN_1}/201.jpg"))
     assert train.images.decode(8).size == (16, 16)

@@ -10,7 +10,7 @@ import pytest
 from headstart.context import ProgressReporter
 from headstart.datasets.archives import READERS
 from headstart.datasets.checksums import check_published_files, find_published
-from headstart.datasets.ledger import Ledger
+from headstart.datasets.file_index import FileIndex
 from headstart.errors import ManifestError
 from hub_files import write_copy
 
@@ -123,14 +123,14 @@ def test_an_archive_is_read_once(tmp_path, monkeypatch):
     os.utime(archive, (0, 0))
     published = find_published({"a.tar": md5(archive)}, {}, tmp_path)
     for _ in range(2):
-        ledger = Ledger(tmp_path / "files.db")
-        assert check_published_files("d", published, ledger, ProgressReporter()) == {
+        file_index = FileIndex(tmp_path / "files.db")
+        assert check_published_files("d", published, file_index, ProgressReporter()) == {
             "a.tar": md5(archive)
         }
         # A SHA-256 of the same file is none of its MD5.
-        assert ledger.sha256([archive]) == [hashlib.sha256(b"content").hexdigest()]
-        monkeypatch.setattr("headstart.datasets.ledger.md5_file", None)
+        assert file_index.sha256([archive]) == [hashlib.sha256(b"content").hexdigest()]
+        monkeypatch.setattr("headstart.datasets.file_index.md5_file", None)
     shutil.copy(__file__, archive)
     monkeypatch.undo()
     with pytest.raises(ManifestError, match=r"MD5 of .*a\.tar should be"):
-        check_published_files("d", published, Ledger(tmp_path / "files.db"), ProgressReporter())
+        check_published_files("d", published, FileIndex(tmp_path / "files.db"), ProgressReporter())

@@ -12,9 +12,9 @@ from headstart.errors import DatasetError
 
 
 def test_cifar10(write):
-    archive = cifar10.read(write("cifar10"))
-    assert archive.classes == ("airplane", "automobile", "bird")
-    train = archive.parts["train"]
+    raw = cifar10.read(write("cifar10"))
+    assert raw.classes == ("airplane", "automobile", "bird")
+    train = raw.parts["train"]
     assert train.labels.tolist() == [0, 1, 2, 2, 1, 0] * 5
     # Image 8 is the third of the second batch; red, green and blue lie in planes.
     pixels = np.asarray(train.images.decode(8))
@@ -23,10 +23,10 @@ def test_cifar10(write):
 
 
 def test_cifar100_has_the_fine_labels(write):
-    archive = cifar100.read(write("cifar100"))
-    assert archive.classes == ("apple", "aquarium_fish", "baby")
-    assert archive.parts["train"].labels.tolist() == [0, 1, 2] * 4
-    assert len(archive.parts["test"]) == 6
+    raw = cifar100.read(write("cifar100"))
+    assert raw.classes == ("apple", "aquarium_fish", "baby")
+    assert raw.parts["train"].labels.tolist() == [0, 1, 2] * 4
+    assert len(raw.parts["test"]) == 6
 
 
 def test_rows_of_an_image_lie_one_after_the_other(write):

@@ -47,8 +47,8 @@ def test_an_archive_is_prepared_verified_and_measured(
 def test_a_copy_on_the_hub_is_prepared_and_verified(
     key, write, small, in_small, cli, own_cache, tmp_path
 ):
-    archive = READERS[key](write(key))
-    folder = write_copy(tmp_path / "copy", small(key), archive)
+    raw = READERS[key](write(key))
+    folder = write_copy(tmp_path / "copy", small(key), raw)
     outcome = cli("datasets", "prepare", key, "--from", folder)
     assert outcome.code == 0, outcome.err
     assert str(folder) in outcome.out
@@ -58,7 +58,7 @@ def test_a_copy_on_the_hub_is_prepared_and_verified(
     facts = json.loads(cli("datasets", "verify", key, "--json").out)
     sizes = {name: part["size"] for name, part in facts["manifest"]["splits"].items()}
     assert sizes == dict(small(key).sizes)
-    assert facts["manifest"]["classes"] == list(archive.classes)
+    assert facts["manifest"]["classes"] == list(raw.classes)
     assert facts["problems"] == []
     exported = tmp_path / "splits.csv"
     assert cli("datasets", "splits", key, "--export", exported).code == 0

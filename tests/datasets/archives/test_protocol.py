@@ -6,7 +6,7 @@ import pytest
 from headstart.datasets import ArrayImages, Split
 from headstart.datasets.archives import (
     READERS,
-    Archive,
+    RawDataset,
     check_published,
     facts_of,
     protocol_splits,
@@ -18,14 +18,14 @@ SAMPLED = [key for key, facts in published_facts().items() if facts.parts == ("t
 OFFICIAL = [key for key, facts in published_facts().items() if "validation" in facts.parts]
 
 
-def archive_of(classes, **labels) -> Archive:
+def archive_of(classes, **labels) -> RawDataset:
     """Make an archive of blank images with these labels."""
     parts = {}
     for name, values in labels.items():
         values = np.asarray(values, dtype=np.int64)
         blank = np.broadcast_to(np.zeros(1, np.uint8), (len(values), 1, 1))
         parts[name] = Split(ArrayImages(blank), values, np.arange(len(values)))
-    return Archive(tuple(map(str, range(classes))), parts)
+    return RawDataset(tuple(map(str, range(classes))), parts)
 
 
 def test_which_datasets_have_a_validation_set_of_their_own():
@@ -36,32 +36,32 @@ def test_which_datasets_have_a_validation_set_of_their_own():
 
 @pytest.mark.parametrize("key", READERS)
 def test_every_archive_is_split_as_published(key, write, small):
-    facts, archive = small(key), READERS[key](write(key))
-    splits = protocol_splits(facts, archive)
+    facts, raw = small(key), READERS[key](write(key))
+    splits = protocol_splits(facts, raw)
     assert list(splits) == ["train", "validation", "test"]
     check_published(facts, splits)
-    again = protocol_splits(facts, archive)
+    again = protocol_splits(facts, raw)
     for name, split in splits.items():
         np.testing.assert_array_equal(split.rows, again[name].rows)
 
 
 @pytest.mark.parametrize("key", OFFICIAL)
 def test_official_parts_are_kept_whatever_the_seed(key, write, small):
-    archive = READERS[key](write(key))
-    assert protocol_splits(small(key), archive, seed=3) == archive.parts
+    raw = READERS[key](write(key))
+    assert protocol_splits(small(key), raw, seed=3) == raw.parts
 
 
 @pytest.mark.parametrize("key", SAMPLED)
 def test_validation_is_drawn_from_train_by_the_seed(key, write, small):
-    facts, archive = small(key), READERS[key](write(key))
-    splits = protocol_splits(facts, archive)
-    assert splits["test"] is archive.parts["test"]
+    facts, raw = small(key), READERS[key](write(key))
+    splits = protocol_splits(facts, raw)
+    assert splits["test"] is raw.parts["test"]
     both = np.concatenate([splits["train"].rows, splits["validation"].rows])
-    np.testing.assert_array_equal(np.sort(both), np.arange(len(archive.parts["train"])))
+    np.testing.assert_array_equal(np.sort(both), np.arange(len(raw.parts["train"])))
     for name in ("train", "validation"):
         rows = splits[name].rows
-        np.testing.assert_array_equal(splits[name].labels, archive.parts["train"].labels[rows])
-    drawn = {tuple(protocol_splits(facts, archive, s)["validation"].rows) for s in range(8)}
+        np.testing.assert_array_equal(splits[name].labels, raw.parts["train"].labels[rows])
+    drawn = {tuple(protocol_splits(facts, raw, s)["validation"].rows) for s in range(8)}
     assert len(drawn) > 1
 
 
@@ -86,23 +86,23 @@ def test_the_published_size_comes_out_of_uneven_classes():
     assert np.bincount(splits["validation"].labels)[-1] == 16
 
 
-def caltech(each) -> Archive:
+def caltech(each) -> RawDataset:
     return archive_of(102, all=np.repeat(np.arange(102), each))
 
 
 def test_caltech101_draws_25_and_5_of_every_class():
     # 9,144 images in 102 classes, the smallest of 31.
     each = [31] * 60 + [172] * 41 + [232]
-    facts, archive = facts_of("caltech101"), caltech(each)
-    splits = protocol_splits(facts, archive)
+    facts, raw = facts_of("caltech101"), caltech(each)
+    splits = protocol_splits(facts, raw)
     check_published(facts, splits)
     assert np.bincount(splits["train"].labels).tolist() == [25] * 102
     assert np.bincount(splits["validation"].labels).tolist() == [5] * 102
     together = np.concatenate([split.rows for split in splits.values()])
     np.testing.assert_array_equal(np.sort(together), np.arange(9144))
     for split in splits.values():
-        np.testing.assert_array_equal(split.labels, archive.parts["all"].labels[split.rows])
-    other = protocol_splits(facts, archive, seed=1)
+        np.testing.assert_array_equal(split.labels, raw.parts["all"].labels[split.rows])
+    other = protocol_splits(facts, raw, seed=1)
     assert set(other["test"].rows) != set(splits["test"].rows)
 
 
@@ -114,17 +114,17 @@ def test_a_class_too_small_to_draw_from():
 
 @pytest.mark.parametrize("key", READERS)
 def test_other_parts_than_the_creators(key):
-    archive = archive_of(2, train=[0, 1], validation=[0, 1], extra=[0])
+    raw = archive_of(2, train=[0, 1], validation=[0, 1], extra=[0])
     message = "its parts should be .*, found train, validation, extra; fetch a fresh copy"
     with pytest.raises(ManifestError, match=message):
-        protocol_splits(facts_of(key), archive)
+        protocol_splits(facts_of(key), raw)
 
 
 def test_a_training_part_too_small_for_validation():
-    archive = archive_of(37, train=np.arange(700) % 37, test=np.arange(70) % 37)
+    raw = archive_of(37, train=np.arange(700) % 37, test=np.arange(70) % 37)
     message = (
         r"dataset 'oxford_pets' is not as published: the number of training images, validation "
         r"counted, should be 3,680, found 700; fetch the creators' own copy"
     )
     with pytest.raises(ManifestError, match=message):
-        protocol_splits(facts_of("oxford_pets"), archive)
+        protocol_splits(facts_of("oxford_pets"), raw)

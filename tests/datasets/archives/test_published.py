@@ -8,8 +8,8 @@ import pytest
 from scipy.io import loadmat, savemat
 
 from headstart.datasets import ArrayImages, FileImages, Split
-from headstart.datasets.archives import READERS, Archive, check_published, protocol_splits
-from headstart.datasets.ledger import Ledger
+from headstart.datasets.archives import READERS, RawDataset, check_published, protocol_splits
+from headstart.datasets.file_index import FileIndex
 from headstart.datasets.manifest import make_manifest
 from headstart.errors import ManifestError
 from headstart.labels import balanced_subset, hold_out, kind_of
@@ -118,26 +118,26 @@ def test_caltech101_without_the_background(write, small, refused):
 
 
 def test_oxford_pets_split_again_at_random(write, small, refused):
-    archive = READERS["oxford_pets"](write("oxford_pets"))
-    whole = joined(archive.parts["train"], archive.parts["test"])
+    raw = READERS["oxford_pets"](write("oxford_pets"))
+    whole = joined(raw.parts["train"], raw.parts["test"])
     kept, held = hold_out(whole.labels, 0.2, seed=0)
-    again = Archive(archive.classes, {"train": whole.take(kept), "test": whole.take(held)})
+    again = RawDataset(raw.classes, {"train": whole.take(kept), "test": whole.take(held)})
     splits = protocol_splits(small("oxford_pets"), again)
     refused("oxford_pets", splits, "the number of train images should be 9, found 12")
 
 
 def test_oxford_pets_split_again_in_the_published_sizes(write, small):
     """No count tells this: what does is the digest, by which two people compare their copies."""
-    archive = READERS["oxford_pets"](write("oxford_pets"))
-    whole = joined(archive.parts["train"], archive.parts["test"])
+    raw = READERS["oxford_pets"](write("oxford_pets"))
+    whole = joined(raw.parts["train"], raw.parts["test"])
     order = np.argsort(whole.labels, kind="stable")
     test = order.reshape(3, 6)[:, :2].ravel()
     parts = {"train": whole.take(np.setdiff1d(order, test)), "test": whole.take(test)}
     facts, revisions = small("oxford_pets"), set()
-    for copy in (archive, Archive(archive.classes, parts)):
+    for copy in (raw, RawDataset(raw.classes, parts)):
         splits = protocol_splits(facts, copy)
         check_published(facts, splits)
-        made = make_manifest(copy.classes, splits, kind_of(facts.metric), Ledger(None))
+        made = make_manifest(copy.classes, splits, kind_of(facts.metric), FileIndex(None))
         revisions.add(made.revision)
     assert len(revisions) == 2
 
@@ -203,12 +203,12 @@ def test_flowers102_with_train_and_test_swapped(write, small, refused):
 
 def test_flowers102_of_two_parts(write, small):
     # A mirror has 7,169 images to train on (train and test together) and 1,020 to validate on.
-    archive = READERS["flowers102"](write("flowers102"))
-    parts = {"train": joined(archive.parts["train"], archive.parts["test"])}
-    parts["validation"] = archive.parts["validation"]
+    raw = READERS["flowers102"](write("flowers102"))
+    parts = {"train": joined(raw.parts["train"], raw.parts["test"])}
+    parts["validation"] = raw.parts["validation"]
     message = "its parts should be train, validation, test, found train, validation"
     with pytest.raises(ManifestError, match=message):
-        protocol_splits(small("flowers102"), Archive(archive.classes, parts))
+        protocol_splits(small("flowers102"), RawDataset(raw.classes, parts))
 
 
 def test_voc2007_of_object_crops(splits_of, refused):

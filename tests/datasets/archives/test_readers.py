@@ -29,11 +29,11 @@ def test_there_is_a_reader_for_each_dataset_of_the_study():
 
 @pytest.mark.parametrize("key", READERS)
 def test_every_part_is_read_in_order_and_decodes(key, write, small):
-    archive = read(key, write(key))
-    assert set(archive.parts) == set(small(key).parts)
-    assert len(archive.classes) == len(set(archive.classes)) == small(key).n_classes
-    assert archive.missing == {}
-    for split in archive.parts.values():
+    raw = read(key, write(key))
+    assert set(raw.parts) == set(small(key).parts)
+    assert len(raw.classes) == len(set(raw.classes)) == small(key).n_classes
+    assert raw.missing == {}
+    for split in raw.parts.values():
         assert len(split) == len(split.images) == len(split.rows) > 0
         assert split.labels.dtype == split.rows.dtype == np.int64
         np.testing.assert_array_equal(split.rows, np.arange(len(split)))
@@ -165,13 +165,13 @@ def test_lines_of_another_system_are_read(write):
 
 def test_food101(write):
     folder = write("food101")
-    archive = read("food101", folder)
-    assert archive.classes == ("apple_pie", "beignets", "waffles")
-    assert listed(archive.parts["train"], folder)[3:5] == [
+    raw = read("food101", folder)
+    assert raw.classes == ("apple_pie", "beignets", "waffles")
+    assert listed(raw.parts["train"], folder)[3:5] == [
         ("images/apple_pie/103.jpg", 0),
         ("images/beignets/100.jpg", 1),
     ]
-    assert listed(archive.parts["test"], folder)[-1] == ("images/waffles/201.jpg", 2)
+    assert listed(raw.parts["test"], folder)[-1] == ("images/waffles/201.jpg", 2)
 
 
 @pytest.mark.parametrize(
@@ -201,36 +201,36 @@ def test_a_cut_matlab_file(write):
 
 def test_fgvc_aircraft_variants_hold_blanks_and_slashes(write):
     folder = write("fgvc_aircraft")
-    archive = read("fgvc_aircraft", folder)
-    assert archive.classes == ("707-320", "Cessna 172", "F/A-18")
-    assert archive.parts["validation"].labels.tolist() == [0, 0, 1, 1, 2, 2]
-    assert listed(archive.parts["test"], folder)[-1] == ("data/images/0000221.jpg", 2)
+    raw = read("fgvc_aircraft", folder)
+    assert raw.classes == ("707-320", "Cessna 172", "F/A-18")
+    assert raw.parts["validation"].labels.tolist() == [0, 0, 1, 1, 2, 2]
+    assert listed(raw.parts["test"], folder)[-1] == ("data/images/0000221.jpg", 2)
 
 
 def test_dtd_reads_the_first_split_only(write):
     folder = write("dtd")
     shutil.copy(folder / "labels" / "val1.txt", folder / "labels" / "train2.txt")
-    archive = read("dtd", folder)
-    assert archive.classes == ("banded", "blotchy", "zigzagged")
-    names = [Path(path).stem for path, _ in listed(archive.parts["train"], folder)]
-    assert names == [f"{c}_{n:04d}" for c in archive.classes for n in (1, 2)]
+    raw = read("dtd", folder)
+    assert raw.classes == ("banded", "blotchy", "zigzagged")
+    names = [Path(path).stem for path, _ in listed(raw.parts["train"], folder)]
+    assert names == [f"{c}_{n:04d}" for c in raw.classes for n in (1, 2)]
 
 
 def test_oxford_pets_names_keep_their_case(write):
     folder = write("oxford_pets")
-    archive = read("oxford_pets", folder)
-    assert archive.classes == ("Abyssinian", "american_pit_bull_terrier", "Bengal")
-    pairs = listed(archive.parts["test"], folder)
+    raw = read("oxford_pets", folder)
+    assert raw.classes == ("Abyssinian", "american_pit_bull_terrier", "Bengal")
+    pairs = listed(raw.parts["test"], folder)
     assert pairs[2] == ("images/american_pit_bull_terrier_5.jpg", 1)
 
 
 def test_caltech101_counts_the_background_and_leaves_out_what_is_no_image(write):
     folder = write("caltech101")
     (folder / "101_ObjectCategories" / ".DS_Store").mkdir()
-    archive = read("caltech101", folder)
-    assert archive.classes == ("BACKGROUND_Google", "Faces", "accordion", "airplanes")
-    assert archive.parts["all"].labels.tolist() == [0] * 5 + [1] * 5 + [2] * 5 + [3] * 5
-    assert listed(archive.parts["all"], folder)[5][0] == "101_ObjectCategories/Faces/image_0001.jpg"
+    raw = read("caltech101", folder)
+    assert raw.classes == ("BACKGROUND_Google", "Faces", "accordion", "airplanes")
+    assert raw.parts["all"].labels.tolist() == [0] * 5 + [1] * 5 + [2] * 5 + [3] * 5
+    assert listed(raw.parts["all"], folder)[5][0] == "101_ObjectCategories/Faces/image_0001.jpg"
 
 
 def test_caltech101_with_the_archive_inside_still_packed(write, tmp_path):
@@ -249,15 +249,15 @@ def test_caltech101_with_the_archive_inside_still_packed(write, tmp_path):
 
 def test_flowers102_labels_and_images_count_from_one(write):
     folder = write("flowers102")
-    archive = read("flowers102", folder)
-    assert archive.classes == ("1", "2", "3")
-    assert listed(archive.parts["train"], folder)[:4] == [
+    raw = read("flowers102", folder)
+    assert raw.classes == ("1", "2", "3")
+    assert listed(raw.parts["train"], folder)[:4] == [
         ("jpg/image_00001.jpg", 0),
         ("jpg/image_00002.jpg", 1),
         ("jpg/image_00003.jpg", 2),
         ("jpg/image_00004.jpg", 0),
     ]
-    assert listed(archive.parts["test"], folder)[-1] == ("jpg/image_00021.jpg", 2)
+    assert listed(raw.parts["test"], folder)[-1] == ("jpg/image_00021.jpg", 2)
 
 
 @pytest.mark.parametrize(

@@ -20,10 +20,10 @@ def listed(split, folder: Path) -> list[tuple[str, int]]:
 
 def test_labels_count_from_one(write):
     folder = write("stanford_cars")
-    archive = stanford_cars.read(folder)
-    assert archive.classes[2] == "Ram C/V Cargo Van Minivan 2012"
-    assert archive.parts["train"].labels.tolist() == [2, 0, 1] * 4
-    assert listed(archive.parts["test"], folder)[0] == ("cars_test/00001.jpg", 2)
+    raw = stanford_cars.read(folder)
+    assert raw.classes[2] == "Ram C/V Cargo Van Minivan 2012"
+    assert raw.parts["train"].labels.tolist() == [2, 0, 1] * 4
+    assert listed(raw.parts["test"], folder)[0] == ("cars_test/00001.jpg", 2)
 
 
 def test_the_labels_of_the_test_images_may_lie_in_devkit(write):
@@ -64,9 +64,9 @@ def test_a_copy_with_each_folder_in_itself(write):
         (folder / "moved").rename(folder / name / name)
     (folder / "car_devkit").mkdir()
     (folder / "devkit").rename(folder / "car_devkit" / "devkit")
-    archive = stanford_cars.read(folder)
-    assert archive.classes == expected.classes
-    for part, split in archive.parts.items():
+    raw = stanford_cars.read(folder)
+    assert raw.classes == expected.classes
+    for part, split in raw.parts.items():
         deeper = [
             (path.replace("/", f"/cars_{part}/"), label)
             for path, label in listed(expected.parts[part], folder)
@@ -102,19 +102,19 @@ def whole(write, tmp_path) -> Path:
 
 
 def test_all_images_in_one_folder(whole):
-    archive = stanford_cars.read(whole)
-    assert archive.classes == ("AM General Hummer SUV 2000", "Audi S6 2011", "Ram C/V 2012")
-    assert listed(archive.parts["train"], whole) == [
+    raw = stanford_cars.read(whole)
+    assert raw.classes == ("AM General Hummer SUV 2000", "Audi S6 2011", "Ram C/V 2012")
+    assert listed(raw.parts["train"], whole) == [
         ("car_ims/000001.jpg", 0),
         ("car_ims/000003.jpg", 1),
         ("car_ims/000006.jpg", 2),
     ]
-    assert listed(archive.parts["test"], whole) == [
+    assert listed(raw.parts["test"], whole) == [
         ("car_ims/000002.jpg", 0),
         ("car_ims/000004.jpg", 1),
         ("car_ims/000005.jpg", 2),
     ]
-    for split in archive.parts.values():
+    for split in raw.parts.values():
         assert split.rows.tolist() == [0, 1, 2]
 
 

@@ -20,10 +20,10 @@ def listed(split, folder: Path) -> list[tuple[str, int]]:
 
 def test_the_whole_path_is_the_class(write):
     folder = write("sun397")
-    archive = sun397.read(folder)
+    raw = sun397.read(folder)
     # By the last part alone, the two `indoor` would be one class.
-    assert archive.classes == ("/a/abbey", "/c/church/indoor", "/s/swimming_pool/indoor")
-    assert listed(archive.parts["test"], folder) == [
+    assert raw.classes == ("/a/abbey", "/c/church/indoor", "/s/swimming_pool/indoor")
+    assert listed(raw.parts["test"], folder) == [
         ("a/abbey/sun_x.jpg", 0),
         ("a/abbey/sun_y.jpg", 0),
         ("c/church/indoor/sun_x.jpg", 1),
@@ -61,10 +61,10 @@ def unpack(written: Path, folder: Path, images: str, lists: str) -> None:
 def test_images_and_lists_are_found_apart(images, lists, write, tmp_path):
     folder = tmp_path / "data"
     unpack(write("sun397"), folder, images, lists)
-    archive = sun397.read(folder)
-    assert len(archive.classes) == 3
-    assert listed(archive.parts["train"], folder / images)[4] == ("c/church/indoor/sun_a.jpg", 1)
-    assert listed(archive.parts["test"], folder / images)[0] == ("a/abbey/sun_x.jpg", 0)
+    raw = sun397.read(folder)
+    assert len(raw.classes) == 3
+    assert listed(raw.parts["train"], folder / images)[4] == ("c/church/indoor/sun_a.jpg", 1)
+    assert listed(raw.parts["test"], folder / images)[0] == ("a/abbey/sun_x.jpg", 0)
 
 
 def test_the_names_of_the_classes_are_in_either_archive(write, tmp_path):

@@ -17,9 +17,9 @@ def annotate(folder, image, *objects):
 
 
 def test_labels_are_present_or_absent(write):
-    archive = voc2007.read(write("voc2007"))
-    assert archive.classes[14] == "person"
-    labels = archive.parts["test"].labels
+    raw = voc2007.read(write("voc2007"))
+    assert raw.classes[14] == "person"
+    labels = raw.parts["test"].labels
     assert labels.shape == (5, 20)
     # The archive was written with every fifth class in an image.
     np.testing.assert_array_equal(labels == 1, np.tile(np.eye(5, dtype=bool), 4))

@@ -4,7 +4,7 @@ import pytest
 
 from headstart import datasets
 from headstart.datasets import names
-from headstart.datasets.names import OPTIONS
+from headstart.datasets.dataset_name import OPTIONS
 from headstart.datasets.sources import EMBEDDED, SOURCES, located
 from headstart.errors import StudyError, UnknownNameError
 

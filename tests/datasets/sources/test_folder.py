@@ -10,7 +10,7 @@ from PIL import Image
 from conftest import require, write_folder
 from headstart.context import ProgressReporter
 from headstart.datasets.checking import data_warnings, verify
-from headstart.datasets.names import DatasetName
+from headstart.datasets.dataset_name import DatasetName
 from headstart.datasets.sources.folder import FolderSource
 from headstart.datasets.sources.walking import class_folders
 from headstart.errors import BrokenImageError, DatasetError, DatasetMissingError
@@ -47,13 +47,13 @@ def inside(split, root):
 ])  # fmt: skip
 def test_split_folders(tmp_path, folders, parts):
     write_folder(tmp_path, {folder: {"a": 2, "b": 1} for folder in folders})
-    archive = read(tmp_path)
-    assert archive.classes == ("a", "b")
-    assert tuple(archive.parts) == parts
-    for part in archive.parts.values():
+    raw = read(tmp_path)
+    assert raw.classes == ("a", "b")
+    assert tuple(raw.parts) == parts
+    for part in raw.parts.values():
         assert part.labels.tolist() == [0, 0, 1]
         assert part.rows.tolist() == [0, 1, 2]
-    assert inside(archive.parts["train"], tmp_path)[2].lower() in ("train/b/0.png",
+    assert inside(raw.parts["train"], tmp_path)[2].lower() in ("train/b/0.png",
                                                                    "training/b/0.png")  # fmt: skip
 
 
@@ -108,18 +108,18 @@ INSIDE = "{name}/{split}"
     (each(["train", "test"], form="{split}/images/{name}"), "train, test"),
 ])  # fmt: skip
 def test_folders_that_are_splits(tmp_path, folders, understood):
-    archive = read(tree(tmp_path, *folders))
-    assert archive.classes == ANIMALS
-    assert archive.understood == f"folders {understood}"
-    assert len(archive.parts) == understood.count(",") + 1
+    raw = read(tree(tmp_path, *folders))
+    assert raw.classes == ANIMALS
+    assert raw.understood == f"folders {understood}"
+    assert len(raw.parts) == understood.count(",") + 1
     places = set()
-    for name, part in archive.parts.items():
+    for name, part in raw.parts.items():
         assert part.labels.tolist() == [0] * 3 + [1] * 3 + [2] * 3
         for path, label in zip(part.images.paths, part.labels, strict=True):
             places.add(path)
             words = {"train": "train", "validation": "val|dev", "test": "test|eval|hold"}[name]
             assert re.search(rf"{words}", str(path.relative_to(tmp_path)).lower())
-            assert archive.classes[label] in path.parts
+            assert raw.classes[label] in path.parts
     assert len(places) == 3 * len(folders)
 
 
@@ -133,10 +133,10 @@ def test_classes_that_are_called_like_splits_stay_classes(tmp_path, classes, vie
     """So do more classes than each has folders of its own."""
     if views and len(classes) == 2:
         return
-    archive = read(tree(tmp_path, *(each(views, classes, INSIDE) or classes)))
-    assert archive.classes == tuple(sorted(classes))
-    assert list(archive.parts) == ["all"]
-    assert archive.understood == ""
+    raw = read(tree(tmp_path, *(each(views, classes, INSIDE) or classes)))
+    assert raw.classes == tuple(sorted(classes))
+    assert list(raw.parts) == ["all"]
+    assert raw.understood == ""
 
 
 @pytest.mark.parametrize(("folders", "code", "found"), [
@@ -186,16 +186,16 @@ def test_folders_that_look_like_splits_and_cannot_be_told(tmp_path, folders, cod
 ])  # fmt: skip
 def test_folders_that_are_named(tmp_path, folders, options, parts):
     photos = tree(tmp_path, *folders)
-    archive = read(f"{photos}?{options}")
-    assert archive.classes == ANIMALS
+    raw = read(f"{photos}?{options}")
+    assert raw.classes == ANIMALS
     found = {
         part: {folder for path in split.images.paths for folder in path.parts}
-        for part, split in archive.parts.items()
+        for part, split in raw.parts.items()
     }
     assert list(found) == list(parts)
     for part, names in parts.items():
         assert set(names.split()) <= found[part]
-        assert len(archive.parts[part]) == 9 * len(names.split())
+        assert len(raw.parts[part]) == 9 * len(names.split())
 
 
 @pytest.mark.parametrize(("options", "code"), [
@@ -212,9 +212,9 @@ def test_named_folders_that_are_not_there(tmp_path, options, code):
 
 @pytest.mark.parametrize("wrapper", ["images", "data/224", "CUB_200_2011/images"])
 def test_class_folders_in_a_folder_of_their_own(tmp_path, wrapper):
-    archive = read(tree(tmp_path, *each([wrapper])))
-    assert archive.classes == ANIMALS
-    assert archive.understood == f"class folders in {wrapper}"
+    raw = read(tree(tmp_path, *each([wrapper])))
+    assert raw.classes == ANIMALS
+    assert raw.understood == f"class folders in {wrapper}"
 
 
 @pytest.mark.parametrize(("folders", "understood"), [
@@ -225,9 +225,9 @@ def test_class_folders_in_a_folder_of_their_own(tmp_path, wrapper):
      "folders train, test"),
 ])  # fmt: skip
 def test_archives_that_were_unpacked_into_themselves(tmp_path, folders, understood):
-    archive = read(tree(tmp_path, *folders))
-    assert archive.classes == ANIMALS
-    assert archive.understood == understood
+    raw = read(tree(tmp_path, *folders))
+    assert raw.classes == ANIMALS
+    assert raw.understood == understood
 
 
 @pytest.mark.parametrize("name", [
@@ -236,10 +236,10 @@ def test_archives_that_were_unpacked_into_themselves(tmp_path, folders, understo
 ])  # fmt: skip
 def test_folders_of_systems_are_no_classes(tmp_path, name):
     photos = tree(tmp_path, *ANIMALS, f"{name}/S-1", f"cat/{name}")
-    archive = read(photos)
-    assert archive.classes == ANIMALS
-    assert archive.parts["all"].labels.tolist() == [0] * 3 + [1] * 3 + [2] * 3
-    assert archive.notes == ()
+    raw = read(photos)
+    assert raw.classes == ANIMALS
+    assert raw.parts["all"].labels.tolist() == [0] * 3 + [1] * 3 + [2] * 3
+    assert raw.notes == ()
 
 
 def test_a_class_folder_that_is_a_broken_symlink(tmp_path):
@@ -268,10 +268,10 @@ def test_lists_of_splits_beside_class_folders_are_noted(tmp_path, wrapper, files
     for name in files:
         (photos / name).parent.mkdir(exist_ok=True)
         (photos / name).touch()
-    archive = read(photos)
-    assert archive.classes == ANIMALS
-    assert len(archive.notes) == bool(said)
-    assert all(", ".join(f"'{name}'" for name in said) in note for note in archive.notes)
+    raw = read(photos)
+    assert raw.classes == ANIMALS
+    assert len(raw.notes) == bool(said)
+    assert all(", ".join(f"'{name}'" for name in said) in note for note in raw.notes)
 
 
 def test_images_that_icloud_has_are_counted(tmp_path):
@@ -307,12 +307,12 @@ def test_two_spellings_of_a_name_are_one_class(tmp_path, together):
     """A Mac writes the accent as a character of its own."""
     composed, apart = "caf\u00e9", "cafe\u0301"
     if together:
-        archive = read(tree(tmp_path, composed, apart, "bar"))
-        assert archive.parts["all"].labels.tolist() == [0] * 3 + [1] * 6
+        raw = read(tree(tmp_path, composed, apart, "bar"))
+        assert raw.parts["all"].labels.tolist() == [0] * 3 + [1] * 6
     else:
-        archive = read(tree(tmp_path, f"train/{apart}", "train/bar", f"test/{composed}"))
-        assert archive.parts["test"].labels.tolist() == [1] * 3
-    assert archive.classes == ("bar", composed)
+        raw = read(tree(tmp_path, f"train/{apart}", "train/bar", f"test/{composed}"))
+        assert raw.parts["test"].labels.tolist() == [1] * 3
+    assert raw.classes == ("bar", composed)
     # One spelling alone stays as it is: it is part of what stored results are found by.
     assert read(tree(tmp_path / "one", apart, "bar")).classes == ("bar", apart)
 
@@ -327,11 +327,11 @@ def test_a_table_beside_images_without_classes_is_pointed_at(tmp_path):
 
 def test_class_folders_alone(tmp_path):
     write(tmp_path, "b/2.png", "b/10.png", "a/1.JPG", "B/1.bmp")
-    archive = read(tmp_path)
-    assert archive.classes == ("B", "a", "b")
-    assert list(archive.parts) == ["all"]
-    assert inside(archive.parts["all"], tmp_path) == ["B/1.bmp", "a/1.JPG", "b/10.png", "b/2.png"]
-    assert archive.parts["all"].labels.tolist() == [0, 1, 2, 2]
+    raw = read(tmp_path)
+    assert raw.classes == ("B", "a", "b")
+    assert list(raw.parts) == ["all"]
+    assert inside(raw.parts["all"], tmp_path) == ["B/1.bmp", "a/1.JPG", "b/10.png", "b/2.png"]
+    assert raw.parts["all"].labels.tolist() == [0, 1, 2, 2]
 
 
 def test_images_in_folders_of_a_class_are_of_that_class(tmp_path):
@@ -347,11 +347,11 @@ def test_what_is_no_image_is_left_out(tmp_path):
     write(tmp_path, "a/1.txt", "a/sound.ogg", "a/Thumbs.db", "a/no_suffix", "a/x.svg", "a/x.h5")
     write(tmp_path, "a/.hidden.png", "a/.cache/1.png", ".git/1.png")
     write(tmp_path, "__MACOSX/a/1.png", "a/@eaDir/1.png")
-    archive = read(tmp_path)
-    assert archive.classes == ("a", "b")
-    assert inside(archive.parts["all"], tmp_path) == ["a/1.png", "b/1.png"]
+    raw = read(tmp_path)
+    assert raw.classes == ("a", "b")
+    assert inside(raw.parts["all"], tmp_path) == ["a/1.png", "b/1.png"]
     # Hidden ones are nobody's images; the others may be, in a format that is not decoded.
-    assert archive.left_out == {
+    assert raw.left_out == {
         ".txt": 1, ".ogg": 1, ".db": 1, "without an ending": 1, ".svg": 1, ".h5": 1,
         "images in no class folder": 1,
     }  # fmt: skip
@@ -389,7 +389,7 @@ def test_a_question_mark_may_be_in_the_name_of_a_folder(tmp_path, monkeypatch):
         "what??split_seed=3&metric=mean-per-class", tmp_path / "cache", ProgressReporter()
     )
     assert checked.name == "what??split_seed=3&metric=mean-per-class"
-    assert checked.reading.metric == "mean-per-class"
+    assert checked.loaded.metric == "mean-per-class"
 
 
 def test_links_are_followed_but_not_in_circles(tmp_path):
@@ -402,9 +402,9 @@ def test_links_are_followed_but_not_in_circles(tmp_path):
         (photos / "a" / f"circle{number}").symlink_to(circle)
     # From where it really is, this leads up too.
     (tmp_path / "elsewhere" / "up").symlink_to(tmp_path)
-    archive = read(photos)
-    assert archive.classes == ("a", "b", "c")
-    assert inside(archive.parts["all"], photos) == [
+    raw = read(photos)
+    assert raw.classes == ("a", "b", "c")
+    assert inside(raw.parts["all"], photos) == [
         "a/1.png", "a/link.png", "a/more/2.png", "b/1.png", "c/file.png", "c/folder/2.png",
     ]  # fmt: skip
 
@@ -428,9 +428,9 @@ def test_a_split_may_lack_a_class_and_hold_an_empty_one(tmp_path):
     write_folder(tmp_path, {"train": {"a": 1, "b": 1}, "test": {"b": 2}})
     (tmp_path / "test" / "new").mkdir()
     write(tmp_path, "docs/readme.txt")
-    archive = read(tmp_path)
-    assert archive.classes == ("a", "b")
-    assert archive.parts["test"].labels.tolist() == [1, 1]
+    raw = read(tmp_path)
+    assert raw.classes == ("a", "b")
+    assert raw.parts["test"].labels.tolist() == [1, 1]
 
 
 @pytest.mark.parametrize(("names", "message"), [
@@ -499,10 +499,10 @@ def test_names_of_folders(tmp_path, monkeypatch):
 def test_stamps_of_tuxpaint():
     """Real images: categories with folders in them, beside sounds, texts, vector drawings."""
     require(STAMPS.is_dir(), "Debian package tuxpaint-stamps-default")
-    archive = read(STAMPS)
-    assert archive.classes == class_folders(STAMPS)
-    assert {"animals", "food", "vehicles"} <= set(archive.classes)
-    found = set(map(str, archive.parts["all"].images.paths))
+    raw = read(STAMPS)
+    assert raw.classes == class_folders(STAMPS)
+    assert {"animals", "food", "vehicles"} <= set(raw.classes)
+    found = set(map(str, raw.parts["all"].images.paths))
     walked = {
         os.path.join(folder, name)
         for folder, _, names in os.walk(STAMPS)
@@ -511,9 +511,9 @@ def test_stamps_of_tuxpaint():
     }
     assert found == walked
     assert len(found) > 700
-    labels = archive.parts["all"].labels
-    for label, path in zip(labels, archive.parts["all"].images.paths, strict=True):
-        assert path.relative_to(STAMPS).parts[0] == archive.classes[label]
+    labels = raw.parts["all"].labels
+    for label, path in zip(labels, raw.parts["all"].images.paths, strict=True):
+        assert path.relative_to(STAMPS).parts[0] == raw.classes[label]
 
 
 def test_a_folder_that_is_not_there_has_its_near_names_told(tmp_path):

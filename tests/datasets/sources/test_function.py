@@ -7,7 +7,7 @@ import pytest
 
 from headstart import datasets
 from headstart.context import ProgressReporter
-from headstart.datasets.names import DatasetName
+from headstart.datasets.dataset_name import DatasetName
 from headstart.datasets.sources.function import FunctionSource
 from headstart.errors import DatasetError, DatasetMissingError, StudyError, UnknownNameError
 
@@ -38,10 +38,10 @@ def read(asked):
 
 
 def test_images_and_labels(asked):
-    archive = read(asked("GREY, [2, 0, 1, 0]"))
-    assert archive.classes == ("0", "1", "2")
-    part = archive.parts["all"]
-    assert list(archive.parts) == ["all"]
+    raw = read(asked("GREY, [2, 0, 1, 0]"))
+    assert raw.classes == ("0", "1", "2")
+    part = raw.parts["all"]
+    assert list(raw.parts) == ["all"]
     assert part.labels.tolist() == [2, 0, 1, 0]
     assert part.labels.dtype == np.int64
     assert part.rows.tolist() == [0, 1, 2, 3]
@@ -58,40 +58,40 @@ def test_images_and_labels(asked):
     ("np.array([True, False, False, True])", ("0", "1"), [1, 0, 0, 1]),
 ])  # fmt: skip
 def test_labels_of_every_kind(asked, labels, classes, places):
-    archive = read(asked(f"GREY, {labels}"))
-    assert archive.classes == classes
-    assert archive.parts["all"].labels.tolist() == places
+    raw = read(asked(f"GREY, {labels}"))
+    assert raw.classes == classes
+    assert raw.parts["all"].labels.tolist() == places
 
 
 def test_parts(asked):
     given = asked("{'classes': ['x', 'y'], 'test': (COLOUR, [1, 1]), 'val': (GREY, [0] * 4), "
                   "'train': [COLOUR, [0, 1]]}")  # fmt: skip
-    archive = read(given)
-    assert archive.classes == ("x", "y")
-    assert list(archive.parts) == ["train", "validation", "test"]
-    assert len(archive.parts["validation"]) == 4
-    assert archive.parts["test"].labels.tolist() == [1, 1]
-    assert archive.parts["train"].images.decode(0).mode == "RGB"
+    raw = read(given)
+    assert raw.classes == ("x", "y")
+    assert list(raw.parts) == ["train", "validation", "test"]
+    assert len(raw.parts["validation"]) == 4
+    assert raw.parts["test"].labels.tolist() == [1, 1]
+    assert raw.parts["train"].images.decode(0).mode == "RGB"
 
 
 def test_classes_are_those_of_all_parts(asked):
     given = asked("{'train': (COLOUR, ['b', 'a']), 'test': (COLOUR, ['c', 'a'])}")
-    archive = read(given)
-    assert archive.classes == ("a", "b", "c")
-    assert archive.parts["test"].labels.tolist() == [2, 0]
+    raw = read(given)
+    assert raw.classes == ("a", "b", "c")
+    assert raw.parts["test"].labels.tolist() == [2, 0]
 
 
 def test_several_labels_an_image(asked):
     several = asked("COLOUR, [[1, 0, 0], [1, 1, 0]]")
     assert FunctionSource().describe(several).metric == "voc-map-11point"
-    archive = read(several)
-    assert archive.classes == ("0", "1", "2")
+    raw = read(several)
+    assert raw.classes == ("0", "1", "2")
     # 0 is absent where nothing is -1, else it is neither.
-    assert archive.parts["all"].labels.tolist() == [[1, -1, -1], [1, 1, -1]]
+    assert raw.parts["all"].labels.tolist() == [[1, -1, -1], [1, 1, -1]]
     given = "{'train': (COLOUR, [[1, 0], [0, -1]]), 'test': (COLOUR, np.eye(2, dtype=int))}"
-    archive = read(asked(given))
-    assert archive.parts["train"].labels.tolist() == [[1, 0], [0, -1]]
-    assert archive.parts["test"].labels.tolist() == [[1, 0], [0, 1]]
+    raw = read(asked(given))
+    assert raw.parts["train"].labels.tolist() == [[1, 0], [0, -1]]
+    assert raw.parts["test"].labels.tolist() == [[1, 0], [0, 1]]
     assert FunctionSource().describe(asked("COLOUR, [0, 1]")).metric == "top-1"
 
 
@@ -204,8 +204,8 @@ def test_a_function_is_asked_again_whenever_its_dataset_is_named(tmp_path, own_c
     name = f"{tmp_path}/data.py:load"
     revisions = {
         datasets.find(name, cache=own_cache).revision,
-        datasets.verify(name, own_cache, ProgressReporter()).reading.manifest.revision,
-        datasets.prepare_dataset(name, own_cache, ProgressReporter())[0].reading.manifest.revision,
+        datasets.verify(name, own_cache, ProgressReporter()).loaded.manifest.revision,
+        datasets.prepare_dataset(name, own_cache, ProgressReporter())[0].loaded.manifest.revision,
     }
     assert len(revisions) == int((tmp_path / "calls").read_text()) == 3
 

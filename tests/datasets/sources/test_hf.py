@@ -13,7 +13,7 @@ import pytest
 
 from headstart import datasets
 from headstart.context import ProgressReporter
-from headstart.datasets.names import DatasetName
+from headstart.datasets.dataset_name import DatasetName
 from headstart.datasets.parquet_images import ParquetImages
 from headstart.datasets.sources.hf import HubSource
 from headstart.errors import DatasetError, DatasetMissingError, StorageError, StudyError
@@ -120,12 +120,12 @@ def test_a_repository_is_fetched_once_and_read_without_a_network(pets, tmp_path,
     assert presence.present
     assert presence.place == str(pets.cache / "datasets--user--pets" / "snapshots" / ("a" * 40))
     assert SOURCE.source_revision(ask(), cache) == "a" * 40
-    archive = SOURCE.read(ask(), cache)
-    assert archive.classes == NAMES
-    assert archive.parts["train"].labels.tolist() == [0, 1, 1, 1]
-    assert archive.parts["test"].labels.tolist() == [0, 1]
-    assert isinstance(archive.parts["train"].images, ParquetImages)
-    assert np.asarray(archive.parts["train"].images.decode(3)).shape == (12, 16, 3)
+    raw = SOURCE.read(ask(), cache)
+    assert raw.classes == NAMES
+    assert raw.parts["train"].labels.tolist() == [0, 1, 1, 1]
+    assert raw.parts["test"].labels.tolist() == [0, 1]
+    assert isinstance(raw.parts["train"].images, ParquetImages)
+    assert np.asarray(raw.parts["train"].images.decode(3)).shape == (12, 16, 3)
 
 
 def test_a_branch_that_moves_stays_where_the_first_fetch_found_it(pets, tmp_path):
@@ -361,7 +361,7 @@ def test_several_labels_of_a_repository_show_when_it_is_fetched(hub, own_cache):
     assert datasets.load(found, 0, own_cache).train.labels.shape[1] == 2
     assert datasets.find("hf:user/pets", cache=own_cache) == found
     checked = datasets.verify("hf:user/pets", own_cache, ProgressReporter())
-    assert checked.reading.metric == "voc-map-11point"
+    assert checked.loaded.metric == "voc-map-11point"
 
 
 def test_names_that_lead_nowhere(tmp_path):

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from headstart.datasets.names import DatasetName
+from headstart.datasets.dataset_name import DatasetName
 from headstart.datasets.parquet_images import ParquetImages
 from headstart.datasets.sources.table import TableSource
 from headstart.errors import DatasetError, DatasetMissingError
@@ -32,21 +32,21 @@ def write(path, *rows, encoding="utf-8"):
     return path
 
 
-def names(archive, part="all"):
-    return [path.name for path in archive.parts[part].images.paths]
+def names(raw, part="all"):
+    return [path.name for path in raw.parts[part].images.paths]
 
 
 def test_a_table_of_paths_and_labels(folder):
-    archive = read(write(folder / "t.csv", "path,label", "1.png,dog", "0.png,cat", "2.png,dog"))
-    assert archive.classes == ("cat", "dog")
-    assert list(archive.parts) == ["all"]
-    part = archive.parts["all"]
+    raw = read(write(folder / "t.csv", "path,label", "1.png,dog", "0.png,cat", "2.png,dog"))
+    assert raw.classes == ("cat", "dog")
+    assert list(raw.parts) == ["all"]
+    part = raw.parts["all"]
     assert part.images.where(0) == str(folder / "1.png")
-    assert names(archive) == ["1.png", "0.png", "2.png"]
+    assert names(raw) == ["1.png", "0.png", "2.png"]
     assert part.labels.tolist() == [1, 0, 1]
     assert part.labels.dtype == np.int64
     assert part.rows.tolist() == [0, 1, 2]
-    assert archive.groups == {}
+    assert raw.groups == {}
 
 
 @pytest.mark.parametrize(("header", "options"), [
@@ -57,19 +57,19 @@ def test_a_table_of_paths_and_labels(folder):
 ])  # fmt: skip
 def test_columns_are_found_or_named(folder, header, options):
     table = write(folder / "t.csv", header, "u,0.png,cat", "v,1.png,dog")
-    archive = read(f"{table}{options}")
-    assert names(archive) == ["0.png", "1.png"]
-    assert archive.classes == ("cat", "dog")
+    raw = read(f"{table}{options}")
+    assert names(raw) == ["0.png", "1.png"]
+    assert raw.classes == ("cat", "dog")
 
 
 def test_text_is_taken_as_it_is(folder):
     """No cell becomes a number or nothing; blanks around text are not part of it."""
     rows = ["0.png,NA", "1.png, null", "2.png,007 ", " 3.png,True", '4.png,"a,b"', "", "5.png,ü"]
-    archive = read(write(folder / "t.csv", "path, label ", *rows, encoding="utf-8-sig"))
-    labels = archive.parts["all"].labels
-    found = [archive.classes[label] for label in labels]
+    raw = read(write(folder / "t.csv", "path, label ", *rows, encoding="utf-8-sig"))
+    labels = raw.parts["all"].labels
+    found = [raw.classes[label] for label in labels]
     assert found == ["NA", "null", "007", "True", "a,b", "ü"]
-    assert names(archive) == FILES
+    assert names(raw) == FILES
 
 
 def test_numbers_are_sorted_as_numbers(folder):
@@ -97,13 +97,13 @@ def test_a_column_of_splits(folder, column, options):
         folder / "t.csv", f"path,label,{column}",
         "0.png,b,test", "1.png,a,Val", "2.png,b,train", "3.png,a,train", "4.png,a,TEST",
     )  # fmt: skip
-    archive = read(f"{table}{options}")
-    assert list(archive.parts) == ["train", "validation", "test"]
-    assert names(archive, "train") == ["2.png", "3.png"]
-    assert names(archive, "validation") == ["1.png"]
-    assert names(archive, "test") == ["0.png", "4.png"]
-    assert archive.parts["test"].labels.tolist() == [1, 0]
-    assert archive.parts["test"].rows.tolist() == [0, 1]
+    raw = read(f"{table}{options}")
+    assert list(raw.parts) == ["train", "validation", "test"]
+    assert names(raw, "train") == ["2.png", "3.png"]
+    assert names(raw, "validation") == ["1.png"]
+    assert names(raw, "test") == ["0.png", "4.png"]
+    assert raw.parts["test"].labels.tolist() == [1, 0]
+    assert raw.parts["test"].rows.tolist() == [0, 1]
 
 
 def test_a_column_of_splits_that_is_none(folder):
@@ -130,11 +130,11 @@ def test_several_labels_in_a_cell(folder):
     rows = ["0.png,dog|cat", "1.png,", "2.png, cat | cat |", "3.png,emu"]
     table = write(folder / "t.csv", "path,label", *rows)
     name = f"{table}?sep=|"
-    archive = read(name)
-    assert archive.classes == ("cat", "dog", "emu")
+    raw = read(name)
+    assert raw.classes == ("cat", "dog", "emu")
     expected = [[1, 1, -1], [-1, -1, -1], [1, -1, -1], [-1, -1, 1]]
-    assert archive.parts["all"].labels.tolist() == expected
-    assert archive.parts["all"].labels.dtype == np.int64
+    assert raw.parts["all"].labels.tolist() == expected
+    assert raw.parts["all"].labels.dtype == np.int64
     assert TableSource().describe(DatasetName.parse(name)).metric == "voc-map-11point"
     write(table, "path,label", "0.png,dog|cat", "1.png,dog")
     whole = f"{table}?sep="
@@ -171,10 +171,10 @@ def text(rows, end="\n"):
 @pytest.mark.parametrize("name", ["t.csv", "t.tsv"])
 def test_tables_as_other_programs_write_them(folder, content, name):
     (folder / name).write_bytes(content)
-    archive = read(folder / name)
-    assert names(archive) == FILES
-    assert archive.classes == ("a", "b")
-    assert archive.parts["all"].labels.tolist() == [0, 1] * 3
+    raw = read(folder / name)
+    assert names(raw) == FILES
+    assert raw.classes == ("a", "b")
+    assert raw.parts["all"].labels.tolist() == [0, 1] * 3
 
 
 @pytest.mark.parametrize(("cell", "found"), [
@@ -224,10 +224,10 @@ def test_paths_that_fit_no_file_or_several(folder, cell, code, error):
 def test_columns_of_splits_are_understood(folder, head, values, understood):
     split = [values[i % len(values)] for i in range(6)]
     rows = [f"{name},{label},{one}" for (name, label), one in zip(ROWS, split, strict=True)]
-    archive = read(write(folder / "t.csv", f"path,label,{head}", *rows))
-    assert archive.understood == f"column {understood}"
-    found = {name: part for part in archive.parts for name in names(archive, part)}
-    parts = dict(zip(values, archive.parts, strict=True))
+    raw = read(write(folder / "t.csv", f"path,label,{head}", *rows))
+    assert raw.understood == f"column {understood}"
+    found = {name: part for part in raw.parts for name in names(raw, part)}
+    parts = dict(zip(values, raw.parts, strict=True))
     assert found == {name: parts[one] for (name, _), one in zip(ROWS, split, strict=True)}
 
 
@@ -247,9 +247,9 @@ def test_columns_of_splits_that_cannot_be_told(folder, head, values):
     assert error.value.values == {"found": tuple(sorted(set(split))), "column": head}
     # Both ways out that the message offers.
     first, *_, last = dict.fromkeys(split)
-    archive = read(f"{table}?train={first}&test={last}")
-    assert list(archive.parts) == ["train", "test"]
-    assert names(archive, "train") == [
+    raw = read(f"{table}?train={first}&test={last}")
+    assert list(raw.parts) == ["train", "test"]
+    assert names(raw, "train") == [
         name for (name, _), one in zip(ROWS, split, strict=True) if one == first
     ]
     assert list(read(f"{table}?split=").parts) == ["all"]
@@ -284,10 +284,10 @@ def test_paths_of_another_machine_start_at_the_root(folder, start):
     table = write(folder / "t.csv", "path,label", *rows)
     with pytest.raises(DatasetMissingError, match=r"3 of 3 images are missing, .*\?root=images "):
         read(table)
-    archive = read(f"{table}?root=images")
-    assert names(archive) == ["1.png", "2.png", "3.png"]
+    raw = read(f"{table}?root=images")
+    assert names(raw) == ["1.png", "2.png", "3.png"]
     shown = start.replace("\\", "/")
-    assert archive.notes == (f"paths: '{shown}' stands for the folder root=images",)
+    assert raw.notes == (f"paths: '{shown}' stands for the folder root=images",)
 
 
 def test_only_what_all_paths_have_is_taken_off(folder):
@@ -354,12 +354,12 @@ def test_a_column_per_split(folder, labels, head, cells, parts, understood):
             read(table)
         assert (error.value.code, error.value.values["found"]) == ("dataset.split_unknown", parts)
         return
-    archive = read(table)
-    assert archive.understood == understood
-    assert len(archive.classes) == 2
+    raw = read(table)
+    assert raw.understood == understood
+    assert len(raw.classes) == 2
     for part, letter in (("train", "t"), ("validation", "v"), ("test", "e")):
         files = [f"{i}.png" for i in range(6) if parts[i] == letter]
-        assert (names(archive, part) if files else []) == files
+        assert (names(raw, part) if files else []) == files
 
 
 @pytest.mark.parametrize("head", ["fold", "kfold", "k-fold", "cv_fold"])
@@ -369,20 +369,18 @@ def test_folds_that_pandas_wrote_as_floats(folder, head):
     with pytest.raises(DatasetError) as error:
         read(table)
     assert error.value.code == "dataset.split_unknown"
-    archive = read(f"{table}?train=0+1&test=2")
-    assert names(archive, "test") == ["2.png", "5.png"]
+    raw = read(f"{table}?train=0+1&test=2")
+    assert names(raw, "test") == ["2.png", "5.png"]
 
 
 def test_values_of_splits_are_named(folder):
     rows = [f"{i}.png,{'ab'[i % 2]},{i % 4}" for i in range(6)]
     table = write(folder / "t.csv", "path,label,split", *rows)
-    archive = read(f"{table}?train=0+1&validation=2&test=3")
-    assert names(archive, "train") == ["0.png", "1.png", "4.png", "5.png"]
-    assert archive.understood == (
-        "column 'split': 0 + 1 (as train), 2 (as validation), 3 (as test)"
-    )
-    archive = read(f"{table}?train=0&test=3")
-    assert archive.understood == "column 'split': 0 (as train), 3 (as test); not used: 1, 2"
+    raw = read(f"{table}?train=0+1&validation=2&test=3")
+    assert names(raw, "train") == ["0.png", "1.png", "4.png", "5.png"]
+    assert raw.understood == ("column 'split': 0 + 1 (as train), 2 (as validation), 3 (as test)")
+    raw = read(f"{table}?train=0&test=3")
+    assert raw.understood == "column 'split': 0 (as train), 3 (as test); not used: 1, 2"
     for options, code in [
         ("train=0&test=9", "dataset.split_unknown"), ("train=0&test=0", "dataset.split_twice"),
         ("train=0", "dataset.split_missing"), ("split=&train=0&test=1", "dataset.column_missing"),
@@ -410,9 +408,9 @@ def test_cells_that_hold_several_labels_are_not_classes_of_their_own(
     assert read(f"{table}?sep=").classes == tuple(sorted(set(cells)))
     if separator:
         parts = {name.strip() for cell in cells for name in cell.split(separator)}
-        archive = read(f"{table}?sep={separator}")
-        assert set(archive.classes) == parts
-        assert archive.parts["all"].labels.shape == (6, len(parts))
+        raw = read(f"{table}?sep={separator}")
+        assert set(raw.classes) == parts
+        assert raw.parts["all"].labels.shape == (6, len(parts))
 
 
 @pytest.mark.parametrize(("head", "cells"), [
@@ -428,10 +426,10 @@ def test_names_of_several_words_are_one_label(folder, head, cells):
 def test_a_column_per_class(folder):
     rows = [f"{i}.png,{int(i % 2 == 0)},{float(i % 2 == 1)},0" for i in range(6)]
     table = write(folder / "t.csv", "image,MEL,NV,VASC", *rows)
-    archive = read(table)
-    assert archive.classes == ("MEL", "NV")
-    assert archive.parts["all"].labels.tolist() == [0, 1] * 3
-    assert "VASC" in archive.notes[1]
+    raw = read(table)
+    assert raw.classes == ("MEL", "NV")
+    assert raw.parts["all"].labels.tolist() == [0, 1] * 3
+    assert "VASC" in raw.notes[1]
     assert TableSource().describe(DatasetName.parse(str(table))).metric == "top-1"
     # Others beside them: which are classes has to be said.
     rows = [f"{i}.png,{1},{i % 2},{20 + i}" for i in range(6)]
@@ -440,8 +438,8 @@ def test_a_column_per_class(folder):
         read(table)
     assert error.value.code == "dataset.column_missing"
     assert error.value.values["found"] == ("MEL", "NV")
-    archive = read(f"{table}?label=MEL+NV")
-    assert archive.parts["all"].labels.tolist() == [[1, -1], [1, 1]] * 3
+    raw = read(f"{table}?label=MEL+NV")
+    assert raw.parts["all"].labels.tolist() == [[1, -1], [1, 1]] * 3
     asked = DatasetName.parse(f"{table}?label=MEL+NV")
     assert TableSource().describe(asked).metric == "voc-map-11point"
     for options, code in [("MEL+age", "dataset.cell_type"), ("MEL+x", "dataset.column_unknown")]:
@@ -457,9 +455,9 @@ def test_images_in_a_table(folder, kind):
     images = pa.array(cells, IMAGE) if kind == "struct" else pa.array(contents)
     columns = {"image": images, "label": list("ababab"), "split": ["train", "test"] * 3}
     pq.write_table(pa.table(columns), folder / "t.parquet")
-    archive = read(folder / "t.parquet")
-    assert isinstance(archive.parts["train"].images, ParquetImages)
-    test = archive.parts["test"]
+    raw = read(folder / "t.parquet")
+    assert isinstance(raw.parts["train"].images, ParquetImages)
+    test = raw.parts["test"]
     assert test.labels.tolist() == [1, 1, 1]
     levels = [np.asarray(test.images.decode(row)).mean() - 60 for row in range(3)]
     assert np.round(np.array(levels) / 20).tolist() == [1, 3, 5]
@@ -475,9 +473,9 @@ def test_images_that_a_table_only_names(folder):
 
 def test_a_name_in_two_spellings_is_one_class(folder):
     table = write(folder / "t.csv", "path,label", "0.png,caf\u00e9", "1.png,cafe\u0301", "2.png,b")
-    archive = read(table)
-    assert archive.classes == ("b", "caf\u00e9")
-    assert archive.parts["all"].labels.tolist() == [1, 1, 0]
+    raw = read(table)
+    assert raw.classes == ("b", "caf\u00e9")
+    assert raw.parts["all"].labels.tolist() == [1, 1, 0]
 
 
 def test_a_column_that_is_there_twice(folder):
@@ -502,9 +500,9 @@ def test_parquet(folder):
     table = folder / "t.parquet"
     columns = {"path": FILES[:3], "label": [10, 9, 10], "big": [b"x" * 100] * 3}
     pq.write_table(pa.table(columns), table)
-    archive = read(table)
-    assert archive.classes == ("9", "10")
-    assert archive.parts["all"].labels.tolist() == [1, 0, 1]
+    raw = read(table)
+    assert raw.classes == ("9", "10")
+    assert raw.parts["all"].labels.tolist() == [1, 0, 1]
     as_categories = pa.array(["b", "a", "b"]).dictionary_encode()
     pq.write_table(pa.table(columns | {"label": as_categories}), table)
     assert read(table).classes == ("a", "b")
@@ -517,9 +515,9 @@ def test_parquet_with_lists_of_labels(folder):
     pq.write_table(pa.table({"path": FILES[:3], "label": [["b", "a"], [], ["b"]]}), table)
     asked = DatasetName.parse(str(table))
     assert TableSource().describe(asked).metric == "voc-map-11point"
-    archive = TableSource().read(asked, Path())
-    assert archive.classes == ("a", "b")
-    assert archive.parts["all"].labels.tolist() == [[1, 1], [-1, -1], [-1, 1]]
+    raw = TableSource().read(asked, Path())
+    assert raw.classes == ("a", "b")
+    assert raw.parts["all"].labels.tolist() == [[1, 1], [-1, -1], [-1, 1]]
     pq.write_table(pa.table({"path": FILES[:2], "label": [["b", "a"], None]}), table)
     with pytest.raises(DatasetError, match=r"data row 2 has no label \(column 'label'; 1 of 2"):
         read(table)
@@ -574,13 +572,13 @@ def test_missing_images_are_a_dataset_that_is_missing(folder):
 def test_missing_images_may_be_left_out(folder):
     rows = ["no.png,a,x,train", "0.png,b,y,train", "1.png,a,x,train", "2.png,b,z,test"]
     table = write(folder / "t.csv", "path,label,g,split", *rows)
-    archive = read(f"{table}?group=g&allow_missing=yes")
-    assert archive.missing == {"train": 1}
-    train = archive.parts["train"]
-    assert names(archive, "train") == ["0.png", "1.png"]
+    raw = read(f"{table}?group=g&allow_missing=yes")
+    assert raw.missing == {"train": 1}
+    train = raw.parts["train"]
+    assert names(raw, "train") == ["0.png", "1.png"]
     assert (train.labels.tolist(), train.rows.tolist()) == ([1, 0], [1, 2])
-    assert archive.groups["train"].tolist() == [1, 0]
-    assert archive.parts["test"].rows.tolist() == [0]
+    assert raw.groups["train"].tolist() == [1, 0]
+    assert raw.parts["test"].rows.tolist() == [0]
 
 
 @pytest.mark.parametrize("name", ["t.csv", "t.tsv", "t.parquet"])

@@ -15,9 +15,9 @@ from torchvision.datasets.utils import verify_str_arg
 from conftest import write_folder
 from headstart.context import ProgressReporter
 from headstart.datasets import fashion_mnist
+from headstart.datasets.dataset_name import DatasetName
+from headstart.datasets.file_index import FileIndex, Fingerprint
 from headstart.datasets.indexed_images import IndexedImages
-from headstart.datasets.ledger import Ledger, Origin
-from headstart.datasets.names import DatasetName
 from headstart.datasets.sources.torchvision import TorchvisionSource
 from headstart.errors import (
     BrokenImageError,
@@ -63,10 +63,10 @@ def dtd(tmp_path):
 
 
 def test_a_class_without_splits(eurosat):
-    archive = read("EuroSAT", root=eurosat)
-    assert archive.classes == ("Forest", "River")
-    whole = archive.parts["all"]
-    assert list(archive.parts) == ["all"]
+    raw = read("EuroSAT", root=eurosat)
+    assert raw.classes == ("Forest", "River")
+    whole = raw.parts["all"]
+    assert list(raw.parts) == ["all"]
     assert whole.labels.tolist() == [0, 0, 0, 1, 1]
     assert whole.labels.dtype == np.int64
     assert whole.images.where(3) == "torchvision:EuroSAT all, number 3"
@@ -79,14 +79,14 @@ def test_a_class_without_splits(eurosat):
 
 @pytest.mark.parametrize("partition", [1, 2])
 def test_a_class_with_split_and_an_option_of_its_own(dtd, partition):
-    archive = read("DTD", root=dtd, partition=partition)
-    assert archive.classes == ("banded", "dotted")
-    assert list(archive.parts) == ["train", "validation", "test"]
+    raw = read("DTD", root=dtd, partition=partition)
+    assert raw.classes == ("banded", "dotted")
+    assert list(raw.parts) == ["train", "validation", "test"]
     for part, name in (("train", "train"), ("validation", "val"), ("test", "test")):
         expected = theirs.DTD(str(dtd), split=name, partition=partition)
-        assert archive.parts[part].labels.tolist() == [label for _, label in expected]
+        assert raw.parts[part].labels.tolist() == [label for _, label in expected]
         for row, (image, _) in enumerate(expected):
-            np.testing.assert_array_equal(archive.parts[part].images.decode(row), image)
+            np.testing.assert_array_equal(raw.parts[part].images.decode(row), image)
     only = read("DTD", root=dtd, partition=partition, split="val")
     assert only.parts["all"].labels.tolist() == [1, 0]
 
@@ -97,11 +97,11 @@ def test_a_class_with_train_on_real_images(real_fashion_mnist, tmp_path):
     for file in real_fashion_mnist.glob("*.gz"):
         with gzip.open(file) as packed, (raw / file.stem).open("wb") as out:
             shutil.copyfileobj(packed, out)
-    archive = read("FashionMNIST", root=tmp_path)
-    assert archive.classes[0] == "T-shirt/top"
+    raw = read("FashionMNIST", root=tmp_path)
+    assert raw.classes[0] == "T-shirt/top"
     ours = fashion_mnist.read(tmp_path)
-    test = archive.parts["test"]
-    assert len(archive.parts["train"]) == 60_000
+    test = raw.parts["test"]
+    assert len(raw.parts["train"]) == 60_000
     np.testing.assert_array_equal(test.labels, ours["test"].labels)
     for row in (0, 77, 9_999):
         np.testing.assert_array_equal(test.images.decode(row), ours["test"].images.decode(row))
@@ -113,14 +113,14 @@ def test_the_digest_is_of_pixels_in_order(eurosat):
     for name in ("River/1", "Forest/2"):
         image = Image.open(eurosat / f"eurosat/2750/{name}.png")
         content.update(hashlib.sha256(b"RGB (32, 24)" + image.tobytes()).digest())
-    ledger, told = Ledger(None), []
+    file_index, told = FileIndex(None), []
     taken = images.take(np.array([4, 2]))
-    assert taken.digest(ledger) == content.hexdigest()
-    assert images.take(np.array([2, 4])).digest(ledger) != content.hexdigest()
-    assert taken.decoded(Decoding(like="torchvision")).digest(ledger) == content.hexdigest()
+    assert taken.digest(file_index) == content.hexdigest()
+    assert images.take(np.array([2, 4])).digest(file_index) != content.hexdigest()
+    assert taken.decoded(Decoding(like="torchvision")).digest(file_index) == content.hexdigest()
     # Once in a process: the files may go.
     shutil.rmtree(eurosat / "eurosat")
-    (seen, _) = taken.seen(ledger, told.append)
+    (seen, _) = taken.info(file_index, told.append)
     assert (seen.width, seen.height, seen.mode, seen.n_bytes) == (32, 24, "RGB", 3 * 32 * 24)
     assert sum(told) == 2
 
@@ -139,7 +139,7 @@ def test_images_are_decoded_again_only_if_a_file_changed(eurosat, monkeypatch):
         decoded.clear()
         images = read("EuroSAT", root=eurosat).parts["all"].images
         # Elsewhere: below the root it would be one of the files.
-        return images.digest(Ledger(eurosat.with_name("files.db")))
+        return images.digest(FileIndex(eurosat.with_name("files.db")))
 
     monkeypatch.setattr(IndexedImages, "_look", counted)
     first = digest()
@@ -163,7 +163,7 @@ def test_images_that_do_not_decode_are_named(eurosat):
     images = read("EuroSAT", root=eurosat).parts["all"].images
     with pytest.raises(BrokenImageError, match="image torchvision:EuroSAT all, number 1 does not"):
         images.decode(1)
-    problems = [bool(seen.problem) for seen in images.seen(Ledger(None))]
+    problems = [bool(seen.problem) for seen in images.info(FileIndex(None))]
     assert problems == [False, True, False, False, False]
     (eurosat / "eurosat/2750/Forest/0.png").write_bytes(b"no image")
     with pytest.raises(
@@ -224,10 +224,10 @@ def labelled(*labels):
 )
 def test_labels_are_those_that_the_items_have(kept, asked, serve):
     serve(labelled(5, 7, 5), classes=["zero"], **kept)
-    archive = read("EuroSAT", root=".")
-    assert archive.parts["all"].labels.tolist() == [0, 1, 0]
-    assert archive.classes == ("5", "7")
-    assert len(archive.parts["all"].images._dataset.asked) == asked
+    raw = read("EuroSAT", root=".")
+    assert raw.parts["all"].labels.tolist() == [0, 1, 0]
+    assert raw.classes == ("5", "7")
+    assert len(raw.parts["all"].images._dataset.asked) == asked
 
 
 def test_names_of_classes(serve):
@@ -261,7 +261,7 @@ def test_items_of_another_kind_are_refused(items, words, serve):
 
 def test_other_modes_become_rgb():
     items = Items([(Image.new("P", (2, 2)), 0), (None, 0)])
-    images = IndexedImages(items, "theirs", Origin("theirs", 0, 0, 0))
+    images = IndexedImages(items, "theirs", Fingerprint("theirs", 0, 0, 0))
     assert images.decode(0).mode == "RGB"
     with pytest.raises(BrokenImageError, match=r"image theirs, number 1 .* given as NoneType"):
         images.decode(1)

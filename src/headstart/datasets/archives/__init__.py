@@ -8,7 +8,6 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from headstart.datasets.archive import Archive
 from headstart.datasets.archives import (
     birdsnap,
     caltech101,
@@ -31,13 +30,14 @@ from headstart.datasets.archives.facts import (
 )
 from headstart.datasets.archives.protocol import protocol_splits, without_missing
 from headstart.datasets.archives.published import check_published
+from headstart.datasets.raw_dataset import RawDataset
 from headstart.errors import DatasetError, NotUnpackedError
 
 __all__ = [
     "INCOMPLETE",
     "READERS",
-    "Archive",
     "Facts",
+    "RawDataset",
     "check_published",
     "facts_of",
     "is_archive",
@@ -48,7 +48,7 @@ __all__ = [
 ]
 
 # By key of the catalogue.
-READERS: dict[str, Callable[[Path], Archive]] = {
+READERS: dict[str, Callable[[Path], RawDataset]] = {
     "food101": food101.read,
     "cifar10": cifar10.read,
     "cifar100": cifar100.read,
@@ -63,7 +63,7 @@ READERS: dict[str, Callable[[Path], Archive]] = {
     "flowers102": flowers102.read,
 }
 # Those of which images are known to be gone: they can be read without.
-INCOMPLETE: dict[str, Callable[[Path], Archive]] = {
+INCOMPLETE: dict[str, Callable[[Path], RawDataset]] = {
     "birdsnap": partial(birdsnap.read, allow_missing=True),
 }
 

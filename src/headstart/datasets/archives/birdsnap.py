@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from headstart.datasets.archive import Archive
 from headstart.datasets.archives.lists import (
     FRESH_COPY,
     Labels,
@@ -21,6 +20,7 @@ from headstart.datasets.archives.lists import (
     unpacked,
 )
 from headstart.datasets.images import FileImages
+from headstart.datasets.raw_dataset import RawDataset
 from headstart.datasets.splits import Split
 from headstart.errors import DatasetError, DatasetMissingError
 
@@ -44,7 +44,7 @@ class _Listed:
         return Split(FileImages([self.paths[row] for row in rows]), self.labels[rows], rows)
 
 
-def read(folder: Path, *, allow_missing: bool = False) -> Archive:
+def read(folder: Path, *, allow_missing: bool = False) -> RawDataset:
     """Read the lists and the images that there are; what is missing is counted in the archive.
 
     An empty file, which a failed download leaves, is missing. The lists may be in any encoding
@@ -71,7 +71,7 @@ def read(folder: Path, *, allow_missing: bool = False) -> Archive:
             "left with birdsnap?allow_missing=yes"
         )
     parts = {part: images.split() for part, images in listed.items()}
-    return Archive(tuple(name for _, name in species), parts, missing)
+    return RawDataset(tuple(name for _, name in species), parts, missing)
 
 
 def _read_lists(root: Path, species: list[str]) -> dict[str, _Listed]:

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
-from headstart.datasets.archive import Archive
 from headstart.datasets.archives.lists import first_with, listed_split, unpacked
+from headstart.datasets.raw_dataset import RawDataset
 from headstart.errors import DatasetMissingError
 
 __all__ = ["read"]
@@ -15,7 +15,7 @@ INNER = "101_ObjectCategories.tar.gz"
 PLACES = ("caltech-101", "caltech101")
 
 
-def read(folder: Path) -> Archive:
+def read(folder: Path) -> RawDataset:
     """Read ``101_ObjectCategories``: one part, ``all``, since the creators made no split.
 
     ``BACKGROUND_Google`` is a class like the others, which makes 102. Its folder also holds a
@@ -38,4 +38,4 @@ def read(folder: Path) -> Archive:
     files = [sorted((root / name).glob("image_*.jpg")) for name in classes]
     labels = np.repeat(np.arange(len(classes), dtype=np.int64), [len(inside) for inside in files])
     paths = [path for inside in files for path in inside]
-    return Archive(classes, {"all": listed_split(paths, labels, root)})
+    return RawDataset(classes, {"all": listed_split(paths, labels, root)})

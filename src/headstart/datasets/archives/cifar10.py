@@ -2,16 +2,16 @@
 
 from pathlib import Path
 
-from headstart.datasets.archive import Archive
 from headstart.datasets.archives.cifar_batches import read_batches, read_names
 from headstart.datasets.archives.lists import unpacked
+from headstart.datasets.raw_dataset import RawDataset
 
 __all__ = ["read"]
 
 TRAIN = tuple(f"data_batch_{number}" for number in range(1, 6))
 
 
-def read(folder: Path) -> Archive:
+def read(folder: Path) -> RawDataset:
     """Read ``cifar-10-batches-py``, the version for Python.
 
     Raises
@@ -26,4 +26,4 @@ def read(folder: Path) -> Archive:
         part: read_batches([root / name for name in names], b"labels", len(classes))
         for part, names in files.items()
     }
-    return Archive(classes, parts)
+    return RawDataset(classes, parts)

@@ -2,14 +2,14 @@
 
 from pathlib import Path
 
-from headstart.datasets.archive import Archive
 from headstart.datasets.archives.cifar_batches import read_batches, read_names
 from headstart.datasets.archives.lists import unpacked
+from headstart.datasets.raw_dataset import RawDataset
 
 __all__ = ["read"]
 
 
-def read(folder: Path) -> Archive:
+def read(folder: Path) -> RawDataset:
     """Read ``cifar-100-python``, the version for Python, with its 100 fine labels.
 
     Raises
@@ -24,4 +24,4 @@ def read(folder: Path) -> Archive:
         part: read_batches([root / part], b"fine_labels", len(classes))
         for part in ("train", "test")
     }
-    return Archive(classes, parts)
+    return RawDataset(classes, parts)

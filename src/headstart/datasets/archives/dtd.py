@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from headstart.datasets.archive import Archive
 from headstart.datasets.archives.lists import classes_in, split_by_folder, unpacked
+from headstart.datasets.raw_dataset import RawDataset
 
 __all__ = ["read"]
 
@@ -11,7 +11,7 @@ __all__ = ["read"]
 LISTS = {"train": "train1.txt", "validation": "val1.txt", "test": "test1.txt"}
 
 
-def read(folder: Path) -> Archive:
+def read(folder: Path) -> RawDataset:
     """Read ``dtd``: lists of ``CLASS/IMAGE``, images in ``images``; an image's key attribute.
 
     Raises
@@ -26,4 +26,4 @@ def read(folder: Path) -> Archive:
         part: split_by_folder(root / "labels" / name, root / "images", classes)
         for part, name in LISTS.items()
     }
-    return Archive(classes, parts)
+    return RawDataset(classes, parts)

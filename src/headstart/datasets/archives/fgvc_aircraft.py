@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-from headstart.datasets.archive import Archive
 from headstart.datasets.archives.lists import (
     labels_of,
     listed_split,
@@ -10,6 +9,7 @@ from headstart.datasets.archives.lists import (
     read_rows,
     unpacked,
 )
+from headstart.datasets.raw_dataset import RawDataset
 from headstart.datasets.splits import Split
 
 __all__ = ["read"]
@@ -21,7 +21,7 @@ LISTS = {
 }
 
 
-def read(folder: Path) -> Archive:
+def read(folder: Path) -> RawDataset:
     """Read ``fgvc-aircraft-2013b``, labelled by variant.
 
     Raises
@@ -32,7 +32,7 @@ def read(folder: Path) -> Archive:
     root = unpacked("FGVC Aircraft", folder, "data/variants.txt", "fgvc-aircraft-2013b")
     classes = tuple(read_lines(root / "data" / "variants.txt"))
     parts = {part: _read_part(root / "data", name, classes) for part, name in LISTS.items()}
-    return Archive(classes, parts)
+    return RawDataset(classes, parts)
 
 
 def _read_part(data: Path, name: str, classes: tuple[str, ...]) -> Split:

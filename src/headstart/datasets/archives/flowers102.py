@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from headstart.datasets.archive import Archive
 from headstart.datasets.archives.lists import from_one, listed_split, unpacked
 from headstart.datasets.archives.mat import read_variable
+from headstart.datasets.raw_dataset import RawDataset
 from headstart.datasets.splits import Split
 
 __all__ = ["read"]
@@ -13,7 +13,7 @@ __all__ = ["read"]
 VARIABLES = {"train": "trnid", "validation": "valid", "test": "tstid"}
 
 
-def read(folder: Path) -> Archive:
+def read(folder: Path) -> RawDataset:
     """Read ``jpg``, ``imagelabels.mat`` and ``setid.mat``; labels and images count from 1 there.
 
     The files have no names for the classes, so their numbers are the names.
@@ -34,4 +34,4 @@ def read(folder: Path) -> Archive:
         )
         paths = [root / "jpg" / f"image_{place + 1:05d}.jpg" for place in places]
         parts[part] = listed_split(paths, labels[places], root / "setid.mat")
-    return Archive(classes, parts)
+    return RawDataset(classes, parts)

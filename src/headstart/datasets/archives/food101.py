@@ -2,13 +2,13 @@
 
 from pathlib import Path
 
-from headstart.datasets.archive import Archive
 from headstart.datasets.archives.lists import classes_in, split_by_folder, unpacked
+from headstart.datasets.raw_dataset import RawDataset
 
 __all__ = ["read"]
 
 
-def read(folder: Path) -> Archive:
+def read(folder: Path) -> RawDataset:
     """Read ``food-101``: lists of ``CLASS/NUMBER``, images in ``images``.
 
     Raises
@@ -22,4 +22,4 @@ def read(folder: Path) -> Archive:
         part: split_by_folder(root / "meta" / f"{part}.txt", root / "images", classes, ".jpg")
         for part in ("train", "test")
     }
-    return Archive(classes, parts)
+    return RawDataset(classes, parts)

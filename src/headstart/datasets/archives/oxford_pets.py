@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-from headstart.datasets.archive import Archive
 from headstart.datasets.archives.lists import (
     FRESH_COPY,
     Labels,
@@ -11,6 +10,7 @@ from headstart.datasets.archives.lists import (
     read_rows,
     unpacked,
 )
+from headstart.datasets.raw_dataset import RawDataset
 from headstart.datasets.splits import Split
 from headstart.errors import DatasetError
 
@@ -19,7 +19,7 @@ __all__ = ["read"]
 LISTS = {"train": "trainval.txt", "test": "test.txt"}
 
 
-def read(folder: Path) -> Archive:
+def read(folder: Path) -> RawDataset:
     """Read ``images`` and ``annotations``, with the creators' own two lists.
 
     A class is named as its files are, in their case: cats begin with a capital letter.
@@ -38,7 +38,7 @@ def read(folder: Path) -> Archive:
         _check_names(images, labels, classes, lists[part])
         paths = [root / "images" / f"{image}.jpg" for image in images]
         parts[part] = listed_split(paths, labels, lists[part])
-    return Archive(classes, parts)
+    return RawDataset(classes, parts)
 
 
 def _read_list(path: Path) -> tuple[list[str], Labels]:

@@ -7,8 +7,8 @@ from the seed, without replacement.
 
 import numpy as np
 
-from headstart.datasets.archive import Archive
 from headstart.datasets.archives.facts import Facts
+from headstart.datasets.raw_dataset import RawDataset
 from headstart.datasets.splits import Split
 from headstart.errors import ManifestError
 from headstart.labels import balanced_subset, hold_out_exactly
@@ -17,7 +17,7 @@ from headstart.spec import Sizes, digest
 __all__ = ["protocol_splits", "without_missing"]
 
 
-def protocol_splits(facts: Facts, archive: Archive, seed: int = 0) -> dict[str, Split]:
+def protocol_splits(facts: Facts, raw: RawDataset, seed: int = 0) -> dict[str, Split]:
     """Return ``train``, ``validation`` and ``test`` as the study has them.
 
     Train is what is fitted on before the choice; afterwards it is train and validation together.
@@ -30,16 +30,16 @@ def protocol_splits(facts: Facts, archive: Archive, seed: int = 0) -> dict[str, 
     DatasetError
         More classes than the training part can keep an image of.
     """
-    if set(archive.parts) != set(facts.parts):
+    if set(raw.parts) != set(facts.parts):
         raise ManifestError(
             f"dataset '{facts.key}' is not as published: its parts should be "
-            f"{', '.join(facts.parts)}, found {', '.join(archive.parts)}; fetch a fresh copy"
+            f"{', '.join(facts.parts)}, found {', '.join(raw.parts)}; fetch a fresh copy"
         )
-    if "all" in archive.parts:
-        return _drawn(facts, archive, seed)
-    if "validation" in archive.parts:
-        return {name: archive.parts[name] for name in ("train", "validation", "test")}
-    train = archive.parts["train"]
+    if "all" in raw.parts:
+        return _drawn(facts, raw, seed)
+    if "validation" in raw.parts:
+        return {name: raw.parts[name] for name in ("train", "validation", "test")}
+    train = raw.parts["train"]
     if len(train) <= facts.sizes.validation:
         raise ManifestError(
             f"dataset '{facts.key}' is not as published: the number of training images, validation "
@@ -52,11 +52,11 @@ def protocol_splits(facts: Facts, archive: Archive, seed: int = 0) -> dict[str, 
     return {
         "train": train.take(kept),
         "validation": train.take(held),
-        "test": archive.parts["test"],
+        "test": raw.parts["test"],
     }
 
 
-def without_missing(facts: Facts, archive: Archive) -> Facts:
+def without_missing(facts: Facts, raw: RawDataset) -> Facts:
     """Return the facts as they are for an archive whose missing images were accepted.
 
     Validation keeps its share of the images that are left. What was measured on them is not
@@ -64,26 +64,26 @@ def without_missing(facts: Facts, archive: Archive) -> Facts:
     """
     sizes = facts.sizes
     published = sizes.train + sizes.validation
-    left = published - archive.missing.get("train", 0)
+    left = published - raw.missing.get("train", 0)
     validation = round(sizes.validation * left / published)
-    test = sizes.test - archive.missing.get("test", 0)
+    test = sizes.test - raw.missing.get("test", 0)
     reduced = Sizes(train=left - validation, validation=validation, test=test)
     return facts.model_copy(update={"sizes": reduced})
 
 
-def _drawn(facts: Facts, archive: Archive, seed: int) -> dict[str, Split]:
+def _drawn(facts: Facts, raw: RawDataset, seed: int) -> dict[str, Split]:
     """Draw the same number of every class, for train and for validation; the rest is test."""
-    whole = archive.parts["all"]
+    whole = raw.parts["all"]
     for_train, for_validation = (
         size // facts.n_classes for size in (facts.sizes.train, facts.sizes.validation)
     )
     drawn = for_train + for_validation
-    n_classes = len(archive.classes)
+    n_classes = len(raw.classes)
     counts = np.bincount(whole.labels, minlength=n_classes)
     if (counts <= drawn).any():
         lacking = int(np.argmin(counts))
         raise ManifestError(
-            f"dataset '{facts.key}' is not as published: class '{archive.classes[lacking]}' should "
+            f"dataset '{facts.key}' is not as published: class '{raw.classes[lacking]}' should "
             f"have more than the {drawn} images that are drawn for train and validation, found "
             f"{counts[lacking]}; fetch a fresh copy"
         )

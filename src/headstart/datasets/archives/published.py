@@ -96,9 +96,9 @@ def _check_apart(facts: Facts, splits: dict[str, Split]) -> None:
     for name, split in splits.items():
         # Images in arrays are numbered anew in each of the creators' parts; a file has one name.
         part = name if name in facts.parts else facts.parts[0]
-        origin = "" if isinstance(split.images, FileImages) else part
+        fingerprint = "" if isinstance(split.images, FileImages) else part
         for row in range(len(split)):
-            image = (origin, split.images.where(row))
+            image = (fingerprint, split.images.where(row))
             if image in seen:
                 places = f"{seen[image]} and {name}"
                 raise _error(facts, f"an image should be there once, found {image[1]} in {places}")

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from headstart.datasets.archive import Archive
 from headstart.datasets.archives.lists import (
     FRESH_COPY,
     first_with,
@@ -22,6 +21,7 @@ from headstart.datasets.archives.lists import (
     whole_numbers,
 )
 from headstart.datasets.archives.mat import read_variable
+from headstart.datasets.raw_dataset import RawDataset
 from headstart.errors import DatasetError, DatasetMissingError
 
 __all__ = ["read"]
@@ -34,7 +34,7 @@ WHOLE = "cars_annos.mat"
 WHOLE_IMAGES = "car_ims"
 
 
-def read(folder: Path) -> Archive:
+def read(folder: Path) -> RawDataset:
     """Read ``cars_train``, ``cars_test`` and ``devkit``, with the labels of the test images.
 
     Or ``car_ims`` and ``cars_annos.mat``, where the first are not there. The images may lie a
@@ -60,7 +60,7 @@ def read(folder: Path) -> Archive:
     )
 
 
-def _read_halves(root: Path, devkit: Path, test_labels: Path) -> Archive:
+def _read_halves(root: Path, devkit: Path, test_labels: Path) -> RawDataset:
     classes = _class_names(devkit / META)
     annotations = {"train": devkit / "cars_train_annos.mat", "test": test_labels}
     parts = {}
@@ -71,10 +71,10 @@ def _read_halves(root: Path, devkit: Path, test_labels: Path) -> Archive:
         if (images / images.name).is_dir():
             images = images / images.name
         parts[part] = listed_split([images / str(name) for name in records["fname"]], labels, path)
-    return Archive(classes, parts)
+    return RawDataset(classes, parts)
 
 
-def _read_whole(root: Path) -> Archive:
+def _read_whole(root: Path) -> RawDataset:
     path = root / WHOLE
     if not (root / WHOLE_IMAGES).is_dir():
         raise DatasetMissingError(
@@ -91,7 +91,7 @@ def _read_whole(root: Path) -> Archive:
     for number, part in enumerate(("train", "test")):
         rows = np.flatnonzero(numbers == number)
         parts[part] = listed_split([paths[row] for row in rows], labels[rows], path)
-    return Archive(classes, parts)
+    return RawDataset(classes, parts)
 
 
 def _class_names(path: Path) -> tuple[str, ...]:

@@ -8,8 +8,8 @@ creators' lists.
 
 from pathlib import Path
 
-from headstart.datasets.archive import Archive
 from headstart.datasets.archives.lists import first_with, read_lines, split_by_folder, unpacked
+from headstart.datasets.raw_dataset import RawDataset
 from headstart.errors import DatasetMissingError
 
 __all__ = ["read"]
@@ -23,7 +23,7 @@ WITH_LISTS = ("SUN397", "Partitions", "SUN397/Partitions")
 WITH_IMAGES = ("SUN397", "SUN397/SUN397")
 
 
-def read(folder: Path) -> Archive:
+def read(folder: Path) -> RawDataset:
     """Read the images of ``SUN397.tar.gz`` and the lists of ``Partitions.zip``.
 
     Each is looked for on its own: in the folder, in ``SUN397``, and the lists in ``Partitions``
@@ -55,4 +55,4 @@ def read(folder: Path) -> Archive:
             f"there, or in {' or '.join(WITH_IMAGES)}; unpack SUN397.tar.gz in that folder"
         )
     parts = {part: split_by_folder(lists / name, images, classes) for part, name in LISTS.items()}
-    return Archive(classes, parts)
+    return RawDataset(classes, parts)

@@ -9,8 +9,8 @@ from xml.etree import ElementTree
 import numpy as np
 import numpy.typing as npt
 
-from headstart.datasets.archive import Archive
 from headstart.datasets.archives.lists import FRESH_COPY, listed_split, read_lines, unpacked
+from headstart.datasets.raw_dataset import RawDataset
 from headstart.datasets.splits import Split
 from headstart.errors import DatasetError, DatasetMissingError
 from headstart.files import storage_errors
@@ -26,7 +26,7 @@ LISTS = {"train": "train.txt", "validation": "val.txt", "test": "test.txt"}
 PRESENT, DIFFICULT_ONLY, ABSENT = 1, 0, -1
 
 
-def read(folder: Path) -> Archive:
+def read(folder: Path) -> RawDataset:
     """Read ``VOC2007``, where the archives of train + val and of test unpack to.
 
     Labels are (n, 20) int64 in {1 present, 0 difficult only, -1 absent}, as in the development
@@ -42,7 +42,7 @@ def read(folder: Path) -> Archive:
     parts = {
         part: _read_part(root, root / "ImageSets" / "Main" / name) for part, name in LISTS.items()
     }
-    return Archive(CLASSES, parts)
+    return RawDataset(CLASSES, parts)
 
 
 def _read_part(root: Path, path: Path) -> Split:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from headstart.context import default_cache
-from headstart.datasets.names import DatasetName
+from headstart.datasets.dataset_name import DatasetName
 from headstart.datasets.sources.base import Description, Presence, Source
 from headstart.errors import UnknownNameError
 from headstart.registry import DATASET_SOURCES
@@ -45,15 +45,16 @@ def located(name: str, cache: Path | None = None) -> tuple[Source, DatasetName]:
     UnknownNameError, StudyError
         No such name or option; an option with a value that it cannot have.
     """
-    asked = DatasetName.parse(name)
-    source = source_of(asked)
-    asked = replace(asked, stem=source.location(asked.stem))
+    dataset_ref = DatasetName.parse(name)
+    source = source_of(dataset_ref)
+    dataset_ref = replace(dataset_ref, stem=source.location(dataset_ref.stem))
     return source, replace(
-        asked, metric=asked.metric or source.metric(asked, cache or default_cache())
+        dataset_ref,
+        metric=dataset_ref.metric or source.metric(dataset_ref, cache or default_cache()),
     )
 
 
-def source_of(asked: DatasetName) -> Source:
+def source_of(dataset_ref: DatasetName) -> Source:
     """Find the source of a name, and check the options that go with it.
 
     Raises
@@ -62,7 +63,7 @@ def source_of(asked: DatasetName) -> Source:
         No source knows such a name, or the source has no such option.
     """
     for source in SOURCES.values():
-        if source.recognises(asked.stem):
-            asked.check(source.options)
+        if source.recognises(dataset_ref.stem):
+            dataset_ref.check(source.options)
             return source
-    raise UnknownNameError("dataset", asked.stem, names())
+    raise UnknownNameError("dataset", dataset_ref.stem, names())

@@ -8,12 +8,12 @@ from types import MappingProxyType
 from typing import ClassVar, NamedTuple
 
 from headstart.context import ProgressReporter
-from headstart.datasets.archive import Archive
 from headstart.datasets.checksums import PublishedFile
-from headstart.datasets.drawn import AS_GIVEN, drawn_splits
+from headstart.datasets.dataset_name import DatasetName
 from headstart.datasets.manifest import Manifest
-from headstart.datasets.names import DatasetName
+from headstart.datasets.raw_dataset import RawDataset
 from headstart.datasets.splits import Split
+from headstart.datasets.splitting import AS_GIVEN, draw_splits
 from headstart.errors import DatasetError, DatasetMissingError
 from headstart.labels import kind_of
 from headstart.spec import Metric, Sizes
@@ -84,15 +84,15 @@ class Source(ABC):
         """Whether a name without its options is one of this source's."""
 
     @abstractmethod
-    def describe(self, asked: DatasetName) -> Description:
+    def describe(self, dataset_ref: DatasetName) -> Description:
         """State what is known without reading anything large."""
 
     @abstractmethod
-    def presence(self, asked: DatasetName, cache: Path) -> Presence:
+    def presence(self, dataset_ref: DatasetName, cache: Path) -> Presence:
         """Return whether the data are on this machine; no network is used."""
 
     @abstractmethod
-    def read(self, asked: DatasetName, cache: Path) -> Archive:
+    def read(self, dataset_ref: DatasetName, cache: Path) -> RawDataset:
         """Read labels and where the images are; the images themselves are decoded when asked for.
 
         Raises
@@ -111,7 +111,7 @@ class Source(ABC):
         """Return what finds the data from any folder: `Dataset.location`."""
         return stem
 
-    def fetch(self, asked: DatasetName, cache: Path, reporter: ProgressReporter) -> None:  # noqa: ARG002
+    def fetch(self, dataset_ref: DatasetName, cache: Path, reporter: ProgressReporter) -> None:  # noqa: ARG002
         """Bring the data onto this machine, tried once, told within seconds if it is not to be had.
 
         Raises
@@ -119,24 +119,24 @@ class Source(ABC):
         DatasetMissingError
             Not to be had; the message says what would do instead.
         """
-        presence = self.presence(asked, cache)
+        presence = self.presence(dataset_ref, cache)
         if not presence.present:
             raise DatasetMissingError(
-                f"dataset '{asked.stem}' is not on this machine: {presence.place}"
+                f"dataset '{dataset_ref.stem}' is not on this machine: {presence.place}"
             )
 
-    def metric(self, asked: DatasetName, cache: Path) -> Metric:  # noqa: ARG002
+    def metric(self, dataset_ref: DatasetName, cache: Path) -> Metric:  # noqa: ARG002
         """State how predictions are scored: as described, or as what is on this machine shows."""
-        return self.describe(asked).metric
+        return self.describe(dataset_ref).metric
 
     def forget(self) -> None:  # noqa: B027  most sources keep nothing
         """Have nothing known of data any more that may have changed since it was read."""
 
-    def source_revision(self, asked: DatasetName, cache: Path) -> str:  # noqa: ARG002
+    def source_revision(self, dataset_ref: DatasetName, cache: Path) -> str:  # noqa: ARG002
         """State what the host calls the version that is here (a commit); "" where there is none."""
         return ""
 
-    def split(self, asked: DatasetName, archive: Archive) -> tuple[dict[str, Split], str]:
+    def split(self, dataset_ref: DatasetName, raw: RawDataset) -> tuple[dict[str, Split], str]:
         """Return ``train``, ``validation`` and ``test``, and in words where they come from.
 
         Raises
@@ -148,24 +148,24 @@ class Source(ABC):
         ManifestError
             Where splits are published: what differs.
         """
-        if set(archive.parts) == {"train", "validation", "test"}:
-            asked.refuse_split_seed()
-        kind = kind_of(asked.metric or self.describe(asked).metric)
+        if set(raw.parts) == {"train", "validation", "test"}:
+            dataset_ref.refuse_split_seed()
+        kind = kind_of(dataset_ref.metric or self.describe(dataset_ref).metric)
         try:
-            splits, rule = drawn_splits(archive, asked.split_seed, hold_out=kind.hold_out)
+            splits, rule = draw_splits(raw, dataset_ref.split_seed, hold_out=kind.hold_out)
         except DatasetError as error:
-            raise DatasetError(f"dataset '{asked.stem}': {error}") from error
-        if not archive.understood:
+            raise DatasetError(f"dataset '{dataset_ref.stem}': {error}") from error
+        if not raw.understood:
             return splits, rule
-        return splits, archive.understood if rule == AS_GIVEN else f"{archive.understood}; {rule}"
+        return splits, raw.understood if rule == AS_GIVEN else f"{raw.understood}; {rule}"
 
-    def manifest(self, asked: DatasetName) -> Manifest | None:  # noqa: ARG002
+    def manifest(self, dataset_ref: DatasetName) -> Manifest | None:  # noqa: ARG002
         """Return the published content, None where none is: the content is what it turns out."""
         return None
 
     def published_files(
         self,
-        asked: DatasetName,  # noqa: ARG002
+        dataset_ref: DatasetName,  # noqa: ARG002
         cache: Path,  # noqa: ARG002
     ) -> tuple[PublishedFile, ...] | None:
         """Find the files of which a checksum is published; None where the dataset is not published.

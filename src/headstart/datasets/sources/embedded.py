@@ -21,12 +21,12 @@ from headstart.datasets import (
     shapes,
     textures,
 )
-from headstart.datasets.archive import Archive
+from headstart.datasets.dataset_name import DatasetName
 from headstart.datasets.drawings import Drawings
+from headstart.datasets.file_index import FileIndex
 from headstart.datasets.kept import keep
-from headstart.datasets.ledger import Ledger
 from headstart.datasets.manifest import Manifest
-from headstart.datasets.names import DatasetName
+from headstart.datasets.raw_dataset import RawDataset
 from headstart.datasets.sources.base import Description, Presence, Source
 from headstart.datasets.splits import Split
 from headstart.spec import Sizes
@@ -93,60 +93,62 @@ class EmbeddedSource(Source):
     def recognises(self, stem: str) -> bool:
         return stem in EMBEDDED
 
-    def describe(self, asked: DatasetName) -> Description:
-        manifest = self.manifest(asked)
+    def describe(self, dataset_ref: DatasetName) -> Description:
+        manifest = self.manifest(dataset_ref)
         return Description(
-            title=asked.stem,
-            split_rule=EMBEDDED[asked.stem].split_rule,
+            title=dataset_ref.stem,
+            split_rule=EMBEDDED[dataset_ref.stem].split_rule,
             n_classes=len(manifest.classes),
-            drawn=EMBEDDED[asked.stem].drawn,
+            drawn=EMBEDDED[dataset_ref.stem].drawn,
             sizes=Sizes(**{name: part.size for name, part in manifest.splits.items()}),
         )
 
-    def presence(self, asked: DatasetName, cache: Path) -> Presence:
-        if asked.stem == "patches" and patches.find() is None:
+    def presence(self, dataset_ref: DatasetName, cache: Path) -> Presence:
+        if dataset_ref.stem == "patches" and patches.find() is None:
             return Presence(False, "pip install 'headstart[embedded]' (photographs: scikit-image)")
-        if asked.stem != "fashion_mnist":
+        if dataset_ref.stem != "fashion_mnist":
             return Presence(True, "comes with headstart's dependencies")
         if place := fashion_mnist.find(cache):
             return Presence(True, str(place))
         return Presence(False, "Debian package dataset-fashion-mnist, or downloaded on first use")
 
-    def fetch(self, asked: DatasetName, cache: Path, reporter: ProgressReporter) -> None:
-        if asked.stem == "fashion_mnist":
+    def fetch(self, dataset_ref: DatasetName, cache: Path, reporter: ProgressReporter) -> None:
+        if dataset_ref.stem == "fashion_mnist":
             fashion_mnist.fetch(cache)
         else:
-            super().fetch(asked, cache, reporter)
-        if drawings := EMBEDDED[asked.stem].drawings:
+            super().fetch(dataset_ref, cache, reporter)
+        if drawings := EMBEDDED[dataset_ref.stem].drawings:
             # Here and not in `read`: it is the preparation that somebody watches.
-            self._kept(asked, drawings, cache, reporter)
+            self._kept(dataset_ref, drawings, cache, reporter)
 
-    def read(self, asked: DatasetName, cache: Path) -> Archive:
-        known = EMBEDDED[asked.stem]
+    def read(self, dataset_ref: DatasetName, cache: Path) -> RawDataset:
+        known = EMBEDDED[dataset_ref.stem]
         if known.drawings is None:
-            return Archive(known.classes, known.read(cache))
-        return Archive(known.classes, self._kept(asked, known.drawings, cache, ProgressReporter()))
+            return RawDataset(known.classes, known.read(cache))
+        return RawDataset(
+            known.classes, self._kept(dataset_ref, known.drawings, cache, ProgressReporter())
+        )
 
     def _kept(
-        self, asked: DatasetName, drawings: Drawings, cache: Path, reporter: ProgressReporter
+        self, dataset_ref: DatasetName, drawings: Drawings, cache: Path, reporter: ProgressReporter
     ) -> dict[str, Split]:
         """Read drawn images from the cache, or draw them: once, a quarter of a minute at most."""
-        folder, ledger = cache / "datasets", Ledger(cache / "datasets" / "files.db")
+        folder, file_index = cache / "datasets", FileIndex(cache / "datasets" / "files.db")
         parts = {}
-        for name, part in self.manifest(asked).splits.items():
-            path = folder / f"{asked.stem}-{name}-{part.images_sha256[:16]}.pixels"
+        for name, part in self.manifest(dataset_ref).splits.items():
+            path = folder / f"{dataset_ref.stem}-{name}-{part.images_sha256[:16]}.pixels"
             draw = partial(_drawn, drawings, name, reporter)
-            images = keep(path, drawings.shape, part.images_sha256, ledger, draw)
+            images = keep(path, drawings.shape, part.images_sha256, file_index, draw)
             parts[name] = drawings.split(name, images)
         return parts
 
-    def split(self, asked: DatasetName, archive: Archive) -> tuple[dict[str, Split], str]:
-        return archive.parts, EMBEDDED[asked.stem].split_rule
+    def split(self, dataset_ref: DatasetName, raw: RawDataset) -> tuple[dict[str, Split], str]:
+        return raw.parts, EMBEDDED[dataset_ref.stem].split_rule
 
-    def manifest(self, asked: DatasetName) -> Manifest:
+    def manifest(self, dataset_ref: DatasetName) -> Manifest:
         # Splits that were drawn were drawn once for all.
-        asked.refuse_split_seed()
-        file = files("headstart.datasets").joinpath("manifests", f"{asked.stem}.json")
+        dataset_ref.refuse_split_seed()
+        file = files("headstart.datasets").joinpath("manifests", f"{dataset_ref.stem}.json")
         text = file.read_text(encoding="utf-8")
         return Manifest.model_validate_json(text)
 

@@ -17,9 +17,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from headstart.datasets.archive import LOOSE, Archive
+from headstart.datasets.dataset_name import DatasetName
 from headstart.datasets.images import FileImages
-from headstart.datasets.names import DatasetName
 from headstart.datasets.naming import (
     PARTS,
     are_divisions,
@@ -31,6 +30,7 @@ from headstart.datasets.naming import (
     read_split_names,
     understood,
 )
+from headstart.datasets.raw_dataset import LOOSE, RawDataset
 from headstart.datasets.sources.base import Description, Presence, Source
 from headstart.datasets.sources.cells import SUFFIXES
 from headstart.datasets.sources.parts import (
@@ -89,16 +89,16 @@ class FolderSource(Source):
     def location(self, stem: str) -> str:
         return name_in_text(str(path_of(stem)))
 
-    def describe(self, asked: DatasetName) -> Description:
-        return Description(own_title(name_in_text(path_of(asked.stem).name)))
+    def describe(self, dataset_ref: DatasetName) -> Description:
+        return Description(own_title(name_in_text(path_of(dataset_ref.stem).name)))
 
-    def presence(self, asked: DatasetName, cache: Path) -> Presence:  # noqa: ARG002
-        folder = path_of(asked.stem)
+    def presence(self, dataset_ref: DatasetName, cache: Path) -> Presence:  # noqa: ARG002
+        folder = path_of(dataset_ref.stem)
         if os.path.isdir(folder):
             return Presence(present=True, place=str(folder))
         return Presence(present=False, place=f"there is no folder {folder}")
 
-    def read(self, asked: DatasetName, cache: Path) -> Archive:  # noqa: ARG002
+    def read(self, dataset_ref: DatasetName, cache: Path) -> RawDataset:  # noqa: ARG002
         """Read train, validation and test, or those that are there, or all.
 
         The classes are those that have a folder in train, or in the whole.
@@ -112,7 +112,7 @@ class FolderSource(Source):
             beside others, or without train; a class folder without images; a split with a class
             that train has not.
         """
-        folder = path_of(asked.stem)
+        folder = path_of(dataset_ref.stem)
         if os.path.exists(folder) and not os.path.isdir(folder):
             raise DatasetError(
                 f"{folder} is a file: expected a folder of class folders, or a table "
@@ -121,7 +121,8 @@ class FolderSource(Source):
             )
         if not os.path.isdir(folder):
             raise not_there("folder", folder)
-        chosen = {part: asked.options[part] for part in (*PARTS, "all") if part in asked.options}
+        options = dataset_ref.options
+        chosen = {part: options[part] for part in (*PARTS, "all") if part in options}
         layout = _chosen(folder, chosen) if chosen else _layout(folder)
         in_parts = _merged(layout.parts)
         first = next(iter(in_parts.values()))
@@ -150,7 +151,7 @@ class FolderSource(Source):
         for places in in_parts.values():
             _check_classes(places, first)
         names = tuple(name_in_text(name) for name in classes)
-        return Archive(
+        return RawDataset(
             names,
             parts,
             left_out=dict(left_out),

@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from headstart.datasets.archive import Archive
+from headstart.datasets.dataset_name import DatasetName
 from headstart.datasets.images import ArrayImages, FileImages, Images
-from headstart.datasets.names import DatasetName
 from headstart.datasets.naming import (
     check_parts,
     check_texts,
@@ -21,6 +20,7 @@ from headstart.datasets.naming import (
     sorted_classes,
     understood,
 )
+from headstart.datasets.raw_dataset import RawDataset
 from headstart.datasets.sources.base import Description, Presence, Source
 from headstart.datasets.sources.parts import require_files
 from headstart.datasets.splits import Split
@@ -56,18 +56,18 @@ class FunctionSource(Source):
         file, function = locate_function(stem, "dataset", DatasetMissingError)
         return f"{file}:{function}"
 
-    def describe(self, asked: DatasetName) -> Description:
+    def describe(self, dataset_ref: DatasetName) -> Description:
         """Call the function: what its labels are shows only then. It is not called twice."""
-        file, function = locate_function(asked.stem, "dataset", DatasetMissingError)
-        archive = _archive_of(file, function)
-        several = any(part.labels.ndim == 2 for part in archive.parts.values())
+        file, function = locate_function(dataset_ref.stem, "dataset", DatasetMissingError)
+        raw = _archive_of(file, function)
+        several = any(part.labels.ndim == 2 for part in raw.parts.values())
         return Description(
             f"{file.name}:{function}", metric="voc-map-11point" if several else "top-1"
         )
 
-    def presence(self, asked: DatasetName, cache: Path) -> Presence:  # noqa: ARG002
+    def presence(self, dataset_ref: DatasetName, cache: Path) -> Presence:  # noqa: ARG002
         try:
-            file, _ = locate_function(asked.stem, "dataset", DatasetMissingError)
+            file, _ = locate_function(dataset_ref.stem, "dataset", DatasetMissingError)
         except DatasetMissingError as error:
             return Presence(present=False, place=str(error))
         return Presence(present=True, place=str(file))
@@ -76,7 +76,7 @@ class FunctionSource(Source):
         """Have the function called anew: what it reads may have changed, and its file not."""
         _called.cache_clear()
 
-    def read(self, asked: DatasetName, cache: Path) -> Archive:  # noqa: ARG002
+    def read(self, dataset_ref: DatasetName, cache: Path) -> RawDataset:  # noqa: ARG002
         """Return what the function gives, proven to be a dataset.
 
         Raises
@@ -88,10 +88,10 @@ class FunctionSource(Source):
         DatasetError
             The function fails, or gives something else.
         """
-        return _archive_of(*locate_function(asked.stem, "dataset", DatasetMissingError))
+        return _archive_of(*locate_function(dataset_ref.stem, "dataset", DatasetMissingError))
 
 
-def _archive_of(file: Path, function: str) -> Archive:
+def _archive_of(file: Path, function: str) -> RawDataset:
     with storage_errors(file, reading=True):
         content = sha256_file(file)
     return _called(file, function, content)
@@ -99,7 +99,7 @@ def _archive_of(file: Path, function: str) -> Archive:
 
 # One dataset is kept: it is described, and then read.
 @lru_cache(maxsize=1)
-def _called(file: Path, function: str, _content: str) -> Archive:
+def _called(file: Path, function: str, _content: str) -> RawDataset:
     place = f"{file}: {function}()"
     pairs, classes, said = _take_apart(place, call_function(file, function, DatasetError))
     images = {part: _images(place, part, pair[0]) for part, pair in pairs.items()}
@@ -115,7 +115,7 @@ def _called(file: Path, function: str, _content: str) -> Archive:
         part: Split(images[part], labels, np.arange(len(labels), dtype=np.int64))
         for part, labels in encoded.items()
     }
-    return Archive(names, parts, understood=said)
+    return RawDataset(names, parts, understood=said)
 
 
 def _take_apart(

@@ -16,7 +16,7 @@ from typing import ClassVar
 from urllib.parse import quote
 
 from headstart.context import ProgressReporter
-from headstart.datasets.archive import Archive
+from headstart.datasets.dataset_name import DatasetName
 from headstart.datasets.hub import (
     README,
     Choice,
@@ -25,7 +25,7 @@ from headstart.datasets.hub import (
     parts_of,
     read,
 )
-from headstart.datasets.names import DatasetName
+from headstart.datasets.raw_dataset import RawDataset
 from headstart.datasets.sources.base import Description, Presence, Source
 from headstart.datasets.sources.parts import (
     ARCHIVES,
@@ -182,57 +182,67 @@ class HubSource(Source):
             else stem
         )
 
-    def describe(self, asked: DatasetName) -> Description:
-        place = _place(asked)
+    def describe(self, dataset_ref: DatasetName) -> Description:
+        place = _place(dataset_ref)
         # Of a repository that is fetched later, nothing is known yet.
         names = parquet_names(Path(place)) if _is_path(place) else []
-        metric = _metric(asked, Path(place) / names[0]) if names else TOP_1
+        metric = _metric(dataset_ref, Path(place) / names[0]) if names else TOP_1
         title = own_title(PurePosixPath(place).name, "" if _is_path(place) else place)
         return Description(title=title, metric=metric, split_rule=SPLIT_RULE)
 
-    def metric(self, asked: DatasetName, cache: Path) -> Metric:
-        found = _found(asked, cache)
-        return _metric(asked, found[0] / found[1][0]) if found else self.describe(asked).metric
+    def metric(self, dataset_ref: DatasetName, cache: Path) -> Metric:
+        found = _found(dataset_ref, cache)
+        return (
+            _metric(dataset_ref, found[0] / found[1][0])
+            if found
+            else self.describe(dataset_ref).metric
+        )
 
-    def presence(self, asked: DatasetName, cache: Path) -> Presence:
-        if found := _found(asked, cache):
+    def presence(self, dataset_ref: DatasetName, cache: Path) -> Presence:
+        if found := _found(dataset_ref, cache):
             return Presence(True, str(found[0]))
-        if _is_path(_place(asked)):
-            return Presence(False, _no_parquet(Path(_place(asked))))
+        if _is_path(_place(dataset_ref)):
+            return Presence(False, _no_parquet(Path(_place(dataset_ref))))
         return Presence(False, f"downloaded from {address()} on first use, or {_by_hand()}")
 
-    def fetch(self, asked: DatasetName, cache: Path, reporter: ProgressReporter) -> None:
-        if _is_path(_place(asked)):
-            super().fetch(asked, cache, reporter)
+    def fetch(self, dataset_ref: DatasetName, cache: Path, reporter: ProgressReporter) -> None:
+        if _is_path(_place(dataset_ref)):
+            super().fetch(dataset_ref, cache, reporter)
             return
-        fetch_snapshot(_place(asked), _revision(asked), _choice(asked), cache, reporter)
+        fetch_snapshot(
+            _place(dataset_ref), _revision(dataset_ref), _choice(dataset_ref), cache, reporter
+        )
 
-    def read(self, asked: DatasetName, cache: Path) -> Archive:
-        found = _found(asked, cache)
+    def read(self, dataset_ref: DatasetName, cache: Path) -> RawDataset:
+        found = _found(dataset_ref, cache)
         if found is None:
             raise DatasetMissingError(
-                f"dataset '{asked.stem}' is not on this machine: "
-                f"{self.presence(asked, cache).place}"
+                f"dataset '{dataset_ref.stem}' is not on this machine: "
+                f"{self.presence(dataset_ref, cache).place}"
             )
         folder, names = found
-        return read(folder, _choice(asked), asked.stem, names)
+        return read(folder, _choice(dataset_ref), dataset_ref.stem, names)
 
-    def source_revision(self, asked: DatasetName, cache: Path) -> str:
-        if _is_path(_place(asked)):
+    def source_revision(self, dataset_ref: DatasetName, cache: Path) -> str:
+        if _is_path(_place(dataset_ref)):
             return ""
-        found = find_snapshot(_place(asked), _revision(asked), _choice(asked), cache)
+        found = find_snapshot(
+            _place(dataset_ref), _revision(dataset_ref), _choice(dataset_ref), cache
+        )
         return found.commit if found else ""
 
 
-def _place(asked: DatasetName) -> str:
+def _place(dataset_ref: DatasetName) -> str:
     """Return what follows ``hf:``; StudyError if it is neither a folder nor a repository's name."""
-    place = asked.stem.partition(":")[2]
+    place = dataset_ref.stem.partition(":")[2]
     if _is_path(place):
         place = os.path.realpath(os.path.expanduser(place))
     if not _is_path(place) and not REPOSITORY.fullmatch(place):
-        raise StudyError(f"{asked.stem}: there is no such folder, nor is it a name as user/name")
-    if _is_path(place) and "revision" in asked.options:
-        raise StudyError(f"{asked.full}: a folder has no revisions, leave ?revision= out")
+        raise StudyError(
+            f"{dataset_ref.stem}: there is no such folder, nor is it a name as user/name"
+        )
+    if _is_path(place) and "revision" in dataset_ref.options:
+        raise StudyError(f"{dataset_ref.full}: a folder has no revisions, leave ?revision= out")
     return place
 
 
@@ -240,28 +250,28 @@ def _is_path(place: str) -> bool:
     return place.startswith(("/", ".", "~")) or os.path.isdir(place)
 
 
-def _revision(asked: DatasetName) -> str | None:
-    return asked.options.get("revision") or None
+def _revision(dataset_ref: DatasetName) -> str | None:
+    return dataset_ref.options.get("revision") or None
 
 
-def _choice(asked: DatasetName) -> Choice:
-    columns = {name: asked.options.get(name, "") for name in COLUMNS}
-    parts = {name: asked.options[name] for name in PARTS if name in asked.options}
-    return Choice(**columns, parts=parts, sep=asked.options.get("sep"))
+def _choice(dataset_ref: DatasetName) -> Choice:
+    columns = {name: dataset_ref.options.get(name, "") for name in COLUMNS}
+    parts = {name: dataset_ref.options[name] for name in PARTS if name in dataset_ref.options}
+    return Choice(**columns, parts=parts, sep=dataset_ref.options.get("sep"))
 
 
-def _metric(asked: DatasetName, file: Path) -> Metric:
+def _metric(dataset_ref: DatasetName, file: Path) -> Metric:
     """State how labels are scored by what the column of labels holds."""
-    return SEVERAL if has_several_classes(file, _choice(asked), asked.stem) else TOP_1
+    return SEVERAL if has_several_classes(file, _choice(dataset_ref), dataset_ref.stem) else TOP_1
 
 
-def _found(asked: DatasetName, cache: Path) -> tuple[Path, tuple[str, ...]] | None:
+def _found(dataset_ref: DatasetName, cache: Path) -> tuple[Path, tuple[str, ...]] | None:
     """Find (folder, Parquet files in it); None if the dataset is not here."""
-    place = _place(asked)
+    place = _place(dataset_ref)
     if _is_path(place):
         names = parquet_names(Path(place))
         return (Path(place), tuple(names)) if names else None
-    found = find_snapshot(place, _revision(asked), _choice(asked), cache)
+    found = find_snapshot(place, _revision(dataset_ref), _choice(dataset_ref), cache)
     return (found.folder, found.names) if found else None
 
 
@@ -325,8 +335,8 @@ def _is_whole(repository: str, noted: Listing, name: str) -> bool:
 
 
 def _note_file(repository: str, revision: str | None, cache: Path) -> Path:
-    asked = f"{repository}@{revision or 'main'}"
-    return cache / "hub" / f"{quote(asked, safe='')}.json"
+    dataset_ref = f"{repository}@{revision or 'main'}"
+    return cache / "hub" / f"{quote(dataset_ref, safe='')}.json"
 
 
 def _noted(file: Path) -> Listing | None:

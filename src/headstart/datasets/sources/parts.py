@@ -12,10 +12,10 @@ from pathlib import Path
 
 from PIL import Image
 
-from headstart.datasets.archive import ICLOUD
 from headstart.datasets.archives import is_published_name
 from headstart.datasets.decode import NOT_DECODED
 from headstart.datasets.naming import listed, shown
+from headstart.datasets.raw_dataset import ICLOUD
 from headstart.datasets.sources.embedded import EMBEDDED
 from headstart.errors import DatasetError, DatasetMissingError
 from headstart.files import name_from_text, name_in_text, unusable

@@ -7,7 +7,6 @@ from typing import Any, ClassVar
 
 from headstart.context import ProgressReporter
 from headstart.datasets.adopted import Place, adopt, adopted, default_folder, place_of
-from headstart.datasets.archive import Archive
 from headstart.datasets.archives import (
     INCOMPLETE,
     READERS,
@@ -19,8 +18,9 @@ from headstart.datasets.archives import (
     without_missing,
 )
 from headstart.datasets.checksums import PublishedFile, find_published
+from headstart.datasets.dataset_name import DatasetName
 from headstart.datasets.hub import Choice, read_hub_copy
-from headstart.datasets.names import DatasetName
+from headstart.datasets.raw_dataset import RawDataset
 from headstart.datasets.sources.base import Description, Presence, Source
 from headstart.datasets.sources.hf import fetch_snapshot
 from headstart.datasets.sources.torchvision import download
@@ -57,8 +57,8 @@ class StudySource(Source):
     def recognises(self, stem: str) -> bool:
         return stem in published_facts()
 
-    def describe(self, asked: DatasetName) -> Description:
-        facts = facts_of(asked.stem)
+    def describe(self, dataset_ref: DatasetName) -> Description:
+        facts = facts_of(dataset_ref.stem)
         return Description(
             title=facts.key,
             metric=facts.metric,
@@ -70,17 +70,21 @@ class StudySource(Source):
             layout=facts.layout,
         )
 
-    def presence(self, asked: DatasetName, cache: Path) -> Presence:
-        place = self._place(asked, cache)
+    def presence(self, dataset_ref: DatasetName, cache: Path) -> Presence:
+        place = self._place(dataset_ref, cache)
         if place is not None:
             return Presence(place.folder.is_dir(), str(place.folder))
-        return Presence(False, f"headstart datasets prepare {asked.stem} [--from FOLDER]")
+        return Presence(False, f"headstart datasets prepare {dataset_ref.stem} [--from FOLDER]")
 
-    def fetch(self, asked: DatasetName, cache: Path, reporter: ProgressReporter) -> None:
+    def fetch(self, dataset_ref: DatasetName, cache: Path, reporter: ProgressReporter) -> None:
         """Download as torchvision does, else from the hub; what came is remembered."""
-        if self.presence(asked, cache).present:
+        if self.presence(dataset_ref, cache).present:
             return
-        facts, folder, refusals = facts_of(asked.stem), default_folder(asked.stem, cache), []
+        facts, folder, refusals = (
+            facts_of(dataset_ref.stem),
+            default_folder(dataset_ref.stem, cache),
+            [],
+        )
         if facts.torchvision:
             reporter.stage(f"downloading {facts.title}")
             try:
@@ -88,7 +92,7 @@ class StudySource(Source):
             except DatasetError as error:
                 refusals.append(str(error))
             else:
-                adopt(asked.stem, Place(folder), cache)
+                adopt(dataset_ref.stem, Place(folder), cache)
                 return
         if facts.hub:
             copy = facts.hub
@@ -99,65 +103,67 @@ class StudySource(Source):
             except DatasetError as error:
                 refusals.append(str(error))
             else:
-                adopt(asked.stem, Place(found.folder, "hub"), cache)
+                adopt(dataset_ref.stem, Place(found.folder, "hub"), cache)
                 return
         said = f" ({'; '.join(refusals)})" if refusals else ""
         raise DatasetMissingError(
-            f"dataset '{asked.stem}' is not on this machine and cannot be downloaded{said}: get it "
-            f"from {facts.sources[0]}, and say headstart datasets prepare {asked.stem} --from "
-            "FOLDER"
+            f"dataset '{dataset_ref.stem}' is not on this machine and cannot be downloaded{said}: "
+            f"get it from {facts.sources[0]}, and run headstart datasets prepare "
+            f"{dataset_ref.stem} --from FOLDER"
         )
 
-    def read(self, asked: DatasetName, cache: Path) -> Archive:
-        place = self._place(asked, cache)
+    def read(self, dataset_ref: DatasetName, cache: Path) -> RawDataset:
+        place = self._place(dataset_ref, cache)
         if place is None:
-            remedy = self.presence(asked, cache).place
+            remedy = self.presence(dataset_ref, cache).place
             raise DatasetMissingError(
-                f"dataset '{asked.stem}' is not on this machine: {remedy}; it comes from "
-                f"{facts_of(asked.stem).sources[0]}"
+                f"dataset '{dataset_ref.stem}' is not on this machine: {remedy}; it comes from "
+                f"{facts_of(dataset_ref.stem).sources[0]}"
             )
         if place.form == "hub":
-            return read_hub_copy(facts_of(asked.stem), place.folder)
-        readers = INCOMPLETE if asked.allow_missing else READERS
-        if asked.stem not in readers:
+            return read_hub_copy(facts_of(dataset_ref.stem), place.folder)
+        readers = INCOMPLETE if dataset_ref.allow_missing else READERS
+        if dataset_ref.stem not in readers:
             raise StudyError(
-                f"dataset '{asked.full}': allow_missing=yes goes with {', '.join(INCOMPLETE)} "
-                "alone: of the others nothing has gone"
+                f"dataset '{dataset_ref.full}': allow_missing=yes goes with "
+                f"{', '.join(INCOMPLETE)} alone: of the others nothing has gone"
             )
-        return readers[asked.stem](place.folder)
+        return readers[dataset_ref.stem](place.folder)
 
-    def split(self, asked: DatasetName, archive: Archive) -> tuple[dict[str, Split], str]:
-        facts = facts_of(asked.stem)
-        if archive.missing:
-            facts = without_missing(facts, archive)
-        if UNDIVIDED in archive.parts:
-            archive, facts = _undivided(archive, facts)
-        if "validation" in archive.parts:
-            asked.refuse_split_seed()
-        parts = protocol_splits(facts, archive, asked.split_seed)
+    def split(self, dataset_ref: DatasetName, raw: RawDataset) -> tuple[dict[str, Split], str]:
+        facts = facts_of(dataset_ref.stem)
+        if raw.missing:
+            facts = without_missing(facts, raw)
+        if UNDIVIDED in raw.parts:
+            raw, facts = _undivided(raw, facts)
+        if "validation" in raw.parts:
+            dataset_ref.refuse_split_seed()
+        parts = protocol_splits(facts, raw, dataset_ref.split_seed)
         check_published(facts, parts)
         return parts, facts.split_rule
 
-    def published_files(self, asked: DatasetName, cache: Path) -> tuple[PublishedFile, ...]:
-        place, facts = self._place(asked, cache), facts_of(asked.stem)
+    def published_files(self, dataset_ref: DatasetName, cache: Path) -> tuple[PublishedFile, ...]:
+        place, facts = self._place(dataset_ref, cache), facts_of(dataset_ref.stem)
         # A copy on the hub has files of its own, of which no checksum is published.
         if place is None or place.form == "hub":
             return ()
         return find_published(facts.archives, facts.files, place.folder)
 
-    def _place(self, asked: DatasetName, cache: Path) -> Place | None:
-        if "root" in asked.options:
-            return place_of(asked.stem, Path(asked.options["root"]).expanduser().resolve())
-        return adopted(asked.stem, cache)
+    def _place(self, dataset_ref: DatasetName, cache: Path) -> Place | None:
+        if "root" in dataset_ref.options:
+            return place_of(
+                dataset_ref.stem, Path(dataset_ref.options["root"]).expanduser().resolve()
+            )
+        return adopted(dataset_ref.stem, cache)
 
 
-def _undivided(archive: Archive, facts: Facts) -> tuple[Archive, Facts]:
+def _undivided(raw: RawDataset, facts: Facts) -> tuple[RawDataset, Facts]:
     """Draw the validation set where a copy does not tell it from train, and say so."""
-    parts = {"train": archive.parts[UNDIVIDED], "test": archive.parts["test"]}
+    parts = {"train": raw.parts[UNDIVIDED], "test": raw.parts["test"]}
     n_drawn = facts.sizes.validation
     rule = (
         f"{facts.split_rule} This copy does not tell validation from train: {n_drawn:,} images "
         "of both are drawn, stratified by class."
     )
     changes = {"parts": ("train", "test"), "split_rule": rule}
-    return Archive(archive.classes, parts), facts.model_copy(update=changes)
+    return RawDataset(raw.classes, parts), facts.model_copy(update=changes)

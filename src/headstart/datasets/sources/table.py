@@ -10,9 +10,8 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from headstart.datasets.archive import Archive, number_groups
+from headstart.datasets.dataset_name import DatasetName
 from headstart.datasets.images import FileImages, Images
-from headstart.datasets.names import DatasetName
 from headstart.datasets.naming import (
     check_single,
     check_texts,
@@ -22,6 +21,7 @@ from headstart.datasets.naming import (
     shown,
     sorted_classes,
 )
+from headstart.datasets.raw_dataset import RawDataset, number_groups
 from headstart.datasets.sources.base import Description, Presence, Source
 from headstart.datasets.sources.cells import SUFFIXES, Table, cell_text, filled
 from headstart.datasets.sources.columns import (
@@ -79,20 +79,20 @@ class TableSource(Source):
     def location(self, stem: str) -> str:
         return name_in_text(str(path_of(stem)))
 
-    def describe(self, asked: DatasetName) -> Description:
-        path = path_of(asked.stem)
-        many = os.path.isfile(path) and _Columns.choose(path, asked.options).many
+    def describe(self, dataset_ref: DatasetName) -> Description:
+        path = path_of(dataset_ref.stem)
+        many = os.path.isfile(path) and _Columns.choose(path, dataset_ref.options).many
         return Description(name_in_text(path.name), metric="voc-map-11point" if many else "top-1")
 
-    def presence(self, asked: DatasetName, cache: Path) -> Presence:  # noqa: ARG002
-        path = path_of(asked.stem)
+    def presence(self, dataset_ref: DatasetName, cache: Path) -> Presence:  # noqa: ARG002
+        path = path_of(dataset_ref.stem)
         if os.path.isfile(path):
             return Presence(present=True, place=str(path))
         kind = unusable(path)
         what = f"{path} is {kind}" if kind else f"there is no file {path}"
         return Presence(present=False, place=what)
 
-    def read(self, asked: DatasetName, cache: Path) -> Archive:  # noqa: ARG002
+    def read(self, dataset_ref: DatasetName, cache: Path) -> RawDataset:  # noqa: ARG002
         """Read the parts that the table names, or all.
 
         Where an image may have several labels, they are (n, K) int64 in {1 present, -1 absent}.
@@ -105,16 +105,16 @@ class TableSource(Source):
             A column or a cell that is not as it has to be; values of a column of splits, or cells
             of labels, that can be read in more than one way.
         """
-        path = path_of(asked.stem)
+        path = path_of(dataset_ref.stem)
         if not os.path.isfile(path):
             raise not_there("table", path)
-        columns = _Columns.choose(path, asked.options)
+        columns = _Columns.choose(path, dataset_ref.options)
         names, notes = _names(columns)
-        images = _images(columns, asked.options.get("root", ""), notes)
-        chosen = parts_of_rows(columns.table, columns.used, asked.options)
+        images = _images(columns, dataset_ref.options.get("root", ""), notes)
+        chosen = parts_of_rows(columns.table, columns.used, dataset_ref.options)
         if isinstance(images, list):
             _check_once(path, images, names)
-            if not asked.allow_missing:
+            if not dataset_ref.allow_missing:
                 folder = start_of(path, images)
                 remedy = f"pass ?root={folder} for the folder that their paths start from"
                 left = (
@@ -357,7 +357,7 @@ def _archive(
     chosen: Parts,
     groups: Mapping[str, Rows],
     notes: Sequence[str],
-) -> Archive:
+) -> RawDataset:
     """Take the images that are there; `labels` are of all, `groups` of those of each part."""
     parts, missing, kept_groups = {}, {}, {}
     for part, rows in chosen.rows.items():
@@ -373,7 +373,7 @@ def _archive(
             missing[part] = len(rows) - len(places)
         if part in groups:
             kept_groups[part] = groups[part][places]
-    return Archive(
+    return RawDataset(
         classes, parts, missing, kept_groups, understood=chosen.understood, notes=tuple(notes)
     )
 

@@ -22,9 +22,9 @@ import numpy.typing as npt
 from PIL import Image
 
 from headstart.context import ProgressReporter
-from headstart.datasets.archive import Archive
-from headstart.datasets.indexed_images import IndexedImages, first_line, origin_of
-from headstart.datasets.names import DatasetName
+from headstart.datasets.dataset_name import DatasetName
+from headstart.datasets.indexed_images import IndexedImages, fingerprint_of, first_line
+from headstart.datasets.raw_dataset import RawDataset
 from headstart.datasets.sources.base import Description, Presence, Source
 from headstart.datasets.splits import Split
 from headstart.errors import (
@@ -78,57 +78,59 @@ class TorchvisionSource(Source):
     def location(self, stem: str) -> str:
         return f"{self.name}:{_class(stem).__name__}"
 
-    def describe(self, asked: DatasetName) -> Description:
-        name = _class(asked.stem).__name__
+    def describe(self, dataset_ref: DatasetName) -> Description:
+        name = _class(dataset_ref.stem).__name__
         rule = f"the splits of torchvision.datasets.{name}; what it lacks is drawn"
         return Description(title=name, split_rule=rule)
 
-    def presence(self, asked: DatasetName, cache: Path) -> Presence:
-        root = _root(asked, cache)
+    def presence(self, dataset_ref: DatasetName, cache: Path) -> Presence:
+        root = _root(dataset_ref, cache)
         try:
-            _opened(asked, root)
+            _opened(dataset_ref, root)
         except DatasetMissingError as error:
-            if "root" in asked.options:
+            if "root" in dataset_ref.options:
                 return Presence(False, str(error))
-            return Presence(False, f"downloaded by torchvision on first use, or {_by_hand(asked)}")
+            return Presence(
+                False, f"downloaded by torchvision on first use, or {_by_hand(dataset_ref)}"
+            )
         return Presence(True, str(root))
 
-    def fetch(self, asked: DatasetName, cache: Path, reporter: ProgressReporter) -> None:
-        if "root" in asked.options or self.presence(asked, cache).present:
-            super().fetch(asked, cache, reporter)
+    def fetch(self, dataset_ref: DatasetName, cache: Path, reporter: ProgressReporter) -> None:
+        if "root" in dataset_ref.options or self.presence(dataset_ref, cache).present:
+            super().fetch(dataset_ref, cache, reporter)
             return
-        reporter.stage(f"download {asked.stem}")
+        reporter.stage(f"download {dataset_ref.stem}")
         try:
-            with whole_folder(_root(asked, cache)) as partial:
-                _opened(asked, partial, download=True)
+            with whole_folder(_root(dataset_ref, cache)) as partial:
+                _opened(dataset_ref, partial, download=True)
         except DatasetError as error:
             raise DatasetMissingError(
-                f"dataset '{asked.stem}' is not on this machine and torchvision cannot fetch it "
-                f"({error}): {_by_hand(asked)}"
+                f"dataset '{dataset_ref.stem}' is not on this machine and torchvision cannot fetch "
+                f"it ({error}): {_by_hand(dataset_ref)}"
             ) from error
 
-    def read(self, asked: DatasetName, cache: Path) -> Archive:
-        root = _root(asked, cache)
+    def read(self, dataset_ref: DatasetName, cache: Path) -> RawDataset:
+        root = _root(dataset_ref, cache)
         # Before they are read: what changes meanwhile is then another state.
-        origin = origin_of(_making(asked), root)
-        found = _opened(asked, root)
-        labels = {part: _labels(dataset, asked.stem, part) for part, dataset in found.items()}
+        fingerprint = fingerprint_of(_making(dataset_ref), root)
+        found = _opened(dataset_ref, root)
+        labels = {part: _labels(dataset, dataset_ref.stem, part) for part, dataset in found.items()}
         known = np.unique(np.concatenate(list(labels.values())))
         if len(known) and known[0] < 0:
-            raise DatasetError(f"{asked.stem} has images without a label (label {known[0]})")
+            raise DatasetError(f"{dataset_ref.stem} has images without a label (label {known[0]})")
         splits = {
             part: Split(
                 IndexedImages(
                     dataset,
-                    f"{asked.stem} {part}",
-                    origin._replace(name=f"{origin.name} {part}"),
+                    f"{dataset_ref.stem} {part}",
+                    fingerprint._replace(name=f"{fingerprint.name} {part}"),
                 ),
                 np.searchsorted(known, labels[part]).astype(np.int64),
                 np.arange(len(labels[part]), dtype=np.int64),
             )
             for part, dataset in found.items()
         }
-        return Archive(_class_names(next(iter(found.values())), known.tolist()), splits)
+        return RawDataset(_class_names(next(iter(found.values())), known.tolist()), splits)
 
 
 def _class(stem: str) -> Any:
@@ -142,19 +144,19 @@ def _class(stem: str) -> Any:
     return getattr(datasets, names[name])
 
 
-def _root(asked: DatasetName, cache: Path) -> Path:
-    if "root" in asked.options:
-        return Path(os.path.expanduser(asked.options["root"])).resolve()
-    return cache / "torchvision" / str(_class(asked.stem).__name__)
+def _root(dataset_ref: DatasetName, cache: Path) -> Path:
+    if "root" in dataset_ref.options:
+        return Path(os.path.expanduser(dataset_ref.options["root"])).resolve()
+    return cache / "torchvision" / str(_class(dataset_ref.stem).__name__)
 
 
-def _making(asked: DatasetName) -> str:
+def _making(dataset_ref: DatasetName) -> str:
     """State what makes the images: the class, its options, and in which version."""
-    options = {name: value for name, value in asked.options.items() if name != "root"}
-    return f"{asked.stem} {json.dumps(options, sort_keys=True)} {version('torchvision')}"
+    options = {name: value for name, value in dataset_ref.options.items() if name != "root"}
+    return f"{dataset_ref.stem} {json.dumps(options, sort_keys=True)} {version('torchvision')}"
 
 
-def _opened(asked: DatasetName, root: Path, download: bool = False) -> dict[str, Any]:
+def _opened(dataset_ref: DatasetName, root: Path, download: bool = False) -> dict[str, Any]:
     """Make the class once for each part.
 
     Raises
@@ -166,9 +168,9 @@ def _opened(asked: DatasetName, root: Path, download: bool = False) -> dict[str,
     StudyError
         An option that it has not.
     """
-    cls = _class(asked.stem)
+    cls = _class(dataset_ref.stem)
     parameters = _parameters(cls)
-    given = _given(asked, cls, parameters)
+    given = _given(dataset_ref, cls, parameters)
     if download and "download" not in parameters:
         raise DatasetError(f"torchvision.datasets.{cls.__name__} downloads nothing")
     given |= {"download": True} if download else {}
@@ -193,15 +195,17 @@ def _opened(asked: DatasetName, root: Path, download: bool = False) -> dict[str,
     return found
 
 
-def _given(asked: DatasetName, cls: Any, parameters: set[str]) -> dict[str, Any]:
+def _given(dataset_ref: DatasetName, cls: Any, parameters: set[str]) -> dict[str, Any]:
     """Read the options that the class is made with."""
     if "root" not in parameters:
         raise DatasetError(
-            f"{asked.stem} reads no images from a folder: it is no dataset to measure"
+            f"{dataset_ref.stem} reads no images from a folder: it is no dataset to measure"
         )
-    given = {name: _value(text) for name, text in asked.options.items() if name != "root"}
+    given = {name: _value(text) for name, text in dataset_ref.options.items() if name != "root"}
     if unknown := sorted(set(given) - parameters):
-        raise StudyError(f"{asked.full}: torchvision's {cls.__name__} has no option '{unknown[0]}'")
+        raise StudyError(
+            f"{dataset_ref.full}: torchvision's {cls.__name__} has no option '{unknown[0]}'"
+        )
     return given
 
 
@@ -310,9 +314,9 @@ def _class_names(dataset: Any, known: list[int]) -> tuple[str, ...]:
     return tuple(named[label] if label < len(named) else str(label) for label in known)
 
 
-def _by_hand(asked: DatasetName) -> str:
-    name = _class(asked.stem).__name__
-    return f"say {asked.stem}?root=FOLDER, one that torchvision.datasets.{name} can read"
+def _by_hand(dataset_ref: DatasetName) -> str:
+    name = _class(dataset_ref.stem).__name__
+    return f"say {dataset_ref.stem}?root=FOLDER, one that torchvision.datasets.{name} can read"
 
 
 def download(name: str, root: Path, calls: Sequence[Mapping[str, Any]]) -> None:

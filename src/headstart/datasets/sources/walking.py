@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from headstart.datasets.archive import ICLOUD
+from headstart.datasets.raw_dataset import ICLOUD
 from headstart.datasets.sources.parts import ending, is_image_name
 from headstart.errors import DatasetError
 from headstart.files import storage_errors

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from headstart.datasets.splits import Split
 from headstart.errors import DatasetError
 
-__all__ = ["ICLOUD", "LOOSE", "Archive", "number_groups"]
+__all__ = ["ICLOUD", "LOOSE", "RawDataset", "number_groups"]
 
 LOOSE = "images in no class folder"
 # A file that lies in iCloud and not here: .NAME.icloud.
@@ -17,7 +17,7 @@ ICLOUD = ".icloud"
 
 
 @dataclass(frozen=True)
-class Archive:
+class RawDataset:
     """A dataset as it is distributed, or as its owner keeps it.
 
     Parameters

@@ -12,20 +12,20 @@ from PIL import Image, features
 
 from headstart.context import ProgressReporter
 from headstart.datasets.ahead import ahead
-from headstart.datasets.images import Decodable
-from headstart.datasets.prepared import (
+from headstart.datasets.image_cache import (
     PIXELS,
     SIDE,
     Card,
     Pixels,
-    Prepared,
-    Recipe,
+    PreparedForm,
+    PreparedImages,
     Shapes,
     State,
     keep,
     open_prepared,
     read_state,
 )
+from headstart.datasets.images import Decodable
 from headstart.errors import BrokenImageError, StorageError
 from headstart.files import Appender, check_free_space, locked, storage_errors
 
@@ -59,12 +59,12 @@ def fit_side(image: Image.Image, side: int) -> Pixels:
 
 def prepare_images(
     images: Decodable,
-    recipe: Recipe,
+    recipe: PreparedForm,
     folder: Path,
     reporter: ProgressReporter,
     *,
     skip_broken: bool = False,
-) -> Prepared:
+) -> PreparedImages:
     """Return the prepared form of images, made where it is not there, or only in part.
 
     A second process that asks for the same waits for the first.
@@ -118,7 +118,7 @@ class _Part:
 
 def _extend(
     images: Decodable,
-    recipe: Recipe,
+    recipe: PreparedForm,
     place: Path,
     state: State | None,
     reporter: ProgressReporter,
@@ -156,7 +156,7 @@ def _sync(place: Path, card: Card, shapes: list[Shapes], out: Appender) -> None:
     keep(place, card, shapes[0])
 
 
-def _new_card(images: Decodable, recipe: Recipe) -> Card:
+def _new_card(images: Decodable, recipe: PreparedForm) -> Card:
     made_by = {name: version(name) for name in ("headstart", "pillow")}
     made_by["libjpeg"] = str(features.version("jpg"))
     return Card(recipe=recipe.content, n_images=len(images), made_by=made_by)

@@ -37,8 +37,8 @@ __all__ = [
     "SIDE",
     "Card",
     "Pixels",
-    "Prepared",
-    "Recipe",
+    "PreparedForm",
+    "PreparedImages",
     "Shapes",
     "State",
     "keep",
@@ -55,7 +55,7 @@ Shapes = npt.NDArray[np.int32]
 
 
 @dataclass(frozen=True)
-class Recipe:
+class PreparedForm:
     """All that decides the pixels of a prepared form.
 
     Parameters
@@ -191,7 +191,7 @@ class _Mapped:
         return cls(place, names, state, starts, memory, np.frombuffer(memory, np.uint8))
 
 
-class Prepared:
+class PreparedImages:
     """Images of a prepared form. Safe to read from several threads, and in forked processes.
 
     `open_prepared` and `prepare_images` give it. Pickled, it is the folder and the rows, and is
@@ -204,7 +204,7 @@ class Prepared:
     def __len__(self) -> int:
         return len(self._rows)
 
-    def __reduce__(self) -> tuple[Callable[..., "Prepared"], tuple[object, ...]]:
+    def __reduce__(self) -> tuple[Callable[..., "PreparedImages"], tuple[object, ...]]:
         return _reopened, (self._form.place, self._form.names, self._rows)
 
     @property
@@ -248,19 +248,19 @@ class Prepared:
     def where(self, row: int) -> str:
         return self._form.names[int(self._rows[row])]
 
-    def take(self, rows: npt.NDArray[np.int64]) -> "Prepared":
+    def take(self, rows: npt.NDArray[np.int64]) -> "PreparedImages":
         """Return the images of these rows, in this order; the map is shared."""
-        return Prepared(self._form, self._rows[rows])
+        return PreparedImages(self._form, self._rows[rows])
 
 
 def open_prepared(
     images: Decodable,
-    recipe: Recipe,
+    recipe: PreparedForm,
     folder: Path,
     reporter: ProgressReporter,
     *,
     thorough: bool = False,
-) -> Prepared | None:
+) -> PreparedImages | None:
     """Open a prepared form; None where it is not there, not complete, or damaged.
 
     Parameters
@@ -289,7 +289,7 @@ def open_prepared(
             f"expected the {state.card.n_images} images of {place}, found {len(images)}"
         )
     names = tuple(images.where(row) for row in range(len(images)))
-    return Prepared(_Mapped.of(place, names, state), np.arange(len(images), dtype=np.int64))
+    return PreparedImages(_Mapped.of(place, names, state), np.arange(len(images), dtype=np.int64))
 
 
 def read_state(
@@ -369,8 +369,8 @@ def _digest(shapes: Shapes) -> str:
     return hashlib.sha256(shapes.astype("<i4").tobytes()).hexdigest()
 
 
-def _reopened(place: Path, names: tuple[str, ...], rows: npt.NDArray[np.int64]) -> Prepared:
+def _reopened(place: Path, names: tuple[str, ...], rows: npt.NDArray[np.int64]) -> PreparedImages:
     state = read_state(place, ProgressReporter(), whole=True)
     if state is None:
         raise StorageError(f"prepared images {place} are gone or damaged: prepare them again")
-    return Prepared(_Mapped.of(place, names, state), rows)
+    return PreparedImages(_Mapped.of(place, names, state), rows)

@@ -24,7 +24,7 @@ from headstart.datasets.samples import (
 )
 from headstart.spec import Decoding
 
-__all__ = ["Seen", "look_at"]
+__all__ = ["ImageInfo", "inspect_image"]
 
 # One of these is in a PNG whose metadata may turn it.
 TURNING_CHUNKS = (b"eXIf", b"Raw profile type exif", b"XML:com.adobe.xmp")
@@ -33,13 +33,13 @@ ANIMATED = ("GIF", "PNG", "WEBP", "AVIF", "TIFF")
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class ImageInfo:
     """An image as it is stored.
 
     Parameters
     ----------
     sha256
-        Hexadecimal, of the bytes. (A ledger that was asked for another digest keeps it here.)
+        Hexadecimal, of the bytes. (A file_index that was asked for another digest keeps it here.)
     n_bytes
         Size of the file.
     problem
@@ -85,7 +85,7 @@ class Seen:
     high: float | None = None
     misread: bool = False
 
-    def span(self, asked: Span | None) -> Span | None:
+    def span(self, requested: Span | None) -> Span | None:
         """Return the values that are black and white, of an image that has to be scaled.
 
         None of any other, and of one that was not decoded.
@@ -97,7 +97,7 @@ class Seen:
         """
         if not self.deep or self.low is None or self.high is None:
             return None
-        return range_of(self.samples, self.low, self.high, asked)
+        return range_of(self.samples, self.low, self.high, requested)
 
     @property
     def samples(self) -> Samples:
@@ -108,14 +108,14 @@ class Seen:
         return Samples(self.kind, declared, extra=self.extra)
 
 
-def look_at(content: bytes) -> Seen:
+def inspect_image(content: bytes) -> ImageInfo:
     """Look at the bytes of an image file: header, metadata, and whether its end is there.
 
     An image that looks truncated, or of a format where that does not show, is decoded to be sure,
     and one of more than 8 bits to know the range of its values. One of more pixels than `Decoding`
     allows by default is not, for its memory.
     """
-    bare = Seen(hashlib.sha256(content).hexdigest(), len(content))
+    bare = ImageInfo(hashlib.sha256(content).hexdigest(), len(content))
     try:
         with open_image(io.BytesIO(content)) as image:
             samples = samples_of(image)
@@ -151,7 +151,7 @@ def look_at(content: bytes) -> Seen:
         return replace(bare, problem=complaint(content, error))
 
 
-def _with_values(header: Seen, image: ImageFile.ImageFile, samples: Samples) -> Seen:
+def _with_values(header: ImageInfo, image: ImageFile.ImageFile, samples: Samples) -> ImageInfo:
     """Add the range of the values of an image that is decoded."""
     low, high = extremes(image, samples)
     header = replace(header, low=low, high=high)

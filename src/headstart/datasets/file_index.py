@@ -14,11 +14,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
+from headstart.datasets.image_info import ImageInfo, inspect_image
 from headstart.datasets.records import DatabaseRecords, Key, MemoryRecords, Record
-from headstart.datasets.seen import Seen, look_at
 from headstart.files import md5_file, sha256_file, storage_error, storage_errors, unusable
 
-__all__ = ["Advance", "Ledger", "Origin"]
+__all__ = ["Advance", "FileIndex", "Fingerprint"]
 
 # Told how many images more are done.
 Advance = Callable[[int], None]
@@ -31,7 +31,7 @@ TICK_NS = 2_000_000_000
 BATCH = 1000
 
 
-class Origin(NamedTuple):
+class Fingerprint(NamedTuple):
     """What makes images of files, and what tells that it would make the same ones again.
 
     `name` says what it is and where, `n_bytes` the size of its files, `state` is a number that is
@@ -53,7 +53,7 @@ class _Asked(NamedTuple):
     modified: int
 
 
-class Ledger:
+class FileIndex:
     """Looks at files, and remembers what it saw.
 
     Parameters
@@ -87,26 +87,26 @@ class Ledger:
         """Return the hexadecimal MD5 of files of any kind; errors as `sha256`."""
         return self._digests(paths, PUBLISHED, md5_file, advance)
 
-    def look_made(
+    def inspect_generated(
         self,
-        origin: Origin,
+        fingerprint: Fingerprint,
         rows: Sequence[int],
-        look: Callable[[int], Seen],
+        look: Callable[[int], ImageInfo],
         advance: Advance | None = None,
-    ) -> list[Seen]:
+    ) -> list[ImageInfo]:
         """Look at images that something makes of files, known by the state of these files.
 
         Parameters
         ----------
-        origin
+        fingerprint
             What makes them, and of which files.
         rows
             Places of the images in it, from 0.
         look
             Looks at the image at a place; called from several threads.
         """
-        path = os.fsencode(origin.name)
-        stamp = (origin.n_bytes, origin.state, origin.modified)
+        path = os.fsencode(fingerprint.name)
+        stamp = (fingerprint.n_bytes, fingerprint.state, fingerprint.modified)
         asked = [_Asked(Key(path, row), *stamp) for row in rows]
         return self._through(asked, lambda i: look(rows[i]), advance)
 
@@ -117,14 +117,16 @@ class Ledger:
         digest: Callable[[Path], str],
         advance: Advance | None = None,
     ) -> list[str]:
-        def look(row: int) -> Seen:
+        def look(row: int) -> ImageInfo:
             with storage_errors(paths[row], reading=True):
-                return Seen(digest(paths[row]), paths[row].stat().st_size)
+                return ImageInfo(digest(paths[row]), paths[row].stat().st_size)
 
         found = self._through(_stamped([(path, kind) for path in paths]), look, advance)
         return [seen.sha256 for seen in found]
 
-    def look(self, paths: Sequence[Path], advance: Advance | None = None) -> list[Seen]:
+    def inspect_files(
+        self, paths: Sequence[Path], advance: Advance | None = None
+    ) -> list[ImageInfo]:
         """Look at files of one image each.
 
         A broken symlink, or what is no regular file (a named pipe, say), is an image with a
@@ -136,10 +138,10 @@ class Ledger:
             A file is missing or cannot be read.
         """
 
-        def look(row: int) -> Seen:
+        def look(row: int) -> ImageInfo:
             with storage_errors(paths[usable[row]], reading=True):
                 content = paths[usable[row]].read_bytes()
-            return look_at(content)
+            return inspect_image(content)
 
         problems = [_kind(path) for path in paths]
         usable = [row for row, problem in enumerate(problems) if not problem]
@@ -149,17 +151,17 @@ class Ledger:
         if advance and len(usable) < len(paths):
             advance(len(paths) - len(usable))
         return [
-            Seen(hashlib.sha256().hexdigest(), 0, problem=problem) if problem else next(found)
+            ImageInfo(hashlib.sha256().hexdigest(), 0, problem=problem) if problem else next(found)
             for problem in problems
         ]
 
-    def look_inside(
+    def inspect_inside(
         self,
         container: Path,
         rows: Sequence[int],
         content: Callable[[int], bytes],
         advance: Advance | None = None,
-    ) -> list[Seen]:
+    ) -> list[ImageInfo]:
         """Look at images that are inside one file, a table say.
 
         Parameters
@@ -177,14 +179,14 @@ class Ledger:
             The file is missing or cannot be read.
         """
         asked = _stamped([(container, row) for row in rows])
-        return self._through(asked, lambda i: look_at(content(rows[i])), advance)
+        return self._through(asked, lambda i: inspect_image(content(rows[i])), advance)
 
     def _through(
         self,
         asked: Sequence[_Asked],
-        look: Callable[[int], Seen],
+        look: Callable[[int], ImageInfo],
         advance: Advance | None = None,
-    ) -> list[Seen]:
+    ) -> list[ImageInfo]:
         """Return what was seen at these places; `look` takes the index of one that is not known."""
         settled = time.time_ns() - TICK_NS
         known = self._recall([one.key for one in asked])
@@ -256,7 +258,7 @@ def _stamped(places: Sequence[tuple[Path, int]]) -> list[_Asked]:
     return asked
 
 
-def _in_threads(look: Callable[[int], Seen], items: Sequence[int]) -> Iterator[Seen]:
+def _in_threads(look: Callable[[int], ImageInfo], items: Sequence[int]) -> Iterator[ImageInfo]:
     """Map in order. Reading, hashing and decoding run in parallel; an error drops the rest."""
     pool = ThreadPoolExecutor(min(8, os.cpu_count() or 1))
     try:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from headstart.datasets.archive import Archive
+from headstart.datasets.raw_dataset import RawDataset
 from headstart.datasets.splits import Split
 from headstart.errors import DatasetError
 from headstart.labels import hold_out
@@ -19,7 +19,7 @@ from headstart.spec import digest
 if TYPE_CHECKING:
     from scipy import sparse
 
-__all__ = ["AS_GIVEN", "HoldOut", "drawn_splits", "hold_out_groups"]
+__all__ = ["AS_GIVEN", "HoldOut", "draw_splits", "hold_out_groups"]
 
 Rows = npt.NDArray[np.int64]
 HoldOut = Callable[[Rows, float, int], tuple[Rows, Rows]]
@@ -31,8 +31,8 @@ PASSES = 5
 ROUNDING = 1e-9
 
 
-def drawn_splits(
-    archive: Archive, seed: int, hold_out: HoldOut = hold_out
+def draw_splits(
+    raw: RawDataset, seed: int, hold_out: HoldOut = hold_out
 ) -> tuple[dict[str, Split], str]:
     """Return ``train``, ``validation`` and ``test``, and say in words where they come from.
 
@@ -43,7 +43,7 @@ def drawn_splits(
 
     Parameters
     ----------
-    archive
+    raw
         Parts train and at least one of validation and test; or all.
     seed
         The same seed draws the same splits; of validation and test, each has a stream of its own.
@@ -55,16 +55,16 @@ def drawn_splits(
     DatasetError
         Other parts; or so few images or groups that a part would be empty.
     """
-    parts = dict(archive.parts)
+    parts = dict(raw.parts)
     if set(parts) == {"train", "validation", "test"}:
         return {name: parts[name] for name in ("train", "validation", "test")}, AS_GIVEN
     if set(parts) == {"all"}:
-        return _draw_all(archive, seed, hold_out)
+        return _draw_all(raw, seed, hold_out)
     if set(parts) not in ({"train", "test"}, {"train", "validation"}):
         raise DatasetError(
             f"expected the parts train, and validation or test, or none; found {', '.join(parts)}"
         )
-    draw = _Draw(archive, "train", seed, hold_out)
+    draw = _Draw(raw, "train", seed, hold_out)
     train = parts["train"]
     kept, held = draw.hold_out(np.arange(len(train), dtype=np.int64), 0.2, "validation")
     drawn = {"train": train.take(kept), "validation": train.take(held)}
@@ -149,9 +149,9 @@ def _counts(labels: Rows, group: Rows) -> "sparse.csr_array":
     return sparse.csr_array(sparse.coo_array((ones, (rows, classes)), shape=shape))
 
 
-def _draw_all(archive: Archive, seed: int, hold_out: HoldOut) -> tuple[dict[str, Split], str]:
-    whole = archive.parts["all"]
-    draw = _Draw(archive, "all", seed, hold_out)
+def _draw_all(raw: RawDataset, seed: int, hold_out: HoldOut) -> tuple[dict[str, Split], str]:
+    whole = raw.parts["all"]
+    draw = _Draw(raw, "all", seed, hold_out)
     rest, test = draw.hold_out(np.arange(len(whole), dtype=np.int64), 0.2, "test")
     train, validation = draw.hold_out(rest, 0.25, "validation")
     splits = {
@@ -166,14 +166,14 @@ def _draw_all(archive: Archive, seed: int, hold_out: HoldOut) -> tuple[dict[str,
 class _Draw:
     """Draws from one part of an archive."""
 
-    archive: Archive
+    raw: RawDataset
     part: str
     seed: int
     draw: HoldOut
 
     @property
     def groups(self) -> Rows | None:
-        return self.archive.groups.get(self.part)
+        return self.raw.groups.get(self.part)
 
     @property
     def words(self) -> str:
@@ -182,7 +182,7 @@ class _Draw:
 
     def hold_out(self, places: Rows, fraction: float, what: str) -> tuple[Rows, Rows]:
         """Divide `places` of the part into (kept, held out)."""
-        labels = self.archive.parts[self.part].labels[places]
+        labels = self.raw.parts[self.part].labels[places]
         if not len(labels):
             raise DatasetError(f"no images to draw {what} images from: add some")
         seed = int(digest({"drawn": what, "seed": self.seed})[:8], 16)

@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 
 from headstart.context import ProgressReporter
-from headstart.datasets.archive import Archive
+from headstart.datasets.dataset_name import DatasetName
+from headstart.datasets.file_index import FileIndex
 from headstart.datasets.images import EncodedImages, FileImages
-from headstart.datasets.ledger import Ledger
 from headstart.datasets.manifest import Manifest, check_manifest, make_manifest
-from headstart.datasets.names import DatasetName
 from headstart.datasets.naming import listed
+from headstart.datasets.raw_dataset import RawDataset
 from headstart.datasets.sources import SOURCES
 from headstart.datasets.splits import Split
 from headstart.errors import DatasetError, ManifestError
@@ -23,19 +23,19 @@ from headstart.labels import LabelKind, kind_of
 from headstart.spec import Dataset, Metric
 
 __all__ = [
-    "Reading",
+    "LoadedDataset",
     "check_examples",
     "check_metric",
-    "forget_readings",
-    "ledger_in",
+    "clear_loaded",
+    "loaded_dataset",
+    "open_file_index",
     "read_dataset",
-    "reading_of",
 ]
 
 
-def ledger_in(cache: Path, note: Callable[[str], None] | None = None) -> Ledger:
+def open_file_index(cache: Path, note: Callable[[str], None] | None = None) -> FileIndex:
     """Open what is known of files on this machine."""
-    return Ledger(cache / "datasets" / "files.db", note)
+    return FileIndex(cache / "datasets" / "files.db", note)
 
 
 def check_metric(name: str, metric: Metric, images: str, ndim: int) -> None:
@@ -49,7 +49,7 @@ def check_metric(name: str, metric: Metric, images: str, ndim: int) -> None:
 
 
 @dataclass(frozen=True)
-class Reading:
+class LoadedDataset:
     """A dataset as it is on this machine.
 
     Parameters
@@ -99,14 +99,14 @@ class Reading:
 
 def read_dataset(
     source: str,
-    asked: DatasetName,
+    dataset_ref: DatasetName,
     cache: Path,
     reporter: ProgressReporter | None = None,
-    ledger: Ledger | None = None,
-) -> Reading:
+    file_index: FileIndex | None = None,
+) -> LoadedDataset:
     """Read a dataset, split it, and prove it to be what is published of it.
 
-    `reporter` sees how far it is; `ledger` is that of the cache unless given.
+    `reporter` sees how far it is; `file_index` is that of the cache unless given.
 
     Raises
     ------
@@ -116,83 +116,83 @@ def read_dataset(
         It is not what was published under its name.
     """
     own = SOURCES[source]
-    metric = asked.metric or own.describe(asked).metric
+    metric = dataset_ref.metric or own.describe(dataset_ref).metric
     kind = kind_of(metric)
-    archive = own.read(asked, cache)
-    for part, split in archive.parts.items():
-        check_metric(asked.stem, metric, f"{part} images", split.labels.ndim)
+    raw = own.read(dataset_ref, cache)
+    for part, split in raw.parts.items():
+        check_metric(dataset_ref.stem, metric, f"{part} images", split.labels.ndim)
         if not isinstance(split.images, EncodedImages):
-            asked.refuse_decoding()
-    if own.published_files(asked, cache) is None and own.manifest(asked) is None:
-        archive = _without_unused(archive, kind)
-    parts, split_rule = own.split(asked, archive)
+            dataset_ref.refuse_decoding()
+    if own.published_files(dataset_ref, cache) is None and own.manifest(dataset_ref) is None:
+        raw = _without_unused(raw, kind)
+    parts, split_rule = own.split(dataset_ref, raw)
     parts = {
-        name: Split(part.images.decoded(asked.decoding), part.labels, part.rows)
+        name: Split(part.images.decoded(dataset_ref.decoding), part.labels, part.rows)
         for name, part in parts.items()
     }
-    check_examples(asked.stem, archive.classes, parts, kind)
-    reporter, ledger = reporter or ProgressReporter(), ledger or ledger_in(cache)
+    check_examples(dataset_ref.stem, raw.classes, parts, kind)
+    reporter, file_index = reporter or ProgressReporter(), file_index or open_file_index(cache)
     # The first time every image is read, which may take as long as the disk needs for all.
     total = sum(map(len, parts.values()))
     reporter.stage("reading the images", total=total, unit="images")
-    manifest = make_manifest(archive.classes, parts, kind, ledger, reporter.advance)
-    if published := own.manifest(asked):
-        check_manifest(asked.stem, published, manifest)
-    return Reading(
-        archive.classes,
+    manifest = make_manifest(raw.classes, parts, kind, file_index, reporter.advance)
+    if published := own.manifest(dataset_ref):
+        check_manifest(dataset_ref.stem, published, manifest)
+    return LoadedDataset(
+        raw.classes,
         parts,
         manifest,
         metric,
         split_rule,
-        archive.missing,
-        archive.left_out,
-        archive.notes,
+        raw.missing,
+        raw.left_out,
+        raw.notes,
     )
 
 
-def _without_unused(archive: Archive, kind: LabelKind) -> Archive:
+def _without_unused(raw: RawDataset, kind: LabelKind) -> RawDataset:
     """Leave out classes that are named and that no image has, with a note."""
-    n_classes = len(archive.classes)
-    if any(kind.strange(part.labels, n_classes) for part in archive.parts.values()):
-        return archive
-    counts = sum(kind.counts(part.labels, n_classes) for part in archive.parts.values())
+    n_classes = len(raw.classes)
+    if any(kind.find_invalid(part.labels, n_classes) for part in raw.parts.values()):
+        return raw
+    counts = sum(kind.counts(part.labels, n_classes) for part in raw.parts.values())
     used = np.flatnonzero(counts)
     if len(used) in (0, n_classes):
-        return archive
+        return raw
     place = np.full(n_classes, -1, dtype=np.int64)
     place[used] = np.arange(len(used))
     parts = {
         name: replace(part, labels=place[part.labels] if kind.ndim == 1 else part.labels[:, used])
-        for name, part in archive.parts.items()
+        for name, part in raw.parts.items()
     }
-    unused = [name for row, name in enumerate(archive.classes) if row not in set(used.tolist())]
+    unused = [name for row, name in enumerate(raw.classes) if row not in set(used.tolist())]
     verb = "1 class has" if len(unused) == 1 else f"{len(unused):,} classes have"
     note = f"left out, as {verb} no image: {listed(unused, quoted=False)}"
-    classes = tuple(archive.classes[row] for row in used)
-    return replace(archive, classes=classes, parts=parts, notes=(*archive.notes, note))
+    classes = tuple(raw.classes[row] for row in used)
+    return replace(raw, classes=classes, parts=parts, notes=(*raw.notes, note))
 
 
 # One dataset at a time is kept: a study goes through its datasets one by one.
 @lru_cache(maxsize=1)
-def _kept(source: str, asked: DatasetName, _revision: str, cache: Path) -> Reading:
-    return read_dataset(source, asked, cache)
+def _kept(source: str, dataset_ref: DatasetName, _revision: str, cache: Path) -> LoadedDataset:
+    return read_dataset(source, dataset_ref, cache)
 
 
-def forget_readings() -> None:
+def clear_loaded() -> None:
     """Have datasets read anew: images may have other names by now, and the same content."""
     _kept.cache_clear()
     for source in SOURCES.values():
         source.forget()
 
 
-def reading_of(dataset: Dataset, cache: Path) -> Reading:
+def loaded_dataset(dataset: Dataset, cache: Path) -> LoadedDataset:
     """Return a dataset that was found before; ManifestError if it is another by now."""
-    reading = _kept(dataset.source, DatasetName.of(dataset), dataset.revision, cache)
-    if reading.manifest.revision != dataset.revision:
+    loaded = _kept(dataset.source, DatasetName.of(dataset), dataset.revision, cache)
+    if loaded.manifest.revision != dataset.revision:
         raise ManifestError(
             f"dataset '{dataset.name}' ({dataset.location}) changed while it was in use: run again"
         )
-    return reading
+    return loaded
 
 
 def check_examples(
@@ -205,7 +205,7 @@ def check_examples(
     for split, part in parts.items():
         if not len(part):
             raise DatasetError(f"dataset '{name}' has no {split} images: each split needs some")
-        if strange := kind.strange(part.labels, len(classes)):
+        if strange := kind.find_invalid(part.labels, len(classes)):
             place, what = strange
             raise DatasetError(
                 f"dataset '{name}' has labels outside the classes: {split} image "

@@ -5,12 +5,12 @@ from pathlib import Path
 
 from headstart.context import ProgressReporter
 from headstart.datasets.adopted import adopt, place_of
-from headstart.datasets.checking import Checked, prove
+from headstart.datasets.checking import VerifiedDataset, prove
+from headstart.datasets.image_cache import PreparedForm, PreparedImages
+from headstart.datasets.image_cache_prepare import prepare_images
 from headstart.datasets.images import JoinedImages
 from headstart.datasets.inspection import check
-from headstart.datasets.prepare import prepare_images
-from headstart.datasets.prepared import Prepared, Recipe
-from headstart.datasets.reading import forget_readings
+from headstart.datasets.loading import clear_loaded
 from headstart.datasets.sources import located
 from headstart.errors import StudyError
 
@@ -24,7 +24,7 @@ def prepare_dataset(
     *,
     folder: Path | None = None,
     skip_broken: bool = False,
-) -> tuple[Checked, Prepared]:
+) -> tuple[VerifiedDataset, PreparedImages]:
     """Bring a dataset onto this machine, prove what it is, look at its images, decode them once.
 
     Parameters
@@ -48,26 +48,28 @@ def prepare_dataset(
     HeadstartError
         Not to be had; not what is published; images that do not do; no space.
     """
-    forget_readings()
-    source, asked = located(name, cache)
+    clear_loaded()
+    source, dataset_ref = located(name, cache)
     place = None
     if folder is not None:
-        if "root" not in source.options or asked.stem not in source.names():
+        if "root" not in source.options or dataset_ref.stem not in source.names():
             raise StudyError(
-                f"dataset '{asked.full}' says itself where it is: --from goes with the datasets "
-                f"of the study ({', '.join(source.names()) or 'headstart datasets'})"
+                f"dataset '{dataset_ref.full}' says itself where it is: --from goes with the "
+                f"datasets of the study ({', '.join(source.names()) or 'headstart datasets'})"
             )
-        place = place_of(asked.stem, folder.expanduser().resolve())
-        asked = replace(asked, options={**asked.options, "root": str(place.folder)})
-    elif not source.presence(asked, cache).present:
-        source.fetch(asked, cache, reporter)
-        _, asked = located(name, cache)
-    checked = prove(source, asked, cache, reporter)
-    check(checked.inspection, checked.name, skip_broken)
+        place = place_of(dataset_ref.stem, folder.expanduser().resolve())
+        dataset_ref = replace(
+            dataset_ref, options={**dataset_ref.options, "root": str(place.folder)}
+        )
+    elif not source.presence(dataset_ref, cache).present:
+        source.fetch(dataset_ref, cache, reporter)
+        _, dataset_ref = located(name, cache)
+    checked = prove(source, dataset_ref, cache, reporter)
+    check(checked.audit, checked.name, skip_broken)
     if place is not None:
-        adopt(asked.stem, place, cache)
-    reading = checked.reading
-    images = JoinedImages([part.images for part in reading.parts.values()])
-    recipe = Recipe(reading.manifest.revision, asked.decoding)
+        adopt(dataset_ref.stem, place, cache)
+    loaded = checked.loaded
+    images = JoinedImages([part.images for part in loaded.parts.values()])
+    recipe = PreparedForm(loaded.manifest.revision, dataset_ref.decoding)
     prepared = prepare_images(images, recipe, cache / "prepared", reporter, skip_broken=skip_broken)
     return checked, prepared
