@@ -47,11 +47,12 @@ from headstart.datasets.image_cache import PreparedForm as Form
 from headstart.datasets.image_cache import PreparedImages
 from headstart.datasets.image_cache_prepare import prepare_images
 from headstart.devices import resolve_device
-from headstart.training import Hyperparameters, Input, train
+from headstart.spec import SGD, TrainingConfig
+from headstart.training import InputSpec, train
+from headstart.training.augmentation import training_views
 from headstart.training.modes import exact_float32, multiplying
-from headstart.training.optimizer import make_optimizer
+from headstart.training.optimization import make_optimizer
 from headstart.training.pixels import MappedPixels, Pixels, ResidentPixels
-from headstart.training.views import training_views
 from networks import N_CLASSES, resnet20
 
 SMALL = 40
@@ -73,17 +74,17 @@ class Case:
     precision: str = "fp32"
 
     @property
-    def taken(self) -> Input:
-        """What the network takes."""
-        return Input(self.side, MEAN, STD, "bilinear")
+    def input_spec(self) -> InputSpec:
+        """Input of the network."""
+        return InputSpec(self.side, MEAN, STD, "bilinear")
 
     @property
-    def hyperparameters(self) -> Hyperparameters:
+    def config(self) -> TrainingConfig:
         """A run of it, with a learning rate that does no harm."""
-        return Hyperparameters(
+        return TrainingConfig(
             steps=self.steps,
             learning_rate=1e-3,
-            weight_decay=1e-4,
+            optimizer=SGD(weight_decay=1e-4),
             batch_size=self.batch_size,
             precision=self.precision,
         )
@@ -110,7 +111,7 @@ def labels_of(n: int) -> np.ndarray:
 def ours(case: Case, pixels: Pixels, device: torch.device) -> float:
     """Train; images per second."""
     network, labels = case.make(), labels_of(len(pixels))
-    trained = train(network, pixels, labels, case.taken, case.hyperparameters, device=device)
+    trained = train(network, pixels, labels, case.input_spec, case.config, device=device)
     return trained.images_per_second or float("nan")
 
 
@@ -118,9 +119,9 @@ def fixed_batch(case: Case, pixels: Pixels, device: torch.device) -> float:
     """Repeat the step on the views of one batch, as `train` makes them."""
     network = case.make().to(device).to(memory_format=torch.channels_last)
     batch = pixels.batch(np.arange(case.batch_size))
-    views = training_views(batch, case.taken, case.hyperparameters, 0)
+    views = training_views(batch, case.input_spec, case.config, 0)
     labels = torch.from_numpy(labels_of(case.batch_size)).to(device)
-    optimizer = make_optimizer(network, case.hyperparameters)
+    optimizer = make_optimizer(network, case.config)
     with exact_float32(device):
         batches = repeat((views, labels), case.steps)
         return stepped(case, network, optimizer, batches, device, unmeasured=1)

@@ -37,8 +37,8 @@ from headstart.context import RunContext
 from headstart.devices import require_fast, resolve_device
 from headstart.files import replaced
 from headstart.methods.training_images import TrainingImages, input_of
-from headstart.spec import Model, Weights
-from headstart.training import Hyperparameters, decision_values, load_pixels, train
+from headstart.spec import SGD, Model, TrainingConfig, Weights
+from headstart.training import decision_values, load_pixels, train
 from headstart.training.pixels import ResidentPixels
 from replay import interval
 from search import opened
@@ -107,19 +107,19 @@ def accuracies(
     found = {}
     for precision in PRECISIONS:
         network = models.load(model, folder).with_head(examples.splits.n_classes, seed)
-        hyperparameters = Hyperparameters(
-            problem.steps,
-            rate,
-            problem.weight_decay,
-            problem.batch_size,
+        config = TrainingConfig(
+            steps=problem.steps,
+            learning_rate=rate,
+            optimizer=SGD(weight_decay=problem.weight_decay),
+            batch_size=problem.batch_size,
             precision=precision,
             seed=seed,
         )
-        taken, labels = input_of(model), examples.labels[rows]
-        train(network, pixels, labels, taken, hyperparameters, device=device)
+        input_spec, labels = input_of(model), examples.labels[rows]
+        train(network, pixels, labels, input_spec, config, device=device)
         every = np.arange(len(of_test))
         values = decision_values(
-            network, of_test, every, taken, "full", device=device, precision=precision
+            network, of_test, every, input_spec, "full", device=device, precision=precision
         )
         found[precision] = round(100 * float((values.argmax(axis=1) == test_labels).mean()), 3)
     return found

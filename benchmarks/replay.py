@@ -14,8 +14,8 @@ import numpy as np
 from scipy.special import stdtrit
 
 from headstart import methods
-from headstart.methods.finetune import next_candidates, select_best
-from headstart.spec import Candidate, Measurement, Selection, TrainingSetting
+from headstart.methods.finetune import TrainingSetting, next_candidates, select_best
+from headstart.spec import Candidate, Measurement, Selection
 
 __all__ = [
     "BATCH_SIZE",
@@ -131,14 +131,14 @@ def scaled(kind: str, search: str) -> TrainingSetting:
     """
     protocol = _protocol("kornblith2019" if search == "grid" else search)
     longest = _protocol("halving")
-    stretch, share = longest.steps / STEPS, len(DECAYS) / len(longest.decays)
-    decays = protocol.decays if search == "quick" else DECAYS
+    stretch, share = longest.training.steps / STEPS, len(DECAYS) / len(longest.weight_decays)
+    weight_decays = protocol.weight_decays if search == "quick" else DECAYS
     return methods.find(
         kind,
         steps=STEPS,
         batch_size=BATCH_SIZE,
         learning_rates=protocol.learning_rates,
-        decays=[float(f"{decay * stretch:.6g}") for decay in decays],
+        weight_decays=[float(f"{decay * stretch:.6g}") for decay in weight_decays],
         search=protocol.search,
         rungs=[(round(n * share), round(steps / stretch)) for n, steps in protocol.rungs],
     )
@@ -204,7 +204,7 @@ def _siblings(cell: Cell, cells: Iterable[Cell]) -> list[Cell]:
 def _all_accuracies(cell: Cell, record: Record) -> list[float]:
     """Return the test accuracy of every candidate of the grid, by its better crop on validation."""
     grid = scaled(cell.kind, "grid")
-    runs = [record.runs[r, d, STEPS] for r, d in product(grid.learning_rates, grid.decays)]
+    runs = [record.runs[r, d, STEPS] for r, d in product(grid.learning_rates, grid.weight_decays)]
     right = [run.test[int(np.argmax(run.validation))] if run.test else 0 for run in runs]
     return [100 * n / record.n_test for n in right]
 

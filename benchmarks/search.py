@@ -30,8 +30,8 @@ from features import machine
 from headstart import datasets, models
 from headstart.context import RunContext
 from headstart.files import replaced
-from headstart.methods.finetune import FINETUNE, PreparedTraining
-from headstart.spec import Candidate, Dataset, Measurement, Model, Selection, TrainingSetting, Trial
+from headstart.methods.finetune import FINETUNE, PreparedTraining, TrainingSetting
+from headstart.spec import Candidate, Dataset, Measurement, Model, Selection, Trial
 from replay import CROPS, SEARCHES, Cell, Record, Run, key_of, records_of, replayed, scaled, summary
 
 NETWORK = f"{Path(__file__).parent / 'networks.py'}:convnet?mean=0.5,0.5,0.5&std=0.25,0.25,0.25"
@@ -168,7 +168,9 @@ def write(file: Path, records: Mapping[Cell, Record], complete: set[str]) -> dic
 
 def shape(setting: TrainingSetting) -> str:
     """Return in a line what a search trains."""
-    rates, weight_decays = (map(str, each) for each in (setting.learning_rates, setting.decays))
+    rates, weight_decays = (
+        map(str, each) for each in (setting.learning_rates, setting.weight_decays)
+    )
     rungs = setting.rungs or ((setting.n_candidates, setting.steps),)
     return f"learning rates {', '.join(rates)}; decays {', '.join(weight_decays)}; " + ", ".join(
         f"{n} x {steps} steps" for n, steps in rungs

@@ -46,12 +46,13 @@ from torch.nn.functional import cross_entropy
 from features import machine
 from headstart.devices import resolve_device
 from headstart.executors import Processes, Send, visible_gpus
-from headstart.training import Hyperparameters, Input, cosine, train
+from headstart.spec import SGD, TrainingConfig
+from headstart.training import InputSpec, cosine, train
+from headstart.training.augmentation import training_views
 from headstart.training.draws import rows_of_step
 from headstart.training.modes import exact_float32
-from headstart.training.optimizer import decaying, make_optimizer
+from headstart.training.optimization import decaying, make_optimizer
 from headstart.training.pixels import ResidentPixels
-from headstart.training.views import training_views
 from networks import N_CLASSES, convnet, resnet8
 
 # Learning rate, and coefficient of the decay.
@@ -76,14 +77,19 @@ class Case:
     steps: int
 
     @property
-    def taken(self) -> Input:
-        """What the network takes."""
-        return Input(self.side, (0.5,) * 3, (0.25,) * 3, "bilinear")
+    def input_spec(self) -> InputSpec:
+        """Input of the network."""
+        return InputSpec(self.side, (0.5,) * 3, (0.25,) * 3, "bilinear")
 
-    def hyperparameters(self, candidate: tuple[float, float], steps: int = 0) -> Hyperparameters:
+    def config(self, candidate: tuple[float, float], steps: int = 0) -> TrainingConfig:
         """A run of a candidate."""
         rate, decay = candidate
-        return Hyperparameters(steps or self.steps, rate, decay, self.batch_size)
+        return TrainingConfig(
+            steps=steps or self.steps,
+            learning_rate=rate,
+            optimizer=SGD(weight_decay=decay),
+            batch_size=self.batch_size,
+        )
 
     def network(self, device: torch.device) -> nn.Module:
         """Begin: the same weights each time."""
@@ -128,10 +134,10 @@ def pixels_of(name: str, device: torch.device) -> ResidentPixels:
 def trained(name: str, candidate: tuple[float, float], device: torch.device) -> float:
     """Train as a trial does; the last loss."""
     case, pixels = CASES[name], pixels_of(name, device)
-    network, hyperparameters = case.network(device), case.hyperparameters(candidate)
-    return train(
-        network, pixels, labels_of_all(), case.taken, hyperparameters, device=device
-    ).losses[-1]
+    network, config = case.network(device), case.config(candidate)
+    return train(network, pixels, labels_of_all(), case.input_spec, config, device=device).losses[
+        -1
+    ]
 
 
 def in_worker(item: tuple[str, tuple[float, float], str, int], _: Send) -> float:
@@ -146,10 +152,10 @@ def looped(name: str, step: Step, device: torch.device, steps: int = 0) -> Tenso
     """Make views and take a step of them, as many as the case has unless told; the last loss."""
     case, pixels = CASES[name], pixels_of(name, device)
     labels, loss = torch.from_numpy(labels_of_all()).to(device), torch.zeros(())
-    hyperparameters = case.hyperparameters(CANDIDATES[0])
+    config = case.config(CANDIDATES[0])
     for number in range(steps or case.steps):
-        rows = rows_of_step(hyperparameters.seed, number, case.batch_size, N_IMAGES)
-        views = training_views(pixels.batch(rows), case.taken, hyperparameters, number)
+        rows = rows_of_step(config.seed, number, case.batch_size, N_IMAGES)
+        views = training_views(pixels.batch(rows), case.input_spec, config, number)
         of_rows = labels[torch.from_numpy(rows).to(device)]
         loss = step(views, of_rows, cosine(1.0, number, case.steps))
     return loss
@@ -159,12 +165,12 @@ def plain(
     network: nn.Module, candidate: tuple[float, float], case: Case, forward: Any = None
 ) -> Step:
     """Take torch's own steps; `forward` stands for the network."""
-    hyperparameters = case.hyperparameters(candidate)
-    optimizer = make_optimizer(network, hyperparameters)
+    config = case.config(candidate)
+    optimizer = make_optimizer(network, config)
 
     def step(views: Tensor, labels: Tensor, share: float) -> Tensor:
         for group in optimizer.param_groups:
-            group["lr"] = share * hyperparameters.learning_rate
+            group["lr"] = share * config.learning_rate
         optimizer.zero_grad(set_to_none=True)
         loss = cross_entropy((forward or network)(views).float(), labels)
         loss.backward()

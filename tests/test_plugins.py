@@ -39,7 +39,7 @@ class Majority:
     on_features = False
     protocols = MappingProxyType({"plain": {}})
 
-    def needs(self, trial):
+    def needs(self, trial, measured=()):
         return ResourceEstimate(False, False, "", "", 0, 0)
 
     def open(self, trial, context):

@@ -214,8 +214,8 @@ def test_train_and_validation_are_trained_on(monkeypatch, tmp_path):
 def test_switches_reach_the_training(monkeypatch, tmp_path):
     seen = []
 
-    def look(network, pixels, labels, taken, hyperparameters, **options):
-        seen.append((network, hyperparameters))
+    def look(network, pixels, labels, input_spec, config, **options):
+        seen.append((network, config))
         raise KeyboardInterrupt
 
     monkeypatch.setattr("headstart.training.train", look)

@@ -6,21 +6,28 @@ import numpy as np
 import torch
 from torch import nn
 
-from headstart.training.hyperparameters import Hyperparameters, Input
+from headstart.spec import SGD, TrainingConfig
+from headstart.training import InputSpec
 from headstart.training.pixels import Batch
 
 SIDE, N_CLASSES, N_IMAGES = 12, 4, 40
-TAKEN = Input(side=SIDE, mean=(0.5, 0.4, 0.3), std=(0.2, 0.25, 0.3), interpolation="bilinear")
+INPUT = InputSpec(side=SIDE, mean=(0.5, 0.4, 0.3), std=(0.2, 0.25, 0.3), interpolation="bilinear")
 CPU = torch.device("cpu")
 # Images as they are, but for mirroring.
-HYPERPARAMETERS = Hyperparameters(
+CONFIG = TrainingConfig(
     steps=12,
     learning_rate=0.1,
-    weight_decay=1e-3,
+    optimizer=SGD(weight_decay=1e-3),
     batch_size=8,
     crop_area=(1, 1),
     crop_aspect=(1, 1),
 )
+
+
+def configured(**options) -> TrainingConfig:
+    """`CONFIG` with other options, those of the optimizer among them."""
+    own = {name: options.pop(name) for name in SGD.model_fields if name in options}
+    return CONFIG.replace(**options, optimizer=CONFIG.optimizer.replace(**own))
 
 
 class SomePixels:

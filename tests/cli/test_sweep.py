@@ -118,7 +118,7 @@ def test_rungs_show_each_pairs_longest_run_and_the_best_of_the_longest():
 @pytest.mark.parametrize("name", ["finetune", "scratch"])
 def test_the_grid_of_the_study_fits_80_columns_and_24_lines(name):
     setting = methods.find(name)
-    pairs = list(product(setting.learning_rates, setting.decays))
+    pairs = list(product(setting.learning_rates, setting.weight_decays))
     done = [measured(values(*pair, steps=20_000), 0.999) for pair in pairs[:40]]
     sweep = Sweep(setting, [*done, measured(values(*pairs[40], steps=20_000), 1.0)])
     for pair in pairs[41:51]:

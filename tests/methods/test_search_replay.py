@@ -29,8 +29,8 @@ def record_of(right) -> object:
     """A record of 1,000 images, of which a run gets `right(rate, decay, steps)` right."""
     grid, halving = replay.scaled("scratch", "grid"), replay.scaled("scratch", "halving")
     runs = {}
-    for rate, decay, (_, steps) in product(grid.learning_rates, grid.decays, halving.rungs):
-        n = right(grid.learning_rates.index(rate), grid.decays.index(decay), steps)
+    for rate, decay, (_, steps) in product(grid.learning_rates, grid.weight_decays, halving.rungs):
+        n = right(grid.learning_rates.index(rate), grid.weight_decays.index(decay), steps)
         runs[rate, decay, steps] = replay.Run((n, n - 1), (n, n - 1)) if n else replay.Run()
     return replay.Record(1000, 1000, runs)
 
@@ -48,7 +48,7 @@ def test_the_searches_have_the_protocols_shape():
     assert (halving.steps, short.steps) == (768, 768)
     quick, grid = replay.scaled("scratch", "quick"), replay.scaled("scratch", "grid")
     assert set(quick.learning_rates) < set(grid.learning_rates)
-    assert set(quick.decays) < set(grid.decays)
+    assert set(quick.weight_decays) < set(grid.weight_decays)
 
 
 def test_a_search_loses_nothing_where_short_runs_tell_all():

@@ -10,14 +10,19 @@ import small_network
 from conftest import write_folder
 from headstart import datasets, methods, models
 from headstart.context import ProgressReporter, RunContext
-from headstart.errors import DatasetError, TrainingError
 from headstart.executors import Processes
-from headstart.methods.finetune import FINETUNE, FineTune, PreparedTraining, check_budget
+from headstart.methods.finetune import (
+    FINETUNE,
+    FineTune,
+    FinetuneSetting,
+    PreparedTraining,
+)
 from headstart.registry import METHODS
-from headstart.spec import Candidate, FinetuneSetting, Selection, Trial
+from headstart.spec import Candidate, Selection, Trial
 from headstart.store import ResultStore
 from headstart.training import cosine
 from headstart.trial import run_trial
+from raising import raises
 
 NETWORK = f"{Path(small_network.__file__)}:build?size=16&mean=0.5,0.5,0.5&std=0.25,0.25,0.25"
 QUICK = {"steps": 40, "batch_size": 50, "learning_rates": [0.03, 0.3], "decays": [0.0, 1e-4]}
@@ -145,10 +150,11 @@ def test_scratch_starts_from_random_weights_of_the_trials_seed(monkeypatch):
 def test_the_decay_is_divided_by_the_rate():
     training = FINETUNE.open(make_trial(), RunContext())
     values = {"learning_rate": 0.01, "weight_decay": 1e-4, "steps": 7.0}
-    made = training._hyperparameters(values)
-    assert made.weight_decay == pytest.approx(1e-2)
-    assert (made.steps, made.learning_rate, made.loss) == (7, 0.01, "softmax")
-    assert (made.momentum, made.nesterov, made.batch_norm_window) == (0.9, True, 10.0)
+    config = training.config_of(values)
+    assert config.optimizer.weight_decay == pytest.approx(1e-2)
+    assert (config.steps, config.learning_rate, config.loss) == (7, 0.01, "softmax")
+    assert (config.optimizer.momentum, config.optimizer.nesterov) == (0.9, True)
+    assert config.batch_norm_window == 10.0
 
 
 def test_the_final_training_has_validation_too_unless_sizes_are_studied(monkeypatch):
@@ -172,7 +178,7 @@ def test_the_final_training_has_validation_too_unless_sizes_are_studied(monkeypa
 def test_all_that_diverges_is_recorded_and_told(tmp_path):
     trial = make_trial(learning_rates=[1e20], decays=[0.0], steps=10)
     store = ResultStore(tmp_path / "r.db", create=True)
-    with pytest.raises(TrainingError, match="all 1 candidates diverged"):
+    with raises("training.all_diverged", n=1):
         run_trial(trial, RunContext(), store)
     (measured,) = store.measurements(trial.key)
     assert measured.status == "diverged"
@@ -180,19 +186,20 @@ def test_all_that_diverges_is_recorded_and_told(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("fields", "words"),
+    ("fields", "code", "values"),
     [
-        ({"batch_size": 300}, "a batch of 300 is larger than the data, 200 training images"),
-        ({"batch_size": 50, "steps": 3}, "3 steps of 50 images are less than one epoch of 200 "),
+        ({"batch_size": 300}, "training.batch_too_large", {"batch_size": 300, "n_images": 200}),
+        ({"batch_size": 50, "steps": 3}, "training.less_than_epoch", {"steps": 3, "epoch": 4}),
         (
             {"batch_size": 50, "steps": 9, "search": "rungs", "rungs": ((56, 2), (1, 9))},
-            "2 steps of 50 .* raise steps to 4 at least",
+            "training.less_than_epoch",
+            {"steps": 2, "epoch": 4},
         ),
     ],
 )
-def test_budgets_that_cannot_train(fields, words):
-    with pytest.raises(TrainingError, match=words):
-        check_budget(FinetuneSetting(**fields), 200)
+def test_budgets_that_cannot_train(fields, code, values):
+    with raises(code, **values):
+        FinetuneSetting(**fields).check_budget(200, whole_epoch=True)
 
 
 def test_too_many_broken_images(tmp_path):
@@ -205,7 +212,7 @@ def test_too_many_broken_images(tmp_path):
     trial = make_trial(batch_size=2).model_copy(
         update={"dataset": datasets.find(str(folder), skip_broken=True)}
     )
-    with pytest.raises(DatasetError, match="no validation image that decodes"):
+    with raises("dataset.split_empty", split="validation"):
         _ = FINETUNE.open(trial, RunContext(cache=tmp_path / "cache")).images
 
 
@@ -274,8 +281,8 @@ def test_switches_hold_in_both_settings(name, monkeypatch):
     )
     seen = {}
 
-    def look(network, pixels, labels, taken, hyperparameters, **options):
-        seen.update(network=network, weight=hyperparameters.auxiliary_weight)
+    def look(network, pixels, labels, input_spec, config, **options):
+        seen.update(network=network, weight=config.auxiliary_weight)
         raise KeyboardInterrupt
 
     monkeypatch.setattr("headstart.training.train", look)

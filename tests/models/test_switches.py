@@ -11,7 +11,8 @@ from headstart.errors import ModelError, WeightsError
 from headstart.models.heads import Head
 from headstart.models.network import Network
 from headstart.models.switches import check_switches, set_dropout
-from headstart.training import Hyperparameters, Input, train
+from headstart.spec import SGD, TrainingConfig
+from headstart.training import InputSpec, train
 from headstart.training.pixels import Batch
 
 CPU = torch.device("cpu")
@@ -117,12 +118,16 @@ class SomeImages:
 
 
 def trained(network, side, **options):
-    made = Hyperparameters(
-        steps=2, learning_rate=0.1, weight_decay=0.01, decayed="all", batch_size=4, **options
+    made = TrainingConfig(
+        steps=2,
+        learning_rate=0.1,
+        optimizer=SGD(weight_decay=0.01, decayed="all"),
+        batch_size=4,
+        **options,
     )
-    taken = Input(side, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25), "bilinear")
+    input_spec = InputSpec(side, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25), "bilinear")
     labels = np.arange(8, dtype=np.int64) % 3
-    return train(network, SomeImages(side), labels, taken, made, device=CPU)
+    return train(network, SomeImages(side), labels, input_spec, made, device=CPU)
 
 
 @pytest.mark.parametrize("name", ["timm:resnet18", "timm:mobilenetv3_small_050"])

@@ -2,7 +2,6 @@
 
 import os
 import sys
-from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
@@ -10,8 +9,9 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from headstart.errors import TrainingError
 from headstart.training import Ranks, train
-from training_runs import CPU, HYPERPARAMETERS, LABELS, TAKEN, SomePixels, small_network
+from training_runs import CONFIG, CPU, INPUT, LABELS, SomePixels, configured, small_network
 
 
 class Unused(nn.Module):
@@ -49,10 +49,10 @@ def other_tensors(rank: int) -> nn.Module:
 def main(rank: int, folder: Path) -> None:
     ranks, told = Ranks(rank, 2, rank, 2, f"file://{folder}/meeting"), []
 
-    def run(name: str, network: nn.Module, pixels=None, made=HYPERPARAMETERS, **options) -> None:
+    def run(name: str, network: nn.Module, pixels=None, made=CONFIG, **options) -> None:
         trained = train(
-            network, pixels or SomePixels(), LABELS, TAKEN, made,
-            device=CPU, ranks=ranks, watch=told.append, **options,
+            network, pixels or SomePixels(), LABELS, INPUT, made,
+            device=CPU, ranks=ranks, on_progress=told.append, **options,
         )  # fmt: skip
         state = {name: t.contiguous().clone() for name, t in network.state_dict().items()}
         state["losses"] = torch.tensor(trained.losses, dtype=torch.float64)
@@ -62,13 +62,13 @@ def main(rank: int, folder: Path) -> None:
     with ranks.joined(CPU):
         run("norm", small_network(0.0))
         run("plain", small_network(0.0, norm=False))
-        run("parts", small_network(0.0), made=replace(HYPERPARAMETERS, micro_batch=2))
+        run("parts", small_network(0.0), made=configured(micro_batch=2))
         run("unused", Unused())
         run("first", other_tensors(rank))
         seen = []
         dropping = small_network(0.5)
         dropping[9].register_forward_pre_hook(lambda module, given: seen.append(given[0].detach()))
-        run("dropout", dropping, made=replace(HYPERPARAMETERS, steps=1))
+        run("dropout", dropping, made=configured(steps=1))
         save_file({"seen": seen[-1].clone()}, folder / f"seen.{rank}")
         run("at_once", small_network(0.3), checkpoint=folder / "whole", save_seconds=0)
         halves = {"checkpoint": folder / "halves", "save_seconds": 0}
@@ -79,8 +79,9 @@ def main(rank: int, folder: Path) -> None:
         # Only rank 0 has the checkpoint that another folder would hold.
         try:
             run("apart", small_network(0.3), checkpoint=folder / ("whole" if rank else "none"))
-        except Exception as error:
-            (folder / f"error.{rank}").write_text(f"{type(error).__name__}: {error}")
+        except TrainingError as error:
+            steps = f"steps {error.values['first']} to {error.values['last']}"
+            (folder / f"error.{rank}").write_text(f"{error.code}: {steps}")
     assert bool(told) == (rank == 0)
 
 

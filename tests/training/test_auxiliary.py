@@ -1,29 +1,27 @@
 """Auxiliary classifiers in training: what they add to the loss, and to gradients."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from headstart.errors import TrainingError
 from headstart.training import decision_values, train
+from headstart.training.augmentation import training_views
 from headstart.training.draws import rows_of_step
-from headstart.training.views import training_views
+from raising import raises
 from training_runs import (
     CPU,
-    HYPERPARAMETERS,
+    INPUT,
     LABELS,
     N_CLASSES,
     N_IMAGES,
     SIDE,
-    TAKEN,
     SomePixels,
+    configured,
 )
 
 WEIGHT = 0.3
-ONE_STEP = replace(HYPERPARAMETERS, steps=1, weight_decay=0.0, nesterov=False, momentum=0.0)
+ONE_STEP = configured(steps=1, weight_decay=0.0, nesterov=False, momentum=0.0)
 
 
 class TwoHeaded(nn.Module):
@@ -45,14 +43,14 @@ class TwoHeaded(nn.Module):
         return (self.main(body), self.aux(body)) if self.training else (self.main(body),)
 
 
-def run(network, hyperparameters=ONE_STEP, **options):
-    return train(network, SomePixels(), LABELS, TAKEN, hyperparameters, device=CPU, **options)
+def run(network, config=ONE_STEP, **options):
+    return train(network, SomePixels(), LABELS, INPUT, config, device=CPU, **options)
 
 
 def by_hand(network, weight):
     """Loss of the first batch and gradients of all weights, in numpy."""
     rows = rows_of_step(0, 0, 8, N_IMAGES)
-    views = training_views(SomePixels().batch(rows), TAKEN, ONE_STEP, 0)
+    views = training_views(SomePixels().batch(rows), INPUT, ONE_STEP, 0)
     x = views.flatten(1).double().numpy()
     body, main, aux = (w.detach().double().numpy() for w in network.parameters())
     features, target = x @ body.T, np.eye(N_CLASSES)[LABELS[rows]]
@@ -73,12 +71,12 @@ def test_the_loss_is_a_weighted_sum_and_reaches_head_and_backbone(weight, micro_
     network = TwoHeaded()
     before = [p.detach().clone() for p in network.parameters()]
     loss, gradients = by_hand(network, weight)
-    trained = run(network, replace(ONE_STEP, auxiliary_weight=weight, micro_batch=micro_batch))
+    trained = run(network, ONE_STEP.replace(auxiliary_weight=weight, micro_batch=micro_batch))
     assert trained.losses == (pytest.approx(loss, rel=1e-5),)
     for was, now, gradient in zip(before, network.parameters(), gradients, strict=True):
-        # One step of plain descent: what was taken off is the rate times the gradient.
-        taken = (was - now.detach()).numpy() / ONE_STEP.learning_rate
-        np.testing.assert_allclose(taken, gradient, rtol=1e-3, atol=1e-4 * abs(gradient).max())
+        # One step of plain descent: what was input_spec off is the rate times the gradient.
+        input_spec = (was - now.detach()).numpy() / ONE_STEP.learning_rate
+        np.testing.assert_allclose(input_spec, gradient, rtol=1e-3, atol=1e-4 * abs(gradient).max())
         assert abs(gradient).max() > 0
 
 
@@ -92,12 +90,12 @@ def test_without_a_weight_nothing_of_it_is_trained():
 
 
 def test_labels_are_smoothed_for_every_classifier():
-    made = replace(ONE_STEP, auxiliary_weight=1.0, label_smoothing=0.2)
+    made = ONE_STEP.replace(auxiliary_weight=1.0, label_smoothing=0.2)
     smoothed = run(TwoHeaded(), made).losses[0]
     network = TwoHeaded()
     plain, _ = by_hand(network, 1.0)
     rows = rows_of_step(0, 0, 8, N_IMAGES)
-    views = training_views(SomePixels().batch(rows), TAKEN, ONE_STEP, 0)
+    views = training_views(SomePixels().batch(rows), INPUT, ONE_STEP, 0)
     spread = 0.0
     for logits in network.all_logits(views):
         log_p = torch.log_softmax(logits.double(), dim=1)
@@ -112,25 +110,14 @@ def test_evaluation_asks_the_classifier_alone():
         raise AssertionError("an auxiliary classifier was asked")
 
     network.aux.register_forward_pre_hook(forbidden)
-    values = decision_values(network, SomePixels(), np.arange(4), TAKEN, "full", device=CPU)
+    values = decision_values(network, SomePixels(), np.arange(4), INPUT, "full", device=CPU)
     assert values.shape == (4, N_CLASSES)
 
 
-def test_a_network_without_such_logits():
-    network = nn.Sequential(nn.Flatten(), nn.Linear(3 * SIDE * SIDE, N_CLASSES))
-    message = (
-        r"^auxiliary_weight: expected a network that gives logits of auxiliary classifiers "
-        r"\(all_logits\), found Sequential: set it to 0$"
-    )
-    with pytest.raises(TrainingError, match=message):
-        run(network, replace(ONE_STEP, auxiliary_weight=WEIGHT))
-
-
-def test_a_network_that_has_none_of_them():
-    network = TwoHeaded()
-    network.all_logits = lambda images: (network(images),)
-    message = (
-        "^auxiliary_weight: expected auxiliary classifiers, found none in TwoHeaded: set it to 0$"
-    )
-    with pytest.raises(TrainingError, match=message):
-        run(network, replace(ONE_STEP, auxiliary_weight=WEIGHT))
+def test_networks_without_auxiliary_logits():
+    plain = nn.Sequential(nn.Flatten(), nn.Linear(3 * SIDE * SIDE, N_CLASSES))
+    single = TwoHeaded()
+    single.all_logits = lambda images: (single(images),)
+    for network in (plain, single):
+        with raises("training.no_auxiliary", network=type(network).__name__):
+            run(network, ONE_STEP.replace(auxiliary_weight=WEIGHT))

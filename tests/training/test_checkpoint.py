@@ -5,7 +5,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,22 +13,20 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import nn
 
-from headstart.errors import DiskFullError, StorageError, TrainingError
+from headstart.errors import DiskFullError, StorageError
 from headstart.training import checkpoint as checkpoints
-from headstart.training.loop import train
-from headstart.training.outcome import Progress, Trained
-from training_runs import CPU, HYPERPARAMETERS, LABELS, TAKEN, SomePixels, small_network
+from headstart.training.loop import Progress, Trained, train
+from raising import raises
+from training_runs import CONFIG, CPU, INPUT, LABELS, SomePixels, configured, small_network
 
 
-def run(
-    network, checkpoint, hyperparameters=HYPERPARAMETERS, identity="trial, candidate", **options
-) -> Trained:
+def run(network, checkpoint, config=CONFIG, identity="trial, candidate", **options) -> Trained:
     return train(
         network,
         SomePixels(),
         LABELS,
-        TAKEN,
-        hyperparameters,
+        INPUT,
+        config,
         device=CPU,
         checkpoint=checkpoint,
         save_seconds=0,
@@ -57,7 +54,7 @@ def assert_same(network: nn.Module, file: Path, trained: Trained, at_once) -> No
         kind = "parameter" if name in dict(network.named_parameters()) else "buffer"
         assert torch.equal(tensor, expected[f"{kind}.{name}"]), name
     assert trained.losses == losses
-    assert trained.steps == HYPERPARAMETERS.steps
+    assert trained.steps == CONFIG.steps
 
 
 def steps_in(file: Path) -> int:
@@ -84,7 +81,7 @@ def test_interrupted_runs_end_at_the_same_bits(moments, tmp_path, at_once):
     file = tmp_path / "folder" / "checkpoint"
     for moment in moments:
         with pytest.raises(InterruptedRunError):
-            run(small_network(), file, watch=stop_at(moment))
+            run(small_network(), file, on_progress=stop_at(moment))
         assert steps_in(file) == moment
     network = small_network()
     trained = run(network, file)
@@ -98,12 +95,12 @@ import sys, time
 from pathlib import Path
 import torch
 from headstart.training.loop import train
-from training_runs import CPU, TAKEN, LABELS, HYPERPARAMETERS, SomePixels, small_network
+from training_runs import CPU, INPUT, LABELS, CONFIG, SomePixels, small_network
 
 torch.set_num_threads(int(sys.argv[2]))
-train(small_network(), SomePixels(), LABELS, TAKEN, HYPERPARAMETERS, device=CPU,
+train(small_network(), SomePixels(), LABELS, INPUT, CONFIG, device=CPU,
       checkpoint=Path(sys.argv[1]), save_seconds=0, identity="trial, candidate",
-      watch=lambda progress: time.sleep(0.05))
+      on_progress=lambda progress: time.sleep(0.05))
 """
 
 
@@ -128,7 +125,7 @@ def test_killed_runs_end_at_the_same_bits(tmp_path, at_once):
     file = tmp_path / "checkpoint"
     for step in (2, 7):
         killed_once_it_has(step, file)
-        assert step <= steps_in(file) < HYPERPARAMETERS.steps
+        assert step <= steps_in(file) < CONFIG.steps
     network, resumed = small_network(), steps_in(file)
     trained = run(network, file)
     assert_same(network, file, trained, at_once)
@@ -140,7 +137,7 @@ def test_a_run_that_is_complete_is_loaded(tmp_path, at_once):
     run(small_network(), file)
     trained = run(network, file)
     assert_same(network, file, trained, at_once)
-    assert trained.resumed_at == HYPERPARAMETERS.steps
+    assert trained.resumed_at == CONFIG.steps
     assert trained.images_per_second is None
 
 
@@ -150,15 +147,15 @@ def test_it_is_written_as_often_as_asked_and_at_the_end(tmp_path):
         small_network(),
         SomePixels(),
         LABELS,
-        TAKEN,
-        HYPERPARAMETERS,
+        INPUT,
+        CONFIG,
         device=CPU,
         checkpoint=file,
         save_seconds=3600,
-        watch=lambda progress: steps.append(steps_in(file)),
+        on_progress=lambda progress: steps.append(steps_in(file)),
     )
     assert steps[:-1] == [0] * (len(steps) - 1)
-    assert steps_in(file) == HYPERPARAMETERS.steps
+    assert steps_in(file) == CONFIG.steps
     assert os.listdir(tmp_path) == ["checkpoint"]
 
 
@@ -184,8 +181,8 @@ def test_a_slow_disk_is_not_waited_for_all_the_time(tmp_path, monkeypatch):
             small_network(),
             Slow(),
             LABELS,
-            TAKEN,
-            HYPERPARAMETERS,
+            INPUT,
+            CONFIG,
             device=CPU,
             checkpoint=tmp_path / "checkpoint",
             save_seconds=seconds,
@@ -200,7 +197,7 @@ def test_parameters_without_a_gradient_have_no_momentum(tmp_path):
         network.unused = nn.Identity()
         network.unused.weight = nn.Parameter(torch.ones(3))
     with pytest.raises(InterruptedRunError):
-        run(networks[0], file, watch=stop_at(3))
+        run(networks[0], file, on_progress=stop_at(3))
     assert "parameter.unused.weight" in load_file(file)
     assert "momentum.unused.weight" not in load_file(file)
     run(networks[1], file)
@@ -224,7 +221,7 @@ def another_step(content: bytes) -> bytes:
 def test_a_damaged_checkpoint_is_noted_and_the_run_begun_anew(damage, tmp_path, at_once):
     file, network = tmp_path / "checkpoint", small_network()
     with pytest.raises(InterruptedRunError):
-        run(small_network(), file, watch=stop_at(4))
+        run(small_network(), file, on_progress=stop_at(4))
     file.write_bytes(damage(file.read_bytes()))
     trained = run(network, file)
     assert_same(network, file, trained, at_once)
@@ -238,7 +235,7 @@ def test_a_damaged_checkpoint_is_noted_and_the_run_begun_anew(damage, tmp_path, 
     "other",
     [
         {"identity": "trial, another candidate"},
-        {"hyperparameters": replace(HYPERPARAMETERS, learning_rate=0.2)},
+        {"config": configured(learning_rate=0.2)},
         {"network": nn.Sequential(small_network(), nn.Linear(4, 4))},
         {"network": nn.Sequential(*small_network()[:9], nn.Linear(16, 5))},
     ],
@@ -249,7 +246,7 @@ def test_a_checkpoint_from_another_trial(other, tmp_path):
     before = file.read_bytes()
     arguments = {"network": small_network(), "checkpoint": file, **other}
     weights = [p.detach().clone() for p in arguments["network"].parameters()]
-    with pytest.raises(TrainingError, match=f"^{file}: a checkpoint from another trial"):
+    with raises("training.checkpoint_foreign", path=str(file)):
         run(**arguments)
     assert file.read_bytes() == before
     for p, weight in zip(arguments["network"].parameters(), weights, strict=True):
@@ -263,9 +260,9 @@ def test_other_conditions_are_told_and_stay_told(what, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(checkpoints, "environment", lambda device: {**now, what: "64"})
         with pytest.raises(InterruptedRunError):
-            run(small_network(), file, watch=stop_at(4))
+            run(small_network(), file, on_progress=stop_at(4))
     with pytest.raises(InterruptedRunError):
-        run(small_network(), file, watch=stop_at(6))
+        run(small_network(), file, on_progress=stop_at(6))
     trained = run(small_network(), file)
     assert trained.notes == (
         f"resumed at step 4 under other conditions ({what} 64 before, {now[what]} now): the "
@@ -296,11 +293,11 @@ def small_disk() -> Iterator[None]:
 
 def test_a_full_disk_is_told(tmp_path, small_disk):
     file = tmp_path / "checkpoint"
-    with pytest.raises(DiskFullError, match=f"^no space left to write {file}: free some space"):
+    with pytest.raises(DiskFullError):
         run(small_network(), file)
     assert os.listdir(tmp_path) == []
 
 
 def test_a_folder_in_its_place(tmp_path):
-    with pytest.raises(StorageError, match=r"cannot (use|write)"):
+    with pytest.raises(StorageError):
         run(small_network(), tmp_path)

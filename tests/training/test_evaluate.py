@@ -2,16 +2,16 @@ import numpy as np
 import pytest
 import torch
 
-from headstart.errors import TrainingError
+from headstart.training.augmentation import evaluation_views
 from headstart.training.evaluate import decision_values
-from headstart.training.views import evaluation_views
-from training_runs import CPU, N_CLASSES, N_IMAGES, TAKEN, SomePixels, small_network
+from raising import raises
+from training_runs import CPU, INPUT, N_CLASSES, N_IMAGES, SomePixels, small_network
 
 ALL = np.arange(N_IMAGES)
 
 
 def values(network, rows=ALL, **options):
-    return decision_values(network, SomePixels(), rows, TAKEN, "full", device=CPU, **options)
+    return decision_values(network, SomePixels(), rows, INPUT, "full", device=CPU, **options)
 
 
 def test_logits_are_the_networks_own_in_evaluation_mode():
@@ -20,7 +20,7 @@ def test_logits_are_the_networks_own_in_evaluation_mode():
     found = values(network)
     assert found.dtype == np.float32
     assert found.shape == (N_IMAGES, N_CLASSES)
-    images = evaluation_views(SomePixels().batch(ALL), TAKEN, "full")
+    images = evaluation_views(SomePixels().batch(ALL), INPUT, "full")
     with torch.no_grad():
         expected = network.eval()(images)
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
@@ -85,7 +85,7 @@ def test_a_batch_that_does_not_fit_is_done_in_halves():
 
 
 def test_an_image_that_does_not_fit():
-    with pytest.raises(TrainingError, match="'cpu' does not hold one image of 12 pixels: use"):
+    with raises("training.out_of_memory", batch_size=1):
         values(Hungry(0))
 
 

@@ -1,32 +1,30 @@
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from headstart.errors import TrainingError
+from headstart.spec import TrainingConfig
+from headstart.training.augmentation import training_views
 from headstart.training.draws import rows_of_step
-from headstart.training.hyperparameters import Hyperparameters
-from headstart.training.loop import train
-from headstart.training.outcome import Progress
+from headstart.training.loop import Progress, train
 from headstart.training.pixels import MappedPixels, ResidentPixels
-from headstart.training.views import training_views
+from raising import raises
 from training_runs import (
+    CONFIG,
     CPU,
-    HYPERPARAMETERS,
+    INPUT,
     LABELS,
     N_CLASSES,
     N_IMAGES,
     SIDE,
-    TAKEN,
     SomePixels,
+    configured,
     small_network,
 )
 
 
-def run(network, hyperparameters=HYPERPARAMETERS, labels=LABELS, **options):
-    return train(network, SomePixels(), labels, TAKEN, hyperparameters, device=CPU, **options)
+def run(network, config=CONFIG, labels=LABELS, **options):
+    return train(network, SomePixels(), labels, INPUT, config, device=CPU, **options)
 
 
 class Spy(nn.Module):
@@ -51,7 +49,7 @@ def spied(dropout: float = 0.5, at: int = 9) -> tuple[nn.Sequential, Spy]:
 
 def test_it_learns():
     network = small_network(dropout=0)
-    trained = run(network, replace(HYPERPARAMETERS, steps=200, learning_rate=0.05))
+    trained = run(network, configured(steps=200, learning_rate=0.05))
     assert trained.steps == 200
     assert np.mean(trained.losses[:5]) > 1
     assert np.mean(trained.losses[-20:]) < 0.4
@@ -64,12 +62,12 @@ def test_running_statistics_after_some_batches(window, kept):
     network = nn.Sequential(
         nn.BatchNorm2d(3, momentum=0.3), nn.Flatten(), nn.Linear(3 * SIDE * SIDE, N_CLASSES)
     )
-    hyperparameters = replace(HYPERPARAMETERS, steps=7, batch_norm_window=window)
-    run(network, hyperparameters)
+    config = configured(steps=7, batch_norm_window=window)
+    run(network, config)
     mean, variance, pixels = np.zeros(3), np.ones(3), SomePixels()
     for step in range(7):
         rows = rows_of_step(0, step, 8, N_IMAGES)
-        x = training_views(pixels.batch(rows), TAKEN, hyperparameters, step).double().numpy()
+        x = training_views(pixels.batch(rows), INPUT, config, step).double().numpy()
         mean = kept * mean + (1 - kept) * x.mean(axis=(0, 2, 3))
         variance = kept * variance + (1 - kept) * x.var(axis=(0, 2, 3), ddof=1)
     np.testing.assert_allclose(network[0].running_mean, mean, rtol=1e-4)
@@ -82,7 +80,7 @@ def test_modes_are_training_and_given_back():
     network, spy = spied()
     network.eval()
     network[0].train()
-    run(network, replace(HYPERPARAMETERS, steps=2))
+    run(network, configured(steps=2))
     # The spy keeps what it sees in training mode.
     assert len(spy.seen) == 2
     assert [module.training for module in network] == [True] + [False] * 10
@@ -94,7 +92,7 @@ def test_dropout_is_active_scaled_and_new_at_every_step():
     dropped = torch.stack([seen == 0 for seen in spy.seen]).float()
     assert 0.4 < dropped.mean() < 0.75
     masks = {tuple(mask.flatten().tolist()) for mask in dropped}
-    assert len(masks) == HYPERPARAMETERS.steps
+    assert len(masks) == CONFIG.steps
 
 
 def test_parts_of_a_batch_have_masks_of_their_own():
@@ -102,7 +100,7 @@ def test_parts_of_a_batch_have_masks_of_their_own():
     network = nn.Sequential(
         nn.Flatten(), nn.Dropout(0.5), Spy(), nn.Linear(3 * SIDE * SIDE, N_CLASSES)
     )
-    run(network, replace(HYPERPARAMETERS, steps=1, micro_batch=4))
+    run(network, configured(steps=1, micro_batch=4))
     first, second = network[2].seen
     assert not torch.equal(first == 0, second == 0)
 
@@ -112,7 +110,7 @@ def test_randomness_is_of_the_seed_and_leaves_the_callers_alone():
         network = small_network()
         torch.manual_seed(callers)
         before = torch.get_rng_state()
-        run(network, replace(HYPERPARAMETERS, seed=seed))
+        run(network, configured(seed=seed))
         assert torch.equal(torch.get_rng_state(), before)
         return network[9].weight.detach()
 
@@ -124,7 +122,7 @@ def test_randomness_is_of_the_seed_and_leaves_the_callers_alone():
 
 def test_every_epoch_is_seen_and_differs():
     network = nn.Sequential(Spy(), nn.Flatten(), nn.Linear(3 * SIDE * SIDE, N_CLASSES))
-    run(network, replace(HYPERPARAMETERS, steps=10))
+    run(network, configured(steps=10))
     epochs = torch.cat(network[0].seen).reshape(2, N_IMAGES, -1)
     assert not torch.equal(epochs[0], epochs[1])
     brightness = epochs.mean(dim=2).sort(dim=1).values
@@ -143,12 +141,12 @@ class Decoded:
 
 @pytest.mark.parametrize("kind", [ResidentPixels, MappedPixels])
 def test_where_the_images_lie_changes_nothing(kind):
-    networks, hyperparameters = (
+    networks, config = (
         [small_network() for _ in range(2)],
-        replace(HYPERPARAMETERS, crop_area=(0.2, 1)),
+        configured(crop_area=(0.2, 1)),
     )
-    run(networks[0], hyperparameters)
-    train(networks[1], kind(Decoded(), CPU), LABELS, TAKEN, hyperparameters, device=CPU)
+    run(networks[0], config)
+    train(networks[1], kind(Decoded(), CPU), LABELS, INPUT, config, device=CPU)
     assert torch.equal(networks[0][9].weight, networks[1][9].weight)
 
 
@@ -162,15 +160,15 @@ def test_gradients_of_parts_add_up_to_the_batch(micro_batch, loss):
     networks = [small_network(dropout=0, norm=False) for _ in range(2)]
     spy = Spy()
     networks[1].insert(0, spy)
-    hyperparameters = replace(HYPERPARAMETERS, loss=loss)
+    config = configured(loss=loss)
     trained = [
-        run(networks[0], hyperparameters, labels),
-        run(networks[1], replace(hyperparameters, micro_batch=micro_batch), labels),
+        run(networks[0], config, labels),
+        run(networks[1], config.replace(micro_batch=micro_batch), labels),
     ]
     sizes = [len(seen) for seen in spy.seen]
     assert max(sizes) <= micro_batch
     assert max(sizes) - min(sizes) <= 1
-    assert sum(sizes) == hyperparameters.steps * hyperparameters.batch_size
+    assert sum(sizes) == config.steps * config.batch_size
     np.testing.assert_allclose(trained[1].losses, trained[0].losses, rtol=1e-5)
     for whole, parts in zip(networks[0].parameters(), networks[1].parameters(), strict=True):
         torch.testing.assert_close(parts, whole, rtol=1e-4, atol=1e-6)
@@ -214,7 +212,7 @@ def test_a_loss_that_is_not_finite_ends_the_run(at, tmp_path):
         Failing(at, not_a_number),
         checkpoint=tmp_path / "checkpoint",
         save_seconds=0,
-        watch=told.append,
+        on_progress=told.append,
     )
     assert (trained.diverged_at, trained.steps) == (at, at)
     assert len(trained.losses) == at
@@ -228,24 +226,16 @@ def test_the_step_that_diverged_is_found_between_two_looks(monkeypatch):
 
 
 def test_a_learning_rate_beyond_reason_diverges():
-    trained = run(small_network(norm=False), replace(HYPERPARAMETERS, learning_rate=1e30))
+    trained = run(small_network(norm=False), configured(learning_rate=1e30))
     assert trained.diverged_at is not None
-    assert trained.diverged_at < HYPERPARAMETERS.steps
+    assert trained.diverged_at < CONFIG.steps
 
 
 @pytest.mark.parametrize("how", [out_of_memory, out_of_gpu_memory])
-@pytest.mark.parametrize(
-    ("hyperparameters", "message"),
-    [
-        (HYPERPARAMETERS, "a batch of 8 images of 12 pixels does not fit the memory of 'cpu': set "
-         "micro_batch to fewer, for example 4 (batch norm then uses micro-batch statistics)"),
-        (replace(HYPERPARAMETERS, micro_batch=4), "a batch of 4 images of 12 pixels does not fit"),
-    ],
-)  # fmt: skip
-def test_memory_that_does_not_hold_a_batch(hyperparameters, message, how):
-    with pytest.raises(TrainingError) as error:
-        run(Failing(2, how), hyperparameters)
-    assert str(error.value).startswith(message)
+@pytest.mark.parametrize(("config", "batch_size"), [(CONFIG, 8), (configured(micro_batch=4), 4)])
+def test_memory_that_does_not_hold_a_batch(config, batch_size, how):
+    with raises("training.out_of_memory", batch_size=batch_size):
+        run(Failing(2, how), config)
 
 
 def test_another_error_of_torch_is_not_taken_for_a_lack_of_memory():
@@ -254,24 +244,17 @@ def test_another_error_of_torch_is_not_taken_for_a_lack_of_memory():
 
 
 def test_a_batch_larger_than_the_data():
-    message = "^a batch of 256 is larger than the data: 40 images; lower batch_size$"
-    with pytest.raises(TrainingError, match=message):
-        run(small_network(), Hyperparameters(steps=1, learning_rate=1))
+    with raises("training.batch_too_large", batch_size=256, n_images=40):
+        run(small_network(), TrainingConfig(steps=1, learning_rate=1))
     # Where few images are what is studied, a batch has them several times.
-    trained = run(small_network(), Hyperparameters(steps=1, learning_rate=0.1, allow_repeats=True))
+    trained = run(small_network(), TrainingConfig(steps=1, learning_rate=0.1, allow_repeats=True))
     assert trained.steps == 1
     assert np.isfinite(trained.losses).all()
 
 
 def test_labels_of_other_classes():
-    with pytest.raises(TrainingError, match="expected 0 to 3 for a head of 4 outputs, found 4"):
+    with raises("labels.out_of_range", found=4):
         run(small_network(), labels=LABELS + 1)
-
-
-@pytest.mark.parametrize("name", ["steps", "batch_size", "micro_batch"])
-def test_a_number_below_one(name):
-    with pytest.raises(TrainingError, match=f"^{name}: expected 1 or more, found 0$"):
-        replace(HYPERPARAMETERS, **{name: 0})
 
 
 def test_the_curve_is_short_and_means_what_it_says():
@@ -290,10 +273,10 @@ def test_the_curve_is_short_and_means_what_it_says():
         Telling(),
         SomePixels(),
         LABELS,
-        TAKEN,
-        replace(HYPERPARAMETERS, steps=steps),
+        INPUT,
+        configured(steps=steps),
         device=CPU,
-        watch=losses.append,
+        on_progress=losses.append,
     )
     assert (trained.window, len(trained.losses)) == (3, 134)
     assert trained.losses[0] == pytest.approx(np.log(4), rel=0.1)
@@ -306,7 +289,7 @@ def test_the_curve_is_short_and_means_what_it_says():
 
 def test_bfloat16_multiplies_and_weights_stay_float32():
     network, spy = spied(at=1)
-    trained = run(network, replace(HYPERPARAMETERS, precision="bf16"))
+    trained = run(network, configured(precision="bf16"))
     assert {seen.dtype for seen in spy.seen} == {torch.bfloat16}
     assert {p.dtype for p in network.parameters()} == {torch.float32}
     exact = run(small_network(dropout=0.5))
@@ -316,6 +299,6 @@ def test_bfloat16_multiplies_and_weights_stay_float32():
 
 def test_tensors_are_channels_last():
     network, spy = spied(at=1)
-    run(network, replace(HYPERPARAMETERS, steps=1))
+    run(network, configured(steps=1))
     assert spy.seen[0].is_contiguous(memory_format=torch.channels_last)
     assert network[0].weight.is_contiguous(memory_format=torch.channels_last)

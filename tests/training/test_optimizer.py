@@ -5,18 +5,18 @@ from safetensors.torch import load_file
 from torch import nn
 
 from headstart.errors import TrainingError
+from headstart.spec import SGD, TrainingConfig
+from headstart.training.augmentation import training_views
 from headstart.training.draws import rows_of_step
-from headstart.training.hyperparameters import Hyperparameters
 from headstart.training.loop import train
-from headstart.training.optimizer import decaying, make_optimizer, trainable
-from headstart.training.views import training_views
+from headstart.training.optimization import decaying, make_optimizer, trainable
 from training_runs import (
+    CONFIG,
     CPU,
-    HYPERPARAMETERS,
+    INPUT,
     LABELS,
     N_CLASSES,
     SIDE,
-    TAKEN,
     SomePixels,
     small_network,
 )
@@ -31,35 +31,25 @@ def linear_network() -> nn.Sequential:
     return network
 
 
-def by_hand(network: nn.Sequential, hyperparameters: Hyperparameters) -> tuple[list, list]:
+def by_hand(network: nn.Sequential, config: TrainingConfig) -> tuple[list, list]:
     """Nesterov's momentum in float64, as Sutskever et al. 2013 and torch write it."""
     values = [p.detach().double().numpy().copy() for p in network[1].parameters()]
     momentum = [np.zeros_like(value) for value in values]
     pixels = SomePixels()
-    for step in range(hyperparameters.steps):
-        rows = rows_of_step(hyperparameters.seed, step, hyperparameters.batch_size, len(pixels))
-        x = (
-            training_views(pixels.batch(rows), TAKEN, hyperparameters, step)
-            .flatten(1)
-            .double()
-            .numpy()
-        )
+    sgd = config.optimizer
+    for step in range(config.steps):
+        rows = rows_of_step(config.seed, step, config.batch_size, len(pixels))
+        x = training_views(pixels.batch(rows), INPUT, config, step).flatten(1).double().numpy()
         logits = x @ values[0].T + values[1]
         p = np.exp(logits - logits.max(axis=1, keepdims=True))
         p /= p.sum(axis=1, keepdims=True)
         residual = (p - np.eye(N_CLASSES)[LABELS[rows]]) / len(rows)
-        rate = (
-            hyperparameters.learning_rate / 2 * (1 + np.cos(np.pi * step / hyperparameters.steps))
-        )
+        rate = config.learning_rate / 2 * (1 + np.cos(np.pi * step / config.steps))
         for i, gradient in enumerate((residual.T @ x, residual.sum(axis=0))):
-            decays = i == 0 or hyperparameters.decayed == "all"
-            g = gradient + hyperparameters.weight_decay * values[i] * decays
-            momentum[i] = hyperparameters.momentum * momentum[i] + g
-            values[i] -= rate * (
-                g + hyperparameters.momentum * momentum[i]
-                if hyperparameters.nesterov
-                else momentum[i]
-            )
+            decays = i == 0 or sgd.decayed == "all"
+            g = gradient + sgd.weight_decay * values[i] * decays
+            momentum[i] = sgd.momentum * momentum[i] + g
+            values[i] -= rate * (g + sgd.momentum * momentum[i] if sgd.nesterov else momentum[i])
     return values, momentum
 
 
@@ -68,22 +58,19 @@ def by_hand(network: nn.Sequential, hyperparameters: Hyperparameters) -> tuple[l
     [(0.9, True, "weights"), (0.9, True, "all"), (0.5, False, "weights"), (0, True, "all")],
 )
 def test_weights_and_momentum_are_those_of_steps_by_hand(rate, nesterov, decayed, tmp_path):
-    hyperparameters = Hyperparameters(
+    config = TrainingConfig(
         steps=6,
         learning_rate=0.02,
-        weight_decay=0.3,
+        optimizer=SGD(weight_decay=0.3, decayed=decayed, momentum=rate, nesterov=nesterov),
         batch_size=12,
-        decayed=decayed,
-        momentum=rate,
-        nesterov=nesterov,
         crop_area=(1, 1),
         crop_aspect=(1, 1),
         seed=3,
     )
     network = linear_network()
-    values, momentum = by_hand(network, hyperparameters)
+    values, momentum = by_hand(network, config)
     file = tmp_path / "checkpoint"
-    train(network, SomePixels(), LABELS, TAKEN, hyperparameters, device=CPU, checkpoint=file)
+    train(network, SomePixels(), LABELS, INPUT, config, device=CPU, checkpoint=file)
     kept = load_file(file)
     for i, name in enumerate(("1.weight", "1.bias")):
         found = network.get_parameter(name).detach()
@@ -99,11 +86,15 @@ def test_what_decays_where_the_gradient_is_zero(decayed):
     for norm in (network[1], network[4]):
         nn.init.constant_(norm.bias, 0.5)
     before = {name: p.detach().clone() for name, p in network.named_parameters()}
-    hyperparameters = Hyperparameters(
-        steps=1, learning_rate=0.1, weight_decay=0.5, batch_size=8, decayed=decayed, loss="binary"
+    config = TrainingConfig(
+        steps=1,
+        learning_rate=0.1,
+        optimizer=SGD(weight_decay=0.5, decayed=decayed),
+        batch_size=8,
+        loss="binary",
     )
     nothing_counts = np.zeros((len(LABELS), N_CLASSES), dtype=np.int64)
-    train(network, SomePixels(), nothing_counts, TAKEN, hyperparameters, device=CPU)
+    train(network, SomePixels(), nothing_counts, INPUT, config, device=CPU)
     # The first step of Nesterov's momentum: g + 0.9 g.
     shrunk = 1 - 0.1 * 1.9 * 0.5
     layers = {"0.weight", "3.weight", "9.weight"}
@@ -127,18 +118,18 @@ def test_frozen_parameters_stay():
     network = small_network()
     network[0].requires_grad_(False)
     before = network[0].weight.detach().clone()
-    train(network, SomePixels(), LABELS, TAKEN, HYPERPARAMETERS, device=CPU)
+    train(network, SomePixels(), LABELS, INPUT, CONFIG, device=CPU)
     assert torch.equal(network[0].weight, before)
     assert {"0.weight", "0.bias"}.isdisjoint(trainable(network))
 
 
 def test_one_group_where_all_decays():
-    hyperparameters = Hyperparameters(steps=1, learning_rate=1, decayed="all")
-    assert len(make_optimizer(small_network(), hyperparameters).param_groups) == 1
+    config = TrainingConfig(steps=1, learning_rate=1, optimizer=SGD(decayed="all"))
+    assert len(make_optimizer(small_network(), config).param_groups) == 1
 
 
 @pytest.mark.parametrize("network", [nn.Flatten(), small_network().requires_grad_(False)])
 def test_nothing_to_train(network):
-    message = r"^\w+ has no trainable parameters: expected a network with some that are not frozen"
-    with pytest.raises(TrainingError, match=message):
-        make_optimizer(network, HYPERPARAMETERS)
+    with pytest.raises(TrainingError) as error:
+        make_optimizer(network, CONFIG)
+    assert error.value.code == "training.all_frozen"

@@ -13,6 +13,7 @@ from headstart.datasets.image_cache_prepare import prepare_images
 from headstart.errors import BrokenImageError
 from headstart.training import pixels as module
 from headstart.training.pixels import AHEAD, MappedPixels, ResidentPixels, fits, load_pixels
+from raising import raises
 
 CPU = torch.device("cpu")
 TASKS = Path("/proc/self/task")
@@ -109,9 +110,9 @@ def test_a_thread_reads_ahead_no_more_than_so_much_and_ends():
             yield rows(row)
 
     batches = MappedPixels(images, CPU).batches(plan())
-    for taken in range(1, 6):
+    for input_spec in range(1, 6):
         next(batches)
-        assert len(planned) == taken + AHEAD
+        assert len(planned) == input_spec + AHEAD
     wait_for(lambda: len(images.read) == 5 + AHEAD)
     assert images.threads == set(threads())
     assert len(images.threads) == 1
@@ -154,7 +155,7 @@ def test_a_broken_image_raises_at_its_batch_and_the_thread_ends():
     batches = MappedPixels(Images(broken={2}), CPU).batches([rows(0), rows(1), rows(2), rows(3)])
     next(batches)
     next(batches)
-    with pytest.raises(BrokenImageError, match="image 2 does not decode"):
+    with raises("image.broken", where="2"):
         next(batches)
     assert not threads()
 
@@ -162,7 +163,7 @@ def test_a_broken_image_raises_at_its_batch_and_the_thread_ends():
 @pytest.mark.parametrize("room", [0, 10**9])
 def test_a_broken_image_is_told_when_images_are_loaded(monkeypatch, room):
     monkeypatch.setattr(module, "_memory", lambda device: room)
-    with pytest.raises(BrokenImageError, match="image 2 does not decode"):
+    with raises("image.broken", where="2"):
         load_pixels(Images(broken={2}), CPU)
 
 

@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +11,9 @@ import torch
 from safetensors.torch import load_file
 
 import headstart
-from headstart.errors import DeviceError, TrainingError
 from headstart.training import Ranks, train
-from training_runs import CPU, HYPERPARAMETERS, LABELS, TAKEN, SomePixels, small_network
+from raising import raises
+from training_runs import CONFIG, CPU, INPUT, LABELS, SomePixels, configured, small_network
 
 STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 
@@ -45,8 +44,8 @@ def states(pair: Path, name: str) -> list[dict[str, torch.Tensor]]:
     return [load_file(pair / f"{name}.{rank}") for rank in (0, 1)]
 
 
-def alone(network, hyperparameters=HYPERPARAMETERS):
-    trained = train(network, SomePixels(), LABELS, TAKEN, hyperparameters, device=CPU)
+def alone(network, config=CONFIG):
+    trained = train(network, SomePixels(), LABELS, INPUT, config, device=CPU)
     return trained, network.state_dict()
 
 
@@ -55,7 +54,7 @@ def alone(network, hyperparameters=HYPERPARAMETERS):
 )
 def test_two_ranks_train_as_one_process_does(pair, name, norm, micro_batch):
     # Of 8 images each rank has 4: as parts of 4 show them to batch norm.
-    made = replace(HYPERPARAMETERS, micro_batch=micro_batch)
+    made = configured(micro_batch=micro_batch)
     trained, expected = alone(small_network(0.0, norm), made)
     first, second = states(pair, name)
     np.testing.assert_allclose(first["losses"], trained.losses, rtol=1e-5)
@@ -72,12 +71,12 @@ def test_running_statistics_are_of_the_whole_batch(pair):
     kept, seen = 0.9, []
     network = small_network(0.0)
     hook = network[1].register_forward_pre_hook(lambda module, given: seen.append(given[0]))
-    alone(network, replace(HYPERPARAMETERS, micro_batch=4))
+    alone(network, configured(micro_batch=4))
     hook.remove()
     parts = [x.detach().double().numpy() for x in seen if len(x) == 4]
-    assert len(parts) == 2 * HYPERPARAMETERS.steps
+    assert len(parts) == 2 * CONFIG.steps
     mean, variance = np.zeros(8), np.ones(8)
-    for step in range(HYPERPARAMETERS.steps):
+    for step in range(CONFIG.steps):
         both = parts[2 * step : 2 * step + 2]
         means = np.mean([x.mean(axis=(0, 2, 3)) for x in both], axis=0)
         variances = np.mean([x.var(axis=(0, 2, 3), ddof=1) for x in both], axis=0)
@@ -86,7 +85,7 @@ def test_running_statistics_are_of_the_whole_batch(pair):
     np.testing.assert_allclose(first["1.running_mean"], mean, rtol=1e-3, atol=1e-5)
     np.testing.assert_allclose(first["1.running_var"], variance, rtol=1e-3)
     # To look for parameters without gradients leaves no trace.
-    assert first["1.num_batches_tracked"] == HYPERPARAMETERS.steps
+    assert first["1.num_batches_tracked"] == CONFIG.steps
 
 
 def test_parameters_without_gradients_do_no_harm(pair):
@@ -120,28 +119,22 @@ def test_an_interrupted_run_goes_on_bit_for_bit(pair):
 
 def test_ranks_that_do_not_see_one_checkpoint(pair):
     assert {(pair / f"error.{rank}").read_text() for rank in (0, 1)} == {
-        "TrainingError: expected ranks that go on from one checkpoint, found steps 0 to 12: give "
-        "all machines the same folder, or remove the checkpoints"
+        "training.checkpoints_differ: steps 0 to 12"
     }
 
 
 def test_a_batch_without_equal_shares():
-    message = "^batch_size: expected a multiple of the 3 ranks, found 8$"
-    with pytest.raises(TrainingError, match=message):
+    with raises("training.batch_indivisible", ranks=3, batch_size=8):
         train(
-            small_network(), SomePixels(), LABELS, TAKEN, HYPERPARAMETERS,
+            small_network(), SomePixels(), LABELS, INPUT, CONFIG,
             device=CPU, ranks=Ranks(0, 3),
         )  # fmt: skip
 
 
 def test_fewer_gpus_than_ranks(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    message = (
-        "^expected a GPU for each of the 2 ranks of this machine, found 1: start torchrun with "
-        "--nproc-per-node 1, or take --device cpu$"
-    )
     for rank in (0, 1):
-        with pytest.raises(DeviceError, match=message):
+        with raises("device.too_few_gpus", expected=2, found=1):
             Ranks(rank, 4, rank, 2).place(torch.device("cuda"))
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     assert Ranks(3, 4, 1, 2).place(torch.device("cuda")) == torch.device("cuda", 1)

@@ -5,7 +5,7 @@ from PIL import Image
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as transforms
 
-from headstart.training.resample import SMALL, by_kernel, by_products, resample
+from headstart.training.augmentation import SMALL, by_kernel, by_products, resample
 
 MODES = ["bicubic", "bilinear"]
 WAYS = pytest.mark.parametrize("way", [by_products, by_kernel])

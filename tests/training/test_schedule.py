@@ -4,8 +4,8 @@ import torch
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from headstart.training.loop import train
-from headstart.training.schedule import batch_norm_momentum, cosine
-from training_runs import CPU, HYPERPARAMETERS, LABELS, TAKEN, SomePixels, small_network
+from headstart.training.optimization import batch_norm_momentum, cosine
+from training_runs import CONFIG, CPU, INPUT, LABELS, SomePixels, small_network
 
 
 def test_cosine_falls_from_the_peak_to_zero_after_the_last_step():
@@ -41,7 +41,7 @@ def test_the_optimizer_has_this_learning_rate_at_every_step():
 
     handle = register_optimizer_step_pre_hook(look)
     try:
-        train(small_network(), SomePixels(), LABELS, TAKEN, HYPERPARAMETERS, device=CPU)
+        train(small_network(), SomePixels(), LABELS, INPUT, CONFIG, device=CPU)
     finally:
         handle.remove()
     expected = 0.05 * (1 + np.cos(np.pi * np.arange(12) / 12))

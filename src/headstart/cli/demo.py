@@ -65,7 +65,7 @@ def run_demo(out: Path, device: Device) -> tuple[StudyRun, StudyRun]:
 
 def _trained(name: str, rate: float) -> dict[str, Any]:
     quick = {"name": name, "protocol": "quick"}
-    return {**quick, "steps": STEPS, "learning_rates": [rate], "decays": [0.0]}
+    return {**quick, "steps": STEPS, "learning_rates": [rate], "weight_decays": [0.0]}
 
 
 def _measure(study: Study, store: Path, table: Path, device: Device) -> StudyRun:

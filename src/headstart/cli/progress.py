@@ -23,7 +23,7 @@ from rich.text import Text
 from headstart.cli.sweep import Sweep, candidate_line, drawn, duration, summary
 from headstart.cli.verbosity import Verbosity, verbosity
 from headstart.context import ProgressReporter, TrainingProgress
-from headstart.spec import Measurement, TrainingSetting, Trial
+from headstart.spec import Measurement, Trial
 
 __all__ = ["LiveReporter"]
 
@@ -123,12 +123,12 @@ class LiveReporter(ProgressReporter):
 
     def search_started(self, trial: Trial, measured: Sequence[Measurement]) -> None:
         """Begin the grid of a trial that trains."""
-        if not isinstance(trial.setting, TrainingSetting):
+        if (grid := trial.setting.grid) is None:
             return
         with self._lock:
-            self._sweep = Sweep(trial.setting, measured)
+            self._sweep = Sweep(grid, measured)
         if measured:
-            n = trial.setting.n_measurements
+            n = grid.n_measurements
             self._say(f"  {len(measured)} of {n} candidates were measured before")
 
     def trained(self, progress: TrainingProgress) -> None:

@@ -156,14 +156,14 @@ def _metrics(result: Result) -> str:
 def _surface(one: Tried, steps: float) -> Table:
     """One row per learning rate, one column per weight decay; of each pair its best crop."""
     rows = [row for row in one.curve if row["steps"] == steps]
-    rates, decays = (
+    rates, weight_decays = (
         sorted({float(row[name]) for row in rows}) for name in ("learning_rate", "weight_decay")
     )
-    columns = [f"decay {number_label(decay)}" for decay in decays]
+    columns = [f"decay {number_label(decay)}" for decay in weight_decays]
     table = plain_table("learning rate", *columns, right={"learning rate", *columns})
     for rate in rates:
         cells = []
-        for decay in decays:
+        for decay in weight_decays:
             pair = {"learning_rate": rate, "weight_decay": decay}
             cells.append(_cell(one, [row for row in rows if pair.items() <= row.items()]))
         table.add_row(number_label(rate), *cells)

@@ -9,7 +9,7 @@ from rich.text import Text
 
 from headstart.cli.tables import plain_table
 from headstart.context import TrainingProgress
-from headstart.spec import Measurement, TrainingSetting, Value
+from headstart.spec import Measurement, SearchGrid, Value
 
 __all__ = ["Sweep", "candidate_line", "drawn", "duration", "summary"]
 
@@ -30,14 +30,14 @@ class Sweep:
 
     Parameters
     ----------
-    setting
-        Its grid.
+    grid
+        Its candidates.
     measured
         What was measured before.
     """
 
-    def __init__(self, setting: TrainingSetting, measured: Sequence[Measurement]) -> None:
-        self.setting = setting
+    def __init__(self, grid: SearchGrid, measured: Sequence[Measurement]) -> None:
+        self.grid = grid
         self.reached: dict[tuple[Pair, int], Measurement] = {}
         self.running: dict[tuple[Pair, int], TrainingProgress] = {}
         self.refit: TrainingProgress | None = None
@@ -73,7 +73,7 @@ class Sweep:
     @property
     def n_planned(self) -> int:
         """How many candidates the search takes, those of later rungs included."""
-        return self.setting.n_measurements
+        return self.grid.n_measurements
 
     @property
     def n_diverged(self) -> int:
@@ -93,7 +93,7 @@ class Sweep:
         The search goes on at its rate of steps so far, of all workers and with what lies between
         two candidates; the final training at those of one candidate.
         """
-        batch = self.setting.batch_size
+        batch = self.grid.batch_size
         if self.refit:
             rate = self.refit.images_per_second
             return (self.refit.steps - self.refit.step) * batch / rate if rate else None
@@ -102,13 +102,13 @@ class Sweep:
         if not known or not self._done or self._began is None or now <= self._began:
             return None
         searching = self._steps_left() * (now - self._began) / self._done
-        return searching + self.setting.steps * batch / median(known)
+        return searching + self.grid.final_steps * batch / median(known)
 
     def _steps_left(self) -> int:
         """Steps of candidates; one that diverged takes none of its rest."""
         settled = sum(steps for _, steps in self.reached)
         under_way = sum(run.step for run in self.running.values())
-        return max(0, self.setting.training_steps - self.setting.steps - settled - under_way)
+        return max(0, self.grid.search_steps - settled - under_way)
 
     @property
     def best(self) -> Measurement | None:
@@ -121,7 +121,7 @@ class Sweep:
         """Number of the rung it is at (from 1), its candidates and their steps; None of a grid."""
         keys = [*self.reached, *self.running]
         steps = max((steps for _, steps in keys), default=0)
-        for number, (n, its_steps) in enumerate(self.setting.rungs, start=1):
+        for number, (n, its_steps) in enumerate(self.grid.rungs, start=1):
             if its_steps >= steps:
                 return number, n, its_steps
         return None
@@ -178,7 +178,7 @@ def summary(sweep: Sweep, now: float) -> str:
 
 
 def _rung_line(sweep: Sweep) -> Iterator[str]:
-    rungs = sweep.setting.rungs
+    rungs = sweep.grid.rungs
     if (rung := sweep.rung()) and not sweep.refit:
         number, n, steps = rung
         yield f"  rung {number} of {len(rungs)}: {n} candidates for {steps:,} steps"
@@ -186,12 +186,12 @@ def _rung_line(sweep: Sweep) -> Iterator[str]:
 
 def _grid(sweep: Sweep) -> Table:
     """One row per learning rate, one column per decay."""
-    setting, best = sweep.setting, sweep.best
+    grid, best = sweep.grid, sweep.best
     # As wide as the cells, which end with a mark.
-    decays = [f"{_short(decay)} " for decay in setting.decays]
-    table = plain_table("  rate \\ decay", *decays, right={"  rate \\ decay", *decays})
-    for rate in setting.learning_rates:
-        cells = [_cell(sweep, (rate, decay), best) for decay in setting.decays]
+    names = [f"{_short(decay)} " for decay in grid.weight_decays]
+    table = plain_table("  rate \\ decay", *names, right={"  rate \\ decay", *names})
+    for rate in grid.learning_rates:
+        cells = [_cell(sweep, (rate, decay), best) for decay in grid.weight_decays]
         table.add_row(_short(rate), *cells)
     return table
 

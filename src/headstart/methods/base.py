@@ -1,7 +1,8 @@
 """The protocol of a method of transfer, and settings by name and options."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import dropwhile
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -42,6 +43,11 @@ class ResourceEstimate:
         Keys of the cached table and of the trial's rows of it. Trials with equal keys share them.
     n_bytes, whole
         Size in bytes of these rows, and of the complete table.
+    steps, batch_size
+        Updates of the trainings that are not measured yet, and images per update; None where
+        nothing is trained.
+    evaluated
+        Images that trained networks are evaluated on.
     """
 
     weights: bool
@@ -50,6 +56,9 @@ class ResourceEstimate:
     rows: str
     n_bytes: int
     whole: int
+    steps: int = 0
+    batch_size: int | None = None
+    evaluated: int = 0
 
 
 @dataclass(frozen=True)
@@ -130,8 +139,8 @@ class Method(Protocol):
     on_features: bool
     protocols: Mapping[str, Mapping[str, Any]]
 
-    def needs(self, trial: Trial) -> ResourceEstimate:
-        """Return the resources that a trial needs."""
+    def needs(self, trial: Trial, measured: Sequence[Measurement] = ()) -> ResourceEstimate:
+        """Return the resources that a trial needs, without those of what is measured."""
         ...
 
     def open(self, trial: Trial, context: RunContext) -> PreparedTrial:
@@ -145,9 +154,9 @@ def method_of(trial: Trial) -> Method:
     return method
 
 
-def needs(trial: Trial) -> ResourceEstimate:
-    """Return the resources that a trial needs."""
-    return method_of(trial).needs(trial)
+def needs(trial: Trial, measured: Sequence[Measurement] = ()) -> ResourceEstimate:
+    """Return the resources that a trial needs, without those of what is measured."""
+    return method_of(trial).needs(trial, measured)
 
 
 def find(name: str, *, protocol: str | None = None, **options: Any) -> Setting:
@@ -172,30 +181,32 @@ def find(name: str, *, protocol: str | None = None, **options: Any) -> Setting:
     if not isinstance(protocol, str) or protocol not in method.protocols:
         raise UnknownNameError(f"protocol of setting '{name}'", str(protocol), method.protocols)
     kind = method.setting
-    allowed = kind.model_fields.keys() - {"name", "protocol", "implementation"}
+    allowed = kind.options()
+    options = {kind.renamed.get(option, option): value for option, value in options.items()}
     for option in options:
         if option not in allowed:
             known = allowed | {"protocol"}
             raise UnknownNameError(f"option of setting '{name}'", option, known)
     try:
-        preset = kind(protocol=protocol, **method.protocols[protocol])
-        chosen = kind(**{**preset.model_dump(), **options})
+        preset = kind(protocol=protocol, **method.protocols[protocol]).model_dump()
+        chosen = kind(**{**preset, **options})
     except ValidationError as error:
-        raise _invalid(name, error) from error
+        raise _invalid(name, allowed, error) from error
+    fields = chosen.model_dump()
     departs = [
-        option
-        for option in sorted(allowed - {"precision"})
-        if getattr(chosen, option) != getattr(preset, option)
+        option for option in sorted(allowed - {"precision"}) if fields[option] != preset[option]
     ]
     if departs:
         chosen = chosen.model_copy(update={"protocol": f"{protocol} ({', '.join(departs)})"})
     return chosen
 
 
-def _invalid(setting: str, error: ValidationError) -> StudyError:
+def _invalid(setting: str, allowed: Collection[str], error: ValidationError) -> StudyError:
     """Return an error that says which option is wrong, and what was expected."""
     found = first_invalid(error)
-    option = ".".join(str(part) for part in found.place)
+    # The fields of a training are options of the setting itself.
+    place = dropwhile(lambda part: part not in allowed, found.place)
+    option = ".".join(str(part) for part in place)
     # What is wrong with several options together has no place of its own.
     said = f"invalid {option} {found.shown}: expected {found.expected}"
     return StudyError(

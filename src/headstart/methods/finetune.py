@@ -4,10 +4,19 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from itertools import product
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import (
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    PositiveFloat,
+    PositiveInt,
+    field_validator,
+    model_validator,
+)
 
 from headstart import metrics, models
 from headstart.clock import Clock
@@ -19,47 +28,197 @@ from headstart.methods.base import ResourceEstimate, TestScores
 from headstart.methods.training_images import TrainingImages
 from headstart.spec import (
     Candidate,
-    FinetuneSetting,
+    Crop,
     Measurement,
     Model,
-    ScratchSetting,
+    SearchGrid,
     Selection,
     Setting,
-    TrainingSetting,
+    TrainingConfig,
     Trial,
     Value,
     Weights,
     digest,
 )
+from headstart.spec.training import EmbedsTraining
 
 if TYPE_CHECKING:
     from headstart.models.network import Network
-    from headstart.training import Crop, Hyperparameters, Progress, Trained
+    from headstart.training import Progress, Trained
 
 __all__ = [
     "FINETUNE",
     "SCRATCH",
     "FineTune",
+    "FinetuneSetting",
     "PreparedTraining",
-    "check_budget",
-    "epoch_steps",
+    "ScratchSetting",
+    "TrainingSetting",
     "next_candidates",
     "select_best",
 ]
 
 Rows = npt.NDArray[np.int64]
-
+# Number of candidates, and steps of each.
+Rung = tuple[PositiveInt, PositiveInt]
+Rates = Annotated[tuple[PositiveFloat, ...], Field(min_length=1)]
 
 STEPS, RATE, DECAY, CROP = "steps", "learning_rate", "weight_decay", "crop"
 ACCURACY = "accuracy"
 
+
+def _log_spaced(first: float, last: float, n: int) -> tuple[float, ...]:
+    """Return n values whose logarithms are evenly spaced, with 12 digits."""
+    return tuple(float(f"{10 ** (first + (last - first) * i / (n - 1)):.12g}") for i in range(n))
+
+
+# Kornblith et al. 2019 as restated by Chen et al. (SimCLR, 2020), appendix B.8.2.
+FINETUNE_RATES = _log_spaced(-4, -1, 7)
+SCRATCH_RATES = _log_spaced(-3, 0, 7)
+WEIGHT_DECAYS = (0.0, *_log_spaced(-6, -3, 7))
 
 # Successive halving: all candidates for few steps, a quarter for more, four for all steps.
 HALVING = {"steps": 19_531, "search": "rungs", "rungs": ((56, 1_220), (14, 4_882), (4, 19_531))}
 # All candidates for few steps, then only the best in full: the baseline of searches.
 SHORT = {"steps": 19_531, "search": "rungs", "rungs": ((56, 1_220),)}
 # Takes minutes on a CPU for a few hundred images.
-QUICK = {"steps": 40, "batch_size": 32, "decays": (0.0, 1e-5)}
+QUICK = {"steps": 40, "batch_size": 32, "weight_decays": (0.0, 1e-5)}
+
+
+class TrainingSetting(EmbedsTraining, Setting):
+    """Training of the whole network, with hyperparameters selected on validation.
+
+    Every pair of `learning_rates` and `weight_decays` is a candidate, trained as `training` says. A
+    weight decay is the fraction of a weight that is lost at a step of the full learning rate: the
+    coefficient of ``||w||^2 / 2`` is the weight decay divided by the learning rate. Each candidate
+    is scored on validation by every evaluation of `crops` (the full image, or its central 87.5 %),
+    and the best pair of candidate and crop is selected. The network is then trained on train +
+    validation.
+
+    `search` ``"grid"`` trains all candidates for the full number of steps. ``"rungs"`` trains those
+    of `rungs`, (candidates, steps) each: all of them in the first rung, the best of them anew in
+    the next. Every run has a whole cosine schedule, since accuracies in the middle of a longer one
+    favour small learning rates.
+
+    `side` is the shorter side of cached images, in pixels.
+    """
+
+    model_config = ConfigDict(validate_by_name=True, serialize_by_alias=True)
+
+    chosen: ClassVar[tuple[str, ...]] = (RATE, DECAY, CROP)
+    renamed: ClassVar[Mapping[str, str]] = MappingProxyType({"weight_decays": "decays"})
+    training_options: ClassVar[tuple[str, ...]] = (
+        "steps",
+        "batch_size",
+        "momentum",
+        "nesterov",
+        "decayed",
+        "batch_norm_window",
+        "crop_area",
+        "crop_aspect",
+        "flip",
+        "micro_batch",
+    )
+    training_defaults: ClassVar[Mapping[str, Any]] = MappingProxyType({"steps": 20_000})
+
+    protocol: str = "kornblith2019"
+    learning_rates: Rates = FINETUNE_RATES
+    weight_decays: Annotated[tuple[NonNegativeFloat, ...], Field(min_length=1, alias="decays")] = (
+        WEIGHT_DECAYS
+    )
+    crops: Annotated[tuple[Crop, ...], Field(min_length=1)] = ("full", "central")
+    side: PositiveInt = 256
+    search: Literal["grid", "rungs"] = "grid"
+    rungs: tuple[Rung, ...] = ()
+    # Increase it when a change of the code may change results of the same fields.
+    implementation: int = 1
+
+    @classmethod
+    def options(cls) -> set[str]:
+        names = super().options() - {"training", *cls.renamed}
+        return names | {*cls.training_options, *cls.renamed.values()}
+
+    @property
+    def n_candidates(self) -> int:
+        """Number of pairs of learning rate and weight decay."""
+        return len(self.learning_rates) * len(self.weight_decays)
+
+    @property
+    def n_measurements(self) -> int:
+        return sum(n for n, _ in self.rungs) if self.rungs else self.n_candidates
+
+    @property
+    def grid(self) -> SearchGrid:
+        steps = self.training.steps
+        rungs = self.rungs or ((self.n_candidates, steps),)
+        return SearchGrid(
+            self.learning_rates,
+            self.weight_decays,
+            self.rungs,
+            self.n_measurements,
+            sum(n * rung_steps for n, rung_steps in rungs),
+            steps,
+            self.training.batch_size,
+        )
+
+    @property
+    def columns(self) -> dict[str, Any]:
+        return {"steps": self.training.steps, "batch_size": self.training.batch_size}
+
+    def check_budget(self, n_images: int, *, whole_epoch: bool) -> None:
+        batch_size = self.training.batch_size
+        if batch_size > n_images:
+            raise TrainingError(
+                f"setting '{self.name}': a batch of {batch_size} is larger than the data, "
+                f"{n_images:,} training images: lower batch_size",
+                code="training.batch_too_large",
+                batch_size=batch_size,
+                n_images=n_images,
+            )
+        epoch = -(-n_images // batch_size)
+        shortest = min([self.training.steps, *(steps for _, steps in self.rungs)])
+        if whole_epoch and shortest < epoch:
+            raise TrainingError(
+                f"setting '{self.name}': {shortest:,} steps of {batch_size} images are less than "
+                f"one epoch of {n_images:,} training images: raise steps to at least {epoch:,}, or "
+                "lower --limit",
+                code="training.less_than_epoch",
+                steps=shortest,
+                epoch=epoch,
+            )
+
+    @field_validator("learning_rates", "weight_decays")
+    @classmethod
+    def _without_repetition(cls, values: tuple[float, ...]) -> tuple[float, ...]:
+        return tuple(dict.fromkeys(values))
+
+    @model_validator(mode="after")
+    def _rungs_fit(self) -> Self:
+        if (self.search == "rungs") != bool(self.rungs):
+            raise ValueError("search = 'rungs' needs rungs, and rungs need search = 'rungs'")
+        if self.rungs:
+            counts = [n for n, _ in self.rungs]
+            if counts[0] != self.n_candidates or counts != sorted(counts, reverse=True):
+                raise ValueError(
+                    f"the first rung must train all {self.n_candidates} candidates, and each "
+                    f"later one no more than the one before: found {', '.join(map(str, counts))}"
+                )
+        return self
+
+
+class FinetuneSetting(TrainingSetting):
+    """Training that starts from the pretrained weights, with a new classifier."""
+
+    name: Literal["finetune"] = "finetune"
+
+
+class ScratchSetting(TrainingSetting):
+    """Training that starts from random weights, drawn by the trial's seed."""
+
+    pretrained: ClassVar[bool] = False
+
+    name: Literal["scratch"] = "scratch"
+    learning_rates: Rates = SCRATCH_RATES
 
 
 class FineTune:
@@ -83,8 +242,8 @@ class FineTune:
         self.setting: type[Setting] = setting
         self.protocols: Mapping[str, Mapping[str, Any]] = MappingProxyType(dict(protocols))
 
-    def needs(self, trial: Trial) -> ResourceEstimate:
-        """Return the resources of a trial: weights unless from scratch, disk for its images."""
+    def needs(self, trial: Trial, measured: Sequence[Measurement] = ()) -> ResourceEstimate:
+        """Return the resources: weights unless from scratch, disk for images, and steps."""
         setting, dataset = _setting(trial), trial.dataset
         # A limited dataset is cached separately; few images per class share the whole cache.
         drawn: list[object] = []
@@ -96,7 +255,20 @@ class FineTune:
             )
         n_bytes = bytes_needed(sum(n for _, n in sizes), setting.side)
         table = digest([dataset.images_revision, setting.side, *drawn])
-        return ResourceEstimate(setting.pretrained, False, table, table, n_bytes, n_bytes)
+        grid, used = setting.grid, dataset.used_sizes
+        done = [int(m.candidate.values[STEPS]) for m in measured]
+        evaluations = (grid.n_measurements - len(done)) * len(setting.crops)
+        return ResourceEstimate(
+            setting.pretrained,
+            False,
+            table,
+            table,
+            n_bytes,
+            n_bytes,
+            steps=grid.search_steps + grid.final_steps - sum(done),
+            batch_size=grid.batch_size,
+            evaluated=evaluations * used.validation + used.test,
+        )
 
     def open(self, trial: Trial, context: RunContext) -> "PreparedTraining":
         return PreparedTraining(trial, context)
@@ -121,7 +293,7 @@ SCRATCH = FineTune(
         "simclr2020": {
             "crops": ("central",),
             "steps": 40_000,
-            "decays": tuple(float(f"{10 ** (-5 + i / 2):.12g}") for i in range(8)),
+            "weight_decays": tuple(float(f"{10 ** (-5 + i / 2):.12g}") for i in range(8)),
         },
         "halving": HALVING,
         "short": SHORT,
@@ -179,7 +351,7 @@ class PreparedTraining:
         """Train on train + validation for the full number of steps; score the test images."""
         clock = Clock()
         images = self.images
-        values = {**selection.chosen, "steps": float(self.setting.steps)}
+        values = {**selection.chosen, "steps": float(self.setting.training.steps)}
         rows = images.train_rows
         if self.trial.dataset.examples_per_class is None:
             rows = np.concatenate([rows, images.validation_rows])
@@ -233,7 +405,7 @@ class PreparedTraining:
             network,
             rows,
             trial.model,
-            self._hyperparameters(values),
+            self.config_of(values),
             stage=f"{what}: rate {rate:.2g}, decay {decay:.2g}",
             checkpoint=place,
             identity=identity,
@@ -254,27 +426,18 @@ class PreparedTraining:
         """Return (n, K) float32 decision values of some rows."""
         return self.images.scores(network, rows, self.trial.model, crop, self.setting.precision)
 
-    def _hyperparameters(self, values: dict[str, Value]) -> "Hyperparameters":
-        from headstart.training import Hyperparameters
-
-        setting, rate = self.setting, float(values["learning_rate"])
-        return Hyperparameters(
+    def config_of(self, values: dict[str, Value]) -> TrainingConfig:
+        """Return the configuration of a candidate's run."""
+        training, dataset = self.setting.training, self.trial.dataset
+        rate, weight_decay = float(values["learning_rate"]), float(values["weight_decay"])
+        return training.replace(
             steps=int(values["steps"]),
             learning_rate=rate,
-            weight_decay=float(values["weight_decay"]) / rate,
-            batch_size=setting.batch_size,
-            decayed=setting.decayed,
-            momentum=setting.momentum,
-            nesterov=setting.nesterov,
-            batch_norm_window=setting.batch_norm_window,
-            loss=kind_of(self.trial.dataset.metric).loss,
+            optimizer=training.optimizer.replace(weight_decay=weight_decay / rate),
+            loss=kind_of(dataset.metric).loss,
             auxiliary_weight=models.auxiliary_weight(self.trial.model),
-            crop_area=setting.crop_area,
-            crop_aspect=setting.crop_aspect,
-            flip=setting.flip,
-            micro_batch=setting.micro_batch,
-            allow_repeats=self.trial.dataset.examples_per_class is not None,
-            precision=setting.precision,
+            allow_repeats=dataset.examples_per_class is not None,
+            precision=self.setting.precision,
             seed=self._seed("training"),
         )
 
@@ -295,10 +458,10 @@ def next_candidates(
         All measurements so far, in any order.
     """
     known = {measurement.candidate.key: measurement for measurement in measured}
-    rungs = setting.rungs or ((setting.n_candidates, setting.steps),)
+    rungs = setting.rungs or ((setting.n_candidates, setting.training.steps),)
     wanted = [
         Candidate(values={RATE: rate, DECAY: decay, STEPS: rungs[0][1]})
-        for rate, decay in product(setting.learning_rates, setting.decays)
+        for rate, decay in product(setting.learning_rates, setting.weight_decays)
     ]
     for place, (n, steps) in enumerate(rungs):
         if place:
@@ -327,12 +490,14 @@ def select_best(setting: TrainingSetting, measured: Sequence[Measurement]) -> Se
     ordered = sorted(
         measured, key=lambda m: (-_number(m, STEPS), _number(m, RATE), _number(m, DECAY))
     )
-    steps = setting.rungs[-1][1] if setting.rungs else setting.steps
+    steps = setting.rungs[-1][1] if setting.rungs else setting.training.steps
     last = [m for m in ordered if _number(m, STEPS) == steps and m.status == "complete"]
     if not last:
         raise TrainingError(
             f"all {len(measured)} candidates diverged, learning rates "
-            f"{min(setting.learning_rates):g} to {max(setting.learning_rates):g}: try lower ones"
+            f"{min(setting.learning_rates):g} to {max(setting.learning_rates):g}: try lower ones",
+            code="training.all_diverged",
+            n=len(measured),
         )
     rows = [row for measurement in last for row in measurement.curve]
     best = max(rows, key=lambda row: (row[ACCURACY], row[DECAY], -float(row[RATE])))
@@ -358,30 +523,6 @@ def _number(measurement: Measurement, name: str) -> float:
     return float(value)
 
 
-def check_budget(setting: TrainingSetting, n_images: int, *, whole_epoch: bool = True) -> None:
-    """Raise TrainingError if a batch is larger than the data.
-
-    With `whole_epoch`, also raise it if a run is shorter than one epoch.
-    """
-    if setting.batch_size > n_images:
-        raise TrainingError(
-            f"setting '{setting.name}': a batch of {setting.batch_size} is larger than the data, "
-            f"{n_images:,} training images: lower batch_size"
-        )
-    shortest = min([setting.steps, *(steps for _, steps in setting.rungs)])
-    if whole_epoch and shortest < epoch_steps(setting, n_images):
-        raise TrainingError(
-            f"setting '{setting.name}': {shortest:,} steps of {setting.batch_size} images are less "
-            f"than one epoch of {n_images:,} training images: raise steps to "
-            f"{epoch_steps(setting, n_images):,} at least, or lower --limit"
-        )
-
-
-def epoch_steps(setting: TrainingSetting, n_images: int) -> int:
-    """Return the number of steps of one epoch."""
-    return -(-n_images // setting.batch_size)
-
-
 def _begun(trial: Trial) -> Model:
     """Return the model with its initial weights."""
     if trial.setting.pretrained:
@@ -391,8 +532,7 @@ def _begun(trial: Trial) -> Model:
 
 
 def _setting(trial: Trial) -> TrainingSetting:
-    if not isinstance(trial.setting, TrainingSetting):
-        raise TypeError(f"expected a setting that trains, found {trial.setting.name}")
+    assert isinstance(trial.setting, TrainingSetting)  # noqa: S101 - the registry found us by its name
     return trial.setting
 
 

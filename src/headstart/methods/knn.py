@@ -81,7 +81,7 @@ class KNearestNeighbours:
         }
     )
 
-    def needs(self, trial: Trial) -> ResourceEstimate:
+    def needs(self, trial: Trial, measured: Sequence[Measurement] = ()) -> ResourceEstimate:  # noqa: ARG002
         return needs_features(trial, _setting(trial).resize)
 
     def open(self, trial: Trial, context: RunContext) -> "PreparedNeighbours":

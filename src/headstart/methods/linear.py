@@ -74,7 +74,7 @@ class LinearProbe:
     setting = LinearSetting
     protocols = MappingProxyType({"kornblith2019": {}, "simclr2020": {"resize": "center-crop"}})
 
-    def needs(self, trial: Trial) -> ResourceEstimate:
+    def needs(self, trial: Trial, measured: Sequence[Measurement] = ()) -> ResourceEstimate:  # noqa: ARG002
         return needs_features(trial, _setting(trial).resize)
 
     def open(self, trial: Trial, context: RunContext) -> "PreparedProbe":

@@ -15,13 +15,12 @@ from headstart.datasets.image_cache import PreparedForm, PreparedImages
 from headstart.datasets.image_cache_prepare import prepare_images
 from headstart.errors import DatasetError, TrainingError
 from headstart.labels import kind_of
-from headstart.spec import Dataset, Model
+from headstart.spec import Crop, Dataset, Model, TrainingConfig
 
 if TYPE_CHECKING:
     from headstart.models.network import Network
     from headstart.spec.setting import Precision
-    from headstart.training import Crop, Hyperparameters, Input, Progress, Trained
-    from headstart.training.ranks import Ranks
+    from headstart.training import InputSpec, Progress, Ranks, Trained
 
 __all__ = ["TrainingImages", "input_of"]
 
@@ -122,13 +121,20 @@ class TrainingImages:
         dataset = self.dataset
         for name, rows in (("validation", self.validation_rows), ("test", self.test_rows)):
             if not len(rows):
-                raise DatasetError(f"dataset '{dataset.name}' has no {name} image that decodes")
+                raise DatasetError(
+                    f"dataset '{dataset.name}' has no {name} image that decodes",
+                    code="dataset.split_empty",
+                    split=name,
+                )
         kind = kind_of(dataset.metric)
         counts = kind.counts(self.labels[self.train_rows], self.splits.n_classes)
         if not counts.all():
+            empty = dataset.classes[int(np.argmin(counts))]
             raise DatasetError(
                 f"dataset '{dataset.name}' has a class with no training example that decodes: "
-                f"'{dataset.classes[int(np.argmin(counts))]}'"
+                f"'{empty}'",
+                code="dataset.class_empty",
+                name=empty,
             )
 
     def fit(
@@ -136,7 +142,7 @@ class TrainingImages:
         network: "Network",
         rows: Rows,
         model: Model,
-        hyperparameters: "Hyperparameters",
+        config: TrainingConfig,
         *,
         stage: str,
         checkpoint: Path,
@@ -168,23 +174,23 @@ class TrainingImages:
         device = resolve_device(self.context.device)
         if ranks:
             device = ranks.place(device)
-        self.context.reporter.stage(stage, total=hyperparameters.steps, unit="steps")
+        self.context.reporter.stage(stage, total=config.steps, unit="steps")
         return train(
             network,
             load_pixels(self.prepared.take(rows), device),
             self.labels[rows],
             input_of(model),
-            hyperparameters,
+            config,
             device=device,
             checkpoint=checkpoint,
             save_seconds=save_seconds,
             identity=identity,
-            watch=_advancing(self.context.reporter, on_progress),
+            on_progress=_advancing(self.context.reporter, on_progress),
             ranks=ranks,
         )
 
     def scores(
-        self, network: "Network", rows: Rows, model: Model, crop: "Crop", precision: "Precision"
+        self, network: "Network", rows: Rows, model: Model, crop: Crop, precision: "Precision"
     ) -> npt.NDArray[np.float32]:
         """Return (n, K) float32 decision values of some rows."""
         from headstart.devices import resolve_device
@@ -212,17 +218,17 @@ def _advancing(
     """Return a callback that advances the reporter and calls `on_progress`."""
     done = 0
 
-    def watch(progress: "Progress") -> None:
+    def advance(progress: "Progress") -> None:
         nonlocal done
         reporter.advance(progress.step - done)
         done = progress.step
         if on_progress:
             on_progress(progress)
 
-    return watch
+    return advance
 
 
-def input_of(model: Model) -> "Input":
+def input_of(model: Model) -> "InputSpec":
     """Return the input specification of a model, for `headstart.training`.
 
     Raises
@@ -230,7 +236,7 @@ def input_of(model: Model) -> "Input":
     TrainingError
         Its interpolation is neither bicubic nor bilinear.
     """
-    from headstart.training import Input
+    from headstart.training import InputSpec
 
     interpolation = model.interpolation
     if interpolation not in ("bicubic", "bilinear"):
@@ -239,4 +245,4 @@ def input_of(model: Model) -> "Input":
             "choose one with ?interpolation=",
             code="training.interpolation_unsupported", found=interpolation,
         )  # fmt: skip
-    return Input(model.input_size, model.mean, model.std, interpolation)
+    return InputSpec(model.input_size, model.mean, model.std, interpolation)

@@ -79,7 +79,7 @@ def _training(rates: tuple[float, ...], **options: Any) -> Fields:
     """Return options of fine-tuning on a target: these learning rates, the whole image."""
     usual = {
         "protocol": "quick",
-        "decays": [0.0],
+        "weight_decays": [0.0],
         "side": 32,
         "crop_area": [0.5, 1.0],
         "flip": False,

@@ -12,7 +12,7 @@ from headstart.context import ProgressReporter
 from headstart.datasets.image_cache import SIDE
 from headstart.errors import StudyError, TrainingError
 from headstart.labels import kind_of
-from headstart.spec import Dataset, Recipe
+from headstart.spec import Dataset, Recipe, TrainingConfig
 from headstart.spec.invalid import first_invalid
 
 __all__ = ["make_recipe"]
@@ -70,7 +70,7 @@ def make_recipe(
     found = datasets.find(dataset, limit=limit, skip_broken=skip_broken, reporter=reporter)
     model = models.find(arch)
     given = {name: value for name, value in options.items() if value is not None}
-    batch_size = given.get("batch_size", Recipe.model_fields["batch_size"].default)
+    batch_size = given.get("batch_size", TrainingConfig.model_fields["batch_size"].default)
     n_images = n_training(found)
     usual = {
         "steps": ceil(EPOCHS * n_images / max(1, batch_size)),
@@ -81,10 +81,12 @@ def make_recipe(
         recipe = Recipe(model=model, dataset=found, **{**usual, **given})
     except ValidationError as error:
         wrong = first_invalid(error)
-        name = str(wrong.place[0]) if wrong.place else "recipe"
+        # The fields of a training are options of the recipe itself.
+        place = [part for part in wrong.place if part not in ("training", "optimizer")]
+        name = str(place[0]) if place else "recipe"
         value = given.get(name)
-        if isinstance(value, tuple) and wrong.place[1:]:
-            value = value[int(wrong.place[1])]
+        if isinstance(value, tuple) and place[1:]:
+            value = value[int(place[1])]
         expected = EXPECTED.get(name, wrong.expected)
         raise StudyError(
             f"invalid --{name.replace('_', '-')} {value}: expected {expected}",
@@ -112,11 +114,12 @@ def check_dataset(recipe: Recipe) -> None:
             code="pretrain.multilabel",
             dataset=dataset.name,
         )
-    if recipe.batch_size > n_images:
+    batch_size = recipe.training.batch_size
+    if batch_size > n_images:
         raise TrainingError(
-            f"a batch of {recipe.batch_size} is larger than the data, {n_images:,} training images "
-            f"of dataset '{dataset.name}': lower --batch-size",
-            code="pretrain.batch_too_large",
-            batch_size=recipe.batch_size,
+            f"a batch of {batch_size} is larger than the data, {n_images:,} training images of "
+            f"dataset '{dataset.name}': lower --batch-size",
+            code="training.batch_too_large",
+            batch_size=batch_size,
             n_images=n_images,
         )

@@ -20,8 +20,7 @@ from headstart.versions import provenance
 
 if TYPE_CHECKING:
     from headstart.models.network import Network
-    from headstart.training import Hyperparameters, Trained
-    from headstart.training.ranks import Ranks
+    from headstart.training import Ranks, Trained
 
 __all__ = ["begin", "check", "pretrain", "run_job"]
 
@@ -106,7 +105,7 @@ def check(recipe: Recipe, context: RunContext) -> "Network":
     """
     from headstart.devices import require_fast, resolve_device
 
-    require_fast(recipe.precision, resolve_device(context.device))
+    require_fast(recipe.training.precision, resolve_device(context.device))
     network = begin(recipe, context)
     datasets.fetch(recipe.dataset, context.cache, context.reporter)
     datasets.check_images(recipe.dataset, context.cache, context.reporter)
@@ -129,8 +128,11 @@ def _pretrain(
     if trained.diverged_at is not None:
         _checkpoint(recipe, context.cache).unlink(missing_ok=True)
         raise TrainingError(
-            f"pretraining '{name}' diverged at step {trained.diverged_at:,} of {recipe.steps:,}: "
-            f"lower --learning-rate, {recipe.learning_rate:g} now"
+            f"pretraining '{name}' diverged at step {trained.diverged_at:,} of "
+            f"{recipe.training.steps:,}: lower --learning-rate, "
+            f"{recipe.training.learning_rate:g} now",
+            code="training.diverged",
+            step=trained.diverged_at,
         )
     for note in trained.notes:
         context.reporter.note(f"{name}: {note}")
@@ -172,7 +174,10 @@ def _train(
         network,
         np.concatenate([examples.train_rows, examples.validation_rows]),
         recipe.model,
-        _hyperparameters(recipe),
+        recipe.training.replace(
+            auxiliary_weight=models.auxiliary_weight(_begun(recipe)),
+            seed=recipe.seed_of("training"),
+        ),
         stage=f"pretraining on {recipe.dataset.name}",
         checkpoint=_checkpoint(recipe, context.cache),
         identity=recipe.key,
@@ -191,15 +196,16 @@ def _test(
     """
     examples.context.reporter.stage(f"testing on {recipe.dataset.name}")
     scores = examples.scores(
-        network, examples.test_rows, recipe.model, recipe.view, recipe.precision
+        network, examples.test_rows, recipe.model, recipe.view, recipe.training.precision
     )
     if not np.isfinite(scores).all():
         raise TrainingError(
             "scores of the trained network hold NaN or infinity: lower --learning-rate, "
-            f"{recipe.learning_rate:g} now"
+            f"{recipe.training.learning_rate:g} now",
+            code="training.scores_not_finite",
         )
     # Opening the labels needs a selection: the recipe, fixed in advance.
-    chosen = {"learning_rate": recipe.learning_rate, "steps": float(recipe.steps)}
+    chosen = {"learning_rate": recipe.training.learning_rate, "steps": float(recipe.training.steps)}
     selection = Selection(
         examples=examples.splits.revision, chosen=chosen, validation_curve=(chosen,)
     )
@@ -218,27 +224,6 @@ def _begun(recipe: Recipe) -> Model:
         "tags": tags,
     }
     return recipe.model.model_copy(update=changes)
-
-
-def _hyperparameters(recipe: Recipe) -> "Hyperparameters":
-    from headstart.training import Hyperparameters
-
-    return Hyperparameters(
-        steps=recipe.steps,
-        learning_rate=recipe.learning_rate,
-        weight_decay=recipe.weight_decay,
-        batch_size=recipe.batch_size,
-        momentum=recipe.momentum,
-        # The network's own momentum of running statistics, as in the usual programs.
-        batch_norm_window=None,
-        crop_area=recipe.crop_area,
-        crop_aspect=recipe.crop_aspect,
-        flip=recipe.flip,
-        label_smoothing=recipe.label_smoothing,
-        auxiliary_weight=models.auxiliary_weight(_begun(recipe)),
-        precision=recipe.precision,
-        seed=recipe.seed_of("training"),
-    )
 
 
 def _checkpoint(recipe: Recipe, cache: Path) -> Path:

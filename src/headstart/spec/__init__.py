@@ -7,17 +7,18 @@ from headstart.spec.estimate import Estimate
 from headstart.spec.model import Interpolation, Model, Pool, UpstreamAccuracy, Weights
 from headstart.spec.recipe import SWITCHES, Recipe
 from headstart.spec.result import Prediction, Result, Selection
-from headstart.spec.setting import Setting
-from headstart.spec.training import FinetuneSetting, ScratchSetting, TrainingSetting
+from headstart.spec.setting import SearchGrid, Setting
+from headstart.spec.training import SGD, Crop, TrainingConfig
 from headstart.spec.trial import Trial
 
 __all__ = [
+    "SGD",
     "SWITCHES",
     "Candidate",
+    "Crop",
     "Dataset",
     "Decoding",
     "Estimate",
-    "FinetuneSetting",
     "Interpolation",
     "Measurement",
     "Metric",
@@ -26,11 +27,11 @@ __all__ = [
     "Prediction",
     "Recipe",
     "Result",
-    "ScratchSetting",
+    "SearchGrid",
     "Selection",
     "Setting",
     "Sizes",
-    "TrainingSetting",
+    "TrainingConfig",
     "Trial",
     "UpstreamAccuracy",
     "Value",

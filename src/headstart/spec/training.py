@@ -1,124 +1,145 @@
-"""The settings that train a network: fine-tuning, and training from random weights."""
+"""The configuration of a training run, and nouns that embed one."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
+from pydantic import (
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
-from headstart.spec.setting import Setting
+from headstart.spec.noun import Noun
+from headstart.spec.setting import Precision
 
-__all__ = ["FinetuneSetting", "Rung", "ScratchSetting", "TrainingSetting"]
+__all__ = ["OPTIMIZERS", "SGD", "Crop", "EmbedsTraining", "Fraction", "Share", "TrainingConfig"]
 
-
-def _log_spaced(first: float, last: float, n: int) -> tuple[float, ...]:
-    """Values whose logarithms are evenly spaced, with 12 digits."""
-    return tuple(float(f"{10 ** (first + (last - first) * i / (n - 1)):.12g}") for i in range(n))
-
-
-# Kornblith et al. 2019 as restated by Chen et al. (SimCLR, 2020), appendix B.8.2.
-FINETUNE_RATES = _log_spaced(-4, -1, 7)
-SCRATCH_RATES = _log_spaced(-3, 0, 7)
-DECAYS = (0.0, *_log_spaced(-6, -3, 7))
-
-# How many candidates are trained, and for how many steps.
-Rung = tuple[PositiveInt, PositiveInt]
-Rates = Annotated[tuple[PositiveFloat, ...], Field(min_length=1)]
+Share = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
+Fraction = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
+Crop = Literal["full", "central"]
 
 
-class TrainingSetting(Setting):
-    """Stochastic gradient descent on the whole network, hyperparameters chosen on validation.
+class SGD(Noun):
+    """Stochastic gradient descent with momentum.
 
-    Nesterov momentum, a learning rate that falls to zero along half a cosine, `steps` updates of
-    `batch_size` images; random resized crops and flips. Every pair of `learning_rates` and
-    `decays` is a candidate: a decay is the share of a weight that is lost at a step of the full
-    learning rate, so that the coefficient of ``||w||^2 / 2`` is the decay divided by the learning
-    rate. Each candidate is scored on validation by every evaluation of `crops` (the full image, or
-    its central 87.5 %), and the best pair of candidate and crop is chosen. The network is then
-    trained on train + validation.
-
-    `search` says how many of the candidates are trained for long: ``"grid"`` all of them;
-    ``"rungs"`` those of `rungs`, (candidates, steps) each: all at the first, the best of them anew
-    at the next. Every run has a whole cosine of its own, since accuracies in the middle of a long
-    one favour small learning rates.
-
-    `side` is the shorter side that images are kept at. `decayed` says which parameters decay:
-    those of layers, or biases and batch norms too. For the other fields see
-    `headstart.training.Hyperparameters`.
+    `weight_decay` is the coefficient of ``||w||^2 / 2`` in the objective, as in torch's SGD.
+    `decayed` selects the parameters that it applies to: ``"weights"`` of layers only, or ``"all"``,
+    also biases and batch norms.
     """
 
-    chosen: ClassVar[tuple[str, ...]] = ("learning_rate", "weight_decay", "crop")
-
-    protocol: str = "kornblith2019"
-    steps: PositiveInt = 20_000
-    batch_size: PositiveInt = 256
-    learning_rates: Rates = FINETUNE_RATES
-    decays: Annotated[tuple[NonNegativeFloat, ...], Field(min_length=1)] = DECAYS
-    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
-    nesterov: bool = True
-    batch_norm_window: PositiveFloat | None = 10.0
+    kind: Literal["sgd"] = "sgd"
+    weight_decay: Annotated[NonNegativeFloat, Field(allow_inf_nan=False)] = 0.0
     decayed: Literal["weights", "all"] = "weights"
-    crop_area: tuple[PositiveFloat, PositiveFloat] = (0.08, 1.0)
+    momentum: Share = 0.9
+    nesterov: bool = True
+
+
+# By the name in records and study files, which leave out "sgd".
+OPTIMIZERS: Mapping[str, type[SGD]] = MappingProxyType({"sgd": SGD})
+
+
+class TrainingConfig(Noun):
+    """One training run: an optimizer, a half-cosine schedule, and random crops.
+
+    `steps` updates of `batch_size` images; `learning_rate` is that of the first step, and falls to
+    zero. `batch_norm_window` is the momentum of batch norm's running statistics: they keep
+    ``max(1 - window / steps_per_epoch, 0.9)`` of their value at each step (Kornblith et al. 2019:
+    10); None keeps the network's momentum.
+
+    `loss` is ``"softmax"`` over classes, or ``"binary"`` per class, without labels marked
+    difficult. `label_smoothing` is the probability that is spread evenly over all classes, for the
+    softmax loss only (Szegedy et al. 2016, section 7). `auxiliary_weight` is the weight of the loss
+    of each auxiliary classifier; 0 does not train them.
+
+    `crop_area` and `crop_aspect` are ranges of area fraction and aspect ratio of random crops, as
+    in torchvision's ``RandomResizedCrop``; an area of (1, 1) takes the whole image. `flip` mirrors
+    each image with probability 1/2.
+
+    `micro_batch` is the number of images per forward pass, for gradient accumulation; batch norm
+    then uses micro-batch statistics. None passes the whole batch at once. With `allow_repeats` a
+    batch may be larger than the data; it then repeats images, each with its own crop.
+    `precision` ``"bf16"`` uses autocast to bfloat16; weights stay float32. `seed` is that of image
+    order, crops, flips and dropout.
+    """
+
+    steps: PositiveInt
+    learning_rate: Annotated[PositiveFloat, Field(allow_inf_nan=False)] = 0.1
+    optimizer: SGD = SGD()
+    batch_size: PositiveInt = 256
+    batch_norm_window: PositiveFloat | None = 10.0
+    loss: Literal["softmax", "binary"] = "softmax"
+    label_smoothing: Share = 0.0
+    auxiliary_weight: NonNegativeFloat = 0.0
+    crop_area: tuple[Fraction, Fraction] = (0.08, 1.0)
     crop_aspect: tuple[PositiveFloat, PositiveFloat] = (3 / 4, 4 / 3)
     flip: bool = True
-    crops: Annotated[tuple[Literal["full", "central"], ...], Field(min_length=1)] = (
-        "full",
-        "central",
-    )
-    side: PositiveInt = 256
-    search: Literal["grid", "rungs"] = "grid"
-    rungs: tuple[Rung, ...] = ()
     micro_batch: PositiveInt | None = None
-    # Raised whenever the code changes so that the same fields may give another number.
-    implementation: int = 1
+    allow_repeats: bool = False
+    precision: Precision = "fp32"
+    seed: NonNegativeInt = 0
+
+    @model_validator(mode="after")
+    def _smooths_a_distribution(self) -> Self:
+        if self.label_smoothing and self.loss != "softmax":
+            raise ValueError(f"label_smoothing 0 with {self.loss} loss")
+        return self
 
     @property
-    def n_candidates(self) -> int:
-        """How many pairs of learning rate and decay there are."""
-        return len(self.learning_rates) * len(self.decays)
+    def options(self) -> dict[str, Any]:
+        """All fields by name, those of the optimizer among them, as `EmbedsTraining` takes them."""
+        fields = {**dict(self), **dict(self.optimizer)}
+        kind = fields.pop("kind")
+        return {**fields, "optimizer": kind}
 
-    @property
-    def n_measurements(self) -> int:
-        return sum(n for n, _ in self.rungs) if self.rungs else self.n_candidates
 
-    @property
-    def training_steps(self) -> int:
-        """Updates of the whole search and of the final training."""
-        if self.search == "grid":
-            return (self.n_candidates + 1) * self.steps
-        return sum(n * steps for n, steps in self.rungs) + self.steps
+class EmbedsTraining(Noun):
+    """A noun with a `TrainingConfig`, whose options are written beside the noun's own fields.
+
+    A study file has ``{name = "finetune", batch_size = 32, momentum = 0.8}``, and so have records;
+    in Python the same are ``setting.training.batch_size`` and
+    ``setting.training.optimizer.momentum``.
+
+    Parameters
+    ----------
+    training_options
+        Names of the options; whatever else a run needs is set for each run.
+    training_defaults
+        Values that differ from the defaults of `TrainingConfig`.
+    """
+
+    training_options: ClassVar[tuple[str, ...]] = ()
+    training_defaults: ClassVar[Mapping[str, Any]] = MappingProxyType({})
+
+    training: TrainingConfig
 
     @model_validator(mode="before")
     @classmethod
-    def _without_repetition(cls, fields: Any) -> Any:
-        if isinstance(fields, dict):
-            for name in ("learning_rates", "decays"):
-                if isinstance(fields.get(name), list | tuple):
-                    fields = {**fields, name: tuple(dict.fromkeys(fields[name]))}
-        return fields
+    def _nest(cls, fields: Any) -> Any:
+        if not isinstance(fields, Mapping):
+            return fields
+        options = (*cls.training_options, "optimizer")
+        own = {name: value for name, value in fields.items() if name in options}
+        rest = {name: value for name, value in fields.items() if name not in own}
+        given = rest.pop("training", None)
+        training = {**(given.options if given else cls.training_defaults), **own}
+        kind = training.pop("optimizer", "sgd")
+        # An unknown kind is refused by the validation of the optimizer.
+        fields_of_kind = OPTIMIZERS.get(str(kind), SGD).model_fields
+        known = {name: training.pop(name) for name in fields_of_kind if name in training}
+        return {**rest, "training": {**training, "optimizer": {"kind": kind, **known}}}
 
-    @model_validator(mode="after")
-    def _rungs_fit(self) -> Self:
-        if (self.search == "rungs") != bool(self.rungs):
-            raise ValueError("rungs go with search = 'rungs', and it needs some")
-        if self.rungs:
-            counts = [n for n, _ in self.rungs]
-            if counts[0] != self.n_candidates or counts != sorted(counts, reverse=True):
-                raise ValueError(
-                    f"the first rung has to train all {self.n_candidates} candidates, and each "
-                    f"other no more than the one before: found {', '.join(map(str, counts))}"
-                )
-        return self
-
-
-class FinetuneSetting(TrainingSetting):
-    """Training that starts from the pretrained weights, with a fresh classifier."""
-
-    name: Literal["finetune"] = "finetune"
-
-
-class ScratchSetting(TrainingSetting):
-    """Training that starts from random weights, drawn by the trial's seed."""
-
-    pretrained: ClassVar[bool] = False
-
-    name: Literal["scratch"] = "scratch"
-    learning_rates: Rates = SCRATCH_RATES
+    @model_serializer(mode="wrap")
+    def _flatten(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        fields: dict[str, Any] = handler(self)
+        training = fields.pop("training")
+        optimizer = training.pop("optimizer")
+        training |= optimizer
+        # Records from before there were other optimizers have no kind.
+        named = {} if optimizer["kind"] == "sgd" else {"optimizer": optimizer["kind"]}
+        return {**fields, **{name: training[name] for name in self.training_options}, **named}

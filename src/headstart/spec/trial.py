@@ -11,7 +11,6 @@ from headstart.spec.digest import digest
 from headstart.spec.model import Model
 from headstart.spec.noun import Noun
 from headstart.spec.setting import ForeignSetting, Setting
-from headstart.spec.training import TrainingSetting
 
 __all__ = ["Trial"]
 
@@ -57,9 +56,7 @@ class Trial(Noun):
         """For a person: ``model, dataset, setting``, steps, examples, the seed unless it is 0."""
         configuration = self.model.tags.get("configuration")
         name = f"{self.model.name} ({configuration})" if configuration else self.model.name
-        cell = f"{name}, {self.dataset.name}, {self.setting.name}"
-        if isinstance(self.setting, TrainingSetting):
-            cell += f", {self.setting.steps:,} steps"
+        cell = f"{name}, {self.dataset.name}, {self.setting.title}"
         if self.dataset.examples_per_class:
             cell += f", {self.dataset.examples_per_class:,} a class"
         return f"{cell}, seed {self.seed}" if self.seed else cell

@@ -105,8 +105,8 @@ def configurations(
                 "expected more than 0 and less than 1"
             )
     return {
-        name: recipe.model_copy(
-            update={
+        name: recipe.replace(
+            **{
                 switch: on * strengths[switch] if switch in strengths else on
                 for switch, on in switches.items()
             }
@@ -129,7 +129,7 @@ def different(
     """
     found: dict[str, Recipe] = {}
     for name, recipe in recipes.items():
-        possible = recipe if auxiliary else recipe.model_copy(update={"aux_head": False})
+        possible = recipe if auxiliary else recipe.replace(aux_head=False)
         if possible not in found.values() and (batch_norm or possible.bn_scale):
             found[name] = possible
     return found
@@ -237,8 +237,8 @@ def possible(recipes: Mapping[str, Recipe], context: RunContext) -> dict[str, Re
     *_, plain = recipes.values()
     check(plain, context)
     has = {
-        "batch norm": _takes(plain.model_copy(update={"bn_scale": False}), context),
-        "auxiliary classifier": _takes(plain.model_copy(update={"aux_head": True}), context),
+        "batch norm": _takes(plain.replace(bn_scale=False), context),
+        "auxiliary classifier": _takes(plain.replace(aux_head=True), context),
     }
     left = different(recipes, batch_norm=has["batch norm"], auxiliary=has["auxiliary classifier"])
     if len(left) < len(recipes):

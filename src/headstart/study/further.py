@@ -12,7 +12,6 @@ from typing import Any
 
 from headstart import methods
 from headstart.errors import UnknownNameError
-from headstart.spec import TrainingSetting
 from headstart.study.study import Study, setting_options
 
 __all__ = ["FURTHER", "sweep_study"]
@@ -84,13 +83,9 @@ def _with_steps(setting: str | dict[str, Any]) -> str | dict[str, Any]:
     if "steps" in options or "name" not in options:
         return setting
     found = methods.find(**options)
-    if not isinstance(found, TrainingSetting):
+    if found.grid is None:
         return setting
-    return {**options, "steps": _ladder(found)}
-
-
-def _ladder(setting: TrainingSetting) -> list[int]:
-    """Halve the most steps of the study, or for a shorter protocol four times its own."""
-    most = min(MOST_STEPS, 4 * setting.steps)
+    # Halves of the most steps of the study, or for a shorter protocol of four times its own.
+    most = min(MOST_STEPS, 4 * found.grid.final_steps)
     steps = [most >> i for i in range(HALVINGS + 1) if most >> i >= FEWEST_STEPS]
-    return steps[LONGER_FROM_SCRATCH * setting.pretrained :][::-1]
+    return {**options, "steps": steps[LONGER_FROM_SCRATCH * found.pretrained :][::-1]}

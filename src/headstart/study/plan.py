@@ -9,7 +9,7 @@ from typing import Literal
 from headstart import datasets, methods
 from headstart.errors import HeadstartError
 from headstart.features import bytes_needed
-from headstart.spec import Dataset, Measurement, Model, TrainingSetting, Trial
+from headstart.spec import Dataset, Model, Trial
 from headstart.store import ResultStore
 from headstart.study.outlook import (
     dataset_need,
@@ -150,27 +150,34 @@ def plan(study: Study, store: ResultStore, cache: Path) -> Plan:
     What was measured already of a trial without a result is not counted again. Datasets that are
     not here are counted by their published sizes, those of unknown sizes are not.
     """
-    stored = store.keys()
+    stored, partly = store.keys(), store.partly_measured()
     found, problems = _datasets(study, store, cache)
     trials = [trial for trial in _trials(study, found, cache) if trial.key not in stored]
     loads: dict[tuple[str, str], Load] = {}
     needs, batches = [], []
     tables: dict[str, Seen] = {}
     for trial in trials:
-        need = methods.needs(trial)
+        measured = store.measurements(trial.key) if trial.key in partly else ()
+        need = methods.needs(trial, measured)
         place = (trial.model.name, _label(trial))
         load = loads.get(place) or Load(trial.model, _label(trial))
         load = replace(load, trials=load.trials + 1)
-        if isinstance(trial.setting, TrainingSetting):
-            needs.append(need)
-            batches.append(trial.setting.batch_size)
-            load = _with_training(load, trial, trial.setting, store.measurements(trial.key))
-        else:
+        if need.batch_size:
+            batches.append(need.batch_size)
+            load = replace(
+                load,
+                steps=load.steps + need.steps,
+                trained=load.trained + need.steps * need.batch_size,
+            )
+        seen = need.evaluated
+        if need.features:
             table = tables.setdefault(need.table, Seen(trial))
             before = table.n_images
             table.add(trial)
-            load = replace(load, seen=load.seen + table.n_images - before)
-        loads[place] = load
+            seen += table.n_images - before
+        else:
+            needs.append(need)
+        loads[place] = replace(load, seen=load.seen + seen)
     return Plan(
         loads=tuple(loads.values()),
         batch_size=max(batches, default=None),
@@ -206,22 +213,6 @@ def complete_rates(rates: Mapping[str, Rate], wanted: Iterable[Model]) -> dict[s
             slow, fast = (median(each) / cost if each else None for each in (trained, seen))
             complete[model.name] = Rate(slow, fast, estimated=True)
     return complete
-
-
-def _with_training(
-    load: Load, trial: Trial, setting: TrainingSetting, measured: Sequence[Measurement]
-) -> Load:
-    """Add the rest of a search, and the final training."""
-    sizes, done = trial.dataset.used_sizes, [int(m.candidate.values["steps"]) for m in measured]
-    candidates = sum(n for n, _ in setting.rungs) or setting.n_candidates
-    steps = setting.training_steps - sum(done)
-    evaluations = (candidates - len(done)) * len(setting.crops) * sizes.validation
-    return replace(
-        load,
-        steps=load.steps + steps,
-        trained=load.trained + steps * setting.batch_size,
-        seen=load.seen + evaluations + sizes.test,
-    )
 
 
 Seeded = tuple[Dataset, tuple[int, ...]]

@@ -11,7 +11,7 @@ from headstart import models
 from headstart.context import ProgressReporter
 from headstart.devices import Device
 from headstart.errors import HeadstartError, TrainingError
-from headstart.spec import Model, Weights
+from headstart.spec import Model, TrainingConfig, Weights
 from headstart.study.plan import Rate
 
 if TYPE_CHECKING:
@@ -116,20 +116,17 @@ def _trained(
     None where even the first steps give no finite loss.
     """
     from headstart.methods.training_images import input_of
-    from headstart.training import Hyperparameters
     from headstart.training import train as run
 
-    taken = input_of(model)
+    input_spec = input_of(model)
     size, began, rate = min(SMALLEST, batch_size), time.monotonic(), None
     while True:
         # The first step finds memory and algorithms, and is not counted.
-        hyperparameters = Hyperparameters(
-            steps=3, learning_rate=1e-6, batch_size=size, precision=precision
-        )
+        config = TrainingConfig(steps=3, learning_rate=1e-6, batch_size=size, precision=precision)
         pixels = RandomPixels(size, model.input_size, device)
         labels = np.arange(size, dtype=np.int64) % CLASSES
         try:
-            done = run(network, pixels, labels, taken, hyperparameters, device=device)
+            done = run(network, pixels, labels, input_spec, config, device=device)
         except TrainingError:
             if rate is None:
                 raise
@@ -137,8 +134,8 @@ def _trained(
         if done.images_per_second is None:
             return rate
         rate, size = done.images_per_second, min(GROWTH * size, batch_size)
-        late = time.monotonic() - began + hyperparameters.steps * size / rate > seconds
-        if late or size == hyperparameters.batch_size:
+        late = time.monotonic() - began + config.steps * size / rate > seconds
+        if late or size == config.batch_size:
             return rate
 
 

@@ -18,10 +18,9 @@ from headstart.errors import StudyError, UnknownNameError
 from headstart.executors import executor_of
 from headstart.files import read_toml, storage_errors
 from headstart.functions import is_function
-from headstart.methods.finetune import check_budget
 from headstart.models.names import ASKED
 from headstart.registry import METHODS
-from headstart.spec import Dataset, Model, Setting, TrainingSetting, Trial, digest
+from headstart.spec import Dataset, Model, Setting, Trial, digest
 from headstart.spec.dataset import SPLITS_BY_SEED
 from headstart.spec.invalid import first_invalid
 from headstart.spec.noun import Noun
@@ -224,7 +223,7 @@ class Study(Noun):
         named = [(_label(each), one) for each in self.settings for one in self.variants(each)]
         chosen, said = distinct("setting", named)
         notes += said
-        if self.steps and not any(isinstance(one, TrainingSetting) for one in chosen):
+        if self.steps and not any(one.grid for one in chosen):
             raise StudyError(
                 "steps are those of a setting that trains, and the study names none: add finetune "
                 "or scratch",
@@ -330,9 +329,9 @@ class Study(Noun):
         own = _budgets(options)
         budgets = own or (() if "steps" in options else self.steps)
         one = methods.find(**{**options, **({"steps": own[0]} if own else {})})
-        if not budgets or not isinstance(one, TrainingSetting):
+        if not budgets or one.grid is None:
             return (one,)
-        if one.rungs:
+        if one.grid.rungs:
             raise StudyError(
                 f"setting '{one.name}': protocol {one.protocol} searches with steps of its own: "
                 "for several take one that searches by grid, kornblith2019 or quick",
@@ -367,10 +366,8 @@ class Study(Noun):
         for setting in self.settings:
             swept = bool(_budgets(setting_options(setting)) or self.steps)
             for one in self.variants(setting):
-                if isinstance(one, TrainingSetting) and not self.examples_per_class:
-                    for dataset in found:
-                        n_images = dataset.used_sizes.train
-                        check_budget(one, n_images, whole_epoch=not swept)
+                for dataset in () if self.examples_per_class else found:
+                    one.check_budget(dataset.used_sizes.train, whole_epoch=not swept)
 
 
 def setting_options(setting: str | dict[str, Any]) -> dict[str, Any]:

@@ -21,9 +21,10 @@ from headstart.files import replaced, storage_errors
 
 __all__ = ["Checkpoint", "TrainState", "environment"]
 
-PARAMETER, BUFFER, MOMENTUM = "parameter.", "buffer.", "momentum."
-LOSSES = "losses"
-BUFFER_OF_SGD = "momentum_buffer"
+PARAMETER, BUFFER, LOSSES = "parameter.", "buffer.", "losses"
+# Tensors of the optimizer: ``momentum.PARAMETER`` of SGD, ``optimizer.KEY.PARAMETER`` of others.
+MOMENTUM, OPTIMIZER = "momentum.", "optimizer."
+MOMENTUM_KEY = "momentum_buffer"
 
 
 @dataclass
@@ -89,7 +90,7 @@ class Checkpoint:
         """
         tensors = {
             name: tensor.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
-            for name, tensor in {**held(network), **momentum(network, optimizer)}.items()
+            for name, tensor in {**held(network), **optimizer_state(network, optimizer)}.items()
         }
         tensors[LOSSES] = torch.tensor(state.losses, dtype=torch.float64)
         words = {
@@ -128,22 +129,33 @@ class Checkpoint:
         shapes = {
             name: tensor.shape
             for name, tensor in tensors.items()
-            if name != LOSSES and not name.startswith(MOMENTUM)
+            if name.startswith((PARAMETER, BUFFER))
         }
         same = shapes == {name: tensor.shape for name, tensor in into.items()}
         if words["identity"] != self.identity or not same:
             raise TrainingError(
                 f"{self.path}: a checkpoint from another trial, or from other code; remove it, or "
-                "name another file"
+                "name another file",
+                code="training.checkpoint_foreign",
+                path=str(self.path),
             )
         with torch.no_grad():
             for name, tensor in into.items():
                 tensor.copy_(tensors[name])
-            for name, parameter in network.named_parameters():
-                if (kept := tensors.get(MOMENTUM + name)) is not None:
+            parameters = dict(network.named_parameters())
+            for stored, kept in tensors.items():
+                if not stored.startswith((MOMENTUM, OPTIMIZER)):
+                    continue
+                prefix, _, name = stored.partition(".")
+                key = MOMENTUM_KEY
+                if prefix + "." == OPTIMIZER:
+                    key, _, name = name.partition(".")
+                parameter = parameters[name]
+                own = kept.to(parameter.device)
+                if kept.shape == parameter.shape:
                     # In the parameter's memory layout, as in an uninterrupted run.
                     own = torch.empty_like(parameter, requires_grad=False).copy_(kept)
-                    optimizer.state[parameter][BUFFER_OF_SGD] = own
+                optimizer.state[parameter][key] = own
         state = TrainState(tensors[LOSSES].tolist(), json.loads(words["notes"]))
         return self._noted(state, json.loads(words["environment"]))
 
@@ -173,14 +185,15 @@ def held(network: nn.Module) -> dict[str, Tensor]:
     return parameters | {BUFFER + name: tensor for name, tensor in network.named_buffers()}
 
 
-def momentum(network: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """Return momentum buffers by name, of parameters that have received a gradient."""
-    found = {
-        MOMENTUM + name: optimizer.state[parameter].get(BUFFER_OF_SGD)
+def optimizer_state(network: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """Return the tensors of the optimizer by name, for parameters that have received a gradient."""
+    return {
+        (MOMENTUM if key == MOMENTUM_KEY else f"{OPTIMIZER}{key}.") + name: tensor
         for name, parameter in network.named_parameters()
         if parameter in optimizer.state
+        for key, tensor in optimizer.state[parameter].items()
+        if tensor is not None
     }
-    return {name: buffer for name, buffer in found.items() if buffer is not None}
 
 
 def read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:

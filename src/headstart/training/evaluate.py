@@ -9,10 +9,10 @@ from torch import Tensor, nn
 
 from headstart.devices import out_of_memory
 from headstart.errors import TrainingError
-from headstart.training.hyperparameters import Crop, Input
+from headstart.spec import Crop
+from headstart.training.augmentation import InputSpec, evaluation_views
 from headstart.training.modes import exact_float32, in_mode, multiplying
 from headstart.training.pixels import Batch, Pixels
-from headstart.training.views import evaluation_views
 
 __all__ = ["decision_values"]
 
@@ -21,7 +21,7 @@ def decision_values(
     network: nn.Module,
     pixels: Pixels,
     rows: npt.NDArray[np.int64],
-    input_spec: Input,
+    input_spec: InputSpec,
     crop: Crop,
     *,
     device: torch.device,
@@ -62,7 +62,7 @@ def decision_values(
     return found
 
 
-def _logits(network: nn.Module, batch: Batch, input_spec: Input, crop: Crop) -> Tensor:
+def _logits(network: nn.Module, batch: Batch, input_spec: InputSpec, crop: Crop) -> Tensor:
     """Return (B, K) float32 logits; on out-of-memory, split the batch in halves."""
     n = len(batch.sizes)
     try:
@@ -74,7 +74,10 @@ def _logits(network: nn.Module, batch: Batch, input_spec: Input, crop: Crop) -> 
         if n == 1:
             raise TrainingError(
                 f"the memory of '{batch.pixels.device}' does not hold one image of "
-                f"{input_spec.side} pixels: use a smaller network, or fewer pixels (MODEL?size=...)"
+                f"{input_spec.side} pixels: use a smaller network, or fewer pixels "
+                "(MODEL?size=...)",
+                code="training.out_of_memory",
+                batch_size=1,
             ) from error
     # Outside of the handler: the exception keeps the memory in use.
     halves = (

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from math import ceil, isfinite
 from pathlib import Path
 
@@ -13,10 +14,10 @@ from torch import Tensor, nn
 
 from headstart.devices import out_of_memory
 from headstart.errors import TrainingError
+from headstart.spec import TrainingConfig
+from headstart.training.augmentation import InputSpec, training_views
 from headstart.training.checkpoint import Checkpoint, TrainState
 from headstart.training.draws import derived_seed, rows_of_step
-from headstart.training.hyperparameters import Hyperparameters, Input
-from headstart.training.losses import check_labels, loss_of
 from headstart.training.modes import (
     exact_float32,
     in_mode,
@@ -25,20 +26,72 @@ from headstart.training.modes import (
     seed_torch,
     with_batch_norm_momentum,
 )
-from headstart.training.multi_head import (
-    MultiHeadLogits,
-    no_sync,
-    on_ranks,
-    running_statistics,
+from headstart.training.multi_head import MultiHeadLogits, no_sync, on_ranks, running_statistics
+from headstart.training.optimization import (
+    batch_norm_momentum,
+    check_labels,
+    cosine,
+    loss_of,
+    make_optimizer,
 )
-from headstart.training.optimizer import make_optimizer
-from headstart.training.outcome import Progress, Trained
 from headstart.training.pixels import Batch, Pixels
 from headstart.training.ranks import Ranks
-from headstart.training.schedule import batch_norm_momentum, cosine
-from headstart.training.views import training_views
 
-__all__ = ["train"]
+__all__ = ["Progress", "Trained", "train"]
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Progress of a training run.
+
+    Parameters
+    ----------
+    step, steps
+        Updates done, and in total.
+    loss
+        Mean loss since the last report.
+    images_per_second
+        Rate in this process, without its first step (setup); None until the second step.
+    """
+
+    step: int
+    steps: int
+    loss: float
+    images_per_second: float | None
+
+
+@dataclass(frozen=True)
+class Trained:
+    """Outcome of a training run, besides the network.
+
+    Parameters
+    ----------
+    steps
+        Updates with a finite loss, including those before an interruption.
+    losses, window
+        Mean loss of each `window` updates, at most 200 values; the last may average fewer.
+    seconds
+        Time in this process.
+    images_per_second
+        Rate in this process, without its first step; None with fewer than two steps.
+    diverged_at
+        The first update (from 0) with a loss that is not finite. The run ended there, and the
+        network is unusable.
+    resumed_at
+        Step of the checkpoint that the run resumed from, if any.
+    notes
+        Messages for the user.
+    """
+
+    steps: int
+    losses: tuple[float, ...]
+    window: int
+    seconds: float
+    images_per_second: float | None
+    diverged_at: int | None = None
+    resumed_at: int | None = None
+    notes: tuple[str, ...] = ()
+
 
 # Largest number of points of a loss curve.
 CURVE = 200
@@ -54,14 +107,14 @@ def train(
     network: nn.Module,
     pixels: Pixels,
     labels: npt.NDArray[np.int64],
-    input_spec: Input,
-    hyperparameters: Hyperparameters,
+    input_spec: InputSpec,
+    config: TrainingConfig,
     *,
     device: torch.device,
     checkpoint: Path | None = None,
     save_seconds: float = 60.0,
     identity: str = "",
-    watch: Callable[[Progress], None] | None = None,
+    on_progress: Callable[[Progress], None] | None = None,
     ranks: Ranks | None = None,
 ) -> Trained:
     """Train a network in place, starting from a checkpoint if there is one.
@@ -84,7 +137,7 @@ def train(
         often if writing takes over 1 % of the time. The caller removes it.
     identity
         Identifies trial and candidate. A checkpoint of another one is refused.
-    watch
+    on_progress
         Receives the progress a few times per second, on the first rank only.
     ranks
         Processes that train together, called with the same arguments; all read the checkpoint.
@@ -97,32 +150,32 @@ def train(
     DeviceError, StorageError
         Fewer GPUs than ranks; the checkpoint cannot be written or read.
     """
-    _check_batch(hyperparameters, len(pixels))
+    _check_batch(config, len(pixels))
     if ranks:
-        ranks.share(hyperparameters.batch_size)
+        ranks.share(config.batch_size)
         device = ranks.place(device)
     network.to(device).to(memory_format=torch.channels_last)
-    with _conditions(network, len(pixels), hyperparameters, device, ranks):
+    with _conditions(network, len(pixels), config, device, ranks):
         n_outputs = _n_outputs(network, input_spec, device)
-        check_labels(labels, hyperparameters.loss, len(pixels), n_outputs)
+        check_labels(labels, config.loss, len(pixels), n_outputs)
         # Only after all ranks have joined: until then the first may still be writing it.
-        whole = _whole(identity, hyperparameters, input_spec, len(pixels), ranks)
+        whole = _whole(identity, config, input_spec, len(pixels), ranks)
         kept = Checkpoint(checkpoint, whole, device) if checkpoint else None
-        run = _Run(network, pixels, labels, input_spec, hyperparameters, device, kept, ranks)
-        return run.go(save_seconds, watch)
+        run = _Run(network, pixels, labels, input_spec, config, device, kept, ranks)
+        return run.go(save_seconds, on_progress)
 
 
 @contextmanager
 def _conditions(
     network: nn.Module,
     n_images: int,
-    hyperparameters: Hyperparameters,
+    config: TrainingConfig,
     device: torch.device,
     ranks: Ranks | None,
 ) -> Iterator[None]:
     """Join the ranks and set network, random generators and device up for training."""
-    window = hyperparameters.batch_norm_window
-    steps_per_epoch = n_images / hyperparameters.batch_size
+    window = config.batch_norm_window
+    steps_per_epoch = n_images / config.batch_size
     with (
         ranks.joined(device) if ranks else nullcontext(),
         own_randomness(device),
@@ -133,17 +186,29 @@ def _conditions(
         yield
 
 
+# The order in which the identity of a run has its configuration; other fields follow.
+IDENTITY = (
+    "steps", "learning_rate", "weight_decay", "batch_size", "decayed", "momentum", "nesterov",
+    "batch_norm_window", "loss", "label_smoothing", "auxiliary_weight", "crop_area", "crop_aspect",
+    "flip", "micro_batch", "allow_repeats", "precision", "seed",
+)  # fmt: skip
+
+
 def _whole(
-    identity: str,
-    hyperparameters: Hyperparameters,
-    input_spec: Input,
-    n_images: int,
-    ranks: Ranks | None,
+    identity: str, config: TrainingConfig, input_spec: InputSpec, n_images: int, ranks: Ranks | None
 ) -> str:
-    """Return the full identity of a run, as checkpoints hold it."""
-    # `allow_repeats` was called `repeats`: checkpoints written then stay valid.
-    fields = str(hyperparameters).replace("allow_repeats=", "repeats=")
-    whole = f"{identity} | {fields} | {input_spec} | {n_images} images"
+    """Return the full identity of a run, as checkpoints hold it.
+
+    The names are those of the version that introduced checkpoints, which stay valid.
+    """
+    options = config.options
+    if options["optimizer"] == "sgd":
+        del options["optimizer"]
+    names = sorted(options, key=lambda name: (*IDENTITY, name).index(name))
+    fields = ", ".join(f"{name}={options[name]!r}" for name in names)
+    fields = fields.replace("allow_repeats=", "repeats=")
+    spec = str(input_spec).replace("InputSpec(", "Input(")
+    whole = f"{identity} | Hyperparameters({fields}) | {spec} | {n_images} images"
     return whole + (f" | {ranks.size} ranks" if ranks else "")
 
 
@@ -153,23 +218,23 @@ class _Run:
         network: nn.Module,
         pixels: Pixels,
         labels: npt.NDArray[np.int64],
-        input_spec: Input,
-        hyperparameters: Hyperparameters,
+        input_spec: InputSpec,
+        config: TrainingConfig,
         device: torch.device,
         checkpoint: Checkpoint | None,
         ranks: Ranks | None,
     ) -> None:
         self.network, self.pixels, self.input_spec = network, pixels, input_spec
-        self.hyperparameters, self.device, self.checkpoint = hyperparameters, device, checkpoint
+        self.config, self.device, self.checkpoint = config, device, checkpoint
         self.labels = torch.from_numpy(labels).to(device)
-        size = hyperparameters.batch_size
+        size = config.batch_size
         self.ranks, self.share = ranks, ranks.share(size) if ranks else slice(0, size)
         self.n = self.share.stop - self.share.start
-        self.parts = _parts(self.n, hyperparameters.micro_batch or self.n)
-        self.optimizer = make_optimizer(network, hyperparameters)
+        self.parts = _parts(self.n, config.micro_batch or self.n)
+        self.optimizer = make_optimizer(network, config)
         self.state = checkpoint.load(network, self.optimizer) if checkpoint else TrainState()
         self.start = len(self.state.losses)
-        self.loss = loss_of(hyperparameters)
+        self.loss = loss_of(config)
         self.multi_head: nn.Module = self._multi_head()
         self.statistics = running_statistics(network) if ranks else []
         # Losses of updates that were not fetched from the device yet.
@@ -177,15 +242,15 @@ class _Run:
         self.diverged_at: int | None = None
         self.began = self.after_first = time.monotonic()
 
-    def go(self, save_seconds: float, watch: Callable[[Progress], None] | None) -> Trained:
+    def go(self, save_seconds: float, on_progress: Callable[[Progress], None] | None) -> Trained:
         saved = looked = self.began
         pause = save_seconds
-        remaining = range(self.start, self.hyperparameters.steps)
+        remaining = range(self.start, self.config.steps)
         # `_step` computes the same rows again: batches are read ahead of it.
         batches = self.pixels.batches(map(self._rows, remaining))
         for step, batch in zip(remaining, batches, strict=True):
             self.pending.append(self._step_or_explain(step, batch))
-            now, last = time.monotonic(), step + 1 == self.hyperparameters.steps
+            now, last = time.monotonic(), step + 1 == self.config.steps
             saving = last or now - saved >= pause
             late = now - looked >= LOOK_SECONDS
             if self.ranks:
@@ -205,14 +270,14 @@ class _Run:
                 saved = time.monotonic()
                 # With save_seconds=0 every step is saved, without a pause.
                 pause = save_seconds and max(save_seconds, SAVE_PAUSE * (saved - began))
-            if watch and (self.ranks is None or self.ranks.first):
+            if on_progress and (self.ranks is None or self.ranks.first):
                 rate = self._images_per_second()
-                watch(Progress(step + 1, self.hyperparameters.steps, loss, rate))
+                on_progress(Progress(step + 1, self.config.steps, loss, rate))
         return self._trained()
 
     def _rows(self, step: int) -> npt.NDArray[np.int64]:
-        size = self.hyperparameters.batch_size
-        return rows_of_step(self.hyperparameters.seed, step, size, len(self.pixels))[self.share]
+        size = self.config.batch_size
+        return rows_of_step(self.config.seed, step, size, len(self.pixels))[self.share]
 
     def _step_or_explain(self, step: int, batch: Batch) -> Tensor:
         try:
@@ -220,36 +285,36 @@ class _Run:
         except RuntimeError as error:
             if not out_of_memory(error):
                 raise
-            at_once = self.hyperparameters.micro_batch or self.n
+            at_once = self.config.micro_batch or self.n
             raise TrainingError(
                 f"a batch of {at_once} images of {self.input_spec.side} pixels does not fit the "
                 f"memory of '{self.device}': set micro_batch to fewer, "
-                f"for example {max(1, at_once // 2)} (batch norm then uses micro-batch statistics)"
+                f"for example {max(1, at_once // 2)} (batch norm then uses micro-batch statistics)",
+                code="training.out_of_memory",
+                batch_size=at_once,
             ) from error
 
     def _step(self, step: int, batch: Batch) -> Tensor:
         """Make one update; return the batch's mean loss before it."""
-        hyperparameters = self.hyperparameters
+        config = self.config
         # Each rank draws its own dropout masks.
         which = [self.ranks.rank] if self.ranks and not self.ranks.first else []
-        seed_torch(derived_seed(hyperparameters.seed, "torch", step, *which), self.device)
+        seed_torch(derived_seed(config.seed, "torch", step, *which), self.device)
         for group in self.optimizer.param_groups:
-            group["lr"] = cosine(hyperparameters.learning_rate, step, hyperparameters.steps)
+            group["lr"] = cosine(config.learning_rate, step, config.steps)
         labels = self.labels[torch.from_numpy(self._rows(step)).to(self.device)]
         self.optimizer.zero_grad(set_to_none=True)
         total = torch.zeros((), device=self.device)
         for part in self.parts:
             some = Batch(batch.pixels[part], batch.sizes[part])
             first = self.share.start + part.start
-            views = training_views(some, self.input_spec, hyperparameters, step, first)
+            views = training_views(some, self.input_spec, config, step, first)
             with no_sync(self.multi_head, until_last=part is not self.parts[-1]):
-                with multiplying(self.device, hyperparameters.precision):
+                with multiplying(self.device, config.precision):
                     main, *auxiliary = self.multi_head(views)
                 loss = self.loss(main.float(), labels[part])
                 for logits in auxiliary:
-                    loss = loss + hyperparameters.auxiliary_weight * self.loss(
-                        logits.float(), labels[part]
-                    )
+                    loss = loss + config.auxiliary_weight * self.loss(logits.float(), labels[part])
                 # A mean over this rank's images: the mean over ranks is that of the whole batch.
                 loss = loss / self.n
                 loss.backward()  # type: ignore[no-untyped-call]
@@ -260,9 +325,7 @@ class _Run:
         return total
 
     def _multi_head(self) -> nn.Module:
-        multi_head = MultiHeadLogits(
-            self.network, auxiliary=self.hyperparameters.auxiliary_weight > 0
-        )
+        multi_head = MultiHeadLogits(self.network, auxiliary=self.config.auxiliary_weight > 0)
         if self.ranks is None:
             return multi_head
         self.ranks.check_same(self.start, self.device)
@@ -283,11 +346,11 @@ class _Run:
         # Without the first step: it allocates memory and selects algorithms.
         done = len(self.state.losses) - self.start - 1
         elapsed = time.monotonic() - self.after_first
-        return done * self.hyperparameters.batch_size / elapsed if done > 0 else None
+        return done * self.config.batch_size / elapsed if done > 0 else None
 
     def _trained(self) -> Trained:
         losses = self.state.losses
-        window = ceil(self.hyperparameters.steps / CURVE)
+        window = ceil(self.config.steps / CURVE)
         means = [np.mean(losses[i : i + window]) for i in range(0, len(losses), window)]
         return Trained(
             steps=len(losses),
@@ -301,11 +364,14 @@ class _Run:
         )
 
 
-def _check_batch(hyperparameters: Hyperparameters, n_images: int) -> None:
-    if hyperparameters.batch_size > n_images and not hyperparameters.allow_repeats:
+def _check_batch(config: TrainingConfig, n_images: int) -> None:
+    if config.batch_size > n_images and not config.allow_repeats:
         raise TrainingError(
-            f"a batch of {hyperparameters.batch_size} is larger than the data: {n_images} images; "
-            "lower batch_size"
+            f"a batch of {config.batch_size} is larger than the data: {n_images} images; "
+            "lower batch_size",
+            code="training.batch_too_large",
+            batch_size=config.batch_size,
+            n_images=n_images,
         )
 
 
@@ -319,7 +385,7 @@ def _parts(size: int, most: int) -> list[slice]:
 
 
 @torch.no_grad()
-def _n_outputs(network: nn.Module, input_spec: Input, device: torch.device) -> int:
+def _n_outputs(network: nn.Module, input_spec: InputSpec, device: torch.device) -> int:
     blank = torch.zeros((1, 3, input_spec.side, input_spec.side), device=device)
     with in_mode(network, training=False):
         return int(network(blank).shape[1])

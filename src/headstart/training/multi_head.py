@@ -40,7 +40,9 @@ class MultiHeadLogits(nn.Module):
         if auxiliary and not callable(getattr(network, "all_logits", None)):
             raise TrainingError(
                 "auxiliary_weight: expected a network that gives logits of auxiliary classifiers "
-                f"(all_logits), found {type(network).__name__}: set it to 0"
+                f"(all_logits), found {type(network).__name__}: set it to 0",
+                code="training.no_auxiliary",
+                network=type(network).__name__,
             )
 
     def forward(self, views: Tensor) -> tuple[Tensor, ...]:
@@ -50,7 +52,9 @@ class MultiHeadLogits(nn.Module):
             if len(every) < 2:
                 raise TrainingError(
                     "auxiliary_weight: expected auxiliary classifiers, found none in "
-                    f"{type(self.network).__name__}: set it to 0"
+                    f"{type(self.network).__name__}: set it to 0",
+                    code="training.no_auxiliary",
+                    network=type(self.network).__name__,
                 )
             return every
         return (self.network(views),)

@@ -76,7 +76,10 @@ class Ranks:
         if self.local_size > n_gpus:
             raise DeviceError(
                 f"expected a GPU for each of the {self.local_size} ranks of this machine, found "
-                f"{n_gpus}: start torchrun with --nproc-per-node {n_gpus}, or take --device cpu"
+                f"{n_gpus}: start torchrun with --nproc-per-node {n_gpus}, or take --device cpu",
+                code="device.too_few_gpus",
+                expected=self.local_size,
+                found=n_gpus,
             )
         return torch.device("cuda", self.local_rank)
 
@@ -90,7 +93,10 @@ class Ranks:
         """
         if batch_size % self.size:
             raise TrainingError(
-                f"batch_size: expected a multiple of the {self.size} ranks, found {batch_size}"
+                f"batch_size: expected a multiple of the {self.size} ranks, found {batch_size}",
+                code="training.batch_indivisible",
+                batch_size=batch_size,
+                ranks=self.size,
             )
         n = batch_size // self.size
         return slice(self.rank * n, (self.rank + 1) * n)
@@ -137,5 +143,8 @@ class Ranks:
         if first != last:
             raise TrainingError(
                 f"expected ranks that go on from one checkpoint, found steps {first} to {last}: "
-                "give all machines the same folder, or remove the checkpoints"
+                "give all machines the same folder, or remove the checkpoints",
+                code="training.checkpoints_differ",
+                first=first,
+                last=last,
             )
