@@ -177,7 +177,7 @@ def test_switches_change_the_key_and_not_the_draws():
     for change in (
         {"bn_scale": False}, {"label_smoothing": 0.1}, {"dropout": 0.2}, {"aux_head": True},
     ):  # fmt: skip
-        other = plain.model_copy(update=change)
+        other = plain.replace(**change)
         assert other.key != plain.key
         for what in ("weights", "head", "training"):
             assert other.seed_of(what) == plain.seed_of(what)
@@ -190,10 +190,11 @@ def test_switches_change_the_key_and_not_the_draws():
 def test_the_usual_choices():
     # Goyal et al. 2017: 90 epochs, 0.1 for 256 images, 1e-4. digits: 1,079 + 359 to train on.
     recipe = make_recipe(NETWORK, "digits", batch_size=128)
-    assert recipe.steps == 1012  # ceil(90 * 1438 / 128)
-    assert recipe.learning_rate == pytest.approx(0.05)
-    assert (recipe.weight_decay, recipe.momentum, recipe.side) == (1e-4, 0.9, 256)
-    assert recipe.crop_area == (0.08, 1.0)
+    training, sgd = recipe.training, recipe.training.optimizer
+    assert training.steps == 1012  # ceil(90 * 1438 / 128)
+    assert training.learning_rate == pytest.approx(0.05)
+    assert (sgd.weight_decay, sgd.momentum, recipe.side) == (1e-4, 0.9, 256)
+    assert training.crop_area == (0.08, 1.0)
     # Central views of 299 pixels are 87.5 % of 342.
     assert make_recipe("inception_v3", "digits").side == 342
 
@@ -223,7 +224,7 @@ def test_switches_reach_the_training(monkeypatch, tmp_path):
     changes = ({}, {"bn_scale": False}, {"label_smoothing": 0.1}, {"dropout": 0.25})
     for change in changes:
         with pytest.raises(KeyboardInterrupt):
-            pretrain(plain.model_copy(update=change), RunContext("cpu", tmp_path))
+            pretrain(plain.replace(**change), RunContext("cpu", tmp_path))
     networks = [network for network, _ in seen]
     assert [values.label_smoothing for _, values in seen] == [0, 0, 0.1, 0]
     scales = [[norm.weight.requires_grad for norm in n.batch_norms()] for n in networks]
@@ -242,7 +243,7 @@ def test_auxiliary_classifiers_are_trained_and_dropped(tmp_path):
     network = models.load(found.model, tmp_path)
     assert network.trained_classifier
     assert network.auxiliary == ()
-    without = recipe.model_copy(update={"aux_head": False})
+    without = recipe.replace(aux_head=False)
     other = pretrain(without, RunContext("cpu", tmp_path), name="none")
     assert weights(found).keys() == weights(other).keys()
     # It had a say in the backbone.

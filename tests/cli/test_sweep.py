@@ -56,7 +56,7 @@ def cells(lines: list[str]) -> dict[str, list[str]]:
 
 
 def test_a_cell_is_an_accuracy_a_loss_diverged_or_to_come():
-    sweep = Sweep(methods.find("finetune", **GRID), [measured(values(0.01, 0.0), 0.5)])
+    sweep = Sweep(methods.find("finetune", **GRID).grid, [measured(values(0.01, 0.0), 0.5)])
     sweep.measured(measured(values(0.01, 1e-5), 0.625))
     sweep.measured(measured(values(0.1, 0.0), None))
     sweep.trained(training(values(0.1, 1e-5), 12), now=3.0)
@@ -72,7 +72,7 @@ def test_a_cell_is_an_accuracy_a_loss_diverged_or_to_come():
 
 
 def test_a_candidate_that_is_measured_is_trained_no_more():
-    sweep = Sweep(methods.find("finetune", **GRID), [])
+    sweep = Sweep(methods.find("finetune", **GRID).grid, [])
     sweep.trained(training(values(0.1, 0.0), 40), now=1.0)
     sweep.measured(measured(values(0.1, 0.0), 0.5))
     lines = text(sweep)
@@ -81,7 +81,7 @@ def test_a_candidate_that_is_measured_is_trained_no_more():
 
 
 def test_the_time_left_is_that_of_all_other_candidates_and_of_the_final_training():
-    sweep = Sweep(methods.find("finetune", **GRID), [measured(values(1.0, 1e-5), 0.5)])
+    sweep = Sweep(methods.find("finetune", **GRID).grid, [measured(values(1.0, 1e-5), 0.5)])
     assert sweep.seconds_left(0.0) is None
     # Two beside each other, which goes on at step 21 what an earlier process began.
     sweep.trained(training(values(0.01, 0.0), 1), now=100.0)
@@ -102,9 +102,9 @@ def test_the_time_left_is_that_of_all_other_candidates_and_of_the_final_training
 
 
 def test_rungs_show_each_pairs_longest_run_and_the_best_of_the_longest():
-    setting = methods.find("finetune", **HALVING)
+    grid = methods.find("finetune", **HALVING).grid
     first = [measured(values(r, d, 10), 0.9) for r, d in product((0.01, 0.1, 1.0), (0.0, 1e-5))]
-    sweep = Sweep(setting, first)
+    sweep = Sweep(grid, first)
     assert "rung 1 of 2: 6 candidates for 10 steps" in text(sweep)[1]
     sweep.trained(training(values(0.1, 0.0), 3), now=0.0)
     sweep.measured(measured(values(1.0, 1e-5), 0.7))
@@ -117,10 +117,10 @@ def test_rungs_show_each_pairs_longest_run_and_the_best_of_the_longest():
 
 @pytest.mark.parametrize("name", ["finetune", "scratch"])
 def test_the_grid_of_the_study_fits_80_columns_and_24_lines(name):
-    setting = methods.find(name)
-    pairs = list(product(setting.learning_rates, setting.weight_decays))
+    grid = methods.find(name).grid
+    pairs = list(product(grid.learning_rates, grid.weight_decays))
     done = [measured(values(*pair, steps=20_000), 0.999) for pair in pairs[:40]]
-    sweep = Sweep(setting, [*done, measured(values(*pairs[40], steps=20_000), 1.0)])
+    sweep = Sweep(grid, [*done, measured(values(*pairs[40], steps=20_000), 1.0)])
     for pair in pairs[41:51]:
         sweep.trained(training(values(*pair, steps=20_000), 19_999, rate=1234.5), now=1.0)
     lines = text(sweep, now=9.0)
@@ -128,12 +128,12 @@ def test_the_grid_of_the_study_fits_80_columns_and_24_lines(name):
     # Beside a bar of trials.
     assert len(lines) <= 22
     assert "and 6 more" in "\n".join(lines)
-    rows = lines[2 : 2 + len(setting.learning_rates)]
+    rows = lines[2 : 2 + len(grid.learning_rates)]
     assert [len(row.split()) for row in rows] == [9] * 7
 
 
 def test_a_line_of_a_candidate():
-    sweep = Sweep(methods.find("finetune", **GRID), [])
+    sweep = Sweep(methods.find("finetune", **GRID).grid, [])
     sweep.trained(training(values(0.1, 0.0), 1), now=0.0)
     sweep.trained(training(values(0.1, 0.0), 40), now=10.0)
     for each, said in (

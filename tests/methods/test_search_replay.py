@@ -45,7 +45,7 @@ def test_the_searches_have_the_protocols_shape():
     # 56, 14 and 4 of 56 candidates; 1,220, 4,882 and 19,531 steps.
     assert halving.rungs == ((28, 48), (7, 192), (2, 768))
     assert short.rungs == ((28, 48),)
-    assert (halving.steps, short.steps) == (768, 768)
+    assert (halving.training.steps, short.training.steps) == (768, 768)
     quick, grid = replay.scaled("scratch", "quick"), replay.scaled("scratch", "grid")
     assert set(quick.learning_rates) < set(grid.learning_rates)
     assert set(quick.weight_decays) < set(grid.weight_decays)

@@ -26,7 +26,7 @@ def recipe():
 
 
 def switches(recipe):
-    return tuple(getattr(recipe, name) for name in SWITCHES)
+    return recipe.bn_scale, recipe.training.label_smoothing, recipe.dropout, recipe.aux_head
 
 
 def test_the_five_configurations_of_the_paper(recipe):
@@ -113,8 +113,8 @@ def test_what_diverges_does_not_stop_the_others(own_cache, tmp_path, monkeypatch
             notes.append(message)
 
     def failing(job, context):
-        rate = 1e20 if job.recipe.label_smoothing else job.recipe.learning_rate
-        recipe = job.recipe.model_copy(update={"learning_rate": rate})
+        rate = 1e20 if job.recipe.training.label_smoothing else 0.1
+        recipe = job.recipe.replace(learning_rate=rate)
         return run_job(replace(job, recipe=recipe), context)
 
     monkeypatch.setattr("headstart.pretraining.several.run_job", failing)

@@ -22,7 +22,7 @@ BOTH = ["finetune:quick", "scratch:quick"]
 def told(trials: list[Trial]) -> list[tuple]:
     """Give setting, steps, images a class and seed of each."""
     return [
-        (t.setting.name, getattr(t.setting, "steps", None), t.dataset.examples_per_class, t.seed)
+        (t.setting.name, t.setting.columns.get("steps"), t.dataset.examples_per_class, t.seed)
         for t in trials
     ]
 

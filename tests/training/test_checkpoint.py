@@ -301,3 +301,17 @@ def test_a_full_disk_is_told(tmp_path, small_disk):
 def test_a_folder_in_its_place(tmp_path):
     with pytest.raises(StorageError):
         run(small_network(), tmp_path)
+
+
+def test_the_identity_of_a_run_is_that_of_earlier_versions(tmp_path):
+    """As the release wrote it that introduced checkpoints: a run that it began is resumed."""
+    run(small_network(), tmp_path / "checkpoint", identity="trial")
+    with safe_open(tmp_path / "checkpoint", framework="pt") as file:
+        found = file.metadata()["identity"]
+    assert found == (
+        "trial | Hyperparameters(steps=12, learning_rate=0.1, weight_decay=0.001, batch_size=8, "
+        "decayed='weights', momentum=0.9, nesterov=True, batch_norm_window=10.0, loss='softmax', "
+        "label_smoothing=0.0, auxiliary_weight=0.0, crop_area=(1.0, 1.0), crop_aspect=(1.0, 1.0), "
+        "flip=True, micro_batch=None, repeats=False, precision='fp32', seed=0) | Input(side=12, "
+        "mean=(0.5, 0.4, 0.3), std=(0.2, 0.25, 0.3), interpolation='bilinear') | 40 images"
+    )

@@ -253,7 +253,7 @@ def test_a_batch_larger_than_the_data():
 
 
 def test_labels_of_other_classes():
-    with raises("labels.out_of_range", found=4):
+    with raises("training.labels_range", found=4):
         run(small_network(), labels=LABELS + 1)
 
 

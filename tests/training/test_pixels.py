@@ -155,7 +155,7 @@ def test_a_broken_image_raises_at_its_batch_and_the_thread_ends():
     batches = MappedPixels(Images(broken={2}), CPU).batches([rows(0), rows(1), rows(2), rows(3)])
     next(batches)
     next(batches)
-    with raises("image.broken", where="2"):
+    with raises("image.broken", where="image 2"):
         next(batches)
     assert not threads()
 
@@ -163,7 +163,7 @@ def test_a_broken_image_raises_at_its_batch_and_the_thread_ends():
 @pytest.mark.parametrize("room", [0, 10**9])
 def test_a_broken_image_is_told_when_images_are_loaded(monkeypatch, room):
     monkeypatch.setattr(module, "_memory", lambda device: room)
-    with raises("image.broken", where="2"):
+    with raises("image.broken", where="image 2"):
         load_pixels(Images(broken={2}), CPU)
 
 

@@ -59,13 +59,13 @@ def make_recipe(
     limit, skip_broken, reporter
         As in `datasets.find`.
     options
-        Fields of `Recipe`; None selects the default.
+        Options of `Recipe`; None selects the default.
 
     Raises
     ------
     UnknownNameError, StudyError, DatasetError
     TrainingError
-        A batch is larger than the data, or images have several labels.
+        Batches are too large, or images have several labels.
     """
     found = datasets.find(dataset, limit=limit, skip_broken=skip_broken, reporter=reporter)
     model = models.find(arch)
@@ -83,13 +83,12 @@ def make_recipe(
         wrong = first_invalid(error)
         # The fields of a training are options of the recipe itself.
         place = [part for part in wrong.place if part not in ("training", "optimizer")]
-        name = str(place[0]) if place else "recipe"
-        value = given.get(name)
-        if isinstance(value, tuple) and place[1:]:
-            value = value[int(place[1])]
-        expected = EXPECTED.get(name, wrong.expected)
+        name, *index = place or ["recipe"]
+        value = given.get(str(name))
+        value = value[int(index[0])] if index and isinstance(value, tuple) else value
+        expected = EXPECTED.get(str(name), wrong.expected)
         raise StudyError(
-            f"invalid --{name.replace('_', '-')} {value}: expected {expected}",
+            f"invalid --{str(name).replace('_', '-')} {value}: expected {expected}",
             code="pretrain.value",
             name=name,
             value=value,

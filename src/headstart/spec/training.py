@@ -10,6 +10,7 @@ from pydantic import (
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
+    SerializationInfo,
     SerializerFunctionWrapHandler,
     model_serializer,
     model_validator,
@@ -135,11 +136,19 @@ class EmbedsTraining(Noun):
         return {**rest, "training": {**training, "optimizer": {"kind": kind, **known}}}
 
     @model_serializer(mode="wrap")
-    def _flatten(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+    def _flatten(
+        self, handler: SerializerFunctionWrapHandler, info: SerializationInfo
+    ) -> dict[str, Any]:
         fields: dict[str, Any] = handler(self)
         training = fields.pop("training")
         optimizer = training.pop("optimizer")
         training |= optimizer
         # Records from before there were other optimizers have no kind.
         named = {} if optimizer["kind"] == "sgd" else {"optimizer": optimizer["kind"]}
-        return {**fields, **{name: training[name] for name in self.training_options}, **named}
+        excluded = info.exclude or ()
+        kept = [name for name in self.training_options if name not in excluded]
+        return {**fields, **{name: training[name] for name in kept}, **named}
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:  # noqa: ARG002
+        """Return a copy; unlike pydantic's it is validated, and may change training options."""
+        return self.replace(**(update or {}))

@@ -113,7 +113,7 @@ def check_labels(labels: npt.NDArray[np.int64], loss: str, n_images: int, n_outp
         raise TrainingError(
             f"labels: expected shape {expected} for {loss} loss, {n_images} images and a head of "
             f"{n_outputs} outputs, found {shape}",
-            code="labels.shape",
+            code="training.labels_shape",
             expected=expected,
             found=shape,
         )
@@ -126,7 +126,7 @@ def check_labels(labels: npt.NDArray[np.int64], loss: str, n_images: int, n_outp
         raise TrainingError(
             f"labels: expected {allowed} for a head of {n_outputs} outputs, found "
             f"{labels[tuple(places[0])]} at image {places[0][0]}",
-            code="labels.out_of_range",
+            code="training.labels_range",
             found=int(labels[tuple(places[0])]),
             image=int(places[0][0]),
         )
