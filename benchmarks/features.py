@@ -44,8 +44,9 @@ from headstart.datasets import JoinedImages
 from headstart.datasets.ahead import ahead
 from headstart.devices import BFLOAT16, fast_bfloat16, resolve_device
 from headstart.features import FeatureRequest, penultimate_features
-from headstart.features.runtime import FeatureRuntime, make_runtime
-from headstart.features.stream import Decoder
+from headstart.features.extract import make_runtime
+from headstart.features.preprocess import Decoder
+from headstart.features.runtime import FeatureRuntime
 from headstart.methods.linear import KORNBLITH_LAMBDAS
 from headstart.metrics import top1
 from headstart.models.network import Network

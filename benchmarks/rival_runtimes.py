@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from headstart import models
-from headstart.features.openvino import _import_openvino
+from headstart.features.inference import _import_openvino
 from headstart.models.network import Network
 from headstart.spec import Model
 

@@ -27,9 +27,9 @@ from headstart import models
 from headstart.errors import HeadstartError
 from headstart.models.checkpoint import Purpose
 from headstart.models.linear_map import resize
+from headstart.models.model_source import SOURCES
 from headstart.models.network import Network
-from headstart.models.sources import SOURCES
-from headstart.models.state import load_state
+from headstart.models.state_dict import load_state
 from headstart.spec import Model
 
 # Relative to the largest logit: float32 through deep networks of random weights.

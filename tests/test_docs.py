@@ -127,14 +127,14 @@ def test_the_readmes_commands_exist():
 
 
 def test_the_options_of_a_models_name_are_as_documented():
-    from headstart.models.names import OPTIONS
+    from headstart.models.catalogue import OPTIONS
 
     text = (ROOT / "docs" / "models.md").read_text().split("## Options")[1].split("Features are")[0]
     assert set(re.findall(r"^\| `(\w+)` \|", text, flags=re.MULTILINE)) == set(OPTIONS)
 
 
 def test_every_kind_of_name_is_documented():
-    from headstart.models.sources import SOURCES
+    from headstart.models.model_source import SOURCES
 
     text = (ROOT / "docs" / "models.md").read_text()
     forms = {name: f"`{name}:" for name in SOURCES if name not in ("embedded", "function")}

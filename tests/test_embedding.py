@@ -191,8 +191,8 @@ def read_features(images):
     """Features of all test images, in the order of the files, by the network alone."""
     import torch
 
-    from headstart.features.forward import Extractor
-    from headstart.features.stream import Decoder
+    from headstart.features.inference import Extractor
+    from headstart.features.preprocess import Decoder
 
     dataset, model = datasets.find(str(images)), models.find(RANDOM)
     split = datasets.load(dataset, 0, RunContext().cache).test

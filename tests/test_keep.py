@@ -15,7 +15,7 @@ from headstart.context import ProgressReporter, RunContext
 from headstart.errors import DiskFullError, NotWritableError
 from headstart.features import FeatureRequest, penultimate_features
 from headstart.methods.finetune import FINETUNE
-from headstart.models.keeping import load_name
+from headstart.models.saved_networks import load_name
 from headstart.spec import Model
 from headstart.store import ResultStore
 from headstart.study import Study

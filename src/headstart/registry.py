@@ -161,7 +161,7 @@ METHODS: Registry[Any] = Registry(
         "scratch": "headstart.methods.finetune:SCRATCH",
     },
 )
-# Where networks come from: `headstart.models.sources.base.Source`.
+# Where networks come from: `headstart.models.model_source.Source`.
 MODEL_SOURCES: Registry[Any] = Registry(
     "model_source",
     {
@@ -171,7 +171,7 @@ MODEL_SOURCES: Registry[Any] = Registry(
         "pytorchcv": "headstart.models.sources.pytorchcv:Pytorchcv",
         "hf": "headstart.models.sources.hf:HuggingFace",
         "small": "headstart.models.sources.small:Small",
-        "function": "headstart.models.sources.function:Function",
+        "function": "headstart.models.sources.model_function:Function",
     },
 )
 # Where datasets come from: `headstart.datasets.sources.base.Source`. They are asked in this order

@@ -23,7 +23,7 @@ from headstart.errors import (
     ModelError,
     StudyError,
 )
-from headstart.features.stream import Decoder
+from headstart.features.preprocess import Decoder
 from headstart.files import storage_errors
 from headstart.metrics.chance import beats_chance
 from headstart.spec import Model
@@ -31,7 +31,7 @@ from headstart.spec import Model
 if TYPE_CHECKING:
     from torch import nn
 
-    from headstart.features.forward import Extractor
+    from headstart.features.inference import Extractor
 
 __all__ = ["Measured", "compared", "measure", "read_validation"]
 
@@ -139,7 +139,7 @@ def measure(model: Model, classes: tuple[str, ...], split: Split, context: RunCo
         The network cannot be loaded or run.
     """
     from headstart.devices import resolve_device
-    from headstart.features.forward import Extractor
+    from headstart.features.inference import Extractor
 
     if model.weights.random_seed is not None:
         raise ModelError(f"'{model.name}' has random weights: it was never trained upstream")

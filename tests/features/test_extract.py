@@ -13,9 +13,8 @@ from headstart.datasets.ahead import ahead
 from headstart.devices import fast_bfloat16, resolve_device
 from headstart.errors import BrokenImageError, DeviceError, DiskFullError, FeatureError
 from headstart.features import FeatureRequest, extract
-from headstart.features.forward import Extractor, fold_batch_norms
-from headstart.features.preprocess import center_crop, fit_image, whole_image
-from headstart.features.stream import Decoder
+from headstart.features.inference import Extractor, fold_batch_norms
+from headstart.features.preprocess import Decoder, center_crop, fit_image, whole_image
 
 MODEL = models.find("efficientnet_lite0")
 

@@ -13,8 +13,9 @@ from headstart.context import ProgressReporter, RunContext
 from headstart.datasets import ArrayImages, JoinedImages
 from headstart.errors import DeviceError
 from headstart.features import choose_runtime, runtime
-from headstart.features.forward import Extractor
-from headstart.features.runtime import RUNTIME, find_spec, make_runtime
+from headstart.features.extract import make_runtime
+from headstart.features.inference import Extractor
+from headstart.features.runtime import RUNTIME, find_spec
 
 MODEL = models.find("efficientnet_lite0")
 CPU = torch.device("cpu")

@@ -15,8 +15,8 @@ from torch import nn
 
 from headstart.errors import HeadstartError
 from headstart.models.checkpoint import Purpose
-from headstart.models.heads import Head
-from headstart.models.state import load_state
+from headstart.models.model_source import Head
+from headstart.models.state_dict import load_state
 from headstart.models.weight_files import read_weights
 
 # More memory than a file of some kilobytes may take.

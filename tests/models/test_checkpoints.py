@@ -17,11 +17,10 @@ from torch.nn.utils import prune
 from headstart import models
 from headstart.errors import UnknownNameError, WeightsError
 from headstart.models.checkpoint import Purpose
-from headstart.models.heads import Head
-from headstart.models.layouts import size_for
-from headstart.models.sources import SOURCES
-from headstart.models.state import load_state
-from headstart.models.weight_files import holds_average, read_weights
+from headstart.models.model_source import SOURCES, Head
+from headstart.models.state_dict import load_state, size_for
+from headstart.models.weight_files import read_weights
+from headstart.models.weight_formats import holds_average
 
 
 class Net(nn.Module):

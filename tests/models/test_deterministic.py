@@ -1,5 +1,6 @@
 """A network that is random in evaluation is refused, and what is random is named."""
 
+import itertools
 import textwrap
 
 import pytest
@@ -9,10 +10,10 @@ from torch.nn import functional
 
 from headstart import models
 from headstart.errors import ModelError
-from headstart.models import deterministic
-from headstart.models.deterministic import check_deterministic
-from headstart.models.heads import Head
-from headstart.models.network import Network
+from headstart.models.model_source import Head
+from headstart.models.proof import prove
+
+SEEDS = itertools.count(1000)
 
 
 class Dropped(nn.Module):
@@ -66,20 +67,20 @@ def network_of(part):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         layers = nn.Sequential(nn.Flatten(), nn.Linear(3 * 16 * 16, 8), part, nn.Linear(8, 3))
-    return Network(layers, Head.at("3")).eval()
+    return layers, Head.at("3"), ()
 
 
 @pytest.fixture
 def model():
-    deterministic._SEEN.clear()
-    found = models.find("timm:resnet18?weights=random&size=16")
+    """One that no other test has proven."""
+    found = models.find(f"timm:resnet18?weights=random&size=16&seed={next(SEEDS)}")
     return found.model_copy(update={"name": "theirs"})
 
 
 @pytest.mark.parametrize("part", [Dropped, Masked, Sampled, Shuffled])
 def test_what_is_random_is_named(part, model):
     with pytest.raises(ModelError) as error:
-        check_deterministic(network_of(part()), model)
+        prove(*network_of(part()), model)
     assert error.value.code == "model.random"
     assert error.value.values["part"] == f"2 ({part.__name__})"
     assert error.value.values["difference"] > 0
@@ -88,24 +89,23 @@ def test_what_is_random_is_named(part, model):
 
 @pytest.mark.parametrize("part", [Scaled, Rounded, nn.Identity])
 def test_rounding_and_what_is_switched_off_pass(part, model):
-    check_deterministic(network_of(part()), model)
+    prove(*network_of(part()), model)
 
 
 def test_the_generator_of_the_caller_is_left_alone(model):
     torch.manual_seed(5)
     expected = torch.rand(3)
     torch.manual_seed(5)
-    check_deterministic(network_of(nn.Identity()), model)
+    prove(*network_of(nn.Identity()), model)
     assert torch.equal(torch.rand(3), expected)
 
 
 def test_a_network_is_run_once_per_process(model):
     counted = Rounded()
-    network = network_of(counted)
-    check_deterministic(network, model)
-    # Twice on the same images, once on the first beside itself.
+    prove(*network_of(counted), model)
+    # As it was built, its features of two images, and of the first beside itself.
     assert counted.calls == 3
-    check_deterministic(network, model)
+    prove(*network_of(counted), model)
     assert counted.calls == 3
 
 
@@ -128,13 +128,13 @@ def batch_norm(**options):
 ])  # fmt: skip
 def test_features_that_depend_on_the_batch_are_refused(part, parts, model):
     with pytest.raises(ModelError) as error:
-        check_deterministic(network_of(part), model)
+        prove(*network_of(part), model)
     assert (error.value.code, error.value.values["parts"]) == ("model.batch", parts)
     assert "\n" not in str(error.value)
 
 
 def test_batch_norms_with_running_statistics_pass(model):
-    check_deterministic(network_of(batch_norm()), model)
+    prove(*network_of(batch_norm()), model)
 
 
 def test_a_network_that_works_on_its_images_in_place_is_not_random(model):
@@ -144,12 +144,12 @@ def test_a_network_that_works_on_its_images_in_place_is_not_random(model):
 
     with torch.random.fork_rng(devices=[]):
         layers = nn.Sequential(InPlace(), nn.Linear(3 * 16 * 16, 8), nn.Linear(8, 3))
-    check_deterministic(Network(layers, Head.at("2")).eval(), model)
+    prove(layers, Head.at("2"), (), model)
 
 
 def test_a_network_that_fails_says_the_size(model):
     with pytest.raises(ModelError) as error:
-        check_deterministic(network_of(nn.Identity()), model.model_copy(update={"input_size": 20}))
+        prove(*network_of(nn.Identity()), model.model_copy(update={"input_size": 20}))
     assert (error.value.code, error.value.values["size"]) == ("model.forward", 20)
 
 

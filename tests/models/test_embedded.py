@@ -7,8 +7,8 @@ from conftest import require
 from headstart import models
 from headstart.errors import UnknownNameError, WeightsError, WeightsMissingError
 from headstart.models.checkpoint import Purpose
-from headstart.models.heads import Head
-from headstart.models.state import load_state
+from headstart.models.model_source import Head
+from headstart.models.state_dict import load_state
 
 NAMES = ("efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2")
 # "palace" among the 1,000 ImageNet classes in their usual order.

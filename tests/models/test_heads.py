@@ -11,7 +11,7 @@ from torch import nn
 
 from headstart import models
 from headstart.errors import ModelError
-from headstart.models.heads import Head, Part
+from headstart.models.model_source import Head, Part
 from headstart.models.network import Network
 
 # Name: width of the features, side of the images. A convolution behind the pooling, in a head of

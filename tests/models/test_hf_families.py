@@ -9,7 +9,7 @@ import torch
 
 from headstart import models
 from headstart.errors import ModelError
-from headstart.models import pooled
+from headstart.models.sources import hf_backbone
 from hf_families import CLASSIFIERS, FAMILIES, NO_PACKAGE, OF_TIMM, REFUSED
 
 transformers = pytest.importorskip("transformers")
@@ -128,7 +128,7 @@ def test_a_classifier_is_the_librarys(name, own_cache, tmp_path):
 
 
 def test_all_supported_families_are_compared():
-    assert set(pooled.FAMILIES) == set(FAMILIES) | set(NO_PACKAGE)
+    assert set(hf_backbone.FAMILIES) == set(FAMILIES) | set(NO_PACKAGE)
 
 
 @pytest.mark.parametrize("kind", [k for k in KINDS if k not in FAMILIES and k not in OF_TIMM])

@@ -13,8 +13,8 @@ from headstart import models
 from headstart.errors import ModelError, TrainingError
 from headstart.features.preprocess import fit_image
 from headstart.methods.training_images import input_of
-from headstart.models.preprocessing import of_timm, of_transformers
-from headstart.models.sources.base import IMAGENET_MEAN, IMAGENET_STD
+from headstart.models.model_source import IMAGENET_MEAN, IMAGENET_STD
+from headstart.models.sources.hf_preprocessing import of_timm, of_transformers
 
 transformers = pytest.importorskip("transformers")
 

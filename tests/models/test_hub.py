@@ -15,6 +15,7 @@ from headstart.errors import (
     WeightsError,
     WeightsMissingError,
 )
+from headstart.models.model_source import SOURCES
 
 transformers = pytest.importorskip("transformers")
 
@@ -180,9 +181,7 @@ def test_a_repository_of_timm(hub, tmp_path):
 def test_facts_of_a_repository_are_asked_once(hub, tmp_path, monkeypatch):
     saved(tmp_path / "net", "ViT", "ForImageClassification")
     model = models.find(f"hf:{tmp_path / 'net'}")
-    monkeypatch.setattr(
-        type(models.sources.SOURCES["hf"]), "describe", lambda *_: pytest.fail("asked again")
-    )
+    monkeypatch.setattr(type(SOURCES["hf"]), "describe", lambda *_: pytest.fail("asked again"))
     assert models.find(f"hf:{tmp_path / 'net'}") == model
 
 
@@ -283,7 +282,7 @@ def test_weights_in_shards(where, hub, own_cache, tmp_path):
     model = models.find(names[where])
     with torch.inference_mode():
         torch.testing.assert_close(models.load(model)(images()), network(images()).logits)
-    facts = models.card(model)
+    facts = models.model_details(model)
     assert facts["present"]
     shards = sorted(index.parent.glob("model-*.safetensors"))
     assert facts["weights_bytes"] == sum(shard.stat().st_size for shard in shards)

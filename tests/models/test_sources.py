@@ -15,10 +15,9 @@ from headstart.errors import (
     WeightsError,
     WeightsMissingError,
 )
-from headstart.models import ledger, places
-from headstart.models.heads import Head
+from headstart.models import weights
+from headstart.models.model_source import SOURCES, Head
 from headstart.models.network import Network
-from headstart.models.sources import SOURCES
 from headstart.models.weight_files import read_weights
 
 # Of each library a real network: a convolutional one, transformers, one with auxiliary heads.
@@ -207,7 +206,7 @@ def test_options_that_will_not_do(name, message):
 
 
 def test_a_library_that_is_not_installed(monkeypatch):
-    monkeypatch.setattr("headstart.models.sources.base.installed", lambda _: False)
+    monkeypatch.setattr("headstart.models.model_source.installed", lambda _: False)
     with pytest.raises(ModelError, match=r"pip install 'headstart\[pytorchcv\]'"):
         models.find("pytorchcv:resnet10")
 
@@ -301,16 +300,16 @@ def test_a_download_is_whole_or_not_there(own_cache, no_network, monkeypatch, tm
         archive.writestr("bninception-0774-d79ba5f5.pth", content.getvalue())
     answers = {"zip": packed.getvalue(), "pth": content.getvalue()}
     monkeypatch.setattr(
-        places.urllib.request, "urlopen", lambda url, timeout: io.BytesIO(answers[url[-3:]])
+        "urllib.request.urlopen", lambda url, timeout: io.BytesIO(answers[url[-3:]])
     )
     model = models.find("bn_inception")
     models.fetch(model)
-    place = places.locate(model, own_cache)
+    place = weights.locate(model, own_cache)
     assert torch.equal(read_weights(place)["a"], torch.ones(2))
     # torchvision's names hold the start of the digest: what does not fit it is not kept.
     with pytest.raises(WeightsError, match=r"is damaged: expected SHA-256 1378be20"):
         models.fetch(models.find("inception_v1"))
-    assert places.locate(models.find("inception_v1"), own_cache) is None
+    assert weights.locate(models.find("inception_v1"), own_cache) is None
 
 
 @pytest.mark.parametrize(("name", "content", "kind"), [
@@ -321,23 +320,23 @@ def test_a_download_is_whole_or_not_there(own_cache, no_network, monkeypatch, tm
 def test_a_page_in_place_of_a_download(name, content, kind, own_cache, no_network, monkeypatch):
     import io
 
-    monkeypatch.setattr(places.urllib.request, "urlopen", lambda url, timeout: io.BytesIO(content))
+    monkeypatch.setattr("urllib.request.urlopen", lambda url, timeout: io.BytesIO(content))
     model = models.find("torchvision:resnet18" if name == "resnet18d" else name)
     if name == "resnet18d":
         # Of a server that writes no digest into its files' names.
-        weights = model.weights.model_copy(update={"locator": "https://example.org/weights.pth"})
-        model = model.model_copy(update={"weights": weights})
+        elsewhere = model.weights.model_copy(update={"locator": "https://example.org/weights.pth"})
+        model = model.model_copy(update={"weights": elsewhere})
     with pytest.raises(ModelError) as error:
         models.fetch(model)
     assert error.value.code == ("weights.download" if kind else "weights.damaged")
     assert error.value.values.get("kind") == kind
-    assert places.locate(model, own_cache) is None
+    assert weights.locate(model, own_cache) is None
 
 
 @pytest.mark.parametrize("text", ["[]", "{", "3"])
 def test_a_damaged_ledger(text, own_cache, trained, tmp_path, monkeypatch):
     save_file(trained.state_dict(), tmp_path / "model.safetensors")
-    monkeypatch.setattr(places, "locate", lambda *_: tmp_path / "model.safetensors")
+    monkeypatch.setattr(weights, "locate", lambda *_: tmp_path / "model.safetensors")
     (own_cache / "models").mkdir(parents=True, exist_ok=True)
     (own_cache / "models" / "ledger.json").write_text(text)
     with pytest.raises(WeightsError) as error:
@@ -348,11 +347,11 @@ def test_a_damaged_ledger(text, own_cache, trained, tmp_path, monkeypatch):
 def test_the_ledger_knows_what_was_used_before(own_cache, trained, tmp_path, monkeypatch):
     file = tmp_path / "model.safetensors"
     save_file(trained.state_dict(), file)
-    monkeypatch.setattr(places, "locate", lambda *_: file)
+    monkeypatch.setattr(weights, "locate", lambda *_: file)
     model = models.find("timm:resnet18")
     models.load(model)
     known = json.loads((own_cache / "models" / "ledger.json").read_text())
-    assert known == {model.weights.locator: ledger.recorded_digest(model, own_cache)}
+    assert known == {model.weights.locator: weights.recorded_digest(model, own_cache)}
     models.load(model)
     changed = trained.state_dict()
     changed["fc.bias"] = changed["fc.bias"] + 1

@@ -8,9 +8,8 @@ from torch import nn
 
 from headstart import models
 from headstart.errors import ModelError, WeightsError
-from headstart.models.heads import Head
-from headstart.models.network import Network
-from headstart.models.switches import check_switches, set_dropout
+from headstart.models.model_source import Head
+from headstart.models.network import Network, check_switches, set_dropout
 from headstart.spec import SGD, TrainingConfig
 from headstart.training import InputSpec, train
 from headstart.training.pixels import Batch

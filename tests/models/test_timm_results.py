@@ -3,7 +3,7 @@
 import pytest
 
 from headstart import models
-from headstart.models.timm_results import timm_upstream
+from headstart.models.sources.timm import timm_upstream
 
 
 def test_a_weight_has_its_accuracy_at_its_size():

@@ -16,7 +16,8 @@ from torch import nn
 
 from headstart import models
 from headstart.errors import StorageError, WeightsError, WeightsMissingError
-from headstart.models.weight_files import check_kind, read_weights
+from headstart.models.weight_files import read_weights
+from headstart.models.weight_formats import check_kind
 
 STATE = {"a.weight": torch.ones(2, 3), "a.bias": torch.zeros(2)}
 

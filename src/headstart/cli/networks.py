@@ -21,7 +21,7 @@ __all__ = ["search_models", "show_model", "show_models", "show_plugins"]
 def show_models(*, json: bool) -> None:
     """Print the catalogue of networks, then those that were pretrained here."""
     names = [*models.catalogue(), *models.pretrained_names()]
-    rows = [{**models.card(models.find(name)), "name": name} for name in names]
+    rows = [{**models.model_details(models.find(name)), "name": name} for name in names]
     if json:
         typer.echo(json_module.dumps(rows, indent=1))
     else:
@@ -42,7 +42,7 @@ def search_models(text: str, *, json: bool) -> None:
 
 def show_model(name: str, *, json: bool) -> None:
     """Print all that is known of a network; its library is imported only if it must be."""
-    row = models.card(models.find(name))
+    row = models.model_details(models.find(name))
     typer.echo(json_module.dumps(row, indent=1) if json else "\n".join(details(row)))
 
 

@@ -1,6 +1,6 @@
 """Images in, features out: from the cache if present, else computed and cached."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
@@ -13,16 +13,24 @@ from headstart.context import RunContext
 from headstart.datasets import Decodable, JoinedImages, Splits
 from headstart.datasets.ahead import ahead
 from headstart.errors import FeatureError
-from headstart.features.cache import Block, Features, Table
-from headstart.features.runtime import FeatureRuntime, Runtime, choose_runtime, make_runtime
-from headstart.features.stream import Decoder
+from headstart.features.feature_table import Block, Features, Table
+from headstart.features.preprocess import Decoder
+from headstart.features.runtime import FeatureRuntime, Runtime, choose_runtime
 from headstart.spec import Dataset, Model
 from headstart.spec.setting import FEATURES_IMPLEMENTATION, Precision, Resize
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["FeatureRequest", "bytes_needed", "features_content", "penultimate_features"]
+    from headstart.models.network import Network
+
+__all__ = [
+    "FeatureRequest",
+    "bytes_needed",
+    "features_content",
+    "make_runtime",
+    "penultimate_features",
+]
 
 
 @dataclass(frozen=True)
@@ -135,6 +143,31 @@ def penultimate_features(model: Model, request: FeatureRequest, context: RunCont
     if found is None:
         raise FeatureError(f"features of '{model.name}' were damaged while written: check the disk")
     return found
+
+
+def make_runtime(
+    runtime: Runtime,
+    network: "Network",
+    model: Model,
+    precision: Precision,
+    device: "torch.device",
+    note: Callable[[str], None],
+) -> FeatureRuntime:
+    """Prepare a network for a runtime; fall back to torch, with a note, if OpenVINO fails.
+
+    The network is modified and must not be used elsewhere.
+    """
+    from headstart.features.inference import ConversionError, Extractor, converted
+
+    extractor = Extractor(network, model, precision, device)
+    if runtime == "torch":
+        return extractor
+
+    try:
+        return converted(extractor, model)
+    except ConversionError as error:
+        note(f"features of '{model.name}' come from torch, since OpenVINO {error}")
+        return extractor
 
 
 def _extract(

@@ -1,17 +1,22 @@
-"""Resize decoded images to a network's input size."""
+"""Decoded images, resized to the input of a network, in batches."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import get_args
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from headstart.spec import Interpolation
+from headstart.datasets import Decodable
+from headstart.errors import BrokenImageError
+from headstart.spec import Interpolation, Model
 
-__all__ = ["center_crop", "fit_image", "imagenet_crop", "whole_image"]
+__all__ = ["Batch", "Decoder", "center_crop", "fit_image", "imagenet_crop", "whole_image"]
 
 # Fraction of the shorter side that the centre crop of ImageNet evaluations keeps.
 CROP_FRACTION = 0.875
+
 RESAMPLING = {name: Image.Resampling[name.upper()] for name in get_args(Interpolation)}
 
 
@@ -58,3 +63,48 @@ def fit_image(
     """
     pixels = np.asarray(HOW[resize](image, size, interpolation))
     return pixels if pixels.ndim == 3 else pixels[:, :, None]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Decoded images.
+
+    Parameters
+    ----------
+    pixels
+        (n, size, size, 1 or 3) uint8; broken images are black.
+    broken
+        Position in the batch -> reason given by the decoder.
+    """
+
+    pixels: npt.NDArray[np.uint8]
+    broken: dict[int, str]
+
+
+@dataclass(frozen=True)
+class Decoder:
+    """Decodes batches of one dataset for one network; thread-safe.
+
+    `resize` is as in `FeatureRequest`. A broken image raises BrokenImageError unless `skip_broken`.
+    """
+
+    images: Decodable
+    model: Model
+    resize: str
+    skip_broken: bool
+
+    def __call__(self, rows: Sequence[int]) -> Batch:
+        """Decode the images of these rows."""
+        size = self.model.input_size
+        pixels, broken = [], {}
+        for place, row in enumerate(rows):
+            try:
+                image = self.images.decode(row)
+                pixels.append(fit_image(image, size, self.model.interpolation, self.resize))
+            except BrokenImageError as error:
+                if not self.skip_broken:
+                    raise
+                broken[place] = error.reason
+                pixels.append(np.zeros((size, size, 1), np.uint8))
+        channels = max(p.shape[2] for p in pixels)
+        return Batch(np.stack([np.broadcast_to(p, (size, size, channels)) for p in pixels]), broken)

@@ -5,23 +5,16 @@ and OpenVINO, the fastest on common CPUs. The choice is made without importing e
 """
 
 import os
-from collections.abc import Callable
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Literal, Protocol, cast, get_args
+from typing import Literal, Protocol, cast, get_args
 
 import numpy as np
 import numpy.typing as npt
 
 from headstart.errors import DeviceError
-from headstart.spec import Model
 from headstart.spec.setting import Precision
 
-if TYPE_CHECKING:
-    import torch
-
-    from headstart.models.network import Network
-
-__all__ = ["RUNTIME", "FeatureRuntime", "Runtime", "choose_runtime", "make_runtime"]
+__all__ = ["RUNTIME", "FeatureRuntime", "Runtime", "choose_runtime"]
 
 Runtime = Literal["torch", "openvino"]
 
@@ -76,29 +69,3 @@ def choose_runtime(device: str, precision: Precision) -> Runtime:
             f"use --device cpu --precision fp32, or unset {RUNTIME}"
         )
     return cast(Runtime, requested)
-
-
-def make_runtime(
-    runtime: Runtime,
-    network: "Network",
-    model: Model,
-    precision: Precision,
-    device: "torch.device",
-    note: Callable[[str], None],
-) -> FeatureRuntime:
-    """Prepare a network for a runtime; fall back to torch, with a note, if OpenVINO fails.
-
-    The network is modified and must not be used elsewhere.
-    """
-    from headstart.features.forward import Extractor
-
-    extractor = Extractor(network, model, precision, device)
-    if runtime == "torch":
-        return extractor
-    from headstart.features.openvino import ConversionError, converted
-
-    try:
-        return converted(extractor, model)
-    except ConversionError as error:
-        note(f"features of '{model.name}' come from torch, since OpenVINO {error}")
-        return extractor

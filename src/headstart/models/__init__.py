@@ -1,33 +1,24 @@
 """Catalogue and adapters: from a name to a network with its weights."""
 
 from headstart.files import split_names
-from headstart.models.arithmetic import multiply_adds
-from headstart.models.card import card, presence, remarks
-from headstart.models.catalogue import (
-    EMBEDDED,
-    auxiliary_weight,
-    catalogue,
-    fetch,
-    find,
-    load,
-    require,
-    runs_code,
-    search,
-)
-from headstart.models.keeping import KEY_DIGITS, keep, settle
-from headstart.models.measured import record as record_upstream
+from headstart.models.catalogue import EMBEDDED, catalogue, find, runs_code, search
+from headstart.models.details import model_details, multiply_adds, remarks
+from headstart.models.facts import record_upstream
+from headstart.models.loading import auxiliary_weight, load
 from headstart.models.pretrained import names as pretrained_names
+from headstart.models.saved_networks import KEY_DIGITS, keep, settle
+from headstart.models.weights import fetch, presence, require
 
 __all__ = [
     "EMBEDDED",
     "KEY_DIGITS",
     "auxiliary_weight",
-    "card",
     "catalogue",
     "fetch",
     "find",
     "keep",
     "load",
+    "model_details",
     "multiply_adds",
     "presence",
     "pretrained_names",

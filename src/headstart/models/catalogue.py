@@ -1,58 +1,213 @@
-"""Which networks there are, and how a name becomes one with its weights."""
+"""Which networks there are, and how a name becomes one.
 
+A model's name is ``[SOURCE:]PATH[?OPTION=VALUE&...]``.
+"""
+
+import math
 import re
 import tomllib
-from collections.abc import Callable
+from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+from unicodedata import category
+from urllib.parse import parse_qsl
 
 from pydantic import ValidationError
 
 from headstart.context import default_cache
 from headstart.errors import ModelError, StudyError, UnknownNameError, WeightsMissingError
-from headstart.files import storage_errors
+from headstart.files import name_in_text, storage_errors
 from headstart.functions import is_function
-from headstart.models import facts, ledger, places, pretrained
-from headstart.models.card import backbone_remark, presence
-from headstart.models.heads import Head
-from headstart.models.measured import with_measured
-from headstart.models.names import ASKED, GROUPING, ModelName
-from headstart.models.shards import digest_of
-from headstart.models.sources import SOURCES, source_of
-from headstart.models.weight_files import (
+from headstart.models import facts, pretrained
+from headstart.models.model_source import SOURCES, source_of
+from headstart.models.weight_formats import (
     AVERAGE,
     ENDS,
     check_kind,
+    digest_of,
     files_inside,
     holds_average,
 )
 from headstart.spec import Model, Weights
 from headstart.spec.invalid import first_invalid
 
-if TYPE_CHECKING:
-    from torch import nn
-
-    from headstart.models.network import Network
-
 __all__ = [
+    "ASKED",
     "EMBEDDED",
-    "auxiliary_weight",
+    "GROUPING",
+    "OPTIONS",
+    "ModelName",
     "catalogue",
-    "fetch",
     "find",
-    "load",
-    "require",
     "runs_code",
     "search",
 ]
 
+# The tag that keeps a model's name as it was given, where results call it by another one.
+ASKED = "asked"
+
+# Options that say with which models results go together: results do not name them.
+GROUPING: tuple[str, ...] = ("configuration", "family")
+
+OPTIONS: Mapping[str, str] = {
+    "weights": "random, or a file of weights",
+    "seed": "of random weights, 0 unless given",
+    "head": "path of the classifier among the submodules",
+    "pool": "token or mean: how a transformer's tokens become one feature",
+    "size": "of the input, in pixels",
+    "interpolation": "bicubic, bilinear, lanczos, box, hamming or nearest",
+    "mean": "per channel, three numbers separated by commas",
+    "std": "per channel, three numbers separated by commas",
+    "upstream": "top-1 accuracy on the upstream task, a proportion",
+    "configuration": "how the upstream model was trained, in words: a factor in analyses",
+    "arch": "of a checkpoint: the model whose weights it holds",
+    "name": "what results call the model",
+    "family": "models whose results go together in analyses",
+    "part": "of a file of several networks: the one to take, by the prefix of its names",
+}
+
+CHANNELS = 3
+
+# Of a side: larger ones are mistakes, and would take all memory.
+MOST_PIXELS = 4096
+
+SEEDS = 2**63
+
+
+@dataclass(frozen=True)
+class ModelName:
+    """A model's name in parts.
+
+    Parameters
+    ----------
+    full
+        As it was given.
+    stem
+        Without options.
+    options
+        By name; all are in `OPTIONS`.
+    """
+
+    full: str
+    stem: str
+    options: dict[str, str]
+
+    @classmethod
+    def parse(cls, text: str) -> "ModelName":
+        """Take a name apart; an option that there is not is an UnknownNameError.
+
+        Examples
+        --------
+        >>> ModelName.parse("timm:resnet18?weights=random&seed=3").options
+        {'weights': 'random', 'seed': '3'}
+        """
+        if any("\udc80" <= character <= "\udcff" for character in text):
+            # It could be written into no record of a result.
+            shown = name_in_text(text)
+            raise StudyError(
+                f"model '{shown}': its name or path is not UTF-8, or the locale is not: rename "
+                "the file or folder, or set PYTHONUTF8=1",
+                code="model.name_not_utf8",
+                name=shown,
+            )
+        if _has_controls(text):
+            raise StudyError(
+                f"model {text!r}: its name holds a line break or another control character: "
+                "remove it",
+                code="model.name_invalid",
+                name=text,
+            )
+        stem, mark, query = text.partition("?")
+        pairs = parse_qsl(query, keep_blank_values=True)
+        options = dict(pairs)
+        if mark and not options:
+            raise StudyError(f"model '{text}': expected ?option=value, found '?{query}'")
+        for option, value in pairs:
+            if option not in OPTIONS:
+                raise UnknownNameError(f"option of model '{stem}'", option, OPTIONS)
+            if options[option] != value:
+                raise StudyError(
+                    f"model '{text}': option {option} has two values, {value} and "
+                    f"{options[option]}: pass one",
+                    code="model.option_twice",
+                    option=option,
+                )
+        _check_values(text, options)
+        return cls(text, stem, options)
+
+    @property
+    def label(self) -> str:
+        """What results call the model: its ``name=``, else what was given less what groups it.
+
+        All training configurations of a network have one name.
+        """
+        if "name" in self.options:
+            return self.options["name"]
+        if "configuration" in self.options:
+            return self.stem
+        if "family" not in self.options:
+            return self.full
+        stem, _, query = self.full.partition("?")
+        kept = [part for part in query.split("&") if part.partition("=")[0] not in GROUPING]
+        return "?".join(filter(None, (stem, "&".join(kept))))
+
+
+def _check_values(text: str, options: Mapping[str, str]) -> None:
+    """Raise StudyError for an option whose value is not what it has to be, whatever the network."""
+    expected = ""
+    for option, value in options.items():
+        if option in ("name", "family", "configuration"):
+            good, expected = bool(value.strip()) and not _has_controls(value), "text"
+        elif option in ("mean", "std"):
+            positive = " positive" if option == "std" else ""
+            good, expected = (
+                _are_channels(value, positive=option == "std"),
+                (f"three{positive} numbers separated by commas"),
+            )
+        elif option == "size":
+            good = not value.isdigit() or int(value) <= MOST_PIXELS
+            expected = f"at most {MOST_PIXELS:,} pixels"
+        elif option == "seed":
+            good = not value.isdigit() or int(value) < SEEDS
+            expected = f"less than {SEEDS:,}"
+        else:
+            continue
+        if not good:
+            raise StudyError(
+                f"model '{text}': invalid {option}={name_in_text(repr(value)[1:-1])}: expected "
+                f"{expected}",
+                code="model.option_invalid",
+                option=option,
+                found=value,
+            )
+
+
+def _has_controls(text: str) -> bool:
+    """Whether a text holds what breaks a line or moves the cursor; other spaces may be in paths."""
+    return any(category(character) in ("Cc", "Zl", "Zp") for character in text)
+
+
+def _are_channels(value: str, *, positive: bool) -> bool:
+    """Whether a text is three finite numbers."""
+    try:
+        numbers = [float(one) for one in value.split(",")]
+    except ValueError:
+        return False
+    return len(numbers) == CHANNELS and all(
+        math.isfinite(one) and (one > 0 or not positive) for one in numbers
+    )
+
+
 RANDOM = "random"
+
 # A page of the Hugging Face hub, as a browser shows its address.
 HUB_ADDRESS = re.compile(
     r"(?:hf:)?https?://(?:www\.)?(?:huggingface\.co|hf\.co)/([\w.-]+/[\w.-]+)(?:/.*)?"
 )
+
 # What tags say of how the catalogue's weights were trained, and where that is written.
 RECIPE_TAGS = (
     "batch_norm_scale",
@@ -61,13 +216,14 @@ RECIPE_TAGS = (
     "auxiliary_head",
     "recipe_source",
 )
+
 # What programs call every file of weights: its folder tells one from another.
 USUAL_STEMS = {"best", "checkpoint", "last", "model", "pytorch_model", "weights"}
+
 INDEX = ".index.json"
+
 # Their weights come as packages: they are measured without any download.
 EMBEDDED = ("efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2")
-# What was said of files of weights in this process.
-_said: set[tuple[str, str]] = set()
 
 
 @cache
@@ -173,140 +329,6 @@ def search(text: str) -> list[str]:
     return found
 
 
-def fetch(model: Model, cache: Path | None = None) -> None:
-    """Bring the weights onto this machine; WeightsMissingError if they are not to be had.
-
-    The library that builds the network has to be there too; ModelError says how to install it.
-    """
-    source_of(model.source)
-    if model.weights.random_seed is None:
-        places.fetch(model, cache or default_cache())
-
-
-def require(model: Model, cache: Path | None = None) -> None:
-    """Raise ModelError unless the library is installed and the weights are on this machine."""
-    source_of(model.source)
-    present, remedy = presence(model, cache)
-    if not present:
-        raise WeightsMissingError(f"weights of '{model.name}' are not on this machine: {remedy}")
-
-
-def auxiliary_weight(model: Model) -> float:
-    """Weight of the loss of each auxiliary classifier that it keeps, as its library trains it."""
-    if not model.keeps_auxiliary:
-        return 0.0
-    return source_of(model.source).auxiliary_weight(model.architecture)
-
-
-def load(
-    model: Model,
-    cache: Path | None = None,
-    *,
-    trust: bool = False,
-    note: Callable[[str], None] = lambda _: None,
-) -> "Network":
-    """Build the network with its weights, in evaluation mode on the CPU, in float32.
-
-    Parameters
-    ----------
-    model
-        Random weights are drawn from the seed that its weights name, the classifier's too. What it
-        says of batch norms' scales, dropout and auxiliary classifiers is done.
-    cache
-        Where downloads and the ledger are; the usual folder unless given.
-    trust
-        Whether a pickle that holds more than tensors may be executed.
-    note
-        Told, in one line each, what of a file of weights was taken and what was ignored.
-
-    Raises
-    ------
-    WeightsMissingError, WeightsError
-        The weights are absent, are not those that the catalogue or the ledger names, or do not fit.
-    ModelError
-        The library is not installed, the classifier cannot be found, the network has no place for
-        a switch, it is random in evaluation, or it fails on images of its input size.
-    """
-    import torch
-
-    from headstart.models.deterministic import check_deterministic
-    from headstart.models.linear_map import WithClassifier
-    from headstart.models.network import proven
-    from headstart.models.switches import switch
-
-    source = source_of(model.source)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(model.weights.random_seed or 0)
-        module = source.build(model)
-    trained = source.carries_weights(model)
-    if model.weights.random_seed is None and not trained:
-        trained = _fill(module, model, cache or default_cache(), trust, note)
-    # Shares of its parts may be among the weights.
-    head = _head(model, module)
-    network = proven(module, head, source.finish(module, model), model)
-    _check_width(network, model, cache or default_cache())
-    if isinstance(module, WithClassifier):
-        _once(Path(model.name), backbone_remark(model, network.feature_dim), note)
-    network.trained_classifier = trained and network.exact
-    switch(network, model)
-    network.eval()
-    check_deterministic(network, model)
-    return network
-
-
-def _check_width(network: "Network", model: Model, cache: Path) -> None:
-    """Raise ModelError unless a network gives as many features as when it was described."""
-    if network.feature_dim != model.feature_dim:
-        raise ModelError(
-            f"model '{model.name}' gives {network.feature_dim} features, and gave "
-            f"{model.feature_dim} when it was described: a file that builds it has changed since; "
-            f"remove {cache / 'models' / 'facts'} and run again",
-            code="model.changed",
-            model=model.name,
-            found=network.feature_dim,
-            expected=model.feature_dim,
-        )
-
-
-def _fill(
-    module: "nn.Module", model: Model, cache: Path, trust: bool, note: Callable[[str], None]
-) -> bool:
-    """Load the weights of a model into its module; whether the classifier came with them."""
-    from headstart.models.checkpoint import Purpose
-    from headstart.models.state import load_state
-    from headstart.models.weight_files import read_weights
-
-    require(model, cache)
-    source = source_of(model.source)
-    file = places.fetch(model, cache)
-    ledger.check_digest(model, file, cache)
-    purpose = Purpose(
-        _head(model, module),
-        str(file),
-        auxiliary=source.auxiliary,
-        translate=source.translate,
-        part=model.part,
-        size=model.input_size,
-        architecture=f"{model.source}:{model.architecture.partition('@')[0]}",
-        resample="resampled" in model.tags,
-    )
-    content = read_weights(file, trust=trust)
-    return load_state(module, content, purpose, lambda line: _once(file, line, note))
-
-
-def _once(file: Path, line: str, note: Callable[[str], None]) -> None:
-    """State something of a file once per process: fine-tuning loads it for each candidate."""
-    if (str(file), line) not in _said:
-        _said.add((str(file), line))
-        note(line)
-
-
-def _head(model: Model, module: "nn.Module") -> Head:
-    if model.head:
-        return Head.at(model.head)
-    return source_of(model.source).head(module, model.input_size)
-
-
 def _checkpoint(asked: ModelName, path: str, cache: Path | None) -> Model:
     """Find the network of ``checkpoint:FILE?arch=...``: its architecture, the file's weights."""
     if not path:
@@ -400,7 +422,9 @@ def _with_options(model: Model, asked: ModelName, cache: Path | None) -> Model:
         size = model.input_size if resized else changed.input_size
         changed = facts.recounted(source, changed, size, cache or default_cache())
     # What the user says counts most.
-    return changed if "upstream" in options else with_measured(changed, cache or default_cache())
+    return (
+        changed if "upstream" in options else facts.with_measured(changed, cache or default_cache())
+    )
 
 
 def _resized(model: Model, options: dict[str, str]) -> dict[str, Any]:

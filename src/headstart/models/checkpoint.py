@@ -4,7 +4,8 @@ A checkpoint holds a network's tensors somewhere: inside dictionaries of any nam
 any name, beside optimizer states, averages, and heads of self-supervised methods. All tensors are
 listed by their full names (``state_dict.module.conv1.weight``), and the network is looked for in
 that list: a prefix under which each of its tensors is found, with its shape, by the names that it
-has or by those of an older or another program.
+has or by those of an older or another program. Libraries translate their own older names
+(`ModelSource.translate`); here are those of programs that save a library's network under theirs.
 """
 
 import re
@@ -16,9 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from headstart.errors import UnknownNameError, WeightsError
-from headstart.models.heads import Head
-from headstart.models.layouts import LAYOUTS
-from headstart.models.weight_files import AVERAGE
+from headstart.models.model_source import Head
+from headstart.models.weight_formats import AVERAGE
 
 if TYPE_CHECKING:
     import torch
@@ -36,11 +36,176 @@ __all__ = [
     "fit",
     "label",
     "list_tensors",
+    "multiplied_out",
     "required_tensors",
+    "without_wrappers",
 ]
+
+# detectron2's names of a ResNet's parts.
+DETECTRON2 = (
+    (r"^stem\.", ""),
+    (r"^res(\d)\.", lambda found: f"layer{int(found[1]) - 1}."),
+    (r"(^|\.)conv(\d)\.norm\.", r"\1bn\2."),
+    (r"\.shortcut\.norm\.", ".downsample.1."),
+    (r"\.shortcut\.", ".downsample.0."),
+)
+
+# Modules that programs put around parts of a network: torch.compile, FSDP, activation
+# checkpoints, and DataParallel around the convolutions (PyTorch's own ImageNet example).
+WRAPPERS = re.compile(
+    r"(?<![^.])(_orig_mod|_fsdp_wrapped_module|_fpw_module|_checkpoint_wrapped_module"
+    r"|_forward_module|module)\."
+)
+
+# How weights are kept that are computed from others at each pass: the ends of the names.
+PRUNED, NORMED, SPECTRAL = "pruning", "weight norm", "spectral norm"
+
+KEPT_AS = (
+    (("_orig", "_mask"), PRUNED),
+    (("_g", "_v"), NORMED),
+    (("_orig", "_u", "_v"), SPECTRAL),
+)
+
+PARAMETRIZED = re.compile(r"(?P<layer>.*\.|)parametrizations\.(?P<name>\w+)\.original0?")
+
+
+def by_number(state: "Tensors", module: "nn.Module") -> "dict[str, torch.Tensor]":
+    """Rename what ``nn.Sequential(*network.children())`` calls its parts: by their numbers.
+
+    So lightly's and fastai's backbones are made.
+    """
+    names = [name for name, _ in module.named_children()]
+    renamed = {}
+    for name, tensor in state.items():
+        first, point, rest = name.partition(".")
+        known = first.isdigit() and int(first) < len(names)
+        renamed[f"{names[int(first)]}{point}{rest}" if known else name] = tensor
+    return renamed
+
+
+def of_detectron2(
+    state: "Tensors",
+    module: "nn.Module",  # noqa: ARG001 - as all translations
+) -> "dict[str, torch.Tensor]":
+    """Rename the parts of a ResNet from what detectron2 calls them."""
+    renamed = {}
+    for name, tensor in state.items():
+        new = name
+        for pattern, replacement in DETECTRON2:
+            new = re.sub(pattern, replacement, new)
+        renamed[new] = tensor
+    return renamed
+
+
+def of_old_torchvision(
+    state: "Tensors",
+    module: "nn.Module",  # noqa: ARG001 - as all translations
+) -> "dict[str, torch.Tensor]":
+    """Rename what torchvision's DenseNets (published so) and transformers were called before."""
+    renamed = {}
+    for name, tensor in state.items():
+        new = re.sub(r"(denselayer\d+\.(?:norm|relu|conv))\.([12]\.)", r"\1\2", name)
+        new = re.sub(r"\.mlp\.linear_1\.", ".mlp.0.", new)
+        renamed[re.sub(r"\.mlp\.linear_2\.", ".mlp.3.", new)] = tensor
+    return renamed
+
+
+def without_wrappers(
+    tensors: "Tensors", containers: Mapping[str, int]
+) -> "tuple[dict[str, torch.Tensor], dict[str, int]]":
+    """Leave the modules out of tensors' names that programs put around parts of a network.
+
+    Parameters
+    ----------
+    tensors, containers
+        As `headstart.models.checkpoint.list_tensors` returns them; names of containers stay.
+    """
+    named: dict[str, torch.Tensor] = {}
+    lengths: dict[str, int] = {}
+    for name, tensor in tensors.items():
+        inside = containers[name]
+        new = name[:inside] + WRAPPERS.sub("", name[inside:])
+        named[new], lengths[new] = tensor, inside
+    # Two that would be called the same are no wrapped parts.
+    return (named, lengths) if len(named) == len(tensors) else (dict(tensors), dict(containers))
+
+
+def multiplied_out(
+    tensors: "Tensors", containers: Mapping[str, int]
+) -> "tuple[dict[str, torch.Tensor], dict[str, int], list[str]]":
+    """Compute weights that a file holds as pruning, weight norm or spectral norm keep them.
+
+    Parameters
+    ----------
+    tensors, containers
+        As `headstart.models.checkpoint.list_tensors` returns them.
+
+    Returns
+    -------
+    dict, dict
+        Likewise, with the weights in place of what they are computed from.
+    list of str
+        What was done, for a message: ``pruning``, ``weight norm``, ``spectral norm``.
+    """
+    named, lengths, kinds = dict(tensors), dict(containers), set[str]()
+    for name in tensors:
+        for weight, parts, kind in _kept_as(name):
+            values = [tensors[part] for part in parts if part in named]
+            if len(values) < len(parts) or weight in named:
+                continue
+            computed = _computed(kind, values)
+            if computed is None:
+                continue
+            for part in parts:
+                del named[part]
+            named[weight], lengths[weight] = computed, containers[name]
+            kinds.add(kind)
+    return named, lengths, sorted(kinds)
+
+
+def _kept_as(name: str) -> list[tuple[str, tuple[str, ...], str]]:
+    """Return of the first of several tensors which weight they may be: its name, theirs, how."""
+    if found := PARAMETRIZED.fullmatch(name):
+        weight = found["layer"] + found["name"]
+        inner = name.rpartition(".")[0]
+        if name.endswith("0"):
+            return [(weight, (name, f"{inner}.original1"), NORMED)]
+        return [(weight, (name, f"{inner}.0._u", f"{inner}.0._v"), SPECTRAL)]
+    return [
+        (weight, tuple(weight + end for end in ends), kind)
+        for ends, kind in KEPT_AS
+        if name.endswith(ends[0]) and (weight := name.removesuffix(ends[0])).endswith("weight")
+    ]
+
+
+def _computed(kind: str, values: "list[torch.Tensor]") -> "torch.Tensor | None":
+    """Compute a weight as torch.nn.utils does in evaluation mode; None of shapes that do not go."""
+    first, *others = (value.detach().float() for value in values)
+    if kind == PRUNED:
+        return first * others[0] if first.shape == others[0].shape else None
+    if kind == NORMED:
+        # w = g v / |v|, of each output its own: g is (outputs, 1, ...).
+        direction = others[0]
+        if first.numel() != len(direction) or direction.ndim < 2:
+            return None
+        norms: torch.Tensor = direction.flatten(1).norm(dim=1).reshape(first.shape)
+        return direction * (first / norms)
+    left, right = others
+    rows = first.flatten(1) if first.ndim > 1 else first[:, None]
+    if rows.shape != (left.numel(), right.numel()):
+        return None
+    sigma: torch.Tensor = left.flatten() @ rows @ right.flatten()
+    return first / sigma
+
+
+# Tried in turn where a library's own translation does not make a file fit.
+LAYOUTS: tuple[
+    "Callable[[Tensors, nn.Module], dict[str, torch.Tensor]]", ...
+] = (by_number, of_detectron2, of_old_torchvision)  # fmt: skip
 
 # Counters of batch norms, which no output depends on and old files lack.
 COUNTERS = "num_batches_tracked"
+
 # Which of several networks of one architecture is taken, the first kind that is there: averages
 # over steps, which their authors evaluate; networks as trained; those that follow by momentum
 # (MoCo, BYOL), before a plain `encoder` (I-JEPA's `target_encoder` is the one evaluated); the
@@ -53,11 +218,16 @@ RANKS = (
     (3, re.compile(r"(\w*_)?(momentum|target)(_\w*)?")),
     (4, re.compile(r"encoder")),
 )  # fmt: skip
+
 AS_TRAINED = 2
+
 # A prefix is looked into if so much of the network could be under it.
 LEAST_SHARE = 0.3
+
 MOST_PLACES = 24
+
 DEEPEST, MOST_ENTRIES = 12, 2_000_000
+
 SHOWN = 4
 
 

@@ -1,17 +1,19 @@
-"""What a library says of its networks, kept by its version: asking it again takes no import."""
+"""Facts of networks, kept in the cache: what libraries say, and accuracies measured here."""
 
 import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
 from pydantic import ValidationError
 
+from headstart.errors import StorageError
 from headstart.files import replaced, storage_errors
-from headstart.models.sources import Source
-from headstart.spec import Model, digest
+from headstart.models.model_source import Head, ModelSource, counted
+from headstart.spec import Model, UpstreamAccuracy, digest
 
-__all__ = ["describe", "recounted"]
+__all__ = ["describe", "record_upstream", "recounted", "with_measured"]
 
 # Raised when a library's networks are described otherwise: 2 with classifiers of other forms.
 # 3: a function's network is counted by `recounted` alone. 4: timm's weights have their accuracy.
@@ -19,13 +21,13 @@ __all__ = ["describe", "recounted"]
 IMPLEMENTATION = 5
 
 
-def describe(source: Source, path: str, cache: Path) -> Model:
+def describe(source: ModelSource, path: str, cache: Path) -> Model:
     """Return the facts of a network, from the cache where the library has not changed since."""
     said = {"source": source.name, "version": source.revision(path), "model": path}
     return _kept(said, lambda: source.describe(path), cache)
 
 
-def recounted(source: Source, model: Model, usual_size: int, cache: Path) -> Model:
+def recounted(source: ModelSource, model: Model, usual_size: int, cache: Path) -> Model:
     """Return a network with its width and size counted as its chosen head and input have them.
 
     Its tag ``resampled`` says which of its weights are, where its input is not of the usual size.
@@ -37,7 +39,7 @@ def recounted(source: Source, model: Model, usual_size: int, cache: Path) -> Mod
     said |= {"tags": model.tags, "trained": model.weights.random_seed is None}
 
     def ask() -> Model:
-        counts = source.recount(model)
+        counts = _counts(source, model)
         if model.input_size == usual_size:
             return model.model_copy(update=counts)
         usual = model.model_copy(update={"input_size": usual_size})
@@ -51,6 +53,25 @@ def recounted(source: Source, model: Model, usual_size: int, cache: Path) -> Mod
     return model.model_copy(
         update={name: getattr(kept, name) for name in ("feature_dim", "parameters", "tags")}
     )
+
+
+def _counts(source: ModelSource, model: Model) -> dict[str, Any]:
+    """Return `feature_dim` and `parameters` of a network whose head or input size was chosen.
+
+    Raises
+    ------
+    ModelError
+        It cannot be built so, or does not take images of that size (code ``model.forward``).
+    """
+    import torch
+
+    from headstart.models.proof import forward
+
+    with torch.random.fork_rng(devices=[]):
+        module = source.build(model)
+    forward(module, model.input_size, model.name)
+    head = Head.at(model.head) if model.head else source.head(module, model.input_size)
+    return counted(module, head)
 
 
 def _kept(said: dict[str, Any], ask: Callable[[], Model], cache: Path) -> Model:
@@ -67,3 +88,50 @@ def _kept(said: dict[str, Any], ask: Callable[[], Model], cache: Path) -> Model:
         with replaced(place) as temporary:
             temporary.write_text(json.dumps(model.model_dump(mode="json"), indent=1))
     return model
+
+
+def record_upstream(model: Model, value: float, n: int, cache: Path) -> None:
+    """Keep that a network classified this proportion of `n` upstream images rightly.
+
+    Of several measurements the last one counts.
+
+    Raises
+    ------
+    StorageError
+        The file cannot be written, or is damaged.
+    """
+    place = _place(cache)
+    with storage_errors(place):
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(place.with_suffix(".lock")):
+            known = _read(place)
+            known[digest(model.identity)] = {"value": value, "n": n, "model": model.name}
+            with replaced(place) as temporary:
+                temporary.write_text(json.dumps(known, indent=1, sort_keys=True))
+
+
+def with_measured(model: Model, cache: Path) -> Model:
+    """Put what was measured of exactly this network before what is published of it."""
+    known = _read(_place(cache))
+    found = known.get(digest(model.identity)) if known else None
+    if found is None:
+        return model
+    source = f"measured by headstart upstream on {found['n']:,} images"
+    accuracy = UpstreamAccuracy(value=found["value"], n=found["n"], source=source)
+    return model.model_copy(update={"upstream": (accuracy, *model.upstream)})
+
+
+def _place(cache: Path) -> Path:
+    return cache / "models" / "upstream.json"
+
+
+def _read(place: Path) -> dict[str, dict[str, Any]]:
+    try:
+        known = json.loads(place.read_bytes())
+    except FileNotFoundError:
+        return {}
+    except ValueError as error:
+        raise StorageError(
+            f"measured accuracies {place} are damaged ({error}): remove that file"
+        ) from error
+    return dict(known)

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from headstart.errors import ModelError
-from headstart.models.heads import Head, Part
+from headstart.models.model_source import Head, Part
 
 __all__ = [
     "Piece",

@@ -7,24 +7,12 @@ from typing import cast
 import torch
 from torch import nn
 
-from headstart.errors import ModelError
-from headstart.models.heads import Head
-from headstart.models.linear_map import (
-    Piece,
-    Tap,
-    main_answer,
-    one_vector,
-    take_out,
-    tensors_as_built,
-)
-from headstart.models.proof import Forward, forward, random_images, same
-from headstart.spec import Model, digest
+from headstart.errors import ModelError, WeightsError
+from headstart.models.linear_map import Piece, Tap, main_answer, take_out, tensors_as_built
+from headstart.models.model_source import Head
+from headstart.spec import Model
 
-__all__ = ["Network", "proven"]
-
-# What running a network once in this process has shown: whether it is tapped, whether its
-# classifier gives its logits. Every trial loads its network anew.
-_shown: dict[str, tuple[bool, bool]] = {}
+__all__ = ["Network", "check_switches", "set_dropout", "switch"]
 
 
 class Network(nn.Module):
@@ -147,88 +135,6 @@ class Network(nn.Module):
                 yield module
 
 
-def proven(module: nn.Module, head: Head, auxiliary: tuple[str, ...], model: Model) -> Network:
-    """Make a network, and prove by two random images that its features are what it classifies.
-
-    Parameters
-    ----------
-    module
-        As the library builds it, with its weights. It is changed.
-    head, auxiliary
-        As of `Network`. A head that is not `exact` need not give the logits.
-    model
-        What it is: the size of its input, and whether the user chose the head.
-
-    Raises
-    ------
-    ModelError
-        It fails on images of its size (code ``model.forward``), gives no one vector per image
-        (``model.answer``), or its logits are no linear map of the features (``model.head``).
-    """
-    key = digest({**model.identity, "auxiliary": list(auxiliary), "head": list(head.paths)})
-    run = None if key in _shown else forward(module, model.input_size, model.name)
-    network = Network(module, head, auxiliary)
-    network.eval()
-    if run is not None:
-        _shown[key] = _prove(network, run, model)
-    elif _shown[key][0]:
-        network.tap()
-    network.exact = head.exact and _shown[key][1]
-    return network
-
-
-def _prove(network: Network, run: Forward, model: Model) -> tuple[bool, bool]:
-    """Show whether a network has to be tapped, and whether its classifier gives its logits."""
-    head, tapped = network.head, False
-    images = random_images(model.input_size)
-    given = run.inputs.get(head.name) if len(head.parts) == 1 and not head.parts[0].norm else None
-    with torch.no_grad():
-        features = _attempt(network, images)
-        if given is not None and (features is None or not _is_of(features, given)):
-            network.tap()
-            tapped, features = True, _attempt(network, images)
-        if features is None or features.shape[1:] != (network.feature_dim,):
-            found = "one that fails" if features is None else f"shape {tuple(features.shape)}"
-            raise ModelError(
-                f"model '{model.name}': expected features of shape (n, {network.feature_dim}) "
-                f"before its classifier '{head.name}', found {found}: name the layer whose input "
-                "is the feature with ?head=PATH",
-                code="model.answer",
-                model=model.name,
-                head=head.name,
-            )
-        exact = same(network.classifier(features), run.answer.flatten(1))
-        # One that is random in evaluation is for `check_deterministic` to refuse.
-        random = not same(features, network.penultimate(images.clone()))
-    if head.exact and not exact and not model.head and not random:
-        raise ModelError(
-            f"model '{model.name}': its output is not what the layer '{head.name}' makes of its "
-            "features: name the layer whose input is the feature with ?head=PATH",
-            code="model.head",
-            model=model.name,
-            head=head.name,
-        )
-    return tapped, exact
-
-
-def _attempt(network: Network, images: torch.Tensor) -> torch.Tensor | None:
-    """Compute features; None where what comes behind the classifier needs its output."""
-    try:
-        # Some networks normalise their input in place.
-        return network.penultimate(images.clone())
-    except Exception:
-        # Any error: the network as it was has run on these images, so that the identity in the
-        # place of its classifier is what it does not take.
-        return None
-
-
-def _is_of(features: torch.Tensor, given: torch.Tensor) -> bool:
-    try:
-        return same(features, one_vector(given))
-    except ValueError:
-        return False
-
-
 def _fresh(layer: nn.Linear, n_outputs: int) -> nn.Linear:
     """Draw a linear layer of as many inputs, where the other is."""
     return nn.Linear(layer.in_features, n_outputs).to(layer.weight.device, layer.weight.dtype)
@@ -247,3 +153,124 @@ def _with_part(module: nn.Module, path: str, part: nn.Module) -> nn.Module:
     copied._modules = dict(module._modules)
     copied._modules[name] = _with_part(module.get_submodule(name), rest, part) if rest else part
     return copied
+
+
+# What timm's networks call the rate of a dropout that is a function and no module.
+RATE = "drop_rate"
+
+
+def switch(network: Network, model: Model) -> None:
+    """Train a network as its model says.
+
+    Raises
+    ------
+    ModelError
+        It has no place for a switch.
+    WeightsError
+        Scales of batch norms are to be 1, and trained weights have others.
+    """
+    check_switches(
+        network, bn_scale=model.bn_scale, dropout=model.dropout, aux_head=model.keeps_auxiliary
+    )
+    if not model.bn_scale:
+        if model.weights.random_seed is None and not _scales_are_one(network):
+            raise WeightsError(
+                f"'{model.name}' is to have batch norms whose scales are 1, and its weights have "
+                "others: they were trained with scales (bn_scale = true)"
+            )
+        without_scales(network)
+    if model.dropout is not None:
+        set_dropout(network, model.dropout)
+
+
+def check_switches(
+    network: Network,
+    *,
+    bn_scale: bool = True,
+    dropout: float | None = None,
+    aux_head: bool = False,
+) -> None:
+    """Raise ModelError where a network has no place for a switch.
+
+    Parameters
+    ----------
+    network
+        As `models.load` built it.
+    bn_scale
+        False needs a batch norm.
+    dropout
+        A rate in [0, 1); its place, the classifier's input, is there in every network.
+    aux_head
+        True needs an auxiliary classifier that was kept.
+    """
+    name = type(network.backbone).__name__
+    if not bn_scale and not any(network.batch_norms()):
+        raise ModelError(
+            "expected a network with batch norms, whose scales are to stay 1, found none in "
+            f"{name}: leave their scales as they are"
+        )
+    if dropout is not None and not 0 <= dropout < 1:
+        raise ModelError(f"dropout: expected a rate from 0 to less than 1, found {dropout:g}")
+    if aux_head and not network.auxiliary:
+        raise ModelError(
+            f"expected a network with an auxiliary classifier, found none in {name}: take one that "
+            "has some (torchvision:googlenet, timm:inception_v3), or train without"
+        )
+
+
+def without_scales(network: Network) -> None:
+    """Set the scales of all batch norms to 1, for good: they are not trained."""
+    with torch.no_grad():
+        for norm in network.batch_norms():
+            if norm.affine:
+                norm.weight.fill_(1)
+                norm.weight.requires_grad_(False)
+
+
+def set_dropout(network: Network, rate: float) -> None:
+    """Drop this share of what the classifier is given, in training.
+
+    At the architecture's own places; where it has none, right before the classifier.
+    """
+    modules = own_dropouts(network)
+    for module in modules:
+        module.p = rate
+    if not modules and _calls_dropout(network.backbone):
+        setattr(network.backbone, RATE, rate)
+    elif not modules:
+        network.dropout = nn.Dropout(rate).train(network.training)
+
+
+def own_dropouts(network: Network) -> list[nn.Dropout]:
+    """Find an architecture's own dropouts of its classifier.
+
+    Those beside the classifier in the part that both belong to: all, where this part has no more
+    than the classifier and what leads to it (``head.drop``, torchvision's ``classifier.0``); in the
+    whole network those that come after its last layer (not ``pos_drop`` of a transformer).
+    """
+    every = [found for path in network.head.paths for found in _before(network.backbone, path)]
+    return list(dict.fromkeys(every))
+
+
+def _before(backbone: nn.Module, classifier: str) -> list[nn.Dropout]:
+    """Find the dropouts beside a layer that come before it."""
+    path, _, last = classifier.rpartition(".")
+    found: list[nn.Dropout] = []
+    for name, module in backbone.get_submodule(path).named_children():
+        if name == last:
+            break
+        if isinstance(module, nn.Dropout):
+            found.append(module)
+        elif not path and any(True for _ in module.parameters()):
+            found.clear()
+    return found
+
+
+def _scales_are_one(network: Network) -> bool:
+    return all(bool((norm.weight == 1).all()) for norm in network.batch_norms() if norm.affine)
+
+
+def _calls_dropout(backbone: nn.Module) -> bool:
+    """Whether a network's head calls dropout as a function, as many of timm's do."""
+    code = getattr(getattr(type(backbone), "forward_head", None), "__code__", None)
+    return hasattr(backbone, RATE) and code is not None and RATE in code.co_names

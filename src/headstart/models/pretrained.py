@@ -19,7 +19,7 @@ from pydantic import ValidationError
 from headstart.context import default_cache
 from headstart.errors import StorageError, StudyError, UnknownNameError, WeightsError
 from headstart.files import replaced, sha256_file, storage_errors, writable_folder
-from headstart.models.keeping import WEIGHTS, write_weights
+from headstart.models.weight_files import WEIGHTS, write_weights
 from headstart.spec import Model, Weights
 
 if TYPE_CHECKING:

@@ -1,31 +1,49 @@
-"""What can be proven of a network by running it on two random images.
+"""What is proven of a network by running it on two random images, once per process.
 
 A library may say where its classifier is; a network of a user's own says nothing. Running it shows
-which layer its logits come from, and that the features are what that layer is given.
+which layer its logits come from (`find_classifier`), that the features are the input of this layer,
+and that they are the same each time, whatever other images are in the batch (`prove`). Three passes
+do it: the network as it was built, its features of two images, and of the first beside itself.
+A network that is random in evaluation (masked patches, dropout that stays on, sampling) gives
+features that no other run has again; one whose batch norms use the statistics of the batch gives
+features that depend on the batch size.
 """
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Any
 
 import torch
 from torch import nn
 
 from headstart.errors import ModelError
-from headstart.models.heads import Head
 from headstart.models.linear_map import is_linear, main_answer, one_vector
+from headstart.models.model_source import Head
+from headstart.models.network import Network
+from headstart.spec import Model, digest
 
-__all__ = ["Forward", "find_classifier", "forward", "random_images", "same"]
+__all__ = ["Forward", "find_classifier", "forward", "prove"]
 
 IMAGES = 2
+
 # Layers that are remembered: a classifier is among the last to run, and maps take memory.
 REMEMBERED = 32
+
 # Of the largest value: sums in another order differ by less, another layer by far more.
 TOLERANCE = 1e-3
+
 # Of the largest value, of a product in float32; two numbers are nearly always multiples.
 ROUNDING = 2e-6
+
 LEAST_VALUES = 3
+# Of float32 sums in another order, relative to the largest feature.
+REPEAT_TOLERANCE = 1e-4
+# Of features whose image is beside another one. Batches of one size are computed alike; networks
+# that mix a little of their batch on purpose (SCNet) differ by less.
+BATCH_TOLERANCE = 1e-2
+
 # What networks do to their logits at the end. None of it changes what the classifier is given.
 ACTIVATIONS: Mapping[str, Callable[[torch.Tensor], torch.Tensor]] = MappingProxyType(
     {
@@ -249,3 +267,200 @@ def _watched(
     finally:
         for hook in hooks:
             hook.remove()
+
+
+def prove(module: nn.Module, head: Head, auxiliary: tuple[str, ...], model: Model) -> Network:
+    """Make a network, and prove that its features are what it classifies, the same each time.
+
+    Parameters
+    ----------
+    module
+        As the library builds it, with its weights. It is changed.
+    head, auxiliary
+        As of `Network`. A head that is not `exact` need not give the logits.
+    model
+        What it is: the size of its input, and whether the user chose the head.
+
+    Returns
+    -------
+    Network
+        In evaluation mode. Random numbers of the caller are left alone.
+
+    Raises
+    ------
+    ModelError
+        ``model.forward``: it fails on images of its size. ``model.answer``: it gives no one vector
+        per image. ``model.random``: its features differ from run to run beyond rounding; the part
+        that does so is named. ``model.batch``: features of the first image depend on the second
+        one. ``model.head``: its logits are no linear map of the features.
+    """
+    key = digest({**model.identity, "auxiliary": list(auxiliary), "head": list(head.paths)})
+    # The network is run as it was before its classifier is taken out.
+    run = None if key in _proven else forward(module, model.input_size, model.name)
+    network = Network(module, head, auxiliary)
+    network.eval()
+    if run is not None:
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            _proven[key] = _prove(network, run, model)
+    elif _proven[key].tapped:
+        network.tap()
+    network.exact = head.exact and _proven[key].exact
+    return network
+
+
+@dataclass(frozen=True)
+class _Proof:
+    """Whether a network has to be tapped, and whether its classifier gives its logits."""
+
+    tapped: bool
+    exact: bool
+
+
+# By what decides a network's features: every trial loads its network anew.
+_proven: dict[str, _Proof] = {}
+
+
+def _prove(network: Network, run: Forward, model: Model) -> _Proof:
+    head, tapped = network.head, False
+    images = random_images(model.input_size)
+    given = run.inputs.get(head.name) if len(head.parts) == 1 and not head.parts[0].norm else None
+    features = _attempt(network, images)
+    if given is not None and (features is None or not _is_of(features, given)):
+        network.tap()
+        tapped, features = True, _attempt(network, images)
+    if features is None or features.shape[1:] != (network.feature_dim,):
+        found = "one that fails" if features is None else f"shape {tuple(features.shape)}"
+        raise ModelError(
+            f"model '{model.name}': expected features of shape (n, {network.feature_dim}) "
+            f"before its classifier '{head.name}', found {found}: name the layer whose input "
+            "is the feature with ?head=PATH",
+            code="model.answer",
+            model=model.name,
+            head=head.name,
+        )
+    _check_repeatable(network, images, features, model)
+    exact = same(network.classifier(features), run.answer.flatten(1))
+    if head.exact and not exact and not model.head:
+        raise ModelError(
+            f"model '{model.name}': its output is not what the layer '{head.name}' makes of its "
+            "features: name the layer whose input is the feature with ?head=PATH",
+            code="model.head",
+            model=model.name,
+            head=head.name,
+        )
+    return _Proof(tapped, exact)
+
+
+def _attempt(network: Network, images: torch.Tensor) -> torch.Tensor | None:
+    """Compute features; None where what comes behind the classifier needs its output."""
+    try:
+        # Some networks normalise their input in place.
+        return network.penultimate(images.clone())
+    except Exception:
+        # Any error: the network as it was has run on these images, so that the identity in the
+        # place of its classifier is what it does not take.
+        return None
+
+
+def _is_of(features: torch.Tensor, given: torch.Tensor) -> bool:
+    try:
+        return same(features, one_vector(given))
+    except ValueError:
+        return False
+
+
+def _check_repeatable(
+    network: Network, images: torch.Tensor, features: torch.Tensor, model: Model
+) -> None:
+    """Raise ModelError if features of the same image differ, from run to run or with the batch."""
+    # Beside itself: of two values, batch statistics keep no more than which is larger.
+    beside = images[:1].expand_as(images)
+    first = network.penultimate(beside.clone())
+    scale = max(float(features.abs().max()) if features.numel() else 0.0, 1e-30)
+    differ = _difference(first[0], first[1])
+    changed = _difference(features[0], first[0])
+    if max(differ, changed) <= REPEAT_TOLERANCE * scale:
+        return
+    if differ <= REPEAT_TOLERANCE * scale:
+        # Of the batch, or random in the same way for all of it: only a second run tells.
+        differ = _difference(first, network.penultimate(beside.clone()))
+    if differ > REPEAT_TOLERANCE * scale:
+        part = _random_part(network, images)
+        raise ModelError(
+            f"'{model.name}' is random in evaluation: the same images gave features that "
+            f"differ by {differ:.2g}{f', from {part} on' if part else ''}: switch the "
+            "randomness off in its configuration",
+            code="model.random",
+            part=part,
+            difference=differ,
+        )
+    if changed > BATCH_TOLERANCE * float(features[0].abs().max()):
+        norms = [
+            path.removeprefix("backbone.")
+            for path, part in network.named_modules()
+            if isinstance(part, nn.modules.batchnorm._BatchNorm)
+            and (part.training or part.running_mean is None)
+        ]
+        why = f" (batch norm without running statistics: {norms[0]})" if norms else ""
+        raise ModelError(
+            f"'{model.name}' gives features of an image that depend on the other images of its "
+            f"batch{why}: expected a network in evaluation mode, whose batch norms use running "
+            "statistics",
+            code="model.batch",
+            parts=norms,
+            difference=changed,
+        )
+
+
+def _difference(one: torch.Tensor, other: torch.Tensor) -> float:
+    return float((one - other).abs().max()) if one.numel() else 0.0
+
+
+@dataclass(frozen=True)
+class _Call:
+    """What a part was given and gave, in one pass: sums that tell tensors apart."""
+
+    path: str
+    inputs: tuple[float, ...]
+    outputs: tuple[float, ...]
+
+
+def _random_part(network: Network, images: torch.Tensor) -> str:
+    """Find the innermost part that gave something else of the same; empty if there is none."""
+    first, second = _calls(network, images), _calls(network, images)
+    names = dict(network.named_modules())
+    for one, other in zip(first, second, strict=False):
+        if one.path == other.path and one.inputs == other.inputs and one.outputs != other.outputs:
+            kind = type(names[one.path]).__name__
+            return f"{one.path.removeprefix('backbone.') or 'its forward pass'} ({kind})"
+    return ""
+
+
+def _calls(network: Network, images: torch.Tensor) -> list[_Call]:
+    """Run a network, and list its parts in the order in which they are done: inner ones first."""
+    calls: list[_Call] = []
+    hooks = []
+    for path, part in network.named_modules():
+
+        def note(_part: nn.Module, args: Any, kwargs: Any, output: Any, path: str = path) -> None:
+            calls.append(_Call(path, _sums((args, kwargs)), _sums(output)))
+
+        hooks.append(part.register_forward_hook(note, with_kwargs=True))
+    try:
+        network.penultimate(images.clone())
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return calls
+
+
+def _sums(value: Any) -> tuple[float, ...]:
+    """Sum the tensors of any structure: weighted by place, so that a shuffle shows."""
+    if isinstance(value, torch.Tensor):
+        flat = value.detach().double().flatten().nan_to_num()
+        return (float(flat.sum()), float(flat @ torch.arange(len(flat), dtype=flat.dtype).cos()))
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, list | tuple):
+        return tuple(number for inner in value for number in _sums(inner))
+    return ()

@@ -147,7 +147,7 @@ def _seen(
     seconds: float,
 ) -> float:
     """Images a second of forward passes by torch, as features are computed."""
-    from headstart.features.forward import Extractor
+    from headstart.features.inference import Extractor
 
     extractor = Extractor(network.cpu().eval(), model, precision, device)
     size, rate, began = SMALLEST, 0.0, time.monotonic()

@@ -12,13 +12,11 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from headstart.errors import HeadstartError, ModelError, UnknownNameError
-from headstart.models import hub, preprocessing
-from headstart.models.heads import Head, Part
-from headstart.models.hub import CONFIG
-from headstart.models.preprocessing import PROCESSOR, Preprocessing
-from headstart.models.sources.base import Source, counted, installed, last_layer
-from headstart.models.sources.timm import Timm, create
-from headstart.models.sources.timm_heads import with_classifier
+from headstart.models.model_source import Head, ModelSource, Part, counted, installed, last_layer
+from headstart.models.sources import hf_preprocessing, hf_repository
+from headstart.models.sources.hf_preprocessing import PROCESSOR, Preprocessing
+from headstart.models.sources.hf_repository import CONFIG
+from headstart.models.sources.timm import Timm, create, with_classifier
 from headstart.spec import Model, digest
 
 if TYPE_CHECKING:
@@ -57,7 +55,7 @@ FLOAT32_BYTES = 4
 READING = 2
 
 
-class HuggingFace(Source):
+class HuggingFace(ModelSource):
     """Networks of timm, and image classifiers and backbones of transformers."""
 
     name = "hf"
@@ -67,13 +65,13 @@ class HuggingFace(Source):
     def describe(self, name: str) -> Model:
         import torch
 
-        config, config_digest = hub.read_config(name)
+        config, config_digest = hf_repository.read_config(name)
         with _one_line(name):
             prepared = _preprocessing(name, config)
             with torch.device("meta"):
                 module = _build(name, config, None, _has_pooler(name, config))
         tags = {
-            "repository": str(hub.folder_of(name) or name),
+            "repository": str(hf_repository.folder_of(name) or name),
             **_remarks(name, config, module, prepared),
         }
         # Networks differ by their configuration, wherever that lies, and by what of it
@@ -83,7 +81,7 @@ class HuggingFace(Source):
             name=f"{self.name}:{name}",
             source=self.name,
             architecture=f"{_kind(config)}{marks}@{config_digest[:SHOWN]}",
-            weights=hub.weights_of(name),
+            weights=hf_repository.weights_of(name),
             **prepared.facts,
             **counted(module, self.head(module)),
             tags=tags,
@@ -91,7 +89,7 @@ class HuggingFace(Source):
 
     def build(self, model: Model) -> "nn.Module":
         name = model.tags["repository"]
-        config, config_digest = hub.read_config(name)
+        config, config_digest = hf_repository.read_config(name)
         kind, _, known = model.architecture.rpartition("@")
         if known != config_digest[:SHOWN]:
             raise ModelError(
@@ -118,7 +116,7 @@ class HuggingFace(Source):
         if _is_timm(module):
             named = {name.removeprefix(OF_WRAPPER): t for name, t in state.items()}
             return Timm().translate(named, module)
-        from headstart.models.pooled import Pooled, has_pooler, is_of_pooler
+        from headstart.models.sources.hf_backbone import Pooled, has_pooler, is_of_pooler
 
         if isinstance(module, Pooled):
             if has_pooler(module.model) and not any(map(is_of_pooler, state)):
@@ -127,19 +125,19 @@ class HuggingFace(Source):
         return _renamed(state, module)
 
     def resampled(self, model: Model, usual: Model) -> list[str]:
-        config, _ = hub.read_config(model.tags["repository"])
+        config, _ = hf_repository.read_config(model.tags["repository"])
         if "architecture" in config:
             return super().resampled(model, usual)
-        fixed = preprocessing.fixed_size(config)
+        fixed = hf_preprocessing.fixed_size(config)
         return ["position embeddings"] if fixed not in (None, model.input_size) else []
 
     def revision(self, name: str) -> str:
         libraries = [version(package) for package in ("timm", "transformers") if installed(package)]
-        config, _ = hub.read_config(name)
+        config, _ = hf_repository.read_config(name)
         said = [
             config,
             _said(name, config),
-            hub.weights_of(name).model_dump(),
+            hf_repository.weights_of(name).model_dump(),
             _absent(name),
         ]
         return digest({"libraries": libraries, "said": said, "reading": READING})
@@ -149,8 +147,8 @@ def _said(name: str, config: dict[str, Any]) -> dict[str, Any] | None:
     """Read what transformers says of the input; timm says it in the configuration itself."""
     if "architecture" in config:
         return None
-    said = hub.read_json(name, PROCESSOR)
-    if said is None and (whole := hub.read_json(name, WRAPPED)) is not None:
+    said = hf_repository.read_json(name, PROCESSOR)
+    if said is None and (whole := hf_repository.read_json(name, WRAPPED)) is not None:
         said = whole.get("image_processor")
         if said is not None and not isinstance(said, dict):
             raise ModelError(
@@ -162,11 +160,11 @@ def _said(name: str, config: dict[str, Any]) -> dict[str, Any] | None:
 
 def _has_pooler(name: str, config: dict[str, Any]) -> bool:
     """Whether the weights of a backbone bring its pooler; so if they cannot be looked at."""
-    from headstart.models.pooled import is_of_pooler
+    from headstart.models.sources.hf_backbone import is_of_pooler
 
     if "architecture" in config or "ForImageClassification" in _kind(config):
         return False
-    names = hub.tensor_names(name)
+    names = hf_repository.tensor_names(name)
     return names is None or any(map(is_of_pooler, names))
 
 
@@ -249,7 +247,7 @@ def _of_timm(config: dict[str, Any], pool: Any, size: int | None) -> Any:
             f"unsupported option of timm in model_args of {CONFIG}: {', '.join(refused)}",
             code="model.config_invalid", field="model_args", found=refused,
         )  # fmt: skip
-    usual = preprocessing.of_timm(config).input_size
+    usual = hf_preprocessing.of_timm(config).input_size
     if "img_size" in options and size in (None, usual):
         module = timm.create_model(architecture, pretrained=False, **options)
     else:
@@ -268,7 +266,7 @@ def _of_transformers(
 ) -> Any:
     import torch
 
-    from headstart.models.pooled import Pooled
+    from headstart.models.sources.hf_backbone import Pooled
 
     read = _read_config(name, config)
     if "ForImageClassification" in _kind(config):
@@ -383,7 +381,7 @@ def _pooled(
     from transformers import AutoBackbone, AutoModel
     from transformers.models.auto import modeling_auto as auto
 
-    from headstart.models.pooled import FAMILIES, Pooled, family_of
+    from headstart.models.sources.hf_backbone import FAMILIES, Pooled, family_of
 
     if read.model_type not in FAMILIES:
         named = auto.MODEL_MAPPING_NAMES.get(read.model_type, "")
@@ -415,7 +413,7 @@ def _width(module: Any, config: Any) -> int:
     """Run a network on the meta device: the width of what it gives for one image."""
     import torch
 
-    side = preprocessing.fixed_size(config.to_dict()) or 224
+    side = hf_preprocessing.fixed_size(config.to_dict()) or 224
     shape = (2, getattr(_vision(config), "num_channels", 3), side, side)
     images = torch.empty(shape, device="meta")
     with torch.no_grad():
@@ -433,14 +431,14 @@ def _width(module: Any, config: Any) -> int:
 
 def _given(module: "nn.Module", config: dict[str, Any], *, bgr: bool) -> "nn.Module":
     """Have a network given the channels that it takes, and other sizes where it can."""
-    from headstart.models.pooled import InputHook
+    from headstart.models.sources.hf_backbone import InputHook
 
     if "architecture" in config:
         hook = InputHook(False, _timm_channels(config), None, False)
     else:
         whole = getattr(module, "model", module)
         channels = getattr(_vision(whole.config), "num_channels", 3)
-        hook = InputHook(bgr, channels, preprocessing.fixed_size(config), _interpolates(module))
+        hook = InputHook(bgr, channels, hf_preprocessing.fixed_size(config), _interpolates(module))
     for part in module.modules():
         # Tracing asks every part for its loss, and those without a kind of their own warn.
         if hasattr(part, "loss_type"):
@@ -458,7 +456,7 @@ def _interpolates(module: Any) -> bool:
 
 def _marks(module: "nn.Module", prepared: Preprocessing) -> list[str]:
     """State what of a network's numbers is other than in releases before 0.5."""
-    from headstart.models.pooled import Pooled
+    from headstart.models.sources.hf_backbone import Pooled
 
     marks = ["bgr"] if prepared.bgr else []
     if isinstance(module, Pooled):
@@ -474,7 +472,7 @@ def _marks(module: "nn.Module", prepared: Preprocessing) -> list[str]:
 
 def _marked_pooler(config: dict[str, Any], marks: list[str]) -> bool:
     """Read off the marks whether the weights have the pooler."""
-    from headstart.models.pooled import FAMILIES
+    from headstart.models.sources.hf_backbone import FAMILIES
 
     family = FAMILIES.get(str(config.get("model_type")))
     token = family is not None and family.feature == "token"
@@ -485,10 +483,10 @@ def _remarks(
     name: str, config: dict[str, Any], module: "nn.Module", prepared: Preprocessing
 ) -> dict[str, str]:
     """State what was understood of a repository, and what had to be assumed."""
-    from headstart.models.pooled import Pooled
+    from headstart.models.sources.hf_backbone import Pooled
 
     said = {"channels": "BGR"} if prepared.bgr else {}
-    fixed = None if _is_timm(module) else preprocessing.fixed_size(config)
+    fixed = None if _is_timm(module) else hf_preprocessing.fixed_size(config)
     if fixed not in (None, prepared.input_size) and _interpolates(module):
         # Their authors trained some so; the library itself fails for others.
         said["interpolated"] = f"{fixed} to {prepared.input_size} pixels"
@@ -504,10 +502,10 @@ def _remarks(
 
 
 def _absent(name: str) -> str | None:
-    """Return what a folder without weights holds; None if they are here or on the hub."""
-    if hub.has_weights(name):
+    """Return what a folder without weights holds; None if they are here or on the hf_repository."""
+    if hf_repository.has_weights(name):
         return None
-    return hub.kind_of(hub.names(name)) if hub.folder_of(name) else ""
+    return hf_repository.kind_of(hf_repository.names(name)) if hf_repository.folder_of(name) else ""
 
 
 def _is_timm(module: "nn.Module") -> bool:
@@ -560,14 +558,14 @@ def _quiet() -> Iterator[None]:
 def _preprocessing(name: str, config: dict[str, Any]) -> Preprocessing:
     """Read how the weights want their images: timm's own words, or transformers'."""
     if "architecture" in config:
-        found = preprocessing.of_timm(config)
+        found = hf_preprocessing.of_timm(config)
         return found.grey if _timm_channels(config) == 1 else found
     if not installed("transformers"):
         raise ModelError(
             f"hf:{name} needs the package transformers: pip install 'headstart[hf]'",
             code="model.package_missing",
         )
-    found = preprocessing.of_transformers(_said(name, config), config)
+    found = hf_preprocessing.of_transformers(_said(name, config), config)
     inner = config.get("vision_config")
     whole = {**config, **(inner if isinstance(inner, dict) else {})}
     return found.grey if whole.get("num_channels") == 1 else found

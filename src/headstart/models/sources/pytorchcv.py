@@ -3,8 +3,14 @@
 from typing import TYPE_CHECKING, Any
 
 from headstart.errors import UnknownNameError
-from headstart.models.heads import Head
-from headstart.models.sources.base import IMAGENET_MEAN, IMAGENET_STD, Source, counted, last_layer
+from headstart.models.model_source import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    Head,
+    ModelSource,
+    counted,
+    last_layer,
+)
 from headstart.spec import Model, Weights
 
 if TYPE_CHECKING:
@@ -17,7 +23,7 @@ RELEASES = "https://github.com/osmr/imgclsmob/releases/download"
 OUTPUT = "output"
 
 
-class Pytorchcv(Source):
+class Pytorchcv(ModelSource):
     """Oleg Semery's collection of computer vision networks."""
 
     name = "pytorchcv"

@@ -3,9 +3,8 @@
 from typing import TYPE_CHECKING
 
 from headstart.errors import UnknownNameError
-from headstart.models.heads import Head
+from headstart.models.model_source import Head, ModelSource, counted, last_layer
 from headstart.models.small import ARCHITECTURES
-from headstart.models.sources.base import Source, counted, last_layer
 from headstart.spec import Model, Weights
 
 if TYPE_CHECKING:
@@ -19,7 +18,7 @@ AUXILIARY = "aux"
 AUXILIARY_WEIGHT = 0.3
 
 
-class Small(Source):
+class Small(ModelSource):
     """Networks for images of 32 pixels. Nobody has published weights of them."""
 
     name = "small"

@@ -1,49 +1,66 @@
 """Networks of timm: ``timm:resnet50``, ``timm:resnet50.a1_in1k``."""
 
+import csv
+import gzip
 import inspect
 import re
 import warnings
 from collections.abc import Mapping
+from functools import cache
+from importlib.resources import files
 from typing import TYPE_CHECKING, Any, ClassVar, cast, get_args
 
 from headstart.errors import ModelError, StudyError, UnknownNameError
-from headstart.models.heads import Head
-from headstart.models.sources.base import (
+from headstart.models.model_source import (
     IMAGENET_MEAN,
     IMAGENET_STD,
-    Source,
+    Head,
+    ModelSource,
+    Part,
     counted,
     unbuildable,
 )
-from headstart.models.sources.timm_heads import (
-    OF_PATCHES,
-    head_of,
-    with_classifier,
-    without_auxiliary,
-)
-from headstart.models.timm_results import timm_upstream
 from headstart.spec import Interpolation, Model, Pool, UpstreamAccuracy, Weights
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
 
-__all__ = ["Timm"]
+__all__ = ["Timm", "create", "timm_upstream", "with_classifier"]
 
+# Of a classifier for a backbone that is published without one.
+CLASSES = 1000
+
+# Two heads on two tokens (Touvron et al. 2021, section 4); all others with two have them on one
+# vector.
+ON_TWO_TOKENS = ("VisionTransformerDistilled", "PoolingVisionTransformer")
+
+# VOLO's classifier of each patch, whose largest logit a class it adds to the class token's (Jiang
+# et al. 2021).
+OF_PATCHES = "aux_head"
 # The auxiliary classifier of Inception v3, its one network with one, and the weight of its loss
 # (TF-Slim's).
 AUXILIARY, AUXILIARY_WEIGHT = "AuxLogits", 0.4
+
 WITH_AUXILIARY = ("inception_v3",)
+
 # timm's names for how a transformer's tokens become one feature.
 POOLING = {"token": "token", "mean": "avg"}
+
 # Repositories of the hub, and folders, as timm itself and its documentation write them.
 HUB_NAME = re.compile(
     r"(?:hf[-_]hub:|hf[-_]hub/|hf:|local[-_]dir:)?(?P<path>(?P<owner>[^:]*)/(?P<last>[^/:]+))"
     r"|(?:hf[-_]hub|hf|local[-_]dir):(?P<bare>.+)"
 )
+# Read as a file: the package of published tables lies above this one.
+TABLE = ("analysis", "published", "timm2026.csv.gz")
+
+SOURCE = "timm, results/results-imagenet.csv of pytorch-image-models, August 2026"
+
+IMAGES = 50_000
 
 
-class Timm(Source):
+class Timm(ModelSource):
     """PyTorch Image Models. A tag after the dot chooses among the weights of an architecture."""
 
     name: ClassVar[str] = "timm"
@@ -242,3 +259,116 @@ def _filter_of(module: "nn.Module") -> Any:
     filter_fn = getattr(inspect.getmodule(type(module)), "checkpoint_filter_fn", None)
     takes_both = filter_fn is not None and len(inspect.signature(filter_fn).parameters) >= 2
     return filter_fn if takes_both else None
+
+
+def head_of(module: "nn.Module") -> Head:
+    """State where a network of timm has its classifier, as its `get_classifier` does."""
+    if not hasattr(module, "get_classifier"):
+        return Head()
+    from torch import nn
+
+    found = cast(Any, module).get_classifier()
+    if isinstance(found, tuple):
+        return _of_two(module, found)
+    if isinstance(found, nn.ModuleList):
+        # CrossViT: the mean over branches of different widths.
+        parts = (Part(_path(module, branch), takes=i) for i, branch in enumerate(found))
+        return _of_stages(module, (found,)) if hasattr(module, "weights") else Head.mean(parts)
+    if hasattr(found, "head_dist") and not isinstance(found.head_dist, nn.Identity):
+        return _of_two(module, (found.head, found.head_dist))
+    exact = getattr(module, OF_PATCHES, None) is None
+    return Head.at(_last_linear(module, found), exact=exact)
+
+
+def with_classifier(module: "nn.Module") -> "nn.Module":
+    """Return a backbone that is published without a classifier one that is not trained."""
+    from torch import nn
+
+    found = cast(Any, module).get_classifier() if hasattr(module, "get_classifier") else None
+    if isinstance(found, nn.Identity):
+        path = _path(module, found)
+        parent, _, name = path.rpartition(".")
+        width: int = cast(Any, module).head_hidden_size
+        setattr(module.get_submodule(parent), name, nn.Linear(width, CLASSES))
+    return module
+
+
+def without_auxiliary(module: "nn.Module") -> "nn.Module":
+    """Leave out VOLO's classifier of patches."""
+    if getattr(module, OF_PATCHES, None) is not None:
+        setattr(module, OF_PATCHES, None)
+    return module
+
+
+def _of_two(module: "nn.Module", heads: tuple[Any, Any]) -> Head:
+    """Average two heads: of a network that was trained with a second one for a teacher's answers.
+
+    timm averages their logits, in training too unless it is set to distil.
+    """
+    from torch import nn
+
+    if isinstance(heads[0], nn.ModuleList):
+        return _of_stages(module, heads)
+    apart = type(module).__name__ in ON_TWO_TOKENS
+    parts = []
+    for i, head in enumerate(heads):
+        # LeViT's heads norm the vector that they share, each in its own way.
+        norm = _path(module, head.bn) if hasattr(head, "bn") else ""
+        parts.append(Part(_last_linear(module, head), norm, takes=i if apart else 0))
+    return Head.mean(parts)
+
+
+def _of_stages(module: "nn.Module", heads: tuple[Any, ...]) -> Head:
+    """EfficientViM: heads on the vectors of several stages, whose shares are learned."""
+    parts = []
+    for i, layers in enumerate(heads):
+        learned = cast(Any, module).weights_dist if i else cast(Any, module).weights
+        # On the meta device, where networks are described, there are no numbers.
+        shares = (
+            [1 / len(layers)] * len(layers) if learned.is_meta else learned.softmax(-1).tolist()
+        )
+        for stage, share in enumerate(shares):
+            path = _path(module, layers[stage])
+            parts.append(Part(path, takes=stage, share=share / len(heads)))
+    return Head(tuple(parts))
+
+
+def _last_linear(module: "nn.Module", head: Any) -> str:
+    """Return the path of the last layer with weights of a head of one or more layers."""
+    path = _path(module, head)
+    inside = [
+        name for name, part in head.named_modules() if getattr(part, "weight", None) is not None
+    ]
+    return ".".join(filter(None, (path, inside[-1]))) if inside else path
+
+
+def _path(module: "nn.Module", part: Any) -> str:
+    return next((name for name, found in module.named_modules() if found is part), "")
+
+
+def timm_upstream(weights: str, size: int) -> tuple[UpstreamAccuracy, ...]:
+    """Return the ImageNet top-1 accuracy of weights at an image size; nothing where unmeasured.
+
+    Parameters
+    ----------
+    weights
+        timm's name with its tag, ``resnet50.a1_in1k``.
+    size
+        Side of the images in pixels.
+    """
+    percent = _measured().get((weights, size))
+    if percent is None:
+        return ()
+    source = f"{SOURCE}, at {size} px"
+    return (UpstreamAccuracy(value=round(percent / 100, 6), n=IMAGES, source=source),)
+
+
+@cache
+def _measured() -> dict[tuple[str, int], float]:
+    """(name, size) -> top-1 accuracy in percent."""
+    text = gzip.decompress(files("headstart").joinpath(*TABLE).read_bytes()).decode()
+    lines = [line for line in text.splitlines() if not line.startswith("#")]
+    return {
+        (row["model"].split("@")[0], int(row["img_size"])): float(row["imagenet_top1"])
+        for row in csv.DictReader(lines)
+    }

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from headstart.errors import UnknownNameError
-from headstart.models.heads import Head
-from headstart.models.sources.base import (
+from headstart.models.model_source import (
     IMAGENET_MEAN,
     IMAGENET_STD,
-    Source,
+    Head,
+    ModelSource,
     counted,
     last_layer,
     unbuildable,
@@ -39,7 +39,7 @@ NAME = re.compile(r"(\w+?)(?:_Weights)?(?:[./](?:\w+_Weights[./])?(\w*))?")
 POSITIONS = "encoder.pos_embedding"
 
 
-class Torchvision(Source):
+class Torchvision(ModelSource):
     """torchvision.models."""
 
     name = "torchvision"

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 from headstart.errors import ModelError
 from headstart.files import sha256_file, storage_errors
 from headstart.functions import call_function, locate_function
-from headstart.models.heads import Head
-from headstart.models.sources.base import IMAGENET_MEAN, IMAGENET_STD, Source
+from headstart.models.model_source import IMAGENET_MEAN, IMAGENET_STD, Head, ModelSource
 from headstart.spec import Model, Weights
 
 if TYPE_CHECKING:
@@ -24,7 +23,7 @@ SIZE = 224
 CLASSIFIER = "classifier"
 
 
-class Function(Source):
+class Function(ModelSource):
     """Networks that a function in a file gives when it is called without arguments."""
 
     name = "function"

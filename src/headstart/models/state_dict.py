@@ -1,5 +1,6 @@
 """The tensors of a checkpoint -> the tensors of a network: chosen, proven to fit, loaded."""
 
+import math
 import re
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Mapping
@@ -17,18 +18,12 @@ from headstart.models.checkpoint import (
     fit,
     label,
     list_tensors,
-    required_tensors,
-)
-from headstart.models.layouts import (
-    is_position,
     multiplied_out,
-    resampled,
-    size_for,
-    stretched,
+    required_tensors,
     without_wrappers,
 )
-from headstart.models.shards import shard_of
 from headstart.models.weight_files import quantised
+from headstart.models.weight_formats import shard_of
 
 if TYPE_CHECKING:
     import torch
@@ -36,7 +31,7 @@ if TYPE_CHECKING:
 
     Tensors = Mapping[str, torch.Tensor]
 
-__all__ = ["load_state"]
+__all__ = ["load_state", "size_for"]
 
 # Parts of a training method that are thrown away after it: heads, decoders, queues, losses.
 LEFT_OVER = re.compile(
@@ -48,15 +43,20 @@ LEFT_OVER = re.compile(
     r"|mask_token|masked_embed|mask_embed\w*|lm_head\w*|text_\w+|pixel_mean|pixel_std|mean|std"
     r"|normalizer?|preprocess\w*|data_preprocessor|n_averaged|initted|step"
 )
+
 REGISTERS = re.compile(r"(^|\.)(reg_token|reg_tokens|register_tokens?|storage_tokens?)$")
+
 QUANTISED = re.compile(
     r"(\.|^)(qweight|qzeros|SCB|absmax|quant_map|weight_scale(_inv)?|zero_point|_packed_params"
     r"|weight_format|quant_state\.\w+)$"
 )
+
 # What profilers (thop, ptflops) leave in every part of a network.
 PROFILED = ("total_ops", "total_params", "__flops__", "__params__")
+
 # Of low-rank adapters, which are added to weights that do without them.
 ADAPTER = re.compile(r"(^|\.)(lora_\w+|base_layer|ia3_l|vera_lambda_[bd]|hada_w1_a|lokr_w1)(\.|$)")
+
 SHOWN = 4
 
 
@@ -377,3 +377,104 @@ def _listed(what: str, names: list[str]) -> str:
     shown = ", ".join(names[:SHOWN])
     more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
     return f"{len(names)} {what}" + (f": {shown}{more}" if names else "")
+
+
+# Embeddings of places, and biases by distances, under the names of timm, torchvision, transformers
+# and of the papers' own releases.
+POSITIONS = re.compile(
+    r"(^|\.)(pos_embed(_(win|h|w|spatial|x|y))?|pos_embedding|position_embeddings?|positional_embedding"
+    r"|position_embedding\.weight|absolute_pos_embed|relative_position_bias_table|rel_pos_[hw]"
+    r"|rel_pos(_bias)?(_table)?|attention_biases|lepe_pos\w*)(\.weight)?$"
+)
+
+# Before the embeddings of places: class, distillation and register tokens.
+MOST_TOKENS = 8
+
+
+def is_position(name: str) -> bool:
+    """Whether a tensor is an embedding of places, whose size is that of the input."""
+    return POSITIONS.search(name) is not None
+
+
+def resampled(raw: "Tensors", state: "Tensors", required: "Tensors") -> str | None:
+    """Return the first position embedding of a network that a translation has resampled, if any.
+
+    Parameters
+    ----------
+    raw, state
+        Before and after the translation.
+    required
+        The network's own tensors.
+    """
+    sides = {_side(n, t) for n, t in raw.items() if is_position(n)}
+    return next(
+        (n for n in required if is_position(n) and sides and _side(n, state[n]) not in sides), None
+    )
+
+
+def stretched(raw: "Tensors", state: "Tensors", required: "Tensors") -> list[str]:
+    """Return the tensors, other than position embeddings, that a translation made fit by size."""
+    # What only was renamed is still the file's own tensor.
+    own = {_place(t) for t in raw.values()}
+    return [
+        n
+        for n in required
+        if n in raw
+        and n in state
+        and raw[n].numel() != state[n].numel() == required[n].numel()
+        and _place(state[n]) not in own
+        and not is_position(n)
+    ]
+
+
+def _place(tensor: "torch.Tensor") -> int:
+    """Return where a tensor's values are; a sparse one has no such place."""
+    import torch
+
+    return tensor.data_ptr() if tensor.layout == torch.strided else id(tensor)
+
+
+def size_for(raw: "Tensors", required: "Tensors", size: int) -> int | None:
+    """Return the side of the images, in pixels, that position embeddings are made for.
+
+    Parameters
+    ----------
+    raw
+        The file's tensors.
+    required
+        The network's, for images of `size` pixels.
+
+    Returns
+    -------
+    int or None
+        None where it is unknown, or is not a whole number.
+    """
+    ours = {n: t for n, t in required.items() if is_position(n)}
+    by_end = {n.rpartition(".")[2]: t for n, t in ours.items()}
+    for name, tensor in raw.items():
+        end = name.rpartition(".")[2]
+        own = ours.get(name, by_end.get(end))
+        if own is None or not is_position(name) or own.shape == tensor.shape:
+            continue
+        here, there = _side(name, own), _side(name, tensor)
+        if here and there and here != there and size * there % here == 0:
+            return size * there // here
+    return None
+
+
+def _side(name: str, tensor: "torch.Tensor") -> int | None:
+    """Return how many places a side has, from the shape of position embeddings.
+
+    Of (1, n, d) or (n, d) with a few tokens before the places; of maps (1, h, w, d); of biases by
+    distance, (2 h - 1)^2 of them and a few of tokens, where h is the side of a window.
+    """
+    shape = tuple(tensor.shape)
+    if name.endswith("table"):
+        side = math.isqrt(shape[0])
+        return (side + 1) // 2 if side % 2 else None
+    if len(shape) == 4:
+        return shape[1] if shape[1] == shape[2] else shape[2]
+    if len(shape) not in (2, 3):
+        return None
+    side = math.isqrt(shape[-2])
+    return side if shape[-2] - side * side <= MOST_TOKENS else None

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from headstart.errors import ModelError
-from headstart.models.sources.base import IMAGENET_MEAN, IMAGENET_STD
+from headstart.models.model_source import IMAGENET_MEAN, IMAGENET_STD
 from headstart.spec import Interpolation
 
 __all__ = ["PROCESSOR", "Preprocessing", "fixed_size", "of_timm", "of_transformers"]

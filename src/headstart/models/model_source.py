@@ -1,11 +1,17 @@
-"""What one library of networks has to say: one small protocol for all."""
+"""What one library of networks has to say: one small protocol for all.
+
+A classifier is a linear layer, or layers that compute a linear map together. `Head` names them;
+`headstart.models.linear_map` makes one linear layer of them. A package brings another library by an
+entry point ``headstart.model_source`` (`headstart.registry`).
+"""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from headstart.errors import ModelError
-from headstart.models.heads import Head
+from headstart.errors import ModelError, UnknownNameError
+from headstart.registry import MODEL_SOURCES
 from headstart.spec import Model, UpstreamAccuracy
 
 if TYPE_CHECKING:
@@ -15,18 +21,93 @@ if TYPE_CHECKING:
 __all__ = [
     "IMAGENET_MEAN",
     "IMAGENET_STD",
-    "Source",
+    "SOURCES",
+    "Head",
+    "ModelSource",
+    "Part",
     "counted",
     "installed",
     "last_layer",
+    "source_of",
     "unbuildable",
 ]
 
+SOURCES: "Mapping[str, ModelSource]" = MODEL_SOURCES
+
+
+@dataclass(frozen=True)
+class Part:
+    """A layer that gives logits.
+
+    Parameters
+    ----------
+    path
+        Of a linear layer or a 1x1 convolution, among the submodules.
+    norm
+        Path of a batch norm that only this layer is behind; empty if there is none.
+    takes
+        Which of the network's vectors it takes: 0, 1, ... Parts with the same number take the same.
+    share
+        Its weight in the sum of logits: 1/2 each where two are averaged. Those of a head add up to
+        1.
+    """
+
+    path: str
+    norm: str = ""
+    takes: int = 0
+    share: float = 1.0
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """Its layers in the order in which they compute."""
+        return (self.norm, self.path) if self.norm else (self.path,)
+
+
+@dataclass(frozen=True)
+class Head:
+    """A classifier: the logits are the sum of what its parts give, weighted by their shares.
+
+    Parameters
+    ----------
+    parts
+        None where the network has no classifier.
+    exact
+        False where the library adds what is no linear map of one vector: SqueezeNet rectifies the
+        logits of each place before it averages them. The trained classifier is then not used.
+    """
+
+    parts: tuple[Part, ...] = ()
+    exact: bool = True
+
+    @classmethod
+    def at(cls, path: str, *, exact: bool = True) -> "Head":
+        """Name the one layer that classifies; "" for none."""
+        return cls((Part(path),) if path else (), exact)
+
+    @classmethod
+    def mean(cls, parts: Iterable[Part]) -> "Head":
+        """Average the logits of several layers."""
+        found = tuple(parts)
+        share = 1 / len(found)
+        return cls(tuple(Part(part.path, part.norm, part.takes, share) for part in found))
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """All layers of the classifier: they stay out of the features."""
+        return tuple(path for part in self.parts for path in part.paths)
+
+    @property
+    def name(self) -> str:
+        """Path of the first layer that gives logits, for messages."""
+        return self.parts[0].path if self.parts else ""
+
+
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
+
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
-class Source(ABC):
+class ModelSource(ABC):
     """A library of networks.
 
     Parameters
@@ -78,24 +159,6 @@ class Source(ABC):
     def upstream_at(self, model: Model, size: int) -> tuple[UpstreamAccuracy, ...]:  # noqa: ARG002
         """Return the upstream accuracies of a model's weights on images of another size."""
         return model.upstream
-
-    def recount(self, model: Model) -> dict[str, Any]:
-        """Return `feature_dim` and `parameters` of a network whose head or input size was chosen.
-
-        Raises
-        ------
-        ModelError
-            It cannot be built so, or does not take images of that size (code ``model.forward``).
-        """
-        import torch
-
-        from headstart.models.proof import forward
-
-        with torch.random.fork_rng(devices=[]):
-            module = self.build(model)
-        forward(module, model.input_size, model.name)
-        head = Head.at(model.head) if model.head else self.head(module, model.input_size)
-        return counted(module, head)
 
     def resampled(self, model: Model, usual: Model) -> list[str]:
         """Name the tensors whose shape depends on the size of the input, in a word each.
@@ -155,6 +218,22 @@ class Source(ABC):
                 f"models of {self.name} need the package {self.package}: "
                 f"pip install 'headstart[{self.extra}]'"
             )
+
+
+def source_of(name: str) -> ModelSource:
+    """Return an adapter by its name; raise ModelError unless its library is installed.
+
+    Raises
+    ------
+    UnknownNameError
+        There is none of this name; the message names all.
+    ModelError
+        Its library is not installed (code ``model.package_missing``).
+    """
+    if name not in SOURCES:
+        raise UnknownNameError("source of models", name, SOURCES)
+    SOURCES[name].require()
+    return SOURCES[name]
 
 
 def counted(module: "nn.Module", head: Head) -> dict[str, Any]:

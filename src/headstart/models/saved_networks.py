@@ -2,23 +2,21 @@
 
 import json
 import shutil
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from headstart.files import replaced, writable_folder
-from headstart.models.names import ASKED, ModelName
+from headstart.models.catalogue import ASKED, ModelName
+from headstart.models.weight_files import WEIGHTS, write_weights
 from headstart.spec import Model, Result
 
 if TYPE_CHECKING:
-    import torch
-
     from headstart.models.network import Network
 
-__all__ = ["KEY_DIGITS", "WEIGHTS", "keep", "settle", "write_weights"]
+__all__ = ["KEY_DIGITS", "keep", "settle"]
 
-WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
+CONFIG, CARD = "config.json", "README.md"
 # Of a trial's key, in the name of its folder.
 KEY_DIGITS = 12
 # Behind the name of a folder, until the trial's result is stored.
@@ -76,21 +74,6 @@ def settle(key: str, folder: Path) -> None:
 
 def _provisional(key: str, folder: Path) -> Path:
     return folder / f"{key[:KEY_DIGITS]}{PROVISIONAL}"
-
-
-def write_weights(state: "Mapping[str, torch.Tensor]", file: Path) -> None:
-    """Write tensors as safetensors, whole or not at all; StorageError where that cannot be."""
-    import torch
-    from safetensors.torch import save
-
-    copies = {
-        # A copy: what two names share is written twice, and channels-last is no order of a file.
-        name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
-        for name, tensor in state.items()
-    }
-    with replaced(file) as temporary:
-        # Not by save_file, whose files only their owner may read.
-        temporary.write_bytes(save(copies, metadata={"format": "pt"}))
 
 
 def load_name(model: Model) -> str:

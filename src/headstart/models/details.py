@@ -1,23 +1,80 @@
-"""How many multiply-adds a network takes for one image of its input size: published or counted."""
+"""What is known of a network before it is built: for a person, and for estimates of cost."""
 
 import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from headstart.context import default_cache
 from headstart.files import replaced, storage_errors
+from headstart.models import weights
 from headstart.models.catalogue import catalogue
-from headstart.models.heads import Head
-from headstart.models.sources import source_of
+from headstart.models.model_source import Head, source_of
+from headstart.models.weight_formats import n_bytes
 from headstart.spec import Model, Weights, digest
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["multiply_adds"]
+__all__ = ["model_details", "multiply_adds", "remarks"]
+
+# Tags that a run repeats: what was understood of a network that another reading would change.
+REMARKS = {
+    "current_name": "an old name of {}",
+    "feature": "the feature is its {}",
+    "switched_off": "switched off {}, which is random",
+    "channels": "takes its channels as {}",
+    "interpolated": "its position embeddings are resampled from {} (preprocessor_config.json)",
+    "resampled": "resampled to its input size: {}",
+    "assumed": "{}",
+}
+
+FLOAT32_BYTES = 4
+
+IMAGES = 1_000
+
+
+def model_details(model: Model, cache: Path | None = None) -> dict[str, Any]:
+    """Return the facts of a network, where its weights are, and what a run takes.
+
+    Parameters
+    ----------
+    model
+        Nothing of it is built, and its library is not imported.
+
+    Returns
+    -------
+    dict
+        The fields of the model, then ``digest`` (SHA-256 of its weights, None before their first
+        use), ``present``, ``place``, ``origin``, ``weights_bytes`` (None where they are not here)
+        and ``feature_bytes_per_1000_images``.
+    """
+    cache = cache or default_cache()
+    present, place = weights.presence(model, cache)
+    file = weights.locate(model, cache) if model.weights.random_seed is None else None
+    return {
+        **model.model_dump(mode="json"),
+        "digest": weights.recorded_digest(model, cache),
+        "present": present,
+        "place": place,
+        "origin": weights.origin(model),
+        "weights_bytes": n_bytes(file) if file else None,
+        "feature_bytes_per_1000_images": FLOAT32_BYTES * model.feature_dim * IMAGES,
+    }
+
+
+def remarks(model: Model) -> list[str]:
+    """State in a line each what was understood or assumed of a network; most need none."""
+    return [
+        f"'{model.name}': {text.format(model.tags[tag])}"
+        for tag, text in REMARKS.items()
+        if model.tags.get(tag)
+    ]
+
 
 # Raised when the same network is counted otherwise.
 IMPLEMENTATION = 1
+
 FOLDER = "arithmetic"
 
 

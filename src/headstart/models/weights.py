@@ -1,8 +1,11 @@
-"""From a locator to the file of weights: where it lies, how it is fetched, what would do instead.
+"""The file of a model's weights: found on this machine or downloaded, and proven to be the same.
 
-Every fetch is tried once, with a timeout: a hub that cannot be reached is reported within seconds.
+A name has to give the same weights each time. Weights without a published digest are written into
+``models/ledger.json`` of the cache when they are first used, and compared from then on. Every
+download is tried once, with a timeout: a hub that cannot be reached is reported within seconds.
 """
 
+import json
 import os
 import shutil
 import urllib.error
@@ -14,14 +17,28 @@ from pathlib import Path
 from types import MappingProxyType
 from urllib.parse import urlparse
 
+from filelock import FileLock
+
+from headstart.context import default_cache
 from headstart.errors import WeightsError, WeightsMissingError
 from headstart.files import replaced, sha256_file, storage_errors
 from headstart.hub import SECONDS, address
-from headstart.models import hub
-from headstart.models.weight_files import check_kind
+from headstart.models.model_source import source_of
+from headstart.models.sources.hf_repository import WEIGHT_FILES, cached_weights, fetch_weights
+from headstart.models.weight_formats import check_kind, combined, digests
 from headstart.spec import Model
 
-__all__ = ["fetch", "locate", "origin", "remedy"]
+__all__ = [
+    "check_digest",
+    "download",
+    "fetch",
+    "locate",
+    "origin",
+    "presence",
+    "recorded_digest",
+    "remedy",
+    "require",
+]
 
 
 def locate(model: Model, cache: Path) -> Path | None:
@@ -30,7 +47,7 @@ def locate(model: Model, cache: Path) -> Path | None:
     return LOCATE[scheme](rest, cache)
 
 
-def fetch(model: Model, cache: Path) -> Path:
+def download(model: Model, cache: Path) -> Path:
     """Return the file of a model's weights, downloaded if it is not here.
 
     Raises
@@ -67,7 +84,7 @@ def remedy(model: Model) -> str:
 
 def _by_hand(model: Model) -> str:
     scheme, rest = _parts(model)
-    place = f"{hub.WEIGHT_FILES[0]} of {rest}" if scheme == "hf" else rest
+    place = f"{WEIGHT_FILES[0]} of {rest}" if scheme == "hf" else rest
     return f"fetch {place} and use {model.name.partition('?')[0]}?weights=FILE"
 
 
@@ -186,11 +203,119 @@ LOCATE: Mapping[str, Callable[[str, Path], Path | None]] = MappingProxyType(
     {
         "package": _in_package,
         "file": _as_file,
-        "hf": lambda repository, _cache: hub.cached_weights(repository),
+        "hf": lambda repository, _cache: cached_weights(repository),
         "https": _from_url,
         "random": lambda _rest, _cache: None,
     }
 )
+
 FETCH: Mapping[str, Callable[[str, Path], Path]] = MappingProxyType(
-    {"hf": lambda repository, _cache: hub.fetch_weights(repository), "https": _fetch_from_url}
+    {"hf": lambda repository, _cache: fetch_weights(repository), "https": _fetch_from_url}
 )
+
+
+def check_digest(model: Model, file: Path, cache: Path) -> str:
+    """Return the SHA-256 of a file of weights, proven to be that of the catalogue or the ledger.
+
+    A file that is in neither is written into the ledger; of an index of shards all of them.
+
+    Raises
+    ------
+    WeightsError
+        The file is another one than was published, or than was used before.
+    """
+    each = digests(file)
+    found = combined(each)
+    if model.weights.sha256 is not None:
+        if found != model.weights.sha256:
+            what, remedy = "are not the published ones", "fetch them anew"
+            if model.weights.locator.startswith("file:"):
+                what = f"have changed since '{model.name}' was found"
+                remedy = "put the file back, or make it anew"
+            raise WeightsError(
+                f"weights {file} {what}: expected SHA-256 {model.weights.sha256[:12]}..., found "
+                f"{found[:12]}...; {remedy}"
+            )
+        return found
+    place = _ledger(cache)
+    with storage_errors(place):
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(place.with_suffix(".lock")):
+            known = _read_ledger(place)
+            before = known.setdefault(model.weights.locator, found)
+            if before != found:
+                raise WeightsError(
+                    f"weights {file} of '{model.name}' have changed since they were first used: "
+                    f"expected SHA-256 {before[:12]}..., found {found[:12]}..."
+                    f"{_changed(model, each, known)}; if that is meant, take "
+                    f"'{model.weights.locator}' out of {place}"
+                )
+            known |= _of_shards(model, each)
+            with replaced(place) as temporary:
+                temporary.write_text(json.dumps(known, indent=1, sort_keys=True))
+    return found
+
+
+def recorded_digest(model: Model, cache: Path) -> str | None:
+    """Return the digest that the catalogue or the ledger has of a model's weights."""
+    return model.weights.sha256 or _read_ledger(_ledger(cache)).get(model.weights.locator)
+
+
+def _of_shards(model: Model, each: dict[str, str]) -> dict[str, str]:
+    """Return the ledger's entries of an index and its shards; none of a single file."""
+    if len(each) == 1:
+        return {}
+    return {f"{model.weights.locator}/{name}": digest for name, digest in each.items()}
+
+
+def _changed(model: Model, each: dict[str, str], known: dict[str, str]) -> str:
+    """Name the shards that are others than before, or new."""
+    now = _of_shards(model, each)
+    others = [entry.rpartition("/")[2] for entry in now if known.get(entry) != now[entry]]
+    return f" (another {', '.join(others)})" if others else ""
+
+
+def _ledger(cache: Path) -> Path:
+    return cache / "models" / "ledger.json"
+
+
+def _read_ledger(place: Path) -> dict[str, str]:
+    try:
+        known = json.loads(place.read_bytes())
+        if not isinstance(known, dict):
+            raise ValueError(f"expected a JSON object, found {type(known).__name__}")
+    except FileNotFoundError:
+        return {}
+    except (ValueError, RecursionError) as error:
+        raise WeightsError(
+            f"ledger of weights {place} is damaged ({error}): remove it",
+            code="weights.ledger",
+            file=str(place),
+        ) from error
+    return known
+
+
+def fetch(model: Model, cache: Path | None = None) -> None:
+    """Bring the weights onto this machine; WeightsMissingError if they are not to be had.
+
+    The library that builds the network has to be there too; ModelError says how to install it.
+    """
+    source_of(model.source)
+    if model.weights.random_seed is None:
+        download(model, cache or default_cache())
+
+
+def require(model: Model, cache: Path | None = None) -> None:
+    """Raise ModelError unless the library is installed and the weights are on this machine."""
+    source_of(model.source)
+    present, remedy = presence(model, cache)
+    if not present:
+        raise WeightsMissingError(f"weights of '{model.name}' are not on this machine: {remedy}")
+
+
+def presence(model: Model, cache: Path | None = None) -> tuple[bool, str]:
+    """Return whether the weights are on this machine, and where they are or come from."""
+    if model.weights.random_seed is not None:
+        return True, "random weights"
+    place = locate(model, cache or default_cache())
+    return (True, str(place)) if place else (False, remedy(model))

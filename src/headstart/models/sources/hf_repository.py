@@ -8,7 +8,7 @@ from typing import Any
 from headstart.errors import HeadstartError, ModelError, WeightsMissingError
 from headstart.files import storage_errors
 from headstart.hub import REPOSITORY, address, cached, check_reachable, download, reason
-from headstart.models.shards import INDEX, digest_of, is_index, shards
+from headstart.models.weight_formats import INDEX, digest_of, is_index, shards
 from headstart.spec import Weights, digest
 
 __all__ = [
