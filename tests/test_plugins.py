@@ -98,7 +98,7 @@ from headstart.datasets.raw_dataset import RawDataset
 from headstart.datasets.images import ArrayImages
 from headstart.datasets.sources.base import Description, Presence, Source as DatasetSource
 from headstart.datasets.splits import Split
-from headstart.models.model_source import Source as ModelSource, counted, last_layer
+from headstart.models.model_source import ModelSource, counted, last_layer
 from headstart.spec import Model, Weights
 
 
