@@ -16,7 +16,7 @@ from conftest import MODEL
 from headstart import datasets, features
 from headstart.cli.progress import LiveReporter
 from headstart.context import RunContext, default_cache
-from headstart.datasets.archives import facts_of, voc2007
+from headstart.datasets.archives import VOC_CLASSES, facts_of
 from headstart.metrics import voc_map_11point
 from headstart.spec import Sizes
 
@@ -41,7 +41,7 @@ def annotation(levels) -> str:
     """Write the objects of an image, of a class that is present sometimes a difficult one too."""
     objects = [
         f"<object><name>{name}</name><difficult>{int(level == 0)}</difficult></object>"
-        for name, level in zip(voc2007.CLASSES, levels, strict=True)
+        for name, level in zip(VOC_CLASSES, levels, strict=True)
         if level >= 0
     ]
     if levels[0] == 1:

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from headstart.datasets.archives.facts import Facts, HubCopy
+from headstart.datasets.archives.published import Facts, HubCopy
 from headstart.datasets.images import FileImages, Images
 from headstart.datasets.naming import (
     check_single,

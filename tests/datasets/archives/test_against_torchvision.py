@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from headstart.datasets.archives import READERS, voc2007
+from headstart.datasets.archives import READERS, VOC_CLASSES
 
 
 @pytest.fixture
@@ -100,7 +100,7 @@ def test_voc2007_has_the_same_objects(write):
         assert [split.images.where(row) for row in range(len(split))] == dataset.images
         for labels, (_, target) in zip(split.labels, dataset, strict=True):
             found = {item["name"] for item in target["annotation"]["object"]}
-            assert {voc2007.CLASSES[k] for k in np.flatnonzero(labels == 1)} == found
+            assert {VOC_CLASSES[k] for k in np.flatnonzero(labels == 1)} == found
 
 
 # Some releases of NumPy complain of what Python 2 wrote.

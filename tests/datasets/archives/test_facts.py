@@ -7,8 +7,8 @@ import pytest
 from pydantic import ValidationError
 
 from headstart.datasets.archives import Facts, facts_of, published_facts
-from headstart.errors import UnknownNameError
 from headstart.spec import plain_name
+from refusals import refused
 
 
 def test_sizes_are_those_of_the_papers_table_1():
@@ -68,5 +68,5 @@ def test_a_metric_of_another_kind_than_the_labels_is_refused():
 
 
 def test_an_unknown_key_tells_the_nearest():
-    with pytest.raises(UnknownNameError, match="unknown dataset 'sun': did you mean sun397"):
+    with refused("name.unknown", kind="dataset", name="sun", near=["sun397"]):
         facts_of("sun")

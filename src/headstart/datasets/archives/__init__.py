@@ -8,35 +8,38 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from headstart.datasets.archives import (
-    birdsnap,
-    caltech101,
-    cifar10,
-    cifar100,
-    dtd,
-    fgvc_aircraft,
-    flowers102,
-    food101,
-    oxford_pets,
-    stanford_cars,
-    sun397,
-    voc2007,
+from headstart.datasets.archives.cifar import read_cifar10, read_cifar100
+from headstart.datasets.archives.image_lists import (
+    VOC_CLASSES,
+    read_birdsnap,
+    read_caltech101,
+    read_dtd,
+    read_fgvc_aircraft,
+    read_food101,
+    read_oxford_pets,
+    read_sun397,
+    read_voc2007,
 )
-from headstart.datasets.archives.facts import (
+from headstart.datasets.archives.matlab import read_flowers102, read_stanford_cars
+from headstart.datasets.archives.published import (
     Facts,
+    HubCopy,
+    check_published,
     facts_of,
     is_published_name,
+    protocol_splits,
     published_facts,
+    without_missing,
 )
-from headstart.datasets.archives.protocol import protocol_splits, without_missing
-from headstart.datasets.archives.published import check_published
 from headstart.datasets.raw_dataset import RawDataset
 from headstart.errors import DatasetError, NotUnpackedError
 
 __all__ = [
     "INCOMPLETE",
     "READERS",
+    "VOC_CLASSES",
     "Facts",
+    "HubCopy",
     "RawDataset",
     "check_published",
     "facts_of",
@@ -49,22 +52,22 @@ __all__ = [
 
 # By key of the catalogue.
 READERS: dict[str, Callable[[Path], RawDataset]] = {
-    "food101": food101.read,
-    "cifar10": cifar10.read,
-    "cifar100": cifar100.read,
-    "birdsnap": birdsnap.read,
-    "sun397": sun397.read,
-    "stanford_cars": stanford_cars.read,
-    "fgvc_aircraft": fgvc_aircraft.read,
-    "voc2007": voc2007.read,
-    "dtd": dtd.read,
-    "oxford_pets": oxford_pets.read,
-    "caltech101": caltech101.read,
-    "flowers102": flowers102.read,
+    "food101": read_food101,
+    "cifar10": read_cifar10,
+    "cifar100": read_cifar100,
+    "birdsnap": read_birdsnap,
+    "sun397": read_sun397,
+    "stanford_cars": read_stanford_cars,
+    "fgvc_aircraft": read_fgvc_aircraft,
+    "voc2007": read_voc2007,
+    "dtd": read_dtd,
+    "oxford_pets": read_oxford_pets,
+    "caltech101": read_caltech101,
+    "flowers102": read_flowers102,
 }
 # Those of which images are known to be gone: they can be read without.
 INCOMPLETE: dict[str, Callable[[Path], RawDataset]] = {
-    "birdsnap": partial(birdsnap.read, allow_missing=True),
+    "birdsnap": partial(read_birdsnap, allow_missing=True),
 }
 
 

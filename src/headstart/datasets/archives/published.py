@@ -1,23 +1,221 @@
-"""Whether splits are the published ones: classes, sizes, and no image where it must not be.
+"""What is published of the study's twelve datasets: facts, the protocol's splits, and the checks.
+
+The splits are those of Kornblith et al. (2019), Table 1: the creators' validation set where there
+is one. Elsewhere part of the training set is drawn, of the size that Grill et al. ("Bootstrap Your
+Own Latent", 2020, Table 10) print. All draws come from the seed, without replacement.
 
 Each check stands for something met in public copies of these datasets or in tools that read them.
-What they cannot tell is a copy that was split anew and has the published number of images in each
-split (and of each class, where that is fixed): of Pets, only the creators' own lists say which
-images test. The content's digest tells two such copies apart.
+What they cannot detect is a copy that was split anew and has the published number of images in
+each split (and of each class, where that is fixed): of Pets, only the creators' own lists say which
+images test. The content's digest distinguishes two such copies.
 """
 
+import tomllib
 from collections.abc import Iterable, Iterator
+from functools import cache
+from importlib.resources import files
+from typing import Literal, Self
 
 import numpy as np
+from pydantic import Field, PositiveInt, model_validator
 
-from headstart.datasets.archives.facts import Facts
 from headstart.datasets.images import FileImages
+from headstart.datasets.raw_dataset import RawDataset
 from headstart.datasets.splits import Split
-from headstart.errors import ManifestError
+from headstart.errors import ManifestError, UnknownNameError
+from headstart.labels import balanced_subset, hold_out_exactly
+from headstart.spec import Sizes, digest, plain_name
+from headstart.spec.noun import Noun
 
-__all__ = ["check_published"]
+__all__ = [
+    "Facts",
+    "HubCopy",
+    "check_published",
+    "facts_of",
+    "is_published_name",
+    "protocol_splits",
+    "published_facts",
+    "without_missing",
+]
 
+VOC_METRIC = "voc-map-11point"
 LEVELS = (-1, 0, 1)
+
+Part = Literal["train", "validation", "test", "all", "train+validation"]
+
+
+class HubCopy(Noun):
+    """A copy of a dataset in Parquet files on the Hugging Face hub.
+
+    `image` and `label` name its columns. `parts` gives for each part the copy's split, or several
+    joined by ``+``. `revision` is a commit; where there is none, the first fetch takes the newest
+    and notes it beside the data, and later ones take what is noted.
+    """
+
+    repository: str
+    image: str
+    label: str
+    parts: dict[Part, str]
+    revision: str = ""
+
+
+class Facts(Noun):
+    """A dataset of the study, as published.
+
+    `key`, `title` and `aliases` are its names. In a table of results each stands for this dataset.
+
+    `sizes` count the images to fit on before the choice, to choose on, and to test on once: a
+    published training set with validation in it is the sum of the first two. `per_class` gives
+    what the protocol fixes for every class, by split; ``train+validation`` is both together.
+
+    `parts` are those that the creators made. Where ``validation`` is not among them, it is drawn
+    from ``train``; where there is only ``all``, everything is drawn, the same for every class.
+
+    `split_rule` and `sources` say in words what this means and where the data come from, `layout`
+    what a folder has to hold, a line each.
+
+    `hub` is a copy on the Hugging Face hub. `torchvision` names the class of torchvision.datasets
+    that can download it, "" where none can any more.
+
+    `archives` and `files` give the MD5s that torchvision publishes, by where it has the files: of
+    archives that unpack to a folder of their own, and of what lies in the dataset's folder.
+    """
+
+    key: str
+    title: str
+    aliases: tuple[str, ...] = ()
+    n_classes: PositiveInt
+    sizes: Sizes
+    per_class: dict[str, PositiveInt] = Field(default_factory=dict)
+    metric: Literal["top-1", "mean-per-class", "voc-map-11point"]
+    multilabel: bool = False
+    parts: tuple[Literal["train", "validation", "test", "all"], ...]
+    split_rule: str
+    sources: tuple[str, ...]
+    layout: tuple[str, ...]
+    hub: HubCopy | None = None
+    torchvision: str = ""
+    archives: dict[str, str] = Field(default_factory=dict)
+    files: dict[str, str] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _metric_fits_labels(self) -> Self:
+        if self.multilabel != (self.metric == VOC_METRIC):
+            raise ValueError(
+                f"metric {self.metric} does not fit multilabel = {self.multilabel}: "
+                f"{VOC_METRIC} is for images of several classes, the others for images of one"
+            )
+        return self
+
+
+@cache
+def published_facts() -> dict[str, Facts]:
+    """Read what is published, by key, in the order of the paper's Table 1."""
+    text = files("headstart.datasets").joinpath("catalogue.toml").read_text(encoding="utf-8")
+    return {key: Facts(key=key, **fields) for key, fields in tomllib.loads(text).items()}
+
+
+def facts_of(key: str) -> Facts:
+    """Find the facts of one dataset; UnknownNameError tells the nearest keys."""
+    if key not in published_facts():
+        raise UnknownNameError("dataset", key, published_facts())
+    return published_facts()[key]
+
+
+def is_published_name(name: str) -> bool:
+    """Whether a table of results would take this name for a dataset of the study.
+
+    Capitals and what is neither letter nor digit do not count.
+    """
+    return plain_name(name) in _plain_names()
+
+
+@cache
+def _plain_names() -> frozenset[str]:
+    facts = published_facts().values()
+    return frozenset(plain_name(n) for f in facts for n in (f.key, f.title, *f.aliases))
+
+
+def protocol_splits(facts: Facts, raw: RawDataset, seed: int = 0) -> dict[str, Split]:
+    """Return ``train``, ``validation`` and ``test`` as the study has them.
+
+    Train is what is fitted on before the choice; afterwards it is train and validation together.
+
+    Raises
+    ------
+    ManifestError
+        The archive has other parts than its creators made, or too few images: of a class, or to
+        hold the validation set out of.
+    DatasetError
+        More classes than the training part can keep an image of.
+    """
+    if set(raw.parts) != set(facts.parts):
+        parts = ", ".join(facts.parts), ", ".join(raw.parts)
+        raise _differs(facts, "parts", *parts)
+    if "all" in raw.parts:
+        return _drawn(facts, raw, seed)
+    if "validation" in raw.parts:
+        return {name: raw.parts[name] for name in ("train", "validation", "test")}
+    train = raw.parts["train"]
+    if len(train) <= facts.sizes.validation:
+        expected = facts.sizes.train + facts.sizes.validation
+        what = "number of training images, validation counted"
+        raise _differs(facts, what, expected, len(train))
+    kept, held = hold_out_exactly(
+        train.labels, facts.sizes.validation, _derived_seed(facts, "validation", seed)
+    )
+    return {
+        "train": train.take(kept),
+        "validation": train.take(held),
+        "test": raw.parts["test"],
+    }
+
+
+def without_missing(facts: Facts, raw: RawDataset) -> Facts:
+    """Return the facts as they are for an archive whose missing images were accepted.
+
+    Validation keeps its share of the images that are left. What was measured on them is not
+    comparable with what was published: callers have to say so.
+    """
+    sizes = facts.sizes
+    published = sizes.train + sizes.validation
+    left = published - raw.missing.get("train", 0)
+    validation = round(sizes.validation * left / published)
+    test = sizes.test - raw.missing.get("test", 0)
+    reduced = Sizes(train=left - validation, validation=validation, test=test)
+    return facts.model_copy(update={"sizes": reduced})
+
+
+def _drawn(facts: Facts, raw: RawDataset, seed: int) -> dict[str, Split]:
+    """Draw the same number of every class, for train and for validation; the rest is test."""
+    whole = raw.parts["all"]
+    for_train, for_validation = (
+        size // facts.n_classes for size in (facts.sizes.train, facts.sizes.validation)
+    )
+    drawn = for_train + for_validation
+    n_classes = len(raw.classes)
+    counts = np.bincount(whole.labels, minlength=n_classes)
+    if (counts <= drawn).any():
+        lacking = int(np.argmin(counts))
+        what = f"number of images of class '{raw.classes[lacking]}'"
+        raise _differs(facts, what, f"more than {drawn}", int(counts[lacking]))
+    # No class has fewer, so a balanced subset has exactly so many of each.
+    fitted = balanced_subset(
+        whole.labels, drawn * n_classes, _derived_seed(facts, "train+validation", seed)
+    )
+    held = balanced_subset(
+        whole.labels[fitted], for_validation * n_classes, _derived_seed(facts, "validation", seed)
+    )
+    return {
+        "train": whole.take(np.delete(fitted, held)),
+        "validation": whole.take(fitted[held]),
+        "test": whole.take(np.setdiff1d(np.arange(len(whole)), fitted)),
+    }
+
+
+def _derived_seed(facts: Facts, drawn: str, seed: int) -> int:
+    """Return each draw for each dataset a stream of its own."""
+    return int(digest({"dataset": facts.key, "drawn": drawn, "seed": seed})[:8], 16)
 
 
 def check_published(facts: Facts, splits: dict[str, Split]) -> None:
@@ -34,15 +232,21 @@ def check_published(facts: Facts, splits: dict[str, Split]) -> None:
         _check_kind(facts, name, split)
     for what, expected, found in _counts(facts, splits):
         if expected != found:
-            raise _error(facts, f"the number of {what} should be {expected:,}, found {found:,}")
+            raise _differs(facts, f"number of {what}", expected, found)
     _check_apart(facts, splits)
     if "all" in facts.parts:
         _check_drawn(facts, splits)
 
 
-def _error(facts: Facts, difference: str) -> ManifestError:
+def _differs(facts: Facts, what: str, expected: object, found: object) -> ManifestError:
+    """Make the error about a dataset that is not the published one."""
+    counts = [f"{value:,}" if isinstance(value, int) else value for value in (expected, found)]
     return ManifestError(
-        f"dataset '{facts.key}' is not as published: {difference}; fetch the creators' own copy"
+        f"dataset '{facts.key}' is not as published: {what}: expected {counts[0]}, found "
+        f"{counts[1]}; fetch the creators' own copy",
+        what=what,
+        expected=expected,
+        found=found,
     )
 
 
@@ -51,10 +255,10 @@ def _check_kind(facts: Facts, name: str, split: Split) -> None:
     if labels.ndim != (2 if facts.multilabel else 1):
         kinds = ("one class per image", "several classes per image")
         expected, found = kinds if not facts.multilabel else kinds[::-1]
-        raise _error(facts, f"the {name} labels should give {expected}, found {found}")
+        raise _differs(facts, f"{name} labels", expected, found)
     if facts.multilabel and not np.isin(labels, LEVELS).all():
-        strange = labels[~np.isin(labels, LEVELS)][0]
-        raise _error(facts, f"the {name} labels should be 1, 0 or -1, found {strange}")
+        invalid = labels[~np.isin(labels, LEVELS)][0]
+        raise _differs(facts, f"{name} labels", "1, 0 or -1", int(invalid))
 
 
 def _counts(facts: Facts, splits: dict[str, Split]) -> Iterator[tuple[str, int, int]]:
@@ -77,10 +281,8 @@ def _n_classes(facts: Facts, splits: Iterable[Split]) -> int:
     outside = labels[(labels < 0) | (labels >= facts.n_classes)]
     # As many classes as there should be, and yet a label outside: another first number.
     if len(outside) and len(labels) == facts.n_classes:
-        raise _error(
-            facts,
-            f"labels should be 0 to {facts.n_classes - 1}, found {labels[0]} to {labels[-1]}",
-        )
+        found = f"{labels[0]} to {labels[-1]}"
+        raise _differs(facts, "labels", f"0 to {facts.n_classes - 1}", found)
     return len(labels)
 
 
@@ -100,8 +302,8 @@ def _check_apart(facts: Facts, splits: dict[str, Split]) -> None:
         for row in range(len(split)):
             image = (fingerprint, split.images.where(row))
             if image in seen:
-                places = f"{seen[image]} and {name}"
-                raise _error(facts, f"an image should be there once, found {image[1]} in {places}")
+                found = f"it in {seen[image]} and {name}"
+                raise _differs(facts, f"image {image[1]}", "it once", found)
             seen[image] = name
 
 
@@ -114,8 +316,5 @@ def _check_drawn(facts: Facts, splits: dict[str, Split]) -> None:
         (rows[labels == label].max() < test.rows[test.labels == label]).all()
         for label in np.unique(labels)
     ):
-        raise _error(
-            facts,
-            "the images of train and validation should be drawn at random, found the first files "
-            "of every class",
-        )
+        what, found = "images of train and validation", "the first files of every class"
+        raise _differs(facts, what, "a random draw", found)

@@ -1,4 +1,4 @@
-"""Folders and list files: what the readers of archives share."""
+"""Folders and list files of the creators' archives: what their readers share."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -13,11 +13,12 @@ from headstart.errors import DatasetError, DatasetMissingError, NotUnpackedError
 from headstart.files import storage_errors
 
 __all__ = [
-    "FRESH_COPY",
+    "Labels",
     "classes_in",
     "first_with",
     "from_one",
     "has_content",
+    "invalid_file",
     "labels_of",
     "listed_split",
     "read_content",
@@ -30,8 +31,23 @@ __all__ = [
 
 Labels = npt.NDArray[np.int64]
 
-# What to do about a file that is not as its creators made it.
-FRESH_COPY = "fetch a fresh copy"
+
+def invalid_file(path: Path, fault: str, **values: object) -> DatasetError:
+    """Make the error about a file of the archive that is not as its creators made it.
+
+    Parameters
+    ----------
+    fault
+        What is wrong, after the file's name in the message; and what was expected.
+    values
+        What the message is about.
+    """
+    return DatasetError(
+        f"{path} {fault}; fetch a fresh copy",
+        code="dataset.archive_invalid",
+        file=path.name,
+        **values,
+    )
 
 
 def unpacked(title: str, folder: Path, markers: str | tuple[str, ...], *inside: str) -> Path:
@@ -58,7 +74,8 @@ def unpacked(title: str, folder: Path, markers: str | tuple[str, ...], *inside: 
     if place is None:
         raise NotUnpackedError(
             f"{title} is not in {folder}: expected {' or '.join(markers)} there, or in "
-            f"{' or '.join(inside)}; unpack the creators' archive in that folder"
+            f"{' or '.join(inside)}; unpack the creators' archive in that folder",
+            expected=markers,
         )
     return place
 
@@ -75,22 +92,28 @@ def first_with(markers: Iterable[str], *places: Path) -> Path | None:
 def read_content(path: Path) -> bytes:
     """Read a file of the archive; DatasetMissingError if it is not there."""
     if not path.is_file():
-        raise DatasetMissingError(f"{path} is not there: unpack all of the creators' archive")
+        raise DatasetMissingError(
+            f"{path} is missing: unpack all of the creators' archive",
+            code="dataset.file_missing",
+            file=path.name,
+        )
     with storage_errors(path, reading=True):
         return path.read_bytes()
 
 
-def _read_text(path: Path) -> str:
-    """Read a text file; DatasetError if it is not UTF-8."""
-    try:
-        return read_content(path).decode()
-    except UnicodeDecodeError as error:
-        raise DatasetError(f"{path} is not text in UTF-8: {FRESH_COPY}") from error
-
-
 def read_lines(path: Path) -> list[str]:
-    """Read lines without the blanks around them, empty ones left out."""
-    return [line for line in map(str.strip, _read_text(path).split("\n")) if line]
+    """Read lines without the blanks around them, empty ones left out.
+
+    Raises
+    ------
+    DatasetMissingError, DatasetError
+        The file is missing, or not in UTF-8.
+    """
+    try:
+        text = read_content(path).decode()
+    except UnicodeDecodeError as error:
+        raise invalid_file(path, "is not text in UTF-8") from error
+    return [line for line in map(str.strip, text.split("\n")) if line]
 
 
 def read_rows(path: Path, n_fields: int) -> list[list[str]]:
@@ -105,8 +128,8 @@ def read_rows(path: Path, n_fields: int) -> list[list[str]]:
     for line in read_lines(path):
         row = line.split(maxsplit=n_fields - 1)
         if len(row) != n_fields:
-            raise DatasetError(
-                f"{path} has the line '{line}': expected {n_fields} fields; {FRESH_COPY}"
+            raise invalid_file(
+                path, f"has the line '{line}': expected {n_fields} fields", found=line
             )
         rows.append(row)
     return rows
@@ -123,10 +146,9 @@ def labels_of(names: Iterable[str], classes: Sequence[str], source: Path) -> Lab
     places = {name: place for place, name in enumerate(classes)}
     names = list(names)
     if unknown := set(names) - set(places):
-        raise DatasetError(
-            f"{source} names the class '{min(unknown)}', which is none of the dataset's "
-            f"{len(classes)}: {FRESH_COPY}"
-        )
+        name = min(unknown)
+        fault = f"names the class '{name}', which is none of the dataset's {len(classes)}"
+        raise invalid_file(source, fault, found=name)
     return np.array([places[name] for name in names], dtype=np.int64)
 
 
@@ -163,9 +185,8 @@ def whole_numbers(
     values = [_number(number) for number in numbers]
     for value in values:
         if not value.is_integer() or value < least or (most is not None and value > most):
-            raise DatasetError(
-                f"{source} has the {what} {value:g}: expected {expected}; {FRESH_COPY}"
-            )
+            fault = f"has the {what} {value:g}: expected {expected}"
+            raise invalid_file(source, fault, found=f"{value:g}", expected=expected)
     return np.array(values, dtype=np.int64)
 
 
@@ -181,7 +202,11 @@ def listed_split(paths: Sequence[Path], labels: Labels, source: Path) -> Split:
     if gone:
         raise DatasetMissingError(
             f"{len(gone):,} of the {len(paths):,} images that {source} lists are missing or empty, "
-            f"first {gone[0]}: unpack all of the creators' archive"
+            f"first {gone[0]}: unpack all of the creators' archive",
+            code="dataset.images_missing",
+            n=len(gone),
+            of=len(paths),
+            first=str(gone[0]),
         )
     return Split(FileImages(paths), labels, np.arange(len(paths), dtype=np.int64))
 
