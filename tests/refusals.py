@@ -13,6 +13,17 @@ def refused(code: str, **values: object) -> Iterator[pytest.ExceptionInfo[Headst
     """Expect an error with this code, a message of one line, and at least these values."""
     with pytest.raises(HeadstartError) as error:
         yield error
-    found = {name: error.value.values.get(name) for name in values}
-    assert (error.value.code, found) == (code, values), str(error.value)
-    assert len(str(error.value).splitlines()) == 1
+    _check(error.value, code, values)
+
+
+def ended(outcome, code: str, **values: object) -> None:
+    """Check that a command (the fixture `cli`) ended with this error, in one line."""
+    assert outcome.code == 2
+    assert outcome.err.count("\n") == 1
+    _check(outcome.error, code, values)
+
+
+def _check(error: HeadstartError, code: str, values: dict[str, object]) -> None:
+    found = {name: error.values.get(name) for name in values}
+    assert (error.code, found) == (code, values), str(error)
+    assert len(str(error).splitlines()) == 1

@@ -3,7 +3,7 @@ import json
 import pytest
 
 from headstart.datasets.adopted import Place, adopt, adopted, default_folder, place_of
-from headstart.errors import StorageError
+from refusals import refused
 
 
 def test_where_a_dataset_is_is_remembered(tmp_path, monkeypatch):
@@ -40,7 +40,7 @@ def test_bytes_that_are_no_text_are_no_record(tmp_path):
 
 def test_a_record_that_cannot_be_written_is_told(tmp_path):
     (tmp_path / "datasets").write_text("a file where a folder has to be")
-    with pytest.raises(StorageError, match=f"cannot use {tmp_path}/datasets"):
+    with refused("storage.not_folder"):
         adopt("dtd", Place(tmp_path), tmp_path)
 
 

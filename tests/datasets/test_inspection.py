@@ -1,4 +1,3 @@
-import re
 import warnings
 from pathlib import Path
 
@@ -12,8 +11,9 @@ from conftest import require
 from headstart.datasets import ArrayImages, FileImages, Split
 from headstart.datasets.file_index import FileIndex
 from headstart.datasets.inspection import Duplicate, Problem, check, inspect
-from headstart.errors import BrokenImageError, DatasetError
+from headstart.errors import DatasetError
 from headstart.spec import Decoding
+from refusals import refused
 
 
 def split_of(images, labels=None) -> Split:
@@ -50,7 +50,7 @@ def test_every_problem_in_order_and_what_a_decoding_touches(tmp_path):
     assert (found.turned, found.transparent, found.deep, found.animated) == (16, 6, 2, 3)
     assert (found.largest, found.too_large) == (768, 0)
     for problem in found.problems:
-        with pytest.raises(BrokenImageError, match=re.escape(problem.reason)):
+        with refused("image.broken", reason=problem.reason):
             parts[problem.split].images.decode(problem.row)
 
 
@@ -64,11 +64,7 @@ def test_images_over_the_limit(tmp_path):
     )
     assert found.problems == (Problem("train", 1, str(tmp_path / "x" / "b.png"), reason),)
     assert (found.largest, found.too_large) == (167961600, 1)
-    message = (
-        r"^1 of 2 images of dataset 'photos' cannot be used: .* counted with --skip-broken "
-        r"\(\?max_pixels=167961600 takes the 1 too large\): train .*b\.png: 12960 x 12960 = .*$"
-    )
-    with pytest.raises(DatasetError, match=message):
+    with refused("dataset.images_broken", found=1):
         check(found, "photos", skip_broken=False)
     assert not inspect(parts, FileIndex(None), Decoding(max_pixels=167961600)).problems
 
@@ -78,7 +74,6 @@ def test_the_list_ends_somewhere(tmp_path):
     found = inspect({"train": written(tmp_path / "x", files)}, FileIndex(None), Decoding())
     with pytest.raises(DatasetError) as error:
         check(found, "photos", skip_broken=False)
-    assert "\n" not in str(error.value)
     assert (error.value.code, error.value.values["found"]) == ("dataset.images_broken", 23)
     first, *rest = str(error.value).split("; ")
     assert first.startswith("23 of 23 images of dataset 'photos' cannot be used: ")

@@ -32,6 +32,7 @@ from headstart.files import name_from_text, name_in_text, replaced, sha256_file,
 from headstart.models.catalogue import ModelName
 from headstart.spec import Dataset, Decoding
 from headstart.store import ResultStore
+from refusals import refused
 from stores import add_result
 
 # Bytes of names as Windows, old Unix and damaged archives leave them, and text that looks like
@@ -221,7 +222,7 @@ def test_an_image_that_may_not_be_read_is_one_line(tmp_path, monkeypatch, call):
     images = FileImages([tmp_path / "a.png"])
     monkeypatch.setattr(*((os, "stat") if call == "stat" else (Path, "read_bytes")), refuse)
     for use in (lambda: images.decode(0), lambda: images.info(FileIndex(None))):
-        with pytest.raises(StorageError, match="cannot read") as error:
+        with refused("storage.not_readable") as error:
             use()
         assert not isinstance(error.value, BrokenImageError)
 

@@ -22,6 +22,7 @@ from headstart.datasets.inspection import check, inspect
 from headstart.datasets.splits import Split
 from headstart.errors import BrokenImageError, DatasetError, StudyError
 from headstart.spec import Decoding
+from refusals import refused
 
 RANDOM = np.random.RandomState(0)
 # 0 and 1 are in it: what is scaled reaches black and white.
@@ -197,7 +198,7 @@ def test_16_bit_colour_of_other_layouts_is_read(options):
 
 def test_infinite_values_are_told_and_a_range_cuts_them():
     content = tiff(np.array([[0, 1, np.inf, -np.inf]], np.float32))
-    with pytest.raises(BrokenImageError, match="float32 with infinite values"):
+    with refused("image.broken"):
         decode(io.BytesIO(content), "x", VIEWER)
     assert grey(content, Decoding(range=(0, 1))).tolist() == [[0, 255, 255, 0]]
 
@@ -206,7 +207,7 @@ def test_nan_is_refused_even_with_a_range():
     values = of_type("f4")
     values[3, 3] = np.nan
     for decoding in (VIEWER, Decoding(range=(0, 1))):
-        with pytest.raises(BrokenImageError, match="NaN"):
+        with refused("image.broken"):
             grey(tiff(values), decoding)
 
 
@@ -218,7 +219,7 @@ def test_colours_of_16_bits_keep_their_high_byte_and_take_no_range():
     ):
         found = np.asarray(decode(io.BytesIO(content), "x", VIEWER))
         np.testing.assert_array_equal(found, values >> 8)
-        with pytest.raises(BrokenImageError, match="colour of 16 bits"):
+        with refused("image.broken"):
             decode(io.BytesIO(content), "x", Decoding(range=(0, 4095)))
 
 
@@ -336,5 +337,5 @@ def test_images_that_an_object_gives_are_scaled_too():
     images = IndexedImages(pictures, "pictures", Fingerprint("x", 0, 0, 0))
     for row in range(2):
         np.testing.assert_allclose(np.asarray(images.decode(row)), UNIT * 255, atol=1.01)
-    with pytest.raises(BrokenImageError, match="int32"):
+    with refused("image.broken"):
         images.decode(2)

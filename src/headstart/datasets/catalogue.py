@@ -221,7 +221,10 @@ def _check_subset(dataset: Dataset) -> None:
     if few and few > dataset.most_per_class:
         raise StudyError(
             f"{few:,} images per class are more than there are: the smallest class of dataset "
-            f"'{dataset.name}' has {dataset.most_per_class:,} training images; lower it"
+            f"'{dataset.name}' has {dataset.most_per_class:,} training images; lower it",
+            code="dataset.too_few_per_class",
+            found=few,
+            most=dataset.most_per_class,
         )
 
 
@@ -231,11 +234,17 @@ def _check_limit(dataset: Dataset, limit: int) -> None:
         had = ", ".join(f"{size:,} {name}" for name, size in sizes.items())
         raise StudyError(
             f"limit {limit:,} is larger than the data: dataset '{dataset.name}' has {had} "
-            "images; lower it or leave it out"
+            "images; lower it or leave it out",
+            code="dataset.limit",
+            found=limit,
+            sizes=sizes,
         )
     n_classes = len(dataset.classes)
     if limit < kind_of(dataset.metric).min_images(n_classes):
         raise StudyError(
             f"limit {limit} leaves a class with no training example: dataset "
-            f"'{dataset.name}' has {n_classes} classes; raise it to that at least"
+            f"'{dataset.name}' has {n_classes} classes; raise it to that at least",
+            code="dataset.limit",
+            found=limit,
+            n_classes=n_classes,
         )

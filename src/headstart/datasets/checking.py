@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 from headstart.context import ProgressReporter
-from headstart.datasets.checksums import PublishedFile, check_published_files
 from headstart.datasets.dataset_name import DatasetName
 from headstart.datasets.file_index import FileIndex
 from headstart.datasets.inspection import AuditReport, check, inspect
@@ -18,6 +17,7 @@ from headstart.datasets.loading import (
     open_file_index,
     read_dataset,
 )
+from headstart.datasets.manifest import PublishedFile, check_published_files
 from headstart.datasets.naming import alike_classes, listed
 from headstart.datasets.raw_dataset import ICLOUD, LOOSE
 from headstart.datasets.sources import SOURCES, Source, located

@@ -81,7 +81,11 @@ class DatasetName:
                 found=twice,
             )
         if mark and not options:
-            raise StudyError(f"dataset '{text}': expected ?option=value, found '?{query}'")
+            raise StudyError(
+                f"dataset '{text}': expected ?option=value, found '?{query}'",
+                code="dataset.option_form",
+                found=query,
+            )
         for option, known in (("metric", METRICS), ("allow_missing", YES)):
             if option in options:
                 _check_one_of(text, option, options[option], known)
@@ -122,7 +126,9 @@ class DatasetName:
         if self.split_seed:
             raise StudyError(
                 f"dataset '{self.full}': no split of it is drawn, so split_seed={self.split_seed} "
-                "changes nothing: leave it out"
+                "changes nothing: leave it out",
+                code="dataset.option_unused",
+                option="split_seed",
             )
 
     def refuse_decoding(self) -> None:
@@ -132,7 +138,9 @@ class DatasetName:
                 name = "decoding" if option == "like" else option
                 raise StudyError(
                     f"dataset '{self.full}': its images are not decoded from files, so "
-                    f"{name}={getattr(self.decoding, option)} changes nothing: leave it out"
+                    f"{name}={getattr(self.decoding, option)} changes nothing: leave it out",
+                    code="dataset.option_unused",
+                    option=name,
                 )
 
     def titled(self, title: str) -> str:
@@ -177,7 +185,12 @@ def _check_one_of(text: str, option: str, value: str, known: Iterable[str]) -> N
 
 def _number(text: str, option: str, value: str, lowest: int = 0) -> int:
     if not value.isdecimal() or int(value) < lowest:
-        raise StudyError(f"dataset '{text}': {option}={value} is no whole number from {lowest}")
+        raise StudyError(
+            f"dataset '{text}': invalid {option}={value}: expected a whole number from {lowest}",
+            code="dataset.option_invalid",
+            option=option,
+            found=value,
+        )
     return int(value)
 
 

@@ -54,8 +54,10 @@ def prepare_dataset(
     if folder is not None:
         if "root" not in source.options or dataset_ref.stem not in source.names():
             raise StudyError(
-                f"dataset '{dataset_ref.full}' says itself where it is: --from goes with the "
-                f"datasets of the study ({', '.join(source.names()) or 'headstart datasets'})"
+                f"the name '{dataset_ref.full}' already says where the dataset is: --from is for "
+                f"the datasets of the study ({', '.join(source.names()) or 'headstart datasets'})",
+                code="dataset.from_unused",
+                name=dataset_ref.full,
             )
         place = place_of(dataset_ref.stem, folder.expanduser().resolve())
         dataset_ref = replace(

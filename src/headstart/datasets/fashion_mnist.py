@@ -102,7 +102,9 @@ def _read_idx(path: Path) -> npt.NDArray[np.uint8]:
         content = gzip.decompress(path.read_bytes())
     except (OSError, EOFError) as error:
         raise DatasetError(
-            f"{path} is not a whole gzip file ({error}): fetch a fresh copy"
+            f"{path} is not a whole gzip file ({error}); fetch a fresh copy",
+            code="dataset.archive_invalid",
+            file=path.name,
         ) from error
     n_dims = content[3] if len(content) > 3 else 0
     shape = (
@@ -112,5 +114,9 @@ def _read_idx(path: Path) -> npt.NDArray[np.uint8]:
     )
     values = np.frombuffer(content, np.uint8, offset=min(len(content), 4 + 4 * n_dims))
     if content[:3] != b"\0\0\x08" or values.size != np.prod(shape):
-        raise DatasetError(f"{path} is not an IDX file of bytes: fetch a fresh copy")
+        raise DatasetError(
+            f"{path} is not an IDX file of bytes; fetch a fresh copy",
+            code="dataset.archive_invalid",
+            file=path.name,
+        )
     return values.reshape(shape)

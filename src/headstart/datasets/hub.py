@@ -382,7 +382,9 @@ def _columns(schema: pa.Schema, choice: Choice, title: str) -> tuple[str, str]:
     had = f"columns: {', '.join(schema.names)}"
     for name in (choice.image, choice.label, choice.group):
         if name and name not in schema.names:
-            raise DatasetError(f"{title} has no column '{name}'; {had}")
+            raise DatasetError(
+                f"{title} has no column '{name}'; {had}", code="dataset.column_unknown", found=name
+            )
     features = _features(schema)
     images = [column.name for column in schema if _holds_images(column, features)]
     label = choice.label or _told(
@@ -392,10 +394,14 @@ def _columns(schema: pa.Schema, choice: Choice, title: str) -> tuple[str, str]:
     image = choice.image or _told(
         images or [name for name in IMAGES if name in schema.names and name != label]
     )
-    if not image:
-        raise DatasetError(f"{title}: say which column holds the images with ?image=COLUMN; {had}")
-    if not label:
-        raise DatasetError(f"{title}: say which column holds the labels with ?label=COLUMN; {had}")
+    for use, column, what in (("image", image, "images"), ("label", label, "labels")):
+        if not column:
+            raise DatasetError(
+                f"{title}: the column of {what} is not clear: pass ?{use}=COLUMN; {had}",
+                code="dataset.column_missing",
+                found=tuple(schema.names),
+                use=use,
+            )
     for name in (image, label):
         if schema.names.count(name) > 1:
             raise DatasetError(
@@ -447,8 +453,10 @@ def _class_names(files: Sequence[Path], label: str) -> tuple[str, ...] | None:
             names = _names_in(_features(parquet.schema_arrow).get(label))
         if place and names != found:
             raise DatasetError(
-                f"{file} has other class names in column '{label}' than {files[0]}: the two are "
-                "not of one dataset"
+                f"{file} has other class names in column '{label}' than {files[0]}: expected "
+                "files of one dataset",
+                code="dataset.classes_differ",
+                file=file.name,
             )
         found = names
     return found
@@ -472,7 +480,11 @@ def _values(files: Sequence[Path], column: str) -> Values:
     for file in files:
         with opened(file) as parquet:
             if column not in parquet.schema_arrow.names:
-                raise DatasetError(f"{file} has no column '{column}', as the first file has")
+                raise DatasetError(
+                    f"{file} has no column '{column}', which the first file has",
+                    code="dataset.column_unknown",
+                    found=column,
+                )
             values += parquet.read(columns=[column]).column(0).to_pylist()
     return values
 
@@ -485,17 +497,27 @@ def _labels(
     several = any(isinstance(value, list) for value in everything)
     for part, values in parts.items():
         if None in values:
-            raise DatasetError(f"{where}: row {values.index(None)} of {part} has no label")
+            row = values.index(None)
+            raise DatasetError(
+                f"{where}: row {row} of {part} has no label", code="dataset.cell_empty", found=row
+            )
     if several and not all(isinstance(value, list) for value in everything):
-        raise DatasetError(f"{where} holds lists in one part, and single labels in another")
-    single = [label for value in everything for label in value] if several else everything
-    if strange := [label for label in single if type(label) not in (int, str, bool)]:
-        kind = type(strange[0]).__name__
         raise DatasetError(
-            f"{where}: expected whole numbers, text, or lists of one of them, found {kind}"
+            f"{where} holds lists in one part, and single labels in another",
+            code="dataset.labels_mixed",
+        )
+    single = [label for value in everything for label in value] if several else everything
+    if invalid := [label for label in single if type(label) not in (int, str, bool)]:
+        kind = type(invalid[0]).__name__
+        raise DatasetError(
+            f"{where}: expected whole numbers, text, or lists of one of them, found {kind}",
+            code="dataset.cell_type",
+            found=kind,
         )
     if len({isinstance(label, str) for label in single}) > 1:
-        raise DatasetError(f"{where} holds text in one part, and numbers in another")
+        raise DatasetError(
+            f"{where} holds text in one part, and numbers in another", code="dataset.labels_mixed"
+        )
     check_texts(where, [label for label in single if isinstance(label, str)])
     if names is None:
         found = sorted(set(single))
@@ -507,7 +529,9 @@ def _labels(
     if outside := [label for label in single if label not in places]:
         raise DatasetError(
             f"{where}: label {outside[0]} has no name, they are numbered 0 to {len(names) - 1} "
-            "(the hub writes -1 where labels are kept secret)"
+            "(the hub writes -1 where labels are kept secret)",
+            code="dataset.class_unknown",
+            found=outside[0],
         )
     return names, {
         part: _numbered(values, places, len(names), several) for part, values in parts.items()
@@ -549,7 +573,9 @@ def _images(files: Sequence[Path], column: str, title: str) -> Images:
     if _is_binary(kind) or (pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0):
         return ParquetImages(files, column)
     raise DatasetError(
-        f"{title}: column '{column}' holds {kind}: expected images as bytes, or the paths of files"
+        f"{title}: column '{column}' holds {kind}: expected images as bytes, or the paths of files",
+        code="dataset.cell_type",
+        found=str(kind),
     )
 
 
@@ -559,7 +585,12 @@ def _paths(files: Sequence[Path], column: str) -> list[Path]:
     for file in files:
         names = _values([file], column)
         if None in names:
-            raise DatasetError(f"{file}, row {names.index(None)}: column '{column}' has no path")
+            row = names.index(None)
+            raise DatasetError(
+                f"{file}, row {row}: column '{column}' has no path",
+                code="dataset.cell_empty",
+                found=row,
+            )
         paths += [file.parent / name for name in names]
     return paths
 
@@ -570,6 +601,10 @@ def _groups(parts: dict[str, list[Path]], column: str, title: str) -> dict[str, 
     for part, found in values.items():
         if None in found:
             row = found.index(None)
-            raise DatasetError(f"{title}, column '{column}': row {row} of {part} has no group")
+            raise DatasetError(
+                f"{title}, column '{column}': row {row} of {part} has no group",
+                code="dataset.cell_empty",
+                found=row,
+            )
     names = {part: [str(value) for value in found] for part, found in values.items()}
     return number_groups(names, title, column)

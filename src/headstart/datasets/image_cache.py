@@ -74,7 +74,11 @@ class PreparedForm:
 
     def __post_init__(self) -> None:
         if self.side < 1:
-            raise StudyError(f"side of images: expected 1 pixel or more, found {self.side}")
+            raise StudyError(
+                f"invalid side of images: expected 1 pixel or more, found {self.side}",
+                code="image.side",
+                found=self.side,
+            )
 
     @classmethod
     def of(cls, dataset: Dataset, side: int = SIDE) -> Self:
@@ -372,5 +376,8 @@ def _digest(shapes: Shapes) -> str:
 def _reopened(place: Path, names: tuple[str, ...], rows: npt.NDArray[np.int64]) -> PreparedImages:
     state = read_state(place, ProgressReporter(), whole=True)
     if state is None:
-        raise StorageError(f"prepared images {place} are gone or damaged: prepare them again")
+        raise StorageError(
+            f"prepared images {place} are gone or damaged: prepare them again",
+            code="cache.images_damaged",
+        )
     return PreparedImages(_Mapped.of(place, names, state), rows)

@@ -103,7 +103,10 @@ def prepare_images(
                 _extend(images, recipe, place, state, reporter, skip_broken=skip_broken)
         prepared = open_prepared(images, recipe, folder, reporter)
     if prepared is None:
-        raise StorageError(f"prepared images {place} were damaged while written: check the disk")
+        raise StorageError(
+            f"prepared images {place} were damaged while written: check the disk",
+            code="cache.images_damaged",
+        )
     return prepared
 
 

@@ -44,7 +44,10 @@ def check_metric(name: str, metric: Metric, images: str, ndim: int) -> None:
         found = "several" if ndim == 2 else "one"
         raise DatasetError(
             f"dataset '{name}' is scored by {metric}, and its {images} have {found} of the classes "
-            "each: name another metric with ?metric="
+            "each: name another metric with ?metric=",
+            code="dataset.metric",
+            metric=metric,
+            ndim=ndim,
         )
 
 
@@ -190,7 +193,8 @@ def loaded_dataset(dataset: Dataset, cache: Path) -> LoadedDataset:
     loaded = _kept(dataset.source, DatasetName.of(dataset), dataset.revision, cache)
     if loaded.manifest.revision != dataset.revision:
         raise ManifestError(
-            f"dataset '{dataset.name}' ({dataset.location}) changed while it was in use: run again"
+            f"dataset '{dataset.name}' ({dataset.location}) changed while it was in use: run again",
+            code="dataset.changed",
         )
     return loaded
 
@@ -201,24 +205,40 @@ def check_examples(
     """Raise DatasetError unless every split has images, labels fit, and train has every class."""
     if len(classes) < 2:
         found = "1 class" if classes else "no classes"
-        raise DatasetError(f"dataset '{name}' has {found}: at least 2 are needed")
+        raise DatasetError(
+            f"dataset '{name}' has {found}: at least 2 are needed",
+            code="dataset.one_class",
+            found=len(classes),
+        )
     for split, part in parts.items():
         if not len(part):
-            raise DatasetError(f"dataset '{name}' has no {split} images: each split needs some")
-        if strange := kind.find_invalid(part.labels, len(classes)):
-            place, what = strange
+            raise DatasetError(
+                f"dataset '{name}' has no {split} images: each split needs some",
+                code="dataset.split_empty",
+                split=split,
+            )
+        if invalid := kind.find_invalid(part.labels, len(classes)):
+            place, what = invalid
             raise DatasetError(
                 f"dataset '{name}' has labels outside the classes: {split} image "
-                f"{part.images.where(place)} has {what}"
+                f"{part.images.where(place)} has {what}",
+                code="dataset.class_unknown",
+                split=split,
+                row=place,
             )
         if not kind.counts(part.labels, len(classes)).any():
             raise DatasetError(
                 f"dataset '{name}' has no {split} image that shows any class: nothing can be "
-                "scored; add some, or raise --limit"
+                "scored; add some, or raise --limit",
+                code="dataset.split_unlabelled",
+                split=split,
             )
     counts = kind.counts(parts["train"].labels, len(classes))
     if not counts.all():
+        empty = classes[int(counts.argmin())]
         raise DatasetError(
-            f"dataset '{name}' has a class with no training example: "
-            f"'{classes[int(counts.argmin())]}'; add some, or raise --limit"
+            f"dataset '{name}' has a class with no training example: '{empty}'; add some, or raise "
+            "--limit",
+            code="dataset.class_empty",
+            found=empty,
         )

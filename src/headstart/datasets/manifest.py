@@ -1,9 +1,12 @@
-"""What a dataset must be: sizes, class counts, content digest; and what differs if it is not."""
+"""What a dataset must be: sizes, class counts, digests; published files; and what differs."""
 
-from typing import Any
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any, NamedTuple
 
 from pydantic import Field
 
+from headstart.context import ProgressReporter
 from headstart.datasets.file_index import Advance, FileIndex
 from headstart.datasets.splits import Split
 from headstart.errors import ManifestError
@@ -11,7 +14,16 @@ from headstart.labels import LabelKind
 from headstart.spec import digest
 from headstart.spec.noun import Noun
 
-__all__ = ["Manifest", "SplitManifest", "check_manifest", "make_manifest"]
+__all__ = [
+    "Manifest",
+    "PublishedFile",
+    "SplitManifest",
+    "check_manifest",
+    "check_published_files",
+    "differs",
+    "find_published",
+    "make_manifest",
+]
 
 
 class SplitManifest(Noun):
@@ -49,7 +61,7 @@ def make_manifest(
     file_index: FileIndex,
     advance: Advance | None = None,
 ) -> Manifest:
-    """Write down what is there; a file that the file_index does not know is read.
+    """Write down what is there; a file that the index does not know is read.
 
     `advance` is called with how many images more are done.
     """
@@ -73,27 +85,92 @@ def check_manifest(name: str, expected: Manifest, found: Manifest) -> None:
         return
     for what, want, have in _facts(expected, found):
         if want != have:
-            raise ManifestError(
-                f"dataset '{name}' is not as published: {what} should be {want}, found {have}; "
-                "fetch a fresh copy"
-            )
+            raise differs(name, what, want, have)
+
+
+def differs(name: str, what: str, expected: object, found: object) -> ManifestError:
+    """Make the error about a dataset that is not the published one."""
+    values = [f"{value:,}" if isinstance(value, int) else value for value in (expected, found)]
+    return ManifestError(
+        f"dataset '{name}' is not as published: {what}: expected {values[0]}, found {values[1]}; "
+        "fetch a fresh copy",
+        what=what,
+        expected=expected,
+        found=found,
+    )
 
 
 def _facts(expected: Manifest, found: Manifest) -> list[tuple[str, Any, Any]]:
     facts: list[tuple[str, Any, Any]] = [
-        ("the number of classes", len(expected.classes), len(found.classes)),
-        ("the class names", expected.classes, found.classes),
+        ("number of classes", len(expected.classes), len(found.classes)),
+        ("class names", expected.classes, found.classes),
     ]
     for name, want in expected.splits.items():
         have = found.splits[name]
-        facts.append((f"the number of {name} images", want.size, have.size))
+        facts.append((f"number of {name} images", want.size, have.size))
         facts += [
-            (f"the number of {name} images of class '{label}'", wanted, had)
+            (f"number of {name} images of class '{label}'", wanted, had)
             for label, wanted, had in zip(
                 expected.classes, want.class_counts, have.class_counts, strict=False
             )
         ]
         for kind in ("labels", "images"):
             wanted, had = (getattr(part, f"{kind}_sha256")[:12] for part in (want, have))
-            facts.append((f"the digest of the {name} {kind}", wanted, had))
+            facts.append((f"digest of the {name} {kind}", wanted, had))
     return facts
+
+
+class PublishedFile(NamedTuple):
+    """A file of which an MD5 is published, and where it is; None if it is not here."""
+
+    name: str
+    md5: str
+    path: Path | None
+
+
+def find_published(
+    archives: Mapping[str, str], files: Mapping[str, str], folder: Path
+) -> tuple[PublishedFile, ...]:
+    """Look for files of which an MD5 is published, by their names; none is read.
+
+    Parameters
+    ----------
+    archives
+        MD5 by path: of those that may lie in the folder or beside it.
+    files
+        MD5 by path: of those that lie in the folder. Their names may be common ones, so that
+        beside it they would be another dataset's.
+    folder
+        Where the dataset is. A path is seen from there; a file may lie there by its bare name too.
+    """
+    found = []
+    for published, beside in ((archives, True), (files, False)):
+        for path, md5 in published.items():
+            name = PurePosixPath(path).name
+            places = [folder / name, folder / path]
+            places += [folder.parent / name] if beside else []
+            found.append(PublishedFile(name, md5, next(filter(Path.is_file, places), None)))
+    return tuple(found)
+
+
+def check_published_files(
+    name: str, published: Sequence[PublishedFile], file_index: FileIndex, reporter: ProgressReporter
+) -> dict[str, str]:
+    """Compare the files that are here with what is published; return the MD5 of each by its name.
+
+    Raises
+    ------
+    ManifestError
+        A file is another than was published.
+    StorageError
+        A file cannot be read.
+    """
+    here = [(file, file.path) for file in published if file.path]
+    if not here:
+        return {}
+    reporter.stage("comparing with published MD5s", total=len(here), unit="files")
+    found = file_index.md5([path for _, path in here], reporter.advance)
+    for (file, path), md5 in zip(here, found, strict=True):
+        if md5 != file.md5:
+            raise differs(name, f"MD5 of {path}", file.md5, md5)
+    return {file.name: file.md5 for file, _ in here}

@@ -215,7 +215,7 @@ class _Column:
                 leaf = f"{self._name}.{BYTES}" if _is_struct(parquet, self._name) else self._name
                 return parquet.read_row_group(inside, columns=[leaf]).column(0)
         except DatasetError as error:
-            raise StorageError(str(error)) from error
+            raise StorageError(str(error), code="storage.damaged") from error
 
 
 def _firsts(sizes: list[int]) -> npt.NDArray[np.int64]:

@@ -73,7 +73,10 @@ def number_groups(
             if owner.setdefault(name, part) != part:
                 raise DatasetError(
                     f"{where}: group '{name}' (column '{column}') has images in both "
-                    f"{owner[name]} and {part}: put them on one side, or leave group= out"
+                    f"{owner[name]} and {part}: put them on one side, or leave group= out",
+                    code="dataset.group_split",
+                    group=name,
+                    parts=(owner[name], part),
                 )
     places = {name: place for place, name in enumerate(sorted(owner))}
     return {

@@ -32,7 +32,7 @@ ROUNDING = 1e-9
 
 
 def draw_splits(
-    raw: RawDataset, seed: int, hold_out: HoldOut = hold_out
+    raw: RawDataset, seed: int, name: str = "", hold_out: HoldOut = hold_out
 ) -> tuple[dict[str, Split], str]:
     """Return ``train``, ``validation`` and ``test``, and say in words where they come from.
 
@@ -47,6 +47,8 @@ def draw_splits(
         Parts train and at least one of validation and test; or all.
     seed
         The same seed draws the same splits; of validation and test, each has a stream of its own.
+    name
+        Of the dataset, for messages.
     hold_out
         (labels, fraction, seed) -> places (kept, held out), for images without groups.
 
@@ -59,12 +61,15 @@ def draw_splits(
     if set(parts) == {"train", "validation", "test"}:
         return {name: parts[name] for name in ("train", "validation", "test")}, AS_GIVEN
     if set(parts) == {"all"}:
-        return _draw_all(raw, seed, hold_out)
+        return _draw_all(raw, seed, name, hold_out)
     if set(parts) not in ({"train", "test"}, {"train", "validation"}):
         raise DatasetError(
-            f"expected the parts train, and validation or test, or none; found {', '.join(parts)}"
+            f"dataset '{name}': expected the parts train, and validation or test, or none; found "
+            f"{', '.join(parts)}",
+            code="dataset.split_missing",
+            found=list(parts),
         )
-    draw = _Draw(raw, "train", seed, hold_out)
+    draw = _Draw(raw, "train", seed, name, hold_out)
     train = parts["train"]
     kept, held = draw.hold_out(np.arange(len(train), dtype=np.int64), 0.2, "validation")
     drawn = {"train": train.take(kept), "validation": train.take(held)}
@@ -149,9 +154,11 @@ def _counts(labels: Rows, group: Rows) -> "sparse.csr_array":
     return sparse.csr_array(sparse.coo_array((ones, (rows, classes)), shape=shape))
 
 
-def _draw_all(raw: RawDataset, seed: int, hold_out: HoldOut) -> tuple[dict[str, Split], str]:
+def _draw_all(
+    raw: RawDataset, seed: int, name: str, hold_out: HoldOut
+) -> tuple[dict[str, Split], str]:
     whole = raw.parts["all"]
-    draw = _Draw(raw, "all", seed, hold_out)
+    draw = _Draw(raw, "all", seed, name, hold_out)
     rest, test = draw.hold_out(np.arange(len(whole), dtype=np.int64), 0.2, "test")
     train, validation = draw.hold_out(rest, 0.25, "validation")
     splits = {
@@ -169,6 +176,7 @@ class _Draw:
     raw: RawDataset
     part: str
     seed: int
+    name: str
     draw: HoldOut
 
     @property
@@ -184,7 +192,11 @@ class _Draw:
         """Divide `places` of the part into (kept, held out)."""
         labels = self.raw.parts[self.part].labels[places]
         if not len(labels):
-            raise DatasetError(f"no images to draw {what} images from: add some")
+            raise DatasetError(
+                f"dataset '{self.name}' has no images to draw {what} images from: add some",
+                code="dataset.split_empty",
+                split=what,
+            )
         seed = int(digest({"drawn": what, "seed": self.seed})[:8], 16)
         if self.groups is None:
             kept, held = self.draw(labels, fraction, seed)
@@ -196,7 +208,9 @@ class _Draw:
             found = f"number of groups: {n_groups:,}, each with all images of some class"
         if not len(held):
             raise DatasetError(
-                f"no {what} images can be drawn ({found}): a class needs some on both sides; add "
-                "images, or give all parts"
+                f"no {what} images of dataset '{self.name}' can be drawn ({found}): a class needs "
+                "some on both sides; add images, or give all parts",
+                code="dataset.split_impossible",
+                split=what,
             )
         return places[kept], places[held]

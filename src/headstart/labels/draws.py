@@ -45,7 +45,9 @@ def hold_out_exactly(labels: Rows, size: int, seed: int) -> tuple[Rows, Rows]:
     if size > len(labels) - len(classes):
         raise DatasetError(
             f"cannot hold out {size:,} of {len(labels):,} images: each of their {len(classes):,} "
-            "classes has to keep one image"
+            "classes has to keep one image",
+            code="dataset.split_impossible",
+            found=size,
         )
     random = np.random.RandomState(seed)
     # Integers, so that equal losses compare equal. `size` is below the total, so no share is a

@@ -87,7 +87,7 @@ def test_the_folder_inside_will_do(key, inside, write):
     [
         ("food101", "images/beignets/*.jpg", 4, 12, "beignets/100.jpg"),
         ("sun397", "c/church/indoor/*.jpg", 4, 12, "indoor/sun_a.jpg"),
-        ("stanford_cars", "cars_test/0000*.jpg", 6, 6, "test/00001.jpg"),
+        ("stanford_cars", "cars_test/0000*.jpg", 6, 6, "cars_test/00001.jpg"),
         ("fgvc_aircraft", "data/images/0000001.jpg", 1, 6, "0000001.jpg"),
         ("voc2007", "VOCdevkit/VOC2007/JPEGImages/1*.jpg", 5, 5, "100000.jpg"),
         ("dtd", "images/banded/*5.jpg", 1, 6, "banded_0005.jpg"),
@@ -104,7 +104,7 @@ def test_missing_images_are_counted_and_the_first_is_named(key, gone, n, of, fir
         path.touch() if empty else None
     with refused("dataset.images_missing", n=n, of=of) as error:
         read(key, folder)
-    assert error.value.values["first"].endswith(f"/{first}")
+    assert error.value.values["first"].endswith(first)
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from headstart import datasets
 from headstart.datasets.adopted import adopted, place_of
 from headstart.datasets.archives import READERS
 from hub_files import write_copy
+from refusals import ended
 
 # Where the classes of torchvision unpack the archives, seen from the folder that they are given.
 UNPACKED = {
@@ -134,20 +135,17 @@ def test_what_torchvision_cannot_fetch_comes_from_the_hub(
 def test_what_nobody_gives_is_one_line_with_both_reasons(torchvision, cli, own_cache):
     torchvision("Food101", refuse)
     outcome = cli("datasets", "prepare", "food101")
-    assert outcome.code == 2
-    assert outcome.err.count("\n") == 1
-    assert "cannot be downloaded (torchvision.datasets.Food101 in" in outcome.err
-    assert "Error downloading the archive:; " in outcome.err
-    assert "'hf:ethz/food101' is not on this machine and cannot be had from http" in outcome.err
-    assert "headstart datasets prepare food101 --from FOLDER" in outcome.err
+    ended(outcome, "dataset.no_download", dataset="food101")
+    torchvision_said, hub_said = outcome.error.values["reasons"]
+    assert "torchvision.datasets.Food101" in torchvision_said
+    assert "hf:ethz/food101" in hub_said
     assert not datasets.presence("food101", own_cache).present
     assert adopted("food101", own_cache) is None
 
 
 def test_what_was_never_offered_says_where_it_comes_from(cli):
     outcome = cli("datasets", "prepare", "birdsnap")
-    assert outcome.code == 2
-    assert "'birdsnap' is not on this machine and cannot be downloaded: get it from" in outcome.err
+    ended(outcome, "dataset.no_download", dataset="birdsnap", reasons=[])
 
 
 def test_ctrl_c_in_a_download_of_torchvision_leaves_nothing(write, torchvision, cli, own_cache):
@@ -183,17 +181,14 @@ def test_ctrl_c_in_a_download_of_the_hub_carries_on(write, small, hub, cli, own_
 def test_a_folder_that_is_another_dataset_is_not_remembered(write, cli, own_cache):
     dtd = write("dtd")
     outcome = cli("datasets", "prepare", "food101", "--from", dtd)
-    assert outcome.code == 2
-    assert f"Food-101 is not in {dtd}: expected meta/train.txt" in outcome.err
+    ended(outcome, "dataset.not_unpacked", expected=("meta/train.txt",))
     (dtd / "labels" / "val1.txt").write_text("banded/banded_0003.jpg\n")
     outcome = cli("datasets", "prepare", "dtd", "--from", dtd)
-    assert outcome.code == 2
-    assert "the number of validation images should be 6, found 1" in outcome.err
+    what = "number of validation images"
+    ended(outcome, "dataset.manifest", what=what, expected=6, found=1)
     for key in ("food101", "dtd"):
         assert adopted(key, own_cache) is None
-        verified = cli("datasets", "verify", key)
-        assert verified.code == 2
-        assert f"headstart datasets prepare {key} [--from FOLDER]" in verified.err
+        ended(cli("datasets", "verify", key), "dataset.missing")
 
 
 def test_a_wrong_folder_does_not_replace_what_was_remembered(write, cli, own_cache):
@@ -207,33 +202,24 @@ def test_a_folder_with_images_that_do_not_decode_is_not_remembered(write, cli, o
     dtd = write("dtd")
     (dtd / "images" / "banded" / "banded_0001.jpg").write_bytes(b"<html>")
     outcome = cli("datasets", "prepare", "dtd", "--from", dtd)
-    assert outcome.code == 2
-    assert "1 of 18 images of dataset 'dtd' cannot be used" in outcome.err
+    ended(outcome, "dataset.images_broken", found=1)
     assert adopted("dtd", own_cache) is None
     outcome = cli("datasets", "prepare", "dtd", "--from", dtd, "--skip-broken")
     assert outcome.code == 0, outcome.err
     assert "1 of 18 images cannot be used" in outcome.out
-    # Accepted once is not forgotten: whoever verifies is told again.
-    verified = cli("datasets", "verify", "dtd")
-    assert verified.code == 2
-    assert "banded_0001.jpg: an HTML page" in verified.err
+    # Accepted once is not forgotten: it is reported again.
+    ended(cli("datasets", "verify", "dtd"), "dataset.images_broken", found=1)
 
 
 @pytest.mark.parametrize("name", ["digits", "hf:user/pets", "torchvision:EuroSAT", "photos"])
 def test_from_is_for_the_datasets_of_the_study(name, photos, cli, tmp_path):
     given = photos if name == "photos" else name
-    outcome = cli("datasets", "prepare", given, "--from", tmp_path)
-    assert outcome.code == 2
-    assert outcome.err.count("\n") == 1
-    assert "says itself where it is: --from goes with the datasets of the study" in outcome.err
+    ended(cli("datasets", "prepare", given, "--from", tmp_path), "dataset.from_unused")
 
 
 def test_birdsnaps_missing_images_are_refused_and_accepted_on_request(incomplete, cli, own_cache):
     outcome = cli("datasets", "prepare", "birdsnap", "--from", incomplete)
-    assert outcome.code == 2
-    assert outcome.err.count("\n") == 1
-    assert "lacks 2 of 12 training images and 1 of 3 test images" in outcome.err
-    assert "birdsnap?allow_missing=yes" in outcome.err
+    ended(outcome, "dataset.images_missing", missing={"train": 2, "test": 1})
     assert adopted("birdsnap", own_cache) is None
     named = "birdsnap?allow_missing=yes"
     outcome = cli("datasets", "prepare", named, "--from", incomplete)
@@ -264,8 +250,7 @@ def test_results_on_what_is_left_of_birdsnap_say_so(incomplete, cli, tmp_path):
 
 def test_nothing_has_gone_of_the_others(write, cli):
     outcome = cli("datasets", "prepare", "dtd?allow_missing=yes", "--from", write("dtd"))
-    assert outcome.code == 2
-    assert "allow_missing=yes goes with birdsnap alone: of the others nothing has" in outcome.err
+    ended(outcome, "dataset.option_unused", option="allow_missing")
 
 
 @pytest.mark.parametrize("key", [key for key in READERS if key != "voc2007"])

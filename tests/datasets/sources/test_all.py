@@ -6,7 +6,7 @@ from headstart import datasets
 from headstart.datasets import names
 from headstart.datasets.dataset_name import OPTIONS
 from headstart.datasets.sources import EMBEDDED, SOURCES, located
-from headstart.errors import StudyError, UnknownNameError
+from refusals import refused
 
 
 def test_sources_are_asked_from_the_most_certain_to_the_least():
@@ -60,9 +60,9 @@ def test_a_folder_of_a_catalogues_name_is_the_catalogues(tmp_path, monkeypatch):
 
 def test_a_name_of_no_source(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UnknownNameError, match="unknown dataset 'flower102': did you mean flowers"):
+    with refused("name.unknown", kind="dataset", name="flower102", near=["flowers102"]):
         located("flower102")
-    with pytest.raises(UnknownNameError, match=r"unknown dataset 'zzz': known: .*digits.*voc2007"):
+    with refused("name.unknown", kind="dataset", name="zzz", near=[]):
         located("zzz")
 
 
@@ -70,13 +70,11 @@ def test_a_name_of_no_source(tmp_path, monkeypatch):
 def test_an_unknown_option_lists_those_that_there_are(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     source, _ = located(name)
-    with pytest.raises(
-        UnknownNameError, match=r"unknown option of dataset .* 'zzz': known"
-    ) as told:
+    with refused("name.unknown", name="zzz", near=[]) as told:
         located(f"{name}?zzz=1")
     for option in (*OPTIONS, *source.options):
         assert option in str(told.value)
-    with pytest.raises(StudyError, match="split_seed=x is no whole number"):
+    with refused("dataset.option_invalid", option="split_seed", found="x"):
         located(f"{name}?split_seed=x")
 
 

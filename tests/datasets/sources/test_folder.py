@@ -13,7 +13,8 @@ from headstart.datasets.checking import data_warnings, verify
 from headstart.datasets.dataset_name import DatasetName
 from headstart.datasets.sources.folder import FolderSource
 from headstart.datasets.sources.walking import class_folders
-from headstart.errors import BrokenImageError, DatasetError, DatasetMissingError
+from headstart.errors import BrokenImageError, DatasetError
+from refusals import refused
 
 STAMPS = Path("/usr/share/tuxpaint/stamps")
 
@@ -170,7 +171,6 @@ def test_folders_that_look_like_splits_and_cannot_be_told(tmp_path, folders, cod
         read(tree(tmp_path, *folders))
     assert error.value.code == code
     assert error.value.values["found"] == found
-    assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize(("folders", "options", "parts"), [
@@ -320,7 +320,7 @@ def test_two_spellings_of_a_name_are_one_class(tmp_path, together):
 def test_a_table_beside_images_without_classes_is_pointed_at(tmp_path):
     write(tmp_path, "1.png", "2.png")
     (tmp_path / "metadata.csv").write_text("file_name,label\n1.png,a\n2.png,b\n")
-    with pytest.raises(DatasetError, match=r"give .*/metadata\.csv") as error:
+    with refused("dataset.no_classes", found=2) as error:
         read(tmp_path)
     assert error.value.code == "dataset.no_classes"
 
@@ -433,45 +433,48 @@ def test_a_split_may_lack_a_class_and_hold_an_empty_one(tmp_path):
     assert raw.parts["test"].labels.tolist() == [1, 1]
 
 
-@pytest.mark.parametrize(("names", "message"), [
+@pytest.mark.parametrize(("names", 'refusal'), [
     (["1.png", "2.jpg"],
-     r"/photos has no class folders: expected /.*/photos/CLASS/IMAGE, found 2 images without a "
-     r"class, first '1\.png'; or give a table"),
-    (["readme.txt"], r"/photos has no class folders: .* found 1 \.txt: add images in folders$"),
-    (["images.zip"], r"/photos has no class folders: .* found 1 \.zip: unpack the archive first$"),
-    (["train-0.tar", "train-1.tar"], r"found 2 \.tar: unpack the archive first$"),
-    ([".DS_Store"], r"/photos has no class folders: .* found none$"),
+     {"code": "dataset.no_classes", "found": 2}),
+    (["readme.txt"], {"code": "dataset.no_classes", "found": 0}),
+    (["images.zip"], {"code": "dataset.no_classes", "found": 0}),
+    (["train-0.tar", "train-1.tar"], {"code": "dataset.no_classes", "found": 0}),
+    ([".DS_Store"], {"code": "dataset.no_classes", "found": 0}),
     (["train/a/1.png", "test/1.png", "test/2.png"],
-     r"/photos/test has no class folders: .* found 2 images without a class, first '1\.png'; or"),
+     {"code": "dataset.no_classes", "found": 2}),
     (["a/1.png", "b/1.heic"],
-     r"class folder /.*/photos/b has no images but 1 \.heic: convert images to a format that Pill"),
-    (["a/1.png", "b/1.nii.gz", "b/2.nii.gz"], r"b has no images but 2 \.nii\.gz: convert images"),
-    (["a/1.png", "b/c/1.zip"], r"b has no images but 1 \.zip: unpack the archive first, or remove"),
-    (["a/1.png", "b/IMG_1"], r"b has no images but 1 without an ending: give images their endings"),
-    (["a/1.png", "b/.1.jpg.icloud"], r"b has no images but 1 \.icloud: have them downloaded from"),
-    (["a/1.png", "b/._1.jpg"], r"b has no images: add some, or remove the folder"),
-    (["train/a/1.png", "train/b/no.txt", "test/a/1.png"], "/train/b has no images"),
+     {"code": "dataset.class_empty", "found": "b", "others": {".heic": 1}}),
+    (["a/1.png", "b/1.nii.gz", "b/2.nii.gz"],
+     {"code": "dataset.class_empty", "found": "b", "others": {".nii.gz": 2}}),
+    (["a/1.png", "b/c/1.zip"],
+     {"code": "dataset.class_empty", "found": "b", "others": {".zip": 1}}),
+    (["a/1.png", "b/IMG_1"],
+     {"code": "dataset.class_empty", "found": "b", "others": {"without an ending": 1}}),
+    (["a/1.png", "b/.1.jpg.icloud"],
+     {"code": "dataset.class_empty", "found": "b", "others": {".icloud": 1}}),
+    (["a/1.png", "b/._1.jpg"], {"code": "dataset.class_empty", "found": "b", "others": {}}),
+    (["train/a/1.png", "train/b/no.txt", "test/a/1.png"],
+     {"code": "dataset.class_empty", "found": "b", "others": {".txt": 1}}),
     (["train/a/1.png", "train/b/1.png"],
-     r"/photos has only train: expected train, and validation or test or both; give "
-     r"/.*/photos/train to have splits drawn"),
-    (["val/a/1.png", "test/b/1.png"], "/photos has only validation and test: expected train"),
+     {"code": "dataset.split_missing", "found": ["train"]}),
+    (["val/a/1.png", "test/b/1.png"],
+     {"code": "dataset.split_missing", "found": ["validation", "test"]}),
     (["Train/a/1.png", "test/c/x/1.png"],
-     r"/test has images labelled outside the classes: 'c' has no folder in /.*/photos/Train; add"),
+     {"code": "dataset.class_unknown", "found": "c"}),
     (["train/a/1.png", "test/a/1.png", "extra/a/1.png"],
-     r"has split folders \('train', 'test'\) and beside them 'extra' with images, which is none"),
+     {"code": "dataset.split_unknown", "found": ("extra",)}),
     (["train/a/1.png", "val/a/1.png", "valid/a/1.png"],
-     r"look like splits: what 'val', 'valid' are for is not clear; say which is which with \?tra"),
+     {"code": "dataset.split_unknown", "found": ("val", "valid")}),
 ])  # fmt: skip
-def test_folders_that_are_no_dataset(tmp_path, names, message):
+def test_folders_that_are_no_dataset(tmp_path, names, refusal):
     write(tmp_path / "photos", *names)
-    with pytest.raises(DatasetError, match=message) as error:
+    with refused(**refusal) as error:
         read(tmp_path / "photos")
-    assert "\n" not in str(error.value)
 
 
 def test_a_folder_that_is_not_there(tmp_path):
     asked = DatasetName.parse(f"{tmp_path}/none")
-    with pytest.raises(DatasetMissingError, match=r"dataset folder /.*/none does not exist"):
+    with refused("dataset.missing"):
         FolderSource().read(asked, tmp_path)
     assert not FolderSource().presence(asked, tmp_path).present
     assert FolderSource().presence(asked, tmp_path).place == f"there is no folder {tmp_path}/none"
@@ -520,8 +523,7 @@ def test_a_folder_that_is_not_there_has_its_near_names_told(tmp_path):
     (tmp_path / "photos").mkdir()
     (tmp_path / "photo.csv").touch()
     asked = DatasetName.parse(f"{tmp_path}/photo")
-    message = rf"dataset folder {tmp_path}/photo does not exist: did you mean {tmp_path}/photos\?$"
-    with pytest.raises(DatasetMissingError, match=message):
+    with refused("dataset.missing"):
         FolderSource().read(asked, tmp_path)
-    with pytest.raises(DatasetMissingError, match=r"/above/photo does not exist$"):
+    with refused("dataset.missing"):
         FolderSource().read(DatasetName.parse(f"{tmp_path}/above/photo"), tmp_path)

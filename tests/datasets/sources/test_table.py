@@ -12,6 +12,7 @@ from headstart.datasets.parquet_images import ParquetImages
 from headstart.datasets.sources.table import TableSource
 from headstart.errors import DatasetError, DatasetMissingError
 from hub_files import IMAGE, encoded
+from refusals import refused
 
 FILES = [f"{i}.png" for i in range(6)]
 
@@ -269,7 +270,7 @@ def test_the_folder_that_paths_start_from_is_found(folder):
     (folder / "train_images").mkdir()
     (folder / "train_images" / "x.png").touch()
     table = write(folder / "t.csv", "id_code,diagnosis", "x,0", "1.png,1")
-    with pytest.raises(DatasetMissingError, match=r"\?root=train_images "):
+    with refused("dataset.images_missing", found=1):
         read(table)
 
 
@@ -282,7 +283,7 @@ def test_paths_of_another_machine_start_at_the_root(folder, start):
         (folder / "images" / "sub" / name).touch()
     rows = [f"{start}sub/{i}.png,{'ab'[i % 2]}" for i in (1, 2, 3)]
     table = write(folder / "t.csv", "path,label", *rows)
-    with pytest.raises(DatasetMissingError, match=r"3 of 3 images are missing, .*\?root=images "):
+    with refused("dataset.images_missing", found=3):
         read(table)
     raw = read(f"{table}?root=images")
     assert names(raw) == ["1.png", "2.png", "3.png"]
@@ -295,7 +296,7 @@ def test_only_what_all_paths_have_is_taken_off(folder):
     (folder / "images" / "1.png").touch()
     (folder / "images" / "2.png").touch()
     table = write(folder / "t.csv", "path,label", "/a/1.png,a", "/b/2.png,b")
-    with pytest.raises(DatasetMissingError, match=r"1 of 2 images are missing, first /b/2\.png"):
+    with refused("dataset.images_missing", found=1):
         read(f"{table}?root=images")
 
 
@@ -491,7 +492,7 @@ def test_a_column_that_is_there_twice(folder):
 
 def test_text_that_is_not_utf_8(folder):
     (folder / "t.csv").write_bytes("path,label\n0.png,K\u00f6ln\n1.png,Bonn\n".encode("cp1252"))
-    with pytest.raises(DatasetError, match="UTF-8") as error:
+    with refused("dataset.unreadable") as error:
         read(folder / "t.csv")
     assert error.value.code == "dataset.unreadable"
 
@@ -519,48 +520,48 @@ def test_parquet_with_lists_of_labels(folder):
     assert raw.classes == ("a", "b")
     assert raw.parts["all"].labels.tolist() == [[1, 1], [-1, -1], [-1, 1]]
     pq.write_table(pa.table({"path": FILES[:2], "label": [["b", "a"], None]}), table)
-    with pytest.raises(DatasetError, match=r"data row 2 has no label \(column 'label'; 1 of 2"):
+    with refused("dataset.cell_empty", found=2):
         read(table)
 
 
-@pytest.mark.parametrize(("rows", "options", "message"), [
+@pytest.mark.parametrize(("rows", "options", 'refusal'), [
     (["path,label", "0.png,a"], "?label=kind",
-     r"/t\.csv has no column 'kind' \(asked for by label=kind\): it has 'path', 'label'$"),
-    (["path,label", "0.png,a"], "?group=patient", "no column 'patient'"),
-    (["path,label", "0.png,a"], "?split=set", "no column 'set'"),
+     {"code": "dataset.column_unknown", "found": "kind"}),
+    (["path,label", "0.png,a"], "?group=patient",
+     {"code": "dataset.column_unknown", "found": "patient"}),
+    (["path,label", "0.png,a"], "?split=set", {"code": "dataset.column_unknown", "found": "set"}),
     (["a;b", "0.png;a"], "",
-     r"has no column of paths \(path, file, filename, image, .*\): name it with \?path=COLUMN; "
-     r"it has 'a', 'b'"),
-    (["path,kind", "0.png,a"], "", r"no column of labels \(label, class, target, labels, "),
+     {"code": "dataset.column_missing", "found": ("a", "b")}),
+    (["path,kind", "0.png,a"], "", {"code": "dataset.column_missing", "found": ("path", "kind")}),
     (["path,label", "0.png,a", "1.png, ", "2.png,"], "",
-     r"data row 2 has no label \(column 'label'; 2 of 3 rows have none\): fill it in or remove"),
-    (["path,label", ",a", "1.png,b"], "", r"data row 1 has no path \(column 'path'; 1 of 2"),
-    (["path,label,g", "0.png,a,x", "1.png,b,"], "?group=g", r"data row 2 has no group"),
+     {"code": "dataset.cell_empty", "found": 2}),
+    (["path,label", ",a", "1.png,b"], "", {"code": "dataset.cell_empty", "found": 1}),
+    (["path,label,g", "0.png,a,x", "1.png,b,"], "?group=g",
+     {"code": "dataset.cell_empty", "found": 2}),
     (["path,label", "0.png,a", "no.png,b", "none.png,b"], "",
-     r"2 of 3 images are missing, first /.*/no\.png: pass \?root=DIR for the folder that their "
-     r"paths start from, or \?allow_missing=yes to measure on what is left$"),
+     {"code": "dataset.images_missing", "found": 2}),
     (["path,label,split", "0.png,a,train", "1.png,b,other"], "",
-     r"data row 2 has the split 'other' \(column 'split', with the values 'other', 'train'\): exp"),
-    (["path,label,split", "0.png,a,train", "1.png,b,"], "", "data row 2 has the split ''"),
-    (["path,label,fold", "0.png,a,1", "1.png,b,2"], "?split=fold", "has the split '1'"),
+     {"code": "dataset.split_unknown", "found": ("other", "train"), "column": "split"}),
+    (["path,label,split", "0.png,a,train", "1.png,b,"], "",
+     {"code": "dataset.split_unknown", "found": ("", "train"), "column": "split"}),
+    (["path,label,fold", "0.png,a,1", "1.png,b,2"], "?split=fold",
+     {"code": "dataset.split_unknown", "found": ("1", "2"), "column": "fold"}),
     (["path,label,split", "0.png,a,train", "1.png,b,train"], "",
-     r"column 'split' has only train: expected train, and validation or test or both; leave that "
-     r"column out with \?split= to have splits drawn"),
+     {"code": "dataset.split_missing", "found": ["train"]}),
     (["path,label", "0.png,a", "1.png,b", "./0.png,b"], "",
-     r"data rows 1 and 3 are the same image /.*0\.png, labelled 'a' and 'b': expected one row"),
-    (["path,label", "0.png,a", "0.png,a"], "", "data rows 1 and 2 are the same image"),
+     {"code": "dataset.image_twice"}),
+    (["path,label", "0.png,a", "0.png,a"], "", {"code": "dataset.image_twice"}),
     (["path,label,split,g", "0.png,a,train,x", "1.png,b,test,x"], "?group=g",
-     r"group 'x' \(column 'g'\) has images in both train and test: put them on one side, or leave"),
-    (["path,label"], "", r"has no rows: expected one per image"),
-    ([], "", r"cannot be read as CSV: No columns"),
-    (["path,label", "0.png,a,b,c"], "", r"cannot be read as CSV: "),
-    (["path,label", "0.png,a", "1.png,b,c"], "", r"cannot be read as CSV: .*Expected 2 fields"),
+     {"code": "dataset.group_split", "group": "x", "parts": ("train", "test")}),
+    (["path,label"], "", {"code": "dataset.empty"}),
+    ([], "", {"code": "dataset.unreadable"}),
+    (["path,label", "0.png,a,b,c"], "", {"code": "dataset.unreadable"}),
+    (["path,label", "0.png,a", "1.png,b,c"], "", {"code": "dataset.unreadable"}),
 ])  # fmt: skip
-def test_tables_that_are_no_dataset(folder, rows, options, message):
+def test_tables_that_are_no_dataset(folder, rows, options, refusal):
     table = write(folder / "t.csv", *rows)
-    with pytest.raises(DatasetError, match=message) as error:
+    with refused(**refusal) as error:
         read(f"{table}{options}")
-    assert "\n" not in str(error.value)
     assert str(table) in str(error.value)
 
 
@@ -584,10 +585,8 @@ def test_missing_images_may_be_left_out(folder):
 @pytest.mark.parametrize("name", ["t.csv", "t.tsv", "t.parquet"])
 def test_files_of_another_kind(folder, name):
     (folder / name).write_bytes(b"\x89PNG\r\n\x1a\n\xff\xfe\x00")
-    kind = name.partition(".")[2].upper()
-    with pytest.raises(DatasetError, match=rf"{name} cannot be read as {kind}: ") as error:
+    with refused("dataset.unreadable"):
         read(folder / name)
-    assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize("columns", [
@@ -597,19 +596,19 @@ def test_files_of_another_kind(folder, name):
 ])  # fmt: skip
 def test_cells_that_are_no_text(folder, columns):
     pq.write_table(pa.table(columns), folder / "t.parquet")
-    with pytest.raises(DatasetError, match=r"column 'label' holds a value of type \w+ in data row"):
+    with refused("dataset.cell_type"):
         read(folder / "t.parquet")
 
 
 def test_a_long_header_is_cut(folder):
     table = write(folder / "t.csv", ",".join(f"c{i}" for i in range(100)))
-    with pytest.raises(DatasetError, match=r"it has 'c0', .*'c19' and 80 more$"):
+    with refused("dataset.column_missing"):
         read(table)
 
 
 def test_a_table_that_is_not_there(tmp_path):
     asked = DatasetName.parse(f"{tmp_path}/t.csv?sep=|")
-    with pytest.raises(DatasetMissingError, match=r"dataset table /.*/t\.csv does not exist"):
+    with refused("dataset.missing"):
         TableSource().read(asked, tmp_path)
     presence = TableSource().presence(asked, tmp_path)
     assert (presence.present, presence.place) == (False, f"there is no file {tmp_path}/t.csv")
@@ -631,6 +630,5 @@ def test_a_table_that_is_not_there_has_its_near_names_told(tmp_path):
     (tmp_path / "labels").mkdir()
     (tmp_path / "labels.csv").touch()
     asked = DatasetName.parse(f"{tmp_path}/label.csv")
-    message = rf"label\.csv does not exist: did you mean {tmp_path}/labels\.csv\?$"
-    with pytest.raises(DatasetMissingError, match=message):
+    with refused("dataset.missing"):
         TableSource().read(asked, tmp_path)

@@ -20,9 +20,10 @@ import numpy as np
 from pydantic import Field, PositiveInt, model_validator
 
 from headstart.datasets.images import FileImages
+from headstart.datasets.manifest import differs
 from headstart.datasets.raw_dataset import RawDataset
 from headstart.datasets.splits import Split
-from headstart.errors import ManifestError, UnknownNameError
+from headstart.errors import UnknownNameError
 from headstart.labels import balanced_subset, hold_out_exactly
 from headstart.spec import Sizes, digest, plain_name
 from headstart.spec.noun import Noun
@@ -151,7 +152,7 @@ def protocol_splits(facts: Facts, raw: RawDataset, seed: int = 0) -> dict[str, S
     """
     if set(raw.parts) != set(facts.parts):
         parts = ", ".join(facts.parts), ", ".join(raw.parts)
-        raise _differs(facts, "parts", *parts)
+        raise differs(facts.key, "parts", *parts)
     if "all" in raw.parts:
         return _drawn(facts, raw, seed)
     if "validation" in raw.parts:
@@ -160,7 +161,7 @@ def protocol_splits(facts: Facts, raw: RawDataset, seed: int = 0) -> dict[str, S
     if len(train) <= facts.sizes.validation:
         expected = facts.sizes.train + facts.sizes.validation
         what = "number of training images, validation counted"
-        raise _differs(facts, what, expected, len(train))
+        raise differs(facts.key, what, expected, len(train))
     kept, held = hold_out_exactly(
         train.labels, facts.sizes.validation, _derived_seed(facts, "validation", seed)
     )
@@ -198,7 +199,7 @@ def _drawn(facts: Facts, raw: RawDataset, seed: int) -> dict[str, Split]:
     if (counts <= drawn).any():
         lacking = int(np.argmin(counts))
         what = f"number of images of class '{raw.classes[lacking]}'"
-        raise _differs(facts, what, f"more than {drawn}", int(counts[lacking]))
+        raise differs(facts.key, what, f"more than {drawn}", int(counts[lacking]))
     # No class has fewer, so a balanced subset has exactly so many of each.
     fitted = balanced_subset(
         whole.labels, drawn * n_classes, _derived_seed(facts, "train+validation", seed)
@@ -232,22 +233,10 @@ def check_published(facts: Facts, splits: dict[str, Split]) -> None:
         _check_kind(facts, name, split)
     for what, expected, found in _counts(facts, splits):
         if expected != found:
-            raise _differs(facts, f"number of {what}", expected, found)
+            raise differs(facts.key, f"number of {what}", expected, found)
     _check_apart(facts, splits)
     if "all" in facts.parts:
         _check_drawn(facts, splits)
-
-
-def _differs(facts: Facts, what: str, expected: object, found: object) -> ManifestError:
-    """Make the error about a dataset that is not the published one."""
-    counts = [f"{value:,}" if isinstance(value, int) else value for value in (expected, found)]
-    return ManifestError(
-        f"dataset '{facts.key}' is not as published: {what}: expected {counts[0]}, found "
-        f"{counts[1]}; fetch the creators' own copy",
-        what=what,
-        expected=expected,
-        found=found,
-    )
 
 
 def _check_kind(facts: Facts, name: str, split: Split) -> None:
@@ -255,10 +244,10 @@ def _check_kind(facts: Facts, name: str, split: Split) -> None:
     if labels.ndim != (2 if facts.multilabel else 1):
         kinds = ("one class per image", "several classes per image")
         expected, found = kinds if not facts.multilabel else kinds[::-1]
-        raise _differs(facts, f"{name} labels", expected, found)
+        raise differs(facts.key, f"{name} labels", expected, found)
     if facts.multilabel and not np.isin(labels, LEVELS).all():
         invalid = labels[~np.isin(labels, LEVELS)][0]
-        raise _differs(facts, f"{name} labels", "1, 0 or -1", int(invalid))
+        raise differs(facts.key, f"{name} labels", "1, 0 or -1", int(invalid))
 
 
 def _counts(facts: Facts, splits: dict[str, Split]) -> Iterator[tuple[str, int, int]]:
@@ -282,7 +271,7 @@ def _n_classes(facts: Facts, splits: Iterable[Split]) -> int:
     # As many classes as there should be, and yet a label outside: another first number.
     if len(outside) and len(labels) == facts.n_classes:
         found = f"{labels[0]} to {labels[-1]}"
-        raise _differs(facts, "labels", f"0 to {facts.n_classes - 1}", found)
+        raise differs(facts.key, "labels", f"0 to {facts.n_classes - 1}", found)
     return len(labels)
 
 
@@ -303,7 +292,7 @@ def _check_apart(facts: Facts, splits: dict[str, Split]) -> None:
             image = (fingerprint, split.images.where(row))
             if image in seen:
                 found = f"it in {seen[image]} and {name}"
-                raise _differs(facts, f"image {image[1]}", "it once", found)
+                raise differs(facts.key, f"image {image[1]}", "it once", found)
             seen[image] = name
 
 
@@ -317,4 +306,4 @@ def _check_drawn(facts: Facts, splits: dict[str, Split]) -> None:
         for label in np.unique(labels)
     ):
         what, found = "images of train and validation", "the first files of every class"
-        raise _differs(facts, what, "a random draw", found)
+        raise differs(facts.key, what, "a random draw", found)

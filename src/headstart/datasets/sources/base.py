@@ -8,13 +8,12 @@ from types import MappingProxyType
 from typing import ClassVar, NamedTuple
 
 from headstart.context import ProgressReporter
-from headstart.datasets.checksums import PublishedFile
 from headstart.datasets.dataset_name import DatasetName
-from headstart.datasets.manifest import Manifest
+from headstart.datasets.manifest import Manifest, PublishedFile
 from headstart.datasets.raw_dataset import RawDataset
 from headstart.datasets.splits import Split
 from headstart.datasets.splitting import AS_GIVEN, draw_splits
-from headstart.errors import DatasetError, DatasetMissingError
+from headstart.errors import DatasetMissingError
 from headstart.labels import kind_of
 from headstart.spec import Metric, Sizes
 
@@ -151,10 +150,9 @@ class Source(ABC):
         if set(raw.parts) == {"train", "validation", "test"}:
             dataset_ref.refuse_split_seed()
         kind = kind_of(dataset_ref.metric or self.describe(dataset_ref).metric)
-        try:
-            splits, rule = draw_splits(raw, dataset_ref.split_seed, hold_out=kind.hold_out)
-        except DatasetError as error:
-            raise DatasetError(f"dataset '{dataset_ref.stem}': {error}") from error
+        splits, rule = draw_splits(
+            raw, dataset_ref.split_seed, dataset_ref.stem, hold_out=kind.hold_out
+        )
         if not raw.understood:
             return splits, rule
         return splits, raw.understood if rule == AS_GIVEN else f"{raw.understood}; {rule}"

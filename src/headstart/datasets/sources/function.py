@@ -106,10 +106,8 @@ def _called(file: Path, function: str, _content: str) -> RawDataset:
     given = {part: _given_labels(place, part, pair[1]) for part, pair in pairs.items()}
     for part, labels in given.items():
         if len(images[part]) != len(labels):
-            raise DatasetError(
-                f"{place} gave {len(images[part]):,} images and {len(labels):,} labels"
-                f"{_of(part)}: expected a label an image"
-            )
+            gave = f"{len(images[part]):,} images and {len(labels):,} labels{_of(part)}"
+            raise _not_a_dataset(place, "labels", gave, "one label per image")
     names, encoded = _encoded(place, given, classes)
     parts = {
         part: Split(images[part], labels, np.arange(len(labels), dtype=np.int64))
@@ -151,7 +149,7 @@ def _take_apart(
             kind = type(pair).__name__
             if isinstance(pair, tuple | list):
                 kind += f" of length {len(pair)}"
-            raise DatasetError(f"{place} gave a {kind}{_of(part)}: expected {EXPECTED}")
+            raise _not_a_dataset(place, "parts", f"a {kind}{_of(part)}", EXPECTED)
     apart = {part: (pair[0], pair[1]) for part, pair in parts.items()}
     return apart, _named(place, named), said
 
@@ -161,10 +159,8 @@ def _named(place: str, classes: Any) -> tuple[str, ...] | None:
         return None
     names = [] if isinstance(classes, str) else [str(name) for name in classes]
     if not names or len(set(names)) < len(names):
-        raise DatasetError(
-            f"{place} gave the classes {classes!r}: expected different names in the order of the "
-            "labels"
-        )
+        gave = f"the classes {classes!r}"
+        raise _not_a_dataset(place, "classes", gave, "different names in the order of the labels")
     return tuple(names)
 
 
@@ -172,19 +168,16 @@ def _images(place: str, part: str, given: Any) -> Images:
     if isinstance(given, np.ndarray) and given.dtype.kind not in "OU":
         colour_or_grey = given.ndim == 3 or (given.ndim == 4 and given.shape[3] == 3)
         if given.dtype != np.uint8 or not colour_or_grey:
-            raise DatasetError(
-                f"{place} gave images{_of(part)} as {given.dtype} of shape {given.shape}: expected "
-                "uint8 of shape (n, height, width) or (n, height, width, 3), or paths"
-            )
+            gave = f"images{_of(part)} as {given.dtype} of shape {given.shape}"
+            shapes = "uint8 of shape (n, height, width) or (n, height, width, 3), or paths"
+            raise _not_a_dataset(place, "images", gave, shapes)
         return ArrayImages(given)
     paths = list(given) if isinstance(given, list | tuple | np.ndarray) else [given]
     wrong = next((path for path in paths if not isinstance(path, str | os.PathLike)), None)
     if wrong is not None or isinstance(given, str | os.PathLike):
         kind = type(given if wrong is None else wrong).__name__
-        raise DatasetError(
-            f"{place} gave images{_of(part)} of type {kind}: expected one uint8 array, or a list "
-            "of paths"
-        )
+        gave = f"images{_of(part)} of type {kind}"
+        raise _not_a_dataset(place, "images", gave, "one uint8 array, or a list of paths")
     files = [Path(os.path.abspath(path)) for path in paths]
     require_files(files, place, "expected the paths of images")
     return FileImages(files)
@@ -202,10 +195,9 @@ def _given_labels(place: str, part: str, given: Any) -> npt.NDArray[Any]:
         return labels
     if labels.dtype.kind in "biu" and labels.ndim in (1, 2):
         return labels.astype(np.int64)
-    raise DatasetError(
-        f"{place} gave labels{_of(part)} as {labels.dtype} of shape {labels.shape}: expected (n,) "
-        "whole numbers from 0, n texts, or (n, K) in {1, 0} or {1, 0, -1}"
-    )
+    gave = f"labels{_of(part)} as {labels.dtype} of shape {labels.shape}"
+    kinds = "(n,) whole numbers from 0, n texts, or (n, K) in {1, 0} or {1, 0, -1}"
+    raise _not_a_dataset(place, "labels", gave, kinds)
 
 
 def _encoded(
@@ -214,7 +206,7 @@ def _encoded(
     """Return the classes, and the labels of each part as headstart has them."""
     kinds = {(labels.dtype.kind, labels.ndim, labels.shape[1:]) for labels in given.values()}
     if len(kinds) > 1:
-        raise DatasetError(f"{place} gave labels of another kind in each part: expected one kind")
+        raise _not_a_dataset(place, "labels", "labels of another kind in each part", "one kind")
     kind, dimensions, columns = kinds.pop()
     if kind == "U":
         return _encoded_texts(place, given, classes)
@@ -225,10 +217,9 @@ def _encoded(
     for part, labels in given.items():
         outside = labels[(labels < 0) | (labels >= len(names))]
         if len(outside):
-            raise DatasetError(
-                f"{place} gave the label {outside[0]}{_of(part)}: expected whole numbers from 0"
-                + (f" to {len(names) - 1}, the last of the classes" if classes else "")
-            )
+            gave, last = f"the label {outside[0]}{_of(part)}", len(names) - 1
+            range_ = "whole numbers from 0" + (f" to {last}, the last class" if classes else "")
+            raise _not_a_dataset(place, "labels", gave, range_)
     return names, given
 
 
@@ -242,9 +233,8 @@ def _encoded_texts(
         texts = {part: [spelled[name] for name in names] for part, names in texts.items()}
     found = sorted_classes(name for names in texts.values() for name in names)
     if classes and (unknown := set(found) - set(classes)):
-        raise DatasetError(
-            f"{place} gave the label '{min(unknown)}': expected one of its {len(classes)} classes"
-        )
+        gave = f"the label '{min(unknown)}'"
+        raise _not_a_dataset(place, "labels", gave, f"one of its {len(classes)} classes")
     names = classes or found
     places = {name: number for number, name in enumerate(names)}
     return names, {
@@ -259,13 +249,22 @@ def _encoded_several(
     names = classes or tuple(str(number) for number in range(n_classes))
     values = np.unique(np.concatenate([np.unique(labels) for labels in given.values()]))
     if len(names) != n_classes or not set(values.tolist()) <= {-1, 0, 1}:
-        raise DatasetError(
-            f"{place} gave {n_classes} columns of labels from {values.min()} to {values.max()} for "
-            f"{len(names)} classes: expected one column per class, in {{1, 0}} or {{1, 0, -1}}"
+        gave = (
+            f"{n_classes} columns of labels from {values.min()} to {values.max()} for {len(names)} "
+            "classes"
         )
+        columns = "one column per class, in {1, 0} or {1, 0, -1}"
+        raise _not_a_dataset(place, "labels", gave, columns)
     if -1 in values:
         return names, given
     return names, {part: np.where(labels == 1, 1, -1) for part, labels in given.items()}
+
+
+def _not_a_dataset(place: str, what: str, gave: str, expected: str) -> DatasetError:
+    """Make the error about the images, labels, classes or parts that a function returned."""
+    return DatasetError(
+        f"{place} gave {gave}: expected {expected}", code="dataset.function_result", what=what
+    )
 
 
 def _of(part: str) -> str:

@@ -239,10 +239,16 @@ def _place(dataset_ref: DatasetName) -> str:
         place = os.path.realpath(os.path.expanduser(place))
     if not _is_path(place) and not REPOSITORY.fullmatch(place):
         raise StudyError(
-            f"{dataset_ref.stem}: there is no such folder, nor is it a name as user/name"
+            f"invalid dataset {dataset_ref.stem}: expected an existing folder, or user/name",
+            code="dataset.repository_name",
+            found=place,
         )
     if _is_path(place) and "revision" in dataset_ref.options:
-        raise StudyError(f"{dataset_ref.full}: a folder has no revisions, leave ?revision= out")
+        raise StudyError(
+            f"dataset '{dataset_ref.full}': a folder has no revisions: leave ?revision= out",
+            code="dataset.option_unused",
+            option="revision",
+        )
     return place
 
 
@@ -335,8 +341,8 @@ def _is_whole(repository: str, noted: Listing, name: str) -> bool:
 
 
 def _note_file(repository: str, revision: str | None, cache: Path) -> Path:
-    dataset_ref = f"{repository}@{revision or 'main'}"
-    return cache / "hub" / f"{quote(dataset_ref, safe='')}.json"
+    name = quote(f"{repository}@{revision or 'main'}", safe="")
+    return cache / "hub" / f"{name}.json"
 
 
 def _noted(file: Path) -> Listing | None:
@@ -348,7 +354,8 @@ def _noted(file: Path) -> Listing | None:
         return Listing(**json.loads(content))
     except (ValueError, TypeError) as error:
         raise StorageError(
-            f"{file} is damaged: remove it, the next fetch writes it anew"
+            f"{file} is damaged: remove it, the next fetch writes it anew",
+            code="cache.note_damaged",
         ) from error
 
 

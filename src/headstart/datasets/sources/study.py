@@ -17,9 +17,9 @@ from headstart.datasets.archives import (
     published_facts,
     without_missing,
 )
-from headstart.datasets.checksums import PublishedFile, find_published
 from headstart.datasets.dataset_name import DatasetName
 from headstart.datasets.hub import Choice, read_hub_copy
+from headstart.datasets.manifest import PublishedFile, find_published
 from headstart.datasets.raw_dataset import RawDataset
 from headstart.datasets.sources.base import Description, Presence, Source
 from headstart.datasets.sources.hf import fetch_snapshot
@@ -109,7 +109,10 @@ class StudySource(Source):
         raise DatasetMissingError(
             f"dataset '{dataset_ref.stem}' is not on this machine and cannot be downloaded{said}: "
             f"get it from {facts.sources[0]}, and run headstart datasets prepare "
-            f"{dataset_ref.stem} --from FOLDER"
+            f"{dataset_ref.stem} --from FOLDER",
+            code="dataset.no_download",
+            dataset=dataset_ref.stem,
+            reasons=refusals,
         )
 
     def read(self, dataset_ref: DatasetName, cache: Path) -> RawDataset:
@@ -126,7 +129,9 @@ class StudySource(Source):
         if dataset_ref.stem not in readers:
             raise StudyError(
                 f"dataset '{dataset_ref.full}': allow_missing=yes goes with "
-                f"{', '.join(INCOMPLETE)} alone: of the others nothing has gone"
+                f"{', '.join(INCOMPLETE)} alone: no images of the others are missing",
+                code="dataset.option_unused",
+                option="allow_missing",
             )
         return readers[dataset_ref.stem](place.folder)
 

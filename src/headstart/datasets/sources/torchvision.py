@@ -30,7 +30,6 @@ from headstart.datasets.splits import Split
 from headstart.errors import (
     DatasetError,
     DatasetMissingError,
-    StudyError,
     UnknownNameError,
 )
 from headstart.files import storage_errors
@@ -106,7 +105,8 @@ class TorchvisionSource(Source):
         except DatasetError as error:
             raise DatasetMissingError(
                 f"dataset '{dataset_ref.stem}' is not on this machine and torchvision cannot fetch "
-                f"it ({error}): {_by_hand(dataset_ref)}"
+                f"it ({error}): {_by_hand(dataset_ref)}",
+                code="dataset.no_download",
             ) from error
 
     def read(self, dataset_ref: DatasetName, cache: Path) -> RawDataset:
@@ -117,7 +117,11 @@ class TorchvisionSource(Source):
         labels = {part: _labels(dataset, dataset_ref.stem, part) for part, dataset in found.items()}
         known = np.unique(np.concatenate(list(labels.values())))
         if len(known) and known[0] < 0:
-            raise DatasetError(f"{dataset_ref.stem} has images without a label (label {known[0]})")
+            raise DatasetError(
+                f"{dataset_ref.stem} has images without a label (label {known[0]})",
+                code="dataset.cell_empty",
+                found=int(known[0]),
+            )
         splits = {
             part: Split(
                 IndexedImages(
@@ -164,15 +168,17 @@ def _opened(dataset_ref: DatasetName, root: Path, download: bool = False) -> dic
     DatasetMissingError
         The class does not find its files.
     DatasetError
-        It cannot be made in this way.
-    StudyError
+        It cannot be made in this way, or has no such split.
+    UnknownNameError
         An option that it has not.
     """
     cls = _class(dataset_ref.stem)
     parameters = _parameters(cls)
-    given = _given(dataset_ref, cls, parameters)
+    given = _given(dataset_ref, parameters)
     if download and "download" not in parameters:
-        raise DatasetError(f"torchvision.datasets.{cls.__name__} downloads nothing")
+        raise DatasetMissingError(
+            f"torchvision.datasets.{cls.__name__} downloads nothing", code="dataset.no_download"
+        )
     given |= {"download": True} if download else {}
     if "train" in parameters:
         parts = {"train": True, "test": False}
@@ -180,7 +186,11 @@ def _opened(dataset_ref: DatasetName, root: Path, download: bool = False) -> dic
     if "split" not in parameters or "split" in given:
         made = _made(cls, root, given)
         if made is None:
-            raise StudyError(f"torchvision's {cls.__name__} has no split '{given['split']}'")
+            raise DatasetError(
+                f"torchvision.datasets.{cls.__name__} has no split '{given['split']}'",
+                code="dataset.split_unknown",
+                found=given["split"],
+            )
         return {"all": made}
     found = {}
     for part, names in SPLITS.items():
@@ -191,21 +201,23 @@ def _opened(dataset_ref: DatasetName, root: Path, download: bool = False) -> dic
                 break
     if not found:
         tried = ", ".join(name for names in SPLITS.values() for name in names)
-        raise DatasetError(f"torchvision.datasets.{cls.__name__} has none of the splits {tried}")
+        raise DatasetError(
+            f"torchvision.datasets.{cls.__name__} has none of the splits {tried}",
+            code="dataset.split_unknown",
+        )
     return found
 
 
-def _given(dataset_ref: DatasetName, cls: Any, parameters: set[str]) -> dict[str, Any]:
+def _given(dataset_ref: DatasetName, parameters: set[str]) -> dict[str, Any]:
     """Read the options that the class is made with."""
     if "root" not in parameters:
         raise DatasetError(
-            f"{dataset_ref.stem} reads no images from a folder: it is no dataset to measure"
+            f"{dataset_ref.stem} reads no images from a folder: it is no dataset to measure",
+            code="dataset.no_folder",
         )
     given = {name: _value(text) for name, text in dataset_ref.options.items() if name != "root"}
     if unknown := sorted(set(given) - parameters):
-        raise StudyError(
-            f"{dataset_ref.full}: torchvision's {cls.__name__} has no option '{unknown[0]}'"
-        )
+        raise UnknownNameError(f"option of {dataset_ref.stem}", unknown[0], parameters)
     return given
 
 
@@ -219,18 +231,18 @@ def _made(cls: Any, root: Path, arguments: dict[str, Any]) -> Any:
     except ValueError as error:
         if "for argument split. Valid values" in str(error):
             return None
-        raise _unmade(cls, root, error, DatasetError) from error
+        raise _unmade(cls, root, error) from error
     except (RuntimeError, OSError) as error:
-        raise _unmade(cls, root, error, DatasetMissingError) from error
+        raise _unmade(cls, root, error, missing=True) from error
     # What else classes raise is not one type: a package that is lacking, an argument that is.
     except Exception as error:
-        raise _unmade(cls, root, error, DatasetError) from error
+        raise _unmade(cls, root, error) from error
 
 
-def _unmade(cls: Any, root: Path, error: Exception, kind: type[DatasetError]) -> DatasetError:
-    said = first_line(error)
+def _unmade(cls: Any, root: Path, error: Exception, *, missing: bool = False) -> DatasetError:
+    reason = first_line(error)
     # Its own advice is for its own callers: here an option would have to be typed.
-    if ADVICE in said:
+    if ADVICE in reason:
         found = "is empty" if root.is_dir() and not any(root.iterdir()) else "has none of its files"
         if not root.is_dir():
             found = "does not exist"
@@ -240,7 +252,11 @@ def _unmade(cls: Any, root: Path, error: Exception, kind: type[DatasetError]) ->
             code="dataset.missing",
             found=str(root),
         )
-    return kind(f"torchvision.datasets.{cls.__name__} in {root}: {said}")
+    if missing:
+        return DatasetMissingError(f"torchvision.datasets.{cls.__name__} in {root}: {reason}")
+    return DatasetError(
+        f"torchvision.datasets.{cls.__name__} in {root}: {reason}", code="dataset.torchvision"
+    )
 
 
 def _parameters(cls: Any) -> set[str]:
@@ -280,14 +296,23 @@ def _label(dataset: Any, place: int, where: str) -> int:
         item = dataset[place]
     # As in `IndexedImages.decode`.
     except Exception as error:
-        raise DatasetError(f"{where} cannot be read ({first_line(error)})") from error
+        raise DatasetError(
+            f"{where} cannot be read ({first_line(error)})", code="dataset.unreadable"
+        ) from error
     if not isinstance(item, Sequence) or len(item) != 2 or not isinstance(item[0], Image.Image):
         found = type(item[0] if isinstance(item, Sequence) and item else item).__name__
-        raise DatasetError(f"{where}: expected a PIL image and its label, found {found}")
-    if not isinstance(item[1], int | np.integer):
         raise DatasetError(
-            f"{where}: expected the number of one class, found {type(item[1]).__name__}: several "
-            "labels per image, boxes and masks are not measured"
+            f"{where}: expected a PIL image and its label, found {found}",
+            code="dataset.cell_type",
+            found=found,
+        )
+    if not isinstance(item[1], int | np.integer):
+        found = type(item[1]).__name__
+        raise DatasetError(
+            f"{where}: expected the number of one class, found {found}: several labels per image, "
+            "boxes and masks are not measured",
+            code="dataset.cell_type",
+            found=found,
         )
     return int(item[1])
 
