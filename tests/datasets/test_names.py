@@ -82,7 +82,7 @@ def test_options_that_all_have_are_told_from_those_of_a_source():
     ],
 )
 def test_options_that_cannot_be(text, refusal):
-    with refused(**refusal) as raised:
+    with refused(**refusal):
         DatasetName.parse(text)
 
 

@@ -468,7 +468,7 @@ def test_a_split_may_lack_a_class_and_hold_an_empty_one(tmp_path):
 ])  # fmt: skip
 def test_folders_that_are_no_dataset(tmp_path, names, refusal):
     write(tmp_path / "photos", *names)
-    with refused(**refusal) as error:
+    with refused(**refusal):
         read(tmp_path / "photos")
 
 

@@ -159,7 +159,7 @@ def test_a_revision_that_is_asked_for_is_another_dataset(pets, tmp_path):
 def test_what_is_not_whole_is_not_there_and_goes_on_where_it_stopped(pets, tmp_path):
     cache = tmp_path / "cache"
     pets.fails_at = "data/train-00001-of-00002.parquet"
-    with refused("dataset.missing") as error:
+    with refused("dataset.missing"):
         fetch(cache)
     assert not SOURCE.presence(ask(), cache).present
     pets.fails_at = None
@@ -217,7 +217,7 @@ def test_the_hubs_own_conversion_is_taken_where_there_is_no_parquet(hub, tmp_pat
 
 
 def test_a_hub_that_refuses_is_told_at_once(no_hub, tmp_path):
-    with refused("dataset.missing") as error:
+    with refused("dataset.missing"):
         fetch(tmp_path / "cache")
     assert not (tmp_path / "cache").exists()
 
@@ -279,7 +279,7 @@ def serve(no_hub, monkeypatch):
 )
 def test_what_the_hub_says_no_to(status, code, refusal, serve, tmp_path):
     serve(lambda path: (status, {"X-Error-Code": code} if code else {}, b""))
-    with refused(**refusal) as error:
+    with refused(**refusal):
         fetch(tmp_path / "cache", revision="v2")
 
 

@@ -246,7 +246,7 @@ def test_names_of_classes(serve):
 )
 def test_items_of_another_kind_are_refused(items, refusal, serve):
     serve(items)
-    with refused(**refusal) as error:
+    with refused(**refusal):
         read("EuroSAT", root=".")
 
 

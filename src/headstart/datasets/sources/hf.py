@@ -17,14 +17,8 @@ from urllib.parse import quote
 
 from headstart.context import ProgressReporter
 from headstart.datasets.dataset_name import DatasetName
-from headstart.datasets.hub import (
-    README,
-    Choice,
-    has_several_classes,
-    parquet_names,
-    parts_of,
-    read,
-)
+from headstart.datasets.hub_splits import README, Choice, parquet_names, parts_of
+from headstart.datasets.parquet_dataset import has_several_classes, read
 from headstart.datasets.raw_dataset import RawDataset
 from headstart.datasets.sources.base import Description, Presence, Source
 from headstart.datasets.sources.parts import (
@@ -87,7 +81,7 @@ def find_snapshot(
     Raises
     ------
     DatasetError
-        The choice is none of the repository's; see `headstart.datasets.hub.parts_of`.
+        The choice is none of the repository's; see `headstart.datasets.hub_splits.parts_of`.
     """
     noted = _noted(_note_file(repository, revision, cache))
     if noted is None:

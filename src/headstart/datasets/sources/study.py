@@ -18,8 +18,9 @@ from headstart.datasets.archives import (
     without_missing,
 )
 from headstart.datasets.dataset_name import DatasetName
-from headstart.datasets.hub import Choice, read_hub_copy
+from headstart.datasets.hub_splits import Choice
 from headstart.datasets.manifest import PublishedFile, find_published
+from headstart.datasets.parquet_dataset import read_hub_copy
 from headstart.datasets.raw_dataset import RawDataset
 from headstart.datasets.sources.base import Description, Presence, Source
 from headstart.datasets.sources.hf import fetch_snapshot

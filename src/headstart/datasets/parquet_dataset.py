@@ -1,187 +1,30 @@
-"""Datasets in Parquet files, laid out as the Hugging Face hub does: files -> classes and parts.
-
-data/train-00000-of-00002.parquet       a split in its name, and of how many files it is one
-CONFIG/test/0000.parquet                the hub's own conversions: one folder per configuration
-"""
+"""Datasets in Parquet files, as the Hugging Face hub has them: columns -> images and labels."""
 
 import json
-import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from headstart.datasets.archives.published import Facts, HubCopy
+from headstart.datasets.archives.published import Facts
+from headstart.datasets.hub_splits import README, Choice, parquet_names, parts_of
 from headstart.datasets.images import FileImages, Images
-from headstart.datasets.naming import (
-    check_single,
-    check_texts,
-    listed,
-    merged_spellings,
-    part_named,
-    read_split_names,
-    understood,
-)
+from headstart.datasets.naming import check_single, check_texts, merged_spellings
 from headstart.datasets.parquet_images import ParquetImages, opened
 from headstart.datasets.raw_dataset import RawDataset, number_groups
 from headstart.datasets.splits import Split
 from headstart.errors import DatasetError, DatasetMissingError
 
-__all__ = ["Choice", "has_several_classes", "parquet_names", "parts_of", "read", "read_hub_copy"]
+__all__ = ["has_several_classes", "read", "read_hub_copy"]
 
-SHARD = re.compile(r"(?P<split>.+?)-(?P<number>\d{5})-of-(?P<count>\d{5})(-\w+)?")
-# The number of a file, where it is not written as above.
-NUMBER = re.compile(r"[-_. ]\d+$")
-README = "README.md"
-# A folder of the hub's conversion that stops after the first gigabytes.
-PARTIAL = "partial-"
-# The configuration of files that lie in no folder of one, beside others: the hub calls it so.
-UNNAMED = "default"
 IMAGES = ("image", "img", "images", "jpg", "png", "file_name", "path")
 LABELS = ("label", "labels", "fine_label", "class", "target", "species", "category")
 
 Values = list[Any]
 Labels = npt.NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class Choice:
-    """Which columns and splits of a repository are meant.
-
-    Parameters
-    ----------
-    image, label, group
-        Names of columns; "" finds those of images and labels, and groups nothing.
-    config
-        The configuration; "" where there is one only.
-    parts
-        For each part (``train``, ``validation``, ``test``, ``all``) the repository's split, or
-        several joined by ``+``. Empty takes those that are named so; a split alone is ``all``.
-    sep
-        Separator of several labels in a cell of text; "" where each cell is one label, None where
-        nobody has said.
-    """
-
-    image: str = ""
-    label: str = ""
-    group: str = ""
-    config: str = ""
-    parts: Mapping[str, str] = field(default_factory=dict)
-    sep: str | None = None
-
-    @classmethod
-    def of(cls, copy: HubCopy) -> "Choice":
-        """Choose what is written down of a copy of a dataset of the study."""
-        return cls(image=copy.image, label=copy.label, parts=dict(copy.parts.items()))
-
-
-def parquet_names(folder: Path) -> list[str]:
-    """List the Parquet files in a folder and its folders: paths inside it, sorted."""
-    found = (file.relative_to(folder) for file in folder.rglob("*.parquet"))
-    return sorted(name.as_posix() for name in found if not name.name.startswith("."))
-
-
-class HubParts(NamedTuple):
-    """The files of each part, and in words which splits were taken for what."""
-
-    files: dict[str, list[str]]
-    understood: str
-
-
-def parts_of(
-    names: Iterable[str], choice: Choice, title: str, readme: Path | None = None
-) -> HubParts:
-    """Return which files make up each part.
-
-    A split is the whole name before the number of a file, as on the hub: ``test_ood`` is no part of
-    ``test``. Where the names of the files do not tell, what `readme` declares is taken.
-
-    Raises
-    ------
-    DatasetError
-        Several configurations and none chosen; a split that there is not, or of which a file is
-        lacking; splits whose names do not say what they are for. `title` names the dataset in it.
-    """
-    names = list(names)
-    try:
-        return _parts(_splits(_of_config(names, choice.config, title), title), choice, title)
-    except DatasetError:
-        declared = _declared(readme, names) if readme else {}
-        if not declared:
-            raise
-    if not choice.config and len(declared) > 1:
-        raise _several_configs(declared, title)
-    if choice.config and choice.config not in declared:
-        raise _no_config(declared, choice.config, title)
-    return _parts(declared[choice.config or next(iter(declared))], choice, title)
-
-
-def _parts(splits: Mapping[str, Sequence[str]], choice: Choice, title: str) -> HubParts:
-    """Return which splits, and so which files, make up each part."""
-    if not choice.parts:
-        chosen = _plain(splits, title)
-    else:
-        chosen = {
-            part: [_split_named(splits, name, title) for name in _joined(splits, wanted)]
-            for part, wanted in choice.parts.items()
-        }
-    used: dict[str, str] = {}
-    for part, some in chosen.items():
-        for split in some:
-            if split in used:
-                raise DatasetError(
-                    f"{title}: split '{split}' is asked for twice, for {used[split]} and {part}: "
-                    "its images would be fitted and tested on, name each split once",
-                    code="dataset.split_twice",
-                    found=split,
-                )
-            used[split] = part
-    files = {
-        part: [name for split in some for name in splits[split]] for part, some in chosen.items()
-    }
-    if "all" in chosen and chosen["all"] == [""]:
-        return HubParts(files, "")
-    unused = [split for split in splits if split not in used]
-    return HubParts(files, understood("", chosen, unused))
-
-
-def _plain(splits: Mapping[str, Sequence[str]], title: str) -> dict[str, list[str]]:
-    """Take the splits that are named as parts; DatasetError where that is not plain."""
-    if len(splits) == 1:
-        return {"all": list(splits)}
-    found = read_split_names(splits)
-    if found.unclear or "train" not in found.parts or len(found.parts) == 1:
-        raise DatasetError(
-            f"{title} has splits {listed(list(splits))}: say what they are for, as "
-            "?train=SPLIT&test=SPLIT (and validation=SPLIT; + joins several), or ?all=SPLIT to "
-            "split it anew",
-            code="dataset.split_unknown",
-            found=tuple(splits),
-        )
-    return {part: [name] for part, name in found.parts.items()}
-
-
-def _joined(splits: Mapping[str, Sequence[str]], wanted: str) -> list[str]:
-    return [wanted] if wanted in splits else wanted.split("+")
-
-
-def _split_named(splits: Mapping[str, Sequence[str]], wanted: str, title: str) -> str:
-    """Find a split by its name, or by another word for it that only one split has."""
-    if wanted in splits:
-        return wanted
-    part = part_named(wanted)
-    alike = [split for split in splits if part is not None and part_named(split) == part]
-    if len(alike) != 1:
-        raise DatasetError(
-            f"{title} has no split '{wanted}': it has {listed(list(splits))}",
-            code="dataset.split_unknown",
-            found=tuple(splits),
-        )
-    return alike[0]
 
 
 def read(
@@ -244,137 +87,6 @@ def has_several_classes(file: Path, choice: Choice, title: str) -> bool:
         schema = parquet.schema_arrow
     _, label = _columns(schema, choice, title)
     return bool(choice.sep) or _is_list(schema.field(label).type)
-
-
-def _of_config(names: Iterable[str], config: str, title: str) -> dict[str, str]:
-    """Take the files of one configuration: path -> split."""
-    configs: dict[str, dict[str, str]] = {}
-    paths = [PurePosixPath(name) for name in names]
-    numbered: dict[PurePosixPath, set[str]] = {}
-    for path in paths:
-        if path.stem.isdigit() and path.parent.name:
-            numbered.setdefault(path.parent.parent, set()).add(path.parent.name)
-    for path in paths:
-        folders = path.parts[:-1]
-        if any(folder.startswith(PARTIAL) for folder in folders):
-            raise DatasetError(
-                f"{title}: {path} is the beginning of a split only, which the hub does not convert "
-                "whole: no dataset can be made of it",
-                code="dataset.incomplete",
-                found=str(path),
-            )
-        split = _split(path, numbered)
-        # A folder of numbered files is a split, whatever it is called.
-        own = folders[:-1] if folders and path.stem.isdigit() and split == folders[-1] else folders
-        said = [folder for folder in own if folder != "data" and not part_named(folder)]
-        configs.setdefault("/".join(said), {})[str(path)] = split
-    if not config and len(configs) == 1:
-        return next(iter(configs.values()))
-    if len(configs) > 1 and "" in configs:
-        configs[UNNAMED] = {**configs.pop(""), **configs.get(UNNAMED, {})}
-    if config in configs:
-        return configs[config]
-    raise _no_config(configs, config, title) if config else _several_configs(configs, title)
-
-
-def _no_config(configs: Iterable[str], config: str, title: str) -> DatasetError:
-    return DatasetError(
-        f"{title} has no configuration '{config}': it has {listed(sorted(configs))}",
-        code="dataset.config_unknown",
-        found=tuple(configs),
-    )
-
-
-def _several_configs(configs: Iterable[str], title: str) -> DatasetError:
-    return DatasetError(
-        f"{title} has several configurations: choose one with ?config= of "
-        f"{listed(sorted(configs))}",
-        code="dataset.config_unknown",
-        found=tuple(configs),
-    )
-
-
-def _splits(files: Mapping[str, str], title: str) -> dict[str, list[str]]:
-    """Sort files by split, and check that no numbered one is lacking."""
-    splits: dict[str, list[str]] = {}
-    several = len(set(files.values())) > 1
-    for name, split in sorted(files.items()):
-        # Beside files of splits, one that names none is called by its own name.
-        called = split or (PurePosixPath(name).stem if several else "")
-        splits.setdefault(called, []).append(name)
-    _check_whole(files, title)
-    return splits
-
-
-def _check_whole(names: Iterable[str], title: str) -> None:
-    numbered: dict[tuple[str, str], set[int]] = {}
-    for path in map(PurePosixPath, names):
-        if shard := SHARD.fullmatch(path.stem):
-            series = (str(path.parent / shard["split"]), shard["count"])
-            numbered.setdefault(series, set()).add(int(shard["number"]))
-    for (start, count), found in numbered.items():
-        if lacking := sorted(set(range(int(count))) - found):
-            raise DatasetError(
-                f"{title} is incomplete: {start}-{lacking[0]:05d}-of-{count}.parquet is missing; "
-                "fetch it again",
-                code="dataset.incomplete",
-                found=lacking[0],
-            )
-
-
-def _split(path: PurePosixPath, numbered: Mapping[PurePosixPath, set[str]]) -> str:
-    """Read the split out of a file's path; "" where nothing says it.
-
-    `numbered` are the folders that hold numbered files, by the folder around them.
-    """
-    if shard := SHARD.fullmatch(path.stem):
-        return shard["split"]
-    folders = path.parts[:-1]
-    if path.stem.isdigit() and folders and folders[-1] != "data":
-        beside = read_split_names(numbered[path.parent.parent])
-        if len(folders) > 1 or beside.parts or beside.unclear:
-            return folders[-1]
-    stem = NUMBER.sub("", path.stem)
-    found = read_split_names([stem])
-    if found.parts or found.unclear:
-        return stem
-    return next((folder for folder in reversed(folders) if part_named(folder)), "")
-
-
-def _declared(readme: Path, names: Sequence[str]) -> dict[str, dict[str, list[str]]]:
-    """Read the configurations that a README declares: name -> split -> files.
-
-    {} where it declares none, or more than lists of Parquet files by split.
-    """
-    from huggingface_hub import metadata_load
-
-    # Not this program's file: whatever is wrong with it, it declares nothing.
-    try:
-        configs = (metadata_load(readme) or {}).get("configs")
-        found = {
-            str(config["config_name"]): {
-                str(entry["split"]): _matching(entry["path"], names)
-                for entry in config["data_files"]
-            }
-            for config in configs or ()
-        }
-    except Exception:
-        return {}
-    whole = all(files and all(files.values()) for files in found.values())
-    return found if whole else {}
-
-
-def _matching(patterns: str | list[str], names: Sequence[str]) -> list[str]:
-    patterns = [patterns] if isinstance(patterns, str) else patterns
-    wanted = [re.compile(_regular(pattern)) for pattern in patterns]
-    return [name for name in names if any(one.fullmatch(name) for one in wanted)]
-
-
-def _regular(pattern: str) -> str:
-    """Return the regular expression of a pattern of paths: * stays within a folder, ** does not."""
-    found = re.escape(pattern.removeprefix("./"))
-    found = found.replace(r"\*\*/", "(?:.*/)?").replace(r"\*\*", ".*")
-    return found.replace(r"\*", "[^/]*").replace(r"\?", "[^/]")
 
 
 def _columns(schema: pa.Schema, choice: Choice, title: str) -> tuple[str, str]:
