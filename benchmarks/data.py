@@ -46,8 +46,14 @@ from sklearn.datasets import load_sample_images
 
 from headstart.context import ProgressReporter
 from headstart.datasets import FileImages
-from headstart.datasets.image_cache import PreparedForm, PreparedImages, open_prepared
-from headstart.datasets.image_cache_prepare import bytes_needed, fit_side, prepare_images
+from headstart.datasets.image_cache import (
+    PreparedForm,
+    PreparedImages,
+    bytes_needed,
+    fit_side,
+    open_prepared,
+    prepare_images,
+)
 
 RECIPE = PreparedForm("benchmark")
 WAYS, THINGS = ("pillow", "small jpeg", "prepared"), ("read", "cold", "crop")

@@ -41,7 +41,7 @@ from torchvision.transforms import v2
 from headstart import datasets, models
 from headstart.context import RunContext, default_cache
 from headstart.datasets import JoinedImages
-from headstart.datasets.ahead import ahead
+from headstart.datasets.images import map_ahead
 from headstart.devices import BFLOAT16, fast_bfloat16, resolve_device
 from headstart.features import FeatureRequest, penultimate_features
 from headstart.features.extract import make_runtime
@@ -113,7 +113,7 @@ def streamed(runtime: FeatureRuntime, model: Model, images: JoinedImages) -> np.
     decoder = Decoder(images, model, "whole", skip_broken=False)
     size = runtime.batch_size
     batches = [range(i, min(i + size, len(images))) for i in range(0, len(images), size)]
-    return np.concatenate([runtime(batch.pixels) for batch in ahead(decoder, batches)])
+    return np.concatenate([runtime(batch.pixels) for batch in map_ahead(decoder, batches)])
 
 
 def seconds(function: Callable[[], object]) -> float:

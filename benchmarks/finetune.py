@@ -44,8 +44,7 @@ from features import machine
 from headstart.context import ProgressReporter
 from headstart.datasets import FileImages
 from headstart.datasets.image_cache import PreparedForm as Form
-from headstart.datasets.image_cache import PreparedImages
-from headstart.datasets.image_cache_prepare import prepare_images
+from headstart.datasets.image_cache import PreparedImages, prepare_images
 from headstart.devices import resolve_device
 from headstart.spec import SGD, TrainingConfig
 from headstart.training import InputSpec, train

@@ -226,7 +226,7 @@ def test_the_commands_on_datasets_exist():
 
 
 def test_what_the_metrics_mean_is_as_documented():
-    from headstart.labels.kinds import KINDS
+    from headstart.labels import KINDS
 
     assert [row[0] for row in rows_of("What labels mean")] == list(KINDS)
 

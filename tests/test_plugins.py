@@ -94,7 +94,7 @@ PLACES = '''
 import numpy as np
 from torch import nn
 
-from headstart.datasets.raw_dataset import RawDataset
+from headstart.datasets.splits import RawDataset
 from headstart.datasets.images import ArrayImages
 from headstart.datasets.sources.base import Description, Presence, Source as DatasetSource
 from headstart.datasets.splits import Split

@@ -11,10 +11,10 @@ from scipy.optimize import linear_sum_assignment
 
 from headstart import models
 from headstart.context import RunContext
-from headstart.datasets.ahead import ahead
+from headstart.datasets.images import map_ahead
 from headstart.datasets.naming import output_order
 from headstart.datasets.sources.folder import read_split
-from headstart.datasets.sources.walking import class_folders
+from headstart.datasets.sources.own_files import class_folders
 from headstart.datasets.splits import Split
 from headstart.errors import (
     DatasetError,
@@ -228,7 +228,7 @@ def _predicted(
     decoder = Decoder(split.images, model, RESIZE, skip_broken=False)
     batches = [range(first, min(first + size, n)) for first in range(0, n, size)]
     context.reporter.stage(f"top-1 of {model.name}", total=n, unit="images")
-    for rows, batch in zip(batches, ahead(decoder, batches), strict=True):
+    for rows, batch in zip(batches, map_ahead(decoder, batches), strict=True):
         with torch.inference_mode():
             scores = classifier(torch.from_numpy(extractor(batch.pixels))).numpy()
         if not np.isfinite(scores).all():

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from headstart.datasets.adopted import Place, adopt, adopted, default_folder, place_of
+from headstart.datasets.sources.study import Place, adopt, adopted, default_folder, place_of
 from refusals import refused
 
 

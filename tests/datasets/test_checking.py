@@ -7,11 +7,17 @@ import pytest
 from conftest import write_folder
 from headstart import datasets
 from headstart.context import ProgressReporter
-from headstart.datasets.checking import DataWarning, VerifiedDataset, check_images, data_warnings
-from headstart.datasets.inspection import AuditReport, Duplicate
+from headstart.datasets.audit import (
+    AuditReport,
+    DataWarning,
+    Duplicate,
+    VerifiedDataset,
+    check_images,
+    data_warnings,
+)
 from headstart.datasets.loading import LoadedDataset
 from headstart.datasets.manifest import Manifest
-from headstart.datasets.raw_dataset import LOOSE
+from headstart.datasets.splits import LOOSE
 from headstart.spec import Decoding
 from refusals import refused
 

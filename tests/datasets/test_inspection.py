@@ -9,8 +9,8 @@ from torchvision.datasets.folder import pil_loader
 import awkward
 from conftest import require
 from headstart.datasets import ArrayImages, FileImages, Split
+from headstart.datasets.audit import Duplicate, Problem, audit_images, check_audit
 from headstart.datasets.file_index import FileIndex
-from headstart.datasets.inspection import Duplicate, Problem, check, inspect
 from headstart.errors import DatasetError
 from headstart.spec import Decoding
 from refusals import refused
@@ -39,7 +39,7 @@ def test_every_problem_in_order_and_what_a_decoding_touches(tmp_path):
         "test": written(tmp_path / "test", {name: one for name, (one, _) in broken.items()}),
     }
     steps = []
-    found = inspect(parts, FileIndex(tmp_path / "files.db"), Decoding(), steps.append)
+    found = audit_images(parts, FileIndex(tmp_path / "files.db"), Decoding(), steps.append)
     assert found.n_images == sum(steps) == len(whole) + len(broken)
     assert [(p.split, p.row, p.where) for p in found.problems] == [
         ("test", row, str(tmp_path / "test" / name)) for row, name in enumerate(broken)
@@ -57,7 +57,7 @@ def test_every_problem_in_order_and_what_a_decoding_touches(tmp_path):
 def test_images_over_the_limit(tmp_path):
     huge = awkward.huge_png(12960, 12960)
     parts = {"train": written(tmp_path / "x", {"a.png": flat(1), "b.png": huge})}
-    found = inspect(parts, FileIndex(None), Decoding())
+    found = audit_images(parts, FileIndex(None), Decoding())
     reason = (
         "12960 x 12960 = 167,961,600 pixels, over the limit of 100,000,000: raise it with "
         "?max_pixels=167961600"
@@ -65,15 +65,15 @@ def test_images_over_the_limit(tmp_path):
     assert found.problems == (Problem("train", 1, str(tmp_path / "x" / "b.png"), reason),)
     assert (found.largest, found.too_large) == (167961600, 1)
     with refused("dataset.images_broken", found=1):
-        check(found, "photos", skip_broken=False)
-    assert not inspect(parts, FileIndex(None), Decoding(max_pixels=167961600)).problems
+        check_audit(found, "photos", skip_broken=False)
+    assert not audit_images(parts, FileIndex(None), Decoding(max_pixels=167961600)).problems
 
 
 def test_the_list_ends_somewhere(tmp_path):
     files = {f"{i:02}.png": bytes(i) for i in range(23)}
-    found = inspect({"train": written(tmp_path / "x", files)}, FileIndex(None), Decoding())
+    found = audit_images({"train": written(tmp_path / "x", files)}, FileIndex(None), Decoding())
     with pytest.raises(DatasetError) as error:
-        check(found, "photos", skip_broken=False)
+        check_audit(found, "photos", skip_broken=False)
     assert (error.value.code, error.value.values["found"]) == ("dataset.images_broken", 23)
     first, *rest = str(error.value).split("; ")
     assert first.startswith("23 of 23 images of dataset 'photos' cannot be used: ")
@@ -81,13 +81,13 @@ def test_the_list_ends_somewhere(tmp_path):
     assert len(rest) == 10
     assert rest[8].endswith("09.png: not an image, or damaged at its beginning")
     assert rest[9] == "and 13 more (headstart datasets verify lists all)"
-    check(found, "photos", skip_broken=True)
+    check_audit(found, "photos", skip_broken=True)
 
 
 def test_nothing_wrong_is_nothing_said(tmp_path):
     parts = {"train": written(tmp_path / "x", {"a.png": flat(1)})}
-    check(inspect(parts, FileIndex(None), Decoding()), "photos", skip_broken=False)
-    empty = inspect({"train": split_of(FileImages([]))}, FileIndex(None), Decoding())
+    check_audit(audit_images(parts, FileIndex(None), Decoding()), "photos", skip_broken=False)
+    empty = audit_images({"train": split_of(FileImages([]))}, FileIndex(None), Decoding())
     assert (empty.n_images, empty.largest) == (0, 0)
 
 
@@ -99,7 +99,7 @@ def test_identical_files_in_two_splits(tmp_path):
         # Two empty files are two broken ones.
         "test": written(tmp_path / "test", {"7.png": b, "8.png": c, "9.png": b""}),
     }
-    found = inspect(parts, FileIndex(None), Decoding())
+    found = audit_images(parts, FileIndex(None), Decoding())
     one, two, four, five, seven, eight = (
         str(tmp_path / name)
         for name in (
@@ -131,7 +131,7 @@ def test_identical_files_with_different_labels(tmp_path, labels, conflicts):
     # Two empty files are no two of one content.
     files |= {"5.png": b"", "6.png": b""}
     parts = {"train": written(tmp_path / "x", files, [*labels, labels[0], labels[-1]])}
-    found = inspect(parts, FileIndex(None), Decoding())
+    found = audit_images(parts, FileIndex(None), Decoding())
     assert (found.conflicts, found.duplicates) == (conflicts, ())
 
 
@@ -141,7 +141,7 @@ def test_arrays_have_duplicates_and_nothing_else():
         "train": split_of(ArrayImages(pixels[[0, 1, 1]]), [0, 1, 2]),
         "test": split_of(ArrayImages(pixels[[2, 1]])),
     }
-    found = inspect(parts, FileIndex(None), Decoding(max_pixels=29))
+    found = audit_images(parts, FileIndex(None), Decoding(max_pixels=29))
     assert found.duplicates == (Duplicate("test", "number 1", "train", "number 1"),)
     assert found.conflicts == 1
     assert (found.turned, found.transparent, found.deep, found.animated) == (0, 0, 0, 0)
@@ -161,7 +161,7 @@ def test_real_pictures(stamps, tmp_path):
         "train": split_of(FileImages(stamps[::2])),
         "test": split_of(FileImages(stamps[1::2])),
     }
-    found = inspect(parts, FileIndex(tmp_path / "files.db"), Decoding())
+    found = audit_images(parts, FileIndex(tmp_path / "files.db"), Decoding())
     assert found.n_images == len(stamps) > 700
     assert found.problems == ()
     transparent, largest = 0, 0
@@ -175,7 +175,7 @@ def test_real_pictures(stamps, tmp_path):
     assert [duplicate.where for duplicate in found.duplicates] == twice
     for one in found.duplicates:
         assert Path(one.where).read_bytes() == Path(one.other_where).read_bytes()
-    again = inspect(parts, FileIndex(tmp_path / "files.db"), Decoding())
+    again = audit_images(parts, FileIndex(tmp_path / "files.db"), Decoding())
     assert again == found
 
 

@@ -13,13 +13,11 @@ import pytest
 from PIL import Image
 
 from headstart.context import ProgressReporter
+from headstart.datasets.audit import audit_images, check_audit, verify
 from headstart.datasets.catalogue import find
-from headstart.datasets.checking import verify
 from headstart.datasets.file_index import FileIndex
-from headstart.datasets.image_cache import PreparedForm
-from headstart.datasets.image_cache_prepare import prepare_images
+from headstart.datasets.image_cache import PreparedForm, prepare_images
 from headstart.datasets.images import FileImages
-from headstart.datasets.inspection import check, inspect
 from headstart.datasets.splits import Split
 from headstart.errors import (
     BrokenImageError,
@@ -169,11 +167,11 @@ def test_an_image_that_must_not_be_opened_is_named_or_left_out(tmp_path, odd, ki
     steps = []
     zeros = np.zeros(2, np.int64)
     parts = {"train": Split(images, zeros, zeros)}
-    found = inspect(parts, FileIndex(tmp_path / "files.db"), Decoding(), steps.append)
+    found = audit_images(parts, FileIndex(tmp_path / "files.db"), Decoding(), steps.append)
     assert sum(steps) == 2
     assert [(problem.row, problem.reason) for problem in found.problems] == [(1, what)]
     with pytest.raises(DatasetError):
-        check(found, "photos", skip_broken=False)
+        check_audit(found, "photos", skip_broken=False)
     recipe, folder = PreparedForm("revision"), tmp_path / "prepared"
     prepared = prepare_images(images, recipe, folder, ProgressReporter(), skip_broken=True)
     assert prepared.broken == {1: what}

@@ -11,10 +11,10 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from headstart.datasets import parquet_images
+from headstart.datasets import parquet_dataset
 from headstart.datasets.file_index import FileIndex
 from headstart.datasets.image_info import inspect_image
-from headstart.datasets.parquet_images import ParquetImages
+from headstart.datasets.parquet_dataset import ParquetImages
 from headstart.errors import StorageError
 from headstart.spec import Decoding
 from hub_files import IMAGE, encoded, write_images, write_table
@@ -79,7 +79,7 @@ def test_a_walk_reads_each_row_group_once_and_nothing_but_the_bytes(files, reads
 
 
 def test_only_a_few_row_groups_are_held(files, reads, monkeypatch):
-    monkeypatch.setattr(parquet_images, "KEPT", 2)
+    monkeypatch.setattr(parquet_dataset, "KEPT", 2)
     images = ParquetImages(files, "image")
     for row in (0, 3, 0, 6, 0, 3):
         images.content(row)

@@ -13,8 +13,12 @@ from conftest import write_folder
 from headstart.datasets import FileImages
 from headstart.datasets.archives import check_published, facts_of, protocol_splits, published_facts
 from headstart.datasets.hub_splits import Choice, parts_of
-from headstart.datasets.parquet_dataset import has_several_classes, read, read_hub_copy
-from headstart.datasets.parquet_images import ParquetImages
+from headstart.datasets.parquet_dataset import (
+    ParquetImages,
+    has_several_classes,
+    read,
+    read_hub_copy,
+)
 from headstart.errors import DatasetError
 from headstart.spec import Sizes
 from hub_files import class_label, encoded, write_images, write_table

@@ -10,15 +10,13 @@ from PIL import Image
 import awkward
 from headstart import datasets
 from headstart.context import ProgressReporter
-from headstart.datasets.checking import check_images
+from headstart.datasets.audit import audit_images, check_audit, check_images
 from headstart.datasets.dataset_name import DatasetName
 from headstart.datasets.decode import decode
 from headstart.datasets.file_index import FileIndex, Fingerprint
 from headstart.datasets.image_cache import PreparedForm
 from headstart.datasets.image_info import inspect_image
-from headstart.datasets.images import FileImages
-from headstart.datasets.indexed_images import IndexedImages
-from headstart.datasets.inspection import check, inspect
+from headstart.datasets.images import FileImages, IndexedImages
 from headstart.datasets.splits import Split
 from headstart.errors import BrokenImageError, DatasetError, StudyError
 from headstart.spec import Decoding
@@ -266,25 +264,27 @@ def test_images_of_one_dataset_are_scaled_alike(tmp_path):
     parts = split_of(tmp_path, [bright, bright, dim, black])
     for skip_broken in (False, True):
         with pytest.raises(DatasetError) as error:
-            check(inspect(parts, FileIndex(None), VIEWER), "photos", skip_broken)
+            check_audit(audit_images(parts, FileIndex(None), VIEWER), "photos", skip_broken)
         assert error.value.code == "dataset.ranges_differ"
         assert error.value.values["ranges"] == [(0, 255), (0, 1)]
     asked = Decoding(range=(0, 255))
-    found = inspect(parts, FileIndex(tmp_path / "files.db"), asked)
-    check(found, "photos", skip_broken=False)
+    found = audit_images(parts, FileIndex(tmp_path / "files.db"), asked)
+    check_audit(found, "photos", skip_broken=False)
     assert found.spans == {(0, 255): 4}
-    assert inspect(parts, FileIndex(tmp_path / "files.db"), asked) == found
-    check(
-        inspect(parts, FileIndex(None), Decoding(like="torchvision")), "photos", skip_broken=False
+    assert audit_images(parts, FileIndex(tmp_path / "files.db"), asked) == found
+    check_audit(
+        audit_images(parts, FileIndex(None), Decoding(like="torchvision")),
+        "photos",
+        skip_broken=False,
     )
 
 
 def test_a_range_that_is_unknown_is_a_problem_of_the_image(tmp_path):
     parts = split_of(tmp_path, [tiff(of_type("i2", 4000)), tiff(of_type("u2", 4000))])
-    found = inspect(parts, FileIndex(None), VIEWER)
+    found = audit_images(parts, FileIndex(None), VIEWER)
     assert [problem.row for problem in found.problems] == [0]
     assert (found.dark, found.deep) == (1, 2)
-    assert not inspect(parts, FileIndex(None), Decoding(range=(0, 4000))).problems
+    assert not audit_images(parts, FileIndex(None), Decoding(range=(0, 4000))).problems
 
 
 @pytest.mark.parametrize("value", ["5", "1..1", "2..1", "a..b", "..5", "0..inf", "nan..1", ""])

@@ -9,7 +9,7 @@ from torch import nn
 from headstart import datasets, features, files, models
 from headstart.context import ProgressReporter, RunContext, default_cache
 from headstart.datasets import ArrayImages, FileImages, JoinedImages
-from headstart.datasets.ahead import ahead
+from headstart.datasets.images import map_ahead
 from headstart.devices import fast_bfloat16, resolve_device
 from headstart.errors import BrokenImageError, DeviceError, DiskFullError, FeatureError
 from headstart.features import FeatureRequest, extract
@@ -389,7 +389,7 @@ def test_decoding_runs_a_bounded_number_of_items_ahead():
         started.append(item)
         return item * 2
 
-    values = ahead(slow, range(100), depth=3)
+    values = map_ahead(slow, range(100), depth=3)
     assert next(values) == 0
     assert len(started) <= 4
     assert list(values) == [2 * i for i in range(1, 100)]
@@ -402,7 +402,7 @@ def test_an_error_while_decoding_ahead_arrives():
         return item
 
     with pytest.raises(InterruptedExtractionError):
-        list(ahead(fail, range(10)))
+        list(map_ahead(fail, range(10)))
 
 
 def test_a_decoder_names_what_it_skipped(tmp_path):

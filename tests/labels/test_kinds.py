@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 from headstart import metrics
-from headstart.labels import kind_of
-from headstart.labels.kinds import KINDS
+from headstart.labels import KINDS, kind_of
 from headstart.spec import Metric
 
 CLASSES = ("cat", "dog", "person")

@@ -6,8 +6,8 @@ import pytest
 from conftest import write_folder
 from headstart import datasets, methods, models
 from headstart.context import default_cache
-from headstart.datasets.adopted import Place, adopt
 from headstart.datasets.archives import READERS
+from headstart.datasets.sources.study import Place, adopt
 from headstart.spec import Trial
 from headstart.store import ResultStore
 from headstart.study import Outlook, Study, matrix_rate, outlook

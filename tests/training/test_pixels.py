@@ -8,8 +8,7 @@ import torch
 
 from headstart.context import ProgressReporter
 from headstart.datasets import ArrayImages
-from headstart.datasets.image_cache import PreparedForm
-from headstart.datasets.image_cache_prepare import prepare_images
+from headstart.datasets.image_cache import PreparedForm, prepare_images
 from headstart.errors import BrokenImageError
 from headstart.training import pixels as module
 from headstart.training.pixels import AHEAD, MappedPixels, ResidentPixels, fits, load_pixels

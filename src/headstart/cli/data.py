@@ -57,7 +57,7 @@ def verify_and_show(name: str, *, json: bool) -> None:
         json_module.dumps(_record(checked), indent=1) if json else "\n".join(_facts(checked))
     )
     # Last, so that a script finds all that was said and an exit code besides.
-    datasets.check(checked.audit, checked.name, skip_broken=False)
+    datasets.check_audit(checked.audit, checked.name, skip_broken=False)
 
 
 def show_splits(name: str, export: Path | None) -> None:
@@ -85,7 +85,7 @@ def show_splits(name: str, export: Path | None) -> None:
 
 def write_dataset_page(name: str, out: Path | None) -> None:
     """Write the page that shows images of every class in each split."""
-    from headstart.datasets.page import dataset_page
+    from headstart.datasets.audit_page import dataset_page
 
     writable_folder((out or Path()).parent)
     with _watched() as reporter:
@@ -152,7 +152,7 @@ def _facts(checked: VerifiedDataset) -> list[str]:
         "metric": loaded.metric,
         "splits": loaded.split_rule,
         "content": loaded.manifest.revision,
-        "verified": datasets.verified(checked),
+        "verified": datasets.published_note(checked),
         "place": checked.place,
     }
     lines = [f"  {name:<12}{text}" for name, text in facts.items() if text]

@@ -1,5 +1,14 @@
 """Sources, splits and manifests: from a name to examples that are what they claim."""
 
+from headstart.datasets.audit import (
+    VerifiedDataset,
+    check_audit,
+    check_images,
+    data_warnings,
+    published_note,
+    verify,
+    warnings_of,
+)
 from headstart.datasets.catalogue import (
     EMBEDDED,
     all_images,
@@ -8,19 +17,10 @@ from headstart.datasets.catalogue import (
     find,
     load,
     names,
+    prepare_dataset,
     presence,
 )
-from headstart.datasets.checking import (
-    VerifiedDataset,
-    check_images,
-    data_warnings,
-    verified,
-    verify,
-    warnings_of,
-)
-from headstart.datasets.dataset_prepare import prepare_dataset
 from headstart.datasets.images import ArrayImages, Decodable, FileImages, Images, JoinedImages
-from headstart.datasets.inspection import check
 from headstart.datasets.sources import Description
 from headstart.datasets.splits import SealedTest, Split, Splits
 
@@ -37,7 +37,7 @@ __all__ = [
     "Splits",
     "VerifiedDataset",
     "all_images",
-    "check",
+    "check_audit",
     "check_images",
     "data_warnings",
     "describe",
@@ -47,7 +47,7 @@ __all__ = [
     "names",
     "prepare_dataset",
     "presence",
-    "verified",
+    "published_note",
     "verify",
     "warnings_of",
 ]

@@ -2,24 +2,46 @@
 
 A file counts as unchanged while path, size and time of modification are the same. One that was
 modified in the last seconds is not remembered: it could change once more within a tick of the file
-system's clock.
+system's clock. What was found is kept in a database, or in memory.
 """
 
 import hashlib
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from dataclasses import fields
+from operator import attrgetter
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import PIL
 
 from headstart.datasets.image_info import ImageInfo, inspect_image
-from headstart.datasets.records import DatabaseRecords, Key, MemoryRecords, Record
 from headstart.files import md5_file, sha256_file, storage_error, storage_errors, unusable
 
-__all__ = ["Advance", "FileIndex", "Fingerprint"]
+__all__ = [
+    "Advance",
+    "DatabaseRecords",
+    "FileIndex",
+    "Fingerprint",
+    "Key",
+    "MemoryRecords",
+    "Record",
+]
 
+# Raised when `inspect_image` comes to say something else. Another Pillow may know other formats.
+VERSION = f"3, Pillow {PIL.__version__}"
+WAIT_SECONDS = 30
+FIELDS = tuple(field.name for field in fields(ImageInfo))
+# Of a table of its own: older versions of this program keep other columns in "files".
+TABLE = "seen"
+FLAGS = tuple(field.name for field in fields(ImageInfo) if field.type is bool)
+COLUMNS = ("path", "place", "version", "size", "modified", *FIELDS)
+# SQLite before 3.32 takes 999 variables in one query.
+MOST_VARIABLES = 900
 # Told how many images more are done.
 Advance = Callable[[int], None]
 
@@ -29,6 +51,121 @@ IMAGE, BYTES, PUBLISHED = -1, -2, -3
 TICK_NS = 2_000_000_000
 # So much work an interrupt may lose.
 BATCH = 1000
+
+
+class Key(NamedTuple):
+    """What was looked at: a file's path, absolute, and the place of an image inside it.
+
+    The path is bytes: a file's name need not be text. Negative places are kinds of look at the
+    file itself.
+    """
+
+    path: bytes
+    place: int
+
+    @classmethod
+    def of(cls, path: Path, place: int) -> "Key":
+        """Name a file by its absolute path."""
+        return cls(os.fsencode(path if path.is_absolute() else path.absolute()), place)
+
+
+class Record(NamedTuple):
+    """What was info in a file of this size, in bytes, and time of modification, in ns.
+
+    Of images that are made of several files, `modified` is any number that tells their state.
+    """
+
+    size: int
+    modified: int
+    info: ImageInfo
+
+
+class MemoryRecords:
+    """Records that last as long as this object."""
+
+    def __init__(self) -> None:
+        self._records: dict[Key, Record] = {}
+
+    def recall(self, keys: Collection[Key]) -> dict[Key, Record]:
+        """Return what is known of these keys."""
+        return {key: self._records[key] for key in keys if key in self._records}
+
+    def keep(self, records: Mapping[Key, Record]) -> None:
+        """Remember."""
+        self._records.update(records)
+
+
+class DatabaseRecords:
+    """Records in an SQLite file that several processes may use at once.
+
+    Parameters
+    ----------
+    path
+        The file; made, with its folder, when it is not there.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def recall(self, keys: Collection[Key]) -> dict[Key, Record]:
+        """Return what is known of these keys.
+
+        Raises
+        ------
+        sqlite3.Error, OSError
+            A file that cannot be used, or is no database.
+        """
+        wanted = set(keys)
+        paths = sorted({key.path for key in wanted})
+        first = min((key.place for key in wanted), default=0)
+        last = max((key.place for key in wanted), default=0)
+        found = {}
+        with self._session() as connection:
+            for start in range(0, len(paths), MOST_VARIABLES):
+                some = paths[start : start + MOST_VARIABLES]
+                rows = connection.execute(
+                    f"SELECT * FROM {TABLE} WHERE path IN ({', '.join('?' * len(some))}) "  # noqa: S608
+                    "AND version = ? AND place BETWEEN ? AND ?",
+                    (*some, VERSION, first, last),
+                )
+                for path, place, _, size, modified, *info in rows:
+                    found[Key(path, place)] = Record(size, modified, _as_info(info))
+        return {key: found[key] for key in found.keys() & wanted}
+
+    def keep(self, records: Mapping[Key, Record]) -> None:
+        """Remember, in one transaction.
+
+        Raises
+        ------
+        sqlite3.Error, OSError
+            A file that cannot be written, or is no database.
+        """
+        values_of = attrgetter(*FIELDS)
+        rows = [
+            (*key, VERSION, record.size, record.modified, *values_of(record.info))
+            for key, record in records.items()
+        ]
+        marks = ", ".join("?" * len(COLUMNS))
+        with self._session() as connection, connection:
+            connection.executemany(f"REPLACE INTO {TABLE} VALUES ({marks})", rows)  # noqa: S608
+
+    @contextmanager
+    def _session(self) -> Iterator[sqlite3.Connection]:
+        """Connect for a moment: the object may go to other threads and processes."""
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        # No write-ahead log: it does not work on network drives, where caches often are.
+        with closing(sqlite3.connect(self._path, timeout=WAIT_SECONDS)) as connection:
+            connection.execute(
+                f"CREATE TABLE IF NOT EXISTS {TABLE} ({', '.join(COLUMNS)}, "
+                "PRIMARY KEY (path, place)) WITHOUT ROWID"
+            )
+            yield connection
+
+
+def _as_info(row: list[Any]) -> ImageInfo:
+    """Make a ImageInfo of its columns; SQLite gives truth values as numbers."""
+    values = dict(zip(FIELDS, row, strict=True))
+    return ImageInfo(**values | {name: bool(values[name]) for name in FLAGS})
 
 
 class Fingerprint(NamedTuple):
@@ -44,7 +181,7 @@ class Fingerprint(NamedTuple):
     modified: int
 
 
-class _Asked(NamedTuple):
+class _Lookup(NamedTuple):
     """What is to be looked at; known where size and state are those that were kept."""
 
     key: Key
@@ -107,8 +244,8 @@ class FileIndex:
         """
         path = os.fsencode(fingerprint.name)
         stamp = (fingerprint.n_bytes, fingerprint.state, fingerprint.modified)
-        asked = [_Asked(Key(path, row), *stamp) for row in rows]
-        return self._through(asked, lambda i: look(rows[i]), advance)
+        lookups = [_Lookup(Key(path, row), *stamp) for row in rows]
+        return self._through(lookups, lambda i: look(rows[i]), advance)
 
     def _digests(
         self,
@@ -122,7 +259,7 @@ class FileIndex:
                 return ImageInfo(digest(paths[row]), paths[row].stat().st_size)
 
         found = self._through(_stamped([(path, kind) for path in paths]), look, advance)
-        return [seen.sha256 for seen in found]
+        return [info.sha256 for info in found]
 
     def inspect_files(
         self, paths: Sequence[Path], advance: Advance | None = None
@@ -178,38 +315,38 @@ class FileIndex:
         StorageError
             The file is missing or cannot be read.
         """
-        asked = _stamped([(container, row) for row in rows])
-        return self._through(asked, lambda i: inspect_image(content(rows[i])), advance)
+        lookups = _stamped([(container, row) for row in rows])
+        return self._through(lookups, lambda i: inspect_image(content(rows[i])), advance)
 
     def _through(
         self,
-        asked: Sequence[_Asked],
+        lookups: Sequence[_Lookup],
         look: Callable[[int], ImageInfo],
         advance: Advance | None = None,
     ) -> list[ImageInfo]:
         """Return what was seen at these places; `look` takes the index of one that is not known."""
         settled = time.time_ns() - TICK_NS
-        known = self._recall([one.key for one in asked])
+        known = self._recall([one.key for one in lookups])
         fresh = [
             index
-            for index, (key, size, state, _) in enumerate(asked)
+            for index, (key, size, state, _) in enumerate(lookups)
             if key not in known or known[key][:2] != (size, state)
         ]
         if advance:
-            advance(len(asked) - len(fresh))
+            advance(len(lookups) - len(fresh))
         for start in range(0, len(fresh), BATCH):
             batch = fresh[start : start + BATCH]
             looked, lasting = {}, {}
-            for index, seen in zip(batch, _in_threads(look, batch), strict=True):
-                key, size, state, modified = asked[index]
-                looked[key] = Record(size, state, seen)
+            for index, info in zip(batch, _in_threads(look, batch), strict=True):
+                key, size, state, modified = lookups[index]
+                looked[key] = Record(size, state, info)
                 if modified < settled:
                     lasting[key] = looked[key]
                 if advance:
                     advance(1)
             known |= looked
             self._keep(lasting)
-        return [known[one.key].seen for one in asked]
+        return [known[one.key].info for one in lookups]
 
     def _recall(self, keys: Sequence[Key]) -> dict[Key, Record]:
         try:
@@ -242,10 +379,10 @@ def _kind(path: Path) -> str:
         raise storage_error(path, error, reading=True) from error
 
 
-def _stamped(places: Sequence[tuple[Path, int]]) -> list[_Asked]:
+def _stamped(places: Sequence[tuple[Path, int]]) -> list[_Lookup]:
     """Ask for places in files by size and time of modification; a container is asked once."""
     states: dict[Path, os.stat_result] = {}
-    asked = []
+    lookups = []
     for path, place in places:
         if path not in states:
             try:
@@ -254,8 +391,8 @@ def _stamped(places: Sequence[tuple[Path, int]]) -> list[_Asked]:
                 raise storage_error(path, error, reading=True) from error
         state = states[path]
         time_ns = state.st_mtime_ns
-        asked.append(_Asked(Key.of(path, place), state.st_size, time_ns, time_ns))
-    return asked
+        lookups.append(_Lookup(Key.of(path, place), state.st_size, time_ns, time_ns))
+    return lookups
 
 
 def _in_threads(look: Callable[[int], ImageInfo], items: Sequence[int]) -> Iterator[ImageInfo]:

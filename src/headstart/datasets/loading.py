@@ -14,9 +14,8 @@ from headstart.datasets.file_index import FileIndex
 from headstart.datasets.images import EncodedImages, FileImages
 from headstart.datasets.manifest import Manifest, check_manifest, make_manifest
 from headstart.datasets.naming import listed
-from headstart.datasets.raw_dataset import RawDataset
 from headstart.datasets.sources import SOURCES
-from headstart.datasets.splits import Split
+from headstart.datasets.splits import RawDataset, Split
 from headstart.errors import DatasetError, ManifestError
 from headstart.files import name_in_text
 from headstart.labels import LabelKind, kind_of

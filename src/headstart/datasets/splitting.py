@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from headstart.datasets.raw_dataset import RawDataset
-from headstart.datasets.splits import Split
+from headstart.datasets.splits import RawDataset, Split
 from headstart.errors import DatasetError
 from headstart.labels import hold_out
 from headstart.spec import digest

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from headstart import models
 from headstart.context import RunContext
 from headstart.datasets import Decodable, JoinedImages, Splits
-from headstart.datasets.ahead import ahead
+from headstart.datasets.images import map_ahead
 from headstart.errors import FeatureError
 from headstart.features.feature_table import Block, Features, Table
 from headstart.features.preprocess import Decoder
@@ -196,7 +196,7 @@ def _extract(
         context.reporter.advance(len(request.rows) - len(places))
         size = extractor.batch_size
         batches = [places[i : i + size].tolist() for i in range(0, len(places), size)]
-        for some, batch in zip(batches, ahead(decoder, batches), strict=True):
+        for some, batch in zip(batches, map_ahead(decoder, batches), strict=True):
             values = extractor(batch.pixels)
             values[list(batch.broken)] = np.nan
             _check_finite(model, request.images, some, values, batch.broken, request.precision)

@@ -21,7 +21,7 @@ from pydantic import (
 from headstart import metrics, models
 from headstart.clock import Clock
 from headstart.context import RunContext, TrainingProgress
-from headstart.datasets.image_cache_prepare import bytes_needed
+from headstart.datasets.image_cache import bytes_needed
 from headstart.errors import TrainingError
 from headstart.labels import kind_of
 from headstart.methods.base import ResourceEstimate, TestScores

@@ -11,8 +11,7 @@ import numpy.typing as npt
 from headstart import datasets
 from headstart.context import ProgressReporter, RunContext
 from headstart.datasets import JoinedImages, Splits
-from headstart.datasets.image_cache import PreparedForm, PreparedImages
-from headstart.datasets.image_cache_prepare import prepare_images
+from headstart.datasets.image_cache import PreparedForm, PreparedImages, prepare_images
 from headstart.errors import DatasetError, TrainingError
 from headstart.labels import kind_of
 from headstart.spec import Crop, Dataset, Model, TrainingConfig

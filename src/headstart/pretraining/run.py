@@ -7,7 +7,7 @@ import numpy as np
 
 from headstart import datasets, metrics, models
 from headstart.context import RunContext
-from headstart.datasets.image_cache_prepare import bytes_needed
+from headstart.datasets.image_cache import bytes_needed
 from headstart.errors import TrainingError
 from headstart.files import check_free_space, locked, writable_folder
 from headstart.methods.training_images import TrainingImages

@@ -8,8 +8,8 @@ from types import SimpleNamespace
 import pytest
 
 from headstart import datasets
-from headstart.datasets.adopted import adopted, place_of
 from headstart.datasets.archives import READERS
+from headstart.datasets.sources.study import adopted, place_of
 from hub_files import write_copy
 from refusals import ended
 

@@ -9,10 +9,10 @@ from PIL import Image
 
 from conftest import require, write_folder
 from headstart.context import ProgressReporter
-from headstart.datasets.checking import data_warnings, verify
+from headstart.datasets.audit import data_warnings, verify
 from headstart.datasets.dataset_name import DatasetName
 from headstart.datasets.sources.folder import FolderSource
-from headstart.datasets.sources.walking import class_folders
+from headstart.datasets.sources.own_files import class_folders
 from headstart.errors import BrokenImageError, DatasetError
 from refusals import refused
 

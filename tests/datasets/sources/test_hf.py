@@ -14,7 +14,7 @@ import pytest
 from headstart import datasets
 from headstart.context import ProgressReporter
 from headstart.datasets.dataset_name import DatasetName
-from headstart.datasets.parquet_images import ParquetImages
+from headstart.datasets.parquet_dataset import ParquetImages
 from headstart.datasets.sources.hf import HubSource
 from hub_files import write_images
 from refusals import refused

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from headstart.datasets.dataset_name import DatasetName
-from headstart.datasets.parquet_images import ParquetImages
+from headstart.datasets.parquet_dataset import ParquetImages
 from headstart.datasets.sources.table import TableSource
 from headstart.errors import DatasetError, DatasetMissingError
 from hub_files import IMAGE, encoded

@@ -17,7 +17,7 @@ from headstart.context import ProgressReporter
 from headstart.datasets import fashion_mnist
 from headstart.datasets.dataset_name import DatasetName
 from headstart.datasets.file_index import FileIndex, Fingerprint
-from headstart.datasets.indexed_images import IndexedImages
+from headstart.datasets.images import IndexedImages
 from headstart.datasets.sources.torchvision import TorchvisionSource
 from headstart.spec import Decoding
 from refusals import refused

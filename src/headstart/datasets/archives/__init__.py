@@ -31,7 +31,7 @@ from headstart.datasets.archives.published import (
     published_facts,
     without_missing,
 )
-from headstart.datasets.raw_dataset import RawDataset
+from headstart.datasets.splits import RawDataset
 from headstart.errors import DatasetError, NotUnpackedError
 
 __all__ = [

@@ -17,8 +17,7 @@ import numpy.typing as npt
 
 from headstart.datasets.archives.list_files import invalid_file, read_content, unpacked
 from headstart.datasets.images import ArrayImages
-from headstart.datasets.raw_dataset import RawDataset
-from headstart.datasets.splits import Split
+from headstart.datasets.splits import RawDataset, Split
 from headstart.errors import DatasetError
 
 __all__ = ["read_cifar10", "read_cifar100"]

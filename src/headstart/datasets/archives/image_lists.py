@@ -43,8 +43,7 @@ from headstart.datasets.archives.list_files import (
     unpacked,
 )
 from headstart.datasets.images import FileImages
-from headstart.datasets.raw_dataset import RawDataset
-from headstart.datasets.splits import Split
+from headstart.datasets.splits import RawDataset, Split
 from headstart.errors import DatasetMissingError
 from headstart.files import storage_errors
 

@@ -25,8 +25,7 @@ from headstart.datasets.archives.list_files import (
     unpacked,
     whole_numbers,
 )
-from headstart.datasets.raw_dataset import RawDataset
-from headstart.datasets.splits import Split
+from headstart.datasets.splits import RawDataset, Split
 from headstart.errors import DatasetMissingError
 
 __all__ = ["read_flowers102", "read_stanford_cars"]

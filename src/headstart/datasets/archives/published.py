@@ -21,8 +21,7 @@ from pydantic import Field, PositiveInt, model_validator
 
 from headstart.datasets.images import FileImages
 from headstart.datasets.manifest import differs
-from headstart.datasets.raw_dataset import RawDataset
-from headstart.datasets.splits import Split
+from headstart.datasets.splits import RawDataset, Split
 from headstart.errors import UnknownNameError
 from headstart.labels import balanced_subset, hold_out_exactly
 from headstart.spec import Sizes, digest, plain_name

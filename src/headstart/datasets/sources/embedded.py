@@ -26,9 +26,8 @@ from headstart.datasets.drawings import Drawings
 from headstart.datasets.file_index import FileIndex
 from headstart.datasets.kept import keep
 from headstart.datasets.manifest import Manifest
-from headstart.datasets.raw_dataset import RawDataset
 from headstart.datasets.sources.base import Description, Presence, Source
-from headstart.datasets.splits import Split
+from headstart.datasets.splits import RawDataset, Split
 from headstart.spec import Sizes
 
 __all__ = ["EMBEDDED", "EmbeddedSource"]

@@ -30,27 +30,24 @@ from headstart.datasets.naming import (
     read_split_names,
     understood,
 )
-from headstart.datasets.raw_dataset import LOOSE, RawDataset
 from headstart.datasets.sources.base import Description, Presence, Source
-from headstart.datasets.sources.cells import SUFFIXES
-from headstart.datasets.sources.parts import (
+from headstart.datasets.sources.own_files import (
     SAVE_AS_CSV,
+    class_folders,
+    count_loose,
     ending,
     files_said,
+    filled_folders,
+    images_in,
+    is_image,
+    is_users,
     not_there,
     own_title,
     remedy_for,
 )
 from headstart.datasets.sources.table import is_table
-from headstart.datasets.sources.walking import (
-    class_folders,
-    count_loose,
-    filled_folders,
-    images_in,
-    is_image,
-    is_users,
-)
-from headstart.datasets.splits import Split
+from headstart.datasets.sources.table_columns import SUFFIXES
+from headstart.datasets.splits import LOOSE, RawDataset, Split
 from headstart.errors import DatasetError
 from headstart.files import name_in_text, path_of, storage_errors
 

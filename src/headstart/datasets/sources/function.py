@@ -20,10 +20,9 @@ from headstart.datasets.naming import (
     sorted_classes,
     understood,
 )
-from headstart.datasets.raw_dataset import RawDataset
 from headstart.datasets.sources.base import Description, Presence, Source
-from headstart.datasets.sources.parts import require_files
-from headstart.datasets.splits import Split
+from headstart.datasets.sources.own_files import require_files
+from headstart.datasets.splits import RawDataset, Split
 from headstart.errors import DatasetError, DatasetMissingError
 from headstart.files import sha256_file, storage_errors
 from headstart.functions import call_function, is_function, locate_function

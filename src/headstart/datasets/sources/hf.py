@@ -19,15 +19,15 @@ from headstart.context import ProgressReporter
 from headstart.datasets.dataset_name import DatasetName
 from headstart.datasets.hub_splits import README, Choice, parquet_names, parts_of
 from headstart.datasets.parquet_dataset import has_several_classes, read
-from headstart.datasets.raw_dataset import RawDataset
 from headstart.datasets.sources.base import Description, Presence, Source
-from headstart.datasets.sources.parts import (
+from headstart.datasets.sources.own_files import (
     ARCHIVES,
     contents,
     files_said,
     is_image_name,
     own_title,
 )
+from headstart.datasets.splits import RawDataset
 from headstart.errors import DatasetError, DatasetMissingError, StorageError, StudyError
 from headstart.files import replaced, storage_errors
 from headstart.hub import (

@@ -1,18 +1,23 @@
-"""The twelve datasets of the study, from the creators' archives or the hub's copies of them."""
+"""The twelve datasets of the study, from the creators' archives or the hub's copies of them.
 
+Where such a dataset is on this machine is recorded once, and remembered.
+"""
+
+import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from headstart.context import ProgressReporter
-from headstart.datasets.adopted import Place, adopt, adopted, default_folder, place_of
 from headstart.datasets.archives import (
     INCOMPLETE,
     READERS,
     Facts,
     check_published,
     facts_of,
+    is_archive,
     protocol_splits,
     published_facts,
     without_missing,
@@ -21,15 +26,16 @@ from headstart.datasets.dataset_name import DatasetName
 from headstart.datasets.hub_splits import Choice
 from headstart.datasets.manifest import PublishedFile, find_published
 from headstart.datasets.parquet_dataset import read_hub_copy
-from headstart.datasets.raw_dataset import RawDataset
 from headstart.datasets.sources.base import Description, Presence, Source
 from headstart.datasets.sources.hf import fetch_snapshot
 from headstart.datasets.sources.torchvision import download
-from headstart.datasets.splits import Split
+from headstart.datasets.splits import RawDataset, Split
 from headstart.errors import DatasetError, DatasetMissingError, StudyError
+from headstart.files import replaced, storage_errors, writable_folder
 
-__all__ = ["StudySource"]
+__all__ = ["Place", "StudySource", "adopt", "adopted", "default_folder", "place_of"]
 
+Form = Literal["archive", "hub"]
 # How often a class of torchvision has to be made, and with what, to download everything: once as it
 # is, unless said here.
 CALLS: Mapping[str, tuple[Mapping[str, Any], ...]] = MappingProxyType(
@@ -42,6 +48,57 @@ CALLS: Mapping[str, tuple[Mapping[str, Any], ...]] = MappingProxyType(
 )
 # What a copy on the hub calls train that holds the creators' validation set too.
 UNDIVIDED = "train+validation"
+
+
+@dataclass(frozen=True)
+class Place:
+    """A folder, and whether it holds the creators' archive or Parquet files of the hub."""
+
+    folder: Path
+    form: Form = "archive"
+
+
+def place_of(name: str, folder: Path) -> Place:
+    """Report whether a folder holds the creators' archive or a copy of the hub.
+
+    A table of somebody's may lie in an archive, so Parquet files alone do not tell.
+    """
+    copy = any(folder.rglob("*.parquet")) and not is_archive(name, folder)
+    return Place(folder, "hub" if copy else "archive")
+
+
+def default_folder(name: str, cache: Path) -> Path:
+    """Where a download of a dataset goes."""
+    return cache / "datasets" / name
+
+
+def adopt(name: str, place: Place, cache: Path) -> None:
+    """Remember where a dataset is."""
+    file = _record(name, cache)
+    writable_folder(file.parent)
+    record = {"folder": str(place.folder.resolve()), "form": place.form}
+    with replaced(file) as temporary:
+        temporary.write_text(json.dumps(record, indent=1))
+
+
+def adopted(name: str, cache: Path) -> Place | None:
+    """Return where a dataset is, if that was ever said."""
+    file = _record(name, cache)
+    if not file.is_file():
+        return None
+    with storage_errors(file, reading=True):
+        content = file.read_bytes()
+    try:
+        record = json.loads(content)
+        form: Form = "hub" if record["form"] == "hub" else "archive"
+        return Place(Path(record["folder"]), form)
+    # A record that is damaged is no record: the dataset can be adopted again.
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def _record(name: str, cache: Path) -> Path:
+    return cache / "datasets" / f"{name}.place.json"
 
 
 class StudySource(Source):

@@ -21,19 +21,8 @@ from headstart.datasets.naming import (
     shown,
     sorted_classes,
 )
-from headstart.datasets.raw_dataset import RawDataset, number_groups
 from headstart.datasets.sources.base import Description, Presence, Source
-from headstart.datasets.sources.cells import SUFFIXES, Table, cell_text, filled
-from headstart.datasets.sources.columns import (
-    FLAGS,
-    LABELS,
-    PATHS,
-    Parts,
-    flag_columns,
-    one_of,
-    parts_of_rows,
-)
-from headstart.datasets.sources.parts import (
+from headstart.datasets.sources.own_files import (
     find_files,
     from_root,
     is_there,
@@ -41,7 +30,20 @@ from headstart.datasets.sources.parts import (
     require_files,
     start_of,
 )
-from headstart.datasets.splits import Split
+from headstart.datasets.sources.table_columns import (
+    FLAGS,
+    LABELS,
+    PATHS,
+    SUFFIXES,
+    Parts,
+    Table,
+    cell_text,
+    filled,
+    flag_columns,
+    one_of,
+    parts_of_rows,
+)
+from headstart.datasets.splits import RawDataset, Split, number_groups
 from headstart.errors import DatasetError
 from headstart.files import name_in_text, path_of, unusable
 
@@ -304,7 +306,7 @@ def _images(columns: _Columns, root: str, notes: list[str]) -> list[Path] | Imag
     table, column = columns.table, columns.path
     cells: Sequence[Any]
     if table.header[column] == "image":
-        from headstart.datasets.parquet_images import ParquetImages, kept_paths
+        from headstart.datasets.parquet_dataset import ParquetImages, kept_paths
 
         kept = kept_paths(table.path, column)
         if kept is None:

@@ -23,10 +23,9 @@ from PIL import Image
 
 from headstart.context import ProgressReporter
 from headstart.datasets.dataset_name import DatasetName
-from headstart.datasets.indexed_images import IndexedImages, fingerprint_of, first_line
-from headstart.datasets.raw_dataset import RawDataset
+from headstart.datasets.images import IndexedImages, fingerprint_of, first_line
 from headstart.datasets.sources.base import Description, Presence, Source
-from headstart.datasets.splits import Split
+from headstart.datasets.splits import RawDataset, Split
 from headstart.errors import (
     DatasetError,
     DatasetMissingError,

@@ -1,15 +1,18 @@
-"""A dataset proven to be what it claims, and its images looked at, before anything is measured."""
+"""A dataset before a network runs: proven to be what it claims, and every image audited."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
 from headstart.context import ProgressReporter
 from headstart.datasets.dataset_name import DatasetName
-from headstart.datasets.file_index import FileIndex
-from headstart.datasets.inspection import AuditReport, check, inspect
+from headstart.datasets.decode import over_limit
+from headstart.datasets.file_index import Advance, FileIndex
+from headstart.datasets.image_info import ImageInfo
 from headstart.datasets.loading import (
     LoadedDataset,
     clear_loaded,
@@ -19,23 +22,33 @@ from headstart.datasets.loading import (
 )
 from headstart.datasets.manifest import PublishedFile, check_published_files
 from headstart.datasets.naming import alike_classes, listed
-from headstart.datasets.raw_dataset import ICLOUD, LOOSE
+from headstart.datasets.samples import Span, UnsupportedSamplesError, range_of
 from headstart.datasets.sources import SOURCES, Source, located
-from headstart.datasets.sources.parts import CONVERTIBLE
+from headstart.datasets.sources.own_files import CONVERTIBLE
+from headstart.datasets.splits import ICLOUD, LOOSE, Split
+from headstart.errors import DatasetError
 from headstart.labels import kind_of
 from headstart.spec import Dataset, Decoding
 
 __all__ = [
+    "AuditReport",
     "DataWarning",
+    "Duplicate",
+    "Problem",
     "VerifiedDataset",
+    "audit_images",
+    "check_audit",
     "check_images",
     "data_warnings",
     "decoding_notes",
-    "verified",
+    "published_note",
     "verify",
     "warnings_of",
 ]
 
+LISTED, SPANS = 10, 3
+# The values of 16 bits; images whose largest is under an eighth of it are nearly black.
+FULL, DARK = (0.0, 65535.0), 8
 # Of pairs of identical images, and of kinds of files, named in a note; `headstart datasets verify
 # --json` has them all.
 NAMED = 3
@@ -43,6 +56,236 @@ NAMED = 3
 
 # What programs write where a label is missing, in small letters.
 NO_VALUE = frozenset(("nan", "na", "n/a", "<na>", "#n/a", "null", "none", "nat", "undefined"))
+
+
+class Problem(NamedTuple):
+    """An image that does not do.
+
+    `row` is its place in the split that was inspected; `where` names it, `reason` says what is
+    wrong.
+    """
+
+    split: str
+    row: int
+    where: str
+    reason: str
+
+
+class Duplicate(NamedTuple):
+    """An image whose very bytes are also in an earlier split."""
+
+    split: str
+    where: str
+    other_split: str
+    other_where: str
+
+
+@dataclass(frozen=True)
+class AuditReport:
+    """What was found in the images of a dataset.
+
+    Parameters
+    ----------
+    n_images
+        How many were looked at.
+    problems
+        Images that do not do, in order.
+    duplicates
+        Identical files in two splits: for each image, the first with its bytes in an earlier split.
+        Files with a problem do not count.
+    conflicts
+        How many contents have different labels within a split.
+    turned, transparent, deep, animated
+        How many images the choice of a decoding touches: EXIF turns them; they have an alpha
+        channel or a transparent colour; they are grey with more than 8 bits a pixel; they have
+        several frames, of which the first is taken.
+    extra_bands
+        How many images have bands beside the colours and their opacity, which are not used.
+    spans
+        The values that are black and white -> how many images are scaled by them.
+    guessed
+        The same, of images whose values alone say which they are (floating point), or whose file
+        declares them: these have to agree.
+    dark, dark_high
+        How many greyscale images of 16 bits have values under an eighth of these alone, and the
+        largest value of all such images.
+    largest
+        Pixels of the largest image.
+    too_large
+        How many images are over the limit on pixels, all among the problems.
+    """
+
+    n_images: int
+    problems: tuple[Problem, ...]
+    duplicates: tuple[Duplicate, ...]
+    conflicts: int
+    turned: int
+    transparent: int
+    deep: int
+    animated: int
+    largest: int
+    too_large: int
+    extra_bands: int = 0
+    spans: Mapping[Span, int] = field(default_factory=dict)
+    guessed: Mapping[Span, int] = field(default_factory=dict)
+    dark: int = 0
+    dark_high: float = 0.0
+
+
+def audit_images(
+    parts: Mapping[str, Split],
+    file_index: FileIndex,
+    decoding: Decoding,
+    advance: Advance | None = None,
+) -> AuditReport:
+    """Look at all images of a dataset: headers, ends, digests; those that are known at no cost.
+
+    Parameters
+    ----------
+    parts
+        Splits by name, in the order in which they are listed.
+    file_index
+        What is known of files.
+    decoding
+        Says how many pixels an image may have.
+    advance
+        Told how many images more were looked at.
+
+    Raises
+    ------
+    StorageError
+        A file is missing or cannot be read.
+    """
+    seen = {name: part.images.info(file_index, advance) for name, part in parts.items()}
+    images = [image for some in seen.values() for image in some]
+    spans = _spans(images, decoding)
+    dark = [image.high or 0.0 for span, image in spans if span == FULL]
+    dark = [high for high in dark if high < FULL[1] / DARK]
+    return AuditReport(
+        n_images=len(images),
+        problems=tuple(
+            Problem(name, row, parts[name].images.where(row), reason)
+            for name, some in seen.items()
+            for row, image in enumerate(some)
+            if (reason := _problem(image, decoding))
+        ),
+        duplicates=_duplicates(parts, seen),
+        conflicts=sum(_count_conflicts(parts[name], some) for name, some in seen.items()),
+        turned=sum(image.turned for image in images),
+        transparent=sum(image.transparent for image in images),
+        deep=sum(image.deep for image in images),
+        animated=sum(image.frames > 1 for image in images),
+        largest=max((image.width * image.height for image in images), default=0),
+        too_large=sum(bool(_excess(image, decoding)) for image in images),
+        extra_bands=sum(image.extra for image in images),
+        spans=Counter(span for span, _ in spans),
+        guessed=Counter(
+            # An image that is black all over fits any range.
+            span
+            for span, image in spans
+            if not image.kind.startswith("uint") and image.high
+        ),
+        dark=len(dark),
+        dark_high=max(dark, default=0.0),
+    )
+
+
+def check_audit(audit: AuditReport, dataset_name: str, skip_broken: bool) -> None:
+    """Raise DatasetError with every problem, unless such images are to be left out.
+
+    The message says how many there are, what to do, and what is wrong with the first few.
+    Images of one dataset that would be scaled differently are refused in any case.
+    """
+    _check_spans(audit, dataset_name)
+    problems = audit.problems
+    if skip_broken or not problems:
+        return
+    limit = f" (?max_pixels={audit.largest} takes the {audit.too_large:,} too large)"
+    few = [f"{problem.split} {problem.where}: {problem.reason}" for problem in problems[:LISTED]]
+    if len(problems) > LISTED:
+        few.append(f"and {len(problems) - LISTED:,} more (headstart datasets verify lists all)")
+    raise DatasetError(
+        f"{len(problems):,} of {audit.n_images:,} images of dataset '{dataset_name}' cannot "
+        "be used: replace or remove them, or leave such images out and have them counted with "
+        f"--skip-broken{limit if audit.too_large else ''}: {'; '.join(few)}",
+        code="dataset.images_broken",
+        found=len(problems),
+    )
+
+
+def _check_spans(audit: AuditReport, dataset_name: str) -> None:
+    """Refuse images whose values are read by different rules: they could not be compared."""
+    if len(audit.guessed) < 2:
+        return
+    counts = sorted(audit.guessed.items(), key=lambda pair: -pair[1])
+    found = ", ".join(f"{low:g}..{high:g} ({n:,} images)" for (low, high), n in counts[:SPANS])
+    more = f" and {len(counts) - SPANS:,} more" if len(counts) > SPANS else ""
+    widest = min(low for low, _ in audit.guessed), max(high for _, high in audit.guessed)
+    raise DatasetError(
+        f"images of dataset '{dataset_name}' have different ranges of values: {found}{more}: pass "
+        f"the values that are black and white in all of them, for example "
+        f"?range={widest[0]:g}..{widest[1]:g}",
+        code="dataset.ranges_differ",
+        ranges=[span for span, _ in counts],
+    )
+
+
+def _spans(images: Iterable[ImageInfo], decoding: Decoding) -> list[tuple[Span, ImageInfo]]:
+    """Return how images are scaled, of those that are."""
+    if decoding.like == "torchvision":
+        return []
+    found = []
+    for image in images:
+        if image.problem:
+            continue
+        with suppress(UnsupportedSamplesError):
+            if span := image.span(decoding.range):
+                found.append((span, image))
+    return found
+
+
+def _problem(image: ImageInfo, decoding: Decoding) -> str:
+    """Return what is wrong with an image; "" where nothing is known to be."""
+    if reason := image.problem or _excess(image, decoding):
+        return reason
+    try:
+        if decoding.like == "viewer":
+            image.span(decoding.range)
+            if decoding.range and image.kind == "colour16":
+                range_of(image.samples, 0, 0, decoding.range)
+    except UnsupportedSamplesError as error:
+        return str(error)
+    return ""
+
+
+def _excess(image: ImageInfo, decoding: Decoding) -> str:
+    # The limit is on what a small file may unfold to: an array is there already.
+    return over_limit(image.width, image.height, decoding) if image.format else ""
+
+
+def _duplicates(
+    parts: Mapping[str, Split], seen: Mapping[str, list[ImageInfo]]
+) -> tuple[Duplicate, ...]:
+    firsts: dict[str, tuple[str, int]] = {}
+    found = []
+    for name, some in seen.items():
+        for row, image in enumerate(some):
+            if image.problem:
+                continue
+            split, first = firsts.setdefault(image.sha256, (name, row))
+            if split != name:
+                where, other = parts[name].images.where(row), parts[split].images.where(first)
+                found.append(Duplicate(name, where, split, other))
+    return tuple(found)
+
+
+def _count_conflicts(part: Split, seen: list[ImageInfo]) -> int:
+    labels: dict[str, set[bytes]] = {}
+    for label, image in zip(part.labels, seen, strict=True):
+        if not image.problem:
+            # As bytes: an image may have one label, or one for each class.
+            labels.setdefault(image.sha256, set()).add(label.tobytes())
+    return sum(len(different) > 1 for different in labels.values())
 
 
 class DataWarning(NamedTuple):
@@ -82,7 +325,7 @@ class VerifiedDataset:
 
 
 def verify(name: str, cache: Path, reporter: ProgressReporter) -> VerifiedDataset:
-    """Read a dataset, compare it with what is published, and look at every image.
+    """Read a dataset, compare it with what is published, and audit_loaded at every image.
 
     Raises
     ------
@@ -92,10 +335,10 @@ def verify(name: str, cache: Path, reporter: ProgressReporter) -> VerifiedDatase
     """
     clear_loaded()
     source, dataset_ref = located(name, cache)
-    return prove(source, dataset_ref, cache, reporter)
+    return verify_located(source, dataset_ref, cache, reporter)
 
 
-def prove(
+def verify_located(
     source: Source, dataset_ref: DatasetName, cache: Path, reporter: ProgressReporter
 ) -> VerifiedDataset:
     """Read a dataset, compare it and its files with what is published, look at every image."""
@@ -105,13 +348,13 @@ def prove(
     published = source.published_files(dataset_ref, cache)
     archives = check_published_files(dataset_ref.stem, published or (), file_index, reporter)
     manifest = loaded.manifest.model_copy(update={"archives": archives})
-    checked = look(
+    checked = audit_loaded(
         source, dataset_ref, replace(loaded, manifest=manifest), cache, reporter, file_index
     )
     return replace(checked, published=published)
 
 
-def look(
+def audit_loaded(
     source: Source,
     dataset_ref: DatasetName,
     loaded: LoadedDataset,
@@ -122,7 +365,7 @@ def look(
     """Look at every image of a dataset that was read."""
     total = sum(map(len, loaded.parts.values()))
     reporter.stage("looking at the images", total=total, unit="images")
-    audit = inspect(loaded.parts, file_index, dataset_ref.decoding, reporter.advance)
+    audit = audit_images(loaded.parts, file_index, dataset_ref.decoding, reporter.advance)
     title = dataset_ref.titled(source.describe(dataset_ref).title)
     place = source.presence(dataset_ref, cache).place
     return VerifiedDataset(title, place, loaded, audit, dataset_ref.decoding)
@@ -136,10 +379,10 @@ def check_images(dataset: Dataset, cache: Path, reporter: ProgressReporter) -> N
     DatasetError
         Images that cannot be used, all of them in one list; unless `skip_broken` leaves them out.
     """
-    checked = _looked_at(dataset, cache, reporter)
+    checked = _audited(dataset, cache, reporter)
     if checked is None:
         return
-    check(checked.audit, dataset.name, dataset.skip_broken)
+    check_audit(checked.audit, dataset.name, dataset.skip_broken)
     warned = [warning.text for warning in data_warnings(checked)]
     for line in (f"splits: {dataset.split_rule}", *checked.loaded.notes, *warned):
         reporter.note(f"{dataset.name}: {line}")
@@ -153,11 +396,11 @@ def warnings_of(dataset: Dataset, cache: Path) -> list[dict[str, str]]:
 # A trial follows the other on the same dataset.
 @lru_cache(maxsize=32)
 def _kept_warnings(dataset: str, cache: Path) -> tuple[DataWarning, ...]:
-    checked = _looked_at(Dataset.model_validate_json(dataset), cache, ProgressReporter())
+    checked = _audited(Dataset.model_validate_json(dataset), cache, ProgressReporter())
     return tuple(data_warnings(checked)) if checked else ()
 
 
-def _looked_at(dataset: Dataset, cache: Path, reporter: ProgressReporter) -> VerifiedDataset | None:
+def _audited(dataset: Dataset, cache: Path, reporter: ProgressReporter) -> VerifiedDataset | None:
     """Look at the images of a dataset that was found; None where its digest says all of them."""
     source = SOURCES[dataset.source]
     if not source.looks:
@@ -165,10 +408,10 @@ def _looked_at(dataset: Dataset, cache: Path, reporter: ProgressReporter) -> Ver
     reporter.stage("reading the dataset")
     loaded = loaded_dataset(dataset, cache)
     file_index = open_file_index(cache, reporter.note)
-    return look(source, DatasetName.of(dataset), loaded, cache, reporter, file_index)
+    return audit_loaded(source, DatasetName.of(dataset), loaded, cache, reporter, file_index)
 
 
-def verified(checked: VerifiedDataset) -> str:
+def published_note(checked: VerifiedDataset) -> str:
     """Return what else is proven of a published dataset, in words; "" for others."""
     if checked.published is None:
         return ""

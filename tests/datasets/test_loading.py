@@ -7,7 +7,7 @@ import pytest
 from headstart import datasets
 from headstart.context import ProgressReporter
 from headstart.datasets import ArrayImages, Split
-from headstart.datasets.checking import data_warnings, verify
+from headstart.datasets.audit import data_warnings, verify
 from headstart.datasets.dataset_name import DatasetName
 from headstart.datasets.loading import check_examples, loaded_dataset, read_dataset
 from headstart.labels import kind_of

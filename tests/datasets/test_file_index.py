@@ -10,7 +10,6 @@ from PIL import Image
 
 import awkward
 from headstart.datasets import file_index as module
-from headstart.datasets import records
 from headstart.datasets.file_index import FileIndex
 from headstart.datasets.image_info import inspect_image
 from headstart.errors import StorageError
@@ -83,7 +82,7 @@ def test_a_file_of_now_is_not_remembered(files, looks, tmp_path):
 
 def test_another_version_of_pillow_looks_anew(files, looks, tmp_path, monkeypatch):
     FileIndex(tmp_path / "files.db").inspect_files(files)
-    monkeypatch.setattr(records, "VERSION", "1, Pillow 99")
+    monkeypatch.setattr(module, "VERSION", "1, Pillow 99")
     FileIndex(tmp_path / "files.db").inspect_files(files)
     assert len(looks) == 2 * len(files)
 
@@ -127,7 +126,7 @@ def test_images_inside_a_file(tmp_path, looks):
 
 def test_more_files_than_a_batch(files, looks, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "BATCH", 3)
-    monkeypatch.setattr(records, "BATCH", 4)
+    monkeypatch.setattr(module, "MOST_VARIABLES", 4)
     expected = [inspect_image(file.read_bytes()) for file in files]
     assert FileIndex(tmp_path / "files.db").inspect_files(files) == expected
     assert FileIndex(tmp_path / "files.db").inspect_files(files) == expected
@@ -214,7 +213,7 @@ def test_a_database_that_cannot_be_used_stops_nothing(files, looks, tmp_path, sp
 def test_a_database_that_another_holds_stops_nothing(files, tmp_path, monkeypatch):
     path, notes = tmp_path / "files.db", []
     FileIndex(path).inspect_files(files[:1])
-    monkeypatch.setattr(records, "WAIT_SECONDS", 0)
+    monkeypatch.setattr(module, "WAIT_SECONDS", 0)
     other = sqlite3.connect(path, isolation_level=None)
     other.execute("BEGIN EXCLUSIVE")
     assert FileIndex(path, notes.append).inspect_files(files[:1])[0].format == "PNG"
@@ -229,7 +228,7 @@ def test_a_full_disk_stops_nothing(files, looks, tmp_path, monkeypatch):
     def fail(self, kept):
         raise sqlite3.OperationalError("database or disk is full")
 
-    monkeypatch.setattr(records.DatabaseRecords, "keep", fail)
+    monkeypatch.setattr(module.DatabaseRecords, "keep", fail)
     file_index = FileIndex(path, notes.append)
     assert file_index.inspect_files(files) == file_index.inspect_files(files)
     assert len(looks) == len(files)

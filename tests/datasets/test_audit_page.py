@@ -13,7 +13,7 @@ import awkward
 from conftest import write_folder
 from headstart.context import ProgressReporter
 from headstart.datasets import verify
-from headstart.datasets.page import dataset_page
+from headstart.datasets.audit_page import dataset_page
 
 EACH = {"dark": 3, "light": 3}
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import jinja2
 import numpy as np
 
-from headstart.datasets.checking import VerifiedDataset, decoding_notes
+from headstart.datasets.audit import VerifiedDataset, decoding_notes
 from headstart.datasets.images import Images
 from headstart.datasets.thumbnails import TINY, thumbnail
 from headstart.errors import BrokenImageError

@@ -19,8 +19,13 @@ from conftest import limit_file_size
 from headstart import datasets, files
 from headstart.context import ProgressReporter
 from headstart.datasets import ArrayImages, FileImages, JoinedImages, digits, fashion_mnist, glyphs
-from headstart.datasets.image_cache import PreparedForm, open_prepared
-from headstart.datasets.image_cache_prepare import bytes_needed, fit_side, prepare_images
+from headstart.datasets.image_cache import (
+    PreparedForm,
+    bytes_needed,
+    fit_side,
+    open_prepared,
+    prepare_images,
+)
 from headstart.errors import BrokenImageError
 from headstart.spec import Decoding
 from refusals import refused
@@ -194,7 +199,7 @@ def test_progress_is_told(tmp_path):
 def test_an_interrupted_preparation_carries_on(tmp_path, monkeypatch, stop):
     monkeypatch.setattr(files, "SYNC_SECONDS", 0.0)
     # A look at a few images beforehand estimates the space: not at this one.
-    monkeypatch.setattr("headstart.datasets.image_cache_prepare._bytes_of", lambda *_: 0)
+    monkeypatch.setattr("headstart.datasets.image_cache._bytes_of", lambda *_: 0)
     images, forms = grey_images(), tmp_path / "forms"
     with pytest.raises(StopError):
         prepare_images(Counting(images, stop), RECIPE, forms, ProgressReporter())
@@ -223,7 +228,7 @@ import os, sys, threading, time
 from pathlib import Path
 from headstart import files
 from headstart.datasets import FileImages
-from headstart.datasets.image_cache_prepare import prepare_images
+from headstart.datasets.image_cache import prepare_images
 from headstart.datasets.image_cache import PreparedForm
 from headstart.context import ProgressReporter
 
@@ -359,7 +364,7 @@ def test_damage_that_left_no_trace_is_found_by_reading_through(tmp_path):
 
 def test_damage_in_the_part_that_is_done_is_found_before_going_on(tmp_path, monkeypatch):
     monkeypatch.setattr(files, "SYNC_SECONDS", 0.0)
-    monkeypatch.setattr("headstart.datasets.image_cache_prepare._bytes_of", lambda *_: 0)
+    monkeypatch.setattr("headstart.datasets.image_cache._bytes_of", lambda *_: 0)
     images = grey_images()
     with pytest.raises(StopError):
         prepare_images(Counting(images, 100), RECIPE, tmp_path, ProgressReporter())
