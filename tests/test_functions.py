@@ -4,8 +4,8 @@ import sys
 
 import pytest
 
-from headstart.errors import DatasetError, ModelError, UnknownNameError
 from headstart.functions import call_function, is_function, locate_function
+from refusals import refused
 
 
 @pytest.mark.parametrize(("text", "expected"), [
@@ -20,20 +20,29 @@ def test_what_is_a_reference(text, expected):
 def test_a_reference_is_located_without_running_it(tmp_path):
     file = tmp_path / "data.py"
     file.write_text("raise SystemExit")
-    assert locate_function(f"{file}:load", "dataset", DatasetError) == (file, "load")
+    assert locate_function(f"{file}:load", "dataset") == (file, "load")
+    with refused("function.file_missing", file=f"{tmp_path}/none.py"):
+        locate_function(f"{tmp_path}/none.py:load", "dataset")
+    with refused("function.reference_invalid", name="load"):
+        locate_function("load", "dataset")
 
 
-@pytest.mark.parametrize("wrong", [DatasetError, ModelError])
-def test_errors_are_of_the_kind_asked_for(tmp_path, wrong):
-    (tmp_path / "data.py").write_text("def load():\n    return {}['a\\nb']\n")
-    with pytest.raises(wrong, match=r"data\.py, line 2: KeyError: 'a"):
-        call_function(tmp_path / "data.py", "load", wrong)
-    with pytest.raises(wrong, match=r"thing '.*none\.py:load': there is no file"):
-        locate_function(f"{tmp_path}/none.py:load", "thing", wrong)
-    with pytest.raises(wrong, match="'load' names no function: expected path"):
-        locate_function("load", "thing", wrong)
-    with pytest.raises(UnknownNameError, match="did you mean load"):
-        call_function(tmp_path / "data.py", "lod", wrong)
+@pytest.mark.parametrize(("text", "line", "kind"), [
+    ("def load():\n    return {}['a\\nb']\n", 2, "KeyError"),
+    ("x = 1\ndef f(:\n", 2, "SyntaxError"),
+    ("\nimport nosuchmodule\n", 2, "ModuleNotFoundError"),
+    ("raise SystemExit(3)\n", 1, "SystemExit"),
+])  # fmt: skip
+def test_what_fails_in_a_file_is_named_with_its_line(text, line, kind, tmp_path):
+    (tmp_path / "data.py").write_text(text)
+    with refused("function.failed", line=line, kind=kind):
+        call_function(tmp_path / "data.py", "load")
+
+
+def test_a_function_that_the_file_lacks(tmp_path):
+    (tmp_path / "data.py").write_text("def load(): pass\n")
+    with refused("name.unknown", name="lod", near=["load"]):
+        call_function(tmp_path / "data.py", "lod")
 
 
 def test_what_is_imported_from_beside_is_forgotten(tmp_path):
@@ -43,6 +52,6 @@ def test_what_is_imported_from_beside_is_forgotten(tmp_path):
         folder.mkdir()
         (folder / "beside_it.py").write_text(f"NUMBER = {number}\n")
         (folder / "data.py").write_text("from beside_it import NUMBER\ndef load(): return NUMBER\n")
-        assert call_function(folder / "data.py", "load", DatasetError) == number
+        assert call_function(folder / "data.py", "load") == number
     assert "beside_it" not in sys.modules
     assert set(sys.path) == before

@@ -33,7 +33,7 @@ from headstart.stats import (
     unit_length,
 )
 
-__all__ = ["Embedding", "View", "embed"]
+__all__ = ["EmbedOptions", "Embedding", "embed"]
 
 CLASSES = 10  # as in the paper
 NEIGHBOURS = 5
@@ -43,7 +43,7 @@ Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class View:
+class EmbedOptions:
     """Classes and images to embed, and options of t-SNE.
 
     Parameters
@@ -65,9 +65,17 @@ class View:
 
     def __post_init__(self) -> None:
         if self.images < 1:
-            raise StudyError(f"--images {self.images} leaves no image: give a whole number from 1")
+            raise StudyError(
+                f"--images {self.images} leaves no image: give a whole number from 1",
+                code="embedding.images_invalid",
+                found=self.images,
+            )
         if not 0 <= self.seed < 2**32:
-            raise StudyError(f"--seed {self.seed}: expected a whole number from 0, under 2^32")
+            raise StudyError(
+                f"--seed {self.seed}: expected a whole number from 0, under 2^32",
+                code="embedding.seed_invalid",
+                found=self.seed,
+            )
 
 
 @dataclass(frozen=True)
@@ -123,9 +131,9 @@ class Embedding:
 
 
 def embed(
-    chosen: Sequence[Model],
+    networks: Sequence[Model],
     dataset: Dataset,
-    view: View,
+    options: EmbedOptions,
     precision: Precision,
     context: RunContext,
 ) -> Embedding:
@@ -136,7 +144,7 @@ def embed(
 
     Parameters
     ----------
-    chosen
+    networks
         Networks; one with random weights is a control.
     dataset
         Dataset with one label per image.
@@ -153,18 +161,12 @@ def embed(
     HeadstartError
         Features cannot be computed.
     """
-    if not chosen:
-        raise StudyError("no model to embed features of: name at least one")
-    if kind_of(dataset.metric).ndim != 1:
-        raise StudyError(
-            f"dataset '{dataset.name}' has several labels per image: an embedding colours each "
-            "image by its class and needs one label per image"
-        )
+    _check(networks, dataset)
     context.reporter.stage("reading the dataset")
-    split, places = labelled_test(dataset, view.seed, context.cache)
-    rows = _rows(dataset, split.labels, view)
+    split, places = labelled_test(dataset, options.seed, context.cache)
+    rows = _rows(dataset, split.labels, options)
     split, places = split.take(rows), places[rows]
-    _perplexity(view, len(places))
+    _perplexity(options, len(places))
     request = FeatureRequest(
         split.images,
         places,
@@ -174,49 +176,63 @@ def embed(
         skip_broken=dataset.skip_broken,
     )
     found, reporter = [], context.reporter
-    for number, model in enumerate(chosen, start=1):
-        reporter.trial_started(model.name, number, len(chosen))
+    for number, model in enumerate(networks, start=1):
+        reporter.trial_started(model.name, number, len(networks))
         models.fetch(model, context.cache)
         found.append(penultimate_features(model, request, context))
         reporter.trial_finished()
     whole = np.setdiff1d(np.arange(len(places)), [row for one in found for row in one.broken])
     features = [np.asarray(one.values[whole]) for one in found]
-    return _described(chosen, dataset, split.take(whole), features, view, context)
+    return _embedded(networks, dataset, split.take(whole), features, options, context)
 
 
-def _described(
-    chosen: Sequence[Model],
+def _check(networks: Sequence[Model], dataset: Dataset) -> None:
+    if not networks:
+        raise StudyError(
+            "no model to embed features of: name at least one", code="embedding.no_model"
+        )
+    if kind_of(dataset.metric).ndim != 1:
+        raise StudyError(
+            f"dataset '{dataset.name}' has several labels per image: an embedding colours each "
+            "image by its class and needs one label per image",
+            code="embedding.multilabel",
+            dataset=dataset.name,
+        )
+
+
+def _embedded(
+    networks: Sequence[Model],
     dataset: Dataset,
     split: Split,
     features: Sequence[npt.NDArray[np.float32]],
-    view: View,
+    options: EmbedOptions,
     context: RunContext,
 ) -> Embedding:
     """Turn features of the same images to points and numbers."""
     labels = np.asarray(dataset.classes)[split.labels]
-    perplexity, n = _perplexity(view, len(split)), len(split)
+    perplexity, n = _perplexity(options, len(split)), len(split)
     points, separation = [], []
-    context.reporter.stage("t-SNE", total=len(chosen), unit="networks")
-    for position, (model, X) in enumerate(zip(chosen, features, strict=True)):
-        who = {"model": model.name, "position": position}
-        x, y = _tsne(unit_length(X), perplexity, view.seed).T
-        points.append(pd.DataFrame({**who, "image": range(n), "class": labels, "x": x, "y": y}))
-        separation.append({**who, **_separation(X, split.labels)})
+    context.reporter.stage("t-SNE", total=len(networks), unit="networks")
+    for position, (model, X) in enumerate(zip(networks, features, strict=True)):
+        row_of = {"model": model.name, "position": position}
+        x, y = _tsne(unit_length(X), perplexity, options.seed).T
+        points.append(pd.DataFrame({**row_of, "image": range(n), "class": labels, "x": x, "y": y}))
+        separation.append({**row_of, **_separation(X, split.labels)})
         context.reporter.advance()
     pairs = [
         {
-            "model": chosen[i].name,
-            "other": chosen[j].name,
+            "model": networks[i].name,
+            "other": networks[j].name,
             "cka": linear_cka(features[i], features[j]),
             "unbiased_cka": unbiased_linear_cka(features[i], features[j]),
         }
-        for i, j in combinations(range(len(chosen)), 2)
+        for i, j in combinations(range(len(networks)), 2)
     ]
     return Embedding(
         dataset=dataset.name,
         classes=tuple(dataset.classes[label] for label in np.unique(split.labels)),
         perplexity=perplexity,
-        seed=view.seed,
+        seed=options.seed,
         images=_images(split, labels),
         points=pd.concat(points, ignore_index=True),
         separation=pd.DataFrame(separation),
@@ -224,54 +240,67 @@ def _described(
     )
 
 
-def _rows(dataset: Dataset, labels: npt.NDArray[np.int64], view: View) -> npt.NDArray[np.int64]:
+def _rows(
+    dataset: Dataset, labels: npt.NDArray[np.int64], options: EmbedOptions
+) -> npt.NDArray[np.int64]:
     """Return sorted indices of the test images to embed."""
-    shown = _classes(dataset, labels, view)
-    rows = np.flatnonzero(np.isin(labels, shown)).astype(np.int64)
-    rows = rows[kind_of(dataset.metric).subset(labels[rows], view.images, view.seed)]
+    chosen = _classes(dataset, labels, options)
+    rows = np.flatnonzero(np.isin(labels, chosen)).astype(np.int64)
+    rows = rows[kind_of(dataset.metric).subset(labels[rows], options.images, options.seed)]
     # Enough for the nearest neighbours, and two per class.
-    fewest = max(2 * len(shown), NEIGHBOURS + 1)
-    if len(rows) < fewest:
+    min_images = max(2 * len(chosen), NEIGHBOURS + 1)
+    if len(rows) < min_images:
         raise StudyError(
-            f"{len(rows)} test images of {len(shown)} classes of dataset '{dataset.name}' are too "
-            f"few to embed: at least {fewest} are needed; raise --images or --limit"
+            f"{len(rows)} test images of {len(chosen)} classes of dataset '{dataset.name}' are too "
+            f"few to embed: at least {min_images} are needed; raise --images or --limit",
+            code="embedding.few_images",
+            found=len(rows),
+            expected=min_images,
         )
     return rows
 
 
-def _classes(dataset: Dataset, labels: npt.NDArray[np.int64], view: View) -> list[int]:
+def _classes(dataset: Dataset, labels: npt.NDArray[np.int64], options: EmbedOptions) -> list[int]:
     """Return the sorted labels of the classes to embed: the named ones, or random ones."""
     counts = np.bincount(labels, minlength=len(dataset.classes))
     enough = np.flatnonzero(counts >= 2)
-    if isinstance(view.classes, tuple):
-        for name in view.classes:
+    if isinstance(options.classes, tuple):
+        for name in options.classes:
             if name not in dataset.classes:
                 raise UnknownNameError(f"class of dataset '{dataset.name}'", name, dataset.classes)
-        shown = sorted({dataset.classes.index(name) for name in view.classes})
-        for label in shown:
+        chosen = sorted({dataset.classes.index(name) for name in options.classes})
+        for label in chosen:
             if counts[label] < 2:
                 raise StudyError(
                     f"class '{dataset.classes[label]}' of dataset '{dataset.name}' has "
-                    f"{counts[label]} test images here: 2 are needed; raise --limit"
+                    f"{counts[label]} test images here: 2 are needed; raise --limit",
+                    code="embedding.class_small",
+                    name=dataset.classes[label],
                 )
     else:
-        n = min(CLASSES, len(enough)) if view.classes is None else view.classes
+        n = min(CLASSES, len(enough)) if options.classes is None else options.classes
         if n > len(enough):
             raise StudyError(
                 f"--classes {n}: dataset '{dataset.name}' has {len(enough)} classes of two test "
-                "images or more here; lower it"
+                "images or more here; lower it",
+                code="embedding.few_classes",
+                found=len(enough),
+                expected=n,
             )
-        own_seed = int(digest({"classes of": dataset.revision, "seed": view.seed})[:8], 16)
-        shown = sorted(np.random.RandomState(own_seed).permutation(enough)[: max(n, 0)].tolist())
-    if len(shown) < 2:
+        own_seed = int(digest({"classes of": dataset.revision, "seed": options.seed})[:8], 16)
+        chosen = sorted(np.random.RandomState(own_seed).permutation(enough)[: max(n, 0)].tolist())
+    if len(chosen) < 2:
         raise StudyError(
-            f"{len(shown)} class{'' if len(shown) == 1 else 'es'} to show: at least 2 are needed, "
-            "to see whether features separate them"
+            f"classes to embed: expected at least 2, found {len(chosen)}: fewer do not show "
+            "whether features separate them",
+            code="embedding.few_classes",
+            found=len(chosen),
+            expected=2,
         )
-    return shown
+    return chosen
 
 
-def _perplexity(view: View, n: int) -> float:
+def _perplexity(options: EmbedOptions, n: int) -> float:
     """Return the perplexity; raise StudyError if it is too large for n points.
 
     t-SNE uses three times as many neighbours per point (L. van der Maaten, "Accelerating t-SNE
@@ -279,15 +308,18 @@ def _perplexity(view: View, n: int) -> float:
     """
     # Rounded down to one decimal, as in the message.
     most = float(np.floor(10 * (n - 1) / 3)) / 10
-    if view.perplexity is None:
+    if options.perplexity is None:
         return min(PERPLEXITY, most)
-    if not 1 <= view.perplexity <= most:
+    if not 1 <= options.perplexity <= most:
         raise StudyError(
-            f"--perplexity {view.perplexity:g}: with {n} images it is from 1 to "
+            f"--perplexity {options.perplexity:g}: with {n} images it is from 1 to "
             f"{most:g}, a third of the other images; choose one of these, or "
-            "more --images"
+            "more --images",
+            code="embedding.perplexity_invalid",
+            found=options.perplexity,
+            most=most,
         )
-    return view.perplexity
+    return options.perplexity
 
 
 def _tsne(X: Floats, perplexity: float, seed: int) -> Floats:

@@ -28,6 +28,7 @@ PAGES: Mapping[str, str] = {
     "embedding": "embedding.md",
     "executor": "studies.md",
     "features": "methods.md",
+    "function": "models.md",
     "figure": "analysis.md",
     "image": "datasets.md",
     "labels": "datasets.md",

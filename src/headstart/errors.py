@@ -15,6 +15,7 @@ the `values` that its message is about: programs and tests match these, never th
     * ModelError              a network that cannot be built
         * WeightsMissingError not on this machine
         * WeightsError        the weights file is not the one in the catalogue
+    * FunctionError           a function in a user's file that cannot be found, or that fails
     * FeatureError            features that no classifier can be fitted to
     * TrainingError           a training run that cannot be, or that came to nothing
     * ProbeError              labels, features or lambdas that no probe can be fitted to
@@ -44,6 +45,7 @@ __all__ = [
     "DiskFullError",
     "ExecutorError",
     "FeatureError",
+    "FunctionError",
     "HeadstartError",
     "LogError",
     "ManifestError",
@@ -215,6 +217,12 @@ class WeightsError(ModelError):
     """The weights file is not the one that the catalogue names."""
 
     code = "weights"
+
+
+class FunctionError(HeadstartError):
+    """A function in a user's file, FILE.py:FUNCTION, that cannot be found, or that fails."""
+
+    code = "function"
 
 
 class FeatureError(HeadstartError):

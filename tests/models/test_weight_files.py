@@ -15,9 +15,10 @@ from safetensors.torch import save as save_tensors
 from torch import nn
 
 from headstart import models
-from headstart.errors import StorageError, WeightsError, WeightsMissingError
+from headstart.errors import StorageError, WeightsMissingError
 from headstart.models.weight_files import read_weights
 from headstart.models.weight_formats import check_kind
+from refusals import refused
 
 STATE = {"a.weight": torch.ones(2, 3), "a.bias": torch.zeros(2)}
 
@@ -97,9 +98,8 @@ def test_what_is_no_file_of_weights_is_named(name, tmp_path):
     content, kind = KINDS[name]
     (tmp_path / name).write_bytes(content)
     # Found by the name alone, before anything is computed.
-    with pytest.raises(WeightsError) as error:
+    with refused("weights.kind", kind=kind) as error:
         models.find(f"checkpoint:{tmp_path / name}?arch=timm:resnet18")
-    assert (error.value.code, error.value.values["kind"]) == ("weights.kind", kind)
     text = str(error.value)
     assert "--trust" not in text
     assert "\n" not in text
@@ -122,10 +122,8 @@ DAMAGED = {
 @pytest.mark.parametrize("trust", [False, True])
 def test_damaged_files(name, trust, tmp_path):
     (tmp_path / name).write_bytes(DAMAGED[name])
-    with pytest.raises(WeightsError) as error:
+    with refused("weights.damaged") as error:
         read_weights(tmp_path / name, trust=trust)
-    assert error.value.code == "weights.damaged"
-    assert "\n" not in str(error.value)
     assert "--trust" not in str(error.value)
 
 
@@ -170,10 +168,8 @@ def test_a_pickle_of_a_class_that_is_nowhere(tmp_path, monkeypatch):
     (tmp_path / "x.pth").write_bytes(saved({"model": STATE, "x": Gone()}))
     monkeypatch.delitem(sys.modules, "gone_program")
     for trust in (False, True):
-        with pytest.raises(WeightsError) as error:
+        with refused("weights.unsafe"):
             read_weights(tmp_path / "x.pth", trust=trust)
-        assert error.value.code == "weights.unsafe"
-        assert "\n" not in str(error.value)
 
 
 def test_tensors_of_several_processes(tmp_path):
@@ -184,9 +180,8 @@ def test_tensors_of_several_processes(tmp_path):
         file.writestr("archive/data.pkl", program)
         file.writestr("archive/version", "3")
     (tmp_path / "x.pth").write_bytes(buffer.getvalue())
-    with pytest.raises(WeightsError) as error:
+    with refused("weights.sharded") as error:
         read_weights(tmp_path / "x.pth")
-    assert error.value.code == "weights.sharded"
     assert "--trust" not in str(error.value)
 
 

@@ -13,7 +13,7 @@ from headstart.cli.streams import Screen, console, resumable
 from headstart.cli.tables import PlainTable, plain_table, shortened
 from headstart.context import RunContext
 from headstart.devices import Device
-from headstart.embedding import Embedding, View
+from headstart.embedding import Embedding, EmbedOptions
 from headstart.embedding import embed as compute
 from headstart.errors import CommandError
 from headstart.files import replaced, writable_folder
@@ -33,7 +33,7 @@ class EmbedRequest(NamedTuple):
     dataset: Dataset
 
 
-def view_of(classes: str | None, images: int, perplexity: float | None, seed: int) -> View:
+def view_of(classes: str | None, images: int, perplexity: float | None, seed: int) -> EmbedOptions:
     """Read what to show: a whole number of classes, or their names."""
     wanted: int | tuple[str, ...] | None = None
     if classes is not None:
@@ -41,7 +41,7 @@ def view_of(classes: str | None, images: int, perplexity: float | None, seed: in
         # A class may be called 3, but one class alone is not shown: a number alone is how many.
         alone = len(names) == 1 and names[0].isdecimal()
         wanted = int(names[0]) if alone else names
-    return View(classes=wanted, images=images, perplexity=perplexity, seed=seed)
+    return EmbedOptions(classes=wanted, images=images, perplexity=perplexity, seed=seed)
 
 
 def find_request(
@@ -61,7 +61,7 @@ def find_request(
 
 def embed_and_show(
     request: EmbedRequest,
-    view: View,
+    view: EmbedOptions,
     precision: Precision,
     out: Path,
     device: Device,

@@ -16,7 +16,7 @@ from headstart.cli.progress import LiveReporter
 from headstart.cli.streams import console, resumable
 from headstart.context import RunContext
 from headstart.devices import Device
-from headstart.embedding import View, embed
+from headstart.embedding import EmbedOptions, embed
 from headstart.executors import executor_of
 from headstart.files import writable_folder
 from headstart.miniature import Miniature, Scale, run_miniature
@@ -65,7 +65,7 @@ def _embed(scale: Scale, out: Path, context: RunContext) -> None:
     found = embed(
         seen,
         datasets.find(scale.embed_dataset, limit=scale.targets[scale.embed_dataset]),
-        View(classes=scale.classes),
+        EmbedOptions(classes=scale.classes),
         "fp32",
         context,
     )

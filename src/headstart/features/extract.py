@@ -141,7 +141,11 @@ def penultimate_features(model: Model, request: FeatureRequest, context: RunCont
             _extract(table, model, request, places, context, runtime)
             found = table.read(request.rows, warn, skip_broken=skip_broken)
     if found is None:
-        raise FeatureError(f"features of '{model.name}' were damaged while written: check the disk")
+        raise FeatureError(
+            f"features of '{model.name}' were damaged while written: check the disk",
+            code="features.damaged",
+            model=model.name,
+        )
     return found
 
 

@@ -100,7 +100,9 @@ class Extractor:
             if not half:
                 instead = "a smaller network" if self.device.type == "cpu" else "--device cpu"
                 raise DeviceError(
-                    f"the memory of '{self.device}' does not hold one image: use {instead}"
+                    f"the memory of '{self.device}' does not hold one image: use {instead}",
+                    code="device.memory",
+                    device=str(self.device),
                 ) from error
         return np.concatenate([self(pixels[:half]), self(pixels[half:])])
 

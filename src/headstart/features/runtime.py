@@ -56,16 +56,22 @@ def choose_runtime(device: str, precision: Precision) -> Runtime:
     if requested not in get_args(Runtime):
         raise DeviceError(
             f"{RUNTIME}='{requested}' is no runtime: set it to {' or '.join(get_args(Runtime))}, "
-            "or unset it"
+            "or unset it",
+            code="device.runtime_unknown",
+            runtime=requested,
         )
     if requested == "openvino" and not installed:
         raise DeviceError(
             f"{RUNTIME}=openvino: OpenVINO is not installed: "
-            f"pip install 'headstart[openvino]', or unset {RUNTIME}"
+            f"pip install 'headstart[openvino]', or unset {RUNTIME}",
+            code="device.runtime_missing",
+            runtime=requested,
         )
     if requested == "openvino" and not supported:
         raise DeviceError(
             f"{RUNTIME}=openvino supports fp32 on a CPU only, not {precision} on '{device}': "
-            f"use --device cpu --precision fp32, or unset {RUNTIME}"
+            f"use --device cpu --precision fp32, or unset {RUNTIME}",
+            code="device.runtime_unsupported",
+            runtime=requested,
         )
     return cast(Runtime, requested)

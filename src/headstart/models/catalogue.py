@@ -124,7 +124,11 @@ class ModelName:
         pairs = parse_qsl(query, keep_blank_values=True)
         options = dict(pairs)
         if mark and not options:
-            raise StudyError(f"model '{text}': expected ?option=value, found '?{query}'")
+            raise StudyError(
+                f"model '{text}': expected ?option=value, found '?{query}'",
+                code="model.name_invalid",
+                name=text,
+            )
         for option, value in pairs:
             if option not in OPTIONS:
                 raise UnknownNameError(f"option of model '{stem}'", option, OPTIONS)
@@ -339,13 +343,15 @@ def _checkpoint(asked: ModelName, path: str, cache: Path | None) -> Model:
     if "weights" in asked.options:
         raise StudyError(
             f"model '{asked.full}': weights= goes with other names: a checkpoint is its own file",
-            code="model.option_invalid",
+            code="model.option_conflict",
             option="weights",
         )
     if not asked.options.get("arch"):
         raise StudyError(
             f"model '{asked.full}': a checkpoint holds weights alone: say whose they are, "
-            f"{asked.stem}?arch=timm:resnet50"
+            f"{asked.stem}?arch=timm:resnet50",
+            code="model.arch_missing",
+            name=asked.full,
         )
     options = {name: value for name, value in asked.options.items() if name != "arch"}
     architecture = ModelName.parse(asked.options["arch"])
@@ -384,9 +390,17 @@ def _with_options(model: Model, asked: ModelName, cache: Path | None) -> Model:
     if "arch" in options or ("seed" in options and options.get("weights") != RANDOM):
         wrong = "arch" if "arch" in options else "seed"
         meant = "checkpoint:FILE" if wrong == "arch" else "?weights=random"
-        raise StudyError(f"model '{asked.full}': {wrong}= goes with {meant} alone")
+        raise StudyError(
+            f"model '{asked.full}': {wrong}= goes with {meant} alone",
+            code="model.option_conflict",
+            option=wrong,
+        )
     if "pool" in options and not SOURCES[model.source].pools:
-        raise StudyError(f"model '{asked.full}': pool= goes with networks of timm and hf alone")
+        raise StudyError(
+            f"model '{asked.full}': pool= goes with networks of timm and hf alone",
+            code="model.option_conflict",
+            option="pool",
+        )
     if "weights" in options:
         changes |= _chosen_weights(asked, model, options["weights"])
     changes |= {
@@ -445,7 +459,12 @@ def _chosen_weights(asked: ModelName, model: Model, chosen: str) -> dict[str, An
     if chosen == RANDOM:
         seed = asked.options.get("seed", "0")
         if not seed.isdigit():
-            raise StudyError(f"model '{asked.full}': seed={seed} is no whole number from 0")
+            raise StudyError(
+                f"model '{asked.full}': seed={seed} is no whole number from 0",
+                code="model.option_invalid",
+                option="seed",
+                found=seed,
+            )
         tags = {**_untrained(model.tags), "weights": RANDOM}
         return {"weights": Weights(locator=f"random:{seed}"), "upstream": (), "tags": tags}
     if not chosen:

@@ -132,6 +132,8 @@ def _read(place: Path) -> dict[str, dict[str, Any]]:
         return {}
     except ValueError as error:
         raise StorageError(
-            f"measured accuracies {place} are damaged ({error}): remove that file"
+            f"measured accuracies {place} are damaged ({error}): remove that file",
+            code="upstream.damaged",
+            file=str(place),
         ) from error
     return dict(known)

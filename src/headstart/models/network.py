@@ -176,7 +176,9 @@ def switch(network: Network, model: Model) -> None:
         if model.weights.random_seed is None and not _scales_are_one(network):
             raise WeightsError(
                 f"'{model.name}' is to have batch norms whose scales are 1, and its weights have "
-                "others: they were trained with scales (bn_scale = true)"
+                "others: they were trained with scales (bn_scale = true)",
+                code="weights.scales",
+                model=model.name,
             )
         without_scales(network)
     if model.dropout is not None:
@@ -207,14 +209,20 @@ def check_switches(
     if not bn_scale and not any(network.batch_norms()):
         raise ModelError(
             "expected a network with batch norms, whose scales are to stay 1, found none in "
-            f"{name}: leave their scales as they are"
+            f"{name}: leave their scales as they are",
+            code="model.no_batch_norm",
         )
     if dropout is not None and not 0 <= dropout < 1:
-        raise ModelError(f"dropout: expected a rate from 0 to less than 1, found {dropout:g}")
+        raise ModelError(
+            f"dropout: expected a rate from 0 to less than 1, found {dropout:g}",
+            code="model.dropout_invalid",
+            found=dropout,
+        )
     if aux_head and not network.auxiliary:
         raise ModelError(
             f"expected a network with an auxiliary classifier, found none in {name}: take one that "
-            "has some (torchvision:googlenet, timm:inception_v3), or train without"
+            "has some (torchvision:googlenet, timm:inception_v3), or train without",
+            code="model.no_auxiliary",
         )
 
 

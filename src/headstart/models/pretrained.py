@@ -84,7 +84,9 @@ def read(name: str, cache: Path) -> Model:
     except ValidationError as error:
         raise StorageError(
             f"{place} is damaged: expected what headstart pretrain wrote; remove {place.parent} "
-            "and pretrain again"
+            "and pretrain again",
+            code="model.pretrained_damaged",
+            file=str(place),
         ) from error
     # The cache may have been moved since.
     weights = Weights(locator=f"file:{place.parent / WEIGHTS}", sha256=model.weights.sha256)
@@ -102,7 +104,9 @@ def read_facts(name: str, cache: Path) -> dict[str, Any] | None:
             return dict(json.loads(place.read_bytes()))
     except ValueError as error:
         raise StorageError(
-            f"{place} is damaged ({error}): remove {folder} and pretrain again"
+            f"{place} is damaged ({error}): remove {folder} and pretrain again",
+            code="model.pretrained_damaged",
+            file=str(place),
         ) from error
 
 
@@ -166,7 +170,9 @@ def verify(name: str, cache: Path) -> Model:
     file, expected = folder / WEIGHTS, str(model.weights.sha256)
     if not file.is_file():
         raise WeightsError(
-            f"weights {file} of '{SCHEME}:{name}' are gone: remove {folder} to pretrain it again"
+            f"weights {file} of '{SCHEME}:{name}' are gone: remove {folder} to pretrain it again",
+            code="weights.gone",
+            file=str(file),
         )
     with storage_errors(file, reading=True):
         found = sha256_file(file)
@@ -174,7 +180,9 @@ def verify(name: str, cache: Path) -> Model:
         raise WeightsError(
             f"weights {file} of '{SCHEME}:{name}' have changed since they were registered: "
             f"expected SHA-256 {expected[:12]}..., found {found[:12]}...; remove {folder} to "
-            "pretrain it again"
+            "pretrain it again",
+            code="weights.changed",
+            file=str(file),
         )
     return model
 

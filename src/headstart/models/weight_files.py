@@ -307,6 +307,7 @@ def _read_shards(index: Path, read: Callable[[Path], Any]) -> "dict[str, torch.T
                 f"are in one of them alone ({shown}): fetch both anew",
                 code="weights.damaged",
                 file=str(shard),
+                names=sorted(wrong),
             )
         state |= held
     return state

@@ -374,6 +374,8 @@ def beside(index: Path, names: tuple[str, ...]) -> list[Path]:
     if missing:
         raise WeightsMissingError(
             f"{len(missing)} of {len(names)} shards of {index} are not beside it "
-            f"({', '.join(missing[:SHOWN])}): fetch them into that folder"
+            f"({', '.join(missing[:SHOWN])}): fetch them into that folder",
+            code="weights.shard_missing",
+            missing=missing,
         )
     return places

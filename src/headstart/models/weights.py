@@ -59,16 +59,17 @@ def download(model: Model, cache: Path) -> Path:
         return found
     scheme, rest = _parts(model)
     if scheme not in FETCH:
-        raise WeightsMissingError(
-            f"weights of '{model.name}' are not on this machine: {remedy(model)}"
-        )
+        raise _missing(model)
     try:
         return FETCH[scheme](rest, cache)
     except (OSError, urllib.error.URLError) as error:
         said = str(getattr(error, "reason", error)) or type(error).__name__
         raise WeightsMissingError(
             f"weights of '{model.name}' are not on this machine, and {_host(model)} cannot be "
-            f"reached ({said.splitlines()[0]}): {_by_hand(model)}"
+            f"reached ({said.splitlines()[0]}): {_by_hand(model)}",
+            code="weights.unreachable",
+            model=model.name,
+            host=_host(model),
         ) from error
 
 
@@ -101,7 +102,11 @@ def origin(model: Model) -> str:
 def _parts(model: Model) -> tuple[str, str]:
     scheme, _, rest = model.weights.locator.partition(":")
     if scheme not in LOCATE:
-        raise WeightsError(f"weights of '{model.name}' have no place: {model.weights.locator!r}")
+        raise WeightsError(
+            f"weights of '{model.name}' have no place: {model.weights.locator!r}",
+            code="weights.locator",
+            locator=model.weights.locator,
+        )
     return scheme, (f"{scheme}:{rest}" if scheme == "https" else rest)
 
 
@@ -228,13 +233,20 @@ def check_digest(model: Model, file: Path, cache: Path) -> str:
     found = combined(each)
     if model.weights.sha256 is not None:
         if found != model.weights.sha256:
-            what, remedy = "are not the published ones", "fetch them anew"
+            expected = f"expected SHA-256 {model.weights.sha256[:12]}..., found {found[:12]}..."
             if model.weights.locator.startswith("file:"):
-                what = f"have changed since '{model.name}' was found"
-                remedy = "put the file back, or make it anew"
+                raise WeightsError(
+                    f"weights {file} have changed since '{model.name}' was found: {expected}; put "
+                    "the file back, or make it anew",
+                    code="weights.changed",
+                    file=str(file),
+                )
             raise WeightsError(
-                f"weights {file} {what}: expected SHA-256 {model.weights.sha256[:12]}..., found "
-                f"{found[:12]}...; {remedy}"
+                f"weights {file} are not the published ones: {expected}; fetch them anew",
+                code="weights.not_published",
+                file=str(file),
+                expected=model.weights.sha256,
+                found=found,
             )
         return found
     place = _ledger(cache)
@@ -244,11 +256,16 @@ def check_digest(model: Model, file: Path, cache: Path) -> str:
             known = _read_ledger(place)
             before = known.setdefault(model.weights.locator, found)
             if before != found:
+                now = _of_shards(model, each)
+                others = [e.rpartition("/")[2] for e in now if known.get(e) != now[e]]
+                named = f" (another {', '.join(others)})" if others else ""
                 raise WeightsError(
                     f"weights {file} of '{model.name}' have changed since they were first used: "
-                    f"expected SHA-256 {before[:12]}..., found {found[:12]}..."
-                    f"{_changed(model, each, known)}; if that is meant, take "
-                    f"'{model.weights.locator}' out of {place}"
+                    f"expected SHA-256 {before[:12]}..., found {found[:12]}...{named}; if that "
+                    f"is meant, take '{model.weights.locator}' out of {place}",
+                    code="weights.changed",
+                    file=str(file),
+                    changed=others,
                 )
             known |= _of_shards(model, each)
             with replaced(place) as temporary:
@@ -266,13 +283,6 @@ def _of_shards(model: Model, each: dict[str, str]) -> dict[str, str]:
     if len(each) == 1:
         return {}
     return {f"{model.weights.locator}/{name}": digest for name, digest in each.items()}
-
-
-def _changed(model: Model, each: dict[str, str], known: dict[str, str]) -> str:
-    """Name the shards that are others than before, or new."""
-    now = _of_shards(model, each)
-    others = [entry.rpartition("/")[2] for entry in now if known.get(entry) != now[entry]]
-    return f" (another {', '.join(others)})" if others else ""
 
 
 def _ledger(cache: Path) -> Path:
@@ -308,9 +318,16 @@ def fetch(model: Model, cache: Path | None = None) -> None:
 def require(model: Model, cache: Path | None = None) -> None:
     """Raise ModelError unless the library is installed and the weights are on this machine."""
     source_of(model.source)
-    present, remedy = presence(model, cache)
-    if not present:
-        raise WeightsMissingError(f"weights of '{model.name}' are not on this machine: {remedy}")
+    if not presence(model, cache)[0]:
+        raise _missing(model)
+
+
+def _missing(model: Model) -> WeightsMissingError:
+    return WeightsMissingError(
+        f"weights of '{model.name}' are not on this machine: {remedy(model)}",
+        model=model.name,
+        remedy=remedy(model),
+    )
 
 
 def presence(model: Model, cache: Path | None = None) -> tuple[bool, str]:

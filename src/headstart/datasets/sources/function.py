@@ -23,7 +23,7 @@ from headstart.datasets.naming import (
 from headstart.datasets.sources.base import Description, Presence, Source
 from headstart.datasets.sources.own_files import require_files
 from headstart.datasets.splits import RawDataset, Split
-from headstart.errors import DatasetError, DatasetMissingError
+from headstart.errors import DatasetError, FunctionError
 from headstart.files import sha256_file, storage_errors
 from headstart.functions import call_function, is_function, locate_function
 
@@ -52,12 +52,12 @@ class FunctionSource(Source):
         return is_function(stem)
 
     def location(self, stem: str) -> str:
-        file, function = locate_function(stem, "dataset", DatasetMissingError)
+        file, function = locate_function(stem, "dataset")
         return f"{file}:{function}"
 
     def describe(self, dataset_ref: DatasetName) -> Description:
         """Call the function: what its labels are shows only then. It is not called twice."""
-        file, function = locate_function(dataset_ref.stem, "dataset", DatasetMissingError)
+        file, function = locate_function(dataset_ref.stem, "dataset")
         raw = _archive_of(file, function)
         several = any(part.labels.ndim == 2 for part in raw.parts.values())
         return Description(
@@ -66,8 +66,8 @@ class FunctionSource(Source):
 
     def presence(self, dataset_ref: DatasetName, cache: Path) -> Presence:  # noqa: ARG002
         try:
-            file, _ = locate_function(dataset_ref.stem, "dataset", DatasetMissingError)
-        except DatasetMissingError as error:
+            file, _ = locate_function(dataset_ref.stem, "dataset")
+        except FunctionError as error:
             return Presence(present=False, place=str(error))
         return Presence(present=True, place=str(file))
 
@@ -80,14 +80,16 @@ class FunctionSource(Source):
 
         Raises
         ------
-        DatasetMissingError
-            No such file, or images that the function names are not there.
+        FunctionError
+            No such file, or the function fails.
         UnknownNameError
             The file has no such function.
+        DatasetMissingError
+            Images that the function names are not there.
         DatasetError
-            The function fails, or gives something else.
+            It gives something else.
         """
-        return _archive_of(*locate_function(dataset_ref.stem, "dataset", DatasetMissingError))
+        return _archive_of(*locate_function(dataset_ref.stem, "dataset"))
 
 
 def _archive_of(file: Path, function: str) -> RawDataset:
@@ -100,7 +102,7 @@ def _archive_of(file: Path, function: str) -> RawDataset:
 @lru_cache(maxsize=1)
 def _called(file: Path, function: str, _content: str) -> RawDataset:
     place = f"{file}: {function}()"
-    pairs, classes, said = _take_apart(place, call_function(file, function, DatasetError))
+    pairs, classes, said = _take_apart(place, call_function(file, function))
     images = {part: _images(place, part, pair[0]) for part, pair in pairs.items()}
     given = {part: _given_labels(place, part, pair[1]) for part, pair in pairs.items()}
     for part, labels in given.items():

@@ -280,7 +280,9 @@ def file(repository: str, name: str) -> Path | None:
         raise ModelError(
             f"{name} of {repository} is not on this machine and cannot be had from {address()} "
             f"({reason(error)}): put the repository's files into a folder and say "
-            "hf:/path/of/the/folder"
+            "hf:/path/of/the/folder",
+            code="model.repository_unreachable",
+            repository=repository,
         ) from error
 
 

@@ -32,7 +32,7 @@ class Function(ModelSource):
     counts_later = True
 
     def describe(self, name: str) -> Model:
-        file, function = locate_function(name, "model", ModelError)
+        file, function = locate_function(name, "model")
         digest = _digest(file)
         return Model(
             name=name,
@@ -52,7 +52,11 @@ class Function(ModelSource):
         file = Path(model.tags[FILE])
         function, _, digest = model.architecture.rpartition(":")[2].partition("@")
         if _digest(file)[:SHOWN] != digest:
-            raise ModelError(f"{file} has changed since the network was described: run again")
+            raise ModelError(
+                f"{file} has changed since the network was described: run again",
+                code="model.changed",
+                file=str(file),
+            )
         module = _network(file, function)
         if model.head:
             return module
@@ -90,7 +94,7 @@ class Function(ModelSource):
         return model.weights.locator == f"file:{model.tags[FILE]}"
 
     def revision(self, name: str) -> str:
-        file, _ = locate_function(name, "model", ModelError)
+        file, _ = locate_function(name, "model")
         return f"{file}@{_digest(file)}"
 
 
@@ -103,11 +107,13 @@ def _network(file: Path, function: str) -> "nn.Module":
     """Call the function, and prove that it gave a network."""
     from torch import nn
 
-    network = call_function(file, function, ModelError)
+    network = call_function(file, function)
     if not isinstance(network, nn.Module):
         raise ModelError(
             f"{file}: {function}() gave a value of type {type(network).__name__}: "
-            "expected a torch.nn.Module"
+            "expected a torch.nn.Module",
+            code="model.function_result",
+            found=type(network).__name__,
         )
     return _plain(network, f"{file.name}:{function}").float()
 

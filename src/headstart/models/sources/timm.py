@@ -86,7 +86,9 @@ class Timm(ModelSource):
         if not hasattr(module, "get_classifier"):
             raise ModelError(
                 f"timm:{name} is a part of a larger network that gives tokens or maps: expected an "
-                "image classifier or its backbone"
+                "image classifier or its backbone",
+                code="model.not_classifier",
+                model=name,
             )
         module = without_auxiliary(with_classifier(module))
         facts = {"weights_tag": config.tag} if config.tag else {}
@@ -131,7 +133,11 @@ class Timm(ModelSource):
         if pool and isinstance(getattr(module, "global_pool", None), str):
             setattr(module, "global_pool", POOLING[pool])  # noqa: B010
         elif pool:
-            raise ModelError(f"{type(module).__name__} has no tokens to pool: leave ?pool= out")
+            raise ModelError(
+                f"{type(module).__name__} has no tokens to pool: leave ?pool= out",
+                code="model.pool_unsupported",
+                pool=pool,
+            )
         return module
 
     def head(self, module: "nn.Module", size: int | None = None) -> Head:  # noqa: ARG002
