@@ -7,6 +7,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+import typer
 
 import headstart as hs
 from headstart.cli.main import app
@@ -118,8 +119,7 @@ def test_the_readmes_correlations_are_those_of_the_analysis():
 
 
 def test_the_readmes_commands_exist():
-    commands = {c.name or c.callback.__name__ for c in app.registered_commands}
-    commands |= {group.name for group in app.registered_groups}
+    commands = set(typer.main.get_group(app).list_commands(None))
     used = set(re.findall(r"^headstart (\w+)", README, flags=re.MULTILINE))
     assert used <= commands
     assert set(re.findall(r"^headstart models (\w+)", README, flags=re.MULTILINE)) == {"show"}

@@ -1,4 +1,4 @@
-"""A package of a stranger's: a method, networks and datasets, found by its entry points."""
+"""A package of a stranger's: a method, networks, datasets, a command, found by entry points."""
 
 import json
 import subprocess
@@ -8,7 +8,7 @@ from importlib.metadata import EntryPoint
 import pytest
 
 from headstart.errors import UnknownNameError
-from headstart.registry import PluginError, Registry
+from headstart.registry import REGISTRIES, PluginError, Registry
 
 MAJORITY = '''
 """Guess the class that has the most training images: the floor under every method."""
@@ -151,6 +151,20 @@ class Shades(DatasetSource):
 '''
 
 
+COMMAND = '''
+"""A command."""
+
+from typing import Annotated
+
+import typer
+
+
+def shout(text: Annotated[str, typer.Argument()], loud: bool = False) -> None:
+    """Print a text in capitals."""
+    typer.echo(text.upper() + "!" * loud)
+'''
+
+
 @pytest.fixture
 def installed(tmp_path, monkeypatch):
     """What pip leaves behind of a package that brings a method: a module and its metadata."""
@@ -159,11 +173,13 @@ def installed(tmp_path, monkeypatch):
     info.mkdir(parents=True)
     (site / "headstart_majority.py").write_text(MAJORITY)
     (site / "headstart_places.py").write_text(PLACES)
+    (site / "headstart_shout.py").write_text(COMMAND)
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: headstart-majority\nVersion: 1.2")
     (info / "entry_points.txt").write_text(
         "[headstart.method]\nmajority = headstart_majority:MAJORITY\n"
         "[headstart.model_source]\ntoy = headstart_places:Toy\n"
         "[headstart.dataset_source]\nshades = headstart_places:Shades\n"
+        "[headstart.command]\nshout = headstart_shout:shout\n"
     )
     path = [str(site), *(p for p in sys.path if p)]
     monkeypatch.setenv("PYTHONPATH", ":".join(path))
@@ -220,6 +236,27 @@ def test_strangers_networks_and_datasets(installed, tmp_path):
     unknown = headstart("run", "--models", "toy:8", "--datasets", "shade:3", "--store", store)
     assert unknown.returncode == 2
     assert len(unknown.stderr.splitlines()) == 1
+
+
+def test_a_strangers_command(installed):
+    assert "Print a text in capitals." in headstart("--help").stdout
+    assert headstart("shout", "hello", "--loud").stdout == "HELLO!\n"
+    # It has the options that all commands have.
+    assert "--quiet" in headstart("shout", "-h").stdout
+    assert headstart("shout").stderr.startswith("error: argument text is missing")
+
+
+def test_what_contrib_brings_is_a_plugin_like_a_strangers():
+    found = {
+        (plugin.kind, plugin.name)
+        for registry in REGISTRIES
+        for plugin in registry.plugins.values()
+        if plugin.package == "headstart.contrib.miniature"
+    }
+    assert found == {
+        ("command", "miniature"), ("dataset_source", "synthetic"), ("model_source", "small"),
+    }  # fmt: skip
+    assert all(registry[name] for registry in REGISTRIES for name in registry.names)
 
 
 def entry(name: str, value: str) -> EntryPoint:

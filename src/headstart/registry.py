@@ -6,18 +6,22 @@ A package offers a part by an entry point of the group ``headstart.KIND``::
     knn = "their_package.knn:KNN"
 
 Own parts go the same way: they are named here by their place, and imported when they are asked for.
+Each folder of `headstart.contrib` with a file ``entry_points.txt``, of the same form as that of an
+installed package, is a plug-in that is always installed.
 """
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import import_module
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import Distribution, EntryPoint, entry_points
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from headstart.errors import HeadstartError, UnknownNameError
 
 __all__ = [
+    "COMMANDS",
     "DATASET_SOURCES",
     "METHODS",
     "MODEL_SOURCES",
@@ -29,6 +33,7 @@ __all__ = [
 
 Part = TypeVar("Part")
 OWN = "headstart"
+CONTRIB = Path(__file__).parent / "contrib"
 
 
 class PluginError(HeadstartError):
@@ -48,7 +53,8 @@ class Plugin:
     place
         ``module:attribute``.
     package
-        The distribution that brings it, with its version; ``headstart`` for its own.
+        The distribution that brings it, with its version; ``headstart`` for its own, and
+        ``headstart.contrib.NAME``.
     """
 
     kind: str
@@ -84,8 +90,8 @@ class Registry(Mapping[str, Part], Generic[Part]):
             Two parts have one name (code ``plugin.name_taken``).
         """
         found = {name: Plugin(self.kind, name, place) for name, place in self._own.items()}
-        for entry in sorted(entry_points(group=f"headstart.{self.kind}"), key=lambda e: e.name):
-            plugin = Plugin(self.kind, entry.name, entry.value, _package(entry))
+        for package, entry in _entry_points(f"headstart.{self.kind}"):
+            plugin = Plugin(self.kind, entry.name, entry.value, package)
             if entry.name in found:
                 raise PluginError(
                     f"two packages bring a {self.kind} '{entry.name}': "
@@ -133,7 +139,7 @@ class Registry(Mapping[str, Part], Generic[Part]):
                 part = part()
         # Whatever a stranger's module raises when it is imported; our own must not be hidden.
         except Exception as error:
-            if plugin.package == OWN:
+            if plugin.package.split(".")[0] == OWN:
                 raise
             raise PluginError(
                 f"{self.kind} '{name}' of {plugin.package} cannot be imported from {plugin.place} "
@@ -147,8 +153,14 @@ class Registry(Mapping[str, Part], Generic[Part]):
         return self._loaded[name]
 
 
-def _package(entry: EntryPoint) -> str:
-    return f"{entry.dist.name} {entry.dist.version}" if entry.dist else "an unknown package"
+def _entry_points(group: str) -> Iterator[tuple[str, EntryPoint]]:
+    """Yield what packages offer, and the package of each: those of contrib, then the installed."""
+    for file in sorted(CONTRIB.glob("*/entry_points.txt")):
+        for entry in Distribution.at(file.parent).entry_points.select(group=group):
+            yield f"{OWN}.contrib.{file.parent.name}", entry
+    for entry in sorted(entry_points(group=group), key=lambda one: one.name):
+        dist = entry.dist
+        yield f"{dist.name} {dist.version}" if dist else "an unknown package", entry
 
 
 # How to transfer: `headstart.methods.Method`.
@@ -170,12 +182,12 @@ MODEL_SOURCES: Registry[Any] = Registry(
         "torchvision": "headstart.models.sources.torchvision:Torchvision",
         "pytorchcv": "headstart.models.sources.pytorchcv:Pytorchcv",
         "hf": "headstart.models.sources.hf:HuggingFace",
-        "small": "headstart.models.sources.small:Small",
         "function": "headstart.models.sources.model_function:Function",
     },
 )
-# Where datasets come from: `headstart.datasets.sources.base.Source`. They are asked in this order
-# whether a name is theirs; those of other packages come last, and take names ``NAME:...``.
+# Where datasets come from: `headstart.datasets.sources.base.Source`. A name of a source's catalogue
+# is that source's; else they are asked in this order whether it is theirs, those of other packages
+# last.
 DATASET_SOURCES: Registry[Any] = Registry(
     "dataset_source",
     {
@@ -188,4 +200,7 @@ DATASET_SOURCES: Registry[Any] = Registry(
         "folder": "headstart.datasets.sources.folder:FolderSource",
     },
 )
-REGISTRIES: tuple[Registry[Any], ...] = (METHODS, MODEL_SOURCES, DATASET_SOURCES)
+# Commands of `headstart`: functions with typer's annotations. Their modules are imported by
+# `headstart --help`, so that what is slow to import belongs inside the function.
+COMMANDS: Registry[Any] = Registry("command", {})
+REGISTRIES: tuple[Registry[Any], ...] = (METHODS, MODEL_SOURCES, DATASET_SOURCES, COMMANDS)

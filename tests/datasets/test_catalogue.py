@@ -8,7 +8,7 @@ import pytest
 from conftest import write_folder
 from headstart import datasets
 from headstart.context import ProgressReporter, default_cache
-from headstart.datasets import fashion_mnist, glyphs
+from headstart.datasets import fashion_mnist
 from headstart.datasets.dataset_name import DatasetName
 from headstart.datasets.manifest import check_manifest
 from headstart.datasets.sources import SOURCES
@@ -50,23 +50,6 @@ def test_digits_are_scikit_learns():
     pixels = np.round(bunch.images * 255 / 16).astype(np.uint8)
     source = [(int(t), p.tobytes()) for t, p in zip(bunch.target, pixels, strict=True)]
     assert sorted(ours) == sorted(source)
-
-
-def test_glyphs_hold_font_families_apart_and_are_not_blank():
-    fonts = {split: set(names.split()) for split, names in glyphs.FONTS.items()}
-    assert not fonts["train"] & fonts["test"]
-    assert not fonts["train"] & fonts["validation"]
-    assert not fonts["validation"] & fonts["test"]
-    splits = load("glyphs")
-    assert splits.n_classes == 62
-    assert np.bincount(splits.train.labels).tolist() == [24] * 62
-    for row in range(0, len(splits.train), 97):
-        ink = 255 - np.asarray(splits.train.images.decode(row))
-        assert ink.shape == (64, 64)
-        assert 0.005 < (ink > 128).mean() < 0.5
-        # Nothing is cut off at the edge.
-        assert not ink[[0, -1]].any()
-        assert not ink[:, [0, -1]].any()
 
 
 def test_fashion_mnist_is_the_published_one(real_fashion_mnist):

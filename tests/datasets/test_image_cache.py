@@ -18,7 +18,8 @@ from PIL import Image
 from conftest import limit_file_size
 from headstart import datasets, files
 from headstart.context import ProgressReporter
-from headstart.datasets import ArrayImages, FileImages, JoinedImages, digits, fashion_mnist, glyphs
+from headstart.contrib.miniature.synthetic import read_anew
+from headstart.datasets import ArrayImages, FileImages, JoinedImages, fashion_mnist
 from headstart.datasets.image_cache import (
     PreparedForm,
     bytes_needed,
@@ -26,6 +27,7 @@ from headstart.datasets.image_cache import (
     open_prepared,
     prepare_images,
 )
+from headstart.datasets.sources.embedded import read_digits
 from headstart.errors import BrokenImageError
 from headstart.spec import Decoding
 from refusals import refused
@@ -110,7 +112,7 @@ def assert_same(prepared, images):
 
 @pytest.mark.parametrize("name", ["digits", "glyphs"])
 def test_small_images_are_kept_exactly(tmp_path, name):
-    splits = {"digits": digits, "glyphs": glyphs}[name].read()
+    splits = read_digits() if name == "digits" else read_anew(name)[1]
     images = JoinedImages([split.images for split in splits.values()])
     prepared = prepare_images(images, RECIPE, tmp_path, ProgressReporter())
     assert_same(prepared, images)

@@ -46,12 +46,12 @@ from headstart.cli.manners import (
     PANELS,
     CommandGroup,
     QuietFlag,
+    RootGroup,
     VerboseFlag,
     add_command,
     command,
     group,
 )
-from headstart.cli.miniature_command import miniature
 from headstart.cli.options import (
     BAD_INPUT,
     DEFAULT_STORE,
@@ -88,7 +88,7 @@ from headstart.errors import CommandError
 __all__ = ["app", "main"]
 
 app = typer.Typer(
-    cls=CommandGroup,
+    cls=RootGroup,
     context_settings=HELP,
     help="How much of a head start does pretraining give? "
     "Measures how pretrained image models transfer.",
@@ -107,7 +107,7 @@ for _app, _name in (
     (cache_app, "cache"),
 ):
     app.add_typer(_app, name=_name, rich_help_panel=PANELS[_name])
-for _function in (pretrain, ablate, embed, miniature):
+for _function in (pretrain, ablate, embed):
     add_command(app, _function)
 
 

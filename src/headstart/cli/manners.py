@@ -9,12 +9,14 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from headstart.cli.verbosity import set_verbosity
+from headstart.registry import COMMANDS
 
 __all__ = [
     "HELP",
     "PANELS",
     "CommandGroup",
     "QuietFlag",
+    "RootGroup",
     "VerboseFlag",
     "add_command",
     "command",
@@ -22,7 +24,7 @@ __all__ = [
 ]
 
 MEASURE, ANALYZE, CATALOGS = "Measure", "Analyze", "Catalogs"
-TRAIN, START = "Train", "Start"
+TRAIN, START, OTHERS = "Train", "Start", "Plug-ins"
 # Commands by use: `--help` lists them in this order, under these headings.
 PANELS = {
     "run": MEASURE,
@@ -42,6 +44,7 @@ PANELS = {
     "demo": START,
     "explain": START,
 }
+ORDER = {name: place for place, name in enumerate(PANELS)}
 HELP: dict[str, Any] = {"help_option_names": ["-h", "--help"]}
 
 QuietFlag = Annotated[
@@ -76,12 +79,28 @@ class CommandGroup(TyperGroup):
 
     def list_commands(self, ctx: Any) -> list[str]:
         """Return the names in the order in which the help lists them."""
-        order = {name: place for place, name in enumerate(PANELS)}
-        return sorted(super().list_commands(ctx), key=lambda name: order.get(name, len(order)))
+        return sorted(super().list_commands(ctx), key=lambda name: ORDER.get(name, len(ORDER)))
 
     def get_params(self, ctx: Any) -> list[Any]:
         """Return all parameters."""
         return _without_types(super().get_params(ctx))
+
+
+class RootGroup(CommandGroup):
+    """Own commands, and those that packages bring by an entry point ``headstart.command``."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Return all names in the order in which the help lists them."""
+        names = [*super().list_commands(ctx), *COMMANDS]
+        return sorted(names, key=lambda name: ORDER.get(name, len(ORDER)))
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """Return a command; the module of a package's own is imported only now."""
+        if (own := super().get_command(ctx, cmd_name)) or cmd_name not in COMMANDS:
+            return own
+        app = typer.Typer()
+        add_command(app, COMMANDS[cmd_name], cmd_name)
+        return typer.main.get_group(app).get_command(ctx, cmd_name)
 
 
 def command(app: typer.Typer) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -94,10 +113,11 @@ def command(app: typer.Typer) -> Callable[[Callable[..., None]], Callable[..., N
     return add
 
 
-def add_command(app: typer.Typer, function: Callable[..., None]) -> None:
+def add_command(app: typer.Typer, function: Callable[..., None], name: str | None = None) -> None:
     """Make a function a command of `app`, with the options that all have."""
-    panel = PANELS.get(function.__name__)
-    app.command(cls=Command, context_settings=HELP, rich_help_panel=panel)(_with_shared(function))
+    panel = PANELS.get(name or function.__name__, OTHERS if name else None)
+    add = app.command(name, cls=Command, context_settings=HELP, rich_help_panel=panel)
+    add(_with_shared(function))
 
 
 def group(app: typer.Typer) -> Callable[[Callable[..., None]], Callable[..., None]]:

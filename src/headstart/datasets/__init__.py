@@ -10,11 +10,11 @@ from headstart.datasets.audit import (
     warnings_of,
 )
 from headstart.datasets.catalogue import (
-    EMBEDDED,
     all_images,
     describe,
     fetch,
     find,
+    is_packaged,
     load,
     names,
     prepare_dataset,
@@ -25,7 +25,6 @@ from headstart.datasets.sources import Description
 from headstart.datasets.splits import SealedTest, Split, Splits
 
 __all__ = [
-    "EMBEDDED",
     "ArrayImages",
     "Decodable",
     "Description",
@@ -43,6 +42,7 @@ __all__ = [
     "describe",
     "fetch",
     "find",
+    "is_packaged",
     "load",
     "names",
     "prepare_dataset",

@@ -20,11 +20,11 @@ from headstart.datasets.loading import (
     read_dataset,
 )
 from headstart.datasets.sources import (
-    EMBEDDED,
     SOURCES,
     Description,
     Presence,
     Source,
+    is_packaged,
     located,
     names,
     source_of,
@@ -39,7 +39,7 @@ __all__ = ["prepare_dataset"]
 
 Rows = npt.NDArray[np.int64]
 
-__all__ = ["EMBEDDED", "all_images", "describe", "fetch", "find", "load", "names", "presence"]
+__all__ = ["all_images", "describe", "fetch", "find", "is_packaged", "load", "names", "presence"]
 
 
 def describe(name: str) -> Description:

@@ -339,7 +339,7 @@ def dataset_need(name: str, study: Study, cache: Path, measured: Mapping[str, Da
             return _of_function(name, study, present, place)
         known = datasets.describe(name)
         if present:
-            if known.sizes and asked.stem not in datasets.EMBEDDED:
+            if known.sizes and not datasets.is_packaged(asked.stem):
                 title = asked.titled(known.title)
                 dataset = measured.get(title) or unread_dataset(known, known.sizes, study)
             else:

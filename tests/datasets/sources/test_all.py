@@ -5,7 +5,7 @@ import pytest
 from headstart import datasets
 from headstart.datasets import names
 from headstart.datasets.dataset_name import OPTIONS
-from headstart.datasets.sources import EMBEDDED, SOURCES, located
+from headstart.datasets.sources import SOURCES, is_packaged, located
 from refusals import refused
 
 
@@ -18,11 +18,12 @@ def test_sources_are_asked_from_the_most_certain_to_the_least():
         "function",
         "table",
         "folder",
+        "synthetic",
     ]
     assert all(source.name == name for name, source in SOURCES.items())
-    drawn = ("characters", "shapes", "textures", "charts", "patches")
-    assert ("digits", "glyphs", "fashion_mnist", *drawn) == EMBEDDED
-    assert names()[:8] == EMBEDDED
+    packaged = [name for name in names() if is_packaged(name)]
+    drawn = ["glyphs", "characters", "shapes", "textures", "charts", "patches"]
+    assert packaged == ["digits", "fashion_mnist", *drawn]
     assert len(names()) == len(set(names())) == 20
 
 
@@ -30,6 +31,7 @@ def test_sources_are_asked_from_the_most_certain_to_the_least():
     ("name", "source", "metric"),
     [
         ("digits", "embedded", "top-1"),
+        ("glyphs", "synthetic", "top-1"),
         ("food101", "study", "top-1"),
         ("voc2007", "study", "voc-map-11point"),
         ("oxford_pets?metric=top-1", "study", "top-1"),
@@ -48,10 +50,12 @@ def test_a_name_has_one_source(name, source, metric, tmp_path, monkeypatch):
 
 
 def test_a_folder_of_a_catalogues_name_is_the_catalogues(tmp_path, monkeypatch):
-    (tmp_path / "digits").mkdir()
+    for name in ("digits", "glyphs"):
+        (tmp_path / name).mkdir()
     (tmp_path / "mine").mkdir()
     monkeypatch.chdir(tmp_path)
     assert located("digits")[0].name == "embedded"
+    assert located("glyphs")[0].name == "synthetic"
     assert located("./digits")[0].name == "folder"
     found, asked = located("mine")
     # Found again from any folder.

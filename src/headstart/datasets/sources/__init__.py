@@ -5,6 +5,7 @@ A package brings another one by an entry point ``headstart.dataset_source`` (`he
 
 from collections.abc import Mapping
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 
 from headstart.context import default_cache
@@ -14,11 +15,11 @@ from headstart.errors import UnknownNameError
 from headstart.registry import DATASET_SOURCES
 
 __all__ = [
-    "EMBEDDED",
     "SOURCES",
     "Description",
     "Presence",
     "Source",
+    "is_packaged",
     "located",
     "names",
     "source_of",
@@ -26,13 +27,15 @@ __all__ = [
 
 SOURCES: Mapping[str, Source] = DATASET_SOURCES
 
-# Measured without any download: they come with packages, of Python or of the system.
-EMBEDDED = SOURCES["embedded"].names()
-
 
 def names() -> tuple[str, ...]:
     """All names of the catalogue: those that can be had without saying where they are."""
     return tuple(name for source in SOURCES.values() for name in source.names())
+
+
+def is_packaged(name: str) -> bool:
+    """Whether a dataset's whole content is known: it comes with a package, and is small."""
+    return any(name in source.names() for source in SOURCES.values() if not source.looks)
 
 
 def located(name: str, cache: Path | None = None) -> tuple[Source, DatasetName]:
@@ -62,8 +65,10 @@ def source_of(dataset_ref: DatasetName) -> Source:
     UnknownNameError
         No source knows such a name, or the source has no such option.
     """
-    for source in SOURCES.values():
-        if source.recognises(dataset_ref.stem):
-            dataset_ref.check(source.options)
-            return source
+    # A folder of a catalogue's name is the catalogue's.
+    named = (source for source in SOURCES.values() if dataset_ref.stem in source.names())
+    recognised = (source for source in SOURCES.values() if source.recognises(dataset_ref.stem))
+    for source in chain(named, recognised):
+        dataset_ref.check(source.options)
+        return source
     raise UnknownNameError("dataset", dataset_ref.stem, names())

@@ -1,36 +1,24 @@
-"""Datasets that come with headstart's dependencies, or with the operating system."""
+"""Real datasets that come with headstart's dependencies, or with the operating system."""
 
 from collections.abc import Callable, Mapping
-from functools import partial
 from importlib.resources import files
 from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from headstart.context import ProgressReporter
-from headstart.datasets import (
-    characters,
-    charts,
-    digits,
-    fashion_mnist,
-    glyphs,
-    patches,
-    shapes,
-    textures,
-)
+from headstart.datasets import fashion_mnist
 from headstart.datasets.dataset_name import DatasetName
-from headstart.datasets.drawings import Drawings
-from headstart.datasets.file_index import FileIndex
-from headstart.datasets.kept import keep
+from headstart.datasets.images import ArrayImages
 from headstart.datasets.manifest import Manifest
 from headstart.datasets.sources.base import Description, Presence, Source
 from headstart.datasets.splits import RawDataset, Split
+from headstart.labels import hold_out
 from headstart.spec import Sizes
 
-__all__ = ["EMBEDDED", "EmbeddedSource"]
+__all__ = ["EMBEDDED", "EmbeddedSource", "read_digits"]
 
 
 class Embedded(NamedTuple):
@@ -39,42 +27,44 @@ class Embedded(NamedTuple):
     classes: tuple[str, ...]
     read: Callable[[Path], dict[str, Split]]
     split_rule: str
-    drawn: tuple[str, ...] = ()
-    drawings: Drawings | None = None
+    drawn: tuple[str, ...]
 
-    @classmethod
-    def of(cls, drawings: Drawings, split_rule: str) -> "Embedded":
-        """Return what a program draws, which is kept in the cache."""
-        return cls(drawings.classes, lambda _: drawings.read(), split_rule, drawings=drawings)
+
+def read_digits() -> dict[str, Split]:
+    """Read scikit-learn's digits: 1,797 handwritten digits of 8 x 8 pixels, in the package itself.
+
+    60 % train, 20 % validation, 20 % test, stratified, fixed once for all. The source has no
+    official split, so this one is ours and stands in the manifest.
+    """
+    from sklearn.datasets import load_digits
+
+    bunch = load_digits()
+    # The source counts ink in 0..16.
+    pixels = np.round(bunch.images * (255 / 16)).astype(np.uint8)
+    labels = bunch.target.astype(np.int64)
+    rest, test = hold_out(labels, 0.2, seed=0)
+    kept, held = hold_out(labels[rest], 0.25, seed=1)
+    rows = {"train": rest[kept], "validation": rest[held], "test": test}
+    images = ArrayImages(pixels)
+    return {
+        name: Split(images.take(places), labels[places], np.arange(len(places)))
+        for name, places in rows.items()
+    }
 
 
 EMBEDDED: Mapping[str, Embedded] = MappingProxyType(
     {
         "digits": Embedded(
-            digits.CLASSES,
-            lambda _: digits.read(),
+            tuple("0123456789"),
+            lambda _: read_digits(),
             "Drawn once for all: 60 % train, 20 % validation, 20 % test, stratified by class.",
             drawn=("train", "validation", "test"),
-        ),
-        "glyphs": Embedded(
-            glyphs.CLASSES,
-            lambda _: glyphs.read(),
-            "Font families apart: DejaVu trains, Computer Modern validates, STIX tests.",
         ),
         "fashion_mnist": Embedded(
             fashion_mnist.CLASSES,
             fashion_mnist.read,
             "The creators' train and test; a sixth of train validates, stratified by class.",
             drawn=("validation",),
-        ),
-        "characters": Embedded.of(
-            characters.DRAWINGS, "Each image is drawn by itself; all splits share the fonts."
-        ),
-        "shapes": Embedded.of(shapes.DRAWINGS, "Each image is drawn by itself."),
-        "textures": Embedded.of(textures.DRAWINGS, "Each image is made by itself."),
-        "charts": Embedded.of(charts.DRAWINGS, "Each image is drawn by itself."),
-        "patches": Embedded.of(
-            patches.DRAWINGS, "Blocks of 64 pixels of each photograph: each belongs to one split."
         ),
     }
 )
@@ -103,8 +93,6 @@ class EmbeddedSource(Source):
         )
 
     def presence(self, dataset_ref: DatasetName, cache: Path) -> Presence:
-        if dataset_ref.stem == "patches" and patches.find() is None:
-            return Presence(False, "pip install 'headstart[embedded]' (photographs: scikit-image)")
         if dataset_ref.stem != "fashion_mnist":
             return Presence(True, "comes with headstart's dependencies")
         if place := fashion_mnist.find(cache):
@@ -116,30 +104,10 @@ class EmbeddedSource(Source):
             fashion_mnist.fetch(cache)
         else:
             super().fetch(dataset_ref, cache, reporter)
-        if drawings := EMBEDDED[dataset_ref.stem].drawings:
-            # Here and not in `read`: it is the preparation that somebody watches.
-            self._kept(dataset_ref, drawings, cache, reporter)
 
     def read(self, dataset_ref: DatasetName, cache: Path) -> RawDataset:
         known = EMBEDDED[dataset_ref.stem]
-        if known.drawings is None:
-            return RawDataset(known.classes, known.read(cache))
-        return RawDataset(
-            known.classes, self._kept(dataset_ref, known.drawings, cache, ProgressReporter())
-        )
-
-    def _kept(
-        self, dataset_ref: DatasetName, drawings: Drawings, cache: Path, reporter: ProgressReporter
-    ) -> dict[str, Split]:
-        """Read drawn images from the cache, or draw them: once, a quarter of a minute at most."""
-        folder, file_index = cache / "datasets", FileIndex(cache / "datasets" / "files.db")
-        parts = {}
-        for name, part in self.manifest(dataset_ref).splits.items():
-            path = folder / f"{dataset_ref.stem}-{name}-{part.images_sha256[:16]}.pixels"
-            draw = partial(_drawn, drawings, name, reporter)
-            images = keep(path, drawings.shape, part.images_sha256, file_index, draw)
-            parts[name] = drawings.split(name, images)
-        return parts
+        return RawDataset(known.classes, known.read(cache))
 
     def split(self, dataset_ref: DatasetName, raw: RawDataset) -> tuple[dict[str, Split], str]:
         return raw.parts, EMBEDDED[dataset_ref.stem].split_rule
@@ -150,10 +118,3 @@ class EmbeddedSource(Source):
         file = files("headstart.datasets").joinpath("manifests", f"{dataset_ref.stem}.json")
         text = file.read_text(encoding="utf-8")
         return Manifest.model_validate_json(text)
-
-
-def _drawn(drawings: Drawings, split: str, reporter: ProgressReporter) -> npt.NDArray[np.uint8]:
-    """Draw all images of a split under the reporter's eyes: (n, SIDE, SIDE, 3) uint8."""
-    total = len(drawings.labels(split))
-    reporter.stage(f"drawing {drawings.name}, {split}", total=total, unit="images")
-    return drawings.pixels(split, reporter.advance)

@@ -15,10 +15,10 @@ from PIL import Image
 from headstart.datasets.archives import is_published_name
 from headstart.datasets.decode import NOT_DECODED
 from headstart.datasets.naming import listed, shown
-from headstart.datasets.sources.embedded import EMBEDDED
 from headstart.datasets.splits import ICLOUD
 from headstart.errors import DatasetError, DatasetMissingError
 from headstart.files import name_from_text, name_in_text, storage_errors, unusable
+from headstart.registry import DATASET_SOURCES
 
 __all__ = [
     "ARCHIVES",
@@ -78,7 +78,7 @@ def own_title(name: str, instead: str = "") -> str:
     >>> own_title("photos"), own_title("Pets"), own_title("pets", "user/pets")
     ('photos', './Pets', 'user/pets')
     """
-    if is_published_name(name) or name in EMBEDDED:
+    if is_published_name(name) or any(name in s.names() for s in DATASET_SOURCES.values()):
         return instead or f"./{name}"
     return name
 

@@ -1,19 +1,22 @@
 """The miniature, part by part: pretraining, transfer, ablation, convergence, dataset size."""
 
+import json
+import os
+import platform
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from time import monotonic
 from types import MappingProxyType
 from typing import Any
 
 from headstart.context import ProgressReporter, RunContext
-from headstart.errors import HeadstartError
+from headstart.contrib.miniature.scale import Scale, short
+from headstart.errors import HeadstartError, StorageError
 from headstart.executors import Executor, InProcess
-from headstart.files import writable_folder
-from headstart.miniature.scale import Scale, short
-from headstart.miniature.timing_log import TimingLog
+from headstart.files import replaced, storage_errors, writable_folder
 from headstart.pretraining import PretrainJob, make_recipe, pretrain_all
 from headstart.spec import Recipe, Result, Trial
 from headstart.store import DATABASE_NAME, ResultStore
@@ -21,12 +24,69 @@ from headstart.study import Study
 from headstart.study.ablation import configurations, possible
 from headstart.study.run import run_study
 
-__all__ = ["STAGES", "Miniature", "run_miniature"]
+__all__ = ["STAGES", "Miniature", "TimingLog", "run_miniature"]
 
 ABLATION = "ablation"
 # The ablation's networks start from other random weights than those of the main study: with equal
 # weights they would be the same trials.
 MAIN_SEED, ABLATION_SEED = 0, 1
+
+
+class TimingLog:
+    """Seconds of each stage in a JSON file, including those of earlier runs.
+
+    Parameters
+    ----------
+    file
+        Read if it exists; written after each stage, even an interrupted one.
+    facts
+        Additional entries: the command, the scale, the device.
+
+    Raises
+    ------
+    StorageError
+        The file exists and is not a timing log.
+    """
+
+    def __init__(self, file: Path, facts: dict[str, Any]) -> None:
+        self._file = file
+        self._facts = {**facts, "processors": os.cpu_count(), "platform": platform.platform()}
+        self.seconds: dict[str, float] = {}
+        if file.exists():
+            with storage_errors(file, reading=True):
+                text = file.read_text(encoding="utf-8")
+            try:
+                self.seconds = {name: float(s) for name, s in json.loads(text)["seconds"].items()}
+            except (ValueError, KeyError, AttributeError, TypeError) as error:
+                raise StorageError(
+                    f"timing log {file} is damaged ({type(error).__name__}): remove it; what was "
+                    "measured is in the store",
+                    code="miniature.timing_damaged",
+                    path=str(file),
+                ) from error
+
+    @property
+    def total(self) -> float:
+        """Total seconds of all stages."""
+        return sum(self.seconds.values())
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Time the block as part of a stage."""
+        began = monotonic()
+        try:
+            yield
+        finally:
+            self.seconds[name] = self.seconds.get(name, 0.0) + monotonic() - began
+            self._write()
+
+    def _write(self) -> None:
+        rounded = {name: round(seconds, 1) for name, seconds in self.seconds.items()}
+        content = {**self._facts, "seconds": rounded, "minutes": round(self.total / 60, 1)}
+        with replaced(self._file) as temporary:
+            temporary.write_text(
+                json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
+            )
 
 
 @dataclass(frozen=True)

@@ -15,12 +15,12 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from headstart.datasets.drawings import Drawings
-from headstart.datasets.raster import BRIGHTNESS, SIDE, Ints, finished
+from headstart.contrib.miniature.raster import BRIGHTNESS, SIDE, Ints, finished
+from headstart.contrib.miniature.synthetic import SyntheticDataset
 from headstart.errors import DatasetMissingError
 from headstart.files import storage_errors
 
-__all__ = ["CLASSES", "DRAWINGS", "find"]
+__all__ = ["CLASSES", "DATASET", "find"]
 
 # Class -> file.
 PHOTOGRAPHS = {
@@ -92,4 +92,4 @@ def _draw(random: np.random.RandomState, label: int, split: str) -> npt.NDArray[
     return finished(random, image, noise=12)
 
 
-DRAWINGS = Drawings("patches", CLASSES, {"train": 144, "validation": 44, "test": 144}, _draw)
+DATASET = SyntheticDataset("patches", CLASSES, {"train": 144, "validation": 44, "test": 144}, _draw)

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from headstart.contrib.miniature.characters import outlines
 from headstart.datasets.images import ArrayImages
-from headstart.datasets.outlines import outlines
 from headstart.datasets.splits import Split
 
 __all__ = ["CLASSES", "read"]

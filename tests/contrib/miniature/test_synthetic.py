@@ -1,6 +1,7 @@
 """Drawn datasets: the pixels of the manifests, classes of equal size, no image twice."""
 
 import hashlib
+from functools import partial
 
 import numpy as np
 import pytest
@@ -8,18 +9,18 @@ import pytest
 from conftest import require
 from headstart import datasets
 from headstart.context import ProgressReporter
-from headstart.datasets import characters, charts, patches, shapes, textures
+from headstart.contrib.miniature import characters, charts, glyphs, patches, shapes, textures
+from headstart.contrib.miniature.synthetic import cached_images
 from headstart.datasets.dataset_name import DatasetName
 from headstart.datasets.file_index import FileIndex
-from headstart.datasets.kept import keep
 from headstart.datasets.manifest import Manifest
 from headstart.datasets.sources import source_of
 
 DRAWN = {
-    "shapes": shapes.DRAWINGS,
-    "textures": textures.DRAWINGS,
-    "charts": charts.DRAWINGS,
-    "patches": patches.DRAWINGS,
+    "shapes": shapes.DATASET,
+    "textures": textures.DATASET,
+    "charts": charts.DATASET,
+    "patches": patches.DATASET,
 }
 SPLITS = ("train", "validation", "test")
 
@@ -74,7 +75,7 @@ def test_no_pixel_of_a_photograph_is_in_two_splits():
 
 def test_characters_are_drawn_as_the_manifest_says(tmp_path):
     """The first images of its smallest split; the whole is drawn by the next test."""
-    drawings = characters.DRAWINGS
+    drawings = characters.DATASET
     assert len(drawings.classes) == len(set(drawings.classes)) == 250
     one, same = (drawings.image("validation", 3) for _ in range(2))
     np.testing.assert_array_equal(one, same)
@@ -87,14 +88,14 @@ def test_characters_are_drawn_as_the_manifest_says(tmp_path):
 def test_characters_are_drawn_once_and_mapped_from_then_on(session_cache, monkeypatch):
     found = datasets.find("characters")
     assert tuple(found.sizes) == tuple(
-        (split, 250 * characters.DRAWINGS.per_class[split]) for split in SPLITS
+        (split, 250 * characters.DATASET.per_class[split]) for split in SPLITS
     )
     first = datasets.load(found, 0, session_cache)
 
     def never(*_):
         raise AssertionError("drawn again")
 
-    monkeypatch.setattr(type(characters.DRAWINGS), "pixels", never)
+    monkeypatch.setattr(type(characters.DATASET), "pixels", never)
     again = datasets.load(found, 0, session_cache)
     assert again.revision == first.revision
 
@@ -118,17 +119,35 @@ def test_the_first_drawing_is_watched(tmp_path):
 
 
 def test_what_is_damaged_on_disk_is_drawn_again(tmp_path):
-    drawings = shapes.DRAWINGS
+    drawings = shapes.DATASET
     digest = manifest("shapes").splits["validation"].images_sha256
     path, file_index = tmp_path / "shapes", FileIndex(tmp_path / "files.db")
-    first = keep(path, drawings.shape, digest, file_index, lambda: drawings.pixels("validation"))
+    draw = partial(drawings.pixels, "validation")
+    first = cached_images(path, drawings.shape, digest, file_index, draw)
     path.write_bytes(path.read_bytes()[:-1] + b"x")
-    again = keep(path, drawings.shape, digest, file_index, lambda: drawings.pixels("validation"))
+    again = cached_images(path, drawings.shape, digest, file_index, draw)
     assert first.digest(file_index) == again.digest(file_index) == digest
 
 
 def test_what_is_drawn_otherwise_is_not_kept(tmp_path):
-    drawings, path = shapes.DRAWINGS, tmp_path / "shapes"
+    drawings, path = shapes.DATASET, tmp_path / "shapes"
     wrong = drawings.pixels("validation") ^ 1
-    keep(path, drawings.shape, "0" * 64, FileIndex(tmp_path / "files.db"), lambda: wrong)
+    cached_images(path, drawings.shape, "0" * 64, FileIndex(tmp_path / "files.db"), lambda: wrong)
     assert not path.exists()
+
+
+def test_glyphs_hold_font_families_apart_and_are_not_blank(session_cache):
+    fonts = {split: set(names.split()) for split, names in glyphs.FONTS.items()}
+    assert not fonts["train"] & fonts["test"]
+    assert not fonts["train"] & fonts["validation"]
+    assert not fonts["validation"] & fonts["test"]
+    splits = datasets.load(datasets.find("glyphs"), 0, session_cache)
+    assert splits.n_classes == 62
+    assert np.bincount(splits.train.labels).tolist() == [24] * 62
+    for row in range(0, len(splits.train), 97):
+        ink = 255 - np.asarray(splits.train.images.decode(row))
+        assert ink.shape == (64, 64)
+        assert 0.005 < (ink > 128).mean() < 0.5
+        # Nothing is cut off at the edge.
+        assert not ink[[0, -1]].any()
+        assert not ink[:, [0, -1]].any()

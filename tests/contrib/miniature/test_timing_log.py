@@ -4,13 +4,13 @@ import json
 
 import pytest
 
+from headstart.contrib.miniature.chain import TimingLog
 from headstart.errors import StorageError
-from headstart.miniature.timing_log import TimingLog
 
 
 def test_seconds_of_a_second_run_are_added(tmp_path, monkeypatch):
     now = iter([0.0, 90.0, 100.0, 130.0])
-    monkeypatch.setattr("headstart.miniature.timing_log.monotonic", lambda: next(now))
+    monkeypatch.setattr("headstart.contrib.miniature.chain.monotonic", lambda: next(now))
     file = tmp_path / "miniature.json"
     with pytest.raises(KeyboardInterrupt), TimingLog(file, {"scale": "tiny"}).stage("transfer"):
         raise KeyboardInterrupt

@@ -7,8 +7,7 @@ from types import MappingProxyType
 import numpy as np
 import numpy.typing as npt
 
-from headstart.datasets.drawings import Drawings
-from headstart.datasets.raster import (
+from headstart.contrib.miniature.raster import (
     COSINES,
     ONE,
     SIDE,
@@ -20,8 +19,9 @@ from headstart.datasets.raster import (
     mixed,
     polyline,
 )
+from headstart.contrib.miniature.synthetic import SyntheticDataset
 
-__all__ = ["CLASSES", "DRAWINGS"]
+__all__ = ["CLASSES", "DATASET"]
 
 # A tenth of a pixel: what places and sizes in this module are whole numbers of.
 TENTH = ONE // 10
@@ -338,4 +338,4 @@ def _draw(random: np.random.RandomState, label: int, split: str) -> npt.NDArray[
     return finished(random, paper.image, noise=30)
 
 
-DRAWINGS = Drawings("charts", CLASSES, {"train": 125, "validation": 38, "test": 125}, _draw)
+DATASET = SyntheticDataset("charts", CLASSES, {"train": 125, "validation": 38, "test": 125}, _draw)

@@ -9,9 +9,9 @@ import pytest
 
 from conftest import headstart_process, limit_file_size
 from headstart import models
-from headstart.miniature import FULL, TINY
-from headstart.miniature.chain import STAGES
-from headstart.models.small import ARCHITECTURES
+from headstart.contrib.miniature.chain import STAGES
+from headstart.contrib.miniature.networks import ARCHITECTURES
+from headstart.contrib.miniature.scale import FULL, TINY
 from headstart.study import Study
 
 FIGURES = (

@@ -10,8 +10,7 @@ from types import MappingProxyType
 import numpy as np
 import numpy.typing as npt
 
-from headstart.datasets.drawings import Drawings
-from headstart.datasets.raster import (
+from headstart.contrib.miniature.raster import (
     COSINES,
     ONE,
     SIDE,
@@ -22,8 +21,9 @@ from headstart.datasets.raster import (
     smooth_noise,
     turned,
 )
+from headstart.contrib.miniature.synthetic import SyntheticDataset
 
-__all__ = ["CLASSES", "DRAWINGS"]
+__all__ = ["CLASSES", "DATASET"]
 
 FINE = 3
 HALF = ONE // 2
@@ -192,4 +192,6 @@ def _draw(random: np.random.RandomState, label: int, split: str) -> npt.NDArray[
     return finished(random, image + light[..., None], noise=40)
 
 
-DRAWINGS = Drawings("textures", CLASSES, {"train": 112, "validation": 34, "test": 112}, _draw)
+DATASET = SyntheticDataset(
+    "textures", CLASSES, {"train": 112, "validation": 34, "test": 112}, _draw
+)

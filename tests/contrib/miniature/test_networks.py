@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from headstart import models
+from headstart.contrib.miniature.networks import ARCHITECTURES
 from headstart.errors import UnknownNameError
-from headstart.models.small import ARCHITECTURES
 
 SIDE = 32
 

@@ -6,10 +6,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from headstart.miniature import FULL
-from headstart.miniature.scale import short
+from headstart.contrib.miniature.scale import FULL, short
 
-DOCS = Path(__file__).parents[2] / "docs"
+DOCS = Path(__file__).parents[3] / "docs"
 TABLES = DOCS / "miniature" / "tables"
 TEXT = (DOCS / "miniature.md").read_text()
 

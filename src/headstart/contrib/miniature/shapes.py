@@ -6,8 +6,7 @@ from types import MappingProxyType
 import numpy as np
 import numpy.typing as npt
 
-from headstart.datasets.drawings import Drawings
-from headstart.datasets.raster import (
+from headstart.contrib.miniature.raster import (
     COSINES,
     ONE,
     SIDE,
@@ -22,8 +21,9 @@ from headstart.datasets.raster import (
     polyline,
     turned,
 )
+from headstart.contrib.miniature.synthetic import SyntheticDataset
 
-__all__ = ["CLASSES", "DRAWINGS"]
+__all__ = ["CLASSES", "DATASET"]
 
 # In hundredths.
 HEART = (
@@ -129,4 +129,4 @@ def _draw(random: np.random.RandomState, label: int, split: str) -> npt.NDArray[
     return finished(random, image, noise=40)
 
 
-DRAWINGS = Drawings("shapes", CLASSES, {"train": 125, "validation": 38, "test": 125}, _draw)
+DATASET = SyntheticDataset("shapes", CLASSES, {"train": 125, "validation": 38, "test": 125}, _draw)

@@ -1,0 +1,112 @@
+"""`headstart miniature`: run the chain, then analyse, draw and write all of it.
+
+What is slow to import is imported when the command runs.
+"""
+
+import os
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from headstart.cli.options import BAD_INPUT, DeviceName, DeviceOption
+
+if TYPE_CHECKING:
+    from headstart.context import RunContext
+    from headstart.contrib.miniature.chain import Miniature
+    from headstart.contrib.miniature.scale import Scale
+    from headstart.devices import Device
+
+__all__ = ["miniature"]
+
+TITLE = "The whole study in miniature"
+
+
+def miniature(
+    out: Annotated[
+        Path,
+        typer.Option(help="Folder for results, figures, tables and report.", metavar="FOLDER"),
+    ] = Path("headstart-miniature"),
+    tiny: Annotated[
+        bool,
+        typer.Option("--tiny", help="Smoke test in minutes; results are not meaningful."),
+    ] = False,
+    device: DeviceOption = DeviceName.auto,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            help="Number of worker processes (default: one per processor); 0 runs in this process.",
+            min=0,
+            metavar="INTEGER",
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
+    """Run the whole study of the paper on small networks and images, without any download."""
+    from headstart.contrib.miniature.scale import FULL, TINY
+
+    if _run(TINY if tiny else FULL, out, device.value, workers).failures:
+        sys.exit(BAD_INPUT)
+
+
+def _run(scale: "Scale", out: Path, device: "Device", workers: int | None) -> "Miniature":
+    """Run what is not there yet, write the report, tables, figures and the embedding."""
+    from headstart.analysis import analyze
+    from headstart.cli import estimates
+    from headstart.cli.analysis import write_folder, write_report
+    from headstart.cli.progress import LiveReporter
+    from headstart.cli.streams import console, resumable
+    from headstart.context import RunContext
+    from headstart.contrib.miniature.chain import run_miniature
+    from headstart.executors import executor_of
+    from headstart.files import writable_folder
+    from headstart.store import DATABASE_NAME
+
+    writable_folder(out)
+    n_workers = (os.cpu_count() or 1) if workers is None else workers
+    command = " ".join(["headstart", *map(shlex.quote, sys.argv[1:])])
+    with resumable("run the same command again to resume"), LiveReporter(console) as reporter:
+        context = RunContext(device=device, reporter=reporter)
+        facts = {"command": command, "workers": n_workers}
+        with executor_of(n_workers, device) as executor:
+            found = run_miniature(scale, out, context, executor, facts)
+        with found.timing_log.stage("embedding"):
+            _embed(scale, out, context)
+    for failure in found.failures:
+        typer.echo(f"error: {failure.trial.title}: {failure.error}", err=True)
+    with found.timing_log.stage("report"):
+        analysis = analyze(out / DATABASE_NAME)
+        write_folder(analysis, out, None)
+        write_report(analysis, out / "report.html", None, out / "cells-with-marks.csv", TITLE)
+    for part in estimates.summary(analysis):
+        console.print(part)
+    seconds = found.timing_log.seconds
+    console.print(
+        f"{found.timing_log.total / 60:.1f} minutes in all: "
+        + ", ".join(f"{name} {value / 60:.1f}" for name, value in seconds.items())
+    )
+    return found
+
+
+def _embed(scale: "Scale", out: Path, context: "RunContext") -> None:
+    """Show what the most and the least regularised training of one network make of a target."""
+    from headstart import datasets, models
+    from headstart.cli.embedding import write_files
+    from headstart.embedding import EmbedOptions, embed
+    from headstart.files import writable_folder
+
+    seen = []
+    for label in ("S1", "S5"):
+        model = models.find(f"pretrained:{scale.name_of(scale.ablated[0], label)}")
+        # All configurations have the name of their network; here they stand side by side.
+        seen.append(model.model_copy(update={"name": f"{model.name} {label}"}))
+    found = embed(
+        seen,
+        datasets.find(scale.embed_dataset, limit=scale.targets[scale.embed_dataset]),
+        EmbedOptions(classes=scale.classes),
+        "fp32",
+        context,
+    )
+    write_files(found, writable_folder(out / "embedding"))
