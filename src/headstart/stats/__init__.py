@@ -12,40 +12,47 @@ from headstart.stats.correlation import (
     pearson,
     resample_weights,
 )
-from headstart.stats.crossed import CrossedMean, crossed_mean
-from headstart.stats.log_odds import accuracy_of, edge_distance, log_odds
+from headstart.stats.curves import (
+    PolynomialFit,
+    lack_of_fit,
+    leave_one_out_ratio,
+    polynomial_fit,
+    steps_to_share,
+)
 from headstart.stats.mixed import MixedModel, mixed_model
+from headstart.stats.model_ranks import (
+    FEWEST_DATASETS,
+    Comparisons,
+    Pairs,
+    all_pairs,
+    compare_models,
+)
 from headstart.stats.paired import (
     PairedTest,
+    map_swap_test,
     mcnemar,
     paired_proportions,
     sign_flip_test,
     wilcoxon,
 )
-from headstart.stats.paired_map import map_swap_test
-from headstart.stats.polynomial import (
-    PolynomialFit,
-    lack_of_fit,
-    leave_one_out_ratio,
-    polynomial_fit,
-)
-from headstart.stats.proportion import wilson_interval
-from headstart.stats.ranks import FEWEST_DATASETS, Comparisons, Pairs, all_pairs, compare_models
-from headstart.stats.reaching import steps_to_share
-from headstart.stats.separation import (
+from headstart.stats.proportions import accuracy_of, edge_distance, log_odds, wilson_interval
+from headstart.stats.representations import (
     class_variance_ratio,
     cosine_distances,
+    linear_cka,
     mean_silhouette,
     neighbour_accuracy,
+    unbiased_linear_cka,
     unit_length,
 )
-from headstart.stats.similarity import linear_cka, unbiased_linear_cka
-from headstart.stats.within import (
+from headstart.stats.two_way import (
     AdditiveFit,
+    CrossedMean,
     ErrorBars,
     WithinMeans,
     additive_fit,
     components,
+    crossed_mean,
     within_means,
 )
 

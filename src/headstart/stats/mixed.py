@@ -6,8 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import fdtrc
 
-from headstart.stats.crossed import CrossedMean, sum_of_squares_interval
-from headstart.stats.within import additive_fit
+from headstart.stats.two_way import CrossedMean, additive_fit, sum_of_squares_interval
 
 __all__ = ["MixedModel", "mixed_model"]
 
