@@ -9,9 +9,8 @@ from scipy import stats
 from scipy.special import logit
 
 import headstart as hs
-from headstart.analysis.cells import Matrix
-from headstart.analysis.compare import compare_settings
-from headstart.analysis.options import Options
+from headstart.analysis.cells import AnalysisOptions, Matrix
+from headstart.analysis.comparisons import compare_settings
 from headstart.errors import AnalysisError, TableError
 from tables import make_table
 
@@ -106,7 +105,7 @@ def test_intervals_of_settings_hold_the_difference_of_other_models():
         blank = np.zeros_like(scores)
         none = np.full(5, np.nan), np.arange(5)
         first, second = (Matrix(*names, one, one, *none) for one in (scores, blank))
-        rows, _ = compare_settings({"first": first, "second": second}, Options())
+        rows, _ = compare_settings({"first": first, "second": second}, AnalysisOptions())
         held += rows[0]["low"] <= 0 <= rows[0]["high"]
     assert 0.91 <= held / 300 <= 0.985
 

@@ -6,7 +6,7 @@ import pytest
 from statsmodels.stats.contingency_tables import mcnemar as statsmodels_mcnemar
 
 import headstart as hs
-from headstart.analysis.source import read_sources
+from headstart.analysis.tables.results_sources import read_sources
 from headstart.errors import TableError
 
 N = 120

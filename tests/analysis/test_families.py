@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 import headstart as hs
-from headstart.analysis.families import families_of, merge_spellings
+from headstart.analysis.tables.canonical_names import families_of, merge_spellings
 
 # Each row is a family as those who know the field would draw it.
 RELATIVES = [

@@ -6,8 +6,8 @@ import json
 import pandas as pd
 import pytest
 
-from headstart.analysis.options import ReadOptions
-from headstart.analysis.source import read_sources
+from headstart.analysis.tables.results_sources import read_sources
+from headstart.analysis.tables.tidy_table import ReadOptions
 from headstart.errors import TableError
 
 # Model -> dataset -> accuracy in percent; one cell is missing.

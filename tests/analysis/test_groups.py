@@ -6,7 +6,7 @@ import pytest
 import headstart as hs
 from headstart import datasets
 from headstart.analysis import published
-from headstart.analysis.groups import LARGE, SMALL, groups_by_size
+from headstart.analysis.correlations import LARGE, SMALL, groups_by_size
 from headstart.datasets.archives import published_facts
 from headstart.spec import plain_name
 

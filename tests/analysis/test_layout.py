@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from headstart.analysis.options import ReadOptions
-from headstart.analysis.source import read_sources
+from headstart.analysis.tables.results_sources import read_sources
+from headstart.analysis.tables.tidy_table import ReadOptions
 from headstart.errors import TableError
 
 
@@ -267,7 +267,7 @@ def test_options_that_are_none():
 
 def test_large_tables_are_read_at_once(monkeypatch):
     """A column is parsed once, whatever the number of rows: no cell is looked at by itself."""
-    import headstart.analysis.layout as layout
+    import headstart.analysis.tables.table_layout as layout
 
     calls = []
     real = layout.parse_numbers

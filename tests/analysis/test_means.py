@@ -10,7 +10,7 @@ from scipy import stats
 from scipy.special import expit, logit
 
 import headstart as hs
-from headstart.analysis.means import MOST_MODELS_IN_PAIRS
+from headstart.analysis.comparisons import MOST_MODELS_IN_PAIRS
 from headstart.report import csv_table, latex_tables
 from headstart.report.report_page import page_html
 from report.results import made

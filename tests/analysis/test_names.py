@@ -5,8 +5,13 @@ import pandas as pd
 import pytest
 
 import headstart as hs
-from headstart.analysis.names import canonical, is_known_dataset, match_names, nearest
-from headstart.analysis.source import read_sources
+from headstart.analysis.tables.canonical_names import (
+    canonical,
+    is_known_dataset,
+    match_names,
+    nearest,
+)
+from headstart.analysis.tables.results_sources import read_sources
 from stores import make_store
 
 

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from headstart.analysis.numerals import parse_numbers, without_markup
+from headstart.analysis.tables.numerals import parse_numbers, without_markup
 
 PM = "\N{PLUS-MINUS SIGN}"
 

@@ -4,7 +4,7 @@ import pytest
 
 import headstart as hs
 from headstart.analysis import published
-from headstart.analysis.source import read_sources
+from headstart.analysis.tables.results_sources import read_sources
 
 
 def test_timm2026():

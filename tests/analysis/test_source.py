@@ -7,10 +7,10 @@ import pandas as pd
 import pytest
 
 import headstart as hs
-from headstart.analysis.columns import parse_mapping
-from headstart.analysis.families import family_of
-from headstart.analysis.options import ReadOptions
-from headstart.analysis.source import read_sources
+from headstart.analysis.tables.canonical_names import family_of
+from headstart.analysis.tables.column_names import parse_mapping
+from headstart.analysis.tables.results_sources import read_sources
+from headstart.analysis.tables.tidy_table import ReadOptions
 from headstart.errors import TableError
 
 PUBLISHED = Path(__file__).parent / "published"

@@ -6,8 +6,8 @@ import random
 import pandas as pd
 import pytest
 
-from headstart.analysis.options import ReadOptions
-from headstart.analysis.source import read_sources
+from headstart.analysis.tables.results_sources import read_sources
+from headstart.analysis.tables.tidy_table import ReadOptions
 from headstart.errors import HeadstartError
 
 ROUNDS = 20

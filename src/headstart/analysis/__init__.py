@@ -2,16 +2,15 @@
 
 from headstart.analysis.analysis import Analysis, analyze
 from headstart.analysis.cells import seeds_said
-from headstart.analysis.columns import parse_mapping
+from headstart.analysis.convergence import still_rising
 from headstart.analysis.correlations import FEWEST_FOR_INTERVAL, FEWEST_MODELS
-from headstart.analysis.effects import UPSTREAM
-from headstart.analysis.names import match_names
-from headstart.analysis.options import ReadOptions
 from headstart.analysis.prediction import prediction_summary
 from headstart.analysis.published import NAMES as PUBLISHED
-from headstart.analysis.references import read_references
-from headstart.analysis.source import source_notes
-from headstart.analysis.speed import still_rising
+from headstart.analysis.sweeps import UPSTREAM
+from headstart.analysis.tables.canonical_names import match_names
+from headstart.analysis.tables.column_names import parse_mapping
+from headstart.analysis.tables.results_sources import read_references, source_notes
+from headstart.analysis.tables.tidy_table import ReadOptions
 
 __all__ = [
     "FEWEST_FOR_INTERVAL",

@@ -8,25 +8,44 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from headstart.analysis.cells import Matrix, cells_of, matrix, unconnected
-from headstart.analysis.columns import SIZES
-from headstart.analysis.compare import compare_settings
-from headstart.analysis.correlations import FEWEST_MODELS, correlations
-from headstart.analysis.examples import SAME, Verdict, pairs_on_examples
-from headstart.analysis.groups import check_groups, groups_by_size, read_groups
-from headstart.analysis.means import mixed, over_datasets, why_no_comparison, why_no_pairs
-from headstart.analysis.model_sets import compare_model_sets
+from headstart.analysis.cells import (
+    AnalysisOptions,
+    Correction,
+    Matrix,
+    Weights,
+    cells_of,
+    matrix,
+    unconnected,
+)
+from headstart.analysis.comparisons import (
+    SAME,
+    Verdict,
+    compare_settings,
+    mixed,
+    over_datasets,
+    pairs_on_examples,
+    why_no_comparison,
+    why_no_pairs,
+)
+from headstart.analysis.correlations import (
+    FEWEST_MODELS,
+    check_groups,
+    compare_model_sets,
+    correlations,
+    groups_by_size,
+    read_groups,
+)
 from headstart.analysis.notes import notes_on, remarks_on
-from headstart.analysis.options import Correction, Options, ReadOptions, Unit, Weights
 from headstart.analysis.prediction import (
     PREDICTION_COLUMNS,
     predict_datasets,
     prediction_lines,
     residuals,
 )
-from headstart.analysis.source import Source, SourceLike, align, read_sources
 from headstart.analysis.sweeps import split_sweeps
-from headstart.analysis.table import models_with_sizes
+from headstart.analysis.tables.column_names import SIZES
+from headstart.analysis.tables.results_sources import ResultsTable, SourceLike, align, read_sources
+from headstart.analysis.tables.tidy_table import ReadOptions, Unit, models_with_sizes
 from headstart.errors import AnalysisError
 from headstart.stats import ErrorBars, additive_fit
 
@@ -262,7 +281,7 @@ def analyze(
         Dataset -> group of datasets to analyse apart, or a file that says so; under and over 10,000
         training images unless given.
     error_bars, correction, resamples, seed, pairs, weights
-        See `headstart.analysis.options.Options`.
+        See `headstart.analysis.cells.AnalysisOptions`.
 
     Raises
     ------
@@ -280,7 +299,9 @@ def analyze(
     reading = replace(reading, unit=unit or reading.unit)
     source = read_sources(sources, columns, reading, predictions)
     chosen = None if groups is None else _groups(groups, source.frame)
-    options = Options(error_bars, correction, resamples, seed, chosen, pairs=pairs, weights=weights)
+    options = AnalysisOptions(
+        error_bars, correction, resamples, seed, chosen, pairs=pairs, weights=weights
+    )
     if against is None:
         return _analyze(source, options)
     other = read_sources([against], columns, reading)
@@ -295,7 +316,9 @@ def _groups(groups: Mapping[str, str] | Path | str, frame: pd.DataFrame) -> dict
     return read_groups(Path(groups), datasets)
 
 
-def _analyze(source: Source, options: Options, other: Source | None = None) -> Analysis:
+def _analyze(
+    source: ResultsTable, options: AnalysisOptions, other: ResultsTable | None = None
+) -> Analysis:
     sweeps = split_sweeps(source.frame, options)
     cells = cells_of(sweeps.frame, options.level)
     full = {
@@ -373,7 +396,7 @@ def _over_datasets(
     one: Matrix,
     setting: str,
     families: dict[str, str],
-    options: Options,
+    options: AnalysisOptions,
     rows: dict[str, list[Any]],
 ) -> list[tuple[str, str]]:
     """Add what is of all datasets together; return what is not given, and why."""

@@ -1,16 +1,20 @@
-"""Results -> cells: one number a model, dataset and setting, on the log-odds scale."""
+"""Results -> cells: one number per model, dataset and setting, on the log-odds scale.
 
-from collections.abc import Iterable
-from typing import NamedTuple
+Here are also the options that all estimates from cells share.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from scipy.special import logit, ndtri
 
-from headstart.analysis.options import Weights
 from headstart.errors import AnalysisError, TableError
 from headstart.stats import (
+    ErrorBars,
     accuracy_of,
     additive_fit,
     components,
@@ -20,8 +24,11 @@ from headstart.stats import (
 )
 
 __all__ = [
+    "AnalysisOptions",
+    "Correction",
     "Dropped",
     "Matrix",
+    "Weights",
     "at_edge",
     "cells_of",
     "edge_distances",
@@ -35,6 +42,76 @@ Floats = npt.NDArray[np.float64]
 MOST_NAMED = 6
 # Metrics that are proportions of independent examples; of others the binomial says nothing.
 BINOMIAL = {"top1", "top1accuracy", "accuracy", "acc", "acc1", "top1acc"}
+
+
+Correction = Literal["simultaneous", "none"]
+Weights = Literal["equal", "n_test"]
+
+
+@dataclass(frozen=True)
+class AnalysisOptions:
+    """The choices that an analysis leaves to its user.
+
+    Parameters
+    ----------
+    error_bars
+        "morey" (within-dataset standard errors, unbiased) or "cousineau" (as the paper drew them).
+    correction
+        For many comparisons at once: "simultaneous", by which all intervals of one family of
+        comparisons hold together at `level` (Bonferroni's inequality), or "none", each by itself.
+        Always printed with the tests.
+    resamples
+        Bootstrap resamples, and permutations of a permutation test.
+    seed
+        Of the bootstrap and the permutations.
+    pairs
+        Whether pairs of models over datasets are written also where there are many models.
+    groups
+        Dataset -> group of datasets that is analysed apart; None: by the size of their training
+        sets, in each setting.
+    weights
+        What a dataset weighs in means over datasets, and so in correlations, ranks and comparisons
+        of models: "equal", or its number of test images, "n_test". The mixed model and differences
+        of settings are not weighted.
+    level
+        Coverage of all intervals; 1 - level is what a p-value is held against.
+    """
+
+    error_bars: ErrorBars = "morey"
+    correction: Correction = "simultaneous"
+    resamples: int = 10_000
+    seed: int = 0
+    groups: Mapping[str, str] | None = None
+    level: float = 0.95
+    pairs: bool = False
+    weights: Weights = "equal"
+
+    def __post_init__(self) -> None:
+        if self.error_bars not in ("morey", "cousineau"):
+            raise AnalysisError(f"error bars: expected morey or cousineau, found {self.error_bars}")
+        if self.correction not in ("simultaneous", "none"):
+            raise AnalysisError(
+                f"correction: expected simultaneous or none, found {self.correction}",
+                code="analysis.correction_unknown",
+                found=self.correction,
+            )
+        if self.weights not in get_args(Weights):
+            raise AnalysisError(
+                f"invalid weights '{self.weights}': expected equal or n_test",
+                code="analysis.weights",
+                found=self.weights,
+            )
+        if not isinstance(self.resamples, int) or self.resamples < 100:
+            raise AnalysisError(
+                f"resamples: expected a whole number of at least 100, found {self.resamples}"
+            )
+        if not isinstance(self.seed, int) or self.seed < 0:
+            raise AnalysisError(f"seed: expected a whole number from 0 on, found {self.seed}")
+
+    @property
+    def corrected(self) -> bool:
+        """Whether comparisons are corrected for how many there are."""
+        return self.correction == "simultaneous"
 
 
 class Dropped(NamedTuple):
@@ -119,7 +196,7 @@ def cells_of(frame: pd.DataFrame, level: float = 0.95) -> pd.DataFrame:
     Parameters
     ----------
     frame
-        Rows of one table (`headstart.analysis.table.tidy`), one row per seed.
+        Rows of one table (`headstart.analysis.tables.tidy_table.tidy`), one row per seed.
     level
         Coverage of the intervals.
 

@@ -1,24 +1,44 @@
-"""How far upstream accuracy goes with transfer: correlations and lines."""
+"""How well upstream accuracy predicts transfer: correlations and lines, by groups of datasets."""
 
+import re
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 from scipy.special import logit
 
-from headstart.analysis.agree import EVERYTHING as ALL
-from headstart.analysis.cells import Matrix, unconnected
-from headstart.analysis.options import Options
+from headstart.analysis.cells import AnalysisOptions, Matrix, matrix, unconnected
+from headstart.analysis.comparisons import shared
+from headstart.analysis.published import published_sizes
+from headstart.analysis.tables.text_tables import read_delimited
+from headstart.analysis.tables.tidy_table import EVERYTHING
+from headstart.analysis.tables.tidy_table import EVERYTHING as ALL
+from headstart.errors import AnalysisError, TableError
+from headstart.files import read_toml, storage_errors
 from headstart.stats import (
     FEWEST_UNITS,
     CorrelationName,
     accuracy_of,
+    correlation_difference,
     correlation_interval,
     least_squares,
     resample_weights,
 )
 
-__all__ = ["ALL", "FEWEST_FOR_INTERVAL", "FEWEST_MODELS", "correlations"]
+__all__ = [
+    "FEWEST_FOR_INTERVAL",
+    "FEWEST_MODELS",
+    "LARGE",
+    "SMALL",
+    "check_groups",
+    "compare_model_sets",
+    "correlations",
+    "groups_by_size",
+    "read_groups",
+]
 
 Floats = npt.NDArray[np.float64]
 Codes = npt.NDArray[np.int64]
@@ -46,7 +66,7 @@ class Scope(NamedTuple):
 
 
 def correlations(
-    full: Matrix, setting: str, options: Options
+    full: Matrix, setting: str, options: AnalysisOptions
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]], list[tuple[str, str]]]:
     """Correlate mean log odds with upstream accuracy over models, and fit the line.
 
@@ -73,7 +93,7 @@ def correlations(
 
 
 def _by_models(
-    known: Matrix, options: Options
+    known: Matrix, options: AnalysisOptions
 ) -> tuple[dict[tuple[int, ...], list[Scope]], list[tuple[str, str]]]:
     """Bring scopes with the same models together: they share their resamples.
 
@@ -101,7 +121,7 @@ def _by_models(
 
 
 def _correlation_rows(
-    setting: str, scopes: list[Scope], upstream: Floats, family: Codes, options: Options
+    setting: str, scopes: list[Scope], upstream: Floats, family: Codes, options: AnalysisOptions
 ) -> list[dict[str, Any]]:
     """Compute each statistic of each scope, with intervals for other models and other families."""
     models = np.arange(len(upstream))
@@ -140,7 +160,7 @@ def _correlation_rows(
 
 
 def _line_rows(
-    setting: str, scopes: list[Scope], upstream: Floats, options: Options
+    setting: str, scopes: list[Scope], upstream: Floats, options: AnalysisOptions
 ) -> list[dict[str, Any]]:
     """Fit each scope's least-squares line over the range of the models, with a pointwise band."""
     x = logit(upstream)
@@ -170,7 +190,7 @@ def _line_rows(
     ]
 
 
-def _resampled_lines(x: Floats, scores: Floats, options: Options) -> tuple[Floats, Floats]:
+def _resampled_lines(x: Floats, scores: Floats, options: AnalysisOptions) -> tuple[Floats, Floats]:
     """(B, S) slopes and intercepts of resampled models, without those of one model alone."""
     # A generator for each set of models: the band of one does not depend on which others there are.
     random = np.random.default_rng(options.seed)
@@ -181,3 +201,203 @@ def _resampled_lines(x: Floats, scores: Floats, options: Options) -> tuple[Float
     slopes, intercepts = (np.concatenate(part) for part in zip(*parts, strict=True))
     drawn = np.isfinite(slopes).all(axis=1)
     return slopes[drawn], intercepts[drawn]
+
+
+def compare_model_sets(
+    cells: pd.DataFrame, others: pd.DataFrame, names: tuple[str, str], options: AnalysisOptions
+) -> tuple[list[dict[str, Any]], list[tuple[str, str]]]:
+    """Rows of the table `model_sets`, and what is not given and why.
+
+    For each setting that both have: Pearson's r of mean log odds of transfer with upstream log odds
+    in each set, over the models, datasets and so the means that both share, and its difference
+    (first less other). The intervals are for other models, each with its numbers in both sets
+    (`headstart.stats.correlation_difference`): what makes a network easy to transfer is in both,
+    and leaves the difference. There is no p-value: to exchange a model's two sets would test that
+    they are alike in everything, accuracies included, and not that r is the same.
+
+    Parameters
+    ----------
+    cells, others
+        Tables `cells` of the two sets, matched by the names of settings, models and datasets
+        (`headstart.analysis.tables.results_sources.align` gives them the same names).
+    names
+        What the two are called.
+
+    Raises
+    ------
+    AnalysisError
+        They share no setting, model or dataset, or everywhere fewer than three models with an
+        upstream accuracy in both.
+    """
+    for kind in ("setting", "model", "dataset"):
+        _check_shared(kind, cells, others, names)
+    rows: list[dict[str, Any]] = []
+    notes, found = [], []
+    for setting in pd.unique(cells["setting"]):
+        if not (others["setting"] == setting).any():
+            continue
+        first, second = _common(*(matrix(one, setting) for one in (cells, others)))
+        if why := unconnected(first):
+            notes.append((f"the two model sets ({setting})", why))
+            continue
+        found.append(len(first.models))
+        if len(first.models) >= FEWEST_MODELS:
+            rows.append(_row(setting, first, second, names, options))
+    if not rows:
+        raise AnalysisError(
+            f"{names[0]} against {names[1]}: expected at least {FEWEST_MODELS} models with an "
+            f"upstream accuracy and a shared dataset in both, found {max(found, default=0)}",
+            code="analysis.few_models", expected=FEWEST_MODELS, found=max(found, default=0),
+        )  # fmt: skip
+    return rows, notes
+
+
+def _check_shared(
+    kind: str, cells: pd.DataFrame, others: pd.DataFrame, names: tuple[str, str]
+) -> None:
+    found = [list(pd.unique(one[kind])) for one in (cells, others)]
+    if set(found[0]).isdisjoint(found[1]):
+        has = [f"{name} has {', '.join(of[:3])}{', ...' * (len(of) > 3)}"
+               for name, of in zip(names, found, strict=True)]  # fmt: skip
+        raise AnalysisError(
+            f"{names[0]} against {names[1]}: they share no {kind}: {'; '.join(has)}: give what is "
+            "the same in both the same name",
+            code="analysis.nothing_shared", kind=kind, found=found,
+        )  # fmt: skip
+
+
+def _common(first: Matrix, second: Matrix) -> tuple[Matrix, Matrix]:
+    """Take the models with an upstream accuracy in both, and of them the cells that both have."""
+    first, second = shared(first, second)
+    known = np.isfinite(first.upstream) & np.isfinite(second.upstream)
+    missing = ~(np.isfinite(first.scores) & np.isfinite(second.scores))
+    parts = [
+        one._replace(scores=np.where(missing, np.nan, one.scores))
+        .take(np.flatnonzero(known), range(len(one.datasets)))
+        .measured()
+        for one in (first, second)
+    ]
+    return parts[0], parts[1]
+
+
+def _row(
+    setting: str, first: Matrix, second: Matrix, names: tuple[str, str], options: AnalysisOptions
+) -> dict[str, Any]:
+    pair = [(logit(one.upstream), one.means()[0]) for one in (first, second)]
+    n = len(first.models)
+    units = np.arange(n)
+    row: dict[str, Any] = {"setting": setting, "source": names[0], "other": names[1]}
+    for of, (x, y) in zip(("", "other_"), pair, strict=True):
+        r = correlation_interval("pearson", x, y[:, None], units, options.level)
+        row |= {of + "r": r.estimate[0], of + "low": r.low[0], of + "high": r.high[0]}
+    difference = correlation_difference(pair[0], pair[1], options.level)
+    ends = ("difference_r", "difference_low", "difference_high")
+    row |= dict(zip(ends, difference, strict=True))
+    return row | {"n_models": n, "n_datasets": len(first.datasets)}
+
+
+SPLIT = 10_000
+SMALL, LARGE = "under 10,000 training images", "10,000 training images and over"
+
+
+# Settings that train on another number of images than the dataset's own training set.
+OTHER_SIZE = re.compile(
+    r"zero.?shot|few.?shot|low.?shot|one.?shot|(?<![a-z0-9])k.?shot|\d+.?shot|vtab"
+    r"|(?<![a-z0-9.])\d+(\.\d+)?\s*[-_ ]?(k|%|pct|percent|labels?|examples?|images?|samples?)"
+    r"(?![a-z0-9])|per.?class|semi.?supervised|subset|low.?data|prompt",
+    re.IGNORECASE,
+)
+
+
+def groups_by_size(frame: pd.DataFrame) -> dict[str, str]:
+    """Report datasets under and over 10,000 training images (validation counted) apart.
+
+    Sizes come from a column ``n_train``, else from Table 1 of Kornblith et al. (2019) by the
+    dataset's name; a dataset of unknown size is in neither group. The published size is not used
+    where a setting says that it trains on another number of images (zero-shot, 5-shot, VTAB-1k,
+    10 %) or a column says that subsets were drawn. With all datasets in one group there is nothing
+    to tell apart, and no group.
+
+    Parameters
+    ----------
+    frame
+        Rows of one setting, or of several that are analysed together.
+    """
+    groups = {}
+    for dataset, rows in frame.groupby("dataset", sort=False):
+        known = rows["n_train"].dropna() if "n_train" in rows else pd.Series(dtype="float64")
+        published = published_sizes(str(dataset)) if _whole_training_set(rows) else None
+        # The largest, where subsets were drawn.
+        size = known.max() if len(known) else published.n_train if published else None
+        if size is not None:
+            groups[str(dataset)] = SMALL if size < SPLIT else LARGE
+    if len(set(groups.values())) < 2:
+        return {}
+    return dict(sorted(groups.items(), key=lambda item: item[1] != SMALL))
+
+
+def _whole_training_set(rows: pd.DataFrame) -> bool:
+    """Report whether nothing says that a dataset's rows were trained on a part of it."""
+    if any(name in rows and rows[name].notna().any() for name in ("examples_per_class", "limit")):
+        return False
+    settings = rows["setting"].unique() if "setting" in rows else []
+    return not any(OTHER_SIZE.search(str(setting)) for setting in settings)
+
+
+def read_groups(path: Path, datasets: list[str]) -> dict[str, str]:
+    """Read which dataset is in which group.
+
+    A TOML file (``fine-grained = ["Birdsnap", "Stanford Cars"]``) or a CSV with columns ``dataset``
+    and ``group``.
+
+    Parameters
+    ----------
+    datasets
+        The names in the table of results.
+
+    Raises
+    ------
+    TableError
+        Neither form, a dataset that is not in the table, or one in two groups.
+    """
+    with storage_errors(path, reading=True):
+        content = path.read_bytes()
+    pairs = _from_toml(content, path) if path.suffix == ".toml" else _from_csv(content, path)
+    groups: dict[str, str] = {}
+    check_groups(pairs, datasets, str(path))
+    for dataset, group in pairs:
+        if groups.setdefault(dataset, group) != group:
+            raise TableError(f"{path}: dataset '{dataset}' is in two groups")
+    return groups
+
+
+def check_groups(pairs: Iterable[tuple[str, str]], datasets: list[str], where: str) -> None:
+    """Raise TableError for a dataset that is not there, or a name that no group can have."""
+    for dataset, group in pairs:
+        if dataset not in datasets:
+            raise TableError(
+                f"{where}: dataset '{dataset}' is not in the table; it has: {', '.join(datasets)}"
+            )
+        if not group.strip() or group == EVERYTHING or group in datasets:
+            raise TableError(
+                f"{where}: a group cannot be called '{group}': expected a name that is not empty, "
+                f"not '{EVERYTHING}' and no dataset's"
+            )
+
+
+def _from_toml(content: bytes, path: Path) -> list[tuple[str, str]]:
+    pairs = []
+    for group, members in read_toml(content, f"groups {path}", TableError).items():
+        if not isinstance(members, list):
+            raise TableError(f"{path}: expected '{group}' to be a list of datasets")
+        pairs += [(str(member), group) for member in members]
+    return pairs
+
+
+def _from_csv(content: bytes, path: Path) -> list[tuple[str, str]]:
+    frame = read_delimited(content, str(path))
+    if not {"dataset", "group"} <= set(frame.columns) or not frame.columns.is_unique:
+        raise TableError(
+            f"{path}: expected columns dataset and group, found {', '.join(frame.columns)}"
+        )
+    return list(zip(frame["dataset"], frame["group"], strict=True))

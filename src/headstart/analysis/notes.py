@@ -9,7 +9,7 @@ from scipy.special import logit
 from headstart.analysis.cells import Matrix, at_edge, edge_distances
 from headstart.analysis.correlations import FEWEST_FOR_INTERVAL, FEWEST_MODELS
 from headstart.analysis.prediction import FEWEST_FOR_PREDICTION
-from headstart.analysis.source import Source
+from headstart.analysis.tables.results_sources import ResultsTable
 from headstart.spec.labels import setting_label
 
 __all__ = ["notes_on", "remarks_on"]
@@ -24,7 +24,7 @@ MANY_MODELS = 10
 
 
 def notes_on(
-    tables: Mapping[str, pd.DataFrame], full: Mapping[str, Matrix], source: Source
+    tables: Mapping[str, pd.DataFrame], full: Mapping[str, Matrix], source: ResultsTable
 ) -> list[Note]:
     """State of each part that is not there, or not for all, what it would need."""
     notes = _on_cells(source) + _on_predictions(source)
@@ -163,7 +163,7 @@ def _on_far_upstream(setting: str, one: Matrix) -> list[Note]:
     )]  # fmt: skip
 
 
-def _on_cells(source: Source) -> list[Note]:
+def _on_cells(source: ResultsTable) -> list[Note]:
     return [
         (
             f"{fact['without_accuracy']} {'cell' if fact['without_accuracy'] == 1 else 'cells'} of "
@@ -179,7 +179,7 @@ def _on_cells(source: Source) -> list[Note]:
     ]
 
 
-def _on_predictions(source: Source) -> list[Note]:
+def _on_predictions(source: ResultsTable) -> list[Note]:
     return [
         (
             f"tests on the same images of {lacking} of {fact['rows']} results of {fact['name']}",
@@ -289,7 +289,7 @@ def _on_constant_scores(setting: str, one: Matrix) -> list[Note]:
     ]
 
 
-def _why_no_examples(source: Source) -> str:
+def _why_no_examples(source: ResultsTable) -> str:
     if source.predictions:
         return "no two models were tested on the same images of a dataset in one setting"
     return "no per-example predictions: analyze a results store, or add --predictions"

@@ -13,8 +13,7 @@ import numpy.typing as npt
 import pandas as pd
 from scipy.special import bdtr, logit
 
-from headstart.analysis.cells import Matrix
-from headstart.analysis.options import Options
+from headstart.analysis.cells import AnalysisOptions, Matrix
 from headstart.spec.labels import setting_label
 from headstart.stats import (
     PolynomialFit,
@@ -25,10 +24,8 @@ from headstart.stats import (
 )
 
 __all__ = [
-    "FEWEST_FOR_CURVE",
     "FEWEST_FOR_PREDICTION",
     "PREDICTION_COLUMNS",
-    "constant",
     "predict_datasets",
     "prediction_lines",
     "prediction_summary",
@@ -74,7 +71,7 @@ class Fitted(NamedTuple):
     places: npt.NDArray[np.intp]
 
 
-def prediction_lines(full: Matrix, setting: str, options: Options) -> list[dict[str, Any]]:
+def prediction_lines(full: Matrix, setting: str, options: AnalysisOptions) -> list[dict[str, Any]]:
     """Fit each dataset, and check the fit's prediction intervals on models left out.
 
     The line is replaced by a quadratic where the F test of the quadratic term has p below 5 %

@@ -17,7 +17,6 @@ from scipy.special import logit
 __all__ = [
     "CONFIG",
     "MODEL",
-    "TICKS",
     "WHOLE",
     "Chart",
     "Figure",

@@ -15,7 +15,7 @@ from headstart.report.formatting import number, percent
 from headstart.report.palette import Style, styles_of_families
 from headstart.report.report_page import bundle, environment, policy, script_data
 
-__all__ = ["embedding_html", "write_embedding"]
+__all__ = ["write_embedding"]
 
 Tables = Mapping[str, pd.DataFrame]
 

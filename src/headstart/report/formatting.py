@@ -9,7 +9,6 @@ from headstart.spec import plain_name
 from headstart.spec.labels import correlation_label, role, setting_label
 
 __all__ = [
-    "UNKNOWN",
     "by_setting",
     "coefficient",
     "coefficient_interval",

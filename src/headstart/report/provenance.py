@@ -14,7 +14,6 @@ from headstart.report.table_model import Cell, Column, Row, Table, about, figure
 from headstart.spec.labels import setting_label
 
 __all__ = [
-    "Source",
     "alarms",
     "data_warnings",
     "facts",

@@ -33,16 +33,7 @@ from headstart.report.subject import Names, Subject, names_of
 from headstart.report.table_model import about
 from headstart.spec.labels import setting_label
 
-__all__ = [
-    "all_figures",
-    "bundle",
-    "page_html",
-    "payload",
-    "placed",
-    "policy",
-    "script_data",
-    "write_page",
-]
+__all__ = ["bundle", "page_html", "policy", "script_data", "write_page"]
 
 # Longer legends are left out: the tooltip names the family.
 MOST_FAMILIES = 30

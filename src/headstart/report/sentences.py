@@ -28,11 +28,7 @@ from headstart.report.study_text import level_used, study_sentences
 from headstart.report.subject import Subject
 from headstart.spec.labels import in_order, role
 
-__all__ = [
-    "best_sentence",
-    "headline",
-    "supporting",
-]
+__all__ = ["headline", "supporting"]
 
 # Further pairs of settings are in the table of settings only.
 MOST_PAIRS = 3

@@ -15,7 +15,6 @@ __all__ = [
     "about",
     "between",
     "figure",
-    "image_test",
     "marker_legend",
     "marker_of",
     "share",

@@ -6,7 +6,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any, NamedTuple
 
-from headstart.analysis.names import canonical
+from headstart.analysis.tables.canonical_names import canonical
 
 __all__ = ["NAMES", "Sizes", "csv_bytes", "facts", "published_classes", "published_sizes"]
 

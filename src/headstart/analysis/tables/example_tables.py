@@ -9,15 +9,14 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from headstart.analysis.columns import EXAMPLES, Heading, Resolved, headings, resolve
-from headstart.analysis.delimited import list_some
-from headstart.analysis.grid import Grid
-from headstart.analysis.layout import ONE_SETTING
-from headstart.analysis.numerals import parse_numbers
+from headstart.analysis.tables.column_names import EXAMPLES, Heading, Resolved, headings, resolve
+from headstart.analysis.tables.numerals import parse_numbers
+from headstart.analysis.tables.table_layout import ONE_SETTING
+from headstart.analysis.tables.text_tables import Grid, list_some
 from headstart.errors import TableError
 from headstart.spec import Prediction, digest, plain_name
 
-__all__ = ["Examples", "GivenPrediction", "holds_examples", "read_examples"]
+__all__ = ["holds_examples", "read_examples"]
 
 NAMES = ("model", "dataset", "setting", "seed", "metric", "family", "upstream_accuracy")
 YES = frozenset({"1", "1.0", "true", "t", "yes", "y", "correct", "right"})

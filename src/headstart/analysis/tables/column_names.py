@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from typing import NamedTuple
 
-from headstart.analysis.names import IMAGENET, canonical, is_known_dataset
+from headstart.analysis.tables.canonical_names import IMAGENET, canonical, is_known_dataset
 from headstart.errors import TableError
 from headstart.spec import plain_name
 
@@ -15,7 +15,6 @@ __all__ = [
     "KNOWN",
     "LOSSES",
     "NUMBERS",
-    "OPTIONAL",
     "REQUIRED",
     "SCORES",
     "SIZES",

@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from headstart.analysis.columns import (
+from headstart.analysis.tables.canonical_names import IMAGENET, canonical, is_known_dataset
+from headstart.analysis.tables.column_names import (
     COUNTS,
     KNOWN,
     LOSSES,
@@ -27,15 +28,13 @@ from headstart.analysis.columns import (
     resolve,
     without_measure,
 )
-from headstart.analysis.delimited import list_some
-from headstart.analysis.grid import Grid
-from headstart.analysis.names import IMAGENET, canonical, is_known_dataset
-from headstart.analysis.numerals import Bad, Numbers, is_missing, parse_numbers
+from headstart.analysis.tables.numerals import Bad, Numbers, is_missing, parse_numbers
+from headstart.analysis.tables.text_tables import Grid, list_some
 from headstart.errors import TableError
 from headstart.spec import plain_name
 from headstart.spec.labels import role
 
-__all__ = ["ONE_SETTING", "Rows", "arrange"]
+__all__ = ["ONE_SETTING", "arrange"]
 
 # What all results of a table without a column `setting` are called.
 ONE_SETTING = "transfer"
@@ -51,7 +50,7 @@ NEARLY = re.compile(r"\W*\d[\d.,]*\s*(?:[(\[±_^]|\+/-|\\pm)")
 LINK = re.compile(r"^!?\[([^\]]*)\]\([^()]*\)$")
 
 
-class Rows(NamedTuple):
+class ResultRows(NamedTuple):
     """A table in our columns.
 
     Parameters
@@ -79,7 +78,7 @@ class _Value(NamedTuple):
 
 def arrange(
     grid: Grid, mapping: Mapping[str, str], where: str, *, wide: bool, dataset: str
-) -> Rows:
+) -> ResultRows:
     """Bring a table to one row per result.
 
     A table with a column of accuracies is taken as it is. Else, and with `wide`, all columns of
@@ -88,7 +87,7 @@ def arrange(
     Parameters
     ----------
     mapping
-        Our column name -> theirs (`headstart.analysis.columns.parse_mapping`).
+        Our column name -> theirs (`headstart.analysis.tables.column_names.parse_mapping`).
     wide
         Take the table for one with a column per dataset.
     dataset
@@ -113,7 +112,9 @@ def arrange(
     return _wide(grid, columns, found, mapping, where, wide)
 
 
-def _long(grid: Grid, columns: list[Heading], found: Resolved, where: str, dataset: str) -> Rows:
+def _long(
+    grid: Grid, columns: list[Heading], found: Resolved, where: str, dataset: str
+) -> ResultRows:
     frame, bad, notes = _attributes(grid, columns, found)
     _check_bad(bad, where)
     notes = [*_guesses(found), *notes]
@@ -129,7 +130,7 @@ def _long(grid: Grid, columns: list[Heading], found: Resolved, where: str, datas
     notes += said
     if defaults and _contradicts_itself(frame) and _has_texts(grid, found.rest):
         raise _no_column(defaults[0], columns, where)
-    return Rows(_in_order(frame), notes)
+    return ResultRows(_in_order(frame), notes)
 
 
 def _without_summaries(
@@ -237,7 +238,7 @@ def _wide(
     mapping: Mapping[str, str],
     where: str,
     forced: bool,
-) -> Rows:
+) -> ResultRows:
     """Find the columns of results, what stands across and what in rows; one row per result."""
     parsed, texts, left_out = _numeric(grid, columns, found)
     if not parsed and "upstream_accuracy" in found.guessed:
@@ -276,7 +277,7 @@ def _wide(
     notes = [f"wide table: {counts} ({names}){how}", *_guesses(found), *upstream, *said]
     if left_out := list(dict.fromkeys([*found.ignored, *filter(None, left_out)])):
         notes.append(f"columns left out: {list_some(left_out)}")
-    return Rows(_in_order(long), notes)
+    return ResultRows(_in_order(long), notes)
 
 
 def _numeric(

@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-__all__ = ["Bad", "Kind", "Numbers", "is_missing", "parse_numbers", "without_markup"]
+__all__ = ["Bad", "Numbers", "is_missing", "parse_numbers", "without_markup"]
 
-Kind: TypeAlias = Literal["score", "count", "size"]
+NumberKind: TypeAlias = Literal["score", "count", "size"]
 # Dashes, the minus sign and the multiplication sign by their names: they look like others.
 DASHES = ("\N{EN DASH}", "\N{EM DASH}", "\N{MINUS SIGN}", "\N{MULTIPLICATION SIGN}")
 MISSING = frozenset({
@@ -91,7 +91,7 @@ def is_missing(text: str) -> bool:
 
 
 def parse_numbers(
-    cells: Sequence[Any], rows: Sequence[Any], column: str, kind: Kind = "score"
+    cells: Sequence[Any], rows: Sequence[Any], column: str, kind: NumberKind = "score"
 ) -> Numbers:
     """Parse a column of cells, numbers or text.
 
@@ -154,7 +154,7 @@ def without_markup(text: str) -> str:
     return " ".join(text.split())
 
 
-def _quick(cells: Sequence[Any], kind: Kind) -> npt.NDArray[np.float64] | None:
+def _quick(cells: Sequence[Any], kind: NumberKind) -> npt.NDArray[np.float64] | None:
     """Take a column of plain numbers at once; None where a cell needs a look."""
     column = pd.Series(cells)
     if pd.api.types.is_bool_dtype(column):
@@ -180,7 +180,7 @@ class _Parts(NamedTuple):
     fault: bool = False
 
     @classmethod
-    def of(cls, cell: Any, kind: Kind) -> "_Parts":
+    def of(cls, cell: Any, kind: NumberKind) -> "_Parts":
         if cell is None or cell is pd.NA or (isinstance(cell, float) and np.isnan(cell)):
             return cls()
         if isinstance(cell, bool | np.bool_):
@@ -235,7 +235,7 @@ class _Style(NamedTuple):
     suffixes: bool
 
     @classmethod
-    def of(cls, texts: list[str], kind: Kind) -> "_Style":
+    def of(cls, texts: list[str], kind: NumberKind) -> "_Style":
         commas = [text for text in texts if "," in text]
         apart = [text for text in texts if re.search(r"\d[.,' \u2009\u202f]\d", text)]
         thousands = kind != "score" and bool(apart) and all(THOUSANDS.fullmatch(t) for t in apart)

@@ -1,4 +1,4 @@
-"""Delimited text as people's programs write it: any usual encoding, separator and quoting."""
+"""Tables as text: any usual encoding, separator and quoting -> cells and a header of rows."""
 
 import codecs
 import csv
@@ -11,9 +11,20 @@ from typing import NamedTuple
 
 import pandas as pd
 
+from headstart.analysis.tables.numerals import is_missing, without_markup
 from headstart.errors import TableError
 
-__all__ = ["Rows", "decode", "delimited_rows", "list_some", "read_delimited", "unpacked"]
+__all__ = [
+    "Grid",
+    "TextRows",
+    "decode",
+    "delimited_rows",
+    "grid_of_frame",
+    "list_some",
+    "read_delimited",
+    "unpacked",
+    "with_header",
+]
 
 DELIMITERS = (",", ";", "\t", "|")
 BOMS = (
@@ -37,7 +48,7 @@ FOOTER = re.compile(r"\s*(?:\(\d+ rows?\)|\[\d+ rows x \d+ columns\])\s*")
 NOTE = re.compile(r"\s*(?:[*†‡§¶#]|\d\)|notes?\b|source\b)", re.IGNORECASE)
 
 
-class Rows(NamedTuple):
+class TextRows(NamedTuple):
     """Rows of text: the line of each in the file, its cells, and what was noticed in reading."""
 
     lines: list[int]
@@ -104,7 +115,7 @@ def _no_text(where: str, reason: str) -> TableError:
     )  # fmt: skip
 
 
-def delimited_rows(content: bytes | str, where: str) -> Rows:
+def delimited_rows(content: bytes | str, where: str) -> TextRows:
     """Split delimited text into rows of cells, each a string as it stands.
 
     The separator is the one of comma, semicolon, tab and bar that the header line has most of
@@ -119,7 +130,7 @@ def delimited_rows(content: bytes | str, where: str) -> Rows:
     text, notes = decode(content, where) if isinstance(content, bytes) else (content, [])
     if ruled := _ruled(text):
         _check_widths(ruled, where, "|")
-        return Rows([line for line, _ in ruled], [row for _, row in ruled], notes)
+        return TextRows([line for line, _ in ruled], [row for _, row in ruled], notes)
     lines = text.splitlines()
     start, delimiter = 0, None
     while start < len(lines) and (not lines[start].strip() or lines[start].lstrip()[0] == "#"
@@ -147,7 +158,9 @@ def delimited_rows(content: bytes | str, where: str) -> Rows:
     if len(rows) < 2:
         raise TableError(f"{where} has no rows: expected a header line and one row per result",
                          code="table.empty")  # fmt: skip
-    return Rows([line for line, _ in rows], [[c.strip() for c in row] for _, row in rows], notes)
+    return TextRows(
+        [line for line, _ in rows], [[c.strip() for c in row] for _, row in rows], notes
+    )
 
 
 def read_delimited(content: bytes, where: str) -> pd.DataFrame:
@@ -289,3 +302,112 @@ def _check_widths(rows: list[tuple[int, list[str]]], where: str, delimiter: str)
             code="table.row_width", line=line, expected=width, found=found,
             lines=[line for line, _ in wrong],
         )  # fmt: skip
+
+
+# What a row below the names has where it is of the header, too.
+UNITS = frozenset({"", "%", "(%)", "[%]", "\N{UPWARDS ARROW}", "\N{DOWNWARDS ARROW}"})
+
+
+class Grid(NamedTuple):
+    """A table as it stands.
+
+    Parameters
+    ----------
+    header
+        One tuple per column: its texts in the header rows, from the top down.
+    body
+        One row per row of the table, columns 0, 1, ...; cells are text, or numbers where the
+        format has them. The index says where a row stands in the file.
+    kind
+        The format.
+    notes
+        What was noticed in reading, a line each.
+    caption
+        What stands above the table, as far as it may say what is measured.
+    """
+
+    header: list[tuple[str, ...]]
+    body: pd.DataFrame
+    kind: str
+    notes: list[str]
+    caption: str = ""
+
+
+def grid_of_frame(frame: pd.DataFrame) -> Grid:
+    """Take a DataFrame: named levels of its index are columns, levels of columns header rows."""
+    named = [name for name in frame.index.names if name is not None]
+    levels = frame.columns.nlevels
+    if named and not any(name in frame.columns for name in named):
+        frame = frame.reset_index(level=named)
+    # TextRows are known by their place: an index may repeat itself.
+    unnamed = frame.index
+    has_model = "model" in {str(name).lower() for name in frame.columns}
+    if len(frame) and not named and not has_model and all(isinstance(n, str) for n in unnamed):
+        frame = frame.copy()
+        frame.insert(0, ("",) * levels if levels > 1 else "", unnamed)
+    columns = [
+        tuple("" if pd.isna(t) else str(t) for t in (name if levels > 1 else (name,)))
+        for name in frame.columns
+    ]
+    body = frame.reset_index(drop=True).set_axis(range(len(columns)), axis=1)
+    return Grid(columns, body, "frame", [])
+
+
+def with_header(rows: TextRows, n_header: int | None, where: str, kind: str) -> Grid:
+    """Part header rows from the body."""
+    if not rows.cells:
+        raise TableError(f"{where} has no rows", code="table.empty")
+    n = n_header or _count_header_rows(rows.cells)
+    width = len(rows.cells[0])
+    wrong = [line for line, row in zip(rows.lines, rows.cells, strict=True) if len(row) != width]
+    if wrong:
+        raise TableError(
+            f"{where}, line {wrong[0]}: expected {width} cells as in the header",
+            code="table.row_width", expected=width, line=wrong[0], lines=wrong,
+        )  # fmt: skip
+    body = pd.DataFrame(rows.cells[n:], index=rows.lines[n:], columns=range(width), dtype=object)
+    if body.empty:
+        raise TableError(f"{where} has no rows: expected a header and one row per result",
+                         code="table.empty")  # fmt: skip
+    notes = [*rows.notes, *([f"{n} header rows"] if n > 1 else [])]
+    return Grid(_header(rows.cells[:n]), body, kind, notes)
+
+
+def _count_header_rows(cells: list[list[str]]) -> int:
+    """Count rows before the first that has a number, where the header does not end before.
+
+    A header goes on below a row whose names repeat or are left out, as over columns that belong
+    together; a further row of text below names that are all there and all differ is a result.
+    """
+    n = 1
+    if n < len(cells) - 1 and any(cells[n]) and all(cell in UNITS for cell in cells[n][1:]):
+        n += 1
+    while n < len(cells) - 1 and not any(_is_value(cell) for cell in cells[n][1:] if cell):
+        above = cells[n - 1][1:]
+        names_levels = not any(cells[n][1:]) and bool(cells[n][0])
+        if len(set(above)) == len(above) and all(above) and not names_levels:
+            break
+        n += 1
+    return n
+
+
+def _is_value(cell: str) -> bool:
+    return is_missing(cell) or bool(re.match(r"[*_$~<(]*\s*[+-]?[.,]?\d", without_markup(cell)))
+
+
+def _header(rows: list[list[str]]) -> list[tuple[str, ...]]:
+    """Repeat a name over the blank columns that belong to it; from the top down per column."""
+    filled: list[list[str]] = []
+    for i, row in enumerate(rows):
+        if i and not any(row[1:]) and row[0]:
+            # Pandas writes the name of the index in a row of its own.
+            filled = [[row[0], *one[1:]] for one in filled]
+            continue
+        names = list(row)
+        for j in range(1, len(names)):
+            under = i == 0 or all(one[j] == one[j - 1] for one in filled)
+            last = i == len(rows) - 1
+            if not names[j] and names[j - 1] and j > 1 and under and not last:
+                names[j] = names[j - 1]
+        filled.append(names)
+    return list(zip(*filled, strict=True))

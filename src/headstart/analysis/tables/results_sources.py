@@ -12,29 +12,48 @@ import numpy as np
 import pandas as pd
 
 from headstart.analysis import published
-from headstart.analysis.agree import SAME, count_duplicates, merge_agreeing
-from headstart.analysis.columns import SWEEPS, parse_mapping
-from headstart.analysis.delimited import list_some
-from headstart.analysis.example_tables import holds_examples, read_examples
-from headstart.analysis.families import families_of, merge_spellings
-from headstart.analysis.formats import read_grid
-from headstart.analysis.grid import Grid, grid_of_frame
-from headstart.analysis.layout import arrange
-from headstart.analysis.names import Kind, canonical, match_names, nearest
-from headstart.analysis.options import ReadOptions
-from headstart.analysis.table import tell_apart, tidy
+from headstart.analysis.tables.canonical_names import (
+    NameKind,
+    canonical,
+    families_of,
+    match_names,
+    merge_spellings,
+    nearest,
+)
+from headstart.analysis.tables.column_names import SWEEPS, parse_mapping
+from headstart.analysis.tables.example_tables import holds_examples, read_examples
+from headstart.analysis.tables.file_formats import read_grid
+from headstart.analysis.tables.table_layout import arrange
+from headstart.analysis.tables.text_tables import Grid, grid_of_frame, list_some
+from headstart.analysis.tables.tidy_table import (
+    SAME,
+    ReadOptions,
+    Unit,
+    count_duplicates,
+    merge_agreeing,
+    tell_apart,
+    tidy,
+)
 from headstart.errors import TableError
 from headstart.files import storage_errors
 from headstart.spec import Prediction, Result, UpstreamAccuracy, Value
 from headstart.spec.labels import number_label
 from headstart.store import DATABASE_NAME, ResultStore, data_warnings, left_out, result_row
 
-__all__ = ["TRIAL_COLUMNS", "Source", "SourceLike", "align", "read_sources", "source_notes"]
+__all__ = [
+    "TRIAL_COLUMNS",
+    "ResultsTable",
+    "SourceLike",
+    "align",
+    "read_references",
+    "read_sources",
+    "source_notes",
+]
 
 SourceLike: TypeAlias = str | Path | pd.DataFrame
 SQLITE = b"SQLite format 3\x00"
 # The order in which names are matched: what a model's cells are is known by the other two.
-KINDS: tuple[Kind, ...] = ("setting", "dataset", "model")
+KINDS: tuple[NameKind, ...] = ("setting", "dataset", "model")
 # Names in one line.
 MOST_NAMES = 12
 # What may stand after the question mark of a file, beside columns.
@@ -52,14 +71,14 @@ TRIAL_COLUMNS = (
 
 
 @dataclass(frozen=True)
-class Source:
+class ResultsTable:
     """A tidy table of results, where it comes from, and how its numbers were made.
 
     Parameters
     ----------
     frame
         One row per result: model, family, dataset, setting, accuracy (proportion), and what else
-        was there of `headstart.analysis.columns`.
+        was there of `headstart.analysis.tables.column_names`.
     facts
         What a source is, a dict each: name, kind (store, published, frame, predictions, or a
         file's format), unit and the rule that settled it, rows, families (given or guessed),
@@ -88,14 +107,14 @@ def read_sources(
     columns: Mapping[str, str] | str | None = None,
     options: ReadOptions | None = None,
     predictions: Sequence[SourceLike] = (),
-) -> Source:
+) -> ResultsTable:
     """Read sources and put them together to one table.
 
     Parameters
     ----------
     sources
         Each the path of a results store or of a table in any format of
-        `headstart.analysis.formats`, the name of a published table
+        `headstart.analysis.tables.file_formats`, the name of a published table
         (`headstart.analysis.published.NAMES`), or a DataFrame: model, accuracy, and where known
         dataset, setting, upstream_accuracy, metric, n_test, seed, se, family, n_train,
         configuration, steps, examples_per_class. What holds for one file alone
@@ -122,10 +141,10 @@ def read_sources(
     return _joined(read, average=options.duplicates == "average")
 
 
-def align(source: Source, to: Source, *, lenient: bool = False) -> Source:
+def align(source: ResultsTable, to: ResultsTable, *, lenient: bool = False) -> ResultsTable:
     """Return settings, datasets and models of a source the names that another one has for them.
 
-    Names are matched by `headstart.analysis.names.canonical`; unless `lenient`, settings and models
+    Names are matched by `canonical`; unless `lenient`, settings and models
     stay apart where the two tables then disagree on a cell, models also where their upstream
     accuracies do. The facts get ``renamed`` (their name -> that of `to`), ``kept_apart`` (pairs)
     and ``unmatched`` (kind, name, nearest).
@@ -162,7 +181,7 @@ def source_notes(fact: Mapping[str, Any]) -> list[str]:
     Parameters
     ----------
     fact
-        One of `Source.facts`.
+        One of `ResultsTable.facts`.
     """
     lines = [f"read as: {'; '.join(fact['reading'])}"] if fact.get("reading") else []
     if fact.get("renamed"):
@@ -208,7 +227,7 @@ def _same_models(
     return same, [pair for pair in names.items() if pair[1] in differs]
 
 
-def _joined(read: list[Source], *, average: bool) -> Source:
+def _joined(read: list[ResultsTable], *, average: bool) -> ResultsTable:
     aligned = read[:1]
     for one in read[1:]:
         facts = tuple(fact for other in aligned for fact in other.facts)
@@ -225,7 +244,7 @@ def _joined(read: list[Source], *, average: bool) -> Source:
         ]
     where = " and ".join(one.facts[0]["name"] for one in aligned)
     frame = merge_agreeing(tell_apart(pd.concat(frames)), where, average=average)
-    return Source(
+    return ResultsTable(
         frame=_with_families(frame),
         facts=tuple(
             {**fact, "families": _families(one.frame)} for one in aligned for fact in one.facts
@@ -235,7 +254,7 @@ def _joined(read: list[Source], *, average: bool) -> Source:
     )
 
 
-def _as_predicted(read: list[Source]) -> list[pd.DataFrame]:
+def _as_predicted(read: list[ResultsTable]) -> list[pd.DataFrame]:
     """Take the accuracy of predictions for a cell that a table has rounded."""
     cell = ["model", "dataset", "setting"]
     exact = [one.frame for one in read if one.facts[0]["kind"] == "predictions"]
@@ -252,7 +271,7 @@ def _as_predicted(read: list[Source]) -> list[pd.DataFrame]:
 
 def _read(
     source: SourceLike, columns: dict[str, str], options: ReadOptions, *, of_examples: bool = False
-) -> Source:
+) -> ResultsTable:
     if isinstance(source, pd.DataFrame):
         grid, facts = grid_of_frame(source), {"kind": "frame"}
         return _of_grid(grid, "the table", facts, columns, options, of_examples)
@@ -338,7 +357,7 @@ def _of_grid(
     columns: dict[str, str],
     options: ReadOptions,
     of_examples: bool = False,
-) -> Source:
+) -> ResultsTable:
     dataset = Path(name).name.split(".")[0] if facts["kind"] != "frame" else "dataset"
     predictions: Mapping[str, Callable[[], Prediction]] = {}
     if of_examples or holds_examples(grid, columns, name):
@@ -361,7 +380,7 @@ def _of_grid(
         "duplicates": duplicates,
     }
     trials = pd.DataFrame(columns=list(TRIAL_COLUMNS))
-    return Source(found.frame, (said,), trials, dict(predictions))
+    return ResultsTable(found.frame, (said,), trials, dict(predictions))
 
 
 def _said_of_spread(frame: pd.DataFrame, options: ReadOptions) -> list[str]:
@@ -374,7 +393,7 @@ def _said_of_spread(frame: pd.DataFrame, options: ReadOptions) -> list[str]:
             "--spread sd:N"]  # fmt: skip
 
 
-def _read_published(name: str) -> Source:
+def _read_published(name: str) -> ResultsTable:
     facts, content = published.facts(name), published.csv_bytes(name)
     grid = read_grid(content, name)
     if "rows_of" in facts:
@@ -408,7 +427,7 @@ def _with_rows_of(grid: Grid, name: str) -> Grid:
     return grid_of_frame(table)
 
 
-def _read_store(path: Path) -> Source:
+def _read_store(path: Path) -> ResultsTable:
     store = ResultStore(path)
     results = store.results()
     if not results:
@@ -426,7 +445,7 @@ def _read_store(path: Path) -> Source:
     def reader(key: str) -> Callable[[], Prediction]:
         return lambda: store.predictions(key)
 
-    return Source(frame, (facts,), trials, {key: reader(key) for key in present})
+    return ResultsTable(frame, (facts,), trials, {key: reader(key) for key in present})
 
 
 def _row(result: Result) -> dict[str, Any]:
@@ -491,3 +510,46 @@ def _with_families(frame: pd.DataFrame) -> pd.DataFrame:
     known = frame["family"] if "family" in frame else pd.Series(None, frame.index, dtype=object)
     family = known.where(known.notna() & (known != ""), guessed).astype(str)
     return frame.assign(family=family.map(merge_spellings(family)))
+
+
+def read_references(path: Path | str, unit: Unit | None = None) -> pd.DataFrame:
+    """Read reference accuracies: the previous state of the art, say.
+
+    Parameters
+    ----------
+    path
+        A table (CSV, JSON, Excel, ...) with a column ``dataset``, and either ``accuracy`` and
+        ``label``, or one column of accuracies per label, named by it. Cells may be empty.
+    unit
+        What the accuracies are given in; settled by their size where not stated.
+
+    Returns
+    -------
+    pandas.DataFrame
+        dataset, accuracy (proportion), label: the option `references` of the figure ``settings``.
+
+    Raises
+    ------
+    TableError
+        No column ``dataset`` or no accuracies, or accuracies that cannot be.
+    """
+    path = Path(path)
+    with storage_errors(path, reading=True):
+        grid = read_grid(path.read_bytes(), str(path))
+    frame = grid.body.set_axis([names[-1].strip() for names in grid.header], axis=1)
+    if "dataset" not in frame or len(frame.columns) < 2 or not frame.columns.is_unique:
+        raise TableError(
+            f"{path}: expected a column dataset and columns of accuracies, "
+            f"found {', '.join(frame.columns)}",
+            code="table.references", found=list(frame.columns),
+        )  # fmt: skip
+    if "accuracy" in frame:
+        label = frame.get("label", "reference")
+        long = frame[["dataset", "accuracy"]].assign(label=label)
+    else:
+        long = frame.melt("dataset", var_name="label", value_name="accuracy")
+    # One table of results, whose models are the labels: the same checks hold.
+    mapping = {"model": "label", "setting": ":reference"}
+    results = arrange(grid_of_frame(long), mapping, str(path), wide=False, dataset="").frame
+    found = tidy(results, str(path), ReadOptions(unit)).frame
+    return found.rename(columns={"model": "label"})[["dataset", "accuracy", "label"]]

@@ -1,23 +1,32 @@
-"""A table in our columns -> one that can be trusted: proportions, nothing out of range.
+"""A table in our columns -> one that can be trusted: proportions, in range, without contradictions.
 
-Pure functions over DataFrames whose columns have our names (`headstart.analysis.columns`); what
-contradicts itself is found by `headstart.analysis.agree`.
+Pure functions over DataFrames whose columns have our names
+(`headstart.analysis.tables.column_names`).
 """
 
 import re
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from headstart.analysis.columns import COUNTS, NUMBERS, REQUIRED, SIZES
-from headstart.analysis.delimited import list_some
-from headstart.analysis.options import ReadOptions, Unit
+from headstart.analysis.tables.column_names import COUNTS, NUMBERS, REQUIRED, SIZES, SWEEPS
+from headstart.analysis.tables.text_tables import list_some
 from headstart.errors import TableError
 from headstart.stats import accuracy_of
 
-__all__ = ["Tidy", "models_with_sizes", "tell_apart", "tidy"]
+__all__ = [
+    "EVERYTHING",
+    "ReadOptions",
+    "Unit",
+    "count_duplicates",
+    "merge_agreeing",
+    "models_with_sizes",
+    "tell_apart",
+    "tidy",
+]
 
 # What tells results of one name apart.
 QUALIFIERS = (
@@ -28,6 +37,60 @@ QUALIFIERS = (
 )
 ERROR = re.compile(r"\b(?:error[ _-]?rate|error|err)\b", re.IGNORECASE)
 PROPORTION, PERCENT = 1.0, 100.0
+
+
+Unit = Literal["percent", "proportion"]
+Measure = Literal["accuracy", "error"]
+Duplicates = Literal["refuse", "average"]
+
+
+@dataclass(frozen=True)
+class ReadOptions:
+    """How tables are read where they do not say it themselves.
+
+    Parameters
+    ----------
+    unit
+        Unit of accuracies; settled from their values if None.
+    wide
+        Take tables for ones with a column per dataset, even where a column is called accuracy.
+    measure
+        What the numbers are: accuracies, or error rates (converted to accuracies). None:
+        accuracies unless a header says otherwise; a caption that says otherwise is an error.
+    spread
+        What stands behind ``±``: ``"se"``, a standard error, or ``"sd:5"``, a standard deviation
+        over 5 runs, whose standard error is that divided by the square root of 5.
+    duplicates
+        Rows that contradict each other on one cell: refuse them, or average them as repeated runs.
+    """
+
+    unit: Unit | None = None
+    wide: bool = False
+    measure: Measure | None = None
+    spread: str = "se"
+    duplicates: Duplicates = "refuse"
+
+    def __post_init__(self) -> None:
+        for name, value, allowed in (
+            ("unit", self.unit, (None, *get_args(Unit))),
+            ("measure", self.measure, (None, *get_args(Measure))),
+            ("duplicates", self.duplicates, get_args(Duplicates)),
+        ):
+            if value not in allowed:
+                expected = " or ".join(str(one) for one in allowed if one)
+                raise TableError(f"invalid {name} '{value}': expected {expected}",
+                                 code=f"table.{name}", found=value)  # fmt: skip
+        if self.spread != "se" and not re.fullmatch(r"sd:[1-9]\d{0,5}", self.spread):
+            raise TableError(
+                f"invalid spread '{self.spread}': expected se (standard errors) or sd:N (standard "
+                "deviations over N runs), for example sd:5",
+                code="table.spread", found=self.spread,
+            )  # fmt: skip
+
+    @property
+    def runs(self) -> int:
+        """Number of runs whose standard deviation is given; 1 for standard errors."""
+        return int(self.spread.removeprefix("sd:")) if self.spread != "se" else 1
 
 
 class Tidy(NamedTuple):
@@ -52,7 +115,7 @@ def tidy(frame: pd.DataFrame, where: str, options: ReadOptions | None = None) ->
     Parameters
     ----------
     frame
-        Our columns, numbers as float64 (`headstart.analysis.layout.Rows`).
+        Our columns, numbers as float64 (`headstart.analysis.tables.table_layout.Rows`).
 
     Returns
     -------
@@ -330,3 +393,128 @@ def _of_log_odds(frame: pd.DataFrame) -> pd.DataFrame:
         # d accuracy / d log odds
         frame["se"] = frame["se"] * accuracy * (1 - accuracy)
     return frame
+
+
+# Stands for all datasets together where a table has one row for them.
+EVERYTHING = "all"
+CELL = (*REQUIRED, *SWEEPS)
+# What tells results of one name apart before `tell_apart` has put it into the name.
+QUALIFYING = ("protocol", "precision", "content", "limit")
+# Two spellings of one number differ by less.
+SAME = 1e-9
+
+
+def count_duplicates(frame: pd.DataFrame) -> int:
+    """Count rows that say again what another row says of a cell and seed."""
+    key = [name for name in (*CELL, *QUALIFYING, "seed", "accuracy") if name in frame]
+    return int(frame.duplicated(key).sum())
+
+
+def merge_agreeing(frame: pd.DataFrame, where: str, *, average: bool = False) -> pd.DataFrame:
+    """Keep one row of those that say the same of one cell and seed; fill in what others know.
+
+    A model's upstream accuracy and a dataset's number of training images are carried to the rows
+    that lack them. With `average`, rows of one cell are repeated runs, each with a seed of its own.
+
+    Raises
+    ------
+    TableError
+        Rows that say otherwise of one cell, or of one model's upstream accuracy in a setting.
+    """
+    if (frame["dataset"] == EVERYTHING).any():
+        raise TableError(
+            f"{where}: a dataset is called '{EVERYTHING}', which stands for all datasets together: "
+            "rename it",
+            code="table.dataset_all",
+        )
+    cell = [name for name in CELL if name in frame]
+    if average:
+        frame = frame.assign(seed=frame.groupby(cell, dropna=False).cumcount().astype("float64"))
+    _check_seeds(frame, cell, where)
+    key = [*cell, "seed"] if "seed" in frame else cell
+    for name in ("metric", "accuracy", "n_test"):
+        if name in frame:
+            _check_same(frame, key, name, where)
+    for name in ("n_test", "metric", "se", "key"):
+        if name in frame:
+            frame[name] = frame.groupby(key, dropna=False)[name].transform("first")
+    frame = _with_upstream(frame.drop_duplicates(key), where)
+    if "n_train" in frame:
+        of = [name for name in ("dataset", "examples_per_class") if name in frame]
+        frame["n_train"] = frame.groupby(of, dropna=False)["n_train"].transform("first")
+    return frame.reset_index(drop=True)
+
+
+def _check_same(frame: pd.DataFrame, key: list[str], name: str, where: str) -> None:
+    known = frame[frame[name].notna()]
+    groups = known.groupby(key, sort=False, dropna=False)[name]
+    differs = groups.transform("nunique") > 1
+    if name == "accuracy":
+        differs &= groups.transform("max") - groups.transform("min") > SAME
+    if not differs.any():
+        return
+    first = known[differs].iloc[0]
+    same = np.logical_and.reduce(
+        [(known[k] == first[k]) | (known[k].isna() & pd.isna(first[k])) for k in key]
+    )
+    rows = known[same]
+    what = ", ".join(f"{k} {first[k]}" for k in key if not pd.isna(first[k]))
+    values = 100 * rows[name] if name == "accuracy" else rows[name]
+    unit = " %" if name == "accuracy" else ""
+    raise TableError(
+        f"{where}: {len(rows)} rows disagree on {what}: {name} {_list(values)}{unit}, "
+        f"rows {_list(rows.index)}; keep one, tell them apart by a column seed, or average them "
+        "with --duplicates average",
+        code="table.rows_disagree", column=name, rows=list(rows.index),
+        values=rows[name].tolist(), cell={k: first[k] for k in key if not pd.isna(first[k])},
+    )  # fmt: skip
+
+
+def _check_seeds(frame: pd.DataFrame, cell: list[str], where: str) -> None:
+    """Refuse a cell that has a seed in one row and none in another, unless they agree."""
+    if "seed" not in frame:
+        return
+    groups = frame.groupby(cell, sort=False, dropna=False)
+    some = groups["seed"].transform("count")
+    spread = groups["accuracy"].transform("max") - groups["accuracy"].transform("min")
+    mixed = (some > 0) & (some < groups["seed"].transform("size")) & (spread > SAME)
+    if mixed.any():
+        first = frame[mixed].iloc[0]
+        what = ", ".join(f"{k} {first[k]}" for k in cell if not pd.isna(first[k]))
+        raise TableError(
+            f"{where}: rows disagree on {what}, and only some have a seed: give each a seed, "
+            "or keep one",
+            code="table.seed_missing", cell={k: first[k] for k in cell if not pd.isna(first[k])},
+        )  # fmt: skip
+
+
+def _with_upstream(frame: pd.DataFrame, where: str) -> pd.DataFrame:
+    """Check that a model has one upstream accuracy in a setting; carry it to its other rows."""
+    if "upstream_accuracy" not in frame:
+        return frame
+    name = "upstream_accuracy"
+    of = ["model", "configuration"] if "configuration" in frame else ["model"]
+    groups = frame.groupby([*of, "setting"], sort=False, dropna=False)[name]
+    apart = groups.transform("max") - groups.transform("min") > SAME
+    if apart.any():
+        first = frame[apart].iloc[0]
+        rows = frame[(frame["model"] == first["model"]) & (frame["setting"] == first["setting"])]
+        found = rows[name].dropna().unique()
+        raise TableError(
+            f"{where}: model {first['model']} has several upstream accuracies in setting "
+            f"{first['setting']}: {_list(100 * found)} %; give it one, or each its own name",
+            code="table.upstream_differs", model=first["model"], setting=first["setting"],
+            found=[float(value) for value in found],
+        )  # fmt: skip
+    within = frame.groupby([*of, "setting"], dropna=False)[name].transform("first")
+    # From another setting only where there is no doubt which.
+    by_model = frame.groupby(of, dropna=False)[name]
+    anywhere = by_model.transform("first").where(
+        by_model.transform("max") - by_model.transform("min") <= SAME
+    )
+    return frame.assign(**{name: within.fillna(anywhere)})
+
+
+def _list(values: object) -> str:
+    shown = [f"{v:g}" if isinstance(v, float) else str(v) for v in list(values)[:4]]  # type: ignore[call-overload]
+    return " and ".join(shown)

@@ -14,15 +14,19 @@ import numpy.typing as npt
 import pandas as pd
 from scipy.special import ndtr
 
-from headstart.analysis.cells import cells_of
+from headstart.analysis.cells import AnalysisOptions, cells_of
 from headstart.analysis.correlations import FEWEST_FOR_INTERVAL
-from headstart.analysis.options import Options
 from headstart.analysis.published import published_classes
 from headstart.metrics import beats_chance
 from headstart.spec.labels import in_order
 from headstart.stats import crossed_mean, log_odds, steps_to_share
 
-__all__ = ["chance_notes", "reached", "speedups", "still_rising"]
+__all__ = [
+    "chance_notes",
+    "reached",
+    "speedups",
+    "still_rising",
+]
 
 Floats = npt.NDArray[np.float64]
 Cell = tuple[str, str]
@@ -85,7 +89,7 @@ def reached(frame: pd.DataFrame) -> list[dict[str, Any]]:
     return rows
 
 
-def speedups(frame: pd.DataFrame, options: Options) -> list[dict[str, Any]]:
+def speedups(frame: pd.DataFrame, options: AnalysisOptions) -> list[dict[str, Any]]:
     """Rows of the table `speedup`: how many times the steps of a setting another one takes.
 
     The geometric mean over the models and datasets that both were measured on and on which both
@@ -212,7 +216,7 @@ def still_rising(reached: pd.DataFrame, setting: str, other: str) -> tuple[int, 
 
 
 def _interval(
-    cells: list[Cell], pair: list[list[Curve]], options: Options
+    cells: list[Cell], pair: list[list[Curve]], options: AnalysisOptions
 ) -> tuple[float, float, str]:
     """Return the interval of the geometric mean of ratios, and for other samples of what it is."""
     ratio = [np.log(b.reached / a.reached) for a, b in zip(*pair, strict=True)]

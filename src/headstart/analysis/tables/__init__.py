@@ -1,0 +1,1 @@
+"""Tables of results in any format and layout -> one tidy table in our columns."""
