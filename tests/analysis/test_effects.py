@@ -10,9 +10,9 @@ from scipy.special import expit, logit
 from scipy.stats import ttest_1samp
 
 import headstart as hs
+from headstart.report.page_model import names_of
 from headstart.report.result_tables import effects_table
-from headstart.report.study_text import effects_sentence
-from headstart.report.subject import names_of
+from headstart.report.sentences import effects_sentence
 from headstart.stats import crossed_mean
 
 LEVELS = ("plain", "scaled", "smooth")

@@ -11,17 +11,16 @@ from headstart.errors import StorageError
 from headstart.figures.style import marker_styles, setting_styles
 from headstart.report import page_html, write_page
 from headstart.report.chart_data import chart_data
-from headstart.report.chart_parts import percent_ticks
-from headstart.report.palette import (
+from headstart.report.chart_style import (
     VARIABLES,
+    percent_ticks,
     residual_labels,
     residual_steps,
     styles_of_families,
     styles_of_settings,
 )
-from headstart.report.result_tables import accuracy_table
-from headstart.report.significance import MOST_PAIRS, mixed_table
-from headstart.report.subject import names_of
+from headstart.report.page_model import names_of
+from headstart.report.result_tables import MOST_PAIRS, accuracy_table, mixed_table
 from report.results import SETTINGS, empty, made, results, with_studies, with_trials
 
 HOSTILE = ("<script>alert(1)</script>", 'a"b', "</script>", "a&b'c", "x_{y}\\")

@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 from scipy.special import logit
 
+from headstart.report.chart_style import Style, styles_of_families, styles_of_settings
 from headstart.report.formatting import interval, known, number, percent
-from headstart.report.palette import Style, styles_of_families, styles_of_settings
-from headstart.report.subject import Names, Subject
+from headstart.report.page_model import Names, Subject
 from headstart.spec.labels import role, setting_label
 
 __all__ = ["chart_data", "family_styles", "several_seeds"]

@@ -10,9 +10,17 @@ import pandas as pd
 
 from headstart.figures.embedding_plot import numbers_label, select, square
 from headstart.files import replaced
-from headstart.report.chart_parts import CONFIG, aria_label, own_colour, own_shape, text, tooltips
+from headstart.report.chart_style import (
+    CONFIG,
+    Style,
+    aria_label,
+    own_colour,
+    own_shape,
+    styles_of_families,
+    text,
+    tooltips,
+)
 from headstart.report.formatting import number, percent
-from headstart.report.palette import Style, styles_of_families
 from headstart.report.report_page import bundle, environment, policy, script_data
 
 __all__ = ["write_embedding"]

@@ -6,9 +6,8 @@ from typing import Any
 import pandas as pd
 
 from headstart.report.formatting import coefficient, coefficient_interval, known
-from headstart.report.significance import correction_sentence
-from headstart.report.subject import Names, Subject, names_of
-from headstart.report.table_model import marker_legend, marker_of
+from headstart.report.page_model import Names, Subject, marker_legend, marker_of, names_of
+from headstart.report.result_tables import correction_sentence
 from headstart.spec.labels import in_order, setting_label
 
 __all__ = [

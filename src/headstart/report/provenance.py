@@ -8,9 +8,17 @@ import pandas as pd
 from headstart.analysis import source_notes
 from headstart.report.chart_data import several_seeds
 from headstart.report.formatting import count, known, listed, number
-from headstart.report.significance import correction_sentence
-from headstart.report.subject import Names, Subject
-from headstart.report.table_model import Cell, Column, Row, Table, about, figure
+from headstart.report.page_model import (
+    Column,
+    Names,
+    PageCell,
+    PageTable,
+    Row,
+    Subject,
+    filter_keys,
+    number_cell,
+)
+from headstart.report.result_tables import correction_sentence
 from headstart.spec.labels import setting_label
 
 __all__ = [
@@ -178,7 +186,7 @@ def data_warnings(subject: Subject) -> dict[str, list[str]]:
     return found
 
 
-def trials_table(subject: Subject, names: Names) -> Table | None:
+def trials_table(subject: Subject, names: Names) -> PageTable | None:
     """Return one row per trial: selected hyperparameters, convergence, digests of the inputs."""
     trials = subject.trials
     if not len(trials):
@@ -198,7 +206,7 @@ def trials_table(subject: Subject, names: Names) -> Table | None:
     # Trials with problems come first.
     records = sorted(trials.to_dict("records"), key=lambda row: -trouble(row))
     rows = [trial_row(row, names) for row in records]
-    return Table("trials", f"{count(len(rows), 'trial')}", columns, rows)
+    return PageTable("trials", f"{count(len(rows), 'trial')}", columns, rows)
 
 
 def trouble(row: dict[str, Any]) -> float:
@@ -213,51 +221,56 @@ DIGESTS = {"examples": "Data digest", "weights": "Weights digest", "key": "Trial
 def trial_row(row: dict[str, Any], names: Names) -> Row:
     gap = row.get("relative_gap")
     cells = [
-        Cell(setting_label(str(row["setting"]))),
-        Cell(str(row["model"])),
-        Cell(str(row["dataset"])),
-        figure(row.get("seed"), 0),
-        Cell(text(row.get("chosen")) or number(None)),
-        figure(row.get("n_train"), 0),
-        figure(row.get("n_test"), 0),
-        Cell(f"{gap:.1e}" if known(gap) else number(None), gap if known(gap) else None),
-        figure(row.get("unconverged"), 0),
-        figure(row.get("skipped_images"), 0),
-        figure(row.get("seconds"), 1),
+        PageCell(setting_label(str(row["setting"]))),
+        PageCell(str(row["model"])),
+        PageCell(str(row["dataset"])),
+        number_cell(row.get("seed"), 0),
+        PageCell(text(row.get("chosen")) or number(None)),
+        number_cell(row.get("n_train"), 0),
+        number_cell(row.get("n_test"), 0),
+        PageCell(f"{gap:.1e}" if known(gap) else number(None), gap if known(gap) else None),
+        number_cell(row.get("unconverged"), 0),
+        number_cell(row.get("skipped_images"), 0),
+        number_cell(row.get("seconds"), 1),
     ]
-    cells += [Cell(text(row.get(column)) or number(None)) for column in DIGESTS]
-    return Row(cells, about(names, **{key: row[key] for key in ("setting", "model", "dataset")}))
+    cells += [PageCell(text(row.get(column)) or number(None)) for column in DIGESTS]
+    return Row(
+        cells, filter_keys(names, **{key: row[key] for key in ("setting", "model", "dataset")})
+    )
 
 
-def missing_tables(subject: Subject, names: Names) -> list[Table]:
+def missing_tables(subject: Subject, names: Names) -> list[PageTable]:
     """Return the notes, what could not be computed, and what was excluded."""
     missing, dropped = subject.missing, subject.dropped
     several = "table" in dropped
-    what = [Row([Cell(str(r.what)), Cell(str(r.why))]) for r in missing.itertuples(index=False)]
+    what = [
+        Row([PageCell(str(r.what)), PageCell(str(r.why))]) for r in missing.itertuples(index=False)
+    ]
     out = [
         Row(
             [
-                Cell(setting_label(str(r.setting))),
-                Cell(str(r.kind)),
-                Cell(str(r.name)),
-                *([Cell(table_label(str(r.table)))] if several else []),
-                figure(r.missing, 0),
+                PageCell(setting_label(str(r.setting))),
+                PageCell(str(r.kind)),
+                PageCell(str(r.name)),
+                *([PageCell(table_label(str(r.table)))] if several else []),
+                number_cell(r.missing, 0),
             ],
-            about(names, setting=r.setting),
+            filter_keys(names, setting=r.setting),
         )
         for r in dropped.itertuples(index=False)
     ]
     notes = [
-        Row([Cell(str(r.about)), Cell(str(r.note))]) for r in subject.notes.itertuples(index=False)
+        Row([PageCell(str(r.about)), PageCell(str(r.note))])
+        for r in subject.notes.itertuples(index=False)
     ]
     two = [Column("Result", numeric=False), Column("Reason", numeric=False)]
     remarks = [Column("About", numeric=False), Column("Note", numeric=False)]
     labels = ("Setting", "Kind", "Name", *(["Excluded from"] if several else []))
     three = [Column(label, numeric=False) for label in labels]
     tables = [
-        Table("notes-table", "Notes on the numbers", remarks, notes),
-        Table("missing-table", "Not computed", two, what),
-        Table(
+        PageTable("notes-table", "Notes on the numbers", remarks, notes),
+        PageTable("missing-table", "Not computed", two, what),
+        PageTable(
             "dropped-table",
             "Excluded: nothing to compare with",
             [*three, Column("Missing cells")],

@@ -16,21 +16,33 @@ from markupsafe import Markup
 from headstart.files import replaced
 from headstart.report import provenance
 from headstart.report.chart_data import chart_data, family_styles
-from headstart.report.chart_parts import CONFIG, Chart, Figure
-from headstart.report.comparison_charts import (
+from headstart.report.chart_style import (
+    CONFIG,
+    Chart,
+    PageFigure,
+    residual_labels,
+    residual_steps,
+    styles_of_settings,
+)
+from headstart.report.charts import (
+    correlation_figure,
+    panels_figure,
     ranks_figure,
     residuals_figure,
     scratch_figure,
     settings_figure,
 )
-from headstart.report.correlation_charts import correlation_figure, panels_figure
-from headstart.report.palette import residual_labels, residual_steps, styles_of_settings
-from headstart.report.result_tables import effects_table, result_tables, study_tables
+from headstart.report.page_model import Names, Subject, filter_keys, names_of
+from headstart.report.result_tables import (
+    correction_sentence,
+    effects_table,
+    pairs_table,
+    result_tables,
+    significance_tables,
+    study_tables,
+)
 from headstart.report.sentences import headline, supporting
-from headstart.report.significance import correction_sentence, pairs_table, significance_tables
-from headstart.report.study_charts import ablation_figure, convergence_figure, size_figure
-from headstart.report.subject import Names, Subject, names_of
-from headstart.report.table_model import about
+from headstart.report.sweep_charts import ablation_figure, convergence_figure, size_figure
 from headstart.spec.labels import setting_label
 
 __all__ = ["bundle", "page_html", "policy", "script_data", "write_page"]
@@ -173,7 +185,7 @@ def largest_residual(subject: Subject) -> float:
     return float(residuals.quantile(0.98)) if len(residuals) else 0.0
 
 
-def all_figures(subject: Subject, names: Names, residual_limits: list[float]) -> list[Figure]:
+def all_figures(subject: Subject, names: Names, residual_limits: list[float]) -> list[PageFigure]:
     """Return the figures that these tables can fill, in reading order."""
     figures = [
         correlation_figure(subject, names),
@@ -205,7 +217,7 @@ def policy(scripts: Iterable[str]) -> str:
     return f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; img-src data:"
 
 
-def payload(subject: Subject, names: Names, figures: list[Figure]) -> str:
+def payload(subject: Subject, names: Names, figures: list[PageFigure]) -> str:
     """Return the data of the report's script."""
     content = {
         "names": {
@@ -230,13 +242,13 @@ def script_data(content: Any) -> str:
     return text
 
 
-def placed(figure: Figure, names: Names) -> list[tuple[str, Chart, dict[str, Any]]]:
+def placed(figure: PageFigure, names: Names) -> list[tuple[str, Chart, dict[str, Any]]]:
     """Return each chart of a figure with its key on the page and its filter attributes."""
     return [
         (
             f"{figure.key}-{i}",
             chart,
-            about(names, setting=chart.setting, dataset=chart.dataset),
+            filter_keys(names, setting=chart.setting, dataset=chart.dataset),
         )
         for i, chart in enumerate(figure.charts)
     ]

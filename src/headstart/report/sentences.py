@@ -6,16 +6,11 @@ called uncertain, and what could not be estimated is named.
 
 from typing import Any
 
-from headstart.report.correlation_text import (
-    correlation,
-    family_sentence,
-    no_correlation_reason,
-    other_settings,
-    pearson_rows,
-    slope_sentence,
-)
+from headstart.analysis import FEWEST_FOR_INTERVAL, FEWEST_MODELS, UPSTREAM, still_rising
 from headstart.report.formatting import (
     by_setting,
+    coefficient,
+    coefficient_interval,
     count,
     interval,
     joined,
@@ -24,11 +19,22 @@ from headstart.report.formatting import (
     number,
     setting_phrase,
 )
-from headstart.report.study_text import level_used, study_sentences
-from headstart.report.subject import Subject
+from headstart.report.page_model import Subject
 from headstart.spec.labels import in_order, role
 
-__all__ = ["headline", "supporting"]
+__all__ = [
+    "correlation",
+    "family_sentence",
+    "headline",
+    "level_used",
+    "no_correlation_reason",
+    "other_settings",
+    "pearson_rows",
+    "r_of",
+    "slope_sentence",
+    "study_sentences",
+    "supporting",
+]
 
 # Further pairs of settings are in the table of settings only.
 MOST_PAIRS = 3
@@ -207,3 +213,285 @@ def scope_of(means: Any) -> str:
     cells, possible = int(means.n_datasets.sum()), n * len(means)
     holes = f" ({cells:,} of {possible:,} cells measured)" if cells < possible else ""
     return f"{count(n, 'dataset')}{holes}"
+
+
+def pearson_rows(subject: Subject) -> list[Any]:
+    """Return the defined correlations over all datasets, one row per setting, in order."""
+    table = over_all(subject)
+    if not len(table):
+        return []
+    table = table[table.estimate.notna() & (table.n_models >= FEWEST_MODELS)]
+    by_setting = {row.setting: row for row in table.itertuples(index=False)}
+    return [by_setting[setting] for setting in in_order(by_setting)]
+
+
+def over_all(subject: Subject) -> Any:
+    table = subject.correlations
+    if not len(table):
+        return table
+    return table[(table.group == "all") & (table.statistic == "pearson_logit")]
+
+
+def r_of(estimate: float) -> str:
+    """Return r with its sign of equality or inequality.
+
+    Examples
+    --------
+    >>> r_of(0.986), r_of(0.99981)
+    ('r = 0.986', 'r > 0.999')
+    """
+    text = coefficient(estimate)
+    return f"r {text}" if text[0] in "<>" else f"r = {text}"
+
+
+def correlation(row: Any, more: str = "") -> str:
+    """Return r with its interval, or with the reason why it has none."""
+    text = r_of(row.estimate)
+    between = coefficient_interval(row.low, row.high)
+    if not between:
+        over = f" ({more})" if more else ""
+        return f"{text}{over}, {no_interval(row)}"
+    between = f"95 % interval {between}"
+    if row.low <= 0 <= row.high:
+        between += ", which includes 0: the direction is uncertain"
+    return f"{text} ({'; '.join(filter(None, [between, more]))})"
+
+
+def no_interval(row: Any) -> str:
+    """Return why r has no interval."""
+    if row.n_models < FEWEST_FOR_INTERVAL:
+        return f"no interval: at least {FEWEST_FOR_INTERVAL} models are needed"
+    return "no interval: the correlation is exact, or undefined without one of the models"
+
+
+def other_settings(subject: Subject, rows: list[Any]) -> str:
+    """State r of the settings that the headline does not name."""
+    clauses = [
+        f"{correlation(row, scope_text(subject, rows[0], row))} {by_setting(row.setting)}"
+        for row in rows[1:]
+    ]
+    ending = "" if len(clauses) == 1 else "s"
+    return f"Correlation in the other setting{ending}: {'; '.join(clauses)}." if clauses else ""
+
+
+def scope_text(subject: Subject, first: Any, row: Any) -> str:
+    """Return the models and datasets of a correlation if they differ from those of the first."""
+    counts = count(int(row.n_models), "model"), count(int(row.n_datasets), "dataset")
+    scopes = (
+        names_in_correlation(subject, first.setting),
+        names_in_correlation(subject, row.setting),
+    )
+    as_many = (row.n_models, row.n_datasets) == (first.n_models, first.n_datasets)
+    if as_many and scopes[0] == scopes[1]:
+        return ""
+    return f"over {' and '.join(counts)}" + (", not all of them the same" if as_many else "")
+
+
+def names_in_correlation(subject: Subject, setting: str) -> tuple[set[str], set[str]]:
+    """Return the models and datasets of the correlation over all datasets."""
+    cells = subject.cells
+    if not len(cells):
+        return set(), set()
+    cells = cells[(cells.setting == setting) & cells.upstream_accuracy.notna()]
+    return set(map(str, cells["model"])), set(map(str, cells["dataset"]))
+
+
+def family_sentence(rows: list[Any]) -> str:
+    """State the interval of r over families, for every setting that has related models."""
+    clauses = []
+    # As many families as models: both intervals are the same.
+    rows = [row for row in rows if row.n_families < row.n_models]
+    counts = {int(row.n_families) for row in rows}
+    for row in rows:
+        between = coefficient_interval(row.low_family, row.high_family)
+        if between:
+            of = "" if len(counts) == 1 else f" ({int(row.n_families)} families)"
+            open_sign = row.low_family <= 0 <= row.high_family
+            tail = ", which includes 0: the direction is uncertain" if open_sign else ""
+            clauses.append(f"{between} for {setting_phrase(row.setting)}{of}{tail}")
+    if not clauses:
+        return ""
+    families = f"{counts.pop()} families" if len(counts) == 1 else "families"
+    are = "interval of r is" if len(clauses) == 1 else "intervals of r are"
+    joint = "; ".join(clauses) if any("," in one for one in clauses) else joined(clauses)
+    return (
+        f"Models of one family are related: with {families} rather than single models as "
+        f"independent observations, the 95 % {are} {joint}."
+    )
+
+
+def slope_sentence(subject: Subject) -> str:
+    """State the slope of the mixed model in the first setting where it converged."""
+    table = subject.mixed
+    table = table[table.slope.notna() & (table.converged == True)] if len(table) else table  # noqa: E712
+    if not len(table):
+        return ""
+    first = in_order(table.setting)[0]
+    row = next(table[table.setting == first].itertuples(index=False))
+    between = interval(row.low, row.high, 3)
+    spread = f" (95 % interval {between})" if between else ""
+    open_sign = ": the direction is uncertain" if between and row.low <= 0 <= row.high else ""
+    effects = (
+        "the interval generalises to other models and datasets (random intercepts for both, random "
+        "slopes per dataset)"
+        if row.random_slopes
+        else "the interval generalises to other models on these datasets (random intercepts for "
+        "both)"
+    )
+    return (
+        f"A 1-unit increase in the log odds of {subject.upstream_name} is associated with a change "
+        f"of {number(row.slope, 3, plus=True)} in the log odds of transfer "
+        f"{by_setting(first)}{spread}{open_sign}; {effects}."
+    )
+
+
+def no_correlation_reason(subject: Subject) -> str:
+    """Return why no setting has a correlation: the reason that the analysis noted, if any."""
+    cells = subject.cells
+    if not len(cells) or not cells.upstream_accuracy.notna().any():
+        return "the table has no upstream accuracies"
+    models = cells[cells.upstream_accuracy.notna()].model.nunique()
+    if models < FEWEST_MODELS:
+        found = count(models, "model")
+        return f"{found} with an upstream accuracy, at least {FEWEST_MODELS} are needed"
+    missing = subject.missing
+    noted = missing[missing.what.astype(str).str.startswith("correlations")].why
+    if len(noted):
+        return "; ".join(dict.fromkeys(str(why) for why in noted))
+    if len(over_all(subject)):
+        return "all models have the same mean"
+    return "means over datasets could not be computed"
+
+
+# How the analysis notes which level of a sweep its other tables use.
+NOTE = "other levels of "
+LEVELS = {
+    "configuration": "last training configuration",
+    "steps": "usual number of steps",
+    "examples_per_class": "largest number of examples per class",
+}
+
+
+def level_used(subject: Subject) -> str:
+    """Return which level of a sweep the tables with one number per cell use; empty if none."""
+    noted = [str(what).removeprefix(NOTE) for what in subject.missing.what if NOTE in str(what)]
+    factors = [factor for factor in LEVELS if any(note.startswith(factor) for note in noted)]
+    if not factors:
+        return ""
+    return f"each model at its {joined([LEVELS[factor] for factor in factors])}"
+
+
+def study_sentences(subject: Subject) -> list[str]:
+    """Return one sentence per sweep in the table."""
+    sentences = [
+        ends_sentence(subject.convergence, "steps", "step"),
+        *speed_sentences(subject),
+        ends_sentence(subject.dataset_size, "examples_per_class", "example"),
+        ablation_sentence(subject.ablation),
+        effects_sentence(subject),
+    ]
+    return [sentence for sentence in sentences if sentence]
+
+
+def ends_sentence(table: Any, level: str, noun: str) -> str:
+    """State the means at the first and the last level, over what was measured at both."""
+    if not len(table):
+        return ""
+    low, high = table[level].min(), table[level].max()
+    clauses = []
+    for setting in in_order(table.setting):
+        ends = both_ends(table[table.setting == setting], level, low, high)
+        if len(ends):
+            first, last = (number(ends[end].mean(), 3) for end in (low, high))
+            clauses.append(f"from {first} to {last} {by_setting(setting)}")
+    if not clauses:
+        return ""
+    each = " per class" if level == "examples_per_class" else ""
+    many = table.model.nunique() > 1 or ("dataset" in table and table.dataset.nunique() > 1)
+    mean = "the mean log odds of what was measured at both" if many else "the log odds"
+    return f"From {low:,g} to {count_text(high, noun)}{each}, {mean} change {joined(clauses)}."
+
+
+def speed_sentences(subject: Subject) -> list[str]:
+    """Compare the steps that two settings need to reach 90 % of their largest odds.
+
+    The comparison is inconclusive where curves may still rise; curves that stay at chance are
+    excluded and counted.
+    """
+    sentences = []
+    for row in subject.speedup.itertuples(index=False):
+        slow, fast = setting_phrase(row.other), setting_phrase(row.setting)
+        times = (
+            f"{slow} needs {number(row.speedup, 1)} times as many steps as {fast} to reach 90 % of "
+            "its largest odds"
+        )
+        if between := interval(row.low, row.high, 1):
+            times += f" (95 % interval {between}, for other {row.sampled})"
+        if row.at_chance:
+            pairs = count(int(row.at_chance), "pair")
+            times += f"; {pairs} of curves excluded: one of each stays at chance"
+        rising, curves = still_rising(subject.reached, row.setting, row.other)
+        if rising:
+            sentences.append(
+                f"Convergence speed of {fast} and {slow}: inconclusive. {rising:,} of "
+                f"{count(curves, 'curve')} have their largest odds at their largest number of "
+                f"steps and may still rise; so far, {times}."
+            )
+        else:
+            sentences.append(f"{times[:1].upper()}{times[1:]}.")
+    return sentences
+
+
+def both_ends(table: Any, level: str, low: Any, high: Any) -> Any:
+    """Return the means at both levels, one row per model (and dataset) that has both."""
+    unit = [name for name in ("model", "dataset") if name in table]
+    ends = table[table[level].isin([low, high])].pivot_table("mean", unit, level)
+    return ends.dropna() if {low, high} <= set(ends.columns) else ends.iloc[:0]
+
+
+def count_text(n: Any, noun: str) -> str:
+    return count(int(n), noun) if float(n).is_integer() else f"{n:,g} {noun}s"
+
+
+def ablation_sentence(table: Any) -> str:
+    """State the best and the worst training configuration per setting."""
+    if not len(table):
+        return ""
+    clauses = []
+    for setting in in_order(table.setting):
+        means = table[table.setting == setting].pivot_table("mean", "model", "configuration")
+        means = means.dropna().mean()
+        if len(means) > 1:
+            best, worst = means.idxmax(), means.idxmin()
+            clauses.append(
+                f"{by_setting(setting)} are highest with \N{LEFT DOUBLE QUOTATION MARK}{best}"
+                f"\N{RIGHT DOUBLE QUOTATION MARK} ({number(means[best], 3)}) and lowest with "
+                f"\N{LEFT DOUBLE QUOTATION MARK}{worst}\N{RIGHT DOUBLE QUOTATION MARK} "
+                f"({number(means[worst], 3)})"
+            )
+    n = count(table.configuration.nunique(), "training configuration")
+    return f"Across {n}, mean log odds {'; '.join(clauses)}." if clauses else ""
+
+
+def effects_sentence(subject: Subject) -> str:
+    """Count the changes of the training with higher, lower and uncertain log odds."""
+    table = subject.effects
+    table = table[table.low.notna()] if len(table) else table
+    clauses = [
+        f"{subject.upstream_name if setting == UPSTREAM else by_setting(setting)} "
+        f"{signs(table[table.setting == setting])}"
+        for setting in in_order(table.setting)
+    ]
+    if not clauses:
+        return ""
+    return (
+        "Each training configuration compared with the previous one (log odds, 95 % intervals): "
+        f"{'; '.join(clauses)}."
+    )
+
+
+def signs(table: Any) -> str:
+    """Count intervals above and below 0, and those that include it."""
+    up, down = int((table.low > 0).sum()), int((table.high < 0).sum())
+    counts = {"higher": up, "lower": down, "uncertain": len(table) - up - down}
+    return joined([f"{what} in {n}" for what, n in counts.items() if n]) + f" of {len(table)}"

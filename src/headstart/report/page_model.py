@@ -1,31 +1,124 @@
-"""Tables before they are HTML or LaTeX: columns, rows, cells, and how the best is marked."""
+"""What pages and tables are made of: the tables of an analysis, names, columns, rows, cells."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from headstart.report.formatting import interval, known, number, p_value, percent
-from headstart.report.subject import Names, Subject
+from headstart.spec.labels import in_order
 
 __all__ = [
-    "Cell",
     "Column",
+    "Names",
+    "PageCell",
+    "PageTable",
     "Row",
-    "Table",
-    "about",
-    "between",
-    "figure",
+    "Subject",
+    "filter_keys",
+    "interval_cell",
     "marker_legend",
     "marker_of",
-    "share",
-    "significance",
+    "names_of",
+    "number_cell",
+    "p_value_cell",
+    "percent_cell",
     "sortable",
     "tested",
 ]
 
 
+class Subject(Protocol):
+    """The tidy tables of an analysis, as ``headstart.analysis`` returns them; any may be empty."""
+
+    @property
+    def counts(self) -> Any: ...
+    @property
+    def cells(self) -> Any: ...
+    @property
+    def correlations(self) -> Any: ...
+    @property
+    def lines(self) -> Any: ...
+    @property
+    def model_means(self) -> Any: ...
+    @property
+    def mixed(self) -> Any: ...
+    @property
+    def pairwise(self) -> Any: ...
+    @property
+    def ranks(self) -> Any: ...
+    @property
+    def settings(self) -> Any: ...
+    @property
+    def prediction(self) -> Any: ...
+    @property
+    def ablation(self) -> Any: ...
+    @property
+    def effects(self) -> Any: ...
+    @property
+    def convergence(self) -> Any: ...
+    @property
+    def reached(self) -> Any: ...
+    @property
+    def speedup(self) -> Any: ...
+    @property
+    def dataset_size(self) -> Any: ...
+    @property
+    def dropped(self) -> Any: ...
+    @property
+    def missing(self) -> Any: ...
+    @property
+    def notes(self) -> Any: ...
+    @property
+    def trials(self) -> Any: ...
+    @property
+    def sources(self) -> Sequence[Mapping[str, Any]]: ...
+    @property
+    def upstream_name(self) -> str: ...
+    @property
+    def options(self) -> Mapping[str, Any]: ...
+
+
 @dataclass(frozen=True)
-class Cell:
+class Names:
+    """Every setting, dataset and model of any table, in the order of the page.
+
+    Attributes
+    ----------
+    settings
+        In the paper's order.
+    datasets
+        In the order of the table of results.
+    models
+        Sorted by the mean of the first setting, those without a mean last.
+    """
+
+    settings: tuple[str, ...]
+    datasets: tuple[str, ...]
+    models: tuple[str, ...]
+
+
+def names_of(subject: Subject) -> Names:
+    """Collect the names from the cells and the sweeps."""
+    tables = [subject.cells, subject.ablation, subject.convergence, subject.dataset_size]
+
+    def all_of(column: str) -> list[str]:
+        found = [str(name) for table in tables if column in table for name in table[column]]
+        return list(dict.fromkeys(found))
+
+    settings = in_order(all_of("setting"))
+    means = subject.model_means
+    if len(means) and settings:
+        means = means[means.setting == settings[0]].sort_values(
+            ["mean", "model"], ascending=[False, True]
+        )
+    ranked = [str(name) for name in means["model"]] if len(means) else []
+    known = all_of("model")
+    models = dict.fromkeys([name for name in ranked if name in set(known)] + known)
+    return Names(tuple(settings), tuple(all_of("dataset")), tuple(models))
+
+
+@dataclass(frozen=True)
+class PageCell:
     """One cell.
 
     Attributes
@@ -71,12 +164,12 @@ class Column:
 class Row:
     """One row; its first cell is its heading."""
 
-    cells: list[Cell]
+    cells: list[PageCell]
     keys: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
-class Table:
+class PageTable:
     """A table with its caption.
 
     Attributes
@@ -109,12 +202,12 @@ class Table:
         return any(cell.note for row in self.rows for cell in row.cells)
 
 
-def about(names: Names, **what: Any) -> dict[str, Any]:
+def filter_keys(names: Names, **what: Any) -> dict[str, Any]:
     """Return the filter attributes of a setting, dataset, model and other model: places in `names`.
 
     Examples
     --------
-    >>> about(Names(("linear",), ("food", "pets"), ("a",)), dataset="pets", model="a")
+    >>> filter_keys(Names(("linear",), ("food", "pets"), ("a",)), dataset="pets", model="a")
     {'data-d': 1, 'data-m': 0}
     """
     lists: dict[str, Sequence[str]] = {
@@ -132,24 +225,24 @@ def about(names: Names, **what: Any) -> dict[str, Any]:
     }
 
 
-def figure(value: Any, digits: int = 2, plus: bool = False) -> Cell:
+def number_cell(value: Any, digits: int = 2, plus: bool = False) -> PageCell:
     """Return a cell with a number."""
-    return Cell(number(value, digits, plus), sortable(value))
+    return PageCell(number(value, digits, plus), sortable(value))
 
 
-def share(value: Any, digits: int = 1) -> Cell:
+def percent_cell(value: Any, digits: int = 1) -> PageCell:
     """Return a cell with a proportion in percent."""
-    return Cell(percent(value, digits), sortable(value))
+    return PageCell(percent(value, digits), sortable(value))
 
 
-def significance(p: Any) -> Cell:
+def p_value_cell(p: Any) -> PageCell:
     """Return a cell with a p-value."""
-    return Cell(p_value(p), sortable(p))
+    return PageCell(p_value(p), sortable(p))
 
 
-def between(low: Any, high: Any, digits: int = 2, scale: float = 1) -> Cell:
+def interval_cell(low: Any, high: Any, digits: int = 2, scale: float = 1) -> PageCell:
     """Return a cell with an interval, sorted by its lower end."""
-    return Cell(interval(low, high, digits, scale) or number(None), sortable(low))
+    return PageCell(interval(low, high, digits, scale) or number(None), sortable(low))
 
 
 def sortable(value: Any) -> float | None:

@@ -5,9 +5,9 @@ from typing import Any
 
 import altair as alt
 
-from headstart.report.chart_parts import (
+from headstart.report.chart_style import (
     Chart,
-    Figure,
+    PageFigure,
     equal,
     finished,
     log_odds_scale,
@@ -17,9 +17,13 @@ from headstart.report.chart_parts import (
     text,
     tooltips,
 )
-from headstart.report.subject import Names, Subject
+from headstart.report.page_model import Names, Subject
 
-__all__ = ["ablation_figure", "convergence_figure", "size_figure"]
+__all__ = [
+    "ablation_figure",
+    "convergence_figure",
+    "size_figure",
+]
 
 COLOUR = "setting_colour"
 SHAPE = own_shape("setting_shape")
@@ -46,7 +50,7 @@ def lines(rows: Any, x: Any, hover: list[Any], title: str | None = MEAN) -> Any:
     )
 
 
-def ablation_figure(subject: Subject) -> Figure | None:
+def ablation_figure(subject: Subject) -> PageFigure | None:
     """Draw mean log odds against training configuration, one line per model and setting."""
     table = subject.ablation
     if not len(table):
@@ -69,7 +73,7 @@ def ablation_figure(subject: Subject) -> Figure | None:
         y = ablation_axis([name for name in order if name in here])
         spec = finished(ablation_chart(rows, y, hover), description, CONFIGURATION * len(here))
         charts.append(Chart(str(model), description, spec))
-    return Figure(
+    return PageFigure(
         key="ablation",
         title="How does transfer depend on upstream training choices?",
         caption=(
@@ -129,7 +133,7 @@ def ablation_chart(rows: Any, y: Any, hover: list[Any]) -> Any:
     )
 
 
-def convergence_figure(subject: Subject) -> Figure | None:
+def convergence_figure(subject: Subject) -> PageFigure | None:
     """Draw mean log odds against training steps, on a logarithmic axis."""
     table = subject.convergence
     if not len(table):
@@ -153,7 +157,7 @@ def convergence_figure(subject: Subject) -> Figure | None:
         rows = named("convergence", "setting", "model").transform_filter(equal("model", str(model)))
         description = f"{model}: mean log odds of transfer against training steps"
         charts.append(Chart(str(model), description, finished(lines(rows, x, hover), description)))
-    return Figure(
+    return PageFigure(
         key="convergence",
         title="Convergence speed",
         caption=(
@@ -166,7 +170,7 @@ def convergence_figure(subject: Subject) -> Figure | None:
     )
 
 
-def size_figure(subject: Subject, names: Names) -> Figure | None:
+def size_figure(subject: Subject, names: Names) -> PageFigure | None:
     """Draw log odds against examples per class, one panel per dataset."""
     table = subject.dataset_size
     if not len(table):
@@ -188,7 +192,7 @@ def size_figure(subject: Subject, names: Names) -> Figure | None:
         description = f"{dataset}: log odds against examples per class"
         spec = finished(lines(rows, x, hover, title=None), description, 190)
         charts.append(Chart(dataset, description, spec, dataset=dataset))
-    return Figure(
+    return PageFigure(
         key="dataset-size",
         title="How does accuracy depend on the size of the training set?",
         caption=size_caption(table),
