@@ -8,7 +8,7 @@ from scipy.special import expit, logit
 
 from headstart.errors import AnalysisError
 from headstart.figures import draw
-from headstart.figures.correlation_plot import labelled
+from headstart.figures.correlation_plots import labelled
 from headstart.figures.point_labels import overlaps
 from headstart.stats import steps_to_share
 

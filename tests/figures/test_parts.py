@@ -6,14 +6,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import logit
 
-from headstart.figures import fonts
-from headstart.figures.fonts import FONT, families, fitted, text_width
-from headstart.figures.legends import legend_columns, point_handles
+from headstart.figures import text_fitting as fonts
 from headstart.figures.logit_axes import limits, log_odds, percent_ticks
+from headstart.figures.panels import legend_columns, point_handles
 from headstart.figures.plot_tables import flags
 from headstart.figures.point_labels import overlaps, place
 from headstart.figures.style import marker_styles, new_figure, setting_styles
-from headstart.figures.text import elided, estimate_text, number, wrapped
+from headstart.figures.text_fitting import (
+    FONT,
+    elided,
+    estimate_text,
+    families,
+    fitted,
+    number,
+    text_width,
+    wrapped,
+)
 from headstart.spec.labels import correlation_label
 
 

@@ -299,9 +299,7 @@ def analyze(
     reading = replace(reading, unit=unit or reading.unit)
     source = read_sources(sources, columns, reading, predictions)
     chosen = None if groups is None else _groups(groups, source.frame)
-    options = AnalysisOptions(
-        error_bars, correction, resamples, seed, chosen, pairs=pairs, weights=weights
-    )
+    options = AnalysisOptions(error_bars, correction, resamples, seed, chosen, pairs, weights)
     if against is None:
         return _analyze(source, options)
     other = read_sources([against], columns, reading)

@@ -82,9 +82,9 @@ class AnalysisOptions:
     resamples: int = 10_000
     seed: int = 0
     groups: Mapping[str, str] | None = None
-    level: float = 0.95
     pairs: bool = False
     weights: Weights = "equal"
+    level: float = 0.95
 
     def __post_init__(self) -> None:
         if self.error_bars not in ("morey", "cousineau"):

@@ -37,23 +37,17 @@ Examples
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple
 
 import pandas as pd
 from matplotlib.figure import Figure
 
 from headstart.errors import AnalysisError, UnknownNameError
 from headstart.figures import (
-    ablation_plot,
-    convergence_plot,
-    correlation_plot,
-    dataset_size_plot,
-    datasets_plot,
+    comparison_plots,
+    correlation_plots,
     embedding_plot,
-    finetune_vs_scratch_plot,
-    heatmap_plot,
-    ranks_plot,
-    settings_plot,
+    sweep_plots,
 )
 from headstart.figures.style import DPI, from_source, style
 from headstart.files import replaced, writable_folder
@@ -61,27 +55,26 @@ from headstart.files import replaced, writable_folder
 __all__ = ["FIGURES", "available", "draw", "save"]
 
 
-class Kind(Protocol):
-    """A module of a figure: `select` returns the rows that it draws or raises, `draw` draws."""
+class FigureKind(NamedTuple):
+    """A figure: `select` returns the rows that it draws, or raises AnalysisError; `draw` draws."""
 
-    @property
-    def select(self) -> Callable[[Mapping[str, pd.DataFrame]], pd.DataFrame]: ...
-
-    @property
-    def draw(self) -> Callable[..., Figure]: ...
+    select: Callable[[Mapping[str, pd.DataFrame]], pd.DataFrame]
+    draw: Callable[..., Figure]
 
 
-KINDS: Mapping[str, Kind] = {
-    "correlation": correlation_plot,
-    "datasets": datasets_plot,
-    "settings": settings_plot,
-    "finetune-vs-scratch": finetune_vs_scratch_plot,
-    "ablation": ablation_plot,
-    "convergence": convergence_plot,
-    "dataset-size": dataset_size_plot,
-    "ranks": ranks_plot,
-    "heatmap": heatmap_plot,
-    "embedding": embedding_plot,
+KINDS: Mapping[str, FigureKind] = {
+    "correlation": FigureKind(correlation_plots.select_means, correlation_plots.draw_correlation),
+    "datasets": FigureKind(correlation_plots.select_cells, correlation_plots.draw_datasets),
+    "settings": FigureKind(comparison_plots.select_settings, comparison_plots.draw_settings),
+    "finetune-vs-scratch": FigureKind(
+        comparison_plots.select_scratch, comparison_plots.draw_scratch
+    ),
+    "ablation": FigureKind(sweep_plots.select_ablation, sweep_plots.draw_ablation),
+    "convergence": FigureKind(sweep_plots.select_convergence, sweep_plots.draw_convergence),
+    "dataset-size": FigureKind(sweep_plots.select_sizes, sweep_plots.draw_sizes),
+    "ranks": FigureKind(comparison_plots.select_ranks, comparison_plots.draw_ranks),
+    "heatmap": FigureKind(comparison_plots.select_residuals, comparison_plots.draw_heatmap),
+    "embedding": FigureKind(embedding_plot.select_embedding, embedding_plot.draw_embedding),
 }
 FIGURES: Mapping[str, Callable[..., Figure]] = {name: kind.draw for name, kind in KINDS.items()}
 
@@ -125,7 +118,7 @@ def draw(
 def available(tables: Mapping[str, pd.DataFrame]) -> list[str]:
     """Return the names of the figures that these tables suffice for."""
 
-    def possible(kind: Kind) -> bool:
+    def possible(kind: FigureKind) -> bool:
         try:
             kind.select(tables)
         except AnalysisError:

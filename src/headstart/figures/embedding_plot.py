@@ -7,19 +7,18 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from headstart.figures.legends import add_legend, point_handles
-from headstart.figures.panels import panels
+from headstart.figures.panels import add_legend, panels, point_handles
 from headstart.figures.plot_tables import Tables, optional, rows
 from headstart.figures.style import SMALL, MarkerStyle, marker_styles, styled
-from headstart.figures.text import number
+from headstart.figures.text_fitting import number
 
-__all__ = ["draw", "numbers_label", "select", "square"]
+__all__ = ["draw_embedding", "numbers_label", "select_embedding", "square"]
 
 HEIGHT = {1: 3.5, 2: 3.6, 3: 2.5}  # inches of a panel with its title, by panels abreast
 NUMBERS = ["position", "silhouette", "neighbours", "neighbour_accuracy"]
 
 
-def select(tables: Tables) -> pd.DataFrame:
+def select_embedding(tables: Tables) -> pd.DataFrame:
     """Return the images with their coordinates."""
     columns = ["model", "position", "image", "class", "x", "y"]
     hint = "compute it with headstart embed"
@@ -28,7 +27,7 @@ def select(tables: Tables) -> pd.DataFrame:
 
 
 @styled
-def draw(tables: Tables) -> Figure:
+def draw_embedding(tables: Tables) -> Figure:
     """Draw each network's points in the colours of their classes, the numbers below.
 
     Parameters
@@ -36,7 +35,7 @@ def draw(tables: Tables) -> Figure:
     tables
         `embedding`; `separation`, where it is there, for the numbers.
     """
-    points = select(tables)
+    points = select_embedding(tables)
     separation = optional(tables, "separation", NUMBERS).set_index("position")
     styles = marker_styles(points["class"].astype(str))
     handles = point_handles(styles)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from headstart.errors import AnalysisError
 from headstart.figures.logit_axes import add_line, log_odds
 from headstart.figures.style import DASHES, SHAPES, MarkerStyle, setting_styles
-from headstart.figures.text import elided
+from headstart.figures.text_fitting import elided
 from headstart.spec.labels import in_order, setting_label
 
 __all__ = [

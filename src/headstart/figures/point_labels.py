@@ -16,12 +16,7 @@ from numpy.typing import NDArray
 
 from headstart.figures.style import SMALL
 
-__all__ = [
-    "Floats",
-    "label_points",
-    "overlaps",
-    "place",
-]
+__all__ = ["label_points", "overlaps", "place"]
 
 
 Floats = NDArray[np.float64]

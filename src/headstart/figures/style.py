@@ -20,8 +20,7 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.text import Text
 
-from headstart.figures.fonts import FONT, families, fitted, missing_glyphs_as_boxes
-from headstart.figures.text import wrapped
+from headstart.figures.text_fitting import FONT, families, fitted, missing_glyphs_as_boxes, wrapped
 from headstart.spec.labels import role
 
 __all__ = [

@@ -8,7 +8,7 @@ from typing import Any
 import altair as alt
 import pandas as pd
 
-from headstart.figures.embedding_plot import numbers_label, select, square
+from headstart.figures.embedding_plot import numbers_label, select_embedding, square
 from headstart.files import replaced
 from headstart.report.chart_style import (
     CONFIG,
@@ -54,7 +54,7 @@ def write_embedding(tables: Tables, out: Path, title: str, source: str) -> Path:
 
 def embedding_html(tables: Tables, title: str, source: str) -> str:
     """Return the page as HTML, as `write_embedding` writes it."""
-    points, images = select(tables), tables["images"]
+    points, images = select_embedding(tables), tables["images"]
     separation = tables["separation"].sort_values("position").to_dict("records")
     styles = styles_of_families(images["class"])
     networks = [own for _, own in points.groupby("position", sort=True)]

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from headstart.figures import text
+from headstart.figures import text_fitting
 from headstart.spec import plain_name
 from headstart.spec.labels import correlation_label, role, setting_label
 
@@ -42,7 +42,7 @@ def number(value: Any, digits: int = 2, plus: bool = False) -> str:
     """
     if known(value) and math.isinf(value):
         return "∞" if value > 0 else MINUS + "∞"
-    return text.number(float(value), digits, plus) if known(value) else UNKNOWN
+    return text_fitting.number(float(value), digits, plus) if known(value) else UNKNOWN
 
 
 def percent(proportion: Any, digits: int = 1) -> str:

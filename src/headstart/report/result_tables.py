@@ -38,7 +38,6 @@ __all__ = [
     "MOST_PAIRS",
     "correction_sentence",
     "effects_table",
-    "in_order",
     "pairs_table",
     "result_tables",
     "significance_tables",

@@ -22,19 +22,7 @@ from headstart.report.formatting import (
 from headstart.report.page_model import Subject
 from headstart.spec.labels import in_order, role
 
-__all__ = [
-    "correlation",
-    "family_sentence",
-    "headline",
-    "level_used",
-    "no_correlation_reason",
-    "other_settings",
-    "pearson_rows",
-    "r_of",
-    "slope_sentence",
-    "study_sentences",
-    "supporting",
-]
+__all__ = ["headline", "pearson_rows", "r_of", "supporting"]
 
 # Further pairs of settings are in the table of settings only.
 MOST_PAIRS = 3
