@@ -138,8 +138,8 @@ def reason(error: OSError) -> str:
         return "there is no such repository, or not for this user"
     if isinstance(error, RevisionNotFoundError):
         return "the repository has no such revision"
-    said = str(getattr(error, "reason", error)) or type(error).__name__
-    return said.strip().splitlines()[0]
+    text = str(getattr(error, "reason", error)) or type(error).__name__
+    return text.strip().splitlines()[0]
 
 
 @contextmanager

@@ -189,7 +189,7 @@ class Table:
     def _keep(self, card: Card, out: Appender) -> None:
         """Sync the written rows to disk, then write the card."""
         card.sha256 = out.sync()
-        said = {
+        content = {
             "content": self._content,
             "rows": card.runs,
             "sha256": card.sha256,
@@ -197,7 +197,7 @@ class Table:
             "made_by": card.made_by,
         }
         with replaced(self._file(".json")) as temporary:
-            temporary.write_text(json.dumps(said))
+            temporary.write_text(json.dumps(content))
 
     def _whole(self, warn: Callable[[str], None]) -> Card | None:
         """Return the card; if it does not match the file, warn and delete it."""
@@ -254,8 +254,10 @@ def _digest(values: Floats) -> str:
 def _read_card(file: Path) -> Card | None:
     """Read a card; return None if it is damaged."""
     try:
-        said = json.loads(file.read_bytes())
-        broken = {int(row): reason for row, reason in said["broken"].items()}
-        return Card([list(run) for run in said["rows"]], broken, said["sha256"], said["made_by"])
+        content = json.loads(file.read_bytes())
+        broken = {int(row): reason for row, reason in content["broken"].items()}
+        return Card(
+            [list(run) for run in content["rows"]], broken, content["sha256"], content["made_by"]
+        )
     except (ValueError, TypeError, KeyError, AttributeError):
         return None

@@ -35,8 +35,8 @@ from headstart.spec import Model, Weights
 from headstart.spec.invalid import first_invalid
 
 __all__ = [
-    "ASKED",
     "EMBEDDED",
+    "FULL_NAME",
     "GROUPING",
     "OPTIONS",
     "ModelName",
@@ -46,8 +46,8 @@ __all__ = [
     "search",
 ]
 
-# The tag that keeps a model's name as it was given, where results call it by another one.
-ASKED = "asked"
+# The tag that keeps the name that a user typed, where results call the model by another one.
+FULL_NAME = "asked"
 
 # Options that say with which models results go together: results do not name them.
 GROUPING: tuple[str, ...] = ("configuration", "family")
@@ -106,12 +106,12 @@ class ModelName:
         """
         if any("\udc80" <= character <= "\udcff" for character in text):
             # It could be written into no record of a result.
-            shown = name_in_text(text)
+            printable = name_in_text(text)
             raise StudyError(
-                f"model '{shown}': its name or path is not UTF-8, or the locale is not: rename "
+                f"model '{printable}': its name or path is not UTF-8, or the locale is not: rename "
                 "the file or folder, or set PYTHONUTF8=1",
                 code="model.name_not_utf8",
-                name=shown,
+                name=printable,
             )
         if _has_controls(text):
             raise StudyError(
@@ -263,24 +263,24 @@ def find(name: str, cache: Path | None = None) -> Model:
     return _find(ModelName.parse(name), cache)
 
 
-def _find(asked: ModelName, cache: Path | None) -> Model:
-    source, colon, path = asked.stem.partition(":")
+def _find(model_name: ModelName, cache: Path | None) -> Model:
+    source, colon, path = model_name.stem.partition(":")
     if source == "checkpoint":
-        return _checkpoint(asked, path, cache)
+        return _checkpoint(model_name, path, cache)
     if source == pretrained.SCHEME and path:
-        return _pretrained(asked, path, cache)
-    if asked.stem in catalogue():
-        model = catalogue()[asked.stem]
-    elif is_function(asked.stem):
-        model = facts.describe(source_of("function"), asked.stem, cache or default_cache())
-    elif address := HUB_ADDRESS.fullmatch(asked.stem):
+        return _pretrained(model_name, path, cache)
+    if model_name.stem in catalogue():
+        model = catalogue()[model_name.stem]
+    elif is_function(model_name.stem):
+        model = facts.describe(source_of("function"), model_name.stem, cache or default_cache())
+    elif address := HUB_ADDRESS.fullmatch(model_name.stem):
         use = f"hf:{address[1]}"
-        raise UnknownNameError("model", asked.full, catalogue(), near=[use])
+        raise UnknownNameError("model", model_name.full, catalogue(), near=[use])
     elif colon and path:
         model = facts.describe(source_of(source), path, cache or default_cache())
     else:
-        raise _unknown(asked.full)
-    return _with_options(model, asked, cache)
+        raise _unknown(model_name.full)
+    return _with_options(model, model_name, cache)
 
 
 def _unknown(name: str) -> UnknownNameError:
@@ -313,12 +313,12 @@ def _of_place(name: str) -> list[str]:
 
 def runs_code(name: str) -> bool:
     """Whether the mere name of a model runs code that its author wrote: a function in a file."""
-    asked = ModelName.parse(name)
-    architecture = asked.options.get("arch")
-    if asked.stem in pretrained.names():
-        path = asked.stem.removeprefix(f"{pretrained.SCHEME}:")
+    model_name = ModelName.parse(name)
+    architecture = model_name.options.get("arch")
+    if model_name.stem in pretrained.names():
+        path = model_name.stem.removeprefix(f"{pretrained.SCHEME}:")
         return pretrained.read(path, default_cache()).source == "function"
-    return is_function(asked.stem) or (architecture is not None and runs_code(architecture))
+    return is_function(model_name.stem) or (architecture is not None and runs_code(architecture))
 
 
 def search(text: str) -> list[str]:
@@ -333,28 +333,28 @@ def search(text: str) -> list[str]:
     return found
 
 
-def _checkpoint(asked: ModelName, path: str, cache: Path | None) -> Model:
+def _checkpoint(model_name: ModelName, path: str, cache: Path | None) -> Model:
     """Find the network of ``checkpoint:FILE?arch=...``: its architecture, the file's weights."""
     if not path:
         raise StudyError(
-            f"model '{asked.full}': no file is named: checkpoint:FILE?arch=timm:resnet50",
+            f"model '{model_name.full}': no file is named: checkpoint:FILE?arch=timm:resnet50",
             code="model.no_file",
         )
-    if "weights" in asked.options:
+    if "weights" in model_name.options:
         raise StudyError(
-            f"model '{asked.full}': weights= goes with other names: a checkpoint is its own file",
+            f"model '{model_name.full}': a checkpoint is its own file: leave weights= out",
             code="model.option_conflict",
             option="weights",
         )
-    if not asked.options.get("arch"):
+    if not model_name.options.get("arch"):
         raise StudyError(
-            f"model '{asked.full}': a checkpoint holds weights alone: say whose they are, "
-            f"{asked.stem}?arch=timm:resnet50",
+            f"model '{model_name.full}': a checkpoint holds weights alone: say whose they are, "
+            f"{model_name.stem}?arch=timm:resnet50",
             code="model.arch_missing",
-            name=asked.full,
+            name=model_name.full,
         )
-    options = {name: value for name, value in asked.options.items() if name != "arch"}
-    architecture = ModelName.parse(asked.options["arch"])
+    options = {name: value for name, value in model_name.options.items() if name != "arch"}
+    architecture = ModelName.parse(model_name.options["arch"])
     if "size" in options:
         # Whether it can be built depends on the size, which is never that of another network.
         architecture.options["size"] = options["size"]
@@ -364,8 +364,8 @@ def _checkpoint(asked: ModelName, path: str, cache: Path | None) -> Model:
     tags.pop("current_name", None)
     bare = model.model_copy(update={"upstream": (), "tags": tags})
     label = {"name": _name_of_file(path, options)} if "configuration" not in options else {}
-    said = {**label, **options, "weights": path}
-    return _with_options(bare, ModelName(asked.full, asked.stem, said), cache)
+    merged = {**label, **options, "weights": path}
+    return _with_options(bare, ModelName(model_name.full, model_name.stem, merged), cache)
 
 
 def _name_of_file(path: str, options: dict[str, str]) -> str:
@@ -373,46 +373,46 @@ def _name_of_file(path: str, options: dict[str, str]) -> str:
     file = Path(path)
     stem = file.name.partition(".")[0] if file.name.endswith(INDEX) else file.stem
     name = f"{file.resolve().parent.name}/{stem}" if stem.lower() in USUAL_STEMS else stem
-    said = [f"{option}={value}" for option, value in options.items() if option not in GROUPING]
-    return "?".join(filter(None, (name, "&".join(said))))
+    query = [f"{option}={value}" for option, value in options.items() if option not in GROUPING]
+    return "?".join(filter(None, (name, "&".join(query))))
 
 
-def _pretrained(asked: ModelName, path: str, cache: Path | None) -> Model:
+def _pretrained(model_name: ModelName, path: str, cache: Path | None) -> Model:
     """Find a network that was trained here; without options it keeps the name that it was given."""
     model = pretrained.read(path, cache or default_cache())
-    full = asked.full if asked.options else model.name
-    return _with_options(model, ModelName(full, asked.stem, asked.options), cache)
+    full = model_name.full if model_name.options else model.name
+    return _with_options(model, ModelName(full, model_name.stem, model_name.options), cache)
 
 
-def _with_options(model: Model, asked: ModelName, cache: Path | None) -> Model:
+def _with_options(model: Model, model_name: ModelName, cache: Path | None) -> Model:
     """Change a network as the options of its name say."""
-    options, changes = asked.options, dict[str, Any](name=asked.label)
+    options, changes = model_name.options, dict[str, Any](name=model_name.label)
     if "arch" in options or ("seed" in options and options.get("weights") != RANDOM):
         wrong = "arch" if "arch" in options else "seed"
         meant = "checkpoint:FILE" if wrong == "arch" else "?weights=random"
         raise StudyError(
-            f"model '{asked.full}': {wrong}= goes with {meant} alone",
+            f"model '{model_name.full}': {wrong}= goes with {meant} alone",
             code="model.option_conflict",
             option=wrong,
         )
     if "pool" in options and not SOURCES[model.source].pools:
         raise StudyError(
-            f"model '{asked.full}': pool= goes with networks of timm and hf alone",
+            f"model '{model_name.full}': pool= goes with networks of timm and hf alone",
             code="model.option_conflict",
             option="pool",
         )
     if "weights" in options:
-        changes |= _chosen_weights(asked, model, options["weights"])
+        changes |= _chosen_weights(model_name, model, options["weights"])
     changes |= {
         name: options[name] for name in ("head", "pool", "interpolation", "part") if name in options
     }
     if "size" in options:
         changes |= _resized(model, options)
-    said = {name: options[name] for name in GROUPING if name in options}
-    if asked.label != asked.full:
-        said[ASKED] = asked.full
-    if said:
-        changes["tags"] = {**changes.get("tags", model.tags), **said}
+    tags = {name: options[name] for name in GROUPING if name in options}
+    if model_name.label != model_name.full:
+        tags[FULL_NAME] = model_name.full
+    if tags:
+        changes["tags"] = {**changes.get("tags", model.tags), **tags}
     changes |= {name: options[name].split(",") for name in ("mean", "std") if name in options}
     if "upstream" in options:
         changes["upstream"] = [{"value": options["upstream"], "source": "given by the user"}]
@@ -423,14 +423,14 @@ def _with_options(model: Model, asked: ModelName, cache: Path | None) -> Model:
         field = str(first.place[0])
         option = {"input_size": "size"}.get(field, field)
         raise StudyError(
-            f"model '{asked.full}': invalid {option}={options.get(option)}: expected "
+            f"model '{model_name.full}': invalid {option}={options.get(option)}: expected "
             f"{first.expected}",
             code="model.option_invalid",
             option=option,
             found=options.get(option),
         ) from error
     # The catalogue's are convolutional: their parameters are the same on images of any size.
-    resized = "size" in options and asked.stem not in catalogue()
+    resized = "size" in options and model_name.stem not in catalogue()
     if changed.head or resized or SOURCES[changed.source].counts_later:
         source = source_of(changed.source)
         size = model.input_size if resized else changed.input_size
@@ -455,12 +455,12 @@ def _untrained(tags: dict[str, str]) -> dict[str, str]:
     return {name: value for name, value in tags.items() if name not in RECIPE_TAGS}
 
 
-def _chosen_weights(asked: ModelName, model: Model, chosen: str) -> dict[str, Any]:
+def _chosen_weights(model_name: ModelName, model: Model, chosen: str) -> dict[str, Any]:
     if chosen == RANDOM:
-        seed = asked.options.get("seed", "0")
+        seed = model_name.options.get("seed", "0")
         if not seed.isdigit():
             raise StudyError(
-                f"model '{asked.full}': seed={seed} is no whole number from 0",
+                f"model '{model_name.full}': seed={seed} is no whole number from 0",
                 code="model.option_invalid",
                 option="seed",
                 found=seed,
@@ -469,13 +469,14 @@ def _chosen_weights(asked: ModelName, model: Model, chosen: str) -> dict[str, An
         return {"weights": Weights(locator=f"random:{seed}"), "upstream": (), "tags": tags}
     if not chosen:
         raise StudyError(
-            f"model '{asked.full}': weights= is empty: expected a file, or {RANDOM}",
+            f"model '{model_name.full}': weights= is empty: expected a file, or {RANDOM}",
             code="model.no_file",
         )
     file = Path(chosen).expanduser().resolve()
     if not file.is_file():
         raise WeightsMissingError(
-            f"model '{asked.full}': there is no file of weights at {file}" + files_inside(file),
+            f"model '{model_name.full}': there is no file of weights at {file}"
+            + files_inside(file),
             file=str(file),
         )
     check_kind(file)

@@ -496,11 +496,11 @@ def _rank(parts: list[str]) -> int:
 def choose(whole: list[Candidate], purpose: Purpose, note: Callable[[str], None]) -> Candidate:
     """Choose among networks that are whole: the one that is named, or by the rule."""
     whole = _different(whole)
-    shown = [label(one) for one in whole]
+    labels = [label(one) for one in whole]
     if purpose.part not in (None, AVERAGE):
         named = [one for one in whole if _is_named(one.prefix, str(purpose.part))]
         if len(named) != 1:
-            raise UnknownNameError(f"part of {purpose.where}", str(purpose.part), shown)
+            raise UnknownNameError(f"part of {purpose.where}", str(purpose.part), labels)
         return named[0]
     ranks = _ranks([one.prefix for one in whole])
     best = [one for one, rank in zip(whole, ranks, strict=True) if rank == min(ranks)]

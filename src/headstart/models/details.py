@@ -101,9 +101,9 @@ def multiply_adds(model: Model, cache: Path) -> int | None:
         same = (usual.source, usual.architecture) == (model.source, model.architecture)
         if same and usual.multiply_adds and usual.input_size == model.input_size:
             return usual.multiply_adds
-    said = {"model": model.untrained_identity, "head": model.head, "pool": model.pool}
-    said |= {"version": source_of(model.source).version(), "tags": model.tags}
-    key = digest({**said, "implementation": IMPLEMENTATION})
+    request = {"model": model.untrained_identity, "head": model.head, "pool": model.pool}
+    request |= {"version": source_of(model.source).version(), "tags": model.tags}
+    key = digest({**request, "implementation": IMPLEMENTATION})
     place = cache / "models" / FOLDER / f"{key}.json"
     try:
         known = json.loads(place.read_bytes())

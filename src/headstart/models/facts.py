@@ -23,8 +23,8 @@ IMPLEMENTATION = 5
 
 def describe(source: ModelSource, path: str, cache: Path) -> Model:
     """Return the facts of a network, from the cache where the library has not changed since."""
-    said = {"source": source.name, "version": source.revision(path), "model": path}
-    return _kept(said, lambda: source.describe(path), cache)
+    request = {"source": source.name, "version": source.revision(path), "model": path}
+    return _cached(request, lambda: source.describe(path), cache)
 
 
 def recounted(source: ModelSource, model: Model, usual_size: int, cache: Path) -> Model:
@@ -32,11 +32,11 @@ def recounted(source: ModelSource, model: Model, usual_size: int, cache: Path) -
 
     Its tag ``resampled`` says which of its weights are, where its input is not of the usual size.
     """
-    said: dict[str, Any] = {"source": source.name, "version": source.version()}
-    said |= {"model": model.untrained_identity}
-    said |= {"head": model.head, "pool": model.pool, "usual": usual_size}
+    request: dict[str, Any] = {"source": source.name, "version": source.version()}
+    request |= {"model": model.untrained_identity}
+    request |= {"head": model.head, "pool": model.pool, "usual": usual_size}
     # A function's file is named in its tags.
-    said |= {"tags": model.tags, "trained": model.weights.random_seed is None}
+    request |= {"tags": model.tags, "trained": model.weights.random_seed is None}
 
     def ask() -> Model:
         counts = _counts(source, model)
@@ -49,7 +49,7 @@ def recounted(source: ModelSource, model: Model, usual_size: int, cache: Path) -
         }
         return model.model_copy(update={**counts, "tags": model.tags | (tags if others else {})})
 
-    kept = _kept(said, ask, cache)
+    kept = _cached(request, ask, cache)
     return model.model_copy(
         update={name: getattr(kept, name) for name in ("feature_dim", "parameters", "tags")}
     )
@@ -74,9 +74,9 @@ def _counts(source: ModelSource, model: Model) -> dict[str, Any]:
     return counted(module, head)
 
 
-def _kept(said: dict[str, Any], ask: Callable[[], Model], cache: Path) -> Model:
-    """Read what a library said before when it was asked the same, or ask it and keep the answer."""
-    key = digest({**said, "implementation": IMPLEMENTATION})
+def _cached(request: dict[str, Any], ask: Callable[[], Model], cache: Path) -> Model:
+    """Read the answer to an earlier request, or ask the library and keep its answer."""
+    key = digest({**request, "implementation": IMPLEMENTATION})
     place = cache / "models" / "facts" / f"{key}.json"
     try:
         return Model.model_validate_json(place.read_bytes())

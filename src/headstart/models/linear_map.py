@@ -85,19 +85,19 @@ class Tap(nn.Module):
     def __init__(self, n_outputs: int) -> None:
         super().__init__()
         self.n_outputs = n_outputs
-        self.taken: torch.Tensor | None = None
+        self.input: torch.Tensor | None = None
 
     def forward(self, values: torch.Tensor) -> torch.Tensor:
         """Return zeros of the shape of the classifier's output."""
-        self.taken = values
+        self.input = values
         shape = list(values.shape)
         shape[1 if values.ndim == 4 else -1] = self.n_outputs
         return values.new_zeros(shape)
 
     def give(self) -> torch.Tensor:
         """Return what the classifier was given in the last pass, (n, d), and forget it."""
-        assert self.taken is not None  # noqa: S101 - the network has run
-        values, self.taken = self.taken, None
+        assert self.input is not None  # noqa: S101 - the network has run
+        values, self.input = self.input, None
         return one_vector(values)
 
 

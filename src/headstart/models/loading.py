@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["auxiliary_weight", "load"]
 
 # What was said of files of weights in this process.
-_said: set[tuple[str, str]] = set()
+_noted: set[tuple[str, str]] = set()
 
 
 def auxiliary_weight(model: Model) -> float:
@@ -123,8 +123,8 @@ def _fill(
 
 def _once(file: Path, line: str, note: Callable[[str], None]) -> None:
     """State something of a file once per process: fine-tuning loads it for each candidate."""
-    if (str(file), line) not in _said:
-        _said.add((str(file), line))
+    if (str(file), line) not in _noted:
+        _noted.add((str(file), line))
         note(line)
 
 

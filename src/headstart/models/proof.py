@@ -323,9 +323,11 @@ _proven: dict[str, _Proof] = {}
 def _prove(network: Network, run: Forward, model: Model) -> _Proof:
     head, tapped = network.head, False
     images = random_images(model.input_size)
-    given = run.inputs.get(head.name) if len(head.parts) == 1 and not head.parts[0].norm else None
+    layer_input = (
+        run.inputs.get(head.name) if len(head.parts) == 1 and not head.parts[0].norm else None
+    )
     features = _attempt(network, images)
-    if given is not None and (features is None or not _is_of(features, given)):
+    if layer_input is not None and (features is None or not _is_of(features, layer_input)):
         network.tap()
         tapped, features = True, _attempt(network, images)
     if features is None or features.shape[1:] != (network.feature_dim,):
@@ -362,9 +364,9 @@ def _attempt(network: Network, images: torch.Tensor) -> torch.Tensor | None:
         return None
 
 
-def _is_of(features: torch.Tensor, given: torch.Tensor) -> bool:
+def _is_of(features: torch.Tensor, layer_input: torch.Tensor) -> bool:
     try:
-        return same(features, one_vector(given))
+        return same(features, one_vector(layer_input))
     except ValueError:
         return False
 

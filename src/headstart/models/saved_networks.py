@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from headstart.files import replaced, writable_folder
-from headstart.models.catalogue import ASKED, ModelName
+from headstart.models.catalogue import FULL_NAME, ModelName
 from headstart.models.weight_files import WEIGHTS, write_weights
 from headstart.spec import Model, Result
 
@@ -78,12 +78,12 @@ def _provisional(key: str, folder: Path) -> Path:
 
 def load_name(model: Model) -> str:
     """Name the network for `models.find`, with FOLDER for where its folder is."""
-    asked = ModelName.parse(model.tags.get(ASKED, model.name))
-    arch = asked.options.get("arch", asked.stem)
-    lasting = {name: asked.options[name] for name in LASTING if name in asked.options}
+    model_name = ModelName.parse(model.tags.get(FULL_NAME, model.name))
+    arch = model_name.options.get("arch", model_name.stem)
+    lasting = {name: model_name.options[name] for name in LASTING if name in model_name.options}
     options = {"arch": arch, **lasting}
-    said = "&".join(f"{name}={quote(value, safe='/:,@')}" for name, value in options.items())
-    return f"checkpoint:FOLDER/{WEIGHTS}?{said}"
+    query = "&".join(f"{name}={quote(value, safe='/:,@')}" for name, value in options.items())
+    return f"checkpoint:FOLDER/{WEIGHTS}?{query}"
 
 
 def _config(result: Result) -> dict[str, Any]:
@@ -136,14 +136,14 @@ def _card(result: Result) -> str:
         pipeline_tag="image-classification",
         tags=["image-classification", trial.setting.name],
     )
-    return f"---\n{data.to_yaml()}\n---\n\n# {name}\n\n{_words(result)}"
+    return f"---\n{data.to_yaml()}\n---\n\n# {name}\n\n{_text(result)}"
 
 
-def _words(result: Result) -> str:
+def _text(result: Result) -> str:
     trial, dataset, setting = result.trial, result.trial.dataset, result.trial.setting
     chosen = result.selection.chosen if result.selection else {}
     choice = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in chosen.items())
-    shown = ", ".join(dataset.classes[:SHOWN_CLASSES])
+    listed = ", ".join(dataset.classes[:SHOWN_CLASSES])
     more = len(dataset.classes) - SHOWN_CLASSES
     lines = [
         f"`{trial.model.name}` (weights {trial.model.weights_name}), transferred to "
@@ -163,7 +163,7 @@ def _words(result: Result) -> str:
         f"headstart run --models '{load_name(trial.model)}' --datasets NAME",
         "```",
         "",
-        f"{len(dataset.classes)} classes, in the order of its outputs: {shown}"
+        f"{len(dataset.classes)} classes, in the order of its outputs: {listed}"
         + (f" and {more} more." if more > 0 else "."),
         f"All are in `{CONFIG}`, with what the network takes. Trial {trial.key}.",
     ]

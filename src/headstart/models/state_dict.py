@@ -223,11 +223,11 @@ def _note_ignored(
     ]
     parts = Counter(_first_parts(n) for n in [*unexpected, *beside])
     if parts:
-        shown = ", ".join(f"{part}" for part, _ in parts.most_common(SHOWN))
+        listed = ", ".join(f"{part}" for part, _ in parts.most_common(SHOWN))
         more = f" and {len(parts) - SHOWN} more" if len(parts) > SHOWN else ""
         note(
             f"{Path(purpose.where).name}: ignored {sum(parts.values())} tensors that are not of "
-            f"the network: {shown}{more}"
+            f"the network: {listed}{more}"
         )
 
 
@@ -374,9 +374,9 @@ def _size(tensor: Any) -> str:
 
 
 def _listed(what: str, names: list[str]) -> str:
-    shown = ", ".join(names[:SHOWN])
+    listed = ", ".join(names[:SHOWN])
     more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return f"{len(names)} {what}" + (f": {shown}{more}" if names else "")
+    return f"{len(names)} {what}" + (f": {listed}{more}" if names else "")
 
 
 # Embeddings of places, and biases by distances, under the names of timm, torchvision, transformers

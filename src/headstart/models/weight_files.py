@@ -137,9 +137,9 @@ def _read_pickle(file: Path) -> Any:
     raise damaged(file, "a pickle of too many types")
 
 
-def _global_name(said: str) -> str:
+def _global_name(reported: str) -> str:
     """Return the full name of a global; torch leaves ``builtins`` out of its message."""
-    return said if "." in said else f"builtins.{said}"
+    return reported if "." in reported else f"builtins.{reported}"
 
 
 def _is_harmless(name: str) -> bool:
@@ -270,8 +270,8 @@ def _short(error: Exception) -> str:
     text = str(error).strip()
     found = re.search(r"WeightsUnpickler error:\s*(.+)", text)
     first = [found[1]] if found else text.splitlines()[:1]
-    said = re.split(r"[.:;]( |$)", first[0])[0][:80] if first else ""
-    return f"{type(error).__name__}{': ' if said else ''}{said}"
+    fact = re.split(r"[.:;]( |$)", first[0])[0][:80] if first else ""
+    return f"{type(error).__name__}{': ' if fact else ''}{fact}"
 
 
 def _read_shards(index: Path, read: Callable[[Path], Any]) -> "dict[str, torch.Tensor]":
@@ -301,10 +301,10 @@ def _read_shards(index: Path, read: Callable[[Path], Any]) -> "dict[str, torch.T
             )
         wrong = held.keys() ^ {name for name, of in named.items() if of == shard.name}
         if wrong:
-            shown = ", ".join(sorted(wrong)[:SHOWN])
+            listed = ", ".join(sorted(wrong)[:SHOWN])
             raise WeightsError(
                 f"{shard} does not hold the tensors that {index.name} says it does: {len(wrong)} "
-                f"are in one of them alone ({shown}): fetch both anew",
+                f"are in one of them alone ({listed}): fetch both anew",
                 code="weights.damaged",
                 file=str(shard),
                 names=sorted(wrong),

@@ -228,8 +228,8 @@ def _unknown(file: Path, head: bytes, size: int) -> WeightsError:
         )  # fmt: skip
     if start.startswith("model_checkpoint_path"):
         return _refused(file, "tensorflow", "the index of a TensorFlow checkpoint", CONVERT)
-    shown = " ".join(start.split())[:40]
-    return _refused(file, "text", f"a text file (begins with {shown!r})", EXPECTED)
+    listed = " ".join(start.split())[:40]
+    return _refused(file, "text", f"a text file (begins with {listed!r})", EXPECTED)
 
 
 def _as_text(head: bytes) -> str | None:
@@ -270,9 +270,9 @@ def _check_archive(file: Path, size: int) -> None:
     if names and all(name.endswith(".npy") for name in names):
         raise _refused(file, "npz", "an archive of NumPy arrays (JAX, Flax)", CONVERT)
     if "data.pkl" not in last:
-        shown = ", ".join(names[:SHOWN]) or "nothing"
+        listed = ", ".join(names[:SHOWN]) or "nothing"
         more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-        raise _refused(file, "zip", f"a zip archive of {shown}{more}", UNPACK)
+        raise _refused(file, "zip", f"a zip archive of {listed}{more}", UNPACK)
     if sum(entry.file_size for entry in entries) > MOST_COMPRESSED * size:
         raise damaged(file, "a zip archive that unpacks to a multiple of its size")
 
@@ -340,14 +340,14 @@ def weight_map(index: Path) -> dict[str, str]:
     with storage_errors(index, reading=True):
         content = index.read_bytes()
     try:
-        said = json.loads(content)
+        parsed = json.loads(content)
     except (ValueError, RecursionError) as error:
         raise WeightsError(
             f"{index} is not JSON ({error}): expected an index of weights in several files",
             code="weights.index",
             file=str(index),
         ) from error
-    found = said.get("weight_map") if isinstance(said, Mapping) else None
+    found = parsed.get("weight_map") if isinstance(parsed, Mapping) else None
     if not isinstance(found, Mapping) or not found:
         raise WeightsError(
             f"{index} is no index of shards: expected 'weight_map', names of tensors and the file "

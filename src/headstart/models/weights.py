@@ -63,10 +63,10 @@ def download(model: Model, cache: Path) -> Path:
     try:
         return FETCH[scheme](rest, cache)
     except (OSError, urllib.error.URLError) as error:
-        said = str(getattr(error, "reason", error)) or type(error).__name__
+        reason = str(getattr(error, "reason", error)) or type(error).__name__
         raise WeightsMissingError(
             f"weights of '{model.name}' are not on this machine, and {_host(model)} cannot be "
-            f"reached ({said.splitlines()[0]}): {_by_hand(model)}",
+            f"reached ({reason.splitlines()[0]}): {_by_hand(model)}",
             code="weights.unreachable",
             model=model.name,
             host=_host(model),

@@ -18,7 +18,7 @@ from headstart.errors import StudyError, UnknownNameError
 from headstart.executors import executor_of
 from headstart.files import read_toml, storage_errors
 from headstart.functions import is_function
-from headstart.models.catalogue import ASKED
+from headstart.models.catalogue import FULL_NAME
 from headstart.registry import METHODS
 from headstart.spec import Dataset, Model, Setting, Trial, digest
 from headstart.spec.dataset import SPLITS_BY_SEED
@@ -418,7 +418,7 @@ def _check_names(chosen: list[Model]) -> None:
     for model in chosen:
         other = seen.setdefault((model.name, model.tags.get("configuration")), model)
         if other.identity != model.identity:
-            asked = [one.tags.get(ASKED, one.name) for one in (other, model)]
+            asked = [one.tags.get(FULL_NAME, one.name) for one in (other, model)]
             mark = "&" if "?" in asked[1] else "?"
             raise StudyError(
                 f"models '{asked[0]}' and '{asked[1]}' are both called '{model.name}': give one "

@@ -101,7 +101,7 @@ class HuggingFace(ModelSource):
         with _one_line(name):
             pooler = _marked_pooler(config, marks)
             module: nn.Module = _build(name, config, model.pool, pooler, size=model.input_size)
-        return _given(module, config, bgr="bgr" in marks)
+        return _adapted(module, config, bgr="bgr" in marks)
 
     def head(self, module: "nn.Module", size: int | None = None) -> Head:  # noqa: ARG002
         if _is_timm(module):
@@ -134,28 +134,28 @@ class HuggingFace(ModelSource):
     def revision(self, name: str) -> str:
         libraries = [version(package) for package in ("timm", "transformers") if installed(package)]
         config, _ = hf_repository.read_config(name)
-        said = [
+        contents = [
             config,
-            _said(name, config),
+            _processor_config(name, config),
             hf_repository.weights_of(name).model_dump(),
             _absent(name),
         ]
-        return digest({"libraries": libraries, "said": said, "reading": READING})
+        return digest({"libraries": libraries, "said": contents, "reading": READING})
 
 
-def _said(name: str, config: dict[str, Any]) -> dict[str, Any] | None:
+def _processor_config(name: str, config: dict[str, Any]) -> dict[str, Any] | None:
     """Read what transformers says of the input; timm says it in the configuration itself."""
     if "architecture" in config:
         return None
-    said = hf_repository.read_json(name, PROCESSOR)
-    if said is None and (whole := hf_repository.read_json(name, WRAPPED)) is not None:
-        said = whole.get("image_processor")
-        if said is not None and not isinstance(said, dict):
+    found = hf_repository.read_json(name, PROCESSOR)
+    if found is None and (whole := hf_repository.read_json(name, WRAPPED)) is not None:
+        found = whole.get("image_processor")
+        if found is not None and not isinstance(found, dict):
             raise ModelError(
-                f"hf:{name}: image_processor in {WRAPPED} is no object: {type(said).__name__}",
+                f"hf:{name}: image_processor in {WRAPPED} is no object: {type(found).__name__}",
                 code="model.preprocessing_invalid",
             )  # fmt: skip
-    return said
+    return found
 
 
 def _has_pooler(name: str, config: dict[str, Any]) -> bool:
@@ -237,9 +237,11 @@ def _of_timm(config: dict[str, Any], pool: Any, size: int | None) -> Any:
     architecture = config["architecture"]
     if not timm.is_model(architecture):
         raise UnknownNameError("timm model", architecture, timm.list_models())
-    said = config.get("pretrained_cfg") or {}
+    published = config.get("pretrained_cfg") or {}
     classes = (
-        config.get("num_classes") or len(config.get("id2label") or ()) or said.get("num_classes")
+        config.get("num_classes")
+        or len(config.get("id2label") or ())
+        or published.get("num_classes")
     )
     options = {"num_classes": classes or 1000, **(config.get("model_args") or {})}
     if refused := sorted(NOT_OF_A_FILE & options.keys()):
@@ -429,7 +431,7 @@ def _width(module: Any, config: Any) -> int:
     return int(found.shape[1])
 
 
-def _given(module: "nn.Module", config: dict[str, Any], *, bgr: bool) -> "nn.Module":
+def _adapted(module: "nn.Module", config: dict[str, Any], *, bgr: bool) -> "nn.Module":
     """Have a network given the channels that it takes, and other sizes where it can."""
     from headstart.models.sources.hf_backbone import InputHook
 
@@ -485,20 +487,20 @@ def _remarks(
     """State what was understood of a repository, and what had to be assumed."""
     from headstart.models.sources.hf_backbone import Pooled
 
-    said = {"channels": "BGR"} if prepared.bgr else {}
+    tags = {"channels": "BGR"} if prepared.bgr else {}
     fixed = None if _is_timm(module) else hf_preprocessing.fixed_size(config)
     if fixed not in (None, prepared.input_size) and _interpolates(module):
         # Their authors trained some so; the library itself fails for others.
-        said["interpolated"] = f"{fixed} to {prepared.input_size} pixels"
+        tags["interpolated"] = f"{fixed} to {prepared.input_size} pixels"
     if isinstance(module, Pooled):
-        said["feature"] = module.described
+        tags["feature"] = module.described
         if module.switched_off:
-            said["switched_off"] = module.switched_off
+            tags["switched_off"] = module.switched_off
     if prepared.note:
-        said["assumed"] = prepared.note
+        tags["assumed"] = prepared.note
     if absent := _absent(name):
-        said["weights_missing"] = absent
-    return said
+        tags["weights_missing"] = absent
+    return tags
 
 
 def _absent(name: str) -> str | None:
@@ -565,7 +567,7 @@ def _preprocessing(name: str, config: dict[str, Any]) -> Preprocessing:
             f"hf:{name} needs the package transformers: pip install 'headstart[hf]'",
             code="model.package_missing",
         )
-    found = hf_preprocessing.of_transformers(_said(name, config), config)
+    found = hf_preprocessing.of_transformers(_processor_config(name, config), config)
     inner = config.get("vision_config")
     whole = {**config, **(inner if isinstance(inner, dict) else {})}
     return found.grey if whole.get("num_channels") == 1 else found

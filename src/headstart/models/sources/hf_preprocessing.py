@@ -90,29 +90,31 @@ def of_timm(config: Mapping[str, Any]) -> Preprocessing:
     ModelError
         A field with a value that is not supported; it is named.
     """
-    said = config.get("pretrained_cfg", config)
-    if not isinstance(said, Mapping):
-        raise _refused("pretrained_cfg", said, "an object")
-    sides = said.get("input_size") or (3, 224, 224)
+    published = config.get("pretrained_cfg", config)
+    if not isinstance(published, Mapping):
+        raise _refused("pretrained_cfg", published, "an object")
+    sides = published.get("input_size") or (3, 224, 224)
     if not isinstance(sides, Sequence) or len(sides) != 3 or isinstance(sides, str):
         raise _refused("input_size", sides, "[channels, height, width]")
-    named = said.get("interpolation") or "bicubic"
+    named = published.get("interpolation") or "bicubic"
     if named not in NAMED:
         raise _refused("interpolation", named, f"one of {', '.join(sorted(NAMED))}")
     return Preprocessing(
         _square(_side("input_size", sides[1]), _side("input_size", sides[2])),
         named,
-        _channels("mean", said.get("mean") or IMAGENET_MEAN),
-        _channels("std", said.get("std") or IMAGENET_STD, positive=True),
+        _channels("mean", published.get("mean") or IMAGENET_MEAN),
+        _channels("std", published.get("std") or IMAGENET_STD, positive=True),
     )
 
 
-def of_transformers(said: Mapping[str, Any] | None, config: Mapping[str, Any]) -> Preprocessing:
+def of_transformers(
+    processor_config: Mapping[str, Any] | None, config: Mapping[str, Any]
+) -> Preprocessing:
     """Read the preprocessing of a repository of transformers.
 
     Parameters
     ----------
-    said
+    processor_config
         Content of ``preprocessor_config.json``; None if the repository has none.
     config
         Content of ``config.json``: the kind of network has a processor of its own, and a size.
@@ -124,11 +126,11 @@ def of_transformers(said: Mapping[str, Any] | None, config: Mapping[str, Any]) -
         rescale, reorder channels and normalise; the field or the processor is named.
     """
     fixed = fixed_size(config)
-    if said is None:
+    if processor_config is None:
         note = f"no {PROCESSOR}: ImageNet's mean and std are assumed (?mean= and ?std= set them)"
         return Preprocessing(fixed or 224, "bilinear", note=note)
-    checked = _checked(said)
-    kind = _processor(said, config)
+    checked = _checked(processor_config)
+    kind = _processor(processor_config, config)
     known = set(getattr(kind.valid_kwargs, "__annotations__", ()))
     for field in CHANGING:
         if checked.get(field) and field not in known:
@@ -146,7 +148,7 @@ def of_transformers(said: Mapping[str, Any] | None, config: Mapping[str, Any]) -
             f"{PROCESSOR}: {kind.__name__} of transformers fails with it: {reason}",
             code="model.preprocessing_invalid", processor=kind.__name__,
         ) from error  # fmt: skip
-    if "size" not in said and "crop_size" not in said:
+    if "size" not in processor_config and "crop_size" not in processor_config:
         side = fixed or side
     elif not processor.do_resize and not getattr(processor, "do_center_crop", False):
         # What is not resized there has the size that the network is made for here.
@@ -192,9 +194,9 @@ def _channels(field: str, value: Any, *, positive: bool = False) -> tuple[float,
     return float(red), float(green), float(blue)
 
 
-def _checked(said: Mapping[str, Any]) -> dict[str, Any]:
+def _checked(fields: Mapping[str, Any]) -> dict[str, Any]:
     """Check the fields that a processor computes with; one number stands for all channels."""
-    checked = {name: value for name, value in said.items() if value is not None}
+    checked = {name: value for name, value in fields.items() if value is not None}
     for field in ("size", "crop_size", "pad_size"):
         if field in checked:
             _check_size(field, checked[field])
@@ -238,22 +240,26 @@ def fixed_size(config: Mapping[str, Any]) -> int | None:
     """Read the size that a network is made for; None if it is made for any."""
     inner = [config.get(name) for name in ("vision_config", "backbone_config")]
     known = [part.get("image_size") for part in (config, *inner) if isinstance(part, Mapping)]
-    said = next(filter(None, known), None)
-    if not said:
+    size = next(filter(None, known), None)
+    if not size:
         return None
-    if isinstance(said, dict):
-        said = [said.get("height"), said.get("width")]
-    if isinstance(said, list | tuple):
-        sides = [_side("image_size", side) for side in said]
+    if isinstance(size, dict):
+        size = [size.get("height"), size.get("width")]
+    if isinstance(size, list | tuple):
+        sides = [_side("image_size", side) for side in size]
         return _square(sides[0], sides[-1]) if sides else None
-    return _side("image_size", said)
+    return _side("image_size", size)
 
 
-def _processor(said: Mapping[str, Any], config: Mapping[str, Any]) -> Any:
+def _processor(processor_config: Mapping[str, Any], config: Mapping[str, Any]) -> Any:
     """Find the library's class: the one that is named, or that of the kind of network."""
     from transformers.models.auto import image_processing_auto as auto
 
-    named = said.get("image_processor_type") or said.get("feature_extractor_type") or ""
+    named = (
+        processor_config.get("image_processor_type")
+        or processor_config.get("feature_extractor_type")
+        or ""
+    )
     name = str(named).replace("FeatureExtractor", "ImageProcessor").removesuffix("Fast")
     if name in ("", "BaseImageProcessor", "ImageProcessor"):
         kinds = auto.IMAGE_PROCESSOR_MAPPING_NAMES.get(str(config.get("model_type")), {})

@@ -162,15 +162,15 @@ def _numbers(value: Any, path: str = "") -> Iterator[tuple[str, float]]:
         yield path, value
 
 
-def _file(name: str, wanted: str) -> Path | None:
+def _file(name: str, file_name: str) -> Path | None:
     if folder := folder_of(name):
-        return folder / wanted if (folder / wanted).is_file() else None
+        return folder / file_name if (folder / file_name).is_file() else None
     if not REPOSITORY.fullmatch(name):
         raise ModelError(
             f"hf:{name}: there is no such folder, nor is it a name as user/name",
             code="model.repository_missing",
         )
-    return file(name, wanted)
+    return file(name, file_name)
 
 
 def folder_of(name: str) -> Path | None:

@@ -72,7 +72,7 @@ class Timm(ModelSource):
         import timm
         import torch
 
-        asked, name = name, _current(name)
+        typed, name = name, _current(name)
         architecture, point, _ = name.partition(".")
         if not timm.is_model(architecture):
             raise UnknownNameError("timm model", name, timm.list_models())
@@ -92,7 +92,7 @@ class Timm(ModelSource):
             )
         module = without_auxiliary(with_classifier(module))
         facts = {"weights_tag": config.tag} if config.tag else {}
-        if name != asked:
+        if name != typed:
             facts["current_name"] = f"{self.name}:{name}"
         return Model(
             name=f"{self.name}:{name}",

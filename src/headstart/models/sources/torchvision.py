@@ -58,10 +58,10 @@ class Torchvision(ModelSource):
             raise UnknownNameError(f"weights of torchvision {architecture}", chosen, published)
         default = getattr(models.get_model_weights(architecture), "DEFAULT", None)
         entry = published[chosen] if chosen else default
-        taken = _preprocessing(entry)
+        preprocessing = _preprocessing(entry)
         try:
             with torch.device("meta"):
-                module = self.build_named(architecture, taken["input_size"])
+                module = self.build_named(architecture, preprocessing["input_size"])
         # RegNet reads its widths out of tensors, which have no numbers there.
         except NotImplementedError:
             with torch.random.fork_rng(devices=[]):
@@ -72,7 +72,7 @@ class Torchvision(ModelSource):
             source=self.name,
             architecture=architecture,
             weights=Weights(locator=entry.url if entry else "random:0"),
-            **taken,
+            **preprocessing,
             **counted(module, self.head(module)),
             upstream=_accuracy(entry),
             tags={"weights_tag": entry.name} if entry else {},
