@@ -8,10 +8,10 @@ import warnings
 from copy import deepcopy
 
 import pytest
-import torch
 
 from headstart import models
 from headstart.errors import HeadstartError
+from networks import seeded
 
 transformers = pytest.importorskip("transformers")
 
@@ -53,9 +53,8 @@ def repository(folder, kind):
         (folder / "config.json").write_text(json.dumps(TIMM))
         return
     name, fields = KINDS[kind]
-    with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
+    with warnings.catch_warnings(), seeded():
         warnings.simplefilter("ignore")
-        torch.manual_seed(0)
         network = getattr(transformers, kind)(getattr(transformers, name)(**fields))
         network.save_pretrained(folder)
     (folder / "preprocessor_config.json").write_text(json.dumps(PREPARED))

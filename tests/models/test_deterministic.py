@@ -11,6 +11,7 @@ from torch.nn import functional
 from headstart import models
 from headstart.models.model_source import Head
 from headstart.models.proof import prove
+from networks import seeded
 from refusals import refused
 
 SEEDS = itertools.count(1000)
@@ -64,8 +65,7 @@ class Rounded(nn.Module):
 
 
 def network_of(part):
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+    with seeded():
         layers = nn.Sequential(nn.Flatten(), nn.Linear(3 * 16 * 16, 8), part, nn.Linear(8, 3))
     return layers, Head.at("3"), ()
 
@@ -175,8 +175,7 @@ def test_masked_autoencoders_see_all_patches(own_cache, tmp_path):
              "intermediate_size": 32, "image_size": 32, "patch_size": 8}  # fmt: skip
     decoder = {"decoder_hidden_size": 16, "decoder_num_hidden_layers": 1,
                "decoder_num_attention_heads": 2, "decoder_intermediate_size": 16}  # fmt: skip
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+    with seeded():
         config = transformers.ViTMAEConfig(**sizes, **decoder)
         transformers.ViTMAEForPreTraining(config).save_pretrained(tmp_path)
     model = models.find(f"hf:{tmp_path}")

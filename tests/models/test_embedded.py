@@ -5,9 +5,6 @@ from sklearn.datasets import load_sample_image
 
 from conftest import require
 from headstart import models
-from headstart.models.checkpoint import Purpose
-from headstart.models.model_source import Head
-from headstart.models.state_dict import load_state
 from refusals import refused
 
 NAMES = ("efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2")
@@ -47,17 +44,6 @@ def test_a_photo_of_a_palace_is_one(name):
         assert int(network(image[None]).argmax()) == PALACE
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_features_are_the_input_of_the_classifier(name):
-    model = models.find(name)
-    network = models.load(model)
-    images = torch.randn(3, 3, 128, 128, generator=torch.Generator().manual_seed(0))
-    with torch.inference_mode():
-        features = network.penultimate(images)
-        assert features.shape == (3, model.feature_dim)
-        torch.testing.assert_close(network.classifier(features), network(images))
-
-
 def test_the_catalogue_agrees_with_timm():
     import timm
 
@@ -87,13 +73,3 @@ def test_weights_that_are_not_installed():
 def test_weights_that_are_not_the_published_ones():
     with refused("weights.not_published", expected="0" * 64):
         models.load(changed(sha256="0" * 64))
-
-
-def test_weights_that_do_not_fit():
-    module = torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.Linear(2, 1))
-    state = {"0.weight": torch.zeros(3, 3), "0.bias": torch.zeros(2), "2.bias": torch.zeros(1)}
-    with refused("weights.misfit") as error:
-        load_state(module, state, Purpose(Head.at("1"), "x.pth"))
-    values = error.value.values
-    assert values["missing"] == []
-    assert (values["unexpected"], values["reshaped"]) == (["2.bias"], ["0.weight"])

@@ -12,6 +12,7 @@ from torch import nn
 from headstart import models
 from headstart.models.model_source import Head, Part
 from headstart.models.network import Network
+from networks import images, seeded
 
 # Name: width of the features, side of the images. A convolution behind the pooling, in a head of
 # its own or not; two heads on two tokens, on one vector, each behind a batch norm; one head a
@@ -28,10 +29,6 @@ NETWORKS = {
 }
 # float32 through a whole network, relative to the largest logit.
 CLOSE = 1e-5
-
-
-def images(side, n=3):
-    return torch.randn(n, 3, side, side, generator=torch.Generator().manual_seed(0))
 
 
 def randomised(module):
@@ -70,13 +67,13 @@ def test_the_classifier_gives_the_librarys_logits_of_the_features(network):
     name, library, ours = network
     width, side = NETWORKS[name]
     with torch.inference_mode():
-        features = ours.penultimate(images(side))
+        features = ours.penultimate(images(side, 3))
         assert features.shape == (3, width)
         assert ours.feature_dim == width == models.find(f"{name}?weights=random").feature_dim
-        assert_close(ours.classifier(features), library(images(side)))
-        assert_close(ours(images(side)), library(images(side)))
+        assert_close(ours.classifier(features), library(images(side, 3)))
+        assert_close(ours(images(side, 3)), library(images(side, 3)))
         # A feature is of one image, whichever images are beside it.
-        assert_close(ours.penultimate(images(side)[1:2]), features[1:2])
+        assert_close(ours.penultimate(images(side, 3)[1:2]), features[1:2])
     assert ours.trained_classifier
 
 
@@ -88,7 +85,7 @@ def test_a_fresh_classifier_is_trained_and_can_be_kept(network):
     assert all(p is backbone[n] for n, p in fresh.backbone.named_parameters())
     assert len(list(fresh.batch_norms())) == len(list(ours.batch_norms()))
     fresh = copy.deepcopy(fresh).train()
-    (logits,) = fresh.all_logits(images(side))
+    (logits,) = fresh.all_logits(images(side, 3))
     assert logits.shape == (3, 7)
     nn.functional.cross_entropy(logits, torch.tensor([0, 3, 6])).backward()
     torch.optim.SGD(fresh.parameters(), 0.01).step()
@@ -100,7 +97,7 @@ def test_a_fresh_classifier_is_trained_and_can_be_kept(network):
     assert {n: t.shape for n, t in state.items()} == {n: t.shape for n, t in own.items()}
     other.load_state_dict(state)
     with torch.inference_mode():
-        assert_close(other.eval()(images(side)), fresh(images(side)))
+        assert_close(other.eval()(images(side, 3)), fresh(images(side, 3)))
 
 
 def test_a_backbone_without_a_classifier_gets_one(tmp_path):
@@ -111,7 +108,7 @@ def test_a_backbone_without_a_classifier_gets_one(tmp_path):
     assert model.feature_dim == 384
     ours = models.load(model)
     with torch.inference_mode():
-        assert_close(ours.penultimate(images(64)), library(images(64)))
+        assert_close(ours.penultimate(images(64, 3)), library(images(64, 3)))
     assert not ours.trained_classifier
 
 
@@ -125,9 +122,9 @@ def test_what_is_no_linear_map_is_not_taken_for_one(name, side, gone):
     assert not ours.head.exact
     assert not ours.trained_classifier
     with torch.inference_mode():
-        features = ours.penultimate(images(side))
+        features = ours.penultimate(images(side, 3))
         assert features.shape == (3, model.feature_dim)
-        assert ours.with_head(7, 0)(images(side)).shape == (3, 7)
+        assert ours.with_head(7, 0)(images(side, 3)).shape == (3, 7)
     assert not set(gone) & set(ours.state_as_built())
 
 
@@ -135,9 +132,9 @@ def test_squeezenets_features_are_the_mean_over_places():
     from torchvision.models import squeezenet1_1
 
     library = randomised(squeezenet1_1())
-    expected = library.features(images(64)).mean((2, 3))
+    expected = library.features(images(64, 3)).mean((2, 3))
     ours = Network(library, Head.at("classifier.1", exact=False))
-    assert_close(ours.penultimate(images(64)), expected)
+    assert_close(ours.penultimate(images(64, 3)), expected)
 
 
 CONVOLUTIONAL = """
@@ -159,8 +156,7 @@ def test_a_convolution_of_ones_own(tmp_path, own_cache):
     file.write_text(CONVOLUTIONAL)
     ours = models.load(models.find(f"{file}:before?size=8"))
     assert ours.trained_classifier
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+    with seeded():
         namespace = {}
         exec(CONVOLUTIONAL, namespace)
         expected = namespace["before"]()(images(8))
@@ -178,7 +174,7 @@ def test_weights_of_a_class_that_asks_for_its_version(tmp_path):
     save_file(library.state_dict(), tmp_path / "w.safetensors")
     name = f"checkpoint:{tmp_path / 'w.safetensors'}?arch=torchvision:mnasnet0_5"
     with torch.inference_mode():
-        assert_close(models.load(models.find(name))(images(64)), library(images(64)))
+        assert_close(models.load(models.find(name))(images(64, 3)), library(images(64, 3)))
 
 
 def test_shares_and_vectors():

@@ -11,6 +11,7 @@ from timm.models import save_for_hf
 
 from headstart import models
 from headstart.errors import ModelError, WeightsMissingError
+from networks import images, seeded
 from refusals import refused
 
 transformers = pytest.importorskip("transformers")
@@ -21,9 +22,8 @@ LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"0" * 64 + b
 
 
 def saved(folder, kind="ViTForImageClassification", seed=0, **options):
-    with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
+    with warnings.catch_warnings(), seeded(seed):
         warnings.simplefilter("ignore")
-        torch.manual_seed(seed)
         network = getattr(transformers, kind)(transformers.ViTConfig(**VIT), **options).eval()
     network.save_pretrained(folder)
     return network
@@ -36,13 +36,9 @@ def changed(folder, **fields):
     file.write_text(json.dumps({name: v for name, v in config.items() if v is not None}))
 
 
-def images(size=32):
-    return torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(0))
-
-
 def features_of(name):
     with torch.inference_mode():
-        return models.load(models.find(name)).penultimate(images())
+        return models.load(models.find(name)).penultimate(images(32))
 
 
 @pytest.fixture
@@ -144,7 +140,7 @@ def test_a_pooler_is_taken_if_the_weights_have_it(own_cache, tmp_path):
     with_one = saved(tmp_path / "with", "ViTModel")
     without = saved(tmp_path / "without", "ViTModel", add_pooling_layer=False)
     with torch.inference_mode():
-        pooled, tokens = with_one(images()).pooler_output, without(images()).last_hidden_state
+        pooled, tokens = with_one(images(32)).pooler_output, without(images(32)).last_hidden_state
     torch.testing.assert_close(features_of(f"hf:{tmp_path / 'with'}"), pooled)
     torch.testing.assert_close(features_of(f"hf:{tmp_path / 'without'}"), tokens[:, 0])
     one, other = (models.find(f"hf:{tmp_path / name}") for name in ("with", "without"))
@@ -162,7 +158,7 @@ def test_a_classifiers_checkpoint_as_a_backbone(vit):
     changed(vit, architectures=["ViTModel"])
     network = transformers.ViTForImageClassification.from_pretrained(vit).eval()
     with torch.inference_mode():
-        expected = network.vit(images()).last_hidden_state[:, 0]
+        expected = network.vit(images(32)).last_hidden_state[:, 0]
     torch.testing.assert_close(features_of(f"hf:{vit}"), expected)
 
 
@@ -181,12 +177,11 @@ def test_an_embedding_has_no_tokens_to_choose(own_cache, tmp_path):
 
 def test_a_projected_tower_gives_its_image_embeddings(own_cache, tmp_path):
     config = transformers.CLIPVisionConfig(**VIT, projection_dim=8)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+    with seeded():
         network = transformers.CLIPVisionModelWithProjection(config).eval()
     network.save_pretrained(tmp_path)
     with torch.inference_mode():
-        expected = network(images()).image_embeds
+        expected = network(images(32)).image_embeds
     torch.testing.assert_close(features_of(f"hf:{tmp_path}"), expected)
 
 
@@ -199,21 +194,19 @@ def test_tokens_that_are_no_patches_stay_out_of_the_mean(own_cache, tmp_path):
     }
     for kind, (fields, patches) in kinds.items():
         config = getattr(transformers, f"{kind}Config")(**{**VIT, **fields})
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
+        with seeded():
             network = getattr(transformers, f"{kind}Model")(config).eval()
         network.save_pretrained(tmp_path / kind)
         with torch.inference_mode():
-            tokens = network(images()).last_hidden_state[:, patches]
+            tokens = network(images(32)).last_hidden_state[:, patches]
         assert tokens.shape[1] == 16
         found = features_of(f"hf:{tmp_path / kind}?pool=mean")
         torch.testing.assert_close(found, tokens.mean(1))
 
 
 def test_timms_wrapper_is_timms_network(own_cache, tmp_path):
-    with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
+    with warnings.catch_warnings(), seeded():
         warnings.simplefilter("ignore")
-        torch.manual_seed(0)
         config = transformers.TimmWrapperConfig(architecture="resnet10t", num_labels=3)
         network = transformers.TimmWrapperForImageClassification(config).eval()
         network.save_pretrained(tmp_path)
@@ -228,8 +221,7 @@ def test_timms_wrapper_is_timms_network(own_cache, tmp_path):
 ])  # fmt: skip
 def test_sizes_of_timms_transformers(model_args, asked, side, own_cache, tmp_path):
     name = "vit_tiny_patch16_224"
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+    with seeded():
         network = timm.create_model(name, num_classes=3, depth=1, **model_args).eval()
     made_for = model_args.get("img_size", 224)
     cfg = {"input_size": [3, made_for, made_for]}

@@ -11,6 +11,7 @@ from torch import nn
 from torch.testing import assert_close
 
 from headstart import models
+from networks import seeded
 from refusals import refused
 
 NETWORKS = """
@@ -198,8 +199,7 @@ def built(name: str) -> nn.Module:
     """The network as the function gives it, with the same random weights."""
     namespace = {}
     exec(NETWORKS, namespace)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+    with seeded():
         return namespace[name]().eval()
 
 
@@ -302,8 +302,7 @@ def test_transformers_of_timm_for_images_of_another_size(
     name, size, built, resampled, tmp_path, own_cache
 ):
     architecture = name.partition(":")[2]
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(3)
+    with seeded(3):
         published = built(architecture).state_dict()
         ours = built(architecture, img_size=size).eval()
     save_file(published, tmp_path / "w.safetensors")
@@ -327,8 +326,7 @@ def test_transformers_of_timm_for_images_of_another_size(
 def test_a_transformer_of_torchvision_for_images_of_another_size(tmp_path):
     from torchvision.models.vision_transformer import interpolate_embeddings
 
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(3)
+    with seeded(3):
         published = torchvision.models.vit_b_32()
         nn.init.normal_(published.heads.head.weight)
         state = published.state_dict()

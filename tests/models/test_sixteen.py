@@ -9,6 +9,7 @@ import torch
 
 from headstart import models
 from headstart.analysis.published import csv_bytes
+from networks import images
 
 SIXTEEN = tuple(name for name in models.catalogue() if name not in models.EMBEDDED)
 # Parameters without classifier in millions and widths, counted by somebody else's script.
@@ -19,10 +20,6 @@ COUNTS = Path(__file__).with_name("arch_dims_computed.csv")
 def built(request):
     model = models.find(f"{request.param}?weights=random&seed=1")
     return model, models.load(model)
-
-
-def images(n, size):
-    return torch.randn(n, 3, size, size, generator=torch.Generator().manual_seed(0))
 
 
 def test_they_are_sixteen_and_told_in_full():
@@ -79,7 +76,7 @@ def test_counts_and_widths(built):
 
 def test_features_are_what_the_classifier_sees(built):
     model, network = built
-    both = images(2, model.input_size)
+    both = images(model.input_size)
     with torch.inference_mode():
         features, logits = network.penultimate(both), network(both)
         torch.testing.assert_close(network.classifier(features), logits)
@@ -101,7 +98,7 @@ def test_a_fresh_head_trains_on_the_same_backbone(built):
     assert not torch.equal(fresh.classifier.weight, network.with_head(7, seed=4).classifier.weight)
     fresh.train()
     optimiser = torch.optim.SGD(fresh.classifier.parameters(), lr=0.1)
-    logits = fresh(images(2, size))
+    logits = fresh(images(size))
     assert logits.shape == (2, 7)
     old = fresh.classifier.weight.detach().clone()
     torch.nn.functional.cross_entropy(logits, torch.tensor([1, 5])).backward()

@@ -12,6 +12,7 @@ from headstart.models.network import Network, check_switches, set_dropout
 from headstart.spec import SGD, TrainingConfig
 from headstart.training import InputSpec, train
 from headstart.training.pixels import Batch
+from networks import images, seeded
 from refusals import refused
 
 CPU = torch.device("cpu")
@@ -32,10 +33,6 @@ def switched(name, tags=None, **changes):
     return model.model_copy(update={**changes, "tags": tags or {}})
 
 
-def images(size, n=2):
-    return torch.randn(n, 3, size, size, generator=torch.Generator().manual_seed(0))
-
-
 def side_of(name):
     # pytorchcv's pool windows of a fixed size.
     return 224 if name.startswith("pytorchcv") else 96
@@ -45,8 +42,7 @@ def classifier_inputs(network, x, seed=0):
     """What the classifier is given of x."""
     given = []
     hook = network.classifier.register_forward_pre_hook(lambda _, a: given.append(a[0].detach()))
-    with torch.no_grad(), torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with torch.no_grad(), seeded(seed):
         network(x)
     hook.remove()
     return given[0].numpy()

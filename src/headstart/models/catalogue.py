@@ -268,8 +268,11 @@ def _find(model_name: ModelName, cache: Path | None) -> Model:
     if source == "checkpoint":
         return _checkpoint(model_name, path, cache)
     if source == pretrained.SCHEME and path:
-        return _pretrained(model_name, path, cache)
-    if model_name.stem in catalogue():
+        model = pretrained.read(path, cache or default_cache())
+        # Without options it keeps the name that it got when it was trained.
+        full = model_name.full if model_name.options else model.name
+        model_name = ModelName(full, model_name.stem, model_name.options)
+    elif model_name.stem in catalogue():
         model = catalogue()[model_name.stem]
     elif is_function(model_name.stem):
         model = facts.describe(source_of("function"), model_name.stem, cache or default_cache())
@@ -375,13 +378,6 @@ def _name_of_file(path: str, options: dict[str, str]) -> str:
     name = f"{file.resolve().parent.name}/{stem}" if stem.lower() in USUAL_STEMS else stem
     query = [f"{option}={value}" for option, value in options.items() if option not in GROUPING]
     return "?".join(filter(None, (name, "&".join(query))))
-
-
-def _pretrained(model_name: ModelName, path: str, cache: Path | None) -> Model:
-    """Find a network that was trained here; without options it keeps the name that it was given."""
-    model = pretrained.read(path, cache or default_cache())
-    full = model_name.full if model_name.options else model.name
-    return _with_options(model, ModelName(full, model_name.stem, model_name.options), cache)
 
 
 def _with_options(model: Model, model_name: ModelName, cache: Path | None) -> Model:

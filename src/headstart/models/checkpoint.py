@@ -344,14 +344,13 @@ def _entries(inside: Any) -> Iterator[tuple[str, Any]]:
         except Exception:
             inside = {}
     if isinstance(inside, Mapping):
-        yield from ((_text(key), value) for key, value in inside.items())
+        # Keys of Python 2 are bytes.
+        yield from (
+            (key.decode("latin1") if isinstance(key, bytes) else str(key), value)
+            for key, value in inside.items()
+        )
     elif isinstance(inside, list | tuple):
         yield from ((str(i), value) for i, value in enumerate(inside))
-
-
-def _text(key: object) -> str:
-    """Return a key as text; those of Python 2 are bytes."""
-    return key.decode("latin1") if isinstance(key, bytes) else str(key)
 
 
 def fit(state: "Tensors", required: "Tensors") -> int:
@@ -484,13 +483,11 @@ def _ranks(prefixes: list[str]) -> list[int]:
     """
     names = [prefix.rstrip(".").split(".") for prefix in prefixes]
     shared = set[str]().union(*names).intersection(*names) if len(names) > 1 else set[str]()
-    return [_rank([part for part in parts if part not in shared]) for parts in names]
-
-
-def _rank(parts: list[str]) -> int:
-    return next(
-        (rank for rank, words in RANKS if any(words.fullmatch(part) for part in parts)), AS_TRAINED
-    )
+    own = [[part for part in parts if part not in shared] for parts in names]
+    return [
+        next((rank for rank, words in RANKS if any(map(words.fullmatch, parts))), AS_TRAINED)
+        for parts in own
+    ]
 
 
 def choose(whole: list[Candidate], purpose: Purpose, note: Callable[[str], None]) -> Candidate:
@@ -498,7 +495,11 @@ def choose(whole: list[Candidate], purpose: Purpose, note: Callable[[str], None]
     whole = _different(whole)
     labels = [label(one) for one in whole]
     if purpose.part not in (None, AVERAGE):
-        named = [one for one in whole if _is_named(one.prefix, str(purpose.part))]
+        named = [
+            one
+            for one in whole
+            if label(one) == purpose.part or f".{purpose.part}." in f".{label(one)}."
+        ]
         if len(named) != 1:
             raise UnknownNameError(f"part of {purpose.where}", str(purpose.part), labels)
         return named[0]
@@ -548,9 +549,3 @@ def _equal(one: "Tensors", other: "Tensors") -> bool:
 def label(one: Candidate) -> str:
     """Return a prefix as it is shown, ``.`` for none."""
     return one.prefix.rstrip(".") or "."
-
-
-def _is_named(prefix: str, part: str) -> bool:
-    """Whether a prefix is, or holds as one of its parts, what the user names."""
-    whole = prefix.rstrip(".") or "."
-    return whole == part or f".{part}." in f".{whole}."

@@ -180,11 +180,13 @@ def take_out(backbone: nn.Module, head: Head) -> tuple[nn.Linear, tuple[Piece, .
     widths: dict[int, int] = {}
     shares: dict[int, float] = defaultdict(float)
     for part, layer in zip(head.parts, layers, strict=True):
-        widths[part.takes] = _inputs(layer)
+        widths[part.takes] = int(layer.weight.shape[1])
         shares[part.takes] += part.share
     firsts = {takes: sum(width for t, width in widths.items() if t < takes) for takes in widths}
     total = sum(widths.values())
-    norms = [_norm(backbone, part) for part in head.parts]
+    norms = [
+        cast(Norm, backbone.get_submodule(part.norm)) if part.norm else None for part in head.parts
+    ]
     pieces = tuple(
         Piece(
             part,
@@ -267,14 +269,6 @@ def _none_at(backbone: nn.Module, path: str) -> ModelError:
         head=path,
         known=names[-3:],
     )
-
-
-def _norm(backbone: nn.Module, part: Part) -> Norm | None:
-    return cast(Norm, backbone.get_submodule(part.norm)) if part.norm else None
-
-
-def _inputs(layer: Layer) -> int:
-    return int(layer.weight.shape[1])
 
 
 def _one_layer(

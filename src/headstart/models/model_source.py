@@ -246,9 +246,11 @@ def counted(module: "nn.Module", head: Head) -> dict[str, Any]:
     """
     parts = dict(module.named_modules())
     own = sum(p.numel() for path in head.paths if path in parts for p in parts[path].parameters())
-    widths = {part.takes: _inputs(parts.get(part.path)) for part in head.parts}
+    layers: dict[int, Any] = {part.takes: parts.get(part.path) for part in head.parts}
+    # A convolution has channels; what is no layer has no width.
+    width = sum(getattr(x, "in_features", getattr(x, "in_channels", 0)) for x in layers.values())
     parameters = sum(p.numel() for p in module.parameters()) - own
-    return {"feature_dim": sum(widths.values()) or 1, "parameters": parameters or None}
+    return {"feature_dim": width or 1, "parameters": parameters or None}
 
 
 def unbuildable(name: str, size: int, error: Exception) -> ModelError:
@@ -296,11 +298,6 @@ def _only_pooled_after(module: "nn.Module", path: str) -> bool:
     beside = list(module.get_submodule(parent).named_children())
     after = [part for _, part in beside[[child for child, _ in beside].index(name) + 1 :]]
     return all(isinstance(part, harmless) for part in after)
-
-
-def _inputs(layer: Any) -> int:
-    """Width of what a layer takes, 0 for one that has none."""
-    return int(getattr(layer, "in_features", getattr(layer, "in_channels", 0)))
 
 
 def installed(package: str) -> bool:

@@ -173,7 +173,9 @@ def switch(network: Network, model: Model) -> None:
         network, bn_scale=model.bn_scale, dropout=model.dropout, aux_head=model.keeps_auxiliary
     )
     if not model.bn_scale:
-        if model.weights.random_seed is None and not _scales_are_one(network):
+        affine = [norm for norm in network.batch_norms() if norm.affine]
+        ones = all(bool((norm.weight == 1).all()) for norm in affine)
+        if model.weights.random_seed is None and not ones:
             raise WeightsError(
                 f"'{model.name}' is to have batch norms whose scales are 1, and its weights have "
                 "others: they were trained with scales (bn_scale = true)",
@@ -272,10 +274,6 @@ def _before(backbone: nn.Module, classifier: str) -> list[nn.Dropout]:
         elif not path and any(True for _ in module.parameters()):
             found.clear()
     return found
-
-
-def _scales_are_one(network: Network) -> bool:
-    return all(bool((norm.weight == 1).all()) for norm in network.batch_norms() if norm.affine)
 
 
 def _calls_dropout(backbone: nn.Module) -> bool:

@@ -130,7 +130,9 @@ def _found(
     # A library's translation resamples patches of another size, too: that is another network.
     found = [_without_stretched(one, required) for one in found]
     whole = [one for one in found if one.fits == len(required)]
-    return whole or [_best(found, tensors, required)], required
+    # All of it is the place that comes nearest where no other does, for the message.
+    everything = Candidate("", tensors, tensors, fit(tensors, required), renamed=False)
+    return whole or [max(found, key=lambda one: one.fits, default=everything)], required
 
 
 def _without_stretched(one: Candidate, required: "Tensors") -> Candidate:
@@ -246,7 +248,9 @@ def _checked(name: str, tensor: "torch.Tensor", own: "torch.Tensor", where: str)
     """Return a tensor in the network's precision, if it is one of finite numbers."""
     import torch
 
-    if tensor.is_quantized or (own.is_floating_point() and tensor.dtype in _integers()):
+    if tensor.is_quantized or (
+        own.is_floating_point() and not tensor.dtype.is_floating_point and not tensor.is_complex()
+    ):
         raise quantised(where, f"{name} is {str(tensor.dtype).removeprefix('torch.')}")
     if tensor.is_meta or (tensor.is_complex() and not own.is_complex()):
         what = "has no values" if tensor.is_meta else "is complex"
@@ -273,18 +277,6 @@ def _checked(name: str, tensor: "torch.Tensor", own: "torch.Tensor", where: str)
                 n=bad,
             )
     return tensor
-
-
-def _integers() -> tuple[Any, ...]:
-    import torch
-
-    return (torch.int8, torch.uint8, torch.int16, torch.int32, torch.int64, torch.bool)
-
-
-def _best(found: list[Candidate], tensors: "Tensors", required: "Tensors") -> Candidate:
-    """Return the place that comes nearest, for the message."""
-    everything = Candidate("", tensors, tensors, fit(tensors, required), renamed=False)
-    return max(found, key=lambda one: one.fits, default=everything)
 
 
 def _misfit(

@@ -130,16 +130,13 @@ def _read_pickle(file: Path) -> Any:
                 return _read_later_protocol(file)
             if found is None:
                 raise damaged(file, f"damaged ({_short(error)})") from error
-            name = _global_name(found[1] or found[2])
+            name = found[1] or found[2]
+            # torch leaves `builtins` out of its message.
+            name = name if "." in name else f"builtins.{name}"
             if name in allowed or not _is_harmless(name):
                 raise _unsafe(file, name) from error
             allowed[name] = _stand_in()
     raise damaged(file, "a pickle of too many types")
-
-
-def _global_name(reported: str) -> str:
-    """Return the full name of a global; torch leaves ``builtins`` out of its message."""
-    return reported if "." in reported else f"builtins.{reported}"
 
 
 def _is_harmless(name: str) -> bool:
@@ -227,7 +224,11 @@ def _read_later_protocol(file: Path) -> Any:
     """Read what torch.save wrote with a pickle protocol that its own careful unpickler lacks."""
     import torch
 
-    module = SimpleNamespace(Unpickler=_PlainUnpickler, load=_load_plain, __name__="pickle")
+    module = SimpleNamespace(
+        Unpickler=_PlainUnpickler,
+        load=lambda content, **_: _PlainUnpickler(content).load(),
+        __name__="pickle",
+    )
     try:
         with file.open("rb") as content:
             return torch.load(content, map_location="cpu", weights_only=False, pickle_module=module)
@@ -235,10 +236,6 @@ def _read_later_protocol(file: Path) -> Any:
         raise _unsafe(file, str(error)) from error
     except Exception as error:
         raise damaged(file, f"damaged ({_short(error)})") from error
-
-
-def _load_plain(file: Any, **_: Any) -> Any:
-    return _PlainUnpickler(file).load()
 
 
 class _UnsafeGlobalError(pickle.UnpicklingError):

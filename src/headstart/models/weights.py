@@ -125,10 +125,6 @@ def _in_package(rest: str, _cache: Path) -> Path | None:
     return file if file.exists() else None
 
 
-def _as_file(rest: str, _cache: Path) -> Path | None:
-    return Path(rest) if Path(rest).is_file() else None
-
-
 def _from_url(url: str, cache: Path) -> Path | None:
     """Find a download, in torch's own folder or in headstart's."""
     name = _file_name(url)
@@ -207,7 +203,7 @@ def _file_name(url: str) -> str:
 LOCATE: Mapping[str, Callable[[str, Path], Path | None]] = MappingProxyType(
     {
         "package": _in_package,
-        "file": _as_file,
+        "file": lambda rest, _cache: Path(rest) if Path(rest).is_file() else None,
         "hf": lambda repository, _cache: cached_weights(repository),
         "https": _from_url,
         "random": lambda _rest, _cache: None,

@@ -223,12 +223,17 @@ def _build(
     """
     if "architecture" in config:
         return _of_timm(config, pool, size)
+    _require_transformers(name)
+    return _of_transformers(name, config, pool, pooler, tried=size is None)
+
+
+def _require_transformers(name: str) -> None:
     if not installed("transformers"):
         raise ModelError(
             f"hf:{name} needs the package transformers: pip install 'headstart[hf]'",
             code="model.package_missing",
+            package="transformers",
         )
-    return _of_transformers(name, config, pool, pooler, tried=size is None)
 
 
 def _of_timm(config: dict[str, Any], pool: Any, size: int | None) -> Any:
@@ -562,11 +567,7 @@ def _preprocessing(name: str, config: dict[str, Any]) -> Preprocessing:
     if "architecture" in config:
         found = hf_preprocessing.of_timm(config)
         return found.grey if _timm_channels(config) == 1 else found
-    if not installed("transformers"):
-        raise ModelError(
-            f"hf:{name} needs the package transformers: pip install 'headstart[hf]'",
-            code="model.package_missing",
-        )
+    _require_transformers(name)
     found = hf_preprocessing.of_transformers(_processor_config(name, config), config)
     inner = config.get("vision_config")
     whole = {**config, **(inner if isinstance(inner, dict) else {})}

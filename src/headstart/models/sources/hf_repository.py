@@ -260,8 +260,11 @@ def _tensor_names(place: Path) -> set[str] | None:
 
 def cached_weights(repository: str) -> Path | None:
     """Find a repository's weights among what has been downloaded: a file, or an index of shards."""
-    found = (cached(repository, name) for name in WEIGHT_FILES)
-    return next((file for file in found if file and _whole(file)), None)
+    for place in filter(None, (cached(repository, name) for name in WEIGHT_FILES)):
+        names = shards(place) if is_index(place) else ()
+        if all((place.parent / name).exists() for name in names):
+            return place
+    return None
 
 
 def file(repository: str, name: str) -> Path | None:
@@ -311,11 +314,6 @@ def fetch_weights(repository: str) -> Path:
         f"{repository} on {address()} has none of {', '.join(WEIGHT_FILES)}: give a file of "
         "weights with ?weights=FILE"
     )
-
-
-def _whole(file: Path) -> bool:
-    """Whether what an index names is beside it."""
-    return not is_index(file) or all((file.parent / name).exists() for name in shards(file))
 
 
 def _names_on_hub(repository: str) -> set[str]:
