@@ -88,6 +88,32 @@ class Prepared:
 
 MAJORITY = Majority()
 '''
+THREADS = '''
+"""Run items in threads of this process."""
+
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+from headstart.errors import ExecutorError
+
+
+@contextmanager
+def open_threads(workers, resources):
+    if not workers:
+        raise ExecutorError("threads: pass --workers", code="executor.no_workers")
+    print(f"{workers} threads, {resources.cpus} CPU(s) and {resources.gpus} GPU(s) each")
+    with ThreadPoolExecutor(workers) as pool:
+        yield Threads(pool)
+
+
+class Threads:
+    def __init__(self, pool):
+        self.pool = pool
+
+    def map(self, function, items, on_message=lambda message: None):
+        values = self.pool.map(lambda item: function(item, on_message), items)
+        yield from zip(items, values, strict=True)
+'''
 PLACES = '''
 """Networks ``toy:WIDTH`` and datasets ``shades:CLASSES``."""
 
@@ -173,11 +199,13 @@ def installed(tmp_path, monkeypatch):
     info.mkdir(parents=True)
     (site / "headstart_majority.py").write_text(MAJORITY)
     (site / "headstart_places.py").write_text(PLACES)
+    (site / "headstart_threads.py").write_text(THREADS)
     (site / "headstart_shout.py").write_text(COMMAND)
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: headstart-majority\nVersion: 1.2")
     (info / "entry_points.txt").write_text(
         "[headstart.method]\nmajority = headstart_majority:MAJORITY\n"
         "[headstart.model_source]\ntoy = headstart_places:Toy\n"
+        "[headstart.executor]\nthreads = headstart_threads:open_threads\n"
         "[headstart.dataset_source]\nshades = headstart_places:Shades\n"
         "[headstart.command]\nshout = headstart_shout:shout\n"
     )
@@ -217,6 +245,21 @@ def test_a_strangers_method_runs_by_its_name(installed, tmp_path):
     assert {row["setting"]: row["accuracy"] for row in again} == {
         name: row["accuracy"] for name, row in found.items()
     }
+
+
+def test_a_strangers_executor_measures_the_candidates(installed, tmp_path):
+    arguments = (
+        "run", "--models", "small:resnet10_w4?weights=random", "--datasets", "digits", "--limit",
+        "60", "--device", "cpu", "--executor", "threads", "--store", tmp_path / "r.db",
+    )  # fmt: skip
+    refused = headstart(*arguments)
+    assert (refused.returncode, refused.stderr) == (2, "error: threads: pass --workers\n")
+    done = headstart(*arguments, "--workers", "2")
+    assert done.returncode == 0, done.stderr
+    assert "2 threads, " in done.stdout
+    assert "and 0 GPU(s) each" in done.stdout
+    (row,) = json.loads(headstart("results", "--store", tmp_path / "r.db", "--json").stdout)
+    assert row["setting"] == "linear"
 
 
 def test_strangers_networks_and_datasets(installed, tmp_path):

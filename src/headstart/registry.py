@@ -23,6 +23,7 @@ from headstart.errors import HeadstartError, UnknownNameError
 __all__ = [
     "COMMANDS",
     "DATASET_SOURCES",
+    "EXECUTORS",
     "METHODS",
     "MODEL_SOURCES",
     "REGISTRIES",
@@ -203,4 +204,14 @@ DATASET_SOURCES: Registry[Any] = Registry(
 # Commands of `headstart`: functions with typer's annotations. Their modules are imported by
 # `headstart --help`, so that what is slow to import belongs inside the function.
 COMMANDS: Registry[Any] = Registry("command", {})
-REGISTRIES: tuple[Registry[Any], ...] = (METHODS, MODEL_SOURCES, DATASET_SOURCES, COMMANDS)
+# Where functions run: `headstart.executors.ExecutorFactory`.
+EXECUTORS: Registry[Any] = Registry(
+    "executor", {"processes": "headstart.executors.processes:open_processes"}
+)
+REGISTRIES: tuple[Registry[Any], ...] = (
+    METHODS,
+    EXECUTORS,
+    MODEL_SOURCES,
+    DATASET_SOURCES,
+    COMMANDS,
+)

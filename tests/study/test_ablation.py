@@ -10,11 +10,11 @@ import pytest
 import small_network
 from headstart import results
 from headstart.context import ProgressReporter, RunContext
-from headstart.errors import StudyError
 from headstart.pretraining import make_recipe
 from headstart.pretraining.run import run_job
 from headstart.study import CONFIGURATIONS, Study, ablate, configurations
 from headstart.study.ablation import different
+from raising import raises
 
 NETWORK = f"{Path(small_network.__file__)}:build?size=16&mean=0.5,0.5,0.5&std=0.25,0.25,0.25"
 SWITCHES = ("bn_scale", "label_smoothing", "dropout", "aux_head")
@@ -97,12 +97,8 @@ def test_who_ends_first_does_not_show(own_cache, tmp_path, monkeypatch):
 @pytest.mark.parametrize("strengths", [{"label_smoothing": 0}, {"dropout": 1}])
 def test_strengths_that_switch_nothing(recipe, strengths):
     (name,) = strengths
-    with pytest.raises(StudyError) as error:
+    with raises("ablation.strength", name=name, value=strengths[name]):
         configurations(recipe, **strengths)
-    assert str(error.value) == (
-        f"--{name.replace('_', '-')} {strengths[name]}: an ablation switches it on and off: "
-        "expected more than 0 and less than 1"
-    )
 
 
 def test_what_diverges_does_not_stop_the_others(own_cache, tmp_path, monkeypatch):

@@ -44,6 +44,7 @@ def run_and_show(
     *,
     trust: bool = False,
     workers: int = 0,
+    executor: str | None = None,
     keep_models: Path | None = None,
     log: Log | None = None,
 ) -> StudyRun:
@@ -63,6 +64,7 @@ def run_and_show(
             reporter=reporter,
             trust=trust,
             workers=workers,
+            executor=executor,
             keep_models=keep_models,
         )
     show_run(run, time.perf_counter() - start)

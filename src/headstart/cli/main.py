@@ -60,6 +60,7 @@ from headstart.cli.options import (
     DeviceOption,
     DryRunFlag,
     ExamplesOption,
+    ExecutorOption,
     FurtherOption,
     JsonFlag,
     KeepOption,
@@ -168,6 +169,7 @@ def run(
     skip_broken: SkipBrokenFlag = False,
     trust: TrustFlag = False,
     workers: WorkersOption = 0,
+    executor: ExecutorOption = None,
     keep_models: KeepOption = None,
     log: LogOption = None,
     log_folder: LogFolderOption = None,
@@ -204,6 +206,7 @@ def run(
         device.value,
         trust=trust,
         workers=workers,
+        executor=executor,
         keep_models=keep_models,
         log=log_to(log, log_folder),
     ).failures:

@@ -16,6 +16,7 @@ __all__ = [
     "DeviceOption",
     "DryRunFlag",
     "ExamplesOption",
+    "ExecutorOption",
     "FurtherName",
     "FurtherOption",
     "JsonFlag",
@@ -106,6 +107,15 @@ WorkersOption = Annotated[
         help="Number of worker processes (one per GPU); 0 runs in this process.",
         min=0,
         metavar="INTEGER",
+    ),
+]
+ExecutorOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Executor that runs the workers (see `headstart plugins`); processes on this machine "
+        "if omitted.",
+        metavar="NAME",
+        show_default=False,
     ),
 ]
 KeepOption = Annotated[

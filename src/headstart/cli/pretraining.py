@@ -61,6 +61,7 @@ def ablate_and_show(
     options: dict[str, Any],
     device: Device,
     workers: int,
+    executor: str | None,
 ) -> Ablation:
     """Pretrain, transfer and analyse under a live display."""
     start = time.perf_counter()
@@ -71,6 +72,7 @@ def ablate_and_show(
             store,
             RunContext(device=device, reporter=reporter),
             workers=workers,
+            executor=executor,
             **options,
         )
     for title, error in found.failures.items():

@@ -11,6 +11,7 @@ from headstart.cli.options import (
     DEFAULT_STORE,
     DeviceName,
     DeviceOption,
+    ExecutorOption,
     LimitOption,
     PrecisionName,
     SeedsOption,
@@ -183,6 +184,7 @@ def ablate(
     precision: ArithmeticOption = PrecisionName.fp32,
     device: DeviceOption = DeviceName.auto,
     workers: WorkersOption = 0,
+    executor: ExecutorOption = None,
 ) -> None:
     """Pretrain with and without each regularizer, and compare the transfer accuracy.
 
@@ -209,6 +211,6 @@ def ablate(
         {"models": arch, "datasets": transfer, "settings": settings, "seeds": seeds}
         | {"limit": limit, "skip_broken": skip_broken, "precision": precision.value},
     )
-    found = ablate_and_show(study, dataset, store, options, device.value, workers)
+    found = ablate_and_show(study, dataset, store, options, device.value, workers, executor)
     if found.failures or (found.run and found.run.failures):
         sys.exit(BAD_INPUT)

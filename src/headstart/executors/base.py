@@ -1,9 +1,28 @@
-"""The executor protocol, and the executor that runs in this process."""
+"""The protocol of executors, and executors by name.
 
+An executor is one file with a factory, registered as an entry point of ``headstart.executor``. It
+knows nothing of trials: callers hand it functions and items that can be pickled.
+"""
+
+import os
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
-__all__ = ["Executor", "InProcess", "Send", "ignore"]
+from headstart.devices import Device
+from headstart.registry import EXECUTORS
+
+__all__ = [
+    "Executor",
+    "ExecutorFactory",
+    "InProcess",
+    "Resources",
+    "Send",
+    "executor_of",
+    "ignore",
+    "visible_gpus",
+]
 
 Item = TypeVar("Item")
 Value = TypeVar("Value")
@@ -15,8 +34,24 @@ def ignore(message: Any) -> None:
     """Discard a message."""
 
 
+@dataclass(frozen=True)
+class Resources:
+    """What an item needs while it runs.
+
+    Parameters
+    ----------
+    cpus
+        Threads of its arithmetic.
+    gpus
+        GPUs that it sees; 0 runs it on the CPU.
+    """
+
+    cpus: int = 1
+    gpus: int = 0
+
+
 class Executor(Protocol):
-    """Runs a function on many items."""
+    """Runs a function on many items, at the same time if it can."""
 
     def map(
         self,
@@ -39,6 +74,29 @@ class Executor(Protocol):
         ...
 
 
+class ExecutorFactory(Protocol):
+    """Starts an executor; the object in the registry."""
+
+    def __call__(self, workers: int, resources: Resources) -> AbstractContextManager[Executor]:
+        """Return a context with an executor, which is stopped at its end.
+
+        An error in the block stops running items; without one, they have been waited for.
+
+        Parameters
+        ----------
+        workers
+            Number of items that run at the same time; 0 leaves it to the executor.
+        resources
+            Needed by each item.
+
+        Raises
+        ------
+        ExecutorError
+            It cannot be started.
+        """
+        ...
+
+
 class InProcess:
     """Runs one item after the other in this process."""
 
@@ -50,3 +108,42 @@ class InProcess:
     ) -> Iterator[tuple[Item, Value]]:
         for item in items:
             yield item, function(item, on_message)
+
+
+def visible_gpus(device: Device) -> tuple[int, ...]:
+    """Return the indices of the GPUs that `device` selects; empty for the CPU."""
+    if device == "cpu":
+        return ()
+    import torch
+
+    return tuple(range(torch.cuda.device_count()))
+
+
+@contextmanager
+def executor_of(workers: int, device: Device, name: str | None = None) -> Iterator[Executor | None]:
+    """Return a context with an executor; None stands for this process.
+
+    Parameters
+    ----------
+    workers
+        Number of items that run at the same time. They share the CPU equally.
+    device
+        Where items run; each gets one GPU if it selects GPUs.
+    name
+        Name in the registry. By default ``"processes"``, or this process for 0 workers.
+
+    Raises
+    ------
+    UnknownNameError
+        No executor has this name.
+    ExecutorError
+        It cannot be started.
+    """
+    if name is None and not workers:
+        yield None
+        return
+    factory: ExecutorFactory = EXECUTORS[name or "processes"]
+    threads = max(1, (os.cpu_count() or 1) // max(1, workers))
+    resources = Resources(cpus=threads, gpus=min(1, len(visible_gpus(device))))
+    with factory(workers, resources) as executor:
+        yield executor

@@ -9,17 +9,15 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from itertools import count
 from multiprocessing.connection import Connection
 from multiprocessing.queues import Queue
 from typing import Any, TypeVar
 
-from headstart.devices import Device
 from headstart.errors import ExecutorError
-from headstart.executors.base import Send, ignore
+from headstart.executors.base import Resources, Send, ignore, visible_gpus
 
-__all__ = ["Processes", "executor_of", "visible_gpus"]
+__all__ = ["Processes", "open_processes"]
 
 Item = TypeVar("Item")
 Value = TypeVar("Value")
@@ -39,19 +37,30 @@ class Processes:
     workers
         Number of processes, at least 1.
     gpus
-        Indices of GPUs, assigned to workers in turn; each worker sees one. If empty, workers share
-        the CPU, each with an equal number of threads.
+        Indices of GPUs, assigned to workers in turn; each worker sees one. If empty, workers use
+        the CPU.
+    threads
+        Threads of each worker; by default an equal share of the CPU.
+
+    Raises
+    ------
+    ExecutorError
+        Fewer than one worker.
     """
 
-    def __init__(self, workers: int, gpus: Sequence[int] = ()) -> None:
+    def __init__(self, workers: int, gpus: Sequence[int] = (), threads: int | None = None) -> None:
         if workers < 1:
-            raise ExecutorError(f"expected 1 worker process or more, found {workers}")
+            raise ExecutorError(
+                f"expected 1 worker process or more, found {workers}: pass --workers",
+                code="executor.no_workers",
+                workers=workers,
+            )
         # Not fork: children would inherit locks of threads, and CUDA cannot be used after a fork.
         context = multiprocessing.get_context("spawn")
         places = context.Queue()
         for worker in range(workers):
             places.put(str(gpus[worker % len(gpus)]) if gpus else "")
-        threads = max(1, (os.cpu_count() or 1) // workers)
+        threads = threads or max(1, (os.cpu_count() or 1) // workers)
         self._inbox, self._outbox = context.Pipe(duplex=False)
         # Workers must never block on sending.
         if hasattr(os, "set_blocking") and os.name == "posix":
@@ -79,7 +88,8 @@ class Processes:
         except BrokenProcessPool as error:
             raise ExecutorError(
                 "a worker process died (killed, or out of memory); finished results are kept: run "
-                "the same command again to resume, with fewer --workers if memory is short"
+                "the same command again to resume, with fewer --workers if memory is short",
+                code="executor.worker_died",
             ) from error
         finally:
             for future in waiting:
@@ -105,23 +115,10 @@ class Processes:
         self._outbox.close()
 
 
-def visible_gpus(device: Device) -> tuple[int, ...]:
-    """Return the indices of the GPUs that `device` selects; empty for the CPU."""
-    if device == "cpu":
-        return ()
-    import torch
-
-    return tuple(range(torch.cuda.device_count()))
-
-
-@contextmanager
-def executor_of(workers: int, device: Device) -> Iterator[Processes | None]:
-    """Return a context with `workers` processes, assigned to GPUs in turn; None for 0 workers."""
-    if not workers:
-        yield None
-        return
-    with Processes(workers, visible_gpus(device)) as executor:
-        yield executor
+def open_processes(workers: int, resources: Resources) -> Processes:
+    """Start worker processes on this machine; the factory in the registry."""
+    gpus = visible_gpus("auto") if resources.gpus else ()
+    return Processes(workers, gpus, resources.cpus)
 
 
 # In a worker: the end of the pipe that it sends messages to.

@@ -36,7 +36,10 @@ def open_log(name: str, folder: Path) -> Log:
     if missing := [package for package in PACKAGES[name] if find_spec(package) is None]:
         raise LogError(
             f"--log {name} needs {' and '.join(missing)}, not installed here: "
-            f"pip install 'headstart[{name}]'"
+            f"pip install 'headstart[{name}]'",
+            code="log.not_installed",
+            name=name,
+            missing=missing,
         )
     make: Callable[[Path], Log] = import_module(f"headstart.logs.{name}").make
     return make(writable_folder(folder))

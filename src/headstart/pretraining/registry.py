@@ -30,7 +30,9 @@ def registered(job: PretrainJob, cache: Path) -> Pretrained | None:
         raise StudyError(
             f"'{job.found_by}' exists with another recipe "
             f"({_differences(facts['recipe'], recipe)}): choose another --name, or remove "
-            f"{pretrained.folder_of(name, cache)}"
+            f"{pretrained.folder_of(name, cache)}",
+            code="pretrain.name_taken",
+            name=name,
         )
     model = pretrained.verify(name, cache)
     changes = job.renaming(model)

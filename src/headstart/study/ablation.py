@@ -102,7 +102,10 @@ def configurations(
         if not 0 < strength < 1:
             raise StudyError(
                 f"--{name.replace('_', '-')} {strength:g}: an ablation switches it on and off: "
-                "expected more than 0 and less than 1"
+                "expected more than 0 and less than 1",
+                code="ablation.strength",
+                name=name,
+                value=strength,
             )
     return {
         name: recipe.replace(
@@ -144,6 +147,7 @@ def ablate(
     label_smoothing: float = LABEL_SMOOTHING,
     dropout: float = DROPOUT,
     workers: int = 0,
+    executor: str | None = None,
     **options: Any,
 ) -> Ablation:
     """Pretrain architectures in all configurations, and transfer each of them.
@@ -163,9 +167,8 @@ def ablate(
         Where and how.
     label_smoothing, dropout
         Where they are on.
-    workers
-        Processes that train networks beside each other, and after that candidates of the transfer;
-        0 trains one after the other in this process. The order of results is the same.
+    workers, executor
+        As in `Study.run`, for pretraining, too. The order of results is the same.
     options
         Of all recipes, as `pretraining.make_recipe` takes them.
 
@@ -175,22 +178,20 @@ def ablate(
         What can be found before anything is trained. A run that fails later does not stop the
         others: it is in `failures`.
     """
-    reporter = context.reporter
-    # What is wrong with it is reported before hours of training.
-    study.trials(reporter)
+    # Before hours of training.
+    study.trials(context.reporter)
     strengths = {"label_smoothing": label_smoothing, "dropout": dropout}
     common = study.model_dump(include={"limit", "precision", "skip_broken"})
     jobs: list[PretrainJob] = []
     for arch in dict.fromkeys(study.models):
-        recipe = make_recipe(arch, dataset, reporter=reporter, **common, **options)
+        recipe = make_recipe(arch, dataset, reporter=context.reporter, **common, **options)
         jobs += _to_pretrain(configurations(recipe, **strengths), context)
-    done, failures = _pretrained(jobs, context, workers)
+    done, failures = _pretrained(jobs, context, workers, executor)
     if not done:
         return Ablation((), failures, None)
     transfer = study.model_copy(update={"models": tuple(each.name for each in done)})
-    run = transfer.run(
-        store, device=context.device, reporter=reporter, trust=context.trust, workers=workers
-    )
+    where = {"device": context.device, "reporter": context.reporter, "trust": context.trust}
+    run = transfer.run(store, **where, workers=workers, executor=executor)
     return Ablation(done, failures, run)
 
 
@@ -203,11 +204,11 @@ def _to_pretrain(recipes: Mapping[str, Recipe], context: RunContext) -> list[Pre
 
 
 def _pretrained(
-    jobs: Sequence[PretrainJob], context: RunContext, workers: int
+    jobs: Sequence[PretrainJob], context: RunContext, workers: int, name: str | None
 ) -> tuple[tuple[Pretrained, ...], dict[str, str]]:
     """Pretrain what can be; give that, and why the others failed, both in the order asked for."""
     outcomes: dict[str, Pretrained | HeadstartError] = {}
-    with executor_of(workers, context.device) as executor:
+    with executor_of(workers, context.device, name) as executor:
         for one, outcome in pretrain_all(jobs, context, executor):
             outcomes[one.name] = outcome
             if isinstance(outcome, HeadstartError):

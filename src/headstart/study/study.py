@@ -262,6 +262,7 @@ class Study(Noun):
         reporter: ProgressReporter | None = None,
         trust: bool = False,
         workers: int = 0,
+        executor: str | None = None,
         whole_trials: bool = False,
         keep_models: Path | str | None = None,
     ) -> StudyRun:
@@ -280,6 +281,9 @@ class Study(Noun):
         workers
             Processes that train candidates beside each other, one per GPU in turn where there are
             some; 0 trains one after the other in this process.
+        executor
+            Name of the executor that runs them (``headstart plugins``); worker processes on this
+            machine by default.
         whole_trials
             Whether a worker takes a trial from beginning to end, which is the better share of many
             short trials; else workers share the candidates of one trial.
@@ -301,8 +305,8 @@ class Study(Noun):
             keep=Path(keep_models) if keep_models else None,
         )
         results = ResultStore(store, create=True)
-        with executor_of(workers, device) as executor:
-            return run_study(trials, results, context, executor, whole_trials=whole_trials)
+        with executor_of(workers, device, executor) as opened:
+            return run_study(trials, results, context, opened, whole_trials=whole_trials)
 
     def _refuse_code(self, keys: Collection[str]) -> None:
         running = [f"model '{name}'" for name in self.models if models.runs_code(name)]
