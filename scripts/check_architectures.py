@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from headstart import models
 from headstart.errors import HeadstartError
-from headstart.models.checkpoint import Purpose
+from headstart.models.checkpoint_search import Purpose
 from headstart.models.linear_map import resize
 from headstart.models.model_source import SOURCES
 from headstart.models.network import Network

@@ -127,7 +127,7 @@ def test_the_readmes_commands_exist():
 
 
 def test_the_options_of_a_models_name_are_as_documented():
-    from headstart.models.catalogue import OPTIONS
+    from headstart.models.model_catalogue import OPTIONS
 
     text = (ROOT / "docs" / "models.md").read_text().split("## Options")[1].split("Features are")[0]
     assert set(re.findall(r"^\| `(\w+)` \|", text, flags=re.MULTILINE)) == set(OPTIONS)

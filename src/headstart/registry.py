@@ -178,12 +178,12 @@ METHODS: Registry[Any] = Registry(
 MODEL_SOURCES: Registry[Any] = Registry(
     "model_source",
     {
-        "embedded": "headstart.models.sources.embedded:Embedded",
-        "timm": "headstart.models.sources.timm:Timm",
-        "torchvision": "headstart.models.sources.torchvision:Torchvision",
-        "pytorchcv": "headstart.models.sources.pytorchcv:Pytorchcv",
-        "hf": "headstart.models.sources.hf:HuggingFace",
-        "function": "headstart.models.sources.model_function:Function",
+        "embedded": "headstart.models.sources.embedded_networks:EmbeddedNetworks",
+        "timm": "headstart.models.sources.timm_networks:Timm",
+        "torchvision": "headstart.models.sources.torchvision_networks:Torchvision",
+        "pytorchcv": "headstart.models.sources.pytorchcv_networks:Pytorchcv",
+        "hf": "headstart.models.sources.hf_networks:HuggingFace",
+        "function": "headstart.models.sources.function_networks:Function",
     },
 )
 # Where datasets come from: `headstart.datasets.sources.base.Source`. A name of a source's catalogue

@@ -27,7 +27,7 @@ from headstart.errors import (
     StudyError,
 )
 from headstart.files import name_from_text, name_in_text, replaced, sha256_file, storage_errors
-from headstart.models.catalogue import ModelName
+from headstart.models.model_catalogue import ModelName
 from headstart.spec import Dataset, Decoding
 from headstart.store import ResultStore
 from refusals import refused

@@ -14,7 +14,7 @@ from safetensors.torch import save as save_tensors
 from torch import nn
 
 from headstart.errors import HeadstartError
-from headstart.models.checkpoint import Purpose
+from headstart.models.checkpoint_search import Purpose
 from headstart.models.model_source import Head
 from headstart.models.state_dict import load_state
 from headstart.models.weight_files import read_weights

@@ -16,7 +16,7 @@ from torch.nn.utils import prune
 
 from headstart import models
 from headstart.errors import UnknownNameError
-from headstart.models.checkpoint import Purpose
+from headstart.models.checkpoint_search import Purpose
 from headstart.models.model_source import SOURCES, Head
 from headstart.models.state_dict import load_state, size_for
 from headstart.models.weight_files import read_weights

@@ -180,7 +180,7 @@ def test_names_that_lead_nowhere(hub, tmp_path, monkeypatch):
     saved(tmp_path / "net", "ViT", "ForImageClassification")
     with refused("model.pool_unsupported"):
         models.load(models.find(f"hf:{tmp_path / 'net'}?pool=mean"))
-    monkeypatch.setattr("headstart.models.sources.hf.installed", lambda _: False)
+    monkeypatch.setattr("headstart.models.sources.hf_networks.installed", lambda _: False)
     with refused("model.package_missing"):
         models.find(f"hf:{tmp_path / 'net'}")
 

@@ -280,7 +280,7 @@ def test_weights_of_a_backbone_alone(file, tmp_path):
 
 def test_a_library_whose_classifier_is_elsewhere_is_found_out(monkeypatch):
     from headstart.models.model_source import Head
-    from headstart.models.sources.timm import Timm
+    from headstart.models.sources.timm_networks import Timm
 
     # A layer inside, with as many inputs as the real classifier has; then one of tokens.
     for name, path, code in (

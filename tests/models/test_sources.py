@@ -11,7 +11,7 @@ from headstart import models
 from headstart.models import weights
 from headstart.models.model_source import SOURCES, Head
 from headstart.models.network import Network
-from headstart.models.sources.timm import timm_upstream
+from headstart.models.sources.timm_networks import timm_upstream
 from headstart.models.weight_files import read_weights
 from networks import images, seeded
 from refusals import refused
@@ -104,7 +104,9 @@ def test_timms_deprecated_names(own_cache, monkeypatch):
     from timm.models import get_deprecated_models
 
     # Widths are not the subject here: building 209 networks takes minutes.
-    monkeypatch.setattr("headstart.models.sources.timm.counted", lambda *_: {"feature_dim": 8})
+    monkeypatch.setattr(
+        "headstart.models.sources.timm_networks.counted", lambda *_: {"feature_dim": 8}
+    )
     monkeypatch.setattr(timm, "create_model", lambda *_, **__: Classified())
     deprecated = get_deprecated_models()
     assert len(deprecated) > 200

@@ -13,7 +13,7 @@ from headstart.context import RunContext
 from headstart.datasets import Decodable, JoinedImages, Splits
 from headstart.datasets.images import map_ahead
 from headstart.errors import FeatureError
-from headstart.features.feature_table import Block, Features, Table
+from headstart.features.feature_table import Block, Features, FeatureTable
 from headstart.features.preprocess import Decoder
 from headstart.features.runtime import FeatureRuntime, Runtime, choose_runtime
 from headstart.spec import Dataset, Model
@@ -132,7 +132,7 @@ def penultimate_features(model: Model, request: FeatureRequest, context: RunCont
 
     runtime = choose_runtime(resolve_device(context.device).type, request.precision)
     content = features_content(model, request.revision, request.resize, request.precision, runtime)
-    table = Table(context.cache / "features", content, (request.total, model.feature_dim))
+    table = FeatureTable(context.cache / "features", content, (request.total, model.feature_dim))
     warn, skip_broken = context.reporter.note, request.skip_broken
     with table.locked(lambda: context.reporter.stage("waiting for another process's features")):
         found = table.read(request.rows, warn, skip_broken=skip_broken)
@@ -175,7 +175,7 @@ def make_runtime(
 
 
 def _extract(
-    table: Table,
+    table: FeatureTable,
     model: Model,
     request: FeatureRequest,
     places: npt.NDArray[np.int64],

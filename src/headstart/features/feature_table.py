@@ -32,7 +32,7 @@ from headstart.files import (
 )
 from headstart.spec import digest
 
-__all__ = ["Block", "Features", "Table"]
+__all__ = ["Block", "FeatureTable", "Features"]
 
 Floats = npt.NDArray[np.float32]
 Places = npt.NDArray[np.int64]
@@ -67,7 +67,7 @@ class Features:
 
 
 @dataclass
-class Card:
+class TableCard:
     """Current content of a table.
 
     Parameters
@@ -111,7 +111,7 @@ class Card:
         self.broken |= broken
 
 
-class Table:
+class FeatureTable:
     """Features of one dataset by one network, as far as they have been computed.
 
     Parameters
@@ -169,7 +169,7 @@ class Table:
         """Append the features of (m,) rows; `blocks` yields them in this order."""
         file = self._file(".npy")
         with storage_errors(file):
-            card = self._whole(lambda _: None) or Card()
+            card = self._whole(lambda _: None) or TableCard()
             check_free_space(self._folder, len(rows) * self._row_bytes)
             size = self._offset(card.stored) if card.stored else 0
             with Appender(file, size, sha256_start(file, size) if size else None) as out:
@@ -186,7 +186,7 @@ class Table:
                         self._keep(card, out)
                 self._keep(card, out)
 
-    def _keep(self, card: Card, out: Appender) -> None:
+    def _keep(self, card: TableCard, out: Appender) -> None:
         """Sync the written rows to disk, then write the card."""
         card.sha256 = out.sync()
         content = {
@@ -199,7 +199,7 @@ class Table:
         with replaced(self._file(".json")) as temporary:
             temporary.write_text(json.dumps(content))
 
-    def _whole(self, warn: Callable[[str], None]) -> Card | None:
+    def _whole(self, warn: Callable[[str], None]) -> TableCard | None:
         """Return the card; if it does not match the file, warn and delete it."""
         file, card_file = self._file(".npy"), self._file(".json")
         if not card_file.exists():
@@ -212,7 +212,7 @@ class Table:
             return None
         return card
 
-    def _lacking(self, card: Card | None, rows: Places, skip_broken: bool) -> Places:
+    def _lacking(self, card: TableCard | None, rows: Places, skip_broken: bool) -> Places:
         if card is None:
             return np.arange(len(rows), dtype=np.int64)
         absent = card.places(self._shape[0])[rows] < 0
@@ -251,12 +251,12 @@ def _digest(values: Floats) -> str:
     return content.hexdigest()
 
 
-def _read_card(file: Path) -> Card | None:
+def _read_card(file: Path) -> TableCard | None:
     """Read a card; return None if it is damaged."""
     try:
         content = json.loads(file.read_bytes())
         broken = {int(row): reason for row, reason in content["broken"].items()}
-        return Card(
+        return TableCard(
             [list(run) for run in content["rows"]], broken, content["sha256"], content["made_by"]
         )
     except (ValueError, TypeError, KeyError, AttributeError):

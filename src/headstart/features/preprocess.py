@@ -12,7 +12,7 @@ from headstart.datasets import Decodable
 from headstart.errors import BrokenImageError
 from headstart.spec import Interpolation, Model
 
-__all__ = ["Batch", "Decoder", "center_crop", "fit_image", "imagenet_crop", "whole_image"]
+__all__ = ["DecodedBatch", "Decoder", "center_crop", "fit_image", "imagenet_crop", "whole_image"]
 
 # Fraction of the shorter side that the centre crop of ImageNet evaluations keeps.
 CROP_FRACTION = 0.875
@@ -66,7 +66,7 @@ def fit_image(
 
 
 @dataclass(frozen=True)
-class Batch:
+class DecodedBatch:
     """Decoded images.
 
     Parameters
@@ -93,7 +93,7 @@ class Decoder:
     resize: str
     skip_broken: bool
 
-    def __call__(self, rows: Sequence[int]) -> Batch:
+    def __call__(self, rows: Sequence[int]) -> DecodedBatch:
         """Decode the images of these rows."""
         size = self.model.input_size
         pixels, broken = [], {}
@@ -107,4 +107,6 @@ class Decoder:
                 broken[place] = error.reason
                 pixels.append(np.zeros((size, size, 1), np.uint8))
         channels = max(p.shape[2] for p in pixels)
-        return Batch(np.stack([np.broadcast_to(p, (size, size, channels)) for p in pixels]), broken)
+        return DecodedBatch(
+            np.stack([np.broadcast_to(p, (size, size, channels)) for p in pixels]), broken
+        )

@@ -1,10 +1,10 @@
 """Catalogue and adapters: from a name to a network with its weights."""
 
 from headstart.files import split_names
-from headstart.models.catalogue import EMBEDDED, catalogue, find, runs_code, search
 from headstart.models.details import model_details, multiply_adds, remarks
 from headstart.models.facts import record_upstream
-from headstart.models.loading import auxiliary_weight, load
+from headstart.models.load_network import auxiliary_weight, load
+from headstart.models.model_catalogue import EMBEDDED, catalogue, find, runs_code, search
 from headstart.models.pretrained import names as pretrained_names
 from headstart.models.saved_networks import KEY_DIGITS, keep, settle
 from headstart.models.weights import fetch, presence, require

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from headstart.context import default_cache
 from headstart.files import replaced, storage_errors
 from headstart.models import weights
-from headstart.models.catalogue import catalogue
+from headstart.models.model_catalogue import catalogue
 from headstart.models.model_source import Head, source_of
 from headstart.models.weight_formats import n_bytes
 from headstart.spec import Model, Weights, digest

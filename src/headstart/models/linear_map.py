@@ -61,7 +61,7 @@ class Piece:
     eps: float
 
 
-class Place(nn.Module):
+class PadFeatures(nn.Module):
     """Puts a vector between zeros: the sum of several is these vectors side by side."""
 
     def __init__(self, before: int, after: int, scale: float) -> None:
@@ -159,7 +159,7 @@ def take_out(backbone: nn.Module, head: Head) -> tuple[nn.Linear, tuple[Piece, .
     Parameters
     ----------
     backbone
-        Changed: an identity stands in the place of each layer, or a `Place`.
+        Changed: an identity stands in the place of each layer, or a `PadFeatures`.
 
     Returns
     -------
@@ -324,7 +324,7 @@ def _replace(backbone: nn.Module, piece: Piece, total: int) -> None:
     if piece.part.norm:
         _put(backbone, piece.part.norm, nn.Identity())
     alone = piece.scale == 1 and piece.last - piece.first == total
-    layer = nn.Identity() if alone else Place(piece.first, total - piece.last, piece.scale)
+    layer = nn.Identity() if alone else PadFeatures(piece.first, total - piece.last, piece.scale)
     _put(backbone, piece.part.path, layer)
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from headstart.files import replaced, writable_folder
-from headstart.models.catalogue import FULL_NAME, ModelName
+from headstart.models.model_catalogue import FULL_NAME, ModelName
 from headstart.models.weight_files import WEIGHTS, write_weights
 from headstart.spec import Model, Result
 

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from headstart.errors import WeightsError
-from headstart.models.checkpoint import (
+from headstart.models.checkpoint_search import (
     COUNTERS,
-    Candidate,
+    NetworkMatch,
     Purpose,
     candidates,
     choose,
@@ -123,7 +123,7 @@ def load_state(
 
 def _found(
     tensors: "Tensors", containers: dict[str, int], module: "nn.Module", purpose: Purpose
-) -> "tuple[list[Candidate], dict[str, torch.Tensor]]":
+) -> "tuple[list[NetworkMatch], dict[str, torch.Tensor]]":
     """Find where the network is whole, or else the one place that comes nearest; what it needs."""
     found = candidates(tensors, containers, module, purpose)
     required = required_tensors(module, purpose)
@@ -131,11 +131,11 @@ def _found(
     found = [_without_stretched(one, required) for one in found]
     whole = [one for one in found if one.fits == len(required)]
     # All of it is the place that comes nearest where no other does, for the message.
-    everything = Candidate("", tensors, tensors, fit(tensors, required), renamed=False)
+    everything = NetworkMatch("", tensors, tensors, fit(tensors, required), renamed=False)
     return whole or [max(found, key=lambda one: one.fits, default=everything)], required
 
 
-def _without_stretched(one: Candidate, required: "Tensors") -> Candidate:
+def _without_stretched(one: NetworkMatch, required: "Tensors") -> NetworkMatch:
     """Undo what a translation did to tensors of another size that are no position embeddings."""
     names = stretched(one.raw, one.state, required)
     state = {**one.state, **{n: one.raw[n] for n in names}}
@@ -143,7 +143,7 @@ def _without_stretched(one: Candidate, required: "Tensors") -> Candidate:
 
 
 def _check_size(
-    chosen: Candidate, required: "Tensors", purpose: Purpose, note: Callable[[str], None]
+    chosen: NetworkMatch, required: "Tensors", purpose: Purpose, note: Callable[[str], None]
 ) -> None:
     """Raise WeightsError where position embeddings are of another size than was asked for."""
     name = resampled(chosen.raw, chosen.state, required)
@@ -170,7 +170,7 @@ def _of_other_size(
 
 def _put_in(
     module: "nn.Module",
-    chosen: Candidate,
+    chosen: NetworkMatch,
     tensors: "Tensors",
     containers: dict[str, int],
     purpose: Purpose,
@@ -207,7 +207,7 @@ def _is_left_over(name: str, own: "Tensors") -> bool:
 
 
 def _note_ignored(
-    chosen: Candidate,
+    chosen: NetworkMatch,
     unexpected: list[str],
     tensors: "Tensors",
     containers: dict[str, int],
@@ -280,7 +280,7 @@ def _checked(name: str, tensor: "torch.Tensor", own: "torch.Tensor", where: str)
 
 
 def _misfit(
-    best: Candidate, required: "Tensors", tensors: "Tensors", purpose: Purpose
+    best: NetworkMatch, required: "Tensors", tensors: "Tensors", purpose: Purpose
 ) -> WeightsError:
     """State why a file does not fit: the cause where it is known, else the names."""
     own = required
@@ -337,7 +337,7 @@ def _misfit(
     )
 
 
-def _of_registers(best: Candidate, required: "Tensors", purpose: Purpose) -> WeightsError | None:
+def _of_registers(best: NetworkMatch, required: "Tensors", purpose: Purpose) -> WeightsError | None:
     """State so where only one of file and network has register tokens."""
     theirs = next((n for n in best.raw if REGISTERS.search(n)), None)
     ours = next((n for n in required if REGISTERS.search(n)), None)

@@ -18,7 +18,7 @@ from headstart.errors import StudyError, UnknownNameError
 from headstart.executors import executor_of
 from headstart.files import read_toml, storage_errors
 from headstart.functions import is_function
-from headstart.models.catalogue import FULL_NAME
+from headstart.models.model_catalogue import FULL_NAME
 from headstart.registry import METHODS
 from headstart.spec import Dataset, Model, Setting, Trial, digest
 from headstart.spec.dataset import SPLITS_BY_SEED

@@ -243,7 +243,7 @@ def tensor_names(name: str) -> set[str] | None:
 def _tensor_names(place: Path) -> set[str] | None:
     from safetensors import SafetensorError, safe_open
 
-    from headstart.models.checkpoint import list_tensors
+    from headstart.models.checkpoint_search import list_tensors
     from headstart.models.weight_files import read_weights
 
     try:

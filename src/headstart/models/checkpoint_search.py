@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "COUNTERS",
-    "Candidate",
+    "NetworkMatch",
     "Purpose",
     "candidates",
     "choose",
@@ -118,7 +118,7 @@ def without_wrappers(
     Parameters
     ----------
     tensors, containers
-        As `headstart.models.checkpoint.list_tensors` returns them; names of containers stay.
+        As `headstart.models.checkpoint_search.list_tensors` returns them; names of containers stay.
     """
     named: dict[str, torch.Tensor] = {}
     lengths: dict[str, int] = {}
@@ -138,7 +138,7 @@ def multiplied_out(
     Parameters
     ----------
     tensors, containers
-        As `headstart.models.checkpoint.list_tensors` returns them.
+        As `headstart.models.checkpoint_search.list_tensors` returns them.
 
     Returns
     -------
@@ -269,7 +269,7 @@ class Purpose:
 
 
 @dataclass(frozen=True)
-class Candidate:
+class NetworkMatch:
     """One place in a checkpoint where the network may be.
 
     Parameters
@@ -360,7 +360,7 @@ def fit(state: "Tensors", required: "Tensors") -> int:
 
 def candidates(
     tensors: "Tensors", containers: dict[str, int], module: "nn.Module", purpose: Purpose
-) -> list[Candidate]:
+) -> list[NetworkMatch]:
     """Find the places where the network is; where it is nowhere whole, those that come nearest.
 
     Parameters
@@ -377,7 +377,7 @@ def candidates(
 
 def _as_named(
     tensors: "Tensors", containers: dict[str, int], required: "Tensors"
-) -> Iterator[Candidate]:
+) -> Iterator[NetworkMatch]:
     """Find all prefixes under which a network is whole, by the names that it has."""
     votes: Counter[str] = Counter()
     for name, tensor in tensors.items():
@@ -392,7 +392,7 @@ def _as_named(
     for prefix, count in votes.items():
         if count == len(required):
             raw = _under(prefix, tensors, containers, required)
-            yield Candidate(prefix, raw, raw, count, renamed=False)
+            yield NetworkMatch(prefix, raw, raw, count, renamed=False)
 
 
 def _under(
@@ -417,23 +417,23 @@ def _as_translated(
     required: "Tensors",
     module: "nn.Module",
     purpose: Purpose,
-) -> list[Candidate]:
+) -> list[NetworkMatch]:
     """Try the names of other programs at each place that is large enough."""
     translations: list[Translate] = [purpose.translate] if purpose.translate else []
     translations += LAYOUTS
-    tried: list[Candidate] = []
+    tried: list[NetworkMatch] = []
     whole: list[str] = []
     for prefix in _places(tensors, containers, len(required)):
         # What is inside a place that is whole is a part of it.
         if any(prefix.startswith(outer) for outer in whole):
             continue
         raw = _under(prefix, tensors, containers)
-        options = [Candidate(prefix, raw, raw, fit(raw, required), renamed=False)]
+        options = [NetworkMatch(prefix, raw, raw, fit(raw, required), renamed=False)]
         for translate in translations:
             if (state := _translated(translate, raw, module)) is not None:
                 required = required_tensors(module, purpose)
                 renamed = state.keys() != raw.keys()
-                options.append(Candidate(prefix, raw, state, fit(state, required), renamed))
+                options.append(NetworkMatch(prefix, raw, state, fit(state, required), renamed))
                 if options[-1].fits == len(required):
                     break
         best = max(options, key=lambda option: option.fits)
@@ -490,7 +490,9 @@ def _ranks(prefixes: list[str]) -> list[int]:
     ]
 
 
-def choose(whole: list[Candidate], purpose: Purpose, note: Callable[[str], None]) -> Candidate:
+def choose(
+    whole: list[NetworkMatch], purpose: Purpose, note: Callable[[str], None]
+) -> NetworkMatch:
     """Choose among networks that are whole: the one that is named, or by the rule."""
     whole = _different(whole)
     labels = [label(one) for one in whole]
@@ -524,9 +526,9 @@ def choose(whole: list[Candidate], purpose: Purpose, note: Callable[[str], None]
     return best[0]
 
 
-def _different(whole: list[Candidate]) -> list[Candidate]:
+def _different(whole: list[NetworkMatch]) -> list[NetworkMatch]:
     """Leave out networks that are another one's tensors under a second name."""
-    kept: list[Candidate] = []
+    kept: list[NetworkMatch] = []
     ranks = _ranks([one.prefix for one in whole])
     order = sorted(range(len(whole)), key=lambda i: (ranks[i], len(whole[i].prefix)))
     for one in (whole[i] for i in order):
@@ -546,6 +548,6 @@ def _equal(one: "Tensors", other: "Tensors") -> bool:
         return False
 
 
-def label(one: Candidate) -> str:
+def label(one: NetworkMatch) -> str:
     """Return a prefix as it is shown, ``.`` for none."""
     return one.prefix.rstrip(".") or "."

@@ -99,7 +99,7 @@ def _fill(
     module: "nn.Module", model: Model, cache: Path, trust: bool, note: Callable[[str], None]
 ) -> bool:
     """Load the weights of a model into its module; whether the classifier came with them."""
-    from headstart.models.checkpoint import Purpose
+    from headstart.models.checkpoint_search import Purpose
     from headstart.models.state_dict import load_state
     from headstart.models.weight_files import read_weights
 

@@ -10,14 +10,14 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from headstart.errors import UnknownNameError
-from headstart.models.sources.timm import Timm
+from headstart.models.sources.timm_networks import Timm
 from headstart.spec import Model
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
 
-__all__ = ["Embedded", "rename"]
+__all__ = ["EmbeddedNetworks", "rename"]
 
 OUTSIDE_BLOCKS = {
     "_conv_stem": "conv_stem",
@@ -43,7 +43,7 @@ IN_BLOCKS = {
 }
 
 
-class Embedded(Timm):
+class EmbeddedNetworks(Timm):
     """Networks of timm whose weights come as packages; all of them are in the catalogue."""
 
     name = "embedded"

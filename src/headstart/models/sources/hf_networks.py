@@ -16,7 +16,7 @@ from headstart.models.model_source import Head, ModelSource, Part, counted, inst
 from headstart.models.sources import hf_preprocessing, hf_repository
 from headstart.models.sources.hf_preprocessing import PROCESSOR, Preprocessing
 from headstart.models.sources.hf_repository import CONFIG
-from headstart.models.sources.timm import Timm, create, with_classifier
+from headstart.models.sources.timm_networks import Timm, create, with_classifier
 from headstart.spec import Model, digest
 
 if TYPE_CHECKING:
