@@ -190,7 +190,7 @@ def ablate(
     if not done:
         return Ablation((), failures, None)
     transfer = study.model_copy(update={"models": tuple(each.name for each in done)})
-    where = {"device": context.device, "reporter": context.reporter, "trust": context.trust}
+    where: Any = {"device": context.device, "reporter": context.reporter, "trust": context.trust}
     run = transfer.run(store, **where, workers=workers, executor=executor)
     return Ablation(done, failures, run)
 
