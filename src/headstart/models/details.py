@@ -64,7 +64,7 @@ def model_details(model: Model, cache: Path | None = None) -> dict[str, Any]:
 
 
 def remarks(model: Model) -> list[str]:
-    """State in a line each what was understood or assumed of a network; most need none."""
+    """Return one line for each assumption about a network; most need none."""
     return [
         f"'{model.name}': {text.format(model.tags[tag])}"
         for tag, text in REMARKS.items()

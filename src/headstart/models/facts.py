@@ -81,7 +81,7 @@ def _cached(request: dict[str, Any], ask: Callable[[], Model], cache: Path) -> M
     try:
         return Model.model_validate_json(place.read_bytes())
     except (FileNotFoundError, ValidationError):
-        # Absent, or of another release of headstart: asked anew.
+        # Absent, or of another release of headstart.
         model = ask()
     with storage_errors(place):
         place.parent.mkdir(parents=True, exist_ok=True)
@@ -93,7 +93,7 @@ def _cached(request: dict[str, Any], ask: Callable[[], Model], cache: Path) -> M
 def record_upstream(model: Model, value: float, n: int, cache: Path) -> None:
     """Keep that a network classified this proportion of `n` upstream images rightly.
 
-    Of several measurements the last one counts.
+    The last of several measurements counts.
 
     Raises
     ------

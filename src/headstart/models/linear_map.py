@@ -28,7 +28,7 @@ __all__ = [
     "tensors_as_built",
 ]
 
-# Of a fresh classifier on a backbone that has none.
+# Number of classes of a fresh classifier on a backbone that has none.
 CLASSES = 1000
 
 Layer = nn.Linear | nn.Conv2d
@@ -37,7 +37,7 @@ Norm = nn.modules.batchnorm._BatchNorm
 
 @dataclass(frozen=True)
 class Piece:
-    """What a layer that was taken out has to be given to classify as the linear map does.
+    """How to restore a layer that was removed, so that it classifies as the linear map does.
 
     Parameters
     ----------
@@ -46,11 +46,11 @@ class Piece:
     first, last
         Its columns of the map.
     scale
-        Of its weights; its bias is the map's.
+        Factor of its weights; its bias is the map's.
     n_dims
-        Of its weights: 4 of a convolution's.
+        Number of dimensions of its weights: 4 for a convolution.
     eps
-        Of its batch norm.
+        Epsilon of its batch norm.
     """
 
     part: Part
@@ -74,12 +74,12 @@ class PadFeatures(nn.Module):
 
 
 class Tap(nn.Module):
-    """Keeps what a classifier is given, where a network does more with its logits than return them.
+    """Keep the input of a classifier, where a network does more with its logits than return them.
 
     Parameters
     ----------
     n_outputs
-        Of the classifier, whose place it takes: what comes behind goes on with zeros.
+        Outputs of the classifier that it replaces: later layers get zeros.
     """
 
     def __init__(self, n_outputs: int) -> None:
@@ -95,7 +95,7 @@ class Tap(nn.Module):
         return values.new_zeros(shape)
 
     def give(self) -> torch.Tensor:
-        """Return what the classifier was given in the last pass, (n, d), and forget it."""
+        """Return the classifier's input in the last pass, (n, d), and drop it."""
         assert self.input is not None  # noqa: S101 - the network has run
         values, self.input = self.input, None
         return one_vector(values)
@@ -109,7 +109,7 @@ class WithClassifier(nn.Module):
     backbone
         (n, 3, height, width) -> (n, width), or maps (n, width, height, width), which are averaged.
     width
-        Of its features.
+        Width of its features.
     """
 
     def __init__(self, backbone: nn.Module, width: int) -> None:
@@ -146,7 +146,7 @@ def one_vector(values: torch.Tensor) -> torch.Tensor:
     Raises
     ------
     ValueError
-        Of any other shape, such as tokens: which of them is the feature is not known.
+        It has another shape, such as tokens: which of them is the feature is not known.
     """
     if values.ndim not in (2, 4):
         raise ValueError(f"expected (n, d) or (n, d, height, width), found {tuple(values.shape)}")
@@ -205,7 +205,7 @@ def take_out(backbone: nn.Module, head: Head) -> tuple[nn.Linear, tuple[Piece, .
 
 
 def tensors_as_built(classifier: nn.Linear, pieces: tuple[Piece, ...]) -> dict[str, torch.Tensor]:
-    """Return the library's layers tensors with which they classify as the linear layer does.
+    """Return tensors with which the library's layers classify as the linear layer does.
 
     Parts that share a vector get the same weights, and batch norms that were folded are identities.
     """
@@ -224,7 +224,7 @@ def tensors_as_built(classifier: nn.Linear, pieces: tuple[Piece, ...]) -> dict[s
 
 
 def resize(module: nn.Module, head: Head, state: Mapping[str, torch.Tensor]) -> None:
-    """Return the layers of a network's classifier as many classes, and a bias, as a state has."""
+    """Resize the classifier to the classes of a state dict, with a bias if that has one."""
     for part in head.parts:
         old, weight = module.get_submodule(part.path), state.get(f"{part.path}.weight")
         if not is_linear(old) or weight is None or weight.shape[1:] != old.weight.shape[1:]:

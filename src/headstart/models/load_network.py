@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["auxiliary_weight", "load"]
 
-# What was said of files of weights in this process.
+# Lines about files of weights that were reported in this process.
 _noted: set[tuple[str, str]] = set()
 
 
@@ -47,7 +47,7 @@ def load(
     trust
         Whether a pickle that holds more than tensors may be executed.
     note
-        Told, in one line each, what of a file of weights was taken and what was ignored.
+        Called with one line each on what of a file of weights was used and what was ignored.
 
     Raises
     ------
@@ -122,7 +122,7 @@ def _fill(
 
 
 def _once(file: Path, line: str, note: Callable[[str], None]) -> None:
-    """State something of a file once per process: fine-tuning loads it for each candidate."""
+    """Report a line about a file once per process: fine-tuning loads it for each candidate."""
     if (str(file), line) not in _noted:
         _noted.add((str(file), line))
         note(line)

@@ -71,7 +71,7 @@ OPTIONS: Mapping[str, str] = {
 
 CHANNELS = 3
 
-# Of a side: larger ones are mistakes, and would take all memory.
+# Largest side in pixels: larger ones are mistakes, and would take all memory.
 MOST_PIXELS = 4096
 
 SEEDS = 2**63
@@ -287,7 +287,7 @@ def _find(model_name: ModelName, cache: Path | None) -> Model:
 
 
 def _unknown(name: str) -> UnknownNameError:
-    """Name the nearest models: the catalogue's, and those of libraries that lack their prefix."""
+    """Return the error that suggests the nearest names, also with a library's prefix."""
     libraries = [source for source in SOURCES if source not in ("embedded", "function")]
     named = [f"{source}:NAME" for source in (*libraries, pretrained.SCHEME)]
     stem = name.partition("?")[0].lower().replace("-", "_")
@@ -438,7 +438,7 @@ def _with_options(model: Model, model_name: ModelName, cache: Path | None) -> Mo
 
 
 def _resized(model: Model, options: dict[str, str]) -> dict[str, Any]:
-    """Return what changes with the size of the input: its own weights' accuracy, too."""
+    """Return the fields that change with the input size; the weights' accuracy is one."""
     changes: dict[str, Any] = {"input_size": options["size"]}
     if "weights" not in options and options["size"].isdigit():
         at_size = source_of(model.source).upstream_at(model, int(options["size"]))

@@ -1,4 +1,4 @@
-"""What one library of networks has to say: one small protocol for all.
+"""The protocol of a library of networks, and how it names classifiers.
 
 A classifier is a linear layer, or layers that compute a linear map together. `Head` names them;
 `headstart.models.linear_map` makes one linear layer of them. A package brings another library by an
@@ -42,7 +42,7 @@ class Part:
     Parameters
     ----------
     path
-        Of a linear layer or a 1x1 convolution, among the submodules.
+        Path of a linear layer or a 1x1 convolution, among the submodules.
     norm
         Path of a batch norm that only this layer is behind; empty if there is none.
     takes
@@ -150,7 +150,7 @@ class ModelSource(ABC):
 
     @abstractmethod
     def head(self, module: "nn.Module", size: int | None = None) -> Head:
-        """State where the classifier is, found by the library's own means.
+        """Locate the classifier by the library's own means.
 
         Where a model names its head, this is not asked. `size` is that of the input, where it is
         known and the classifier can only be found by running the network.
@@ -182,7 +182,7 @@ class ModelSource(ABC):
         state: "Mapping[str, torch.Tensor]",
         module: "nn.Module",  # noqa: ARG002
     ) -> "dict[str, torch.Tensor]":
-        """Bring published weights under the names that the module has."""
+        """Rename published weights to the names that the module has."""
         return dict(state)
 
     def carries_weights(self, model: Model) -> bool:  # noqa: ARG002
@@ -208,7 +208,7 @@ class ModelSource(ABC):
         return version(self.package) if self.package else ""
 
     def revision(self, name: str) -> str:  # noqa: ARG002
-        """State what the facts of a network depend on: they are kept until it changes."""
+        """Return what the facts of a network depend on: they are cached until it changes."""
         return self.version()
 
     def require(self) -> None:

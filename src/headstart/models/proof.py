@@ -31,17 +31,18 @@ IMAGES = 2
 # Layers that are remembered: a classifier is among the last to run, and maps take memory.
 REMEMBERED = 32
 
-# Of the largest value: sums in another order differ by less, another layer by far more.
+# Relative to the largest value: sums in another order differ by less, another layer by far more.
 TOLERANCE = 1e-3
 
-# Of the largest value, of a product in float32; two numbers are nearly always multiples.
+# Rounding of a float32 product, relative to the largest value. Two numbers are nearly always
+# multiples of each other, so that more are needed.
 ROUNDING = 2e-6
 
 LEAST_VALUES = 3
-# Of float32 sums in another order, relative to the largest feature.
+# Largest difference between two runs, relative to the largest feature: float32 rounding.
 REPEAT_TOLERANCE = 1e-4
-# Of features whose image is beside another one. Batches of one size are computed alike; networks
-# that mix a little of their batch on purpose (SCNet) differ by less.
+# Largest difference between two batches, relative to the largest feature. Batches of one size are
+# computed alike; networks that mix a little of their batch on purpose (SCNet) differ by less.
 BATCH_TOLERANCE = 1e-2
 
 # What networks do to their logits at the end. None of it changes what the classifier is given.
@@ -64,9 +65,9 @@ class Forward:
     answer
         Its main answer: logits, or features of a backbone.
     inputs, outputs
-        Of the linear layers and 1x1 convolutions that ran last, by path, in the order of running;
-        of one that runs several times those of the last time. Vectors (n, d), or maps (n, d,
-        height, width), which the tokens and places of a linear layer become.
+        Inputs and outputs of the last linear layers and 1x1 convolutions that ran, by path, in the
+        order of running. A layer that runs several times has those of the last time. They are
+        vectors (n, d), or maps (n, d, height, width), also for tokens.
     """
 
     answer: torch.Tensor
@@ -87,9 +88,9 @@ def forward(module: nn.Module, size: int, name: str) -> Forward:
     module
         (n, 3, size, size) -> logits or features. Its mode is left as it was.
     size
-        Of the images, in pixels.
+        Side of the images in pixels.
     name
-        Of the model, for the error.
+        Name of the model, for error messages.
 
     Raises
     ------
@@ -230,7 +231,7 @@ def _joined(run: Forward, answer: torch.Tensor) -> list[str]:
 
 
 def _channels_first(layer: nn.Module, values: torch.Tensor) -> torch.Tensor:
-    """Bring what a linear layer takes and gives of each token or place, (n, ..., d), to a map."""
+    """Turn a linear layer's input or output per token, (n, ..., d), into a map (n, d, m, 1)."""
     if not isinstance(layer, nn.Linear) or values.ndim < 3:
         return values
     return values.flatten(1, -2).transpose(1, 2).unsqueeze(-1)
@@ -277,7 +278,7 @@ def prove(module: nn.Module, head: Head, auxiliary: tuple[str, ...], model: Mode
     module
         As the library builds it, with its weights. It is changed.
     head, auxiliary
-        As of `Network`. A head that is not `exact` need not give the logits.
+        As in `Network`. A head that is not `exact` need not give the logits.
     model
         What it is: the size of its input, and whether the user chose the head.
 
@@ -316,7 +317,7 @@ class _Proof:
     exact: bool
 
 
-# By what decides a network's features: every trial loads its network anew.
+# Results by what decides a network's features: every trial loads its network again.
 _proven: dict[str, _Proof] = {}
 
 
@@ -384,7 +385,7 @@ def _check_repeatable(
     if max(differ, changed) <= REPEAT_TOLERANCE * scale:
         return
     if differ <= REPEAT_TOLERANCE * scale:
-        # Of the batch, or random in the same way for all of it: only a second run tells.
+        # It depends on the batch, or is random alike for all of it: a second run shows which.
         differ = _difference(first, network.penultimate(beside.clone()))
     if differ > REPEAT_TOLERANCE * scale:
         part = _random_part(network, images)

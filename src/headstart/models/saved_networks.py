@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["KEY_DIGITS", "keep", "settle"]
 
 CONFIG, CARD = "config.json", "README.md"
-# Of a trial's key, in the name of its folder.
+# Digits of a trial's key in the name of its folder.
 KEY_DIGITS = 12
 # Behind the name of a folder, until the trial's result is stored.
 PROVISIONAL = ".partial"
@@ -29,10 +29,10 @@ SHOWN_CLASSES = 100
 
 
 def keep(network: "Network", result: Result, folder: Path) -> Path:
-    """Write a network with the classifier that a trial gave it; give its folder.
+    """Write a network with the classifier that a trial fitted; return its folder.
 
     Each file is written whole or not at all, the card last: a folder with a card is complete. Its
-    name ends with ``.partial`` until `settle` learns that the result of the trial is stored.
+    name ends with ``.partial`` until `settle` is called, after the trial's result is stored.
 
     Parameters
     ----------
@@ -58,7 +58,7 @@ def keep(network: "Network", result: Result, folder: Path) -> Path:
 
 
 def settle(key: str, folder: Path) -> None:
-    """Return a network its name, now that the result of its trial is stored; nothing if it has it.
+    """Rename a network's folder to its final name, after the result of its trial is stored.
 
     Whatever moment a run ends at, a stored result has its network, under one name or the other, and
     a folder without ``.partial`` has its result.
@@ -67,7 +67,7 @@ def settle(key: str, folder: Path) -> None:
     if not (provisional / CARD).exists():
         return
     place = folder / key[:KEY_DIGITS]
-    # Of the same trial in another store.
+    # One of the same trial in another store.
     shutil.rmtree(place, ignore_errors=True)
     provisional.rename(place)
 
@@ -77,7 +77,7 @@ def _provisional(key: str, folder: Path) -> Path:
 
 
 def load_name(model: Model) -> str:
-    """Name the network for `models.find`, with FOLDER for where its folder is."""
+    """Return the network's name for `models.find`, with FOLDER for its folder."""
     model_name = ModelName.parse(model.tags.get(FULL_NAME, model.name))
     arch = model_name.options.get("arch", model_name.stem)
     lasting = {name: model_name.options[name] for name in LASTING if name in model_name.options}
@@ -87,7 +87,7 @@ def load_name(model: Model) -> str:
 
 
 def _config(result: Result) -> dict[str, Any]:
-    """State what the network is and what it takes, for programs."""
+    """Return what the network is and what input it takes, as JSON."""
     trial, model = result.trial, result.trial.model
     chosen = result.selection.chosen if result.selection else {}
     # Full or central, or how features were made.

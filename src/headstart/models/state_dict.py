@@ -54,7 +54,7 @@ QUANTISED = re.compile(
 # What profilers (thop, ptflops) leave in every part of a network.
 PROFILED = ("total_ops", "total_params", "__flops__", "__params__")
 
-# Of low-rank adapters, which are added to weights that do without them.
+# Tensors of low-rank adapters, which are added to the weights of a base network.
 ADAPTER = re.compile(r"(^|\.)(lora_\w+|base_layer|ia3_l|vera_lambda_[bd]|hada_w1_a|lokr_w1)(\.|$)")
 
 SHOWN = 4
@@ -68,8 +68,8 @@ def load_state(
 ) -> bool:
     """Load the tensors of a checkpoint into a network.
 
-    A classifier that is lacking or other-sized stays as it is; where all names are the network's
-    own, its classifier is made as wide as the file's.
+    A classifier that is missing or has another size keeps its weights. Where all names are the
+    network's own, its classifier gets as many outputs as the file's.
 
     Parameters
     ----------
@@ -78,7 +78,7 @@ def load_state(
     content
         What the file holds: tensors in mappings and lists of any depth.
     note
-        Told, in one line each, which of several networks was taken and what was ignored.
+        Called with one line each on which of several networks was taken and what was ignored.
 
     Returns
     -------
@@ -214,7 +214,7 @@ def _note_ignored(
     purpose: Purpose,
     note: Callable[[str], None],
 ) -> None:
-    """State what was ignored: left over inside, and what lies beside it in the same container."""
+    """Report ignored tensors: left over inside, and beside it in the same container."""
     inner = {f"{chosen.prefix}{n}" for n in chosen.raw}
     outer = max((containers[n] for n in inner), default=0)
     around = next(iter(inner))[:outer] if inner else ""
@@ -282,7 +282,7 @@ def _checked(name: str, tensor: "torch.Tensor", own: "torch.Tensor", where: str)
 def _misfit(
     best: NetworkMatch, required: "Tensors", tensors: "Tensors", purpose: Purpose
 ) -> WeightsError:
-    """State why a file does not fit: the cause where it is known, else the names."""
+    """Return the error for a file that does not fit: its cause if known, else the names."""
     own = required
     state = best.state
     packed = next((n for n, t in tensors.items() if t.is_quantized or QUANTISED.search(n)), None)
@@ -338,7 +338,7 @@ def _misfit(
 
 
 def _of_registers(best: NetworkMatch, required: "Tensors", purpose: Purpose) -> WeightsError | None:
-    """State so where only one of file and network has register tokens."""
+    """Return the error if only the file or only the network has register tokens."""
     theirs = next((n for n in best.raw if REGISTERS.search(n)), None)
     ours = next((n for n in required if REGISTERS.search(n)), None)
     if (theirs is None) == (ours is None):
@@ -457,8 +457,8 @@ def size_for(raw: "Tensors", required: "Tensors", size: int) -> int | None:
 def _side(name: str, tensor: "torch.Tensor") -> int | None:
     """Return how many places a side has, from the shape of position embeddings.
 
-    Of (1, n, d) or (n, d) with a few tokens before the places; of maps (1, h, w, d); of biases by
-    distance, (2 h - 1)^2 of them and a few of tokens, where h is the side of a window.
+    Shapes are (1, n, d) or (n, d) with a few tokens before the places, (1, h, w, d) for maps, and
+    ((2 h - 1)^2 + a few, heads) for biases by distance, where h is the side of a window.
     """
     shape = tuple(tensor.shape)
     if name.endswith("table"):

@@ -301,7 +301,7 @@ def _read_shards(index: Path, read: Callable[[Path], Any]) -> "dict[str, torch.T
             listed = ", ".join(sorted(wrong)[:SHOWN])
             raise WeightsError(
                 f"{shard} does not hold the tensors that {index.name} says it does: {len(wrong)} "
-                f"are in one of them alone ({listed}): fetch both anew",
+                f"are in one of them alone ({listed}): download both again",
                 code="weights.damaged",
                 file=str(shard),
                 names=sorted(wrong),

@@ -202,7 +202,7 @@ def damaged(file: Path, what: str) -> WeightsError:
 
 
 def _unknown(file: Path, head: bytes, size: int) -> WeightsError:
-    """State what a file is that has no signature of weights."""
+    """Return the error for a file without a known signature."""
     for pattern, kind, what in ENDINGS:
         if re.search(pattern, file.name.lower()):
             return _refused(file, kind, what, CONVERT)

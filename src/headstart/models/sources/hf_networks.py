@@ -51,7 +51,7 @@ NOT_OF_A_FILE = frozenset(
      "scriptable", "exportable", "no_jit")
 )  # fmt: skip
 FLOAT32_BYTES = 4
-# A revision of how repositories are read: facts that were kept by an earlier one are read anew.
+# A revision of how repositories are read: facts that were kept by an earlier one are read again.
 READING = 2
 
 
@@ -188,7 +188,7 @@ def _check_memory(model: Model) -> None:
 
 @contextmanager
 def _one_line(name: str) -> Iterator[None]:
-    """Have what the libraries raise and warn of become one line of ours."""
+    """Turn the libraries' errors into one line, and silence their warnings."""
     import warnings
 
     with warnings.catch_warnings(), _quiet():
@@ -437,7 +437,7 @@ def _width(module: Any, config: Any) -> int:
 
 
 def _adapted(module: "nn.Module", config: dict[str, Any], *, bgr: bool) -> "nn.Module":
-    """Have a network given the channels that it takes, and other sizes where it can."""
+    """Attach the hook that adapts images to the network's channels and size, if it needs one."""
     from headstart.models.sources.hf_backbone import InputHook
 
     if "architecture" in config:
@@ -462,7 +462,7 @@ def _interpolates(module: Any) -> bool:
 
 
 def _marks(module: "nn.Module", prepared: Preprocessing) -> list[str]:
-    """State what of a network's numbers is other than in releases before 0.5."""
+    """Return what changes a network's features relative to releases before 0.5."""
     from headstart.models.sources.hf_backbone import Pooled
 
     marks = ["bgr"] if prepared.bgr else []
@@ -489,7 +489,7 @@ def _marked_pooler(config: dict[str, Any], marks: list[str]) -> bool:
 def _remarks(
     name: str, config: dict[str, Any], module: "nn.Module", prepared: Preprocessing
 ) -> dict[str, str]:
-    """State what was understood of a repository, and what had to be assumed."""
+    """Return tags: how a repository was read, and what had to be assumed."""
     from headstart.models.sources.hf_backbone import Pooled
 
     tags = {"channels": "BGR"} if prepared.bgr else {}
@@ -520,7 +520,7 @@ def _is_timm(module: "nn.Module") -> bool:
 
 
 def _renamed(state: "Mapping[str, torch.Tensor]", module: Any) -> "dict[str, torch.Tensor]":
-    """Bring published weights under today's names by transformers' own loading.
+    """Rename published weights by transformers' own loading.
 
     What it finds missing stays missing, what has another shape keeps it, so that `load_state`
     judges; what belongs to another head than this network has is left out.
@@ -545,7 +545,7 @@ def _renamed(state: "Mapping[str, torch.Tensor]", module: Any) -> "dict[str, tor
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep transformers from telling at length what is said here in one line."""
+    """Silence transformers' logging and progress bars."""
     if not installed("transformers"):
         yield
         return
@@ -563,7 +563,7 @@ def _quiet() -> Iterator[None]:
 
 
 def _preprocessing(name: str, config: dict[str, Any]) -> Preprocessing:
-    """Read how the weights want their images: timm's own words, or transformers'."""
+    """Read the preprocessing from timm's or transformers' configuration."""
     if "architecture" in config:
         found = hf_preprocessing.of_timm(config)
         return found.grey if _timm_channels(config) == 1 else found

@@ -49,9 +49,9 @@ class Preprocessing:
     input_size
         Pixels of the square that the network takes.
     interpolation
-        Of resizing.
+        Filter for resizing.
     mean, std
-        Of red, green and blue, for pixels in [0, 1].
+        Mean and standard deviation of red, green and blue, for pixels in [0, 1].
     bgr
         Whether the network takes blue first.
     note

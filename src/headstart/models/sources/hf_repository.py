@@ -104,7 +104,7 @@ def read_json(name: str, file: str) -> dict[str, Any] | None:
         if text.startswith(b"version https://git-lfs"):
             what = "is a Git LFS pointer, not the file that it stands for: run git lfs pull"
         elif text.lstrip().lower().startswith((b"<!doctype", b"<html")):
-            what = "is an HTML page, not the file itself: download it anew"
+            what = "is an HTML page, not the file itself: download it again"
         raise ModelError(f"{place} {what}", code="model.config_not_json") from error
     if not isinstance(value, dict):
         raise ModelError(
@@ -189,7 +189,7 @@ def names(name: str) -> set[str]:
 
 
 def weights_of(name: str) -> Weights:
-    """State where a repository's weights are, and their digest if they are in a folder."""
+    """Return the location of a repository's weights, and their digest if they are in a folder."""
     folder = folder_of(name)
     if folder is None:
         return Weights(locator=f"hf:{name}")
@@ -211,7 +211,7 @@ def has_weights(name: str) -> bool:
 
 
 def kind_of(files: set[str]) -> str:
-    """State what a repository holds in place of weights that can be read; empty if unknown."""
+    """Describe what a repository holds in place of weights that can be read; "" if unknown."""
     for part, what in OTHERS:
         if found := next((f for f in sorted(files) if part in f and not f.startswith(STATE)), None):
             return f"{found} is {what}"
@@ -302,7 +302,7 @@ def fetch_weights(repository: str) -> Path:
         if name in names:
             place = download(repository, name)
             for shard in shards(place) if is_index(place) else ():
-                # Of the index's commit, in whose folder it lies: the branch may have moved on.
+                # At the index's commit, the name of its folder: the branch may have moved on.
                 download(repository, shard, commit=place.parent.name)
             return place
     if kind := kind_of(names):

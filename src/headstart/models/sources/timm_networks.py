@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Timm", "create", "timm_upstream", "with_classifier"]
 
-# Of a classifier for a backbone that is published without one.
+# Number of classes of a fresh classifier on a backbone that is published without one.
 CLASSES = 1000
 
 # Two heads on two tokens (Touvron et al. 2021, section 4); all others with two have them on one
@@ -128,7 +128,7 @@ class Timm(ModelSource):
 
     @staticmethod
     def pooled(module: "nn.Module", pool: Pool | None) -> "nn.Module":
-        """Have a transformer make one feature of its tokens as asked, not its own way."""
+        """Set how a transformer pools its tokens to one feature; None leaves it as it is."""
         # A convolutional network pools by a module of that name.
         if pool and isinstance(getattr(module, "global_pool", None), str):
             setattr(module, "global_pool", POOLING[pool])  # noqa: B010
@@ -150,7 +150,7 @@ class Timm(ModelSource):
         if rename is None:
             return dict(state)
         with warnings.catch_warnings():
-            # Of torch to timm's authors: what comes out is tested.
+            # Torch warns timm's authors; the outcome is tested.
             warnings.simplefilter("ignore", UserWarning)
             # Weights that are timm's own already go through these filters unchanged.
             return dict(rename(dict(state), module))
@@ -251,7 +251,7 @@ def _interpolation(config: Any, name: str) -> Interpolation:
 
 
 def _weights(config: Any) -> Weights:
-    """State where timm's own configuration has the weights."""
+    """Return the location of the weights in timm's own configuration."""
     if config.hf_hub_id:
         return Weights(locator=f"hf:{config.hf_hub_id}")
     if config.url:
@@ -268,7 +268,7 @@ def _filter_of(module: "nn.Module") -> Any:
 
 
 def head_of(module: "nn.Module") -> Head:
-    """State where a network of timm has its classifier, as its `get_classifier` does."""
+    """Locate the classifier of a network of timm, as its `get_classifier` does."""
     if not hasattr(module, "get_classifier"):
         return Head()
     from torch import nn

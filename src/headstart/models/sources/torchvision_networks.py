@@ -25,7 +25,7 @@ __all__ = ["Torchvision"]
 
 # What torchvision's classifiers call their last part; within it the last linear layer classifies.
 HEADS = ("fc", "classifier", "heads", "head")
-# Of images, where no published weights say another.
+# Input size in pixels where no published weights have another.
 SIZE = 224
 # Position embeddings of vision transformers, which depend on it.
 # Auxiliary classifiers of GoogLeNet and of Inception v3, and the switch that uses them.
