@@ -32,12 +32,22 @@ __all__ = [
     "sha256_start",
     "split_names",
     "storage_errors",
+    "text_encoding",
     "unusable",
     "writable_folder",
 ]
 
 OPTION = re.compile(r"\?(?=[a-z_]+=)")
 SYNC_SECONDS = 5.0
+# The mark of UTF-32 begins as that of UTF-16.
+BYTE_ORDER_MARKS = (
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+# Of a text, in bytes, to find out how it is encoded.
+SAMPLE = 1 << 12
 # Not every system has all of them.
 FULL = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
 ABSENT = {errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG}
@@ -247,6 +257,28 @@ def replaced(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def text_encoding(start: bytes) -> str:
+    """Return the encoding of a text by how it starts.
+
+    UTF-16 and UTF-32 by their byte-order marks, UTF-16 without one by its zeros, else UTF-8, whose
+    mark is skipped.
+
+    Examples
+    --------
+    >>> [text_encoding("a,b".encode(name)) for name in ("utf-8", "utf-16", "utf-16-be")]
+    ['utf-8-sig', 'utf-16', 'utf-16-be']
+    """
+    for mark, encoding in BYTE_ORDER_MARKS:
+        if start.startswith(mark):
+            return encoding
+    sample = start[:SAMPLE]
+    even, odd = sample[::2].count(0), sample[1::2].count(0)
+    # One of the two bytes of most characters: half of all bytes are zeros, or some fewer.
+    if max(even, odd) > len(sample) // 8:
+        return "utf-16-be" if even > odd else "utf-16-le"
+    return "utf-8-sig"
+
+
 def read_toml(content: bytes, what: str, wrong: type[HeadstartError]) -> dict[str, Any]:
     """Read TOML: UTF-8 with or without a byte-order mark, or UTF-16 as some editors save it.
 
@@ -259,11 +291,7 @@ def read_toml(content: bytes, what: str, wrong: type[HeadstartError]) -> dict[st
     wrong
         Raised with the code ``toml.encoding`` or ``toml.syntax``; the line and column are named.
     """
-    encoding = "utf-8-sig"
-    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        encoding = "utf-16"
-    elif content[1:2] == b"\0" or content[:1] == b"\0":
-        encoding = "utf-16-le" if content[1:2] == b"\0" else "utf-16-be"
+    encoding = text_encoding(content)
     try:
         return tomllib.loads(content.decode(encoding))
     except UnicodeDecodeError as error:

@@ -26,7 +26,7 @@ from headstart.datasets.naming import (
     understood,
 )
 from headstart.errors import DatasetError
-from headstart.files import storage_errors
+from headstart.files import storage_errors, text_encoding
 
 __all__ = [
     "FLAGS",
@@ -50,13 +50,6 @@ SUFFIXES = (*SEPARATORS, PARQUET)
 SEPARATORS_TRIED = (",", "\t", ";", "|")
 # Of a file, to find out how it is written.
 HEAD = 1 << 16
-# The longest first: that of UTF-32 begins as that of UTF-16.
-MARKS = (
-    (b"\xff\xfe\x00\x00", "utf-32"),
-    (b"\x00\x00\xfe\xff", "utf-32"),
-    (b"\xff\xfe", "utf-16"),
-    (b"\xfe\xff", "utf-16"),
-)
 SHOWN = 20
 # What columns are called where the user names none, the most telling first.
 PATHS = (
@@ -253,7 +246,7 @@ class _Dialect:
 
 
 def _dialect(head: bytes, usual: str, known: frozenset[str]) -> _Dialect:
-    encoding = _encoding(head)
+    encoding = text_encoding(head)
     lines = head.decode(encoding, errors="replace").splitlines()
     # Spreadsheets name the separator in a line of its own: sep=;
     if lines and lines[0].lower().startswith("sep=") and len(lines[0]) == len("sep=") + 1:
@@ -277,17 +270,6 @@ def _cells(text: str, separator: str) -> tuple[str, ...]:
     except csv.Error:
         found = []
     return tuple(name.strip() for name in found)
-
-
-def _encoding(head: bytes) -> str:
-    for mark, encoding in MARKS:
-        if head.startswith(mark):
-            return encoding
-    if len(head) > 3 and b"\0" in head[:SHOWN]:
-        even, odd = head[:HEAD:2].count(0), head[1:HEAD:2].count(0)
-        if max(even, odd) > len(head) // 8:
-            return "utf-16-be" if even > odd else "utf-16-le"
-    return "utf-8-sig"
 
 
 def _kind(kind: Any) -> Kind:
