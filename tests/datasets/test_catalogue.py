@@ -179,7 +179,7 @@ def small_fashion_mnist(tmp_path, monkeypatch):
             (tmp_path / names).write_bytes(gzip.compress(head + bytes(labels)))
 
     yield write
-    datasets.loading._kept.cache_clear()
+    datasets.loading._load_cached.cache_clear()
 
 
 def test_other_content_under_fashion_mnists_name_is_found(small_fashion_mnist, own_cache):

@@ -201,7 +201,7 @@ def test_progress_is_told(tmp_path):
 def test_an_interrupted_preparation_carries_on(tmp_path, monkeypatch, stop):
     monkeypatch.setattr(files, "SYNC_SECONDS", 0.0)
     # A look at a few images beforehand estimates the space: not at this one.
-    monkeypatch.setattr("headstart.datasets.image_cache._bytes_of", lambda *_: 0)
+    monkeypatch.setattr("headstart.datasets.image_cache._estimate_bytes", lambda *_: 0)
     images, forms = grey_images(), tmp_path / "forms"
     with pytest.raises(StopError):
         prepare_images(Counting(images, stop), RECIPE, forms, ProgressReporter())
@@ -366,7 +366,7 @@ def test_damage_that_left_no_trace_is_found_by_reading_through(tmp_path):
 
 def test_damage_in_the_part_that_is_done_is_found_before_going_on(tmp_path, monkeypatch):
     monkeypatch.setattr(files, "SYNC_SECONDS", 0.0)
-    monkeypatch.setattr("headstart.datasets.image_cache._bytes_of", lambda *_: 0)
+    monkeypatch.setattr("headstart.datasets.image_cache._estimate_bytes", lambda *_: 0)
     images = grey_images()
     with pytest.raises(StopError):
         prepare_images(Counting(images, 100), RECIPE, tmp_path, ProgressReporter())

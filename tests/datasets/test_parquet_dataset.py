@@ -88,7 +88,7 @@ def test_splits_that_are_named_otherwise_are_chosen():
     names = [f"data/{split}-00000-of-00001.parquet" for split in ("trainval", "eval", "extra")]
     found = parts_of(names, Choice(), "hf:a/b")
     assert found.files == {"train": [names[0]], "test": [names[1]]}
-    assert found.understood == "trainval (as train), eval (as test); not used: extra"
+    assert found.parts_note == "trainval (as train), eval (as test); not used: extra"
     for some in (["data/train.parquet", names[2]], [names[0], names[2]]):
         with pytest.raises(DatasetError) as error:
             parts_of(some, Choice(), "hf:a/b")
@@ -122,7 +122,7 @@ def test_a_split_is_the_whole_name_before_the_number(layout):
     assert set(error.value.values["found"]) == set(OWN)
     found = parts_of(names, Choice(parts={"train": "train", "test": "test_ood"}), "hf:a/b")
     assert found.files == {"train": [names[0]], "test": [names[3]]}
-    assert found.understood == "train, test_ood (as test); not used: test_id, train_noisy"
+    assert found.parts_note == "train, test_ood (as test); not used: test_id, train_noisy"
     whole = parts_of(names, Choice(parts={"train": "train+train_noisy", "test": "test_id"}), "")
     assert whole.files["train"] == names[:2]
 
@@ -146,7 +146,7 @@ def test_what_the_readme_declares_is_taken_where_names_do_not_tell(tmp_path):
     raw = read(tmp_path, chosen, "")
     assert [len(raw.parts[part]) for part in ("train", "test")] == [2, 2]
     assert raw.parts["test"].images.where(0).startswith("b.parquet")
-    assert raw.understood == "train, test_ood (as test)"
+    assert raw.parts_note == "train, test_ood (as test)"
     # What is not simple, or no YAML at all, declares nothing.
     for text in ("---\nconfigs: [1]\n---\n", "---\n: [\n---\n", declared.format("x", "none", "b")):
         readme.write_text(text)

@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from headstart.datasets.sources import SOURCES, located
+from headstart.datasets.sources import SOURCES, resolve_name
 from headstart.errors import HeadstartError
 
 N_TABLES, N_TREES, N_LISTS = 150, 120, 2000
@@ -46,7 +46,7 @@ def refusal(function, *arguments):
 
 def read(name):
     """Read a dataset as far as its parts."""
-    source, asked = located(name)
+    source, asked = resolve_name(name)
     raw = source.read(asked, None)
     # Of so few images it is mostly impossible.
     refusal(source.split, asked, raw)
@@ -165,5 +165,5 @@ def test_names_of_datasets(tmp_path, monkeypatch):
     pieces = (*CELLS, *OPTIONS, *(f"{name}:" for name in SOURCES), ".csv", "/", "..", "=", "&", "%")
     for _ in range(N_LISTS // 10):
         name = "".join(draw.choices(pieces, k=draw.randint(1, 4)))
-        _, error = refusal(located, name)
+        _, error = refusal(resolve_name, name)
         assert error is None or error.code

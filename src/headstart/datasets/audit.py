@@ -21,9 +21,9 @@ from headstart.datasets.loading import (
     read_dataset,
 )
 from headstart.datasets.manifest import PublishedFile, check_published_files
-from headstart.datasets.naming import alike_classes, listed
+from headstart.datasets.naming import alike_classes, join_names
 from headstart.datasets.samples import Span, UnsupportedSamplesError, range_of
-from headstart.datasets.sources import SOURCES, Source, located
+from headstart.datasets.sources import SOURCES, Source, resolve_name
 from headstart.datasets.sources.own_files import CONVERTIBLE
 from headstart.datasets.splits import ICLOUD, LOOSE, Split
 from headstart.errors import DatasetError
@@ -334,7 +334,7 @@ def verify(name: str, cache: Path, reporter: ProgressReporter) -> VerifiedDatase
         no error here.
     """
     clear_loaded()
-    source, dataset_ref = located(name, cache)
+    source, dataset_ref = resolve_name(name, cache)
     return verify_located(source, dataset_ref, cache, reporter)
 
 
@@ -431,7 +431,7 @@ def data_warnings(checked: VerifiedDataset) -> list[DataWarning]:
     warnings = [
         DataWarning(
             "missing-images",
-            f"{_counted(n, 'listed image' if part == 'all' else f'listed {part} image')} missing: "
+            f"{_count_of(n, 'listed image' if part == 'all' else f'listed {part} image')} missing: "
             "accuracies are not comparable with "
             "published ones",
         )
@@ -452,7 +452,9 @@ def data_warnings(checked: VerifiedDataset) -> list[DataWarning]:
         verb = "image has" if found.conflicts == 1 else "images have"
         text = f"{found.conflicts:,} duplicate {verb} conflicting labels"
         warnings.append(DataWarning("label-conflicts", text))
-    warnings += [DataWarning("similar-classes", text) for text in _doubtful(loaded.classes)]
+    warnings += [
+        DataWarning("similar-classes", text) for text in _suspicious_classes(loaded.classes)
+    ]
     if untested := _untested(loaded):
         names = ", ".join(f"'{name}'" for name in untested[:NAMED])
         more = f" and {len(untested) - NAMED:,} more" if len(untested) > NAMED else ""
@@ -482,7 +484,7 @@ def decoding_notes(checked: VerifiedDataset) -> Iterator[str]:
         yield f"images not converted, since torchvision does not: {parts}"
     if found.dark and viewer:
         yield (
-            f"{_counted(found.dark, '16-bit image')} nearly black (values up to "
+            f"{_count_of(found.dark, '16-bit image')} nearly black (values up to "
             f"{found.dark_high:,.0f} of 65,535): pass the largest as "
             f"?range=0..{found.dark_high:.0f}"
         )
@@ -496,7 +498,7 @@ def _skipped(left_out: Mapping[str, int]) -> Iterator[str]:
     """Yield which files are not read as images, one line each."""
     others = dict(left_out)
     if loose := others.pop(LOOSE, 0):
-        yield f"{_counted(loose, 'image')} skipped: in no class folder"
+        yield f"{_count_of(loose, 'image')} skipped: in no class folder"
     if others:
         images = sorted(CONVERTIBLE & others.keys())
         remedies = [f"convert {', '.join(images)} to JPEG or PNG"] if images else []
@@ -506,14 +508,14 @@ def _skipped(left_out: Mapping[str, int]) -> Iterator[str]:
         yield f"files skipped (unsupported extension): {_most_first(others)}{remedy}"
 
 
-def _doubtful(classes: Sequence[str]) -> Iterator[str]:
+def _suspicious_classes(classes: Sequence[str]) -> Iterator[str]:
     """Yield what in the names of classes may be a slip, one line each."""
     if alike := alike_classes(classes):
-        said = "; ".join(listed(names) for names in alike[:NAMED])
+        said = "; ".join(join_names(names) for names in alike[:NAMED])
         more = f" and {len(alike) - NAMED:,} more" if len(alike) > NAMED else ""
         yield f"classes whose names are nearly the same, and count as different: {said}{more}"
     if missing := [name for name in classes if name.casefold() in NO_VALUE]:
-        yield f"classes whose names may stand for a missing label: {listed(missing)}"
+        yield f"classes whose names may stand for a missing label: {join_names(missing)}"
 
 
 def _untested(loaded: LoadedDataset) -> list[str]:
@@ -525,7 +527,7 @@ def _untested(loaded: LoadedDataset) -> list[str]:
     return [name for name, n in zip(loaded.classes, counts.tolist(), strict=True) if not n]
 
 
-def _counted(n: int, noun: str) -> str:
+def _count_of(n: int, noun: str) -> str:
     return f"1 {noun} is" if n == 1 else f"{n:,} {noun}s are"
 
 

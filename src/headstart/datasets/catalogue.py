@@ -25,8 +25,8 @@ from headstart.datasets.sources import (
     Presence,
     Source,
     is_packaged,
-    located,
     names,
+    resolve_name,
     source_of,
 )
 from headstart.datasets.sources.study import adopt, place_of
@@ -44,7 +44,7 @@ __all__ = ["all_images", "describe", "fetch", "find", "is_packaged", "load", "na
 
 def describe(name: str) -> Description:
     """State what is known of a dataset without looking at it; errors as `find`."""
-    source, dataset_ref = located(name)
+    source, dataset_ref = resolve_name(name)
     return source.describe(dataset_ref)
 
 
@@ -98,11 +98,11 @@ def find(
     """
     cache, reporter = cache or default_cache(), reporter or ProgressReporter()
     clear_loaded()
-    source, dataset_ref = located(name, cache)
+    source, dataset_ref = resolve_name(name, cache)
     title, published = source.describe(dataset_ref).title, source.manifest(dataset_ref)
     if source.fetches and not (published or source.presence(dataset_ref, cache).present):
         source.fetch(dataset_ref, cache, reporter)
-        _, dataset_ref = located(name, cache)
+        _, dataset_ref = resolve_name(name, cache)
     dataset = Dataset(
         name=dataset_ref.titled(title),
         source=source.name,
@@ -287,7 +287,7 @@ def prepare_dataset(
         Not to be had; not what is published; images that do not do; no space.
     """
     clear_loaded()
-    source, dataset_ref = located(name, cache)
+    source, dataset_ref = resolve_name(name, cache)
     place = None
     if folder is not None:
         if "root" not in source.options or dataset_ref.stem not in source.names():
@@ -303,7 +303,7 @@ def prepare_dataset(
         )
     elif not source.presence(dataset_ref, cache).present:
         source.fetch(dataset_ref, cache, reporter)
-        _, dataset_ref = located(name, cache)
+        _, dataset_ref = resolve_name(name, cache)
     checked = verify_located(source, dataset_ref, cache, reporter)
     check_audit(checked.audit, checked.name, skip_broken)
     if place is not None:

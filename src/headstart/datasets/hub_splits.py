@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from headstart.datasets.archives.published import HubCopy
-from headstart.datasets.naming import listed, part_named, read_split_names, understood
+from headstart.datasets.naming import describe_parts, join_names, part_of_name, read_split_names
 from headstart.errors import DatasetError
 
 __all__ = ["README", "Choice", "HubParts", "parquet_names", "parts_of"]
@@ -61,7 +61,7 @@ class HubParts(NamedTuple):
     """The files of each part, and in words which splits were taken for what."""
 
     files: dict[str, list[str]]
-    understood: str
+    parts_note: str
 
 
 def parquet_names(folder: Path) -> list[str]:
@@ -124,7 +124,7 @@ def _parts(splits: Mapping[str, Sequence[str]], choice: Choice, title: str) -> H
     if "all" in chosen and chosen["all"] == [""]:
         return HubParts(files, "")
     unused = [split for split in splits if split not in used]
-    return HubParts(files, understood("", chosen, unused))
+    return HubParts(files, describe_parts("", chosen, unused))
 
 
 def _plain(splits: Mapping[str, Sequence[str]], title: str) -> dict[str, list[str]]:
@@ -134,7 +134,7 @@ def _plain(splits: Mapping[str, Sequence[str]], title: str) -> dict[str, list[st
     found = read_split_names(splits)
     if found.unclear or "train" not in found.parts or len(found.parts) == 1:
         raise DatasetError(
-            f"{title} has splits {listed(list(splits))}: say what they are for, as "
+            f"{title} has splits {join_names(list(splits))}: say what they are for, as "
             "?train=SPLIT&test=SPLIT (and validation=SPLIT; + joins several), or ?all=SPLIT to "
             "split it anew",
             code="dataset.split_unknown",
@@ -151,11 +151,11 @@ def _split_named(splits: Mapping[str, Sequence[str]], wanted: str, title: str) -
     """Find a split by its name, or by another word for it that only one split has."""
     if wanted in splits:
         return wanted
-    part = part_named(wanted)
-    alike = [split for split in splits if part is not None and part_named(split) == part]
+    part = part_of_name(wanted)
+    alike = [split for split in splits if part is not None and part_of_name(split) == part]
     if len(alike) != 1:
         raise DatasetError(
-            f"{title} has no split '{wanted}': it has {listed(list(splits))}",
+            f"{title} has no split '{wanted}': it has {join_names(list(splits))}",
             code="dataset.split_unknown",
             found=tuple(splits),
         )
@@ -182,7 +182,7 @@ def _of_config(names: Iterable[str], config: str, title: str) -> dict[str, str]:
         split = _split(path, numbered)
         # A folder of numbered files is a split, whatever it is called.
         own = folders[:-1] if folders and path.stem.isdigit() and split == folders[-1] else folders
-        said = [folder for folder in own if folder != "data" and not part_named(folder)]
+        said = [folder for folder in own if folder != "data" and not part_of_name(folder)]
         configs.setdefault("/".join(said), {})[str(path)] = split
     if not config and len(configs) == 1:
         return next(iter(configs.values()))
@@ -195,7 +195,7 @@ def _of_config(names: Iterable[str], config: str, title: str) -> dict[str, str]:
 
 def _no_config(configs: Iterable[str], config: str, title: str) -> DatasetError:
     return DatasetError(
-        f"{title} has no configuration '{config}': it has {listed(sorted(configs))}",
+        f"{title} has no configuration '{config}': it has {join_names(sorted(configs))}",
         code="dataset.config_unknown",
         found=tuple(configs),
     )
@@ -204,7 +204,7 @@ def _no_config(configs: Iterable[str], config: str, title: str) -> DatasetError:
 def _several_configs(configs: Iterable[str], title: str) -> DatasetError:
     return DatasetError(
         f"{title} has several configurations: choose one with ?config= of "
-        f"{listed(sorted(configs))}",
+        f"{join_names(sorted(configs))}",
         code="dataset.config_unknown",
         found=tuple(configs),
     )
@@ -254,7 +254,7 @@ def _split(path: PurePosixPath, numbered: Mapping[PurePosixPath, set[str]]) -> s
     found = read_split_names([stem])
     if found.parts or found.unclear:
         return stem
-    return next((folder for folder in reversed(folders) if part_named(folder)), "")
+    return next((folder for folder in reversed(folders) if part_of_name(folder)), "")
 
 
 def _declared(readme: Path, names: Sequence[str]) -> dict[str, dict[str, list[str]]]:

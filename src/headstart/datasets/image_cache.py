@@ -322,14 +322,14 @@ def read_state(
         card = _read_card(file)
         if card and whole and not card.complete:
             return None
-        state = _checked(place, card, thorough=thorough) if card else None
+        state = _verified(place, card, thorough=thorough) if card else None
         if state is None:
             reporter.note(f"prepared images {place} are damaged (checksum): preparing them again")
             file.unlink(missing_ok=True)
         return state
 
 
-def keep(place: Path, card: Card, shapes: Shapes) -> None:
+def _write_index(place: Path, card: Card, shapes: Shapes) -> None:
     """Write card and index for pixels that are safe on disk already."""
     card.n_done = len(shapes)
     card.n_bytes = int(shapes.prod(axis=1, dtype=np.int64).sum())
@@ -352,7 +352,7 @@ def _read_card(file: Path) -> Card | None:
         return None
 
 
-def _checked(place: Path, card: Card, *, thorough: bool) -> State | None:
+def _verified(place: Path, card: Card, *, thorough: bool) -> State | None:
     """Hold the files against the card; None if they are not what it says."""
     shapes = _read_shapes(place / INDEX, card)
     if shapes is None or not (place / PIXELS).exists():
@@ -488,7 +488,7 @@ def _extend(
     state = state or State(_new_card(images, recipe), np.empty((0, 3), np.int32))
     card = state.card
     rows = range(card.n_done, len(images))
-    check_free_space(place, _bytes_of(images, rows, recipe.side), "prepared images")
+    check_free_space(place, _estimate_bytes(images, rows, recipe.side), "prepared images")
     reporter.stage("preparing images", total=len(images), unit="images")
     reporter.advance(card.n_done)
 
@@ -512,7 +512,7 @@ def _sync(place: Path, card: Card, shapes: list[Shapes], out: Appender) -> None:
     """Make safe on disk what was written, then say so."""
     card.sha256 = out.sync()
     shapes[:] = [np.concatenate(shapes)]
-    keep(place, card, shapes[0])
+    _write_index(place, card, shapes[0])
 
 
 def _new_card(images: Decodable, recipe: PreparedForm) -> Card:
@@ -537,7 +537,7 @@ def _fitted(images: Decodable, rows: Sequence[int], side: int, *, skip_broken: b
     return _Part(b"".join(pixels), shapes, broken)
 
 
-def _bytes_of(images: Decodable, rows: range, side: int) -> int:
+def _estimate_bytes(images: Decodable, rows: range, side: int) -> int:
     """Estimate the bytes of some images from a few of them."""
     sizes = []
     for row in rows[:: max(1, len(rows) // SAMPLE)]:

@@ -13,7 +13,7 @@ from headstart.datasets.dataset_name import DatasetName
 from headstart.datasets.file_index import FileIndex
 from headstart.datasets.images import EncodedImages, FileImages
 from headstart.datasets.manifest import Manifest, check_manifest, make_manifest
-from headstart.datasets.naming import listed
+from headstart.datasets.naming import join_names
 from headstart.datasets.sources import SOURCES
 from headstart.datasets.splits import RawDataset, Split
 from headstart.errors import DatasetError, ManifestError
@@ -169,27 +169,29 @@ def _without_unused(raw: RawDataset, kind: LabelKind) -> RawDataset:
     }
     unused = [name for row, name in enumerate(raw.classes) if row not in set(used.tolist())]
     verb = "1 class has" if len(unused) == 1 else f"{len(unused):,} classes have"
-    note = f"left out, as {verb} no image: {listed(unused, quoted=False)}"
+    note = f"left out, as {verb} no image: {join_names(unused, quoted=False)}"
     classes = tuple(raw.classes[row] for row in used)
     return replace(raw, classes=classes, parts=parts, notes=(*raw.notes, note))
 
 
 # One dataset at a time is kept: a study goes through its datasets one by one.
 @lru_cache(maxsize=1)
-def _kept(source: str, dataset_ref: DatasetName, _revision: str, cache: Path) -> LoadedDataset:
+def _load_cached(
+    source: str, dataset_ref: DatasetName, _revision: str, cache: Path
+) -> LoadedDataset:
     return read_dataset(source, dataset_ref, cache)
 
 
 def clear_loaded() -> None:
     """Have datasets read anew: images may have other names by now, and the same content."""
-    _kept.cache_clear()
+    _load_cached.cache_clear()
     for source in SOURCES.values():
         source.forget()
 
 
 def loaded_dataset(dataset: Dataset, cache: Path) -> LoadedDataset:
     """Return a dataset that was found before; ManifestError if it is another by now."""
-    loaded = _kept(dataset.source, DatasetName.of(dataset), dataset.revision, cache)
+    loaded = _load_cached(dataset.source, DatasetName.of(dataset), dataset.revision, cache)
     if loaded.manifest.revision != dataset.revision:
         raise ManifestError(
             f"dataset '{dataset.name}' ({dataset.location}) changed while it was in use: run again",

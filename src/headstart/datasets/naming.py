@@ -17,15 +17,15 @@ __all__ = [
     "check_single",
     "check_texts",
     "column_key",
+    "describe_parts",
     "is_neutral",
-    "listed",
+    "join_names",
     "merged_spellings",
     "output_order",
-    "part_named",
+    "part_of_name",
     "read_split_names",
-    "shown",
+    "shorten",
     "sorted_classes",
-    "understood",
 ]
 
 PARTS = ("train", "validation", "test")
@@ -139,12 +139,12 @@ def read_split_names(names: Iterable[str]) -> SplitNames:
     )
 
 
-def part_named(name: str) -> str | None:
+def part_of_name(name: str) -> str | None:
     """Return the part that a name means by itself; None if it means none.
 
     Examples
     --------
-    >>> part_named("Val"), part_named("training_set"), part_named("cat")
+    >>> part_of_name("Val"), part_of_name("training_set"), part_of_name("cat")
     ('validation', 'train', None)
     """
     return next(iter(read_split_names([name]).parts), None)
@@ -196,7 +196,9 @@ def check_parts(found: Iterable[str], where: str, instead: str) -> None:
         )
 
 
-def understood(kind: str, parts: Mapping[str, Sequence[str]], unused: Sequence[str] = ()) -> str:
+def describe_parts(
+    kind: str, parts: Mapping[str, Sequence[str]], unused: Sequence[str] = ()
+) -> str:
     """Return one line that says which names were taken for which part.
 
     Parameters
@@ -210,30 +212,30 @@ def understood(kind: str, parts: Mapping[str, Sequence[str]], unused: Sequence[s
 
     Examples
     --------
-    >>> understood("folders", {"train": ["train"], "test": ["eval"]}, ["extra"])
+    >>> describe_parts("folders", {"train": ["train"], "test": ["eval"]}, ["extra"])
     'folders train, eval (as test); not used: extra'
     """
     said = []
     for part, names in parts.items():
         plain = [name.lower() for name in names] == [part]
         said.append(" + ".join(names) + ("" if plain else f" (as {part})"))
-    left = f"; not used: {listed(unused, quoted=False)}" if unused else ""
+    left = f"; not used: {join_names(unused, quoted=False)}" if unused else ""
     return f"{kind} {', '.join(said)}{left}".strip()
 
 
-def listed(names: Sequence[str], *, quoted: bool = True, most: int = SHOWN) -> str:
+def join_names(names: Sequence[str], *, quoted: bool = True, most: int = SHOWN) -> str:
     """Return names for a message, the first few of many."""
-    said = [f"'{shown(name)}'" if quoted else shown(name) for name in names[:most]]
+    said = [f"'{shorten(name)}'" if quoted else shorten(name) for name in names[:most]]
     more = f" and {len(names) - most:,} more" if len(names) > most else ""
     return ", ".join(said) + more
 
 
-def shown(text: str, longest: int = LONGEST) -> str:
+def shorten(text: str, longest: int = LONGEST) -> str:
     r"""Return what stands in somebody's file for a message of one line: cut, without line breaks.
 
     Examples
     --------
-    >>> shown("ice\ncream"), len(shown("x" * 5000))
+    >>> shorten("ice\ncream"), len(shorten("x" * 5000))
     ('ice cream', 80)
     """
     line = " ".join(text.split())
@@ -287,7 +289,7 @@ def output_order(names: Iterable[str], where: str) -> tuple[str, ...]:
         odd = next((name for name, found in apart.items() if found is None), different[0])
         raise DatasetError(
             f"{where}: the order of the classes is not known from their names "
-            f"('{shown(odd)}'): expected WordNet ids (n01440764) or numbers; give the "
+            f"('{shorten(odd)}'): expected WordNet ids (n01440764) or numbers; give the "
             "names in the order of the network's outputs with --classes FILE, one per line",
             code="dataset.class_order",
             found=odd,
@@ -386,7 +388,7 @@ def check_single(where: str, column: str, texts: Sequence[str]) -> None:
     distinct = list(dict.fromkeys(texts))
     if lists := [text for text in distinct if text.startswith("[") and text.endswith("]")]:
         raise DatasetError(
-            f"{where}: column '{column}' holds lists as text ('{shown(lists[0])}'): write "
+            f"{where}: column '{column}' holds lists as text ('{shorten(lists[0])}'): write "
             "the labels of an image with a separator and pass ?sep=|, or pass ?sep= if each cell "
             "is one label",
             code="dataset.labels_joined",
@@ -400,7 +402,7 @@ def check_single(where: str, column: str, texts: Sequence[str]) -> None:
         typed = {" ": "%20"}.get(separator, separator)
         raise DatasetError(
             f"{where}: column '{column}' seems to hold several labels in a cell "
-            f"('{shown(joined[0])}'): pass ?sep={typed} if they are several, or ?sep= if each "
+            f"('{shorten(joined[0])}'): pass ?sep={typed} if they are several, or ?sep= if each "
             "cell is one label",
             code="dataset.labels_joined",
             found=joined[0],

@@ -285,7 +285,7 @@ def read(
         for part, inside in parts.items()
     }
     groups = _groups(parts, choice.group, title) if choice.group else {}
-    return RawDataset(classes, splits, groups=groups, understood=found.understood)
+    return RawDataset(classes, splits, groups=groups, parts_note=found.parts_note)
 
 
 def read_hub_copy(facts: Facts, folder: Path, names: Sequence[str] | None = None) -> RawDataset:

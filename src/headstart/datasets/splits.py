@@ -64,7 +64,7 @@ class RawDataset:
     left_out
         Kinds of files that lie among the images and are taken for none -> how many; and `LOOSE`,
         images that nothing gives a class.
-    understood
+    parts_note
         Which names were taken for which part, in words; "" where nothing had to be.
     notes
         What else a person should know of how it was read, a line each.
@@ -75,7 +75,7 @@ class RawDataset:
     missing: dict[str, int] = field(default_factory=dict)
     groups: dict[str, npt.NDArray[np.int64]] = field(default_factory=dict)
     left_out: dict[str, int] = field(default_factory=dict)
-    understood: str = ""
+    parts_note: str = ""
     notes: tuple[str, ...] = ()
 
 

@@ -15,7 +15,7 @@ def read(key: str, folder: Path):
     return READERS[key](folder)
 
 
-def listed(split, folder: Path) -> list[tuple[str, int]]:
+def join_names(split, folder: Path) -> list[tuple[str, int]]:
     """Give (path seen from the folder, label) of each image."""
     return [
         (Path(split.images.where(row)).relative_to(folder).as_posix(), int(label))
@@ -196,11 +196,11 @@ def test_food101(write):
     folder = write("food101")
     raw = read("food101", folder)
     assert raw.classes == ("apple_pie", "beignets", "waffles")
-    assert listed(raw.parts["train"], folder)[3:5] == [
+    assert join_names(raw.parts["train"], folder)[3:5] == [
         ("images/apple_pie/103.jpg", 0),
         ("images/beignets/100.jpg", 1),
     ]
-    assert listed(raw.parts["test"], folder)[-1] == ("images/waffles/201.jpg", 2)
+    assert join_names(raw.parts["test"], folder)[-1] == ("images/waffles/201.jpg", 2)
 
 
 @pytest.mark.parametrize(
@@ -233,7 +233,7 @@ def test_fgvc_aircraft_variants_hold_blanks_and_slashes(write):
     raw = read("fgvc_aircraft", folder)
     assert raw.classes == ("707-320", "Cessna 172", "F/A-18")
     assert raw.parts["validation"].labels.tolist() == [0, 0, 1, 1, 2, 2]
-    assert listed(raw.parts["test"], folder)[-1] == ("data/images/0000221.jpg", 2)
+    assert join_names(raw.parts["test"], folder)[-1] == ("data/images/0000221.jpg", 2)
 
 
 def test_dtd_reads_the_first_split_only(write):
@@ -241,7 +241,7 @@ def test_dtd_reads_the_first_split_only(write):
     shutil.copy(folder / "labels" / "val1.txt", folder / "labels" / "train2.txt")
     raw = read("dtd", folder)
     assert raw.classes == ("banded", "blotchy", "zigzagged")
-    names = [Path(path).stem for path, _ in listed(raw.parts["train"], folder)]
+    names = [Path(path).stem for path, _ in join_names(raw.parts["train"], folder)]
     assert names == [f"{c}_{n:04d}" for c in raw.classes for n in (1, 2)]
 
 
@@ -249,7 +249,7 @@ def test_oxford_pets_names_keep_their_case(write):
     folder = write("oxford_pets")
     raw = read("oxford_pets", folder)
     assert raw.classes == ("Abyssinian", "american_pit_bull_terrier", "Bengal")
-    pairs = listed(raw.parts["test"], folder)
+    pairs = join_names(raw.parts["test"], folder)
     assert pairs[2] == ("images/american_pit_bull_terrier_5.jpg", 1)
 
 
@@ -259,7 +259,7 @@ def test_caltech101_counts_the_background_and_leaves_out_what_is_no_image(write)
     raw = read("caltech101", folder)
     assert raw.classes == ("BACKGROUND_Google", "Faces", "accordion", "airplanes")
     assert raw.parts["all"].labels.tolist() == [0] * 5 + [1] * 5 + [2] * 5 + [3] * 5
-    assert listed(raw.parts["all"], folder)[5][0] == "101_ObjectCategories/Faces/image_0001.jpg"
+    assert join_names(raw.parts["all"], folder)[5][0] == "101_ObjectCategories/Faces/image_0001.jpg"
 
 
 def test_caltech101_with_the_archive_inside_still_packed(write, tmp_path):
@@ -277,10 +277,10 @@ def test_flowers102_labels_and_images_count_from_one(write):
     folder = write("flowers102")
     raw = read("flowers102", folder)
     assert raw.classes == ("1", "2", "3")
-    assert listed(raw.parts["train"], folder)[:4] == [
+    assert join_names(raw.parts["train"], folder)[:4] == [
         ("jpg/image_00001.jpg", 0),
         ("jpg/image_00002.jpg", 1),
         ("jpg/image_00003.jpg", 2),
         ("jpg/image_00004.jpg", 0),
     ]
-    assert listed(raw.parts["test"], folder)[-1] == ("jpg/image_00021.jpg", 2)
+    assert join_names(raw.parts["test"], folder)[-1] == ("jpg/image_00021.jpg", 2)

@@ -10,7 +10,7 @@ from headstart.datasets.archives.matlab import read_stanford_cars
 from refusals import refused
 
 
-def listed(split, folder: Path) -> list[tuple[str, int]]:
+def join_names(split, folder: Path) -> list[tuple[str, int]]:
     """Give (path seen from the folder, label) of each image."""
     return [
         (Path(split.images.where(row)).relative_to(folder).as_posix(), int(label))
@@ -23,7 +23,7 @@ def test_labels_count_from_one(write):
     raw = read_stanford_cars(folder)
     assert raw.classes[2] == "Ram C/V Cargo Van Minivan 2012"
     assert raw.parts["train"].labels.tolist() == [2, 0, 1] * 4
-    assert listed(raw.parts["test"], folder)[0] == ("cars_test/00001.jpg", 2)
+    assert join_names(raw.parts["test"], folder)[0] == ("cars_test/00001.jpg", 2)
 
 
 def test_the_labels_of_the_test_images_may_lie_in_devkit(write):
@@ -69,9 +69,9 @@ def test_a_copy_with_each_folder_in_itself(write):
     for part, split in raw.parts.items():
         deeper = [
             (path.replace("/", f"/cars_{part}/"), label)
-            for path, label in listed(expected.parts[part], folder)
+            for path, label in join_names(expected.parts[part], folder)
         ]
-        assert listed(split, folder) == deeper
+        assert join_names(split, folder) == deeper
 
 
 def write_whole(folder: Path, tests=(0, 1, 0, 1, 1, 0), labels=(1, 1, 2, 2, 3, 3)) -> None:
@@ -104,12 +104,12 @@ def whole(write, tmp_path) -> Path:
 def test_all_images_in_one_folder(whole):
     raw = read_stanford_cars(whole)
     assert raw.classes == ("AM General Hummer SUV 2000", "Audi S6 2011", "Ram C/V 2012")
-    assert listed(raw.parts["train"], whole) == [
+    assert join_names(raw.parts["train"], whole) == [
         ("car_ims/000001.jpg", 0),
         ("car_ims/000003.jpg", 1),
         ("car_ims/000006.jpg", 2),
     ]
-    assert listed(raw.parts["test"], whole) == [
+    assert join_names(raw.parts["test"], whole) == [
         ("car_ims/000002.jpg", 0),
         ("car_ims/000004.jpg", 1),
         ("car_ims/000005.jpg", 2),

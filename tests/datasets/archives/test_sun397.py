@@ -10,7 +10,7 @@ from refusals import refused
 LISTS = ("Training_01.txt", "Testing_01.txt")
 
 
-def listed(split, folder: Path) -> list[tuple[str, int]]:
+def join_names(split, folder: Path) -> list[tuple[str, int]]:
     """Give (path seen from the folder, label) of each image."""
     return [
         (Path(split.images.where(row)).relative_to(folder).as_posix(), int(label))
@@ -23,7 +23,7 @@ def test_the_whole_path_is_the_class(write):
     raw = read_sun397(folder)
     # By the last part alone, the two `indoor` would be one class.
     assert raw.classes == ("/a/abbey", "/c/church/indoor", "/s/swimming_pool/indoor")
-    assert listed(raw.parts["test"], folder) == [
+    assert join_names(raw.parts["test"], folder) == [
         ("a/abbey/sun_x.jpg", 0),
         ("a/abbey/sun_y.jpg", 0),
         ("c/church/indoor/sun_x.jpg", 1),
@@ -63,8 +63,8 @@ def test_images_and_lists_are_found_apart(images, lists, write, tmp_path):
     unpack(write("sun397"), folder, images, lists)
     raw = read_sun397(folder)
     assert len(raw.classes) == 3
-    assert listed(raw.parts["train"], folder / images)[4] == ("c/church/indoor/sun_a.jpg", 1)
-    assert listed(raw.parts["test"], folder / images)[0] == ("a/abbey/sun_x.jpg", 0)
+    assert join_names(raw.parts["train"], folder / images)[4] == ("c/church/indoor/sun_a.jpg", 1)
+    assert join_names(raw.parts["test"], folder / images)[0] == ("a/abbey/sun_x.jpg", 0)
 
 
 def test_the_names_of_the_classes_are_in_either_archive(write, tmp_path):

@@ -5,7 +5,7 @@ import pytest
 from headstart import datasets
 from headstart.datasets import names
 from headstart.datasets.dataset_name import OPTIONS
-from headstart.datasets.sources import SOURCES, is_packaged, located
+from headstart.datasets.sources import SOURCES, is_packaged, resolve_name
 from refusals import refused
 
 
@@ -45,7 +45,7 @@ def test_sources_are_asked_from_the_most_certain_to_the_least():
 )
 def test_a_name_has_one_source(name, source, metric, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    found, asked = located(name)
+    found, asked = resolve_name(name)
     assert (found.name, asked.metric) == (source, metric)
 
 
@@ -54,10 +54,10 @@ def test_a_folder_of_a_catalogues_name_is_the_catalogues(tmp_path, monkeypatch):
         (tmp_path / name).mkdir()
     (tmp_path / "mine").mkdir()
     monkeypatch.chdir(tmp_path)
-    assert located("digits")[0].name == "embedded"
-    assert located("glyphs")[0].name == "synthetic"
-    assert located("./digits")[0].name == "folder"
-    found, asked = located("mine")
+    assert resolve_name("digits")[0].name == "embedded"
+    assert resolve_name("glyphs")[0].name == "synthetic"
+    assert resolve_name("./digits")[0].name == "folder"
+    found, asked = resolve_name("mine")
     # Found again from any folder.
     assert (found.name, asked.stem) == ("folder", str(tmp_path / "mine"))
 
@@ -65,21 +65,21 @@ def test_a_folder_of_a_catalogues_name_is_the_catalogues(tmp_path, monkeypatch):
 def test_a_name_of_no_source(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with refused("name.unknown", kind="dataset", name="flower102", near=["flowers102"]):
-        located("flower102")
+        resolve_name("flower102")
     with refused("name.unknown", kind="dataset", name="zzz", near=[]):
-        located("zzz")
+        resolve_name("zzz")
 
 
 @pytest.mark.parametrize("name", ["digits", "dtd", "hf:a/b", "torchvision:DTD", "a.csv", "./a"])
 def test_an_unknown_option_lists_those_that_there_are(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    source, _ = located(name)
+    source, _ = resolve_name(name)
     with refused("name.unknown", name="zzz", near=[]) as told:
-        located(f"{name}?zzz=1")
+        resolve_name(f"{name}?zzz=1")
     for option in (*OPTIONS, *source.options):
         assert option in str(told.value)
     with refused("dataset.option_invalid", option="split_seed", found="x"):
-        located(f"{name}?split_seed=x")
+        resolve_name(f"{name}?split_seed=x")
 
 
 @pytest.mark.parametrize(

@@ -78,7 +78,7 @@ def each(splits, classes=ANIMALS, form="{split}/{name}"):
 INSIDE = "{name}/{split}"
 
 
-@pytest.mark.parametrize(("folders", "understood"), [
+@pytest.mark.parametrize(("folders", "parts_note"), [
     # The words, in any case, with what says nothing beside them.
     (each(["training_set", "test_set"]), "training_set (as train), test_set (as test)"),
     (each(["train", "eval"]), "train, eval (as test)"),
@@ -108,11 +108,11 @@ INSIDE = "{name}/{split}"
      "seg_train (as train), seg_test (as test)"),
     (each(["train", "test"], form="{split}/images/{name}"), "train, test"),
 ])  # fmt: skip
-def test_folders_that_are_splits(tmp_path, folders, understood):
+def test_folders_that_are_splits(tmp_path, folders, parts_note):
     raw = read(tree(tmp_path, *folders))
     assert raw.classes == ANIMALS
-    assert raw.understood == f"folders {understood}"
-    assert len(raw.parts) == understood.count(",") + 1
+    assert raw.parts_note == f"folders {parts_note}"
+    assert len(raw.parts) == parts_note.count(",") + 1
     places = set()
     for name, part in raw.parts.items():
         assert part.labels.tolist() == [0] * 3 + [1] * 3 + [2] * 3
@@ -137,7 +137,7 @@ def test_classes_that_are_called_like_splits_stay_classes(tmp_path, classes, vie
     raw = read(tree(tmp_path, *(each(views, classes, INSIDE) or classes)))
     assert raw.classes == tuple(sorted(classes))
     assert list(raw.parts) == ["all"]
-    assert raw.understood == ""
+    assert raw.parts_note == ""
 
 
 @pytest.mark.parametrize(("folders", "code", "found"), [
@@ -214,20 +214,20 @@ def test_named_folders_that_are_not_there(tmp_path, options, code):
 def test_class_folders_in_a_folder_of_their_own(tmp_path, wrapper):
     raw = read(tree(tmp_path, *each([wrapper])))
     assert raw.classes == ANIMALS
-    assert raw.understood == f"class folders in {wrapper}"
+    assert raw.parts_note == f"class folders in {wrapper}"
 
 
-@pytest.mark.parametrize(("folders", "understood"), [
+@pytest.mark.parametrize(("folders", "parts_note"), [
     (each(["birds/birds"]), "class folders in birds/birds"),
     (each(["Waste sorting/waste sorting"]), "class folders in Waste sorting/waste sorting"),
     (each(["a/b/images"]), "class folders in a/b/images"),
     (each(["real_vs_fake/real-vs-fake/train", "real_vs_fake/real-vs-fake/test"]),
      "folders train, test"),
 ])  # fmt: skip
-def test_archives_that_were_unpacked_into_themselves(tmp_path, folders, understood):
+def test_archives_that_were_unpacked_into_themselves(tmp_path, folders, parts_note):
     raw = read(tree(tmp_path, *folders))
     assert raw.classes == ANIMALS
-    assert raw.understood == understood
+    assert raw.parts_note == parts_note
 
 
 @pytest.mark.parametrize("name", [

@@ -205,7 +205,7 @@ def test_paths_that_fit_no_file_or_several(folder, cell, code, error):
     assert raised.value.code == code
 
 
-@pytest.mark.parametrize(("head", "values", "understood"), [
+@pytest.mark.parametrize(("head", "values", "parts_note"), [
     ("split", ["train_set", "val_set", "test_set"],
      "'split': train_set (as train), val_set (as validation), test_set (as test)"),
     ("partition", ["Training", "holdout"], "'partition': Training (as train), holdout (as test)"),
@@ -222,11 +222,11 @@ def test_paths_that_fit_no_file_or_several(folder, cell, code, error):
     ("is_test", ["0", "1"], "'is_test': 0 (as train), 1 (as test)"),
     ("is_train", ["1.0", "0.0"], "'is_train': 1 (as train), 0 (as test)"),
 ])  # fmt: skip
-def test_columns_of_splits_are_understood(folder, head, values, understood):
+def test_columns_of_splits_are_understood(folder, head, values, parts_note):
     split = [values[i % len(values)] for i in range(6)]
     rows = [f"{name},{label},{one}" for (name, label), one in zip(ROWS, split, strict=True)]
     raw = read(write(folder / "t.csv", f"path,label,{head}", *rows))
-    assert raw.understood == f"column {understood}"
+    assert raw.parts_note == f"column {parts_note}"
     found = {name: part for part in raw.parts for name in names(raw, part)}
     parts = dict(zip(values, raw.parts, strict=True))
     assert found == {name: parts[one] for (name, _), one in zip(ROWS, split, strict=True)}
@@ -331,7 +331,7 @@ def test_one_number_written_in_two_ways(folder, labels, found):
     assert (error.value.code, error.value.values["found"]) == ("dataset.labels_alike", found)
 
 
-@pytest.mark.parametrize(("head", "cells", "parts", "understood"), [
+@pytest.mark.parametrize(("head", "cells", "parts", "parts_note"), [
     ("train,val,test", ["1,0,0", "1,0,0", "0,1,0", "0,1,0", "0,0,1", "0,0,1"], "ttvvee",
      "columns train, val (as validation), test"),
     ("is_test,is_train", ["0,1", "0,1", "0,1", "0,1", "1,0", "1,0"], "ttttee",
@@ -345,7 +345,7 @@ def test_one_number_written_in_two_ways(folder, labels, found):
     ("train,val,test", ["1,0,0", "1,1,0", "0,1,0", "0,1,0", "0,0,1", "0,0,1"], 2, ""),
 ])  # fmt: skip
 @pytest.mark.parametrize("labels", ["label", "cat,dog"])
-def test_a_column_per_split(folder, labels, head, cells, parts, understood):
+def test_a_column_per_split(folder, labels, head, cells, parts, parts_note):
     """As a column per class; none of them is a class."""
     label = ["a", "b", "a", "b", "a", "b"] if labels == "label" else ["1,0", "0,1"] * 3
     rows = [f"{i}.png,{label[i]},{cells[i]}" for i in range(6)]
@@ -356,7 +356,7 @@ def test_a_column_per_split(folder, labels, head, cells, parts, understood):
         assert (error.value.code, error.value.values["found"]) == ("dataset.split_unknown", parts)
         return
     raw = read(table)
-    assert raw.understood == understood
+    assert raw.parts_note == parts_note
     assert len(raw.classes) == 2
     for part, letter in (("train", "t"), ("validation", "v"), ("test", "e")):
         files = [f"{i}.png" for i in range(6) if parts[i] == letter]
@@ -379,9 +379,9 @@ def test_values_of_splits_are_named(folder):
     table = write(folder / "t.csv", "path,label,split", *rows)
     raw = read(f"{table}?train=0+1&validation=2&test=3")
     assert names(raw, "train") == ["0.png", "1.png", "4.png", "5.png"]
-    assert raw.understood == ("column 'split': 0 + 1 (as train), 2 (as validation), 3 (as test)")
+    assert raw.parts_note == ("column 'split': 0 + 1 (as train), 2 (as validation), 3 (as test)")
     raw = read(f"{table}?train=0&test=3")
-    assert raw.understood == "column 'split': 0 (as train), 3 (as test); not used: 1, 2"
+    assert raw.parts_note == "column 'split': 0 (as train), 3 (as test); not used: 1, 2"
     for options, code in [
         ("train=0&test=9", "dataset.split_unknown"), ("train=0&test=0", "dataset.split_twice"),
         ("train=0", "dataset.split_missing"), ("split=&train=0&test=1", "dataset.column_missing"),

@@ -152,9 +152,9 @@ class Source(ABC):
         splits, rule = draw_splits(
             raw, dataset_ref.split_seed, dataset_ref.stem, hold_out=kind.hold_out
         )
-        if not raw.understood:
+        if not raw.parts_note:
             return splits, rule
-        return splits, raw.understood if rule == AS_GIVEN else f"{raw.understood}; {rule}"
+        return splits, raw.parts_note if rule == AS_GIVEN else f"{raw.parts_note}; {rule}"
 
     def manifest(self, dataset_ref: DatasetName) -> Manifest | None:  # noqa: ARG002
         """Return the published content, None where none is: the content is what it turns out."""

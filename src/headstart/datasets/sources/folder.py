@@ -23,12 +23,12 @@ from headstart.datasets.naming import (
     PARTS,
     are_divisions,
     check_parts,
+    describe_parts,
     is_neutral,
-    listed,
+    join_names,
     merged_spellings,
-    part_named,
+    part_of_name,
     read_split_names,
-    understood,
 )
 from headstart.datasets.sources.base import Description, Presence, Source
 from headstart.datasets.sources.own_files import (
@@ -36,8 +36,8 @@ from headstart.datasets.sources.own_files import (
     class_folders,
     count_loose,
     ending,
-    files_said,
     filled_folders,
+    format_counts,
     images_in,
     is_image,
     is_users,
@@ -137,7 +137,7 @@ class FolderSource(Source):
             for place in first[empty]:
                 if place.is_dir():
                     list(images_in(place, others))
-            held = f" but {files_said(others)}" if others else ""
+            held = f" but {format_counts(others)}" if others else ""
             raise DatasetError(
                 f"class folder {first[empty][0]} has no images{held}: "
                 f"{remedy_for(others, 'add some')}, or remove the folder",
@@ -152,7 +152,7 @@ class FolderSource(Source):
             names,
             parts,
             left_out=dict(left_out),
-            understood=name_in_text(layout.understood),
+            parts_note=name_in_text(layout.parts_note),
             notes=tuple(name_in_text(note) for note in layout.notes),
         )
 
@@ -190,13 +190,13 @@ def _read_classes(
 class _Layout:
     """Where the images of each class of each part are.
 
-    `roots` are the folders that hold class folders; `understood` says in words what was taken for
+    `roots` are the folders that hold class folders; `parts_note` says in words what was taken for
     what, "" where nothing but class folders was found; `notes` what else there is to know.
     """
 
     parts: dict[str, Classes]
     roots: tuple[Path, ...]
-    understood: str = ""
+    parts_note: str = ""
     notes: tuple[str, ...] = ()
 
 
@@ -208,16 +208,17 @@ def _layout(folder: Path) -> _Layout:
     inner = _unwrapped(folder)
     filled = filled_folders(inner)
     # A split's folder counts though it is empty: what lacks in it is reported.
-    named = [name for name in class_folders(inner) if name in filled or part_named(name)]
+    named = [name for name in class_folders(inner) if name in filled or part_of_name(name)]
     found = read_split_names(named)
     if _are_splits(inner, found.parts, found.unclear, found.others):
         if found.unclear:
             raise _unknown(inner, found.unclear, named)
         if found.others:
             raise DatasetError(
-                f"dataset folder {inner} has split folders ({listed(list(found.parts.values()))}) "
-                f"and beside them '{found.others[0]}' with images, which is none: move it out of "
-                "the way, or say which to use with ?train=FOLDER&test=FOLDER",
+                f"dataset folder {inner} has split folders "
+                f"({join_names(list(found.parts.values()))}) and beside them "
+                f"'{found.others[0]}' with images, which is none: move it out of the way, or say "
+                "which to use with ?train=FOLDER&test=FOLDER",
                 code="dataset.split_unknown",
                 found=found.others,
             )
@@ -245,7 +246,7 @@ def _unwrapped(folder: Path) -> Path:
         neutral = not found.unclear and is_neutral(filled[0])
         splits = len(read_split_names(inside).parts) > 1
         # CUB_200_2011/images: one class alone would be no dataset.
-        onward = len(inside) == 1 and not part_named(inside[0])
+        onward = len(inside) == 1 and not part_of_name(inside[0])
         # photos/photos, as archives are unpacked.
         again = filled[0].lower() == folder.name.lower()
         if found.parts or not (onward or (len(inside) > 1 and (neutral or splits or again))):
@@ -295,11 +296,12 @@ def _splits_of_classes(folder: Path, filled: Sequence[str]) -> _Layout | None:
     loose = [name for name in filled if count_loose(folder / name)]
     if not found.complete or loose:
         odd = [*found.unclear, *found.others]
-        beside = f"folders {listed(odd)}" if odd else f"images of no split in '{loose[0]}'"
+        beside = f"folders {join_names(odd)}" if odd else f"images of no split in '{loose[0]}'"
         raise DatasetError(
             f"class folders of {folder} hold split folders "
-            f"({listed(list(found.parts.values()))}) and beside them {beside}: say which to use "
-            "with ?train=*/FOLDER&test=*/FOLDER, or ?all=. to split all images of each class anew",
+            f"({join_names(list(found.parts.values()))}) and beside them {beside}: say which to "
+            "use with ?train=*/FOLDER&test=*/FOLDER, or ?all=. to split all images of each class "
+            "anew",
             code="dataset.split_unknown",
             found=odd or loose,
         )
@@ -307,10 +309,10 @@ def _splits_of_classes(folder: Path, filled: Sequence[str]) -> _Layout | None:
     train = [f"{name}/{found.parts['train']}" for name in filled]
     train = [name for name in train if os.path.isdir(folder / name)]
     if len(train) > 1 and _share_classes(folder, train):
-        same = listed(filled_folders(folder / train[0]))
+        same = join_names(filled_folders(folder / train[0]))
         raise DatasetError(
-            f"dataset folder {folder} has folders {listed(filled)} that hold the same splits, and "
-            f"these the same class folders ({same}): give one of "
+            f"dataset folder {folder} has folders {join_names(filled)} that hold the same splits, "
+            f"and these the same class folders ({same}): give one of "
             f"them ({folder / filled[0]}), or say which to use, as ?train={'+'.join(train[:2])}",
             code="dataset.layout_unclear",
             found=tuple(filled),
@@ -324,7 +326,7 @@ def _splits_of_classes(folder: Path, filled: Sequence[str]) -> _Layout | None:
         for part, inner in found.parts.items()
     }
     said = {part: [f"CLASS/{inner}"] for part, inner in found.parts.items()}
-    return _Layout(places, (), understood("folders", said))
+    return _Layout(places, (), describe_parts("folders", said))
 
 
 def _check_not_alike(folder: Path, filled: Sequence[str]) -> None:
@@ -335,8 +337,8 @@ def _check_not_alike(folder: Path, filled: Sequence[str]) -> None:
     same = sorted(set.intersection(*(set(filled_folders(place)) for place in places)))
     if len(filled) <= len(same) or are_divisions(filled):
         raise DatasetError(
-            f"dataset folder {folder} has {len(filled)} folders ({listed(filled)}) that hold the "
-            f"same folders ({listed(same)}): splits or classes? {HOW_TO_SAY}",
+            f"dataset folder {folder} has {len(filled)} folders ({join_names(filled)}) that hold "
+            f"the same folders ({join_names(same)}): splits or classes? {HOW_TO_SAY}",
             code="dataset.layout_unclear",
             found=tuple(filled),
         )
@@ -348,7 +350,7 @@ def _check_not_around(folder: Path, filled: Sequence[str]) -> None:
     if len(inside) > 1:
         raise DatasetError(
             f"{folder} has one class folder, '{filled[0]}', and at least 2 are needed: if the "
-            f"folders in it ({listed(inside)}) are the classes, give {folder / filled[0]}",
+            f"folders in it ({join_names(inside)}) are the classes, give {folder / filled[0]}",
             code="dataset.one_class",
             found=filled[0],
         )
@@ -360,7 +362,7 @@ def _pooled(folder: Path, filled: Sequence[str]) -> tuple[str, ...]:
     names = list(dict.fromkeys(name for some in inside for name in some))
     if all(len(some) < 2 for some in inside):
         return ()
-    return (f"classes are the outer folders; folders in them ({listed(names)}) are pooled",)
+    return (f"classes are the outer folders; folders in them ({join_names(names)}) are pooled",)
 
 
 def _lists_passed_over(folder: Path, inner: Path) -> tuple[str, ...]:
@@ -380,15 +382,16 @@ def _lists_passed_over(folder: Path, inner: Path) -> tuple[str, ...]:
     if not lists:
         return ()
     return (
-        f"not read, though called like lists of splits: {listed(lists)}; a table with a column "
+        f"not read, though called like lists of splits: {join_names(lists)}; a table with a column "
         "of splits is",
     )
 
 
 def _unknown(folder: Path, unclear: Sequence[str], names: Sequence[str]) -> DatasetError:
     return DatasetError(
-        f"dataset folder {folder} has folders {listed(names)}, which look like splits: what "
-        f"{listed(unclear)} {'is' if len(unclear) == 1 else 'are'} for is not clear; {HOW_TO_SAY}",
+        f"dataset folder {folder} has folders {join_names(names)}, which look like splits: what "
+        f"{join_names(unclear)} {'is' if len(unclear) == 1 else 'are'} for is not clear; "
+        f"{HOW_TO_SAY}",
         code="dataset.split_unknown",
         found=tuple(unclear),
     )
@@ -413,7 +416,7 @@ def _split_folders(places: Mapping[str, Sequence[Path]], base: Path) -> _Layout:
         for part, some in places.items()
     }
     used = tuple(root for some in roots.values() for root in some)
-    return _Layout(parts, used, understood("folders", said))
+    return _Layout(parts, used, describe_parts("folders", said))
 
 
 def _inside_wrapper(folder: Path) -> Path:
@@ -471,7 +474,7 @@ def _chosen_in_classes(folder: Path, names: Mapping[str, Sequence[str]]) -> _Lay
             one: [folder / one / name for name in inner if (folder / one / name).is_dir()]
             for one in classes
         }
-    return _Layout(parts, (), understood("folders", names))
+    return _Layout(parts, (), describe_parts("folders", names))
 
 
 def _joined(folder: Path, value: str) -> list[str]:
@@ -481,7 +484,7 @@ def _joined(folder: Path, value: str) -> list[str]:
 
 def _no_folder(folder: Path, name: str, had: Sequence[str]) -> DatasetError:
     return DatasetError(
-        f"dataset folder {folder} has no folder {name}: it has {listed(had) or 'none'}",
+        f"dataset folder {folder} has no folder {name}: it has {join_names(had) or 'none'}",
         code="dataset.split_unknown",
         found=name,
     )
@@ -517,7 +520,7 @@ def _check_class_folders(folder: Path) -> None:
     found = f"{len(loose):,} images without a class, first '{loose[0]}'" if loose else "none"
     others = Counter(ending(name) for name in entries if is_users(name) and not is_image(name))
     if others and not loose:
-        found = f"{files_said(others)}: {remedy_for(others, 'add images in folders')}"
+        found = f"{format_counts(others)}: {remedy_for(others, 'add images in folders')}"
     table = "; or give a table of their paths and labels (.csv)" if loose else ""
     if tables:
         table = f"; if {tables[0]} says the classes, give {folder / tables[0]}"

@@ -14,11 +14,11 @@ from headstart.datasets.images import ArrayImages, FileImages, Images
 from headstart.datasets.naming import (
     check_parts,
     check_texts,
-    listed,
+    describe_parts,
+    join_names,
     merged_spellings,
     read_split_names,
     sorted_classes,
-    understood,
 )
 from headstart.datasets.sources.base import Description, Presence, Source
 from headstart.datasets.sources.own_files import require_files
@@ -114,7 +114,7 @@ def _called(file: Path, function: str, _content: str) -> RawDataset:
         part: Split(images[part], labels, np.arange(len(labels), dtype=np.int64))
         for part, labels in encoded.items()
     }
-    return RawDataset(names, parts, understood=said)
+    return RawDataset(names, parts, parts_note=said)
 
 
 def _take_apart(
@@ -133,13 +133,13 @@ def _take_apart(
         if odd:
             raise DatasetError(
                 f"{place} gave a part {odd[0]!r}: expected one of each of train, validation and "
-                f"test, or classes; found {listed([str(key) for key in pairs])}",
+                f"test, or classes; found {join_names([str(key) for key in pairs])}",
                 code="dataset.split_unknown",
                 found=tuple(map(str, odd)),
             )
         check_parts(found.parts, f"what {place} gave", "give (images, labels) to have splits drawn")
         parts = {part: pairs[key] for part, key in found.parts.items()}
-        said = understood("parts", {part: [key] for part, key in found.parts.items()})
+        said = describe_parts("parts", {part: [key] for part, key in found.parts.items()})
         lengths: tuple[int, ...] = (2,)
     else:
         parts, lengths = {"all": given}, (2, 3)

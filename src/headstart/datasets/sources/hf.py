@@ -23,7 +23,7 @@ from headstart.datasets.sources.base import Description, Presence, Source
 from headstart.datasets.sources.own_files import (
     ARCHIVES,
     contents,
-    files_said,
+    format_counts,
     is_image_name,
     own_title,
 )
@@ -367,10 +367,10 @@ def _no_parquet(folder: Path) -> str:
     if not held:
         return expected
     if not held.keys().isdisjoint(ARCHIVES):
-        return f"{expected}, found {files_said(held)}: unpack the archives, and say the folder"
+        return f"{expected}, found {format_counts(held)}: unpack the archives, and say the folder"
     if any(is_image_name(f"x{kind}") for kind in held):
-        return f"{expected}, found {files_said(held)}: say {folder} for folders of images"
-    return f"{expected}, found {files_said(held)}: save them as Parquet"
+        return f"{expected}, found {format_counts(held)}: say {folder} for folders of images"
+    return f"{expected}, found {format_counts(held)}: save them as Parquet"
 
 
 def _by_hand() -> str:

@@ -14,7 +14,7 @@ from PIL import Image
 
 from headstart.datasets.archives import is_published_name
 from headstart.datasets.decode import NOT_DECODED
-from headstart.datasets.naming import listed, shown
+from headstart.datasets.naming import join_names, shorten
 from headstart.datasets.splits import ICLOUD
 from headstart.errors import DatasetError, DatasetMissingError
 from headstart.files import name_from_text, name_in_text, storage_errors, unusable
@@ -28,9 +28,9 @@ __all__ = [
     "contents",
     "count_loose",
     "ending",
-    "files_said",
     "filled_folders",
     "find_files",
+    "format_counts",
     "from_root",
     "images_in",
     "is_image",
@@ -124,7 +124,7 @@ def find_files(table: Path, folder: Path, names: Sequence[str]) -> list[Path]:
     for row, name in enumerate(names):
         if name.startswith(("http://", "https://")):
             raise DatasetError(
-                f"{table}: data row {row + 1} has the address {shown(name)}: download "
+                f"{table}: data row {row + 1} has the address {shorten(name)}: download "
                 "the images first, and write their paths into the table",
                 code="dataset.web_address",
                 found=name,
@@ -138,8 +138,8 @@ def find_files(table: Path, folder: Path, names: Sequence[str]) -> list[Path]:
             fitting = [] if os.path.isfile(place) else _fitting(place, known)
             if len(fitting) > 1:
                 raise DatasetError(
-                    f"{table}: data row {row + 1} has the path {shown(name)}, which may be any of "
-                    f"{listed(fitting)} in {place.parent}: write its ending, too",
+                    f"{table}: data row {row + 1} has the path {shorten(name)}, which may be any "
+                    f"of {join_names(fitting)} in {place.parent}: write its ending, too",
                     code="dataset.path_unclear",
                     found=tuple(fitting),
                 )
@@ -203,7 +203,7 @@ def require_files(paths: Sequence[Path], source: str, remedy: str) -> None:
     if gone:
         raise DatasetMissingError(
             f"{source}: {len(gone):,} of {len(paths):,} images are missing, "
-            f"first {shown(str(gone[0]), 300)}: {remedy}",
+            f"first {shorten(str(gone[0]), 300)}: {remedy}",
             code="dataset.images_missing",
             found=len(gone),
         )
@@ -216,16 +216,16 @@ def ending(name: str) -> str:
     return name_in_text(os.path.splitext(name)[1].lower()) or NO_ENDING
 
 
-def files_said(counts: Mapping[str, int]) -> str:
+def format_counts(counts: Mapping[str, int]) -> str:
     """Return how many files of which kinds (as `ending` gives them) there are, the most first.
 
     Examples
     --------
-    >>> files_said({".txt": 1, ".dcm": 20})
+    >>> format_counts({".txt": 1, ".dcm": 20})
     '20 .dcm, 1 .txt'
     """
     ordered = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
-    return listed([f"{n:,} {kind}" for kind, n in ordered], quoted=False, most=3)
+    return join_names([f"{n:,} {kind}" for kind, n in ordered], quoted=False, most=3)
 
 
 def remedy_for(kinds: Iterable[str], other: str = CONVERT) -> str:

@@ -16,9 +16,9 @@ from headstart.datasets.naming import (
     check_single,
     check_texts,
     column_key,
-    listed,
+    join_names,
     merged_spellings,
-    shown,
+    shorten,
     sorted_classes,
 )
 from headstart.datasets.sources.base import Description, Presence, Source
@@ -243,8 +243,8 @@ def _label_columns(
         return tuple(flags), True
     if len(flags) > 1:
         raise DatasetError(
-            f"{table.path} has no column of labels, and columns of 1 and 0 ({listed(flags)}) "
-            f"beside others ({listed(rest)}): name those that are classes with "
+            f"{table.path} has no column of labels, and columns of 1 and 0 ({join_names(flags)}) "
+            f"beside others ({join_names(rest)}): name those that are classes with "
             f"?label={'+'.join(flags[:2])}+..., or the column of labels with ?label=COLUMN",
             code="dataset.column_missing",
             found=tuple(flags),
@@ -260,7 +260,7 @@ def _flags(table: Table, names: Sequence[str]) -> dict[str, list[bool]]:
         wrong = next((text for text in texts if text not in FLAGS), None)
         if wrong is not None:
             raise DatasetError(
-                f"{table.path}: column '{name}' holds '{shown(wrong)}' in data row "
+                f"{table.path}: column '{name}' holds '{shorten(wrong)}' in data row "
                 f"{texts.index(wrong) + 1}: expected 1 or 0 for each image and class",
                 code="dataset.cell_type",
                 found=wrong,
@@ -279,9 +279,11 @@ def _names(columns: _Columns) -> tuple[list[tuple[str, ...]], list[str]]:
         flags = _flags(table, columns.labels)
         rows = zip(*flags.values(), strict=True)
         names = [tuple(name for name, here in zip(flags, row, strict=True) if here) for row in rows]
-        notes = [f"labels: one column of 1 and 0 per class ({listed(list(flags), quoted=False)})"]
+        notes = [
+            f"labels: one column of 1 and 0 per class ({join_names(list(flags), quoted=False)})"
+        ]
         if unused := [name for name, some in flags.items() if not any(some)]:
-            notes.append(f"classes without an image, left out: {listed(unused, quoted=False)}")
+            notes.append(f"classes without an image, left out: {join_names(unused, quoted=False)}")
         return names, notes
     if columns.lists:
         cells = table.columns([column])[column]
@@ -319,7 +321,7 @@ def _images(columns: _Columns, root: str, notes: list[str]) -> list[Path] | Imag
     if root:
         texts, start = from_root(table.path, folder, texts)
         if start:
-            notes.append(f"paths: '{shown(start)}' stands for the folder root={root}")
+            notes.append(f"paths: '{shorten(start)}' stands for the folder root={root}")
     return find_files(table.path, folder, texts)
 
 
@@ -332,10 +334,10 @@ def _check_once(path: Path, images: Sequence[Path], names: Sequence[tuple[str, .
     for row, image in enumerate(images):
         first = seen.setdefault(os.path.normpath(image), row)
         if first != row:
-            labels = " and ".join(f"'{shown('|'.join(names[place]))}'" for place in (first, row))
+            labels = " and ".join(f"'{shorten('|'.join(names[place]))}'" for place in (first, row))
             raise DatasetError(
                 f"{path}: data rows {first + 1} and {row + 1} are the same image "
-                f"{shown(str(image), 300)}, labelled {labels}: expected one row per "
+                f"{shorten(str(image), 300)}, labelled {labels}: expected one row per "
                 "image, with sep=| for several labels",
                 code="dataset.image_twice",
                 found=str(image),
@@ -376,7 +378,7 @@ def _archive(
         if part in groups:
             kept_groups[part] = groups[part][places]
     return RawDataset(
-        classes, parts, missing, kept_groups, understood=chosen.understood, notes=tuple(notes)
+        classes, parts, missing, kept_groups, parts_note=chosen.parts_note, notes=tuple(notes)
     )
 
 

@@ -20,10 +20,10 @@ from headstart.datasets.naming import (
     SplitNames,
     check_parts,
     column_key,
-    listed,
+    describe_parts,
+    join_names,
     read_split_names,
-    shown,
-    understood,
+    shorten,
 )
 from headstart.errors import DatasetError
 from headstart.files import storage_errors, text_encoding
@@ -140,7 +140,7 @@ class Table:
         for name in names:
             if any(list(some).count(name) > 1 for some in written):
                 raise DatasetError(
-                    f"{self.path} has two columns '{shown(name)}': rename one",
+                    f"{self.path} has two columns '{shorten(name)}': rename one",
                     code="dataset.column_twice",
                     found=name,
                 )
@@ -156,7 +156,7 @@ class Table:
 
     def listed(self) -> str:
         """Return the names of the columns for a message, the first of many."""
-        return listed(list(self.header), most=SHOWN)
+        return join_names(list(self.header), most=SHOWN)
 
     @property
     def _is_parquet(self) -> bool:
@@ -320,7 +320,7 @@ class Parts:
     """The rows of each part, in the order of the table; and in words what was taken for what."""
 
     rows: dict[str, Rows]
-    understood: str = ""
+    parts_note: str = ""
 
 
 def one_of(table: Table, guesses: Sequence[str]) -> str | None:
@@ -376,15 +376,15 @@ def _divided(table: Table, column: str, asked: Mapping[str, list[str]]) -> Parts
     parts = asked or _meaning(table, column, texts)
     if lost := [name for some in parts.values() for name in some if name not in values]:
         raise DatasetError(
-            f"{table.path}: column '{column}' has no value '{shown(lost[0])}': it has "
-            f"{listed(values)}",
+            f"{table.path}: column '{column}' has no value '{shorten(lost[0])}': it has "
+            f"{join_names(values)}",
             code="dataset.split_unknown",
             found=lost[0],
         )
     every = [name for some in parts.values() for name in some]
     if twice := [name for name in every if every.count(name) > 1]:
         raise DatasetError(
-            f"{table.path}: value '{shown(twice[0])}' of column '{column}' is asked for twice: "
+            f"{table.path}: value '{shorten(twice[0])}' of column '{column}' is asked for twice: "
             "name each value once",
             code="dataset.split_twice",
             found=twice[0],
@@ -398,7 +398,7 @@ def _divided(table: Table, column: str, asked: Mapping[str, list[str]]) -> Parts
     }
     unused = [value or "(empty)" for value in values if value not in every]
     ordered = {part: parts[part] for part in rows}
-    return Parts(rows, understood(f"column '{column}':", ordered, unused))
+    return Parts(rows, describe_parts(f"column '{column}':", ordered, unused))
 
 
 def flag_columns(table: Table, taken: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -452,7 +452,7 @@ def _split_column(
     first = next((name for name in called if name in meant), meant[0])
     if first not in called and len(meant) > 1:
         raise DatasetError(
-            f"{table.path} has several columns of splits ({listed(meant)}): choose one with "
+            f"{table.path} has several columns of splits ({join_names(meant)}): choose one with "
             "?split=COLUMN, or none with ?split=",
             code="dataset.split_unknown",
             found=tuple(meant),
@@ -517,16 +517,16 @@ def _by_flags(table: Table, columns: Mapping[str, str]) -> Parts:
         if len(parts) > 1 or not (parts or left):
             raise DatasetError(
                 f"{table.path}: data row {row + 1} has {len(parts)} of the columns "
-                f"{listed(list(columns.values()))} set: expected 1; pass ?split= to have splits "
-                "drawn",
+                f"{join_names(list(columns.values()))} set: expected 1; pass ?split= to have "
+                "splits drawn",
                 code="dataset.split_unknown",
                 found=row + 1,
             )
         rows.setdefault(parts[0] if parts else left, []).append(row)
-    check_parts(rows, f"{table.path}: columns {listed(list(columns.values()))}", "pass ?split=")
+    check_parts(rows, f"{table.path}: columns {join_names(list(columns.values()))}", "pass ?split=")
     said = {part: [columns.get(part, "the rest")] for part in PARTS if part in rows}
     divided = {part: np.array(rows[part], dtype=np.int64) for part in said}
-    return Parts(divided, understood("columns", said))
+    return Parts(divided, describe_parts("columns", said))
 
 
 def _meaning(table: Table, column: str, texts: Sequence[str]) -> dict[str, list[str]]:
@@ -551,10 +551,10 @@ def _meaning(table: Table, column: str, texts: Sequence[str]) -> dict[str, list[
     odd = odd or list(found.unclear or found.others)
     row = next(row for row, text in enumerate(texts) if text.casefold() == odd[0].casefold())
     raise DatasetError(
-        f"{table.path}: data row {row + 1} has the split '{shown(texts[row])}' (column '{column}', "
-        f"with the values {listed(sorted(values))}): expected train, validation or test; say "
-        "which is which with ?train=VALUE&test=VALUE (and validation=VALUE; + joins several), or "
-        "pass ?split= to have splits drawn",
+        f"{table.path}: data row {row + 1} has the split '{shorten(texts[row])}' (column "
+        f"'{column}', with the values {join_names(sorted(values))}): expected train, "
+        "validation or test; say which is which with ?train=VALUE&test=VALUE (and "
+        "validation=VALUE; + joins several), or pass ?split= to have splits drawn",
         code="dataset.split_unknown",
         found=tuple(sorted(values)),
         column=column,

@@ -84,7 +84,7 @@ class TorchvisionSource(Source):
     def presence(self, dataset_ref: DatasetName, cache: Path) -> Presence:
         root = _root(dataset_ref, cache)
         try:
-            _opened(dataset_ref, root)
+            _open_parts(dataset_ref, root)
         except DatasetMissingError as error:
             if "root" in dataset_ref.options:
                 return Presence(False, str(error))
@@ -100,7 +100,7 @@ class TorchvisionSource(Source):
         reporter.stage(f"download {dataset_ref.stem}")
         try:
             with whole_folder(_root(dataset_ref, cache)) as partial:
-                _opened(dataset_ref, partial, download=True)
+                _open_parts(dataset_ref, partial, download=True)
         except DatasetError as error:
             raise DatasetMissingError(
                 f"dataset '{dataset_ref.stem}' is not on this machine and torchvision cannot fetch "
@@ -111,8 +111,8 @@ class TorchvisionSource(Source):
     def read(self, dataset_ref: DatasetName, cache: Path) -> RawDataset:
         root = _root(dataset_ref, cache)
         # Before they are read: what changes meanwhile is then another state.
-        fingerprint = fingerprint_of(_making(dataset_ref), root)
-        found = _opened(dataset_ref, root)
+        fingerprint = fingerprint_of(_fingerprint_name(dataset_ref), root)
+        found = _open_parts(dataset_ref, root)
         labels = {part: _labels(dataset, dataset_ref.stem, part) for part, dataset in found.items()}
         known = np.unique(np.concatenate(list(labels.values())))
         if len(known) and known[0] < 0:
@@ -153,13 +153,13 @@ def _root(dataset_ref: DatasetName, cache: Path) -> Path:
     return cache / "torchvision" / str(_class(dataset_ref.stem).__name__)
 
 
-def _making(dataset_ref: DatasetName) -> str:
+def _fingerprint_name(dataset_ref: DatasetName) -> str:
     """State what makes the images: the class, its options, and in which version."""
     options = {name: value for name, value in dataset_ref.options.items() if name != "root"}
     return f"{dataset_ref.stem} {json.dumps(options, sort_keys=True)} {version('torchvision')}"
 
 
-def _opened(dataset_ref: DatasetName, root: Path, download: bool = False) -> dict[str, Any]:
+def _open_parts(dataset_ref: DatasetName, root: Path, download: bool = False) -> dict[str, Any]:
     """Make the class once for each part.
 
     Raises
@@ -173,7 +173,7 @@ def _opened(dataset_ref: DatasetName, root: Path, download: bool = False) -> dic
     """
     cls = _class(dataset_ref.stem)
     parameters = _parameters(cls)
-    given = _given(dataset_ref, parameters)
+    given = _class_options(dataset_ref, parameters)
     if download and "download" not in parameters:
         raise DatasetMissingError(
             f"torchvision.datasets.{cls.__name__} downloads nothing", code="dataset.no_download"
@@ -181,9 +181,9 @@ def _opened(dataset_ref: DatasetName, root: Path, download: bool = False) -> dic
     given |= {"download": True} if download else {}
     if "train" in parameters:
         parts = {"train": True, "test": False}
-        return {part: _made(cls, root, {**given, "train": on}) for part, on in parts.items()}
+        return {part: _instantiate(cls, root, {**given, "train": on}) for part, on in parts.items()}
     if "split" not in parameters or "split" in given:
-        made = _made(cls, root, given)
+        made = _instantiate(cls, root, given)
         if made is None:
             raise DatasetError(
                 f"torchvision.datasets.{cls.__name__} has no split '{given['split']}'",
@@ -194,7 +194,7 @@ def _opened(dataset_ref: DatasetName, root: Path, download: bool = False) -> dic
     found = {}
     for part, names in SPLITS.items():
         for name in names:
-            made = _made(cls, root, {**given, "split": name})
+            made = _instantiate(cls, root, {**given, "split": name})
             if made is not None:
                 found[part] = made
                 break
@@ -207,7 +207,7 @@ def _opened(dataset_ref: DatasetName, root: Path, download: bool = False) -> dic
     return found
 
 
-def _given(dataset_ref: DatasetName, parameters: set[str]) -> dict[str, Any]:
+def _class_options(dataset_ref: DatasetName, parameters: set[str]) -> dict[str, Any]:
     """Read the options that the class is made with."""
     if "root" not in parameters:
         raise DatasetError(
@@ -220,7 +220,7 @@ def _given(dataset_ref: DatasetName, parameters: set[str]) -> dict[str, Any]:
     return given
 
 
-def _made(cls: Any, root: Path, arguments: dict[str, Any]) -> Any:
+def _instantiate(cls: Any, root: Path, arguments: dict[str, Any]) -> Any:
     """Make the class; None if it has no such split."""
     try:
         with warnings.catch_warnings():
@@ -230,15 +230,15 @@ def _made(cls: Any, root: Path, arguments: dict[str, Any]) -> Any:
     except ValueError as error:
         if "for argument split. Valid values" in str(error):
             return None
-        raise _unmade(cls, root, error) from error
+        raise _class_error(cls, root, error) from error
     except (RuntimeError, OSError) as error:
-        raise _unmade(cls, root, error, missing=True) from error
+        raise _class_error(cls, root, error, missing=True) from error
     # What else classes raise is not one type: a package that is lacking, an argument that is.
     except Exception as error:
-        raise _unmade(cls, root, error) from error
+        raise _class_error(cls, root, error) from error
 
 
-def _unmade(cls: Any, root: Path, error: Exception, *, missing: bool = False) -> DatasetError:
+def _class_error(cls: Any, root: Path, error: Exception, *, missing: bool = False) -> DatasetError:
     reason = first_line(error)
     # Its own advice is for its own callers: here an option would have to be typed.
     if ADVICE in reason:
@@ -365,7 +365,7 @@ def download(name: str, root: Path, calls: Sequence[Mapping[str, Any]]) -> None:
     cls = _class(f"torchvision:{name}")
     with whole_folder(root) as partial:
         for arguments in calls:
-            _made(cls, partial, {**arguments, "download": True})
+            _instantiate(cls, partial, {**arguments, "download": True})
 
 
 @contextmanager
