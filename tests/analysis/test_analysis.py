@@ -321,8 +321,8 @@ def test_json_says_null_for_what_is_unknown(cli, tmp_path, table):
 @pytest.mark.parametrize("given", ["150", "0", "-3"])
 def test_predict_needs_an_accuracy(cli, given):
     outcome = cli("analyze", "kornblith2019", f"--predict={given}", "--resamples", "200")
-    assert outcome.code == 2
-    assert f"--predict: expected an accuracy between 0 and 100, found {given}" in outcome.err
+    assert (outcome.code, outcome.error.code) == (2, "command.value")
+    assert outcome.error.values == {"name": "--predict", "value": float(given)}
 
 
 @pytest.mark.parametrize("given", ["0.77", "77"])

@@ -39,9 +39,8 @@ def test_a_folder_that_cannot_be_written(cli, tmp_path):
 
 def test_references_need_a_folder(cli):
     outcome = cli("analyze", "kornblith2019", "--references", SOTA)
-    assert outcome.code == 2
-    assert isinstance(outcome.error, AnalysisError)
-    assert "--out" in outcome.err
+    assert (outcome.code, outcome.error.code) == (2, "command.missing")
+    assert outcome.error.values == {"name": "--out"}
 
 
 def test_places_are_proven_before_the_work(cli, tmp_path, monkeypatch):

@@ -1,10 +1,8 @@
 """Outputs that are full, closed, broken or lack letters; interrupts; a cache that cannot be one."""
 
 import os
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -101,19 +99,33 @@ def test_head_reads_one_line(store):
     assert ended.returncode in (0, 141)
 
 
+# Presses Ctrl-C at an event of Python's audit hooks: a module's import, or an opened store.
+INTERRUPTING = """
+import os, signal, sys
+
+def interrupt(event, args):
+    if (args[0] if event == "import" else event) == os.environ.get("INTERRUPT_AT"):
+        del os.environ["INTERRUPT_AT"]
+        os.kill(os.getpid(), signal.SIGINT)
+
+sys.addaudithook(interrupt)
+"""
+
+
 @pytest.mark.parametrize(
     "arguments", ["analyze {}", "report {} --out page.html", "results --store {}"]
 )
-@pytest.mark.parametrize("after", [0.0, 0.5, 1.5])
-def test_an_early_interrupt_is_one_line(store, tmp_path, arguments, after):
-    process = headstart_process(*arguments.format(store).split(), cwd=tmp_path)
-    # Until Python itself is up nothing of ours can answer.
-    time.sleep(0.35 + after)
-    process.send_signal(signal.SIGINT)
+@pytest.mark.parametrize("event", ["headstart.cli.main", "typer", "sqlite3.connect"])
+def test_an_early_interrupt_is_one_line(store, tmp_path, arguments, event):
+    (tmp_path / "sitecustomize.py").write_text(INTERRUPTING)
+    process = headstart_process(
+        *arguments.format(store).split(),
+        cwd=tmp_path,
+        env=os.environ | {"INTERRUPT_AT": event, "PYTHONPATH": os.pathsep.join(
+            [str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])},
+    )  # fmt: skip
     out, err = process.communicate(timeout=60)
-    if process.returncode == 0:
-        pytest.skip("it was done before the interrupt")
-    assert (process.returncode, err) == (130, "interrupted\n"), (out, err)
+    assert (process.returncode, out, err) == (130, "", "interrupted\n")
 
 
 @pytest.mark.parametrize("what", ["file", "below a file", "broken symlink", "below a symlink"])
