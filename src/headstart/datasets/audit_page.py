@@ -62,7 +62,9 @@ def dataset_page(checked: VerifiedDataset, advance: Callable[[], None] = lambda:
     for label, name in enumerate(classes):
         cells = []
         for split, part in loaded.parts.items():
-            places = np.flatnonzero(_shows(part.labels, label))
+            places = np.flatnonzero(
+                part.labels == label if kind.ndim == 1 else part.labels[:, label] == 1
+            )
             usable = places[~broken[split][places]]
             pictures = _pictures(part.images, usable[:per_cell].tolist())
             n = int(counts[split][label])
@@ -98,10 +100,6 @@ def _unusable(checked: VerifiedDataset) -> dict[str, Any]:
     return broken
 
 
-def _shows(labels: Any, label: int) -> Any:
-    return labels == label if labels.ndim == 1 else labels[:, label] == 1
-
-
 def _short(where: str, root: Path | None) -> str:
     """Name a file from the folder that all lie in: the page says once which that is."""
     inside = root is not None and Path(where).is_relative_to(root)
@@ -130,16 +128,10 @@ def _template() -> jinja2.Template:
         undefined=jinja2.StrictUndefined,
     )
     environment.filters["number"] = "{:,}".format
-    environment.filters["counted"] = _counted
-    environment.filters["sentence"] = _sentence
+    environment.filters["counted"] = lambda n, one, many: f"{n:,} {one if n == 1 else many}"
+    environment.filters["sentence"] = lambda text: (
+        f"{text[:1].upper()}{text[1:].removesuffix('.')}."
+    )
     # A long name may be broken where it is made of words.
     environment.filters["words"] = re.compile("[^_/]+[_/]*|[_/]+").findall
     return environment.get_template("dataset.html")
-
-
-def _counted(n: int, one: str, many: str) -> str:
-    return f"{n:,} {one if n == 1 else many}"
-
-
-def _sentence(words: str) -> str:
-    return f"{words[:1].upper()}{words[1:].removesuffix('.')}."

@@ -104,7 +104,10 @@ def _parts(splits: Mapping[str, Sequence[str]], choice: Choice, title: str) -> H
         chosen = _plain(splits, title)
     else:
         chosen = {
-            part: [_split_named(splits, name, title) for name in _joined(splits, wanted)]
+            part: [
+                _split_named(splits, name, title)
+                for name in ([wanted] if wanted in splits else wanted.split("+"))
+            ]
             for part, wanted in choice.parts.items()
         }
     used: dict[str, str] = {}
@@ -141,10 +144,6 @@ def _plain(splits: Mapping[str, Sequence[str]], title: str) -> dict[str, list[st
             found=tuple(splits),
         )
     return {part: [name] for part, name in found.parts.items()}
-
-
-def _joined(splits: Mapping[str, Sequence[str]], wanted: str) -> list[str]:
-    return [wanted] if wanted in splits else wanted.split("+")
 
 
 def _split_named(splits: Mapping[str, Sequence[str]], wanted: str, title: str) -> str:

@@ -27,7 +27,7 @@ from headstart.datasets.hub_splits import README, Choice, parquet_names, parts_o
 from headstart.datasets.image_info import ImageInfo
 from headstart.datasets.images import EncodedImages, FileImages, Images
 from headstart.datasets.naming import check_single, check_texts, merged_spellings
-from headstart.datasets.splits import RawDataset, Split, number_groups
+from headstart.datasets.splits import RawDataset, Split, encode_labels, number_groups
 from headstart.errors import DatasetError, DatasetMissingError, StorageError
 from headstart.files import storage_errors
 
@@ -466,7 +466,8 @@ def _labels(
             found=outside[0],
         )
     return names, {
-        part: _numbered(values, places, len(names), several) for part, values in parts.items()
+        part: encode_labels(values, places, len(names), several=several)
+        for part, values in parts.items()
     }
 
 
@@ -486,15 +487,6 @@ def _apart(parts: dict[str, Values], choice: Choice, label: str, title: str) -> 
         texts = [value for values in parts.values() for value in values if isinstance(value, str)]
         check_single(title, label, texts)
     return parts
-
-
-def _numbered(values: Values, places: dict[Any, int], n_classes: int, several: bool) -> Labels:
-    if not several:
-        return np.array([places[value] for value in values], dtype=np.int64)
-    labels = np.full((len(values), n_classes), -1, dtype=np.int64)
-    for row, present in enumerate(values):
-        labels[row, [places[label] for label in present]] = 1
-    return labels
 
 
 def _images(files: Sequence[Path], column: str, title: str) -> Images:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -152,6 +153,31 @@ class Splits:
     n_classes: int
     revision: str
     places: Rows
+
+
+def encode_labels(
+    values: Sequence[Any], places: Mapping[Any, int], n_classes: int, *, several: bool
+) -> npt.NDArray[np.int64]:
+    """Turn classes to labels.
+
+    Parameters
+    ----------
+    values
+        For each image its class; where there may be several, a collection of them.
+    places
+        The label of each class.
+
+    Returns
+    -------
+    array
+        (n,) int64; or (n, K) int64 in {1 present, -1 absent} where there may be several.
+    """
+    if not several:
+        return np.array([places[value] for value in values], dtype=np.int64)
+    labels = np.full((len(values), n_classes), -1, dtype=np.int64)
+    for row, present in enumerate(values):
+        labels[row, [places[value] for value in present]] = 1
+    return labels
 
 
 def number_groups(

@@ -251,8 +251,10 @@ def _check_kind(facts: Facts, name: str, split: Split) -> None:
 
 def _counts(facts: Facts, splits: dict[str, Split]) -> Iterator[tuple[str, int, int]]:
     """Return (what is counted, published, found), the most telling first."""
+    labels = splits["train"].labels
+    n_present = int((labels == 1).any(axis=0).sum()) if facts.multilabel else len(np.unique(labels))
     yield "classes", facts.n_classes, _n_classes(facts, splits.values())
-    yield "classes with training images", facts.n_classes, _n_present(facts, splits["train"])
+    yield "classes with training images", facts.n_classes, n_present
     for name, size in facts.sizes:
         yield f"{name} images", size, len(splits[name])
     for names, count in facts.per_class.items():
@@ -272,12 +274,6 @@ def _n_classes(facts: Facts, splits: Iterable[Split]) -> int:
         found = f"{labels[0]} to {labels[-1]}"
         raise differs(facts.key, "labels", f"0 to {facts.n_classes - 1}", found)
     return len(labels)
-
-
-def _n_present(facts: Facts, split: Split) -> int:
-    if facts.multilabel:
-        return int((split.labels == 1).any(axis=0).sum())
-    return len(np.unique(split.labels))
 
 
 def _check_apart(facts: Facts, splits: dict[str, Split]) -> None:

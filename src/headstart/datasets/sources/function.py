@@ -22,7 +22,7 @@ from headstart.datasets.naming import (
 )
 from headstart.datasets.sources.base import Description, Presence, Source
 from headstart.datasets.sources.own_files import require_files
-from headstart.datasets.splits import RawDataset, Split
+from headstart.datasets.splits import RawDataset, Split, encode_labels
 from headstart.errors import DatasetError, FunctionError
 from headstart.files import sha256_file, storage_errors
 from headstart.functions import call_function, is_function, locate_function
@@ -239,7 +239,7 @@ def _encoded_texts(
     names = classes or found
     places = {name: number for number, name in enumerate(names)}
     return names, {
-        part: np.array([places[name] for name in labels], dtype=np.int64)
+        part: encode_labels(labels, places, len(names), several=False)
         for part, labels in texts.items()
     }
 

@@ -121,7 +121,10 @@ def fetch_snapshot(
         if noted is None:
             check_reachable(repository, kind="dataset")
             noted = _listing(repository, revision)
-            _write_note(note, noted)
+            with storage_errors(note):
+                note.parent.mkdir(parents=True, exist_ok=True)
+            with replaced(note) as temporary:
+                temporary.write_text(json.dumps(asdict(noted), indent=1))
         names = _chosen_or_declared(repository, noted, choice)
         lacking = [name for name in names if not _is_whole(repository, noted, name)]
         if lacking:
@@ -351,13 +354,6 @@ def _noted(file: Path) -> Listing | None:
             f"{file} is damaged: remove it, the next fetch writes it anew",
             code="cache.note_damaged",
         ) from error
-
-
-def _write_note(file: Path, listing: Listing) -> None:
-    with storage_errors(file):
-        file.parent.mkdir(parents=True, exist_ok=True)
-    with replaced(file) as temporary:
-        temporary.write_text(json.dumps(asdict(listing), indent=1))
 
 
 def _no_parquet(folder: Path) -> str:

@@ -43,7 +43,7 @@ from headstart.datasets.sources.table_columns import (
     one_of,
     parts_of_rows,
 )
-from headstart.datasets.splits import RawDataset, Split, number_groups
+from headstart.datasets.splits import RawDataset, Split, encode_labels, number_groups
 from headstart.errors import DatasetError
 from headstart.files import name_in_text, path_of, unusable
 
@@ -128,11 +128,15 @@ class TableSource(Source):
             check_texts(f"{path}, column '{columns.labels[0]}'", spelled)
         names = [tuple(spelled[name] for name in several) for several in names]
         classes = sorted_classes(spelled.values())
-        labels = _labels(names, classes, many=columns.many)
+        places = {name: place for place, name in enumerate(classes)}
+        of_images = names if columns.many else [name for (name,) in names]
+        labels = encode_labels(of_images, places, len(classes), several=columns.many)
         groups = {}
         if columns.group is not None:
-            groups = _groups(columns.table, columns.group, chosen)
-        return _archive(classes, images, labels, chosen, groups, notes)
+            texts = columns.table.filled(columns.group, "group")
+            of_parts = {part: [texts[row] for row in rows] for part, rows in chosen.rows.items()}
+            groups = number_groups(of_parts, str(path), columns.group)
+        return _raw_dataset(classes, images, labels, chosen, groups, notes)
 
 
 @dataclass(frozen=True)
@@ -344,17 +348,7 @@ def _check_once(path: Path, images: Sequence[Path], names: Sequence[tuple[str, .
             )
 
 
-def _labels(names: Sequence[tuple[str, ...]], classes: Sequence[str], *, many: bool) -> Rows:
-    places = {name: place for place, name in enumerate(classes)}
-    if not many:
-        return np.array([places[name] for (name,) in names], dtype=np.int64)
-    labels = np.full((len(names), len(classes)), -1, dtype=np.int64)
-    for row, several in enumerate(names):
-        labels[row, [places[name] for name in several]] = 1
-    return labels
-
-
-def _archive(
+def _raw_dataset(
     classes: tuple[str, ...],
     images: list[Path] | Images,
     labels: Rows,
@@ -380,10 +374,3 @@ def _archive(
     return RawDataset(
         classes, parts, missing, kept_groups, parts_note=chosen.parts_note, notes=tuple(notes)
     )
-
-
-def _groups(table: Table, column: str, chosen: Parts) -> dict[str, Rows]:
-    """Number the groups; DatasetError if one is in two parts already."""
-    texts = table.filled(column, "group")
-    names = {part: [texts[row] for row in rows] for part, rows in chosen.rows.items()}
-    return number_groups(names, str(table.path), column)

@@ -214,7 +214,11 @@ def _class_options(dataset_ref: DatasetName, parameters: set[str]) -> dict[str, 
             f"{dataset_ref.stem} reads no images from a folder: it is no dataset to measure",
             code="dataset.no_folder",
         )
-    given = {name: _value(text) for name, text in dataset_ref.options.items() if name != "root"}
+    given = {
+        name: SWITCHES.get(text, int(text) if text.isdigit() else text)
+        for name, text in dataset_ref.options.items()
+        if name != "root"
+    }
     if unknown := sorted(set(given) - parameters):
         raise UnknownNameError(f"option of {dataset_ref.stem}", unknown[0], parameters)
     return given
@@ -268,10 +272,6 @@ def _parameters(cls: Any) -> set[str]:
         if not any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values()):
             break
     return names
-
-
-def _value(text: str) -> Any:
-    return SWITCHES.get(text, int(text) if text.isdigit() else text)
 
 
 def _labels(dataset: Any, stem: str, part: str) -> Labels:
