@@ -189,7 +189,9 @@ def storage_error(path: Path, error: OSError, *, reading: bool = False) -> Stora
             code="storage.not_folder",
             path=shown,
         )
-    return StorageError(f"cannot use {shown}: {error.strerror or error}", path=shown)
+    return StorageError(
+        f"cannot use {shown}: {error.strerror or error}", code="storage.unusable", path=shown
+    )
 
 
 def _no_file(path: Path, kind: str) -> StorageError:
@@ -242,7 +244,11 @@ def replaced(path: Path) -> Iterator[Path]:
     After a crash at any moment `path` is either what it was or complete.
     """
     if not path.name or path.is_dir():
-        raise StorageError(f"cannot write '{path}': expected the name of a file")
+        raise StorageError(
+            f"cannot write '{path}': expected the name of a file",
+            code="storage.no_file_name",
+            path=str(path),
+        )
     # A device or a pipe would be replaced, too.
     if path.exists() and (kind := unusable(path)):
         raise _no_file(path, kind)

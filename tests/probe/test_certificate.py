@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from scipy.special import entr, softmax
 
 from headstart.probe import Binary, Softmax, certify
-from headstart.probe import balance as module
+from headstart.probe import certificate as module
 from probes import fit, many_labels, objective, problem
 
 

@@ -5,9 +5,9 @@ import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
 
-from headstart.probe import Binary, Softmax, factor, newton
+from headstart.probe import Binary, Softmax, hessian, newton
 from headstart.probe.axes import eigenvectors
-from headstart.probe.factor import Factors
+from headstart.probe.hessian import Factors
 from probes import fit, many_labels, objective, problem, some_left_out
 
 SMALL = np.logspace(-3, -6, 7)
@@ -68,7 +68,7 @@ def looked_at(loss, shape, seed=0):
 
 
 def test_a_factor_solves_the_newton_system_of_a_softmax(monkeypatch):
-    monkeypatch.setattr(factor, "WEIGHTED", 99)
+    monkeypatch.setattr(hessian, "WEIGHTED", 99)
     X, labels = problem(40, 5, 3)
     loss = Softmax.of(torch.as_tensor(labels), 3)
     _, residual, p = looked_at(loss, (2, 3, 40))
@@ -77,10 +77,10 @@ def test_a_factor_solves_the_newton_system_of_a_softmax(monkeypatch):
     G, g = loss.centre(residual @ Z), residual.sum(2)
     S, s = Factors(Z).make(loss, p, lam)(G, g)
     for i in range(2):
-        hessian = written_out(X, p[i].numpy().T, float(lam[i]))
+        matrix = written_out(X, p[i].numpy().T, float(lam[i]))
         whole = np.concatenate([G[i].numpy(), g[i, :, None].numpy()], axis=1)
         # The bias that all classes share is free: its least is nothing.
-        expected = np.linalg.lstsq(hessian, whole.ravel(), rcond=1e-12)[0].reshape(3, 6)
+        expected = np.linalg.lstsq(matrix, whole.ravel(), rcond=1e-12)[0].reshape(3, 6)
         np.testing.assert_allclose(loss.centre(S)[i], expected[:, :-1], atol=1e-7)
         np.testing.assert_allclose(loss.centre(s)[i], expected[:, -1], atol=1e-7)
 

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from headstart.errors import ProbeError
-from headstart.probe.axes import Fast
-from headstart.probe.balance import BALANCE, balance, imbalance
-from headstart.probe.curvature import Curvature
+from headstart.probe.certificate import BALANCE, balance, imbalance
+from headstart.probe.hessian import Curvature
 from headstart.probe.losses import Binary, Softmax
+from headstart.probe.products import Fast
 from probes import many_labels, problem, some_left_out
+from raising import raises
 
 LOSSES = {
     "softmax": Softmax.of(torch.tensor(problem(30, 5, 3)[1]), 3),
@@ -125,28 +125,30 @@ def test_the_preconditioner_inverts_the_hessian_of_even_probabilities():
     torch.testing.assert_close(back[1], d)
 
 
-def test_a_class_without_examples_is_refused():
-    with pytest.raises(ProbeError, match=r"labels 0\.\.2 of at least 2 classes.*none of class 1"):
-        Softmax.of(torch.tensor([0, 2, 2]), 3)
-    with pytest.raises(ProbeError, match=r"labels 0\.\.1.*found 3 classes"):
-        Softmax.of(torch.tensor([0, 1, 2]), 2)
-    with pytest.raises(ProbeError, match="label 1 in no example: leave it out"):
-        Binary.of(torch.tensor([[-1, -1], [1, -1]]))
-    with pytest.raises(ProbeError, match="label 0 in every example: leave it out"):
-        Binary.of(torch.tensor([[1, -1], [1, 1]]))
-
-
-@pytest.mark.parametrize(("column", "found"), [
-    ([0, 0, 0], "label 1 in no example of those that count: leave it out"),
-    ([-1, 0, -1], "label 1 in no example of those that count: leave it out"),
-    ([0, 1, 1], "label 1 in every example of those that count: leave it out"),
-    ([1, -1, 2], r"labels of 1 \(present\), -1 .* found 2 in row 2, column 1"),
-    ([1, float("nan"), -1], "found nan in row 1, column 1"),
+@pytest.mark.parametrize(("labels", "n_classes", "empty"), [
+    ([0, 2, 2], 3, [1]), ([0, 1, 2], 2, []),
 ])  # fmt: skip
-def test_what_is_left_out_is_no_example(column, found):
-    labels = torch.stack([torch.tensor([1, -1, 1]), torch.tensor(column)], dim=1)
-    with pytest.raises(ProbeError, match=found):
-        Binary.of(labels)
+def test_a_class_without_examples_is_refused(labels, n_classes, empty):
+    with raises("probe.classes_invalid", empty=empty):
+        Softmax.of(torch.tensor(labels), n_classes)
+
+
+NAN = float("nan")
+
+
+@pytest.mark.parametrize(("labels", "code", "values"), [
+    ([[-1, -1], [1, -1]], "label_constant", {"column": 1, "present": "no"}),
+    ([[1, -1], [1, 1]], "label_constant", {"column": 0, "present": "every"}),
+    # Examples that are left out do not count.
+    ([[1, 0], [-1, 0], [1, 0]], "label_constant", {"column": 1, "present": "no"}),
+    ([[1, -1], [-1, 0], [1, -1]], "label_constant", {"column": 1, "present": "no"}),
+    ([[1, 0], [-1, 1], [1, 1]], "label_constant", {"column": 1, "present": "every"}),
+    ([[1, 1], [-1, -1], [1, 2]], "labels_invalid", {"row": 2, "column": 1}),
+    ([[1, 1], [-1, NAN], [1, -1]], "labels_invalid", {"row": 1, "column": 1}),
+])  # fmt: skip
+def test_labels_that_cannot_be_fitted(labels, code, values):
+    with raises(f"probe.{code}", **values):
+        Binary.of(torch.tensor(labels))
 
 
 @pytest.mark.parametrize("dtype", [torch.int8, torch.int64, torch.float32])

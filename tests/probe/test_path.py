@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 
 from headstart.devices import BFLOAT16
-from headstart.errors import ProbeError
 from headstart.probe import axes, losses, newton
-from headstart.probe.axes import Exact
+from headstart.probe.products import Exact
 from probes import fit, many_labels, objective, problem
+from raising import raises
 
 PAPERS = np.logspace(5, -6, 45)
 
@@ -144,15 +144,15 @@ def test_blocks_of_rows_and_parts_of_examples_change_nothing(monkeypatch):
         np.testing.assert_allclose(one.coef, other.coef, atol=1e-6)
         np.testing.assert_allclose(one.scores(X), other.scores(X), atol=1e-5)
     X[61, 3] = np.nan
-    with pytest.raises(ProbeError, match="at row 61, column 3"):
+    with raises("probe.features_not_finite", row=61, column=3):
         fit(X, labels, [1.0])
 
 
 def test_bad_input_is_told_here_too():
     X, labels = problem()
-    with pytest.raises(ProbeError, match="found 60 labels for 59 examples"):
+    with raises("probe.labels_count", labels=60, examples=59):
         fit(X[:59], labels, [1.0])
-    with pytest.raises(ProbeError, match="expected lambdas from"):
+    with raises("probe.lambdas_invalid", lambdas=[0.0]):
         fit(X, labels, [0.0])
 
 

@@ -1,4 +1,4 @@
-r"""Principal axes of the features, and products with the features in that basis.
+r"""Principal axes of the features.
 
 The penalty is invariant under rotation, and a solution lies in the span of the centred features.
 So the solver works along their principal axes. There :math:`Z^T Z` is diagonal, and one
@@ -7,7 +7,6 @@ preconditioner serves every lambda (see `headstart.probe.newton`).
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -16,9 +15,6 @@ from torch import Tensor
 
 __all__ = [
     "Axes",
-    "Exact",
-    "Fast",
-    "Products",
     "Source",
     "eigenvectors",
     "feature_mean",
@@ -48,31 +44,6 @@ def blocks(X: Source, device: torch.device, dtype: torch.dtype) -> Iterator[tupl
         else:
             # A copy: a memory-mapped file may be read-only, which torch does not share.
             yield part, torch.from_numpy(np.array(X[part], NUMPY[dtype])).to(device)
-
-
-class Products(Protocol):
-    """Products with the features along the axes, for B problems, C columns and r axes.
-
-    `dtype` is that of results; the two products themselves may be in a lower precision.
-    """
-
-    dtype: torch.dtype
-
-    def forward(self, W: Tensor) -> Tensor:
-        """(B, C, r) weights -> (B, C, n) logits without bias."""
-        ...
-
-    def back(self, residual: Tensor) -> Tensor:
-        """(B, C, n) residuals -> (B, C, r) sums over examples."""
-        ...
-
-    def gradient(self, residual: Tensor, W: Tensor, lam: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the gradient of the objective by W, (B, C, r), and its (B,) squared norm."""
-        ...
-
-    def penalty(self, W: Tensor) -> Tensor:
-        """(B,) float64 squared norms of the weights."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -194,57 +165,6 @@ def _wide(
     return span @ turn, (triangle.T @ turn).to(dtype).contiguous()
 
 
-class Fast:
-    """Products with Z in Z's precision, possibly bfloat16; results are at least float32."""
-
-    def __init__(self, Z: Tensor) -> None:
-        self._Z, self.dtype = Z, torch.promote_types(Z.dtype, torch.float32)
-
-    def leading(self, n_axes: int) -> "Fast":
-        """Return products with the first axes only."""
-        return Fast(self._Z[:, :n_axes])
-
-    def forward(self, W: Tensor) -> Tensor:
-        return _times(W.to(self._Z.dtype), self._Z.T).to(self.dtype)
-
-    def back(self, residual: Tensor) -> Tensor:
-        return _times(residual.to(self._Z.dtype), self._Z).to(self.dtype)
-
-    def gradient(self, residual: Tensor, W: Tensor, lam: Tensor) -> tuple[Tensor, Tensor]:
-        gradient = self.back(residual) + lam.to(W.dtype)[:, None, None] * W
-        return gradient, gradient.double().square().sum((1, 2))
-
-    def penalty(self, W: Tensor) -> Tensor:
-        return W.double().square().sum((1, 2))
-
-
-class Exact:
-    """Products with the features as given, in float64, block by block."""
-
-    dtype = torch.float64
-
-    def __init__(self, axes: Axes) -> None:
-        self._axes = axes
-
-    def forward(self, W: Tensor) -> Tensor:
-        axes = self._axes
-        coef = W @ axes.axes.T
-        return scores(axes.X, coef, -(coef @ axes.mean))
-
-    def back(self, residual: Tensor) -> Tensor:
-        return pull(self._axes.X, residual, self._axes.mean) @ self._axes.axes
-
-    def gradient(self, residual: Tensor, W: Tensor, lam: Tensor) -> tuple[Tensor, Tensor]:
-        # In all d directions, including those outside the span of the examples.
-        axes = self._axes
-        gradient = lam[:, None, None] * (W @ axes.axes.T)
-        gradient += pull(axes.X, residual, axes.mean)
-        return gradient @ axes.axes, gradient.square().sum((1, 2))
-
-    def penalty(self, W: Tensor) -> Tensor:
-        return (W @ self._axes.axes.T).square().sum((1, 2))
-
-
 def scores(X: Source, coef: Tensor, bias: Tensor) -> Tensor:
     """Return (B, C, n) float64 logits of (n, d) features, for (B, C, d) and (B, C) float64."""
     flat = coef.flatten(0, 1)
@@ -261,9 +181,3 @@ def pull(X: Source, residual: Tensor, mean: Tensor) -> Tensor:
     for part, block in blocks(X, residual.device, torch.float64):
         total.addmm_(flat[:, part], block)
     return total.view(*residual.shape[:2], -1)
-
-
-def _times(A: Tensor, B: Tensor) -> Tensor:
-    """Multiply (B, C, p) by (p, q) as one matrix product."""
-    product = torch.mm(A.flatten(0, 1), B)
-    return product.view(*A.shape[:2], -1)

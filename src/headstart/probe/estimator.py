@@ -203,7 +203,11 @@ class LogisticRegressionPath(ClassifierMixin, BaseEstimator):  # type: ignore[mi
             ]
         )
         if not np.isfinite(self.validation_scores_).all():
-            raise ProbeError(f"expected a number from metric {metric!r}, found NaN or infinity")
+            raise ProbeError(
+                f"metric {metric!r} returned NaN or infinity: expected a number",
+                code="probe.metric_not_finite",
+                metric=metric,
+            )
         self.best_index_ = int(self.validation_scores_.argmax())
         return self
 
@@ -304,8 +308,10 @@ class LogisticRegressionPath(ClassifierMixin, BaseEstimator):  # type: ignore[mi
                 return lambda labels, logits: voc_map_11point(logits, 2 * labels - 1)
             if not callable(metric):
                 raise ProbeError(
-                    f"expected a function of labels and scores as metric with multilabel=True, "
-                    f"found {metric!r}"
+                    f"metric {metric!r} is invalid with multilabel=True: expected a function of "
+                    "labels and scores",
+                    code="probe.metric_unknown",
+                    metric=metric,
                 )
             return metric
         if callable(metric):
@@ -315,7 +321,11 @@ class LogisticRegressionPath(ClassifierMixin, BaseEstimator):  # type: ignore[mi
         name = metric or "top-1"
         if name not in METRICS:
             known = ", ".join(METRICS)
-            raise ProbeError(f"expected a function or one of {known} as metric, found {name!r}")
+            raise ProbeError(
+                f"unknown metric {name!r}: expected a function or one of {known}",
+                code="probe.metric_unknown",
+                metric=name,
+            )
         return SCORERS[name]
 
     def _checked_lambdas(self, X_val: Source | None, y_val: Any) -> Sequence[float]:
@@ -323,21 +333,32 @@ class LogisticRegressionPath(ClassifierMixin, BaseEstimator):  # type: ignore[mi
         for name, allowed in OPTIONS.items():
             if getattr(self, name) not in allowed:
                 raise ProbeError(
-                    f"expected {name} to be one of {', '.join(allowed)}, "
-                    f"found {getattr(self, name)!r}"
+                    f"invalid {name} {getattr(self, name)!r}: expected one of {', '.join(allowed)}",
+                    code="probe.option_invalid",
+                    option=name,
+                    value=getattr(self, name),
                 )
         numbers = all(isinstance(value, Real) for value in (self.tol, self.max_passes))
         if not (numbers and 0 < self.tol < 1 and self.max_passes >= 1):
             raise ProbeError(
-                f"expected 0 < tol < 1 and max_passes >= 1, found {self.tol} and {self.max_passes}"
+                f"invalid tol {self.tol} or max_passes {self.max_passes}: expected 0 < tol < 1 and "
+                "max_passes >= 1",
+                code="probe.option_invalid",
+                option="tol, max_passes",
+                value=(self.tol, self.max_passes),
             )
         if self.solver == "lbfgs" and (self.device == "cuda" or self.dtype == "float32"):
             raise ProbeError(
-                "solver='lbfgs' computes in float64 on the CPU: leave device and dtype alone"
+                "solver='lbfgs' computes in float64 on the CPU: omit device and dtype",
+                code="probe.options_conflict",
+                options=("solver", "device", "dtype"),
             )
         if self.early_stop and (X_val is None or y_val is None or self.solver != "newton"):
             raise ProbeError(
-                "early_stop=True needs solver='newton' and validation data: fit(X, y, X_val, y_val)"
+                "early_stop=True needs solver='newton' and validation data: "
+                "fit(X, y, X_val, y_val)",
+                code="probe.options_conflict",
+                options=("early_stop", "solver"),
             )
         return path_of(LAMBDAS if self.lambdas is None else self.lambdas)
 

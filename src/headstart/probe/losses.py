@@ -177,10 +177,12 @@ class Softmax(Loss):
         counts = torch.bincount(labels, minlength=n_classes).double()
         if len(counts) != n_classes or n_classes < 2 or not counts.all():
             empty = [k for k, count in enumerate(counts.tolist()) if not count]
+            found = f"class {empty[0]} has no example" if empty else f"{len(counts)} classes"
             raise ProbeError(
-                f"expected labels 0..{n_classes - 1} of at least 2 classes, each with an example, "
-                f"found {'none of class ' + str(empty[0]) if empty else f'{len(counts)} classes'}: "
-                "leave out classes that do not occur"
+                f"{found}: expected labels 0..{n_classes - 1} of at least 2 classes, each with an "
+                "example; leave out classes that do not occur",
+                code="probe.classes_invalid",
+                empty=empty,
             )
         return cls(labels, counts)
 
@@ -294,8 +296,11 @@ class Binary(Loss):
         if (invalid := ~torch.isin(signs, signs.new_tensor([-1, 0, 1]))).any():
             column, _, row = invalid.nonzero()[0].tolist()
             raise ProbeError(
-                "expected labels of 1 (present), -1 (absent) and 0 (left out), "
-                f"found {labels[row, column].item()} in row {row}, column {column}"
+                f"label {labels[row, column].item()} in row {row}, column {column}: expected "
+                "1 (present), -1 (absent) or 0 (left out)",
+                code="probe.labels_invalid",
+                row=row,
+                column=column,
             )
         counts = torch.cat([(signs == s).sum(2, keepdim=True) for s in (-1, 1)], dim=2).double()
         if not counts.all():
@@ -303,8 +308,11 @@ class Binary(Loss):
             found = "no" if counts[column, 0, 1] == 0 else "every"
             of_those = "" if signs[column].all() else " of those that count"
             raise ProbeError(
-                "expected examples with and without each label, "
-                f"found label {column} in {found} example{of_those}: leave it out"
+                f"label {column} is present in {found} example{of_those}: expected examples with "
+                "and without each label; leave it out",
+                code="probe.label_constant",
+                column=column,
+                present=found,
             )
         return cls(signs, counts)
 

@@ -15,11 +15,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from headstart.probe.axes import Products
-from headstart.probe.balance import BALANCE, balance, imbalance
-from headstart.probe.curvature import Curvature, Preconditioner
-from headstart.probe.factor import Factor, Factors
+from headstart.probe.certificate import BALANCE, balance, imbalance
+from headstart.probe.hessian import Curvature, Factor, Factors, Preconditioner
 from headstart.probe.losses import Loss
+from headstart.probe.products import Products
 
 __all__ = ["Batch", "Goal", "Point", "look", "minimise"]
 

@@ -15,15 +15,14 @@ from torch import Tensor
 
 from headstart.devices import fast_bfloat16
 from headstart.errors import ProbeError
-from headstart.probe.axes import Axes, Exact, Fast, Source, is_double
+from headstart.probe.axes import Axes, Source, is_double
 from headstart.probe.certificate import Certificate, certify
-from headstart.probe.curvature import Curvature
-from headstart.probe.factor import Factors
 from headstart.probe.fits import Fit, Weights, columns, sum_up
+from headstart.probe.hessian import Curvature, Factors
 from headstart.probe.inputs import features, path_of
 from headstart.probe.losses import Binary, Softmax
 from headstart.probe.newton import Batch, Goal, minimise
-from headstart.probe.packed import packed
+from headstart.probe.products import Exact, Fast, packed
 
 __all__ = ["MAX_PASSES", "fit_path"]
 
@@ -138,8 +137,11 @@ class _Solver:
             dtype = torch.float64 if double else torch.float32
         if loss.n_examples != len(X):
             raise ProbeError(
-                f"expected as many labels as examples, found {loss.n_examples} labels "
-                f"for {len(X)} examples"
+                f"{loss.n_examples} labels for {len(X)} examples: expected as many labels as "
+                "examples",
+                code="probe.labels_count",
+                labels=loss.n_examples,
+                examples=len(X),
             )
         self._axes = axes = Axes.of(X, device, dtype)
         self._loss, self._goal = loss.to(device), goal
