@@ -469,7 +469,7 @@ def test_groups_from_a_file(tmp_path, table, suffix, encoding):
     ("name", "text", "said"),
     [
         ("g.toml", 'hard = ["set9"]', "dataset 'set9' is not in the table; it has: set0, set1"),
-        ("g.toml", 'hard = "set0"', "expected 'hard' to be a list of datasets"),
+        ("g.toml", 'hard = "set0"', "expected a list of datasets"),
         ("g.toml", "hard = [", "not valid TOML"),
         ("g.toml", 'a = ["set0"]\nb = ["set0"]', "dataset 'set0' is in two groups"),
         ("g.csv", "a,b\n1,2\n", "expected columns dataset and group, found a, b"),

@@ -95,9 +95,6 @@ def test_sizes_that_are_missing_are_named(sized, cli, tmp_path):
         weighted(holed)
     assert error.value.code == "analysis.weights_unknown"
     assert error.value.values["datasets"] == ["set1"]
-    with pytest.raises(AnalysisError) as error:
-        hs.analyze(sized, weights="size")
-    assert error.value.code == "analysis.weights"
     sized.to_csv(tmp_path / "t.csv", index=False)
     outcome = cli("analyze", tmp_path / "t.csv", "--resamples", 200, "--weights", "n_test")
     assert "weighted by the number of test images" in " ".join(outcome.out.split())

@@ -216,12 +216,15 @@ class Analysis:
         """
         if not 0 < upstream_accuracy < 1:
             raise AnalysisError(
-                "upstream accuracy: expected a proportion between 0 and 1, "
-                f"found {upstream_accuracy:g}"
+                f"invalid upstream accuracy {upstream_accuracy:g}: expected a proportion between "
+                "0 and 1",
+                code="analysis.predictor_range",
+                value=upstream_accuracy,
             )
         if self.prediction.empty:
             why = self.missing.loc[self.missing["what"] == "prediction", "why"]
-            raise AnalysisError(f"no prediction: {why.iloc[0] if len(why) else 'no cells'}")
+            reason = why.iloc[0] if len(why) else "no cells"
+            raise AnalysisError(f"no prediction: {reason}", code="analysis.no_prediction")
         return predict_datasets(self.prediction, self.cells, upstream_accuracy)
 
     def figure(self, name: str, **options: Any) -> "Figure":

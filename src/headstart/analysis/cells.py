@@ -87,26 +87,22 @@ class AnalysisOptions:
     level: float = 0.95
 
     def __post_init__(self) -> None:
-        if self.error_bars not in ("morey", "cousineau"):
-            raise AnalysisError(f"error bars: expected morey or cousineau, found {self.error_bars}")
-        if self.correction not in ("simultaneous", "none"):
-            raise AnalysisError(
-                f"correction: expected simultaneous or none, found {self.correction}",
-                code="analysis.correction_unknown",
-                found=self.correction,
-            )
-        if self.weights not in get_args(Weights):
-            raise AnalysisError(
-                f"invalid weights '{self.weights}': expected equal or n_test",
-                code="analysis.weights",
-                found=self.weights,
-            )
-        if not isinstance(self.resamples, int) or self.resamples < 100:
-            raise AnalysisError(
-                f"resamples: expected a whole number of at least 100, found {self.resamples}"
-            )
-        if not isinstance(self.seed, int) or self.seed < 0:
-            raise AnalysisError(f"seed: expected a whole number from 0 on, found {self.seed}")
+        whole = isinstance(self.resamples, int), isinstance(self.seed, int)
+        for name, value, holds, expected in (
+            ("error_bars", self.error_bars, self.error_bars in get_args(ErrorBars),
+             "morey or cousineau"),
+            ("correction", self.correction, self.correction in get_args(Correction),
+             "simultaneous or none"),
+            ("weights", self.weights, self.weights in get_args(Weights), "equal or n_test"),
+            ("resamples", self.resamples, whole[0] and self.resamples >= 100,
+             "an integer of at least 100"),
+            ("seed", self.seed, whole[1] and self.seed >= 0, "an integer of at least 0"),
+        ):  # fmt: skip
+            if not holds:
+                raise AnalysisError(
+                    f"invalid {name} '{value}': expected {expected}",
+                    code="analysis.option", option=name, found=value,
+                )  # fmt: skip
 
     @property
     def corrected(self) -> bool:

@@ -367,7 +367,8 @@ def read_groups(path: Path, datasets: list[str]) -> dict[str, str]:
     check_groups(pairs, datasets, str(path))
     for dataset, group in pairs:
         if groups.setdefault(dataset, group) != group:
-            raise TableError(f"{path}: dataset '{dataset}' is in two groups")
+            raise TableError(f"{path}: dataset '{dataset}' is in two groups: keep it in one",
+                             code="table.group_twice", dataset=dataset)  # fmt: skip
     return groups
 
 
@@ -376,12 +377,17 @@ def check_groups(pairs: Iterable[tuple[str, str]], datasets: list[str], where: s
     for dataset, group in pairs:
         if dataset not in datasets:
             raise TableError(
-                f"{where}: dataset '{dataset}' is not in the table; it has: {', '.join(datasets)}"
+                f"{where}: dataset '{dataset}' is not in the table; it has: {', '.join(datasets)}",
+                code="table.group_dataset",
+                dataset=dataset,
+                found=datasets,
             )
         if not group.strip() or group == EVERYTHING or group in datasets:
             raise TableError(
                 f"{where}: a group cannot be called '{group}': expected a name that is not empty, "
-                f"not '{EVERYTHING}' and no dataset's"
+                f"not '{EVERYTHING}' and no dataset's",
+                code="table.group_name",
+                group=group,
             )
 
 
@@ -389,7 +395,8 @@ def _from_toml(content: bytes, path: Path) -> list[tuple[str, str]]:
     pairs = []
     for group, members in read_toml(content, f"groups {path}", TableError).items():
         if not isinstance(members, list):
-            raise TableError(f"{path}: expected '{group}' to be a list of datasets")
+            raise TableError(f"{path}: invalid group '{group}': expected a list of datasets",
+                             code="table.group_form", group=group)  # fmt: skip
         pairs += [(str(member), group) for member in members]
     return pairs
 
@@ -398,6 +405,8 @@ def _from_csv(content: bytes, path: Path) -> list[tuple[str, str]]:
     frame = read_delimited(content, str(path))
     if not {"dataset", "group"} <= set(frame.columns) or not frame.columns.is_unique:
         raise TableError(
-            f"{path}: expected columns dataset and group, found {', '.join(frame.columns)}"
+            f"{path}: expected columns dataset and group, found {', '.join(frame.columns)}",
+            code="table.group_columns",
+            found=list(frame.columns),
         )
     return list(zip(frame["dataset"], frame["group"], strict=True))

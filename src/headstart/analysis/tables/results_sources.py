@@ -431,7 +431,7 @@ def _read_store(path: Path) -> ResultsTable:
     store = ResultStore(path)
     results = store.results()
     if not results:
-        raise TableError(f"{path} holds no results yet: run something first")
+        raise TableError(f"{path} holds no results yet: run a study first", code="table.empty")
     frame = tidy(
         pd.DataFrame([_row(result) for result in results]), str(path), ReadOptions("proportion")
     ).frame

@@ -79,12 +79,12 @@ class ReadOptions:
             if value not in allowed:
                 expected = " or ".join(str(one) for one in allowed if one)
                 raise TableError(f"invalid {name} '{value}': expected {expected}",
-                                 code=f"table.{name}", found=value)  # fmt: skip
+                                 code="table.option", option=name, found=value)  # fmt: skip
         if self.spread != "se" and not re.fullmatch(r"sd:[1-9]\d{0,5}", self.spread):
             raise TableError(
                 f"invalid spread '{self.spread}': expected se (standard errors) or sd:N (standard "
                 "deviations over N runs), for example sd:5",
-                code="table.spread", found=self.spread,
+                code="table.option", option="spread", found=self.spread,
             )  # fmt: skip
 
     @property
