@@ -50,7 +50,7 @@ from pathlib import Path
 import pandas as pd
 start = time.perf_counter()
 import headstart as hs
-from headstart.cli.analysis import write_json
+from headstart.cli.analyze_command import write_json
 analysis = hs.analyze(pd.read_csv(sys.argv[1]))
 seconds = time.perf_counter() - start
 write_json(analysis, Path(sys.argv[2]))

@@ -217,7 +217,7 @@ def test_the_options_of_a_datasets_name_are_as_documented():
 
 
 def test_the_commands_on_datasets_exist():
-    from headstart.cli.dataset_commands import datasets_app
+    from headstart.cli.datasets_command import datasets_app
 
     commands = {c.name or c.callback.__name__ for c in datasets_app.registered_commands}
     used = set(re.findall(r"^headstart datasets (\w+)", DATASETS, flags=re.MULTILINE))

@@ -44,12 +44,12 @@ def test_references_need_a_folder(cli):
 
 
 def test_places_are_proven_before_the_work(cli, tmp_path, monkeypatch):
-    from headstart.cli import analysis
+    from headstart.cli import analyze_command
 
     def never(*_):
         raise AssertionError("the analysis began")
 
-    monkeypatch.setattr(analysis, "make_analysis", never)
+    monkeypatch.setattr(analyze_command, "_analysis", never)
     (tmp_path / "file").write_text("")
     for arguments in (("analyze", "kornblith2019", "--json"), ("report", "kornblith2019", "--out")):
         outcome = cli(*arguments, tmp_path / "file" / "x")

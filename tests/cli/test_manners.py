@@ -16,9 +16,8 @@ import headstart as hs
 from conftest import MODEL
 from headstart.cache import KINDS
 from headstart.cli import progress
-from headstart.cli.manners import PANELS
+from headstart.cli.command_group import PANELS, reset_verbosity, set_verbosity
 from headstart.cli.progress import LiveReporter
-from headstart.cli.verbosity import reset_verbosity, set_verbosity
 from headstart.store import ResultStore
 from stores import add_result
 
@@ -172,7 +171,7 @@ def test_a_damaged_record_is_one_line(cli, tmp_path, record):
 
 
 def test_long_names_are_cut_at_the_left_and_in_a_terminal_alone(monkeypatch):
-    from headstart.cli.tables import WIDEST, shortened
+    from headstart.cli.output import WIDEST, shortened
 
     name = "checkpoint:" + "a/" * 30 + "best.pth"
     assert shortened(name) == name

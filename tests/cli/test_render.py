@@ -2,8 +2,8 @@
 
 from rich.console import Console
 
-from headstart.cli import render
-from headstart.cli.tables import plain_table
+from headstart.cli import results_tables
+from headstart.cli.output import plain_table
 from headstart.store import ResultStore
 from stores import add_result
 
@@ -11,7 +11,7 @@ from stores import add_result
 def shown(found) -> str:
     console = Console(width=160)
     with console.capture() as captured:
-        console.print(render.results(found))
+        console.print(results_tables.results(found))
     return captured.get()
 
 

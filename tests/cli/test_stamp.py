@@ -2,8 +2,8 @@ import shutil
 
 import pytest
 
-from headstart.cli import stamp
-from headstart.cli.stamp import is_stamped, put_stamp
+from headstart.cli import demo
+from headstart.cli.demo import is_stamped, put_stamp
 from headstart.store import ResultStore
 from stores import add_result, make_store
 
@@ -67,7 +67,7 @@ def test_another_program_is_another_page(page, store, tmp_path, monkeypatch):
     package = tmp_path / "package"
     (package / "folder").mkdir(parents=True)
     (package / "folder" / "code.py").write_text("1")
-    monkeypatch.setattr(stamp, "PACKAGE", package)
+    monkeypatch.setattr(demo, "PACKAGE", package)
     assert not is_stamped(page, store)
     page.write_text(PAGE, encoding="utf-8")
     put_stamp(page, store)

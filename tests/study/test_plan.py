@@ -6,7 +6,7 @@ import pytest
 
 import small_network
 from headstart import datasets, models, training
-from headstart.cli import plan as command
+from headstart.cli import plan_tables as command
 from headstart.context import ProgressReporter, default_cache
 from headstart.errors import ModelError
 from headstart.spec import Candidate, Measurement

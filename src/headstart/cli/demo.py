@@ -1,22 +1,31 @@
-"""The demo: the embedded models on real images, and one of them in all three settings."""
+"""The demo: the embedded models on real images, and one of them in all three settings.
 
+Drawing the report takes seconds, and the demo is run again and again: the page itself states by a
+stamp what it was drawn of.
+"""
+
+import hashlib
+import re
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import typer
 
 from headstart import datasets, models
-from headstart.cli import render
-from headstart.cli.commands import run_and_show
-from headstart.cli.stamp import is_stamped, put_stamp
-from headstart.cli.streams import console
+from headstart.cli.output import console
+from headstart.cli.results_tables import sizes_line
+from headstart.cli.run_command import run_and_show
 from headstart.devices import Device
-from headstart.files import replaced, writable_folder
+from headstart.files import replaced, storage_errors, writable_folder
 from headstart.store import DATABASE_NAME, ResultStore, results_table
 from headstart.study import Study, StudyRun
 
-__all__ = ["run_demo"]
+__all__ = ["is_stamped", "put_stamp", "run_demo"]
 
+STAMP = re.compile(rb'<meta name="headstart-stamp" content="([0-9a-f]{64})">\n')
+PLACE = b"<head>\n"
+PACKAGE = Path(__file__).parents[1]
 # Large enough for standard errors of about two points, small enough for minutes on two cores.
 LIMIT = 300
 DATASETS = ("digits", "glyphs", "fashion_mnist")
@@ -37,7 +46,7 @@ def run_demo(out: Path, device: Device) -> tuple[StudyRun, StudyRun]:
     console.print("Class-balanced subsets, drawn by seed 0:")
     for name in DATASETS:
         if name in present:
-            console.print("  " + render.sizes_line(datasets.find(name, limit=LIMIT)))
+            console.print("  " + sizes_line(datasets.find(name, limit=LIMIT)))
         else:
             console.print(f"  {name}: left out ({datasets.presence(name).place})")
     probed = _measure(
@@ -85,7 +94,54 @@ def _show_report(store: ResultStore, page: Path) -> None:
         return
     # Nothing else here analyses: `headstart results` starts in half the time without.
     from headstart.analysis import analyze
-    from headstart.cli.analysis import write_report
+    from headstart.cli.analyze_command import write_report
 
     write_report(analyze(store.path), page, None, None)
     put_stamp(page, store)
+
+
+def is_stamped(page: Path, store: ResultStore) -> bool:
+    """Whether `page` is whole, and drawn of just these results by just this program.
+
+    A page that was drawn by `headstart report`, of a selection or with options, has no stamp.
+    """
+    if not page.is_file():
+        return False
+    with storage_errors(page, reading=True):
+        content = page.read_bytes()
+    found = STAMP.search(content)
+    return found is not None and found[1].decode() == _stamp(STAMP.sub(b"", content, 1), store)
+
+
+def put_stamp(page: Path, store: ResultStore) -> None:
+    """Write into a page that was just drawn what it was drawn of.
+
+    Raises
+    ------
+    StorageError
+        It cannot be read or written.
+    """
+    with storage_errors(page, reading=True):
+        content = page.read_bytes()
+    tag = f'<meta name="headstart-stamp" content="{_stamp(content, store)}">\n'
+    with replaced(page) as temporary:
+        temporary.write_bytes(content.replace(PLACE, PLACE + tag.encode(), 1))
+
+
+def _stamp(content: bytes, store: ResultStore) -> str:
+    """Digest of a page without its stamp, of the results, of where they are, and of the program."""
+    whole = hashlib.sha256(content)
+    # The page names its source.
+    for part in (str(store.path), store.revision(), _program()):
+        whole.update(hashlib.sha256(part.encode()).digest())
+    return whole.hexdigest()
+
+
+def _program() -> str:
+    """Digest of headstart's own files: a version is the same while a working copy changes."""
+    files = sorted(path for path in PACKAGE.rglob("*") if path.is_file() and path.suffix != ".pyc")
+    whole = hashlib.sha256(version("headstart").encode())
+    for path in files:
+        whole.update(f"{path.relative_to(PACKAGE)}\0".encode())
+        whole.update(hashlib.sha256(path.read_bytes()).digest())
+    return whole.hexdigest()

@@ -17,7 +17,7 @@ from headstart.analysis import (
     source_notes,
     still_rising,
 )
-from headstart.cli.tables import plain_table
+from headstart.cli.output import plain_table
 from headstart.spec.labels import correlation_label, in_order, setting_label
 
 __all__ = ["ablation", "prediction", "summary"]

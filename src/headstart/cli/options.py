@@ -1,8 +1,13 @@
-"""Options that several commands have. Imports nothing that is slow."""
+"""Options that several commands have, and groups of options. Imports nothing that is slow.
 
+A group is a dataclass: a command that has it as a parameter has an option per field
+(`command_group`), and reads from it what its library function takes.
+"""
+
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -10,33 +15,25 @@ __all__ = [
     "BAD_INPUT",
     "DEFAULT_STORE",
     "INTERRUPTED",
+    "AnalysisOptions",
     "CsvFlag",
-    "DatasetsOption",
     "DeviceName",
     "DeviceOption",
-    "DryRunFlag",
-    "ExamplesOption",
     "ExecutorOption",
     "FurtherName",
-    "FurtherOption",
     "JsonFlag",
-    "KeepOption",
     "LimitOption",
-    "LogFolderOption",
     "LogName",
-    "LogOption",
-    "ModelsOption",
     "PrecisionName",
     "PrecisionOption",
-    "PriceOption",
-    "PrintStudyFlag",
     "SeedsOption",
     "SettingsOption",
     "SkipBrokenFlag",
-    "StepsOption",
     "StoreOption",
-    "StudyArgument",
+    "StudyOptions",
+    "TrainingOptions",
     "TrustFlag",
+    "ViewName",
     "WorkersOption",
 ]
 
@@ -77,6 +74,55 @@ class LogName(StrEnum):
     wandb = "wandb"
 
 
+class ViewName(StrEnum):
+    """Parts of a test image that are evaluated."""
+
+    central = "central"
+    full = "full"
+
+
+class UnitName(StrEnum):
+    """Units of accuracies."""
+
+    percent = "percent"
+    proportion = "proportion"
+
+
+class ErrorBarsName(StrEnum):
+    """Forms of the within-dataset standard error."""
+
+    morey = "morey"
+    cousineau = "cousineau"
+
+
+class MeasureName(StrEnum):
+    """Meanings of the numbers of a table."""
+
+    accuracy = "accuracy"
+    error = "error"
+
+
+class DuplicatesName(StrEnum):
+    """Treatments of rows that contradict each other."""
+
+    refuse = "refuse"
+    average = "average"
+
+
+class WeightsName(StrEnum):
+    """Weights of datasets in means."""
+
+    equal = "equal"
+    n_test = "n_test"
+
+
+class CorrectionName(StrEnum):
+    """Corrections for many comparisons."""
+
+    simultaneous = "simultaneous"
+    none = "none"
+
+
 StoreOption = Annotated[
     Path, typer.Option(help="Results database, or the folder that holds it.", metavar="FILE")
 ]
@@ -85,22 +131,6 @@ DeviceOption = Annotated[
 ]
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 CsvFlag = Annotated[bool, typer.Option("--csv", help="Print CSV.")]
-ModelsOption = Annotated[
-    str | None,
-    typer.Option(
-        help="Models, separated by commas (see `headstart models`).",
-        metavar="NAMES",
-        show_default=False,
-    ),
-]
-DatasetsOption = Annotated[
-    str | None,
-    typer.Option(
-        help="Datasets, separated by commas: names (see `headstart datasets`), folders, tables.",
-        metavar="NAMES",
-        show_default=False,
-    ),
-]
 WorkersOption = Annotated[
     int,
     typer.Option(
@@ -115,38 +145,6 @@ ExecutorOption = Annotated[
         help="Executor that runs the workers (see `headstart plugins`); processes on this machine "
         "if omitted.",
         metavar="NAME",
-        show_default=False,
-    ),
-]
-KeepOption = Annotated[
-    Path | None,
-    typer.Option(
-        help="Folder for the final model of each trial; not kept if omitted.",
-        metavar="FOLDER",
-        show_default=False,
-    ),
-]
-
-LogOption = Annotated[
-    LogName | None,
-    typer.Option(
-        help="Tool that also gets training curves and results; none if omitted.", show_default=False
-    ),
-]
-LogFolderOption = Annotated[
-    Path | None,
-    typer.Option(
-        help="Folder for --log (default: headstart-logs).", metavar="FOLDER", show_default=False
-    ),
-]
-
-# What a study is, for the commands that take one.
-StudyArgument = Annotated[
-    Path | None,
-    typer.Argument(
-        help="Study file (TOML), or the name of a shipped study: kornblith2019, "
-        "kornblith2019-linear. Options replace its keys.",
-        metavar="STUDY",
         show_default=False,
     ),
 ]
@@ -165,29 +163,6 @@ SeedsOption = Annotated[
         help="Random seeds: integers and ranges, 0,1,2 or 0-4 (default: 0).",
         metavar="INTEGERS",
         show_default=False,
-    ),
-]
-FurtherOption = Annotated[
-    FurtherName | None,
-    typer.Option(
-        "--study",
-        help="Study of the paper that fills in settings, steps, sizes and seeds that are omitted: "
-        "accuracy by training steps, or by training images per class.",
-        show_default=False,
-    ),
-]
-StepsOption = Annotated[
-    str | None,
-    typer.Option(
-        help="Numbers of training steps; one search and one final training per number.",
-        metavar="INTEGERS",
-        show_default=False,
-    ),
-]
-ExamplesOption = Annotated[
-    str | None,
-    typer.Option(
-        help="Numbers of training images per class.", metavar="INTEGERS", show_default=False
     ),
 ]
 LimitOption = Annotated[
@@ -216,23 +191,254 @@ TrustFlag = Annotated[
         help="Allow code execution from study files and pickled weights (unsafe).",
     ),
 ]
-PrintStudyFlag = Annotated[
-    bool,
-    typer.Option("--print-study", help="Print the study as a TOML file; run nothing."),
-]
-DryRunFlag = Annotated[
-    bool,
-    typer.Option(
-        "--dry-run",
-        help="List what is missing, and estimate the cost; run nothing.",
-    ),
-]
-PriceOption = Annotated[
-    float | None,
-    typer.Option(
-        help="Price per hour of this device, in any currency.",
-        min=0,
-        metavar="NUMBER",
-        show_default=False,
-    ),
-]
+
+
+@dataclass(frozen=True)
+class StudyOptions:
+    """What a study is, for the commands that take one."""
+
+    study: Annotated[
+        Path | None,
+        typer.Argument(
+            help="Study file (TOML), or the name of a shipped study: kornblith2019, "
+            "kornblith2019-linear. Options replace its keys.",
+            metavar="STUDY",
+            show_default=False,
+        ),
+    ] = None
+    models: Annotated[
+        str | None,
+        typer.Option(
+            help="Models, separated by commas (see `headstart models`).",
+            metavar="NAMES",
+            show_default=False,
+        ),
+    ] = None
+    datasets: Annotated[
+        str | None,
+        typer.Option(
+            help="Datasets, separated by commas: names (see `headstart datasets`), folders, "
+            "tables.",
+            metavar="NAMES",
+            show_default=False,
+        ),
+    ] = None
+    settings: SettingsOption = None
+    seeds: SeedsOption = None
+    further: Annotated[
+        FurtherName | None,
+        typer.Option(
+            "--study",
+            help="Study of the paper that fills in settings, steps, sizes and seeds that are "
+            "omitted: accuracy by training steps, or by training images per class.",
+            show_default=False,
+        ),
+    ] = None
+    steps: Annotated[
+        str | None,
+        typer.Option(
+            help="Numbers of training steps; one search and one final training per number.",
+            metavar="INTEGERS",
+            show_default=False,
+        ),
+    ] = None
+    examples_per_class: Annotated[
+        str | None,
+        typer.Option(
+            help="Numbers of training images per class.", metavar="INTEGERS", show_default=False
+        ),
+    ] = None
+    limit: LimitOption = None
+    precision: PrecisionOption = None
+    skip_broken: SkipBrokenFlag = False
+    trust: TrustFlag = False
+
+    def keys(self) -> dict[str, Any]:
+        """Return the study's keys by name, and ``study`` for a further study; None is not given."""
+        return {
+            "models": self.models,
+            "datasets": self.datasets,
+            "settings": self.settings,
+            "seeds": self.seeds,
+            "study": _plain(self.further),
+            "steps": self.steps,
+            "examples_per_class": self.examples_per_class,
+            "limit": self.limit,
+            "precision": _plain(self.precision),
+            "skip_broken": self.skip_broken or None,
+        }
+
+
+@dataclass(frozen=True)
+class TrainingOptions:
+    """How a network is pretrained, for the commands that do."""
+
+    steps: Annotated[
+        int | None,
+        typer.Option(
+            help="Number of training steps (default: 90 epochs).",
+            metavar="INTEGER",
+            show_default=False,
+        ),
+    ] = None
+    batch_size: Annotated[
+        int, typer.Option(help="Images per step, over all processes.", metavar="INTEGER")
+    ] = 256
+    learning_rate: Annotated[
+        float | None,
+        typer.Option(
+            help="Initial learning rate (default: 0.1 per 256 images of a batch).",
+            metavar="NUMBER",
+            show_default=False,
+        ),
+    ] = None
+    weight_decay: Annotated[
+        float,
+        typer.Option(
+            help="Weight decay: coefficient of ||w||^2 / 2 of layer weights.", metavar="NUMBER"
+        ),
+    ] = 1e-4
+    crop_area: Annotated[
+        float,
+        typer.Option(
+            help="Minimum area of a random crop, as a proportion of the image.", metavar="NUMBER"
+        ),
+    ] = 0.08
+    view: Annotated[
+        ViewName,
+        typer.Option(help="Part of a test image that is evaluated: central 87.5 %, or full."),
+    ] = ViewName.central
+    seed: Annotated[int, typer.Option(help="Random seed of pretraining.", metavar="INTEGER")] = 0
+    limit: LimitOption = None
+    skip_broken: SkipBrokenFlag = False
+    precision: Annotated[PrecisionName, typer.Option(help="Arithmetic of the network.")] = (
+        PrecisionName.fp32
+    )
+    device: DeviceOption = DeviceName.auto
+
+    def recipe(self) -> dict[str, Any]:
+        """Return the fields of a recipe."""
+        names = ("steps", "batch_size", "learning_rate", "weight_decay", "seed")
+        chosen = {name: getattr(self, name) for name in names}
+        return {**chosen, "crop_area": (self.crop_area, 1.0), "view": self.view.value}
+
+    def data(self) -> dict[str, Any]:
+        """Return which images are used, and the arithmetic."""
+        precision = self.precision.value
+        return {"limit": self.limit, "skip_broken": self.skip_broken, "precision": precision}
+
+
+@dataclass(frozen=True)
+class AnalysisOptions:
+    """How tables of results are read and analyzed."""
+
+    sources: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="SOURCE...",
+            help="Results stores, tables (CSV, JSON, Excel, Parquet, Markdown, LaTeX, HTML), "
+            "published tables. Options for one file: 'a.csv?dataset:=food101'.",
+            show_default=False,
+        ),
+    ] = None
+    columns: Annotated[
+        str | None,
+        typer.Option(
+            help="Names of columns: model=Model,accuracy=acc; several joined: "
+            "model=Arch+Pretraining; one value for all rows: setting:=linear; ignored: "
+            "ignore=Year.",
+            metavar="COLUMNS",
+            show_default=False,
+        ),
+    ] = None
+    unit: Annotated[
+        UnitName | None,
+        typer.Option(help="Unit of accuracies; inferred if omitted.", show_default=False),
+    ] = None
+    predictions: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Table of predictions on single test images: model, dataset, example, and correct "
+            "(or prediction and label, or scores and label). May be repeated.",
+            metavar="FILE",
+            show_default=False,
+        ),
+    ] = None
+    wide: Annotated[
+        bool,
+        typer.Option("--wide", help="Tables with one column per dataset; inferred if omitted."),
+    ] = False
+    measure: Annotated[
+        MeasureName | None,
+        typer.Option(
+            help="Meaning of the numbers: accuracies or error rates; inferred from headers, else "
+            "accuracies.",
+            show_default=False,
+        ),
+    ] = None
+    spread: Annotated[
+        str,
+        typer.Option(
+            help="Meaning of the number after ±: se (standard error), or sd:N (standard deviation "
+            "over N runs).",
+            metavar="SPREAD",
+        ),
+    ] = "se"
+    duplicates: Annotated[
+        DuplicatesName,
+        typer.Option(
+            help="Treatment of rows that contradict each other: an error, or an average over runs."
+        ),
+    ] = DuplicatesName.refuse
+    groups: Annotated[
+        Path | None,
+        typer.Option(
+            help="Groups of datasets (TOML or CSV file); under and over 10,000 training images if "
+            "omitted.",
+            metavar="FILE",
+            show_default=False,
+        ),
+    ] = None
+    error_bars: Annotated[
+        ErrorBarsName,
+        typer.Option(
+            help="Form of the error bars: morey (unbiased), or cousineau (as in the paper)."
+        ),
+    ] = ErrorBarsName.morey
+    correction: Annotated[
+        CorrectionName,
+        typer.Option(help="Correction of intervals and p-values for the number of comparisons."),
+    ] = CorrectionName.simultaneous
+    weights: Annotated[
+        WeightsName,
+        typer.Option(
+            help="Weight of a dataset in means over datasets: equal, or its number of test images."
+        ),
+    ] = WeightsName.equal
+    resamples: Annotated[
+        int,
+        typer.Option(
+            help="Number of resamples of bootstrap bands and permutation tests.", metavar="INTEGER"
+        ),
+    ] = 10_000
+    seed: Annotated[int, typer.Option(help="Random seed of the resamples.", metavar="INTEGER")] = 0
+
+    def keywords(self) -> dict[str, Any]:
+        """Return keyword arguments of `headstart.analysis.analyze`, without those of reading."""
+        names = ("groups", "error_bars", "correction", "weights", "resamples", "seed")
+        return {name: _plain(getattr(self, name)) for name in names}
+
+    def reading(self) -> tuple[Any, ...]:
+        """Return the arguments of `headstart.analysis.ReadOptions`."""
+        return (
+            _plain(self.unit),
+            self.wide,
+            _plain(self.measure),
+            self.spread,
+            _plain(self.duplicates),
+        )
+
+
+def _plain(value: Any) -> Any:
+    """Return the value of an enumeration, anything else as it is."""
+    return value.value if isinstance(value, StrEnum) else value

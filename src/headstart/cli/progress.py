@@ -20,8 +20,8 @@ from rich.progress import (
 from rich.table import Column
 from rich.text import Text
 
+from headstart.cli.command_group import Verbosity, verbosity
 from headstart.cli.sweep import Sweep, candidate_line, drawn, duration, summary
-from headstart.cli.verbosity import Verbosity, verbosity
 from headstart.context import ProgressReporter, TrainingProgress
 from headstart.spec import Measurement, Trial
 

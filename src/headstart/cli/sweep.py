@@ -7,7 +7,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from headstart.cli.tables import plain_table
+from headstart.cli.output import plain_table
 from headstart.context import TrainingProgress
 from headstart.spec import Measurement, SearchGrid, Value
 

@@ -55,9 +55,9 @@ def _run(scale: "Scale", out: Path, device: "Device", workers: int | None) -> "M
     """Run what is not there yet, write the report, tables, figures and the embedding."""
     from headstart.analysis import analyze
     from headstart.cli import estimates
-    from headstart.cli.analysis import write_folder, write_report
+    from headstart.cli.analyze_command import write_folder, write_report
+    from headstart.cli.output import console, resumable
     from headstart.cli.progress import LiveReporter
-    from headstart.cli.streams import console, resumable
     from headstart.context import RunContext
     from headstart.contrib.miniature.chain import run_miniature
     from headstart.executors import executor_of
@@ -93,7 +93,7 @@ def _run(scale: "Scale", out: Path, device: "Device", workers: int | None) -> "M
 def _embed(scale: "Scale", out: Path, context: "RunContext") -> None:
     """Show what the most and the least regularised training of one network make of a target."""
     from headstart import datasets, models
-    from headstart.cli.embedding import write_files
+    from headstart.cli.embed_command import write_files
     from headstart.embedding import EmbedOptions, embed
     from headstart.files import writable_folder
 

@@ -7,8 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
-from headstart.cli.manners import HELP, CommandGroup, command, group
+from headstart.cli.command_group import HELP, CommandGroup, command, group
 from headstart.cli.options import JsonFlag
+from headstart.cli.output import console, plain_table
 from headstart.errors import CommandError
 
 __all__ = ["cache_app"]
@@ -82,9 +83,6 @@ def _show_cache(*, json: bool) -> None:
         }
         typer.echo(json_module.dumps({"folder": str(folder), "kinds": kinds}, indent=1))
         return
-    from headstart.cli.streams import console
-    from headstart.cli.tables import plain_table
-
     given = bool(os.environ.get("HEADSTART_CACHE"))
     source = "from HEADSTART_CACHE" if given else "set HEADSTART_CACHE to move it"
     typer.echo(f"{folder} ({source})")

@@ -1,14 +1,16 @@
-"""What all commands share: their place in the help, how much they print, their width in a pipe."""
+"""What all commands share: their place in the help, groups of options, how much they print."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import MISSING, fields, is_dataclass
+from enum import IntEnum
 from functools import wraps
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from headstart.cli.verbosity import set_verbosity
+from headstart.errors import CommandError
 from headstart.registry import COMMANDS
 
 __all__ = [
@@ -18,9 +20,13 @@ __all__ = [
     "QuietFlag",
     "RootGroup",
     "VerboseFlag",
+    "Verbosity",
     "add_command",
     "command",
     "group",
+    "reset_verbosity",
+    "set_verbosity",
+    "verbosity",
 ]
 
 MEASURE, ANALYZE, CATALOGS = "Measure", "Analyze", "Catalogs"
@@ -56,6 +62,51 @@ VerboseFlag = Annotated[
     typer.Option("--verbose", "-v", help="Print every stage, and the code of an error."),
 ]
 SHARED = {"quiet": QuietFlag, "verbose": VerboseFlag}
+
+
+class Verbosity(IntEnum):
+    """Of progress, notes and stages."""
+
+    QUIET = 0
+    NORMAL = 1
+    VERBOSE = 2
+
+
+_current = Verbosity.NORMAL
+
+
+def verbosity() -> Verbosity:
+    """Return how much the current command prints."""
+    return _current
+
+
+def reset_verbosity() -> None:
+    """Start a command: progress and notes are printed, stages are not."""
+    global _current
+    _current = Verbosity.NORMAL
+
+
+def set_verbosity(*, quiet: bool, verbose: bool) -> None:
+    """Set what ``--quiet`` and ``--verbose`` ask for; without either, a group's choice stays.
+
+    Raises
+    ------
+    CommandError
+        Both are given.
+    """
+    global _current
+    if (
+        (quiet and verbose)
+        or (quiet and _current == Verbosity.VERBOSE)
+        or (verbose and _current == Verbosity.QUIET)
+    ):
+        raise CommandError(
+            "--quiet and --verbose contradict each other: pass one of them",
+            code="command.conflict",
+            option="--quiet",
+        )
+    if quiet or verbose:
+        _current = Verbosity.QUIET if quiet else Verbosity.VERBOSE
 
 
 def _without_types(parameters: list[Any]) -> list[Any]:
@@ -117,34 +168,52 @@ def add_command(app: typer.Typer, function: Callable[..., None], name: str | Non
     """Make a function a command of `app`, with the options that all have."""
     panel = PANELS.get(name or function.__name__, OTHERS if name else None)
     add = app.command(name, cls=Command, context_settings=HELP, rich_help_panel=panel)
-    add(_with_shared(function))
+    add(_for_typer(function))
 
 
 def group(app: typer.Typer) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Return a decorator that makes a function what a group of commands does without one."""
 
     def add(function: Callable[..., None]) -> Callable[..., None]:
-        app.callback(invoke_without_command=True)(_with_shared(function))
+        app.callback(invoke_without_command=True)(_for_typer(function))
         return function
 
     return add
 
 
-def _with_shared(function: Callable[..., None]) -> Callable[..., None]:
-    """Add the options to the signature: typer reads it."""
+def _for_typer(function: Callable[..., None]) -> Callable[..., None]:
+    """Write the signature that typer reads.
+
+    A parameter whose type is a dataclass, a group of options, stands for one option per field; the
+    options that all commands have come last.
+    """
+    signature = inspect.signature(function)
+    kinds: dict[str, Any] = {name: p.annotation for name, p in signature.parameters.items()}
+    groups: dict[str, Any] = {name: kind for name, kind in kinds.items() if is_dataclass(kind)}
 
     @wraps(function)
-    def wrapped(*given: Any, quiet: bool = False, verbose: bool = False, **options: Any) -> None:
+    def wrapped(*, quiet: bool = False, verbose: bool = False, **options: Any) -> None:
         set_verbosity(quiet=quiet, verbose=verbose)
-        function(*given, **options)
+        made = {
+            name: kind(**{each.name: options.pop(each.name) for each in fields(kind)})
+            for name, kind in groups.items()
+        }
+        function(**made, **options)
 
-    signature = inspect.signature(function)
-    more = [
-        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=False, annotation=kind)
-        for name, kind in SHARED.items()
-    ]
-    wrapped.__signature__ = signature.replace(  # type: ignore[attr-defined]
-        parameters=[*signature.parameters.values(), *more]
-    )
-    wrapped.__annotations__ = {**function.__annotations__, **SHARED}
+    parameters = list(_parameters(signature))
+    wrapped.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    wrapped.__annotations__ = {each.name: each.annotation for each in parameters}
     return wrapped
+
+
+def _parameters(signature: inspect.Signature) -> Iterator[inspect.Parameter]:
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    for parameter in signature.parameters.values():
+        if not is_dataclass(parameter.annotation):
+            yield parameter.replace(kind=keyword)
+            continue
+        for each in fields(parameter.annotation):
+            default = signature.empty if each.default is MISSING else each.default
+            yield inspect.Parameter(each.name, keyword, default=default, annotation=each.type)
+    for name, kind in SHARED.items():
+        yield inspect.Parameter(name, keyword, default=False, annotation=kind)

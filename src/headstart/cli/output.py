@@ -1,28 +1,40 @@
-"""What a command says: errors in one line, and outputs that are closed, full or lack letters."""
+"""What a command prints: console, tables, errors in one line; outputs closed or full."""
 
 import errno
 import io
 import os
 import sys
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from difflib import get_close_matches
 from typing import Any, NoReturn, cast
 
 import typer
 from rich.console import Console
+from rich.table import Table
 
 from headstart.__main__ import interrupt_is_handled
+from headstart.cli.command_group import Verbosity, reset_verbosity, verbosity
 from headstart.cli.options import BAD_INPUT, INTERRUPTED
-from headstart.cli.verbosity import Verbosity, reset_verbosity, verbosity
 from headstart.errors import CommandError, HeadstartError, StorageError
 
-__all__ = ["Screen", "console", "errors_in_words", "resumable", "run_command", "screen"]
+__all__ = [
+    "PlainTable",
+    "Screen",
+    "console",
+    "errors_in_words",
+    "plain_table",
+    "resumable",
+    "run_command",
+    "shortened",
+]
 
 # What a shell reports of a program whose reader has gone, 128 + SIGPIPE: `headstart ... | head`.
 READER_GONE = 141
 PROGRAM = "headstart"
+# Letters of a name in a table on a terminal.
+WIDEST = 40
 # Columns of an output that is no terminal.
 UNLIMITED = 10_000
 # Characters of the text of an unexpected error.
@@ -44,14 +56,42 @@ class Screen(Console):
         raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
 
 
-def screen() -> Screen:
-    """Return a console of the standard output, which wraps and cuts on a terminal alone."""
-    # Rich takes 80 columns elsewhere: a table in a file or a pipe has to be whole.
-    is_terminal = sys.stdout is not None and sys.stdout.isatty()
-    return Screen(width=None if is_terminal else UNLIMITED, markup=False, highlight=False)
+# Rich takes 80 columns where there is no terminal: a table in a file or a pipe has to be whole.
+_is_terminal = sys.stdout is not None and sys.stdout.isatty()
+console = Screen(width=None if _is_terminal else UNLIMITED, markup=False, highlight=False)
 
 
-console = screen()
+class PlainTable(Table):
+    """A table whose columns of numbers, on the right, are never made narrower than a number."""
+
+    def add_row(self, *cells: Any, **options: Any) -> None:
+        """Add a row, one cell per column."""
+        super().add_row(*cells, **options)
+        for column, cell in zip(self.columns, cells, strict=False):
+            if column.justify == "right":
+                column.min_width = max(column.min_width or 0, len(str(cell)))
+
+
+def plain_table(*columns: str, right: Collection[str]) -> PlainTable:
+    """Make a table without lines; on a narrow screen names are shortened, never numbers."""
+    table = PlainTable(box=None, header_style="bold", pad_edge=False, padding=(0, 1, 0, 0))
+    for column in columns:
+        if column in right:
+            table.add_column(column, justify="right", min_width=len(column), no_wrap=True)
+        else:
+            # Of columns that may not wrap, all are made narrower alike, those of numbers too.
+            table.add_column(column, overflow="ellipsis")
+    return table
+
+
+def shortened(name: str) -> str:
+    """Cut the start off a long name, in a terminal only: models differ in the end of their names.
+
+    What goes to a file or a pipe has whole names.
+    """
+    if len(name) <= WIDEST or not sys.stdout.isatty():
+        return name
+    return f"…{name[1 - WIDEST :]}"
 
 
 class ClosedOutput(io.TextIOWrapper):

@@ -1,4 +1,7 @@
-"""What `headstart datasets` does: list, prepare, verify, export splits, show."""
+"""`headstart datasets`: list, prepare, verify, export splits, show.
+
+What is slow to import is imported when a command runs.
+"""
 
 import csv
 import json as json_module
@@ -6,41 +9,65 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Group
 from rich.text import Text
 
-from headstart import datasets
-from headstart.cli.progress import LiveReporter
-from headstart.cli.streams import console, resumable
-from headstart.cli.tables import plain_table
-from headstart.context import ProgressReporter, default_cache
-from headstart.datasets import VerifiedDataset
-from headstart.files import replaced, writable_folder
-from headstart.labels import kind_of
+from headstart.cli.command_group import HELP, CommandGroup, command, group
+from headstart.cli.options import JsonFlag, SkipBrokenFlag
+from headstart.cli.output import console, plain_table, resumable
+from headstart.errors import CommandError
 
-__all__ = [
-    "prepare_and_show",
-    "show_datasets",
-    "show_splits",
-    "verify_and_show",
-    "write_dataset_page",
+if TYPE_CHECKING:
+    from headstart.context import ProgressReporter
+    from headstart.datasets import VerifiedDataset
+
+__all__ = ["datasets_app"]
+
+datasets_app = typer.Typer(cls=CommandGroup, context_settings=HELP)
+
+NameArgument = Annotated[
+    str,
+    typer.Argument(
+        help="Dataset: a name of the catalogue, a folder, a CSV file, hf:user/name, ...",
+        metavar="NAME",
+    ),
 ]
 
 
-def show_datasets(*, json: bool) -> None:
-    """Print the catalogue of datasets."""
-    rows = [_row(name) for name in datasets.names()]
-    if json:
-        typer.echo(json_module.dumps(rows, indent=1))
-    else:
-        console.print(_table(rows))
+@group(datasets_app)
+def datasets(context: typer.Context, json: JsonFlag = False) -> None:
+    """List the datasets, and whether they are on this machine."""
+    if context.invoked_subcommand is None:
+        _list(json=json)
+    elif json:
+        raise CommandError(
+            "options of `headstart datasets` must follow the subcommand: headstart datasets "
+            "verify NAME --json",
+            code="command.order",
+        )
 
 
-def prepare_and_show(name: str, folder: Path | None, *, skip_broken: bool) -> None:
-    """Bring a dataset here, prove it, decode it once; say what it is."""
+@command(datasets_app)
+def prepare(
+    name: NameArgument,
+    folder: Annotated[
+        Path | None,
+        typer.Option(
+            "--from",
+            help="Existing copy (a folder) to register; nothing is copied or downloaded.",
+            metavar="FOLDER",
+            show_default=False,
+        ),
+    ] = None,
+    skip_broken: SkipBrokenFlag = False,
+) -> None:
+    """Download a dataset or register a folder, verify it, and decode its images once."""
+    from headstart import datasets
+    from headstart.context import default_cache
+
     with _watched() as reporter:
         checked, prepared = datasets.prepare_dataset(
             name, default_cache(), reporter, folder=folder, skip_broken=skip_broken
@@ -49,8 +76,12 @@ def prepare_and_show(name: str, folder: Path | None, *, skip_broken: bool) -> No
     typer.echo("\n".join(lines))
 
 
-def verify_and_show(name: str, *, json: bool) -> None:
-    """Return whether a dataset is what is published, and what is odd about its images."""
+@command(datasets_app)
+def verify(name: NameArgument, json: JsonFlag = False) -> None:
+    """Compare a dataset with what was published, and check the header of every image."""
+    from headstart import datasets
+    from headstart.context import default_cache
+
     with _watched() as reporter:
         checked = datasets.verify(name, default_cache(), reporter)
     typer.echo(
@@ -60,8 +91,24 @@ def verify_and_show(name: str, *, json: bool) -> None:
     datasets.check_audit(checked.audit, checked.name, skip_broken=False)
 
 
-def show_splits(name: str, export: Path | None) -> None:
-    """State where splits come from; write them to a CSV: split, row, image, labels."""
+@command(datasets_app)
+def splits(
+    name: NameArgument,
+    export: Annotated[
+        Path | None,
+        typer.Option(
+            help="CSV file for the split, row, image and labels of each example.",
+            metavar="FILE",
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
+    """Show the source of the splits, and export them for others to use."""
+    from headstart import datasets
+    from headstart.context import default_cache
+    from headstart.files import replaced, writable_folder
+    from headstart.labels import kind_of
+
     if export is not None:
         writable_folder(export.parent)
     with _watched() as reporter:
@@ -83,9 +130,19 @@ def show_splits(name: str, export: Path | None) -> None:
     typer.echo(f"rows, images and labels: {export}")
 
 
-def write_dataset_page(name: str, out: Path | None) -> None:
-    """Write the page that shows images of every class in each split."""
+@command(datasets_app)
+def show(
+    name: NameArgument,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="HTML file (default: NAME.html).", metavar="FILE", show_default=False),
+    ] = None,
+) -> None:
+    """Write an HTML page of a dataset: images of every class, counts, problems."""
+    from headstart import datasets
+    from headstart.context import default_cache
     from headstart.datasets.audit_page import dataset_page
+    from headstart.files import replaced, writable_folder
 
     writable_folder((out or Path()).parent)
     with _watched() as reporter:
@@ -98,9 +155,21 @@ def write_dataset_page(name: str, out: Path | None) -> None:
     typer.echo(f"page: {file}")
 
 
+def _list(*, json: bool) -> None:
+    from headstart import datasets
+
+    rows = [_row(name) for name in datasets.names()]
+    if json:
+        typer.echo(json_module.dumps(rows, indent=1))
+    else:
+        console.print(_table(rows))
+
+
 @contextmanager
-def _watched() -> Iterator[ProgressReporter]:
+def _watched() -> Iterator["ProgressReporter"]:
     """Show what goes on; Ctrl-C ends it with one line."""
+    from headstart.cli.progress import LiveReporter
+
     said = "what is done is kept; run the same command again to resume"
     with resumable(said), LiveReporter(console) as reporter:
         yield reporter
@@ -108,6 +177,8 @@ def _watched() -> Iterator[ProgressReporter]:
 
 def _row(name: str) -> dict[str, Any]:
     """Return what is known of a dataset of the catalogue without reading it."""
+    from headstart import datasets
+
     known, here = datasets.describe(name), datasets.presence(name)
     return {
         "name": name,
@@ -143,8 +214,10 @@ def _table(rows: Sequence[dict[str, Any]]) -> Group:
     return Group(table, *(Text(line, style="dim") for line in said))
 
 
-def _facts(checked: VerifiedDataset) -> list[str]:
+def _facts(checked: "VerifiedDataset") -> list[str]:
     """All that is known of a dataset, one line per fact: unbroken, so that paths can be copied."""
+    from headstart import datasets
+
     loaded = checked.loaded
     sizes = [f"{part.size:,} {name}" for name, part in loaded.manifest.splits.items()]
     facts = {
@@ -161,7 +234,7 @@ def _facts(checked: VerifiedDataset) -> list[str]:
     return [checked.name, *lines, *notes, *warnings]
 
 
-def _split_lines(checked: VerifiedDataset) -> list[str]:
+def _split_lines(checked: "VerifiedDataset") -> list[str]:
     loaded = checked.loaded
     lines = [checked.name, f"  {loaded.split_rule}", f"  content {loaded.manifest.revision}"]
     for name, part in loaded.manifest.splits.items():
@@ -172,7 +245,9 @@ def _split_lines(checked: VerifiedDataset) -> list[str]:
     return lines
 
 
-def _record(checked: VerifiedDataset) -> dict[str, Any]:
+def _record(checked: "VerifiedDataset") -> dict[str, Any]:
+    from headstart import datasets
+
     found = checked.audit
     counts = {
         name: getattr(found, name)

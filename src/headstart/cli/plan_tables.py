@@ -1,4 +1,4 @@
-"""What `headstart plan` does: measure a few steps, and say what a study takes."""
+"""What a study takes -> tables: what is here and missing, trials, steps, hours, disk, money."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -9,26 +9,40 @@ from rich.table import Table
 from rich.text import Text
 
 from headstart import models
-from headstart.cli import render
+from headstart.cli.output import console, plain_table, shortened
 from headstart.cli.progress import LiveReporter
-from headstart.cli.streams import console
-from headstart.cli.tables import plain_table, shortened
 from headstart.context import default_cache
 from headstart.devices import Device
 from headstart.spec import Model
 from headstart.store import ResultStore
 from headstart.study import (
+    Outlook,
     Plan,
     Rate,
     Study,
     complete_rates,
     device_name,
+    matrix_rate,
     measured_rates,
     outlook,
     plan,
 )
 
-__all__ = ["show_plan"]
+__all__ = ["show_outlook", "show_plan"]
+
+
+def show_outlook(study: Study, store: Path) -> None:
+    """Print what a study needs: what is here, what is missing and how to get it, and how much.
+
+    Raises
+    ------
+    HeadstartError
+        After that, what a run would be refused for: an unknown name, a wrong option.
+    """
+    found = outlook(study, ResultStore(store, create=True), default_cache())
+    typer.echo("\n".join(outlook_lines(found, found.hours(matrix_rate()))))
+    if found.refusal:
+        raise found.refusal
 
 
 def show_plan(study: Study, store: Path, device: Device, price: float | None) -> None:
@@ -36,7 +50,7 @@ def show_plan(study: Study, store: Path, device: Device, price: float | None) ->
     opened = ResultStore(store, create=True)
     seen = outlook(study, opened, default_cache())
     found = plan(study, opened, default_cache())
-    typer.echo("\n".join(render.needs(seen)))
+    typer.echo("\n".join(needs(seen)))
     if seen.refusal:
         raise seen.refusal
     wanted = list({load.model.name: load.model for load in found.loads}.values())
@@ -123,3 +137,45 @@ def totals(
 
 def _number(hours: float) -> str:
     return f"{hours:,.0f}" if hours >= 100 else f"{hours:.3g}"
+
+
+def outlook_lines(found: Outlook, hours: float | None) -> list[str]:
+    """What is here and what is missing, a line each; then how much it takes."""
+    lines = [
+        *needs(found),
+        f"to download: {found.weight_bytes / 1e9:,.1f} GB of weights, and the datasets; to keep: "
+        f"{found.feature_bytes / 1e9:,.1f} GB of features",
+        _hours(hours),
+    ]
+    if found.unknown_sizes:
+        lines.append(f"without {', '.join(found.unknown_sizes)}: of unknown size")
+    return lines
+
+
+def needs(found: Outlook) -> list[str]:
+    """What is here and what is missing, a line each; then how many trials that leaves."""
+    width = max(len(need.name) for need in found.needs) + 2
+    here = {True: "here", False: "missing"}
+    lines = [
+        f"{need.kind:<9}{need.name:<{width}}{here[need.present]:<9}{need.place}".rstrip()
+        for need in found.needs
+    ]
+    missing = sum(not need.present for need in found.needs)
+    waiting = found.n_trials - found.n_stored - found.n_ready
+    trials = "trial" if found.n_trials == 1 else "trials"
+    return [
+        *lines,
+        *found.notes,
+        "",
+        f"{found.n_trials:,} {trials}: {found.n_stored:,} stored, {found.n_ready:,} can be "
+        f"measured now, {waiting:,} blocked ({missing} of {len(found.needs)} above missing)",
+    ]
+
+
+def _hours(hours: float | None) -> str:
+    if hours is None:
+        return "hours: unknown, since the arithmetic of a network is"
+    return (
+        f"about {hours:,.1f} hours of forward passes for features on this processor, of whose "
+        "matrix products half the rate is assumed"
+    )

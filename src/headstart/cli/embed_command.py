@@ -1,0 +1,203 @@
+"""`headstart embed`: draw embeddings of test images, and measure how their classes separate.
+
+What is slow to import is imported when the command runs.
+"""
+
+import json as json_module
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from headstart.cli.options import (
+    DeviceName,
+    DeviceOption,
+    JsonFlag,
+    LimitOption,
+    PrecisionOption,
+    SkipBrokenFlag,
+    TrustFlag,
+)
+from headstart.cli.output import (
+    PlainTable,
+    Screen,
+    console,
+    plain_table,
+    resumable,
+    shortened,
+)
+from headstart.errors import CommandError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from headstart.embedding import Embedding
+    from headstart.spec.setting import Precision
+
+__all__ = ["embed", "write_files"]
+
+
+@dataclass(frozen=True)
+class _Options:
+    """What is embedded, and how."""
+
+    dataset: Annotated[str, typer.Option(help="Dataset with one label per image.", metavar="NAME")]
+    models: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="MODEL...", help="Models to compare.", show_default=False),
+    ] = None
+    classes: Annotated[
+        str | None,
+        typer.Option(
+            help="Number of classes drawn at random, or names, separated by commas (default: 10).",
+            metavar="CLASSES",
+            show_default=False,
+        ),
+    ] = None
+    images: Annotated[
+        int, typer.Option(help="Maximum number of test images, class-balanced.", metavar="INTEGER")
+    ] = 1000
+    perplexity: Annotated[
+        float | None,
+        typer.Option(
+            help="Perplexity of t-SNE (default: 30).", metavar="NUMBER", show_default=False
+        ),
+    ] = None
+    seed: Annotated[
+        int, typer.Option(help="Random seed of classes, images and t-SNE.", metavar="INTEGER")
+    ] = 0
+    limit: LimitOption = None
+    precision: PrecisionOption = None
+    skip_broken: SkipBrokenFlag = False
+    trust: TrustFlag = False
+
+    @property
+    def arithmetic(self) -> "Precision":
+        """Return the arithmetic of the networks."""
+        return self.precision.value if self.precision else "fp32"
+
+    @property
+    def chosen_classes(self) -> int | tuple[str, ...] | None:
+        """Read which classes to show: a whole number of them, or their names."""
+        if self.classes is None:
+            return None
+        names = tuple(part.strip() for part in self.classes.split(",") if part.strip())
+        # A class may be called 3, but one class alone is not shown: a number alone is how many.
+        return int(names[0]) if len(names) == 1 and names[0].isdecimal() else names
+
+
+def embed(
+    options: _Options,
+    out: Annotated[
+        Path, typer.Option(help="Folder for figure, page and tables.", metavar="FOLDER")
+    ] = Path("headstart-embedding"),
+    device: DeviceOption = DeviceName.auto,
+    json: JsonFlag = False,
+) -> None:
+    """Draw t-SNE embeddings of test images, and measure how well their classes are separated.
+
+    For description only: a model that is selected by it was selected on test images.
+    """
+    from headstart import datasets, models
+    from headstart.cli.progress import LiveReporter
+    from headstart.context import RunContext
+    from headstart.embedding import EmbedOptions
+    from headstart.embedding import embed as compute
+    from headstart.files import writable_folder
+
+    view = EmbedOptions(
+        classes=options.chosen_classes,
+        images=options.images,
+        perplexity=options.perplexity,
+        seed=options.seed,
+    )
+    # A network that is named twice is shown once.
+    names = dict.fromkeys(
+        name for part in options.models or [] for name in models.split_names(part)
+    )
+    if not names:
+        raise CommandError(
+            "argument MODEL is missing: name at least one", code="command.missing", name="MODEL"
+        )
+    chosen = [models.find(name) for name in names]
+    shown = datasets.find(options.dataset, limit=options.limit, skip_broken=options.skip_broken)
+    writable_folder(out)
+    # Where the output is JSON, nothing else may be.
+    screen = Screen(stderr=True, markup=False, highlight=False) if json else console
+    resume = "features are kept; run the same command again to resume"
+    with resumable(resume), LiveReporter(screen) as reporter:
+        context = RunContext(device=device.value, reporter=reporter, trust=options.trust)
+        found = compute(chosen, shown, view, options.arithmetic, context)
+    _show(found, write_files(found, out), out, json=json)
+
+
+def _show(found: "Embedding", page: Path, folder: Path, *, json: bool) -> None:
+    if json:
+        typer.echo(json_module.dumps(_record(found), indent=1, ensure_ascii=False))
+        return
+    console.print(found.source)
+    console.print(_separation_table(found))
+    if len(found.similarity):
+        console.print(_similarity_table(found))
+    typer.echo(f"Figure and tables: {folder}/embedding.*, {folder}/*.csv")
+    typer.echo(f"Page: {page.resolve()}")
+
+
+def write_files(found: "Embedding", folder: Path) -> Path:
+    """Write the figure, the tables and the page; return the path of the page."""
+    from headstart.figures import draw, save
+    from headstart.files import replaced
+    from headstart.report.embedding_page import write_embedding
+
+    tables = found.tables()
+    save(draw("embedding", tables, source=found.source), folder / "embedding")
+    tables["images"] = tables["images"].drop(columns=["picture", "tiny"])
+    for name, table in tables.items():
+        with replaced(folder / f"{name}.csv") as temporary:
+            table.to_csv(temporary, index=False)
+    title = f"How networks see {found.dataset}"
+    return write_embedding(found.tables(), folder / "embedding.html", title, found.source)
+
+
+def _separation_table(found: "Embedding") -> PlainTable:
+    """One row per network: how far the classes are apart for it."""
+    neighbours = f"{found.separation['neighbours'].iloc[0]} neighbours %"
+    numbers = ("features", "silhouette", neighbours, "within/between")
+    table = plain_table("model", *numbers, right=set(numbers))
+    for row in found.separation.to_dict("records"):
+        table.add_row(
+            shortened(row["model"]),
+            f"{row['features']:,}",
+            f"{row['silhouette']:.3f}",
+            f"{100 * row['neighbour_accuracy']:.2f}",
+            f"{row['variance_ratio']:.2f}",
+        )
+    return table
+
+
+def _similarity_table(found: "Embedding") -> PlainTable:
+    """One row per pair of networks: how alike their features are."""
+    numbers = ("CKA", "unbiased")
+    table = plain_table("model", "other", *numbers, right=set(numbers))
+    for row in found.similarity.to_dict("records"):
+        names = (shortened(row["model"]), shortened(row["other"]))
+        table.add_row(*names, f"{row['cka']:.3f}", f"{row['unbiased_cka']:.3f}")
+    return table
+
+
+def _record(found: "Embedding") -> dict[str, Any]:
+    """Return the numbers as JSON has them: what is unknown or infinite is null."""
+
+    def rows(table: "pd.DataFrame") -> Any:
+        return json_module.loads(table.to_json(orient="records", double_precision=15))
+
+    return {
+        "dataset": found.dataset,
+        "classes": list(found.classes),
+        "images": len(found.images),
+        "perplexity": found.perplexity,
+        "seed": found.seed,
+        "separation": rows(found.separation),
+        "similarity": rows(found.similarity),
+    }

@@ -1,0 +1,250 @@
+"""`headstart models` and `upstream`: list, search and show networks, measure their accuracy.
+
+What is slow to import is imported when a command runs.
+"""
+
+import json as json_module
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Group
+from rich.text import Text
+
+from headstart.cli.command_group import HELP, CommandGroup, command, group
+from headstart.cli.options import DeviceName, DeviceOption, JsonFlag, TrustFlag
+from headstart.cli.output import console, plain_table, shortened
+from headstart.errors import CommandError, StudyError
+
+if TYPE_CHECKING:
+    from headstart.devices import Device
+    from headstart.spec import Model
+    from headstart.upstream import Measured
+
+__all__ = ["models_app", "upstream"]
+
+models_app = typer.Typer(cls=CommandGroup, context_settings=HELP)
+
+
+@group(models_app)
+def models(
+    context: typer.Context,
+    search: Annotated[
+        str | None,
+        typer.Option(
+            help="Part of a name, looked for in the names of all installed libraries.",
+            metavar="TEXT",
+            show_default=False,
+        ),
+    ] = None,
+    json: JsonFlag = False,
+) -> None:
+    """List the models, and whether their weights are on this machine."""
+    if context.invoked_subcommand is not None:
+        if search is not None or json:
+            raise CommandError(
+                "options of `headstart models` must follow the subcommand: headstart models show "
+                "NAME --json",
+                code="command.order",
+            )
+    elif search is not None:
+        _search(search, json=json)
+    else:
+        _list(json=json)
+
+
+@command(models_app)
+def show(
+    name: Annotated[
+        str,
+        typer.Argument(help="Model: a name of the catalogue, or SOURCE:NAME.", metavar="NAME"),
+    ],
+    json: JsonFlag = False,
+) -> None:
+    """Show model details: size, preprocessing, weights, upstream accuracy."""
+    from headstart import models
+
+    row = models.model_details(models.find(name))
+    typer.echo(json_module.dumps(row, indent=1) if json else "\n".join(_details(row)))
+
+
+def upstream(
+    imagenet: Annotated[
+        Path,
+        typer.Option(
+            help="Folder of validation images: one folder per class, named by WordNet id or "
+            "number.",
+            metavar="FOLDER",
+        ),
+    ],
+    models: Annotated[str, typer.Option(help="Models, separated by commas.", metavar="NAMES")],
+    device: DeviceOption = DeviceName.auto,
+    limit: Annotated[
+        int | None,
+        typer.Option(
+            help="Maximum number of images, drawn at random; all if omitted.",
+            metavar="INTEGER",
+            show_default=False,
+        ),
+    ] = None,
+    classes: Annotated[
+        Path | None,
+        typer.Option(
+            help="Text file with the class folders in the order of the network's outputs.",
+            metavar="FILE",
+            show_default=False,
+        ),
+    ] = None,
+    trust: TrustFlag = False,
+) -> None:
+    """Measure top-1 accuracy on ImageNet, for use in analyses."""
+    _measure_upstream(imagenet, models, device.value, limit, order=classes, trust=trust)
+
+
+def _list(*, json: bool) -> None:
+    """Print the catalogue of networks, then those that were pretrained here."""
+    from headstart import models
+
+    names = [*models.catalogue(), *models.pretrained_names()]
+    rows = [{**models.model_details(models.find(name)), "name": name} for name in names]
+    if json:
+        typer.echo(json_module.dumps(rows, indent=1))
+    else:
+        console.print(_table(rows))
+
+
+def _search(text: str, *, json: bool) -> None:
+    """Print all names of networks that hold a text, of the catalogue and of every library."""
+    from headstart import models
+
+    names = models.search(text)
+    if not names:
+        raise StudyError(
+            f"no network of the installed libraries has '{text}' in its name",
+            code="model.none_found",
+            text=text,
+        )
+    typer.echo(json_module.dumps(names, indent=1) if json else "\n".join(names))
+
+
+def _table(rows: Sequence[dict[str, Any]]) -> Group:
+    """Return one row per network; names are never cut, `_details` has the full text of the rest."""
+    numbers = ("parameters", "input", "features", "upstream %")
+    made = plain_table("model", *numbers, "present", "how to get it", right=set(numbers))
+    made.columns[0].min_width = max((len(row["name"]) for row in rows), default=0)
+    for row in rows:
+        upstream = next((known for known in row["upstream"] if known["weights"] is None), None)
+        made.add_row(
+            row["name"],
+            _millions(row["parameters"]),
+            f"{row['input_size']} px",
+            str(row["feature_dim"]),
+            f"{100 * upstream['value']:.2f}" if upstream else "-",
+            *(("yes", "") if row["present"] else ("no", row["origin"])),
+        )
+    return Group(made, Text("headstart models show NAME says more", style="dim"))
+
+
+def _details(row: dict[str, Any]) -> list[str]:
+    """All that is known of a network, one line per fact: unbroken, so that paths can be copied."""
+    here = "yes, " if row["present"] else "no: "
+    size = row["weights_bytes"]
+    download = "nothing to download" if row["present"] else "a download of unknown size"
+    features = row["feature_bytes_per_1000_images"] / 1e6
+    facts = {
+        "library": f"{row['source']}, architecture {row['architecture']}",
+        "input": f"{row['input_size']} px, {row['interpolation']}, "
+        f"mean {_numbers(row['mean'])}, std {_numbers(row['std'])}"
+        + (f", channels {row['tags']['channels']}" if row["tags"].get("channels") else ""),
+        "features": str(row["feature_dim"]),
+        "parameters": f"{_millions(row['parameters'])} without the classifier",
+        "weights": row["weights"]["locator"],
+        "SHA-256": row["digest"] or "unknown before their first use",
+        "here": here + row["place"] + (f" ({size / 1e6:,.1f} MB)" if size else ""),
+        "upstream": _upstream(row["upstream"]),
+        "tags": ", ".join(f"{name} {value}" for name, value in row["tags"].items() if value) or "-",
+        "a run takes": f"{features:,.1f} MB of features for 1,000 images, {download}",
+    }
+    width = max(map(len, facts)) + 2
+    indented = {name: text.replace("\n", "\n" + " " * (width + 2)) for name, text in facts.items()}
+    return [row["name"], *(f"  {name:<{width}}{text}" for name, text in indented.items())]
+
+
+def _millions(parameters: int | None) -> str:
+    return "-" if parameters is None else f"{parameters / 1e6:.1f} M"
+
+
+def _numbers(values: Sequence[float]) -> str:
+    return "/".join(f"{value:g}" for value in values)
+
+
+def _upstream(accuracies: Sequence[dict[str, Any]]) -> str:
+    lines = [
+        f"{100 * known['value']:.2f} % {known['metric']}, {known['dataset']}, "
+        f"weights {known['weights'] or 'these'} ({known['source']})"
+        for known in accuracies
+    ]
+    return "\n".join(lines) or "unknown"
+
+
+def _measure_upstream(
+    folder: Path,
+    names: str,
+    device: "Device",
+    limit: int | None,
+    *,
+    order: Path | None,
+    trust: bool,
+) -> None:
+    """Measure networks one after the other; what is measured is kept though a later one fails."""
+    from headstart import models
+    from headstart.cli.progress import LiveReporter
+    from headstart.context import RunContext
+    from headstart.models.pretrained import outputs_of
+    from headstart.study.study import distinct
+    from headstart.upstream import measure, read_validation
+
+    named = [(name, models.find(name)) for name in models.split_names(names)]
+    chosen, notes = distinct("model", named)
+    for note in notes:
+        typer.echo(note)
+    if not chosen:
+        raise StudyError(
+            "--models names no model: expected at least one", code="study.missing", name="models"
+        )
+    # Networks of several orders go by the names of the folders.
+    known = {outputs_of(model) for model in chosen}
+    classes, split = read_validation(folder, limit, order, known.pop() if len(known) == 1 else None)
+    found: list[tuple[Model, Measured]] = []
+    try:
+        with LiveReporter(console) as reporter:
+            context = RunContext(device=device, reporter=reporter, trust=trust)
+            for number, model in enumerate(chosen, start=1):
+                reporter.trial_started(model.name, number, len(chosen))
+                found.append((model, measure(model, classes, split, context)))
+                reporter.trial_finished()
+    finally:
+        if found:
+            _show_upstream(found)
+
+
+def _show_upstream(found: list[tuple["Model", "Measured"]]) -> None:
+    from headstart.stats import wilson_interval
+
+    numbers = ("top-1 %", "95 % CI", "images", "known %")
+    table = plain_table("model", *numbers, right=set(numbers))
+    for model, measured in found:
+        interval = wilson_interval(measured.value, measured.n)
+        known = model.upstream_accuracy
+        table.add_row(
+            shortened(model.name),
+            f"{100 * measured.value:.2f}",
+            f"{100 * interval.low:.1f}-{100 * interval.high:.1f}",
+            f"{measured.n:,}",
+            "-" if known is None else f"{100 * known:.2f}",
+        )
+    console.print(table)
+    for model, measured in found:
+        if measured.doubt:
+            typer.echo(f"not kept: {model.name}: {measured.doubt}")

@@ -1,0 +1,191 @@
+"""`headstart run` and `plan`: run a study under a live display, or estimate what it takes.
+
+What is slow to import is imported when a command runs.
+"""
+
+import sys
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from headstart.cli.options import (
+    BAD_INPUT,
+    DEFAULT_STORE,
+    DeviceName,
+    DeviceOption,
+    ExecutorOption,
+    LogName,
+    StoreOption,
+    StudyOptions,
+    WorkersOption,
+)
+from headstart.cli.output import console, resumable
+from headstart.errors import LogError
+
+if TYPE_CHECKING:
+    from headstart.context import ProgressReporter
+    from headstart.devices import Device
+    from headstart.logs import Log
+    from headstart.study import Study, StudyRun
+
+__all__ = ["plan", "run", "run_and_show", "show_run"]
+
+DEFAULT_LOG_FOLDER = Path("headstart-logs")
+
+
+def run(
+    options: StudyOptions,
+    store: StoreOption = DEFAULT_STORE,
+    device: DeviceOption = DeviceName.auto,
+    workers: WorkersOption = 0,
+    executor: ExecutorOption = None,
+    keep_models: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder for the final model of each trial; not kept if omitted.",
+            metavar="FOLDER",
+            show_default=False,
+        ),
+    ] = None,
+    log: Annotated[
+        LogName | None,
+        typer.Option(
+            help="Tool that also gets training curves and results; none if omitted.",
+            show_default=False,
+        ),
+    ] = None,
+    log_folder: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder for --log (default: headstart-logs).", metavar="FOLDER", show_default=False
+        ),
+    ] = None,
+    print_study: Annotated[
+        bool,
+        typer.Option("--print-study", help="Print the study as a TOML file; run nothing."),
+    ] = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="List what is missing, and estimate the cost; run nothing."),
+    ] = False,
+) -> None:
+    """Measure models x datasets x settings. Run the same command again to resume."""
+    from headstart.cli.study_options import read_study
+
+    study, replaced = read_study(options.study, options.keys(), trust=options.trust)
+    if print_study:
+        typer.echo("".join(f"# {line}\n" for line in replaced) + study.to_toml(), nl=False)
+        return
+    for line in replaced:
+        typer.echo(line)
+    if dry_run:
+        from headstart.cli.plan_tables import show_outlook
+
+        show_outlook(study, store)
+    elif run_and_show(
+        study,
+        store,
+        device.value,
+        trust=options.trust,
+        workers=workers,
+        executor=executor,
+        keep_models=keep_models,
+        log=_log_to(log, log_folder),
+    ).failures:
+        sys.exit(BAD_INPUT)
+
+
+def plan(
+    options: StudyOptions,
+    store: StoreOption = DEFAULT_STORE,
+    device: DeviceOption = DeviceName.auto,
+    price: Annotated[
+        float | None,
+        typer.Option(
+            help="Price per hour of this device, in any currency.",
+            min=0,
+            metavar="NUMBER",
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
+    """Estimate the cost of a study: steps, images, hours on this device, disk, money.
+
+    Times a few steps of each network on random pixels; downloads nothing.
+    """
+    from headstart.cli.plan_tables import show_plan
+    from headstart.cli.study_options import read_study
+
+    study, replaced = read_study(options.study, options.keys(), trust=options.trust)
+    for line in replaced:
+        typer.echo(line)
+    show_plan(study, store, device.value, price)
+
+
+def _log_to(name: str | None, folder: Path | None) -> "Log | None":
+    """Open the log that a command asks for, if it asks for one."""
+    from headstart.logs import open_log
+
+    if name:
+        return open_log(name, folder or DEFAULT_LOG_FOLDER)
+    if folder:
+        raise LogError(
+            "--log-folder needs --log: tensorboard, mlflow or wandb", code="log.folder_alone"
+        )
+    return None
+
+
+def run_and_show(
+    study: "Study",
+    store: Path,
+    device: "Device",
+    *,
+    trust: bool = False,
+    workers: int = 0,
+    executor: str | None = None,
+    keep_models: Path | None = None,
+    log: "Log | None" = None,
+) -> "StudyRun":
+    """Run a study under a live display, then show its table."""
+    from headstart.cli.progress import LiveReporter
+    from headstart.context import ProgressReporters
+    from headstart.logs import CurveReporter
+
+    start = time.perf_counter()
+    with ExitStack() as stack:
+        stack.enter_context(
+            resumable("finished trials are stored; run the same command again to resume")
+        )
+        reporter: ProgressReporter = stack.enter_context(LiveReporter(console))
+        if log:
+            logging = stack.enter_context(CurveReporter(log, reporter.note))
+            reporter = ProgressReporters(reporter, logging)
+        run = study.run(
+            store,
+            device=device,
+            reporter=reporter,
+            trust=trust,
+            workers=workers,
+            executor=executor,
+            keep_models=keep_models,
+        )
+    show_run(run, time.perf_counter() - start)
+    return run
+
+
+def show_run(run: "StudyRun", seconds: float) -> None:
+    """Show a study's table, and what could not be measured."""
+    from headstart.cli import results_tables
+
+    if run.results:
+        console.print(results_tables.results(run.results))
+    stored = len(run.results) - run.measured
+    console.print(
+        f"{run.measured} measured, {stored} already stored, {len(run.failures)} failed "
+        f"({seconds:.1f} s)"
+    )
+    for failure in run.failures:
+        typer.echo(f"error: {failure.trial.title}: {failure.error}", err=True)
