@@ -13,7 +13,7 @@ from headstart.context import ProgressReporter, RunContext
 from headstart.pretraining import make_recipe
 from headstart.pretraining.run import run_job
 from headstart.study import CONFIGURATIONS, Study, ablate, configurations
-from headstart.study.ablation import different
+from headstart.study.sweep_studies import different
 from raising import raises
 
 NETWORK = f"{Path(small_network.__file__)}:build?size=16&mean=0.5,0.5,0.5&std=0.25,0.25,0.25"
@@ -76,7 +76,9 @@ class Backwards:
 
 
 def test_who_ends_first_does_not_show(own_cache, tmp_path, monkeypatch):
-    monkeypatch.setattr("headstart.study.ablation.executor_of", lambda *_: nullcontext(Backwards()))
+    monkeypatch.setattr(
+        "headstart.study.sweep_studies.executor_of", lambda *_: nullcontext(Backwards())
+    )
     stages, study = [], Study(models=[NETWORK], datasets=["glyphs"], limit=124)
 
     class Listening(ProgressReporter):

@@ -16,22 +16,22 @@ from headstart.devices import Device
 from headstart.spec import Model
 from headstart.store import ResultStore
 from headstart.study import (
-    Outlook,
-    Plan,
-    Rate,
+    DryRunReport,
     Study,
-    complete_rates,
+    StudyEstimate,
+    Throughput,
+    complete_throughput,
     device_name,
+    dry_run,
+    estimate_study,
     matrix_rate,
-    measured_rates,
-    outlook,
-    plan,
+    measure_throughput,
 )
 
-__all__ = ["show_outlook", "show_plan"]
+__all__ = ["show_dry_run", "show_plan"]
 
 
-def show_outlook(study: Study, store: Path) -> None:
+def show_dry_run(study: Study, store: Path) -> None:
     """Print what a study needs: what is here, what is missing and how to get it, and how much.
 
     Raises
@@ -39,8 +39,8 @@ def show_outlook(study: Study, store: Path) -> None:
     HeadstartError
         After that, what a run would be refused for: an unknown name, a wrong option.
     """
-    found = outlook(study, ResultStore(store, create=True), default_cache())
-    typer.echo("\n".join(outlook_lines(found, found.hours(matrix_rate()))))
+    found = dry_run(study, ResultStore(store, create=True), default_cache())
+    typer.echo("\n".join(dry_run_lines(found, found.hours(matrix_rate()))))
     if found.refusal:
         raise found.refusal
 
@@ -48,16 +48,16 @@ def show_outlook(study: Study, store: Path) -> None:
 def show_plan(study: Study, store: Path, device: Device, price: float | None) -> None:
     """Print what is here and what is missing, then what the rest of the study takes."""
     opened = ResultStore(store, create=True)
-    seen = outlook(study, opened, default_cache())
-    found = plan(study, opened, default_cache())
+    seen = dry_run(study, opened, default_cache())
+    found = estimate_study(study, opened, default_cache())
     typer.echo("\n".join(needs(seen)))
     if seen.refusal:
         raise seen.refusal
-    wanted = list({load.model.name: load.model for load in found.loads}.values())
+    wanted = list({workload.model.name: workload.model for workload in found.workloads}.values())
     if not wanted:
         return
     with LiveReporter(console) as reporter:
-        measured = measured_rates(
+        measured = measure_throughput(
             wanted,
             device,
             batch_size=found.batch_size,
@@ -71,7 +71,7 @@ def show_plan(study: Study, store: Path, device: Device, price: float | None) ->
             model.model_copy(update={"multiply_adds": models.multiply_adds(model, cache)})
             for model in wanted
         ]
-    rates = complete_rates(measured, wanted)
+    rates = complete_throughput(measured, wanted)
     console.print(shown(found, rates, wanted, name))
     unit = "GPU-hours" if is_gpu else "hours"
     lines = totals(found, rates, seen.weight_bytes, unit, price)
@@ -81,7 +81,9 @@ def show_plan(study: Study, store: Path, device: Device, price: float | None) ->
     typer.echo("\n".join(lines))
 
 
-def shown(found: Plan, rates: Mapping[str, Rate], wanted: Iterable[Model], device: str) -> Group:
+def shown(
+    found: StudyEstimate, rates: Mapping[str, Throughput], wanted: Iterable[Model], device: str
+) -> Group:
     """What the rates are, what each setting takes at them, what is unknown."""
     parts: list[RenderableType] = [Text(f"\nimages a second on {device}"), _rates(rates, wanted)]
     if any(rate.estimated for rate in rates.values()):
@@ -90,27 +92,27 @@ def shown(found: Plan, rates: Mapping[str, Rate], wanted: Iterable[Model], devic
     return Group(*parts)
 
 
-def _rates(rates: Mapping[str, Rate], wanted: Iterable[Model]) -> Table:
+def _rates(rates: Mapping[str, Throughput], wanted: Iterable[Model]) -> Table:
     numbers = ("training", "forward")
     table = plain_table("model", *numbers, right=set(numbers))
     for model in wanted:
-        rate = rates.get(model.name, Rate(None, None))
+        rate = rates.get(model.name, Throughput(None, None))
         mark = "~" if rate.estimated else ""
-        cells = (f"{mark}{each:,.1f}" if each else "-" for each in (rate.trained, rate.seen))
+        cells = (f"{mark}{each:,.1f}" if each else "-" for each in (rate.training, rate.forward))
         table.add_row(shortened(model.name), *cells)
     return table
 
 
-def _loads(found: Plan, rates: Mapping[str, Rate]) -> Table:
+def _loads(found: StudyEstimate, rates: Mapping[str, Throughput]) -> Table:
     """One row per setting, then all of them."""
     numbers = ("trials", "steps", "trained images", "forward images", "hours")
     table = plain_table("setting", *numbers, right=set(numbers))
-    names = list(dict.fromkeys(load.setting for load in found.loads))
+    names = list(dict.fromkeys(workload.setting for workload in found.workloads))
     for name in [*names, None]:
-        loads = [load for load in found.loads if name in (None, load.setting)]
+        workloads = [workload for workload in found.workloads if name in (None, workload.setting)]
         sums = [
-            sum(getattr(load, what) for load in loads)
-            for what in ("trials", "steps", "trained", "seen")
+            sum(getattr(workload, what) for workload in workloads)
+            for what in ("trials", "steps", "trained", "evaluated")
         ]
         hours = _number(found.hours(rates, name))
         table.add_row(name or "all", *(f"{n:,}" for n in sums), hours)
@@ -118,7 +120,11 @@ def _loads(found: Plan, rates: Mapping[str, Rate]) -> Table:
 
 
 def totals(
-    found: Plan, rates: Mapping[str, Rate], weight_bytes: int, unit: str, price: float | None
+    found: StudyEstimate,
+    rates: Mapping[str, Throughput],
+    weight_bytes: int,
+    unit: str,
+    price: float | None,
 ) -> list[str]:
     """Disk, hours and money, a line each; then what is not in them."""
     hours = found.hours(rates)
@@ -139,7 +145,7 @@ def _number(hours: float) -> str:
     return f"{hours:,.0f}" if hours >= 100 else f"{hours:.3g}"
 
 
-def outlook_lines(found: Outlook, hours: float | None) -> list[str]:
+def dry_run_lines(found: DryRunReport, hours: float | None) -> list[str]:
     """What is here and what is missing, a line each; then how much it takes."""
     lines = [
         *needs(found),
@@ -152,7 +158,7 @@ def outlook_lines(found: Outlook, hours: float | None) -> list[str]:
     return lines
 
 
-def needs(found: Outlook) -> list[str]:
+def needs(found: DryRunReport) -> list[str]:
     """What is here and what is missing, a line each; then how many trials that leaves."""
     width = max(len(need.name) for need in found.needs) + 2
     here = {True: "here", False: "missing"}

@@ -82,9 +82,9 @@ def run(
     for line in replaced:
         typer.echo(line)
     if dry_run:
-        from headstart.cli.plan_tables import show_outlook
+        from headstart.cli.plan_tables import show_dry_run
 
-        show_outlook(study, store)
+        show_dry_run(study, store)
     elif run_and_show(
         study,
         store,

@@ -1,32 +1,45 @@
 """A study: models x datasets x settings x seeds, and the run that fills its table."""
 
-from headstart.study.ablation import CONFIGURATIONS, Ablation, ablate, configurations
-from headstart.study.further import FURTHER, sweep_study
-from headstart.study.outlook import Need, Outlook, matrix_rate, outlook
-from headstart.study.plan import Load, Plan, Rate, complete_rates, plan
-from headstart.study.rates import device_name, measured_rates
+from headstart.study.estimate import (
+    StudyEstimate,
+    Throughput,
+    Workload,
+    complete_throughput,
+    device_name,
+    estimate_study,
+    measure_throughput,
+)
+from headstart.study.requirements import DryRunReport, Requirement, dry_run, matrix_rate
 from headstart.study.run import StudyRun, run_study
 from headstart.study.study import Study
+from headstart.study.sweep_studies import (
+    CONFIGURATIONS,
+    SWEEPS,
+    Ablation,
+    ablate,
+    configurations,
+    sweep_study,
+)
 
 __all__ = [
     "CONFIGURATIONS",
-    "FURTHER",
+    "SWEEPS",
     "Ablation",
-    "Load",
-    "Need",
-    "Outlook",
-    "Plan",
-    "Rate",
+    "DryRunReport",
+    "Requirement",
     "Study",
+    "StudyEstimate",
     "StudyRun",
+    "Throughput",
+    "Workload",
     "ablate",
-    "complete_rates",
+    "complete_throughput",
     "configurations",
     "device_name",
+    "dry_run",
+    "estimate_study",
     "matrix_rate",
-    "measured_rates",
-    "outlook",
-    "plan",
+    "measure_throughput",
     "run_study",
     "sweep_study",
 ]

@@ -21,8 +21,8 @@ from headstart.pretraining import PretrainJob, make_recipe, pretrain_all
 from headstart.spec import Recipe, Result, Trial
 from headstart.store import DATABASE_NAME, ResultStore
 from headstart.study import Study
-from headstart.study.ablation import configurations, possible
 from headstart.study.run import run_study
+from headstart.study.sweep_studies import configurations, possible
 
 __all__ = ["STAGES", "Miniature", "TimingLog", "run_miniature"]
 

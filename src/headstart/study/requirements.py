@@ -27,13 +27,13 @@ from headstart.store import ResultStore
 from headstart.study.study import Study, by_seed, distinct, repeated, seeded_names
 
 __all__ = [
-    "Need",
-    "Outlook",
-    "dataset_need",
+    "DryRunReport",
+    "Requirement",
+    "dataset_requirement",
+    "dry_run",
     "matrix_rate",
     "measured_datasets",
-    "model_need",
-    "outlook",
+    "model_requirement",
     "setting_variants",
     "unread_dataset",
 ]
@@ -47,7 +47,7 @@ PRODUCT_SECONDS = 0.15
 
 
 @dataclass(frozen=True)
-class Need:
+class Requirement:
     """A model, a dataset or a setting that a study names.
 
     Parameters
@@ -80,7 +80,7 @@ class Need:
 
 
 @dataclass(frozen=True)
-class Outlook:
+class DryRunReport:
     """What a study needs.
 
     Parameters
@@ -103,7 +103,7 @@ class Outlook:
         is merely missing.
     """
 
-    needs: tuple[Need, ...]
+    needs: tuple[Requirement, ...]
     n_trials: int
     n_stored: int
     n_ready: int
@@ -121,14 +121,14 @@ class Outlook:
         return self.multiply_adds / (EFFICIENCY * rate) / 3600
 
 
-class Data(NamedTuple):
+class DatasetRequirement(NamedTuple):
     """A dataset of a study, with each number of images per class, or what is known of it.
 
     `sized` is empty where it is not here, `n_sized` then how many there will be at most. `n_images`
     is how many images all its trials see, `seeds` are those of its trials.
     """
 
-    need: Need
+    need: Requirement
     sized: tuple[Dataset, ...] = ()
     sizes: Sizes | None = None
     n_sized: int = 1
@@ -147,7 +147,7 @@ def matrix_rate() -> float:
     return products * PRODUCT_SIDE**3 / spent
 
 
-def outlook(study: Study, store: ResultStore, cache: Path) -> Outlook:
+def dry_run(study: Study, store: ResultStore, cache: Path) -> DryRunReport:
     """State what a study needs: what is here, what is missing and how to get it, and how much.
 
     Parameters
@@ -190,7 +190,7 @@ def outlook(study: Study, store: ResultStore, cache: Path) -> Outlook:
     )
     if all(need.present for need in needs):
         refusal = refusal or _seeds_refused(study, every)
-    return Outlook(
+    return DryRunReport(
         needs=needs,
         n_trials=len(its_models) * n_seeded * n_settings,
         n_stored=n_stored,
@@ -222,10 +222,10 @@ def _arithmetic(left: Sequence[tuple[Model, int]], cache: Path) -> float | None:
     return total
 
 
-def _models(study: Study, cache: Path, notes: list[str]) -> list[tuple[Model | None, Need]]:
+def _models(study: Study, cache: Path, notes: list[str]) -> list[tuple[Model | None, Requirement]]:
     """Find each model once, and add notes on those that are named again."""
     notes += repeated("model", study.models)
-    found = {name: model_need(name, cache) for name in dict.fromkeys(study.models)}
+    found = {name: model_requirement(name, cache) for name in dict.fromkeys(study.models)}
     kept, said = distinct("model", [(name, model) for name, (model, _) in found.items() if model])
     notes += said
     return [(model, need) for model, need in found.values() if model is None or model in kept]
@@ -233,13 +233,13 @@ def _models(study: Study, cache: Path, notes: list[str]) -> list[tuple[Model | N
 
 def _datasets(
     study: Study, measured: Mapping[str, Dataset], cache: Path, notes: list[str]
-) -> list[Data]:
+) -> list[DatasetRequirement]:
     """Find each dataset once, with the seeds of its trials."""
     notes += repeated("dataset", study.datasets)
-    found: list[Data] = []
+    found: list[DatasetRequirement] = []
     for name in dict.fromkeys(study.datasets):
         for seeded, seeds in seeded_names(name, dict.fromkeys(study.seeds)):
-            data = dataset_need(seeded, study, cache, measured)
+            data = dataset_requirement(seeded, study, cache, measured)
             if seeded != name:
                 # The images are the same for all seeds, and so are their features.
                 more = any(other.need.name == name for other in found)
@@ -258,7 +258,7 @@ def _datasets(
 
 def _settings(
     study: Study, notes: list[str]
-) -> tuple[list[Need], list[Setting], HeadstartError | None]:
+) -> tuple[list[Requirement], list[Setting], HeadstartError | None]:
     """Make the settings that can be made; say why the study would be refused for them, if it is."""
     found = [setting_variants(study, setting) for setting in study.settings]
     needs = list(dict.fromkeys(need for _, need in found))
@@ -279,7 +279,7 @@ def _seeds_refused(study: Study, trials: Sequence[Trial]) -> HeadstartError | No
 
 
 def _trials(
-    model: Model, data: Data, settings: Sequence[Setting], seeds: Sequence[int]
+    model: Model, data: DatasetRequirement, settings: Sequence[Setting], seeds: Sequence[int]
 ) -> list[Trial]:
     """Return the trials of one model on one dataset; none where that is not here."""
     return [
@@ -290,14 +290,14 @@ def _trials(
     ]
 
 
-def model_need(name: str, cache: Path) -> tuple[Model | None, Need]:
+def model_requirement(name: str, cache: Path) -> tuple[Model | None, Requirement]:
     """Find a model, and say whether its weights are here."""
     try:
         model = models.find(name, cache)
         present, place = models.presence(model, cache)
     except HeadstartError as error:
-        return None, Need("model", name, False, str(error), error)
-    return model, Need("model", name, present, place)
+        return None, Requirement("model", name, False, str(error), error)
+    return model, Requirement("model", name, present, place)
 
 
 def measured_datasets(store: ResultStore, study: Study) -> dict[str, Dataset]:
@@ -326,7 +326,9 @@ def unread_dataset(known: datasets.Description, sizes: Sizes, study: Study) -> D
     )
 
 
-def dataset_need(name: str, study: Study, cache: Path, measured: Mapping[str, Dataset]) -> Data:
+def dataset_requirement(
+    name: str, study: Study, cache: Path, measured: Mapping[str, Dataset]
+) -> DatasetRequirement:
     """Find a dataset if it is here; else what is published of it, if anything is.
 
     Of the twelve nothing is read: a run does that, and finds what may have changed since.
@@ -349,25 +351,34 @@ def dataset_need(name: str, study: Study, cache: Path, measured: Mapping[str, Da
             sized, n_classes = study.sized(dataset), len(dataset.classes)
             most = max(one.examples_per_class or 0 for one in sized)
             n_images = _n_images(study, dataset.sizes, n_classes, most)
-            need = Need("dataset", name, True, place)
-            return Data(need, sized, dataset.sizes, len(sized), n_images)
+            need = Requirement("dataset", name, True, place)
+            return DatasetRequirement(need, sized, dataset.sizes, len(sized), n_images)
     except HeadstartError as error:
-        return Data(Need("dataset", name, False, str(error), error), n_sized=max(1, len(few)))
-    need, sizes, n_classes = Need("dataset", name, False, place), known.sizes, known.n_classes or 1
+        return DatasetRequirement(
+            Requirement("dataset", name, False, str(error), error), n_sized=max(1, len(few))
+        )
+    need, sizes, n_classes = (
+        Requirement("dataset", name, False, place),
+        known.sizes,
+        known.n_classes or 1,
+    )
     if sizes is None:
-        return Data(need, n_sized=max(1, len(few)))
+        return DatasetRequirement(need, n_sized=max(1, len(few)))
     # How many the smallest class has shows when it is here: no more than all have on average.
     few = tuple(n for n in few if n * n_classes <= sizes.train)
     n_images = _n_images(study, sizes, n_classes, max(few, default=0))
-    return Data(need, sizes=sizes, n_sized=max(1, len(few)), n_images=n_images)
+    return DatasetRequirement(need, sizes=sizes, n_sized=max(1, len(few)), n_images=n_images)
 
 
-def _of_function(name: str, study: Study, present: bool, place: str) -> Data:
+def _of_function(name: str, study: Study, present: bool, place: str) -> DatasetRequirement:
     """State of a function whether its file is here: what it gives shows when it is called."""
-    need, n_sized = Need("dataset", name, present, place), max(1, len(study.examples_per_class))
+    need, n_sized = (
+        Requirement("dataset", name, present, place),
+        max(1, len(study.examples_per_class)),
+    )
     none = Sizes(train=0, validation=0, test=0)
     unread = unread_dataset(datasets.Description(title=name), none, study)
-    return Data(need, sized=(unread,) * n_sized if present else (), n_sized=n_sized)
+    return DatasetRequirement(need, sized=(unread,) * n_sized if present else (), n_sized=n_sized)
 
 
 def _n_images(study: Study, sizes: Sizes, n_classes: int, few: int) -> int:
@@ -380,10 +391,10 @@ def _n_images(study: Study, sizes: Sizes, n_classes: int, few: int) -> int:
 
 def setting_variants(
     study: Study, setting: str | dict[str, Any]
-) -> tuple[tuple[Setting, ...], Need]:
+) -> tuple[tuple[Setting, ...], Requirement]:
     """Make a setting with each number of steps, or say why there is none."""
     name = setting if isinstance(setting, str) else str(setting.get("name"))
     try:
-        return study.variants(setting), Need("setting", name, True, "")
+        return study.variants(setting), Requirement("setting", name, True, "")
     except HeadstartError as error:
-        return (), Need("setting", name, False, str(error), error)
+        return (), Requirement("setting", name, False, str(error), error)

@@ -10,19 +10,19 @@ from headstart.datasets.archives import READERS
 from headstart.datasets.sources.study import Place, adopt
 from headstart.spec import Trial
 from headstart.store import ResultStore
-from headstart.study import Outlook, Study, matrix_rate, outlook
+from headstart.study import DryRunReport, Study, dry_run, matrix_rate
 from headstart.study.study import SHIPPED
 from stores import N_TEST, add_result
 
 SMALL = {"models": ["efficientnet_lite0"], "datasets": ["digits"], "limit": 100}
 
 
-def seen(study: Study, store=None, tmp_path=None) -> Outlook:
+def seen(study: Study, store=None, tmp_path=None) -> DryRunReport:
     store = store or ResultStore(tmp_path / "results.db", create=True)
-    return outlook(study, store, default_cache())
+    return dry_run(study, store, default_cache())
 
 
-def missing(found: Outlook) -> dict[str, str]:
+def missing(found: DryRunReport) -> dict[str, str]:
     return {need.name: need.place for need in found.needs if not need.present}
 
 
@@ -190,7 +190,7 @@ def twelve(own_cache, tmp_path, monkeypatch):
 
 def test_of_what_is_here_nothing_is_read(twelve, tmp_path):
     study = Study(models=["efficientnet_lite0"], datasets=list(READERS))
-    found = outlook(study, ResultStore(tmp_path / "none.db", create=True), twelve)
+    found = dry_run(study, ResultStore(tmp_path / "none.db", create=True), twelve)
     assert missing(found) == {}
     assert (found.n_trials, found.n_stored, found.n_ready) == (12, 0, 12)
     described = [datasets.describe(name).sizes for name in READERS]
@@ -211,7 +211,7 @@ def test_stored_trials_are_known_by_what_was_measured(twelve, tmp_path):
     )
     store.add(stored.model_copy(update={"trial": trial}))
     for limit, n_stored in ((100, 1), (200, 0)):
-        found = outlook(study.model_copy(update={"limit": limit}), store, twelve)
+        found = dry_run(study.model_copy(update={"limit": limit}), store, twelve)
         assert (found.n_stored, found.n_ready) == (n_stored, 2 - n_stored)
 
 

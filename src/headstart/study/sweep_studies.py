@@ -1,18 +1,22 @@
-"""The ablation of regularizers (Kornblith et al. 2019, Figs. 3 and 5), on networks trained here.
+"""Studies of Kornblith et al. (2019) that sweep one thing, for any models and datasets.
 
-An upstream classifier is trained five times: without the scales of batch norms, with label
-smoothing, dropout and an auxiliary classifier; then with scales; then without each of the others in
-turn. Every network is then transferred in the same way.
+Convergence (their Fig. 8): accuracy after a number of steps. Every number of steps is a run of its
+own, with its own grid and cosine schedule, not a checkpoint of a longer one. Dataset size (Fig. 9):
+accuracy from a number of images per class, over random subsets that are nested in each other.
+Ablation of regularizers (Figs. 3 and 5): an upstream classifier is trained five times, without the
+scales of batch norms, with label smoothing, dropout and an auxiliary classifier; then with scales;
+then without each of the others in turn. Every network is then transferred in the same way.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from headstart import methods
 from headstart.context import RunContext
-from headstart.errors import HeadstartError, ModelError, StudyError
+from headstart.errors import HeadstartError, ModelError, StudyError, UnknownNameError
 from headstart.executors import executor_of
 from headstart.pretraining import (
     Pretrained,
@@ -25,9 +29,92 @@ from headstart.pretraining import (
 )
 from headstart.spec import Recipe
 from headstart.study.run import StudyRun
-from headstart.study.study import Study
+from headstart.study.study import Study, setting_options
 
-__all__ = ["CONFIGURATIONS", "Ablation", "ablate", "configurations", "possible"]
+__all__ = [
+    "CONFIGURATIONS",
+    "SWEEPS",
+    "Ablation",
+    "ablate",
+    "configurations",
+    "possible",
+    "sweep_study",
+]
+
+# The most steps of a network that starts from random weights; the others are halves of it.
+MOST_STEPS = 78_125
+HALVINGS = 10
+FEWEST_STEPS = 5
+# A network that starts from pretrained weights is trained for a quarter of that at most.
+LONGER_FROM_SCRATCH = 2
+# From 1 image a class; each dataset takes those that its smallest class has.
+SIZES = tuple(2**i for i in range(17))
+SUBSETS = (0, 1, 2)
+
+Fields = Mapping[str, Any]
+# Those of the paper's figure 9.
+PAPER_SETTINGS = ("linear", "finetune", "scratch")
+
+
+def sweep_study(name: str, fields: Fields) -> Study:
+    """Make a further study.
+
+    Parameters
+    ----------
+    name
+        ``"convergence"`` or ``"dataset-size"``.
+    fields
+        Those of a `Study`; what they leave open the study chooses: its settings, its numbers of
+        steps or of images per class, its seeds.
+
+    Raises
+    ------
+    UnknownNameError, StudyError
+
+    Examples
+    --------
+    >>> fields = {"models": ["efficientnet_lite0"], "datasets": ["digits"]}
+    >>> study = sweep_study("dataset-size", fields)
+    >>> [trial.dataset.examples_per_class for trial in study.trials() if trial.seed == 0][::3]
+    [1, 2, 4, 8, 16, 32, 64]
+    """
+    if name not in SWEEPS:
+        raise UnknownNameError("study", name, SWEEPS)
+    return Study(**SWEEPS[name](fields))
+
+
+def convergence(fields: Fields) -> dict[str, Any]:
+    """Return each setting that trains its numbers of steps, unless there are some for all."""
+    chosen = fields.get("settings", ("finetune", "scratch"))
+    if not fields.get("steps"):
+        chosen = [_with_steps(setting) for setting in chosen]
+    return {**fields, "settings": chosen}
+
+
+def dataset_size(fields: Fields) -> dict[str, Any]:
+    """Study every power of two, three subsets each, in all settings."""
+    usual = {"settings": PAPER_SETTINGS, "examples_per_class": SIZES, "seeds": SUBSETS}
+    return {**usual, **fields}
+
+
+SWEEPS: Mapping[str, Callable[[Fields], dict[str, Any]]] = MappingProxyType(
+    {"convergence": convergence, "dataset-size": dataset_size}
+)
+
+
+def _with_steps(setting: str | dict[str, Any]) -> str | dict[str, Any]:
+    """Add the numbers of steps, unless the setting has its own, or does not train."""
+    options = setting_options(setting)
+    if "steps" in options or "name" not in options:
+        return setting
+    found = methods.find(**options)
+    if found.grid is None:
+        return setting
+    # Halves of the most steps of the study, or for a shorter protocol of four times its own.
+    most = min(MOST_STEPS, 4 * found.grid.final_steps)
+    steps = [most >> i for i in range(HALVINGS + 1) if most >> i >= FEWEST_STEPS]
+    return {**options, "steps": steps[LONGER_FROM_SCRATCH * found.pretrained :][::-1]}
+
 
 # Of the networks that the paper ablates; TF-slim keeps 0.8 before the classifier.
 LABEL_SMOOTHING, DROPOUT = 0.1, 0.2
