@@ -5,8 +5,7 @@ import stat
 
 import pytest
 
-from conftest import MODEL, write_folder
-from headstart.errors import HeadstartError
+from conftest import MODEL, refused, write_folder
 from headstart.store import ResultStore
 
 RUN = f"run --models {MODEL} --datasets digits --limit 100"
@@ -68,10 +67,12 @@ BAD = [
     (f"{RUN} --datasets digits?splt=1 --dry-run", "name.unknown", {"name": "splt"}),
     (f"plan --models {MODEL} --datasets digit", "name.unknown", {"kind": "dataset"}),
     ("models show efficientnet_lite9", "name.unknown", {"kind": "model"}),
+    ("upstream --models resnet5 --imagenet photos", "name.unknown", {"kind": "model"}),
     ("models --search no-such-network-anywhere", "model.none_found", {}),
     ("models show pretrained:none", "name.unknown", {"name": "pretrained:none"}),
     ("datasets verify digit", "name.unknown", {"near": ["digits"]}),
-    ("datasets splits digit", "name.unknown", {"near": ["digits"]}),
+    ("datasets splits digit --export x.csv", "name.unknown", {"near": ["digits"]}),
+    ("datasets splits digits?zzz=1 --export x.csv", "name.unknown", {"name": "zzz"}),
     ("datasets show digit", "name.unknown", {"near": ["digits"]}),
     ("datasets prepare digit", "name.unknown", {"near": ["digits"]}),
     ("embed efficientnet_lite9 --dataset digits", "name.unknown", {"kind": "model"}),
@@ -85,14 +86,7 @@ BAD = [
     (f"run --models {MODEL}", "study.missing", {"name": "datasets"}),
     ("run", "study.missing", {"name": "models"}),
     (f"{RUN} --seeds a", "command.value", {"name": "seeds", "value": "a"}),
-    (f"{RUN} --seeds \u00b2", "command.value", {"name": "seeds"}),
-    (f"{RUN} --seeds -1", "command.value", {"name": "seeds", "value": "-1"}),
-    (f"{RUN} --seeds 4294967296", "command.value", {"name": "seeds"}),
-    (f"{RUN} --seeds 4-0", "command.value", {"name": "seeds", "value": "4-0"}),
-    (f"{RUN} --seeds 0-", "command.value", {"name": "seeds", "value": "0-"}),
     (f"{RUN} --seeds 0-4294967295", "command.value", {"name": "seeds"}),
-    (f"{RUN} --seeds 1.5", "command.value", {"name": "seeds", "value": "1.5"}),
-    (f"{RUN} --seeds ,", "command.value", {"name": "seeds"}),
     (f"{RUN} --steps 0", "command.value", {"name": "steps"}),
     (f"{RUN} --steps ten", "command.value", {"name": "steps"}),
     (f"{RUN} --examples-per-class 0-3", "command.value", {"name": "examples-per-class"}),
@@ -154,13 +148,7 @@ def folder(tmp_path, monkeypatch):
 @pytest.mark.parametrize(("line", "code", "values"), BAD, ids=[line for line, *_ in BAD])
 def test_a_bad_command_is_one_line(cli, folder, line, code, values):
     before = {path.name for path in folder.iterdir()} | {"cache"}
-    outcome = cli(*line.split())
-    assert outcome.code == 2
-    assert outcome.err.startswith("error: ")
-    assert outcome.err.count("\n") == 1
-    assert isinstance(outcome.error, HeadstartError)
-    assert outcome.error.code == code, outcome.err
-    assert {name: outcome.error.values.get(name) for name in values} == values
+    refused(cli(*line.split()), code, **values)
     # SQLite keeps shared memory beside a database that it reads.
     after = {path.name for path in folder.iterdir() if not path.name.endswith(("-shm", "-wal"))}
     assert after | {"cache"} == before
@@ -210,9 +198,7 @@ PYDANTIC = ("input should", "unable to parse", "value error", "a valid", "pydant
 def test_a_bad_study_file_is_one_line(cli, folder, text, code, values):
     (folder / "study.toml").write_text(text)
     outcome = cli("run", "study.toml", "--store", "new.db")
-    assert (outcome.code, outcome.err.count("\n")) == (2, 1)
-    assert outcome.error.code == code
-    assert {name: outcome.error.values.get(name) for name in values} == values
+    refused(outcome, code, **values)
     assert "study.toml" in outcome.err
     if code != "toml.syntax":
         assert not any(words in outcome.err.lower() for words in PYDANTIC), outcome.err
@@ -239,9 +225,7 @@ def test_study_files_as_editors_save_them(cli, folder, content):
 
 def test_a_line_that_is_not_utf8_is_named(cli, folder):
     (folder / "study.toml").write_bytes(GOOD.encode() + b"# caf\xe9\n")
-    outcome = cli("run", "study.toml")
-    assert (outcome.code, outcome.error.code) == (2, "toml.encoding")
-    assert outcome.error.values["line"] == 3
+    refused(cli("run", "study.toml"), "toml.encoding", line=3)
 
 
 def test_the_place_of_a_syntax_error_is_named(cli, folder):
@@ -254,5 +238,4 @@ def test_the_place_of_a_syntax_error_is_named(cli, folder):
 def test_a_study_file_that_may_not_be_read(cli, folder):
     (folder / "study.toml").write_text(GOOD)
     (folder / "study.toml").chmod(stat.S_IWUSR)
-    outcome = cli("run", "study.toml")
-    assert (outcome.code, outcome.error.code) == (2, "storage.not_readable")
+    refused(cli("run", "study.toml"), "storage.not_readable")

@@ -1,4 +1,4 @@
-"""`headstart results show`: what a trial tried on validation, chose and reached."""
+"""Tables of results; `headstart results show`: what a trial tried, chose and reached."""
 
 import csv
 import io
@@ -6,8 +6,12 @@ import json
 
 import numpy as np
 import pytest
+from rich.console import Console
 
+from conftest import refused
 from headstart import datasets, methods, models
+from headstart.cli import results_tables
+from headstart.cli.output import plain_table
 from headstart.spec import Candidate, Measurement, Prediction, Result, Selection, Trial
 from headstart.store import ResultStore
 from stores import N_TEST, add_result
@@ -251,20 +255,38 @@ def test_words_of_a_title_name_one_trial(cli, store):
         "net, digits, linear\n"
     )
     outcome = cli("results", "show", "linear", "--store", store.path)
-    assert outcome.code == 2
-    assert "2 trials of" in outcome.err
-    assert "are 'linear': give the beginning of a key: " in outcome.err
+    refused(outcome, "store.trial_ambiguous", name="linear")
+    assert set(outcome.error.values["found"]) == store.keys()
     assert "(net_b, digits, linear)" in outcome.err
-    outcome = cli("results", "show", "resnet", "--store", store.path)
-    assert outcome.code == 2
-    assert "no trial of" in outcome.err
-
-
-def test_options_come_after_show(cli, store):
-    outcome = cli("results", "--csv", "show", "x")
-    assert (outcome.code, outcome.error.code) == (2, "command.order")
 
 
 def test_an_empty_store(cli, store):
     store.make()
     assert cli("results", "show", "--store", store.path).out == "no results yet\n"
+
+
+def shown(found) -> str:
+    console = Console(width=160)
+    with console.capture() as captured:
+        console.print(results_tables.results(found))
+    return captured.get()
+
+
+def test_datasets_of_one_name_show_their_content_where_it_differs(tmp_path):
+    result = add_result(ResultStore(tmp_path / "r.db", create=True), "net_a", 0.8)
+    other = result.trial.dataset.model_copy(update={"revision": "9" * 64})
+    trial = result.trial.model_copy(update={"dataset": other})
+    both = [result, result.model_copy(update={"trial": trial})]
+    assert f"digits ({result.trial.dataset.revision[:8]})" in shown(both)
+    assert "digits (99999999)" in shown(both)
+    assert "digits (" not in shown(both[:1])
+
+
+def test_a_number_is_never_cut():
+    table = plain_table("name", "n", "time", right={"n", "time"})
+    table.add_row("a" * 60, "123,456", "1,234.5 s")
+    console = Console(width=30)
+    with console.capture() as captured:
+        console.print(table)
+    assert "123,456 1,234.5 s" in captured.get()
+    assert "…" in captured.get()

@@ -1,7 +1,8 @@
-"""The live display: what runs, how fast, and the time left."""
+"""The live display: what runs, how fast, and the time left; of a search the grid that fills."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from statistics import median
 from threading import Event, Lock, Thread
 from typing import Self
 
@@ -17,18 +18,29 @@ from rich.progress import (
     TextColumn,
     TimeRemainingColumn,
 )
-from rich.table import Column
+from rich.table import Column, Table
 from rich.text import Text
 
 from headstart.cli.command_group import Verbosity, verbosity
-from headstart.cli.sweep import Sweep, candidate_line, drawn, duration, summary
+from headstart.cli.output import plain_table
 from headstart.context import ProgressReporter, TrainingProgress
-from headstart.spec import Measurement, Trial
+from headstart.spec import Measurement, SearchGrid, Trial, Value
 
-__all__ = ["LiveReporter"]
+__all__ = ["LiveReporter", "Sweep", "candidate_line", "drawn"]
 
 # Seconds without a line after which one is printed where there is no terminal.
 SILENCE = 10.0
+
+RATE, DECAY, STEPS = "learning_rate", "weight_decay", "steps"
+BEST, WAITING, DIVERGED = "*", "·", "div"
+LEGEND = f"  % accuracy on validation, {BEST} the best; else loss in training; {WAITING} to come"
+# Networks in training that have a line of their own under the grid.
+SHOWN_RUNS = 4
+# The speed of the final training is foreseen from so many candidates.
+RECENT_RUNS = 20
+
+# Learning rate, decay.
+Pair = tuple[float, float]
 
 
 class RateColumn(ProgressColumn):
@@ -208,3 +220,239 @@ class LiveReporter(ProgressReporter):
             if self._sweep is None:
                 return self._progress
             return Group(self._progress, drawn(self._sweep, self._now()))
+
+
+class Sweep:
+    """A search: what each candidate reached, what is trained now, what is still to be done.
+
+    Parameters
+    ----------
+    grid
+        Its candidates.
+    measured
+        What was measured before.
+    """
+
+    def __init__(self, grid: SearchGrid, measured: Sequence[Measurement]) -> None:
+        self.grid = grid
+        self.reached: dict[tuple[Pair, int], Measurement] = {}
+        self.running: dict[tuple[Pair, int], TrainingProgress] = {}
+        self.refit: TrainingProgress | None = None
+        self._rates: list[float] = []
+        self._done = 0
+        self._began: float | None = None
+        for measurement in measured:
+            self._keep(measurement)
+
+    def trained(self, progress: TrainingProgress, now: float) -> None:
+        """Take in how far a network is; `now` in seconds of any clock."""
+        if progress.part == "refit":
+            self.refit = progress
+            return
+        key = _key(progress.values)
+        if self._began is None:
+            self._began = now
+        before = self.running[key].step if key in self.running else progress.step - 1
+        self._done += progress.step - before
+        self.running[key] = progress
+
+    def measured(self, measurement: Measurement) -> None:
+        """Take in what a candidate reached."""
+        self._keep(measurement)
+        if rate := measurement.facts.get("images_per_second"):
+            self._rates = [*self._rates, float(rate)][-RECENT_RUNS:]
+
+    def _keep(self, measurement: Measurement) -> None:
+        key = _key(measurement.candidate.values)
+        self.running.pop(key, None)
+        self.reached[key] = measurement
+
+    @property
+    def n_planned(self) -> int:
+        """How many candidates the search takes, those of later rungs included."""
+        return self.grid.n_measurements
+
+    @property
+    def n_diverged(self) -> int:
+        """How many came to nothing."""
+        return sum(m.status == "diverged" for m in self.reached.values())
+
+    @property
+    def images_per_second(self) -> float | None:
+        """Of all networks that are trained now, together."""
+        runs = [self.refit] if self.refit else list(self.running.values())
+        rates = [run.images_per_second for run in runs if run.images_per_second]
+        return sum(rates) if rates else None
+
+    def seconds_left(self, now: float) -> float | None:
+        """Foresee how long the rest of the search and the final training take; None at first.
+
+        The search goes on at its rate of steps so far, of all workers and with what lies between
+        two candidates; the final training at those of one candidate.
+        """
+        batch = self.grid.batch_size
+        if self.refit:
+            rate = self.refit.images_per_second
+            return (self.refit.steps - self.refit.step) * batch / rate if rate else None
+        running = [run.images_per_second for run in self.running.values()]
+        known = self._rates or [rate for rate in running if rate]
+        if not known or not self._done or self._began is None or now <= self._began:
+            return None
+        searching = self._steps_left() * (now - self._began) / self._done
+        return searching + self.grid.final_steps * batch / median(known)
+
+    def _steps_left(self) -> int:
+        """Steps of candidates; one that diverged takes none of its rest."""
+        settled = sum(steps for _, steps in self.reached)
+        under_way = sum(run.step for run in self.running.values())
+        return max(0, self.grid.search_steps - settled - under_way)
+
+    @property
+    def best(self) -> Measurement | None:
+        """The best of those that were trained the longest so far."""
+        whole = {k: m for k, m in self.reached.items() if m.status == "complete"}
+        longest = max((steps for _, steps in whole), default=0)
+        return max((m for (_, s), m in whole.items() if s == longest), key=accuracy, default=None)
+
+    def rung(self) -> tuple[int, int, int] | None:
+        """Number of the rung it is at (from 1), its candidates and their steps; None of a grid."""
+        keys = [*self.reached, *self.running]
+        steps = max((steps for _, steps in keys), default=0)
+        for number, (n, its_steps) in enumerate(self.grid.rungs, start=1):
+            if its_steps >= steps:
+                return number, n, its_steps
+        return None
+
+
+def accuracy(measurement: Measurement) -> float:
+    """The best that a candidate reached on validation, by any crop: a proportion."""
+    return max(float(row["accuracy"]) for row in measurement.curve)
+
+
+def drawn(sweep: Sweep, now: float) -> RenderableType:
+    """The grid as it fills, what is trained now, and how long it still takes."""
+    said = Text("\n".join([summary(sweep, now), *_rung_line(sweep)]))
+    return Group(said, _grid(sweep), *_runs(sweep), Text(LEGEND, "dim"))
+
+
+def candidate_line(sweep: Sweep, measurement: Measurement, now: float) -> str:
+    """Return in one line what a candidate reached, and how far the search is."""
+    facts = measurement.facts
+    if measurement.status == "diverged":
+        said = [
+            f"diverged at step {facts['diverged_at']:,}" if "diverged_at" in facts else DIVERGED
+        ]
+    else:
+        said = [f"validation {100 * accuracy(measurement):.2f} %"]
+        said += [f"loss {loss:.3g}" for loss in facts.get("losses", ())[-1:]]
+    if rate := facts.get("images_per_second"):
+        said.append(f"{rate:,.0f} images/s")
+    if (left := sweep.seconds_left(now)) is not None:
+        said.append(f"{duration(left)} left")
+    count = f"{len(sweep.reached)}/{sweep.n_planned}"
+    return f"  {count} {_named(measurement.candidate.values)}: {', '.join(said)}"
+
+
+def duration(seconds: float) -> str:
+    """Write hours, minutes and seconds."""
+    whole = round(seconds)
+    return f"{whole // 3600}:{whole // 60 % 60:02}:{whole % 60:02}"
+
+
+def summary(sweep: Sweep, now: float) -> str:
+    """Return in one line how far a search is, and the time left."""
+    if sweep.refit:
+        said = ["final training on train + validation"]
+    else:
+        said = [f"{len(sweep.reached)} of {sweep.n_planned} candidates"]
+        if sweep.n_diverged:
+            said.append(f"{sweep.n_diverged} diverged")
+    if rate := sweep.images_per_second:
+        said.append(f"{rate:,.0f} images/s")
+    left = sweep.seconds_left(now)
+    said.append(f"{duration(left)} left" if left is not None else "time left unknown yet")
+    return f"  {', '.join(said)}"
+
+
+def _rung_line(sweep: Sweep) -> Iterator[str]:
+    rungs = sweep.grid.rungs
+    if (rung := sweep.rung()) and not sweep.refit:
+        number, n, steps = rung
+        yield f"  rung {number} of {len(rungs)}: {n} candidates for {steps:,} steps"
+
+
+def _grid(sweep: Sweep) -> Table:
+    """One row per learning rate, one column per decay."""
+    grid, best = sweep.grid, sweep.best
+    # As wide as the cells, which end with a mark.
+    names = [f"{_short(decay)} " for decay in grid.weight_decays]
+    table = plain_table("  rate \\ decay", *names, right={"  rate \\ decay", *names})
+    for rate in grid.learning_rates:
+        cells = [_cell(sweep, (rate, decay), best) for decay in grid.weight_decays]
+        table.add_row(_short(rate), *cells)
+    return table
+
+
+def _cell(sweep: Sweep, pair: Pair, best: Measurement | None) -> Text:
+    """Return what a pair reached, or its loss in training; the last of several runs."""
+    runs = {steps: run for (of, steps), run in sweep.running.items() if of == pair}
+    if runs:
+        return Text(f"{_loss(runs[max(runs)].loss)} ", "cyan")
+    found = {steps: m for (of, steps), m in sweep.reached.items() if of == pair}
+    if not found:
+        return Text(f"{WAITING} ", "dim")
+    last = found[max(found)]
+    if last.status == "diverged":
+        return Text(f"{DIVERGED} ", "red")
+    is_best = last is best
+    rung = sweep.rung()
+    # What was trained for less than others are now is out of the race.
+    faint = "dim" if rung and max(found) < rung[2] else ""
+    mark = BEST if is_best else " "
+    return Text(f"{100 * accuracy(last):.1f}%{mark}", "bold green" if is_best else faint)
+
+
+def _runs(sweep: Sweep) -> Iterator[RenderableType]:
+    """One line per network that is trained now."""
+    runs = [sweep.refit] if sweep.refit else list(sweep.running.values())
+    if not runs:
+        return
+    table = Table.grid(padding=(0, 2))
+    for _ in range(4):
+        table.add_column(no_wrap=True)
+    for run in runs[:SHOWN_RUNS]:
+        rate = f"{run.images_per_second:,.0f} images/s" if run.images_per_second else ""
+        named = (
+            f"  rate {_short(float(run.values[RATE]))}, decay {_short(float(run.values[DECAY]))}"
+        )
+        done = f"{run.step:,}/{run.steps:,} steps"
+        table.add_row(named, done, f"loss {_loss(run.loss)}", rate)
+    yield table
+    if len(runs) > SHOWN_RUNS:
+        yield Text(f"  and {len(runs) - SHOWN_RUNS} more")
+
+
+def _named(values: dict[str, Value]) -> str:
+    (rate, decay), steps = _key(values)
+    return f"rate {_short(rate)}, decay {_short(decay)}, {steps:,} steps"
+
+
+def _key(values: dict[str, Value]) -> tuple[Pair, int]:
+    return (float(values[RATE]), float(values[DECAY])), int(float(values[STEPS]))
+
+
+def _short(value: float) -> str:
+    """Write a number of a grid in at most six characters: 3.2e-6, 0.032.
+
+    Examples
+    --------
+    >>> [_short(value) for value in (0.0, 3.16227766e-06, 1e-05, 0.0316227766016, 1.0)]
+    ['0', '3.2e-6', '1e-5', '0.032', '1']
+    """
+    if not 0 < value < 0.001:
+        return f"{value:.2g}"
+    return f"{value:.1e}".replace(".0e", "e").replace("e-0", "e-")
+
+
+def _loss(loss: float) -> str:
+    return f"{loss:.2f}" if loss < 100 else f"{loss:.0e}".replace("e+0", "e")
