@@ -128,31 +128,22 @@ def test_a_path_of_lambdas(cli, store):
     assert "choices on the edge of their grid: 1" in cli("results", "--store", store.path).out
 
 
-@pytest.mark.parametrize(
-    ("chosen", "values", "on_edge"),
-    [
-        (0.1, (0.1, 1.0, 10.0), True),
-        (10.0, (0.1, 1.0, 10.0), True),
-        (1.0, (0.1, 1.0, 10.0), False),
-        (0.0, (0.0, 1.0), False),
-        (1.0, (0.0, 1.0), True),
-        (1.0, (1.0,), False),
-        ("full", ("full", "central"), False),
-    ],
-)
-def test_what_an_edge_is(chosen, values, on_edge):
-    rows = tuple({"x": value, "accuracy": 0.6 if value == chosen else 0.5} for value in values)
+@pytest.mark.parametrize(("chosen", "reached", "on_edge"), [
+    (0.1, {0.1: 0.6, 1.0: 0.5, 10.0: 0.5}, True),
+    (10.0, {0.1: 0.5, 1.0: 0.5, 10.0: 0.6}, True),
+    (1.0, {0.1: 0.5, 1.0: 0.6, 10.0: 0.5}, False),
+    (0.0, {0.0: 0.6, 1.0: 0.5}, False),
+    (1.0, {0.0: 0.5, 1.0: 0.6}, True),
+    (1.0, {1.0: 0.6}, False),
+    ("full", {"full": 0.6, "central": 0.5}, False),
+    # An edge that is no better than the inside says nothing.
+    (10.0, {0.1: 0.5, 1.0: 0.6, 10.0: 0.7}, True),
+    (10.0, {0.1: 0.5, 1.0: 0.7, 10.0: 0.7}, False),
+    (10.0, {0.1: 0.7, 1.0: 0.6, 10.0: 0.7}, True),
+])  # fmt: skip
+def test_what_an_edge_is(chosen, reached, on_edge):
+    rows = tuple({"x": value, "accuracy": accuracy} for value, accuracy in reached.items())
     selection = Selection(examples="r", chosen={"x": chosen}, validation_curve=rows)
-    assert selection.on_edge == (("x",) if on_edge else ())
-
-
-@pytest.mark.parametrize(
-    ("accuracies", "on_edge"),
-    [((0.5, 0.6, 0.7), True), ((0.5, 0.7, 0.7), False), ((0.7, 0.6, 0.7), True)],
-)
-def test_an_edge_that_is_no_better_than_the_inside_says_nothing(accuracies, on_edge):
-    rows = tuple({"x": x, "accuracy": a} for x, a in zip((0.1, 1.0, 10.0), accuracies, strict=True))
-    selection = Selection(examples="r", chosen={"x": 10.0}, validation_curve=rows)
     assert selection.on_edge == (("x",) if on_edge else ())
 
 
