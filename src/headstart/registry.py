@@ -26,6 +26,7 @@ __all__ = [
     "EXECUTORS",
     "METHODS",
     "MODEL_SOURCES",
+    "PREDICTORS",
     "REGISTRIES",
     "Plugin",
     "PluginError",
@@ -208,10 +209,8 @@ COMMANDS: Registry[Any] = Registry("command", {})
 EXECUTORS: Registry[Any] = Registry(
     "executor", {"processes": "headstart.executors.processes:open_processes"}
 )
+# Scores of features that may predict transfer: `headstart.predictors.TransferScore`.
+PREDICTORS: Registry[Any] = Registry("predictor", {"logme": "headstart.predictors.logme:LogME"})
 REGISTRIES: tuple[Registry[Any], ...] = (
-    METHODS,
-    EXECUTORS,
-    MODEL_SOURCES,
-    DATASET_SOURCES,
-    COMMANDS,
-)
+    METHODS, EXECUTORS, MODEL_SOURCES, DATASET_SOURCES, PREDICTORS, COMMANDS,
+)  # fmt: skip

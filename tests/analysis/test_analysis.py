@@ -12,6 +12,7 @@ import headstart as hs
 from headstart.analysis.cells import AnalysisOptions, Matrix
 from headstart.analysis.comparisons import compare_settings
 from headstart.errors import AnalysisError, HeadstartError, TableError
+from headstart.predictors import UPSTREAM_ACCURACY
 from tables import make_table
 
 
@@ -103,7 +104,7 @@ def test_intervals_of_settings_hold_the_difference_of_other_models():
         scores = random.normal(0, 2, (5, 1)) + random.normal(size=(5, 12))
         names = tuple("abcde"), tuple(map(str, range(12)))
         blank = np.zeros_like(scores)
-        none = np.full(5, np.nan), np.arange(5)
+        none = np.full((5, 12), np.nan), UPSTREAM_ACCURACY.scale, np.arange(5)
         first, second = (Matrix(*names, one, one, *none) for one in (scores, blank))
         rows, _ = compare_settings({"first": first, "second": second}, AnalysisOptions())
         held += rows[0]["low"] <= 0 <= rows[0]["high"]
@@ -231,9 +232,7 @@ def test_few_models_have_no_interval(n):
 def test_a_constant_upstream_accuracy(table):
     analysis = quick(table.assign(upstream_accuracy=0.7))
     assert analysis.correlations.empty
-    assert reasons(analysis)["correlations (linear)"].startswith(
-        "the upstream accuracy is the same"
-    )
+    assert reasons(analysis)["correlations (linear)"].startswith("upstream accuracy is the same")
 
 
 def test_constant_accuracies(table):
@@ -329,7 +328,7 @@ def test_predict_needs_an_accuracy(cli, given):
 @pytest.mark.parametrize("given", ["0.77", "77"])
 def test_predict_on_the_command_line(cli, given):
     outcome = cli("analyze", "kornblith2019", "--predict", given, "--resamples", "200")
-    assert "Predicted from an upstream accuracy of 77.00%" in outcome.out
+    assert "Predicted from ImageNet top-1 accuracy 77.00 %" in outcome.out
     assert "contained 554 of 576 (96.2 %) accuracies" in " ".join(outcome.out.split())
 
 

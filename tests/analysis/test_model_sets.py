@@ -108,14 +108,11 @@ def test_two_sets_that_share_nothing(change, said):
 
 
 def test_fewer_than_three_shared_models():
-    with pytest.raises(
-        AnalysisError,
-        match="expected at least 3 models with an upstream accuracy and a shared dataset in "
-        "both, found 2",
-    ):
-        compared(weights(0.1), weights(0.1, models=2))
-    with pytest.raises(AnalysisError, match="found 0"):
-        compared(weights(0.1), weights(0.1).drop(columns="upstream_accuracy"))
+    other = weights(0.1)
+    for few, n in ((weights(0.1, models=2), 2), (other.drop(columns="upstream_accuracy"), 0)):
+        with pytest.raises(AnalysisError) as error:
+            compared(weights(0.1), few)
+        assert (error.value.code, error.value.values["found"]) == ("analysis.few_models", n)
 
 
 def test_the_published_example_on_the_screen(cli):
@@ -127,7 +124,7 @@ def test_the_published_example_on_the_screen(cli):
     # TF-slim's README.
     assert public["ResNet-50"] == pytest.approx(0.752)
     assert len(public) == 16
-    assert other.upstream_name == "ImageNet top-1 accuracy of public weights"
+    assert other.predictor.label == "ImageNet top-1 accuracy of public weights"
     shown = cli("analyze", "kornblith2019", "--against", "kornblith2019-public",
                 "--resamples", 1000).out  # fmt: skip
     assert "how public weights transfer is not in it" in " ".join(shown.split())

@@ -231,7 +231,7 @@ def test_upstream_accuracy_is_carried_to_other_rows(table):
 def test_tables_with_upstream_accuracies_of_two_kinds():
     analysis = hs.analyze("kornblith2019", "clip2021", resamples=200)
     assert len(analysis.cells) == 576 + 792
-    assert analysis.upstream_name == "upstream accuracy"
+    assert analysis.predictor.label == "upstream accuracy"
     assert "one upstream accuracy for all models" in set(analysis.missing.what)
     alone = hs.analyze("clip2021", resamples=200).correlations
     both = analysis.correlations.query("setting == 'linear_probe_lbfgs'")

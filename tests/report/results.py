@@ -11,16 +11,20 @@ from scipy.special import expit, logit
 import headstart as hs
 from headstart.analysis.analysis import TABLES
 from headstart.analysis.tables.results_sources import TRIAL_COLUMNS
+from headstart.predictors import UPSTREAM_ACCURACY
 
 SETTINGS = ("logistic_regression", "fine_tuned", "random_init")
 
 
 def empty() -> SimpleNamespace:
     """An analysis of nothing: every table is there and has no row."""
-    tables = {name: pd.DataFrame(columns=list(columns)) for name, columns in TABLES.items()}
+    tables = {
+        name: pd.DataFrame(columns=list(columns)).rename(columns={"predictor": "upstream_accuracy"})
+        for name, columns in TABLES.items()
+    }
     trials = pd.DataFrame(columns=list(TRIAL_COLUMNS))
     return SimpleNamespace(
-        **tables, trials=trials, sources=[], options={}, upstream_name="upstream accuracy"
+        **tables, trials=trials, sources=[], options={}, predictor=UPSTREAM_ACCURACY
     )
 
 

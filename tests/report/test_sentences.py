@@ -41,7 +41,7 @@ def test_two_models_have_no_correlation():
     assert "correlate" not in headline(subject)
     assert "By logistic regression on 5 datasets" in headline(subject)
     assert any(
-        "2 models with an upstream accuracy, at least 3 are needed" in line
+        "2 models with known ImageNet accuracy, at least 3 are needed" in line
         for line in supporting(subject)
     )
 
@@ -55,7 +55,7 @@ def test_without_upstream_accuracy_the_best_model_is_named():
         "By logistic regression on 5 datasets, net_05 performs best; net_02 and net_00 are not "
         "significantly different from it (95 % intervals of the difference over datasets)."
     )
-    assert "the table has no upstream accuracies" in " ".join(supporting(subject))
+    assert "the table has no ImageNet accuracy" in " ".join(supporting(subject))
 
 
 def test_a_best_model_ahead_of_all():
@@ -186,7 +186,7 @@ def test_a_constant_upstream_accuracy_is_given_as_the_reason():
     frame = results(("a", "b", "c"), ("x", "y"), ("linear",), True, 0)
     subject = hs.analyze(frame.assign(upstream_accuracy=0.75), resamples=200)
     text = " ".join(supporting(subject))
-    assert "the upstream accuracy is the same for all models" in text
+    assert "ImageNet accuracy is the same for all models" in text
     assert "complete part" not in text
 
 

@@ -9,7 +9,8 @@ from headstart.analysis.published import NAMES as PUBLISHED
 from headstart.analysis.sweeps import UPSTREAM
 from headstart.analysis.tables.canonical_names import match_names
 from headstart.analysis.tables.column_names import parse_mapping
-from headstart.analysis.tables.results_sources import read_references, source_notes
+from headstart.analysis.tables.joined_tables import source_notes
+from headstart.analysis.tables.results_sources import read_references
 from headstart.analysis.tables.tidy_table import ReadOptions
 
 __all__ = [

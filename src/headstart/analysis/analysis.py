@@ -43,10 +43,12 @@ from headstart.analysis.prediction import (
     residuals,
 )
 from headstart.analysis.sweeps import split_sweeps
-from headstart.analysis.tables.column_names import SIZES
-from headstart.analysis.tables.results_sources import ResultsTable, SourceLike, align, read_sources
+from headstart.analysis.tables.column_names import PREDICTOR, SIZES
+from headstart.analysis.tables.joined_tables import ResultsTable, align
+from headstart.analysis.tables.results_sources import SourceLike, read_sources
 from headstart.analysis.tables.tidy_table import ReadOptions, Unit, models_with_sizes
 from headstart.errors import AnalysisError
+from headstart.predictors import UPSTREAM_ACCURACY, Predictor, Scale, find_predictor
 from headstart.stats import ErrorBars, additive_fit
 
 if TYPE_CHECKING:
@@ -54,17 +56,17 @@ if TYPE_CHECKING:
 
 __all__ = ["Analysis", "analyze"]
 
-# The columns of each table, also of one that has no rows.
+# The columns of each table, also of one that has no rows; the predictor is called as its column.
 TABLES: Mapping[str, tuple[str, ...]] = {
     "counts": ("setting", "n_models", "n_datasets", "n_cells", "n_missing"),
-    "cells": ("setting", "model", "family", "dataset", "metric", "upstream_accuracy", "accuracy",
+    "cells": ("setting", "model", "family", "dataset", "metric", PREDICTOR, "accuracy",
               "log_odds", "adjusted", "low", "high", "n_test", "n_seeds", "seed_sd", "residual",
               "best", "not_different", "difference", "difference_low", "difference_high",
               "p_adjusted"),
     "correlations": ("setting", "group", "statistic", "estimate", "low", "high", "low_family",
                      "high_family", "n_models", "n_datasets", "n_families"),
-    "lines": ("setting", "group", "upstream_accuracy", "log_odds", "low", "high"),
-    "model_means": ("model", "family", "setting", "upstream_accuracy", "mean", "accuracy", "se",
+    "lines": ("setting", "group", PREDICTOR, "log_odds", "low", "high"),
+    "model_means": ("model", "family", "setting", PREDICTOR, "mean", "accuracy", "se",
                     "low", "high", "error_bars", "n_datasets", "of_datasets", "best",
                     "not_different", "difference", "difference_low", "difference_high",
                     "odds_ratio", "odds_ratio_low", "odds_ratio_high", "p_adjusted",
@@ -79,7 +81,7 @@ TABLES: Mapping[str, tuple[str, ...]] = {
                  "n_models", "n_datasets"),
     "prediction": PREDICTION_COLUMNS,
     "ablation": ("setting", "model", "configuration", "position", "mean", "se",
-                 "upstream_accuracy", "n_datasets"),
+                 PREDICTOR, "n_datasets"),
     "effects": ("setting", "position", "before", "after", "effect", "se", "df", "low", "high",
                 "sampled", "n_models", "n_datasets"),
     "convergence": ("setting", "model", "steps", "mean", "se", "low", "high", "n_datasets"),
@@ -125,7 +127,7 @@ class Analysis:
         with a within-dataset standard error and interval; its `difference` from the best with a
         simultaneous interval, and so whether it is `not_different`.
     mixed
-        log odds ~ upstream logit + (1 + upstream logit || dataset) + (1 | model), a row per
+        log odds ~ predictor + (1 + predictor || dataset) + (1 | model), one row per
         setting, with the test of one slope for all datasets.
     pairwise
         Every pair of models: on one dataset from stored predictions, and over datasets ("all"; of
@@ -141,14 +143,14 @@ class Analysis:
         Means by training configuration, by steps, by examples per class.
     effects
         Each training configuration against the one before it, in log odds: one row per setting, and
-        of the upstream accuracy itself the setting "upstream".
+        of the predictor itself the setting "upstream".
     reached
         Steps and epochs to 90 % of the largest odds, one row per setting, model and dataset; none
         for a curve that never leaves chance.
     speedup
         How many times the steps of a setting another one takes to get there.
     model_sets
-        The correlation of upstream accuracy with transfer in two sets of weights, and the
+        The correlation of the predictor with transfer in two sets of weights, and the
         difference, one row per setting; only with `against`.
     models
         What models cost, of tables that say it: parameters, multiply-adds per image, images per
@@ -163,8 +165,9 @@ class Analysis:
         One row per stored result: how the number was made.
     sources
         What the table came from, a dict a source; `against` is last and has a key of that name.
-    upstream_name
-        What the upstream accuracy is of, "ImageNet top-1 accuracy" say.
+    predictor
+        What is correlated with transfer: its column in these tables, its label ("ImageNet top-1
+        accuracy", for example), its scale.
     options
         The choices that were made.
     """
@@ -192,7 +195,7 @@ class Analysis:
     notes: pd.DataFrame
     trials: pd.DataFrame
     sources: tuple[dict[str, Any], ...]
-    upstream_name: str
+    predictor: Predictor
     options: dict[str, Any]
 
     def tables(self) -> dict[str, pd.DataFrame]:
@@ -200,32 +203,36 @@ class Analysis:
         return {f.name: value for f in fields(self)
                 if isinstance(value := getattr(self, f.name), pd.DataFrame)}  # fmt: skip
 
-    def predict(self, upstream_accuracy: float) -> pd.DataFrame:
-        """Predict what a model of this upstream accuracy (a proportion) reaches on each dataset.
+    def predict(self, value: float) -> pd.DataFrame:
+        """Predict what a model of this predictor (by default, upstream accuracy) reaches.
+
+        Parameters
+        ----------
+        value
+            In the unit of the predictor: a proportion for upstream accuracy.
 
         Returns
         -------
         pandas.DataFrame
-            setting, dataset, upstream_accuracy, accuracy, low, high, coverage, n_models, fit,
+            setting, dataset, the predictor, accuracy, low, high, coverage, n_models, fit,
             widened, extrapolated.
 
         Raises
         ------
         AnalysisError
-            Not a proportion in (0, 1), or no line to predict by.
+            A value that its scale does not allow, or no line to predict by.
         """
-        if not 0 < upstream_accuracy < 1:
+        scale = self.predictor.scale
+        if not scale.allows(value):
             raise AnalysisError(
-                f"invalid upstream accuracy {upstream_accuracy:g}: expected a proportion between "
-                "0 and 1",
-                code="analysis.predictor_range",
-                value=upstream_accuracy,
-            )
+                f"invalid {self.predictor.label} {value:g}: expected {scale.expected}",
+                code="analysis.predictor_range", value=value,
+            )  # fmt: skip
         if self.prediction.empty:
             why = self.missing.loc[self.missing["what"] == "prediction", "why"]
             reason = why.iloc[0] if len(why) else "no cells"
             raise AnalysisError(f"no prediction: {reason}", code="analysis.no_prediction")
-        return predict_datasets(self.prediction, self.cells, upstream_accuracy)
+        return predict_datasets(self.prediction, self.cells, self.predictor, value)
 
     def figure(self, name: str, **options: Any) -> "Figure":
         """Draw a figure by its name (`headstart.figures.FIGURES`); options are the figure's.
@@ -237,10 +244,11 @@ class Analysis:
         """
         from headstart.figures import draw
 
-        return draw(name, self.tables(), source=_said_of(self.sources), **options)
+        note = _digitised(self.sources)
+        return draw(name, self.tables(), predictor=self.predictor, source=note, **options)
 
 
-def _said_of(sources: Iterable[Mapping[str, Any]]) -> str:
+def _digitised(sources: Iterable[Mapping[str, Any]]) -> str:
     """Mark figures of numbers that somebody measured off a figure."""
     digitised = [str(source.get("citation", source["name"])) for source in sources
                  if source.get("digitised") and "against" not in source]  # fmt: skip
@@ -261,6 +269,7 @@ def analyze(
     seed: int = 0,
     pairs: bool = False,
     weights: Weights = "equal",
+    predictor: str | Predictor = UPSTREAM_ACCURACY,
 ) -> Analysis:
     """Analyse tables of results.
 
@@ -269,22 +278,19 @@ def analyze(
     sources
         Stores, files, published tables ("kornblith2019"), DataFrames (`source.read_sources`).
     against
-        Results of the same networks with other weights: the table `model_sets` compares how far
-        upstream accuracy goes with transfer in the two.
+        Results of the same networks with other weights, for the table `model_sets`.
     columns
-        Our column name -> theirs, or ":" and one value for all rows; or the same as text,
-        ``"model=Model,setting:=linear"``.
-    unit
-        "percent" or "proportion"; inferred if omitted.
-    reading
-        How to read what tables do not say; `unit`, where given, goes before its unit.
+        Our column name -> theirs, also as text: ``"model=Model,setting:=linear"``.
+    unit, reading
+        How to read what tables do not say; `unit` (percent, proportion) overrides `reading`.
     predictions
         Tables with a row per example and model: models are compared on the same examples.
     groups
-        Dataset -> group of datasets to analyse apart, or a file that says so; under and over 10,000
-        training images unless given.
+        Dataset -> group, or a file of groups; under and over 10,000 training images if omitted.
     error_bars, correction, resamples, seed, pairs, weights
         See `headstart.analysis.cells.AnalysisOptions`.
+    predictor
+        What to correlate with transfer: a column, ``"params:log"`` (`predictors.find_predictor`).
 
     Raises
     ------
@@ -299,10 +305,11 @@ def analyze(
     {'logistic_regression': 0.99, 'fine_tuned': 0.96, 'random_init': 0.55}
     """
     reading = reading or ReadOptions()
-    reading = replace(reading, unit=unit or reading.unit)
+    reading = replace(reading, unit=unit or reading.unit, predictor=_predictor_of(predictor))
     source = read_sources(sources, columns, reading, predictions)
     chosen = None if groups is None else _groups(groups, source.frame)
-    options = AnalysisOptions(error_bars, correction, resamples, seed, chosen, pairs, weights)
+    options = AnalysisOptions(error_bars, correction, resamples, seed, chosen, pairs, weights,
+                              source.predictor)  # fmt: skip
     if against is None:
         return _analyze(source, options)
     other = read_sources([against], columns, reading)
@@ -317,13 +324,26 @@ def _groups(groups: Mapping[str, str] | Path | str, frame: pd.DataFrame) -> dict
     return read_groups(Path(groups), datasets)
 
 
+def _predictor_of(predictor: str | Predictor) -> Predictor:
+    """Return a predictor whose column is none of the tables that it becomes a part of."""
+    found = find_predictor(predictor) if isinstance(predictor, str) else predictor
+    if found.column in {name for of in TABLES.values() if PREDICTOR in of for name in of}:
+        raise AnalysisError(
+            f"invalid predictor '{found.column}': a table of an analysis has a column of that "
+            "name: rename the column",
+            code="analysis.predictor_reserved", column=found.column,
+        )  # fmt: skip
+    return found
+
+
 def _analyze(
     source: ResultsTable, options: AnalysisOptions, other: ResultsTable | None = None
 ) -> Analysis:
     sweeps = split_sweeps(source.frame, options)
     cells = cells_of(sweeps.frame, options.level)
     full = {
-        setting: matrix(cells, setting, options.weights) for setting in pd.unique(cells["setting"])
+        setting: matrix(cells, setting, options.predictor.scale, options.weights)
+        for setting in pd.unique(cells["setting"])
     }
     families = dict(zip(cells["model"], cells["family"], strict=True))
     rows: dict[str, list[Any]] = {name: [] for name in TABLES}
@@ -359,27 +379,20 @@ def _analyze(
     # Python's True, False and None, also where no None is.
     tables["model_means"] = tables["model_means"].astype({"not_different": object})
     cells = cells.assign(adjusted=_adjusted(cells, full))
-    tables["cells"] = _finish_cells(cells, tables["prediction"], same)
-    reasons = [*sweeps.notes, *reasons, *notes_on(tables, full, source)]
+    tables["cells"] = _finish_cells(cells, tables["prediction"], same, options.predictor.scale)
+    reasons = [*sweeps.notes, *reasons, *notes_on(tables, full, source, options.predictor)]
     against = [{**fact, "against": True} for fact in other.facts] if other else []
     tables["missing"] = pd.DataFrame(reasons, columns=list(TABLES["missing"]))
-    remarks = remarks_on(tables, sweeps.frame, full)
+    remarks = remarks_on(tables, sweeps.frame, full, options.predictor)
     tables["notes"] = pd.DataFrame(remarks, columns=list(TABLES["notes"]))
+    renamed = {PREDICTOR: options.predictor.column}
     return Analysis(
-        **tables,
+        **{name: table.rename(columns=renamed) for name, table in tables.items()},
         trials=source.trials,
         sources=source.facts + tuple(against),
-        upstream_name=_upstream_name(source.frame),
-        options={**asdict(options), "groups": groups},
+        predictor=options.predictor,
+        options={**asdict(options), "groups": groups, "predictor": options.predictor.text},
     )
-
-
-def _upstream_name(frame: pd.DataFrame) -> str:
-    """Name the upstream accuracy, where all that is known of it is one name."""
-    names = frame["upstream_name"].dropna().unique() if "upstream_name" in frame else []
-    if len(names) != 1:
-        return "upstream accuracy"
-    return str(names[0]) if "accuracy" in names[0] else f"{names[0]} accuracy"
 
 
 def _counts(one: Matrix, setting: str) -> dict[str, Any]:
@@ -410,7 +423,7 @@ def _over_datasets(
         reasons.append((f"significance of differences between mean log odds ({setting})", why))
     if why := why_no_pairs(one, options):
         reasons.append((f"pairs of models over datasets ({setting})", why))
-    if len(one.datasets) > 1 and np.isfinite(one.upstream).sum() >= FEWEST_MODELS:
+    if len(one.datasets) > 1 and np.isfinite(one.values).sum() >= FEWEST_MODELS:
         row, why = mixed(one, setting, options)
         rows["mixed"] += [row] if row else []
         if why:
@@ -439,6 +452,7 @@ def _finish_cells(
     cells: pd.DataFrame,
     prediction: pd.DataFrame,
     same: Mapping[tuple[str, str, str], Verdict],
+    scale: Scale,
 ) -> pd.DataFrame:
     """Add to each cell its residual, and how it stands to the best of its dataset and setting."""
     highest = cells.groupby(["setting", "dataset"])["log_odds"].transform("max")
@@ -448,7 +462,7 @@ def _finish_cells(
     none = Verdict(None)
     verdicts = [same.get(place, none) for place in places]
     cells = cells.assign(
-        residual=residuals(prediction, cells),
+        residual=residuals(prediction, cells, scale.coordinates(cells["predictor"])),
         best=np.asarray(cells["log_odds"] >= highest - SAME),
         not_different=pd.Series([one.not_different for one in verdicts], dtype=object),
         difference=[one.difference for one in verdicts],

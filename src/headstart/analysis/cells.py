@@ -13,6 +13,7 @@ import pandas as pd
 from scipy.special import logit, ndtri
 
 from headstart.errors import AnalysisError, TableError
+from headstart.predictors import UPSTREAM_ACCURACY, Predictor, Scale
 from headstart.stats import (
     ErrorBars,
     accuracy_of,
@@ -84,6 +85,7 @@ class AnalysisOptions:
     groups: Mapping[str, str] | None = None
     pairs: bool = False
     weights: Weights = "equal"
+    predictor: Predictor = UPSTREAM_ACCURACY
     level: float = 0.95
 
     def __post_init__(self) -> None:
@@ -121,16 +123,17 @@ class Dropped(NamedTuple):
 class Matrix(NamedTuple):
     """A setting as arrays: models by datasets, NaN where a cell is missing.
 
-    `scores` (M, D) log odds, `accuracy` (M, D) proportions, `upstream` (M,) proportions (NaN where
-    unknown), `family` (M,) codes, `weight` (D,) of the datasets in means over them, None: all the
-    same.
+    `scores` (M, D) log odds, `accuracy` (M, D) proportions, `predictor` (M, D) in its own unit with
+    its `scale`, NaN where unknown, `family` (M,) codes, `weight` (D,) of the datasets in means over
+    them, None: all the same.
     """
 
     models: tuple[str, ...]
     datasets: tuple[str, ...]
     scores: Floats
     accuracy: Floats
-    upstream: Floats
+    predictor: Floats
+    scale: Scale
     family: npt.NDArray[np.int64]
     weight: Floats | None = None
 
@@ -142,7 +145,8 @@ class Matrix(NamedTuple):
             tuple(self.datasets[i] for i in columns),
             self.scores[np.ix_(rows, columns)],
             self.accuracy[np.ix_(rows, columns)],
-            self.upstream[rows],
+            self.predictor[np.ix_(rows, columns)],
+            self.scale,
             self.family[rows],
             None if self.weight is None else self.weight[columns],
         )
@@ -169,6 +173,51 @@ class Matrix(NamedTuple):
         columns = [Dropped("dataset", self.datasets[j], models)
                    for j in np.flatnonzero(~there.any(axis=0))]  # fmt: skip
         return [*rows, *columns]
+
+    def predictable(self) -> "Matrix":
+        """Leave out cells whose predictor is unknown, then models and datasets without a cell."""
+        known = np.isfinite(self.predictor)
+        return self._replace(scores=np.where(known, self.scores, np.nan)).measured()
+
+    @property
+    def values(self) -> Floats:
+        """(M,) the predictor of each model, NaN where unknown.
+
+        Where it differs by dataset it is the mean over datasets on its scale, adjusted for missing
+        cells as `means` are.
+        """
+        low, high = self._ends()
+        if not (high > low).any():
+            return np.where(np.isfinite(low), low, np.nan)
+        x = np.where(np.isfinite(self.scores), self.scale.coordinates(self.predictor), np.nan)
+        rows, columns = (np.flatnonzero(np.isfinite(x).any(axis=axis)) for axis in (1, 0))
+        means = np.full(len(x), np.nan)
+        part = x[np.ix_(rows, columns)]
+        if components(np.isfinite(part)).max(initial=0):
+            means[rows] = np.nanmean(part, axis=1)
+        else:
+            weight = None if self.weight is None else self.weight[columns]
+            means[rows] = additive_fit(part, weight).mean
+        return self.scale.values(means)
+
+    def _ends(self) -> tuple[Floats, Floats]:
+        """(M,) smallest and largest value of each model's predictor; infinite where unknown."""
+        known = np.isfinite(self.predictor)
+        return (
+            np.where(known, self.predictor, np.inf).min(axis=1, initial=np.inf),
+            np.where(known, self.predictor, -np.inf).max(axis=1, initial=-np.inf),
+        )
+
+    @property
+    def differs_by_dataset(self) -> bool:
+        """Whether a model's predictor is not the same on all datasets."""
+        low, high = self._ends()
+        return bool((high > low).any())
+
+    @property
+    def x(self) -> Floats:
+        """(M,) coordinates of `values` on the predictor's scale."""
+        return self.scale.coordinates(self.values)
 
     @property
     def n_cells(self) -> int:
@@ -199,7 +248,7 @@ def cells_of(frame: pd.DataFrame, level: float = 0.95) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        setting, model, family, dataset, metric, upstream_accuracy, accuracy (of the mean log odds
+        setting, model, family, dataset, metric, predictor, accuracy (of the mean log odds
         where there are several seeds), log_odds, low, high (95 % interval of the accuracy from the
         size of the test set, or from `se`; NaN where neither is known), n_test, n_seeds, seed_sd.
 
@@ -210,7 +259,7 @@ def cells_of(frame: pd.DataFrame, level: float = 0.95) -> pd.DataFrame:
         accuracy says how it was rounded.
     """
     frame = frame.reset_index(drop=True)
-    for name in ("n_test", "se", "upstream_accuracy"):
+    for name in ("n_test", "se", "predictor"):
         if name not in frame:
             frame[name] = np.nan
     if "metric" not in frame:
@@ -221,7 +270,7 @@ def cells_of(frame: pd.DataFrame, level: float = 0.95) -> pd.DataFrame:
     cells = by.agg(
         family=("family", "first"),
         metric=("metric", "first"),
-        upstream_accuracy=("upstream_accuracy", "first"),
+        predictor=("predictor", "first"),
         single=("accuracy", "first"),
         log_odds=("log_odds", "mean"),
         n_test=("n_test", "min"),
@@ -234,7 +283,7 @@ def cells_of(frame: pd.DataFrame, level: float = 0.95) -> pd.DataFrame:
     mean = accuracy_of(cells["log_odds"])
     cells["accuracy"] = np.where(cells["n_seeds"] == 1, cells["single"], mean)
     cells["low"], cells["high"] = _intervals(cells, level)
-    order = ["setting", "model", "family", "dataset", "metric", "upstream_accuracy", "accuracy",
+    order = ["setting", "model", "family", "dataset", "metric", "predictor", "accuracy",
              "log_odds", "low", "high", "n_test", "n_seeds", "seed_sd"]  # fmt: skip
     return cells[order]
 
@@ -314,7 +363,12 @@ def seeds_said(cells: pd.DataFrame) -> str:
     )
 
 
-def matrix(cells: pd.DataFrame, setting: str, weights: Weights = "equal") -> Matrix:
+def matrix(
+    cells: pd.DataFrame,
+    setting: str,
+    scale: Scale = UPSTREAM_ACCURACY.scale,
+    weights: Weights = "equal",
+) -> Matrix:
     """Arrange a setting's cells; models and datasets in an order that their numbers make.
 
     Neither the order of the table nor the names may decide anything: what is drawn at random
@@ -327,24 +381,26 @@ def matrix(cells: pd.DataFrame, setting: str, weights: Weights = "equal") -> Mat
     """
     rows = cells[cells["setting"] == setting]
     models, datasets = pd.unique(rows["model"]), pd.unique(rows["dataset"])
-    of_model = rows.groupby("model", sort=False)[["upstream_accuracy", "family"]].first()
-    of_model = of_model.loc[models]
+    family = rows.groupby("model", sort=False)["family"].first().loc[models]
 
     def arrange(name: str) -> Floats:
         wide = rows.pivot(index="model", columns="dataset", values=name)
         return np.asarray(wide.loc[models, datasets], dtype=np.float64)
 
-    scores, upstream = arrange("log_odds"), of_model["upstream_accuracy"].to_numpy(np.float64)
-    of_rows, of_columns = _order(scores, upstream), _order(scores.T, np.zeros(len(datasets)))
-    return Matrix(
+    scores = arrange("log_odds")
+    full = Matrix(
         tuple(models),
         tuple(datasets),
         scores,
         arrange("accuracy"),
-        upstream,
-        pd.factorize(of_model["family"].iloc[of_rows])[0].astype(np.int64)[np.argsort(of_rows)],
+        arrange("predictor"),
+        scale,
+        pd.factorize(family)[0].astype(np.int64),
         None if weights == "equal" else _test_sizes(rows, datasets),
-    ).take(of_rows, of_columns)
+    )
+    of_rows, of_columns = _order(scores, full.values), _order(scores.T, np.zeros(len(datasets)))
+    codes = pd.factorize(family.iloc[of_rows])[0].astype(np.int64)[np.argsort(of_rows)]
+    return full._replace(family=codes).take(of_rows, of_columns)
 
 
 def _test_sizes(rows: pd.DataFrame, datasets: Iterable[str]) -> Floats:

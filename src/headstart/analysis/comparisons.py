@@ -7,10 +7,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy.special import logit
 
 from headstart.analysis.cells import AnalysisOptions, Matrix, unconnected
-from headstart.analysis.tables.tidy_table import EVERYTHING as ALL
+from headstart.analysis.tables.joined_tables import EVERYTHING as ALL
 from headstart.spec import Prediction
 from headstart.stats import (
     FEWEST_DATASETS,
@@ -85,6 +84,7 @@ def over_datasets(
 def _means(part: Matrix, found: Comparisons, setting: str, options: AnalysisOptions) -> Rows:
     within = within_means(part.scores, options.error_bars, options.level, part.weight)
     _, accuracy = part.means()
+    values = part.values
     same = found.not_different()
     n = np.isfinite(part.scores).sum(axis=1)
     # The best is not different from itself: no difference, and no interval.
@@ -93,7 +93,7 @@ def _means(part: Matrix, found: Comparisons, setting: str, options: AnalysisOpti
         {
             "model": model,
             "setting": setting,
-            "upstream_accuracy": part.upstream[i],
+            "predictor": values[i],
             "mean": within.mean[i],
             "accuracy": accuracy[i],
             "se": within.se[i],
@@ -194,17 +194,18 @@ def _pair(
 def mixed(
     full: Matrix, setting: str, options: AnalysisOptions
 ) -> tuple[dict[str, Any] | None, str]:
-    """Fit the mixed model to all cells whose model has an upstream accuracy.
+    """Fit the mixed model to all cells whose predictor is known, if each model has one value.
 
     Returns
     -------
     tuple
         The row of the table `mixed` and "", or None and why there is none.
     """
-    known = full.take(np.flatnonzero(np.isfinite(full.upstream)), range(len(full.datasets)))
-    known = known.measured()
+    known = full.predictable()
+    if known.differs_by_dataset:
+        return None, f"{options.predictor.label} differs by dataset"
     try:
-        fitted = mixed_model(known.scores, logit(known.upstream), options.level)
+        fitted = mixed_model(known.scores, known.x, options.level)
     except (ValueError, np.linalg.LinAlgError) as error:
         return None, str(error)
     return {

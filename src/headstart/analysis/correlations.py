@@ -1,4 +1,4 @@
-"""How well upstream accuracy predicts transfer: correlations and lines, by groups of datasets."""
+"""How well a predictor predicts transfer: correlations and lines, by groups of datasets."""
 
 import re
 from collections.abc import Iterable
@@ -8,20 +8,18 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy.special import logit
 
 from headstart.analysis.cells import AnalysisOptions, Matrix, matrix, unconnected
 from headstart.analysis.comparisons import shared
 from headstart.analysis.published import published_sizes
+from headstart.analysis.tables.joined_tables import EVERYTHING
+from headstart.analysis.tables.joined_tables import EVERYTHING as ALL
 from headstart.analysis.tables.text_tables import read_delimited
-from headstart.analysis.tables.tidy_table import EVERYTHING
-from headstart.analysis.tables.tidy_table import EVERYTHING as ALL
 from headstart.errors import AnalysisError, TableError
 from headstart.files import read_toml, storage_errors
 from headstart.stats import (
     FEWEST_UNITS,
     CorrelationName,
-    accuracy_of,
     correlation_difference,
     correlation_interval,
     least_squares,
@@ -57,10 +55,14 @@ RESAMPLES_AT_ONCE = 1000
 
 
 class Scope(NamedTuple):
-    """One group of datasets: its name, size, and the models' adjusted means over it."""
+    """One group of datasets: its name, size, and the models' adjusted means over it.
+
+    `values` (M,) are the predictor, `scores` log odds.
+    """
 
     group: str
     n_datasets: int
+    values: Floats
     scores: Floats
     accuracy: Floats
 
@@ -68,10 +70,10 @@ class Scope(NamedTuple):
 def correlations(
     full: Matrix, setting: str, options: AnalysisOptions
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]], list[tuple[str, str]]]:
-    """Correlate mean log odds with upstream accuracy over models, and fit the line.
+    """Correlate mean log odds with the predictor over models, and fit the line.
 
     For all datasets, for each group of them, and for each dataset. Means are of all cells,
-    adjusted where some are missing (`Matrix.means`); models whose upstream accuracy is unknown take
+    adjusted where some are missing (`Matrix.means`); cells whose predictor is unknown take
     no part.
 
     Returns
@@ -80,22 +82,22 @@ def correlations(
         Rows of the tables `correlations` and `lines`, and what is not given and why.
     """
     rows, lines = [], []
-    known = full.take(np.flatnonzero(np.isfinite(full.upstream)), range(len(full.datasets)))
+    known = full.predictable()
     by_models, notes = _by_models(known, options)
-    for models, scopes in by_models.items():
-        upstream = known.upstream[list(models)]
-        if len(models) < FEWEST_MODELS or np.ptp(upstream) == 0:
+    for (models, _), scopes in by_models.items():
+        values = scopes[0].values
+        if len(models) < FEWEST_MODELS or np.ptp(values) == 0:
             continue
         family = known.family[list(models)]
-        rows += _correlation_rows(setting, scopes, upstream, family, options)
-        lines += _line_rows(setting, scopes, upstream, options)
+        rows += _correlation_rows(setting, scopes, values, family, options)
+        lines += _line_rows(setting, scopes, values, options)
     return rows, lines, [(f"correlation over {of} ({setting})", why) for of, why in notes]
 
 
 def _by_models(
     known: Matrix, options: AnalysisOptions
-) -> tuple[dict[tuple[int, ...], list[Scope]], list[tuple[str, str]]]:
-    """Bring scopes with the same models together: they share their resamples.
+) -> tuple[dict[tuple[tuple[int, ...], bytes], list[Scope]], list[tuple[str, str]]]:
+    """Bring scopes with the same models and predictor together: they share their resamples.
 
     Also returns the groups of datasets whose cells do not connect the models, and why not.
     """
@@ -105,7 +107,7 @@ def _by_models(
         if dataset in places:
             groups.setdefault(group, []).append(dataset)
     groups |= {name: [name] for name in known.datasets}
-    found: dict[tuple[int, ...], list[Scope]] = {}
+    found: dict[tuple[tuple[int, ...], bytes], list[Scope]] = {}
     notes = []
     of_model = {name: i for i, name in enumerate(known.models)}
     for group, members in groups.items():
@@ -115,23 +117,24 @@ def _by_models(
             notes.append(("all datasets" if group == ALL else group, why))
         if why or not part.models:
             continue
-        scope = Scope(group, len(part.datasets), *part.means())
-        found.setdefault(tuple(of_model[m] for m in part.models), []).append(scope)
+        scope = Scope(group, len(part.datasets), part.values, *part.means())
+        models = tuple(of_model[m] for m in part.models)
+        found.setdefault((models, scope.values.tobytes()), []).append(scope)
     return found, notes
 
 
 def _correlation_rows(
-    setting: str, scopes: list[Scope], upstream: Floats, family: Codes, options: AnalysisOptions
+    setting: str, scopes: list[Scope], values: Floats, family: Codes, options: AnalysisOptions
 ) -> list[dict[str, Any]]:
     """Compute each statistic of each scope, with intervals for other models and other families."""
-    models = np.arange(len(upstream))
+    models, x_scaled = np.arange(len(values)), options.predictor.scale.coordinates(values)
     families, codes = np.unique(family, return_inverse=True)
     scores = np.stack([scope.scores for scope in scopes], axis=1)
     accuracy = np.stack([scope.accuracy for scope in scopes], axis=1)
     found = {}
     for statistic, name in STATISTICS.items():
         plain = statistic == "pearson_plain"
-        x, y = (upstream, accuracy) if plain else (logit(upstream), scores)
+        x, y = (values, accuracy) if plain else (x_scaled, scores)
         by_model = correlation_interval(name, x, y, models, options.level)
         # Where each model is a family of its own, there is nothing to cluster.
         by_family = (
@@ -160,10 +163,11 @@ def _correlation_rows(
 
 
 def _line_rows(
-    setting: str, scopes: list[Scope], upstream: Floats, options: AnalysisOptions
+    setting: str, scopes: list[Scope], values: Floats, options: AnalysisOptions
 ) -> list[dict[str, Any]]:
     """Fit each scope's least-squares line over the range of the models, with a pointwise band."""
-    x = logit(upstream)
+    scale = options.predictor.scale
+    x = scale.coordinates(values)
     scores = np.stack([scope.scores for scope in scopes], axis=1)
     grid = np.linspace(x.min(), x.max(), LINE_POINTS)
     slope, intercept = least_squares(np.ones((1, len(x))), x, scores)
@@ -180,13 +184,13 @@ def _line_rows(
         {
             "setting": setting,
             "group": scope.group,
-            "upstream_accuracy": accuracy,
+            "predictor": value,
             "log_odds": line[i, s],
             "low": low[i, s],
             "high": high[i, s],
         }
         for s, scope in enumerate(scopes)
-        for i, accuracy in enumerate(accuracy_of(grid))
+        for i, value in enumerate(scale.values(grid))
     ]
 
 
@@ -208,7 +212,7 @@ def compare_model_sets(
 ) -> tuple[list[dict[str, Any]], list[tuple[str, str]]]:
     """Rows of the table `model_sets`, and what is not given and why.
 
-    For each setting that both have: Pearson's r of mean log odds of transfer with upstream log odds
+    For each setting that both have: Pearson's r of mean log odds of transfer with the predictor
     in each set, over the models, datasets and so the means that both share, and its difference
     (first less other). The intervals are for other models, each with its numbers in both sets
     (`headstart.stats.correlation_difference`): what makes a network easy to transfer is in both,
@@ -227,7 +231,7 @@ def compare_model_sets(
     ------
     AnalysisError
         They share no setting, model or dataset, or everywhere fewer than three models with an
-        upstream accuracy in both.
+        predictor in both.
     """
     for kind in ("setting", "model", "dataset"):
         _check_shared(kind, cells, others, names)
@@ -236,7 +240,9 @@ def compare_model_sets(
     for setting in pd.unique(cells["setting"]):
         if not (others["setting"] == setting).any():
             continue
-        first, second = _common(*(matrix(one, setting) for one in (cells, others)))
+        first, second = _common(
+            *(matrix(one, setting, options.predictor.scale) for one in (cells, others))
+        )
         if why := unconnected(first):
             notes.append((f"the two model sets ({setting})", why))
             continue
@@ -245,8 +251,9 @@ def compare_model_sets(
             rows.append(_row(setting, first, second, names, options))
     if not rows:
         raise AnalysisError(
-            f"{names[0]} against {names[1]}: expected at least {FEWEST_MODELS} models with an "
-            f"upstream accuracy and a shared dataset in both, found {max(found, default=0)}",
+            f"{names[0]} against {names[1]}: expected at least {FEWEST_MODELS} models with "
+            f"{options.predictor.label} and a shared dataset in both, found "
+            f"{max(found, default=0)}",
             code="analysis.few_models", expected=FEWEST_MODELS, found=max(found, default=0),
         )  # fmt: skip
     return rows, notes
@@ -267,9 +274,9 @@ def _check_shared(
 
 
 def _common(first: Matrix, second: Matrix) -> tuple[Matrix, Matrix]:
-    """Take the models with an upstream accuracy in both, and of them the cells that both have."""
+    """Take the cells that both have, of models whose predictor is known in both."""
     first, second = shared(first, second)
-    known = np.isfinite(first.upstream) & np.isfinite(second.upstream)
+    known = np.isfinite(first.values) & np.isfinite(second.values)
     missing = ~(np.isfinite(first.scores) & np.isfinite(second.scores))
     parts = [
         one._replace(scores=np.where(missing, np.nan, one.scores))
@@ -283,7 +290,7 @@ def _common(first: Matrix, second: Matrix) -> tuple[Matrix, Matrix]:
 def _row(
     setting: str, first: Matrix, second: Matrix, names: tuple[str, str], options: AnalysisOptions
 ) -> dict[str, Any]:
-    pair = [(logit(one.upstream), one.means()[0]) for one in (first, second)]
+    pair = [(one.x, one.means()[0]) for one in (first, second)]
     n = len(first.models)
     units = np.arange(n)
     row: dict[str, Any] = {"setting": setting, "source": names[0], "other": names[1]}

@@ -4,12 +4,12 @@ from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
-from scipy.special import logit
 
 from headstart.analysis.cells import Matrix, at_edge, edge_distances
 from headstart.analysis.correlations import FEWEST_FOR_INTERVAL, FEWEST_MODELS
 from headstart.analysis.prediction import FEWEST_FOR_PREDICTION
-from headstart.analysis.tables.results_sources import ResultsTable
+from headstart.analysis.tables.joined_tables import ResultsTable
+from headstart.predictors import UPSTREAM_ACCURACY, Predictor
 from headstart.spec.labels import setting_label
 
 __all__ = ["notes_on", "remarks_on"]
@@ -24,15 +24,18 @@ MANY_MODELS = 10
 
 
 def notes_on(
-    tables: Mapping[str, pd.DataFrame], full: Mapping[str, Matrix], source: ResultsTable
+    tables: Mapping[str, pd.DataFrame],
+    full: Mapping[str, Matrix],
+    source: ResultsTable,
+    predictor: Predictor,
 ) -> list[Note]:
     """State of each part that is not there, or not for all, what it would need."""
     notes = _on_cells(source) + _on_predictions(source)
-    notes += _on_upstream(tables["cells"])
-    notes += _on_mixtures(source.frame)
-    any_upstream = bool(tables["cells"]["upstream_accuracy"].notna().any())
+    notes += _on_predictor(tables["cells"], predictor)
+    notes += _on_mixtures(source.frame, predictor)
+    any_value = bool(tables["cells"]["predictor"].notna().any())
     for setting, one in full.items():
-        notes += _on_setting(setting, one, any_upstream)
+        notes += _on_setting(setting, one, predictor, any_value)
     notes += _on_estimates(tables)
     if len(full) < 2:
         notes.append(("comparison of settings", "there is only one setting"))
@@ -45,14 +48,17 @@ def notes_on(
 
 
 def remarks_on(
-    tables: Mapping[str, pd.DataFrame], frame: pd.DataFrame, full: Mapping[str, Matrix]
+    tables: Mapping[str, pd.DataFrame],
+    frame: pd.DataFrame,
+    full: Mapping[str, Matrix],
+    predictor: Predictor,
 ) -> list[Note]:
     """Rows of the table `notes`: how numbers were treated, and where intervals mislead."""
     notes = _on_edges(frame)
     for setting, one in full.items():
         notes += _on_weights(setting, one)
         notes += _on_large_family(setting, one)
-        notes += _on_far_upstream(setting, one)
+        notes += _on_far_values(setting, one, predictor)
     notes += _on_wide_intervals(tables["model_means"])
     return list(dict.fromkeys(notes))
 
@@ -127,7 +133,7 @@ def _on_large_family(setting: str, one: Matrix) -> list[Note]:
 
     By the effective number of families, (sum of sizes)^2 / sum of squared sizes (Kish 1965).
     """
-    known = one.family[np.isfinite(one.upstream)]
+    known = one.family[np.isfinite(one.values)]
     if not len(known):
         return []
     sizes = np.unique(known, return_counts=True)[1]
@@ -141,23 +147,23 @@ def _on_large_family(setting: str, one: Matrix) -> list[Note]:
     )]  # fmt: skip
 
 
-def _on_far_upstream(setting: str, one: Matrix) -> list[Note]:
-    """Name models whose upstream accuracy is far from all others: lines and r rest on them.
+def _on_far_values(setting: str, one: Matrix, predictor: Predictor) -> list[Note]:
+    """Name models whose predictor is far from all others: lines and r depend on them.
 
-    Beyond three interquartile ranges from the quartiles, in log odds (Tukey 1977, "far out").
+    Beyond three interquartile ranges from the quartiles, on its scale (Tukey 1977, "far out").
     """
-    known = np.isfinite(one.upstream)
+    known = np.isfinite(one.values)
     if known.sum() < FEWEST_FOR_INTERVAL:
         return []
-    x = logit(one.upstream)
+    values, x = one.values, one.x
     low, high = np.quantile(x[known], [0.25, 0.75])
     far = np.flatnonzero(known & ((x < low - 3 * (high - low)) | (x > high + 3 * (high - low))))
     if not len(far):
         return []
-    names = [f"{one.models[i]} {one.upstream[i]:.2%}".replace("%", " %") for i in far]
+    names = [f"{one.models[i]} {predictor.scale.text(values[i])}" for i in far]
     rest = f" and {len(names) - SOME} more" if len(names) > SOME else ""
     return [(
-        f"upstream accuracies of {len(far)} of {known.sum()} models are far from all others "
+        f"{predictor.label} of {len(far)} of {known.sum()} models is far from all others "
         f"({setting_label(setting)})",
         f"correlations, lines and predictions depend on them: {', '.join(names[:SOME])}{rest}",
     )]  # fmt: skip
@@ -190,7 +196,7 @@ def _on_predictions(source: ResultsTable) -> list[Note]:
     ]
 
 
-def _on_mixtures(frame: pd.DataFrame) -> list[Note]:
+def _on_mixtures(frame: pd.DataFrame, predictor: Predictor) -> list[Note]:
     """Name what is averaged or compared although it is not of one kind."""
     notes = []
     if "metric" in frame:
@@ -198,7 +204,7 @@ def _on_mixtures(frame: pd.DataFrame) -> list[Note]:
         for dataset in kinds[kinds > 1].index:
             why = "it has several metrics: its accuracies are not of one kind"
             notes.append((f"a fair comparison on {dataset}", why))
-    if "upstream_name" in frame:
+    if "upstream_name" in frame and predictor.column == UPSTREAM_ACCURACY.column:
         names = frame["upstream_name"].dropna().unique()
         if len(names) > 1:
             why = f"upstream accuracies are of several kinds: {', '.join(map(str, names))}"
@@ -206,38 +212,40 @@ def _on_mixtures(frame: pd.DataFrame) -> list[Note]:
     return notes
 
 
-def _on_upstream(cells: pd.DataFrame) -> list[Note]:
-    of_model = cells.groupby("model", sort=False)["upstream_accuracy"].first()
+def _on_predictor(cells: pd.DataFrame, predictor: Predictor) -> list[Note]:
+    of_model = cells.groupby("model", sort=False)["predictor"].first()
     unknown = list(of_model[of_model.isna()].index)
     if len(unknown) == len(of_model):
         why = (
-            "no upstream accuracy is known: add a column upstream_accuracy (for another name: "
-            "--columns upstream_accuracy=NAME)"
+            f"no {predictor.label} is known: {predictor.hint} (for another name: "
+            f"--columns {predictor.column}=NAME)"
         )
         return [(what, why) for what in ("correlations", "mixed model", "prediction")]
     if unknown:
-        why = "no upstream accuracy is known for: " + ", ".join(unknown)
+        why = f"no {predictor.label} is known for: " + ", ".join(unknown)
         return [("some models in correlations, mixed model and prediction", why)]
     return []
 
 
-def _on_setting(setting: str, one: Matrix, any_upstream: bool) -> list[Note]:
+def _on_setting(setting: str, one: Matrix, predictor: Predictor, any_value: bool) -> list[Note]:
     notes = []
     if len(one.models) < 2:
         notes.append((f"comparisons of models ({setting})", "there is only one model"))
     if len(one.datasets) < 2:
         why = "there is only one dataset"
         notes.append((f"error bars over datasets ({setting})", why))
-    known = one.upstream[np.isfinite(one.upstream)]
-    if not len(known) and not any_upstream:
+    known = one.values[np.isfinite(one.values)]
+    if not len(known) and not any_value:
         return notes
     if not len(known):
-        return [*notes, (f"correlations ({setting})", "no model has an upstream accuracy there")]
+        return [*notes, (f"correlations ({setting})", f"{predictor.label} is unknown there")]
     if len(known) < FEWEST_MODELS:
-        why = f"{len(known)} models with an upstream accuracy; at least {FEWEST_MODELS} are needed"
+        why = (
+            f"{len(known)} models with known {predictor.label}; at least {FEWEST_MODELS} are needed"
+        )
         notes.append((f"correlations ({setting})", why))
     elif np.ptp(known) == 0:
-        why = "the upstream accuracy is the same for all models"
+        why = f"{predictor.label} is the same for all models"
         notes += [(f"{what} ({setting})", why) for what in ("correlations", "prediction")]
     elif len(known) < FEWEST_FOR_INTERVAL:
         why = f"{len(known)} models; at least {FEWEST_FOR_INTERVAL} are needed"
@@ -270,7 +278,7 @@ def _on_estimates(tables: Mapping[str, pd.DataFrame]) -> list[Note]:
 
 
 def _on_families(setting: str, one: Matrix) -> list[Note]:
-    known = one.family[np.isfinite(one.upstream)]
+    known = one.family[np.isfinite(one.values)]
     families = len(np.unique(known))
     if families == len(known):
         why = "each model is a family of its own"

@@ -1,4 +1,4 @@
-"""What upstream accuracy predicts on each dataset, and how often that holds.
+"""What a predictor predicts on each dataset, and how often that holds.
 
 A line in log odds, or a quadratic where an F test rejects the line. How often its intervals hold is
 checked in three ways: each model left out, its whole family left out, and the best third predicted
@@ -11,9 +11,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy.special import bdtr, logit
+from scipy.special import bdtr
 
 from headstart.analysis.cells import AnalysisOptions, Matrix
+from headstart.predictors import UPSTREAM_ACCURACY, Predictor
 from headstart.spec.labels import setting_label
 from headstart.stats import (
     PolynomialFit,
@@ -54,7 +55,7 @@ PREDICTION_COLUMNS = (
 
 
 class Points(NamedTuple):
-    """A dataset: (n,) log odds of upstream accuracy and of transfer, families, and the thirds."""
+    """A dataset: (n,) coordinates of the predictor, log odds of transfer, families, thirds."""
 
     x: Floats
     y: Floats
@@ -75,8 +76,8 @@ def prediction_lines(full: Matrix, setting: str, options: AnalysisOptions) -> li
     """Fit each dataset, and check the fit's prediction intervals on models left out.
 
     The line is replaced by a quadratic where the F test of the quadratic term has p below 5 %
-    divided by the number of datasets (Bonferroni), from eight models on. In each third of upstream
-    accuracy, where the check held significantly fewer models than the level (exact binomial test,
+    divided by the number of datasets (Bonferroni), from eight models on. In each third of the
+    predictor, where the check held significantly fewer models than the level (exact binomial test,
     one-sided, at the same 5 % divided by the number of datasets), intervals are widened by the
     factor that would have held that share; the check is the family left out in the low and the
     middle third, and the prediction from the rest in the high one, which also holds for models
@@ -90,8 +91,8 @@ def prediction_lines(full: Matrix, setting: str, options: AnalysisOptions) -> li
     alpha = SIGNIFICANCE / max(len(full.datasets), 1)
     rows = []
     for j, dataset in enumerate(full.datasets):
-        use = np.isfinite(full.scores[:, j]) & np.isfinite(full.upstream)
-        x, y = logit(full.upstream[use]), full.scores[use, j]
+        use = np.isfinite(full.scores[:, j]) & np.isfinite(full.predictor[:, j])
+        x, y = full.scale.coordinates(full.predictor[use, j]), full.scores[use, j]
         if len(x) < FEWEST_FOR_PREDICTION or np.ptp(x) == 0 or constant(y):
             continue
         third, bounds = _thirds(x)
@@ -101,8 +102,8 @@ def prediction_lines(full: Matrix, setting: str, options: AnalysisOptions) -> li
             "dataset": dataset,
             **_fit_row(points, alpha),
             "level": options.level,
-            "middle_from": float(accuracy_of(bounds[0])),
-            "high_from": float(accuracy_of(bounds[1])),
+            "middle_from": float(full.scale.values(bounds[0])),
+            "high_from": float(full.scale.values(bounds[1])),
             **_checks(points, alpha, options.level),
         })  # fmt: skip
     return rows
@@ -142,7 +143,7 @@ def _fit_row(points: Points, alpha: float) -> dict[str, Any]:
 
 
 def _thirds(x: Floats) -> tuple[npt.NDArray[np.int64], tuple[float, float]]:
-    """Number each model's third of upstream accuracy, equals together, and say where they begin."""
+    """Number each model's third of the predictor, equals together; return where they begin, too."""
     ordered, n = np.sort(x), len(x)
     bounds = float(ordered[n // 3]), float(ordered[n - n // 3])
     return np.searchsorted(np.array(bounds), x, side="right"), bounds
@@ -220,61 +221,64 @@ def _factor(ratio: Floats, level: float, alpha: float) -> float:
     return max(float(ratio[place - 1]), 1.0)
 
 
-def _fits(prediction: pd.DataFrame, cells: pd.DataFrame) -> Iterator[Fitted]:
-    """Fit again what each row of the table `prediction` says, to the cells it says it of."""
+def _fits(prediction: pd.DataFrame, cells: pd.DataFrame, of_cells: Floats) -> Iterator[Fitted]:
+    """Fit again what each row of the table `prediction` says; `of_cells` (cells,) coordinates."""
     by = cells.groupby(["setting", "dataset"], sort=False).indices
-    upstream = logit(cells["upstream_accuracy"].to_numpy(dtype=np.float64))
     scores = cells["log_odds"].to_numpy(dtype=np.float64)
     degrees = {name: degree for degree, name in FITS.items()}
     for row in prediction.to_dict("records"):
         places = by[row["setting"], row["dataset"]]
-        places = places[np.isfinite(upstream[places]) & np.isfinite(scores[places])]
-        x = upstream[places]
+        places = places[np.isfinite(of_cells[places]) & np.isfinite(scores[places])]
+        x = of_cells[places]
         fit = polynomial_fit(x, scores[places], degrees[row["fit"]])
         if fit:
             yield Fitted(row, fit, x, places)
 
 
-def residuals(prediction: pd.DataFrame, cells: pd.DataFrame) -> Floats:
-    """(cells,) log odds less what the fit of the dataset and setting expects; NaN without one."""
+def residuals(prediction: pd.DataFrame, cells: pd.DataFrame, of_cells: Floats) -> Floats:
+    """(cells,) log odds less what the fit of the dataset and setting expects; NaN without one.
+
+    `of_cells` (cells,) are coordinates of the predictor.
+    """
     found = np.full(len(cells), np.nan)
     scores = cells["log_odds"].to_numpy(dtype=np.float64)
-    for _, fit, x, places in _fits(prediction, cells):
+    for _, fit, x, places in _fits(prediction, cells, of_cells):
         found[places] = scores[places] - fit.mean(x)
     return found
 
 
 def predict_datasets(
-    prediction: pd.DataFrame, cells: pd.DataFrame, upstream_accuracy: float
+    prediction: pd.DataFrame, cells: pd.DataFrame, predictor: Predictor, value: float
 ) -> pd.DataFrame:
-    """Predict the accuracy of a model of known upstream accuracy on each dataset.
+    """Predict the accuracy of a model of known predictor on each dataset.
 
     Parameters
     ----------
     prediction, cells
         The tables of an analysis: which fit, and what it is fitted to.
-    upstream_accuracy
-        A proportion in (0, 1).
+    predictor, value
+        The predictor of the analysis, and its value for the model.
 
     Returns
     -------
     pandas.DataFrame
-        setting, dataset, upstream_accuracy, accuracy, low, high (prediction interval, widened as
+        setting, dataset, the predictor, accuracy, low, high (prediction interval, widened as
         the table says), coverage (when each model was left out, without the widening), n_models,
         fit, widened (the factor), extrapolated (outside the range of the models).
     """
-    x = float(logit(upstream_accuracy))
+    x = float(predictor.scale.coordinates(value))
+    of_cells = predictor.scale.coordinates(cells[predictor.column])
     rows = []
-    for row, fit, known, _ in _fits(prediction, cells):
+    for row, fit, known, _ in _fits(prediction, cells, of_cells):
         bounds = [row["middle_from"], row["high_from"]]
-        third = THIRDS[int(np.searchsorted(bounds, upstream_accuracy, side="right"))]
+        third = THIRDS[int(np.searchsorted(bounds, value, side="right"))]
         factor = row[f"widened_{third}"]
         mean = float(fit.mean(x)[0])
         half = factor * float(fit.half_width(x, row["level"])[0])
         rows.append({
             "setting": row["setting"],
             "dataset": row["dataset"],
-            "upstream_accuracy": upstream_accuracy,
+            predictor.column: value,
             "accuracy": float(accuracy_of(mean)),
             "low": float(accuracy_of(mean - half)),
             "high": float(accuracy_of(mean + half)),
@@ -287,13 +291,15 @@ def predict_datasets(
     return pd.DataFrame(rows)
 
 
-def prediction_summary(prediction: pd.DataFrame) -> list[str]:
+def prediction_summary(prediction: pd.DataFrame, label: str = UPSTREAM_ACCURACY.label) -> list[str]:
     """Describe in sentences how often prediction intervals held, and where the line is rejected.
 
     Parameters
     ----------
     prediction
         The table of `prediction_lines`, of all settings.
+    label
+        Name of the predictor.
     """
     if prediction.empty:
         return []
@@ -304,9 +310,9 @@ def prediction_summary(prediction: pd.DataFrame) -> list[str]:
         if prediction[f"n_{name}"].sum()
     ]
     text = (
-        f"{level} prediction intervals from upstream accuracy contained "
+        f"{level} prediction intervals from {label} contained "
         f"{_share(*prediction[['covered', 'cells']].sum())} accuracies of models left out one at a "
-        f"time (by upstream accuracy: {', '.join(thirds)})"
+        f"time (by {label}: {', '.join(thirds)})"
     )
     if prediction["n_family"].sum():
         text += (

@@ -10,11 +10,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy.special import logit
 
 from headstart.analysis.cells import AnalysisOptions, Dropped, Matrix, cells_of, matrix, unconnected
 from headstart.analysis.convergence import chance_notes, reached, speedups
 from headstart.analysis.tables.column_names import SWEEPS
+from headstart.predictors import Scale
 from headstart.stats import crossed_mean, within_means
 
 __all__ = ["UPSTREAM", "split_sweeps"]
@@ -160,11 +160,12 @@ def _means(
     cells = cells_of(joined.drop(columns=factor))
     rows, notes = [], []
     for setting in pd.unique(cells["setting"]):
-        part = matrix(cells, setting).measured()
+        part = matrix(cells, setting, options.predictor.scale).measured()
         if why := unconnected(part):
             notes.append((setting, why.replace(JOINT, " at level ")))
             continue
         n_datasets = np.isfinite(part.scores).sum(axis=1)
+        values = part.values
         means = within_means(part.scores, options.error_bars, options.level)
         by_name = []
         for i, name in enumerate(part.models):
@@ -175,7 +176,7 @@ def _means(
                    "n_datasets": int(n_datasets[i])}  # fmt: skip
             if factor == "configuration":
                 row |= {"configuration": levels[level], "position": level,
-                        "upstream_accuracy": part.upstream[i]}  # fmt: skip
+                        "predictor": values[i]}  # fmt: skip
             else:
                 row |= {"steps": levels[level], "low": means.low[i], "high": means.high[i]}
             rows.append(row)
@@ -194,14 +195,14 @@ def _dataset_size(frame: pd.DataFrame) -> list[dict[str, Any]]:
     return rows
 
 
-# Stands where a setting does, in rows on the upstream accuracy itself.
+# Stands where a setting does, in rows on the predictor itself.
 UPSTREAM = "upstream"
 
 
 class Change(NamedTuple):
     """From one configuration to the next: (models, datasets) differences, NaN where missing.
 
-    For the upstream accuracy, which knows no dataset, there is one column and `n_datasets` is 0.
+    For the predictor itself there is one column and `n_datasets` is 0.
     """
 
     setting: str
@@ -220,7 +221,7 @@ def effects(
 
     The mean difference in log odds between a configuration and the one before it among those that
     the setting has, paired by model and dataset, over the cells that both have, in which every
-    model and every dataset weighs the same; and the same of the upstream accuracy, paired by model.
+    model and every dataset weighs the same; and the same of the predictor, paired by model.
     The interval is for other models and other datasets
     (`headstart.stats.crossed_mean`); of which there is one, that one is held fixed, and `sampled`
     says for what the interval is.
@@ -237,7 +238,7 @@ def effects(
         for level in levels
     }
     rows, dropped, notes = [], [], []
-    for change in (*_of_transfer(cells), *_of_upstream(cells)):
+    for change in (*_of_transfer(cells), *_of_predictor(cells, options.predictor.scale)):
         where = {"setting": change.setting, "table": f"effects: {change.after}"}
         dropped += [{**where, **one._asdict()} for one in change.dropped]
         if change.why_not:
@@ -265,11 +266,12 @@ def _difference(before: pd.DataFrame, after: pd.DataFrame, setting: str) -> Matr
     return matrix(both.assign(log_odds=both["log_odds"] - both["log_odds_before"]), setting)
 
 
-def _of_upstream(cells: Mapping[Any, pd.DataFrame]) -> Iterator[Change]:
-    # One number a model: where settings say differently, their mean, as in the figure.
-    known = {at: of.groupby("model")["upstream_accuracy"].mean() for at, of in cells.items()}
+def _of_predictor(cells: Mapping[Any, pd.DataFrame], scale: Scale) -> Iterator[Change]:
+    # One number per model: where settings differ, their mean, as in the figure.
+    values = {at: of.groupby("model")["predictor"].mean() for at, of in cells.items()}
+    known = {at: pd.Series(scale.coordinates(of), of.index) for at, of in values.items()}
     for before, after in pairwise(level for level, of in known.items() if of.notna().any()):
-        both = logit(known[after]).sub(logit(known[before]))
+        both = known[after].sub(known[before])
         dropped = [Dropped("model", str(name), 1) for name in both.index[both.isna()]]
         yield Change(UPSTREAM, before, after, both.dropna().to_numpy()[:, None], 0, dropped)
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from headstart.analysis import Analysis
+    from headstart.predictors import Scale
 
 __all__ = ["analyze", "report", "write_folder", "write_json", "write_report"]
 
@@ -50,7 +51,8 @@ class _AnalyzeOptions:
     predict: Annotated[
         float | None,
         typer.Option(
-            help="Upstream accuracy of a new model, to predict its accuracy on each dataset.",
+            help="Predictor (by default, upstream accuracy) of a new model, to predict its "
+            "accuracy on each dataset.",
             metavar="NUMBER",
             show_default=False,
         ),
@@ -80,7 +82,7 @@ def analyze(options: AnalysisOptions, wanted: _AnalyzeOptions) -> None:
     from headstart.cli import estimates
 
     out, json = wanted.out, wanted.json
-    _check_analyze(out, wanted.predict, wanted.references)
+    _check_analyze(options.predictor, wanted)
     _make_parents(json, out / "figures" if out else None)
     lines = None if wanted.references is None else read_references(wanted.references)
     analysis = _analysis(options, against=wanted.against, pairs=wanted.pairs)
@@ -121,21 +123,30 @@ def report(
     write_report(_analysis(options), out, latex, csv)
 
 
-def _check_analyze(out: Path | None, upstream: float | None, references: Path | None) -> None:
+def _check_analyze(predictor: str, wanted: _AnalyzeOptions) -> None:
     """Refuse options that cannot be followed, before the work starts."""
-    if references is not None and out is None:
+    from headstart.predictors import find_predictor
+
+    scale, value = find_predictor(predictor).scale, wanted.predict
+    if wanted.references is not None and wanted.out is None:
         raise CommandError(
             "--references draws lines in the figures: pass --out FOLDER as well",
             code="command.missing",
             name="--out",
         )
-    if upstream is not None and not 0 < upstream < 100:
+    if value is not None and not scale.allows(_in_unit(value, scale)):
+        percent = "an accuracy between 0 and 100" if scale.name == "proportion" else scale.expected
         raise CommandError(
-            f"invalid --predict {upstream:g}: expected an accuracy between 0 and 100",
+            f"invalid --predict {value:g}: expected {percent}",
             code="command.value",
             name="--predict",
-            value=upstream,
+            value=value,
         )
+
+
+def _in_unit(value: float, scale: "Scale") -> float:
+    """Return a number as the scale has it: a proportion over 1 is in percent, as in the tables."""
+    return value / 100 if scale.name == "proportion" and value > 1 else value
 
 
 def _make_parents(*files: Path | None) -> None:
@@ -161,16 +172,14 @@ def _analysis(options: AnalysisOptions, **more: Any) -> "Analysis":
     )
 
 
-def _predict_and_show(analysis: "Analysis", upstream: float) -> None:
-    """Print what a model of this upstream accuracy is predicted to reach.
-
-    A number over 1 is in percent, as in the tables.
-    """
+def _predict_and_show(analysis: "Analysis", value: float) -> None:
+    """Print what a model with this value of the predictor is predicted to reach."""
     from headstart.cli import estimates
 
-    accuracy = upstream / 100 if upstream > 1 else upstream
-    console.print(f"\nPredicted from an upstream accuracy of {accuracy:.2%}")
-    console.print(estimates.prediction(analysis.predict(accuracy)))
+    predictor = analysis.predictor
+    value = _in_unit(value, predictor.scale)
+    console.print(f"\nPredicted from {predictor.label} {predictor.scale.text(value)}")
+    console.print(estimates.prediction(analysis.predict(value)))
 
 
 def write_json(analysis: "Analysis", file: Path) -> None:
@@ -203,7 +212,7 @@ def write_folder(analysis: "Analysis", folder: Path, references: "pd.DataFrame |
         if not table.empty:
             with replaced(folder / f"{name}.csv") as temporary:
                 table.to_csv(temporary, index=False)
-    names = available(analysis.tables())
+    names = available(analysis.tables(), analysis.predictor)
     if names:
         figures = writable_folder(folder / "figures")
         for name in names:

@@ -36,17 +36,18 @@ def summary(analysis: Analysis) -> Iterator[RenderableType]:
         yield Text(said)
     if not analysis.correlations.empty:
         yield _heading(
-            "Correlation across models: mean log odds over datasets with upstream accuracy"
+            "Correlation across models: mean log odds over datasets with "
+            + analysis.predictor.label
         )
         yield _correlations(analysis)
-        yield from _mixed(analysis.mixed)
+        yield from _mixed(analysis)
     yield from _means(analysis)
     if not analysis.settings.empty:
         yield _heading("Comparison of settings")
         yield _settings(analysis.settings)
     yield from ablation(analysis)
     if not analysis.model_sets.empty:
-        yield _heading(_sets_heading(analysis.model_sets))
+        yield _heading(_sets_heading(analysis))
         yield _model_sets(analysis.model_sets)
     yield from _speedups(analysis)
     yield from map(Text, prediction_summary(analysis.prediction))
@@ -59,7 +60,11 @@ def ablation(analysis: Analysis) -> Iterator[RenderableType]:
     if means.empty:
         return
     settings = in_order(means["setting"])
-    columns = ("training", "upstream %", *(setting_label(s) for s in settings))
+    columns = (
+        "training",
+        analysis.predictor.heading.lower(),
+        *(setting_label(s) for s in settings),
+    )
     table = plain_table(*columns, right=columns[1:])
     for model, of_model in means.groupby("model", sort=False):
         table.add_row(Text(str(model), style="bold"))
@@ -68,7 +73,7 @@ def ablation(analysis: Analysis) -> Iterator[RenderableType]:
             by = {row.setting: row for row in rows.itertuples()}
             table.add_row(
                 f"  {configuration}",
-                _number(100 * rows["upstream_accuracy"].mean(), 2),
+                _number(analysis.predictor.number(rows[analysis.predictor.column].mean()), 2),
                 *(_mean_with_error(by[s]) if s in by else "-" for s in settings),
             )
     yield _heading("Mean log odds over datasets, by upstream training configuration")
@@ -137,8 +142,9 @@ def _correlations(analysis: Analysis) -> Table:
     return table
 
 
-def _mixed(mixed: pd.DataFrame) -> Iterator[Text]:
-    for row in mixed.itertuples():
+def _mixed(analysis: Analysis) -> Iterator[Text]:
+    increase = analysis.predictor.scale.label(analysis.predictor.label)
+    for row in analysis.mixed.itertuples():
         warning = "" if row.converged else "; the fit did not converge"
         slopes = "random slopes by dataset" if row.random_slopes else "one slope for all datasets"
         test = (
@@ -148,7 +154,7 @@ def _mixed(mixed: pd.DataFrame) -> Iterator[Text]:
             else ""
         )
         yield Text(
-            f"{setting_label(row.setting)}: a 1-unit increase in the log odds of upstream accuracy "
+            f"{setting_label(row.setting)}: a 1-unit increase in {increase} "
             f"is associated with a change of {row.slope:+.3f} in log odds (95 % interval "
             f"{row.low:.3f} to {row.high:.3f}, standard error {row.se:.3f}; mixed model with "
             f"{slopes}, crossed random intercepts of model and dataset){test}{warning}",
@@ -175,18 +181,19 @@ def _means(analysis: Analysis) -> Iterator[RenderableType]:
     """A table per setting, the best model first."""
     means = analysis.model_means
     ranks = analysis.ranks.set_index(["setting", "model"])
+    means = means.rename(columns={analysis.predictor.column: "predictor"})
     for setting in in_order(means["setting"]):
         rows = means[means["setting"] == setting]
         rest = rows[~rows["best"].astype(bool)]
         compared = bool(rest["not_different"].notna().any())
         holed = bool((rows["n_datasets"] < rows["of_datasets"]).any())
-        numbers = ["upstream %", "mean %", "mean log odds"]
+        numbers = [analysis.predictor.heading.lower(), "mean %", "mean log odds"]
         numbers += ["datasets"] if holed else []
         numbers += ["vs. best", "95 % interval", "odds ratio", "rank"] if compared else []
         table = plain_table("model", *numbers, right=tuple(numbers))
         for row in rows.head(MOST_ROWS).itertuples():
             cells = [
-                _number(100 * row.upstream_accuracy, 2),
+                _number(analysis.predictor.number(row.predictor), 2),
                 f"{100 * row.accuracy:.2f}",
                 _mean_with_error(row),
             ]
@@ -267,7 +274,7 @@ def _effects(analysis: Analysis) -> Table:
         for row in rows.itertuples():
             upstream = row.setting == UPSTREAM
             table.add_row(
-                f"  {analysis.upstream_name if upstream else setting_label(row.setting)}",
+                f"  {analysis.predictor.label if upstream else setting_label(row.setting)}",
                 f"{row.effect:+.3f}",
                 _interval(row.low, row.high, 3),
                 str(row.n_models),
@@ -277,11 +284,12 @@ def _effects(analysis: Analysis) -> Table:
     return table
 
 
-def _sets_heading(sets: pd.DataFrame) -> str:
+def _sets_heading(analysis: Analysis) -> str:
+    sets = analysis.model_sets
     source, other = sets["source"].iloc[0], sets["other"].iloc[0]
     return (
-        "Correlation of mean log odds over datasets with upstream accuracy, models in both: "
-        f"{source} against {other}"
+        f"Correlation of mean log odds over datasets with {analysis.predictor.label}, models in "
+        f"both: {source} against {other}"
     )
 
 

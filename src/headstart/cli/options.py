@@ -390,6 +390,14 @@ class AnalysisOptions:
             help="Treatment of rows that contradict each other: an error, or an average over runs."
         ),
     ] = DuplicatesName.refuse
+    predictor: Annotated[
+        str,
+        typer.Option(
+            help="Predictor of transfer: a column of numbers or an installed score (logme), and "
+            "its scale after a colon: proportion, number or log.",
+            metavar="COLUMN[:SCALE]",
+        ),
+    ] = "upstream_accuracy"
     groups: Annotated[
         Path | None,
         typer.Option(
@@ -425,7 +433,8 @@ class AnalysisOptions:
 
     def keywords(self) -> dict[str, Any]:
         """Return keyword arguments of `headstart.analysis.analyze`, without those of reading."""
-        names = ("groups", "error_bars", "correction", "weights", "resamples", "seed")
+        names = ("predictor", "groups", "error_bars", "correction", "weights", "resamples",
+                 "seed")  # fmt: skip
         return {name: _plain(getattr(self, name)) for name in names}
 
     def reading(self) -> tuple[Any, ...]:

@@ -51,29 +51,36 @@ from headstart.figures import (
 )
 from headstart.figures.style import DPI, from_source, style
 from headstart.files import replaced, writable_folder
+from headstart.predictors import UPSTREAM_ACCURACY, Predictor
 
 __all__ = ["FIGURES", "available", "draw", "save"]
 
 
 class FigureKind(NamedTuple):
-    """A figure: `select` returns the rows that it draws, or raises AnalysisError; `draw` draws."""
+    """A figure: `select` returns the rows that it draws, or raises AnalysisError; `draw` draws.
 
-    select: Callable[[Mapping[str, pd.DataFrame]], pd.DataFrame]
+    Both take the predictor, too, where a figure is `of_predictor`.
+    """
+
+    select: Callable[..., pd.DataFrame]
     draw: Callable[..., Figure]
+    of_predictor: bool = False
 
 
 KINDS: Mapping[str, FigureKind] = {
-    "correlation": FigureKind(correlation_plots.select_means, correlation_plots.draw_correlation),
-    "datasets": FigureKind(correlation_plots.select_cells, correlation_plots.draw_datasets),
+    "correlation": FigureKind(
+        correlation_plots.select_means, correlation_plots.draw_correlation, True
+    ),
+    "datasets": FigureKind(correlation_plots.select_cells, correlation_plots.draw_datasets, True),
     "settings": FigureKind(comparison_plots.select_settings, comparison_plots.draw_settings),
     "finetune-vs-scratch": FigureKind(
         comparison_plots.select_scratch, comparison_plots.draw_scratch
     ),
-    "ablation": FigureKind(sweep_plots.select_ablation, sweep_plots.draw_ablation),
+    "ablation": FigureKind(sweep_plots.select_ablation, sweep_plots.draw_ablation, True),
     "convergence": FigureKind(sweep_plots.select_convergence, sweep_plots.draw_convergence),
     "dataset-size": FigureKind(sweep_plots.select_sizes, sweep_plots.draw_sizes),
     "ranks": FigureKind(comparison_plots.select_ranks, comparison_plots.draw_ranks),
-    "heatmap": FigureKind(comparison_plots.select_residuals, comparison_plots.draw_heatmap),
+    "heatmap": FigureKind(comparison_plots.select_residuals, comparison_plots.draw_heatmap, True),
     "embedding": FigureKind(embedding_plot.select_embedding, embedding_plot.draw_embedding),
 }
 FIGURES: Mapping[str, Callable[..., Figure]] = {name: kind.draw for name, kind in KINDS.items()}
@@ -87,7 +94,12 @@ METADATA: Mapping[str, dict[str, None]] = {
 
 
 def draw(
-    name: str, tables: Mapping[str, pd.DataFrame], *, source: str = "", **options: Any
+    name: str,
+    tables: Mapping[str, pd.DataFrame],
+    *,
+    predictor: Predictor = UPSTREAM_ACCURACY,
+    source: str = "",
+    **options: Any,
 ) -> Figure:
     """Draw a figure.
 
@@ -97,6 +109,8 @@ def draw(
         One of `FIGURES`.
     tables
         Tables of an analysis by name.
+    predictor
+        What the analysis correlates with transfer.
     source
         A sentence on where the numbers come from, printed at the bottom.
     options
@@ -111,16 +125,20 @@ def draw(
     """
     if name not in FIGURES:
         raise UnknownNameError("figure", name, FIGURES)
+    if KINDS[name].of_predictor:
+        options["predictor"] = predictor
     with from_source(source):
         return FIGURES[name](tables, **options)
 
 
-def available(tables: Mapping[str, pd.DataFrame]) -> list[str]:
+def available(
+    tables: Mapping[str, pd.DataFrame], predictor: Predictor = UPSTREAM_ACCURACY
+) -> list[str]:
     """Return the names of the figures that these tables suffice for."""
 
     def possible(kind: FigureKind) -> bool:
         try:
-            kind.select(tables)
+            kind.select(tables, *([predictor] if kind.of_predictor else []))
         except AnalysisError:
             return False
         return True

@@ -29,6 +29,7 @@ from headstart.figures.style import (
     styled,
 )
 from headstart.figures.text_fitting import fitted, number
+from headstart.predictors import UPSTREAM_ACCURACY, Predictor
 from headstart.spec.labels import in_order, role, setting_label
 
 __all__ = [
@@ -332,16 +333,15 @@ TALLEST_HEATMAP = (
 COLOURS = colormaps["RdBu"]
 
 
-def select_residuals(tables: Tables) -> pd.DataFrame:
+def select_residuals(tables: Tables, predictor: Predictor = UPSTREAM_ACCURACY) -> pd.DataFrame:
     """Return all cells if at least one has a residual."""
-    columns = ["setting", "model", "dataset", "upstream_accuracy", "residual"]
-    hint = "add a column upstream_accuracy"
-    rows(tables, "heatmap", "cells", columns, known=["residual"], hint=hint)
+    columns = ["setting", "model", "dataset", predictor.column, "residual"]
+    rows(tables, "heatmap", "cells", columns, known=["residual"], hint=predictor.hint)
     return rows(tables, "heatmap", "cells", columns)
 
 
 @styled
-def draw_heatmap(tables: Tables) -> Figure:
+def draw_heatmap(tables: Tables, predictor: Predictor = UPSTREAM_ACCURACY) -> Figure:
     """Draw the residuals from each dataset's line, one panel per setting.
 
     Parameters
@@ -349,15 +349,15 @@ def draw_heatmap(tables: Tables) -> Figure:
     tables
         `cells`.
     """
-    cells = select_residuals(tables)
+    cells = select_residuals(tables, predictor)
     settings, datasets = in_order(cells["setting"]), list(dict.fromkeys(cells["dataset"]))
-    accuracy = cells.groupby("model")["upstream_accuracy"].first()
-    models = list(accuracy.sort_values(ascending=False, kind="stable").index)
+    values = cells.groupby("model")[predictor.column].first()
+    models = list(values.sort_values(ascending=False, kind="stable").index)
     deep = 0.25 + CELL_HEIGHT * len(models)
     stacked = (
         deep * len(settings) <= TALLEST_HEATMAP and len(datasets) * CELL_WIDTH <= TEXT_WIDTH - 1.2
     )
-    figure, panels = grid(len(settings), len(datasets), deep, stacked)
+    figure, panels = grid(len(settings), len(datasets), deep, stacked, predictor)
     # One outlier must not make all others pale: the largest 2% share the strongest colours.
     sizes = np.abs(cells["residual"].to_numpy(dtype=float))
     largest = float(np.nanquantile(sizes, 0.98)) or 1.0
@@ -385,11 +385,14 @@ def draw_heatmap(tables: Tables) -> Figure:
     return figure
 
 
-def grid(settings: int, datasets: int, deep: float, stacked: bool) -> tuple[Figure, list[Axes]]:
+def grid(
+    settings: int, datasets: int, deep: float, stacked: bool, predictor: Predictor
+) -> tuple[Figure, list[Axes]]:
     """Return a figure with panels stacked, with numbers, or side by side, without."""
     note = (
-        "Models sorted by upstream accuracy, best at the top. Residuals from each dataset's "
-        "least-squares line on upstream log odds; blue: above the line. Hatched: no result."
+        f"Models sorted by {predictor.label}, highest at the top. Residuals from each dataset's "
+        f"least-squares line on {predictor.scale.label(predictor.label)}; blue: above the line. "
+        "Hatched: no result."
     )
     if not stacked:
         figure = new_figure(min(deep, TALLEST_HEATMAP - 1.3) + 1.7, note=note)

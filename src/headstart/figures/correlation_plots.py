@@ -1,4 +1,4 @@
-"""Transfer against upstream accuracy: means per setting (Fig. 1), each dataset (Fig. 2)."""
+"""Transfer against a predictor: means per setting (Fig. 1), each dataset (Fig. 2)."""
 
 from math import nan
 
@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 
 from headstart.figures.logit_axes import (
     PercentLocator,
+    coordinates,
     corner_text,
     limits,
-    log_odds,
     percent_axis,
     percent_label,
+    predictor_axis,
     rings,
 )
 from headstart.figures.panels import add_legend, legend_height, panels, point_handles, ring_handle
@@ -31,6 +32,7 @@ from headstart.figures.style import (
     styled,
 )
 from headstart.figures.text_fitting import estimate_text, fitted
+from headstart.predictors import UPSTREAM_ACCURACY, Predictor
 from headstart.spec.labels import in_order, setting_label
 
 __all__ = [
@@ -47,28 +49,30 @@ RADIUS, RINGED = 3.5, 4.0  # points, of marks and of rings, with their edges
 METHODS = {"morey": "Morey, 2008", "cousineau": "Cousineau, 2005"}
 
 
-def select_means(tables: Tables) -> pd.DataFrame:
-    """Return models with their mean log odds over datasets and a known upstream accuracy."""
+def select_means(tables: Tables, predictor: Predictor = UPSTREAM_ACCURACY) -> pd.DataFrame:
+    """Return models with their mean log odds over datasets and a known predictor."""
     return rows(
         tables,
         "correlation",
         "model_means",
-        ["model", "family", "setting", "upstream_accuracy", "mean", "se", "low", "high"],
-        known=["upstream_accuracy", "mean"],
-        hint="add a column upstream_accuracy",
+        ["model", "family", "setting", predictor.column, "mean", "se", "low", "high"],
+        known=[predictor.column, "mean"],
+        hint=predictor.hint,
     )
 
 
 @styled
-def draw_correlation(tables: Tables) -> Figure:
-    """Draw mean log odds over datasets against upstream accuracy, with line, band and r.
+def draw_correlation(tables: Tables, predictor: Predictor = UPSTREAM_ACCURACY) -> Figure:
+    """Draw mean log odds over datasets against the predictor, with line, band and r.
 
     Parameters
     ----------
     tables
         `model_means`; `lines` and `correlations` where they are there.
+    predictor
+        What the horizontal axis shows.
     """
-    means = select_means(tables)
+    means = select_means(tables, predictor)
     means["family"] = means["family"].fillna("other").astype(str)
     settings = in_order(means["setting"])
     styles = marker_styles(means["family"])
@@ -82,27 +86,29 @@ def draw_correlation(tables: Tables) -> Figure:
         height=3.6 if crowded else 2.75,
         wide=crowded,
         legend=handles,
-        note=correlation_caption(means, tables, ringed),
+        note=correlation_caption(means, tables, ringed, predictor),
     )
     for index, (setting, axes) in enumerate(zip(settings, sheet.panels, strict=True)):
-        draw_means(axes, means[means["setting"] == setting], styles)
-        draw_line(axes, tables, setting, "all")
+        draw_means(axes, means[means["setting"] == setting], styles, predictor)
+        draw_line(axes, tables, setting, "all", predictor)
         axes.set_title(setting_label(setting))
         if sheet.is_left(index):
             axes.set_ylabel("Mean log odds of transfer accuracy")
         if sheet.is_lowest(index):
-            axes.set_xlabel("Upstream accuracy (%, logit scale)")
+            axes.set_xlabel(predictor.axis_label)
     same_span(sheet.panels)
     add_legend(sheet.figure, handles, sheet.spare)
     settle(sheet.figure)
     for setting, axes in zip(settings, sheet.panels, strict=True):
-        name_points(axes, tables, means[means["setting"] == setting])
+        name_points(axes, tables, means[means["setting"] == setting], predictor)
     return sheet.figure
 
 
-def draw_means(axes: Axes, means: pd.DataFrame, styles: dict[str, MarkerStyle]) -> None:
+def draw_means(
+    axes: Axes, means: pd.DataFrame, styles: dict[str, MarkerStyle], predictor: Predictor
+) -> None:
     """Draw points with error bars, and a second scale in percent on the right."""
-    x = log_odds(means["upstream_accuracy"])
+    x = coordinates(predictor, means[predictor.column])
     below, above = error_bars(means)
     axes.errorbar(
         x, means["mean"], [below, above], fmt="none", ecolor="#666666", elinewidth=0.6, zorder=2
@@ -116,8 +122,7 @@ def draw_means(axes: Axes, means: pd.DataFrame, styles: dict[str, MarkerStyle]) 
     near = means["near"].to_numpy(dtype=bool)
     if near.any():
         rings(axes, x[near], means["mean"][near])
-    axes.set_xlim(limits(x, 0.1))
-    percent_axis(axes.xaxis)
+    predictor_axis(axes, predictor, x)
     percents = axes.secondary_yaxis("right")
     percents.yaxis.set_major_locator(PercentLocator())
     percents.yaxis.set_major_formatter(lambda value, _: percent_label(value) + "%")
@@ -149,9 +154,9 @@ def same_span(panels: list[Axes]) -> None:
         axes.set_ylim((low + high - span) / 2, (low + high + span) / 2)
 
 
-def name_points(axes: Axes, tables: Tables, means: pd.DataFrame) -> None:
+def name_points(axes: Axes, tables: Tables, means: pd.DataFrame, predictor: Predictor) -> None:
     """Write r in an empty corner, then the names of the models."""
-    x, y = log_odds(means["upstream_accuracy"]), means["mean"].to_numpy(dtype=float)
+    x, y = coordinates(predictor, means[predictor.column]), means["mean"].to_numpy(dtype=float)
     found = correlations(tables)
     own = found[(found["setting"] == means["setting"].iloc[0]) & (found["group"] == "all")]
     for row in own.itertuples():
@@ -174,7 +179,9 @@ def labelled(x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.intp]
     return np.array(list(dict.fromkeys(int(index) for index in first))[:LABELLED])
 
 
-def correlation_caption(means: pd.DataFrame, tables: Tables, ringed: bool) -> str:
+def correlation_caption(
+    means: pd.DataFrame, tables: Tables, ringed: bool, predictor: Predictor
+) -> str:
     """Return how to read the figure."""
     parts = []
     if has_intervals(means) or means["se"].notna().any():
@@ -182,10 +189,12 @@ def correlation_caption(means: pd.DataFrame, tables: Tables, ringed: bool) -> st
         kinds = sorted(set(means["error_bars"].dropna())) if "error_bars" in means else []
         source = f" ({'; '.join(METHODS.get(kind, str(kind)) for kind in kinds)})" if kinds else ""
         parts.append(f"Error bars: {what} after removing differences between datasets{source}.")
-    if len(lines(tables)):
+    if len(lines(tables, predictor)):
         parts.append("Line: least squares; band: 95% bootstrap interval (models resampled).")
     if len(correlations(tables)):
-        parts.append("r: Pearson correlation in log odds, with its 95% confidence interval.")
+        parts.append(
+            f"r: Pearson correlation {of_what(predictor)}, with its 95% confidence interval."
+        )
     if ringed:
         parts.append(
             "Ringed: not significantly different from the panel's best model (simultaneous 95% "
@@ -198,41 +207,54 @@ def correlation_caption(means: pd.DataFrame, tables: Tables, ringed: bool) -> st
     return " ".join(parts)
 
 
+def of_what(predictor: Predictor) -> str:
+    """Return in which coordinates r is computed."""
+    if predictor.scale.name == "proportion":
+        return "in log odds"
+    return f"of log odds with {predictor.scale.label(predictor.label)}"
+
+
 PANEL, HEADING = 1.12, 0.26  # inches of a row of panels and of a setting's name above its rows
 HEADING_SIZE = 8.5  # points
 TALLEST, LOWEST = 8.9, 0.9  # inches of a page for panels, and of a row at the least
 
 
-def select_cells(tables: Tables) -> pd.DataFrame:
-    """Return cells with an accuracy and a known upstream accuracy."""
-    columns = ["setting", "model", "family", "dataset", "upstream_accuracy", "log_odds"]
+def select_cells(tables: Tables, predictor: Predictor = UPSTREAM_ACCURACY) -> pd.DataFrame:
+    """Return cells with an accuracy and a known predictor."""
+    columns = ["setting", "model", "family", "dataset", predictor.column, "log_odds"]
     return rows(
         tables,
         "datasets",
         "cells",
         columns,
-        known=["upstream_accuracy", "log_odds"],
-        hint="add a column upstream_accuracy",
+        known=[predictor.column, "log_odds"],
+        hint=predictor.hint,
     )
 
 
 @styled
-def draw_datasets(tables: Tables) -> Figure:
-    """Draw accuracy against upstream accuracy for each dataset and setting, with line and r.
+def draw_datasets(tables: Tables, predictor: Predictor = UPSTREAM_ACCURACY) -> Figure:
+    """Draw accuracy against the predictor for each dataset and setting, with line and r.
 
     Parameters
     ----------
     tables
         `cells`; `lines` and `correlations` where they are there.
+    predictor
+        What the horizontal axis shows.
     """
-    cells = select_cells(tables)
+    cells = select_cells(tables, predictor)
     cells["family"] = cells["family"].fillna("other").astype(str)
     cells["near"] = near_best(cells, ["setting", "dataset"])
     styles = marker_styles(cells["family"])
     handles = point_handles(styles) + [ring_handle()] * bool(cells["near"].any())
     settings, datasets = in_order(cells["setting"]), list(dict.fromkeys(cells["dataset"]))
     figure, places = blocks(
-        settings, datasets, handles, datasets_caption(tables, bool(cells["near"].any()))
+        settings,
+        datasets,
+        handles,
+        datasets_caption(tables, bool(cells["near"].any()), predictor),
+        predictor,
     )
     for (setting, dataset), axes in places.items():
         own = cells[(cells["setting"] == setting) & (cells["dataset"] == dataset)]
@@ -240,18 +262,17 @@ def draw_datasets(tables: Tables) -> Figure:
         if own.empty:
             axes.axis("off")
             continue
-        draw_cells(axes, own, styles, low=len(datasets) > 12)
-        draw_line(axes, tables, setting, dataset)
-        axes.set_xlim(limits(log_odds(cells["upstream_accuracy"]), 0.1))
-        percent_axis(axes.xaxis)
+        draw_cells(axes, own, styles, predictor, low=len(datasets) > 12)
+        draw_line(axes, tables, setting, dataset, predictor)
+        predictor_axis(axes, predictor, coordinates(predictor, cells[predictor.column]))
         percent_axis(axes.yaxis)
-        add_r(axes, tables, own)
+        add_r(axes, tables, own, predictor)
     add_legend(figure, handles)
     return figure
 
 
 def blocks(
-    settings: list[str], datasets: list[str], handles: list[Line2D], note: str
+    settings: list[str], datasets: list[str], handles: list[Line2D], note: str, predictor: Predictor
 ) -> tuple[Figure, dict[tuple[str, str], Axes]]:
     """Return a figure with one block of panels per setting, below its name."""
     deep = -(-len(datasets) // (6 if len(datasets) <= 12 else 7))
@@ -280,7 +301,7 @@ def blocks(
             places[setting, dataset] = axes
     bottom = figure.texts[0].get_window_extent().y1 if note else 0
     figure.supxlabel(
-        "Upstream accuracy (%, logit scale)",
+        predictor.axis_label,
         size=7,
         y=bottom / figure.bbox.height + 0.02 / height,
     )
@@ -289,13 +310,18 @@ def blocks(
 
 
 def draw_cells(
-    axes: Axes, cells: pd.DataFrame, styles: dict[str, MarkerStyle], *, low: bool
+    axes: Axes,
+    cells: pd.DataFrame,
+    styles: dict[str, MarkerStyle],
+    predictor: Predictor,
+    *,
+    low: bool,
 ) -> None:
     """Draw points, and rings around those that are not significantly different from the best.
 
     In a `low` panel r gets a line of its own above them.
     """
-    x, y = log_odds(cells["upstream_accuracy"]), cells["log_odds"].to_numpy(dtype=float)
+    x, y = coordinates(predictor, cells[predictor.column]), cells["log_odds"].to_numpy(dtype=float)
     for family, mark in styles.items():
         own = (cells["family"] == family).to_numpy()
         axes.plot(
@@ -309,25 +335,25 @@ def draw_cells(
     axes.set_ylim(bottom, top + 0.25 * (top - bottom) * low)
 
 
-def add_r(axes: Axes, tables: Tables, cells: pd.DataFrame) -> None:
+def add_r(axes: Axes, tables: Tables, cells: pd.DataFrame, predictor: Predictor) -> None:
     """Write Pearson's r in the emptiest corner."""
     found = correlations(tables)
     own = found[
         (found["setting"] == cells["setting"].iloc[0])
         & (found["group"] == cells["dataset"].iloc[0])
     ]
-    x, y = log_odds(cells["upstream_accuracy"]), cells["log_odds"]
+    x, y = coordinates(predictor, cells[predictor.column]), cells["log_odds"]
     for estimate in own["estimate"]:
         corner_text(axes, estimate_text("r", estimate, nan, nan), x, y)
 
 
-def datasets_caption(tables: Tables, ringed: bool) -> str:
+def datasets_caption(tables: Tables, ringed: bool, predictor: Predictor) -> str:
     """Return how to read the figure."""
     parts = []
-    if len(lines(tables)):
+    if len(lines(tables, predictor)):
         parts.append("Line: least squares; band: 95% bootstrap interval (models resampled).")
     if len(correlations(tables)):
-        parts.append("r: Pearson correlation in log odds.")
+        parts.append(f"r: Pearson correlation {of_what(predictor)}.")
     if ringed:
         parts.append(
             "Ringed: not significantly different from the panel's best model (paired test on the "

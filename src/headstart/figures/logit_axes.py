@@ -10,21 +10,24 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
-from matplotlib.ticker import FuncFormatter, Locator
+from matplotlib.ticker import FuncFormatter, Locator, MaxNLocator
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit, logit
 
 from headstart.figures.style import GREY, INK, SMALL
+from headstart.predictors import Predictor
 
 __all__ = [
     "PercentLocator",
     "add_line",
+    "coordinates",
     "corner_text",
     "limits",
     "log_odds",
     "percent_axis",
     "percent_label",
     "percent_ticks",
+    "predictor_axis",
     "rings",
 ]
 
@@ -45,6 +48,25 @@ LINE = 9.5  # points: least distance of tick labels above each other
 def log_odds(accuracy: ArrayLike) -> NDArray[np.float64]:
     """Return log odds of accuracies in [0, 1]; 0 and 100% are drawn as 0.01% and 99.99%."""
     return np.asarray(logit(np.clip(np.asarray(accuracy, dtype=float), 1e-4, 1 - 1e-4)))
+
+
+def coordinates(predictor: Predictor, values: ArrayLike) -> NDArray[np.float64]:
+    """Return values of the predictor on its scale; proportions as `log_odds` draws them."""
+    if predictor.scale.name == "proportion":
+        return log_odds(values)
+    return predictor.scale.coordinates(values)
+
+
+def predictor_axis(axes: Axes, predictor: Predictor, x: ArrayLike) -> None:
+    """Set the range of the horizontal axis from the coordinates `x`, and label it in the unit."""
+    numbers = np.abs(np.asarray(x, dtype=float))
+    plain = predictor.scale.name == "number"
+    axes.set_xlim(limits(x, 0.1, 0.01 * float(np.nanmax(numbers)) or 0.2 if plain else 0.2))
+    if predictor.scale.name == "proportion":
+        percent_axis(axes.xaxis)
+    elif not plain:
+        axes.xaxis.set_major_locator(MaxNLocator(4))
+        axes.xaxis.set_major_formatter(lambda value, _: f"{10**value:.3g}")
 
 
 def limits(values: ArrayLike, margin: float = 0.07, least: float = 0.2) -> tuple[float, float]:

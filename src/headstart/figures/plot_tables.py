@@ -9,9 +9,10 @@ from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from headstart.errors import AnalysisError
-from headstart.figures.logit_axes import add_line, log_odds
+from headstart.figures.logit_axes import add_line, coordinates
 from headstart.figures.style import DASHES, SHAPES, MarkerStyle, setting_styles
 from headstart.figures.text_fitting import elided
+from headstart.predictors import Predictor
 from headstart.spec.labels import in_order, setting_label
 
 __all__ = [
@@ -119,9 +120,9 @@ def near_best(table: pd.DataFrame, panel: Sequence[str]) -> NDArray[np.bool_]:
     return np.asarray(flags(table["not_different"]) & known)
 
 
-def lines(tables: Tables) -> pd.DataFrame:
+def lines(tables: Tables, predictor: Predictor) -> pd.DataFrame:
     """Return the least-squares lines with their bands, if any."""
-    columns = ["setting", "group", "upstream_accuracy", "log_odds", "low", "high"]
+    columns = ["setting", "group", predictor.column, "log_odds", "low", "high"]
     return optional(tables, "lines", columns)
 
 
@@ -132,12 +133,12 @@ def correlations(tables: Tables) -> pd.DataFrame:
     return found[(found["statistic"] == "pearson_logit") & found["estimate"].notna()]
 
 
-def draw_line(axes: Axes, tables: Tables, setting: str, group: str) -> None:
+def draw_line(axes: Axes, tables: Tables, setting: str, group: str, predictor: Predictor) -> None:
     """Draw the line of a group of datasets, or of one dataset, with its band."""
-    found = lines(tables)
+    found = lines(tables, predictor)
     line = found[(found["setting"] == setting) & (found["group"] == group)]
     if len(line):
-        x = log_odds(line["upstream_accuracy"])
+        x = coordinates(predictor, line[predictor.column])
         add_line(axes, x, *(line[column].astype(float) for column in ("log_odds", "low", "high")))
 
 

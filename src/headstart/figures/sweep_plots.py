@@ -9,11 +9,12 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter
 from numpy.typing import NDArray
 
-from headstart.figures.logit_axes import limits, log_odds, percent_axis
+from headstart.figures.logit_axes import coordinates, limits, percent_axis
 from headstart.figures.panels import add_legend, line_handles, panels
 from headstart.figures.plot_tables import Series, Tables, optional, rows, series
 from headstart.figures.style import SMALL, MarkerStyle, marker_styles, styled
 from headstart.figures.text_fitting import fitted, text_width
+from headstart.predictors import UPSTREAM_ACCURACY, Predictor
 from headstart.spec.labels import in_order, setting_label
 
 __all__ = [
@@ -26,15 +27,15 @@ __all__ = [
 ]
 
 
-def select_ablation(tables: Tables) -> pd.DataFrame:
+def select_ablation(tables: Tables, predictor: Predictor = UPSTREAM_ACCURACY) -> pd.DataFrame:
     """Return the configurations with a mean."""
-    columns = ["setting", "model", "configuration", "position", "mean", "se", "upstream_accuracy"]
+    columns = ["setting", "model", "configuration", "position", "mean", "se", predictor.column]
     hint = "add a column configuration: how each model was trained"
     return rows(tables, "ablation", "ablation", columns, known=["position", "mean"], hint=hint)
 
 
 @styled
-def draw_ablation(tables: Tables) -> Figure:
+def draw_ablation(tables: Tables, predictor: Predictor = UPSTREAM_ACCURACY) -> Figure:
     """Draw mean log odds per training configuration, one panel per setting, upstream below.
 
     Parameters
@@ -42,13 +43,13 @@ def draw_ablation(tables: Tables) -> Figure:
     tables
         `ablation`.
     """
-    table = select_ablation(tables)
+    table = select_ablation(tables, predictor)
     settings, styles = in_order(table["setting"]), marker_styles(table["model"])
-    upstream = table.dropna(subset="upstream_accuracy")
+    known = table.dropna(subset=predictor.column)
     handles = line_handles(styles)
     bars = bool(table["se"].notna().any())
     sheet = panels(
-        len(settings) + (not upstream.empty),
+        len(settings) + (not known.empty),
         columns=1,
         height=1.55,
         legend=handles,
@@ -58,15 +59,20 @@ def draw_ablation(tables: Tables) -> Figure:
         draw_configurations(axes, table[table["setting"] == setting], styles, "mean")
         axes.set_title(setting_label(setting))
         axes.set_ylabel("Mean log odds")
-    if not upstream.empty:
+    if not known.empty:
         axes = sheet.panels[-1]
-        once = upstream.groupby(["model", "position"], as_index=False)["upstream_accuracy"].mean()
+        once = known.groupby(["model", "position"], as_index=False)[predictor.column].mean()
         draw_configurations(
-            axes, once.assign(mean=log_odds(once["upstream_accuracy"])), styles, "upstream"
+            axes,
+            once.assign(mean=coordinates(predictor, once[predictor.column])),
+            styles,
+            "upstream",
         )
-        axes.set_title("Upstream")
-        axes.set_ylabel("Accuracy (%)")
-        percent_axis(axes.yaxis)
+        default = predictor.column == UPSTREAM_ACCURACY.column
+        axes.set_title("Upstream" if default else predictor.label)
+        axes.set_ylabel("Accuracy (%)" if default else predictor.axis_label)
+        if predictor.scale.name == "proportion":
+            percent_axis(axes.yaxis)
     name_configurations(sheet.panels, table)
     add_legend(sheet.figure, handles)
     return sheet.figure

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import logit
 
+from headstart.predictors import Predictor
 from headstart.report.chart_style import Style, styles_of_families, styles_of_settings
 from headstart.report.formatting import interval, known, number, percent
 from headstart.report.page_model import Names, Subject
@@ -48,9 +49,9 @@ def chart_data(subject: Subject, names: Names) -> dict[str, dict[str, Any]]:
         "bands": bands_data(subject),
         "pairs": pairs[[name for name in PAIRS if name in pairs]],
         "ranks": ranks_data(subject),
-        "ablation": study_data(subject.ablation, names),
-        "convergence": study_data(subject.convergence, names),
-        "dataset_size": study_data(subject.dataset_size, names),
+        "ablation": study_data(subject.ablation, names, subject.predictor),
+        "convergence": study_data(subject.convergence, names, subject.predictor),
+        "dataset_size": study_data(subject.dataset_size, names, subject.predictor),
     }
     return {name: packed(table) for name, table in tables.items()}
 
@@ -61,7 +62,7 @@ CELLS = (
     *(
         "dataset",
         "x",
-        "upstream_text",
+        "predictor_text",
         "log_odds",
         "adjusted",
         "low_odds",
@@ -79,17 +80,17 @@ PAIRS = (
 
 def cells_data(subject: Subject, names: Names) -> Any:
     """Return the cells in coordinates of the charts, with the style of their family."""
-    cells = subject.cells
+    cells, predictor = subject.cells, subject.predictor
     if not len(cells):
         return pd.DataFrame()
     styles = family_styles(subject)
     cells = cells.assign(family=cells.family.fillna(NO_FAMILY).astype(str))
     look = [styles[name] for name in cells.family]
     cells = cells.assign(
-        x=odds(cells.upstream_accuracy),
+        x=predictor_coordinates(cells[predictor.column], predictor),
         low_odds=odds(cells.low),
         high_odds=odds(cells.high),
-        upstream_text=[percent(p, 2) + " %" for p in cells.upstream_accuracy],
+        predictor_text=[predictor.scale.text(value) for value in cells[predictor.column]],
         accuracy_text=[percent(p, 2) + " %" for p in cells.accuracy],
         interval=[interval_text(row.low, row.high) for row in rows_of(cells)],
         residual_text=[number(r, 2, plus=True) for r in cells.residual],
@@ -144,7 +145,8 @@ def bands_data(subject: Subject) -> Any:
     if not len(lines):
         return pd.DataFrame()
     lines = lines[lines.low.notna()]
-    return lines.assign(x=odds(lines.upstream_accuracy))[["setting", "group", "x", "low", "high"]]
+    x = predictor_coordinates(lines[subject.predictor.column], subject.predictor)
+    return lines.assign(x=x)[["setting", "group", "x", "low", "high"]]
 
 
 def pairs_data(cells: Any) -> Any:
@@ -168,7 +170,7 @@ def ranks_data(subject: Subject) -> Any:
     return ranks[ranks.low.notna()].assign(interval=text)
 
 
-def study_data(table: Any, names: Names) -> Any:
+def study_data(table: Any, names: Names, predictor: Predictor) -> Any:
     """Return a sweep with error bars as positions and as text."""
     if not len(table):
         return pd.DataFrame()
@@ -176,8 +178,9 @@ def study_data(table: Any, names: Names) -> Any:
     text = [interval(row.low, row.high) or "unknown" for row in rows_of(bars)]
     if "se" in table:
         text = [w if known(se) else "unknown" for w, se in zip(text, table.se, strict=True)]
-    if "upstream_accuracy" in table:
-        bars = bars.assign(upstream_text=[percent(p, 2) + " %" for p in bars.upstream_accuracy])
+    if predictor.column in table:
+        text_of = predictor.scale.text
+        bars = bars.assign(predictor_text=[text_of(value) for value in bars[predictor.column]])
     return with_settings(
         bars.assign(mean_text=[number(m, 3) for m in bars["mean"]], interval=text), names
     )
@@ -188,6 +191,12 @@ def error_bars(table: Any) -> Any:
     # Without a standard error the bar has no length and is invisible.
     se = table.se.astype(float).fillna(0)
     return table.assign(low=table["mean"] - se, high=table["mean"] + se)
+
+
+def predictor_coordinates(values: Any, predictor: Predictor) -> Any:
+    """Return a column on the scale of the predictor; NaN where it has no coordinate."""
+    x = values.astype(float).to_numpy()
+    return predictor.scale.coordinates(np.where(predictor.scale.allows(x), x, np.nan))
 
 
 def odds(proportion: Any) -> Any:

@@ -60,7 +60,7 @@ MOST_TICKS = 7
 LONG_REACH = 1.5
 HEIGHT = 300
 # Columns that identify a model in an average, with all that is constant per model.
-MODEL = ["model", "family", "colour", "shape", "x", "upstream_text", "mean_low", "mean_high"]
+MODEL = ["model", "family", "colour", "shape", "x", "predictor_text", "mean_low", "mean_high"]
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', sans-serif"
 # CSS variables stand for colours: the browser resolves them, so theme and print need no redrawing.
 CONFIG: dict[str, Any] = {

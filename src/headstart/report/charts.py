@@ -1,4 +1,4 @@
-"""Charts of models, settings and datasets: transfer against upstream accuracy, ranks, residuals."""
+"""Charts of models, settings and datasets: transfer against a predictor, ranks, residuals."""
 
 from typing import Any
 
@@ -7,7 +7,8 @@ import numpy as np
 from scipy.special import expit
 
 from headstart.analysis import FEWEST_MODELS
-from headstart.report.chart_data import odds, pairs_data, several_seeds
+from headstart.predictors import Predictor
+from headstart.report.chart_data import pairs_data, predictor_coordinates, several_seeds
 from headstart.report.chart_style import (
     MODEL,
     WHOLE,
@@ -46,22 +47,29 @@ PANEL = 210
 CROWD = 30
 
 
-def upstream(values: Any, name: str) -> Any:
-    scale = alt.Scale(domain=domain(odds(values)), zero=False, nice=False)
-    return alt.X("x:Q", title=name, scale=scale, axis=odds_axis(name, values))
+def predictor_axis(values: Any, predictor: Predictor) -> Any:
+    """Return the horizontal encoding of the predictor, labelled in its unit."""
+    x = predictor_coordinates(values, predictor)
+    scale = alt.Scale(domain=domain(x), zero=False, nice=False)
+    axis = alt.Axis(title=predictor.label, grid=False, labelOverlap="greedy", tickCount=5)
+    if predictor.scale.name == "proportion":
+        axis = odds_axis(predictor.label, values)
+    elif predictor.scale.name == "log":
+        axis.labelExpr = "format(pow(10, datum.value), '.3~s')"
+    return alt.X("x:Q", title=predictor.label, scale=scale, axis=axis)
 
 
 def correlation_figure(subject: Subject, names: Names) -> PageFigure | None:
-    """Draw mean log odds against upstream accuracy, one chart per setting."""
+    """Draw mean log odds against the predictor, one chart per setting."""
     means = subject.model_means
-    means = means[means.upstream_accuracy.notna()] if len(means) else means
+    means = means[means[subject.predictor.column].notna()] if len(means) else means
     if not len(means):
         return None
     settings = [name for name in names.settings if name in set(means.setting)]
-    x = upstream(means.upstream_accuracy, subject.upstream_name)
+    x = predictor_axis(means[subject.predictor.column], subject.predictor)
     return PageFigure(
         key="correlation",
-        title=f"Does {subject.upstream_name} predict transfer accuracy?",
+        title=f"Does {subject.predictor.label} predict transfer accuracy?",
         caption=correlation_caption(subject, means),
         charts=[correlation_chart(subject, setting, x) for setting in settings],
         legend="families",
@@ -90,7 +98,9 @@ def correlation_caption(subject: Subject, means: Any) -> str:
         "" if bars else "The means have no intervals.",
         "The line is the least-squares fit." if line and not band else "",
         "" if line else "A line needs at least three models.",
-        "Both axes are on a logit scale (log odds).",
+        "Both axes are on a logit scale (log odds)."
+        if subject.predictor.scale.name == "proportion"
+        else "The vertical axis is in log odds.",
     ]
     return " ".join(filter(None, parts))
 
@@ -117,7 +127,7 @@ def correlation_chart(subject: Subject, setting: str, x: Any) -> Chart:
     hover = tooltips(
         model="model",
         family="family",
-        upstream_text=subject.upstream_name,
+        predictor_text=subject.predictor.label,
         mean_text="mean log odds",
         interval="95 % interval",
     )
@@ -136,7 +146,7 @@ def correlation_chart(subject: Subject, setting: str, x: Any) -> Chart:
     )
     label = setting_label(setting)
     description = (
-        f"{label}: mean log odds of transfer against {subject.upstream_name}, one point per model"
+        f"{label}: mean log odds of transfer against {subject.predictor.label}, one point per model"
     )
     r = correlation_note(subject, setting)
     return Chart(label, description, finished(chart, description), setting=setting, note=r)
@@ -181,15 +191,15 @@ def regression(points: Any, y: str) -> Any:
 
 
 def panels_figure(subject: Subject, names: Names) -> PageFigure | None:
-    """Draw accuracy against upstream accuracy, one panel per dataset."""
+    """Draw accuracy against the predictor, one panel per dataset."""
     cells = subject.cells
-    cells = cells[cells.upstream_accuracy.notna()] if len(cells) else cells
+    cells = cells[cells[subject.predictor.column].notna()] if len(cells) else cells
     if not len(cells):
         return None
-    x = upstream(cells.upstream_accuracy, subject.upstream_name)
+    x = predictor_axis(cells[subject.predictor.column], subject.predictor)
     datasets = [name for name in names.datasets if name in set(cells.dataset)]
     several = cells.setting.nunique() > 1
-    means = len(subject.model_means) and subject.model_means.upstream_accuracy.notna().any()
+    means = len(subject.model_means) and subject.model_means[subject.predictor.column].notna().any()
     shapes = " Shapes are the model families of the figure above." if several and means else ""
     return PageFigure(
         key="panels",
@@ -234,7 +244,7 @@ def panel(subject: Subject, dataset: str, x: Any, cells: Any) -> Chart:
         model="model",
         dataset="dataset",
         setting_label="setting",
-        upstream_text=subject.upstream_name,
+        predictor_text=subject.predictor.label,
         accuracy_text="accuracy",
         interval="95 % interval",
         **({"seeds": "seeds"} if several_seeds(subject) else {}),
@@ -258,7 +268,7 @@ def panel(subject: Subject, dataset: str, x: Any, cells: Any) -> Chart:
         description=aria_label("model", "setting_label", "accuracy_text"),
     )
     description = (
-        f"{dataset}: {metric} against {subject.upstream_name}, one point per model and setting"
+        f"{dataset}: {metric} against {subject.predictor.label}, one point per model and setting"
     )
     layers = [line, bars, marks] if cells.model.nunique() <= CROWD else [line, marks]
     spec = finished(alt.layer(*layers), description, PANEL)
@@ -452,7 +462,7 @@ def residuals_figure(subject: Subject, names: Names, limits: list[float]) -> Pag
     ]
     return PageFigure(
         key="residuals",
-        title=f"Which models do better or worse than their {subject.upstream_name} predicts?",
+        title=f"Which models do better or worse than their {subject.predictor.label} predicts?",
         caption=(
             "Each cell is a model's log odds minus the prediction of the dataset's least-squares "
             "line. Models are sorted as in the tables."

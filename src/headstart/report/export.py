@@ -174,7 +174,7 @@ def correlations_latex(analysis: Subject) -> str:
         "95\\,\\% interval (families)",
     ]
     caption = (
-        f"Correlation of {escaped(analysis.upstream_name)} with transfer accuracy over all "
+        f"Correlation of {escaped(analysis.predictor.label)} with transfer accuracy over all "
         f"datasets{', with confidence intervals' if found.low.notna().any() else ''}. "
         f"{source_caption(analysis)}"
     )

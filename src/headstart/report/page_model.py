@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from headstart.predictors import Predictor
 from headstart.report.formatting import interval, known, number, p_value, percent
 from headstart.spec.labels import in_order
 
@@ -73,7 +74,7 @@ class Subject(Protocol):
     @property
     def sources(self) -> Sequence[Mapping[str, Any]]: ...
     @property
-    def upstream_name(self) -> str: ...
+    def predictor(self) -> Predictor: ...
     @property
     def options(self) -> Mapping[str, Any]: ...
 

@@ -4,6 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 from headstart.analysis import UPSTREAM, prediction_summary
+from headstart.predictors import Predictor
 from headstart.report.formatting import (
     coefficient,
     coefficient_interval,
@@ -120,11 +121,20 @@ def mean_cell(row: Any) -> PageCell:
     return PageCell(number(row.mean), float(row.mean), marker_of(row), spread)
 
 
+def predictor_cell(value: Any, predictor: Predictor) -> PageCell:
+    """Return a value of the predictor in its unit."""
+    if predictor.scale.name == "proportion":
+        return percent_cell(value)
+    return PageCell(predictor.scale.text(value), sortable(value))
+
+
 def means_table(subject: Subject, names: Names) -> PageTable:
     """Return the mean log odds of every model and setting, with intervals."""
+    means = subject.model_means
+    by_predictor = means.rename(columns={subject.predictor.column: "predictor"})
     columns = [Column("Setting", **TEXT), Column("Model", **TEXT), Column("Family", **TEXT)]
-    labels = ("Upstream %", "Mean %", "Mean log odds", "Standard error", "95 % interval")
-    columns += [Column(label) for label in labels]
+    labels = ("Mean %", "Mean log odds", "Standard error", "95 % interval")
+    columns += [Column(label) for label in (subject.predictor.heading, *labels)]
     more = ("Difference from best", "95 % interval", "Odds ratio to best", "95 % interval")
     columns += [*(Column(label) for label in more), Column("Datasets")]
     rows = [
@@ -133,7 +143,7 @@ def means_table(subject: Subject, names: Names) -> PageTable:
                 PageCell(setting_label(row.setting)),
                 PageCell(str(row.model)),
                 PageCell(str(row.family) if known(row.family) else number(None)),
-                percent_cell(row.upstream_accuracy),
+                predictor_cell(row.predictor, subject.predictor),
                 percent_cell(row.accuracy),
                 PageCell(number(row.mean, 3), float(row.mean), marker_of(row)),
                 number_cell(row.se, 3),
@@ -146,9 +156,8 @@ def means_table(subject: Subject, names: Names) -> PageTable:
             ],
             filter_keys(names, setting=row.setting, model=row.model),
         )
-        for row in in_order(subject.model_means, names, "mean")
+        for row in in_order(by_predictor, names, "mean")
     ]
-    means = subject.model_means
     legend = marker_legend(subject, means.iloc[:0], means)
     if len(means) and (means.n_datasets < means.of_datasets).any():
         legend += " Means are adjusted for missing cells by an additive model."
@@ -202,7 +211,11 @@ def correlation_table(subject: Subject, names: Names) -> PageTable:
         "(Fisher's z with a jackknife standard error); at least five models or families are needed."
     )
     return PageTable(
-        "correlations", "Correlation of upstream and transfer accuracy", columns, rows, note=note
+        "correlations",
+        f"Correlation of {subject.predictor.label} and transfer accuracy",
+        columns,
+        rows,
+        note=note,
     )
 
 
@@ -242,7 +255,7 @@ def effects_table(subject: Subject, names: Names) -> PageTable:
     columns = [Column("Change", **TEXT)]
     columns += [
         Column(
-            subject.upstream_name if name == UPSTREAM else setting_label(name),
+            subject.predictor.label if name == UPSTREAM else setting_label(name),
             keys=filter_keys(names, setting=name),
         )
         for name in visible
@@ -294,7 +307,7 @@ def study_tables(subject: Subject, names: Names) -> dict[str, PageTable]:
             "Examples per class",
         ),
     }
-    given = {name: study_table(names, *table) for name, table in tables.items()}
+    given = {name: study_table(subject, names, *table) for name, table in tables.items()}
     given["residuals"] = residual_table(subject, names)
     return {name: table for name, table in given.items() if table.rows}
 
@@ -327,14 +340,18 @@ def residual_table(subject: Subject, names: Names) -> PageTable:
     )
 
 
-def study_table(names: Names, key: str, table: Any, column: str, label: str) -> PageTable:
+def study_table(
+    subject: Subject, names: Names, key: str, table: Any, column: str, label: str
+) -> PageTable:
+    predictor = subject.predictor
     has_dataset = "dataset" in table
     columns = [Column("Setting", **TEXT), Column("Model", **TEXT)]
     columns += [Column("Dataset", **TEXT)] if has_dataset else []
     columns += [Column(label, numeric=column != "configuration")]
     columns += [Column("Mean log odds"), Column("Standard error")]
-    has_upstream = "upstream_accuracy" in table
-    columns += [Column("Upstream %")] if has_upstream else []
+    has_predictor = predictor.column in table
+    columns += [Column(predictor.heading)] if has_predictor else []
+    table = table.rename(columns={predictor.column: "predictor"})
     rows = []
     for row in in_order(table, names):
         at = getattr(row, column)
@@ -343,7 +360,7 @@ def study_table(names: Names, key: str, table: Any, column: str, label: str) -> 
         cells += [PageCell(str(row.dataset))] if has_dataset else []
         cells += [PageCell(at) if column == "configuration" else number_cell(at, 0)]
         cells += [number_cell(row.mean, 3), number_cell(row.se, 3)]
-        cells += [percent_cell(row.upstream_accuracy)] if has_upstream else []
+        cells += [predictor_cell(row.predictor, predictor)] if has_predictor else []
         rows.append(Row(cells, filter_keys(names, setting=row.setting, model=row.model, **where)))
     return PageTable(key, "Data of the figure", columns, rows)
 
@@ -510,7 +527,8 @@ def mixed_table(subject: Subject, names: Names) -> PageTable:
         cells += [PageCell("converged" if row.converged else "did not converge")]
         rows.append(Row(cells, filter_keys(names, setting=row.setting)))
     note = (
-        "Linear mixed model of the log odds of all cells on the log odds of upstream accuracy, "
+        "Linear mixed model of the log odds of all cells on "
+        f"{subject.predictor.scale.label(subject.predictor.label)}, "
         "with random intercepts per model and dataset and a random slope per dataset: the interval "
         "generalises to other models and datasets. For comparison: r of the means."
     )
@@ -569,9 +587,9 @@ def prediction_table(subject: Subject, names: Names) -> PageTable:
     ]
     note = (
         "Coverage: share of accuracies within the 95 % prediction interval when the model is left "
-        "out (of all models, and by thirds of upstream accuracy), when its whole family is left "
+        "out (of all models, and by thirds of the predictor), when its whole family is left "
         "out, and for the top third predicted from the rest. "
-    ) + " ".join(prediction_summary(subject.prediction)[1:])
+    ) + " ".join(prediction_summary(subject.prediction, subject.predictor.label)[1:])
     return PageTable(
         "prediction", "Leave-one-model-out prediction", columns, rows, note=note.strip()
     )

@@ -31,8 +31,8 @@ MOST_PAIRS = 3
 def headline(subject: Subject) -> str:
     """Return the main result in one sentence.
 
-    It states the correlation with upstream accuracy in the first setting that has one, and how two
-    settings compare; without upstream accuracies, which model is best.
+    It states the correlation with the predictor in the first setting that has one, and how two
+    settings compare; without a predictor, which model is best.
     """
     rows = pearson_rows(subject)
     level = level_used(subject)
@@ -44,7 +44,7 @@ def headline(subject: Subject) -> str:
     row = rows[0]
     models, datasets = count(int(row.n_models), "model"), count(int(row.n_datasets), "dataset")
     scope = f"Across {models} and {datasets}" + (f", {level}" if level else "")
-    what = f"{subject.upstream_name} and transfer {by_setting(row.setting)}"
+    what = f"{subject.predictor.label} and transfer {by_setting(row.setting)}"
     wins = [wins_clause(pair) for pair in setting_pairs(subject)[:1]]
     return "; ".join([f"{scope}, {what} correlate at {correlation(row)}", *wins]) + "."
 
@@ -59,7 +59,7 @@ def supporting(subject: Subject) -> list[str]:
         pairs = pairs[1:]
     else:
         sentences.append(
-            f"No correlation with {subject.upstream_name}: {no_correlation_reason(subject)}."
+            f"No correlation with {subject.predictor.label}: {no_correlation_reason(subject)}."
         )
     if pairs:
         clauses = joined([wins_clause(pair) for pair in pairs[:MOST_PAIRS]])
@@ -280,7 +280,7 @@ def names_in_correlation(subject: Subject, setting: str) -> tuple[set[str], set[
     cells = subject.cells
     if not len(cells):
         return set(), set()
-    cells = cells[(cells.setting == setting) & cells.upstream_accuracy.notna()]
+    cells = cells[(cells.setting == setting) & cells[subject.predictor.column].notna()]
     return set(map(str, cells["model"])), set(map(str, cells["dataset"]))
 
 
@@ -327,21 +327,21 @@ def slope_sentence(subject: Subject) -> str:
         "both)"
     )
     return (
-        f"A 1-unit increase in the log odds of {subject.upstream_name} is associated with a change "
-        f"of {number(row.slope, 3, plus=True)} in the log odds of transfer "
-        f"{by_setting(first)}{spread}{open_sign}; {effects}."
+        f"A 1-unit increase in {subject.predictor.scale.label(subject.predictor.label)} is "
+        f"associated with a change of {number(row.slope, 3, plus=True)} in the log odds of "
+        f"transfer {by_setting(first)}{spread}{open_sign}; {effects}."
     )
 
 
 def no_correlation_reason(subject: Subject) -> str:
     """Return why no setting has a correlation: the reason that the analysis noted, if any."""
     cells = subject.cells
-    if not len(cells) or not cells.upstream_accuracy.notna().any():
-        return "the table has no upstream accuracies"
-    models = cells[cells.upstream_accuracy.notna()].model.nunique()
+    if not len(cells) or not cells[subject.predictor.column].notna().any():
+        return f"the table has no {subject.predictor.label}"
+    models = cells[cells[subject.predictor.column].notna()].model.nunique()
     if models < FEWEST_MODELS:
         found = count(models, "model")
-        return f"{found} with an upstream accuracy, at least {FEWEST_MODELS} are needed"
+        return f"{found} with known {subject.predictor.label}, at least {FEWEST_MODELS} are needed"
     missing = subject.missing
     noted = missing[missing.what.astype(str).str.startswith("correlations")].why
     if len(noted):
@@ -466,7 +466,7 @@ def effects_sentence(subject: Subject) -> str:
     table = subject.effects
     table = table[table.low.notna()] if len(table) else table
     clauses = [
-        f"{subject.upstream_name if setting == UPSTREAM else by_setting(setting)} "
+        f"{subject.predictor.label if setting == UPSTREAM else by_setting(setting)} "
         f"{signs(table[table.setting == setting])}"
         for setting in in_order(table.setting)
     ]

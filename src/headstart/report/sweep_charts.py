@@ -61,7 +61,7 @@ def ablation_figure(subject: Subject) -> PageFigure | None:
         model="model",
         setting_label="setting",
         configuration="training",
-        upstream_text=subject.upstream_name,
+        predictor_text=subject.predictor.label,
         mean_text="mean log odds",
         interval="one standard error",
     )

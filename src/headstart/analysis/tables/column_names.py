@@ -15,6 +15,7 @@ __all__ = [
     "KNOWN",
     "LOSSES",
     "NUMBERS",
+    "PREDICTOR",
     "REQUIRED",
     "SCORES",
     "SIZES",
@@ -37,11 +38,13 @@ SCORES = ("accuracy", "log_odds", "error")
 SWEEPS = ("configuration", "steps", "examples_per_class")
 # What a model costs: parameters, multiply-adds of one image, images per second.
 SIZES = ("parameters", "multiply_adds", "throughput", "throughput_cpu")
+# The column of the predictor that an analysis asks for, where it is none of the known ones.
+PREDICTOR = "predictor"
 OPTIONAL = ("upstream_accuracy", "upstream_error", "upstream_name", "metric", "n_test", "n_train",
             "n_classes", "seed", "se", "family", "protocol", "precision", "content", "limit", "key",
             "batch_size", *SWEEPS, *SIZES)  # fmt: skip
-NUMBERS = ("accuracy", "log_odds", "error", "upstream_accuracy", "upstream_error", "n_test",
-           "n_train", "n_classes", "seed", "se", "steps", "examples_per_class", "limit",
+NUMBERS = ("accuracy", "log_odds", "error", PREDICTOR, "upstream_accuracy", "upstream_error",
+           "n_test", "n_train", "n_classes", "seed", "se", "steps", "examples_per_class", "limit",
            "batch_size", *SIZES)  # fmt: skip
 COUNTS = ("n_test", "n_train", "n_classes", "seed", "steps", "examples_per_class", "limit",
           "batch_size")  # fmt: skip
@@ -251,6 +254,7 @@ def resolve(
     *,
     known: Sequence[str] = KNOWN,
     scores: bool = True,
+    predictor: str = "",
 ) -> Resolved:
     """Find which column is which of ours: as `mapping` says, else by its name.
 
@@ -262,6 +266,8 @@ def resolve(
         Which of our columns to look for.
     scores
         Whether a column may be taken for the accuracy by its name.
+    predictor
+        Their name of the column that is also our `PREDICTOR`, if there is one.
 
     Raises
     ------
@@ -292,6 +298,10 @@ def resolve(
             used.add(places[0])
             if columns[places[0]].name != ours:
                 guessed[ours] = columns[places[0]].full
+    place = _one(columns, predictor, where) if predictor else None
+    if place is not None:
+        taken[PREDICTOR] = [place]
+        used.add(place)
     rest = [j for j in range(len(columns)) if j not in used]
     return Resolved(taken, constants, rest, guessed, ignored)
 

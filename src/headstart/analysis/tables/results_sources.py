@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from difflib import get_close_matches
 from hashlib import sha256
 from pathlib import Path
@@ -12,94 +12,46 @@ import numpy as np
 import pandas as pd
 
 from headstart.analysis import published
-from headstart.analysis.tables.canonical_names import (
-    NameKind,
-    canonical,
-    families_of,
-    match_names,
-    merge_spellings,
-    nearest,
+from headstart.analysis.tables.column_names import (
+    NUMBERS,
+    PREDICTOR,
+    SCORES,
+    SWEEPS,
+    headings,
+    parse_mapping,
+    resolve,
 )
-from headstart.analysis.tables.column_names import SWEEPS, parse_mapping
 from headstart.analysis.tables.example_tables import holds_examples, read_examples
 from headstart.analysis.tables.file_formats import read_grid
-from headstart.analysis.tables.table_layout import arrange
-from headstart.analysis.tables.text_tables import Grid, grid_of_frame, list_some
-from headstart.analysis.tables.tidy_table import (
-    SAME,
-    ReadOptions,
-    Unit,
-    count_duplicates,
-    merge_agreeing,
-    tell_apart,
-    tidy,
-)
+from headstart.analysis.tables.joined_tables import ResultsTable, count_duplicates, join_tables
+from headstart.analysis.tables.numerals import Numbers, parse_numbers
+from headstart.analysis.tables.table_layout import arrange, check_bad
+from headstart.analysis.tables.text_tables import Grid, grid_of_frame
+from headstart.analysis.tables.tidy_table import ReadOptions, Unit, tidy
 from headstart.errors import TableError
 from headstart.files import storage_errors
+from headstart.predictors import Predictor
 from headstart.spec import Prediction, Result, UpstreamAccuracy, Value
 from headstart.spec.labels import number_label
 from headstart.store import DATABASE_NAME, ResultStore, data_warnings, left_out, result_row
 
 __all__ = [
     "TRIAL_COLUMNS",
-    "ResultsTable",
     "SourceLike",
-    "align",
     "read_references",
     "read_sources",
-    "source_notes",
 ]
 
 SourceLike: TypeAlias = str | Path | pd.DataFrame
 SQLITE = b"SQLite format 3\x00"
-# The order in which names are matched: what a model's cells are is known by the other two.
-KINDS: tuple[NameKind, ...] = ("setting", "dataset", "model")
-# Names in one line.
-MOST_NAMES = 12
 # What may stand after the question mark of a file, beside columns.
 FILE_OPTIONS = ("unit", "measure", "spread", "sheet", "table")
-# Accuracies printed with a digit after the point in percent, and rounded by other rules.
-ROUNDED = 6e-4
-# Upstream accuracies of one network at sizes and crops that differ a little.
-SAME_UPSTREAM = 5e-3
 SAID = ("description", "citation", "digitised", "error")
 TRIAL_COLUMNS = (
     "setting", "model", "dataset", "seed", "protocol", "metric", "precision", "limit", "n_train",
     "n_test", "chosen", "relative_gap", "unconverged", "skipped_images", "versions", "examples",
     "weights", "key", "seconds", "left_out", "data_warnings",
 )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class ResultsTable:
-    """A tidy table of results, where it comes from, and how its numbers were made.
-
-    Parameters
-    ----------
-    frame
-        One row per result: model, family, dataset, setting, accuracy (proportion), and what else
-        was there of `headstart.analysis.tables.column_names`.
-    facts
-        What a source is, a dict each: name, kind (store, published, frame, predictions, or a
-        file's format), unit and the rule that settled it, rows, families (given or guessed),
-        `reading` (how it was understood, a phrase each), duplicates (rows dropped), and where there
-        are such: description, citation, digitised, sha256; of all but the first source `renamed`
-        `kept_apart` and `unmatched` (see `align`).
-    trials
-        One row per stored result, `TRIAL_COLUMNS`.
-    predictions
-        Key of a stored result -> how to read its per-example predictions.
-    """
-
-    frame: pd.DataFrame
-    facts: tuple[dict[str, Any], ...]
-    trials: pd.DataFrame
-    predictions: Mapping[str, Callable[[], Prediction]] = field(default_factory=dict)
-
-    @property
-    def name(self) -> str:
-        """What it came from, in words."""
-        return " and ".join(fact["name"] for fact in self.facts)
 
 
 def read_sources(
@@ -138,135 +90,7 @@ def read_sources(
     mapping = parse_mapping(columns) if isinstance(columns, str) else dict(columns or {})
     read = [_read(source, mapping, options) for source in sources]
     read += [_read(source, mapping, options, of_examples=True) for source in predictions]
-    return _joined(read, average=options.duplicates == "average")
-
-
-def align(source: ResultsTable, to: ResultsTable, *, lenient: bool = False) -> ResultsTable:
-    """Return settings, datasets and models of a source the names that another one has for them.
-
-    Names are matched by `canonical`; unless `lenient`, settings and models
-    stay apart where the two tables then disagree on a cell, models also where their upstream
-    accuracies do. The facts get ``renamed`` (their name -> that of `to`), ``kept_apart`` (pairs)
-    and ``unmatched`` (kind, name, nearest).
-    """
-    frame, renamed = source.frame, dict[str, str]()
-    apart: list[tuple[str, str]] = []
-    for kind in KINDS:
-        theirs, ours = pd.unique(frame[kind]), pd.unique(to.frame[kind])
-        found = match_names(kind, theirs, ours)
-        if kind == "model":
-            found, differ = (found, []) if lenient else _same_models(frame, to.frame, found)
-            apart += differ
-        named = frame.assign(**{kind: frame[kind].replace(found)}) if found else frame
-        if kind == "setting" and not lenient and _disagree(named, to.frame):
-            # One way to transfer in name alone: other protocols, or other networks of one name.
-            apart += list(found.items())
-            continue
-        frame, renamed = named, renamed | found
-    unmatched = [
-        (kind, str(name), nearest(kind, str(name), list(pd.unique(to.frame[kind]))))
-        for kind in KINDS
-        for name in pd.unique(frame[kind])
-        if name not in set(to.frame[kind])
-    ]
-    fact = source.facts[0] | {
-        "renamed": renamed, "unmatched": unmatched, "kept_apart": apart, "to": to.name,
-    }  # fmt: skip
-    return replace(source, frame=frame, facts=(fact, *source.facts[1:]))
-
-
-def source_notes(fact: Mapping[str, Any]) -> list[str]:
-    """Return how a source was understood and how its names meet earlier ones, a line each.
-
-    Parameters
-    ----------
-    fact
-        One of `ResultsTable.facts`.
-    """
-    lines = [f"read as: {'; '.join(fact['reading'])}"] if fact.get("reading") else []
-    if fact.get("renamed"):
-        pairs = [f"{theirs} = {ours}" for theirs, ours in fact["renamed"].items()]
-        lines.append(f"names matched with {fact['to']}: {list_some(pairs, MOST_NAMES)}")
-    if fact.get("kept_apart"):
-        pairs = [f"{theirs} and {ours}" for theirs, ours in fact["kept_apart"]]
-        said = list_some(pairs, MOST_NAMES)
-        lines.append(f"names kept apart, since the numbers differ: {said}")
-    for kind in KINDS:
-        names = [f"{name} (nearest: {near})" if near else name
-                 for of, name, near in fact.get("unmatched", ()) if of == kind]  # fmt: skip
-        if names:
-            hinted = sorted(names, key=lambda name: "(nearest" not in name)
-            lines.append(f"{kind}s not in {fact['to']}: {list_some(hinted, MOST_NAMES)}")
-    return lines
-
-
-def _disagree(frame: pd.DataFrame, to: pd.DataFrame) -> bool:
-    """Return whether two tables have other numbers for cells of one name."""
-    # Datasets are matched next; here all spellings count as one.
-    both = [one.assign(dataset=one["dataset"].map({name: canonical("dataset", str(name))
-                                                   for name in pd.unique(one["dataset"])}))
-            for one in (frame, to)]  # fmt: skip
-    cells = both[0].merge(both[1], on=["model", "dataset", "setting"], suffixes=("", "_other"))
-    return bool(((cells["accuracy"] - cells["accuracy_other"]).abs() > ROUNDED).any())
-
-
-def _same_models(
-    frame: pd.DataFrame, to: pd.DataFrame, names: dict[str, str]
-) -> tuple[dict[str, str], list[tuple[str, str]]]:
-    """Part pairs of names into those whose numbers agree, and those that contradict each other."""
-    if not names:
-        return names, []
-    part = frame[frame["model"].isin(names)].assign(model=lambda rows: rows["model"].map(names))
-    both = part.merge(to, on=["model", "dataset", "setting"], suffixes=("", "_other"))
-    differs = set(both["model"][(both["accuracy"] - both["accuracy_other"]).abs() > SAME])
-    if "upstream_accuracy" in frame and "upstream_accuracy" in to:
-        mine, other = (one.groupby("model")["upstream_accuracy"].first() for one in (part, to))
-        apart = (mine - other.reindex(mine.index)).abs() > SAME_UPSTREAM
-        differs |= set(apart.index[apart])
-    same = {theirs: ours for theirs, ours in names.items() if ours not in differs}
-    return same, [pair for pair in names.items() if pair[1] in differs]
-
-
-def _joined(read: list[ResultsTable], *, average: bool) -> ResultsTable:
-    aligned = read[:1]
-    for one in read[1:]:
-        facts = tuple(fact for other in aligned for fact in other.facts)
-        frame = pd.concat([other.frame for other in aligned])
-        earlier = replace(aligned[0], frame=frame, facts=facts)
-        aligned.append(align(one, earlier))
-    frames = [one.frame for one in aligned]
-    if len(aligned) > 1:
-        frames = _as_predicted(aligned)
-        # So that a message can name the row of a source.
-        frames = [
-            frame.set_axis([f"{one.facts[0]['name']}:{row}" for row in frame.index])
-            for one, frame in zip(aligned, frames, strict=True)
-        ]
-    where = " and ".join(one.facts[0]["name"] for one in aligned)
-    frame = merge_agreeing(tell_apart(pd.concat(frames)), where, average=average)
-    return ResultsTable(
-        frame=_with_families(frame),
-        facts=tuple(
-            {**fact, "families": _families(one.frame)} for one in aligned for fact in one.facts
-        ),
-        trials=pd.concat([one.trials for one in aligned], ignore_index=True),
-        predictions={key: get for one in aligned for key, get in one.predictions.items()},
-    )
-
-
-def _as_predicted(read: list[ResultsTable]) -> list[pd.DataFrame]:
-    """Take the accuracy of predictions for a cell that a table has rounded."""
-    cell = ["model", "dataset", "setting"]
-    exact = [one.frame for one in read if one.facts[0]["kind"] == "predictions"]
-    if not exact or len(exact) == len(read):
-        return [one.frame for one in read]
-    known = pd.concat(exact).drop_duplicates(cell).set_index(cell)["accuracy"]
-    frames = []
-    for one in read:
-        found = known.reindex(pd.MultiIndex.from_frame(one.frame[cell])).to_numpy()
-        near = np.abs(found - one.frame["accuracy"].to_numpy()) <= ROUNDED
-        frames.append(one.frame.assign(accuracy=np.where(near, found, one.frame["accuracy"])))
-    return frames
+    return join_tables(read, options.predictor, average=options.duplicates == "average")
 
 
 def _read(
@@ -279,7 +103,7 @@ def _read(
         raise TableError(f"expected a path, a name or a DataFrame as source, found {source!r:.60}",
                          code="table.source")  # fmt: skip
     if str(source) in published.NAMES and not Path(source).exists():
-        return _read_published(str(source))
+        return _read_published(str(source), options.predictor)
     path, own = _place(source)
     if path.is_dir() and (path / DATABASE_NAME).exists():
         path = path / DATABASE_NAME
@@ -359,12 +183,20 @@ def _of_grid(
     of_examples: bool = False,
 ) -> ResultsTable:
     dataset = Path(name).name.split(".")[0] if facts["kind"] != "frame" else "dataset"
+    column = "" if options.predictor.column in NUMBERS else options.predictor.column
+    values = None if of_examples or not column else _predictor_values(grid, columns, name, column)
+    if values is not None:
+        of_values = {"name": name, **facts, "kind": "predictor", "rows": len(values),
+                     "digitised": False}  # fmt: skip
+        return ResultsTable(values, (of_values,), pd.DataFrame(columns=list(TRIAL_COLUMNS)))
     predictions: Mapping[str, Callable[[], Prediction]] = {}
     if of_examples or holds_examples(grid, columns, name):
         frame, predictions, notes = read_examples(grid, columns, name, dataset=dataset)
         facts = facts | {"kind": "predictions"}
     else:
-        frame, notes = arrange(grid, columns, name, wide=options.wide, dataset=dataset)
+        frame, notes = arrange(
+            grid, columns, name, wide=options.wide, dataset=dataset, predictor=column
+        )
     found = tidy(frame, name, options if not predictions else ReadOptions())
     notes = [*grid.notes, *notes, *found.notes, *_said_of_spread(found.frame, options)]
     if duplicates := count_duplicates(found.frame) if options.duplicates == "refuse" else 0:
@@ -383,6 +215,33 @@ def _of_grid(
     return ResultsTable(found.frame, (said,), trials, dict(predictions))
 
 
+def _predictor_values(
+    grid: Grid, mapping: Mapping[str, str], where: str, predictor: str
+) -> pd.DataFrame | None:
+    """Read a table of a predictor alone: model, its values and perhaps dataset; None for others."""
+    found = resolve(headings(grid.header), mapping, where, predictor=predictor)
+    rows = list(grid.body.index)
+
+    def numbers(place: int) -> Numbers:
+        return parse_numbers(grid.body[place].tolist(), rows, predictor)
+
+    others = any(np.isfinite(numbers(place).value).any() for place in found.rest)
+    if (
+        not {"model", PREDICTOR} <= set(found.columns)
+        or others
+        or (set(SCORES) & {*found.columns, *found.constants})
+    ):
+        return None
+    values = numbers(found.columns[PREDICTOR][0])
+    check_bad(values.bad, where)
+    names: dict[str, pd.Series] = {
+        kind: grid.body[found.columns[kind][0]].astype(str).str.strip()
+        for kind in ("model", "dataset")
+        if kind in found.columns
+    }
+    return pd.DataFrame({**names, PREDICTOR: values.value}, index=rows)
+
+
 def _said_of_spread(frame: pd.DataFrame, options: ReadOptions) -> list[str]:
     if "se" not in frame or frame["se"].isna().all():
         return []
@@ -393,7 +252,7 @@ def _said_of_spread(frame: pd.DataFrame, options: ReadOptions) -> list[str]:
             "--spread sd:N"]  # fmt: skip
 
 
-def _read_published(name: str) -> ResultsTable:
+def _read_published(name: str, predictor: Predictor) -> ResultsTable:
     facts, content = published.facts(name), published.csv_bytes(name)
     grid = read_grid(content, name)
     if "rows_of" in facts:
@@ -401,7 +260,7 @@ def _read_published(name: str) -> ResultsTable:
     families = facts.pop("families", {})
     said: dict[str, Any] = {"kind": "published", "sha256": sha256(content).hexdigest()}
     said |= {name: value for name, value in facts.items() if name in SAID}
-    options = ReadOptions(unit=facts["unit"])
+    options = ReadOptions(unit=facts["unit"], predictor=predictor)
     source = _of_grid(grid, name, said, facts["columns"], options)
     # How a table of ours is built need not be explained.
     source = replace(source, facts=({**source.facts[0], "reading": []},))
@@ -496,20 +355,6 @@ def _n_train(result: Result) -> int:
     dataset = result.trial.dataset
     sizes = dataset.used_sizes
     return sizes.train + (0 if dataset.examples_per_class else sizes.validation)
-
-
-def _families(frame: pd.DataFrame) -> str:
-    """Return whether a table names its models' families, or they are guessed from the names."""
-    given = "family" in frame and frame["family"].notna().all()
-    return "given" if given else "guessed"
-
-
-def _with_families(frame: pd.DataFrame) -> pd.DataFrame:
-    """Guess the families that are not given, and merge spellings of one family."""
-    guessed = frame["model"].map(families_of(frame["model"].unique()))
-    known = frame["family"] if "family" in frame else pd.Series(None, frame.index, dtype=object)
-    family = known.where(known.notna() & (known != ""), guessed).astype(str)
-    return frame.assign(family=family.map(merge_spellings(family)))
 
 
 def read_references(path: Path | str, unit: Unit | None = None) -> pd.DataFrame:

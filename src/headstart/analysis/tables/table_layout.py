@@ -14,6 +14,7 @@ from headstart.analysis.tables.column_names import (
     LOSSES,
     NO_ACCURACIES,
     NUMBERS,
+    PREDICTOR,
     SCORES,
     SIZES,
     SPREADS,
@@ -34,7 +35,7 @@ from headstart.errors import TableError
 from headstart.spec import plain_name
 from headstart.spec.labels import role
 
-__all__ = ["ONE_SETTING", "arrange"]
+__all__ = ["ONE_SETTING", "arrange", "check_bad"]
 
 # What all results of a table without a column `setting` are called.
 ONE_SETTING = "transfer"
@@ -77,8 +78,9 @@ class _Value(NamedTuple):
 
 
 def arrange(
-    grid: Grid, mapping: Mapping[str, str], where: str, *, wide: bool, dataset: str
-) -> ResultRows:
+    grid: Grid, mapping: Mapping[str, str], where: str, *, wide: bool, dataset: str,
+    predictor: str = "",
+) -> ResultRows:  # fmt: skip
     """Bring a table to one row per result.
 
     A table with a column of accuracies is taken as it is. Else, and with `wide`, all columns of
@@ -87,11 +89,13 @@ def arrange(
     Parameters
     ----------
     mapping
-        Our column name -> theirs (`headstart.analysis.tables.column_names.parse_mapping`).
+        Our column name -> theirs (`parse_mapping`).
     wide
         Take the table for one with a column per dataset.
     dataset
         What the dataset is called where nothing says it.
+    predictor
+        A column to read as the predictor, where it is there.
 
     Raises
     ------
@@ -100,7 +104,7 @@ def arrange(
         not plain where the models stand.
     """
     columns = headings(grid.header)
-    found = resolve(columns, mapping, where, scores=not wide)
+    found = resolve(columns, mapping, where, scores=not wide, predictor=predictor)
     if not wide:
         found = means_for_accuracies(columns, found)
     if not wide and any(name in (*found.columns, *found.constants) for name in SCORES):
@@ -108,7 +112,7 @@ def arrange(
         has_dataset = "dataset" in (*found.columns, *found.constants)
         if has_dataset or not across or any(name in mapping for name in SCORES):
             return _long(grid, columns, found, where, dataset)
-        found = resolve(columns, mapping, where, scores=False)
+        found = resolve(columns, mapping, where, scores=False, predictor=predictor)
     return _wide(grid, columns, found, mapping, where, wide)
 
 
@@ -116,7 +120,7 @@ def _long(
     grid: Grid, columns: list[Heading], found: Resolved, where: str, dataset: str
 ) -> ResultRows:
     frame, bad, notes = _attributes(grid, columns, found)
-    _check_bad(bad, where)
+    check_bad(bad, where)
     notes = [*_guesses(found), *notes]
     if "model" not in frame:
         raise _no_column("model", columns, where)
@@ -190,7 +194,7 @@ def _attributes(
         bad += numbers.bad
         differences += numbers.differences
         taken[name] = numbers.value * (multiple_of(heading) if name in SIZES else 1)
-        if name in ("accuracy", "error", "upstream_accuracy", "upstream_error"):
+        if name in ("accuracy", "error", "upstream_accuracy", "upstream_error", PREDICTOR):
             taken[f"{name}_percent"] = numbers.percent | heading.percent
         if name == "upstream_accuracy" and heading.lower:
             taken["upstream_accuracy_is_error"] = [True] * len(rows)
@@ -259,7 +263,7 @@ def _wide(
     frame, bad, said = _attributes(grid, columns, found)
     bad += [one for value in values for one in parsed[value.place].bad]
     said += _said_of_differences(sum(parsed[value.place].differences for value in values))
-    _check_bad(bad, where)
+    check_bad(bad, where)
     left_out += [columns[j].full for j in texts if j not in found.columns.get("model", ())
                  and j not in found.columns.get("dataset", ())]  # fmt: skip
     long = _melted(frame, columns, parsed, values)
@@ -571,7 +575,8 @@ def _in_order(frame: pd.DataFrame) -> pd.DataFrame:
     return frame[names + [name for name in frame if name not in KNOWN]]
 
 
-def _check_bad(bad: list[Bad], where: str) -> None:
+def check_bad(bad: list[Bad], where: str) -> None:
+    """Raise TableError for cells that are no numbers, if there are any."""
     if not bad:
         return
     cells = [f"row {one.row}, column '{one.column}': '{one.text[:40]}'" for one in bad]

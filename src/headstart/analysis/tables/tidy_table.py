@@ -12,29 +12,19 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from headstart.analysis.tables.column_names import COUNTS, NUMBERS, REQUIRED, SIZES, SWEEPS
+from headstart.analysis.tables.column_names import COUNTS, NUMBERS, PREDICTOR, REQUIRED, SIZES
 from headstart.analysis.tables.text_tables import list_some
 from headstart.errors import TableError
+from headstart.predictors import UPSTREAM_ACCURACY, Predictor
 from headstart.stats import accuracy_of
 
 __all__ = [
-    "EVERYTHING",
     "ReadOptions",
     "Unit",
-    "count_duplicates",
-    "merge_agreeing",
     "models_with_sizes",
-    "tell_apart",
     "tidy",
 ]
 
-# What tells results of one name apart.
-QUALIFIERS = (
-    ("setting", "protocol"),
-    ("setting", "precision"),
-    ("dataset", "content"),
-    ("dataset", "limit"),
-)
 ERROR = re.compile(r"\b(?:error[ _-]?rate|error|err)\b", re.IGNORECASE)
 PROPORTION, PERCENT = 1.0, 100.0
 
@@ -62,6 +52,8 @@ class ReadOptions:
         over 5 runs, whose standard error is that divided by the square root of 5.
     duplicates
         Rows that contradict each other on one cell: refuse them, or average them as repeated runs.
+    predictor
+        The column that is read as the predictor of transfer.
     """
 
     unit: Unit | None = None
@@ -69,6 +61,7 @@ class ReadOptions:
     measure: Measure | None = None
     spread: str = "se"
     duplicates: Duplicates = "refuse"
+    predictor: Predictor = UPSTREAM_ACCURACY
 
     def __post_init__(self) -> None:
         for name, value, allowed in (
@@ -146,6 +139,9 @@ def tidy(frame: pd.DataFrame, where: str, options: ReadOptions | None = None) ->
             unit, rule = (unit if by_log_odds else of_upstream), rule
         elif of_upstream not in (unit, ""):
             rule += f"; upstream accuracies in {of_upstream} ({why})"
+    if PREDICTOR in frame and options.predictor.scale.name == "proportion":
+        frame, _, _ = _with_unit(frame, PREDICTOR, where, options.unit)
+    frame = frame.drop(columns=f"{PREDICTOR}_percent", errors="ignore")
     frame, notes = _to_accuracies(frame)
     if "se" in frame and options.runs > 1:
         frame["se"] = frame["se"] / np.sqrt(options.runs)
@@ -169,28 +165,6 @@ def _unmeasured(frame: pd.DataFrame) -> list[str]:
     ]
 
 
-def tell_apart(frame: pd.DataFrame) -> pd.DataFrame:
-    """Put what tells results of one name apart into the name, and drop the columns that say it.
-
-    A setting that came with several protocols or precisions becomes several settings, as
-    ``linear (simclr2020)``; a dataset that came with several limits several datasets. So does one
-    whose content is not the same everywhere: a folder that got more images, two of one name.
-    """
-    frame = frame.copy()
-    for name, by in QUALIFIERS:
-        if by not in frame:
-            continue
-        said = frame[by].map(lambda value, by=by: _qualifier(by, value))
-        if by == "protocol" and "steps" in frame:
-            said = said.map(_without_steps)
-        # A table that does not say the protocol or content may be of any; no limit is all images.
-        known = said if by == "limit" else said.where(frame[by].notna())
-        several = known.groupby(frame[name]).transform("nunique") > 1
-        frame.loc[several, name] = frame[name] + " (" + said + ")"
-        frame = frame.drop(columns=by)
-    return frame
-
-
 def models_with_sizes(frame: pd.DataFrame) -> list[dict[str, Any]]:
     """Return a row per model of which a size is known: `family`, `upstream_accuracy` and sizes."""
     sizes = [name for name in SIZES if name in frame]
@@ -199,25 +173,6 @@ def models_with_sizes(frame: pd.DataFrame) -> list[dict[str, Any]]:
     kept = [name for name in ("family", "upstream_accuracy", *sizes) if name in frame]
     models = frame.groupby("model", sort=False)[kept].first().dropna(subset=sizes, how="all")
     return [dict(row) for row in models.reset_index().to_dict("records")]
-
-
-def _without_steps(protocol: str) -> str:
-    """Take steps out of what a protocol departs in: they are a factor of their own.
-
-    Examples
-    --------
-    >>> _without_steps("quick (decays, steps)"), _without_steps("quick (steps)")
-    ('quick (decays)', 'quick')
-    """
-    name, _, departs = protocol.removesuffix(")").partition(" (")
-    others = [option for option in departs.split(", ") if option not in ("", "steps")]
-    return f"{name} ({', '.join(others)})" if others else name
-
-
-def _qualifier(by: str, value: object) -> str:
-    if by == "limit":
-        return "all images" if pd.isna(value) else f"limit {value:g}"
-    return "unnamed" if pd.isna(value) else str(value)
 
 
 def _names(column: pd.Series, where: str) -> pd.Series:
@@ -329,7 +284,7 @@ def _with_unit(
     frame = frame.assign(**{name: values / factor})
     if name == "accuracy" and "se" in frame:
         frame["se"] = frame["se"] / factor
-    if name == "upstream_accuracy":
+    if name in ("upstream_accuracy", PREDICTOR):
         # Its log odds are on the axis, and no test-set size is known for it.
         edge = (frame[name] <= 0) | (frame[name] >= 1)
         text = f"number strictly between 0 and {100 if units == 'percent' else 1} ({units})"
@@ -393,128 +348,3 @@ def _of_log_odds(frame: pd.DataFrame) -> pd.DataFrame:
         # d accuracy / d log odds
         frame["se"] = frame["se"] * accuracy * (1 - accuracy)
     return frame
-
-
-# Stands for all datasets together where a table has one row for them.
-EVERYTHING = "all"
-CELL = (*REQUIRED, *SWEEPS)
-# What tells results of one name apart before `tell_apart` has put it into the name.
-QUALIFYING = ("protocol", "precision", "content", "limit")
-# Two spellings of one number differ by less.
-SAME = 1e-9
-
-
-def count_duplicates(frame: pd.DataFrame) -> int:
-    """Count rows that say again what another row says of a cell and seed."""
-    key = [name for name in (*CELL, *QUALIFYING, "seed", "accuracy") if name in frame]
-    return int(frame.duplicated(key).sum())
-
-
-def merge_agreeing(frame: pd.DataFrame, where: str, *, average: bool = False) -> pd.DataFrame:
-    """Keep one row of those that say the same of one cell and seed; fill in what others know.
-
-    A model's upstream accuracy and a dataset's number of training images are carried to the rows
-    that lack them. With `average`, rows of one cell are repeated runs, each with a seed of its own.
-
-    Raises
-    ------
-    TableError
-        Rows that say otherwise of one cell, or of one model's upstream accuracy in a setting.
-    """
-    if (frame["dataset"] == EVERYTHING).any():
-        raise TableError(
-            f"{where}: a dataset is called '{EVERYTHING}', which stands for all datasets together: "
-            "rename it",
-            code="table.dataset_all",
-        )
-    cell = [name for name in CELL if name in frame]
-    if average:
-        frame = frame.assign(seed=frame.groupby(cell, dropna=False).cumcount().astype("float64"))
-    _check_seeds(frame, cell, where)
-    key = [*cell, "seed"] if "seed" in frame else cell
-    for name in ("metric", "accuracy", "n_test"):
-        if name in frame:
-            _check_same(frame, key, name, where)
-    for name in ("n_test", "metric", "se", "key"):
-        if name in frame:
-            frame[name] = frame.groupby(key, dropna=False)[name].transform("first")
-    frame = _with_upstream(frame.drop_duplicates(key), where)
-    if "n_train" in frame:
-        of = [name for name in ("dataset", "examples_per_class") if name in frame]
-        frame["n_train"] = frame.groupby(of, dropna=False)["n_train"].transform("first")
-    return frame.reset_index(drop=True)
-
-
-def _check_same(frame: pd.DataFrame, key: list[str], name: str, where: str) -> None:
-    known = frame[frame[name].notna()]
-    groups = known.groupby(key, sort=False, dropna=False)[name]
-    differs = groups.transform("nunique") > 1
-    if name == "accuracy":
-        differs &= groups.transform("max") - groups.transform("min") > SAME
-    if not differs.any():
-        return
-    first = known[differs].iloc[0]
-    same = np.logical_and.reduce(
-        [(known[k] == first[k]) | (known[k].isna() & pd.isna(first[k])) for k in key]
-    )
-    rows = known[same]
-    what = ", ".join(f"{k} {first[k]}" for k in key if not pd.isna(first[k]))
-    values = 100 * rows[name] if name == "accuracy" else rows[name]
-    unit = " %" if name == "accuracy" else ""
-    raise TableError(
-        f"{where}: {len(rows)} rows disagree on {what}: {name} {_list(values)}{unit}, "
-        f"rows {_list(rows.index)}; keep one, tell them apart by a column seed, or average them "
-        "with --duplicates average",
-        code="table.rows_disagree", column=name, rows=list(rows.index),
-        values=rows[name].tolist(), cell={k: first[k] for k in key if not pd.isna(first[k])},
-    )  # fmt: skip
-
-
-def _check_seeds(frame: pd.DataFrame, cell: list[str], where: str) -> None:
-    """Refuse a cell that has a seed in one row and none in another, unless they agree."""
-    if "seed" not in frame:
-        return
-    groups = frame.groupby(cell, sort=False, dropna=False)
-    some = groups["seed"].transform("count")
-    spread = groups["accuracy"].transform("max") - groups["accuracy"].transform("min")
-    mixed = (some > 0) & (some < groups["seed"].transform("size")) & (spread > SAME)
-    if mixed.any():
-        first = frame[mixed].iloc[0]
-        what = ", ".join(f"{k} {first[k]}" for k in cell if not pd.isna(first[k]))
-        raise TableError(
-            f"{where}: rows disagree on {what}, and only some have a seed: give each a seed, "
-            "or keep one",
-            code="table.seed_missing", cell={k: first[k] for k in cell if not pd.isna(first[k])},
-        )  # fmt: skip
-
-
-def _with_upstream(frame: pd.DataFrame, where: str) -> pd.DataFrame:
-    """Check that a model has one upstream accuracy in a setting; carry it to its other rows."""
-    if "upstream_accuracy" not in frame:
-        return frame
-    name = "upstream_accuracy"
-    of = ["model", "configuration"] if "configuration" in frame else ["model"]
-    groups = frame.groupby([*of, "setting"], sort=False, dropna=False)[name]
-    apart = groups.transform("max") - groups.transform("min") > SAME
-    if apart.any():
-        first = frame[apart].iloc[0]
-        rows = frame[(frame["model"] == first["model"]) & (frame["setting"] == first["setting"])]
-        found = rows[name].dropna().unique()
-        raise TableError(
-            f"{where}: model {first['model']} has several upstream accuracies in setting "
-            f"{first['setting']}: {_list(100 * found)} %; give it one, or each its own name",
-            code="table.upstream_differs", model=first["model"], setting=first["setting"],
-            found=[float(value) for value in found],
-        )  # fmt: skip
-    within = frame.groupby([*of, "setting"], dropna=False)[name].transform("first")
-    # From another setting only where there is no doubt which.
-    by_model = frame.groupby(of, dropna=False)[name]
-    anywhere = by_model.transform("first").where(
-        by_model.transform("max") - by_model.transform("min") <= SAME
-    )
-    return frame.assign(**{name: within.fillna(anywhere)})
-
-
-def _list(values: object) -> str:
-    shown = [f"{v:g}" if isinstance(v, float) else str(v) for v in list(values)[:4]]  # type: ignore[call-overload]
-    return " and ".join(shown)

@@ -1,0 +1,21 @@
+"""Predictors of transfer: numbers known before a model is transferred, each with its own scale."""
+
+from headstart.predictors.base import (
+    SCALES,
+    UPSTREAM_ACCURACY,
+    Predictor,
+    Scale,
+    TransferScore,
+    find_predictor,
+    transfer_score,
+)
+
+__all__ = [
+    "SCALES",
+    "UPSTREAM_ACCURACY",
+    "Predictor",
+    "Scale",
+    "TransferScore",
+    "find_predictor",
+    "transfer_score",
+]
