@@ -13,8 +13,7 @@ from conftest import limit_file_size
 from headstart import datasets, methods, models
 from headstart.errors import DiskFullError, NotWritableError, StorageError, StoreError
 from headstart.spec import Prediction, Result, Selection, Trial
-from headstart.store import ResultStore, results
-from headstart.store.database import _in_words
+from headstart.store import ResultStore, results, schema
 from headstart.store.predictions import read_predictions, write_predictions
 
 
@@ -220,7 +219,7 @@ def test_reading_changes_no_byte(store):
 def test_a_store_that_is_read_only_can_be_read(store, monkeypatch):
     store.add(make_result())
     # Root's answer to os.access is always yes: give the one of an ordinary user.
-    monkeypatch.setattr("headstart.store.database.os.access", lambda *arguments: False)
+    monkeypatch.setattr("headstart.store.schema.os.access", lambda *arguments: False)
     store.path.chmod(0o444)
     assert len(results(store.path)) == 1
 
@@ -262,11 +261,11 @@ def test_a_folder_that_cannot_be_written_is_refused():
 
 
 def test_a_full_disk_is_said_in_words():
-    assert isinstance(_in_words(Path("x.db"), "database or disk is full"), DiskFullError)
+    assert isinstance(schema.storage_error(Path("x.db"), "database or disk is full"), DiskFullError)
 
 
 def test_a_read_only_database_is_said_in_words():
-    error = _in_words(Path("x.db"), "attempt to write a readonly database")
+    error = schema.storage_error(Path("x.db"), "attempt to write a readonly database")
     assert isinstance(error, NotWritableError)
 
 

@@ -1,7 +1,5 @@
-"""The results database: SQLite with a write-ahead log, one row per result, never edited."""
+"""The results database: one row per result, never edited, with its predictions beside it."""
 
-import os
-import sqlite3
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +11,7 @@ import sqlalchemy as sa
 from filelock import FileLock, Timeout
 from pydantic import BaseModel
 
-from headstart.errors import DiskFullError, NotWritableError, StorageError, StoreError
+from headstart.errors import StorageError, StoreError
 from headstart.files import storage_errors, writable_folder
 from headstart.spec import Measurement, Prediction, Result, Selection, Trial, digest
 from headstart.store import schema
@@ -23,7 +21,6 @@ __all__ = ["DATABASE_NAME", "ResultStore"]
 
 DATABASE_NAME = "headstart.db"
 Record = TypeVar("Record", bound=BaseModel)
-WAIT_SECONDS = 60
 
 
 class ResultStore:
@@ -47,8 +44,7 @@ class ResultStore:
 
     def __init__(self, path: Path | str, *, create: bool = False) -> None:
         self.path = _place(Path(path))
-        self._writable = create
-        self._engine = sa.create_engine("sqlite://", creator=self._connect, poolclass=sa.NullPool)
+        self._engine = schema.open_engine(self.path, writable=create)
         if self.path.exists():
             with storage_errors(self.path, reading=True), self._session() as connection:
                 self._recognise(connection)
@@ -67,17 +63,11 @@ class ResultStore:
         NotWritableError, DiskFullError, StoreError
         """
         writable_folder(self.path.parent)
-        with self._session() as connection, connection.begin():
-            # Taken before the look, so that two processes do not both find an empty file.
-            connection.execute(sa.text("BEGIN IMMEDIATE"))
-            version = self._recognise(connection)
-            if not version:
-                schema.create(connection)
-            elif version < schema.SCHEMA_VERSION:
-                schema.upgrade(connection, version)
+        with self._session() as connection, schema.begin_writing(connection):
+            # Locked before the look, so that two processes do not both find an empty file.
+            schema.bring_up(connection, self._recognise(connection))
         with self._session() as connection:
-            # Kept in the file from then on: readers and a writer do not wait for each other.
-            connection.execute(sa.text("PRAGMA journal_mode = WAL"))
+            schema.let_readers_in(connection)
 
     def keys(self) -> set[str]:
         """Return the keys of all stored trials."""
@@ -194,8 +184,7 @@ class ResultStore:
             "record": result.model_dump_json(),
             "predictions_file": name,
         }
-        with self._session() as connection, connection.begin():
-            connection.execute(sa.text("BEGIN IMMEDIATE"))
+        with self._session() as connection, schema.begin_writing(connection):
             known = sa.select(schema.results.c.id).where(schema.results.c.key == trial.key)
             if connection.scalar(known) is not None:
                 return False
@@ -227,8 +216,8 @@ class ResultStore:
     def _insert(self, table: sa.Table, row: dict[str, Any]) -> None:
         """Store a row, unless one of its key is there."""
         self.make()
-        with self._session() as connection, connection.begin():
-            connection.execute(table.insert().prefix_with("OR IGNORE").values(**row))
+        with self._session() as connection, schema.begin_writing(connection):
+            schema.insert_new(connection, table, row)
 
     def _column(self, query: sa.Select[Any], since: int = 1) -> list[Any]:
         """Return the first column of what a query finds.
@@ -257,15 +246,9 @@ class ResultStore:
 
     def _recognise(self, connection: sa.Connection) -> int:
         """Return the version of our tables (0 if the file is empty)."""
-        # Tables first: another process lays them and the header in one transaction, so that where
-        # there are tables the header is read with them.
-        tables = sa.inspect(connection).get_table_names()
-        application = connection.scalar(sa.text("PRAGMA application_id"))
-        version = connection.scalar(sa.text("PRAGMA user_version"))
-        if application == 0 and not tables:
-            return 0
-        if application != schema.APPLICATION_ID:
-            raise _foreign(self.path)
+        version = schema.read_version(connection)
+        if version is None:
+            raise schema.foreign(self.path)
         if version > schema.SCHEMA_VERSION:
             raise StoreError(
                 f"{self.path} was written by a newer headstart (store version {version}, "
@@ -274,21 +257,7 @@ class ResultStore:
                 found=version,
                 known=schema.SCHEMA_VERSION,
             )
-        return int(version or 0)
-
-    def _connect(self) -> sqlite3.Connection:
-        location = self.path.absolute().as_uri()
-        if not self._writable:
-            # Where the folder cannot be written, SQLite cannot keep its shared memory beside the
-            # file, and reads only what nobody changes, as it learns.
-            shared = os.access(self.path.parent, os.W_OK) or self._beside("-wal").exists()
-            location += "?mode=ro" if shared else "?immutable=1"
-        # Transactions are begun by hand (BEGIN IMMEDIATE), so sqlite3 must not begin its own.
-        connection = sqlite3.connect(
-            location, uri=True, timeout=WAIT_SECONDS, isolation_level=None, check_same_thread=False
-        )
-        connection.execute("PRAGMA synchronous = FULL")
-        return connection
+        return version
 
     def _beside(self, suffix: str) -> Path:
         """Name a file or folder that belongs to the database."""
@@ -296,17 +265,15 @@ class ResultStore:
 
     @contextmanager
     def _session(self) -> Iterator[sa.Connection]:
-        """Connect, and raise errors of SQLite as ours."""
+        """Connect, and raise errors of the database as ours."""
         try:
             with self._engine.connect() as connection:
                 yield connection
-        except sqlite3.Error as error:
-            raise _in_words(self.path, str(error)) from error
         except UnicodeDecodeError as error:
             # SQLite quotes damaged bytes of the file in its own message.
-            raise _in_words(self.path, "malformed") from error
+            raise schema.storage_error(self.path, "malformed") from error
         except sa.exc.DBAPIError as error:
-            raise _in_words(self.path, str(error.orig)) from error
+            raise schema.storage_error(self.path, str(error.orig)) from error
 
 
 def _now() -> str:
@@ -336,30 +303,3 @@ def _place(path: Path) -> Path:
             path=str(path),
         )
     return path
-
-
-def _foreign(path: Path) -> StoreError:
-    return StoreError(
-        f"{path} is not a headstart database: give another --store",
-        code="store.foreign",
-        path=str(path),
-    )
-
-
-def _in_words(path: Path, cause: str) -> StorageError:
-    if "not a database" in cause:
-        return _foreign(path)
-    if "full" in cause:
-        return DiskFullError(
-            f"no space left to write {path}: free some space and run the same command again to "
-            "resume",
-            path=str(path),
-        )
-    if "readonly" in cause or "unable to open" in cause:
-        return NotWritableError(
-            f"cannot write {path} ({cause}): choose a folder you may write to", path=str(path)
-        )
-    remedy = ": check that the disk is sound and has space" if "I/O" in cause else ""
-    if "malformed" in cause:
-        remedy = ": the file is damaged; restore it from a copy"
-    return StoreError(f"cannot use {path}: {cause}{remedy}", code="store.sqlite", cause=cause)
