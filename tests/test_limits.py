@@ -31,3 +31,12 @@ def test_modules_are_short():
     }
     assert lengths
     assert {name for name, n in lengths.items() if n > MODULE} == set()
+
+
+def test_a_module_lists_its_public_names_once():
+    more = {
+        str(path.relative_to(SOURCE)): n
+        for path in SOURCE.rglob("*.py")
+        if (n := sum(line.startswith("__all__") for line in path.read_text().splitlines())) > 1
+    }
+    assert more == {}

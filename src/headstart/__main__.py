@@ -17,6 +17,9 @@ def interrupt_is_handled() -> None:
 def main() -> None:
     """Run a command. Ctrl-C while its modules are being imported ends it like any other time."""
     try:
+        from headstart.threads import configure_threads
+
+        configure_threads()
         from headstart.cli.main import main as run
     except KeyboardInterrupt:
         if sys.stderr is not None:

@@ -5,7 +5,7 @@ import sys
 
 import headstart.probe
 
-ALLOWED = {"errors", "devices", "metrics", "probe"}
+ALLOWED = {"errors", "devices", "threads", "metrics", "probe"}
 
 
 def test_it_loads_nothing_else_of_headstart():

@@ -35,11 +35,19 @@ from headstart.errors import StudyError
 from headstart.labels import kind_of
 from headstart.spec import Dataset, Sizes, digest
 
-__all__ = ["prepare_dataset"]
+__all__ = [
+    "all_images",
+    "describe",
+    "fetch",
+    "find",
+    "is_packaged",
+    "load",
+    "names",
+    "prepare_dataset",
+    "presence",
+]
 
 Rows = npt.NDArray[np.int64]
-
-__all__ = ["all_images", "describe", "fetch", "find", "is_packaged", "load", "names", "presence"]
 
 
 def describe(name: str) -> Description:

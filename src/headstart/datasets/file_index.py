@@ -21,6 +21,7 @@ import PIL
 
 from headstart.datasets.image_info import ImageInfo, inspect_image
 from headstart.files import md5_file, sha256_file, storage_error, storage_errors, unusable
+from headstart.threads import available_cpus
 
 __all__ = [
     "Advance",
@@ -397,7 +398,7 @@ def _stamped(places: Sequence[tuple[Path, int]]) -> list[_Lookup]:
 
 def _in_threads(look: Callable[[int], ImageInfo], items: Sequence[int]) -> Iterator[ImageInfo]:
     """Map in order. Reading, hashing and decoding run in parallel; an error drops the rest."""
-    pool = ThreadPoolExecutor(min(8, os.cpu_count() or 1))
+    pool = ThreadPoolExecutor(min(8, available_cpus()))
     try:
         yield from pool.map(look, items)
     finally:

@@ -15,7 +15,6 @@ thirty times (`benchmarks/data.py`).
 
 import hashlib
 import mmap
-import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -40,6 +39,7 @@ from headstart.files import (
     storage_errors,
 )
 from headstart.spec import Dataset, Decoding, digest
+from headstart.threads import available_cpus
 
 __all__ = [
     "SIDE",
@@ -498,7 +498,7 @@ def _extend(
     parts = [rows[i : i + PART] for i in range(0, len(rows), PART)]
     shapes = [state.shapes]
     with Appender(place / PIXELS, card.n_bytes, state.content) as out:
-        for fitted in map_ahead(part, parts, depth=2 * (os.cpu_count() or 1), spare=0):
+        for fitted in map_ahead(part, parts, depth=2 * available_cpus(), spare=0):
             out.write(fitted.pixels)
             shapes.append(np.array(fitted.shapes, dtype=np.int32))
             card.broken |= fitted.broken

@@ -25,11 +25,7 @@ from headstart.datasets.samples import UnsupportedSamplesError, is_deep, samples
 from headstart.errors import BrokenImageError
 from headstart.files import name_in_text, storage_error, storage_errors, unusable
 from headstart.spec import Decoding
-
-__all__ = ["IndexedImages", "fingerprint_of", "first_line", "map_ahead"]
-
-# Follows the SHA-256 of an image whose samples are scaled by what its file says.
-SCALED = b"samples 2"
+from headstart.threads import available_cpus
 
 __all__ = [
     "ArrayImages",
@@ -37,8 +33,16 @@ __all__ = [
     "EncodedImages",
     "FileImages",
     "Images",
+    "IndexedImages",
     "JoinedImages",
+    "fingerprint_of",
+    "first_line",
+    "map_ahead",
 ]
+
+# Follows the SHA-256 of an image whose samples are scaled by what its file says.
+SCALED = b"samples 2"
+
 Item = TypeVar("Item")
 Value = TypeVar("Value")
 
@@ -372,7 +376,7 @@ def map_ahead(
     `spare` cores are left to the code that takes the values: on a CPU, the network.
     """
     waiting: deque[Future[Value]] = deque()
-    pool = ThreadPoolExecutor(max(1, min(depth, (os.cpu_count() or 1) - spare)))
+    pool = ThreadPoolExecutor(max(1, min(depth, available_cpus() - spare)))
     try:
         for item in items:
             waiting.append(pool.submit(function, item))

@@ -4,7 +4,6 @@ An executor is one file with a factory, registered as an entry point of ``headst
 knows nothing of trials: callers hand it functions and items that can be pickled.
 """
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from typing import Any, Protocol, TypeVar
 
 from headstart.devices import Device
 from headstart.registry import EXECUTORS
+from headstart.threads import available_cpus
 
 __all__ = [
     "Executor",
@@ -143,7 +143,7 @@ def executor_of(workers: int, device: Device, name: str | None = None) -> Iterat
         yield None
         return
     factory: ExecutorFactory = EXECUTORS[name or "processes"]
-    threads = max(1, (os.cpu_count() or 1) // max(1, workers))
+    threads = max(1, available_cpus() // max(1, workers))
     resources = Resources(cpus=threads, gpus=min(1, len(visible_gpus(device))))
     with factory(workers, resources) as executor:
         yield executor

@@ -5,7 +5,6 @@ import os
 import pickle
 import select
 import signal
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -16,6 +15,7 @@ from typing import Any, TypeVar
 
 from headstart.errors import ExecutorError
 from headstart.executors.base import Resources, Send, ignore, visible_gpus
+from headstart.threads import available_cpus, configure_threads
 
 __all__ = ["Processes", "open_processes"]
 
@@ -60,7 +60,7 @@ class Processes:
         places = context.Queue()
         for worker in range(workers):
             places.put(str(gpus[worker % len(gpus)]) if gpus else "")
-        threads = threads or max(1, (os.cpu_count() or 1) // workers)
+        threads = threads or max(1, available_cpus() // workers)
         self._inbox, self._outbox = context.Pipe(duplex=False)
         # Workers must never block on sending.
         if hasattr(os, "set_blocking") and os.name == "posix":
@@ -132,11 +132,7 @@ def _begin(places: "Queue[str]", threads: int, outbox: "Connection[Any, Any]") -
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if place := places.get():
         os.environ["CUDA_VISIBLE_DEVICES"] = place
-    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-        os.environ[name] = str(threads)
-    # The main script, which ran before this, may have imported torch.
-    if torch := sys.modules.get("torch"):
-        torch.set_num_threads(threads)
+    configure_threads(threads)
 
 
 def _run(call: int, function: Callable[[Item, Send], Value], item: Item) -> Value:

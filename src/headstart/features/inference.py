@@ -24,6 +24,7 @@ from headstart.errors import DeviceError
 from headstart.features.runtime import Runtime
 from headstart.spec import Model
 from headstart.spec.setting import Precision
+from headstart.threads import sharing_cpus
 
 if TYPE_CHECKING:
     from headstart.models.network import Network
@@ -92,7 +93,8 @@ class Extractor:
         On out-of-memory, the batch is split in halves.
         """
         try:
-            return self._forward(pixels)
+            with sharing_cpus():
+                return self._forward(pixels)
         except RuntimeError as error:
             if not out_of_memory(error):
                 raise

@@ -22,7 +22,8 @@ Read in this order: `losses`, `certificate`, `axes` (the basis), `products`, `he
 (one batch of problems), `path` (all penalties), `estimator`.
 
 This package depends on NumPy, SciPy, scikit-learn and torch, and within headstart only on
-`headstart.errors`, `headstart.devices` and `headstart.metrics` (arrays -> numbers).
+`headstart.errors`, `headstart.devices`, `headstart.threads` and `headstart.metrics` (arrays ->
+numbers).
 """
 
 from headstart.probe.certificate import Certificate, certify

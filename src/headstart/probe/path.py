@@ -23,6 +23,7 @@ from headstart.probe.inputs import features, path_of
 from headstart.probe.losses import Binary, Softmax
 from headstart.probe.newton import Batch, Goal, minimise
 from headstart.probe.products import Exact, Fast, packed
+from headstart.threads import sharing_cpus
 
 __all__ = ["MAX_PASSES", "fit_path"]
 
@@ -62,7 +63,7 @@ def fit_path(
 ) -> Iterator[Fit]:
     """Minimize ``sum_i loss_i + (lambda/2) ||W||^2``, bias unpenalized, for each lambda.
 
-    It yields fits as they are certified: every second lambda in decreasing order, then the others.
+    Yields certified fits: every second lambda in decreasing order, then the others.
 
     Parameters
     ----------
@@ -70,15 +71,12 @@ def fit_path(
         (n, d) finite features, float32 or float64, in memory, memory-mapped, or on a GPU.
     loss
         The loss, with its labels.
-    lambdas
-        Penalties, from 1e-20 to 1e20.
-    tolerance
-        Relative duality gap at which a fit counts as converged.
+    lambdas, tolerance
+        Penalties, from 1e-20 to 1e20, and relative gap at which a fit counts as converged.
     max_passes
         Limit on passes over the features per lambda, including waypoints before it.
     device, dtype
-        Device and precision of products; by default the CPU and the precision of X. Certificates
-        are always computed in float64.
+        Of products; by default the CPU and the precision of X. Certificates are in float64.
     go_on
         Called with the (K, d) weights and (K,) bias of every second lambda in decreasing order;
         False stops at this lambda.
@@ -89,21 +87,28 @@ def fit_path(
         Features, labels or lambdas are invalid.
     """
     lambdas = path_of(lambdas)
-    solver = _Solver(features(X), loss, Goal(tolerance, max_passes), device, dtype)
+    # Not around a yield: what the caller does in between keeps its threads.
+    with sharing_cpus():
+        solver = _Solver(features(X), loss, Goal(tolerance, max_passes), device, dtype)
     coarse = sorted({*lambdas[::COARSE], lambdas[-1]}, reverse=True)
     fine = [lam for lam in lambdas if lam not in coarse]
     wanted, waiting = True, list[float]()
     while wanted and coarse:
         lam = coarse.pop(0)
-        solver.descend_to(lam)
+        with sharing_cpus():
+            solver.descend_to(lam)
         wanted = go_on is None or go_on(*solver.weights(lam))
         waiting.append(lam)
         if len(waiting) >= solver.together or not (wanted and coarse):
-            yield from solver.certify(waiting)
+            with sharing_cpus():
+                fits = solver.certify(waiting)
+            yield from fits
             waiting = []
     fine = [other for other in fine if other > lam]
     for first in range(0, len(fine), solver.together):
-        yield from solver.interpolate(fine[first : first + solver.together])
+        with sharing_cpus():
+            fits = solver.interpolate(fine[first : first + solver.together])
+        yield from fits
         solver.forget(fine[first + solver.together :])
 
 

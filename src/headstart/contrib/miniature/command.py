@@ -3,7 +3,6 @@
 What is slow to import is imported when the command runs.
 """
 
-import os
 import shlex
 import sys
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from headstart.cli.options import BAD_INPUT, DeviceName, DeviceOption
+from headstart.threads import available_cpus
 
 if TYPE_CHECKING:
     from headstart.context import RunContext
@@ -65,7 +65,7 @@ def _run(scale: "Scale", out: Path, device: "Device", workers: int | None) -> "M
     from headstart.store import DATABASE_NAME
 
     writable_folder(out)
-    n_workers = (os.cpu_count() or 1) if workers is None else workers
+    n_workers = available_cpus() if workers is None else workers
     command = " ".join(["headstart", *map(shlex.quote, sys.argv[1:])])
     with resumable("run the same command again to resume"), LiveReporter(console) as reporter:
         context = RunContext(device=device, reporter=reporter)

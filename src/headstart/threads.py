@@ -1,0 +1,197 @@
+"""Threads of arithmetic: how many, and how they wait for each other.
+
+torch splits an operation among the threads of OpenMP, which meet at a barrier at its end. By
+default a thread that is done early spins there. On a shared machine that is a waste which grows:
+the thread that the others wait for may not be running, because a spinning one has its CPU. Two
+things help (docs/performance.md has the figures):
+
+* `configure_threads` makes waiting threads go to sleep soon. It must be called before OpenMP is
+  loaded: the command line and worker processes do, `import headstart` does not.
+* `sharing_cpus` leaves those CPUs alone that other processes use. It changes how many threads there
+  are, and with that the order of sums: training, whose results must not depend on neighbours, does
+  not use it. Certified fits and features do (features of 1 and 2 threads were the same bits).
+"""
+
+import math
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator, MutableMapping
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+
+__all__ = ["Neighbours", "available_cpus", "configure_threads", "cpu_quota", "sharing_cpus"]
+
+# Turns of OpenMP's waiting loop before a thread sleeps. GNU's default is 300,000, longer than the
+# turn on a CPU of a neighbour. With 1,000, training on a quiet machine takes 1.2 to 1.6 times as
+# long, since waking a thread takes longer than most gaps between parallel regions.
+SPIN = 8000
+# Interval at which the use of CPUs is looked at. The kernel counts it in steps of 10 ms.
+LOOK_SECONDS = 0.1
+# Use of CPUs by others that counts as nobody's.
+NEGLIGIBLE = 0.25
+# Set to "off", `sharing_cpus` does nothing.
+SHARING = "HEADSTART_SHARE_CPUS"
+CGROUPS = Path("/sys/fs/cgroup")
+
+
+def available_cpus() -> int:
+    """Return the number of CPUs that this process may use, at least 1.
+
+    The smallest of: the CPUs that it may run on (``taskset``), a container's quota (control groups
+    v1 and v2, rounded down), and PYTHON_CPU_COUNT.
+    """
+    cpus = [affinity()]
+    # Python 3.13 has os.process_cpu_count, which knows it; older ones do not.
+    if (count := os.environ.get("PYTHON_CPU_COUNT", "")).isdecimal():
+        cpus.append(int(count))
+    if math.isfinite(quota := cpu_quota()):
+        cpus.append(math.floor(quota))
+    return max(1, min(cpus))
+
+
+def affinity() -> int:
+    """Return the number of CPUs that the scheduler may run this process on."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def cpu_quota(cgroups: Path = CGROUPS, process: Path = Path("/proc/self/cgroup")) -> float:
+    """Return the CPUs that this process's control groups allow; infinity without a quota.
+
+    A group's quota holds for all groups below it, so the smallest on the way up counts.
+    """
+    try:
+        entries = [line.split(":", 2) for line in process.read_text().splitlines()]
+    except OSError:
+        return math.inf
+    quotas = [math.inf]
+    for _, controllers, path in (entry for entry in entries if len(entry) == 3):
+        if controllers and "cpu" not in controllers.split(","):
+            continue
+        # In a container the path may be that outside of it: then only the root is there.
+        root = cgroups / controllers if controllers else cgroups
+        inside = Path(path.lstrip("/"))
+        quotas += [_quota_of(root / folder) for folder in (inside, *inside.parents)]
+    return min(quotas)
+
+
+def _quota_of(group: Path) -> float:
+    try:
+        if (file := group / "cpu.max").exists():
+            quota, period = file.read_text().split()
+        else:
+            quota, period = (
+                (group / f"cpu.cfs_{name}_us").read_text() for name in ("quota", "period")
+            )
+        # "max" in v2 and -1 in v1 mean no limit.
+        return int(quota) / int(period) if quota.strip() not in ("max", "-1") else math.inf
+    except (OSError, ValueError, ZeroDivisionError):
+        return math.inf
+
+
+def configure_threads(
+    threads: int | None = None, environ: MutableMapping[str, str] = os.environ
+) -> None:
+    """Set threads of arithmetic and how they wait, in the environment of OpenMP and BLAS.
+
+    Parameters
+    ----------
+    threads
+        Threads of this process, which replace what is set. By default torch chooses (one per
+        core), except where fewer CPUs are available than it knows of and OMP_NUM_THREADS is unset.
+    environ
+        Changed in place.
+    """
+    if threads is not None:
+        for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+            environ[name] = str(threads)
+        # The main script, which ran before a worker began, may have imported torch.
+        if torch := sys.modules.get("torch"):
+            torch.set_num_threads(threads)
+    elif (cpus := available_cpus()) < affinity():
+        environ.setdefault("OMP_NUM_THREADS", str(cpus))
+    if "OMP_WAIT_POLICY" not in environ:
+        environ.setdefault("GOMP_SPINCOUNT", str(SPIN))
+
+
+class Neighbours:
+    """CPUs that other processes use, of those that this one may run on.
+
+    Parameters
+    ----------
+    usage
+        Returns seconds of a clock, and the CPU seconds until then of all processes and of this one.
+    """
+
+    def __init__(self, usage: Callable[[], tuple[float, float, float]]) -> None:
+        self._usage, self._last, self._used = usage, usage(), 0.0
+
+    def cpus(self) -> float:
+        """Return the CPUs that others used since the last look, if that is long enough ago."""
+        now = self._usage()
+        seconds, everyone, own = (new - old for new, old in zip(now, self._last, strict=True))
+        if seconds >= LOOK_SECONDS:
+            self._last, self._used = now, max(0.0, (everyone - own) / seconds)
+        return self._used
+
+    def leave(self, threads: int, cpus: int) -> int:
+        """Return how many of our threads to use on this many CPUs: at least half of them.
+
+        With fewer than half, neighbours that take what they get would push us out altogether.
+        """
+        taken = math.ceil(self.cpus() - NEGLIGIBLE)
+        return max(1, (threads + 1) // 2, min(threads, cpus - taken))
+
+
+def _usage() -> tuple[float, float, float]:
+    """Read the clock and the use of this process's CPUs.
+
+    Raises
+    ------
+    OSError, ValueError
+        This system does not tell: it is not Linux.
+    """
+    names = {f"cpu{number}" for number in os.sched_getaffinity(0)}
+    with open("/proc/stat") as file:
+        lines = [line.split() for line in file if line.startswith("cpu")]
+    # user, nice, system, idle, iowait, irq, softirq, steal; guests are among the users.
+    rows = [[int(value) for value in line[1:9]] for line in lines if line[0] in names]
+    ticks = sum(sum(row) - row[3] - row[4] for row in rows)
+    if not rows:
+        raise ValueError("/proc/stat lists none of the CPUs")
+    return time.monotonic(), ticks / os.sysconf("SC_CLK_TCK"), time.process_time()
+
+
+@cache
+def _neighbours() -> Neighbours | None:
+    """Return the neighbours of this process; None where the system does not tell."""
+    if os.environ.get(SHARING, "").lower() == "off":
+        return None
+    try:
+        return Neighbours(_usage)
+    except (AttributeError, OSError, ValueError, IndexError):
+        return None
+
+
+@contextmanager
+def sharing_cpus() -> Iterator[None]:
+    """Use fewer threads in torch inside the block while other processes use the CPUs.
+
+    For blocks that take milliseconds to seconds: a block's number of threads does not change.
+    """
+    import torch
+
+    neighbours = _neighbours()
+    before = torch.get_num_threads()
+    threads = neighbours.leave(before, affinity()) if neighbours and before > 1 else before
+    if threads == before:
+        yield
+        return
+    torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
