@@ -24,14 +24,6 @@ from headstart.report.chart_style import (
     residual_steps,
     styles_of_settings,
 )
-from headstart.report.charts import (
-    correlation_figure,
-    panels_figure,
-    ranks_figure,
-    residuals_figure,
-    scratch_figure,
-    settings_figure,
-)
 from headstart.report.page_model import Names, Subject, filter_keys, names_of
 from headstart.report.result_tables import (
     correction_sentence,
@@ -43,6 +35,14 @@ from headstart.report.result_tables import (
 )
 from headstart.report.sentences import headline, supporting
 from headstart.report.sweep_charts import ablation_figure, convergence_figure, size_figure
+from headstart.report.vega_charts import (
+    correlation_figure,
+    panels_figure,
+    ranks_figure,
+    residuals_figure,
+    scratch_figure,
+    settings_figure,
+)
 from headstart.spec.labels import setting_label
 
 __all__ = ["bundle", "page_html", "policy", "script_data", "write_page"]
