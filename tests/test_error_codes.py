@@ -37,7 +37,7 @@ def test_a_code_has_one_meaning():
 
 def test_an_entry_has_meaning_messages_modules_and_page():
     found = explained("store.trial_unknown")
-    assert (found.kind, found.modules) == ("StoreError", ("headstart.store.tried",))
+    assert (found.kind, found.modules) == ("StoreError", ("headstart.store.results_frame",))
     assert found.meaning == errors.StoreError.__doc__.partition("\n")[0]
     assert found.messages[0].startswith("no trial of {path} is ")
     assert found.page == "docs/studies.md"

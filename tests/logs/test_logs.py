@@ -13,7 +13,7 @@ from conftest import MODEL, require
 from headstart import datasets, methods, models
 from headstart.context import TrainingProgress
 from headstart.errors import LogError, UnknownNameError
-from headstart.logs import NAMES, CurveReporter, names, open_log
+from headstart.logs import NAMES, CurveReporter, base, open_log
 from headstart.logs.base import file_name
 from headstart.spec import Candidate, Measurement, Result, Selection, Trial
 
@@ -148,8 +148,8 @@ def empty_mlflow(tmp_path_factory) -> Path:
 def log(request, tmp_path):
     """A log by its name, and a reader of it: its runs by name."""
     name, folder = request.param, tmp_path / "logs"
-    for package in names.PACKAGES[name]:
-        require(names.find_spec(package) is not None, package)
+    for package in base.PACKAGES[name]:
+        require(base.find_spec(package) is not None, package)
     if name == "mlflow":
         shutil.copytree(request.getfixturevalue("empty_mlflow"), folder)
     return open_log(name, folder), lambda: READERS[name](folder)
@@ -312,7 +312,7 @@ def test_a_log_that_fails_does_not_end_the_run():
 
 
 def test_a_log_that_is_not_installed_or_unknown(tmp_path, monkeypatch):
-    monkeypatch.setattr(names, "find_spec", lambda package: None)
+    monkeypatch.setattr(base, "find_spec", lambda package: None)
     with pytest.raises(LogError) as error:
         open_log("mlflow", tmp_path / "logs")
     assert str(error.value) == (
@@ -324,7 +324,7 @@ def test_a_log_that_is_not_installed_or_unknown(tmp_path, monkeypatch):
 
 
 def test_the_command_logs_what_workers_do(cli, tmp_path):
-    require(names.find_spec("tensorboard") is not None, "tensorboard")
+    require(base.find_spec("tensorboard") is not None, "tensorboard")
     study = tmp_path / "study.toml"
     study.write_text(
         f'models = ["{NETWORK}"]\ndatasets = ["digits"]\nlimit = 50\n[[settings]]\n'

@@ -14,7 +14,7 @@ from headstart import datasets, methods, models
 from headstart.errors import DiskFullError, NotWritableError, StorageError, StoreError
 from headstart.spec import Prediction, Result, Selection, Trial
 from headstart.store import ResultStore, results, schema
-from headstart.store.predictions import read_predictions, write_predictions
+from headstart.store.database import read_predictions, write_predictions
 
 
 def make_result(seed: int = 0) -> Result:

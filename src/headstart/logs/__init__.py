@@ -1,7 +1,6 @@
 """Training curves for TensorBoard, MLflow and Weights & Biases, all written offline."""
 
-from headstart.logs.base import About, Log, Outcome, Run
-from headstart.logs.names import NAMES, open_log
+from headstart.logs.base import NAMES, About, Log, Outcome, Run, open_log
 from headstart.logs.reporter import CurveReporter
 
 __all__ = ["NAMES", "About", "CurveReporter", "Log", "Outcome", "Run", "open_log"]

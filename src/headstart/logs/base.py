@@ -1,13 +1,19 @@
-"""The protocol of a logging library."""
+"""The protocol of a logging library, and logs by name."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from types import MappingProxyType
 from typing import Literal, Protocol
 
+from headstart.errors import LogError, UnknownNameError
+from headstart.files import writable_folder
 from headstart.spec import Trial
 
-__all__ = ["About", "Log", "Outcome", "Parameter", "Run", "file_name"]
+__all__ = ["NAMES", "About", "Log", "Outcome", "Parameter", "Run", "file_name", "open_log"]
 
 Parameter = str | int | float | bool
 Outcome = Literal["complete", "diverged", "failed", "interrupted"]
@@ -15,6 +21,11 @@ Outcome = Literal["complete", "diverged", "failed", "interrupted"]
 # Digits of a trial's key in names of folders and groups.
 KEY_DIGITS = 8
 LONGEST_NAME = 80
+# Packages that each log needs. Its extra and its module here have the name of the log.
+PACKAGES: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {"tensorboard": ("tensorboard",), "mlflow": ("mlflow", "alembic"), "wandb": ("wandb",)}
+)
+NAMES = tuple(PACKAGES)
 
 
 @dataclass(frozen=True)
@@ -69,3 +80,29 @@ class Log(Protocol):
 def file_name(words: str) -> str:
     """Return a file name for a title; a long one is cut to its end, the distinctive part."""
     return re.sub(r"[^\w.=+-]+", "-", words).strip("-")[-LONGEST_NAME:]
+
+
+def open_log(name: str, folder: Path) -> Log:
+    """Open a log in a folder; nothing is sent over the network.
+
+    Raises
+    ------
+    UnknownNameError
+        `name` is not one of `NAMES`.
+    LogError
+        Packages are missing.
+    StorageError
+        The folder is not writable.
+    """
+    if name not in PACKAGES:
+        raise UnknownNameError("log", name, NAMES)
+    if missing := [package for package in PACKAGES[name] if find_spec(package) is None]:
+        raise LogError(
+            f"--log {name} needs {' and '.join(missing)}, not installed here: "
+            f"pip install 'headstart[{name}]'",
+            code="log.not_installed",
+            name=name,
+            missing=missing,
+        )
+    make: Callable[[Path], Log] = import_module(f"headstart.logs.{name}").make
+    return make(writable_folder(folder))

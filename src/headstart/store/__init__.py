@@ -1,8 +1,16 @@
 """The results database: one row per result, never edited, with its predictions beside it."""
 
 from headstart.store.database import DATABASE_NAME, ResultStore
-from headstart.store.table import data_warnings, left_out, result_row, results, results_table
-from headstart.store.tried import Tried, tried, under_way
+from headstart.store.results_frame import (
+    Tried,
+    data_warnings,
+    left_out,
+    result_row,
+    results,
+    results_table,
+    tried,
+    under_way,
+)
 
 __all__ = [
     "DATABASE_NAME",
