@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 import typer
+from sklearn.datasets import load_digits
+from sklearn.utils import shuffle
 
 import headstart as hs
 from headstart.cli.main import app
@@ -56,27 +58,34 @@ def test_the_readmes_settings_are_the_recorded_demo():
         assert (cells[7], cells[-2]) == (row["n_test"], f"{float(seconds):.1f}")
 
 
-def test_the_readmes_study_is_one():
-    text = re.search(r"```toml\n(.*?)```", README, flags=re.DOTALL)[1]
-    assert len(hs.Study(**tomllib.loads(text)).trials()) == 24
+STUDIES = re.findall(
+    r"```toml\n(.*?)```", (ROOT / "docs" / "studies.md").read_text(), flags=re.DOTALL
+)
 
 
-BLOCKS = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+@pytest.mark.parametrize("text", STUDIES)
+def test_the_documented_studies_are_some(text):
+    assert hs.Study(**tomllib.loads(text)).trials()
 
 
-@pytest.mark.parametrize("code", BLOCKS, ids=["analysis", "study"])
-def test_the_readmes_python_runs(code, tmp_path, monkeypatch):
+def test_the_readmes_python_runs(tmp_path, monkeypatch):
+    """Its blocks one after another, as in a notebook, with features and labels for the probe."""
     monkeypatch.chdir(tmp_path)
-    *_, last = ast.parse(code).body
-    scope = {}
-    exec(compile(code, "README.md", "exec"), scope)
-    table = eval(compile(ast.Expression(last.value), "README.md", "eval"), scope)
-    if "analysis" in scope:
-        assert len(table) == 36
-        assert (tmp_path / "correlation.pdf").stat().st_size > 10_000
-    else:
-        assert table.loc[0, "dataset"] == "digits"
-        assert table.loc[0, "n_test"] == 300
+    X, y = shuffle(*load_digits(return_X_y=True), random_state=0)
+    scope = {"X": X[:300], "y": y[:300], "X_val": X[300:400], "y_val": y[300:400],
+             "X_test": X[400:600], "y_test": y[400:600]}  # fmt: skip
+    blocks = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+    values = []
+    for code in blocks:
+        *_, last = (tree := ast.parse(code)).body
+        tree.body.pop()
+        exec(compile(tree, "README.md", "exec"), scope)
+        values.append(eval(compile(ast.Expression(last.value), "README.md", "eval"), scope))
+    _, results, score = values
+    assert (tmp_path / "correlation.pdf").stat().st_size > 10_000
+    assert results.loc[0, ["dataset", "n_test"]].tolist() == ["digits", 300]
+    assert scope["probe"].gap_path_.max() <= 1e-4
+    assert score > 0.8
 
 
 def test_the_tables_of_an_analysis_are_as_documented():
@@ -126,7 +135,11 @@ def test_the_readmes_commands_exist():
     commands = set(typer.main.get_group(app).list_commands(None))
     used = set(re.findall(r"^headstart (\w+)", README, flags=re.MULTILINE))
     assert used <= commands
-    assert set(re.findall(r"^headstart models (\w+)", README, flags=re.MULTILINE)) == {"show"}
+    for group in ("models", "datasets", "results"):
+        within = typer.main.get_group(app).commands[group].list_commands(None)
+        assert set(re.findall(rf"^headstart {group} (\w+)", README, flags=re.MULTILINE)) <= {
+            *within
+        }
     assert len(used) >= 4
 
 
