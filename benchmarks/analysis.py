@@ -50,10 +50,10 @@ from pathlib import Path
 import pandas as pd
 start = time.perf_counter()
 import headstart as hs
-from headstart.cli.analyze_command import write_json
+from headstart.report import write_report
 analysis = hs.analyze(pd.read_csv(sys.argv[1]))
 seconds = time.perf_counter() - start
-write_json(analysis, Path(sys.argv[2]))
+write_report(analysis, Path(sys.argv[2]), "json")
 used = resource.getrusage(resource.RUSAGE_SELF)
 processor = used.ru_utime + used.ru_stime
 # Not ru_maxrss, in which the process that started this one counts, too.

@@ -28,6 +28,7 @@ __all__ = [
     "MODEL_SOURCES",
     "PREDICTORS",
     "REGISTRIES",
+    "REPORTERS",
     "Plugin",
     "PluginError",
     "Registry",
@@ -211,6 +212,16 @@ EXECUTORS: Registry[Any] = Registry(
 )
 # Scores of features that may predict transfer: `headstart.predictors.TransferScore`.
 PREDICTORS: Registry[Any] = Registry("predictor", {"logme": "headstart.predictors.logme:LogME"})
+# Output formats of an analysis: `headstart.report.Reporter`; the first of a suffix wins.
+REPORTERS: Registry[Any] = Registry(
+    "reporter",
+    {
+        "html": "headstart.report.report_page:HtmlPage",
+        "latex": "headstart.report.latex_tables:LatexTables",
+        "csv": "headstart.report.data_files:CsvTable",
+        "json": "headstart.report.data_files:JsonTables",
+    },
+)
 REGISTRIES: tuple[Registry[Any], ...] = (
-    METHODS, EXECUTORS, MODEL_SOURCES, DATASET_SOURCES, PREDICTORS, COMMANDS,
+    METHODS, EXECUTORS, MODEL_SOURCES, DATASET_SOURCES, PREDICTORS, REPORTERS, COMMANDS,
 )  # fmt: skip

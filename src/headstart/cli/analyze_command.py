@@ -3,7 +3,6 @@
 What is slow to import is imported when a command runs.
 """
 
-import json as json_module
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,14 +12,16 @@ import typer
 from headstart.cli.options import AnalysisOptions
 from headstart.cli.output import console
 from headstart.errors import CommandError
+from headstart.registry import REPORTERS
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from headstart.analysis import Analysis
     from headstart.predictors import Scale
+    from headstart.report import Reporter
 
-__all__ = ["analyze", "report", "write_folder", "write_json", "write_report"]
+__all__ = ["analyze", "report", "write_reports", "write_tables"]
 
 
 @dataclass(frozen=True)
@@ -91,16 +92,30 @@ def analyze(options: AnalysisOptions, wanted: _AnalyzeOptions) -> None:
     if wanted.predict is not None:
         _predict_and_show(analysis, wanted.predict)
     if json is not None:
-        write_json(analysis, json)
+        write_reports(analysis, (REPORTERS["json"], json))
     if out is not None:
-        write_folder(analysis, out, lines)
+        write_tables(analysis, out, lines)
 
 
 def report(
     options: AnalysisOptions,
-    out: Annotated[Path, typer.Option(help="HTML file of the report.", metavar="FILE")] = Path(
-        "report.html"
-    ),
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="File to write, in the format of its suffix: .html, .tex, .csv, .json.",
+            metavar="FILE",
+            show_default="report.html",
+        ),
+    ] = None,
+    format_name: Annotated[
+        str | None,
+        typer.Option(
+            "--format",
+            help="Format of --out, whatever its suffix: html, latex, csv, json, or a plugin's.",
+            metavar="NAME",
+            show_default=False,
+        ),
+    ] = None,
     latex: Annotated[
         Path | None,
         typer.Option(
@@ -118,9 +133,14 @@ def report(
         ),
     ] = None,
 ) -> None:
-    """Write a self-contained HTML report of a table of results."""
-    _make_parents(out, latex, csv)
-    write_report(_analysis(options), out, latex, csv)
+    """Write a report of a table of results: a self-contained HTML page, LaTeX, CSV or JSON."""
+    from headstart.report import find_reporter
+
+    reporter = find_reporter(out or Path("report.html"), format_name)
+    files = [(reporter, out or Path(f"report{reporter.suffixes[0]}"))]
+    files += [(REPORTERS[name], file) for name, file in (("latex", latex), ("csv", csv)) if file]
+    _make_parents(*(file for _, file in files))
+    write_reports(_analysis(options), *files)
 
 
 def _check_analyze(predictor: str, wanted: _AnalyzeOptions) -> None:
@@ -182,59 +202,20 @@ def _predict_and_show(analysis: "Analysis", value: float) -> None:
     console.print(estimates.prediction(analysis.predict(value)))
 
 
-def write_json(analysis: "Analysis", file: Path) -> None:
-    """Write every table as a list of records under its name, whole or not at all."""
-    from headstart.files import replaced
-
-    tables = {name: table.to_json(orient="records", double_precision=15)
-              for name, table in analysis.tables().items()}  # fmt: skip
-    content = {name: json_module.loads(text) for name, text in tables.items()}
-    content |= {"sources": list(analysis.sources), "options": [analysis.options]}
-    with replaced(file) as temporary:
-        temporary.write_text(
-            json_module.dumps(content, indent=1, ensure_ascii=False), encoding="utf-8"
-        )
-    console.print(f"Tables: {file}")
+def write_reports(analysis: "Analysis", *files: "tuple[Reporter, Path]") -> None:
+    """Write an analysis to each file by its reporter, and print where it is."""
+    for reporter, file in files:
+        reporter.write(analysis, file)
+        # Not through the console, which would break a long path.
+        typer.echo(f"{reporter.label}: {file.resolve()}")
 
 
-def write_folder(analysis: "Analysis", folder: Path, references: "pd.DataFrame | None") -> None:
-    """Write every table that has rows as CSV, and every figure as PNG, SVG and PDF."""
-    from headstart.analysis import match_names
-    from headstart.figures import available, save
-    from headstart.files import replaced, writable_folder
-
-    lines = {}
-    if references is not None:
-        same = match_names("dataset", references["dataset"], analysis.cells["dataset"])
-        lines["references"] = references.assign(dataset=references["dataset"].replace(same))
-    writable_folder(folder)
-    for name, table in analysis.tables().items():
-        if not table.empty:
-            with replaced(folder / f"{name}.csv") as temporary:
-                table.to_csv(temporary, index=False)
-    names = available(analysis.tables(), analysis.predictor)
-    if names:
-        figures = writable_folder(folder / "figures")
-        for name in names:
-            save(analysis.figure(name, **(lines if name == "settings" else {})), figures / name)
-    console.print(f"Tables: {folder}/*.csv")
-    console.print(f"Figures: {folder / 'figures'}: {', '.join(names) or 'none'}")
-
-
-def write_report(
-    analysis: "Analysis", out: Path, latex: Path | None, csv: Path | None, title: str | None = None
+def write_tables(
+    analysis: "Analysis", folder: Path, references: "pd.DataFrame | None" = None
 ) -> None:
-    """Write the page, and the tables as a paper needs them."""
-    from headstart.files import replaced
-    from headstart.report import csv_text, latex_tables, write_page
+    """Write all tables and figures to a folder, and print where they are."""
+    from headstart.report import write_folder
 
-    # Not through the console, which would break a long path.
-    typer.echo(f"Report: {write_page(analysis, out, title).resolve()}")
-    if latex is not None:
-        with replaced(latex) as temporary:
-            temporary.write_text(latex_tables(analysis), encoding="utf-8")
-        console.print(f"LaTeX: {latex}")
-    if csv is not None:
-        with replaced(csv) as temporary:
-            temporary.write_text(csv_text(analysis), encoding="utf-8", newline="")
-        console.print(f"CSV: {csv}")
+    figures = write_folder(analysis, folder, references)
+    console.print(f"Tables: {folder}/*.csv")
+    console.print(f"Figures: {folder / 'figures'}: {', '.join(figures) or 'none'}")

@@ -18,6 +18,7 @@ from headstart.cli.results_tables import sizes_line
 from headstart.cli.run_command import run_and_show
 from headstart.devices import Device
 from headstart.files import replaced, storage_errors, writable_folder
+from headstart.registry import REPORTERS
 from headstart.store import DATABASE_NAME, ResultStore, results_table
 from headstart.study import Study, StudyRun
 
@@ -94,9 +95,9 @@ def _show_report(store: ResultStore, page: Path) -> None:
         return
     # Nothing else here analyses: `headstart results` starts in half the time without.
     from headstart.analysis import analyze
-    from headstart.cli.analyze_command import write_report
+    from headstart.cli.analyze_command import write_reports
 
-    write_report(analyze(store.path), page, None, None)
+    write_reports(analyze(store.path), (REPORTERS["html"], page))
     put_stamp(page, store)
 
 

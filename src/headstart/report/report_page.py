@@ -4,6 +4,7 @@ import base64
 import hashlib
 import json
 from collections.abc import Iterable
+from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -45,12 +46,25 @@ from headstart.report.vega_charts import (
 )
 from headstart.spec.labels import setting_label
 
-__all__ = ["bundle", "page_html", "policy", "script_data", "write_page"]
+__all__ = ["HtmlPage", "bundle", "page_html", "policy", "script_data", "write_page"]
 
 # Longer legends are left out: the tooltip names the family.
 MOST_FAMILIES = 30
 DIRECTION = dict.fromkeys([0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A)])
 TITLE = "How well do these models transfer?"
+
+
+@dataclass(frozen=True)
+class HtmlPage:
+    """The reporter of `write_page`, which may have a heading of its own."""
+
+    title: str | None = None
+    label = "Report"
+    suffixes = (".html", ".htm")
+
+    def write(self, analysis: Subject, target: Path) -> None:
+        """Write the page."""
+        write_page(analysis, target, self.title)
 
 
 def write_page(analysis: Subject, out: Path, title: str | None = None) -> Path:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from headstart.cli.options import BAD_INPUT, DeviceName, DeviceOption
+from headstart.registry import REPORTERS
 from headstart.threads import available_cpus
 
 if TYPE_CHECKING:
@@ -55,13 +56,14 @@ def _run(scale: "Scale", out: Path, device: "Device", workers: int | None) -> "M
     """Run what is not there yet, write the report, tables, figures and the embedding."""
     from headstart.analysis import analyze
     from headstart.cli import estimates
-    from headstart.cli.analyze_command import write_folder, write_report
+    from headstart.cli.analyze_command import write_reports, write_tables
     from headstart.cli.output import console, resumable
     from headstart.cli.progress import LiveReporter
     from headstart.context import RunContext
     from headstart.contrib.miniature.chain import run_miniature
     from headstart.executors import executor_of
     from headstart.files import writable_folder
+    from headstart.report.report_page import HtmlPage
     from headstart.store import DATABASE_NAME
 
     writable_folder(out)
@@ -78,8 +80,12 @@ def _run(scale: "Scale", out: Path, device: "Device", workers: int | None) -> "M
         typer.echo(f"error: {failure.trial.title}: {failure.error}", err=True)
     with found.timing_log.stage("report"):
         analysis = analyze(out / DATABASE_NAME)
-        write_folder(analysis, out, None)
-        write_report(analysis, out / "report.html", None, out / "cells-with-marks.csv", TITLE)
+        write_tables(analysis, out)
+        write_reports(
+            analysis,
+            (HtmlPage(TITLE), out / "report.html"),
+            (REPORTERS["csv"], out / "cells-with-marks.csv"),
+        )
     for part in estimates.summary(analysis):
         console.print(part)
     seconds = found.timing_log.seconds

@@ -1,27 +1,17 @@
-"""The tables of a paper as LaTeX, and one long table as CSV."""
+"""The tables of a paper as LaTeX."""
 
 import unicodedata
+from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
+from headstart.files import replaced
 from headstart.report.formatting import coefficient, coefficient_interval, known
 from headstart.report.page_model import Names, Subject, marker_legend, marker_of, names_of
 from headstart.report.result_tables import correction_sentence
 from headstart.spec.labels import in_order, setting_label
 
-__all__ = [
-    "csv_table",
-    "csv_text",
-    "latex_tables",
-]
+__all__ = ["LatexTables", "latex_tables"]
 
-COLUMNS = [
-    *("setting", "model", "row", "dataset", "value", "unit", "low", "high", "n_seeds", "seed_sd"),
-    *("best", "not_different", "difference", "difference_low", "difference_high"),
-]
-# What a spreadsheet takes for the beginning of a formula.
-FORMULA = ("=", "+", "-", "@", "\t", "\r")
 # Characters that are special in LaTeX.
 SPECIAL = {
     "\\": r"\textbackslash{}",
@@ -55,6 +45,18 @@ UNICODE = (
     "% Some names have letters that pdflatex has no font for: compile with xelatex or lualatex,\n"
     "% in a font that has them (\\usepackage{fontspec})."
 )
+
+
+class LatexTables:
+    """The reporter of `latex_tables`."""
+
+    label = "LaTeX"
+    suffixes = (".tex",)
+
+    def write(self, analysis: Subject, target: Path) -> None:
+        """Write the tables as UTF-8 text."""
+        with replaced(target) as temporary:
+            temporary.write_text(latex_tables(analysis), encoding="utf-8")
 
 
 def latex_tables(analysis: Subject, digits: int = 1) -> str:
@@ -280,51 +282,3 @@ def table(caption: str, key: str, align: str, heads: list[str], rows: list[list[
         r"\end{table}",
     ]
     return "\n".join(lines)
-
-
-def csv_table(analysis: Subject) -> Any:
-    """Return every accuracy and every mean in one long table.
-
-    Parameters
-    ----------
-    analysis
-        The tidy tables of an analysis.
-
-    Returns
-    -------
-    DataFrame
-        ``setting``, ``model``, ``row`` (``cell``, or for means over datasets, which have no
-        ``dataset``, ``mean`` of the log odds and ``mean_accuracy``), ``dataset``, ``value``,
-        ``unit`` (``proportion``, for a mean ``log odds``), ``low`` and ``high`` of its 95 %
-        interval, ``n_seeds`` of a cell and their standard deviation in log odds, ``best`` of its
-        dataset and setting, ``not_different`` significantly from that best (None where untested),
-        and its ``difference`` from the best with the interval, in the unit of the row.
-    """
-    cells = analysis.cells.rename(columns={"accuracy": "value"}).assign(row="cell")
-    means = analysis.model_means.rename(columns={"mean": "value"}).assign(row="mean")
-    cells = cells.assign(unit="proportion")
-    means = means.assign(unit="log odds", dataset=None, n_seeds=None, seed_sd=None)
-    hundred = means.drop(columns="value").rename(columns={"accuracy": "value"}).assign(
-        row="mean_accuracy", unit="proportion", low=None, high=None, difference=None,
-        difference_low=None, difference_high=None,
-    )  # fmt: skip
-    parts = [part for part in (cells, means, hundred) if len(part)]
-    if not parts:
-        return pd.DataFrame(columns=COLUMNS)
-    rows = [row for part in parts for row in part[COLUMNS].to_dict("records")]
-    table = pd.DataFrame(rows, columns=COLUMNS)
-    return table.assign(n_seeds=table.n_seeds.astype("Int64"))
-
-
-def csv_text(analysis: Subject) -> str:
-    """Return `csv_table` as CSV in which a spreadsheet takes no name for a formula.
-
-    A name that begins like one gets an apostrophe before it (OWASP, CSV injection).
-    """
-    table = csv_table(analysis)
-    for column in ("setting", "model", "dataset"):
-        table[column] = [
-            f"'{name}" if isinstance(name, str) and name.startswith(FORMULA) else name
-            for name in table[column]
-        ]
-    return str(table.to_csv(index=False))

@@ -1,0 +1,141 @@
+"""The tables of an analysis as data: one long CSV, JSON, or a folder of CSVs and figures."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from headstart.files import replaced, writable_folder
+from headstart.report.page_model import Subject
+
+if TYPE_CHECKING:
+    from headstart.analysis import Analysis
+
+__all__ = ["CsvTable", "JsonTables", "csv_table", "csv_text", "write_folder"]
+
+COLUMNS = [
+    *("setting", "model", "row", "dataset", "value", "unit", "low", "high", "n_seeds", "seed_sd"),
+    *("best", "not_different", "difference", "difference_low", "difference_high"),
+]
+# What a spreadsheet takes for the beginning of a formula.
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
+class CsvTable:
+    """The reporter of `csv_text`: every accuracy with its marks, in one table."""
+
+    label = "CSV"
+    suffixes = (".csv",)
+
+    def write(self, analysis: Subject, target: Path) -> None:
+        """Write one long table."""
+        with replaced(target) as temporary:
+            temporary.write_text(csv_text(analysis), encoding="utf-8", newline="")
+
+
+class JsonTables:
+    """A reporter: every table as a list of records under its name, sources and options."""
+
+    label = "Tables"
+    suffixes = (".json",)
+
+    def write(self, analysis: "Analysis", target: Path) -> None:
+        """Write all tables; numbers have 15 digits."""
+        content: dict[str, Any] = {
+            name: json.loads(table.to_json(orient="records", double_precision=15))
+            for name, table in analysis.tables().items()
+        }
+        content |= {"sources": list(analysis.sources), "options": [analysis.options]}
+        with replaced(target) as temporary:
+            temporary.write_text(
+                json.dumps(content, indent=1, ensure_ascii=False), encoding="utf-8"
+            )
+
+
+def csv_table(analysis: Subject) -> Any:
+    """Return every accuracy and every mean in one long table.
+
+    Parameters
+    ----------
+    analysis
+        The tidy tables of an analysis.
+
+    Returns
+    -------
+    DataFrame
+        ``setting``, ``model``, ``row`` (``cell``, or for means over datasets, which have no
+        ``dataset``, ``mean`` of the log odds and ``mean_accuracy``), ``dataset``, ``value``,
+        ``unit`` (``proportion``, for a mean ``log odds``), ``low`` and ``high`` of its 95 %
+        interval, ``n_seeds`` of a cell and their standard deviation in log odds, ``best`` of its
+        dataset and setting, ``not_different`` significantly from that best (None where untested),
+        and its ``difference`` from the best with the interval, in the unit of the row.
+    """
+    cells = analysis.cells.rename(columns={"accuracy": "value"}).assign(row="cell")
+    means = analysis.model_means.rename(columns={"mean": "value"}).assign(row="mean")
+    cells = cells.assign(unit="proportion")
+    means = means.assign(unit="log odds", dataset=None, n_seeds=None, seed_sd=None)
+    hundred = means.drop(columns="value").rename(columns={"accuracy": "value"}).assign(
+        row="mean_accuracy", unit="proportion", low=None, high=None, difference=None,
+        difference_low=None, difference_high=None,
+    )  # fmt: skip
+    parts = [part for part in (cells, means, hundred) if len(part)]
+    if not parts:
+        return pd.DataFrame(columns=COLUMNS)
+    rows = [row for part in parts for row in part[COLUMNS].to_dict("records")]
+    table = pd.DataFrame(rows, columns=COLUMNS)
+    return table.assign(n_seeds=table.n_seeds.astype("Int64"))
+
+
+def csv_text(analysis: Subject) -> str:
+    """Return `csv_table` as CSV in which a spreadsheet takes no name for a formula.
+
+    A name that begins like one gets an apostrophe before it (OWASP, CSV injection).
+    """
+    table = csv_table(analysis)
+    for column in ("setting", "model", "dataset"):
+        table[column] = [
+            f"'{name}" if isinstance(name, str) and name.startswith(FORMULA) else name
+            for name in table[column]
+        ]
+    return str(table.to_csv(index=False))
+
+
+def write_folder(
+    analysis: "Analysis", folder: Path, references: pd.DataFrame | None = None
+) -> tuple[str, ...]:
+    """Write every table that has rows as CSV, and every figure as PNG, SVG and PDF.
+
+    Parameters
+    ----------
+    analysis
+        What to write.
+    folder
+        It is made where it is missing; figures go to its folder ``figures``.
+    references
+        Lines of the figure ``settings``, as `headstart.analysis.read_references` returns them.
+
+    Returns
+    -------
+    tuple of str
+        Names of the figures.
+    """
+    # Figures need matplotlib, which the other formats do without.
+    from headstart.analysis import match_names
+    from headstart.figures import available, save
+
+    lines = {}
+    if references is not None:
+        same = match_names("dataset", references["dataset"], analysis.cells["dataset"])
+        lines["references"] = references.assign(dataset=references["dataset"].replace(same))
+    writable_folder(folder)
+    for name, table in analysis.tables().items():
+        if not table.empty:
+            with replaced(folder / f"{name}.csv") as temporary:
+                table.to_csv(temporary, index=False)
+    names = available(analysis.tables(), analysis.predictor)
+    if names:
+        figures = writable_folder(folder / "figures")
+        for name in names:
+            save(analysis.figure(name, **(lines if name == "settings" else {})), figures / name)
+    return tuple(names)

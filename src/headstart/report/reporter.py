@@ -1,0 +1,111 @@
+"""What a reporter is: an output format of an analysis, chosen by name or by a file's suffix.
+
+A reporter is one file and one entry point: an object with `label`, `suffixes` and `write`
+(`Reporter`), registered as ``headstart.reporter`` under the name of its format. Own ones
+are ``html`` (`report_page`), ``latex`` (`latex_tables`), ``csv`` and ``json`` (`data_files`).
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from headstart.errors import AnalysisError
+from headstart.registry import REPORTERS
+
+if TYPE_CHECKING:
+    from headstart.analysis import Analysis
+
+__all__ = ["Reporter", "find_reporter", "write_report"]
+
+
+class Reporter(Protocol):
+    """One output format of an analysis.
+
+    `label` is what the command line calls the file; `suffixes` are the endings of files, with their
+    dot and in lower case, that mean this format.
+    """
+
+    @property
+    def label(self) -> str: ...
+
+    @property
+    def suffixes(self) -> Sequence[str]: ...
+
+    def write(self, analysis: "Analysis", target: Path) -> None:
+        """Write an analysis to a file, whole or not at all (`headstart.files.replaced`).
+
+        Parameters
+        ----------
+        analysis
+            Its tables (`Analysis.tables`) hold all numbers; a reporter computes none.
+        target
+            The file, in a folder that is there.
+        """
+        ...
+
+
+def find_reporter(target: Path, format_name: str | None = None) -> Reporter:
+    """Return the reporter of a format, or else of a file's suffix.
+
+    Parameters
+    ----------
+    target
+        The file to write.
+    format_name
+        A name of `headstart.registry.REPORTERS`; None: by the suffix.
+
+    Raises
+    ------
+    UnknownNameError
+        No format of this name.
+    AnalysisError
+        No format with this suffix (code ``report.suffix``).
+
+    Examples
+    --------
+    >>> find_reporter(Path("a.TEX")).label, find_reporter(Path("a.txt"), "csv").label
+    ('LaTeX', 'CSV')
+    """
+    if format_name is not None:
+        found: Reporter = REPORTERS[format_name]
+        return found
+    known: dict[str, None] = {}
+    for found in REPORTERS.values():
+        if target.suffix.lower() in found.suffixes:
+            return found
+        known |= dict.fromkeys(found.suffixes)
+    raise AnalysisError(
+        f"unknown suffix '{target.suffix}' of {target}: expected {', '.join(known)}; "
+        f"or pass --format {'|'.join(REPORTERS)}",
+        code="report.suffix",
+        target=str(target),
+        suffix=target.suffix,
+        known=list(known),
+    )
+
+
+def write_report(analysis: "Analysis", target: str | Path, format_name: str | None = None) -> Path:
+    """Write an analysis to a file, in the format of its suffix or in the one named.
+
+    Parameters
+    ----------
+    analysis
+        What `headstart.analyze` returned.
+    target, format_name
+        As `find_reporter` has them.
+
+    Returns
+    -------
+    Path
+        `target`.
+
+    Raises
+    ------
+    UnknownNameError, AnalysisError
+        No such format, or no format with this suffix.
+    StorageError
+        The file cannot be written.
+    """
+    target = Path(target)
+    find_reporter(target, format_name).write(analysis, target)
+    return target

@@ -1,0 +1,106 @@
+"""Output formats of an analysis: found by name or suffix, own ones and those of packages."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+import headstart as hs
+from headstart.report import write_report
+
+QUICK = ("kornblith2019", "--resamples", "200")
+HEADS = {
+    "html": ("<!doctype html>", ".html", ".HTM"),
+    "latex": (r"% \usepackage{booktabs", ".tex"),
+    "csv": ("setting,model,row,dataset", ".csv"),
+    "json": ('{\n "counts": [', ".json"),
+}
+CASES = [(name, head, end) for name, (head, *ends) in HEADS.items() for end in (*ends, ".any")]
+
+
+@pytest.fixture(scope="module")
+def analysis():
+    return hs.analyze("kornblith2019", resamples=200)
+
+
+@pytest.mark.parametrize(("name", "head", "end"), CASES)
+def test_the_format_is_that_of_the_suffix_or_the_one_named(analysis, tmp_path, name, head, end):
+    target = tmp_path / f"out{end}"
+    assert write_report(analysis, target, name if end == ".any" else None) == target
+    assert target.read_text().lower().startswith(head.lower())
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_json_has_every_table(analysis, tmp_path):
+    content = json.loads(write_report(analysis, tmp_path / "a.json").read_text())
+    assert set(content) == {*analysis.tables(), "sources", "options"}
+    cells = pd.DataFrame(content["cells"])
+    assert cells.accuracy.tolist() == pytest.approx(analysis.cells.accuracy.tolist(), rel=1e-14)
+
+
+def test_the_command_line_names_its_file_by_the_format(cli, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    outcome = cli("report", *QUICK, "--format", "latex")
+    assert (outcome.code, outcome.out) == (0, f"LaTeX: {tmp_path / 'report.tex'}\n")
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "values"),
+    [
+        (("--out", "a.pdf"), "report.suffix",
+         {"target": "a.pdf", "suffix": ".pdf",
+          "known": [".html", ".htm", ".tex", ".csv", ".json"]}),
+        (("--out", "page"), "report.suffix", {"suffix": ""}),
+        (("--format", "latx"), "name.unknown", {"kind": "reporter", "near": ["latex"]}),
+    ],
+)  # fmt: skip
+def test_unknown_formats_are_refused_before_the_work(cli, monkeypatch, options, code, values):
+    monkeypatch.setattr("headstart.analysis.analyze", lambda *_, **__: pytest.fail("began"))
+    outcome = cli("report", *QUICK, *options)
+    assert (outcome.code, outcome.error.code, outcome.err.count("\n")) == (2, code, 1)
+    assert outcome.error.values | values == outcome.error.values
+
+
+COUNTS = """
+from headstart.files import replaced
+
+class Counts:
+    label = "Counts"
+    suffixes = (".counts",)
+
+    def write(self, analysis, target):
+        with replaced(target) as temporary:
+            temporary.write_text(str(len(analysis.tables()["cells"])))
+"""
+
+
+def test_a_format_of_an_installed_package(tmp_path):
+    """Found by its entry point: by its suffix, by `--format`, and listed."""
+    info = tmp_path / "headstart_counts-0.1.dist-info"
+    info.mkdir()
+    (tmp_path / "headstart_counts.py").write_text(COUNTS)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: headstart-counts\nVersion: 0.1")
+    (info / "entry_points.txt").write_text(
+        "[headstart.reporter]\ncounts = headstart_counts:Counts\n"
+    )
+    path = ":".join([str(tmp_path), *(p for p in sys.path if p)])
+
+    def run(*arguments: str) -> str:
+        done = subprocess.run(
+            [sys.executable, "-m", "headstart", *arguments], text=True, check=False,
+            env={"PYTHONPATH": path, "PATH": ""}, cwd=tmp_path, capture_output=True,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    out = Path("n.counts")
+    assert run("report", *QUICK, "--out", str(out)) == f"Counts: {tmp_path / out}\n"
+    run("report", *QUICK, "--out", "n.txt", "--format", "counts")
+    assert [(tmp_path / name).read_text() for name in (out, "n.txt")] == ["576", "576"]
+    listed = json.loads(run("plugins", "--json"))
+    assert {"kind": "reporter", "name": "counts", "place": "headstart_counts:Counts",
+            "package": "headstart-counts 0.1"} in listed  # fmt: skip
+    assert {one["name"] for one in listed if one["kind"] == "reporter"} == {*HEADS, "counts"}
