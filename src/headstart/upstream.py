@@ -25,7 +25,7 @@ from headstart.errors import (
 )
 from headstart.features.preprocess import Decoder
 from headstart.files import storage_errors
-from headstart.metrics.chance import beats_chance
+from headstart.metrics.classification import beats_chance
 from headstart.spec import Model
 
 if TYPE_CHECKING:

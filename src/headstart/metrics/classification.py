@@ -1,11 +1,37 @@
-"""Accuracy of single-label classification."""
+"""Metrics of classification by name, and whether a result is above chance."""
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from scipy.special import bdtrc, expit, log_softmax
 
-__all__ = ["mean_per_class", "top1"]
+from headstart.metrics.average_precision import voc_map_11point
+
+__all__ = [
+    "CALIBRATION",
+    "SCORERS",
+    "AtChance",
+    "at_chance",
+    "beats_chance",
+    "expected_calibration_error",
+    "log_loss",
+    "mean_per_class",
+    "score",
+    "top1",
+]
 
 Labels = npt.NDArray[np.int64]
+Scores = npt.NDArray[np.floating]
+Floats = npt.NDArray[np.float64]
+
+# Bins of confidence of the calibration error.
+BINS = 15
+# 199 permutations give p-values down to 0.005: enough for the level of 0.01.
+PERMUTATIONS = 199
+LEVEL = 0.01
 
 
 def top1(label: Labels, predicted: Labels) -> float:
@@ -53,3 +79,162 @@ def _check(label: Labels, predicted: Labels) -> None:
             "expected two vectors of one length >= 1, "
             f"found shapes {label.shape} and {predicted.shape}"
         )
+
+
+def log_loss(labels: Labels, scores: Scores) -> float:
+    """Return the mean negative log probability of the true labels, in nats.
+
+    Parameters
+    ----------
+    labels
+        (n,) classes from 0: probabilities are the softmax of scores. Or (n, K) in {1 present,
+        0 difficult only, -1 absent}: the probability of a label is ``sigmoid(score)``, and the
+        mean is over all labels that are not difficult.
+    scores
+        (n, K) logits.
+
+    Examples
+    --------
+    >>> round(log_loss(np.array([0]), np.log([[0.8, 0.2]])), 4)
+    0.2231
+    """
+    scores = np.asarray(scores, dtype=np.float64)
+    if labels.ndim == 2:
+        judged = labels != 0
+        return float(np.mean(np.logaddexp(0, -labels[judged] * scores[judged])))
+    return float(-log_softmax(scores, axis=1)[np.arange(len(labels)), labels].mean())
+
+
+def expected_calibration_error(labels: Labels, scores: Scores) -> float:
+    """Return the mean absolute difference of confidence and accuracy, over 15 bins of confidence.
+
+    Bins have equal width and are weighted by their number of predictions. With one label per image,
+    the prediction is the class with the highest probability. With several, each label that is not
+    difficult is a separate prediction, present or absent.
+
+    Source: Guo, Pleiss, Sun, Weinberger, "On Calibration of Modern Neural Networks", ICML 2017,
+    equation 3.
+
+    Parameters
+    ----------
+    labels, scores
+        As in `log_loss`.
+    """
+    scores = np.asarray(scores, dtype=np.float64)
+    if labels.ndim == 2:
+        judged = labels != 0
+        probability = expit(scores[judged])
+        confidence = np.maximum(probability, 1 - probability)
+        right = (scores[judged] > 0) == (labels[judged] > 0)
+    else:
+        confidence = np.exp(log_softmax(scores, axis=1)).max(axis=1)
+        right = scores.argmax(axis=1) == labels
+    return _binned(confidence, right)
+
+
+def _binned(confidence: Floats, right: npt.NDArray[np.bool_]) -> float:
+    # Bins are open below and closed above; confidence is above 0.
+    place = np.clip(np.ceil(confidence * BINS).astype(np.int64) - 1, 0, BINS - 1)
+    difference = np.bincount(place, weights=right - confidence, minlength=BINS)
+    return float(np.abs(difference).sum() / len(confidence))
+
+
+SCORERS: Mapping[str, Callable[[Labels, Scores], float]] = MappingProxyType(
+    {
+        "top-1": lambda labels, scores: top1(labels, scores.argmax(axis=1)),
+        "mean-per-class": lambda labels, scores: mean_per_class(labels, scores.argmax(axis=1)),
+        "voc-map-11point": lambda labels, scores: voc_map_11point(scores, labels),
+    }
+)
+
+# Calibration measures of the same scores. Lower is better; log loss has no upper bound.
+CALIBRATION: Mapping[str, Callable[[Labels, Scores], float]] = MappingProxyType(
+    {"log-loss": log_loss, "calibration-error": expected_calibration_error}
+)
+
+
+def score(metric: str, labels: Labels, scores: Scores) -> float:
+    """Return the metric of this name (a key of `SCORERS`).
+
+    Parameters
+    ----------
+    labels
+        (n,) classes from 0; or (n, K) in {1, 0, -1} with several labels per image.
+    scores
+        (n, K) decision values.
+
+    Returns
+    -------
+    float
+        A proportion in [0, 1].
+    """
+    return SCORERS[metric](labels, scores)
+
+
+class AtChance(NamedTuple):
+    """A test result that is not significantly above chance.
+
+    `accuracy` and `chance` are proportions, `n` is the number of test images, `metric` the name of
+    the metric.
+    """
+
+    metric: str
+    accuracy: float
+    chance: float
+    n: int
+
+    @property
+    def text(self) -> str:
+        """One line for a person."""
+        return (
+            f"{self.metric} {100 * self.accuracy:.2f} % is not significantly above chance "
+            f"({100 * self.chance:.2f} %, n = {self.n:,}, one-sided test at {LEVEL:g})"
+        )
+
+
+def at_chance(metric: str, labels: Labels, scores: Scores) -> AtChance | None:
+    """Return the result and chance if it is not significantly above chance, else None.
+
+    With one label per image, the number of correct predictions is tested against always predicting
+    the most frequent test class (exact binomial, one-sided, level 0.01). This holds for any metric,
+    since mean per-class accuracy is not a mean over independent images. With several labels per
+    image, mAP is tested against the mAP of permuted scores (199 permutations, seeded).
+
+    Parameters
+    ----------
+    metric
+        Metric of the dataset.
+    labels
+        (n,) classes from 0, or (n, K) in {1, 0, -1}.
+    scores
+        (n, K) decision values.
+    """
+    n = len(labels)
+    if labels.ndim == 1:
+        accuracy = score("top-1", labels, scores)
+        chance = float(np.bincount(labels).max() / n)
+        above = beats_chance(accuracy, n, chance)
+        return None if above else AtChance("top-1", accuracy, chance, n)
+    random, accuracy = np.random.RandomState(0), score(metric, labels, scores)
+    dealt = [score(metric, labels, scores[random.permutation(n)]) for _ in range(PERMUTATIONS)]
+    p_value = (1 + sum(one >= accuracy for one in dealt)) / (1 + PERMUTATIONS)
+    return None if p_value < LEVEL else AtChance("mAP", accuracy, float(np.mean(dealt)), n)
+
+
+def beats_chance(accuracy: float, n: int, chance: float, level: float = LEVEL) -> bool:
+    """Return whether a top-1 accuracy is significantly above chance: exact binomial, one-sided.
+
+    Parameters
+    ----------
+    accuracy
+        Proportion in [0, 1].
+    n
+        Number of independent test examples, >= 1.
+    chance
+        The proportion to beat, in [0, 1].
+    level
+        Largest p-value that counts as significant.
+    """
+    right = round(accuracy * n)
+    # P(X >= right) for X ~ binomial(n, chance); bdtrc(k, n, p) is P(X > k).
+    return right > 0 and float(bdtrc(right - 1, n, chance)) <= level
