@@ -1,9 +1,10 @@
 """How long a command takes that measures nothing, printed as JSON.
 
-    python benchmarks/startup.py [--out FILE] [--rounds 5]
+    python benchmarks/startup.py [--out FILE] [--rounds 5] [--results 100000]
 
 Seconds of whole processes, the median over rounds: a bare Python, `headstart --help`, and
-`headstart results` on a store of nine results made up for this.
+`headstart results` on a store of nine results made up for this. On a store of `--results` results:
+`headstart results` of one model, the best ten of them all, and a run whose trial is stored.
 """
 
 import argparse
@@ -16,10 +17,11 @@ import time
 from pathlib import Path
 
 import numpy as np
+import sqlalchemy as sa
 
 from headstart import datasets, methods, models
 from headstart.spec import Prediction, Result, Selection, Trial
-from headstart.store import ResultStore
+from headstart.store import ResultStore, schema
 
 
 def fill(path: Path) -> None:
@@ -43,6 +45,23 @@ def fill(path: Path) -> None:
             )
 
 
+def enlarge(path: Path, n_results: int) -> None:
+    """Repeat the results under the names of other models, until there are so many."""
+    table = schema.results
+    engine = schema.open_engine(path, writable=True)
+    with engine.connect() as connection, schema.begin_writing(connection):
+        found = [row._asdict() for row in connection.execute(sa.select(table))]
+        for first in range(len(found), n_results, 10_000):
+            rows = []
+            for number in range(first, min(first + 10_000, n_results)):
+                row = dict(found[number % len(found)])
+                name = f"net{number // 20}"
+                row["record"] = row["record"].replace(f'"{row["model"]}"', f'"{name}"')
+                del row["id"]
+                rows.append(row | {"key": f"{number:064x}", "model": name})
+            connection.execute(table.insert(), rows)
+
+
 def seconds(command: list[str]) -> float:
     """Time one process."""
     start = time.perf_counter()
@@ -55,14 +74,37 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--out", type=Path, help="also write the JSON to this file")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--results", type=int, default=100_000)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         fill(Path(folder) / "results.db")
+        fill(Path(folder) / "many.db")
+        enlarge(Path(folder) / "many.db", arguments.results)
+        many = ["--store", folder + "/many.db"]
         headstart = [sys.executable, "-m", "headstart"]
         commands = {
             "python": [sys.executable, "-c", "pass"],
             "help": [*headstart, "--help"],
             "results": [*headstart, "results", "--store", folder + "/results.db"],
+            "results_of_one_model": [*headstart, "results", "--model", "net77", *many],
+            "best_ten": [
+                *headstart,
+                "results",
+                "--sort",
+                "accuracy:desc",
+                "--limit",
+                "10",
+                *many,
+            ],
+            "run_that_is_stored": [
+                *headstart,
+                "run",
+                "--models",
+                "efficientnet_lite0",
+                "--datasets",
+                "digits",
+                *many,
+            ],
         }
         rounds = [
             {name: seconds(command) for name, command in commands.items()}
@@ -70,6 +112,7 @@ def main() -> None:
         ]
     report = {
         "benchmark": "startup",
+        "stored_results": arguments.results,
         "seconds": {
             name: round(statistics.median(r[name] for r in rounds), 3) for name in commands
         },

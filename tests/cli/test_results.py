@@ -5,6 +5,7 @@ import io
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 from rich.console import Console
 
@@ -14,7 +15,7 @@ from headstart.cli import results_tables
 from headstart.cli.output import plain_table
 from headstart.spec import Candidate, Measurement, Prediction, Result, Selection, Trial
 from headstart.store import ResultStore
-from stores import N_TEST, add_result
+from stores import N_TEST, add_result, make_store
 
 RATES, DECAYS = (0.001, 0.01, 0.1), (0.0, 1e-5)
 # Percent, by rate and decay; the highest rate diverged without decay.
@@ -281,3 +282,29 @@ def test_a_number_is_never_cut():
         console.print(table)
     assert "123,456 1,234.5 s" in captured.get()
     assert "…" in captured.get()
+
+
+def test_results_are_filtered_sorted_and_paged(cli, tmp_path):
+    make_store(tmp_path / "r.db", {"net0": 0.5, "net1": 0.9, "other": 0.7})
+    arguments = ("results", "--store", tmp_path / "r.db", "--csv")
+
+    def models(*options):
+        outcome = cli(*arguments, *options)
+        assert outcome.code == 0, outcome.err
+        return pd.read_csv(io.StringIO(outcome.out)).model.tolist()
+
+    assert models("--model", "net*") == ["net0", "net1"]
+    assert models("--models", "other,net1", "--sort", "accuracy:desc") == ["net1", "other"]
+    assert models("--sort", "accuracy", "--limit", 1, "--offset", 1) == ["other"]
+    outcome = cli("results", "--store", tmp_path / "r.db", "--dataset", "digits", "--limit", 2)
+    assert outcome.out.endswith("2 of 3 results\n")
+
+
+@pytest.mark.parametrize(("options", "code"), [
+    (["--sort", "accuracy:up"], "command.value"),
+    (["--sort", "lambda"], "name.unknown"),
+    (["--setting", "linaer"], "name.unknown"),
+])  # fmt: skip
+def test_filters_that_match_nothing(cli, tmp_path, options, code):
+    make_store(tmp_path / "r.db", {"net0": 0.5})
+    refused(cli("results", "--store", tmp_path / "r.db", *options), code)

@@ -1,4 +1,5 @@
 import json
+import os
 
 import numpy as np
 import pytest
@@ -11,7 +12,8 @@ from headstart.context import ProgressReporter, RunContext, default_cache
 from headstart.datasets import ArrayImages, FileImages, JoinedImages
 from headstart.datasets.images import map_ahead
 from headstart.devices import fast_bfloat16, resolve_device
-from headstart.features import FeatureRequest, extract
+from headstart.errors import StorageError
+from headstart.features import FeatureRequest, extract, feature_table
 from headstart.features.inference import Extractor, fold_batch_norms
 from headstart.features.preprocess import Decoder, center_crop, fit_image, whole_image
 from refusals import refused
@@ -157,6 +159,53 @@ class Interrupting:
 
     def where(self, row):
         return self.images.where(row)
+
+
+def test_features_are_hashed_once_and_again_when_the_file_changes(context, monkeypatch):
+    images = some_images()
+    first = run(images, context)
+    (file,) = (context.cache / "features").glob("*.npy")
+    hashed = []
+    for name in ("_start_digest", "_digest"):
+        whole = getattr(feature_table, name)
+        monkeypatch.setattr(
+            feature_table, name, lambda *a, whole=whole, name=name: hashed.append(name) or whole(*a)
+        )
+    # As if the file had been written long ago.
+    monkeypatch.setattr(feature_table, "TICK_NANOSECONDS", -(10**18))
+    again = [run(images, context) for _ in range(3)]
+    assert sorted(hashed) == ["_digest", "_start_digest"]
+    assert {found.sha256 for found in again} == {first.sha256}
+    # The same bytes with another time are looked at, and are the same.
+    hashed.clear()
+    os.utime(file, (0, 0))
+    assert run(images, context).sha256 == first.sha256
+    assert sorted(hashed) == ["_digest", "_start_digest"]
+
+
+def test_a_file_that_was_just_written_is_hashed_each_time(context, monkeypatch):
+    monkeypatch.setattr(feature_table, "TICK_NANOSECONDS", 10**18)
+    images = some_images()
+    first = run(images, context)
+    (file,) = (context.cache / "features").glob("*.npy")
+    run(images, context)
+    assert not list(file.parent.glob("*.proven"))
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
+    assert run(images, context).sha256 == first.sha256
+    assert "damaged" in context.reporter.notes[0]
+
+
+def test_a_cache_that_cannot_be_written_is_read(context, monkeypatch):
+    first = run(some_images(), context)
+
+    def fail(_):
+        raise StorageError("read-only", code="storage.not_writable")
+
+    monkeypatch.setattr(feature_table, "replaced", fail)
+    monkeypatch.setattr(feature_table, "TICK_NANOSECONDS", -(10**18))
+    assert run(some_images(), context).sha256 == first.sha256
 
 
 def test_an_interrupted_extraction_carries_on(context, tmp_path, monkeypatch):

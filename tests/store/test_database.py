@@ -13,8 +13,10 @@ from conftest import limit_file_size
 from headstart import datasets, methods, models
 from headstart.errors import DiskFullError, NotWritableError, StorageError, StoreError
 from headstart.spec import Prediction, Result, Selection, Trial
-from headstart.store import ResultStore, results, schema
+from headstart.store import Page, ResultStore, results, schema
 from headstart.store.database import read_predictions, write_predictions
+from raising import raises
+from stores import add_result
 
 
 def make_result(seed: int = 0) -> Result:
@@ -325,3 +327,52 @@ def test_a_claim_keeps_others_off_until_it_ends(store):
             assert theirs
     with other.claim("k", wait=False) as theirs:
         assert theirs
+
+
+@pytest.fixture
+def six(tmp_path):
+    store = ResultStore(tmp_path / "six.db", create=True)
+    for number, model in enumerate(["b/net", "a/net", "a[1]"]):
+        add_result(store, model, 0.5 + number / 10)
+        add_result(store, model, 0.5 + number / 10, seed=1)
+    return store
+
+
+@pytest.mark.parametrize(("page", "expected"), [
+    (Page(), ["b/net 0", "b/net 1", "a/net 0", "a/net 1", "a[1] 0", "a[1] 1"]),
+    (Page(models=["*/net"]), ["b/net 0", "b/net 1", "a/net 0", "a/net 1"]),
+    # A name with a pattern's characters is itself.
+    (Page(models=["a[1]", "b*"]), ["b/net 0", "b/net 1", "a[1] 0", "a[1] 1"]),
+    (Page(sort="model"), ["a/net 0", "a/net 1", "a[1] 0", "a[1] 1", "b/net 0", "b/net 1"]),
+    (Page(sort="seed", descending=True, limit=2), ["b/net 1", "a/net 1"]),
+    (Page(sort="seed", descending=True, limit=2, offset=2), ["a[1] 1", "b/net 0"]),
+    (Page(offset=5), ["a[1] 1"]),
+    (Page(datasets=["digits"], settings=["linear"], limit=1), ["b/net 0"]),
+])  # fmt: skip
+def test_results_page_by_page(six, page, expected):
+    found = [f"{r.trial.model.name} {r.trial.seed}" for r in six.results(page=page)]
+    assert found == expected
+    assert six.count() == 6
+
+
+@pytest.mark.parametrize(("page", "kind", "near"), [
+    (Page(models=["a/nte"]), "stored model", ["a/net", "b/net"]),
+    (Page(datasets=["digit"]), "stored dataset", ["digits"]),
+    (Page(settings=["knn"]), "stored setting", []),
+    (Page(sort="accuracy_"), "column to sort by", ["accuracy"]),
+])  # fmt: skip
+def test_a_page_of_nothing_names_what_there_is(six, page, kind, near):
+    with raises("name.unknown", kind=kind, near=near):
+        six.results(page=page)
+
+
+def test_results_of_some_trials_read_no_other_record(six, monkeypatch):
+    monkeypatch.setattr("headstart.store.database.VALUES", 2)
+    every = six.results()
+    parsed = []
+    whole = ResultStore._parsed
+    monkeypatch.setattr(ResultStore, "_parsed", lambda *a: parsed.append(a[2]) or whole(*a))
+    wanted = {result.trial.key for result in every[1:4]}
+    found = six.results(wanted | {"0" * 64})
+    assert {result.trial.key for result in found} == wanted
+    assert len(parsed) == 3

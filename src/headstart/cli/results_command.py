@@ -3,7 +3,7 @@
 import json as json_module
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,7 +12,59 @@ from headstart.cli.options import DEFAULT_STORE, CsvFlag, JsonFlag, StoreOption
 from headstart.cli.output import console
 from headstart.errors import CommandError
 
+if TYPE_CHECKING:
+    from headstart.store import Page
+
 __all__ = ["results_app"]
+
+NAMES = "NAMES"
+ModelFilter = Annotated[
+    str | None,
+    typer.Option(
+        "--models",
+        "--model",
+        help="Only these models: names or patterns (resnet*), separated by commas.",
+        metavar=NAMES,
+        show_default=False,
+    ),
+]
+DatasetFilter = Annotated[
+    str | None,
+    typer.Option(
+        "--datasets",
+        "--dataset",
+        help="Only these datasets: names or patterns.",
+        metavar=NAMES,
+        show_default=False,
+    ),
+]
+SettingFilter = Annotated[
+    str | None,
+    typer.Option(
+        "--settings",
+        "--setting",
+        help="Only these settings: names or patterns.",
+        metavar=NAMES,
+        show_default=False,
+    ),
+]
+SortOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Column to sort by (model, dataset, setting, seed, metric, accuracy, n_test, "
+        "created_at), with :desc in decreasing order; in the order of storing if omitted.",
+        metavar="COLUMN[:desc]",
+        show_default=False,
+    ),
+]
+LimitOption = Annotated[
+    int | None,
+    typer.Option(help="Maximum number of results; all if omitted.", min=1, metavar="INTEGER",
+                 show_default=False),
+]  # fmt: skip
+OffsetOption = Annotated[
+    int, typer.Option(help="Number of results to skip.", min=0, metavar="INTEGER")
+]
 
 results_app = typer.Typer(cls=CommandGroup, context_settings=HELP)
 
@@ -23,12 +75,20 @@ def results(
     store: StoreOption = DEFAULT_STORE,
     csv: CsvFlag = False,
     json: JsonFlag = False,
+    models: ModelFilter = None,
+    datasets: DatasetFilter = None,
+    settings: SettingFilter = None,
+    sort: SortOption = None,
+    limit: LimitOption = None,
+    offset: OffsetOption = 0,
 ) -> None:
-    """Show the results in a store."""
+    """Show the results in a store: all, or filtered, sorted, and page by page."""
+    filters = (models, datasets, settings, sort, limit)
     if context.invoked_subcommand is None:
         _one_form(csv=csv, json=json)
-        _show_results(store, csv=csv, json=json)
-    elif csv or json or store != DEFAULT_STORE:
+        page = _page(*filters, offset)
+        _show_results(store, page, csv=csv, json=json)
+    elif csv or json or store != DEFAULT_STORE or any(filters) or offset:
         raise CommandError(
             "options of `headstart results` must follow the subcommand: headstart results show "
             "--store FILE",
@@ -65,19 +125,56 @@ def _one_form(*, csv: bool, json: bool) -> None:
         )
 
 
-def _show_results(store: Path, *, csv: bool, json: bool) -> None:
+def _page(
+    models: str | None,
+    datasets: str | None,
+    settings: str | None,
+    sort: str | None,
+    limit: int | None,
+    offset: int,
+) -> "Page":
+    """Read the filters of `headstart results`."""
+    from headstart.store import Page
+
+    column, _, order = (sort or "").partition(":")
+    if order not in ("", "asc", "desc"):
+        raise CommandError(
+            f"invalid --sort {sort}: expected COLUMN, COLUMN:asc or COLUMN:desc",
+            code="command.value",
+            name="--sort",
+            value=sort,
+        )
+    return Page(
+        models=_names(models),
+        datasets=_names(datasets),
+        settings=_names(settings),
+        sort=column,
+        descending=order == "desc",
+        limit=limit,
+        offset=offset,
+    )
+
+
+def _names(given: str | None) -> tuple[str, ...]:
+    return tuple(name.strip() for name in (given or "").split(",") if name.strip())
+
+
+def _show_results(store: Path, page: "Page", *, csv: bool, json: bool) -> None:
     """Print what a store holds as a table, CSV or JSON."""
     from headstart.cli import results_tables
-    from headstart.store import ResultStore, result_row, results_table, under_way
+    from headstart.store import Page, ResultStore, result_row, results_table, under_way
 
     opened = ResultStore(store)
-    found = opened.results()
+    found = opened.results(page=page)
     if csv:
         typer.echo(results_table(found).to_csv(index=False), nl=False)
     elif json:
         typer.echo(json_module.dumps([result_row(result) for result in found], indent=1))
     else:
         console.print(results_tables.results(found))
+        if page != Page():
+            console.print(f"{len(found):,} of {opened.count():,} results")
+            return
         for one in under_way(opened):
             console.print(f"under way: {results_tables.under_way_line(one)}")
 

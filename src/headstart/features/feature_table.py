@@ -8,13 +8,16 @@ digest of all that determines its content:
 * ``KEY.json``  which rows these are, their SHA-256, and which images were broken. It is rewritten
                 whenever rows are synced to disk; rows in the other file beyond these are dropped.
                 So an interrupted extraction resumes, and a trial with other rows adds its own.
+* ``KEY.proven`` what was hashed, and the size, times and inode that ``KEY.npy`` had then. While
+                these are the same, it is not hashed again; it may be deleted at any time.
 """
 
 import hashlib
 import io
 import json
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,6 +25,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from headstart.errors import StorageError
 from headstart.files import (
     Appender,
     check_free_space,
@@ -38,6 +42,8 @@ Floats = npt.NDArray[np.float32]
 Places = npt.NDArray[np.int64]
 # Features of some rows and the broken images among them: position in the block -> reason.
 Block = tuple[Floats, dict[int, str]]
+# Longer than the clock of any file system's times takes from tick to tick.
+TICK_NANOSECONDS = 100_000_000
 
 
 @dataclass(frozen=True)
@@ -64,6 +70,53 @@ class Features:
     sha256: str
     key: str
     made_by: dict[str, str]
+
+
+class Proven:
+    """What was proven of a file by hashing it, as long as the file is the same.
+
+    A change that keeps size, inode, and both times of a file in nanoseconds is not noticed. A file
+    changed just before the look may change again within one tick of the clock: nothing is kept
+    of it.
+
+    Parameters
+    ----------
+    file
+        The file that was hashed.
+    note
+        Where this is kept, as JSON.
+    """
+
+    def __init__(self, file: Path, note: Path) -> None:
+        self._file, self._note = file, note
+        try:
+            kept = json.loads(note.read_bytes())
+            same = kept["state"] == self._state()
+            self._digests: dict[str, str] = dict(kept["digests"]) if same else {}
+        except (OSError, ValueError, TypeError, KeyError):
+            self._digests = {}
+
+    def digest(self, what: str, hashed: Callable[[], str | None]) -> str | None:
+        """Return the digest of a part of the file, by its name; `hashed` computes it."""
+        if found := self._digests.get(what):
+            return found
+        # Before the look: a change in between must not be taken for what was hashed.
+        state = self._state()
+        found = hashed()
+        if found and state and time.time_ns() - max(state[1:3]) > TICK_NANOSECONDS:
+            self._digests[what] = found
+            # In a cache that cannot be written, it is hashed each time.
+            with suppress(StorageError), replaced(self._note) as temporary:
+                temporary.write_text(json.dumps({"state": state, "digests": self._digests}))
+        return found
+
+    def _state(self) -> list[int]:
+        """Return what changes with the file; nothing if it is not there."""
+        try:
+            state = self._file.stat()
+        except OSError:
+            return []
+        return [state.st_size, state.st_mtime_ns, state.st_ctime_ns, state.st_ino]
 
 
 @dataclass
@@ -157,7 +210,8 @@ class FeatureTable:
         values = stored[places[0] : places[-1] + 1] if beside else stored[places]
         values.flags.writeable = False
         broken = {i: card.broken[row] for i, row in enumerate(rows.tolist()) if row in card.broken}
-        return Features(values, broken, _digest(values), self.key, card.made_by)
+        sha256 = self._proven().digest(digest(rows.tolist()), lambda: _digest(values))
+        return Features(values, broken, str(sha256), self.key, card.made_by)
 
     def missing(self, rows: Places, warn: Callable[[str], None], *, skip_broken: bool) -> Places:
         """Return the (m,) positions among `rows` to be computed, in the order of the table."""
@@ -205,12 +259,16 @@ class FeatureTable:
         if not card_file.exists():
             return None
         card = _read_card(card_file)
-        found = sha256_start(file, self._offset(card.stored)) if card and file.exists() else None
-        if card is None or found is None or found.hexdigest() != card.sha256:
+        size = self._offset(card.stored) if card else 0
+        found = self._proven().digest(f"first {size} bytes", lambda: _start_digest(file, size))
+        if card is None or found != card.sha256:
             warn(f"cached features {file} are damaged (checksum): extracting them again")
             card_file.unlink()
             return None
         return card
+
+    def _proven(self) -> Proven:
+        return Proven(self._file(".npy"), self._file(".proven"))
 
     def _lacking(self, card: TableCard | None, rows: Places, skip_broken: bool) -> Places:
         if card is None:
@@ -240,6 +298,12 @@ def _header(shape: tuple[int, int]) -> bytes:
         header, {"descr": "<f4", "fortran_order": False, "shape": shape}
     )
     return header.getvalue()
+
+
+def _start_digest(file: Path, size: int) -> str | None:
+    """Return the SHA-256 of the first bytes of a file; None if it has fewer or is not there."""
+    found = sha256_start(file, size) if file.exists() else None
+    return found.hexdigest() if found else None
 
 
 def _digest(values: Floats) -> str:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from headstart.probe.axes import Source, scores
 from headstart.probe.certificate import Certificate
+from headstart.threads import sharing_cpus
 
 __all__ = ["Fit", "Weights", "columns", "decision_values", "sum_up"]
 
@@ -53,7 +54,9 @@ def decision_values(X: Source, coef: Weights, bias: Weights) -> Weights:
     X = X.detach() if isinstance(X, Tensor) else X
     device = X.device if isinstance(X, Tensor) else torch.device("cpu")
     W, b = (torch.from_numpy(part).to(device)[None] for part in (coef, bias))
-    return np.ascontiguousarray(scores(X, W, b)[0].T.cpu().numpy())
+    with sharing_cpus():
+        found = scores(X, W, b)[0]
+    return np.ascontiguousarray(found.T.cpu().numpy())
 
 
 def sum_up(

@@ -1,6 +1,6 @@
 """The results database: one row per result, never edited, with its predictions beside it."""
 
-from headstart.store.database import DATABASE_NAME, ResultStore
+from headstart.store.database import DATABASE_NAME, Page, ResultStore
 from headstart.store.results_frame import (
     Tried,
     data_warnings,
@@ -14,6 +14,7 @@ from headstart.store.results_frame import (
 
 __all__ = [
     "DATABASE_NAME",
+    "Page",
     "ResultStore",
     "Tried",
     "data_warnings",

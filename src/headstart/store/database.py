@@ -4,9 +4,11 @@ Predictions per example are compressed Parquet files, written whole, checked whe
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -16,7 +18,7 @@ import sqlalchemy as sa
 from filelock import FileLock, Timeout
 from pydantic import BaseModel
 
-from headstart.errors import StorageError, StoreError
+from headstart.errors import StorageError, StoreError, UnknownNameError
 from headstart.files import replaced, sha256_file, storage_errors, writable_folder
 from headstart.spec import Measurement, Prediction, Result, Selection, Trial, digest
 from headstart.store import schema
@@ -24,10 +26,46 @@ from headstart.store import schema
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["DATABASE_NAME", "ResultStore", "read_predictions", "write_predictions"]
+__all__ = [
+    "DATABASE_NAME",
+    "SORTABLE",
+    "Page",
+    "ResultStore",
+    "read_predictions",
+    "write_predictions",
+]
 
 DATABASE_NAME = "headstart.db"
+# Columns of the table of results to sort by.
+SORTABLE = (
+    "model", "dataset", "setting", "seed", "metric", "accuracy", "n_test", "created_at",
+)  # fmt: skip
+# Values of a statement: SQLite takes 999 in its older releases.
+VALUES = 900
 Record = TypeVar("Record", bound=BaseModel)
+
+
+@dataclass(frozen=True)
+class Page:
+    """Which results of a store, and in which order.
+
+    Parameters
+    ----------
+    models, datasets, settings
+        Names, or patterns as of file names (``resnet*``); all if empty.
+    sort, descending
+        Column, one of `SORTABLE`; equal ones, and all without it, in the order of storing.
+    limit, offset
+        Number of results, and of those to leave out before the first.
+    """
+
+    models: Sequence[str] = ()
+    datasets: Sequence[str] = ()
+    settings: Sequence[str] = ()
+    sort: str = ""
+    descending: bool = False
+    limit: int | None = None
+    offset: int = 0
 
 
 class ResultStore:
@@ -84,10 +122,59 @@ class ResultStore:
         query = sa.select(schema.results.c.id).where(schema.results.c.key == key)
         return bool(self._column(query))
 
-    def results(self) -> list[Result]:
-        """Return all results in the order in which they were stored, without predictions."""
-        query = sa.select(schema.results.c.record).order_by(schema.results.c.id)
-        return [self._parsed(Result, record) for record in self._column(query)]
+    def results(
+        self, keys: Collection[str] | None = None, page: Page | None = None
+    ) -> list[Result]:
+        """Return results without predictions: all, or those of these trials, or of a page.
+
+        Parameters
+        ----------
+        keys
+            Of trials; those that are not stored are left out.
+        page
+            Which results, in which order; that of storing unless given.
+
+        Raises
+        ------
+        UnknownNameError
+            A pattern that no stored model, dataset or setting has, or no such column to sort by.
+        """
+        page = page or Page()
+        columns = schema.results.c
+        query = sa.select(columns.record)
+        for name in ("model", "dataset", "setting"):
+            if patterns := getattr(page, f"{name}s"):
+                query = query.where(columns[name].in_(self._matching(name, patterns)))
+        if page.sort:
+            if page.sort not in SORTABLE:
+                raise UnknownNameError("column to sort by", page.sort, SORTABLE)
+            column = columns[page.sort]
+            query = query.order_by(column.desc() if page.descending else column.asc())
+        query = query.order_by(columns.id).limit(page.limit).offset(page.offset)
+        if keys is None:
+            return [self._parsed(Result, record) for record in self._column(query)]
+        wanted, found = sorted(keys), list[Result]()
+        # A statement takes a limited number of values.
+        for first in range(0, len(wanted), VALUES):
+            some = query.where(columns.key.in_(wanted[first : first + VALUES]))
+            found += [self._parsed(Result, record) for record in self._column(some)]
+        return found
+
+    def count(self) -> int:
+        """Return the number of stored results."""
+        return sum(self._column(sa.select(sa.func.count()).select_from(schema.results)))
+
+    def _matching(self, column: str, patterns: Sequence[str]) -> list[str]:
+        """Return the stored names that patterns (as of file names) match."""
+        known = self._column(sa.select(schema.results.c[column]).distinct())
+        found = set[str]()
+        for pattern in patterns:
+            # A name may hold characters that are a pattern's.
+            some = {name for name in known if name == pattern or fnmatchcase(name, pattern)}
+            if not some:
+                raise UnknownNameError(f"stored {column}", pattern, known)
+            found |= some
+        return sorted(found)
 
     def revision(self) -> str:
         """Digest of all results in their order, and of their predictions by their checksums."""

@@ -76,7 +76,7 @@ def run_study(
         outcomes = _beside_each_other(pending, store, context, executor)
     else:
         outcomes = _in_turn(pending, store, context, executor)
-    by_key = {result.trial.key: result for result in store.results()}
+    by_key = {result.trial.key: result for result in store.results({trial.key for trial in trials})}
     return StudyRun(
         results=tuple(by_key[trial.key] for trial in trials if trial.key in by_key),
         measured=sum(outcome.status == "complete" for outcome in outcomes),
