@@ -32,18 +32,23 @@ CLOSE_ENOUGH = 1e-9
 
 
 class Judge:
-    """Certifies anyone's solution in float64."""
+    """Certifies anyone's solution in float64, on the device of the features."""
 
-    def __init__(self, X: np.ndarray, y: np.ndarray) -> None:
-        self._X, self._mean = X, torch.from_numpy(X.mean(axis=0, dtype=np.float64))
-        self._loss = Softmax.of(torch.from_numpy(y), int(y.max()) + 1)
+    def __init__(self, X: np.ndarray | torch.Tensor, y: np.ndarray) -> None:
+        there = torch.as_tensor(X)
+        self._X, self._mean = X, there.mean(dim=0, dtype=torch.float64)
+        self._device = there.device
+        self._loss = Softmax.of(torch.from_numpy(y).to(self._device), int(y.max()) + 1)
 
     def __call__(self, lam: float, coef: np.ndarray, bias: np.ndarray) -> float:
         """Relative gap of (K, d) weights and (K,) bias, with the bias that is best for them."""
         if not (np.isfinite(coef).all() and np.isfinite(bias).all()):
             return np.inf
-        W, b = (torch.from_numpy(np.array(part, np.float64))[None] for part in (coef, bias))
-        lams = torch.tensor([lam], dtype=torch.float64)
+        W, b = (
+            torch.from_numpy(np.array(part, np.float64))[None].to(self._device)
+            for part in (coef, bias)
+        )
+        lams = torch.tensor([lam], dtype=torch.float64, device=self._device)
         proof = certify(self._X, self._mean, self._loss, lams, W, b)
         return float(proof.gap / proof.objective)
 

@@ -103,15 +103,16 @@ class Sklearn:
 
 
 class TorchLBFGS:
-    """torch.optim.LBFGS with a strong Wolfe line search, in float32."""
+    """torch.optim.LBFGS with a strong Wolfe line search, in float32, on the features' device."""
 
     name = "torch lbfgs float32"
 
-    def start(self, X: np.ndarray, y: np.ndarray) -> None:
-        self._X, self._y = torch.from_numpy(X), torch.from_numpy(y)
-        n_classes = int(y.max()) + 1
-        self._W = torch.zeros(n_classes, X.shape[1], requires_grad=True)
-        self._bias = torch.zeros(n_classes, requires_grad=True)
+    def start(self, X: np.ndarray | torch.Tensor, y: np.ndarray) -> None:
+        self._X = torch.as_tensor(X)
+        self._y, n_classes = torch.from_numpy(y).to(self._X.device), int(y.max()) + 1
+        of_device = {"device": self._X.device, "requires_grad": True}
+        self._W = torch.zeros(n_classes, X.shape[1], **of_device)
+        self._bias = torch.zeros(n_classes, **of_device)
         self._pace, self._lam = Pace(MOST_ITERATIONS), 0.0
 
     def step(self, lam: float, tolerance: float, iterations: int) -> int:
@@ -132,7 +133,7 @@ class TorchLBFGS:
         return ended
 
     def solution(self) -> tuple[np.ndarray, np.ndarray]:
-        return self._W.detach().numpy(), self._bias.detach().numpy()
+        return self._W.detach().cpu().numpy(), self._bias.detach().cpu().numpy()
 
     def _new_optimizer(self) -> torch.optim.LBFGS:
         # Ends when the objective stands still to the last bit, not earlier.
@@ -153,6 +154,30 @@ class TorchLBFGS:
         loss = loss + self._lam / (2 * len(self._X)) * self._W.square().sum()
         loss.backward()
         return loss
+
+
+class CuML:
+    """cuML's quasi-Newton LogisticRegression in float32: never run, no GPU was at hand.
+
+    It starts from nothing for each lambda and tolerance.
+    """
+
+    name = "cuml qn float32"
+
+    def __init__(self) -> None:
+        self._estimator = import_module("cuml.linear_model").LogisticRegression
+
+    def start(self, X: np.ndarray | torch.Tensor, y: np.ndarray) -> None:
+        # A tensor on the GPU is read in place (__cuda_array_interface__).
+        self._X, self._y = X, torch.from_numpy(y).to(torch.as_tensor(X).device).float()
+
+    def run(self, lam: float, tolerance: float, seconds: float) -> bool:  # noqa: ARG002
+        options = {"C": 1 / lam, "tol": tolerance, "max_iter": MOST_ITERATIONS}
+        self._model = self._estimator(**options, output_type="numpy").fit(self._X, self._y)
+        return True
+
+    def solution(self) -> tuple[np.ndarray, np.ndarray]:
+        return np.asarray(self._model.coef_), np.asarray(self._model.intercept_)
 
 
 class ScipyLBFGS:

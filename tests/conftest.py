@@ -26,6 +26,15 @@ hypothesis.settings.load_profile("headstart")
 MODEL = "efficientnet_lite0"
 
 
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip the tests marked `gpu` where there is none."""
+    if item.get_closest_marker("gpu"):
+        import torch
+
+        if not torch.cuda.is_available():
+            pytest.skip("needs an NVIDIA GPU")
+
+
 @pytest.fixture(scope="session", autouse=True)
 def session_cache(tmp_path_factory) -> Iterator[Path]:
     """One cache for all tests, so that features are computed once, and none of the user's."""

@@ -292,7 +292,7 @@ def test_tensors_and_memory_mapped_arrays_give_what_arrays_give(tmp_path):
         np.testing.assert_array_equal(found.scores(other), plain.scores(X))
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
+@pytest.mark.gpu
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_a_gpu_gives_what_the_processor_gives(dtype):
     X, labels = problem(300, 40, 5, spread=0.5, dtype=dtype)

@@ -136,7 +136,7 @@ def test_half_of_the_images_are_mirrored():
     torch.testing.assert_close(views[mirrored.index(True)].flip(-1), straight, rtol=0, atol=1e-4)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
+@pytest.mark.gpu
 def test_a_gpu_sees_what_the_processor_does():
     batch = a_batch()
     on_gpu = Batch(batch.pixels.cuda(), batch.sizes)
