@@ -376,3 +376,17 @@ def test_results_of_some_trials_read_no_other_record(six, monkeypatch):
     found = six.results(wanted | {"0" * 64})
     assert {result.trial.key for result in found} == wanted
     assert len(parsed) == 3
+
+
+def test_a_claims_file_stays_for_those_who_wait_at_it(tmp_path):
+    """Two processes would hold one trial if one had locked a file that is removed then."""
+    store, key = ResultStore(tmp_path / "r.db", create=True), "0" * 64
+    files = []
+    for _ in range(2):
+        with store.claim(key, wait=False) as claimed:
+            assert claimed
+            with ResultStore(tmp_path / "r.db", create=True).claim(key, wait=False) as other:
+                assert not other
+        files += [file.stat().st_ino for file in (tmp_path / "r.db.locks").iterdir()]
+    assert len(files) == 2
+    assert len(set(files)) == 1

@@ -301,11 +301,12 @@ class ResultStore:
         except Timeout:
             yield False
             return
+        # The empty file stays: were it removed, a process that waits at it and one that makes it
+        # anew would both hold the trial.
         try:
             yield True
         finally:
             lock.release()
-            (locks / key).unlink(missing_ok=True)
 
     def _insert(self, table: sa.Table, row: dict[str, Any]) -> None:
         """Store a row, unless one of its key is there."""
