@@ -137,6 +137,13 @@ def test_a_large_group_is_held_out_only_where_there_is_no_other():
     assert (len(kept), len(held)) == (4, 4)
 
 
+def test_groups_of_fewer_images_than_labels():
+    labels = np.full((4, 6), -1)
+    labels[:, 5] = 1
+    kept, held = hold_out_groups(labels, np.arange(4), 0.25, 0)
+    assert (len(kept), len(held)) == (3, 1)
+
+
 def test_too_few_images():
     with refused("dataset.split_impossible", split="test"):
         draw_splits(archive(all=[0, 1]), 0)

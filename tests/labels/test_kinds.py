@@ -54,6 +54,7 @@ def test_the_first_strange_label_is_told():
     assert SEVERAL.find_invalid(np.array([[1, 0, -1]]), 3) is None
     place, words = SEVERAL.find_invalid(np.array([[1, 0, -1], [1, 0, 7]]), 3)
     assert (place, words.startswith("label 7, 1 (present)")) == (1, True)
+    assert SEVERAL.find_invalid(np.array([[1, 0, -1], [5, 0, 7], [8, 0, 1]]), 3)[0] == 1
     assert SEVERAL.find_invalid(np.array([[1, 0]]), 3)[1].startswith("2 labels, one for each of 3")
 
 

@@ -1,5 +1,7 @@
 """The path against scikit-learn, against itself in other clothes, and at its hard ends."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -8,7 +10,7 @@ from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 
 from headstart.devices import BFLOAT16
-from headstart.probe import axes, losses, newton
+from headstart.probe import axes, losses, newton, path
 from headstart.probe.products import Exact
 from probes import fit, many_labels, objective, problem
 from raising import raises
@@ -94,6 +96,61 @@ def test_the_limit_on_passes_holds_for_the_way_to_a_lambda_too(max_passes, monke
     assert not found.converged
     # The waypoints are counted; after the limit one look and one certificate are left.
     assert len(begun) < found.passes
+
+
+def solver(X, labels, tolerance=1e-8):
+    loss = losses.Softmax.of(torch.as_tensor(labels), int(labels.max()) + 1)
+    return path._Solver(X, loss, newton.Goal(tolerance, 1000), None, torch.float64)
+
+
+def test_the_line_search_takes_the_full_step_where_the_penalty_dominates(monkeypatch):
+    """The objective is almost quadratic there: one step leaves the error of its solution alone."""
+    X, labels = problem(60, 5, 3)
+    found = solver(X, labels)
+    left = []
+    whole = newton._step
+
+    def watched(batch, logits, point, products, system):
+        after = whole(batch, logits, point, products, system)
+        left.append(float(products.penalty(after[0].W) / products.penalty(batch.W)))
+        return after
+
+    monkeypatch.setattr(newton, "_step", watched)
+    lam = 1e5
+    far = torch.zeros_like(found._nothing.W)
+    # Over classes the weights sum to 0, as those of every optimum do.
+    far[:, 0], far[:, 1] = 1, -1
+    found._solved[lam] = replace(found._nothing, W=far)
+    found._descend([lam], found._goal)
+    # Squared: conjugate gradients end at this fraction of the gradient. Half a step leaves 1/4.
+    assert left[0] <= newton.FORCING**2
+
+
+@pytest.mark.parametrize(("before", "lam"), [(4.0, 1.0), (100.0, 30.0), (0.04, 0.01)])
+def test_a_start_is_the_better_of_two(before, lam):
+    X, labels = problem(60, 5, 3)
+    found = solver(X, labels)
+    found.descend_to(before)
+    last = found._solved[before]
+    best = solver(X, labels)
+    best.descend_to(lam)
+    best = best._solved[lam]
+
+    def value(W, bias):
+        coef, bias = (part.numpy() for part in found._axes.to_features(W, bias))
+        return objective(X, labels, coef[0], bias[0], lam)
+
+    values = []
+    # From the optimum at `lam` to far behind the previous solution.
+    for part in np.linspace(0, 3, 31):
+        W, bias = (b + part * (a - b) for a, b in ((last.W, best.W), (last.bias, best.bias)))
+        found._solved[lam] = replace(found._nothing, W=W, bias=bias)
+        batch, _ = found._start([lam])
+        started = value(batch.W, batch.bias)
+        expected = min(value(W, bias), value(last.W, last.bias))
+        assert started == pytest.approx(expected, rel=1e-6)
+        values.append(started)
+    assert values[0] < values[9] < values[-1]
 
 
 def test_every_label_apart_is_within_the_tolerance():

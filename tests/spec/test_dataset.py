@@ -32,6 +32,12 @@ def test_a_record_of_a_store_that_has_multilabel_is_read(multilabel):
         Dataset.model_validate({**older, "several": True})
 
 
+def test_splits_of_a_record_without_their_seed_were_drawn_with_seed_0():
+    assert PLAIN.split_seed == 0
+    with pytest.raises(ValidationError):
+        Dataset(**FIELDS, split_seed=-1)
+
+
 def test_what_is_as_usual_leaves_keys_as_they_were():
     # These five fields made the keys of stored results before there were decodings.
     assert PLAIN.identity == {

@@ -1,4 +1,5 @@
 import hashlib
+from dataclasses import FrozenInstanceError
 
 import numpy as np
 import pytest
@@ -6,7 +7,7 @@ from pydantic import ValidationError
 
 from headstart import datasets, methods, models
 from headstart.methods.linear import KORNBLITH_LAMBDAS, LinearSetting
-from headstart.spec import Model, Setting, Trial, Weights, digest
+from headstart.spec import Model, Prediction, Setting, Trial, Weights, digest
 
 
 def make_trial(**changes) -> Trial:
@@ -41,6 +42,14 @@ def test_nouns_are_frozen_and_validated():
         make_trial(seed=-1)
     with pytest.raises(ValidationError, match="should match pattern"):
         Model(**{**trial.model.model_dump(), "weights": {"locator": "x", "sha256": "abc"}})
+
+
+def test_predictions_are_frozen():
+    label = np.zeros(1, np.int64)
+    found = Prediction(label, label, np.zeros((1, 2), np.float32))
+    for name in ("example", "label", "scores"):
+        with pytest.raises(FrozenInstanceError):
+            setattr(found, name, label)
 
 
 def test_trial_survives_json():

@@ -4,6 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 from statsmodels.stats.contingency_tables import mcnemar as statsmodels_mcnemar
+from statsmodels.stats.proportion import proportion_confint
 
 from headstart.metrics import mean_per_class, voc_map_11point
 from headstart.stats import (
@@ -202,3 +203,14 @@ def test_the_interval_turns_round_with_the_models():
     assert paired_proportions(100, 0, 0, 100)[0] == pytest.approx(
         -paired_proportions(100, 0, 0, 100)[1]
     )
+
+
+@pytest.mark.parametrize(("both", "only_first", "n"), [(7, 3, 10), (80, 20, 100), (0, 12, 12)])
+def test_a_model_that_is_always_right_has_no_correlation_with_the_other(both, only_first, n):
+    """Newcombe (1998), method 10: phi is 0 where a margin is 0; Wilson intervals of statsmodels."""
+    first, second = (both + only_first) / n, both / n
+    ends = [proportion_confint(right, n, method="wilson") for right in (n, both)]
+    low = np.hypot(first - ends[0][0], ends[1][1] - second)
+    high = np.hypot(ends[0][1] - first, second - ends[1][0])
+    expected = max(first - second - low, -1), min(first - second + high, 1)
+    assert paired_proportions(both, only_first, 0, n) == pytest.approx(expected, rel=1e-9)

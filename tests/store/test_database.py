@@ -1,3 +1,4 @@
+import errno
 import math
 import re
 import sqlite3
@@ -282,6 +283,19 @@ def test_damaged_predictions_are_found(store):
         store.predictions(result.trial.key)
     file.unlink()
     with pytest.raises(StoreError, match="are missing"):
+        store.predictions(result.trial.key)
+
+
+def test_predictions_that_may_not_be_read_are_not_called_unwritable(store, monkeypatch):
+    result = make_result()
+    store.add(result)
+
+    def refuse(_):
+        raise PermissionError(errno.EACCES, "denied")
+
+    # The check of the bytes has passed: the file is refused when it is opened again.
+    monkeypatch.setattr("pyarrow.parquet.ParquetFile", refuse)
+    with raises("storage.not_readable"):
         store.predictions(result.trial.key)
 
 

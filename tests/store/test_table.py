@@ -1,6 +1,6 @@
 """What stored results say of the data they were measured on."""
 
-from headstart.store import ResultStore, data_warnings, left_out
+from headstart.store import ResultStore, data_warnings, left_out, result_row
 from stores import add_result
 
 
@@ -23,3 +23,10 @@ def test_warnings_come_once_and_older_results_have_none(tmp_path):
     kept = {"data_warnings": [{"code": "leakage", "text": "1 image is in two splits"}]}
     warned = [result.model_copy(update={"provenance": kept}) for result in results]
     assert data_warnings(warned) == {"digits": {"1 image is in two splits": "leakage"}}
+
+
+def test_the_content_is_the_beginning_of_the_revision(tmp_path):
+    result = add_result(ResultStore(tmp_path / "r.db", create=True), "net_a", 0.8)
+    revision = result.trial.dataset.revision
+    assert result_row(result)["content"] == revision[:8]
+    assert len(revision) == 64
