@@ -63,10 +63,10 @@ def test_errors_are_one_line(cli, own_cache):
 
 # Every step is kept, so that there is something to go on from at once.
 SAVING = """
-from headstart.pretraining import run
+from headstart.pretraining import jobs
 from headstart.cli.main import main
 
-run.SAVE_SECONDS = 0.0
+jobs.SAVE_SECONDS = 0.0
 main()
 """
 

@@ -11,7 +11,7 @@ import small_network
 from headstart import results
 from headstart.context import ProgressReporter, RunContext
 from headstart.pretraining import make_recipe
-from headstart.pretraining.run import run_job
+from headstart.pretraining.jobs import run_job
 from headstart.study import CONFIGURATIONS, Study, ablate, configurations
 from headstart.study.sweep_studies import different
 from raising import raises
@@ -115,7 +115,7 @@ def test_what_diverges_does_not_stop_the_others(own_cache, tmp_path, monkeypatch
         recipe = job.recipe.replace(learning_rate=rate)
         return run_job(replace(job, recipe=recipe), context)
 
-    monkeypatch.setattr("headstart.pretraining.several.run_job", failing)
+    monkeypatch.setattr("headstart.pretraining.jobs.run_job", failing)
     found = ablate(
         Study(models=[NETWORK], datasets=["glyphs"], limit=124), "digits", tmp_path / "r.db",
         RunContext("cpu", own_cache, reporter=Listening()),

@@ -1,31 +1,133 @@
-"""Pretraining, read top to bottom: train an upstream classifier, test it, register it."""
+"""Pretraining, read top to bottom: train an upstream classifier, test it, register it.
 
+A job is a recipe and what its network is called; what is registered is not trained again.
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from headstart import datasets, metrics, models
 from headstart.context import RunContext
 from headstart.datasets.image_cache import bytes_needed
-from headstart.errors import TrainingError
+from headstart.errors import HeadstartError, StudyError, TrainingError
+from headstart.executors import Executor, Send
 from headstart.files import check_free_space, locked, writable_folder
 from headstart.methods.training_images import TrainingImages
 from headstart.metrics import AtChance, at_chance
 from headstart.models import pretrained
-from headstart.pretraining.job import Pretrained, PretrainJob, default_name
-from headstart.pretraining.registry import described, registered
-from headstart.spec import Model, Recipe, Selection, Weights, digest
+from headstart.spec import Model, Recipe, Selection, UpstreamAccuracy, Weights, digest
 from headstart.versions import provenance
 
 if TYPE_CHECKING:
     from headstart.models.network import Network
     from headstart.training import Ranks, Trained
 
-__all__ = ["begin", "check", "pretrain", "run_job"]
+__all__ = [
+    "KEY_DIGITS",
+    "PretrainJob",
+    "Pretrained",
+    "begin",
+    "check",
+    "default_name",
+    "described",
+    "pretrain",
+    "pretrain_all",
+    "registered",
+    "run_job",
+]
 
+KEY_DIGITS = 8
 # Seconds between checkpoints; writing them takes at most 1 % of the time.
 SAVE_SECONDS = 10.0
+
+
+@dataclass(frozen=True)
+class PretrainJob:
+    """One network to pretrain: its recipe and its name.
+
+    Parameters
+    ----------
+    recipe
+        Recipe of the training.
+    name
+        Name to find it by, as ``pretrained:NAME``.
+    title
+        Name of the model in results, instead of ``pretrained:NAME``. Configurations of one
+        architecture share it.
+    configuration
+        Label of the training configuration, a factor in analyses.
+
+    Raises
+    ------
+    StudyError
+        `name` is not a valid folder name.
+    """
+
+    recipe: Recipe
+    name: str
+    title: str | None = None
+    configuration: str | None = None
+
+    def __post_init__(self) -> None:
+        pretrained.check_name(self.name)
+
+    @property
+    def found_by(self) -> str:
+        """``pretrained:NAME``, the name for `headstart.models.find`."""
+        return f"{pretrained.SCHEME}:{self.name}"
+
+    @property
+    def said(self) -> str:
+        """Label of the network for messages."""
+        architecture = self.recipe.model.name
+        return f"{architecture} ({self.configuration})" if self.configuration else architecture
+
+    def renaming(self, model: Model) -> dict[str, Any]:
+        """Return the model fields that title and configuration change."""
+        changes: dict[str, Any] = {}
+        if self.title:
+            changes["name"] = self.title
+        if self.configuration:
+            changes["tags"] = {**model.tags, "configuration": self.configuration}
+        return changes
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """A pretrained network.
+
+    Parameters
+    ----------
+    name
+        ``pretrained:NAME``, the name for `models.find`.
+    model
+        Its description.
+    accuracy, n_test
+        Top-1 accuracy on the upstream test images, a proportion, and their number.
+    facts
+        Stored record of the training.
+    fresh
+        Whether it was trained now, rather than found.
+    """
+
+    name: str
+    model: Model
+    accuracy: float
+    n_test: int
+    facts: dict[str, Any]
+    fresh: bool
+
+
+def default_name(recipe: Recipe) -> str:
+    """Return a name from architecture, dataset and the first digits of the recipe's key."""
+    words = (recipe.model.name, recipe.dataset.name, recipe.key[:KEY_DIGITS])
+    return "-".join(re.sub(r"[^A-Za-z0-9]+", "-", word).strip("-") for word in words)
 
 
 def pretrain(
@@ -228,3 +330,123 @@ def _begun(recipe: Recipe) -> Model:
 
 def _checkpoint(recipe: Recipe, cache: Path) -> Path:
     return cache / "training" / f"{digest({'pretraining': recipe.key})}.safetensors"
+
+
+def pretrain_all(
+    jobs: Sequence[PretrainJob], context: RunContext, executor: Executor | None = None
+) -> Iterator[tuple[PretrainJob, Pretrained | HeadstartError]]:
+    """Yield each job with its outcome, a network or an error, as it completes.
+
+    A failure does not stop the other jobs. To stop, stop iterating.
+
+    Parameters
+    ----------
+    jobs
+        The networks to train.
+    context
+        Where to run.
+    executor
+        Runs jobs in parallel; outcomes come in any order. By default jobs run one by one in this
+        process, in the given order.
+    """
+    reporter = context.reporter
+    if executor is None:
+        for number, one in enumerate(jobs, start=1):
+            reporter.trial_started(f"pretraining {one.said}", number, len(jobs))
+            yield one, _attempt(one, context)
+            reporter.trial_finished()
+        return
+    reporter.stage("pretraining networks", total=len(jobs), unit="networks")
+    away, on_message = partial(_attempt_away, context), reporter.receive
+    for one, outcome in executor.map(away, jobs, on_message):
+        yield one, outcome
+        reporter.advance()
+
+
+def _attempt(job: PretrainJob, context: RunContext) -> Pretrained | HeadstartError:
+    try:
+        return run_job(job, context)
+    except HeadstartError as error:
+        return error
+
+
+def _attempt_away(context: RunContext, job: PretrainJob, send: Send) -> Pretrained | HeadstartError:
+    """Run a job in a worker process."""
+    return _attempt(job, context.reporting_to(send))
+
+
+def registered(job: PretrainJob, cache: Path) -> Pretrained | None:
+    """Return the registered network of a job, renamed if necessary; None if there is none.
+
+    Raises
+    ------
+    StudyError
+        A network of another recipe has the name.
+    WeightsError
+        The registered weights have changed.
+    """
+    name, recipe = job.name, job.recipe
+    facts = pretrained.read_facts(name, cache)
+    if facts is None:
+        return None
+    if facts["key"] != recipe.key:
+        raise StudyError(
+            f"'{job.found_by}' exists with another recipe "
+            f"({_differences(facts['recipe'], recipe)}): choose another --name, or remove "
+            f"{pretrained.folder_of(name, cache)}",
+            code="pretrain.name_taken",
+            name=name,
+        )
+    model = pretrained.verify(name, cache)
+    changes = job.renaming(model)
+    if any(getattr(model, field) != value for field, value in changes.items()):
+        model = pretrained.rename(name, changes, cache)
+    return Pretrained(job.found_by, model, facts["accuracy"], facts["n_test"], facts, fresh=False)
+
+
+def described(job: PretrainJob, accuracy: float, n_test: int) -> Model:
+    """Return the model of a trained network, without its weights.
+
+    Its dropout is 0: transfer uses none, regardless of the recipe.
+
+    Parameters
+    ----------
+    job
+        The recipe and the name.
+    accuracy, n_test
+        Top-1 accuracy on the upstream test images, a proportion, and their number.
+    """
+    recipe = job.recipe
+    known = {tag: value for tag, value in recipe.model.tags.items() if tag != "weights_tag"}
+    known.pop("configuration", None)
+    upstream = UpstreamAccuracy(
+        dataset=f"{recipe.dataset.name} test",
+        value=accuracy,
+        n=n_test,
+        source=f"measured by headstart pretrain on {n_test:,} images",
+    ) if 0 < accuracy < 1 else None  # fmt: skip
+    changes = {
+        "name": job.found_by,
+        "bn_scale": recipe.bn_scale,
+        "dropout": 0.0,
+        # An accuracy of 0 or 1 has no finite log odds, so an analysis could not use it.
+        "upstream": (upstream,) if upstream else (),
+        "tags": {**known, **recipe.tags, "recipe": recipe.key[:KEY_DIGITS]},
+    }
+    model = recipe.model.model_copy(update=changes)
+    return model.model_copy(update=job.renaming(model))
+
+
+def _differences(kept: Mapping[str, Any], recipe: Recipe) -> str:
+    """Return a description of the fields in which a recipe differs from a stored one."""
+    wanted = recipe.model_dump(mode="json")
+    found = [
+        f"{field} {kept.get(field)} stored, {wanted[field]} requested"
+        for field in wanted
+        if field not in ("model", "dataset") and kept.get(field) != wanted[field]
+    ]
+    for field in ("model", "dataset"):
+        there, here = kept[field]["name"], wanted[field]["name"]
+        if there != here:
+            found.append(f"{field} {there} stored, {here} requested")
+    return "; ".join(found) or "other content under the same names"
