@@ -272,7 +272,7 @@ def _bad_value(name: str, error: Any) -> CommandError:
             f"invalid {name}: {' '.join(error.message.split())}", code="command.value", name=name
         )
     # Imported here: the help of a command needs no pydantic.
-    from headstart.spec.invalid import first_invalid
+    from headstart.spec.noun import first_invalid
 
     found = first_invalid(cause)
     expected = found.expected

@@ -13,7 +13,7 @@ from headstart.context import RunContext
 from headstart.errors import StudyError, UnknownNameError
 from headstart.registry import METHODS
 from headstart.spec import Candidate, Measurement, Selection, Setting, Trial
-from headstart.spec.invalid import first_invalid
+from headstart.spec.noun import first_invalid
 
 if TYPE_CHECKING:
     from headstart.models.network import Network

@@ -32,7 +32,7 @@ from headstart.models.weight_formats import (
     holds_average,
 )
 from headstart.spec import Model, Weights
-from headstart.spec.invalid import first_invalid
+from headstart.spec.noun import first_invalid
 
 __all__ = [
     "EMBEDDED",

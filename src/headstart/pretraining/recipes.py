@@ -13,7 +13,7 @@ from headstart.datasets.image_cache import SIDE
 from headstart.errors import StudyError, TrainingError
 from headstart.labels import kind_of
 from headstart.spec import Dataset, Recipe, TrainingConfig
-from headstart.spec.invalid import first_invalid
+from headstart.spec.noun import first_invalid
 
 __all__ = ["make_recipe"]
 

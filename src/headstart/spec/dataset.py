@@ -4,8 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
-from headstart.spec.digest import digest
-from headstart.spec.noun import Noun
+from headstart.spec.noun import Noun, digest
 
 __all__ = ["SPLITS_BY_SEED", "Dataset", "Decoding", "Metric", "Sizes", "plain_name"]
 

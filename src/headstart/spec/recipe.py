@@ -6,8 +6,8 @@ from typing import Any, ClassVar
 from pydantic import NonNegativeInt, PositiveInt
 
 from headstart.spec.dataset import Dataset
-from headstart.spec.digest import digest
 from headstart.spec.model import Model
+from headstart.spec.noun import digest
 from headstart.spec.training import Crop, EmbedsTraining, Share
 
 __all__ = ["SWITCHES", "Recipe"]

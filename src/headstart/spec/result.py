@@ -1,4 +1,4 @@
-"""What a trial gave."""
+"""What a trial measured, chose and gave, and what many results say."""
 
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
@@ -7,11 +7,44 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import ConfigDict, Field
 
-from headstart.spec.candidate import Value
-from headstart.spec.noun import Noun
+from headstart.spec.noun import Noun, digest
 from headstart.spec.trial import Trial
 
-__all__ = ["Prediction", "Result", "Selection"]
+__all__ = ["Candidate", "Estimate", "Measurement", "Prediction", "Result", "Selection", "Value"]
+
+# A hyperparameter: a number, or a word ("central").
+Value = float | str
+
+
+class Candidate(Noun):
+    """Hyperparameters that are measured on validation together, by name.
+
+    What a setting measures in one go is one candidate: the linear setting's whole path of lambdas
+    is one, without any values.
+    """
+
+    values: dict[str, Value] = {}
+
+    @property
+    def key(self) -> str:
+        """Digest of the values (64 hex digits)."""
+        return digest(self.values)
+
+
+class Measurement(Noun):
+    """What a candidate reached on validation: a row of the curve for each choice that it holds.
+
+    `examples` is the revision of the splits that it was made on, `seconds` the time each part took,
+    `facts` say what made it. A candidate that diverged has the rows that it reached, if any, and
+    is not chosen.
+    """
+
+    candidate: Candidate
+    examples: str
+    status: Literal["complete", "diverged"] = "complete"
+    curve: Annotated[tuple[dict[str, Value], ...], Field(min_length=1)]
+    seconds: dict[str, float] = {}
+    facts: dict[str, Any] = {}
 
 
 class Selection(Noun):
@@ -98,3 +131,14 @@ class Result(Noun):
     def accuracy(self) -> float | None:
         """The dataset's own metric, a proportion; None for a failed trial."""
         return self.metrics.get(self.trial.dataset.metric)
+
+
+class Estimate(Noun):
+    """A mean with an interval: `level` of such intervals, made by `method`, hold the truth."""
+
+    mean: float
+    low: float
+    high: float
+    level: Annotated[float, Field(gt=0, lt=1)] = 0.95
+    n: Annotated[int, Field(gt=0)]
+    method: str

@@ -7,9 +7,8 @@ from pydantic import NonNegativeInt, SerializeAsAny, field_validator
 
 from headstart.registry import METHODS
 from headstart.spec.dataset import Dataset
-from headstart.spec.digest import digest
 from headstart.spec.model import Model
-from headstart.spec.noun import Noun
+from headstart.spec.noun import Noun, digest
 from headstart.spec.setting import ForeignSetting, Setting
 
 __all__ = ["Trial"]

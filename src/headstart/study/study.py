@@ -22,8 +22,7 @@ from headstart.models.model_catalogue import FULL_NAME
 from headstart.registry import METHODS
 from headstart.spec import Dataset, Model, Setting, Trial, digest
 from headstart.spec.dataset import SPLITS_BY_SEED
-from headstart.spec.invalid import first_invalid
-from headstart.spec.noun import Noun
+from headstart.spec.noun import Noun, first_invalid
 from headstart.spec.setting import Precision
 from headstart.store import ResultStore
 from headstart.study.run import StudyRun, run_study
