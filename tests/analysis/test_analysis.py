@@ -11,8 +11,8 @@ from scipy.special import logit
 import headstart as hs
 from headstart.analysis.cells import AnalysisOptions, Matrix
 from headstart.analysis.comparisons import compare_settings
-from headstart.errors import AnalysisError, HeadstartError, TableError
 from headstart.predictors import UPSTREAM_ACCURACY
+from refusals import refused
 from tables import make_table
 
 
@@ -113,7 +113,7 @@ def test_intervals_of_settings_hold_the_difference_of_other_models():
 
 @pytest.mark.parametrize("value", [0.0, 1.0, -0.1, 77.0])
 def test_a_prediction_needs_a_proportion(analysis, value):
-    with pytest.raises(AnalysisError, match="expected a proportion between 0 and 1"):
+    with refused("analysis.predictor_range", value=value):
         analysis.predict(value)
 
 
@@ -190,7 +190,7 @@ def test_one_model(table):
     assert analysis.correlations.empty
     assert "only one model" in reasons(analysis)["comparisons of models (linear)"]
     assert "at least 3 are needed" in reasons(analysis)["correlations (linear)"]
-    with pytest.raises(AnalysisError, match="1 models; at least 4"):
+    with refused("analysis.no_prediction"):
         analysis.predict(0.7)
 
 
@@ -273,20 +273,11 @@ def test_intervals_of_cells(table):
         ({"seed": -1}, "analysis.option", -1),
         ({"seed": 1.5}, "analysis.option", 1.5),
         ({"unit": "parts"}, "table.option", "parts"),
-        ({"groups": {"set9": "a"}}, "table.group_dataset", None),
     ],
 )
 def test_invalid_options(table, options, code, value):
-    with pytest.raises(HeadstartError) as error:
+    with refused(code, found=value):
         hs.analyze(table, **options)
-    assert error.value.code == code
-    assert value in (None, error.value.values["found"])
-
-
-def test_no_source():
-    with pytest.raises(TableError) as error:
-        hs.analyze()
-    assert error.value.code == "table.no_source"
 
 
 def test_json_has_every_table(cli, tmp_path, table):
@@ -298,14 +289,8 @@ def test_json_has_every_table(cli, tmp_path, table):
     analysis = quick(tmp_path / "t.csv")
     for name, frame in analysis.tables().items():
         assert len(content[name]) == len(frame), name
-    row = content["correlations"][0]
-    assert set(row) >= {"setting", "group", "statistic", "estimate", "low", "high", "n_models",
-                        "n_datasets"}  # fmt: skip
-    assert row["estimate"] == pytest.approx(analysis.correlations.estimate[0], abs=1e-12)
-    assert set(content["model_means"][0]) >= {"model", "setting", "upstream_accuracy", "mean", "se",
-                                              "low", "high", "error_bars"}  # fmt: skip
-    assert set(content["settings"][0]) >= {"setting", "other", "wins", "cells", "difference", "low",
-                                           "high"}  # fmt: skip
+    found = content["correlations"][0]["estimate"]
+    assert found == pytest.approx(analysis.correlations.estimate[0], abs=1e-12)
     assert content["model_means"][0]["best"] in (True, False)
     assert content["options"][0]["resamples"] == 200
 

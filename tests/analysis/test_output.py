@@ -7,7 +7,7 @@ import pytest
 
 import headstart as hs
 from headstart.analysis import read_references
-from headstart.errors import AnalysisError, TableError, UnknownNameError
+from refusals import ended, refused
 
 PUBLISHED = Path(__file__).parent / "published"
 SOTA = PUBLISHED / "kornblith2019_fig6_sota_digitised.csv"
@@ -39,8 +39,7 @@ def test_a_folder_that_cannot_be_written(cli, tmp_path):
 
 def test_references_need_a_folder(cli):
     outcome = cli("analyze", "kornblith2019", "--references", SOTA)
-    assert (outcome.code, outcome.error.code) == (2, "command.missing")
-    assert outcome.error.values == {"name": "--out"}
+    ended(outcome, "command.missing", name="--out")
 
 
 def test_places_are_proven_before_the_work(cli, tmp_path, monkeypatch):
@@ -84,9 +83,9 @@ def test_figures_of_digitised_numbers_say_so():
 
 def test_figures_that_cannot_be(table):
     analysis = hs.analyze(table, resamples=200)
-    with pytest.raises(UnknownNameError, match="unknown figure 'heatmapp': did you mean heatmap"):
+    with refused("name.unknown", kind="figure", near=["heatmap"]):
         analysis.figure("heatmapp")
-    with pytest.raises(AnalysisError, match="finetune-vs-scratch"):
+    with refused("figure.settings_missing", figure="finetune-vs-scratch"):
         analysis.figure("finetune-vs-scratch")
 
 
@@ -118,6 +117,5 @@ def test_references_with_labels(tmp_path):
 def test_references_that_cannot_be(tmp_path, text, code):
     file = tmp_path / "r.csv"
     file.write_text(text)
-    with pytest.raises(TableError) as error:
+    with refused(code):
         read_references(file)
-    assert error.value.code == code

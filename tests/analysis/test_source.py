@@ -11,16 +11,9 @@ from headstart.analysis.tables.canonical_names import family_of
 from headstart.analysis.tables.column_names import parse_mapping
 from headstart.analysis.tables.results_sources import read_sources
 from headstart.analysis.tables.tidy_table import ReadOptions
-from headstart.errors import TableError
+from refusals import refused
 
 PUBLISHED = Path(__file__).parent / "published"
-
-
-def one_line(outcome) -> str:
-    assert outcome.code == 2
-    assert outcome.err.startswith("error: ")
-    assert outcome.err.count("\n") == 1
-    return outcome.err
 
 
 def test_a_good_table_is_analysed(spoiled):
@@ -72,29 +65,84 @@ def test_the_embedded_table_is_the_csv(tmp_path):
     assert np.array_equal(ours["mean"], theirs["mean"])
 
 
-def refused(source, columns=None, **options) -> TableError:
-    """Read a table that cannot be read."""
-    with pytest.raises(TableError) as error:
-        read_sources([source], columns, ReadOptions(**options))
-    assert "\n" not in str(error.value)
-    return error.value
+def spoil(column, value, row=0):
+    """Return a change of one cell of the table."""
+
+    def change(table):
+        table = table.astype({column: object}) if isinstance(value, str) else table.copy()
+        table.loc[row, column] = value
+        return table
+
+    return change
 
 
-@pytest.mark.parametrize("column", ["model", "dataset", "setting", "accuracy"])
-def test_a_column_missing(table, column):
-    error = refused(table.rename(columns={column: "other name"}))
-    assert error.code == "table.column_missing"
-    assert error.values["column"] == column
-    assert "other name" in error.values["found"]
+def also(row=0, **values):
+    """Return a change that repeats a row with other values."""
+    return lambda table: pd.concat([table, table.iloc[[row]].assign(**values)])
 
 
-def test_the_mapping_repairs_it(spoiled):
-    rename = {"model": "Model", "accuracy": "acc"}
-    mapping = "model=Model,accuracy=acc"
-    assert spoiled(lambda t: t.rename(columns=rename), "--columns", mapping).code == 0
-    without = spoiled(lambda t: t.drop(columns="setting"), "--columns", "setting:=linear")
-    # Both settings become one, and their rows disagree.
-    assert "rows disagree on model net0, dataset set0, setting linear" in one_line(without)
+def filled(**values):
+    return lambda table: table.assign(**values)
+
+
+def unnumbered(table):
+    table = table.astype({"accuracy": object})
+    table.loc[[0, 4, 9], "accuracy"] = ["about .9", "x1", "high"]
+    return table
+
+
+def partly_percent(table):
+    table.loc[table.index[:5], "accuracy"] *= 100
+    return table
+
+
+REFUSED = [
+    *((lambda t, c=column: t.rename(columns={c: "other name"}), "table.column_missing",
+       {"column": column}) for column in ("model", "dataset", "setting", "accuracy")),
+    (lambda t: t.rename(columns={"family": "model"}), "table.column_twice", {"count": 2}),
+    (lambda _: None, "table.source", {}),
+    (filled(dataset="all"), "table.dataset_all", {}),
+    (filled(accuracy=np.nan), "table.no_accuracy", {}),
+    (spoil("model", "", 2), "table.name_missing", {"column": "model", "rows": [2]}),
+    (unnumbered, "table.cells",
+     {"count": 3, "cells": [(0, "accuracy", "about .9"), (4, "accuracy", "x1"),
+                            (9, "accuracy", "high")]}),
+    (partly_percent, "table.unit_mixed", {"group": "set0"}),
+    # Upstream accuracies have to have log odds.
+    *((filled(upstream_accuracy=value), "table.range", {"count": 48}) for value in (0.0, 1.0)),
+    *((filled(**{column: value}), "table.range", {"count": 48}) for column, value in (
+        ("n_test", -5), ("n_test", 0.5), ("n_test", 1e300), ("seed", 1.5), ("se", -0.01),
+        ("steps", 0))),
+    (also(7, accuracy=0.123), "table.rows_disagree",
+     {"column": "accuracy", "rows": [7, 48],
+      "cell": {"model": "net1", "dataset": "set3", "setting": "linear"}}),
+    (also(n_test=10), "table.rows_disagree", {"column": "n_test", "values": [1000, 10]}),
+    (lambda t: t.drop(columns="setting").assign(setting="linear"), "table.rows_disagree",
+     {"rows": [0, 24]}),
+    (also(seed=0, accuracy=0.5), "table.seed_missing", {}),
+    (spoil("upstream_accuracy", 0.7), "table.upstream_differs",
+     {"model": "net0", "setting": "linear", "found": [0.7, 0.65]}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("change", "code", "values"), REFUSED)
+def test_tables_that_are_refused(table, change, code, values):
+    with refused(code, **values) as error:
+        read_sources([change(table)])
+    if code == "table.column_missing":
+        assert "other name" in error.value.values["found"]
+
+
+@pytest.mark.parametrize("unit", [None, "percent", "proportion"])
+@pytest.mark.parametrize(("column", "value"), [
+    ("accuracy", 100.5), ("accuracy", -0.1), ("accuracy", np.inf), ("upstream_accuracy", -1),
+])  # fmt: skip
+def test_accuracies_out_of_range(table, column, value, unit):
+    if unit != "proportion":
+        table[["accuracy", "upstream_accuracy"]] *= 100
+    table.loc[3, column] = value
+    with refused("table.range", cells=[(3, column, value)]):
+        read_sources([table], None, ReadOptions(unit=unit))
 
 
 @pytest.mark.parametrize(
@@ -108,39 +156,82 @@ def test_the_mapping_repairs_it(spoiled):
     ],
 )
 def test_a_wrong_mapping(table, mapping, code, values):
-    with pytest.raises(TableError) as error:
+    with refused(code, **values):
         read_sources([table], mapping)
-    assert error.value.code == code
-    assert error.value.values.items() >= values.items()
 
 
-@pytest.mark.parametrize("unit", [None, "percent", "proportion"])
-@pytest.mark.parametrize(("column", "value"), [
-    ("accuracy", 100.5), ("accuracy", -0.1), ("accuracy", np.inf), ("upstream_accuracy", -1),
-])  # fmt: skip
-def test_accuracies_out_of_range(table, column, value, unit):
-    if unit != "proportion":
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        (lambda _: "", "table.empty"),
+        (lambda csv: csv.splitlines()[0], "table.empty"),
+        (lambda csv: csv + "one,two\n", "table.row_width"),
+        (lambda _: b"\xff\xfe\x00\xd8\x00a", "table.not_text"),
+        (lambda csv: csv + "\x07", "table.not_text"),
+        (lambda csv: csv + '"' + "x" * 140_000 + '"', "table.csv"),
+        (lambda csv: csv + '"never closed', "table.csv"),
+    ],
+)
+def test_what_is_no_csv(tmp_path, table, text, code):
+    content = text(table.to_csv(index=False))
+    (tmp_path / "t.csv").write_bytes(content if isinstance(content, bytes) else content.encode())
+    with refused(code):
+        read_sources([tmp_path / "t.csv"])
+
+
+def test_a_source_that_is_not_there(tmp_path):
+    for source in (tmp_path / "nothing.csv", tmp_path, "nothing.csv?model:=a"):
+        with refused("table.not_found"):
+            read_sources([source])
+    with refused("table.not_found", near=["kornblith2019"]):
+        read_sources(["kornblit2019"])
+    with refused("storage.unusable"):
+        read_sources(["x" * 5000])
+
+
+def test_rows_that_disagree_are_named_with_their_files(tmp_path, table):
+    files = [tmp_path / "a.csv", tmp_path / "b.csv"]
+    for file, change in zip(files, ({}, {"accuracy": 0.5}), strict=True):
+        table.assign(**change).to_csv(file, index=False)
+    with refused("table.rows_disagree", rows=[f"{file}:2" for file in files]):
+        read_sources(files)
+
+
+@pytest.mark.parametrize(
+    ("groups", "code", "values"),
+    [
+        *(({"set0": name}, "table.group_name", {"group": name}) for name in ("all", "set1", "")),
+        ('hard = ["set9"]', "table.group_dataset", {"dataset": "set9"}),
+        ('hard = "set0"', "table.group_form", {"group": "hard"}),
+        ("hard = [", "toml.syntax", {}),
+        ('a = ["set0"]\nb = ["set0"]', "table.group_twice", {"dataset": "set0"}),
+        ("a,b\n1,2\n", "table.group_columns", {"found": ["a", "b"]}),
+        (None, "storage.unusable", {}),
+    ],
+)
+def test_groups_that_cannot_be(tmp_path, table, groups, code, values):
+    if not isinstance(groups, dict):
+        file = tmp_path / ("g.csv" if groups and groups[1] == "," else "g.toml")
+        if groups is not None:
+            file.write_text(groups)
+        groups = file
+    with refused(code, **values):
+        hs.analyze(table, groups=groups, resamples=200)
+
+
+def test_a_stated_unit_and_a_mapping_repair_a_table(spoiled):
+    def change(table):
         table[["accuracy", "upstream_accuracy"]] *= 100
-    table.loc[3, column] = value
-    error = refused(table, unit=unit)
-    assert error.code == "table.range"
-    assert error.values["cells"] == [(3, column, value)]
+        table.loc[0, "accuracy"] = 0.4
+        return table.rename(columns={"model": "Model", "accuracy": "acc"})
 
-
-@pytest.mark.parametrize("value", [0.0, 1.0])
-def test_upstream_accuracy_has_to_have_log_odds(table, value):
-    error = refused(table.assign(upstream_accuracy=value))
-    assert error.code == "table.range"
-    assert error.values["count"] == len(table)
-    assert error.values["cells"][0] == (0, "upstream_accuracy", value)
-
-
-def test_a_dataset_that_mixes_percent_and_proportions(table):
-    table.loc[table.index[:5], "accuracy"] *= 100
-    error = refused(table)
-    assert error.code == "table.unit_mixed"
-    assert error.values["group"] == "set0"
-    assert sorted(v > 1 for v in error.values["values"]) == [False, True]
+    mapping = ("--columns", "model=Model,accuracy=acc")
+    mixed = spoiled(change, *mapping).error
+    assert mixed.code == "table.unit_mixed"
+    assert sorted(value > 1 for value in mixed.values["values"]) == [False, True]
+    stated = spoiled(change, *mapping, "--unit", "percent")
+    assert stated.code == 0
+    assert "accuracies in percent (stated)" in stated.out
 
 
 def test_each_column_and_each_dataset_has_a_unit(table):
@@ -154,66 +245,10 @@ def test_each_column_and_each_dataset_has_a_unit(table):
     assert "set0, set1, set3" in found.facts[0]["unit_rule"]
 
 
-def test_a_stated_unit_settles_it(spoiled):
-    def change(t):
-        t["accuracy"] *= 100
-        t["upstream_accuracy"] *= 100
-        t.loc[0, "accuracy"] = 0.4
-        return t
-
-    assert "--unit percent" in one_line(spoiled(change))
-    stated = spoiled(change, "--unit", "percent")
-    assert stated.code == 0
-    assert "accuracies in percent (stated)" in stated.out
-
-
-def test_cells_that_disagree(spoiled):
-    def change(t):
-        again = t.iloc[[7]].assign(accuracy=0.123)
-        return pd.concat([t, again])
-
-    said = one_line(spoiled(change))
-    assert "2 rows disagree on model net1, dataset set3, setting linear" in said
-    assert "12.3 %" in said
-    assert "column seed" in said
-
-
 def test_cells_that_agree_are_one(table):
     twice = hs.analyze(pd.concat([table, table.iloc[[7]]]), resamples=200)
     assert len(twice.cells) == 48
     assert (twice.cells.n_seeds == 1).all()
-
-
-def test_two_upstream_accuracies_of_a_model(spoiled):
-    def change(t):
-        t.loc[0, "upstream_accuracy"] = 0.7
-        return t
-
-    said = one_line(spoiled(change))
-    assert "model net0 has several upstream accuracies in setting linear: 70 and 65 %" in said
-
-
-@pytest.mark.parametrize(
-    ("column", "value"),
-    [("n_test", -5), ("n_test", 0.5), ("n_test", 1e300), ("seed", 1.5), ("se", -0.01),
-     ("steps", 0)],
-)  # fmt: skip
-def test_counts_and_errors_that_cannot_be(table, column, value):
-    error = refused(table.assign(**{column: value}))
-    assert error.code == "table.range"
-    assert error.values["count"] == 48
-    assert error.values["cells"][0] == (0, column, value)
-
-
-def test_a_seed_in_one_row_and_none_in_another(table):
-    again = table.iloc[[0]].assign(seed=0, accuracy=0.5)
-    with pytest.raises(TableError, match="only some have a seed: give each a seed"):
-        hs.analyze(pd.concat([table, again]))
-
-
-def test_one_cell_has_one_test_set(table):
-    with pytest.raises(TableError, match="n_test 1000 and 10, rows 0 and 48"):
-        hs.analyze(pd.concat([table, table.iloc[[0]].assign(n_test=10)]))
 
 
 def test_mixed_metrics_of_a_dataset_are_told(table):
@@ -268,29 +303,14 @@ def test_an_index_of_any_kind(table):
     assert len(hs.analyze(named, resamples=200).cells) == 48
     index = table.set_index(["model", "dataset"])
     assert len(hs.analyze(index, resamples=200).cells) == 48
-    error = refused(repeated.assign(accuracy=-0.5))
-    assert error.values["cells"][1] == (1, "accuracy", -0.5)
-
-
-def test_what_is_no_source():
-    with pytest.raises(TableError, match="expected a path, a name or a DataFrame as source"):
-        hs.analyze(None)
+    with refused("table.range") as error:
+        read_sources([repeated.assign(accuracy=-0.5)])
+    assert error.value.values["cells"][1] == (1, "accuracy", -0.5)
 
 
 def test_columns_as_text(table):
     renamed = table.rename(columns={"model": "Model"})
     assert len(hs.analyze(renamed, columns="model=Model", resamples=200).cells) == 48
-
-
-def test_a_dataset_called_all(table):
-    with pytest.raises(TableError, match="stands for all datasets together: rename it"):
-        hs.analyze(table.assign(dataset="all"))
-
-
-@pytest.mark.parametrize("name", ["all", "set1", ""])
-def test_groups_with_names_that_mean_something_else(table, name):
-    with pytest.raises(TableError, match=f"a group cannot be called '{name}'"):
-        hs.analyze(table, groups={"set0": name})
 
 
 def test_nan_is_a_missing_cell(spoiled):
@@ -305,29 +325,6 @@ def test_nan_is_a_missing_cell(spoiled):
     assert "1 cell of" in said
     assert "no accuracy given: missing" in said
     assert "Logistic regression: 6 models on 4 datasets, 23 of 24 cells; means over" in said
-
-
-def test_all_nan(spoiled):
-    assert "no row has an accuracy" in one_line(spoiled(lambda t: t.assign(accuracy=np.nan)))
-
-
-def test_cells_that_are_no_numbers_are_listed_together(table):
-    table = table.astype({"accuracy": object})
-    table.loc[[0, 4, 9], "accuracy"] = ["about .9", "x1", "high"]
-    error = refused(table)
-    assert error.code == "table.cells"
-    assert error.values["count"] == 3
-    assert error.values["cells"] == [
-        (0, "accuracy", "about .9"), (4, "accuracy", "x1"), (9, "accuracy", "high"),
-    ]  # fmt: skip
-
-
-def test_a_name_missing(spoiled):
-    def change(t):
-        t.loc[2, "model"] = ""
-        return t
-
-    assert "row 4: expected a name in column 'model', found nothing" in one_line(spoiled(change))
 
 
 @pytest.mark.parametrize(
@@ -353,37 +350,6 @@ def test_counts_may_have_thousands_apart(table):
     assert (hs.analyze(table, resamples=200).cells.n_test == 25250).all()
 
 
-@pytest.mark.parametrize(
-    ("text", "code"),
-    [
-        (lambda _: "", "table.empty"),
-        (lambda csv: csv.splitlines()[0], "table.empty"),
-        (lambda csv: csv + "one,two\n", "table.row_width"),
-        (lambda _: b"\xff\xfe\x00\xd8\x00a", "table.not_text"),
-        (lambda csv: csv + "\x07", "table.not_text"),
-        (lambda csv: csv + '"' + "x" * 140_000 + '"', "table.csv"),
-        (lambda csv: csv + '"never closed', "table.csv"),
-    ],
-)
-def test_what_is_no_csv(tmp_path, table, text, code):
-    content = text(table.to_csv(index=False))
-    (tmp_path / "t.csv").write_bytes(content if isinstance(content, bytes) else content.encode())
-    assert refused(tmp_path / "t.csv").code == code
-
-
-def test_a_source_that_is_not_there(cli, tmp_path):
-    for source in (tmp_path / "nothing.csv", tmp_path, "kornblit2019", "nothing.csv?model:=a"):
-        assert refused(source).code == "table.not_found"
-    assert refused("kornblit2019").values["near"] == ["kornblith2019"]
-    one_line(cli("analyze", "x" * 5000))
-    one_line(cli("analyze"))
-
-
-def test_two_columns_of_one_name(table):
-    error = refused(table.rename(columns={"family": "model"}))
-    assert (error.code, error.values["count"]) == ("table.column_twice", 2)
-
-
 def test_sources_are_put_together(tmp_path, table):
     for setting, rows in table.groupby("setting"):
         rows.to_csv(tmp_path / f"{setting}.csv", index=False)
@@ -391,13 +357,6 @@ def test_sources_are_put_together(tmp_path, table):
     whole = hs.analyze(table, resamples=200)
     assert both.settings.equals(whole.settings)
     assert [source["rows"] for source in both.sources] == [24, 24]
-
-
-def test_sources_that_disagree(tmp_path, table):
-    table.to_csv(tmp_path / "a.csv", index=False)
-    table.assign(accuracy=0.5).to_csv(tmp_path / "b.csv", index=False)
-    with pytest.raises(TableError, match=r"rows .*a\.csv:2 and .*b\.csv:2"):
-        hs.analyze(tmp_path / "a.csv", tmp_path / "b.csv")
 
 
 def test_results_that_other_protocols_gave_are_told_apart(table):
@@ -463,22 +422,3 @@ def test_groups_from_a_file(tmp_path, table, suffix, encoding):
     found = hs.analyze(table, groups=file, resamples=200).correlations
     counts = found.drop_duplicates("group").set_index("group").n_datasets
     assert counts[["all", "hard", "easy"]].tolist() == [4, 2, 1]
-
-
-@pytest.mark.parametrize(
-    ("name", "text", "said"),
-    [
-        ("g.toml", 'hard = ["set9"]', "dataset 'set9' is not in the table; it has: set0, set1"),
-        ("g.toml", 'hard = "set0"', "expected a list of datasets"),
-        ("g.toml", "hard = [", "not valid TOML"),
-        ("g.toml", 'a = ["set0"]\nb = ["set0"]', "dataset 'set0' is in two groups"),
-        ("g.csv", "a,b\n1,2\n", "expected columns dataset and group, found a, b"),
-    ],
-)
-def test_groups_that_cannot_be(spoiled, tmp_path, name, text, said):
-    (tmp_path / name).write_text(text)
-    assert said in one_line(spoiled(None, "--groups", tmp_path / name))
-
-
-def test_groups_file_missing(spoiled, tmp_path):
-    assert "groups.toml" in one_line(spoiled(None, "--groups", tmp_path / "groups.toml"))

@@ -12,10 +12,10 @@ from matplotlib.text import Text
 from PIL import Image
 
 from headstart import figures
-from headstart.errors import AnalysisError, StorageError, UnknownNameError
 from headstart.figures import FIGURES, available, draw, save
 from headstart.figures.point_labels import overlaps
 from headstart.figures.style import SMALL
+from refusals import refused
 
 PAIR = ("finetune", "scratch")
 STRANGE = "cost_$5_to_$9 & <b> 100%"
@@ -95,24 +95,14 @@ class TestEveryFigure:
         # What is unknown is not written as a number.
         assert not [text.get_text() for text in texts(figure) if "nan" in text.get_text().lower()]
 
-    def test_says_what_an_empty_table_lacks(self, name, tables):
-        empty = {table: frame.iloc[:0] for table, frame in tables.items()}
-        with pytest.raises(AnalysisError) as error:
-            draw(name, empty)
-        assert error.value.code == "figure.table_empty"
-        assert error.value.values["figure"] == name
-
-    def test_says_which_table_is_not_there(self, name):
-        with pytest.raises(AnalysisError) as error:
+    def test_says_what_is_missing(self, name, tables):
+        with refused("figure.table_missing", found=[]):
             draw(name, {})
-        assert error.value.code == "figure.table_missing"
-        assert error.value.values["found"] == []
-
-    def test_says_which_column_is_not_there(self, name, tables):
+        with refused("figure.table_empty", figure=name):
+            draw(name, {table: frame.iloc[:0] for table, frame in tables.items()})
         cut = {table: frame.assign(setting="s")[["setting"]] for table, frame in tables.items()}
-        with pytest.raises(AnalysisError) as error:
+        with refused("figure.column_missing") as error:
             draw(name, cut)
-        assert error.value.code == "figure.column_missing"
         assert "setting" not in error.value.values["missing"]
 
 
@@ -138,9 +128,8 @@ def test_letters_of_any_script_and_long_titles(name, make):
 
 
 def test_unknown_figure():
-    with pytest.raises(UnknownNameError) as error:
+    with refused("name.unknown", kind="figure", near=["correlation", "ablation"]):
         draw("corelation", {})
-    assert (error.value.kind, error.value.near[0]) == ("figure", "correlation")
 
 
 def test_available(tables, make):
@@ -158,10 +147,8 @@ def test_what_needs_upstream_accuracy_says_so(make):
             frame[column] = np.nan
     left = [name for name in FIGURES if name not in ("correlation", "datasets", "heatmap")]
     assert available(tables) == left
-    with pytest.raises(AnalysisError) as error:
+    with refused("figure.values_missing", columns=["upstream_accuracy", "mean"]):
         draw("correlation", tables)
-    assert error.value.code == "figure.values_missing"
-    assert error.value.values["columns"] == ["upstream_accuracy", "mean"]
     draw("ablation", tables)
 
 
@@ -181,9 +168,8 @@ class TestSave:
             assert image.size == tuple(int(200 * inches) for inches in figure.get_size_inches())
 
     def test_unknown_format(self, drawn, tmp_path):
-        with pytest.raises(UnknownNameError) as error:
+        with refused("name.unknown", kind="figure format", name="jpg"):
             save(drawn("ranks"), tmp_path / "f", formats=["png", "jpg"])
-        assert (error.value.kind, error.value.name) == ("figure format", "jpg")
         assert not list(tmp_path.iterdir())
 
     def test_an_interrupted_save_leaves_the_old_file(self, tables, tmp_path, monkeypatch):
@@ -201,7 +187,7 @@ class TestSave:
 
     def test_a_folder_that_is_a_file(self, drawn, tmp_path):
         (tmp_path / "file").write_text("")
-        with pytest.raises(StorageError, match=r"cannot (use|write)"):
+        with refused("storage.not_folder"):
             save(drawn("ranks"), tmp_path / "file" / "f")
 
     def test_same_bytes_in_another_process(self, tables, tmp_path):

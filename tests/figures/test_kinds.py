@@ -6,11 +6,11 @@ import pytest
 from matplotlib.collections import LineCollection
 from scipy.special import expit, logit
 
-from headstart.errors import AnalysisError
 from headstart.figures import draw
 from headstart.figures.correlation_plots import labelled
 from headstart.figures.point_labels import overlaps
 from headstart.stats import steps_to_share
+from refusals import refused
 
 
 def lines_called(axes, label):
@@ -170,17 +170,13 @@ class TestSettings:
 
     def test_references_in_percent(self, tables):
         references = pd.DataFrame({"dataset": ["data 1"], "accuracy": [95.0], "label": "record"})
-        with pytest.raises(AnalysisError) as error:
+        with refused("figure.references_unit", value=95):
             draw("settings", tables, references=references)
-        assert error.value.code == "figure.references_unit"
-        assert error.value.values["value"] == 95
 
     def test_references_without_label(self, tables):
         references = pd.DataFrame({"dataset": ["data 1"], "accuracy": [0.95]})
-        with pytest.raises(AnalysisError) as error:
+        with refused("figure.column_missing", missing=["label"]):
             draw("settings", tables, references=references)
-        assert error.value.code == "figure.column_missing"
-        assert error.value.values["missing"] == ["label"]
 
 
 class TestFinetuneVsScratch:
@@ -193,17 +189,14 @@ class TestFinetuneVsScratch:
         assert axes.get_xlabel() == "Random initialization: accuracy (%)"
 
     def test_without_scratch(self, make):
-        with pytest.raises(AnalysisError) as error:
+        with refused("figure.settings_missing", found=["linear", "finetune"]):
             draw("finetune-vs-scratch", make(settings=("linear", "finetune")))
-        assert error.value.code == "figure.settings_missing"
-        assert error.value.values["found"] == ["linear", "finetune"]
 
     def test_nothing_in_common(self, tables):
         cells = tables["cells"]
         own = np.where(cells["setting"] == "scratch", cells["model"] + "!", cells["model"])
-        with pytest.raises(AnalysisError) as error:
+        with refused("figure.nothing_shared"):
             draw("finetune-vs-scratch", {"cells": cells.assign(model=own)})
-        assert error.value.code == "figure.nothing_shared"
 
 
 class TestAblation:

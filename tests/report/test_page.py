@@ -7,7 +7,6 @@ import pandas as pd
 import pytest
 
 import headstart as hs
-from headstart.errors import StorageError
 from headstart.figures.style import marker_styles, setting_styles
 from headstart.report import page_html, write_page
 from headstart.report.chart_data import chart_data
@@ -21,6 +20,7 @@ from headstart.report.chart_style import (
 )
 from headstart.report.page_model import names_of
 from headstart.report.result_tables import MOST_PAIRS, accuracy_table, mixed_table
+from refusals import refused
 from report.results import SETTINGS, empty, made, results, with_studies, with_trials
 
 HOSTILE = ("<script>alert(1)</script>", 'a"b', "</script>", "a&b'c", "x_{y}\\")
@@ -49,7 +49,7 @@ def test_the_same_results_give_the_same_page():
 
 
 def test_a_folder_that_is_not_there_is_an_error_in_words(tmp_path):
-    with pytest.raises(StorageError, match="cannot use"):
+    with refused("storage.unusable"):
         write_page(made(), tmp_path / "nowhere" / "report.html")
 
 
