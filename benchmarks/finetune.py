@@ -49,7 +49,7 @@ from headstart.devices import resolve_device
 from headstart.spec import SGD, TrainingConfig
 from headstart.training import InputSpec, train
 from headstart.training.augmentation import training_views
-from headstart.training.modes import exact_float32, multiplying
+from headstart.training.forward import exact_float32, multiplying
 from headstart.training.optimization import make_optimizer
 from headstart.training.pixels import MappedPixels, Pixels, ResidentPixels
 from networks import N_CLASSES, resnet20

@@ -50,7 +50,7 @@ from headstart.spec import SGD, TrainingConfig
 from headstart.training import InputSpec, cosine, train
 from headstart.training.augmentation import training_views
 from headstart.training.draws import rows_of_step
-from headstart.training.modes import exact_float32
+from headstart.training.forward import exact_float32
 from headstart.training.optimization import decaying, make_optimizer
 from headstart.training.pixels import ResidentPixels
 from networks import N_CLASSES, convnet, resnet8

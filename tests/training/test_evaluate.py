@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from headstart.training.augmentation import evaluation_views
-from headstart.training.evaluate import decision_values
+from headstart.training.forward import decision_values
 from raising import raises
 from training_runs import CPU, INPUT, N_CLASSES, N_IMAGES, SomePixels, small_network
 

@@ -1,7 +1,7 @@
 """Training: a network and images in, a trained network out. Depends on tensors only."""
 
 from headstart.training.augmentation import InputSpec
-from headstart.training.evaluate import decision_values
+from headstart.training.forward import decision_values
 from headstart.training.loop import Progress, Trained, train
 from headstart.training.optimization import cosine
 from headstart.training.pixels import load_pixels

@@ -18,15 +18,18 @@ from headstart.spec import TrainingConfig
 from headstart.training.augmentation import InputSpec, training_views
 from headstart.training.checkpoint import Checkpoint, TrainState
 from headstart.training.draws import derived_seed, rows_of_step
-from headstart.training.modes import (
+from headstart.training.forward import (
+    MultiHeadLogits,
     exact_float32,
     in_mode,
     multiplying,
+    no_sync,
+    on_ranks,
     own_randomness,
+    running_statistics,
     seed_torch,
     with_batch_norm_momentum,
 )
-from headstart.training.multi_head import MultiHeadLogits, no_sync, on_ranks, running_statistics
 from headstart.training.optimization import (
     batch_norm_momentum,
     check_labels,
