@@ -13,7 +13,7 @@ from sklearn.utils import shuffle
 
 import headstart as hs
 from headstart.cli.main import app
-from headstart.spec.labels import number_label
+from headstart.spec.display_names import number_label
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()

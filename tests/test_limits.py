@@ -40,3 +40,23 @@ def test_a_module_lists_its_public_names_once():
         if (n := sum(line.startswith("__all__") for line in path.read_text().splitlines())) > 1
     }
     assert more == {}
+
+
+# Names of modules that stand twice -> why.
+TWICE = {
+    "base": "the protocol of each seam",
+    "trial": "the noun, and what runs it",
+}
+
+
+def test_no_module_and_no_public_class_stands_twice():
+    modules, classes = [], []
+    for path in SOURCE.rglob("*.py"):
+        if path.stem not in ("__init__", "__main__"):
+            modules.append(path.stem)
+        found = [
+            node for node in ast.parse(path.read_text()).body if isinstance(node, ast.ClassDef)
+        ]
+        classes += [node.name for node in found if not node.name.startswith("_")]
+    assert {name for name in modules if modules.count(name) > 1} == TWICE.keys()
+    assert {name for name in classes if classes.count(name) > 1} == set()

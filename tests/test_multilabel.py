@@ -67,7 +67,7 @@ def voc(tmp_path_factory):
     sizes = Sizes(train=N["train"], validation=N["val"], test=N["test"])
     facts = facts_of("voc2007").model_copy(update={"sizes": sizes})
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("headstart.datasets.sources.study.facts_of", lambda key: facts)
+        patch.setattr("headstart.datasets.sources.study_datasets.facts_of", lambda key: facts)
         yield f"voc2007?root={folder}", labels
 
 

@@ -195,7 +195,7 @@ DATASET_SOURCES: Registry[Any] = Registry(
     "dataset_source",
     {
         "embedded": "headstart.datasets.sources.embedded:EmbeddedSource",
-        "study": "headstart.datasets.sources.study:StudySource",
+        "study": "headstart.datasets.sources.study_datasets:StudySource",
         "hf": "headstart.datasets.sources.hf:HubSource",
         "torchvision": "headstart.datasets.sources.torchvision:TorchvisionSource",
         "function": "headstart.datasets.sources.function:FunctionSource",

@@ -2,7 +2,13 @@ import json
 
 import pytest
 
-from headstart.datasets.sources.study import Place, adopt, adopted, default_folder, place_of
+from headstart.datasets.sources.study_datasets import (
+    Place,
+    adopt,
+    adopted,
+    default_folder,
+    place_of,
+)
 from refusals import refused
 
 

@@ -9,7 +9,7 @@ from headstart import datasets
 from headstart.context import default_cache
 from headstart.datasets import FileImages
 from headstart.datasets.dataset_name import DatasetName
-from headstart.datasets.sources.study import StudySource
+from headstart.datasets.sources.study_datasets import StudySource
 from headstart.datasets.splits import RawDataset
 from headstart.spec import Selection
 from refusals import refused

@@ -22,7 +22,7 @@ from headstart.figures.text_fitting import (
     text_width,
     wrapped,
 )
-from headstart.spec.labels import correlation_label
+from headstart.spec.display_names import correlation_label
 
 
 class TestPercentTicks:

@@ -7,7 +7,7 @@ from conftest import write_folder
 from headstart import datasets, methods, models
 from headstart.context import default_cache
 from headstart.datasets.archives import READERS
-from headstart.datasets.sources.study import Place, adopt
+from headstart.datasets.sources.study_datasets import Place, adopt
 from headstart.spec import Trial
 from headstart.store import ResultStore
 from headstart.study import DryRunReport, Study, dry_run, matrix_rate
@@ -184,7 +184,7 @@ def twelve(own_cache, tmp_path, monkeypatch):
 
     for name in READERS:
         adopt(name, Place(tmp_path), own_cache)
-    monkeypatch.setattr("headstart.datasets.sources.study.StudySource.read", refuse)
+    monkeypatch.setattr("headstart.datasets.sources.study_datasets.StudySource.read", refuse)
     return own_cache
 
 

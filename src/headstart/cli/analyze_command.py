@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from headstart.cli.options import AnalysisOptions
+from headstart.cli.options import AnalysisFlags
 from headstart.cli.output import console
 from headstart.errors import CommandError
 from headstart.registry import REPORTERS
@@ -73,7 +73,7 @@ class _AnalyzeOptions:
     ] = False
 
 
-def analyze(options: AnalysisOptions, wanted: _AnalyzeOptions) -> None:
+def analyze(options: AnalysisFlags, wanted: _AnalyzeOptions) -> None:
     """Analyze a table of results: correlations, tests, ranks, predictions, figures.
 
     A source is a results store, a table in a file, or a published table: kornblith2019,
@@ -98,7 +98,7 @@ def analyze(options: AnalysisOptions, wanted: _AnalyzeOptions) -> None:
 
 
 def report(
-    options: AnalysisOptions,
+    options: AnalysisFlags,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -178,7 +178,7 @@ def _make_parents(*files: Path | None) -> None:
             writable_folder(file.parent)
 
 
-def _analysis(options: AnalysisOptions, **more: Any) -> "Analysis":
+def _analysis(options: AnalysisFlags, **more: Any) -> "Analysis":
     from headstart.analysis import ReadOptions, parse_mapping
     from headstart.analysis import analyze as analyze_tables
 

@@ -18,7 +18,7 @@ from headstart.analysis import (
     still_rising,
 )
 from headstart.cli.output import plain_table
-from headstart.spec.labels import correlation_label, in_order, setting_label
+from headstart.spec.display_names import correlation_label, in_order, setting_label
 
 __all__ = ["ablation", "prediction", "summary"]
 

@@ -15,7 +15,7 @@ __all__ = [
     "BAD_INPUT",
     "DEFAULT_STORE",
     "INTERRUPTED",
-    "AnalysisOptions",
+    "AnalysisFlags",
     "CsvFlag",
     "DeviceName",
     "DeviceOption",
@@ -329,7 +329,7 @@ class TrainingOptions:
 
 
 @dataclass(frozen=True)
-class AnalysisOptions:
+class AnalysisFlags:
     """How tables of results are read and analyzed."""
 
     sources: Annotated[

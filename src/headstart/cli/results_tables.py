@@ -12,7 +12,7 @@ from headstart.cli.output import plain_table, shortened
 from headstart.labels import kind_of
 from headstart.metrics import AtChance
 from headstart.spec import Dataset, Result, Value
-from headstart.spec.labels import number_label
+from headstart.spec.display_names import number_label
 from headstart.stats import wilson_interval
 from headstart.store import (
     Tried,

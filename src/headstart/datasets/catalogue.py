@@ -29,7 +29,7 @@ from headstart.datasets.sources import (
     resolve_name,
     source_of,
 )
-from headstart.datasets.sources.study import adopt, place_of
+from headstart.datasets.sources.study_datasets import adopt, place_of
 from headstart.datasets.splits import SealedTest, Splits
 from headstart.errors import StudyError
 from headstart.labels import kind_of

@@ -30,7 +30,7 @@ from headstart.figures.style import (
 )
 from headstart.figures.text_fitting import fitted, number
 from headstart.predictors import UPSTREAM_ACCURACY, Predictor
-from headstart.spec.labels import in_order, role, setting_label
+from headstart.spec.display_names import in_order, role, setting_label
 
 __all__ = [
     "draw_heatmap",

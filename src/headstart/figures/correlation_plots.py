@@ -33,7 +33,7 @@ from headstart.figures.style import (
 )
 from headstart.figures.text_fitting import estimate_text, fitted
 from headstart.predictors import UPSTREAM_ACCURACY, Predictor
-from headstart.spec.labels import in_order, setting_label
+from headstart.spec.display_names import in_order, setting_label
 
 __all__ = [
     "draw_correlation",

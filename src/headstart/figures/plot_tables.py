@@ -13,7 +13,7 @@ from headstart.figures.logit_axes import add_line, coordinates
 from headstart.figures.style import DASHES, SHAPES, MarkerStyle, setting_styles
 from headstart.figures.text_fitting import elided
 from headstart.predictors import Predictor
-from headstart.spec.labels import in_order, setting_label
+from headstart.spec.display_names import in_order, setting_label
 
 __all__ = [
     "Series",

@@ -21,7 +21,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.text import Text
 
 from headstart.figures.text_fitting import FONT, families, fitted, missing_glyphs_as_boxes, wrapped
-from headstart.spec.labels import role
+from headstart.spec.display_names import role
 
 __all__ = [
     "COLUMN_WIDTH",

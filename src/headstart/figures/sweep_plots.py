@@ -15,7 +15,7 @@ from headstart.figures.plot_tables import Series, Tables, optional, rows, series
 from headstart.figures.style import SMALL, MarkerStyle, marker_styles, styled
 from headstart.figures.text_fitting import fitted, text_width
 from headstart.predictors import UPSTREAM_ACCURACY, Predictor
-from headstart.spec.labels import in_order, setting_label
+from headstart.spec.display_names import in_order, setting_label
 
 __all__ = [
     "draw_ablation",

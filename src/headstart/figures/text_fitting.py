@@ -12,7 +12,7 @@ from matplotlib import rcParams
 from matplotlib.backends.backend_agg import RendererAgg
 from matplotlib.font_manager import FontEntry, FontProperties, findfont, fontManager, get_font
 
-from headstart.spec.labels import correlation_label
+from headstart.spec.display_names import correlation_label
 
 __all__ = [
     "FONT",

@@ -17,7 +17,7 @@ from headstart.context import RunContext
 from headstart.methods.base import ResourceEstimate, TestScores
 from headstart.methods.on_features import LabelledFeatures, PreparedOnFeatures, needs_features
 from headstart.spec import Candidate, Measurement, Selection, Setting, Trial
-from headstart.spec.labels import number_label
+from headstart.spec.display_names import number_label
 from headstart.spec.setting import FEATURES_IMPLEMENTATION, Resize
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ from headstart.probe.hessian import Curvature, Factor, Factors, Preconditioner
 from headstart.probe.losses import Loss
 from headstart.probe.products import Products
 
-__all__ = ["Batch", "Goal", "Point", "look", "minimise"]
+__all__ = ["Goal", "Point", "ProblemBatch", "look", "minimise"]
 
 # Conjugate gradients stop when the residual is this fraction of the gradient,
 FORCING = 0.2
@@ -51,7 +51,7 @@ class Goal:
 
 
 @dataclass(frozen=True)
-class Batch:
+class ProblemBatch:
     """B problems, each with a lambda, and their current iterates.
 
     Parameters
@@ -75,10 +75,10 @@ class Batch:
     passes: Tensor
     objective: Tensor
 
-    def take(self, problems: Tensor) -> "Batch":
+    def take(self, problems: Tensor) -> "ProblemBatch":
         """Return a selection of the problems."""
         rest = {f.name: getattr(self, f.name)[problems] for f in fields(self) if f.name != "loss"}
-        return Batch(self.loss.take(problems), **rest)
+        return ProblemBatch(self.loss.take(problems), **rest)
 
 
 class Point(NamedTuple):
@@ -109,7 +109,7 @@ class _System(NamedTuple):
 
 
 def minimise(
-    batch: Batch,
+    batch: ProblemBatch,
     products: Products,
     curvature: Curvature,
     factors: Factors,
@@ -117,7 +117,7 @@ def minimise(
     *,
     certify: bool,
     logits: Tensor | None = None,
-) -> Batch:
+) -> ProblemBatch:
     """Minimize each problem up to the goal, or to the precision of the arithmetic.
 
     With `certify`, the bias is optimized for W before each evaluation, so that the gap is a bound.
@@ -166,7 +166,7 @@ def minimise(
         del point
 
 
-def look(batch: Batch, logits: Tensor, products: Products, balanced: float) -> Point:
+def look(batch: ProblemBatch, logits: Tensor, products: Products, balanced: float) -> Point:
     """Compute objective, gradient and gap; needs one product, with the features' transpose."""
     values, residual, p = batch.loss.look(logits)
     objective = values + batch.lam / 2 * products.penalty(batch.W)
@@ -176,7 +176,7 @@ def look(batch: Batch, logits: Tensor, products: Products, balanced: float) -> P
     return Point(objective, gap, gradient, excess, p)
 
 
-def _patience(batch: Batch, factors: Factors, begun: Tensor) -> int:
+def _patience(batch: ProblemBatch, factors: Factors, begun: Tensor) -> int:
     """Return the number of conjugate-gradient steps before a factor is made (if it fits)."""
     n_problems, n_columns, _ = batch.W.shape
     if not factors.fit(n_problems, n_columns):
@@ -185,12 +185,12 @@ def _patience(batch: Batch, factors: Factors, begun: Tensor) -> int:
 
 
 def _step(
-    batch: Batch,
+    batch: ProblemBatch,
     logits: Tensor,
     point: Point,
     products: Products,
     system: _System,
-) -> tuple[Batch, Tensor, Tensor]:
+) -> tuple[ProblemBatch, Tensor, Tensor]:
     """Take a Newton step; return the batch, its logits, and which problems are stuck."""
     S, s, spent = _conjugate_gradients(batch, point, system)
     along = products.forward(S) + s[:, :, None]
@@ -222,7 +222,7 @@ def _step(
 
 
 def _conjugate_gradients(
-    batch: Batch,
+    batch: ProblemBatch,
     point: Point,
     system: _System,
 ) -> tuple[Tensor, Tensor, Tensor]:

@@ -21,7 +21,7 @@ from headstart.probe.fits import Fit, Weights, columns, sum_up
 from headstart.probe.hessian import Curvature, Factors
 from headstart.probe.inputs import features, path_of
 from headstart.probe.losses import Binary, Softmax
-from headstart.probe.newton import Batch, Goal, minimise
+from headstart.probe.newton import Goal, ProblemBatch, minimise
 from headstart.probe.products import Exact, Fast, packed
 from headstart.threads import sharing_cpus
 
@@ -230,7 +230,7 @@ class _Solver:
             fit = again if better else replace(fit, passes=again.passes)
         return fit
 
-    def _judge(self, lambdas: Sequence[float], batch: Batch) -> list[Fit]:
+    def _judge(self, lambdas: Sequence[float], batch: ProblemBatch) -> list[Fit]:
         """Certify a batch with the problems of these lambdas."""
         coef, bias = self._axes.to_features(batch.W, batch.bias)
         proof = certify(self._axes.X, self._axes.mean, batch.loss, batch.lam, coef, bias)
@@ -255,7 +255,7 @@ class _Solver:
         )
         self._keep(lambdas, found)
 
-    def _start(self, lambdas: Sequence[float]) -> tuple[Batch, Tensor]:
+    def _start(self, lambdas: Sequence[float]) -> tuple[ProblemBatch, Tensor]:
         """Return a batch at its starting points, and its (B, C, n) logits.
 
         A start is the extrapolation, or the previous solution if its objective is lower: one
@@ -298,13 +298,13 @@ class _Solver:
             bias += weight * self._solved[other].bias
         return replace(self._nothing, W=W, bias=bias)
 
-    def _batch(self, lambdas: Sequence[float], dtype: torch.dtype) -> Batch:
+    def _batch(self, lambdas: Sequence[float], dtype: torch.dtype) -> ProblemBatch:
         """Stack the solutions for some lambdas into one batch."""
         solutions = [self._solved[lam] for lam in lambdas]
         groups, device = len(self._nothing.bias), self._axes.Z.device
         which = torch.arange(groups, device=device).repeat(len(lambdas))
         lam = torch.tensor(lambdas, dtype=torch.float64, device=device)
-        return Batch(
+        return ProblemBatch(
             loss=self._loss.take(which),
             lam=lam.repeat_interleave(groups),
             W=torch.cat([solution.W for solution in solutions]).to(dtype),
@@ -313,7 +313,7 @@ class _Solver:
             objective=torch.cat([solution.objective for solution in solutions]),
         )
 
-    def _keep(self, lambdas: Sequence[float], batch: Batch) -> None:
+    def _keep(self, lambdas: Sequence[float], batch: ProblemBatch) -> None:
         groups, dtype = len(self._nothing.bias), self._fast.dtype
         whole = (batch.W.to(dtype), batch.bias.to(dtype), batch.passes, batch.objective)
         parts = (torch.split(part, groups) for part in whole)

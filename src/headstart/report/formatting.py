@@ -6,7 +6,7 @@ from typing import Any
 
 from headstart.figures import text_fitting
 from headstart.spec import plain_name
-from headstart.spec.labels import correlation_label, role, setting_label
+from headstart.spec.display_names import correlation_label, role, setting_label
 
 __all__ = [
     "by_setting",

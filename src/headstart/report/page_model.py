@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 from headstart.predictors import Predictor
 from headstart.report.formatting import interval, known, number, p_value, percent
-from headstart.spec.labels import in_order
+from headstart.spec.display_names import in_order
 
 __all__ = [
     "Column",

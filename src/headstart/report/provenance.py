@@ -19,7 +19,7 @@ from headstart.report.page_model import (
     number_cell,
 )
 from headstart.report.result_tables import correction_sentence
-from headstart.spec.labels import setting_label
+from headstart.spec.display_names import setting_label
 
 __all__ = [
     "alarms",

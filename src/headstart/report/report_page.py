@@ -44,7 +44,7 @@ from headstart.report.vega_charts import (
     scratch_figure,
     settings_figure,
 )
-from headstart.spec.labels import setting_label
+from headstart.spec.display_names import setting_label
 
 __all__ = ["HtmlPage", "bundle", "page_html", "policy", "script_data", "write_page"]
 

@@ -33,7 +33,7 @@ from headstart.report.page_model import (
     sortable,
     tested,
 )
-from headstart.spec.labels import setting_label
+from headstart.spec.display_names import setting_label
 
 __all__ = [
     "MOST_PAIRS",

@@ -20,7 +20,7 @@ from headstart.report.formatting import (
     setting_phrase,
 )
 from headstart.report.page_model import Subject
-from headstart.spec.labels import in_order, role
+from headstart.spec.display_names import in_order, role
 
 __all__ = ["headline", "pearson_rows", "r_of", "supporting"]
 

@@ -31,7 +31,7 @@ from headstart.report.chart_style import (
 from headstart.report.formatting import coefficient_interval, joined
 from headstart.report.page_model import Names, Subject
 from headstart.report.sentences import pearson_rows, r_of
-from headstart.spec.labels import setting_label
+from headstart.spec.display_names import setting_label
 
 __all__ = [
     "correlation_figure",

@@ -133,7 +133,7 @@ class StudyEstimate:
         return tuple(dict.fromkeys(one.model.name for one in missing))
 
 
-class FeatureTable:
+class TableShare:
     """Images of one cached table of features; each is computed once for all trials.
 
     With one seed, a small number of images per class is a subset of a larger one; another seed
@@ -176,7 +176,7 @@ def estimate_study(study: Study, store: ResultStore, cache: Path) -> StudyEstima
     trials = [trial for trial in _trials(study, found, cache) if trial.key not in stored]
     workloads: dict[tuple[str, str], Workload] = {}
     needs, batches = [], []
-    tables: dict[str, FeatureTable] = {}
+    tables: dict[str, TableShare] = {}
     for trial in trials:
         measured = store.measurements(trial.key) if trial.key in partly else ()
         need = methods.needs(trial, measured)
@@ -192,7 +192,7 @@ def estimate_study(study: Study, store: ResultStore, cache: Path) -> StudyEstima
             )
         evaluated = need.evaluated
         if need.features:
-            table = tables.setdefault(need.table, FeatureTable(trial))
+            table = tables.setdefault(need.table, TableShare(trial))
             before = table.n_images
             table.add(trial)
             evaluated += table.n_images - before

@@ -15,8 +15,8 @@ import torch
 
 __all__ = [
     "Batch",
-    "Images",
     "MappedPixels",
+    "PixelRows",
     "Pixels",
     "ResidentPixels",
     "fits",
@@ -36,7 +36,7 @@ PART = 256
 CONTAINER_LIMIT = Path("/sys/fs/cgroup/memory.max")
 
 
-class Images(Protocol):
+class PixelRows(Protocol):
     """Decoded images with random access, safe to read from a thread."""
 
     def __len__(self) -> int: ...
@@ -86,7 +86,7 @@ class Pixels(Protocol):
 class ResidentPixels:
     """All images in one tensor on the device, padded to the largest height and width."""
 
-    def __init__(self, images: Images, device: torch.device) -> None:
+    def __init__(self, images: PixelRows, device: torch.device) -> None:
         shapes = _shapes(images)
         self._sizes = shapes[:, :2]
         # (n, H, W, C): a batch is one gather of whole images.
@@ -116,7 +116,7 @@ class MappedPixels:
     one and `AHEAD` more.
     """
 
-    def __init__(self, images: Images, device: torch.device) -> None:
+    def __init__(self, images: PixelRows, device: torch.device) -> None:
         self._images, self._device = images, device
 
     def __len__(self) -> int:
@@ -149,7 +149,7 @@ def fits(n_bytes: int, device: torch.device) -> bool:
     return n_bytes <= SHARE[device.type] * _memory(device)
 
 
-def load_pixels(images: Images, device: torch.device) -> Pixels:
+def load_pixels(images: PixelRows, device: torch.device) -> Pixels:
     """Load images onto the device if they fit, else leave them on disk.
 
     Raises
@@ -161,11 +161,11 @@ def load_pixels(images: Images, device: torch.device) -> Pixels:
     return (ResidentPixels if fits(n_bytes, device) else MappedPixels)(images, device)
 
 
-def _shapes(images: Images) -> npt.NDArray[np.int64]:
+def _shapes(images: PixelRows) -> npt.NDArray[np.int64]:
     return np.array([images.pixels(row).shape for row in range(len(images))], np.int64)
 
 
-def _assembled(images: Images, rows: Rows, device: torch.device) -> Batch:
+def _assembled(images: PixelRows, rows: Rows, device: torch.device) -> Batch:
     found = [images.pixels(row) for row in rows.tolist()]
     shapes = np.array([pixels.shape for pixels in found], np.int64)
     height, width, channels = shapes.max(axis=0).tolist()

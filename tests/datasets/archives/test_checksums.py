@@ -27,7 +27,7 @@ def publish(monkeypatch, small, own_cache):
         def facts(key):
             return small(key).model_copy(update=changes)
 
-        monkeypatch.setattr("headstart.datasets.sources.study.facts_of", facts)
+        monkeypatch.setattr("headstart.datasets.sources.study_datasets.facts_of", facts)
 
     return published
 

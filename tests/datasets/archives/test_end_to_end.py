@@ -17,7 +17,7 @@ COPIED = [key for key, facts in published_facts().items() if facts.hub]
 @pytest.fixture
 def in_small(monkeypatch, small):
     """Have the small archives be what is published."""
-    monkeypatch.setattr("headstart.datasets.sources.study.facts_of", small)
+    monkeypatch.setattr("headstart.datasets.sources.study_datasets.facts_of", small)
 
 
 @pytest.mark.parametrize("key", READERS)

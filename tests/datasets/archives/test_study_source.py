@@ -9,7 +9,7 @@ import pytest
 
 from headstart import datasets
 from headstart.datasets.archives import READERS
-from headstart.datasets.sources.study import adopted, place_of
+from headstart.datasets.sources.study_datasets import adopted, place_of
 from hub_files import write_copy
 from refusals import ended
 
@@ -30,7 +30,7 @@ UNPACKED = {
 @pytest.fixture(autouse=True)
 def in_small(monkeypatch, small, own_cache):
     """Have the small archives be what is published; no hub can be reached."""
-    monkeypatch.setattr("headstart.datasets.sources.study.facts_of", small)
+    monkeypatch.setattr("headstart.datasets.sources.study_datasets.facts_of", small)
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
 
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from headstart.analysis.tables.canonical_names import canonical
 
-__all__ = ["NAMES", "Sizes", "csv_bytes", "facts", "published_classes", "published_sizes"]
+__all__ = ["NAMES", "PublishedSizes", "csv_bytes", "facts", "published_classes", "published_sizes"]
 
 _FOLDER = files(__name__)
 
@@ -36,14 +36,14 @@ def csv_bytes(name: str) -> bytes:
     return plain.read_bytes() if plain.is_file() else (_FOLDER / f"{name}.csv.gz").read_bytes()
 
 
-class Sizes(NamedTuple):
+class PublishedSizes(NamedTuple):
     """Numbers of images; train includes validation."""
 
     n_train: int
     n_test: int
 
 
-def published_sizes(dataset: str) -> Sizes | None:
+def published_sizes(dataset: str) -> PublishedSizes | None:
     """Return the sizes of one of the study's twelve datasets by any of its names, None if unknown.
 
     Source: Kornblith et al. (2019), Table 1; the test size of Oxford-IIIT Pets, a misprint there,
@@ -52,7 +52,7 @@ def published_sizes(dataset: str) -> Sizes | None:
     Examples
     --------
     >>> published_sizes("stanford_cars")
-    Sizes(n_train=8144, n_test=8041)
+    PublishedSizes(n_train=8144, n_test=8041)
     """
     # So are a user's own folders called that have the name of a dataset.
     return None if dataset.startswith("./") else _sizes().get(canonical("dataset", dataset))
@@ -74,9 +74,11 @@ def _classes() -> dict[str, int]:
 
 
 @cache
-def _sizes() -> dict[str, Sizes]:
+def _sizes() -> dict[str, PublishedSizes]:
     text = (_FOLDER / "datasets.csv").read_text(encoding="utf-8")
     return {
-        canonical("dataset", row["dataset"]): Sizes(int(row["n_train"]), int(row["n_test"]))
+        canonical("dataset", row["dataset"]): PublishedSizes(
+            int(row["n_train"]), int(row["n_test"])
+        )
         for row in csv.DictReader(text.splitlines())
     }

@@ -1,9 +1,9 @@
 """One name for what tables call differently: datasets, settings, models, and families of models.
 
 Every comparison of names from two tables goes through `canonical`; the aliases stand here, in the
-catalogue of datasets, and (for settings) in `headstart.spec.labels`. A family is an architecture
-line: all sizes and versions of ResNet, of ViT, of EfficientNet, whatever they were pretrained on; a
-column ``family`` overrides it (DINOv2 apart from AugReg).
+catalogue of datasets, and (for settings) in `headstart.spec.display_names`. A family is an
+architecture line: all sizes and versions of ResNet, of ViT, of EfficientNet, whatever they were
+pretrained on; a column ``family`` overrides it (DINOv2 apart from AugReg).
 """
 
 import re
@@ -16,7 +16,7 @@ from importlib.resources import files
 from typing import Literal
 
 from headstart.spec import plain_name
-from headstart.spec.labels import role
+from headstart.spec.display_names import role
 
 __all__ = [
     "IMAGENET",

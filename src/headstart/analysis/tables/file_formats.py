@@ -26,7 +26,7 @@ from headstart.analysis.tables.text_tables import (
     with_header,
 )
 from headstart.errors import TableError
-from headstart.spec.labels import role
+from headstart.spec.display_names import role
 
 __all__ = ["read_grid"]
 

@@ -32,7 +32,7 @@ from headstart.errors import TableError
 from headstart.files import storage_errors
 from headstart.predictors import Predictor
 from headstart.spec import Prediction, Result, UpstreamAccuracy, Value
-from headstart.spec.labels import number_label
+from headstart.spec.display_names import number_label
 from headstart.store import DATABASE_NAME, ResultStore, data_warnings, left_out, result_row
 
 __all__ = [

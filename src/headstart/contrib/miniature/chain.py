@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import Any
 
 from headstart.context import ProgressReporter, RunContext
-from headstart.contrib.miniature.scale import Scale, short
+from headstart.contrib.miniature.scale import ChainScale, short
 from headstart.errors import HeadstartError, StorageError
 from headstart.executors import Executor, InProcess
 from headstart.files import replaced, storage_errors, writable_folder
@@ -109,7 +109,7 @@ class Miniature:
 
 
 def run_miniature(
-    scale: Scale,
+    scale: ChainScale,
     out: Path,
     context: RunContext,
     executor: Executor | None = None,
@@ -155,7 +155,9 @@ def run_miniature(
     return Miniature(store, tuple(failures), timing_log)
 
 
-def _trials(scale: Scale, fields: Mapping[str, Any], reporter: ProgressReporter) -> list[Trial]:
+def _trials(
+    scale: ChainScale, fields: Mapping[str, Any], reporter: ProgressReporter
+) -> list[Trial]:
     """Expand a study into trials, with the limit of each dataset."""
     by_limit: dict[int | None, list[str]] = {}
     for name in fields["datasets"]:
@@ -171,7 +173,7 @@ def _is_like(trial: Trial, other: Trial) -> bool:
     return (trial.dataset, trial.setting) == (other.dataset, other.setting)
 
 
-def to_pretrain(scale: Scale, context: RunContext) -> list[PretrainJob]:
+def to_pretrain(scale: ChainScale, context: RunContext) -> list[PretrainJob]:
     """Return the jobs of the main study, then those of the ablation."""
 
     def recipe(arch: str, seed: int) -> Recipe:
@@ -205,31 +207,31 @@ def _pretrain_all(jobs: Sequence[PretrainJob], context: RunContext, executor: Ex
             raise outcome
 
 
-def _main_study(scale: Scale, jobs: Sequence[PretrainJob]) -> dict[str, Any]:
+def _main_study(scale: ChainScale, jobs: Sequence[PretrainJob]) -> dict[str, Any]:
     models = [one.found_by for one in jobs if one.configuration is None]
     return {"models": models, "datasets": tuple(scale.targets), "settings": scale.settings}
 
 
-def _ablation(scale: Scale, jobs: Sequence[PretrainJob]) -> dict[str, Any]:
+def _ablation(scale: ChainScale, jobs: Sequence[PretrainJob]) -> dict[str, Any]:
     models = [one.found_by for one in jobs if one.configuration is not None]
     chosen = [scale.setting(name) for name in scale.ablation_settings]
     return {"models": models, "datasets": tuple(scale.targets), "settings": chosen}
 
 
-def _convergence(scale: Scale, _: Sequence[PretrainJob]) -> dict[str, Any]:
+def _convergence(scale: ChainScale, _: Sequence[PretrainJob]) -> dict[str, Any]:
     model = f"pretrained:{scale.name_of(scale.convergence_model)}"
     curves = [scale.setting(name, steps=list(steps)) for name, steps in scale.curve_steps.items()]
     return {"models": [model], "datasets": scale.curve_targets, "settings": curves}
 
 
-def _dataset_size(scale: Scale, _: Sequence[PretrainJob]) -> dict[str, Any]:
+def _dataset_size(scale: ChainScale, _: Sequence[PretrainJob]) -> dict[str, Any]:
     model = f"pretrained:{scale.name_of(scale.size_model)}"
     swept = {"examples_per_class": scale.examples_per_class, "seeds": scale.seeds}
     study = {"models": [model], "datasets": scale.size_targets, "settings": scale.settings}
     return {**study, **swept}
 
 
-STUDIES: dict[str, Callable[[Scale, Sequence[PretrainJob]], dict[str, Any]]] = {
+STUDIES: dict[str, Callable[[ChainScale, Sequence[PretrainJob]], dict[str, Any]]] = {
     "transfer": _main_study,
     ABLATION: _ablation,
     "convergence": _convergence,

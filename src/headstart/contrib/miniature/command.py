@@ -17,7 +17,7 @@ from headstart.threads import available_cpus
 if TYPE_CHECKING:
     from headstart.context import RunContext
     from headstart.contrib.miniature.chain import Miniature
-    from headstart.contrib.miniature.scale import Scale
+    from headstart.contrib.miniature.scale import ChainScale
     from headstart.devices import Device
 
 __all__ = ["miniature"]
@@ -52,7 +52,7 @@ def miniature(
         sys.exit(BAD_INPUT)
 
 
-def _run(scale: "Scale", out: Path, device: "Device", workers: int | None) -> "Miniature":
+def _run(scale: "ChainScale", out: Path, device: "Device", workers: int | None) -> "Miniature":
     """Run what is not there yet, write the report, tables, figures and the embedding."""
     from headstart.analysis import analyze
     from headstart.cli import estimates
@@ -96,7 +96,7 @@ def _run(scale: "Scale", out: Path, device: "Device", workers: int | None) -> "M
     return found
 
 
-def _embed(scale: "Scale", out: Path, context: "RunContext") -> None:
+def _embed(scale: "ChainScale", out: Path, context: "RunContext") -> None:
     """Show what the most and the least regularised training of one network make of a target."""
     from headstart import datasets, models
     from headstart.cli.embed_command import write_files

@@ -4,13 +4,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-__all__ = ["FULL", "TINY", "Scale"]
+__all__ = ["FULL", "TINY", "ChainScale"]
 
 Fields = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Scale:
+class ChainScale:
     """The whole study for small networks and images.
 
     Parameters
@@ -97,7 +97,7 @@ NETWORKS = tuple(
         "vgg6_w8", "vgg6_w16", "inception_w8", "inception_w16",
     )
 )  # fmt: skip
-FULL = Scale(
+FULL = ChainScale(
     name="miniature",
     networks=NETWORKS,
     upstream="characters",

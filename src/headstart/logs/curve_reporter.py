@@ -6,7 +6,7 @@ from typing import Any, Self
 from headstart.context import ProgressReporter, TrainingProgress
 from headstart.logs.base import About, Log, Outcome, Parameter, Run
 from headstart.spec import Measurement, Result, Trial, Value
-from headstart.spec.labels import number_label
+from headstart.spec.display_names import number_label
 
 __all__ = ["CurveReporter"]
 
