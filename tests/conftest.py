@@ -99,15 +99,6 @@ def cli(monkeypatch, capsys) -> Callable[..., Outcome]:
     return run
 
 
-def refused(outcome: Outcome, code: str, **values: object) -> None:
-    """Assert that a command ended with one line, exit code 2 and an error of this code."""
-    assert (outcome.code, outcome.err.count("\n")) == (2, 1), outcome.err
-    assert outcome.err.startswith("error: ")
-    assert outcome.error is not None
-    assert outcome.error.code == code, outcome.err
-    assert {name: outcome.error.values.get(name) for name in values} == values
-
-
 def headstart_process(*arguments: object, **options) -> subprocess.Popen:
     """Start a command in a process of its own, as from a prompt: Ctrl-C reaches it.
 

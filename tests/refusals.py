@@ -18,8 +18,8 @@ def refused(code: str, **values: object) -> Iterator[pytest.ExceptionInfo[Headst
 
 def ended(outcome, code: str, **values: object) -> None:
     """Check that a command (the fixture `cli`) ended with this error, in one line."""
-    assert outcome.code == 2
-    assert outcome.err.count("\n") == 1
+    assert (outcome.code, outcome.err.count("\n")) == (2, 1), outcome.err
+    assert outcome.err.startswith("error: ")
     _check(outcome.error, code, values)
 
 

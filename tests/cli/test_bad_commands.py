@@ -5,8 +5,9 @@ import stat
 
 import pytest
 
-from conftest import MODEL, refused, write_folder
+from conftest import MODEL, write_folder
 from headstart.store import ResultStore
+from refusals import ended
 
 RUN = f"run --models {MODEL} --datasets digits --limit 100"
 # A command line, what is made in the folder first, the code of the error, some of its values.
@@ -148,7 +149,7 @@ def folder(tmp_path, monkeypatch):
 @pytest.mark.parametrize(("line", "code", "values"), BAD, ids=[line for line, *_ in BAD])
 def test_a_bad_command_is_one_line(cli, folder, line, code, values):
     before = {path.name for path in folder.iterdir()} | {"cache"}
-    refused(cli(*line.split()), code, **values)
+    ended(cli(*line.split()), code, **values)
     # SQLite keeps shared memory beside a database that it reads.
     after = {path.name for path in folder.iterdir() if not path.name.endswith(("-shm", "-wal"))}
     assert after | {"cache"} == before
@@ -198,7 +199,7 @@ PYDANTIC = ("input should", "unable to parse", "value error", "a valid", "pydant
 def test_a_bad_study_file_is_one_line(cli, folder, text, code, values):
     (folder / "study.toml").write_text(text)
     outcome = cli("run", "study.toml", "--store", "new.db")
-    refused(outcome, code, **values)
+    ended(outcome, code, **values)
     assert "study.toml" in outcome.err
     if code != "toml.syntax":
         assert not any(words in outcome.err.lower() for words in PYDANTIC), outcome.err
@@ -225,7 +226,7 @@ def test_study_files_as_editors_save_them(cli, folder, content):
 
 def test_a_line_that_is_not_utf8_is_named(cli, folder):
     (folder / "study.toml").write_bytes(GOOD.encode() + b"# caf\xe9\n")
-    refused(cli("run", "study.toml"), "toml.encoding", line=3)
+    ended(cli("run", "study.toml"), "toml.encoding", line=3)
 
 
 def test_the_place_of_a_syntax_error_is_named(cli, folder):
@@ -238,4 +239,4 @@ def test_the_place_of_a_syntax_error_is_named(cli, folder):
 def test_a_study_file_that_may_not_be_read(cli, folder):
     (folder / "study.toml").write_text(GOOD)
     (folder / "study.toml").chmod(stat.S_IWUSR)
-    refused(cli("run", "study.toml"), "storage.not_readable")
+    ended(cli("run", "study.toml"), "storage.not_readable")

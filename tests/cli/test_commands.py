@@ -12,10 +12,11 @@ import time
 import pytest
 
 import headstart as hs
-from conftest import MODEL, headstart_process, limit_file_size, refused, write_folder
+from conftest import MODEL, headstart_process, limit_file_size, write_folder
 from headstart import datasets
 from headstart.cli import demo
 from headstart.store import ResultStore
+from refusals import ended
 from stores import add_result
 
 RUN = ("run", "--models", MODEL, "--datasets", "digits", "--limit", "100")
@@ -176,7 +177,7 @@ def test_what_this_machine_lacks_is_found_before_anything_is_computed(
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     outcome = cli(*RUN, *options, "--store", tmp_path / "results.db")
-    refused(outcome, code, **values)
+    ended(outcome, code, **values)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -189,7 +190,7 @@ def test_a_store_that_cannot_be_used(cli, tmp_path, made, code):
         hs.ResultStore(store, create=True).make()
     sqlite3.connect(store).execute(made).connection.close()
     for arguments in (RUN, ("results",)):
-        refused(cli(*arguments, "--store", store), code)
+        ended(cli(*arguments, "--store", store), code)
 
 
 @pytest.mark.parametrize("arguments", [(*RUN, "--store"), ("demo", "--out")])
@@ -200,7 +201,7 @@ def test_a_read_only_folder(cli, tmp_path, arguments):
     place = "/sys/headstart" if os.geteuid() == 0 else folder / "inside"
     folder.chmod(0o555)
     outcome = cli(*arguments, place)
-    refused(outcome, "storage.not_writable")
+    ended(outcome, "storage.not_writable")
     assert str(place) in outcome.err
     assert not list(folder.iterdir())
 
@@ -210,7 +211,7 @@ def test_a_broken_image_and_skip_broken(cli, photos, tmp_path):
     place = tmp_path / "r.db"
     arguments = ("run", "--models", MODEL, "--datasets", photos, "--store", place)
     outcome = cli(*arguments)
-    refused(outcome, "dataset.images_broken", found=1)
+    ended(outcome, "dataset.images_broken", found=1)
     assert f"test {photos}/test/dark/0.png: not an image" in outcome.err
     assert not (tmp_path / "r.db").exists()
     outcome = cli(*arguments, "--skip-broken")
@@ -238,7 +239,7 @@ def test_bad_folders(cli, tmp_path, train, validation, test, code, values):
     counts = {"train": train, "validation": validation, "test": test}
     folder = write_folder(tmp_path / "photos", counts)
     outcome = cli("run", "--models", MODEL, "--datasets", folder, "--store", tmp_path / "r.db")
-    refused(outcome, code, **values)
+    ended(outcome, code, **values)
     assert not (tmp_path / "r.db").exists()
 
 

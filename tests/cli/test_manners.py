@@ -13,12 +13,13 @@ from filelock import FileLock
 from rich.console import Console
 
 import headstart as hs
-from conftest import MODEL, refused
+from conftest import MODEL
 from headstart.cache import KINDS
 from headstart.cli import progress
 from headstart.cli.command_group import PANELS, reset_verbosity, set_verbosity
 from headstart.cli.progress import LiveReporter
 from headstart.store import ResultStore
+from refusals import ended
 from stores import add_result
 
 RUN = ["run", "--models", f"{MODEL}?size=32", "--datasets", "digits", "--limit", "60"]
@@ -51,7 +52,7 @@ def test_commands_are_listed_by_use(cli):
 def test_an_empty_value_is_refused(cli, tmp_path, monkeypatch, name, option):
     monkeypatch.chdir(tmp_path)
     outcome = cli(*RUN, option, name)
-    refused(outcome, "command.value_empty", name=option)
+    ended(outcome, "command.value_empty", name=option)
     assert not any(tmp_path.iterdir())
 
 
@@ -164,7 +165,7 @@ def test_a_damaged_record_is_one_line(cli, tmp_path, record):
             connection.execute(f"drop trigger {name}")
         connection.execute("update results set record = ?", (record,))
     for command in (["results", "--store"], ["results", "show", "--store"], ["analyze"]):
-        refused(cli(*command, store.path), "store.record")
+        ended(cli(*command, store.path), "store.record")
 
 
 def test_long_names_are_cut_at_the_left_and_in_a_terminal_alone(monkeypatch):

@@ -10,9 +10,9 @@ import pytest
 
 import headstart as hs
 import small_network
-from conftest import refused
 from headstart import models
 from headstart.models.pretrained import outputs_of
+from refusals import ended
 
 NETWORK = f"{Path(small_network.__file__)}:build?size=16&mean=0.5,0.5,0.5&std=0.25,0.25,0.25"
 DATA = ("--dataset", "digits", "--device", "cpu", "--batch-size", 50, "--crop-area", 0.5)
@@ -53,12 +53,12 @@ def test_it_is_listed_shown_and_found(cli, own_cache):
 
 def test_errors_are_one_line(cli, own_cache):
     wrong = cli("pretrain", *QUICK, "--label-smoothing", 1)
-    refused(wrong, "pretrain.value", name="label_smoothing", value=1.0)
+    ended(wrong, "pretrain.value", name="label_smoothing", value=1.0)
     cli("pretrain", *QUICK, "--name", "net")
     other = cli("pretrain", *QUICK, "--name", "net", "--seed", 1)
-    refused(other, "pretrain.name_taken", name="net")
+    ended(other, "pretrain.name_taken", name="net")
     unknown = cli("run", "--models", "pretrained:nett", "--datasets", "digits")
-    refused(unknown, "name.unknown", near=["pretrained:net"])
+    ended(unknown, "name.unknown", near=["pretrained:net"])
 
 
 # Every step is kept, so that there is something to go on from at once.
@@ -126,9 +126,9 @@ def test_ablate_pretrains_transfers_and_shows(cli, own_cache, tmp_path):
 
 def test_what_is_wrong_with_an_ablation_is_told_before_it_is_trained(cli, own_cache, tmp_path):
     arguments = ("ablate", *ABLATION, "--store", tmp_path / "r.db", "--transfer")
-    refused(cli(*arguments, "glyfs"), "name.unknown", kind="dataset", near=["glyphs"])
+    ended(cli(*arguments, "glyfs"), "name.unknown", kind="dataset", near=["glyphs"])
     wrong = cli(*arguments, "glyphs", "--settings", "lineal")
-    refused(wrong, "name.unknown", kind="setting", name="lineal")
+    ended(wrong, "name.unknown", kind="setting", name="lineal")
     wrong = cli(*arguments, "glyphs", "--dropout", 0)
-    refused(wrong, "ablation.strength", name="dropout", value=0.0)
+    ended(wrong, "ablation.strength", name="dropout", value=0.0)
     assert models.pretrained_names() == []

@@ -9,12 +9,12 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from conftest import refused
 from headstart import datasets, methods, models
 from headstart.cli import results_tables
 from headstart.cli.output import plain_table
 from headstart.spec import Candidate, Measurement, Prediction, Result, Selection, Trial
 from headstart.store import ResultStore
+from refusals import ended
 from stores import N_TEST, add_result, make_store
 
 RATES, DECAYS = (0.001, 0.01, 0.1), (0.0, 1e-5)
@@ -247,7 +247,7 @@ def test_words_of_a_title_name_one_trial(cli, store):
         "net, digits, linear\n"
     )
     outcome = cli("results", "show", "linear", "--store", store.path)
-    refused(outcome, "store.trial_ambiguous", name="linear")
+    ended(outcome, "store.trial_ambiguous", name="linear")
     assert set(outcome.error.values["found"]) == store.keys()
     assert "(net_b, digits, linear)" in outcome.err
 
@@ -307,4 +307,4 @@ def test_results_are_filtered_sorted_and_paged(cli, tmp_path):
 ])  # fmt: skip
 def test_filters_that_match_nothing(cli, tmp_path, options, code):
     make_store(tmp_path / "r.db", {"net0": 0.5})
-    refused(cli("results", "--store", tmp_path / "r.db", *options), code)
+    ended(cli("results", "--store", tmp_path / "r.db", *options), code)

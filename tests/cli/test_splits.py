@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from conftest import refused
 from headstart import datasets
 from headstart.datasets.dataset_name import DatasetName
 from headstart.datasets.loading import read_dataset
+from refusals import ended
 
 
 def exported(cli, tmp_path, name):
@@ -90,7 +90,7 @@ def test_several_labels_stand_in_one_cell(cli, tmp_path, own_cache):
 
 def test_a_file_that_cannot_be_written(cli, tmp_path):
     outcome = cli("datasets", "splits", "digits", "--export", tmp_path)
-    refused(outcome, "storage.no_file_name", path=str(tmp_path))
+    ended(outcome, "storage.no_file_name", path=str(tmp_path))
 
 
 @pytest.mark.parametrize("command", [("splits", "--export"), ("show", "--out")])
@@ -100,4 +100,4 @@ def test_where_a_file_goes_is_looked_at_before_the_images(cli, tmp_path, own_cac
     assert outcome.code == 0, outcome.err
     assert place.exists()
     outcome = cli("datasets", command[0], "no dataset", command[1], place / "below a file")
-    refused(outcome, "storage.not_folder", path=str(place))
+    ended(outcome, "storage.not_folder", path=str(place))

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from conftest import MODEL, headstart_process, refused
+from conftest import MODEL, headstart_process
 from headstart.store import ResultStore
+from refusals import ended
 from stores import add_result
 
 
@@ -145,5 +146,5 @@ def test_a_cache_that_cannot_be_a_folder(cli, tmp_path, monkeypatch, what, argum
     place = tmp_path / ("file" if "file" in what else "link")
     monkeypatch.setenv("HEADSTART_CACHE", str(place / "inside" if "below" in what else place))
     monkeypatch.chdir(tmp_path)
-    refused(cli(*arguments), "cache.not_folder", path=str(place))
+    ended(cli(*arguments), "cache.not_folder", path=str(place))
     assert {path.name for path in tmp_path.iterdir()} == {"file", "link"}

@@ -7,11 +7,11 @@ import pytest
 from PIL import Image
 
 import headstart as hs
-from conftest import refused
 from headstart import models
 from headstart.errors import DatasetError
 from headstart.features.preprocess import imagenet_crop
 from headstart.upstream import compared, read_validation
+from refusals import ended
 
 # Tells a red image from a green and a blue one, and has nothing to learn.
 NET = """
@@ -133,7 +133,7 @@ def test_folders_without_an_order_need_one(cli, colours, numbered, tmp_path):
     names = [chr(ord("a") + (5 * label) % 12) for label in range(12)]
     folder, model = numbered("photos", names.__getitem__), colours.replace("colours", "levels")
     arguments = ("upstream", "--imagenet", folder, "--models", model)
-    refused(cli(*arguments), "dataset.class_order")
+    ended(cli(*arguments), "dataset.class_order")
     # In another order it is measured, not kept, and said.
     (tmp_path / "sorted.txt").write_text("\n".join(sorted(names)))
     outcome = cli(*arguments, "--classes", tmp_path / "sorted.txt")
@@ -178,7 +178,7 @@ def test_what_is_near_chance_is_not_kept():
 def test_what_was_measured_before_a_failure_is_kept(cli, colours, imagenet, tmp_path):
     bad = colours.replace("colours", "nothing")
     outcome = cli("upstream", "--imagenet", imagenet, "--models", f"{colours},{bad}")
-    refused(outcome, "features.not_finite", model=bad)
+    ended(outcome, "features.not_finite", model=bad)
     assert "91.67" in outcome.out
     assert models.find(colours).upstream_accuracy == 11 / 12
 
@@ -190,16 +190,16 @@ def test_what_was_measured_before_a_failure_is_kept(cli, colours, imagenet, tmp_
 ])  # fmt: skip
 def test_bad_input_is_one_line(cli, colours, imagenet, change, code, values):
     given = {"--imagenet": imagenet, "--models": colours, **change}
-    refused(cli("upstream", *(part for pair in given.items() for part in pair)), code, **values)
+    ended(cli("upstream", *(part for pair in given.items() for part in pair)), code, **values)
 
 
 def test_folders_without_images_and_broken_images(cli, colours, imagenet, tmp_path):
     (tmp_path / "empty").mkdir()
     outcome = cli("upstream", "--imagenet", tmp_path / "empty", "--models", colours)
-    refused(outcome, "dataset.empty", folder=str(tmp_path / "empty"))
+    ended(outcome, "dataset.empty", folder=str(tmp_path / "empty"))
     (imagenet / "n02" / "0.png").write_bytes(b"no image")
     outcome = cli("upstream", "--imagenet", imagenet, "--models", colours)
-    refused(outcome, "image.broken", where=f"{imagenet}/n02/0.png")
+    ended(outcome, "image.broken", where=f"{imagenet}/n02/0.png")
 
 
 def test_weights_without_a_classifier(cli, colours, imagenet, tmp_path):
@@ -210,13 +210,13 @@ def test_weights_without_a_classifier(cli, colours, imagenet, tmp_path):
     torch.save(body, tmp_path / "w.pth")
     name = f"checkpoint:{tmp_path / 'w.pth'}?arch=timm:resnet18"
     outcome = cli("upstream", "--imagenet", imagenet, "--models", name)
-    refused(outcome, "model.classifier_untrained", model="w")
+    ended(outcome, "model.classifier_untrained", model="w")
 
 
 def test_a_damaged_file_of_accuracies(cli, colours, own_cache):
     (own_cache / "models").mkdir(parents=True)
     (own_cache / "models" / "upstream.json").write_text("{")
-    refused(cli("models", "show", colours), "upstream.damaged")
+    ended(cli("models", "show", colours), "upstream.damaged")
 
 
 @pytest.mark.parametrize("shape", [(40, 40), (40, 60), (61, 47), (500, 333), (224, 224)])

@@ -5,13 +5,14 @@ import shutil
 import pytest
 
 import headstart as hs
-from conftest import refused, write_folder
+from conftest import write_folder
 from headstart import analyze, datasets
 from headstart.cli.study_options import integers
 from headstart.datasets.archives import READERS
 from headstart.errors import CommandError
 from headstart.store import ResultStore
 from headstart.study import Study
+from refusals import ended
 from stores import add_result
 
 SMALL = "small:vgg6_w8?weights=random"
@@ -132,7 +133,7 @@ def test_seeds_draw_the_splits_of_a_folder(cli, tmp_path):
     store = tmp_path / "r.db"
     options = ("--store", store, "--seeds", "0,1")
     plain = cli("run", "--models", SMALL, "--datasets", folder, *options)
-    refused(plain, "study.seeds_unused")
+    ended(plain, "study.seeds_unused")
     dry = cli("run", "--models", SMALL, "--datasets", name, *options, "--dry-run")
     assert (dry.code, dry.err) == (0, "")
     assert "2 trials: 0 stored, 2 can be measured now" in dry.out

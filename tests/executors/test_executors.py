@@ -7,7 +7,7 @@ import time
 import pytest
 
 from headstart.executors import InProcess, Processes, executor_of
-from raising import raises
+from refusals import refused
 
 
 def square(number: int, send) -> int:
@@ -73,21 +73,21 @@ def test_the_first_error_ends_it():
 
 
 def test_a_worker_that_is_killed_is_told():
-    with Processes(1) as executor, raises("executor.worker_died"):
+    with Processes(1) as executor, refused("executor.worker_died"):
         list(executor.map(end_at_once, [1]))
 
 
 def test_no_workers():
-    with raises("executor.no_workers", workers=0):
+    with refused("executor.no_workers", workers=0):
         Processes(0)
-    with raises("executor.no_workers", workers=0), executor_of(0, "cpu", "processes"):
+    with refused("executor.no_workers", workers=0), executor_of(0, "cpu", "processes"):
         pass
     with executor_of(0, "cpu") as executor:
         assert executor is None
 
 
 def test_an_unknown_executor():
-    unknown = raises("name.unknown", kind="executor", name="proceses", near=["processes"])
+    unknown = refused("name.unknown", kind="executor", name="proceses", near=["processes"])
     with unknown, executor_of(2, "cpu", "proceses"):
         pass
 

@@ -3,7 +3,7 @@ import pytest
 from headstart import methods
 from headstart.methods.finetune import FinetuneSetting, ScratchSetting, next_candidates, select_best
 from headstart.spec import Measurement
-from raising import raises
+from refusals import refused
 
 
 def measured(candidates, accuracy, diverged=()):
@@ -104,7 +104,7 @@ def test_what_diverged_is_never_chosen():
     found = measured(candidates, lambda *_: 0.0, diverged={(0.1, 0.0)})
     assert select_best(setting, found).chosen["learning_rate"] == 0.01
     found = measured(candidates, lambda *_: 0.0, diverged={(0.1, 0.0), (0.01, 0.0)})
-    with raises("training.all_diverged", n=2):
+    with refused("training.all_diverged", n=2):
         select_best(setting, found)
 
 
@@ -114,7 +114,7 @@ def test_a_rung_without_a_survivor_ends_the_search():
     )
     found = measured(next_candidates(setting, []), lambda *_: 0.0, diverged={(0.1, 0.0)})
     assert next_candidates(setting, found) == ()
-    with raises("training.all_diverged", n=1):
+    with refused("training.all_diverged", n=1):
         select_best(setting, found)
 
 
@@ -131,7 +131,7 @@ def test_a_rung_without_a_survivor_ends_the_search():
     ],
 )
 def test_grids_that_cannot_be(fields):
-    with raises("setting.value"):
+    with refused("setting.value"):
         methods.find("finetune", **fields)
 
 

@@ -22,7 +22,7 @@ from headstart.spec import Candidate, Selection, Trial
 from headstart.store import ResultStore
 from headstart.training import cosine
 from headstart.trial import run_trial
-from raising import raises
+from refusals import refused
 
 NETWORK = f"{Path(small_network.__file__)}:build?size=16&mean=0.5,0.5,0.5&std=0.25,0.25,0.25"
 QUICK = {"steps": 40, "batch_size": 50, "learning_rates": [0.03, 0.3], "decays": [0.0, 1e-4]}
@@ -178,7 +178,7 @@ def test_the_final_training_has_validation_too_unless_sizes_are_studied(monkeypa
 def test_all_that_diverges_is_recorded_and_told(tmp_path):
     trial = make_trial(learning_rates=[1e20], decays=[0.0], steps=10)
     store = ResultStore(tmp_path / "r.db", create=True)
-    with raises("training.all_diverged", n=1):
+    with refused("training.all_diverged", n=1):
         run_trial(trial, RunContext(), store)
     (measured,) = store.measurements(trial.key)
     assert measured.status == "diverged"
@@ -198,7 +198,7 @@ def test_all_that_diverges_is_recorded_and_told(tmp_path):
     ],
 )
 def test_budgets_that_cannot_train(fields, code, values):
-    with raises(code, **values):
+    with refused(code, **values):
         FinetuneSetting(**fields).check_budget(200, whole_epoch=True)
 
 
@@ -212,7 +212,7 @@ def test_too_many_broken_images(tmp_path):
     trial = make_trial(batch_size=2).model_copy(
         update={"dataset": datasets.find(str(folder), skip_broken=True)}
     )
-    with raises("dataset.split_empty", split="validation"):
+    with refused("dataset.split_empty", split="validation"):
         _ = FINETUNE.open(trial, RunContext(cache=tmp_path / "cache")).images
 
 

@@ -16,7 +16,7 @@ from headstart.methods.linear import KORNBLITH_LAMBDAS
 from headstart.metrics import voc_map_11point
 from headstart.probe.estimator import LAMBDAS
 from probes import many_labels, objective, problem
-from raising import raises
+from refusals import refused
 
 
 @parametrize_with_checks([hs.LogisticRegressionPath(lambdas=[1.0, 0.1])])
@@ -191,7 +191,7 @@ INFINITE[2, 1] = -np.inf
 ])  # fmt: skip
 def test_bad_input_gets_one_line(options, data, code, values):
     probe = hs.LogisticRegressionPath(**options)
-    with raises(f"probe.{code}", **values) as caught:
+    with refused(f"probe.{code}", **values) as caught:
         probe.fit(*data)
     # As scikit-learn's own estimators raise.
     assert isinstance(caught.value, ValueError)
@@ -200,7 +200,7 @@ def test_bad_input_gets_one_line(options, data, code, values):
 
 def test_a_failed_fit_leaves_nothing_of_the_one_before():
     probe = hs.LogisticRegressionPath(lambdas=[2.0, 1.0]).fit(X, Y).select(X, Y)
-    with raises("probe.labels_count"):
+    with refused("probe.labels_count"):
         probe.fit(X[:, :3], Y[:-1])
     with pytest.raises(NotFittedError):
         probe.predict(X)
@@ -211,28 +211,28 @@ def test_a_failed_fit_leaves_nothing_of_the_one_before():
 
 def test_bad_validation_data_gets_one_line():
     probe = hs.LogisticRegressionPath(lambdas=[1.0]).fit(X, Y)
-    with raises("probe.labels_unknown", labels=[9]):
+    with refused("probe.labels_unknown", labels=[9]):
         probe.select(X, np.full(60, 9))
-    with raises("probe.features_count", expected=20, found=3):
+    with refused("probe.features_count", expected=20, found=3):
         probe.select(torch.zeros(60, 3), Y)
-    with raises("probe.metric_unknown", metric="f1"):
+    with refused("probe.metric_unknown", metric="f1"):
         probe.select(X, Y, "f1")
-    with raises("probe.metric_not_finite"):
+    with refused("probe.metric_not_finite"):
         probe.select(X, Y, lambda *_: np.nan)
     with pytest.raises(NotFittedError):
         hs.LogisticRegressionPath().select(X, Y)
     several = many_labels()
     apart = hs.LogisticRegressionPath(lambdas=[1.0], multilabel=True).fit(*several)
-    with raises("probe.metric_unknown", metric="top-1"):
+    with refused("probe.metric_unknown", metric="top-1"):
         apart.select(*several, "top-1")
-    with raises("probe.labels_shape", shape=(60, 2)):
+    with refused("probe.labels_shape", shape=(60, 2)):
         apart.select(several[0], several[1][:, :2])
 
 
 def test_a_gpu_that_is_not_there_is_named():
     if torch.cuda.is_available():
         pytest.skip("this machine has a GPU")
-    with raises("device.missing"):
+    with refused("device.missing"):
         hs.LogisticRegressionPath(device="cuda").fit(X, Y)
 
 

@@ -9,7 +9,7 @@ from headstart.probe.hessian import Curvature
 from headstart.probe.losses import Binary, Softmax
 from headstart.probe.products import Fast
 from probes import many_labels, problem, some_left_out
-from raising import raises
+from refusals import refused
 
 LOSSES = {
     "softmax": Softmax.of(torch.tensor(problem(30, 5, 3)[1]), 3),
@@ -129,7 +129,7 @@ def test_the_preconditioner_inverts_the_hessian_of_even_probabilities():
     ([0, 2, 2], 3, [1]), ([0, 1, 2], 2, []),
 ])  # fmt: skip
 def test_a_class_without_examples_is_refused(labels, n_classes, empty):
-    with raises("probe.classes_invalid", empty=empty):
+    with refused("probe.classes_invalid", empty=empty):
         Softmax.of(torch.tensor(labels), n_classes)
 
 
@@ -147,7 +147,7 @@ NAN = float("nan")
     ([[1, 1], [-1, NAN], [1, -1]], "labels_invalid", {"row": 1, "column": 1}),
 ])  # fmt: skip
 def test_labels_that_cannot_be_fitted(labels, code, values):
-    with raises(f"probe.{code}", **values):
+    with refused(f"probe.{code}", **values):
         Binary.of(torch.tensor(labels))
 
 

@@ -13,7 +13,7 @@ from headstart.devices import BFLOAT16
 from headstart.probe import axes, losses, newton, path
 from headstart.probe.products import Exact
 from probes import fit, many_labels, objective, problem
-from raising import raises
+from refusals import refused
 
 PAPERS = np.logspace(5, -6, 45)
 
@@ -201,15 +201,15 @@ def test_blocks_of_rows_and_parts_of_examples_change_nothing(monkeypatch):
         np.testing.assert_allclose(one.coef, other.coef, atol=1e-6)
         np.testing.assert_allclose(one.scores(X), other.scores(X), atol=1e-5)
     X[61, 3] = np.nan
-    with raises("probe.features_not_finite", row=61, column=3):
+    with refused("probe.features_not_finite", row=61, column=3):
         fit(X, labels, [1.0])
 
 
 def test_bad_input_is_told_here_too():
     X, labels = problem()
-    with raises("probe.labels_count", labels=60, examples=59):
+    with refused("probe.labels_count", labels=60, examples=59):
         fit(X[:59], labels, [1.0])
-    with raises("probe.lambdas_invalid", lambdas=[0.0]):
+    with refused("probe.lambdas_invalid", lambdas=[0.0]):
         fit(X, labels, [0.0])
 
 

@@ -16,7 +16,7 @@ from headstart.errors import DiskFullError, NotWritableError, StorageError, Stor
 from headstart.spec import Prediction, Result, Selection, Trial
 from headstart.store import Page, ResultStore, results, schema
 from headstart.store.database import read_predictions, write_predictions
-from raising import raises
+from refusals import refused
 from stores import add_result
 
 
@@ -295,7 +295,7 @@ def test_predictions_that_may_not_be_read_are_not_called_unwritable(store, monke
 
     # The check of the bytes has passed: the file is refused when it is opened again.
     monkeypatch.setattr("pyarrow.parquet.ParquetFile", refuse)
-    with raises("storage.not_readable"):
+    with refused("storage.not_readable"):
         store.predictions(result.trial.key)
 
 
@@ -376,7 +376,7 @@ def test_results_page_by_page(six, page, expected):
     (Page(sort="accuracy_"), "column to sort by", ["accuracy"]),
 ])  # fmt: skip
 def test_a_page_of_nothing_names_what_there_is(six, page, kind, near):
-    with raises("name.unknown", kind=kind, near=near):
+    with refused("name.unknown", kind=kind, near=near):
         six.results(page=page)
 
 

@@ -5,7 +5,7 @@ import pytest
 from headstart import datasets, methods, models
 from headstart.spec import Candidate, Measurement, Trial
 from headstart.store import ResultStore, tried, under_way
-from raising import raises
+from refusals import refused
 from stores import add_result
 
 
@@ -55,10 +55,10 @@ def test_a_trial_is_found_by_the_beginning_of_its_key_or_by_words(store):
     assert found.trial == a
     (found,) = tried(store, ["ab"])
     assert found.trial == ab
-    with raises("store.trial_unknown", name="net_c"):
+    with refused("store.trial_unknown", name="net_c"):
         tried(store, ["net_c"])
     keys = {trial.key for trial in (a, b, ab)}
-    with raises("store.trial_ambiguous", name="net_ digits") as error:
+    with refused("store.trial_ambiguous", name="net_ digits") as error:
         tried(store, ["net_", "digits"])
     assert set(error.value.values["found"]) == keys
 

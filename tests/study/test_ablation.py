@@ -14,7 +14,7 @@ from headstart.pretraining import make_recipe
 from headstart.pretraining.jobs import run_job
 from headstart.study import CONFIGURATIONS, Study, ablate, configurations
 from headstart.study.sweep_studies import different
-from raising import raises
+from refusals import refused
 
 NETWORK = f"{Path(small_network.__file__)}:build?size=16&mean=0.5,0.5,0.5&std=0.25,0.25,0.25"
 SWITCHES = ("bn_scale", "label_smoothing", "dropout", "aux_head")
@@ -99,7 +99,7 @@ def test_who_ends_first_does_not_show(own_cache, tmp_path, monkeypatch):
 @pytest.mark.parametrize("strengths", [{"label_smoothing": 0}, {"dropout": 1}])
 def test_strengths_that_switch_nothing(recipe, strengths):
     (name,) = strengths
-    with raises("ablation.strength", name=name, value=strengths[name]):
+    with refused("ablation.strength", name=name, value=strengths[name]):
         configurations(recipe, **strengths)
 
 

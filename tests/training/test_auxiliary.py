@@ -8,7 +8,7 @@ from torch import nn
 from headstart.training import decision_values, train
 from headstart.training.augmentation import training_views
 from headstart.training.draws import rows_of_step
-from raising import raises
+from refusals import refused
 from training_runs import (
     CPU,
     INPUT,
@@ -119,5 +119,5 @@ def test_networks_without_auxiliary_logits():
     single = TwoHeaded()
     single.all_logits = lambda images: (single(images),)
     for network in (plain, single):
-        with raises("training.no_auxiliary", network=type(network).__name__):
+        with refused("training.no_auxiliary", network=type(network).__name__):
             run(network, ONE_STEP.replace(auxiliary_weight=WEIGHT))

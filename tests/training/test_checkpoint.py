@@ -16,7 +16,7 @@ from torch import nn
 from headstart.errors import DiskFullError, StorageError
 from headstart.training import checkpoint as checkpoints
 from headstart.training.loop import Progress, Trained, train
-from raising import raises
+from refusals import refused
 from training_runs import CONFIG, CPU, INPUT, LABELS, SomePixels, configured, small_network
 
 
@@ -246,7 +246,7 @@ def test_a_checkpoint_from_another_trial(other, tmp_path):
     before = file.read_bytes()
     arguments = {"network": small_network(), "checkpoint": file, **other}
     weights = [p.detach().clone() for p in arguments["network"].parameters()]
-    with raises("training.checkpoint_foreign", path=str(file)):
+    with refused("training.checkpoint_foreign", path=str(file)):
         run(**arguments)
     assert file.read_bytes() == before
     for p, weight in zip(arguments["network"].parameters(), weights, strict=True):

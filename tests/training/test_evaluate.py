@@ -4,7 +4,7 @@ import torch
 
 from headstart.training.augmentation import evaluation_views
 from headstart.training.forward import decision_values
-from raising import raises
+from refusals import refused
 from training_runs import CPU, INPUT, N_CLASSES, N_IMAGES, SomePixels, small_network
 
 ALL = np.arange(N_IMAGES)
@@ -85,7 +85,7 @@ def test_a_batch_that_does_not_fit_is_done_in_halves():
 
 
 def test_an_image_that_does_not_fit():
-    with raises("training.out_of_memory", batch_size=1):
+    with refused("training.out_of_memory", batch_size=1):
         values(Hungry(0))
 
 

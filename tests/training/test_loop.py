@@ -8,7 +8,7 @@ from headstart.training.augmentation import training_views
 from headstart.training.draws import rows_of_step
 from headstart.training.loop import Progress, train
 from headstart.training.pixels import MappedPixels, ResidentPixels
-from raising import raises
+from refusals import refused
 from training_runs import (
     CONFIG,
     CPU,
@@ -234,7 +234,7 @@ def test_a_learning_rate_beyond_reason_diverges():
 @pytest.mark.parametrize("how", [out_of_memory, out_of_gpu_memory])
 @pytest.mark.parametrize(("config", "batch_size"), [(CONFIG, 8), (configured(micro_batch=4), 4)])
 def test_memory_that_does_not_hold_a_batch(config, batch_size, how):
-    with raises("training.out_of_memory", batch_size=batch_size):
+    with refused("training.out_of_memory", batch_size=batch_size):
         run(Failing(2, how), config)
 
 
@@ -244,7 +244,7 @@ def test_another_error_of_torch_is_not_taken_for_a_lack_of_memory():
 
 
 def test_a_batch_larger_than_the_data():
-    with raises("training.batch_too_large", batch_size=256, n_images=40):
+    with refused("training.batch_too_large", batch_size=256, n_images=40):
         run(small_network(), TrainingConfig(steps=1, learning_rate=1))
     # Where few images are what is studied, a batch has them several times.
     trained = run(small_network(), TrainingConfig(steps=1, learning_rate=0.1, allow_repeats=True))
@@ -253,7 +253,7 @@ def test_a_batch_larger_than_the_data():
 
 
 def test_labels_of_other_classes():
-    with raises("training.labels_range", found=4):
+    with refused("training.labels_range", found=4):
         run(small_network(), labels=LABELS + 1)
 
 

@@ -4,7 +4,7 @@ import torch
 
 from headstart.spec import TrainingConfig
 from headstart.training.optimization import binary, check_labels, loss_of, softmax
-from raising import raises
+from refusals import refused
 
 LOGITS = torch.tensor([[0.5, -1.0, 2.0], [200.0, -200.0, 0.0]], requires_grad=True)
 
@@ -57,7 +57,7 @@ def test_binary_is_the_sum_of_logistic_losses_of_what_counts():
     ],
 )
 def test_labels_that_do_not_fit_the_head(loss, labels, code, found):
-    with raises(code, found=found):
+    with refused(code, found=found):
         check_labels(np.array(labels), loss, 3, 2)
 
 

@@ -12,7 +12,7 @@ from headstart.datasets.image_cache import PreparedForm, prepare_images
 from headstart.errors import BrokenImageError
 from headstart.training import pixels as module
 from headstart.training.pixels import AHEAD, MappedPixels, ResidentPixels, fits, load_pixels
-from raising import raises
+from refusals import refused
 
 CPU = torch.device("cpu")
 TASKS = Path("/proc/self/task")
@@ -154,7 +154,7 @@ def test_a_broken_image_raises_at_its_batch_and_the_thread_ends():
     batches = MappedPixels(Images(broken={2}), CPU).batches([rows(0), rows(1), rows(2), rows(3)])
     next(batches)
     next(batches)
-    with raises("image.broken", where="image 2"):
+    with refused("image.broken", where="image 2"):
         next(batches)
     assert not threads()
 
@@ -162,7 +162,7 @@ def test_a_broken_image_raises_at_its_batch_and_the_thread_ends():
 @pytest.mark.parametrize("room", [0, 10**9])
 def test_a_broken_image_is_told_when_images_are_loaded(monkeypatch, room):
     monkeypatch.setattr(module, "_memory", lambda device: room)
-    with raises("image.broken", where="image 2"):
+    with refused("image.broken", where="image 2"):
         load_pixels(Images(broken={2}), CPU)
 
 

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 
 import headstart
 from headstart.training import Ranks, train
-from raising import raises
+from refusals import refused
 from training_runs import CONFIG, CPU, INPUT, LABELS, SomePixels, configured, small_network
 
 STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
@@ -124,7 +124,7 @@ def test_ranks_that_do_not_see_one_checkpoint(pair):
 
 
 def test_a_batch_without_equal_shares():
-    with raises("training.batch_indivisible", ranks=3, batch_size=8):
+    with refused("training.batch_indivisible", ranks=3, batch_size=8):
         train(
             small_network(), SomePixels(), LABELS, INPUT, CONFIG,
             device=CPU, ranks=Ranks(0, 3),
@@ -134,7 +134,7 @@ def test_a_batch_without_equal_shares():
 def test_fewer_gpus_than_ranks(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     for rank in (0, 1):
-        with raises("device.too_few_gpus", expected=2, found=1):
+        with refused("device.too_few_gpus", expected=2, found=1):
             Ranks(rank, 4, rank, 2).place(torch.device("cuda"))
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     assert Ranks(3, 4, 1, 2).place(torch.device("cuda")) == torch.device("cuda", 1)
