@@ -5,7 +5,6 @@
 Work of a few seconds each, as a user runs it, in a process of its own:
 
 * probe      a path of 17 lambdas on 3,000 x 768 features of 10 classes, all certified;
-* wide       a path of 5 lambdas on 20,000 x 1,024 features of 50 classes: large products;
 * extraction features of 128 images of 224 pixels by EfficientNet-Lite0, fp32, torch;
 * training   6 steps of EfficientNet-Lite0 at 224 pixels, batches of 16;
 * small      60 steps of a ResNet-8 at 16 pixels, batches of 32.
@@ -30,7 +29,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-WORK = ("probe", "wide", "extraction", "training", "small")
+WORK = ("probe", "extraction", "training", "small")
 WAYS = ("default", "one thread", "plain")
 BUSY = "while True: pass"
 
@@ -50,25 +49,6 @@ def probe_path(name: str, stride: int) -> Callable[[], object]:
         fits = list(fit_path(problem.X, Softmax.of(labels, problem.n_classes), lambdas))
         assert all(fit.converged for fit in fits)
         return None
-
-    return run
-
-
-def wide_path() -> Callable[[], object]:
-    """A path whose products are large enough for many threads."""
-    import numpy as np
-    import torch
-
-    from headstart.probe import Softmax, fit_path
-
-    random = np.random.RandomState(0)
-    X = random.randn(20_000, 1024).astype(np.float32)
-    X *= np.arange(1, 1025, dtype=np.float32) ** -0.5
-    labels = (X @ random.randn(1024, 50) + random.gumbel(size=(20_000, 50))).argmax(1)
-    loss = Softmax.of(torch.from_numpy(labels), 50)
-
-    def run() -> object:
-        return list(fit_path(X, loss, [1e4, 1e3, 1e2, 1e1, 1.0]))
 
     return run
 
@@ -133,7 +113,6 @@ def training(case: str) -> Callable[[], object]:
 
 MAKE: dict[str, Callable[[], Callable[[], object]]] = {
     "probe": lambda: probe_path("spectrum", 1),
-    "wide": wide_path,
     "extraction": extraction,
     "training": lambda: training("training"),
     "small": lambda: training("small"),
