@@ -3,7 +3,7 @@
 import json as json_module
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -17,37 +17,21 @@ if TYPE_CHECKING:
 
 __all__ = ["results_app"]
 
-NAMES = "NAMES"
-ModelFilter = Annotated[
-    str | None,
-    typer.Option(
-        "--models",
-        "--model",
-        help="Only these models: names or patterns (resnet*), separated by commas.",
-        metavar=NAMES,
+
+def _filter(noun: str) -> Any:
+    """Return the option that keeps results of some models, datasets or settings."""
+    return typer.Option(
+        f"--{noun}s",
+        f"--{noun}",
+        help=f"Only these {noun}s: names or patterns (NAME*), separated by commas.",
+        metavar="NAMES",
         show_default=False,
-    ),
-]
-DatasetFilter = Annotated[
-    str | None,
-    typer.Option(
-        "--datasets",
-        "--dataset",
-        help="Only these datasets: names or patterns.",
-        metavar=NAMES,
-        show_default=False,
-    ),
-]
-SettingFilter = Annotated[
-    str | None,
-    typer.Option(
-        "--settings",
-        "--setting",
-        help="Only these settings: names or patterns.",
-        metavar=NAMES,
-        show_default=False,
-    ),
-]
+    )
+
+
+ModelFilter = Annotated[str | None, _filter("model")]
+DatasetFilter = Annotated[str | None, _filter("dataset")]
+SettingFilter = Annotated[str | None, _filter("setting")]
 SortOption = Annotated[
     str | None,
     typer.Option(
@@ -57,7 +41,7 @@ SortOption = Annotated[
         show_default=False,
     ),
 ]
-LimitOption = Annotated[
+PageSizeOption = Annotated[
     int | None,
     typer.Option(help="Maximum number of results; all if omitted.", min=1, metavar="INTEGER",
                  show_default=False),
@@ -79,7 +63,7 @@ def results(
     datasets: DatasetFilter = None,
     settings: SettingFilter = None,
     sort: SortOption = None,
-    limit: LimitOption = None,
+    limit: PageSizeOption = None,
     offset: OffsetOption = 0,
 ) -> None:
     """Show the results in a store: all, or filtered, sorted, and page by page."""
