@@ -23,9 +23,9 @@ from pathlib import Path
 
 __all__ = ["Neighbours", "available_cpus", "configure_threads", "cpu_quota", "sharing_cpus"]
 
-# Turns of OpenMP's waiting loop before a thread sleeps. GNU's default is 300,000, longer than the
-# turn on a CPU of a neighbour. With 1,000, training on a quiet machine takes 1.2 to 1.6 times as
-# long, since waking a thread takes longer than most gaps between parallel regions.
+# Turns of OpenMP's waiting loop before a thread sleeps. GNU's default of 300,000 is longer than a
+# neighbour's turn on the CPU; far fewer than these slow down training on a quiet machine, since
+# waking a thread takes longer than most gaps between parallel regions.
 SPIN = 8000
 # Interval at which the use of CPUs is looked at. The kernel counts it in steps of 10 ms.
 LOOK_SECONDS = 0.1

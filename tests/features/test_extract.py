@@ -183,6 +183,23 @@ def test_features_are_hashed_once_and_again_when_the_file_changes(context, monke
     assert sorted(hashed) == ["_digest", "_start_digest"]
 
 
+def test_what_changes_while_it_is_hashed_is_not_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr(feature_table, "TICK_NANOSECONDS", -(10**18))
+    file, note = tmp_path / "a.npy", tmp_path / "a.proven"
+    file.write_bytes(b"old")
+    proven = feature_table.Proven(file, note)
+    assert proven.digest("x", lambda: "of old") == "of old"
+
+    def appended():
+        file.write_bytes(b"longer")
+        return "of a mixture"
+
+    proven.digest("y", appended)
+    assert json.loads(note.read_bytes())["digests"] == {"x": "of old"}
+    # Nor is what was read before the change taken for the file after it.
+    assert feature_table.Proven(file, note).digest("x", lambda: "of longer") == "of longer"
+
+
 def test_a_file_that_was_just_written_is_hashed_each_time(context, monkeypatch):
     monkeypatch.setattr(feature_table, "TICK_NANOSECONDS", 10**18)
     images = some_images()

@@ -89,9 +89,10 @@ class Proven:
 
     def __init__(self, file: Path, note: Path) -> None:
         self._file, self._note = file, note
+        self._begun = self._state()
         try:
             kept = json.loads(note.read_bytes())
-            same = kept["state"] == self._state()
+            same = kept["state"] == self._begun
             self._digests: dict[str, str] = dict(kept["digests"]) if same else {}
         except (OSError, ValueError, TypeError, KeyError):
             self._digests = {}
@@ -100,10 +101,10 @@ class Proven:
         """Return the digest of a part of the file, by its name; `hashed` computes it."""
         if found := self._digests.get(what):
             return found
-        # Before the look: a change in between must not be taken for what was hashed.
-        state = self._state()
-        found = hashed()
-        if found and state and time.time_ns() - max(state[1:3]) > TICK_NANOSECONDS:
+        found, state = hashed(), self._state()
+        # Another process may have changed the file since the other digests were read, or hashed.
+        same = bool(state) and state == self._begun
+        if found and same and time.time_ns() - max(state[1:3]) > TICK_NANOSECONDS:
             self._digests[what] = found
             # In a cache that cannot be written, it is hashed each time.
             with suppress(StorageError), replaced(self._note) as temporary:
@@ -210,7 +211,9 @@ class FeatureTable:
         values = stored[places[0] : places[-1] + 1] if beside else stored[places]
         values.flags.writeable = False
         broken = {i: card.broken[row] for i, row in enumerate(rows.tolist()) if row in card.broken}
-        sha256 = self._proven().digest(digest(rows.tolist()), lambda: _digest(values))
+        sha256 = self._proven().digest(
+            hashlib.sha256(rows.tobytes()).hexdigest(), lambda: _digest(values)
+        )
         return Features(values, broken, str(sha256), self.key, card.made_by)
 
     def missing(self, rows: Places, warn: Callable[[str], None], *, skip_broken: bool) -> Places:
