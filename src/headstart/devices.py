@@ -1,6 +1,7 @@
 """Devices: the CPU, or one NVIDIA GPU of this machine. Does not import torch until it is used."""
 
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from headstart.errors import DeviceError
@@ -12,6 +13,7 @@ __all__ = [
     "BFLOAT16",
     "Device",
     "fast_bfloat16",
+    "memory_of",
     "out_of_memory",
     "require_fast",
     "resolve_device",
@@ -22,6 +24,8 @@ Device = Literal["auto", "cpu", "cuda"]
 # If this environment variable is "off", bfloat16 counts as unsupported. This reproduces results of
 # machines without it.
 BFLOAT16 = "HEADSTART_BFLOAT16"
+# Memory limit of a container: missing outside one, "max" if there is no limit.
+CONTAINER_LIMIT = Path("/sys/fs/cgroup/memory.max")
 
 
 def fast_bfloat16(device: "torch.device") -> bool:
@@ -76,3 +80,14 @@ def resolve_device(device: Device) -> "torch.device":
             code="device.missing",
         )
     return torch.device("cuda" if available and device != "cpu" else "cpu")
+
+
+def memory_of(device: "torch.device") -> int:
+    """Return a GPU's free memory, or a CPU's total memory within a container's limit, in bytes."""
+    if device.type == "cuda":
+        import torch
+
+        return int(torch.cuda.mem_get_info(device)[0])
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    limit = CONTAINER_LIMIT.read_text().strip() if CONTAINER_LIMIT.exists() else "max"
+    return min(memory, int(limit)) if limit.isdigit() else memory

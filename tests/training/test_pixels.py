@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from headstart import devices
 from headstart.context import ProgressReporter
 from headstart.datasets import ArrayImages
 from headstart.datasets.image_cache import PreparedForm, prepare_images
@@ -161,7 +162,7 @@ def test_a_broken_image_raises_at_its_batch_and_the_thread_ends():
 
 @pytest.mark.parametrize("room", [0, 10**9])
 def test_a_broken_image_is_told_when_images_are_loaded(monkeypatch, room):
-    monkeypatch.setattr(module, "_memory", lambda device: room)
+    monkeypatch.setattr(module, "memory_of", lambda device: room)
     with refused("image.broken", where="image 2"):
         load_pixels(Images(broken={2}), CPU)
 
@@ -170,13 +171,13 @@ def test_images_are_resident_where_they_fit_with_their_padding(monkeypatch):
     images = Images()
     n_bytes = 12 * 6 * 6 * 3
     for spare, kind in [(0, ResidentPixels), (-1, MappedPixels)]:
-        monkeypatch.setattr(module, "_memory", lambda device, spare=spare: 8 * (n_bytes + spare))
+        monkeypatch.setattr(module, "memory_of", lambda device, spare=spare: 8 * (n_bytes + spare))
         assert isinstance(load_pixels(images, CPU), kind)
 
 
 def test_an_eighth_of_the_memory_of_a_container_is_for_images(tmp_path, monkeypatch):
     limit = tmp_path / "memory.max"
-    monkeypatch.setattr(module, "CONTAINER_LIMIT", limit)
+    monkeypatch.setattr(devices, "CONTAINER_LIMIT", limit)
     assert fits(10**6, CPU)
     assert not fits(10**15, CPU)
     limit.write_text("8000\n")

@@ -3,8 +3,10 @@
 from headstart.features.extract import (
     FeatureRequest,
     bytes_needed,
+    extract_together,
     features_content,
     penultimate_features,
+    table_of,
 )
 from headstart.features.feature_table import Features
 from headstart.features.runtime import choose_runtime
@@ -14,6 +16,8 @@ __all__ = [
     "Features",
     "bytes_needed",
     "choose_runtime",
+    "extract_together",
     "features_content",
     "penultimate_features",
+    "table_of",
 ]

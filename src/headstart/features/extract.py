@@ -1,6 +1,7 @@
 """Images in, features out: from the cache if present, else computed and cached."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
@@ -13,11 +14,12 @@ from headstart.context import RunContext
 from headstart.datasets import Decodable, JoinedImages, Splits
 from headstart.datasets.images import map_ahead
 from headstart.errors import FeatureError
-from headstart.features.feature_table import Block, Features, FeatureTable
-from headstart.features.preprocess import Decoder
+from headstart.features.feature_table import Features, FeatureTable
+from headstart.features.preprocess import Pixels, NetworkInput, decode_for
 from headstart.features.runtime import FeatureRuntime, Runtime, choose_runtime
 from headstart.spec import Dataset, Model
 from headstart.spec.setting import FEATURES_IMPLEMENTATION, Precision, Resize
+from headstart.threads import available_cpus
 
 if TYPE_CHECKING:
     import torch
@@ -27,10 +29,19 @@ if TYPE_CHECKING:
 __all__ = [
     "FeatureRequest",
     "bytes_needed",
+    "extract_together",
     "features_content",
     "make_runtime",
     "penultimate_features",
+    "table_of",
 ]
+
+WAITING = "waiting for another process's features"
+# Share of the memory that the weights of networks may take that are loaded together; and bytes of
+# it on a CPU, where several workers may load as much.
+NETWORKS_SHARE, NETWORKS_BYTES = 0.25, 2 << 30
+# Images per item of the decoding threads, and batches of the largest size that are decoded ahead.
+CHUNK, BATCHES_AHEAD = 16, 4
 
 
 @dataclass(frozen=True)
@@ -128,17 +139,15 @@ def penultimate_features(model: Model, request: FeatureRequest, context: RunCont
     ------
     BrokenImageError, FeatureError, DeviceError, WeightsMissingError, WeightsError, StorageError
     """
-    from headstart.devices import resolve_device
-
-    runtime = choose_runtime(resolve_device(context.device).type, request.precision)
-    content = features_content(model, request.revision, request.resize, request.precision, runtime)
-    table = FeatureTable(context.cache / "features", content, (request.total, model.feature_dim))
+    table = _requested_table(model, request, context)
     warn, skip_broken = context.reporter.note, request.skip_broken
-    with table.locked(lambda: context.reporter.stage("waiting for another process's features")):
+    with table.locked(lambda: context.reporter.stage(WAITING)):
         found = table.read(request.rows, warn, skip_broken=skip_broken)
         if found is None:
-            places = table.missing(request.rows, warn, skip_broken=skip_broken)
-            _extract(table, model, request, places, context, runtime)
+            wanted = Extraction(model, request, table)
+            _extract([wanted], context)
+            if wanted.error:
+                raise wanted.error
             found = table.read(request.rows, warn, skip_broken=skip_broken)
     if found is None:
         raise FeatureError(
@@ -147,6 +156,76 @@ def penultimate_features(model: Model, request: FeatureRequest, context: RunCont
             model=model.name,
         )
     return found
+
+
+def extract_together(
+    requests: Sequence[tuple[Model, FeatureRequest]], context: RunContext
+) -> list[Exception | None]:
+    """Compute features of the same images by several networks; decode each image once.
+
+    The features are, to the bit, those of `penultimate_features` for one network after another:
+    each network resizes the decoded image itself and gets the same batches. What is cached already
+    is not computed again.
+
+    Networks are loaded until their weights take a quarter of the memory (a GPU's free memory; on a
+    CPU, of which several processes may do the same, no more than 2 GB). What remains is another
+    pass over the images.
+
+    Parameters
+    ----------
+    requests
+        A network and what is requested of it. The images and their rows are the same in all:
+        requests differ in `resize` and `precision`.
+
+    Returns
+    -------
+    list
+        The error of each network, None if it has all its features. An error of one network does
+        not stop the others.
+
+    Raises
+    ------
+    BrokenImageError, StorageError
+        An image stops all networks.
+    """
+    tables = [_requested_table(model, request, context) for model, request in requests]
+    by_key = {
+        table.key: Extraction(model, request, table)
+        for (model, request), table in zip(requests, tables, strict=True)
+    }
+    with ExitStack() as locks:
+        # In the order of their keys, so that two processes never wait for each other.
+        for key in sorted(by_key):
+            locks.enter_context(by_key[key].table.locked(lambda: context.reporter.stage(WAITING)))
+        _extract(list(by_key.values()), context)
+    return [by_key[table.key].error for table in tables]
+
+
+def table_of(
+    model: Model,
+    revision: str,
+    n_images: int,
+    resize: Resize,
+    precision: Precision,
+    context: RunContext,
+) -> FeatureTable:
+    """Return the table of a network's features of a dataset, as this device computes them.
+
+    Parameters
+    ----------
+    revision, n_images
+        Digest of the dataset, and its number of images.
+    """
+    from headstart.devices import resolve_device
+
+    runtime = choose_runtime(resolve_device(context.device).type, precision)
+    content = features_content(model, revision, resize, precision, runtime)
+    return FeatureTable(context.cache / "features", content, (n_images, model.feature_dim))
+
+
+def _requested_table(model: Model, request: FeatureRequest, context: RunContext) -> FeatureTable:
+    revision, total = request.revision, request.total
+    return table_of(model, revision, total, request.resize, request.precision, context)
 
 
 def make_runtime(
@@ -174,66 +253,165 @@ def make_runtime(
         return extractor
 
 
-def _extract(
-    table: FeatureTable,
-    model: Model,
-    request: FeatureRequest,
-    places: npt.NDArray[np.int64],
-    context: RunContext,
-    runtime: Runtime,
-) -> None:
-    """Compute the features of the images at these positions and add them to the table."""
-    from headstart.devices import resolve_device
+class Extraction:
+    """Features that one network has yet to compute: its images arrive one by one.
 
-    context.reporter.stage("loading the network")
+    Parameters
+    ----------
+    model, request
+        The network, and what is requested.
+    table
+        The table that is extended; locked.
+    """
+
+    def __init__(self, model: Model, request: FeatureRequest, table: FeatureTable) -> None:
+        self.model, self.request, self.table = model, request, table
+        self.form = NetworkInput.of(model, request.resize)
+        self.error: Exception | None = None
+        # Closed with an error, it keeps of the table what was synced; else all.
+        self.opened = ExitStack()
+        self._pending: list[tuple[int, Pixels | str]] = []
+
+    def look(self, note: Callable[[str], None]) -> bool:
+        """Return whether images are missing in the table."""
+        rows, skip_broken = self.request.rows, self.request.skip_broken
+        places = self.table.missing(rows, note, skip_broken=skip_broken)
+        self._missing = rows[places]
+        self.lacks = np.zeros(len(rows), bool)
+        self.lacks[places] = True
+        return len(places) > 0
+
+    def open(self, context: RunContext) -> int:
+        """Load the network, and open the table; return the size of the weights in bytes."""
+        from headstart.devices import resolve_device
+
+        model, precision, note = self.model, self.request.precision, context.reporter.note
+        device = resolve_device(context.device)
+        network = models.load(model, context.cache, trust=context.trust, note=note)
+        for line in models.remarks(model):
+            note(line)
+        n_bytes: int = sum(weights.nbytes for weights in network.state_dict().values())
+        runtime = choose_runtime(device.type, precision)
+        self.runtime = make_runtime(runtime, network, model, precision, device, note)
+        extending = self.table.extending(self._missing, _made_by(device, self.runtime))
+        self._append = self.opened.enter_context(extending)
+        return n_bytes
+
+    def add(self, place: int, image: dict[NetworkInput, Pixels] | str) -> None:
+        """Take the next missing image, or why it is broken; compute when a batch is full."""
+        self._pending.append((place, image if isinstance(image, str) else image[self.form]))
+        if len(self._pending) == self.runtime.batch_size:
+            with self.guarded():
+                self._compute()
+
+    def close(self) -> None:
+        """Compute the last batch, and keep all."""
+        with self.guarded():
+            if self._pending:
+                self._compute()
+            self.opened.close()
+
+    @contextmanager
+    def guarded(self) -> Iterator[None]:
+        """After an error of this network, leave it out from here on."""
+        try:
+            yield
+        except Exception as error:
+            self.error, self._pending = error, []
+            # The table raises the error again.
+            with suppress(Exception):
+                self.opened.__exit__(type(error), error, error.__traceback__)
+
+    def _compute(self) -> None:
+        places, found = zip(*self._pending, strict=True)
+        self._pending = []
+        broken = {i: one for i, one in enumerate(found) if isinstance(one, str)}
+        pixels = self.form.stack([None if isinstance(one, str) else one for one in found])
+        values = self.runtime(pixels)
+        values[list(broken)] = np.nan
+        _check_finite(self.model, self.request, places, values, broken)
+        self._append((values, broken))
+
+
+def _extract(wanted: list[Extraction], context: RunContext) -> None:
+    """Compute what is missing in tables, in as many passes over the images as memory needs."""
+    from headstart.devices import memory_of, resolve_device
+
     device = resolve_device(context.device)
-    network = models.load(model, context.cache, trust=context.trust, note=context.reporter.note)
-    for line in models.remarks(model):
-        context.reporter.note(line)
-    extractor = make_runtime(
-        runtime, network, model, request.precision, device, context.reporter.note
-    )
-    decoder = Decoder(request.images, model, request.resize, request.skip_broken)
+    left = [one for one in wanted if one.look(context.reporter.note)]
+    while left:
+        context.reporter.stage("loading the network" + ("s" if len(left) > 1 else ""))
+        room, loaded = NETWORKS_SHARE * memory_of(device), list[Extraction]()
+        if device.type == "cpu":
+            room = min(room, NETWORKS_BYTES)
+        with ExitStack() as tables:
+            while left and room > 0:
+                one = left.pop(0)
+                tables.enter_context(one.opened)
+                with one.guarded():
+                    room -= one.open(context)
+                    loaded.append(one)
+            if loaded:
+                _decode_once(loaded, context)
+        # Room for the networks of the next pass.
+        for one in loaded:
+            del one.runtime
 
-    def blocks() -> Iterator[Block]:
-        context.reporter.stage("features", total=len(request.rows), unit="images")
-        context.reporter.advance(len(request.rows) - len(places))
-        size = extractor.batch_size
-        batches = [places[i : i + size].tolist() for i in range(0, len(places), size)]
-        for some, batch in zip(batches, map_ahead(decoder, batches), strict=True):
-            values = extractor(batch.pixels)
-            values[list(batch.broken)] = np.nan
-            _check_finite(model, request.images, some, values, batch.broken, request.precision)
-            yield values, batch.broken
-            context.reporter.advance(len(some))
 
-    table.extend(request.rows[places], blocks(), _made_by(device, extractor))
+def _decode_once(networks: list[Extraction], context: RunContext) -> None:
+    """Decode each image once, ahead of the networks, and hand it to those that lack it."""
+    request, reporter = networks[0].request, context.reporter
+    # In the order of the table, as each network's own images are.
+    order = np.argsort(request.rows)
+    order = order[np.logical_or.reduce([one.lacks for one in networks])[order]]
+    chunks = [order[i : i + CHUNK].tolist() for i in range(0, len(order), CHUNK)]
+
+    def takers(place: int) -> list[Extraction]:
+        return [one for one in networks if one.lacks[place] and not one.error]
+
+    def decode(places: list[int]) -> list[dict[NetworkInput, Pixels] | str]:
+        images, skip = request.images, request.skip_broken
+        return [decode_for({one.form for one in takers(row)}, images, row, skip) for row in places]
+
+    several = f" of {len(networks)} networks" if len(networks) > 1 else ""
+    reporter.stage(f"features{several}", total=len(request.rows), unit="images")
+    reporter.advance(len(request.rows) - len(order))
+    ahead = BATCHES_AHEAD * max(one.runtime.batch_size for one in networks)
+    depth = max(-(-ahead // CHUNK), 2 * available_cpus())
+    for places, found in zip(chunks, map_ahead(decode, chunks, depth), strict=True):
+        for place, image in zip(places, found, strict=True):
+            for one in takers(place):
+                one.add(place, image)
+        if all(one.error for one in networks):
+            return
+        reporter.advance(len(places))
+    for one in networks:
+        if not one.error:
+            one.close()
 
 
 def _check_finite(
     model: Model,
-    images: Decodable,
-    places: list[int],
+    request: FeatureRequest,
+    places: Sequence[int],
     values: npt.NDArray[np.float32],
     broken: dict[int, str],
-    precision: str,
 ) -> None:
     bad = np.asarray(~np.isfinite(values).all(axis=1))
     bad[list(broken)] = False
     if bad.any():
-        row = places[int(np.argmax(bad))]
+        where = request.images.where(places[int(np.argmax(bad))])
         # The weights are finite (checked on loading), so it is an overflow.
         remedy = (
             "its values overflow for this image: check its mean and std (?mean=, ?std=)"
-            if precision == "fp32"
+            if request.precision == "fp32"
             else "use --precision fp32"
         )
         raise FeatureError(
-            f"features of '{model.name}' hold NaN or infinity for image {images.where(row)}: "
-            f"{remedy}",
+            f"features of '{model.name}' hold NaN or infinity for image {where}: {remedy}",
             code="features.not_finite",
             model=model.name,
-            image=images.where(row),
+            image=where,
         )
 
 

@@ -222,8 +222,24 @@ class FeatureTable:
             lacking = self._lacking(self._whole(warn), rows, skip_broken)
         return lacking[np.argsort(rows[lacking], kind="stable")]
 
-    def extend(self, rows: Places, blocks: Iterator[Block], made_by: dict[str, str]) -> None:
-        """Append the features of (m,) rows; `blocks` yields them in this order."""
+    def lacks(self, rows: Places | int, *, skip_broken: bool) -> bool:
+        """Return whether the card lacks some of these rows, or has fewer than so many.
+
+        The card is not compared with the file.
+        """
+        file = self._file(".json")
+        card = _read_card(file) if file.exists() else None
+        if isinstance(rows, int):
+            stored = card.places(self._shape[0]) >= 0 if card else np.zeros(0, bool)
+            return int(stored.sum()) < rows
+        return len(self._lacking(card, rows, skip_broken)) > 0
+
+    @contextmanager
+    def extending(self, rows: Places, made_by: dict[str, str]) -> Iterator[Callable[[Block], None]]:
+        """Yield a function that appends features of the next of these (m,) rows.
+
+        What is appended is kept now and then, and when the block ends without an error.
+        """
         file = self._file(".npy")
         with storage_errors(file):
             card = self._whole(lambda _: None) or TableCard()
@@ -234,13 +250,19 @@ class FeatureTable:
                     out.write(self._header)
                 card.made_by = made_by
                 done = 0
-                for values, reasons in blocks:
-                    out.write(values.astype("<f4").tobytes())
-                    some = rows[done : done + len(values)]
-                    card.add(some, {int(some[i]): reason for i, reason in reasons.items()})
-                    done += len(values)
-                    if out.due:
-                        self._keep(card, out)
+
+                def append(block: Block) -> None:
+                    nonlocal done
+                    values, reasons = block
+                    with storage_errors(file):
+                        out.write(values.astype("<f4").tobytes())
+                        some = rows[done : done + len(values)]
+                        card.add(some, {int(some[i]): reason for i, reason in reasons.items()})
+                        done += len(values)
+                        if out.due:
+                            self._keep(card, out)
+
+                yield append
                 self._keep(card, out)
 
     def _keep(self, card: TableCard, out: Appender) -> None:

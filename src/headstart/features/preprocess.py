@@ -1,8 +1,8 @@
 """Decoded images, resized to the input of a network, in batches."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import get_args
+from typing import NamedTuple, Self, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +12,18 @@ from headstart.datasets import Decodable
 from headstart.errors import BrokenImageError
 from headstart.spec import Interpolation, Model
 
-__all__ = ["DecodedBatch", "Decoder", "center_crop", "fit_image", "imagenet_crop", "whole_image"]
+__all__ = [
+    "DecodedBatch",
+    "Decoder",
+    "NetworkInput",
+    "center_crop",
+    "decode_for",
+    "fit_image",
+    "imagenet_crop",
+    "whole_image",
+]
+
+Pixels = npt.NDArray[np.uint8]
 
 # Fraction of the shorter side that the centre crop of ImageNet evaluations keeps.
 CROP_FRACTION = 0.875
@@ -53,9 +64,7 @@ def imagenet_crop(image: Image.Image, size: int, interpolation: str) -> Image.Im
 HOW = {"whole": whole_image, "center-crop": center_crop, "imagenet": imagenet_crop}
 
 
-def fit_image(
-    image: Image.Image, size: int, interpolation: str, resize: str
-) -> npt.NDArray[np.uint8]:
+def fit_image(image: Image.Image, size: int, interpolation: str, resize: str) -> Pixels:
     """Return a decoded image at input size: (size, size, 3) uint8, or (size, size, 1) if grey.
 
     A grey image keeps its single channel, to save two thirds of the resampling; `Extractor` expands
@@ -63,6 +72,35 @@ def fit_image(
     """
     pixels = np.asarray(HOW[resize](image, size, interpolation))
     return pixels if pixels.ndim == 3 else pixels[:, :, None]
+
+
+class NetworkInput(NamedTuple):
+    """How a decoded image becomes the input of a network, up to the normalization.
+
+    Networks that agree in it share the pixels.
+    """
+
+    size: int
+    interpolation: Interpolation
+    resize: str
+
+    @classmethod
+    def of(cls, model: Model, resize: str) -> Self:
+        """Return that of a model."""
+        return cls(model.input_size, model.interpolation, resize)
+
+    def __call__(self, image: Image.Image) -> Pixels:
+        """Return the image at input size, as `fit_image` does."""
+        return fit_image(image, self.size, self.interpolation, self.resize)
+
+    def stack(self, images: Sequence[Pixels | None]) -> Pixels:
+        """Return a batch, (n, size, size, 1 or 3): grey only if all are; None is black."""
+        channels = max(1 if pixels is None else pixels.shape[2] for pixels in images)
+        batch = np.zeros((len(images), self.size, self.size, channels), np.uint8)
+        for slot, pixels in zip(batch, images, strict=True):
+            if pixels is not None:
+                slot[:] = pixels
+        return batch
 
 
 @dataclass(frozen=True)
@@ -77,7 +115,7 @@ class DecodedBatch:
         Position in the batch -> reason given by the decoder.
     """
 
-    pixels: npt.NDArray[np.uint8]
+    pixels: Pixels
     broken: dict[int, str]
 
 
@@ -95,18 +133,32 @@ class Decoder:
 
     def __call__(self, rows: Sequence[int]) -> DecodedBatch:
         """Decode the images of these rows."""
-        size = self.model.input_size
-        pixels, broken = [], {}
-        for place, row in enumerate(rows):
-            try:
-                image = self.images.decode(row)
-                pixels.append(fit_image(image, size, self.model.interpolation, self.resize))
-            except BrokenImageError as error:
-                if not self.skip_broken:
-                    raise
-                broken[place] = error.reason
-                pixels.append(np.zeros((size, size, 1), np.uint8))
-        channels = max(p.shape[2] for p in pixels)
-        return DecodedBatch(
-            np.stack([np.broadcast_to(p, (size, size, channels)) for p in pixels]), broken
-        )
+        fit = NetworkInput.of(self.model, self.resize)
+        found = [decode_for([fit], self.images, row, self.skip_broken) for row in rows]
+        broken = {place: one for place, one in enumerate(found) if isinstance(one, str)}
+        pixels = [None if isinstance(one, str) else one[fit] for one in found]
+        return DecodedBatch(fit.stack(pixels), broken)
+
+
+def decode_for(
+    forms: Iterable[NetworkInput], images: Decodable, row: int, skip_broken: bool
+) -> dict[NetworkInput, Pixels] | str:
+    """Decode an image once, for several networks.
+
+    Returns
+    -------
+    dict or str
+        Pixels for each of the inputs; with `skip_broken`, the decoder's reason for a broken image.
+
+    Raises
+    ------
+    BrokenImageError
+        The image is broken, unless `skip_broken`.
+    """
+    try:
+        image = images.decode(row)
+        return {form: form(image) for form in forms}
+    except BrokenImageError as error:
+        if not skip_broken:
+            raise
+        return error.reason

@@ -1,17 +1,17 @@
 """Images of a training run: on the device, or read ahead from a file batch by batch."""
 
-import os
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 import torch
+
+from headstart.devices import memory_of
 
 __all__ = [
     "Batch",
@@ -32,8 +32,6 @@ SHARE = {"cuda": 0.5, "cpu": 0.125}
 AHEAD = 2
 # Images per copy while all of them are moved to the device.
 PART = 256
-# Memory limit of a container: missing outside one, "max" if there is no limit.
-CONTAINER_LIMIT = Path("/sys/fs/cgroup/memory.max")
 
 
 class PixelRows(Protocol):
@@ -146,7 +144,7 @@ def fits(n_bytes: int, device: torch.device) -> bool:
 
     The limit is half of a GPU's free memory, or an eighth of a CPU's total memory.
     """
-    return n_bytes <= SHARE[device.type] * _memory(device)
+    return n_bytes <= SHARE[device.type] * memory_of(device)
 
 
 def load_pixels(images: PixelRows, device: torch.device) -> Pixels:
@@ -181,11 +179,3 @@ def _assembled(images: PixelRows, rows: Rows, device: torch.device) -> Batch:
         slot[:h, :w], slot[:h, w:], slot[h:] = pixels, 0, 0
     on_device = memory.to(device, non_blocking=True)
     return Batch(on_device.permute(0, 3, 1, 2), shapes[:, :2])
-
-
-def _memory(device: torch.device) -> int:
-    if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0])
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    limit = CONTAINER_LIMIT.read_text().strip() if CONTAINER_LIMIT.exists() else "max"
-    return min(memory, int(limit)) if limit.isdigit() else memory
