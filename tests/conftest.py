@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from uuid import uuid4
 
 import hypothesis
 import numpy as np
@@ -68,6 +69,39 @@ def real_fashion_mnist() -> Path:
     folder = fashion_mnist.SYSTEM_FOLDER
     require(folder.exists(), "Debian package dataset-fashion-mnist")
     return folder
+
+
+@pytest.fixture(scope="session")
+def storage_server():
+    """An S3 server, with credentials in the environment of this process and its children."""
+    import s3fs
+
+    from object_storage import serve
+
+    with serve() as server, pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith("AWS_")]:
+            patch.delenv(name)
+        patch.setenv("AWS_ENDPOINT_URL", server.url)
+        patch.setenv("AWS_ACCESS_KEY_ID", "testing")
+        patch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
+        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+        patch.setenv("AWS_CONFIG_FILE", os.devnull)
+        patch.setenv("AWS_SHARED_CREDENTIALS_FILE", os.devnull)
+        yield server
+        s3fs.S3FileSystem.clear_instance_cache()
+
+
+@pytest.fixture
+def bucket(storage_server, monkeypatch):
+    """The URL of a new bucket; the server fails on request: `storage_server.fails`."""
+    import fsspec
+
+    name = f"bucket-{uuid4().hex}"
+    fsspec.filesystem("s3", use_listings_cache=False).mkdir(name)
+    monkeypatch.setenv("HEADSTART_RETRY_SECONDS", "5")
+    yield f"s3://{name}"
+    storage_server.fails = lambda *_: False
 
 
 @dataclass(frozen=True)

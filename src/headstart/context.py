@@ -1,13 +1,12 @@
 """Where and how to run, and who is informed of it. Nothing here may change a number."""
 
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from headstart.artifacts import default_cache
 from headstart.devices import Device
-from headstart.errors import StorageError
 from headstart.spec import Measurement, Result, Trial, Value
 
 __all__ = [
@@ -149,37 +148,6 @@ class MessageSender(ProgressReporter):
 
     def note(self, message: str) -> None:
         self._send(message)
-
-
-def default_cache() -> Path:
-    """Return the folder for features and downloads: $HEADSTART_CACHE, else the XDG cache folder.
-
-    It need not be there yet.
-
-    Raises
-    ------
-    StorageError
-        Something that is no folder has its name, or that of a folder above it.
-    """
-    given = os.environ.get("HEADSTART_CACHE")
-    try:
-        usual = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-        folder = Path(given).expanduser() if given else Path(usual) / "headstart"
-    except RuntimeError as error:
-        raise StorageError(
-            f"no folder for the cache ({error}): set HEADSTART_CACHE to a folder",
-            code="cache.no_home",
-        ) from error
-    # The first part of it that is there.
-    place = next((part for part in (folder, *folder.parents) if os.path.lexists(part)), folder)
-    if os.path.lexists(place) and not place.is_dir():
-        what = "a broken symlink" if place.is_symlink() else "not a folder"
-        raise StorageError(
-            f"cache {folder}: {place} is {what}: set HEADSTART_CACHE to a folder",
-            code="cache.not_folder",
-            path=str(place),
-        )
-    return folder
 
 
 @dataclass(frozen=True)
