@@ -15,7 +15,7 @@ from headstart.datasets import Decodable, JoinedImages, Splits
 from headstart.datasets.images import map_ahead
 from headstart.errors import FeatureError
 from headstart.features.feature_table import Features, FeatureTable
-from headstart.features.preprocess import Pixels, NetworkInput, decode_for
+from headstart.features.preprocess import NetworkInput, Pixels, decode_for
 from headstart.features.runtime import FeatureRuntime, Runtime, choose_runtime
 from headstart.spec import Dataset, Model
 from headstart.spec.setting import FEATURES_IMPLEMENTATION, Precision, Resize
