@@ -20,7 +20,7 @@ from headstart.methods.finetune import (
 from headstart.registry import METHODS
 from headstart.spec import Candidate, Selection, Trial
 from headstart.store import ResultStore
-from headstart.training import cosine
+from headstart.training import cosine, pixels
 from headstart.trial import run_trial
 from refusals import refused
 
@@ -94,6 +94,24 @@ def test_a_sweep_that_ends_goes_on_at_the_candidate_where_it_was(result, store, 
     # The same bits, whether measured in one go or not.
     assert again.selection == result.selection
     assert again.metrics == result.metrics
+    np.testing.assert_array_equal(again.predictions.scores, result.predictions.scores)
+
+
+def test_pixels_are_uploaded_once_per_trial(result, monkeypatch):
+    """Not per candidate, nor per crop; the final training has those of train and validation."""
+    uploads, shapes = [], []
+    upload, look = pixels.ResidentPixels.__init__, pixels._shapes
+
+    def counting(self, images, *rest):
+        uploads.append(len(images))
+        upload(self, images, *rest)
+
+    monkeypatch.setattr(pixels.ResidentPixels, "__init__", counting)
+    monkeypatch.setattr(pixels, "_shapes", lambda images: shapes.append(images) or look(images))
+    again = run_trial(make_trial(), RunContext())
+    assert uploads == [400, 200]
+    # An index has the shapes of the images: none is opened for them.
+    assert shapes == []
     np.testing.assert_array_equal(again.predictions.scores, result.predictions.scores)
 
 

@@ -12,7 +12,14 @@ from headstart.datasets import ArrayImages
 from headstart.datasets.image_cache import PreparedForm, prepare_images
 from headstart.errors import BrokenImageError
 from headstart.training import pixels as module
-from headstart.training.pixels import AHEAD, MappedPixels, ResidentPixels, fits, load_pixels
+from headstart.training.pixels import (
+    AHEAD,
+    DevicePixels,
+    MappedPixels,
+    ResidentPixels,
+    fits,
+    load_pixels,
+)
 from refusals import refused
 
 CPU = torch.device("cpu")
@@ -192,6 +199,86 @@ def test_images_prepared_on_disk_are_given_as_they_are(tmp_path):
     random = np.random.RandomState(0)
     images = ArrayImages(random.randint(0, 256, (5, 9, 7, 3)).astype(np.uint8))
     prepared = prepare_images(images, PreparedForm("r"), tmp_path, ProgressReporter())
+    assert prepared.take(rows(4, 2)).shapes.tolist() == [[9, 7, 3]] * 2
     batch = MappedPixels(prepared.take(rows(4, 2, 0)), CPU).batch(rows(0, 2))
     expected = [np.asarray(images.decode(row)) for row in (4, 0)]
     np.testing.assert_array_equal(batch.pixels.permute(0, 2, 3, 1).numpy(), expected)
+
+
+class Stored(Images):
+    """Images that know their shapes."""
+
+    @property
+    def shapes(self):
+        return np.array([image.shape for image in self.images], np.int64)
+
+    def take(self, some):
+        taken = Stored(0)
+        taken.images = [self.images[row] for row in some.tolist()]
+        return taken
+
+
+@pytest.mark.parametrize("grey", [lambda row: row % 3 == 0, lambda row: row < 6])
+def test_a_subset_is_padded_as_if_there_were_no_others(grey):
+    images = Stored(grey=grey)
+    whole = ResidentPixels(images, CPU)
+    for some in (rows(0, 1, 5, 3), rows(8, 11), np.arange(12)):
+        alone, taken = ResidentPixels(images.take(some), CPU), whole.take(some)
+        assert len(taken) == len(some)
+        asked = rows(1, 0, 1)
+        expected, found = alone.batch(asked), taken.batch(asked)
+        assert torch.equal(found.pixels, expected.pixels)
+        assert found.pixels.stride() == expected.pixels.stride()
+        np.testing.assert_array_equal(found.sizes, expected.sizes)
+    again = whole.take(rows(2, 4, 6, 8)).take(rows(3, 1)).batch(rows(0, 1))
+    assert torch.equal(
+        again.pixels, ResidentPixels(images.take(rows(8, 4)), CPU).batch(rows(0, 1)).pixels
+    )
+
+
+@pytest.fixture
+def loaded(monkeypatch):
+    """How many images each tensor on the device got."""
+    sizes, load = [], ResidentPixels.__init__
+
+    def init(self, images, *rest):
+        sizes.append(len(images))
+        load(self, images, *rest)
+
+    monkeypatch.setattr(ResidentPixels, "__init__", init)
+    return sizes
+
+
+TRAIN, VALIDATION, TEST = np.arange(5), np.arange(5, 9), np.arange(9, 12)
+
+
+def ask(pixels):
+    """Two candidates on two crops, the final training, the test."""
+    fit = np.concatenate([TRAIN, VALIDATION])
+    for some in (TRAIN, VALIDATION, VALIDATION, TRAIN, VALIDATION, VALIDATION, fit, TEST):
+        found, places = pixels.of(some, CPU), np.arange(len(some))
+        # Padding is that of the subset, or of the batch.
+        expected = MappedPixels(Stored().take(some), CPU).batch(places)
+        assert torch.equal(found.batch(places).pixels, expected.pixels)
+        yield type(found)
+
+
+def test_subsets_are_loaded_once_together(loaded):
+    assert set(ask(DevicePixels(Stored(), np.arange(9)))) == {ResidentPixels}
+    assert loaded == [9, 3]
+
+
+def test_what_does_not_fit_together_is_loaded_in_turn(loaded, monkeypatch):
+    images = Stored()
+    room = 8 * 5 * int(images.shapes.max(axis=0).prod())
+    monkeypatch.setattr(module, "memory_of", lambda device: room)
+    kinds = list(ask(DevicePixels(images, np.arange(9))))
+    assert kinds == [ResidentPixels] * 6 + [MappedPixels, ResidentPixels]
+    # The second crop finds the images of the first.
+    assert loaded == [5, 4, 5, 4, 3]
+
+
+def test_what_does_not_fit_stays_where_it_is(loaded, monkeypatch):
+    monkeypatch.setattr(module, "memory_of", lambda device: 0)
+    assert set(ask(DevicePixels(Stored(), np.arange(9)))) == {MappedPixels}
+    assert loaded == []

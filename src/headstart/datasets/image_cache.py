@@ -236,7 +236,14 @@ class PreparedImages:
     def broken(self) -> Mapping[int, str]:
         """Row -> what the decoder said, of the images that did not decode."""
         broken = self._form.state.card.broken
+        if not broken:
+            return {}
         return {i: broken[row] for i, row in enumerate(self._rows.tolist()) if row in broken}
+
+    @property
+    def shapes(self) -> npt.NDArray[np.int64]:
+        """(n, 3) heights, widths and channels, without reading an image; 0 where it is broken."""
+        return self._form.state.shapes[self._rows].astype(np.int64)
 
     def pixels(self, row: int) -> Pixels:
         """Return an image, not copied: (height, width, 1 or 3) uint8, read-only.

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,7 +20,7 @@ from headstart.spec import Crop, Dataset, Model, TrainingConfig
 if TYPE_CHECKING:
     from headstart.models.network import Network
     from headstart.spec.setting import Precision
-    from headstart.training import InputSpec, Progress, Ranks, Trained
+    from headstart.training import DevicePixels, InputSpec, Progress, Ranks, Trained
 
 __all__ = ["TrainingImages", "input_of"]
 
@@ -168,7 +169,7 @@ class TrainingImages:
             Receives the progress, in addition to the reporter.
         """
         from headstart.devices import resolve_device
-        from headstart.training import load_pixels, train
+        from headstart.training import train
 
         device = resolve_device(self.context.device)
         if ranks:
@@ -176,7 +177,7 @@ class TrainingImages:
         self.context.reporter.stage(stage, total=config.steps, unit="steps")
         return train(
             network,
-            load_pixels(self.prepared.take(rows), device),
+            self._pixels.of(rows, device),
             self.labels[rows],
             input_of(model),
             config,
@@ -193,18 +194,26 @@ class TrainingImages:
     ) -> npt.NDArray[np.float32]:
         """Return (n, K) float32 decision values of some rows."""
         from headstart.devices import resolve_device
-        from headstart.training import decision_values, load_pixels
+        from headstart.training import decision_values
 
         device = resolve_device(self.context.device)
         return decision_values(
             network,
-            load_pixels(self.prepared.take(rows), device),
+            self._pixels.of(rows, device),
             np.arange(len(rows)),
             input_of(model),
             crop,
             device=device,
             precision=precision,
         )
+
+    @cached_property
+    def _pixels(self) -> "DevicePixels":
+        """Pixels of train and validation together, or of test: each is loaded once."""
+        from headstart.training import DevicePixels
+
+        fit = np.concatenate([self.train_rows, self.validation_rows])
+        return DevicePixels(self.prepared, fit)
 
     def _whole(self, first: int, last: int) -> Rows:
         rows = np.arange(first, last, dtype=np.int64)

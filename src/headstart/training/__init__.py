@@ -4,10 +4,11 @@ from headstart.training.augmentation import InputSpec
 from headstart.training.forward import decision_values
 from headstart.training.loop import Progress, Trained, train
 from headstart.training.optimization import cosine
-from headstart.training.pixels import load_pixels
+from headstart.training.pixels import DevicePixels, load_pixels
 from headstart.training.ranks import Ranks
 
 __all__ = [
+    "DevicePixels",
     "InputSpec",
     "Progress",
     "Ranks",

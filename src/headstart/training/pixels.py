@@ -1,5 +1,6 @@
 """Images of a training run: on the device, or read ahead from a file batch by batch."""
 
+import copy
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +16,7 @@ from headstart.devices import memory_of
 
 __all__ = [
     "Batch",
+    "DevicePixels",
     "MappedPixels",
     "PixelRows",
     "Pixels",
@@ -24,6 +26,7 @@ __all__ = [
 ]
 
 Rows = npt.NDArray[np.int64]
+Shapes = npt.NDArray[np.int64]
 
 # Fraction of memory that images may take: of a GPU's free memory (activations need the rest), of a
 # CPU's total memory (a memory-mapped file stays in the page cache anyway while memory is free).
@@ -41,6 +44,19 @@ class PixelRows(Protocol):
 
     def pixels(self, row: int) -> npt.NDArray[np.uint8]:
         """Return an image, (height, width, 1 or 3) uint8; raise BrokenImageError if broken."""
+        ...
+
+
+class StoredRows(PixelRows, Protocol):
+    """Decoded images in a file that knows their shapes."""
+
+    @property
+    def shapes(self) -> Shapes:
+        """(n, 3) heights, widths and channels."""
+        ...
+
+    def take(self, rows: Rows) -> PixelRows:
+        """Return the images of these rows, in this order."""
         ...
 
 
@@ -82,26 +98,47 @@ class Pixels(Protocol):
 
 
 class ResidentPixels:
-    """All images in one tensor on the device, padded to the largest height and width."""
+    """All images in one tensor on the device, padded to the largest height and width.
 
-    def __init__(self, images: PixelRows, device: torch.device) -> None:
-        shapes = _shapes(images)
-        self._sizes = shapes[:, :2]
+    Parameters
+    ----------
+    images
+        n images.
+    shapes
+        (n, 3) their heights, widths and channels; looked up image by image if None.
+    """
+
+    def __init__(
+        self, images: PixelRows, device: torch.device, shapes: Shapes | None = None
+    ) -> None:
+        self._shapes = _shapes(images) if shapes is None else shapes
+        self._places: Rows | None = None
         # (n, H, W, C): a batch is one gather of whole images.
-        shape = (len(images), *shapes.max(axis=0).tolist())
+        shape = (len(images), *self._shapes.max(axis=0).tolist())
         self._pixels = torch.zeros(shape, dtype=torch.uint8, device=device)
         for rows in np.array_split(np.arange(len(images)), -(-len(images) // PART)):
             part = _assembled(images, rows, device).pixels.permute(0, 2, 3, 1)
             first, height, width = int(rows[0]), part.shape[1], part.shape[2]
             self._pixels[first : first + len(rows), :height, :width] = part
 
+    def take(self, rows: Rows) -> "ResidentPixels":
+        """Return the images of these rows, padded as if there were no others; memory is shared."""
+        taken = copy.copy(self)
+        taken._places = rows if self._places is None else self._places[rows]
+        taken._shapes = self._shapes[rows]
+        # Padding may change the rounding of what is computed from a batch.
+        height, width, channels = taken._shapes.max(axis=0).tolist()
+        taken._pixels = self._pixels[:, :height, :width, :channels]
+        return taken
+
     def __len__(self) -> int:
-        return len(self._sizes)
+        return len(self._shapes)
 
     def batch(self, rows: Rows) -> Batch:
-        places = torch.from_numpy(rows).to(self._pixels.device, non_blocking=True)
+        inside = rows if self._places is None else self._places[rows]
+        places = torch.from_numpy(inside).to(self._pixels.device, non_blocking=True)
         pixels = self._pixels.index_select(0, places)
-        return Batch(pixels.permute(0, 3, 1, 2), self._sizes[rows])
+        return Batch(pixels.permute(0, 3, 1, 2), self._shapes[rows, :2])
 
     def batches(self, plan: Iterable[Rows]) -> Iterator[Batch]:
         return map(self.batch, plan)
@@ -147,19 +184,77 @@ def fits(n_bytes: int, device: torch.device) -> bool:
     return n_bytes <= SHARE[device.type] * memory_of(device)
 
 
-def load_pixels(images: PixelRows, device: torch.device) -> Pixels:
+def load_pixels(
+    images: PixelRows, device: torch.device, shapes: Shapes | None = None
+) -> ResidentPixels | MappedPixels:
     """Load images onto the device if they fit, else leave them on disk.
+
+    Parameters
+    ----------
+    shapes
+        (n, 3) heights, widths and channels of the images; looked up image by image if None.
 
     Raises
     ------
     BrokenImageError
         An image could not be decoded.
     """
-    n_bytes = len(images) * int(_shapes(images).max(axis=0).prod())
-    return (ResidentPixels if fits(n_bytes, device) else MappedPixels)(images, device)
+    shapes = _shapes(images) if shapes is None else shapes
+    n_bytes = len(images) * int(shapes.max(axis=0).prod())
+    if fits(n_bytes, device):
+        return ResidentPixels(images, device, shapes)
+    return MappedPixels(images, device)
 
 
-def _shapes(images: PixelRows) -> npt.NDArray[np.int64]:
+class DevicePixels:
+    """Images on a device, loaded once for all subsets of them that are used in turn.
+
+    Parameters
+    ----------
+    images
+        n images.
+    together
+        Rows that are loaded together if they fit, since their subsets will be used. What is not
+        among them, or does not fit with them, is loaded by itself, in the place of what was there.
+    """
+
+    def __init__(self, images: StoredRows, together: Rows) -> None:
+        self._images, self._together = images, together
+        self._loaded: tuple[torch.device, Rows, ResidentPixels] | None = None
+
+    def of(self, rows: Rows, device: torch.device) -> Pixels:
+        """Return the images of these rows.
+
+        Raises
+        ------
+        BrokenImageError
+            An image could not be decoded.
+        """
+        if (found := self._subset(rows, device)) is None:
+            # First, so that never more is in memory.
+            self._loaded = None
+            if not np.isin(rows, self._together).all() or not self._load(self._together, device):
+                self._load(rows, device)
+            found = self._subset(rows, device)
+        return MappedPixels(self._images.take(rows), device) if found is None else found
+
+    def _load(self, rows: Rows, device: torch.device) -> bool:
+        pixels = load_pixels(self._images.take(rows), device, self._images.shapes[rows])
+        if isinstance(pixels, ResidentPixels):
+            self._loaded = (device, rows, pixels)
+        return self._loaded is not None
+
+    def _subset(self, rows: Rows, device: torch.device) -> ResidentPixels | None:
+        if self._loaded is None or self._loaded[0] != device:
+            return None
+        _, there, pixels = self._loaded
+        place = np.full(len(self._images), -1, np.int64)
+        place[there] = np.arange(len(there))
+        found = place[rows]
+        return pixels.take(found) if (found >= 0).all() else None
+
+
+def _shapes(images: PixelRows) -> Shapes:
     return np.array([images.pixels(row).shape for row in range(len(images))], np.int64)
 
 
