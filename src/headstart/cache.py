@@ -6,10 +6,8 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from headstart.errors import UnknownNameError
-from headstart.files import storage_errors
+from headstart.files import Lock, storage_errors
 
 __all__ = ["KINDS", "RECOMPUTED", "Entry", "Kind", "entries", "kinds_of", "prune"]
 
@@ -135,25 +133,22 @@ def prune(
     StorageError
     """
     newest = time.time() - unused_days * SECONDS_PER_DAY
-    removed, busy = [], []
+    removed, busy = list[Entry](), list[Entry]()
     for entry in entries(cache, [kind for kind in KINDS if kind in kinds]):
         if entry.used > newest:
             continue
-        # Without a lock nobody ever wrote it under one.
-        lock = FileLock(entry.lock) if entry.lock.exists() else None
-        try:
-            if lock:
-                lock.acquire(timeout=0)
-        except Timeout:
+        if dry_run:
+            (busy if entry.lock.exists() else removed).append(entry)
+            continue
+        lock = Lock(entry.lock)
+        if not lock.acquire(wait=False):
             busy.append(entry)
             continue
         try:
-            if not dry_run:
-                _remove(entry)
+            _remove(entry)
             removed.append(entry)
         finally:
-            if lock:
-                lock.release()
+            lock.release()
     return removed, busy
 
 

@@ -10,16 +10,18 @@ import stat
 import time
 import tomllib
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Self
+from uuid import uuid4
 
-from filelock import FileLock, Timeout
+from filelock import SoftFileLease, Timeout
 
 from headstart.errors import DiskFullError, HeadstartError, NotWritableError, StorageError
 
 __all__ = [
     "Appender",
+    "Lock",
     "check_free_space",
     "locked",
     "md5_file",
@@ -40,6 +42,8 @@ __all__ = [
 
 OPTION = re.compile(r"\?(?=[a-z_]+=)")
 SYNC_SECONDS = 5.0
+# All processes that share a folder have to agree on it.
+LEASE_SECONDS = 60.0
 # The mark of UTF-32 begins as that of UTF-16.
 BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF32_LE, "utf-32"),
@@ -231,7 +235,8 @@ def writable_folder(folder: Path) -> Path:
     """
     with storage_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / f".headstart-write-{os.getpid()}"
+        # Processes of several machines may have one number.
+        probe = folder / f".headstart-write-{uuid4().hex}"
         probe.write_bytes(b"x")
         probe.unlink()
     return folder
@@ -273,7 +278,8 @@ def replaced(path: Path) -> Iterator[Path]:
     # A device or a pipe would be replaced, too.
     if path.exists() and (kind := unusable(path)):
         raise _no_file(path, kind)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    # Processes of several machines may have one number.
+    temporary = path.with_name(f".{path.name}.{uuid4().hex[:12]}.tmp")
     try:
         with storage_errors(path):
             yield temporary
@@ -361,25 +367,70 @@ def sha256_start(path: Path, size: int) -> "hashlib._Hash | None":
     return None if size else content
 
 
-@contextmanager
-def locked(path: Path, waiting: Callable[[], None]) -> Iterator[None]:
-    """Hold the lock `path`, which one process at a time can; the system drops it with the process.
+class Lock:
+    """A lock that one process at a time holds, of all machines that share the folder.
 
-    `waiting` is called if another process has it.
+    It does not rely on the locks of the file system, which many network drives lack: the file is
+    there while a process holds the lock, which touches it again and again. If that process ends on
+    this machine, the lock is free at once; if nobody touches the file for `LEASE_SECONDS`, it is
+    free, too. So a process that was stopped for longer may find its lock lost.
+
+    Parameters
+    ----------
+    path
+        The file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lease = SoftFileLease(path, lease_duration=LEASE_SECONDS)
+        # Another process may be stopped, still write to what the lock protects when it goes on,
+        # and learn only then that its lock is lost.
+        self.was_held = os.path.lexists(path)
+
+    def acquire(self, *, wait: bool = True) -> bool:
+        """Take the lock; without `wait`, return False if another process has it."""
+        with storage_errors(self._path):
+            try:
+                self._lease.acquire(timeout=-1 if wait else 0)
+            except Timeout:
+                self.was_held = True
+                return False
+        return True
+
+    def release(self) -> None:
+        """Let others have the lock."""
+        self._lease.release()
+
+    def check(self) -> None:
+        """Raise StorageError if another process has taken the lock."""
+        token = self._lease.token
+        with suppress(OSError):
+            if token and token.encode() in self._path.read_bytes():
+                return
+        raise StorageError(
+            f"lost the lock {self._path}: this process was stopped for over {LEASE_SECONDS:.0f} s, "
+            "and another one took over: run the same command again",
+            code="cache.lock_lost",
+            path=str(self._path),
+        )
+
+
+@contextmanager
+def locked(path: Path, waiting: Callable[[], None]) -> Iterator[Lock]:
+    """Hold the lock `path`; `waiting` is called if another process has it.
 
     Raises
     ------
     NotWritableError, DiskFullError, StorageError
     """
     writable_folder(path.parent)
-    lock = FileLock(path)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
+    lock = Lock(path)
+    if not lock.acquire(wait=False):
         waiting()
         lock.acquire()
     try:
-        yield
+        yield lock
     finally:
         lock.release()
 
@@ -394,11 +445,24 @@ class Appender:
         that who has mapped an older one keeps that.
     content
         SHA-256 of these bytes, as `sha256_start` gives it.
+    lock
+        What protects the file. If another process had it before, the file is copied first: that
+        process may not know yet that its lock is lost, and go on writing to the old one.
     """
 
-    def __init__(self, path: Path, size: int = 0, content: "hashlib._Hash | None" = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        size: int = 0,
+        content: "hashlib._Hash | None" = None,
+        lock: Lock | None = None,
+    ) -> None:
         if not size:
             path.unlink(missing_ok=True)
+        elif lock and lock.was_held:
+            with replaced(path) as temporary:
+                shutil.copyfile(path, temporary)
+        self._lock = lock
         self._file = path.open("r+b" if size else "w+b")
         self._file.truncate(size)
         self._file.seek(size)
@@ -422,9 +486,17 @@ class Appender:
         return time.monotonic() - self._synced > SYNC_SECONDS
 
     def sync(self) -> str:
-        """Make safe on disk what was written; give the SHA-256 of the whole file."""
+        """Make safe on disk what was written; give the SHA-256 of the whole file.
+
+        Raises
+        ------
+        StorageError
+            The lock is lost: what was written must not be used.
+        """
         self._file.flush()
         os.fsync(self._file.fileno())
+        if self._lock:
+            self._lock.check()
         self._synced = time.monotonic()
         return self._content.hexdigest()
 

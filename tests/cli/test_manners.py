@@ -9,7 +9,6 @@ import time
 from importlib.metadata import version
 
 import pytest
-from filelock import FileLock
 from rich.console import Console
 
 import headstart as hs
@@ -18,6 +17,7 @@ from headstart.cache import KINDS
 from headstart.cli import progress
 from headstart.cli.command_group import PANELS, reset_verbosity, set_verbosity
 from headstart.cli.progress import LiveReporter
+from headstart.files import locked
 from headstart.store import ResultStore
 from refusals import ended
 from stores import add_result
@@ -108,7 +108,6 @@ def fill(cache):
         file = cache / name
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(bytes(size))
-    (cache / "features" / "a.lock").touch()
 
 
 def sizes(cli):
@@ -127,7 +126,7 @@ def test_the_cache_is_shown_and_pruned(cli, tmp_path, monkeypatch):
     assert cli("cache", "prune", "--dry-run").code == 0
     assert cli("cache", "prune", "--unused-days", "1").code == 0
     assert sizes(cli) == everything
-    with FileLock(cache / "features" / "a.lock"):
+    with locked(cache / "features" / "a.lock", lambda: None):
         cli("cache", "prune")
     assert sizes(cli) == {"features": 120, "pretrained": 1000}
     cli("cache", "prune", "--kind", "features")

@@ -11,7 +11,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import fields
 from operator import attrgetter
 from pathlib import Path
@@ -20,7 +20,15 @@ from typing import Any, NamedTuple
 import PIL
 
 from headstart.datasets.image_info import ImageInfo, inspect_image
-from headstart.files import md5_file, sha256_file, storage_error, storage_errors, unusable
+from headstart.errors import StorageError
+from headstart.files import (
+    locked,
+    md5_file,
+    sha256_file,
+    storage_error,
+    storage_errors,
+    unusable,
+)
 from headstart.threads import available_cpus
 
 __all__ = [
@@ -154,8 +162,14 @@ class DatabaseRecords:
     def _session(self) -> Iterator[sqlite3.Connection]:
         """Connect for a moment: the object may go to other threads and processes."""
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        # No write-ahead log: it does not work on network drives, where caches often are.
-        with closing(sqlite3.connect(self._path, timeout=WAIT_SECONDS)) as connection:
+        # No write-ahead log: it does not work on network drives, where caches often are; nor may
+        # the locks of SQLite, which are those of the file system.
+        with ExitStack() as stack:
+            # Where no lock can be written, nobody writes to the database.
+            with suppress(StorageError):
+                stack.enter_context(locked(self._path.with_suffix(".lock"), lambda: None))
+            connection = sqlite3.connect(self._path, timeout=WAIT_SECONDS)
+            stack.enter_context(closing(connection))
             connection.execute(
                 f"CREATE TABLE IF NOT EXISTS {TABLE} ({', '.join(COLUMNS)}, "
                 "PRIMARY KEY (path, place)) WITHOUT ROWID"

@@ -32,6 +32,7 @@ from headstart.datasets.images import Decodable, map_ahead
 from headstart.errors import BrokenImageError, StorageError, StudyError
 from headstart.files import (
     Appender,
+    Lock,
     check_free_space,
     locked,
     replaced,
@@ -452,8 +453,11 @@ def prepare_images(
     DiskFullError, NotWritableError, StorageError
     """
     place = folder / recipe.key
-    lock = place.with_name(f"{recipe.key}.lock")
-    with locked(lock, lambda: reporter.stage("waiting for another process's prepared images")):
+
+    def waiting() -> None:
+        reporter.stage("waiting for another process's prepared images")
+
+    with locked(place.with_name(f"{recipe.key}.lock"), waiting) as lock:
         state = read_state(place, reporter)
         if state and state.card.broken and not skip_broken:
             for row in state.card.broken:
@@ -463,7 +467,7 @@ def prepare_images(
         if state is None or not state.card.complete:
             with storage_errors(place):
                 place.mkdir(exist_ok=True)
-                _extend(images, recipe, place, state, reporter, skip_broken=skip_broken)
+                _extend(images, recipe, place, state, reporter, lock, skip_broken=skip_broken)
         prepared = open_prepared(images, recipe, folder, reporter)
     if prepared is None:
         raise StorageError(
@@ -488,6 +492,7 @@ def _extend(
     place: Path,
     state: State | None,
     reporter: ProgressReporter,
+    lock: Lock,
     *,
     skip_broken: bool,
 ) -> None:
@@ -504,7 +509,7 @@ def _extend(
 
     parts = [rows[i : i + PART] for i in range(0, len(rows), PART)]
     shapes = [state.shapes]
-    with Appender(place / PIXELS, card.n_bytes, state.content) as out:
+    with Appender(place / PIXELS, card.n_bytes, state.content, lock) as out:
         for fitted in map_ahead(part, parts, depth=2 * available_cpus(), spare=0):
             out.write(fitted.pixels)
             shapes.append(np.array(fitted.shapes, dtype=np.int32))

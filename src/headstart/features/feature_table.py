@@ -28,6 +28,7 @@ import numpy.typing as npt
 from headstart.errors import StorageError
 from headstart.files import (
     Appender,
+    Lock,
     check_free_space,
     locked,
     replaced,
@@ -182,6 +183,7 @@ class FeatureTable:
         self.key = digest(content)
         self._content, self._shape, self._folder = content, shape, folder
         self._header = _header(shape)
+        self._lock: Lock | None = None
 
     @contextmanager
     def locked(self, waiting: Callable[[], None]) -> Iterator[None]:
@@ -189,7 +191,7 @@ class FeatureTable:
 
         `waiting` is called if another process holds the lock.
         """
-        with locked(self._file(".lock"), waiting):
+        with locked(self._file(".lock"), waiting) as self._lock:
             yield
 
     def read(
@@ -245,7 +247,8 @@ class FeatureTable:
             card = self._whole(lambda _: None) or TableCard()
             check_free_space(self._folder, len(rows) * self._row_bytes)
             size = self._offset(card.stored) if card.stored else 0
-            with Appender(file, size, sha256_start(file, size) if size else None) as out:
+            content = sha256_start(file, size) if size else None
+            with Appender(file, size, content, self._lock) as out:
                 if not size:
                     out.write(self._header)
                 card.made_by = made_by

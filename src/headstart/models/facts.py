@@ -5,11 +5,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
 from pydantic import ValidationError
 
 from headstart.errors import StorageError
-from headstart.files import replaced, storage_errors
+from headstart.files import locked, replaced, storage_errors
 from headstart.models.model_source import Head, ModelSource, counted
 from headstart.spec import Model, UpstreamAccuracy, digest
 
@@ -103,7 +102,7 @@ def record_upstream(model: Model, value: float, n: int, cache: Path) -> None:
     place = _place(cache)
     with storage_errors(place):
         place.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(place.with_suffix(".lock")):
+        with locked(place.with_suffix(".lock"), lambda: None):
             known = _read(place)
             known[digest(model.identity)] = {"value": value, "n": n, "model": model.name}
             with replaced(place) as temporary:

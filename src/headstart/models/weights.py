@@ -17,11 +17,9 @@ from pathlib import Path
 from types import MappingProxyType
 from urllib.parse import urlparse
 
-from filelock import FileLock
-
 from headstart.context import default_cache
 from headstart.errors import WeightsError, WeightsMissingError
-from headstart.files import replaced, sha256_file, storage_errors
+from headstart.files import locked, replaced, sha256_file, storage_errors
 from headstart.hub import SECONDS, address
 from headstart.models.model_source import source_of
 from headstart.models.sources.hf_repository import WEIGHT_FILES, cached_weights, fetch_weights
@@ -248,7 +246,7 @@ def check_digest(model: Model, file: Path, cache: Path) -> str:
     place = _ledger(cache)
     with storage_errors(place):
         place.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(place.with_suffix(".lock")):
+        with locked(place.with_suffix(".lock"), lambda: None):
             known = _read_ledger(place)
             before = known.setdefault(model.weights.locator, found)
             if before != found:
