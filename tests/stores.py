@@ -59,3 +59,41 @@ def make_store(path: Path, models: dict[str, float], **options) -> ResultStore:
     for model, right in models.items():
         add_result(store, model, right, **options)
     return store
+
+
+def make_result(seed: int = 0) -> Result:
+    """A result of 20 images, without a model's numbers."""
+    trial = Trial(
+        model=models.find("efficientnet_lite0"),
+        dataset=datasets.find("digits", limit=100),
+        setting=methods.find("linear"),
+        seed=seed,
+    )
+    scores = np.random.RandomState(seed).randn(20, 10).astype(np.float32)
+    label = np.arange(20, dtype=np.int64) % 10
+    return Result(
+        trial=trial,
+        metrics={"top-1": 0.5, "mean-per-class": 0.4},
+        n_test=20,
+        selection=Selection(
+            examples="r",
+            chosen={"lambda": 1.0},
+            validation_curve=({"lambda": 1.0, "accuracy": 0.5, "converged": 1.0},),
+        ),
+        predictions=Prediction(np.arange(20, dtype=np.int64), label, scores),
+        provenance={"versions": {"numpy": "2"}},
+        seconds={"select": 1.5},
+    )
+
+
+# Stores twelve results from a seed on. Arguments: store, first seed, this folder.
+WRITER = """
+import sys
+sys.path.insert(0, sys.argv[3])
+from headstart.store import ResultStore
+from stores import make_result
+store = ResultStore(sys.argv[1], create=True)
+first = int(sys.argv[2])
+for seed in range(first, first + 12):
+    store.add(make_result(seed))
+"""

@@ -2,23 +2,39 @@
 
 import shutil
 import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
-from headstart import datasets, methods, models
-from headstart.spec import Candidate, Measurement, Selection, Trial
-from headstart.store import ResultStore, database, schema
+from headstart.spec import Candidate, Measurement, Selection
+from headstart.store import ResultStore, backend, schema
+from headstart.store.migrations import migrate
+from stores import make_result
 
-# As `headstart run --models efficientnet_lite0 --datasets digits --limit 60` left it when stores
-# had version 1.
-VERSION_1 = Path(__file__).parent / "version1"
+HERE = Path(__file__).parent
+VERSIONS = (1, 2, 3)
+# Trials of the dumps: one with two measurements and a selection, one under way.
+CHOSEN, UNDER_WAY = "a" * 64, "b5f3ce67e751a5a790b99e3d6b804240e7f82e6dd5c6848a5ddec3957d3fa030"
+MEASUREMENT = Measurement(candidate=Candidate(), examples="r", curve=({"accuracy": 0.5},))
 
 
-@pytest.fixture
-def older(tmp_path) -> Path:
-    shutil.copytree(VERSION_1, tmp_path / "store")
-    return tmp_path / "store" / "headstart.db"
+@pytest.fixture(params=VERSIONS)
+def older(request, tmp_path) -> tuple[Path, int]:
+    """A store as `headstart run --models efficientnet_lite0 --datasets digits --limit 60` left it.
+
+    The folder is of version 1; the dumps are what it became, with trials that have no result.
+    """
+    shutil.copytree(HERE / "version1", tmp_path / "store")
+    path = tmp_path / "store" / "headstart.db"
+    if request.param > 1:
+        path.unlink()
+        with sqlite3.connect(path) as connection:
+            connection.executescript((HERE / f"version{request.param}.sql").read_text())
+        connection.close()
+    return path, request.param
 
 
 def version(path: Path) -> int:
@@ -26,65 +42,136 @@ def version(path: Path) -> int:
         return connection.execute("PRAGMA user_version").fetchone()[0]
 
 
+def rows_of(connection: sa.Connection) -> dict[str, list[tuple]]:
+    """All that a database holds, without what version 4 added."""
+    tables = [schema.results, schema.measurements, schema.selections, schema.trials]
+    there = set(sa.inspect(connection).get_table_names())
+    return {
+        table.name: [
+            tuple(row)
+            for row in connection.execute(
+                sa.select(*[c for c in table.columns if c.name != "generation"])
+            )
+        ]
+        for table in tables
+        if table.name in there
+    }
+
+
+def shape_of(connection: sa.Connection) -> dict[str, object]:
+    """The tables as the database describes them."""
+    found = sa.inspect(connection)
+    return {
+        name: (
+            [
+                (c["name"], repr(c["type"]), c["nullable"], (c["default"] or "").split("(")[0])
+                for c in found.get_columns(name)
+            ],
+            found.get_pk_constraint(name)["constrained_columns"],
+            sorted((c["name"], *c["column_names"]) for c in found.get_unique_constraints(name)),
+            sorted((c["name"], *c["column_names"]) for c in found.get_indexes(name)),
+        )
+        for name in sorted(found.get_table_names())
+    }
+
+
 def test_an_older_store_is_read_as_it_is(older):
-    content = older.read_bytes()
-    store = ResultStore(older)
+    path, number = older
+    content = path.read_bytes()
+    store = ResultStore(path)
     (result,) = store.results()
     assert result.trial.title == "efficientnet_lite0, digits, linear"
     assert not result.trial.dataset.multilabel
     assert len(result.selection.validation_curve) == 45
-    predictions = store.predictions(*store.keys())
+    (key,) = store.keys()
+    assert (store.count(), key in store, store.leases()) == (1, True, [])
+    predictions = store.predictions(key)
     right = float((predictions.label == predictions.predicted).mean())
     assert right == pytest.approx(result.accuracy)
-    assert store.measurements("0" * 64) == []
-    assert store.selection("0" * 64) is None
-    assert (version(older), older.read_bytes()) == (1, content)
+    assert len(store.measurements(CHOSEN)) == (0 if number == 1 else 2)
+    assert (store.selection(CHOSEN) is None) == (number == 1)
+    assert (store.trial(UNDER_WAY) is None) == (number < 3)
+    assert store.partly_measured() == ({} if number == 1 else {CHOSEN: 2, UNDER_WAY: 1})
+    assert store.superseded(key) == []
+    assert (version(path), path.read_bytes()) == (number, content)
 
 
-def test_the_first_write_brings_it_up_and_keeps_all_rows(older):
-    before = ResultStore(older).results()
-    store = ResultStore(older, create=True)
-    choice = {"learning_rate": 0.1, "crop": "central"}
-    measurement = Measurement(
-        candidate=Candidate(values=choice), examples="r", curve=({**choice, "accuracy": 0.5},)
-    )
-    store.add_measurement("a" * 64, measurement)
-    assert version(older) == schema.SCHEMA_VERSION
-    assert store.results() == before
-    assert store.measurements("a" * 64) == [measurement]
-    assert store.measurements("b" * 64) == []
+def test_reading_an_older_store_needs_no_alembic(older):
+    code = "import sys; from headstart.store import ResultStore; ResultStore(sys.argv[1]).results()"
+    code += "; sys.exit('alembic' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code, older[0]], check=True)
 
 
-def test_a_store_of_version_2_knows_no_trials_and_learns_them(tmp_path):
-    store = ResultStore(tmp_path / "r.db", create=True)
-    choice = {"learning_rate": 0.1, "crop": "central"}
-    measurement = Measurement(
-        candidate=Candidate(values=choice), examples="r", curve=({**choice, "accuracy": 0.5},)
-    )
-    store.add_measurement("a" * 64, measurement)
-    with sqlite3.connect(store.path) as connection:
-        connection.execute("DROP TABLE trials")
-        connection.execute("PRAGMA user_version = 2")
-    assert store.trial("a" * 64) is None
-    assert store.partly_measured() == {"a" * 64: 1}
-    trial = Trial(
-        model=models.find("efficientnet_lite0"),
-        dataset=datasets.find("digits", limit=60),
-        setting=methods.find("linear"),
-    )
-    store.add_trial(trial)
-    assert version(store.path) == schema.SCHEMA_VERSION
-    assert store.trial(trial.key) == trial
-    assert store.measurements("a" * 64) == [measurement]
-    with (
-        sqlite3.connect(store.path) as connection,
-        pytest.raises(sqlite3.IntegrityError, match="never edited"),
-    ):
-        connection.execute("DELETE FROM trials")
+def test_the_first_write_brings_it_up_and_keeps_all_rows(older, tmp_path):
+    path, _ = older
+    engine = sa.create_engine(f"sqlite:///{path}")
+    with engine.connect() as connection:
+        before = rows_of(connection)
+    store = ResultStore(path, create=True)
+    store.make()
+    assert version(path) == schema.SCHEMA_VERSION
+    with engine.connect() as connection:
+        after = rows_of(connection)
+        migrated = shape_of(connection)
+    assert {name: after[name] for name in before} == before
+    assert sum(map(len, after.values())) == sum(map(len, before.values()))
+    fresh = ResultStore(tmp_path / "fresh.db", create=True)
+    fresh.make()
+    with sa.create_engine(f"sqlite:///{fresh.path}").connect() as connection:
+        assert shape_of(connection) == migrated
+    # What comes now comes after what there was.
+    store.add_measurement(CHOSEN, MEASUREMENT)
+    assert store.measurements(CHOSEN)[-1] == MEASUREMENT
+    store.add(make_result())
+    assert [result.trial.seed for result in store.results()] == [0, 0]
+    assert store.results()[1] == make_result().model_copy(update={"predictions": None})
+    for table in before:
+        with engine.connect() as connection, pytest.raises(sa.exc.DBAPIError, match="never edited"):
+            connection.execute(sa.text(f"DELETE FROM {table}"))
 
 
-def test_what_was_measured_and_chosen_is_never_edited(tmp_path):
-    store = ResultStore(tmp_path / "r.db", create=True)
+@pytest.mark.parametrize("number", VERSIONS)
+def test_a_server_is_brought_up_likewise(postgres, tmp_path, monkeypatch, number):
+    """No server was ever of an older version: one is made by the migrations, and filled."""
+    monkeypatch.setenv("HEADSTART_ARTIFACTS", str(tmp_path))
+    url, fresh_url = postgres.url(), postgres.url()
+    server = backend.open_backend(url, create=True)
+    with server.engine.begin() as connection:
+        migrate(connection, 0, str(number))
+        with sqlite3.connect(tmp_path / "dump.db") as dump:
+            dump.executescript((HERE / f"version{max(number, 2)}.sql").read_text())
+        dump.close()
+        with sa.create_engine(f"sqlite:///{tmp_path / 'dump.db'}").connect() as old:
+            for name, rows in rows_of(old).items():
+                if rows and sa.inspect(connection).has_table(name):
+                    table = schema.metadata.tables[name]
+                    columns = [c.name for c in table.columns if c.name != "generation"]
+                    plain = sa.table(name, *map(sa.column, columns))
+                    connection.execute(
+                        plain.insert(), [dict(zip(columns, row, strict=True)) for row in rows]
+                    )
+        before = rows_of(connection)
+    # Read as it is, then brought up.
+    (result,) = ResultStore(url).results()
+    store = ResultStore(url, create=True)
+    store.make()
+    with server.engine.connect() as connection:
+        assert {name: rows_of(connection)[name] for name in before} == before
+        migrated = shape_of(connection)
+    ResultStore(fresh_url, create=True).make()
+    fresh = backend.open_backend(fresh_url, create=True)
+    with fresh.engine.connect() as connection:
+        assert shape_of(connection) == migrated
+    assert store.results() == [result]
+    store.add_measurement(CHOSEN, MEASUREMENT)
+    assert store.measurements(CHOSEN)[-1] == MEASUREMENT
+    store.add(make_result())
+    assert len(store.results()) == 2
+    with server.engine.connect() as connection, pytest.raises(sa.exc.DBAPIError, match="never"):
+        connection.execute(sa.text("TRUNCATE measurements"))
+
+
+def test_what_was_measured_and_chosen_is_never_edited(store, place):
     first, other = (
         Measurement(candidate=Candidate(), examples="r", curve=({"accuracy": value},))
         for value in (0.5, 0.9)
@@ -96,16 +183,18 @@ def test_what_was_measured_and_chosen_is_never_edited(tmp_path):
         choice = {"lambda": value}
         store.add_selection("a", Selection(examples="r", chosen=choice, validation_curve=(choice,)))
     assert store.selection("a").chosen == {"lambda": 0.5}
-    for table in ("measurements", "selections"):
-        with (
-            sqlite3.connect(store.path) as connection,
-            pytest.raises(sqlite3.IntegrityError, match="never edited"),
-        ):
-            connection.execute(f"UPDATE {table} SET record = '{{}}'")
+    store.add_trial(make_result().trial)
+    store.add(make_result())
+    store.supersede(make_result().trial.key)
+    engine = backend.open_backend(place, create=True).engine
+    for table in schema.GUARDED:
+        for statement in (table.delete(), table.update().values(created_at="")):
+            with engine.connect() as connection, pytest.raises(sa.exc.DBAPIError, match="never"):
+                connection.execute(statement)
 
 
 def test_a_store_that_is_made_while_it_is_looked_at(tmp_path, monkeypatch):
-    path, look = tmp_path / "r.db", database.sa.inspect
+    path, look = tmp_path / "r.db", sa.inspect
     path.touch()
 
     def slow(connection):
@@ -113,5 +202,5 @@ def test_a_store_that_is_made_while_it_is_looked_at(tmp_path, monkeypatch):
         ResultStore(path, create=True).make()
         return look(connection)
 
-    monkeypatch.setattr(database.sa, "inspect", slow)
+    monkeypatch.setattr(sa, "inspect", slow)
     assert ResultStore(path, create=True).keys() == set()

@@ -1,6 +1,7 @@
 """The results database: one row per result, never edited, with its predictions beside it."""
 
-from headstart.store.database import DATABASE_NAME, Page, ResultStore
+from headstart.store.database import Page, ResultStore
+from headstart.store.leases import Lease
 from headstart.store.results_frame import (
     Tried,
     data_warnings,
@@ -11,9 +12,11 @@ from headstart.store.results_frame import (
     tried,
     under_way,
 )
+from headstart.store.sqlite import DATABASE_NAME
 
 __all__ = [
     "DATABASE_NAME",
+    "Lease",
     "Page",
     "ResultStore",
     "Tried",

@@ -1,47 +1,36 @@
-"""The results database: one row per result, never edited, with its predictions beside it.
-
-Predictions per example are compressed Parquet files, written whole, checked when read.
-"""
+"""The results database: one row per result, never edited, with its predictions in files."""
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
-import numpy as np
-import numpy.typing as npt
 import sqlalchemy as sa
-from filelock import FileLock, Timeout
 from pydantic import BaseModel
 
-from headstart.errors import StorageError, StoreError, UnknownNameError
-from headstart.files import replaced, sha256_file, storage_errors, writable_folder
+from headstart.errors import StoreError, UnknownNameError
 from headstart.spec import Measurement, Prediction, Result, Selection, Trial, digest
 from headstart.store import schema
+from headstart.store.backend import open_backend
+from headstart.store.leases import Lease, Leases
+from headstart.store.predictions import PredictionFolder
+from headstart.store.sqlite import SQLite
 
-if TYPE_CHECKING:
-    import pyarrow as pa
+__all__ = ["SORTABLE", "Page", "ResultStore"]
 
-__all__ = [
-    "DATABASE_NAME",
-    "SORTABLE",
-    "Page",
-    "ResultStore",
-    "read_predictions",
-    "write_predictions",
-]
-
-DATABASE_NAME = "headstart.db"
 # Columns of the table of results to sort by.
 SORTABLE = (
     "model", "dataset", "setting", "seed", "metric", "accuracy", "n_test", "created_at",
 )  # fmt: skip
 # Values of a statement: SQLite takes 999 in its older releases.
 VALUES = 900
+# Codes of errors after which surely nothing was stored.
+LOST = ("store.lease_lost", "store.leased")
 Record = TypeVar("Record", bound=BaseModel)
 
 
@@ -69,58 +58,105 @@ class Page:
 
 
 class ResultStore:
-    """A results database and the folder of predictions beside it.
+    """A results database, and the predictions that belong to it.
 
-    Any number of processes may read and write one store at once.
+    Any number of processes may read and write one store at once. A store that is pickled is opened
+    anew where it arrives.
 
     Parameters
     ----------
-    path
-        The database file, or a folder that holds (or will hold) ``headstart.db``.
+    place
+        A SQLite file, a folder that holds (or will hold) ``headstart.db``, or a URL:
+        ``sqlite:///results.db``, ``postgresql+psycopg://user@host/database``.
     create
         Whether the database may be missing: it is made by the first write, or by `make`. Nothing
         is written before that. Without `create` the database is opened for reading alone.
+    predictions
+        Folder of the predictions; beside a SQLite file, and for a server in $HEADSTART_ARTIFACTS,
+        unless given.
+    lease_seconds
+        Seconds after which a claim ends whose process is not heard of; 60, or
+        $HEADSTART_LEASE_SECONDS, unless given.
+
+    Attributes
+    ----------
+    name
+        The database for a person: a path, or a URL without its password.
 
     Raises
     ------
     StoreError
-        Not a headstart database, of a newer version, or missing.
+        Not a headstart database, of a newer version, missing, or out of reach.
     """
 
-    def __init__(self, path: Path | str, *, create: bool = False) -> None:
-        self.path = _place(Path(path))
-        self._engine = schema.open_engine(self.path, writable=create)
-        if self.path.exists():
-            with storage_errors(self.path, reading=True), self._session() as connection:
-                self._recognise(connection)
-        elif not create:
+    def __init__(
+        self,
+        place: Path | str,
+        *,
+        create: bool = False,
+        predictions: Path | str | None = None,
+        lease_seconds: float | None = None,
+    ) -> None:
+        self._arguments = (place, create, predictions, lease_seconds)
+        self._backend = open_backend(place, create=create)
+        self.name = self._backend.name
+        self._leases = Leases(self._backend, lease_seconds)
+        if isinstance(self._backend, SQLite) and predictions is None:
+            predictions = self.path.with_name(self.path.name + ".predictions")
+        self._predictions = PredictionFolder.of_server(predictions, self.name)
+        # Not tried again: who starts with a server that is not there learns it at once.
+        found = self._backend.exists()
+        version = self._backend.read(self._backend.recognised, tries=1) if found else 0
+        is_file = found and isinstance(self._backend, SQLite)
+        if not (version or is_file or create):
             raise StoreError(
-                f"no results at {self.path}: run something first, or give --store PATH",
+                f"no results at {self.name}: run something first, or give --store PATH",
                 code="store.missing",
-                path=str(self.path),
+                path=self.name,
             )
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _opened, self._arguments
+
+    def __repr__(self) -> str:
+        return f"ResultStore({self.name!r})"
+
+    @property
+    def path(self) -> Path:
+        """The file of a SQLite database.
+
+        Raises
+        ------
+        StoreError
+            The database is on a server.
+        """
+        if isinstance(self._backend, SQLite):
+            return self._backend.path
+        raise StoreError(
+            f"{self.name} is not a file: give the path of a SQLite database",
+            code="store.no_path",
+            name=self.name,
+        )
+
     def make(self) -> None:
-        """Make the database or bring an older one up, and prove that it can be written.
+        """Make the database or bring an older one up, and prove that all can be written.
 
         Raises
         ------
         NotWritableError, DiskFullError, StoreError
         """
-        writable_folder(self.path.parent)
-        with self._session() as connection, schema.begin_writing(connection):
-            # Locked before the look, so that two processes do not both find an empty file.
-            schema.bring_up(connection, self._recognise(connection))
-        with self._session() as connection:
-            schema.let_readers_in(connection)
+        if not isinstance(self._backend, SQLite):
+            # Found now, and not when the first result is there.
+            self._predictions.prepare()
+        self._backend.write(lambda _: None)
 
     def keys(self) -> set[str]:
         """Return the keys of all stored trials."""
-        return {str(key) for key in self._column(sa.select(schema.results.c.key))}
+        return {str(key) for key in self._column(sa.select(schema.results.c.key), schema.results)}
 
     def __contains__(self, key: str) -> bool:
-        query = sa.select(schema.results.c.id).where(schema.results.c.key == key)
-        return bool(self._column(query))
+        columns = schema.results.c
+        return bool(self._column(sa.select(columns.id).where(columns.key == key), schema.results))
 
     def results(
         self, keys: Collection[str] | None = None, page: Page | None = None
@@ -152,21 +188,41 @@ class ResultStore:
             query = query.order_by(column.desc() if page.descending else column.asc())
         query = query.order_by(columns.id).limit(page.limit).offset(page.offset)
         if keys is None:
-            return [self._parsed(Result, record) for record in self._column(query)]
+            every = self._column(query, schema.results)
+            return [self._parsed(Result, record) for record in every]
         wanted, found = sorted(keys), list[Result]()
         # A statement takes a limited number of values.
         for first in range(0, len(wanted), VALUES):
             some = query.where(columns.key.in_(wanted[first : first + VALUES]))
-            found += [self._parsed(Result, record) for record in self._column(some)]
+            found += [self._parsed(Result, row) for row in self._column(some, schema.results)]
         return found
 
     def count(self) -> int:
         """Return the number of stored results."""
-        return sum(self._column(sa.select(sa.func.count()).select_from(schema.results)))
+        query = sa.select(sa.func.count()).select_from(schema.results)
+        return sum(self._column(query, schema.results))
+
+    def superseded(self, key: str) -> list[Result]:
+        """Return the results of a trial that count no longer, the oldest first."""
+        columns, old = schema.results.c, schema.superseded.c
+        once = sa.and_(old.trial == columns.key, old.generation == columns.generation)
+        query = sa.select(columns.record).join(schema.superseded, once).where(columns.key == key)
+        found = self._column(query.order_by(columns.generation), since=4)
+        return [self._parsed(Result, record) for record in found]
+
+    def leases(self) -> list[Lease]:
+        """Return which trials are being measured, where, and since when; the oldest first."""
+        if not self._backend.exists():
+            return []
+        return self._backend.read(
+            lambda connection: (
+                self._leases.all(connection) if self._backend.recognised(connection) >= 4 else []
+            )
+        )
 
     def _matching(self, column: str, patterns: Sequence[str]) -> list[str]:
         """Return the stored names that patterns (as of file names) match."""
-        known = self._column(sa.select(schema.results.c[column]).distinct())
+        known = self._column(sa.select(schema.results.c[column]).distinct(), schema.results)
         found = set[str]()
         for pattern in patterns:
             # A name may hold characters that are a pattern's.
@@ -180,91 +236,89 @@ class ResultStore:
         """Digest of all results in their order, and of their predictions by their checksums."""
         columns = schema.results.c
         query = sa.select(columns.record + columns.predictions_sha256).order_by(columns.id)
-        return digest(self._column(query))
+        return digest(self._column(query, schema.results))
 
     def with_predictions(self) -> set[str]:
         """Return the keys of the results whose file of predictions is there."""
         columns = schema.results.c
-        if not self.path.exists():
-            return set()
-        with self._session() as connection:
-            rows = connection.execute(sa.select(columns.key, columns.predictions_file)).all()
-        folder = self._beside(".predictions")
-        return {key for key, name in rows if (folder / str(name)).exists()}
+        rows = self._rows(sa.select(columns.key, columns.predictions_file), schema.results)
+        there = self._predictions.names()
+        return {row.key for row in rows if row.predictions_file in there}
 
     def predictions(self, key: str) -> Prediction:
         """Read the per-example predictions of a stored trial, checked against their checksum."""
         columns = schema.results.c
         query = sa.select(columns.predictions_file, columns.predictions_sha256)
-        if key not in self:
-            raise StoreError(
-                f"no result with key {key[:12]}... in {self.path}",
-                code="store.key_unknown",
-                key=key,
-            )
-        with self._session() as connection:
-            row = connection.execute(query.where(columns.key == key)).one()
-        return read_predictions(self._beside(".predictions") / str(row[0]), str(row[1]))
+        rows = self._rows(query.where(columns.key == key), schema.results)
+        if not rows:
+            raise self._unknown(key)
+        return self._predictions.get(rows[0].predictions_file, rows[0].predictions_sha256)
 
     def measurements(self, trial: str) -> list[Measurement]:
         """Return what candidates of a trial reached so far, in the order of storing."""
         columns = schema.measurements.c
         query = sa.select(columns.record).where(columns.trial == trial).order_by(columns.id)
-        return [self._parsed(Measurement, record) for record in self._column(query, since=2)]
+        records = self._column(query, schema.measurements, since=2)
+        return [self._parsed(Measurement, record) for record in records]
 
     def partly_measured(self) -> dict[str, int]:
         """Count the measurements of each trial, by its key, that has no result yet."""
         columns = schema.measurements.c
         query = sa.select(columns.trial).order_by(columns.id)
-        stored = self.keys()
-        return dict(Counter(key for key in self._column(query, since=2) if key not in stored))
+        stored, found = self.keys(), self._column(query, schema.measurements, since=2)
+        return dict(Counter(key for key in found if key not in stored))
 
     def trial(self, key: str) -> Trial | None:
         """Return a trial whose candidates are measured; None if the store is too old to hold it."""
         columns = schema.trials.c
-        query = sa.select(columns.record).where(columns.key == key)
-        found = self._column(query, since=3)
+        found = self._column(sa.select(columns.record).where(columns.key == key), since=3)
         return self._parsed(Trial, found[0]) if found else None
 
     def add_trial(self, trial: Trial) -> None:
         """Store what a trial is, before its first candidate; one that is stored already stays."""
         row = {"key": trial.key, "created_at": _now(), "record": trial.model_dump_json()}
-        self._insert(schema.trials, row)
+        insert = self._backend.insert_new(schema.trials, row)
+        self._backend.write(lambda connection: connection.execute(insert), trial.key)
 
     def add_measurement(self, trial: str, measurement: Measurement) -> None:
-        """Store what a candidate of a trial reached; what is stored of it already stays."""
-        row = {
-            "trial": trial,
-            "candidate": measurement.candidate.key,
-            "created_at": _now(),
-            "record": measurement.model_dump_json(),
-        }
-        self._insert(schema.measurements, row)
+        """Store what a candidate of a trial reached; what is stored of it already stays.
+
+        Raises
+        ------
+        StoreError
+            Another process holds the trial, as of `add_selection` and `add`.
+        """
+        candidate = measurement.candidate.key
+        self._add(trial, schema.measurements, measurement, candidate=candidate)
 
     def add_selection(self, trial: str, selection: Selection) -> None:
         """Store what was chosen for a trial; a choice that is stored already stays."""
-        row = {"trial": trial, "created_at": _now(), "record": selection.model_dump_json()}
-        self._insert(schema.selections, row)
+        self._add(trial, schema.selections, selection)
 
     def selection(self, trial: str) -> Selection | None:
         """Return what was chosen for a trial, if that was stored."""
         columns = schema.selections.c
         query = sa.select(columns.record).where(columns.trial == trial)
-        found = self._column(query, since=2)
+        found = self._column(query, schema.selections, since=2)
         return self._parsed(Selection, found[0]) if found else None
 
     def add(self, result: Result) -> bool:
         """Store a complete result with its predictions; False if its key was stored already.
 
-        The predictions are on disk, whole, before the row that names them: after a crash in
+        The predictions are written, whole, before the row that names them: after a crash in
         between the trial is simply not stored.
+
+        Raises
+        ------
+        StoreError
+            Another process holds the trial.
         """
         trial, accuracy = result.trial, result.accuracy
         if result.status != "complete" or result.predictions is None or accuracy is None:
             raise ValueError("only a complete result with its predictions can be stored")
-        self.make()
-        writable_folder(self._beside(".predictions"))
-        name = f"{trial.key}.parquet"
+        if self._backend.write(partial(self._known_file, key=trial.key), trial.key):
+            return False
+        file, sha256 = self._predictions.put(trial.key, result.predictions)
         row = {
             "key": trial.key,
             "model": trial.model.name,
@@ -276,55 +330,101 @@ class ResultStore:
             "n_test": result.n_test,
             "created_at": _now(),
             "record": result.model_dump_json(),
-            "predictions_file": name,
+            "predictions_file": file,
+            "predictions_sha256": sha256,
         }
-        with self._session() as connection, schema.begin_writing(connection):
-            known = sa.select(schema.results.c.id).where(schema.results.c.key == trial.key)
-            if connection.scalar(known) is not None:
-                return False
-            row["predictions_sha256"] = write_predictions(
-                self._beside(".predictions") / name, result.predictions
-            )
-            connection.execute(schema.results.insert().values(**row))
-        return True
 
-    @contextmanager
-    def claim(self, key: str, *, wait: bool) -> Iterator[bool]:
-        """Hold a trial for this process; False when another holds it and `wait` is false.
+        def stored(connection: sa.Connection) -> str:
+            if known := self._known_file(connection, trial.key):
+                return known
+            own = row | {"generation": _generation(connection, trial.key)}
+            connection.execute(schema.results.insert().values(**own))
+            return file
 
-        The operating system lets go of the claim when the process ends, however it ends.
+        named = ""
+        try:
+            named = self._backend.write(stored, trial.key)
+        except StoreError as error:
+            # Any other error may have come after the row was stored.
+            if error.code in LOST:
+                self._predictions.remove(file)
+            raise
+        if named != file:
+            self._predictions.remove(file)
+        return named == file
+
+    def supersede(self, key: str) -> None:
+        """Have a trial measured again by the next run; its result and all of it stay, as history.
+
+        Raises
+        ------
+        StoreError
+            No such result, or another process is measuring the trial.
         """
-        locks = writable_folder(self._beside(".locks"))
-        lock = FileLock(locks / key, timeout=-1 if wait else 0)
-        try:
-            lock.acquire()
-        except Timeout:
-            yield False
-            return
-        # The empty file stays: were it removed, a process that waits at it and one that makes it
-        # anew would both hold the trial.
-        try:
-            yield True
-        finally:
-            lock.release()
 
-    def _insert(self, table: sa.Table, row: dict[str, Any]) -> None:
-        """Store a row, unless one of its key is there."""
-        self.make()
-        with self._session() as connection, schema.begin_writing(connection):
-            schema.insert_new(connection, table, row)
+        def retire(connection: sa.Connection) -> None:
+            if not self._known_file(connection, key):
+                raise self._unknown(key)
+            row = {"trial": key, "generation": _generation(connection, key), "created_at": _now()}
+            connection.execute(schema.superseded.insert().values(**row))
 
-    def _column(self, query: sa.Select[Any], since: int = 1) -> list[Any]:
-        """Return the first column of what a query finds.
+        self._backend.write(retire, key)
+
+    def claim(self, key: str, *, wait: bool) -> AbstractContextManager[bool]:
+        """Hold a trial for this store; False when another holds it and `wait` is false.
+
+        A thread renews the claim. It ends with the block, and with the process: then, or when
+        nothing was heard of it for `lease_seconds`, another can take the trial over, and what this
+        one would still write about it is refused.
+        """
+        return self._leases.claim(key, wait=wait)
+
+    def _known_file(self, connection: sa.Connection, key: str) -> str:
+        """Return the file of predictions of a stored result, "" if there is none.
+
+        Refuses a trial that another process holds.
+        """
+        self._leases.check(connection, key)
+        columns = schema.results.c
+        query = sa.select(columns.predictions_file).where(columns.key == key)
+        counting = schema.current(schema.results, schema.SCHEMA_VERSION)
+        return connection.scalar(query.where(counting)) or ""
+
+    def _add(self, trial: str, table: sa.Table, record: BaseModel, **columns: str) -> None:
+        """Store a record of a trial, unless one of its key is there."""
+        row = {"trial": trial, "created_at": _now(), "record": record.model_dump_json(), **columns}
+
+        def stored(connection: sa.Connection) -> None:
+            self._leases.check(connection, trial)
+            own = row | {"generation": _generation(connection, trial)}
+            connection.execute(self._backend.insert_new(table, own))
+
+        self._backend.write(stored, trial)
+
+    def _rows(
+        self, query: sa.Select[Any], table: sa.Table | None = None, since: int = 1
+    ) -> Sequence[sa.Row[Any]]:
+        """Return what a query finds among the rows of a table that count.
 
         Nothing where there is no database yet, or one older than the version of its table.
         """
-        if not self.path.exists():
+        if not self._backend.exists():
             return []
-        with self._session() as connection:
-            if self._recognise(connection) < since:
+
+        def found(connection: sa.Connection) -> Sequence[sa.Row[Any]]:
+            version = self._backend.recognised(connection)
+            if version < since:
                 return []
-            return list(connection.scalars(query))
+            counting = sa.true() if table is None else schema.current(table, version)
+            return connection.execute(query.where(counting)).all()
+
+        return self._backend.read(found)
+
+    def _column(
+        self, query: sa.Select[Any], table: sa.Table | None = None, since: int = 1
+    ) -> list[Any]:
+        """Return the first column of what a query finds, as `_rows`."""
+        return [row[0] for row in self._rows(query, table, since)]
 
     def _parsed(self, kind: type[Record], record: Any) -> Record:
         """Read a record; one that is damaged or that another version wrote is a StoreError."""
@@ -332,136 +432,30 @@ class ResultStore:
             return kind.model_validate_json(record)
         except (ValueError, TypeError) as error:
             raise StoreError(
-                f"cannot read a {kind.__name__.lower()} in {self.path}: the file is damaged, or "
-                "another version of headstart wrote it; restore it from a copy",
+                f"cannot read a {kind.__name__.lower()} in {self.name}: the database is damaged, "
+                "or another version of headstart wrote it; restore it from a copy",
                 code="store.record",
-                path=str(self.path),
+                path=self.name,
                 kind=kind.__name__,
             ) from error
 
-    def _recognise(self, connection: sa.Connection) -> int:
-        """Return the version of our tables (0 if the file is empty)."""
-        version = schema.read_version(connection)
-        if version is None:
-            raise schema.foreign(self.path)
-        if version > schema.SCHEMA_VERSION:
-            raise StoreError(
-                f"{self.path} was written by a newer headstart (store version {version}, "
-                f"this one reads up to {schema.SCHEMA_VERSION}): upgrade headstart",
-                code="store.newer",
-                found=version,
-                known=schema.SCHEMA_VERSION,
-            )
-        return version
+    def _unknown(self, key: str) -> StoreError:
+        return StoreError(
+            f"no result with key {key[:12]}... in {self.name}", code="store.key_unknown", key=key
+        )
 
-    def _beside(self, suffix: str) -> Path:
-        """Name a file or folder that belongs to the database."""
-        return self.path.with_name(self.path.name + suffix)
 
-    @contextmanager
-    def _session(self) -> Iterator[sa.Connection]:
-        """Connect, and raise errors of the database as ours."""
-        try:
-            with self._engine.connect() as connection:
-                yield connection
-        except UnicodeDecodeError as error:
-            # SQLite quotes damaged bytes of the file in its own message.
-            raise schema.storage_error(self.path, "malformed") from error
-        except sa.exc.DBAPIError as error:
-            raise schema.storage_error(self.path, str(error.orig)) from error
+def _opened(*arguments: Any) -> ResultStore:
+    place, create, predictions, lease_seconds = arguments
+    return ResultStore(place, create=create, predictions=predictions, lease_seconds=lease_seconds)
+
+
+def _generation(connection: sa.Connection, trial: str) -> int:
+    """Return the number of a trial's present generation: of those before it, all superseded."""
+    columns = schema.superseded.c
+    count = sa.select(sa.func.count()).select_from(schema.superseded).where(columns.trial == trial)
+    return connection.scalar(count) or 0
 
 
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def _place(path: Path) -> Path:
-    """Return the database's own place: in a folder, and behind a symlink, under its real name.
-
-    Predictions and locks lie beside it, whichever way it is spelled.
-    """
-    path = path.expanduser()
-    if path.is_dir() or not (path.suffix or path.is_file()):
-        path = path / DATABASE_NAME
-    if path.is_symlink():
-        if not path.exists():
-            raise StorageError(
-                f"store {path} is a broken symlink to {path.readlink()}: give another --store",
-                code="storage.broken_symlink",
-                path=str(path),
-            )
-        path = path.resolve()
-    if path.exists() and not path.is_file():
-        raise StoreError(
-            f"store {path} is neither a file nor a folder: give another --store",
-            code="store.not_file",
-            path=str(path),
-        )
-    return path
-
-
-def write_predictions(path: Path, predictions: Prediction) -> str:
-    """Write `path` whole or not at all; give its SHA-256.
-
-    Columns: ``example``, ``label``, ``predicted`` (int64; lists of K where an image may show
-    several classes), ``scores`` (lists of K float32).
-    """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    def column(values: npt.NDArray[Any]) -> pa.Array:
-        """Make a column of an array: (n, K) is a list of K a row."""
-        flat = pa.array(np.ascontiguousarray(values).ravel())
-        lists = pa.FixedSizeListArray.from_arrays
-        return flat if values.ndim == 1 else lists(flat, values.shape[1])
-
-    table = pa.table(
-        {
-            "example": predictions.example,
-            "label": column(predictions.label),
-            "predicted": column(predictions.predicted),
-            "scores": column(predictions.scores.astype(np.float32)),
-        }
-    )
-    with replaced(path) as temporary:
-        # An open file: Arrow takes no name that is not UTF-8.
-        with temporary.open("wb") as file:
-            pq.write_table(table, file, compression="zstd")
-        return sha256_file(temporary)
-
-
-def read_predictions(path: Path, sha256: str) -> Prediction:
-    """Read a file that `write_predictions` wrote.
-
-    Raises
-    ------
-    StoreError
-        The file is missing, or its bytes are not those that were written.
-    """
-    import pyarrow.parquet as pq
-
-    if not path.exists():
-        raise StoreError(
-            f"predictions {path} are missing: restore the file from a copy",
-            code="store.predictions_missing",
-            path=str(path),
-        )
-    if (found := sha256_file(path)) != sha256:
-        raise StoreError(
-            f"predictions {path} are damaged: expected SHA-256 {sha256[:12]}..., "
-            f"found {found[:12]}...; restore the file from a copy",
-            code="store.predictions_damaged",
-            path=str(path),
-        )
-    # ParquetFile, not read_table: the latter takes folder names such as "a=b" for partition keys.
-    with storage_errors(path, reading=True), path.open("rb") as file:
-        table = pq.ParquetFile(file).read()
-    columns = (table[name].combine_chunks() for name in ("example", "label", "scores"))
-    return Prediction(*map(_array, columns))
-
-
-def _array(column: "pa.Array") -> npt.NDArray[Any]:
-    """(n,) or, where the column holds lists, (n, K)."""
-    several = hasattr(column, "flatten")
-    array: npt.NDArray[Any] = (column.flatten() if several else column).to_numpy()
-    return array.reshape(len(column), -1) if several else array

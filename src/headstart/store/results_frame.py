@@ -245,7 +245,7 @@ def tried(store: ResultStore, named: Sequence[str] = ()) -> list[Tried]:
         return found
     if not found:
         raise StoreError(
-            f"no trial of {store.path} is '{asked}': give the beginning of a key, or words of a "
+            f"no trial of {store.name} is '{asked}': give the beginning of a key, or words of a "
             "title; `headstart results --csv` has the keys",
             code="store.trial_unknown",
             name=asked,
@@ -253,7 +253,7 @@ def tried(store: ResultStore, named: Sequence[str] = ()) -> list[Tried]:
     listed = ", ".join(f"{one.key[:DIGITS]} ({one.title})" for one in found[:SHOWN])
     more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
     raise StoreError(
-        f"{len(found)} trials of {store.path} are '{asked}': give the beginning of a key: "
+        f"{len(found)} trials of {store.name} are '{asked}': give the beginning of a key: "
         f"{listed}{more}",
         code="store.trial_ambiguous",
         name=asked,

@@ -1,59 +1,56 @@
-"""The database's tables, and all that is SQLite's own: another database is another such module."""
+"""The database's tables, one schema for every backend; the tables are laid, or brought up, here."""
 
-import os
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import sqlite
 
-from headstart.errors import DiskFullError, NotWritableError, StorageError, StoreError
+if TYPE_CHECKING:
+    from headstart.store.backend import Backend
 
 __all__ = [
-    "APPLICATION_ID",
+    "GUARDED",
     "SCHEMA_VERSION",
-    "begin_writing",
     "bring_up",
-    "foreign",
-    "insert_new",
-    "let_readers_in",
+    "current",
+    "leases",
     "measurements",
-    "open_engine",
-    "read_version",
+    "metadata",
     "results",
     "selections",
-    "storage_error",
+    "superseded",
     "trials",
+    "version_table",
 ]
 
-WAIT_SECONDS = 60
-
-# "hdst" in ASCII, in SQLite's header field for the application that a file belongs to.
-APPLICATION_ID = 0x68647374
-# Kept in the header's user_version; raised when a table changes.
-SCHEMA_VERSION = 3
+# Raised when a table changes, with a migration in migrations/versions.
+SCHEMA_VERSION = 4
 
 metadata = sa.MetaData()
+
+# Sorted byte by byte on every backend, whatever the language of the database.
+Text = sa.String().with_variant(sa.String(collation="C"), "postgresql")
+# Times by the database's own clock: seconds since 1970.
+Seconds = sa.Float(53)
 
 results = sa.Table(
     "results",
     metadata,
     sa.Column("id", sa.Integer, primary_key=True),
-    sa.Column("key", sa.String(64), nullable=False, unique=True),
-    sa.Column("model", sa.String, nullable=False),
-    sa.Column("dataset", sa.String, nullable=False),
-    sa.Column("setting", sa.String, nullable=False),
-    sa.Column("seed", sa.Integer, nullable=False),
-    sa.Column("metric", sa.String, nullable=False),
-    sa.Column("accuracy", sa.Float, nullable=False),
+    sa.Column("key", sa.String(64), nullable=False),
+    sa.Column("generation", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("model", Text, nullable=False),
+    sa.Column("dataset", Text, nullable=False),
+    sa.Column("setting", Text, nullable=False),
+    sa.Column("seed", sa.BigInteger, nullable=False),
+    sa.Column("metric", Text, nullable=False),
+    sa.Column("accuracy", sa.Float(53), nullable=False),
     sa.Column("n_test", sa.Integer, nullable=False),
-    sa.Column("created_at", sa.String, nullable=False),
+    sa.Column("created_at", Text, nullable=False),
     # The whole Result as JSON: what the columns above say, and everything else.
     sa.Column("record", sa.Text, nullable=False),
     sa.Column("predictions_file", sa.String, nullable=False),
     sa.Column("predictions_sha256", sa.String(64), nullable=False),
+    sa.UniqueConstraint("key", "generation", name="results_key_generation"),
 )
 
 # What each candidate of a trial reached on validation: a sweep that is interrupted keeps them.
@@ -62,11 +59,12 @@ measurements = sa.Table(
     metadata,
     sa.Column("id", sa.Integer, primary_key=True),
     sa.Column("trial", sa.String(64), nullable=False),
+    sa.Column("generation", sa.Integer, nullable=False, server_default="0"),
     sa.Column("candidate", sa.String(64), nullable=False),
-    sa.Column("created_at", sa.String, nullable=False),
+    sa.Column("created_at", Text, nullable=False),
     # The whole Measurement as JSON.
     sa.Column("record", sa.Text, nullable=False),
-    sa.UniqueConstraint("trial", "candidate"),
+    sa.UniqueConstraint("trial", "generation", "candidate", name="measurements_candidate"),
 )
 
 # What was chosen for a trial: here before its test labels are opened.
@@ -74,7 +72,8 @@ selections = sa.Table(
     "selections",
     metadata,
     sa.Column("trial", sa.String(64), primary_key=True),
-    sa.Column("created_at", sa.String, nullable=False),
+    sa.Column("generation", sa.Integer, primary_key=True, server_default="0", autoincrement=False),
+    sa.Column("created_at", Text, nullable=False),
     sa.Column("record", sa.Text, nullable=False),
 )
 
@@ -88,131 +87,67 @@ trials = sa.Table(
     sa.Column("record", sa.Text, nullable=False),
 )
 
+# Generations of trials that count no longer: their rows stay, and the trial is measured again.
+superseded = sa.Table(
+    "superseded",
+    metadata,
+    sa.Column("trial", sa.String(64), primary_key=True),
+    sa.Column("generation", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("created_at", Text, nullable=False),
+)
 
-def open_engine(path: Path, *, writable: bool) -> sa.Engine:
-    """Return connections to a database file; one that is not writable is never changed."""
-    engine = sa.create_engine(
-        sa.URL.create("sqlite", database=path.absolute().as_uri(), query={"uri": "true"}),
-        # Transactions are begun by the listener below, so sqlite3 must not begin its own.
-        connect_args={"timeout": WAIT_SECONDS, "isolation_level": None},
-        poolclass=sa.NullPool,
-    )
+# Who measures a trial now. The one table whose rows change.
+leases = sa.Table(
+    "leases",
+    metadata,
+    sa.Column("trial", sa.String(64), primary_key=True),
+    # Of one claim, of which the store of one process may have many.
+    sa.Column("token", sa.String(32), nullable=False),
+    sa.Column("owner", sa.String, nullable=False, index=True),
+    # Where the number of the process means something: this start of this machine.
+    sa.Column("machine", sa.String, nullable=False),
+    sa.Column("started_at", Seconds, nullable=False),
+    sa.Column("expires_at", Seconds, nullable=False),
+)
 
-    @sa.event.listens_for(engine, "do_connect")
-    def reading(_: Any, __: Any, arguments: list[Any], ___: Any) -> None:
-        if not writable:
-            # Where the folder cannot be written, SQLite cannot keep its shared memory beside the
-            # file, and reads only what nobody changes, as it learns.
-            log = path.with_name(path.name + "-wal")
-            shared = os.access(path.parent, os.W_OK) or log.exists()
-            arguments[0] += "?mode=ro" if shared else "?immutable=1"
+# Alembic's table, under a name of our own: it says whose the database is, too.
+version_table = sa.Table(
+    "headstart_version", metadata, sa.Column("version_num", sa.String(32), primary_key=True)
+)
 
-    @sa.event.listens_for(engine, "connect")
-    def synchronous(connection: Any, _: Any) -> None:
-        connection.execute("PRAGMA synchronous = FULL")
-
-    @sa.event.listens_for(engine, "begin")
-    def immediate(connection: sa.Connection) -> None:
-        if connection.get_execution_options().get("writing"):
-            connection.exec_driver_sql("BEGIN IMMEDIATE")
-
-    return engine
-
-
-@contextmanager
-def begin_writing(connection: sa.Connection) -> Iterator[sa.Connection]:
-    """Hold the lock of the only writer from before the first look until the commit."""
-    with connection.execution_options(writing=True).begin():
-        yield connection
+# Tables whose rows the database itself refuses to change.
+GUARDED = (results, measurements, selections, trials, superseded)
 
 
-def read_version(connection: sa.Connection) -> int | None:
-    """Return the version of our tables: 0 of an empty file, None of another application's."""
-    # Tables first: another process lays them and the header in one transaction, so that where
-    # there are tables the header is read with them.
-    tables = sa.inspect(connection).get_table_names()
-    application = connection.scalar(sa.text("PRAGMA application_id"))
-    version = int(connection.scalar(sa.text("PRAGMA user_version")) or 0)
-    if application == 0 and not tables:
-        return 0
-    return version if application == APPLICATION_ID else None
+def current(table: sa.Table, version: int) -> sa.ColumnElement[bool]:
+    """Return the condition that a row counts still: its generation is not superseded.
+
+    Parameters
+    ----------
+    table
+        `results`, `measurements` or `selections`.
+    version
+        Of the database; before version 4 every row counts.
+    """
+    if version < 4:
+        return sa.true()
+    trial = table.c.key if table is results else table.c.trial
+    old = superseded.c
+    return ~sa.exists().where(old.trial == trial, old.generation == table.c.generation)
 
 
-def bring_up(connection: sa.Connection, version: int) -> None:
-    """Lay the tables into an empty database, or those that a version lacks; all rows stay."""
-    if not version:
+def bring_up(backend: "Backend", connection: sa.Connection, version: int) -> None:
+    """Lay the tables into an empty database (version 0), or migrate an older one; all rows stay."""
+    if version == SCHEMA_VERSION:
+        return
+    if version:
+        # Here, since it is seldom due and slow to import.
+        from headstart.store.migrations import migrate
+
+        migrate(connection, version)
+    else:
         metadata.create_all(connection)
-        for table in (results, measurements, selections, trials):
-            _guard(connection, table)
-        connection.execute(sa.text(f"PRAGMA application_id = {APPLICATION_ID}"))
-    for step in range(version or SCHEMA_VERSION, SCHEMA_VERSION):
-        STEPS[step](connection)
-    if version < SCHEMA_VERSION:
-        connection.execute(sa.text(f"PRAGMA user_version = {SCHEMA_VERSION}"))
-
-
-def let_readers_in(connection: sa.Connection) -> None:
-    """Keep a write-ahead log from now on: readers and a writer do not wait for each other."""
-    connection.execute(sa.text("PRAGMA journal_mode = WAL"))
-
-
-def insert_new(connection: sa.Connection, table: sa.Table, row: Mapping[str, Any]) -> None:
-    """Store a row, unless one of its key is there."""
-    connection.execute(sqlite.insert(table).values(**row).on_conflict_do_nothing())
-
-
-def storage_error(path: Path, cause: str) -> StorageError:
-    """Return our error for what SQLite says."""
-    if "not a database" in cause:
-        return foreign(path)
-    if "full" in cause:
-        return DiskFullError(
-            f"no space left to write {path}: free some space and run the same command again to "
-            "resume",
-            path=str(path),
-        )
-    if "readonly" in cause or "unable to open" in cause:
-        return NotWritableError(
-            f"cannot write {path} ({cause}): choose a folder you may write to", path=str(path)
-        )
-    remedy = ": check that the disk is sound and has space" if "I/O" in cause else ""
-    if "malformed" in cause:
-        remedy = ": the file is damaged; restore it from a copy"
-    return StoreError(f"cannot use {path}: {cause}{remedy}", code="store.sqlite", cause=cause)
-
-
-def foreign(path: Path) -> StoreError:
-    """Return the error for a file that is not a headstart database."""
-    return StoreError(
-        f"{path} is not a headstart database: give another --store",
-        code="store.foreign",
-        path=str(path),
-    )
-
-
-def _guard(connection: sa.Connection, table: sa.Table) -> None:
-    """Have the database itself refuse to edit what is stored."""
-    for verb in ("UPDATE", "DELETE"):
-        connection.execute(
-            sa.text(
-                f"CREATE TRIGGER {table.name}_no_{verb} BEFORE {verb} ON {table.name} "
-                "BEGIN SELECT RAISE(ABORT, 'a stored result is never edited'); END"
-            )
-        )
-
-
-def _add_candidates(connection: sa.Connection) -> None:
-    """From version 1, which knew complete results alone."""
-    for table in (measurements, selections):
-        table.create(connection)
-        _guard(connection, table)
-
-
-def _add_trials(connection: sa.Connection) -> None:
-    """From version 2, which knew of a trial without a result no more than its key."""
-    trials.create(connection)
-    _guard(connection, trials)
-
-
-# By the version that they start from.
-STEPS: Mapping[int, Callable[[sa.Connection], None]] = {1: _add_candidates, 2: _add_trials}
+        connection.execute(version_table.insert().values(version_num=str(SCHEMA_VERSION)))
+    for table in GUARDED:
+        backend.guard(connection, table)
+    backend.mark(connection)

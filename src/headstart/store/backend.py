@@ -1,0 +1,216 @@
+"""What a store asks of a database, whichever it is; each kind is one module with a subclass."""
+
+import random
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar
+
+import sqlalchemy as sa
+
+from headstart.errors import StorageError, StoreError, redacted
+from headstart.store import schema
+
+__all__ = ["Backend", "open_backend"]
+
+Value = TypeVar("Value")
+Work = Callable[[sa.Connection], Value]
+# Backends by the scheme of their URLs: a new one is a module and a line.
+BACKENDS = {"sqlite": "headstart.store.sqlite", "postgresql": "headstart.store.postgresql"}
+# Refused at once where the server has just gone, so the first waits are short.
+FIRST_WAIT, LONGEST_WAIT = 0.1, 5.0
+
+
+class Backend(ABC):
+    """A database of one kind.
+
+    Attributes
+    ----------
+    name
+        The database for a person: a path, or a URL without its password.
+    engine
+        Makes connections.
+    clock
+        The database's time as an expression of SQL: seconds since 1970.
+    tries
+        Number of times that a transaction is tried before its error is raised: what lies between
+        the tries adds up to a minute.
+    """
+
+    name: str
+    engine: sa.Engine
+    clock: ClassVar[sa.ColumnElement[float]]
+    tries: ClassVar[int] = 1
+
+    def exists(self) -> bool:
+        """Return whether there is a database to look into."""
+        return True
+
+    @abstractmethod
+    def prepare(self) -> None:
+        """Make what the database lies in, and prove that it can be written."""
+
+    @abstractmethod
+    def finish(self, connection: sa.Connection) -> None:
+        """Do what is due once after the tables were laid, outside of a transaction."""
+
+    @abstractmethod
+    def version(self, connection: sa.Connection) -> int | None:
+        """Return the version of our tables: 0 of an empty database, None of another program's."""
+
+    @abstractmethod
+    def mark(self, connection: sa.Connection) -> None:
+        """Have the database say that it is ours, and of which version."""
+
+    @abstractmethod
+    def guard(self, connection: sa.Connection, table: sa.Table) -> None:
+        """Have the database itself refuse to edit what a table holds."""
+
+    @abstractmethod
+    def begin(self, connection: sa.Connection, key: str) -> None:
+        """Begin to write what belongs to a key: nobody else does until the commit."""
+
+    @abstractmethod
+    def insert_new(self, table: sa.Table, row: Mapping[str, Any]) -> sa.Insert:
+        """Return the statement that stores a row unless one of its key is there."""
+
+    @abstractmethod
+    def storage_error(self, error: sa.exc.DBAPIError) -> StorageError:
+        """Return our error for what the database says."""
+
+    @abstractmethod
+    def is_passing(self, error: sa.exc.DBAPIError) -> bool:
+        """Return whether the same transaction may succeed a little later."""
+
+    def read(self, work: Work[Value], *, tries: int | None = None) -> Value:
+        """Return what `work` finds; it is given a connection, maybe several times.
+
+        Raises
+        ------
+        StorageError
+            What the database says, in our words.
+        """
+
+        def once() -> Value:
+            with self.engine.connect() as connection:
+                return work(connection)
+
+        return self._tried(once, tries or self.tries)
+
+    def write(self, work: Work[Value], key: str = "", *, tries: int | None = None) -> Value:
+        """Do `work` in one transaction, after the tables were laid or brought up if need be.
+
+        Parameters
+        ----------
+        work
+            Given a connection; several times, if a transaction failed for a reason that passes. It
+            may have succeeded then without anybody knowing.
+        key
+            Of the trial that it is about: nobody else writes about that meanwhile.
+        """
+
+        def once() -> Value:
+            self.prepare()
+            options = {"writing": True}
+            with self.engine.execution_options(**options).begin() as connection:
+                version = self.recognised(connection)
+                if version < schema.SCHEMA_VERSION:
+                    self.begin(connection, "")
+                    # Looked at again, so that two do not both find an empty database.
+                    version = self.recognised(connection)
+                    schema.bring_up(self, connection, version)
+                if key:
+                    self.begin(connection, key)
+                value = work(connection)
+            if version < schema.SCHEMA_VERSION:
+                with self.engine.connect() as connection:
+                    self.finish(connection)
+            return value
+
+        return self._tried(once, tries or self.tries)
+
+    def recognised(self, connection: sa.Connection) -> int:
+        """Return the version of our tables, 0 of an empty database.
+
+        Raises
+        ------
+        StoreError
+            The database is another program's, or of a newer headstart.
+        """
+        version = self.version(connection)
+        if version is None:
+            raise self.foreign()
+        if version > schema.SCHEMA_VERSION:
+            raise StoreError(
+                f"{self.name} was written by a newer headstart (store version {version}, "
+                f"this one reads up to {schema.SCHEMA_VERSION}): upgrade headstart",
+                code="store.newer",
+                found=version,
+                known=schema.SCHEMA_VERSION,
+            )
+        return version
+
+    def foreign(self) -> StoreError:
+        """Return the error for a database that is not ours."""
+        return StoreError(
+            f"{self.name} is not a headstart database: give another --store",
+            code="store.foreign",
+            path=self.name,
+        )
+
+    def _tried(self, once: Callable[[], Value], tries: int) -> Value:
+        wait = FIRST_WAIT
+        for left in reversed(range(tries)):
+            try:
+                return once()
+            except UnicodeDecodeError as error:
+                # SQLite quotes damaged bytes of the file in its own message.
+                raise StoreError(
+                    f"cannot use {self.name}: the file is damaged; restore it from a copy",
+                    code="store.damaged",
+                ) from error
+            except sa.exc.DBAPIError as error:
+                if not (left and self.is_passing(error)):
+                    # A cause could quote a URL with its password.
+                    raise self.storage_error(error) from None
+            # Those that were refused together come back apart.
+            time.sleep(wait * random.uniform(0.5, 1))  # noqa: S311
+            wait = min(2 * wait, LONGEST_WAIT)
+        raise AssertionError("a store tries at least once")
+
+
+def open_backend(place: Path | str, *, create: bool) -> Backend:
+    """Open a database by its path or its URL; nothing is written before `create` allows it.
+
+    Raises
+    ------
+    StoreError
+        A URL that cannot be read, a database that there is no backend for, or no driver for it.
+    """
+    text = str(place)
+    if isinstance(place, Path) or "://" not in text:
+        url = sa.URL.create("sqlite", database=text)
+    else:
+        try:
+            url = sa.make_url(text)
+        except (sa.exc.ArgumentError, ValueError):
+            # Without its cause, which may quote the URL.
+            raise StoreError(
+                f"invalid --store '{redacted(text)}': expected a path, or a URL such as "
+                "postgresql+psycopg://user@host/database",
+                code="store.url",
+                url=redacted(text),
+            ) from None
+    scheme = url.get_backend_name()
+    if scheme not in BACKENDS:
+        raise StoreError(
+            f"--store '{redacted(text)}': no backend for {scheme}; expected a path, or a URL that "
+            f"begins with {' or '.join(BACKENDS)}",
+            code="store.backend",
+            scheme=scheme,
+            known=list(BACKENDS),
+        )
+    backend: Backend = import_module(BACKENDS[scheme]).open_url(url, create=create)
+    return backend

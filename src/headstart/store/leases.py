@@ -1,0 +1,247 @@
+"""Leases: who measures a trial now, kept in the database, so that a dead worker's trial is taken.
+
+A lease ends some seconds after its holder was last heard of. A holder that was stopped meanwhile
+and comes back has lost it, and can write nothing more about the trial.
+"""
+
+import os
+import secrets
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+
+from headstart.errors import StorageError, StoreError
+from headstart.store import schema
+from headstart.store.backend import Backend
+
+__all__ = ["Lease", "Leases"]
+
+# Seconds after which a lease ends whose holder is not heard of, and how often in that time it is.
+LEASE_SECONDS, BEATS = 60.0, 4
+# Seconds between two looks at a lease that is waited for.
+FIRST_LOOK, LAST_LOOK = 0.05, 1.0
+
+
+@dataclass(frozen=True)
+class Lease:
+    """Who holds a trial.
+
+    Parameters
+    ----------
+    trial
+        Its key.
+    host, pid
+        The machine and the process.
+    started_at, expires_at
+        When it was taken, and when it ends unless it is renewed; by the database's clock.
+    is_live
+        Whether it holds: others may take one that has expired, or whose process is dead.
+    """
+
+    trial: str
+    host: str
+    pid: int
+    started_at: datetime
+    expires_at: datetime
+    is_live: bool
+
+
+class Leases:
+    """The leases of one store in one process; a thread renews them while there are any.
+
+    Parameters
+    ----------
+    backend
+        The database.
+    seconds
+        Until a lease ends whose holder is not heard of; $HEADSTART_LEASE_SECONDS or 60 if None.
+    """
+
+    def __init__(self, backend: Backend, seconds: float | None = None) -> None:
+        self._backend = backend
+        self.seconds = seconds if seconds is not None else _seconds()
+        self._begin()
+
+    def _begin(self) -> None:
+        self._pid = os.getpid()
+        self._owner = f"{socket.gethostname()}:{self._pid}:{secrets.token_hex(6)}"
+        # Trial -> token; notified when there is none left.
+        self._held: dict[str, str] = {}
+        self._changed = threading.Condition()
+        self._is_beating = False
+
+    @contextmanager
+    def claim(self, trial: str, *, wait: bool) -> Iterator[bool]:
+        """Hold a trial; False when another holds it and `wait` is false."""
+        if self._pid != os.getpid():
+            # In a child that was forked: the leases are its parent's.
+            self._begin()
+        token, look = secrets.token_hex(16), FIRST_LOOK
+        while not (mine := self._take(trial, token)) and wait:
+            time.sleep(look)
+            look = min(2 * look, LAST_LOOK)
+        if not mine:
+            yield False
+            return
+        with self._changed:
+            self._held[trial] = token
+            if not self._is_beating:
+                self._is_beating = True
+                threading.Thread(target=self._renew, daemon=True, name="leases").start()
+        try:
+            yield True
+        finally:
+            self._let_go(trial, token)
+
+    def check(self, connection: sa.Connection, trial: str) -> None:
+        """Refuse to write about a trial that is not, or no longer, ours to measure.
+
+        In the transaction that writes, which nobody else's claim can overtake.
+
+        Raises
+        ------
+        StoreError
+            Another holds the trial: it took over since we were not heard of, or it was first.
+        """
+        mine = self._held.get(trial) if self._pid == os.getpid() else None
+        row = connection.execute(_rows(self._backend).where(schema.leases.c.trial == trial)).first()
+        if mine and (row is None or row.token != mine):
+            raise StoreError(
+                f"lease of trial {trial[:12]} lost: this process was not heard of for "
+                f"{self.seconds:g} s, and another took the trial over; nothing of it was stored",
+                code="store.lease_lost",
+                key=trial,
+            )
+        if not mine and row is not None and _is_live(row):
+            host, pid = _where(row)
+            raise StoreError(
+                f"trial {trial[:12]} is being measured by process {pid} on {host}: nothing of it "
+                "was stored",
+                code="store.leased",
+                key=trial,
+                host=host,
+                pid=pid,
+            )
+
+    def all(self, connection: sa.Connection) -> list[Lease]:
+        """Return all leases, the oldest first."""
+        columns = schema.leases.c
+        query = _rows(self._backend).order_by(columns.started_at, columns.trial)
+        return [
+            Lease(row.trial, *_where(row), _time(row.started_at), _time(row.expires_at),
+                  _is_live(row))
+            for row in connection.execute(query)
+        ]  # fmt: skip
+
+    def _take(self, trial: str, token: str) -> bool:
+        """Take a trial unless another holds it; again with the same token changes nothing."""
+        columns, clock = schema.leases.c, self._backend.clock
+        query = _rows(self._backend).where(columns.trial == trial)
+
+        def taken(connection: sa.Connection) -> bool:
+            row = connection.execute(query).first()
+            if row is not None and (row.token == token or _is_live(row)):
+                return bool(row.token == token)
+            connection.execute(schema.leases.delete().where(columns.trial == trial))
+            values = {"trial": trial, "token": token, "owner": self._owner, "machine": _machine(),
+                      "started_at": clock, "expires_at": clock + self.seconds}  # fmt: skip
+            connection.execute(schema.leases.insert().values(**values))
+            return True
+
+        return self._backend.write(taken, trial)
+
+    def _let_go(self, trial: str, token: str) -> None:
+        columns = schema.leases.c
+        ours = sa.and_(columns.trial == trial, columns.token == token)
+        with self._changed:
+            if self._held.get(trial) == token:
+                del self._held[trial]
+            self._changed.notify_all()
+        try:
+            self._backend.write(lambda c: c.execute(schema.leases.delete().where(ours)), trial)
+        except StorageError:
+            # Of a database that is gone it ends by itself.
+            return
+
+    def _renew(self) -> None:
+        """Renew all leases until none is left."""
+        columns = schema.leases.c
+        later = {"expires_at": self._backend.clock + self.seconds}
+        query = schema.leases.update().where(columns.owner == self._owner).values(later)
+        while True:
+            with self._changed:
+                if self._changed.wait_for(lambda: not self._held, self.seconds / BEATS):
+                    self._is_beating = False
+                    return
+            try:
+                # A store that was removed meanwhile is not made anew.
+                if self._backend.exists():
+                    self._backend.write(lambda connection: connection.execute(query), tries=1)
+            except StorageError:
+                # The next beat tries again; who writes meanwhile learns whether it is lost.
+                continue
+
+
+def _rows(backend: Backend) -> sa.Select[Any]:
+    return sa.select(schema.leases, backend.clock.label("now"))
+
+
+def _is_live(row: Any) -> bool:
+    if row.expires_at <= row.now:
+        return False
+    return bool(row.machine != _machine() or _is_running(_where(row)[1]))
+
+
+def _where(row: Any) -> tuple[str, int]:
+    host, pid, _ = row.owner.rsplit(":", 2)
+    return host, int(pid)
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
+@cache
+def _machine() -> str:
+    """Name where process numbers mean the same: a start of a machine, a container on it."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{socket.gethostname()} {boot} {os.readlink('/proc/self/ns/pid')}"
+    except OSError:
+        # Unknown: no process of another host's is ever taken for dead.
+        return f"{socket.gethostname()} {secrets.token_hex(8)}"
+
+
+def _time(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)
+
+
+def _seconds() -> float:
+    given = os.environ.get("HEADSTART_LEASE_SECONDS", "")
+    try:
+        seconds = float(given or LEASE_SECONDS)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < float("inf"):
+        raise StoreError(
+            f"invalid HEADSTART_LEASE_SECONDS '{given}': expected a number of seconds, for example "
+            "60",
+            code="store.lease_seconds",
+            found=given,
+        )
+    return seconds

@@ -1,0 +1,1 @@
+"""One migration per version of the store, as Alembic finds them."""

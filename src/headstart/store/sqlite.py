@@ -1,0 +1,181 @@
+"""All that is SQLite's own: a file, opened for reading alone where nothing is to be written."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import sqlite
+
+from headstart.errors import DiskFullError, NotWritableError, StorageError, StoreError
+from headstart.files import storage_errors, writable_folder
+from headstart.store import schema
+from headstart.store.backend import Backend
+
+__all__ = ["DATABASE_NAME", "SQLite", "open_url"]
+
+DATABASE_NAME = "headstart.db"
+WAIT_SECONDS = 60
+# "hdst" in ASCII, in SQLite's header field for the application that a file belongs to.
+APPLICATION_ID = 0x68647374
+
+
+def open_url(url: sa.URL, *, create: bool) -> Backend:
+    """Open the file of a URL."""
+    if not url.database or url.database == ":memory:" or url.query:
+        raise StoreError(
+            "a SQLite URL of a store is sqlite:/// and the path of a file",
+            code="store.url",
+            url=url.render_as_string(),
+        )
+    return SQLite(_place(Path(url.database)), create=create)
+
+
+class SQLite(Backend):
+    """A database in a file; one that is not writable is never changed.
+
+    Parameters
+    ----------
+    path
+        Of the file.
+    create
+        Whether it may be missing, and may be written.
+    """
+
+    clock: ClassVar[sa.ColumnElement[float]] = sa.literal_column(
+        "((julianday('now') - 2440587.5) * 86400.0)", sa.Float
+    )
+
+    def __init__(self, path: Path, *, create: bool) -> None:
+        self.path, self.name = path, str(path)
+        self.engine = _engine(path, writable=create)
+
+    def exists(self) -> bool:
+        with storage_errors(self.path, reading=True):
+            return self.path.exists()
+
+    def prepare(self) -> None:
+        # Where the file is there, it says itself whether it can be written.
+        if not self.exists():
+            writable_folder(self.path.parent)
+
+    def finish(self, connection: sa.Connection) -> None:
+        # A write-ahead log from now on: readers and a writer do not wait for each other.
+        connection.execute(sa.text("PRAGMA journal_mode = WAL"))
+
+    def version(self, connection: sa.Connection) -> int | None:
+        # Tables first: another process lays them and the header in one transaction, so that where
+        # there are tables the header is read with them.
+        tables = sa.inspect(connection).get_table_names()
+        application = connection.scalar(sa.text("PRAGMA application_id"))
+        version = int(connection.scalar(sa.text("PRAGMA user_version")) or 0)
+        if application == 0 and not tables:
+            return 0
+        return version if application == APPLICATION_ID else None
+
+    def mark(self, connection: sa.Connection) -> None:
+        connection.execute(sa.text(f"PRAGMA application_id = {APPLICATION_ID}"))
+        connection.execute(sa.text(f"PRAGMA user_version = {schema.SCHEMA_VERSION}"))
+
+    def guard(self, connection: sa.Connection, table: sa.Table) -> None:
+        for verb in ("UPDATE", "DELETE"):
+            connection.execute(
+                sa.text(
+                    f"CREATE TRIGGER IF NOT EXISTS {table.name}_no_{verb} BEFORE {verb} ON "
+                    f"{table.name} "
+                    "BEGIN SELECT RAISE(ABORT, 'a stored result is never edited'); END"
+                )
+            )
+
+    def begin(self, connection: sa.Connection, key: str) -> None:
+        """Do nothing: a transaction that writes is the only one from its beginning."""
+
+    def insert_new(self, table: sa.Table, row: Mapping[str, Any]) -> sa.Insert:
+        return sqlite.insert(table).values(**row).on_conflict_do_nothing()
+
+    def is_passing(self, error: sa.exc.DBAPIError) -> bool:  # noqa: ARG002
+        """Return False: SQLite itself waits for other writers, for a minute."""
+        return False
+
+    def storage_error(self, error: sa.exc.DBAPIError) -> StorageError:
+        return storage_error(self.path, str(error.orig))
+
+
+def _engine(path: Path, *, writable: bool) -> sa.Engine:
+    engine = sa.create_engine(
+        sa.URL.create("sqlite", database=path.absolute().as_uri(), query={"uri": "true"}),
+        # Transactions are begun by the listener below, so sqlite3 must not begin its own.
+        connect_args={"timeout": WAIT_SECONDS, "isolation_level": None},
+        poolclass=sa.NullPool,
+    )
+
+    @sa.event.listens_for(engine, "do_connect")
+    def reading(_: Any, __: Any, arguments: list[Any], ___: Any) -> None:
+        if not writable:
+            # Where the folder cannot be written, SQLite cannot keep its shared memory beside the
+            # file, and reads only what nobody changes, as it learns.
+            log = path.with_name(path.name + "-wal")
+            shared = os.access(path.parent, os.W_OK) or log.exists()
+            arguments[0] += "?mode=ro" if shared else "?immutable=1"
+
+    @sa.event.listens_for(engine, "connect")
+    def synchronous(connection: Any, _: Any) -> None:
+        connection.execute("PRAGMA synchronous = FULL")
+
+    @sa.event.listens_for(engine, "begin")
+    def immediate(connection: sa.Connection) -> None:
+        # The lock of the only writer is held from before the first look until the commit.
+        if connection.get_execution_options().get("writing"):
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    return engine
+
+
+def storage_error(path: Path, cause: str) -> StorageError:
+    """Return our error for what SQLite says."""
+    if "not a database" in cause:
+        return StoreError(
+            f"{path} is not a headstart database: give another --store",
+            code="store.foreign",
+            path=str(path),
+        )
+    if "full" in cause:
+        return DiskFullError(
+            f"no space left to write {path}: free some space and run the same command again to "
+            "resume",
+            path=str(path),
+        )
+    if "readonly" in cause or "unable to open" in cause:
+        return NotWritableError(
+            f"cannot write {path} ({cause}): choose a folder you may write to", path=str(path)
+        )
+    remedy = ": check that the disk is sound and has space" if "I/O" in cause else ""
+    if "malformed" in cause:
+        remedy = ": the file is damaged; restore it from a copy"
+    return StoreError(f"cannot use {path}: {cause}{remedy}", code="store.sqlite", cause=cause)
+
+
+def _place(path: Path) -> Path:
+    """Return the database's own place: in a folder, and behind a symlink, under its real name.
+
+    Predictions lie beside it, whichever way it is spelled.
+    """
+    path = path.expanduser()
+    if path.is_dir() or not (path.suffix or path.is_file()):
+        path = path / DATABASE_NAME
+    if path.is_symlink():
+        if not path.exists():
+            raise StorageError(
+                f"store {path} is a broken symlink to {path.readlink()}: give another --store",
+                code="storage.broken_symlink",
+                path=str(path),
+            )
+        path = path.resolve()
+    if path.exists() and not path.is_file():
+        raise StoreError(
+            f"store {path} is neither a file nor a folder: give another --store",
+            code="store.not_file",
+            path=str(path),
+        )
+    return path

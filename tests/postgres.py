@@ -1,0 +1,79 @@
+"""A PostgreSQL server of our own: on a free port of this machine, in a folder that goes with it."""
+
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import quote
+
+FOLDERS = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
+
+
+class PostgresServer:
+    """A running server; `url` names a fresh, empty schema of its database."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self._schemas = folder, 0
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self.port = free.getsockname()[1]
+        self._run("initdb", "--auth=trust", "--no-sync", "--username=tester", "--locale=C.UTF-8")
+        options = f"listen_addresses='127.0.0.1'\nport={self.port}\nunix_socket_directories=''\n"
+        with (folder / "data" / "postgresql.conf").open("a") as file:
+            file.write(f"{options}fsync=off\nmax_connections=200\n")
+        self.start()
+
+    def start(self) -> None:
+        self._run("pg_ctl", "--wait", "--log", str(self.folder / "log"), "start")
+
+    def stop(self, mode: str = "immediate") -> None:
+        """Stop it at once, as a crash does, unless given ``fast`` or ``smart``."""
+        self._run("pg_ctl", "--wait", "--mode", mode, "stop")
+
+    def url(self, password: str = "") -> str:
+        self._schemas += 1
+        self.execute(f"CREATE SCHEMA s{self._schemas}")
+        user = f"tester:{password}" if password else "tester"
+        place = f"{user}@127.0.0.1:{self.port}/postgres"
+        return f"postgresql+psycopg://{place}?options={quote(f'-csearch_path=s{self._schemas}')}"
+
+    def execute(self, statement: str, url: str = "") -> list[tuple]:
+        import psycopg
+
+        target = url.replace("+psycopg", "") or (
+            f"postgresql://tester@127.0.0.1:{self.port}/postgres"
+        )
+        with psycopg.connect(target, autocommit=True) as connection:
+            cursor = connection.execute(statement)
+            return cursor.fetchall() if cursor.description else []
+
+    def _run(self, program: str, *arguments: str) -> None:
+        # It refuses to run as root.
+        as_other = (
+            {"user": "nobody", "group": "nogroup", "extra_groups": []} if os.getuid() == 0 else {}
+        )
+        command = [FOLDERS[-1] / program, "--pgdata", self.folder / "data", *arguments]
+        with (self.folder / "pg_ctl.log").open("a") as log:
+            done = subprocess.run(
+                command, check=False, cwd=self.folder, stdin=subprocess.DEVNULL, stdout=log,
+                stderr=subprocess.STDOUT, **as_other,
+            )  # fmt: skip
+        assert done.returncode == 0, [file.read_text()[-2000:] for file in self.folder.glob("*og")]
+
+
+@contextmanager
+def postgres_server() -> Iterator[PostgresServer]:
+    folder = Path(tempfile.mkdtemp(prefix="headstart-postgres-"))
+    if os.getuid() == 0:
+        shutil.chown(folder, "nobody", "nogroup")
+    server = None
+    try:
+        server = PostgresServer(folder)
+        yield server
+    finally:
+        if server and (folder / "data" / "postmaster.pid").exists():
+            server.stop()
+        shutil.rmtree(folder)

@@ -1,0 +1,134 @@
+"""Stores in a file: what SQLite's backend alone has to hold."""
+
+import re
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from conftest import limit_file_size
+from headstart.errors import DiskFullError, NotWritableError
+from headstart.store import ResultStore, results, sqlite
+from refusals import refused
+from stores import WRITER, make_result
+
+
+def test_a_folder_holds_its_database(tmp_path):
+    store = ResultStore(tmp_path, create=True)
+    assert store.path == tmp_path / "headstart.db"
+    store.add(make_result())
+    assert len(ResultStore(tmp_path).results()) == 1
+
+
+def test_write_ahead_log_is_on(file_store):
+    assert sqlite3.connect(file_store.path).execute("PRAGMA journal_mode").fetchone() == ("wal",)
+
+
+def test_a_missing_store_is_an_error_and_makes_nothing(tmp_path):
+    with refused("store.missing"):
+        ResultStore(tmp_path / "none.db")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_that_is_no_database_is_refused(tmp_path):
+    file = tmp_path / "notes.db"
+    file.write_text("these are my notes, and quite long ones " * 50)
+    before = file.read_bytes()
+    with refused("store.foreign", path=str(file)):
+        ResultStore(file, create=True)
+    assert file.read_bytes() == before
+
+
+def test_another_programs_database_is_refused(tmp_path):
+    file = tmp_path / "other.db"
+    with sqlite3.connect(file) as connection:
+        connection.execute("CREATE TABLE songs (title TEXT)")
+    connection.close()
+    before = file.read_bytes()
+    with refused("store.foreign", path=str(file)):
+        ResultStore(file, create=True)
+    assert file.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_an_empty_file_is_an_empty_store_and_stays_empty_when_read(tmp_path):
+    file = tmp_path / "note.txt"
+    file.touch()
+    assert ResultStore(file).results() == []
+    assert file.read_bytes() == b""
+
+
+def test_nothing_is_made_before_the_first_write(tmp_path):
+    store = ResultStore(tmp_path / "folder" / "results.db", create=True)
+    assert store.keys() == set()
+    assert store.results() == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_stores_of_like_names_do_not_share_predictions(tmp_path):
+    stores = [ResultStore(tmp_path / name, create=True) for name in ("run.1", "run.2")]
+    for seed, store in enumerate(stores):
+        store.add(make_result(seed))
+    folders = sorted(path.name for path in tmp_path.iterdir() if path.is_dir())
+    assert folders == ["run.1.predictions", "run.2.predictions"]
+
+
+def test_reading_changes_no_byte(file_store):
+    file_store.add(make_result())
+    before = file_store.path.read_bytes()
+    assert len(results(file_store.path)) == 1
+    assert file_store.path.read_bytes() == before
+
+
+def test_a_store_that_is_read_only_can_be_read(file_store, monkeypatch):
+    file_store.add(make_result())
+    # Root's answer to os.access is always yes: give the one of an ordinary user.
+    monkeypatch.setattr("headstart.store.sqlite.os.access", lambda *arguments: False)
+    file_store.path.chmod(0o444)
+    assert len(results(file_store.path)) == 1
+
+
+@pytest.mark.parametrize("n_bytes", [1000, 30_000])
+def test_a_disk_that_fills_up_while_a_result_is_stored(tmp_path, request, n_bytes):
+    """The kernel refuses to write past so many bytes of a file: of the database, of its log."""
+    arguments = [str(tmp_path / "results.db"), "0", str(request.path.parents[1])]
+    full = subprocess.run(
+        [sys.executable, "-c", WRITER, *arguments],
+        check=False,
+        capture_output=True,
+        text=True,
+        preexec_fn=lambda: limit_file_size(n_bytes),
+    )
+    assert full.returncode == 1
+    assert re.search(r"StoreError: cannot use .*check that the disk .* has space", full.stderr), (
+        full.stderr
+    )
+    # With space, the same work completes.
+    subprocess.run([sys.executable, "-c", WRITER, *arguments], check=True)
+    store = ResultStore(tmp_path / "results.db")
+    assert len(store.results()) == 12
+    for key in sorted(store.keys()):
+        assert len(store.predictions(key).label) == 20
+
+
+def test_a_newer_store_is_refused(file_store):
+    connection = sqlite3.connect(file_store.path)
+    connection.execute("PRAGMA user_version = 99")
+    connection.close()
+    with refused("store.newer", found=99):
+        ResultStore(file_store.path)
+
+
+def test_a_folder_that_cannot_be_written_is_refused():
+    with refused("storage.unusable", path="/proc/headstart"):
+        ResultStore("/proc/headstart/results.db", create=True).make()
+
+
+@pytest.mark.parametrize(("cause", "kind"), [
+    ("database or disk is full", DiskFullError),
+    ("attempt to write a readonly database", NotWritableError),
+])  # fmt: skip
+def test_what_sqlite_says_is_said_in_words(cause, kind):
+    assert isinstance(sqlite.storage_error(Path("x.db"), cause), kind)
