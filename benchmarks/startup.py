@@ -22,6 +22,7 @@ import sqlalchemy as sa
 from headstart import datasets, methods, models
 from headstart.spec import Prediction, Result, Selection, Trial
 from headstart.store import ResultStore, schema
+from headstart.store.backend import open_backend
 
 
 def fill(path: Path) -> None:
@@ -48,8 +49,9 @@ def fill(path: Path) -> None:
 def enlarge(path: Path, n_results: int) -> None:
     """Repeat the results under the names of other models, until there are so many."""
     table = schema.results
-    engine = schema.open_engine(path, writable=True)
-    with engine.connect() as connection, schema.begin_writing(connection):
+
+
+    def repeat(connection: sa.Connection) -> None:
         found = [row._asdict() for row in connection.execute(sa.select(table))]
         for first in range(len(found), n_results, 10_000):
             rows = []
@@ -60,6 +62,8 @@ def enlarge(path: Path, n_results: int) -> None:
                 del row["id"]
                 rows.append(row | {"key": f"{number:064x}", "model": name})
             connection.execute(table.insert(), rows)
+
+    open_backend(path, create=True).write(repeat)
 
 
 def seconds(command: list[str]) -> float:

@@ -31,7 +31,6 @@ the `values` that its message is about: programs and tests match these, never th
         * StoreError          a results database that cannot be used
 """
 
-import re
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from typing import Any
@@ -62,30 +61,12 @@ __all__ = [
     "UnknownNameError",
     "WeightsError",
     "WeightsMissingError",
-    "redacted",
 ]
 
 # Names in one message: a library has a thousand.
 MOST_LISTED = 20
 # Characters of a name in a message.
 LONGEST = 200
-# Passwords in URLs, up to the last @ of a word; values of what is called a password.
-SECRETS = (
-    r"(://[^\s:/@]*):\S*(?=@)",
-    r"(?i)\b((?:\w*passw(?:or)?d|pwd|secret\w*|token)=)[^\s&;'\"]+",
-)
-
-
-def redacted(text: str) -> str:
-    """Return a text without the passwords of URLs in it.
-
-    Examples
-    --------
-    >>> redacted("cannot reach postgresql://me:p%40ss@host/db?sslpassword=x")
-    'cannot reach postgresql://me:***@host/db?sslpassword=***'
-    """
-    url, option = SECRETS
-    return re.sub(option, r"\1***", re.sub(url, r"\1:***", text))
 
 
 class HeadstartError(Exception):

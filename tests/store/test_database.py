@@ -59,7 +59,8 @@ def test_predictions_of_several_labels_an_image_come_back_as_they_were(store, tm
 def test_predictions_of_few_images_keep_their_shape(tmp_path, n, k):
     given = Prediction(np.arange(n), np.full((n, k), -1), np.zeros((n, k), np.float32))
     path = tmp_path / "p.parquet"
-    found = read_predictions(path, write_predictions(path, given))
+    write_predictions(path, given)
+    found = read_predictions(path)
     assert (found.label.shape, found.scores.shape) == ((n, k), (n, k))
 
 
@@ -102,10 +103,10 @@ def test_a_failed_result_is_not_stored(store):
 @pytest.mark.parametrize("statement", ["UPDATE results SET accuracy = 1", "DELETE FROM results"])
 def test_the_database_refuses_to_edit_a_result(store, place, statement):
     store.add(make_result())
-    engine = open_backend(place, create=True).engine
-    with engine.connect() as connection, pytest.raises(sa.exc.DBAPIError, match="never edited"):
+    backend = open_backend(place, create=True)
+    never = pytest.raises(sa.exc.DBAPIError, match="never edited")
+    with backend.engine.connect() as connection, never:
         connection.exec_driver_sql(statement)
-    engine.dispose()
     assert store.results()[0].accuracy == 0.5
 
 

@@ -186,10 +186,11 @@ def test_what_was_measured_and_chosen_is_never_edited(store, place):
     store.add_trial(make_result().trial)
     store.add(make_result())
     store.supersede(make_result().trial.key)
-    engine = backend.open_backend(place, create=True).engine
+    opened = backend.open_backend(place, create=True)
     for table in schema.GUARDED:
         for statement in (table.delete(), table.update().values(created_at="")):
-            with engine.connect() as connection, pytest.raises(sa.exc.DBAPIError, match="never"):
+            never = pytest.raises(sa.exc.DBAPIError, match="never edited")
+            with opened.engine.connect() as connection, never:
                 connection.execute(statement)
 
 

@@ -10,7 +10,9 @@ from typing import Any, ClassVar, TypeVar
 
 import sqlalchemy as sa
 
-from headstart.errors import StorageError, StoreError, redacted
+from headstart.artifacts import is_url
+from headstart.errors import StorageError, StoreError
+from headstart.files import without_credentials
 from headstart.store import schema
 
 __all__ = ["Backend", "open_backend"]
@@ -189,8 +191,8 @@ def open_backend(place: Path | str, *, create: bool) -> Backend:
     StoreError
         A URL that cannot be read, a database that there is no backend for, or no driver for it.
     """
-    text = str(place)
-    if isinstance(place, Path) or "://" not in text:
+    text, shown = str(place), without_credentials(str(place))
+    if isinstance(place, Path) or not is_url(place):
         url = sa.URL.create("sqlite", database=text)
     else:
         try:
@@ -198,16 +200,16 @@ def open_backend(place: Path | str, *, create: bool) -> Backend:
         except (sa.exc.ArgumentError, ValueError):
             # Without its cause, which may quote the URL.
             raise StoreError(
-                f"invalid --store '{redacted(text)}': expected a path, or a URL such as "
+                f"invalid --store '{shown}': expected a path, or a URL such as "
                 "postgresql+psycopg://user@host/database",
                 code="store.url",
-                url=redacted(text),
+                url=shown,
             ) from None
     scheme = url.get_backend_name()
     if scheme not in BACKENDS:
         raise StoreError(
-            f"--store '{redacted(text)}': no backend for {scheme}; expected a path, or a URL that "
-            f"begins with {' or '.join(BACKENDS)}",
+            f"--store '{shown}': no backend for {scheme}; expected a path, or a URL that begins "
+            f"with {' or '.join(BACKENDS)}",
             code="store.backend",
             scheme=scheme,
             known=list(BACKENDS),

@@ -72,8 +72,8 @@ class ResultStore:
         Whether the database may be missing: it is made by the first write, or by `make`. Nothing
         is written before that. Without `create` the database is opened for reading alone.
     predictions
-        Folder of the predictions; beside a SQLite file, and for a server in $HEADSTART_ARTIFACTS,
-        unless given.
+        Folder of the predictions, or its URL; beside a SQLite file, and for a server in
+        $HEADSTART_ARTIFACTS, unless given.
     lease_seconds
         Seconds after which a claim ends whose process is not heard of; 60, or
         $HEADSTART_LEASE_SECONDS, unless given.
@@ -103,7 +103,7 @@ class ResultStore:
         self._leases = Leases(self._backend, lease_seconds)
         if isinstance(self._backend, SQLite) and predictions is None:
             predictions = self.path.with_name(self.path.name + ".predictions")
-        self._predictions = PredictionFolder.of_server(predictions, self.name)
+        self._predictions = PredictionFolder(predictions, self.name)
         # Not tried again: who starts with a server that is not there learns it at once.
         found = self._backend.exists()
         version = self._backend.read(self._backend.recognised, tries=1) if found else 0
@@ -147,7 +147,7 @@ class ResultStore:
         """
         if not isinstance(self._backend, SQLite):
             # Found now, and not when the first result is there.
-            self._predictions.prepare()
+            self._predictions.check_writable()
         self._backend.write(lambda _: None)
 
     def keys(self) -> set[str]:

@@ -8,7 +8,8 @@ from typing import Any, ClassVar
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
-from headstart.errors import DiskFullError, NotWritableError, StorageError, StoreError, redacted
+from headstart.errors import DiskFullError, NotWritableError, StorageError, StoreError
+from headstart.files import without_credentials
 from headstart.store.backend import Backend
 
 __all__ = ["PostgreSQL", "open_url"]
@@ -31,8 +32,8 @@ def open_url(url: sa.URL, *, create: bool) -> Backend:
         return PostgreSQL(url, create=create)
     except ImportError:
         raise StoreError(
-            f"--store {redacted(url.render_as_string())}: the driver psycopg is not installed: "
-            "pip install 'headstart[postgresql]'",
+            f"--store {without_credentials(url.render_as_string())}: its driver psycopg is not "
+            "installed: pip install 'headstart[postgresql]'",
             code="store.driver",
             driver="psycopg",
         ) from None
@@ -52,7 +53,7 @@ class PostgreSQL(Backend):
     tries = 18
 
     def __init__(self, url: sa.URL, *, create: bool) -> None:
-        self.name = redacted(url.render_as_string(hide_password=True))
+        self.name = without_credentials(url.render_as_string(hide_password=True))
         self.engine = sa.create_engine(
             url,
             isolation_level="READ COMMITTED",
@@ -144,7 +145,7 @@ class PostgreSQL(Backend):
 
     def storage_error(self, error: sa.exc.DBAPIError) -> StorageError:
         state = getattr(error.orig, "sqlstate", None) or ""
-        cause = " ".join(redacted(str(error.orig)).split())
+        cause = " ".join(without_credentials(str(error.orig)).split())
         if state == "53100":
             return DiskFullError(
                 f"no space left to write {self.name}: free some space on the server and run the "

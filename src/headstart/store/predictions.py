@@ -6,12 +6,14 @@ They lie beside a SQLite database; those of a database on a server need a place 
 import os
 import secrets
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from headstart.errors import StoreError
+from headstart.artifacts import ArtifactFolder
+from headstart.errors import StorageError, StoreError
 from headstart.files import replaced, sha256_file, storage_errors, writable_folder
 from headstart.spec import Prediction
 
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["PredictionFolder", "read_predictions", "write_predictions"]
 
 PLACE = "HEADSTART_ARTIFACTS"
+SUFFIX = ".parquet"
 
 
 class PredictionFolder:
@@ -28,62 +31,85 @@ class PredictionFolder:
 
     Parameters
     ----------
-    folder
-        None if nobody said: results can be read, and their predictions cannot.
+    place
+        A folder or a URL; that of $HEADSTART_ARTIFACTS unless given. Without either, results can be
+        read, and their predictions cannot.
     store
         The database, for messages.
     """
 
-    def __init__(self, folder: Path | None, store: str) -> None:
-        self._given, self._store = folder, store
+    def __init__(self, place: Path | str | None, store: str) -> None:
+        root = os.environ.get(PLACE)
+        self._store, self._given = store, None
+        if place is not None:
+            self._given = ArtifactFolder(place)
+        elif root:
+            self._given = ArtifactFolder(root).within("predictions")
 
-    @classmethod
-    def of_server(cls, place: Path | str | None, store: str) -> "PredictionFolder":
-        """Return the folder for a database on a server: `place`, else in $HEADSTART_ARTIFACTS."""
-        if place is None and (root := os.environ.get(PLACE)):
-            place = Path(root) / "predictions"
-        return cls(Path(place).expanduser() if place else None, store)
-
-    @property
-    def is_known(self) -> bool:
-        """Whether anybody said where they lie."""
-        return self._given is not None
-
-    def prepare(self) -> None:
-        """Make the folder, and prove that it can be written."""
-        writable_folder(self._folder)
+    def check_writable(self) -> None:
+        """Prove that a file can be written."""
+        self._folder.check_writable()
 
     def put(self, key: str, predictions: Prediction) -> tuple[str, str]:
         """Write the predictions of a trial; return the file's name and SHA-256.
 
         No two names are the same: a worker that comes back late overwrites nothing.
         """
-        self.prepare()
-        name = f"{key}-{secrets.token_hex(4)}.parquet"
-        return name, write_predictions(self._folder / name, predictions)
+        name = f"{key}-{secrets.token_hex(4)}{SUFFIX}"
+        if self._folder.local:
+            path = writable_folder(self._folder.local) / name
+            return name, write_predictions(path, predictions)
+        with TemporaryDirectory() as folder:
+            file = Path(folder) / name
+            write_predictions(file, predictions)
+            return name, self._folder.put(name, file)
 
     def get(self, name: str, sha256: str) -> Prediction:
-        """Read the predictions of a file, checked against its SHA-256."""
-        return read_predictions(self._folder / name, sha256)
+        """Read the predictions of a file, checked against its SHA-256.
+
+        Raises
+        ------
+        StoreError
+            The file is missing, or its bytes are not those that were written.
+        """
+        return read_predictions(self.file(name, sha256))
+
+    def file(self, name: str, sha256: str) -> Path:
+        """Return a local file with the content of a file, checked against its SHA-256."""
+        try:
+            return self._folder.get(name, sha256)
+        except StorageError as error:
+            if error.code == "storage.absent":
+                raise StoreError(
+                    f"predictions {name} in {self._folder} are missing: restore the file from a "
+                    "copy",
+                    code="store.predictions_missing",
+                    name=name,
+                ) from error
+            if error.code == "storage.damaged":
+                raise StoreError(
+                    f"predictions {name} in {self._folder} are damaged: restore the file from a "
+                    "copy",
+                    code="store.predictions_damaged",
+                    name=name,
+                ) from error
+            raise
 
     def remove(self, name: str) -> None:
         """Remove a file that no result names."""
-        (self._folder / name).unlink(missing_ok=True)
+        self._folder.delete(name)
 
     def names(self) -> set[str]:
         """Return the names of all files of predictions."""
-        folder = self._given
-        if folder is None or not folder.is_dir():
-            return set()
-        with storage_errors(folder, reading=True):
-            return {path.name for path in folder.iterdir() if path.suffix == ".parquet"}
+        found = self._given.names() if self._given else ()
+        return {name for name in found if name.endswith(SUFFIX)}
 
     @property
-    def _folder(self) -> Path:
+    def _folder(self) -> ArtifactFolder:
         if self._given is None:
             raise StoreError(
-                f"{self._store} holds no predictions: set {PLACE} to a folder, or a URL such as "
-                "s3://bucket/name, that all machines can reach",
+                f"{self._store} has no place for predictions: set {PLACE} to a folder or a URL, "
+                "s3://bucket/name, that all machines reach",
                 code="store.no_predictions_place",
             )
         return self._given
@@ -119,29 +145,10 @@ def write_predictions(path: Path, predictions: Prediction) -> str:
         return sha256_file(temporary)
 
 
-def read_predictions(path: Path, sha256: str) -> Prediction:
-    """Read a file that `write_predictions` wrote.
-
-    Raises
-    ------
-    StoreError
-        The file is missing, or its bytes are not those that were written.
-    """
+def read_predictions(path: Path) -> Prediction:
+    """Read a file that `write_predictions` wrote."""
     import pyarrow.parquet as pq
 
-    if not path.exists():
-        raise StoreError(
-            f"predictions {path} are missing: restore the file from a copy",
-            code="store.predictions_missing",
-            path=str(path),
-        )
-    if (found := sha256_file(path)) != sha256:
-        raise StoreError(
-            f"predictions {path} are damaged: expected SHA-256 {sha256[:12]}..., "
-            f"found {found[:12]}...; restore the file from a copy",
-            code="store.predictions_damaged",
-            path=str(path),
-        )
     # ParquetFile, not read_table: the latter takes folder names such as "a=b" for partition keys.
     with storage_errors(path, reading=True), path.open("rb") as file:
         table = pq.ParquetFile(file).read()
