@@ -50,7 +50,6 @@ def enlarge(path: Path, n_results: int) -> None:
     """Repeat the results under the names of other models, until there are so many."""
     table = schema.results
 
-
     def repeat(connection: sa.Connection) -> None:
         found = [row._asdict() for row in connection.execute(sa.select(table))]
         for first in range(len(found), n_results, 10_000):

@@ -40,7 +40,7 @@ def test_an_entry_has_meaning_messages_modules_and_page():
     assert (found.kind, found.modules) == ("StoreError", ("headstart.store.results_frame",))
     assert found.meaning == errors.StoreError.__doc__.partition("\n")[0]
     assert found.messages[0].startswith("no trial of {name} is ")
-    assert found.page == "docs/studies.md"
+    assert found.page == "docs/store.md"
     # Of a class whose constructor writes the message.
     assert explained("image.broken").messages[0].startswith("image {where} does not decode")
 

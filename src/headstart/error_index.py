@@ -47,7 +47,7 @@ PAGES: Mapping[str, str] = {
     "setting": "methods.md",
     "split": "datasets.md",
     "storage": "studies.md",
-    "store": "studies.md",
+    "store": "store.md",
     "study": "studies.md",
     "table": "analysis.md",
     "test": "studies.md",
