@@ -93,7 +93,8 @@ PROBLEMS = (
 def examples_of(dataset: str, folder: Path) -> tuple[TrainingImages, np.ndarray]:
     """Read a dataset; its examples, and (n,) int64 labels of those of test."""
     noun, context = datasets.find(dataset), RunContext(device="cpu", cache=folder)
-    return TrainingImages.read(noun, 0, KEPT, context), opened(noun, 0, context)
+    splits = datasets.load(noun, 0, context.cache)
+    return TrainingImages.read(noun, splits, KEPT, context), opened(noun, 0, context)
 
 
 def accuracies(

@@ -27,10 +27,10 @@ import torch
 from safetensors.torch import save_file
 
 from features import machine
-from headstart import datasets, models
+from headstart import datasets, methods, models
 from headstart.context import RunContext
 from headstart.files import replaced
-from headstart.methods.finetune import FINETUNE, PreparedTraining, TrainingSetting
+from headstart.methods.finetune import PreparedTraining, TrainingSetting
 from headstart.spec import Candidate, Dataset, Measurement, Model, Selection, Trial
 from replay import CROPS, SEARCHES, Cell, Record, Run, key_of, records_of, replayed, scaled, summary
 
@@ -66,7 +66,7 @@ class Measuring:
         model = network(cell.dataset, weights)
         grid = scaled(cell.kind, "grid")
         trial = Trial(model=model, dataset=dataset, setting=grid, seed=cell.seed)
-        return FINETUNE.open(trial, self.context)
+        return methods.open_trial(trial, self.context)
 
     @cached_property
     def test_labels(self) -> np.ndarray:
@@ -118,7 +118,7 @@ def pretrained(dataset: str, context: RunContext) -> Path:
             dataset=datasets.find(dataset),
             setting=scaled("scratch", "grid"),
         )
-        training = FINETUNE.open(trial, context)
+        training = methods.open_trial(trial, context)
         _, trained = training.train(PRETRAINING, training.images.train_rows, "pretraining")
         # With the classifier's shape as the function builds it.
         state = trained.with_head(models.load(trial.model).classifier.out_features, 0)

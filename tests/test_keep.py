@@ -13,7 +13,7 @@ import small_network
 from headstart import datasets, files, models
 from headstart.context import ProgressReporter, RunContext
 from headstart.features import FeatureRequest, penultimate_features
-from headstart.methods.finetune import FINETUNE
+from headstart.methods import open_trial
 from headstart.models.saved_networks import load_name
 from headstart.spec import Model
 from headstart.store import ResultStore
@@ -53,7 +53,7 @@ def test_a_tuned_network_gives_the_stored_scores_again(run):
     _, model = kept(folder, result)
     network = models.load(model)
     assert network.trained_classifier
-    training = FINETUNE.open(result.trial, RunContext(device="cpu"))
+    training = open_trial(result.trial, RunContext(device="cpu"))
     crop = result.selection.chosen["crop"]
     scores = training.scores(network, training.images.test_rows, crop)
     stored = ResultStore(folder / "r.db").predictions(result.trial.key).scores

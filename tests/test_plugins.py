@@ -42,14 +42,13 @@ class Majority:
     def needs(self, trial, measured=()):
         return ResourceEstimate(False, False, "", "", 0, 0)
 
-    def open(self, trial, context):
-        return Prepared(trial, context)
+    def open(self, trial, context, splits):
+        return Prepared(trial, splits)
 
 
 class Prepared:
-    def __init__(self, trial, context):
-        self.trial = trial
-        self.splits = datasets.load(trial.dataset, trial.seed, context.cache)
+    def __init__(self, trial, splits):
+        self.trial, self.splits = trial, splits
 
     def candidates(self, measured):
         return () if measured else (Candidate(),)
@@ -103,14 +102,17 @@ def open_threads(workers, resources):
         raise ExecutorError("threads: pass --workers", code="executor.no_workers")
     print(f"{workers} threads, {resources.cpus} CPU(s) and {resources.gpus} GPU(s) each")
     with ThreadPoolExecutor(workers) as pool:
-        yield Threads(pool)
+        yield Threads(pool, workers)
 
 
 class Threads:
-    def __init__(self, pool):
-        self.pool = pool
+    def __init__(self, pool, workers):
+        self.pool, self.workers = pool, workers
 
-    def map(self, function, items, on_message=lambda message: None):
+    def stop(self):
+        self.pool.shutdown(wait=False, cancel_futures=True)
+
+    def map(self, function, items, on_message=lambda message: None, *, group=None):
         values = self.pool.map(lambda item: function(item, on_message), items)
         yield from zip(items, values, strict=True)
 '''

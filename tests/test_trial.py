@@ -86,8 +86,8 @@ def replace_linear(monkeypatch, prepared):
     """Have linear trials opened as another class."""
 
     class Other(LinearProbe):
-        def open(self, trial, context):
-            return prepared(trial, context)
+        def open(self, trial, context, splits):
+            return prepared(trial, context, splits)
 
     monkeypatch.setitem(METHODS._loaded, "linear", Other())
 

@@ -1,5 +1,6 @@
 """Where and how to run, and who is informed of it. Nothing here may change a number."""
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -49,15 +50,38 @@ class TrainingProgress:
     images_per_second: float | None
 
 
-# What a reporter in a worker sends: its progress, or something that a person should read.
-Message = TrainingProgress | str
+@dataclass(frozen=True)
+class Stage:
+    """A part of a trial begins in a worker process; fields as in `ProgressReporter.stage`."""
+
+    name: str
+    total: int | None
+    unit: str
+
+
+@dataclass(frozen=True)
+class Advance:
+    """The current stage of a worker process has done so many steps more."""
+
+    steps: int
+
+
+# What a reporter in a worker sends: progress, or something that a person should read.
+Message = TrainingProgress | Stage | Advance | str
+# Interval at which a worker sends how far a stage is.
+ADVANCE_SECONDS = 0.2
 
 
 class ProgressReporter:
-    """Informed of the progress of a run. This base class is silent."""
+    """Informed of the progress of a run. This base class is silent.
 
-    def trial_started(self, title: str, number: int, total: int) -> None:
-        """Trial `number` (from 1) of `total` begins."""
+    Several trials may be under way at the same time, each in a thread of its own: what concerns
+    one goes to the reporter that `trial_started` returns for it.
+    """
+
+    def trial_started(self, title: str, number: int, total: int) -> "ProgressReporter":  # noqa: ARG002
+        """Trial `number` (from 1) of `total` begins; return the reporter of its progress."""
+        return self
 
     def stage(self, name: str, total: int | None = None, unit: str = "") -> None:
         """A part of the trial begins: `total` steps of `unit` if that is known."""
@@ -78,7 +102,7 @@ class ProgressReporter:
         """The trial has its result."""
 
     def trial_finished(self) -> None:
-        """The trial that began last is over, with a result or without."""
+        """The trial of this reporter is over, with a result or without."""
 
     def note(self, message: str) -> None:
         """Something that a person should read, in one line."""
@@ -87,6 +111,10 @@ class ProgressReporter:
         """Report what a `MessageSender` in another process has sent."""
         if isinstance(message, str):
             self.note(message)
+        elif isinstance(message, Stage):
+            self.stage(message.name, message.total, message.unit)
+        elif isinstance(message, Advance):
+            self.advance(message.steps)
         else:
             self.trained(message)
 
@@ -97,9 +125,10 @@ class ProgressReporters(ProgressReporter):
     def __init__(self, *reporters: ProgressReporter) -> None:
         self._reporters = reporters
 
-    def trial_started(self, title: str, number: int, total: int) -> None:
-        for reporter in self._reporters:
-            reporter.trial_started(title, number, total)
+    def trial_started(self, title: str, number: int, total: int) -> ProgressReporter:
+        return ProgressReporters(
+            *(reporter.trial_started(title, number, total) for reporter in self._reporters)
+        )
 
     def stage(self, name: str, total: int | None = None, unit: str = "") -> None:
         for reporter in self._reporters:
@@ -135,19 +164,37 @@ class ProgressReporters(ProgressReporter):
 
 
 class MessageSender(ProgressReporter):
-    """In a worker process: sends progress of training, and notes, to the coordinating process.
+    """In a worker process: sends progress and notes to the coordinating process.
 
-    Stages stay here: those of several workers would take turns on one progress bar.
+    Parameters
+    ----------
+    send
+        Sends a message; it may be replaced by that of the next job.
     """
 
     def __init__(self, send: Callable[[Message], None]) -> None:
-        self._send = send
+        self.send = send
+        self._steps, self._sent = 0, 0.0
+
+    def stage(self, name: str, total: int | None = None, unit: str = "") -> None:
+        self._send_steps()
+        self.send(Stage(name, total, unit))
+
+    def advance(self, steps: int = 1) -> None:
+        self._steps += steps
+        if time.monotonic() - self._sent > ADVANCE_SECONDS:
+            self._send_steps()
 
     def trained(self, progress: TrainingProgress) -> None:
-        self._send(progress)
+        self.send(progress)
 
     def note(self, message: str) -> None:
-        self._send(message)
+        self.send(message)
+
+    def _send_steps(self) -> None:
+        if self._steps:
+            self.send(Advance(self._steps))
+        self._steps, self._sent = 0, time.monotonic()
 
 
 @dataclass(frozen=True)

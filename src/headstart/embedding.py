@@ -5,7 +5,7 @@ labels colour the points. The result is descriptive only: no trial uses it for s
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
 
@@ -177,10 +177,10 @@ def embed(
     )
     found, reporter = [], context.reporter
     for number, model in enumerate(networks, start=1):
-        reporter.trial_started(model.name, number, len(networks))
+        own = reporter.trial_started(model.name, number, len(networks))
         models.fetch(model, context.cache)
-        found.append(penultimate_features(model, request, context))
-        reporter.trial_finished()
+        found.append(penultimate_features(model, request, replace(context, reporter=own)))
+        own.trial_finished()
     whole = np.setdiff1d(np.arange(len(places)), [row for one in found for row in one.broken])
     features = [np.asarray(one.values[whole]) for one in found]
     return _embedded(networks, dataset, split.take(whole), features, options, context)

@@ -1,12 +1,13 @@
 """One trial, read top to bottom: measure candidates on validation, choose, test once."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Protocol
 
-from headstart import datasets, metrics, models
+from headstart import datasets, methods, metrics, models
 from headstart.clock import added
-from headstart.context import RunContext
+from headstart.context import MessageSender, RunContext
 from headstart.executors import Executor, InProcess, Send
 from headstart.labels import kind_of
 from headstart.methods import PreparedTrial, TestScores, method_of
@@ -55,63 +56,169 @@ def run_trial(
     store
         What it holds of the trial is not measured again. None forgets: the trial begins anew.
     executor
-        Runs the candidates; one after the other in this process unless given.
+        Measures candidates and scores the test images; this process unless given. Test labels are
+        opened in this process in any case.
 
     Raises
     ------
     HeadstartError
         Whatever makes the trial impossible. Candidates that were measured are kept then.
     """
-    prepared = method_of(trial).open(trial, context)
+    reporter = context.reporter
+    reporter.stage("reading the dataset")
     splits = datasets.load(trial.dataset, trial.seed, context.cache, test_labels=True)
+    prepared = method_of(trial).open(trial, context, splits.without_test_labels())
     if store:
         store.add_trial(trial)
     measured = _still_true(store.measurements(trial.key) if store else [], splits.revision)
-    run, reporter = _runner(prepared, trial, context, executor), context.reporter
+    run = partial(_run, TrialJobs(trial, context, prepared), executor)
     reporter.search_started(trial, measured)
+    tested = None
     while wanted := prepared.candidates(measured):
-        for measurement in run(wanted):
-            measured.append(measurement)
+        # Where only one is wanted, a worker that finds the search complete goes on to the test.
+        goes_on = executor is not None and len(wanted) == 1
+        before = tuple(measured) if goes_on else None
+        for outcome in run([Job(candidate, before) for candidate in wanted]):
+            measured.append(outcome.measurement)
             if store:
-                store.add_measurement(trial.key, measurement)
-            reporter.measured(measurement)
+                store.add_measurement(trial.key, outcome.measurement)
+            reporter.measured(outcome.measurement)
+            tested = outcome.tested
     selection = prepared.select(measured)
     if store:
         store.add_selection(trial.key, selection)
-    tested = prepared.test(selection)
-    predictions = _labelled(splits.test, selection, tested)
-    seconds = added([*(m.seconds for m in measured), tested.seconds])
-    facts = {**provenance(), "examples": splits.revision, **tested.facts}
-    if warnings := datasets.warnings_of(trial.dataset, context.cache):
-        facts["data_warnings"] = warnings
-    if chance := at_chance(trial.dataset.metric, predictions.label, predictions.scores):
-        facts["at_chance"] = chance._asdict()
-        reporter.note(f"warning: {trial.title}: {chance.text}")
-    result = _result(trial, selection, predictions, facts, seconds)
-    if context.keep and tested.network:
-        models.keep(tested.network(), result, context.keep)
+    if tested is None:
+        (outcome,) = run([Job(selection)])
+        tested = outcome.tested
+    result = _scored(trial, context, splits, measured, selection, tested)
+    if context.keep:
+        models.describe(result, context.keep)
         if not store:
             models.settle(trial.key, context.keep)
     reporter.tested(result)
     return result
 
 
-def _result(
+@dataclass(frozen=True)
+class Job:
+    """What is run of a trial at a time: a candidate on validation, or a selection on test images.
+
+    Parameters
+    ----------
+    what
+        The candidate or selection.
+    measured
+        What was measured before, if the job is to go on to the test where `what` is the last
+        candidate; else None.
+    """
+
+    what: Candidate | Selection
+    measured: tuple[Measurement, ...] | None = None
+
+
+@dataclass(frozen=True)
+class JobOutcome:
+    """What a job gave: a measurement, the scores of the test images, or both."""
+
+    measurement: Measurement | None = None
+    tested: TestScores | None = None
+
+
+class TrialJobs:
+    """Runs the jobs of a trial, in this process or a worker; never sees test labels.
+
+    Pickling leaves the open trial behind: a worker opens it anew, and keeps it open for the jobs of
+    the same trial that follow.
+
+    Parameters
+    ----------
+    trial, context
+        As in `run_trial`.
+    prepared
+        The open trial.
+    """
+
+    def __init__(self, trial: Trial, context: RunContext, prepared: PreparedTrial | None) -> None:
+        self.trial, self.context, self._prepared = trial, context, prepared
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_prepared": None}
+
+    def __call__(self, job: Job, send: Send) -> JobOutcome:
+        prepared = self._prepared or _opened(self.trial, self.context, send)
+        if isinstance(job.what, Selection):
+            return JobOutcome(tested=self._test(prepared, job.what))
+        measurement = prepared.measure(job.what)
+        if job.measured is None or prepared.candidates([*job.measured, measurement]):
+            return JobOutcome(measurement)
+        selection = prepared.select([*job.measured, measurement])
+        return JobOutcome(measurement, self._test(prepared, selection))
+
+    def _test(self, prepared: PreparedTrial, selection: Selection) -> TestScores:
+        tested = prepared.test(selection)
+        if self.context.keep and tested.network:
+            models.keep(tested.network(), self.trial.key, self.context.keep)
+        return replace(tested, network=None)
+
+
+@dataclass
+class OpenTrial:
+    """The trial that a worker process has open."""
+
+    trial: Trial
+    context: RunContext
+    prepared: PreparedTrial
+    sender: MessageSender
+
+
+# At most one: its images or features may fill the memory of a GPU.
+_open: list[OpenTrial] = []
+
+
+def _opened(trial: Trial, context: RunContext, send: Send) -> PreparedTrial:
+    """Return a trial open in this worker process; one that was open before is closed."""
+    if _open and (_open[0].trial, _open[0].context) == (trial, context):
+        _open[0].sender.send = send
+        return _open[0].prepared
+    _open.clear()
+    sender = MessageSender(send)
+    prepared = methods.open_trial(trial, replace(context, reporter=sender))
+    _open.append(OpenTrial(trial, context, prepared, sender))
+    return prepared
+
+
+def _run(jobs: TrialJobs, executor: Executor | None, wanted: Sequence[Job]) -> Iterator[Any]:
+    """Yield the outcome of each job as soon as it is there."""
+    trial, reporter = jobs.trial, jobs.context.reporter
+    group = (methods.needs(trial).table, trial.key)
+    mapped = (executor or InProcess()).map(jobs, wanted, reporter.receive, group=group)
+    return (outcome for _, outcome in mapped)
+
+
+def _scored(
     trial: Trial,
+    context: RunContext,
+    splits: datasets.Splits,
+    measured: Sequence[Measurement],
     selection: Selection,
-    predictions: Prediction,
-    facts: dict[str, Any],
-    seconds: dict[str, float],
+    tested: TestScores,
 ) -> Result:
-    """Score the predictions."""
+    """Open the test labels, score the test images, and say what made the numbers."""
+    predictions = _labelled(splits.test, selection, tested)
+    facts = {**provenance(), "examples": splits.revision, **tested.facts}
+    if warnings := datasets.warnings_of(trial.dataset, context.cache):
+        facts["data_warnings"] = warnings
+    if chance := at_chance(trial.dataset.metric, predictions.label, predictions.scores):
+        facts["at_chance"] = chance._asdict()
+        context.reporter.note(f"warning: {trial.title}: {chance.text}")
     return Result(
         trial=trial,
-        metrics=_scored(trial, predictions),
+        metrics=_metrics(trial, predictions),
         n_test=len(predictions.label),
         selection=selection,
         predictions=predictions,
         provenance=facts,
-        seconds=seconds,
+        seconds=added([*(m.seconds for m in measured), tested.seconds]),
     )
 
 
@@ -121,42 +228,13 @@ def _labelled(test: datasets.SealedTest, selection: Selection, tested: TestScore
     return Prediction(example=test.rows[tested.places], label=labels, scores=tested.scores)
 
 
-def _scored(trial: Trial, predictions: Prediction) -> dict[str, float]:
+def _metrics(trial: Trial, predictions: Prediction) -> dict[str, float]:
     """Compute all metrics that fit the labels, and what the probabilities are worth."""
     labels, scores = predictions.label, predictions.scores
     names = kind_of(trial.dataset.metric).metrics
     scored = {name: metrics.score(name, labels, scores) for name in names}
     calibration = {name: of(labels, scores) for name, of in metrics.CALIBRATION.items()}
     return {**scored, **calibration}
-
-
-def measure(trial: Trial, context: RunContext, candidate: Candidate, send: Send) -> Measurement:
-    """Measure a candidate wherever this runs: it takes all that it needs from its arguments."""
-    prepared = method_of(trial).open(trial, context.reporting_to(send))
-    return prepared.measure(candidate)
-
-
-def _runner(
-    prepared: PreparedTrial, trial: Trial, context: RunContext, executor: Executor | None
-) -> Any:
-    """Return what measures candidates, and yields each measurement as soon as it is there."""
-
-    def here(candidate: Candidate, _: Send) -> Measurement:
-        return prepared.measure(candidate)
-
-    def run(candidates: Sequence[Candidate]) -> Any:
-        if executor:
-            context.reporter.stage("measuring candidates in worker processes")
-            away, on_message = (
-                partial(measure, trial, context),
-                context.reporter.receive,
-            )
-            mapped = executor.map(away, candidates, on_message)
-        else:
-            mapped = InProcess().map(here, candidates)
-        return (measurement for _, measurement in mapped)
-
-    return run
 
 
 def _still_true(measured: Sequence[Measurement], examples: str) -> list[Measurement]:

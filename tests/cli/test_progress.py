@@ -143,7 +143,7 @@ def test_a_line_of_a_candidate():
         assert said in candidate_line(sweep, each, 10.0)
     # 4 candidates of 40 steps, at 40 in 10 s; the final training at 100 images a second.
     assert candidate_line(sweep, each, 10.0) == (
-        "  2/6 rate 1, decay 0, 40 steps: diverged at step 7, 100 images/s, 0:00:44 left"
+        "2/6 rate 1, decay 0, 40 steps: diverged at step 7, 100 images/s, 0:00:44 left"
     )
 
 
@@ -156,8 +156,8 @@ def watched(terminal: bool) -> str:
         dataset=datasets.find("digits", limit=100),
         setting=methods.find("finetune", **GRID),
     )
-    with LiveReporter(console, now=lambda: 1.0) as reporter:
-        reporter.trial_started("net, digits", 1, 1)
+    with LiveReporter(console, now=lambda: 1.0) as whole:
+        reporter = whole.trial_started("net, digits", 1, 1)
         reporter.search_started(trial, [measured(values(0.01, 0.0), 0.5)])
         reporter.stage("candidate: rate 0.1", 40, "steps")
         reporter.trained(training(values(0.1, 1e-5), 12))
@@ -192,11 +192,10 @@ def display(terminal: bool, title: str) -> str:
     console = Console(
         file=screen, force_terminal=terminal, width=120, markup=False, highlight=False
     )
-    with LiveReporter(console) as reporter:
-        reporter.trial_started(title, 1, 2)
+    with LiveReporter(console) as whole:
+        reporter = whole.trial_started(title, 1, 2)
         reporter.stage("looking at the images", 10, "images")
         reporter.advance(4)
-        reporter.trial_finished()
     return screen.getvalue()
 
 

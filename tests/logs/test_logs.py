@@ -202,8 +202,8 @@ def make_result(trial: Trial, chosen: dict) -> Result:
 def test_a_search_beside_each_other_and_what_it_chose(log):
     opened, read = log
     trial = make_trial()
-    with CurveReporter(opened) as reporter:
-        reporter.trial_started(trial.title, 1, 1)
+    with CurveReporter(opened) as whole:
+        reporter = whole.trial_started(trial.title, 1, 1)
         reporter.search_started(trial, [])
         for step in (1, 10):
             reporter.trained(progress(FIRST, step))

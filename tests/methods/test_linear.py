@@ -6,7 +6,8 @@ from headstart.context import ProgressReporter, RunContext
 from headstart.datasets import ArrayImages, SealedTest, Split, Splits
 from headstart.errors import DatasetError, StudyError, UnknownNameError
 from headstart.features import Features
-from headstart.methods.linear import LINEAR, LinearSetting
+from headstart.methods import open_trial
+from headstart.methods.linear import LinearSetting
 from headstart.methods.on_features import TrialFeatures
 from headstart.spec import Candidate, Selection, Trial
 
@@ -44,7 +45,7 @@ def prepared_trial(setting=None, broken=None, reporter=None, flip_test=False, sp
     )
     features = Features(values, broken, "sha", "key", {"device": "none"})
     names = {f"image {row}": reason for row, reason in broken.items()}
-    prepared = LINEAR.open(trial, RunContext(reporter=reporter or ProgressReporter()))
+    prepared = open_trial(trial, RunContext(reporter=reporter or ProgressReporter()))
     # In the place of the features of its images, which are read when they are first needed.
     prepared.__dict__["features"] = TrialFeatures(trial, splits, features, names)
     return prepared

@@ -11,6 +11,7 @@ from conftest import write_folder
 from headstart import datasets, methods, models
 from headstart.context import ProgressReporter, RunContext
 from headstart.executors import Processes
+from headstart.methods import open_trial
 from headstart.methods.finetune import (
     FINETUNE,
     FineTune,
@@ -83,8 +84,8 @@ def test_a_sweep_that_ends_goes_on_at_the_candidate_where_it_was(result, store, 
             return super().measure(candidate)
 
     class Opening(FineTune):
-        def open(self, trial, context):
-            return Counting(trial, context)
+        def open(self, trial, context, splits):
+            return Counting(trial, context, splits)
 
     method = Opening("finetune", FINETUNE.setting, FINETUNE.protocols)
     with pytest.MonkeyPatch.context() as patch:
@@ -137,7 +138,7 @@ def begun(trial: Trial, monkeypatch) -> dict:
     monkeypatch.setattr("headstart.training.train", look)
     values = {"learning_rate": 0.1, "weight_decay": 0.0, "steps": 5.0}
     with pytest.raises(KeyboardInterrupt):
-        FINETUNE.open(trial, RunContext()).measure(Candidate(values=values))
+        open_trial(trial, RunContext()).measure(Candidate(values=values))
     return found
 
 
@@ -166,7 +167,7 @@ def test_scratch_starts_from_random_weights_of_the_trials_seed(monkeypatch):
 
 
 def test_the_decay_is_divided_by_the_rate():
-    training = FINETUNE.open(make_trial(), RunContext())
+    training = open_trial(make_trial(), RunContext())
     values = {"learning_rate": 0.01, "weight_decay": 1e-4, "steps": 7.0}
     config = training.config_of(values)
     assert config.optimizer.weight_decay == pytest.approx(1e-2)
@@ -189,7 +190,7 @@ def test_the_final_training_has_validation_too_unless_sizes_are_studied(monkeypa
         chosen = {"learning_rate": 0.1, "weight_decay": 0.0, "crop": "full"}
         selection = Selection(examples="r", chosen=chosen, validation_curve=(chosen,))
         with pytest.raises(KeyboardInterrupt):
-            FINETUNE.open(each, RunContext()).test(selection)
+            open_trial(each, RunContext()).test(selection)
     assert sizes == [(400, 400), (60, 60)]
 
 
@@ -231,14 +232,14 @@ def test_too_many_broken_images(tmp_path):
         update={"dataset": datasets.find(str(folder), skip_broken=True)}
     )
     with refused("dataset.split_empty", split="validation"):
-        _ = FINETUNE.open(trial, RunContext(cache=tmp_path / "cache")).images
+        _ = open_trial(trial, RunContext(cache=tmp_path / "cache")).images
 
 
 def test_sizes_of_the_training_set_share_the_decoded_images(own_cache):
     for n in (2, 4):
         few = datasets.find("digits", examples_per_class=n)
         trial = make_trial(batch_size=10).model_copy(update={"dataset": few})
-        found = FINETUNE.open(trial, RunContext()).images
+        found = open_trial(trial, RunContext()).images
         splits = found.splits
         parts = (splits.train, splits.validation, splits.test)
         images = [part.images.decode(row) for part in parts for row in range(len(part))]
@@ -309,7 +310,7 @@ def test_switches_hold_in_both_settings(name, monkeypatch):
     def measure(model):
         trial = make_trial(name).model_copy(update={"model": model})
         with pytest.raises(KeyboardInterrupt):
-            FINETUNE.open(trial, RunContext()).measure(Candidate(values=values))
+            open_trial(trial, RunContext()).measure(Candidate(values=values))
         return seen["network"], seen["weight"]
 
     network, weight = measure(model)

@@ -167,7 +167,7 @@ def test_what_is_stored_is_not_done_again(tmp_path, monkeypatch):
     assert table["accuracy"].tolist() == [first.results[0].accuracy]
 
 
-@pytest.mark.parametrize("share", [{}, {"workers": 1, "whole_trials": True}])
+@pytest.mark.parametrize("share", [{}, {"workers": 1}])
 def test_a_failing_trial_stops_no_other_and_is_tried_again(tmp_path, share):
     each = {"dark": 3, "light": 3}
     counts = {"train": each, "validation": each, "test": each}

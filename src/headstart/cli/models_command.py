@@ -198,6 +198,8 @@ def _measure_upstream(
     trust: bool,
 ) -> None:
     """Measure networks one after the other; what is measured is kept though a later one fails."""
+    from dataclasses import replace
+
     from headstart import models
     from headstart.cli.progress import LiveReporter
     from headstart.context import RunContext
@@ -221,9 +223,10 @@ def _measure_upstream(
         with LiveReporter(console) as reporter:
             context = RunContext(device=device, reporter=reporter, trust=trust)
             for number, model in enumerate(chosen, start=1):
-                reporter.trial_started(model.name, number, len(chosen))
-                found.append((model, measure(model, classes, split, context)))
-                reporter.trial_finished()
+                own = reporter.trial_started(model.name, number, len(chosen))
+                where = replace(context, reporter=own)
+                found.append((model, measure(model, classes, split, where)))
+                own.trial_finished()
     finally:
         if found:
             _show_upstream(found)

@@ -165,7 +165,7 @@ def _pretrain(
         reporter = live if ranks is None or ranks.first else ProgressReporter()
         recipe = make_recipe(arch, dataset, reporter=reporter, **options)
         title = f"pretraining {recipe.model.name} on {recipe.dataset.name}"
-        reporter.trial_started(title, 1, 1)
+        reporter = reporter.trial_started(title, 1, 1)
         found = pretrain_network(
             recipe,
             RunContext(device=device, reporter=reporter),

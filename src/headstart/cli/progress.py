@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterator, Sequence
 from statistics import median
-from threading import Event, Lock, Thread
+from threading import Event, RLock, Thread
 from typing import Self
 
 from rich.console import Console, Group, RenderableType
@@ -56,12 +56,145 @@ class RateColumn(ProgressColumn):
         return Text(text, no_wrap=True)
 
 
-class LiveReporter(ProgressReporter):
-    """Draws bars on a terminal, and of a trial that trains the grid of candidates as it fills.
+class Display(ProgressReporter):
+    """What is shown of a part of the work: a trial, or all that has trials in it.
 
-    The bars are those of the trials and of the current stage of the current one. Where the output
-    is no terminal, one line per trial and candidate is printed instead, and at least one every
-    ten seconds. With ``--quiet`` nothing is printed, with ``--verbose`` a line per stage as well.
+    Parameters
+    ----------
+    screen
+        Where it is shown.
+    title
+        Of the trial; empty of the whole.
+    parent
+        What the trial is a part of.
+    """
+
+    def __init__(self, screen: "Screen", title: str = "", parent: "Display | None" = None) -> None:
+        self.screen, self.title, self._parent = screen, title, parent
+        self._trials: TaskID | None = None
+        self._stage: TaskID | None = None
+        self._stage_began = screen.now()
+        self._sweep: Sweep | None = None
+
+    def trial_started(self, title: str, number: int, total: int) -> "Display":
+        """Move the bar of the trials to this one, which gets a display of its own."""
+        progress = self.screen.progress
+        trial = Display(self.screen, title, self)
+        with self.screen.lock:
+            tasks = {task.id: task for task in progress.tasks}
+            if self._trials is not None and tasks[self._trials].total != total:
+                # Those of another study.
+                progress.remove_task(self._trials)
+                self._trials = None
+            if self._trials is None:
+                self._trials = progress.add_task("", total=total)
+            self.screen.open.append(trial)
+            progress.update(self._trials, description=self._description())
+        self.screen.say(f"[{number}/{total}] {title}")
+        return trial
+
+    def stage(self, name: str, total: int | None = None, unit: str = "") -> None:
+        """Start the bar of the stage anew."""
+        title = f"  {self._prefix()}{name} ({unit})" if unit else f"  {self._prefix()}{name}"
+        with self.screen.lock:
+            self._end_stage()
+            self._stage = self.screen.progress.add_task(title, total=total)
+            self._stage_began = self.screen.now()
+        if self.screen.verbose:
+            self.screen.print(Text(title if total is None else f"{title}: {total:,}"))
+
+    def advance(self, steps: int = 1) -> None:
+        """Move the bar of the stage."""
+        if self._stage is not None:
+            self.screen.progress.advance(self._stage, steps)
+
+    def search_started(self, trial: Trial, measured: Sequence[Measurement]) -> None:
+        """Begin the grid of a trial that trains."""
+        if (grid := trial.setting.grid) is None:
+            return
+        with self.screen.lock:
+            self._sweep = Sweep(grid, measured)
+        if measured:
+            n = grid.n_measurements
+            self._say(f"{len(measured)} of {n} candidates were measured before")
+
+    def trained(self, progress: TrainingProgress) -> None:
+        """Fill in how far a network is; its line takes the place of the stage's bar."""
+        with self.screen.lock:
+            self._end_stage()
+        if self._sweep is None:
+            return
+        if progress.part == "refit" and self._sweep.refit is None:
+            self._say("final training on train + validation")
+        with self.screen.lock:
+            self._sweep.trained(progress, self.screen.now())
+
+    def measured(self, measurement: Measurement) -> None:
+        """Fill in what a candidate reached."""
+        if self._sweep is None:
+            return
+        with self.screen.lock:
+            self._sweep.measured(measurement)
+        self._say(candidate_line(self._sweep, measurement, self.screen.now()))
+        self.screen.refresh()
+
+    def trial_finished(self) -> None:
+        """Move the bar of the trials on."""
+        with self.screen.lock:
+            self._sweep = None
+            self._end_stage()
+            if self in self.screen.open:
+                self.screen.open.remove(self)
+            if self._parent is not None and (task := self._parent._trials) is not None:
+                self.screen.progress.advance(task)
+
+    def note(self, message: str) -> None:
+        """Print a line above the bars."""
+        if not self.screen.quiet:
+            # A style of the whole print would be that of the bars, too.
+            self.screen.print(Text(message, "yellow"))
+
+    def how_far(self) -> str | None:
+        """Return how far the search or the stage is; None where neither was started."""
+        now = self.screen.now()
+        with self.screen.lock:
+            if self._sweep is not None and (self._sweep.running or self._sweep.refit):
+                return f"  {self._prefix()}{summary(self._sweep, now)}"
+            tasks = [task for task in self.screen.progress.tasks if task.id == self._stage]
+        if not tasks:
+            return None
+        done = RateColumn().render(tasks[0]).plain
+        since = duration(now - self._stage_began)
+        return f"{tasks[0].description}: {f'{done}, ' if done else ''}{since}"
+
+    def drawn(self) -> RenderableType | None:
+        """Return the grid of its search, or a line of it where several trials are under way."""
+        if self._sweep is None:
+            return None
+        if len(self.screen.open) == 1:
+            return drawn(self._sweep, self.screen.now())
+        return Text(f"  {self._prefix()}{summary(self._sweep, self.screen.now())}")
+
+    def _description(self) -> str:
+        under_way = [trial.title for trial in self.screen.open if trial._parent is self]
+        return under_way[0] if len(under_way) == 1 else f"{len(under_way)} trials at a time"
+
+    def _prefix(self) -> str:
+        """Return which trial is meant, where several are under way."""
+        several = self._parent is not None and len(self.screen.open) > 1
+        return f"{self.title}: " if several else ""
+
+    def _say(self, line: str) -> None:
+        self.screen.say(f"  {self._prefix()}{line}")
+
+    def _end_stage(self) -> None:
+        if self._stage is not None:
+            self.screen.progress.remove_task(self._stage)
+            self._stage = None
+
+
+class Screen:
+    """A terminal with bars that move, or a stream of lines.
 
     Parameters
     ----------
@@ -71,9 +204,9 @@ class LiveReporter(ProgressReporter):
         Seconds of any clock.
     """
 
-    def __init__(self, console: Console, now: Callable[[], float] = time.monotonic) -> None:
-        self._console, self._now = console, now
-        self._progress = Progress(
+    def __init__(self, console: Console, now: Callable[[], float]) -> None:
+        self._console, self.now = console, now
+        self.progress = Progress(
             SpinnerColumn(),
             # Names of datasets are the user's: [bold] in one is no command.
             TextColumn(
@@ -85,141 +218,90 @@ class LiveReporter(ProgressReporter):
             TextColumn("left"),
             console=console,
         )
-        # Drawn by a thread of its own.
-        self._lock = Lock()
-        self._all: TaskID | None = None
-        self._stage: TaskID | None = None
-        self._sweep: Sweep | None = None
-        self._quiet = verbosity() == Verbosity.QUIET
-        self._verbose = verbosity() == Verbosity.VERBOSE
-        self._drawing = console.is_terminal and not self._quiet
-        self._spoke = self._stage_began = now()
+        # Drawn by a thread of its own; trials are in threads of theirs.
+        self.lock = RLock()
+        self.open: list[Display] = []
+        self.quiet = verbosity() == Verbosity.QUIET
+        self.verbose = verbosity() == Verbosity.VERBOSE
+        self._drawing = console.is_terminal and not self.quiet
+        self._spoke = now()
         self._ended = Event()
         self._live = Live(
             console=console, get_renderable=self._drawn, transient=True, refresh_per_second=4
         )
 
-    def __enter__(self) -> Self:
+    def start(self, whole: Display) -> None:
+        """Draw from now on, or print a line whenever nothing was printed for long."""
         if self._drawing:
             self._live.start()
-        elif not self._quiet:
-            Thread(target=self._break_silence, daemon=True).start()
-        return self
+        elif not self.quiet:
+            Thread(target=self._break_silence, args=(whole,), daemon=True).start()
 
-    def __exit__(self, *_: object) -> None:
+    def end(self) -> None:
+        """Draw no more."""
         # Where nothing was drawn, stopping would print an empty line.
         self._ended.set()
         if self._drawing:
             self._live.stop()
 
-    def trial_started(self, title: str, number: int, total: int) -> None:
-        """Move the upper bar to this trial."""
-        if self._all is None:
-            self._all = self._progress.add_task("", total=total)
-        self._progress.update(self._all, description=title)
-        self._say(f"[{number}/{total}] {title}")
-
-    def stage(self, name: str, total: int | None = None, unit: str = "") -> None:
-        """Start the lower bar anew."""
-        self._end_stage()
-        title = f"  {name} ({unit})" if unit else f"  {name}"
-        self._stage = self._progress.add_task(title, total=total)
-        self._stage_began = self._now()
-        if self._verbose:
-            self._print(Text(title if total is None else f"{title}: {total:,}"))
-
-    def advance(self, steps: int = 1) -> None:
-        """Move the lower bar."""
-        if self._stage is not None:
-            self._progress.advance(self._stage, steps)
-
-    def search_started(self, trial: Trial, measured: Sequence[Measurement]) -> None:
-        """Begin the grid of a trial that trains."""
-        if (grid := trial.setting.grid) is None:
-            return
-        with self._lock:
-            self._sweep = Sweep(grid, measured)
-        if measured:
-            n = grid.n_measurements
-            self._say(f"  {len(measured)} of {n} candidates were measured before")
-
-    def trained(self, progress: TrainingProgress) -> None:
-        """Fill in how far a network is; its line takes the place of the lower bar."""
-        self._end_stage()
-        if self._sweep is None:
-            return
-        if progress.part == "refit" and self._sweep.refit is None:
-            self._say("  final training on train + validation")
-        with self._lock:
-            self._sweep.trained(progress, self._now())
-
-    def measured(self, measurement: Measurement) -> None:
-        """Fill in what a candidate reached."""
-        if self._sweep is None:
-            return
-        with self._lock:
-            self._sweep.measured(measurement)
-        self._say(candidate_line(self._sweep, measurement, self._now()))
+    def refresh(self) -> None:
+        """Draw now."""
         if self._drawing:
             self._live.refresh()
 
-    def trial_finished(self) -> None:
-        """Move the upper bar on."""
-        with self._lock:
-            self._sweep = None
-        if self._all is not None:
-            self._progress.advance(self._all)
-
-    def note(self, message: str) -> None:
-        """Print a line above the bars."""
-        if not self._quiet:
-            # A style of the whole print would be that of the bars, too.
-            self._print(Text(message, "yellow"))
-
-    def _end_stage(self) -> None:
-        if self._stage is not None:
-            self._progress.remove_task(self._stage)
-            self._stage = None
-
-    def _say(self, line: str) -> None:
+    def say(self, line: str) -> None:
         """Print a line where nothing is drawn."""
-        if not (self._drawing or self._quiet):
-            self._print(Text(line))
+        if not (self._drawing or self.quiet):
+            self.print(Text(line))
 
-    def _print(self, line: Text) -> None:
-        self._spoke = self._now()
+    def print(self, line: Text) -> None:
+        """Print a line, above what is drawn."""
+        self._spoke = self.now()
         self._console.print(line, soft_wrap=not self._console.is_terminal)
 
-    def _break_silence(self) -> None:
-        """Print how far the work is, whenever nothing was printed for long; ends with the block."""
+    def _break_silence(self, whole: Display) -> None:
         while not self._ended.wait(min(SILENCE / 10, 1.0)):
-            if self._now() - self._spoke < SILENCE:
+            if self.now() - self._spoke < SILENCE:
                 continue
             try:
-                if line := self._how_far():
-                    self._print(Text(line))
+                for display in [*self.open, whole]:
+                    if line := display.how_far():
+                        self.print(Text(line))
             except OSError:
                 # A reader that has gone: the next line of the command itself ends it.
                 return
 
-    def _how_far(self) -> str | None:
-        """Return how far the search or the stage is; None where neither was started."""
-        now = self._now()
-        with self._lock:
-            if self._sweep is not None and (self._sweep.running or self._sweep.refit):
-                return summary(self._sweep, now)
-        task = next((one for one in self._progress.tasks if one.id == self._stage), None)
-        if task is None:
-            return None
-        done = RateColumn().render(task).plain
-        since = duration(now - self._stage_began)
-        return f"{task.description}: {f'{done}, ' if done else ''}{since}"
-
     def _drawn(self) -> RenderableType:
-        with self._lock:
-            if self._sweep is None:
-                return self._progress
-            return Group(self._progress, drawn(self._sweep, self._now()))
+        with self.lock:
+            grids = [grid for trial in self.open if (grid := trial.drawn()) is not None]
+            return Group(self.progress, *grids)
+
+
+class LiveReporter(Display):
+    """Draws bars on a terminal, and of a trial that trains the grid of candidates as it fills.
+
+    The bars are those of the trials and of the current stage of each trial under way. Where the
+    output is no terminal, one line per trial and candidate is printed instead, and at least one
+    every ten seconds. With ``--quiet`` nothing is printed, with ``--verbose`` a line per stage as
+    well.
+
+    Parameters
+    ----------
+    console
+        Where to draw.
+    now
+        Seconds of any clock.
+    """
+
+    def __init__(self, console: Console, now: Callable[[], float] = time.monotonic) -> None:
+        super().__init__(Screen(console, now))
+
+    def __enter__(self) -> Self:
+        self.screen.start(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.screen.end()
 
 
 class Sweep:
@@ -331,7 +413,7 @@ def accuracy(measurement: Measurement) -> float:
 
 def drawn(sweep: Sweep, now: float) -> RenderableType:
     """The grid as it fills, what is trained now, and how long it still takes."""
-    said = Text("\n".join([summary(sweep, now), *_rung_line(sweep)]))
+    said = Text("\n".join([f"  {summary(sweep, now)}", *_rung_line(sweep)]))
     return Group(said, _grid(sweep), *_runs(sweep), Text(LEGEND, "dim"))
 
 
@@ -350,7 +432,7 @@ def candidate_line(sweep: Sweep, measurement: Measurement, now: float) -> str:
     if (left := sweep.seconds_left(now)) is not None:
         said.append(f"{duration(left)} left")
     count = f"{len(sweep.reached)}/{sweep.n_planned}"
-    return f"  {count} {_named(measurement.candidate.values)}: {', '.join(said)}"
+    return f"{count} {_named(measurement.candidate.values)}: {', '.join(said)}"
 
 
 def duration(seconds: float) -> str:
@@ -371,7 +453,7 @@ def summary(sweep: Sweep, now: float) -> str:
         said.append(f"{rate:,.0f} images/s")
     left = sweep.seconds_left(now)
     said.append(f"{duration(left)} left" if left is not None else "time left unknown yet")
-    return f"  {', '.join(said)}"
+    return ", ".join(said)
 
 
 def _rung_line(sweep: Sweep) -> Iterator[str]:

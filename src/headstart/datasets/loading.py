@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
+from threading import Lock
 
 import numpy as np
 
@@ -174,12 +175,16 @@ def _without_unused(raw: RawDataset, kind: LabelKind) -> RawDataset:
     return replace(raw, classes=classes, parts=parts, notes=(*raw.notes, note))
 
 
-# One dataset at a time is kept: a study goes through its datasets one by one.
-@lru_cache(maxsize=1)
+# Trials of a study go through its datasets one by one, several at a time: where one ends and the
+# next begins, two are in use.
+@lru_cache(maxsize=2)
 def _load_cached(
     source: str, dataset_ref: DatasetName, _revision: str, cache: Path
 ) -> LoadedDataset:
     return read_dataset(source, dataset_ref, cache)
+
+
+_loading = Lock()
 
 
 def clear_loaded() -> None:
@@ -191,7 +196,9 @@ def clear_loaded() -> None:
 
 def loaded_dataset(dataset: Dataset, cache: Path) -> LoadedDataset:
     """Return a dataset that was found before; ManifestError if it is another by now."""
-    loaded = _load_cached(dataset.source, DatasetName.of(dataset), dataset.revision, cache)
+    # Trials that begin together wait for the first to read it.
+    with _loading:
+        loaded = _load_cached(dataset.source, DatasetName.of(dataset), dataset.revision, cache)
     if loaded.manifest.revision != dataset.revision:
         raise ManifestError(
             f"dataset '{dataset.name}' ({dataset.location}) changed while it was in use: run again",

@@ -1,7 +1,7 @@
 """Images with labels: a dataset as its source returns it, splits, and the sealed test set."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -106,6 +106,11 @@ class SealedTest:
     def __len__(self) -> int:
         return len(self.rows)
 
+    def without_labels(self) -> "SealedTest":
+        """Return the same images with nothing behind the door."""
+        nothing = np.empty(0, dtype=np.int64)
+        return SealedTest(Split(self.images, nothing, self.rows), self.__revision, blind=True)
+
     def open(self, selection: Selection) -> npt.NDArray[np.int64]:
         """Return the (n,) or (n, K) int64 test labels, once.
 
@@ -153,6 +158,10 @@ class Splits:
     n_classes: int
     revision: str
     places: Rows
+
+    def without_test_labels(self) -> "Splits":
+        """Return these splits for code that has no business with test labels."""
+        return replace(self, test=self.test.without_labels())
 
 
 def encode_labels(

@@ -51,26 +51,49 @@ class Resources:
 
 
 class Executor(Protocol):
-    """Runs a function on many items, at the same time if it can."""
+    """Runs a function on many items, at the same time if it can.
+
+    Attributes
+    ----------
+    workers
+        Number of items that run at the same time.
+    """
+
+    workers: int
 
     def map(
         self,
         function: Callable[[Item, Send], Value],
         items: Sequence[Item],
         on_message: Send = ignore,
+        *,
+        group: tuple[str, str] | None = None,
     ) -> Iterator[tuple[Item, Value]]:
         """Yield (item, value) pairs as they complete, in any order.
 
-        The first error cancels items that have not started, and is raised.
+        May be called from several threads at the same time. The first error cancels items that have
+        not started, and is raised.
 
         Parameters
         ----------
         function
             Called with an item and a function that sends messages while it runs.
         on_message
-            Called in this process with each message while it waits for values. All messages of an
-            item arrive before its value. A message is dropped if sending it would block.
+            Called in this thread with each message while it waits for values. All messages of an
+            item arrive before its value.
+        group
+            What the items have in common, for their placement: the data that they share with other
+            groups, and the group itself, which is best run where it was begun. None of no relation.
+
+        Raises
+        ------
+        ExecutorError
+            An item's worker process died, as often as it is tried (code ``executor.worker_died``).
         """
+        ...
+
+    def stop(self) -> None:
+        """End what runs, at once; callers of `map` in other threads get an ExecutorError."""
         ...
 
 
@@ -100,14 +123,21 @@ class ExecutorFactory(Protocol):
 class InProcess:
     """Runs one item after the other in this process."""
 
+    workers = 1
+
     def map(
         self,
         function: Callable[[Item, Send], Value],
         items: Sequence[Item],
         on_message: Send = ignore,
+        *,
+        group: tuple[str, str] | None = None,  # noqa: ARG002
     ) -> Iterator[tuple[Item, Value]]:
         for item in items:
             yield item, function(item, on_message)
+
+    def stop(self) -> None:
+        """Do nothing: what runs is the caller."""
 
 
 def visible_gpus(device: Device) -> tuple[int, ...]:

@@ -3,33 +3,26 @@
 import multiprocessing
 import os
 import pickle
-import select
 import signal
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
-from itertools import count
+import threading
+import traceback
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from multiprocessing.connection import Connection
-from multiprocessing.queues import Queue
-from typing import Any, TypeVar
+from typing import Any
 
 from headstart.errors import ExecutorError
-from headstart.executors.base import Resources, Send, ignore, visible_gpus
+from headstart.executors.base import Resources, Send, visible_gpus
+from headstart.executors.pool import WorkerDiedError, WorkerPool
 from headstart.threads import available_cpus, configure_threads
 
 __all__ = ["Processes", "open_processes"]
 
-Item = TypeVar("Item")
-Value = TypeVar("Value")
-
-# Interval at which messages of workers are read.
-LISTEN_SECONDS = 0.1
-# Largest message that several writers can write to a pipe atomically; 4 bytes hold its length.
-# Windows does not say it: POSIX promises 512 everywhere.
-LARGEST_MESSAGE = getattr(select, "PIPE_BUF", 512) - 4
+# Seconds that a process has to end after SIGTERM.
+END_SECONDS = 2
 
 
-class Processes:
+class Processes(WorkerPool):
     """A pool of worker processes, used as a context manager.
 
     Parameters
@@ -49,70 +42,60 @@ class Processes:
     """
 
     def __init__(self, workers: int, gpus: Sequence[int] = (), threads: int | None = None) -> None:
-        if workers < 1:
-            raise ExecutorError(
-                f"expected 1 worker process or more, found {workers}: pass --workers",
-                code="executor.no_workers",
-                workers=workers,
-            )
+        share = threads or max(1, available_cpus() // max(1, workers))
+
+        def start(number: int) -> WorkerProcess:
+            return WorkerProcess(str(gpus[number % len(gpus)]) if gpus else "", share)
+
+        super().__init__(start, workers)
+
+
+class WorkerProcess:
+    """One worker process.
+
+    Parameters
+    ----------
+    gpu
+        Index of the GPU that it sees; the CPU if empty.
+    threads
+        Threads of its arithmetic.
+    """
+
+    def __init__(self, gpu: str, threads: int) -> None:
         # Not fork: children would inherit locks of threads, and CUDA cannot be used after a fork.
         context = multiprocessing.get_context("spawn")
-        places = context.Queue()
-        for worker in range(workers):
-            places.put(str(gpus[worker % len(gpus)]) if gpus else "")
-        threads = threads or max(1, available_cpus() // workers)
-        self._inbox, self._outbox = context.Pipe(duplex=False)
-        # Workers must never block on sending.
-        if hasattr(os, "set_blocking") and os.name == "posix":
-            os.set_blocking(self._outbox.fileno(), False)
-        self._calls = count()
-        self._pool = ProcessPoolExecutor(workers, context, _begin, (places, threads, self._outbox))
+        self._connection, other = context.Pipe()
+        self._process = context.Process(target=_serve, args=(other, gpu, threads), daemon=True)
+        self._process.start()
+        # So that the end of the process ends the connection.
+        other.close()
 
-    def map(
-        self,
-        function: Callable[[Item, Send], Value],
-        items: Sequence[Item],
-        on_message: Send = ignore,
-    ) -> Iterator[tuple[Item, Value]]:
-        call = next(self._calls)
-        waiting: dict[Future[Value], Item] = {
-            self._pool.submit(_run, call, function, item): item for item in items
-        }
+    def run(self, function: Callable[[Any, Send], Any], item: Any, on_message: Send) -> Any:
+        packed = pickle.dumps((function, item))
         try:
-            while waiting:
-                done, _ = wait(waiting, LISTEN_SECONDS, return_when=FIRST_COMPLETED)
-                self._listen(call, on_message)
-                # In the order of the items if several are done.
-                for future in [future for future in waiting if future in done]:
-                    yield waiting.pop(future), future.result()
-        except BrokenProcessPool as error:
-            raise ExecutorError(
-                "a worker process died (killed, or out of memory); finished results are kept: run "
-                "the same command again to resume, with fewer --workers if memory is short",
-                code="executor.worker_died",
-            ) from error
-        finally:
-            for future in waiting:
-                future.cancel()
+            self._connection.send_bytes(packed)
+            while True:
+                kind, content = self._connection.recv()
+                if kind != "message":
+                    break
+                on_message(content)
+        except (EOFError, OSError) as error:
+            self._process.join(END_SECONDS)
+            code = self._process.exitcode
+            reason = f"exit code {code}"
+            if code is not None and code < 0:
+                reason = signal.Signals(-code).name
+            raise WorkerDiedError(reason) from error
+        if kind == "error":
+            raise content
+        return content
 
-    def _listen(self, call: int, on_message: Send) -> None:
-        """Deliver all pending messages; drop those of an earlier call."""
-        while self._inbox.poll():
-            of, message = pickle.loads(self._inbox.recv_bytes())  # noqa: S301
-            if of == call:
-                on_message(message)
-
-    def __enter__(self) -> "Processes":
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is not None:
-            # Nobody waits for the running items: stop them.
-            for process in list(self._pool._processes.values()):
-                process.terminate()
-        self._pool.shutdown(cancel_futures=True)
-        self._inbox.close()
-        self._outbox.close()
+    def stop(self) -> None:
+        self._process.terminate()
+        self._process.join(END_SECONDS)
+        if self._process.is_alive():
+            self._process.kill()
+            self._process.join(END_SECONDS)
 
 
 def open_processes(workers: int, resources: Resources) -> Processes:
@@ -121,31 +104,52 @@ def open_processes(workers: int, resources: Resources) -> Processes:
     return Processes(workers, gpus, resources.cpus)
 
 
-# In a worker: the end of the pipe that it sends messages to.
-_pipes: "list[Connection[Any, Any]]" = []
-
-
-def _begin(places: "Queue[str]", threads: int, outbox: "Connection[Any, Any]") -> None:
-    """Assign a GPU and a number of threads to a new worker, before it imports torch."""
-    _pipes.append(outbox)
+def _serve(connection: "Connection[Any, Any]", gpu: str, threads: int) -> None:
+    """Run items until the connection ends, in a worker process."""
     # Ctrl-C reaches every process of a terminal; the parent process ends the workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if place := places.get():
-        os.environ["CUDA_VISIBLE_DEVICES"] = place
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    # Before torch is imported.
+    if gpu:
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpu
     configure_threads(threads)
 
-
-def _run(call: int, function: Callable[[Item, Send], Value], item: Item) -> Value:
-    """Run a function in a worker, and forward its messages."""
-
     def send(message: Any) -> None:
-        packed = pickle.dumps((call, message))
-        if len(packed) > LARGEST_MESSAGE:
-            return
-        try:
-            _pipes[0].send_bytes(packed)
-        except BlockingIOError:
-            # The pipe is full: drop the message.
-            return
+        connection.send(("message", message))
 
-    return function(item, send)
+    with suppress(EOFError, OSError):
+        while True:
+            packed = connection.recv_bytes()
+            try:
+                function, item = pickle.loads(packed)  # noqa: S301 - from our own parent process
+                answer = pickle.dumps(("value", function(item, send)))
+            # The caller gets whatever it raised.
+            except Exception as error:
+                answer = pickle.dumps(("error", portable(error)))
+            connection.send_bytes(answer)
+
+
+def _end_with_parent() -> None:
+    """End this process when its parent has ended, however that ended."""
+    if (parent := multiprocessing.parent_process()) is not None:
+        parent.join()
+        os._exit(1)
+
+
+def portable(error: Exception) -> Exception:
+    """Return an error that another process can read: itself, else its text; it says its place."""
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    error.add_note(f"{place.filename}:{place.lineno}")
+    try:
+        pickle.loads(pickle.dumps(error))  # noqa: S301 - written here
+    # Classes with constructors of their own may raise anything.
+    except Exception:
+        kind, text = type(error).__name__, str(error).splitlines()[:1]
+        found = ExecutorError(
+            f"{kind} at {place.filename}:{place.lineno}: {''.join(text)}",
+            code="executor.raised",
+            kind=kind,
+        )
+        found.add_note(f"{place.filename}:{place.lineno}")
+        return found
+    return error

@@ -1,6 +1,8 @@
 """A reporter that writes runs of a log: one per trial, and one per trained candidate."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from threading import Lock
 from typing import Any, Self
 
 from headstart.context import ProgressReporter, TrainingProgress
@@ -23,6 +25,8 @@ class CurveReporter(ProgressReporter):
     fails, for example on a full disk, logging ends with a note and training continues. Used as a
     context manager, it ends all open runs.
 
+    Each trial is written by a reporter of its own; they take turns at the log.
+
     Parameters
     ----------
     log
@@ -34,7 +38,10 @@ class CurveReporter(ProgressReporter):
     def __init__(self, log: Log, note: Callable[[str], None] | None = None) -> None:
         self._log = log
         self._note = note or (lambda _: None)
-        self._failed = False
+        # Reporters of trials under way; itself of what is outside of any.
+        self._trials: list[CurveReporter] = []
+        self._parent = self
+        self._lock, self._failed = Lock(), False
         self._trial: Trial | None = None
         self._own: Run | None = None
         self._candidates: dict[Key, Run] = {}
@@ -43,7 +50,15 @@ class CurveReporter(ProgressReporter):
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        self._try(lambda: self._end("interrupted" if kind else "failed"))
+        for reporter in [*self._trials, self]:
+            reporter._try(partial(reporter._end, "interrupted" if kind else "failed"))
+
+    def trial_started(self, title: str, number: int, total: int) -> "CurveReporter":  # noqa: ARG002
+        """Return a reporter of this trial."""
+        trial = CurveReporter(self._log, self._note)
+        trial._parent = self._parent
+        self._parent._trials.append(trial)
+        return trial
 
     def search_started(self, trial: Trial, measured: Sequence[Measurement]) -> None:  # noqa: ARG002
         """Start the run of the trial."""
@@ -73,6 +88,8 @@ class CurveReporter(ProgressReporter):
     def trial_finished(self) -> None:
         """End open runs: a trial that has not been tested by now has failed."""
         self._try(lambda: self._end("failed"))
+        if self in self._parent._trials:
+            self._parent._trials.remove(self)
 
     def _begin(self, trial: Trial) -> None:
         self._end("failed")
@@ -136,15 +153,17 @@ class CurveReporter(ProgressReporter):
 
     def _try(self, write: Callable[[], None]) -> None:
         """Write unless the log has failed; a failure must not stop training."""
-        if self._failed:
-            return
-        try:
-            write()
-        # Logging libraries may raise anything.
-        except Exception as error:
-            self._failed = True
-            said = str(error).splitlines()[:1] or [type(error).__name__]
-            self._note(f"the log ends here, the run goes on: {said[0]}")
+        log = self._parent
+        with log._lock:
+            if log._failed:
+                return
+            try:
+                write()
+            # Logging libraries may raise anything.
+            except Exception as error:
+                log._failed = True
+                said = str(error).splitlines()[:1] or [type(error).__name__]
+                self._note(f"the log ends here, the run goes on: {said[0]}")
 
 
 def _parameters(trial: Trial) -> dict[str, Parameter]:

@@ -8,6 +8,7 @@ from headstart.methods.base import (
     find,
     method_of,
     needs,
+    open_trial,
 )
 
 __all__ = [
@@ -18,4 +19,5 @@ __all__ = [
     "find",
     "method_of",
     "needs",
+    "open_trial",
 ]

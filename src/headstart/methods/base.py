@@ -9,7 +9,9 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import ValidationError
 
+from headstart import datasets
 from headstart.context import RunContext
+from headstart.datasets import Splits
 from headstart.errors import StudyError, UnknownNameError
 from headstart.registry import METHODS
 from headstart.spec import Candidate, Measurement, Selection, Setting, Trial
@@ -26,6 +28,7 @@ __all__ = [
     "find",
     "method_of",
     "needs",
+    "open_trial",
 ]
 
 
@@ -76,7 +79,8 @@ class TestScores:
     seconds
         Time of each part.
     network
-        Builds the network with the classifier that scored them; None if there is none.
+        Builds the network with the classifier that scored them; None if there is none, or where
+        it was kept already.
     """
 
     __test__ = False  # not a test class, despite its name
@@ -89,7 +93,7 @@ class TestScores:
 
 
 class PreparedTrial(Protocol):
-    """An open trial. Its data are read once, when they are first needed.
+    """An open trial. Its images or features are read once, when they are first needed.
 
     It never sees test labels. `candidates` and `select` are pure functions of measurements and
     read no data.
@@ -143,8 +147,14 @@ class Method(Protocol):
         """Return the resources that a trial needs, without those of what is measured."""
         ...
 
-    def open(self, trial: Trial, context: RunContext) -> PreparedTrial:
-        """Open a trial, in the main or a worker process; read no data yet."""
+    def open(self, trial: Trial, context: RunContext, splits: Splits) -> PreparedTrial:
+        """Open a trial, in the main or a worker process; read no images yet.
+
+        Parameters
+        ----------
+        splits
+            The trial's examples, without test labels.
+        """
         ...
 
 
@@ -152,6 +162,19 @@ def method_of(trial: Trial) -> Method:
     """Return the method of a trial's setting."""
     method: Method = METHODS[trial.setting.name]
     return method
+
+
+def open_trial(trial: Trial, context: RunContext) -> PreparedTrial:
+    """Read the examples of a trial, without test labels, and open it.
+
+    Raises
+    ------
+    DatasetError, ManifestError
+        As in `datasets.load`.
+    """
+    context.reporter.stage("reading the dataset")
+    splits = datasets.load(trial.dataset, trial.seed, context.cache)
+    return method_of(trial).open(trial, context, splits)
 
 
 def needs(trial: Trial, measured: Sequence[Measurement] = ()) -> ResourceEstimate:

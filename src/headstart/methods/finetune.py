@@ -21,6 +21,7 @@ from pydantic import (
 from headstart import metrics, models
 from headstart.clock import Clock
 from headstart.context import RunContext, TrainingProgress
+from headstart.datasets import Splits
 from headstart.datasets.image_cache import bytes_needed
 from headstart.errors import TrainingError
 from headstart.labels import kind_of
@@ -270,8 +271,8 @@ class FineTune:
             evaluated=evaluations * used.validation + used.test,
         )
 
-    def open(self, trial: Trial, context: RunContext) -> "PreparedTraining":
-        return PreparedTraining(trial, context)
+    def open(self, trial: Trial, context: RunContext, splits: Splits) -> "PreparedTraining":
+        return PreparedTraining(trial, context, splits)
 
 
 FINETUNE = FineTune(
@@ -305,8 +306,8 @@ SCRATCH = FineTune(
 class PreparedTraining:
     """An open trial that trains its network."""
 
-    def __init__(self, trial: Trial, context: RunContext) -> None:
-        self.trial, self.context = trial, context
+    def __init__(self, trial: Trial, context: RunContext, splits: Splits) -> None:
+        self.trial, self.context, self._splits = trial, context, splits
         self.setting = _setting(trial)
 
     @cached_property
@@ -318,8 +319,9 @@ class PreparedTraining:
         DatasetError
             A class or a split is empty without broken images.
         """
-        trial = self.trial
-        return TrainingImages.read(trial.dataset, trial.seed, self.setting.side, self.context)
+        return TrainingImages.read(
+            self.trial.dataset, self._splits, self.setting.side, self.context
+        )
 
     def candidates(self, measured: Sequence[Measurement]) -> tuple[Candidate, ...]:
         return next_candidates(self.setting, measured)

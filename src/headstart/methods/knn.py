@@ -18,6 +18,7 @@ from pydantic import Field, PositiveFloat, PositiveInt, field_validator
 from headstart import metrics
 from headstart.clock import Clock
 from headstart.context import RunContext
+from headstart.datasets import Splits
 from headstart.errors import FeatureError
 from headstart.methods.base import ResourceEstimate, TestScores
 from headstart.methods.on_features import LabelledFeatures, PreparedOnFeatures, needs_features
@@ -84,8 +85,8 @@ class KNearestNeighbours:
     def needs(self, trial: Trial, measured: Sequence[Measurement] = ()) -> ResourceEstimate:  # noqa: ARG002
         return needs_features(trial, _setting(trial).resize)
 
-    def open(self, trial: Trial, context: RunContext) -> "PreparedNeighbours":
-        return PreparedNeighbours(trial, context)
+    def open(self, trial: Trial, context: RunContext, splits: Splits) -> "PreparedNeighbours":
+        return PreparedNeighbours(trial, context, splits)
 
 
 KNN = KNearestNeighbours()
@@ -94,9 +95,9 @@ KNN = KNearestNeighbours()
 class PreparedNeighbours(PreparedOnFeatures):
     """A trial of the knn setting; its features are mapped when they are first needed."""
 
-    def __init__(self, trial: Trial, context: RunContext) -> None:
+    def __init__(self, trial: Trial, context: RunContext, splits: Splits) -> None:
         self._setting = _setting(trial)
-        super().__init__(trial, context, self._setting.resize)
+        super().__init__(trial, context, splits, self._setting.resize)
 
     def measure(self, candidate: Candidate) -> Measurement:
         clock = Clock()

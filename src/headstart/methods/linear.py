@@ -14,6 +14,7 @@ from pydantic import Field, FiniteFloat, field_validator
 from headstart import metrics, models
 from headstart.clock import Clock
 from headstart.context import RunContext
+from headstart.datasets import Splits
 from headstart.methods.base import ResourceEstimate, TestScores
 from headstart.methods.on_features import LabelledFeatures, PreparedOnFeatures, needs_features
 from headstart.spec import Candidate, Measurement, Selection, Setting, Trial
@@ -77,8 +78,8 @@ class LinearProbe:
     def needs(self, trial: Trial, measured: Sequence[Measurement] = ()) -> ResourceEstimate:  # noqa: ARG002
         return needs_features(trial, _setting(trial).resize)
 
-    def open(self, trial: Trial, context: RunContext) -> "PreparedProbe":
-        return PreparedProbe(trial, context)
+    def open(self, trial: Trial, context: RunContext, splits: Splits) -> "PreparedProbe":
+        return PreparedProbe(trial, context, splits)
 
 
 LINEAR = LinearProbe()
@@ -87,9 +88,9 @@ LINEAR = LinearProbe()
 class PreparedProbe(PreparedOnFeatures):
     """A linear trial; its features are mapped when they are first needed."""
 
-    def __init__(self, trial: Trial, context: RunContext) -> None:
+    def __init__(self, trial: Trial, context: RunContext, splits: Splits) -> None:
         self._setting = _setting(trial)
-        super().__init__(trial, context, self._setting.resize)
+        super().__init__(trial, context, splits, self._setting.resize)
 
     def measure(self, candidate: Candidate) -> Measurement:
         clock = Clock()

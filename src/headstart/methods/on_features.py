@@ -70,17 +70,20 @@ class TrialFeatures:
 
     @classmethod
     def of(
-        cls, trial: Trial, resize: Resize, precision: Precision, context: RunContext
+        cls,
+        trial: Trial,
+        splits: datasets.Splits,
+        resize: Resize,
+        precision: Precision,
+        context: RunContext,
     ) -> "TrialFeatures":
-        """Read the dataset and extract the features of all images, or map them if they are there.
+        """Extract the features of all images of a trial, or map them if they are there.
 
         Raises
         ------
         DatasetError
             Leaving out broken images left a class or a split empty.
         """
-        context.reporter.stage("reading the dataset")
-        splits = datasets.load(trial.dataset, trial.seed, context.cache)
         request = FeatureRequest.of(trial.dataset, splits, resize, precision)
         features = penultimate_features(trial.model, request, context)
         broken = {request.images.where(row): reason for row, reason in features.broken.items()}
@@ -158,18 +161,22 @@ class PreparedOnFeatures:
 
     Parameters
     ----------
+    trial, context, splits
+        As in `Method.open`.
     resize
         How an image meets the network's input size.
     """
 
-    def __init__(self, trial: Trial, context: RunContext, resize: Resize) -> None:
-        self.trial, self._context, self._resize = trial, context, resize
+    def __init__(
+        self, trial: Trial, context: RunContext, splits: datasets.Splits, resize: Resize
+    ) -> None:
+        self.trial, self._context, self._splits, self._resize = trial, context, splits, resize
 
     @cached_property
     def features(self) -> TrialFeatures:
         """Features of the trial's images, with labels of train and validation."""
         precision = self.trial.setting.precision
-        return TrialFeatures.of(self.trial, self._resize, precision, self._context)
+        return TrialFeatures.of(self.trial, self._splits, self._resize, precision, self._context)
 
     def candidates(self, measured: Sequence[Measurement]) -> tuple[Candidate, ...]:
         """Return the one candidate, or none once it was measured."""

@@ -54,20 +54,14 @@ class TrainingImages:
 
     @classmethod
     def read(
-        cls,
-        dataset: Dataset,
-        seed: int,
-        side: int,
-        context: RunContext,
-        *,
-        test_labels: bool = False,
+        cls, dataset: Dataset, splits: Splits, side: int, context: RunContext
     ) -> "TrainingImages":
-        """Read the examples; decode their images, or memory-map them if cached.
+        """Decode the images of some splits, or memory-map them if cached.
 
         Parameters
         ----------
-        dataset, seed, test_labels
-            As in `datasets.load`.
+        dataset, splits
+            The dataset and what `datasets.load` gave of it.
         side
             Shorter side of cached images, in pixels.
 
@@ -77,8 +71,6 @@ class TrainingImages:
             A class or a split is empty without broken images.
         """
         reporter = context.reporter
-        reporter.stage("reading the dataset")
-        splits = datasets.load(dataset, seed, context.cache, test_labels=test_labels)
         places = splits.places
         images, revision = datasets.all_images(dataset, context.cache), dataset.revision
         if dataset.limit is not None:

@@ -6,7 +6,7 @@ from headstart.models.facts import record_upstream
 from headstart.models.load_network import auxiliary_weight, load
 from headstart.models.model_catalogue import EMBEDDED, catalogue, find, runs_code, search
 from headstart.models.pretrained import names as pretrained_names
-from headstart.models.saved_networks import KEY_DIGITS, keep, settle
+from headstart.models.saved_networks import KEY_DIGITS, describe, keep, settle
 from headstart.models.weights import fetch, presence, require
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "KEY_DIGITS",
     "auxiliary_weight",
     "catalogue",
+    "describe",
     "fetch",
     "find",
     "keep",

@@ -14,7 +14,7 @@ from headstart.spec import Model, Result
 if TYPE_CHECKING:
     from headstart.models.network import Network
 
-__all__ = ["KEY_DIGITS", "keep", "settle"]
+__all__ = ["KEY_DIGITS", "describe", "keep", "settle"]
 
 CONFIG, CARD = "config.json", "README.md"
 # Digits of a trial's key in the name of its folder.
@@ -28,18 +28,18 @@ LASTING = ("head", "pool", "size", "interpolation", "mean", "std")
 SHOWN_CLASSES = 100
 
 
-def keep(network: "Network", result: Result, folder: Path) -> Path:
-    """Write a network with the classifier that a trial fitted; return its folder.
+def keep(network: "Network", key: str, folder: Path) -> None:
+    """Write the weights of a network with the classifier that a trial fitted.
 
-    Each file is written whole or not at all, the card last: a folder with a card is complete. Its
-    name ends with ``.partial`` until `settle` is called, after the trial's result is stored.
+    They lie in a folder whose name ends with ``.partial`` until `settle` is called, after the
+    trial's result is stored; `describe` completes it before.
 
     Parameters
     ----------
     network
         As it scored the test images.
-    result
-        The trial's, with its numbers.
+    key
+        Of the trial.
     folder
         Where the network gets a folder of its own, the beginning of the trial's key.
 
@@ -48,13 +48,27 @@ def keep(network: "Network", result: Result, folder: Path) -> Path:
     StorageError
         It cannot be written.
     """
-    place = writable_folder(_provisional(result.trial.key, folder))
+    place = writable_folder(_provisional(key, folder))
     write_weights(network.state_as_built(), place / WEIGHTS)
+
+
+def describe(result: Result, folder: Path) -> None:
+    """Write facts and numbers beside the weights of a trial's network, if it was kept.
+
+    Each file is written whole or not at all, the card last: a folder with a card is complete.
+
+    Raises
+    ------
+    StorageError
+        It cannot be written.
+    """
+    place = _provisional(result.trial.key, folder)
+    if not (place / WEIGHTS).exists():
+        return
     with replaced(place / CONFIG) as temporary:
         temporary.write_text(json.dumps(_config(result), indent=1))
     with replaced(place / CARD) as temporary:
         temporary.write_text(_card(result), encoding="utf-8")
-    return place
 
 
 def settle(key: str, folder: Path) -> None:

@@ -5,7 +5,7 @@ A job is a recipe and what its network is called; what is registered is not trai
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -268,9 +268,9 @@ def _train(
     network: "Network", recipe: Recipe, context: RunContext, ranks: "Ranks | None"
 ) -> "tuple[Network, Trained, TrainingImages]":
     """Train on train + validation: nothing is selected, so nothing is held out."""
-    examples = TrainingImages.read(
-        recipe.dataset, recipe.seed, recipe.side, context, test_labels=True
-    )
+    context.reporter.stage("reading the dataset")
+    splits = datasets.load(recipe.dataset, recipe.seed, context.cache, test_labels=True)
+    examples = TrainingImages.read(recipe.dataset, splits, recipe.side, context)
     network = network.with_head(examples.splits.n_classes, recipe.seed_of("head"))
     trained = examples.fit(
         network,
@@ -352,9 +352,9 @@ def pretrain_all(
     reporter = context.reporter
     if executor is None:
         for number, one in enumerate(jobs, start=1):
-            reporter.trial_started(f"pretraining {one.said}", number, len(jobs))
-            yield one, _attempt(one, context)
-            reporter.trial_finished()
+            own = reporter.trial_started(f"pretraining {one.said}", number, len(jobs))
+            yield one, _attempt(one, replace(context, reporter=own))
+            own.trial_finished()
         return
     reporter.stage("pretraining networks", total=len(jobs), unit="networks")
     away, on_message = partial(_attempt_away, context), reporter.receive

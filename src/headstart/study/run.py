@@ -1,16 +1,18 @@
 """Runs the trials of a study that are not stored yet."""
 
 import traceback
-from collections import Counter
-from collections.abc import Iterable
+from collections import Counter, deque
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from threading import Event, Thread
 
 from headstart import datasets, features, methods, models
 from headstart.context import ProgressReporter, RunContext
 from headstart.errors import HeadstartError
-from headstart.executors import Executor, Send
+from headstart.executors import Executor
 from headstart.files import check_free_space, writable_folder
 from headstart.methods import ResourceEstimate
 from headstart.spec import Result, Trial
@@ -20,6 +22,8 @@ from headstart.trial import run_trial
 __all__ = ["StudyRun", "run_study"]
 
 FLOAT32_BYTES = 4
+# Interval at which lanes are looked at, and how long they have to end when they are stopped.
+LOOK_SECONDS, STOP_SECONDS = 0.1, 5.0
 
 
 @dataclass(frozen=True)
@@ -46,15 +50,23 @@ def run_study(
     store: ResultStore,
     context: RunContext,
     executor: Executor | None = None,
-    *,
-    whole_trials: bool = False,
 ) -> StudyRun:
     """Measure what is not stored, and store each result as soon as it is there.
 
     A trial that another process is measuring is left to it and looked at again in the end. A
-    trial that fails does not stop the others. `executor` runs the candidates of a trial, trial
-    after trial; in this process unless given. With `whole_trials` it runs trials beside each other,
-    which is the better share where these are many and short.
+    trial that fails does not stop the others.
+
+    Parameters
+    ----------
+    trials
+        The study's.
+    store
+        Where results are and go; this process alone writes them.
+    context
+        Where and how to run.
+    executor
+        Measures candidates and scores test images: one more trial than it has workers is under way
+        at a time. Without, this process measures trial after trial.
 
     Raises
     ------
@@ -72,10 +84,7 @@ def run_study(
     if pending:
         check_early(pending, context)
         store.make()
-    if executor and whole_trials:
-        outcomes = _beside_each_other(pending, store, context, executor)
-    else:
-        outcomes = _in_turn(pending, store, context, executor)
+    outcomes = Lanes(pending, store, context, executor).run()
     by_key = {result.trial.key: result for result in store.results({trial.key for trial in trials})}
     return StudyRun(
         results=tuple(by_key[trial.key] for trial in trials if trial.key in by_key),
@@ -84,53 +93,120 @@ def run_study(
     )
 
 
-def _in_turn(
-    pending: list[Trial], store: ResultStore, context: RunContext, executor: Executor | None
-) -> list[Result]:
-    reporter = context.reporter
-    outcomes: list[Result] = []
-    left_to_others = []
-    for number, trial in enumerate(pending, start=1):
-        reporter.trial_started(trial.title, number, len(pending))
-        with store.claim(trial.key, wait=False) as claimed:
+class Lanes:
+    """Takes trials through their measurement, one in each lane at a time.
+
+    A lane is a thread that waits for workers, opens test labels and stores results. Without an
+    executor there is one, the caller's own thread.
+
+    Parameters
+    ----------
+    pending
+        Trials to measure, in this order.
+    store, context, executor
+        As in `run_study`.
+    """
+
+    def __init__(
+        self,
+        pending: Sequence[Trial],
+        store: ResultStore,
+        context: RunContext,
+        executor: Executor | None,
+    ) -> None:
+        self._store, self._context, self._executor = store, context, executor
+        self._total = len(pending)
+        self._waiting = deque(enumerate(pending, start=1))
+        # Those that another process measures.
+        self._left: deque[tuple[int, Trial]] = deque()
+        self._outcomes: dict[int, Result] = {}
+        self._errors: list[BaseException] = []
+        self._ended = Event()
+
+    def run(self) -> list[Result]:
+        """Return the outcomes, complete or failed, of trials that no other process measured."""
+        executor = self._executor
+        if executor is None:
+            self._lane()
+            return list(self._outcomes.values())
+        # One more than workers, so that none waits while a lane scores and stores.
+        n_lanes = min(executor.workers + 1, len(self._waiting))
+        lanes = [Thread(target=self._try_lane, daemon=True) for _ in range(n_lanes)]
+        for lane in lanes:
+            lane.start()
+        try:
+            for lane in lanes:
+                while lane.is_alive():
+                    lane.join(LOOK_SECONDS)
+                    if self._errors:
+                        raise self._errors[0]
+        except BaseException:
+            self._ended.set()
+            executor.stop()
+            for lane in lanes:
+                lane.join(STOP_SECONDS)
+            raise
+        return [self._outcomes[number] for number in sorted(self._outcomes)]
+
+    def _try_lane(self) -> None:
+        try:
+            self._lane()
+        # The caller's thread raises it.
+        except BaseException as error:
+            self._errors.append(error)
+
+    def _lane(self) -> None:
+        while (found := self._next(self._waiting)) is not None:
+            self._attempt(*found, wait=False)
+        while (found := self._next(self._left)) is not None:
+            self._attempt(*found, wait=True)
+
+    def _next(self, queue: "deque[tuple[int, Trial]]") -> tuple[int, Trial] | None:
+        with suppress(IndexError):
+            return None if self._ended.is_set() else queue.popleft()
+        return None
+
+    def _attempt(self, number: int, trial: Trial, *, wait: bool) -> None:
+        """Measure and store a trial, unless another process has or does."""
+        begin = partial(self._context.reporter.trial_started, trial.title, number, self._total)
+        reporter = begin() if wait else None
+        if reporter:
+            reporter.stage("waiting for another process")
+        with self._store.claim(trial.key, wait=wait) as claimed:
             if not claimed:
-                left_to_others.append((number, trial))
-                continue
-            outcomes += _measure(trial, store, context, executor)
+                self._left.append((number, trial))
+                return
+            reporter = reporter or begin()
+            # Another process may have stored it by now.
+            if trial.key not in self._store:
+                self._outcomes[number] = self._measured(trial, reporter)
         reporter.trial_finished()
-    for number, trial in left_to_others:
-        reporter.trial_started(trial.title, number, len(pending))
-        reporter.stage("waiting for another process")
-        with store.claim(trial.key, wait=True):
-            outcomes += _measure(trial, store, context, executor)
-        reporter.trial_finished()
-    return outcomes
+
+    def _measured(self, trial: Trial, reporter: ProgressReporter) -> Result:
+        context = replace(self._context, reporter=reporter)
+        try:
+            result = run_trial(trial, context, self._store, self._executor)
+            self._store.add(result)
+            if context.keep:
+                models.settle(trial.key, context.keep)
+            return result
+        except HeadstartError as error:
+            message = str(error)
+        # Whatever a library may raise ends this trial alone; the place says where to look.
+        except Exception as error:
+            message = f"unexpected {type(error).__name__} at {_place(error)}: {error}"
+            message = message.splitlines()[0]
+        if not self._ended.is_set():
+            reporter.note(f"{trial.title}: failed: {message}")
+        return Result(trial=trial, status="failed", error=message)
 
 
-def _beside_each_other(
-    pending: list[Trial], store: ResultStore, context: RunContext, executor: Executor
-) -> list[Result]:
-    reporter = context.reporter
-    outcomes: list[Result] = []
-    away = partial(_measure_alone, store.path, replace(context, reporter=ProgressReporter()))
-    reporter.stage("measuring trials", total=len(pending), unit="trials")
-    for trial, outcome in executor.map(away, pending):
-        outcomes += outcome
-        for result in outcome:
-            if result.status == "complete":
-                reporter.tested(result)
-        if outcome and outcome[0].error:
-            reporter.note(f"{trial.title}: failed: {outcome[0].error}")
-        reporter.advance()
-    return outcomes
-
-
-def _measure_alone(path: Path, context: RunContext, trial: Trial, _: Send) -> list[Result]:
-    """Measure and store a trial wherever this runs; its predictions are in the store alone."""
-    store = ResultStore(path, create=True)
-    with store.claim(trial.key, wait=True):
-        outcomes = _measure(trial, store, context, None)
-    return [outcome.model_copy(update={"predictions": None}) for outcome in outcomes]
+def _place(error: Exception) -> str:
+    """Return file and line that raised an error, in a worker process where that noted it."""
+    if notes := getattr(error, "__notes__", None):
+        return str(notes[-1])
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{place.filename}:{place.lineno}"
 
 
 def check_early(trials: list[Trial], context: RunContext) -> None:
@@ -185,29 +261,3 @@ def bytes_kept(needs: Iterable[ResourceEstimate]) -> int:
         asked[need.table] += need.n_bytes
         whole[need.table] = need.whole
     return sum(min(n_bytes, whole[table]) for table, n_bytes in asked.items())
-
-
-def _measure(
-    trial: Trial, store: ResultStore, context: RunContext, executor: Executor | None
-) -> list[Result]:
-    """Measure and store a trial; nothing if another process has stored it by now."""
-    if trial.key in store:
-        return []
-    try:
-        result = run_trial(trial, context, store, executor)
-        store.add(result)
-        if context.keep:
-            models.settle(trial.key, context.keep)
-    except HeadstartError as error:
-        return [_failed(trial, str(error), context)]
-    # Whatever a library may raise ends this trial alone; the place says where to look.
-    except Exception as error:
-        place = traceback.extract_tb(error.__traceback__)[-1]
-        kind = f"unexpected {type(error).__name__} at {place.filename}:{place.lineno}"
-        return [_failed(trial, f"{kind}: {error}".splitlines()[0], context)]
-    return [result]
-
-
-def _failed(trial: Trial, error: str, context: RunContext) -> Result:
-    context.reporter.note(f"{trial.title}: failed: {error}")
-    return Result(trial=trial, status="failed", error=error)

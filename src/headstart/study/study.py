@@ -262,7 +262,6 @@ class Study(Noun):
         trust: bool = False,
         workers: int = 0,
         executor: str | None = None,
-        whole_trials: bool = False,
         keep_models: Path | str | None = None,
     ) -> StudyRun:
         """Measure the trials that `store` does not hold yet.
@@ -278,14 +277,11 @@ class Study(Noun):
         trust
             Whether a file of weights that holds more than tensors may execute what it says.
         workers
-            Processes that train candidates beside each other, one per GPU in turn where there are
-            some; 0 trains one after the other in this process.
+            Processes that measure candidates and score test images, one per GPU in turn where
+            there are some; 0 measures one trial after the other in this process.
         executor
             Name of the executor that runs them (``headstart plugins``); worker processes on this
             machine by default.
-        whole_trials
-            Whether a worker takes a trial from beginning to end, which is the better share of many
-            short trials; else workers share the candidates of one trial.
         keep_models
             Folder for the networks that trials end with: each gets one of its own there, named by
             the beginning of the trial's key, with weights, facts and a card of its numbers.
@@ -305,7 +301,7 @@ class Study(Noun):
         )
         results = ResultStore(store, create=True)
         with executor_of(workers, device, executor) as opened:
-            return run_study(trials, results, context, opened, whole_trials=whole_trials)
+            return run_study(trials, results, context, opened)
 
     def _refuse_code(self, keys: Collection[str]) -> None:
         running = [f"model '{name}'" for name in self.models if models.runs_code(name)]

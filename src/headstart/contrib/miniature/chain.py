@@ -5,7 +5,7 @@ import os
 import platform
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from time import monotonic
@@ -15,7 +15,7 @@ from typing import Any
 from headstart.context import ProgressReporter, RunContext
 from headstart.contrib.miniature.scale import ChainScale, short
 from headstart.errors import HeadstartError, StorageError
-from headstart.executors import Executor, InProcess
+from headstart.executors import Executor
 from headstart.files import replaced, storage_errors, writable_folder
 from headstart.pretraining import PretrainJob, make_recipe, pretrain_all
 from headstart.spec import Recipe, Result, Trial
@@ -135,22 +135,21 @@ def run_miniature(
     HeadstartError
         A network cannot be pretrained, disk space is too small, or the device is missing.
     """
-    executor = executor or InProcess()
     store = ResultStore(writable_folder(out) / DATABASE_NAME, create=True)
     timing_log = TimingLog(out / "miniature.json", {"scale": scale.name, **facts})
-    part = partial(_part, timing_log, context.reporter)
-    with part("pretraining"):
-        jobs = to_pretrain(scale, context)
-        _pretrain_all(jobs, context, executor)
+    part = partial(_part, timing_log, context)
+    with part("pretraining") as own:
+        jobs = to_pretrain(scale, own)
+        _pretrain_all(jobs, own, executor)
     failures: list[Result] = []
     for name, fields_of in STUDIES.items():
-        with part(name):
-            trials = _trials(scale, fields_of(scale, jobs), context.reporter)
+        with part(name) as own:
+            trials = _trials(scale, fields_of(scale, jobs), own.reporter)
             if name == ABLATION:
                 # The store's order is that of configurations in reports: run these in order.
                 first = [trial for trial in trials if _is_like(trial, trials[0])]
-                run_study(first, store, context, InProcess(), whole_trials=True)
-            run = run_study(trials, store, context, executor, whole_trials=True)
+                run_study(first, store, own)
+            run = run_study(trials, store, own, executor)
             failures += run.failures
     return Miniature(store, tuple(failures), timing_log)
 
@@ -200,7 +199,9 @@ def to_pretrain(scale: ChainScale, context: RunContext) -> list[PretrainJob]:
     return mains + others
 
 
-def _pretrain_all(jobs: Sequence[PretrainJob], context: RunContext, executor: Executor) -> None:
+def _pretrain_all(
+    jobs: Sequence[PretrainJob], context: RunContext, executor: Executor | None
+) -> None:
     """Train all networks that are not registered yet; raise the first error."""
     for _, outcome in pretrain_all(jobs, context, executor):
         if isinstance(outcome, HeadstartError):
@@ -241,8 +242,9 @@ STAGES = ("pretraining", *STUDIES)
 
 
 @contextmanager
-def _part(timing_log: TimingLog, reporter: ProgressReporter, name: str) -> Iterator[None]:
-    reporter.trial_started(name, STAGES.index(name) + 1, len(STAGES))
+def _part(timing_log: TimingLog, context: RunContext, name: str) -> Iterator[RunContext]:
+    """Measure the time of a part; its context has a reporter of its own."""
+    reporter = context.reporter.trial_started(name, STAGES.index(name) + 1, len(STAGES))
     with timing_log.stage(name):
-        yield
+        yield replace(context, reporter=reporter)
     reporter.trial_finished()
