@@ -80,7 +80,10 @@ class ProgressReporter:
     """
 
     def trial_started(self, title: str, number: int, total: int) -> "ProgressReporter":  # noqa: ARG002
-        """Trial `number` (from 1) of `total` begins; return the reporter of its progress."""
+        """Trial `number` (from 1) of `total` begins; return the reporter of its progress.
+
+        Number 0 is work for several trials, which is none of them.
+        """
         return self
 
     def stage(self, name: str, total: int | None = None, unit: str = "") -> None:

@@ -67,10 +67,19 @@ class Display(ProgressReporter):
         Of the trial; empty of the whole.
     parent
         What the trial is a part of.
+    counts
+        Whether its end moves the bar of the trials.
     """
 
-    def __init__(self, screen: "Screen", title: str = "", parent: "Display | None" = None) -> None:
-        self.screen, self.title, self._parent = screen, title, parent
+    def __init__(
+        self,
+        screen: "Screen",
+        title: str = "",
+        parent: "Display | None" = None,
+        *,
+        counts: bool = True,
+    ) -> None:
+        self.screen, self.title, self._parent, self._counts = screen, title, parent, counts
         self._trials: TaskID | None = None
         self._stage: TaskID | None = None
         self._stage_began = screen.now()
@@ -79,7 +88,7 @@ class Display(ProgressReporter):
     def trial_started(self, title: str, number: int, total: int) -> "Display":
         """Move the bar of the trials to this one, which gets a display of its own."""
         progress = self.screen.progress
-        trial = Display(self.screen, title, self)
+        trial = Display(self.screen, title, self, counts=number > 0)
         with self.screen.lock:
             tasks = {task.id: task for task in progress.tasks}
             if self._trials is not None and tasks[self._trials].total != total:
@@ -90,7 +99,7 @@ class Display(ProgressReporter):
                 self._trials = progress.add_task("", total=total)
             self.screen.open.append(trial)
             progress.update(self._trials, description=self._description())
-        self.screen.say(f"[{number}/{total}] {title}")
+        self.screen.say(f"[{number}/{total}] {title}" if number else title)
         return trial
 
     def stage(self, name: str, total: int | None = None, unit: str = "") -> None:
@@ -146,7 +155,7 @@ class Display(ProgressReporter):
             if self in self.screen.open:
                 self.screen.open.remove(self)
             if self._parent is not None and (task := self._parent._trials) is not None:
-                self.screen.progress.advance(task)
+                self.screen.progress.advance(task, int(self._counts))
 
     def note(self, message: str) -> None:
         """Print a line above the bars."""

@@ -6,15 +6,21 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import chain
 from pathlib import Path
-from threading import Event, Thread
+from threading import Condition, Event, Thread
 
 from headstart import datasets, features, methods, models
 from headstart.context import ProgressReporter, RunContext
-from headstart.errors import HeadstartError
-from headstart.executors import Executor
+from headstart.errors import ExecutorError, HeadstartError
+from headstart.executors import Executor, Send
 from headstart.files import check_free_space, writable_folder
 from headstart.methods import ResourceEstimate
+from headstart.methods.extraction_groups import (
+    ExtractionGroup,
+    extract_group,
+    plan_extractions,
+)
 from headstart.spec import Result, Trial
 from headstart.store import ResultStore
 from headstart.trial import run_trial
@@ -97,7 +103,8 @@ class Lanes:
     """Takes trials through their measurement, one in each lane at a time.
 
     A lane is a thread that waits for workers, opens test labels and stores results. Without an
-    executor there is one, the caller's own thread.
+    executor there is one, the caller's own thread. Features that several trials lack of the same
+    images come first, from one decoding of these.
 
     Parameters
     ----------
@@ -117,11 +124,17 @@ class Lanes:
         self._store, self._context, self._executor = store, context, executor
         self._total = len(pending)
         self._waiting = deque(enumerate(pending, start=1))
+        groups = plan_extractions(pending, context)
+        if executor is not None:
+            groups = shared_out(groups, executor.workers)
+        # By trials that wait for them; and those that are being computed.
+        self._groups = {trial.key: group for group in groups for trial in group.trials}
+        self._extracting: set[int] = set()
         # Those that another process measures.
         self._left: deque[tuple[int, Trial]] = deque()
         self._outcomes: dict[int, Result] = {}
         self._errors: list[BaseException] = []
-        self._ended = Event()
+        self._changed, self._ended = Condition(), Event()
 
     def run(self) -> list[Result]:
         """Return the outcomes, complete or failed, of trials that no other process measured."""
@@ -135,14 +148,16 @@ class Lanes:
         for lane in lanes:
             lane.start()
         try:
-            for lane in lanes:
-                while lane.is_alive():
-                    lane.join(LOOK_SECONDS)
-                    if self._errors:
-                        raise self._errors[0]
+            while not self._errors and any(lane.is_alive() for lane in lanes):
+                for lane in lanes:
+                    lane.join(LOOK_SECONDS / len(lanes))
+            if self._errors:
+                raise self._errors[0]
         except BaseException:
             self._ended.set()
             executor.stop()
+            with self._changed:
+                self._changed.notify_all()
             for lane in lanes:
                 lane.join(STOP_SECONDS)
             raise
@@ -156,15 +171,56 @@ class Lanes:
             self._errors.append(error)
 
     def _lane(self) -> None:
-        while (found := self._next(self._waiting)) is not None:
-            self._attempt(*found, wait=False)
-        while (found := self._next(self._left)) is not None:
-            self._attempt(*found, wait=True)
+        while (work := self._next()) is not None:
+            if isinstance(work, ExtractionGroup):
+                self._extract(work)
+            else:
+                self._attempt(*work, wait=False)
+        while (left := self._next_left()) is not None:
+            self._attempt(*left, wait=True)
 
-    def _next(self, queue: "deque[tuple[int, Trial]]") -> tuple[int, Trial] | None:
+    def _next_left(self) -> tuple[int, Trial] | None:
         with suppress(IndexError):
-            return None if self._ended.is_set() else queue.popleft()
+            return None if self._ended.is_set() else self._left.popleft()
         return None
+
+    def _next(self) -> tuple[int, Trial] | ExtractionGroup | None:
+        """Take the first trial that can begin, or the features that the first one waits for."""
+        with self._changed:
+            while self._waiting and not self._ended.is_set():
+                for place, (_, trial) in enumerate(self._waiting):
+                    group = self._groups.get(trial.key)
+                    if group is None:
+                        work = self._waiting[place]
+                        del self._waiting[place]
+                        return work
+                    if id(group) not in self._extracting:
+                        self._extracting.add(id(group))
+                        return group
+                # All that is left waits for features that other lanes compute.
+                self._changed.wait()
+        return None
+
+    def _extract(self, group: ExtractionGroup) -> None:
+        """Compute features for the trials of a group, which may begin then."""
+        reporter = self._context.reporter.trial_started(group.title, 0, self._total)
+        context = replace(self._context, reporter=reporter)
+        try:
+            if self._executor is None:
+                extract_group(group, context)
+            else:
+                job = partial(_extract, context)
+                jobs = self._executor.map(job, [group], reporter.receive)
+                deque(jobs, maxlen=0)
+        except ExecutorError as error:
+            # Each trial computes its own features then.
+            if not self._ended.is_set():
+                reporter.note(f"{group.title}: {error}")
+        with self._changed:
+            for trial in group.trials:
+                del self._groups[trial.key]
+            self._changed.notify_all()
+        reporter.trial_finished()
 
     def _attempt(self, number: int, trial: Trial, *, wait: bool) -> None:
         """Measure and store a trial, unless another process has or does."""
@@ -199,6 +255,24 @@ class Lanes:
         if not self._ended.is_set():
             reporter.note(f"{trial.title}: failed: {message}")
         return Result(trial=trial, status="failed", error=message)
+
+
+def _extract(context: RunContext, group: ExtractionGroup, send: Send) -> None:
+    extract_group(group, context, send)
+
+
+def shared_out(groups: Sequence[ExtractionGroup], workers: int) -> list[ExtractionGroup]:
+    """Divide groups by their tables, if there are fewer than workers; a part has two or more."""
+    shares = max(1, workers // max(1, len(groups)))
+    parts: list[ExtractionGroup] = []
+    for group in groups:
+        by_table: dict[str, list[Trial]] = {}
+        for trial in group.trials:
+            by_table.setdefault(methods.needs(trial).table, []).append(trial)
+        tables = list(by_table.values())
+        n = max(1, min(shares, len(tables) // 2))
+        parts += [ExtractionGroup(tuple(chain(*tables[part::n]))) for part in range(n)]
+    return parts
 
 
 def _place(error: Exception) -> str:
