@@ -20,7 +20,7 @@ Item = TypeVar("Item")
 Value = TypeVar("Value")
 # How often an item is run before it counts as one that kills its worker.
 TRIES = 3
-# Seconds that workers have to end; they are told to end at once.
+# Seconds that workers have to end; after the order to end.
 STOP_SECONDS = 5
 
 
@@ -47,14 +47,14 @@ class Worker(Protocol):
 
 
 @dataclass(eq=False)
-class Job:
+class QueuedItem:
     """An item of a call of `map` that has no value yet."""
 
     function: Callable[[Any, Send], Any]
     item: Any
     group: tuple[str, str]
     # Pairs of ("message" or "value" or "error", what it is), in order.
-    answers: "SimpleQueue[tuple[str, Job, Any]]"
+    answers: "SimpleQueue[tuple[str, QueuedItem, Any]]"
     order: int
     tries: int = 0
     cancelled: bool = False
@@ -70,22 +70,22 @@ class Schedule:
     are others.
     """
 
-    waiting: list[Job] = field(default_factory=list)
-    serving: dict[int, Job] = field(default_factory=dict)
+    waiting: list[QueuedItem] = field(default_factory=list)
+    serving: dict[int, QueuedItem] = field(default_factory=dict)
     begun: dict[str, int] = field(default_factory=dict)
 
-    def add(self, job: Job) -> None:
+    def add(self, job: QueuedItem) -> None:
         """Put a job into the queue."""
         self.begun.setdefault(job.group[-1], job.order)
         self.waiting.append(job)
 
-    def take(self, worker: int) -> Job | None:
+    def take(self, worker: int) -> QueuedItem | None:
         """Take the job that a worker runs next; None if there is none."""
         others = [job for number, job in self.serving.items() if number != worker]
         trials = {job.group[-1] for job in others}
         data = {job.group[0] for job in others}
 
-        def rank(job: Job) -> tuple[bool, bool, int, int]:
+        def rank(job: QueuedItem) -> tuple[bool, bool, int, int]:
             shared, trial = job.group
             return trial in trials, shared in data, self.begun[trial], job.order
 
@@ -100,7 +100,7 @@ class Schedule:
         """Note that a worker's job is over."""
         self.serving.pop(worker, None)
 
-    def forget(self, jobs: Sequence[Job]) -> None:
+    def forget(self, jobs: Sequence[QueuedItem]) -> None:
         """Drop jobs that nobody waits for any more."""
         gone = set(map(id, jobs))
         self.waiting = [job for job in self.waiting if id(job) not in gone]
@@ -136,7 +136,7 @@ class WorkerPool:
         self._schedule, self._orders = Schedule(), count()
         self._changed = Condition()
         self._running: dict[int, Worker] = {}
-        self._calls: set[SimpleQueue[tuple[str, Job, Any]]] = set()
+        self._calls: set[SimpleQueue[tuple[str, QueuedItem, Any]]] = set()
         self._stopped = False
         self._threads = [
             Thread(target=self._serve, args=(number,), name=f"worker {number}", daemon=True)
@@ -153,13 +153,13 @@ class WorkerPool:
         *,
         group: tuple[str, str] | None = None,
     ) -> Iterator[tuple[Item, Value]]:
-        answers: SimpleQueue[tuple[str, Job, Any]] = SimpleQueue()
+        answers: SimpleQueue[tuple[str, QueuedItem, Any]] = SimpleQueue()
         with self._changed:
             self._refuse_stopped()
             orders = [next(self._orders) for _ in items]
             # Items that nothing relates are worked on like trials of their own.
             jobs = [
-                Job(function, item, group or (f"item {order}",) * 2, answers, order)
+                QueuedItem(function, item, group or (f"item {order}",) * 2, answers, order)
                 for item, order in zip(items, orders, strict=True)
             ]
             for job in jobs:
@@ -187,7 +187,7 @@ class WorkerPool:
                 self._schedule.forget(jobs)
 
     def stop(self) -> None:
-        """End all workers at once; whoever waits in `map` gets an error."""
+        """End all workers at once; callers of `map` get an error."""
         with self._changed:
             self._stopped = True
             running = list(self._running.values())
@@ -228,7 +228,7 @@ class WorkerPool:
             if outcome is not None and not job.cancelled:
                 job.answers.put((outcome[0], job, outcome[1]))
 
-    def _next(self, number: int) -> Job | None:
+    def _next(self, number: int) -> QueuedItem | None:
         with self._changed:
             while not self._stopped:
                 if (job := self._schedule.take(number)) is not None:
@@ -236,7 +236,7 @@ class WorkerPool:
                 self._changed.wait()
         return None
 
-    def _run(self, number: int, job: Job) -> Any:
+    def _run(self, number: int, job: QueuedItem) -> Any:
         worker = self._running.get(number)
         if worker is None:
             worker = self._start(number)
@@ -252,7 +252,7 @@ class WorkerPool:
 
         return worker.run(job.function, job.item, hear)
 
-    def _after_death(self, number: int, job: Job, reason: str) -> tuple[str, Any] | None:
+    def _after_death(self, number: int, job: QueuedItem, reason: str) -> tuple[str, Any] | None:
         """Return the error of a job that killed its workers; None if it is to be run again."""
         with self._changed:
             worker = self._running.pop(number, None)
