@@ -73,7 +73,7 @@ class Display(ProgressReporter):
 
     def __init__(
         self,
-        screen: "Screen",
+        screen: "ProgressScreen",
         title: str = "",
         parent: "Display | None" = None,
         *,
@@ -202,7 +202,7 @@ class Display(ProgressReporter):
             self._stage = None
 
 
-class Screen:
+class ProgressScreen:
     """A terminal with bars that move, or a stream of lines.
 
     Parameters
@@ -303,7 +303,7 @@ class LiveReporter(Display):
     """
 
     def __init__(self, console: Console, now: Callable[[], float] = time.monotonic) -> None:
-        super().__init__(Screen(console, now))
+        super().__init__(ProgressScreen(console, now))
 
     def __enter__(self) -> Self:
         self.screen.start(self)

@@ -20,7 +20,7 @@ Item = TypeVar("Item")
 Value = TypeVar("Value")
 # How often an item is run before it counts as one that kills its worker.
 TRIES = 3
-# Seconds that workers have to end; after the order to end.
+# Seconds that the threads of workers have to end after the workers were stopped.
 STOP_SECONDS = 5
 
 
