@@ -104,6 +104,14 @@ def bucket(storage_server, monkeypatch):
     storage_server.fails = lambda *_: False
 
 
+@pytest.fixture(params=["file", "s3"])
+def remote_url(request, tmp_path) -> str:
+    """URL of a folder that several machines share."""
+    if request.param == "s3":
+        return f"{request.getfixturevalue('bucket')}/shared"
+    return (tmp_path / "shared").as_uri()
+
+
 @dataclass(frozen=True)
 class Outcome:
     """What a command ended with; `error` is the HeadstartError that ended it, if one did."""

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from headstart import artifacts
-from headstart.artifacts import ArtifactFolder, LocalCopies
+from headstart.artifacts import ArtifactFolder, LocalCopies, default_cache
+from headstart.context import RunContext
 from headstart.files import without_credentials
 from refusals import refused
 
@@ -300,6 +301,27 @@ def test_credentials_are_used_and_never_shown(bucket, abc, tmp_path, monkeypatch
 def test_credentials_in_text(text, shown):
     assert without_credentials(text) == shown
     assert without_credentials(shown) == shown
+
+
+def test_a_url_is_the_cache_behind_a_local_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("HEADSTART_CACHE", "s3://key:secret@bucket/cache")
+    monkeypatch.setenv("HEADSTART_LOCAL_CACHE", str(tmp_path / "one"))
+    context = RunContext()
+    assert context.cache == default_cache() == tmp_path / "one"
+    assert str(context.remote) == "s3://key:***@bucket/cache"
+    assert "secret" not in repr(context)
+    # On another machine the local folder is that machine's own, unless another one was asked for.
+    asked = RunContext(cache=tmp_path / "asked")
+    sent = [pickle.dumps(each) for each in (context, asked)]
+    monkeypatch.setenv("HEADSTART_LOCAL_CACHE", str(tmp_path / "two"))
+    here, there = (pickle.loads(each) for each in sent)
+    assert (here.cache, there.cache) == (tmp_path / "two", tmp_path / "asked")
+    assert here.remote == there.remote == context.remote
+    monkeypatch.delenv("HEADSTART_LOCAL_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    assert default_cache() == tmp_path / "xdg" / "headstart"
+    monkeypatch.setenv("HEADSTART_CACHE", str(tmp_path / "path"))
+    assert (RunContext().cache, RunContext().remote) == (tmp_path / "path", None)
 
 
 def test_nothing_is_imported_before_a_url_asks_for_it():

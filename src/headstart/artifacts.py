@@ -7,6 +7,10 @@ asks for them.
 
 Environment variables
 ---------------------
+HEADSTART_CACHE
+    The cache: a folder, or a URL that several machines share.
+HEADSTART_LOCAL_CACHE
+    With such a URL: the folder of this machine that is worked on.
 HEADSTART_COPIES_GB
     Size of the folder of local copies at most; 20 unless given.
 HEADSTART_RETRY_SECONDS
@@ -37,7 +41,7 @@ from headstart.files import (
     writable_folder,
 )
 
-__all__ = ["ArtifactFolder", "LocalCopies", "default_cache", "is_url"]
+__all__ = ["ArtifactFolder", "LocalCopies", "default_cache", "is_url", "remote_cache"]
 
 T = TypeVar("T")
 COPIES = "copies"
@@ -105,6 +109,12 @@ def default_cache() -> Path:
             path=str(place),
         )
     return folder
+
+
+def remote_cache() -> "ArtifactFolder | None":
+    """Return the folder of $HEADSTART_CACHE if that is a URL; None if it is a path."""
+    given = os.environ.get("HEADSTART_CACHE", "")
+    return ArtifactFolder(given) if is_url(given) else None
 
 
 class ArtifactFolder:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from headstart.artifacts import default_cache
+from headstart.artifacts import ArtifactFolder, default_cache, remote_cache
 from headstart.devices import Device
 from headstart.spec import Measurement, Result, Trial, Value
 
@@ -205,14 +205,18 @@ class RunContext:
     """Where and how to run, and who is informed of it.
 
     Pickling leaves the reporter behind: in another process the context is silent until
-    `reporting_to` gives it one.
+    `reporting_to` gives it one. With a remote cache, the default local folder stays behind, too:
+    on another machine it is the default there.
 
     Parameters
     ----------
     device
         ``"auto"`` takes the first GPU where there is one.
     cache
-        Folder of features and downloads.
+        Local folder of features and downloads.
+    remote
+        What several machines share of it: features, prepared images and checkpoints are copied
+        there, and are copied from there where the local folder lacks them. None shares nothing.
     trust
         Whether a file of weights may execute what its author wrote: a pickle of more than tensors.
     reporter
@@ -223,6 +227,7 @@ class RunContext:
 
     device: Device = "auto"
     cache: Path = field(default_factory=default_cache)
+    remote: ArtifactFolder | None = field(default_factory=remote_cache, kw_only=True)
     trust: bool = False
     reporter: ProgressReporter = field(default_factory=ProgressReporter, compare=False)
     keep: Path | None = None
@@ -232,4 +237,12 @@ class RunContext:
         return replace(self, reporter=MessageSender(send))
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "reporter": ProgressReporter()}
+        state = {**self.__dict__, "reporter": ProgressReporter()}
+        if self.remote and self.cache == default_cache():
+            state["cache"] = None
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        if state["cache"] is None:
+            self.__dict__["cache"] = default_cache()

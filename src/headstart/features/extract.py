@@ -10,10 +10,12 @@ import numpy as np
 import numpy.typing as npt
 
 from headstart import models
+from headstart.artifacts import ArtifactFolder
 from headstart.context import RunContext
 from headstart.datasets import Decodable, JoinedImages, Splits
 from headstart.datasets.images import map_ahead
 from headstart.errors import FeatureError
+from headstart.features import remote_tables
 from headstart.features.feature_table import Features, FeatureTable
 from headstart.features.preprocess import NetworkInput, Pixels, decode_for
 from headstart.features.runtime import FeatureRuntime, Runtime, choose_runtime
@@ -338,7 +340,13 @@ def _extract(wanted: list[Extraction], context: RunContext) -> None:
     from headstart.devices import memory_of, resolve_device
 
     device = resolve_device(context.device)
-    left = [one for one in wanted if one.look(context.reporter.note)]
+    note, remote = context.reporter.note, _remote(context)
+    if remote:
+        for one in wanted:
+            rows, skip_broken = one.request.rows, one.request.skip_broken
+            remote_tables.pull(one.table, remote, rows, note, skip_broken=skip_broken)
+    computed = [one for one in wanted if one.look(note)]
+    left = list(computed)
     while left:
         context.reporter.stage("loading the network" + ("s" if len(left) > 1 else ""))
         room, loaded = NETWORKS_SHARE * memory_of(device), list[Extraction]()
@@ -356,6 +364,13 @@ def _extract(wanted: list[Extraction], context: RunContext) -> None:
         # Room for the networks of the next pass.
         for one in loaded:
             del one.runtime
+    if remote:
+        for one in computed:
+            remote_tables.push(one.table, remote, note)
+
+
+def _remote(context: RunContext) -> ArtifactFolder | None:
+    return context.remote.within("features") if context.remote else None
 
 
 def _decode_once(networks: list[Extraction], context: RunContext) -> None:

@@ -21,6 +21,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 import numpy.typing as npt
@@ -37,12 +38,14 @@ from headstart.files import (
 )
 from headstart.spec import digest
 
-__all__ = ["Block", "FeatureTable", "Features"]
+__all__ = ["CHUNK", "Block", "FeatureTable", "Features", "TableCard"]
 
 Floats = npt.NDArray[np.float32]
 Places = npt.NDArray[np.int64]
 # Features of some rows and the broken images among them: position in the block -> reason.
 Block = tuple[Floats, dict[int, str]]
+# Rows that are copied at once.
+CHUNK = 4096
 # Longer than the clock of any file system's times takes from tick to tick.
 TICK_NANOSECONDS = 100_000_000
 
@@ -147,6 +150,33 @@ class TableCard:
         """Number of rows in the file."""
         return sum(last - first for first, last in self.runs)
 
+    @classmethod
+    def of(cls, text: bytes) -> "TableCard | None":
+        """Read what `to_json` wrote; return None if it is damaged."""
+        try:
+            content = json.loads(text)
+            broken = {int(row): reason for row, reason in content["broken"].items()}
+            runs = [[int(first), int(last)] for first, last in content["rows"]]
+            return cls(runs, broken, content["sha256"], content["made_by"])
+        except (ValueError, TypeError, KeyError, AttributeError):
+            return None
+
+    def to_json(self, content: dict[str, Any]) -> str:
+        """Write the card of the table with this content."""
+        facts = {
+            "content": content,
+            "rows": self.runs,
+            "sha256": self.sha256,
+            "broken": self.broken,
+            "made_by": self.made_by,
+        }
+        return json.dumps(facts)
+
+    @property
+    def rows(self) -> Places:
+        """(m,) int64, in the order of the file; a row may be there again."""
+        return np.concatenate([np.arange(*run) for run in self.runs] or [np.empty(0, np.int64)])
+
     def places(self, n_rows: int) -> Places:
         """Return the (n_rows,) position of each row in the file, -1 for a missing row."""
         places, at = np.full(n_rows, -1, dtype=np.int64), 0
@@ -181,7 +211,7 @@ class FeatureTable:
 
     def __init__(self, folder: Path, content: dict[str, Any], shape: tuple[int, int]) -> None:
         self.key = digest(content)
-        self._content, self._shape, self._folder = content, shape, folder
+        self.content, self.shape, self._folder = content, shape, folder
         self._header = _header(shape)
         self._lock: Lock | None = None
 
@@ -205,10 +235,8 @@ class FeatureTable:
             card = self._whole(warn)
         if card is None or len(self._lacking(card, rows, skip_broken)):
             return None
-        places = card.places(self._shape[0])[rows]
-        stored = np.memmap(
-            self._file(".npy"), "<f4", "r", len(self._header), (card.stored, self._shape[1])
-        )
+        places = card.places(self.shape[0])[rows]
+        stored = self._mapped(card)
         beside = len(places) > 0 and bool((np.diff(places) == 1).all())
         values = stored[places[0] : places[-1] + 1] if beside else stored[places]
         values.flags.writeable = False
@@ -217,6 +245,35 @@ class FeatureTable:
             hashlib.sha256(rows.tobytes()).hexdigest(), lambda: _digest(values)
         )
         return Features(values, broken, str(sha256), self.key, card.made_by)
+
+    def card(self, warn: Callable[[str], None]) -> TableCard:
+        """Return what the table holds; a damaged table is dropped with a warning."""
+        with storage_errors(self._file(".npy")):
+            return self._whole(warn) or TableCard()
+
+    def export(self, card: TableCard, rows: Places, file: Path) -> None:
+        """Write (m,) rows that the table holds to a .npy file: (m, d) float32."""
+        places = card.places(self.shape[0])[rows]
+        check_free_space(self._folder, len(rows) * self._row_bytes)
+        stored = self._mapped(card)
+        with file.open("wb") as out:
+            out.write(_header((len(rows), self.shape[1])))
+            for first in range(0, len(rows), CHUNK):
+                out.write(stored[places[first : first + CHUNK]].tobytes())
+
+    @contextmanager
+    def scratch(self) -> Iterator[Path]:
+        """Yield a path beside the table for a file that is removed in the end."""
+        file = self._folder / f".{self.key}.{uuid4().hex[:12]}.tmp"
+        try:
+            with storage_errors(file):
+                yield file
+        finally:
+            file.unlink(missing_ok=True)
+
+    def _mapped(self, card: TableCard) -> Floats:
+        shape = (card.stored, self.shape[1])
+        return np.memmap(self._file(".npy"), "<f4", "r", len(self._header), shape)
 
     def missing(self, rows: Places, warn: Callable[[str], None], *, skip_broken: bool) -> Places:
         """Return the (m,) positions among `rows` to be computed, in the order of the table."""
@@ -230,9 +287,9 @@ class FeatureTable:
         The card is not compared with the file.
         """
         file = self._file(".json")
-        card = _read_card(file) if file.exists() else None
+        card = TableCard.of(file.read_bytes()) if file.exists() else None
         if isinstance(rows, int):
-            stored = card.places(self._shape[0]) >= 0 if card else np.zeros(0, bool)
+            stored = card.places(self.shape[0]) >= 0 if card else np.zeros(0, bool)
             return int(stored.sum()) < rows
         return len(self._lacking(card, rows, skip_broken)) > 0
 
@@ -271,22 +328,15 @@ class FeatureTable:
     def _keep(self, card: TableCard, out: Appender) -> None:
         """Sync the written rows to disk, then write the card."""
         card.sha256 = out.sync()
-        content = {
-            "content": self._content,
-            "rows": card.runs,
-            "sha256": card.sha256,
-            "broken": card.broken,
-            "made_by": card.made_by,
-        }
         with replaced(self._file(".json")) as temporary:
-            temporary.write_text(json.dumps(content))
+            temporary.write_text(card.to_json(self.content))
 
     def _whole(self, warn: Callable[[str], None]) -> TableCard | None:
         """Return the card; if it does not match the file, warn and delete it."""
         file, card_file = self._file(".npy"), self._file(".json")
         if not card_file.exists():
             return None
-        card = _read_card(card_file)
+        card = TableCard.of(card_file.read_bytes())
         size = self._offset(card.stored) if card else 0
         found = self._proven().digest(f"first {size} bytes", lambda: _start_digest(file, size))
         if card is None or found != card.sha256:
@@ -301,7 +351,7 @@ class FeatureTable:
     def _lacking(self, card: TableCard | None, rows: Places, skip_broken: bool) -> Places:
         if card is None:
             return np.arange(len(rows), dtype=np.int64)
-        absent = card.places(self._shape[0])[rows] < 0
+        absent = card.places(self.shape[0])[rows] < 0
         # Without skip_broken, broken images must be decoded again to raise their error.
         if card.broken and not skip_broken:
             absent |= np.isin(rows, list(card.broken))
@@ -313,7 +363,7 @@ class FeatureTable:
 
     @property
     def _row_bytes(self) -> int:
-        return self._shape[1] * 4
+        return self.shape[1] * 4
 
     def _file(self, suffix: str) -> Path:
         return self._folder / f"{self.key}{suffix}"
@@ -341,15 +391,3 @@ def _digest(values: Floats) -> str:
     for first in range(0, len(values), rows):
         content.update(np.ascontiguousarray(values[first : first + rows]).data)
     return content.hexdigest()
-
-
-def _read_card(file: Path) -> TableCard | None:
-    """Read a card; return None if it is damaged."""
-    try:
-        content = json.loads(file.read_bytes())
-        broken = {int(row): reason for row, reason in content["broken"].items()}
-        return TableCard(
-            [list(run) for run in content["rows"]], broken, content["sha256"], content["made_by"]
-        )
-    except (ValueError, TypeError, KeyError, AttributeError):
-        return None

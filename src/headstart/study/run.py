@@ -298,6 +298,8 @@ def check_early(trials: list[Trial], context: RunContext) -> None:
     _check_device(trials, context)
     check_free_space(context.cache, bytes_kept(needs.values()))
     writable_folder(context.cache / "features")
+    if context.remote:
+        context.remote.check_writable()
     if context.keep:
         n_bytes = FLOAT32_BYTES * sum(trial.model.parameters or 0 for trial in trials)
         writable_folder(context.keep)

@@ -1,0 +1,185 @@
+"""Features that machines share: a machine is a local folder of its own."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import small_network
+from headstart import features, models
+from headstart.artifacts import ArtifactFolder
+from headstart.context import ProgressReporter, RunContext
+from headstart.datasets import ArrayImages, FileImages, JoinedImages
+from headstart.features import FeatureRequest
+from headstart.features.inference import Extractor
+
+NETWORK = f"{Path(small_network.__file__)}:build?size=16&mean=0.5,0.5,0.5&std=0.25,0.25,0.25"
+N = 40
+
+
+class Notes(ProgressReporter):
+    def __init__(self):
+        self.notes = []
+
+    def note(self, message):
+        self.notes.append(message)
+
+
+@pytest.fixture
+def model():
+    return models.find(NETWORK)
+
+
+@pytest.fixture
+def passes(monkeypatch) -> list[int]:
+    """Number of images of each forward pass."""
+    counted, real = [], Extractor.__call__
+
+    def call(extractor, pixels):
+        counted.append(len(pixels))
+        return real(extractor, pixels)
+
+    monkeypatch.setattr(Extractor, "__call__", call)
+    return counted
+
+
+@pytest.fixture
+def machine(tmp_path, remote_url):
+    """Give a machine by its name."""
+
+    def named(name: str) -> RunContext:
+        remote = ArtifactFolder(remote_url, tmp_path / name / "copies")
+        return RunContext("cpu", tmp_path / name, reporter=Notes(), remote=remote)
+
+    return named
+
+
+def images() -> ArrayImages:
+    return ArrayImages(np.random.RandomState(0).randint(0, 255, (N, 16, 16)).astype(np.uint8))
+
+
+def run(model, context, rows=range(N), source=None, **options):
+    rows = np.asarray(rows)
+    request = FeatureRequest(source or images().take(rows), rows, "r", N, **options)
+    return features.penultimate_features(model, request, context)
+
+
+def test_an_empty_machine_computes_nothing(model, machine, passes):
+    first = run(model, machine("one"))
+    assert sum(passes) == N
+    second = run(model, machine("two"))
+    assert sum(passes) == N
+    np.testing.assert_array_equal(second.values, first.values)
+    assert (second.sha256, second.key, second.made_by) == (first.sha256, first.key, first.made_by)
+    assert isinstance(second.values, np.memmap)
+    for name in ("one", "two"):
+        assert not list((machine(name).cache / "features").glob(".*"))
+
+
+def test_machines_add_up(model, machine, passes):
+    run(model, machine("one"), [0, 1, 2, 7])
+    run(model, machine("two"), [5, 3, 2])
+    assert sum(passes) == 4 + 2
+    third = run(model, machine("three"), [7, 5, 3, 0])
+    assert sum(passes) == 6
+    whole = run(model, machine("three"))
+    assert sum(passes) == N
+    np.testing.assert_array_equal(whole.values[[7, 5, 3, 0]], third.values)
+    alone = run(model, RunContext("cpu", machine("alone").cache, remote=None))
+    np.testing.assert_allclose(whole.values, alone.values, rtol=0, atol=1e-6)
+    # What was pulled is not pushed again.
+    assert len(machine("one").remote.names("features/")) == 2 * 3
+    assert sum(passes) == 2 * N
+
+
+def test_two_machines_that_compute_the_same_at_once(model, machine, passes):
+    """Neither sees the other's part before its own is written."""
+    one, two = machine("one"), machine("two")
+    first = run(model, one)
+    shared = {name: one.remote.get(name).read_bytes() for name in one.remote.names()}
+    for name in shared:
+        one.remote.delete(name)
+    second = run(model, two)
+    for name, content in shared.items():
+        file = one.cache / "file"
+        file.write_bytes(content)
+        one.remote.put(name, file)
+    third = run(model, machine("three"))
+    for found in (second, third):
+        np.testing.assert_array_equal(found.values, first.values)
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".json"])
+def test_a_damaged_part_is_computed_again(model, machine, passes, suffix):
+    first, one = run(model, machine("one")), machine("one")
+    (name,) = [name for name in one.remote.names() if name.endswith(suffix)]
+    content = bytearray(one.remote.get(name).read_bytes())
+    content[len(content) // 2] ^= 1
+    file = one.cache / "file"
+    file.write_bytes(content)
+    one.remote.put(name, file)
+    two = machine("two")
+    second = run(model, two)
+    assert sum(passes) == 2 * N
+    assert len(two.reporter.notes) >= 1
+    np.testing.assert_array_equal(second.values, first.values)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"rows": [[0, N + 1]]}, {"rows": [[-1, N - 1]]}, {"rows": [[3, 2]]}, {"rows": [[0, N - 1]]},
+     {"sha256": "../../x"}, {"rows": "all"}],
+)  # fmt: skip
+def test_a_card_of_a_stranger_is_left_out(model, machine, passes, change):
+    """Its name is the digest of its content, and yet it cannot be true."""
+    first, one = run(model, machine("one")), machine("one")
+    (name,) = [name for name in one.remote.names() if name.endswith(".json")]
+    content = json.loads(one.remote.get(name).read_text())
+    file = one.cache / "file"
+    file.write_text(json.dumps(content | change))
+    one.remote.delete(name)
+    from headstart.files import sha256_file
+
+    one.remote.put(f"{name.rpartition('/')[0]}/{sha256_file(file)}.json", file)
+    second = run(model, machine("two"))
+    assert sum(passes) == 2 * N
+    np.testing.assert_array_equal(second.values, first.values)
+
+
+def test_broken_images_are_shared_with_those_that_skip_them(model, machine, passes, tmp_path):
+    good, bad = tmp_path / "good.png", tmp_path / "bad.png"
+    Image.fromarray(np.zeros((16, 16), np.uint8)).save(good)
+    bad.write_bytes(b"none")
+    source = JoinedImages([FileImages([good, bad] + [good] * (N - 2))])
+    first = run(model, machine("one"), source=source, skip_broken=True)
+    computed = sum(passes)
+    second = run(model, machine("two"), source=source, skip_broken=True)
+    assert sum(passes) == computed
+    assert list(second.broken) == [1]
+    np.testing.assert_array_equal(second.values, first.values)
+    # The image is mended meanwhile.
+    bad.write_bytes(good.read_bytes())
+    third = run(model, machine("three"), source=source)
+    assert sum(passes) == computed + 1
+    assert third.broken == {}
+    assert np.isfinite(third.values).all()
+    # What is better is shared, too.
+    assert run(model, machine("four"), source=source).broken == {}
+    assert sum(passes) == computed + 1
+
+
+def test_features_that_cannot_be_shared_stay_here(model, machine, monkeypatch, request):
+    one = machine("one")
+    monkeypatch.setenv("HEADSTART_RETRY_SECONDS", "0")
+    if one.remote.local:
+        one.remote.local.parent.joinpath("shared").mkdir()
+        (one.remote.local / "features").write_bytes(b"no folder")
+    else:
+        server = request.getfixturevalue("storage_server")
+        server.fails = lambda method, _: method == "PUT"
+    assert run(model, one).values.shape[0] == N
+    assert len(one.reporter.notes) == 1
+    assert run(model, one).values.shape[0] == N
+    assert len(one.reporter.notes) == 1
