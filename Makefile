@@ -47,6 +47,8 @@ bench: $(BASE_STAMP)
 	$(BIN)/python benchmarks/analysis.py
 	$(BIN)/python benchmarks/data.py
 	$(BIN)/python benchmarks/features.py
+	$(BIN)/python benchmarks/many_models.py
+	$(BIN)/python benchmarks/warm_trial.py
 	$(BIN)/python benchmarks/finetune.py
 	$(BIN)/python benchmarks/steps.py
 	$(BIN)/python benchmarks/search.py

@@ -1,15 +1,19 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+import small_network
 from headstart import datasets, methods, models
 from headstart.context import ProgressReporter, RunContext
 from headstart.datasets import ArrayImages, SealedTest, Split, Splits
 from headstart.errors import DatasetError, StudyError, UnknownNameError
-from headstart.features import Features
+from headstart.features import Features, feature_table
 from headstart.methods import open_trial
 from headstart.methods.linear import LinearSetting
 from headstart.methods.on_features import TrialFeatures
 from headstart.spec import Candidate, Selection, Trial
+from headstart.trial import run_trial
 
 N = {"train": 30, "validation": 30, "test": 24}
 
@@ -175,3 +179,23 @@ def test_presets_fill_every_choice():
 def test_settings_that_cannot_be(options, kind, words):
     with pytest.raises(kind, match=words):
         methods.find(**options)
+
+
+def test_a_warm_trial_hashes_no_features_and_loads_no_network(tmp_path, monkeypatch):
+    # As if the table had been written long ago.
+    monkeypatch.setattr(feature_table, "TICK_NANOSECONDS", -(10**18))
+    trial = Trial(
+        model=models.find(f"{Path(small_network.__file__)}:build?size=16&mean=0,0,0&std=1,1,1"),
+        dataset=datasets.find("digits", limit=100),
+        setting=LinearSetting(lambdas=(1.0,)),
+    )
+    context = RunContext(cache=tmp_path, device="cpu")
+    # The first trial computes the features, and hashes them when it reads them.
+    first, hashed = run_trial(trial, context), []
+    for name in ("_start_digest", "_digest", "sha256_start"):
+        monkeypatch.setattr(feature_table, name, lambda *_, name=name: hashed.append(name))
+    monkeypatch.setattr(models, "load", lambda *_, **__: 1 / 0)
+    again = run_trial(trial, context)
+    assert hashed == []
+    assert again.metrics == first.metrics
+    assert again.provenance["features_sha256"] == first.provenance["features_sha256"]
