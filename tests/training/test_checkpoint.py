@@ -13,6 +13,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import nn
 
+from headstart.artifacts import ArtifactFolder
 from headstart.errors import DiskFullError, StorageError
 from headstart.training import checkpoint as checkpoints
 from headstart.training.loop import Progress, Trained, train
@@ -164,7 +165,7 @@ def test_a_slow_disk_is_not_waited_for_all_the_time(tmp_path, monkeypatch):
     now, written = [0], []
     monkeypatch.setattr("headstart.training.loop.time.monotonic", lambda: now[0])
 
-    def save(self, network, optimizer, point) -> None:
+    def save(self, network, optimizer, point, *, share) -> None:
         written.append(len(point.losses))
         now[0] += 1
 
@@ -315,3 +316,53 @@ def test_the_identity_of_a_run_is_that_of_earlier_versions(tmp_path):
         "flip=True, micro_batch=None, repeats=False, precision='fp32', seed=0) | Input(side=12, "
         "mean=(0.5, 0.4, 0.3), std=(0.2, 0.25, 0.3), interpolation='bilinear') | 40 images"
     )
+
+
+@pytest.fixture
+def remote(remote_url, tmp_path) -> ArtifactFolder:
+    return ArtifactFolder(remote_url, tmp_path / "copies")
+
+
+@pytest.mark.parametrize("kept", ["nothing", "older", "newer"])
+def test_another_machine_goes_on_from_the_shared_checkpoint(kept, remote, tmp_path, at_once):
+    """It takes the one that is further, of the shared one and its own."""
+    moments = {"nothing": None, "older": 2, "newer": 9}
+    there, here = tmp_path / "there" / "checkpoint", tmp_path / "here" / "checkpoint"
+    if moments[kept]:
+        with pytest.raises(InterruptedRunError):
+            run(small_network(), here, on_progress=stop_at(moments[kept]))
+    with pytest.raises(InterruptedRunError):
+        run(small_network(), there, remote=remote, on_progress=stop_at(6))
+    network = small_network()
+    trained = run(network, here, remote=remote)
+    assert trained.resumed_at == (9 if kept == "newer" else 6)
+    assert trained.notes == ()
+    assert_same(network, here, trained, at_once)
+    assert steps_in(remote.get("checkpoint")) == CONFIG.steps - 1
+
+
+def test_a_damaged_shared_checkpoint_is_left_out(remote, tmp_path, at_once):
+    there, here = tmp_path / "there" / "checkpoint", tmp_path / "here" / "checkpoint"
+    with pytest.raises(InterruptedRunError):
+        run(small_network(), there, remote=remote, on_progress=stop_at(6))
+    there.write_bytes(there.read_bytes()[:-3] + b"???")
+    remote.put("checkpoint", there)
+    network = small_network()
+    trained = run(network, here, remote=remote)
+    assert trained.resumed_at is None
+    assert_same(network, here, trained, at_once)
+
+
+def test_a_checkpoint_that_cannot_be_shared_is_told_once(
+    remote, tmp_path, at_once, monkeypatch, request
+):
+    monkeypatch.setenv("HEADSTART_RETRY_SECONDS", "0")
+    if remote.local:
+        remote.local.mkdir()
+        (remote.local / "checkpoint").mkdir()
+    else:
+        request.getfixturevalue("storage_server").fails = lambda method, _: method == "PUT"
+    network = small_network()
+    trained = run(network, tmp_path / "checkpoint", remote=remote)
+    assert_same(network, tmp_path / "checkpoint", trained, at_once)
+    assert len(trained.notes) == 1

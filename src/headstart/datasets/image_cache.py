@@ -15,8 +15,8 @@ thirty times (`benchmarks/data.py`).
 
 import hashlib
 import mmap
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -327,7 +327,7 @@ def read_state(
     with storage_errors(place):
         if not file.exists():
             return None
-        card = _read_card(file)
+        card = read_card(file)
         if card and whole and not card.complete:
             return None
         state = _verified(place, card, thorough=thorough) if card else None
@@ -345,15 +345,17 @@ def _write_index(place: Path, card: Card, shapes: Shapes) -> None:
     card.index_sha256 = _digest(shapes)
     with replaced(place / INDEX) as temporary, temporary.open("wb") as opened:
         np.save(opened, shapes)
-    _write_card(place, card)
+    write_card(place, card)
 
 
-def _write_card(place: Path, card: Card) -> None:
+def write_card(place: Path, card: Card) -> None:
+    """Write the card of the folder of a prepared form."""
     with replaced(place / CARD) as temporary:
         temporary.write_text(card.model_dump_json(indent=1), encoding="utf-8")
 
 
-def _read_card(file: Path) -> Card | None:
+def read_card(file: Path) -> Card | None:
+    """Read a card; return None if it is damaged."""
     try:
         return Card.model_validate_json(file.read_bytes())
     except ValidationError:
@@ -376,7 +378,7 @@ def _verified(place: Path, card: Card, *, thorough: bool) -> State | None:
         card.modified_ns = status.st_mtime_ns
         # A folder that others share may be read-only.
         with suppress(StorageError):
-            _write_card(place, card)
+            write_card(place, card)
     return State(card, shapes, content)
 
 
@@ -453,11 +455,7 @@ def prepare_images(
     DiskFullError, NotWritableError, StorageError
     """
     place = folder / recipe.key
-
-    def waiting() -> None:
-        reporter.stage("waiting for another process's prepared images")
-
-    with locked(place.with_name(f"{recipe.key}.lock"), waiting) as lock:
+    with locked_form(place, reporter) as lock:
         state = read_state(place, reporter)
         if state and state.card.broken and not skip_broken:
             for row in state.card.broken:
@@ -475,6 +473,17 @@ def prepare_images(
             code="cache.images_damaged",
         )
     return prepared
+
+
+@contextmanager
+def locked_form(place: Path, reporter: ProgressReporter) -> Iterator[Lock]:
+    """Lock the folder of a prepared form."""
+
+    def waiting() -> None:
+        reporter.stage("waiting for another process's prepared images")
+
+    with locked(place.with_name(f"{place.name}.lock"), waiting) as lock:
+        yield lock
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ from headstart.datasets.image_cache import bytes_needed
 from headstart.errors import TrainingError
 from headstart.labels import kind_of
 from headstart.methods.base import ResourceEstimate, TestScores
-from headstart.methods.training_images import TrainingImages
+from headstart.methods.training_images import TrainingImages, remove_checkpoint
 from headstart.spec import (
     Candidate,
     Crop,
@@ -415,7 +415,7 @@ class PreparedTraining:
         )
         for note in trained.notes:
             self.context.reporter.note(f"{trial.title}: {note}")
-        place.unlink(missing_ok=True)
+        remove_checkpoint(place, where)
         return trained, network
 
     def validate(self, network: "Network", crop: "Crop") -> float:

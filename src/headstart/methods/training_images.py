@@ -1,6 +1,7 @@
 """Images and labels of a dataset, for training and scoring."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -10,10 +11,12 @@ import numpy as np
 import numpy.typing as npt
 
 from headstart import datasets
+from headstart.artifacts import ArtifactFolder
 from headstart.context import ProgressReporter, RunContext
 from headstart.datasets import JoinedImages, Splits
-from headstart.datasets.image_cache import PreparedForm, PreparedImages, prepare_images
-from headstart.errors import DatasetError, TrainingError
+from headstart.datasets.image_cache import PreparedForm, PreparedImages
+from headstart.datasets.remote_images import prepare_shared_images
+from headstart.errors import DatasetError, StorageError, TrainingError
 from headstart.labels import kind_of
 from headstart.spec import Crop, Dataset, Model, TrainingConfig
 
@@ -22,7 +25,7 @@ if TYPE_CHECKING:
     from headstart.spec.setting import Precision
     from headstart.training import DevicePixels, InputSpec, Progress, Ranks, Trained
 
-__all__ = ["TrainingImages", "input_of"]
+__all__ = ["TrainingImages", "input_of", "remove_checkpoint"]
 
 Rows = npt.NDArray[np.int64]
 
@@ -80,7 +83,8 @@ class TrainingImages:
             revision, places = splits.revision, np.arange(len(images), dtype=np.int64)
         recipe = PreparedForm(revision, dataset.decoding, side)
         folder, skip = context.cache / "prepared", dataset.skip_broken
-        whole = prepare_images(images, recipe, folder, reporter, skip_broken=skip)
+        remote = context.remote.within("prepared") if context.remote else None
+        whole = prepare_shared_images(images, recipe, folder, reporter, remote, skip_broken=skip)
         prepared = whole.take(places)
         labels = np.concatenate([splits.train.labels, splits.validation.labels])
         broken = {prepared.where(row): reason for row, reason in prepared.broken.items()}
@@ -156,7 +160,8 @@ class TrainingImages:
         stage
             Label of the progress.
         checkpoint, identity, save_seconds, ranks
-            As in `headstart.training.train`; the caller removes the checkpoint.
+            As in `headstart.training.train`; the caller removes the checkpoint by
+            `remove_checkpoint`.
         on_progress
             Receives the progress, in addition to the reporter.
         """
@@ -175,6 +180,7 @@ class TrainingImages:
             config,
             device=device,
             checkpoint=checkpoint,
+            remote=_remote_checkpoints(self.context),
             save_seconds=save_seconds,
             identity=identity,
             on_progress=_advancing(self.context.reporter, on_progress),
@@ -246,3 +252,16 @@ def input_of(model: Model) -> "InputSpec":
             code="training.interpolation_unsupported", found=interpolation,
         )  # fmt: skip
     return InputSpec(model.input_size, model.mean, model.std, interpolation)
+
+
+def remove_checkpoint(checkpoint: Path, context: RunContext) -> None:
+    """Remove the checkpoint of a run that is over, and its copy for other machines."""
+    checkpoint.unlink(missing_ok=True)
+    if remote := _remote_checkpoints(context):
+        # It is of no use any more, but does no harm either.
+        with suppress(StorageError):
+            remote.delete(checkpoint.name)
+
+
+def _remote_checkpoints(context: RunContext) -> ArtifactFolder | None:
+    return context.remote.within("training") if context.remote else None

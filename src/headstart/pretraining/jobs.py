@@ -18,7 +18,7 @@ from headstart.datasets.image_cache import bytes_needed
 from headstart.errors import HeadstartError, StudyError, TrainingError
 from headstart.executors import Executor, Send
 from headstart.files import check_free_space, locked, writable_folder
-from headstart.methods.training_images import TrainingImages
+from headstart.methods.training_images import TrainingImages, remove_checkpoint
 from headstart.metrics import AtChance, at_chance
 from headstart.models import pretrained
 from headstart.spec import Model, Recipe, Selection, UpstreamAccuracy, Weights, digest
@@ -228,7 +228,7 @@ def _pretrain(
     name, recipe = job.name, job.recipe
     network, trained, examples = _train(network, recipe, context, ranks)
     if trained.diverged_at is not None:
-        _checkpoint(recipe, context.cache).unlink(missing_ok=True)
+        remove_checkpoint(_checkpoint(recipe, context.cache), context)
         raise TrainingError(
             f"pretraining '{name}' diverged at step {trained.diverged_at:,} of "
             f"{recipe.training.steps:,}: lower --learning-rate, "
@@ -260,7 +260,7 @@ def _pretrain(
     model = described(job, accuracy, n_test)
     model = pretrained.register(name, network, model, facts, context.cache)
     # Last: a process killed before this line tests again, but does not train again.
-    _checkpoint(recipe, context.cache).unlink(missing_ok=True)
+    remove_checkpoint(_checkpoint(recipe, context.cache), context)
     return Pretrained(job.found_by, model, accuracy, n_test, facts, fresh=True)
 
 

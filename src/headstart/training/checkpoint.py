@@ -9,6 +9,7 @@ import json
 import platform
 from dataclasses import dataclass, field
 from pathlib import Path
+from uuid import uuid4
 
 import numpy as np
 import torch
@@ -16,7 +17,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from headstart.errors import TrainingError
+from headstart.artifacts import ArtifactFolder
+from headstart.errors import StorageError, TrainingError
 from headstart.files import replaced, storage_errors
 
 __all__ = ["Checkpoint", "TrainState", "environment"]
@@ -71,18 +73,35 @@ class Checkpoint:
         Identity of the run. A file with another identity is refused.
     device
         Device of the run.
+    remote
+        Folder that other machines reach, where each saved file is copied to. `load` takes the file
+        there if its run is further than that of the local file.
     """
 
-    def __init__(self, path: Path, identity: str, device: torch.device) -> None:
-        self.path, self.identity, self.device = path, identity, device
+    def __init__(
+        self,
+        path: Path,
+        identity: str,
+        device: torch.device,
+        remote: ArtifactFolder | None = None,
+    ) -> None:
+        self.path, self.identity, self.device, self.remote = path, identity, device, remote
+        self._reached = True
         with storage_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             # A process killed while writing leaves a temporary file as large as a checkpoint.
             for left in path.parent.glob(f".{path.name}.*.tmp"):
                 left.unlink(missing_ok=True)
 
-    def save(self, network: nn.Module, optimizer: torch.optim.Optimizer, state: TrainState) -> None:
-        """Write the state of the run.
+    def save(
+        self,
+        network: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        state: TrainState,
+        *,
+        share: bool = True,
+    ) -> None:
+        """Write the state of the run; with `share` to the remote folder, too.
 
         Raises
         ------
@@ -103,6 +122,14 @@ class Checkpoint:
         content = save(tensors, words)
         with replaced(self.path) as temporary:
             temporary.write_bytes(content)
+        if self.remote and share:
+            try:
+                self.remote.put(self.path.name, self.path)
+            except StorageError as error:
+                # The local file is enough to go on with on this machine.
+                if self._reached:
+                    state.notes.append(f"checkpoints stay on this machine: {error}")
+                self._reached = False
 
     def load(self, network: nn.Module, optimizer: torch.optim.Optimizer) -> TrainState:
         """Restore network and optimizer; return the state, a fresh one if there is no file.
@@ -116,15 +143,15 @@ class Checkpoint:
         StorageError
             The file cannot be read.
         """
+        notes = self._pull() if self.remote else []
         if not self.path.exists():
-            return TrainState()
+            return TrainState(notes=notes)
         try:
             with storage_errors(self.path):
                 tensors, words = read(self.path)
         except SafetensorError as error:
-            return TrainState(
-                notes=[f"the checkpoint {self.path} is damaged ({error}): begun anew"]
-            )
+            notes.append(f"the checkpoint {self.path} is damaged ({error}): begun anew")
+            return TrainState(notes=notes)
         into = held(network)
         shapes = {
             name: tensor.shape
@@ -156,8 +183,27 @@ class Checkpoint:
                     # In the parameter's memory layout, as in an uninterrupted run.
                     own = torch.empty_like(parameter, requires_grad=False).copy_(kept)
                 optimizer.state[parameter][key] = own
-        state = TrainState(tensors[LOSSES].tolist(), json.loads(words["notes"]))
+        state = TrainState(tensors[LOSSES].tolist(), [*json.loads(words["notes"]), *notes])
         return self._noted(state, json.loads(words["environment"]))
+
+    def _pull(self) -> list[str]:
+        """Take the remote file if it is further than the local one; return notes."""
+        assert self.remote is not None  # noqa: S101 - asked before
+        name = self.path.name
+        if not self.remote.exists(name):
+            return []
+        temporary = self.path.with_name(f".{name}.{uuid4().hex[:12]}.tmp")
+        try:
+            self.remote.fetch(name, temporary)
+            if _step_of(temporary) > (_step_of(self.path) if self.path.exists() else -1):
+                temporary.replace(self.path)
+        except StorageError as error:
+            if error.code not in ("storage.damaged", "storage.absent"):
+                raise
+            return [f"the shared checkpoint is left out: {error}"]
+        finally:
+            temporary.unlink(missing_ok=True)
+        return []
 
     def _noted(self, state: TrainState, before: dict[str, str]) -> TrainState:
         now, step = environment(self.device), len(state.losses)
@@ -204,6 +250,15 @@ def read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     if words.pop("digest", None) != digest(tensors, words):
         raise SafetensorError("its content does not match its digest")
     return tensors, words
+
+
+def _step_of(path: Path) -> int:
+    """Return the number of updates of a checkpoint; -1 if it is damaged."""
+    try:
+        with storage_errors(path):
+            return int(read(path)[1]["step"])
+    except (SafetensorError, KeyError, ValueError):
+        return -1
 
 
 def digest(tensors: dict[str, Tensor], words: dict[str, str]) -> str:

@@ -12,6 +12,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from headstart.artifacts import ArtifactFolder
 from headstart.devices import out_of_memory
 from headstart.errors import TrainingError
 from headstart.spec import TrainingConfig
@@ -115,6 +116,7 @@ def train(
     *,
     device: torch.device,
     checkpoint: Path | None = None,
+    remote: ArtifactFolder | None = None,
     save_seconds: float = 60.0,
     identity: str = "",
     on_progress: Callable[[Progress], None] | None = None,
@@ -122,8 +124,7 @@ def train(
 ) -> Trained:
     """Train a network in place, starting from a checkpoint if there is one.
 
-    A run that was interrupted and resumed gives the same bits as one that was not, on a CPU with
-    the same number of threads.
+    On a CPU with the same number of threads, an interrupted and resumed run gives the same bits.
 
     Parameters
     ----------
@@ -135,9 +136,9 @@ def train(
         present, -1 absent, 0 ignored.
     input_spec
         Input size and normalization of the network.
-    checkpoint, save_seconds
-        File to resume from. Written at the end and every `save_seconds` (0: at every step), less
-        often if writing takes over 1 % of the time. The caller removes it.
+    checkpoint, remote, save_seconds
+        File to resume from; a folder for copies that other machines reach; written at the end and
+        every so often (0: at every step), in 1 % of the time at most. The caller removes them.
     identity
         Identifies trial and candidate. A checkpoint of another one is refused.
     on_progress
@@ -163,7 +164,7 @@ def train(
         check_labels(labels, config.loss, len(pixels), n_outputs)
         # Only after all ranks have joined: until then the first may still be writing it.
         whole = _whole(identity, config, input_spec, len(pixels), ranks)
-        kept = Checkpoint(checkpoint, whole, device) if checkpoint else None
+        kept = Checkpoint(checkpoint, whole, device, remote) if checkpoint else None
         run = _Run(network, pixels, labels, input_spec, config, device, kept, ranks)
         return run.go(save_seconds, on_progress)
 
@@ -269,7 +270,8 @@ class _Run:
                 self.after_first = time.monotonic()
             if saving and self.checkpoint:
                 began = time.monotonic()
-                self.checkpoint.save(self.network, self.optimizer, self.state)
+                # The last one is removed as soon as the run is scored: it is not worth a copy.
+                self.checkpoint.save(self.network, self.optimizer, self.state, share=not last)
                 saved = time.monotonic()
                 # With save_seconds=0 every step is saved, without a pause.
                 pause = save_seconds and max(save_seconds, SAVE_PAUSE * (saved - began))
