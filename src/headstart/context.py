@@ -11,11 +11,13 @@ from headstart.devices import Device
 from headstart.spec import Measurement, Result, Trial, Value
 
 __all__ = [
+    "Advance",
     "Message",
     "MessageSender",
     "ProgressReporter",
     "ProgressReporters",
     "RunContext",
+    "Stage",
     "TrainingProgress",
     "default_cache",
 ]

@@ -134,7 +134,7 @@ CsvFlag = Annotated[bool, typer.Option("--csv", help="Print CSV.")]
 WorkersOption = Annotated[
     int,
     typer.Option(
-        help="Number of worker processes (one per GPU); 0 runs in this process.",
+        help="Number of worker processes (one per GPU); 0 measures in this process.",
         min=0,
         metavar="INTEGER",
     ),

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from headstart import datasets, metrics, models
-from headstart.context import RunContext
+from headstart.context import Advance, Message, RunContext, Stage
 from headstart.datasets.image_cache import bytes_needed
 from headstart.errors import HeadstartError, StudyError, TrainingError
 from headstart.executors import Executor, Send
@@ -357,8 +357,13 @@ def pretrain_all(
             own.trial_finished()
         return
     reporter.stage("pretraining networks", total=len(jobs), unit="networks")
-    away, on_message = partial(_attempt_away, context), reporter.receive
-    for one, outcome in executor.map(away, jobs, on_message):
+
+    def hear(message: Message) -> None:
+        # Stages of several networks would take turns on one bar.
+        if not isinstance(message, Stage | Advance):
+            reporter.receive(message)
+
+    for one, outcome in executor.map(partial(_attempt_away, context), jobs, hear):
         yield one, outcome
         reporter.advance()
 
