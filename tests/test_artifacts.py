@@ -75,6 +75,35 @@ def test_what_was_put_is_got(folder, abc, tmp_path):
     assert not (tmp_path / "none").exists()
 
 
+def test_a_file_gets_another_name(folder, abc):
+    folder.put("a/b.txt", abc)
+    folder.put("old", abc)
+    folder.move("a/b.txt", "c/d.txt")
+    assert folder.names() == ["c/d.txt", "old"]
+    assert folder.get("c/d.txt", SHA256_OF_ABC).read_bytes() == b"abc"
+    abc.write_bytes(b"other")
+    folder.put("e", abc)
+    folder.move("e", "old")
+    assert folder.get("old").read_bytes() == b"other"
+    with refused("storage.absent", name="e"):
+        folder.move("e", "f")
+
+
+def test_what_is_written_appears_when_it_is_whole(folder):
+    def interrupted():
+        with folder.writing("a/b") as file:
+            file.write_bytes(b"ab")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert folder.names() == []
+    with folder.writing("a/b") as file:
+        file.write_bytes(b"abc")
+        assert folder.names() == []
+    assert folder.get("a/b", SHA256_OF_ABC).read_bytes() == b"abc"
+
+
 def test_names_are_listed_by_prefix(folder, abc, tmp_path):
     for name in ("b", "a/1.txt", "a/2.txt", "a/2/3", "ab/x", "a b%?#[é].txt"):
         folder.put(name, abc)

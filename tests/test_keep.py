@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 
 import small_network
 from headstart import datasets, files, models
+from headstart.artifacts import ArtifactFolder
 from headstart.context import ProgressReporter, RunContext
 from headstart.features import FeatureRequest, penultimate_features
 from headstart.methods import open_trial
@@ -114,12 +115,19 @@ def test_a_network_that_was_not_kept_is_told(run, tmp_path):
     ]
 
 
+@pytest.mark.parametrize("place", ["path", "file", "s3"])
 @pytest.mark.parametrize("stored", [False, True])
-def test_a_run_that_ends_between_the_network_and_the_result(stored, tmp_path, monkeypatch):
+def test_a_run_that_ends_between_the_network_and_the_result(
+    stored, place, tmp_path, monkeypatch, request
+):
     """What has the network's own name has a result; and a result has its network."""
     study = STUDY.model_copy(update={"settings": ("linear",)})
     (trial,) = study.trials()
-    place, real = tmp_path / "models" / trial.key[:12], ResultStore.add
+    key, real = trial.key[:12], ResultStore.add
+    url = f"{request.getfixturevalue('bucket')}/m" if place == "s3" else str(tmp_path / "models")
+    folder = ArtifactFolder(f"file://{url}" if place == "file" else url, tmp_path / "copies")
+    options = {"device": "cpu", "keep_models": str(folder)}
+    files = ("README.md", "config.json", "model.safetensors")
 
     def dying(store, result):
         if stored:
@@ -128,15 +136,27 @@ def test_a_run_that_ends_between_the_network_and_the_result(stored, tmp_path, mo
 
     monkeypatch.setattr(ResultStore, "add", dying)
     with pytest.raises(KeyboardInterrupt):
-        study.run(tmp_path / "r.db", device="cpu", keep_models=tmp_path / "models")
-    assert not place.exists()
-    (provisional,) = (tmp_path / "models").iterdir()
-    assert provisional.name == f"{trial.key[:12]}.partial"
+        study.run(tmp_path / "r.db", **options)
+    assert folder.names() == [f"{key}.partial/{file}" for file in files]
     monkeypatch.undo()
-    run = study.run(tmp_path / "r.db", device="cpu", keep_models=tmp_path / "models")
+    run = study.run(tmp_path / "r.db", **options)
     assert run.measured == (0 if stored else 1)
-    assert list((tmp_path / "models").iterdir()) == [place]
-    assert (place / "README.md").exists()
+    assert folder.names() == [f"{key}/{file}" for file in files]
+    if not folder.local:
+        return
+    assert [each.name for each in folder.local.iterdir()] == [key]
+
+
+def test_object_storage_gets_the_same_files(run, bucket, tmp_path):
+    folder, (result, _) = run
+    study = STUDY.model_copy(update={"settings": ("linear",)})
+    study.run(tmp_path / "r.db", device="cpu", keep_models=f"{bucket}/models")
+    kept_there = ArtifactFolder(f"{bucket}/models/{result.trial.key[:12]}", tmp_path / "copies")
+    place, _ = kept(folder, result)
+    assert kept_there.names() == sorted(file.name for file in place.iterdir())
+    for name in kept_there.names():
+        # The digest goes along when a file gets its final name.
+        assert kept_there.get(name).read_bytes() == (place / name).read_bytes()
 
 
 def test_a_folder_that_cannot_be_written_is_told_before_anything_runs(tmp_path):

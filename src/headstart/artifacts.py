@@ -21,8 +21,8 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -204,10 +204,7 @@ class ArtifactFolder:
         """
         check_name(name)
         if self.local:
-            target = self.local / name
-            with storage_errors(target):
-                target.parent.mkdir(parents=True, exist_ok=True)
-            with replaced(target) as temporary:
+            with self.writing(name) as temporary:
                 shutil.copyfile(file, temporary)
                 return sha256_file(temporary)
         sha256 = sha256_file(file)
@@ -215,6 +212,45 @@ class ArtifactFolder:
         facts = {("Metadata" if self.protocol == "s3" else "metadata"): {DIGEST: sha256}}
         self._write(lambda files: files.put_file(str(file), self._path(name), **facts))
         return sha256
+
+    @contextmanager
+    def writing(self, name: str) -> Iterator[Path]:
+        """Yield a local path; when the block ends well, its file gets this name, as by `put`."""
+        check_name(name)
+        if self.local:
+            target = self.local / name
+            with storage_errors(target):
+                target.parent.mkdir(parents=True, exist_ok=True)
+            with replaced(target) as temporary:
+                yield temporary
+            return
+        temporary = self._local_copies().temporary()
+        try:
+            with storage_errors(temporary):
+                yield temporary
+            self.put(name, temporary)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    def move(self, name: str, to: str) -> None:
+        """Give a file another name; what was there of that name is replaced.
+
+        Of object storage, which has no such operation, it is copied first: both may be there if the
+        process ends in between.
+        """
+        check_name(to)
+        if self.local:
+            file, target = self._local_file(name), self.local / to
+            with storage_errors(target):
+                target.parent.mkdir(parents=True, exist_ok=True)
+                file.replace(target)
+            return
+        check_name(name)
+        try:
+            self._retried(lambda files: files.cp_file(self._path(name), self._path(to)))
+        except FileNotFoundError:
+            raise self._absent(name) from None
+        self.delete(name)
 
     def get(self, name: str, sha256: str | None = None) -> Path:
         """Return a local file with the content of this name, proven by its SHA-256.
@@ -241,7 +277,7 @@ class ArtifactFolder:
             if sha256:
                 self._prove(name, file, sha256)
             return file
-        copies = LocalCopies(self._copies or default_cache() / COPIES)
+        copies = self._local_copies()
         expected = sha256 or self._digest(name)
         suffix = Path(name).suffix[:LONGEST_SUFFIX]
         if expected and (found := copies.find(expected, suffix)):
@@ -330,6 +366,9 @@ class ArtifactFolder:
         path = self._path(f".headstart-write-{uuid4().hex}")
         self._write(lambda files: files.pipe_file(path, b"x"))
         self._write(lambda files: files.rm_file(path))
+
+    def _local_copies(self) -> "LocalCopies":
+        return LocalCopies(self._copies or default_cache() / COPIES)
 
     def _path(self, name: str) -> str:
         return f"{self._root}/{name}"

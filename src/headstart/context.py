@@ -224,7 +224,7 @@ class RunContext:
     reporter
         Informed of the progress of the run.
     keep
-        Folder for the final network of each trial; None keeps none.
+        Folder, or object storage, for the final network of each trial; None keeps none.
     """
 
     device: Device = "auto"
@@ -232,7 +232,7 @@ class RunContext:
     remote: ArtifactFolder | None = field(default_factory=remote_cache, kw_only=True)
     trust: bool = False
     reporter: ProgressReporter = field(default_factory=ProgressReporter, compare=False)
-    keep: Path | None = None
+    keep: ArtifactFolder | None = None
 
     def reporting_to(self, send: Callable[[Message], None]) -> "RunContext":
         """Return this context with a reporter that sends its messages to another process."""

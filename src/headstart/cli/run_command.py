@@ -43,9 +43,10 @@ def run(
     workers: WorkersOption = 0,
     executor: ExecutorOption = None,
     keep_models: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
-            help="Folder for the final model of each trial; not kept if omitted.",
+            help="Folder, or its URL (s3://, gs://), for the final model of each trial; not kept "
+            "if omitted.",
             metavar="FOLDER",
             show_default=False,
         ),
@@ -146,7 +147,7 @@ def run_and_show(
     trust: bool = False,
     workers: int = 0,
     executor: str | None = None,
-    keep_models: Path | None = None,
+    keep_models: str | None = None,
     log: "Log | None" = None,
 ) -> "StudyRun":
     """Run a study under a live display, then show its table."""

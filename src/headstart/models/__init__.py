@@ -6,12 +6,11 @@ from headstart.models.facts import record_upstream
 from headstart.models.load_network import auxiliary_weight, load
 from headstart.models.model_catalogue import EMBEDDED, catalogue, find, runs_code, search
 from headstart.models.pretrained import names as pretrained_names
-from headstart.models.saved_networks import KEY_DIGITS, describe, keep, settle
+from headstart.models.saved_networks import describe, keep, settle, settle_all
 from headstart.models.weights import fetch, presence, require
 
 __all__ = [
     "EMBEDDED",
-    "KEY_DIGITS",
     "auxiliary_weight",
     "catalogue",
     "describe",
@@ -29,5 +28,6 @@ __all__ = [
     "runs_code",
     "search",
     "settle",
+    "settle_all",
     "split_names",
 ]

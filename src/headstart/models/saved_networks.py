@@ -2,11 +2,11 @@
 
 import json
 import shutil
-from pathlib import Path
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from headstart.files import replaced, writable_folder
+from headstart.artifacts import ArtifactFolder
 from headstart.models.model_catalogue import FULL_NAME, ModelName
 from headstart.models.weight_files import WEIGHTS, write_weights
 from headstart.spec import Model, Result
@@ -14,7 +14,7 @@ from headstart.spec import Model, Result
 if TYPE_CHECKING:
     from headstart.models.network import Network
 
-__all__ = ["KEY_DIGITS", "describe", "keep", "settle"]
+__all__ = ["describe", "keep", "settle", "settle_all"]
 
 CONFIG, CARD = "config.json", "README.md"
 # Digits of a trial's key in the name of its folder.
@@ -28,7 +28,7 @@ LASTING = ("head", "pool", "size", "interpolation", "mean", "std")
 SHOWN_CLASSES = 100
 
 
-def keep(network: "Network", key: str, folder: Path) -> None:
+def keep(network: "Network", key: str, folder: ArtifactFolder) -> None:
     """Write the weights of a network with the classifier that a trial fitted.
 
     They lie in a folder whose name ends with ``.partial`` until `settle` is called, after the
@@ -48,11 +48,11 @@ def keep(network: "Network", key: str, folder: Path) -> None:
     StorageError
         It cannot be written.
     """
-    place = writable_folder(_provisional(key, folder))
-    write_weights(network.state_as_built(), place / WEIGHTS)
+    with folder.writing(f"{_provisional(key)}/{WEIGHTS}") as file:
+        write_weights(network.state_as_built(), file)
 
 
-def describe(result: Result, folder: Path) -> None:
+def describe(result: Result, folder: ArtifactFolder) -> None:
     """Write facts and numbers beside the weights of a trial's network, if it was kept.
 
     Each file is written whole or not at all, the card last: a folder with a card is complete.
@@ -62,32 +62,51 @@ def describe(result: Result, folder: Path) -> None:
     StorageError
         It cannot be written.
     """
-    place = _provisional(result.trial.key, folder)
-    if not (place / WEIGHTS).exists():
+    place = _provisional(result.trial.key)
+    if not folder.exists(f"{place}/{WEIGHTS}"):
         return
-    with replaced(place / CONFIG) as temporary:
-        temporary.write_text(json.dumps(_config(result), indent=1))
-    with replaced(place / CARD) as temporary:
-        temporary.write_text(_card(result), encoding="utf-8")
+    with folder.writing(f"{place}/{CONFIG}") as file:
+        file.write_text(json.dumps(_config(result), indent=1))
+    with folder.writing(f"{place}/{CARD}") as file:
+        file.write_text(_card(result), encoding="utf-8")
 
 
-def settle(key: str, folder: Path) -> None:
+def settle(key: str, folder: ArtifactFolder) -> None:
     """Rename a network's folder to its final name, after the result of its trial is stored.
 
     Whatever moment a run ends at, a stored result has its network, under one name or the other, and
     a folder without ``.partial`` has its result.
     """
-    provisional = _provisional(key, folder)
-    if not (provisional / CARD).exists():
+    provisional, place = _provisional(key), key[:KEY_DIGITS]
+    if not folder.exists(f"{provisional}/{CARD}"):
         return
-    place = folder / key[:KEY_DIGITS]
-    # One of the same trial in another store.
-    shutil.rmtree(place, ignore_errors=True)
-    provisional.rename(place)
+    if folder.local:
+        # One of the same trial in another store.
+        shutil.rmtree(folder.local / place, ignore_errors=True)
+        (folder.local / provisional).rename(folder.local / place)
+        return
+    # Object storage has no folders to rename. The card goes last: until then it is done again.
+    for name in (WEIGHTS, CONFIG, CARD):
+        if folder.exists(f"{provisional}/{name}"):
+            folder.move(f"{provisional}/{name}", f"{place}/{name}")
 
 
-def _provisional(key: str, folder: Path) -> Path:
-    return folder / f"{key[:KEY_DIGITS]}{PROVISIONAL}"
+def settle_all(keys: Iterable[str], folder: ArtifactFolder) -> list[str]:
+    """Settle the networks of trials whose results are stored; return those that have none.
+
+    An earlier run may have ended between a result and its network's final name.
+    """
+    present, missing = set(folder.names()), []
+    for key in keys:
+        if f"{_provisional(key)}/{CARD}" in present:
+            settle(key, folder)
+        elif f"{key[:KEY_DIGITS]}/{CARD}" not in present:
+            missing.append(key)
+    return missing
+
+
+def _provisional(key: str) -> str:
+    return f"{key[:KEY_DIGITS]}{PROVISIONAL}"
 
 
 def load_name(model: Model) -> str:

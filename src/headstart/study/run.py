@@ -7,10 +7,10 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain
-from pathlib import Path
 from threading import Condition, Event, Thread
 
 from headstart import datasets, features, methods, models
+from headstart.artifacts import ArtifactFolder
 from headstart.context import ProgressReporter, RunContext
 from headstart.errors import ExecutorError, HeadstartError
 from headstart.executors import Executor, Send
@@ -82,11 +82,8 @@ def run_study(
     stored = store.keys()
     pending = [trial for trial in trials if trial.key not in stored]
     if context.keep:
-        done = [trial for trial in trials if trial.key in stored]
-        for trial in done:
-            # An earlier run may have ended between the result and this.
-            models.settle(trial.key, context.keep)
-        _tell_unkept(done, context)
+        done = [trial.key for trial in trials if trial.key in stored]
+        _settle_kept(done, context.keep, context.reporter)
     if pending:
         check_early(pending, context)
         store.make()
@@ -301,19 +298,18 @@ def check_early(trials: list[Trial], context: RunContext) -> None:
     if context.remote:
         context.remote.check_writable()
     if context.keep:
-        n_bytes = FLOAT32_BYTES * sum(trial.model.parameters or 0 for trial in trials)
-        writable_folder(context.keep)
-        remedy = "keep models in a folder on another disk"
-        check_free_space(context.keep, n_bytes, "trained networks", remedy)
+        context.keep.check_writable()
+        if context.keep.local:
+            n_bytes = FLOAT32_BYTES * sum(trial.model.parameters or 0 for trial in trials)
+            remedy = "keep models in a folder on another disk"
+            check_free_space(context.keep.local, n_bytes, "trained networks", remedy)
 
 
-def _tell_unkept(stored: list[Trial], context: RunContext) -> None:
+def _settle_kept(stored: list[str], keep: ArtifactFolder, reporter: ProgressReporter) -> None:
     """State that networks of trials that were stored before are not there, and how to have them."""
-    kept = context.keep or Path()
-    lacking = [trial for trial in stored if not (kept / trial.key[: models.KEY_DIGITS]).is_dir()]
-    if lacking:
-        context.reporter.note(
-            f"{len(lacking)} trials were stored before, and their networks are not in {kept}: "
+    if lacking := models.settle_all(stored, keep):
+        reporter.note(
+            f"{len(lacking)} trials were stored before, and their networks are not in {keep}: "
             "another --store measures them anew"
         )
 

@@ -11,6 +11,7 @@ import tomli_w
 from pydantic import Field, PositiveInt, ValidationError, model_validator
 
 from headstart import datasets, methods, models
+from headstart.artifacts import ArtifactFolder
 from headstart.context import ProgressReporter, RunContext
 from headstart.datasets.dataset_name import DatasetName
 from headstart.devices import Device
@@ -283,8 +284,9 @@ class Study(Noun):
             Name of the executor that runs them (``headstart plugins``); worker processes on this
             machine by default.
         keep_models
-            Folder for the networks that trials end with: each gets one of its own there, named by
-            the beginning of the trial's key, with weights, facts and a card of its numbers.
+            Folder, or its URL, for the networks that trials end with: each gets a folder of its
+            own there, named by the beginning of the trial's key, with weights, facts and a card of
+            its numbers.
 
         Raises
         ------
@@ -297,7 +299,7 @@ class Study(Noun):
             device=device,
             reporter=reporter or ProgressReporter(),
             trust=trust,
-            keep=Path(keep_models) if keep_models else None,
+            keep=ArtifactFolder(keep_models) if keep_models else None,
         )
         results = ResultStore(store, create=True)
         with executor_of(workers, device, executor) as opened:
