@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from headstart import artifacts
-from headstart.artifacts import ArtifactFolder, LocalCopies, default_cache
+from headstart.artifacts import ArtifactFolder
 from headstart.context import RunContext
 from headstart.files import without_credentials
+from headstart.local_cache import LocalCopies, default_cache
 from refusals import refused
 
 SHA256_OF_ABC = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"  # FIPS 180-2

@@ -6,8 +6,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from headstart.artifacts import ArtifactFolder, default_cache, remote_cache
+from headstart.artifacts import ArtifactFolder, remote_cache
 from headstart.devices import Device
+from headstart.local_cache import default_cache
 from headstart.spec import Measurement, Result, Trial, Value
 
 __all__ = [

@@ -45,8 +45,7 @@ def run(
     keep_models: Annotated[
         str | None,
         typer.Option(
-            help="Folder, or its URL (s3://, gs://), for the final model of each trial; not kept "
-            "if omitted.",
+            help="Folder or URL for the final model of each trial; not kept if omitted.",
             metavar="FOLDER",
             show_default=False,
         ),

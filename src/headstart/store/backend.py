@@ -10,9 +10,9 @@ from typing import Any, ClassVar, TypeVar
 
 import sqlalchemy as sa
 
-from headstart.artifacts import is_url
 from headstart.errors import StorageError, StoreError
 from headstart.files import without_credentials
+from headstart.local_cache import is_url
 from headstart.store import schema
 
 __all__ = ["Backend", "open_backend"]
