@@ -163,6 +163,8 @@ def test_an_error_of_one_network_does_not_stop_the_others(images, tmp_path, monk
 
 def test_networks_that_memory_does_not_hold_take_another_pass(images, tmp_path, monkeypatch):
     monkeypatch.setattr(extract, "NETWORKS_BYTES", 1)
+    # Nor are images decoded far ahead.
+    monkeypatch.setattr(extract, "AHEAD_BYTES", 1)
     counted = Counted(images)
     extract_together(requests(counted), context_of(tmp_path / "together"))
     assert sorted(counted.decoded) == sorted([*range(N)] * 5)

@@ -42,8 +42,9 @@ WAITING = "waiting for another process's features"
 # Share of the memory that the weights of networks may take that are loaded together; and bytes of
 # it on a CPU, where several workers may load as much.
 NETWORKS_SHARE, NETWORKS_BYTES = 0.25, 2 << 30
-# Images per item of the decoding threads, and batches of the largest size that are decoded ahead.
-CHUNK, BATCHES_AHEAD = 16, 4
+# Images per item of the decoding threads; how many batches of the largest size are decoded ahead,
+# and at most how many bytes.
+CHUNK, BATCHES_AHEAD, AHEAD_BYTES = 16, 4, 1 << 29
 
 
 @dataclass(frozen=True)
@@ -392,8 +393,9 @@ def _decode_once(networks: list[Extraction], context: RunContext) -> None:
     reporter.stage(f"features{several}", total=len(request.rows), unit="images")
     reporter.advance(len(request.rows) - len(order))
     ahead = BATCHES_AHEAD * max(one.runtime.batch_size for one in networks)
-    depth = max(-(-ahead // CHUNK), 2 * available_cpus())
-    for places, found in zip(chunks, map_ahead(decode, chunks, depth), strict=True):
+    chunk_bytes = CHUNK * sum(3 * form.size**2 for form in {one.form for one in networks})
+    depth = min(max(-(-ahead // CHUNK), 2 * available_cpus()), AHEAD_BYTES // chunk_bytes)
+    for places, found in zip(chunks, map_ahead(decode, chunks, max(1, depth)), strict=True):
         for place, image in zip(places, found, strict=True):
             for one in takers(place):
                 one.add(place, image)
