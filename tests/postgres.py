@@ -40,6 +40,12 @@ class PostgresServer:
         place = f"{user}@127.0.0.1:{self.port}/postgres"
         return f"postgresql+psycopg://{place}?options={quote(f'-csearch_path=s{self._schemas}')}"
 
+    @staticmethod
+    def shown(url: str) -> str:
+        """The URL as a person may see it."""
+        user, _, rest = url.partition("tester")
+        return f"{user}tester:***{rest[rest.index('@') :]}" if ":" in rest.split("@")[0] else url
+
     def execute(self, statement: str, url: str = "") -> list[tuple]:
         import psycopg
 

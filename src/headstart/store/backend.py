@@ -46,6 +46,11 @@ class Backend(ABC):
     clock: ClassVar[sa.ColumnElement[float]]
     tries: ClassVar[int] = 1
 
+    @property
+    @abstractmethod
+    def place(self) -> Path | str:
+        """What opens it again, a password and all: never shown."""
+
     def exists(self) -> bool:
         """Return whether there is a database to look into."""
         return True

@@ -97,7 +97,7 @@ class ResultStore:
         predictions: Path | str | None = None,
         lease_seconds: float | None = None,
     ) -> None:
-        self._arguments = (place, create, predictions, lease_seconds)
+        self._arguments = (create, predictions, lease_seconds)
         self._backend = open_backend(place, create=create)
         self.name = self._backend.name
         self._leases = Leases(self._backend, lease_seconds)
@@ -116,7 +116,7 @@ class ResultStore:
             )
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _opened, self._arguments
+        return _opened, (self._backend.place, *self._arguments)
 
     def __repr__(self) -> str:
         return f"ResultStore({self.name!r})"

@@ -3,6 +3,7 @@
 import os
 import weakref
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, ClassVar
 
 import sqlalchemy as sa
@@ -53,6 +54,7 @@ class PostgreSQL(Backend):
     tries = 18
 
     def __init__(self, url: sa.URL, *, create: bool) -> None:
+        self._url = url
         self.name = without_credentials(url.render_as_string(hide_password=True))
         self.engine = sa.create_engine(
             url,
@@ -85,6 +87,10 @@ class PostgreSQL(Backend):
             if record.info["pid"] != os.getpid():
                 record.dbapi_connection = proxy.dbapi_connection = None
                 raise sa.exc.DisconnectionError("made by another process")
+
+    @property
+    def place(self) -> Path | str:
+        return self._url.render_as_string(hide_password=False)
 
     def version(self, connection: sa.Connection) -> int | None:
         ours, others = connection.execute(

@@ -51,6 +51,10 @@ class SQLite(Backend):
         self.path, self.name = path, str(path)
         self.engine = _engine(path, writable=create)
 
+    @property
+    def place(self) -> Path | str:
+        return self.path.absolute()
+
     def exists(self) -> bool:
         with storage_errors(self.path, reading=True):
             return self.path.exists()

@@ -1,0 +1,264 @@
+"""Stores on a server: what PostgreSQL's backend alone has to hold, against a real one."""
+
+import pickle
+import subprocess
+import sys
+import threading
+import time
+import traceback
+from pathlib import Path
+
+import psycopg
+import pytest
+import sqlalchemy as sa
+
+from headstart.store import Page, ResultStore
+from headstart.store.backend import open_backend
+from postgres import PostgresServer, postgres_server
+from refusals import refused
+from stores import WRITER, add_result, make_result
+
+TESTS = str(Path(__file__).parents[1])
+SECRET = "p%40ss:w/rd"
+
+
+@pytest.fixture(autouse=True)
+def artifacts(tmp_path, monkeypatch) -> Path:
+    folder = tmp_path / "artifacts"
+    monkeypatch.setenv("HEADSTART_ARTIFACTS", str(folder))
+    return folder
+
+
+def writers(url: str, firsts: list[int]) -> list[subprocess.Popen]:
+    """Start processes that store twelve results each, of seeds that begin with these."""
+    return [
+        subprocess.Popen([sys.executable, "-c", WRITER, url, str(first), TESTS]) for first in firsts
+    ]
+
+
+def check_complete(url: str, artifacts: Path, n: int) -> None:
+    """Each of n results is there once, with its predictions, and no other file is."""
+    store = ResultStore(url)
+    assert sorted(result.trial.seed for result in store.results()) == list(range(n))
+    for key in sorted(store.keys()):
+        assert len(store.predictions(key).label) == 20
+    assert len(list(artifacts.rglob("*"))) == n + 1
+
+
+@pytest.mark.parametrize(("url", "code", "values"), [
+    ("mysql://me@host/db", "store.backend", {"scheme": "mysql"}),
+    ("http://host/db", "store.backend", {"scheme": "http"}),
+    (f"oracle://me:{SECRET}@host/db", "store.backend", {"scheme": "oracle"}),
+    (f"postgresql://me:{SECRET}@host:port/db", "store.url", {}),
+    ("sqlite://", "store.url", {}),
+    ("sqlite:///:memory:", "store.url", {}),
+    ("sqlite:///a.db?mode=ro", "store.url", {}),
+])  # fmt: skip
+def test_what_is_no_url_of_a_store(url, code, values):
+    with refused(code, **values) as error:
+        ResultStore(url, create=True)
+    assert "w/rd" not in "".join(traceback.format_exception(error.value))
+
+
+def test_a_missing_driver_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    with refused("store.driver", driver="psycopg") as error:
+        ResultStore("postgresql://me@host/db")
+    assert "pip install 'headstart[postgresql]'" in str(error.value)
+
+
+def test_a_server_that_is_not_there_is_an_error_at_once(postgres):
+    start = time.monotonic()
+    with refused("store.unreachable") as error:
+        ResultStore(f"postgresql+psycopg://me:{SECRET}@127.0.0.1:1/db", create=True)
+    assert time.monotonic() - start < 5
+    assert "w/rd" not in "".join(traceback.format_exception(error.value))
+    with refused("store.unreachable"):
+        ResultStore(f"postgresql://tester@127.0.0.1:{postgres.port}/nothing")
+
+
+def test_a_password_is_shown_nowhere(postgres, capfd):
+    url = postgres.url(SECRET)
+    store = ResultStore(url, create=True)
+    store.add(make_result())
+    assert (store.name, repr(store)) == (postgres.shown(url), f"ResultStore({store.name!r})")
+    assert "tester:***@" in store.name
+    shown = [store.name, repr(store), repr(store.__dict__), str(store.results())]
+    for ask in (store.predictions, store.supersede):
+        with refused("store.key_unknown") as error:
+            ask("0" * 64)
+        shown += ["".join(traceback.format_exception(error.value)), repr(error.value.values)]
+    with refused("store.no_path") as error:
+        store.path  # noqa: B018
+    shown += [repr(error.value), repr(error.value.values), *capfd.readouterr()]
+    assert not any("w/rd" in text or "p%40ss" in text or "p@ss" in text for text in shown)
+    # Who opens it elsewhere needs it.
+    assert pickle.loads(pickle.dumps(store)).results() == store.results()
+
+
+def test_another_programs_tables_are_left_alone(postgres):
+    url = postgres.url()
+    schema = url.rpartition("%3D")[2]
+    postgres.execute(f"CREATE TABLE {schema}.alembic_version (version_num text)")
+    with refused("store.foreign"):
+        ResultStore(url, create=True)
+    assert postgres.execute(f"SELECT count(*) FROM pg_tables WHERE schemaname = '{schema}'") == [
+        (1,)
+    ]
+
+
+def test_a_store_that_is_missing_or_newer(postgres):
+    url = postgres.url()
+    with refused("store.missing"):
+        ResultStore(url)
+    ResultStore(url, create=True).make()
+    assert ResultStore(url).results() == []
+    postgres.execute("UPDATE headstart_version SET version_num = '99'", url)
+    with refused("store.newer", found=99):
+        ResultStore(url)
+
+
+def test_who_reads_cannot_write(postgres):
+    url = postgres.url()
+    ResultStore(url, create=True).make()
+    with refused("storage.not_writable"):
+        ResultStore(url).add_trial(make_result().trial)
+
+
+def test_predictions_need_a_place(postgres, monkeypatch, tmp_path):
+    url = postgres.url()
+    ResultStore(url, create=True).add(make_result())
+    monkeypatch.delenv("HEADSTART_ARTIFACTS")
+    nowhere = ResultStore(url, create=True)
+    assert len(nowhere.results()) == 1
+    assert nowhere.with_predictions() == set()
+    for ask in (nowhere.make, lambda: nowhere.predictions(make_result().trial.key)):
+        with refused("store.no_predictions_place"):
+            ask()
+    own = ResultStore(url, create=True, predictions=tmp_path / "own")
+    own.add(make_result(1))
+    assert own.with_predictions() == {make_result(1).trial.key}
+    assert len(list((tmp_path / "own").iterdir())) == 1
+
+
+def test_names_are_sorted_byte_by_byte_whatever_the_language(postgres):
+    language = "TEMPLATE template0 LOCALE_PROVIDER icu ICU_LOCALE 'de'"
+    postgres.execute(f"CREATE DATABASE german {language}")
+    store = ResultStore(f"postgresql://tester@127.0.0.1:{postgres.port}/german", create=True)
+    for model in ("b", "a", "B"):
+        add_result(store, model, 0.5)
+    found = store.results(page=Page(sort="model"))
+    assert [result.trial.model.name for result in found] == ["B", "a", "b"]
+
+
+FAULTS = {
+    # SQLSTATE of a transaction that is rolled back for the sake of others -> it passes.
+    "40001": True, "40P01": True, "57P01": True, "22012": False,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("state", FAULTS)
+def test_a_transaction_that_fails_for_a_reason_that_passes_is_tried_again(postgres, state):
+    """The server itself refuses the first two rows: a sequence is not rolled back."""
+    url = postgres.url()
+    store = ResultStore(url, create=True)
+    store.make()
+    postgres.execute(
+        "CREATE SEQUENCE refused; CREATE FUNCTION refuse() RETURNS trigger AS $$ BEGIN "
+        f"IF nextval('refused') < 3 THEN RAISE EXCEPTION 'not now' USING ERRCODE = '{state}'; "
+        "END IF; RETURN NEW; END $$ LANGUAGE plpgsql; "
+        "CREATE TRIGGER refuse BEFORE INSERT ON results FOR EACH ROW EXECUTE FUNCTION refuse()",
+        url,
+    )
+    if FAULTS[state]:
+        assert store.add(make_result())
+        assert len(store.results()) == 1
+        assert postgres.execute("SELECT last_value FROM refused", url) == [(3,)]
+    else:
+        with refused("store.postgresql"):
+            store.add(make_result())
+        assert store.results() == []
+
+
+def test_a_real_serialisation_failure_passes(postgres):
+    url = postgres.url()
+    store = ResultStore(url, create=True)
+    store.make()
+    backend = open_backend(url, create=True)
+    tries, started = [], threading.Barrier(2, timeout=30)
+
+    def both(connection: sa.Connection) -> None:
+        connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL SERIALIZABLE")
+        connection.exec_driver_sql("SELECT count(*) FROM trials")
+        tries.append(threading.current_thread().name)
+        if len(tries) <= 2:
+            started.wait()
+        number = f"{len(tries)}-{threading.get_native_id()}"
+        connection.exec_driver_sql(f"INSERT INTO trials VALUES ('{number}', '', '')")
+
+    # Begun with SERIALIZABLE, which must be the first statement.
+    backend.version = lambda _: 4
+    threads = [threading.Thread(target=backend.write, args=(both,)) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(tries) >= 3
+    assert postgres.execute("SELECT count(*) FROM trials", url) == [(2,)]
+
+
+def test_a_commit_whose_answer_was_lost_counts_once(postgres, artifacts, monkeypatch):
+    """The result is stored, the connection drops before the client knows: it is tried again."""
+    store = ResultStore(postgres.url(), create=True)
+    store.make()
+    commit, dropped = psycopg.Connection.commit, []
+
+    def lose(connection: psycopg.Connection) -> None:
+        commit(connection)
+        written = [call for call in traceback.extract_stack() if call.name == "add"]
+        if written and len(dropped) < 2:
+            dropped.append(connection)
+            raise psycopg.OperationalError("server closed the connection unexpectedly")
+
+    monkeypatch.setattr(psycopg.Connection, "commit", lose)
+    assert store.add(make_result())
+    assert len(dropped) == 2
+    assert [len(store.results()), len(list(artifacts.rglob("*.parquet")))] == [1, 1]
+    monkeypatch.undo()
+    with store.claim("a" * 64, wait=False) as mine:
+        assert mine
+
+
+@pytest.fixture
+def own_server():
+    """A server that this test stops and starts."""
+    with postgres_server() as server:
+        yield server
+
+
+@pytest.mark.slow
+def test_sixteen_processes_at_once_lose_nothing(postgres, artifacts):
+    url = postgres.url()
+    # Two of each write the same results, and all lay the tables.
+    running = writers(url, [12 * number for number in range(8)] * 2)
+    assert [writer.wait(timeout=300) for writer in running] == [0] * 16
+    check_complete(url, artifacts, 96)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", ["immediate", "fast"])
+def test_writers_go_on_after_the_server_was_restarted(own_server: PostgresServer, artifacts, mode):
+    url = own_server.url()
+    store = ResultStore(url, create=True)
+    store.make()
+    with store.claim("a" * 64, wait=False):
+        running = writers(url, [0, 12, 24, 36])
+        while store.count() < 3:
+            time.sleep(0.02)
+        own_server.stop(mode)
+        time.sleep(2)
+        own_server.start()
+        assert [writer.wait(timeout=300) for writer in running] == [0] * 4
+        check_complete(url, artifacts, 48)
+        # The lease is held still, by the same token.
+        store.add_selection("a" * 64, make_result().selection)
