@@ -189,7 +189,7 @@ def _on_predictions(source: ResultsTable) -> list[Note]:
     return [
         (
             f"tests on the same images of {lacking} of {fact['rows']} results of {fact['name']}",
-            f"their predictions are missing: restore the folder {fact['name']}.predictions",
+            f"their predictions are missing: restore the folder {fact['predictions']}",
         )
         for fact in source.facts
         if (lacking := fact.get("without_predictions"))

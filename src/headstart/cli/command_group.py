@@ -36,6 +36,7 @@ PANELS = {
     "run": MEASURE,
     "plan": MEASURE,
     "results": MEASURE,
+    "store": MEASURE,
     "report": ANALYZE,
     "analyze": ANALYZE,
     "datasets": CATALOGS,
@@ -154,19 +155,30 @@ class RootGroup(CommandGroup):
         return typer.main.get_group(app).get_command(ctx, cmd_name)
 
 
-def command(app: typer.Typer) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def command(
+    app: typer.Typer, name: str | None = None
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Return a decorator that makes a function a command with the options that all have."""
 
     def add(function: Callable[..., None]) -> Callable[..., None]:
-        add_command(app, function)
+        add_command(app, function, name, panel=None)
         return function
 
     return add
 
 
-def add_command(app: typer.Typer, function: Callable[..., None], name: str | None = None) -> None:
-    """Make a function a command of `app`, with the options that all have."""
-    panel = PANELS.get(name or function.__name__, OTHERS if name else None)
+def add_command(
+    app: typer.Typer,
+    function: Callable[..., None],
+    name: str | None = None,
+    *,
+    panel: str | None = OTHERS,
+) -> None:
+    """Make a function a command of `app`, with the options that all have.
+
+    Its panel is that of `PANELS`, else the one given if it has a name of its own.
+    """
+    panel = PANELS.get(name or function.__name__, panel if name else None)
     add = app.command(name, cls=Command, context_settings=HELP, rich_help_panel=panel)
     add(_for_typer(function))
 

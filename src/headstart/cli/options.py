@@ -11,6 +11,8 @@ from typing import Annotated, Any
 
 import typer
 
+from headstart.errors import CommandError
+
 __all__ = [
     "BAD_INPUT",
     "DEFAULT_STORE",
@@ -35,13 +37,14 @@ __all__ = [
     "TrustFlag",
     "ViewName",
     "WorkersOption",
+    "refuse_password",
 ]
 
 # Exit code of a command that could not do all that it was asked for.
 BAD_INPUT = 2
 # Exit code of a command that Ctrl-C ended.
 INTERRUPTED = 130
-DEFAULT_STORE = Path("headstart.db")
+DEFAULT_STORE = "headstart.db"
 
 
 class DeviceName(StrEnum):
@@ -123,8 +126,29 @@ class CorrectionName(StrEnum):
     none = "none"
 
 
+def refuse_password(given: Any) -> Any:
+    """Return an argument, or a list of them; CommandError if one is a URL with a password."""
+    from headstart.files import without_credentials
+
+    for text in given if isinstance(given, list) else [given or ""]:
+        if "://" in text and (shown := without_credentials(text)) != text:
+            raise CommandError(
+                f"{shown}: a password on the command line is seen by others on this machine: set "
+                "PGPASSWORD, or write it to ~/.pgpass",
+                code="command.password",
+                url=shown,
+            )
+    return given
+
+
 StoreOption = Annotated[
-    Path, typer.Option(help="Results database, or the folder that holds it.", metavar="FILE")
+    str,
+    typer.Option(
+        help="Results database: a file, the folder that holds it, or a URL "
+        "(postgresql+psycopg://user@host/database).",
+        metavar="FILE",
+        callback=refuse_password,
+    ),
 ]
 DeviceOption = Annotated[
     DeviceName, typer.Option(help="Device; auto selects a GPU if there is one.")
@@ -339,6 +363,7 @@ class AnalysisFlags:
             help="Results stores, tables (CSV, JSON, Excel, Parquet, Markdown, LaTeX, HTML), "
             "published tables. Options for one file: 'a.csv?dataset:=food101'.",
             show_default=False,
+            callback=refuse_password,
         ),
     ] = None
     columns: Annotated[

@@ -1,7 +1,6 @@
 """What a study takes -> tables: what is here and missing, trials, steps, hours, disk, money."""
 
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 
 import typer
 from rich.console import Group, RenderableType
@@ -31,7 +30,7 @@ from headstart.study import (
 __all__ = ["show_dry_run", "show_plan"]
 
 
-def show_dry_run(study: Study, store: Path) -> None:
+def show_dry_run(study: Study, store: str) -> None:
     """Print what a study needs: what is here, what is missing and how to get it, and how much.
 
     Raises
@@ -45,7 +44,7 @@ def show_dry_run(study: Study, store: Path) -> None:
         raise found.refusal
 
 
-def show_plan(study: Study, store: Path, device: Device, price: float | None) -> None:
+def show_plan(study: Study, store: str, device: Device, price: float | None) -> None:
     """Print what is here and what is missing, then what the rest of the study takes."""
     opened = ResultStore(store, create=True)
     seen = dry_run(study, opened, default_cache())

@@ -6,7 +6,6 @@ What is slow to import is imported when a command runs.
 import sys
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -182,7 +181,7 @@ def _pretrain(
 def _ablate(
     study: "Study",
     dataset: str,
-    store: Path,
+    store: str,
     options: dict[str, Any],
     device: "Device",
     workers: int,

@@ -2,7 +2,6 @@
 
 import json as json_module
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -143,7 +142,7 @@ def _names(given: str | None) -> tuple[str, ...]:
     return tuple(name.strip() for name in (given or "").split(",") if name.strip())
 
 
-def _show_results(store: Path, page: "Page", *, csv: bool, json: bool) -> None:
+def _show_results(store: str, page: "Page", *, csv: bool, json: bool) -> None:
     """Print what a store holds as a table, CSV or JSON."""
     from headstart.cli import results_tables
     from headstart.store import Page, ResultStore, result_row, results_table, under_way
@@ -163,7 +162,7 @@ def _show_results(store: Path, page: "Page", *, csv: bool, json: bool) -> None:
             console.print(f"under way: {results_tables.under_way_line(one)}")
 
 
-def _show_trials(named: Sequence[str], store: Path, *, csv: bool, json: bool) -> None:
+def _show_trials(named: Sequence[str], store: str, *, csv: bool, json: bool) -> None:
     """Print what trials tried, chose and reached, as tables, CSV or JSON."""
     from headstart.cli import results_tables
     from headstart.store import ResultStore, tried

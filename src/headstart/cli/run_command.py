@@ -140,7 +140,7 @@ def _log_to(name: str | None, folder: Path | None) -> "Log | None":
 
 def run_and_show(
     study: "Study",
-    store: Path,
+    store: Path | str,
     device: "Device",
     *,
     trust: bool = False,

@@ -1,5 +1,6 @@
 """The results database: one row per result, never edited, with its predictions beside it."""
 
+from headstart.store.backend import is_store_url
 from headstart.store.database import Page, ResultStore
 from headstart.store.leases import Lease
 from headstart.store.results_frame import (
@@ -21,6 +22,7 @@ __all__ = [
     "ResultStore",
     "Tried",
     "data_warnings",
+    "is_store_url",
     "left_out",
     "result_row",
     "results",

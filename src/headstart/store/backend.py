@@ -1,6 +1,7 @@
 """What a store asks of a database, whichever it is; each kind is one module with a subclass."""
 
 import random
+import re
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
@@ -15,7 +16,7 @@ from headstart.files import without_credentials
 from headstart.local_cache import is_url
 from headstart.store import schema
 
-__all__ = ["Backend", "open_backend"]
+__all__ = ["Backend", "is_store_url", "open_backend"]
 
 Value = TypeVar("Value")
 Work = Callable[[sa.Connection], Value]
@@ -186,6 +187,12 @@ class Backend(ABC):
             time.sleep(wait * random.uniform(0.5, 1))  # noqa: S311
             wait = min(2 * wait, LONGEST_WAIT)
         raise AssertionError("a store tries at least once")
+
+
+def is_store_url(place: object) -> bool:
+    """Whether this is a URL of a database that there is a backend for."""
+    scheme = re.match(r"(\w+)(\+\w+)?://", str(place))
+    return isinstance(place, str) and scheme is not None and scheme[1] in BACKENDS
 
 
 def open_backend(place: Path | str, *, create: bool) -> Backend:

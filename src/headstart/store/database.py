@@ -1,8 +1,8 @@
 """The results database: one row per result, never edited, with its predictions in files."""
 
 from collections import Counter
-from collections.abc import Collection, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
@@ -21,7 +21,7 @@ from headstart.store.leases import Lease, Leases
 from headstart.store.predictions import PredictionFolder
 from headstart.store.sqlite import SQLite
 
-__all__ = ["SORTABLE", "Page", "ResultStore"]
+__all__ = ["SORTABLE", "Page", "ResultStore", "columns_of", "parse_record"]
 
 # Columns of the table of results to sort by.
 SORTABLE = (
@@ -29,8 +29,10 @@ SORTABLE = (
 )  # fmt: skip
 # Values of a statement: SQLite takes 999 in its older releases.
 VALUES = 900
+# Rows that are read at once where all are.
+BATCH = 1000
 # Codes of errors after which surely nothing was stored.
-LOST = ("store.lease_lost", "store.leased")
+REFUSALS = ("store.lease_lost", "store.leased", "store.changed")
 Record = TypeVar("Record", bound=BaseModel)
 
 
@@ -82,6 +84,8 @@ class ResultStore:
     ----------
     name
         The database for a person: a path, or a URL without its password.
+    predictions_place
+        Where the predictions lie, for a person.
 
     Raises
     ------
@@ -104,6 +108,7 @@ class ResultStore:
         if isinstance(self._backend, SQLite) and predictions is None:
             predictions = self.path.with_name(self.path.name + ".predictions")
         self._predictions = PredictionFolder(predictions, self.name)
+        self.predictions_place = self._predictions.shown
         # Not tried again: who starts with a server that is not there learns it at once.
         found = self._backend.exists()
         version = self._backend.read(self._backend.recognised, tries=1) if found else 0
@@ -313,21 +318,14 @@ class ResultStore:
         StoreError
             Another process holds the trial.
         """
-        trial, accuracy = result.trial, result.accuracy
-        if result.status != "complete" or result.predictions is None or accuracy is None:
+        trial = result.trial
+        if result.status != "complete" or result.predictions is None or result.accuracy is None:
             raise ValueError("only a complete result with its predictions can be stored")
         if self._backend.write(partial(self._known_file, key=trial.key), trial.key):
             return False
         file, sha256 = self._predictions.put(trial.key, result.predictions)
-        row = {
+        row = columns_of(result) | {
             "key": trial.key,
-            "model": trial.model.name,
-            "dataset": trial.dataset.name,
-            "setting": trial.setting.name,
-            "seed": trial.seed,
-            "metric": trial.dataset.metric,
-            "accuracy": accuracy,
-            "n_test": result.n_test,
             "created_at": _now(),
             "record": result.model_dump_json(),
             "predictions_file": file,
@@ -341,14 +339,8 @@ class ResultStore:
             connection.execute(schema.results.insert().values(**own))
             return file
 
-        named = ""
-        try:
+        with self._removed_if_refused([file]):
             named = self._backend.write(stored, trial.key)
-        except StoreError as error:
-            # Any other error may have come after the row was stored.
-            if error.code in LOST:
-                self._predictions.remove(file)
-            raise
         if named != file:
             self._predictions.remove(file)
         return named == file
@@ -370,6 +362,105 @@ class ResultStore:
 
         self._backend.write(retire, key)
 
+    def rows(self, table: sa.Table, key: str | None = None) -> Iterator[dict[str, Any]]:
+        """Yield the rows of one of the tables `schema.GUARDED`, superseded ones, too.
+
+        In the order of storing where there is one, without their numbers; of one trial if `key` is
+        given.
+        """
+        last: Sequence[Any] = ()
+
+        def some(connection: sa.Connection) -> Sequence[sa.Row[Any]]:
+            version = self._backend.recognised(connection)
+            if version < schema.GUARDED[table]:
+                return []
+            there = [c for c in table.columns if c.name != "generation" or version >= 4]
+            order = [column for column in there if column.primary_key]
+            query = sa.select(*there).order_by(*order).limit(BATCH)
+            if key is not None:
+                query = query.where(schema.trial_key(table) == key)
+            if last:
+                query = query.where(sa.tuple_(*order) > sa.tuple_(*last))
+            return connection.execute(query).all()
+
+        while self._backend.exists() and (batch := self._backend.read(some)):
+            for row in batch:
+                found = row._asdict()
+                if "generation" in table.c:
+                    found.setdefault("generation", 0)
+                found.pop("id", None)
+                yield found
+            last = [
+                row._mapping[column] for column in table.primary_key if column.name in row._mapping
+            ]
+
+    def predictions_file(self, key: str, generation: int) -> Path:
+        """Return a local file of predictions, checked; of what is superseded, too."""
+        for row in self.rows(schema.results, key):
+            if row["generation"] == generation:
+                return self._predictions.file(row["predictions_file"], row["predictions_sha256"])
+        raise self._unknown(key)
+
+    def prediction_files(self) -> set[str]:
+        """Return the names of all files of predictions, those that no result names among them."""
+        return self._predictions.names()
+
+    def load(self, table: sa.Table, rows: Sequence[dict[str, Any]]) -> None:
+        """Store all rows of a table as they are, into a store that has none."""
+        if rows:
+            self._backend.write(lambda connection: connection.execute(table.insert(), rows))
+
+    def adopt(
+        self,
+        key: str,
+        rows: Sequence[tuple[sa.Table, dict[str, Any]]],
+        files: Mapping[int, Path],
+        *,
+        generation: int,
+        supersede: bool = False,
+    ) -> None:
+        """Store rows about a trial that come from another store, in one transaction.
+
+        Parameters
+        ----------
+        key
+            Of the trial.
+        rows
+            Tables with what `rows` gives; one that is there already stays.
+        files
+            Files of predictions of the results among them, by their generation.
+        generation
+            Of the trial here, when it was decided what is stored.
+        supersede
+            Whether the result that is here is superseded first.
+
+        Raises
+        ------
+        StoreError
+            Another process holds the trial, or has changed it meanwhile.
+        """
+        names = {number: self._predictions.put_file(key, file) for number, file in files.items()}
+
+        def stored(connection: sa.Connection) -> None:
+            known = self._known_file(connection, key)
+            if _generation(connection, key) != generation or (files and known and not supersede):
+                raise StoreError(
+                    f"trial {key[:12]} in {self.name} has changed meanwhile: run the same command "
+                    "again",
+                    code="store.changed",
+                    key=key,
+                )
+            if supersede:
+                old = {"trial": key, "generation": generation, "created_at": _now()}
+                connection.execute(schema.superseded.insert().values(**old))
+            for table, row in rows:
+                if table is schema.results:
+                    row = row | {"predictions_file": names[row["generation"]]}
+                connection.execute(self._backend.insert_new(table, row))
+
+        with self._removed_if_refused(names.values()):
+            self._backend.write(stored, key)
+
     def claim(self, key: str, *, wait: bool) -> AbstractContextManager[bool]:
         """Hold a trial for this store; False when another holds it and `wait` is false.
 
@@ -378,6 +469,18 @@ class ResultStore:
         one would still write about it is refused.
         """
         return self._leases.claim(key, wait=wait)
+
+    @contextmanager
+    def _removed_if_refused(self, files: Iterable[str]) -> Iterator[None]:
+        """Remove files of predictions if the rows that name them were surely not stored."""
+        try:
+            yield
+        except StoreError as error:
+            # Any other error may have come after the commit.
+            if error.code in REFUSALS:
+                for file in files:
+                    self._predictions.remove(file)
+            raise
 
     def _known_file(self, connection: sa.Connection, key: str) -> str:
         """Return the file of predictions of a stored result, "" if there is none.
@@ -427,22 +530,40 @@ class ResultStore:
         return [row[0] for row in self._rows(query, table, since)]
 
     def _parsed(self, kind: type[Record], record: Any) -> Record:
-        """Read a record; one that is damaged or that another version wrote is a StoreError."""
-        try:
-            return kind.model_validate_json(record)
-        except (ValueError, TypeError) as error:
-            raise StoreError(
-                f"cannot read a {kind.__name__.lower()} in {self.name}: the database is damaged, "
-                "or another version of headstart wrote it; restore it from a copy",
-                code="store.record",
-                path=self.name,
-                kind=kind.__name__,
-            ) from error
+        return parse_record(kind, record, self.name)
 
     def _unknown(self, key: str) -> StoreError:
         return StoreError(
             f"no result with key {key[:12]}... in {self.name}", code="store.key_unknown", key=key
         )
+
+
+def columns_of(result: Result) -> dict[str, Any]:
+    """Return what the columns of the database say of a complete result."""
+    trial = result.trial
+    return {
+        "model": trial.model.name,
+        "dataset": trial.dataset.name,
+        "setting": trial.setting.name,
+        "seed": trial.seed,
+        "metric": trial.dataset.metric,
+        "accuracy": result.accuracy,
+        "n_test": result.n_test,
+    }
+
+
+def parse_record(kind: type[Record], record: Any, store: str) -> Record:
+    """Read a record; one that is damaged or that another version wrote is a StoreError."""
+    try:
+        return kind.model_validate_json(record)
+    except (ValueError, TypeError) as error:
+        raise StoreError(
+            f"cannot read a {kind.__name__.lower()} in {store}: the database is damaged, or "
+            "another version of headstart wrote it; restore it from a copy",
+            code="store.record",
+            path=store,
+            kind=kind.__name__,
+        ) from error
 
 
 def _opened(*arguments: Any) -> ResultStore:

@@ -46,6 +46,11 @@ class PredictionFolder:
         elif root:
             self._given = ArtifactFolder(root).within("predictions")
 
+    @property
+    def shown(self) -> str:
+        """The place for a person."""
+        return str(self._given) if self._given else f"{PLACE}, which is not set"
+
     def check_writable(self) -> None:
         """Prove that a file can be written."""
         self._folder.check_writable()
@@ -55,14 +60,20 @@ class PredictionFolder:
 
         No two names are the same: a worker that comes back late overwrites nothing.
         """
-        name = f"{key}-{secrets.token_hex(4)}{SUFFIX}"
         if self._folder.local:
+            name = _new_name(key)
             path = writable_folder(self._folder.local) / name
             return name, write_predictions(path, predictions)
         with TemporaryDirectory() as folder:
-            file = Path(folder) / name
-            write_predictions(file, predictions)
-            return name, self._folder.put(name, file)
+            file = Path(folder) / "predictions"
+            sha256 = write_predictions(file, predictions)
+            return self.put_file(key, file), sha256
+
+    def put_file(self, key: str, file: Path) -> str:
+        """Copy a file of predictions of a trial; return its new name."""
+        name = _new_name(key)
+        self._folder.put(name, file)
+        return name
 
     def get(self, name: str, sha256: str) -> Prediction:
         """Read the predictions of a file, checked against its SHA-256.
@@ -113,6 +124,10 @@ class PredictionFolder:
                 code="store.no_predictions_place",
             )
         return self._given
+
+
+def _new_name(key: str) -> str:
+    return f"{key}-{secrets.token_hex(4)}{SUFFIX}"
 
 
 def write_predictions(path: Path, predictions: Prediction) -> str:

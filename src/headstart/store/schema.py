@@ -18,6 +18,7 @@ __all__ = [
     "results",
     "selections",
     "superseded",
+    "trial_key",
     "trials",
     "version_table",
 ]
@@ -115,8 +116,13 @@ version_table = sa.Table(
     "headstart_version", metadata, sa.Column("version_num", sa.String(32), primary_key=True)
 )
 
-# Tables whose rows the database itself refuses to change.
-GUARDED = (results, measurements, selections, trials, superseded)
+# Tables whose rows the database itself refuses to change, and since which version there are any.
+GUARDED = {results: 1, measurements: 2, selections: 2, trials: 3, superseded: 4}
+
+
+def trial_key(table: sa.Table) -> sa.Column[str]:
+    """Return the column that holds the key of a trial."""
+    return table.c.key if "key" in table.c else table.c.trial
 
 
 def current(table: sa.Table, version: int) -> sa.ColumnElement[bool]:
@@ -131,9 +137,8 @@ def current(table: sa.Table, version: int) -> sa.ColumnElement[bool]:
     """
     if version < 4:
         return sa.true()
-    trial = table.c.key if table is results else table.c.trial
     old = superseded.c
-    return ~sa.exists().where(old.trial == trial, old.generation == table.c.generation)
+    return ~sa.exists().where(old.trial == trial_key(table), old.generation == table.c.generation)
 
 
 def bring_up(backend: "Backend", connection: sa.Connection, version: int) -> None:

@@ -270,7 +270,7 @@ class Study(Noun):
         Parameters
         ----------
         store
-            Database file, or a folder for it; made if it is not there.
+            Database file, a folder for it, or a URL (`ResultStore`); made if it is not there.
         device
             ``"auto"``, ``"cpu"`` or ``"cuda"``.
         reporter

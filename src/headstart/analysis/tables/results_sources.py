@@ -33,7 +33,14 @@ from headstart.files import storage_errors
 from headstart.predictors import Predictor
 from headstart.spec import Prediction, Result, UpstreamAccuracy, Value
 from headstart.spec.display_names import number_label
-from headstart.store import DATABASE_NAME, ResultStore, data_warnings, left_out, result_row
+from headstart.store import (
+    DATABASE_NAME,
+    ResultStore,
+    data_warnings,
+    is_store_url,
+    left_out,
+    result_row,
+)
 
 __all__ = [
     "TRIAL_COLUMNS",
@@ -65,7 +72,7 @@ def read_sources(
     Parameters
     ----------
     sources
-        Each the path of a results store or of a table in any format of
+        Each the path or URL of a results store, the path of a table in any format of
         `headstart.analysis.tables.file_formats`, the name of a published table
         (`headstart.analysis.published.NAMES`), or a DataFrame: model, accuracy, and where known
         dataset, setting, upstream_accuracy, metric, n_test, seed, se, family, n_train,
@@ -104,6 +111,8 @@ def _read(
                          code="table.source")  # fmt: skip
     if str(source) in published.NAMES and not Path(source).exists():
         return _read_published(str(source), options.predictor)
+    if is_store_url(source):
+        return _read_store(source)
     path, own = _place(source)
     if path.is_dir() and (path / DATABASE_NAME).exists():
         path = path / DATABASE_NAME
@@ -286,19 +295,22 @@ def _with_rows_of(grid: Grid, name: str) -> Grid:
     return grid_of_frame(table)
 
 
-def _read_store(path: Path) -> ResultsTable:
-    store = ResultStore(path)
+def _read_store(place: Path | str) -> ResultsTable:
+    store = ResultStore(place)
     results = store.results()
     if not results:
-        raise TableError(f"{path} holds no results yet: run a study first", code="table.empty")
+        raise TableError(
+            f"{store.name} holds no results yet: run a study first", code="table.empty"
+        )
     frame = tidy(
-        pd.DataFrame([_row(result) for result in results]), str(path), ReadOptions("proportion")
+        pd.DataFrame([_row(result) for result in results]), store.name, ReadOptions("proportion")
     ).frame
-    facts = {"name": str(path), "kind": "store", "unit": "proportion", "unit_rule": "a store",
+    facts = {"name": store.name, "kind": "store", "unit": "proportion", "unit_rule": "a store",
              "rows": len(frame), "digitised": False}  # fmt: skip
     # A store may have been copied without the folder beside it: what needs none of it is given.
     present = store.with_predictions()
     facts["without_predictions"] = len(results) - len(present)
+    facts["predictions"] = store.predictions_place
     trials = pd.DataFrame([_trial(result) for result in results], columns=list(TRIAL_COLUMNS))
 
     def reader(key: str) -> Callable[[], Prediction]:

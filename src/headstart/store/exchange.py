@@ -1,0 +1,317 @@
+"""Stores put together, and stores as plain files: JSON lines, and predictions with their digests.
+
+Nothing is chosen silently: where two stores have one trial with different numbers, these trials are
+listed, and nothing is written.
+"""
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from hashlib import sha256
+from itertools import combinations
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import sqlalchemy as sa
+
+from headstart.errors import StoreError
+from headstart.files import replaced, sha256_file, storage_errors, writable_folder
+from headstart.spec import Measurement, Result
+from headstart.store import schema
+from headstart.store.database import ResultStore, columns_of, parse_record
+
+__all__ = ["Conflict", "MergeReport", "export_store", "import_store", "merge_stores"]
+
+FORMAT = 1
+INDEX, PREDICTIONS = "store.json", "predictions"
+KEY = re.compile(r"[0-9a-f]{1,64}")
+
+
+@dataclass(frozen=True)
+class Conflict:
+    """A trial that two stores have different numbers for.
+
+    Parameters
+    ----------
+    key, title
+        The trial; the title of one that is only partly measured is its key.
+    stores
+        Names of the two.
+    accuracies
+        What each has, as a proportion; None of a trial that is only partly measured.
+    """
+
+    key: str
+    title: str
+    stores: tuple[str, str]
+    accuracies: tuple[float | None, float | None]
+
+
+@dataclass(frozen=True)
+class MergeReport:
+    """What came of putting stores together.
+
+    Parameters
+    ----------
+    added
+        Number of results that are new in the target.
+    known
+        Number of results that it has, with the same numbers, or superseded.
+    conflicts
+        Trials with different numbers. If there are any, nothing was written.
+    """
+
+    added: int = 0
+    known: int = 0
+    conflicts: tuple[Conflict, ...] = ()
+
+
+@dataclass
+class _Standing:
+    """What a store has of a trial; numbers are compared by their digests."""
+
+    title: str = ""
+    accuracy: float | None = None
+    generation: int = 0
+    current: str = ""
+    superseded: set[str] = field(default_factory=set)
+    # Candidate -> numbers, of a trial without a result.
+    measured: dict[str, str] = field(default_factory=dict)
+
+
+def export_store(store: ResultStore, folder: Path) -> dict[str, int]:
+    """Write all rows of a store as JSON lines, and all predictions, to a new folder.
+
+    Returns
+    -------
+    Number of rows of each table.
+
+    Raises
+    ------
+    StoreError
+        There is something in the folder, or predictions are missing or damaged.
+    """
+    with storage_errors(folder):
+        if folder.exists() and any(folder.iterdir()):
+            raise StoreError(
+                f"cannot export to {folder}: expected a folder that is empty, or not there",
+                code="store.export_exists",
+                path=str(folder),
+            )
+    writable_folder(folder / PREDICTIONS)
+    counts, digests = dict[str, int](), dict[str, str]()
+    # What is superseded comes last: so a trial that is redone meanwhile has one current result.
+    for table in schema.GUARDED:
+        file, counts[table.name] = folder / f"{table.name}.jsonl", 0
+        with replaced(file) as temporary, temporary.open("w", encoding="utf-8") as lines:
+            for row in store.rows(table):
+                if table is schema.results:
+                    found = store.predictions_file(row["key"], row["generation"])
+                    name = row["predictions_file"] = f"{row['key']}-{row['generation']}.parquet"
+                    with replaced(folder / PREDICTIONS / name) as copy:
+                        copy.write_bytes(found.read_bytes())
+                lines.write(json.dumps(row) + "\n")
+                counts[table.name] += 1
+        digests[table.name] = sha256_file(file)
+    index = {"format": FORMAT, "rows": counts, "sha256": digests}
+    with replaced(folder / INDEX) as temporary:
+        temporary.write_text(json.dumps(index, indent=1) + "\n", encoding="utf-8")
+    return counts
+
+
+def import_store(folder: Path, target: ResultStore) -> MergeReport:
+    """Put what `export_store` wrote into a store, as `merge_stores` does.
+
+    Raises
+    ------
+    StoreError
+        The folder is no export, or is damaged. Nothing was written.
+    """
+    with TemporaryDirectory() as temporary:
+        source = ResultStore(
+            Path(temporary) / "import.db", create=True, predictions=folder / PREDICTIONS
+        )
+        for table, rows in _exported(folder):
+            source.load(table, rows)
+        # All of them before the first is copied.
+        for row in source.rows(schema.results):
+            source.predictions_file(row["key"], row["generation"])
+        return merge_stores([source], target, {source.name: str(folder)})
+
+
+def merge_stores(
+    sources: Sequence[ResultStore], target: ResultStore, names: Mapping[str, str] | None = None
+) -> MergeReport:
+    """Put what stores hold into one.
+
+    What was superseded in one store is superseded in the target, too, and what was superseded in
+    the target does not come back. History is copied of trials that the target does not know.
+
+    Parameters
+    ----------
+    sources
+        Stores to read; they stay as they are.
+    target
+        Store to write.
+    names
+        Of stores, for conflicts, where these are not their own.
+
+    Raises
+    ------
+    StoreError
+        A record cannot be read, predictions are missing or damaged, or another process measures one
+        of the trials.
+    """
+    stores = [*sources, target]
+    standings = [_standings(store) for store in stores]
+    shown = [(names or {}).get(store.name, store.name) for store in stores]
+    conflicts = [
+        conflict
+        for a, b in combinations(range(len(stores)), 2)
+        for conflict in _conflicts(standings[a], standings[b], (shown[a], shown[b]))
+    ]
+    if conflicts:
+        return MergeReport(conflicts=tuple(conflicts))
+    added = known = 0
+    for source, theirs in zip(sources, standings, strict=False):
+        # With what came of the sources before.
+        ours = _standings(target)
+        for key, standing in theirs.items():
+            is_new = _transfer(key, standing, ours.get(key), source, target)
+            added += is_new
+            known += bool(standing.current) and not is_new
+    return MergeReport(added, known)
+
+
+def _transfer(
+    key: str, theirs: _Standing, ours: _Standing | None, source: ResultStore, target: ResultStore
+) -> bool:
+    """Copy what is to come of a trial; return whether a result that counts came with it."""
+    rows = [(table, row) for table in schema.GUARDED for row in source.rows(table, key)]
+    supersede = False
+    if ours:
+        supersede = bool(ours.current) and ours.current in theirs.superseded
+        if ours.current and not supersede:
+            return False
+        generation = ours.generation + supersede
+        if theirs.current in ours.superseded:
+            rows = []
+        rows = [
+            (table, row | {"generation": generation} if "generation" in row else row)
+            for table, row in rows
+            if table is not schema.superseded
+            and row.get("generation", theirs.generation) == theirs.generation
+        ]
+    files = {
+        row["generation"]: source.predictions_file(
+            key, theirs.generation if ours else row["generation"]
+        )
+        for table, row in rows
+        if table is schema.results
+    }
+    before = ours.generation if ours else 0
+    target.adopt(key, rows, files, generation=before, supersede=supersede)
+    return bool(theirs.current and files)
+
+
+def _conflicts(
+    a: dict[str, _Standing], b: dict[str, _Standing], names: tuple[str, str]
+) -> Iterator[Conflict]:
+    for key in a:
+        if key not in b:
+            continue
+        one, other = a[key], b[key]
+        if one.current in other.superseded or other.current in one.superseded:
+            continue
+        differ = bool(one.current and other.current) and one.current != other.current
+        if not (one.current or other.current):
+            both = one.measured.keys() & other.measured.keys()
+            differ = any(one.measured[name] != other.measured[name] for name in both)
+        if differ:
+            title = one.title or other.title or key
+            yield Conflict(key, title, names, (one.accuracy, other.accuracy))
+
+
+def _standings(store: ResultStore) -> dict[str, _Standing]:
+    """Read what a store has of each trial."""
+    found: dict[str, _Standing] = {}
+    for row in store.rows(schema.superseded):
+        found.setdefault(row["trial"], _Standing()).generation += 1
+    for row in store.rows(schema.results):
+        standing = found.setdefault(row["key"], _Standing())
+        result = parse_record(Result, row["record"], store.name)
+        chosen = result.selection.chosen if result.selection else {}
+        numbers = _digest([result.metrics, result.n_test, chosen])
+        if row["generation"] < standing.generation:
+            standing.superseded.add(numbers)
+        else:
+            standing.title, standing.accuracy = result.trial.title, result.accuracy
+            standing.current = numbers
+    for row in store.rows(schema.measurements):
+        standing = found.setdefault(row["trial"], _Standing())
+        if row["generation"] == standing.generation and not standing.current:
+            measurement = parse_record(Measurement, row["record"], store.name)
+            standing.measured[row["candidate"]] = _digest(measurement.curve)
+    for row in store.rows(schema.selections):
+        found.setdefault(row["trial"], _Standing())
+    return found
+
+
+def _digest(numbers: Any) -> str:
+    """SHA-256 of numbers, infinite ones among them."""
+    return sha256(json.dumps(numbers, sort_keys=True).encode()).hexdigest()
+
+
+def _exported(folder: Path) -> Iterator[tuple[sa.Table, list[dict[str, Any]]]]:
+    """Yield the tables of an export with their rows, which are checked: a stranger wrote them."""
+    try:
+        with storage_errors(folder / INDEX, reading=True):
+            index = json.loads((folder / INDEX).read_bytes())
+        expected = {table.name: str(index["sha256"][table.name]) for table in schema.GUARDED}
+        known = index["format"] == FORMAT
+    except (ValueError, TypeError, KeyError) as error:
+        raise _damaged(folder, INDEX) from error
+    if not known:
+        raise _damaged(folder, INDEX)
+    for table in schema.GUARDED:
+        file = folder / f"{table.name}.jsonl"
+        if sha256_file(file) != expected[table.name]:
+            raise _damaged(folder, file.name)
+        rows = []
+        with storage_errors(file, reading=True), file.open(encoding="utf-8") as lines:
+            for number, line in enumerate(lines, start=1):
+                try:
+                    rows.append(_checked(table, json.loads(line)))
+                except (ValueError, TypeError) as error:
+                    raise _damaged(folder, f"{file.name}, line {number}") from error
+        yield table, rows
+
+
+def _checked(table: sa.Table, row: Any) -> dict[str, Any]:
+    """Return a row; ValueError if it is none of this table, or contradicts its record."""
+    columns = {column.name: column for column in table.columns if column.name != "id"}
+    if not isinstance(row, dict) or row.keys() != columns.keys():
+        raise ValueError("other columns")
+    for name, column in columns.items():
+        kind = column.type.python_type
+        if not isinstance(row[name], (int, float) if kind is float else kind):
+            raise ValueError(f"{name} is no {kind.__name__}")
+    if not KEY.fullmatch(row[schema.trial_key(table).name]):
+        raise ValueError("no key")
+    if table is schema.results:
+        own = columns_of(Result.model_validate_json(row["record"]))
+        if any(row[name] != value for name, value in own.items()):
+            raise ValueError("columns contradict the record")
+    return row
+
+
+def _damaged(folder: Path, part: str) -> StoreError:
+    return StoreError(
+        f"cannot import {folder}: {part} is missing or damaged; expected a folder that `headstart "
+        "store export` wrote",
+        code="store.export_damaged",
+        path=str(folder),
+        part=part,
+    )
