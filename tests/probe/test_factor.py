@@ -173,10 +173,10 @@ def test_a_step_that_is_seen_to_do_harm_is_not_taken(monkeypatch):
     whole = newton._step
 
     def watched(batch, logits, point, products, system):
-        after, moved, stuck = whole(batch, logits, point, products, system)
+        after, moved, stuck, looked = whole(batch, logits, point, products, system)
         value = after.loss.values(moved) + after.lam / 2 * products.penalty(after.W)
         risen.append(float((value / point.objective).max()))
-        return after, moved, stuck
+        return after, moved, stuck, looked
 
     monkeypatch.setattr(newton, "_step", watched)
     fit(X.astype(np.float32), labels, SMALL, dtype=torch.float32)

@@ -90,24 +90,26 @@ def test_a_balanced_bias_is_the_best_one(loss, scale):
 
 @pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES)
 def test_hessian_vector_products_by_finite_differences(loss):
+    """Of the objective with the best bias for each W: the bias follows, its gradient stays."""
     random = np.random.RandomState(3)
     Z = torch.from_numpy(random.randn(30, 5))
     columns = logits(loss).shape[1]
     W, D = (torch.from_numpy(random.randn(2, columns, 5)) for _ in range(2))
-    d = torch.from_numpy(random.randn(2, columns))
     lam = torch.tensor([0.7, 3.0], dtype=torch.float64)
+    p = loss.look(W @ Z.T)[2]
+    curvature = Curvature(Fast(Z), Z.square().sum(0))
+    found, d = curvature(loss, p, lam, D, curvature.inverse(loss, p, lam))
 
     def gradient(step):
         A = (W + step * D) @ Z.T + (step * d)[:, :, None]
         residual = loss.look(A)[1]
         return residual @ Z + lam[:, None, None] * (W + step * D), residual.sum(2)
 
-    p = loss.look(W @ Z.T)[2]
-    curvature = Curvature(Fast(Z), Z.square().sum(0))
-    for found, high, low in zip(
-        curvature(loss, p, lam, D, d), gradient(1e-5), gradient(-1e-5), strict=True
-    ):
-        torch.testing.assert_close(found, (high - low) / 2e-5, rtol=1e-6, atol=1e-7)
+    by_W, by_bias = (
+        (high - low) / 2e-5 for high, low in zip(gradient(1e-5), gradient(-1e-5), strict=True)
+    )
+    torch.testing.assert_close(found, by_W, rtol=1e-6, atol=1e-7)
+    torch.testing.assert_close(by_bias, torch.zeros_like(d), rtol=0, atol=1e-7)
 
 
 def test_the_preconditioner_inverts_the_hessian_of_even_probabilities():
@@ -120,9 +122,10 @@ def test_the_preconditioner_inverts_the_hessian_of_even_probabilities():
     curvature = Curvature(Fast(Z), Z.square().sum(0))
     D = loss.centre(torch.from_numpy(np.random.RandomState(1).randn(1, 3, 5)))
     d = loss.centre(torch.from_numpy(np.random.RandomState(2).randn(1, 3)))
-    back = curvature.inverse(loss, p, lam)(*curvature(loss, p, lam, D, d))
-    torch.testing.assert_close(back[0], D)
-    torch.testing.assert_close(back[1], d)
+    mean = curvature.inverse(loss, p, lam)
+    torch.testing.assert_close(mean.by_W(curvature(loss, p, lam, D, mean)[0]), D)
+    by_bias = (loss.column_curvature(p) @ d[:, :, None])[:, :, 0]
+    torch.testing.assert_close(mean.by_bias(by_bias), d)
 
 
 @pytest.mark.parametrize(("labels", "n_classes", "empty"), [

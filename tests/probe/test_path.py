@@ -11,7 +11,7 @@ from sklearn.linear_model import LogisticRegression
 
 from headstart.devices import BFLOAT16
 from headstart.probe import axes, losses, newton, path
-from headstart.probe.products import Exact
+from headstart.probe.axes import Exact
 from probes import fit, many_labels, objective, problem
 from refusals import refused
 
@@ -90,8 +90,8 @@ def test_each_wanted_lambda_comes_once(lambdas):
 def test_the_limit_on_passes_holds_for_the_way_to_a_lambda_too(max_passes, monkeypatch):
     X, labels = problem(300, 20, 5, spread=0.2, dtype=np.float32)
     begun = []
-    whole = newton._conjugate_gradients
-    monkeypatch.setattr(newton, "_conjugate_gradients", lambda *a: begun.append(1) or whole(*a))
+    whole = newton._newton_step
+    monkeypatch.setattr(newton, "_newton_step", lambda *a: begun.append(1) or whole(*a))
     (found,) = fit(X, labels, [1e-6], 1e-9, max_passes=max_passes)
     assert not found.converged
     # The waypoints are counted; after the limit one look and one certificate are left.
@@ -374,13 +374,13 @@ def test_a_long_path_is_certified_in_parts_and_solved_side_by_side(monkeypatch):
     """Where logits are small beside the features, many lambdas share a product."""
     X, labels = problem(50, 400, 3, spread=0.3)
     widths = []
-    whole = newton._conjugate_gradients
+    whole = newton._newton_step
 
     def watched(batch, *rest):
         widths.append(len(batch.lam))
         return whole(batch, *rest)
 
-    monkeypatch.setattr(newton, "_conjugate_gradients", watched)
+    monkeypatch.setattr(newton, "_newton_step", watched)
     assert all(found.converged for found in fit(X, labels, PAPERS, 1e-7))
     assert max(widths) > 1
 

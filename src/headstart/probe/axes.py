@@ -13,8 +13,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from headstart.probe.products import multiply
+
 __all__ = [
     "Axes",
+    "Exact",
     "Source",
     "eigenvectors",
     "feature_mean",
@@ -42,8 +45,10 @@ def blocks(X: Source, device: torch.device, dtype: torch.dtype) -> Iterator[tupl
         if isinstance(X, Tensor):
             yield part, X[part].to(device, dtype)
         else:
-            # A copy: a memory-mapped file may be read-only, which torch does not share.
-            yield part, torch.from_numpy(np.array(X[part], NUMPY[dtype])).to(device)
+            # A copy if it is read-only, as a memory-mapped file may be: torch does not share those.
+            copied = not X.flags.writeable or min(X.strides) < 0
+            rows_of = np.array(X[part], NUMPY[dtype], copy=copied or None)
+            yield part, torch.from_numpy(rows_of).to(device)
 
 
 @dataclass(frozen=True)
@@ -128,23 +133,30 @@ def _tall(
     poor preconditioner costs steps; a missing direction would cost the solution.
     """
     n, d = X.shape
-    work = torch.float64 if d <= SMALL or _uneven(X, mean, device) else dtype
-    gram = torch.zeros(d, d, dtype=work, device=device)
-    for _, block in blocks(X, device, work):
-        centred = block - mean
-        gram.addmm_(centred.T, centred)
+    work = torch.float64 if d <= SMALL else dtype
+    gram = _gram(X, mean, work)
+    if work != torch.float64 and _uneven(gram):
+        work = torch.float64
+        gram = _gram(X, mean, work)
     axes = eigenvectors(gram)[1].flip(1).contiguous()
     Z = torch.empty(n, d, dtype=dtype, device=device)
     for part, block in blocks(X, device, work):
-        Z[part] = (block - mean) @ axes
+        Z[part] = multiply(block - mean, axes.T)
     return axes, Z
 
 
-def _uneven(X: Source, mean: Tensor, device: torch.device) -> bool:
+def _gram(X: Source, mean: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return the (d, d) products of centred features."""
+    gram = torch.zeros(X.shape[1], X.shape[1], dtype=dtype, device=mean.device)
+    for _, block in blocks(X, mean.device, dtype):
+        turned = (block - mean).T.contiguous()
+        gram += multiply(turned, turned)
+    return gram
+
+
+def _uneven(gram: Tensor) -> bool:
     """Return whether standard deviations of non-constant features differ by over `UNEVEN`."""
-    square = torch.zeros(X.shape[1], dtype=torch.float64, device=device)
-    for _, block in blocks(X, device, torch.float64):
-        square += (block - mean).square_().sum(0)
+    square = gram.diagonal().double()
     vary = square[square > 0]
     return bool(len(vary) and vary.max() > UNEVEN**2 * vary.min())
 
@@ -181,3 +193,30 @@ def pull(X: Source, residual: Tensor, mean: Tensor) -> Tensor:
     for part, block in blocks(X, residual.device, torch.float64):
         total.addmm_(flat[:, part], block)
     return total.view(*residual.shape[:2], -1)
+
+
+class Exact:
+    """Products with the features as given, in float64, block by block."""
+
+    dtype = torch.float64
+
+    def __init__(self, axes: Axes) -> None:
+        self._axes = axes
+
+    def forward(self, W: Tensor) -> Tensor:
+        axes = self._axes
+        coef = W @ axes.axes.T
+        return scores(axes.X, coef, -(coef @ axes.mean))
+
+    def back(self, residual: Tensor) -> Tensor:
+        return pull(self._axes.X, residual, self._axes.mean) @ self._axes.axes
+
+    def gradient(self, residual: Tensor, W: Tensor, lam: Tensor) -> tuple[Tensor, Tensor]:
+        # In all d directions, including those outside the span of the examples.
+        axes = self._axes
+        gradient = lam[:, None, None] * (W @ axes.axes.T)
+        gradient += pull(axes.X, residual, axes.mean)
+        return gradient @ axes.axes, gradient.square().sum((1, 2))
+
+    def penalty(self, W: Tensor) -> Tensor:
+        return (W @ self._axes.axes.T).square().sum((1, 2))

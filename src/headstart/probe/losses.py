@@ -59,20 +59,26 @@ class Loss(ABC):
 
     def values(self, A: Tensor) -> Tensor:
         """Return the (B,) float64 losses, summed over examples."""
-        return torch.stack([self._some(part).values_of(A[..., part]) for part in parts(A)]).sum(0)
+        if len(slices := parts(A)) == 1:
+            return self.values_of(A)
+        return torch.stack([self._some(part).values_of(A[..., part]) for part in slices]).sum(0)
 
     def look(self, A: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return (B,) values, (B, C, n) residuals, and (B, C, n) state for `curve`."""
+        if len(slices := parts(A)) == 1:
+            return self.look_at(A)
         residual, p, values = torch.empty_like(A), torch.empty_like(A), []
-        for part in parts(A):
+        for part in slices:
             value, residual[..., part], p[..., part] = self._some(part).look_at(A[..., part])
             values.append(value)
         return torch.stack(values).sum(0), residual, p
 
     def curve(self, p: Tensor, D: Tensor) -> Tensor:
         """Return the Hessian, at the state p from `look`, times a change D of the logits."""
+        if len(slices := parts(D)) == 1:
+            return self.bend(p, D)
         bent = torch.empty_like(D)
-        for part in parts(D):
+        for part in slices:
             bent[..., part] = self._some(part).bend(p[..., part], D[..., part])
         return bent
 
@@ -81,7 +87,7 @@ class Loss(ABC):
         found = []
         for part in parts(A):
             some = self._some(part)
-            value, residual, p = some.look_at(A[..., part] + bias[:, :, None])
+            value, residual, p = some.look_at(A[..., part] + bias.to(A.dtype)[:, :, None])
             excess = residual.sum(2, dtype=torch.float64)
             left = residual.clamp_(min=0).sum((1, 2), dtype=torch.float64)
             found.append(Sums(value, excess, left, some.column_curvature(p)))
@@ -203,14 +209,14 @@ class Softmax(Loss):
         total = sum_others + of_label
         residual = others.div_(total[:, None])
         p = residual.clone()
-        self._set_label(residual, -sum_others / total)
-        self._set_label(p, of_label / total)
+        self._set_label(residual, (sum_others / total).neg_())
+        self._set_label(p, of_label.div_(total))
         return values, residual, p
 
     def bend(self, p: Tensor, D: Tensor) -> Tensor:
         # Relative to the label's logit: the differences are small for well-fitted examples.
         T = p * (D - self._of_label(D)[:, None])
-        return T.sub_(p * T.sum(1, keepdim=True))
+        return T.addcmul_(p, T.sum(1, keepdim=True), value=-1)
 
     def centre(self, G: Tensor) -> Tensor:
         # The loss is constant along the common part of all classes: for a small lambda, rounding
@@ -248,16 +254,18 @@ class Softmax(Loss):
         return Softmax(self.labels[examples], self.counts)
 
     def _of_label(self, A: Tensor) -> Tensor:
-        index = self.labels.expand(len(A), 1, -1)
-        return A.gather(1, index)[:, 0]
+        return A.gather(1, self._index(A))[:, 0]
 
     def _set_label(self, A: Tensor, values: Tensor) -> None:
-        A.scatter_(1, self.labels.expand(len(A), 1, -1), values[:, None])
+        A.scatter_(1, self._index(A), values[:, None])
+
+    def _index(self, A: Tensor) -> Tensor:
+        return self.labels.expand(len(A), 1, -1)
 
     def _others(self, A: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Return losses, and scaled probabilities of other classes, their sum, and the label."""
         margins = A - self._of_label(A)[:, None]
-        self._set_label(margins, margins.new_full((), -torch.inf).expand(len(A), A.shape[2]))
+        margins.scatter_(1, self._index(A), -torch.inf)
         top = margins.amax(1).clamp_(min=0)
         others = margins.sub_(top[:, None]).exp_()
         sum_others, of_label = others.sum(1), torch.exp(-top)

@@ -10,7 +10,7 @@ is small enough (derived in `headstart.probe.certificate`).
 """
 
 from dataclasses import dataclass, fields, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -20,18 +20,25 @@ from headstart.probe.hessian import Curvature, Factor, Factors, Preconditioner
 from headstart.probe.losses import Loss
 from headstart.probe.products import Products
 
-__all__ = ["Goal", "Point", "ProblemBatch", "look", "minimise"]
+__all__ = ["Goal", "Point", "ProblemBatch", "minimise"]
 
 # Conjugate gradients stop when the residual is this fraction of the gradient,
-FORCING = 0.2
+FORCING = 0.1
 # or when the remaining gap would be this fraction of the tolerance.
-BELOW_TOLERANCE = 0.25
+BELOW_TOLERANCE = 0.33
 MAX_CONJUGATE_STEPS = 300
 MAX_HALVINGS = 30
 SUFFICIENT = 1e-4
 # Rounding error of an objective, in units of machine epsilon.
 NOISE = 64
 TINY = torch.finfo(torch.float64).tiny
+# Imbalance of residuals up to which a gap in the fast arithmetic counts: a small one, and one that
+# may double it. To get there: steps of the bias.
+EVEN, NEARLY_EVEN = 3e-6, 1e-3
+BALANCING_STEPS = 3
+
+# (B,) losses, (B, C, n) residuals, and state for `Loss.curve`.
+Looked = tuple[Tensor, Tensor, Tensor]
 
 
 @dataclass(frozen=True)
@@ -84,11 +91,13 @@ class ProblemBatch:
 class Point(NamedTuple):
     """Values of a batch at its current iterates.
 
-    `objective` and `gap` are (B,) float64; a gap is infinite if residuals do not sum to zero.
+    `objective` and `gap` are (B,) float64; the gap is a bound where `uneven`, the (B,) imbalance of
+    the residuals, is small.
     """
 
     objective: Tensor
     gap: Tensor
+    uneven: Tensor
     gradient: Tensor
     by_bias: Tensor
     p: Tensor
@@ -106,6 +115,21 @@ class _System(NamedTuple):
     factor: Factor | None
     exact: bool
     patience: int
+
+
+class _At(NamedTuple):
+    """What makes the Hessians of a batch at a point, and approximate inverses of them."""
+
+    loss: Loss
+    p: Tensor
+    lam: Tensor
+    mean: Preconditioner
+    inverse: Factor | Preconditioner
+
+    def take(self, problems: Tensor) -> "_At":
+        """Return a selection of the problems."""
+        loss, p, lam = self.loss.take(problems), self.p[problems], self.lam[problems]
+        return _At(loss, p, lam, self.mean.take(problems), self.inverse.take(problems))
 
 
 def minimise(
@@ -135,15 +159,18 @@ def minimise(
     last_gap = torch.full_like(batch.lam, torch.inf)
     factor, begun = factors.recall(batch.lam), batch.passes
     stuck = torch.zeros(n_problems, dtype=torch.bool, device=batch.lam.device)
+    looked: Looked | None = None
     while True:
         if certify:
-            change = balance(batch.loss, logits, torch.zeros_like(batch.bias))
-            logits += change[:, :, None]
-            batch = replace(batch, bias=batch.bias + change)
-        batch = replace(batch, passes=batch.passes + 1)
-        point = look(batch, logits, products, BALANCE if certify else 1e-3)
+            batch, looked = _balanced(batch, logits), None
+        batch, point = _look(batch, logits, products, looked)
+        good, unsure = _judge(point, goal, certified=certify)
+        if unsure.any():
+            batch = _balanced(batch, logits, enough=EVEN / 3, max_steps=BALANCING_STEPS)
+            batch, point = _look(batch, logits, products, None)
+            good, _ = _judge(point, goal, certified=certify)
         # A problem without progress has reached the precision of the arithmetic.
-        done = (point.gap <= goal.tolerance * point.objective) | (batch.passes >= goal.max_passes)
+        done = good | (batch.passes >= goal.max_passes)
         done |= stuck & ~(point.gap < last_gap / 2)
         found.W[active], found.bias[active] = batch.W, batch.bias
         found.passes[active], found.objective[active] = batch.passes, point.objective
@@ -161,19 +188,39 @@ def minimise(
             batch = replace(batch, passes=batch.passes + point.p.shape[1])
             begun = batch.passes
         system = _System(curvature, goal, factor, fresh, patience)
-        batch, logits, stuck = _step(batch, logits, point, products, system)
+        batch, logits, stuck, looked = _step(batch, logits, point, products, system)
         # Arrays as large as the logits dominate the memory: free them early.
         del point
 
 
-def look(batch: ProblemBatch, logits: Tensor, products: Products, balanced: float) -> Point:
+def _judge(point: Point, goal: Goal, *, certified: bool) -> tuple[Tensor, Tensor]:
+    """Return which problems are solved, and which may be, but for a bias that is not the best."""
+    within = point.gap <= goal.tolerance * point.objective
+    if certified:
+        return within & (point.uneven <= BALANCE), torch.zeros_like(within)
+    even = point.uneven <= EVEN
+    nearly = (point.uneven <= NEARLY_EVEN) & (point.gap <= goal.tolerance / 3 * point.objective)
+    return within & (even | nearly), within & ~(even | nearly)
+
+
+def _balanced(batch: ProblemBatch, logits: Tensor, **limits: Any) -> ProblemBatch:
+    """Return the batch with a better bias for its weights; add the change to the logits."""
+    nothing = torch.zeros_like(batch.bias, dtype=torch.float64)
+    change = balance(batch.loss, logits, nothing, **limits).to(logits.dtype)
+    logits += change[:, :, None]
+    return replace(batch, bias=batch.bias + change)
+
+
+def _look(
+    batch: ProblemBatch, logits: Tensor, products: Products, looked: Looked | None
+) -> tuple[ProblemBatch, Point]:
     """Compute objective, gradient and gap; needs one product, with the features' transpose."""
-    values, residual, p = batch.loss.look(logits)
+    values, residual, p = looked or batch.loss.look(logits)
     objective = values + batch.lam / 2 * products.penalty(batch.W)
     excess, uneven = imbalance(residual)
     gradient, square = products.gradient(residual, batch.W, batch.lam)
-    gap = torch.where(uneven <= balanced, square / (2 * batch.lam), torch.inf)
-    return Point(objective, gap, gradient, excess, p)
+    point = Point(objective, square / (2 * batch.lam), uneven, gradient, excess, p)
+    return replace(batch, passes=batch.passes + 1), point
 
 
 def _patience(batch: ProblemBatch, factors: Factors, begun: Tensor) -> int:
@@ -190,9 +237,9 @@ def _step(
     point: Point,
     products: Products,
     system: _System,
-) -> tuple[ProblemBatch, Tensor, Tensor]:
-    """Take a Newton step; return the batch, its logits, and which problems are stuck."""
-    S, s, spent = _conjugate_gradients(batch, point, system)
+) -> tuple[ProblemBatch, Tensor, Tensor, Looked]:
+    """Take a Newton step; return the batch, its logits, which are stuck, and a look at all."""
+    S, s, spent = _newton_step(batch, point, system)
     along = products.forward(S) + s[:, :, None]
     slope = _dot(point.gradient, S) + (point.by_bias * s).sum(1)
     noise = NOISE * torch.finfo(products.dtype).eps * point.objective
@@ -202,7 +249,8 @@ def _step(
     moved = logits + along
     for _ in range(MAX_HALVINGS):
         penalty = squares[0] + 2 * size * cross + size**2 * squares[1]
-        value = batch.loss.values(moved) + batch.lam / 2 * penalty
+        looked = batch.loss.look(moved)
+        value = looked[0] + batch.lam / 2 * penalty
         allowed = point.objective + noise + SUFFICIENT * size * slope
         # A decrease below rounding error is not visible in the objective, but in the gradient: take
         # the full step, unless the objective visibly increases.
@@ -213,74 +261,93 @@ def _step(
         size = torch.where(too_far, size / 2, size)
         torch.addcmul(logits, along, _like(size.to(along.dtype), along), out=moved)
     stuck = (slope.abs() <= 16 * noise) | too_far
-    # Take no step if none was short enough, also if the direction overflowed.
-    moved[too_far] = logits[too_far]
-    S, s = (torch.where(_like(too_far, part), 0, part) for part in (S, s))
+    if too_far.any():
+        # Take no step if none was short enough, also if the direction overflowed.
+        moved[too_far] = logits[too_far]
+        S, s = (torch.where(_like(too_far, part), 0, part) for part in (S, s))
+        looked = batch.loss.look(moved)
     size = size.to(logits.dtype)[:, None]
     W, bias = batch.W + size[:, :, None] * S, batch.bias + size * s
-    return replace(batch, W=W, bias=bias, passes=batch.passes + spent), moved, stuck
+    return replace(batch, W=W, bias=bias, passes=batch.passes + spent), moved, stuck, looked
 
 
-def _conjugate_gradients(
-    batch: ProblemBatch,
-    point: Point,
-    system: _System,
+def _newton_step(
+    batch: ProblemBatch, point: Point, system: _System
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Solve ``H S = -gradient`` approximately: (B, C, r) and (B, C) steps, (B,) passes."""
-    curvature, goal = system.curvature, system.goal
-    dtype, work = batch.W.dtype, curvature.dtype
-    spent = torch.zeros_like(batch.passes)
-    live = torch.arange(len(batch.lam), device=batch.lam.device)
-    loss, lam, p = batch.loss, batch.lam, point.p.to(work)
-    inverse = system.factor or curvature.inverse(loss, p, lam)
+    curvature, goal, factor = system.curvature, system.goal, system.factor
+    loss, lam, p = batch.loss, batch.lam, point.p.to(curvature.dtype)
     # Solved for a gradient of unit length: a small one could underflow in float32.
     square = point.gradient.double().square().sum((1, 2))
     unit = (square + point.by_bias.square().sum(1)).sqrt().clamp(min=TINY)
-    r = (-loss.centre(point.gradient.double()) / unit[:, None, None]).to(work)
-    rb = (-loss.centre(point.by_bias) / unit[:, None]).to(work)
-    enough = goal.tolerance * BELOW_TOLERANCE * 2 * lam * point.objective
-    target = torch.maximum(enough, FORCING**2 * square) / unit**2
-    room = goal.max_passes - batch.passes
-    D, d = inverse(r, rb)
-    n_leading = D.shape[2]
-    if isinstance(inverse, Preconditioner):
-        # On faint axes the preconditioner gives the step; solve for the others.
-        n_leading = curvature.n_leading(inverse, lam)
-        curvature, inverse = curvature.leading(n_leading), inverse.leading(n_leading)
-    faint = D[:, :, n_leading:].to(dtype)
-    r, D = r[:, :, :n_leading], D[:, :, :n_leading]
-    found, found_b = torch.zeros_like(D, dtype=dtype), torch.zeros_like(batch.bias)
+    r = (-loss.centre(point.gradient.double()) / unit[:, None, None]).to(p.dtype)
+    rb = (-loss.centre(point.by_bias) / unit[:, None]).to(p.dtype)
+    if factor and system.exact:
+        S, s = factor(r, rb)
+        spent = torch.zeros_like(batch.passes)
+    else:
+        mean = curvature.inverse(loss, p, lam)
+        s0 = mean.by_bias(rb)
+        r -= curvature.of_logits(loss, p, s0[:, :, None].expand_as(p))
+        n_leading, faint = r.shape[2], r[:, :, :0]
+        if not factor:
+            # On faint axes the preconditioner gives the step; solve for the others.
+            n_leading = curvature.n_leading(mean, lam)
+            faint = mean.by_W(r)[:, :, n_leading:]
+            curvature, mean = curvature.leading(n_leading), mean.leading(n_leading)
+        enough = goal.tolerance * BELOW_TOLERANCE * 2 * lam * point.objective
+        target = torch.maximum(enough, FORCING**2 * square) / unit**2
+        room = (goal.max_passes - batch.passes).clamp(max=min(MAX_CONJUGATE_STEPS, system.patience))
+        at = _At(loss, p, lam, mean, factor or mean)
+        S, s, spent = _conjugate_gradients(curvature, at, r[:, :, :n_leading], target, room)
+        S, s = torch.cat([S, faint], dim=2), s + s0
+    # The preconditioner amplifies rounding error in directions that change no probability.
+    S, s = loss.centre(S.double()), loss.centre(s.double())
+    dtype = batch.W.dtype
+    return (S * unit[:, None, None]).to(dtype), (s * unit[:, None]).to(dtype), spent
+
+
+def _conjugate_gradients(
+    curvature: Curvature, at: _At, r: Tensor, target: Tensor, room: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Solve for (B, C, r) residuals until their squares are below a (B,) target.
+
+    `room` is the largest (B,) number of steps. Return W, (B, C, r), its best bias, (B, C), and the
+    (B,) number of steps.
+    """
+    r = r.contiguous()
+    D = at.inverse.by_W(r)
+    found, found_b, spent = (
+        torch.zeros_like(D),
+        torch.zeros_like(D[:, :, 0]),
+        torch.zeros_like(room),
+    )
     # Steps of the problems that are still being solved.
-    S, s = (D.to(dtype), d.to(dtype)) if system.exact else (found, found_b)
-    rz, step = _dot(r, D) + (rb * d).sum(1), 0
-    for step in range(1, 0 if system.exact else 1 + min(MAX_CONJUGATE_STEPS, system.patience)):
-        bent, bent_b = curvature(loss, p, lam, D, d)
-        bend = _dot(D, bent) + (d * bent_b).sum(1)
+    live = torch.arange(len(r), device=r.device)
+    S, s, rz, step = found.clone(), found_b.clone(), _dot(r, D), 0
+    while (room > step).all():
+        step += 1
+        bent, d = curvature(at.loss, at.p, at.lam, D, at.mean)
+        bend = _dot(D, bent)
         # Rounding can make the curvature zero or negative: keep the step so far.
-        length = torch.where(bend > 0, rz / bend, 0).to(work)[:, None]
-        S, s = S + length[:, :, None] * D, s + length * d
-        r = r - length[:, :, None] * loss.centre(bent)
-        rb = rb - length * loss.centre(bent_b)
-        # The residual of the bias affects the gap through the mean of the features.
-        short = _dot(r, r) + curvature.spread / p.shape[2] * rb.double().square().sum(1)
-        on = (short > target) & (bend > 0) & (room > step)
-        if not on.any():
-            break
+        length = torch.where(bend > 0, rz / bend, 0).to(r.dtype)[:, None]
+        S.addcmul_(length[:, :, None], D)
+        s.addcmul_(length, d)
+        r.addcmul_(length[:, :, None], bent, value=-1)
+        on = (_dot(r, r) > target) & (bend > 0) & (room > step)
         if not on.all():
             found[live], found_b[live], spent[live] = S, s, step
             kept = on.nonzero()[:, 0]
-            live, target, room, lam, p, S, s, r, rb, D, d, rz = (
-                part[kept] for part in (live, target, room, lam, p, S, s, r, rb, D, d, rz)
+            if not len(kept):
+                break
+            live, target, room, S, s, r, D, rz = (
+                part[kept] for part in (live, target, room, S, s, r, D, rz)
             )
-            loss, inverse = loss.take(kept), inverse.take(kept)
-        Y, y = inverse(r, rb)
-        rz, last = _dot(r, Y) + (rb * y).sum(1), rz
-        turn = (rz / last).to(work)[:, None]
-        D, d = Y + turn[:, :, None] * D, y + turn * d
-    found[live], found_b[live], spent[live] = S, s, step
-    # The preconditioner amplifies rounding error in directions that change no probability.
-    S, s = batch.loss.centre(torch.cat([found, faint], dim=2)), batch.loss.centre(found_b)
-    return (S * unit[:, None, None]).to(dtype), (s * unit[:, None]).to(dtype), spent
+            at = at.take(kept)
+        Y = at.inverse.by_W(r)
+        rz, last = _dot(r, Y), rz
+        D = torch.addcmul(Y, (rz / last).to(r.dtype)[:, None, None], D)
+    return found, found_b, spent
 
 
 def _like(problems: Tensor, part: Tensor) -> Tensor:

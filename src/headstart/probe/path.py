@@ -15,14 +15,14 @@ from torch import Tensor
 
 from headstart.devices import fast_bfloat16
 from headstart.errors import ProbeError
-from headstart.probe.axes import Axes, Source, is_double
+from headstart.probe.axes import Axes, Exact, Source, is_double
 from headstart.probe.certificate import Certificate, certify
 from headstart.probe.fits import Fit, Weights, columns, sum_up
 from headstart.probe.hessian import Curvature, Factors
 from headstart.probe.inputs import features, path_of
 from headstart.probe.losses import Binary, Softmax
 from headstart.probe.newton import Goal, ProblemBatch, minimise
-from headstart.probe.products import Exact, Fast, packed
+from headstart.probe.products import packed
 from headstart.threads import sharing_cpus
 
 __all__ = ["MAX_PASSES", "fit_path"]
@@ -152,8 +152,8 @@ class _Solver:
         self._loss, self._goal = loss.to(device), goal
         start = self._loss.start
         low = dtype == torch.float32 and fast_bfloat16(device)
-        rough = packed(axes.Z.bfloat16() if low else axes.Z, start.numel())
-        self._fast, self._exact = Fast(axes.Z) if low else rough, Exact(axes)
+        self._fast, self._exact = packed(axes.Z), Exact(axes)
+        rough = packed(axes.Z.bfloat16()) if low else self._fast
         self._rough = Curvature(rough, axes.variance)
         self._factors = Factors(axes.Z)
         self._nothing = _Solution(

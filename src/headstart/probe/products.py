@@ -1,9 +1,8 @@
-r"""Products of the features with weights and residuals: fast, exact, or in a packed layout.
+r"""Products of the features with weights and residuals, and with a matrix.
 
-A product with few columns is limited by memory bandwidth, and a plain one copies the features into
-the kernel's layout each time. oneDNN can do this copy once, separately. Torch's compiler does so
-when it freezes layers, with undocumented operators. If they are missing or fail, products are
-plain ones.
+oneDNN multiplies float32 matrices faster than torch's default (MKL on an AMD processor has half its
+speed), and thin ones by far, if the features lie in its own layout. Torch's compiler uses it with
+undocumented operators when it freezes layers. If they are missing or fail, products are plain ones.
 """
 
 from collections.abc import Callable
@@ -12,12 +11,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from headstart.probe.axes import Axes, pull, scores
+__all__ = ["LARGEST_PACKED", "Fast", "Packed", "Products", "multiply", "packed"]
 
-__all__ = ["LARGEST_PACKED", "THIN", "Exact", "Fast", "Packed", "Products", "packed"]
-
-# Above this number of columns packing gains little.
-THIN = 64
 # Largest number of entries to pack: two layouts in float32 take 512 MiB.
 LARGEST_PACKED = 1 << 26
 # Number of columns that the layout is optimized for; any number works.
@@ -57,13 +52,15 @@ class Fast:
 
     def leading(self, n_axes: int) -> "Fast":
         """Return products with the first axes only."""
-        return Fast(self._Z[:, :n_axes])
+        part = self._Z[:, :n_axes]
+        # float32 is worth a copy, which `multiply` needs.
+        return Fast(part.contiguous() if part.dtype == torch.float32 else part)
 
     def forward(self, W: Tensor) -> Tensor:
-        return _times(W.to(self._Z.dtype), self._Z.T).to(self.dtype)
+        return self._times(W, self._Z)
 
     def back(self, residual: Tensor) -> Tensor:
-        return _times(residual.to(self._Z.dtype), self._Z).to(self.dtype)
+        return self._times(residual, self._Z.T)
 
     def gradient(self, residual: Tensor, W: Tensor, lam: Tensor) -> tuple[Tensor, Tensor]:
         gradient = self.back(residual) + lam.to(W.dtype)[:, None, None] * W
@@ -71,6 +68,11 @@ class Fast:
 
     def penalty(self, W: Tensor) -> Tensor:
         return W.double().square().sum((1, 2))
+
+    def _times(self, A: Tensor, B: Tensor) -> Tensor:
+        """Multiply (B, C, p) by the transpose of (q, p) as one matrix product."""
+        product = multiply(A.to(self._Z.dtype).flatten(0, 1), B)
+        return product.view(*A.shape[:2], -1).to(self.dtype)
 
 
 class Packed(Fast):
@@ -95,42 +97,14 @@ class Packed(Fast):
     def back(self, residual: Tensor) -> Tensor:
         return self._times(residual, self._back)
 
-    def _times(self, A: Tensor, layout: Tensor) -> Tensor:
-        product = _linear(A.to(self._Z.dtype).flatten(0, 1).contiguous(), layout)
+    def _times(self, A: Tensor, B: Tensor) -> Tensor:
+        product = _linear(A.to(self._Z.dtype).flatten(0, 1).contiguous(), B)
         return product.view(*A.shape[:2], -1).to(self.dtype)
 
 
-class Exact:
-    """Products with the features as given, in float64, block by block."""
-
-    dtype = torch.float64
-
-    def __init__(self, axes: Axes) -> None:
-        self._axes = axes
-
-    def forward(self, W: Tensor) -> Tensor:
-        axes = self._axes
-        coef = W @ axes.axes.T
-        return scores(axes.X, coef, -(coef @ axes.mean))
-
-    def back(self, residual: Tensor) -> Tensor:
-        return pull(self._axes.X, residual, self._axes.mean) @ self._axes.axes
-
-    def gradient(self, residual: Tensor, W: Tensor, lam: Tensor) -> tuple[Tensor, Tensor]:
-        # In all d directions, including those outside the span of the examples.
-        axes = self._axes
-        gradient = lam[:, None, None] * (W @ axes.axes.T)
-        gradient += pull(axes.X, residual, axes.mean)
-        return gradient @ axes.axes, gradient.square().sum((1, 2))
-
-    def penalty(self, W: Tensor) -> Tensor:
-        return (W @ self._axes.axes.T).square().sum((1, 2))
-
-
-def packed(Z: Tensor, n_columns: int) -> Fast:
-    """Return products with Z, packed if supported and faster for this number of columns."""
-    thin = n_columns <= THIN and Z.numel() <= LARGEST_PACKED
-    if thin and Z.device.type == "cpu" and Z.dtype != torch.float64:
+def packed(Z: Tensor) -> Fast:
+    """Return products with Z, packed if supported."""
+    if Z.device.type == "cpu" and Z.dtype != torch.float64 and Z.numel() <= LARGEST_PACKED:
         try:
             return Packed(Z)
         except (AttributeError, RuntimeError):
@@ -138,13 +112,19 @@ def packed(Z: Tensor, n_columns: int) -> Fast:
     return Fast(Z)
 
 
-def _times(A: Tensor, B: Tensor) -> Tensor:
-    """Multiply (B, C, p) by (p, q) as one matrix product."""
-    product = torch.mm(A.flatten(0, 1), B)
-    return product.view(*A.shape[:2], -1)
+def multiply(A: Tensor, B: Tensor) -> Tensor:
+    """Return A (p, k) times the transpose of B (m, k)."""
+    # Of other strides oneDNN has nothing but a reference implementation, a thousand times slower.
+    dense = B.is_contiguous() or B.T.is_contiguous()
+    if dense and A.device.type == "cpu" and A.dtype == torch.float32:
+        try:
+            return _linear(A.contiguous(), B)
+        except (AttributeError, RuntimeError):
+            pass
+    return A @ B.T
 
 
-def _linear(A: Tensor, layout: Tensor) -> Tensor:
-    """Return (p, q) times the transpose of the packed (m, q) matrix."""
+def _linear(A: Tensor, B: Tensor) -> Tensor:
+    """Return (p, k) times the transpose of an (m, k) matrix, possibly packed."""
     linear: Callable[..., Tensor] = torch.ops.mkldnn._linear_pointwise
-    return linear(A, layout, None, "none", [], "")
+    return linear(A, B, None, "none", [], "")
