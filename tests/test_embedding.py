@@ -218,6 +218,7 @@ def test_whoever_watches_hears_of_each_network(images):
     class Listener(ProgressReporter):
         def trial_started(self, title, number, total):
             heard.append((title, number, total))
+            return self
 
     context = RunContext(device="cpu", reporter=Listener())
     chosen = [models.find(RANDOM), models.find(NET)]

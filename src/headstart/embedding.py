@@ -19,7 +19,7 @@ from headstart.datasets import Split
 from headstart.datasets.labelled import labelled_test
 from headstart.datasets.thumbnails import TINY, thumbnail
 from headstart.errors import StudyError, UnknownNameError
-from headstart.features import FeatureRequest, penultimate_features
+from headstart.features import FeatureRequest, extract_together, penultimate_features
 from headstart.labels import kind_of
 from headstart.spec import Dataset, Model, digest
 from headstart.spec.setting import Precision
@@ -176,9 +176,13 @@ def embed(
         skip_broken=dataset.skip_broken,
     )
     found, reporter = [], context.reporter
+    for model in networks:
+        models.fetch(model, context.cache)
+    if len(networks) > 1:
+        # Errors of a network show again where it is read.
+        extract_together([(model, request) for model in networks], context)
     for number, model in enumerate(networks, start=1):
         own = reporter.trial_started(model.name, number, len(networks))
-        models.fetch(model, context.cache)
         found.append(penultimate_features(model, request, replace(context, reporter=own)))
         own.trial_finished()
     whole = np.setdiff1d(np.arange(len(places)), [row for one in found for row in one.broken])
