@@ -4,6 +4,7 @@ import os
 import pickle
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -253,6 +254,33 @@ def test_a_put_that_ends_half_way_leaves_nothing(folder, tmp_path, monkeypatch, 
     server.fails = lambda *_: False
     folder.put("large", file)
     assert folder.get("large").stat().st_size == 11 << 20
+
+
+def test_a_process_that_is_killed_while_it_puts_leaves_nothing(remote, tmp_path, storage_server):
+    file, began, killed = tmp_path / "large", threading.Event(), threading.Event()
+    file.write_bytes(bytes(30 << 20))
+
+    def holds(method: str, _: str) -> bool:
+        if method == "PUT":
+            began.set()
+            killed.wait(60)
+        return False
+
+    storage_server.fails = holds
+    code = (
+        "import sys; from pathlib import Path; from headstart.artifacts import ArtifactFolder;"
+        "ArtifactFolder(sys.argv[1]).put('a', Path(sys.argv[2]))"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code, str(remote), file])
+    try:
+        assert began.wait(60)
+    finally:
+        process.kill()
+        process.wait()
+        killed.set()
+    assert remote.names() == []
+    remote.put("a", file)
+    assert remote.sizes() == {"a": 30 << 20}
 
 
 @pytest.mark.parametrize(

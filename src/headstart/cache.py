@@ -1,15 +1,33 @@
-"""The cache folder: what it holds by kind, how large it is, and what can be removed from it."""
+"""The cache: what it holds by kind and how large that is, what can be removed, what is damaged."""
 
 import shutil
 import time
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
+from pathlib import Path, PurePosixPath
+from tempfile import TemporaryDirectory
 
-from headstart.errors import UnknownNameError
-from headstart.files import Lock, storage_errors
+from headstart.artifacts import ArtifactFolder
+from headstart.errors import StorageError, UnknownNameError
+from headstart.files import Lock, sha256_file, storage_errors
 
-__all__ = ["KINDS", "RECOMPUTED", "Entry", "Kind", "entries", "kinds_of", "prune"]
+__all__ = [
+    "KINDS",
+    "RECOMPUTED",
+    "SHARED",
+    "Checked",
+    "Entry",
+    "Kind",
+    "entries",
+    "kinds_of",
+    "prune",
+    "prune_shared",
+    "remove",
+    "shared_kinds",
+    "verify",
+    "verify_shared",
+]
 
 SECONDS_PER_DAY = 24 * 3600
 LOCK = ".lock"
@@ -39,12 +57,16 @@ KINDS: dict[str, Kind] = {
     "weights": Kind("downloaded weights; downloaded again when needed", True),
     "torchvision": Kind("datasets downloaded by torchvision", True),
     "datasets": Kind("downloaded and registered datasets, index of files", False),
+    "copies": Kind("copies of files in object storage; copied again when needed", True),
     "hub": Kind("indices of datasets of the Hugging Face hub", False),
     "models": Kind("facts of models, upstream accuracies measured here", False),
     "pretrained": Kind("models pretrained here", False),
 }
 # What `prune` removes unless told otherwise.
 RECOMPUTED = ("features", "prepared")
+# What machines share of a cache with a URL; what `verify` reads through of the local folder.
+SHARED = ("features", "prepared", "training")
+VERIFIED = ("features", "prepared", "copies")
 
 
 @dataclass(frozen=True)
@@ -73,18 +95,18 @@ class Entry:
     lock: Path
 
 
-def kinds_of(text: str) -> tuple[str, ...]:
-    """Read names of kinds that can be removed, separated by commas.
+def kinds_of(text: str, known: Collection[str] = ()) -> tuple[str, ...]:
+    """Read names of kinds, separated by commas: of `known`, else of those that can be removed.
 
     Raises
     ------
     UnknownNameError
     """
-    removable = [name for name, kind in KINDS.items() if kind.removable]
+    known = known or [name for name, kind in KINDS.items() if kind.removable]
     names = [name.strip() for name in text.split(",") if name.strip()]
     for name in names:
-        if name not in removable:
-            raise UnknownNameError("kind of cached files that can be removed", name, removable)
+        if name not in known:
+            raise UnknownNameError("kind of cached files", name, known)
     return tuple(dict.fromkeys(names))
 
 
@@ -135,21 +157,32 @@ def prune(
     newest = time.time() - unused_days * SECONDS_PER_DAY
     removed, busy = list[Entry](), list[Entry]()
     for entry in entries(cache, [kind for kind in KINDS if kind in kinds]):
-        if entry.used > newest:
+        # Another process may be about to rename a file of this name.
+        fresh = _is_temporary(entry.paths[0]) and entry.used > time.time() - SECONDS_PER_DAY
+        if entry.used > newest or fresh:
             continue
         if dry_run:
             (busy if entry.lock.exists() else removed).append(entry)
             continue
-        lock = Lock(entry.lock)
-        if not lock.acquire(wait=False):
-            busy.append(entry)
-            continue
-        try:
-            _remove(entry)
-            removed.append(entry)
-        finally:
-            lock.release()
+        (removed if remove(entry) else busy).append(entry)
     return removed, busy
+
+
+def remove(entry: Entry) -> bool:
+    """Remove an entry; return False if another process is writing it."""
+    lock = Lock(entry.lock)
+    if not lock.acquire(wait=False):
+        return False
+    try:
+        for path in entry.paths:
+            with storage_errors(path):
+                if path.is_dir() and not path.is_symlink():
+                    shutil.rmtree(path)
+                else:
+                    path.unlink(missing_ok=True)
+    finally:
+        lock.release()
+    return True
 
 
 def _entry(kind: str, paths: tuple[Path, ...], lock: Path) -> Entry:
@@ -167,10 +200,112 @@ def _entry(kind: str, paths: tuple[Path, ...], lock: Path) -> Entry:
     return Entry(kind, paths, n_files, n_bytes, used, lock)
 
 
-def _remove(entry: Entry) -> None:
-    for path in entry.paths:
-        with storage_errors(path):
-            if path.is_dir() and not path.is_symlink():
-                shutil.rmtree(path)
-            else:
-                path.unlink(missing_ok=True)
+def _is_temporary(path: Path) -> bool:
+    return path.name.startswith(".") and path.suffix == ".tmp"
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What was read through.
+
+    Parameters
+    ----------
+    name
+        Where it lies in the cache.
+    n_bytes
+        Its size.
+    whole
+        Whether it is as its digest says.
+    remove
+        Removes it; returns False if another process is writing it.
+    """
+
+    name: str
+    n_bytes: int
+    whole: bool
+    remove: Callable[[], bool]
+
+
+def verify(cache: Path) -> Iterator[Checked]:
+    """Read through all that has a digest in the cache: features, prepared images, copies.
+
+    Raises
+    ------
+    StorageError
+        A file cannot be read.
+    """
+    from headstart.datasets.image_cache import is_whole_form
+    from headstart.features.feature_table import is_whole_table
+
+    def is_whole(entry: Entry) -> bool:
+        if entry.kind == "features":
+            return is_whole_table(entry.lock.with_suffix(".npy"))
+        if entry.kind == "prepared":
+            return is_whole_form(entry.lock.with_suffix(""))
+        return all(sha256_file(path) == path.stem for path in entry.paths)
+
+    for entry in entries(cache, VERIFIED):
+        if not _is_temporary(entry.paths[0]):
+            name = f"{entry.kind}/{entry.lock.stem}"
+            yield Checked(name, entry.n_bytes, is_whole(entry), partial(remove, entry))
+
+
+def verify_shared(remote: ArtifactFolder) -> Iterator[Checked]:
+    """Read through what is shared: each file is named by its digest, or has it beside it.
+
+    Raises
+    ------
+    StorageError
+        The folder cannot be read.
+    """
+
+    def removed(name: str) -> bool:
+        remote.delete(name)
+        return True
+
+    for name, n_bytes in _shared_sizes(remote, SHARED).items():
+        path = PurePosixPath(name)
+        # The index of prepared images is named by what it holds.
+        by_content = path.parts[0] == "features" or path.suffix in (".bin", ".json")
+        whole = True
+        with TemporaryDirectory() as folder:
+            try:
+                remote.fetch(name, Path(folder) / "file", path.stem if by_content else None)
+            except StorageError as error:
+                if error.code == "storage.absent":
+                    continue
+                if error.code != "storage.damaged":
+                    raise
+                whole = False
+        yield Checked(name, n_bytes, whole, partial(removed, name))
+
+
+def shared_kinds(remote: ArtifactFolder) -> dict[str, tuple[int, int]]:
+    """Return the number of files and of bytes of each kind that is shared."""
+    found = dict.fromkeys(SHARED, (0, 0))
+    for name, n_bytes in _shared_sizes(remote, SHARED).items():
+        kind = PurePosixPath(name).parts[0]
+        n_files, total = found[kind]
+        found[kind] = n_files + 1, total + n_bytes
+    return found
+
+
+def prune_shared(
+    remote: ArtifactFolder, kinds: Collection[str], *, dry_run: bool = False
+) -> tuple[int, int]:
+    """Remove what is shared of some kinds; return the number of files and of bytes."""
+    sizes = _shared_sizes(remote, kinds)
+    if not dry_run:
+        for name in sizes:
+            remote.delete(name)
+    return len(sizes), sum(sizes.values())
+
+
+def _shared_sizes(remote: ArtifactFolder, kinds: Collection[str]) -> dict[str, int]:
+    """Return the bytes of all files of these kinds, by name."""
+    return {
+        name: n_bytes
+        for kind in SHARED
+        if kind in kinds
+        for name, n_bytes in remote.sizes(f"{kind}/").items()
+    }

@@ -46,7 +46,7 @@ PAGES: Mapping[str, str] = {
     "results": "studies.md",
     "setting": "methods.md",
     "split": "datasets.md",
-    "storage": "studies.md",
+    "storage": "storage.md",
     "store": "store.md",
     "study": "studies.md",
     "table": "analysis.md",

@@ -1,8 +1,6 @@
-"""What all commands share: version, help, how much is printed, the cache, damaged stores."""
+"""What all commands share: version, help, how much is printed, damaged stores."""
 
 import io
-import json
-import os
 import re
 import sqlite3
 import time
@@ -13,11 +11,9 @@ from rich.console import Console
 
 import headstart as hs
 from conftest import MODEL
-from headstart.cache import KINDS
 from headstart.cli import progress
 from headstart.cli.command_group import PANELS, reset_verbosity, set_verbosity
 from headstart.cli.progress import LiveReporter
-from headstart.files import locked
 from headstart.store import ResultStore
 from refusals import ended
 from stores import add_result
@@ -99,55 +95,6 @@ def test_a_long_stage_is_not_silent(monkeypatch):
     assert "500/2,000" in watched(monkeypatch, 0.02)
     assert watched(monkeypatch, 1000.0) == ""
     assert watched(monkeypatch, 0.02, quiet=True) == ""
-
-
-def fill(cache):
-    """Write a cache with two kinds that can be computed again, and one that cannot."""
-    for name, size in (("features/a.npy", 100), ("features/a.json", 20), ("features/b.npy", 50),
-                       ("prepared/d/pixels", 300), ("pretrained/m/model", 1000)):  # fmt: skip
-        file = cache / name
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(bytes(size))
-
-
-def sizes(cli):
-    shown = json.loads(cli("cache", "--json").out)
-    return {kind: found["bytes"] for kind, found in shown["kinds"].items() if found["bytes"]}
-
-
-def test_the_cache_is_shown_and_pruned(cli, tmp_path, monkeypatch):
-    cache = tmp_path / "cache"
-    monkeypatch.setenv("HEADSTART_CACHE", str(cache))
-    assert sizes(cli) == {}
-    fill(cache)
-    everything = {"features": 170, "prepared": 300, "pretrained": 1000}
-    assert sizes(cli) == everything
-    assert str(cache) in cli("cache").out
-    assert cli("cache", "prune", "--dry-run").code == 0
-    assert cli("cache", "prune", "--unused-days", "1").code == 0
-    assert sizes(cli) == everything
-    with locked(cache / "features" / "a.lock", lambda: None):
-        cli("cache", "prune")
-    assert sizes(cli) == {"features": 120, "pretrained": 1000}
-    cli("cache", "prune", "--kind", "features")
-    assert sizes(cli) == {"pretrained": 1000}
-
-
-def test_only_what_was_not_used_for_long_is_removed(cli, tmp_path, monkeypatch):
-    monkeypatch.setenv("HEADSTART_CACHE", str(tmp_path))
-    fill(tmp_path)
-    old = time.time() - 10 * 24 * 3600
-    os.utime(tmp_path / "features" / "b.npy", (old, old))
-    cli("cache", "prune", "--unused-days", "5")
-    assert sizes(cli)["features"] == 120
-
-
-def test_kinds_of_the_cache_are_the_folders_that_a_run_makes(cli, tmp_path, monkeypatch):
-    monkeypatch.setenv("HEADSTART_CACHE", str(tmp_path / "cache"))
-    assert cli(*RUN, "--store", tmp_path / "r.db").code == 0
-    made = {path.name for path in (tmp_path / "cache").iterdir() if path.is_dir()}
-    assert "features" in made
-    assert made <= set(KINDS)
 
 
 @pytest.mark.parametrize(

@@ -87,3 +87,15 @@ def test_a_cache_that_cannot_be_written_stops_the_run_at_once(measured, bucket, 
         with pytest.raises(artifacts.StorageError) as error:
             measured("first", bucket)
     assert error.value.code == "storage.unreachable"
+
+
+@pytest.mark.slow
+def test_workers_use_it(measured, bucket, tmp_path, monkeypatch):
+    local, _, _ = measured("local", str(tmp_path / "cache"))
+    monkeypatch.setenv("HEADSTART_CACHE", bucket)
+    monkeypatch.setenv("HEADSTART_LOCAL_CACHE", str(tmp_path / "first"))
+    run = STUDY.run(tmp_path / "first.db", device="cpu", workers=2)
+    assert not run.failures
+    found = {result.trial.key: result.metrics for result in run.results}
+    assert found == {result.trial.key: result.metrics for result in local}
+    assert RunContext().remote.names("features/")

@@ -1,16 +1,19 @@
-"""`headstart cache`: where it is, how large it is by kind, and what to remove."""
+"""`headstart cache`: where it is, how large it is by kind, what to remove, what is damaged."""
 
 import json as json_module
 import os
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from headstart.cli.command_group import HELP, CommandGroup, command, group
 from headstart.cli.options import JsonFlag
 from headstart.cli.output import console, plain_table
-from headstart.errors import CommandError
+from headstart.errors import CommandError, StorageError
+
+if TYPE_CHECKING:
+    from headstart.artifacts import ArtifactFolder
 
 __all__ = ["cache_app"]
 
@@ -29,13 +32,43 @@ def cache(context: typer.Context, json: JsonFlag = False) -> None:
         )
 
 
+RemoteFlag = Annotated[
+    bool,
+    typer.Option("--remote", help="What is shared under the URL in $HEADSTART_CACHE instead."),
+]
+
+
+@command(cache_app)
+def size(
+    kind: Annotated[
+        str | None,
+        typer.Option(
+            help="Kinds to count, separated by commas; all if omitted.",
+            metavar="KINDS",
+            show_default=False,
+        ),
+    ] = None,
+    remote: RemoteFlag = False,
+) -> None:
+    """Print the size of the cache in bytes."""
+    from headstart.cache import KINDS, entries, kinds_of, shared_kinds
+    from headstart.context import default_cache
+
+    kinds = tuple(KINDS) if kind is None else kinds_of(kind, tuple(KINDS))
+    if remote:
+        found = shared_kinds(_shared())
+        typer.echo(sum(found[one][1] for one in kinds if one in found))
+    else:
+        typer.echo(sum(entry.n_bytes for entry in entries(default_cache(), kinds)))
+
+
 @command(cache_app)
 def prune(
     kind: Annotated[
         str,
         typer.Option(
             help="Kinds to remove, separated by commas: features, prepared, training, weights, "
-            "torchvision.",
+            "torchvision, copies.",
             metavar="KINDS",
         ),
     ] = "features,prepared",
@@ -47,31 +80,83 @@ def prune(
             metavar="NUMBER",
         ),
     ] = 0,
+    remote: RemoteFlag = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="List the sizes; remove nothing.")
     ] = False,
 ) -> None:
     """Remove files from the cache that a run computes or downloads again when needed."""
-    from headstart.cache import kinds_of
-    from headstart.cache import prune as remove
+    from headstart import cache
     from headstart.context import default_cache
 
-    removed, busy = remove(
-        default_cache(), kinds_of(kind), unused_days=unused_days, dry_run=dry_run
-    )
-    what = "would remove" if dry_run else "removed"
+    kinds, what = cache.kinds_of(kind), "would remove" if dry_run else "removed"
+    if remote:
+        if unused_days:
+            raise CommandError(
+                "--unused-days is not known of what is shared: use it without --remote, or a "
+                "lifecycle rule of the bucket",
+                code="command.order",
+            )
+        n_files, n_bytes = cache.prune_shared(_shared(), kinds, dry_run=dry_run)
+        typer.echo(f"{what} {_count(n_files)}, {n_bytes / 1e6:,.1f} MB")
+        return
+    removed, busy = cache.prune(default_cache(), kinds, unused_days=unused_days, dry_run=dry_run)
     typer.echo(f"{what} {_files(removed)}, {_size(removed)}")
     if busy:
         typer.echo(f"kept {_files(busy)} that another process is writing, {_size(busy)}")
 
 
-def _show_cache(*, json: bool) -> None:
-    from headstart.cache import KINDS, entries
+@command(cache_app)
+def verify(
+    remote: RemoteFlag = False,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Remove what is damaged; it is computed again.")
+    ] = False,
+) -> None:
+    """Compare features, prepared images and copies with their digests; list what is damaged."""
+    from headstart import cache
     from headstart.context import default_cache
 
-    folder = default_cache()
+    found = cache.verify_shared(_shared()) if remote else cache.verify(default_cache())
+    n_checked, n_bytes, damaged, left = 0, 0, 0, 0
+    for one in found:
+        n_checked, n_bytes = n_checked + 1, n_bytes + one.n_bytes
+        if not one.whole:
+            gone = repair and one.remove()
+            damaged, left = damaged + 1, left + (not gone)
+            typer.echo(f"damaged{', removed' if gone else ''}: {one.name}")
+    typer.echo(f"checked {n_checked:,} entries, {n_bytes / 1e6:,.1f} MB: {damaged:,} damaged")
+    if left:
+        raise StorageError(
+            f"{left:,} entries of the cache are damaged: headstart cache verify --repair removes "
+            "them",
+            code="cache.damaged",
+            n=left,
+        )
+
+
+def _shared() -> "ArtifactFolder":
+    """Return the folder that machines share."""
+    from headstart.artifacts import remote_cache
+
+    if (shared := remote_cache()) is None:
+        raise CommandError(
+            "--remote needs a cache that machines share: set HEADSTART_CACHE to a URL, for "
+            "example s3://bucket/cache",
+            code="command.order",
+        )
+    return shared
+
+
+def _show_cache(*, json: bool) -> None:
+    from headstart.artifacts import remote_cache
+    from headstart.cache import KINDS, entries, shared_kinds
+    from headstart.context import default_cache
+
+    folder, remote = default_cache(), remote_cache()
     found = list(entries(folder))
     by_kind = {kind: [one for one in found if one.kind == kind] for kind in KINDS}
+    shared = shared_kinds(remote) if remote else {}
     if json:
         kinds: dict[str, Any] = {
             kind: {
@@ -81,10 +166,15 @@ def _show_cache(*, json: bool) -> None:
             }
             for kind, those in by_kind.items()
         }
-        typer.echo(json_module.dumps({"folder": str(folder), "kinds": kinds}, indent=1))
+        shown: dict[str, Any] = {"folder": str(folder), "kinds": kinds}
+        if remote:
+            there = {kind: {"files": n, "bytes": size} for kind, (n, size) in shared.items()}
+            shown["remote"] = {"url": str(remote), "kinds": there}
+        typer.echo(json_module.dumps(shown, indent=1))
         return
-    given = bool(os.environ.get("HEADSTART_CACHE"))
-    source = "from HEADSTART_CACHE" if given else "set HEADSTART_CACHE to move it"
+    variable = "HEADSTART_LOCAL_CACHE" if remote else "HEADSTART_CACHE"
+    given = bool(os.environ.get(variable))
+    source = f"from {variable}" if given else f"set {variable} to move it"
     typer.echo(f"{folder} ({source})")
     table = plain_table("kind", "files", "size", "content", right={"files", "size"})
     for kind, those in by_kind.items():
@@ -92,11 +182,20 @@ def _show_cache(*, json: bool) -> None:
         table.add_row(kind, n_files, _size(those), KINDS[kind].content)
     table.add_row("all", f"{sum(one.n_files for one in found):,}", _size(found), "")
     console.print(table)
+    if remote:
+        typer.echo(f"shared in {remote} (from HEADSTART_CACHE)")
+        table = plain_table("kind", "files", "size", right={"files", "size"})
+        for kind, (n, size) in shared.items():
+            table.add_row(kind, f"{n:,}", f"{size / 1e6:,.1f} MB")
+        console.print(table)
+
+
+def _count(n: int) -> str:
+    return "1 file" if n == 1 else f"{n:,} files"
 
 
 def _files(entries: Sequence[Any]) -> str:
-    n = sum(entry.n_files for entry in entries)
-    return "1 file" if n == 1 else f"{n:,} files"
+    return _count(sum(entry.n_files for entry in entries))
 
 
 def _size(entries: Sequence[Any]) -> str:

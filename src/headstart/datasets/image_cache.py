@@ -49,6 +49,7 @@ __all__ = [
     "PreparedImages",
     "bytes_needed",
     "fit_side",
+    "is_whole_form",
     "open_prepared",
     "prepare_images",
 ]
@@ -335,6 +336,15 @@ def read_state(
             reporter.note(f"prepared images {place} are damaged (checksum): preparing them again")
             file.unlink(missing_ok=True)
         return state
+
+
+def is_whole_form(place: Path) -> bool:
+    """Whether the files of a prepared form are as its card says; one without a card is."""
+    with storage_errors(place):
+        if not (place / CARD).exists():
+            return True
+        card = read_card(place / CARD)
+        return card is not None and _verified(place, card, thorough=True) is not None
 
 
 def _write_index(place: Path, card: Card, shapes: Shapes) -> None:

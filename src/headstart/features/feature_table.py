@@ -38,7 +38,7 @@ from headstart.files import (
 )
 from headstart.spec import digest
 
-__all__ = ["CHUNK", "Block", "FeatureTable", "Features", "TableCard"]
+__all__ = ["CHUNK", "Block", "FeatureTable", "Features", "TableCard", "is_whole_table"]
 
 Floats = npt.NDArray[np.float32]
 Places = npt.NDArray[np.int64]
@@ -367,6 +367,22 @@ class FeatureTable:
 
     def _file(self, suffix: str) -> Path:
         return self._folder / f"{self.key}{suffix}"
+
+
+def is_whole_table(file: Path) -> bool:
+    """Whether the file of a table is as its card says; rows behind those it lists are skipped."""
+    card_file = file.with_suffix(".json")
+    if not card_file.exists():
+        return True
+    card = TableCard.of(card_file.read_bytes())
+    try:
+        with file.open("rb") as opened:
+            np.lib.format.read_magic(opened)
+            shape, _, _ = np.lib.format.read_array_header_1_0(opened)
+            size = opened.tell() + (card.stored if card else 0) * int(np.prod(shape[1:])) * 4
+    except (FileNotFoundError, ValueError):
+        return False
+    return card is not None and _start_digest(file, size) == card.sha256
 
 
 def _header(shape: tuple[int, int]) -> bytes:
