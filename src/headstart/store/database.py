@@ -1,7 +1,6 @@
 """The results database: one row per result, never edited, with its predictions in files."""
 
-from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -157,11 +156,11 @@ class ResultStore:
 
     def keys(self) -> set[str]:
         """Return the keys of all stored trials."""
-        return {str(key) for key in self._column(sa.select(schema.results.c.key), schema.results)}
+        return {str(key) for key in self._rows(sa.select(schema.results.c.key), schema.results)}
 
     def __contains__(self, key: str) -> bool:
         columns = schema.results.c
-        return bool(self._column(sa.select(columns.id).where(columns.key == key), schema.results))
+        return bool(self._rows(sa.select(columns.id).where(columns.key == key), schema.results))
 
     def results(
         self, keys: Collection[str] | None = None, page: Page | None = None
@@ -193,26 +192,26 @@ class ResultStore:
             query = query.order_by(column.desc() if page.descending else column.asc())
         query = query.order_by(columns.id).limit(page.limit).offset(page.offset)
         if keys is None:
-            every = self._column(query, schema.results)
+            every = self._rows(query, schema.results)
             return [self._parsed(Result, record) for record in every]
         wanted, found = sorted(keys), list[Result]()
         # A statement takes a limited number of values.
         for first in range(0, len(wanted), VALUES):
             some = query.where(columns.key.in_(wanted[first : first + VALUES]))
-            found += [self._parsed(Result, row) for row in self._column(some, schema.results)]
+            found += [self._parsed(Result, row) for row in self._rows(some, schema.results)]
         return found
 
     def count(self) -> int:
         """Return the number of stored results."""
         query = sa.select(sa.func.count()).select_from(schema.results)
-        return sum(self._column(query, schema.results))
+        return sum(self._rows(query, schema.results))
 
     def superseded(self, key: str) -> list[Result]:
         """Return the results of a trial that count no longer, the oldest first."""
         columns, old = schema.results.c, schema.superseded.c
         once = sa.and_(old.trial == columns.key, old.generation == columns.generation)
         query = sa.select(columns.record).join(schema.superseded, once).where(columns.key == key)
-        found = self._column(query.order_by(columns.generation), since=4)
+        found = self._rows(query.order_by(columns.generation), since=4)
         return [self._parsed(Result, record) for record in found]
 
     def leases(self) -> list[Lease]:
@@ -227,7 +226,7 @@ class ResultStore:
 
     def _matching(self, column: str, patterns: Sequence[str]) -> list[str]:
         """Return the stored names that patterns (as of file names) match."""
-        known = self._column(sa.select(schema.results.c[column]).distinct(), schema.results)
+        known = self._rows(sa.select(schema.results.c[column]).distinct(), schema.results)
         found = set[str]()
         for pattern in patterns:
             # A name may hold characters that are a pattern's.
@@ -241,7 +240,7 @@ class ResultStore:
         """Digest of all results in their order, and of their predictions by their checksums."""
         columns = schema.results.c
         query = sa.select(columns.record + columns.predictions_sha256).order_by(columns.id)
-        return digest(self._column(query, schema.results))
+        return digest(self._rows(query, schema.results))
 
     def with_predictions(self) -> set[str]:
         """Return the keys of the results whose file of predictions is there."""
@@ -263,20 +262,26 @@ class ResultStore:
         """Return what candidates of a trial reached so far, in the order of storing."""
         columns = schema.measurements.c
         query = sa.select(columns.record).where(columns.trial == trial).order_by(columns.id)
-        records = self._column(query, schema.measurements, since=2)
+        records = self._rows(query, schema.measurements, since=2)
         return [self._parsed(Measurement, record) for record in records]
 
     def partly_measured(self) -> dict[str, int]:
         """Count the measurements of each trial, by its key, that has no result yet."""
-        columns = schema.measurements.c
-        query = sa.select(columns.trial).order_by(columns.id)
-        stored, found = self.keys(), self._column(query, schema.measurements, since=2)
-        return dict(Counter(key for key in found if key not in stored))
+        columns, results = schema.measurements.c, schema.results.c
+
+        def query(version: int) -> sa.Select[Any]:
+            counting = schema.current(schema.results, version)
+            stored = sa.exists().where(results.key == columns.trial, counting)
+            found = sa.select(columns.trial, sa.func.count()).where(~stored)
+            return found.group_by(columns.trial).order_by(sa.func.min(columns.id))
+
+        rows = self._rows(query, schema.measurements, since=2)
+        return {row[0]: row[1] for row in rows}
 
     def trial(self, key: str) -> Trial | None:
         """Return a trial whose candidates are measured; None if the store is too old to hold it."""
         columns = schema.trials.c
-        found = self._column(sa.select(columns.record).where(columns.key == key), since=3)
+        found = self._rows(sa.select(columns.record).where(columns.key == key), since=3)
         return self._parsed(Trial, found[0]) if found else None
 
     def add_trial(self, trial: Trial) -> None:
@@ -304,7 +309,7 @@ class ResultStore:
         """Return what was chosen for a trial, if that was stored."""
         columns = schema.selections.c
         query = sa.select(columns.record).where(columns.trial == trial)
-        found = self._column(query, schema.selections, since=2)
+        found = self._rows(query, schema.selections, since=2)
         return self._parsed(Selection, found[0]) if found else None
 
     def add(self, result: Result) -> bool:
@@ -505,29 +510,29 @@ class ResultStore:
         self._backend.write(stored, trial)
 
     def _rows(
-        self, query: sa.Select[Any], table: sa.Table | None = None, since: int = 1
-    ) -> Sequence[sa.Row[Any]]:
-        """Return what a query finds among the rows of a table that count.
+        self,
+        query: sa.Select[Any] | Callable[[int], sa.Select[Any]],
+        table: sa.Table | None = None,
+        since: int = 1,
+    ) -> Sequence[Any]:
+        """Return what a query, maybe made for a version, finds among the rows that count.
 
-        Nothing where there is no database yet, or one older than the version of its table.
+        Values where it asks for one column. Nothing where there is no database yet, or one older
+        than the version of its table.
         """
         if not self._backend.exists():
             return []
 
-        def found(connection: sa.Connection) -> Sequence[sa.Row[Any]]:
+        def found(connection: sa.Connection) -> Sequence[Any]:
             version = self._backend.recognised(connection)
             if version < since:
                 return []
             counting = sa.true() if table is None else schema.current(table, version)
-            return connection.execute(query.where(counting)).all()
+            asked = query(version) if callable(query) else query
+            rows = connection.execute(asked.where(counting))
+            return rows.scalars().all() if len(asked.selected_columns) == 1 else rows.all()
 
         return self._backend.read(found)
-
-    def _column(
-        self, query: sa.Select[Any], table: sa.Table | None = None, since: int = 1
-    ) -> list[Any]:
-        """Return the first column of what a query finds, as `_rows`."""
-        return [row[0] for row in self._rows(query, table, since)]
 
     def _parsed(self, kind: type[Record], record: Any) -> Record:
         return parse_record(kind, record, self.name)

@@ -52,6 +52,8 @@ results = sa.Table(
     sa.Column("predictions_file", sa.String, nullable=False),
     sa.Column("predictions_sha256", sa.String(64), nullable=False),
     sa.UniqueConstraint("key", "generation", name="results_key_generation"),
+    # Filters ask for all names first.
+    sa.Index("results_names", "model", "dataset", "setting"),
 )
 
 # What each candidate of a trial reached on validation: a sweep that is interrupted keeps them.

@@ -14,6 +14,7 @@ def upgrade() -> None:
     """Remake three tables with a generation, so that a key may stand several times; lay two."""
     for name, columns in remade().items():
         _remake(name, columns)
+    op.create_index("results_names", "results", ["model", "dataset", "setting"])
     op.create_table(
         "superseded",
         sa.Column("trial", sa.String(64), primary_key=True),
