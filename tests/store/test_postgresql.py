@@ -1,6 +1,7 @@
 """Stores on a server: what PostgreSQL's backend alone has to hold, against a real one."""
 
 import pickle
+import re
 import subprocess
 import sys
 import threading
@@ -12,8 +13,11 @@ import psycopg
 import pytest
 import sqlalchemy as sa
 
+from conftest import headstart_process
 from headstart.store import Page, ResultStore
 from headstart.store.backend import open_backend
+from headstart.store.check import check_store
+from headstart.store.exchange import MergeReport, merge_stores
 from postgres import PostgresServer, postgres_server
 from refusals import refused
 from stores import WRITER, add_result, make_result
@@ -262,3 +266,36 @@ def test_writers_go_on_after_the_server_was_restarted(own_server: PostgresServer
         check_complete(url, artifacts, 48)
         # The lease is held still, by the same token.
         store.add_selection("a" * 64, make_result().selection)
+
+
+STUDY = ("--models", "efficientnet_lite0", "--datasets", "digits", "--settings", "linear,knn",
+         "--limit", 60, "--seeds", "0-4", "--device", "cpu")  # fmt: skip
+
+
+@pytest.mark.slow
+def test_two_runs_of_one_study_measure_each_trial_once(own_server: PostgresServer, tmp_path):
+    """The server is restarted in the middle, too. Numbers are those of one undisturbed run."""
+    url = own_server.url()
+    store = ResultStore(url, create=True)
+    store.make()
+    runs = [headstart_process("run", *STUDY, "--store", url) for _ in range(2)]
+    while store.count() < 2:
+        assert any(run.poll() is None for run in runs)
+        time.sleep(0.05)
+    own_server.stop()
+    time.sleep(1)
+    own_server.start()
+    outs = [run.communicate(timeout=600) for run in runs]
+    assert [run.returncode for run in runs] == [0, 0], outs
+    measured = [int(re.search(r"(\d+) measured, \d+ already", out)[1]) for out, _ in outs]
+    assert sum(measured) == 10
+    assert (store.count(), store.leases(), list(check_store(store))) == (10, [], [])
+    alone = headstart_process("run", *STUDY, "--store", tmp_path / "alone.db")
+    assert (alone.communicate(timeout=600), alone.returncode)[1] == 0
+    expected = {one.trial.key: one.metrics for one in ResultStore(tmp_path / "alone.db").results()}
+    assert {one.trial.key: one.metrics for one in store.results()} == expected
+    report = merge_stores([ResultStore(tmp_path / "alone.db")], store)
+    assert report == MergeReport(known=10)
+    # What reads results reads them there.
+    table = headstart_process("results", "--store", url, "--csv")
+    assert len(table.communicate(timeout=60)[0].splitlines()) == 11
