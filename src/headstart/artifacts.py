@@ -20,7 +20,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import unquote, urlsplit
-from urllib.request import url2pathname
 from uuid import uuid4
 
 from headstart.errors import StorageError
@@ -101,7 +100,7 @@ class ArtifactFolder:
         if self.protocol == "file":
             if host not in (None, "localhost") or not parts.path or parts.query:
                 raise self._invalid("expected file:///PATH")
-            self.local = Path(url2pathname(parts.path))
+            self.local = Path(unquote(parts.path))
             return
         if self.protocol not in PACKAGES:
             raise self._invalid("expected a path or a URL that begins with file://, s3:// or gs://")
