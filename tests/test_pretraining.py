@@ -28,6 +28,7 @@ from headstart.pretraining import make_recipe, pretrain
 from headstart.spec import Recipe, Selection
 from headstart.store import ResultStore
 from headstart.study import Study
+from refusals import refused
 
 NETWORK = f"{Path(small_network.__file__)}:build?size=16&mean=0.5,0.5,0.5&std=0.25,0.25,0.25"
 OPTIONS = {"steps": 60, "batch_size": 50, "learning_rate": 0.3, "crop_area": (0.5, 1.0)}
@@ -422,3 +423,53 @@ def test_two_processes_train_one_network(tmp_path):
     both = load_file(model.weights.locator.removeprefix("file:"))
     for name, tensor in weights(alone).items():
         torch.testing.assert_close(both[name], tensor, atol=1e-5, rtol=1e-5)
+
+
+@pytest.fixture
+def machine(copied, remote_url, monkeypatch):
+    """Change to a machine with this local folder."""
+
+    def named(name: str) -> RunContext:
+        monkeypatch.setenv("HEADSTART_CACHE", remote_url)
+        monkeypatch.setenv("HEADSTART_LOCAL_CACHE", str(copied.parent / name))
+        return RunContext("cpu")
+
+    return named
+
+
+def test_machines_share_what_they_train(machine, copied):
+    """`copied` was trained before machines shared a cache: the next run of it shares it."""
+    recipe = recipe_of(view="full")
+    first = pretrain(recipe, machine("cache"), name="digits")
+    assert not first.fresh
+    second = pretrain(recipe, machine("two"), name="digits")
+    assert not second.fresh
+    assert (second.accuracy, second.facts) == (first.accuracy, first.facts)
+    # It is found by its name, and by where another machine has it.
+    there = machine("three")
+    locator = "file:/elsewhere/pretrained/digits/model.safetensors"
+    place = first.model.weights.model_copy(update={"locator": locator})
+    elsewhere = first.model.model_copy(update={"weights": place})
+    assert models.presence(elsewhere) == (
+        True, str(there.cache / "pretrained" / "digits" / "model.safetensors"),
+    )  # fmt: skip
+    assert models.find("pretrained:digits").identity == first.model.identity
+    expected = models.load(first.model).state_dict()
+    for name, tensor in models.load(elsewhere).state_dict().items():
+        assert torch.equal(tensor, expected[name])
+    assert models.runs_code("pretrained:digits")
+    machine("four")
+    assert models.runs_code("pretrained:digits")
+    with pytest.raises(UnknownNameError):
+        models.find("pretrained:other")
+
+
+def test_a_shared_network_that_is_damaged_is_refused(machine, copied, tmp_path):
+    pretrain(recipe_of(view="full"), machine("cache"), name="digits")
+    remote = machine("two").remote
+    (name,) = [name for name in remote.names() if name.endswith(".safetensors")]
+    (tmp_path / "file").write_bytes(b"x")
+    remote.put(name, tmp_path / "file")
+    with refused("storage.damaged"):
+        models.find("pretrained:digits")
+    assert not (tmp_path / "two" / "pretrained" / "digits" / "model.json").exists()

@@ -65,8 +65,16 @@ KINDS: dict[str, Kind] = {
 # What `prune` removes unless told otherwise.
 RECOMPUTED = ("features", "prepared")
 # What machines share of a cache with a URL; what `verify` reads through of the local folder.
-SHARED = ("features", "prepared", "training")
+SHARED = ("features", "prepared", "training", "pretrained")
 VERIFIED = ("features", "prepared", "copies")
+# Kind and suffix of shared files that are named by their SHA-256; others have it in their metadata.
+NAMED_BY_CONTENT = {
+    ("features", ".npy"),
+    ("features", ".json"),
+    ("prepared", ".bin"),
+    ("prepared", ".json"),
+    ("pretrained", ".safetensors"),
+}
 
 
 @dataclass(frozen=True)
@@ -265,8 +273,7 @@ def verify_shared(remote: ArtifactFolder) -> Iterator[Checked]:
 
     for name, n_bytes in _shared_sizes(remote, SHARED).items():
         path = PurePosixPath(name)
-        # The index of prepared images is named by what it holds.
-        by_content = path.parts[0] == "features" or path.suffix in (".bin", ".json")
+        by_content = (path.parts[0], path.suffix) in NAMED_BY_CONTENT
         whole = True
         with TemporaryDirectory() as folder:
             try:

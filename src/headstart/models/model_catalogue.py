@@ -318,8 +318,8 @@ def runs_code(name: str) -> bool:
     """Whether the mere name of a model runs code that its author wrote: a function in a file."""
     model_name = ModelName.parse(name)
     architecture = model_name.options.get("arch")
-    if model_name.stem in pretrained.names():
-        path = model_name.stem.removeprefix(f"{pretrained.SCHEME}:")
+    scheme, _, path = model_name.stem.partition(":")
+    if scheme == pretrained.SCHEME and pretrained.is_here(path, default_cache()):
         return pretrained.read(path, default_cache()).source == "function"
     return is_function(model_name.stem) or (architecture is not None and runs_code(architecture))
 

@@ -7,15 +7,20 @@ Each is a folder of the cache, ``pretrained/NAME``:
 * ``recipe.json``        the recipe, and what training and testing gave;
 * ``model.json``         what the network is, with the digest of its weights. It is written last:
                          a folder without it holds no network.
+
+A cache that machines share by a URL has ``model.json`` there, and the other two files under the
+SHA-256 of the weights; a machine copies them into its own folder when it needs the network.
 """
 
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
+from headstart.artifacts import ArtifactFolder, remote_cache
 from headstart.context import default_cache
 from headstart.errors import StorageError, StudyError, UnknownNameError, WeightsError
 from headstart.files import replaced, sha256_file, storage_errors, writable_folder
@@ -34,6 +39,7 @@ __all__ = [
     "read",
     "read_facts",
     "register",
+    "share",
     "verify",
 ]
 
@@ -76,11 +82,18 @@ def read(name: str, cache: Path) -> Model:
         What is written of it is damaged.
     """
     place = cache / SCHEME / name / MODEL
-    if not NAME.fullmatch(name) or not place.is_file():
+    if not is_here(name, cache):
         raise UnknownNameError("model", f"{SCHEME}:{name}", names(cache))
+    model = _read_model(place)
+    # The cache may have been moved since.
+    weights = Weights(locator=f"file:{place.parent / WEIGHTS}", sha256=model.weights.sha256)
+    return model.model_copy(update={"weights": weights})
+
+
+def _read_model(place: Path) -> Model:
     try:
         with storage_errors(place, reading=True):
-            model = Model.model_validate_json(place.read_bytes())
+            return Model.model_validate_json(place.read_bytes())
     except ValidationError as error:
         raise StorageError(
             f"{place} is damaged: expected what headstart pretrain wrote; remove {place.parent} "
@@ -88,15 +101,73 @@ def read(name: str, cache: Path) -> Model:
             code="model.pretrained_damaged",
             file=str(place),
         ) from error
-    # The cache may have been moved since.
-    weights = Weights(locator=f"file:{place.parent / WEIGHTS}", sha256=model.weights.sha256)
-    return model.model_copy(update={"weights": weights})
+
+
+def is_here(name: str, cache: Path) -> bool:
+    """Return whether there is a network of this name; one that another machine shares is copied.
+
+    Raises
+    ------
+    StorageError
+        What machines share cannot be read, or is damaged.
+    """
+    if not NAME.fullmatch(name):
+        return False
+    if (cache / SCHEME / name / MODEL).is_file():
+        return True
+    shared = _shared(name, cache)
+    if shared is None or not shared.exists(MODEL):
+        return False
+    folder = writable_folder(cache / SCHEME / name)
+    described = shared.get(MODEL)
+    sha256 = _read_model(described).weights.sha256
+    shared.fetch(f"{sha256}.safetensors", folder / WEIGHTS, sha256)
+    shared.fetch(f"{sha256}.json", folder / FACTS)
+    with replaced(folder / MODEL) as temporary:
+        shutil.copyfile(described, temporary)
+    return True
+
+
+def share(name: str, cache: Path) -> None:
+    """Copy a network that was trained here to where other machines reach it, if there is such.
+
+    Raises
+    ------
+    StorageError
+        It cannot be written.
+    """
+    folder, shared = folder_of(name, cache), _shared(name, cache)
+    if shared is None or not (folder / MODEL).is_file():
+        return
+    sha256 = _read_model(folder / MODEL).weights.sha256
+    if shared.exists(f"{sha256}.json") and shared.exists(MODEL):
+        return
+    shared.put(f"{sha256}.safetensors", folder / WEIGHTS)
+    shared.put(f"{sha256}.json", folder / FACTS)
+    shared.put(MODEL, folder / MODEL)
+
+
+def _shared(name: str, cache: Path) -> ArtifactFolder | None:
+    """Return the folder of a network of this name that machines share."""
+    remote = remote_cache() if cache == default_cache() else None
+    return remote.within(f"{SCHEME}/{name}") if remote else None
+
+
+def weights_of(path: Path, cache: Path) -> Path | None:
+    """Return the weights of a network that was trained under this path, here or elsewhere."""
+    if path.is_file():
+        return path
+    name, scheme = path.parent.name, path.parent.parent.name
+    if scheme != SCHEME or path.name != WEIGHTS or not is_here(name, cache):
+        return None
+    file = cache / SCHEME / name / WEIGHTS
+    return file if file.is_file() else None
 
 
 def read_facts(name: str, cache: Path) -> dict[str, Any] | None:
     """Return what a finished pretraining wrote beside the model; None where there is none."""
     folder = folder_of(name, cache)
-    if not (folder / MODEL).is_file():
+    if not is_here(name, cache):
         return None
     place = folder / FACTS
     try:

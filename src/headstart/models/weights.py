@@ -22,6 +22,7 @@ from headstart.errors import WeightsError, WeightsMissingError
 from headstart.files import locked, replaced, sha256_file, storage_errors
 from headstart.hub import SECONDS, address
 from headstart.models.model_source import source_of
+from headstart.models.pretrained import weights_of
 from headstart.models.sources.hf_repository import WEIGHT_FILES, cached_weights, fetch_weights
 from headstart.models.weight_formats import check_kind, combined, digests
 from headstart.spec import Model
@@ -201,7 +202,7 @@ def _file_name(url: str) -> str:
 LOCATE: Mapping[str, Callable[[str, Path], Path | None]] = MappingProxyType(
     {
         "package": _in_package,
-        "file": lambda rest, _cache: Path(rest) if Path(rest).is_file() else None,
+        "file": lambda rest, cache: weights_of(Path(rest), cache),
         "hf": lambda repository, _cache: cached_weights(repository),
         "https": _from_url,
         "random": lambda _rest, _cache: None,

@@ -15,7 +15,7 @@ import numpy as np
 from headstart import datasets, metrics, models
 from headstart.context import Advance, Message, RunContext, Stage
 from headstart.datasets.image_cache import bytes_needed
-from headstart.errors import HeadstartError, StudyError, TrainingError
+from headstart.errors import HeadstartError, StorageError, StudyError, TrainingError
 from headstart.executors import Executor, Send
 from headstart.files import check_free_space, locked, writable_folder
 from headstart.methods.training_images import TrainingImages, remove_checkpoint
@@ -186,13 +186,23 @@ def pretrain(
 def run_job(job: PretrainJob, context: RunContext, ranks: "Ranks | None" = None) -> Pretrained:
     """Run a job in this process, or as the first of `ranks`; see `pretrain`."""
     if found := registered(job, context.cache):
+        _share(job, context)
         return found
     network = check(job.recipe, context)
     lock = context.cache / pretrained.SCHEME / f".{job.name}.lock"
     with locked(lock, lambda: context.reporter.stage("waiting for another process")):
         if found := registered(job, context.cache):
             return found
-        return _pretrain(network, job, context, ranks)
+        trained = _pretrain(network, job, context, ranks)
+        _share(job, context)
+        return trained
+
+
+def _share(job: PretrainJob, context: RunContext) -> None:
+    try:
+        pretrained.share(job.name, context.cache)
+    except StorageError as error:
+        context.reporter.note(f"{job.found_by} stays on this machine: {error}")
 
 
 def check(recipe: Recipe, context: RunContext) -> "Network":
