@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from uuid import uuid4
 
@@ -15,6 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import engines
 from headstart.datasets import fashion_mnist
 
 # How long an example takes says more of the machine than of the code; and what CI finds, it finds
@@ -110,6 +112,31 @@ def remote_url(request, tmp_path) -> str:
     if request.param == "s3":
         return f"{request.getfixturevalue('bucket')}/shared"
     return (tmp_path / "shared").as_uri()
+
+
+@pytest.fixture(scope="session")
+def worker_path() -> Iterator[None]:
+    """Let processes that are started elsewhere import what these tests do."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", engines.python_path())
+        yield
+
+
+@pytest.fixture(scope="session")
+def ray_cluster(worker_path) -> Iterator[object]:
+    """A Ray cluster of two nodes, to which `engines.open_executor` connects."""
+    require(find_spec("ray") is not None, "ray")
+    with engines.ray_cluster() as cluster, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TEST_RAY_ADDRESS", cluster.address)
+        yield cluster
+
+
+@pytest.fixture(params=["processes", pytest.param("ray", marks=pytest.mark.slow)])
+def executor_name(request) -> str:
+    """Each executor that has workers."""
+    if request.param == "ray":
+        request.getfixturevalue("ray_cluster")
+    return request.param
 
 
 @dataclass(frozen=True)

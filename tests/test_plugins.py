@@ -97,10 +97,10 @@ from headstart.errors import ExecutorError
 
 
 @contextmanager
-def open_threads(workers, resources):
+def open_threads(workers, device, *, cpus_per_worker=1):
     if not workers:
         raise ExecutorError("threads: pass --workers", code="executor.no_workers")
-    print(f"{workers} threads, {resources.cpus} CPU(s) and {resources.gpus} GPU(s) each")
+    print(f"{workers} threads, {cpus_per_worker} CPU(s) each")
     with ThreadPoolExecutor(workers) as pool:
         yield Threads(pool, workers)
 
@@ -256,10 +256,9 @@ def test_a_strangers_executor_measures_the_candidates(installed, tmp_path):
     )  # fmt: skip
     refused = headstart(*arguments)
     assert (refused.returncode, refused.stderr) == (2, "error: threads: pass --workers\n")
-    done = headstart(*arguments, "--workers", "2")
+    done = headstart(*arguments, "--workers", "2", "--cpus-per-worker", "3")
     assert done.returncode == 0, done.stderr
-    assert "2 threads, " in done.stdout
-    assert "and 0 GPU(s) each" in done.stdout
+    assert "2 threads, 3 CPU(s) each" in done.stdout
     (row,) = json.loads(headstart("results", "--store", tmp_path / "r.db", "--json").stdout)
     assert row["setting"] == "linear"
 

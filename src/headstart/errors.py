@@ -20,6 +20,7 @@ the `values` that its message is about: programs and tests match these, never th
     * TrainingError           a training run that cannot be, or that came to nothing
     * ProbeError              labels, features or lambdas that no probe can be fitted to
     * ExecutorError           worker processes that cannot be had, or that ended
+        * WorkersLostError    no worker can be had any more: the run ends
     * DeviceError             a device that this machine does not have
     * LogError                a log of curves that cannot be written
     * SealedTestError         an attempt to look at test labels before the choice, or twice
@@ -61,6 +62,7 @@ __all__ = [
     "UnknownNameError",
     "WeightsError",
     "WeightsMissingError",
+    "WorkersLostError",
 ]
 
 # Names in one message: a library has a thousand.
@@ -247,6 +249,12 @@ class ExecutorError(HeadstartError):
     """Worker processes that cannot be had, or that ended before their work did."""
 
     code = "executor"
+
+
+class WorkersLostError(ExecutorError):
+    """No worker can be had any more: the cluster is gone, or has other software. Ends the run."""
+
+    code = "executor.workers_lost"
 
 
 class DeviceError(HeadstartError):

@@ -208,7 +208,11 @@ DATASET_SOURCES: Registry[Any] = Registry(
 COMMANDS: Registry[Any] = Registry("command", {})
 # Where functions run: `headstart.executors.ExecutorFactory`.
 EXECUTORS: Registry[Any] = Registry(
-    "executor", {"processes": "headstart.executors.processes:open_processes"}
+    "executor",
+    {
+        "processes": "headstart.executors.processes:open_processes",
+        "ray": "headstart.executors.ray_cluster:open_ray",
+    },
 )
 # Scores of features that may predict transfer: `headstart.predictors.TransferScore`.
 PREDICTORS: Registry[Any] = Registry("predictor", {"logme": "headstart.predictors.logme:LogME"})

@@ -21,7 +21,14 @@ from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
-__all__ = ["Neighbours", "available_cpus", "configure_threads", "cpu_quota", "sharing_cpus"]
+__all__ = [
+    "THREAD_VARIABLES",
+    "Neighbours",
+    "available_cpus",
+    "configure_threads",
+    "cpu_quota",
+    "sharing_cpus",
+]
 
 # Turns of OpenMP's waiting loop before a thread sleeps. GNU's default of 300,000 is longer than a
 # neighbour's turn on the CPU; far fewer than these slow down training on a quiet machine, since
@@ -31,6 +38,8 @@ SPIN = 8000
 LOOK_SECONDS = 0.1
 # Use of CPUs by others that counts as nobody's.
 NEGLIGIBLE = 0.25
+# Environment variables of the number of threads, which libraries read when they are loaded.
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 # Set to "off", `sharing_cpus` does nothing.
 SHARING = "HEADSTART_SHARE_CPUS"
 CGROUPS = Path("/sys/fs/cgroup")
@@ -106,7 +115,7 @@ def configure_threads(
         Changed in place.
     """
     if threads is not None:
-        for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        for name in THREAD_VARIABLES:
             environ[name] = str(threads)
         # The main script, which ran before a worker began, may have imported torch.
         if torch := sys.modules.get("torch"):

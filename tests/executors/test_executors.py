@@ -1,80 +1,59 @@
+"""What all executors do: in this process, in processes, on a Ray cluster, in Slurm jobs."""
+
 import os
-import signal
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
 
+import engines
+from engines import open_executor
 from headstart.executors import InProcess, Processes, executor_of
 from refusals import refused
 
 
-def square(number: int, send) -> int:
-    return number * number
-
-
-def process_id(_: int, send) -> int:
-    # Long enough that one worker does not take all.
-    time.sleep(0.05)
-    return os.getpid()
-
-
-def visible_gpu(_: int, send) -> str:
-    time.sleep(0.2)
-    return os.environ.get("CUDA_VISIBLE_DEVICES", "none")
-
-
-def fail_at_three(number: int, send) -> int:
-    if number == 3:
-        raise ValueError("three")
-    return number
-
-
-def count_aloud(number: int, send) -> int:
-    for i in range(number):
-        send((number, i))
-    return number
-
-
-def tell_much(number: int, send) -> int:
-    # Far more than a pipe holds, and one message that is too large for it.
-    for i in range(20_000):
-        send(i)
-    send("x" * 100_000)
-    return number
-
-
-def end_at_once(_: int, send) -> None:
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
 def test_in_this_process_in_order():
-    assert list(InProcess().map(square, [3, 1, 2])) == [(3, 9), (1, 1), (2, 4)]
+    heard = []
+    assert list(InProcess().map(engines.square, [3, 1, 2])) == [(3, 9), (1, 1), (2, 4)]
+    assert list(InProcess().map(engines.count_aloud, [2], heard.append)) == [(2, 2)]
+    assert heard == [(2, 0), (2, 1)]
 
 
-def test_other_processes_give_every_value_once():
-    with Processes(2) as executor:
-        assert sorted(executor.map(square, range(10))) == [(n, n * n) for n in range(10)]
-        workers = {worker for _, worker in executor.map(process_id, range(8))}
+def test_workers_give_every_value_once_and_stay(executor_name):
+    with open_executor(executor_name, 2) as executor:
+        assert sorted(executor.map(engines.square, range(10))) == [(n, n * n) for n in range(10)]
+        workers = {worker for _, worker in executor.map(engines.process_id, range(8))}
         assert os.getpid() not in workers
-        # The same workers again: they stay until they are closed.
-        assert {worker for _, worker in executor.map(process_id, range(8))} & workers
+        assert {worker for _, worker in executor.map(engines.process_id, range(8))} & workers
 
 
 def test_a_worker_sees_its_gpu_alone():
     with Processes(2, gpus=[0, 3]) as executor:
-        assert {gpu for _, gpu in executor.map(visible_gpu, range(6))} == {"0", "3"}
+        assert {gpu for _, gpu in executor.map(engines.visible_gpu, range(6))} == {"0", "3"}
 
 
-def test_the_first_error_ends_it():
-    with Processes(1) as executor, pytest.raises(ValueError, match="three"):
-        list(executor.map(fail_at_three, range(6)))
+def test_the_first_error_ends_it(executor_name):
+    with open_executor(executor_name, 1) as executor:
+        with pytest.raises(ValueError, match="three") as error:
+            list(executor.map(engines.fail_at_three, range(6)))
+        assert "engines.py:" in error.value.__notes__[-1]
+        assert list(executor.map(engines.square, [2])) == [(2, 4)]
 
 
-def test_a_worker_that_is_killed_is_told():
-    with Processes(1) as executor, refused("executor.worker_died"):
-        list(executor.map(end_at_once, [1]))
+def test_what_kills_its_worker_is_tried_three_times(executor_name):
+    with open_executor(executor_name, 1) as executor:
+        with refused("executor.worker_died", tries=3):
+            list(executor.map(engines.end_at_once, [1]))
+        assert list(executor.map(engines.square, [2])) == [(2, 4)]
+
+
+def test_an_item_whose_worker_is_killed_is_run_again(executor_name, tmp_path):
+    with open_executor(executor_name, 2) as executor:
+        ((_, worker),) = executor.map(engines.die_once, [str(tmp_path / "died")])
+        assert worker != os.getpid()
+        assert sorted(executor.map(engines.square, range(4)))[-1] == (3, 9)
 
 
 def test_no_workers():
@@ -86,38 +65,73 @@ def test_no_workers():
         assert executor is None
 
 
+@pytest.mark.parametrize(
+    ("workers", "name", "option"),
+    [
+        (1, "processes", "address"),
+        (1, "ray", "partition"),
+        (0, None, "cpus_per_worker"),
+    ],
+)
+def test_an_option_of_another_executor(workers, name, option):
+    with (
+        refused("executor.option_unknown", option=option),
+        executor_of(workers, "cpu", name, **{option: 1}),
+    ):
+        pass
+
+
 def test_an_unknown_executor():
     unknown = refused("name.unknown", kind="executor", name="proceses", near=["processes"])
     with unknown, executor_of(2, "cpu", "proceses"):
         pass
 
 
-@pytest.mark.parametrize("make", [InProcess, lambda: Processes(2)])
-def test_all_that_a_function_tells_is_heard_before_its_value(make):
+@pytest.mark.parametrize(
+    ("name", "library"),
+    [("ray", "ray")],
+)
+def test_an_executor_without_its_library(name, library, monkeypatch):
+    monkeypatch.setitem(sys.modules, library, None)
+    with refused("executor.not_installed", executor=name), executor_of(1, "cpu", name):
+        pass
+
+
+def test_all_messages_of_an_item_come_before_its_value(executor_name):
     heard = []
-
-    def run(executor):
-        for number, value in executor.map(count_aloud, [3, 0, 5], heard.append):
+    with open_executor(executor_name, 2) as executor:
+        for number, value in executor.map(engines.count_aloud, [3, 0, 5], heard.append):
             assert [i for n, i in heard if n == number] == list(range(value))
-
-    executor = make()
-    if isinstance(executor, InProcess):
-        run(executor)
-    else:
-        with executor:
-            run(executor)
     assert len(heard) == 8
 
 
-def test_a_worker_does_not_wait_for_somebody_to_listen():
-    with Processes(1) as executor:
-        mapped = executor.map(tell_much, [1, 2])
+def test_a_worker_does_not_wait_for_somebody_to_listen(executor_name):
+    with open_executor(executor_name, 1) as executor:
+        mapped = executor.map(engines.tell_much, [1, 2])
         assert next(mapped)[0] == 1
         mapped.close()
         heard = []
         # What the call before has told is not taken for this one's.
-        assert list(executor.map(count_aloud, [2], heard.append)) == [(2, 2)]
+        assert list(executor.map(engines.count_aloud, [2], heard.append)) == [(2, 2)]
         assert heard == [(2, 0), (2, 1)]
+
+
+def test_stopping_ends_what_runs(executor_name, tmp_path):
+    with open_executor(executor_name, 1) as executor:
+        mapped = executor.map(engines.hold, [str(tmp_path)], lambda _: stopper.start())
+        stopper = threading.Thread(target=executor.stop)
+        with refused("executor.stopped"):
+            next(mapped)
+        began = time.monotonic()
+        stopper.join()
+    assert time.monotonic() - began < 5
+    (worker,) = (int(file.name) for file in tmp_path.iterdir())
+    assert engines.ends(worker)
+
+
+def test_a_worker_has_the_threads_that_are_asked_for(executor_name):
+    with open_executor(executor_name, 1, cpus_per_worker=1) as executor:
+        assert list(executor.map(engines.threads, [0])) == [(0, 1)]
 
 
 PROGRAM = """

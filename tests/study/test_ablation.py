@@ -77,7 +77,7 @@ class Backwards:
 
 def test_who_ends_first_does_not_show(own_cache, tmp_path, monkeypatch):
     monkeypatch.setattr(
-        "headstart.study.sweep_studies.executor_of", lambda *_: nullcontext(Backwards())
+        "headstart.study.sweep_studies.executor_of", lambda *_, **__: nullcontext(Backwards())
     )
     stages, study = [], Study(models=[NETWORK], datasets=["glyphs"], limit=124)
 

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
+from headstart.cli.command_group import Verbosity, verbosity
 from headstart.errors import CommandError
 
 __all__ = [
@@ -21,7 +22,7 @@ __all__ = [
     "CsvFlag",
     "DeviceName",
     "DeviceOption",
-    "ExecutorOption",
+    "ExecutorOptions",
     "FurtherName",
     "JsonFlag",
     "LimitOption",
@@ -156,20 +157,12 @@ DeviceOption = Annotated[
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 CsvFlag = Annotated[bool, typer.Option("--csv", help="Print CSV.")]
 WorkersOption = Annotated[
-    int,
+    int | None,
     typer.Option(
-        help="Number of worker processes (one per GPU); 0 measures in this process.",
+        help="Number of workers (processes here: one per GPU); 0 runs in this process, on a Ray "
+        "cluster as many as there is room for.",
         min=0,
         metavar="INTEGER",
-    ),
-]
-ExecutorOption = Annotated[
-    str | None,
-    typer.Option(
-        help="Executor that runs the workers (see `headstart plugins`); processes on this machine "
-        "if omitted.",
-        metavar="NAME",
-        show_default=False,
     ),
 ]
 SettingsOption = Annotated[
@@ -291,6 +284,84 @@ class StudyOptions:
             "precision": _plain(self.precision),
             "skip_broken": self.skip_broken or None,
         }
+
+
+@dataclass(frozen=True)
+class ExecutorOptions:
+    """Where trials run, and what each worker gets."""
+
+    workers: WorkersOption = 0
+    executor: Annotated[
+        str | None,
+        typer.Option(
+            help="Executor that runs the workers: processes, ray, slurm (see `headstart "
+            "plugins`); processes on this machine if omitted.",
+            metavar="NAME",
+            show_default=False,
+        ),
+    ] = None
+    address: Annotated[
+        str | None,
+        typer.Option(
+            help="Ray cluster: auto, HOST:PORT, ray://HOST:PORT, or local, one for this run "
+            "(default: $RAY_ADDRESS, else local).",
+            metavar="ADDRESS",
+            show_default=False,
+        ),
+    ] = None
+    partition: Annotated[
+        str | None,
+        typer.Option(help="Slurm partition of workers.", metavar="NAME", show_default=False),
+    ] = None
+    time: Annotated[
+        str | None,
+        typer.Option(
+            help="Time limit of a worker's Slurm job, as sbatch takes it: minutes, H:MM:SS, "
+            "D-HH:MM (default: 4:00:00).",
+            metavar="TIME",
+            show_default=False,
+        ),
+    ] = None
+    slurm_option: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Option of sbatch, for example account=NAME. May be repeated.",
+            metavar="KEY=VALUE",
+            show_default=False,
+        ),
+    ] = None
+    cpus_per_worker: Annotated[
+        int | None,
+        typer.Option(
+            help="CPUs per worker (default: an equal share).",
+            min=1,
+            metavar="INTEGER",
+            show_default=False,
+        ),
+    ] = None
+    gpus_per_worker: Annotated[
+        float | None,
+        typer.Option(
+            help="GPUs per worker; on Ray a proportion, too: at 0.25 four share one (default: 1 "
+            "where there are GPUs).",
+            min=0,
+            metavar="NUMBER",
+            show_default=False,
+        ),
+    ] = None
+    memory_per_worker: Annotated[
+        float | None,
+        typer.Option(help="Memory per worker in GB.", min=0, metavar="NUMBER", show_default=False),
+    ] = None
+
+    def keywords(self) -> dict[str, Any]:
+        """Return keyword arguments of `Study.run`."""
+        names = ("address", "partition", "time", "slurm_option", "cpus_per_worker",
+                 "gpus_per_worker", "memory_per_worker")  # fmt: skip
+        options = {name: getattr(self, name) for name in names}
+        options["verbose"] = verbosity() == Verbosity.VERBOSE
+        workers = self.workers or 0
+        return {"workers": workers, "executor": self.executor, "executor_options": options}
 
 
 @dataclass(frozen=True)

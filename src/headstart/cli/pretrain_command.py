@@ -13,12 +13,11 @@ import typer
 from headstart.cli.options import (
     BAD_INPUT,
     DEFAULT_STORE,
-    ExecutorOption,
+    ExecutorOptions,
     SeedsOption,
     SettingsOption,
     StoreOption,
     TrainingOptions,
-    WorkersOption,
 )
 from headstart.cli.output import console, resumable
 
@@ -106,6 +105,7 @@ def ablate(
         str, typer.Option(help="Datasets to transfer to, separated by commas.", metavar="NAMES")
     ],
     training: TrainingOptions,
+    executors: ExecutorOptions,
     settings: SettingsOption = None,
     seeds: SeedsOption = None,
     store: StoreOption = DEFAULT_STORE,
@@ -120,8 +120,6 @@ def ablate(
         float,
         typer.Option(help="Dropout rate before the classifier, where it is on.", metavar="NUMBER"),
     ] = 0.2,
-    workers: WorkersOption = 0,
-    executor: ExecutorOption = None,
 ) -> None:
     """Pretrain with and without each regularizer, and compare the transfer accuracy.
 
@@ -137,7 +135,8 @@ def ablate(
         {"models": arch, "datasets": transfer, "settings": settings, "seeds": seeds}
         | training.data(),
     )
-    found = _ablate(study, dataset, store, options, training.device.value, workers, executor)
+    options |= executors.keywords()
+    found = _ablate(study, dataset, store, options, training.device.value)
     if found.failures or (found.run and found.run.failures):
         sys.exit(BAD_INPUT)
 
@@ -184,8 +183,6 @@ def _ablate(
     store: str,
     options: dict[str, Any],
     device: "Device",
-    workers: int,
-    executor: str | None,
 ) -> "Ablation":
     """Pretrain, transfer and analyze under a live display."""
     from headstart.analysis import analyze
@@ -202,8 +199,6 @@ def _ablate(
             dataset,
             store,
             RunContext(device=device, reporter=reporter),
-            workers=workers,
-            executor=executor,
             **options,
         )
     for title, error in found.failures.items():

@@ -7,7 +7,7 @@ import sys
 import time
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -16,11 +16,10 @@ from headstart.cli.options import (
     DEFAULT_STORE,
     DeviceName,
     DeviceOption,
-    ExecutorOption,
+    ExecutorOptions,
     LogName,
     StoreOption,
     StudyOptions,
-    WorkersOption,
 )
 from headstart.cli.output import console, resumable
 from headstart.errors import LogError
@@ -38,10 +37,9 @@ DEFAULT_LOG_FOLDER = Path("headstart-logs")
 
 def run(
     options: StudyOptions,
+    executors: ExecutorOptions,
     store: StoreOption = DEFAULT_STORE,
     device: DeviceOption = DeviceName.auto,
-    workers: WorkersOption = 0,
-    executor: ExecutorOption = None,
     keep_models: Annotated[
         str | None,
         typer.Option(
@@ -90,10 +88,9 @@ def run(
         store,
         device.value,
         trust=options.trust,
-        workers=workers,
-        executor=executor,
         keep_models=keep_models,
         log=_log_to(log, log_folder),
+        **executors.keywords(),
     ).failures:
         sys.exit(BAD_INPUT)
 
@@ -144,12 +141,17 @@ def run_and_show(
     device: "Device",
     *,
     trust: bool = False,
-    workers: int = 0,
-    executor: str | None = None,
     keep_models: str | None = None,
     log: "Log | None" = None,
+    **executors: Any,
 ) -> "StudyRun":
-    """Run a study under a live display, then show its table."""
+    """Run a study under a live display, then show its table.
+
+    Parameters
+    ----------
+    executors
+        Arguments of `Study.run` that say which executor runs it.
+    """
     from headstart.cli.progress import LiveReporter
     from headstart.context import ProgressReporters
     from headstart.logs import CurveReporter
@@ -168,9 +170,8 @@ def run_and_show(
             device=device,
             reporter=reporter,
             trust=trust,
-            workers=workers,
-            executor=executor,
             keep_models=keep_models,
+            **executors,
         )
     show_run(run, time.perf_counter() - start)
     return run

@@ -4,20 +4,19 @@ An executor is one file with a factory, registered as an entry point of ``headst
 knows nothing of trials: callers hand it functions and items that can be pickled.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from inspect import signature
 from typing import Any, Protocol, TypeVar
 
 from headstart.devices import Device
+from headstart.errors import ExecutorError
 from headstart.registry import EXECUTORS
-from headstart.threads import available_cpus
 
 __all__ = [
     "Executor",
     "ExecutorFactory",
     "InProcess",
-    "Resources",
     "Send",
     "executor_of",
     "ignore",
@@ -34,22 +33,6 @@ def ignore(message: Any) -> None:
     """Discard a message."""
 
 
-@dataclass(frozen=True)
-class Resources:
-    """What an item needs while it runs.
-
-    Parameters
-    ----------
-    cpus
-        Threads of its arithmetic.
-    gpus
-        GPUs that it sees; 0 runs it on the CPU.
-    """
-
-    cpus: int = 1
-    gpus: int = 0
-
-
 class Executor(Protocol):
     """Runs a function on many items, at the same time if it can.
 
@@ -57,9 +40,12 @@ class Executor(Protocol):
     ----------
     workers
         Number of items that run at the same time.
+    remote
+        Whether workers are on other machines, which may have devices that this one lacks.
     """
 
     workers: int
+    remote: bool
 
     def map(
         self,
@@ -98,9 +84,16 @@ class Executor(Protocol):
 
 
 class ExecutorFactory(Protocol):
-    """Starts an executor; the object in the registry."""
+    """Starts an executor; the object in the registry.
 
-    def __call__(self, workers: int, resources: Resources) -> AbstractContextManager[Executor]:
+    Its keyword-only parameters are the options that it has (`OPTIONS` of the command line): another
+    one is refused. It may have ``note``, a function that informs the user in one line, and
+    ``verbose``, whether all that its library says is printed.
+    """
+
+    def __call__(
+        self, workers: int, device: Device, **options: Any
+    ) -> AbstractContextManager[Executor]:
         """Return a context with an executor, which is stopped at its end.
 
         An error in the block stops running items; without one, they have been waited for.
@@ -109,8 +102,8 @@ class ExecutorFactory(Protocol):
         ----------
         workers
             Number of items that run at the same time; 0 leaves it to the executor.
-        resources
-            Needed by each item.
+        device
+            Where items run; by default each gets one GPU if this selects GPUs.
 
         Raises
         ------
@@ -124,6 +117,7 @@ class InProcess:
     """Runs one item after the other in this process."""
 
     workers = 1
+    remote = False
 
     def map(
         self,
@@ -150,30 +144,61 @@ def visible_gpus(device: Device) -> tuple[int, ...]:
 
 
 @contextmanager
-def executor_of(workers: int, device: Device, name: str | None = None) -> Iterator[Executor | None]:
+def executor_of(
+    workers: int,
+    device: Device,
+    name: str | None = None,
+    *,
+    note: Callable[[str], None] = ignore,
+    verbose: bool = False,
+    **options: Any,
+) -> Iterator[Executor | None]:
     """Return a context with an executor; None stands for this process.
 
     Parameters
     ----------
     workers
-        Number of items that run at the same time. They share the CPU equally.
+        Number of items that run at the same time.
     device
-        Where items run; each gets one GPU if it selects GPUs.
+        Where items run; by default each gets one GPU if it selects GPUs.
     name
         Name in the registry. By default ``"processes"``, or this process for 0 workers.
+    note
+        Informs the user in one line.
+    verbose
+        Whether what the executor's library says is printed.
+    options
+        Options of the executor; None is not given.
 
     Raises
     ------
     UnknownNameError
         No executor has this name.
     ExecutorError
-        It cannot be started.
+        It cannot be started, or does not have such an option (code ``executor.option_unknown``).
     """
+    given = {option: value for option, value in options.items() if value is not None}
     if name is None and not workers:
+        _refuse_options(given, "this process, which runs trials without --workers,", ())
         yield None
         return
-    factory: ExecutorFactory = EXECUTORS[name or "processes"]
-    threads = max(1, available_cpus() // max(1, workers))
-    resources = Resources(cpus=threads, gpus=min(1, len(visible_gpus(device))))
-    with factory(workers, resources) as executor:
+    name = name or "processes"
+    factory: ExecutorFactory = EXECUTORS[name]
+    parameters = signature(factory).parameters.values()
+    known = [one.name for one in parameters if one.kind is one.KEYWORD_ONLY]
+    _refuse_options(given, f"executor '{name}'", known)
+    informed = {"note": note, "verbose": verbose}
+    given |= {option: value for option, value in informed.items() if option in known}
+    with factory(workers, device, **given) as executor:
         yield executor
+
+
+def _refuse_options(given: Mapping[str, Any], name: str, known: Sequence[str]) -> None:
+    if unknown := next((option for option in given if option not in known), None):
+        has = ", ".join(sorted(set(known) - {"note", "verbose"})) or "none"
+        raise ExecutorError(
+            f"{name} has no option {unknown}: it has {has}",
+            code="executor.option_unknown",
+            option=unknown,
+            known=known,
+        )

@@ -4,6 +4,9 @@ Each engine (processes, a cluster) brings a `Worker` that runs one item at a tim
 process waits for it. Items of all calls of `map` lie in one queue.
 """
 
+import pickle
+import time
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import count
@@ -11,17 +14,19 @@ from queue import SimpleQueue
 from threading import Condition, Thread
 from typing import Any, Protocol, Self, TypeVar
 
-from headstart.errors import ExecutorError
+from headstart.errors import ExecutorError, WorkersLostError
 from headstart.executors.base import Send, ignore
 
-__all__ = ["Worker", "WorkerDiedError", "WorkerPool"]
+__all__ = ["Worker", "WorkerDiedError", "WorkerPool", "packed_answer"]
 
 Item = TypeVar("Item")
 Value = TypeVar("Value")
 # How often an item is run before it counts as one that kills its worker.
 TRIES = 3
+# How often a worker is started, one time after the other, before the pool gives up.
+STARTS = 3
 # Seconds that the threads of workers have to end after the workers were stopped.
-STOP_SECONDS = 5
+STOP_SECONDS = 4
 
 
 class WorkerDiedError(Exception):
@@ -112,8 +117,8 @@ class WorkerPool:
     Parameters
     ----------
     start
-        Starts the worker of a number below `workers`. Called in that worker's thread when there is
-        something to run, and again after it died.
+        Starts the worker of a number below `workers`, and may wait until it runs. Called in that
+        worker's thread when there is something to run, and again after it died.
     workers
         Number of workers, at least 1.
     tries
@@ -124,6 +129,8 @@ class WorkerPool:
     ExecutorError
         Fewer than one worker.
     """
+
+    remote = False
 
     def __init__(self, start: Callable[[int], Worker], workers: int, *, tries: int = TRIES) -> None:
         if workers < 1:
@@ -138,6 +145,7 @@ class WorkerPool:
         self._running: dict[int, Worker] = {}
         self._calls: set[SimpleQueue[tuple[str, QueuedItem, Any]]] = set()
         self._stopped = False
+        self._lost: ExecutorError | None = None
         self._threads = [
             Thread(target=self._serve, args=(number,), name=f"worker {number}", daemon=True)
             for number in range(workers)
@@ -186,18 +194,32 @@ class WorkerPool:
                     job.cancelled = True
                 self._schedule.forget(jobs)
 
+    @property
+    def stopped(self) -> bool:
+        """Whether the pool runs no more items."""
+        return self._stopped
+
     def stop(self) -> None:
         """End all workers at once; callers of `map` get an error."""
+        self._end()
         with self._changed:
-            self._stopped = True
             running = list(self._running.values())
+        for worker in running:
+            worker.stop()
+        deadline = time.monotonic() + STOP_SECONDS
+        for thread in self._threads:
+            thread.join(max(0, deadline - time.monotonic()))
+
+    def lose(self, error: ExecutorError) -> None:
+        """Run no more items, since no worker can be had; callers of `map` get this error."""
+        self._end(error)
+
+    def _end(self, error: ExecutorError | None = None) -> None:
+        with self._changed:
+            self._stopped, self._lost = True, self._lost or error
             for answers in self._calls:
                 answers.put(("stopped", None, None))  # type: ignore[arg-type]
             self._changed.notify_all()
-        for worker in running:
-            worker.stop()
-        for thread in self._threads:
-            thread.join(STOP_SECONDS)
 
     def __enter__(self) -> Self:
         return self
@@ -206,15 +228,22 @@ class WorkerPool:
         self.stop()
 
     def _refuse_stopped(self) -> None:
+        if self._lost:
+            raise self._lost
         if self._stopped:
             raise ExecutorError("the workers were stopped", code="executor.stopped")
 
     def _serve(self, number: int) -> None:
         """Run jobs by one worker until the pool is stopped."""
-        while (job := self._next(number)) is not None:
+        while self._has_jobs():
+            # First the worker: others may take the job while this one waits for a machine.
+            worker = self._started(number)
+            job = self._take(number) if worker else None
+            if worker is None or job is None:
+                continue
             outcome: tuple[str, Any] | None
             try:
-                outcome = "value", self._run(number, job)
+                outcome = "value", _run(worker, job)
             except WorkerDiedError as error:
                 outcome = self._after_death(number, job, str(error))
             # Whatever a function raises is its caller's.
@@ -228,29 +257,42 @@ class WorkerPool:
             if outcome is not None and not job.cancelled:
                 job.answers.put((outcome[0], job, outcome[1]))
 
-    def _next(self, number: int) -> QueuedItem | None:
+    def _has_jobs(self) -> bool:
+        """Wait until there are jobs; return False when the pool is stopped."""
         with self._changed:
-            while not self._stopped:
-                if (job := self._schedule.take(number)) is not None:
-                    return job
-                self._changed.wait()
-        return None
+            self._changed.wait_for(lambda: self._stopped or self._schedule.waiting)
+            return not self._stopped
 
-    def _run(self, number: int, job: QueuedItem) -> Any:
-        worker = self._running.get(number)
-        if worker is None:
-            worker = self._start(number)
-            with self._changed:
-                self._running[number] = worker
-                stopped = self._stopped
-            if stopped:
-                worker.stop()
+    def _take(self, number: int) -> QueuedItem | None:
+        with self._changed:
+            return None if self._stopped else self._schedule.take(number)
 
-        def hear(message: Any) -> None:
-            if not job.cancelled:
-                job.answers.put(("message", job, message))
-
-        return worker.run(job.function, job.item, hear)
+    def _started(self, number: int) -> Worker | None:
+        """Return the worker of a number, started if it is not; None if that cannot be."""
+        if (worker := self._running.get(number)) is not None:
+            return worker
+        for _ in range(STARTS):
+            try:
+                worker = self._start(number)
+                break
+            except WorkerDiedError as error:
+                reason = str(error)
+            # Whatever a library may raise.
+            except Exception as error:
+                lost = error if isinstance(error, ExecutorError) else portable(error)
+                self.lose(lost if isinstance(lost, ExecutorError) else _unstarted(repr(lost)))
+                return None
+            if self._stopped:
+                return None
+        else:
+            self.lose(_unstarted(reason))
+            return None
+        with self._changed:
+            self._running[number] = worker
+            stopped = self._stopped
+        if stopped:
+            worker.stop()
+        return worker
 
     def _after_death(self, number: int, job: QueuedItem, reason: str) -> tuple[str, Any] | None:
         """Return the error of a job that killed its workers; None if it is to be run again."""
@@ -269,3 +311,51 @@ class WorkerPool:
             tries=job.tries,
             reason=reason,
         )
+
+
+def _run(worker: Worker, job: QueuedItem) -> Any:
+    def hear(message: Any) -> None:
+        if not job.cancelled:
+            job.answers.put(("message", job, message))
+
+    return worker.run(job.function, job.item, hear)
+
+
+def _unstarted(reason: str) -> WorkersLostError:
+    return WorkersLostError(
+        f"no worker can be started ({reason}); finished results are kept: run the same command "
+        "again to resume",
+        code="executor.start_failed",
+        reason=reason,
+    )
+
+
+def packed_answer(packed: bytes, send: Send) -> bytes:
+    """Run a pickled (function, item), in a worker; return the pickled ("value" or "error", what).
+
+    The caller gets whatever the function raised.
+    """
+    try:
+        function, item = pickle.loads(packed)  # noqa: S301 - from the process that we work for
+        return pickle.dumps(("value", function(item, send)))
+    except Exception as error:
+        return pickle.dumps(("error", portable(error)))
+
+
+def portable(error: Exception) -> Exception:
+    """Return an error that another process can read: itself, else its text; it says its place."""
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    error.add_note(f"{place.filename}:{place.lineno}")
+    try:
+        pickle.loads(pickle.dumps(error))  # noqa: S301 - written here
+    # Classes with constructors of their own may raise anything.
+    except Exception:
+        kind, text = type(error).__name__, str(error).splitlines()[:1]
+        found = ExecutorError(
+            f"{kind} at {place.filename}:{place.lineno}: {''.join(text)}",
+            code="executor.raised",
+            kind=kind,
+        )
+        found.add_note(f"{place.filename}:{place.lineno}")
+        return found
+    return error

@@ -5,15 +5,14 @@ import os
 import pickle
 import signal
 import threading
-import traceback
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from multiprocessing.connection import Connection
 from typing import Any
 
-from headstart.errors import ExecutorError
-from headstart.executors.base import Resources, Send, visible_gpus
-from headstart.executors.pool import WorkerDiedError, WorkerPool
+from headstart.devices import Device
+from headstart.executors.base import Send, visible_gpus
+from headstart.executors.pool import WorkerDiedError, WorkerPool, packed_answer
 from headstart.threads import available_cpus, configure_threads
 
 __all__ = ["Processes", "open_processes"]
@@ -98,10 +97,11 @@ class WorkerProcess:
             self._process.join(END_SECONDS)
 
 
-def open_processes(workers: int, resources: Resources) -> Processes:
+def open_processes(
+    workers: int, device: Device, *, cpus_per_worker: int | None = None
+) -> Processes:
     """Start worker processes on this machine; the factory in the registry."""
-    gpus = visible_gpus("auto") if resources.gpus else ()
-    return Processes(workers, gpus, resources.cpus)
+    return Processes(workers, visible_gpus(device), cpus_per_worker)
 
 
 def _serve(connection: "Connection[Any, Any]", gpu: str, threads: int) -> None:
@@ -120,13 +120,7 @@ def _serve(connection: "Connection[Any, Any]", gpu: str, threads: int) -> None:
     with suppress(EOFError, OSError):
         while True:
             packed = connection.recv_bytes()
-            try:
-                function, item = pickle.loads(packed)  # noqa: S301 - from our own parent process
-                answer = pickle.dumps(("value", function(item, send)))
-            # The caller gets whatever it raised.
-            except Exception as error:
-                answer = pickle.dumps(("error", portable(error)))
-            connection.send_bytes(answer)
+            connection.send_bytes(packed_answer(packed, send))
 
 
 def _end_with_parent() -> None:
@@ -134,22 +128,3 @@ def _end_with_parent() -> None:
     if (parent := multiprocessing.parent_process()) is not None:
         parent.join()
         os._exit(1)
-
-
-def portable(error: Exception) -> Exception:
-    """Return an error that another process can read: itself, else its text; it says its place."""
-    place = traceback.extract_tb(error.__traceback__)[-1]
-    error.add_note(f"{place.filename}:{place.lineno}")
-    try:
-        pickle.loads(pickle.dumps(error))  # noqa: S301 - written here
-    # Classes with constructors of their own may raise anything.
-    except Exception:
-        kind, text = type(error).__name__, str(error).splitlines()[:1]
-        found = ExecutorError(
-            f"{kind} at {place.filename}:{place.lineno}: {''.join(text)}",
-            code="executor.raised",
-            kind=kind,
-        )
-        found.add_note(f"{place.filename}:{place.lineno}")
-        return found
-    return error

@@ -12,7 +12,7 @@ from threading import Condition, Event, Thread
 from headstart import datasets, features, methods, models
 from headstart.artifacts import ArtifactFolder
 from headstart.context import ProgressReporter, RunContext
-from headstart.errors import ExecutorError, HeadstartError
+from headstart.errors import ExecutorError, HeadstartError, WorkersLostError
 from headstart.executors import Executor, Send
 from headstart.files import check_free_space, writable_folder
 from headstart.methods import ResourceEstimate
@@ -85,7 +85,7 @@ def run_study(
         done = [trial.key for trial in trials if trial.key in stored]
         _settle_kept(done, context.keep, context.reporter)
     if pending:
-        check_early(pending, context)
+        check_early(pending, context, remote=getattr(executor, "remote", False))
         store.make()
     outcomes = Lanes(pending, store, context, executor).run()
     by_key = {result.trial.key: result for result in store.results({trial.key for trial in trials})}
@@ -209,6 +209,8 @@ class Lanes:
                 job = partial(_extract, context)
                 jobs = self._executor.map(job, [group], reporter.receive)
                 deque(jobs, maxlen=0)
+        except WorkersLostError:
+            raise
         except ExecutorError as error:
             # Each trial computes its own features then.
             if not self._ended.is_set():
@@ -243,6 +245,8 @@ class Lanes:
             if context.keep:
                 models.settle(trial.key, context.keep)
             return result
+        except WorkersLostError:
+            raise
         except HeadstartError as error:
             message = str(error)
         # Whatever a library may raise ends this trial alone; the place says where to look.
@@ -280,8 +284,11 @@ def _place(error: Exception) -> str:
     return f"{place.filename}:{place.lineno}"
 
 
-def check_early(trials: list[Trial], context: RunContext) -> None:
-    """Find in a second what would otherwise stop the run after hours."""
+def check_early(trials: list[Trial], context: RunContext, *, remote: bool = False) -> None:
+    """Find in a second what would otherwise stop the run after hours.
+
+    With `remote`, trials run on other machines, and this one's devices do not matter.
+    """
     # A copy elsewhere, and images decoded otherwise, are looked at on their own.
     for dataset in {trial.dataset.model_dump_json(): trial.dataset for trial in trials}.values():
         datasets.fetch(dataset, context.cache, context.reporter)
@@ -292,7 +299,8 @@ def check_early(trials: list[Trial], context: RunContext) -> None:
         if not models.presence(model, context.cache)[0]:
             context.reporter.note(f"fetching the weights of {model.name}")
         models.fetch(model, context.cache)
-    _check_device(trials, context)
+    if not remote:
+        _check_device(trials, context)
     check_free_space(context.cache, bytes_kept(needs.values()))
     writable_folder(context.cache / "features")
     if context.remote:

@@ -263,6 +263,7 @@ class Study(Noun):
         trust: bool = False,
         workers: int = 0,
         executor: str | None = None,
+        executor_options: Mapping[str, Any] | None = None,
         keep_models: Path | str | None = None,
     ) -> StudyRun:
         """Measure the trials that `store` does not hold yet.
@@ -283,6 +284,9 @@ class Study(Noun):
         executor
             Name of the executor that runs them (``headstart plugins``); worker processes on this
             machine by default.
+        executor_options
+            Its options by name: ``address``, ``cpus_per_worker``, ...; None is not given. And
+            ``verbose``: whether what its library says is printed.
         keep_models
             Folder, or its URL, for the networks that trials end with: each gets a folder of its
             own there, named by the beginning of the trial's key, with weights, facts and a card of
@@ -302,7 +306,8 @@ class Study(Noun):
             keep=ArtifactFolder(keep_models) if keep_models else None,
         )
         results = ResultStore(store, create=True)
-        with executor_of(workers, device, executor) as opened:
+        options = {**(executor_options or {}), "note": context.reporter.note}
+        with executor_of(workers, device, executor, **options) as opened:
             return run_study(trials, results, context, opened)
 
     def _refuse_code(self, keys: Collection[str]) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 from headstart import methods
 from headstart.context import RunContext
 from headstart.errors import HeadstartError, ModelError, StudyError, UnknownNameError
-from headstart.executors import executor_of
+from headstart.executors import Executor, executor_of
 from headstart.pretraining import (
     Pretrained,
     PretrainJob,
@@ -235,6 +235,7 @@ def ablate(
     dropout: float = DROPOUT,
     workers: int = 0,
     executor: str | None = None,
+    executor_options: Mapping[str, Any] | None = None,
     **options: Any,
 ) -> Ablation:
     """Pretrain architectures in all configurations, and transfer each of them.
@@ -254,7 +255,7 @@ def ablate(
         Where and how.
     label_smoothing, dropout
         Where they are on.
-    workers, executor
+    workers, executor, executor_options
         As in `Study.run`, for pretraining, too. The order of results is the same.
     options
         Of all recipes, as `pretraining.make_recipe` takes them.
@@ -273,12 +274,15 @@ def ablate(
     for arch in dict.fromkeys(study.models):
         recipe = make_recipe(arch, dataset, reporter=context.reporter, **common, **options)
         jobs += _to_pretrain(configurations(recipe, **strengths), context)
-    done, failures = _pretrained(jobs, context, workers, executor)
+    own = {**(executor_options or {}), "note": context.reporter.note}
+    with executor_of(workers, context.device, executor, **own) as opened:
+        done, failures = _pretrained(jobs, context, opened)
     if not done:
         return Ablation((), failures, None)
     transfer = study.model_copy(update={"models": tuple(each.name for each in done)})
     where: Any = {"device": context.device, "reporter": context.reporter, "trust": context.trust}
-    run = transfer.run(store, **where, workers=workers, executor=executor)
+    engine: Any = {"executor": executor, "executor_options": executor_options}
+    run = transfer.run(store, **where, workers=workers, **engine)
     return Ablation(done, failures, run)
 
 
@@ -291,15 +295,14 @@ def _to_pretrain(recipes: Mapping[str, Recipe], context: RunContext) -> list[Pre
 
 
 def _pretrained(
-    jobs: Sequence[PretrainJob], context: RunContext, workers: int, name: str | None
+    jobs: Sequence[PretrainJob], context: RunContext, executor: Executor | None
 ) -> tuple[tuple[Pretrained, ...], dict[str, str]]:
     """Pretrain what can be; give that, and why the others failed, both in the order asked for."""
     outcomes: dict[str, Pretrained | HeadstartError] = {}
-    with executor_of(workers, context.device, name) as executor:
-        for one, outcome in pretrain_all(jobs, context, executor):
-            outcomes[one.name] = outcome
-            if isinstance(outcome, HeadstartError):
-                context.reporter.note(f"{one.said}: failed: {outcome}")
+    for one, outcome in pretrain_all(jobs, context, executor):
+        outcomes[one.name] = outcome
+        if isinstance(outcome, HeadstartError):
+            context.reporter.note(f"{one.said}: failed: {outcome}")
     # Who ended first must not show: the order of configurations is that of the store.
     ordered = [(one.said, outcomes[one.name]) for one in jobs]
     done = tuple(found for _, found in ordered if isinstance(found, Pretrained))

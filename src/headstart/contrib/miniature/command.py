@@ -5,12 +5,13 @@ What is slow to import is imported when the command runs.
 
 import shlex
 import sys
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from headstart.cli.options import BAD_INPUT, DeviceName, DeviceOption
+from headstart.cli.options import BAD_INPUT, DeviceName, DeviceOption, ExecutorOptions
 from headstart.registry import REPORTERS
 from headstart.threads import available_cpus
 
@@ -25,7 +26,30 @@ __all__ = ["miniature"]
 TITLE = "The whole study in miniature"
 
 
+@dataclass(frozen=True)
+class MiniatureExecutorOptions(ExecutorOptions):
+    """Where trials run; by default in a process per CPU."""
+
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            help="Number of workers (default: one per CPU); 0 runs in this process.",
+            min=0,
+            metavar="INTEGER",
+            show_default=False,
+        ),
+    ] = None
+
+    def keywords(self) -> dict[str, Any]:
+        """Return keyword arguments of `executor_of`."""
+        found = super().keywords()
+        options = {"name": found["executor"], **found["executor_options"]}
+        here = self.workers is None and self.executor is None
+        return {"workers": available_cpus() if here else self.workers or 0, **options}
+
+
 def miniature(
+    executors: MiniatureExecutorOptions,
     out: Annotated[
         Path,
         typer.Option(help="Folder for results, figures, tables and report.", metavar="FOLDER"),
@@ -35,24 +59,17 @@ def miniature(
         typer.Option("--tiny", help="Smoke test in minutes; results are not meaningful."),
     ] = False,
     device: DeviceOption = DeviceName.auto,
-    workers: Annotated[
-        int | None,
-        typer.Option(
-            help="Number of worker processes (default: one per processor); 0 runs in this process.",
-            min=0,
-            metavar="INTEGER",
-            show_default=False,
-        ),
-    ] = None,
 ) -> None:
     """Run the whole study of the paper on small networks and images, without any download."""
     from headstart.contrib.miniature.scale import FULL, TINY
 
-    if _run(TINY if tiny else FULL, out, device.value, workers).failures:
+    if _run(TINY if tiny else FULL, out, device.value, executors.keywords()).failures:
         sys.exit(BAD_INPUT)
 
 
-def _run(scale: "ChainScale", out: Path, device: "Device", workers: int | None) -> "Miniature":
+def _run(
+    scale: "ChainScale", out: Path, device: "Device", executors: dict[str, Any]
+) -> "Miniature":
     """Run what is not there yet, write the report, tables, figures and the embedding."""
     from headstart.analysis import analyze
     from headstart.cli import estimates
@@ -67,12 +84,11 @@ def _run(scale: "ChainScale", out: Path, device: "Device", workers: int | None) 
     from headstart.store import DATABASE_NAME
 
     writable_folder(out)
-    n_workers = available_cpus() if workers is None else workers
     command = " ".join(["headstart", *map(shlex.quote, sys.argv[1:])])
     with resumable("run the same command again to resume"), LiveReporter(console) as reporter:
         context = RunContext(device=device, reporter=reporter)
-        facts = {"command": command, "workers": n_workers}
-        with executor_of(n_workers, device) as executor:
+        with executor_of(device=device, note=reporter.note, **executors) as executor:
+            facts = {"command": command, "workers": executor.workers if executor else 0}
             found = run_miniature(scale, out, context, executor, facts)
         with found.timing_log.stage("embedding"):
             _embed(scale, out, context)
