@@ -99,17 +99,22 @@ def fit_path(
             solver.descend_to(lam)
         wanted = go_on is None or go_on(*solver.weights(lam))
         waiting.append(lam)
-        if len(waiting) >= solver.together or not (wanted and coarse):
+        if len(waiting) >= solver.together:
             with sharing_cpus():
                 fits = solver.certify(waiting)
             yield from fits
             waiting = []
     fine = [other for other in fine if other > lam]
-    for first in range(0, len(fine), solver.together):
+    # Many lambdas share the products of a certificate: the last of the first sweep wait for others.
+    while waiting or fine:
+        room = solver.together - len(waiting)
+        now, fine = fine[:room], fine[room:]
         with sharing_cpus():
-            fits = solver.interpolate(fine[first : first + solver.together])
+            solver.interpolate(now)
+            fits = solver.certify(waiting + now)
         yield from fits
-        solver.forget(fine[first + solver.together :])
+        waiting = []
+        solver.forget(fine)
 
 
 @dataclass(frozen=True)
@@ -197,11 +202,10 @@ class _Solver:
         coef, bias = self._axes.to_features(solution.W, solution.bias)
         return columns(coef), columns(bias)
 
-    def interpolate(self, lambdas: Sequence[float]) -> list[Fit]:
+    def interpolate(self, lambdas: Sequence[float]) -> None:
         """Solve lambdas between solved ones, starting from the interpolation."""
         for first in range(0, len(lambdas), self._wide):
             self._descend(lambdas[first : first + self._wide], self._goal)
-        return self.certify(lambdas)
 
     def forget(self, coming: Sequence[float]) -> None:
         """Drop solutions that no remaining lambda needs for interpolation."""
