@@ -103,22 +103,15 @@ def imbalance(residual: Tensor) -> tuple[Tensor, Tensor]:
     return excess, excess.abs().amax(1) / left.clamp(min=torch.finfo(torch.float64).tiny)
 
 
-def balance(
-    loss: Loss,
-    scores: Tensor,
-    bias: Tensor,
-    *,
-    enough: float = BALANCE / 10,
-    max_steps: int | None = None,
-) -> Tensor:
+def balance(loss: Loss, scores: Tensor, bias: Tensor) -> Tensor:
     """Minimize the losses over the (B, C) bias for given (B, C, n) scores; return the bias.
 
-    It uses Newton's method until the imbalance is at most `enough`. If a step does not reduce the
-    loss (saturated logits), it takes a step of iterative scaling instead, which always does.
+    It uses Newton's method. If a step does not reduce the loss (saturated logits), it takes a step
+    of iterative scaling instead, which always does.
     """
     sums = loss.sums(scores, bias)
-    for _ in range(NEWTON_STEPS if max_steps is None else max_steps):
-        todo = sums.uneven > enough
+    for _ in range(NEWTON_STEPS):
+        todo = sums.uneven > BALANCE / 10
         if not todo.any():
             break
         # Adding a constant to all biases changes nothing; the pseudo-inverse excludes it.
@@ -126,9 +119,7 @@ def balance(
         newton = torch.where(todo[:, None], (inverse @ -sums.excess[:, :, None])[:, :, 0], 0)
         after = loss.sums(scores, bias + newton)
         # On saturated logits a step may be zero and improve neither losses nor balance.
-        # Of losses that differ by rounding error alone the imbalance decides.
-        noise = 64 * torch.finfo(scores.dtype).eps * sums.values
-        even = (after.values <= sums.values + noise) & (after.uneven < sums.uneven)
+        even = (after.values <= sums.values) & (after.uneven < sums.uneven)
         worse = todo & ~(even | (after.values < sums.values))
         if worse.any():
             newton = torch.where(worse[:, None], loss.rescale(sums.excess), newton)

@@ -127,7 +127,8 @@ class Preconditioner:
 
     def by_bias(self, g: Tensor) -> Tensor:
         """Solve for a gradient by the bias, (B, C); exact but for rounding."""
-        return torch.bmm(self.U, torch.bmm(self.U.mT, g[:, :, None]).div_(self.along_bias))[:, :, 0]
+        U = self.U.to(g.dtype)
+        return torch.bmm(U, torch.bmm(U.mT, g[:, :, None]).div_(self.along_bias))[:, :, 0]
 
     def leading(self, n_axes: int) -> "Preconditioner":
         """Return the restriction to the first axes."""

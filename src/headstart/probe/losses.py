@@ -87,7 +87,7 @@ class Loss(ABC):
         found = []
         for part in parts(A):
             some = self._some(part)
-            value, residual, p = some.look_at(A[..., part] + bias.to(A.dtype)[:, :, None])
+            value, residual, p = some.look_at(A[..., part] + bias[:, :, None])
             excess = residual.sum(2, dtype=torch.float64)
             left = residual.clamp_(min=0).sum((1, 2), dtype=torch.float64)
             found.append(Sums(value, excess, left, some.column_curvature(p)))
@@ -269,8 +269,9 @@ class Softmax(Loss):
         top = margins.amax(1).clamp_(min=0)
         others = margins.sub_(top[:, None]).exp_()
         sum_others, of_label = others.sum(1), torch.exp(-top)
-        saturated = top + torch.log(sum_others + of_label)
-        losses = torch.where(top > 0, saturated, torch.log1p(sum_others))
+        # The largest class counts 1: the label, or if that is another, one of `sum_others`.
+        beside = torch.where(top > 0, (sum_others - 1).add_(of_label), sum_others)
+        losses = torch.log1p(beside).add_(top)
         return losses.sum(1, dtype=torch.float64), others, sum_others, of_label
 
 

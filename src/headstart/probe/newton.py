@@ -10,7 +10,7 @@ is small enough (derived in `headstart.probe.certificate`).
 """
 
 from dataclasses import dataclass, fields, replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -20,7 +20,7 @@ from headstart.probe.hessian import Curvature, Factor, Factors, Preconditioner
 from headstart.probe.losses import Loss
 from headstart.probe.products import Products
 
-__all__ = ["Goal", "Point", "ProblemBatch", "minimise"]
+__all__ = ["Goal", "Looked", "Point", "ProblemBatch", "minimise"]
 
 # Conjugate gradients stop when the residual is this fraction of the gradient,
 FORCING = 0.1
@@ -32,10 +32,8 @@ SUFFICIENT = 1e-4
 # Rounding error of an objective, in units of machine epsilon.
 NOISE = 64
 TINY = torch.finfo(torch.float64).tiny
-# Imbalance of residuals up to which a gap in the fast arithmetic counts: a small one, and one that
-# may double it. To get there: steps of the bias.
-EVEN, NEARLY_EVEN = 3e-6, 1e-3
-BALANCING_STEPS = 3
+# Imbalance of residuals up to which a gap in the fast arithmetic counts.
+EVEN = 1e-3
 
 # (B,) losses, (B, C, n) residuals, and state for `Loss.curve`.
 Looked = tuple[Tensor, Tensor, Tensor]
@@ -88,19 +86,43 @@ class ProblemBatch:
         return ProblemBatch(self.loss.take(problems), **rest)
 
 
-class Point(NamedTuple):
+@dataclass(frozen=True)
+class Point:
     """Values of a batch at its current iterates.
 
-    `objective` and `gap` are (B,) float64; the gap is a bound where `uneven`, the (B,) imbalance of
-    the residuals, is small.
+    Parameters
+    ----------
+    objective
+        (B,) float64.
+    uneven
+        (B,) float64 imbalance of the residuals.
+    towards
+        (B, C) float64 Newton step of the bias alone.
+    gain
+        (B,) float64: how fast the objective falls along it.
+    gradient, gap
+        (B, C, r) gradient by W, and the (B,) float64 gap, after this step to first order. The gap
+        is a bound where the imbalance is small.
+    p
+        (B, C, n) state for the curvature.
+    mean
+        Approximate inverses of the Hessians.
     """
 
     objective: Tensor
-    gap: Tensor
     uneven: Tensor
+    towards: Tensor
+    gain: Tensor
     gradient: Tensor
-    by_bias: Tensor
+    gap: Tensor
     p: Tensor
+    mean: Preconditioner
+
+    def take(self, problems: Tensor) -> "Point":
+        """Return a selection of the problems."""
+        names = (f.name for f in fields(self) if f.name != "mean")
+        rest = {name: getattr(self, name)[problems] for name in names}
+        return Point(**rest, mean=self.mean.take(problems))
 
 
 class _System(NamedTuple):
@@ -140,13 +162,13 @@ def minimise(
     goal: Goal,
     *,
     certify: bool,
-    logits: Tensor | None = None,
+    start: tuple[Tensor, Looked] | None = None,
 ) -> ProblemBatch:
     """Minimize each problem up to the goal, or to the precision of the arithmetic.
 
     With `certify`, the bias is optimized for W before each evaluation, so that the gap is a bound.
-    Otherwise residuals need only sum to nearly zero. `logits`, (B, C, n), are those of the batch if
-    known; they are overwritten.
+    Otherwise residuals need only sum to nearly zero. `start` is the (B, C, n) logits of the batch,
+    which are overwritten, and a look at them, if known.
 
     Return the final batch. Whether it has converged is for a certificate to decide.
     """
@@ -154,32 +176,31 @@ def minimise(
     parts = {f.name: getattr(batch, f.name).clone() for f in fields(batch) if f.name != "loss"}
     found = replace(batch, **parts)
     active = torch.arange(n_problems, device=batch.lam.device)
-    if logits is None:
-        logits = products.forward(batch.W).add_(batch.bias[:, :, None])
+    logits, looked = start or (products.forward(batch.W).add_(batch.bias[:, :, None]), None)
     last_gap = torch.full_like(batch.lam, torch.inf)
     factor, begun = factors.recall(batch.lam), batch.passes
+    even = BALANCE if certify else EVEN
     stuck = torch.zeros(n_problems, dtype=torch.bool, device=batch.lam.device)
-    looked: Looked | None = None
     while True:
         if certify:
-            batch, looked = _balanced(batch, logits), None
-        batch, point = _look(batch, logits, products, looked)
-        good, unsure = _judge(point, goal, certified=certify)
-        if unsure.any():
-            batch = _balanced(batch, logits, enough=EVEN / 3, max_steps=BALANCING_STEPS)
-            batch, point = _look(batch, logits, products, None)
-            good, _ = _judge(point, goal, certified=certify)
+            change = balance(batch.loss, logits, torch.zeros_like(batch.bias))
+            logits += change[:, :, None]
+            batch, looked = replace(batch, bias=batch.bias + change), None
+        batch = replace(batch, passes=batch.passes + 1)
+        point = _look(batch, logits, products, curvature, looked)
+        looked = None
+        good = point.gap <= goal.tolerance * point.objective
+        done = (good & (point.uneven <= even)) | (batch.passes >= goal.max_passes)
         # A problem without progress has reached the precision of the arithmetic.
-        done = good | (batch.passes >= goal.max_passes)
         done |= stuck & ~(point.gap < last_gap / 2)
-        found.W[active], found.bias[active] = batch.W, batch.bias
+        found.W[active], found.bias[active] = batch.W, batch.bias + point.towards.to(batch.W.dtype)
         found.passes[active], found.objective[active] = batch.passes, point.objective
         rest = (~done).nonzero()[:, 0]
         if not len(rest):
             return found
         if len(rest) < len(active):
             active, logits, batch = active[rest], logits[rest], batch.take(rest)
-            point = Point(*(part[rest] for part in point))
+            point = point.take(rest)
             begun, factor = begun[rest], factor.take(rest) if factor else None
         last_gap = point.gap
         patience = _patience(batch, factors, begun)
@@ -193,34 +214,24 @@ def minimise(
         del point
 
 
-def _judge(point: Point, goal: Goal, *, certified: bool) -> tuple[Tensor, Tensor]:
-    """Return which problems are solved, and which may be, but for a bias that is not the best."""
-    within = point.gap <= goal.tolerance * point.objective
-    if certified:
-        return within & (point.uneven <= BALANCE), torch.zeros_like(within)
-    even = point.uneven <= EVEN
-    nearly = (point.uneven <= NEARLY_EVEN) & (point.gap <= goal.tolerance / 3 * point.objective)
-    return within & (even | nearly), within & ~(even | nearly)
-
-
-def _balanced(batch: ProblemBatch, logits: Tensor, **limits: Any) -> ProblemBatch:
-    """Return the batch with a better bias for its weights; add the change to the logits."""
-    nothing = torch.zeros_like(batch.bias, dtype=torch.float64)
-    change = balance(batch.loss, logits, nothing, **limits).to(logits.dtype)
-    logits += change[:, :, None]
-    return replace(batch, bias=batch.bias + change)
-
-
 def _look(
-    batch: ProblemBatch, logits: Tensor, products: Products, looked: Looked | None
-) -> tuple[ProblemBatch, Point]:
+    batch: ProblemBatch,
+    logits: Tensor,
+    products: Products,
+    curvature: Curvature,
+    looked: Looked | None,
+) -> Point:
     """Compute objective, gradient and gap; needs one product, with the features' transpose."""
-    values, residual, p = looked or batch.loss.look(logits)
-    objective = values + batch.lam / 2 * products.penalty(batch.W)
+    loss, lam = batch.loss, batch.lam
+    values, residual, p = looked or loss.look(logits)
+    objective = values + lam / 2 * products.penalty(batch.W)
     excess, uneven = imbalance(residual)
-    gradient, square = products.gradient(residual, batch.W, batch.lam)
-    point = Point(objective, square / (2 * batch.lam), uneven, gradient, excess, p)
-    return replace(batch, passes=batch.passes + 1), point
+    mean = curvature.inverse(loss, p, lam)
+    towards = loss.centre(mean.by_bias(excess)).neg_()
+    residual += loss.curve(p, towards.to(p.dtype)[:, :, None].expand_as(p))
+    gradient, square = products.gradient(residual, batch.W, lam)
+    gain = (excess * towards).sum(1)
+    return Point(objective, uneven, towards, gain, gradient, square / (2 * lam), p, mean)
 
 
 def _patience(batch: ProblemBatch, factors: Factors, begun: Tensor) -> int:
@@ -241,7 +252,8 @@ def _step(
     """Take a Newton step; return the batch, its logits, which are stuck, and a look at all."""
     S, s, spent = _newton_step(batch, point, system)
     along = products.forward(S) + s[:, :, None]
-    slope = _dot(point.gradient, S) + (point.by_bias * s).sum(1)
+    # That of the two steps in turn: their products with the mixed Hessian cancel.
+    slope = _dot(point.gradient, S) + point.gain
     noise = NOISE * torch.finfo(products.dtype).eps * point.objective
     squares = [products.penalty(V) for V in (batch.W, S, batch.W + S)]
     cross = (squares[2] - squares[0] - squares[1]) / 2
@@ -279,17 +291,13 @@ def _newton_step(
     loss, lam, p = batch.loss, batch.lam, point.p.to(curvature.dtype)
     # Solved for a gradient of unit length: a small one could underflow in float32.
     square = point.gradient.double().square().sum((1, 2))
-    unit = (square + point.by_bias.square().sum(1)).sqrt().clamp(min=TINY)
+    unit = square.sqrt().clamp(min=TINY)
     r = (-loss.centre(point.gradient.double()) / unit[:, None, None]).to(p.dtype)
-    rb = (-loss.centre(point.by_bias) / unit[:, None]).to(p.dtype)
     if factor and system.exact:
-        S, s = factor(r, rb)
+        S, s = factor(r, torch.zeros_like(r[:, :, 0]))
         spent = torch.zeros_like(batch.passes)
     else:
-        mean = curvature.inverse(loss, p, lam)
-        s0 = mean.by_bias(rb)
-        r -= curvature.of_logits(loss, p, s0[:, :, None].expand_as(p))
-        n_leading, faint = r.shape[2], r[:, :, :0]
+        mean, n_leading, faint = point.mean, r.shape[2], r[:, :, :0]
         if not factor:
             # On faint axes the preconditioner gives the step; solve for the others.
             n_leading = curvature.n_leading(mean, lam)
@@ -300,11 +308,10 @@ def _newton_step(
         room = (goal.max_passes - batch.passes).clamp(max=min(MAX_CONJUGATE_STEPS, system.patience))
         at = _At(loss, p, lam, mean, factor or mean)
         S, s, spent = _conjugate_gradients(curvature, at, r[:, :, :n_leading], target, room)
-        S, s = torch.cat([S, faint], dim=2), s + s0
+        S = torch.cat([S, faint], dim=2)
     # The preconditioner amplifies rounding error in directions that change no probability.
-    S, s = loss.centre(S.double()), loss.centre(s.double())
-    dtype = batch.W.dtype
-    return (S * unit[:, None, None]).to(dtype), (s * unit[:, None]).to(dtype), spent
+    S, s = (loss.centre(part.double()) * _like(unit, part) for part in (S, s))
+    return S.to(batch.W.dtype), (s + point.towards).to(batch.W.dtype), spent
 
 
 def _conjugate_gradients(

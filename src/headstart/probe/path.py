@@ -21,7 +21,7 @@ from headstart.probe.fits import Fit, Weights, columns, sum_up
 from headstart.probe.hessian import Curvature, Factors
 from headstart.probe.inputs import features, path_of
 from headstart.probe.losses import Binary, Softmax
-from headstart.probe.newton import Goal, ProblemBatch, minimise
+from headstart.probe.newton import Goal, Looked, ProblemBatch, minimise
 from headstart.probe.products import packed
 from headstart.threads import sharing_cpus
 
@@ -95,24 +95,18 @@ def fit_path(
     wanted, waiting = True, list[float]()
     while wanted and coarse:
         lam = coarse.pop(0)
-        with sharing_cpus():
-            solver.descend_to(lam)
+        solver.descend_to(lam)
         wanted = go_on is None or go_on(*solver.weights(lam))
         waiting.append(lam)
         if len(waiting) >= solver.together:
-            with sharing_cpus():
-                fits = solver.certify(waiting)
-            yield from fits
+            yield from solver.certify(waiting)
             waiting = []
     fine = [other for other in fine if other > lam]
     # Many lambdas share the products of a certificate: the last of the first sweep wait for others.
     while waiting or fine:
         room = solver.together - len(waiting)
-        now, fine = fine[:room], fine[room:]
-        with sharing_cpus():
-            solver.interpolate(now)
-            fits = solver.certify(waiting + now)
-        yield from fits
+        now, fine = waiting + fine[:room], fine[room:]
+        yield from solver.certify(now)
         waiting = []
         solver.forget(fine)
 
@@ -187,6 +181,7 @@ class _Solver:
     def _at_once(self, columns: int) -> int:
         return max(1, columns // self._nothing.bias.numel())
 
+    @sharing_cpus()
     def descend_to(self, lam: float) -> None:
         """Solve for the next smaller lambda, through waypoints if it is far from the last."""
         spent = self._nothing.passes
@@ -202,19 +197,21 @@ class _Solver:
         coef, bias = self._axes.to_features(solution.W, solution.bias)
         return columns(coef), columns(bias)
 
-    def interpolate(self, lambdas: Sequence[float]) -> None:
-        """Solve lambdas between solved ones, starting from the interpolation."""
-        for first in range(0, len(lambdas), self._wide):
-            self._descend(lambdas[first : first + self._wide], self._goal)
-
     def forget(self, coming: Sequence[float]) -> None:
         """Drop solutions that no remaining lambda needs for interpolation."""
         near = [other for other in self._solved if coming and other > coming[0]]
         for lam in set(self._solved if not coming else sorted(near)[LARGER:]):
             del self._solved[lam]
 
+    @sharing_cpus()
     def certify(self, lambdas: Sequence[float]) -> list[Fit]:
-        """Certify in float64 on the features as given; refine fits above the tolerance."""
+        """Certify in float64 on the features as given; refine fits above the tolerance.
+
+        Lambdas between solved ones are solved first, starting from the interpolation.
+        """
+        new = [lam for lam in lambdas if lam not in self._solved]
+        for first in range(0, len(new), self._wide):
+            self._descend(new[first : first + self._wide], self._goal)
         batch = self._batch(lambdas, torch.float64)
         self._keep(lambdas, replace(batch, passes=batch.passes + 1))
         fits = self._judge(lambdas, batch)
@@ -253,28 +250,29 @@ class _Solver:
         self._solved |= {lam: self._predict(lam) for lam in lambdas if lam not in self._solved}
         # A little below the tolerance, so that rounding does not fail the certificate.
         goal = replace(goal, tolerance=0.9 * goal.tolerance)
-        batch, logits = self._start(lambdas)
+        batch, start = self._start(lambdas)
         found = minimise(
-            batch, self._fast, self._rough, self._factors, goal, certify=False, logits=logits
+            batch, self._fast, self._rough, self._factors, goal, certify=False, start=start
         )
         self._keep(lambdas, found)
 
-    def _start(self, lambdas: Sequence[float]) -> tuple[ProblemBatch, Tensor]:
-        """Return a batch at its starting points, and its (B, C, n) logits.
+    def _start(self, lambdas: Sequence[float]) -> tuple[ProblemBatch, tuple[Tensor, Looked]]:
+        """Return a batch at its starting points, its (B, C, n) logits, and a look at them.
 
         A start is the extrapolation, or the previous solution if its objective is lower: one
         outlier among the examples can make the extrapolation useless.
         """
         batch, products = self._batch(lambdas, self._fast.dtype), self._fast
         logits = products.forward(batch.W).add_(batch.bias[:, :, None])
+        looked = batch.loss.look(logits)
         larger = [[other for other in self._solved if other > lam] for lam in lambdas]
         if not all(larger):
-            return batch, logits
+            return batch, (logits, looked)
         before = [min(others) for others in larger]
         last = self._batch(before, self._fast.dtype)
         # The previous solution needs no product: its objective is known but for the penalty.
         old = last.objective - (last.lam - batch.lam) / 2 * products.penalty(last.W)
-        new = batch.loss.values(logits) + batch.lam / 2 * products.penalty(batch.W)
+        new = looked[0] + batch.lam / 2 * products.penalty(batch.W)
         better = ~(new <= old)
         if better.any():
             W, bias = (
@@ -283,7 +281,8 @@ class _Solver:
             )
             batch = replace(batch, W=W, bias=bias)
             logits = products.forward(W).add_(bias[:, :, None])
-        return batch, logits
+            looked = batch.loss.look(logits)
+        return batch, (logits, looked)
 
     def _predict(self, lam: float) -> _Solution:
         """Return the value at `lam` of the polynomial in log(lambda) through the nearest."""
