@@ -1,5 +1,6 @@
 """The results database: one row per result, never edited, with its predictions in files."""
 
+import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ SORTABLE = (
 )  # fmt: skip
 # Values of a statement: SQLite takes 999 in its older releases.
 VALUES = 900
+WILDCARD = re.compile(r"[*?\[]")
 # Rows that are read at once where all are.
 BATCH = 1000
 # Codes of errors after which surely nothing was stored.
@@ -181,25 +183,37 @@ class ResultStore:
         """
         page = page or Page()
         columns = schema.results.c
-        query = sa.select(columns.record)
-        for name in ("model", "dataset", "setting"):
-            if patterns := getattr(page, f"{name}s"):
-                query = query.where(columns[name].in_(self._matching(name, patterns)))
+        where = [
+            columns[name].in_(self._matching(name, patterns))
+            for name in ("model", "dataset", "setting")
+            if (patterns := getattr(page, f"{name}s"))
+        ]
+        order: list[sa.ColumnElement[Any]] = [columns.id]
         if page.sort:
             if page.sort not in SORTABLE:
                 raise UnknownNameError("column to sort by", page.sort, SORTABLE)
             column = columns[page.sort]
-            query = query.order_by(column.desc() if page.descending else column.asc())
-        query = query.order_by(columns.id).limit(page.limit).offset(page.offset)
+            order.insert(0, column.desc() if page.descending else column.asc())
+        query = sa.select(columns.record).where(*where).order_by(*order)
+
+        def of_page(version: int) -> sa.Select[Any]:
+            """Find the page in the index, and read its records alone."""
+            counting = schema.current(schema.results, version)
+            numbers = sa.select(columns.id).where(*where, counting).order_by(*order)
+            numbers = numbers.limit(page.limit).offset(page.offset).correlate(None)
+            return query.where(columns.id.in_(numbers))
+
         if keys is None:
-            every = self._rows(query, schema.results)
-            return [self._parsed(Result, record) for record in every]
+            whole = page.limit is None and not page.offset
+            records = self._rows(query if whole else of_page, schema.results)
+            return [self._parsed(Result, record) for record in records]
         wanted, found = sorted(keys), list[Result]()
         # A statement takes a limited number of values.
         for first in range(0, len(wanted), VALUES):
             some = query.where(columns.key.in_(wanted[first : first + VALUES]))
             found += [self._parsed(Result, row) for row in self._rows(some, schema.results)]
-        return found
+        end = None if page.limit is None else page.offset + page.limit
+        return found[page.offset : end]
 
     def count(self) -> int:
         """Return the number of stored results."""
@@ -226,8 +240,13 @@ class ResultStore:
 
     def _matching(self, column: str, patterns: Sequence[str]) -> list[str]:
         """Return the stored names that patterns (as of file names) match."""
-        known = self._rows(sa.select(schema.results.c[column]).distinct(), schema.results)
-        found = set[str]()
+        names = schema.results.c[column]
+        plain = {pattern for pattern in patterns if not WILDCARD.search(pattern)}
+        stored = sa.select(names).distinct()
+        found = set(self._rows(stored.where(names.in_(plain)), schema.results))
+        if found == plain == set(patterns):
+            return sorted(found)
+        known = self._rows(stored, schema.results)
         for pattern in patterns:
             # A name may hold characters that are a pattern's.
             some = {name for name in known if name == pattern or fnmatchcase(name, pattern)}

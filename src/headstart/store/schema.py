@@ -52,8 +52,20 @@ results = sa.Table(
     sa.Column("predictions_file", sa.String, nullable=False),
     sa.Column("predictions_sha256", sa.String(64), nullable=False),
     sa.UniqueConstraint("key", "generation", name="results_key_generation"),
-    # Filters ask for all names first.
-    sa.Index("results_names", "model", "dataset", "setting"),
+    # All that is filtered and sorted by, so that no long record is read for it.
+    sa.Index(
+        "results_page",
+        "model",
+        "dataset",
+        "setting",
+        "seed",
+        "metric",
+        "accuracy",
+        "n_test",
+        "created_at",
+        "key",
+        "generation",
+    ),
 )
 
 # What each candidate of a trial reached on validation: a sweep that is interrupted keeps them.

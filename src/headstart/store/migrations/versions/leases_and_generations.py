@@ -14,7 +14,8 @@ def upgrade() -> None:
     """Remake three tables with a generation, so that a key may stand several times; lay two."""
     for name, columns in remade().items():
         _remake(name, columns)
-    op.create_index("results_names", "results", ["model", "dataset", "setting"])
+    page = ["model", "dataset", "setting", "seed", "metric", "accuracy", "n_test", "created_at"]
+    op.create_index("results_page", "results", [*page, "key", "generation"])
     op.create_table(
         "superseded",
         sa.Column("trial", sa.String(64), primary_key=True),
