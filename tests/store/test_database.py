@@ -190,12 +190,13 @@ def test_a_page_of_nothing_names_what_there_is(six, page, kind, near):
 
 
 def test_results_of_some_trials_read_no_other_record(six, monkeypatch):
-    monkeypatch.setattr("headstart.store.database.VALUES", 2)
+    monkeypatch.setattr("headstart.store.reading.VALUES", 2)
     every = six.results()
     parsed = []
     whole = ResultStore._parsed
     monkeypatch.setattr(ResultStore, "_parsed", lambda *a: parsed.append(a[2]) or whole(*a))
     wanted = {result.trial.key for result in every[1:4]}
+    assert six.keys(wanted | {"0" * 64}) == wanted
     found = six.results(wanted | {"0" * 64})
     assert {result.trial.key for result in found} == wanted
     assert len(parsed) == 3

@@ -1,8 +1,9 @@
 """The results database: one row per result, never edited, with its predictions beside it."""
 
 from headstart.store.backend import is_store_url
-from headstart.store.database import Page, ResultStore
+from headstart.store.database import ResultStore
 from headstart.store.leases import Lease
+from headstart.store.reading import Page
 from headstart.store.results_frame import (
     Tried,
     data_warnings,

@@ -10,7 +10,8 @@ from pydantic import BaseModel
 from headstart.errors import StoreError
 from headstart.spec import Measurement, Result, Selection, Trial
 from headstart.store import schema
-from headstart.store.database import ResultStore, columns_of, parse_record
+from headstart.store.database import ResultStore, columns_of
+from headstart.store.reading import parse_record
 
 __all__ = ["StoreProblem", "check_store"]
 

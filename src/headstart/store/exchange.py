@@ -20,7 +20,8 @@ from headstart.errors import StoreError
 from headstart.files import replaced, sha256_file, storage_errors, writable_folder
 from headstart.spec import Measurement, Result
 from headstart.store import schema
-from headstart.store.database import ResultStore, columns_of, parse_record
+from headstart.store.database import ResultStore, columns_of
+from headstart.store.reading import parse_record
 
 __all__ = ["Conflict", "MergeReport", "export_store", "import_store", "merge_stores"]
 

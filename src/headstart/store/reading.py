@@ -1,0 +1,359 @@
+"""What a store holds, read: results by pages, measurements, predictions, and raw rows."""
+
+import re
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any, TypeVar
+
+import sqlalchemy as sa
+from pydantic import BaseModel
+
+from headstart.errors import StoreError, UnknownNameError
+from headstart.spec import Measurement, Prediction, Result, Selection, Trial, digest
+from headstart.store import schema
+from headstart.store.backend import open_backend
+from headstart.store.leases import Lease, Leases
+from headstart.store.predictions import PredictionFolder
+from headstart.store.sqlite import SQLite
+
+__all__ = ["SORTABLE", "Page", "StoredResults", "parse_record"]
+
+# Columns of the table of results to sort by.
+SORTABLE = (
+    "model", "dataset", "setting", "seed", "metric", "accuracy", "n_test", "created_at",
+)  # fmt: skip
+# Values of a statement: SQLite takes 999 in its older releases.
+VALUES = 900
+WILDCARD = re.compile(r"[*?\[]")
+# Rows that are read at once where all are.
+BATCH = 1000
+Record = TypeVar("Record", bound=BaseModel)
+
+
+@dataclass(frozen=True)
+class Page:
+    """Which results of a store, and in which order.
+
+    Parameters
+    ----------
+    models, datasets, settings
+        Names, or patterns as of file names (``resnet*``); all if empty.
+    sort, descending
+        Column, one of `SORTABLE`; equal ones, and all without it, in the order of storing.
+    limit, offset
+        Number of results, and of those to leave out before the first.
+    """
+
+    models: Sequence[str] = ()
+    datasets: Sequence[str] = ()
+    settings: Sequence[str] = ()
+    sort: str = ""
+    descending: bool = False
+    limit: int | None = None
+    offset: int = 0
+
+
+class StoredResults:
+    """All of `ResultStore` that reads."""
+
+    def __init__(
+        self,
+        place: Path | str,
+        *,
+        create: bool = False,
+        predictions: Path | str | None = None,
+        lease_seconds: float | None = None,
+    ) -> None:
+        self._arguments = (create, predictions, lease_seconds)
+        self._backend = open_backend(place, create=create)
+        self.name = self._backend.name
+        self._leases = Leases(self._backend, lease_seconds)
+        if isinstance(self._backend, SQLite) and predictions is None:
+            predictions = self.path.with_name(self.path.name + ".predictions")
+        self._predictions = PredictionFolder(predictions, self.name)
+        self.predictions_place = self._predictions.shown
+        # Not tried again: who starts with a server that is not there learns it at once.
+        found = self._backend.exists()
+        version = self._backend.read(self._backend.recognised, tries=1) if found else 0
+        is_file = found and isinstance(self._backend, SQLite)
+        if not (version or is_file or create):
+            raise StoreError(
+                f"no results at {self.name}: run something first, or give --store PATH",
+                code="store.missing",
+                path=self.name,
+            )
+
+    def __repr__(self) -> str:
+        return f"ResultStore({self.name!r})"
+
+    @property
+    def path(self) -> Path:
+        """The file of a SQLite database.
+
+        Raises
+        ------
+        StoreError
+            The database is on a server.
+        """
+        if isinstance(self._backend, SQLite):
+            return self._backend.path
+        raise StoreError(
+            f"{self.name} is not a file: give the path of a SQLite database",
+            code="store.no_path",
+            name=self.name,
+        )
+
+    def keys(self, among: Collection[str] | None = None) -> set[str]:
+        """Return the keys of all stored trials, or of those among these that are stored."""
+        column = schema.results.c.key
+        query = sa.select(column)
+        parts = [query] if among is None else [query.where(one) for one in _parts(column, among)]
+        return {str(key) for part in parts for key in self._rows(part, schema.results)}
+
+    def __contains__(self, key: str) -> bool:
+        columns = schema.results.c
+        return bool(self._rows(sa.select(columns.id).where(columns.key == key), schema.results))
+
+    def results(
+        self, keys: Collection[str] | None = None, page: Page | None = None
+    ) -> list[Result]:
+        """Return results without predictions: all, or those of these trials, or of a page.
+
+        Parameters
+        ----------
+        keys
+            Of trials; those that are not stored are left out.
+        page
+            Which results, in which order; that of storing unless given.
+
+        Raises
+        ------
+        UnknownNameError
+            A pattern that no stored model, dataset or setting has, or no such column to sort by.
+        """
+        page = page or Page()
+        columns = schema.results.c
+        where = [
+            columns[name].in_(self._matching(name, patterns))
+            for name in ("model", "dataset", "setting")
+            if (patterns := getattr(page, f"{name}s"))
+        ]
+        order: list[sa.ColumnElement[Any]] = [columns.id]
+        if page.sort:
+            if page.sort not in SORTABLE:
+                raise UnknownNameError("column to sort by", page.sort, SORTABLE)
+            column = columns[page.sort]
+            order.insert(0, column.desc() if page.descending else column.asc())
+        query = sa.select(columns.record).where(*where).order_by(*order)
+
+        def of_page(version: int) -> sa.Select[Any]:
+            """Find the page in the index, and read its records alone."""
+            counting = schema.current(schema.results, version)
+            numbers = sa.select(columns.id).where(*where, counting).order_by(*order)
+            numbers = numbers.limit(page.limit).offset(page.offset).correlate(None)
+            return query.where(columns.id.in_(numbers))
+
+        if keys is None:
+            whole = page.limit is None and not page.offset
+            records = self._rows(query if whole else of_page, schema.results)
+            return [self._parsed(Result, record) for record in records]
+        found = list[Result]()
+        for part in _parts(columns.key, keys):
+            rows = self._rows(query.where(part), schema.results)
+            found += [self._parsed(Result, record) for record in rows]
+        end = None if page.limit is None else page.offset + page.limit
+        return found[page.offset : end]
+
+    def count(self) -> int:
+        """Return the number of stored results."""
+        query = sa.select(sa.func.count()).select_from(schema.results)
+        return sum(self._rows(query, schema.results))
+
+    def superseded(self, key: str) -> list[Result]:
+        """Return the results of a trial that count no longer, the oldest first."""
+        columns, old = schema.results.c, schema.superseded.c
+        once = sa.and_(old.trial == columns.key, old.generation == columns.generation)
+        query = sa.select(columns.record).join(schema.superseded, once).where(columns.key == key)
+        found = self._rows(query.order_by(columns.generation), since=4)
+        return [self._parsed(Result, record) for record in found]
+
+    def leases(self) -> list[Lease]:
+        """Return which trials are being measured, where, and since when; the oldest first."""
+        if not self._backend.exists():
+            return []
+        return self._backend.read(
+            lambda connection: (
+                self._leases.all(connection) if self._backend.recognised(connection) >= 4 else []
+            )
+        )
+
+    def _matching(self, column: str, patterns: Sequence[str]) -> list[str]:
+        """Return the stored names that patterns (as of file names) match."""
+        names = schema.results.c[column]
+        plain = {pattern for pattern in patterns if not WILDCARD.search(pattern)}
+        stored = sa.select(names).distinct()
+        found = set(self._rows(stored.where(names.in_(plain)), schema.results))
+        if found == plain == set(patterns):
+            return sorted(found)
+        known = self._rows(stored, schema.results)
+        for pattern in patterns:
+            # A name may hold characters that are a pattern's.
+            some = {name for name in known if name == pattern or fnmatchcase(name, pattern)}
+            if not some:
+                raise UnknownNameError(f"stored {column}", pattern, known)
+            found |= some
+        return sorted(found)
+
+    def revision(self) -> str:
+        """Digest of all results in their order, and of their predictions by their checksums."""
+        columns = schema.results.c
+        query = sa.select(columns.record + columns.predictions_sha256).order_by(columns.id)
+        return digest(self._rows(query, schema.results))
+
+    def with_predictions(self) -> set[str]:
+        """Return the keys of the results whose file of predictions is there."""
+        columns = schema.results.c
+        rows = self._rows(sa.select(columns.key, columns.predictions_file), schema.results)
+        there = self._predictions.names()
+        return {row.key for row in rows if row.predictions_file in there}
+
+    def predictions(self, key: str) -> Prediction:
+        """Read the per-example predictions of a stored trial, checked against their checksum."""
+        columns = schema.results.c
+        query = sa.select(columns.predictions_file, columns.predictions_sha256)
+        rows = self._rows(query.where(columns.key == key), schema.results)
+        if not rows:
+            raise self._unknown(key)
+        return self._predictions.get(rows[0].predictions_file, rows[0].predictions_sha256)
+
+    def measurements(self, trial: str) -> list[Measurement]:
+        """Return what candidates of a trial reached so far, in the order of storing."""
+        columns = schema.measurements.c
+        query = sa.select(columns.record).where(columns.trial == trial).order_by(columns.id)
+        records = self._rows(query, schema.measurements, since=2)
+        return [self._parsed(Measurement, record) for record in records]
+
+    def partly_measured(self) -> dict[str, int]:
+        """Count the measurements of each trial, by its key, that has no result yet."""
+        columns, results = schema.measurements.c, schema.results.c
+
+        def query(version: int) -> sa.Select[Any]:
+            counting = schema.current(schema.results, version)
+            stored = sa.exists().where(results.key == columns.trial, counting)
+            found = sa.select(columns.trial, sa.func.count()).where(~stored)
+            return found.group_by(columns.trial).order_by(sa.func.min(columns.id))
+
+        rows = self._rows(query, schema.measurements, since=2)
+        return {row[0]: row[1] for row in rows}
+
+    def trial(self, key: str) -> Trial | None:
+        """Return a trial whose candidates are measured; None if the store is too old to hold it."""
+        columns = schema.trials.c
+        found = self._rows(sa.select(columns.record).where(columns.key == key), since=3)
+        return self._parsed(Trial, found[0]) if found else None
+
+    def selection(self, trial: str) -> Selection | None:
+        """Return what was chosen for a trial, if that was stored."""
+        columns = schema.selections.c
+        query = sa.select(columns.record).where(columns.trial == trial)
+        found = self._rows(query, schema.selections, since=2)
+        return self._parsed(Selection, found[0]) if found else None
+
+    def rows(self, table: sa.Table, key: str | None = None) -> Iterator[dict[str, Any]]:
+        """Yield the rows of one of the tables `schema.GUARDED`, superseded ones, too.
+
+        In the order of storing where there is one, without their numbers; of one trial if `key` is
+        given.
+        """
+        last: Sequence[Any] = ()
+
+        def some(connection: sa.Connection) -> Sequence[sa.Row[Any]]:
+            version = self._backend.recognised(connection)
+            if version < schema.GUARDED[table]:
+                return []
+            there = [c for c in table.columns if c.name != "generation" or version >= 4]
+            order = [column for column in there if column.primary_key]
+            query = sa.select(*there).order_by(*order).limit(BATCH)
+            if key is not None:
+                query = query.where(schema.trial_key(table) == key)
+            if last:
+                query = query.where(sa.tuple_(*order) > sa.tuple_(*last))
+            return connection.execute(query).all()
+
+        while self._backend.exists() and (batch := self._backend.read(some)):
+            for row in batch:
+                found = row._asdict()
+                if "generation" in table.c:
+                    found.setdefault("generation", 0)
+                found.pop("id", None)
+                yield found
+            last = [
+                row._mapping[column] for column in table.primary_key if column.name in row._mapping
+            ]
+
+    def predictions_file(self, key: str, generation: int) -> Path:
+        """Return a local file of predictions, checked; of what is superseded, too."""
+        for row in self.rows(schema.results, key):
+            if row["generation"] == generation:
+                return self._predictions.file(row["predictions_file"], row["predictions_sha256"])
+        raise self._unknown(key)
+
+    def prediction_files(self) -> set[str]:
+        """Return the names of all files of predictions, those that no result names among them."""
+        return self._predictions.names()
+
+    def _rows(
+        self,
+        query: sa.Select[Any] | Callable[[int], sa.Select[Any]],
+        table: sa.Table | None = None,
+        since: int = 1,
+    ) -> Sequence[Any]:
+        """Return what a query, maybe made for a version, finds among the rows that count.
+
+        Values where it asks for one column. Nothing where there is no database yet, or one older
+        than the version of its table.
+        """
+        if not self._backend.exists():
+            return []
+
+        def found(connection: sa.Connection) -> Sequence[Any]:
+            version = self._backend.recognised(connection)
+            if version < since:
+                return []
+            counting = sa.true() if table is None else schema.current(table, version)
+            asked = query(version) if callable(query) else query
+            rows = connection.execute(asked.where(counting))
+            return rows.scalars().all() if len(asked.selected_columns) == 1 else rows.all()
+
+        return self._backend.read(found)
+
+    def _parsed(self, kind: type[Record], record: Any) -> Record:
+        return parse_record(kind, record, self.name)
+
+    def _unknown(self, key: str) -> StoreError:
+        return StoreError(
+            f"no result with key {key[:12]}... in {self.name}", code="store.key_unknown", key=key
+        )
+
+
+def _parts(column: sa.Column[str], values: Collection[str]) -> Iterator[sa.ColumnElement[bool]]:
+    """Yield conditions that a column has one of these values, each for as many as one may hold."""
+    wanted = sorted(values)
+    for first in range(0, len(wanted), VALUES):
+        yield column.in_(wanted[first : first + VALUES])
+
+
+def parse_record(kind: type[Record], record: Any, store: str) -> Record:
+    """Read a record; one that is damaged or that another version wrote is a StoreError."""
+    try:
+        return kind.model_validate_json(record)
+    except (ValueError, TypeError) as error:
+        raise StoreError(
+            f"cannot read a {kind.__name__.lower()} in {store}: the database is damaged, or "
+            "another version of headstart wrote it; restore it from a copy",
+            code="store.record",
+            path=store,
+            kind=kind.__name__,
+        ) from error
