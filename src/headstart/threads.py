@@ -28,6 +28,7 @@ __all__ = [
     "configure_threads",
     "cpu_quota",
     "sharing_cpus",
+    "thread_share",
 ]
 
 # Turns of OpenMP's waiting loop before a thread sleeps. GNU's default of 300,000 is longer than a
@@ -58,6 +59,17 @@ def available_cpus() -> int:
     if math.isfinite(quota := cpu_quota()):
         cpus.append(math.floor(quota))
     return max(1, min(cpus))
+
+
+def thread_share(workers: int) -> int:
+    """Return the threads of each of some workers: an equal share of the CPUs, at least 1.
+
+    Where OMP_NUM_THREADS says a number, a worker has no more than that: so that a study gives the
+    same last digits with any number of workers.
+    """
+    share = max(1, available_cpus() // max(1, workers))
+    given = os.environ.get("OMP_NUM_THREADS", "")
+    return min(share, int(given)) if given.isdecimal() and int(given) else share
 
 
 def affinity() -> int:

@@ -35,6 +35,7 @@ TRAIN, START, OTHERS = "Train", "Start", "Plug-ins"
 PANELS = {
     "run": MEASURE,
     "plan": MEASURE,
+    "status": MEASURE,
     "results": MEASURE,
     "store": MEASURE,
     "report": ANALYZE,

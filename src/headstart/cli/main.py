@@ -32,6 +32,7 @@ from headstart.cli.output import console, plain_table, run_command
 from headstart.cli.pretrain_command import ablate, pretrain
 from headstart.cli.results_command import results_app
 from headstart.cli.run_command import plan, run
+from headstart.cli.status_command import status
 from headstart.cli.store_command import store_app
 from headstart.registry import REGISTRIES
 
@@ -56,7 +57,7 @@ for _app, _name in (
     (store_app, "store"),
 ):
     app.add_typer(_app, name=_name, rich_help_panel=PANELS[_name])
-for _function in (run, plan, analyze, report, pretrain, ablate, upstream, embed):
+for _function in (run, plan, status, analyze, report, pretrain, ablate, upstream, embed):
     add_command(app, _function)
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from headstart.devices import Device
 from headstart.executors.base import Send, visible_gpus
 from headstart.executors.pool import WorkerDiedError, WorkerPool, packed_answer
-from headstart.threads import available_cpus, configure_threads
+from headstart.threads import configure_threads, thread_share
 
 __all__ = ["Processes", "open_processes"]
 
@@ -41,7 +41,7 @@ class Processes(WorkerPool):
     """
 
     def __init__(self, workers: int, gpus: Sequence[int] = (), threads: int | None = None) -> None:
-        share = threads or max(1, available_cpus() // max(1, workers))
+        share = threads or thread_share(workers)
 
         def start(number: int) -> WorkerProcess:
             return WorkerProcess(str(gpus[number % len(gpus)]) if gpus else "", share)

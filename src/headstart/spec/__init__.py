@@ -7,6 +7,7 @@ from headstart.spec.recipe import SWITCHES, Recipe
 from headstart.spec.result import (
     Candidate,
     Estimate,
+    Failure,
     Measurement,
     Prediction,
     Result,
@@ -25,6 +26,7 @@ __all__ = [
     "Dataset",
     "Decoding",
     "Estimate",
+    "Failure",
     "Interpolation",
     "Measurement",
     "Metric",

@@ -10,7 +10,16 @@ from pydantic import ConfigDict, Field
 from headstart.spec.noun import Noun, digest
 from headstart.spec.trial import Trial
 
-__all__ = ["Candidate", "Estimate", "Measurement", "Prediction", "Result", "Selection", "Value"]
+__all__ = [
+    "Candidate",
+    "Estimate",
+    "Failure",
+    "Measurement",
+    "Prediction",
+    "Result",
+    "Selection",
+    "Value",
+]
 
 # A hyperparameter: a number, or a word ("central").
 Value = float | str
@@ -131,6 +140,28 @@ class Result(Noun):
     def accuracy(self) -> float | None:
         """The dataset's own metric, a proportion; None for a failed trial."""
         return self.metrics.get(self.trial.dataset.metric)
+
+
+class Failure(Noun):
+    """Why an attempt at a trial failed.
+
+    Parameters
+    ----------
+    error
+        One line.
+    code
+        Of a HeadstartError; "" of any other.
+    log
+        The traceback, its last lines.
+    host, pid
+        The machine and process of the run.
+    """
+
+    error: str
+    code: str = ""
+    log: str = ""
+    host: str = ""
+    pid: int = 0
 
 
 class Estimate(Noun):

@@ -107,7 +107,9 @@ class Backend(ABC):
 
         return self._tried(once, tries or self.tries)
 
-    def write(self, work: Work[Value], key: str = "", *, tries: int | None = None) -> Value:
+    def write(
+        self, work: Work[Value], key: str = "", *, tries: int | None = None, durable: bool = True
+    ) -> Value:
         """Do `work` in one transaction, after the tables were laid or brought up if need be.
 
         Parameters
@@ -117,11 +119,14 @@ class Backend(ABC):
             may have succeeded then without anybody knowing.
         key
             Of the trial that it is about: nobody else writes about that meanwhile.
+        durable
+            Whether it must be there after a power failure, too; else the next durable transaction
+            makes it so. Either way it is there after a crash of this or any other program.
         """
 
         def once() -> Value:
             self.prepare()
-            options = {"writing": True}
+            options = {"writing": True, "durable": durable}
             with self.engine.execution_options(**options).begin() as connection:
                 version = self.recognised(connection)
                 if version < schema.SCHEMA_VERSION:

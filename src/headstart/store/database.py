@@ -5,13 +5,14 @@ from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import sqlalchemy as sa
 from pydantic import BaseModel
 
 from headstart.errors import StoreError
-from headstart.spec import Measurement, Result, Selection, Trial
+from headstart.spec import Failure, Measurement, Result, Selection, Trial
 from headstart.store import schema
 from headstart.store.reading import StoredResults
 from headstart.store.sqlite import SQLite
@@ -20,6 +21,9 @@ __all__ = ["ResultStore", "columns_of"]
 
 # Codes of errors after which surely nothing was stored.
 REFUSALS = ("store.lease_lost", "store.leased", "store.changed")
+# Measurements that took less are not worth the wait for the disk: after a power failure they may be
+# measured again.
+CHEAP_SECONDS = 1.0
 
 
 class ResultStore(StoredResults):
@@ -75,7 +79,7 @@ class ResultStore(StoredResults):
         """Store what a trial is, before its first candidate; one that is stored already stays."""
         row = {"key": trial.key, "created_at": _now(), "record": trial.model_dump_json()}
         insert = self._backend.insert_new(schema.trials, row)
-        self._backend.write(lambda connection: connection.execute(insert), trial.key)
+        self._backend.write(lambda c: c.execute(insert), trial.key, durable=False)
 
     def add_measurement(self, trial: str, measurement: Measurement) -> None:
         """Store what a candidate of a trial reached; what is stored of it already stays.
@@ -85,12 +89,24 @@ class ResultStore(StoredResults):
         StoreError
             Another process holds the trial, as of `add_selection` and `add`.
         """
-        candidate = measurement.candidate.key
-        self._add(trial, schema.measurements, measurement, candidate=candidate)
+        costly = sum(measurement.seconds.values()) > CHEAP_SECONDS
+        columns = {"candidate": measurement.candidate.key}
+        self._add(trial, schema.measurements, measurement, columns, durable=costly)
 
     def add_selection(self, trial: str, selection: Selection) -> None:
         """Store what was chosen for a trial; a choice that is stored already stays."""
-        self._add(trial, schema.selections, selection)
+        self._add(trial, schema.selections, selection, durable=False)
+
+    def add_failure(self, trial: Trial, failure: Failure) -> None:
+        """Store that an attempt at a trial failed; it has no result by that, and is tried again."""
+        trial_row = {"key": trial.key, "created_at": _now(), "record": trial.model_dump_json()}
+        row = {"trial": trial.key, "created_at": _now(), "record": failure.model_dump_json()}
+
+        def stored(connection: sa.Connection) -> None:
+            connection.execute(self._backend.insert_new(schema.trials, trial_row))
+            connection.execute(schema.failures.insert().values(**row))
+
+        self._backend.write(stored, trial.key, durable=False)
 
     def add(self, result: Result) -> bool:
         """Store a complete result with its predictions; False if its key was stored already.
@@ -106,7 +122,7 @@ class ResultStore(StoredResults):
         trial = result.trial
         if result.status != "complete" or result.predictions is None or result.accuracy is None:
             raise ValueError("only a complete result with its predictions can be stored")
-        if self._backend.write(partial(self._known_file, key=trial.key), trial.key):
+        if self._backend.write(partial(self._known_file, key=trial.key), trial.key, durable=False):
             return False
         file, sha256 = self._predictions.put(trial.key, result.predictions)
         row = columns_of(result) | {
@@ -235,7 +251,15 @@ class ResultStore(StoredResults):
         counting = schema.current(schema.results, schema.SCHEMA_VERSION)
         return connection.scalar(query.where(counting)) or ""
 
-    def _add(self, trial: str, table: sa.Table, record: BaseModel, **columns: str) -> None:
+    def _add(
+        self,
+        trial: str,
+        table: sa.Table,
+        record: BaseModel,
+        columns: Mapping[str, str] = MappingProxyType({}),
+        *,
+        durable: bool,
+    ) -> None:
         """Store a record of a trial, unless one of its key is there."""
         row = {"trial": trial, "created_at": _now(), "record": record.model_dump_json(), **columns}
 
@@ -244,7 +268,7 @@ class ResultStore(StoredResults):
             own = row | {"generation": _generation(connection, trial)}
             connection.execute(self._backend.insert_new(table, own))
 
-        self._backend.write(stored, trial)
+        self._backend.write(stored, trial, durable=durable)
 
 
 def columns_of(result: Result) -> dict[str, Any]:

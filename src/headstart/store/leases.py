@@ -157,7 +157,7 @@ class Leases:
             connection.execute(schema.leases.insert().values(**values))
             return True
 
-        return self._backend.write(taken, trial)
+        return self._backend.write(taken, trial, durable=False)
 
     def _let_go(self, trial: str, token: str) -> None:
         columns = schema.leases.c
@@ -167,7 +167,8 @@ class Leases:
                 del self._held[trial]
             self._changed.notify_all()
         try:
-            self._backend.write(lambda c: c.execute(schema.leases.delete().where(ours)), trial)
+            query = schema.leases.delete().where(ours)
+            self._backend.write(lambda c: c.execute(query), trial, durable=False)
         except StorageError:
             # Of a database that is gone it ends by itself.
             return
@@ -185,7 +186,7 @@ class Leases:
             try:
                 # A store that was removed meanwhile is not made anew.
                 if self._backend.exists():
-                    self._backend.write(lambda connection: connection.execute(query), tries=1)
+                    self._backend.write(lambda c: c.execute(query), tries=1, durable=False)
             except StorageError:
                 # The next beat tries again; who writes meanwhile learns whether it is lost.
                 continue

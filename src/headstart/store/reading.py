@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, TypeVar
@@ -11,7 +12,7 @@ import sqlalchemy as sa
 from pydantic import BaseModel
 
 from headstart.errors import StoreError, UnknownNameError
-from headstart.spec import Measurement, Prediction, Result, Selection, Trial, digest
+from headstart.spec import Failure, Measurement, Prediction, Result, Selection, Trial, digest
 from headstart.store import schema
 from headstart.store.backend import open_backend
 from headstart.store.leases import Lease, Leases
@@ -253,6 +254,22 @@ class StoredResults:
         columns = schema.trials.c
         found = self._rows(sa.select(columns.record).where(columns.key == key), since=3)
         return self._parsed(Trial, found[0]) if found else None
+
+    def failures(self) -> dict[str, Failure]:
+        """Return the last failure of each trial that has failed, by its key, in their order."""
+        columns = schema.failures.c
+        query = sa.select(columns.trial, columns.record).order_by(columns.id)
+        rows = self._rows(query, since=4)
+        return {row.trial: self._parsed(Failure, row.record) for row in rows}
+
+    def times(self, keys: Collection[str]) -> list[datetime]:
+        """Return when the results of these trials were stored, in any order."""
+        columns, wanted, found = schema.results.c, sorted(keys), list[datetime]()
+        for first in range(0, len(wanted), VALUES):
+            some = columns.key.in_(wanted[first : first + VALUES])
+            query = sa.select(columns.created_at).where(some)
+            found += map(datetime.fromisoformat, self._rows(query, schema.results))
+        return found
 
     def selection(self, trial: str) -> Selection | None:
         """Return what was chosen for a trial, if that was stored."""

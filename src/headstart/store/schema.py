@@ -12,6 +12,7 @@ __all__ = [
     "SCHEMA_VERSION",
     "bring_up",
     "current",
+    "failures",
     "leases",
     "measurements",
     "metadata",
@@ -111,6 +112,17 @@ superseded = sa.Table(
     sa.Column("created_at", Text, nullable=False),
 )
 
+# Attempts at trials that failed: why, and where. They are tried again.
+failures = sa.Table(
+    "failures",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("trial", sa.String(64), nullable=False, index=True),
+    sa.Column("created_at", Text, nullable=False),
+    # The whole Failure as JSON.
+    sa.Column("record", sa.Text, nullable=False),
+)
+
 # Who measures a trial now. The one table whose rows change.
 leases = sa.Table(
     "leases",
@@ -167,6 +179,6 @@ def bring_up(backend: "Backend", connection: sa.Connection, version: int) -> Non
     else:
         metadata.create_all(connection)
         connection.execute(version_table.insert().values(version_num=str(SCHEMA_VERSION)))
-    for table in GUARDED:
+    for table in (*GUARDED, failures):
         backend.guard(connection, table)
     backend.mark(connection)

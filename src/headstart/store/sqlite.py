@@ -17,6 +17,8 @@ __all__ = ["DATABASE_NAME", "SQLite", "open_url"]
 
 DATABASE_NAME = "headstart.db"
 WAIT_SECONDS = 60
+# Connections that a writer keeps open.
+KEPT = 4
 # "hdst" in ASCII, in SQLite's header field for the application that a file belongs to.
 APPLICATION_ID = 0x68647374
 
@@ -50,6 +52,8 @@ class SQLite(Backend):
     def __init__(self, path: Path, *, create: bool) -> None:
         self.path, self.name = path, str(path)
         self.engine = _engine(path, writable=create)
+        # Of the schema as it was read last, and which version that is.
+        self._known: tuple[int | None, int | None] = (None, None)
 
     @property
     def place(self) -> Path | str:
@@ -69,6 +73,15 @@ class SQLite(Backend):
         connection.execute(sa.text("PRAGMA journal_mode = WAL"))
 
     def version(self, connection: sa.Connection) -> int | None:
+        # Changes with each table, and so with each version.
+        cookie = connection.scalar(sa.text("PRAGMA schema_version"))
+        if cookie and cookie == self._known[0]:
+            return self._known[1]
+        version = self._read_version(connection)
+        self._known = (cookie, version)
+        return version
+
+    def _read_version(self, connection: sa.Connection) -> int | None:
         # Tables first: another process lays them and the header in one transaction, so that where
         # there are tables the header is read with them.
         tables = sa.inspect(connection).get_table_names()
@@ -111,7 +124,13 @@ def _engine(path: Path, *, writable: bool) -> sa.Engine:
         sa.URL.create("sqlite", database=path.absolute().as_uri(), query={"uri": "true"}),
         # Transactions are begun by the listener below, so sqlite3 must not begin its own.
         connect_args={"timeout": WAIT_SECONDS, "isolation_level": None},
-        poolclass=sa.NullPool,
+        # A writer keeps its connections: the last to be closed copies the log into the database.
+        # Threads of a run share them.
+        **(
+            {"poolclass": sa.QueuePool, "pool_size": KEPT, "max_overflow": -1}
+            if writable
+            else {"poolclass": sa.NullPool}
+        ),
     )
 
     @sa.event.listens_for(engine, "do_connect")
@@ -123,15 +142,16 @@ def _engine(path: Path, *, writable: bool) -> sa.Engine:
             shared = os.access(path.parent, os.W_OK) or log.exists()
             arguments[0] += "?mode=ro" if shared else "?immutable=1"
 
-    @sa.event.listens_for(engine, "connect")
-    def synchronous(connection: Any, _: Any) -> None:
-        connection.execute("PRAGMA synchronous = FULL")
-
     @sa.event.listens_for(engine, "begin")
     def immediate(connection: sa.Connection) -> None:
+        options = connection.get_execution_options()
+        if not options.get("writing"):
+            return
+        # Syncing takes milliseconds, in which no other process can write.
+        synchronous = "FULL" if options.get("durable", True) else "NORMAL"
+        connection.exec_driver_sql(f"PRAGMA synchronous = {synchronous}")
         # The lock of the only writer is held from before the first look until the commit.
-        if connection.get_execution_options().get("writing"):
-            connection.exec_driver_sql("BEGIN IMMEDIATE")
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
 
     return engine
 

@@ -11,6 +11,7 @@ from headstart.study.estimate import (
 )
 from headstart.study.requirements import DryRunReport, Requirement, dry_run, matrix_rate
 from headstart.study.run import StudyRun, run_study
+from headstart.study.status import RunningTrial, StudyStatus, study_status
 from headstart.study.study import Study
 from headstart.study.sweep_studies import (
     CONFIGURATIONS,
@@ -27,9 +28,11 @@ __all__ = [
     "Ablation",
     "DryRunReport",
     "Requirement",
+    "RunningTrial",
     "Study",
     "StudyEstimate",
     "StudyRun",
+    "StudyStatus",
     "Throughput",
     "Workload",
     "ablate",
@@ -41,5 +44,6 @@ __all__ = [
     "matrix_rate",
     "measure_throughput",
     "run_study",
+    "study_status",
     "sweep_study",
 ]

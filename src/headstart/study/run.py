@@ -1,5 +1,7 @@
 """Runs the trials of a study that are not stored yet."""
 
+import os
+import socket
 import traceback
 from collections import Counter, deque
 from collections.abc import Iterable, Sequence
@@ -21,13 +23,15 @@ from headstart.methods.extraction_groups import (
     extract_group,
     plan_extractions,
 )
-from headstart.spec import Result, Trial
+from headstart.spec import Failure, Result, Trial
 from headstart.store import ResultStore
 from headstart.trial import run_trial
 
 __all__ = ["StudyRun", "run_study"]
 
 FLOAT32_BYTES = 4
+# Characters of a failure's traceback that are kept.
+LOG_LENGTH = 5000
 # Interval at which lanes are looked at, and how long they have to end when they are stopped.
 LOOK_SECONDS, STOP_SECONDS = 0.1, 5.0
 
@@ -247,15 +251,15 @@ class Lanes:
             return result
         except WorkersLostError:
             raise
-        except HeadstartError as error:
-            message = str(error)
-        # Whatever a library may raise ends this trial alone; the place says where to look.
+        # Whatever a library may raise ends this trial alone.
         except Exception as error:
-            message = f"unexpected {type(error).__name__} at {_place(error)}: {error}"
-            message = message.splitlines()[0]
+            failure = failure_of(error)
         if not self._ended.is_set():
-            reporter.note(f"{trial.title}: failed: {message}")
-        return Result(trial=trial, status="failed", error=message)
+            reporter.note(f"{trial.title}: failed: {failure.error}")
+            # The run goes on without the note of a store that cannot be written.
+            with suppress(HeadstartError):
+                self._store.add_failure(trial, failure)
+        return Result(trial=trial, status="failed", error=failure.error)
 
 
 def _extract(context: RunContext, group: ExtractionGroup, send: Send) -> None:
@@ -274,6 +278,17 @@ def shared_out(groups: Sequence[ExtractionGroup], workers: int) -> list[Extracti
         n = max(1, min(shares, len(tables) // 2))
         parts += [ExtractionGroup(tuple(chain(*tables[part::n]))) for part in range(n)]
     return parts
+
+
+def failure_of(error: Exception) -> Failure:
+    """Return why a trial failed; an unexpected error names its place, to say where to look."""
+    message, code = str(error), getattr(error, "code", "")
+    if not isinstance(error, HeadstartError):
+        message = f"unexpected {type(error).__name__} at {_place(error)}: {error}".splitlines()[0]
+        code = ""
+    log = "".join(traceback.format_exception(error))
+    host = socket.gethostname()
+    return Failure(error=message, code=code, log=log[-LOG_LENGTH:], host=host, pid=os.getpid())
 
 
 def _place(error: Exception) -> str:

@@ -1,4 +1,4 @@
-"""Version 4: leases, and results that are superseded and stay."""
+"""Version 4: leases, failures, and results that are superseded and stay."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ Text = sa.String().with_variant(sa.String(collation="C"), "postgresql")
 
 
 def upgrade() -> None:
-    """Remake three tables with a generation, so that a key may stand several times; lay two."""
+    """Remake three tables with a generation, so that a key may stand several times; lay three."""
     for name, columns in remade().items():
         _remake(name, columns)
     page = ["model", "dataset", "setting", "seed", "metric", "accuracy", "n_test", "created_at"]
@@ -32,6 +32,14 @@ def upgrade() -> None:
         sa.Column("expires_at", sa.Float(53), nullable=False),
     )
     op.create_index("ix_leases_owner", "leases", ["owner"])
+    op.create_table(
+        "failures",
+        sa.Column("id", sa.Integer, primary_key=True),
+        sa.Column("trial", sa.String(64), nullable=False),
+        sa.Column("created_at", Text, nullable=False),
+        sa.Column("record", sa.Text, nullable=False),
+    )
+    op.create_index("ix_failures_trial", "failures", ["trial"])
 
 
 def remade() -> dict[str, list[Any]]:

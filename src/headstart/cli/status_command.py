@@ -1,0 +1,112 @@
+"""`headstart status`: how far a study is, from any machine that sees its store."""
+
+import json as json_module
+import time
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from headstart.cli.options import DEFAULT_STORE, JsonFlag, StoreOption, StudyOptions
+
+if TYPE_CHECKING:
+    from headstart.study import StudyStatus
+
+__all__ = ["status"]
+
+WATCH_SECONDS = 5.0
+# Running and failed trials that are listed; --json has all.
+SHOWN = 20
+
+
+def status(
+    options: StudyOptions,
+    store: StoreOption = DEFAULT_STORE,
+    price: Annotated[
+        float | None,
+        typer.Option(
+            help="Price per hour of a device, in any currency.",
+            min=0,
+            metavar="NUMBER",
+            show_default=False,
+        ),
+    ] = None,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Look again every five seconds, until all is done.")
+    ] = False,
+    json: JsonFlag = False,
+) -> None:
+    """Show how far a study is: done, running, failed, waiting, time left, cost so far."""
+    from headstart.cli.study_options import read_study
+    from headstart.store import ResultStore
+    from headstart.study import study_status
+
+    study, replaced = read_study(options.study, options.keys(), trust=options.trust)
+    if not json:
+        for line in replaced:
+            typer.echo(line)
+    trials = study.trials()
+    results = ResultStore(store, create=True)
+    while True:
+        found = study_status(trials, results)
+        if json:
+            typer.echo(json_module.dumps(_record(found), indent=1))
+        else:
+            typer.echo("\n".join(lines(found, price)))
+        if not watch or found.n_done + len(found.failed) == found.n_trials:
+            return
+        time.sleep(WATCH_SECONDS)
+        if not json:
+            typer.echo("")
+
+
+def lines(found: "StudyStatus", price: float | None = None) -> list[str]:
+    """Return how far a study is, a line for each thing."""
+    from headstart.cli.progress import duration
+
+    said = [
+        f"{found.n_done} of {found.n_trials} trials done, {len(found.running)} running, "
+        f"{len(found.failed)} failed, {found.n_waiting} waiting"
+    ]
+    if found.per_hour is not None:
+        said.append(f"{found.per_hour:,.1f} results an hour")
+    if found.seconds_left is not None and found.n_done < found.n_trials:
+        said.append(f"{duration(found.seconds_left)} left")
+    spent = f"{found.seconds_spent / 3600:,.2f} device-hours so far"
+    if price is not None:
+        spent += f", {price * found.seconds_spent / 3600:,.2f} at {price:g} an hour"
+    said.append(spent)
+    for one in found.running[:SHOWN]:
+        where = f"{one.host}, process {one.pid}, since {one.since:%Y-%m-%d %H:%M:%S} UTC"
+        count = f"{one.measured} of {one.planned} candidates, " if one.planned > 1 else ""
+        said.append(f"running  {one.trial.title}: {count}{where}")
+    for trial, failure in found.failed[:SHOWN]:
+        said.append(f"failed   {trial.title}: {failure.error}")
+    more = max(0, len(found.running) - SHOWN) + max(0, len(found.failed) - SHOWN)
+    if more:
+        said.append(f"and {more} more: --json lists all")
+    return said
+
+
+def _record(found: "StudyStatus") -> dict[str, Any]:
+    """Return a status as JSON; trials by their keys and titles."""
+    record = {
+        name: value for name, value in asdict(found).items() if name not in ("running", "failed")
+    }
+    record["running"] = [
+        {
+            "trial": one.trial.key,
+            "title": one.trial.title,
+            "host": one.host,
+            "pid": one.pid,
+            "since": one.since.isoformat(),
+            "measured": one.measured,
+            "planned": one.planned,
+        }
+        for one in found.running
+    ]
+    record["failed"] = [
+        {"trial": trial.key, "title": trial.title, **failure.model_dump()}
+        for trial, failure in found.failed
+    ]
+    return record

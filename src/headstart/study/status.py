@@ -1,0 +1,153 @@
+"""How far a study is, read from its store on any machine: done, running, failed, waiting."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from statistics import fmean
+
+from headstart.spec import Failure, Measurement, Result, Trial
+from headstart.store import Lease, ResultStore
+
+__all__ = ["RunningTrial", "StudyStatus", "study_status"]
+
+# The rate is that of the results stored last.
+RECENT = 50
+
+
+@dataclass(frozen=True)
+class RunningTrial:
+    """A trial that is being measured now.
+
+    Parameters
+    ----------
+    trial
+        The trial.
+    host, pid, since
+        Machine and process of the run that measures it, and when it began.
+    measured, planned
+        Candidates measured on validation, of how many.
+    """
+
+    trial: Trial
+    host: str
+    pid: int
+    since: datetime
+    measured: int
+    planned: int
+
+
+@dataclass(frozen=True)
+class StudyStatus:
+    """How far a study is.
+
+    Parameters
+    ----------
+    n_trials, n_done
+        Trials in all, and those with a result.
+    running
+        Being measured now, by this or another run.
+    failed
+        Without a result, not running, and their last attempt failed.
+    n_waiting
+        All others.
+    per_hour
+        Results stored in an hour, over the last of them; None with fewer than two.
+    seconds_left
+        Time until all others are done, if as many are measured at a time as now, and if each
+        takes as long as its like (its model and setting, else its setting); None while unknown.
+    seconds_spent
+        What was computed so far, added over results and candidates: hours of devices, not of a
+        clock.
+    """
+
+    n_trials: int
+    n_done: int
+    running: tuple[RunningTrial, ...]
+    failed: tuple[tuple[Trial, Failure], ...]
+    n_waiting: int
+    per_hour: float | None
+    seconds_left: float | None
+    seconds_spent: float
+
+
+def study_status(trials: Sequence[Trial], store: ResultStore) -> StudyStatus:
+    """Look at what a store holds of a study, at who holds its trials, and at its failures."""
+    by_key = {trial.key: trial for trial in trials}
+    results = {result.trial.key: result for result in store.results(set(by_key))}
+    leases = [one for one in store.leases() if one.is_live and one.trial in by_key]
+    leases = [one for one in leases if one.trial not in results]
+    held = {lease.trial for lease in leases}
+    measured = {key: store.measurements(key) for key in held}
+    failures = {
+        key: failure
+        for key, failure in store.failures().items()
+        if key in by_key and key not in results and key not in held
+    }
+    n_left = len(by_key) - len(results) - len(held) - len(failures)
+    return StudyStatus(
+        n_trials=len(by_key),
+        n_done=len(results),
+        running=tuple(_running(by_key[lease.trial], lease, measured) for lease in leases),
+        failed=tuple((by_key[key], failure) for key, failure in failures.items()),
+        n_waiting=n_left,
+        per_hour=rate_of(store.times(set(results))),
+        seconds_left=seconds_left(
+            [trial for key, trial in by_key.items() if key not in results and key not in failures],
+            list(results.values()),
+            measured,
+        ),
+        seconds_spent=sum(
+            sum(seconds.values())
+            for seconds in (
+                *(result.seconds for result in results.values()),
+                *(candidate.seconds for some in measured.values() for candidate in some),
+            )
+        ),
+    )
+
+
+def rate_of(times: Iterable[datetime]) -> float | None:
+    """Return results per hour, over the last of them; None of fewer than two, or all at once."""
+    recent = sorted(times)[-RECENT:]
+    hours = (recent[-1] - recent[0]).total_seconds() / 3600 if recent else 0
+    return (len(recent) - 1) / hours if hours else None
+
+
+def seconds_left(
+    left: Sequence[Trial], done: Sequence[Result], measured: dict[str, list[Measurement]]
+) -> float | None:
+    """Return the time until the trials that are left are done; None while unknown.
+
+    Parameters
+    ----------
+    left
+        Trials without a result that did not fail, those that run among them.
+    done
+        Results, of whose like the others are expected to be.
+    measured
+        Candidates of the trials that run, by their keys.
+    """
+    taken: dict[tuple[str, ...], list[float]] = defaultdict(list)
+    for result in done:
+        model, setting = result.trial.model.name, result.trial.setting.name
+        for like in ((model, setting), (setting,)):
+            taken[like].append(sum(result.seconds.values()))
+    total = 0.0
+    for trial in left:
+        of: list[tuple[str, ...]] = [
+            (trial.model.name, trial.setting.name), (trial.setting.name,)
+        ]  # fmt: skip
+        likes = [one for one in of if one in taken]
+        if not likes:
+            return None
+        spent = sum(sum(one.seconds.values()) for one in measured.get(trial.key, ()))
+        total += max(0.0, fmean(taken[likes[0]]) - spent)
+    return total / max(1, len(measured))
+
+
+def _running(trial: Trial, lease: Lease, measured: dict[str, list[Measurement]]) -> RunningTrial:
+    grid = trial.setting.grid
+    planned = grid.n_measurements if grid else 1
+    done = len(measured[trial.key])
+    return RunningTrial(trial, lease.host, lease.pid, lease.started_at, done, planned)

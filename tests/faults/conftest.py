@@ -1,0 +1,176 @@
+"""Faults done for real: what they share, and the table of them in docs/reliability.md."""
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from conftest import headstart_process
+from headstart.store import ResultStore
+from headstart.study import Study
+
+PAGE = Path(__file__).parents[2] / "docs" / "reliability.md"
+START, END = "<!-- faults -->\n", "<!-- end of faults -->\n"
+# Set to 1, a complete run of these tests writes their outcomes into the page.
+WRITE = "HEADSTART_WRITE_RELIABILITY"
+
+# It notes each time that it is built: for a candidate, a final training, a pass over images.
+NETWORK = """
+import os
+from pathlib import Path
+
+import small_network
+
+
+def build():
+    with Path(os.environ["FAULT_LOG"]).open("a") as log:
+        log.write(f"{os.getpid()}\\n")
+    return small_network.build()
+"""
+OPTIONS = "?size=16&mean=0.5,0.5,0.5&std=0.25,0.25,0.25"
+GRID = {"steps": 120, "batch_size": 50, "learning_rates": [0.03, 0.1, 0.3], "decays": [0.0, 1e-4]}
+# Candidates: 6 of each trial that trains, 1 of each on features.
+N_MEASURED = 14
+
+
+@dataclass
+class Site:
+    """A study with its store and cache, and the processes that run it.
+
+    Parameters
+    ----------
+    folder
+        Where it is.
+    """
+
+    folder: Path
+    processes: list[subprocess.Popen] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.folder.mkdir(exist_ok=True)
+        network = self.folder / "network.py"
+        network.write_text(NETWORK)
+        self.study = self.folder / "study.toml"
+        self.log, self.store_file = self.folder / "builds.log", self.folder / "r.db"
+        self.log.touch()
+        named = f"{network}:build{OPTIONS}"
+        study = Study(
+            models=[f"{named}&name=a", named.replace("size=16", "size=20") + "&name=b"],
+            datasets=["digits"],
+            limit=150,
+            settings=["linear", {"name": "scratch", **GRID}],
+        )
+        self.study.write_text(study.to_toml())
+
+    @property
+    def store(self) -> ResultStore:
+        return ResultStore(self.store_file, create=True)
+
+    @property
+    def n_built(self) -> int:
+        return len(self.log.read_text().splitlines())
+
+    @property
+    def n_measured(self) -> int:
+        keys = set(self.store.partly_measured()) | self.store.keys()
+        return sum(len(self.store.measurements(key)) for key in keys)
+
+    def start(self, *arguments: str, **environment: str) -> subprocess.Popen:
+        """Start the command that measures the study."""
+        process = headstart_process(
+            "run", self.study, "--trust", "--store", self.store_file, "--device", "cpu", *arguments,
+            env={
+                **os.environ,
+                "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[1]), *_python_path()]),
+                "HEADSTART_CACHE": str(self.folder / "cache"),
+                "FAULT_LOG": str(self.log),
+                "OMP_NUM_THREADS": "1",
+                **environment,
+            },
+        )  # fmt: skip
+        self.processes.append(process)
+        return process
+
+    def until(self, holds: Callable[[], bool], process: subprocess.Popen) -> None:
+        """Wait until something holds, as long as the process lives."""
+        while not holds():
+            assert process.poll() is None, process.communicate()
+            time.sleep(0.02)
+
+    def numbers(self) -> dict[str, Any]:
+        """Return what was measured: metrics, choices and curves by trial."""
+        return {
+            result.trial.title: (result.metrics, result.selection)
+            for result in self.store.results()
+        }
+
+
+def _python_path() -> list[str]:
+    return [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
+
+
+def children(process: subprocess.Popen) -> list[int]:
+    """Return the worker processes of a command, in the order of their start."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+                command = (entry / "cmdline").read_bytes()
+            except (OSError, ValueError):
+                continue
+            if parent == process.pid and b"spawn_main" in command:
+                found.append(int(entry.name))
+    return sorted(found)
+
+
+@pytest.fixture
+def site(tmp_path) -> Iterator[Site]:
+    made = Site(tmp_path / "site")
+    yield made
+    for process in made.processes:
+        if process.poll() is None:
+            process.send_signal(signal.SIGCONT)
+            process.kill()
+        process.communicate()
+
+
+@pytest.fixture(scope="session")
+def undisturbed(tmp_path_factory) -> Site:
+    """The study, measured by the same command without any fault."""
+    made = Site(tmp_path_factory.mktemp("undisturbed") / "site")
+    process = made.start("--workers", "2")
+    out, err = process.communicate()
+    assert process.returncode == 0, (out, err)
+    assert made.n_measured == N_MEASURED
+    return made
+
+
+rows: dict[str, tuple[str, str]] = {}
+
+
+@pytest.fixture
+def outcome(request) -> Callable[[str, str], None]:
+    """Note what a fault did, for the page."""
+
+    def note(fault: str, what: str) -> None:
+        rows[request.node.nodeid] = (fault, what)
+
+    return note
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """Write the table into the page, if that is asked for and all went well."""
+    if os.environ.get(WRITE) != "1" or exitstatus or not rows:
+        return
+    lines = [f"| {fault} | {what} |" for fault, what in rows.values()]
+    table = "\n".join(["| fault | outcome |", "| --- | --- |", *lines, ""])
+    before, _, rest = PAGE.read_text().partition(START)
+    _, _, after = rest.partition(END)
+    PAGE.write_text(before + START + table + END + after)

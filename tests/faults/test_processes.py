@@ -1,0 +1,182 @@
+"""Faults of worker processes, of the command itself, and of what lies under it."""
+
+import os
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from conftest import require
+from faults.conftest import N_MEASURED, Site, children
+
+pytestmark = pytest.mark.slow
+
+
+def ended(process: subprocess.Popen, code: int = 0) -> str:
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == code, (out, err)
+    return out + err
+
+
+def like(site: Site, undisturbed: Site, wasted: int) -> None:
+    """Assert that nothing is lost, twice or wrong, and that little was computed again."""
+    assert site.numbers() == undisturbed.numbers()
+    assert site.n_measured == N_MEASURED
+    assert site.n_built <= undisturbed.n_built + wasted
+
+
+def test_a_worker_is_killed(site, undisturbed, outcome):
+    process = site.start("--workers", "2")
+    site.until(lambda: site.n_measured >= 4, process)
+    os.kill(children(process)[0], signal.SIGKILL)
+    ended(process)
+    like(site, undisturbed, wasted=1)
+    outcome("a worker process is killed (`kill -9`)", "its item is run again by a new worker")
+
+
+def test_each_worker_is_killed_in_turn(site, undisturbed, outcome):
+    process = site.start("--workers", "2")
+    for n in (3, 6, 9):
+        site.until(lambda n=n: site.n_measured >= n, process)
+        os.kill(children(process)[0], signal.SIGKILL)
+    ended(process)
+    like(site, undisturbed, wasted=3)
+    outcome("three workers are killed, one after the other", "one item for each is run again")
+
+
+def test_the_command_is_killed(site, undisturbed, outcome):
+    process = site.start("--workers", "2")
+    site.until(lambda: site.n_measured >= 4, process)
+    workers = children(process)
+    process.kill()
+    process.wait()
+    # Workers do not outlive it.
+    for worker in workers:
+        while Path(f"/proc/{worker}").exists() and "zombie" not in state(worker):
+            time.sleep(0.05)
+    ended(site.start("--workers", "2"))
+    like(site, undisturbed, wasted=2)
+    outcome(
+        "the command itself is killed, and run again",
+        "its workers end with it; it goes on where it was, also within a training",
+    )
+
+
+def state(process: int) -> str:
+    try:
+        return Path(f"/proc/{process}/status").read_text()
+    except OSError:
+        return "zombie"
+
+
+def test_ctrl_c(site, undisturbed, outcome):
+    process = site.start("--workers", "2")
+    site.until(lambda: site.n_measured >= 4, process)
+    process.send_signal(signal.SIGINT)
+    began = time.monotonic()
+    ended(process, 130)
+    # Five seconds where nothing else runs; here others do.
+    assert time.monotonic() - began < 60
+    ended(site.start("--workers", "2"))
+    like(site, undisturbed, wasted=2)
+    outcome("Ctrl-C, and run again", "as when it is killed; exit code 130")
+
+
+def test_two_commands_measure_one_study(site, undisturbed, outcome):
+    processes = [site.start("--workers", "1") for _ in range(2)]
+    said = [ended(process) for process in processes]
+    assert sum(int(out.split(" measured")[0].splitlines()[-1]) for out in said) == 4
+    like(site, undisturbed, wasted=2)
+    outcome("two commands on one study at the same time", "each trial is measured once")
+
+
+def test_a_command_is_stopped_for_longer_than_its_leases(site, undisturbed, outcome):
+    """It comes back when another has measured its trials, and can write nothing."""
+    short = {"HEADSTART_LEASE_SECONDS": "2"}
+    first = site.start("--workers", "1", **short)
+    site.until(lambda: site.n_measured >= 3, first)
+    group = [first.pid, *children(first)]
+    for each in group:
+        os.kill(each, signal.SIGSTOP)
+    second = site.start("--workers", "2", **short)
+    ended(second)
+    numbers = site.numbers()
+    for each in group:
+        os.kill(each, signal.SIGCONT)
+    first.communicate(timeout=300)
+    assert site.numbers() == numbers
+    like(site, undisturbed, wasted=4)
+    outcome(
+        "a command and its workers are stopped (`kill -STOP`) until their leases end",
+        "another measures their trials; when they go on they write nothing",
+    )
+
+
+def test_a_worker_is_stopped_for_a_while(site, undisturbed, outcome):
+    process = site.start("--workers", "2", HEADSTART_LEASE_SECONDS="2")
+    site.until(lambda: site.n_measured >= 3, process)
+    worker = children(process)[0]
+    os.kill(worker, signal.SIGSTOP)
+    seen = site.n_measured
+    site.until(lambda: site.n_measured >= min(seen + 3, N_MEASURED - 2), process)
+    os.kill(worker, signal.SIGCONT)
+    ended(process)
+    like(site, undisturbed, wasted=0)
+    outcome("a worker is stopped for a while", "the others go on, its item takes longer")
+
+
+def test_the_disk_of_the_cache_is_full(site, undisturbed, outcome):
+    """A file system of its own, so small that the images do not fit."""
+    cache = site.folder / "cache"
+    cache.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", cache], capture_output=True, check=False
+    )
+    require(mounted.returncode == 0, "the right to mount a file system")
+    try:
+        process = site.start("--workers", "2")
+        said = ended(process, 2)
+        assert "space" in said
+        subprocess.run(["mount", "-o", "remount,size=512m", cache], check=True)
+        ended(site.start("--workers", "2"))
+        like(site, undisturbed, wasted=4)
+    finally:
+        subprocess.run(["umount", "--lazy", cache], check=True)
+        shutil.rmtree(cache)
+    outcome(
+        "the disk of the cache is full, and has space again",
+        "one line says so, exit code 2; the same command goes on",
+    )
+
+
+KILLER = """
+import multiprocessing
+import os
+import signal
+
+import small_network
+
+
+def build():
+    if multiprocessing.parent_process() is not None:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return small_network.build()
+"""
+
+
+def test_a_trial_kills_its_workers_each_time(site, undisturbed, outcome):
+    (site.folder / "killer.py").write_text(KILLER)
+    text = site.study.read_text()
+    killer = f"{site.folder / 'killer.py'}:build?size=16&mean=0.5,0.5,0.5&std=0.25,0.25,0.25"
+    site.study.write_text(text.replace("models = [", f'models = [\n    "{killer}&name=killer",', 1))
+    said = ended(site.start("--workers", "2"), 2)
+    assert "4 measured, 0 already stored, 2 failed" in said
+    assert "SIGKILL" in said
+    like(site, undisturbed, wasted=0)
+    outcome(
+        "a trial kills each worker (a crash, or all memory taken)",
+        "tried three times, then a failure with its reason; the others go on, exit code 2",
+    )

@@ -1,0 +1,108 @@
+"""How far a study is, from its store alone."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from headstart import methods
+from headstart.errors import DatasetError
+from headstart.spec import Candidate, Failure, Measurement
+from headstart.store import ResultStore
+from headstart.study import study_status
+from headstart.study.run import failure_of
+from headstart.study.status import rate_of, seconds_left
+from stores import make_result
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def trials(n: int, setting: str = "linear"):
+    """Results of n trials that differ in their seeds; they took 10 s each."""
+    chosen = methods.find(setting)
+    results = []
+    for seed in range(n):
+        result = make_result()
+        trial = result.trial.model_copy(update={"seed": seed, "setting": chosen})
+        results.append(result.model_copy(update={"trial": trial, "seconds": {"select": 10.0}}))
+    return results
+
+
+def test_each_trial_is_done_running_failed_or_waiting(tmp_path):
+    store = ResultStore(tmp_path / "r.db", create=True)
+    found = trials(6)
+    for result in found[:2]:
+        store.add(result)
+    failed = found[2].trial
+    store.add_failure(failed, Failure(error="first"))
+    store.add_failure(failed, Failure(error="no such image", code="dataset.missing", host="a"))
+    # It failed once and was measured after.
+    store.add_failure(found[0].trial, Failure(error="out of memory"))
+    # Of another study.
+    store.add_failure(trials(9)[8].trial, Failure(error="not ours"))
+    running = found[3].trial
+    with store.claim(running.key, wait=False):
+        status = study_status([result.trial for result in found], ResultStore(tmp_path / "r.db"))
+    assert (status.n_trials, status.n_done, status.n_waiting) == (6, 2, 2)
+    ((trial, failure),) = status.failed
+    assert (trial, failure.error, failure.host) == (failed, "no such image", "a")
+    (one,) = status.running
+    assert (one.trial, one.measured, one.planned) == (running, 0, 1)
+    # Three are to be done, one at a time.
+    assert status.seconds_left == pytest.approx(30)
+    assert status.seconds_spent == pytest.approx(20)
+
+
+def test_nothing_is_known_of_a_study_that_was_not_begun(tmp_path):
+    status = study_status(
+        [result.trial for result in trials(3)], ResultStore(tmp_path / "r.db", create=True)
+    )
+    assert (status.n_done, status.running, status.failed, status.n_waiting) == (0, (), (), 3)
+    assert (status.per_hour, status.seconds_left, status.seconds_spent) == (None, None, 0)
+
+
+def test_the_rate_is_that_of_the_last_results():
+    assert rate_of([]) is None
+    assert rate_of([NOW]) is None
+    assert rate_of([NOW, NOW]) is None
+    slow = [NOW + timedelta(hours=hours) for hours in range(10)]
+    fast = [slow[-1] + timedelta(minutes=minutes) for minutes in range(1, 51)]
+    assert rate_of(reversed(slow)) == pytest.approx(1)
+    assert rate_of(slow + fast) == pytest.approx(60)
+
+
+def test_the_time_left_is_of_trials_alike_and_without_what_was_measured():
+    linear, scratch = trials(3), trials(3, "scratch")
+    done = [linear[0], scratch[0].model_copy(update={"seconds": {"select": 100.0}})]
+    left = [linear[1].trial, scratch[1].trial, scratch[2].trial]
+    assert seconds_left(left, done, {}) == pytest.approx(210)
+    curve = ({"accuracy": 0.5},)
+    measured = Measurement(
+        candidate=Candidate(), examples="r", curve=curve, seconds={"select": 30.0}
+    )
+    running = {scratch[1].trial.key: [measured], linear[1].trial.key: []}
+    assert seconds_left(left, done, running) == pytest.approx(180 / 2)
+    assert seconds_left(left, done[:1], {}) is None
+
+
+def test_a_failure_has_its_code_or_its_place():
+    known = failure_of(DatasetError("no images", code="dataset.empty"))
+    assert (known.error, known.code) == ("no images", "dataset.empty")
+    try:
+        raise MemoryError("too\nmuch")
+    except MemoryError as error:
+        found = failure_of(error)
+    assert found.error.startswith("unexpected MemoryError at ")
+    assert found.error.endswith(": too")
+    assert "too\nmuch" in found.log
+    assert found.pid
+
+
+def test_the_command(cli, tmp_path):
+    where = ("--store", tmp_path / "r.db", "--models", "efficientnet_lite0", "--datasets", "digits")
+    outcome = cli("status", *where, "--limit", 100, "--settings", "linear,knn")
+    assert outcome.out.splitlines() == [
+        "0 of 2 trials done, 0 running, 0 failed, 2 waiting",
+        "0.00 device-hours so far",
+    ]
+    assert not (tmp_path / "r.db").exists()
+    assert '"n_waiting": 2' in cli("status", *where, "--settings", "linear,knn", "--json").out
