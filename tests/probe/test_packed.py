@@ -48,8 +48,8 @@ def test_products_are_plain_where_packing_does_not_pay(why, monkeypatch):
         monkeypatch.setattr(products, "LARGEST_PACKED", 70 * 33 - 1)
     Z = features(dtype=torch.float64 if why == "float64" else torch.float32)
     assert type(packed(Z)) is Fast
-    # Two layouts in float32.
-    assert 2 * 4 * LARGEST_PACKED == 512 << 20
+    # One layout in float32, two in bfloat16.
+    assert 4 * LARGEST_PACKED == 2 * 2 * LARGEST_PACKED == 256 << 20
 
 
 @pytest.mark.parametrize("error", [RuntimeError, AttributeError])

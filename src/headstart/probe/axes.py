@@ -28,8 +28,8 @@ __all__ = [
 
 Source = npt.NDArray[np.floating] | Tensor
 
-# Entries of X per copied block, by type of device.
-BLOCK = {"cpu": 1 << 20, "cuda": 1 << 26}
+# Entries of X per copied block, by type of device: few enough for a cache of the CPU.
+BLOCK = {"cpu": 1 << 18, "cuda": 1 << 26}
 # Up to this number of features float64 costs next to nothing.
 SMALL = 512
 # Ratio of standard deviations at which float32 would lose the smaller ones.

@@ -49,7 +49,7 @@ NARROW = ROOMY = 16
 FEW = 1 << 20
 
 
-@torch.no_grad()
+@torch.inference_mode()
 def fit_path(
     X: Source,
     loss: Softmax | Binary,

@@ -13,7 +13,7 @@ from torch import Tensor
 
 __all__ = ["LARGEST_PACKED", "Fast", "Packed", "Products", "multiply", "packed"]
 
-# Largest number of entries to pack: two layouts in float32 take 512 MiB.
+# Largest number of entries to pack: the layouts take 256 MiB in float32, as much in bfloat16.
 LARGEST_PACKED = 1 << 26
 # Number of columns that the layout is optimized for; any number works.
 USUAL = 16
@@ -76,7 +76,7 @@ class Fast:
 
 
 class Packed(Fast):
-    """Products with (n, r) float32 or bfloat16 features on a CPU, with two packed copies.
+    """Products with contiguous (n, r) float32 or bfloat16 features on a CPU, with packed copies.
 
     Raises
     ------
@@ -87,7 +87,10 @@ class Packed(Fast):
     def __init__(self, Z: Tensor) -> None:
         super().__init__(Z)
         reorder = torch.ops.mkldnn._reorder_linear_weight
-        self._forward, self._back = reorder(Z, USUAL), reorder(Z.T.contiguous(), USUAL)
+        self._forward = reorder(Z, USUAL)
+        # float32 needs no layout of its own for this direction.
+        plain = Z.dtype == torch.float32
+        self._back = Z.T if plain else reorder(Z.T.contiguous(), USUAL)
         # A test product, so that an unsupported CPU fails here and not in the middle of a path.
         _linear(Z[:1], self._forward)
 
