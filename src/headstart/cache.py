@@ -170,7 +170,7 @@ def prune(
         if entry.used > newest or fresh:
             continue
         if dry_run:
-            (busy if entry.lock.exists() else removed).append(entry)
+            (busy if Lock(entry.lock).is_held else removed).append(entry)
             continue
         (removed if remove(entry) else busy).append(entry)
     return removed, busy

@@ -378,15 +378,20 @@ class Lock:
     Parameters
     ----------
     path
-        The file.
+        What older versions locked with `flock`, and left there; ``.lease`` is put into its name.
     """
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self._path = path = path.with_name(f"{path.stem}.lease{path.suffix}")
         self._lease = SoftFileLease(path, lease_duration=LEASE_SECONDS)
         # Another process may be stopped, still write to what the lock protects when it goes on,
         # and learn only then that its lock is lost.
-        self.was_held = os.path.lexists(path)
+        self.was_held = self.is_held
+
+    @property
+    def is_held(self) -> bool:
+        """Whether a process has the lock, as far as its file tells."""
+        return os.path.lexists(self._path)
 
     def acquire(self, *, wait: bool = True) -> bool:
         """Take the lock; without `wait`, return False if another process has it."""
