@@ -2,6 +2,7 @@
 
 import pickle
 import re
+import shutil
 import subprocess
 import sys
 import threading
@@ -9,11 +10,16 @@ import time
 import traceback
 from pathlib import Path
 
+import numpy as np
 import psycopg
 import pytest
 import sqlalchemy as sa
 
 from conftest import headstart_process
+from headstart.analysis import analyze
+from headstart.artifacts import ArtifactFolder
+from headstart.cli.analyze_command import write_reports
+from headstart.registry import REPORTERS
 from headstart.store import Page, ResultStore
 from headstart.store.backend import open_backend
 from headstart.store.check import check_store
@@ -127,6 +133,45 @@ def test_who_reads_cannot_write(postgres):
     ResultStore(url, create=True).make()
     with refused("storage.not_writable"):
         ResultStore(url).add_trial(make_result().trial)
+
+
+def test_predictions_in_object_storage(postgres, bucket, monkeypatch, own_cache, storage_server):
+    monkeypatch.setenv("HEADSTART_ARTIFACTS", bucket)
+    store = ResultStore(postgres.url(), create=True)
+    result, key = make_result(), make_result().trial.key
+    storage_server.fail_times(3)
+    assert store.add(result)
+    np.testing.assert_array_equal(store.predictions(key).scores, result.predictions.scores)
+    assert store.with_predictions() == {key}
+    assert list(check_store(store)) == []
+    (name,) = store.prediction_files()
+    ArtifactFolder(bucket).put(f"predictions/{name}", Path(__file__))
+    shutil.rmtree(own_cache)
+    with refused("store.predictions_damaged", name=name):
+        store.predictions(key)
+    ArtifactFolder(bucket).delete(f"predictions/{name}")
+    with refused("store.predictions_missing", name=name):
+        store.predictions(key)
+    # A trial that another took over leaves nothing there.
+    late = ResultStore(postgres.url(), create=True, lease_seconds=0.05)
+    late._leases._renew = lambda: None
+    other = pickle.loads(pickle.dumps(late))
+    with late.claim(key, wait=False), other.claim(key, wait=True), refused("store.lease_lost"):
+        late.add(result)
+    assert late.prediction_files() == set()
+
+
+def test_an_analysis_names_the_server_without_its_password(postgres, tmp_path):
+    url = postgres.url(SECRET)
+    store = ResultStore(url, create=True)
+    for model, right in (("net_a", 0.9), ("net_b", 0.7)):
+        add_result(store, model, right)
+    analysis = analyze(url, resamples=100)
+    write_reports(analysis, (REPORTERS["html"], tmp_path / "page.html"))
+    texts = [repr(analysis.sources), (tmp_path / "page.html").read_text()]
+    assert all("tester:***@" in text for text in texts)
+    assert not any("w/rd" in text or "p%40ss" in text or "p@ss" in text for text in texts)
+    assert analysis.missing["why"].str.contains("predictions").sum() == 0
 
 
 def test_predictions_need_a_place(postgres, monkeypatch, tmp_path):

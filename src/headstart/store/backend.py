@@ -189,7 +189,7 @@ class Backend(ABC):
                     # A cause could quote a URL with its password.
                     raise self.storage_error(error) from None
             # Those that were refused together come back apart.
-            time.sleep(wait * random.uniform(0.5, 1))  # noqa: S311
+            time.sleep(wait * random.uniform(0.75, 1))  # noqa: S311
             wait = min(2 * wait, LONGEST_WAIT)
         raise AssertionError("a store tries at least once")
 
