@@ -11,6 +11,7 @@ import pytest
 from conftest import limit_file_size
 from headstart.errors import DiskFullError, NotWritableError
 from headstart.store import ResultStore, results, sqlite
+from headstart.store.check import check_store
 from refusals import refused
 from stores import WRITER, make_result
 
@@ -111,6 +112,25 @@ def test_a_disk_that_fills_up_while_a_result_is_stored(tmp_path, request, n_byte
     assert len(store.results()) == 12
     for key in sorted(store.keys()):
         assert len(store.predictions(key).label) == 20
+
+
+@pytest.mark.parametrize(
+    "firsts", [(0, 0, 6, 6), pytest.param((*range(0, 48, 6),) * 2, marks=pytest.mark.slow)]
+)
+def test_processes_at_once_lose_nothing(tmp_path, request, firsts):
+    path, tests = tmp_path / "results.db", str(request.path.parents[1])
+    # Two of each write the same trials, and all make the store.
+    writers = [
+        subprocess.Popen([sys.executable, "-c", WRITER, str(path), str(first), tests])
+        for first in firsts
+    ]
+    assert {writer.wait() for writer in writers} == {0}
+    store = ResultStore(path)
+    seeds = sorted(result.trial.seed for result in store.results())
+    assert seeds == list(range(max(firsts) + 12))
+    for key in sorted(store.keys()):
+        assert len(store.predictions(key).label) == 20
+    assert list(check_store(store)) == []
 
 
 def test_a_newer_store_is_refused(file_store):

@@ -1,17 +1,10 @@
 """Trials with and without a result, and the names that find one."""
 
-import pytest
-
 from headstart import datasets, methods, models
 from headstart.spec import Candidate, Measurement, Trial
 from headstart.store import ResultStore, tried, under_way
 from refusals import refused
 from stores import add_result
-
-
-@pytest.fixture
-def store(tmp_path) -> ResultStore:
-    return ResultStore(tmp_path / "r.db", create=True)
 
 
 def measure(store: ResultStore, key: str, *rates: float) -> None:
