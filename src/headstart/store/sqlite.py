@@ -1,7 +1,9 @@
 """All that is SQLite's own: a file, opened for reading alone where nothing is to be written."""
 
 import os
+import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -17,6 +19,8 @@ __all__ = ["DATABASE_NAME", "SQLite", "open_url"]
 
 DATABASE_NAME = "headstart.db"
 WAIT_SECONDS = 60
+# How often, and after how long, a lock is asked for again that SQLite does not wait for.
+LOOKS, LOOK_SECONDS = 100, 0.05
 # Connections that a writer keeps open.
 KEPT = 4
 # "hdst" in ASCII, in SQLite's header field for the application that a file belongs to.
@@ -69,8 +73,13 @@ class SQLite(Backend):
             writable_folder(self.path.parent)
 
     def finish(self, connection: sa.Connection) -> None:
-        # A write-ahead log from now on: readers and a writer do not wait for each other.
-        connection.execute(sa.text("PRAGMA journal_mode = WAL"))
+        # A write-ahead log from now on: readers and a writer do not wait for each other. SQLite
+        # does not wait for others here, and another may have begun to write already.
+        for _ in range(LOOKS):
+            with suppress(sa.exc.OperationalError):
+                connection.execute(sa.text("PRAGMA journal_mode = WAL"))
+                return
+            time.sleep(LOOK_SECONDS)
 
     def version(self, connection: sa.Connection) -> int | None:
         # Changes with each table, and so with each version.
