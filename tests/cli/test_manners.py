@@ -13,6 +13,7 @@ import headstart as hs
 from conftest import MODEL
 from headstart.cli import progress
 from headstart.cli.command_group import PANELS, reset_verbosity, set_verbosity
+from headstart.cli.output import CONTROLS, console, echo, plain_table
 from headstart.cli.progress import LiveReporter
 from headstart.store import ResultStore
 from refusals import ended
@@ -56,6 +57,33 @@ def test_no_name_reaches_the_terminal_as_a_command(cli):
     outcome = cli("models", "show", "a\x1b[2Jb\u202ec\nd")
     assert outcome.code == 2
     assert outcome.err.rstrip("\n").isprintable()
+
+
+HOSTILE = "a\x1b[2Jb\u202ec"
+
+
+def test_names_of_strangers_are_text_in_tables_and_progress(cli, tmp_path, capsys):
+    """Of a folder of images, and of a table of results."""
+    shown = r"a\x1b[2Jb\u202ec"
+    with LiveReporter(console) as reporter:
+        reporter.trial_started(HOSTILE, 1, 1).note(HOSTILE)
+    table = plain_table("name", right=())
+    table.add_row(HOSTILE)
+    console.print(table)
+    echo(HOSTILE)
+    assert [line.strip() for line in capsys.readouterr().out.splitlines()] == [
+        f"[1/1] {shown}", shown, "name", shown, shown
+    ]  # fmt: skip
+    file = tmp_path / "t.csv"
+    rows = "".join(f"m{i},{HOSTILE},0.{i}\n=1+{i},d,0.{i}\n" for i in range(1, 5))
+    file.write_text(f"model,dataset,accuracy\n{rows}")
+    assert not CONTROLS.search(cli("analyze", file).out)
+
+
+def test_results_as_csv_hold_no_formula(cli, tmp_path):
+    store = ResultStore(tmp_path / "r.db", create=True)
+    add_result(store, '=HYPERLINK("http://x")', 0.5)
+    assert "'=HYPERLINK" in cli("results", "--store", tmp_path / "r.db", "--csv").out
 
 
 def test_what_is_quiet_and_what_is_verbose(cli, tmp_path):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from headstart.cli.options import AnalysisFlags
-from headstart.cli.output import console
+from headstart.cli.output import console, echo
 from headstart.errors import CommandError
 from headstart.registry import REPORTERS
 
@@ -207,7 +207,7 @@ def write_reports(analysis: "Analysis", *files: "tuple[Reporter, Path]") -> None
     for reporter, file in files:
         reporter.write(analysis, file)
         # Not through the console, which would break a long path.
-        typer.echo(f"{reporter.label}: {file.resolve()}")
+        echo(f"{reporter.label}: {file.resolve()}")
 
 
 def write_tables(

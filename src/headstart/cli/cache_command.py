@@ -9,7 +9,7 @@ import typer
 
 from headstart.cli.command_group import HELP, CommandGroup, command, group
 from headstart.cli.options import JsonFlag
-from headstart.cli.output import console, plain_table
+from headstart.cli.output import console, echo, plain_table
 from headstart.errors import CommandError, StorageError
 
 if TYPE_CHECKING:
@@ -57,9 +57,9 @@ def size(
     kinds = tuple(KINDS) if kind is None else kinds_of(kind, tuple(KINDS))
     if remote:
         found = shared_kinds(_shared())
-        typer.echo(sum(found[one][1] for one in kinds if one in found))
+        echo(str(sum(found[one][1] for one in kinds if one in found)))
     else:
-        typer.echo(sum(entry.n_bytes for entry in entries(default_cache(), kinds)))
+        echo(str(sum(entry.n_bytes for entry in entries(default_cache(), kinds))))
 
 
 @command(cache_app)
@@ -98,12 +98,12 @@ def prune(
                 code="command.order",
             )
         n_files, n_bytes = cache.prune_shared(_shared(), kinds, dry_run=dry_run)
-        typer.echo(f"{what} {_count(n_files)}, {n_bytes / 1e6:,.1f} MB")
+        echo(f"{what} {_count(n_files)}, {n_bytes / 1e6:,.1f} MB")
         return
     removed, busy = cache.prune(default_cache(), kinds, unused_days=unused_days, dry_run=dry_run)
-    typer.echo(f"{what} {_files(removed)}, {_size(removed)}")
+    echo(f"{what} {_files(removed)}, {_size(removed)}")
     if busy:
-        typer.echo(f"kept {_files(busy)} that another process is writing, {_size(busy)}")
+        echo(f"kept {_files(busy)} that another process is writing, {_size(busy)}")
 
 
 @command(cache_app)
@@ -124,8 +124,8 @@ def verify(
         if not one.whole:
             gone = repair and one.remove()
             damaged, left = damaged + 1, left + (not gone)
-            typer.echo(f"damaged{', removed' if gone else ''}: {one.name}")
-    typer.echo(f"checked {n_checked:,} entries, {n_bytes / 1e6:,.1f} MB: {damaged:,} damaged")
+            echo(f"damaged{', removed' if gone else ''}: {one.name}")
+    echo(f"checked {n_checked:,} entries, {n_bytes / 1e6:,.1f} MB: {damaged:,} damaged")
     if left:
         raise StorageError(
             f"{left:,} entries of the cache are damaged: headstart cache verify --repair removes "
@@ -170,12 +170,12 @@ def _show_cache(*, json: bool) -> None:
         if remote:
             there = {kind: {"files": n, "bytes": size} for kind, (n, size) in shared.items()}
             shown["remote"] = {"url": str(remote), "kinds": there}
-        typer.echo(json_module.dumps(shown, indent=1))
+        echo(json_module.dumps(shown, indent=1))
         return
     variable = "HEADSTART_LOCAL_CACHE" if remote else "HEADSTART_CACHE"
     given = bool(os.environ.get(variable))
     source = f"from {variable}" if given else f"set {variable} to move it"
-    typer.echo(f"{folder} ({source})")
+    echo(f"{folder} ({source})")
     table = plain_table("kind", "files", "size", "content", right={"files", "size"})
     for kind, those in by_kind.items():
         n_files = f"{sum(one.n_files for one in those):,}"
@@ -183,7 +183,7 @@ def _show_cache(*, json: bool) -> None:
     table.add_row("all", f"{sum(one.n_files for one in found):,}", _size(found), "")
     console.print(table)
     if remote:
-        typer.echo(f"shared in {remote} (from HEADSTART_CACHE)")
+        echo(f"shared in {remote} (from HEADSTART_CACHE)")
         table = plain_table("kind", "files", "size", right={"files", "size"})
         for kind, (n, size) in shared.items():
             table.add_row(kind, f"{n:,}", f"{size / 1e6:,.1f} MB")

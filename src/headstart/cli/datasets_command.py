@@ -17,7 +17,7 @@ from rich.text import Text
 
 from headstart.cli.command_group import HELP, CommandGroup, command, group
 from headstart.cli.options import JsonFlag, SkipBrokenFlag
-from headstart.cli.output import console, plain_table, resumable
+from headstart.cli.output import console, echo, plain_table, resumable
 from headstart.errors import CommandError
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def prepare(
             name, default_cache(), reporter, folder=folder, skip_broken=skip_broken
         )
     lines = [*_facts(checked), f"  decoded     {prepared.place}, {prepared.n_bytes / 1e6:,.1f} MB"]
-    typer.echo("\n".join(lines))
+    echo("\n".join(lines))
 
 
 @command(datasets_app)
@@ -84,9 +84,7 @@ def verify(name: NameArgument, json: JsonFlag = False) -> None:
 
     with _watched() as reporter:
         checked = datasets.verify(name, default_cache(), reporter)
-    typer.echo(
-        json_module.dumps(_record(checked), indent=1) if json else "\n".join(_facts(checked))
-    )
+    echo(json_module.dumps(_record(checked), indent=1) if json else "\n".join(_facts(checked)))
     # Last, so that a script finds all that was said and an exit code besides.
     datasets.check_audit(checked.audit, checked.name, skip_broken=False)
 
@@ -113,7 +111,7 @@ def splits(
         writable_folder(export.parent)
     with _watched() as reporter:
         checked = datasets.verify(name, default_cache(), reporter)
-    typer.echo("\n".join(_split_lines(checked)))
+    echo("\n".join(_split_lines(checked)))
     if export is None:
         return
     loaded, kind = checked.loaded, kind_of(checked.loaded.metric)
@@ -127,7 +125,7 @@ def splits(
             for place, row in enumerate(part.rows.tolist()):
                 labels = kind.names(part.labels[place], loaded.classes)
                 writer.writerow((split, row, loaded.image(split, place), "|".join(labels)))
-    typer.echo(f"rows, images and labels: {export}")
+    echo(f"rows, images and labels: {export}")
 
 
 @command(datasets_app)
@@ -152,7 +150,7 @@ def show(
     file = out or Path(re.sub(r"[^\w.-]+", "-", checked.name).strip("-") + ".html")
     with replaced(file) as temporary:
         temporary.write_text(page, encoding="utf-8")
-    typer.echo(f"page: {file}")
+    echo(f"page: {file}")
 
 
 def _list(*, json: bool) -> None:
@@ -160,7 +158,7 @@ def _list(*, json: bool) -> None:
 
     rows = [_row(name) for name in datasets.names()]
     if json:
-        typer.echo(json_module.dumps(rows, indent=1))
+        echo(json_module.dumps(rows, indent=1))
     else:
         console.print(_table(rows))
 

@@ -10,15 +10,14 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import typer
-
 from headstart import datasets, models
-from headstart.cli.output import console
+from headstart.cli.output import console, echo
 from headstart.cli.results_tables import sizes_line
 from headstart.cli.run_command import run_and_show
 from headstart.devices import Device
 from headstart.files import replaced, storage_errors, writable_folder
 from headstart.registry import REPORTERS
+from headstart.report.data_files import to_csv
 from headstart.store import DATABASE_NAME, ResultStore, results_table
 from headstart.study import Study, StudyRun
 
@@ -83,7 +82,7 @@ def _measure(study: Study, store: Path, table: Path, device: Device) -> StudyRun
     run = run_and_show(study, store, device)
     writable_folder(table.parent)
     with replaced(table) as temporary:
-        results_table(run.results).to_csv(temporary, index=False)
+        temporary.write_text(to_csv(results_table(run.results)), encoding="utf-8", newline="")
     console.print(f"Results: {table}, {store} and its predictions beside it.")
     return run
 
@@ -91,7 +90,7 @@ def _measure(study: Study, store: Path, table: Path, device: Device) -> StudyRun
 def _show_report(store: ResultStore, page: Path) -> None:
     """Name the page of a store; draw it where it is not there, or not of these results."""
     if is_stamped(page, store):
-        typer.echo(f"Report: {page.resolve()}")
+        echo(f"Report: {page.resolve()}")
         return
     # Nothing else here analyses: `headstart results` starts in half the time without.
     from headstart.analysis import analyze

@@ -23,6 +23,7 @@ from headstart.cli.output import (
     PlainTable,
     Screen,
     console,
+    echo,
     plain_table,
     resumable,
     shortened,
@@ -134,20 +135,21 @@ def embed(
 
 def _show(found: "Embedding", page: Path, folder: Path, *, json: bool) -> None:
     if json:
-        typer.echo(json_module.dumps(_record(found), indent=1, ensure_ascii=False))
+        echo(json_module.dumps(_record(found), indent=1, ensure_ascii=False))
         return
     console.print(found.source)
     console.print(_separation_table(found))
     if len(found.similarity):
         console.print(_similarity_table(found))
-    typer.echo(f"Figure and tables: {folder}/embedding.*, {folder}/*.csv")
-    typer.echo(f"Page: {page.resolve()}")
+    echo(f"Figure and tables: {folder}/embedding.*, {folder}/*.csv")
+    echo(f"Page: {page.resolve()}")
 
 
 def write_files(found: "Embedding", folder: Path) -> Path:
     """Write the figure, the tables and the page; return the path of the page."""
     from headstart.figures import draw, save
     from headstart.files import replaced
+    from headstart.report.data_files import to_csv
     from headstart.report.embedding_page import write_embedding
 
     tables = found.tables()
@@ -155,7 +157,7 @@ def write_files(found: "Embedding", folder: Path) -> Path:
     tables["images"] = tables["images"].drop(columns=["picture", "tiny"])
     for name, table in tables.items():
         with replaced(folder / f"{name}.csv") as temporary:
-            table.to_csv(temporary, index=False)
+            temporary.write_text(to_csv(table), encoding="utf-8", newline="")
     title = f"How networks see {found.dataset}"
     return write_embedding(found.tables(), folder / "embedding.html", title, found.source)
 

@@ -28,7 +28,7 @@ from headstart.cli.datasets_command import datasets_app
 from headstart.cli.embed_command import embed
 from headstart.cli.models_command import models_app, upstream
 from headstart.cli.options import BAD_INPUT, DeviceName, DeviceOption, JsonFlag
-from headstart.cli.output import console, plain_table, run_command
+from headstart.cli.output import console, echo, plain_table, run_command
 from headstart.cli.pretrain_command import ablate, pretrain
 from headstart.cli.results_command import results_app
 from headstart.cli.run_command import plan, run
@@ -65,7 +65,7 @@ def _print_version(wanted: bool) -> None:
     if wanted:
         import headstart
 
-        typer.echo(f"headstart {headstart.__version__}")
+        echo(f"headstart {headstart.__version__}")
         raise typer.Exit
 
 
@@ -106,7 +106,7 @@ def plugins(json: JsonFlag = False) -> None:
     """List the plugins, and the package that provides each."""
     found = [plugin for registry in REGISTRIES for plugin in registry.plugins.values()]
     if json:
-        typer.echo(json_module.dumps([asdict(plugin) for plugin in found], indent=1))
+        echo(json_module.dumps([asdict(plugin) for plugin in found], indent=1))
         return
     parts = plain_table("kind", "name", "package", "place", right=set())
     for plugin in found:
@@ -131,13 +131,13 @@ def explain(
 
     found = list(error_index().values()) if code is None else [explained(code)]
     if json:
-        typer.echo(json_module.dumps([asdict(one) for one in found], indent=1))
+        echo(json_module.dumps([asdict(one) for one in found], indent=1))
     elif code is None:
         width = max(len(one.code) for one in found)
         shown = [(one.code, one.messages[0] if one.messages else one.meaning) for one in found]
-        typer.echo("\n".join(f"{name:<{width}}  {message}" for name, message in shown))
+        echo("\n".join(f"{name:<{width}}  {message}" for name, message in shown))
     else:
-        typer.echo("\n".join(line for one in found for line in one.text()))
+        echo("\n".join(line for one in found for line in one.text()))
 
 
 def main() -> None:

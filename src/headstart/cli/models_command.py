@@ -14,7 +14,7 @@ from rich.text import Text
 
 from headstart.cli.command_group import HELP, CommandGroup, command, group
 from headstart.cli.options import DeviceName, DeviceOption, JsonFlag, TrustFlag
-from headstart.cli.output import console, plain_table, shortened
+from headstart.cli.output import console, echo, plain_table, shortened
 from headstart.errors import CommandError, StudyError
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def show(
     from headstart import models
 
     row = models.model_details(models.find(name))
-    typer.echo(json_module.dumps(row, indent=1) if json else "\n".join(_details(row)))
+    echo(json_module.dumps(row, indent=1) if json else "\n".join(_details(row)))
 
 
 def upstream(
@@ -109,7 +109,7 @@ def _list(*, json: bool) -> None:
     names = [*models.catalogue(), *models.pretrained_names()]
     rows = [{**models.model_details(models.find(name)), "name": name} for name in names]
     if json:
-        typer.echo(json_module.dumps(rows, indent=1))
+        echo(json_module.dumps(rows, indent=1))
     else:
         console.print(_table(rows))
 
@@ -125,7 +125,7 @@ def _search(text: str, *, json: bool) -> None:
             code="model.none_found",
             text=text,
         )
-    typer.echo(json_module.dumps(names, indent=1) if json else "\n".join(names))
+    echo(json_module.dumps(names, indent=1) if json else "\n".join(names))
 
 
 def _table(rows: Sequence[dict[str, Any]]) -> Group:
@@ -210,7 +210,7 @@ def _measure_upstream(
     named = [(name, models.find(name)) for name in models.split_names(names)]
     chosen, notes = distinct("model", named)
     for note in notes:
-        typer.echo(note)
+        echo(note)
     if not chosen:
         raise StudyError(
             "--models names no model: expected at least one", code="study.missing", name="models"
@@ -250,4 +250,4 @@ def _show_upstream(found: list[tuple["Model", "Measured"]]) -> None:
     console.print(table)
     for model, measured in found:
         if measured.doubt:
-            typer.echo(f"not kept: {model.name}: {measured.doubt}")
+            echo(f"not kept: {model.name}: {measured.doubt}")

@@ -3,6 +3,7 @@
 import errno
 import io
 import os
+import re
 import sys
 import traceback
 from collections.abc import Collection, Iterator, Sequence
@@ -11,7 +12,8 @@ from difflib import get_close_matches
 from typing import Any, NoReturn, cast
 
 import typer
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
 from rich.table import Table
 
 from headstart.__main__ import interrupt_is_handled
@@ -20,9 +22,11 @@ from headstart.cli.options import BAD_INPUT, INTERRUPTED
 from headstart.errors import CommandError, HeadstartError, StorageError
 
 __all__ = [
+    "CONTROLS",
     "PlainTable",
     "Screen",
     "console",
+    "echo",
     "errors_in_words",
     "plain_table",
     "resumable",
@@ -48,8 +52,35 @@ USAGE_ERROR = cast(
 )
 
 
+# What a terminal takes for a command, or for an order to write backwards; not line breaks and tabs.
+CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
+
+
+def harmless(text: str) -> str:
+    r"""Return text that no terminal takes for a command: ``\x1b`` for an escape character.
+
+    Names of files, classes and models are their authors', who may be strangers.
+    """
+    return CONTROLS.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
+
+
+def echo(text: str, *, err: bool = False, nl: bool = True) -> None:
+    """Print text that may hold names of strangers, on standard output or the error stream."""
+    typer.echo(harmless(text), err=err, nl=nl)
+
+
 class Screen(Console):
-    """A console that leaves a closed pipe to `errors_in_words`, as all other output does."""
+    """A console for text that may hold names of strangers.
+
+    It leaves a closed pipe to `errors_in_words`, as all other output does.
+    """
+
+    def render(
+        self, renderable: RenderableType, options: ConsoleOptions | None = None
+    ) -> Iterator[Segment]:
+        """Yield what is drawn; only what draws it may move the cursor."""
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else segment._replace(text=harmless(segment.text))
 
     def on_broken_pipe(self) -> None:
         """Raise the error that rich would turn into exit code 1."""
@@ -66,7 +97,9 @@ class PlainTable(Table):
 
     def add_row(self, *cells: Any, **options: Any) -> None:
         """Add a row, one cell per column."""
-        super().add_row(*cells, **options)
+        # Before they are measured: a control character takes no room.
+        safe = [harmless(cell) if isinstance(cell, str) else cell for cell in cells]
+        super().add_row(*safe, **options)
         for column, cell in zip(self.columns, cells, strict=False):
             if column.justify == "right":
                 column.min_width = max(column.min_width or 0, len(str(cell)))

@@ -2,13 +2,12 @@
 
 from collections.abc import Iterable, Mapping
 
-import typer
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from headstart import models
-from headstart.cli.output import console, plain_table, shortened
+from headstart.cli.output import console, echo, plain_table, shortened
 from headstart.cli.progress import LiveReporter
 from headstart.context import default_cache
 from headstart.devices import Device
@@ -39,7 +38,7 @@ def show_dry_run(study: Study, store: str) -> None:
         After that, what a run would be refused for: an unknown name, a wrong option.
     """
     found = dry_run(study, ResultStore(store, create=True), default_cache())
-    typer.echo("\n".join(dry_run_lines(found, found.hours(matrix_rate()))))
+    echo("\n".join(dry_run_lines(found, found.hours(matrix_rate()))))
     if found.refusal:
         raise found.refusal
 
@@ -49,7 +48,7 @@ def show_plan(study: Study, store: str, device: Device, price: float | None) -> 
     opened = ResultStore(store, create=True)
     seen = dry_run(study, opened, default_cache())
     found = estimate_study(study, opened, default_cache())
-    typer.echo("\n".join(needs(seen)))
+    echo("\n".join(needs(seen)))
     if seen.refusal:
         raise seen.refusal
     wanted = list({workload.model.name: workload.model for workload in found.workloads}.values())
@@ -77,7 +76,7 @@ def show_plan(study: Study, store: str, device: Device, price: float | None) -> 
     if seen.unknown_sizes:
         lines.append(f"not counted: {', '.join(seen.unknown_sizes)}, of unknown size")
     lines += [f"the study would be refused: {problem}" for problem in found.problems]
-    typer.echo("\n".join(lines))
+    echo("\n".join(lines))
 
 
 def shown(

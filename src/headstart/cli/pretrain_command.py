@@ -19,7 +19,7 @@ from headstart.cli.options import (
     StoreOption,
     TrainingOptions,
 )
-from headstart.cli.output import console, resumable
+from headstart.cli.output import console, echo, resumable
 
 if TYPE_CHECKING:
     from headstart.devices import Device
@@ -202,13 +202,13 @@ def _ablate(
             **options,
         )
     for title, error in found.failures.items():
-        typer.echo(f"error: {title}: {error}", err=True)
+        echo(f"error: {title}: {error}", err=True)
     if found.run:
         show_run(found.run, time.perf_counter() - start)
     if found.run and found.run.results:
         for part in estimates.ablation(analyze(store)):
             console.print(part)
-        typer.echo(f"headstart analyze {store} --out FOLDER draws the figure")
+        echo(f"headstart analyze {store} --out FOLDER draws the figure")
     return found
 
 
@@ -216,10 +216,10 @@ def _show(found: "Pretrained", seconds: float) -> None:
     """State what was reached, and what may be done with it."""
     done = f"pretrained in {seconds:.1f} s" if found.fresh else "pretrained before"
     # Not through the console, which would break a long name.
-    typer.echo(f"{found.name}: {_accuracy_text(found)}; {done}")
+    echo(f"{found.name}: {_accuracy_text(found)}; {done}")
     if not found.model.upstream:
-        typer.echo("not kept as upstream accuracy, none or all of the images right")
-    typer.echo(f"headstart run --models {found.name} --datasets NAME")
+        echo("not kept as upstream accuracy, none or all of the images right")
+    echo(f"headstart run --models {found.name} --datasets NAME")
 
 
 def _accuracy_text(found: "Pretrained") -> str:

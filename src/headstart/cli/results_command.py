@@ -8,7 +8,7 @@ import typer
 
 from headstart.cli.command_group import HELP, CommandGroup, command, group
 from headstart.cli.options import DEFAULT_STORE, CsvFlag, JsonFlag, StoreOption
-from headstart.cli.output import console
+from headstart.cli.output import console, echo
 from headstart.errors import CommandError
 
 if TYPE_CHECKING:
@@ -150,9 +150,11 @@ def _show_results(store: str, page: "Page", *, csv: bool, json: bool) -> None:
     opened = ResultStore(store)
     found = opened.results(page=page)
     if csv:
-        typer.echo(results_table(found).to_csv(index=False), nl=False)
+        from headstart.report.data_files import to_csv
+
+        echo(to_csv(results_table(found)), nl=False)
     elif json:
-        typer.echo(json_module.dumps([result_row(result) for result in found], indent=1))
+        echo(json_module.dumps([result_row(result) for result in found], indent=1))
     else:
         console.print(results_tables.results(found))
         if page != Page():
@@ -171,10 +173,12 @@ def _show_trials(named: Sequence[str], store: str, *, csv: bool, json: bool) -> 
     if csv:
         import pandas as pd
 
+        from headstart.report.data_files import to_csv
+
         rows = [row for one in found for row in results_tables.grid(one)]
-        typer.echo(pd.DataFrame(rows).to_csv(index=False), nl=False)
+        echo(to_csv(pd.DataFrame(rows)), nl=False)
     elif json:
-        typer.echo(json_module.dumps([results_tables.record(one) for one in found], indent=1))
+        echo(json_module.dumps([results_tables.record(one) for one in found], indent=1))
     else:
         for one in found:
             console.print(results_tables.shown(one))

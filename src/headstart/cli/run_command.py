@@ -21,7 +21,7 @@ from headstart.cli.options import (
     StoreOption,
     StudyOptions,
 )
-from headstart.cli.output import console, resumable
+from headstart.cli.output import console, echo, resumable
 from headstart.errors import LogError
 
 if TYPE_CHECKING:
@@ -75,10 +75,10 @@ def run(
 
     study, replaced = read_study(options.study, options.keys(), trust=options.trust)
     if print_study:
-        typer.echo("".join(f"# {line}\n" for line in replaced) + study.to_toml(), nl=False)
+        echo("".join(f"# {line}\n" for line in replaced) + study.to_toml(), nl=False)
         return
     for line in replaced:
-        typer.echo(line)
+        echo(line)
     if dry_run:
         from headstart.cli.plan_tables import show_dry_run
 
@@ -118,7 +118,7 @@ def plan(
 
     study, replaced = read_study(options.study, options.keys(), trust=options.trust)
     for line in replaced:
-        typer.echo(line)
+        echo(line)
     show_plan(study, store, device.value, price)
 
 
@@ -189,4 +189,4 @@ def show_run(run: "StudyRun", seconds: float) -> None:
         f"({seconds:.1f} s)"
     )
     for failure in run.failures:
-        typer.echo(f"error: {failure.trial.title}: {failure.error}", err=True)
+        echo(f"error: {failure.trial.title}: {failure.error}", err=True)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from headstart.cli.options import DEFAULT_STORE, JsonFlag, StoreOption, StudyOptions
+from headstart.cli.output import echo
 
 if TYPE_CHECKING:
     from headstart.study import StudyStatus
@@ -44,20 +45,20 @@ def status(
     study, replaced = read_study(options.study, options.keys(), trust=options.trust)
     if not json:
         for line in replaced:
-            typer.echo(line)
+            echo(line)
     trials = study.trials()
     results = ResultStore(store, create=True)
     while True:
         found = study_status(trials, results)
         if json:
-            typer.echo(json_module.dumps(_record(found), indent=1))
+            echo(json_module.dumps(_record(found), indent=1))
         else:
-            typer.echo("\n".join(lines(found, price)))
+            echo("\n".join(lines(found, price)))
         if not watch or found.n_done + len(found.failed) == found.n_trials:
             return
         time.sleep(WATCH_SECONDS)
         if not json:
-            typer.echo("")
+            echo("")
 
 
 def lines(found: "StudyStatus", price: float | None = None) -> list[str]:

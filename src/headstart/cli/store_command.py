@@ -16,7 +16,7 @@ from headstart.cli.options import (
     StoreOption,
     refuse_password,
 )
-from headstart.cli.output import console, plain_table
+from headstart.cli.output import console, echo, plain_table
 
 if TYPE_CHECKING:
     from headstart.store.exchange import MergeReport
@@ -51,7 +51,7 @@ def check(store: StoreOption = DEFAULT_STORE, json: JsonFlag = False) -> None:
     opened = ResultStore(store)
     found = list(check_store(opened))
     if json:
-        typer.echo(json_module.dumps([asdict(problem) for problem in found], indent=1))
+        echo(json_module.dumps([asdict(problem) for problem in found], indent=1))
     else:
         if found:
             table = plain_table("problem", "trial or file", "what is wrong", right=())
@@ -75,7 +75,7 @@ def export(
     from headstart.store.exchange import export_store
 
     counts = export_store(ResultStore(store), folder)
-    typer.echo(f"{counts['results']:,} results written to {folder}")
+    echo(f"{counts['results']:,} results written to {folder}")
 
 
 @command(store_app, "import")
@@ -141,12 +141,12 @@ def redo(
     opened = ResultStore(store, create=True)
     (found,) = tried(opened, trial)
     opened.supersede(found.key)
-    typer.echo(f"{found.key[:KEY_DIGITS]} ({found.title}): the next run measures it again")
+    echo(f"{found.key[:KEY_DIGITS]} ({found.title}): the next run measures it again")
 
 
 def _show_merged(report: "MergeReport", *, json: bool) -> None:
     if json:
-        typer.echo(json_module.dumps(asdict(report), indent=1))
+        echo(json_module.dumps(asdict(report), indent=1))
     elif report.conflicts:
         table = plain_table("trial", "title", "store", "accuracy", right={"accuracy"})
         for one in report.conflicts:

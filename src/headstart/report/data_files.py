@@ -1,6 +1,7 @@
 """The tables of an analysis as data: one long CSV, JSON, or a folder of CSVs and figures."""
 
 import json
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ from headstart.report.page_model import Subject
 if TYPE_CHECKING:
     from headstart.analysis import Analysis
 
-__all__ = ["CsvTable", "JsonTables", "csv_table", "csv_text", "write_folder"]
+__all__ = ["CsvTable", "JsonTables", "csv_table", "csv_text", "to_csv", "write_folder"]
 
 COLUMNS = [
     *("setting", "model", "row", "dataset", "value", "unit", "low", "high", "n_seeds", "seed_sd"),
@@ -20,6 +21,7 @@ COLUMNS = [
 ]
 # What a spreadsheet takes for the beginning of a formula.
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
+NEGATIVE = re.compile(r"-[0-9.]+(e[+-]?[0-9]+)?")
 
 
 class CsvTable:
@@ -88,17 +90,23 @@ def csv_table(analysis: Subject) -> Any:
 
 
 def csv_text(analysis: Subject) -> str:
-    """Return `csv_table` as CSV in which a spreadsheet takes no name for a formula.
+    """Return `csv_table` as CSV."""
+    return to_csv(csv_table(analysis))
+
+
+def to_csv(table: pd.DataFrame) -> str:
+    """Return a table as CSV in which a spreadsheet takes no name for a formula.
 
     A name that begins like one gets an apostrophe before it (OWASP, CSV injection).
     """
-    table = csv_table(analysis)
-    for column in ("setting", "model", "dataset"):
-        table[column] = [
-            f"'{name}" if isinstance(name, str) and name.startswith(FORMULA) else name
-            for name in table[column]
-        ]
-    return str(table.to_csv(index=False))
+    names = [column for column in table if not pd.api.types.is_numeric_dtype(table[column])]
+    safe = table.assign(**{str(column): table[column].map(_no_formula) for column in names})
+    return str(safe.to_csv(index=False))
+
+
+def _no_formula(value: Any) -> Any:
+    is_formula = isinstance(value, str) and value.startswith(FORMULA)
+    return f"'{value}" if is_formula and not NEGATIVE.fullmatch(value) else value
 
 
 def write_folder(
@@ -132,7 +140,7 @@ def write_folder(
     for name, table in analysis.tables().items():
         if not table.empty:
             with replaced(folder / f"{name}.csv") as temporary:
-                table.to_csv(temporary, index=False)
+                temporary.write_text(to_csv(table), encoding="utf-8", newline="")
     names = available(analysis.tables(), analysis.predictor)
     if names:
         figures = writable_folder(folder / "figures")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from headstart.cli.options import BAD_INPUT, DeviceName, DeviceOption, ExecutorOptions
+from headstart.cli.output import echo
 from headstart.registry import REPORTERS
 from headstart.threads import available_cpus
 
@@ -93,7 +94,7 @@ def _run(
         with found.timing_log.stage("embedding"):
             _embed(scale, out, context)
     for failure in found.failures:
-        typer.echo(f"error: {failure.trial.title}: {failure.error}", err=True)
+        echo(f"error: {failure.trial.title}: {failure.error}", err=True)
     with found.timing_log.stage("report"):
         analysis = analyze(out / DATABASE_NAME)
         write_tables(analysis, out)
