@@ -91,6 +91,15 @@ def test_the_empty_file_that_older_versions_left_is_no_lock(tmp_path, lock):
     lock.release()
 
 
+def test_an_empty_lease_that_a_power_cut_left_is_free_after_a_while(tmp_path, lock, monkeypatch):
+    monkeypatch.setattr(files, "LEASE_SECONDS", 0.5)
+    (tmp_path / "table.lease.lock").touch()
+    assert not lock.acquire(wait=False)
+    assert lock.acquire()
+    lock.check()
+    lock.release()
+
+
 def test_of_another_machine_it_is_free_after_a_while(tmp_path, monkeypatch):
     monkeypatch.setattr(files, "LEASE_SECONDS", 1.0)
     with holder(tmp_path, 1.0, "elsewhere") as other:

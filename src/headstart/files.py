@@ -370,10 +370,10 @@ def sha256_start(path: Path, size: int) -> "hashlib._Hash | None":
 class Lock:
     """A lock that one process at a time holds, of all machines that share the folder.
 
-    It does not rely on the locks of the file system, which many network drives lack: the file is
-    there while a process holds the lock, which touches it again and again. If that process ends on
-    this machine, the lock is free at once; if nobody touches the file for `LEASE_SECONDS`, it is
-    free, too. So a process that was stopped for longer may find its lock lost.
+    It does not rely on locks of the file system, which many network drives lack: the file is there
+    while a process holds the lock, which touches it again and again. The lock is free once that
+    process has ended on this machine, or has not touched the file for `LEASE_SECONDS`: a process
+    that was stopped for longer may find its lock lost.
 
     Parameters
     ----------
@@ -384,8 +384,7 @@ class Lock:
     def __init__(self, path: Path) -> None:
         self._path = path = path.with_name(f"{path.stem}.lease{path.suffix}")
         self._lease = SoftFileLease(path, lease_duration=LEASE_SECONDS)
-        # Another process may be stopped, still write to what the lock protects when it goes on,
-        # and learn only then that its lock is lost.
+        # That process may be stopped, and learn only after it wrote that its lock is lost.
         self.was_held = self.is_held
 
     @property
@@ -396,12 +395,25 @@ class Lock:
     def acquire(self, *, wait: bool = True) -> bool:
         """Take the lock; without `wait`, return False if another process has it."""
         with storage_errors(self._path):
-            try:
-                self._lease.acquire(timeout=-1 if wait else 0)
-            except Timeout:
+            while True:
+                empty = self._empty()
+                with suppress(Timeout):
+                    self._lease.acquire(timeout=2 * LEASE_SECONDS if wait else 0)
+                    return True
                 self.was_held = True
-                return False
-        return True
+                if not wait:
+                    return False
+                # A power cut may leave an empty file, which filelock takes for held for ever.
+                if empty and self._empty() == empty:
+                    self._path.unlink(missing_ok=True)
+
+    def _empty(self) -> tuple[int, int] | None:
+        """Return what tells an empty lock file from the next; None if it is not empty."""
+        try:
+            found = os.stat(self._path)
+        except OSError:
+            return None
+        return None if found.st_size else (found.st_ino, found.st_mtime_ns)
 
     def release(self) -> None:
         """Let others have the lock."""
@@ -423,12 +435,7 @@ class Lock:
 
 @contextmanager
 def locked(path: Path, waiting: Callable[[], None]) -> Iterator[Lock]:
-    """Hold the lock `path`; `waiting` is called if another process has it.
-
-    Raises
-    ------
-    NotWritableError, DiskFullError, StorageError
-    """
+    """Hold the lock `path`; `waiting` is called if another process has it."""
     writable_folder(path.parent)
     lock = Lock(path)
     if not lock.acquire(wait=False):
