@@ -188,3 +188,15 @@ def test_a_network_named_twice_is_computed_once(images, tmp_path):
     assert extract_together(asked * 2, context_of(tmp_path, reporter=reporter)) == [None] * 4
     assert ("features of 2 networks", N, "images") in reporter.stages
     assert len(list((tmp_path / "features").glob("*.npy"))) == 2
+
+
+def test_a_network_that_sees_images_in_two_forms_is_loaded_once(images, tmp_path, monkeypatch):
+    loaded, load = [], models.load
+    monkeypatch.setattr(
+        models, "load", lambda model, *more, **options: loaded.append(model.name) or load(
+            model, *more, **options
+        )
+    )  # fmt: skip
+    asked = requests(images)
+    assert extract_together(asked, RunContext(device="cpu", cache=tmp_path)) == [None] * 5
+    assert sorted(loaded) == sorted({model.name for model, _ in asked})

@@ -19,7 +19,7 @@ from headstart.features import remote_tables
 from headstart.features.feature_table import Features, FeatureTable
 from headstart.features.preprocess import NetworkInput, Pixels, decode_for
 from headstart.features.runtime import FeatureRuntime, Runtime, choose_runtime
-from headstart.spec import Dataset, Model
+from headstart.spec import Dataset, Model, digest
 from headstart.spec.setting import FEATURES_IMPLEMENTATION, Precision, Resize
 from headstart.threads import available_cpus
 
@@ -284,18 +284,28 @@ class Extraction:
         self.lacks[places] = True
         return len(places) > 0
 
-    def open(self, context: RunContext) -> int:
-        """Load the network, and open the table; return the size of the weights in bytes."""
+    def open(self, context: RunContext, runtimes: "dict[str, FeatureRuntime]") -> int:
+        """Load the network, and open the table; return the size of the weights in bytes.
+
+        Parameters
+        ----------
+        runtimes
+            Networks that are loaded: one that computes features of images in two forms is loaded
+            once.
+        """
         from headstart.devices import resolve_device
 
         model, precision, note = self.model, self.request.precision, context.reporter.note
         device = resolve_device(context.device)
-        network = models.load(model, context.cache, trust=context.trust, note=note)
-        for line in models.remarks(model):
-            note(line)
-        n_bytes: int = sum(weights.nbytes for weights in network.state_dict().values())
-        runtime = choose_runtime(device.type, precision)
-        self.runtime = make_runtime(runtime, network, model, precision, device, note)
+        key, n_bytes = digest([model.identity, precision]), 0
+        if key not in runtimes:
+            network = models.load(model, context.cache, trust=context.trust, note=note)
+            for line in models.remarks(model):
+                note(line)
+            n_bytes = sum(weights.nbytes for weights in network.state_dict().values())
+            runtime = choose_runtime(device.type, precision)
+            runtimes[key] = make_runtime(runtime, network, model, precision, device, note)
+        self.runtime = runtimes[key]
         extending = self.table.extending(self._missing, _made_by(device, self.runtime))
         self._append = self.opened.enter_context(extending)
         return n_bytes
@@ -353,16 +363,18 @@ def _extract(wanted: list[Extraction], context: RunContext) -> None:
         room, loaded = NETWORKS_SHARE * memory_of(device), list[Extraction]()
         if device.type == "cpu":
             room = min(room, NETWORKS_BYTES)
+        runtimes = dict[str, FeatureRuntime]()
         with ExitStack() as tables:
             while left and room > 0:
                 one = left.pop(0)
                 tables.enter_context(one.opened)
                 with one.guarded():
-                    room -= one.open(context)
+                    room -= one.open(context, runtimes)
                     loaded.append(one)
             if loaded:
                 _decode_once(loaded, context)
         # Room for the networks of the next pass.
+        runtimes.clear()
         for one in loaded:
             del one.runtime
     if remote:
@@ -389,7 +401,8 @@ def _decode_once(networks: list[Extraction], context: RunContext) -> None:
         images, skip = request.images, request.skip_broken
         return [decode_for({one.form for one in takers(row)}, images, row, skip) for row in places]
 
-    several = f" of {len(networks)} networks" if len(networks) > 1 else ""
+    n_networks = len({id(one.runtime) for one in networks})
+    several = f" of {n_networks} networks" if n_networks > 1 else ""
     reporter.stage(f"features{several}", total=len(request.rows), unit="images")
     reporter.advance(len(request.rows) - len(order))
     ahead = BATCHES_AHEAD * max(one.runtime.batch_size for one in networks)
