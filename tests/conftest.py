@@ -27,6 +27,8 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("headstart")
 
 MODEL = "efficientnet_lite0"
+# Executors on other machines, and what has them here.
+FAR = {"ray": "ray_cluster", "slurm": "slurm_here"}
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -131,11 +133,18 @@ def ray_cluster(worker_path) -> Iterator[object]:
         yield cluster
 
 
-@pytest.fixture(params=["processes", pytest.param("ray", marks=pytest.mark.slow)])
+@pytest.fixture
+def slurm_here(worker_path, monkeypatch) -> None:
+    """Have jobs run on this machine, by submitit's local executor."""
+    require(find_spec("submitit") is not None, "submitit")
+    monkeypatch.setenv("HEADSTART_SLURM_CLUSTER", "local")
+
+
+@pytest.fixture(params=["processes", *(pytest.param(name, marks=pytest.mark.slow) for name in FAR)])
 def executor_name(request) -> str:
     """Each executor that has workers."""
-    if request.param == "ray":
-        request.getfixturevalue("ray_cluster")
+    if request.param in FAR:
+        request.getfixturevalue(FAR[request.param])
     return request.param
 
 

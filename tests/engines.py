@@ -77,9 +77,9 @@ def threads(_: int, send) -> int:
     return torch.get_num_threads()
 
 
-def ends(process: int) -> bool:
-    """Return whether a process ends within seconds."""
-    for _ in range(100):
+def ends(process: int, seconds: float = 5) -> bool:
+    """Return whether a process ends in time."""
+    for _ in range(int(seconds / 0.05)):
         try:
             os.kill(process, 0)
         except ProcessLookupError:

@@ -212,6 +212,7 @@ EXECUTORS: Registry[Any] = Registry(
     {
         "processes": "headstart.executors.processes:open_processes",
         "ray": "headstart.executors.ray_cluster:open_ray",
+        "slurm": "headstart.executors.slurm:open_slurm",
     },
 )
 # Scores of features that may predict transfer: `headstart.predictors.TransferScore`.

@@ -70,6 +70,7 @@ def test_no_workers():
     [
         (1, "processes", "address"),
         (1, "ray", "partition"),
+        (1, "slurm", "address"),
         (0, None, "cpus_per_worker"),
     ],
 )
@@ -89,7 +90,7 @@ def test_an_unknown_executor():
 
 @pytest.mark.parametrize(
     ("name", "library"),
-    [("ray", "ray")],
+    [("ray", "ray"), ("slurm", "submitit")],
 )
 def test_an_executor_without_its_library(name, library, monkeypatch):
     monkeypatch.setitem(sys.modules, library, None)

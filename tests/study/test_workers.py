@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+import engines
 import small_network
 from headstart import datasets
 from headstart.context import ProgressReporter, RunContext
-from headstart.executors import Processes
 from headstart.store import ResultStore
 from headstart.study import Study, run
 
@@ -32,12 +32,17 @@ def one_thread():
     torch.set_num_threads(before)
 
 
-def run_on(workers: int, store: ResultStore, reporter: ProgressReporter | None = None):
+def run_on(
+    workers: int,
+    store: ResultStore,
+    reporter: ProgressReporter | None = None,
+    name: str = "processes",
+):
     context = RunContext(device="cpu", reporter=reporter or ProgressReporter())
     trials = STUDY.trials()
     if not workers:
         return run.run_study(trials, store, context)
-    with Processes(workers, threads=1) as executor:
+    with engines.open_executor(name, workers, cpus_per_worker=1) as executor:
         return run.run_study(trials, store, context, executor)
 
 
@@ -63,13 +68,13 @@ class Watching(ProgressReporter):
 
 
 def test_workers_give_the_same_numbers_to_the_last_digit(
-    tmp_path, own_cache, one_thread, monkeypatch
+    executor_name, tmp_path, own_cache, one_thread, monkeypatch
 ):
     store, other = (ResultStore(tmp_path / f"{name}.db", create=True) for name in "ab")
     here = run_on(0, store)
     monkeypatch.setenv("HEADSTART_CACHE", str(tmp_path / "another"))
     watching = Watching()
-    away = run_on(2, other, watching)
+    away = run_on(2, other, watching, executor_name)
     assert (len(here.results), here.failures, away.failures) == (6, (), ())
     for one, two in zip(here.results, away.results, strict=True):
         assert (one.trial.key, one.metrics) == (two.trial.key, two.metrics)

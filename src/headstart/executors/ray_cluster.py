@@ -185,7 +185,6 @@ class RayWorkers(WorkerPool):
             worker.stop()
             raise
         _refuse_other(found)
-        self._waits = False
         return worker
 
     def _tell_wait(self, began: float) -> None:
@@ -319,6 +318,7 @@ def _connected(address: str | None, device: Device, verbose: bool) -> Iterator[A
             "include_dashboard": False,
         }
     try:
+        _refuse_silent(address)
         with _signals_kept():
             ray.init(**options, log_to_driver=verbose, configure_logging=verbose)
     # A wrong address, another version of Ray or Python, no permission: each has its own kind.
@@ -359,6 +359,13 @@ def imported_ray(address: str, *, verbose: bool) -> Any:
     if not verbose:
         logging.getLogger("ray").setLevel(logging.ERROR)
     return ray
+
+
+def _refuse_silent(address: str) -> None:
+    """Raise OSError if nobody answers at an address: Ray would wait for minutes."""
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if colon and port.isdecimal():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
 
 
 @contextmanager

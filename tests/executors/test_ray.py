@@ -1,0 +1,104 @@
+"""What only a Ray cluster has: nodes that go, room, versions, a head that is lost."""
+
+import time
+
+import pytest
+
+import engines
+from headstart.executors import ray_cluster
+from headstart.executors.ray_cluster import Share
+from refusals import refused
+
+CPU_NODES = [{"CPU": 16.0, "memory": 64e9}, {"CPU": 16.0, "memory": 64e9}]
+GPU_NODES = [{"CPU": 4.0}, {"CPU": 32.0, "GPU": 4.0}, {"CPU": 32.0, "GPU": 4.0}]
+
+
+@pytest.mark.parametrize(
+    ("nodes", "share", "workers", "cpus", "room"),
+    [
+        # As many as fit, of one thread each.
+        (CPU_NODES, Share(1, 0, 0), 0, 1, 32),
+        # Three on two nodes: of 10 CPUs each, one would have no place.
+        (CPU_NODES, Share(1, 0, 0), 3, 8, 4),
+        (CPU_NODES, Share(1, 0, 0), 64, 1, 32),
+        (CPU_NODES, Share(1, 0, int(30e9)), 0, 8, 4),
+        # The CPUs of a node are shared by the workers of its GPUs.
+        (GPU_NODES, Share(1, 1, 0), 0, 8, 8),
+        (GPU_NODES, Share(1, 0.25, 0), 0, 2, 32),
+        (GPU_NODES, Share(1, 0.25, 0), 4, 16, 4),
+        ([], Share(1, 0, 0), 0, 1, 0),
+    ],
+)
+def test_what_each_worker_gets(nodes, share, workers, cpus, room):
+    found = share.largest(nodes, workers)
+    assert (found.cpus, found.room(nodes)) == (cpus, room)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("code", "workers", "options"),
+    [
+        ("executor.no_room", 0, {"cpus_per_worker": 99}),
+        ("executor.no_room", 0, {"memory_per_worker": 1e6}),
+        ("executor.no_cluster", 1, {"address": "127.0.0.1:1"}),
+    ],
+)
+def test_a_cluster_that_will_not_do(ray_cluster, code, workers, options):
+    with refused(code), engines.open_executor("ray", workers, **options):
+        pass
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("ray_cluster")
+def test_other_software_on_nodes_is_refused(monkeypatch):
+    own = ray_cluster.provenance()
+    other = {**own, "versions": {**own["versions"], "torch": "1.0"}}
+    monkeypatch.setattr(ray_cluster, "provenance", lambda: other)
+    with (
+        engines.open_executor("ray", 1) as executor,
+        refused("executor.version_mismatch"),
+    ):
+        list(executor.map(engines.square, [1]))
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("ray_cluster")
+def test_what_the_user_is_told(monkeypatch):
+    monkeypatch.setattr(ray_cluster, "PATIENCE_SECONDS", 0.5)
+    notes = []
+    with engines.open_executor("ray", 3, note=notes.append) as executor:
+        # Two have room; the third would wait for another node, and keeps nobody waiting.
+        assert len(dict(executor.map(engines.process_id, range(12)))) == 12
+        deadline = time.monotonic() + 20
+        while len(notes) < 2 and time.monotonic() < deadline:
+            list(executor.map(engines.process_id, range(3)))
+    assert notes == [
+        "Ray cluster of 2 nodes: 3 workers, each with 1 CPU",
+        "waiting for a Ray node with 1 CPU free (see `ray status`)",
+    ]
+
+
+@pytest.mark.slow
+def test_an_item_goes_on_elsewhere_when_its_node_goes(ray_cluster, tmp_path):
+    # Room for a worker of three CPUs is there alone.
+    node = ray_cluster.add_node(num_cpus=3, object_store_memory=80 * 2**20)
+    held = []
+
+    def replace_node(message: str) -> None:
+        held.append(message)
+        if len(held) > 1:
+            (tmp_path / "go").write_text("")
+            return
+        ray_cluster.remove_node(node, allow_graceful=False)
+        held_nodes.append(ray_cluster.add_node(num_cpus=3, object_store_memory=80 * 2**20))
+
+    held_nodes = []
+    try:
+        with engines.open_executor("ray", 1, cpus_per_worker=3) as executor:
+            ((_, worker),) = executor.map(engines.hold, [str(tmp_path)], replace_node)
+        ran = {int(file.name) for file in tmp_path.iterdir() if file.name != "go"}
+        assert len(ran) == 2
+        assert worker in ran
+    finally:
+        for each in held_nodes:
+            ray_cluster.remove_node(each)
