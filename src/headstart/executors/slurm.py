@@ -1,7 +1,7 @@
 """Workers in Slurm jobs, by submitit: each job runs one item after the other.
 
 A worker and this process exchange files in a private folder that both see. A job runs items until
-it is told to end, until this process shows no sign of life, or until Slurm is about to end it.
+it has to end, until this process shows no sign of life, or until Slurm is about to end it.
 Pickles are read from files that belong to this user, and that nobody else may write.
 """
 
@@ -107,7 +107,7 @@ def open_slurm(
             cpus_per_task=cpus,
             gpus_per_node=int(gpus) or None,
             mem_gb=memory_per_worker,
-            # Newer releases of Slurm do not tell srun what sbatch was told.
+            # Newer releases of Slurm do not pass the options of sbatch on to srun.
             slurm_srun_args=[f"--cpus-per-task={cpus}"],
         )
         with SlurmWorkers(executor, folder, workers, cpus, note) as pool:
@@ -285,7 +285,7 @@ class SlurmWorker:
         next_look = 0.0
         while not self._pool.stopped:
             yield
-            # What the job wrote before its end was looked at since.
+            # By now all that the job wrote before its end has been read.
             if ended:
                 raise WorkerDiedError(ended)
             if time.monotonic() >= next_look:
