@@ -340,8 +340,9 @@ def _connected(address: str | None, device: Device, verbose: bool) -> Iterator[A
 def imported_ray(address: str, *, verbose: bool) -> Any:
     """Import Ray, which reads these variables then."""
     if "ray" not in sys.modules:
-        if address == LOCAL:
-            # All of the cluster listens at 127.0.0.1 only, as on systems other than Linux.
+        if address == LOCAL or address.startswith(("127.0.0.1:", "localhost:")):
+            # All of it listens at 127.0.0.1 only, as on systems other than Linux; by default Ray
+            # replaces that by an address that other machines reach.
             os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
         if not verbose:
             os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", ".*")
