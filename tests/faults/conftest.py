@@ -167,7 +167,8 @@ def outcome(request) -> Callable[[str, str], None]:
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     """Write the table into the page, if that is asked for and all went well."""
-    if os.environ.get(WRITE) != "1" or exitstatus or not rows:
+    shared = "PYTEST_XDIST_WORKER" in os.environ
+    if os.environ.get(WRITE) != "1" or exitstatus or shared or not rows:
         return
     lines = [f"| {fault} | {what} |" for fault, what in rows.values()]
     table = "\n".join(["| fault | outcome |", "| --- | --- |", *lines, ""])
