@@ -1,8 +1,10 @@
 """What a store asks of a database, whichever it is; each kind is one module with a subclass."""
 
+import os
 import random
 import re
 import time
+import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from importlib import import_module
@@ -173,6 +175,23 @@ class Backend(ABC):
             path=self.name,
         )
 
+    def _use(self, engine: sa.Engine) -> None:
+        """Take connections from an engine; a child that was forked makes its own."""
+        self.engine = engine
+
+        @sa.event.listens_for(engine, "connect")
+        def note(_: Any, record: Any) -> None:
+            record.info["pid"] = os.getpid()
+
+        @sa.event.listens_for(engine, "checkout")
+        def own(_: Any, record: Any, proxy: Any) -> None:
+            # Two processes on one connection would read each other's answers.
+            if record.info["pid"] != os.getpid():
+                record.dbapi_connection = proxy.dbapi_connection = None
+                raise sa.exc.DisconnectionError("made by another process")
+
+        weakref.finalize(self, _close, engine, os.getpid())
+
     def _tried(self, once: Callable[[], Value], tries: int) -> Value:
         wait = FIRST_WAIT
         for left in reversed(range(tries)):
@@ -192,6 +211,11 @@ class Backend(ABC):
             time.sleep(wait * random.uniform(0.75, 1))  # noqa: S311
             wait = min(2 * wait, LONGEST_WAIT)
         raise AssertionError("a store tries at least once")
+
+
+def _close(engine: sa.Engine, pid: int) -> None:
+    """Close connections; a child that was forked leaves its parent's alone."""
+    engine.dispose(close=os.getpid() == pid)
 
 
 def is_store_url(place: object) -> bool:

@@ -1,7 +1,5 @@
 """All that is PostgreSQL's own: locks by trial, connections that drop, and its errors in words."""
 
-import os
-import weakref
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
@@ -56,7 +54,7 @@ class PostgreSQL(Backend):
     def __init__(self, url: sa.URL, *, create: bool) -> None:
         self._url = url
         self.name = without_credentials(url.render_as_string(hide_password=True))
-        self.engine = sa.create_engine(
+        engine = sa.create_engine(
             url,
             isolation_level="READ COMMITTED",
             pool_size=8,
@@ -70,23 +68,16 @@ class PostgreSQL(Backend):
             }
             | dict(url.query),
         )
-        weakref.finalize(self, _close, self.engine, os.getpid())
 
-        @sa.event.listens_for(self.engine, "connect")
-        def limit(connection: Any, record: Any) -> None:
-            record.info["pid"] = os.getpid()
+        @sa.event.listens_for(engine, "connect")
+        def limit(connection: Any, _: Any) -> None:
             with connection.cursor() as cursor:
                 cursor.execute(f"SET idle_in_transaction_session_timeout = '{STOPPED_SECONDS}s'")
                 if not create:
                     cursor.execute("SET default_transaction_read_only = on")
             connection.commit()
 
-        @sa.event.listens_for(self.engine, "checkout")
-        def own(_: Any, record: Any, proxy: Any) -> None:
-            # Two processes on one connection would read each other's answers.
-            if record.info["pid"] != os.getpid():
-                record.dbapi_connection = proxy.dbapi_connection = None
-                raise sa.exc.DisconnectionError("made by another process")
+        self._use(engine)
 
     @property
     def place(self) -> Path | str:
@@ -170,8 +161,3 @@ class PostgreSQL(Backend):
                 cause=cause,
             )
         return StoreError(f"cannot use {self.name}: {cause}", code="store.postgresql", cause=cause)
-
-
-def _close(engine: sa.Engine, pid: int) -> None:
-    """Close connections; a child that was forked leaves its parent's alone."""
-    engine.dispose(close=os.getpid() == pid)

@@ -55,7 +55,7 @@ class SQLite(Backend):
 
     def __init__(self, path: Path, *, create: bool) -> None:
         self.path, self.name = path, str(path)
-        self.engine = _engine(path, writable=create)
+        self._use(_engine(path, writable=create))
         # Of the schema as it was read last, and which version that is.
         self._known: tuple[int | None, int | None] = (None, None)
 
