@@ -23,9 +23,9 @@ from headstart.probe.products import Products
 __all__ = ["Goal", "Looked", "Point", "ProblemBatch", "minimise"]
 
 # Conjugate gradients stop when the residual is this fraction of the gradient,
-FORCING = 0.1
+FORCING = 0.2
 # or when the remaining gap would be this fraction of the tolerance.
-BELOW_TOLERANCE = 0.33
+BELOW_TOLERANCE = 0.25
 MAX_CONJUGATE_STEPS = 300
 MAX_HALVINGS = 30
 SUFFICIENT = 1e-4
