@@ -265,12 +265,14 @@ class SlurmWorker:
     def stop(self) -> None:
         with suppress(OSError):
             _write(self._folder / "end", b"")
-        with self._pool.lock, suppress(subprocess.SubprocessError, OSError):
-            self._job.cancel(check=False)
-        # Of a job on this machine.
+        # Of a job on this machine, which is waited for.
         if process := getattr(self._job, "_process", None):
+            process.terminate()
             with suppress(subprocess.TimeoutExpired):
                 process.wait(END_SECONDS)
+                return
+        with self._pool.lock, suppress(subprocess.SubprocessError, OSError):
+            self._job.cancel(check=False)
 
     def _looks(self, *, started: bool = True) -> Iterator[None]:
         """Wait a little longer each time, until the job is gone.

@@ -212,7 +212,9 @@ def table_of(
     precision: Precision,
     context: RunContext,
 ) -> FeatureTable:
-    """Return the table of a network's features of a dataset, as this device computes them.
+    """Return the table of a network's features of a dataset, as the device computes them.
+
+    A GPU that is asked for need not be here: features may be computed elsewhere.
 
     Parameters
     ----------
@@ -221,7 +223,8 @@ def table_of(
     """
     from headstart.devices import resolve_device
 
-    runtime = choose_runtime(resolve_device(context.device).type, precision)
+    device = "cuda" if context.device == "cuda" else resolve_device(context.device).type
+    runtime = choose_runtime(device, precision)
     content = features_content(model, revision, resize, precision, runtime)
     return FeatureTable(context.cache / "features", content, (n_images, model.feature_dim))
 
