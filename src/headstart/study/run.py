@@ -83,7 +83,7 @@ def run_study(
     HeadstartError
         Before anything is written: missing data or weights, no such device, no space.
     """
-    stored = store.keys()
+    stored = store.keys({trial.key for trial in trials})
     pending = [trial for trial in trials if trial.key not in stored]
     if context.keep:
         done = [trial.key for trial in trials if trial.key in stored]
@@ -238,10 +238,14 @@ class Lanes:
             reporter = reporter or begin()
             # Another process may have stored it by now.
             if trial.key not in self._store:
-                self._outcomes[number] = self._measured(trial, reporter)
+                if outcome := self._measured(trial, reporter):
+                    self._outcomes[number] = outcome
+                else:
+                    self._left.append((number, trial))
         reporter.trial_finished()
 
-    def _measured(self, trial: Trial, reporter: ProgressReporter) -> Result:
+    def _measured(self, trial: Trial, reporter: ProgressReporter) -> Result | None:
+        """Return the outcome; None if another process took the trial over meanwhile."""
         context = replace(self._context, reporter=reporter)
         try:
             result = run_trial(trial, context, self._store, self._executor)
@@ -253,6 +257,8 @@ class Lanes:
             raise
         # Whatever a library may raise ends this trial alone.
         except Exception as error:
+            if getattr(error, "code", "") == "store.lease_lost":
+                return None
             failure = failure_of(error)
         if not self._ended.is_set():
             reporter.note(f"{trial.title}: failed: {failure.error}")
