@@ -14,7 +14,7 @@ from sklearn.linear_model import LogisticRegression
 import headstart as hs
 from conftest import MODEL
 from headstart import datasets, features
-from headstart.cli.progress import LiveReporter
+from headstart.cli.progress import Display, LiveReporter
 from headstart.context import RunContext, default_cache
 from headstart.datasets.archives import VOC_CLASSES, facts_of
 from headstart.metrics import voc_map_11point
@@ -256,19 +256,20 @@ def table(tmp_path_factory):
     return f"{folder}/labels.csv?sep=|", labels
 
 
-def test_a_table_of_several_labels_is_measured_in_the_same_way(table, tmp_path):
+def test_a_table_of_several_labels_is_measured_in_the_same_way(table, tmp_path, monkeypatch):
     name, labels = table
     screen, stages = io.StringIO(), []
 
-    class Recording(LiveReporter):
-        """Which stages are drawn hangs on the clock; which are told does not."""
+    # Which stages are drawn hangs on the clock; which are told does not.
+    stage = Display.stage
 
-        def stage(self, name, total=None, unit=""):
-            stages.append(f"{name} ({unit})")
-            super().stage(name, total, unit)
+    def recording(display, name, total=None, unit=""):
+        stages.append(f"{name} ({unit})")
+        stage(display, name, total, unit)
 
+    monkeypatch.setattr(Display, "stage", recording)
     console = Console(file=screen, force_terminal=True, width=200, markup=False, highlight=False)
-    with Recording(console) as reporter:
+    with LiveReporter(console) as reporter:
         run = hs.Study(models=(MODEL,), datasets=(name,)).run(tmp_path / "r.db", reporter=reporter)
     assert run.measured == 1
     shown = screen.getvalue()

@@ -11,7 +11,8 @@ import headstart
 
 def every():
     for found in pkgutil.walk_packages(headstart.__path__, "headstart."):
-        if not found.name.endswith("__main__"):
+        # Alembic runs that one, in a context of its own.
+        if not found.name.endswith(("__main__", "migrations.env")):
             importlib.import_module(found.name)
 
 every()

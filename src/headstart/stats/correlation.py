@@ -289,8 +289,10 @@ def _scaled(values: Floats) -> Floats:
 
 
 def _moments(weights: Floats, x: Floats, Y: Floats) -> tuple[Floats, Floats, Floats]:
-    """Weighted covariance (B, S), variance of x (B, 1) and of Y (B, S)."""
+    """Weighted covariance (B, S), variance of x (B, 1) and of Y (B, S); NaN of weights 0."""
     total = weights.sum(axis=1, keepdims=True)
+    # Without the only family nothing is left.
+    total = np.where(total > 0, total, np.nan)
     mean_x, mean_y = (weights @ x)[:, None] / total, weights @ Y / total
     covariance = weights @ (x[:, None] * Y) / total - mean_x * mean_y
     variance_x = (weights @ x**2)[:, None] / total - mean_x**2

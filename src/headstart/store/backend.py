@@ -6,7 +6,8 @@ import re
 import time
 import weakref
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
@@ -93,6 +94,14 @@ class Backend(ABC):
     @abstractmethod
     def is_passing(self, error: sa.exc.DBAPIError) -> bool:
         """Return whether the same transaction may succeed a little later."""
+
+    @contextmanager
+    def kept_open(self) -> Iterator[None]:
+        """Keep connections inside the block, for many transactions after each other."""
+        yield
+
+    def release(self) -> None:  # noqa: B027 - most leave nothing open
+        """Close what a transaction left open."""
 
     def read(self, work: Work[Value], *, tries: int | None = None) -> Value:
         """Return what `work` finds; it is given a connection, maybe several times.
@@ -196,7 +205,9 @@ class Backend(ABC):
         wait = FIRST_WAIT
         for left in reversed(range(tries)):
             try:
-                return once()
+                value = once()
+                self.release()
+                return value
             except UnicodeDecodeError as error:
                 # SQLite quotes damaged bytes of the file in its own message.
                 raise StoreError(

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from fnmatch import fnmatchcase
@@ -105,6 +106,13 @@ class StoredResults:
             code="store.no_path",
             name=self.name,
         )
+
+    def kept_open(self) -> AbstractContextManager[None]:
+        """Return a context in which the database stays open, for many reads and writes in turn.
+
+        A copy of a SQLite file that is made meanwhile needs the files beside it, too.
+        """
+        return self._backend.kept_open()
 
     def keys(self, among: Collection[str] | None = None) -> set[str]:
         """Return the keys of all stored trials, or of those among these that are stored."""

@@ -2,9 +2,10 @@
 
 import os
 import time
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from threading import Lock
 from typing import Any, ClassVar
 
 import sqlalchemy as sa
@@ -58,10 +59,29 @@ class SQLite(Backend):
         self._use(_engine(path, writable=create))
         # Of the schema as it was read last, and which version that is.
         self._known: tuple[int | None, int | None] = (None, None)
+        # Runs that keep connections open now.
+        self._keeping, self._changing, self._pid = 0, Lock(), os.getpid()
 
     @property
     def place(self) -> Path | str:
         return self.path.absolute()
+
+    @contextmanager
+    def kept_open(self) -> Iterator[None]:
+        with self._changing:
+            self._keeping += 1
+        try:
+            yield
+        finally:
+            with self._changing:
+                self._keeping -= 1
+            self.release()
+
+    def release(self) -> None:
+        # The last to be closed copies the log into the database: what is copied of the file then is
+        # whole.
+        if not self._keeping:
+            self.engine.dispose(close=os.getpid() == self._pid)
 
     def exists(self) -> bool:
         with storage_errors(self.path, reading=True):
@@ -133,8 +153,7 @@ def _engine(path: Path, *, writable: bool) -> sa.Engine:
         sa.URL.create("sqlite", database=path.absolute().as_uri(), query={"uri": "true"}),
         # Transactions are begun by the listener below, so sqlite3 must not begin its own.
         connect_args={"timeout": WAIT_SECONDS, "isolation_level": None},
-        # A writer keeps its connections: the last to be closed copies the log into the database.
-        # Threads of a run share them.
+        # For runs, whose threads share connections (`kept_open`).
         **(
             {"poolclass": sa.QueuePool, "pool_size": KEPT, "max_overflow": -1}
             if writable

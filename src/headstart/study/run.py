@@ -91,7 +91,8 @@ def run_study(
     if pending:
         check_early(pending, context, remote=getattr(executor, "remote", False))
         store.make()
-    outcomes = Lanes(pending, store, context, executor).run()
+    with store.kept_open():
+        outcomes = Lanes(pending, store, context, executor).run()
     by_key = {result.trial.key: result for result in store.results({trial.key for trial in trials})}
     return StudyRun(
         results=tuple(by_key[trial.key] for trial in trials if trial.key in by_key),
