@@ -102,3 +102,15 @@ def test_an_item_goes_on_elsewhere_when_its_node_goes(ray_cluster, tmp_path):
     finally:
         for each in held_nodes:
             ray_cluster.remove_node(each)
+        # The cluster takes seconds to notice.
+        ray_cluster.wait_for_nodes()
+
+
+@pytest.mark.slow
+def test_workers_get_less_when_the_largest_node_goes(ray_cluster, monkeypatch):
+    monkeypatch.setattr("headstart.executors.ray_cluster.PATIENCE_SECONDS", 1)
+    node = ray_cluster.add_node(num_cpus=3, object_store_memory=80 * 2**20)
+    with engines.open_executor("ray", 1) as executor:
+        ray_cluster.remove_node(node, allow_graceful=False)
+        ray_cluster.wait_for_nodes()
+        assert list(executor.map(engines.threads, [0])) == [(0, 1)]

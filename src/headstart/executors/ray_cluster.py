@@ -85,13 +85,12 @@ def open_ray(
         No Ray, no cluster at this address, no room for a worker.
     """
     with _connected(address, device, verbose) as ray:
-        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        nodes = _nodes(ray)
         if gpus_per_worker is None:
             has_gpu = any(node.get("GPU", 0) >= 1 for node in nodes)
             gpus_per_worker = 1 if device != "cpu" and (has_gpu or device == "cuda") else 0
-        share = Share(cpus_per_worker or 1, gpus_per_worker, int(1e9 * (memory_per_worker or 0)))
-        if cpus_per_worker is None:
-            share = share.largest(nodes, workers)
+        least = Share(cpus_per_worker or 1, gpus_per_worker, int(1e9 * (memory_per_worker or 0)))
+        share = least if cpus_per_worker else least.largest(nodes, workers)
         workers = workers or share.room(nodes)
         if not workers:
             raise ExecutorError(
@@ -102,7 +101,7 @@ def open_ray(
             )
         count = f"{len(nodes)} node{'s' * (len(nodes) != 1)}"
         note(f"Ray cluster of {count}: {workers} workers, each with {share}")
-        with RayWorkers(ray, workers, share, note) as pool:
+        with RayWorkers(ray, workers, share, least, note) as pool:
             yield pool
 
 
@@ -147,6 +146,8 @@ class RayWorkers(WorkerPool):
         The library, connected.
     workers, share
         How many, and what each gets.
+    least
+        What each gets at least: if nodes go, and no other has room for `share`.
     note
         Informs the user in one line.
     """
@@ -154,9 +155,14 @@ class RayWorkers(WorkerPool):
     remote = True
 
     def __init__(
-        self, ray: Any, workers: int, share: Share, note: Callable[[str], None] = ignore
+        self,
+        ray: Any,
+        workers: int,
+        share: Share,
+        least: Share,
+        note: Callable[[str], None] = ignore,
     ) -> None:
-        self._ray, self._share, self._note = ray, share, note
+        self._ray, self._share, self._least, self._note = ray, share, least, note
         self._waits = False
         super().__init__(self._start_worker, workers)
         if head := _head_address(ray):
@@ -180,17 +186,24 @@ class RayWorkers(WorkerPool):
         worker = RayWorker(self._ray, actor, self)
         began = time.monotonic()
         try:
-            found = worker.ask(actor.provenance.remote, lambda: self._tell_wait(began))
+            found = worker.ask(actor.provenance.remote, lambda: self._while_waiting(share, began))
         except BaseException:
             worker.stop()
             raise
         _refuse_other(found)
         return worker
 
-    def _tell_wait(self, began: float) -> None:
-        if not self._waits and time.monotonic() - began > PATIENCE_SECONDS:
+    def _while_waiting(self, share: Share, began: float) -> None:
+        """Ask for less if no node is left that has so much; else inform the user, once."""
+        if time.monotonic() - began < PATIENCE_SECONDS:
+            return
+        nodes = _nodes(self._ray)
+        if not share.room(nodes) and self._least.room(nodes):
+            self._share = self._least.largest(nodes, self.workers)
+            raise WorkerDiedError(f"no node has {share} any more")
+        if not self._waits:
             self._waits = True
-            self._note(f"waiting for a Ray node with {self._share} free (see `ray status`)")
+            self._note(f"waiting for a Ray node with {share} free (see `ray status`)")
 
     def _watch(self, head: tuple[str, int]) -> None:
         """Lose the workers when the cluster's head is gone: calls of Ray would wait for ever."""
@@ -380,6 +393,11 @@ def _signals_kept() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def _nodes(ray: Any) -> list[dict[str, float]]:
+    """Return what each node that is alive has."""
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
 
 
 def _head_address(ray: Any) -> tuple[str, int] | None:
