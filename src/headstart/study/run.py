@@ -25,6 +25,7 @@ from headstart.methods.extraction_groups import (
 )
 from headstart.spec import Failure, Result, Trial
 from headstart.store import ResultStore
+from headstart.study.stragglers import Stragglers
 from headstart.trial import run_trial
 
 __all__ = ["StudyRun", "run_study"]
@@ -137,6 +138,7 @@ class Lanes:
         self._outcomes: dict[int, Result] = {}
         self._errors: list[BaseException] = []
         self._changed, self._ended = Condition(), Event()
+        self._stragglers = Stragglers(context.reporter.note)
 
     def run(self) -> list[Result]:
         """Return the outcomes, complete or failed, of trials that no other process measured."""
@@ -153,6 +155,7 @@ class Lanes:
             while not self._errors and any(lane.is_alive() for lane in lanes):
                 for lane in lanes:
                     lane.join(LOOK_SECONDS / len(lanes))
+                self._stragglers.look()
             if self._errors:
                 raise self._errors[0]
         except BaseException:
@@ -239,10 +242,12 @@ class Lanes:
             reporter = reporter or begin()
             # Another process may have stored it by now.
             if trial.key not in self._store:
+                self._stragglers.began(trial)
                 if outcome := self._measured(trial, reporter):
                     self._outcomes[number] = outcome
                 else:
                     self._left.append((number, trial))
+                self._stragglers.ended(trial)
         reporter.trial_finished()
 
     def _measured(self, trial: Trial, reporter: ProgressReporter) -> Result | None:
