@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import numpy as np
+import torch
 
 from features import machine
 from headstart import datasets, models
@@ -153,7 +154,11 @@ def main() -> None:
     for failure in outcome.failures[:3]:
         print(failure.error)
     if arguments.write:
-        known = json.loads(RESULTS.read_text()) if RESULTS.exists() else {"machine": machine()}
+        known = (
+            json.loads(RESULTS.read_text())
+            if RESULTS.exists()
+            else {"machine": machine(torch.device("cpu"))}
+        )
         known[f"{arguments.executor}, {len(trials)} trials"] = found
         RESULTS.write_text(json.dumps(known, indent=1) + "\n")
 

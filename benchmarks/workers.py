@@ -16,6 +16,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+import torch
+
 from features import machine
 from headstart.context import RunContext
 from headstart.executors import Processes
@@ -66,7 +68,7 @@ def main() -> None:
     times = {way: round(median(some), 2) for way, some in taken.items()}
     two = times[WAYS[2]]
     found = {
-        "machine": machine(),
+        "machine": machine(torch.device("cpu")),
         "network": NETWORK,
         "datasets": DATASETS,
         "images of each split": arguments.limit,

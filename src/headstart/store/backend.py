@@ -205,9 +205,7 @@ class Backend(ABC):
         wait = FIRST_WAIT
         for left in reversed(range(tries)):
             try:
-                value = once()
-                self.release()
-                return value
+                return once()
             except UnicodeDecodeError as error:
                 # SQLite quotes damaged bytes of the file in its own message.
                 raise StoreError(
@@ -218,6 +216,8 @@ class Backend(ABC):
                 if not (left and self.is_passing(error)):
                     # A cause could quote a URL with its password.
                     raise self.storage_error(error) from None
+            finally:
+                self.release()
             # Those that were refused together come back apart.
             time.sleep(wait * random.uniform(0.75, 1))  # noqa: S311
             wait = min(2 * wait, LONGEST_WAIT)
