@@ -1,7 +1,7 @@
 """What the probe owes to bfloat16: with it, without it, and scikit-learn's Newton-CG, in turns.
 
 The machine may be shared: each round runs all three, and the ratio is that of their medians.
-Seconds of the processor, summed over threads, are told too: neighbours change them less. Run that
+Seconds of the processor, summed over threads, are printed, too; neighbours change them less. Run it
 with OMP_NUM_THREADS=1.
 """
 
