@@ -98,6 +98,39 @@ def test_a_value_that_cannot_travel_is_an_error_of_its_item():
         assert list(executor.map(die_if_negative, [5])) == [(5, 5)]
 
 
+class Dies:
+    """A worker that dies at the item 1, once it may."""
+
+    def __init__(self, may_die: threading.Event, ran: list[int]) -> None:
+        self.may_die, self.ran = may_die, ran
+
+    def run(self, function, item, on_message):
+        self.ran.append(item)
+        on_message(item)
+        if item == 1:
+            self.may_die.wait()
+            raise WorkerDiedError("killed")
+        return item
+
+    def stop(self) -> None:
+        self.may_die.set()
+
+
+def test_an_item_that_nobody_waits_for_is_not_run_again():
+    may_die, ran = threading.Event(), []
+
+    def leave(message) -> None:
+        raise KeyError(message)
+
+    with WorkerPool(lambda number: Dies(may_die, ran), 1) as pool:
+        with pytest.raises(KeyError):
+            list(pool.map(print, [1], leave))
+        may_die.set()
+        assert list(pool.map(print, [2])) == [(2, 2)]
+        assert list(pool.map(print, [3])) == [(3, 3)]
+    assert ran == [1, 2, 3]
+
+
 class Waits:
     """A worker that runs until it is stopped."""
 

@@ -251,7 +251,8 @@ class WorkerPool:
                 outcome = "error", error
             with self._changed:
                 self._schedule.end(number)
-                if outcome is None:
+                # One that nobody waits for any more is not run again.
+                if outcome is None and not job.cancelled:
                     self._schedule.add(job)
                 self._changed.notify_all()
             if outcome is not None and not job.cancelled:
