@@ -1,9 +1,11 @@
 """Faults of a Ray cluster in the middle of a study, and the same command again."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -31,10 +33,11 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
-def head(worker_path, tmp_path_factory, monkeypatch):
+def head(worker_path, monkeypatch):
     """Start a Ray cluster of one node by hand, as a group of processes."""
     require(Path(sys.executable).with_name("ray").exists(), "ray")
-    folder = tmp_path_factory.mktemp("ray")
+    # Its sockets have paths of up to 107 bytes, which those of pytest's folders leave no room for.
+    folder = Path(tempfile.mkdtemp(prefix="ray-", dir="/tmp"))
     # No token is needed, neither of the cluster nor of a command.
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
     with (folder / "log").open("w") as log:
@@ -54,6 +57,7 @@ def head(worker_path, tmp_path_factory, monkeypatch):
         yield started, _address(folder)
     finally:
         _kill(started)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _address(folder: Path) -> str:

@@ -49,6 +49,14 @@ def test_a_cluster_that_will_not_do(ray_cluster, code, workers, options):
 
 
 @pytest.mark.slow
+def test_a_temporary_folder_with_a_long_path(worker_path, monkeypatch, tmp_path):
+    (long := tmp_path / ("x" * 100)).mkdir()
+    monkeypatch.setenv("RAY_TMPDIR", str(long))
+    with refused("executor.long_path"), engines.open_executor("ray", 1, address="local"):
+        pass
+
+
+@pytest.mark.slow
 @pytest.mark.usefixtures("ray_cluster")
 def test_other_software_on_nodes_is_refused(monkeypatch):
     own = ray_cluster.provenance()

@@ -338,6 +338,12 @@ def _connected(address: str | None, device: Device, verbose: bool) -> Iterator[A
     except Exception as error:
         if "Version mismatch" in str(error):
             raise _foreign(" ".join(str(error).split())) from error
+        if "AF_UNIX" in str(error):
+            raise ExecutorError(
+                "the temporary folder's path is too long for Ray's sockets: set RAY_TMPDIR to a "
+                "folder with a path of up to 40 bytes, for example /tmp",
+                code="executor.long_path",
+            ) from error
         raise ExecutorError(
             f"no Ray cluster at '{address}' ({_reason(error)}): start one with `ray start --head`, "
             "or pass --address local",
