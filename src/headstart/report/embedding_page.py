@@ -1,7 +1,6 @@
 """The page of an embedding: one self-contained file, one point per image."""
 
 from collections.abc import Mapping
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +8,6 @@ import altair as alt
 import pandas as pd
 
 from headstart.figures.embedding_plot import numbers_label, select_embedding, square
-from headstart.files import replaced
 from headstart.report.chart_style import (
     CONFIG,
     Style,
@@ -21,7 +19,7 @@ from headstart.report.chart_style import (
     tooltips,
 )
 from headstart.report.formatting import number, percent
-from headstart.report.report_page import bundle, environment, policy, script_data
+from headstart.report.page_templates import render_page, write_html
 
 __all__ = ["write_embedding"]
 
@@ -46,10 +44,7 @@ def write_embedding(tables: Tables, out: Path, title: str, source: str) -> Path:
     StorageError
         The file cannot be written.
     """
-    html = embedding_html(tables, title, source)
-    with replaced(out) as temporary:
-        temporary.write_text(html, encoding="utf-8")
-    return out
+    return write_html(embedding_html(tables, title, source), out)
 
 
 def embedding_html(tables: Tables, title: str, source: str) -> str:
@@ -64,15 +59,13 @@ def embedding_html(tables: Tables, title: str, source: str) -> str:
         "charts": {f"network-{i}": chart(own, i, names[i]) for i, own in enumerate(networks)},
         "config": CONFIG,
     }
-    templates = environment()
-    scripts = {"bundle": bundle(), "glue": templates.get_template("embedding.js").render()}
-    return templates.get_template("embedding.html").render(
-        title=title,
+    return render_page(
+        "embedding.html",
+        title,
+        content,
+        "embedding.js",
+        description=source,
         source=source,
-        policy=policy(scripts.values()),
-        style=templates.get_template("page.css").render(),
-        scripts=scripts,
-        payload=script_data(content),
         panels=[*zip(names, map(numbers_label, separation), strict=True)],
         styles=list(styles.values()),
         # Show single pixels only where all images are tiny.
@@ -80,7 +73,6 @@ def embedding_html(tables: Tables, title: str, source: str) -> str:
         separation=[separation_cells(row) for row in separation],
         neighbours=separation[0]["neighbours"],
         similarity=[similarity_cells(row) for row in tables["similarity"].to_dict("records")],
-        version=version("headstart"),
     )
 
 

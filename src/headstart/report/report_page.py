@@ -1,20 +1,9 @@
 """The report: one self-contained HTML file that works offline."""
 
-import base64
-import hashlib
-import json
-from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cache
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import jinja2
-import vl_convert
-from markupsafe import Markup
-
-from headstart.files import replaced
 from headstart.report import provenance
 from headstart.report.chart_data import chart_data, family_styles
 from headstart.report.chart_style import (
@@ -26,6 +15,7 @@ from headstart.report.chart_style import (
     styles_of_settings,
 )
 from headstart.report.page_model import Names, Subject, filter_keys, names_of
+from headstart.report.page_templates import render_page, write_html
 from headstart.report.result_tables import (
     correction_sentence,
     effects_table,
@@ -46,11 +36,10 @@ from headstart.report.vega_charts import (
 )
 from headstart.spec.display_names import setting_label
 
-__all__ = ["HtmlPage", "bundle", "page_html", "policy", "script_data", "write_page"]
+__all__ = ["HtmlPage", "page_html", "write_page"]
 
 # Longer legends are left out: the tooltip names the family.
 MOST_FAMILIES = 30
-DIRECTION = dict.fromkeys([0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A)])
 TITLE = "How well do these models transfer?"
 
 
@@ -89,10 +78,7 @@ def write_page(analysis: Subject, out: Path, title: str | None = None) -> Path:
     StorageError
         The file cannot be written.
     """
-    html = page_html(analysis, title)
-    with replaced(out) as temporary:
-        temporary.write_text(html, encoding="utf-8")
-    return out
+    return write_html(page_html(analysis, title), out)
 
 
 def page_html(analysis: Subject, title: str | None = None) -> str:
@@ -109,14 +95,11 @@ def page_html(analysis: Subject, title: str | None = None) -> str:
     limits, colours = residual_steps(largest_residual(analysis))
     figures = all_figures(analysis, names, limits)
     pairs, pairs_left_out = pairs_table(analysis, names)
-    templates = environment()
-    scripts = {"bundle": bundle(), "glue": templates.get_template("page.js").render()}
-    return templates.get_template("page.html").render(
-        title=title or TITLE,
-        policy=policy(scripts.values()),
-        style=templates.get_template("page.css").render(),
-        scripts=scripts,
-        payload=payload(analysis, names, figures),
+    return render_page(
+        "page.html",
+        title or TITLE,
+        payload(analysis, names, figures),
+        description=headline(analysis),
         names=names,
         choices=choices(names),
         figures=[(figure, placed(figure, names)) for figure in figures],
@@ -146,42 +129,7 @@ def page_html(analysis: Subject, title: str | None = None) -> str:
         pairs_left_out=pairs_left_out,
         trials=provenance.trials_table(analysis, names),
         missing=provenance.missing_tables(analysis, names),
-        version=version("headstart"),
     )
-
-
-def environment() -> jinja2.Environment:
-    """Return the templates, with everything that comes from data escaped."""
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("headstart.report"),
-        autoescape=jinja2.select_autoescape(["html"]),
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-        finalize=without_direction,
-    )
-    environment.filters["unbroken"] = unbroken
-    return environment
-
-
-def without_direction(value: Any) -> Any:
-    """Drop marks of writing direction from text: in a name they would turn the text behind it."""
-    plain = isinstance(value, str) and not isinstance(value, Markup)
-    return value.translate(DIRECTION) if plain else value
-
-
-def unbroken(text: str) -> str:
-    """Keep a number with its sign on one line.
-
-    Examples
-    --------
-    >>> unbroken("r = 0.9").isascii(), "95 %" in unbroken("95 % interval")
-    (False, False)
-    """
-    space = "\N{NO-BREAK SPACE}"
-    for sign in ("=", ">", "\N{LESS-THAN OR EQUAL TO}"):
-        text = text.replace(f" {sign} ", f"{space}{sign}{space}")
-    return text.replace(" %", f"{space}%")
 
 
 def choices(names: Names) -> list[dict[str, Any]]:
@@ -215,25 +163,9 @@ def all_figures(subject: Subject, names: Names, residual_limits: list[float]) ->
     return [figure for figure in figures if figure is not None and figure.charts]
 
 
-@cache
-def bundle() -> str:
-    """Return Vega, Vega-Lite and Vega-Embed as one script that defines one global name."""
-    script = (
-        f"(function () {{\n{vl_convert.javascript_bundle('window.vegaEmbed = vegaEmbed;')}\n}})();"
-    )
-    return script.replace("</script", "<\\/script")
-
-
-def policy(scripts: Iterable[str]) -> str:
-    """Return the content security policy: these scripts, by digest, and no requests at all."""
-    digests = [base64.b64encode(hashlib.sha256(s.encode()).digest()).decode() for s in scripts]
-    allowed = " ".join(f"'sha256-{digest}'" for digest in digests)
-    return f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; img-src data:"
-
-
-def payload(subject: Subject, names: Names, figures: list[PageFigure]) -> str:
+def payload(subject: Subject, names: Names, figures: list[PageFigure]) -> dict[str, Any]:
     """Return the data of the report's script."""
-    content = {
+    return {
         "names": {
             "settings": names.settings,
             "datasets": names.datasets,
@@ -245,15 +177,6 @@ def payload(subject: Subject, names: Names, figures: list[PageFigure]) -> str:
         },
         "config": CONFIG,
     }
-    return script_data(content)
-
-
-def script_data(content: Any) -> str:
-    """Return JSON that cannot end its script element."""
-    text = json.dumps(content, allow_nan=False, separators=(",", ":"), ensure_ascii=False)
-    for character in "<>&\u2028\u2029":
-        text = text.replace(character, f"\\u{ord(character):04x}")
-    return text
 
 
 def placed(figure: PageFigure, names: Names) -> list[tuple[str, Chart, dict[str, Any]]]:
