@@ -1,5 +1,8 @@
 """What only a Ray cluster has: nodes that go, room, versions, a head that is lost."""
 
+import os
+import subprocess
+import sys
 import time
 
 import pytest
@@ -48,12 +51,26 @@ def test_a_cluster_that_will_not_do(ray_cluster, code, workers, options):
         pass
 
 
-@pytest.mark.slow
-def test_a_temporary_folder_with_a_long_path(worker_path, monkeypatch, tmp_path):
-    (long := tmp_path / ("x" * 100)).mkdir()
-    monkeypatch.setenv("RAY_TMPDIR", str(long))
-    with refused("executor.long_path"), engines.open_executor("ray", 1, address="local"):
+OPEN_LOCAL = """
+from headstart.errors import HeadstartError
+from headstart.executors import executor_of
+
+try:
+    with executor_of(1, "cpu", "ray", address="local"):
         pass
+except HeadstartError as error:
+    print(error.code)
+"""
+
+
+@pytest.mark.slow
+def test_a_temporary_folder_with_a_long_path(worker_path, tmp_path):
+    """In a process of its own: Ray does not recover from it."""
+    (long := tmp_path / ("x" * 100)).mkdir()
+    command = [sys.executable, "-c", OPEN_LOCAL]
+    variables = {**os.environ, "RAY_TMPDIR": str(long)}
+    done = subprocess.run(command, env=variables, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["executor.long_path"]
 
 
 @pytest.mark.slow
