@@ -10,9 +10,9 @@ from scipy.special import logit
 
 from headstart.predictors import Predictor
 from headstart.report.chart_style import Style, styles_of_families, styles_of_settings
-from headstart.report.formatting import interval, known, number, percent
 from headstart.report.page_model import Names, Subject
 from headstart.spec.display_names import role, setting_label
+from headstart.spec.formatting import interval, known, number, percent
 
 __all__ = ["chart_data", "family_styles", "several_seeds"]
 

@@ -19,7 +19,7 @@ import numpy as np
 from scipy.special import logit
 
 from headstart.figures.style import MarkerStyle, marker_styles, setting_styles
-from headstart.report.formatting import number
+from headstart.spec.formatting import number
 
 __all__ = [
     "CONFIG",

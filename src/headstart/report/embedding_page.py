@@ -18,8 +18,8 @@ from headstart.report.chart_style import (
     text,
     tooltips,
 )
-from headstart.report.formatting import number, percent
 from headstart.report.page_templates import render_page, write_html
+from headstart.spec.formatting import number, percent
 
 __all__ = ["write_embedding"]
 

@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from headstart.files import replaced
-from headstart.report.formatting import coefficient, coefficient_interval, known
 from headstart.report.page_model import Names, Subject, marker_legend, marker_of, names_of
 from headstart.report.result_tables import correction_sentence
 from headstart.spec.display_names import in_order, setting_label
+from headstart.spec.formatting import coefficient, coefficient_interval, known
 
 __all__ = ["LatexTables", "latex_tables"]
 

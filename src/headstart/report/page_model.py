@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from headstart.predictors import Predictor
-from headstart.report.formatting import interval, known, number, p_value, percent
 from headstart.spec.display_names import in_order
+from headstart.spec.formatting import interval, known, number, p_value, percent
 
 __all__ = [
     "Column",

@@ -7,7 +7,6 @@ import pandas as pd
 
 from headstart.analysis import source_notes
 from headstart.report.chart_data import several_seeds
-from headstart.report.formatting import count, known, listed, number
 from headstart.report.page_model import (
     Column,
     Names,
@@ -20,6 +19,7 @@ from headstart.report.page_model import (
 )
 from headstart.report.result_tables import correction_sentence
 from headstart.spec.display_names import setting_label
+from headstart.spec.formatting import count, known, listed, number
 
 __all__ = [
     "alarms",

@@ -5,17 +5,6 @@ from typing import Any
 
 from headstart.analysis import UPSTREAM, prediction_summary
 from headstart.predictors import Predictor
-from headstart.report.formatting import (
-    coefficient,
-    coefficient_interval,
-    count,
-    interval,
-    joined,
-    known,
-    listed,
-    number,
-    percent,
-)
 from headstart.report.page_model import (
     Column,
     Names,
@@ -34,6 +23,17 @@ from headstart.report.page_model import (
     tested,
 )
 from headstart.spec.display_names import setting_label
+from headstart.spec.formatting import (
+    coefficient,
+    coefficient_interval,
+    count,
+    interval,
+    joined,
+    known,
+    listed,
+    number,
+    percent,
+)
 
 __all__ = [
     "MOST_PAIRS",

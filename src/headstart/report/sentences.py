@@ -7,7 +7,9 @@ called uncertain, and what could not be estimated is named.
 from typing import Any
 
 from headstart.analysis import FEWEST_FOR_INTERVAL, FEWEST_MODELS, UPSTREAM, still_rising
-from headstart.report.formatting import (
+from headstart.report.page_model import Subject
+from headstart.spec.display_names import in_order, role
+from headstart.spec.formatting import (
     by_setting,
     coefficient,
     coefficient_interval,
@@ -19,8 +21,6 @@ from headstart.report.formatting import (
     number,
     setting_phrase,
 )
-from headstart.report.page_model import Subject
-from headstart.spec.display_names import in_order, role
 
 __all__ = ["headline", "pearson_rows", "r_of", "supporting"]
 

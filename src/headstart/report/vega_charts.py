@@ -28,10 +28,10 @@ from headstart.report.chart_style import (
     tooltips,
     visible,
 )
-from headstart.report.formatting import coefficient_interval, joined
 from headstart.report.page_model import Names, Subject
 from headstart.report.sentences import pearson_rows, r_of
 from headstart.spec.display_names import setting_label
+from headstart.spec.formatting import coefficient_interval, joined
 
 __all__ = [
     "correlation_figure",

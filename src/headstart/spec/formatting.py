@@ -4,7 +4,6 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from headstart.figures import text_fitting
 from headstart.spec import plain_name
 from headstart.spec.display_names import correlation_label, role, setting_label
 
@@ -40,9 +39,12 @@ def number(value: Any, digits: int = 2, plus: bool = False) -> str:
     >>> number(0.254), number(0.254, plus=True), number(-0.001)
     ('0.25', '+0.25', '0.00')
     """
-    if known(value) and math.isinf(value):
+    if not known(value):
+        return UNKNOWN
+    if math.isinf(value):
         return "∞" if value > 0 else MINUS + "∞"
-    return text_fitting.number(float(value), digits, plus) if known(value) else UNKNOWN
+    value = round(float(value), digits) + 0.0  # no minus before a zero
+    return f"{value:{'+' if plus and value else ''}.{digits}f}".replace("-", MINUS)
 
 
 def percent(proportion: Any, digits: int = 1) -> str:
