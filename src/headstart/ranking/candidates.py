@@ -1,0 +1,246 @@
+"""Which networks `headstart rank` may try: those at hand, and why others are not."""
+
+import tomllib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from headstart import models
+from headstart.context import default_cache
+from headstart.errors import HeadstartError, StudyError, WeightsMissingError
+from headstart.files import split_names, storage_errors
+from headstart.models.model_source import SOURCES
+from headstart.models.sources.hf_repository import cached_weights
+from headstart.ranking.priors import expected_accuracy
+from headstart.spec import Model
+
+__all__ = ["Candidates", "RankCandidate", "Unavailable", "default_models", "find_candidates"]
+
+# The shipped study whose networks `paper` stands for: all of the catalogue but the embedded ones.
+GROUPS = ("default", "paper")
+PATTERN = frozenset("*[")
+LISTS = (".txt", ".list")
+TIMM = "timm"
+MILLION = 1e6
+
+
+@dataclass(frozen=True)
+class RankCandidate:
+    """A network that can be measured here.
+
+    Parameters
+    ----------
+    model
+        The network.
+    prior
+        Accuracy that public tables let expect of a linear probe on an average dataset, a
+        proportion; None where they say nothing (`headstart.ranking.priors`).
+    params
+        Number of parameters without the classifier, None where unknown.
+    licence
+        Licence of the weights as their publisher names it, None where unknown.
+    why
+        Why it is a candidate, in a phrase.
+    prior_source
+        Where the prior comes from.
+    """
+
+    model: Model
+    prior: float | None
+    params: int | None
+    licence: str | None
+    why: str
+    prior_source: str = ""
+
+
+class Unavailable(NamedTuple):
+    """A network that was named and cannot be measured: its name, why, and what to do about it."""
+
+    name: str
+    reason: str
+    how_to_get: str
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """The networks to choose from, most promising first, and those that are left out."""
+
+    available: tuple[RankCandidate, ...]
+    unavailable: tuple[Unavailable, ...]
+
+
+@cache
+def default_models() -> dict[str, dict[str, Any]]:
+    """Return the curated weights of timm: name -> parameters, licence, pretraining and why."""
+    text = files("headstart.ranking").joinpath("default_models.toml").read_text(encoding="utf-8")
+    return dict(tomllib.loads(text))
+
+
+def find_candidates(
+    text: str, *, max_params: float | None = None, download: bool = False, cache: Path | None = None
+) -> Candidates:
+    """Find the networks that a list names.
+
+    Parameters
+    ----------
+    text
+        Names and groups separated by commas: ``default`` (the embedded networks, those that were
+        pretrained here, and the curated weights of timm), ``paper`` (the 16 networks of the study),
+        a pattern (``vit_small_*``, ``timm:*dino*``), a file of names, one per line (``#`` starts a
+        comment), or any name of a model.
+    max_params
+        Largest number of parameters without the classifier.
+    download
+        Whether weights that are not here are downloaded; without it nothing asks the network.
+    cache
+        Where facts and pretrained networks are kept; the usual folder unless given.
+
+    Raises
+    ------
+    UnknownNameError
+        A name of no model; the nearest are suggested.
+    StudyError
+        A list that names nothing, a pattern that fits nothing, or a file that is not there.
+    """
+    cache = cache or default_cache()
+    names = list(dict.fromkeys(name for part in split_names(text) for name in _expand(part, cache)))
+    if not names:
+        raise StudyError(
+            "--models names no model: expected default, paper, names, patterns or a file",
+            code="study.missing", name="models",
+        )  # fmt: skip
+    found: dict[Any, RankCandidate] = {}
+    left_out: list[Unavailable] = []
+    for name in names:
+        one = _look(name, max_params, cache, download=download)
+        if isinstance(one, Unavailable):
+            left_out.append(one)
+        else:
+            found.setdefault(str(one.model.identity), one)
+    ordered = sorted(found.values(), key=lambda one: (-(one.prior or 0.0), one.model.name))
+    return Candidates(tuple(ordered), tuple(left_out))
+
+
+def _expand(part: str, cache: Path) -> list[str]:
+    """Return the names that a part of the list stands for."""
+    if part == "default":
+        return [*models.EMBEDDED, *models.pretrained_names(cache), *default_models()]
+    if part == "paper":
+        return [name for name in models.catalogue() if name not in models.EMBEDDED]
+    if part in models.catalogue():
+        return [part]
+    if Path(part).suffix in LISTS or (":" not in part and Path(part).is_file()):
+        return list(_read_list(Path(part), cache))
+    # An option of a name may hold what else would be a pattern.
+    if not PATTERN & set(part.partition("?")[0]) or Path(part.partition(":")[0]).suffix == ".py":
+        return [part]
+    known = [*models.EMBEDDED, *models.pretrained_names(cache), *default_models()]
+    known += [name for name in models.search("") if name not in known]
+    fitting = [
+        name for name in known
+        if fnmatchcase(name, part) or fnmatchcase(name.partition(":")[2], part)
+    ]  # fmt: skip
+    if not fitting:
+        raise StudyError(
+            f"no model has a name like '{part}': run headstart models --search TEXT",
+            code="model.none_found", text=part,
+        )  # fmt: skip
+    return fitting
+
+
+def _read_list(file: Path, cache: Path) -> Iterator[str]:
+    if not file.is_file():
+        raise StudyError(
+            f"list of models {file} not found: expected a text file with one name per line",
+            code="model.list_missing", file=str(file),
+        )  # fmt: skip
+    with storage_errors(file, reading=True):
+        lines = file.read_text(encoding="utf-8").splitlines()
+    for line in lines:
+        name = line.partition("#")[0].strip()
+        if name:
+            yield from _expand(name, cache)
+
+
+def _look(
+    name: str, most: float | None, cache: Path, *, download: bool
+) -> RankCandidate | Unavailable:
+    """Return a network with its facts, or why it cannot be measured here."""
+    facts = default_models().get(name, {})
+    try:
+        # timm describes a network by building it: not for each of many that are not here.
+        if not download and (repository := _timm_repository(name)) is not None:
+            if _too_large(facts.get("parameters"), most):
+                return _large(name, facts["parameters"], most)
+            if cached_weights(repository) is None:
+                return _not_here(name, repository)
+        model = models.find(name, cache)
+        if _too_large(model.parameters, most):
+            return _large(name, model.parameters, most)
+        if download:
+            models.fetch(model, cache)
+        present, remedy = models.presence(model, cache)
+        if not present:
+            return Unavailable(name, "weights not on this machine", remedy)
+    except WeightsMissingError as error:
+        return Unavailable(name, "weights not on this machine", str(error).partition(": ")[2])
+    except StudyError:
+        raise
+    except HeadstartError as error:
+        return Unavailable(name, str(error).partition(": ")[0], str(error).partition(": ")[2])
+    prior = expected_accuracy(model)
+    return RankCandidate(
+        model, prior.accuracy if prior else None, model.parameters,
+        facts.get("licence") or _licence(model), facts.get("why") or _why(name),
+        prior.source if prior else "",
+    )  # fmt: skip
+
+
+def _too_large(parameters: int | None, most: float | None) -> bool:
+    return most is not None and parameters is not None and parameters > most
+
+
+def _large(name: str, parameters: int | None, most: float | None) -> Unavailable:
+    size = f"{(parameters or 0) / MILLION:.1f} M parameters, over {(most or 0) / MILLION:g} M"
+    return Unavailable(name, size, "raise --max-params")
+
+
+def _not_here(name: str, repository: str) -> Unavailable:
+    how = f"downloaded from huggingface.co/{repository} where the hub can be reached"
+    return Unavailable(name, "weights not on this machine", how)
+
+
+def _timm_repository(name: str) -> str | None:
+    """Return the repository of the hub that holds weights of timm; None for any other model."""
+    source, _, path = name.partition("?")[0].partition(":")
+    if source != TIMM or "weights=" in name:
+        return None
+    if name in default_models():
+        return f"{TIMM}/{path}"
+    SOURCES[TIMM].require()
+    import timm
+
+    config = timm.get_pretrained_cfg(path) if timm.is_model(path) else None
+    return str(config.hf_hub_id) if config is not None and config.hf_hub_id else None
+
+
+def _licence(model: Model) -> str | None:
+    """Return the licence of weights of timm as its table has it, None for other ones."""
+    if model.source != TIMM or model.weights.locator.partition(":")[0] != "hf":
+        return None
+    import timm
+
+    config = timm.get_pretrained_cfg(model.weights.locator.rpartition("/")[2])
+    return str(config.license) if config is not None and config.license else None
+
+
+def _why(name: str) -> str:
+    if name in models.EMBEDDED:
+        return "its weights come as a package: nothing to download"
+    if name.startswith("pretrained:"):
+        return "pretrained here"
+    return "one of the 16 networks of the study" if name in models.catalogue() else "named"

@@ -1,0 +1,119 @@
+"""Which networks `headstart rank` may try, and why others are not."""
+
+import subprocess
+import sys
+
+import pytest
+
+from headstart import models
+from headstart.errors import UnknownNameError
+from headstart.ranking.candidates import default_models, find_candidates
+from refusals import refused
+
+
+def names(found) -> list[str]:
+    return [one.model.name for one in found.available]
+
+
+@pytest.fixture
+def no_hub(monkeypatch, tmp_path):
+    """A hub cache without any repository, and no network."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+
+
+def test_default_is_what_is_here_and_names_the_rest(no_hub, own_cache):
+    found = find_candidates("default")
+    assert sorted(names(found)) == sorted(models.EMBEDDED)
+    # By the prior, best first.
+    priors = [one.prior for one in found.available]
+    assert priors == sorted(priors, reverse=True)
+    assert {one.name for one in found.unavailable} == set(default_models())
+    assert all(one.reason and one.how_to_get for one in found.unavailable)
+
+
+def test_default_imports_no_torch(own_cache):
+    code = (
+        "import sys\nfrom headstart.ranking.candidates import find_candidates\n"
+        "find_candidates('default')\nassert not {'torch', 'timm'} & sys.modules.keys()"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_paper_is_the_sixteen(no_hub, own_cache):
+    found = find_candidates("paper", max_params=10e6)
+    asked = {*names(found), *(one.name for one in found.unavailable)}
+    assert len(asked) == 16
+    assert "resnet50" in {one.name for one in found.unavailable if "over 10 M" in one.reason}
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("efficientnet_lite[01]", ["efficientnet_lite0", "efficientnet_lite1"]),
+        ("efficientnet_lite0,efficientnet_lite0", ["efficientnet_lite0"]),
+        (
+            "efficientnet_lite0?size=128,efficientnet_lite0",
+            ["efficientnet_lite0", "efficientnet_lite0?size=128"],
+        ),
+        ("timm:resnet18?weights=random", ["timm:resnet18?weights=random"]),
+    ],
+)
+def test_names_and_patterns(no_hub, own_cache, text, expected):
+    assert sorted(names(find_candidates(text))) == expected
+
+
+def test_a_file_of_names(no_hub, own_cache, tmp_path):
+    file = tmp_path / "nets.txt"
+    file.write_text("# small ones\nefficientnet_lite0  # the smallest\n\nefficientnet_lite2\n")
+    assert sorted(names(find_candidates(str(file)))) == ["efficientnet_lite0", "efficientnet_lite2"]
+
+
+def test_too_many_parameters(own_cache):
+    found = find_candidates("efficientnet_lite0,efficientnet_lite2", max_params=4e6)
+    assert names(found) == ["efficientnet_lite0"]
+    (out,) = found.unavailable
+    assert (out.name, out.how_to_get) == ("efficientnet_lite2", "raise --max-params")
+
+
+def test_what_cannot_be_downloaded_is_left_out(no_hub, own_cache):
+    found = find_candidates("timm:resnet18.tv_in1k,efficientnet_lite0", download=True)
+    assert names(found) == ["efficientnet_lite0"]
+    (out,) = found.unavailable
+    assert out.name == "timm:resnet18.tv_in1k"
+    assert out.how_to_get
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("", "study.missing"),
+        ("no_such_*", "model.none_found"),
+        ("no_such_list.txt", "model.list_missing"),
+    ],
+)
+def test_invalid_lists(own_cache, text, code):
+    with refused(code):
+        find_candidates(text)
+
+
+@pytest.mark.parametrize("name", ["efficientnet_lite9", "timm:resnet51"])
+def test_unknown_names_are_refused(own_cache, name):
+    with pytest.raises(UnknownNameError):
+        find_candidates(name)
+
+
+def test_the_curated_list_is_what_timm_says():
+    import timm
+
+    for name, facts in default_models().items():
+        model, weights = models.find(name), name.removeprefix("timm:").partition("?")[0]
+        config = timm.get_pretrained_cfg(weights)
+        assert (facts["parameters"], facts["licence"]) == (model.parameters, config.license)
+        # `find_candidates` looks for weights there without importing timm.
+        assert config.hf_hub_id == f"timm/{weights}"
+        assert facts["why"]
+        assert facts["pretraining"]
+    sizes = [facts["parameters"] for facts in default_models().values()]
+    assert len(sizes) >= 30
+    assert sizes == sorted(sizes)
