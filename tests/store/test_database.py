@@ -189,6 +189,13 @@ def test_a_page_of_nothing_names_what_there_is(six, page, kind, near):
         six.results(page=page)
 
 
+def test_the_newest_results_of_a_dataset(six, monkeypatch):
+    monkeypatch.setattr("headstart.store.reading.NEWEST", 2)
+    found = [f"{r.trial.model.name} {r.trial.seed}" for r in six.newest("digits")]
+    assert found == ["a[1] 1", "a[1] 0", "a/net 1", "a/net 0", "b/net 1", "b/net 0"]
+    assert list(six.newest("glyphs")) == []
+
+
 def test_results_of_some_trials_read_no_other_record(six, monkeypatch):
     monkeypatch.setattr("headstart.store.reading.VALUES", 2)
     every = six.results()

@@ -92,6 +92,7 @@ def test_an_older_store_is_read_as_it_is(older):
     assert (store.selection(CHOSEN) is None) == (number == 1)
     assert (store.trial(UNDER_WAY) is None) == (number < 3)
     assert store.partly_measured() == ({} if number == 1 else {CHOSEN: 2, UNDER_WAY: 1})
+    assert store.partly_measured({UNDER_WAY, "0" * 64}) == ({} if number == 1 else {UNDER_WAY: 1})
     assert store.superseded(key) == []
     assert (version(path), path.read_bytes()) == (number, content)
 

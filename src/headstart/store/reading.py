@@ -31,6 +31,8 @@ VALUES = 900
 WILDCARD = re.compile(r"[*?\[]")
 # Rows that are read at once where all are.
 BATCH = 1000
+# Results that are read at once where the last ones are.
+NEWEST = 50
 Record = TypeVar("Record", bound=BaseModel)
 
 
@@ -175,6 +177,16 @@ class StoredResults:
         end = None if page.limit is None else page.offset + page.limit
         return found[page.offset : end]
 
+    def newest(self, dataset: str) -> Iterator[Result]:
+        """Yield the results on a dataset, those that were stored last first."""
+        columns = schema.results.c
+        query = sa.select(columns.id, columns.record).where(columns.dataset == dataset)
+        query = query.order_by(columns.id.desc()).limit(NEWEST)
+        part = query
+        while rows := self._rows(part, schema.results):
+            yield from (self._parsed(Result, record) for _, record in rows)
+            part = query.where(columns.id < rows[-1][0])
+
     def count(self) -> int:
         """Return the number of stored results."""
         query = sa.select(sa.func.count()).select_from(schema.results)
@@ -244,8 +256,8 @@ class StoredResults:
         records = self._rows(query, schema.measurements, since=2)
         return [self._parsed(Measurement, record) for record in records]
 
-    def partly_measured(self) -> dict[str, int]:
-        """Count the measurements of each trial, by its key, that has no result yet."""
+    def partly_measured(self, among: Collection[str] | None = None) -> dict[str, int]:
+        """Count the measurements of each trial (or of each of these) that has no result yet."""
         columns, results = schema.measurements.c, schema.results.c
 
         def query(version: int) -> sa.Select[Any]:
@@ -254,8 +266,11 @@ class StoredResults:
             found = sa.select(columns.trial, sa.func.count()).where(~stored)
             return found.group_by(columns.trial).order_by(sa.func.min(columns.id))
 
-        rows = self._rows(query, schema.measurements, since=2)
-        return {row[0]: row[1] for row in rows}
+        def of(part: sa.ColumnElement[bool]) -> Callable[[int], sa.Select[Any]]:
+            return lambda version: query(version).where(part)
+
+        parts = [query] if among is None else map(of, _parts(columns.trial, among))
+        return dict(row for part in parts for row in self._rows(part, schema.measurements, since=2))
 
     def trial(self, key: str) -> Trial | None:
         """Return a trial whose candidates are measured; None if the store is too old to hold it."""

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Literal
@@ -19,7 +20,7 @@ from headstart.spec import Dataset, Model, TrainingConfig, Trial, Weights
 from headstart.store import ResultStore
 from headstart.study.requirements import (
     dataset_requirement,
-    measured_datasets,
+    last_measured,
     model_requirement,
     setting_variants,
     unread_dataset,
@@ -171,9 +172,11 @@ def estimate_study(study: Study, store: ResultStore, cache: Path) -> StudyEstima
     Candidates that are stored are not counted again. Datasets that are not on this machine are
     counted by their published sizes, those of unknown sizes are left out.
     """
-    stored, partly = store.keys(), store.partly_measured()
     found, problems = _datasets(study, store, cache)
-    trials = [trial for trial in _trials(study, found, cache) if trial.key not in stored]
+    every = _trials(study, found, cache)
+    stored = store.keys({trial.key for trial in every})
+    trials = [trial for trial in every if trial.key not in stored]
+    partly = store.partly_measured({trial.key for trial in trials})
     workloads: dict[tuple[str, str], Workload] = {}
     needs, batches = [], []
     tables: dict[str, TableShare] = {}
@@ -246,7 +249,8 @@ def _datasets(study: Study, store: ResultStore, cache: Path) -> tuple[list[Seede
 
     Of those that are not read here a stand-in. Then what the study would be refused for.
     """
-    measured, found, problems = measured_datasets(store, study), list[Seeded](), list[str]()
+    measured = partial(last_measured, store, study)
+    found, problems = list[Seeded](), list[str]()
     every = [
         (title, name, seeds)
         for title in dict.fromkeys(study.datasets)

@@ -5,8 +5,9 @@ not published are built without weights, and it is counted.
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -31,8 +32,8 @@ __all__ = [
     "Requirement",
     "dataset_requirement",
     "dry_run",
+    "last_measured",
     "matrix_rate",
-    "measured_datasets",
     "model_requirement",
     "setting_variants",
     "unread_dataset",
@@ -44,6 +45,9 @@ FLOAT32_BYTES = 4
 EFFICIENCY = 0.5
 PRODUCT_SIDE = 1024
 PRODUCT_SECONDS = 0.15
+
+# Returns a dataset of this name as it was last measured, if it was.
+Measured = Callable[[str], Dataset | None]
 
 
 @dataclass(frozen=True)
@@ -161,26 +165,27 @@ def dry_run(study: Study, store: ResultStore, cache: Path) -> DryRunReport:
     """
     notes: list[str] = []
     its_models = _models(study, cache, notes)
-    its_datasets = _datasets(study, measured_datasets(store, study), cache, notes)
+    its_datasets = _datasets(study, partial(last_measured, store, study), cache, notes)
     its_settings, chosen, refusal = _settings(study, notes)
     notes += repeated("seed", study.seeds)
-    stored = store.keys()
+    pairs = [
+        (model, here, data, _trials(model, data, chosen, data.seeds))
+        for model, here in its_models
+        if model is not None
+        for data in its_datasets
+    ]
+    every = [trial for *_, trials in pairs for trial in trials]
+    stored = store.keys({trial.key for trial in every})
     n_stored = n_ready = 0
     left: list[tuple[Model, int]] = []
-    every: list[Trial] = []
-    for model, here in its_models:
-        for data in its_datasets:
-            if model is None:
-                continue
-            trials = _trials(model, data, chosen, data.seeds)
-            undone = [trial for trial in trials if trial.key not in stored]
-            n_stored += len(trials) - len(undone)
-            n_ready += len(undone) * here.present
-            # Of a dataset that is not here nothing can be stored.
-            wanted = [trial.setting for trial in undone] if data.sized else chosen
-            if data.sizes and any(METHODS[one.name].on_features for one in wanted):
-                left.append((model, data.n_images))
-            every += trials
+    for model, here, data, trials in pairs:
+        undone = [trial for trial in trials if trial.key not in stored]
+        n_stored += len(trials) - len(undone)
+        n_ready += len(undone) * here.present
+        # Of a dataset that is not here nothing can be stored.
+        wanted = [trial.setting for trial in undone] if data.sized else chosen
+        if data.sizes and any(METHODS[one.name].on_features for one in wanted):
+            left.append((model, data.n_images))
     n_settings = len(chosen) + sum(not need.present for need in its_settings)
     n_seeded = sum(data.n_sized * len(data.seeds) for data in its_datasets)
     needs = (
@@ -232,7 +237,7 @@ def _models(study: Study, cache: Path, notes: list[str]) -> list[tuple[Model | N
 
 
 def _datasets(
-    study: Study, measured: Mapping[str, Dataset], cache: Path, notes: list[str]
+    study: Study, measured: Measured, cache: Path, notes: list[str]
 ) -> list[DatasetRequirement]:
     """Find each dataset once, with the seeds of its trials."""
     notes += repeated("dataset", study.datasets)
@@ -300,15 +305,14 @@ def model_requirement(name: str, cache: Path) -> tuple[Model | None, Requirement
     return model, Requirement("model", name, present, place)
 
 
-def measured_datasets(store: ResultStore, study: Study) -> dict[str, Dataset]:
-    """Return the datasets of the twelve as they were last measured in this way, by their names."""
-    found = {}
-    for result in store.results():
+def last_measured(store: ResultStore, study: Study, name: str) -> Dataset | None:
+    """Return one of the twelve datasets as it was last measured in this way, if it was."""
+    for result in store.newest(name):
         dataset = result.trial.dataset
         asked = (dataset.limit, dataset.skip_broken)
         if dataset.source == "study" and asked == (study.limit, study.skip_broken):
-            found[dataset.name] = dataset.model_copy(update={"examples_per_class": None})
-    return found
+            return dataset.model_copy(update={"examples_per_class": None})
+    return None
 
 
 def unread_dataset(known: datasets.Description, sizes: Sizes, study: Study) -> Dataset:
@@ -327,7 +331,7 @@ def unread_dataset(known: datasets.Description, sizes: Sizes, study: Study) -> D
 
 
 def dataset_requirement(
-    name: str, study: Study, cache: Path, measured: Mapping[str, Dataset]
+    name: str, study: Study, cache: Path, measured: Measured
 ) -> DatasetRequirement:
     """Find a dataset if it is here; else what is published of it, if anything is.
 
@@ -343,7 +347,7 @@ def dataset_requirement(
         if present:
             if known.sizes and not datasets.is_packaged(asked.stem):
                 title = asked.titled(known.title)
-                dataset = measured.get(title) or unread_dataset(known, known.sizes, study)
+                dataset = measured(title) or unread_dataset(known, known.sizes, study)
             else:
                 dataset = datasets.find(
                     name, limit=study.limit, skip_broken=study.skip_broken, cache=cache
