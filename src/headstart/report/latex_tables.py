@@ -1,14 +1,13 @@
 """The tables of a paper as LaTeX."""
 
+import re
 import unicodedata
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from headstart.files import replaced
-from headstart.report.page_model import Names, Subject, marker_legend, marker_of, names_of
-from headstart.report.result_tables import correction_sentence
-from headstart.spec.display_names import in_order, setting_label
-from headstart.spec.formatting import coefficient, coefficient_interval, known
+from headstart.report.page_model import Column, Names, PageCell, PageTable, Subject, names_of
+from headstart.report.result_tables import accuracy_table, correction_sentence, correlation_table
 
 __all__ = ["LatexTables", "latex_tables"]
 
@@ -34,10 +33,25 @@ SPECIAL = {
     "]": "{]}",
     "*": "{*}",
 }
-# With more columns, headings are rotated: numbers are narrower than names.
-MOST_LEVEL_HEADS = 8
-# Rows per page; longer tables are split.
-MOST_ROWS = 45
+# What the numbers of a table have beside digits, and what pdflatex sets in math mode.
+SPECIAL |= {
+    "\N{PLUS-MINUS SIGN}": r"$\pm$",
+    "\N{MINUS SIGN}": "$-$",
+    "\N{RIGHTWARDS ARROW}": r"$\rightarrow$",
+    "\N{GREEK SMALL LETTER RHO}": r"$\rho$",
+    "\N{GREEK SMALL LETTER TAU}": r"$\tau$",
+}
+# Lines of a page; longer tables are split.
+MOST_LINES = 45
+# A line of text (345 pt) in digits of \footnotesize, and the room between columns (6 pt).
+LINE_WIDTH, GAP = 81.0, 1.4
+# Size of an interval's characters by those of its number.
+SCRIPT = 0.88
+# Where headings may break, and letters that are narrower than a digit.
+BREAKS = re.compile(r"(?<=[-_/\s])(?=\S)")
+NARROW = frozenset(" .,:;'!|()[]/-ijlft")
+# A correlation, in a heading.
+R = re.compile(r"\br\b(?=,|$)")
 # Letters with these marks are in the fonts of pdflatex.
 ACCENTS = "\u0300\u0301\u0302\u0303\u0304\u0306\u0307\u0308\u030a\u030b\u030c\u0327\u0328"
 TYPOGRAPHY = "\u2013\u2014\u2018\u2019\u201c\u201d\u2026"
@@ -47,23 +61,27 @@ UNICODE = (
 )
 
 
+@dataclass(frozen=True)
 class LatexTables:
-    """The reporter of `latex_tables`."""
+    """The reporter of `latex_tables`; `intervals` below each accuracy are an option."""
 
+    intervals: bool = False
     label = "LaTeX"
     suffixes = (".tex",)
 
     def write(self, analysis: Subject, target: Path) -> None:
         """Write the tables as UTF-8 text."""
         with replaced(target) as temporary:
-            temporary.write_text(latex_tables(analysis), encoding="utf-8")
+            text = latex_tables(analysis, intervals=self.intervals)
+            temporary.write_text(text, encoding="utf-8")
 
 
-def latex_tables(analysis: Subject, digits: int = 1) -> str:
+def latex_tables(analysis: Subject, digits: int = 1, *, intervals: bool = False) -> str:
     """Return the accuracies, one table per setting, and the correlations as LaTeX.
 
-    The tables need the packages ``booktabs`` and ``graphicx``; names with letters beyond those of
-    pdflatex's fonts also need xelatex or lualatex, which a comment at the top then says.
+    The tables need the package ``booktabs``; names with letters beyond those of pdflatex's fonts
+    also need xelatex or lualatex, which a comment at the top then says. A table that is wider than
+    a line is folded: its columns go on in a second panel below.
 
     Parameters
     ----------
@@ -71,14 +89,42 @@ def latex_tables(analysis: Subject, digits: int = 1) -> str:
         The tidy tables of an analysis.
     digits
         Decimals of a percentage.
+    intervals
+        Whether an accuracy has its 95 % interval below it.
     """
     names = names_of(analysis)
-    keys = labels(names.settings)
-    tables = [accuracy_latex(analysis, names, setting, digits, keys) for setting in names.settings]
-    tables.append(correlations_latex(analysis))
-    body = "\n\n".join(filter(None, tables))
-    first = ["% \\usepackage{booktabs,graphicx}", *([] if printable(body) else [UNICODE])]
+    tables = [
+        *(
+            replace(accuracy_table(analysis, names, setting, digits), key=f"transfer-{key}")
+            for setting, key in labels(names.settings).items()
+        ),
+        overall_correlations(analysis, names),
+    ]
+    body = "\n\n".join(floats(table, analysis, intervals) for table in tables if table.rows)
+    first = ["% \\usepackage{booktabs}", *([] if printable(body) else [UNICODE])]
     return "\n".join(first) + "\n\n" + body + "\n"
+
+
+def overall_correlations(analysis: Subject, names: Names) -> PageTable:
+    """Return the correlations over all datasets that are known."""
+    single = set(analysis.correlations["group"]) - {"all"}
+    table = without_column(correlation_table(analysis, names, single), "Dataset group")
+    known = analysis.correlations[analysis.correlations["group"] == "all"].dropna(subset="estimate")
+    ends = ", with 95 % confidence intervals" if known["low"].notna().any() else ""
+    return replace(
+        table,
+        key="transfer-correlations",
+        caption=f"{table.caption} over all datasets{ends}",
+        rows=table.rows if len(known) else [],
+        note="",
+    )
+
+
+def without_column(table: PageTable, label: str) -> PageTable:
+    """Return a table without a column."""
+    kept = [i for i, column in enumerate(table.columns) if column.label != label]
+    rows = [replace(row, cells=[row.cells[i] for i in kept]) for row in table.rows]
+    return replace(table, columns=[table.columns[i] for i in kept], rows=rows)
 
 
 def printable(text: str) -> bool:
@@ -87,7 +133,7 @@ def printable(text: str) -> bool:
     return all(part.isascii() or part in ACCENTS or part in TYPOGRAPHY for part in parts)
 
 
-def escaped(text: Any) -> str:
+def escaped(text: str) -> str:
     r"""Escape a name for LaTeX.
 
     Examples
@@ -96,143 +142,146 @@ def escaped(text: Any) -> str:
     a\_b \& 50 \%
     """
     # Control and format characters, such as marks of direction, print nothing and stop pdflatex.
-    seen = "".join(c for c in " ".join(str(text).split()) if unicodedata.category(c)[0] != "C")
+    seen = "".join(c for c in " ".join(text.split()) if unicodedata.category(c)[0] != "C")
     return "".join(SPECIAL.get(c, c) for c in seen).replace("--", "-{}-")
 
 
-def accuracy_latex(
-    analysis: Subject, names: Names, setting: str, digits: int, keys: dict[str, str]
-) -> str:
-    """Return one setting: models by datasets in percent, with mean accuracy and mean log odds."""
-    cells, means = analysis.cells, analysis.model_means
-    cells = cells[cells.setting == setting] if len(cells) else cells
-    if not len(cells):
-        return ""
-    means = means[means.setting == setting] if len(means) else means
-    found = {(row.model, row.dataset): row for row in cells.itertuples(index=False)}
-    mean_of = {row.model: row for row in means.itertuples(index=False)}
-    datasets = [name for name in names.datasets if name in set(cells.dataset)]
-    models = [name for name in names.models if name in set(cells.model)]
-    rows = []
-    for model in models:
-        row = [escaped(model)]
-        row += [accuracy_entry(found.get((model, name)), digits) for name in datasets]
-        row += [mean_accuracy(mean_of.get(model), digits)] if mean_of else []
-        row += [mean_entry(mean_of.get(model))] if mean_of else []
-        rows.append(row)
-    heads = ["Model", *map(escaped, datasets), *(["Mean", "Mean log odds"] if mean_of else [])]
-    metrics = escaped(", ".join(dict.fromkeys(str(m) for m in cells.metric if known(m))))
-    caption = " ".join(
-        [
-            f"{escaped(setting_label(setting))}: accuracy in percent",
-            f"({metrics or 'metric not given'}).",
-            markers_caption(analysis, cells, means),
-            means_caption(means),
-            source_caption(analysis),
-        ]
+def floats(table: PageTable, analysis: Subject, intervals: bool) -> str:
+    """Return a table as one float, or as several of about the same length if it is long.
+
+    The columns of names come again in each panel.
+    """
+    n_names = next(i for i, column in enumerate(table.columns) if column.numeric)
+    panels = folded([width(table, i, intervals) for i in range(len(table.columns))], n_names)
+    height = len(panels) * (2 if intervals and table.intervals else 1)
+    n = -(-len(table.rows) * height // MOST_LINES)
+    size = -(-len(table.rows) // n)
+    parts = []
+    for i in range(n):
+        part = replace(table, rows=table.rows[i * size : (i + 1) * size])
+        numbered = ("", "") if n == 1 else (f" Part {i + 1} of {n}.", f"-part{i + 1}")
+        tabulars = "\n\n\\medskip\n".join(tabular(part, panel, intervals) for panel in panels)
+        parts.append(
+            "\n".join([
+                r"\begin{table}[t]",
+                r"\centering\footnotesize\setlength{\tabcolsep}{3pt}",
+                rf"\caption{{{caption(table, analysis)}{numbered[0]}}}",
+                rf"\label{{tab:{table.key}{numbered[1]}}}",
+                tabulars,
+                r"\end{table}",
+            ])
+        )  # fmt: skip
+    return "\n\n".join(parts)
+
+
+def caption(table: PageTable, analysis: Subject) -> str:
+    """Return what a table holds, what its marks mean by which tests, and where it comes from."""
+    parts = [f"{table.caption}.", table.note, table.marker_legend]
+    parts += [correction_sentence(analysis)] if "Underlined" in table.marker_legend else []
+    named = []
+    for source in analysis.sources:
+        words = str(source.get("description") or source.get("name") or "")
+        named.append(words + (" (digitised)" if source.get("digitised") else ""))
+    parts += [f"Source: {'; '.join(named)}."] if any(named) else []
+    return escaped(" ".join(filter(None, parts)))
+
+
+def folded(widths: list[float], n_names: int) -> list[list[int]]:
+    """Return the columns of each panel: names and as many numbers as a line has room for.
+
+    Examples
+    --------
+    >>> folded([20, 15, 15, 15, 15], 1)
+    [[0, 1, 2], [0, 3, 4]]
+    """
+    names = list(range(n_names))
+    room = LINE_WIDTH - sum(widths[i] + GAP for i in names)
+
+    def filled_up(most: float) -> list[list[int]]:
+        panels: list[list[int]] = [[]]
+        left = most
+        for i in range(n_names, len(widths)):
+            if panels[-1] and widths[i] + GAP > left:
+                panels.append([])
+                left = most
+            panels[-1].append(i)
+            left -= widths[i] + GAP
+        return panels
+
+    fewest = len(filled_up(room))
+    # The narrowest panels of this number: all have about as many columns.
+    even = next(p for k in range(1, 51) if len(p := filled_up(room * k / 50)) == fewest)
+    return [names + panel for panel in even]
+
+
+def width(table: PageTable, i: int, intervals: bool) -> float:
+    """Return the width of a column in digits; headings break at the ends of words."""
+    widths = [digits_wide(word) for word in BREAKS.split(table.columns[i].heading)]
+    for cell in (row.cells[i] for row in table.rows):
+        beside, below = asides(cell, intervals)
+        widths += [digits_wide(f"{cell.text} {beside}"), SCRIPT * digits_wide(below)]
+    return max(widths)
+
+
+def digits_wide(text: str) -> float:
+    """Return about how wide a text is in digits, in the letters of TeX."""
+    return sum(
+        0.6 if letter in NARROW else 1.4 if letter.isupper() else 1.0 for letter in text.strip()
     )
-    align = "l" + "r" * (len(heads) - 1)
-    return in_parts(caption, f"tab:transfer-{keys[setting]}", align, heads, rows)
 
 
-def means_caption(means: Any) -> str:
-    """Return what the columns of means hold."""
-    if not len(means):
-        return ""
-    spread = " with one standard error" if means.se.notna().any() else ""
-    holed = (means.n_datasets < means.of_datasets).any()
-    adjusted = ", adjusted for missing cells by an additive model" if holed else ""
-    return f"Mean accuracy and mean log odds over datasets{adjusted}{spread}."
+def asides(cell: PageCell, intervals: bool) -> tuple[str, str]:
+    """Return what stands beside a number, its standard error, and below it, its interval."""
+    if cell.note.startswith("\N{PLUS-MINUS SIGN}"):
+        return cell.note, ""
+    return "", cell.note.partition(";")[0] if intervals else ""
 
 
-def correlations_latex(analysis: Subject) -> str:
-    """Return the correlation of every setting over all datasets, with intervals."""
-    found = analysis.correlations
-    found = found[(found.group == "all") & found.estimate.notna()] if len(found) else found
-    if not len(found):
-        return ""
-    statistics = {
-        "pearson_logit": "Pearson $r$, log odds",
-        "pearson_plain": "Pearson $r$, accuracy",
-        "spearman": r"Spearman $\rho$",
-        "kendall": r"Kendall $\tau$",
-    }
-    rows = []
-    for setting in in_order(found.setting):
-        for row in found[found.setting == setting].itertuples(index=False):
-            name = statistics.get(row.statistic, escaped(row.statistic))
-            over = [
-                plain(coefficient_interval(row.low, row.high)),
-                plain(coefficient_interval(row.low_family, row.high_family)),
-            ]
-            counts = [f"{row.n_models}", f"{row.n_datasets}"]
-            estimate = plain(coefficient(row.estimate))
-            rows.append([escaped(setting_label(setting)), name, estimate, *over, *counts])
-    heads = [
-        "Setting",
-        "Statistic",
-        "Estimate",
-        "95\\,\\% interval (models)",
-        "95\\,\\% interval (families)",
-    ]
-    caption = (
-        f"Correlation of {escaped(analysis.predictor.label)} with transfer accuracy over all "
-        f"datasets{', with confidence intervals' if found.low.notna().any() else ''}. "
-        f"{source_caption(analysis)}"
-    )
-    heads += ["Models", "Datasets"]
-    return in_parts(caption, "tab:transfer-correlations", "llrrrrr", heads, rows)
+def tabular(table: PageTable, columns: list[int], intervals: bool) -> str:
+    """Return one panel."""
+    lines = []
+    for row in table.rows:
+        cells = [(row.cells[i], table.columns[i].numeric) for i in columns]
+        below = [asides(cell, intervals)[1] for cell, _ in cells]
+        lines.append(" & ".join(entry(cell, numeric) for cell, numeric in cells) + r" \\")
+        if any(below):
+            small = [rf"\scriptsize {plain(text)}" if text else "" for text in below]
+            lines.append(" & ".join(small) + r" \\")
+    align = "".join("r" if table.columns[i].numeric else "l" for i in columns)
+    heads = [heading(table.columns[i], width(table, i, intervals)) for i in columns]
+    return "\n".join([
+        rf"\begin{{tabular}}{{{align}}}", r"\toprule", " & ".join(heads) + r" \\", r"\midrule",
+        *lines, r"\bottomrule", r"\end{tabular}",
+    ])  # fmt: skip
 
 
-def markers_caption(analysis: Subject, cells: Any, means: Any) -> str:
-    """Return what bold and underlined mean, by which tests and with which correction."""
-    legend = marker_legend(analysis, cells, means)
-    if "Underlined" in legend:
-        legend += f" {correction_sentence(analysis)}"
-    return escaped(legend)
+def heading(column: Column, most: float) -> str:
+    """Return a heading, in several lines if it is wider than its column."""
+    lines = [""]
+    for word in BREAKS.split(column.heading):
+        if lines[-1] and digits_wide(lines[-1] + word) > most:
+            lines.append("")
+        lines[-1] += word
+    text = [R.sub("$r$", escaped(line)) for line in lines]
+    align = "r" if column.numeric else "l"
+    many = rf"\begin{{tabular}}[b]{{@{{}}{align}@{{}}}}%s\end{{tabular}}"
+    return text[0] if len(text) == 1 else many % r"\\".join(text)
 
 
-def accuracy_entry(row: Any, digits: int) -> str:
-    if row is None or not known(row.accuracy):
-        return "--"
-    return marked(f"{100 * row.accuracy:.{digits}f}", marker_of(row))
-
-
-def mean_accuracy(row: Any, digits: int) -> str:
-    return "--" if row is None else f"{100 * row.accuracy:.{digits}f}"
-
-
-def mean_entry(row: Any) -> str:
-    if row is None or not known(row.mean):
-        return "--"
-    spread = rf" $\pm$ {row.se:.2f}" if known(row.se) else ""
-    return marked(decimal(row.mean, 2), marker_of(row)) + spread
-
-
-def marked(text: str, mark: str) -> str:
-    commands = {"best": r"\textbf{%s}", "same": r"\underline{%s}"}
-    return commands.get(mark, "%s") % text
-
-
-def decimal(value: float, digits: int) -> str:
-    return plain(f"{value:.{digits}f}")
+def entry(cell: PageCell, numeric: bool) -> str:
+    """Return a cell with its mark and its standard error."""
+    text = plain(cell.text) if numeric else escaped(cell.text)
+    marked = {"best": r"\textbf{%s}", "same": r"\underline{%s}"}.get(cell.marker, "%s") % text
+    beside = escaped(asides(cell, intervals=False)[0])
+    return f"{marked} {beside}".rstrip()
 
 
 def plain(text: str) -> str:
     """Return a number or an interval, in math mode where it has a sign."""
-    text = text.replace("\N{MINUS SIGN}", "-") or "--"
+    text = text.replace("\N{MINUS SIGN}", "-").replace("\N{EN DASH}", "--")
     return " to ".join(
         f"${part}$" if part[:1] in "-<>" and part != "--" else part for part in text.split(" to ")
     )
-
-
-def source_caption(analysis: Subject) -> str:
-    """Return where the numbers come from, and whether they were digitised."""
-    parts = []
-    for source in analysis.sources:
-        words = escaped(source.get("description") or source.get("name") or "")
-        parts.append(words + (" (digitised)" if source.get("digitised") else ""))
-    return f"Source: {'; '.join(parts)}." if any(parts) else ""
 
 
 def labels(settings: tuple[str, ...]) -> dict[str, str]:
@@ -246,39 +295,3 @@ def labels(settings: tuple[str, ...]) -> dict[str, str]:
             label = f"{plainly}-v{n}"
         given[setting] = label
     return given
-
-
-def in_parts(caption: str, key: str, align: str, heads: list[str], rows: list[list[str]]) -> str:
-    """Split the rows into tables of about the same length."""
-    n = -(-len(rows) // MOST_ROWS)
-    if n < 2:
-        return table(caption, key, align, heads, rows)
-    size = -(-len(rows) // n)
-    parts = [rows[i * size : (i + 1) * size] for i in range(n)]
-    return "\n\n".join(
-        table(f"{caption.strip()} Part {i} of {n}.", f"{key}-part{i}", align, heads, part)
-        for i, part in enumerate(parts, start=1)
-    )
-
-
-def table(caption: str, key: str, align: str, heads: list[str], rows: list[list[str]]) -> str:
-    """Return one table, scaled down to the width of the text if it is wider."""
-    body = [" & ".join(row) + r" \\" for row in rows]
-    if len(heads) > MOST_LEVEL_HEADS:
-        heads = [heads[0], *(rf"\rotatebox{{90}}{{{head}}}" for head in heads[1:])]
-    lines = [
-        r"\begin{table}[t]",
-        r"\centering\small",
-        rf"\caption{{{caption.strip()}}}",
-        rf"\label{{{key}}}",
-        r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
-        rf"\begin{{tabular}}{{{align}}}",
-        r"\toprule",
-        " & ".join(heads) + r" \\",
-        r"\midrule",
-        *body,
-        r"\bottomrule",
-        r"\end{tabular}}%",
-        r"\end{table}",
-    ]
-    return "\n".join(lines)

@@ -1,29 +1,39 @@
-"""What pages and tables are made of: the tables of an analysis, names, columns, rows, cells."""
+"""What pages and tables are made of: the tables of an analysis, names, columns, rows, cells.
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+A table is specified once, as columns of a tidy table (`Column`). `filled` makes text of its rows;
+the page's template, `latex_tables` and the terminal (`headstart.cli.output.table_parts`) lay that
+text out. Files of data (`data_files`) hold the tidy tables themselves, under their own names.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, Protocol
 
 from headstart.predictors import Predictor
-from headstart.spec.display_names import in_order
-from headstart.spec.formatting import interval, known, number, p_value, percent
+from headstart.spec.display_names import in_order, setting_label
+from headstart.spec.formatting import UNKNOWN, known, number, ranged
 
 __all__ = [
+    "DATASET",
+    "MODEL",
+    "SETTING",
     "Column",
     "Names",
     "PageCell",
     "PageTable",
+    "Record",
     "Row",
     "Subject",
+    "filled",
     "filter_keys",
-    "interval_cell",
     "marker_legend",
     "marker_of",
+    "mean_and_error",
     "names_of",
     "number_cell",
-    "p_value_cell",
-    "percent_cell",
-    "sortable",
+    "pivoted",
+    "records",
     "tested",
 ]
 
@@ -64,6 +74,8 @@ class Subject(Protocol):
     @property
     def dataset_size(self) -> Any: ...
     @property
+    def model_sets(self) -> Any: ...
+    @property
     def dropped(self) -> Any: ...
     @property
     def missing(self) -> Any: ...
@@ -96,6 +108,13 @@ class Names:
     settings: tuple[str, ...]
     datasets: tuple[str, ...]
     models: tuple[str, ...]
+
+    @cached_property
+    def places(self) -> dict[str, dict[str, int]]:
+        """The place of each name by the letter of its filter attribute, ``data-d`` for datasets."""
+        kinds = {"s": self.settings, "d": self.datasets, "m": self.models}
+        found = {kind: {n: i for i, n in enumerate(names)} for kind, names in kinds.items()}
+        return {**found, "o": found["m"], "v": found["s"]}
 
 
 def names_of(subject: Subject) -> Names:
@@ -151,14 +170,82 @@ class PageCell:
         return "" if order == self.text else order
 
 
+Record = Mapping[str, Any]
+
+
 @dataclass(frozen=True)
 class Column:
-    """A column: its heading, alignment (numbers to the right) and filter attributes."""
+    """A column of a table, in every output.
+
+    Attributes
+    ----------
+    label
+        The heading.
+    of
+        Where its values stand in a row: a column of the tidy table, two of them (the ends of an
+        interval), or a function of the row, which may return a whole `PageCell`.
+    format
+        Makes text of a value that is known, or of either end of an interval.
+    unit
+        Of the values, behind the heading.
+    note
+        What the values are, where the heading does not say it; below the table.
+    aside
+        A function of the row: a second, smaller line of the cell, as its interval.
+    at
+        In a pivoted table, the entry of the row that the values are of (`pivoted`).
+    marked
+        Whether cells are marked as the best, or as not significantly different from it.
+    detail
+        0 in every output; 1 left out first where a terminal is narrow; 2 never on a terminal.
+    numeric, keys, code
+        Numbers go to the right; filter attributes; names that are code.
+    """
 
     label: str
     numeric: bool = True
     keys: dict[str, Any] = field(default_factory=dict)
     code: bool = False
+    of: str | tuple[str, str] | Callable[[Record], Any] = ""
+    format: Callable[[Any], str] = str
+    unit: str = ""
+    note: str = ""
+    aside: Callable[[Record], str] | None = None
+    at: str | None = None
+    marked: bool = False
+    detail: int = 0
+
+    @property
+    def heading(self) -> str:
+        """The label with the unit."""
+        return f"{self.label} {self.unit}".rstrip()
+
+    def cell(self, row: Record) -> PageCell:
+        """Return the cell of a row; a dash where its value is unknown."""
+        entry = row if self.at is None else row["at"].get(self.at)
+        if entry is None:
+            return PageCell(UNKNOWN, keys=self.keys)
+        value: Any
+        if isinstance(self.of, tuple):
+            value, end = (entry.get(name) for name in self.of)
+            text = ranged(value, end, self.format) or UNKNOWN
+        else:
+            value = self.of(entry) if callable(self.of) else entry.get(self.of)
+            if isinstance(value, PageCell):
+                return replace(value, keys=self.keys)
+            text = self.format(value) if known(value) else UNKNOWN
+        return PageCell(
+            text,
+            float(value) if self.numeric and known(value) else None,
+            marker_of(entry) if self.marked else "",
+            self.aside(entry) if self.aside else "",
+            self.keys,
+        )
+
+
+SETTING = Column("Setting", numeric=False, of="setting", format=setting_label)
+MODEL = Column("Model", numeric=False, of="model")
+DATASET = Column("Dataset", numeric=False, of="dataset")
 
 
 @dataclass(frozen=True)
@@ -203,6 +290,88 @@ class PageTable:
         return any(cell.note for row in self.rows for cell in row.cells)
 
 
+def filled(
+    key: str,
+    caption: str,
+    columns: Sequence[Column],
+    rows: Iterable[Record],
+    names: Names,
+    *,
+    other: str = "model",
+    keys: dict[str, Any] | None = None,
+    note: str = "",
+    marker_legend: str = "",
+) -> PageTable:
+    """Return a table with the text of its rows, without columns of which nothing is known.
+
+    Parameters
+    ----------
+    key, caption, note, marker_legend, keys
+        As `PageTable` has them; notes of columns follow the note.
+    columns
+        Its specification.
+    rows
+        Rows of a tidy table (`records`) or of a pivoted one (`pivoted`). Filter attributes are
+        of the names in ``setting``, ``dataset``, ``model`` and ``other``.
+    names
+        Of the page.
+    other
+        Of what kind the names in ``other`` are.
+    """
+    kinds = {"setting": "setting", "dataset": "dataset", "model": "model"}
+    kinds["versus" if other == "setting" else "other"] = "other"
+    rows = list(rows)
+    cells = [[column.cell(row) for row in rows] for column in columns]
+    there = [i for i, column in enumerate(cells) if any(cell.text != UNKNOWN for cell in column)]
+    made = [
+        Row(
+            [cells[i][j] for i in there],
+            {
+                **filter_keys(names, **{kind: row[of] for kind, of in kinds.items() if of in row}),
+                **row.get("keys", {}),
+            },
+        )
+        for j, row in enumerate(rows)
+    ]
+    columns = [columns[i] for i in there]
+    text = " ".join(filter(None, dict.fromkeys([note, *(column.note for column in columns)])))
+    return PageTable(key, caption, columns, made, keys or {}, text if made else "", marker_legend)
+
+
+def records(table: Any, names: Names, by: str = "") -> list[dict[str, Any]]:
+    """Return a table's rows by setting in the order of the page, the highest `by` first."""
+    place = {name: i for i, name in enumerate(names.settings)}
+    rows: list[dict[str, Any]] = table.to_dict("records") if len(table) else []
+    if by:
+        rows.sort(key=lambda row: -row[by] if known(row[by]) else 0)
+    return sorted(rows, key=lambda row: place.get(row["setting"], len(place)))
+
+
+def pivoted(rows: Iterable[Record], index: Sequence[str], by: str) -> list[dict[str, Any]]:
+    """Return one row per value of the columns `index`: the entries by `by` are its ``at``.
+
+    The rest of a row is that of its first entry.
+    """
+    found: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for row in rows:
+        of = found.setdefault(
+            tuple(row[name] for name in index), {n: v for n, v in row.items() if n != by}
+        )
+        of.setdefault("at", {})[str(row[by])] = row
+    return list(found.values())
+
+
+def mean_and_error(
+    label: str, of: str = "mean", se: str = "se", digits: int = 3, **more: Any
+) -> Column:
+    """Return a column of means with their standard errors."""
+
+    def error(row: Record) -> str:
+        return f"± {number(row[se], digits)}" if known(row[se]) else ""
+
+    return Column(label, of=of, format=lambda value: number(value, digits), aside=error, **more)
+
+
 def filter_keys(names: Names, **what: Any) -> dict[str, Any]:
     """Return the filter attributes of a setting, dataset, model and other model: places in `names`.
 
@@ -211,55 +380,26 @@ def filter_keys(names: Names, **what: Any) -> dict[str, Any]:
     >>> filter_keys(Names(("linear",), ("food", "pets"), ("a",)), dataset="pets", model="a")
     {'data-d': 1, 'data-m': 0}
     """
-    lists: dict[str, Sequence[str]] = {
-        "setting": names.settings,
-        "dataset": names.datasets,
-        "model": names.models,
-        "other": names.models,
-        "versus": names.settings,
-    }
-    short = {"setting": "s", "dataset": "d", "model": "m", "other": "o", "versus": "v"}
-    return {
-        f"data-{short[kind]}": lists[kind].index(str(name))
-        for kind, name in what.items()
-        if str(name) in lists[kind]
-    }
+    places = names.places
+    found = {kind[0]: places[kind[0]].get(str(name)) for kind, name in what.items()}
+    return {f"data-{short}": place for short, place in found.items() if place is not None}
 
 
 def number_cell(value: Any, digits: int = 2, plus: bool = False) -> PageCell:
     """Return a cell with a number."""
-    return PageCell(number(value, digits, plus), sortable(value))
-
-
-def percent_cell(value: Any, digits: int = 1) -> PageCell:
-    """Return a cell with a proportion in percent."""
-    return PageCell(percent(value, digits), sortable(value))
-
-
-def p_value_cell(p: Any) -> PageCell:
-    """Return a cell with a p-value."""
-    return PageCell(p_value(p), sortable(p))
-
-
-def interval_cell(low: Any, high: Any, digits: int = 2, scale: float = 1) -> PageCell:
-    """Return a cell with an interval, sorted by its lower end."""
-    return PageCell(interval(low, high, digits, scale) or number(None), sortable(low))
-
-
-def sortable(value: Any) -> float | None:
-    """Return the sort key of a number: the number, None where it is unknown."""
-    return float(value) if known(value) else None
+    return PageCell(number(value, digits, plus), float(value) if known(value) else None)
 
 
 IMAGE_TESTS = {"mcnemar": "exact McNemar test", "permutation": "permutation test"}
 MEANS_TEST = "95 % intervals of the difference over datasets"
 
 
-def marker_of(row: Any) -> str:
+def marker_of(row: Record) -> str:
     """Return how a cell is marked: the best, or not significantly different from it."""
-    if known(row.best) and bool(row.best):
-        return "best"
-    return "same" if known(row.not_different) and bool(row.not_different) else ""
+    for verdict, marker in (("best", "best"), ("not_different", "same")):
+        if known(row.get(verdict)) and bool(row[verdict]):
+            return marker
+    return ""
 
 
 def tested(table: Any) -> tuple[int, int]:

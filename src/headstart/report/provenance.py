@@ -19,7 +19,7 @@ from headstart.report.page_model import (
 )
 from headstart.report.result_tables import correction_sentence
 from headstart.spec.display_names import setting_label
-from headstart.spec.formatting import count, known, listed, number
+from headstart.spec.formatting import ERROR_BARS, count, known, listed, number
 
 __all__ = [
     "alarms",
@@ -32,10 +32,6 @@ __all__ = [
     "trials_table",
 ]
 
-ERROR_BARS = {
-    "morey": "within-dataset standard errors with the factor sqrt(M / (M - 1)) (Morey, 2008)",
-    "cousineau": "within-dataset standard errors without correction factor (Cousineau, 2005)",
-}
 KINDS = {
     "published": "published table",
     "csv": "CSV table",

@@ -1,17 +1,21 @@
 """Numbers, intervals, lists and settings as text."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from headstart.spec import plain_name
 from headstart.spec.display_names import correlation_label, role, setting_label
 
 __all__ = [
+    "ERROR_BARS",
+    "STANDARD_ERRORS",
+    "UNKNOWN",
     "by_setting",
     "coefficient",
     "coefficient_interval",
     "count",
+    "decimals",
     "interval",
     "joined",
     "known",
@@ -19,11 +23,20 @@ __all__ = [
     "number",
     "p_value",
     "percent",
+    "ranged",
     "setting_phrase",
 ]
 
 UNKNOWN = "\N{EN DASH}"
 MINUS = "\N{MINUS SIGN}"
+STANDARD_ERRORS = {
+    "morey": "one Cousineau-Morey within-dataset standard error (Morey, 2008)",
+    "cousineau": "one Cousineau within-dataset standard error (Cousineau, 2005)",
+}
+ERROR_BARS = {
+    "morey": "within-dataset standard errors with the factor sqrt(M / (M - 1)) (Morey, 2008)",
+    "cousineau": "within-dataset standard errors without correction factor (Cousineau, 2005)",
+}
 
 
 def known(value: Any) -> bool:
@@ -47,6 +60,17 @@ def number(value: Any, digits: int = 2, plus: bool = False) -> str:
     return f"{value:{'+' if plus and value else ''}.{digits}f}".replace("-", MINUS)
 
 
+def decimals(digits: int, plus: bool = False, scale: float = 1) -> Callable[[Any], str]:
+    """Return the format of numbers with so many decimals, multiplied by `scale` before.
+
+    Examples
+    --------
+    >>> decimals(1, scale=100)(0.7634)
+    '76.3'
+    """
+    return lambda value: number(scale * value if known(value) else None, digits, plus)
+
+
 def percent(proportion: Any, digits: int = 1) -> str:
     """Return a proportion in percent, without the sign.
 
@@ -58,17 +82,20 @@ def percent(proportion: Any, digits: int = 1) -> str:
     return number(100 * proportion, digits) if known(proportion) else UNKNOWN
 
 
+def ranged(low: Any, high: Any, format_end: Callable[[Any], str]) -> str:
+    """Return an interval as "low to high", clear with minus signs; empty if unknown."""
+    return f"{format_end(low)} to {format_end(high)}" if known(low) and known(high) else ""
+
+
 def interval(low: Any, high: Any, digits: int = 2, scale: float = 1) -> str:
-    """Return an interval as "low to high", clear with minus signs; empty if unknown.
+    """Return an interval of numbers with so many decimals; empty if unknown.
 
     Examples
     --------
     >>> interval(0.2, 0.31), interval(0.712, 0.734, 1, 100), interval(float("nan"), 1.0)
     ('0.20 to 0.31', '71.2 to 73.4', '')
     """
-    if not (known(low) and known(high)):
-        return ""
-    return f"{number(scale * low, digits)} to {number(scale * high, digits)}"
+    return ranged(low, high, decimals(digits, scale=scale))
 
 
 def coefficient(r: Any) -> str:
@@ -90,9 +117,7 @@ def coefficient_interval(low: Any, high: Any) -> str:
     >>> coefficient_interval(0.9712, 0.99981)
     '0.971 to > 0.999'
     """
-    if not (known(low) and known(high)):
-        return ""
-    return f"{coefficient(low)} to {coefficient(high)}"
+    return ranged(low, high, coefficient)
 
 
 def p_value(p: Any) -> str:
