@@ -416,7 +416,7 @@ def ranks_figure(subject: Subject, names: Names) -> PageFigure | None:
             "the best."
         ),
         charts=charts,
-        table="ranks",
+        table="means",
     )
 
 
