@@ -216,7 +216,23 @@ EXECUTORS: Registry[Any] = Registry(
     },
 )
 # Scores of features that may predict transfer: `headstart.predictors.TransferScore`.
-PREDICTORS: Registry[Any] = Registry("predictor", {"logme": "headstart.predictors.logme:LogME"})
+PREDICTORS: Registry[Any] = Registry(
+    "predictor",
+    {
+        "logme": "headstart.predictors.logme:LogME",
+        "leep": "headstart.predictors.leep:LEEP",
+        "nleep": "headstart.predictors.nleep:NLEEP",
+        "nce": "headstart.predictors.nce:NCE",
+        "h_score": "headstart.predictors.h_score:HScore",
+        "transrate": "headstart.predictors.transrate:TransRate",
+        "gbc": "headstart.predictors.gbc:GBC",
+        "parc": "headstart.predictors.parc:PARC",
+        "ncti": "headstart.predictors.ncti:NCTI",
+        "sfda": "headstart.predictors.sfda:SFDA",
+        "knn": "headstart.predictors.nearest_neighbours:NearestNeighbours",
+        "ridge": "headstart.predictors.ridge_probe:RidgeProbe",
+    },
+)
 # Output formats of an analysis: `headstart.report.Reporter`; the first of a suffix wins.
 REPORTERS: Registry[Any] = Registry(
     "reporter",

@@ -25,6 +25,7 @@ __all__ = [
     "ScaleName",
     "TransferScore",
     "find_predictor",
+    "need_source",
     "transfer_score",
 ]
 
@@ -215,6 +216,23 @@ def find_predictor(text: str) -> Predictor:
         registered: TransferScore = PREDICTORS[column]
         found = Predictor(column, registered.label, SCALES[registered.scale])
     return Predictor(found.column, found.label, SCALES[scale]) if scale in SCALES else found
+
+
+def need_source(label: str, source_predictions: Floats | None) -> Floats:
+    """Return source predictions that a score cannot do without.
+
+    Raises
+    ------
+    AnalysisError
+        There are none.
+    """
+    if source_predictions is None:
+        raise AnalysisError(
+            f"{label} needs the probabilities of the network's own classifier: expected "
+            "source_predictions (n, C)",
+            code="analysis.predictor_source", predictor=label,
+        )  # fmt: skip
+    return source_predictions
 
 
 def transfer_score(

@@ -4,6 +4,7 @@ import numpy as np
 import numpy.typing as npt
 
 from headstart.predictors.base import ScaleName
+from headstart.predictors.class_statistics import decompose
 
 __all__ = ["LogME", "log_evidence"]
 
@@ -43,10 +44,10 @@ class LogME:
             if labels.ndim == 2
             else (labels[:, None] == np.unique(labels)).astype(np.float64)
         )
-        U, singular, _ = np.linalg.svd(features, full_matrices=False)
+        U, squared = decompose(features)
         Z = U.T @ targets
         found = [
-            log_evidence(y, z, singular**2, features.shape[1])[0]
+            log_evidence(y, z, squared, features.shape[1])[0]
             for y, z in zip(targets.T, Z.T, strict=True)
         ]
         return float(np.mean(found)) / len(features)

@@ -1,0 +1,121 @@
+"""What several transfer scores share: classes in order, their means, principal coordinates."""
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from headstart.errors import AnalysisError
+
+__all__ = [
+    "ROUNDING",
+    "Classes",
+    "Decomposition",
+    "classes_of",
+    "decompose",
+    "principal",
+    "softmax",
+    "spread",
+]
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+# Of the largest eigenvalue: smaller ones are rounding.
+ROUNDING = 1e-12
+# Columns more than are wanted, and products with the covariance, of the randomized subspace
+# iteration (Halko et al. 2011, algorithm 4.4): what is returned has the variances to about 1e-3.
+MORE, ITERATIONS, SEED = 16, 4, 0
+
+
+class Classes(NamedTuple):
+    """(n,) class numbers 0..K-1 without gaps, and (K,) counts, each at least 1."""
+
+    codes: Ints
+    counts: Ints
+
+    @property
+    def one_hot(self) -> Floats:
+        """(n, K) float64."""
+        return np.asarray(self.codes[:, None] == np.arange(len(self.counts)), dtype=np.float64)
+
+    def means(self, X: Floats) -> Floats:
+        """(K, d) mean of each class's rows."""
+        return np.asarray(self.one_hot.T @ X / self.counts[:, None])
+
+
+def classes_of(labels: Ints) -> Classes:
+    """Number the classes that occur.
+
+    Raises
+    ------
+    AnalysisError
+        Labels of several classes per image.
+    """
+    if labels.ndim != 1:
+        raise AnalysisError(
+            "this score is defined for one label per image: use logme for several",
+            code="analysis.predictor_labels",
+        )
+    _, codes, counts = np.unique(labels, return_inverse=True, return_counts=True)
+    return Classes(codes.astype(np.int64), counts.astype(np.int64))
+
+
+class Decomposition(NamedTuple):
+    """X = U S V' of rank r: (n, r) U, (r,) squared singular values, in increasing order."""
+
+    U: Floats
+    squared: Floats
+
+
+def decompose(X: Floats) -> Decomposition:
+    """Decompose by the eigenvectors of the smaller of X'X and XX': a fifth of the time of the SVD.
+
+    Directions whose squared singular value is under 1e-12 of the largest are left out.
+    """
+    n, d = X.shape
+    values, vectors = np.linalg.eigh(X @ X.T if n <= d else X.T @ X)
+    kept = values > ROUNDING * max(values[-1], np.finfo(float).tiny)
+    values, vectors = values[kept], vectors[:, kept]
+    U = vectors if n <= d else X @ vectors / np.sqrt(values)
+    return Decomposition(U, values)
+
+
+def principal(X: Floats, most: int) -> Floats:
+    """Return the coordinates of rows on their leading principal axes, the widest first.
+
+    Parameters
+    ----------
+    X
+        (n, d) float64.
+    most
+        Number of axes.
+
+    Returns
+    -------
+    numpy.ndarray
+        (n, min(most, d, n)), centred. The same for any order of the rows, but for rounding.
+    """
+    centred = X - X.mean(axis=0)
+    n, d = X.shape
+    if min(n, d) <= 2 * (most + MORE):
+        U, squared = decompose(centred)
+        return np.asarray((U * np.sqrt(squared))[:, ::-1][:, :most])
+    # Numbers of fixed seed, one row per feature: which images there are does not count.
+    Q = np.random.RandomState(SEED).standard_normal((d, most + MORE))
+    for _ in range(ITERATIONS):
+        Q, _ = np.linalg.qr(centred.T @ (centred @ Q))
+    inside = centred @ Q
+    _, vectors = np.linalg.eigh(inside.T @ inside)
+    return np.asarray((inside @ vectors)[:, ::-1][:, :most])
+
+
+def spread(Z: Floats) -> float:
+    """Return the mean variance of columns, never 0: what floors of variances are relative to."""
+    mean = float(Z.var(axis=0).sum()) / max(Z.shape[1], 1)
+    return max(mean, float(np.finfo(float).tiny))
+
+
+def softmax(logits: Floats) -> Floats:
+    """(n, K) probabilities."""
+    e = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return np.asarray(e / e.sum(axis=1, keepdims=True))
