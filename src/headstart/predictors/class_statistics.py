@@ -111,7 +111,7 @@ def principal(X: Floats, most: int) -> Floats:
 
 def spread(Z: Floats) -> float:
     """Return the mean variance of columns, never 0: what floors of variances are relative to."""
-    mean = float(Z.var(axis=0).sum()) / max(Z.shape[1], 1)
+    mean: float = float(Z.var(axis=0).sum()) / max(Z.shape[1], 1)
     return max(mean, float(np.finfo(float).tiny))
 
 
