@@ -128,9 +128,12 @@ def read_dataset(
             dataset_ref.refuse_decoding()
     if own.published_files(dataset_ref, cache) is None and own.manifest(dataset_ref) is None:
         raw = _without_unused(raw, kind)
-    parts, split_rule = own.split(dataset_ref, raw)
+    grouped = {
+        name: replace(part, groups=raw.groups.get(name)) for name, part in raw.parts.items()
+    }
+    parts, split_rule = own.split(dataset_ref, replace(raw, parts=grouped))
     parts = {
-        name: Split(part.images.decoded(dataset_ref.decoding), part.labels, part.rows)
+        name: replace(part, images=part.images.decoded(dataset_ref.decoding))
         for name, part in parts.items()
     }
     check_examples(dataset_ref.stem, raw.classes, parts, kind)

@@ -32,18 +32,23 @@ class Split:
         0 difficult only, -1 absent}.
     rows
         (n,) int64, the place of each image in the dataset's full split.
+    groups
+        (n,) int64: images of one number belong together (a patient, a session) and must not be
+        split; None where nothing says so.
     """
 
     images: Images
     labels: npt.NDArray[np.int64]
     rows: Rows
+    groups: Rows | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def take(self, places: Rows) -> "Split":
         """Return the examples at these places."""
-        return Split(self.images.take(places), self.labels[places], self.rows[places])
+        groups = None if self.groups is None else self.groups[places]
+        return Split(self.images.take(places), self.labels[places], self.rows[places], groups)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,261 @@
+"""What `headstart rank` answers: plain records, for the terminal, files and the page."""
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+__all__ = [
+    "ClassAccuracy",
+    "Confusion",
+    "Cost",
+    "FineTuned",
+    "HeldOut",
+    "NotTried",
+    "Picture",
+    "RankAnswer",
+    "RankedModel",
+]
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a network costs on this device.
+
+    Parameters
+    ----------
+    latency, latency_95
+        Median and 95th percentile of the seconds per image, one image at a time.
+    throughput
+        Images per second in batches.
+    memory
+        Bytes: of the weights on a processor, the peak of one image on a GPU.
+    runtime
+        What computes it: ``torch`` or ``openvino``.
+    """
+
+    latency: float
+    latency_95: float
+    throughput: float
+    memory: int
+    runtime: str
+
+    @property
+    def seconds_per_image(self) -> float:
+        """Seconds per image in batches."""
+        return 1 / self.throughput
+
+
+@dataclass(frozen=True)
+class RankedModel:
+    """What is known of a model that was measured.
+
+    Accuracies are proportions, by cross-validation; `images` is the number of images they are
+    measured on.
+
+    Parameters
+    ----------
+    low, high
+        95 % confidence interval of the accuracy.
+    difference
+        Accuracy less that of the best model, on `compared` images that both were measured on.
+    difference_low, difference_high
+        Simultaneous interval of the accuracy less that of the best other model, over all looks
+        of the race and all models. The upper end is 0 for a model that is significantly worse.
+    tied
+        Whether the model is not significantly different from the best.
+    reason
+        Why it was measured no further; "" for a model on all images.
+    prior
+        Accuracy that public tables let expect on an average dataset; it orders the race only.
+    pareto
+        Whether no other model is at least as fast and more accurate.
+    seconds
+        Time spent on it.
+    """
+
+    name: str
+    accuracy: float
+    low: float
+    high: float
+    images: int
+    difference: float
+    difference_low: float
+    difference_high: float
+    compared: int
+    tied: bool
+    pareto: bool
+    reason: str
+    prior: float | None
+    parameters: int | None
+    multiply_adds: int | None
+    licence: str | None
+    why: str
+    cost: Cost
+    seconds: float
+
+
+@dataclass(frozen=True)
+class NotTried:
+    """A candidate that was not measured, why, and what to do about it."""
+
+    name: str
+    reason: str
+    remedy: str = ""
+
+
+@dataclass(frozen=True)
+class ClassAccuracy:
+    """Accuracy on the test images of one class, with its 95 % Wilson interval."""
+
+    name: str
+    n: int
+    accuracy: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An image: its file name, and a small copy as a data URI."""
+
+    where: str
+    picture: str
+    tiny: bool
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """Test images of one class that were taken for another."""
+
+    label: str
+    predicted: str
+    n: int
+    of: int
+    pictures: tuple[Picture, ...] = ()
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """The recommended model on the test images, which played no part in the choice.
+
+    Parameters
+    ----------
+    key
+        Key of its trial in `store`; `folder` has the network, if it was kept.
+    accuracy, low, high
+        In the dataset's metric, with its 95 % interval; the interval is of top-1 accuracy, None for
+        another metric.
+    calibration_error, log_loss
+        Expected calibration error (15 bins), and mean log loss in nats.
+    """
+
+    key: str
+    store: str
+    folder: str | None
+    n: int
+    metric: str
+    accuracy: float
+    low: float | None
+    high: float | None
+    calibration_error: float
+    log_loss: float
+    classes: tuple[ClassAccuracy, ...] = ()
+    confusions: tuple[Confusion, ...] = ()
+
+
+@dataclass(frozen=True)
+class FineTuned:
+    """A leader fine-tuned by a short search, against its linear probe on the same test images.
+
+    Parameters
+    ----------
+    linear, accuracy
+        Top-1 accuracy of both on the test images.
+    difference, low, high
+        Fine-tuned less linear, with its interval, simultaneous over all that were fine-tuned.
+    """
+
+    name: str
+    key: str
+    linear: float
+    accuracy: float
+    difference: float
+    low: float
+    high: float
+    seconds: float
+
+    @property
+    def verdict(self) -> str:
+        """Return whether fine-tuning pays."""
+        if self.low > 0:
+            return "pays"
+        return "hurts" if self.high < 0 else "not significantly different"
+
+
+@dataclass(frozen=True)
+class RankAnswer:
+    """Which model to take, and all that it rests on.
+
+    Parameters
+    ----------
+    images, test_images
+        Number of images that the choice was made on, and that were set aside.
+    models
+        The models that were measured, the recommended one marked by its name, most accurate first.
+    not_tried
+        Candidates that were not measured.
+    recommended, sentence
+        The model to take, and why.
+    complete
+        Whether the race ended with all its models measured on all images or dropped; else the
+        budget ended it.
+    error
+        Probability, at most, that the best candidate was dropped.
+    device
+        What latency and throughput were measured on.
+    """
+
+    dataset: str
+    classes: int
+    images: int
+    test_images: int
+    metric: str
+    split_rule: str
+    seed: int
+    folds: int
+    repeats: int
+    error: float
+    tolerance: float
+    budget: float
+    spent: float
+    complete: bool
+    device: str
+    models: tuple[RankedModel, ...]
+    not_tried: tuple[NotTried, ...]
+    recommended: str
+    sentence: str
+    held_out: HeldOut | None = None
+    finetuned: tuple[FineTuned, ...] = ()
+    notes: tuple[str, ...] = field(default=())
+
+    @property
+    def winner(self) -> RankedModel:
+        """The model to take."""
+        return next(model for model in self.models if model.name == self.recommended)
+
+    @property
+    def tied(self) -> tuple[RankedModel, ...]:
+        """The models that are not significantly different from the best."""
+        return tuple(model for model in self.models if model.tied)
+
+    def to_record(self) -> dict[str, Any]:
+        """Return the answer as JSON has it."""
+        return asdict(self)
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return one flat row per measured model, as CSV has it."""
+        found = []
+        for model in self.models:
+            row = asdict(model)
+            cost = row.pop("cost")
+            found.append({**row, **cost, "recommended": model.name == self.recommended})
+        return found

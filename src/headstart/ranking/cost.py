@@ -1,0 +1,95 @@
+"""What a network costs on this device: latency, throughput, memory."""
+
+import time
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from headstart import models
+from headstart.context import RunContext
+from headstart.features import make_runtime
+from headstart.features.runtime import choose_runtime
+from headstart.ranking.answer import Cost
+from headstart.spec import Model
+from headstart.spec.setting import Precision
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["measure_cost"]
+
+# Passes before the measurement find memory and algorithms.
+WARM_UP = 3
+# Passes of one image: so many, or as many as fit the time, if that is more than the fewest.
+PASSES, FEWEST, SECONDS = 100, 10, 1.5
+# Images of the batch whose throughput is measured, unless it takes longer.
+BATCH, BATCH_SECONDS = 16, 5.0
+SEED = 0
+
+
+def measure_cost(model: Model, precision: Precision, context: RunContext) -> Cost:
+    """Time a network on random pixels at its input size, as features are computed.
+
+    Latency is of one image at a time, from pixels in memory to features; throughput is of a batch.
+    Memory is that of the weights on a processor, and all that is allocated for one image on a GPU.
+
+    Raises
+    ------
+    HeadstartError
+        The network cannot be loaded or does not run.
+    """
+    from headstart.devices import resolve_device
+
+    device = resolve_device(context.device)
+    network = models.load(model, context.cache, trust=context.trust, note=context.reporter.note)
+    n_bytes = sum(weights.nbytes for weights in network.state_dict().values())
+    used = choose_runtime(device.type, precision)
+    _reset_peak(device)
+    runtime = make_runtime(used, network, model, precision, device, context.reporter.note)
+    one = _pixels(1, model.input_size)
+    for _ in range(WARM_UP):
+        runtime(one)
+    times = list[float]()
+    began = time.perf_counter()
+    while len(times) < FEWEST or (
+        len(times) < PASSES and time.perf_counter() - began < SECONDS
+    ):
+        start = time.perf_counter()
+        runtime(one)
+        times.append(time.perf_counter() - start)
+    memory = _peak(device) or n_bytes
+    latency = float(np.median(times))
+    per_image, batch = latency, min(BATCH, runtime.batch_size)
+    if batch * latency < BATCH_SECONDS:
+        several = _pixels(batch, model.input_size)
+        runtime(several)
+        start = time.perf_counter()
+        runtime(several)
+        per_image = (time.perf_counter() - start) / batch
+    return Cost(
+        latency=latency,
+        latency_95=float(np.quantile(times, 0.95)),
+        throughput=1 / per_image,
+        memory=memory,
+        runtime=runtime.name,
+    )
+
+
+def _pixels(n: int, side: int) -> npt.NDArray[np.uint8]:
+    return np.random.RandomState(SEED).randint(0, 256, (n, side, side, 3), dtype=np.uint8)
+
+
+def _reset_peak(device: "torch.device") -> None:
+    if device.type == "cuda":
+        import torch
+
+        torch.cuda.reset_peak_memory_stats(device)
+
+
+def _peak(device: "torch.device") -> int | None:
+    if device.type != "cuda":
+        return None
+    import torch
+
+    return int(torch.cuda.max_memory_allocated(device))

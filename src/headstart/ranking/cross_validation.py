@@ -1,0 +1,365 @@
+"""Repeated cross-validation of one network on nested subsets of a dataset: what a worker runs."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from headstart import datasets
+from headstart.clock import Clock
+from headstart.context import RunContext
+from headstart.datasets import JoinedImages, Splits
+from headstart.errors import StudyError
+from headstart.executors import Send
+from headstart.features import FeatureRequest, penultimate_features
+from headstart.labels import kind_of
+from headstart.methods.linear import KORNBLITH_LAMBDAS
+from headstart.ranking.answer import Cost
+from headstart.ranking.cost import measure_cost
+from headstart.spec import Dataset, Model, digest
+from headstart.spec.setting import Precision, Resize
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = [
+    "FOLDS",
+    "LAMBDAS",
+    "REPEATS",
+    "TOLERANCE",
+    "CrossValidation",
+    "RankImages",
+    "RankJob",
+    "RankMeasurement",
+    "cross_validate",
+    "nested_order",
+    "rank_images",
+]
+
+FOLDS, REPEATS = 5, 2
+# Every fourth lambda of the linear setting: 1e5, 1e4, ..., 1e-6.
+LAMBDAS = KORNBLITH_LAMBDAS[::4]
+# Relative duality gap at which a fit counts as converged.
+TOLERANCE = 1e-4
+# The first level has at least so many images, and so many per class.
+FEWEST_IMAGES, FEWEST_PER_CLASS = 100, 5
+RESIZE: Resize = "whole"
+
+Labels = npt.NDArray[np.int64]
+Rights = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class RankImages:
+    """The images that models are chosen on: train and validation together, in nested subsets.
+
+    Parameters
+    ----------
+    splits
+        The dataset's splits; nothing here sees test labels.
+    labels
+        (n,) int64 of train, then validation.
+    groups
+        (n,) int64 numbers from 0; images of one number are in the same fold.
+    order
+        (n,) int64: the first images of it are the smaller levels.
+    sizes
+        Numbers of images of the levels, smallest first.
+    """
+
+    splits: Splits
+    labels: Labels
+    groups: Labels
+    order: Labels
+    sizes: tuple[int, ...]
+    seed: int
+
+    def rows(self, level: int) -> Labels:
+        """Return the sorted places of a level's images among train and validation."""
+        return np.sort(self.order[: self.sizes[level]])
+
+    def folds(self, level: int) -> Labels:
+        """Return (R, n) int64 folds of a level's images, the same for all models."""
+        rows = self.rows(level)
+        draws = [derived_seed(f"fold {level} {repeat}", self.seed) for repeat in range(REPEATS)]
+        return np.stack([draw_folds(self.labels[rows], self.groups[rows], s) for s in draws])
+
+    def request(self, dataset: Dataset, level: int, precision: Precision) -> FeatureRequest:
+        """Request the features of a level's images: rows of the table that all trials share."""
+        rows, n_train = self.rows(level), len(self.splits.train)
+        of_train, of_validation = rows[rows < n_train], rows[rows >= n_train] - n_train
+        parts = [self.splits.train.images.take(of_train)]
+        parts.append(self.splits.validation.images.take(of_validation))
+        return FeatureRequest(
+            JoinedImages([part for part in parts if len(part)]),
+            self.splits.places[rows],
+            dataset.images_revision,
+            sum(size for _, size in dataset.sizes),
+            RESIZE,
+            precision,
+            dataset.skip_broken,
+        )
+
+
+# Jobs of one race follow each other.
+@lru_cache(maxsize=2)
+def _cached(dataset_json: str, seed: int, cache: Path) -> RankImages:
+    dataset = Dataset.model_validate_json(dataset_json)
+    splits = datasets.load(dataset, seed, cache)
+    train, validation = splits.train, splits.validation
+    labels = np.concatenate([train.labels, validation.labels])
+    if train.groups is not None and validation.groups is not None:
+        _, groups = np.unique(
+            np.concatenate([train.groups, validation.groups]), return_inverse=True
+        )
+    else:
+        groups = np.arange(len(labels))
+    groups = groups.astype(np.int64)
+    order = nested_order(labels, groups, derived_seed("order", seed))
+    sizes = _level_sizes(len(labels), len(dataset.classes), groups[order])
+    return RankImages(splits, labels, groups, order, sizes, seed)
+
+
+def rank_images(dataset: Dataset, seed: int, cache: Path) -> RankImages:
+    """Read a dataset, and draw the levels of a race.
+
+    Raises
+    ------
+    StudyError
+        Several labels per image; a class with fewer images than a cross-validation needs.
+    DatasetError, ManifestError
+        As `datasets.load`.
+    """
+    if kind_of(dataset.metric).ndim != 1:
+        raise StudyError(
+            f"dataset '{dataset.name}' has several labels per image: rank needs one label per "
+            "image; compare models by headstart run",
+            code="ranking.multilabel",
+            dataset=dataset.name,
+        )
+    images = _cached(dataset.model_dump_json(), seed, cache)
+    # Images of one group are in one fold: the groups of a class are what is divided.
+    pairs = np.unique(np.stack([images.labels, images.groups]), axis=1)[0]
+    counts = np.bincount(pairs, minlength=len(dataset.classes))
+    if counts.min() < 2:
+        small = [name for name, n in zip(dataset.classes, counts, strict=True) if n < 2]
+        grouped = len(np.unique(images.groups)) < len(images.labels)
+        what = "group of images" if grouped else "image"
+        raise StudyError(
+            f"class '{small[0]}' of dataset '{dataset.name}' has 1 {what} outside the test part: "
+            f"cross-validation needs at least 2, and {FOLDS} for {FOLDS} folds; add images, or "
+            f"leave out {len(small)} such class{'es' if len(small) > 1 else ''}",
+            code="ranking.class_small",
+            classes=small,
+            folds=FOLDS,
+        )
+    return images
+
+
+def derived_seed(what: str, seed: int) -> int:
+    """Return a seed of its own for each draw."""
+    return int(digest({"rank": what, "seed": seed})[:8], 16)
+
+
+def nested_order(labels: Labels, groups: Labels, seed: int) -> Labels:
+    """Order images so that every beginning has the classes in proportion, and at least two of each.
+
+    Images of one group follow each other.
+    """
+    random = np.random.RandomState(seed)
+    n_groups = int(groups.max()) + 1
+    # A group stands for the class that most of its images have.
+    counts = np.zeros((n_groups, int(labels.max()) + 1), np.int64)
+    np.add.at(counts, (groups, labels), 1)
+    main = counts.argmax(axis=1)
+    place = np.empty(n_groups)
+    for label in np.unique(main):
+        own = random.permutation(np.flatnonzero(main == label))
+        share = (np.arange(len(own)) + random.uniform(size=len(own))) / len(own)
+        # The first two of each class come first.
+        place[own] = np.where(np.arange(len(own)) < 2, share - 2, share)
+    ranked = np.lexsort((np.arange(len(labels)), groups, place[groups]))
+    return ranked.astype(np.int64)
+
+
+def draw_folds(labels: Labels, groups: Labels, seed: int) -> Labels:
+    """Return the (n,) fold of each image: stratified, groups kept together.
+
+    Groups are drawn at random, the large ones first; each goes to the fold that has fewest images
+    of its classes, then to the smallest fold.
+    """
+    random = np.random.RandomState(seed)
+    _, group = np.unique(groups, return_inverse=True)
+    sizes = np.bincount(group)
+    if sizes.max() == 1:
+        order = random.permutation(len(labels))
+        order = order[np.argsort(labels[order], kind="stable")]
+        folds = np.empty(len(labels), np.int64)
+        folds[order] = np.arange(len(labels)) % FOLDS
+        return folds
+    counts = np.zeros((len(sizes), int(labels.max()) + 1), np.int64)
+    np.add.at(counts, (group, labels), 1)
+    filled, where = np.zeros((FOLDS, counts.shape[1])), np.empty(len(sizes), np.int64)
+    order = random.permutation(len(sizes))
+    for one in order[np.argsort(-sizes[order], kind="stable")]:
+        own = filled @ counts[one]
+        where[one] = np.lexsort((filled.sum(axis=1), own))[0]
+        filled[where[one]] += counts[one]
+    return where[group]
+
+
+def _level_sizes(n: int, n_classes: int, ordered_groups: Labels) -> tuple[int, ...]:
+    """Return n, its half, its quarter, ..., none of which ends within a group."""
+    fewest = max(FEWEST_IMAGES, FEWEST_PER_CLASS * n_classes)
+    ends = np.append(np.flatnonzero(np.diff(ordered_groups)) + 1, n)
+    sizes, size = {n}, n / 2
+    while size >= fewest:
+        sizes.add(int(ends[np.searchsorted(ends, size)]))
+        size /= 2
+    return tuple(sorted(sizes))
+
+
+def cross_validate(
+    X: npt.NDArray[np.float32],
+    labels: Labels,
+    folds: Labels,
+    device: "torch.device",
+    advance: Callable[[], None] = lambda: None,
+) -> Rights:
+    """Return (R, n) bool: whether each image is predicted right by the folds that lack it.
+
+    Each fold's lambda is the best one on the other folds of the same repeat, the largest of equal
+    ones: the labels of a fold choose nothing for it.
+
+    Parameters
+    ----------
+    X
+        (n, d) features.
+    labels
+        (n,) classes.
+    folds
+        (R, n) from 0.
+    advance
+        Called after each fit of a path.
+    """
+    import torch
+
+    from headstart.probe import Softmax, fit_path
+
+    right = np.zeros((len(folds), len(LAMBDAS), len(labels)), bool)
+    for repeat, fold in enumerate(folds):
+        for held in np.unique(fold):
+            train, test = np.flatnonzero(fold != held), np.flatnonzero(fold == held)
+            # A class may lack training images here: its logit would have no optimum.
+            classes, y = np.unique(labels[train], return_inverse=True)
+            if len(classes) > 1:
+                loss = Softmax.of(torch.from_numpy(y), len(classes))
+                for fit in fit_path(X[train], loss, LAMBDAS, TOLERANCE, device=device):
+                    predicted = classes[fit.scores(X[test]).argmax(axis=1)]
+                    right[repeat, LAMBDAS.index(fit.lam), test] = predicted == labels[test]
+            advance()
+    return np.stack([_chosen(some, fold) for some, fold in zip(right, folds, strict=True)])
+
+
+def _chosen(right: Rights, fold: Labels) -> Rights:
+    """Return (n,) predictions of the lambda that is best on the other folds; `right` is (L, n)."""
+    found = np.empty(len(fold), bool)
+    for held in np.unique(fold):
+        best = int(right[:, fold != held].sum(axis=1).argmax())
+        found[fold == held] = right[best, fold == held]
+    return found
+
+
+@dataclass(frozen=True)
+class RankJob:
+    """A step of the race: a model on a level, if it takes no more than `allowed` seconds.
+
+    `cost` is what an earlier step measured of the model's speed.
+    """
+
+    model: Model
+    level: int
+    allowed: float
+    cost: Cost | None
+
+
+@dataclass(frozen=True)
+class RankMeasurement:
+    """What a step gave.
+
+    Parameters
+    ----------
+    cost
+        Speed of the network on this device.
+    right
+        (R, n) bool; None where the step was not begun, since features alone take `needed` seconds,
+        or the network is too slow.
+    seconds
+        Time of each part: ``cost``, ``features``, ``probe``.
+    computed
+        Images whose features were computed, not found.
+    """
+
+    cost: Cost
+    right: Rights | None
+    seconds: dict[str, float]
+    computed: int = 0
+    needed: float | None = None
+    too_slow: bool = False
+
+
+@dataclass(frozen=True)
+class CrossValidation:
+    """Runs the steps of a race, in this process or a worker.
+
+    Parameters
+    ----------
+    dataset, seed
+        The images, and what draws levels and folds.
+    max_latency
+        Median seconds per image that a network may take, one at a time; None for any.
+    """
+
+    dataset: Dataset
+    seed: int
+    context: RunContext
+    precision: Precision = "fp32"
+    max_latency: float | None = None
+
+    def __call__(self, job: RankJob, send: Send | None = None) -> RankMeasurement:
+        context = self.context.reporting_to(send) if send else self.context
+        clock, cost = Clock(), job.cost
+        if cost is None:
+            with clock("cost"):
+                context.reporter.stage("measuring its speed")
+                cost = measure_cost(job.model, self.precision, context)
+        if self.max_latency is not None and cost.latency > self.max_latency:
+            return RankMeasurement(cost, None, clock.seconds, too_slow=True)
+        images = rank_images(self.dataset, self.seed, context.cache)
+        n_new = images.sizes[job.level] - (images.sizes[job.level - 1] if job.level else 0)
+        needed = sum(clock.seconds.values()) + n_new * cost.seconds_per_image
+        if needed > job.allowed:
+            return RankMeasurement(cost, None, clock.seconds, needed=needed)
+        from headstart.devices import resolve_device
+
+        with clock("features"):
+            request = images.request(self.dataset, job.level, self.precision)
+            features = penultimate_features(job.model, request, context)
+        with clock("probe"):
+            folds, rows = images.folds(job.level), images.rows(job.level)
+            context.reporter.stage("cross-validation", total=FOLDS * REPEATS, unit="fits")
+            whole = np.setdiff1d(np.arange(len(rows)), list(features.broken))
+            right = np.zeros(folds.shape, bool)
+            # Images that do not decode count as wrong, for all models alike.
+            right[:, whole] = cross_validate(
+                np.asarray(features.values[whole]),
+                images.labels[rows[whole]],
+                folds[:, whole],
+                resolve_device(context.device),
+                context.reporter.advance,
+            )
+        return RankMeasurement(cost, right, clock.seconds)

@@ -1,0 +1,167 @@
+r"""Comparisons of models by cross-validation on the same images: which cannot be the best any more.
+
+A model is dropped where another one is significantly better. The probability that the best model of
+all is dropped is at most `Level.error`, over all looks and all models, by Bonferroni's inequality:
+the best model b is dropped only if some other model j seems better by more than the critical value,
+and only the M - 1 comparisons of b can do that, one-sided, at each look.
+
+The variance of a difference over n images and K folds is
+
+.. math:: \frac{K}{K-1} \, \frac{\sigma^2}{n},
+
+where :math:`\sigma^2` is the variance of an image's difference in one repeat of the
+cross-validation. Repeats are averaged for the difference, and get no credit in the variance: they
+share all images. The factor is for the training images that folds share, the term
+:math:`n_{test}/n_{train}` of C. Nadeau and Y. Bengio, "Inference for the generalization error",
+Machine Learning 52 (2003), whose other term is for test sets that overlap: those of folds do not.
+On simulated images, whose classifiers are fitted anew, the true standard deviation is 0.86 to 0.92
+of this (docs/decisions/0033-a-race-of-backbones.md); their whole correction would be 1.3 times too
+large, and the variance of averaged repeats without a correction too small.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import ndtri
+
+__all__ = ["CrossValidated", "Difference", "Level", "against_others", "critical_values", "interval"]
+
+Floats = npt.NDArray[np.float64]
+Integers = npt.NDArray[np.int64]
+# Added to the images that only one model, and only the other, gets right, so that few disagreements
+# have a variance (D. G. Bonett, R. M. Price, Journal of Educational and Behavioral Statistics 37,
+# 2012).
+DISAGREEMENTS = 1
+
+
+@dataclass(frozen=True)
+class Level:
+    """Images that models are compared on, the same for all.
+
+    Parameters
+    ----------
+    weights
+        (n,) weight of each image, 1 on average: 1 for top-1 accuracy, n / (K n_k) for mean
+        per-class accuracy.
+    clusters
+        (n,) numbers from 0; images of one number belong together, and vary together.
+    folds
+        Folds of the cross-validation.
+    critical
+        Standard errors that a difference has to exceed at this level.
+    """
+
+    weights: Floats
+    clusters: Integers
+    folds: int
+    critical: float
+
+    @property
+    def clustered(self) -> bool:
+        """Whether some images belong together."""
+        return int(self.clusters.max()) + 1 < len(self.clusters)
+
+
+@dataclass(frozen=True)
+class CrossValidated:
+    """What a model reached on the images of a level.
+
+    Parameters
+    ----------
+    right
+        (R, n) bool: whether each repeat predicts each image right.
+    """
+
+    right: npt.NDArray[np.bool_]
+
+    def accuracy(self, level: Level) -> float:
+        """Return the weighted proportion of right predictions."""
+        return float((self.right.mean(axis=0) * level.weights).mean())
+
+
+class Difference(NamedTuple):
+    """A difference in accuracy (first minus second) and its standard error."""
+
+    mean: float
+    se: float
+
+
+def critical_values(n_levels: int, n_models: int, error: float) -> Floats:
+    """Return the critical value of each level, for one-sided comparisons of M models.
+
+    A level may spend twice as much of the error as the one before: its images are twice as many,
+    and what is dropped late cost more already.
+
+    Parameters
+    ----------
+    error
+        Probability that the best model is dropped, over all levels and models.
+
+    Examples
+    --------
+    >>> critical_values(1, 2, 0.05).round(3)
+    array([1.645])
+    >>> critical_values(2, 11, 0.05).round(3)
+    array([2.935, 2.713])
+    """
+    shares = 2.0 ** np.arange(n_levels)
+    spent = error * shares / shares.sum() / max(1, n_models - 1)
+    return np.asarray(-ndtri(spent), dtype=np.float64)
+
+
+def difference(first: CrossValidated, second: CrossValidated, level: Level) -> Difference:
+    """Compare two models on the images of a level."""
+    d = (first.right.astype(np.int8) - second.right) * level.weights
+    extra = 2 * DISAGREEMENTS
+    variance = (_squares(d, level) + extra) / (d.shape[1] + extra) / d.shape[1]
+    return Difference(float(d.mean()), float(np.sqrt(_inflation(level) * variance)))
+
+
+def interval(model: CrossValidated, level: Level, confidence: float = 0.95) -> tuple[float, float]:
+    """Return the confidence interval of a model's accuracy.
+
+    It is Wilson's, of as many independent images as would give the same variance.
+    """
+    values = model.right * level.weights
+    p, n = float(values.mean()), values.shape[1]
+    variance = _inflation(level) * _squares(values, level) / n**2
+    # All right, or none: nothing says how far images of one cluster are alike.
+    effective = min(p * (1 - p) / variance, float(n)) if variance > 0 else n / level.folds
+    z = float(ndtri((1 + confidence) / 2))
+    centre = p + z**2 / (2 * effective)
+    half = z * float(np.sqrt(max(p * (1 - p), 0) / effective + z**2 / (4 * effective**2)))
+    scale = 1 + z**2 / effective
+    return max(0.0, (centre - half) / scale), min(1.0, (centre + half) / scale)
+
+
+def _squares(values: Floats, level: Level) -> float:
+    """Return the sum of squares of clusters of (R, n) values about their mean, per repeat."""
+    own = values - values.mean(axis=1, keepdims=True)
+    if level.clustered:
+        own = np.stack([np.bincount(level.clusters, weights=row) for row in own])
+    return float((own**2).sum()) / len(own)
+
+
+def _inflation(level: Level) -> float:
+    return level.folds / (level.folds - 1)
+
+
+def against_others(
+    model: CrossValidated, others: Sequence[CrossValidated], level: Level
+) -> tuple[float, float]:
+    """Return the interval of a model's accuracy less that of the best other model.
+
+    Simultaneous over all models (J. C. Hsu, "Simultaneous confidence intervals for all distances
+    from the 'best'", Annals of Statistics 9, 1981): its upper end is 0 exactly where a model is
+    significantly worse than another one.
+    """
+    lows, highs = [], []
+    for other in others:
+        found = difference(model, other, level)
+        lows.append(found.mean - level.critical * found.se)
+        highs.append(found.mean + level.critical * found.se)
+    low, high = min(lows, default=0.0), min(highs, default=0.0)
+    return min(low, 0.0), max(high, 0.0)

@@ -1,0 +1,177 @@
+"""The recommended model on the test images, and whether fine-tuning pays: ordinary trials."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from headstart import datasets, methods
+from headstart.artifacts import ArtifactFolder
+from headstart.context import RunContext
+from headstart.datasets.thumbnails import TINY, thumbnail
+from headstart.errors import HeadstartError, StudyError
+from headstart.executors import Executor
+from headstart.ranking.answer import ClassAccuracy, Confusion, FineTuned, HeldOut, Picture
+from headstart.spec import Dataset, Model, Prediction, Result, Setting, Trial
+from headstart.stats import mcnemar, wilson_interval
+from headstart.store import ResultStore
+from headstart.study import run_study
+
+__all__ = ["fine_tune_leaders", "test_winner"]
+
+# Confusions that are listed, and images of each.
+CONFUSIONS, PICTURES = 6, 6
+LEVEL = 0.95
+
+
+def test_winner(
+    model: Model,
+    dataset: Dataset,
+    setting: Setting,
+    seed: int,
+    store: ResultStore,
+    context: RunContext,
+) -> HeldOut:
+    """Fit the model on all other images by an ordinary linear trial, and test it once.
+
+    Its result is stored like any other, and its network is kept where `context` has a folder.
+
+    Raises
+    ------
+    HeadstartError
+        Whatever the trial failed by.
+    """
+    result = _measured([Trial(model=model, dataset=dataset, setting=setting, seed=seed)],
+                       store, context, None)[0]  # fmt: skip
+    predictions = store.predictions(result.trial.key)
+    right = predictions.predicted == predictions.label
+    metric, n = dataset.metric, len(right)
+    top1 = metric == "top-1"
+    found = wilson_interval(float(right.mean()), n, LEVEL)
+    return HeldOut(
+        key=result.trial.key,
+        store=store.name,
+        folder=_kept(result, context.keep),
+        n=n,
+        metric=metric,
+        accuracy=result.metrics[metric],
+        low=found.low if top1 else None,
+        high=found.high if top1 else None,
+        calibration_error=result.metrics["calibration-error"],
+        log_loss=result.metrics["log-loss"],
+        classes=_per_class(dataset, predictions),
+        confusions=_confusions(dataset, predictions, seed, context.cache),
+    )
+
+
+def fine_tune_leaders(
+    leaders: Sequence[Model],
+    dataset: Dataset,
+    settings: tuple[Setting, Setting],
+    seed: int,
+    store: ResultStore,
+    context: RunContext,
+    executor: Executor | None,
+) -> tuple[FineTuned, ...]:
+    """Fine-tune models, and compare each with its linear probe on the same test images.
+
+    Parameters
+    ----------
+    settings
+        The linear one, and the one that fine-tunes.
+    """
+    trials = [
+        [Trial(model=model, dataset=dataset, setting=one, seed=seed) for one in settings]
+        for model in leaders
+    ]
+    _measured([trial for pair in trials for trial in pair], store, context, executor)
+    results = {result.trial.key: result for result in store.results()}
+    found = []
+    for linear, tuned in trials:
+        both = [store.predictions(one.key) for one in (linear, tuned)]
+        shared, first, second = np.intersect1d(
+            both[0].example, both[1].example, return_indices=True
+        )
+        right = [
+            (one.predicted == one.label)[places]
+            for one, places in zip(both, (first, second), strict=True)
+        ]
+        test = mcnemar(right[1], right[0], 1 - (1 - LEVEL) / len(leaders))
+        found.append(
+            FineTuned(
+                name=tuned.model.name,
+                key=tuned.key,
+                linear=float(right[0].mean()),
+                accuracy=float(right[1].mean()),
+                difference=test.difference,
+                low=test.low,
+                high=test.high,
+                seconds=sum(results[tuned.key].seconds.values()),
+            )
+        )
+    return tuple(found)
+
+
+def _measured(
+    trials: list[Trial], store: ResultStore, context: RunContext, executor: Executor | None
+) -> list[Result]:
+    run = run_study(trials, store, context, executor)
+    if run.failures:
+        failed = run.failures[0]
+        raise StudyError(
+            f"{failed.trial.title}: {failed.error}", code="ranking.trial_failed", key=failed.trial.key
+        )
+    return list(run.results)
+
+
+def _kept(result: Result, folder: ArtifactFolder | None) -> str | None:
+    return None if folder is None else f"{folder}/{result.trial.key[:12]}"
+
+
+def _per_class(dataset: Dataset, predictions: Prediction) -> tuple[ClassAccuracy, ...]:
+    found = []
+    for label, name in enumerate(dataset.classes):
+        own = predictions.label == label
+        if n := int(own.sum()):
+            right = float((predictions.predicted[own] == label).mean())
+            estimate = wilson_interval(right, n, LEVEL)
+            found.append(ClassAccuracy(name, n, right, estimate.low, estimate.high))
+    return tuple(found)
+
+
+def _confusions(
+    dataset: Dataset, predictions: Prediction, seed: int, cache: Path
+) -> tuple[Confusion, ...]:
+    """Return the most frequent confusions; images of each, the most confident mistakes first."""
+    labels, predicted, n_classes = predictions.label, predictions.predicted, len(dataset.classes)
+    counts = np.zeros((n_classes, n_classes), np.int64)
+    np.add.at(counts, (labels, predicted), 1)
+    np.fill_diagonal(counts, 0)
+    order = np.argsort(-counts, axis=None, kind="stable")[:CONFUSIONS]
+    test = datasets.load(dataset, seed, cache).test
+    places = {row: place for place, row in enumerate(test.rows.tolist())}
+    margin = predictions.scores.max(axis=1) - predictions.scores[np.arange(len(labels)), labels]
+    found = []
+    for label, taken_for in zip(*np.unravel_index(order, counts.shape), strict=True):
+        if not counts[label, taken_for]:
+            break
+        rows = np.flatnonzero((labels == label) & (predicted == taken_for))
+        rows = rows[np.argsort(-margin[rows], kind="stable")][:PICTURES]
+        pictures = [_picture(test, places[int(predictions.example[row])]) for row in rows]
+        found.append(
+            Confusion(
+                dataset.classes[label],
+                dataset.classes[taken_for],
+                int(counts[label, taken_for]),
+                int((labels == label).sum()),
+                tuple(pictures),
+            )
+        )
+    return tuple(found)
+
+
+def _picture(test: datasets.SealedTest, place: int) -> Picture:
+    image = test.images.decode(place)
+    tiny = max(image.size) <= TINY
+    return Picture(Path(test.images.where(place)).name, thumbnail(image), tiny)

@@ -1,0 +1,319 @@
+"""The race: models are measured on more and more images until they cannot be the best any more.
+
+Level by level all models that are left are measured on the same images, twice as many as before
+(nested, so that no feature is computed twice); those that are significantly worse than another one
+are dropped (`elimination`). A level may spend an equal share of what is left of the budget: models
+that do not fit it are parked, the least promising first, and go on in the end if there is time.
+
+It knows no image: `measure` does, and may be a simulation.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from statistics import median
+from threading import Lock
+from typing import Protocol
+
+from headstart.ranking.elimination import CrossValidated, Level, difference
+
+__all__ = ["Budget", "Measure", "Race", "Racer", "StepOutcome"]
+
+# Time of a cross-validation grows by this power of the number of images.
+PROBE_POWER = 1.2
+# Of the time of a cross-validation on all images: that of the final path and its refit.
+FINAL_SHARE = 0.5
+FINAL_SECONDS = 3.0
+# Of a level's models, these are measured where the budget allows it, whatever the level's share.
+FEWEST = 2
+
+
+@dataclass(frozen=True)
+class StepOutcome:
+    """What measuring a model on a level gave.
+
+    Parameters
+    ----------
+    measured
+        None where it was not measured: `reason` says why.
+    seconds
+        All time of the step, as it counts for the budget.
+    seconds_per_image
+        Of its features.
+    probe_seconds
+        Time of the cross-validation.
+    needed
+        Seconds that the step would have taken, where it was not begun for want of time.
+    recalled
+        Whether an earlier run measured it.
+    """
+
+    measured: CrossValidated | None
+    seconds: float
+    seconds_per_image: float = 0.0
+    probe_seconds: float = 0.0
+    reason: str = ""
+    needed: float | None = None
+    recalled: bool = False
+
+
+class Measure(Protocol):
+    """Measures a model; several may be measured at the same time, in threads of their own."""
+
+    def __call__(self, racer: "Racer", level: int, allowed: float) -> StepOutcome:
+        """Measure a model on the images of a level, if it takes no more than `allowed` seconds."""
+        ...
+
+
+class Budget:
+    """Seconds that a race may take; what earlier runs measured counts as it did then."""
+
+    def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self.seconds, self._clock = seconds, clock
+        self._start, self._credit = clock(), 0.0
+
+    @property
+    def spent(self) -> float:
+        """Seconds so far."""
+        return self._clock() - self._start + self._credit
+
+    @property
+    def left(self) -> float:
+        """Seconds that are left, negative if it is overdrawn."""
+        return self.seconds - self.spent
+
+    def recall(self, seconds: float) -> None:
+        """Count what an earlier run spent."""
+        self._credit += seconds
+
+
+@dataclass
+class Racer:
+    """A model in the race.
+
+    Parameters
+    ----------
+    name, position
+        Its name, and its position among the candidates.
+    prior
+        What is expected of it, higher is better; None where nothing is.
+    cost
+        Multiply-adds per image, or another number that its time is proportional to; None where
+        unknown.
+    steps
+        What it reached, one per level.
+    status
+        ``"racing"``; ``"dropped"``: significantly worse; ``"left out"``: it cannot be measured.
+    reason
+        Why it is not racing, or why it was not measured further.
+    """
+
+    name: str
+    position: int
+    prior: float | None = None
+    cost: float | None = None
+    steps: list[CrossValidated] = field(default_factory=list)
+    status: str = "racing"
+    reason: str = ""
+    seconds: float = 0.0
+    seconds_per_image: float | None = None
+    probe_seconds: float = 0.0
+    needed: float | None = None
+
+    @property
+    def level(self) -> int:
+        """The largest level that it was measured on, -1 for none."""
+        return len(self.steps) - 1
+
+
+class Race:
+    """Races models against each other within a budget.
+
+    Parameters
+    ----------
+    racers
+        The models.
+    levels
+        What models are compared on, smallest first.
+    n_final
+        Images of which the winner's features are needed in the end.
+    workers
+        Models that are measured at the same time.
+    """
+
+    def __init__(
+        self,
+        racers: Sequence[Racer],
+        levels: Sequence[Level],
+        measure: Measure,
+        budget: Budget,
+        *,
+        n_final: int = 0,
+        workers: int = 1,
+    ) -> None:
+        self.racers, self.levels, self.budget = list(racers), list(levels), budget
+        self.sizes = [len(level.weights) for level in levels]
+        self._measure, self._n_final, self._workers = measure, n_final, workers
+        self._lock, self._startup = Lock(), list[float]()
+
+    def run(self) -> None:
+        """Race until all levels are measured, or the budget does not allow another step."""
+        for level in range(len(self.levels)):
+            n_left = len(self.levels) - level
+            share = self.budget.spent + max(0.0, self.budget.left - self.reserve()) / n_left
+            waiting = [one for one in self._ordered() if one.level == level - 1]
+            self._advance(waiting, share)
+            self._drop()
+        while waiting := [one for one in self._ordered() if one.level < len(self.levels) - 1]:
+            # The deepest first: what is compared with the best on all images decides.
+            waiting.sort(key=lambda one: -one.level)
+            if not any(
+                self._advance(waiting[first : first + self._workers], self.budget.seconds)
+                for first in range(0, len(waiting), self._workers)
+            ):
+                return
+            self._drop()
+
+    def leaders(self) -> list[Racer]:
+        """Return the measured models that may be the best, the most accurate first.
+
+        Those that were measured on most images come first.
+        """
+        measured = [one for one in self.racers if one.status == "racing" and one.steps]
+        return sorted(measured, key=lambda one: (-one.level, -self._accuracy(one), one.position))
+
+    def predicted(self, racer: Racer, level: int) -> float:
+        """Return the seconds that a step will take; 0 where nothing is known yet."""
+        before = self.sizes[level - 1] if level else 0
+        images = (self.sizes[level] - before) * self._per_image(racer)
+        if racer.steps:
+            probe = racer.probe_seconds * (self.sizes[level] / before) ** PROBE_POWER
+            return images + probe
+        known = [one.probe_seconds for one in self.racers if one.level == 0]
+        return images + median(known or [0.0]) + median(self._startup or [0.0])
+
+    def reserve(self) -> float:
+        """Return the seconds to keep for the test of the most expensive model that may win."""
+        seconds = [FINAL_SECONDS]
+        for one in self.leaders()[:FEWEST]:
+            growth = (self.sizes[-1] / self.sizes[one.level]) ** PROBE_POWER
+            final = FINAL_SHARE * one.probe_seconds * growth
+            seconds.append(FINAL_SECONDS + self._n_final * self._per_image(one) + final)
+        return max(seconds)
+
+    def _per_image(self, racer: Racer) -> float:
+        if racer.seconds_per_image is not None:
+            return racer.seconds_per_image
+        rates = [
+            one.seconds_per_image / one.cost
+            for one in self.racers
+            if one.seconds_per_image is not None and one.cost
+        ]
+        return median(rates) * racer.cost if rates and racer.cost else 0.0
+
+    def _accuracy(self, racer: Racer) -> float:
+        return racer.steps[-1].accuracy(self.levels[racer.level])
+
+    def _ordered(self) -> list[Racer]:
+        """Return the models that race on: those measured by accuracy, the others by promise.
+
+        Promise is the rank of the prior plus that of the cost, so that cheap and good ones begin.
+        """
+        racing = [one for one in self.racers if one.status == "racing"]
+        new = [one for one in racing if not one.steps]
+
+        def rank(value: float | None, known: Sequence[float]) -> float:
+            middle = len(new) / 2
+            return middle if value is None else float(sum(other < value for other in known))
+
+        costs = [one.cost for one in new if one.cost is not None]
+        priors = [-one.prior for one in new if one.prior is not None]
+
+        def promise(one: Racer) -> tuple[float, float, int]:
+            prior = None if one.prior is None else -one.prior
+            together = rank(one.cost, costs) + rank(prior, priors)
+            return together, one.cost or 0.0, one.position
+
+        return [*self.leaders(), *sorted(new, key=promise)]
+
+    def _advance(self, waiting: Sequence[Racer], share: float) -> bool:
+        """Measure models on their next level, as long as they fit `share`; return if any was."""
+        begun, progress = 0, False
+
+        def run(racer: Racer) -> None:
+            nonlocal begun, progress
+            with self._lock:
+                end = self.budget.seconds - self.reserve()
+                end = end if begun < FEWEST else min(end, share)
+                allowed = end - self.budget.spent
+                predicted = self.predicted(racer, racer.level + 1)
+                if predicted > allowed or allowed <= 0:
+                    racer.needed, racer.reason = predicted, "budget"
+                    return
+                begun += 1
+            outcome = self._measure(racer, racer.level + 1, allowed)
+            with self._lock:
+                self._take(racer, outcome)
+                progress |= outcome.measured is not None or racer.status != "racing"
+
+        if self._workers == 1:
+            for one in waiting:
+                run(one)
+        else:
+            with ThreadPoolExecutor(self._workers) as pool:
+                list(pool.map(run, waiting))
+        return progress
+
+    def _take(self, racer: Racer, outcome: StepOutcome) -> None:
+        if outcome.recalled:
+            self.budget.recall(outcome.seconds / self._workers)
+        racer.seconds += outcome.seconds
+        racer.seconds_per_image = outcome.seconds_per_image or racer.seconds_per_image
+        if outcome.measured is None:
+            racer.needed, racer.reason = outcome.needed, outcome.reason
+            if outcome.needed is None:
+                racer.status = "left out"
+            return
+        if not racer.steps:
+            spent = self.sizes[0] * outcome.seconds_per_image + outcome.probe_seconds
+            self._startup.append(max(0.0, outcome.seconds - spent))
+        racer.steps.append(outcome.measured)
+        racer.probe_seconds, racer.reason, racer.needed = outcome.probe_seconds, "", None
+
+    def _drop(self) -> None:
+        """Drop the models that are significantly worse than another one."""
+        for one in self.racers:
+            if one.status != "racing":
+                continue
+            for level in range(one.level + 1):
+                better = max(
+                    (other for other in self.racers if other.level >= level and other is not one),
+                    key=lambda other: other.steps[level].accuracy(self.levels[level]),  # noqa: B023
+                    default=None,
+                )
+                if better and self._is_worse(one, better, level):
+                    gap = -difference(one.steps[level], better.steps[level], self.levels[level]).mean
+                    one.status = "dropped"
+                    one.reason = (
+                        f"{100 * gap:.1f} points worse than {better.name} on "
+                        f"{self.sizes[level]:,} images"
+                    )
+                    break
+
+    def _is_worse(self, one: Racer, other: Racer, level: int) -> bool:
+        """Whether a model is significantly worse, even if the gap goes on closing.
+
+        With more images to come the gap may become smaller: by as much as from the level before (a
+        learning curve flattens: each doubling gains at most half of the last one, in all no more
+        than it), or on the first level by half.
+        """
+        now = difference(one.steps[level], other.steps[level], self.levels[level])
+        gap, closing = -now.mean, 0.0
+        if level < len(self.levels) - 1:
+            closing = gap / 2
+            if level:
+                place = level - 1
+                before = difference(one.steps[place], other.steps[place], self.levels[place])
+                closing = max(0.0, -before.mean - gap)
+        return gap - closing > self.levels[level].critical * now.se
