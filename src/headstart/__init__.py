@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from headstart.errors import HeadstartError
     from headstart.methods.linear import LinearSetting
     from headstart.probe import LogisticRegressionPath
+    from headstart.ranking.answer import RankAnswer
+    from headstart.ranking.rank_backbones import rank
     from headstart.spec import (
         Dataset,
         Estimate,
@@ -43,6 +45,7 @@ __all__ = [
     "Model",
     "Prediction",
     "ProgressReporter",
+    "RankAnswer",
     "Result",
     "ResultStore",
     "RunContext",
@@ -53,6 +56,7 @@ __all__ = [
     "Trial",
     "analyze",
     "metrics",
+    "rank",
     "results",
     "run_trial",
 ]
@@ -62,6 +66,8 @@ HOMES = {
     "headstart.errors": ("HeadstartError",),
     "headstart.methods.linear": ("LinearSetting",),
     "headstart.probe": ("LogisticRegressionPath",),
+    "headstart.ranking.answer": ("RankAnswer",),
+    "headstart.ranking.rank_backbones": ("rank",),
     "headstart.spec": (
         "Dataset",
         "Estimate",

@@ -53,6 +53,7 @@ class Kind:
 KINDS: dict[str, Kind] = {
     "features": Kind("features of images; computed again when needed", True),
     "prepared": Kind("decoded images; decoded again when needed", True),
+    "ranking": Kind("what races of backbones measured; measured again when needed", True),
     "training": Kind("checkpoints of interrupted training; removed, it starts again", True),
     "weights": Kind("downloaded weights; downloaded again when needed", True),
     "torchvision": Kind("datasets downloaded by torchvision", True),

@@ -42,6 +42,7 @@ PAGES: Mapping[str, str] = {
     "pretrain": "pretraining.md",
     "probe": "probe.md",
     "program": "commands.md",
+    "ranking": "rank.md",
     "report": "analysis.md",
     "results": "studies.md",
     "setting": "methods.md",

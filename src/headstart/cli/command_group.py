@@ -33,6 +33,7 @@ MEASURE, ANALYZE, CATALOGS = "Measure", "Analyze", "Catalogs"
 TRAIN, START, OTHERS = "Train", "Start", "Plug-ins"
 # Commands by use: `--help` lists them in this order, under these headings.
 PANELS = {
+    "rank": MEASURE,
     "run": MEASURE,
     "plan": MEASURE,
     "status": MEASURE,

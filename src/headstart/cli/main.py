@@ -30,6 +30,7 @@ from headstart.cli.models_command import models_app, upstream
 from headstart.cli.options import BAD_INPUT, DeviceName, DeviceOption, JsonFlag
 from headstart.cli.output import console, echo, plain_table, run_command
 from headstart.cli.pretrain_command import ablate, pretrain
+from headstart.cli.rank_command import rank
 from headstart.cli.results_command import results_app
 from headstart.cli.run_command import plan, run
 from headstart.cli.status_command import status
@@ -57,7 +58,7 @@ for _app, _name in (
     (store_app, "store"),
 ):
     app.add_typer(_app, name=_name, rich_help_panel=PANELS[_name])
-for _function in (run, plan, status, analyze, report, pretrain, ablate, upstream, embed):
+for _function in (rank, run, plan, status, analyze, report, pretrain, ablate, upstream, embed):
     add_command(app, _function)
 
 

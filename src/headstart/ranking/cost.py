@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from headstart import models
 from headstart.context import RunContext
-from headstart.features import make_runtime
+from headstart.features.extract import make_runtime
 from headstart.features.runtime import choose_runtime
 from headstart.ranking.answer import Cost
 from headstart.spec import Model
@@ -52,9 +52,7 @@ def measure_cost(model: Model, precision: Precision, context: RunContext) -> Cos
         runtime(one)
     times = list[float]()
     began = time.perf_counter()
-    while len(times) < FEWEST or (
-        len(times) < PASSES and time.perf_counter() - began < SECONDS
-    ):
+    while len(times) < FEWEST or (len(times) < PASSES and time.perf_counter() - began < SECONDS):
         start = time.perf_counter()
         runtime(one)
         times.append(time.perf_counter() - start)

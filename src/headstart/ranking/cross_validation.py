@@ -43,8 +43,8 @@ __all__ = [
 FOLDS, REPEATS = 5, 2
 # Every fourth lambda of the linear setting: 1e5, 1e4, ..., 1e-6.
 LAMBDAS = KORNBLITH_LAMBDAS[::4]
-# Relative duality gap at which a fit counts as converged.
-TOLERANCE = 1e-4
+# Relative duality gap at which a fit counts as converged; that of the winner is the method's own.
+TOLERANCE = 1e-3
 # The first level has at least so many images, and so many per class.
 FEWEST_IMAGES, FEWEST_PER_CLASS = 100, 5
 RESIZE: Resize = "whole"

@@ -1,16 +1,15 @@
 """The recommended model on the test images, and whether fine-tuning pays: ordinary trials."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from headstart import datasets, methods
+from headstart import datasets
 from headstart.artifacts import ArtifactFolder
 from headstart.context import RunContext
 from headstart.datasets.thumbnails import TINY, thumbnail
-from headstart.errors import HeadstartError, StudyError
+from headstart.errors import StudyError
 from headstart.executors import Executor
 from headstart.ranking.answer import ClassAccuracy, Confusion, FineTuned, HeldOut, Picture
 from headstart.spec import Dataset, Model, Prediction, Result, Setting, Trial
@@ -90,7 +89,7 @@ def fine_tune_leaders(
     found = []
     for linear, tuned in trials:
         both = [store.predictions(one.key) for one in (linear, tuned)]
-        shared, first, second = np.intersect1d(
+        _, first, second = np.intersect1d(
             both[0].example, both[1].example, return_indices=True
         )
         right = [
@@ -120,7 +119,9 @@ def _measured(
     if run.failures:
         failed = run.failures[0]
         raise StudyError(
-            f"{failed.trial.title}: {failed.error}", code="ranking.trial_failed", key=failed.trial.key
+            f"{failed.trial.title}: {failed.error}",
+            code="ranking.trial_failed",
+            key=failed.trial.key,
         )
     return list(run.results)
 

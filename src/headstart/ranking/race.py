@@ -21,7 +21,7 @@ from headstart.ranking.elimination import CrossValidated, Level, difference
 __all__ = ["Budget", "Measure", "Race", "Racer", "StepOutcome"]
 
 # Time of a cross-validation grows by this power of the number of images.
-PROBE_POWER = 1.2
+PROBE_POWER = 1.6
 # Of the time of a cross-validation on all images: that of the final path and its refit.
 FINAL_SHARE = 0.5
 FINAL_SECONDS = 3.0
@@ -261,9 +261,19 @@ class Race:
             for one in waiting:
                 run(one)
         else:
-            with ThreadPoolExecutor(self._workers) as pool:
-                list(pool.map(run, waiting))
+            self._together(run, waiting)
         return progress
+
+    def _together(self, run: Callable[[Racer], None], waiting: Sequence[Racer]) -> None:
+        """Run as many as there are workers; Ctrl-C and errors do not wait for the others."""
+        pool = ThreadPoolExecutor(self._workers)
+        try:
+            for future in [pool.submit(run, one) for one in waiting]:
+                future.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+        pool.shutdown()
 
     def _take(self, racer: Racer, outcome: StepOutcome) -> None:
         if outcome.recalled:
@@ -289,11 +299,13 @@ class Race:
             for level in range(one.level + 1):
                 better = max(
                     (other for other in self.racers if other.level >= level and other is not one),
-                    key=lambda other: other.steps[level].accuracy(self.levels[level]),  # noqa: B023
+                    key=lambda other: other.steps[level].accuracy(self.levels[level]),
                     default=None,
                 )
                 if better and self._is_worse(one, better, level):
-                    gap = -difference(one.steps[level], better.steps[level], self.levels[level]).mean
+                    gap = -difference(
+                        one.steps[level], better.steps[level], self.levels[level]
+                    ).mean
                     one.status = "dropped"
                     one.reason = (
                         f"{100 * gap:.1f} points worse than {better.name} on "

@@ -1,0 +1,312 @@
+"""`headstart rank`: which backbone for these images?
+
+What is slow to import is imported when the command runs.
+"""
+
+import json as json_module
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from headstart.cli.options import (
+    DEFAULT_STORE,
+    CsvFlag,
+    DeviceName,
+    DeviceOption,
+    ExecutorOptions,
+    JsonFlag,
+    LimitOption,
+    PrecisionOption,
+    SkipBrokenFlag,
+    StoreOption,
+    TrustFlag,
+)
+from headstart.cli.output import (
+    PlainTable,
+    Screen,
+    console,
+    echo,
+    plain_table,
+    resumable,
+    shortened,
+)
+from headstart.errors import CommandError
+
+if TYPE_CHECKING:
+    from headstart.ranking.answer import HeldOut, RankAnswer, RankedModel
+
+__all__ = ["quantity", "rank"]
+
+KEPT_MODELS = "headstart-models"
+NUMBER = re.compile(r"\s*([0-9]*\.?[0-9]+)\s*([A-Za-z]*)\s*")
+SECONDS = {"": 60.0, "s": 1.0, "sec": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
+LATENCY = {"": 1e-3, "us": 1e-6, "ms": 1e-3, "s": 1.0}
+COUNTS = {"": 1.0, "K": 1e3, "M": 1e6, "B": 1e9, "G": 1e9}
+NOT_TRIED_SHOWN = 5
+
+
+@dataclass(frozen=True)
+class _Options:
+    """Which models may be taken, for which images."""
+
+    dataset: Annotated[
+        str,
+        typer.Argument(
+            metavar="FOLDER",
+            help="Folder of images with one folder per class, or any name of a dataset.",
+        ),
+    ]
+    models: Annotated[
+        str,
+        typer.Option(
+            help="Candidates, separated by commas: default (a curated list), paper, names, "
+            "patterns (vit_small_*), a file of names.",
+            metavar="NAMES",
+        ),
+    ] = "default"
+    budget: Annotated[
+        str, typer.Option(help="Time for race and test: 90s, 30m, 2h.", metavar="TIME")
+    ] = "30m"
+    max_params: Annotated[
+        str | None,
+        typer.Option(
+            help="Largest number of parameters: 30M.", metavar="NUMBER", show_default=False
+        ),
+    ] = None
+    max_latency: Annotated[
+        str | None,
+        typer.Option(
+            help="Largest median latency of one image on this device: 20ms.",
+            metavar="TIME",
+            show_default=False,
+        ),
+    ] = None
+    tolerance: Annotated[
+        float,
+        typer.Option(
+            help="Accuracy in points given up for a faster model that is not significantly worse.",
+            metavar="NUMBER",
+        ),
+    ] = 0.5
+    finetune_top: Annotated[
+        int,
+        typer.Option(
+            help="Number of leaders that are fine-tuned, too, by a short search; its time is "
+            "beside the budget.",
+            min=0,
+            metavar="INTEGER",
+        ),
+    ] = 0
+    finetune: Annotated[
+        str, typer.Option(help="Protocol of --finetune-top: quick, short.", metavar="NAME")
+    ] = "quick"
+    seed: Annotated[
+        int, typer.Option(help="Random seed of subsets and folds.", metavar="INTEGER")
+    ] = 0
+    limit: LimitOption = None
+    precision: PrecisionOption = None
+    skip_broken: SkipBrokenFlag = False
+    trust: TrustFlag = False
+
+    def keywords(self) -> dict[str, Any]:
+        """Return the options of the library's `rank`."""
+        params, latency = self.max_params, self.max_latency
+        return {
+            "models": self.models,
+            "budget": quantity("budget", self.budget, SECONDS, "30m, 90s or 2h"),
+            "max_params": quantity("max-params", params, COUNTS, "30M") if params else None,
+            "max_latency": quantity("max-latency", latency, LATENCY, "20ms") if latency else None,
+            "tolerance": self.tolerance / 100,
+            "finetune_top": self.finetune_top,
+            "finetune": self.finetune,
+            "seed": self.seed,
+            "limit": self.limit,
+            "precision": self.precision.value if self.precision else "fp32",
+            "skip_broken": self.skip_broken,
+            "trust": self.trust,
+        }
+
+
+def rank(
+    options: _Options,
+    executors: ExecutorOptions,
+    store: StoreOption = DEFAULT_STORE,
+    keep_models: Annotated[
+        str,
+        typer.Option(help="Folder or URL for the recommended model.", metavar="FOLDER"),
+    ] = KEPT_MODELS,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="HTML page of the answer; not written if omitted.",
+            metavar="FILE",
+            show_default=False,
+        ),
+    ] = None,
+    device: DeviceOption = DeviceName.auto,
+    json: JsonFlag = False,
+    csv: CsvFlag = False,
+) -> None:
+    """Find the backbone to take for a folder of images, within a budget of time.
+
+    Run the same command again to resume.
+    """
+    if json and csv:
+        raise CommandError(
+            "--json and --csv exclude each other: pass one",
+            code="command.conflict",
+            option="--csv",
+        )
+    keywords = options.keywords()
+    from headstart.cli.progress import LiveReporter
+    from headstart.files import writable_folder
+    from headstart.ranking.rank_backbones import rank as compute
+
+    if out is not None:
+        writable_folder(out.absolute().parent)
+    # Where the output is for programs, nothing else may be in it.
+    screen = Screen(stderr=True, markup=False, highlight=False) if json or csv else console
+    resume = "what was measured is kept; run the same command again to resume"
+    with resumable(resume), LiveReporter(screen) as reporter:
+        answer = compute(
+            options.dataset,
+            store=store,
+            keep_models=keep_models,
+            device=device.value,
+            reporter=reporter,
+            **keywords,
+            **executors.keywords(),
+        )
+    if out is not None:
+        from headstart.report.rank_page import write_rank_page
+
+        write_rank_page(answer, out)
+    if json:
+        echo(json_module.dumps(answer.to_record(), indent=1, ensure_ascii=False))
+    elif csv:
+        import pandas as pd
+
+        from headstart.report.data_files import to_csv
+
+        echo(to_csv(pd.DataFrame(answer.rows())), nl=False)
+    else:
+        _show(answer)
+        if out is not None:
+            echo(f"Page: {out.resolve()}")
+
+
+def quantity(name: str, text: str, units: dict[str, float], example: str) -> float:
+    """Read a number with a unit.
+
+    Raises
+    ------
+    CommandError
+        Not a positive number with one of the units.
+
+    Examples
+    --------
+    >>> quantity("budget", "30m", SECONDS, "30m"), quantity("max-params", "30M", COUNTS, "30M")
+    (1800.0, 30000000.0)
+    """
+    found = NUMBER.fullmatch(text)
+    unit = found[2] if found else ""
+    if unit not in units and units is COUNTS:
+        unit = unit.upper()
+    elif unit not in units:
+        unit = unit.lower()
+    if not found or unit not in units or not float(found[1]):
+        raise CommandError(
+            f"invalid --{name} '{text}': expected a positive number with its unit, for example "
+            f"{example}",
+            code="command.value",
+            name=name,
+            value=text,
+        )
+    return float(found[1]) * units[unit]
+
+
+def _show(answer: "RankAnswer") -> None:
+    """Print the answer: the sentence first, then the table, the test, and what was not tried."""
+    console.print(answer.sentence)
+    console.print()
+    console.print(_table(answer))
+    console.print(
+        f"\n* recommended; tied: not significantly different from the best (the best candidate is "
+        f"dropped in at most {100 * answer.error:g} % of races); difference in points, with its "
+        f"simultaneous interval; prior: expected on an average dataset, not measured; latency of "
+        f"one image, median and 95th percentile, on {answer.device}"
+    )
+    if answer.held_out:
+        console.print(_tested(answer.held_out))
+    for one in answer.finetuned:
+        console.print(
+            f"Fine-tuned {one.name}: {100 * one.accuracy:.1f} % against "
+            f"{100 * one.linear:.1f} % ({100 * one.difference:+.1f} points, "
+            f"{100 * one.low:+.1f} to {100 * one.high:+.1f}): {one.verdict}"
+        )
+    left_out = answer.not_tried
+    for each in left_out[:NOT_TRIED_SHOWN]:
+        remedy = f"; {each.remedy}" if each.remedy else ""
+        console.print(f"Not tried: {each.name}: {each.reason}{remedy}")
+    if len(left_out) > NOT_TRIED_SHOWN:
+        more = len(left_out) - NOT_TRIED_SHOWN
+        console.print(f"Not tried: {more} more (--json or --out lists them)")
+    console.print(
+        f"{answer.spent:.0f} s of {answer.budget:.0f} s; {len(answer.models)} models measured"
+    )
+
+
+def _table(answer: "RankAnswer") -> PlainTable:
+    numbers = ("accuracy %", "interval", "difference", "prior %", "M params", "GMACs",
+               "latency ms", "95 %", "images/s", "MB", "images", "s")  # fmt: skip
+    table = plain_table("model", *numbers, "", right=set(numbers))
+    for model in answer.models:
+        mark = "* " if model.name == answer.recommended else ""
+        table.add_row(
+            f"{mark}{shortened(model.name)}", *_cells(model), "tied" if model.tied else ""
+        )
+    return table
+
+
+def _cells(model: "RankedModel") -> list[str]:
+    cost = model.cost
+
+    def scaled(value: float | None, by: float, digits: int) -> str:
+        return "" if value is None else f"{value * by:.{digits}f}"
+
+    interval = f"{100 * model.difference_low:+.1f}..{100 * model.difference_high:+.1f}"
+    return [
+        f"{100 * model.accuracy:.1f}",
+        f"{100 * model.low:.1f}..{100 * model.high:.1f}",
+        f"{100 * model.difference:+.1f} ({interval})",
+        scaled(model.prior, 100, 1),
+        scaled(model.parameters, 1e-6, 1),
+        scaled(model.multiply_adds, 1e-9, 2),
+        f"{1e3 * cost.latency:.1f}",
+        f"{1e3 * cost.latency_95:.1f}",
+        f"{cost.throughput:.0f}",
+        f"{cost.memory / 1e6:.0f}",
+        f"{model.images:,}",
+        f"{model.seconds:.0f}",
+    ]
+
+
+def _tested(found: "HeldOut") -> str:
+    """Return what the test images say, and how to go on."""
+    interval = ""
+    if found.low is not None and found.high is not None:
+        interval = f" ({100 * found.low:.1f} to {100 * found.high:.1f})"
+    confused = "; ".join(
+        f"{one.label} taken for {one.predicted}: {one.n} of {one.of}"
+        for one in found.confusions[:3]
+    )
+    return (
+        f"On {found.n:,} test images that played no part in the choice: {found.metric} "
+        f"{100 * found.accuracy:.1f} %{interval}, calibration error "
+        f"{100 * found.calibration_error:.1f} %, log loss {found.log_loss:.3f}"
+        + (f"; {confused}" if confused else "")
+        + f"\nTo deploy it: headstart export {found.key[:12]} --to onnx"
+    )

@@ -1,0 +1,448 @@
+"""`rank`: which backbone for these images? Candidates in, race, test, answer out."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from headstart import datasets, methods, models
+from headstart.artifacts import ArtifactFolder
+from headstart.context import ProgressReporter, RunContext
+from headstart.devices import Device
+from headstart.errors import FeatureError, HeadstartError, ModelError, ProbeError, StudyError
+from headstart.executors import Executor, InProcess, executor_of
+from headstart.features import table_of
+from headstart.features.runtime import choose_runtime
+from headstart.ranking.answer import Cost, NotTried, RankAnswer
+from headstart.ranking.candidates import Candidates, RankCandidate, find_candidates
+from headstart.ranking.cross_validation import (
+    FOLDS,
+    LAMBDAS,
+    REPEATS,
+    RESIZE,
+    TOLERANCE,
+    CrossValidation,
+    RankImages,
+    RankJob,
+    RankMeasurement,
+    rank_images,
+)
+from headstart.ranking.elimination import CrossValidated, Level, critical_values
+from headstart.ranking.held_out import fine_tune_leaders, test_winner
+from headstart.ranking.journal import RankJournal
+from headstart.ranking.race import Budget, Race, Racer, StepOutcome
+from headstart.ranking.recommendation import (
+    choose,
+    duration,
+    not_tried,
+    ranked_models,
+    recommendation_sentence,
+)
+from headstart.spec import Dataset, Model
+from headstart.spec.setting import Precision
+from headstart.store import ResultStore
+from headstart.study import device_name
+
+__all__ = ["DEFAULT_BUDGET", "DEFAULT_TOLERANCE", "RankOptions", "rank"]
+
+DEFAULT_BUDGET = 1800.0
+# Accuracy that may be given up for a faster model, as a proportion.
+DEFAULT_TOLERANCE = 0.005
+# Probability that the best candidate is dropped.
+ERROR = 0.05
+EXPECTED = {
+    "tolerance": "a proportion from 0, under 1",
+    "finetune_top": "a whole number from 0",
+    "seed": "a whole number from 0, under 2^32",
+}
+# Increase it when a change of the code may change what is measured.
+IMPLEMENTATION = 1
+
+
+@dataclass(frozen=True)
+class RankOptions:
+    """What `rank` looks for, and how long.
+
+    Parameters
+    ----------
+    models
+        Candidates, as `find_candidates` takes them.
+    budget
+        Seconds for race and test; what an earlier, interrupted run spent on the same counts.
+        Fine-tuning is beside it.
+    max_params, max_latency
+        Largest number of parameters, and largest median latency of one image in seconds.
+    tolerance
+        Accuracy, a proportion, given up for a faster model that is not significantly worse.
+    finetune_top, finetune
+        Number of leaders that are fine-tuned, and the protocol of the search.
+    limit, skip_broken, precision, seed
+        As in a study. The seed draws levels and folds.
+    """
+
+    models: str = "default"
+    budget: float = DEFAULT_BUDGET
+    max_params: float | None = None
+    max_latency: float | None = None
+    tolerance: float = DEFAULT_TOLERANCE
+    finetune_top: int = 0
+    finetune: str = "quick"
+    limit: int | None = None
+    skip_broken: bool = False
+    precision: Precision = "fp32"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        checks = {
+            "budget": self.budget > 0,
+            "max_params": self.max_params is None or self.max_params > 0,
+            "max_latency": self.max_latency is None or self.max_latency > 0,
+            "tolerance": 0 <= self.tolerance < 1,
+            "finetune_top": self.finetune_top >= 0,
+            "seed": 0 <= self.seed < 2**32,
+        }
+        for name, valid in checks.items():
+            if not valid:
+                value = getattr(self, name)
+                raise StudyError(
+                    f"invalid {name} {value}: expected {EXPECTED.get(name, 'a positive number')}",
+                    code="ranking.option_invalid",
+                    name=name,
+                    value=value,
+                )
+
+
+def rank(
+    dataset: str,
+    *,
+    store: Path | str = "headstart.db",
+    keep_models: Path | str | None = None,
+    device: Device = "auto",
+    trust: bool = False,
+    reporter: ProgressReporter | None = None,
+    workers: int = 0,
+    executor: str | None = None,
+    executor_options: Mapping[str, Any] | None = None,
+    **options: Any,
+) -> RankAnswer:
+    """Find the backbone to take for a dataset of images, within a budget of time.
+
+    The dataset's test images are set aside. On all others (train and validation) the candidates
+    race by repeated cross-validation of a linear probe; those that are significantly worse than
+    another one are dropped. The recommended model is fitted on all of them by an ordinary linear
+    trial, which is stored, and tested once on the images that were set aside.
+
+    Parameters
+    ----------
+    dataset
+        A folder of images, or any name of a dataset.
+    store, keep_models, device, trust, reporter, workers, executor, executor_options
+        As in `Study.run`.
+    options
+        Fields of `RankOptions`.
+
+    Raises
+    ------
+    StudyError
+        No candidate, constraints that exclude all of them, a budget too short for one, several
+        labels per image, a class that cannot be cross-validated.
+    HeadstartError
+        As a study's.
+    """
+    chosen, reporter = RankOptions(**options), reporter or ProgressReporter()
+    budget = Budget(chosen.budget)
+    context = RunContext(device=device, reporter=reporter, trust=trust)
+    found = datasets.find(
+        dataset, limit=chosen.limit, skip_broken=chosen.skip_broken, reporter=reporter
+    )
+    images = rank_images(found, chosen.seed, context.cache)
+    candidates = _candidates(chosen.models, chosen.max_params)
+    _note_small_classes(found, images, reporter)
+    results = ResultStore(store, create=True)
+    own = {**(executor_options or {}), "note": reporter.note}
+    with executor_of(workers, device, executor, **own) as opened:
+        job = CrossValidation(found, chosen.seed, context, chosen.precision, chosen.max_latency)
+        contest = _Contest(job, images, candidates, budget, opened)
+        contest.run()
+        answer = contest.answered(chosen.tolerance)
+        keep = ArtifactFolder(keep_models) if keep_models else None
+        tested = _tested(answer, contest, results, replace(context, keep=keep))
+        answer = replace(tested, spent=budget.spent)
+        if chosen.finetune_top:
+            answer = _fine_tuned(answer, contest, chosen, results, context, opened)
+    return answer
+
+
+def _tested(
+    answer: RankAnswer, contest: "_Contest", store: ResultStore, context: RunContext
+) -> RankAnswer:
+    job = contest.job
+    linear = methods.find("linear", precision=job.precision)
+    winner = contest.model(answer.recommended)
+    held_out = test_winner(winner, job.dataset, linear, job.seed, store, context)
+    return replace(answer, held_out=held_out)
+
+
+def _fine_tuned(
+    answer: RankAnswer,
+    contest: "_Contest",
+    options: RankOptions,
+    store: ResultStore,
+    context: RunContext,
+    executor: Executor | None,
+) -> RankAnswer:
+    job, precision = contest.job, options.precision
+    pair = (
+        methods.find("linear", precision=precision),
+        methods.find("finetune", protocol=options.finetune, precision=precision),
+    )
+    leaders = [contest.model(one.name) for one in answer.tied[: options.finetune_top]]
+    found = fine_tune_leaders(leaders, job.dataset, pair, job.seed, store, context, executor)
+    return replace(answer, finetuned=found)
+
+
+def _candidates(text: str, max_params: float | None) -> Candidates:
+    """Find the candidates; StudyError if there is none."""
+    found = find_candidates(text, max_params=max_params)
+    if found.available:
+        return found
+    first = found.unavailable[0]
+    n = len(found.unavailable)
+    if max_params is not None and find_candidates(text).available:
+        raise StudyError(
+            f"--max-params {max_params / 1e6:g}M excludes all candidates of --models {text} that "
+            "are on this machine: raise it, or name smaller models",
+            code="ranking.constraints",
+            max_params=max_params,
+        )
+    raise StudyError(
+        f"no candidate of --models {text} is on this machine ({n} named); {first.name}: "
+        f"{first.reason}: {first.how_to_get}",
+        code="ranking.no_candidate",
+        models=text,
+        named=n,
+    )
+
+
+def _note_small_classes(dataset: Dataset, images: RankImages, reporter: ProgressReporter) -> None:
+    counts = np.bincount(images.labels, minlength=len(dataset.classes))
+    if small := [name for name, n in zip(dataset.classes, counts, strict=True) if n < FOLDS]:
+        shown = ", ".join(small[:5]) + (" ..." if len(small) > 5 else "")
+        reporter.note(
+            f"warning: {len(small)} class{'es have' if len(small) > 1 else ' has'} fewer images "
+            f"outside the test part than the {FOLDS} folds, so not all folds test them: {shown}"
+        )
+
+
+class _Contest:
+    """The race of networks on images: what `Race` needs, and its outcome as an answer."""
+
+    def __init__(
+        self,
+        job: CrossValidation,
+        images: RankImages,
+        candidates: Candidates,
+        budget: Budget,
+        executor: Executor | None,
+    ) -> None:
+        self.job, self._images, self._candidates = job, images, candidates
+        self._executor = executor
+        self._by_name = {one.model.name: one for one in candidates.available}
+        self._costs: dict[str, Cost] = {}
+        self._device = device_name(job.context.device)[0]
+        cache = job.context.cache
+        self._arithmetic = {
+            one.model.name: models.multiply_adds(one.model, cache) for one in candidates.available
+        }
+        self._journal = RankJournal(cache, self._content())
+        racers = [
+            Racer(one.model.name, place, one.prior, self._arithmetic[one.model.name] or one.params)
+            for place, one in enumerate(candidates.available)
+        ]
+        n_test = len(images.splits.test)
+        workers = executor.workers if executor else 1
+        self.race = Race(
+            racers, self._levels(), self._measure, budget, n_final=n_test, workers=workers
+        )
+
+    def model(self, name: str) -> Model:
+        """Return a candidate's network by its name."""
+        return self._by_name[name].model
+
+    def run(self) -> None:
+        """Race; StudyError if not one model was measured."""
+        try:
+            self.race.run()
+        except BaseException:
+            if self._executor:
+                self._executor.stop()
+            raise
+        if not self.race.leaders():
+            raise self._nothing()
+
+    def answered(self, tolerance: float) -> RankAnswer:
+        """Return the answer, without what the test images say."""
+        race, dataset = self.race, self.job.dataset
+        facts = {name: self._facts(one) for name, one in self._by_name.items()}
+        ranked = ranked_models(race, facts, self._costs)
+        taken = choose(ranked, tolerance)
+        left_out = tuple(NotTried(*one) for one in self._candidates.unavailable)
+        top = len(race.levels) - 1
+        complete = all(one.level == top for one in race.racers if one.status == "racing")
+        sentence = recommendation_sentence(ranked, taken, tolerance)
+        if not complete:
+            sentence += " The budget ended before all models were measured on all images."
+        return RankAnswer(
+            dataset=dataset.name,
+            classes=len(dataset.classes),
+            images=race.sizes[-1],
+            test_images=len(self._images.splits.test),
+            metric=dataset.metric,
+            split_rule=dataset.split_rule,
+            seed=self.job.seed,
+            folds=FOLDS,
+            repeats=REPEATS,
+            error=ERROR,
+            tolerance=tolerance,
+            budget=race.budget.seconds,
+            spent=race.budget.spent,
+            complete=complete,
+            device=self._device,
+            models=ranked,
+            not_tried=(*not_tried(race), *left_out),
+            recommended=taken.name,
+            sentence=sentence,
+        )
+
+    def _content(self) -> dict[str, Any]:
+        """Return all that determines what is measured of a model, and the device."""
+        from headstart.devices import resolve_device
+
+        job, dataset = self.job, self.job.dataset
+        device = resolve_device(job.context.device).type
+        return {
+            "dataset": dataset.identity,
+            "images": dataset.images_revision,
+            "seed": job.seed,
+            "folds": [FOLDS, REPEATS],
+            "lambdas": LAMBDAS,
+            "tolerance": TOLERANCE,
+            "resize": RESIZE,
+            "precision": job.precision,
+            "runtime": choose_runtime(device, job.precision),
+            "device": self._device,
+            "implementation": IMPLEMENTATION,
+        }
+
+    def _levels(self) -> list[Level]:
+        """Return what models are compared on."""
+        images, metric = self._images, self.job.dataset.metric
+        sizes = images.sizes
+        critical = critical_values(len(sizes), len(self._by_name), ERROR)
+        levels = []
+        for level, size in enumerate(sizes):
+            rows = images.rows(level)
+            weights = np.ones(size)
+            if metric == "mean-per-class":
+                classes, place, counts = np.unique(
+                    images.labels[rows], return_inverse=True, return_counts=True
+                )
+                weights = size / (len(classes) * counts[place])
+            _, clusters = np.unique(images.groups[rows], return_inverse=True)
+            levels.append(Level(weights, clusters, FOLDS, float(critical[level])))
+        return levels
+
+    def _measure(self, racer: Racer, level: int, allowed: float) -> StepOutcome:
+        """Measure a model on a level, or recall what an earlier run measured."""
+        model, size = self._by_name[racer.name].model, self._images.sizes[level]
+        reporter = self.job.context.reporter
+        recalled = self._journal.recall(model, size)
+        if recalled is not None:
+            return self._outcome(racer, level, recalled, recalled_=True)
+        title = f"{racer.name} on {size:,} images"
+        own = reporter.trial_started(title, 0, len(self._by_name))
+        cost = self._costs.get(racer.name) or self._journal.cost(model)
+        job = RankJob(model, level, allowed, cost)
+        table = table_of(
+            model,
+            self.job.dataset.images_revision,
+            sum(size for _, size in self.job.dataset.sizes),
+            RESIZE,
+            self.job.precision,
+            self.job.context,
+        )
+        try:
+            models.fetch(model, self.job.context.cache)
+            runs = self._executor or InProcess()
+            mapped = runs.map(self.job, [job], own.receive, group=(table.key, table.key))
+            ((_, found),) = mapped
+        except (ModelError, FeatureError, ProbeError) as error:
+            reporter.note(f"{racer.name}: left out: {error}")
+            return StepOutcome(None, 0.0, reason=str(error))
+        finally:
+            own.trial_finished()
+        self._journal.keep(model, size, found)
+        return self._outcome(racer, level, found)
+
+    def _outcome(
+        self, racer: Racer, level: int, found: RankMeasurement, *, recalled_: bool = False
+    ) -> StepOutcome:
+        self._costs[racer.name] = found.cost
+        seconds = sum(found.seconds.values())
+        if found.too_slow:
+            limit = self.job.max_latency or 0.0
+            reason = f"{1000 * found.cost.latency:.3g} ms per image, over {1000 * limit:.3g} ms"
+            return StepOutcome(None, seconds, reason=reason)
+        before = self._images.sizes[level - 1] if level else 0
+        n_new = self._images.sizes[level] - before
+        # Features that were there cost nothing this time; those of the next level may be lacking.
+        rate = max(found.cost.seconds_per_image, found.seconds.get("features", 0.0) / n_new)
+        return StepOutcome(
+            None if found.right is None else CrossValidated(found.right),
+            seconds,
+            seconds_per_image=rate,
+            probe_seconds=found.seconds.get("probe", 0.0),
+            reason="budget" if found.right is None else "",
+            needed=found.needed,
+            recalled=recalled_,
+        )
+
+    def _facts(self, one: RankCandidate) -> dict[str, Any]:
+        return {
+            "prior": one.prior,
+            "parameters": one.params,
+            "multiply_adds": self._arithmetic[one.model.name],
+            "licence": one.licence,
+            "why": one.why,
+        }
+
+    def _nothing(self) -> HeadstartError:
+        """Return the error of a race in which no model was measured."""
+        racers, limit = self.race.racers, self.job.max_latency
+        slow = [one for one in racers if one.status == "left out"]
+        if limit is not None and len(slow) == len(racers):
+            fastest = min((cost.latency for cost in self._costs.values()), default=0.0)
+            return StudyError(
+                f"--max-latency {1000 * limit:.3g}ms excludes all {len(racers)} candidates: the "
+                f"fastest takes {1000 * fastest:.3g} ms per image on this device",
+                code="ranking.constraints",
+                max_latency=limit,
+            )
+        if len(slow) == len(racers):
+            return StudyError(
+                f"no candidate can be measured; {slow[0].name}: {slow[0].reason}",
+                code="ranking.no_candidate",
+                named=len(racers),
+            )
+        needed = {one.name: one.needed for one in racers if one.needed}
+        name = min(needed, key=lambda each: needed[each] or 0.0, default=racers[0].name)
+        enough = self.race.budget.spent + self.race.reserve() + 2 * (needed.get(name) or 0.0)
+        return StudyError(
+            f"--budget {duration(self.race.budget.seconds)} is too short for one model: {name} on "
+            f"{self.race.sizes[0]:,} images and its test fit {duration(np.ceil(enough))}",
+            code="ranking.budget_short",
+            budget=self.race.budget.seconds,
+            fits=enough,
+        )
