@@ -248,8 +248,11 @@ class RankAnswer:
         return tuple(model for model in self.models if model.tied)
 
     def to_record(self) -> dict[str, Any]:
-        """Return the answer as JSON has it."""
-        return asdict(self)
+        """Return the answer as JSON has it: images by their names alone."""
+        record = asdict(self)
+        for one in record["held_out"]["confusions"] if self.held_out else ():
+            one["pictures"] = [each["where"] for each in one["pictures"]]
+        return record
 
     def rows(self) -> list[dict[str, Any]]:
         """Return one flat row per measured model, as CSV has it."""

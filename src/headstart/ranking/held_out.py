@@ -89,9 +89,7 @@ def fine_tune_leaders(
     found = []
     for linear, tuned in trials:
         both = [store.predictions(one.key) for one in (linear, tuned)]
-        _, first, second = np.intersect1d(
-            both[0].example, both[1].example, return_indices=True
-        )
+        _, first, second = np.intersect1d(both[0].example, both[1].example, return_indices=True)
         right = [
             (one.predicted == one.label)[places]
             for one, places in zip(both, (first, second), strict=True)

@@ -189,7 +189,7 @@ class Race:
         images = (self.sizes[level] - before) * self._per_image(racer)
         if racer.steps:
             probe = racer.probe_seconds * (self.sizes[level] / before) ** PROBE_POWER
-            return images + probe
+            return float(images + probe)
         known = [one.probe_seconds for one in self.racers if one.level == 0]
         return images + median(known or [0.0]) + median(self._startup or [0.0])
 
@@ -210,7 +210,7 @@ class Race:
             for one in self.racers
             if one.seconds_per_image is not None and one.cost
         ]
-        return median(rates) * racer.cost if rates and racer.cost else 0.0
+        return float(median(rates)) * racer.cost if rates and racer.cost else 0.0
 
     def _accuracy(self, racer: Racer) -> float:
         return racer.steps[-1].accuracy(self.levels[racer.level])

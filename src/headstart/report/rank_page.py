@@ -1,0 +1,330 @@
+"""The page of `headstart rank`: the model to take first, then the table, the front, the test."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import altair as alt
+
+from headstart.ranking.answer import HeldOut, RankAnswer
+from headstart.report.chart_style import (
+    CONFIG,
+    Chart,
+    PageFigure,
+    aria_label,
+    domain,
+    finished,
+    tooltips,
+)
+from headstart.report.page_model import Column, Names, PageTable, filled
+from headstart.report.page_templates import render_page, write_html
+from headstart.spec.formatting import decimals, number, percent, ranged
+
+__all__ = ["not_tried_table", "rank_html", "rank_table", "write_rank_page"]
+
+NAMES = Names((), (), ())
+POINTS = decimals(1, plus=True, scale=100)
+IN_PERCENT = decimals(1, scale=100)
+MILLISECONDS = decimals(1, scale=1e3)
+HEIGHT = 340
+# More names would hide the points.
+MOST_LABELS = 12
+
+
+def write_rank_page(answer: RankAnswer, out: Path) -> Path:
+    """Write the page, whole or not at all.
+
+    Raises
+    ------
+    StorageError
+        The file cannot be written.
+    """
+    return write_html(rank_html(answer), out)
+
+
+def rank_html(answer: RankAnswer) -> str:
+    """Return the page as HTML, as `write_rank_page` writes it."""
+    front = front_figure(answer)
+    charts: list[tuple[str, Chart, dict[str, Any]]] = [
+        (f"{front.key}-{i}", chart, {}) for i, chart in enumerate(front.charts)
+    ]
+    return render_page(
+        "rank.html",
+        f"Which backbone for {answer.dataset}?",
+        {"charts": {key: chart.spec for key, chart, _ in charts}, "config": CONFIG},
+        "rank.js",
+        description=answer.sentence,
+        answer=answer,
+        supporting=supporting(answer),
+        numbers=headline_numbers(answer),
+        ranking=rank_table(answer),
+        front=front,
+        front_charts=charts,
+        held_out=answer.held_out,
+        tested=test_sentence(answer.held_out) if answer.held_out else "",
+        classes=class_table(answer.held_out) if answer.held_out else None,
+        finetuned=finetuned_table(answer) if answer.finetuned else None,
+        not_tried=not_tried_table(answer) if answer.not_tried else None,
+        facts=facts(answer),
+        settings=[],
+        families=[],
+        residual_steps=[],
+        most_families=0,
+    )
+
+
+def headline_numbers(answer: RankAnswer) -> list[tuple[str, str]]:
+    """Return the numbers of the recommended model, each with what it is."""
+    taken, test = answer.winner, answer.held_out
+    found = [("accuracy by cross-validation", f"{percent(taken.accuracy)} %")]
+    if test:
+        found.append((f"on {test.n:,} test images", f"{percent(test.accuracy)} %"))
+    found.append(("latency of one image", f"{MILLISECONDS(taken.cost.latency)} ms"))
+    if taken.parameters:
+        found.append(("parameters", f"{number(taken.parameters / 1e6, 1)} M"))
+    return found
+
+
+def supporting(answer: RankAnswer) -> list[str]:
+    """Return what a reader should know before using the recommendation."""
+    tied = [model.name for model in answer.tied if model.name != answer.recommended]
+    found = []
+    if tied:
+        shown = ", ".join(tied[:6]) + (f" and {len(tied) - 6} more" if len(tied) > 6 else "")
+        verb = "is" if len(tied) == 1 else "are"
+        found.append(f"{shown} {verb} not significantly different from the best.")
+    dropped = [model for model in answer.models if not model.tied]
+    if dropped:
+        verb = "is" if len(dropped) == 1 else "are"
+        found.append(f"{len(dropped)} of {len(answer.models)} measured models {verb} "
+                     "significantly worse than another one.")  # fmt: skip
+    if answer.held_out:
+        found.append(test_sentence(answer.held_out))
+    found += [f"Fine-tuning {one.name}: {one.verdict} ({POINTS(one.difference)} points, "
+              f"{ranged(one.low, one.high, POINTS)})." for one in answer.finetuned]  # fmt: skip
+    if answer.not_tried:
+        n = len(answer.not_tried)
+        were = "candidate was" if n == 1 else "candidates were"
+        found.append(f"{n} {were} not tried: the reasons are below.")
+    licence = answer.winner.licence
+    if licence:
+        found.append(f"Licence of the weights of {answer.recommended}: {licence}.")
+    return found
+
+
+def test_sentence(found: HeldOut) -> str:
+    """Return what the images say that played no part in the choice."""
+    known = found.low is not None and found.high is not None
+    interval = f" (95 % interval {ranged(found.low, found.high, IN_PERCENT)})" if known else ""
+    return (
+        f"On {found.n:,} test images that played no part in the choice: {found.metric} accuracy "
+        f"{percent(found.accuracy)} %{interval}, expected calibration error "
+        f"{percent(found.calibration_error)} %, log loss {number(found.log_loss, 3)}."
+    )
+
+
+def rank_table(answer: RankAnswer) -> PageTable:
+    """Return the measured models, those that may be the best first."""
+    columns = [
+        Column("Model", numeric=False, of=lambda row: row["name"]),
+        Column("Accuracy", of="accuracy", format=IN_PERCENT, unit="%", marked=True),
+        Column("95 % interval", of=("low", "high"), format=IN_PERCENT, detail=1),
+        Column("Difference from best", of="difference", format=POINTS, unit="points"),
+        Column(
+            "Simultaneous interval", of=("difference_low", "difference_high"), format=POINTS
+        ),
+        Column("Verdict", numeric=False, of="verdict"),
+        Column("Latency", of="latency", format=MILLISECONDS, unit="ms"),
+        Column("95th percentile", of="latency_95", format=MILLISECONDS, unit="ms", detail=1),
+        Column("Throughput", of="throughput", format=decimals(0), unit="images/s"),
+        Column("Memory", of="memory", format=decimals(0, scale=1e-6), unit="MB", detail=1),
+        Column("Parameters", of="parameters", format=decimals(1, scale=1e-6), unit="M"),
+        Column("Multiply-adds", of="multiply_adds", format=decimals(2, scale=1e-9), unit="G",
+               detail=1),
+        Column("Prior", of="prior", format=IN_PERCENT, unit="%", detail=1),
+        Column("Images", of="images", format=lambda value: f"{value:,}"),
+        Column("Time", of="seconds", format=decimals(0), unit="s", detail=1),
+        Column("Licence", numeric=False, of="licence", detail=2),
+        Column("Why a candidate", numeric=False, of="why", detail=2),
+    ]  # fmt: skip
+    rows = [
+        {
+            **row,
+            "best": row["name"] == answer.models[0].name,
+            "not_different": row["tied"],
+            "verdict": verdict(row),
+        }
+        for row in answer.rows()
+    ]
+    note = (
+        f"Accuracy by {answer.repeats} times {answer.folds}-fold cross-validation. The difference "
+        "is from the best model on the images that both were measured on; its interval is of the "
+        "difference from the best other model, simultaneous over all looks and models: the best "
+        f"candidate is dropped in at most {percent(answer.error, 0)} % of races. The prior is what "
+        "public tables let expect on an average dataset; it orders the race and enters no measured "
+        f"number. Latency and throughput on {answer.device}."
+    )
+    return filled(
+        "ranking",
+        "Measured models",
+        columns,
+        rows,
+        NAMES,
+        note=note,
+        marker_legend="Bold: best. Underlined: not significantly different from the best.",
+    )
+
+
+def verdict(row: Mapping[str, Any]) -> str:
+    """Return what became of a model."""
+    taken = "recommended" if row["recommended"] else "tied" if row["tied"] else "worse"
+    return f"{taken}; {row['reason']}" if row["reason"] else taken
+
+
+def class_table(found: HeldOut) -> PageTable:
+    """Return the accuracy of each class on the test images, the worst first."""
+    columns = [
+        Column("Class", numeric=False, of="name"),
+        Column("Accuracy", of="accuracy", format=IN_PERCENT, unit="%"),
+        Column("95 % interval", of=("low", "high"), format=IN_PERCENT),
+        Column("Test images", of="n", format=str),
+    ]
+    rows = sorted((vars(one) for one in found.classes), key=lambda row: (row["accuracy"], row["n"]))
+    return filled("classes", "Accuracy per class on the test images", columns, rows, NAMES)
+
+
+def finetuned_table(answer: RankAnswer) -> PageTable:
+    """Return the leaders that were fine-tuned."""
+    columns = [
+        Column("Model", numeric=False, of="name"),
+        Column("Linear", of="linear", format=IN_PERCENT, unit="%"),
+        Column("Fine-tuned", of="accuracy", format=IN_PERCENT, unit="%"),
+        Column("Difference", of="difference", format=POINTS, unit="points"),
+        Column("Simultaneous interval", of=("low", "high"), format=POINTS),
+        Column("Verdict", numeric=False, of="verdict"),
+        Column("Time", of="seconds", format=decimals(0), unit="s"),
+    ]
+    rows = [{**vars(one), "verdict": one.verdict} for one in answer.finetuned]
+    note = (
+        "Both on the same test images. A model that is chosen by these numbers was chosen on test "
+        "images."
+    )
+    return filled("finetuned", "Does fine-tuning pay?", columns, rows, NAMES, note=note)
+
+
+def not_tried_table(answer: RankAnswer) -> PageTable:
+    """Return the candidates that were not measured."""
+    columns = [
+        Column("Candidate", numeric=False, of="name"),
+        Column("Why", numeric=False, of="reason"),
+        Column("What to do", numeric=False, of="remedy"),
+    ]
+    rows = [vars(one) for one in answer.not_tried]
+    return filled("missing", "Candidates that were not tried", columns, rows, NAMES)
+
+
+def front_figure(answer: RankAnswer) -> PageFigure:
+    """Draw accuracy against latency, and the models that no other one beats in both."""
+    rows = [
+        {
+            "model": model.name,
+            "latency": 1e3 * model.cost.latency,
+            "accuracy": 100 * model.accuracy,
+            "low": 100 * model.low,
+            "high": 100 * model.high,
+            "front": model.pareto,
+            "taken": model.name == answer.recommended,
+            "colour": "var(--blue)" if model.tied else "var(--grey)",
+            "accuracy_text": f"{percent(model.accuracy)} %",
+            "interval": ranged(model.low, model.high, IN_PERCENT),
+            "latency_text": f"{MILLISECONDS(model.cost.latency)} ms",
+        }
+        for model in answer.models
+    ]
+    description = f"Accuracy against latency of {len(rows)} models"
+    chart = Chart("", description, finished(front_chart(rows), description, HEIGHT))
+    caption = (
+        "Each point is a measured model, with the 95 % interval of its accuracy. Blue: not "
+        "significantly different from the best; grey: significantly worse. The line joins the "
+        "models that no other one beats in both; the ring marks the recommended one. Latency is of "
+        f"one image at a time on {answer.device}, on a logarithmic scale."
+    )
+    return PageFigure("front", "Accuracy against latency", caption, [chart], table="ranking")
+
+
+def front_chart(rows: Sequence[Mapping[str, Any]]) -> Any:
+    """Return the chart of the front."""
+    data = alt.Data(values=list(rows))
+    x = alt.X(
+        "latency:Q",
+        title="Latency of one image (ms)",
+        scale=alt.Scale(type="log", nice=False, padding=24),
+        axis=alt.Axis(grid=False, tickCount=6, format="~r"),
+    )
+    reach = domain([row[end] for row in rows for end in ("low", "high")])
+    y = alt.Y("accuracy:Q", title="Accuracy (%)", scale=alt.Scale(domain=reach, nice=False))
+    base = alt.Chart(data)
+    colour = alt.Color("colour:N", scale=None, legend=None)
+    bars = base.mark_rule(strokeWidth=1.2, opacity=0.5).encode(
+        x=x, y=alt.Y("low:Q", title="Accuracy (%)"), y2="high:Q", color=colour
+    )
+    front = base.transform_filter("datum.front")
+    line = front.mark_line(
+        interpolate="step-after", stroke="var(--rule)", strokeWidth=1.4, aria=False
+    ).encode(x=x, y=y)
+    hover = tooltips(
+        model="model", accuracy_text="accuracy", interval="95 % interval", latency_text="latency"
+    )
+    points = base.mark_point(
+        filled=True, size=80, opacity=1, stroke="var(--paper)", strokeWidth=0.8
+    ).encode(
+        x=x, y=y, color=colour, tooltip=hover,
+        description=aria_label("model", "accuracy_text", "latency_text"),
+    )  # fmt: skip
+    ring = base.transform_filter("datum.taken").mark_point(
+        size=240, fill="none", stroke="var(--ink)", strokeWidth=1.6, aria=False
+    ).encode(x=x, y=y)  # fmt: skip
+    layers = [line, bars, points, ring]
+    labelled = [row for row in rows if row["front"] or row["taken"]]
+    if len(labelled) <= MOST_LABELS:
+        cut = "length(datum.model) > 26 ? slice(datum.model, 0, 13) + '\u2026' + "
+        labels = (
+            base.transform_filter("datum.front || datum.taken")
+            .transform_calculate(label=f"{cut}slice(datum.model, -12) : datum.model")
+            .mark_text(align="left", baseline="bottom", dx=7, dy=-5, fontSize=11, aria=False)
+            .encode(x=x, y=y, text="label:N")
+        )
+        layers.append(labels)
+    return alt.layer(*layers)
+
+
+def facts(answer: RankAnswer) -> list[tuple[str, str]]:
+    """Return how the answer was found."""
+    ended = "all candidates measured on all images, or dropped" if answer.complete else (
+        "ended by the budget: some models were not measured on all images"
+    )  # fmt: skip
+    found = [
+        ("Images", f"{answer.images:,} to choose by, {answer.test_images:,} set aside for the test "
+                   f"({answer.split_rule}); {answer.classes} classes"),
+        ("Probe", "L2-regularised logistic regression on penultimate features, each fit "
+                  f"certified; {answer.repeats} times {answer.folds}-fold cross-validation, the "
+                  "penalty of a fold chosen by the other folds"),
+        ("Race", "nested subsets, each twice as large as the one before; a model is dropped by a "
+                 "paired test on the same images whose variance allows for training images that "
+                 f"folds share; the best is dropped with probability {percent(answer.error, 0)} % "
+                 "at most"),
+        ("Recommended", "the fastest of the models that are not significantly different from the "
+                        "best, were measured on as many images, and are at most "
+                        f"{number(100 * answer.tolerance, 1)} points less accurate; the best, if "
+                        "that saves less than a tenth of its latency"),
+        ("Budget", f"{answer.spent:,.0f} s of {answer.budget:,.0f} s; {ended}"),
+        ("Device", answer.device),
+        ("Seed", str(answer.seed)),
+    ]  # fmt: skip
+    if answer.held_out:
+        test = answer.held_out
+        found.append(("Stored as", f"trial {test.key[:12]} in {test.store}"))
+        if test.folder:
+            found.append(("Network", test.folder))
+        found.append(("To deploy it", f"headstart export {test.key[:12]} --to onnx"))
+    return found

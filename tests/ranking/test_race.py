@@ -1,0 +1,145 @@
+"""The race: order, budget, parking, what earlier runs measured; by a simulated clock."""
+
+import threading
+
+import numpy as np
+import pytest
+
+from headstart.ranking.elimination import CrossValidated, Level, critical_values
+from headstart.ranking.race import Budget, Race, Racer, StepOutcome
+
+SIZES = (100, 200, 400)
+
+
+class Simulated:
+    """Models with an accuracy and seconds per image, measured on a clock of their own."""
+
+    def __init__(self, models, *, recalled=frozenset(), startup=1.0, probe=0.01):
+        self.models, self.recalled = models, recalled
+        self.startup, self.probe = startup, probe
+        self.now, self.begun = 0.0, []
+
+    def clock(self) -> float:
+        return self.now
+
+    def __call__(self, racer: Racer, level: int, allowed: float) -> StepOutcome:
+        accuracy, per_image = self.models[racer.name]
+        before = SIZES[level - 1] if level else 0
+        probe = self.probe * SIZES[level]
+        seconds = (SIZES[level] - before) * per_image + probe + (0 if level else self.startup)
+        recalled = (racer.name, level) in self.recalled
+        if not recalled:
+            self.now += seconds
+            self.begun.append((racer.name, level))
+        random = np.random.default_rng(racer.position)
+        right = random.uniform(size=(2, SIZES[-1]))[:, : SIZES[level]] < accuracy
+        return StepOutcome(CrossValidated(right), seconds, per_image, probe, recalled=recalled)
+
+
+def race_of(
+    models, budget=1e6, priors=None, workers=1, n_final=0, **more
+) -> tuple[Race, Simulated]:
+    world = Simulated(models, **more)
+    critical = critical_values(len(SIZES), len(models), 0.05)
+    levels = [
+        Level(np.ones(n), np.arange(n), 5, float(c)) for n, c in zip(SIZES, critical, strict=True)
+    ]
+    racers = [
+        Racer(name, place, (priors or {}).get(name), per_image * 1e9)
+        for place, (name, (_, per_image)) in enumerate(models.items())
+    ]
+    race = Race(
+        racers, levels, world, Budget(budget, world.clock), n_final=n_final, workers=workers
+    )
+    race.run()
+    return race, world
+
+
+def test_what_is_worse_is_not_measured_further():
+    race, world = race_of({"good": (0.9, 0.01), "poor": (0.3, 0.01)})
+    assert [one.status for one in race.racers] == ["racing", "dropped"]
+    assert ("poor", 1) not in world.begun
+    assert race.racers[1].reason.endswith("points worse than good on 100 images")
+
+
+def test_cheap_and_promising_ones_begin():
+    models = {"large": (0.9, 0.1), "small": (0.9, 0.01), "poor": (0.9, 0.02)}
+    priors = {"large": 0.8, "small": 0.79, "poor": 0.5}
+    _, world = race_of(models, priors=priors)
+    assert world.begun[0] == ("small", 0)
+
+
+@pytest.mark.parametrize("budget", [20.0, 60.0, 150.0, 400.0])
+def test_the_budget_is_kept(budget):
+    models = {f"m{i}": (0.7 + 0.01 * i, 0.02 * (i + 1)) for i in range(8)}
+    race, world = race_of(models, budget, n_final=50)
+    assert race.leaders()
+    test = race.reserve()
+    assert world.now + test <= 1.1 * budget
+
+
+def test_a_larger_budget_is_used():
+    models = {f"m{i}": (0.8, 0.02 * (i + 1)) for i in range(8)}
+    small, large = (race_of(models, budget)[0] for budget in (60.0, 400.0))
+    depth = [sum(one.level for one in race.racers) for race in (small, large)]
+    assert depth[0] < depth[1]
+    assert all(one.level == 2 for one in large.leaders())
+
+
+def test_a_model_that_does_not_fit_is_not_begun():
+    race, world = race_of({"fast": (0.8, 0.01), "slow": (0.99, 10.0)}, 60.0)
+    assert {name for name, _ in world.begun} == {"fast"}
+    slow = race.racers[1]
+    assert (slow.status, slow.reason) == ("racing", "budget")
+    assert slow.needed == pytest.approx(1000, rel=0.2)
+
+
+def test_what_was_measured_before_counts_as_it_did_then():
+    models = {f"m{i}": (0.8, 0.05) for i in range(4)}
+    first, world = race_of(models, 80.0)
+    again, second = race_of(models, 80.0, recalled=frozenset(world.begun))
+    assert second.begun == []
+    assert [one.level for one in again.racers] == [one.level for one in first.racers]
+    assert again.budget.spent == pytest.approx(first.budget.spent)
+
+
+def test_a_model_that_cannot_be_measured_is_left_out():
+    race, _ = race_of({"good": (0.9, 0.01), "other": (0.9, 0.01)})
+    broken = Race(
+        [Racer("good", 0), Racer("broken", 1)],
+        race.levels,
+        lambda racer, level, allowed: (
+            StepOutcome(None, 0.1, reason="weights damaged")
+            if racer.name == "broken"
+            else Simulated({"good": (0.9, 0.01)})(racer, level, allowed)
+        ),
+        Budget(1e6),
+    )
+    broken.run()
+    assert [(one.status, one.reason) for one in broken.racers] == [
+        ("racing", ""), ("left out", "weights damaged"),
+    ]  # fmt: skip
+
+
+def test_workers_measure_together_and_give_the_same():
+    models = {f"m{i}": (0.6 + 0.04 * i, 0.01) for i in range(6)}
+    alone, together = (race_of(models, workers=n)[0] for n in (1, 3))
+    assert [(one.status, one.level) for one in alone.racers] == [
+        (one.status, one.level) for one in together.racers
+    ]
+
+
+def test_an_error_in_a_worker_ends_the_race():
+    release = threading.Event()
+
+    def measure(racer, level, allowed):
+        if racer.name == "a":
+            raise RuntimeError("boom")
+        release.wait(5)
+        return StepOutcome(CrossValidated(np.ones((2, 10), bool)), 0.1)
+
+    levels = [Level(np.ones(10), np.arange(10), 5, 2.0)]
+    race = Race([Racer("a", 0), Racer("b", 1)], levels, measure, Budget(1e6), workers=2)
+    with pytest.raises(RuntimeError, match="boom"):
+        race.run()
+    release.set()
