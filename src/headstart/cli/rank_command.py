@@ -187,15 +187,19 @@ def rank(
     if json:
         echo(json_module.dumps(answer.to_record(), indent=1, ensure_ascii=False))
     elif csv:
-        import pandas as pd
-
-        from headstart.report.data_files import to_csv
-
-        echo(to_csv(pd.DataFrame(answer.rows())), nl=False)
+        _print_csv(answer)
     else:
         _show(answer)
         if out is not None:
             echo(f"Page: {out.resolve()}")
+
+
+def _print_csv(answer: "RankAnswer") -> None:
+    import pandas as pd
+
+    from headstart.report.data_files import to_csv
+
+    echo(to_csv(pd.DataFrame(answer.rows())), nl=False)
 
 
 def quantity(name: str, text: str, units: dict[str, float], example: str) -> float:

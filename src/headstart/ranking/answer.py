@@ -10,7 +10,7 @@ __all__ = [
     "FineTuned",
     "HeldOut",
     "NotTried",
-    "Picture",
+    "SmallPicture",
     "RankAnswer",
     "RankedModel",
 ]
@@ -114,7 +114,7 @@ class ClassAccuracy:
 
 
 @dataclass(frozen=True)
-class Picture:
+class SmallPicture:
     """An image: its file name, and a small copy as a data URI."""
 
     where: str
@@ -130,7 +130,7 @@ class Confusion:
     predicted: str
     n: int
     of: int
-    pictures: tuple[Picture, ...] = ()
+    pictures: tuple[SmallPicture, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from headstart.context import RunContext
 from headstart.datasets.thumbnails import TINY, thumbnail
 from headstart.errors import StudyError
 from headstart.executors import Executor
-from headstart.ranking.answer import ClassAccuracy, Confusion, FineTuned, HeldOut, Picture
+from headstart.ranking.answer import ClassAccuracy, Confusion, FineTuned, HeldOut, SmallPicture
 from headstart.spec import Dataset, Model, Prediction, Result, Setting, Trial
 from headstart.stats import mcnemar, wilson_interval
 from headstart.store import ResultStore
@@ -170,7 +170,7 @@ def _confusions(
     return tuple(found)
 
 
-def _picture(test: datasets.SealedTest, place: int) -> Picture:
+def _picture(test: datasets.SealedTest, place: int) -> SmallPicture:
     image = test.images.decode(place)
     tiny = max(image.size) <= TINY
-    return Picture(Path(test.images.where(place)).name, thumbnail(image), tiny)
+    return SmallPicture(Path(test.images.where(place)).name, thumbnail(image), tiny)

@@ -44,7 +44,7 @@ class StepOutcome:
     probe_seconds
         Time of the cross-validation.
     needed
-        Seconds that the step would have taken, where it was not begun for want of time.
+        Seconds that the step would have taken, where it was not begun because it did not fit.
     recalled
         Whether an earlier run measured it.
     """
