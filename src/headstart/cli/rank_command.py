@@ -140,11 +140,7 @@ def rank(
     ] = KEPT_MODELS,
     out: Annotated[
         Path | None,
-        typer.Option(
-            help="HTML page of the answer; not written if omitted.",
-            metavar="FILE",
-            show_default=False,
-        ),
+        typer.Option(help="HTML page of the answer.", metavar="FILE", show_default=False),
     ] = None,
     device: DeviceOption = DeviceName.auto,
     json: JsonFlag = False,
@@ -189,9 +185,7 @@ def rank(
     elif csv:
         _print_csv(answer)
     else:
-        _show(answer)
-        if out is not None:
-            echo(f"Page: {out.resolve()}")
+        _show(answer, out)
 
 
 def _print_csv(answer: "RankAnswer") -> None:
@@ -232,7 +226,7 @@ def quantity(name: str, text: str, units: dict[str, float], example: str) -> flo
     return float(found[1]) * units[unit]
 
 
-def _show(answer: "RankAnswer") -> None:
+def _show(answer: "RankAnswer", page: Path | None) -> None:
     """Print the answer: the sentence first, then the table, the test, and what was not tried."""
     console.print(answer.sentence)
     console.print()
@@ -261,6 +255,8 @@ def _show(answer: "RankAnswer") -> None:
     console.print(
         f"{answer.spent:.0f} s of {answer.budget:.0f} s; {len(answer.models)} models measured"
     )
+    if page is not None:
+        echo(f"Page: {page.resolve()}")
 
 
 def _table(answer: "RankAnswer") -> PlainTable:

@@ -10,9 +10,9 @@ __all__ = [
     "FineTuned",
     "HeldOut",
     "NotTried",
-    "SmallPicture",
     "RankAnswer",
     "RankedModel",
+    "SmallPicture",
 ]
 
 
