@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -122,8 +121,6 @@ class ResultStore(StoredResults):
         trial = result.trial
         if result.status != "complete" or result.predictions is None or result.accuracy is None:
             raise ValueError("only a complete result with its predictions can be stored")
-        if self._backend.write(partial(self._known_file, key=trial.key), trial.key, durable=False):
-            return False
         file, sha256 = self._predictions.put(trial.key, result.predictions)
         row = columns_of(result) | {
             "key": trial.key,
