@@ -26,6 +26,8 @@ hypothesis.settings.register_profile(
 )
 hypothesis.settings.load_profile("headstart")
 
+pytest_plugins = ["reliability"]
+
 MODEL = "efficientnet_lite0"
 # Executors on other machines, and what has them here.
 FAR = {"ray": "ray_cluster", "slurm": "slurm_here"}

@@ -215,13 +215,17 @@ def test_short_outages_are_survived(remote, abc, storage_server, monkeypatch):
 
 
 @pytest.mark.slow
-def test_ten_seconds_of_errors_are_survived(remote, abc, storage_server, monkeypatch):
+def test_ten_seconds_of_errors_are_survived(remote, abc, storage_server, monkeypatch, outcome):
     monkeypatch.delenv("HEADSTART_RETRY_SECONDS")
     began = time.monotonic()
     storage_server.fails = lambda *_: time.monotonic() - began < 10
     remote.put("a", abc)
     assert 10 < time.monotonic() - began < 40
     assert remote.names() == ["a"]
+    outcome(
+        "object storage: the server answers with errors for ten seconds",
+        "it is asked again until it answers; objects are whole or not there",
+    )
 
 
 def test_a_put_that_fails_leaves_nothing(remote, abc, storage_server, monkeypatch):

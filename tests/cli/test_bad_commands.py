@@ -38,6 +38,7 @@ BAD = [
     ("run --log paper", "command.value", {"name": "--log"}),
     ("run --workers -1", "command.value", {"expected": "0 or more"}),
     ("plan --price -3", "command.value", {"expected": "0 or more"}),
+    ("plan kornblith2019 --price inf", "command.not_finite", {"option": "--price"}),
     ("plan --price cheap", "command.value", {"expected": "a number"}),
     ("analyze kornblith2019 --resamples 1e4", "command.value", {"name": "--resamples"}),
     ("analyze kornblith2019 --unit parts", "command.value", {"name": "--unit"}),

@@ -1,4 +1,4 @@
-"""Faults done for real: what they share, and the table of them in docs/reliability.md."""
+"""Faults done for real: the study that they disturb."""
 
 import os
 import signal
@@ -14,11 +14,6 @@ import pytest
 from conftest import headstart_process
 from headstart.store import ResultStore
 from headstart.study import Study
-
-PAGE = Path(__file__).parents[2] / "docs" / "reliability.md"
-START, END = "<!-- faults -->\n", "<!-- end of faults -->\n"
-# Set to 1, a complete run of these tests writes their outcomes into the page.
-WRITE = "HEADSTART_WRITE_RELIABILITY"
 
 # It notes each time that it is built: for a candidate, a final training, a pass over images.
 NETWORK = """
@@ -87,7 +82,7 @@ class Site:
             "run", self.study, "--trust", "--store", self.store_file, "--device", "cpu", *arguments,
             env={
                 **os.environ,
-                "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[1]), *_python_path()]),
+                "PYTHONPATH": search_path(),
                 "HEADSTART_CACHE": str(self.folder / "cache"),
                 "FAULT_LOG": str(self.log),
                 "OMP_NUM_THREADS": "1",
@@ -111,8 +106,10 @@ class Site:
         }
 
 
-def _python_path() -> list[str]:
-    return [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
+def search_path() -> str:
+    """Return a PYTHONPATH by which other processes find the modules of these tests."""
+    known = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
+    return os.pathsep.join([str(Path(__file__).parents[1]), *known])
 
 
 def children(process: subprocess.Popen) -> list[int]:
@@ -150,28 +147,3 @@ def undisturbed(tmp_path_factory) -> Site:
     assert process.returncode == 0, (out, err)
     assert made.n_measured == N_MEASURED
     return made
-
-
-rows: dict[str, tuple[str, str]] = {}
-
-
-@pytest.fixture
-def outcome(request) -> Callable[[str, str], None]:
-    """Note what a fault did, for the page."""
-
-    def note(fault: str, what: str) -> None:
-        rows[request.node.nodeid] = (fault, what)
-
-    return note
-
-
-def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
-    """Write the table into the page, if that is asked for and all went well."""
-    shared = "PYTEST_XDIST_WORKER" in os.environ
-    if os.environ.get(WRITE) != "1" or exitstatus or shared or not rows:
-        return
-    lines = [f"| {fault} | {what} |" for fault, what in rows.values()]
-    table = "\n".join(["| fault | outcome |", "| --- | --- |", *lines, ""])
-    before, _, rest = PAGE.read_text().partition(START)
-    _, _, after = rest.partition(END)
-    PAGE.write_text(before + START + table + END + after)

@@ -5,6 +5,8 @@ import shutil
 import signal
 import subprocess
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -128,24 +130,29 @@ def test_a_worker_is_stopped_for_a_while(site, undisturbed, outcome):
     outcome("a worker is stopped for a while", "the others go on, its item takes longer")
 
 
-def test_the_disk_of_the_cache_is_full(site, undisturbed, outcome):
-    """A file system of its own, so small that the images do not fit."""
-    cache = site.folder / "cache"
+@contextmanager
+def full_disk(cache: Path) -> Iterator[Callable[[], None]]:
+    """Make a file system of its own, so small that images do not fit; give what makes it larger."""
     cache.mkdir()
     mounted = subprocess.run(
         ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", cache], capture_output=True, check=False
     )
     require(mounted.returncode == 0, "the right to mount a file system")
+    larger = ["mount", "-o", "remount,size=512m", cache]
     try:
-        process = site.start("--workers", "2")
-        said = ended(process, 2)
-        assert "space" in said
-        subprocess.run(["mount", "-o", "remount,size=512m", cache], check=True)
-        ended(site.start("--workers", "2"))
-        like(site, undisturbed, wasted=4)
+        yield lambda: subprocess.run(larger, check=True)
     finally:
         subprocess.run(["umount", "--lazy", cache], check=True)
         shutil.rmtree(cache)
+
+
+def test_the_disk_of_the_cache_is_full(site, undisturbed, outcome):
+    with full_disk(site.folder / "cache") as free:
+        said = ended(site.start("--workers", "2"), 2)
+        assert "space" in said
+        free()
+        ended(site.start("--workers", "2"))
+        like(site, undisturbed, wasted=4)
     outcome(
         "the disk of the cache is full, and has space again",
         "one line says so, exit code 2; the same command goes on",

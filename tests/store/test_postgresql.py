@@ -24,7 +24,7 @@ from headstart.store import Page, ResultStore
 from headstart.store.backend import open_backend
 from headstart.store.check import check_store
 from headstart.store.exchange import MergeReport, merge_stores
-from postgres import PostgresServer, postgres_server
+from postgres import postgres_server
 from refusals import refused
 from stores import WRITER, add_result, make_result
 
@@ -286,17 +286,18 @@ def own_server():
 
 
 @pytest.mark.slow
-def test_sixteen_processes_at_once_lose_nothing(postgres, artifacts):
+def test_sixteen_processes_at_once_lose_nothing(postgres, artifacts, outcome):
     url = postgres.url()
     # Two of each write the same results, and all lay the tables.
     running = writers(url, [12 * number for number in range(8)] * 2)
     assert [writer.wait(timeout=300) for writer in running] == [0] * 16
     check_complete(url, artifacts, 96)
+    outcome("PostgreSQL: 16 processes write at the same time", "each result is there once")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("mode", ["immediate", "fast"])
-def test_writers_go_on_after_the_server_was_restarted(own_server: PostgresServer, artifacts, mode):
+def test_writers_go_on_after_the_server_was_restarted(own_server, artifacts, mode, outcome):
     url = own_server.url()
     store = ResultStore(url, create=True)
     store.make()
@@ -312,6 +313,11 @@ def test_writers_go_on_after_the_server_was_restarted(own_server: PostgresServer
         check_complete(url, artifacts, 48)
         # The lease is held still, by the same token.
         store.add_selection("a" * 64, make_result().selection)
+    how = {"fast": "restarted", "immediate": "killed and started again"}[mode]
+    outcome(
+        f"PostgreSQL: the server is {how} while four processes write",
+        "they wait, and go on; leases are kept",
+    )
 
 
 STUDY = ("--models", "efficientnet_lite0", "--datasets", "digits", "--settings", "linear,knn",
@@ -319,7 +325,7 @@ STUDY = ("--models", "efficientnet_lite0", "--datasets", "digits", "--settings",
 
 
 @pytest.mark.slow
-def test_two_runs_of_one_study_measure_each_trial_once(own_server: PostgresServer, tmp_path):
+def test_two_runs_of_one_study_measure_each_trial_once(own_server, tmp_path, outcome):
     """The server is restarted in the middle, too. Numbers are those of one undisturbed run."""
     url = own_server.url()
     store = ResultStore(url, create=True)
@@ -345,3 +351,7 @@ def test_two_runs_of_one_study_measure_each_trial_once(own_server: PostgresServe
     # What reads results reads them there.
     table = headstart_process("results", "--store", url, "--csv")
     assert len(table.communicate(timeout=60)[0].splitlines()) == 11
+    outcome(
+        "PostgreSQL: two commands on one study, and the server is restarted meanwhile",
+        "each trial is measured once, with the same numbers",
+    )

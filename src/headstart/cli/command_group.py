@@ -1,7 +1,8 @@
 """What all commands share: their place in the help, groups of options, how much they print."""
 
 import inspect
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from enum import IntEnum
 from functools import wraps
@@ -208,6 +209,7 @@ def _for_typer(function: Callable[..., None]) -> Callable[..., None]:
     @wraps(function)
     def wrapped(*, quiet: bool = False, verbose: bool = False, **options: Any) -> None:
         set_verbosity(quiet=quiet, verbose=verbose)
+        _refuse_infinite(options)
         made = {
             name: kind(**{each.name: options.pop(each.name) for each in fields(kind)})
             for name, kind in groups.items()
@@ -218,6 +220,19 @@ def _for_typer(function: Callable[..., None]) -> Callable[..., None]:
     wrapped.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
     wrapped.__annotations__ = {each.name: each.annotation for each in parameters}
     return wrapped
+
+
+def _refuse_infinite(options: Mapping[str, Any]) -> None:
+    """Refuse ``inf`` and ``nan``, which Python reads as numbers."""
+    for name, value in options.items():
+        if isinstance(value, float) and not math.isfinite(value):
+            option = f"--{name.replace('_', '-')}"
+            raise CommandError(
+                f"invalid {option} '{value}': expected a finite number",
+                code="command.not_finite",
+                option=option,
+                found=value,
+            )
 
 
 def _parameters(signature: inspect.Signature) -> Iterator[inspect.Parameter]:

@@ -3,12 +3,13 @@
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from importlib.resources import files
 from importlib.resources.abc import Traversable
+from numbers import Integral
 from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, TypeVar
 
 import tomli_w
-from pydantic import Field, PositiveInt, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from headstart import datasets, methods, models
 from headstart.artifacts import ArtifactFolder
@@ -33,7 +34,16 @@ __all__ = ["SHIPPED", "Study", "setting_options"]
 # Studies that headstart brings.
 SHIPPED = ("kornblith2019", "kornblith2019-linear")
 
-Seed = Annotated[int, Field(ge=0, lt=2**32)]
+
+def _whole(value: Any) -> int:
+    """Return an integer of any kind as a plain one; refuse True, 1.0 and '1'."""
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        raise ValueError("not an integer")
+    return int(value)
+
+
+Seed = Annotated[int, BeforeValidator(_whole), Field(ge=0, lt=2**32)]
+Count = Annotated[int, BeforeValidator(_whole), Field(gt=0)]
 Named = TypeVar("Named")
 
 # What each key of a study may be.
@@ -99,9 +109,9 @@ class Study(Noun):
     datasets: Annotated[tuple[str, ...], Field(min_length=1)]
     settings: Annotated[tuple[str | dict[str, Any], ...], Field(min_length=1)] = ("linear",)
     seeds: Annotated[tuple[Seed, ...], Field(min_length=1)] = (0,)
-    steps: tuple[PositiveInt, ...] = ()
-    examples_per_class: tuple[PositiveInt, ...] = ()
-    limit: Annotated[int, Field(gt=0)] | None = None
+    steps: tuple[Count, ...] = ()
+    examples_per_class: tuple[Count, ...] = ()
+    limit: Count | None = None
     precision: Precision = "fp32"
     skip_broken: bool = False
 

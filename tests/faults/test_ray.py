@@ -1,0 +1,221 @@
+"""Faults of a Ray cluster, of its nodes and workers, in the middle of a study."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from conftest import require
+from faults.conftest import N_MEASURED, Site, search_path
+from faults.test_processes import ended, full_disk, like
+
+pytestmark = pytest.mark.slow
+
+# A node that is not heard of is given up after seconds, not after minutes.
+HEALTH = {
+    "RAY_health_check_initial_delay_ms": "1000",
+    "RAY_health_check_period_ms": "1000",
+    "RAY_health_check_timeout_ms": "2000",
+    "RAY_health_check_failure_threshold": "3",
+}
+
+
+class Cluster:
+    """A Ray cluster of nodes with one CPU each, started by hand.
+
+    Parameters
+    ----------
+    site
+        Where its workers note what they build.
+    """
+
+    def __init__(self, site: Site) -> None:
+        # Its sockets have paths of up to 107 bytes, which those of pytest's folders leave no room
+        # for.
+        self.folder = Path(tempfile.mkdtemp(prefix="ray-", dir="/tmp"))
+        self._environment = {
+            **os.environ,
+            **HEALTH,
+            # Without a token.
+            "RAY_AUTH_MODE": "disabled",
+            "PYTHONPATH": search_path(),
+            "FAULT_LOG": str(site.log),
+            "OMP_NUM_THREADS": "1",
+        }
+        self.nodes: list[subprocess.Popen] = []
+        try:
+            self.start(
+                "--head", "--port=0", "--include-dashboard=false", f"--temp-dir={self.folder}"
+            )
+            self.address = self._address()
+        except BaseException:
+            self.close()
+            raise
+
+    def start(self, *options: str) -> subprocess.Popen:
+        """Start a node."""
+        with (self.folder / f"log{len(self.nodes)}").open("w") as log:
+            node = subprocess.Popen(
+                [
+                    *(Path(sys.executable).with_name("ray"), "start", "--block", "--num-cpus=1"),
+                    *("--node-ip-address=127.0.0.1", "--disable-usage-stats"),
+                    *(f"--object-store-memory={80 * 2**20}", *options),
+                ],
+                stdout=log,
+                stderr=log,
+                env=self._environment,
+                start_new_session=True,
+            )
+        self.nodes.append(node)
+        return node
+
+    def _address(self) -> str:
+        """Return where the head listens, as soon as it does."""
+        for _ in range(600):
+            file = self.folder / "ray_current_cluster"
+            if file.exists() and (address := file.read_text()):
+                return address
+            time.sleep(0.1)
+        raise AssertionError((self.folder / "log0").read_text())
+
+    def close(self) -> None:
+        """Kill all nodes."""
+        for node in self.nodes:
+            signal_all(node, signal.SIGKILL)
+            node.wait()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def signal_all(node: subprocess.Popen, number: int) -> None:
+    """Signal a node and all that it started; Ray's processes are in groups of their own."""
+    if node.poll() is None:
+        found = psutil.Process(node.pid)
+        for process in [found, *found.children(recursive=True)]:
+            process.send_signal(number)
+
+
+def workers_of(node: subprocess.Popen) -> list[psutil.Process]:
+    """Return the workers of a run on a node."""
+    found = psutil.Process(node.pid).children(recursive=True)
+    return [process for process in found if process.name().startswith("ray::ItemRunner")]
+
+
+@pytest.fixture
+def cluster(site, monkeypatch) -> Iterator[Cluster]:
+    """A cluster of one node, the head, to which the commands of the site connect."""
+    require(Path(sys.executable).with_name("ray").exists(), "ray")
+    made = Cluster(site)
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    monkeypatch.setenv("RAY_ADDRESS", made.address)
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+@pytest.fixture
+def node(cluster) -> subprocess.Popen:
+    """A second node, as soon as the cluster has it."""
+    started, log = cluster.start(f"--address={cluster.address}"), cluster.folder / "log1"
+    for _ in range(600):
+        if "runtime started" in log.read_text():
+            return started
+        time.sleep(0.1)
+    raise AssertionError(log.read_text())
+
+
+def on_ray(site: Site, workers: int = 1) -> subprocess.Popen:
+    """Start the command, and wait until it has measured a part."""
+    process = site.start("--executor", "ray", "--workers", str(workers))
+    site.until(lambda: site.n_measured >= 4, process)
+    return process
+
+
+def test_a_worker_is_killed(site, cluster, undisturbed, outcome):
+    process = on_ray(site)
+    (worker,) = workers_of(cluster.nodes[0])
+    worker.kill()
+    ended(process)
+    like(site, undisturbed, wasted=1)
+    outcome("Ray: a worker is killed", "its item is run again by a new worker")
+
+
+def test_a_worker_is_stopped_for_a_while(site, cluster, undisturbed, outcome):
+    process = on_ray(site)
+    (worker,) = workers_of(cluster.nodes[0])
+    worker.suspend()
+    seen = site.n_measured
+    time.sleep(3)
+    assert site.n_measured <= seen + 1
+    worker.resume()
+    ended(process)
+    like(site, undisturbed, wasted=0)
+    outcome("Ray: a worker is stopped for a while", "its item takes longer")
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP], ids=["lost", "silent"])
+def test_a_node_is_gone(number, site, node, undisturbed, outcome):
+    process = site.start("--executor", "ray", "--workers", "2")
+    site.until(lambda: site.n_measured >= 4 and workers_of(node), process)
+    signal_all(node, number)
+    out = ended(process)
+    assert "4 measured" in out
+    like(site, undisturbed, wasted=2)
+    if number == signal.SIGKILL:
+        outcome("Ray: a node is lost", "its items are run again by the others")
+    else:
+        outcome(
+            "Ray: a node is cut off (all its processes are stopped)",
+            "as soon as the cluster gives it up, its items are run again by the others",
+        )
+
+
+def test_the_head_is_lost(site, cluster, undisturbed, outcome):
+    process = on_ray(site)
+    signal_all(cluster.nodes[0], signal.SIGKILL)
+    said = ended(process, 2)
+    assert said.splitlines()[-1].startswith("error: the Ray cluster is gone")
+    ended(site.start("--workers", "2"))
+    like(site, undisturbed, wasted=2)
+    outcome(
+        "Ray: the head of the cluster is lost",
+        "one line says so, exit code 2; the same command goes on, here or on a new cluster",
+    )
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT], ids=["killed", "ctrl-c"])
+def test_the_command_ends(number, site, cluster, undisturbed, outcome):
+    process = on_ray(site)
+    process.send_signal(number)
+    ended(process, 130 if number == signal.SIGINT else -signal.SIGKILL)
+    # The cluster is as it was found.
+    for _ in range(600):
+        if not workers_of(cluster.nodes[0]):
+            break
+        time.sleep(0.1)
+    ended(site.start("--executor", "ray", "--workers", "1"))
+    like(site, undisturbed, wasted=2)
+    name = "Ctrl-C" if number == signal.SIGINT else "the command is killed"
+    outcome(f"Ray: {name}, and run again", "its workers end; it goes on where it was")
+
+
+def test_the_disk_of_the_cache_is_full(site, cluster, undisturbed, outcome):
+    with full_disk(site.folder / "cache") as free:
+        said = ended(site.start("--executor", "ray", "--workers", "1"), 2)
+        assert "space" in said
+        free()
+        ended(site.start("--executor", "ray", "--workers", "1"))
+        like(site, undisturbed, wasted=4)
+    assert site.n_measured == N_MEASURED
+    outcome(
+        "Ray: the disk of the cache is full, and has space again",
+        "one line says so, exit code 2; the same command goes on",
+    )
