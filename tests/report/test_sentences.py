@@ -3,9 +3,17 @@ import pandas as pd
 import pytest
 
 import headstart as hs
-from headstart.report import headline, supporting
+from headstart.report import answer_of
 from headstart.report.provenance import facts
 from report.results import SETTINGS, empty, made, results, with_studies, with_trials
+
+def headline(subject):
+    return answer_of(subject).headline
+
+
+def supporting(subject):
+    return answer_of(subject).supporting
+
 
 CAUSAL = ("because of", "causes", "leads to", "improves", "due to", "thanks to", "makes")
 

@@ -38,6 +38,7 @@ from headstart.analysis.correlations import (
 from headstart.analysis.notes import notes_on, remarks_on
 from headstart.analysis.prediction import (
     PREDICTION_COLUMNS,
+    above_line,
     predict_datasets,
     prediction_lines,
     residuals,
@@ -93,6 +94,8 @@ TABLES: Mapping[str, tuple[str, ...]] = {
     "model_sets": ("setting", "source", "other", "r", "low", "high", "other_r", "other_low",
                    "other_high", "difference_r", "difference_low", "difference_high", "n_models",
                    "n_datasets"),
+    "above_line": ("setting", "model", "mean", "expected", "difference", "low", "high",
+                   "n_models", "n_datasets"),
     "models": ("model", "family", "upstream_accuracy", *SIZES),
     "dropped": ("setting", "table", "kind", "name", "missing"),
     "missing": ("what", "why"),
@@ -152,9 +155,13 @@ class Analysis:
     model_sets
         The correlation of the predictor with transfer in two sets of weights, and the
         difference, one row per setting; only with `against`.
+    above_line
+        Own models (in a source beside a published table, and not in that) against the line through
+        the published ones: the `difference` of the mean log odds from what the predictor lets
+        expect, with the prediction interval.
     models
-        What models cost, of tables that say it: parameters, multiply-adds per image, images per
-        second.
+        What models cost, of stores and of tables that say it: parameters, multiply-adds per image,
+        images per second.
     dropped
         Models and datasets that take no part in a comparison for lack of any number.
     missing
@@ -189,6 +196,7 @@ class Analysis:
     speedup: pd.DataFrame
     dataset_size: pd.DataFrame
     model_sets: pd.DataFrame
+    above_line: pd.DataFrame
     models: pd.DataFrame
     dropped: pd.DataFrame
     missing: pd.DataFrame
@@ -362,6 +370,7 @@ def _analyze(
         rows["lines"] += lines
         reasons += notes
         rows["prediction"] += prediction_lines(one, setting, options)
+        rows["above_line"] += above_line(one, setting, source.own, options)
     rows["settings"], notes = compare_settings(full, options)
     reasons += notes
     on_examples, same = pairs_on_examples(sweeps.frame, source.predictions, options)

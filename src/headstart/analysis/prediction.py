@@ -5,7 +5,7 @@ checked in three ways: each model left out, its whole family left out, and the b
 from the rest, which is what a prediction is for.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -27,6 +27,7 @@ from headstart.stats import (
 __all__ = [
     "FEWEST_FOR_PREDICTION",
     "PREDICTION_COLUMNS",
+    "above_line",
     "predict_datasets",
     "prediction_lines",
     "prediction_summary",
@@ -289,6 +290,57 @@ def predict_datasets(
             "extrapolated": not known.min() <= x <= known.max(),
         })  # fmt: skip
     return pd.DataFrame(rows)
+
+
+def above_line(
+    full: Matrix, setting: str, own: Collection[str], options: AnalysisOptions
+) -> list[dict[str, Any]]:
+    """Compare own models with the least-squares line through published ones.
+
+    The line is of mean log odds on the predictor, through the published models that have a cell
+    on each dataset that the own model has; own models have no part in it. The interval is the
+    line's prediction interval: 0 inside means that one more published model could be as far off.
+
+    Parameters
+    ----------
+    full
+        One setting.
+    own
+        The models that are not published.
+
+    Returns
+    -------
+    list
+        Rows of the table `above_line`; none for a model without a value of the predictor, or with
+        too few published ones on its datasets.
+    """
+    published = np.array([name not in own for name in full.models])
+    rows = []
+    for i in np.flatnonzero(~published):
+        there = np.isfinite(full.scores[i]) & np.isfinite(full.predictor[i])
+        weight = None if full.weight is None else full.weight[there]
+        mean = np.average(full.scores[:, there], axis=1, weights=weight) if there.any() else None
+        if mean is None:
+            continue
+        of_models = full.scale.coordinates(full.predictor[:, there]).mean(axis=1)
+        use = published & np.isfinite(mean) & np.isfinite(of_models)
+        fit = polynomial_fit(of_models[use], mean[use], 1)
+        if use.sum() < FEWEST_FOR_PREDICTION or fit is None:
+            continue
+        expected = float(fit.mean(of_models[i])[0])
+        half = float(fit.half_width(of_models[i], options.level)[0])
+        rows.append({
+            "setting": setting,
+            "model": full.models[i],
+            "mean": float(mean[i]),
+            "expected": expected,
+            "difference": float(mean[i]) - expected,
+            "low": float(mean[i]) - expected - half,
+            "high": float(mean[i]) - expected + half,
+            "n_models": int(use.sum()),
+            "n_datasets": int(there.sum()),
+        })  # fmt: skip
+    return rows
 
 
 def prediction_summary(prediction: pd.DataFrame, label: str = UPSTREAM_ACCURACY.label) -> list[str]:

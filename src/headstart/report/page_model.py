@@ -76,6 +76,10 @@ class Subject(Protocol):
     @property
     def model_sets(self) -> Any: ...
     @property
+    def above_line(self) -> Any: ...
+    @property
+    def models(self) -> Any: ...
+    @property
     def dropped(self) -> Any: ...
     @property
     def missing(self) -> Any: ...
@@ -200,6 +204,10 @@ class Column:
         0 in every output; 1 left out first where a terminal is narrow; 2 never on a terminal.
     numeric, keys, code
         Numbers go to the right; filter attributes; names that are code.
+    prefix, suffix
+        What all texts begin and end with, which the page does not repeat.
+    second
+        The heading of what is `aside`, which on the page then stands beside the texts.
     """
 
     label: str
@@ -214,6 +222,13 @@ class Column:
     at: str | None = None
     marked: bool = False
     detail: int = 0
+    prefix: str = ""
+    suffix: str = ""
+    second: str = ""
+
+    def short(self, text: str) -> str:
+        """Return a text without what all texts of the column have in common."""
+        return text[len(self.prefix) : len(text) - len(self.suffix)]
 
     @property
     def heading(self) -> str:
@@ -286,8 +301,9 @@ class PageTable:
 
     @property
     def intervals(self) -> bool:
-        """Return whether any cell has a second line."""
-        return any(cell.note for row in self.rows for cell in row.cells)
+        """Return whether any cell has a second line that is not beside its text."""
+        folded = [i for i, column in enumerate(self.columns) if not column.second]
+        return any(row.cells[i].note for row in self.rows for i in folded)
 
 
 def filled(

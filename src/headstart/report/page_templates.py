@@ -7,7 +7,8 @@ is one file of the same folder; Vega-Lite is there for pages with charts.
 import base64
 import hashlib
 import json
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -18,8 +19,23 @@ import vl_convert
 from markupsafe import Markup
 
 from headstart.files import replaced
+from headstart.report.chart_data import packed_column
+from headstart.report.page_model import PageCell, PageTable
 
-__all__ = ["bundle", "policy", "render_page", "script_data", "write_html"]
+__all__ = [
+    "bundle",
+    "policy",
+    "render_page",
+    "script_data",
+    "table_data",
+    "without_direction",
+    "write_html",
+]
+
+# Rows of a table that are there without its script; the script adds further ones on demand.
+MOST_ROWS = 50
+# What a script makes a number of: the first of a text, "3" of "3 to 5".
+LEADING_NUMBER = re.compile(r"[+\-\N{MINUS SIGN}]?\d[\d,]*(\.\d+)?(e[+\-]?\d+)?")
 
 DIRECTION = dict.fromkeys([0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A)])
 
@@ -27,9 +43,10 @@ DIRECTION = dict.fromkeys([0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *rang
 def render_page(
     template: str,
     title: str,
-    payload: Any,
+    payload: Mapping[str, Any],
     script: str = "page.js",
     charts: bool = True,
+    tables: Sequence[PageTable] = (),
     **content: Any,
 ) -> str:
     """Render one self-contained page.
@@ -46,6 +63,8 @@ def render_page(
         The page's script, a file among the templates.
     charts
         Whether the page needs Vega-Lite (0.9 MB).
+    tables
+        All tables of the page, which its script sorts, searches and pages.
     content
         What the template shows; `description` is the page's meta description.
     """
@@ -56,7 +75,8 @@ def render_page(
         policy=policy(scripts),
         stylesheet=templates.get_template("page.css").render(),
         scripts=scripts,
-        payload=script_data(payload),
+        payload=script_data({**payload, "grids": {one.key: table_data(one) for one in tables}}),
+        most_rows=MOST_ROWS,
         version=version("headstart"),
         **content,
     )
@@ -73,6 +93,53 @@ def write_html(html: str, out: Path) -> Path:
     with replaced(out) as temporary:
         temporary.write_text(html, encoding="utf-8")
     return out
+
+
+def table_data(table: PageTable) -> dict[str, Any]:
+    """Return a table for the page's script: what each column and each row is.
+
+    Returns
+    -------
+    dict
+        ``columns``, each with its label, its texts, and where there are any: sort keys, marks (a
+        digit per row: 1 best, 2 not different from it), second lines; ``keys``, the filter
+        attributes of the rows, by name; ``keys`` of the columns, too.
+    """
+    columns = []
+    for i, column in enumerate(table.columns):
+        cells = [row.cells[i] for row in table.rows]
+        texts = [without_direction(cell.text) for cell in cells]
+        data: dict[str, Any] = {"label": column.heading, "texts": packed_texts(texts)}
+        if column.numeric:
+            data["numeric"] = True
+            if not all(read_as_number(cell) for cell in cells):
+                data["values"] = [
+                    None if c.value is None else float(c.order or c.text) for c in cells
+                ]
+        if any(cell.marker for cell in cells):
+            data["marks"] = "".join({"best": "1", "same": "2"}.get(c.marker, "0") for c in cells)
+        if any(cell.note for cell in cells):
+            data["seconds"] = packed_texts([without_direction(cell.note) for cell in cells])
+        more = {"keys": column.keys, "code": column.code, "second": column.second}
+        data |= {name: value for name, value in more.items() if value}
+        if column.prefix or column.suffix:
+            data["affixes"] = [len(column.prefix), len(column.suffix)]
+        columns.append(data)
+    kinds = dict.fromkeys(kind for row in table.rows for kind in row.keys)
+    keys = {
+        kind.removeprefix("data-"): [row.keys.get(kind) for row in table.rows] for kind in kinds
+    }
+    return {"columns": columns, "keys": keys}
+
+
+def packed_texts(texts: list[str]) -> Any:
+    """Return texts, by their levels where most are repeated."""
+    return packed_column(list(texts)) if 2 * len(set(texts)) < len(texts) else texts
+
+
+def read_as_number(cell: PageCell) -> bool:
+    """Return whether the text of a cell begins with its number, or both are missing."""
+    return (cell.value is None) == (LEADING_NUMBER.match(cell.text) is None)
 
 
 def environment() -> jinja2.Environment:

@@ -24,10 +24,12 @@ from headstart.spec.formatting import ERROR_BARS, count, known, listed, number
 __all__ = [
     "alarms",
     "data_warnings",
+    "datasets_table",
     "facts",
     "measured",
     "missing_tables",
     "seeds_sentence",
+    "skipped",
     "sources",
     "trials_table",
 ]
@@ -180,6 +182,50 @@ def data_warnings(subject: Subject) -> dict[str, list[str]]:
             if line not in of_dataset:
                 of_dataset.append(line)
     return found
+
+
+def skipped(subject: Subject) -> list[tuple[str, list[str]]]:
+    """Return the images that could not be decoded, by dataset."""
+    trials, found = subject.trials, dict[str, list[str]]()
+    if "left_out" not in trials:
+        return []
+    for dataset, images in zip(trials.dataset, trials.left_out, strict=True):
+        of_dataset = found.setdefault(str(dataset), [])
+        for _, name in images if isinstance(images, list) else ():
+            if name not in of_dataset:
+                of_dataset.append(name)
+    return [(dataset, names) for dataset, names in found.items() if names]
+
+
+def datasets_table(subject: Subject, names: Names) -> PageTable:
+    """Return one row per dataset: its sizes, metric and splits; columns where known."""
+    trials, cells = subject.trials, subject.cells
+    source = trials if len(trials) else cells
+    known_of = source.groupby("dataset", sort=False).first() if len(source) else source
+    fields = {
+        "n_train": ("Training images", True),
+        "n_test": ("Test images", True),
+        "n_classes": ("Classes", True),
+        "metric": ("Metric", False),
+        "splits": ("Splits", False),
+    }
+    shown = [name for name in fields if name in known_of and known_of[name].map(known).any()]
+    warned = data_warnings(subject)
+    columns = [Column("Dataset", numeric=False)]
+    columns += [Column(fields[name][0], numeric=fields[name][1]) for name in shown]
+    columns += [Column("Data warnings")] if len(trials) else []
+    rows = []
+    for dataset in names.datasets:
+        if dataset not in known_of.index or not shown:
+            continue
+        values = known_of.loc[dataset]
+        row = [PageCell(dataset)]
+        for name in shown:
+            value = int(values[name]) if fields[name][1] and known(values[name]) else values[name]
+            row.append(PageCell(text(value) or number(None), value if fields[name][1] else None))
+        row += [number_cell(len(warned.get(dataset, ())), 0)] if len(trials) else []
+        rows.append(Row(row, filter_keys(names, dataset=dataset)))
+    return PageTable("datasets-table", "Datasets", columns, rows)
 
 
 def trials_table(subject: Subject, names: Names) -> PageTable | None:

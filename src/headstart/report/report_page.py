@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from headstart.report import provenance
+from headstart.report.answer import answer_of
 from headstart.report.chart_data import chart_data, family_styles
 from headstart.report.chart_style import (
     CONFIG,
@@ -14,8 +15,9 @@ from headstart.report.chart_style import (
     residual_steps,
     styles_of_settings,
 )
-from headstart.report.page_model import Names, Subject, filter_keys, names_of
-from headstart.report.page_templates import render_page, write_html
+from headstart.report.leaderboard import leaderboard
+from headstart.report.page_model import Names, PageTable, Subject, filter_keys, names_of
+from headstart.report.page_templates import render_page, without_direction, write_html
 from headstart.report.result_tables import (
     correction_sentence,
     effects_table,
@@ -24,7 +26,6 @@ from headstart.report.result_tables import (
     significance_tables,
     study_tables,
 )
-from headstart.report.sentences import headline, supporting
 from headstart.report.sweep_charts import ablation_figure, convergence_figure, size_figure
 from headstart.report.vega_charts import (
     correlation_figure,
@@ -40,7 +41,6 @@ __all__ = ["HtmlPage", "page_html", "write_page"]
 
 # Longer legends are left out: the tooltip names the family.
 MOST_FAMILIES = 30
-TITLE = "How well do these models transfer?"
 
 
 @dataclass(frozen=True)
@@ -91,18 +91,26 @@ def page_html(analysis: Subject, title: str | None = None) -> str:
     title
         The page's heading.
     """
+    answer = answer_of(analysis)
     names = names_of(analysis)
     limits, colours = residual_steps(largest_residual(analysis))
     figures = all_figures(analysis, names, limits)
     pairs, pairs_left_out = pairs_table(analysis, names)
+    tables = page_tables(analysis, names)
+    listed = [table for part in tables.values() for table in part]
+    effects, studies = effects_table(analysis, names), study_tables(analysis, names)
+    trials = provenance.trials_table(analysis, names)
     return render_page(
         "page.html",
-        title or TITLE,
+        title or answer.title,
         payload(analysis, names, figures),
-        description=headline(analysis),
+        tables=[*listed, pairs, effects, *studies.values(), *([trials] if trials else [])],
+        description=answer.headline,
+        answer=answer,
         names=names,
-        choices=choices(names),
+        filters=[(kind, len(of)) for kind, of in labels(names).items()],
         figures=[(figure, placed(figure, names)) for figure in figures],
+        links=links(tables["leaderboard"]),
         families=list(family_styles(analysis).values()),
         most_families=MOST_FAMILIES,
         settings=[
@@ -110,35 +118,54 @@ def page_html(analysis: Subject, title: str | None = None) -> str:
             for i, (name, look) in enumerate(styles_of_settings(names.settings).items())
         ],
         residual_steps=residual_labels(limits, colours),
-        headline=headline(analysis),
-        supporting=supporting(analysis),
         sources=provenance.sources(analysis),
         digitised=any(source.get("digitised") for source in analysis.sources),
         facts=provenance.facts(analysis),
         alarms=provenance.alarms(analysis),
         data_warnings=provenance.data_warnings(analysis),
+        skipped=provenance.skipped(analysis),
         n_cells=len(analysis.cells),
         n_measured=provenance.measured(analysis),
         seeds=provenance.seeds_sentence(analysis),
-        results=result_tables(analysis, names),
-        studies=study_tables(analysis, names),
-        effects=effects_table(analysis, names),
-        significance=significance_tables(analysis, names),
+        leaderboard=tables["leaderboard"],
+        datasets=tables["datasets"][0],
+        results=tables["results"],
+        significance=tables["significance"],
+        missing=tables["missing"],
+        effects=effects,
+        studies=studies,
         correction=correction_sentence(analysis),
         pairs=pairs,
         pairs_left_out=pairs_left_out,
-        trials=provenance.trials_table(analysis, names),
-        missing=provenance.missing_tables(analysis, names),
+        trials=trials,
     )
 
 
-def choices(names: Names) -> list[dict[str, Any]]:
+def page_tables(subject: Subject, names: Names) -> dict[str, list[PageTable]]:
+    """Return the tables of the page by their section."""
+    return {
+        "leaderboard": leaderboard(subject, names),
+        "datasets": [provenance.datasets_table(subject, names)],
+        "results": result_tables(subject, names),
+        "significance": significance_tables(subject, names),
+        "missing": provenance.missing_tables(subject, names),
+    }
+
+
+def links(leaderboards: list[PageTable]) -> dict[str, str]:
+    """Return where the numbers of a figure stand, for those in the leaderboard."""
+    return (
+        dict.fromkeys(("accuracy", "ranks", "means"), leaderboards[0].key) if leaderboards else {}
+    )
+
+
+def labels(names: Names) -> dict[str, list[str]]:
     """Return what can be filtered: the labels of settings, datasets and models."""
-    return [
-        {"kind": "settings", "short": "s", "names": [setting_label(s) for s in names.settings]},
-        {"kind": "datasets", "short": "d", "names": names.datasets},
-        {"kind": "models", "short": "m", "names": names.models},
-    ]
+    return {
+        "settings": [setting_label(name) for name in names.settings],
+        "datasets": list(names.datasets),
+        "models": list(names.models),
+    }
 
 
 def largest_residual(subject: Subject) -> float:
@@ -171,6 +198,7 @@ def payload(subject: Subject, names: Names, figures: list[PageFigure]) -> dict[s
             "datasets": names.datasets,
             "models": names.models,
         },
+        "labels": {kind: list(map(without_direction, of)) for kind, of in labels(names).items()},
         "tables": chart_data(subject, names),
         "charts": {
             key: chart.spec for figure in figures for key, chart, _ in placed(figure, names)

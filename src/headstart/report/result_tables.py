@@ -43,11 +43,15 @@ __all__ = [
     "accuracy_table",
     "correction_sentence",
     "correlation_table",
+    "dataset_columns",
     "effects_table",
+    "means_note",
     "means_table",
+    "metrics_note",
     "mixed_table",
     "model_sets_table",
     "pairs_table",
+    "predictor_column",
     "result_tables",
     "settings_table",
     "significance_tables",
@@ -73,8 +77,7 @@ WHOLE, SIGNED, PROPORTION = decimals(0), decimals(3, plus=True), decimals(2, sca
 
 def result_tables(subject: Subject, names: Names) -> list[PageTable]:
     """Return the tables of results that have rows."""
-    tables = [accuracy_table(subject, names, setting) for setting in names.settings]
-    tables += [
+    tables = [
         means_table(subject, names),
         correlation_table(subject, names),
         settings_table(subject, names),
@@ -96,23 +99,12 @@ def accuracy_table(subject: Subject, names: Names, setting: str, digits: int = 1
         for model in names.models
         if model in by_model
     ]
-    in_percent = decimals(digits, scale=100)
-
-    def aside(row: Record) -> str:
-        several = known(row["n_seeds"]) and row["n_seeds"] > 1
-        seeds = f"{int(row['n_seeds'])} seeds, SD {number(row['seed_sd'])}" if several else ""
-        return "; ".join(filter(None, [interval(row["low"], row["high"], digits, 100), seeds]))
-
     columns = [
         MODEL,
-        Column("Mean", of="accuracy", format=in_percent, unit="%"),
+        Column("Mean", of="accuracy", format=decimals(digits, scale=100), unit="%"),
         mean_and_error("Mean log odds", digits=2, marked=True, note=means_note(subject, means)),
-        *(
-            Column(name, of="accuracy", format=in_percent, at=name, marked=True, aside=aside,
-                   keys=filter_keys(names, dataset=name))
-            for name in names.datasets
-        ),
-    ]  # fmt: skip
+        *dataset_columns(names, digits),
+    ]
     return filled(
         f"accuracy-{names.settings.index(setting)}",
         f"{setting_label(setting)}: accuracy in percent",
@@ -123,6 +115,21 @@ def accuracy_table(subject: Subject, names: Names, setting: str, digits: int = 1
         note=metrics_note(cells),
         marker_legend=marker_legend(subject, cells, means),
     )
+
+
+def dataset_columns(names: Names, digits: int = 1) -> list[Column]:
+    """Return the columns of accuracies on each dataset, of rows that are pivoted by dataset."""
+
+    def aside(row: Record) -> str:
+        several = known(row["n_seeds"]) and row["n_seeds"] > 1
+        seeds = f"{int(row['n_seeds'])} seeds, SD {number(row['seed_sd'])}" if several else ""
+        return "; ".join(filter(None, [interval(row["low"], row["high"], digits, 100), seeds]))
+
+    return [
+        Column(name, of="accuracy", format=decimals(digits, scale=100), at=name, marked=True,
+               aside=aside, keys=filter_keys(names, dataset=name))
+        for name in names.datasets
+    ]  # fmt: skip
 
 
 def metrics_note(cells: Any) -> str:

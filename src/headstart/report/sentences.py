@@ -4,7 +4,7 @@ No sentence claims that one thing causes another. Where an interval includes 0 t
 called uncertain, and what could not be estimated is named.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from headstart.analysis import FEWEST_FOR_INTERVAL, FEWEST_MODELS, UPSTREAM, still_rising
 from headstart.report.page_model import Subject
@@ -19,55 +19,60 @@ from headstart.spec.formatting import (
     known,
     listed,
     number,
+    percent,
     setting_phrase,
 )
 
-__all__ = ["headline", "pearson_rows", "r_of", "supporting"]
+__all__ = [
+    "BestTable",
+    "ablation_sentence",
+    "best_sentence",
+    "best_table",
+    "correlation_sentence",
+    "effects_sentence",
+    "family_sentence",
+    "level_used",
+    "no_correlation_sentence",
+    "other_settings",
+    "pearson_rows",
+    "r_of",
+    "setting_pairs",
+    "slope_sentence",
+    "study_sentences",
+    "wins_clause",
+    "wins_sentence",
+]
 
 # Further pairs of settings are in the table of settings only.
 MOST_PAIRS = 3
 
 
-def headline(subject: Subject) -> str:
-    """Return the main result in one sentence.
-
-    It states the correlation with the predictor in the first setting that has one, and how two
-    settings compare; without a predictor, which model is best.
-    """
+def correlation_sentence(subject: Subject) -> str:
+    """State the correlation with the predictor in the first setting that has one; else empty."""
     rows = pearson_rows(subject)
-    level = level_used(subject)
     if not rows:
-        sentence = best_sentence(subject)
-        if not level or not sentence.startswith(("By ", "In the setting ")):
-            return sentence
-        return f"{level[:1].upper()}{level[1:]}: {sentence[:1].lower()}{sentence[1:]}"
+        return ""
     row = rows[0]
     models, datasets = count(int(row.n_models), "model"), count(int(row.n_datasets), "dataset")
-    scope = f"Across {models} and {datasets}" + (f", {level}" if level else "")
     what = f"{subject.predictor.label} and transfer {by_setting(row.setting)}"
-    wins = [wins_clause(pair) for pair in setting_pairs(subject)[:1]]
-    return "; ".join([f"{scope}, {what} correlate at {correlation(row)}", *wins]) + "."
+    return f"Across {models} and {datasets}, {what} correlate at {correlation(row)}."
 
 
-def supporting(subject: Subject) -> list[str]:
-    """Return what else the tables show, the most important first."""
-    rows = pearson_rows(subject)
-    pairs = setting_pairs(subject)
-    sentences = [other_settings(subject, rows), family_sentence(rows), slope_sentence(subject)]
-    if rows:
-        sentences.append(best_sentence(subject))
-        pairs = pairs[1:]
-    else:
-        sentences.append(
-            f"No correlation with {subject.predictor.label}: {no_correlation_reason(subject)}."
-        )
-    if pairs:
-        clauses = joined([wins_clause(pair) for pair in pairs[:MOST_PAIRS]])
-        more = count(len(pairs) - MOST_PAIRS, "more comparison") if len(pairs) > MOST_PAIRS else ""
-        rest = f" ({more} in the table of settings)" if more else ""
-        sentences.append(f"{clauses[:1].upper()}{clauses[1:]}{rest}.")
-    sentences += study_sentences(subject)
-    return [sentence for sentence in sentences if sentence]
+def no_correlation_sentence(subject: Subject) -> str:
+    """State why there is no correlation; empty where there is one."""
+    if pearson_rows(subject):
+        return ""
+    return f"No correlation with {subject.predictor.label}: {no_correlation_reason(subject)}."
+
+
+def wins_sentence(pairs: list[Any]) -> str:
+    """State in how many cells each of some settings is better than another; empty for none."""
+    if not pairs:
+        return ""
+    clauses = joined([wins_clause(pair) for pair in pairs[:MOST_PAIRS]])
+    more = count(len(pairs) - MOST_PAIRS, "more comparison") if len(pairs) > MOST_PAIRS else ""
+    rest = f" ({more} in the table of settings)" if more else ""
+    return f"{clauses[:1].upper()}{clauses[1:]}{rest}."
 
 
 def setting_pairs(subject: Subject) -> list[Any]:
@@ -130,69 +135,76 @@ TESTS = {
 }
 
 
-def best_sentence(subject: Subject) -> str:
-    """State which model is best in the first setting, and which do not differ from it."""
-    table, over, test = means_or_cells(subject)
-    if table is None:
-        return "There are no results in this table."
-    best = table[table["best"].astype(bool)]
+class BestTable(NamedTuple):
+    """The rows that tell the best model of a setting: means over datasets, or cells of one.
+
+    `over` names the datasets; `rows` has the columns best, not_different, difference.
+    """
+
+    setting: str
+    over: str
+    one_dataset: bool
+    rows: Any
+
+    @property
+    def best(self) -> Any:
+        """The best, several if equal."""
+        return self.rows[self.rows["best"].astype(bool)]
+
+    @property
+    def rest(self) -> Any:
+        """All others."""
+        return self.rows[~self.rows["best"].astype(bool)]
+
+
+def best_table(subject: Subject, setting: str | None = None) -> BestTable | None:
+    """Return what tells the best model of a setting, the first unless named; None without cells."""
+    means, cells = subject.model_means, subject.cells
+    if not len(cells):
+        return None
+    setting = setting or in_order(cells.setting)[0]
+    cells = cells[cells.setting == setting]
+    means = means[means.setting == setting] if len(means) else means
+    if len(means) and means.of_datasets.max() > 1:
+        return BestTable(setting, scope_of(means), False, means)
+    if not len(means) and cells.dataset.nunique() > 1:
+        # No dataset connects the models: none is best overall.
+        return BestTable(setting, "", False, cells.iloc[:0])
+    first = str(cells.dataset.iloc[0])
+    return BestTable(setting, first, True, cells[cells.dataset == first])
+
+
+def best_sentence(found: BestTable) -> str:
+    """State which model is best in a setting, and which do not differ from it."""
+    best, rest = found.best, found.rest
     if not len(best):
         return "No model can be called best: the datasets do not connect all models."
     leaders = sorted(str(name) for name in best.model)
-    rest = table[~table["best"].astype(bool)]
-    by = by_setting(str(best.iloc[0].setting))
+    by = by_setting(found.setting)
     by = by[:1].upper() + by[1:]
     do = "performs best" if len(leaders) == 1 else "are tied for best"
-    text = f"{by} on {over}, {joined(leaders)} {do}"
+    score = percent(best.iloc[0].accuracy)
+    row = best.iloc[0]
+    between = interval(row.low, row.high, 1, 100) if found.one_dataset else ""
+    score = f" ({'' if found.one_dataset else 'mean '}{score} %" + (
+        f", 95 % interval {between})" if between else ")"
+    )
+    text = f"{by} on {found.over}, {joined(leaders)} {do}{score}"
     if not len(rest) and len(leaders) > 1:
         return f"{text}."
-    leader = leaders[0]
     if not len(rest):
-        others = subject.cells[subject.cells.setting == best.iloc[0].setting].model.nunique() > 1
-        on = " with all of them" if others else ""
-        return f"{by} on {over}, {leader} is the only model measured{on}."
+        return f"{by} on {found.over}, {leaders[0]} is the only model measured{score}."
     verdicts = [value if known(value) else None for value in rest["not_different"]]
     if all(value is None for value in verdicts):
         return f"{text}; differences from the other models were not tested."
+    test = TESTS["one" if found.one_dataset else "many"]
     same = [str(name) for name, value in zip(rest.model, verdicts, strict=True) if value]
     if same:
         verb = "are" if len(same) > 1 else "is"
         return f"{text}; {listed(same)} {verb} not significantly different from it ({test})."
     untested = sum(value is None for value in verdicts)
     others = "every other model" if not untested else "every other model that was tested"
-    return f"{text}, significantly better than {others} ({test}){nearest(rest)}."
-
-
-def nearest(rest: Any) -> str:
-    """State the odds ratio of the second-best model, with its interval; empty if unknown."""
-    if "odds_ratio" not in rest:
-        return ""
-    rest = rest[rest.difference_low.notna()]
-    if not len(rest):
-        return ""
-    row = rest.sort_values("difference", ascending=False, kind="stable").iloc[0]
-    between = interval(row.odds_ratio_low, row.odds_ratio_high)
-    return (
-        f"; odds ratio of the second-best, {row.model}: {number(row.odds_ratio)} "
-        f"(95 % interval {between})"
-    )
-
-
-def means_or_cells(subject: Subject) -> tuple[Any, str, str]:
-    """Return the table that tells the best model: means over datasets, or cells of one dataset."""
-    means, cells = subject.model_means, subject.cells
-    if len(means):
-        table = means[means.setting == in_order(means.setting)[0]]
-        if table.of_datasets.max() > 1:
-            return table, scope_of(table), TESTS["many"]
-    if not len(cells):
-        return None, "", ""
-    table = cells[cells.setting == in_order(cells.setting)[0]]
-    if not len(means) and table.dataset.nunique() > 1:
-        # No dataset connects the models: none is best overall.
-        return table.iloc[:0], "", ""
-    first = str(table.dataset.iloc[0])
-    return table[table.dataset == first], first, TESTS["one"]
+    return f"{text}, significantly better than {others} ({test})."
 
 
 def scope_of(means: Any) -> str:

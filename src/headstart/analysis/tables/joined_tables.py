@@ -66,6 +66,8 @@ class ResultsTable:
         Key of a stored result -> how to read its per-example predictions.
     predictor
         What the column `predictor` of the frame holds.
+    own
+        Models of sources beside a published table that it does not have; empty without one.
     """
 
     frame: pd.DataFrame
@@ -73,6 +75,7 @@ class ResultsTable:
     trials: pd.DataFrame
     predictions: Mapping[str, Callable[[], Prediction]] = field(default_factory=dict)
     predictor: Predictor = UPSTREAM_ACCURACY
+    own: frozenset[str] = frozenset()
 
     @property
     def name(self) -> str:
@@ -212,7 +215,16 @@ def join_tables(
         trials=pd.concat([one.trials for one in aligned], ignore_index=True),
         predictions={key: get for one in aligned for key, get in one.predictions.items()},
         predictor=_named(predictor, frame),
+        own=_own_models(aligned),
     )
+
+
+def _own_models(tables: Sequence[ResultsTable]) -> frozenset[str]:
+    """Return the models that no published table has, if there is one."""
+    by: dict[bool, set[str]] = {True: set(), False: set()}
+    for one in tables:
+        by[one.facts[0]["kind"] == "published"] |= set(map(str, one.frame["model"]))
+    return frozenset(by[False] - by[True]) if by[True] else frozenset()
 
 
 def _with_predictor(

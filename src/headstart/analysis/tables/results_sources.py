@@ -56,8 +56,8 @@ FILE_OPTIONS = ("unit", "measure", "spread", "sheet", "table")
 SAID = ("description", "citation", "digitised", "error")
 TRIAL_COLUMNS = (
     "setting", "model", "dataset", "seed", "protocol", "metric", "precision", "limit", "n_train",
-    "n_test", "chosen", "relative_gap", "unconverged", "skipped_images", "versions", "examples",
-    "weights", "key", "seconds", "left_out", "data_warnings",
+    "n_test", "n_classes", "splits", "chosen", "relative_gap", "unconverged", "skipped_images",
+    "versions", "examples", "weights", "key", "seconds", "left_out", "data_warnings",
 )  # fmt: skip
 
 
@@ -324,11 +324,14 @@ def _row(result: Result) -> dict[str, Any]:
     names = ("model", "upstream_accuracy", "dataset", "content", "setting", "protocol", "metric",
              "accuracy", "n_test", "seed", "limit", "precision", "key", "batch_size",
              *SWEEPS)  # fmt: skip
-    upstream = result.trial.model.upstream
+    model = result.trial.model
+    upstream = model.upstream
     return {
         **{name: row[name] for name in names},
         "upstream_name": _upstream_name(upstream[0]) if upstream else None,
-        "family": result.trial.model.tags.get("family"),
+        "family": model.tags.get("family"),
+        "parameters": model.parameters,
+        "multiply_adds": model.multiply_adds,
         "n_train": _n_train(result),
         "n_classes": len(result.trial.dataset.classes),
     }
@@ -350,6 +353,8 @@ def _trial(result: Result) -> dict[str, Any]:
     return {
         **{name: row[name] for name in TRIAL_COLUMNS if name in row},
         "n_train": _n_train(result),
+        "n_classes": len(result.trial.dataset.classes),
+        "splits": result.trial.dataset.split_rule,
         "chosen": ", ".join(f"{name} {_said(value)}" for name, value in chosen.items()),
         "versions": ", ".join(f"{name} {value}" for name, value in versions.items() if value),
         "examples": provenance.get("examples"),

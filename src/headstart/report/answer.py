@@ -1,0 +1,322 @@
+"""The answer that a table of results gives first, by what was measured.
+
+Few models: which is best, and by how much. Many models with a predictor: the correlation. Several
+settings: what fine-tuning adds. Own models beside published ones: above or below the line. Training
+configurations: which transfers best. The page leads with it, and the terminal.
+"""
+
+import math
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import PurePath
+from typing import Any, Literal
+
+from headstart.report.page_model import Subject
+from headstart.report.sentences import (
+    BestTable,
+    ablation_sentence,
+    best_sentence,
+    best_table,
+    correlation_sentence,
+    effects_sentence,
+    family_sentence,
+    level_used,
+    no_correlation_sentence,
+    other_settings,
+    pearson_rows,
+    setting_pairs,
+    slope_sentence,
+    study_sentences,
+    wins_clause,
+    wins_sentence,
+)
+from headstart.spec.display_names import in_order
+from headstart.spec.formatting import (
+    by_setting,
+    count,
+    interval,
+    joined,
+    known,
+    listed,
+    number,
+    setting_phrase,
+)
+
+__all__ = ["Answer", "answer_of"]
+
+# From so many models on, how a predictor goes with transfer says more than a list of them.
+MANY_MODELS = 8
+# Models, or settings, that a sentence names one by one.
+MOST_NAMED = 3
+Case = Literal["nothing", "own models", "correlation", "settings", "configurations", "best"]
+# A file of results is named by its folder if it has a name that says nothing.
+PLAIN_NAMES = {"results", "result", "store", "table", "data"}
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a table of results says first.
+
+    Attributes
+    ----------
+    case
+        Which question is answered.
+    title
+        The source and the question.
+    headline
+        The answer in one sentence.
+    supporting
+        What else the tables show, the most important first.
+    """
+
+    case: Case
+    title: str
+    headline: str
+    supporting: list[str]
+
+
+def answer_of(analysis: Subject) -> Answer:
+    """Return the answer to the question that these results were measured for.
+
+    Parameters
+    ----------
+    analysis
+        The tidy tables of an analysis.
+    """
+    case = case_of(analysis)
+    nothing = "no results", ["There are no results in this table."]
+    question, lines = CASES[case](analysis) if case in CASES else nothing
+    name = study_name(analysis)
+    title = f"{name}: {question}" if name else question[:1].upper() + question[1:]
+    headline, *supporting = [line for line in dict.fromkeys(lines) if line]
+    level = level_used(analysis)
+    if level and case not in ("configurations", "nothing"):
+        supporting.insert(0, f"{level[:1].upper()}{level[1:]}.")
+    return Answer(case, title, headline, supporting)
+
+
+def case_of(subject: Subject) -> Case:
+    """Return which question the results answer."""
+    cells, counts = subject.cells, subject.counts
+    if len(subject.ablation):
+        return "configurations"
+    if not len(cells):
+        return "nothing"
+    if len(subject.above_line):
+        return "own models"
+    models = int(counts.n_models.max()) if len(counts) else cells.model.nunique()
+    many = models >= MANY_MODELS and cells.dataset.nunique() > 1
+    rows = pearson_rows(subject)
+    if many and rows and known(rows[0].low):
+        return "correlation"
+    if (many or models == 1) and setting_pairs(subject):
+        return "settings"
+    return "best"
+
+
+def study_name(subject: Subject) -> str:
+    """Return the name of what was analyzed: of its sources, without folders and suffixes."""
+    names = [source_name(source) for source in subject.sources if source.get("kind") != "predictor"]
+    return listed([*dict.fromkeys(filter(None, names))], 2)
+
+
+def source_name(source: Any) -> str:
+    """Return a short name of a source; empty for a table that has none.
+
+    Examples
+    --------
+    >>> source_name({"name": "runs/pets/results.db", "kind": "store"})
+    'pets'
+    >>> source_name({"name": "clip2021", "kind": "published"})
+    'clip2021'
+    """
+    name, kind = str(source.get("name") or ""), source.get("kind")
+    if kind == "frame":
+        return "" if name == "the table" else name
+    path = PurePath(re.sub(r"^[a-z0-9+]+://(?:[^/@]*@)?", "", name.partition("?")[0]))
+    stem = path.name.split(".")[0] if path.suffix else path.name
+    if stem.lower() in PLAIN_NAMES and path.parent.name:
+        return path.parent.name
+    return stem
+
+
+def scope(subject: Subject) -> str:
+    """Return how many models and datasets there are; a single dataset by its name."""
+    cells = subject.cells
+    datasets = list(dict.fromkeys(map(str, cells.dataset)))
+    models = count(cells.model.nunique(), "model")
+    on = datasets[0] if len(datasets) == 1 else count(len(datasets), "dataset")
+    return f"{models} on {on}"
+
+
+Lines = tuple[str, list[str]]
+
+
+def best(subject: Subject) -> Lines:
+    """Name the best model in each setting, those that do not differ, and the differences."""
+    settings = in_order(subject.cells.setting)
+    tables = [one for setting in settings if (one := best_table(subject, setting)) is not None]
+    first = [best_sentence(one) for one in tables[:MOST_NAMED]]
+    differences = differences_sentence(tables[0]) or single_datasets(subject, tables[0])
+    lines = [first[0], differences, *wins(subject), *first[1:]]
+    rows = pearson_rows(subject)
+    if len(rows) and subject.cells.dataset.nunique() > 1 and known(rows[0].low):
+        lines.append(correlation_sentence(subject))
+    lines += study_sentences(subject)
+    return scope(subject), lines
+
+
+def wins(subject: Subject) -> list[str]:
+    """State what fine-tuning adds, where there are settings to compare."""
+    pairs = setting_pairs(subject)
+    return [added_sentence(pairs[0]), wins_sentence(pairs[1:])] if pairs else []
+
+
+def differences_sentence(found: BestTable) -> str:
+    """State the differences of the nearest models from the best, each with its interval."""
+    rest = found.rest
+    rest = rest[rest.difference_low.notna()].sort_values(
+        "difference", ascending=False, kind="stable"
+    )
+    if not len(rest):
+        return ""
+    scale, unit, digits = (100, " pp", 1) if found.one_dataset else (1, "", 2)
+    clauses = [
+        f"{row.model} {number(scale * row.difference, digits, plus=True)}{unit} "
+        f"({interval(row.difference_low, row.difference_high, digits, scale)})"
+        for row in rest.head(MOST_NAMED).itertuples(index=False)
+    ]
+    what = "in percentage points" if found.one_dataset else "in mean log odds"
+    more = len(rest) - len(clauses)
+    rest_text = f"; {count(more, 'more model')} in the leaderboard" if more > 0 else ""
+    return f"Difference from the best {what} (95 % interval): {'; '.join(clauses)}{rest_text}."
+
+
+def single_datasets(subject: Subject, found: BestTable) -> str:
+    """State on how many datasets the best model is best, or does not differ from it."""
+    cells = subject.cells
+    cells = cells[(cells.setting == found.setting) & cells.model.isin(found.best.model)]
+    if found.one_dataset or not subject.pairwise.dataset.isin(cells.dataset).any():
+        return ""
+    clauses = [
+        f"{model} is the best or not significantly different from it on "
+        f"{int((rows['best'].astype(bool) | (rows.not_different == True)).sum())} of {len(rows)}"  # noqa: E712
+        for model, rows in cells.groupby("model", sort=False)
+    ]
+    return f"On single datasets, {joined(clauses)} (paired tests on the test images)."
+
+
+def correlation(subject: Subject) -> Lines:
+    """State how the predictor and transfer correlate, and what fine-tuning adds."""
+    rows, pairs = pearson_rows(subject), setting_pairs(subject)
+    clauses = [wins_clause(pair) for pair in pairs[:1]]
+    headline = "; ".join([correlation_sentence(subject).removesuffix("."), *clauses]) + "."
+    lines = [
+        headline,
+        other_settings(subject, rows),
+        family_sentence(rows),
+        slope_sentence(subject),
+        *(best_sentence(found) for found in [best_table(subject)] if found),
+        wins_sentence(pairs[1:]),
+        *study_sentences(subject),
+    ]
+    return f"does {subject.predictor.label} predict transfer?", lines
+
+
+def settings(subject: Subject) -> Lines:
+    """State what fine-tuning adds to the other settings."""
+    found = best_table(subject)
+    lines = [
+        *wins(subject),
+        *([best_sentence(found), differences_sentence(found)] if found else []),
+        no_correlation_sentence(subject),
+        *study_sentences(subject),
+    ]
+    pair = setting_pairs(subject)[0]
+    question = f"{setting_phrase(pair.setting)} against {setting_phrase(pair.other)}"
+    return f"{question}, {scope(subject)}", lines
+
+
+def added_sentence(row: Any) -> str:
+    """State in how many cells a setting is better than another, and by how much on average."""
+    text = wins_clause(row)
+    text = text[:1].upper() + text[1:]
+    between = interval(row.low, row.high)
+    if not between:
+        return f"{text}; mean difference {number(row.difference, plus=True)} in log odds."
+    ratio = number(math.exp(row.difference))
+    ratios = interval(math.exp(row.low), math.exp(row.high))
+    open_sign = ": the direction is uncertain" if row.low <= 0 <= row.high else ""
+    return (
+        f"{text}; mean difference {number(row.difference, plus=True)} in log odds (95 % interval "
+        f"{between}), an odds ratio of {ratio} ({ratios}){open_sign}."
+    )
+
+
+def configurations(subject: Subject) -> Lines:
+    """State which training configuration transfers best, and what each change does."""
+    table = subject.ablation
+    models = count(table.model.nunique(), "model")
+    n = count(table.configuration.nunique(), "training configuration")
+    # The other tables hold one configuration alone.
+    lines = [
+        ablation_sentence(table) or f"{n} of {models} were measured.",
+        effects_sentence(subject),
+        *study_sentences(subject),
+    ]
+    return f"which training transfers best? {models}, {n}", lines
+
+
+def own_models(subject: Subject) -> Lines:
+    """State whether own models are above or below the line of the published ones."""
+    table = subject.above_line
+    settings = in_order(table.setting)
+    # The clearest first.
+    table = table.assign(clear=(table.difference / (table.high - table.low)).abs())
+    by_model = table.groupby("model").clear.max().sort_values(ascending=False, kind="stable")
+    lines = [
+        line_sentence(subject, row)
+        for model in by_model.index[:MOST_NAMED]
+        for setting in settings
+        for row in table[(table.model == model) & (table.setting == setting)].itertuples()
+    ]
+    found = best_table(subject)
+    lines += [
+        f"{count(len(by_model) - MOST_NAMED, 'more own model')} in the leaderboard."
+        if len(by_model) > MOST_NAMED
+        else "",
+        *([best_sentence(found)] if found else []),
+        correlation_sentence(subject),
+        slope_sentence(subject),
+        *study_sentences(subject),
+    ]
+    names = listed([str(name) for name in by_model.index], 2)
+    return f"{names} among {count(int(table.n_models.max()), 'published model')}", lines
+
+
+def line_sentence(subject: Subject, row: Any) -> str:
+    """State how far one own model is from the line of the published ones."""
+    side = "above" if row.difference > 0 else "below"
+    on = count(int(row.n_datasets), "dataset")
+    verdict = (
+        "which a further published model could be, too: the interval includes 0"
+        if row.low <= 0 <= row.high
+        else f"significantly {side} it"
+    )
+    by = by_setting(str(row.setting))
+    return (
+        f"{by[:1].upper()}{by[1:]} on {on}, {row.model} is "
+        f"{number(abs(row.difference))} in mean log odds {side} the line of "
+        f"{subject.predictor.label} through {count(int(row.n_models), 'published model')} "
+        f"(95 % prediction interval of the difference {interval(row.low, row.high)}), {verdict}."
+    )
+
+
+CASES: dict[Case, Callable[[Subject], Lines]] = {
+    "own models": own_models,
+    "correlation": correlation,
+    "settings": settings,
+    "configurations": configurations,
+    "best": best,
+}

@@ -1,0 +1,202 @@
+"""The leaderboard: per setting one row per model, with all that helps to choose one."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from headstart.report.page_model import (
+    MODEL,
+    Column,
+    Names,
+    PageTable,
+    Record,
+    Subject,
+    filled,
+    filter_keys,
+    marker_legend,
+    mean_and_error,
+    pivoted,
+    records,
+)
+from headstart.report.result_tables import (
+    dataset_columns,
+    means_note,
+    metrics_note,
+    predictor_column,
+)
+from headstart.spec.display_names import setting_label
+from headstart.spec.formatting import decimals, interval, known
+
+__all__ = ["affixes", "leaderboard"]
+
+# A shorter common part of all names is not worth folding.
+SHORTEST_AFFIX = 4
+SEPARATORS = "/:._-? "
+# What a model costs: its column in the analysis, the heading, the unit, a divisor.
+COSTS = (
+    ("parameters", "Parameters", "(M)", 1e6),
+    ("multiply_adds", "Multiply-adds", "(G)", 1e9),
+    ("throughput", "Images/s", "(GPU)", 1.0),
+    ("throughput_cpu", "Images/s", "(CPU)", 1.0),
+)
+
+
+def leaderboard(subject: Subject, names: Names) -> list[PageTable]:
+    """Return one table per setting, the best model first; columns only where anything is known."""
+    tables = [of_setting(subject, names, setting) for setting in names.settings]
+    return [table for table in tables if table.rows]
+
+
+def of_setting(subject: Subject, names: Names, setting: str) -> PageTable:
+    """Return the leaderboard of one setting."""
+    cells, means, ranks = (
+        table[table.setting == setting] if len(table) else table
+        for table in (subject.cells, subject.model_means, subject.ranks)
+    )
+    rows = rows_of(subject, names, cells, means, ranks)
+    prefix, suffix = affixes([row["model"] for row in rows])
+    ends = [f"begin with {prefix}"] * bool(prefix) + [f"end with {suffix}"] * bool(suffix)
+    one = cells.dataset.nunique() == 1 if len(cells) else False
+    accuracies = dataset_columns(names)
+    columns = [
+        replace(MODEL, prefix=prefix, suffix=suffix),
+        Column("Rank", of="rank", format=decimals(0), second="95 % interval of the rank",
+               aside=span("rank_low", "rank_high", 0)),
+        # A single accuracy is what models are ranked by.
+        *([*accuracies, *difference_columns(1, 100, "pp")] if one else
+          means_columns(subject, means)),
+        predictor_column(subject.predictor),
+        *(Column(label, of=name, format=significant, unit=unit) for name, label, unit, _ in COSTS
+          if name != subject.predictor.column),
+        *([] if one else accuracies),
+    ]  # fmt: skip
+    note = [f"All model names {' and '.join(ends)}."] if ends else []
+    return filled(
+        f"leaderboard-{names.settings.index(setting)}",
+        setting_label(setting),
+        columns,
+        rows,
+        names,
+        keys=filter_keys(names, setting=setting),
+        note=" ".join([*note, metrics_note(cells)]),
+        marker_legend=marker_legend(subject, cells, means.iloc[:0] if one else means),
+    )
+
+
+def rows_of(
+    subject: Subject, names: Names, cells: Any, means: Any, ranks: Any
+) -> list[dict[str, Any]]:
+    """Return one row per model of a setting: its mean, rank, costs and, ``at``, its cells."""
+    found = pivoted(records(cells, names), ["model"], "dataset")
+    one = len(cells) and cells.dataset.nunique() == 1
+    mean_of = {row["model"]: row for row in records(means, names)}
+    rank_of = {row["model"]: row for row in records(ranks, names)}
+    sizes = subject.models.set_index("model") if len(subject.models) else subject.models
+    rows = []
+    for row in found:
+        model = row["model"]
+        own = row if one else mean_of.get(model, {})
+        rank = rank_of.get(model, {})
+        costs = {
+            name: sizes.at[model, name] / by
+            for name, _, _, by in COSTS
+            if model in sizes.index and known(sizes.at[model, name])
+        }
+        rows.append({
+            "model": model,
+            subject.predictor.column: row[subject.predictor.column],
+            **costs,
+            **{name: own.get(name) for name in MEANS},
+            "score": own.get("log_odds" if one else "mean"),
+            **{f"rank_{name}": rank.get(name) for name in ("low", "high")},
+            "at": row["at"],
+        })  # fmt: skip
+    ranked = sorted(row["score"] for row in rows if known(row["score"]))[::-1]
+    for row in rows:
+        place = rank_of.get(row["model"], {}).get("rank")
+        row["rank"] = place or (1 + ranked.index(row["score"]) if known(row["score"]) else None)
+    return sorted(rows, key=lambda row: -row["score"] if known(row["score"]) else float("inf"))
+
+
+MEANS = (
+    *("accuracy", "mean", "se", "best", "not_different"),
+    *("difference", "difference_low", "difference_high"),
+)
+
+
+def means_columns(subject: Subject, means: Any) -> list[Column]:
+    """Return the mean in percent and in log odds, and the difference from the best."""
+    note = means_note(subject, means)
+    return [
+        Column("Mean", of="accuracy", format=decimals(1, scale=100), unit="%", marked=True),
+        mean_and_error("Mean log odds", digits=2, note=note, second="Standard error"),
+        *difference_columns(2, 1, "(log odds)"),
+    ]
+
+
+def difference_columns(digits: int, scale: float, unit: str) -> list[Column]:
+    """Return the difference from the best with its interval, of models that were tested."""
+    text = decimals(digits, plus=True, scale=scale)
+
+    def tested(row: Record) -> Any:
+        return row["difference"] if known(row["difference_low"]) and not row["best"] else None
+
+    return [
+        Column("Difference from best", of=tested, format=text, unit=unit,
+               aside=span("difference_low", "difference_high", digits, scale),
+               second="95 % interval of the difference")
+    ]  # fmt: skip
+
+
+def span(low: str, high: str, digits: int, scale: float = 1) -> Callable[[Record], str]:
+    """Return what makes an interval in brackets of a row; empty if unknown."""
+
+    def text(row: Record) -> str:
+        between = interval(row[low], row[high], digits, scale)
+        return f"({between})" if between else ""
+
+    return text
+
+
+def significant(value: float) -> str:
+    """Return a positive number with three significant digits.
+
+    Examples
+    --------
+    >>> significant(0.04217), significant(5.288), significant(25.557), significant(1234.5)
+    ('0.0422', '5.29', '25.6', '1,234')
+    """
+    if value >= 100:
+        return f"{value:,.0f}"
+    return f"{value:.{1 if value >= 10 else 2 if value >= 1 else 3}{'f' if value >= 1 else 'g'}}"
+
+
+def affixes(names: Sequence[str]) -> tuple[str, str]:
+    """Return what all names begin and end with, up to a separator; empty where that is short.
+
+    Examples
+    --------
+    >>> affixes(["timm/vit_b?size=96", "timm/vit_s?size=96"])
+    ('timm/vit_', '?size=96')
+    >>> affixes(["resnet18", "resnet50"]), affixes(["timm/a"])
+    (('', ''), ('', ''))
+    """
+    if len(names) < 2:
+        return "", ""
+    prefix = shared_start(names)
+    prefix = prefix[: max(map(prefix.rfind, SEPARATORS)) + 1]
+    rest = [name[len(prefix) :] for name in names]
+    suffix = shared_start([name[::-1] for name in rest])[::-1]
+    places = [place for place in map(suffix.find, SEPARATORS) if place >= 0]
+    suffix = suffix[min(places) :] if places else ""
+    if any(not name.removesuffix(suffix) for name in rest):
+        suffix = ""
+    long = [part if len(part) >= SHORTEST_AFFIX else "" for part in (prefix, suffix)]
+    return long[0], long[1]
+
+
+def shared_start(texts: Sequence[str]) -> str:
+    """Return what all texts begin with."""
+    first, last = min(texts), max(texts)
+    same = next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), None)
+    return first[:same]
