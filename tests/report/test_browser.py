@@ -95,11 +95,11 @@ def test_hovering_tells_model_accuracy_and_interval(browser, report):
 
 def test_a_model_taken_out_leaves_charts_and_tables(browser, report):
     visit(browser, report)
-    rows = count(browser, "#accuracy-0 tbody tr")
+    rows = count(browser, "#leaderboard-0 tbody tr")
     toggle(browser, "models", 0)
     assert points(browser, "correlation-0") == N_MODELS - 1
     assert points(browser, "panels-0") == (N_MODELS - 1) * len(SETTINGS)
-    assert count(browser, "#accuracy-0 tbody tr") == rows - 1
+    assert count(browser, "#leaderboard-0 tbody tr") == rows - 1
     assert "5 of 6 models" in browser.find_element("id", "shown").text
 
 
@@ -118,7 +118,7 @@ def test_a_dataset_taken_out_changes_means_and_says_so(browser, report):
     assert count(browser, "#correlation-0 .mark-area path[d]:not([d=''])") == 0
     assert count(browser, "#panels-0") == 0
     assert count(browser, "#panels-1 svg") == 1
-    assert count(browser, "#accuracy-0 thead th") == N_DATASETS - 1 + 3
+    assert count(browser, "#leaderboard-0 thead th") == N_DATASETS - 1 + 3
     toggle(browser, "datasets", 0)
     assert means(browser) == before
     assert not browser.find_element("id", "whole").is_displayed()
@@ -144,7 +144,7 @@ def test_a_setting_taken_out_leaves_charts_and_tables(browser, report):
     visit(browser, report)
     toggle(browser, "settings", 1)
     assert count(browser, "#correlation-1") == 0
-    assert count(browser, "#accuracy-1") == 0
+    assert count(browser, "#leaderboard-1") == 0
     assert points(browser, "panels-0") == N_MODELS * (len(SETTINGS) - 1)
     assert points(browser, "scratch-0") == 0
     assert "Fine-tuned" not in "".join(
@@ -158,14 +158,14 @@ def test_none_and_all(browser, report):
     browser.find_element("css selector", '[data-none="models"]').click()
     assert "0 of 6 models" in browser.find_element("id", "shown").text
     assert count(browser, ".chart svg .mark-symbol path") == 0
-    assert count(browser, "#accuracy-0 tbody tr") == 0
+    assert count(browser, "#leaderboard-0 tbody tr") == 0
     assert browser.find_element("id", "nothing").is_displayed()
     assert browser.find_element("id", "none").is_displayed()
     browser.find_element("css selector", '[data-all="models"]').click()
     assert "6 of 6 models" in browser.find_element("id", "shown").text
     browser.execute_async_script("requestAnimationFrame(() => setTimeout(arguments[0], 300))")
     assert points(browser, "correlation-0") == N_MODELS
-    assert count(browser, "#accuracy-0 tbody tr") == N_MODELS
+    assert count(browser, "#leaderboard-0 tbody tr") == N_MODELS
     assert not browser.find_element("id", "nothing").is_displayed()
 
 
@@ -184,19 +184,19 @@ def test_two_models_have_no_line(browser, report):
 
 def test_tables_sort_by_click_and_by_key(browser, report):
     visit(browser, report)
-    button = browser.find_elements("css selector", "#accuracy-0 .sort")[2]
+    button = browser.find_elements("css selector", "#leaderboard-0 .sort")[2]
     browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", button)
     button.click()
     heading = button.find_element("xpath", "..")
     assert heading.get_attribute("aria-sort") == "descending"
-    values = [float(text[:4]) for text in column(browser, "accuracy-0", 2)]
+    values = [float(text[:4]) for text in column(browser, "leaderboard-0", 2)]
     assert values == sorted(values, reverse=True)
     button.send_keys(Keys.ENTER)
     assert heading.get_attribute("aria-sort") == "ascending"
-    assert [float(text[:4]) for text in column(browser, "accuracy-0", 2)] == sorted(values)
-    name = browser.find_elements("css selector", "#accuracy-0 .sort")[0]
+    assert [float(text[:4]) for text in column(browser, "leaderboard-0", 2)] == sorted(values)
+    name = browser.find_elements("css selector", "#leaderboard-0 .sort")[0]
     name.send_keys(Keys.SPACE)
-    assert column(browser, "accuracy-0", 0) == [f"net_{i:02d}" for i in range(N_MODELS)]
+    assert column(browser, "leaderboard-0", 0) == [f"net_{i:02d}" for i in range(N_MODELS)]
     assert heading.get_attribute("aria-sort") is None
 
 
@@ -252,7 +252,7 @@ def test_no_width_scrolls_the_page_sideways(browser, report, width):
     browser.execute_script("document.querySelectorAll('details').forEach((d) => d.open = true)")
     script = "return document.documentElement.scrollWidth"
     assert browser.execute_script(script) <= width
-    assert style(browser, "#accuracy-0 .scroll", "overflowX") == "auto"
+    assert style(browser, "#leaderboard-0 .scroll", "overflowX") == "auto"
 
 
 def test_print_is_light_and_without_controls(browser, report):
@@ -290,8 +290,8 @@ def test_a_long_name_leaves_room_for_numbers(browser, tmp_path):
     subject = made(models=models, datasets=("x" * 80, "set 1"), settings=("linear",))
     visit(browser, write_page(subject, tmp_path / "report.html"))
     script = "return document.querySelector(arguments[0]).getBoundingClientRect().width"
-    assert browser.execute_script(script, "#accuracy-0 tbody th") < 320
-    assert browser.execute_script(script, "#accuracy-0 table") < 720
+    assert browser.execute_script(script, "#leaderboard-0 tbody th") < 320
+    assert browser.execute_script(script, "#leaderboard-0 table") < 720
 
 
 def test_charts_and_tables_can_be_reached_without_a_mouse(browser, report):

@@ -2,7 +2,8 @@
 
 Few models: which is best, and by how much. Many models with a predictor: the correlation. Several
 settings: what fine-tuning adds. Own models beside published ones: above or below the line. Training
-configurations: which transfers best. The page leads with it, and the terminal.
+configurations: which transfers best. Steps or sizes of training sets: what more of them adds. The
+page leads with it, and the terminal.
 """
 
 import math
@@ -27,6 +28,7 @@ from headstart.report.sentences import (
     pearson_rows,
     setting_pairs,
     slope_sentence,
+    speed_sentences,
     study_sentences,
     wins_clause,
     wins_sentence,
@@ -49,7 +51,9 @@ __all__ = ["Answer", "answer_of"]
 MANY_MODELS = 8
 # Models, or settings, that a sentence names one by one.
 MOST_NAMED = 3
-Case = Literal["nothing", "own models", "correlation", "settings", "configurations", "best"]
+Case = Literal[
+    "nothing", "own models", "correlation", "settings", "configurations", "sweep", "best"
+]
 # A file of results is named by its folder if it has a name that says nothing.
 PLAIN_NAMES = {"results", "result", "store", "table", "data"}
 
@@ -90,19 +94,24 @@ def answer_of(analysis: Subject) -> Answer:
     name = study_name(analysis)
     title = f"{name}: {question}" if name else question[:1].upper() + question[1:]
     headline, *supporting = [line for line in dict.fromkeys(lines) if line]
-    level = level_used(analysis)
-    if level and case not in ("configurations", "nothing"):
-        supporting.insert(0, f"{level[:1].upper()}{level[1:]}.")
     return Answer(case, title, headline, supporting)
 
 
 def case_of(subject: Subject) -> Case:
     """Return which question the results answer."""
-    cells, counts = subject.cells, subject.counts
+    cells = subject.cells
     if len(subject.ablation):
         return "configurations"
+    if len(subject.convergence) or len(subject.dataset_size):
+        return "sweep"
     if not len(cells):
         return "nothing"
+    return case_of_cells(subject)
+
+
+def case_of_cells(subject: Subject) -> Case:
+    """Return which question is answered by one number per model, dataset and setting."""
+    cells, counts = subject.cells, subject.counts
     if len(subject.above_line):
         return "own models"
     models = int(counts.n_models.max()) if len(counts) else cells.model.nunique()
@@ -160,11 +169,20 @@ def best(subject: Subject) -> Lines:
     first = [best_sentence(one) for one in tables[:MOST_NAMED]]
     differences = differences_sentence(tables[0]) or single_datasets(subject, tables[0])
     lines = [first[0], differences, *wins(subject), *first[1:]]
+    return scope(subject), [*lines, *predictor_lines(subject), *study_sentences(subject)]
+
+
+def predictor_lines(subject: Subject) -> list[str]:
+    """State how the predictor and transfer correlate, where models suffice for an interval."""
     rows = pearson_rows(subject)
-    if len(rows) and subject.cells.dataset.nunique() > 1 and known(rows[0].low):
-        lines.append(correlation_sentence(subject))
-    lines += study_sentences(subject)
-    return scope(subject), lines
+    if not rows or not known(rows[0].low):
+        return []
+    return [
+        correlation_sentence(subject),
+        other_settings(subject, rows),
+        family_sentence(rows),
+        slope_sentence(subject),
+    ]
 
 
 def wins(subject: Subject) -> list[str]:
@@ -209,14 +227,12 @@ def single_datasets(subject: Subject, found: BestTable) -> str:
 
 def correlation(subject: Subject) -> Lines:
     """State how the predictor and transfer correlate, and what fine-tuning adds."""
-    rows, pairs = pearson_rows(subject), setting_pairs(subject)
+    pairs = setting_pairs(subject)
     clauses = [wins_clause(pair) for pair in pairs[:1]]
-    headline = "; ".join([correlation_sentence(subject).removesuffix("."), *clauses]) + "."
+    headline, *more = predictor_lines(subject)
     lines = [
-        headline,
-        other_settings(subject, rows),
-        family_sentence(rows),
-        slope_sentence(subject),
+        "; ".join([headline.removesuffix("."), *clauses]) + ".",
+        *more,
         *(best_sentence(found) for found in [best_table(subject)] if found),
         wins_sentence(pairs[1:]),
         *study_sentences(subject),
@@ -230,7 +246,7 @@ def settings(subject: Subject) -> Lines:
     lines = [
         *wins(subject),
         *([best_sentence(found), differences_sentence(found)] if found else []),
-        no_correlation_sentence(subject),
+        *(predictor_lines(subject) or [no_correlation_sentence(subject)]),
         *study_sentences(subject),
     ]
     pair = setting_pairs(subject)[0]
@@ -268,6 +284,17 @@ def configurations(subject: Subject) -> Lines:
     return f"which training transfers best? {models}, {n}", lines
 
 
+def sweep(subject: Subject) -> Lines:
+    """State what more steps, or more images, change, and then what its largest level says."""
+    _, lines = CASES[case_of_cells(subject)](subject) if len(subject.cells) else ("", [])
+    level = level_used(subject)
+    at = f"The other results have {level}." if level and lines else ""
+    steps = len(subject.convergence) > 0
+    question = "what do more steps of training add?" if steps else "what do more images add?"
+    speed = speed_sentences(subject)
+    return question, [*speed, *study_sentences(subject), at, *lines]
+
+
 def own_models(subject: Subject) -> Lines:
     """State whether own models are above or below the line of the published ones."""
     table = subject.above_line
@@ -287,8 +314,7 @@ def own_models(subject: Subject) -> Lines:
         if len(by_model) > MOST_NAMED
         else "",
         *([best_sentence(found)] if found else []),
-        correlation_sentence(subject),
-        slope_sentence(subject),
+        *predictor_lines(subject),
         *study_sentences(subject),
     ]
     names = listed([str(name) for name in by_model.index], 2)
@@ -318,5 +344,6 @@ CASES: dict[Case, Callable[[Subject], Lines]] = {
     "correlation": correlation,
     "settings": settings,
     "configurations": configurations,
+    "sweep": sweep,
     "best": best,
 }

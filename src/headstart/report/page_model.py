@@ -383,7 +383,7 @@ def mean_and_error(
     """Return a column of means with their standard errors."""
 
     def error(row: Record) -> str:
-        return f"± {number(row[se], digits)}" if known(row[se]) else ""
+        return f"± {number(row[se], digits)}" if known(row.get(se)) else ""
 
     return Column(label, of=of, format=lambda value: number(value, digits), aside=error, **more)
 

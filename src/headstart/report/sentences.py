@@ -38,6 +38,7 @@ __all__ = [
     "r_of",
     "setting_pairs",
     "slope_sentence",
+    "speed_sentences",
     "study_sentences",
     "wins_clause",
     "wins_sentence",
