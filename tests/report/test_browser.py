@@ -1,12 +1,17 @@
 """The page in a browser: what a reader sees, does, and what never leaves the page."""
 
 import base64
+import csv
+import io
 import json
 import shutil
 import subprocess
+import urllib.parse
 from pathlib import Path
 
+import axe_core_python
 import pytest
+from PIL import Image
 from selenium import webdriver
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.keys import Keys
@@ -106,7 +111,7 @@ def test_a_model_taken_out_leaves_charts_and_tables(browser, report):
 def test_a_dataset_taken_out_changes_means_and_says_so(browser, report):
     visit(browser, report)
     assert not browser.find_element("id", "partial").is_displayed()
-    before = means(browser)
+    before, headings = means(browser), count(browser, "#leaderboard-0 thead th")
     assert before == pytest.approx(computed(), abs=6e-4)
     toggle(browser, "datasets", 0)
     assert browser.find_element("id", "partial").is_displayed()
@@ -118,7 +123,7 @@ def test_a_dataset_taken_out_changes_means_and_says_so(browser, report):
     assert count(browser, "#correlation-0 .mark-area path[d]:not([d=''])") == 0
     assert count(browser, "#panels-0") == 0
     assert count(browser, "#panels-1 svg") == 1
-    assert count(browser, "#leaderboard-0 thead th") == N_DATASETS - 1 + 3
+    assert count(browser, "#leaderboard-0 thead th") == headings - 1
     toggle(browser, "datasets", 0)
     assert means(browser) == before
     assert not browser.find_element("id", "whole").is_displayed()
@@ -200,6 +205,112 @@ def test_tables_sort_by_click_and_by_key(browser, report):
     assert heading.get_attribute("aria-sort") is None
 
 
+def unfold(browser: webdriver.Chrome, key: str) -> None:
+    browser.execute_script(
+        "document.getElementById(arguments[0]).closest('details').open = true", key
+    )
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory) -> Path:
+    models = tuple(f"timm/vit_{i:03d}.in1k" for i in range(130))
+    subject = made(datasets=("x", "y", "z", "w", "v"), models=models, settings=SETTINGS[:2])
+    return write_page(subject, tmp_path_factory.mktemp("page") / "report.html")
+
+
+def test_the_leaderboard_has_pages_a_search_and_short_names(browser, many):
+    visit(browser, many)
+    # The best first, without what all names have in common.
+    rows = "#leaderboard-0 tbody tr"
+    assert count(browser, rows) == 50
+    assert column(browser, "leaderboard-0", 1)[0].startswith("1 ")
+    first = browser.find_element("css selector", f"{rows} .name")
+    assert first.get_attribute("title") == f"timm/vit_{first.text}.in1k"
+    note = browser.find_element("css selector", "#leaderboard-0 .note").text
+    assert note.startswith("All model names begin with timm/vit_ and end with .in1k.")
+    browser.find_element("css selector", "#leaderboard-0 [data-more]").click()
+    assert count(browser, rows) == 130
+    assert count(browser, "#leaderboard-0 [data-more]") == 0
+    browser.find_element("css selector", "#leaderboard-0 [data-search]").send_keys("vit_01")
+    assert count(browser, rows) == 10
+    found = browser.find_element("css selector", "#leaderboard-0 [data-count]").text
+    assert found == "10 of 130 models"
+
+
+def test_the_switch_changes_the_setting_and_keeps_the_search(browser, many):
+    visit(browser, many)
+    assert count(browser, "#leaderboard-1") == 0
+    browser.find_element("css selector", "#leaderboard-0 [data-search]").send_keys("vit_129")
+    chosen = browser.find_element("css selector", ".switch input:checked")
+    chosen.send_keys(Keys.ARROW_RIGHT)
+    assert count(browser, "#leaderboard-0") == 0
+    assert column(browser, "leaderboard-1", 0) == ["129"]
+    # A setting that the filter hides is no choice.
+    toggle(browser, "settings", 1)
+    assert count(browser, "#leaderboard-1") == 0
+    assert count(browser, "#leaderboard-0") == count(browser, ".switch label") == 1
+
+
+def test_columns_beyond_the_frame_have_a_cue(browser, report):
+    visit(browser, report, width=400)
+    framed = browser.find_element("css selector", "#leaderboard-0 .frame")
+    assert "on-right" in framed.get_attribute("class")
+    browser.execute_script("arguments[0].firstElementChild.scrollLeft = 1e6", framed)
+    WebDriverWait(browser, 5).until(lambda _: "on-right" not in framed.get_attribute("class"))
+    name = browser.find_element("css selector", "#leaderboard-0 tbody th")
+    assert name.rect["x"] == pytest.approx(framed.rect["x"], abs=1)
+
+
+def test_a_table_is_saved_whole_as_csv(browser, many):
+    visit(browser, many)
+    text = saved(browser, '[data-csv="leaderboard-0"]').partition(",")[2]
+    lines = list(csv.reader(io.StringIO(urllib.parse.unquote(text))))
+    assert len(lines) == 131
+    assert lines[0][:3] == ["Model", "Rank", "95 % interval of the rank"]
+    table = made(models=tuple(f"timm/vit_{i:03d}.in1k" for i in range(130)),
+                 datasets=("x", "y", "z", "w", "v"), settings=SETTINGS[:2])  # fmt: skip
+    means = table.model_means[table.model_means.setting == SETTINGS[0]].set_index("model")
+    assert lines[1][0] == means["mean"].idxmax()
+    at = lines[0].index("Mean %")
+    assert {line[0]: line[at] for line in lines[1:]} == {
+        model: f"{100 * value:.1f}" for model, value in means.accuracy.items()
+    }
+
+
+def test_without_its_script_a_page_has_the_first_rows(browser, many):
+    browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
+    try:
+        browser.get(many.as_uri())
+        rows = browser.find_elements("css selector", "#leaderboard-0 tbody tr")
+        assert len(rows) == 50
+        assert rows[0].is_displayed()
+        assert not browser.find_element("id", "choices").is_displayed()
+        assert "The first 50 of 130 models" in browser.find_element("tag name", "main").text
+    finally:
+        browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
+
+
+AXE = Path(axe_core_python.__file__).with_name("axe.min.js")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("page", ["report", "few"])
+def test_axe_finds_nothing_to_complain_of(browser, tmp_path, request, page, scheme):
+    if page == "report":
+        place = request.getfixturevalue("report")
+    else:
+        subject = with_trials(made(3, 1, settings=SETTINGS[:1]))
+        place = write_page(subject, tmp_path / "report.html")
+    visit(browser, place, scheme=scheme)
+    browser.execute_script("document.querySelectorAll('details').forEach((d) => d.open = true)")
+    # The protocol of the developer tools is not held to the page's policy.
+    browser.execute_cdp_cmd("Runtime.evaluate", {"expression": AXE.read_text(encoding="utf-8")})
+    found = browser.execute_async_script(
+        "const done = arguments[0]; axe.run().then((r) => done(r.violations), (e) => done([e]))"
+    )
+    assert [(one["id"], one["impact"], one["nodes"][0]["html"][:200]) for one in found] == []
+
+
 def test_a_warning_leads_to_its_trials_and_its_lines(browser, tmp_path):
     subject = with_trials(made(3, 2, settings=SETTINGS[:1]))
     visit(browser, write_page(subject, tmp_path / "report.html"))
@@ -215,14 +326,15 @@ def test_pairs_begin_with_the_best_and_can_be_searched(browser, tmp_path):
     subject = made(N_MODELS, 8, settings=SETTINGS[:1])
     visit(browser, write_page(subject, tmp_path / "report.html"))
     pairs = subject.pairwise
+    unfold(browser, "pairs")
     shown = count(browser, "#pairs tbody tr")
     assert 0 < shown < len(pairs)
-    browser.find_element("css selector", "[data-versus-best]").click()
+    browser.find_element("css selector", "#pairs [data-only]").click()
     assert count(browser, "#pairs tbody tr") == len(pairs)
-    browser.find_element("css selector", "[data-search]").send_keys("net_03")
+    browser.find_element("css selector", "#pairs [data-search]").send_keys("net_03")
     own = int(((pairs.model == "net_03") | (pairs.other == "net_03")).sum())
     assert count(browser, "#pairs tbody tr") == own >= N_MODELS - 1
-    found = browser.find_element("css selector", "[data-count]").text
+    found = browser.find_element("css selector", "#pairs [data-count]").text
     assert found == f"{own} of {len(pairs)} comparisons"
 
 
@@ -308,14 +420,26 @@ def test_charts_and_tables_can_be_reached_without_a_mouse(browser, report):
 
 def test_a_saved_chart_has_colours_of_its_own(browser, report):
     visit(browser, report, scheme="dark")
+    svg = saved(browser, '[data-save="correlation-0"]')
+    assert svg.startswith("data:image/svg+xml")
+    assert "var(" not in svg
+    assert "%230072b2" in svg
+    png = base64.b64decode(saved(browser, '[data-png="correlation-0"]').partition(",")[2])
+    image = Image.open(io.BytesIO(png)).convert("RGB")
+    box = browser.find_element("css selector", "#correlation-0 svg").size
+    assert image.width == pytest.approx(3 * box["width"], abs=3)
+    assert image.getpixel((1, 1)) == (255, 255, 255)
+    assert len(image.getcolors(1 << 20)) > 10
+
+
+def saved(browser: webdriver.Chrome, button: str) -> str:
+    """Return the address of what a button saves."""
     browser.execute_script(
         "HTMLAnchorElement.prototype.click = function () { window.saved = this.href; };"
-        "document.querySelector('[data-save=\"correlation-0\"]').click()"
+        "window.saved = null; document.querySelector(arguments[0]).click()",
+        button,
     )
-    saved = WebDriverWait(browser, 5).until(lambda b: b.execute_script("return window.saved"))
-    assert saved.startswith("data:image/svg+xml")
-    assert "var(" not in saved
-    assert "%230072b2" in saved
+    return WebDriverWait(browser, 5).until(lambda b: b.execute_script("return window.saved"))
 
 
 def test_hostile_names_run_nothing(browser, tmp_path):

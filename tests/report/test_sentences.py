@@ -7,6 +7,7 @@ from headstart.report import answer_of
 from headstart.report.provenance import facts
 from report.results import SETTINGS, empty, made, results, with_studies, with_trials
 
+
 def headline(subject):
     return answer_of(subject).headline
 
@@ -57,8 +58,8 @@ def test_without_upstream_accuracy_the_best_model_is_named():
     means["not_different"] = means["not_different"].astype(object)
     means.loc[means.model != "net_05", "not_different"] = [False, False, False, True, True]
     assert headline(subject) == (
-        "By logistic regression on 5 datasets, net_05 performs best (mean 89.2 %); net_02 and net_00 are not "
-        "significantly different from it (95 % intervals of the difference over datasets)."
+        "By logistic regression on 5 datasets, net_05 performs best (mean 89.2 %); net_02 and net_00 "
+        "are not significantly different from it (95 % intervals of the difference over datasets)."
     )
 
 

@@ -30,7 +30,7 @@ from headstart.spec.formatting import decimals, interval, known
 __all__ = ["affixes", "leaderboard"]
 
 # A shorter common part of all names is not worth folding.
-SHORTEST_AFFIX = 4
+SHORTEST_AFFIX = 5
 SEPARATORS = "/:._-? "
 # What a model costs: its column in the analysis, the heading, the unit, a divisor.
 COSTS = (

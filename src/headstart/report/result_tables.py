@@ -366,7 +366,7 @@ def study_table(subject: Subject, names: Names, of: str, level: str, label: str)
         ),
     ]  # fmt: skip
     key = f"{of.removeprefix('dataset_')}-table"
-    return filled(key, "Data of the figure", columns, pivoted(rows, by, "setting"), names)
+    return filled(key, f"Mean log odds by {label.lower()}", columns, pivoted(rows, by, "setting"), names)
 
 
 # More rows of pairs make a page slow and large; the rest stays in the analysis.

@@ -182,6 +182,8 @@
         tooltip: { disableDefaultStyle: true },
       });
       views.set(key, result.view);
+      // What has no text of its own, an empty mark say, is nothing to a screen reader.
+      for (const mark of all('[role="graphics-symbol"]:not([aria-label])', place)) mark.setAttribute("aria-hidden", "true");
     }
     if (views.size) filterCharts();
   }
