@@ -4,6 +4,7 @@ import pytest
 
 import headstart as hs
 from headstart.report import answer_of
+from headstart.report.answer import source_name
 from headstart.report.provenance import facts
 from report.results import SETTINGS, empty, made, results, with_studies, with_trials
 
@@ -58,8 +59,9 @@ def test_without_upstream_accuracy_the_best_model_is_named():
     means["not_different"] = means["not_different"].astype(object)
     means.loc[means.model != "net_05", "not_different"] = [False, False, False, True, True]
     assert headline(subject) == (
-        "By logistic regression on 5 datasets, net_05 performs best (mean 89.2 %); net_02 and net_00 "
-        "are not significantly different from it (95 % intervals of the difference over datasets)."
+        "By logistic regression on 5 datasets, net_05 performs best (mean 89.2 %); net_02 and "
+        "net_00 are not significantly different from it (95 % intervals of the difference over "
+        "datasets)."
     )
 
 
@@ -274,3 +276,53 @@ def test_curves_that_may_still_rise_settle_no_speed_up():
         "rise; so far, training from random initialization needs "
     )
     assert not any(line.startswith("Training from random") for line in supporting(subject))
+
+
+OWN = pd.DataFrame({"model": "mine", "dataset": ["Food-101", "DTD"], "upstream_accuracy": 0.8})
+OWN = OWN.assign(setting="linear_probe_lbfgs", accuracy=[0.95, 0.85])
+
+
+@pytest.mark.parametrize(
+    ("subject", "case", "title"),
+    [
+        (empty, "nothing", "No results"),
+        (lambda: made(3, 1), "best", "made up: 3 models on set 0"),
+        (lambda: made(1, 3), "settings", "made up: fine-tuning against logistic regression"),
+        (lambda: made(9, 3, upstream=False), "settings", "made up: fine-tuning against"),
+        (lambda: made(9, 3), "correlation", "made up: does ImageNet accuracy predict transfer?"),
+        (lambda: with_studies(made()), "configurations", "made up: which training transfers"),
+        (
+            lambda: hs.analyze("clip2021", OWN, resamples=200),
+            "own models",
+            "clip2021: mine among 66 published models",
+        ),
+    ],
+)
+def test_what_was_measured_decides_the_question(subject, case, title):
+    answer = answer_of(subject())
+    assert answer.case == case
+    assert answer.title.startswith(title)
+    assert answer.headline.endswith(".")
+
+
+def test_an_own_model_is_held_against_the_line_with_an_interval():
+    answer = answer_of(hs.analyze("clip2021", OWN, resamples=200))
+    assert "mine is " in answer.headline
+    assert "in mean log odds above the line of ImageNet linear-probe accuracy" in answer.headline
+    assert "(95 % prediction interval of the difference " in answer.headline
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "found"),
+    [
+        ("runs/pets/results.db", "store", "pets"),
+        ("postgresql://me:secret@host/pets", "store", "pets"),
+        ("results.db", "store", "results"),
+        ("/a/b/table.v2.csv?unit=percent", "csv", "b"),
+        ("my.csv", "csv", "my"),
+        ("clip2021", "published", "clip2021"),
+        ("the table", "frame", ""),
+    ],
+)
+def test_a_source_has_a_short_name_without_secrets(name, kind, found):
+    assert source_name({"name": name, "kind": kind}) == found

@@ -365,8 +365,8 @@ def study_table(subject: Subject, names: Names, of: str, level: str, label: str)
             for name in names.settings
         ),
     ]  # fmt: skip
-    key = f"{of.removeprefix('dataset_')}-table"
-    return filled(key, f"Mean log odds by {label.lower()}", columns, pivoted(rows, by, "setting"), names)
+    key, caption = f"{of.removeprefix('dataset_')}-table", f"Mean log odds by {label.lower()}"
+    return filled(key, caption, columns, pivoted(rows, by, "setting"), names)
 
 
 # More rows of pairs make a page slow and large; the rest stays in the analysis.
