@@ -4,7 +4,7 @@ import pytest
 
 import headstart as hs
 from headstart.report import answer_of
-from headstart.report.answer import source_name
+from headstart.report.analysis_answer import source_name
 from headstart.report.provenance import facts
 from report.results import SETTINGS, empty, made, results, with_studies, with_trials
 

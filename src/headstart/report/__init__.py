@@ -1,6 +1,6 @@
 """Write estimates in a registered format: a self-contained HTML page, LaTeX, CSV, JSON."""
 
-from headstart.report.answer import Answer, answer_of
+from headstart.report.analysis_answer import Answer, answer_of
 from headstart.report.data_files import csv_table, csv_text, write_folder
 from headstart.report.latex_tables import latex_tables
 from headstart.report.report_page import page_html, write_page

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from headstart.report import provenance
-from headstart.report.answer import answer_of
+from headstart.report.analysis_answer import answer_of
 from headstart.report.chart_data import chart_data, family_styles
 from headstart.report.chart_style import (
     CONFIG,
