@@ -6,9 +6,11 @@ import pytest
 import statsmodels.formula.api as smf
 from scipy.special import expit, logit
 from scipy.stats import pearsonr, t
+from statsmodels.stats.proportion import confint_proportions_2indep
 
 import headstart as hs
 from headstart.errors import AnalysisError
+from headstart.stats import mcnemar
 
 
 def weights(noise, models=8, datasets=3, seed=0, setting="linear") -> pd.DataFrame:
@@ -110,9 +112,72 @@ def test_two_sets_that_share_nothing(change, said):
 def test_fewer_than_three_shared_models():
     other = weights(0.1)
     for few, n in ((weights(0.1, models=2), 2), (other.drop(columns="upstream_accuracy"), 0)):
-        with pytest.raises(AnalysisError) as error:
-            compared(weights(0.1), few)
-        assert (error.value.code, error.value.values["found"]) == ("analysis.few_models", n)
+        analysis = hs.analyze(weights(0.1), against=few, resamples=200)
+        assert analysis.model_sets.empty
+        (why,) = analysis.missing.why[analysis.missing.what.str.contains("two model sets")]
+        assert why.startswith(f"{n} models with upstream accuracy")
+
+
+def test_what_both_have_is_compared_cell_by_cell_and_over_datasets():
+    first, other = weights(0.05, models=3, datasets=4), weights(0.3, models=4, datasets=4, seed=1)
+    first = first.assign(n_test=500, accuracy=(500 * first.accuracy).round() / 500)
+    other = other.assign(n_test=200, accuracy=(200 * other.accuracy).round() / 200)
+    first = pd.concat([first, first.head(1).assign(dataset="own")])
+    first = first[~((first.model == "net1") & (first.dataset == "set3"))]
+    analysis = hs.analyze(first, against=other, resamples=200)
+    cells = analysis.compared.set_index(["model", "dataset"])
+    assert len(cells) == 11
+    p = first.set_index(["model", "dataset"]).accuracy["net0", "set1"]
+    q = other.set_index(["model", "dataset"]).accuracy["net0", "set1"]
+    row = cells.loc["net0", "set1"]
+    assert row[["difference", "log_odds"]].tolist() == pytest.approx([p - q, logit(p) - logit(q)])
+    # Newcombe's interval of independent proportions, from statsmodels.
+    ends = confint_proportions_2indep(500 * p, 500, 200 * q, 200, method="newcomb", compare="diff")
+    assert row[["low", "high"]].tolist() == pytest.approx(ends)
+    assert row.interval == "independent"
+    means = analysis.compared_means.set_index("model")
+    assert means.index.tolist() == ["all", "net0", "net1", "net2"]
+    # Of one model over datasets: Student's interval, of three at once.
+    difference = cells.loc["net0"].log_odds
+    half = t.ppf(1 - 0.025 / 3, 3) * difference.std() / 2
+    found = means.loc["net0", ["mean", "low", "high"]].tolist()
+    assert found == pytest.approx([difference.mean() + end for end in (0, -half, half)])
+    assert means.loc["all", ["n_models", "n_datasets"]].tolist() == [3, 4]
+    assert means.loc["all", "wins"] == (cells.difference > 0).sum()
+    assert list(analysis.unshared.itertuples(index=False, name=None)) == [
+        ("the table", "dataset", "own"),
+        ("the table", "model", "net3"),
+    ]
+
+
+def test_predictions_on_the_same_images_give_the_paired_interval(tmp_path):
+    random = np.random.default_rng(0)
+    files = []
+    for name in ("a", "b"):
+        hit = random.random(80) < 0.7
+        frame = pd.DataFrame({"model": "net", "dataset": "set", "setting": "linear",
+                              "example": range(80), "correct": hit.astype(int)})  # fmt: skip
+        files.append(tmp_path / f"{name}.csv")
+        frame.to_csv(files[-1], index=False)
+    (row,) = hs.analyze(files[0], against=files[1]).compared.to_dict("records")
+    one, two = (pd.read_csv(file).correct.astype(bool) for file in files)
+    tested = mcnemar(one, two)
+    assert (row["interval"], row["low"], row["high"]) == ("paired", tested.low, tested.high)
+
+
+def test_a_comparison_on_the_screen_and_in_the_report(cli, tmp_path):
+    files = []
+    for name, one in (("a", weights(0.1, models=3)), ("b", weights(0.2, models=3, seed=1))):
+        files.append(tmp_path / f"{name}.csv")
+        one.assign(n_test=100).to_csv(files[-1], index=False)
+    shown = " ".join(
+        cli("analyze", files[0], "--against", files[1], "--resamples", 200).out.split()
+    )
+    assert "Mean difference in log odds: a.csv less b.csv" in shown
+    assert "Difference in accuracy: a.csv less b.csv" in shown
+    page = tmp_path / "r.html"
+    assert cli("report", files[0], "--against", files[1], "--out", page).code == 0
+    assert 'id="compared"' in page.read_text()
 
 
 def test_the_published_example_on_the_screen(cli):

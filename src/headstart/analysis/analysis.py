@@ -43,6 +43,7 @@ from headstart.analysis.prediction import (
     prediction_lines,
     residuals,
 )
+from headstart.analysis.source_comparison import compare_sources
 from headstart.analysis.sweeps import split_sweeps
 from headstart.analysis.tables.column_names import PREDICTOR, SIZES
 from headstart.analysis.tables.joined_tables import ResultsTable, align
@@ -96,6 +97,11 @@ TABLES: Mapping[str, tuple[str, ...]] = {
                    "n_datasets"),
     "above_line": ("setting", "model", "mean", "expected", "difference", "low", "high",
                    "n_models", "n_datasets"),
+    "compared": ("setting", "model", "dataset", "accuracy", "other_accuracy", "difference", "low",
+                 "high", "interval", "log_odds", "n_test", "other_n_test"),
+    "compared_means": ("setting", "model", "mean", "low", "high", "accuracy", "wins", "ties",
+                       "n_models", "n_datasets"),
+    "unshared": ("source", "kind", "name"),
     "models": ("model", "family", "upstream_accuracy", *SIZES),
     "dropped": ("setting", "table", "kind", "name", "missing"),
     "missing": ("what", "why"),
@@ -159,6 +165,14 @@ class Analysis:
         Own models (in a source beside a published table, and not in that) against the line through
         the published ones: the `difference` of the mean log odds from what the predictor lets
         expect, with the prediction interval.
+    compared
+        Accuracies of a model, dataset and setting in both sources, and their difference (source
+        less `against`) with its interval: "paired" on the same images, or "independent".
+    compared_means
+        The mean difference in log odds over datasets, one row per setting and model, and of all
+        models ("all").
+    unshared
+        Settings, models and datasets that only one of the two sources has.
     models
         What models cost, of stores and of tables that say it: parameters, multiply-adds per image,
         images per second.
@@ -197,6 +211,9 @@ class Analysis:
     dataset_size: pd.DataFrame
     model_sets: pd.DataFrame
     above_line: pd.DataFrame
+    compared: pd.DataFrame
+    compared_means: pd.DataFrame
+    unshared: pd.DataFrame
     models: pd.DataFrame
     dropped: pd.DataFrame
     missing: pd.DataFrame
@@ -286,7 +303,8 @@ def analyze(
     sources
         Stores, files, published tables ("kornblith2019"), DataFrames (`source.read_sources`).
     against
-        Results of the same networks with other weights, for the table `model_sets`.
+        Another source to compare with, as the same networks with other weights: tables
+        `model_sets`, `compared`, `compared_means` and `unshared`.
     columns
         Our column name -> theirs, also as text: ``"model=Model,setting:=linear"``.
     unit, reading
@@ -377,9 +395,10 @@ def _analyze(
     rows["pairwise"] += on_examples
     rows["dropped"] += sweeps.dropped
     if other:
-        weights = cells_of(split_sweeps(other.frame, options).frame)
+        others = cells_of(split_sweeps(other.frame, options).frame, options.level)
         names = source.name, other.name
-        rows["model_sets"], notes = compare_model_sets(cells, weights, names, options)
+        rows["model_sets"], notes = compare_model_sets(cells, others, names, options)
+        rows |= compare_sources(source, other, cells, others, options)
         reasons += notes
     swept = ("ablation", "effects", "convergence", "reached", "speedup", "dataset_size")
     rows |= {name: getattr(sweeps, name) for name in swept}

@@ -34,6 +34,7 @@ __all__ = [
     "compare_settings",
     "mixed",
     "over_datasets",
+    "paired_on_examples",
     "pairs_on_examples",
     "shared",
     "why_no_comparison",
@@ -409,6 +410,31 @@ def _same_images(model: _Predictions) -> bool:
     """Whether all seeds were tested on the same images."""
     one, *others = model.by_seed.values()
     return all(np.array_equal(one.example, other.example) for other in others)
+
+
+def paired_on_examples(
+    first: tuple[pd.DataFrame, Mapping[str, Read]],
+    other: tuple[pd.DataFrame, Mapping[str, Read]],
+    level: float,
+) -> PairedTest | None:
+    """Test the results of one cell in two sources on the same images.
+
+    Parameters
+    ----------
+    first, other
+        The rows of the cell, and how to read the predictions of each.
+
+    Returns
+    -------
+    PairedTest or None
+        None where they are of other images, without predictions, or more than one top-1 accuracy.
+    """
+    if not all("key" in rows and rows["key"].isin(read).all() for rows, read in (first, other)):
+        return None
+    one, two = (_Predictions(rows, read) for rows, read in (first, other))
+    if not (_binary(one) and _binary(two) and _comparable(one, two)):
+        return None
+    return _exact(one, two, level)
 
 
 def _right(prediction: Prediction) -> npt.NDArray[np.bool_]:

@@ -230,8 +230,7 @@ def compare_model_sets(
     Raises
     ------
     AnalysisError
-        They share no setting, model or dataset, or everywhere fewer than three models with an
-        predictor in both.
+        They share no setting, model or dataset.
     """
     for kind in ("setting", "model", "dataset"):
         _check_shared(kind, cells, others, names)
@@ -250,12 +249,11 @@ def compare_model_sets(
         if len(first.models) >= FEWEST_MODELS:
             rows.append(_row(setting, first, second, names, options))
     if not rows:
-        raise AnalysisError(
-            f"{names[0]} against {names[1]}: expected at least {FEWEST_MODELS} models with "
-            f"{options.predictor.label} and a shared dataset in both, found "
-            f"{max(found, default=0)}",
-            code="analysis.few_models", expected=FEWEST_MODELS, found=max(found, default=0),
-        )  # fmt: skip
+        why = (
+            f"{max(found, default=0)} models with {options.predictor.label} and a shared dataset "
+            f"in both; at least {FEWEST_MODELS} are needed"
+        )
+        notes.append(("correlations of the two model sets", why))
     return rows, notes
 
 

@@ -24,19 +24,22 @@ if TYPE_CHECKING:
 __all__ = ["analyze", "report", "write_reports", "write_tables"]
 
 
+AgainstOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Source to compare with: the same models in another store, or with other weights. "
+        "Differences per cell and over datasets, and how well upstream accuracy predicts each.",
+        metavar="SOURCE",
+        show_default=False,
+    ),
+]
+
+
 @dataclass(frozen=True)
 class _AnalyzeOptions:
     """What `headstart analyze` compares, predicts and writes."""
 
-    against: Annotated[
-        str | None,
-        typer.Option(
-            help="Source with other weights of the same models, to compare how well upstream "
-            "accuracy predicts transfer.",
-            metavar="SOURCE",
-            show_default=False,
-        ),
-    ] = None
+    against: AgainstOption = None
     out: Annotated[
         Path | None,
         typer.Option(
@@ -99,6 +102,7 @@ def analyze(options: AnalysisFlags, wanted: _AnalyzeOptions) -> None:
 
 def report(
     options: AnalysisFlags,
+    against: AgainstOption = None,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -140,7 +144,7 @@ def report(
     files = [(reporter, out or Path(f"report{reporter.suffixes[0]}"))]
     files += [(REPORTERS[name], file) for name, file in (("latex", latex), ("csv", csv)) if file]
     _make_parents(*(file for _, file in files))
-    write_reports(_analysis(options), *files)
+    write_reports(_analysis(options, against=against), *files)
 
 
 def _check_analyze(predictor: str, wanted: _AnalyzeOptions) -> None:
@@ -198,8 +202,9 @@ def _predict_and_show(analysis: "Analysis", value: float) -> None:
 
     predictor = analysis.predictor
     value = _in_unit(value, predictor.scale)
-    console.print(f"\nPredicted from {predictor.label} {predictor.scale.text(value)}")
-    console.print(estimates.prediction(analysis.predict(value)))
+    title = f"Predicted from {predictor.label} {predictor.scale.text(value)}"
+    for part in estimates.prediction(analysis.predict(value), title):
+        console.print(part)
 
 
 def write_reports(analysis: "Analysis", *files: "tuple[Reporter, Path]") -> None:

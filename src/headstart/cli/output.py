@@ -28,6 +28,7 @@ __all__ = [
     "console",
     "echo",
     "errors_in_words",
+    "harmless",
     "plain_table",
     "resumable",
     "run_command",

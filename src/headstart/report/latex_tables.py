@@ -47,8 +47,7 @@ MOST_LINES = 45
 LINE_WIDTH, GAP = 81.0, 1.4
 # Size of an interval's characters by those of its number.
 SCRIPT = 0.88
-# Where headings may break, and letters that are narrower than a digit.
-BREAKS = re.compile(r"(?<=[-_/\s])(?=\S)")
+# Letters that are narrower than a digit.
 NARROW = frozenset(" .,:;'!|()[]/-ijlft")
 # A correlation, in a heading.
 R = re.compile(r"\br\b(?=,|$)")
@@ -216,7 +215,7 @@ def folded(widths: list[float], n_names: int) -> list[list[int]]:
 
 def width(table: PageTable, i: int, intervals: bool) -> float:
     """Return the width of a column in digits; headings break at the ends of words."""
-    widths = [digits_wide(word) for word in BREAKS.split(table.columns[i].heading)]
+    widths = [digits_wide(line) for line in table.columns[i].lines(0)]
     for cell in (row.cells[i] for row in table.rows):
         beside, below = asides(cell, intervals)
         widths += [digits_wide(f"{cell.text} {beside}"), SCRIPT * digits_wide(below)]
@@ -257,11 +256,7 @@ def tabular(table: PageTable, columns: list[int], intervals: bool) -> str:
 
 def heading(column: Column, most: float) -> str:
     """Return a heading, in several lines if it is wider than its column."""
-    lines = [""]
-    for word in BREAKS.split(column.heading):
-        if lines[-1] and digits_wide(lines[-1] + word) > most:
-            lines.append("")
-        lines[-1] += word
+    lines = column.lines(most, digits_wide)
     text = [R.sub("$r$", escaped(line)) for line in lines]
     align = "r" if column.numeric else "l"
     many = rf"\begin{{tabular}}[b]{{@{{}}{align}@{{}}}}%s\end{{tabular}}"

@@ -5,6 +5,7 @@ the page's template, `latex_tables` and the terminal (`headstart.cli.output.tabl
 text out. Files of data (`data_files`) hold the tidy tables themselves, under their own names.
 """
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -17,6 +18,7 @@ from headstart.spec.formatting import UNKNOWN, known, number, ranged
 __all__ = [
     "DATASET",
     "MODEL",
+    "NEVER",
     "SETTING",
     "Column",
     "Names",
@@ -79,6 +81,12 @@ class Subject(Protocol):
     def above_line(self) -> Any: ...
     @property
     def models(self) -> Any: ...
+    @property
+    def compared(self) -> Any: ...
+    @property
+    def compared_means(self) -> Any: ...
+    @property
+    def unshared(self) -> Any: ...
     @property
     def dropped(self) -> Any: ...
     @property
@@ -175,6 +183,9 @@ class PageCell:
 
 
 Record = Mapping[str, Any]
+NEVER = 9
+# Where headings may break.
+BREAKS = re.compile(r"(?<=[-_/\s])(?=\S)")
 
 
 @dataclass(frozen=True)
@@ -201,7 +212,8 @@ class Column:
     marked
         Whether cells are marked as the best, or as not significantly different from it.
     detail
-        0 in every output; 1 left out first where a terminal is narrow; 2 never on a terminal.
+        0 in every output; the higher, the earlier a narrow terminal leaves it out; `NEVER` on a
+        terminal.
     numeric, keys, code
         Numbers go to the right; filter attributes; names that are code.
     prefix, suffix
@@ -234,6 +246,15 @@ class Column:
     def heading(self) -> str:
         """The label with the unit."""
         return f"{self.label} {self.unit}".rstrip()
+
+    def lines(self, most: float, measure: Callable[[str], float] = len) -> list[str]:
+        """Return the heading in lines of at most this width, broken after words and signs."""
+        lines = [""]
+        for word in BREAKS.split(self.heading):
+            if lines[-1] and measure((lines[-1] + word).strip()) > most:
+                lines.append("")
+            lines[-1] += word
+        return [line.strip() for line in lines]
 
     def cell(self, row: Record) -> PageCell:
         """Return the cell of a row; a dash where its value is unknown."""
@@ -360,7 +381,7 @@ def records(table: Any, names: Names, by: str = "") -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = table.to_dict("records") if len(table) else []
     if by:
         rows.sort(key=lambda row: -row[by] if known(row[by]) else 0)
-    return sorted(rows, key=lambda row: place.get(row["setting"], len(place)))
+    return sorted(rows, key=lambda row: place.get(row.get("setting", ""), len(place)))
 
 
 def pivoted(rows: Iterable[Record], index: Sequence[str], by: str) -> list[dict[str, Any]]:

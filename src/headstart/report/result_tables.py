@@ -1,6 +1,7 @@
 """The tables of results and tests: accuracies, means, correlations, settings, pairs."""
 
 from collections.abc import Callable, Container
+from pathlib import PurePath
 from typing import Any
 
 from headstart.analysis import UPSTREAM, prediction_summary
@@ -8,6 +9,7 @@ from headstart.predictors import Predictor
 from headstart.report.page_model import (
     DATASET,
     MODEL,
+    NEVER,
     SETTING,
     Column,
     Names,
@@ -41,6 +43,7 @@ from headstart.spec.formatting import (
 __all__ = [
     "MOST_PAIRS",
     "accuracy_table",
+    "comparison_tables",
     "correction_sentence",
     "correlation_table",
     "dataset_columns",
@@ -49,7 +52,6 @@ __all__ = [
     "means_table",
     "metrics_note",
     "mixed_table",
-    "model_sets_table",
     "pairs_table",
     "predictor_column",
     "result_tables",
@@ -81,7 +83,7 @@ def result_tables(subject: Subject, names: Names) -> list[PageTable]:
         means_table(subject, names),
         correlation_table(subject, names),
         settings_table(subject, names),
-        model_sets_table(subject, names),
+        *comparison_tables(subject, names),
     ]
     return [table for table in tables if table.rows]
 
@@ -191,18 +193,18 @@ def means_table(subject: Subject, names: Names) -> PageTable:
     columns = [
         SETTING,
         MODEL,
-        Column("Family", numeric=False, of="family", detail=2),
+        Column("Family", numeric=False, of="family", detail=NEVER),
         predictor_column(subject.predictor, detail=1),
         Column("Mean", of="accuracy", format=PROPORTION, unit="%"),
         mean_and_error("Mean log odds", marked=True, note=means_note(subject, means)),
-        Column(INTERVAL, of=("low", "high"), format=decimals(3), detail=2),
+        Column(INTERVAL, of=("low", "high"), format=decimals(3), detail=NEVER),
         Column("Difference from best", of="difference", format=SIGNED),
         Column(INTERVAL, of=("difference_low", "difference_high"), format=decimals(3)),
-        Column("Odds ratio to best", of="odds_ratio", format=number, detail=1),
-        Column(INTERVAL, of=("odds_ratio_low", "odds_ratio_high"), format=number, detail=1),
+        Column("Odds ratio to best", of="odds_ratio", format=number, detail=2),
+        Column(INTERVAL, of=("odds_ratio_low", "odds_ratio_high"), format=number, detail=2),
         Column("Rank", of="rank_rank", format=WHOLE),
-        Column("95 % interval of the rank", of=("rank_low", "rank_high"), format=WHOLE, detail=1),
-        Column("Datasets", of=datasets, detail=1),
+        Column(f"Rank, {INTERVAL}", of=("rank_low", "rank_high"), format=WHOLE, detail=1),
+        Column("Datasets", of=datasets, detail=2),
     ]
     over = "Mean log odds over datasets" if (means.of_datasets > 1).any() else "Log odds"
     legend = marker_legend(subject, means.iloc[:0], means)
@@ -224,6 +226,9 @@ def correlation_table(subject: Subject, names: Names, without: Container[str] = 
     kinds = [name for name in STATISTICS if any(name in row["at"] for row in rows)]
     first = [name for name in kinds if name == "pearson_logit"]
 
+    def estimate(name: str, **more: Any) -> Column:
+        return Column(STATISTICS[name], of="estimate", format=coefficient, at=name, **more)
+
     def between(of: str, suffix: str = "") -> list[Column]:
         ends = f"low{suffix}", f"high{suffix}"
         return [Column(f"{INTERVAL} ({of})", of=ends, format=coefficient, at=name)
@@ -233,14 +238,10 @@ def correlation_table(subject: Subject, names: Names, without: Container[str] = 
         SETTING,
         Column("Dataset group", numeric=False,
                of=lambda row: "all datasets" if row["group"] == "all" else row["group"]),
-        *(Column(STATISTICS[name], of="estimate", format=coefficient, at=name) for name in first),
+        *(estimate(name) for name in first),
         *between("models"),
         *between("families", "_family"),
-        *(
-            Column(STATISTICS[name], of="estimate", format=coefficient, at=name, aside=aside)
-            for name in kinds
-            if name not in first
-        ),
+        *(estimate(name, aside=aside, detail=2) for name in kinds if name not in first),
         Column("Models", of="n_models", format=WHOLE, detail=1),
         Column("Datasets", of="n_datasets", format=WHOLE, detail=1),
     ]  # fmt: skip
@@ -271,23 +272,74 @@ def settings_table(subject: Subject, names: Names) -> PageTable:
     return filled("settings", caption, columns, rows, names, other="setting", note=note)
 
 
-def model_sets_table(subject: Subject, names: Names) -> PageTable:
-    """Return the correlation of the predictor with transfer in two sets of weights."""
-    rows = records(subject.model_sets, names)
-    columns = [SETTING]
+def comparison_tables(subject: Subject, names: Names) -> list[PageTable]:
+    """Return the tables of one source against another, those that have rows."""
+    first, other = compared_names(subject)
+    counts = [Column("Models", of="n_models", format=WHOLE, detail=1),
+              Column("Datasets", of="n_datasets", format=WHOLE, detail=1)]  # fmt: skip
+    sets = [SETTING]
     for label, of in (("r", ""), ("r, other weights", "other_"), ("Difference", "difference_")):
         text = coefficient if of != "difference_" else SIGNED
-        columns += [Column(label, of=f"{of}r", format=text),
-                    Column(INTERVAL, of=(f"{of}low", f"{of}high"), format=text)]  # fmt: skip
-    columns += [Column("Models", of="n_models", format=WHOLE),
-                Column("Datasets", of="n_datasets", format=WHOLE)]  # fmt: skip
-    first = rows[0] if rows else {"source": "", "other": ""}
-    rows = [{name: value for name, value in row.items() if name != "other"} for row in rows]
-    caption = (
-        f"Correlation of mean log odds with {subject.predictor.label}, models in both: "
-        f"{first['source']} against {first['other']}"
-    )
-    return filled("model-sets", caption, columns, rows, names)
+        sets += [Column(label, of=f"{of}r", format=text),
+                 Column(INTERVAL, of=(f"{of}low", f"{of}high"), format=text)]  # fmt: skip
+    in_percent, points = decimals(1, scale=100), decimals(1, plus=True, scale=100)
+    means = [
+        SETTING,
+        Column("Model", numeric=False,
+               of=lambda row: "all models" if row["model"] == "all" else row["model"]),
+        Column("Mean difference", of="mean", format=SIGNED),
+        Column(INTERVAL, of=("low", "high"), format=decimals(3)),
+        Column("Mean difference in accuracy", of="accuracy", format=points, unit="pp"),
+        Column("Wins", of="wins", format=WHOLE),
+        Column("Ties", of="ties", format=WHOLE, detail=1),
+        *counts,
+    ]  # fmt: skip
+    cells = [
+        SETTING,
+        MODEL,
+        DATASET,
+        Column("First", of="accuracy", format=in_percent, unit="%"),
+        Column("Other", of="other_accuracy", format=in_percent, unit="%"),
+        Column("Difference", of="difference", format=points, unit="pp"),
+        Column(INTERVAL, of=("low", "high"), format=in_percent),
+        Column("Interval", numeric=False, of="interval", detail=1),
+    ]
+    labels = {"source": "Only in", "kind": "What", "name": "Name"}
+    alone = [Column(label, numeric=False, of=of) for of, label in labels.items()]
+    less = f"{first} less {other}"
+    together = subject.options.get("correction") == "simultaneous"
+    single = "hold together" if together else "are not corrected"
+    tables = [
+        ("model-sets", "model_sets", sets,
+         f"Correlation of mean log odds with {subject.predictor.label}, models in both: "
+         f"{first} against {other}", ""),
+        ("compared-means", "compared_means", means, f"Mean difference in log odds: {less}",
+         "Intervals are for other datasets, that of all models for other models and datasets; "
+         f"those of single models {single}. A win is a cell where {first} is higher."),
+        ("compared", "compared", cells, f"Difference in accuracy: {less}",
+         f"First: {first}; other: {other}. Intervals are for other test images, not corrected: "
+         "paired, from predictions on the same images, or independent, which is too wide if the "
+         "test images are the same."),
+        ("unshared", "unshared", alone, "In one of the two only", ""),
+    ]  # fmt: skip
+    made = []
+    for key, table, columns, caption, note in tables:
+        rows = getattr(subject, table)
+        # Here `other` is a source, which no filter knows.
+        rows = records(rows.drop(columns="other", errors="ignore"), names)
+        made.append(filled(key, caption, columns, rows, names, note=note))
+    return [table for table in made if table.rows]
+
+
+def compared_names(subject: Subject) -> tuple[str, str]:
+    """Return what the two sources of a comparison are called: files without their folders."""
+    parts: tuple[list[str], list[str]] = [], []
+    for fact in subject.sources:
+        parts["against" in fact].append(str(fact.get("name")))
+    short = [" and ".join(PurePath(name).name for name in names) for names in parts]
+    long = [" and ".join(names) for names in parts]
+    first, other = short if short[0] != short[1] else long
+    return (first, other) if first != other else ("the first table", "the other table")
 
 
 def effects_table(subject: Subject, names: Names) -> PageTable:
@@ -305,7 +357,7 @@ def effects_table(subject: Subject, names: Names) -> PageTable:
         Column(INTERVAL, of=("low", "high"), format=decimals(3)),
         Column("Models", of="n_models", format=WHOLE, detail=1),
         Column("Datasets", of=lambda row: row["n_datasets"] or None, format=WHOLE, detail=1),
-        Column("Interval for other", numeric=False, of="sampled", detail=1),
+        Column("Interval for other", numeric=False, of="sampled"),
     ]  # fmt: skip
     rows = [row for change in changes for row in rows if (row["before"], row["after"]) == change]
     note = (
@@ -508,9 +560,9 @@ def mixed_table(subject: Subject, names: Names) -> PageTable:
         Column("Mean slope", of="slope", format=SIGNED),
         Column(INTERVAL, of=("low", "high"), format=decimals(3)),
         Column("Standard error", of="se", format=decimals(3), detail=1),
-        Column("r", of="estimate", format=coefficient, at="r", detail=2),
-        Column(f"r, {INTERVAL}", of=("low", "high"), format=coefficient, at="r", detail=2),
-        *(Column(f"SD {label}", of=f"sd_{name}", format=number, detail=2)
+        Column("r", of="estimate", format=coefficient, at="r", detail=NEVER),
+        Column(f"r, {INTERVAL}", of=("low", "high"), format=coefficient, at="r", detail=NEVER),
+        *(Column(f"SD {label}", of=f"sd_{name}", format=number, detail=NEVER)
           for name, label in spreads.items()),
         Column("F (equal slopes)", of="f", format=decimals(1)),
         Column("p", of="f_p", format=p_value),

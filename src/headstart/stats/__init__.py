@@ -29,6 +29,7 @@ from headstart.stats.model_ranks import (
 )
 from headstart.stats.paired import (
     PairedTest,
+    independent_difference,
     map_swap_test,
     mcnemar,
     paired_proportions,
@@ -82,6 +83,7 @@ __all__ = [
     "cosine_distances",
     "crossed_mean",
     "edge_distance",
+    "independent_difference",
     "lack_of_fit",
     "least_squares",
     "leave_one_out_ratio",

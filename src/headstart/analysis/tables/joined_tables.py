@@ -372,8 +372,8 @@ def _check_same(frame: pd.DataFrame, key: list[str], name: str, where: str) -> N
     unit = " %" if name == "accuracy" else ""
     raise TableError(
         f"{where}: {len(rows)} rows disagree on {what}: {name} {_list(values)}{unit}, "
-        f"rows {_list(rows.index)}; keep one, tell them apart by a column seed, or average them "
-        "with --duplicates average",
+        f"rows {_list(rows.index)}; keep one, tell them apart by a column seed, average them with "
+        "--duplicates average, or compare two sources with --against",
         code="table.rows_disagree", column=name, rows=list(rows.index),
         values=rows[name].tolist(), cell={k: first[k] for k in key if not pd.isna(first[k])},
     )  # fmt: skip
