@@ -15,9 +15,17 @@ from headstart.analysis import (
     still_rising,
 )
 from headstart.cli.terminal_tables import table_parts
-from headstart.report.page_model import DATASET, SETTING, Column, Names, filled, names_of
+from headstart.report.comparison_tables import comparison_tables
+from headstart.report.page_model import (
+    DATASET,
+    SETTING,
+    Column,
+    Names,
+    filled,
+    named,
+    names_of,
+)
 from headstart.report.result_tables import (
-    comparison_tables,
     correlation_table,
     effects_table,
     means_table,
@@ -49,7 +57,8 @@ def summary(analysis: Analysis) -> Iterator[RenderableType]:
     yield from table_parts(settings_table(analysis, names))
     yield from ablation(analysis)
     for table in comparison_tables(analysis, names):
-        yield from table_parts(table, most=MOST_ROWS)
+        by_setting = table.key.startswith("compared")
+        yield from table_parts(table, by_first=by_setting, most=MOST_ROWS)
     yield from _speedups(analysis)
     yield from map(Text, prediction_summary(analysis.prediction))
     yield from _missing(analysis)
@@ -75,10 +84,10 @@ def prediction(predicted: pd.DataFrame, title: str) -> Iterator[RenderableType]:
     columns = [
         SETTING,
         DATASET,
-        Column("Predicted", of="accuracy", format=percent, unit="%"),
-        Column("95 % interval", of=("low", "high"), format=percent),
-        Column("Fit", numeric=False, of="fit"),
-        Column("Remarks", numeric=False, of=remarks, detail=1),
+        Column("Predicted", "accuracy", percent, unit="%"),
+        Column("95 % interval", ("low", "high"), percent),
+        named("Fit", "fit"),
+        named("Remarks", remarks, detail=1),
     ]
     rows = predicted.to_dict("records")
     yield from table_parts(filled("predicted", title, columns, rows, Names((), (), ())))

@@ -32,6 +32,7 @@ __all__ = [
     "marker_legend",
     "marker_of",
     "mean_and_error",
+    "named",
     "names_of",
     "number_cell",
     "pivoted",
@@ -223,12 +224,12 @@ class Column:
     """
 
     label: str
-    numeric: bool = True
-    keys: dict[str, Any] = field(default_factory=dict)
-    code: bool = False
     of: str | tuple[str, str] | Callable[[Record], Any] = ""
     format: Callable[[Any], str] = str
     unit: str = ""
+    numeric: bool = True
+    keys: dict[str, Any] = field(default_factory=dict)
+    code: bool = False
     note: str = ""
     aside: Callable[[Record], str] | None = None
     at: str | None = None
@@ -279,9 +280,15 @@ class Column:
         )
 
 
-SETTING = Column("Setting", numeric=False, of="setting", format=setting_label)
-MODEL = Column("Model", numeric=False, of="model")
-DATASET = Column("Dataset", numeric=False, of="dataset")
+def named(
+    label: str, of: str | Callable[[Record], Any], as_text: Callable[[Any], str] = str, **more: Any
+) -> Column:
+    """Return a column of names or other text."""
+    return Column(label, of, as_text, numeric=False, **more)
+
+
+SETTING = named("Setting", "setting", setting_label)
+MODEL, DATASET = named("Model", "model"), named("Dataset", "dataset")
 
 
 @dataclass(frozen=True)
@@ -406,7 +413,7 @@ def mean_and_error(
     def error(row: Record) -> str:
         return f"± {number(row[se], digits)}" if known(row.get(se)) else ""
 
-    return Column(label, of=of, format=lambda value: number(value, digits), aside=error, **more)
+    return Column(label, of, lambda value: number(value, digits), aside=error, **more)
 
 
 def filter_keys(names: Names, **what: Any) -> dict[str, Any]:

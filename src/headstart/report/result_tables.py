@@ -1,11 +1,11 @@
 """The tables of results and tests: accuracies, means, correlations, settings, pairs."""
 
 from collections.abc import Callable, Container
-from pathlib import PurePath
 from typing import Any
 
 from headstart.analysis import UPSTREAM, prediction_summary
 from headstart.predictors import Predictor
+from headstart.report.comparison_tables import comparison_tables
 from headstart.report.page_model import (
     DATASET,
     MODEL,
@@ -21,6 +21,7 @@ from headstart.report.page_model import (
     filter_keys,
     marker_legend,
     mean_and_error,
+    named,
     pivoted,
     records,
     tested,
@@ -43,7 +44,6 @@ from headstart.spec.formatting import (
 __all__ = [
     "MOST_PAIRS",
     "accuracy_table",
-    "comparison_tables",
     "correction_sentence",
     "correlation_table",
     "dataset_columns",
@@ -103,7 +103,7 @@ def accuracy_table(subject: Subject, names: Names, setting: str, digits: int = 1
     ]
     columns = [
         MODEL,
-        Column("Mean", of="accuracy", format=decimals(digits, scale=100), unit="%"),
+        Column("Mean", "accuracy", decimals(digits, scale=100), unit="%"),
         mean_and_error("Mean log odds", digits=2, marked=True, note=means_note(subject, means)),
         *dataset_columns(names, digits),
     ]
@@ -128,7 +128,7 @@ def dataset_columns(names: Names, digits: int = 1) -> list[Column]:
         return "; ".join(filter(None, [interval(row["low"], row["high"], digits, 100), seeds]))
 
     return [
-        Column(name, of="accuracy", format=decimals(digits, scale=100), at=name, marked=True,
+        Column(name, "accuracy", decimals(digits, scale=100), at=name, marked=True,
                aside=aside, keys=filter_keys(names, dataset=name))
         for name in names.datasets
     ]  # fmt: skip
@@ -193,18 +193,18 @@ def means_table(subject: Subject, names: Names) -> PageTable:
     columns = [
         SETTING,
         MODEL,
-        Column("Family", numeric=False, of="family", detail=NEVER),
+        named("Family", "family", detail=NEVER),
         predictor_column(subject.predictor, detail=1),
-        Column("Mean", of="accuracy", format=PROPORTION, unit="%"),
+        Column("Mean", "accuracy", PROPORTION, unit="%"),
         mean_and_error("Mean log odds", marked=True, note=means_note(subject, means)),
-        Column(INTERVAL, of=("low", "high"), format=decimals(3), detail=NEVER),
-        Column("Difference from best", of="difference", format=SIGNED),
-        Column(INTERVAL, of=("difference_low", "difference_high"), format=decimals(3)),
-        Column("Odds ratio to best", of="odds_ratio", format=number, detail=2),
-        Column(INTERVAL, of=("odds_ratio_low", "odds_ratio_high"), format=number, detail=2),
-        Column("Rank", of="rank_rank", format=WHOLE),
-        Column(f"Rank, {INTERVAL}", of=("rank_low", "rank_high"), format=WHOLE, detail=1),
-        Column("Datasets", of=datasets, detail=2),
+        Column(INTERVAL, ("low", "high"), decimals(3), detail=NEVER),
+        Column("Difference from best", "difference", SIGNED),
+        Column(INTERVAL, ("difference_low", "difference_high"), decimals(3)),
+        Column("Odds ratio to best", "odds_ratio", number, detail=2),
+        Column(INTERVAL, ("odds_ratio_low", "odds_ratio_high"), number, detail=2),
+        Column("Rank", "rank_rank", WHOLE),
+        Column(f"Rank, {INTERVAL}", ("rank_low", "rank_high"), WHOLE, detail=1),
+        Column("Datasets", datasets, detail=2),
     ]
     over = "Mean log odds over datasets" if (means.of_datasets > 1).any() else "Log odds"
     legend = marker_legend(subject, means.iloc[:0], means)
@@ -214,8 +214,9 @@ def means_table(subject: Subject, names: Names) -> PageTable:
 
 def correlation_table(subject: Subject, names: Names, without: Container[str] = ()) -> PageTable:
     """Return the correlations of each group of datasets, except some groups."""
+    labels = {"all": "all datasets"}
     rows = [
-        row | {"dataset": row["group"]}
+        row | {"dataset": row["group"], "over": labels.get(row["group"], row["group"])}
         for row in pivoted(records(subject.correlations, names), ["setting", "group"], "statistic")
         if row["group"] not in without
     ]
@@ -227,23 +228,22 @@ def correlation_table(subject: Subject, names: Names, without: Container[str] = 
     first = [name for name in kinds if name == "pearson_logit"]
 
     def estimate(name: str, **more: Any) -> Column:
-        return Column(STATISTICS[name], of="estimate", format=coefficient, at=name, **more)
+        return Column(STATISTICS[name], "estimate", coefficient, at=name, **more)
 
     def between(of: str, suffix: str = "") -> list[Column]:
         ends = f"low{suffix}", f"high{suffix}"
-        return [Column(f"{INTERVAL} ({of})", of=ends, format=coefficient, at=name)
+        return [Column(f"{INTERVAL} ({of})", ends, coefficient, at=name)
                 for name in first]  # fmt: skip
 
     columns = [
         SETTING,
-        Column("Dataset group", numeric=False,
-               of=lambda row: "all datasets" if row["group"] == "all" else row["group"]),
+        named("Dataset group", "over"),
         *(estimate(name) for name in first),
         *between("models"),
         *between("families", "_family"),
         *(estimate(name, aside=aside, detail=2) for name in kinds if name not in first),
-        Column("Models", of="n_models", format=WHOLE, detail=1),
-        Column("Datasets", of="n_datasets", format=WHOLE, detail=1),
+        Column("Models", "n_models", WHOLE, detail=1),
+        Column("Datasets", "n_datasets", WHOLE, detail=1),
     ]  # fmt: skip
     note = (
         "The 95 % confidence intervals generalise to other models, and to other model families "
@@ -260,86 +260,16 @@ def settings_table(subject: Subject, names: Names) -> PageTable:
             if place.get(row["setting"], -1) > place.get(row["other"], -1)]  # fmt: skip
     columns = [
         SETTING,
-        Column("Compared with", numeric=False, of="other", format=setting_label),
-        Column("Wins", of="wins", format=WHOLE),
-        Column("Ties", of="ties", format=WHOLE),
-        Column("Cells", of="cells", format=WHOLE),
-        Column("Mean difference in log odds", of="difference", format=SIGNED),
-        Column(INTERVAL, of=("low", "high"), format=decimals(3)),
+        named("Compared with", "other", setting_label),
+        Column("Wins", "wins", WHOLE),
+        Column("Ties", "ties", WHOLE),
+        Column("Cells", "cells", WHOLE),
+        Column("Mean difference in log odds", "difference", SIGNED),
+        Column(INTERVAL, ("low", "high"), decimals(3)),
     ]
     note = "A win is a cell (one model on one dataset) where the setting has the higher accuracy."
     caption = "Pairwise comparison of settings"
     return filled("settings", caption, columns, rows, names, other="setting", note=note)
-
-
-def comparison_tables(subject: Subject, names: Names) -> list[PageTable]:
-    """Return the tables of one source against another, those that have rows."""
-    first, other = compared_names(subject)
-    counts = [Column("Models", of="n_models", format=WHOLE, detail=1),
-              Column("Datasets", of="n_datasets", format=WHOLE, detail=1)]  # fmt: skip
-    sets = [SETTING]
-    for label, of in (("r", ""), ("r, other weights", "other_"), ("Difference", "difference_")):
-        text = coefficient if of != "difference_" else SIGNED
-        sets += [Column(label, of=f"{of}r", format=text),
-                 Column(INTERVAL, of=(f"{of}low", f"{of}high"), format=text)]  # fmt: skip
-    in_percent, points = decimals(1, scale=100), decimals(1, plus=True, scale=100)
-    means = [
-        SETTING,
-        Column("Model", numeric=False,
-               of=lambda row: "all models" if row["model"] == "all" else row["model"]),
-        Column("Mean difference", of="mean", format=SIGNED),
-        Column(INTERVAL, of=("low", "high"), format=decimals(3)),
-        Column("Mean difference in accuracy", of="accuracy", format=points, unit="pp"),
-        Column("Wins", of="wins", format=WHOLE),
-        Column("Ties", of="ties", format=WHOLE, detail=1),
-        *counts,
-    ]  # fmt: skip
-    cells = [
-        SETTING,
-        MODEL,
-        DATASET,
-        Column("First", of="accuracy", format=in_percent, unit="%"),
-        Column("Other", of="other_accuracy", format=in_percent, unit="%"),
-        Column("Difference", of="difference", format=points, unit="pp"),
-        Column(INTERVAL, of=("low", "high"), format=in_percent),
-        Column("Interval", numeric=False, of="interval", detail=1),
-    ]
-    labels = {"source": "Only in", "kind": "What", "name": "Name"}
-    alone = [Column(label, numeric=False, of=of) for of, label in labels.items()]
-    less = f"{first} less {other}"
-    together = subject.options.get("correction") == "simultaneous"
-    single = "hold together" if together else "are not corrected"
-    tables = [
-        ("model-sets", "model_sets", sets,
-         f"Correlation of mean log odds with {subject.predictor.label}, models in both: "
-         f"{first} against {other}", ""),
-        ("compared-means", "compared_means", means, f"Mean difference in log odds: {less}",
-         "Intervals are for other datasets, that of all models for other models and datasets; "
-         f"those of single models {single}. A win is a cell where {first} is higher."),
-        ("compared", "compared", cells, f"Difference in accuracy: {less}",
-         f"First: {first}; other: {other}. Intervals are for other test images, not corrected: "
-         "paired, from predictions on the same images, or independent, which is too wide if the "
-         "test images are the same."),
-        ("unshared", "unshared", alone, "In one of the two only", ""),
-    ]  # fmt: skip
-    made = []
-    for key, table, columns, caption, note in tables:
-        rows = getattr(subject, table)
-        # Here `other` is a source, which no filter knows.
-        rows = records(rows.drop(columns="other", errors="ignore"), names)
-        made.append(filled(key, caption, columns, rows, names, note=note))
-    return [table for table in made if table.rows]
-
-
-def compared_names(subject: Subject) -> tuple[str, str]:
-    """Return what the two sources of a comparison are called: files without their folders."""
-    parts: tuple[list[str], list[str]] = [], []
-    for fact in subject.sources:
-        parts["against" in fact].append(str(fact.get("name")))
-    short = [" and ".join(PurePath(name).name for name in names) for names in parts]
-    long = [" and ".join(names) for names in parts]
-    first, other = short if short[0] != short[1] else long
-    return (first, other) if first != other else ("the first table", "the other table")
 
 
 def effects_table(subject: Subject, names: Names) -> PageTable:
@@ -348,16 +278,14 @@ def effects_table(subject: Subject, names: Names) -> PageTable:
     rows = sorted(records(table, names), key=lambda row: row["position"])
     changes = {(row["before"], row["after"]): None for row in rows}
     columns = [
-        Column("Change", numeric=False,
-               of=lambda row: f"{row['before']} \N{RIGHTWARDS ARROW} {row['after']}"),
-        Column("Setting", numeric=False, of="setting",
-               format=lambda name: (
+        named("Change", lambda row: f"{row['before']} \N{RIGHTWARDS ARROW} {row['after']}"),
+        named("Setting", "setting", lambda name: (
                    subject.predictor.label if name == UPSTREAM else setting_label(name))),
-        Column("Difference in log odds", of="effect", format=SIGNED),
-        Column(INTERVAL, of=("low", "high"), format=decimals(3)),
-        Column("Models", of="n_models", format=WHOLE, detail=1),
-        Column("Datasets", of=lambda row: row["n_datasets"] or None, format=WHOLE, detail=1),
-        Column("Interval for other", numeric=False, of="sampled"),
+        Column("Difference in log odds", "effect", SIGNED),
+        Column(INTERVAL, ("low", "high"), decimals(3)),
+        Column("Models", "n_models", WHOLE, detail=1),
+        Column("Datasets", lambda row: row["n_datasets"] or None, WHOLE, detail=1),
+        named("Interval for other", "sampled"),
     ]  # fmt: skip
     rows = [row for change in changes for row in rows if (row["before"], row["after"]) == change]
     note = (
@@ -391,7 +319,7 @@ def residual_table(subject: Subject, names: Names) -> PageTable:
     rows.sort(key=lambda row: names.settings.index(row["setting"]))
     columns = [SETTING, MODEL]
     columns += [
-        Column(name, of="residual", format=decimals(2, plus=True), at=name,
+        Column(name, "residual", decimals(2, plus=True), at=name,
                keys=filter_keys(names, dataset=name))
         for name in names.datasets
     ]  # fmt: skip
@@ -409,7 +337,7 @@ def study_table(subject: Subject, names: Names, of: str, level: str, label: str)
     columns = [
         MODEL,
         *([DATASET] if "dataset" in by else []),
-        Column(label, of=level, format=str if is_name else WHOLE, numeric=not is_name),
+        Column(label, level, format=str if is_name else WHOLE, numeric=not is_name),
         predictor_column(subject.predictor),
         *(
             mean_and_error(f"{setting_label(name)}, mean log odds", at=name,
@@ -466,9 +394,9 @@ def best_table(subject: Subject, names: Names) -> PageTable:
                 rows.append({"setting": setting, "dataset": dataset, **best_row(table)})
     columns = [
         SETTING,
-        Column("Dataset", numeric=False, of=lambda row: row["dataset"] or "mean over datasets"),
-        Column("Best", numeric=False, of="best"),
-        Column("Not significantly different from the best", numeric=False, of="same"),
+        named("Dataset", lambda row: row["dataset"] or "mean over datasets"),
+        named("Best", "best"),
+        named("Not significantly different from the best", "same"),
     ]
     return filled("best", "Best models", columns, rows, names)
 
@@ -521,13 +449,13 @@ def pairs_table(subject: Subject, names: Names) -> tuple[PageTable, int]:
         SETTING,
         DATASET,
         MODEL,
-        Column("Other", numeric=False, of="other"),
-        Column("Test", numeric=False, of=lambda row: TEST_NAMES.get(row["test"], row["test"])),
-        Column("Difference", of=difference),
-        Column(INTERVAL, of=between),
-        Column("p", of="p_value", format=p_value),
-        Column("p (adjusted)", of="p_adjusted", format=p_value),
-        Column("n", of="n", format=WHOLE),
+        named("Other", "other"),
+        named("Test", lambda row: TEST_NAMES.get(row["test"], row["test"])),
+        Column("Difference", difference),
+        Column(INTERVAL, between),
+        Column("p", "p_value", p_value),
+        Column("p (adjusted)", "p_adjusted", p_value),
+        Column("n", "n", WHOLE),
     ]
     note = (
         "Difference: the model minus the other model, in percentage points (pp) on one dataset, in "
@@ -557,19 +485,18 @@ def mixed_table(subject: Subject, names: Names) -> PageTable:
     spreads = {"slope": "slopes", "dataset": "datasets", "model": "models", "residual": "residual"}
     columns = [
         SETTING,
-        Column("Mean slope", of="slope", format=SIGNED),
-        Column(INTERVAL, of=("low", "high"), format=decimals(3)),
-        Column("Standard error", of="se", format=decimals(3), detail=1),
-        Column("r", of="estimate", format=coefficient, at="r", detail=NEVER),
-        Column(f"r, {INTERVAL}", of=("low", "high"), format=coefficient, at="r", detail=NEVER),
-        *(Column(f"SD {label}", of=f"sd_{name}", format=number, detail=NEVER)
+        Column("Mean slope", "slope", SIGNED),
+        Column(INTERVAL, ("low", "high"), decimals(3)),
+        Column("Standard error", "se", decimals(3), detail=1),
+        Column("r", "estimate", coefficient, at="r", detail=NEVER),
+        Column(f"r, {INTERVAL}", ("low", "high"), coefficient, at="r", detail=NEVER),
+        *(Column(f"SD {label}", f"sd_{name}", number, detail=NEVER)
           for name, label in spreads.items()),
-        Column("F (equal slopes)", of="f", format=decimals(1)),
-        Column("p", of="f_p", format=p_value),
+        Column("F (equal slopes)", "f", decimals(1)),
+        Column("p", "f_p", p_value),
         Column("Random slopes", numeric=False, detail=1,
                of=lambda row: "by dataset" if row["random_slopes"] else "none"),
-        Column("Fit", numeric=False,
-               of=lambda row: "converged" if row["converged"] else "did not converge"),
+        named("Fit", lambda row: "converged" if row["converged"] else "did not converge"),
     ]  # fmt: skip
     increase = subject.predictor.scale.label(subject.predictor.label)
     note = (
@@ -595,12 +522,12 @@ def prediction_table(subject: Subject, names: Names) -> PageTable:
     columns = [
         SETTING,
         DATASET,
-        Column("Fit", numeric=False, of="fit"),
-        Column("Slope", of="slope", format=decimals(2, plus=True)),
-        Column("Residual SD", of="residual_sd", format=number),
-        Column("p of curvature", of="curvature_p", format=p_value),
+        named("Fit", "fit"),
+        Column("Slope", "slope", decimals(2, plus=True)),
+        Column("Residual SD", "residual_sd", number),
+        Column("p of curvature", "curvature_p", p_value),
         *(
-            Column(f"Coverage %, {label}", of=share(held, n), format=decimals(0, scale=100))
+            Column(f"Coverage %, {label}", share(held, n), decimals(0, scale=100))
             for held, (n, label) in ends.items()
         ),
     ]
