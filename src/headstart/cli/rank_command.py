@@ -88,6 +88,8 @@ class _Options:
         float,
         typer.Option(
             help="Accuracy in points given up for a faster model that is not significantly worse.",
+            min=0,
+            max=99,
             metavar="NUMBER",
         ),
     ] = 0.5

@@ -296,20 +296,16 @@ class RankMeasurement:
     cost
         Speed of the network on this device.
     right
-        (R, n) bool; None where the step was not begun, since features alone take `needed` seconds,
-        or the network is too slow.
+        (R, n) bool; None where the step was not begun: the network is too slow, or features alone
+        take `needed` seconds.
     seconds
         Time of each part: ``cost``, ``features``, ``probe``.
-    computed
-        Images whose features were computed, not found.
     """
 
     cost: Cost
     right: Rights | None
     seconds: dict[str, float]
-    computed: int = 0
     needed: float | None = None
-    too_slow: bool = False
 
 
 @dataclass(frozen=True)
@@ -338,7 +334,7 @@ class CrossValidation:
                 context.reporter.stage("measuring its speed")
                 cost = measure_cost(job.model, self.precision, context)
         if self.max_latency is not None and cost.latency > self.max_latency:
-            return RankMeasurement(cost, None, clock.seconds, too_slow=True)
+            return RankMeasurement(cost, None, clock.seconds)
         images = rank_images(self.dataset, self.seed, context.cache)
         n_new = images.sizes[job.level] - (images.sizes[job.level - 1] if job.level else 0)
         needed = sum(clock.seconds.values()) + n_new * cost.seconds_per_image

@@ -2,8 +2,9 @@
 
 Level by level all models that are left are measured on the same images, twice as many as before
 (nested, so that no feature is computed twice); those that are significantly worse than another one
-are dropped (`elimination`). A level may spend an equal share of what is left of the budget: models
-that do not fit it are parked, the least promising first, and go on in the end if there is time.
+are dropped (`elimination`). Time to take the two best through all levels, and to test one, is set
+aside; of what is left of the budget then a level may spend half, the last one all. Models that do
+not fit are parked, the least promising first, and go on in the end if there is time.
 
 It knows no image: `measure` does, and may be a simulation.
 """
@@ -25,6 +26,8 @@ PROBE_POWER = 1.6
 # Of the time of a cross-validation on all images: that of the final path and its refit.
 FINAL_SHARE = 0.5
 FINAL_SECONDS = 3.0
+# Of the time that is free on a level but the last, this part may be spent on it.
+SHARE = 0.5
 # Of a level's models, these are measured where the budget allows it, whatever the level's share.
 FEWEST = 2
 
@@ -160,10 +163,10 @@ class Race:
     def run(self) -> None:
         """Race until all levels are measured, or the budget does not allow another step."""
         for level in range(len(self.levels)):
-            n_left = len(self.levels) - level
-            share = self.budget.spent + max(0.0, self.budget.left - self.reserve()) / n_left
+            free = max(0.0, self.budget.left - self.reserve() - self._to_finish(level))
+            share = free if level == len(self.levels) - 1 else SHARE * free
             waiting = [one for one in self._ordered() if one.level == level - 1]
-            self._advance(waiting, share)
+            self._advance(waiting, self.budget.spent + share)
             self._drop()
         while waiting := [one for one in self._ordered() if one.level < len(self.levels) - 1]:
             # The deepest first: what is compared with the best on all images decides.
@@ -188,8 +191,8 @@ class Race:
         before = self.sizes[level - 1] if level else 0
         images = (self.sizes[level] - before) * self._per_image(racer)
         if racer.steps:
-            probe = racer.probe_seconds * (self.sizes[level] / before) ** PROBE_POWER
-            return float(images + probe)
+            growth = self.sizes[level] / self.sizes[racer.level]
+            return float(images + racer.probe_seconds * growth**PROBE_POWER)
         known = [one.probe_seconds for one in self.racers if one.level == 0]
         return images + median(known or [0.0]) + median(self._startup or [0.0])
 
@@ -201,6 +204,14 @@ class Race:
             final = FINAL_SHARE * one.probe_seconds * growth
             seconds.append(FINAL_SECONDS + self._n_final * self._per_image(one) + final)
         return max(seconds)
+
+    def _to_finish(self, level: int) -> float:
+        """Return the seconds that take the best two from this level through all that follow."""
+        return sum(
+            self.predicted(one, later)
+            for one in self.leaders()[:FEWEST]
+            for later in range(max(level, one.level) + 1, len(self.levels))
+        )
 
     def _per_image(self, racer: Racer) -> float:
         if racer.seconds_per_image is not None:
@@ -245,7 +256,8 @@ class Race:
             nonlocal begun, progress
             with self._lock:
                 end = self.budget.seconds - self.reserve()
-                end = end if begun < FEWEST else min(end, share)
+                if begun >= FEWEST:
+                    end = min(end - self._to_finish(racer.level + 1), share)
                 allowed = end - self.budget.spent
                 predicted = self.predicted(racer, racer.level + 1)
                 if predicted > allowed or allowed <= 0:

@@ -390,9 +390,9 @@ class _Contest:
         self, racer: Racer, level: int, found: RankMeasurement, *, recalled_: bool = False
     ) -> StepOutcome:
         self._costs[racer.name] = found.cost
-        seconds = sum(found.seconds.values())
-        if found.too_slow:
-            limit = self.job.max_latency or 0.0
+        seconds, limit = sum(found.seconds.values()), self.job.max_latency
+        # What an earlier run without this limit measured is no reason to take it.
+        if limit is not None and found.cost.latency > limit:
             reason = f"{1000 * found.cost.latency:.3g} ms per image, over {1000 * limit:.3g} ms"
             return StepOutcome(None, seconds, reason=reason)
         before = self._images.sizes[level - 1] if level else 0

@@ -1,0 +1,284 @@
+"""`rank` from a dataset to an answer, by tiny networks; and its page."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import headstart as hs
+import small_network
+from conftest import write_folder
+from headstart import datasets
+from headstart.context import ProgressReporter
+from headstart.ranking import rank_backbones
+from headstart.ranking.answer import (
+    ClassAccuracy,
+    Confusion,
+    Cost,
+    FineTuned,
+    HeldOut,
+    NotTried,
+    RankAnswer,
+    RankedModel,
+    SmallPicture,
+)
+from headstart.ranking.recommendation import choose, recommendation_sentence
+from headstart.report.rank_page import rank_html, rank_table
+from headstart.store import ResultStore
+from refusals import ended, refused
+
+NETWORK = f"{Path(small_network.__file__)}:build?mean=0.5,0.5,0.5&std=0.25,0.25,0.25"
+MODELS = f"{NETWORK}&size=8&name=small,{NETWORK}&size=16&name=large"
+
+
+class Watching(ProgressReporter):
+    """Keeps what is measured; may press Ctrl-C before the n-th step."""
+
+    def __init__(self, interrupt_at: int | None = None) -> None:
+        self.titles, self.notes, self.interrupt_at = [], [], interrupt_at
+
+    def trial_started(self, title, number, total):
+        if len(self.titles) == self.interrupt_at:
+            raise KeyboardInterrupt
+        self.titles.append(title)
+        return self
+
+    def note(self, message):
+        self.notes.append(message)
+
+
+def ranked(tmp_path, reporter=None, **options) -> RankAnswer:
+    options = {"models": MODELS, "limit": 200, "budget": 600.0, "device": "cpu", **options}
+    return hs.rank(
+        "digits", store=tmp_path / "r.db", keep_models=tmp_path / "kept", reporter=reporter,
+        **options,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def answer(tmp_path, own_cache) -> RankAnswer:
+    return ranked(tmp_path)
+
+
+def test_the_answer_names_a_model_and_all_that_it_rests_on(tmp_path, answer):
+    assert {model.name for model in answer.models} == {"small", "large"}
+    assert (answer.images, answer.test_images, answer.complete) == (400, 200, True)
+    assert answer.recommended in answer.sentence
+    assert answer.winner.tied
+    for model in answer.models:
+        assert 0 < model.low < model.accuracy < model.high < 1
+        assert model.difference_low <= 0 <= model.difference_high
+        assert model.cost.latency <= model.cost.latency_95
+    assert any(model.pareto for model in answer.models)
+
+
+def test_the_winner_is_an_ordinary_trial_whose_network_is_kept(tmp_path, answer):
+    store = ResultStore(tmp_path / "r.db")
+    (result,) = store.results()
+    test = answer.held_out
+    assert result.trial.key == test.key
+    assert (result.trial.model.name, result.trial.setting.name) == (answer.recommended, "linear")
+    assert result.metrics["top-1"] == test.accuracy
+    assert (Path(test.folder) / "model.safetensors").exists()
+    assert sum(one.n for one in test.classes) == test.n == 200
+    right = sum(round(one.n * one.accuracy) for one in test.classes)
+    assert right / test.n == pytest.approx(test.accuracy)
+    wrong = sum(one.n for one in test.confusions)
+    assert 0 < wrong <= test.n - right
+    assert all(one.pictures for one in test.confusions)
+
+
+def test_an_interrupted_race_goes_on_and_gives_the_same(tmp_path, own_cache, answer):
+    other = tmp_path / "other"
+    other.mkdir()
+    (own_cache / "ranking").rename(tmp_path / "moved")
+    first = Watching(interrupt_at=2)
+    with pytest.raises(KeyboardInterrupt):
+        ranked(other, first)
+    second = Watching()
+    again = ranked(other, second)
+    # The last title is that of the winner's trial.
+    steps = [*first.titles, *second.titles[:-1]]
+    assert len(steps) == len(set(steps)) >= 4
+    assert [(m.name, m.accuracy, m.images) for m in again.models] == [
+        (m.name, m.accuracy, m.images) for m in answer.models
+    ]
+
+
+def test_a_second_run_measures_nothing(tmp_path, answer):
+    reporter = Watching()
+    again = ranked(tmp_path, reporter)
+    assert reporter.titles == []
+    assert again.models == answer.models
+    assert again.held_out == answer.held_out
+
+
+@pytest.mark.slow
+def test_workers_give_the_same_numbers(tmp_path, own_cache, answer):
+    (own_cache / "ranking").rename(tmp_path / "moved")
+    again = ranked(tmp_path, workers=2)
+    assert sorted((m.name, m.accuracy) for m in again.models) == sorted(
+        (m.name, m.accuracy) for m in answer.models
+    )
+
+
+def test_fine_tuning_is_judged_by_an_interval(tmp_path, own_cache, monkeypatch):
+    from headstart import methods
+
+    find = methods.find
+
+    def short(name, **options):
+        if name == "finetune":
+            options = {"protocol": "quick", "steps": 5, "batch_size": 20, "learning_rates": (0.01,)}
+            options |= {"decays": (0.0,)}
+        return find(name, **options)
+
+    monkeypatch.setattr(rank_backbones.methods, "find", short)
+    found = ranked(tmp_path, finetune_top=1)
+    (one,) = found.finetuned
+    assert one.name in {model.name for model in found.tied}
+    assert one.difference == pytest.approx(one.accuracy - one.linear)
+    assert one.low <= one.difference <= one.high
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "values"),
+    [
+        ({"budget": 1e-3}, "ranking.budget_short", {"budget": 1e-3}),
+        ({"budget": -1.0}, "ranking.option_invalid", {"name": "budget", "value": -1.0}),
+        ({"max_params": 10.0}, "ranking.constraints", {"max_params": 10.0}),
+        ({"max_latency": 1e-9}, "ranking.constraints", {"max_latency": 1e-9}),
+        ({"models": "timm:resnet18.a1_in1k"}, "ranking.no_candidate", {"named": 1}),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_bad_input(tmp_path, own_cache, options, code, values):
+    with refused(code, **values):
+        ranked(tmp_path, **options)
+
+
+def test_one_class_is_refused(tmp_path):
+    folder = write_folder(tmp_path / "photos", {"all": {"dark": 20}})
+    with refused("dataset.one_class"):
+        hs.rank(str(folder / "all"), models=MODELS, store=tmp_path / "r.db")
+
+
+def test_the_test_images_are_seen_by_the_winner_alone(tmp_path, own_cache):
+    """Features of test images are in the table of one network: that of the trial."""
+    found = ranked(tmp_path)
+    digits = datasets.find("digits", limit=200)
+    test = datasets.load(digits, 0, own_cache).places[-200:]
+    with_test = []
+    for card in (own_cache / "features").glob("*.json"):
+        rows = np.concatenate([np.arange(*run) for run in json.loads(card.read_text())["rows"]])
+        with_test.append(bool(np.isin(test, rows).any()))
+    assert sorted(with_test) == [False, True]
+    assert found.held_out.n == len(test)
+
+
+def test_the_command(cli, tmp_path, own_cache):
+    common = ["rank", "digits", "--limit", 200, "--models", MODELS, "--budget", "10m", "--store",
+              tmp_path / "r.db", "--keep-models", tmp_path / "kept", "--device", "cpu"]  # fmt: skip
+    page = tmp_path / "rank.html"
+    shown = cli(*common, "--out", page)
+    assert shown.code == 0
+    record = json.loads(cli(*common, "--json").out)
+    assert record["sentence"] in shown.out
+    assert record["recommended"] in {model["name"] for model in record["models"]}
+    assert "data:image" not in json.dumps(record)
+    table = cli(*common, "--csv").out.splitlines()
+    assert table[0].startswith("name,accuracy,low,high,images,")
+    assert len(table) == 3
+    assert "data:image" in page.read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (["--budget", "soon"], "command.value"),
+        (["--budget", "0m"], "command.value"),
+        (["--max-latency", "20MB"], "command.value"),
+        (["--json", "--csv"], "command.conflict"),
+        (["--budget", "1ms"], "command.value"),
+    ],
+)
+def test_a_wrong_command(cli, tmp_path, arguments, code):
+    ended(cli("rank", "digits", "--models", MODELS, "--store", tmp_path / "r.db", *arguments), code)
+
+
+def model(name: str, accuracy: float, latency: float, **more) -> RankedModel:
+    fields = {
+        "low": accuracy - 0.02, "high": accuracy + 0.02, "images": 400, "difference": 0.0,
+        "difference_low": -0.01, "difference_high": 0.01, "compared": 400, "tied": True,
+        "pareto": True, "reason": "", "prior": None, "parameters": 10**6, "multiply_adds": None,
+        "licence": "apache-2.0", "why": "named", "seconds": 3.0,
+    }  # fmt: skip
+    cost = Cost(latency, 1.2 * latency, 1 / latency, 4_000_000, "torch")
+    return RankedModel(name=name, accuracy=accuracy, cost=cost, **{**fields, **more})
+
+
+BEST, FAST, FAR = model("best", 0.9, 0.02), model("fast", 0.897, 0.01), model("far", 0.88, 0.001)
+
+
+@pytest.mark.parametrize(
+    ("models", "taken"),
+    [
+        ([BEST, FAST, FAR], "fast"),  # far is beyond half a point
+        ([BEST, FAR], "best"),
+        ([BEST, model("same", 0.9, 0.019)], "best"),  # saves less than a tenth
+        ([BEST, model("fast", 0.899, 0.001, tied=False)], "best"),
+        ([BEST, model("fast", 0.899, 0.001, images=200)], "best"),
+    ],
+    ids=["faster", "too far", "hardly faster", "worse", "fewer images"],
+)
+def test_the_fastest_of_those_as_good_is_taken(models, taken):
+    assert choose(models, 0.005).name == taken
+
+
+@pytest.mark.parametrize(
+    ("models", "part"),
+    [
+        ([BEST], "the only candidate that was measured"),
+        ([BEST, model("x", 0.5, 0.01, tied=False)], "significantly more accurate than the other"),
+        ([BEST, FAR], "1 other is not significantly different, and no faster one is within 0.5"),
+        ([BEST, FAST], "the most accurate, best (90.0 %), and 2.0 times as fast (10 ms"),
+    ],
+)
+def test_the_sentence_says_why(models, part):
+    assert part in recommendation_sentence(models, choose(models, 0.005), 0.005)
+
+
+def made_answer() -> RankAnswer:
+    picture = SmallPicture("<i>.png", "data:image/png;base64,AAAA", True)
+    held_out = HeldOut(
+        "ab" * 32, "r.db", None, 40, "top-1", 0.85, 0.7, 0.93, 0.05, 0.4,
+        (ClassAccuracy("a", 20, 0.9, 0.7, 0.97), ClassAccuracy("<b>", 20, 0.8, 0.6, 0.9)),
+        (Confusion("<b>", "a", 4, 20, (picture,)),),
+    )  # fmt: skip
+    return RankAnswer(
+        dataset="<i>photos</i>", classes=2, images=400, test_images=40, metric="top-1",
+        split_rule="drawn", seed=0, folds=5, repeats=2, error=0.05, tolerance=0.005, budget=60.0,
+        spent=50.0, complete=False, device="this processor", models=(BEST, FAST, FAR),
+        not_tried=(NotTried("huge", "over 30 M", "raise --max-params"),), recommended="fast",
+        sentence="Take fast: it is.", held_out=held_out,
+        finetuned=(FineTuned("fast", "c" * 64, 0.85, 0.9, 0.05, 0.01, 0.09, 30.0),),
+    )  # fmt: skip
+
+
+def test_the_page_leads_with_the_answer_and_escapes_names():
+    html = rank_html(made_answer())
+    assert html.index("Take fast: it is.") < html.index('id="ranking"')
+    assert "<i>photos</i>" not in html
+    assert "<b>" not in html.replace("<b>Bold</b>", "").replace("<b>90.0</b>", "")
+    for part in ("raise --max-params", "pays", "huge", "headstart export abababababab"):
+        assert part in html
+
+
+def test_columns_of_which_nothing_is_known_are_left_out():
+    table = rank_table(made_answer())
+    labels = [column.label for column in table.columns]
+    assert "Prior" not in labels and "Multiply-adds" not in labels  # noqa: PT018
+    assert [row.cells[0].text for row in table.rows] == ["best", "fast", "far"]
+    markers = [row.cells[1].marker for row in table.rows]
+    assert markers == ["best", "same", "same"]
