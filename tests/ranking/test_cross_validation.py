@@ -1,7 +1,8 @@
 """Levels, folds and the cross-validation of one network."""
 
+from itertools import pairwise
+
 import numpy as np
-import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -110,7 +111,7 @@ def test_the_test_part_is_not_among_the_images_and_levels_double():
     assert images.sizes == (180, 360, 719, 1438)
     assert len(images.folds(0)) == REPEATS
     nested = [set(images.rows(level).tolist()) for level in range(4)]
-    assert all(small < large for small, large in zip(nested, nested[1:], strict=False))
+    assert all(small < large for small, large in pairwise(nested))
     request = images.request(digits, 3, "fp32")
     assert not test & set(request.rows.tolist())
     small = images.request(digits, 0, "fp32")
