@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from headstart import metrics
     from headstart.analysis import Analysis, analyze
     from headstart.context import ProgressReporter, RunContext
+    from headstart.deploy.classifier import Classifier, load
     from headstart.errors import HeadstartError
     from headstart.methods.linear import LinearSetting
     from headstart.probe import LogisticRegressionPath
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Analysis",
+    "Classifier",
     "Dataset",
     "Estimate",
     "HeadstartError",
@@ -55,6 +57,7 @@ __all__ = [
     "StudyRun",
     "Trial",
     "analyze",
+    "load",
     "metrics",
     "rank",
     "results",
@@ -63,6 +66,7 @@ __all__ = [
 
 HOMES = {
     "headstart.analysis": ("Analysis", "analyze"),
+    "headstart.deploy.classifier": ("Classifier", "load"),
     "headstart.errors": ("HeadstartError",),
     "headstart.methods.linear": ("LinearSetting",),
     "headstart.probe": ("LogisticRegressionPath",),

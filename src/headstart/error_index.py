@@ -27,6 +27,7 @@ PAGES: Mapping[str, str] = {
     "device": "performance.md",
     "embedding": "embedding.md",
     "executor": "studies.md",
+    "export": "deploy.md",
     "features": "methods.md",
     "function": "models.md",
     "figure": "analysis.md",

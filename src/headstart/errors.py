@@ -21,6 +21,7 @@ the `values` that its message is about: programs and tests match these, never th
     * ProbeError              labels, features or lambdas that no probe can be fitted to
     * ExecutorError           worker processes that cannot be had, or that ended
         * WorkersLostError    no worker can be had any more: the run ends
+    * ExportError             a classifier that cannot be loaded or exported
     * DeviceError             a device that this machine does not have
     * LogError                a log of curves that cannot be written
     * SealedTestError         an attempt to look at test labels before the choice, or twice
@@ -45,6 +46,7 @@ __all__ = [
     "DeviceError",
     "DiskFullError",
     "ExecutorError",
+    "ExportError",
     "FeatureError",
     "FunctionError",
     "HeadstartError",
@@ -255,6 +257,12 @@ class WorkersLostError(ExecutorError):
     """No worker can be had any more: the cluster is gone, or has other software. Ends the run."""
 
     code = "executor.workers_lost"
+
+
+class ExportError(HeadstartError):
+    """A classifier that cannot be loaded, exported, or that differs from what was measured."""
+
+    code = "export"
 
 
 class DeviceError(HeadstartError):

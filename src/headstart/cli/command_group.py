@@ -31,7 +31,7 @@ __all__ = [
 ]
 
 MEASURE, ANALYZE, CATALOGS = "Measure", "Analyze", "Catalogs"
-TRAIN, START, OTHERS = "Train", "Start", "Plug-ins"
+DEPLOY, TRAIN, START, OTHERS = "Deploy", "Train", "Start", "Plug-ins"
 # Commands by use: `--help` lists them in this order, under these headings.
 PANELS = {
     "rank": MEASURE,
@@ -42,6 +42,8 @@ PANELS = {
     "store": MEASURE,
     "report": ANALYZE,
     "analyze": ANALYZE,
+    "export": DEPLOY,
+    "predict": DEPLOY,
     "datasets": CATALOGS,
     "models": CATALOGS,
     "plugins": CATALOGS,

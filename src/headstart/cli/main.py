@@ -26,9 +26,11 @@ from headstart.cli.command_group import (
 )
 from headstart.cli.datasets_command import datasets_app
 from headstart.cli.embed_command import embed
+from headstart.cli.export_command import export
 from headstart.cli.models_command import models_app, upstream
 from headstart.cli.options import BAD_INPUT, DeviceName, DeviceOption, JsonFlag
 from headstart.cli.output import console, echo, plain_table, run_command
+from headstart.cli.predict_command import predict
 from headstart.cli.pretrain_command import ablate, pretrain
 from headstart.cli.rank_command import rank
 from headstart.cli.results_command import results_app
@@ -58,7 +60,9 @@ for _app, _name in (
     (store_app, "store"),
 ):
     app.add_typer(_app, name=_name, rich_help_panel=PANELS[_name])
-for _function in (rank, run, plan, status, analyze, report, pretrain, ablate, upstream, embed):
+for _function in (
+    rank, run, plan, status, analyze, report, export, predict, pretrain, ablate, upstream, embed,
+):  # fmt: skip
     add_command(app, _function)
 
 

@@ -14,7 +14,7 @@ from headstart.errors import CommandError
 if TYPE_CHECKING:
     from headstart.store import Page
 
-__all__ = ["results_app"]
+__all__ = ["one_form", "results_app"]
 
 
 def _filter(noun: str) -> Any:
@@ -68,7 +68,7 @@ def results(
     """Show the results in a store: all, or filtered, sorted, and page by page."""
     filters = (models, datasets, settings, sort, limit)
     if context.invoked_subcommand is None:
-        _one_form(csv=csv, json=json)
+        one_form(csv=csv, json=json)
         page = _page(*filters, offset)
         _show_results(store, page, csv=csv, json=json)
     elif csv or json or store != DEFAULT_STORE or any(filters) or offset:
@@ -95,11 +95,12 @@ def show(
     json: JsonFlag = False,
 ) -> None:
     """Show the validation results of each trial, the selected values, and the test result."""
-    _one_form(csv=csv, json=json)
+    one_form(csv=csv, json=json)
     _show_trials(trial or [], store, csv=csv, json=json)
 
 
-def _one_form(*, csv: bool, json: bool) -> None:
+def one_form(*, csv: bool, json: bool) -> None:
+    """Raise CommandError if both forms of output are asked for."""
     if csv and json:
         raise CommandError(
             "--csv and --json contradict each other: pass one of them",

@@ -22,7 +22,7 @@ from headstart.cli.options import (
     StudyOptions,
 )
 from headstart.cli.output import console, echo, resumable
-from headstart.errors import LogError
+from headstart.errors import CommandError, LogError
 
 if TYPE_CHECKING:
     from headstart.context import ProgressReporter
@@ -40,6 +40,10 @@ def run(
     executors: ExecutorOptions,
     store: StoreOption = DEFAULT_STORE,
     device: DeviceOption = DeviceName.auto,
+    keep: Annotated[
+        bool,
+        typer.Option("--keep", help="Keep the final model of each trial, in STORE.models."),
+    ] = False,
     keep_models: Annotated[
         str | None,
         typer.Option(
@@ -88,11 +92,26 @@ def run(
         store,
         device.value,
         trust=options.trust,
-        keep_models=keep_models,
+        keep_models=keep_models or (_beside(store) if keep else None),
         log=_log_to(log, log_folder),
         **executors.keywords(),
     ).failures:
         sys.exit(BAD_INPUT)
+
+
+def _beside(store: str) -> str:
+    """Return the folder for final models beside a store."""
+    from headstart.store import ResultStore
+
+    place = ResultStore(store, create=True).models_place
+    if place is None:
+        raise CommandError(
+            "--keep keeps models beside a SQLite file: with a database on a server, pass "
+            "--keep-models FOLDER or URL",
+            code="command.conflict",
+            option="--keep",
+        )
+    return str(place)
 
 
 def plan(

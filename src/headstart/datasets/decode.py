@@ -26,6 +26,7 @@ __all__ = [
     "NOT_DECODED",
     "complaint",
     "decode",
+    "from_pillow",
     "grey_or_rgb",
     "has_its_end",
     "is_transparent",
@@ -85,18 +86,31 @@ def decode(content: IO[bytes], where: str, decoding: Decoding) -> Image.Image:
     """
     try:
         with open_image(content) as image:
-            if excess := over_limit(image.width, image.height, decoding):
-                raise BrokenImageError(where, excess)
-            if decoding.like == "torchvision":
-                return image.convert("RGB")
-            samples = samples_of(image)
-            return grey_or_rgb(_upright(image), samples, decoding)
+            return from_pillow(image, where, decoding)
     except (BrokenImageError, MemoryError):
         raise
     # What Pillow's decoders raise on damaged files is not one type, nor ten.
     except Exception as error:
         content.seek(0)
         raise BrokenImageError(where, complaint(content.read(), error)) from error
+
+
+def from_pillow(image: Image.Image, where: str, decoding: Decoding) -> Image.Image:
+    """Bring an image that Pillow opened to mode L or RGB, as `decode` does.
+
+    Raises
+    ------
+    BrokenImageError
+        It has more pixels than are allowed.
+    UnsupportedSamplesError
+        Nothing says which of its values are black and white.
+    """
+    if excess := over_limit(image.width, image.height, decoding):
+        raise BrokenImageError(where, excess)
+    if decoding.like == "torchvision":
+        return image.convert("RGB")
+    samples = samples_of(image)
+    return grey_or_rgb(_upright(image), samples, decoding)
 
 
 def open_image(content: IO[bytes]) -> ImageFile.ImageFile:

@@ -136,6 +136,9 @@ class Method(Protocol):
     protocols
         Protocol -> options that differ from the defaults of the fields. The first protocol is the
         default.
+
+    A method may have the attribute ``has_network``: whether its trials end with a network that can
+    be kept and exported; true unless given.
     """
 
     name: str

@@ -72,6 +72,7 @@ class KNearestNeighbours:
 
     name = "knn"
     on_features = True
+    has_network = False
     setting = KnnSetting
     protocols = MappingProxyType(
         {

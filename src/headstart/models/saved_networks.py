@@ -14,7 +14,7 @@ from headstart.spec import Model, Result
 if TYPE_CHECKING:
     from headstart.models.network import Network
 
-__all__ = ["describe", "keep", "settle", "settle_all"]
+__all__ = ["card_front_matter", "describe", "keep", "load_name", "settle", "settle_all"]
 
 CONFIG, CARD = "config.json", "README.md"
 # Digits of a trial's key in the name of its folder.
@@ -137,6 +137,9 @@ def _config(result: Result) -> dict[str, Any]:
             "mean": list(model.mean),
             "std": list(model.std),
             "view": view,
+            # What a larger image was reduced to first: of networks that were trained.
+            "side": getattr(trial.setting, "side", None),
+            "decoding": trial.dataset.decoding.model_dump(mode="json", exclude_defaults=True),
         },
         "trial": trial.key,
         "chosen": chosen,
@@ -145,10 +148,16 @@ def _config(result: Result) -> dict[str, Any]:
 
 def _card(result: Result) -> str:
     """Write the card: numbers in the hub's form, then the same for a person."""
+    trial = result.trial
+    name = f"{trial.model.name} {trial.setting.name} {trial.dataset.name}"
+    return f"{card_front_matter(result, name)}\n\n# {name}\n\n{_text(result)}"
+
+
+def card_front_matter(result: Result, name: str, licence: str | None = None) -> str:
+    """Return the numbers of a result as the Hugging Face hub reads them from a card (YAML)."""
     from huggingface_hub import EvalResult, ModelCardData
 
     trial = result.trial
-    name = f"{trial.model.name} {trial.setting.name} {trial.dataset.name}"
     numbers = [
         EvalResult(
             task_type="image-classification",
@@ -168,8 +177,9 @@ def _card(result: Result) -> str:
         library_name="headstart",
         pipeline_tag="image-classification",
         tags=["image-classification", trial.setting.name],
+        license=licence,
     )
-    return f"---\n{data.to_yaml()}\n---\n\n# {name}\n\n{_text(result)}"
+    return f"---\n{data.to_yaml()}\n---"
 
 
 def _text(result: Result) -> str:

@@ -52,6 +52,8 @@ class ResultStore(StoredResults):
         The database for a person: a path, or a URL without its password.
     predictions_place
         Where the predictions lie, for a person.
+    models_place
+        Folder for the final networks of trials, beside a SQLite file; None for a server.
 
     Raises
     ------

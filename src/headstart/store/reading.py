@@ -76,6 +76,9 @@ class StoredResults:
         self._leases = Leases(self._backend, lease_seconds)
         if isinstance(self._backend, SQLite) and predictions is None:
             predictions = self.path.with_name(self.path.name + ".predictions")
+        # Where `headstart run --keep` keeps final networks; a server has no folder beside it.
+        is_sqlite = isinstance(self._backend, SQLite)
+        self.models_place = self.path.with_name(f"{self.path.name}.models") if is_sqlite else None
         self._predictions = PredictionFolder(predictions, self.name)
         self.predictions_place = self._predictions.shown
         # Not tried again: who starts with a server that is not there learns it at once.

@@ -1,0 +1,204 @@
+"""`headstart export`: a result as a folder that classifies images without headstart.
+
+What is slow to import is imported when the command runs.
+"""
+
+import json as json_module
+from dataclasses import asdict
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from headstart.cli.options import (
+    DEFAULT_STORE,
+    DeviceName,
+    DeviceOption,
+    JsonFlag,
+    StoreOption,
+    TrustFlag,
+)
+from headstart.cli.output import PlainTable, Screen, console, echo, plain_table, resumable
+from headstart.errors import CommandError
+
+if TYPE_CHECKING:
+    from headstart.deploy.export import Exported
+    from headstart.spec import Result
+    from headstart.store import ResultStore
+
+__all__ = ["KeptModelsOption", "export"]
+
+
+class FormName(StrEnum):
+    """What an export is for."""
+
+    onnx = "onnx"
+    torch = "torch"
+    timm = "timm"
+
+
+KeptModelsOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Folder or URL where the run kept its models (default: STORE.models).",
+        metavar="FOLDER",
+        show_default=False,
+    ),
+]
+
+
+def export(
+    trial: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="Result: its key, the start of one, or words of its title (resnet50 dtd).",
+            metavar="KEY",
+            show_default=False,
+        ),
+    ] = None,
+    best: Annotated[
+        bool,
+        typer.Option("--best", help="The result with the best validation score of its dataset."),
+    ] = False,
+    dataset: Annotated[
+        str | None,
+        typer.Option(help="Dataset of --best.", metavar="NAME", show_default=False),
+    ] = None,
+    to: Annotated[
+        FormName,
+        typer.Option(
+            help="Form: an ONNX file, a torch program, or a folder for timm.create_model."
+        ),
+    ] = FormName.onnx,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder to write (default: export-KEY-FORM).", metavar="FOLDER", show_default=False
+        ),
+    ] = None,
+    half: Annotated[
+        bool, typer.Option("--half", help="Also a float16 ONNX file, measured beside the full one.")
+    ] = False,
+    int8: Annotated[
+        bool, typer.Option("--int8", help="Also an int8 ONNX file, measured beside the full one.")
+    ] = False,
+    store: StoreOption = DEFAULT_STORE,
+    kept_models: KeptModelsOption = None,
+    device: DeviceOption = DeviceName.auto,
+    trust: TrustFlag = False,
+    json: JsonFlag = False,
+) -> None:
+    """Write a result's network as a folder that classifies images; verify it on the test images."""
+    from headstart.cli.progress import LiveReporter
+    from headstart.context import RunContext
+    from headstart.deploy.export import export_result
+    from headstart.deploy.final_network import final_network, kept_models_of
+    from headstart.store import ResultStore
+
+    opened = ResultStore(store)
+    result, chosen_by = _chosen(opened, trial or [], best=best, dataset=dataset)
+    folder = out or Path(f"export-{result.trial.key[:12]}-{to.value}")
+    predictions = opened.predictions(result.trial.key)
+    kept = kept_models_of(opened, kept_models)
+    # Where the output is JSON, nothing else may be.
+    screen = Screen(stderr=True, markup=False, highlight=False) if json else console
+    with resumable("nothing was written"), LiveReporter(screen) as reporter:
+        context = RunContext(device=device.value, reporter=reporter, trust=trust)
+        exported = export_result(
+            result,
+            predictions,
+            lambda: final_network(result, context, kept),
+            to.value,
+            folder,
+            context,
+            half=half,
+            int8=int8,
+            chosen_by=chosen_by,
+        )
+    _show(result, exported, json=json)
+
+
+def _chosen(
+    store: "ResultStore", named: list[str], *, best: bool, dataset: str | None
+) -> tuple["Result", str]:
+    """Return the result that is asked for, and how it was chosen, for the card."""
+    from headstart.deploy.final_network import best_result, find_result
+
+    if best and named:
+        raise CommandError(
+            "KEY and --best contradict each other: pass one of them",
+            code="command.conflict",
+            option="--best",
+        )
+    if not best and dataset:
+        raise CommandError(
+            "--dataset is for --best: pass both, or words of a title",
+            code="command.conflict",
+            option="--dataset",
+        )
+    if best:
+        found = best_result(store, dataset)
+        among = sum(one.trial.dataset.name == found.trial.dataset.name for one in store.results())
+        said = f"the best on validation of {among:,} results of {found.trial.dataset.name}"
+        return found, said if among > 1 else "the only result of its dataset"
+    if not named:
+        raise CommandError(
+            "argument KEY is missing: name a result, or pass --best; `headstart results --csv` "
+            "has the keys",
+            code="command.missing",
+            name="KEY",
+        )
+    return find_result(store, " ".join(named)), "named by its user"
+
+
+def _show(result: "Result", exported: "Exported", *, json: bool) -> None:
+    if json:
+        record = {
+            "folder": str(exported.folder.resolve()),
+            "form": exported.form,
+            "key": result.trial.key,
+            "network": exported.origin,
+            "measured": [asdict(one) for one in exported.measured],
+            "notes": exported.notes,
+        }
+        echo(json_module.dumps(record, indent=1))
+        return
+    console.print(f"{result.trial.title} (network {exported.origin})")
+    console.print(_table(result, exported))
+    for note in exported.notes:
+        console.print(note)
+    echo(f"Folder: {exported.folder.resolve()}")
+    echo(f"Try: python {exported.folder / 'example.py'} IMAGE")
+
+
+def _table(result: "Result", exported: "Exported") -> PlainTable:
+    """One row per file or runtime: what it gives on the test images."""
+    metric = result.trial.dataset.metric
+    numbers = (
+        f"{metric} %",
+        "95 % CI",
+        "other predictions",
+        "largest difference",
+        "ms",
+        "95th",
+        "MB",
+    )
+    table = plain_table("run by", *numbers, right=set(numbers))
+    for one in exported.measured:
+        interval = (
+            "-"
+            if one.low is None or one.high is None
+            else (f"{100 * one.low:.1f}-{100 * one.high:.1f}")
+        )
+        table.add_row(
+            one.name,
+            f"{100 * one.score:.2f}",
+            interval,
+            f"{one.changed:,} of {one.n:,}",
+            f"{one.largest:.1e}",
+            f"{one.milliseconds or 0:.1f}",
+            f"{one.slow_milliseconds or 0:.1f}",
+            f"{one.n_bytes / 1e6:.1f}" if one.n_bytes else "-",
+        )
+    return table

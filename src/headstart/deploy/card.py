@@ -1,0 +1,239 @@
+"""What lies beside an exported network: a model card with its numbers, an example that runs."""
+
+from collections.abc import Sequence
+from importlib.metadata import version
+
+from headstart.deploy.final_network import FinalNetwork, validation_score
+from headstart.deploy.verify import Comparison
+from headstart.models.saved_networks import card_front_matter
+from headstart.spec import Model, Result
+from headstart.stats import wilson_interval
+
+__all__ = ["example", "licence_of", "model_card", "packages"]
+
+SHOWN_CLASSES = 100
+# What runs an exported folder, beside NumPy and Pillow.
+PACKAGES = {
+    "onnx": ("torch", "onnx", "onnxruntime", "onnxscript"),
+    "torch": ("torch",),
+    "timm": ("torch", "timm"),
+}
+NEEDS = {
+    "onnx": "onnxruntime, NumPy and Pillow",
+    "torch": "torch, NumPy and Pillow",
+    "timm": "timm, torch and Pillow",
+}
+
+
+def packages(form: str) -> dict[str, str]:
+    """Return the versions of the packages that wrote and checked this form."""
+    return {name: version(name) for name in PACKAGES[form]}
+
+
+def licence_of(model: Model) -> str | None:
+    """Return the licence of a model's published weights as timm names it; None if unknown."""
+    if model.source not in ("timm", "embedded"):
+        return None
+    scheme = model.weights.locator.partition(":")[0]
+    if scheme not in ("hf", "https", "package"):
+        # The user's own weights, or random ones.
+        return None
+    import timm
+
+    tag = model.tags.get("weights_tag")
+    known = timm.get_pretrained_cfg(f"{model.architecture}.{tag}" if tag else model.architecture)
+    return getattr(known, "license", None) or None
+
+
+def model_card(
+    result: Result,
+    final: FinalNetwork,
+    form: str,
+    measured: Sequence[Comparison],
+    chosen_by: str,
+) -> str:
+    """Return the text of ``README.md``: how to run it, numbers, data, choices, licence."""
+    trial, dataset = result.trial, result.trial.dataset
+    name = f"{trial.model.name} {trial.setting.name} {dataset.name}"
+    sections = {
+        "Use": _use(form, final),
+        "Numbers": _numbers(result, measured),
+        "Data": _data(result),
+        "How it was chosen": _choice(result, final, chosen_by),
+        "Input": [final.preprocessing.text + "."],
+        "Classes": _classes(final),
+        "Licence": _licence(trial.model),
+        "Versions": _versions(result, form),
+    }
+    body = "\n\n".join(f"## {title}\n\n" + "\n".join(lines) for title, lines in sections.items())
+    front = card_front_matter(result, name, licence_of(trial.model))
+    return f"{front}\n\n# {name}\n\n{body}\n"
+
+
+def _use(form: str, final: FinalNetwork) -> list[str]:
+    several = " Each probability is a class's own (sigmoid)." if final.several else ""
+    return [
+        f"`python example.py IMAGE` classifies an image; it needs {NEEDS[form]}, and nothing of "
+        f"headstart.{several}",
+        "With headstart: `headstart predict FOLDER IMAGE...`, or `headstart.load(FOLDER)(images)`.",
+    ]
+
+
+def _numbers(result: Result, measured: Sequence[Comparison]) -> list[str]:
+    metric = result.trial.dataset.metric
+    accuracy, n = result.metrics[metric], result.n_test
+    interval = ""
+    if metric == "top-1":
+        found = wilson_interval(accuracy, n)
+        interval = f" (95 % interval {100 * found.low:.2f} to {100 * found.high:.2f} %)"
+    others = [
+        f"log loss {result.metrics['log-loss']:.4f} nats" if "log-loss" in result.metrics else "",
+        f"expected calibration error {100 * result.metrics['calibration-error']:.2f} %"
+        if "calibration-error" in result.metrics
+        else "",
+    ]
+    beside = ", ".join(filter(None, others))
+    return [
+        f"{metric} {100 * accuracy:.2f} %{interval} on {n:,} test images, measured once"
+        + (f"; {beside}." if beside else "."),
+        "",
+        "On the same images, beside the probabilities that were stored with the result:",
+        "",
+        f"| run by | {metric} | 95 % interval | other predictions | largest difference | "
+        "ms per image (95th percentile) | MB |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+        *(_row(one) for one in measured),
+        "",
+        "Milliseconds are of one image on the CPU of the machine that exported, preprocessing "
+        "included.",
+    ]
+
+
+def _row(one: Comparison) -> str:
+    interval = (
+        "-"
+        if one.low is None or one.high is None
+        else (f"{100 * one.low:.2f} to {100 * one.high:.2f}")
+    )
+    times = (
+        "-"
+        if one.milliseconds is None
+        else (f"{one.milliseconds:.1f} ({one.slow_milliseconds:.1f})")
+    )
+    size = f"{one.n_bytes / 1e6:.1f}" if one.n_bytes else "-"
+    return (
+        f"| {one.name} | {100 * one.score:.2f} | {interval} | {one.changed:,} of {one.n:,} | "
+        f"{one.largest:.1e} | {times} | {size} |"
+    )
+
+
+def _data(result: Result) -> list[str]:
+    dataset, used = result.trial.dataset, result.trial.dataset.used_sizes
+    limited = f", at most {dataset.limit:,} images per split" if dataset.limit else ""
+    rule = f" Splits: {dataset.split_rule}." if dataset.split_rule else ""
+    skipped = len(result.provenance.get("skipped_images", ()))
+    left_out = f" {skipped:,} images that could not be decoded were left out." if skipped else ""
+    return [
+        f"{dataset.name}, revision `{dataset.revision[:16]}`: {used.train:,} training, "
+        f"{used.validation:,} validation and {used.test:,} test images{limited}.{rule}{left_out}"
+    ]
+
+
+def _choice(result: Result, final: FinalNetwork, chosen_by: str) -> list[str]:
+    trial, selection = result.trial, result.selection
+    chosen = selection.chosen if selection else {}
+    values = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in chosen.items())
+    network = {
+        "kept": "The network is the one that scored the test images.",
+        "fitted again": "The classifier was fitted again to the same features with these values.",
+    }[final.origin]
+    return [
+        f"Result {trial.key[:12]}, {chosen_by}. Setting `{trial.setting.name}`, protocol "
+        f"{trial.setting.protocol}, seed {trial.seed}; on validation "
+        f"({100 * validation_score(result):.2f} %) were chosen: {values}. {network}"
+    ]
+
+
+def _classes(final: FinalNetwork) -> list[str]:
+    listed = ", ".join(final.classes[:SHOWN_CLASSES])
+    more = len(final.classes) - SHOWN_CLASSES
+    end = f" and {more:,} more." if more > 0 else "."
+    return [f"{len(final.classes):,} (`classes.json`, in the order of the outputs): {listed}{end}"]
+
+
+def _licence(model: Model) -> list[str]:
+    known = licence_of(model)
+    found = f"{known} (as timm names it)" if known else "unknown here: ask where they come from"
+    return [
+        f"The weights that training began with ({model.weights_name} of {model.name}): {found}. "
+        "The licence of the images may bind, too."
+    ]
+
+
+def _versions(result: Result, form: str) -> list[str]:
+    measured = result.provenance.get("versions", {})
+    exported = {"headstart": version("headstart"), **packages(form)}
+
+    def listed(found: dict[str, str]) -> str:
+        return ", ".join(f"{name} {number}" for name, number in found.items())
+
+    return [f"Measured with {listed(measured)}. Exported with {listed(exported)}."]
+
+
+IMAGE = """image = ImageOps.exif_transpose(Image.open(sys.argv[1])).convert("RGBA")
+image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
+"""
+# Of datasets that are decoded as torchvision decodes.
+PLAIN_IMAGE = 'image = Image.open(sys.argv[1]).convert("RGB")\n'
+TOP = """for place in probabilities.argsort()[::-1][:5]:
+    print(f"{100 * probabilities[place]:6.2f} %  {classes[place]}")
+"""
+CLASS_NAMES = 'classes = json.loads((folder / "classes.json").read_text(encoding="utf-8"))\n'
+EXAMPLES = {
+    "onnx": """import json, sys
+from pathlib import Path
+import numpy as np, onnxruntime
+from PIL import Image, ImageOps
+
+folder = Path(__file__).resolve().parent
+{classes}{image}session = onnxruntime.InferenceSession(folder / "model.onnx", \
+providers=["CPUExecutionProvider"])
+probabilities = session.run(None, {{"pixels": np.asarray(image)[None]}})[0][0]
+{top}""",
+    "torch": """import json, sys
+from pathlib import Path
+import numpy as np, torch
+from PIL import Image, ImageOps
+
+folder = Path(__file__).resolve().parent
+{classes}{image}network = torch.export.load(folder / "model.pt2").module()
+probabilities = network(torch.from_numpy(np.array(image))[None])[0].detach().numpy()
+{top}""",
+    "timm": """import sys
+from pathlib import Path
+import timm, torch
+from PIL import Image, ImageOps
+
+folder = Path(__file__).resolve().parent
+network = timm.create_model(f"local-dir:{{folder}}", pretrained=True).eval()
+transform = timm.data.create_transform(**timm.data.resolve_model_data_config(network))
+classes = network.pretrained_cfg["label_names"]
+{image}with torch.inference_mode():
+    probabilities = network(transform(image)[None])[0].{activation}.numpy()
+{top}""",
+}
+
+
+def example(form: str, final: FinalNetwork) -> str:
+    """Return a script of about ten lines that classifies an image with this folder alone."""
+    plain = final.preprocessing.decoding.like == "torchvision"
+    activation = "sigmoid()" if final.several else "softmax(0)"
+    body = EXAMPLES[form].format(
+        classes=CLASS_NAMES,
+        image=PLAIN_IMAGE if plain else IMAGE,
+        top=TOP,
+        activation=activation,
+    )
+    if plain:
+        body = body.replace("import Image, ImageOps", "import Image")
+    return f'"""Classify an image: python example.py IMAGE (needs {NEEDS[form]})."""\n\n{body}'

@@ -1,0 +1,558 @@
+"""A measured classifier on images of one's own: files, folders, arrays, Pillow's images.
+
+`load` takes a result's key, a folder that a run kept, or one that `headstart export` wrote. Images
+meet the network as they did when it was measured.
+"""
+
+import io
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from glob import glob, has_magic
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+from scipy.special import expit, softmax
+
+from headstart.artifacts import ArtifactFolder
+from headstart.context import RunContext
+from headstart.datasets.decode import decode, from_pillow
+from headstart.datasets.images import first_line, map_ahead
+from headstart.datasets.samples import UnsupportedSamplesError
+from headstart.deploy.final_network import (
+    FinalNetwork,
+    final_network,
+    find_result,
+    kept_models_of,
+    kept_network,
+    unknown_folder,
+)
+from headstart.deploy.preprocessing import Preprocessing
+from headstart.errors import BrokenImageError, DatasetError, ExportError, StorageError
+from headstart.features.preprocess import NetworkInput
+from headstart.files import path_of, storage_errors
+from headstart.local_cache import is_url
+from headstart.spec import Decoding
+from headstart.store import ResultStore
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = [
+    "FACTS",
+    "ClassifiedImages",
+    "Classifier",
+    "ImageFile",
+    "NetworkRunner",
+    "OnnxRunner",
+    "Runner",
+    "find_images",
+    "load",
+    "require_packages",
+]
+
+# Facts of an exported folder.
+FACTS = "headstart.json"
+FORMAT = 1
+ONNX, PROGRAM = "model.onnx", "model.pt2"
+BATCH = 32
+Probabilities = npt.NDArray[np.float32]
+# Files of a folder that are taken for images.
+SUFFIXES = frozenset(Image.registered_extensions()) - {".pdf", ".eps", ".ps", ".mpg", ".mpeg"}
+
+
+class Runner(Protocol):
+    """Decoded images -> probabilities."""
+
+    def __call__(self, images: Sequence[Image.Image]) -> Probabilities:
+        """Return (n, K) float32 probabilities of n images of mode L or RGB."""
+        ...
+
+
+class NetworkRunner:
+    """A network in torch, with the code that measured it.
+
+    Parameters
+    ----------
+    final
+        The network; it is changed, and must not be used elsewhere.
+    device
+        As `RunContext.device`.
+    """
+
+    def __init__(self, final: FinalNetwork, device: Any = "auto") -> None:
+        from headstart.devices import resolve_device
+
+        self._final, self._device = final, resolve_device(device)
+        self._extract: Any = None
+        if final.preprocessing.side is None:
+            from headstart.features.inference import Extractor
+
+            self._extract = Extractor(final.network, final.model, "fp32", self._device)
+
+    def __call__(self, images: Sequence[Image.Image]) -> Probabilities:
+        scores = self.scores(images)
+        shares = expit(scores) if self._final.several else softmax(scores, axis=1)
+        return np.asarray(shares, dtype=np.float32)
+
+    def scores(self, images: Sequence[Image.Image]) -> npt.NDArray[np.float32]:
+        """Return (n, K) float32 decision values."""
+        import torch
+
+        preprocessing, network = self._final.preprocessing, self._final.network
+        if self._extract is None:
+            return self._of_training(images)
+        fit = NetworkInput(preprocessing.size, preprocessing.interpolation, preprocessing.view)
+        features = self._extract(fit.stack([fit(image) for image in images]))
+        with torch.inference_mode():
+            scores = network.classifier(torch.from_numpy(features).to(self._device))
+        values: npt.NDArray[np.float32] = scores.cpu().numpy()
+        return values
+
+    def _of_training(self, images: Sequence[Image.Image]) -> npt.NDArray[np.float32]:
+        from headstart.datasets.image_cache import fit_side
+        from headstart.methods.training_images import input_of
+        from headstart.training import decision_values, load_pixels
+
+        preprocessing = self._final.preprocessing
+        side = preprocessing.side or preprocessing.size
+        rows = _Rows([fit_side(image, side) for image in images])
+        return decision_values(
+            self._final.network,
+            load_pixels(rows, self._device),
+            np.arange(len(rows)),
+            input_of(self._final.model),
+            "central" if preprocessing.view == "central" else "full",
+            device=self._device,
+        )
+
+
+class _Rows(list[npt.NDArray[np.uint8]]):
+    """Decoded images, as `headstart.training.pixels.PixelRows`."""
+
+    def pixels(self, row: int) -> npt.NDArray[np.uint8]:
+        """Return an image, (height, width, 1 or 3) uint8."""
+        return self[row]
+
+
+class OnnxRunner:
+    """An exported ONNX file in onnxruntime, on the CPU; images one by one, each of its own size."""
+
+    def __init__(self, file: Path) -> None:
+        require_packages("onnxruntime")
+        import onnxruntime
+
+        with storage_errors(file, reading=True):
+            file.stat()
+        options = onnxruntime.SessionOptions()
+        # Warnings of its optimizer are no news of the network.
+        options.log_severity_level = 3
+        try:
+            self._session = onnxruntime.InferenceSession(
+                str(file), options, providers=["CPUExecutionProvider"]
+            )
+        # What onnxruntime raises derives from RuntimeError and from Exception, by version.
+        except Exception as error:
+            raise _not_loaded(file, error) from error
+
+    def __call__(self, images: Sequence[Image.Image]) -> Probabilities:
+        found = [self.run(_rgb(image)) for image in images]
+        return np.concatenate(found)
+
+    def run(self, pixels: npt.NDArray[np.uint8]) -> Probabilities:
+        """Return (n, K) float32 probabilities of (n, height, width, 3) uint8 pixels."""
+        (found,) = self._session.run(None, {"pixels": pixels})
+        return np.asarray(found, dtype=np.float32)
+
+
+def _not_loaded(file: Path, error: Exception) -> ExportError:
+    """Return the error for a file that onnxruntime refuses: which operators it lacks, if any."""
+    import re
+
+    text = str(error)
+    pattern = r"Could not find an implementation for (\S+?)\(|(\S+) is not a registered function"
+    operators = [next(filter(None, found)) for found in re.findall(pattern, text)]
+    if operators:
+        return lacking_operators("onnxruntime", operators)
+    return ExportError(
+        f"onnxruntime cannot load {file} ({first_line(error)}): export it again, or with --to "
+        "torch",
+        code="export.not_loaded",
+        path=str(file),
+    )
+
+
+def lacking_operators(runtime: str, operators: Sequence[str]) -> ExportError:
+    """Return the error for operators that a runtime does not have."""
+    named = ", ".join(dict.fromkeys(operators))
+    return ExportError(
+        f"the network has operators that {runtime} lacks: {named}: export it with --to torch",
+        code="export.operators",
+        runtime=runtime,
+        operators=list(dict.fromkeys(operators)),
+    )
+
+
+class ProgramRunner:
+    """An exported torch program: torch alone runs it, no library of networks is needed."""
+
+    def __init__(self, file: Path) -> None:
+        import torch
+
+        with storage_errors(file, reading=True):
+            file.stat()
+        try:
+            self._program = torch.export.load(str(file)).module()
+        # A damaged archive, or one of another release of torch: of many types.
+        except Exception as error:
+            raise ExportError(
+                f"torch {torch.__version__} cannot load {file} ({first_line(error)}): export it "
+                "again with this release, or with --to onnx",
+                code="export.not_loaded",
+                path=str(file),
+            ) from error
+
+    def __call__(self, images: Sequence[Image.Image]) -> Probabilities:
+        return np.concatenate([self.run(_rgb(image)) for image in images])
+
+    def run(self, pixels: npt.NDArray[np.uint8]) -> Probabilities:
+        """Return (n, K) float32 probabilities of (n, height, width, 3) uint8 pixels."""
+        import torch
+
+        with torch.inference_mode():
+            found: Probabilities = self._program(torch.from_numpy(pixels)).numpy()
+        return found
+
+
+def _rgb(image: Image.Image) -> npt.NDArray[np.uint8]:
+    """Return (1, height, width, 3) uint8 pixels of an image of mode L or RGB."""
+    return np.array(image.convert("RGB"))[None]
+
+
+def require_packages(*names: str) -> None:
+    """Raise ExportError unless these packages of the extra ``export`` are installed."""
+    from importlib.util import find_spec
+
+    missing = [name for name in names if find_spec(name) is None]
+    if missing:
+        raise ExportError(
+            f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} not installed: "
+            "pip install 'headstart[export]'",
+            code="export.package_missing",
+            packages=missing,
+        )
+
+
+@dataclass(frozen=True)
+class ClassifiedImages:
+    """Images with the probabilities of their classes.
+
+    Parameters
+    ----------
+    names
+        Of the images that were decoded, in the order given: paths, or ``number N``.
+    classes
+        K names.
+    probabilities
+        (n, K) float32: they add up to one, unless an image may show several classes.
+    broken
+        Name of an image that cannot be decoded -> why.
+    several
+        Whether an image may show several classes.
+    """
+
+    names: tuple[str, ...]
+    classes: tuple[str, ...]
+    probabilities: Probabilities
+    broken: dict[str, str]
+    several: bool = False
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __repr__(self) -> str:
+        broken = f", {len(self.broken)} broken" if self.broken else ""
+        return f"ClassifiedImages({len(self)} images, {len(self.classes)} classes{broken})"
+
+    @property
+    def predicted(self) -> list[Any]:
+        """The most probable class of each image; where several may be, all over one half."""
+        if not self.several:
+            return [self.classes[place] for place in self.probabilities.argmax(axis=1)]
+        shown = self.probabilities > 0.5
+        return [tuple(np.array(self.classes, dtype=object)[row]) for row in shown]
+
+    def top(self, k: int = 5) -> list[list[tuple[str, float]]]:
+        """Return the k most probable classes of each image, with their probabilities."""
+        order = np.argsort(-self.probabilities, axis=1, kind="stable")[:, :k]
+        return [
+            [(self.classes[place], float(row[place])) for place in places]
+            for row, places in zip(self.probabilities, order, strict=True)
+        ]
+
+    def table(self, k: int = 5) -> "pd.DataFrame":
+        """Return one row per image and class: image, rank, class, probability."""
+        import pandas as pd
+
+        rows = [
+            {"image": name, "rank": rank, "class": found, "probability": probability}
+            for name, best in zip(self.names, self.top(k), strict=True)
+            for rank, (found, probability) in enumerate(best, 1)
+        ]
+        return pd.DataFrame(rows, columns=["image", "rank", "class", "probability"])
+
+
+class Classifier:
+    """Classifies images as it was measured to; `load` makes one.
+
+    Parameters
+    ----------
+    run
+        Decoded images -> probabilities.
+    classes
+        Names, in the order of its outputs.
+    several
+        Whether an image may show several classes.
+    decoding
+        How the bytes of a file become an image.
+    title
+        What it is, for a person.
+    """
+
+    def __init__(
+        self,
+        run: Runner,
+        classes: tuple[str, ...],
+        *,
+        several: bool,
+        decoding: Decoding,
+        title: str,
+    ) -> None:
+        self.run, self.classes, self.several = run, classes, several
+        self.decoding, self.title = decoding, title
+
+    def __repr__(self) -> str:
+        return f"Classifier({self.title}, {len(self.classes)} classes)"
+
+    def __call__(
+        self, images: Any, *, on_progress: Callable[[int], None] | None = None
+    ) -> ClassifiedImages:
+        """Classify images.
+
+        Parameters
+        ----------
+        images
+            A path, a folder (all images in it), a pattern (``photos/*.jpg``), an image of Pillow,
+            an array, or a sequence of these. Arrays are uint8: (height, width) grey, (height,
+            width, 3) RGB, (height, width, 4) RGBA, or (n, height, width, 3).
+        on_progress
+            Called after each batch with the number of images in it.
+
+        Raises
+        ------
+        DatasetError
+            No images (``image.none``), or an object that is none (``image.kind``).
+        """
+        found = find_images(images)
+        names, broken, parts = list[str](), dict[str, str](), list[Probabilities]()
+        decoded = map_ahead(self._decoded, found, depth=BATCH)
+        for batch in _batches(zip(found, decoded, strict=True), BATCH):
+            whole = [(one.name, image) for one, image in batch if not isinstance(image, str)]
+            broken |= {one.name: why for one, why in batch if isinstance(why, str)}
+            if whole:
+                names += [name for name, _ in whole]
+                parts.append(self.run([image for _, image in whole]))
+            if on_progress:
+                on_progress(len(batch))
+        nothing = np.zeros((0, len(self.classes)), np.float32)
+        probabilities = np.concatenate(parts) if parts else nothing
+        return ClassifiedImages(tuple(names), self.classes, probabilities, broken, self.several)
+
+    def _decoded(self, image: "ImageFile") -> "Image.Image | str":
+        """Decode an image, or return why that fails."""
+        try:
+            return image.decode(self.decoding)
+        except BrokenImageError as error:
+            return error.reason
+        # A file that is missing or may not be read: the others are answered.
+        except StorageError as error:
+            return str(error)
+
+
+@dataclass(frozen=True)
+class ImageFile:
+    """An image to classify: a file, or what a caller has in memory.
+
+    Parameters
+    ----------
+    name
+        For a person.
+    content
+        A path, or an image of Pillow.
+    """
+
+    name: str
+    content: Path | Image.Image
+
+    def decode(self, decoding: Decoding) -> Image.Image:
+        """Return the image in mode L or RGB; BrokenImageError if it does not decode."""
+        if isinstance(self.content, Path):
+            with storage_errors(self.content, reading=True):
+                content = self.content.read_bytes()
+            return decode(io.BytesIO(content), self.name, decoding)
+        try:
+            return from_pillow(self.content, self.name, decoding)
+        except UnsupportedSamplesError as error:
+            raise BrokenImageError(self.name, f"{error.what}: give it in 8 bits") from error
+
+
+def _batches(items: Iterator[Any], size: int) -> Iterator[list[Any]]:
+    batch = []
+    for item in items:
+        batch.append(item)
+        if len(batch) == size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def find_images(images: Any) -> list[ImageFile]:
+    """Return the images that a caller names, each once per mention, in the order given.
+
+    Raises
+    ------
+    DatasetError
+        As `Classifier.__call__`.
+    """
+    several = isinstance(images, list | tuple)
+    found = list[ImageFile]()
+    for one in images if several else [images]:
+        found += _found(one, len(found))
+    if not found:
+        raise DatasetError(
+            "no images: expected files, folders or patterns, or images of Pillow and arrays",
+            code="image.none",
+        )
+    return found
+
+
+def _found(image: Any, number: int) -> list[ImageFile]:
+    if isinstance(image, str | Path):
+        return _files(str(image))
+    if isinstance(image, Image.Image):
+        return [ImageFile(f"number {number}", image)]
+    if isinstance(image, np.ndarray):
+        pixels = image[None] if image.ndim == 2 or image.shape[-1:] in ((3,), (4,)) else image
+        pixels = image if image.ndim == 4 else pixels
+        good = pixels.dtype == np.uint8 and pixels.size
+        if good and (pixels.ndim == 3 or (pixels.ndim == 4 and pixels.shape[3] in (3, 4))):
+            made = [Image.fromarray(one) for one in pixels]
+            return [ImageFile(f"number {number + i}", one) for i, one in enumerate(made)]
+        shown = f"an array of {image.dtype}, shape {image.shape}"
+    else:
+        shown = type(image).__name__
+    raise DatasetError(
+        f"image number {number} is {shown}: expected a path, an image of Pillow, or uint8 pixels "
+        "(height, width), (height, width, 3 or 4) or (n, height, width, 3 or 4)",
+        code="image.kind",
+        number=number,
+        found=shown,
+    )
+
+
+def _files(name: str) -> list[ImageFile]:
+    """Return the file of this name, the images in the folder, or all that a pattern matches."""
+    path = path_of(name)
+    if path.is_dir():
+        with storage_errors(path, reading=True):
+            inside = sorted(one for one in path.rglob("*") if one.suffix.lower() in SUFFIXES)
+        return [ImageFile(str(one), one) for one in inside if one.is_file()]
+    if not path.exists() and has_magic(name):
+        matches = sorted(glob(str(path), recursive=True))
+        return [each for one in matches for each in _files(one)]
+    return [ImageFile(name, path)]
+
+
+def load(
+    source: str | Path,
+    *,
+    store: str | Path = "headstart.db",
+    kept_models: str | Path | None = None,
+    context: RunContext | None = None,
+) -> Classifier:
+    """Load a classifier, ready to be called with images.
+
+    Parameters
+    ----------
+    source
+        The key of a result, its beginning, or words of its title; or a folder: one that `headstart
+        export` wrote, or one network's of `headstart run --keep`.
+    store
+        Database of the result.
+    kept_models
+        Where its run kept networks; beside the database unless given.
+    context
+        Where to run, with which cache; the usual ones unless given.
+
+    Raises
+    ------
+    ExportError
+        The folder holds no classifier (``export.folder_unknown``), the result's network was not
+        kept (``export.not_kept``), or it has none (``export.no_network``).
+    StoreError
+        No such store or result, or several.
+    """
+    context = context or RunContext()
+    folder = ArtifactFolder(source) if is_url(source) else None
+    if folder is None and path_of(str(source)).is_dir():
+        folder = ArtifactFolder(path_of(str(source)))
+    if folder is None:
+        opened = ResultStore(store)
+        result = find_result(opened, str(source))
+        final = final_network(result, context, kept_models_of(opened, kept_models))
+        return _of_network(final, context, result.trial.title)
+    if folder.exists(FACTS):
+        return _exported(folder, context)
+    return _of_network(kept_network(folder, context), context, folder.shown)
+
+
+def _of_network(final: FinalNetwork, context: RunContext, title: str) -> Classifier:
+    return Classifier(
+        NetworkRunner(final, context.device),
+        final.classes,
+        several=final.several,
+        decoding=final.preprocessing.decoding,
+        title=title,
+    )
+
+
+def _exported(folder: ArtifactFolder, context: RunContext) -> Classifier:
+    """Load what `headstart export` wrote, with the runtime that it is for."""
+    from headstart import models
+
+    try:
+        facts = json.loads(folder.get(FACTS).read_text(encoding="utf-8"))
+        preprocessing = Preprocessing.from_record(facts["input"])
+        form, classes, several = facts["form"], tuple(facts["classes"]), facts["multilabel"]
+        title = str(facts["title"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise unknown_folder(folder.shown) from error
+    run: Runner
+    if form == "onnx":
+        run = OnnxRunner(folder.get(ONNX))
+    elif form == "torch":
+        run = ProgramRunner(folder.get(PROGRAM))
+    else:
+        from headstart.models.weight_files import WEIGHTS
+
+        name = str(facts["load"]).replace(f"FOLDER/{WEIGHTS}", str(folder.get(WEIGHTS)))
+        model = models.find(name, context.cache)
+        network = models.load(model, context.cache, trust=context.trust, note=context.reporter.note)
+        final = FinalNetwork(network, model, preprocessing, classes, several, "kept")
+        run = NetworkRunner(final, context.device)
+    decoding = preprocessing.decoding
+    return Classifier(run, classes, several=several, decoding=decoding, title=title)

@@ -1,0 +1,461 @@
+"""A result -> a folder that classifies images without headstart: ONNX, torch, or timm.
+
+The folder is written beside its final place, verified on the test images, and renamed: it is there
+whole or not at all.
+"""
+
+import copy
+import json
+import logging
+import re
+import shutil
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, get_args
+from uuid import uuid4
+
+import numpy as np
+
+from headstart import datasets
+from headstart.context import RunContext
+from headstart.datasets.images import first_line, map_ahead
+from headstart.deploy import card
+from headstart.deploy.classifier import (
+    FACTS,
+    FORMAT,
+    ONNX,
+    PROGRAM,
+    NetworkRunner,
+    OnnxRunner,
+    ProgramRunner,
+    Runner,
+    lacking_operators,
+    require_packages,
+)
+from headstart.deploy.final_network import FinalNetwork
+from headstart.deploy.verify import (
+    Comparison,
+    check_same,
+    compare,
+    latency,
+    tested_images,
+)
+from headstart.errors import CommandError, ExportError
+from headstart.files import replaced, storage_errors, writable_folder
+from headstart.models.saved_networks import load_name
+from headstart.models.weight_files import WEIGHTS, write_weights
+from headstart.spec import Prediction, Result
+from headstart.versions import provenance
+
+if TYPE_CHECKING:
+    from headstart.deploy.graph import DeployedNetwork
+
+__all__ = ["ExportForm", "Exported", "export_result"]
+
+ExportForm = Literal["onnx", "torch", "timm"]
+HALF, INT8 = "model.fp16.onnx", "model.int8.onnx"
+CLASSES = "classes.json"
+# Opset 18 is known to runtimes of 2023 and later.
+OPSET = 18
+# Largest difference of a probability to the stored one. Rounding of another runtime stays far
+# below; bfloat16, in which the stored one may have been computed, has three digits.
+TOLERANCES = {"fp32": 0.01, "bf16": 0.1}
+# Training images that int8 ranges are taken from.
+CALIBRATION_IMAGES = 100
+EXAMPLE_SIDE = 48
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What an export wrote, and what it gives on the test images.
+
+    Parameters
+    ----------
+    folder, form
+        Where, and in which form.
+    origin
+        Where the network came from.
+    measured
+        One row per file or runtime.
+    notes
+        What a person should know, a line each.
+    """
+
+    folder: Path
+    form: ExportForm
+    origin: str
+    measured: list[Comparison]
+    notes: list[str] = field(default_factory=list)
+
+
+@dataclass
+class _Job:
+    """An export under way."""
+
+    result: Result
+    predictions: Prediction
+    final: FinalNetwork
+    form: ExportForm
+    context: RunContext
+    place: Path
+    chosen_by: str
+    half: bool
+    int8: bool
+    runners: dict[str, Runner] = field(default_factory=dict)
+    files: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+
+def export_result(
+    result: Result,
+    predictions: Prediction,
+    final: Callable[[], FinalNetwork],
+    form: ExportForm,
+    out: Path,
+    context: RunContext,
+    *,
+    half: bool = False,
+    int8: bool = False,
+    chosen_by: str = "named by its key",
+) -> Exported:
+    """Write the network of a result to a folder, with all that its use needs; verify it there.
+
+    Parameters
+    ----------
+    result, predictions
+        The result, and its stored predictions on the test images.
+    final
+        Gives its network, after what can be checked early.
+    form
+        ``"onnx"``: one file that takes pixels of any size; ``"torch"``: the same as a torch
+        program; ``"timm"``: a folder for ``timm.create_model``.
+    out
+        Folder to write; it must not be there, or be empty.
+    context
+        Where to run, and who is informed.
+    half, int8
+        Whether files of reduced precision come beside an ONNX file.
+    chosen_by
+        How the result was chosen among others, for the card.
+
+    Raises
+    ------
+    ExportError
+        ``export.folder_exists``, ``export.package_missing``, ``export.operators``,
+        ``export.not_traceable``, ``export.not_timm``, ``export.differs``.
+    HeadstartError
+        The test images are not at hand.
+    """
+    _check(result, form, out, reduced=half or int8)
+    # Before the network is loaded: images that are gone are found at once.
+    images = tested_images(result, predictions, context)
+    with _whole(out) as place:
+        job = _Job(result, predictions, final(), form, context, place, chosen_by, half, int8)
+        context.reporter.stage("writing the network")
+        write_weights(job.final.network.state_as_built(), place / WEIGHTS)
+        {"onnx": _write_onnx, "torch": _write_program, "timm": _write_timm}[form](job)
+        measured = _verified(job, images)
+        _write_rest(job, measured)
+    return Exported(out, form, job.final.origin, measured, job.notes)
+
+
+def _check(result: Result, form: ExportForm, out: Path, *, reduced: bool) -> None:
+    if form not in get_args(ExportForm):
+        raise CommandError(
+            f"invalid form '{form}': expected {', '.join(get_args(ExportForm))}",
+            code="command.value",
+            name="--to",
+            value=form,
+        )
+    if reduced and form != "onnx":
+        raise CommandError(
+            f"--half and --int8 are for onnxruntime: use them with --to onnx, not {form}",
+            code="command.conflict",
+            option="--half",
+        )
+    if form == "onnx":
+        require_packages("onnx", "onnxruntime", "onnxscript")
+    model = result.trial.model
+    if form == "timm" and model.source not in ("timm", "embedded"):
+        raise ExportError(
+            f"'{model.name}' is a network of {model.source}, which timm does not build: use --to "
+            "onnx or --to torch",
+            code="export.not_timm",
+            model=model.name,
+            source=model.source,
+        )
+    with storage_errors(out, reading=True):
+        taken = out.exists() and (not out.is_dir() or any(out.iterdir()))
+    if taken:
+        raise ExportError(
+            f"{out} is there and not empty: choose another --out, or remove it",
+            code="export.folder_exists",
+            path=str(out),
+        )
+
+
+@contextmanager
+def _whole(out: Path) -> Iterator[Path]:
+    """Yield a folder beside `out` that gets its name when the block ends well, else vanishes."""
+    writable_folder(out.absolute().parent)
+    place = out.absolute().with_name(f".{out.absolute().name}.{uuid4().hex[:8]}.partial")
+    try:
+        with storage_errors(place):
+            place.mkdir()
+        yield place
+        with storage_errors(out):
+            with suppress(FileNotFoundError):
+                out.rmdir()  # an empty folder
+            place.rename(out)
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep what exporters warn of (their own internals, their advice) from the screen."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
+
+
+def _deployed(job: _Job, *, half: bool = False) -> "DeployedNetwork":
+    from headstart.deploy.graph import DeployedNetwork
+
+    final = job.final
+    # A copy: what verifies folds batch norms of its own.
+    network = copy.deepcopy(final.network)
+    deployed = DeployedNetwork(network, final.preprocessing, several=final.several, half=half)
+    return deployed.eval()
+
+
+def _program(deployed: "DeployedNetwork") -> Any:
+    """Capture a module as a torch program for any number of images of any size.
+
+    Raises
+    ------
+    ExportError
+        Its code cannot be captured (``export.not_traceable``).
+    """
+    import torch
+
+    # Of unequal sides, and more than one image: torch takes 1 and equal numbers for constants.
+    pixels = torch.zeros((2, EXAMPLE_SIDE, EXAMPLE_SIDE + 17, 3), dtype=torch.uint8)
+    some = torch.export.Dim.DYNAMIC
+    try:
+        with _quiet(), torch.no_grad():
+            return torch.export.export(
+                deployed, (pixels,), dynamic_shapes={"pixels": {0: some, 1: some, 2: some}}
+            )
+    # Whatever an author's forward does that a graph cannot: of many types.
+    except Exception as error:
+        raise ExportError(
+            f"the network's code cannot be captured as a graph ({first_line(error)[:200]}): a "
+            "network of timm can be exported with --to timm, any other be used by "
+            "headstart.load",
+            code="export.not_traceable",
+            reason=first_line(error),
+        ) from error
+
+
+def _write_onnx(job: _Job) -> None:
+    job.context.reporter.stage("exporting to ONNX")
+    _save_onnx(_deployed(job), job.place / ONNX)
+    job.runners["onnxruntime"] = OnnxRunner(job.place / ONNX)
+    job.files["onnxruntime"] = ONNX
+    if job.half:
+        job.context.reporter.stage("exporting to ONNX, float16")
+        _save_onnx(_deployed(job, half=True), job.place / HALF)
+        job.runners["float16"] = OnnxRunner(job.place / HALF)
+        job.files["float16"] = HALF
+    if job.int8:
+        job.context.reporter.stage("quantizing to int8")
+        _quantize(job)
+        job.runners["int8"] = OnnxRunner(job.place / INT8)
+        job.files["int8"] = INT8
+
+
+def _save_onnx(deployed: "DeployedNetwork", file: Path) -> None:
+    """Write an ONNX file.
+
+    Raises
+    ------
+    ExportError
+        ONNX has no operators for some of its parts (``export.operators``).
+    """
+    import torch
+
+    program = _program(deployed)
+    some = torch.export.Dim.DYNAMIC
+    try:
+        with _quiet():
+            written = torch.onnx.export(
+                program,
+                (),
+                dynamo=True,
+                opset_version=OPSET,
+                input_names=["pixels"],
+                output_names=["probabilities"],
+                dynamic_shapes={"pixels": {0: some, 1: some, 2: some}},
+                verbose=False,
+            )
+        if written is None:
+            raise RuntimeError("nothing was written")
+        written.save(str(file))
+    # torch.onnx's errors are of many types, by release.
+    except Exception as error:
+        text = "\n".join(str(one) for one in (error, error.__cause__, error.__context__) if one)
+        names = re.findall(r"(?:aten|torchvision|prims|timm)[.:][\w.:]+", text)
+        raise lacking_operators("ONNX", names or [first_line(error)[:200]]) from error
+
+
+def _quantize(job: _Job) -> None:
+    """Quantize weights and activations of the network's products, per channel.
+
+    Ranges are those of training images; preprocessing stays in float32.
+    """
+    from onnxruntime import quantization
+
+    trial = job.result.trial
+    train = datasets.load(trial.dataset, trial.seed, job.context.cache).train.images
+    rows = np.linspace(0, len(train) - 1, min(CALIBRATION_IMAGES, len(train))).astype(np.int64)
+    reader = _reader(quantization.CalibrationDataReader, train.take(rows))
+    with _quiet():
+        quantization.quantize_static(
+            str(job.place / ONNX),
+            str(job.place / INT8),
+            reader,
+            quant_format=quantization.QuantFormat.QDQ,
+            # With signed ones five times as many predictions of an EfficientNet-Lite change.
+            activation_type=quantization.QuantType.QUInt8,
+            op_types_to_quantize=["Conv", "Gemm", "MatMul"],
+            nodes_to_exclude=_without_weights(job.place / ONNX),
+            per_channel=True,
+        )
+
+
+def _without_weights(file: Path) -> list[str]:
+    """Return the products of an ONNX file that have no weights: preprocessing is among them."""
+    import onnx
+
+    graph = onnx.load(str(file), load_external_data=False).graph
+    known = {tensor.name for tensor in graph.initializer}
+    return [
+        node.name
+        for node in graph.node
+        if node.op_type == "MatMul" and not known.intersection(node.input)
+    ]
+
+
+def _reader(base: Any, images: datasets.Images) -> Any:
+    """Return a reader of calibration images, as onnxruntime wants one."""
+
+    class Reader(base):  # type: ignore[misc]
+        def __init__(self) -> None:
+            self.images = map_ahead(images.decode, range(len(images)))
+
+        def get_next(self) -> dict[str, Any] | None:
+            image = next(self.images, None)
+            return None if image is None else {"pixels": np.asarray(image.convert("RGB"))[None]}
+
+    return Reader()
+
+
+def _write_program(job: _Job) -> None:
+    import torch
+
+    job.context.reporter.stage("exporting to a torch program")
+    with _quiet():
+        torch.export.save(_program(_deployed(job)), str(job.place / PROGRAM))
+    job.runners["torch program"] = ProgramRunner(job.place / PROGRAM)
+    job.files["torch program"] = PROGRAM
+
+
+def _write_timm(job: _Job) -> None:
+    """Write the configuration that timm reads, and load it back."""
+    from headstart.deploy.timm_folder import TimmRunner, timm_config
+
+    final = job.final
+    config = timm_config(job.result.trial.model, final, card.licence_of(job.result.trial.model))
+    (job.place / "config.json").write_text(json.dumps(config, indent=1), encoding="utf-8")
+    job.runners["timm"] = TimmRunner(job.place, final)
+    job.files["timm"] = WEIGHTS
+
+
+def _verified(job: _Job, images: datasets.Images) -> list[Comparison]:
+    """Compare on the test images; refuse what is not what was measured."""
+    reporter, result = job.context.reporter, job.result
+    # The code that measured it: proves the network before the files.
+    runners: dict[str, Runner] = {"torch": NetworkRunner(job.final, job.context.device)}
+    runners |= job.runners
+    reporter.stage("verifying on the test images", total=len(images), unit="images")
+    found = compare(runners, images, result, job.predictions, reporter.advance)
+    exact = [one for one in found if one.name in ("torch", "onnxruntime", "torch program")]
+    check_same(exact, TOLERANCES[result.trial.setting.precision])
+    reporter.stage("measuring latency")
+    image = images.decode(0)
+    rows = []
+    for one in found:
+        times = latency(runners[one.name], image)
+        n_bytes = _size(job.place / job.files[one.name]) if one.name in job.files else 0
+        rows.append(
+            Comparison(
+                **{
+                    **asdict(one),
+                    "milliseconds": times[0],
+                    "slow_milliseconds": times[1],
+                    "n_bytes": n_bytes,
+                }
+            )
+        )
+    return rows
+
+
+def _size(file: Path) -> int:
+    """Return the bytes of a file, and of what ONNX keeps beside it."""
+    return sum(one.stat().st_size for one in file.parent.glob(f"{file.name}*"))
+
+
+def _write_rest(job: _Job, measured: Sequence[Comparison]) -> None:
+    """Write class names, facts, an example and the card, which comes last."""
+    result, final, place = job.result, job.final, job.place
+    texts = {
+        CLASSES: json.dumps(list(final.classes), ensure_ascii=False, indent=1),
+        "example.py": card.example(job.form, final),
+        FACTS: json.dumps(_facts(job, measured), ensure_ascii=False, indent=1),
+        "README.md": card.model_card(result, final, job.form, measured, job.chosen_by),
+    }
+    for name, text in texts.items():
+        with replaced(place / name) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+
+
+def _facts(job: _Job, measured: Sequence[Comparison]) -> dict[str, Any]:
+    trial, final = job.result.trial, job.final
+    return {
+        "format": FORMAT,
+        "form": job.form,
+        "title": trial.title,
+        "trial": trial.key,
+        "classes": list(final.classes),
+        "multilabel": final.several,
+        "input": final.preprocessing.record,
+        "load": load_name(trial.model),
+        "licence": card.licence_of(trial.model),
+        "network": final.origin,
+        "chosen": job.result.selection.chosen if job.result.selection else {},
+        "chosen_by": job.chosen_by,
+        "metrics": job.result.metrics,
+        "n_test": job.result.n_test,
+        "measured": [asdict(one) for one in measured],
+        "made_by": {**provenance(), "packages": card.packages(job.form)},
+        "measured_by": job.result.provenance.get("versions", {}),
+    }

@@ -1,0 +1,132 @@
+"""Images of many kinds, classified; what does not decode is listed."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from headstart.deploy.classifier import Classifier, find_images
+from headstart.spec import Decoding
+from refusals import ended, refused
+
+CLASSES = ("dark", "light")
+
+
+def by_brightness(images) -> np.ndarray:
+    """Stand for a network: how bright an image is on average."""
+    light = [np.asarray(image.convert("L")).mean() / 255 for image in images]
+    return np.array([[1 - one, one] for one in light], dtype=np.float32)
+
+
+def classifier(**options) -> Classifier:
+    settings = {"several": False, "decoding": Decoding(), "title": "brightness", **options}
+    return Classifier(by_brightness, CLASSES, **settings)
+
+
+GREY = np.full((4, 6), 204, np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("given", "light"),
+    [
+        (GREY, [0.8]),
+        (np.stack([GREY] * 3, axis=2), [0.8]),
+        (np.zeros((2, 5, 5, 3), np.uint8), [0, 0]),
+        # Transparent: shown on white.
+        (np.zeros((5, 5, 4), np.uint8), [1]),
+        (Image.fromarray(GREY), [0.8]),
+        ([Image.new("RGB", (3, 3)), GREY, Image.new("1", (8, 8), 1)], [0, 0.8, 1]),
+        (Image.fromarray(np.array([[0, 65535]], np.uint16)), [0.5]),
+    ],
+)
+def test_arrays_and_images_of_pillow(given, light):
+    found = classifier()(given)
+    np.testing.assert_allclose(found.probabilities[:, 1], light, atol=0.01)
+    assert found.names == tuple(f"number {i}" for i in range(len(light)))
+
+
+def test_files_folders_and_patterns(photos):
+    folder = photos / "test"
+    (folder / "notes.txt").write_text("no image")
+    found = classifier()([folder, str(photos / "train" / "light" / "*.png")])
+    assert found.predicted == ["dark"] * 3 + ["light"] * 6
+    assert Path(found.names[0]).parent.name == "dark"
+    table = found.table(k=1)
+    assert table.columns.tolist() == ["image", "rank", "class", "probability"]
+    assert len(table) == 9
+
+
+def test_a_turned_image_is_seen_upright():
+    image = Image.new("RGB", (4, 2))
+    exif = image.getexif()
+    exif[274] = 6
+    seen = []
+    run = Classifier(
+        lambda images: seen.extend(images) or by_brightness(images),
+        CLASSES, several=False, decoding=Decoding(), title="x",
+    )  # fmt: skip
+    image.info["exif"] = exif.tobytes()
+    run(image)
+    assert seen[0].size == (2, 4)
+
+
+def test_broken_and_missing_images_are_listed_beside_the_others(photos, tmp_path):
+    (tmp_path / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    names = [tmp_path / "broken.png", photos / "test/light/0.png", tmp_path / "missing.jpg"]
+    done = []
+    found = classifier()(names, on_progress=done.append)
+    assert found.names == (str(names[1]),)
+    assert found.broken.keys() == {str(names[0]), str(names[2])}
+    assert sum(done) == 3
+    alone = classifier()(names[0])
+    assert (len(alone), alone.probabilities.shape) == (0, (0, 2))
+
+
+def test_several_classes_per_image():
+    run = classifier(several=True)
+    run.run = lambda images: np.array([[0.9, 0.8], [0.2, 0.6], [0.1, 0.2]], np.float32)
+    found = run([GREY] * 3)
+    assert found.predicted == [("dark", "light"), ("light",), ()]
+    assert found.top(1)[1] == [("light", pytest.approx(0.6))]
+
+
+@pytest.mark.parametrize(
+    ("given", "code"),
+    [
+        ([], "image.none"),
+        (3, "image.kind"),
+        ([GREY, None], "image.kind"),
+        (GREY.astype(float), "image.kind"),
+        (np.zeros((2, 2, 2, 2, 3), np.uint8), "image.kind"),
+        (np.zeros((0, 4, 3), np.uint8), "image.kind"),
+    ],
+)
+def test_what_is_no_image_is_refused(given, code):
+    with refused(code):
+        classifier()(given)
+
+
+def test_a_folder_without_images_and_a_pattern_without_match_are_refused(tmp_path):
+    with refused("image.none"):
+        find_images([tmp_path, str(tmp_path / "*.jpg")])
+
+
+def test_the_command_prints_each_form(cli, photos, monkeypatch, tmp_path):
+    monkeypatch.setattr("headstart.deploy.classifier.load", lambda *_, **__: classifier())
+    good, broken = photos / "test/light/0.png", tmp_path / "broken.png"
+    broken.write_text("no")
+    outcome = cli("predict", "KEY", good, "-q")
+    assert outcome.code == 0
+    assert "light" in outcome.out
+    outcome = cli("predict", "KEY", good, broken, "--json", "-q")
+    assert outcome.code == 2
+    first, second = json.loads(outcome.out)
+    assert first["predictions"][0]["class"] == "light"
+    assert second.keys() == {"image", "error"}
+    outcome = cli("predict", "KEY", good, "--csv", "--top", "1", "-q")
+    assert outcome.out.splitlines()[0] == "image,rank,class,probability"
+    assert len(outcome.out.splitlines()) == 2
+    ended(cli("predict", "KEY", "-q"), "command.missing", name="IMAGE")
+    ended(cli("predict", "KEY", good, "--csv", "--json", "-q"), "command.conflict")

@@ -1,0 +1,355 @@
+"""Exports of results: verified, whole or not at all, and of use without headstart."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from huggingface_hub import ModelCard
+from PIL import Image
+
+import headstart as hs
+import small_network
+from conftest import write_folder
+from headstart.context import RunContext
+from headstart.deploy import classifier, export, verify
+from headstart.deploy.export import export_result
+from headstart.deploy.final_network import best_result, final_network, find_result, kept_models_of
+from headstart.registry import METHODS
+from headstart.spec import Result
+from headstart.store import ResultStore
+from headstart.study import Study
+from refusals import ended, refused
+
+OWN = f"{Path(small_network.__file__)}:build?size=16&mean=0.5,0.5,0.5&std=0.25,0.25,0.25"
+TIMM = "timm:test_efficientnet?weights=random&seed=1&size=32"
+TUNED = {
+    "name": "finetune",
+    "steps": 20,
+    "batch_size": 50,
+    "learning_rates": [0.3],
+    "decays": [0.0],
+    "side": 6,
+}
+CONTEXT = RunContext(device="cpu")
+
+
+def study(*settings, models=(OWN,), datasets=("digits",), limit=60) -> Study:
+    return Study(models=list(models), datasets=list(datasets), limit=limit, settings=list(settings))
+
+
+def images_of(place: Path, n: int = 4) -> list[Path]:
+    """Write images of several sizes and modes."""
+    place.mkdir()
+    random, paths = np.random.RandomState(0), []
+    for i, mode in enumerate(("RGB", "L", "RGBA", "P")[:n]):
+        shape = (9 + 3 * i, 14, 4) if mode == "RGBA" else (9 + 3 * i, 14, 3)
+        image = Image.fromarray(random.randint(0, 256, shape).astype(np.uint8))
+        paths.append(place / f"{i}.png")
+        image.convert(mode).save(paths[-1])
+    return paths
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A store with a linear, a tuned and a knn result, whose networks are kept beside it."""
+    folder = tmp_path_factory.mktemp("deploy")
+    store = folder / "r.db"
+    found = study("linear", TUNED, "knn").run(store, device="cpu", keep_models=f"{store}.models")
+    assert not found.failures
+    return ResultStore(store), {result.trial.setting.name: result for result in found.results}
+
+
+@pytest.fixture(scope="module")
+def exported(run, tmp_path_factory):
+    """Exports by (setting, form), each made once."""
+    made, folder = {}, tmp_path_factory.mktemp("exports")
+
+    def get(setting: str, form: str):
+        if (setting, form) not in made:
+            out = folder / f"{setting}-{form}"
+            made[setting, form] = write(run, setting, form, out)
+        return made[setting, form]
+
+    return get
+
+
+def write(run, setting: str, form: str, out: Path, **options):
+    store, results = run
+    result = results[setting]
+    kept = kept_models_of(store, None)
+    return export_result(
+        result,
+        store.predictions(result.trial.key),
+        lambda: final_network(result, CONTEXT, kept),
+        form,
+        out,
+        CONTEXT,
+        **options,
+    )
+
+
+@pytest.mark.parametrize(
+    ("setting", "form"),
+    [
+        ("linear", "onnx"),
+        ("finetune", "onnx"),
+        pytest.param("linear", "torch", marks=pytest.mark.slow),
+        pytest.param("finetune", "torch", marks=pytest.mark.slow),
+    ],
+)
+def test_an_export_gives_what_was_measured(setting, form, run, exported, tmp_path):
+    done = exported(setting, form)
+    assert {one.name for one in done.measured} == {
+        "torch",
+        "onnxruntime" if form == "onnx" else "torch program",
+    }
+    for one in done.measured:
+        assert one.largest < 1e-3
+        assert (one.changed, one.n) == (0, 60)
+        assert one.score == run[1][setting].accuracy
+    # And on new images, by the folder, the kept network and the store alike.
+    paths = images_of(tmp_path / "images")
+    store, results = run
+    key = results[setting].trial.key
+    answers = [
+        hs.load(done.folder)(paths),
+        hs.load(f"{store.path}.models/{key[:12]}")(paths),
+        hs.load(key[:9], store=store.path)(paths),
+    ]
+    for one in answers:
+        assert one.names == tuple(map(str, paths))
+        assert one.classes == tuple("0123456789")
+        np.testing.assert_allclose(one.probabilities, answers[2].probabilities, atol=2e-3)
+
+
+@pytest.mark.parametrize("form", ["onnx", pytest.param("torch", marks=pytest.mark.slow)])
+def test_the_example_runs_outside_of_the_project(form, exported, tmp_path):
+    done = exported("linear", form)
+    (path, *_) = images_of(tmp_path / "images", n=1)
+    script = (done.folder / "example.py").read_text()
+    assert "headstart" not in script
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    ran = subprocess.run(
+        [sys.executable, str(done.folder / "example.py"), str(path)],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env=environment,
+        check=True,
+    )
+    first = ran.stdout.splitlines()[0].split()
+    expected = hs.load(done.folder)(path)
+    assert len(ran.stdout.splitlines()) == 5
+    assert first[2] == expected.predicted[0]
+    assert float(first[0]) == pytest.approx(100 * expected.probabilities.max(), abs=0.02)
+
+
+def test_the_card_has_the_numbers(run, exported):
+    done = exported("linear", "onnx")
+    result = run[1]["linear"]
+    card = ModelCard.load(done.folder / "README.md")
+    numbers = {each.metric_name: each.metric_value for each in card.data.eval_results}
+    assert numbers == pytest.approx(result.metrics)
+    assert f"top-1 {100 * result.accuracy:.2f} % (95 % interval" in card.text
+    assert f"lambda {result.selection.chosen['lambda']}" in card.text
+    facts = json.loads((done.folder / "headstart.json").read_text())
+    assert facts["trial"] == result.trial.key
+    assert json.loads((done.folder / "classes.json").read_text()) == list("0123456789")
+    assert sorted(path.name for path in done.folder.iterdir()) == [
+        "README.md", "classes.json", "example.py", "headstart.json", "model.onnx",
+        "model.safetensors",
+    ]  # fmt: skip
+
+
+@pytest.mark.slow
+def test_reduced_precision_is_measured_beside_the_full_one(run, tmp_path):
+    done = write(run, "linear", "onnx", tmp_path / "out", half=True, int8=True)
+    rows = {one.name: one for one in done.measured}
+    assert list(rows) == ["torch", "onnxruntime", "float16", "int8"]
+    assert rows["onnxruntime"].largest <= rows["float16"].largest < 0.02
+    assert all(one.milliseconds > 0 for one in rows.values())
+    assert rows["float16"].n_bytes < rows["onnxruntime"].n_bytes
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert "| float16 |" in card
+    assert "| int8 |" in card
+
+
+def test_a_classifier_that_was_not_kept_is_fitted_again(run, tmp_path):
+    store, results = run
+    found = final_network(results["linear"], CONTEXT, None)
+    assert found.origin == "fitted again"
+    kept = final_network(results["linear"], CONTEXT, kept_models_of(store, None))
+    assert kept.origin == "kept"
+    for one, other in zip(found.network.parameters(), kept.network.parameters(), strict=True):
+        np.testing.assert_allclose(one.detach(), other.detach(), atol=1e-5)
+
+
+def test_timm_loads_its_folder(tmp_path, cli, monkeypatch):
+    import timm
+    import torch
+
+    store, out = tmp_path / "r.db", tmp_path / "out"
+    study("linear", models=[TIMM]).run(store, device="cpu")
+    arguments = ("export", "--best", "--store", store, "--to", "timm", "--out", out, "--json", "-q")
+    outcome = cli(*arguments)
+    assert outcome.code == 0, outcome.err
+    record = json.loads(outcome.out)
+    assert record["network"] == "fitted again"
+    rows = {one["name"]: one for one in record["measured"]}
+    # Pillow resizes for both, so that the pixels are the same.
+    assert rows["timm"]["largest"] < 1e-3
+    network = timm.create_model(f"local-dir:{out}", pretrained=True).eval()
+    assert network.pretrained_cfg["label_names"] == list("0123456789")
+    (path, *_) = images_of(tmp_path / "images", n=1)
+    monkeypatch.setattr(sys, "argv", ["example.py", str(path)])
+    found = hs.load(out)(path)
+    transform = timm.data.create_transform(**timm.data.resolve_model_data_config(network))
+    with torch.inference_mode():
+        shares = network(transform(Image.open(path).convert("RGB"))[None])[0].softmax(0).numpy()
+    np.testing.assert_allclose(shares, found.probabilities[0], atol=1e-4)
+
+
+def test_several_labels_per_image(tmp_path):
+    each = {"dark": 8, "light": 8}
+    photos = write_folder(tmp_path / "photos", {"all": each})
+    lines = ["image,labels"]
+    for path in sorted(photos.rglob("*.png")):
+        both = "|old" if int(path.stem) % 2 else ""
+        lines.append(f"{path},{path.parent.name}{both}")
+    table = tmp_path / "labels.csv"
+    table.write_text("\n".join(lines) + "\n")
+    store = tmp_path / "r.db"
+    found = study("linear", datasets=[f"{table}?sep=|"], limit=None).run(store, device="cpu")
+    (result,) = found.results
+    assert result.trial.dataset.multilabel
+    opened = ResultStore(store)
+    done = export_result(
+        result,
+        opened.predictions(result.trial.key),
+        lambda: final_network(result, CONTEXT, None),
+        "onnx",
+        tmp_path / "out",
+        CONTEXT,
+    )
+    assert max(one.largest for one in done.measured) < 1e-3
+    answers = hs.load(tmp_path / "out")(photos)
+    assert answers.several
+    assert all(isinstance(names, tuple) for names in answers.predicted)
+    np.testing.assert_allclose(
+        answers.probabilities, hs.load(result.trial.key, store=store)(photos).probabilities,
+        atol=1e-3,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("moment", ["verifying", pytest.param("writing", marks=pytest.mark.slow)])
+def test_an_interrupted_export_leaves_nothing(moment, run, tmp_path, monkeypatch):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    where = {"verifying": (export, "compare"), "writing": (export, "_facts")}[moment]
+    monkeypatch.setattr(*where, interrupted)
+    out = tmp_path / "deep" / "out"
+    with pytest.raises(KeyboardInterrupt):
+        write(run, "linear", "torch", out)
+    assert list((tmp_path / "deep").iterdir()) == []
+    monkeypatch.undo()
+    out.mkdir()  # an empty folder is taken
+    assert write(run, "linear", "torch", out).folder == out
+    with refused("export.folder_exists", path=str(out)):
+        write(run, "linear", "torch", out)
+
+
+def test_other_probabilities_than_were_measured_are_refused(run, tmp_path, monkeypatch):
+    real = verify.stored_probabilities
+    monkeypatch.setattr(verify, "stored_probabilities", lambda one: real(one)[:, ::-1])
+    with refused("export.differs", name="torch"):
+        write(run, "linear", "torch", tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
+
+
+class Unexportable:
+    """Errors as torch.onnx raises them."""
+
+    def __call__(self, *_, **__):
+        raise RuntimeError("No ONNX function found for <OpOverload(op='aten.special_bessel_j0')>")
+
+
+def test_operators_that_a_runtime_lacks_are_named(run, tmp_path, monkeypatch):
+    monkeypatch.setattr("torch.onnx.export", Unexportable())
+    with refused("export.operators", runtime="ONNX", operators=["aten.special_bessel_j0"]):
+        write(run, "linear", "onnx", tmp_path / "out")
+    error = classifier._not_loaded(
+        tmp_path / "x", RuntimeError("Could not find an implementation for Foo(7) node with name")
+    )
+    assert (error.code, error.values["operators"]) == ("export.operators", ["Foo"])
+
+
+def test_a_missing_extra_is_named(run, tmp_path, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with refused("export.package_missing", packages=["onnx", "onnxruntime", "onnxscript"]):
+        write(run, "linear", "onnx", tmp_path / "out")
+
+
+def test_what_has_no_network_is_refused(run, tmp_path):
+    store, results = run
+    with refused("export.not_kept", key=results["finetune"].trial.key):
+        final_network(results["finetune"], CONTEXT, None)
+    with refused("export.no_network", setting="knn"):
+        final_network(results["knn"], CONTEXT, None)
+    with refused("export.not_timm", source="function"):
+        write(run, "linear", "timm", tmp_path / "out")
+    with refused("export.folder_unknown"):
+        hs.load(tmp_path)
+    (tmp_path / "headstart.json").write_text("{")
+    with refused("export.folder_unknown"):
+        hs.load(tmp_path)
+    with refused("store.trial_unknown"):
+        find_result(store, "ffffffffffff")
+    with refused("store.trial_ambiguous"):
+        hs.load("digits", store=store.path)
+
+
+def test_best_is_by_validation(run, monkeypatch):
+    store, results = run
+    usable = [results["linear"], results["finetune"]]
+
+    def validation(result: Result) -> float:
+        return max(float(row["accuracy"]) for row in result.selection.validation_curve)
+
+    assert best_result(store).trial.key == max(usable, key=validation).trial.key
+    with refused("name.unknown"):
+        best_result(store, "glyphs")
+    for name in ("linear", "finetune"):
+        monkeypatch.setattr(type(METHODS[name]), "has_network", False, raising=False)
+    with refused("export.none"):
+        best_result(store)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        ((), "command.missing"),
+        (("KEY", "--best"), "command.conflict"),
+        (("KEY", "--dataset", "digits"), "command.conflict"),
+        (("KEY", "--to", "torch", "--int8"), "command.conflict"),
+        (("nothing",), "store.trial_unknown"),
+        (("KEY", "--to", "coreml"), "command.value"),
+    ],
+)
+def test_command_lines_that_are_refused(arguments, code, run, cli, tmp_path):
+    store, results = run
+    given = [results["linear"].trial.key if one == "KEY" else one for one in arguments]
+    ended(cli("export", *given, "--store", store.path, "--out", tmp_path / "o", "-q"), code)
+
+
+def test_keep_puts_networks_beside_the_store(cli, tmp_path):
+    store = tmp_path / "r.db"
+    arguments = ("--models", OWN, "--datasets", "digits", "--limit", 40, "-q")
+    outcome = cli("run", *arguments, "--store", store, "--keep")
+    assert outcome.code == 0, outcome.err
+    (place,) = Path(f"{store}.models").iterdir()
+    assert (place / "model.safetensors").is_file()
