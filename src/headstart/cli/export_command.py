@@ -4,7 +4,7 @@ What is slow to import is imported when the command runs.
 """
 
 import json as json_module
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -48,7 +48,10 @@ KeptModelsOption = Annotated[
 ]
 
 
-def export(
+@dataclass(frozen=True)
+class _Options:
+    """Which result, in which form, where to."""
+
     trial: Annotated[
         list[str] | None,
         typer.Argument(
@@ -56,33 +59,37 @@ def export(
             metavar="KEY",
             show_default=False,
         ),
-    ] = None,
+    ] = None
     best: Annotated[
         bool,
         typer.Option("--best", help="The result with the best validation score of its dataset."),
-    ] = False,
+    ] = False
     dataset: Annotated[
         str | None,
         typer.Option(help="Dataset of --best.", metavar="NAME", show_default=False),
-    ] = None,
+    ] = None
     to: Annotated[
         FormName,
         typer.Option(
             help="Form: an ONNX file, a torch program, or a folder for timm.create_model."
         ),
-    ] = FormName.onnx,
+    ] = FormName.onnx
     out: Annotated[
         Path | None,
         typer.Option(
             help="Folder to write (default: export-KEY-FORM).", metavar="FOLDER", show_default=False
         ),
-    ] = None,
+    ] = None
     half: Annotated[
         bool, typer.Option("--half", help="Also a float16 ONNX file, measured beside the full one.")
-    ] = False,
+    ] = False
     int8: Annotated[
         bool, typer.Option("--int8", help="Also an int8 ONNX file, measured beside the full one.")
-    ] = False,
+    ] = False
+
+
+def export(
+    options: _Options,
     store: StoreOption = DEFAULT_STORE,
     kept_models: KeptModelsOption = None,
     device: DeviceOption = DeviceName.auto,
@@ -97,8 +104,8 @@ def export(
     from headstart.store import ResultStore
 
     opened = ResultStore(store)
-    result, chosen_by = _chosen(opened, trial or [], best=best, dataset=dataset)
-    folder = out or Path(f"export-{result.trial.key[:12]}-{to.value}")
+    result, chosen_by = _chosen(opened, options)
+    folder = options.out or Path(f"export-{result.trial.key[:12]}-{options.to.value}")
     predictions = opened.predictions(result.trial.key)
     kept = kept_models_of(opened, kept_models)
     # Where the output is JSON, nothing else may be.
@@ -109,22 +116,21 @@ def export(
             result,
             predictions,
             lambda: final_network(result, context, kept),
-            to.value,
+            options.to.value,
             folder,
             context,
-            half=half,
-            int8=int8,
+            half=options.half,
+            int8=options.int8,
             chosen_by=chosen_by,
         )
     _show(result, exported, json=json)
 
 
-def _chosen(
-    store: "ResultStore", named: list[str], *, best: bool, dataset: str | None
-) -> tuple["Result", str]:
+def _chosen(store: "ResultStore", options: _Options) -> tuple["Result", str]:
     """Return the result that is asked for, and how it was chosen, for the card."""
     from headstart.deploy.final_network import best_result, find_result
 
+    named, best, dataset = options.trial or [], options.best, options.dataset
     if best and named:
         raise CommandError(
             "KEY and --best contradict each other: pass one of them",

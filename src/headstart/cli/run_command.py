@@ -6,6 +6,7 @@ What is slow to import is imported when a command runs.
 import sys
 import time
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -35,15 +36,14 @@ __all__ = ["plan", "run", "run_and_show", "show_run"]
 DEFAULT_LOG_FOLDER = Path("headstart-logs")
 
 
-def run(
-    options: StudyOptions,
-    executors: ExecutorOptions,
-    store: StoreOption = DEFAULT_STORE,
-    device: DeviceOption = DeviceName.auto,
+@dataclass(frozen=True)
+class _KeptModels:
+    """Whether and where final models are kept."""
+
     keep: Annotated[
         bool,
         typer.Option("--keep", help="Keep the final model of each trial, in STORE.models."),
-    ] = False,
+    ] = False
     keep_models: Annotated[
         str | None,
         typer.Option(
@@ -51,7 +51,31 @@ def run(
             metavar="FOLDER",
             show_default=False,
         ),
-    ] = None,
+    ] = None
+
+    def place(self, store: str) -> str | None:
+        """Return the folder that is asked for, if any: the one given, or that beside a store."""
+        from headstart.store import ResultStore
+
+        if self.keep_models or not self.keep:
+            return self.keep_models
+        place = ResultStore(store, create=True).models_place
+        if place is None:
+            raise CommandError(
+                "--keep keeps models beside a SQLite file: with a database on a server, pass "
+                "--keep-models FOLDER or URL",
+                code="command.conflict",
+                option="--keep",
+            )
+        return str(place)
+
+
+def run(
+    options: StudyOptions,
+    executors: ExecutorOptions,
+    kept: _KeptModels,
+    store: StoreOption = DEFAULT_STORE,
+    device: DeviceOption = DeviceName.auto,
     log: Annotated[
         LogName | None,
         typer.Option(
@@ -92,26 +116,11 @@ def run(
         store,
         device.value,
         trust=options.trust,
-        keep_models=keep_models or (_beside(store) if keep else None),
+        keep_models=kept.place(store),
         log=_log_to(log, log_folder),
         **executors.keywords(),
     ).failures:
         sys.exit(BAD_INPUT)
-
-
-def _beside(store: str) -> str:
-    """Return the folder for final models beside a store."""
-    from headstart.store import ResultStore
-
-    place = ResultStore(store, create=True).models_place
-    if place is None:
-        raise CommandError(
-            "--keep keeps models beside a SQLite file: with a database on a server, pass "
-            "--keep-models FOLDER or URL",
-            code="command.conflict",
-            option="--keep",
-        )
-    return str(place)
 
 
 def plan(

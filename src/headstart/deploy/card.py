@@ -60,7 +60,7 @@ def model_card(
         "Numbers": _numbers(result, measured),
         "Data": _data(result),
         "How it was chosen": _choice(result, final, chosen_by),
-        "Input": [final.preprocessing.text + "."],
+        "Input": [f"{final.preprocessing.text[:1].upper()}{final.preprocessing.text[1:]}."],
         "Classes": _classes(final),
         "Licence": _licence(trial.model),
         "Versions": _versions(result, form),
@@ -130,7 +130,7 @@ def _row(one: Comparison) -> str:
 def _data(result: Result) -> list[str]:
     dataset, used = result.trial.dataset, result.trial.dataset.used_sizes
     limited = f", at most {dataset.limit:,} images per split" if dataset.limit else ""
-    rule = f" Splits: {dataset.split_rule}." if dataset.split_rule else ""
+    rule = f" Splits: {dataset.split_rule.rstrip('.')}." if dataset.split_rule else ""
     skipped = len(result.provenance.get("skipped_images", ()))
     left_out = f" {skipped:,} images that could not be decoded were left out." if skipped else ""
     return [

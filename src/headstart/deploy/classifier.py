@@ -9,6 +9,7 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from glob import glob, has_magic
+from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -30,7 +31,7 @@ from headstart.deploy.final_network import (
     kept_network,
     unknown_folder,
 )
-from headstart.deploy.preprocessing import Preprocessing
+from headstart.deploy.preprocessing import ImageInput
 from headstart.errors import BrokenImageError, DatasetError, ExportError, StorageError
 from headstart.features.preprocess import NetworkInput
 from headstart.files import path_of, storage_errors
@@ -205,7 +206,10 @@ class ProgramRunner:
         with storage_errors(file, reading=True):
             file.stat()
         try:
-            self._program = torch.export.load(str(file)).module()
+            program = torch.export.load(str(file))
+            # Guards, which newer releases check, exclude images of a single row for no reason.
+            checks = "check_guards" in signature(program.module).parameters
+            self._program = program.module(**({"check_guards": False} if checks else {}))
         # A damaged archive, or one of another release of torch: of many types.
         except Exception as error:
             raise ExportError(
@@ -536,7 +540,7 @@ def _exported(folder: ArtifactFolder, context: RunContext) -> Classifier:
 
     try:
         facts = json.loads(folder.get(FACTS).read_text(encoding="utf-8"))
-        preprocessing = Preprocessing.from_record(facts["input"])
+        preprocessing = ImageInput.from_record(facts["input"])
         form, classes, several = facts["form"], tuple(facts["classes"]), facts["multilabel"]
         title = str(facts["title"])
     except (ValueError, KeyError, TypeError) as error:

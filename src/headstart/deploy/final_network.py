@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from headstart import models
 from headstart.artifacts import ArtifactFolder
 from headstart.context import RunContext
-from headstart.deploy.preprocessing import Preprocessing
+from headstart.deploy.preprocessing import ImageInput
 from headstart.errors import ExportError, UnknownNameError
 from headstart.methods import method_of, open_trial
 from headstart.models.saved_networks import CARD, CONFIG, KEY_DIGITS
@@ -55,7 +55,7 @@ class FinalNetwork:
 
     network: "Network"
     model: Model
-    preprocessing: Preprocessing
+    preprocessing: ImageInput
     classes: tuple[str, ...]
     several: bool
     origin: Literal["kept", "fitted again"]
@@ -159,12 +159,12 @@ def kept_network(folder: ArtifactFolder, context: RunContext) -> FinalNetwork:
     return FinalNetwork(network, model, _preprocessing(model, size), classes, several, "kept")
 
 
-def _preprocessing(model: Model, record: Mapping[str, Any]) -> Preprocessing:
+def _preprocessing(model: Model, record: Mapping[str, Any]) -> ImageInput:
     """Read how images meet a kept network; releases before wrote no side, which was 256 then."""
     if "decoding" in record:
-        return Preprocessing.from_record(dict(record))
+        return ImageInput.from_record(dict(record))
     trained = record["view"] in ("full", "central")
-    return Preprocessing.of(model, record["view"], 256 if trained else None, Decoding())
+    return ImageInput.of(model, record["view"], 256 if trained else None, Decoding())
 
 
 def unknown_folder(shown: str) -> ExportError:
@@ -216,7 +216,7 @@ def final_network(result: Result, context: RunContext, kept: ArtifactFolder | No
     tested = open_trial(trial, context).test(selection)
     if tested.network is None:
         raise _no_network(result)
-    preprocessing = Preprocessing.of_trial(trial, selection.chosen)
+    preprocessing = ImageInput.of_trial(trial, selection.chosen)
     dataset = trial.dataset
     network = tested.network().eval()
     return FinalNetwork(

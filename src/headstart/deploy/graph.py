@@ -1,4 +1,4 @@
-"""Preprocessing, network and probabilities as one torch module that can be exported.
+"""ImageInput, network and probabilities as one torch module that can be exported.
 
 Resizing is written as matrix products with weights that are computed from the image's size, so that
 one graph takes images of any size, with every filter of Pillow's, and no runtime needs an operator
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
-from headstart.deploy.preprocessing import Preprocessing
+from headstart.deploy.preprocessing import ImageInput
 
 if TYPE_CHECKING:
     from headstart.models.network import Network
@@ -125,7 +125,7 @@ def _levels(values: Tensor) -> Tensor:
 class PreprocessingGraph(nn.Module):
     """(n, height, width, 3) uint8 pixels of any size -> (n, 3, size, size) normalized float32."""
 
-    def __init__(self, preprocessing: Preprocessing) -> None:
+    def __init__(self, preprocessing: ImageInput) -> None:
         super().__init__()
         self.preprocessing = preprocessing
         std = torch.tensor(preprocessing.std)
@@ -201,7 +201,7 @@ class DeployedNetwork(nn.Module):
     def __init__(
         self,
         network: "Network",
-        preprocessing: Preprocessing,
+        preprocessing: ImageInput,
         *,
         several: bool,
         half: bool = False,

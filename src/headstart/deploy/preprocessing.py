@@ -6,7 +6,7 @@ from typing import Any, Literal, Self, cast, get_args
 from headstart.errors import ExportError
 from headstart.spec import Decoding, Interpolation, Model, Trial, Value
 
-__all__ = ["Preprocessing", "View"]
+__all__ = ["ImageInput", "View"]
 
 # Of features: the whole image, or a centre crop, by Pillow. Of training: the full image, or its
 # central 87.5 %, by torch, of an image that was made smaller first.
@@ -14,7 +14,7 @@ View = Literal["whole", "center-crop", "full", "central"]
 
 
 @dataclass(frozen=True)
-class Preprocessing:
+class ImageInput:
     """From a decoded image to the input of a network.
 
     Parameters
