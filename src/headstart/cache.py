@@ -58,6 +58,7 @@ KINDS: dict[str, Kind] = {
     "weights": Kind("downloaded weights; downloaded again when needed", True),
     "torchvision": Kind("datasets downloaded by torchvision", True),
     "datasets": Kind("downloaded and registered datasets, index of files", False),
+    "page": Kind("script of report pages; made again when needed", True),
     "copies": Kind("copies of files in object storage; copied again when needed", True),
     "hub": Kind("indices of datasets of the Hugging Face hub", False),
     "models": Kind("facts of models, upstream accuracies measured here", False),

@@ -19,6 +19,7 @@ from headstart.report.chart_style import (
     styles_of_settings,
 )
 from headstart.report.page_model import names_of
+from headstart.report.page_templates import bundle, sha256_text
 from headstart.report.result_tables import MOST_PAIRS, accuracy_table, mixed_table
 from refusals import refused
 from report.results import SETTINGS, empty, made, results, with_studies, with_trials
@@ -269,3 +270,16 @@ def test_ticks_are_a_handful_within_reach(reach):
     ticks = percent_ticks(reach)
     assert 3 <= len(ticks) <= 9
     assert ticks == sorted(ticks)
+
+
+def test_the_script_of_charts_is_kept_and_made_again_if_damaged(own_cache):
+    bundle.cache_clear()
+    script = bundle()
+    (kept,) = (own_cache / "page").iterdir()
+    for damaged in (kept.read_text()[:-1], "", "\ud800"):
+        kept.write_bytes(damaged.encode("utf-8", "surrogatepass"))
+        bundle.cache_clear()
+        assert bundle() == script
+    kept.write_text(kept.read_text().replace(sha256_text(script), sha256_text("x")) + "x")
+    bundle.cache_clear()
+    assert bundle() == script

@@ -273,15 +273,14 @@ def added_sentence(row: Any) -> str:
 def configurations(subject: Subject) -> Lines:
     """State which training configuration transfers best, and what each change does."""
     table = subject.ablation
-    models = count(table.model.nunique(), "model")
     n = count(table.configuration.nunique(), "training configuration")
     # The other tables hold one configuration alone.
     lines = [
-        ablation_sentence(table) or f"{n} of {models} were measured.",
+        ablation_sentence(table) or f"{n} measured.",
         effects_sentence(subject),
         *study_sentences(subject),
     ]
-    return f"which training transfers best? {models}, {n}", lines
+    return "which training transfers best?", lines
 
 
 def sweep(subject: Subject) -> Lines:

@@ -8,6 +8,7 @@ from headstart.report.page_model import (
     MODEL,
     Column,
     Names,
+    PageCell,
     PageTable,
     Record,
     Subject,
@@ -29,6 +30,7 @@ from headstart.spec.formatting import decimals, interval, known
 
 __all__ = ["affixes", "leaderboard"]
 
+INTERVAL = "95 % interval"
 # A shorter common part of all names is not worth folding.
 SHORTEST_AFFIX = 5
 SEPARATORS = "/:._-? "
@@ -58,18 +60,22 @@ def of_setting(subject: Subject, names: Names, setting: str) -> PageTable:
     ends = [f"begin with {prefix}"] * bool(prefix) + [f"end with {suffix}"] * bool(suffix)
     one = cells.dataset.nunique() == 1 if len(cells) else False
     accuracies = dataset_columns(names)
+    if one:
+        accuracies = [replace(column, unit="%", aside=span("low", "high", 1, 100), second=INTERVAL)
+                      for column in accuracies]  # fmt: skip
     columns = [
         replace(MODEL, prefix=prefix, suffix=suffix),
         Column("Rank", of="rank", format=decimals(0), second="95 % interval of the rank",
                aside=span("rank_low", "rank_high", 0)),
         # A single accuracy is what models are ranked by.
-        *([*accuracies, *difference_columns(1, 100, "pp")] if one else
+        *([*accuracies, *difference_columns(cells, 1, 100, "pp")] if one else
           means_columns(subject, means)),
         predictor_column(subject.predictor),
         *(Column(label, of=name, format=significant, unit=unit) for name, label, unit, _ in COSTS
           if name != subject.predictor.column),
         *([] if one else accuracies),
     ]  # fmt: skip
+    metrics = metrics_note(cells) if len(cells) and cells.metric.notna().any() else ""
     note = [f"All model names {' and '.join(ends)}."] if ends else []
     return filled(
         f"leaderboard-{names.settings.index(setting)}",
@@ -78,7 +84,7 @@ def of_setting(subject: Subject, names: Names, setting: str) -> PageTable:
         rows,
         names,
         keys=filter_keys(names, setting=setting),
-        note=" ".join([*note, metrics_note(cells)]),
+        note=" ".join([*note, metrics]).strip(),
         marker_legend=marker_legend(subject, cells, means.iloc[:0] if one else means),
     )
 
@@ -111,6 +117,10 @@ def rows_of(
             **{f"rank_{name}": rank.get(name) for name in ("low", "high")},
             "at": row["at"],
         })  # fmt: skip
+    # Intervals that leave all ranks open say nothing.
+    if not any(known(row["rank_low"]) and row["rank_high"] - row["rank_low"] < len(rows) - 1
+               for row in rows):  # fmt: skip
+        rows = [row | {"rank_low": None, "rank_high": None} for row in rows]
     ranked = sorted(row["score"] for row in rows if known(row["score"]))[::-1]
     for row in rows:
         place = rank_of.get(row["model"], {}).get("rank")
@@ -130,16 +140,20 @@ def means_columns(subject: Subject, means: Any) -> list[Column]:
     return [
         Column("Mean", of="accuracy", format=decimals(1, scale=100), unit="%", marked=True),
         mean_and_error("Mean log odds", digits=2, note=note, second="Standard error"),
-        *difference_columns(2, 1, "(log odds)"),
+        *difference_columns(means, 2, 1, "(log odds)"),
     ]
 
 
-def difference_columns(digits: int, scale: float, unit: str) -> list[Column]:
-    """Return the difference from the best with its interval, of models that were tested."""
+def difference_columns(table: Any, digits: int, scale: float, unit: str) -> list[Column]:
+    """Return the difference from the best with its interval, if any model was tested."""
+    if not len(table) or table.difference_low.isna().all():
+        return []
     text = decimals(digits, plus=True, scale=scale)
 
     def tested(row: Record) -> Any:
-        return row["difference"] if known(row["difference_low"]) and not row["best"] else None
+        if row["best"]:
+            return PageCell("best", 0.0)
+        return row["difference"] if known(row["difference_low"]) else None
 
     return [
         Column("Difference from best", of=tested, format=text, unit=unit,

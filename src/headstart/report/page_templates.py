@@ -9,6 +9,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -18,7 +19,9 @@ import jinja2
 import vl_convert
 from markupsafe import Markup
 
-from headstart.files import replaced
+from headstart.errors import HeadstartError
+from headstart.files import replaced, writable_folder
+from headstart.local_cache import default_cache
 from headstart.report.chart_data import packed_column
 from headstart.report.page_model import PageCell, PageTable
 
@@ -178,11 +181,31 @@ def unbroken(text: str) -> str:
 
 @cache
 def bundle() -> str:
-    """Return Vega, Vega-Lite and Vega-Embed as one script that defines one global name."""
+    """Return Vega, Vega-Lite and Vega-Embed as one script that defines one global name.
+
+    Making it takes seconds: it is kept in the cache, with its SHA-256 in its first line.
+    """
+    kept = None
+    with suppress(HeadstartError):
+        kept = default_cache() / "page" / f"vega-{version('vl-convert-python')}.js"
+    with suppress(OSError, UnicodeDecodeError):
+        digest, _, script = (kept.read_text(encoding="utf-8") if kept else "").partition("\n")
+        if digest == f"// {sha256_text(script)}":
+            return script
     script = (
         f"(function () {{\n{vl_convert.javascript_bundle('window.vegaEmbed = vegaEmbed;')}\n}})();"
     )
-    return script.replace("</script", "<\\/script")
+    script = script.replace("</script", "<\\/script")
+    with suppress(HeadstartError, OSError):
+        if kept:
+            writable_folder(kept.parent)
+            with replaced(kept) as temporary:
+                temporary.write_text(f"// {sha256_text(script)}\n{script}", encoding="utf-8")
+    return script
+
+
+def sha256_text(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def policy(scripts: Iterable[str]) -> str:

@@ -41,6 +41,8 @@ __all__ = ["HtmlPage", "page_html", "write_page"]
 
 # Longer legends are left out: the tooltip names the family.
 MOST_FAMILIES = 30
+# Figures of sweeps, which are first where a sweep is what was asked for.
+SWEEPS = ("ablation", "convergence", "dataset-size")
 
 
 @dataclass(frozen=True)
@@ -95,6 +97,8 @@ def page_html(analysis: Subject, title: str | None = None) -> str:
     names = names_of(analysis)
     limits, colours = residual_steps(largest_residual(analysis))
     figures = all_figures(analysis, names, limits)
+    if answer.case in ("configurations", "sweep"):
+        figures.sort(key=lambda figure: figure.key not in SWEEPS)
     pairs, pairs_left_out = pairs_table(analysis, names)
     tables = page_tables(analysis, names)
     listed = [table for part in tables.values() for table in part]
