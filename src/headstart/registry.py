@@ -241,6 +241,8 @@ REPORTERS: Registry[Any] = Registry(
         "latex": "headstart.report.latex_tables:LatexTables",
         "csv": "headstart.report.data_files:CsvTable",
         "json": "headstart.report.data_files:JsonTables",
+        "card": "headstart.report.results_card:ResultsCard",
+        "notebook": "headstart.report.notebook:NotebookSummary",
     },
 )
 REGISTRIES: tuple[Registry[Any], ...] = (

@@ -17,6 +17,7 @@ HEADS = {
     "latex": (r"% \usepackage{booktabs", ".tex"),
     "csv": ("setting,model,row,dataset", ".csv"),
     "json": ('{\n "counts": [', ".json"),
+    "notebook": ("<div><h4>kornblith2019: does ImageNet top-1",),
 }
 CASES = [(name, head, end) for name, (head, *ends) in HEADS.items() for end in (*ends, ".any")]
 
@@ -47,6 +48,21 @@ def test_the_command_line_names_its_file_by_the_format(cli, tmp_path, monkeypatc
     assert (outcome.code, outcome.out) == (0, f"LaTeX: {tmp_path / 'report.tex'}\n")
 
 
+def test_a_card_and_latex_with_intervals(cli, tmp_path):
+    outcome = cli("report", *QUICK, "--out", tmp_path / "t.tex", "--intervals",
+                  "--card", tmp_path / "card")  # fmt: skip
+    assert outcome.code == 0, outcome.err
+    assert r"\scriptsize 78.1 to 79.1" in (tmp_path / "t.tex").read_text()
+    magic = {"pdf": b"%PDF", "png": b"\x89PNG", "svg": b"<"}
+    files = {file.name: file.read_bytes() for file in (tmp_path / "card").iterdir()}
+    assert set(files) == {f"{name}.{end}" for name in ("table", "figure") for end in magic}
+    for name, content in files.items():
+        assert content.startswith(magic[name[-3:]])
+    card = files["table.svg"].decode()
+    assert "Best 10 of 16 models. Bold: best." in card
+    assert card.count(' font-weight="bold">79.4<') == 1
+
+
 @pytest.mark.parametrize(
     ("options", "code", "values"),
     [
@@ -54,6 +70,7 @@ def test_the_command_line_names_its_file_by_the_format(cli, tmp_path, monkeypatc
          {"target": "a.pdf", "suffix": ".pdf",
           "known": [".html", ".htm", ".tex", ".csv", ".json"]}),
         (("--out", "page"), "report.suffix", {"suffix": ""}),
+        (("--intervals",), "command.missing", {"name": "--latex"}),
         (("--format", "latx"), "name.unknown", {"kind": "reporter", "near": ["latex"]}),
     ],
 )  # fmt: skip
@@ -62,6 +79,18 @@ def test_unknown_formats_are_refused_before_the_work(cli, monkeypatch, options, 
     outcome = cli("report", *QUICK, *options)
     assert (outcome.code, outcome.error.code, outcome.err.count("\n")) == (2, code, 1)
     assert outcome.error.values | values == outcome.error.values
+
+
+def test_an_analysis_in_a_notebook(analysis):
+    """Escaped and short."""
+    assert repr(analysis).splitlines()[0] == (
+        "Analysis of kornblith2019: 16 models, 12 datasets, 3 settings, 576 cells"
+    )
+    html = analysis._repr_html_()
+    assert html.count("<tr>") == 1 + 3 * 10
+    assert "best 10 of each setting" in html
+    hostile = hs.analyze(pd.DataFrame({"model": ["<b>x"], "dataset": "d", "accuracy": 0.5}))
+    assert "<b>x" not in hostile._repr_html_()
 
 
 COUNTS = """
@@ -103,4 +132,8 @@ def test_a_format_of_an_installed_package(tmp_path):
     listed = json.loads(run("plugins", "--json"))
     assert {"kind": "reporter", "name": "counts", "place": "headstart_counts:Counts",
             "package": "headstart-counts 0.1"} in listed  # fmt: skip
-    assert {one["name"] for one in listed if one["kind"] == "reporter"} == {*HEADS, "counts"}
+    assert {one["name"] for one in listed if one["kind"] == "reporter"} == {
+        *HEADS,
+        "card",
+        "counts",
+    }

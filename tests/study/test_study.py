@@ -299,3 +299,23 @@ def test_a_class_that_the_limit_starves_is_found(tmp_path):
         Study(models=[MODEL], datasets=[str(folder)], limit=1).trials()
     with pytest.raises(DatasetError, match="does not exist"):
         Study(models=[MODEL], datasets=[str(tmp_path / "none")]).trials()
+
+
+def test_studies_and_results_are_short_in_a_notebook():
+    study = Study(models=["efficientnet_lite0"], datasets=["digits"], limit=50)
+    assert repr(study) == (
+        "Study(models: efficientnet_lite0; datasets: digits; settings: linear; seeds: 0; limit: 50)"
+    )
+    (trial,) = study.trials()
+    result = hs.Result(trial=trial, metrics={"top-1": 0.9}, n_test=40)
+    failed = hs.Result(trial=trial, status="failed", error="<no space>")
+    assert repr(result) == f"Result({trial.title}: top-1 90.00 % on 40 test images)"
+    run = hs.StudyRun((result,), 1, (failed,))
+    assert repr(run).splitlines() == [
+        "StudyRun: 1 result, 1 measured in this run, 1 failed",
+        f"  Result({trial.title}: <no space>)",
+    ]
+    for shown in (study, result, failed, run):
+        html = shown._repr_html_()
+        assert html.startswith("<table>")
+        assert "<no space>" not in html

@@ -51,6 +51,7 @@ from headstart.analysis.tables.results_sources import SourceLike, read_sources
 from headstart.analysis.tables.tidy_table import ReadOptions, Unit, models_with_sizes
 from headstart.errors import AnalysisError
 from headstart.predictors import UPSTREAM_ACCURACY, Predictor, Scale, find_predictor
+from headstart.registry import REPORTERS
 from headstart.stats import ErrorBars, additive_fit
 
 if TYPE_CHECKING:
@@ -109,7 +110,7 @@ TABLES: Mapping[str, tuple[str, ...]] = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Analysis:
     """What a table of results says, each part a tidy DataFrame; see `analyze`.
 
@@ -227,6 +228,21 @@ class Analysis:
         """Return every table by its name."""
         return {f.name: value for f in fields(self)
                 if isinstance(value := getattr(self, f.name), pd.DataFrame)}  # fmt: skip
+
+    def __repr__(self) -> str:
+        """Name what was analyzed, and the tables that have rows."""
+        named = " and ".join(str(source["name"]) for source in self.sources)
+        sizes = [f"{len(self.cells[kind].unique()):,} {kind}s"
+                 for kind in ("model", "dataset", "setting")]  # fmt: skip
+        filled = ", ".join(name for name, table in self.tables().items() if len(table))
+        return (
+            f"Analysis of {named}: {', '.join(sizes)}, {len(self.cells):,} cells\ntables: {filled}"
+        )
+
+    def _repr_html_(self) -> str:
+        """Return the answer and the best models, for a notebook."""
+        html: str = REPORTERS["notebook"].html(self)
+        return html
 
     def predict(self, value: float) -> pd.DataFrame:
         """Predict what a model of this predictor (by default, upstream accuracy) reaches.

@@ -3,9 +3,9 @@
 What is slow to import is imported when a command runs.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -100,9 +100,11 @@ def analyze(options: AnalysisFlags, wanted: _AnalyzeOptions) -> None:
         write_tables(analysis, out, lines)
 
 
-def report(
-    options: AnalysisFlags,
-    against: AgainstOption = None,
+@dataclass(frozen=True)
+class _ReportOptions:
+    """What `headstart report` writes, and in which formats."""
+
+    against: AgainstOption = None
     out: Annotated[
         Path | None,
         typer.Option(
@@ -110,16 +112,17 @@ def report(
             metavar="FILE",
             show_default="report.html",
         ),
-    ] = None,
+    ] = None
     format_name: Annotated[
         str | None,
         typer.Option(
             "--format",
-            help="Format of --out, whatever its suffix: html, latex, csv, json, or a plugin's.",
+            help="Format of --out, whatever its suffix: html, latex, csv, json, card (a folder), "
+            "notebook (a piece of HTML), or a plugin's.",
             metavar="NAME",
             show_default=False,
         ),
-    ] = None,
+    ] = None
     latex: Annotated[
         Path | None,
         typer.Option(
@@ -127,7 +130,19 @@ def report(
             metavar="FILE",
             show_default=False,
         ),
-    ] = None,
+    ] = None
+    intervals: Annotated[
+        bool, typer.Option("--intervals", help="In LaTeX, the 95 % interval below each accuracy.")
+    ] = False
+    card: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder for a results card: a table and a figure for a README, as PDF, PNG and "
+            "SVG; not written if omitted.",
+            metavar="FOLDER",
+            show_default=False,
+        ),
+    ] = None
     csv: Annotated[
         Path | None,
         typer.Option(
@@ -135,16 +150,33 @@ def report(
             metavar="FILE",
             show_default=False,
         ),
-    ] = None,
-) -> None:
+    ] = None
+
+
+def report(options: AnalysisFlags, wanted: _ReportOptions) -> None:
     """Write a report of a table of results: a self-contained HTML page, LaTeX, CSV or JSON."""
     from headstart.report import find_reporter
 
-    reporter = find_reporter(out or Path("report.html"), format_name)
-    files = [(reporter, out or Path(f"report{reporter.suffixes[0]}"))]
-    files += [(REPORTERS[name], file) for name, file in (("latex", latex), ("csv", csv)) if file]
+    reporter = find_reporter(wanted.out or Path("report.html"), wanted.format_name)
+    files = [(reporter, wanted.out or Path(f"report{(*reporter.suffixes, '')[0]}"))]
+    others = (("latex", wanted.latex), ("csv", wanted.csv), ("card", wanted.card))
+    files += [(REPORTERS[name], file) for name, file in others if file]
+    if wanted.intervals:
+        files = [(_with_intervals(reporter), file) for reporter, file in files]
+        if not any(getattr(reporter, "intervals", False) for reporter, _ in files):
+            raise CommandError(
+                "--intervals is for LaTeX: pass --latex FILE as well",
+                code="command.missing",
+                name="--latex",
+            )
     _make_parents(*(file for _, file in files))
-    write_reports(_analysis(options, against=against), *files)
+    write_reports(_analysis(options, against=wanted.against), *files)
+
+
+def _with_intervals(reporter: "Reporter") -> "Reporter":
+    """Return a reporter that writes intervals, if it has the option."""
+    has = is_dataclass(reporter) and any(one.name == "intervals" for one in fields(reporter))
+    return replace(cast(Any, reporter), intervals=True) if has else reporter
 
 
 def _check_analyze(predictor: str, wanted: _AnalyzeOptions) -> None:

@@ -1,10 +1,11 @@
 """Numbers, intervals, lists and settings as text."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from html import escape
 from typing import Any
 
-from headstart.spec import plain_name
+from headstart.spec.dataset import plain_name
 from headstart.spec.display_names import correlation_label, role, setting_label
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "coefficient_interval",
     "count",
     "decimals",
+    "html_table",
     "interval",
     "joined",
     "known",
@@ -131,6 +133,29 @@ def p_value(p: Any) -> str:
     if not known(p):
         return UNKNOWN
     return "< 0.001" if p < 0.001 else f"{p:.3f}" if p < 0.1 else f"{p:.2f}"
+
+
+def html_table(
+    caption: str, headings: Sequence[str], rows: Iterable[Sequence[str]], names: int = 1
+) -> str:
+    """Return a table of text as HTML for a notebook, escaped; all but the first columns right.
+
+    Examples
+    --------
+    >>> html_table("Means", ["Model", "%"], [["<a>", "79.4"]]).count("&lt;a&gt;")
+    1
+    """
+
+    def line(texts: Sequence[str], tag: str) -> str:
+        sides = ["left" if i < names else "right" for i in range(len(texts))]
+        return "".join(
+            f'<{tag} style="text-align: {side}">{escape(text)}</{tag}>'
+            for text, side in zip(texts, sides, strict=True)
+        )
+
+    head = f"<thead><tr>{line(headings, 'th')}</tr></thead>" if headings else ""
+    body = "".join(f"<tr>{line(row, 'td')}</tr>" for row in rows)
+    return f"<table><caption>{escape(caption)}</caption>{head}<tbody>{body}</tbody></table>"
 
 
 def count(n: int, noun: str) -> str:

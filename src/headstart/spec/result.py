@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import ConfigDict, Field
 
+from headstart.spec.formatting import html_table
 from headstart.spec.noun import Noun, digest
 from headstart.spec.trial import Trial
 
@@ -140,6 +141,23 @@ class Result(Noun):
     def accuracy(self) -> float | None:
         """The dataset's own metric, a proportion; None for a failed trial."""
         return self.metrics.get(self.trial.dataset.metric)
+
+    def __repr__(self) -> str:
+        """Name the trial and what it reached."""
+        if self.accuracy is None:
+            return f"Result({self.trial.title}: {self.error or self.status})"
+        metric, chosen = self.trial.dataset.metric, self.selection.chosen if self.selection else {}
+        said = "".join(f", {name.replace('_', ' ')} {value}" for name, value in chosen.items())
+        reached = f"{metric} {100 * self.accuracy:.2f} % on {self.n_test:,} test images"
+        return f"Result({self.trial.title}: {reached}{said})"
+
+    def _repr_html_(self) -> str:
+        """Return the metrics and what was chosen as a table, for a notebook."""
+        chosen = self.selection.chosen if self.selection else {}
+        rows = [(name, f"{value:.4f}") for name, value in self.metrics.items()]
+        rows += [("test images", f"{self.n_test:,}"), *((n, str(v)) for n, v in chosen.items())]
+        rows += [("error", self.error)] if self.error else []
+        return html_table(self.trial.title, (), rows)
 
 
 class Failure(Noun):

@@ -24,6 +24,7 @@ from headstart.methods.extraction_groups import (
     plan_extractions,
 )
 from headstart.spec import Failure, Result, Trial
+from headstart.spec.formatting import count, html_table, percent
 from headstart.store import ResultStore
 from headstart.study.stragglers import Stragglers
 from headstart.trial import run_trial
@@ -37,7 +38,7 @@ LOG_LENGTH = 5000
 LOOK_SECONDS, STOP_SECONDS = 0.1, 5.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class StudyRun:
     """What became of a study's trials.
 
@@ -54,6 +55,24 @@ class StudyRun:
     results: tuple[Result, ...]
     measured: int
     failures: tuple[Result, ...]
+
+    def __repr__(self) -> str:
+        """Count the results and the failures."""
+        parts = count(len(self.results), "result"), f"{self.measured:,} measured in this run"
+        lines = [f"StudyRun: {', '.join(parts)}, {len(self.failures):,} failed"]
+        lines += [f"  {failure!r}" for failure in self.failures[:3]]
+        return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        """Return a row per result and failure, for a notebook."""
+        rows = [
+            (trial.model.name, trial.dataset.name, trial.setting.title,
+             f"{percent(one.accuracy, 2)}" if one.accuracy is not None else f"{one.error}",
+             f"{one.n_test:,}")
+            for one in (*self.results, *self.failures) for trial in (one.trial,)
+        ]  # fmt: skip
+        headings = ("Model", "Dataset", "Setting", "Accuracy %", "Test images")
+        return html_table(repr(self).partition("\n")[0], headings, rows, names=3)
 
 
 def run_study(

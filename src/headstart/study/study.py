@@ -24,6 +24,7 @@ from headstart.models.model_catalogue import FULL_NAME
 from headstart.registry import METHODS
 from headstart.spec import Dataset, Model, Setting, Trial, digest
 from headstart.spec.dataset import SPLITS_BY_SEED
+from headstart.spec.formatting import html_table, listed
 from headstart.spec.noun import Noun, first_invalid
 from headstart.spec.setting import Precision
 from headstart.store import ResultStore
@@ -120,6 +121,22 @@ class Study(Noun):
             super().__init__(**fields)
         except ValidationError as error:
             raise _invalid(error) from error
+
+    def __repr__(self) -> str:
+        """Count models, datasets, settings and seeds; name those that are few."""
+        return f"Study({'; '.join(f'{name}: {text}' for name, text in self._described())})"
+
+    def _repr_html_(self) -> str:
+        """Return what is measured as a table, for a notebook."""
+        return html_table("Study", (), self._described())
+
+    def _described(self) -> list[tuple[str, str]]:
+        settings = [one if isinstance(one, str) else str(one.get("name")) for one in self.settings]
+        parts = (("models", self.models), ("datasets", self.datasets), ("settings", settings),
+                 ("seeds", self.seeds), ("steps", self.steps),
+                 ("examples per class", self.examples_per_class))  # fmt: skip
+        rows = [(name, listed([str(value) for value in of])) for name, of in parts if of]
+        return rows + ([("limit", str(self.limit))] if self.limit else [])
 
     @model_validator(mode="before")
     @classmethod

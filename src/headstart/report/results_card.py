@@ -1,0 +1,133 @@
+"""A results card for a README: one table and one figure, each as PDF, PNG and SVG."""
+
+from html import escape
+from pathlib import Path
+from textwrap import wrap
+from typing import TYPE_CHECKING
+
+import vl_convert
+
+from headstart.errors import AnalysisError
+from headstart.files import replaced, writable_folder
+from headstart.report.leaderboard import leaderboard
+from headstart.report.page_model import Column, PageCell, PageTable, names_of
+from headstart.spec.formatting import count
+
+if TYPE_CHECKING:
+    from headstart.analysis import Analysis
+
+__all__ = ["ResultsCard"]
+
+# Rows of the table. In pixels: the card, a letter, a line, a line of headings, between columns.
+MOST_ROWS = 10
+WIDTH, SIZE, LINE, HEAD, GAP = 880.0, 13, 22, 16, 18
+# Width of a letter of Helvetica in ems: of a digit, of capitals, and of narrow letters.
+DIGIT, CAPITAL, NARROW = 0.56, 0.68, 0.33
+# The figure that says most, of those that the tables can give.
+FIGURES = ("correlation", "settings", "ranks", "datasets")
+STYLES = {"best": ' font-weight="bold"', "same": ' text-decoration="underline"'}
+INK, SOFT, RULE = "#1f2328", "#59636e", "#d1d9e0"
+
+
+class ResultsCard:
+    """The reporter of a folder with a table of the best models, and a figure.
+
+    ``table`` is the leaderboard of the first setting; ``figure`` the first of `FIGURES` that there
+    is, none where there is none.
+    """
+
+    label = "Results card"
+    suffixes = ()
+
+    def write(self, analysis: "Analysis", target: Path) -> None:
+        """Write the files to a folder, which is made where it is missing.
+
+        Raises
+        ------
+        AnalysisError
+            There are no results (code ``report.empty``).
+        """
+        boards = leaderboard(analysis, names_of(analysis))
+        if not boards:
+            raise AnalysisError("no results card: there are no results", code="report.empty")
+        folder = writable_folder(target)
+        sources = " and ".join(str(source.get("name")) for source in analysis.sources)
+        svg = table_svg(boards[0], sources)
+        contents = {"svg": svg.encode(), "pdf": vl_convert.svg_to_pdf(svg),
+                    "png": vl_convert.svg_to_png(svg, scale=2)}  # fmt: skip
+        for suffix, content in contents.items():
+            with replaced(folder / f"table.{suffix}") as temporary:
+                temporary.write_bytes(content)
+        from headstart.figures import available, save
+
+        given = available(analysis.tables(), analysis.predictor)
+        if name := next((name for name in FIGURES if name in given), None):
+            save(analysis.figure(name), folder / "figure")
+
+
+def table_svg(table: PageTable, source: str) -> str:
+    """Return the first rows of a table as a picture, with as many columns as it has room for."""
+    rows = table.rows[:MOST_ROWS]
+    widths = [
+        max(text_width(line) for line in [*column.lines(0), *(label(r.cells[i]) for r in rows)])
+        for i, column in enumerate(table.columns)
+    ]
+    # Datasets only where there is room for all.
+    every = list(range(len(widths)))
+    datasets = [i for i in every if table.columns[i].at is not None]
+    if len(datasets) > 1 and sum(widths) + GAP * len(widths) > WIDTH:
+        every = [i for i in every if i not in datasets]
+    shown = [i for n, i in enumerate(every, 1) if sum(widths[j] + GAP for j in every[:n]) <= WIDTH]
+    heads = {i: table.columns[i].lines(widths[i] / (DIGIT * SIZE)) for i in shown}
+    height = max(map(len, heads.values()))
+    top = LINE * 2 + HEAD * (height - 1) + 8
+    parts, x = [], 0.0
+    for i in shown:
+        column, left = table.columns[i], x
+        x += widths[i] + GAP
+        for k, line in enumerate(heads[i]):
+            y = LINE * 2 + HEAD * (k + height - len(heads[i]))
+            parts.append(text(line, left, widths[i], y, column, STYLES["best"]))
+        for j, row in enumerate(rows):
+            cell = row.cells[i]
+            y = top + LINE * (j + 1)
+            parts.append(text(label(cell), left, widths[i], y, column, STYLES.get(cell.marker, "")))
+    total = x - GAP
+    more = f"Best {len(rows)} of {count(len(table.rows), 'model')}. "
+    notes = [more * (len(rows) < len(table.rows)) + table.marker_legend, f"Source: {source}."]
+    notes = [line for note in notes for line in wrap(note, int(total / 5.5))]
+    bottom = top + LINE * (len(rows) + 1) + 6
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{total + 24:.0f}" '
+        f'height="{bottom + 16 * len(notes)}" '
+        f'font-family="Helvetica, Arial, Liberation Sans, sans-serif" font-size="{SIZE}" '
+        f'fill="{INK}"><rect width="100%" height="100%" fill="#ffffff"/>'
+        f'<g transform="translate(12 0)"><text y="{LINE}" font-weight="bold" font-size="15">'
+        f"{escape(table.caption)}</text>"
+        f'<path d="M0 {top}H{total:.0f}" stroke="{RULE}"/>{"".join(parts)}'
+        + "".join(
+            f'<text y="{bottom + 16 * k}" fill="{SOFT}" font-size="11">{escape(line)}</text>'
+            for k, line in enumerate(notes)
+        )
+        + "</g></svg>"
+    )
+
+
+def label(cell: PageCell) -> str:
+    """Return a cell with its standard error or its interval."""
+    beside = cell.note if cell.note.startswith(("±", "(")) else ""
+    return f"{cell.text} {beside}".rstrip()
+
+
+def text(content: str, left: float, width: float, y: float, column: Column, style: str) -> str:
+    """Return one text, numbers to the right."""
+    x, anchor = (left + width, "end") if column.numeric else (left, "start")
+    return f'<text x="{x:.1f}" y="{y}" text-anchor="{anchor}"{style}>{escape(content)}</text>'
+
+
+def text_width(content: str) -> float:
+    """Return about how wide a text is in pixels."""
+    return SIZE * sum(
+        CAPITAL if letter.isupper() else NARROW if letter in " .,:()-il" else DIGIT
+        for letter in content
+    )
