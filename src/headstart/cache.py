@@ -52,6 +52,7 @@ class Kind:
 # By the name of the folder.
 KINDS: dict[str, Kind] = {
     "features": Kind("features of images; computed again when needed", True),
+    "scores": Kind("transfer scores of features; computed again when needed", True),
     "prepared": Kind("decoded images; decoded again when needed", True),
     "ranking": Kind("what races of backbones measured; measured again when needed", True),
     "training": Kind("checkpoints of interrupted training; removed, it starts again", True),

@@ -35,6 +35,7 @@ from headstart.analysis.correlations import (
     groups_by_size,
     read_groups,
 )
+from headstart.analysis.judgement import JUDGED_COLUMNS, judge_predictors
 from headstart.analysis.notes import notes_on, remarks_on
 from headstart.analysis.prediction import (
     PREDICTION_COLUMNS,
@@ -83,6 +84,7 @@ TABLES: Mapping[str, tuple[str, ...]] = {
     "settings": ("setting", "other", "wins", "ties", "cells", "difference", "low", "high",
                  "n_models", "n_datasets"),
     "prediction": PREDICTION_COLUMNS,
+    "predictors": JUDGED_COLUMNS,
     "ablation": ("setting", "model", "configuration", "position", "mean", "se",
                  PREDICTOR, "n_datasets"),
     "effects": ("setting", "position", "before", "after", "effect", "se", "df", "low", "high",
@@ -149,6 +151,9 @@ class Analysis:
     prediction
         Per setting and dataset the fit that predicts, and how often its intervals held models left
         out: one by one, by family, and the best third predicted from the rest.
+    predictors
+        How well each of the predictors that `analyze` was asked to judge orders models, per dataset
+        and over datasets ("all"), beside two baselines.
     ablation, convergence, dataset_size
         Means by training configuration, by steps, by examples per class.
     effects
@@ -204,6 +209,7 @@ class Analysis:
     ranks: pd.DataFrame
     settings: pd.DataFrame
     prediction: pd.DataFrame
+    predictors: pd.DataFrame
     ablation: pd.DataFrame
     effects: pd.DataFrame
     convergence: pd.DataFrame
@@ -311,6 +317,8 @@ def analyze(
     pairs: bool = False,
     weights: Weights = "equal",
     predictor: str | Predictor = UPSTREAM_ACCURACY,
+    predictors: Sequence[str | Predictor] = (),
+    scores: pd.DataFrame | None = None,
 ) -> Analysis:
     """Analyse tables of results.
 
@@ -333,6 +341,12 @@ def analyze(
         See `headstart.analysis.cells.AnalysisOptions`.
     predictor
         What to correlate with transfer: a column, ``"params:log"`` (`predictors.find_predictor`).
+    predictors
+        Further ones to judge against each other, for the table `predictors`; none is written unless
+        one is named.
+    scores
+        Values of predictors that the sources do not have: model, dataset, and one column for each
+        (`headstart.study.transfer_scores`).
 
     Raises
     ------
@@ -352,10 +366,34 @@ def analyze(
     chosen = None if groups is None else _groups(groups, source.frame)
     options = AnalysisOptions(error_bars, correction, resamples, seed, chosen, pairs, weights,
                               source.predictor)  # fmt: skip
+    judged = _judged(source, predictors, scores, (sources, columns, reading, predictions))
     if against is None:
-        return _analyze(source, options)
+        return _analyze(source, options, judged=judged)
     other = read_sources([against], columns, reading)
-    return _analyze(source, options, align(other, source, lenient=True))
+    return _analyze(source, options, align(other, source, lenient=True), judged)
+
+
+def _judged(
+    source: ResultsTable,
+    predictors: Sequence[str | Predictor],
+    scores: pd.DataFrame | None,
+    read: tuple[Any, Any, ReadOptions, Any],
+) -> list[ResultsTable]:
+    """Read the results once more beside each predictor that is judged; upstream accuracy first."""
+    sources, columns, reading, predictions = read
+    named = dict.fromkeys(_predictor_of(one) for one in predictors)
+    if named:
+        named = dict.fromkeys([UPSTREAM_ACCURACY, *named])
+    tables = []
+    for one in named:
+        known = scores is not None and one.column in scores
+        own = [scores[["model", "dataset", one.column]]] if known and scores is not None else []
+        if one.column == source.predictor.column and not own:
+            tables.append(source)
+        else:
+            options = replace(reading, predictor=one)
+            tables.append(read_sources([*sources, *own], columns, options, predictions))
+    return tables
 
 
 def _groups(groups: Mapping[str, str] | Path | str, frame: pd.DataFrame) -> dict[str, str]:
@@ -379,7 +417,10 @@ def _predictor_of(predictor: str | Predictor) -> Predictor:
 
 
 def _analyze(
-    source: ResultsTable, options: AnalysisOptions, other: ResultsTable | None = None
+    source: ResultsTable,
+    options: AnalysisOptions,
+    other: ResultsTable | None = None,
+    judged: Sequence[ResultsTable] = (),
 ) -> Analysis:
     sweeps = split_sweeps(source.frame, options)
     cells = cells_of(sweeps.frame, options.level)
@@ -416,6 +457,8 @@ def _analyze(
         rows["model_sets"], notes = compare_model_sets(cells, others, names, options)
         rows |= compare_sources(source, other, cells, others, options)
         reasons += notes
+    rows["predictors"], notes = _judge(full, judged, options)
+    reasons += notes
     swept = ("ablation", "effects", "convergence", "reached", "speedup", "dataset_size")
     rows |= {name: getattr(sweeps, name) for name in swept}
     rows["models"] = models_with_sizes(source.frame)
@@ -437,6 +480,23 @@ def _analyze(
         predictor=options.predictor,
         options={**asdict(options), "groups": groups, "predictor": options.predictor.text},
     )
+
+
+def _judge(
+    full: Mapping[str, Matrix], judged: Sequence[ResultsTable], options: AnalysisOptions
+) -> tuple[list[dict[str, Any]], list[tuple[str, str]]]:
+    """Return rows of the table `predictors`, and what is not given."""
+    cells = [(one, cells_of(split_sweeps(one.frame, options).frame)) for one in judged]
+    rows, reasons = [], []
+    for setting, own in full.items():
+        found = [
+            (one.predictor, matrix(of, setting, one.predictor.scale, options.weights))
+            for one, of in cells
+        ]
+        more, notes = judge_predictors(own, setting, found, options)
+        rows += more
+        reasons += notes
+    return rows, reasons
 
 
 def _counts(one: Matrix, setting: str) -> dict[str, Any]:

@@ -218,6 +218,9 @@ def _analysis(options: AnalysisFlags, **more: Any) -> "Analysis":
     from headstart.analysis import ReadOptions, parse_mapping
     from headstart.analysis import analyze as analyze_tables
 
+    names = _predictor_names(options)
+    if names:
+        more |= {"predictors": names, "scores": _computed_scores(options, names)}
     return analyze_tables(
         *(options.sources or []),
         columns=parse_mapping(options.columns or ""),
@@ -226,6 +229,46 @@ def _analysis(options: AnalysisFlags, **more: Any) -> "Analysis":
         **options.keywords(),
         **more,
     )
+
+
+def _predictor_names(options: AnalysisFlags) -> list[str]:
+    """Return the predictors to judge; `all` stands for every registered score."""
+    from headstart.registry import PREDICTORS
+
+    names = [name.strip() for name in (options.predictors or "").split(",") if name.strip()]
+    if options.predictors is not None and not names:
+        raise CommandError(
+            "--predictors names none: expected columns or scores, for example logme,leep, or all",
+            code="command.value", name="--predictors", value=options.predictors,
+        )  # fmt: skip
+    every = [one for name in names for one in (PREDICTORS.names if name == "all" else [name])]
+    return list(dict.fromkeys(every))
+
+
+def _computed_scores(options: AnalysisFlags, names: list[str]) -> "pd.DataFrame | None":
+    """Compute the registered scores among `names` for each results store; None where none is."""
+    from headstart.analysis import store_of
+    from headstart.registry import PREDICTORS
+
+    stores = [store for one in options.sources or [] if (store := store_of(one))]
+    registered = [name for name in names if name in PREDICTORS]
+    if not (stores and registered):
+        return None
+    import pandas as pd
+
+    from headstart.cli.progress import LiveReporter
+    from headstart.context import RunContext
+    from headstart.study import transfer_scores
+
+    found = []
+    with LiveReporter(console) as reporter:
+        for store in stores:
+            scores = transfer_scores(store, registered, RunContext(reporter=reporter))
+            found.append(scores.values)
+            for note in scores.notes:
+                reporter.note(f"no score: {note}")
+    values = pd.concat(found, ignore_index=True)
+    return values.groupby(["model", "dataset"], sort=False, as_index=False).mean()
 
 
 def _predict_and_show(analysis: "Analysis", value: float) -> None:

@@ -25,6 +25,7 @@ from headstart.report.page_model import (
     named,
     names_of,
 )
+from headstart.report.predictors_table import predictors_table
 from headstart.report.result_tables import (
     correlation_table,
     effects_table,
@@ -59,6 +60,7 @@ def summary(analysis: Analysis) -> Iterator[RenderableType]:
     for table in comparison_tables(analysis, names):
         by_setting = table.key.startswith("compared")
         yield from table_parts(table, by_first=by_setting, most=MOST_ROWS)
+    yield from table_parts(predictors_table(analysis, names), by_first=True)
     yield from _speedups(analysis)
     yield from map(Text, prediction_summary(analysis.prediction))
     yield from _missing(analysis)

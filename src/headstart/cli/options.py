@@ -494,6 +494,16 @@ class AnalysisFlags:
             metavar="COLUMN[:SCALE]",
         ),
     ] = "upstream_accuracy"
+    predictors: Annotated[
+        str | None,
+        typer.Option(
+            help="Predictors to judge against each other, separated by commas: columns, or "
+            "installed scores (all: every one), which are computed from the cached features of a "
+            "results store.",
+            metavar="NAMES",
+            show_default=False,
+        ),
+    ] = None
     groups: Annotated[
         Path | None,
         typer.Option(

@@ -21,6 +21,7 @@ from headstart.study.sweep_studies import (
     configurations,
     sweep_study,
 )
+from headstart.study.transfer_scores import TransferScores, transfer_scores
 
 __all__ = [
     "CONFIGURATIONS",
@@ -34,6 +35,7 @@ __all__ = [
     "StudyRun",
     "StudyStatus",
     "Throughput",
+    "TransferScores",
     "Workload",
     "ablate",
     "complete_throughput",
@@ -46,4 +48,5 @@ __all__ = [
     "run_study",
     "study_status",
     "sweep_study",
+    "transfer_scores",
 ]

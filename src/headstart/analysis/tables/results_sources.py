@@ -47,6 +47,7 @@ __all__ = [
     "SourceLike",
     "read_references",
     "read_sources",
+    "store_of",
 ]
 
 SourceLike: TypeAlias = str | Path | pd.DataFrame
@@ -100,6 +101,31 @@ def read_sources(
     return join_tables(read, options.predictor, average=options.duplicates == "average")
 
 
+def _is_published(source: str | Path) -> bool:
+    return str(source) in published.NAMES and not Path(source).exists()
+
+
+def store_of(source: SourceLike) -> Path | str | None:
+    """Return the results store that a source is, None where it is a table.
+
+    Raises
+    ------
+    StorageError
+        It cannot be read.
+    """
+    if not isinstance(source, str | Path) or _is_published(source):
+        return None
+    if is_store_url(source):
+        return source
+    path, _ = _place(source)
+    if path.is_dir() and (path / DATABASE_NAME).exists():
+        path = path / DATABASE_NAME
+    if path.is_dir() or not path.exists():
+        return None
+    with storage_errors(path, reading=True), path.open("rb") as file:
+        return path if file.read(len(SQLITE)) == SQLITE else None
+
+
 def _read(
     source: SourceLike, columns: dict[str, str], options: ReadOptions, *, of_examples: bool = False
 ) -> ResultsTable:
@@ -109,19 +135,13 @@ def _read(
     if not isinstance(source, str | Path):
         raise TableError(f"expected a path, a name or a DataFrame as source, found {source!r:.60}",
                          code="table.source")  # fmt: skip
-    if str(source) in published.NAMES and not Path(source).exists():
+    if _is_published(source):
         return _read_published(str(source), options.predictor)
-    if is_store_url(source):
-        return _read_store(source)
+    if store := store_of(source):
+        return _read_store(store)
     path, own = _place(source)
-    if path.is_dir() and (path / DATABASE_NAME).exists():
-        path = path / DATABASE_NAME
     if path.is_dir() or not path.exists():
         raise _not_there(source, path)
-    with storage_errors(path, reading=True), path.open("rb") as file:
-        is_store = file.read(len(SQLITE)) == SQLITE
-    if is_store:
-        return _read_store(path)
     with storage_errors(path, reading=True):
         content = path.read_bytes()
     # Names of their own that several files need not have in common.
