@@ -26,6 +26,7 @@ from headstart.report.page_model import (
     records,
     tested,
 )
+from headstart.report.predictors_table import predictors_table
 from headstart.spec import plain_name
 from headstart.spec.display_names import setting_label
 from headstart.spec.formatting import (
@@ -84,6 +85,7 @@ def result_tables(subject: Subject, names: Names) -> list[PageTable]:
         correlation_table(subject, names),
         settings_table(subject, names),
         *comparison_tables(subject, names),
+        predictors_table(subject, names),
     ]
     return [table for table in tables if table.rows]
 

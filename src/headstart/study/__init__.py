@@ -9,6 +9,7 @@ from headstart.study.estimate import (
     estimate_study,
     measure_throughput,
 )
+from headstart.study.feature_scores import TransferScores, transfer_scores
 from headstart.study.requirements import DryRunReport, Requirement, dry_run, matrix_rate
 from headstart.study.run import StudyRun, run_study
 from headstart.study.status import RunningTrial, StudyStatus, study_status
@@ -21,7 +22,6 @@ from headstart.study.sweep_studies import (
     configurations,
     sweep_study,
 )
-from headstart.study.transfer_scores import TransferScores, transfer_scores
 
 __all__ = [
     "CONFIGURATIONS",
