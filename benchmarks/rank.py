@@ -1,0 +1,313 @@
+"""What choosing a backbone costs and loses: the race against simpler ways, printed as JSON.
+
+    python benchmarks/rank.py [--out FILE] [--images 400] [--seeds 20] [--share 0.2]
+    python benchmarks/rank.py --extract        # features alone, into headstart's cache
+
+Candidates are EfficientNet-Lite 0, 1 and 2 at several input sizes, and two networks with random
+weights; targets are synthetic and packaged datasets, and Tux Paint's stamps by category, where they
+are installed. Features are extracted once; then ways to choose are replayed on them many times, with
+images drawn anew. What a way spends is counted: images times the network's multiply-adds, as a share
+of all images by all networks.
+
+So that thousands of cross-validations take minutes, a linear classifier by least squares stands for
+the certified probe, in the truth as in the ways: what is judged is how images are allocated. The
+truth is its cross-validated accuracy on all images; `regret` is the truth of the best network less
+that of the chosen one, in points.
+
+* `race`: `headstart.ranking.race.Race`, as `headstart rank` runs it, with a budget of `--share`.
+  `coverage`: how often the best network is among those that the race has not excluded.
+* `halving`: successive halving (Karnin et al. 2013): the budget in equal parts over rounds, half of
+  the networks left after each.
+* `uniform`: all networks on `--share` of the images, the most accurate is taken.
+* `imagenet`: the highest ImageNet accuracy; no image is used. Equals are taken with equal chance.
+* predictors: the highest transfer score on `--share` of the images.
+"""
+
+import argparse
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy.linalg import cho_factor, cho_solve
+
+from headstart import datasets, models
+from headstart.context import RunContext, default_cache
+from headstart.errors import HeadstartError
+from headstart.features import FeatureRequest, extract_together, penultimate_features
+from headstart.predictors import transfer_score
+from headstart.ranking.cross_validation import FOLDS, REPEATS, draw_folds, nested_order
+from headstart.ranking.elimination import CrossValidated, Level, critical_values
+from headstart.ranking.priors import expected_accuracy
+from headstart.ranking.race import Budget, Race, Racer, StepOutcome
+from headstart.registry import PREDICTORS
+from headstart.study.feature_scores import source_probabilities
+
+CANDIDATES = (
+    "efficientnet_lite0?size=96", "efficientnet_lite0?size=128", "efficientnet_lite0?size=160",
+    "efficientnet_lite0", "efficientnet_lite1?size=128", "efficientnet_lite1",
+    "efficientnet_lite2?size=160", "efficientnet_lite2",
+    "timm:resnet18?weights=random&size=64", "timm:mobilenetv3_small_050?weights=random&size=96",
+)  # fmt: skip
+TARGETS = ("digits", "glyphs", "patches", "shapes", "textures", "/usr/share/tuxpaint/stamps")
+ERROR = 0.05
+FEWEST = 100
+# Only a unit: the race reserves whole seconds for its final test.
+MULTIPLY_ADDS_PER_SECOND = 1e10
+PENALTY = 0.01
+TRUTH_REPEATS = 5
+
+Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass
+class Target:
+    """Features of the same images by all candidates, and what they cost per image."""
+
+    name: str
+    labels: Ints
+    features: list[Floats]
+    source: list[Floats | None]
+    cost: list[float]
+    upstream: list[float]
+    priors: list[float | None]
+    seen: dict[tuple[int, int, int], npt.NDArray[np.bool_]] = field(default_factory=dict)
+
+    @property
+    def full(self) -> float:
+        """Seconds of all images by all candidates."""
+        return len(self.labels) * sum(self.cost)
+
+    def right(self, candidate: int, rows: Ints, seed: int, repeats: int) -> Any:
+        """(R, n) whether each repeat of the cross-validation is right."""
+        key = (candidate, len(rows), seed)
+        if key not in self.seen:
+            y = self.labels[rows]
+            X = self.features[candidate][rows]
+            self.seen[key] = np.stack([
+                cross_validated(X, y, draw_folds(y, np.arange(len(y)), seed * 100 + repeat))
+                for repeat in range(repeats)
+            ])  # fmt: skip
+        return self.seen[key]
+
+    def truth(self) -> Floats:
+        """(M,) cross-validated accuracy of each candidate on all images."""
+        rows = np.arange(len(self.labels))
+        return np.array([
+            self.right(i, rows, 10_000, TRUTH_REPEATS).mean() for i in range(len(self.cost))
+        ])  # fmt: skip
+
+
+def cross_validated(X: Floats, y: Ints, folds: Ints) -> npt.NDArray[np.bool_]:
+    """(n,) whether least squares with a ridge, fitted to the other folds, is right."""
+    Y = (y[:, None] == np.unique(y)).astype(np.float64)
+    kernel, right = X @ X.T, np.zeros(len(y), dtype=bool)
+    for fold in np.unique(folds):
+        out = folds == fold
+        own = kernel[np.ix_(~out, ~out)]
+        # Centred by the training rows.
+        rows, all_ = own.mean(axis=0), own.mean()
+        centred = own - rows - rows[:, None] + all_
+        ridge = PENALTY * np.trace(centred) / len(centred) * len(centred) ** 0.5
+        mean = Y[~out].mean(axis=0)
+        weights = cho_solve(cho_factor(centred + ridge * np.eye(len(own))), Y[~out] - mean)
+        across = kernel[np.ix_(out, ~out)]
+        across = across - across.mean(axis=1, keepdims=True) - rows + all_
+        right[out] = (mean + across @ weights).argmax(axis=1) == Y[out].argmax(axis=1)
+    return right
+
+
+def read_target(name: str, images: int, context: RunContext) -> Target:
+    """Read a dataset's training images, and the candidates' features of them."""
+    dataset = datasets.find(name, limit=images)
+    splits = datasets.load(dataset, 0, context.cache)
+    train = splits.train
+    request = FeatureRequest(
+        train.images, splits.places[: len(train)], dataset.images_revision,
+        total=sum(n for _, n in dataset.sizes), skip_broken=True,
+    )  # fmt: skip
+    chosen = [models.find(one) for one in CANDIDATES]
+    for error in extract_together([(one, request) for one in chosen], context):
+        if error:
+            raise error
+    found = [np.asarray(penultimate_features(one, request, context).values, np.float64)
+             for one in chosen]  # fmt: skip
+    kept = np.isfinite(found[0]).all(axis=1) & (np.bincount(train.labels)[train.labels] >= FOLDS)
+    found = [one[kept] for one in found]
+    _, labels = np.unique(train.labels[kept], return_inverse=True)
+    counts = [models.multiply_adds(one, context.cache) or 1 for one in chosen]
+    priors = [expected_accuracy(one) for one in chosen]
+    return Target(
+        Path(name).name,
+        labels.astype(np.int64),
+        found,
+        [source_probabilities(one, X, context) for one, X in zip(chosen, found, strict=True)],
+        [count / MULTIPLY_ADDS_PER_SECOND for count in counts],
+        [one.upstream_accuracy or 0.0 for one in chosen],
+        [one.accuracy if one else None for one in priors],
+    )
+
+
+def race(target: Target, order: Ints, seed: int, share: float) -> dict[str, Any]:
+    """Race within the budget; the clock counts multiply-adds."""
+    n, spent = len(order), [0.0]
+    sizes = [n]
+    while sizes[0] // 2 >= FEWEST:
+        sizes.insert(0, sizes[0] // 2)
+    critical = critical_values(len(sizes), len(CANDIDATES), ERROR)
+    levels = [Level(np.ones(size), np.arange(size), FOLDS, float(z))
+              for size, z in zip(sizes, critical, strict=True)]  # fmt: skip
+
+    def measure(racer: Racer, level: int, allowed: float) -> StepOutcome:
+        per_image = target.cost[racer.position]
+        seconds = (sizes[level] - (sizes[level - 1] if level else 0)) * per_image
+        if seconds > allowed:
+            return StepOutcome(None, 0.0, per_image, reason="budget", needed=seconds)
+        spent[0] += seconds
+        right = target.right(racer.position, np.sort(order[: sizes[level]]), seed, REPEATS)
+        return StepOutcome(CrossValidated(right), seconds, per_image)
+
+    racers = [Racer(CANDIDATES[i], i, target.priors[i], target.cost[i])
+              for i in range(len(CANDIDATES))]  # fmt: skip
+    found = Race(racers, levels, measure, Budget(share * target.full, lambda: spent[0]))
+    found.run()
+    leaders = found.leaders()
+    return {
+        "chosen": [leaders[0].position],
+        "tied": [one.position for one in racers if one.status == "racing"],
+        "spent": spent[0] / target.full,
+    }
+
+
+def halving(target: Target, order: Ints, seed: int, share: float) -> dict[str, Any]:
+    """Halve the candidates after each round; a round's images are the first ones, cumulated."""
+    left, n, had, spent = list(range(len(CANDIDATES))), len(order), 0, 0.0
+    rounds = int(np.ceil(np.log2(len(left))))
+    while len(left) > 1:
+        more = int(share * target.full / rounds / sum(target.cost[i] for i in left))
+        size = min(n, max(had + more, 2 * FOLDS))
+        spent += (size - had) * sum(target.cost[i] for i in left)
+        had, rows = size, np.sort(order[:size])
+        accuracy = {i: target.right(i, rows, seed, REPEATS).mean() for i in left}
+        left = sorted(left, key=lambda i: -accuracy[i])[: (len(left) + 1) // 2]
+    return {"chosen": left, "spent": spent / target.full}
+
+
+def ways(target: Target, seed: int, share: float) -> dict[str, dict[str, Any]]:
+    """Choose in every way."""
+    n = len(target.labels)
+    order = nested_order(target.labels, np.arange(n), seed)
+    rows = np.sort(order[: int(share * n)])
+    accuracy = [target.right(i, rows, seed, REPEATS).mean() for i in range(len(CANDIDATES))]
+    found = {
+        "race": race(target, order, seed, share),
+        "race_without_priors": without_priors(target, order, seed, share),
+        "halving": halving(target, order, seed, share),
+        "uniform": {"chosen": best(accuracy), "spent": share},
+        "imagenet": {"chosen": best(target.upstream), "spent": 0.0},
+    }
+    for name in PREDICTORS:
+        scores = [score(name, target, i, rows) for i in range(len(CANDIDATES))]
+        found[name] = {"chosen": best(scores), "spent": share}
+    return found
+
+
+def without_priors(target: Target, order: Ints, seed: int, share: float) -> dict[str, Any]:
+    """Race without any order by what is expected."""
+    kept, target.priors = target.priors, [None] * len(CANDIDATES)
+    found = race(target, order, seed, share)
+    target.priors = kept
+    return found
+
+
+def score(name: str, target: Target, candidate: int, rows: Ints) -> float:
+    """Return a transfer score; minus infinity where there is none."""
+    source = target.source[candidate]
+    try:
+        return transfer_score(
+            name, target.features[candidate][rows], target.labels[rows],
+            None if source is None else source[rows],
+        )  # fmt: skip
+    except HeadstartError:
+        return -np.inf
+
+
+def best(values: Any) -> list[int]:
+    """Return all places of the largest value."""
+    array = np.asarray(values)
+    return np.flatnonzero(array == array.max()).tolist()
+
+
+def summary(target: Target, seeds: int, share: float) -> dict[str, Any]:
+    """Replay many times; return the regret, coverage and cost of each way."""
+    truth = target.truth()
+    runs: dict[str, list[dict[str, Any]]] = {}
+    for seed in range(seeds):
+        for name, found in ways(target, seed, share).items():
+            runs.setdefault(name, []).append(found)
+        target.seen = {key: right for key, right in target.seen.items() if key[2] == 10_000}
+    top = int(truth.argmax())
+    return {
+        "images": len(target.labels),
+        "classes": int(target.labels.max()) + 1,
+        "truth": {CANDIDATES[i]: round(float(truth[i]), 4) for i in np.argsort(-truth)},
+        "ways": {name: _of(found, truth, top) for name, found in runs.items()},
+    }
+
+
+def _of(found: list[dict[str, Any]], truth: Floats, top: int) -> dict[str, float]:
+    regret = [100 * (truth[top] - truth[one["chosen"]].mean()) for one in found]
+    numbers = {
+        "regret": round(float(np.mean(regret)), 3),
+        "largest": round(float(np.max(regret)), 3),
+        "spent": round(float(np.mean([one["spent"] for one in found])), 3),
+    }
+    if "tied" in found[0]:
+        numbers["coverage"] = round(float(np.mean([top in one["tied"] for one in found])), 3)
+        numbers["tied"] = round(float(np.mean([len(one["tied"]) for one in found])), 1)
+    return numbers
+
+
+def overall(of: dict[str, dict[str, Any]]) -> dict[str, dict[str, float]]:
+    """Average each way over targets."""
+    names = next(iter(of.values()))["ways"]
+    return {
+        name: {
+            key: round(float(np.mean([one["ways"][name][key] for one in of.values()])), 3)
+            for key in names[name]
+        }
+        for name in names
+    }
+
+
+def main() -> None:
+    """Extract, replay, print or write."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--targets", nargs="+", default=TARGETS)
+    parser.add_argument("--images", type=int, default=400)
+    parser.add_argument("--seeds", type=int, default=20)
+    parser.add_argument("--share", type=float, nargs="+", default=[0.2])
+    parser.add_argument("--extract", action="store_true")
+    parser.add_argument("--out", type=Path)
+    chosen = parser.parse_args()
+    context = RunContext(cache=default_cache())
+    found: dict[str, Any] = {}
+    read: Callable[[str], Target] = lambda name: read_target(name, chosen.images, context)  # noqa: E731
+    targets = [read(name) for name in chosen.targets]
+    if chosen.extract:
+        return
+    for share in chosen.share:
+        of = {one.name: summary(one, chosen.seeds, share) for one in targets}
+        found[f"{share:g}"] = {"overall": overall(of), "targets": of}
+    text = json.dumps({"seeds": chosen.seeds, "shares": found}, indent=1)
+    print(text)
+    if chosen.out:
+        chosen.out.write_text(text + "\n")
+
+
+if __name__ == "__main__":
+    main()
