@@ -5,7 +5,7 @@
 Seconds of the processor, in one process: of `LogisticRegressionPath` on all training images, all 45
 lambdas, and of each registered score on the images that it sees in a study
 (`headstart.study.feature_scores`: 500, or ten per class), and on all of them. `ratio` is a score's
-seconds by the probe's, the goal under 0.1; source predictions are drawn at random, and cost nothing.
+seconds by the probe's, the goal under 0.1. Source predictions are drawn at random, free.
 """
 
 import argparse

@@ -4,10 +4,10 @@
     python benchmarks/rank.py --extract        # features alone, into headstart's cache
 
 Candidates are EfficientNet-Lite 0, 1 and 2 at several input sizes, and two networks with random
-weights; targets are synthetic and packaged datasets, and Tux Paint's stamps by category, where they
-are installed. Features are extracted once; then ways to choose are replayed on them many times, with
-images drawn anew. What a way spends is counted: images times the network's multiply-adds, as a share
-of all images by all networks.
+weights; targets are synthetic and packaged datasets, and Tux Paint's stamps by category. Features
+are extracted once; then ways to choose are replayed on them many times, with images drawn anew.
+What a way spends is counted: images times multiply-adds, as a share of all images by all
+networks.
 
 So that thousands of cross-validations take minutes, a linear classifier by least squares stands for
 the certified probe, in the truth as in the ways: what is judged is how images are allocated. The

@@ -111,6 +111,9 @@ TABLES: Mapping[str, tuple[str, ...]] = {
     "notes": ("about", "note"),
 }  # fmt: skip
 
+# Tables of what differs within a model: by training configuration, steps, examples per class.
+SWEPT = ("ablation", "effects", "convergence", "reached", "speedup", "dataset_size")
+
 
 @dataclass(frozen=True, repr=False)
 class Analysis:
@@ -329,24 +332,18 @@ def analyze(
     against
         Another source to compare with, as the same networks with other weights: tables
         `model_sets`, `compared`, `compared_means` and `unshared`.
-    columns
-        Our column name -> theirs, also as text: ``"model=Model,setting:=linear"``.
-    unit, reading
-        How to read what tables do not say; `unit` (percent, proportion) overrides `reading`.
+    columns, unit, reading
+        Our column name -> theirs, also as text: ``"model=Model,setting:=linear"``; how to read what
+        tables do not say, of which `unit` (percent, proportion) overrides `reading`.
     predictions
         Tables with a row per example and model: models are compared on the same examples.
     groups
         Dataset -> group, or a file of groups; under and over 10,000 training images if omitted.
     error_bars, correction, resamples, seed, pairs, weights
         See `headstart.analysis.cells.AnalysisOptions`.
-    predictor
-        What to correlate with transfer: a column, ``"params:log"`` (`predictors.find_predictor`).
-    predictors
-        Further ones to judge against each other, for the table `predictors`; none is written unless
-        one is named.
-    scores
-        Values of predictors that the sources do not have: model, dataset, and one column for each
-        (`headstart.study.transfer_scores`).
+    predictor, predictors, scores
+        What to correlate with transfer: a column, ``"params:log"`` (`predictors.find_predictor`);
+        what to judge (table `predictors`); values that sources lack (`study.transfer_scores`).
 
     Raises
     ------
@@ -355,9 +352,8 @@ def analyze(
 
     Examples
     --------
-    >>> analysis = analyze("kornblith2019", resamples=1000)
-    >>> r = analysis.correlations.query("group == 'all' and statistic == 'pearson_logit'")
-    >>> r.set_index("setting").estimate.round(2).to_dict()
+    >>> r = analyze("kornblith2019", resamples=1000).correlations.set_index("setting")
+    >>> r.query("group == 'all' and statistic == 'pearson_logit'").estimate.round(2).to_dict()
     {'logistic_regression': 0.99, 'fine_tuned': 0.96, 'random_init': 0.55}
     """
     reading = reading or ReadOptions()
@@ -367,10 +363,8 @@ def analyze(
     options = AnalysisOptions(error_bars, correction, resamples, seed, chosen, pairs, weights,
                               source.predictor)  # fmt: skip
     judged = _judged(source, predictors, scores, (sources, columns, reading, predictions))
-    if against is None:
-        return _analyze(source, options, judged=judged)
-    other = read_sources([against], columns, reading)
-    return _analyze(source, options, align(other, source, lenient=True), judged)
+    other = None if against is None else read_sources([against], columns, reading)
+    return _analyze(source, options, other and align(other, source, lenient=True), judged)
 
 
 def _judged(
@@ -457,14 +451,10 @@ def _analyze(
         rows["model_sets"], notes = compare_model_sets(cells, others, names, options)
         rows |= compare_sources(source, other, cells, others, options)
         reasons += notes
-    rows["predictors"], notes = _judge(full, judged, options)
-    reasons += notes
-    swept = ("ablation", "effects", "convergence", "reached", "speedup", "dataset_size")
-    rows |= {name: getattr(sweeps, name) for name in swept}
+    reasons += _judge(full, judged, options, rows)
+    rows |= {name: getattr(sweeps, name) for name in SWEPT}
     rows["models"] = models_with_sizes(source.frame)
-    tables = {name: pd.DataFrame(rows[name], columns=list(TABLES[name])) for name in TABLES}
-    # Python's True, False and None, also where no None is.
-    tables["model_means"] = tables["model_means"].astype({"not_different": object})
+    tables = _frames(rows)
     cells = cells.assign(adjusted=_adjusted(cells, full))
     tables["cells"] = _finish_cells(cells, tables["prediction"], same, options.predictor.scale)
     reasons = [*sweeps.notes, *reasons, *notes_on(tables, full, source, options.predictor)]
@@ -472,9 +462,8 @@ def _analyze(
     tables["missing"] = pd.DataFrame(reasons, columns=list(TABLES["missing"]))
     remarks = remarks_on(tables, sweeps.frame, full, options.predictor)
     tables["notes"] = pd.DataFrame(remarks, columns=list(TABLES["notes"]))
-    renamed = {PREDICTOR: options.predictor.column}
     return Analysis(
-        **{name: table.rename(columns=renamed) for name, table in tables.items()},
+        **{name: _renamed(table, options.predictor) for name, table in tables.items()},
         trials=source.trials,
         sources=source.facts + tuple(against),
         predictor=options.predictor,
@@ -482,21 +471,36 @@ def _analyze(
     )
 
 
+def _frames(rows: Mapping[str, list[Any]]) -> dict[str, pd.DataFrame]:
+    """Make a table of each list of rows."""
+    tables = {name: pd.DataFrame(rows[name], columns=list(TABLES[name])) for name in TABLES}
+    # Python's True, False and None, also where no None is.
+    tables["model_means"] = tables["model_means"].astype({"not_different": object})
+    return tables
+
+
+def _renamed(table: pd.DataFrame, predictor: Predictor) -> pd.DataFrame:
+    return table.rename(columns={PREDICTOR: predictor.column})
+
+
 def _judge(
-    full: Mapping[str, Matrix], judged: Sequence[ResultsTable], options: AnalysisOptions
-) -> tuple[list[dict[str, Any]], list[tuple[str, str]]]:
-    """Return rows of the table `predictors`, and what is not given."""
+    full: Mapping[str, Matrix],
+    judged: Sequence[ResultsTable],
+    options: AnalysisOptions,
+    rows: dict[str, list[Any]],
+) -> list[tuple[str, str]]:
+    """Add rows of the table `predictors`; return what is not given, and why."""
     cells = [(one, cells_of(split_sweeps(one.frame, options).frame)) for one in judged]
-    rows, reasons = [], []
+    reasons = []
     for setting, own in full.items():
         found = [
             (one.predictor, matrix(of, setting, one.predictor.scale, options.weights))
             for one, of in cells
         ]
         more, notes = judge_predictors(own, setting, found, options)
-        rows += more
+        rows["predictors"] += more
         reasons += notes
-    return rows, reasons
+    return reasons
 
 
 def _counts(one: Matrix, setting: str) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from headstart.report.page_model import (
     Record,
     Subject,
     filled,
+    named,
     pivoted,
     records,
 )
@@ -43,17 +44,17 @@ def predictors_table(subject: Subject, names: Names) -> PageTable:
     def label(row: Record) -> str:
         return f"{row['label']} (baseline)" if row["baseline"] else str(row["label"])
 
-    columns = [SETTING, Column("Predictor", numeric=False, of=label)]
+    columns = [SETTING, named("Predictor", label)]
     for name, heading in LABELS.items():
         text, unit = (decimals(2, scale=100), "points") if name == REGRET else (coefficient, "")
-        columns.append(Column(heading, of="estimate", format=text, at=name, unit=unit))
+        columns.append(Column(heading, "estimate", text, unit, at=name))
         if name in (first, REGRET):
-            columns.append(Column(INTERVAL, of=("low", "high"), format=text, at=name))
+            columns.append(Column(INTERVAL, ("low", "high"), text, at=name))
     ends = "difference_low", "difference_high"
     columns += [
-        Column("Difference from standing", of="difference", format=coefficient, at=first, detail=1),
-        Column(INTERVAL, of=ends, format=coefficient, at=first, detail=1),
-        Column("Models", of="n_models", format=decimals(0), detail=1),
-        Column("Datasets", of="n_datasets", format=decimals(0), detail=1),
+        Column("Difference from standing", "difference", coefficient, at=first, detail=1),
+        Column(INTERVAL, ends, coefficient, at=first, detail=1),
+        Column("Models", "n_models", decimals(0), detail=2),
+        Column("Datasets", "n_datasets", decimals(0), detail=2),
     ]
     return filled("predictors", "Predictors of transfer, judged", columns, rows, names, note=NOTE)
