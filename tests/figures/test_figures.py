@@ -1,52 +1,53 @@
-"""Every figure: drawn from any tables, listed, saved."""
+"""Every figure: drawn from any tables for print and for the page, listed, saved."""
 
+import io
+import json
 import os
 import subprocess
 import sys
 
-import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
-from matplotlib.text import Text
 from PIL import Image
 
-from headstart import figures
+from figures.drawings import whole
 from headstart.figures import FIGURES, available, draw, save
-from headstart.figures.point_labels import overlaps
-from headstart.figures.style import SMALL
+from headstart.figures.figure import Figure
+from headstart.figures.printing import canonical_pdf
 from refusals import refused
 
 PAIR = ("finetune", "scratch")
 STRANGE = "cost_$5_to_$9 & <b> 100%"
 
 
-def texts(figure):
-    return [text for text in figure.findobj(Text) if text.get_text() and text.get_visible()]
+def pixels(figure):
+    return np.asarray(Image.open(io.BytesIO(figure.printed.to_bytes("png"))).convert("L"))
 
 
 def assert_within_the_page(figure):
-    box, (width, height) = figure.get_tightbbox(), figure.get_size_inches()
-    assert box.x0 >= -0.02
-    assert box.y0 >= -0.02
-    assert box.x1 <= width + 0.02
-    assert box.y1 <= height + 0.02
+    """Something is drawn, and nothing reaches the edge of the page."""
+    drawn = pixels(figure) < 200
+    assert drawn.mean() > 0.002
+    assert not drawn[:, :4].any()
+    assert not drawn[:, -4:].any()
+    assert not drawn[:4].any()
+    assert not drawn[-4:].any()
 
 
 @pytest.mark.parametrize("name", FIGURES)
 class TestEveryFigure:
     def test_legible_and_its_tables_left_alone(self, name, tables):
         before = {table: frame.copy() for table, frame in tables.items()}
-        figure = draw(name, tables)
-        assert min(text.get_fontsize() for text in texts(figure)) >= SMALL
-        assert figure.get_figwidth() <= 7.0
-        assert figure.get_figheight() <= 11.0
+        figure = draw(name, tables, source="Made up.")
+        assert figure.printed.width in (3.4, 7.0)
+        assert figure.printed.height <= 11.0
         assert_within_the_page(figure)
+        assert " ".join(whole(figure)).endswith("Made up.")
         for table, frame in tables.items():
             pd.testing.assert_frame_equal(frame, before[table])
 
-    def test_row_order_changes_no_point(self, name, make, tmp_path, monkeypatch):
-        monkeypatch.setattr(figures, "DPI", 72)  # fewer dots show as much in less time
+    def test_row_order_changes_no_point(self, name, make):
         tables = make(models=3, datasets=1, settings=PAIR)
 
         # Datasets and settings stand in the order of the rows: only models are shuffled.
@@ -54,32 +55,29 @@ class TestEveryFigure:
             keys = [key for key in ("model", "steps") if key in frame]
             return frame.sort_values(keys, ascending=ascending, kind="stable") if keys else frame
 
-        files = []
-        for ascending in (True, False):
-            shuffled = {table: by_model(frame, ascending) for table, frame in tables.items()}
-            figure = draw(name, shuffled)
-            files += save(figure, tmp_path / f"{name}-{ascending}", formats=["png"])
-        assert files[0].read_bytes() == files[1].read_bytes()
+        one, other = (
+            draw(name, {table: by_model(frame, up) for table, frame in tables.items()})
+            for up in (True, False)
+        )
+        assert one.printed.svg == other.printed.svg
 
     @pytest.mark.parametrize(
-        ("models", "datasets", "settings"),
-        [(1, 1, PAIR[::-1]), (70, 1, PAIR)],
+        ("models", "datasets", "settings"), [(1, 1, PAIR[::-1]), (70, 1, PAIR)]
     )
     def test_any_number_of_models(self, name, make, models, datasets, settings):
         figure = draw(name, make(models=models, datasets=datasets, settings=settings))
         assert_within_the_page(figure)
-        assert any(axes.has_data() for axes in figure.axes)
+        assert figure.printed.height <= 11.0 or name == "embedding"
+        assert len({entry.style[1:4] for entry in figure.legend if entry.mark == "symbol"}) <= 9
 
-    def test_many_datasets_long_names_and_none_is_mathematics(self, name, make):
+    def test_long_names_markup_and_letters_of_any_script(self, name, make):
         long = "vit_large_patch14_clip_quickgelu_224.openai_ft_in12k_in1k"
-        names = {"model 0": long, "data 0": long * 2, "model 1": STRANGE, "data 1": STRANGE}
-        tables = make(2, 5, PAIR, names)
-        for frame in tables.values():
-            if "family" in frame:
-                frame["family"] = frame["family"].replace("family 1", STRANGE)
-        figure = draw(name, tables)
+        names = {
+            "model 0": long, "data 0": long * 2, "model 1": STRANGE, "data 1": STRANGE,
+            "data 2": "\u6570\u636e\u96c6" * 12,
+        }  # fmt: skip
+        figure = draw(name, make(2, 4, (long + " (" + long + ")", *PAIR), names))
         assert_within_the_page(figure)
-        assert not any(text.get_parse_math() for text in texts(figure))
 
     def test_unknown_numbers_and_missing_cells(self, name, make):
         tables = make(3, 2, PAIR)
@@ -91,9 +89,9 @@ class TestEveryFigure:
         tables["cells"] = tables["cells"].drop(index=[0, 7])
         tables["cells"].loc[5, ["log_odds", "accuracy", "residual"]] = np.nan
         figure = draw(name, tables)
-        assert any(axes.has_data() for axes in figure.axes)
+        assert_within_the_page(figure)
         # What is unknown is not written as a number.
-        assert not [text.get_text() for text in texts(figure) if "nan" in text.get_text().lower()]
+        assert not [text for text in whole(figure) if "nan" in text.lower().split()]
 
     def test_says_what_is_missing(self, name, tables):
         with refused("figure.table_missing", found=[]):
@@ -105,26 +103,24 @@ class TestEveryFigure:
             draw(name, cut)
         assert "setting" not in error.value.values["missing"]
 
+    def test_the_page_draws_the_same_panels(self, name, tables):
+        figure = draw(name, tables)
+        page = figure.page()
+        assert page.data.interactive
+        assert not figure.data.interactive
+        assert [p.title for p in page.panels] == [p.title for p in figure.panels]
+        specs = figure.specs()
+        assert all(spec["width"] == "container" for spec in specs)
+        named = {params["name"] for params in specs[0]["params"]}
+        assert {"hidden_settings", "hidden_datasets", "hidden_models", "show_all"} <= named
 
-@pytest.mark.parametrize("name", ["correlation", "datasets", "heatmap", "settings"])
-def test_letters_of_any_script_and_long_titles(name, make):
-    """No warning (they are errors here), and titles keep clear of each other."""
-    names = {
-        "model 0": "\u6a21\u578b" * 20, "data 0": "\u6570\u636e\u96c6" * 12,
-        "data 1": "W" * 50, "data 2": "a dataset with a name of many words " * 2,
-    }  # fmt: skip
-    setting = "linear (a protocol of which very many words tell what it does and whose it is) x"
-    tables = make(2, 4, (setting, setting + "2", "finetune"), names)
-    figure = draw(name, tables)
-    assert_within_the_page(figure)
-    titles = [
-        text
-        for axes in figure.axes
-        for text in axes.get_children()
-        if isinstance(text, Text) and text.get_text() and text.get_text() == axes.get_title("left")
-    ]
-    boxes = np.array([title.get_window_extent().extents for title in titles]).reshape(-1, 4)
-    assert overlaps(boxes, boxes).sum() == len(boxes)
+    def test_notebooks_show_it(self, name, tables):
+        figure = draw(name, tables)
+        assert figure._repr_mimebundle_()["image/svg+xml"].startswith("<svg")
+        assert "<svg" in figure._repr_html_()
+        chart = figure.to_dict()
+        assert "var(--" not in json.dumps(chart)
+        assert len(chart["concat"]) == len(figure.panels)
 
 
 def test_unknown_figure():
@@ -138,6 +134,8 @@ def test_available(tables, make):
     assert available({"cells": tables["cells"]}) == [
         "datasets", "settings", "finetune-vs-scratch", "heatmap",
     ]  # fmt: skip
+    one = {"correlation", "datasets", "models", "ranks", "heatmap"}
+    assert available(make(models=1)) == [name for name in FIGURES if name not in one]
 
 
 def test_what_needs_upstream_accuracy_says_so(make):
@@ -158,32 +156,34 @@ class TestSave:
         names = ["v1.5 ranks.png", "v1.5 ranks.svg", "v1.5 ranks.pdf"]
         assert [path.name for path in paths] == names
         assert sorted(path.name for path in paths[0].parent.iterdir()) == sorted(names)
-        assert paths[0].read_bytes().startswith(b"\x89PNG")
         assert b"<svg" in paths[1].read_bytes()[:1000]
-        assert b"/Type3" not in paths[2].read_bytes()
+        pdf = paths[2].read_bytes()
+        assert pdf.startswith(b"%PDF")
+        assert b"/Type3" not in pdf
+        assert f"{72 * 7.0:g}".encode() in pdf.split(b"/MediaBox")[1][:40]
 
     def test_png_has_200_dots_per_inch(self, drawn, tmp_path):
         figure = drawn("settings")
         with Image.open(save(figure, tmp_path / "f", formats=["png"])[0]) as image:
-            assert image.size == tuple(int(200 * inches) for inches in figure.get_size_inches())
+            assert image.width == 680
+            assert image.height == pytest.approx(200 * figure.printed.height, abs=1)
+            assert image.info["dpi"] == pytest.approx((200, 200), abs=0.1)
 
-    def test_unknown_format(self, drawn, tmp_path):
+    def test_an_open_file(self, drawn):
+        file = io.BytesIO()
+        drawn("ranks").savefig(file, format="pdf")
+        assert file.getvalue().startswith(b"%PDF")
+
+    @pytest.mark.parametrize("name", ["f.jpg", "f."])
+    def test_unknown_format(self, drawn, tmp_path, name):
+        if name == "f.":
+            drawn("ranks").savefig(tmp_path / name)
+            return
         with refused("name.unknown", kind="figure format", name="jpg"):
             save(drawn("ranks"), tmp_path / "f", formats=["png", "jpg"])
+        with refused("name.unknown", kind="figure format", name="jpg"):
+            drawn("ranks").savefig(tmp_path / name)
         assert not list(tmp_path.iterdir())
-
-    def test_an_interrupted_save_leaves_the_old_file(self, tables, tmp_path, monkeypatch):
-        figure = draw("ranks", tables)
-        (tmp_path / "f.svg").write_text("old")
-
-        def fail(path, **options):
-            path.write_text("half")
-            raise KeyboardInterrupt
-
-        monkeypatch.setattr(figure, "savefig", fail)
-        with pytest.raises(KeyboardInterrupt):
-            save(figure, tmp_path / "f", formats=["svg"])
-        assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("f.svg", "old")]
 
     def test_a_folder_that_is_a_file(self, drawn, tmp_path):
         (tmp_path / "file").write_text("")
@@ -191,7 +191,7 @@ class TestSave:
             save(drawn("ranks"), tmp_path / "file" / "f")
 
     def test_same_bytes_in_another_process(self, tables, tmp_path):
-        """Hash seeds differ between processes; files must not."""
+        """Hash seeds differ between processes, and Vega counts what it drew; files must not."""
         tables["ranks"].to_json(tmp_path / "ranks.json")
         program = (
             "import sys; from pathlib import Path; import pandas as pd\n"
@@ -204,12 +204,33 @@ class TestSave:
         for here in save(draw("ranks", {"ranks": tables["ranks"]}), tmp_path / "here"):
             assert here.read_bytes() == here.with_stem("there").read_bytes(), here.suffix
 
-    def test_the_users_matplotlibrc_changes_nothing(self, tables, tmp_path):
-        before = save(draw("ranks", tables), tmp_path / "a", formats=["svg"])[0].read_bytes()
-        with matplotlib.rc_context({"font.size": 20, "axes.grid": False, "svg.fonttype": "none"}):
-            after = save(draw("ranks", tables), tmp_path / "b", formats=["svg"])[0].read_bytes()
-        assert before == after
+    def test_same_bytes_again(self, tables):
+        """With bands, which are clipped; in several fonts, which PDF files number by chance."""
+        names = {"model": dict.fromkeys(["model 0"], "\u6a21\u578b")}
+        files = set()
+        for _ in range(4):
+            means = {"model_means": tables["model_means"].replace(names), "lines": tables["lines"]}
+            figure = draw("correlation", means)
+            files.add((figure.printed.svg, figure.printed.to_bytes("pdf")))
+        assert len(files) == 1
+
+    def test_canonical_pdf_stays_as_it_is(self, drawn):
+        pdf = drawn("ranks").printed.to_bytes("pdf")
+        assert canonical_pdf(pdf) == pdf
+        assert pdf.count(b" 0 obj") == pdf.count(b" 00000 n")
+
+
+def test_neither_matplotlib_nor_torch_is_needed(tmp_path):
+    program = "import sys, headstart.figures, headstart.report\nprint('torch' in sys.modules, 'matplotlib' in sys.modules)"  # fmt: skip  # noqa: E501
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, check=True, env=surroundings(), capture_output=True, text=True)
+    assert done.stdout.split() == ["False", "False"]
 
 
 def surroundings():
     return {key: os.environ[key] for key in ("PATH", "PYTHONPATH", "HOME") if key in os.environ}
+
+
+def test_a_figure_is_what_it_says(drawn):
+    assert isinstance(drawn("ranks"), Figure)
+    assert drawn("ranks").key == "figure-ranks"

@@ -1,4 +1,7 @@
-"""Ticks, names, looks, and places of labels."""
+"""Ticks, names, styles, and places of labels."""
+
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -6,45 +9,34 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import logit
 
-from headstart.figures import text_fitting as fonts
-from headstart.figures.logit_axes import limits, log_odds, percent_ticks
-from headstart.figures.panels import legend_columns, point_handles
-from headstart.figures.plot_tables import flags
+from headstart.figures.encodings import domain, percent_ticks
+from headstart.figures.figure_data import flags, log_odds
 from headstart.figures.point_labels import overlaps, place
-from headstart.figures.style import marker_styles, new_figure, setting_styles
-from headstart.figures.text_fitting import (
-    FONT,
-    elided,
-    estimate_text,
-    families,
-    fitted,
-    number,
-    text_width,
-    wrapped,
-)
+from headstart.figures.style import marker_styles, setting_styles
+from headstart.figures.text_fitting import elided, estimate_text, fitted, text_width, wrapped
 from headstart.spec.display_names import correlation_label
 
 
 class TestPercentTicks:
     @pytest.mark.parametrize(
-        ("low", "high", "points", "expected"),
+        ("low", "high", "length", "expected"),
         [
-            (0.715, 0.81, 180, [72, 74, 76, 78, 80]),
-            (0.40, 0.985, 250, [40, 50, 60, 70, 80, 90, 95, 98]),
-            (0.01, 0.99, 160, [1, 10, 50, 90, 99]),
-            (0.762, 0.768, 100, [76.2, 76.4, 76.6, 76.8]),
+            (0.715, 0.81, 290, [72, 74, 76, 78, 80]),
+            (0.40, 0.985, 400, [40, 50, 60, 70, 80, 90, 95, 98]),
+            (0.01, 0.99, 150, [1, 10, 50, 90, 99]),
+            (0.762, 0.768, 180, [76.2, 76.4, 76.6, 76.8]),
         ],
     )
-    def test_round_and_clear_of_each_other(self, low, high, points, expected):
-        assert percent_ticks(logit(low), logit(high), points, upright=False) == expected
+    def test_round_and_clear_of_each_other(self, low, high, length, expected):
+        assert percent_ticks(logit(low), logit(high), length, upright=False) == expected
 
-    @given(st.floats(-8, 8), st.floats(0.05, 12), st.floats(40, 500), st.booleans())
-    def test_any_range(self, low, span, points, upright):
-        ticks = percent_ticks(low, low + span, points, upright=upright)
-        places = (logit(np.array(ticks) / 100) - low) / span * points
-        assert ((places >= -0.01) & (places <= points + 0.01)).all()
+    @given(st.floats(-8, 8), st.floats(0.05, 12), st.floats(60, 800), st.booleans())
+    def test_any_range(self, low, span, length, upright):
+        ticks = percent_ticks(low, low + span, length, upright=upright)
+        places = (logit(np.array(ticks) / 100) - low) / span * length
+        assert ((places >= -0.01) & (places <= length + 0.01)).all()
         assert len(ticks) <= 8
-        gap = 9.5 if upright else max((4.2 * len(f"{tick:g}") + 5 for tick in ticks), default=0)
+        gap = 16 if upright else max((text_width(f"{tick:g}%") + 3 for tick in ticks), default=0)
         assert (np.diff(places) >= gap).all()
 
 
@@ -53,9 +45,10 @@ def test_log_odds_of_all_right_can_be_drawn():
     assert log_odds(0.75) == pytest.approx(np.log(3))
 
 
-def test_limits():
-    assert limits([1.0, np.nan, 3.0], margin=0.1) == pytest.approx((0.8, 3.2))
-    assert limits([1.0]) == pytest.approx((0.9, 1.1))
+def test_domain():
+    assert domain([1.0, np.nan, 3.0], margin=0.1) == pytest.approx((0.8, 3.2))
+    assert domain([1.0]) == pytest.approx((0.9, 1.1))
+    assert domain([]) == (0.0, 1.0)
 
 
 boxes = st.tuples(st.floats(0, 200), st.floats(0, 150))
@@ -80,7 +73,7 @@ class TestPlace:
         (box,) = place(
             np.array([[100.0, 75.0]]), np.array([[40.0, 9.0]]), self.area, self.nothing, radius=3.0
         )
-        np.testing.assert_allclose(box, [104, 70.5, 144, 79.5])
+        np.testing.assert_allclose(box, [104.5, 70.5, 144.5, 79.5])
 
     def test_obstacles_are_kept_clear_of(self):
         right = np.array([[101.0, 0.0, 200.0, 150.0]])
@@ -122,11 +115,6 @@ class TestText:
         assert wrapped("-BN scale +dropout", 9) == "-BN scale\n+dropout"
         assert wrapped("one two three four", 5, most=2) == "one\ntwo…"
 
-    def test_number(self):
-        assert number(-0.456) == "\N{MINUS SIGN}0.46"
-        assert number(-0.001, sign=True) == "0.00"
-        assert number(float("nan")) == "\N{EN DASH}"
-
     def test_estimate_without_interval(self):
         assert estimate_text("r", 0.5, float("nan"), float("nan")) == "r = 0.500"
 
@@ -137,74 +125,59 @@ class TestText:
         assert correlation_label(-0.0004) == "0.000"
 
 
-class TestFonts:
-    def test_fitted_is_as_wide_as_its_room(self):
-        for name in ("vit_large_patch14_clip_224.openai_ft_in12k", "WWWWWWW " * 9, "iiii" * 30):
-            for most in (1, 2):
-                lines = fitted(name, 70, 7, most=most).split("\n")
-                assert len(lines) <= most
-                assert max(text_width(line, 7) for line in lines) <= 70
-                assert "…" in "".join(lines)
+class TestFitting:
+    @pytest.mark.parametrize("most", [1, 2])
+    @pytest.mark.parametrize(
+        "name", ["vit_large_patch14_clip_224.openai_ft_in12k", "WWWWWWW " * 9, "iiii" * 40]
+    )
+    def test_fitted_is_no_wider_than_its_room(self, name, most):
+        lines = fitted(name, 110, most=most).split("\n")
+        assert len(lines) <= most
+        assert max(map(text_width, lines)) <= 110
+        assert "…" in "".join(lines)
 
     def test_what_fits_is_left_alone(self):
-        assert fitted("Oxford-IIIT Pets", text_width("Oxford-IIIT Pets", 7) + 0.1, 7) == (
-            "Oxford-IIIT Pets"
-        )
+        name = "Oxford-IIIT Pets"
+        assert fitted(name, text_width(name) + 0.1) == name
 
     def test_the_middle_goes(self):
-        assert fitted("a" * 40 + "z", 50, 7).endswith("z")
+        assert fitted("a" * 40 + "z", 80).endswith("z")
 
-    def test_a_font_is_found_for_what_ours_lacks(self):
-        assert families("ResNet") == [FONT]
-        assert families("\N{CJK UNIFIED IDEOGRAPH-6A21}")[0] == FONT
-
-    def test_an_installed_font_stands_in(self, monkeypatch):
-        letter = "\N{CJK UNIFIED IDEOGRAPH-6A21}"
-
-        def lacks(path, characters):
-            return characters - {letter} if "DejaVuSerif.ttf" in path else characters
-
-        monkeypatch.setattr(fonts, "lacking", lacks)
-        fonts.fallbacks.cache_clear()
-        assert families(letter) == [FONT, "DejaVu Serif"]
-        fonts.fallbacks.cache_clear()
-
-    def test_fonts_of_symbols_do_not_stand_in(self):
-        names = {font.name for font in fonts.upright_fonts()}
-        assert "DejaVu Sans" in names
-        assert not [name for name in names if "Last Resort" in name or name == "cmsy10"]
+    @pytest.mark.parametrize(
+        "text", ["Inception-ResNet v2", "Upstream accuracy (%, logit scale)", "0123456789 @#&*"]
+    )
+    def test_widths_are_those_of_the_font(self, text):
+        """Helvetica's, from the metrics that matplotlib ships."""
+        folder = pytest.importorskip("matplotlib").get_data_path()
+        afm = Path(folder, "fonts", "pdfcorefonts", "Helvetica.afm").read_text()
+        found = re.findall(r"^C (\d+) ; WX (\d+)", afm, flags=re.MULTILINE)
+        widths = {chr(int(code)): int(width) for code, width in found}
+        assert text_width(text, 1000) == sum(widths[letter] for letter in text)
 
 
-class TestLooks:
-    def test_seventy_names_look_different(self):
-        looks = marker_styles(f"name {i:02}" for i in range(70))
-        assert len({(mark.colour, mark.shape) for mark in looks.values()}) == 70
+class TestStyles:
+    def test_eight_names_have_a_style_each(self):
+        styles = marker_styles("abcdefgh")
+        assert len({style.colour for style in styles.values()}) == 8
+        assert len({style.shape for style in styles.values()}) == 8
+
+    def test_of_more_the_frequent_ones_have(self):
+        styles = marker_styles([*"abcdefghij", *"hij"], "others")
+        assert {"h", "i", "j"} <= {style.label for style in styles.values()}
+        assert len(set(styles.values())) == 8
+        assert styles["g"].label == "3 others"
 
     def test_a_setting_looks_the_same_everywhere(self):
-        assert (
-            setting_styles(["finetune"])["finetune"]
-            == setting_styles(["linear", "fine_tuned"])["fine_tuned"]
-        )
+        one, other = setting_styles(["finetune"]), setting_styles(["linear", "fine_tuned"])
+        assert one["finetune"] == other["fine_tuned"]
 
-    def test_two_linear_settings_look_different(self):
-        one, other = setting_styles(["linear (a)", "linear (b)"]).values()
-        assert one.colour != other.colour
-        assert one.shape != other.shape
+    def test_each_setting_has_a_style_of_its_own(self):
+        names = ["linear (a)", "linear (b)", "finetune", "scratch", "knn", "zero shot"]
+        styles = setting_styles(names)
+        assert len({style.colour for style in styles.values()}) == len(names)
+        assert len({style.shape for style in styles.values()}) == len(names)
+        assert styles["linear (a)"].colour == "var(--blue)"
+        assert len(set(setting_styles(map(str, range(20))).values())) <= 20
 
     def test_flags(self):
         assert flags([True, np.True_, None, np.nan, False]).tolist() == [True, True, *[False] * 3]
-
-
-def test_legend_is_as_wide_as_the_page():
-    handles = point_handles(marker_styles(["a" * 10, "b" * 10, "c" * 10, "d" * 40]))
-    assert legend_columns(handles, 7.0) == 4
-    assert legend_columns(handles, 4.0) == 2
-    assert legend_columns(handles, 1.0) == 1
-
-
-def test_note_stands_below_what_is_drawn():
-    figure = new_figure(2.0, note="word " * 60)
-    assert figure.get_figheight() > 2.2
-    axes = figure.add_subplot()
-    figure.draw_without_rendering()
-    assert axes.get_tightbbox().y0 >= figure.texts[0].get_window_extent().y1

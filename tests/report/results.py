@@ -83,7 +83,7 @@ def with_studies(subject: SimpleNamespace) -> SimpleNamespace:
             for i in (0, 1)
         ],
         columns=list(TABLES["ablation"]),
-    )
+    ).rename(columns={"predictor": "upstream_accuracy"})
     subject.convergence = pd.DataFrame(
         [(s, model, 10**i, i, 0.1, i - 0.2, i + 0.2, 3) for s in settings for i in (1, 2, 3)],
         columns=list(TABLES["convergence"]),

@@ -32,7 +32,8 @@ def report(tmp_path_factory) -> Path:
 
 
 def points(browser: webdriver.Chrome, chart: str) -> int:
-    return count(browser, f"#{chart} .mark-symbol path")
+    # Rings are no marks of their own.
+    return count(browser, f"#{chart} .mark-symbol:not([aria-hidden]) path")
 
 
 def toggle(browser: webdriver.Chrome, kind: str, index: int) -> None:
@@ -74,18 +75,19 @@ def test_every_chart_is_drawn_with_its_marks(browser, report):
     visit(browser, report)
     charts = browser.execute_script("return document.querySelectorAll('.chart').length")
     assert count(browser, ".chart svg") == charts > 10
-    assert points(browser, "correlation-0") == N_MODELS
-    assert count(browser, "#correlation-0 .mark-area path") == 1
-    assert count(browser, "#correlation-0 .mark-rule.role-mark line") == N_MODELS
-    assert points(browser, "panels-0") == N_MODELS * len(SETTINGS)
-    assert points(browser, "scratch-0") == N_MODELS * N_DATASETS
-    assert count(browser, "#residuals-0 .mark-rect path") == N_MODELS * N_DATASETS
-    assert count(browser, "#ranks-figure-0 .mark-symbol path") == N_MODELS
+    assert points(browser, "figure-correlation-0") == N_MODELS
+    assert count(browser, "#figure-correlation-0 .mark-area path") == 1
+    assert count(browser, "#figure-correlation-0 .mark-rule.role-mark line") == N_MODELS
+    assert points(browser, "figure-datasets-0") == N_MODELS * len(SETTINGS)
+    assert points(browser, "figure-finetune-vs-scratch-0") == N_MODELS * N_DATASETS
+    assert count(browser, "#figure-heatmap-0 .mark-rect path") == N_MODELS * N_DATASETS
+    assert count(browser, "#figure-ranks-0 .mark-symbol path") == N_MODELS
 
 
 def test_hovering_tells_model_accuracy_and_interval(browser, report):
     visit(browser, report)
-    mark = browser.find_elements("css selector", "#panels-0 .mark-symbol path")[0]
+    marks = "#figure-datasets-0 .mark-symbol:not([aria-hidden]) path"
+    mark = browser.find_elements("css selector", marks)[0]
     browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", mark)
     ActionChains(browser).move_to_element(mark).perform()
     tip = WebDriverWait(browser, 5).until(
@@ -102,8 +104,8 @@ def test_a_model_taken_out_leaves_charts_and_tables(browser, report):
     visit(browser, report)
     rows = count(browser, "#leaderboard-0 tbody tr")
     toggle(browser, "models", 0)
-    assert points(browser, "correlation-0") == N_MODELS - 1
-    assert points(browser, "panels-0") == (N_MODELS - 1) * len(SETTINGS)
+    assert points(browser, "figure-correlation-0") == N_MODELS - 1
+    assert points(browser, "figure-datasets-0") == (N_MODELS - 1) * len(SETTINGS)
     assert count(browser, "#leaderboard-0 tbody tr") == rows - 1
     assert "5 of 6 models" in browser.find_element("id", "shown").text
 
@@ -119,22 +121,23 @@ def test_a_dataset_taken_out_changes_means_and_says_so(browser, report):
     assert "all results" in browser.find_element("css selector", "#choices summary").text
     assert means(browser) == pytest.approx(computed(without="set 0"), abs=6e-4)
     # The intervals are of the whole table: a part shows none.
-    assert count(browser, "#correlation-0 .mark-rule.role-mark line") == 0
-    assert count(browser, "#correlation-0 .mark-area path[d]:not([d=''])") == 0
-    assert count(browser, "#panels-0") == 0
-    assert count(browser, "#panels-1 svg") == 1
+    assert count(browser, "#figure-correlation-0 .mark-rule.role-mark line") == 0
+    assert count(browser, "#figure-correlation-0 .mark-area path[d]:not([d=''])") == 0
+    assert count(browser, "#figure-datasets-0") == 0
+    assert count(browser, "#figure-datasets-1 svg") == 1
     assert count(browser, "#leaderboard-0 thead th") == headings - 1
     toggle(browser, "datasets", 0)
     assert means(browser) == before
     assert not browser.find_element("id", "whole").is_displayed()
-    assert points(browser, "panels-0") == N_MODELS * len(SETTINGS)
+    assert points(browser, "figure-datasets-0") == N_MODELS * len(SETTINGS)
 
 
 def means(browser) -> dict[str, float]:
     """What the points of the first chart say of themselves: the model and its mean."""
-    script = """return [...document.querySelectorAll('#correlation-0 .mark-symbol path')]
+    script = """return [...document.querySelectorAll(arguments[0])]
         .map((e) => e.getAttribute('aria-label'))"""
-    labels = [label.split(", ") for label in browser.execute_script(script)]
+    marks = "#figure-correlation-0 .mark-symbol:not([aria-hidden]) path"
+    labels = [label.split(", ") for label in browser.execute_script(script, marks)]
     return {model: float(mean) for model, mean in labels}
 
 
@@ -148,10 +151,10 @@ def computed(without: str = "") -> dict[str, float]:
 def test_a_setting_taken_out_leaves_charts_and_tables(browser, report):
     visit(browser, report)
     toggle(browser, "settings", 1)
-    assert count(browser, "#correlation-1") == 0
+    assert count(browser, "#figure-correlation-1") == 0
     assert count(browser, "#leaderboard-1") == 0
-    assert points(browser, "panels-0") == N_MODELS * (len(SETTINGS) - 1)
-    assert points(browser, "scratch-0") == 0
+    assert points(browser, "figure-datasets-0") == N_MODELS * (len(SETTINGS) - 1)
+    assert points(browser, "figure-finetune-vs-scratch-0") == 0
     assert "Fine-tuned" not in "".join(
         row.text for row in browser.find_elements("css selector", "#means tbody tr")
     )
@@ -169,22 +172,22 @@ def test_none_and_all(browser, report):
     browser.find_element("css selector", '[data-all="models"]').click()
     assert "6 of 6 models" in browser.find_element("id", "shown").text
     browser.execute_async_script("requestAnimationFrame(() => setTimeout(arguments[0], 300))")
-    assert points(browser, "correlation-0") == N_MODELS
+    assert points(browser, "figure-correlation-0") == N_MODELS
     assert count(browser, "#leaderboard-0 tbody tr") == N_MODELS
     assert not browser.find_element("id", "nothing").is_displayed()
 
 
 def test_two_models_have_no_line(browser, report):
     visit(browser, report)
-    drawn = "#correlation-0 .mark-line path[d]:not([d=''])"
+    drawn = "#figure-correlation-0 .mark-line path[d]:not([d=''])"
     assert count(browser, drawn) == 1
     for index in range(N_MODELS - 3):
         toggle(browser, "models", index)
     assert count(browser, drawn) == 1
     toggle(browser, "models", N_MODELS - 3)
-    assert points(browser, "correlation-0") == 2
+    assert points(browser, "figure-correlation-0") == 2
     assert count(browser, drawn) == 0
-    assert count(browser, "#panels-0 .mark-line path[d]:not([d=''])") == 0
+    assert count(browser, "#figure-datasets-0 .mark-line path[d]:not([d=''])") == 0
 
 
 def test_tables_sort_by_click_and_by_key(browser, report):
@@ -340,7 +343,7 @@ def test_pairs_begin_with_the_best_and_can_be_searched(browser, tmp_path):
 
 def test_dark_and_light_follow_the_reader(browser, report):
     visit(browser, report)
-    where = "#correlation-0 .role-axis-label text"
+    where = "#figure-correlation-0 .role-axis-label text"
     light = style(browser, "body", "backgroundColor"), style(browser, where, "fill")
     emulate(browser, scheme="dark")
     dark = style(browser, "body", "backgroundColor"), style(browser, where, "fill")
@@ -420,13 +423,13 @@ def test_charts_and_tables_can_be_reached_without_a_mouse(browser, report):
 
 def test_a_saved_chart_has_colours_of_its_own(browser, report):
     visit(browser, report, scheme="dark")
-    svg = saved(browser, '[data-save="correlation-0"]')
+    svg = saved(browser, '[data-save="figure-correlation-0"]')
     assert svg.startswith("data:image/svg+xml")
     assert "var(" not in svg
     assert "%230072b2" in svg
-    png = base64.b64decode(saved(browser, '[data-png="correlation-0"]').partition(",")[2])
+    png = base64.b64decode(saved(browser, '[data-png="figure-correlation-0"]').partition(",")[2])
     image = Image.open(io.BytesIO(png)).convert("RGB")
-    box = browser.find_element("css selector", "#correlation-0 svg").size
+    box = browser.find_element("css selector", "#figure-correlation-0 svg").size
     assert image.width == pytest.approx(3 * box["width"], abs=3)
     assert image.getpixel((1, 1)) == (255, 255, 255)
     assert len(image.getcolors(1 << 20)) > 10
@@ -450,8 +453,9 @@ def test_hostile_names_run_nothing(browser, tmp_path):
     assert browser.get_log("browser") == []
     assert browser.find_element("tag name", "h1").text == HOSTILE[0]
     toggle(browser, "models", 1)
-    assert points(browser, "correlation-0") == len(HOSTILE) - 1
-    mark = browser.find_elements("css selector", "#panels-0 .mark-symbol path")[0]
+    assert points(browser, "figure-correlation-0") == len(HOSTILE) - 1
+    marks = "#figure-datasets-0 .mark-symbol:not([aria-hidden]) path"
+    mark = browser.find_elements("css selector", marks)[0]
     browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", mark)
     ActionChains(browser).move_to_element(mark).perform()
     WebDriverWait(browser, 5).until(

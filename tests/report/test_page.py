@@ -7,19 +7,11 @@ import pandas as pd
 import pytest
 
 import headstart as hs
-from headstart.figures.style import marker_styles, setting_styles
+from headstart.figures.style import PRINT_COLOURS, marker_styles
 from headstart.report import page_html, write_page
-from headstart.report.chart_data import chart_data
-from headstart.report.chart_style import (
-    VARIABLES,
-    percent_ticks,
-    residual_labels,
-    residual_steps,
-    styles_of_families,
-    styles_of_settings,
-)
 from headstart.report.page_model import names_of
 from headstart.report.page_templates import bundle, sha256_text
+from headstart.report.report_page import all_figures
 from headstart.report.result_tables import MOST_PAIRS, accuracy_table, mixed_table
 from refusals import refused
 from report.results import SETTINGS, empty, made, results, with_studies, with_trials
@@ -78,7 +70,7 @@ def test_hostile_names_are_text():
 def test_small_results_have_a_page(n_models, upstream):
     html = page_html(made(n_models, n_datasets=1, settings=("linear",), upstream=upstream))
     keys = {key.rsplit("-", 1)[0] for key in payload_of(html)["charts"]}
-    assert ("correlation" in keys) == upstream
+    assert ("figure-correlation" in keys) == (upstream and n_models > 1)
     assert 'id="leaderboard-0"' in html
 
 
@@ -126,7 +118,7 @@ def test_the_correction_is_named():
 def test_studies_get_figures_and_their_numbers():
     html = page_html(with_studies(made()))
     keys = {key.rsplit("-", 1)[0] for key in payload_of(html)["charts"]}
-    assert {"ablation", "convergence", "dataset-size"} <= keys
+    assert {"figure-ablation", "figure-convergence", "figure-dataset-size"} <= keys
     assert 'id="convergence-table"' in html
 
 
@@ -138,7 +130,7 @@ def unpacked(column):
 
 def averages(subject) -> dict:
     """Average what the page averages, as it does."""
-    cells = chart_data(subject, names_of(subject))["cells"]
+    cells = all_figures(subject)[0].data.page_tables()["cells"]
     frame = pd.DataFrame({name: unpacked(column) for name, column in cells.items()})
     frame = frame[frame.averaged.astype(bool)]
     return frame.groupby(["setting", "model"]).adjusted.mean().to_dict()
@@ -160,35 +152,21 @@ def test_means_of_a_table_with_gaps_are_the_means_of_the_analysis():
     assert averages(subject) == pytest.approx(means, abs=1e-5)
 
 
-def test_each_setting_has_a_look_of_its_own():
-    settings = ["linear (a)", "linear (b)", "finetune", "scratch", "knn", "zero shot"]
-    looks = styles_of_settings(settings)
-    assert len({(look.colour, look.shape) for look in looks.values()}) == len(settings)
-    assert looks["linear (a)"].colour == "var(--blue)"
-
-
-def test_looks_are_those_of_the_print_figures():
-    names = [f"f{i:02d}" for i in range(20)]
-    printed, shown = marker_styles(names), styles_of_families(names)
-    for name in names:
-        assert shown[name].colour == f"var({VARIABLES[printed[name].colour]})"
-    assert len({(look.colour, look.shape) for look in shown.values()}) == len(names)
-    assert shown["f00"].shape == "circle"
-    assert shown["f01"].shape == "square"
-    roles = [mark.colour for mark in setting_styles(SETTINGS).values()]
-    on_page = [look.colour for look in styles_of_settings(SETTINGS).values()]
-    assert on_page == [f"var({VARIABLES[colour]})" for colour in roles]
-
-
 def test_every_colour_stands_out_from_its_paper():
     """WCAG 2, 1.4.11: 3:1 for what is needed to understand a figure."""
     css = files("headstart.report").joinpath("templates/page.css").read_text()
     for theme in css.split("color-scheme: dark")[:2]:
         colours = dict(re.findall(r"(--[\w]+): (#[0-9a-f]{6})", theme))
         paper = luminance(colours["--paper"])
-        for name in VARIABLES.values():
+        for name in {style.colour[4:-1] for style in marker_styles("abcdefgh").values()}:
             dim, bright = sorted([paper, luminance(colours[name])])
             assert (bright + 0.05) / (dim + 0.05) >= 3, name
+
+
+def test_print_has_the_light_colours_of_the_page():
+    css = files("headstart.report").joinpath("templates/page.css").read_text()
+    light = dict(re.findall(r"(--[\w-]+): (#[0-9a-f]{6})", css.split("@media")[0]))
+    assert light.items() >= PRINT_COLOURS.items()
 
 
 def luminance(colour: str) -> float:
@@ -230,7 +208,7 @@ def test_captions_name_only_what_is_drawn():
 def test_ranks_have_whole_numbers_for_ticks():
     for n in (2, 3, 16):
         charts = payload_of(page_html(made(n, settings=("linear",))))["charts"]
-        values = charts["ranks-figure-0"]["layer"][0]["encoding"]["x"]["axis"]["values"]
+        values = charts["figure-ranks-0"]["layer"][1]["encoding"]["x"]["axis"]["values"]
         assert values[0] == 1
         assert values == sorted(set(values))
         assert all(value in range(1, n + 1) for value in values)
@@ -257,19 +235,6 @@ def test_seeds_and_inferred_families_are_shown():
     assert "inferred from model names" in page_html(guessed)
     guessed.sources[0]["families"] = "given"
     assert "inferred" not in page_html(guessed)
-
-
-def test_residual_steps_are_symmetric_and_named():
-    limits, colours = residual_steps(1.0)
-    assert [-limit for limit in reversed(limits)] == limits
-    assert residual_labels(limits, colours)[-1] == ("var(--step-6)", "above +0.70")
-
-
-@pytest.mark.parametrize("reach", [(0.716, 0.808), (0.02, 0.99), (0.5, 0.95), (0.9971, 0.9989)])
-def test_ticks_are_a_handful_within_reach(reach):
-    ticks = percent_ticks(reach)
-    assert 3 <= len(ticks) <= 9
-    assert ticks == sorted(ticks)
 
 
 def test_the_script_of_charts_is_kept_and_made_again_if_damaged(own_cache):

@@ -56,7 +56,7 @@ from headstart.registry import REPORTERS
 from headstart.stats import ErrorBars, additive_fit
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from headstart.figures import Figure
 
 __all__ = ["Analysis", "analyze"]
 

@@ -1,8 +1,8 @@
-"""Draw estimates as figures for print; knows tidy tables only.
+"""Draw estimates as figures, for print and for the page; knows tidy tables only.
 
 A figure is drawn from the tables of an analysis: `pandas.DataFrame` by name, one row per estimate.
 Accuracies are proportions, `log_odds` and `mean` natural logs of odds, intervals `low` to `high`
-95%, unknown numbers NaN, unknown booleans None; `setting`, `model`, `family` and `dataset` are
+95 %, unknown numbers NaN, unknown booleans None; `setting`, `model`, `family` and `dataset` are
 names. Tables that each figure reads:
 
 ==================== ============================================================================
@@ -10,10 +10,11 @@ figure               tables
 ==================== ============================================================================
 correlation          `model_means`; where there are any, `lines` and `correlations`
 datasets             `cells`; where there are any, `lines` and `correlations`
+models               `model_means`
 settings             `cells`
 finetune-vs-scratch  `cells`
 ablation             `ablation`: `configuration` at `position` 0, 1, ...
-convergence          `convergence`: `mean` after `steps`
+convergence          `convergence`: `mean` after `steps`; where it is there, `reached`
 dataset-size         `dataset_size`: `mean` with `examples_per_class`
 ranks                `ranks`: `rank` with its interval `low` to `high`
 heatmap              `cells` with `residual` from their dataset's line
@@ -36,60 +37,49 @@ Examples
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
-from matplotlib.figure import Figure
 
 from headstart.errors import AnalysisError, UnknownNameError
-from headstart.figures import (
-    comparison_plots,
-    correlation_plots,
-    embedding_plot,
-    sweep_plots,
-)
-from headstart.figures.style import DPI, from_source, style
-from headstart.files import replaced, writable_folder
+from headstart.figures import row_charts, scatter_charts, sweep_charts
+from headstart.figures.figure import FORMATS, Figure
+from headstart.figures.figure_data import FigureData
+from headstart.files import writable_folder
 from headstart.predictors import UPSTREAM_ACCURACY, Predictor
 
-__all__ = ["FIGURES", "available", "draw", "save"]
+__all__ = ["FIGURES", "Figure", "available", "draw", "page_figures", "save"]
 
 
 class FigureKind(NamedTuple):
     """A figure: `select` returns the rows that it draws, or raises AnalysisError; `draw` draws.
 
-    Both take the predictor, too, where a figure is `of_predictor`.
+    `select` takes the predictor, too, where a figure is `of_predictor`. A figure that
+    `compares_models` is not offered for a single one.
     """
 
     select: Callable[..., pd.DataFrame]
     draw: Callable[..., Figure]
     of_predictor: bool = False
+    compares_models: bool = False
 
 
-KINDS: Mapping[str, FigureKind] = {
+FIGURES: Mapping[str, FigureKind] = {
     "correlation": FigureKind(
-        correlation_plots.select_means, correlation_plots.draw_correlation, True
+        scatter_charts.select_means, scatter_charts.draw_correlation, True, True
     ),
-    "datasets": FigureKind(correlation_plots.select_cells, correlation_plots.draw_datasets, True),
-    "settings": FigureKind(comparison_plots.select_settings, comparison_plots.draw_settings),
-    "finetune-vs-scratch": FigureKind(
-        comparison_plots.select_scratch, comparison_plots.draw_scratch
-    ),
-    "ablation": FigureKind(sweep_plots.select_ablation, sweep_plots.draw_ablation, True),
-    "convergence": FigureKind(sweep_plots.select_convergence, sweep_plots.draw_convergence),
-    "dataset-size": FigureKind(sweep_plots.select_sizes, sweep_plots.draw_sizes),
-    "ranks": FigureKind(comparison_plots.select_ranks, comparison_plots.draw_ranks),
-    "heatmap": FigureKind(comparison_plots.select_residuals, comparison_plots.draw_heatmap, True),
-    "embedding": FigureKind(embedding_plot.select_embedding, embedding_plot.draw_embedding),
-}
-FIGURES: Mapping[str, Callable[..., Figure]] = {name: kind.draw for name, kind in KINDS.items()}
-
-# Omit metadata that change from run to run.
-METADATA: Mapping[str, dict[str, None]] = {
-    "png": {},
-    "svg": {"Date": None},
-    "pdf": {"CreationDate": None},
+    "datasets": FigureKind(scatter_charts.select_cells, scatter_charts.draw_datasets, True, True),
+    "models": FigureKind(row_charts.select_models, row_charts.draw_models, False, True),
+    "settings": FigureKind(row_charts.select_settings, row_charts.draw_settings),
+    "finetune-vs-scratch": FigureKind(scatter_charts.select_scratch, scatter_charts.draw_scratch),
+    "ranks": FigureKind(row_charts.select_ranks, row_charts.draw_ranks, False, True),
+    "heatmap": FigureKind(row_charts.select_residuals, row_charts.draw_heatmap, True, True),
+    "ablation": FigureKind(sweep_charts.select_ablation, sweep_charts.draw_ablation, True),
+    "convergence": FigureKind(sweep_charts.select_convergence, sweep_charts.draw_convergence),
+    "dataset-size": FigureKind(sweep_charts.select_sizes, sweep_charts.draw_sizes),
+    "embedding": FigureKind(scatter_charts.select_embedding, scatter_charts.draw_embedding),
 }
 
 
@@ -125,28 +115,38 @@ def draw(
     """
     if name not in FIGURES:
         raise UnknownNameError("figure", name, FIGURES)
-    if KINDS[name].of_predictor:
-        options["predictor"] = predictor
-    with from_source(source):
-        return FIGURES[name](tables, **options)
+
+    def redraw(data: FigureData) -> Figure:
+        return replace(FIGURES[name].draw(data, **options), source=source, redraw=redraw)
+
+    return redraw(FigureData(tables, predictor))
 
 
 def available(
     tables: Mapping[str, pd.DataFrame], predictor: Predictor = UPSTREAM_ACCURACY
 ) -> list[str]:
-    """Return the names of the figures that these tables suffice for."""
+    """Return the names of the figures that these tables suffice for.
+
+    A figure that compares models needs two of them.
+    """
 
     def possible(kind: FigureKind) -> bool:
         try:
-            kind.select(tables, *([predictor] if kind.of_predictor else []))
+            selected = kind.select(tables, *([predictor] if kind.of_predictor else []))
         except AnalysisError:
             return False
-        return True
+        return not kind.compares_models or selected["model"].nunique() > 1
 
-    return [name for name, kind in KINDS.items() if possible(kind)]
+    return [name for name, kind in FIGURES.items() if possible(kind)]
 
 
-def save(figure: Figure, stem: Path, formats: Sequence[str] = ("png", "svg", "pdf")) -> list[Path]:
+def page_figures(data: FigureData) -> list[Figure]:
+    """Return all figures of an analysis that its tables suffice for, in reading order."""
+    names = available(data.tables, data.predictor)
+    return [FIGURES[name].draw(data) for name in names if name != "embedding"]
+
+
+def save(figure: Figure, stem: Path, formats: Sequence[str] = FORMATS) -> list[Path]:
     """Write a figure to `stem` with the ending of each format; each file whole or not at all.
 
     The same figure gives the same bytes.
@@ -159,12 +159,10 @@ def save(figure: Figure, stem: Path, formats: Sequence[str] = ("png", "svg", "pd
         The files cannot be written.
     """
     for kind in formats:
-        if kind not in METADATA:
-            raise UnknownNameError("figure format", kind, METADATA)
+        if kind not in FORMATS:
+            raise UnknownNameError("figure format", kind, FORMATS)
     writable_folder(stem.parent)
     paths = [stem.with_name(f"{stem.name}.{kind}") for kind in formats]
-    with style():
-        for kind, path in zip(formats, paths, strict=True):
-            with replaced(path) as temporary:
-                figure.savefig(temporary, format=kind, dpi=DPI, metadata=METADATA[kind])
+    for kind, path in zip(formats, paths, strict=True):
+        figure.savefig(path, kind)
     return paths

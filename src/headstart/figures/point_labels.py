@@ -8,27 +8,27 @@ same places.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
+import altair as alt
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.text import Text
 from numpy.typing import NDArray
 
-from headstart.figures.style import SMALL
+from headstart.figures.style import FONT_SIZE
+from headstart.figures.text_fitting import text_width
 
-__all__ = ["label_points", "overlaps", "place"]
-
+__all__ = ["label_layers", "overlaps", "place"]
 
 Floats = NDArray[np.float64]
 
 DIRECTIONS = 24
-DISTANCES = (0.0, 3.0, 7.0, 12.0, 18.0, 26.0, 36.0, 48.0, 62.0)  # points, from the mark's edge
+DISTANCES = (0.0, 5.0, 11.0, 19.0, 29.0, 42.0, 58.0, 77.0, 99.0)  # pixels, from the mark's edge
 # What a place costs. Where a label would lie on a mark, an obstacle or another label it is not set.
 ON_LABEL, TAKEN = 1e4, 1e6
 STRAYED = 24.0  # the price of being far off, or of a leader through a mark
 ON_LINE, LEADER_ON_LABEL, LEADER_ON_MARK, LEADER_ON_LINE = 14.0, 30.0, 25.0, 8.0
 NEARER_TO_ANOTHER = 10.0  # than to its own point: whose is it?
-PER_POINT = 0.4
+PER_PIXEL = 0.25
 SWEEPS = 30
 PLACES = 80  # of a label that are compared with those of others
 NO_BOXES: Floats = np.empty((0, 4))
@@ -65,7 +65,7 @@ def place(
     Parameters
     ----------
     anchors
-        (n, 2): points to label, in points (1/72 inch), as all lengths here.
+        (n, 2): points to label, in pixels, as all lengths here.
     sizes
         (n, 2): width and height of the labels.
     area
@@ -93,9 +93,9 @@ def place(
     solid = [np.vstack([np.delete(marks, i, axis=0), obstacles]) for i in range(count)]
     fixed = np.stack(
         [
-            PER_POINT * distances
+            PER_PIXEL * distances
             + ON_LINE * overlaps(boxes[i], lines).sum(axis=1)
-            + LEADER_ON_LINE * np.minimum(distances / 5, 1) * share(anchors[i], boxes[i], lines)
+            + LEADER_ON_LINE * np.minimum(distances / 8, 1) * share(anchors[i], boxes[i], lines)
             + NEARER_TO_ANOTHER * strays(boxes[i], anchors, i)
             + TAKEN * taken(boxes[i], area, np.vstack([solid[i], *[lines] * strict]))
             + LEADER_ON_MARK * crossed(anchors[i], boxes[i], solid[i])
@@ -160,7 +160,7 @@ def candidates(anchors: Floats, sizes: Floats, radius: float) -> tuple[Floats, F
     towards = np.tile(towards, (len(DISTANCES), 1))
     # On the square that surrounds the circle, labels beside a mark touch it as those above it do.
     square = towards / np.abs(towards).max(axis=1, keepdims=True)
-    gaps = towards * (distances + radius + 1.0)[:, None]
+    gaps = towards * (distances + radius + 1.5)[:, None]
     centres = anchors[:, None] + gaps + square * sizes[:, None] / 2
     half = sizes[:, None] / 2
     return np.concatenate([centres - half, centres + half], axis=-1), distances
@@ -196,7 +196,7 @@ def crossed(anchor: Floats, boxes: Floats, others: Floats) -> NDArray[np.intp]:
 def share(anchor: Floats, boxes: Floats, lines: Floats) -> Floats:
     """Return the share of the leader to each box (c,) that a line hides."""
     along = leader(anchor, boxes)[:, :, None]
-    inside = (along > lines[:, :2] - 1.5) & (along < lines[:, 2:] + 1.5)
+    inside = (along > lines[:, :2] - 2.4) & (along < lines[:, 2:] + 2.4)
     return np.asarray(inside.all(axis=-1).any(axis=-1).mean(axis=-1))
 
 
@@ -205,7 +205,7 @@ def strays(boxes: Floats, anchors: Floats, i: int) -> NDArray[np.bool_]:
     apart = np.clip(anchors, boxes[:, None, :2], boxes[:, None, 2:]) - anchors
     distances = np.hypot(apart[..., 0], apart[..., 1])
     others = np.delete(distances, i, axis=1).min(axis=1, initial=np.inf)
-    return np.asarray(others < distances[:, i] + 3)
+    return np.asarray(others < distances[:, i] + 5)
 
 
 def without_overlaps(boxes: Floats, costs: Floats, dearest: float) -> list[Floats | None]:
@@ -218,71 +218,63 @@ def without_overlaps(boxes: Floats, costs: Floats, dearest: float) -> list[Float
     return [boxes[i] if i in kept else None for i in range(len(boxes))]
 
 
-def label_points(
-    axes: Axes, points: Floats, named: NDArray[np.intp], names: Sequence[str],
-    bars: Floats, radius: float, strict: bool = False,
-) -> None:  # fmt: skip
-    """Write names near their points in a panel whose layout is final.
+def label_layers(
+    points: Floats, named: NDArray[np.intp], names: Sequence[str], bars: Floats,
+    ends: tuple[tuple[float, float], tuple[float, float]], size: tuple[float, float],
+    radius: float, strict: bool = False,
+) -> list[Any]:  # fmt: skip
+    """Return layers of a chart that write names near their points.
 
     A thin line leads to a name that had to move away. A name without a free place near its point
     is left out.
 
     Parameters
     ----------
-    axes
-        The panel.
     points
         (n, 2): all points of the panel, in its coordinates.
-    named
-        (k,): which of them have a name.
-    names
-        (k,): what to write.
+    named, names
+        (k,): which of them have a name; what to write.
     bars
         (m, 4): boxes, in the panel's coordinates, of error bars and the like.
+    ends
+        Of the panel's axes: horizontal, vertical.
+    size
+        Width and height of the panel in pixels.
     radius
-        Of the points' marks in print, in points (1/72 inch).
+        Of the points' marks in pixels.
     strict
         Leave a name out rather than set it on a bar or far off.
     """
-    scale = 72 / axes.figure.dpi
-    places = axes.transData.transform(points) * scale
+    low, high = np.array(ends).T
+    pixels = np.array(size) / (high - low)
+    places = (points - low) * pixels
     unnamed = np.delete(places, named, axis=0)
-    written = np.array([extents(text) for text in axes.texts]).reshape(-1, 4) * scale
-    texts = [
-        axes.annotate(
-            name, point, xytext=(0, 0), textcoords="offset points", size=SMALL, va="bottom",
-            zorder=5,
-        )
-        for name, point in zip(names, points[named], strict=True)
-    ]  # fmt: skip
     boxes = place(
         places[named],
-        np.array([text.get_window_extent().size for text in texts]).reshape(-1, 2) * scale + 1.0,
-        np.array(axes.get_window_extent().padded(-2 / scale).extents) * scale,
-        np.vstack([written, np.column_stack([unnamed - radius, unnamed + radius])]),
+        np.array([(text_width(name) + 3, FONT_SIZE + 2) for name in names]).reshape(-1, 2),
+        np.array([2.0, 2.0, size[0] - 2, size[1] - 2]),
+        np.column_stack([unnamed - radius, unnamed + radius]),
         radius,
-        axes.transData.transform(bars.reshape(-1, 2)).reshape(-1, 4) * scale,
+        ((bars.reshape(-1, 2) - low) * pixels).reshape(-1, 4),
         strict,
     )
-    for text, anchor, box in zip(texts, places[named], boxes, strict=True):
+    labels, leaders = [], []
+    for name, anchor, box in zip(names, places[named], boxes, strict=True):
         if box is None:
-            text.remove()
             continue
-        text.set_position(box[:2] + 0.5 - anchor)
-        nearest = np.clip(anchor, box[:2], box[2:]) - anchor
-        if np.hypot(*nearest) > radius + 3.5:
-            lead(axes, text.xy, nearest, radius)
-
-
-def extents(text: Text) -> Floats:
-    """Return the box (4,) of a text on the canvas, with a margin."""
-    return np.array(text.get_window_extent().padded(1.5 * text.figure.dpi / 72).extents)
-
-
-def lead(axes: Axes, point: tuple[float, float], offset: Floats, radius: float) -> None:
-    """Draw a thin line from a label, `offset` points away, to its point."""
-    arrow = {"arrowstyle": "-", "linewidth": 0.4, "color": "#555555", "shrinkA": 0}
-    axes.annotate(
-        "", point, xytext=(offset[0], offset[1]), textcoords="offset points", zorder=2.5,
-        arrowprops={**arrow, "shrinkB": radius - 0.5},
-    )  # fmt: skip
+        x, y = np.array([(box[0] + box[2]) / 2, (box[1] + box[3]) / 2]) / pixels + low
+        labels.append({"label": name, "x": float(x), "y": float(y)})
+        nearest = np.clip(anchor, box[:2], box[2:])
+        length = float(np.hypot(*(nearest - anchor)))
+        if length > radius + 5:
+            start = (anchor + (nearest - anchor) * radius / length) / pixels + low
+            x, y = nearest / pixels + low
+            leaders.append(
+                {"x": float(start[0]), "y": float(start[1]), "x2": float(x), "y2": float(y)}
+            )
+    rules = alt.Chart(alt.InlineData(values=leaders)).mark_rule(strokeWidth=0.6, opacity=0.8)
+    texts = alt.Chart(alt.InlineData(values=labels)).mark_text(baseline="middle", align="center")
+    return [
+        *[rules.encode(x="x:Q", y="y:Q", x2="x2:Q", y2="y2:Q")] * bool(leaders),
+        *[texts.encode(x="x:Q", y="y:Q", text="label:N")] * bool(labels),
+    ]

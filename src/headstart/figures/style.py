@@ -1,267 +1,185 @@
-"""The style of every figure: sizes for print, fonts, colours, shapes, layout.
+"""The look of every figure: colours, shapes, sizes, the configuration of Vega-Lite.
 
 Colours are those of Okabe and Ito (https://jfly.uni-koeln.de/color/), without the yellow, which is
 too faint on white. What differs in colour differs in shape, too: figures survive a greyscale
-printer.
+printer. Charts name colours by CSS variables, so that a page's theme and its printing change them
+without redrawing; in print and in files they are `PRINT_COLOURS`.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from contextvars import ContextVar
-from functools import wraps
-from itertools import cycle, islice
-from typing import Any, NamedTuple, ParamSpec
+import re
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any, NamedTuple
 
-import matplotlib.style
-import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from matplotlib.layout_engine import ConstrainedLayoutEngine
-from matplotlib.text import Text
-
-from headstart.figures.text_fitting import FONT, families, fitted, missing_glyphs_as_boxes, wrapped
-from headstart.spec.display_names import role
+from headstart.spec.display_names import role, setting_label
 
 __all__ = [
+    "BOLD_SIZE",
     "COLUMN_WIDTH",
-    "DPI",
-    "GREY",
-    "INK",
-    "SMALL",
+    "CONFIG",
+    "FONT",
+    "FONT_SIZE",
+    "PRINT_COLOURS",
+    "PX_PER_INCH",
     "TEXT_WIDTH",
-    "MarkerStyle",
-    "from_source",
+    "Style",
+    "in_print_colours",
     "marker_styles",
-    "new_figure",
+    "residual_steps",
     "setting_styles",
-    "settle",
-    "style",
-    "styled",
 ]
 
+# In print an inch has as many pixels as make the sizes of a page, 11.5 pixels of text, 7.2 points.
+PX_PER_INCH = 115.2
 COLUMN_WIDTH = 3.4  # inches: one column of a two-column journal
 TEXT_WIDTH = 7.0  # inches: both columns
-DPI = 200
-SMALL = 6.5  # points: nothing is set smaller
-INK = "#222222"
-GREY = "#8a8a8a"
+FONT = "Liberation Sans"  # comes with vl-convert: figures are the same wherever they are drawn
+FONT_SIZE, BOLD_SIZE = 11.5, 12.5  # pixels: of text, of titles of panels
+MOST_STYLES = 8  # that a reader tells apart
 
-# Figures are the same wherever they are drawn: the font ships with matplotlib, a hash salt makes
-# the ids in SVG files repeatable, and names are never parsed as mathematics.
-STYLE: dict[str, Any] = {
-    "axes.axisbelow": True,
-    "axes.edgecolor": INK,
-    "axes.grid": True,
-    "axes.labelcolor": INK,
-    "axes.labelpad": 2.5,
-    "axes.labelsize": 7,
-    "axes.linewidth": 0.6,
-    "axes.spines.right": False,
-    "axes.spines.top": False,
-    "axes.titlelocation": "left",
-    "axes.titlepad": 4,
-    "axes.titlesize": 7.5,
-    "axes.titleweight": "bold",
-    "errorbar.capsize": 0,
-    "font.family": [FONT],
-    "font.size": 7,
-    "grid.color": "#e6e6e6",
-    "grid.linewidth": 0.5,
-    "hatch.linewidth": 0.5,
-    "legend.borderaxespad": 0.2,
-    "legend.columnspacing": 1.2,
-    "legend.fontsize": SMALL,
-    "legend.frameon": False,
-    "legend.handlelength": 1.6,
-    "legend.handletextpad": 0.5,
-    "legend.labelspacing": 0.35,
-    "lines.linewidth": 1.0,
-    "lines.markersize": 4,
-    "pdf.fonttype": 42,
-    "ps.fonttype": 42,
-    "svg.fonttype": "path",
-    "svg.hashsalt": "headstart",
-    "text.color": INK,
-    "text.hinting": "no_hinting",
-    "text.parse_math": False,
-    "text.usetex": False,
-    "xtick.color": INK,
-    "xtick.labelsize": SMALL,
-    "xtick.major.size": 2.5,
-    "xtick.major.width": 0.6,
-    "ytick.color": INK,
-    "ytick.labelsize": SMALL,
-    "ytick.major.size": 2.5,
-    "ytick.major.width": 0.6,
+# Light colours of the page's style sheet (tests compare them).
+PRINT_COLOURS = {
+    "--paper": "#ffffff", "--panel": "#f6f6f4", "--ink": "#1c1c1a", "--soft": "#5c5c57",
+    "--rule": "#c9c9c2", "--grid": "#ebebe6", "--band": "#e4e6e8",
+    "--blue": "#0072b2", "--red": "#d55e00", "--green": "#00875f", "--purple": "#b0598c",
+    "--orange": "#b87a00", "--sky": "#2f8fc4", "--grey": "#7d7d7d",
+    "--step-0": "#a8480a", "--step-1": "#e08a4b", "--step-2": "#f6cfae", "--step-3": "#efefec",
+    "--step-4": "#b9d6ea", "--step-5": "#5fa3cf", "--step-6": "#0a5f96",
+}  # fmt: skip
+
+CONFIG: dict[str, Any] = {
+    "background": "transparent",
+    "font": "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', sans-serif",
+    "view": {"stroke": None},
+    "axis": {
+        "labelColor": "var(--soft)",
+        "titleColor": "var(--soft)",
+        "domainColor": "var(--rule)",
+        "tickColor": "var(--rule)",
+        "gridColor": "var(--grid)",
+        "labelFontSize": FONT_SIZE,
+        "titleFontSize": FONT_SIZE,
+        "titleFontWeight": 400,
+        "titlePadding": 6,
+        "tickSize": 4,
+    },
+    "axisQuantitative": {"labelSeparation": 8, "tickCount": 6},
+    # Aligns charts side by side.
+    "axisY": {"minExtent": 30},
+    "axisDiscrete": {"labelOverlap": False, "ticks": False, "domain": False, "labelLimit": 170},
+    "text": {"color": "var(--ink)", "fontSize": FONT_SIZE},
 }
 
 
-class MarkerStyle(NamedTuple):
-    """How a family, a dataset or a setting styles: a colour, a shape, a kind of line."""
+class Style(NamedTuple):
+    """How a family, a dataset or a setting is drawn.
 
+    Attributes
+    ----------
+    label
+        Its text in the legend.
+    colour
+        A CSS variable of `PRINT_COLOURS`, as ``var(--blue)``.
+    shape
+        A symbol of Vega, or its path in a box from -1 to 1.
+    path
+        The same symbol as an SVG path in a box of 16 x 16.
+    dashes
+        Lengths of dashes and gaps of its line in pixels; empty for a solid line.
+    """
+
+    label: str
     colour: str
     shape: str
-    dashes: str | tuple[float, tuple[float, ...]] = "-"
+    path: str
+    dashes: tuple[float, ...] = ()
 
 
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-SHAPES = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p")
-DASHES: tuple[str | tuple[float, tuple[float, ...]], ...] = (
-    "-",
-    (0, (4, 1.5)),
-    (0, (1.2, 1.2)),
-    (0, (5, 1.2, 1.2, 1.2)),
+# Eight pairs of a colour and a shape; the last stands for all that have none of their own.
+COLOURS = ("blue", "red", "green", "purple", "orange", "sky", "ink", "grey")
+SHAPES = (
+    ("circle", "M8 2a6 6 0 1 0 .01 0z"),
+    ("square", "M3 3h10v10H3z"),
+    ("triangle-up", "M8 2.5 14 13H2z"),
+    ("diamond", "M8 1.5 13 8 8 14.5 3 8z"),
+    ("triangle-down", "M8 13.5 2 3h12z"),
+    ("cross", "M6 2h4v4h4v4h-4v4H6v-4H2V6h4z"),
+    (
+        "M-.9,-.45L-.45,-.9L0,-.45L.45,-.9L.9,-.45L.45,0L.9,.45L.45,.9L0,.45L-.45,.9L-.9,.45"
+        "L-.45,0Z",
+        "M2 5 5 2 8 5 11 2 14 5 11 8 14 11 11 14 8 11 5 14 2 11 5 8z",
+    ),
+    ("M0,-.95L.9,-.29L.56,.77L-.56,.77L-.9,-.29Z", "M8 1.5 14.5 6.2 12 13.8H4L1.5 6.2z"),
 )
-# The same in every figure; as fills they are dark, middle and light in greyscale.
-ROLE_STYLES = {
-    "linear": MarkerStyle("#0072B2", "o", "-"),
-    "finetune": MarkerStyle("#E69F00", "s", (0, (4, 1.5))),
-    "scratch": MarkerStyle("#9A9A9A", "^", (0, (1.2, 1.2))),
-}
+DASHES: tuple[tuple[float, ...], ...] = ((), (6, 3), (2, 2), (8, 2, 2, 2))
+# Places of the pairs of these roles, the same in every figure; solid, dashed and dotted lines.
+ROLES = {"linear": (0, 0), "finetune": (4, 1), "scratch": (7, 2)}
 
 
-@contextmanager
-def style(characters: Iterable[str] = ()) -> Iterator[None]:
-    """Draw in the style of these figures, from matplotlib's own defaults.
-
-    Parameters
-    ----------
-    characters
-        All characters of the figure; fallback fonts cover those that the default font lacks.
-    """
-    own = {**STYLE, "font.family": families(characters)}
-    with matplotlib.style.context(own, after_reset=True), missing_glyphs_as_boxes():
-        yield
+def style_at(label: str, place: int, dashes: int | None = None, shape: int | None = None) -> Style:
+    """Return the pair at a place, its line by the same place unless `dashes` says which."""
+    line = DASHES[(place if dashes is None else dashes) % len(DASHES)]
+    symbol = SHAPES[place if shape is None else shape % len(SHAPES)]
+    return Style(label, f"var(--{COLOURS[place]})", *symbol, line)
 
 
-P = ParamSpec("P")
+def marker_styles(names: Iterable[str], kind: str = "others") -> dict[str, Style]:
+    """Return a style for each name, whatever the order of rows.
 
-
-def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
-    """Make a function draw in this style, and lay its figure out."""
-
-    @wraps(draw)
-    def drawn(*args: P.args, **kwargs: P.kwargs) -> Figure:
-        with style(characters([*args, *kwargs.values(), SOURCE_NOTE.get()])):
-            figure = draw(*args, **kwargs)
-            settle(figure)
-        return figure
-
-    return drawn
-
-
-def characters(inputs: Iterable[Any]) -> set[str]:
-    """Return the characters of all texts in strings, tables and mappings of tables."""
-    found: set[str] = set()
-    for item in inputs:
-        if isinstance(item, str):
-            found.update(item)
-        elif isinstance(item, pd.DataFrame):
-            names = item.select_dtypes(exclude=["number", "bool"])
-            # Warnings about the data are lists, which have no hash: as text they do.
-            found.update(*("".join(set(map(str, names[column]))) for column in names))
-        elif isinstance(item, Mapping):
-            found |= characters(item.values())
-    return found
-
-
-# Where the numbers come from, as the caption of a figure says it while it is drawn.
-SOURCE_NOTE: ContextVar[str] = ContextVar("SOURCE_NOTE", default="")
-
-
-@contextmanager
-def from_source(note: str) -> Iterator[None]:
-    """Append `note`, on where the numbers come from, to the caption of every figure."""
-    token = SOURCE_NOTE.set(note)
-    try:
-        yield
-    finally:
-        SOURCE_NOTE.reset(token)
-
-
-def new_figure(height: float, *, width: float = TEXT_WIDTH, note: str = "") -> Figure:
-    """Return an empty figure that lays itself out, above a note on how to read it.
-
-    Parameters
-    ----------
-    height
-        Inches without the note.
-    width
-        Inches; `COLUMN_WIDTH` or `TEXT_WIDTH`.
-    note
-        What markers, bars and bands mean; wrapped to the width, at the bottom.
-    """
-    note = " ".join(filter(None, [note, SOURCE_NOTE.get()]))
-    # 3.45 points is the mean width of a character of this font at this size.
-    lines = wrapped(note, int((width * 72 - 8) / 3.45), most=6) if note else ""
-    strip = (4 + 9 * (lines.count("\n") + 1)) / 72 if note else 0.0
-    above = (0, strip / (height + strip), 1, height / (height + strip))
-    layout = ConstrainedLayoutEngine(rect=above, w_pad=0.04, h_pad=0.04)
-    figure = Figure(figsize=(width, height + strip), dpi=DPI, layout=layout)
-    FigureCanvasAgg(figure)
-    if note:
-        figure.text(4 / 72 / width, 3 / 72 / (height + strip), lines, size=SMALL, color="#555555")
-    return figure
-
-
-def marker_styles(names: Iterable[str]) -> dict[str, MarkerStyle]:
-    """Return a style for each name, in alphabetical order, whatever the order of rows.
-
-    With 7 colours and 10 shapes that step together, 70 styles differ; the first 7 differ in both.
+    Up to eight names have a style of their own, in alphabetical order. Of more, the seven that
+    occur most often have one, and one stands for all others.
 
     Examples
     --------
-    >>> marker_styles(["ResNet", "DenseNet"])["DenseNet"]
-    MarkerStyle(colour='#0072B2', shape='o', dashes='-')
+    >>> marker_styles(["ResNet", "DenseNet"])["DenseNet"][:3]
+    ('DenseNet', 'var(--blue)', 'circle')
     """
-    styles = map(MarkerStyle, cycle(COLOURS), cycle(SHAPES), cycle(DASHES))
-    return dict(zip(sorted(set(names)), styles, strict=False))
+    counts = Counter(names)
+    own = sorted(counts)
+    if len(own) > MOST_STYLES:
+        own = sorted(sorted(counts, key=lambda name: (-counts[name], name))[: MOST_STYLES - 1])
+    others = style_at(f"{len(counts) - len(own)} {kind}", MOST_STYLES - 1)
+    styles = {name: style_at(name, place) for place, name in enumerate(own)}
+    return {name: styles.get(name, others) for name in sorted(counts)}
 
 
-def setting_styles(settings: Iterable[str]) -> dict[str, MarkerStyle]:
-    """Return the style of each setting: that of its role, or the next free one."""
-    chosen: dict[str, MarkerStyle] = {}
-    spare = iter(
-        islice(map(MarkerStyle, cycle(COLOURS[1:]), cycle(SHAPES[3:]), cycle(reversed(DASHES))), 70)
-    )
+def setting_styles(settings: Iterable[str]) -> dict[str, Style]:
+    """Return the style of each setting: that of its role, or the next free one.
+
+    One style stands for all that are left when seven have one.
+    """
+    chosen: dict[str, Style] = {}
+    taken: set[int] = set()
+    spare = [1, 2, 3, 5, 6, 0, 4]
     for setting in settings:
-        mark = ROLE_STYLES.get(role(setting) or "")
-        chosen[setting] = mark if mark and mark not in chosen.values() else next(spare)
+        place, dashes = ROLES.get(role(setting) or "", (None, None))
+        if place is None or place in taken:
+            place = next((one for one in spare if one not in taken), MOST_STYLES - 1)
+            dashes = None
+        taken.add(place)
+        chosen[setting] = style_at(setting_label(setting), place, dashes)
     return chosen
 
 
-def settle(figure: Figure) -> None:
-    """Lay the figure out and freeze its layout.
+def residual_steps(largest: float) -> tuple[list[float], list[str]]:
+    """Return the six limits and the seven colours of steps of residuals around 0.
 
-    Titles of panels take at most two lines, as wide as the layout leaves room for.
+    Examples
+    --------
+    >>> residual_steps(1.0)[0]
+    [-0.7, -0.4, -0.1, 0.1, 0.4, 0.7]
     """
-    layout = figure.get_layout_engine()
-    if layout is None:
-        return
-    titles = {title: (axes, title.get_text()) for axes in figure.axes for title in titles_of(axes)}
-    # Long ones would take room from their panels.
-    for title, (_, text) in titles.items():
-        title.set_text(text[:1])
-    layout.execute(figure)
-    for title, (axes, text) in titles.items():
-        size, weight = float(title.get_fontsize()), str(title.get_fontweight())
-        title.set_text(fitted(text, title_room(figure, axes), size, weight=weight, most=2))
-    if any("\n" in title.get_text() for title in titles):
-        layout.execute(figure)
-    figure.set_layout_engine("none")
+    reach = max(largest, 0.05)
+    limits = [round(reach * step, 2) for step in (-0.7, -0.4, -0.1, 0.1, 0.4, 0.7)]
+    return limits, [f"var(--step-{i})" for i in range(7)]
 
 
-def titles_of(axes: Axes) -> list[Text]:
-    """Return the title on the left of a panel, if it has one."""
-    title = axes.get_title("left")
-    texts = [text for text in axes.get_children() if isinstance(text, Text)]
-    return [text for text in texts if title and text.get_text() == title][-1:]
+def in_print_colours(text: str) -> str:
+    """Replace the CSS variables in JSON or SVG by the colours of print.
 
-
-def title_room(figure: Figure, axes: Axes) -> float:
-    """Return the points from a panel's left edge to the next panel or the end of the page."""
-    own = axes.get_window_extent()
-    boxes = [other.get_window_extent() for other in figure.axes]
-    beside = [box.x0 for box in boxes if box.x0 >= own.x1 and box.y0 < own.y1 and own.y0 < box.y1]
-    return float(min([figure.bbox.x1, *beside]) - own.x0) * 72 / figure.dpi - 4
+    Examples
+    --------
+    >>> in_print_colours("var(--blue)")
+    '#0072b2'
+    """
+    return re.sub(r"var\((--[\w-]+)\)", lambda found: PRINT_COLOURS[found[1]], text)

@@ -1,30 +1,51 @@
-"""Text in figures: names, numbers, fonts with fallbacks for missing glyphs, widths, lines."""
+"""Text in figures: names cut or broken to the room that there is, by the widths of Helvetica."""
 
 import math
 import re
-import warnings
+import unicodedata
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-from functools import lru_cache
+from collections.abc import Callable, Iterator
 
-from matplotlib import rcParams
-from matplotlib.backends.backend_agg import RendererAgg
-from matplotlib.font_manager import FontEntry, FontProperties, findfont, fontManager, get_font
-
+from headstart.figures.style import FONT_SIZE
 from headstart.spec.display_names import correlation_label
 
-__all__ = [
-    "FONT",
-    "elided",
-    "estimate_text",
-    "families",
-    "fitted",
-    "missing_glyphs_as_boxes",
-    "number",
-    "text_width",
-    "wrapped",
-]
+__all__ = ["elided", "estimate_text", "fitted", "text_width", "wrapped"]
+
+# Widths in thousandths of an em, of Helvetica and all fonts that are made to its measure (Arial,
+# Liberation Sans): Adobe's font metrics, 1997.
+WIDTHS = {
+    letter: width
+    for width, letters in {
+        222: "'`ijl", 260: "|", 278: " !,./:;I[\\]ft", 333: "()-r", 334: "{}", 355: '"', 389: "*",
+        469: "^", 500: "Jcksvxyz", 556: "#$0123456789?L_abdeghnopqu\N{EN DASH}",
+        584: "+<=>~\N{MINUS SIGN}", 611: "FTZ", 667: "&ABEKPSVXY", 722: "CDHNRUw", 778: "GOQ",
+        833: "Mm", 889: "%", 944: "W", 1000: "\N{HORIZONTAL ELLIPSIS}", 1015: "@",
+    }.items()
+    for letter in letters
+}  # fmt: skip
+BOLD = 1.09  # no letter of the bold face is wider than its width by more, on average
+
+
+def text_width(text: str, size: float = FONT_SIZE, *, bold: bool = False) -> float:
+    """Return the width of the widest line of `text`, in the unit of `size`.
+
+    Letters of other scripts count as wide as Unicode says that they are.
+
+    Examples
+    --------
+    >>> text_width("WW", 7) > 4 * text_width("ii", 7)
+    True
+    """
+    lines = (sum(map(letter_width, line)) for line in text.split("\n"))
+    return max(lines) * size / 1000 * (BOLD if bold else 1.0)
+
+
+def letter_width(letter: str) -> float:
+    """Return the width of a letter in thousandths of an em."""
+    known = WIDTHS.get(letter)
+    if known is not None:
+        return known
+    return 1000 if unicodedata.east_asian_width(letter) in "WF" else 700
 
 
 def elided(name: str, most: int = 26) -> str:
@@ -90,138 +111,21 @@ def broken(line: str, width: float, measure: Callable[[str], float]) -> Iterator
     yield line
 
 
-def number(value: float, decimals: int = 2, sign: bool = False) -> str:
-    """Return a number with a true minus sign; a dash if it is unknown.
+def fitted(
+    text: str, room: float, *, size: float = FONT_SIZE, bold: bool = False, most: int = 1
+) -> str:
+    """Set `text` in at most `most` lines of `room` pixels; its middle is elided if it is too long.
 
     Examples
     --------
-    >>> number(0.1, sign=True), number(-0.001)
-    ('+0.10', '0.00')
-    """
-    if not math.isfinite(value):
-        return "\N{EN DASH}"
-    value = round(value, decimals) + 0.0  # no minus before a zero
-    return f"{value:{'+' if sign and value else ''}.{decimals}f}".replace("-", "\N{MINUS SIGN}")
-
-
-def estimate_text(symbol: str, estimate: float, low: float, high: float, joint: str = " ") -> str:
-    """Return a correlation with its interval, if it has one.
-
-    Examples
-    --------
-    >>> estimate_text("r", 0.986, 0.951, 0.9996)
-    'r = 0.986 [0.951, > 0.999]'
-    >>> estimate_text("r", 0.9998, float("nan"), float("nan"))
-    'r > 0.999'
-    """
-    text = correlation_label(estimate)
-    text = f"{symbol} {text}" if text[0] in "<>" else f"{symbol} = {text}"
-    if math.isfinite(low) and math.isfinite(high):
-        text += f"{joint}[{correlation_label(low)}, {correlation_label(high)}]"
-    return text
-
-
-FONT = "DejaVu Sans"  # shipped with matplotlib: figures come out the same wherever they are drawn
-# Fonts of matplotlib with boxes for letters, or with symbols in the places of letters.
-NOT_LETTERS = re.compile(r"last resort|^cm[a-z]+10$|^stix(size|nonunicode)", re.IGNORECASE)
-RULER_DPI = 288
-
-
-def families(characters: Iterable[str]) -> list[str]:
-    """Return fonts for these characters: the default, then installed fonts for missing glyphs.
-
-    Where no installed font has a character, it is drawn as a box.
-
-    Examples
-    --------
-    >>> families("ResNet-50 (a = 0.5)")
-    ['DejaVu Sans']
-    """
-    return [FONT, *fallbacks(lacking(findfont(FONT), frozenset(characters)))]
-
-
-@lru_cache
-def fallbacks(characters: frozenset[str]) -> tuple[str, ...]:
-    """Return the fewest installed fonts for these characters, those with most of them first."""
-    names = []
-    while characters:
-        left = [(lacking(font.fname, characters), font.name) for font in upright_fonts()]
-        fewest, name = min(left, key=lambda pair: (len(pair[0]), pair[1]), default=(characters, ""))
-        if len(fewest) == len(characters):
-            break
-        names.append(name)
-        characters = fewest
-    return tuple(names)
-
-
-def upright_fonts() -> Iterator[FontEntry]:
-    """Yield installed fonts of normal weight."""
-    for font in fontManager.ttflist:
-        plain = font.style == "normal" and font.weight in (400, "normal", "regular")
-        if plain and not NOT_LETTERS.search(font.name):
-            yield font
-
-
-def lacking(path: str, characters: frozenset[str]) -> frozenset[str]:
-    """Return characters without a glyph in a font file; all if it cannot be read."""
-    try:
-        font = get_font(path)
-    except (OSError, RuntimeError):
-        return characters
-    printed = (letter for letter in characters if not letter.isspace())
-    return frozenset(letter for letter in printed if not font.get_char_index(ord(letter)))
-
-
-@contextmanager
-def missing_glyphs_as_boxes() -> Iterator[None]:
-    """Draw a box for what no font has, without matplotlib's warning for each letter of it."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", r"Glyph \d+ .*missing from", UserWarning)
-        # Scripts such as Devanagari come out letter by letter.
-        warnings.filterwarnings("ignore", r"Matplotlib currently does not support", UserWarning)
-        yield
-
-
-def text_width(text: str, size: float, weight: str = "normal") -> float:
-    """Measure the widest line of `text` in the fonts of the style in force, in points.
-
-    Examples
-    --------
-    >>> text_width("WW", 7) > 2 * text_width("ii", 7)
-    True
-    """
-    fonts = tuple(rcParams["font.family"])
-    return max(line_width(line, size, weight, fonts) for line in text.split("\n"))
-
-
-@lru_cache(maxsize=4096)
-def line_width(line: str, size: float, weight: str, fonts: tuple[str, ...]) -> float:
-    """Measure one line in points."""
-    look = FontProperties(family=list(fonts), size=size, weight=weight)
-    with missing_glyphs_as_boxes():
-        width, _, _ = ruler().get_text_width_height_descent(line, look, ismath=False)
-    return float(width) * 72 / RULER_DPI
-
-
-@lru_cache(maxsize=1)
-def ruler() -> RendererAgg:
-    """Return a renderer to measure with."""
-    return RendererAgg(1, 1, RULER_DPI)
-
-
-def fitted(text: str, room: float, size: float, *, weight: str = "normal", most: int = 1) -> str:
-    """Set `text` in at most `most` lines of `room` points; its middle is elided if it is too long.
-
-    Examples
-    --------
-    >>> fitted("Oxford-IIIT Pets", 200, 7)
+    >>> fitted("Oxford-IIIT Pets", 200)
     'Oxford-IIIT Pets'
-    >>> fitted("Describable Textures", 55, 7, most=2).splitlines()
+    >>> fitted("Describable Textures", 70, most=2).splitlines()
     ['Describable', 'Textures']
     """
 
     def width(line: str) -> float:
-        return text_width(line, size, weight)
+        return text_width(line, size, bold=bold)
 
     text = " ".join(text.split())
 
@@ -234,6 +138,23 @@ def fitted(text: str, room: float, size: float, *, weight: str = "normal", most:
     # A sign for what was left out is wider than many a letter.
     if not too_long(len(text)):
         return lines(len(text))
-    # No letter is narrower than a sixth of the size.
-    lengths = range(4, min(len(text), int(6 * most * room / size) + 4) + 1)
+    # No letter is narrower than a fifth of the size.
+    lengths = range(4, min(len(text), int(5 * most * room / size) + 4) + 1)
     return lines(3 + bisect_left(lengths, True, key=too_long))
+
+
+def estimate_text(symbol: str, estimate: float, low: float, high: float) -> str:
+    """Return a correlation with its interval, if it has one.
+
+    Examples
+    --------
+    >>> estimate_text("r", 0.986, 0.951, 0.9996)
+    'r = 0.986 (95 % interval 0.951 to > 0.999)'
+    >>> estimate_text("r", 0.9998, float("nan"), float("nan"))
+    'r > 0.999'
+    """
+    text = correlation_label(estimate)
+    text = f"{symbol} {text}" if text[0] in "<>" else f"{symbol} = {text}"
+    if math.isfinite(low) and math.isfinite(high):
+        text += f" (95 % interval {correlation_label(low)} to {correlation_label(high)})"
+    return text

@@ -128,7 +128,7 @@ def write_folder(
     tuple of str
         Names of the figures.
     """
-    # Figures need matplotlib, which the other formats do without.
+    # Figures need Altair, which the other formats do without.
     from headstart.analysis import match_names
     from headstart.figures import available, save
 

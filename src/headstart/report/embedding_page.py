@@ -7,17 +7,9 @@ from typing import Any
 import altair as alt
 import pandas as pd
 
-from headstart.figures.embedding_plot import numbers_label, select_embedding, square
-from headstart.report.chart_style import (
-    CONFIG,
-    Style,
-    aria_label,
-    own_colour,
-    own_shape,
-    styles_of_families,
-    text,
-    tooltips,
-)
+from headstart.figures.encodings import aria_label, from_row, quoted, tooltips
+from headstart.figures.scatter_charts import class_styles, embedded, numbers_label, select_embedding
+from headstart.figures.style import CONFIG, Style
 from headstart.report.page_templates import render_page, write_html
 from headstart.spec.formatting import number, percent
 
@@ -51,7 +43,7 @@ def embedding_html(tables: Tables, title: str, source: str) -> str:
     """Return the page as HTML, as `write_embedding` writes it."""
     points, images = select_embedding(tables), tables["images"]
     separation = tables["separation"].sort_values("position").to_dict("records")
-    styles = styles_of_families(images["class"])
+    styles = class_styles(images)
     networks = [own for _, own in points.groupby("position", sort=True)]
     names = [str(own["model"].iloc[0]) for own in networks]
     content = {
@@ -67,7 +59,7 @@ def embedding_html(tables: Tables, title: str, source: str) -> str:
         description=source,
         source=source,
         panels=[*zip(names, map(numbers_label, separation), strict=True)],
-        styles=list(styles.values()),
+        styles=styles,
         # Show single pixels only where all images are tiny.
         tiny=bool(images["tiny"].all()),
         separation=[separation_cells(row) for row in separation],
@@ -91,18 +83,11 @@ def rows(
 
 def chart(own: pd.DataFrame, position: int, name: str) -> dict[str, Any]:
     """Return the chart of one network; an image hovered in any chart is ringed in all."""
-    across, up = square(own)
-
-    def axis(channel: Any, column: str, ends: tuple[float, float]) -> Any:
-        scale = alt.Scale(domain=list(ends), nice=False)
-        return channel(f"{column}{position}", type="quantitative", axis=None, scale=scale)
-
-    places = [axis(alt.X, "x", across), axis(alt.Y, "y", up)]
-    base = alt.Chart(alt.NamedData(name="points")).encode(*places)
-    unlit = f"lit !== {text('')} && datum['class'] !== lit"
+    base = embedded(alt.NamedData(name="points"), own, (f"x{position}", f"y{position}"))
+    unlit = f"lit !== {quoted('')} && datum['class'] !== lit"
     points = base.mark_point(filled=True, size=34, stroke="var(--paper)", strokeWidth=0.4).encode(
-        own_colour(),
-        own_shape(),
+        from_row(alt.Color, "colour"),
+        from_row(alt.Shape, "shape"),
         aria_label("class", "where"),
         opacity=alt.condition(unlit, alt.value(0.12), alt.value(0.9)),
         tooltip=tooltips(**{"class": "title", "picture": "image", "where": "name"}),

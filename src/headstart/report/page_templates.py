@@ -20,9 +20,9 @@ import vl_convert
 from markupsafe import Markup
 
 from headstart.errors import HeadstartError
+from headstart.figures.figure_data import packed_column
 from headstart.files import replaced, writable_folder
 from headstart.local_cache import default_cache
-from headstart.report.chart_data import packed_column
 from headstart.report.page_model import PageCell, PageTable
 
 __all__ = [

@@ -6,7 +6,6 @@ from typing import Any
 import pandas as pd
 
 from headstart.analysis import source_notes
-from headstart.report.chart_data import several_seeds
 from headstart.report.page_model import (
     Column,
     Names,
@@ -83,9 +82,9 @@ def measured(subject: Subject) -> int:
 
 def seeds_sentence(subject: Subject) -> str:
     """Return the number of seeds per cell and their spread; empty if each cell has one."""
-    if not several_seeds(subject):
-        return ""
     cells = subject.cells
+    if not (cells.n_seeds > 1).any():
+        return ""
     few, most = int(cells.n_seeds.min()), int(cells.n_seeds.max())
     spread = cells.seed_sd[cells.n_seeds > 1].astype(float).median()
     many = f"{most}" if few == most else f"{few} to {most}"

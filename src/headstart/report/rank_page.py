@@ -6,16 +6,11 @@ from typing import Any
 
 import altair as alt
 
+from headstart.figures.encodings import aria_label, domain, tooltips
+from headstart.figures.figure import Figure, Panel
+from headstart.figures.figure_data import FigureData
+from headstart.figures.style import CONFIG
 from headstart.ranking.answer import HeldOut, RankAnswer
-from headstart.report.chart_style import (
-    CONFIG,
-    Chart,
-    PageFigure,
-    aria_label,
-    domain,
-    finished,
-    tooltips,
-)
 from headstart.report.page_model import Column, Names, PageTable, filled
 from headstart.report.page_templates import render_page, write_html
 from headstart.spec.formatting import decimals, number, percent, ranged
@@ -45,13 +40,11 @@ def write_rank_page(answer: RankAnswer, out: Path) -> Path:
 def rank_html(answer: RankAnswer) -> str:
     """Return the page as HTML, as `write_rank_page` writes it."""
     front = front_figure(answer)
-    charts: list[tuple[str, Chart, dict[str, Any]]] = [
-        (f"{front.key}-{i}", chart, {}) for i, chart in enumerate(front.charts)
-    ]
+    key = f"{front.key}-0"
     return render_page(
         "rank.html",
         f"Which backbone for {answer.dataset}?",
-        {"charts": {key: chart.spec for key, chart, _ in charts}, "config": CONFIG},
+        {"charts": {key: front.specs()[0]}, "config": CONFIG},
         "rank.js",
         description=answer.sentence,
         answer=answer,
@@ -59,17 +52,13 @@ def rank_html(answer: RankAnswer) -> str:
         numbers=headline_numbers(answer),
         ranking=rank_table(answer),
         front=front,
-        front_charts=charts,
+        front_charts=[(key, front.panels[0], {})],
         held_out=answer.held_out,
         tested=test_sentence(answer.held_out) if answer.held_out else "",
         classes=class_table(answer.held_out) if answer.held_out else None,
         finetuned=finetuned_table(answer) if answer.finetuned else None,
         not_tried=not_tried_table(answer) if answer.not_tried else None,
         facts=facts(answer),
-        settings=[],
-        families=[],
-        residual_steps=[],
-        most_families=0,
     )
 
 
@@ -223,7 +212,7 @@ def not_tried_table(answer: RankAnswer) -> PageTable:
     return filled("missing", "Candidates that were not tried", columns, rows, NAMES)
 
 
-def front_figure(answer: RankAnswer) -> PageFigure:
+def front_figure(answer: RankAnswer) -> Figure:
     """Draw accuracy against latency, and the models that no other one beats in both."""
     rows = [
         {
@@ -242,14 +231,15 @@ def front_figure(answer: RankAnswer) -> PageFigure:
         for model in answer.models
     ]
     description = f"Accuracy against latency of {len(rows)} models"
-    chart = Chart("", description, finished(front_chart(rows), description, HEIGHT))
+    panel = Panel(lambda _: front_chart(rows), "", description, HEIGHT)
     caption = (
         "Each point is a measured model, with the 95 % interval of its accuracy. Blue: not "
         "significantly different from the best; grey: significantly worse. The line joins the "
         "models that no other one beats in both; the ring marks the recommended one. Latency is of "
         f"one image at a time on {answer.device}, on a logarithmic scale."
     )
-    return PageFigure("front", "Accuracy against latency", caption, [chart], table="ranking")
+    data = FigureData({}, interactive=True)
+    return Figure("front", "Accuracy against latency", caption, [panel], data, table="ranking")
 
 
 def front_chart(rows: Sequence[Mapping[str, Any]]) -> Any:
@@ -262,7 +252,7 @@ def front_chart(rows: Sequence[Mapping[str, Any]]) -> Any:
         axis=alt.Axis(grid=False, tickCount=6, format="~r"),
     )
     reach = domain([row[end] for row in rows for end in ("low", "high")])
-    y = alt.Y("accuracy:Q", title="Accuracy (%)", scale=alt.Scale(domain=reach, nice=False))
+    y = alt.Y("accuracy:Q", title="Accuracy (%)", scale=alt.Scale(domain=list(reach), nice=False))
     base = alt.Chart(data)
     colour = alt.Color("colour:N", scale=None, legend=None)
     bars = base.mark_rule(strokeWidth=1.2, opacity=0.5).encode(

@@ -4,17 +4,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from headstart.figures import Figure, page_figures
+from headstart.figures.figure import Panel
+from headstart.figures.figure_data import FigureData
+from headstart.figures.style import CONFIG
 from headstart.report import provenance
 from headstart.report.analysis_answer import answer_of
-from headstart.report.chart_data import chart_data, family_styles
-from headstart.report.chart_style import (
-    CONFIG,
-    Chart,
-    PageFigure,
-    residual_labels,
-    residual_steps,
-    styles_of_settings,
-)
 from headstart.report.leaderboard import leaderboard
 from headstart.report.page_model import Names, PageTable, Subject, filter_keys, names_of
 from headstart.report.page_templates import render_page, without_direction, write_html
@@ -26,21 +21,10 @@ from headstart.report.result_tables import (
     significance_tables,
     study_tables,
 )
-from headstart.report.sweep_charts import ablation_figure, convergence_figure, size_figure
-from headstart.report.vega_charts import (
-    correlation_figure,
-    panels_figure,
-    ranks_figure,
-    residuals_figure,
-    scratch_figure,
-    settings_figure,
-)
 from headstart.spec.display_names import setting_label
 
 __all__ = ["HtmlPage", "page_html", "write_page"]
 
-# Longer legends are left out: the tooltip names the family.
-MOST_FAMILIES = 30
 # Figures of sweeps, which are first where a sweep is what was asked for.
 SWEEPS = ("ablation", "convergence", "dataset-size")
 
@@ -95,10 +79,9 @@ def page_html(analysis: Subject, title: str | None = None) -> str:
     """
     answer = answer_of(analysis)
     names = names_of(analysis)
-    limits, colours = residual_steps(largest_residual(analysis))
-    figures = all_figures(analysis, names, limits)
+    figures = all_figures(analysis)
     if answer.case in ("configurations", "sweep"):
-        figures.sort(key=lambda figure: figure.key not in SWEEPS)
+        figures.sort(key=lambda figure: figure.name not in SWEEPS)
     pairs, pairs_left_out = pairs_table(analysis, names)
     tables = page_tables(analysis, names)
     listed = [table for part in tables.values() for table in part]
@@ -107,7 +90,7 @@ def page_html(analysis: Subject, title: str | None = None) -> str:
     return render_page(
         "page.html",
         title or answer.title,
-        payload(analysis, names, figures),
+        payload(names, figures),
         tables=[*listed, pairs, effects, *studies.values(), *([trials] if trials else [])],
         description=answer.headline,
         answer=answer,
@@ -115,13 +98,6 @@ def page_html(analysis: Subject, title: str | None = None) -> str:
         filters=[(kind, len(of)) for kind, of in labels(names).items()],
         figures=[(figure, placed(figure, names)) for figure in figures],
         links=links(tables["leaderboard"]),
-        families=list(family_styles(analysis).values()),
-        most_families=MOST_FAMILIES,
-        settings=[
-            (i, name, setting_label(name), look)
-            for i, (name, look) in enumerate(styles_of_settings(names.settings).items())
-        ],
-        residual_steps=residual_labels(limits, colours),
         sources=provenance.sources(analysis),
         digitised=any(source.get("digitised") for source in analysis.sources),
         facts=provenance.facts(analysis),
@@ -172,29 +148,20 @@ def labels(names: Names) -> dict[str, list[str]]:
     }
 
 
-def largest_residual(subject: Subject) -> float:
-    # All but the largest fiftieth, which would leave no steps to the others.
-    residuals = subject.cells.residual.dropna().astype(float).abs()
-    return float(residuals.quantile(0.98)) if len(residuals) else 0.0
+# The tables of an analysis that figures draw.
+DRAWN = (
+    "cells", "model_means", "lines", "correlations", "ranks", "ablation", "convergence", "reached",
+    "dataset_size",
+)  # fmt: skip
 
 
-def all_figures(subject: Subject, names: Names, residual_limits: list[float]) -> list[PageFigure]:
+def all_figures(subject: Subject) -> list[Figure]:
     """Return the figures that these tables can fill, in reading order."""
-    figures = [
-        correlation_figure(subject, names),
-        panels_figure(subject, names),
-        settings_figure(subject, names),
-        scratch_figure(subject),
-        ranks_figure(subject, names),
-        residuals_figure(subject, names, residual_limits),
-        ablation_figure(subject),
-        convergence_figure(subject),
-        size_figure(subject, names),
-    ]
-    return [figure for figure in figures if figure is not None and figure.charts]
+    tables = {name: getattr(subject, name) for name in DRAWN}
+    return page_figures(FigureData(tables, subject.predictor, interactive=True))
 
 
-def payload(subject: Subject, names: Names, figures: list[PageFigure]) -> dict[str, Any]:
+def payload(names: Names, figures: list[Figure]) -> dict[str, Any]:
     """Return the data of the report's script."""
     return {
         "names": {
@@ -203,21 +170,21 @@ def payload(subject: Subject, names: Names, figures: list[PageFigure]) -> dict[s
             "models": names.models,
         },
         "labels": {kind: list(map(without_direction, of)) for kind, of in labels(names).items()},
-        "tables": chart_data(subject, names),
+        "tables": figures[0].data.page_tables() if figures else {},
         "charts": {
-            key: chart.spec for figure in figures for key, chart, _ in placed(figure, names)
+            f"{figure.key}-{i}": spec for figure in figures for i, spec in enumerate(figure.specs())
         },
         "config": CONFIG,
     }
 
 
-def placed(figure: PageFigure, names: Names) -> list[tuple[str, Chart, dict[str, Any]]]:
+def placed(figure: Figure, names: Names) -> list[tuple[str, Panel, dict[str, Any]]]:
     """Return each chart of a figure with its key on the page and its filter attributes."""
     return [
         (
             f"{figure.key}-{i}",
-            chart,
-            filter_keys(names, setting=chart.setting, dataset=chart.dataset),
+            panel,
+            filter_keys(names, setting=panel.setting, dataset=panel.dataset),
         )
-        for i, chart in enumerate(figure.charts)
+        for i, panel in enumerate(figure.panels)
     ]

@@ -171,20 +171,25 @@
       Object.fromEntries(columns.map(([name, column]) => [name, column[i]])));
   }
 
+  const datasets = Object.fromEntries(Object.entries(tables).map(([name, table]) => [name, rows(table)]));
+
+  async function embed(key, changes) {
+    const place = document.getElementById(key);
+    const spec = { ...charts[key], ...changes };
+    // Only errors are logged: an empty selection is no warning.
+    // ast: expressions are interpreted, so that the page forbids evaluating code.
+    const result = await vegaEmbed(place, { ...spec, datasets: { ...spec.datasets, ...datasets } }, {
+      actions: false, ast: true, config, defaultStyle: false, logLevel: 1, mode: "vega-lite", renderer: "svg",
+      tooltip: { disableDefaultStyle: true },
+    });
+    views.get(key)?.finalize();
+    views.set(key, result.view);
+    // What has no text of its own, an empty mark say, is nothing to a screen reader.
+    for (const mark of all('[role="graphics-symbol"]:not([aria-label])', place)) mark.setAttribute("aria-hidden", "true");
+  }
+
   async function draw() {
-    const datasets = Object.fromEntries(Object.entries(tables).map(([name, table]) => [name, rows(table)]));
-    for (const [key, spec] of Object.entries(charts)) {
-      const place = document.getElementById(key);
-      // Only errors are logged: an empty selection is no warning.
-      // ast: expressions are interpreted, so that the page forbids evaluating code.
-      const result = await vegaEmbed(place, { ...spec, datasets: { ...spec.datasets, ...datasets } }, {
-        actions: false, ast: true, config, defaultStyle: false, logLevel: 1, mode: "vega-lite", renderer: "svg",
-        tooltip: { disableDefaultStyle: true },
-      });
-      views.set(key, result.view);
-      // What has no text of its own, an empty mark say, is nothing to a screen reader.
-      for (const mark of all('[role="graphics-symbol"]:not([aria-label])', place)) mark.setAttribute("aria-hidden", "true");
-    }
+    for (const key of Object.keys(charts)) await embed(key);
     if (views.size) filterCharts();
   }
 
@@ -290,6 +295,18 @@
     return canvas.toDataURL("image/png");
   }
 
+  // Figures with a row per model show the first ones, and all on demand.
+  async function showRows(button) {
+    const pressed = button.getAttribute("aria-pressed") !== "true";
+    button.setAttribute("aria-pressed", String(pressed));
+    for (const [key, spec] of Object.entries(charts)) {
+      if (!key.startsWith(`${button.dataset.rows}-`)) continue;
+      const params = spec.params.map((param) => (param.name === "show_all" ? { ...param, value: pressed } : param));
+      await embed(key, pressed ? { params, height: spec.usermeta.height } : { params });
+    }
+    filterCharts();
+  }
+
   document.addEventListener("change", (event) => {
     const box = event.target;
     if (box.matches("#choices [data-i]")) { choose(box); apply(); }
@@ -316,6 +333,7 @@
     const { save, png, csv, more, all: every, none } = button.dataset;
     if (button.matches(".sort")) gridOf(button).sort(button.closest("th").cellIndex);
     if (more) gridOf(button).more(more);
+    if (button.dataset.rows) showRows(button);
     if (csv) download(`data:text/csv;charset=utf-8,${encodeURIComponent(gridOf(button).csv())}`, `${csv}.csv`);
     if (save) download(await saved(save), `${save}.svg`);
     if (png) download(await savedPng(png), `${png}.png`);

@@ -1,0 +1,259 @@
+"""Axes and encodings of charts; coordinates of accuracy are log odds, labelled in percent.
+
+Accuracies enter every estimate as log odds, so figures have log odds as coordinates: what is
+straight in an estimate is straight in a figure, and equal distances are equal ratios of odds.
+"""
+
+import json
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import altair as alt
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.special import expit, logit
+
+from headstart.figures.figure_data import FAMILY, MEAN, SETTING, FigureData
+from headstart.figures.text_fitting import fitted, text_width
+
+__all__ = [
+    "WHOLE",
+    "aria_label",
+    "domain",
+    "equal",
+    "from_row",
+    "log_ticks",
+    "mean_points",
+    "name_axis",
+    "named",
+    "odds_axis",
+    "percent_ticks",
+    "predictor_axis",
+    "quoted",
+    "scale",
+    "tooltips",
+    "visible",
+]
+
+# The reader of the page hides no dataset and no model.
+WHOLE = " && ".join(f"length({name}) == 0" for name in ("hidden_datasets", "hidden_models"))
+# Percents to label, a set that covers both tails, or all multiples of a step; rounder ones first.
+TAILS = (
+    (0.01, 0.1, 1, 10, 50, 90, 99, 99.9, 99.99),
+    (0.1, 1, 3, 10, 30, 50, 70, 90, 97, 99, 99.9),
+    (0.1, 0.5, 1, 2, 5, 10, 20, 50, 80, 90, 95, 98, 99, 99.5, 99.9),
+    (0.1, 0.5, 1, 2, 5, 10, 20, 30, 50, 70, 80, 90, 95, 98, 99, 99.5, 99.9),
+    (0.1, 0.5, 1, 2, 5, *range(10, 91, 10), 95, 98, 99, 99.5, 99.9),
+)
+STEPS = (10.0, 5.0, 2.0, 1.0, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01)
+MOST_TICKS = 8
+LINE = 16.0  # pixels between labels above each other
+LONGEST_NAME = 26  # characters of a name on an axis
+
+
+def percent_ticks(low: float, high: float, length: float, *, upright: bool) -> list[float]:
+    """Choose the percents to label on an axis of accuracy.
+
+    Of all sets of round percents, the one with the most ticks (up to 8) whose labels keep clear of
+    each other.
+
+    Parameters
+    ----------
+    low, high
+        Ends of the axis in log odds.
+    length
+        Its length in pixels.
+    upright
+        Whether it stands upright: labels then need a line's height, otherwise their width.
+
+    Examples
+    --------
+    >>> percent_ticks(float(logit(0.71)), float(logit(0.82)), 320, upright=False)
+    [72.0, 74.0, 76.0, 78.0, 80.0, 82.0]
+    """
+    ends = 100 * float(expit(low)) - 1e-9, 100 * float(expit(high)) + 1e-9
+    best: list[float] = []
+    for ticks in ladders(*ends):
+        places = (logit(np.array(ticks) / 100) - low) / (high - low) * length
+        needed = LINE
+        if not upright:
+            needed = max((text_width(f"{tick:g}%") for tick in ticks), default=0) + 3
+        if len(best) < len(ticks) <= MOST_TICKS and (np.diff(places) >= needed).all():
+            best = ticks
+    return best
+
+
+def ladders(low: float, high: float) -> Iterable[list[float]]:
+    """Yield sets of round percentages from `low` to `high`."""
+    for tails in TAILS:
+        yield [float(tick) for tick in tails if low <= tick <= high]
+    for step in STEPS:
+        first, last = math.ceil(low / step), math.floor(high / step)
+        if last - first < MOST_TICKS:
+            ticks = [round(index * step, 4) for index in range(first, last + 1)]
+            yield [tick for tick in ticks if 0 < tick < 100]
+
+
+def log_ticks(values: ArrayLike) -> list[int]:
+    """Return powers of ten among positive numbers, or multiples of them where there are few.
+
+    Examples
+    --------
+    >>> log_ticks([80, 20_000]), log_ticks([250, 4_000])
+    ([100, 1000, 10000], [500, 1000, 2000])
+    """
+    numbers = np.asarray(values, dtype=float)
+    low, high = float(numbers.min()), float(numbers.max())
+    powers = [10**power for power in range(math.floor(math.log10(low)), 19) if 10**power <= high]
+    ticks = [tick for tick in powers if tick >= low]
+    if len(ticks) < 2:
+        ticks = [tick * power for power in powers for tick in (1, 2, 5)]
+    return [tick for tick in ticks if low <= tick <= high] or [round(low)]
+
+
+def domain(values: ArrayLike, margin: float = 0.06, least: float = 0.2) -> tuple[float, float]:
+    """Return the range of the known `values` with a margin, at least `least` wide.
+
+    Examples
+    --------
+    >>> domain([1.0, float("nan"), 3.0], margin=0.5)
+    (0.0, 4.0)
+    """
+    numbers = np.asarray(values, dtype=float).ravel()
+    numbers = numbers[np.isfinite(numbers)]
+    if not len(numbers):
+        return 0.0, 1.0
+    low, high = float(numbers.min()), float(numbers.max())
+    extra = max((high - low) * margin, (least - (high - low)) / 2)
+    return low - extra, high + extra
+
+
+def scale(data: FigureData, ends: tuple[float, float], **more: Any) -> Any:
+    """Return a scale with these ends; on the page, one that fits what the reader leaves visible."""
+    if data.interactive:
+        return alt.Scale(zero=False, nice=False, padding=10, **more)
+    return alt.Scale(domain=list(ends), zero=False, nice=False, **more)
+
+
+def odds_axis(title: str | None, ends: tuple[float, float], length: float, **more: Any) -> Any:
+    """Return an axis in log odds whose ticks are labelled in percent.
+
+    Parameters
+    ----------
+    title
+        The title of the axis.
+    ends
+        Of the axis in log odds.
+    length
+        Of the axis in pixels, about.
+    more
+        Of `altair.Axis`; ``upright=True`` for a vertical axis.
+    """
+    ticks = percent_ticks(*ends, length, upright=more.pop("upright", False))
+    return alt.Axis(
+        **{
+            "title": title,
+            "values": [round(float(value), 6) for value in logit(np.array(ticks) / 100)],
+            "labelExpr": "format(100 / (1 + exp(-datum.value)), '.4~r') + '%'",
+            "labelOverlap": False,
+            "tickCount": len(ticks),  # Vega thins out values that are more.
+            "grid": False,
+            **more,
+        }
+    )
+
+
+def predictor_axis(data: FigureData, x: ArrayLike, title: str | None, length: float) -> Any:
+    """Return the horizontal encoding of the predictor, labelled in its unit."""
+    kind = data.predictor.scale.name
+    numbers = np.abs(np.asarray(x, dtype=float))
+    least = 0.2 if kind != "number" else 0.01 * float(np.nanmax(numbers, initial=0)) or 0.2
+    ends = domain(x, least=least)
+    if title and text_width(title) > length:
+        title = fitted(data.predictor.label[:1].upper() + data.predictor.label[1:], length)
+    axis = alt.Axis(title=title, grid=False, labelOverlap="greedy", tickCount=5)
+    if kind == "proportion":
+        axis = odds_axis(title, ends, length)
+    elif kind == "log":
+        axis.labelExpr = "format(pow(10, datum.value), '.3~s')"
+    return alt.X("x:Q", scale=alt.Scale(domain=list(ends), zero=False, nice=False), axis=axis)
+
+
+def name_axis(title: str | None = None, **more: Any) -> Any:
+    """Return an axis of names; long ones keep their start and end, where names differ."""
+    tail = (LONGEST_NAME - 1) // 2
+    head = LONGEST_NAME - 1 - tail
+    cut = f"slice(datum.label, 0, {head}) + '\u2026' + slice(datum.label, -{tail})"
+    label = f"length(datum.label) > {LONGEST_NAME} ? {cut} : datum.label"
+    return alt.Axis(title=title, labelExpr=label, **more)
+
+
+def equal(column: str, value: str) -> str:
+    """Return the Vega condition that a column holds a name, whatever its characters."""
+    return f"datum[{quoted(column)}] === {quoted(value)}"
+
+
+def quoted(value: str) -> str:
+    """Quote a name for a Vega expression: a string of JSON is one of JavaScript."""
+    return json.dumps(value)
+
+
+def from_row(channel: Any, field: str) -> Any:
+    """Return the encoding of a colour or shape that takes it from its row."""
+    return channel(field=field, type="nominal", scale=None, legend=None)
+
+
+def aria_label(*columns: str) -> Any:
+    """Return the encoding of the text that screen readers read for a mark: these columns."""
+    expression = " + ', ' + ".join(f"datum.{name}" for name in columns)
+    return alt.DescriptionValue(alt.ExprRef(expression))
+
+
+def tooltips(**columns: str) -> list[Any]:
+    """Return the tooltip: columns, already text, each with its label."""
+    return [
+        alt.Tooltip(field=name, type="nominal", title=label.replace("_", " "))
+        for name, label in columns.items()
+    ]
+
+
+def named(data: FigureData, table: str, *columns: str) -> Any:
+    """Start a chart of a named table, without the rows that the reader of a page hides.
+
+    Parameters
+    ----------
+    data
+        What is drawn.
+    table
+        The name of the table.
+    columns
+        Which of ``setting``, ``dataset`` and ``model`` the table has.
+    """
+    chart = alt.Chart(alt.NamedData(name=table))
+    for column in columns if data.interactive else ():
+        chart = chart.transform_filter(visible(column))
+    return chart
+
+
+def visible(column: str, field: str = "") -> str:
+    """Return the Vega condition under which a row is visible, by its `field`."""
+    return f"indexof(hidden_{column}s, datum.{field or column}) < 0"
+
+
+def mean_points(data: FigureData) -> Any:
+    """Start a chart with one row per model and setting: its mean over the visible datasets."""
+    if not data.interactive:
+        return named(data, "means").transform_calculate(
+            mean_text="format(datum.mean, '.3f')", interval="datum.mean_interval"
+        )
+    keys = [*SETTING, *FAMILY, *MEAN, "x", "predictor_text"]
+    return (
+        named(data, "cells", "setting", "dataset", "model")
+        .transform_filter("datum.averaged")
+        .transform_aggregate(mean="mean(adjusted)", groupby=keys)
+        .transform_calculate(
+            mean_text="format(datum.mean, '.3f')",
+            interval=f"{WHOLE} ? datum.mean_interval : 'only without a filter'",
+        )
+    )

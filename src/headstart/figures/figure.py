@@ -1,0 +1,348 @@
+"""A figure: its panels, legend and caption, drawn for print or for the page."""
+
+import io
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import altair as alt
+
+from headstart.errors import UnknownNameError
+from headstart.figures.figure_data import FigureData, plain
+from headstart.figures.style import CONFIG, Style, in_print_colours
+from headstart.files import replaced
+
+if TYPE_CHECKING:
+    from headstart.figures.printing import PrintedFigure
+
+__all__ = [
+    "CROWD",
+    "HIDDEN",
+    "MOST_ROWS",
+    "ROW",
+    "Figure",
+    "LegendEntry",
+    "Panel",
+    "PlotArea",
+    "abreast",
+    "legend_of",
+    "rows_shown",
+]
+
+ROW = 18  # pixels of a row of models
+CROWD = 30  # models; error bars and names of more would hide the points
+MOST_ROWS = 40  # of models; the page shows the others on demand
+HIDDEN = ("hidden_settings", "hidden_datasets", "hidden_models")
+PAGE_WIDTH = 240  # pixels: of the narrowest plot on a page
+FORMATS = ("png", "svg", "pdf")
+
+
+class PlotArea(NamedTuple):
+    """Where a panel stands: its plot's size in pixels, and which axes have a title there."""
+
+    width: float
+    height: float
+    left: bool = True
+    lowest: bool = True
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One chart of a figure.
+
+    Attributes
+    ----------
+    draw
+        Makes the chart, an Altair chart of named tables, for its place.
+    title, note
+        Its heading where a figure has several, and a number below it; may be empty.
+    description
+        Text for screen readers.
+    height
+        Pixels of its plot.
+    setting, dataset
+        What the whole chart is about: the page hides the chart with it.
+    y_labels, x_labels
+        Names along its axes; the latter are set upright.
+    right
+        Pixels of labels on the right of its plot.
+    square
+        Whether its plot is as high as wide in print.
+    bare
+        Whether it has no axes.
+    """
+
+    draw: Callable[[PlotArea], Any]
+    title: str
+    description: str
+    height: float = 300
+    note: str = ""
+    setting: str | None = None
+    dataset: str | None = None
+    y_labels: Sequence[str] = ()
+    x_labels: Sequence[str] = ()
+    right: float = 0.0
+    square: bool = False
+    bare: bool = False
+
+
+class LegendEntry(NamedTuple):
+    """A style in a legend, its mark a ``"symbol"``, ``"line"``, ``"box"`` or ``"ring"``.
+
+    `setting` is the setting with which the page hides it.
+    """
+
+    style: Style
+    mark: str = "symbol"
+    setting: str | None = None
+
+    @property
+    def width(self) -> int:
+        """The width of its mark in pixels; it is 16 high."""
+        return 30 if self.mark == "line" else 16
+
+    @property
+    def svg(self) -> str:
+        """Its mark as elements of SVG."""
+        colour, path = self.style.colour, self.style.path
+        if self.mark == "ring":
+            return (
+                f'<circle cx="8" cy="8" r="5.5" fill="none" stroke="{colour}" stroke-width="1.3"/>'
+            )
+        if self.mark == "box":
+            path = "M1 3h14v10H1z"
+        symbol = f'<path d="{path}" fill="{colour}"/>' if path else ""
+        if self.mark != "line":
+            return symbol
+        dashes = " ".join(map(str, self.style.dashes)) or "none"
+        return (
+            f'<path d="M0 8h30" stroke="{colour}" stroke-width="1.6" fill="none" '
+            f'stroke-dasharray="{dashes}"/><g transform="translate(8.5,1.5) scale(.8)">{symbol}</g>'
+        )
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A figure of an analysis.
+
+    It has two looks. `savefig` writes the one for print; notebooks show it. `page` returns the
+    interactive one, for the report.
+
+    Attributes
+    ----------
+    name
+        One of `headstart.figures.FIGURES`.
+    title, caption
+        The question that it answers, and how to read it.
+    panels
+        In reading order.
+    data
+        What it draws.
+    legend
+        Entries in reading order.
+    columns
+        Panels beside each other in print. A single panel takes one column of a two-column journal,
+        or the width of the text if the figure is `wide`.
+    narrow
+        Whether the page sets panels as small multiples, without titles of vertical axes.
+    shared_names
+        Whether panels beside each other share the names on the vertical axis.
+    table
+        The anchor of the page's table that holds the same numbers.
+    rows
+        Rows that are drawn, and how many there are, where the page shows the others on demand.
+    source
+        Where the numbers come from, for the end of the caption.
+    redraw
+        Draws the same figure from other data: from the same tables for the page.
+    """
+
+    name: str
+    title: str
+    caption: str
+    panels: Sequence[Panel]
+    data: FigureData
+    legend: Sequence[LegendEntry] = ()
+    columns: int = 2
+    wide: bool = False
+    narrow: bool = False
+    shared_names: bool = False
+    table: str = ""
+    rows: tuple[int, int] | None = None
+    source: str = ""
+    redraw: Callable[[FigureData], "Figure"] | None = field(default=None, repr=False)
+
+    @property
+    def key(self) -> str:
+        """The anchor on the page."""
+        return f"figure-{self.name}"
+
+    @property
+    def full_caption(self) -> str:
+        """The caption of print: how to read the figure, what is left out, the source."""
+        drawn, of = self.rows or (0, 0)
+        left_out = f"The {of - drawn} lowest of {of} models are not shown." if of > drawn else ""
+        return " ".join(filter(None, [self.caption, left_out, self.source]))
+
+    def page(self) -> "Figure":
+        """Return the figure for a page, whose charts have filters and colours of its theme."""
+        if self.data.interactive or self.redraw is None:
+            return self
+        return self.redraw(FigureData(self.data.tables, self.data.predictor, interactive=True))
+
+    def specs(self) -> list[dict[str, Any]]:
+        """Return the page's charts as Vega-Lite that names its tables, one per panel."""
+        return [page_spec(panel, self) for panel in self.page().panels]
+
+    def to_altair(self) -> Any:
+        """Return the interactive figure as an Altair chart with its data."""
+        return alt.Chart.from_dict(self.to_dict(), validate=False)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the interactive figure as one Vega-Lite chart with its data."""
+        figure = self.page()
+        width = 340 if len(figure.panels) > 1 else 520
+        charts = [
+            {
+                "title": panel.title,
+                **panel.draw(PlotArea(width, panel.height)).to_dict(validate=False),
+                "width": width,
+                "height": panel.height,
+            }
+            for panel in figure.panels
+        ]
+        for chart in charts:
+            for key in ("config", "$schema"):
+                chart.pop(key, None)
+        names = set().union(*(named_tables(chart) for chart in charts))
+        return resolved(
+            {
+                "$schema": alt.SCHEMA_URL,
+                "title": {"text": figure.title, "subtitle": figure.caption},
+                "concat": charts,
+                "columns": 2,
+                "params": [{"name": name, "value": []} for name in HIDDEN]
+                + [{"name": "show_all", "value": True}],
+                "datasets": {name: records(figure.data, name) for name in sorted(names)},
+                "config": {**CONFIG, "background": "white"},
+            }
+        )
+
+    @cached_property
+    def printed(self) -> "PrintedFigure":
+        """Return the figure laid out for print."""
+        from headstart.figures.printing import print_figure
+
+        return print_figure(self)
+
+    def savefig(self, path: Any, format: str | None = None) -> None:  # noqa: A002 (matplotlib's)
+        """Write the figure for print; the same figure gives the same bytes.
+
+        Parameters
+        ----------
+        path
+            A file, written whole or not at all, or an open binary file.
+        format
+            ``png``, ``svg`` or ``pdf``; by default the ending of `path`.
+
+        Raises
+        ------
+        UnknownNameError
+            Another format.
+        NotWritableError, DiskFullError, StorageError
+            The file cannot be written.
+        """
+        is_file = isinstance(path, io.IOBase)
+        kind = (format or ("png" if is_file else Path(str(path)).suffix[1:] or "png")).lower()
+        if kind not in FORMATS:
+            raise UnknownNameError("figure format", kind, FORMATS)
+        content = self.printed.to_bytes(kind)
+        if is_file:
+            path.write(content)
+            return
+        with replaced(Path(str(path))) as temporary:
+            temporary.write_bytes(content)
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
+        """Show the figure in a notebook."""
+        return {
+            "image/svg+xml": self.printed.svg,
+            "text/plain": f"<figure {self.name}: {self.title}>",
+        }
+
+    def _repr_html_(self) -> str:
+        return f'<div style="background: white">{self.printed.svg}</div>'
+
+
+def abreast(panels: int) -> int:
+    """Return how many of so many small panels stand beside each other in print."""
+    return 2 if panels in (1, 2, 4) else 3 if panels in (3, 5, 6, 9) else 4
+
+
+def legend_of(styles: Mapping[str, Style], mark: str = "symbol") -> list[LegendEntry]:
+    """Return one entry per style, if there are several."""
+    own = list(dict.fromkeys(styles.values()))
+    return [LegendEntry(style, mark) for style in own] if len(own) > 1 else []
+
+
+def setting_legend(
+    data: FigureData, settings: Sequence[str], mark: str = "symbol"
+) -> list[LegendEntry]:
+    """Return the legend of settings, if there are several."""
+    entries = [LegendEntry(data.setting_styles[name], mark, name) for name in settings]
+    return entries if len(entries) > 1 else []
+
+
+def rows_shown(models: int) -> tuple[int, int] | None:
+    """Return how many of so many models a figure draws, if it leaves any out."""
+    return (MOST_ROWS, models) if models > MOST_ROWS else None
+
+
+def page_spec(panel: Panel, figure: Figure) -> dict[str, Any]:
+    """Return the Vega-Lite of a panel for the page: as wide as its container, with the filters.
+
+    Its configuration and data are one for all charts of the page and come with the embedding; the
+    address of the schema is of no use where there is no network.
+    """
+    # Ticks have room on a narrow screen; a wider one spreads them.
+    chart = panel.draw(PlotArea(PAGE_WIDTH, panel.height, left=not figure.narrow))
+    spec: dict[str, Any] = chart.to_dict(validate=False)
+    for key in ("config", "$schema"):
+        spec.pop(key, None)
+    params = [{"name": name, "value": []} for name in HIDDEN]
+    if figure.rows:
+        # Of all rows, which the page's script shows on demand.
+        spec["usermeta"] = {"height": panel.height * figure.rows[1] / figure.rows[0]}
+    return {
+        **spec,
+        "width": "container",
+        "height": panel.height,
+        "description": panel.description,
+        "params": [*params, {"name": "show_all", "value": False}],
+        "autosize": {"type": "fit-x", "contains": "padding"},
+    }
+
+
+def named_tables(spec: Any) -> set[str]:
+    """Return the names of the tables that a chart draws."""
+    return set(re.findall(r'"data": {"name": "(\w+)"}', json.dumps(spec)))
+
+
+def records(data: FigureData, name: str) -> list[dict[str, Any]]:
+    """Return the rows of a table for a chart that carries its data."""
+    table = data.frame(name)
+    columns = [column for column in table if column not in {"error_bars", "not_different"}]
+    return [
+        dict(zip(columns, map(plain, row), strict=True))
+        for row in table[columns].itertuples(index=False, name=None)
+    ]
+
+
+def resolved(spec: dict[str, Any]) -> dict[str, Any]:
+    """Return a chart with the colours of print."""
+    found: dict[str, Any] = json.loads(in_print_colours(json.dumps(spec)))
+    return found

@@ -1,0 +1,467 @@
+"""The tables of an analysis as figures draw them: numbers as coordinates, texts, styles, order.
+
+`FigureData` makes each table once, for print and for the page. A chart names the tables that it
+draws; a page holds each table once and gives it to every chart. There the reader may hide settings,
+datasets and models: a chart has them as three parameters, lists of what is hidden, and filters its
+own rows.
+"""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import expit, logit
+
+from headstart.errors import AnalysisError
+from headstart.figures.style import Style, marker_styles, setting_styles
+from headstart.predictors import UPSTREAM_ACCURACY, Predictor
+from headstart.spec.display_names import in_order, role, setting_label
+from headstart.spec.formatting import interval, known, number
+
+__all__ = ["FigureData", "Tables", "flags", "log_odds", "near_best", "optional", "packed", "rows"]
+
+Tables = Mapping[str, pd.DataFrame]
+Floats = NDArray[np.float64]
+NO_FAMILY = "unknown family"
+UNKNOWN = "unknown"
+SIGNIFICANT = 6  # digits of the numbers in a page
+
+
+def rows(
+    tables: Tables,
+    figure: str,
+    table: str,
+    columns: Sequence[str],
+    finite: Sequence[str] = (),
+    hint: str = "the table 'missing' of the same analysis says why",
+) -> pd.DataFrame:
+    """Return the rows of a table that a figure can draw.
+
+    Parameters
+    ----------
+    tables
+        Tables of an analysis by name.
+    figure, table
+        Their names.
+    columns
+        Required columns.
+    finite
+        Columns among them that must be finite; other rows are dropped.
+    hint
+        What to do if no row is left.
+
+    Raises
+    ------
+    AnalysisError
+        There is no such table, a column is missing, or no row is left.
+    """
+    found = tables.get(table)
+    needs, about = (
+        f"figure '{figure}' needs the table '{table}'",
+        {"figure": figure, "table": table},
+    )
+    if found is None:
+        raise AnalysisError(
+            f"{needs}, found only: {', '.join(sorted(tables)) or 'no table'}; pass all tables of "
+            "an analysis", code="figure.table_missing", found=sorted(tables), **about,
+        )  # fmt: skip
+    if missing := [column for column in columns if column not in found.columns]:
+        raise AnalysisError(
+            f"{needs} with the columns {', '.join(missing)}, found only: "
+            f"{', '.join(map(str, found.columns)) or 'none'}",
+            code="figure.column_missing", missing=missing, **about,
+        )  # fmt: skip
+    if found.empty:
+        raise AnalysisError(f"{needs}, which is empty: {hint}", code="figure.table_empty", **about)
+    numbers = found[list(finite)].to_numpy(dtype=float, na_value=np.nan)
+    kept = found[np.isfinite(numbers).all(axis=1)]
+    if kept.empty:
+        raise AnalysisError(
+            f"{needs} with values of {' and '.join(finite)}, found in none of its {len(found)} "
+            f"rows: {hint}", code="figure.values_missing", columns=list(finite), **about,
+        )  # fmt: skip
+    return kept.reset_index(drop=True)
+
+
+def optional(tables: Tables, table: str, columns: Sequence[str]) -> pd.DataFrame:
+    """Return an optional table, empty if it or one of the columns is missing."""
+    found = tables.get(table)
+    if found is None or not set(columns) <= set(found.columns):
+        return pd.DataFrame(columns=list(columns))
+    return found
+
+
+def flags(values: Iterable[Any]) -> NDArray[np.bool_]:
+    """Return which values are true, (n,); unknown ones (None, NaN) are not."""
+    return np.array([isinstance(value, bool | np.bool_) and bool(value) for value in values], bool)
+
+
+def near_best(table: pd.DataFrame, panel: Sequence[str]) -> NDArray[np.bool_]:
+    """Return which models are not significantly different from the best of their panel, (n,).
+
+    Where no model was tested against the best, the best is not flagged either.
+
+    Parameters
+    ----------
+    table
+        With `best` and `not_different`; without them no model is flagged.
+    panel
+        Columns that are the same within a panel.
+    """
+    if not {"best", "not_different"} <= set(table.columns):
+        return np.zeros(len(table), bool)
+    tested = (table["not_different"].notna() & ~flags(table["best"])).to_numpy(dtype=bool)
+    keys = [table[column].to_numpy() for column in panel]
+    any_tested = pd.Series(tested).groupby(keys).transform("any").to_numpy(dtype=bool)
+    return np.asarray(flags(table["not_different"]) & any_tested)
+
+
+def log_odds(accuracy: ArrayLike) -> Floats:
+    """Return log odds of accuracies in [0, 1]; 0 and 100 % are drawn as 0.01 % and 99.99 %."""
+    return np.asarray(logit(np.clip(np.asarray(accuracy, dtype=float), 1e-4, 1 - 1e-4)))
+
+
+@dataclass(frozen=True, eq=False)
+class FigureData:
+    """What figures draw.
+
+    Parameters
+    ----------
+    tables
+        Tables of an analysis by name; any may be missing.
+    predictor
+        What the analysis correlates with transfer.
+    interactive
+        Whether a reader may hide settings, datasets and models, as on the page.
+    """
+
+    tables: Tables
+    predictor: Predictor = UPSTREAM_ACCURACY
+    interactive: bool = False
+
+    def names(self, column: str) -> list[str]:
+        """Return the names of settings, datasets or models in the order of the tables' rows."""
+        tables = ("cells", "model_means", "ranks", "ablation", "convergence", "dataset_size")
+        own = [self.tables[name] for name in tables if name in self.tables]
+        found = [str(name) for table in own if column in table for name in table[column]]
+        return list(dict.fromkeys(found))
+
+    @cached_property
+    def settings(self) -> list[str]:
+        """The settings in the paper's order."""
+        return in_order(self.names("setting"))
+
+    @cached_property
+    def datasets(self) -> list[str]:
+        """The datasets in the order of the table of results."""
+        return self.names("dataset")
+
+    @cached_property
+    def models(self) -> list[str]:
+        """The models by their mean in the first setting, those without a mean last, by name."""
+        means = optional(self.tables, "model_means", ["setting", "model", "mean"])
+        means = means[means["setting"].isin(self.settings[:1])].sort_values(
+            ["mean", "model"], ascending=[False, True]
+        )
+        return list(dict.fromkeys([*map(str, means["model"]), *sorted(self.names("model"))]))
+
+    @cached_property
+    def setting_styles(self) -> dict[str, Style]:
+        """The style of each setting, the same in all figures."""
+        return setting_styles(self.settings)
+
+    @cached_property
+    def family_styles(self) -> dict[str, Style]:
+        """The style of each model family; those with most models have one of their own."""
+        columns = ["model", "family"]
+        own = [optional(self.tables, name, columns) for name in ("cells", "model_means", "ranks")]
+        families = pd.concat([table[columns].astype(object) for table in own]).drop_duplicates()
+        return marker_styles(families["family"].fillna(NO_FAMILY).astype(str), "other families")
+
+    def styled(self, table: pd.DataFrame) -> pd.DataFrame:
+        """Sort rows by model, and add label, colour and shape of their setting and family."""
+        models = {name: place for place, name in enumerate(self.models)}
+        table = table.assign(model_place=[models[str(name)] for name in table["model"]])
+        table = table.sort_values("model_place", kind="stable", ignore_index=True)
+        settings = [self.setting_styles[name] for name in table["setting"]]
+        table = table.assign(
+            setting_label=[setting_label(name) for name in table["setting"]],
+            setting_colour=[style.colour for style in settings],
+            setting_shape=[style.shape for style in settings],
+        )
+        if "family" in table:
+            table = table.assign(family=table["family"].fillna(NO_FAMILY).astype(str))
+            families = [self.family_styles[name] for name in table["family"]]
+            table = table.assign(
+                colour=[style.colour for style in families],
+                shape=[style.shape for style in families],
+            )
+        return table
+
+    def predicted_by(self, table: pd.DataFrame) -> pd.DataFrame:
+        """Add the predictor as a coordinate `x` and as text, where the table has it."""
+        if self.predictor.column not in table:
+            return table.assign(x=np.nan, predictor_text=UNKNOWN)
+        values = table[self.predictor.column].astype(float).to_numpy()
+        return table.assign(
+            x=self.coordinates(values),
+            predictor_text=[self.predictor.scale.text(value) for value in values],
+        )
+
+    def coordinates(self, values: ArrayLike) -> Floats:
+        """Return values of the predictor on its scale, NaN where it has no coordinate."""
+        x = np.asarray(values, dtype=float)
+        if self.predictor.scale.name == "proportion":
+            x = np.clip(x, 1e-4, 1 - 1e-4)
+        allowed = self.predictor.scale.allows(x)
+        return self.predictor.scale.coordinates(np.where(allowed, x, np.nan))
+
+    @cached_property
+    def means(self) -> pd.DataFrame:
+        """Mean log odds of each model and setting, with an interval or a standard error."""
+        columns = ["setting", "model", "family", "mean"]
+        means = complete(
+            optional(self.tables, "model_means", columns), "low", "high", "se", "error_bars"
+        )
+        means = means[means["mean"].notna()]
+        # Where no mean has an interval, a standard error to each side.
+        means = self.predicted_by(self.styled(means))
+        bars = intervals(means)
+        return means.assign(
+            mean_low=bars["low"],
+            mean_high=bars["high"],
+            mean_interval=between(bars, digits=3),
+            mean_near=near_best(means, ["setting"]),
+        )
+
+    @cached_property
+    def cells(self) -> pd.DataFrame:
+        """Accuracies of models on datasets, with what the means average."""
+        columns = ["setting", "model", "dataset", "log_odds"]
+        cells = complete(
+            optional(self.tables, "cells", columns),
+            *("family", "adjusted", "low", "high", "residual", "n_seeds", "seed_sd"),
+        )
+        cells = cells[cells["log_odds"].notna()]
+        if "accuracy" not in cells:
+            cells = cells.assign(accuracy=expit(cells["log_odds"].to_numpy(dtype=float)))
+        cells = self.predicted_by(self.styled(cells))
+        cells = cells.assign(
+            low_odds=log_odds(cells["low"]),
+            high_odds=log_odds(cells["high"]),
+            accuracy_text=[f"{number(100 * p)} %" for p in cells["accuracy"]],
+            interval=between(cells, digits=1, scale=100, unit=" %"),
+            residual_text=[number(residual, plus=True) for residual in cells["residual"]],
+            seeds=[seeds_text(row.n_seeds, row.seed_sd) for row in cells.itertuples()],
+            near=near_best(cells, ["setting", "dataset"]),
+        )
+        average = ["mean_low", "mean_high", "mean_interval", "mean_near"]
+        means = self.means[["setting", "model", *average]]
+        cells = cells.merge(means.assign(averaged=True), on=["setting", "model"], how="left")
+        return cells.assign(
+            averaged=flags(cells["averaged"]),
+            mean_near=flags(cells["mean_near"]),
+            mean_interval=cells["mean_interval"].astype(object).fillna(UNKNOWN),
+        )
+
+    @cached_property
+    def bands(self) -> pd.DataFrame:
+        """The bootstrap bands around the least-squares lines."""
+        columns = ["setting", "group", self.predictor.column, "log_odds", "low", "high"]
+        lines = optional(self.tables, "lines", columns)
+        lines = lines[lines["low"].notna()]
+        return self.predicted_by(lines)[["setting", "group", "x", "low", "high"]]
+
+    @cached_property
+    def correlations(self) -> pd.DataFrame:
+        """The known Pearson correlations in log odds."""
+        columns = ["setting", "group", "statistic", "estimate", "low", "high"]
+        found = optional(self.tables, "correlations", columns)
+        return found[(found["statistic"] == "pearson_logit") & found["estimate"].notna()]
+
+    @cached_property
+    def pairs(self) -> pd.DataFrame:
+        """Each fine-tuned cell with its model and dataset trained from scratch."""
+        roles = np.array([role(name) for name in self.cells["setting"]], dtype=object)
+        wanted = ["model", "dataset", "setting", "log_odds", "accuracy_text"]
+        scratch = self.cells.loc[roles == "scratch", wanted]
+        pairs = self.cells[roles == "finetune"].merge(
+            scratch, on=["model", "dataset"], suffixes=("", "_scratch")
+        )
+        styles = marker_styles(pairs["dataset"].astype(str), "other datasets")
+        own = [styles[str(name)] for name in pairs["dataset"]]
+        return pairs.assign(
+            dataset_style=[style.label for style in own],
+            dataset_colour=[style.colour for style in own],
+            dataset_shape=[style.shape for style in own],
+        )
+
+    @cached_property
+    def ranks(self) -> pd.DataFrame:
+        """Ranks with their intervals, best first within a setting."""
+        columns = ["setting", "model", "family", "rank", "low", "high"]
+        ranks = optional(self.tables, "ranks", columns)
+        ranks = ranks[ranks["rank"].notna()]
+        ranks = self.styled(ranks).sort_values("rank", kind="stable", ignore_index=True)
+        return ranks.assign(
+            place=ranks.groupby("setting", sort=False).cumcount(),
+            interval=between(ranks, digits=0),
+        )
+
+    def sweep(self, table: str, columns: Sequence[str]) -> pd.DataFrame:
+        """Return a sweep with its error bars as positions and as text."""
+        found = optional(self.tables, table, ["setting", "model", "mean", *columns])
+        found = complete(found[found["mean"].notna()], "low", "high", "se")
+        found = self.predicted_by(self.styled(found))
+        bars = intervals(found)
+        return found.assign(
+            low=bars["low"],
+            high=bars["high"],
+            mean_text=[number(mean, 3) for mean in found["mean"]],
+            interval=between(bars),
+        )
+
+    @cached_property
+    def ablation(self) -> pd.DataFrame:
+        """Mean log odds by training configuration."""
+        table = self.sweep("ablation", ["configuration", "position"])
+        styles = marker_styles(table["model"].astype(str), "other models")
+        own = [styles[str(name)] for name in table["model"]]
+        return table.assign(
+            model_style=[style.label for style in own],
+            model_colour=[style.colour for style in own],
+            model_shape=[style.shape for style in own],
+        )
+
+    @cached_property
+    def convergence(self) -> pd.DataFrame:
+        """Mean log odds by training steps."""
+        table = self.sweep("convergence", ["steps"]).sort_values("steps", kind="stable")
+        return table[table["steps"] > 0]
+
+    @cached_property
+    def reached(self) -> pd.DataFrame:
+        """Steps to 90 % of the largest odds: geometric means over datasets."""
+        table = optional(self.tables, "reached", ["setting", "model", "steps", "at_first"])
+        table = table[table["steps"].notna()]
+        found = [
+            {"setting": setting, "model": model,
+             "steps": float(np.exp(np.log(own["steps"].to_numpy(dtype=float)).mean())),
+             "at_first": bool(own["at_first"].all())}
+            for (setting, model), own in table.groupby(["setting", "model"])
+        ]  # fmt: skip
+        columns = ["setting", "model", "steps", "at_first"]
+        return self.styled(pd.DataFrame(found, columns=columns))
+
+    @cached_property
+    def dataset_size(self) -> pd.DataFrame:
+        """Log odds by the number of training examples per class."""
+        table = self.sweep("dataset_size", ["dataset", "examples_per_class"])
+        return table[table["examples_per_class"] > 0]
+
+    def frame(self, name: str) -> pd.DataFrame:
+        """Return a table that charts name."""
+        found: pd.DataFrame = getattr(self, name)
+        return found
+
+    def page_tables(self) -> dict[str, dict[str, Any]]:
+        """Return every table that the charts of a page name, column by column, for JSON."""
+        return {name: packed(self.frame(name)[columns_of(self.frame(name), columns)])
+                for name, columns in PAGE_TABLES.items()}  # fmt: skip
+
+
+# What charts read of each table; the columns that only Python reads stay out of the page.
+SETTING = ("setting", "setting_label", "setting_colour", "setting_shape")
+FAMILY = ("model", "model_place", "family", "colour", "shape")
+MEAN = ("averaged", "mean_low", "mean_high", "mean_interval", "mean_near")
+PAGE_TABLES: Mapping[str, Sequence[str]] = {
+    "cells": (
+        *SETTING, *FAMILY, *MEAN, "dataset", "x", "predictor_text", "log_odds", "adjusted",
+        "low_odds", "high_odds", "accuracy_text", "interval", "residual", "residual_text", "near",
+        "seeds",
+    ),
+    "bands": ("setting", "group", "x", "low", "high"),
+    "pairs": (
+        "setting", "setting_scratch", "model", "family", "dataset", "dataset_colour",
+        "dataset_shape", "log_odds", "log_odds_scratch", "accuracy_text", "accuracy_text_scratch",
+        "interval",
+    ),
+    "ranks": (*SETTING, *FAMILY, "place", "rank", "low", "high", "interval"),
+    "ablation": (
+        *SETTING, "model", "model_colour", "model_shape", "configuration", "position", "mean",
+        "mean_text", "low", "high", "interval", "x", "predictor_text",
+    ),
+    "convergence": (*SETTING, "model", "steps", "mean", "mean_text", "low", "high", "interval"),
+    "reached": (*SETTING, "model", "steps"),
+    "dataset_size": (
+        *SETTING, "model", "dataset", "examples_per_class", "mean", "mean_text", "low", "high",
+        "interval",
+    ),
+}  # fmt: skip
+
+
+def columns_of(table: pd.DataFrame, wanted: Sequence[str]) -> list[str]:
+    """Return the wanted columns that the table has; none of an empty table."""
+    return [name for name in wanted if name in table] if len(table) else []
+
+
+def complete(table: pd.DataFrame, *columns: str) -> pd.DataFrame:
+    """Return the table with the optional `columns`, unknown where it lacks them."""
+    return table.assign(**{name: np.nan for name in columns if name not in table})
+
+
+def intervals(table: pd.DataFrame) -> pd.DataFrame:
+    """Return `low` and `high`: the intervals, or a standard error to each side if there are none.
+
+    An unknown length is 0: nothing is drawn.
+    """
+    if table["low"].notna().any():
+        return table[["low", "high"]].astype(float)
+    mean, se = table["mean"].astype(float), table["se"].astype(float)
+    return pd.DataFrame({"low": mean - se, "high": mean + se})
+
+
+def between(table: pd.DataFrame, digits: int = 2, scale: float = 1, unit: str = "") -> list[str]:
+    """Return the intervals of a table as text."""
+    texts = [interval(row.low, row.high, digits, scale) for row in table.itertuples()]
+    return [text + unit if text else UNKNOWN for text in texts]
+
+
+def seeds_text(n: Any, spread: Any) -> str:
+    """Return the number of seeds of a cell and their spread."""
+    if not known(n) or n < 2:
+        return "1"
+    return f"{int(n)} (SD {number(spread)} in log odds)"
+
+
+def packed(table: pd.DataFrame) -> dict[str, Any]:
+    """Return a table's columns for JSON.
+
+    Numbers are rounded, unknown ones None. A text column is given as ``levels`` and ``codes``,
+    which keeps a page small.
+    """
+    return {str(name): packed_column(list(table[name])) for name in table}
+
+
+def packed_column(values: list[Any]) -> Any:
+    values = [plain(value) for value in values]
+    if not any(isinstance(value, str) for value in values):
+        return values
+    levels = {value: code for code, value in enumerate(dict.fromkeys(values))}
+    return {"levels": list(levels), "codes": [levels[value] for value in values]}
+
+
+def plain(value: Any) -> Any:
+    """Return a value as a plain Python type."""
+    if isinstance(value, (bool, np.bool_)):
+        return bool(value)
+    if isinstance(value, (int, np.integer)):
+        return int(value)
+    if isinstance(value, (float, np.floating)):
+        return float(f"{value:.{SIGNIFICANT}g}") if math.isfinite(value) else None
+    return value if value is None else str(value)

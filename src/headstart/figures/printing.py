@@ -1,0 +1,292 @@
+"""A figure laid out for print: panels in a grid, legend above, caption below; PNG, SVG, PDF.
+
+Vega-Lite draws each panel in a box whose plot area is known beforehand, which is what the places of
+labels rest on (`point_labels`). The same figure gives the same bytes.
+"""
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import Any
+
+import vl_convert
+
+from headstart.figures.figure import (
+    HIDDEN,
+    Figure,
+    LegendEntry,
+    Panel,
+    PlotArea,
+    named_tables,
+    records,
+)
+from headstart.figures.style import (
+    BOLD_SIZE,
+    COLUMN_WIDTH,
+    CONFIG,
+    FONT,
+    FONT_SIZE,
+    PX_PER_INCH,
+    TEXT_WIDTH,
+    in_print_colours,
+)
+from headstart.figures.text_fitting import elided, fitted, text_width, wrapped
+
+__all__ = ["PrintedFigure", "canonical_pdf", "print_figure"]
+
+DPI = 200
+EDGE, GAP = 6.0, 14.0  # pixels around the figure, between panels
+OVERHANG = 14.0  # pixels of half a label at the end of an axis
+LINE = 15.0  # pixels of a line of text
+TICKS, TITLE = 8.0, 20.0  # pixels of the ticks of an axis, of its title
+NUMBERS = 36.0  # pixels of the labels of a vertical axis of numbers
+LONGEST = 250.0  # pixels of a name in a legend
+MOST_NAME: float = CONFIG["axisDiscrete"]["labelLimit"]  # pixels of a name on an axis
+# One font for all text; no marks for screen readers, which would triple a file.
+PRINT_CONFIG = {
+    **CONFIG,
+    "font": FONT,
+    "aria": False,
+    "axisY": {"minExtent": 0},
+}
+
+
+@dataclass(frozen=True)
+class PrintedFigure:
+    """A figure laid out.
+
+    Attributes
+    ----------
+    body
+        Its elements as SVG, in pixels.
+    width, height
+        In inches.
+    plots
+        The place of each panel's plot on the figure in pixels: left, top, width, height.
+    specs
+        The Vega-Lite of each panel, with its data.
+    """
+
+    body: str
+    width: float
+    height: float
+    plots: Sequence[tuple[float, float, float, float]]
+    specs: Sequence[dict[str, Any]]
+
+    @property
+    def svg(self) -> str:
+        """The figure as SVG with its size in inches."""
+        return self._document(f"{self.width:g}in", f"{self.height:.4g}in")
+
+    def to_bytes(self, kind: str) -> bytes:
+        """Return the figure as a png, svg or pdf file."""
+        if kind == "svg":
+            return self.svg.encode()
+        # vl-convert takes a unit of SVG for a point.
+        points = self._document(f"{72 * self.width:g}", f"{72 * self.height:.4f}")
+        if kind == "pdf":
+            return canonical_pdf(vl_convert.svg_to_pdf(points))
+        return bytes(vl_convert.svg_to_png(points, ppi=DPI))
+
+    def _document(self, width: str, height: str) -> str:
+        box = f"0 0 {PX_PER_INCH * self.width:g} {PX_PER_INCH * self.height:.2f}"
+        return (
+            f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" '
+            f'viewBox="{box}">{self.body}</svg>'
+        )
+
+
+def print_figure(figure: Figure) -> PrintedFigure:
+    """Lay a figure out for print."""
+    panels = figure.panels
+    columns = min(figure.columns, len(panels))
+    width = COLUMN_WIDTH if columns == 1 and not figure.wide else TEXT_WIDTH
+    total = width * PX_PER_INCH
+    lefts = [left_margin(figure, column, columns) for column in range(columns)]
+    rights = [max(panel.right for panel in panels[column::columns]) for column in range(columns)]
+    rights[-1] = max(rights[-1], 0.0 if figure.panels[-1].bare else OVERHANG)
+    room = total - 2 * EDGE - GAP * (columns - 1) - sum(lefts) - sum(rights)
+    plot = max(room / columns, 40.0)
+    parts, y = legend(figure.legend, total)
+    plots, specs = [], []
+    for first in range(0, len(panels), columns):
+        row = panels[first : first + columns]
+        headings = [heading(panel, plot + rights[i]) for i, panel in enumerate(row)]
+        top = y + max(LINE * len(lines) for lines, _ in headings) + 6
+        below = [bottom_margin(figure, first + i, columns) for i in range(len(row))]
+        x = EDGE
+        for i, (panel, (lines, note)) in enumerate(zip(row, headings, strict=True)):
+            x += lefts[i]
+            height = plot if panel.square else panel.height
+            place = PlotArea(plot, height, i == 0, first + i + columns >= len(panels))
+            spec = panel_spec(figure, panel, place)
+            margins = {"left": lefts[i], "top": 20, "right": rights[i] + 20, "bottom": below[i]}
+            drawn = vl_convert.vegalite_to_svg({**spec, "padding": margins})
+            inner = drawn[drawn.index(">") + 1 : drawn.rindex("</svg>")]
+            inner = as_part(inner, f"panel{first + i}")
+            parts.append(f'<g transform="translate({x - lefts[i]:.2f},{top - 20:.2f})">{inner}</g>')
+            start = top - 6 - LINE * (len(lines) - 1)
+            for number, line in enumerate(lines):
+                is_note = note and number == len(lines) - 1
+                baseline = start + LINE * number
+                parts.append(text(x, baseline, line, bold=not is_note, soft=bool(is_note)))
+            plots.append((x, top, plot, height))
+            specs.append(spec)
+            x += plot + rights[i] + GAP
+        heights = [plot if panel.square else panel.height for panel in row]
+        y = top + max(h + b for h, b in zip(heights, below, strict=True)) + GAP
+    lines = wrapped(figure.full_caption, total - 2 * EDGE, 8, text_width).split("\n")
+    for number, line in enumerate(lines if figure.full_caption else []):
+        parts.append(text(EDGE, y + LINE * number + 4, line, soft=True))
+    y += LINE * len(lines) * bool(figure.full_caption)
+    body = '<rect width="100%" height="100%" fill="white"/>' + "".join(parts)
+    height = (y + EDGE - GAP * (not figure.full_caption)) / PX_PER_INCH
+    return PrintedFigure(in_print_colours(body), width, height, plots, specs)
+
+
+def as_part(svg: str, prefix: str) -> str:
+    """Return a panel as part of a document.
+
+    Its clip paths are numbered from 0, where Vega counts those that it ever made. Marks get the
+    opacity of a fill and a stroke: that of a whole element is a group for each mark in PDF.
+    """
+    svg = re.sub(r' opacity="(0?\.\d+)"', r' fill-opacity="\1" stroke-opacity="\1"', svg)
+    numbers = {old: i for i, old in enumerate(dict.fromkeys(re.findall(r"\bclip\d+\b", svg)))}
+    return re.sub(r"\bclip\d+\b", lambda found: f"{prefix}-clip{numbers[found[0]]}", svg)
+
+
+def left_margin(figure: Figure, column: int, columns: int) -> float:
+    """Return the pixels left of the plots of a column: names or numbers, a title."""
+    own = figure.panels[column::columns]
+    names = [name for panel in own for name in panel.y_labels]
+    if all(panel.bare for panel in own):
+        return 0.0
+    if not names:
+        return NUMBERS + TICKS + TITLE * (column == 0)
+    if figure.shared_names and column:
+        return 0.0
+    widest = max(text_width(elided_line(name)) for name in names)
+    return min(widest, MOST_NAME) + TICKS
+
+
+def elided_line(name: str) -> str:
+    """Return a name as axes show it; one of several lines as it is."""
+    return name if "\n" in name else elided(name)
+
+
+def bottom_margin(figure: Figure, index: int, columns: int) -> float:
+    """Return the pixels below the plot of a panel: numbers, or names set upright, a title."""
+    panel = figure.panels[index]
+    lowest = index + columns >= len(figure.panels)
+    if panel.bare or (panel.x_labels and not lowest):
+        return 0.0
+    if panel.x_labels:
+        return min(max(map(text_width, map(elided, panel.x_labels))), MOST_NAME) + TICKS
+    return LINE + TICKS + TITLE * lowest
+
+
+def heading(panel: Panel, room: float) -> tuple[list[str], bool]:
+    """Return the lines above a panel, its title and its note, and whether the last is its note."""
+    lines = []
+    if panel.title:
+        lines = fitted(panel.title, room, size=BOLD_SIZE, bold=True, most=2).split("\n")
+    return lines + [fitted(panel.note, room)] * bool(panel.note), bool(panel.note)
+
+
+def panel_spec(figure: Figure, panel: Panel, place: PlotArea) -> dict[str, Any]:
+    """Return the Vega-Lite of a panel with its data, in a box whose plot area is known."""
+    spec: dict[str, Any] = panel.draw(place).to_dict(validate=False)
+    spec.pop("config", None)
+    spec |= {"width": place.width, "height": place.height, "autosize": {"type": "none"}}
+    spec["datasets"] = {
+        **spec.get("datasets", {}),
+        **{name: records(figure.data, name) for name in sorted(named_tables(spec))},
+    }
+    spec["config"] = PRINT_CONFIG
+    params = [{"name": name, "value": []} for name in HIDDEN]
+    spec["params"] = [*spec.get("params", []), *params, {"name": "show_all", "value": False}]
+    found: dict[str, Any] = json.loads(in_print_colours(json.dumps(spec)))
+    return found
+
+
+def legend(entries: Sequence[LegendEntry], total: float) -> tuple[list[str], float]:
+    """Return a legend in rows across the figure, and where it ends."""
+    parts, x, y = [], EDGE, EDGE
+    for entry in entries:
+        label = fitted(entry.style.label, LONGEST)
+        mark = entry.width + 5.0
+        width = mark + text_width(label) + 14
+        if x > EDGE and x + width > total:
+            x, y = EDGE, y + LINE + 2
+        parts.append(f'<g transform="translate({x:.2f},{y:.2f})">{entry.svg}</g>')
+        parts.append(text(x + mark, y + 12, label))
+        x += width
+    return parts, y + (LINE + 6 if entries else 0)
+
+
+def text(x: float, y: float, line: str, *, bold: bool = False, soft: bool = False) -> str:
+    """Return a line of text."""
+    look = f'font-size="{BOLD_SIZE}" font-weight="bold"' if bold else f'font-size="{FONT_SIZE}"'
+    colour = "var(--soft)" if soft else "var(--ink)"
+    place = f'x="{x:.2f}" y="{y:.2f}"'
+    return f'<text {place} font-family="{FONT}" {look} fill="{colour}">{escape(line)}</text>'
+
+
+def canonical_pdf(content: bytes) -> bytes:
+    """Number the objects of a PDF in the order in which its root reaches them, fonts by name.
+
+    vl-convert keeps fonts and groups in hash tables, whose order differs from call to call.
+
+    Parameters
+    ----------
+    content
+        A PDF without object streams, as vl-convert writes it.
+    """
+    objects: dict[int, tuple[bytes, bytes]] = {}
+    place = 0
+    while start := re.compile(rb"(\d+) 0 obj\r?\n").search(content, place):
+        # The length of a stream stands before it; its bytes may hold any text.
+        head = re.compile(rb".*?(?=\bstream\r?\n|endobj)", re.S).match(content, start.end())
+        length = re.search(rb"/Length (\d+)", head[0]) if head else None
+        if not head:
+            break
+        end = content.index(b"endobj", head.end() + (int(length[1]) if length else 0))
+        objects[int(start[1])] = (by_name(head[0]), content[head.end() : end])
+        place = end
+    trailer = content[content.rindex(b"trailer") : content.rindex(b"startxref")]
+    order: dict[int, int] = {}
+
+    def visit(body: bytes) -> None:
+        for found in REFERENCE.finditer(body):
+            number = int(found[1])
+            if number not in order:
+                order[number] = len(order) + 1
+                visit(objects[number][0])
+
+    def renumbered(body: bytes) -> bytes:
+        return REFERENCE.sub(lambda found: b"%d 0 R" % order[int(found[1])], body)
+
+    visit(trailer)
+    pdf, offsets = bytearray(b"%PDF-1.7\n%\x80\x80\x80\x80\n"), []
+    for number, place in order.items():
+        head_of, rest = objects[number]
+        offsets.append(len(pdf))
+        pdf += b"%d 0 obj\n" % place + renumbered(head_of) + rest + b"endobj\n"
+    table = b"".join(b"%010d 00000 n \n" % offset for offset in offsets)
+    start_of_table = len(pdf)
+    pdf += b"xref\n0 %d\n0000000000 65535 f \n" % (len(order) + 1) + table + renumbered(trailer)
+    return bytes(pdf + b"startxref\n%d\n%%%%EOF\n" % start_of_table)
+
+
+REFERENCE = re.compile(rb"\b(\d+) 0 R\b")
+
+
+def by_name(head: bytes) -> bytes:
+    """Sort the entries of dictionaries that hold references only: fonts, groups."""
+    return re.sub(
+        rb"(?<=<<\n)(?: +/\w+ \d+ 0 R\n)+(?= *>>)",
+        lambda entries: b"".join(sorted(entries[0].splitlines(keepends=True))),
+        head,
+    )

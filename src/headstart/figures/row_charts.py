@@ -1,0 +1,460 @@
+"""Charts with one row per model or dataset: means, settings, ranks, residuals."""
+
+from functools import partial
+from itertools import pairwise
+from typing import Any
+
+import altair as alt
+import numpy as np
+import pandas as pd
+
+from headstart.errors import AnalysisError
+from headstart.figures.encodings import (
+    WHOLE,
+    aria_label,
+    domain,
+    equal,
+    from_row,
+    mean_points,
+    name_axis,
+    named,
+    odds_axis,
+    scale,
+    tooltips,
+    visible,
+)
+from headstart.figures.figure import (
+    CROWD,
+    MOST_ROWS,
+    ROW,
+    Figure,
+    LegendEntry,
+    Panel,
+    PlotArea,
+    legend_of,
+    rows_shown,
+    setting_legend,
+)
+from headstart.figures.figure_data import FigureData, Tables, log_odds, rows
+from headstart.figures.style import DASHES, Style, residual_steps
+from headstart.predictors import UPSTREAM_ACCURACY, Predictor
+from headstart.spec.display_names import in_order, setting_label
+from headstart.spec.formatting import number
+
+__all__ = [
+    "draw_heatmap",
+    "draw_models",
+    "draw_ranks",
+    "draw_settings",
+    "select_models",
+    "select_ranks",
+    "select_residuals",
+    "select_settings",
+]
+
+
+def model_axis(field: str = "model_place", **more: Any) -> Any:
+    """Return the vertical encoding with one row per model, in the order of `field`."""
+    order = alt.EncodingSortField(field=field, op="min", order="ascending")
+    return alt.Y("model:N", sort=order, axis=name_axis(**{"grid": True, **more}))
+
+
+def first_rows(points: Any, field: str = "model_place") -> Any:
+    """Keep the first rows; the page shows the others on demand."""
+    return points.transform_filter(f"datum.{field} < {MOST_ROWS} || show_all")
+
+
+def select_models(tables: Tables) -> pd.DataFrame:
+    """Return models with their mean log odds over datasets."""
+    columns = ["model", "family", "setting", "mean", "se", "low", "high"]
+    return rows(tables, "models", "model_means", columns, finite=["mean"])
+
+
+def draw_models(data: FigureData) -> Figure:
+    """Draw the mean log odds of every model in every setting."""
+    select_models(data.tables)
+    settings = in_order(data.means["setting"])
+    models = [name for name in data.models if name in set(data.means["model"])]
+    several = len(settings) > 1
+    bars = ", with 95 % confidence intervals" if data.means["low"].notna().any() else (
+        ", with one standard error" if data.means["se"].notna().any() else "; no intervals"
+    )  # fmt: skip
+    return Figure(
+        "models",
+        "How do the settings compare?" if several else "How do the models compare?",
+        f"Mean log odds of a correct prediction per model{bars}"
+        + ("; models are sorted by the first setting." if several else "."),
+        [
+            Panel(
+                partial(models_chart, data),
+                "",
+                "Mean log odds of transfer per model, one point per setting",
+                height=ROW * min(len(models), MOST_ROWS),
+                y_labels=models[:MOST_ROWS],
+            )
+        ],
+        data,
+        setting_legend(data, settings),
+        table="means",
+        rows=rows_shown(len(models)),
+    )
+
+
+def models_chart(data: FigureData, _: PlotArea) -> Any:
+    """Draw one row per model: its mean in each setting, with error bars."""
+    points = first_rows(mean_points(data))
+    shown = data.means[data.means["model_place"] < MOST_ROWS]
+    x = alt.X(
+        "mean:Q", title="Mean log odds of transfer",
+        scale=scale(data, domain(shown[["mean", "mean_low", "mean_high"]])),
+    )  # fmt: skip
+    colour, y = from_row(alt.Color, "setting_colour"), model_axis()
+    hover = tooltips(
+        model="model", setting_label="setting", mean_text="mean log odds", interval="95 % interval"
+    )
+    bars = points.transform_filter(WHOLE).mark_rule(strokeWidth=2, opacity=0.45, aria=False)
+    marks = points.mark_point(filled=True, size=60, opacity=1)
+    return alt.layer(
+        bars.encode(x=alt.X("mean_low:Q"), x2="mean_high:Q", y=y, color=colour),
+        marks.encode(
+            x, y, colour, from_row(alt.Shape, "setting_shape"),
+            aria_label("model", "setting_label", "mean_text"), tooltip=hover,
+        ),
+    )  # fmt: skip
+
+
+def select_settings(tables: Tables) -> pd.DataFrame:
+    """Return the cells with a known accuracy."""
+    columns = ["setting", "model", "dataset", "log_odds"]
+    return rows(tables, "settings", "cells", columns, finite=["log_odds"])
+
+
+SETTING_ROW = 15.0  # pixels of a setting within a dataset's row
+
+
+def draw_settings(data: FigureData, references: pd.DataFrame | None = None) -> Figure:
+    """Draw, for each dataset and setting, the mean over models, and the models as points.
+
+    Parameters
+    ----------
+    data
+        What is drawn.
+    references
+        Lines to draw across a dataset's row, such as the previous state of the art: columns
+        dataset, accuracy (a proportion), label; those of other datasets are left out.
+    """
+    select_settings(data.tables)
+    cells = data.cells
+    settings = in_order(cells["setting"])
+    datasets = [name for name in data.datasets if name in set(cells["dataset"])]
+    lines = reference_lines(references, datasets)
+    styles = {
+        label: Style(str(label), "var(--ink)", "", "", DASHES[i % len(DASHES)])
+        for i, label in enumerate(dict.fromkeys(lines["label"]))
+    }
+    crowded = cells["model"].nunique() > CROWD
+    points = "thin lines: all models; thick lines: the middle half" if crowded else (
+        "points: individual models")  # fmt: skip
+    return Figure(
+        "settings",
+        "How do the settings compare on each dataset?",
+        f"Upright bars: mean over models in log odds; {points}. The axis is on a logit scale: "
+        "equal distances are equal odds ratios.",
+        [
+            Panel(
+                partial(settings_chart, data, settings, lines, styles, crowded),
+                "",
+                "Accuracy per dataset and setting: the mean over models, and each model",
+                height=len(datasets) * (SETTING_ROW * len(settings) + 8),
+                y_labels=datasets,
+            )
+        ],
+        data,
+        [
+            *setting_legend(data, settings),
+            *[LegendEntry(style, "line") for style in styles.values()],
+        ],
+        table="accuracy",
+    )
+
+
+def settings_chart(
+    data: FigureData, settings: list[str], lines: pd.DataFrame, styles: dict[str, Style],
+    crowded: bool, place: PlotArea,
+) -> Any:  # fmt: skip
+    """Draw one row per dataset, within it one per setting."""
+    ends = domain(np.append(data.cells["log_odds"], lines["log_odds"]))
+    x = alt.X("log_odds:Q", scale=scale(data, ends), axis=odds_axis(
+        "Accuracy (logit scale)", ends, place.width, grid=True))  # fmt: skip
+    axis = name_axis(grid=False)
+    y = alt.Y("dataset:N", sort=data.datasets, axis=axis, scale=alt.Scale(paddingInner=0.12))
+    row = alt.YOffset("setting:N", sort=settings, scale=alt.Scale(domain=settings))
+    colour = from_row(alt.Color, "setting_colour")
+    cells = named(data, "cells", "setting", "dataset", "model")
+    keys = ["dataset", "setting", "setting_label", "setting_colour"]
+    summary = cells.transform_aggregate(
+        mean="mean(log_odds)", low="min(log_odds)", high="max(log_odds)", q1="q1(log_odds)",
+        q3="q3(log_odds)", groupby=keys,
+    ).transform_calculate(
+        mean_text="format(100 / (1 + exp(-datum.mean)), '.2f') + ' %'"
+    )  # fmt: skip
+    hover = tooltips(
+        model="model", dataset="dataset", setting_label="setting", accuracy_text="accuracy",
+        interval="95 % interval",
+    )  # fmt: skip
+    layers = [
+        summary.mark_rule(strokeWidth=width, opacity=0.5, aria=False).encode(
+            x=alt.X(f"{low}:Q"), x2=f"{high}:Q", y=y, yOffset=row, color=colour
+        )
+        for low, high, width in (("low", "high", 1), ("q1", "q3", 5)) * crowded
+    ]
+    if not crowded:
+        marks = cells.mark_point(filled=True, size=26, opacity=0.75)
+        layers.append(
+            marks.encode(
+                x, y, colour, from_row(alt.Shape, "setting_shape"),
+                aria_label("model", "dataset", "setting_label", "accuracy_text"),
+                yOffset=row, tooltip=hover,
+            )
+        )  # fmt: skip
+    ticks = summary.mark_tick(thickness=2.5, size=SETTING_ROW - 2, opacity=1)
+    about = tooltips(dataset="dataset", setting_label="setting", mean_text="mean over models")
+    layers.append(
+        ticks.encode(
+            alt.X("mean:Q"), y, colour, aria_label("dataset", "setting_label", "mean_text"),
+            yOffset=row, tooltip=about,
+        )
+    )  # fmt: skip
+    for label, style in styles.items():
+        own = lines.loc[lines["label"] == label, ["dataset", "log_odds"]]
+        rules = alt.Chart(alt.InlineData(values=own.to_dict("records"))).mark_rule(
+            color=style.colour, strokeWidth=1.5, strokeDash=list(style.dashes) or [1, 0]
+        )
+        layers.append(
+            rules.encode(
+                alt.X("log_odds:Q"), alt.Y("dataset:N", sort=data.datasets, bandPosition=0),
+                y2=alt.Y2("dataset:N", bandPosition=1),
+            )
+        )  # fmt: skip
+    return alt.layer(*layers)
+
+
+def reference_lines(references: pd.DataFrame | None, datasets: list[str]) -> pd.DataFrame:
+    """Return the references of these datasets in log odds.
+
+    Raises
+    ------
+    AnalysisError
+        A column is missing, or accuracies are not proportions.
+    """
+    columns = ["dataset", "accuracy", "label"]
+    if references is None:
+        return pd.DataFrame(columns=[*columns, "log_odds"])
+    if lacking := [column for column in columns if column not in references.columns]:
+        raise AnalysisError(
+            f"references of figure 'settings' need the columns dataset, accuracy, label, "
+            f"found no {', '.join(lacking)}",
+            code="figure.column_missing", figure="settings", table="references", missing=lacking,
+        )  # fmt: skip
+    own = references[references["dataset"].isin(datasets)].dropna(subset="accuracy")
+    values = own["accuracy"].to_numpy(dtype=float)
+    if ((values < 0) | (values > 1)).any():
+        wrong = float(values[(values < 0) | (values > 1)][0])
+        raise AnalysisError(
+            "references of figure 'settings' need accuracies as proportions from 0 to 1, "
+            f"found {wrong:g}: divide percentages by 100",
+            code="figure.references_unit", value=wrong,
+        )  # fmt: skip
+    return own.assign(log_odds=log_odds(values))
+
+
+def select_ranks(tables: Tables) -> pd.DataFrame:
+    """Return the models with a rank."""
+    columns = ["setting", "model", "family", "rank", "low", "high"]
+    return rows(tables, "ranks", "ranks", columns, finite=["rank"])
+
+
+def draw_ranks(data: FigureData) -> Figure:
+    """Draw each model's rank with its simultaneous confidence interval."""
+    select_ranks(data.tables)
+    ranks = data.ranks
+    settings = in_order(ranks["setting"])
+    families = set(ranks["family"])
+    styles = {name: style for name, style in data.family_styles.items() if name in families}
+    most = int(ranks.groupby("setting").size().max())
+    return Figure(
+        "ranks",
+        "How certain are the ranks?",
+        "Points: rank by mean log odds. Lines: 95 % simultaneous confidence interval of the rank. "
+        "Filled: not significantly different from the best (the interval includes rank 1).",
+        [
+            Panel(
+                partial(ranks_chart, data, setting),
+                setting_label(setting),
+                f"{setting_label(setting)}: ranks of the models with their intervals",
+                height=ROW * min(int((ranks["setting"] == setting).sum()), MOST_ROWS),
+                setting=setting,
+                y_labels=list(ranks.loc[(ranks["setting"] == setting)
+                                        & (ranks["place"] < MOST_ROWS), "model"]),
+            )
+            for setting in settings
+        ],
+        data,
+        legend_of(styles),
+        columns=min(len(settings), 3),
+        table="ranks",
+        rows=rows_shown(most),
+    )  # fmt: skip
+
+
+def ranks_chart(data: FigureData, setting: str, place: PlotArea) -> Any:
+    """Draw one row per model: its interval and its rank."""
+    ranks = data.ranks[data.ranks["setting"] == setting]
+    drawn = ranks if data.interactive else ranks[ranks["place"] < MOST_ROWS]
+    last = int(np.nanmax(drawn[["rank", "high"]].to_numpy(dtype=float)))
+    ends = (0.5, last + 0.5)
+    step = next((step for step in (1, 2, 5, 10, 20, 50, 100) if last <= 8 * step), 200)
+    ticks = [1, *range(max(step, 2), last + 1, step)]
+    axis = alt.Axis(
+        title="Rank" if place.lowest else None, format="d", values=ticks, tickCount=len(ticks),
+        grid=False, labelOverlap="greedy",
+    )  # fmt: skip
+    x = alt.X("rank:Q", axis=axis, scale=alt.Scale(domain=list(ends), nice=False, zero=False))
+    points = first_rows(named(data, "ranks", "model"), "place")
+    points = points.transform_filter(equal("setting", setting))
+    y = model_axis("place")
+    hover = tooltips(
+        model="model", family="family", rank="rank", interval="95 % simultaneous interval"
+    )
+    bars = points.mark_rule(strokeWidth=3, opacity=0.4, aria=False)
+    marks = points.mark_point(size=55, opacity=1, strokeWidth=1.5)
+    filled = alt.condition(
+        "datum.low <= 1", from_row(alt.Fill, "colour"), alt.value("var(--paper)")
+    )
+    return alt.layer(
+        bars.encode(x=alt.X("low:Q"), x2="high:Q", y=y, color=from_row(alt.Color, "colour")),
+        marks.encode(
+            x, y, aria_label("model", "rank", "interval"), from_row(alt.Shape, "shape"),
+            stroke=from_row(alt.Stroke, "colour"), fill=filled, tooltip=hover,
+        ),
+    )  # fmt: skip
+
+
+CELL, NARROWEST = 17.0, 34.0  # pixels: height of a cell, its width with a number
+
+
+def select_residuals(tables: Tables, predictor: Predictor = UPSTREAM_ACCURACY) -> pd.DataFrame:
+    """Return all cells if at least one has a residual."""
+    columns = ["setting", "model", "dataset", predictor.column, "residual"]
+    rows(tables, "heatmap", "cells", columns, finite=["residual"], hint=predictor.hint)
+    return rows(tables, "heatmap", "cells", columns)
+
+
+def largest_residual(cells: pd.DataFrame) -> float:
+    """Return the largest residual; the largest 2 % would leave all others pale."""
+    return float(cells["residual"].astype(float).abs().quantile(0.98))
+
+
+def draw_heatmap(data: FigureData) -> Figure:
+    """Draw the residuals from each dataset's line, one panel per setting."""
+    select_residuals(data.tables, data.predictor)
+    cells = data.cells[data.cells["residual"].notna()]
+    settings = in_order(cells["setting"])
+    models = [name for name in data.models if name in set(cells["model"])]
+    limits, colours = residual_steps(largest_residual(cells))
+    height = CELL * min(len(models), MOST_ROWS)
+    stacked = height * len(settings) <= 850
+    return Figure(
+        "heatmap",
+        f"Which models do better or worse than their {data.predictor.label} predicts?",
+        "Each cell is a model's log odds minus the prediction of the dataset's least-squares line "
+        f"on {data.predictor.scale.label(data.predictor.label)}. Models are sorted as in the "
+        "tables. \N{MULTIPLICATION SIGN}: no result.",
+        [
+            Panel(
+                partial(residuals_chart, data, setting, set(models), limits, colours),
+                setting_label(setting),
+                f"{setting_label(setting)}: residuals of every model on every dataset",
+                height=height,
+                setting=setting,
+                y_labels=models[:MOST_ROWS],
+                x_labels=[n for n in data.datasets if n in set(cells["dataset"])],
+            )
+            for setting in settings
+        ],
+        data,
+        [
+            LegendEntry(Style(label, colour, "", ""), "box")
+            for label, colour in zip(step_labels(limits), colours, strict=True)
+        ],
+        columns=1 if stacked else len(settings),
+        wide=cells["dataset"].nunique() > 5,
+        shared_names=True,
+        table="accuracy",
+        rows=rows_shown(len(models)),
+    )
+
+
+def step_labels(limits: list[float]) -> list[str]:
+    """Return the label of each step of the residuals.
+
+    Examples
+    --------
+    >>> step_labels([0.1, 0.5])
+    ['below +0.10', '+0.10 to +0.50', 'above +0.50']
+    """
+    ends = [number(limit, plus=True) for limit in limits]
+    middle = [f"{low} to {high}" for low, high in pairwise(ends)]
+    return [f"below {ends[0]}", *middle, f"above {ends[-1]}"]
+
+
+def residuals_chart(
+    data: FigureData, setting: str, models: set[str], limits: list[float], colours: list[str],
+    place: PlotArea,
+) -> Any:  # fmt: skip
+    """Draw one row per model, one column per dataset; wide cells have their number in print."""
+    cells = data.cells[data.cells["residual"].notna()]
+    datasets = [name for name in data.datasets if name in set(cells["dataset"])]
+    own = cells[cells["setting"] == setting]
+    x = alt.X("dataset:N", sort=datasets, axis=name_axis(
+        labelAngle=-90, labels=place.lowest))  # fmt: skip
+    y = model_axis(grid=False, labels=place.left)
+    steps = alt.Scale(type="threshold", domain=limits, range=colours)
+    hover = tooltips(
+        model="model", dataset="dataset", accuracy_text="accuracy", interval="95 % interval",
+        residual_text="residual (log odds)",
+    )  # fmt: skip
+    points = (
+        first_rows(named(data, "cells", "dataset", "model"))
+        .transform_filter(equal("setting", setting))
+        .transform_filter("isValid(datum.residual)")
+    )
+    boxes = points.mark_rect(stroke="var(--paper)", strokeWidth=1)
+    layers = [
+        boxes.encode(
+            x, y, alt.Color("residual:Q", scale=steps, legend=None),
+            aria_label("model", "dataset", "residual_text"), tooltip=hover,
+        )
+    ]  # fmt: skip
+    there = set(zip(own["model"], own["dataset"], strict=True))
+    missing = [
+        {"model": model, "dataset": dataset, "model_place": row}
+        for row, model in enumerate(data.models)
+        if model in models and (data.interactive or row < MOST_ROWS)
+        for dataset in datasets
+        if (model, dataset) not in there
+    ]
+    if missing:
+        signs = first_rows(alt.Chart(alt.InlineData(values=missing)))
+        if data.interactive:
+            signs = signs.transform_filter(visible("dataset")).transform_filter(visible("model"))
+        signs = signs.mark_text(text="\N{MULTIPLICATION SIGN}", color="var(--soft)", aria=False)
+        layers.append(signs.encode(x, y))
+    if not data.interactive and place.width / len(datasets) >= NARROWEST:
+        dark = f"datum.residual < {limits[0]} || datum.residual >= {limits[-1]}"
+        texts = points.mark_text(fontSize=10.5).encode(
+            x, y, text="residual_text:N",
+            color=alt.condition(dark, alt.value("var(--paper)"), alt.value("var(--ink)")),
+        )  # fmt: skip
+        layers.append(texts)
+    return alt.layer(*layers)

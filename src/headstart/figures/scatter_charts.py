@@ -1,0 +1,581 @@
+"""Charts of points: transfer against a predictor, with and without pretraining, embeddings."""
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import altair as alt
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from headstart.errors import AnalysisError
+from headstart.figures.encodings import (
+    WHOLE,
+    aria_label,
+    domain,
+    equal,
+    from_row,
+    mean_points,
+    named,
+    odds_axis,
+    predictor_axis,
+    scale,
+    tooltips,
+    visible,
+)
+from headstart.figures.figure import CROWD, Figure, LegendEntry, Panel, PlotArea, abreast, legend_of
+from headstart.figures.figure_data import FigureData, Tables, optional, rows
+from headstart.figures.point_labels import label_layers
+from headstart.figures.style import Style, marker_styles
+from headstart.figures.text_fitting import elided, estimate_text
+from headstart.predictors import UPSTREAM_ACCURACY, Predictor
+from headstart.spec.display_names import in_order, role, setting_label
+from headstart.spec.formatting import joined, number
+
+__all__ = [
+    "class_styles",
+    "draw_correlation",
+    "draw_datasets",
+    "draw_embedding",
+    "draw_scratch",
+    "embedded",
+    "numbers_label",
+    "select_cells",
+    "select_embedding",
+    "select_means",
+    "select_scratch",
+]
+
+FEWEST_MODELS = 3  # of a least-squares line
+MOST_LABELS = 25  # beyond that only extremes and outliers are named
+LABELLED = 12  # so many of them
+RADIUS, RINGED = 5.5, 7.5  # pixels, of marks and of rings
+METHODS = {"morey": "Morey, 2008", "cousineau": "Cousineau, 2005"}
+RING = Style("not significantly different from the best", "var(--ink)", "circle", "")
+LINE_CAPTION = "Line: least squares; band: 95 % bootstrap interval (models resampled)."
+
+
+def select_means(tables: Tables, predictor: Predictor = UPSTREAM_ACCURACY) -> pd.DataFrame:
+    """Return models with their mean log odds over datasets and a known predictor."""
+    return rows(
+        tables, "correlation", "model_means",
+        ["model", "family", "setting", predictor.column, "mean", "se", "low", "high"],
+        finite=[predictor.column, "mean"], hint=predictor.hint,
+    )  # fmt: skip
+
+
+def draw_correlation(data: FigureData) -> Figure:
+    """Draw mean log odds over datasets against the predictor, with line, band and r."""
+    select_means(data.tables, data.predictor)
+    means = data.means[np.isfinite(data.means["x"])]
+    settings = in_order(means["setting"])
+    ends = {}
+    for setting in settings:
+        own = means.loc[means["setting"] == setting, ["mean", "mean_low", "mean_high"]]
+        ends[setting] = domain(own)
+    # All panels span the same log odds, so that slopes can be compared.
+    span = max(high - low for low, high in ends.values())
+    ringed = bool(means["mean_near"].any())
+    crowded = len(settings) == 1 and len(means) > MOST_LABELS
+    families = set(means["family"])
+    styles = {name: style for name, style in data.family_styles.items() if name in families}
+    return Figure(
+        "correlation",
+        f"Does {data.predictor.label} predict transfer accuracy?",
+        correlation_caption(data, means),
+        [
+            Panel(
+                partial(mean_chart, data, setting, (sum(ends[setting]) - span) / 2, span),
+                setting_label(setting),
+                f"{setting_label(setting)}: mean log odds of transfer against "
+                f"{data.predictor.label}, one point per model",
+                height=400 if crowded else 270,
+                note=r_of(data, setting, "all"),
+                setting=setting,
+                right=40.0,
+            )
+            for setting in settings
+        ],
+        data,
+        [*legend_of(styles), *[LegendEntry(RING, "ring")] * ringed],
+        wide=crowded,
+        table="means",
+    )
+
+
+def mean_chart(data: FigureData, setting: str, low: float, span: float, place: PlotArea) -> Any:
+    """Draw one setting: band, line, error bars, points, rings; in print the models' names."""
+    means = data.means[np.isfinite(data.means["x"])]
+    ends = (low, low + span)
+    x = predictor_axis(data, means["x"], axis_title(data, place), place.width)
+    title = "Mean log odds of transfer" if place.left else None
+    y = alt.Y("mean:Q", title=title, scale=scale(data, ends))
+    points = (
+        mean_points(data)
+        .transform_filter(equal("setting", setting))
+        .transform_filter("isValid(datum.x)")
+    )
+    few = means["model"].nunique() <= CROWD
+    bars = points.transform_filter(WHOLE).mark_rule(strokeWidth=1.2, opacity=0.75 if few else 0.3)
+    colour = from_row(alt.Color, "colour")
+    hover = tooltips(
+        model="model", family="family", predictor_text=data.predictor.label,
+        mean_text="mean log odds", interval="95 % interval",
+    )  # fmt: skip
+    marks = points.mark_point(
+        filled=True, size=75, opacity=1, stroke="var(--paper)", strokeWidth=0.8
+    )
+    layers = [
+        *band(data, setting, "all"),
+        regression(points, "mean"),
+        bars.encode(x=x, y=alt.Y("mean_low:Q"), y2="mean_high:Q", color=colour),
+        ring(points.transform_filter("datum.mean_near").transform_filter(WHOLE), x, y, 150),
+        marks.encode(
+            x, y, colour, from_row(alt.Shape, "shape"),
+            aria_label("model", "mean_text"), tooltip=hover,
+        ),
+    ]  # fmt: skip
+    if data.interactive:
+        return alt.layer(*layers)
+    layers += name_layers(means[means["setting"] == setting], x, ends, place)
+    # The same scale in percent, on the right.
+    percents = odds_axis(None, ends, place.height, upright=True, orient="right")
+    right = alt.Chart(alt.InlineData(values=[{"at": ends[0]}])).mark_point(opacity=0)
+    right = right.encode(y=alt.Y("at:Q", scale=scale(data, ends), axis=percents))
+    return alt.layer(alt.layer(*layers), right).resolve_scale(y="independent")
+
+
+def axis_title(data: FigureData, place: PlotArea) -> str | None:
+    """Return the title of the predictor's axis, where one belongs."""
+    return data.predictor.axis_label if place.lowest else None
+
+
+def ring(points: Any, x: Any, y: Any, size: float) -> Any:
+    """Ring the models that are not significantly different from the best."""
+    marks = points.mark_point(
+        shape="circle", filled=False, size=size, stroke="var(--ink)", strokeWidth=1.2, aria=False,
+        tooltip=None, opacity=1,
+    )  # fmt: skip
+    return marks.encode(x, y)
+
+
+def name_layers(
+    means: pd.DataFrame, x: Any, ends: tuple[float, float], place: PlotArea
+) -> list[Any]:
+    """Write the names of the models near their points, each clear of everything else."""
+    points = means[["x", "mean"]].to_numpy(dtype=float)
+    low, high = (np.nan_to_num(means[side].to_numpy(float), nan=0.0) for side in BARS)
+    bars = np.column_stack([points[:, 0], low, points[:, 0], high])
+    named_ones = labelled(points[:, 0], points[:, 1])
+    names = [elided(str(name)) for name in means["model"].iloc[named_ones]]
+    radius = RINGED if means["mean_near"].any() else RADIUS
+    across = tuple(x.to_dict()["scale"]["domain"])
+    return label_layers(
+        points, named_ones, names, bars[means[list(BARS)].notna().all(axis=1)],
+        (across, ends), (place.width, place.height), radius, strict=len(points) > MOST_LABELS,
+    )  # fmt: skip
+
+
+BARS = ("mean_low", "mean_high")
+
+
+def labelled(x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.intp]:
+    """Return the points to label: all; of many, the extremes and those far from the line."""
+    if len(x) <= MOST_LABELS:
+        return np.arange(len(x))
+    distance = np.abs(y - np.polyval(np.polyfit(x, y, 1), x)) if np.ptp(x) else np.abs(y - y.mean())
+    first = [x.argmin(), x.argmax(), y.argmin(), y.argmax(), *np.argsort(-distance, kind="stable")]
+    return np.array(list(dict.fromkeys(int(index) for index in first))[:LABELLED])
+
+
+def correlation_caption(data: FigureData, means: pd.DataFrame) -> str:
+    """Return how to read the figure; name only what is drawn in it."""
+    known = bool(means["low"].notna().any())
+    kinds = sorted(set(means["error_bars"].dropna()))
+    methods = "; ".join(METHODS.get(kind, str(kind)) for kind in kinds)
+    source = f", of means without differences between datasets ({methods})" if methods else ""
+    line = means.groupby("setting")["model"].nunique().max() >= FEWEST_MODELS
+    bars = [*["error bars"] * known, *["the band around the least-squares line"] * len(data.bands)]
+    drawn = joined(list(dict.fromkeys(bars)))
+    some_named = not data.interactive and means.groupby("setting").size().max() > MOST_LABELS
+    parts = [
+        "Each point is one model: its mean log odds of a correct prediction over the datasets "
+        "(0.1 more multiplies the odds by 1.1).",
+        f"{drawn[:1].upper()}{drawn[1:]} show{'' if known else 's'} 95 % confidence "
+        f"intervals{source}." if drawn else "",
+        "" if known else "The means have no intervals"
+        + ("; error bars: one standard error." if means["se"].notna().any() else "."),
+        "The line is the least-squares fit." if line and not len(data.bands) else "",
+        "" if line else "A line needs at least three models.",
+        f"r: Pearson correlation {of_what(data.predictor)}." if len(data.correlations) else "",
+        ring_caption("simultaneous 95 % intervals of the difference over datasets")
+        if means["mean_near"].any() else "",
+        "Named where space permits: extremes and the models farthest from the line."
+        if some_named else "",
+        axes_caption(data),
+    ]  # fmt: skip
+    return " ".join(filter(None, parts))
+
+
+def axes_caption(data: FigureData) -> str:
+    """Return on which scales the axes are."""
+    if data.predictor.scale.name == "proportion":
+        return "Both axes are on a logit scale (log odds)."
+    return "The vertical axis is in log odds."
+
+
+def ring_caption(test: str) -> str:
+    """Return what a ring means."""
+    return f"Ringed: not significantly different from the best ({test})."
+
+
+def of_what(predictor: Predictor) -> str:
+    """Return in which coordinates r is computed."""
+    if predictor.scale.name == "proportion":
+        return "in log odds"
+    return f"of log odds with {predictor.scale.label(predictor.label)}"
+
+
+def r_of(data: FigureData, setting: str, group: str, bounds: bool = True) -> str:
+    """Return r of a group of datasets, with its interval if there is one; else nothing."""
+    own = data.correlations
+    own = own[(own["setting"] == setting) & (own["group"] == group)]
+    nan = float("nan")
+    texts = [
+        estimate_text("r", row.estimate, *((row.low, row.high) if bounds else (nan, nan)))
+        for row in own.itertuples()
+    ]
+    return texts[0] if texts else ""
+
+
+def band(data: FigureData, setting: str, group: str) -> list[Any]:
+    """Draw the bootstrap band of the whole table; draw none for a part of it."""
+    bands = data.bands
+    if not ((bands["setting"] == setting) & (bands["group"] == group)).any():
+        return []
+    own = (
+        named(data, "bands")
+        .transform_filter(equal("setting", setting))
+        .transform_filter(equal("group", group))
+        .transform_filter(WHOLE if group == "all" else "length(hidden_models) == 0")
+        .mark_area(
+            color="var(--band)", opacity=1, tooltip=None, aria=False, clip=not data.interactive
+        )
+    )
+    return [own.encode(x=alt.X("x:Q"), y=alt.Y("low:Q"), y2="high:Q")]
+
+
+def regression(points: Any, y: str, by: str = "") -> Any:
+    """Draw the least-squares line through the visible points: at least three, not all at one x."""
+    groups: dict[str, Any] = {"groupby": [by]} if by else {}
+    return (
+        points.transform_joinaggregate(shown_models="count()", places="distinct(x)", **groups)
+        .transform_filter(f"datum.shown_models >= {FEWEST_MODELS} && datum.places > 1")
+        .transform_regression("x", y, **groups)
+        .mark_line(strokeWidth=1.4, opacity=0.8 if by else 1, tooltip=None, aria=False)
+        .encode(
+            x=alt.X("x:Q"), y=alt.Y(f"{y}:Q"),
+            color=from_row(alt.Color, by) if by else alt.value("var(--soft)"),
+        )
+    )  # fmt: skip
+
+
+def select_cells(tables: Tables, predictor: Predictor = UPSTREAM_ACCURACY) -> pd.DataFrame:
+    """Return cells with an accuracy and a known predictor."""
+    columns = ["setting", "model", "family", "dataset", predictor.column, "log_odds"]
+    return rows(
+        tables, "datasets", "cells", columns,
+        finite=[predictor.column, "log_odds"], hint=predictor.hint,
+    )  # fmt: skip
+
+
+def draw_datasets(data: FigureData) -> Figure:
+    """Draw accuracy against the predictor, one panel per dataset, with lines and r.
+
+    Colours are settings if there are several, else families; shapes are families.
+    """
+    select_cells(data.tables, data.predictor)
+    cells = data.cells[np.isfinite(data.cells["x"])]
+    settings = in_order(cells["setting"])
+    several = len(settings) > 1
+    datasets = [name for name in data.datasets if name in set(cells["dataset"])]
+    ringed = bool(cells["near"].any())
+    families = set(cells["family"])
+    styles = {name: style for name, style in data.family_styles.items() if name in families}
+    legend = legend_of(styles)
+    if several:
+        legend = [LegendEntry(data.setting_styles[name], "box", name) for name in settings]
+        shapes = legend_of(styles)
+        legend += [LegendEntry(e.style._replace(colour="var(--soft)")) for e in shapes]
+    return Figure(
+        "datasets",
+        "Results per dataset",
+        datasets_caption(data, cells, ringed, settings),
+        [
+            Panel(
+                partial(dataset_chart, data, name, several),
+                name,
+                f"{name}: {metric_of(data, name)} against {data.predictor.label}, one point per "
+                "model and setting",
+                height=210 if len(datasets) <= 4 else 150,
+                note=dataset_note(data, name, settings),
+                dataset=name,
+            )
+            for name in datasets
+        ],
+        data,
+        [*legend, *[LegendEntry(RING, "ring")] * ringed],
+        columns=abreast(len(datasets)),
+        narrow=True,
+        table="accuracy",
+    )
+
+
+def metric_of(data: FigureData, dataset: str) -> str:
+    """Return the metric of a dataset."""
+    metrics = optional(data.tables, "cells", ["dataset", "metric"])
+    metrics = metrics.loc[metrics["dataset"] == dataset, "metric"].dropna()
+    return str(metrics.iloc[0]) if len(metrics) else "accuracy"
+
+
+def dataset_note(data: FigureData, dataset: str, settings: list[str]) -> str:
+    """Return r in each setting."""
+    found = [r_of(data, setting, dataset, bounds=False) for setting in settings]
+    found = [text.removeprefix("r = ") if i else text for i, text in enumerate(found) if text]
+    return ", ".join(found)
+
+
+def dataset_chart(data: FigureData, dataset: str, several: bool, place: PlotArea) -> Any:
+    """Draw one dataset: lines, error bars, points, rings."""
+    cells = data.cells[np.isfinite(data.cells["x"])]
+    x = predictor_axis(data, cells["x"], axis_title(data, place), place.width)
+    own = cells[cells["dataset"] == dataset]
+    crowded = own["model"].nunique() > CROWD
+    drawn = ["log_odds"] if crowded else ["log_odds", "low_odds", "high_odds"]
+    ends = domain(own[drawn])
+    title = "Accuracy (logit scale)" if place.left else None
+    axis = odds_axis(title, ends, place.height, upright=True, grid=True)
+    y = alt.Y("log_odds:Q", scale=scale(data, ends), axis=axis)
+    points = (
+        named(data, "cells", "setting", "model")
+        .transform_filter(equal("dataset", dataset))
+        .transform_filter("isValid(datum.x)")
+    )
+    colour = from_row(alt.Color, "setting_colour" if several else "colour")
+    hover = tooltips(
+        model="model", dataset="dataset", setting_label="setting",
+        predictor_text=data.predictor.label, accuracy_text="accuracy", interval="95 % interval",
+        **({"seeds": "seeds"} if (data.cells["n_seeds"] > 1).any() else {}),
+    )  # fmt: skip
+    bars = points.mark_rule(strokeWidth=1, opacity=0.5, aria=False)
+    marks = points.mark_point(filled=True, size=42, opacity=0.9)
+    layers = [
+        *([] if several else band(data, own["setting"].iloc[0], dataset)),
+        regression(points, "log_odds", "setting_colour" if several else ""),
+        *[bars.encode(x=x, y=alt.Y("low_odds:Q"), y2="high_odds:Q", color=colour)] * (not crowded),
+        ring(points.transform_filter("datum.near"), x, y, 95),
+        marks.encode(
+            x, y, colour, from_row(alt.Shape, "shape"),
+            aria_label("model", "setting_label", "accuracy_text"), tooltip=hover,
+        ),
+    ]  # fmt: skip
+    return alt.layer(*layers)
+
+
+def datasets_caption(
+    data: FigureData, cells: pd.DataFrame, ringed: bool, settings: list[str]
+) -> str:
+    """Return how to read the figure."""
+    several = len(settings) > 1
+    if not cells["low"].notna().any():
+        bars = "no intervals: test-set sizes missing (add a column n_test)."
+    else:
+        few = (cells.groupby("dataset")["model"].nunique() <= CROWD).any()
+        some = "" if cells["low"].notna().all() else ", where known"
+        drawn = "error bars show" if few or not data.interactive else "hover to see"
+        bars = f"{drawn} 95 % confidence intervals from the test-set size{some}."
+    parts = [
+        f"Each point is one model; {bars}",
+        LINE_CAPTION if len(data.bands) and not several else "Lines: least squares.",
+        f"r: Pearson correlation {of_what(data.predictor)}"
+        + (f", in the order {joined([setting_label(name) for name in settings])}."
+           if several else ".") if len(data.correlations) else "",
+        ring_caption("paired test on the predictions, p > 0.05, corrected for the number of models")
+        if ringed else "",
+        "Each panel has its own vertical axis, on a logit scale labelled in percent.",
+    ]  # fmt: skip
+    return " ".join(filter(None, parts))
+
+
+def select_scratch(tables: Tables) -> pd.DataFrame:
+    """Return pairs of settings, fine-tuned and from scratch, that share a model and dataset.
+
+    Raises
+    ------
+    AnalysisError
+        No setting is fine-tuning, none is training from scratch, or no cell has both.
+    """
+    figure = "finetune-vs-scratch"
+    columns = ["setting", "model", "dataset", "log_odds"]
+    cells = rows(tables, figure, "cells", columns, finite=["log_odds"])[columns]
+    settings = in_order(cells["setting"])
+    tuned = [setting for setting in settings if role(setting) == "finetune"]
+    scratch = [setting for setting in settings if role(setting) == "scratch"]
+    if not tuned or not scratch:
+        raise AnalysisError(
+            f"figure '{figure}' needs a fine-tuned setting and one trained from scratch, "
+            f"found the settings {', '.join(settings)}: add results of the missing one",
+            code="figure.settings_missing", figure=figure, found=settings,
+        )  # fmt: skip
+    pairs = cells[cells["setting"].isin(tuned)].merge(
+        cells[cells["setting"].isin(scratch)], on=["model", "dataset"], suffixes=("", "_scratch")
+    )
+    if pairs.empty:
+        raise AnalysisError(
+            f"figure '{figure}' needs models and datasets measured in both {tuned[0]} and "
+            f"{scratch[0]}, found none",
+            code="figure.nothing_shared", figure=figure, settings=[tuned[0], scratch[0]],
+        )  # fmt: skip
+    return pairs[["setting", "setting_scratch"]].drop_duplicates()
+
+
+def draw_scratch(data: FigureData) -> Figure:
+    """Draw fine-tuned accuracy against that from scratch, with the line where both are equal."""
+    settings = select_scratch(data.tables)
+    styles = marker_styles(data.pairs["dataset"].astype(str), "other datasets")
+    return Figure(
+        "finetune-vs-scratch",
+        "What does pretraining add to final accuracy?",
+        "Each point is one model on one dataset. Above the dashed line, fine-tuning is more "
+        "accurate than training from scratch. Both axes are on a logit scale labelled in percent.",
+        [
+            Panel(
+                partial(scratch_chart, data, tuned, scratch),
+                "" if len(settings) == 1 else f"{setting_label(tuned)}, {setting_label(scratch)}",
+                "Accuracy of fine-tuning against training from scratch, one point per model and "
+                "dataset",
+                height=330,
+                square=True,
+            )
+            for tuned, scratch in settings.itertuples(index=False)
+        ],
+        data,
+        legend_of(styles),
+        table="accuracy",
+    )
+
+
+def scratch_chart(data: FigureData, tuned: str, scratch: str, place: PlotArea) -> Any:
+    """Draw the points of a pair of settings, and the diagonal."""
+    ends = domain(data.pairs[["log_odds", "log_odds_scratch"]], 0.05)
+    both = alt.Scale(domain=list(ends), nice=False, zero=False)
+    diagonal = alt.Chart(alt.InlineData(values=[{"at": end} for end in ends])).mark_line(
+        color="var(--soft)", strokeDash=[4, 4], strokeWidth=1, tooltip=None, aria=False
+    )
+    points = named(data, "pairs", "setting", "dataset", "model")
+    points = points.transform_filter(visible("setting", "setting_scratch"))
+    points = points.transform_filter(equal("setting", tuned)).transform_filter(
+        equal("setting_scratch", scratch)
+    )
+    x = alt.X("log_odds_scratch:Q", scale=both, axis=odds_axis(
+        f"{setting_label(scratch)}: accuracy", ends, place.width))  # fmt: skip
+    y = alt.Y("log_odds:Q", scale=both, axis=odds_axis(
+        f"{setting_label(tuned)}: accuracy", ends, place.height, upright=True))  # fmt: skip
+    hover = tooltips(
+        model="model", family="family", dataset="dataset", accuracy_text="fine-tuned",
+        interval="95 % interval", accuracy_text_scratch="from scratch",
+    )  # fmt: skip
+    marks = points.mark_point(
+        filled=True, size=50, opacity=0.9, stroke="var(--paper)", strokeWidth=0.4
+    )
+    return alt.layer(
+        diagonal.encode(x=alt.X("at:Q", scale=both), y=alt.Y("at:Q", scale=both)),
+        marks.encode(
+            x, y, from_row(alt.Color, "dataset_colour"), from_row(alt.Shape, "dataset_shape"),
+            aria_label("model", "dataset", "accuracy_text", "accuracy_text_scratch"),
+            tooltip=hover,
+        ),
+    )  # fmt: skip
+
+
+NUMBERS = ["position", "silhouette", "neighbours", "neighbour_accuracy"]
+
+
+def select_embedding(tables: Tables) -> pd.DataFrame:
+    """Return the images with their coordinates."""
+    columns = ["model", "position", "image", "class", "x", "y"]
+    hint = "compute it with headstart embed"
+    found = rows(tables, "embedding", "embedding", columns, finite=["x", "y"], hint=hint)
+    return found.sort_values(["position", "image"], kind="stable", ignore_index=True)
+
+
+def draw_embedding(data: FigureData) -> Figure:
+    """Draw each network's points in the styles of their classes, the numbers above."""
+    points = select_embedding(data.tables)
+    separation = optional(data.tables, "separation", NUMBERS).set_index("position")
+    networks = [(place, own) for place, own in points.groupby("position", sort=True)]
+    return Figure(
+        "embedding",
+        "t-SNE of test features",
+        "t-SNE: nearby points are similar; axes, cluster sizes and distances between clusters have "
+        "no meaning. Numbers are computed on the features, by cosine distance.",
+        [
+            Panel(
+                partial(embedding_chart, own, class_styles(points)),
+                str(own["model"].iloc[0]),
+                f"{own['model'].iloc[0]}: t-SNE of {len(own)} images",
+                square=True,
+                bare=True,
+                note=numbers_label(separation.loc[place].to_dict())
+                if place in separation.index else "",
+            )
+            for place, own in networks
+        ],
+        data,
+        legend_of(class_styles(points)),
+        columns=3,
+    )  # fmt: skip
+
+
+def class_styles(points: pd.DataFrame) -> dict[str, Style]:
+    """Return the style of each class."""
+    return marker_styles(points["class"].astype(str), "other classes")
+
+
+def embedding_chart(own: pd.DataFrame, styles: Mapping[str, Style], _: PlotArea) -> Any:
+    """Draw the points of one network."""
+    table = own.assign(
+        colour=[styles[str(name)].colour for name in own["class"]],
+        shape=[styles[str(name)].shape for name in own["class"]],
+    )[["x", "y", "colour", "shape"]]
+    chart = embedded(alt.InlineData(values=table.to_dict("records")), own, ("x", "y"))
+    points = chart.mark_point(
+        filled=True, size=26, opacity=1, stroke="var(--paper)", strokeWidth=0.3
+    )
+    points = points.encode(from_row(alt.Color, "colour"), from_row(alt.Shape, "shape"))
+    return points.properties(view=alt.ViewBackground(stroke="var(--rule)"))
+
+
+def embedded(source: Any, own: pd.DataFrame, columns: tuple[str, str]) -> Any:
+    """Start a chart of `source`, whose two columns are the coordinates of a network's points."""
+    across, up = (alt.Scale(domain=list(ends), nice=False) for ends in square(own))
+    return alt.Chart(source).encode(
+        alt.X(columns[0], type="quantitative", axis=None, scale=across),
+        alt.Y(columns[1], type="quantitative", axis=None, scale=up),
+    )
+
+
+def square(points: pd.DataFrame) -> tuple[tuple[float, float], tuple[float, float]]:
+    """Return the limits of both axes around all points, equally long."""
+    ends = points[["x", "y"]].agg(["min", "max"])
+    reach = max(0.54 * float((ends.loc["max"] - ends.loc["min"]).max()), 0.5)
+    middles = [float(middle) for middle in ends.mean()]
+    across, up = ((middle - reach, middle + reach) for middle in middles)
+    return across, up
+
+
+def numbers_label(numbers: Mapping[Any, Any]) -> str:
+    """Return the numbers of a network as text."""
+    accuracy = f"{numbers['neighbours']:.0f} neighbours {100 * numbers['neighbour_accuracy']:.1f}%"
+    return f"silhouette {number(numbers['silhouette'])}, {accuracy}"

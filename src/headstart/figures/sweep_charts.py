@@ -1,0 +1,320 @@
+"""Charts of sweeps: training configurations, steps, examples per class."""
+
+from collections.abc import Sequence
+from functools import partial
+from textwrap import wrap
+from typing import Any
+
+import altair as alt
+import pandas as pd
+
+from headstart.figures.encodings import (
+    domain,
+    equal,
+    from_row,
+    log_ticks,
+    named,
+    odds_axis,
+    quoted,
+    scale,
+    tooltips,
+)
+from headstart.figures.figure import Figure, Panel, PlotArea, abreast, legend_of, setting_legend
+from headstart.figures.figure_data import FigureData, Tables, rows
+from headstart.figures.style import marker_styles
+from headstart.figures.text_fitting import fitted
+from headstart.predictors import UPSTREAM_ACCURACY, Predictor
+from headstart.spec.display_names import in_order, setting_label
+from headstart.spec.formatting import UNKNOWN, joined
+
+__all__ = [
+    "draw_ablation",
+    "draw_convergence",
+    "draw_sizes",
+    "select_ablation",
+    "select_convergence",
+    "select_sizes",
+]
+
+MEAN = "Mean log odds of transfer"
+POINTS = {"filled": True, "size": 55, "opacity": 1}
+LABEL = 26  # characters of a line of a configuration's name
+ABOUT = {"model": "model", "setting_label": "setting"}
+
+
+def select_ablation(tables: Tables, predictor: Predictor = UPSTREAM_ACCURACY) -> pd.DataFrame:
+    """Return the configurations with a mean."""
+    columns = ["setting", "model", "configuration", "position", "mean", "se", predictor.column]
+    hint = "add a column configuration: how each model was trained"
+    return rows(tables, "ablation", "ablation", columns, finite=["position", "mean"], hint=hint)
+
+
+def draw_ablation(data: FigureData) -> Figure:
+    """Draw mean log odds per training configuration, one panel per setting, the predictor beside.
+
+    A configuration has a row: names may be sentences, too long to go below an axis.
+    """
+    table = select_ablation(data.tables, data.predictor).sort_values("position", kind="stable")
+    order = list(dict.fromkeys(str(name) for name in table["configuration"]))
+    labels = [wrapped_label(name) for name in order]
+    height = sum(max(30, 14 * (label.count("\n") + 1) + 8) for label in labels)
+    panels = [
+        Panel(
+            partial(ablation_chart, data, setting, order),
+            setting_label(setting),
+            f"{setting_label(setting)}: mean log odds of transfer by training configuration",
+            height=height,
+            setting=setting,
+            y_labels=labels,
+        )
+        for setting in in_order(table["setting"])
+    ]
+    if data.ablation["x"].notna().any():
+        upstream = data.predictor.column == UPSTREAM_ACCURACY.column
+        title = "Upstream" if upstream else data.predictor.label
+        panels.append(
+            Panel(
+                partial(ablation_chart, data, None, order),
+                title,
+                f"{data.predictor.label} by training configuration",
+                height=height,
+                y_labels=labels,
+            )
+        )
+    return Figure(
+        "ablation",
+        "How does transfer depend on upstream training choices?",
+        "Each point is one upstream training configuration, in the order given; "
+        + bars_caption(data.ablation, "one standard error over datasets"),
+        panels,
+        data,
+        legend_of(marker_styles(table["model"].astype(str), "other models"), "line"),
+        columns=min(4, len(panels)),
+        shared_names=True,
+    )
+
+
+def ablation_chart(
+    data: FigureData, setting: str | None, order: Sequence[str], place: PlotArea
+) -> Any:
+    """Draw one row per configuration: the means of a setting; the predictor without one."""
+    points = named(data, "ablation", "model")
+    title, name, table = MEAN, "mean", data.ablation
+    if setting is None:
+        name, title = "x", fitted(data.predictor.axis_label, place.width)
+        points = points.transform_filter("isValid(datum.x)").transform_aggregate(
+            x="mean(x)", groupby=["model", "model_colour", "model_shape", "configuration",
+                                  "position", "predictor_text"],
+        )  # fmt: skip
+        ends = domain(table["x"], 0.1)
+        axis = alt.Axis(title=title, grid=False, tickCount=4)
+        if data.predictor.scale.name == "proportion":
+            axis = odds_axis(title, ends, place.width)
+        hover = tooltips(
+            model="model", configuration="training", predictor_text=data.predictor.label
+        )
+    else:
+        points = points.transform_filter(equal("setting", setting))
+        ends = domain(table.loc[table["setting"] == setting, ["mean", "low", "high"]], 0.1)
+        axis = alt.Axis(title=title, grid=False, tickCount=4)
+        hover = tooltips(
+            **ABOUT, configuration="training", predictor_text=data.predictor.label,
+            mean_text="mean log odds", interval="one standard error",
+        )  # fmt: skip
+    x = alt.X(f"{name}:Q", axis=axis, scale=scale(data, ends))
+    broken = ", ".join(f"{quoted(n)}: {quoted(wrapped_label(n))}" for n in order)
+    # Lines hang from their row: half the text has to stand above it.
+    most = max(wrapped_label(n).count("\n") for n in order)
+    names = alt.Axis(
+        title=None, grid=True, labels=place.left,  labelOffset=-6 * most,
+        labelExpr=f"split({{{broken}}}[datum.label], '\\n')",
+    )  # fmt: skip
+    y = alt.Y("configuration:N", sort=list(order), axis=names)
+    colour = from_row(alt.Color, "model_colour")
+    bars = points.mark_rule(strokeWidth=1.4, opacity=0.6, aria=False)
+    lines = points.mark_line(strokeWidth=1.6, tooltip=None, aria=False)
+    return alt.layer(
+        *[bars.encode(x=alt.X("low:Q"), x2="high:Q", y=y, color=colour)] * (name == "mean"),
+        lines.encode(
+            x, y, colour, detail=["model:N"], order=alt.Order("position:Q")
+        ),
+        points.mark_point(**POINTS).encode(
+            x, y, colour, from_row(alt.Shape, "model_shape"), tooltip=hover
+        ),
+    )  # fmt: skip
+
+
+def wrapped_label(name: str) -> str:
+    """Break a name into lines of a label."""
+    return "\n".join(wrap(name, LABEL)) or name
+
+
+def bars_caption(table: pd.DataFrame, what: str, column: str = "se") -> str:
+    """Return what the error bars show, or that there are none."""
+    known = table[column].notna()
+    if not known.any():
+        return "no error bars are available."
+    return f"error bars show {what}{'' if known.all() else ', where known'}."
+
+
+def lines(data: FigureData, points: Any, x: Any, y: Any, hover: list[Any]) -> list[Any]:
+    """Draw one line per setting and model, with error bars where they are known."""
+    colour = from_row(alt.Color, "setting_colour")
+    dashes = [
+        [list(style.dashes) or [1, 0] for style in data.setting_styles.values()],
+        list(data.setting_styles),
+    ]
+    dash = alt.StrokeDash(
+        "setting:N", legend=None, scale=alt.Scale(domain=dashes[1], range=dashes[0])
+    )
+    bars = points.mark_rule(strokeWidth=1.4, opacity=0.6, aria=False)
+    curves = points.mark_line(strokeWidth=1.6, tooltip=None, aria=False)
+    return [
+        bars.encode(x=x, y=alt.Y("low:Q"), y2="high:Q", color=colour),
+        curves.encode(x, y, colour, dash, detail=["setting:N", "model:N"]),
+        points.mark_point(**POINTS).encode(
+            x, y, colour, from_row(alt.Shape, "setting_shape"), tooltip=hover
+        ),
+    ]
+
+
+def select_convergence(tables: Tables) -> pd.DataFrame:
+    """Return the numbers of steps with a mean."""
+    columns = ["setting", "model", "steps", "mean", "low", "high"]
+    hint = "add results of one model trained for several numbers of steps"
+    table = rows(tables, "convergence", "convergence", columns, finite=["steps", "mean"], hint=hint)
+    return table[table["steps"] > 0]
+
+
+def draw_convergence(data: FigureData) -> Figure:
+    """Draw mean log odds against steps, one panel per model, with the steps to 90 %.
+
+    The marks are the geometric means, over the datasets of a model and setting, of the table
+    `reached`. A line without such rows has no mark.
+    """
+    table = select_convergence(data.tables)
+    models = sorted(set(table["model"]))
+    settings = in_order(table["setting"])
+    dotted = (
+        " Dotted: steps to 90 % of the largest odds (geometric mean over datasets)"
+        + (f", in the order {joined([setting_label(name) for name in settings])}."
+           if len(settings) > 1 else ".") if len(data.reached) else ""
+    )  # fmt: skip
+    return Figure(
+        "convergence",
+        "Convergence speed",
+        "Each point is a separate run with its own schedule; the axis of steps is logarithmic; "
+        + bars_caption(data.convergence, "95 % confidence intervals", "low") + dotted,
+        [
+            Panel(
+                partial(convergence_chart, data, model),
+                str(model),
+                f"{model}: mean log odds of transfer against training steps",
+                height=260,
+                note=reached_note(data, model),
+            )
+            for model in models
+        ],
+        data,
+        setting_legend(data, settings, "line"),
+    )  # fmt: skip
+
+
+def reached_note(data: FigureData, model: str) -> str:
+    """Return the steps to 90 % of the largest odds in each setting."""
+    own = data.reached[data.reached["model"] == model].set_index("setting")
+    steps = [
+        ("at most " if own.loc[name, "at_first"] else "") + f"{own.loc[name, 'steps']:,.0f}"
+        if name in own.index else UNKNOWN
+        for name in in_order(data.convergence.loc[data.convergence["model"] == model, "setting"])
+    ]  # fmt: skip
+    return f"90 % of the odds after {joined(steps)} steps" if len(own) else ""
+
+
+def convergence_chart(data: FigureData, model: str, place: PlotArea) -> Any:
+    """Draw the curves of a model and its steps to 90 % of the largest odds."""
+    table = data.convergence
+    own = table[table["model"] == model]
+    steps = alt.Scale(type="log", nice=False, padding=10)
+    title = "Training steps (log scale)" if place.lowest else None
+    ticks = log_ticks(own["steps"])
+    axis = alt.Axis(format=",", grid=False, title=title, values=ticks, tickCount=len(ticks))
+    x = alt.X("steps:Q", scale=steps, axis=axis)
+    ends = domain(own[["mean", "low", "high"]], 0.1)
+    y = alt.Y("mean:Q", title=MEAN if place.left else None, scale=scale(data, ends))
+    hover = tooltips(**ABOUT, steps="steps", mean_text="mean log odds", interval="95 % interval")
+    points = named(data, "convergence", "setting", "model").transform_filter(equal("model", model))
+    marks = named(data, "reached", "setting", "model").transform_filter(equal("model", model))
+    dotted = marks.mark_rule(strokeWidth=1.2, strokeDash=[1, 3], tooltip=None, aria=False)
+    return alt.layer(
+        dotted.encode(x=x, color=from_row(alt.Color, "setting_colour")),
+        *lines(data, points, x, y, hover),
+    )
+
+
+def select_sizes(tables: Tables) -> pd.DataFrame:
+    """Return the sizes with a mean."""
+    columns = ["setting", "model", "dataset", "examples_per_class", "mean", "se"]
+    hint = "add results with several numbers of training examples per class"
+    known = ["examples_per_class", "mean"]
+    table = rows(tables, "dataset-size", "dataset_size", columns, finite=known, hint=hint)
+    return table[table["examples_per_class"] > 0]
+
+
+def draw_sizes(data: FigureData) -> Figure:
+    """Draw accuracy against examples per class, one panel per dataset, one line per setting."""
+    table = select_sizes(data.tables)
+    datasets = [name for name in data.datasets if name in set(table["dataset"])]
+    settings = in_order(table["setting"])
+    few = len(datasets) < 3
+    return Figure(
+        "dataset-size",
+        "How does accuracy depend on the size of the training set?",
+        size_caption(table),
+        [
+            Panel(
+                partial(size_chart, data, dataset),
+                dataset,
+                f"{dataset}: accuracy against examples per class",
+                height=210 if few else 160,
+                dataset=dataset,
+            )
+            for dataset in datasets
+        ],
+        data,
+        setting_legend(data, settings, "line"),
+        columns=abreast(len(datasets)),
+        narrow=True,
+    )
+
+
+def size_caption(table: pd.DataFrame) -> str:
+    """Return how many random subsets a point averages, and what its error bar shows."""
+    seeds = table["n_seeds"] if "n_seeds" in table else pd.Series([1])
+    few, most = int(seeds.min()), int(seeds.max())
+    if most == 1:
+        return "Each point is a single random subset: the variation between subsets is unknown."
+    subsets = f"{most}" if few == most else f"{few} to {most}"
+    bars = bars_caption(table, "one standard error over subsets")
+    return f"Mean log odds over {subsets} random subsets; {bars}"
+
+
+def size_chart(data: FigureData, dataset: str, place: PlotArea) -> Any:
+    """Draw one dataset, one line per setting and model."""
+    table = data.dataset_size
+    own = table[table["dataset"] == dataset]
+    ends = domain(own[["mean", "low", "high"]], 0.08)
+    sizes = alt.Scale(type="log", base=2, nice=False, padding=8)
+    title = "Examples per class" if place.lowest else None
+    x = alt.X("examples_per_class:Q", scale=sizes, axis=alt.Axis(
+        title=title, format="~s", grid=False, labelOverlap="greedy"))  # fmt: skip
+    title = "Accuracy (logit scale)" if place.left else None
+    axis = odds_axis(title, ends, place.height, upright=True, grid=True)
+    y = alt.Y("mean:Q", scale=scale(data, ends), axis=axis)
+    hover = tooltips(
+        **ABOUT, dataset="dataset", examples_per_class="examples per class", mean_text="log odds",
+        interval="one standard error",
+    )  # fmt: skip
+    points = named(data, "dataset_size", "setting", "model")
+    points = points.transform_filter(equal("dataset", dataset))
+    return alt.layer(*lines(data, points, x, y, hover))

@@ -1,0 +1,331 @@
+"""What is drawn in each figure: points where they belong, axes, numbers, names."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.special import expit, logit
+
+from figures.drawings import axis_labels, groups, panel_svg, symbols, texts, titles
+from headstart.figures import draw
+from headstart.figures.figure_data import FigureData
+from headstart.figures.point_labels import overlaps
+from headstart.figures.scatter_charts import labelled
+from headstart.figures.text_fitting import text_width
+from headstart.stats import steps_to_share
+from refusals import refused
+
+
+def layers(figure, index=0):
+    """The layers of a panel, nested ones among them."""
+    found = [figure.printed.specs[index]]
+    for spec in found:
+        found += spec.get("layer", [])
+    return [spec for spec in found if "mark" in spec]
+
+
+def domain(figure, channel, index=0):
+    """The ends of a panel's axis."""
+    scales = (layer["encoding"].get(channel, {}).get("scale") for layer in layers(figure, index))
+    return next(scale["domain"] for scale in scales if scale and "domain" in scale)
+
+
+def coordinates(figure, index=0, layer=-1):
+    """(n, 2): the symbols of a layer in the coordinates of the axes, sorted."""
+    _, _, width, height = figure.printed.plots[index]
+    (left, right), (low, high) = domain(figure, "x", index), domain(figure, "y", index)
+    x, y = symbols(figure, index, layer).T
+    found = np.column_stack([left + x / width * (right - left), high - y / height * (high - low)])
+    return found[np.lexsort(found.T[::-1])]
+
+
+def in_order(points):
+    points = np.asarray(points, dtype=float)
+    return points[np.lexsort(points.T[::-1])]
+
+
+def label_boxes(figure, index=0):
+    """(n, 4): where names stand, in pixels from the top left corner."""
+    found = groups(figure, index, "text")
+    names = [name for group in found for name in texts(group)]
+    transforms = [mark.get("transform") for group in found for mark in group]
+    middles = np.array([[float(n) for n in one[10:-1].split(",")] for one in transforms])
+    half = np.array([[text_width(name) / 2, 6.0] for name in names])
+    return np.hstack([middles - half, middles + half]), names
+
+
+class TestCorrelation:
+    def test_points_and_r(self, tables, drawn):
+        figure = drawn("correlation")
+        assert titles(figure) == ["Logistic regression", "Fine-tuned", "Random initialization"]
+        own = tables["model_means"].query("setting == 'linear'")
+        expected = np.column_stack([logit(own["upstream_accuracy"]), own["mean"]])
+        np.testing.assert_allclose(coordinates(figure, layer=1), in_order(expected), atol=1e-3)
+        assert figure.panels[0].note == "r = 0.875 (95 % interval 0.775 to 0.925)"
+        assert set(label_boxes(figure)[1]) == set(own["model"])
+
+    def test_rings_and_bars(self, tables, drawn):
+        figure = drawn("correlation")
+        own = tables["model_means"].query("setting == 'linear'")
+        near = own[own["not_different"]]
+        np.testing.assert_allclose(
+            coordinates(figure, layer=0)[:, 1], np.sort(near["mean"]), atol=1e-3
+        )
+        data = FigureData(tables).means.query("setting == 'linear'")
+        np.testing.assert_allclose(
+            np.sort(data[["mean_low", "mean_high"]], axis=0), np.sort(own[["low", "high"]], axis=0)
+        )
+        assert "not significantly different from the best" in [e.style.label for e in figure.legend]
+
+    def test_panels_span_the_same_log_odds_and_have_all_points(self, tables, drawn):
+        ends = [domain(drawn("correlation"), "y", index) for index in range(3)]
+        np.testing.assert_allclose(np.ptp(ends, axis=1), np.ptp(ends[0]))
+        for (_, own), (low, high) in zip(
+            tables["model_means"].groupby("setting", sort=False), ends, strict=True
+        ):
+            assert low < own["low"].min()
+            assert own["high"].max() < high
+
+    def test_percent_stands_on_the_right(self, drawn):
+        labels = axis_labels(drawn("correlation"), 0, -1)
+        assert labels[0].endswith("%")
+        percents = np.array([float(label[:-1]) for label in labels]) / 100
+        low, high = domain(drawn("correlation"), "y")
+        assert ((logit(percents) >= low) & (logit(percents) <= high)).all()
+
+    def test_bars_are_standard_errors_where_there_are_no_intervals(self, make):
+        tables = make()
+        tables["model_means"] = tables["model_means"].assign(low=np.nan, high=np.nan)
+        figure = draw("correlation", tables)
+        assert "one standard error" in figure.caption
+        means = FigureData(tables).means
+        np.testing.assert_allclose(means["mean_high"] - means["mean"], 0.03)
+
+    @pytest.mark.parametrize(("models", "least"), [(16, 16), (66, 3)])
+    def test_names_keep_clear_of_each_other_and_of_marks(self, make, models, least):
+        figure = draw("correlation", make(models=models, datasets=1, settings=("linear",)))
+        boxes, names = label_boxes(figure)
+        assert least <= len(names) <= (models if models <= 25 else 12)
+        assert overlaps(boxes, boxes).sum() == len(boxes)  # each with itself
+        places = symbols(figure, 0, -1)
+        assert not overlaps(boxes, np.column_stack([places - 4, places + 4])).any()
+        _, _, width, height = figure.printed.plots[0]
+        assert (boxes[:, :2] >= 0).all()
+        assert (boxes[:, 2:] <= [width, height]).all()
+
+    @pytest.mark.parametrize("tested", [True, False])
+    def test_rings_only_where_others_than_the_best_were_tested(self, make, tested):
+        tables = make(models=2, datasets=1, settings=("linear",))
+        means = tables["model_means"]
+        others = False if tested else None
+        same = pd.Series([True if best else others for best in means["best"]], dtype=object)
+        tables["model_means"] = means.assign(not_different=same)
+        tables["cells"] = tables["cells"].assign(not_different=same)
+        for name in ("correlation", "datasets"):
+            figure = draw(name, tables)
+            assert ("Ringed" in figure.caption) == tested
+            assert any(entry.mark == "ring" for entry in figure.legend) == tested
+
+    def test_correlations_that_round_to_one(self, make):
+        tables = make(models=3, datasets=1, settings=("linear",))
+        tables["correlations"] = tables["correlations"].assign(
+            estimate=-0.9997, low=-0.9999, high=-0.998
+        )
+        minus = "\N{MINUS SIGN}"
+        note = draw("correlation", tables).panels[0].note
+        assert note == f"r < {minus}0.999 (95 % interval < {minus}0.999 to {minus}0.998)"
+
+    def test_far_ones_are_named_first(self):
+        x, y = np.arange(50.0), np.arange(50.0)
+        y[[20, 30]] += 5, -5
+        assert {0, 49, 20, 30} <= set(labelled(x, y))
+        assert len(labelled(x, y)) == 12
+        assert len(labelled(x[:25], y[:25])) == 25
+
+
+class TestDatasets:
+    def test_one_panel_per_dataset_with_r_in_each_setting(self, tables, drawn):
+        figure = drawn("datasets")
+        assert titles(figure) == ["data 0", "data 1", "data 2"]
+        assert figure.panels[0].note == "r = 0.875, 0.875, 0.875"
+        own = tables["cells"].query("dataset == 'data 1'")
+        expected = np.column_stack([logit(own["upstream_accuracy"]), own["log_odds"]])
+        np.testing.assert_allclose(coordinates(figure, 1), in_order(expected), atol=2e-3)
+        near = own[own["not_different"]]
+        assert len(symbols(figure, 1, 0)) == len(near)
+
+    def test_ticks_are_the_percents_of_their_places(self, drawn):
+        for orient in (0, 1):
+            labels = axis_labels(drawn("datasets"), 0, orient)
+            values = [layer["encoding"]["xy"[orient]] for layer in layers(drawn("datasets"))]
+            ticks = next(v["axis"]["values"] for v in values if "values" in v.get("axis", {}))
+            np.testing.assert_allclose(
+                [float(label[:-1]) for label in labels], 100 * expit(ticks), atol=1e-3
+            )
+
+
+class TestModels:
+    def test_best_of_the_first_setting_at_the_top(self, tables, drawn):
+        own = tables["model_means"].query("setting == 'linear'").sort_values("mean")[::-1]
+        assert axis_labels(drawn("models"), 0, 1) == list(own["model"])
+        assert len(symbols(drawn("models"))) == len(tables["model_means"])
+
+
+class TestSettings:
+    def test_bars_are_means_of_log_odds(self, tables, drawn):
+        figure = drawn("settings")
+        (left, right), width = domain(figure, "x"), figure.printed.plots[0][2]
+        (ticks,) = groups(figure, 0, "rect")
+        pixels = [float(mark.get("d").split("M")[1].split(",")[0]) + 1.25 for mark in ticks]
+        means = tables["cells"].groupby(["dataset", "setting"])["log_odds"].mean()
+        found = np.sort(left + np.array(pixels) / width * (right - left))
+        np.testing.assert_allclose(found, np.sort(means), atol=5e-3)
+        assert axis_labels(figure, 0, 1) == ["data 0", "data 1", "data 2"]
+
+    def test_references(self, tables):
+        references = pd.DataFrame(
+            {"dataset": ["data 1", "elsewhere"], "accuracy": [0.95, 0.5], "label": "record"}
+        )
+        figure = draw("settings", tables, references=references)
+        (left, right), width = domain(figure, "x"), figure.printed.plots[0][2]
+        (rule,) = (mark for group in groups(figure, 0, "rule") for mark in group)
+        x = float(rule.get("transform")[10:].split(",")[0])
+        assert left + x / width * (right - left) == pytest.approx(logit(0.95), abs=0.01)
+        assert figure.legend[-1].style.label == "record"
+        assert len(figure.page().specs()) == 1
+
+    @pytest.mark.parametrize(
+        ("column", "code", "values"),
+        [
+            ({"accuracy": [95.0], "label": "record"}, "figure.references_unit", {"value": 95}),
+            ({"accuracy": [0.95]}, "figure.column_missing", {"missing": ["label"]}),
+        ],
+    )
+    def test_unusable_references(self, tables, column, code, values):
+        with refused(code, **values):
+            draw("settings", tables, references=pd.DataFrame({"dataset": ["data 1"], **column}))
+
+
+class TestFinetuneVsScratch:
+    def test_points_on_equal_axes(self, tables, drawn):
+        figure = drawn("finetune-vs-scratch")
+        by = tables["cells"].pivot(index=["model", "dataset"], columns="setting", values="log_odds")
+        expected = by[["scratch", "finetune"]].to_numpy()
+        np.testing.assert_allclose(coordinates(figure), in_order(expected), atol=2e-3)
+        assert domain(figure, "x") == domain(figure, "y")
+        _, _, width, height = figure.printed.plots[0]
+        assert width == height
+
+    def test_more_than_eight_datasets_share_the_last_style(self, make):
+        figure = draw("finetune-vs-scratch", make(2, 12))
+        labels = [entry.style.label for entry in figure.legend]
+        assert len(labels) == 8
+        assert labels[-1] == "5 other datasets"
+
+    def test_without_scratch(self, make):
+        with refused("figure.settings_missing", found=["linear", "finetune"]):
+            draw("finetune-vs-scratch", make(settings=("linear", "finetune")))
+
+    def test_nothing_in_common(self, tables):
+        cells = tables["cells"]
+        own = np.where(cells["setting"] == "scratch", cells["model"] + "!", cells["model"])
+        with refused("figure.nothing_shared"):
+            draw("finetune-vs-scratch", {"cells": cells.assign(model=own)})
+
+
+class TestAblation:
+    def test_a_row_per_configuration_and_the_predictor_beside(self, drawn):
+        figure = drawn("ablation")
+        assert titles(figure)[-1] == "Upstream"
+        assert axis_labels(figure, 0, 1)[2] == "+dropout 2 -labelsmoothing"
+        (left, right), width = domain(figure, "x", 3), figure.printed.plots[3][2]
+        upstream = left + np.unique(symbols(figure, 3)[:, 0]) / width * (right - left)
+        np.testing.assert_allclose(expit(upstream), [0.77, 0.78, 0.79, 0.8], atol=1e-3)
+
+    def test_without_upstream(self, tables):
+        table = tables["ablation"].assign(upstream_accuracy=np.nan)
+        assert "Upstream" not in titles(draw("ablation", {"ablation": table}))
+
+
+class TestConvergence:
+    def test_steps_reached_are_geometric_means(self, drawn):
+        figure = drawn("convergence")
+        # The geometric means of 1,000 and 4,000 steps, and of their multiples.
+        assert figure.panels[0].note == "90 % of the odds after 2,000, 4,000 and 6,000 steps"
+        assert axis_labels(figure, 0, 0) == ["100", "1,000", "10,000"]
+        assert len(symbols(figure)) == 9
+
+    def test_without_steps_reached_no_mark(self, tables):
+        figure = draw("convergence", {"convergence": tables["convergence"]})
+        assert figure.panels[0].note == ""
+        assert "Dotted" not in figure.caption
+
+    def test_odds_are_reached_between_two_points(self):
+        # Between 100 and 10,000 steps log odds rise from 0 to 1; 1 + log(0.9) is 89.46% of the way.
+        steps = steps_to_share([100, 10_000], [0.0, 1.0])
+        assert steps == pytest.approx(100 ** (1 + (1 + np.log(0.9))))
+
+    def test_reached_at_once(self):
+        assert steps_to_share([100, 1000], [1.0, 1.01]) == 100.0
+
+    def test_a_later_dip_does_not_count(self):
+        assert steps_to_share([1, 10, 100], [0.0, 2.0, 1.0], share=1.0) == pytest.approx(10)
+
+
+def test_sizes_are_doublings(drawn):
+    figure = drawn("dataset-size")
+    assert titles(figure) == ["data 0", "data 1", "data 2"]
+    assert set(axis_labels(figure, 0, 0)) <= {str(2**e) for e in range(7)}
+    steps = np.diff(np.unique(symbols(figure)[:, 0].round(3)))
+    np.testing.assert_allclose(steps, steps[0], atol=0.01)
+
+
+class TestRanks:
+    def test_best_at_the_top(self, tables, drawn):
+        ranks = tables["ranks"].query("setting == 'linear'").sort_values("rank")
+        assert axis_labels(drawn("ranks"), 0, 1) == list(ranks["model"])
+        (points,) = groups(drawn("ranks"), 0, "symbol")
+        filled = sum(mark.get("fill") != "#ffffff" for mark in points)
+        assert filled == (ranks["low"] <= 1).sum()
+
+    def test_forty_rows_and_a_caption_that_says_so(self, make):
+        tables = make(models=50, datasets=1, settings=("linear",))
+        for name in ("ranks", "models", "heatmap"):
+            figure = draw(name, tables)
+            assert len(axis_labels(figure, 0, 1)) == 40
+            assert "The 10 lowest of 50 models are not shown." in figure.full_caption
+            assert figure.page().specs()[0]["usermeta"]["height"] == pytest.approx(
+                figure.panels[0].height * 50 / 40
+            )
+
+
+class TestHeatmap:
+    def test_numbers_of_the_cells(self, tables, drawn):
+        cells = tables["cells"].query("setting == 'linear'")
+        (numbers,) = groups(drawn("heatmap"), 0, "text")
+        expected = [f"{r:+.2f}".replace("-", "\N{MINUS SIGN}") for r in cells["residual"]]
+        assert sorted(texts(numbers)) == sorted(expected)
+        limits = layers(drawn("heatmap"))[0]["encoding"]["color"]["scale"]["domain"]
+        assert [-limit for limit in reversed(limits)] == limits
+
+    def test_missing_is_not_zero(self, tables):
+        figure = draw("heatmap", {"cells": tables["cells"].drop(index=0)})
+        assert texts(panel_svg(figure)).count("\N{MULTIPLICATION SIGN}") == 1
+
+
+class TestEmbedding:
+    def test_points_numbers_and_one_panel_per_network(self, tables, drawn):
+        figure = drawn("embedding")
+        assert titles(figure) == [f"model {i}" for i in range(5)]
+        points = tables["embedding"].query("position == 1")[["x", "y"]]
+        np.testing.assert_allclose(coordinates(figure, 1), in_order(points), atol=2e-3)
+        assert figure.panels[1].note == "silhouette 0.10, 5 neighbours 75.0%"
+        spans = [np.ptp(domain(figure, channel)) for channel in "xy"]
+        assert spans[0] == pytest.approx(spans[1])
+
+    def test_networks_stand_in_their_order_and_may_have_one_name(self, make):
+        tables = make(models=2)
+        tables["embedding"] = tables["embedding"].assign(model="the same")[::-1]
+        assert titles(draw("embedding", tables)) == ["the same", "the same"]
+
+    def test_numbers_may_be_missing(self, tables):
+        assert draw("embedding", {"embedding": tables["embedding"]}).panels[0].note == ""
