@@ -2,6 +2,7 @@
 
 import json as json_module
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -9,10 +10,13 @@ import typer
 from headstart.cli.command_group import HELP, CommandGroup, command, group
 from headstart.cli.options import DEFAULT_STORE, CsvFlag, JsonFlag, StoreOption
 from headstart.cli.output import console, echo
-from headstart.errors import CommandError
+from headstart.errors import CommandError, StorageError
 
 if TYPE_CHECKING:
-    from headstart.store import Page
+    from headstart.deploy.result_details import ResultDetails
+    from headstart.report.cell_page import MistakePicture
+    from headstart.spec import Prediction
+    from headstart.store import Page, ResultStore, Tried
 
 __all__ = ["one_form", "results_app"]
 
@@ -48,6 +52,9 @@ PageSizeOption = Annotated[
 OffsetOption = Annotated[
     int, typer.Option(help="Number of results to skip.", min=0, metavar="INTEGER")
 ]
+
+# Rows of each table of one trial; the page has all.
+MOST = 10
 
 results_app = typer.Typer(cls=CommandGroup, context_settings=HELP)
 
@@ -91,12 +98,35 @@ def show(
         ),
     ] = None,
     store: StoreOption = DEFAULT_STORE,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Page (HTML) of one trial: all of this, calibration and the confusion matrix.",
+            metavar="FILE",
+            show_default=False,
+        ),
+    ] = None,
+    images: Annotated[
+        bool,
+        typer.Option("--images", help="Small copies of the most confident mistakes on the page."),
+    ] = False,
     csv: CsvFlag = False,
     json: JsonFlag = False,
 ) -> None:
-    """Show the validation results of each trial, the selected values, and the test result."""
+    """Show what a trial tried, selected and reached; of one trial also where it errs.
+
+    Per class, by confusions, and the most confident mistakes; with --out as a page.
+    """
     one_form(csv=csv, json=json)
+    if images and out is None:
+        raise CommandError(
+            "--images is for the page of a trial: pass --out FILE, too",
+            code="command.conflict",
+            option="--images",
+        )
     _show_trials(trial or [], store, csv=csv, json=json)
+    if out is not None or (trial and not csv and not json):
+        _show_details(trial or [], store, out, images=images, silent=csv or json)
 
 
 def one_form(*, csv: bool, json: bool) -> None:
@@ -179,9 +209,115 @@ def _show_trials(named: Sequence[str], store: str, *, csv: bool, json: bool) -> 
         rows = [row for one in found for row in results_tables.grid(one)]
         echo(to_csv(pd.DataFrame(rows)), nl=False)
     elif json:
-        echo(json_module.dumps([results_tables.record(one) for one in found], indent=1))
+        opened = ResultStore(store)
+        more = _details_record(opened, found[0]) if named else {}
+        records = [{**results_tables.record(one), **more} for one in found]
+        echo(json_module.dumps(records, indent=1))
     else:
         for one in found:
             console.print(results_tables.shown(one))
         if not found:
             console.print("no results yet")
+
+
+def _show_details(
+    named: Sequence[str], store: str, out: Path | None, *, images: bool, silent: bool
+) -> None:
+    """Print where one trial errs, or write its page."""
+    from headstart.cli.terminal_tables import table_parts
+    from headstart.deploy.result_details import details_of
+    from headstart.report import cell_page
+    from headstart.store import ResultStore, tried
+
+    opened = ResultStore(store)
+    if not named:
+        raise CommandError(
+            "argument TRIAL is missing: a page is of one trial; `headstart results --csv` has the "
+            "keys",
+            code="command.missing",
+            name="TRIAL",
+        )
+    (found,) = tried(opened, named)
+    if found.result is None:
+        if out is not None:
+            raise CommandError(
+                f"trial {found.key[:12]} has no result yet: run its study again to finish it",
+                code="results.unfinished",
+                key=found.key,
+            )
+        return
+    try:
+        predictions = opened.predictions(found.key)
+    except StorageError as error:
+        # The table above is of use without them.
+        if out is not None:
+            raise
+        console.print(f"per-class results are missing: {error}")
+        return
+    details = details_of(found.result, predictions)
+    mistakes = _mistakes(details, predictions, images=images)
+    if not silent:
+        for table in (
+            cell_page.class_table(details),
+            cell_page.confusion_table(details),
+            cell_page.mistake_table(details, mistakes),
+        ):
+            for line in table_parts(table, most=MOST):
+                console.print(line)
+    if out is not None:
+        from headstart.report.page_templates import write_html
+
+        page = write_html(cell_page.cell_html(details, mistakes), out)
+        echo(f"Page: {page.resolve()}", err=silent)
+
+
+def _mistakes(
+    details: "ResultDetails", predictions: "Prediction", *, images: bool
+) -> "list[MistakePicture]":
+    """Return the most confident mistakes with the names of their files, and small copies if asked.
+
+    Where the images are not at hand, they are named by their number in the test split; who asks
+    for copies gets the error.
+    """
+    from headstart.context import RunContext
+    from headstart.datasets.thumbnails import TINY, thumbnail
+    from headstart.deploy.verify import tested_images
+    from headstart.errors import HeadstartError
+    from headstart.report.cell_page import MistakePicture
+
+    plain = [MistakePicture(one, f"example {one.example}") for one in details.mistakes]
+    if not plain:
+        return []
+    try:
+        tested = tested_images(details.result, predictions, RunContext())
+    except HeadstartError:
+        if images:
+            raise
+        return plain
+    found = []
+    for one in details.mistakes:
+        where = tested.where(one.row)
+        if not images:
+            found.append(MistakePicture(one, where))
+            continue
+        image = tested.decode(one.row)
+        tiny = max(image.size) <= TINY
+        found.append(MistakePicture(one, Path(where).name, thumbnail(image), tiny))
+    return found
+
+
+def _details_record(store: "ResultStore", found: "Tried") -> dict[str, Any]:
+    """Return where one trial errs, as JSON; nothing without a result or its predictions."""
+    from dataclasses import asdict
+
+    from headstart.deploy.result_details import details_of
+
+    if found.result is None or found.key not in store.with_predictions():
+        return {}
+    details = details_of(found.result, store.predictions(found.key))
+    return {
+        "classes": [asdict(one) for one in details.per_class],
+        "confusions": [asdict(one) for one in details.confused],
+        "calibration": [one._asdict() for one in details.calibration],
+        "mistakes": [asdict(one) for one in details.mistakes],
+    }

@@ -16,6 +16,8 @@ __all__ = [
     "AtChance",
     "at_chance",
     "beats_chance",
+    "bin_of",
+    "confidence_of",
     "expected_calibration_error",
     "log_loss",
     "mean_per_class",
@@ -120,23 +122,32 @@ def expected_calibration_error(labels: Labels, scores: Scores) -> float:
     labels, scores
         As in `log_loss`.
     """
+    confidence, right = confidence_of(labels, scores)
+    difference = np.bincount(bin_of(confidence), weights=right - confidence, minlength=BINS)
+    return float(np.abs(difference).sum() / len(confidence))
+
+
+def confidence_of(labels: Labels, scores: Scores) -> tuple[Floats, npt.NDArray[np.bool_]]:
+    """Return the confidence of each prediction, and whether it is right.
+
+    Parameters
+    ----------
+    labels, scores
+        As in `log_loss`; predictions are those of `expected_calibration_error`.
+    """
     scores = np.asarray(scores, dtype=np.float64)
     if labels.ndim == 2:
         judged = labels != 0
         probability = expit(scores[judged])
         confidence = np.maximum(probability, 1 - probability)
-        right = (scores[judged] > 0) == (labels[judged] > 0)
-    else:
-        confidence = np.exp(log_softmax(scores, axis=1)).max(axis=1)
-        right = scores.argmax(axis=1) == labels
-    return _binned(confidence, right)
+        return confidence, (scores[judged] > 0) == (labels[judged] > 0)
+    confidence = np.exp(log_softmax(scores, axis=1)).max(axis=1)
+    return confidence, scores.argmax(axis=1) == labels
 
 
-def _binned(confidence: Floats, right: npt.NDArray[np.bool_]) -> float:
-    # Bins are open below and closed above; confidence is above 0.
-    place = np.clip(np.ceil(confidence * BINS).astype(np.int64) - 1, 0, BINS - 1)
-    difference = np.bincount(place, weights=right - confidence, minlength=BINS)
-    return float(np.abs(difference).sum() / len(confidence))
+def bin_of(confidence: Floats) -> npt.NDArray[np.int64]:
+    """Return the bin of each confidence. Bins are open below and closed above."""
+    return np.clip(np.ceil(confidence * BINS).astype(np.int64) - 1, 0, BINS - 1)
 
 
 SCORERS: Mapping[str, Callable[[Labels, Scores], float]] = MappingProxyType(

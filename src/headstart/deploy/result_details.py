@@ -1,0 +1,315 @@
+"""Where one result errs: per class, confusions, calibration, the most confident mistakes.
+
+Plain data from stored predictions; nothing here loads a network.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import expit, softmax
+
+from headstart.metrics import (
+    CalibrationBin,
+    calibration_bins,
+    confusion_matrix,
+    voc_map_11point,
+)
+from headstart.spec import Prediction, Result, Value
+from headstart.stats import wilson_interval
+
+__all__ = ["ClassRow", "ClassesConfused", "Mistake", "ResultDetails", "Surface", "details_of",
+           "validation_surfaces"]  # fmt: skip
+
+# The most confident ones that are listed.
+MISTAKES = 24
+# Of a row of the validation curve: what it reached, and how its fit went.
+NOT_TRIED = {"accuracy", "converged", "objective", "passes", "relative_gap", "crop", "steps"}
+
+
+@dataclass(frozen=True)
+class ClassRow:
+    """One class on the test images.
+
+    Parameters
+    ----------
+    name, n
+        The class, and the number of its test images.
+    score
+        Accuracy (recall); of several labels per image the average precision. A proportion, None
+        where no image shows the class.
+    low, high
+        95 % interval of the accuracy (Wilson); None of an average precision.
+    precision
+        Proportion of the images taken for this class that are of it; None where none is.
+    taken_for
+        The class that its images are most often taken for; "" where there is none.
+    """
+
+    name: str
+    n: int
+    score: float | None
+    low: float | None = None
+    high: float | None = None
+    precision: float | None = None
+    taken_for: str = ""
+
+
+@dataclass(frozen=True)
+class ClassesConfused:
+    """`n` of the `of` test images of class `label` were taken for `predicted`."""
+
+    label: str
+    predicted: str
+    n: int
+    of: int
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """A test image that was taken for what it is not.
+
+    Parameters
+    ----------
+    row
+        Of the stored predictions.
+    example
+        Place in the dataset's full test split.
+    label, predicted
+        Class names; of several labels per image ``CLASS`` and ``not CLASS``.
+    confidence
+        Probability of what was predicted.
+    probability
+        Probability of the label.
+    """
+
+    row: int
+    example: int
+    label: str
+    predicted: str
+    confidence: float
+    probability: float
+
+
+@dataclass(frozen=True)
+class ResultDetails:
+    """All that the stored predictions of a result say.
+
+    Parameters
+    ----------
+    result
+        The result.
+    per_class
+        One row per class, in the order of the classes.
+    confusion
+        (K, K) int64, rows are labels; None of several labels per image.
+    confused
+        Pairs of classes, the most frequent first.
+    calibration
+        Bins with predictions.
+    mistakes
+        The most confident first.
+    n_mistakes
+        Number of all mistakes.
+    """
+
+    result: Result
+    per_class: list[ClassRow]
+    confusion: npt.NDArray[np.int64] | None
+    confused: list[ClassesConfused]
+    calibration: list[CalibrationBin]
+    mistakes: list[Mistake]
+    n_mistakes: int
+
+
+def details_of(result: Result, predictions: Prediction) -> ResultDetails:
+    """Compute the details of a result from its stored predictions."""
+    several = predictions.label.ndim == 2
+    calibration = calibration_bins(predictions.label, predictions.scores)
+    if several:
+        mistakes, n_mistakes = _mistakes_of_several(result, predictions)
+        per_class = _average_precisions(result, predictions)
+        return ResultDetails(result, per_class, None, [], calibration, mistakes, n_mistakes)
+    classes = result.trial.dataset.classes
+    matrix = confusion_matrix(predictions.label, predictions.predicted, len(classes))
+    mistakes, n_mistakes = _mistakes(result, predictions)
+    return ResultDetails(
+        result,
+        _accuracies(classes, matrix),
+        matrix,
+        _confused(classes, matrix),
+        calibration,
+        mistakes,
+        n_mistakes,
+    )
+
+
+def _accuracies(classes: Sequence[str], matrix: npt.NDArray[np.int64]) -> list[ClassRow]:
+    found = []
+    for place, name in enumerate(classes):
+        n, right, taken = (
+            int(matrix[place].sum()),
+            int(matrix[place, place]),
+            matrix[:, place].sum(),
+        )
+        interval = wilson_interval(right / n, n) if n else None
+        wrong = matrix[place].copy()
+        wrong[place] = 0
+        found.append(
+            ClassRow(
+                name,
+                n,
+                right / n if n else None,
+                interval.low if interval else None,
+                interval.high if interval else None,
+                float(right / taken) if taken else None,
+                classes[int(wrong.argmax())] if wrong.any() else "",
+            )
+        )
+    return found
+
+
+def _confused(classes: Sequence[str], matrix: npt.NDArray[np.int64]) -> list[ClassesConfused]:
+    wrong = matrix - np.diag(np.diag(matrix))
+    rows, columns = np.nonzero(wrong)
+    order = np.argsort(-wrong[rows, columns], kind="stable")
+    return [
+        ClassesConfused(
+            classes[row], classes[column], int(wrong[row, column]), int(matrix[row].sum())
+        )
+        for row, column in zip(rows[order], columns[order], strict=True)
+    ]
+
+
+def _mistakes(result: Result, predictions: Prediction) -> tuple[list[Mistake], int]:
+    classes, label, predicted = (
+        result.trial.dataset.classes,
+        predictions.label,
+        predictions.predicted,
+    )
+    shares = softmax(predictions.scores.astype(np.float64), axis=1)
+    wrong = np.flatnonzero(predicted != label)
+    confidence = shares[wrong, predicted[wrong]]
+    found = [
+        Mistake(
+            row,
+            int(predictions.example[row]),
+            classes[label[row]],
+            classes[predicted[row]],
+            float(shares[row, predicted[row]]),
+            float(shares[row, label[row]]),
+        )
+        for row in wrong[np.argsort(-confidence, kind="stable")][:MISTAKES].tolist()
+    ]
+    return found, len(wrong)
+
+
+def _average_precisions(result: Result, predictions: Prediction) -> list[ClassRow]:
+    found = []
+    for place, name in enumerate(result.trial.dataset.classes):
+        label, scores = predictions.label[:, [place]], predictions.scores[:, [place]]
+        n = int((label == 1).sum())
+        # Where every label is difficult or present, nothing says how zeros are meant.
+        known = n and bool((label == -1).any())
+        found.append(ClassRow(name, n, voc_map_11point(scores, label) if known else None))
+    return found
+
+
+def _mistakes_of_several(result: Result, predictions: Prediction) -> tuple[list[Mistake], int]:
+    """Of each image's labels, those that are not difficult and predicted wrongly."""
+    classes, label = result.trial.dataset.classes, predictions.label
+    shares = expit(predictions.scores.astype(np.float64))
+    rows, columns = np.nonzero((label != 0) & (predictions.predicted != label))
+    confidence = np.maximum(shares, 1 - shares)[rows, columns]
+    order = np.argsort(-confidence, kind="stable")[:MISTAKES]
+    found = []
+    for row, column in zip(rows[order].tolist(), columns[order].tolist(), strict=True):
+        name, present = classes[column], label[row, column] == 1
+        sure = float(max(shares[row, column], 1 - shares[row, column]))
+        known, taken = (name, f"not {name}") if present else (f"not {name}", name)
+        found.append(Mistake(row, int(predictions.example[row]), known, taken, sure, 1 - sure))
+    return found, len(rows)
+
+
+@dataclass(frozen=True)
+class Surface:
+    """What was reached on validation, by one or two hyperparameters.
+
+    Parameters
+    ----------
+    title
+        What it is of: numbers of steps, or "".
+    row, column
+        Names of the hyperparameters; `column` is "" where there is one.
+    rows, columns
+        Their values, increasing; `columns` is ("",) where there is one hyperparameter.
+    scores
+        For each row and column the best score, a proportion; None where it was not tried, or
+        diverged.
+    chosen
+        Place of the chosen pair, if it is of this surface.
+    """
+
+    title: str
+    row: str
+    column: str
+    rows: tuple[Value, ...]
+    columns: tuple[Value, ...]
+    scores: tuple[tuple[float | None, ...], ...]
+    chosen: tuple[int, int] | None
+
+
+def validation_surfaces(result: Result) -> list[Surface]:
+    """Return what was tried on validation, a surface per number of steps, the longest first.
+
+    Hyperparameters beyond the first two that vary are left to their best value.
+    """
+    selection = result.selection
+    if selection is None:
+        return []
+    curve = selection.validation_curve
+    steps = sorted({row["steps"] for row in curve if "steps" in row}, key=float, reverse=True)
+    surfaces = list[Surface]()
+    every: list[Value | None] = [*steps] or [None]
+    for one in every:
+        rows = [row for row in curve if one is None or row.get("steps") == one]
+        title = f"after {float(one):,.0f} steps" if one is not None else ""
+        chosen = selection.chosen if not surfaces else {}
+        if surface := _surface(title, rows, chosen):
+            surfaces.append(surface)
+    return surfaces
+
+
+def _surface(
+    title: str, curve: Sequence[dict[str, Value]], chosen: dict[str, Value]
+) -> Surface | None:
+    tried = [name for name in curve[0] if name not in NOT_TRIED]
+    varying = [name for name in tried if len({row.get(name) for row in curve}) > 1] or tried
+    if not varying:
+        return None
+    row, column = varying[0], varying[1] if len(varying) > 1 else ""
+    rows = _values(curve, row)
+    columns = _values(curve, column) if column else ("",)
+
+    def best(one: Value, other: Value) -> float | None:
+        found = [
+            float(each["accuracy"])
+            for each in curve
+            if each.get(row) == one
+            and (not column or each.get(column) == other)
+            # A training that diverged has no crop, and nothing was evaluated.
+            and ("learning_rate" not in each or "crop" in each)
+        ]
+        return max(found, default=None)
+
+    scores = tuple(tuple(best(one, other) for other in columns) for one in rows)
+    place = None
+    if row in chosen and (not column or column in chosen):
+        place = (rows.index(chosen[row]), columns.index(chosen[column]) if column else 0)
+    return Surface(title, row, column, rows, columns, scores, place)
+
+
+def _values(curve: Sequence[dict[str, Value]], name: str) -> tuple[Value, ...]:
+    found = {row[name] for row in curve if name in row}
+    return tuple(sorted(found, key=lambda value: (isinstance(value, str), value)))

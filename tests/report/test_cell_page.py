@@ -1,0 +1,62 @@
+"""The page of a single result, in a browser."""
+
+from pathlib import Path
+
+import axe_core_python
+import pytest
+
+from headstart.deploy.result_details import details_of
+from headstart.report.cell_page import MistakePicture, cell_html
+from report.browser import count, visit
+from stores import add_result, make_store
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("cell")
+    result = add_result(make_store(folder / "r.db", {}), "<i>network</i>", 0.7)
+    curve = [
+        {
+            "learning_rate": rate,
+            "weight_decay": decay,
+            "steps": 40.0,
+            "crop": "full",
+            "accuracy": 0.5,
+        }
+        for rate in (0.01, 0.1)
+        for decay in (0.0, 1e-5)
+    ]
+    chosen = {"learning_rate": 0.1, "weight_decay": 0.0, "crop": "full"}
+    selection = result.selection.model_copy(
+        update={"validation_curve": tuple(curve), "chosen": chosen}
+    )
+    result = result.model_copy(update={"selection": selection})
+    details = details_of(result, result.predictions)
+    pictures = [MistakePicture(one, f"{one.example}.png") for one in details.mistakes]
+    place = folder / "page.html"
+    place.write_text(cell_html(details, pictures), encoding="utf-8")
+    return place
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_to_complain_of(browser, page, scheme):
+    visit(browser, page, scheme=scheme)
+    script = Path(axe_core_python.__file__).with_name("axe.min.js").read_text(encoding="utf-8")
+    browser.execute_cdp_cmd("Runtime.evaluate", {"expression": script})
+    found = browser.execute_async_script(
+        "const done = arguments[0]; axe.run().then((r) => done(r.violations), (e) => done([e]))"
+    )
+    assert [(one["id"], one["impact"], one["nodes"][0]["html"][:200]) for one in found] == []
+
+
+@pytest.mark.parametrize("width", [1280, 400])
+def test_a_page_has_every_part_and_fits(browser, page, width):
+    visit(browser, page, width)
+    assert browser.find_element("tag name", "h1").text.startswith("<i>network</i>")
+    assert count(browser, "#confusion .heat tbody tr") == 10
+    assert count(browser, "#validation .heat td.chosen") == 1
+    assert count(browser, "#calibration circle") >= 1
+    assert count(browser, "#classes tbody tr") == 10
+    assert count(browser, ".mistakes li") == 24
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+    assert [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"] == []
