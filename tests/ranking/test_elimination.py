@@ -140,3 +140,27 @@ def test_worse_models_are_dropped_early():
     of_poor = [one for race in races for one in race.racers[2:]]
     assert sum(one.status == "dropped" for one in of_poor) >= 18
     assert np.mean([one.level < 2 for one in of_poor]) > 0.5
+
+
+@pytest.mark.parametrize("n", [160, pytest.param(320, marks=pytest.mark.slow)])
+def test_the_standard_error_is_a_little_larger_than_the_truth(n):
+    """Of equal models on images that are drawn anew: the mean difference is 0."""
+    found, averaged = [], []
+    for seed in range(150):
+        random = np.random.default_rng(seed)
+        y, centres = np.arange(n) % 10, random.normal(size=(10, 8)) * 1.13
+        Z = centres[y] + random.normal(size=(n, 8))
+        first, second = (
+            cross_validated(
+                Z @ random.normal(size=(8, 30)) / np.sqrt(8) + random.normal(size=(n, 30)),
+                y, 10, random,
+            )
+            for _ in range(2)
+        )  # fmt: skip
+        found.append(difference(first, second, level(n)))
+        d = first.right.mean(axis=0) - second.right.mean(axis=0)
+        averaged.append(d.std() / np.sqrt(n))
+    means, errors = np.array(found).T
+    assert 0.8 < means.std() / errors.mean() < 1.0
+    # What the averaged repeats vary by is too little.
+    assert means.std() / np.mean(averaged) > 1.05

@@ -252,7 +252,8 @@ def test_the_sentence_says_why(models, part):
 def made_answer() -> RankAnswer:
     picture = SmallPicture("<i>.png", "data:image/png;base64,AAAA", True)
     held_out = HeldOut(
-        "ab" * 32, "r.db", None, 40, "top-1", 0.85, 0.7, 0.93, 0.05, 0.4,
+        "ab" * 32, "r.db", None, "headstart export abababababab --to onnx", 40, "top-1",
+        0.85, 0.7, 0.93, 0.05, 0.4,
         (ClassAccuracy("a", 20, 0.9, 0.7, 0.97), ClassAccuracy("<b>", 20, 0.8, 0.6, 0.9)),
         (Confusion("<b>", "a", 4, 20, (picture,)),),
     )  # fmt: skip

@@ -36,16 +36,18 @@ from headstart.cli.output import (
 from headstart.errors import CommandError
 
 if TYPE_CHECKING:
-    from headstart.ranking.answer import HeldOut, RankAnswer, RankedModel
+    from headstart.ranking.answer import HeldOut, NotTried, RankAnswer
 
 __all__ = ["quantity", "rank"]
 
-KEPT_MODELS = "headstart-models"
 NUMBER = re.compile(r"\s*([0-9]*\.?[0-9]+)\s*([A-Za-z]*)\s*")
 SECONDS = {"": 60.0, "s": 1.0, "sec": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
 LATENCY = {"": 1e-3, "us": 1e-6, "ms": 1e-3, "s": 1.0}
 COUNTS = {"": 1.0, "K": 1e3, "M": 1e6, "B": 1e9, "G": 1e9}
-NOT_TRIED_SHOWN = 5
+# Candidates that are named of those that were not tried for the same reason.
+NAMES_SHOWN = 3
+# Columns of a terminal from which all of the table is shown but what only the page has.
+WIDE = 150
 
 
 @dataclass(frozen=True)
@@ -137,9 +139,13 @@ def rank(
     executors: ExecutorOptions,
     store: StoreOption = DEFAULT_STORE,
     keep_models: Annotated[
-        str,
-        typer.Option(help="Folder or URL for the recommended model.", metavar="FOLDER"),
-    ] = KEPT_MODELS,
+        str | None,
+        typer.Option(
+            help="Folder or URL for the recommended model (default: STORE.models).",
+            metavar="FOLDER",
+            show_default=False,
+        ),
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option(help="HTML page of the answer.", metavar="FILE", show_default=False),
@@ -234,10 +240,8 @@ def _show(answer: "RankAnswer", page: Path | None) -> None:
     console.print()
     console.print(_table(answer))
     console.print(
-        f"\n* recommended; tied: not significantly different from the best (the best candidate is "
-        f"dropped in at most {100 * answer.error:g} % of races); difference in points, with its "
-        f"simultaneous interval; prior: expected on an average dataset, not measured; latency of "
-        f"one image, median and 95th percentile, on {answer.device}"
+        "\nTied: not significantly different from the best, which is dropped in at most "
+        f"{100 * answer.error:g} % of races. Latency of one image on {answer.device}."
     )
     if answer.held_out:
         console.print(_tested(answer.held_out))
@@ -247,13 +251,14 @@ def _show(answer: "RankAnswer", page: Path | None) -> None:
             f"{100 * one.linear:.1f} % ({100 * one.difference:+.1f} points, "
             f"{100 * one.low:+.1f} to {100 * one.high:+.1f}): {one.verdict}"
         )
-    left_out = answer.not_tried
-    for each in left_out[:NOT_TRIED_SHOWN]:
-        remedy = f"; {each.remedy}" if each.remedy else ""
-        console.print(f"Not tried: {each.name}: {each.reason}{remedy}")
-    if len(left_out) > NOT_TRIED_SHOWN:
-        more = len(left_out) - NOT_TRIED_SHOWN
-        console.print(f"Not tried: {more} more (--json or --out lists them)")
+    reasons: dict[str, list[NotTried]] = {}
+    for each in answer.not_tried:
+        reasons.setdefault(each.reason, []).append(each)
+    for reason, some in reasons.items():
+        names = ", ".join(each.name for each in some[:NAMES_SHOWN])
+        more = f" and {len(some) - NAMES_SHOWN} more" if len(some) > NAMES_SHOWN else ""
+        remedy = f": {some[0].remedy}" if some[0].remedy and len(some) == 1 else ""
+        console.print(f"Not tried ({reason}): {names}{more}{remedy}")
     console.print(
         f"{answer.spent:.0f} s of {answer.budget:.0f} s; {len(answer.models)} models measured"
     )
@@ -262,38 +267,21 @@ def _show(answer: "RankAnswer", page: Path | None) -> None:
 
 
 def _table(answer: "RankAnswer") -> PlainTable:
-    numbers = ("accuracy %", "interval", "difference", "prior %", "M params", "GMACs",
-               "latency ms", "95 %", "images/s", "MB", "images", "s")  # fmt: skip
-    table = plain_table("model", *numbers, "", right=set(numbers))
-    for model in answer.models:
-        mark = "* " if model.name == answer.recommended else ""
-        table.add_row(
-            f"{mark}{shortened(model.name)}", *_cells(model), "tied" if model.tied else ""
-        )
+    """Lay the page's table out for a terminal: without what only the page has room for."""
+    from headstart.report.rank_page import rank_table
+
+    ranking = rank_table(answer)
+    most = 1 if console.width >= WIDE else 0
+    shown = [i for i, column in enumerate(ranking.columns) if column.detail <= most]
+    columns = [ranking.columns[i] for i in shown]
+    right = {column.heading for column in columns if column.numeric}
+    table = plain_table(*(column.heading for column in columns), right=right)
+    for row in ranking.rows:
+        name, *cells = (row.cells[i].text for i in shown)
+        table.add_row(shortened(name), *cells)
+    # Names of one network in several forms differ in their ends.
+    table.columns[0].min_width = max(len(shortened(model.name)) for model in answer.models)
     return table
-
-
-def _cells(model: "RankedModel") -> list[str]:
-    cost = model.cost
-
-    def scaled(value: float | None, by: float, digits: int) -> str:
-        return "" if value is None else f"{value * by:.{digits}f}"
-
-    interval = f"{100 * model.difference_low:+.1f}..{100 * model.difference_high:+.1f}"
-    return [
-        f"{100 * model.accuracy:.1f}",
-        f"{100 * model.low:.1f}..{100 * model.high:.1f}",
-        f"{100 * model.difference:+.1f} ({interval})",
-        scaled(model.prior, 100, 1),
-        scaled(model.parameters, 1e-6, 1),
-        scaled(model.multiply_adds, 1e-9, 2),
-        f"{1e3 * cost.latency:.1f}",
-        f"{1e3 * cost.latency_95:.1f}",
-        f"{cost.throughput:.0f}",
-        f"{cost.memory / 1e6:.0f}",
-        f"{model.images:,}",
-        f"{model.seconds:.0f}",
-    ]
 
 
 def _tested(found: "HeldOut") -> str:
@@ -310,5 +298,5 @@ def _tested(found: "HeldOut") -> str:
         f"{100 * found.accuracy:.1f} %{interval}, calibration error "
         f"{100 * found.calibration_error:.1f} %, log loss {found.log_loss:.3f}"
         + (f"; {confused}" if confused else "")
-        + f"\nTo deploy it: headstart export {found.key[:12]} --to onnx"
+        + f"\nTo deploy it: {found.deploy}"
     )

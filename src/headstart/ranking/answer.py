@@ -141,6 +141,8 @@ class HeldOut:
     ----------
     key
         Key of its trial in `store`; `folder` has the network, if it was kept.
+    deploy
+        The command that makes a file to deploy of it.
     accuracy, low, high
         In the dataset's metric, with its 95 % interval; the interval is of top-1 accuracy, None for
         another metric.
@@ -151,6 +153,7 @@ class HeldOut:
     key: str
     store: str
     folder: str | None
+    deploy: str
     n: int
     metric: str
     accuracy: float

@@ -1,5 +1,6 @@
 """The recommended model on the test images, and whether fine-tuning pays: ordinary trials."""
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -22,6 +23,9 @@ __all__ = ["fine_tune_leaders", "test_winner"]
 # Confusions that are listed, and images of each.
 CONFUSIONS, PICTURES = 6, 6
 LEVEL = 0.95
+# Digits of a trial's key that name it.
+KEY_DIGITS = 12
+DEFAULT_STORE = "headstart.db"
 
 
 def test_winner(
@@ -52,6 +56,7 @@ def test_winner(
         key=result.trial.key,
         store=store.name,
         folder=_kept(result, context.keep),
+        deploy=_deploy(result, store, context.keep),
         n=n,
         metric=metric,
         accuracy=result.metrics[metric],
@@ -125,7 +130,17 @@ def _measured(
 
 
 def _kept(result: Result, folder: ArtifactFolder | None) -> str | None:
-    return None if folder is None else f"{folder}/{result.trial.key[:12]}"
+    return None if folder is None else f"{folder}/{result.trial.key[:KEY_DIGITS]}"
+
+
+def _deploy(result: Result, store: ResultStore, folder: ArtifactFolder | None) -> str:
+    """Return the command that exports the network; options are named where they are not usual."""
+    command = f"headstart export {result.trial.key[:KEY_DIGITS]} --to onnx"
+    if store.name != DEFAULT_STORE:
+        command += f" --store {shlex.quote(store.name)}"
+    if folder is not None and str(folder) != str(store.models_place):
+        command += f" --kept-models {shlex.quote(str(folder))}"
+    return command
 
 
 def _per_class(dataset: Dataset, predictions: Prediction) -> tuple[ClassAccuracy, ...]:

@@ -138,8 +138,10 @@ def rank(
     ----------
     dataset
         A folder of images, or any name of a dataset.
-    store, keep_models, device, trust, reporter, workers, executor, executor_options
+    store, device, trust, reporter, workers, executor, executor_options
         As in `Study.run`.
+    keep_models
+        Folder or URL for the recommended network; ``STORE.models`` beside a file unless given.
     options
         Fields of `RankOptions`.
 
@@ -167,7 +169,8 @@ def rank(
         contest = _Contest(job, images, candidates, budget, opened)
         contest.run()
         answer = contest.answered(chosen.tolerance)
-        keep = ArtifactFolder(keep_models) if keep_models else None
+        place = keep_models or results.models_place
+        keep = ArtifactFolder(place) if place else None
         tested = _tested(answer, contest, results, replace(context, keep=keep))
         answer = replace(tested, spent=budget.spent)
         if chosen.finetune_top:

@@ -117,15 +117,14 @@ def rank_table(answer: RankAnswer) -> PageTable:
     columns = [
         Column("Model", numeric=False, of=lambda row: row["name"]),
         Column("Accuracy", of="accuracy", format=IN_PERCENT, unit="%", marked=True),
-        Column("95 % interval", of=("low", "high"), format=IN_PERCENT, detail=1),
-        Column("Difference from best", of="difference", format=POINTS, unit="points"),
-        Column(
-            "Simultaneous interval", of=("difference_low", "difference_high"), format=POINTS
-        ),
-        Column("Verdict", numeric=False, of="verdict"),
+        Column("95 % interval", of=("low", "high"), format=IN_PERCENT),
+        Column("Difference", of="difference", format=POINTS, unit="points"),
+        Column("Simultaneous interval", of=("difference_low", "difference_high"), format=POINTS,
+               detail=1),
+        Column("Verdict", numeric=False, of=verdict),
         Column("Latency", of="latency", format=MILLISECONDS, unit="ms"),
         Column("95th percentile", of="latency_95", format=MILLISECONDS, unit="ms", detail=1),
-        Column("Throughput", of="throughput", format=decimals(0), unit="images/s"),
+        Column("Throughput", of="throughput", format=decimals(0), unit="images/s", detail=1),
         Column("Memory", of="memory", format=decimals(0, scale=1e-6), unit="MB", detail=1),
         Column("Parameters", of="parameters", format=decimals(1, scale=1e-6), unit="M"),
         Column("Multiply-adds", of="multiply_adds", format=decimals(2, scale=1e-9), unit="G",
@@ -133,6 +132,8 @@ def rank_table(answer: RankAnswer) -> PageTable:
         Column("Prior", of="prior", format=IN_PERCENT, unit="%", detail=1),
         Column("Images", of="images", format=lambda value: f"{value:,}"),
         Column("Time", of="seconds", format=decimals(0), unit="s", detail=1),
+        Column("Measured no further", numeric=False, of=lambda row: row["reason"] or None,
+               detail=2),
         Column("Licence", numeric=False, of="licence", detail=2),
         Column("Why a candidate", numeric=False, of="why", detail=2),
     ]  # fmt: skip
@@ -141,7 +142,6 @@ def rank_table(answer: RankAnswer) -> PageTable:
             **row,
             "best": row["name"] == answer.models[0].name,
             "not_different": row["tied"],
-            "verdict": verdict(row),
         }
         for row in answer.rows()
     ]
@@ -166,8 +166,7 @@ def rank_table(answer: RankAnswer) -> PageTable:
 
 def verdict(row: Mapping[str, Any]) -> str:
     """Return what became of a model."""
-    taken = "recommended" if row["recommended"] else "tied" if row["tied"] else "worse"
-    return f"{taken}; {row['reason']}" if row["reason"] else taken
+    return "recommended" if row["recommended"] else "tied" if row["tied"] else "worse"
 
 
 def class_table(found: HeldOut) -> PageTable:
@@ -316,5 +315,5 @@ def facts(answer: RankAnswer) -> list[tuple[str, str]]:
         found.append(("Stored as", f"trial {test.key[:12]} in {test.store}"))
         if test.folder:
             found.append(("Network", test.folder))
-        found.append(("To deploy it", f"headstart export {test.key[:12]} --to onnx"))
+        found.append(("To deploy it", test.deploy))
     return found
