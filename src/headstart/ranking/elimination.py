@@ -14,9 +14,10 @@ cross-validation. Repeats are averaged for the difference, and get no credit in 
 share all images. The factor is for the training images that folds share, the term
 :math:`n_{test}/n_{train}` of C. Nadeau and Y. Bengio, "Inference for the generalization error",
 Machine Learning 52 (2003), whose other term is for test sets that overlap: those of folds do not.
-On simulated images, with classifiers that are fitted anew, the true standard deviation is 0.8 to 1.0
-of this; their whole correction would be too large by a fifth to a half, and the variance of averaged
-repeats without one too small by up to a quarter (docs/decisions/0033-a-race-of-backbones.md).
+On simulated images, with classifiers that are fitted anew, the true standard deviation is 0.8 to
+1.0 of this; their whole correction would be too large by a fifth to a half, and the variance of
+averaged repeats without one too small by up to a quarter
+(docs/decisions/0033-a-race-of-backbones.md).
 """
 
 from collections.abc import Sequence

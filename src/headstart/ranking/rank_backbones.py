@@ -168,11 +168,9 @@ def rank(
         job = CrossValidation(found, chosen.seed, context, chosen.precision, chosen.max_latency)
         contest = _Contest(job, images, candidates, budget, opened)
         contest.run()
-        answer = contest.answered(chosen.tolerance)
         place = keep_models or results.models_place
-        keep = ArtifactFolder(place) if place else None
-        tested = _tested(answer, contest, results, replace(context, keep=keep))
-        answer = replace(tested, spent=budget.spent)
+        keeping = replace(context, keep=ArtifactFolder(place) if place else None)
+        answer = _tested(contest.answered(chosen.tolerance), contest, results, keeping)
         if chosen.finetune_top:
             answer = _fine_tuned(answer, contest, chosen, results, context, opened)
     return answer
@@ -185,7 +183,7 @@ def _tested(
     linear = methods.find("linear", precision=job.precision)
     winner = contest.model(answer.recommended)
     held_out = test_winner(winner, job.dataset, linear, job.seed, store, context)
-    return replace(answer, held_out=held_out)
+    return replace(answer, held_out=held_out, spent=contest.race.budget.spent)
 
 
 def _fine_tuned(
