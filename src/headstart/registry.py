@@ -238,7 +238,7 @@ REPORTERS: Registry[Any] = Registry(
     "reporter",
     {
         "html": "headstart.report.report_page:HtmlPage",
-        "latex": "headstart.report.latex_tables:LatexTables",
+        "latex": "headstart.report.latex:LatexTables",
         "csv": "headstart.report.data_files:CsvTable",
         "json": "headstart.report.data_files:JsonTables",
         "card": "headstart.report.results_card:ResultsCard",

@@ -105,6 +105,38 @@ def test_latex_columns_agree_in_number():
         assert len({len(re.findall(r"(?<!\\)&", row)) for row in rows}) == 1
 
 
+def test_latex_folds_twelve_datasets_and_names_metrics_and_the_standard_error():
+    names = (
+        "Food-101",
+        "CIFAR-10",
+        "CIFAR-100",
+        "Birdsnap",
+        "SUN397",
+        "Stanford Cars",
+        "FGVC Aircraft",
+        "VOC2007",
+        "DTD",
+        "Oxford-IIIT Pets",
+        "Caltech-101",
+        "102 Flowers",
+    )
+    subject = made(5, settings=("linear",), datasets=names)
+    subject.cells.loc[subject.cells.dataset == "DTD", "metric"] = "mean-per-class"
+    table = latex_tables(subject, intervals=True).split(r"\end{table}")[0]
+    assert "resizebox" not in table
+    panels = table.split(r"\begin{tabular}{l")[1:]
+    assert [panel.partition("}")[0] for panel in panels] == ["rrrrrrr"] * 2
+    for panel, n in zip(panels, (5, 7), strict=True):
+        # Each model again, its intervals below.
+        rows = panel.split(r"\midrule")[1].split(r"\bottomrule")[0].strip().splitlines()
+        assert [row.startswith("net") for row in rows] == [True, False] * 5
+        assert all(row.count(r"\scriptsize") == n for row in rows[1::2])
+        assert len({len(re.findall(r"(?<!\\)&", row)) for row in rows}) == 1
+    cell = subject.cells.iloc[0]
+    assert rf"\scriptsize {100 * cell.low:.1f} to {100 * cell.high:.1f}" in table
+    assert "; mean per-class accuracy for DTD. Means over datasets" in table
+
+
 def test_latex_of_nothing_has_no_table():
     assert r"\begin" not in latex_tables(empty())
 

@@ -1,18 +1,21 @@
 """Results -> tables: one row per result; of a trial all that was tried, and the choice."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from headstart.cli.output import plain_table, shortened
+from headstart.cli.output import plain_table
+from headstart.cli.terminal_tables import table_parts
 from headstart.labels import kind_of
 from headstart.metrics import AtChance
+from headstart.report.page_model import Column, Names, PageCell, filled, named
 from headstart.spec import Dataset, Result, Value
 from headstart.spec.display_names import number_label
+from headstart.spec.formatting import decimals
 from headstart.stats import wilson_interval
 from headstart.store import (
     Tried,
@@ -36,7 +39,7 @@ SHARED = (
     "examples_per_class",
 )  # fmt: skip
 
-HEADINGS = {"examples_per_class": "a class", "configuration": "training"}
+HEADINGS = {"examples_per_class": "per class", "configuration": "training"}
 
 
 def results(found: Sequence[Result]) -> Group:
@@ -48,31 +51,26 @@ def results(found: Sequence[Result]) -> Group:
     varying = [name for name in SHARED if len({row[name] for row in rows}) > 1]
     # What was chosen on validation; several hyperparameters share a column, to keep it narrow.
     names = list(dict.fromkeys(name for r in found if r.selection for name in r.selection.chosen))
-    chosen = names if len(names) == 1 else ["chosen"]
-    upstream = _upstream_heading(found)
-    numbers = (upstream, "accuracy", "95 % CI", "n", *chosen, "time")
-    headings = [HEADINGS.get(name, name) for name in varying]
-    table = plain_table("model", upstream, "dataset", *headings, *numbers[1:], right=set(numbers))
-    for result, row in zip(found, rows, strict=True):
-        accuracy = row["upstream_accuracy"]
-        table.add_row(
-            shortened(row["model"]),
-            f"{100 * accuracy:.2f}" if accuracy else "-",
-            _dataset(row, rows),
-            *("-" if row[name] is None else _level(name, row[name]) for name in varying),
-            f"{100 * row['accuracy']:.2f}",
-            _interval(result),
-            str(row["n_test"]),
-            _chosen(result),
-            f"{row['seconds']:.1f} s",
-        )
+    in_percent = decimals(2, scale=100)
+    columns = [
+        named("model", "model"),
+        Column(_upstream_heading(found), "upstream_accuracy", in_percent, detail=2),
+        named("dataset", lambda row: _dataset(row, rows)),
+        # Of how a model was trained what stands before a colon.
+        *(named(HEADINGS.get(name, name), name,
+                lambda level: str(level).partition(": ")[0]) for name in varying),
+        Column("accuracy", "accuracy", in_percent),
+        Column("95 % CI", lambda row: PageCell(_interval(row["result"])), detail=1),
+        Column("n", "n_test", str, detail=2),
+        Column(names[0] if len(names) == 1 else "chosen",
+               lambda row: PageCell(_chosen(row["result"])), detail=1),
+        Column("time", "seconds", lambda seconds: f"{seconds:.1f} s", detail=3),
+    ]  # fmt: skip
+    whole = [row | {"result": result} for row, result in zip(rows, found, strict=True)]
+    table = filled("results", "", columns, whole, Names((), (), ()))
     said = [_shared_by_all(rows, varying), *_legend(found), *_certified(rows)]
-    return Group(table, *(Text(line, style="dim") for line in said), *_warnings(found, rows))
-
-
-def _level(name: str, value: Any) -> str:
-    """Write a level of a factor; of how a model was trained what stands before a colon."""
-    return str(value).partition(":")[0] if name == "configuration" else str(value)
+    lines = [Text(line, style="dim") for line in said]
+    return Group(*table_parts(table), *lines, *_warnings(found, rows))
 
 
 def _upstream_heading(found: Sequence[Result]) -> str:
@@ -82,7 +80,7 @@ def _upstream_heading(found: Sequence[Result]) -> str:
     return "ImageNet" if names <= {"ImageNet"} else "upstream"
 
 
-def _dataset(row: dict[str, Any], rows: Sequence[dict[str, Any]]) -> str:
+def _dataset(row: Mapping[str, Any], rows: Sequence[dict[str, Any]]) -> str:
     """Name a dataset, with its content where others of that name have another."""
     name = str(row["dataset"])
     several = {other["content"] for other in rows if other["dataset"] == name}

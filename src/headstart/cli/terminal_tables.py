@@ -36,7 +36,8 @@ def table_parts(
     if not table.rows:
         return
     layout = Layout(table, by_first)
-    yield Text(f"\n{table.caption}", style="bold")
+    if table.caption:
+        yield Text(f"\n{table.caption}", style="bold")
     for heading in layout.headings():
         yield Text(heading, style="bold")
     group, n = None, 0

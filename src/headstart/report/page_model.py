@@ -1,7 +1,7 @@
 """What pages and tables are made of: the tables of an analysis, names, columns, rows, cells.
 
 A table is specified once, as columns of a tidy table (`Column`). `filled` makes text of its rows;
-the page's template, `latex_tables` and the terminal (`headstart.cli.output.table_parts`) lay that
+the page's template, `latex` and the terminal (`headstart.cli.terminal_tables`) lay that
 text out. Files of data (`data_files`) hold the tidy tables themselves, under their own names.
 """
 
@@ -9,11 +9,13 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from headstart.predictors import Predictor
 from headstart.spec.display_names import in_order, setting_label
 from headstart.spec.formatting import UNKNOWN, known, number, ranged
+
+if TYPE_CHECKING:
+    from headstart.predictors import Predictor
 
 __all__ = [
     "DATASET",
@@ -101,7 +103,7 @@ class Subject(Protocol):
     @property
     def sources(self) -> Sequence[Mapping[str, Any]]: ...
     @property
-    def predictor(self) -> Predictor: ...
+    def predictor(self) -> "Predictor": ...
     @property
     def options(self) -> Mapping[str, Any]: ...
 

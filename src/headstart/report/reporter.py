@@ -2,7 +2,7 @@
 
 A reporter is one file and one entry point: an object with `label`, `suffixes` and `write`
 (`Reporter`), registered as ``headstart.reporter`` under the name of its format. Own ones
-are ``html`` (`report_page`), ``latex`` (`latex_tables`), ``csv`` and ``json`` (`data_files`).
+are ``html`` (`report_page`), ``latex`` (`latex`), ``csv`` and ``json`` (`data_files`).
 """
 
 from collections.abc import Sequence

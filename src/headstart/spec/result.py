@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import ConfigDict, Field
 
+from headstart.spec.display_names import number_label
 from headstart.spec.formatting import html_table
 from headstart.spec.noun import Noun, digest
 from headstart.spec.trial import Trial
@@ -146,18 +147,24 @@ class Result(Noun):
         """Name the trial and what it reached."""
         if self.accuracy is None:
             return f"Result({self.trial.title}: {self.error or self.status})"
-        metric, chosen = self.trial.dataset.metric, self.selection.chosen if self.selection else {}
-        said = "".join(f", {name.replace('_', ' ')} {value}" for name, value in chosen.items())
-        reached = f"{metric} {100 * self.accuracy:.2f} % on {self.n_test:,} test images"
+        said = "".join(f", {name} {value}" for name, value in self._chosen())
+        metric, percent = self.trial.dataset.metric, 100 * self.accuracy
+        reached = f"{metric} {percent:.2f} % on {self.n_test:,} test images"
         return f"Result({self.trial.title}: {reached}{said})"
 
     def _repr_html_(self) -> str:
         """Return the metrics and what was chosen as a table, for a notebook."""
-        chosen = self.selection.chosen if self.selection else {}
         rows = [(name, f"{value:.4f}") for name, value in self.metrics.items()]
-        rows += [("test images", f"{self.n_test:,}"), *((n, str(v)) for n, v in chosen.items())]
+        rows += [("test images", f"{self.n_test:,}"), *self._chosen()]
         rows += [("error", self.error)] if self.error else []
         return html_table(self.trial.title, (), rows)
+
+    def _chosen(self) -> list[tuple[str, str]]:
+        chosen = self.selection.chosen if self.selection else {}
+        return [
+            (name.replace("_", " "), value if isinstance(value, str) else number_label(value))
+            for name, value in chosen.items()
+        ]
 
 
 class Failure(Noun):
