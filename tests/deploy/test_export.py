@@ -304,6 +304,10 @@ def test_what_has_no_network_is_refused(run, tmp_path):
         write(run, "linear", "timm", tmp_path / "out")
     with refused("export.folder_unknown"):
         hs.load(tmp_path)
+    with refused("export.folder_unknown"):
+        hs.load(tmp_path / "nowhere")
+    with refused("export.folder_unknown"):
+        hs.load("./no/where", store=store.path)
     (tmp_path / "headstart.json").write_text("{")
     with refused("export.folder_unknown"):
         hs.load(tmp_path)

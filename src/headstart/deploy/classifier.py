@@ -512,7 +512,7 @@ def load(
     """
     context = context or RunContext()
     folder = ArtifactFolder(source) if is_url(source) else None
-    if folder is None and path_of(str(source)).is_dir():
+    if folder is None and (path_of(str(source)).exists() or _is_path(source)):
         folder = ArtifactFolder(path_of(str(source)))
     if folder is None:
         opened = ResultStore(store)
@@ -522,6 +522,11 @@ def load(
     if folder.exists(FACTS):
         return _exported(folder, context)
     return _of_network(kept_network(folder, context), context, folder.shown)
+
+
+def _is_path(source: str | Path) -> bool:
+    """Whether a source that is not there can be meant as a path alone: titles may have slashes."""
+    return isinstance(source, Path) or source.startswith(("/", "./", "../", "~"))
 
 
 def _of_network(final: FinalNetwork, context: RunContext, title: str) -> Classifier:

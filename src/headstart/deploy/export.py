@@ -387,6 +387,13 @@ def _write_timm(job: _Job) -> None:
     config = timm_config(job.result.trial.model, final, card.licence_of(job.result.trial.model))
     (job.place / "config.json").write_text(json.dumps(config, indent=1), encoding="utf-8")
     job.runners["timm"] = TimmRunner(job.place, final)
+    side = final.preprocessing.side
+    if side is not None:
+        job.notes.append(
+            f"timm resizes an image in one step; when this network was measured, images whose "
+            f"shorter side was over {side} pixels were reduced to that first: see how many "
+            "predictions are others"
+        )
     job.files["timm"] = WEIGHTS
 
 
