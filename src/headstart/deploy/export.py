@@ -390,8 +390,8 @@ def _write_timm(job: _Job) -> None:
     side = final.preprocessing.side
     if side is not None:
         job.notes.append(
-            f"timm resizes an image in one step, to whole levels; when this network was measured, a "
-            f"shorter side over {side} pixels was reduced to that first: see how many predictions "
+            "timm resizes an image in one step, to whole levels; when this network was measured, "
+            f"a shorter side over {side} pixels was reduced to that first: see how many predictions "
             "are others"
         )
     job.files["timm"] = WEIGHTS
