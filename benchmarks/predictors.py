@@ -25,7 +25,7 @@ from headstart.study.feature_scores import balanced_rows
 from problems import CASES, Problem, make_problem
 
 SOURCE_CLASSES = 1000
-REPEATS = 3
+REPEATS = 2
 
 
 def seconds(task: Callable[[], Any]) -> float:

@@ -25,7 +25,6 @@ that of the chosen one, in points.
 
 import argparse
 import json
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -197,8 +196,8 @@ def halving(target: Target, order: Ints, seed: int, share: float) -> dict[str, A
     return {"chosen": left, "spent": spent / target.full}
 
 
-def ways(target: Target, seed: int, share: float) -> dict[str, dict[str, Any]]:
-    """Choose in every way."""
+def ways(target: Target, seed: int, share: float, *, scored: bool) -> dict[str, dict[str, Any]]:
+    """Choose in every way; by transfer scores if `scored`."""
     n = len(target.labels)
     order = nested_order(target.labels, np.arange(n), seed)
     rows = np.sort(order[: int(share * n)])
@@ -210,7 +209,7 @@ def ways(target: Target, seed: int, share: float) -> dict[str, dict[str, Any]]:
         "uniform": {"chosen": best(accuracy), "spent": share},
         "imagenet": {"chosen": best(target.upstream), "spent": 0.0},
     }
-    for name in PREDICTORS:
+    for name in PREDICTORS if scored else ():
         scores = [score(name, target, i, rows) for i in range(len(CANDIDATES))]
         found[name] = {"chosen": best(scores), "spent": share}
     return found
@@ -242,20 +241,24 @@ def best(values: Any) -> list[int]:
     return np.flatnonzero(array == array.max()).tolist()
 
 
-def summary(target: Target, seeds: int, share: float) -> dict[str, Any]:
-    """Replay many times; return the regret, coverage and cost of each way."""
+def summary(target: Target, seeds: int, shares: list[float]) -> dict[str, Any]:
+    """Replay many times; return the regret, coverage and cost of each way, by share."""
     truth = target.truth()
-    runs: dict[str, list[dict[str, Any]]] = {}
+    top, known = int(truth.argmax()), dict(target.seen)
+    runs: dict[str, dict[str, list[dict[str, Any]]]] = {f"{share:g}": {} for share in shares}
     for seed in range(seeds):
-        for name, found in ways(target, seed, share).items():
-            runs.setdefault(name, []).append(found)
-        target.seen = {key: right for key, right in target.seen.items() if key[2] == 10_000}
-    top = int(truth.argmax())
+        for share in shares:
+            for name, found in ways(target, seed, share, scored=share == shares[0]).items():
+                runs[f"{share:g}"].setdefault(name, []).append(found)
+        target.seen = dict(known)
     return {
         "images": len(target.labels),
         "classes": int(target.labels.max()) + 1,
         "truth": {CANDIDATES[i]: round(float(truth[i]), 4) for i in np.argsort(-truth)},
-        "ways": {name: _of(found, truth, top) for name, found in runs.items()},
+        "shares": {
+            share: {name: _of(found, truth, top) for name, found in of.items()}
+            for share, of in runs.items()
+        },
     }
 
 
@@ -272,22 +275,18 @@ def _of(found: list[dict[str, Any]], truth: Floats, top: int) -> dict[str, float
     return numbers
 
 
-def overall(of: dict[str, dict[str, Any]]) -> dict[str, dict[str, float]]:
+def overall(of: list[dict[str, dict[str, float]]]) -> dict[str, dict[str, float]]:
     """Average each way over targets."""
-    names = next(iter(of.values()))["ways"]
     return {
-        name: {
-            key: round(float(np.mean([one["ways"][name][key] for one in of.values()])), 3)
-            for key in names[name]
-        }
-        for name in names
+        name: {key: round(float(np.mean([one[name][key] for one in of])), 3) for key in of[0][name]}
+        for name in of[0]
     }
 
 
 def main() -> None:
     """Extract, replay, print or write."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--targets", nargs="+", default=TARGETS)
+    parser.add_argument("--targets", nargs="+", default=list(TARGETS))
     parser.add_argument("--images", type=int, default=400)
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--share", type=float, nargs="+", default=[0.2])
@@ -295,15 +294,15 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     chosen = parser.parse_args()
     context = RunContext(cache=default_cache())
-    found: dict[str, Any] = {}
-    read: Callable[[str], Target] = lambda name: read_target(name, chosen.images, context)  # noqa: E731
-    targets = [read(name) for name in chosen.targets]
+    targets = [read_target(name, chosen.images, context) for name in chosen.targets]
     if chosen.extract:
         return
-    for share in chosen.share:
-        of = {one.name: summary(one, chosen.seeds, share) for one in targets}
-        found[f"{share:g}"] = {"overall": overall(of), "targets": of}
-    text = json.dumps({"seeds": chosen.seeds, "shares": found}, indent=1)
+    of = {one.name: summary(one, chosen.seeds, chosen.share) for one in targets}
+    found = {
+        share: overall([one["shares"][share] for one in of.values()])
+        for share in (f"{one:g}" for one in chosen.share)
+    }
+    text = json.dumps({"seeds": chosen.seeds, "overall": found, "targets": of}, indent=1)
     print(text)
     if chosen.out:
         chosen.out.write_text(text + "\n")

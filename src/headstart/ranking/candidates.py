@@ -14,7 +14,7 @@ from headstart.context import default_cache
 from headstart.errors import HeadstartError, StudyError, WeightsMissingError
 from headstart.files import split_names, storage_errors
 from headstart.models.model_source import SOURCES
-from headstart.models.sources.hf_repository import cached_weights
+from headstart.models.sources.hf_repository import WEIGHT_FILES, cached_weights
 from headstart.ranking.priors import expected_accuracy
 from headstart.spec import Model
 
@@ -210,8 +210,9 @@ def _large(name: str, parameters: int | None, most: float | None) -> Unavailable
 
 
 def _not_here(name: str, repository: str) -> Unavailable:
-    how = f"downloaded from huggingface.co/{repository} where the hub can be reached"
-    return Unavailable(name, "weights not on this machine", how)
+    return Unavailable(
+        name, "weights not on this machine", f"hf download {repository} {WEIGHT_FILES[0]}"
+    )
 
 
 def _timm_repository(name: str) -> str | None:
