@@ -181,6 +181,12 @@ class TestSettings:
         np.testing.assert_allclose(found, np.sort(means), atol=5e-3)
         assert axis_labels(figure, 0, 1) == ["data 0", "data 1", "data 2"]
 
+    def test_of_many_models_their_range(self, make):
+        figure = draw("settings", make(models=40, datasets=2))
+        assert all(label.endswith("%") for label in axis_labels(figure, 0, 0))
+        assert "middle half" in figure.caption
+        assert not groups(figure, 0, "symbol")
+
     def test_references(self, tables):
         references = pd.DataFrame(
             {"dataset": ["data 1", "elsewhere"], "accuracy": [0.95, 0.5], "label": "record"}

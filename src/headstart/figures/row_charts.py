@@ -184,8 +184,12 @@ def settings_chart(
 ) -> Any:  # fmt: skip
     """Draw one row per dataset, within it one per setting."""
     ends = domain(np.append(data.cells["log_odds"], lines["log_odds"]))
-    x = alt.X("log_odds:Q", scale=scale(data, ends), axis=odds_axis(
-        "Accuracy (logit scale)", ends, place.width, grid=True))  # fmt: skip
+    places = scale(data, ends)
+    percents = odds_axis("Accuracy (logit scale)", ends, place.width, grid=True)
+
+    def x(field: str) -> Any:
+        return alt.X(f"{field}:Q", scale=places, axis=percents)
+
     axis = name_axis(grid=False)
     y = alt.Y("dataset:N", sort=data.datasets, axis=axis, scale=alt.Scale(paddingInner=0.12))
     row = alt.YOffset("setting:N", sort=settings, scale=alt.Scale(domain=settings))
@@ -204,7 +208,7 @@ def settings_chart(
     )  # fmt: skip
     layers = [
         summary.mark_rule(strokeWidth=width, opacity=0.5, aria=False).encode(
-            x=alt.X(f"{low}:Q"), x2=f"{high}:Q", y=y, yOffset=row, color=colour
+            x=x(low), x2=f"{high}:Q", y=y, yOffset=row, color=colour
         )
         for low, high, width in (("low", "high", 1), ("q1", "q3", 5)) * crowded
     ]
@@ -212,7 +216,7 @@ def settings_chart(
         marks = cells.mark_point(filled=True, size=26, opacity=0.75)
         layers.append(
             marks.encode(
-                x, y, colour, from_row(alt.Shape, "setting_shape"),
+                x("log_odds"), y, colour, from_row(alt.Shape, "setting_shape"),
                 aria_label("model", "dataset", "setting_label", "accuracy_text"),
                 yOffset=row, tooltip=hover,
             )
@@ -221,7 +225,7 @@ def settings_chart(
     about = tooltips(dataset="dataset", setting_label="setting", mean_text="mean over models")
     layers.append(
         ticks.encode(
-            alt.X("mean:Q"), y, colour, aria_label("dataset", "setting_label", "mean_text"),
+            x("mean"), y, colour, aria_label("dataset", "setting_label", "mean_text"),
             yOffset=row, tooltip=about,
         )
     )  # fmt: skip
@@ -232,7 +236,7 @@ def settings_chart(
         )
         layers.append(
             rules.encode(
-                alt.X("log_odds:Q"), alt.Y("dataset:N", sort=data.datasets, bandPosition=0),
+                x("log_odds"), alt.Y("dataset:N", sort=data.datasets, bandPosition=0),
                 y2=alt.Y2("dataset:N", bandPosition=1),
             )
         )  # fmt: skip
