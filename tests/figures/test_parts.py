@@ -12,7 +12,7 @@ from scipy.special import logit
 from headstart.figures.encodings import domain, percent_ticks
 from headstart.figures.figure_data import flags, log_odds
 from headstart.figures.point_labels import overlaps, place
-from headstart.figures.style import marker_styles, setting_styles
+from headstart.figures.style import class_styles, marker_styles, setting_styles
 from headstart.figures.text_fitting import elided, estimate_text, fitted, text_width, wrapped
 from headstart.spec.display_names import correlation_label
 
@@ -166,6 +166,11 @@ class TestStyles:
         assert {"h", "i", "j"} <= {style.label for style in styles.values()}
         assert len(set(styles.values())) == 8
         assert styles["g"].label == "3 others"
+        assert next(reversed(styles.values())).label == "3 others"
+
+    def test_many_classes_differ_in_a_pair(self):
+        styles = class_styles(f"class {i:02}" for i in range(64)).values()
+        assert len({(style.colour, style.shape) for style in styles}) == 64
 
     def test_a_setting_looks_the_same_everywhere(self):
         one, other = setting_styles(["finetune"]), setting_styles(["linear", "fine_tuned"])

@@ -27,14 +27,13 @@ from headstart.figures.encodings import (
 from headstart.figures.figure import CROWD, Figure, LegendEntry, Panel, PlotArea, abreast, legend_of
 from headstart.figures.figure_data import FigureData, Tables, optional, rows
 from headstart.figures.point_labels import label_layers
-from headstart.figures.style import Style, marker_styles
+from headstart.figures.style import Style, class_styles, marker_styles
 from headstart.figures.text_fitting import elided, estimate_text
 from headstart.predictors import UPSTREAM_ACCURACY, Predictor
 from headstart.spec.display_names import in_order, role, setting_label
 from headstart.spec.formatting import joined, number
 
 __all__ = [
-    "class_styles",
     "draw_correlation",
     "draw_datasets",
     "draw_embedding",
@@ -515,6 +514,7 @@ def draw_embedding(data: FigureData) -> Figure:
     points = select_embedding(data.tables)
     separation = optional(data.tables, "separation", NUMBERS).set_index("position")
     networks = [(place, own) for place, own in points.groupby("position", sort=True)]
+    styles = class_styles(points["class"].astype(str))
     return Figure(
         "embedding",
         "t-SNE of test features",
@@ -522,7 +522,7 @@ def draw_embedding(data: FigureData) -> Figure:
         "no meaning. Numbers are computed on the features, by cosine distance.",
         [
             Panel(
-                partial(embedding_chart, own, class_styles(points)),
+                partial(embedding_chart, own, styles),
                 str(own["model"].iloc[0]),
                 f"{own['model'].iloc[0]}: t-SNE of {len(own)} images",
                 square=True,
@@ -533,14 +533,9 @@ def draw_embedding(data: FigureData) -> Figure:
             for place, own in networks
         ],
         data,
-        legend_of(class_styles(points)),
+        legend_of(styles),
         columns=3,
     )  # fmt: skip
-
-
-def class_styles(points: pd.DataFrame) -> dict[str, Style]:
-    """Return the style of each class."""
-    return marker_styles(points["class"].astype(str), "other classes")
 
 
 def embedding_chart(own: pd.DataFrame, styles: Mapping[str, Style], _: PlotArea) -> Any:

@@ -23,6 +23,7 @@ __all__ = [
     "PX_PER_INCH",
     "TEXT_WIDTH",
     "Style",
+    "class_styles",
     "in_print_colours",
     "marker_styles",
     "residual_steps",
@@ -140,7 +141,13 @@ def marker_styles(names: Iterable[str], kind: str = "others") -> dict[str, Style
         own = sorted(sorted(counts, key=lambda name: (-counts[name], name))[: MOST_STYLES - 1])
     others = style_at(f"{len(counts) - len(own)} {kind}", MOST_STYLES - 1)
     styles = {name: style_at(name, place) for place, name in enumerate(own)}
-    return {name: styles.get(name, others) for name in sorted(counts)}
+    return {**styles, **{name: others for name in sorted(counts) if name not in styles}}
+
+
+def class_styles(names: Iterable[str]) -> dict[str, Style]:
+    """Return a style for each class of images, alphabetically; the first 64 differ in a pair."""
+    places = enumerate(sorted(set(names)))
+    return {name: style_at(name, i % 8, shape=i + i // 8) for i, name in places}
 
 
 def setting_styles(settings: Iterable[str]) -> dict[str, Style]:
