@@ -229,18 +229,22 @@ def settings_chart(
             yOffset=row, tooltip=about,
         )
     )  # fmt: skip
+    return alt.layer(*layers, *reference_layers(data, lines, styles, x("log_odds")))
+
+
+def reference_layers(
+    data: FigureData, lines: pd.DataFrame, styles: dict[str, Style], x: Any
+) -> list[Any]:
+    """Draw a line across the row of its dataset for each reference."""
+    layers = []
     for label, style in styles.items():
         own = lines.loc[lines["label"] == label, ["dataset", "log_odds"]]
         rules = alt.Chart(alt.InlineData(values=own.to_dict("records"))).mark_rule(
             color=style.colour, strokeWidth=1.5, strokeDash=list(style.dashes) or [1, 0]
         )
-        layers.append(
-            rules.encode(
-                x("log_odds"), alt.Y("dataset:N", sort=data.datasets, bandPosition=0),
-                y2=alt.Y2("dataset:N", bandPosition=1),
-            )
-        )  # fmt: skip
-    return alt.layer(*layers)
+        top = alt.Y("dataset:N", sort=data.datasets, bandPosition=0)
+        layers.append(rules.encode(x, top, y2=alt.Y2("dataset:N", bandPosition=1)))
+    return layers
 
 
 def reference_lines(references: pd.DataFrame | None, datasets: list[str]) -> pd.DataFrame:
