@@ -115,7 +115,8 @@ def test_differences_from_the_best_are_shown_with_intervals(cli, tmp_path):
     said = cli("analyze", tmp_path / "t.csv", "--resamples", "200").out
     assert f"{difference:+.3f}" in said
     assert f"{interval.low:.3f} to {interval.high:.3f}" in said
-    assert f"{np.exp(difference):.2f} ({np.exp(interval.low):.2f}" in said
+    ratio, low, high = (f"{np.exp(value):.2f}" for value in (difference, *interval))
+    assert f"{ratio} {low} to {high}" in " ".join(said.split())
 
 
 def test_pairs_over_datasets_are_scipys():
@@ -204,7 +205,7 @@ def test_names_and_the_order_of_rows_change_no_number(random, holes):
 
 
 def test_ties_ranks_ring_and_latex_are_one_verdict():
-    from headstart.figures.plot_tables import near_best
+    from headstart.figures.figure_data import near_best
 
     subject = made(12, 8, settings=("linear",), seed=3)
     means = subject.model_means.set_index("model")
@@ -311,4 +312,4 @@ def test_a_test_of_equal_slopes_claims_nothing_by_itself(cli, tmp_path):
     out = " ".join(cli("analyze", tmp_path / "t.csv", "--resamples", 100).out.split())
     row = quick(tmp_path / "t.csv").mixed.iloc[0]
     assert row.f_p > 0.05
-    assert f"test of equal slopes on all datasets: F({row.f_df:.0f}," in out
+    assert f"{row.f:.1f} ({row.f_df:.0f}, {row.f_df_residual:.0f})" in out

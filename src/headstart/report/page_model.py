@@ -36,7 +36,6 @@ __all__ = [
     "mean_and_error",
     "named",
     "names_of",
-    "number_cell",
     "pivoted",
     "records",
     "tested",
@@ -274,7 +273,7 @@ class Column:
             value = self.of(entry) if callable(self.of) else entry.get(self.of)
             if isinstance(value, PageCell):
                 return replace(value, keys=self.keys)
-            text = self.format(value) if known(value) else UNKNOWN
+            text = (self.format(value) if known(value) else "") or UNKNOWN
         return PageCell(
             text,
             float(value) if self.numeric and known(value) else None,
@@ -431,11 +430,6 @@ def filter_keys(names: Names, **what: Any) -> dict[str, Any]:
     places = names.places
     found = {kind[0]: places[kind[0]].get(str(name)) for kind, name in what.items()}
     return {f"data-{short}": place for short, place in found.items() if place is not None}
-
-
-def number_cell(value: Any, digits: int = 2, plus: bool = False) -> PageCell:
-    """Return a cell with a number."""
-    return PageCell(number(value, digits, plus), float(value) if known(value) else None)
 
 
 IMAGE_TESTS = {"mcnemar": "exact McNemar test", "permutation": "permutation test"}

@@ -7,18 +7,19 @@ import pandas as pd
 
 from headstart.analysis import source_notes
 from headstart.report.page_model import (
+    DATASET,
+    MODEL,
+    SETTING,
     Column,
     Names,
-    PageCell,
     PageTable,
-    Row,
     Subject,
-    filter_keys,
-    number_cell,
+    filled,
+    named,
 )
 from headstart.report.result_tables import correction_sentence
 from headstart.spec.display_names import setting_label
-from headstart.spec.formatting import ERROR_BARS, count, known, listed, number
+from headstart.spec.formatting import ERROR_BARS, UNKNOWN, count, decimals, known, listed, number
 
 __all__ = [
     "alarms",
@@ -49,6 +50,7 @@ SHARED = {
     "versions": "Versions",
 }
 UNITS = {"percent": "accuracies in percent", "proportion": "accuracies as proportions"}
+WHOLE = "{:,.0f}".format
 Source = dict[str, Any]
 
 
@@ -201,30 +203,24 @@ def datasets_table(subject: Subject, names: Names) -> PageTable:
     trials, cells = subject.trials, subject.cells
     source = trials if len(trials) else cells
     known_of = source.groupby("dataset", sort=False).first() if len(source) else source
-    fields = {
-        "n_train": ("Training images", True),
-        "n_test": ("Test images", True),
-        "n_classes": ("Classes", True),
-        "metric": ("Metric", False),
-        "splits": ("Splits", False),
-    }
-    shown = [name for name in fields if name in known_of and known_of[name].map(known).any()]
     warned = data_warnings(subject)
-    columns = [Column("Dataset", numeric=False)]
-    columns += [Column(fields[name][0], numeric=fields[name][1]) for name in shown]
-    columns += [Column("Data warnings")] if len(trials) else []
-    rows = []
-    for dataset in names.datasets:
-        if dataset not in known_of.index or not shown:
-            continue
-        values = known_of.loc[dataset]
-        row = [PageCell(dataset)]
-        for name in shown:
-            value = int(values[name]) if fields[name][1] and known(values[name]) else values[name]
-            row.append(PageCell(text(value) or number(None), value if fields[name][1] else None))
-        row += [number_cell(len(warned.get(dataset, ())), 0)] if len(trials) else []
-        rows.append(Row(row, filter_keys(names, dataset=dataset)))
-    return PageTable("datasets-table", "Datasets", columns, rows)
+    rows = [
+        {"dataset": name, **known_of.loc[name], "warnings": len(warned.get(name, ()))}
+        for name in names.datasets
+        if name in known_of.index
+    ]
+    columns = [
+        DATASET,
+        Column("Training images", "n_train", WHOLE),
+        Column("Test images", "n_test", WHOLE),
+        Column("Classes", "n_classes", WHOLE),
+        named("Metric", "metric"),
+        named("Splits", "splits"),
+    ]
+    if not any(column.cell(row).text != UNKNOWN for row in rows for column in columns[1:]):
+        rows = []
+    columns += [Column("Data warnings", "warnings", WHOLE)] if len(trials) else []
+    return filled("datasets-table", "Datasets", columns, rows, names)
 
 
 def trials_table(subject: Subject, names: Names) -> PageTable | None:
@@ -232,22 +228,21 @@ def trials_table(subject: Subject, names: Names) -> PageTable | None:
     trials = subject.trials
     if not len(trials):
         return None
-    columns = [Column(label, numeric=False) for label in ("Setting", "Model", "Dataset")]
-    columns += [Column("Seed"), Column("Selected", numeric=False)]
-    labels = (
-        "Train images",
-        "Test images",
-        "Relative gap",
-        "Unconverged",
-        "Skipped images",
-        "Seconds",
-    )
-    columns += [Column(label) for label in labels]
-    columns += [Column(label, numeric=False, code=True) for label in DIGESTS.values()]
+    columns = [
+        *(SETTING, MODEL, DATASET),
+        Column("Seed", "seed", decimals(0)),
+        named("Selected", "chosen", text),
+        Column("Train images", "n_train", WHOLE),
+        Column("Test images", "n_test", WHOLE),
+        Column("Relative gap", "relative_gap", "{:.1e}".format),
+        Column("Unconverged", "unconverged", WHOLE),
+        Column("Skipped images", "skipped_images", WHOLE),
+        Column("Seconds", "seconds", decimals(1)),
+        *(named(label, of, code=True) for of, label in DIGESTS.items()),
+    ]
     # Trials with problems come first.
-    records = sorted(trials.to_dict("records"), key=lambda row: -trouble(row))
-    rows = [trial_row(row, names) for row in records]
-    return PageTable("trials", f"{count(len(rows), 'trial')}", columns, rows)
+    rows = sorted(trials.to_dict("records"), key=lambda row: -trouble(row))
+    return filled("trials", f"{count(len(rows), 'trial')}", columns, rows, names)
 
 
 def trouble(row: dict[str, Any]) -> float:
@@ -259,66 +254,25 @@ def trouble(row: dict[str, Any]) -> float:
 DIGESTS = {"examples": "Data digest", "weights": "Weights digest", "key": "Trial key"}
 
 
-def trial_row(row: dict[str, Any], names: Names) -> Row:
-    gap = row.get("relative_gap")
-    cells = [
-        PageCell(setting_label(str(row["setting"]))),
-        PageCell(str(row["model"])),
-        PageCell(str(row["dataset"])),
-        number_cell(row.get("seed"), 0),
-        PageCell(text(row.get("chosen")) or number(None)),
-        number_cell(row.get("n_train"), 0),
-        number_cell(row.get("n_test"), 0),
-        PageCell(f"{gap:.1e}" if known(gap) else number(None), gap if known(gap) else None),
-        number_cell(row.get("unconverged"), 0),
-        number_cell(row.get("skipped_images"), 0),
-        number_cell(row.get("seconds"), 1),
-    ]
-    cells += [PageCell(text(row.get(column)) or number(None)) for column in DIGESTS]
-    return Row(
-        cells, filter_keys(names, **{key: row[key] for key in ("setting", "model", "dataset")})
-    )
-
-
 def missing_tables(subject: Subject, names: Names) -> list[PageTable]:
     """Return the notes, what could not be computed, and what was excluded."""
-    missing, dropped = subject.missing, subject.dropped
-    several = "table" in dropped
-    what = [
-        Row([PageCell(str(r.what)), PageCell(str(r.why))]) for r in missing.itertuples(index=False)
+    excluded = [
+        SETTING,
+        named("Kind", "kind"),
+        named("Name", "name"),
+        named("Excluded from", "table", table_label),
+        Column("Missing cells", "missing", WHOLE),
     ]
-    out = [
-        Row(
-            [
-                PageCell(setting_label(str(r.setting))),
-                PageCell(str(r.kind)),
-                PageCell(str(r.name)),
-                *([PageCell(table_label(str(r.table)))] if several else []),
-                number_cell(r.missing, 0),
-            ],
-            filter_keys(names, setting=r.setting),
-        )
-        for r in dropped.itertuples(index=False)
-    ]
-    notes = [
-        Row([PageCell(str(r.about)), PageCell(str(r.note))])
-        for r in subject.notes.itertuples(index=False)
-    ]
-    two = [Column("Result", numeric=False), Column("Reason", numeric=False)]
-    remarks = [Column("About", numeric=False), Column("Note", numeric=False)]
-    labels = ("Setting", "Kind", "Name", *(["Excluded from"] if several else []))
-    three = [Column(label, numeric=False) for label in labels]
     tables = [
-        PageTable("notes-table", "Notes on the numbers", remarks, notes),
-        PageTable("missing-table", "Not computed", two, what),
-        PageTable(
-            "dropped-table",
-            "Excluded: nothing to compare with",
-            [*three, Column("Missing cells")],
-            out,
-        ),
-    ]
-    return [table for table in tables if table.rows]
+        ("notes-table", "Notes on the numbers", subject.notes,
+         [named("About", "about"), named("Note", "note")]),
+        ("missing-table", "Not computed", subject.missing,
+         [named("Result", "what"), named("Reason", "why")]),
+        ("dropped-table", "Excluded: nothing to compare with", subject.dropped, excluded),
+    ]  # fmt: skip
+    made = [filled(key, caption, columns, table.to_dict("records"), names)
+            for key, caption, table, columns in tables]  # fmt: skip
+    return [table for table in made if table.rows]
 
 
 def table_label(table: str) -> str:

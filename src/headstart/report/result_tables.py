@@ -24,7 +24,6 @@ from headstart.report.page_model import (
     named,
     pivoted,
     records,
-    tested,
 )
 from headstart.report.predictors_table import predictors_table
 from headstart.spec import plain_name
@@ -37,7 +36,6 @@ from headstart.spec.formatting import (
     decimals,
     interval,
     known,
-    listed,
     number,
     p_value,
 )
@@ -364,7 +362,6 @@ TEST_NAMES = {
 def significance_tables(subject: Subject, names: Names) -> list[PageTable]:
     """Return the tables of tests, except the pairs, that have rows."""
     tables = [
-        best_table(subject, names),
         mixed_table(subject, names),
         prediction_table(subject, names),
     ]
@@ -381,36 +378,6 @@ def correction_sentence(subject: Subject) -> str:
             "(Bonferroni): all intervals of one family hold simultaneously."
         )
     return "No correction for multiple comparisons is applied."
-
-
-def best_table(subject: Subject, names: Names) -> PageTable:
-    """Return the best models per setting and dataset, and those that do not differ from them."""
-    rows = []
-    for setting in names.settings:
-        for dataset in (None, *names.datasets):
-            table = subject.model_means if dataset is None else subject.cells
-            table = table[table.setting == setting] if len(table) else table
-            if dataset is not None and len(table):
-                table = table[table.dataset == dataset]
-            if len(table) and table["best"].any():
-                rows.append({"setting": setting, "dataset": dataset, **best_row(table)})
-    columns = [
-        SETTING,
-        named("Dataset", lambda row: row["dataset"] or "mean over datasets"),
-        named("Best", "best"),
-        named("Not significantly different from the best", "same"),
-    ]
-    return filled("best", "Best models", columns, rows, names)
-
-
-def best_row(table: Any) -> dict[str, str]:
-    best = table["best"].astype(bool)
-    rest = table[~best]
-    pairs = zip(rest.model, rest.not_different, strict=True)
-    same = [str(name) for name, verdict in pairs if known(verdict) and bool(verdict)]
-    none = "none" if tested(table)[0] else "not tested"
-    return {"best": listed(list(map(str, table[best].model)), 100),
-            "same": listed(same, 100) or none}  # fmt: skip
 
 
 def pairs_table(subject: Subject, names: Names) -> tuple[PageTable, int]:
@@ -484,6 +451,11 @@ def mixed_table(subject: Subject, names: Names) -> PageTable:
         table = table[(table.group == "all") & (table.statistic == "pearson_logit")]
     r_of = {row["setting"]: row for row in records(table, names)}
     rows = [row | {"at": {"r": r_of.get(row["setting"])}} for row in records(subject.mixed, names)]
+
+    def f_test(row: Record) -> PageCell | None:
+        df = f"{row['f_df']:.0f}, {row['f_df_residual']:.0f}" if known(row["f"]) else ""
+        return PageCell(f"{number(row['f'], 1)} ({df})", row["f"]) if df else None
+
     spreads = {"slope": "slopes", "dataset": "datasets", "model": "models", "residual": "residual"}
     columns = [
         SETTING,
@@ -494,7 +466,7 @@ def mixed_table(subject: Subject, names: Names) -> PageTable:
         Column(f"r, {INTERVAL}", ("low", "high"), coefficient, at="r", detail=NEVER),
         *(Column(f"SD {label}", f"sd_{name}", number, detail=NEVER)
           for name, label in spreads.items()),
-        Column("F (equal slopes)", "f", decimals(1)),
+        Column("F (df), equal slopes", f_test),
         Column("p", "f_p", p_value),
         Column("Random slopes", numeric=False, detail=1,
                of=lambda row: "by dataset" if row["random_slopes"] else "none"),
