@@ -15,7 +15,7 @@ import headstart as hs
 import small_network
 from conftest import write_folder
 from headstart.context import RunContext
-from headstart.deploy import classifier, export, verify
+from headstart.deploy import export, runners, verify
 from headstart.deploy.export import export_result
 from headstart.deploy.final_network import best_result, final_network, find_result, kept_models_of
 from headstart.registry import METHODS
@@ -282,14 +282,14 @@ def test_operators_that_a_runtime_lacks_are_named(run, tmp_path, monkeypatch):
     monkeypatch.setattr("torch.onnx.export", Unexportable())
     with refused("export.operators", runtime="ONNX", operators=["aten.special_bessel_j0"]):
         write(run, "linear", "onnx", tmp_path / "out")
-    error = classifier._not_loaded(
+    error = runners._not_loaded(
         tmp_path / "x", RuntimeError("Could not find an implementation for Foo(7) node with name")
     )
     assert (error.code, error.values["operators"]) == ("export.operators", ["Foo"])
 
 
 def test_a_missing_extra_is_named(run, tmp_path, monkeypatch):
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    monkeypatch.setattr(runners, "find_spec", lambda name: None)
     with refused("export.package_missing", packages=["onnx", "onnxruntime", "onnxscript"]):
         write(run, "linear", "onnx", tmp_path / "out")
 

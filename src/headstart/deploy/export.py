@@ -23,11 +23,9 @@ from headstart import datasets
 from headstart.context import RunContext
 from headstart.datasets.images import first_line, map_ahead
 from headstart.deploy import card
-from headstart.deploy.classifier import (
-    FACTS,
-    FORMAT,
-    ONNX,
-    PROGRAM,
+from headstart.deploy.classifier import FACTS, FORMAT, ONNX, PROGRAM
+from headstart.deploy.final_network import FinalNetwork
+from headstart.deploy.runners import (
     NetworkRunner,
     OnnxRunner,
     ProgramRunner,
@@ -35,7 +33,6 @@ from headstart.deploy.classifier import (
     lacking_operators,
     require_packages,
 )
-from headstart.deploy.final_network import FinalNetwork
 from headstart.deploy.verify import (
     Comparison,
     check_same,
@@ -391,8 +388,8 @@ def _write_timm(job: _Job) -> None:
     if side is not None:
         job.notes.append(
             "timm resizes an image in one step, to whole levels; when this network was measured, "
-            f"a shorter side over {side} pixels was reduced to that first: see how many predictions "
-            "are others"
+            f"a shorter side over {side} pixels was reduced to that first: see how many "
+            "predictions are others"
         )
     job.files["timm"] = WEIGHTS
 

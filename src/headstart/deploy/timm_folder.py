@@ -8,8 +8,8 @@ import numpy as np
 from PIL import Image
 from scipy.special import expit, softmax
 
-from headstart.deploy.classifier import Probabilities
 from headstart.deploy.final_network import FinalNetwork
+from headstart.deploy.runners import Probabilities
 from headstart.errors import ExportError
 from headstart.spec import Model
 

@@ -13,7 +13,7 @@ from headstart import datasets, metrics
 from headstart.context import RunContext
 from headstart.datasets import Images
 from headstart.datasets.images import map_ahead
-from headstart.deploy.classifier import Probabilities, Runner
+from headstart.deploy.runners import Probabilities, Runner
 from headstart.errors import ExportError
 from headstart.labels import kind_of
 from headstart.spec import Prediction, Result
