@@ -10,6 +10,7 @@ from statsmodels.stats.proportion import confint_proportions_2indep
 
 import headstart as hs
 from headstart.errors import AnalysisError
+from headstart.report import answer_of
 from headstart.stats import mcnemar
 
 
@@ -178,6 +179,10 @@ def test_a_comparison_on_the_screen_and_in_the_report(cli, tmp_path):
     page = tmp_path / "r.html"
     assert cli("report", files[0], "--against", files[1], "--out", page).code == 0
     assert 'id="compared"' in page.read_text()
+    headline = answer_of(hs.analyze(files[0], against=files[1], resamples=200)).headline
+    (mean,) = hs.analyze(files[0], against=files[1], resamples=200).compared_means["mean"][:1]
+    said = f"{mean:+.3f}".replace("-", "\N{MINUS SIGN}")
+    assert f"a.csv differs from b.csv by {said} in mean log odds (95 % interval" in headline
 
 
 def test_the_published_example_on_the_screen(cli):

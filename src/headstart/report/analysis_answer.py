@@ -1,9 +1,10 @@
 """The answer that a table of results gives first, by what was measured.
 
 Few models: which is best, and by how much. Many models with a predictor: the correlation. Several
-settings: what fine-tuning adds. Own models beside published ones: above or below the line. Training
-configurations: which transfers best. Steps or sizes of training sets: what more of them adds. The
-page leads with it, and the terminal.
+settings: what fine-tuning adds. Two sources, one against the other: by how much they differ. Own
+models beside published ones: above or below the line. Training configurations: which transfers
+best. Steps or sizes of training sets: what more of them adds. The page leads with it, and the
+terminal.
 """
 
 import math
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any, Literal
 
+from headstart.report.comparison_tables import compared_names
 from headstart.report.page_model import Subject
 from headstart.report.sentences import (
     BestTable,
@@ -52,7 +54,14 @@ MANY_MODELS = 8
 # Models, or settings, that a sentence names one by one.
 MOST_NAMED = 3
 Case = Literal[
-    "nothing", "own models", "correlation", "settings", "configurations", "sweep", "best"
+    "nothing",
+    "compared",
+    "own models",
+    "correlation",
+    "settings",
+    "configurations",
+    "sweep",
+    "best",
 ]
 # A file of results is named by its folder if it has a name that says nothing.
 PLAIN_NAMES = {"results", "result", "store", "table", "data"}
@@ -100,6 +109,8 @@ def answer_of(analysis: Subject) -> Answer:
 def case_of(subject: Subject) -> Case:
     """Return which question the results answer."""
     cells = subject.cells
+    if len(subject.compared_means):
+        return "compared"
     if len(subject.ablation):
         return "configurations"
     if len(subject.convergence) or len(subject.dataset_size):
@@ -338,7 +349,42 @@ def line_sentence(subject: Subject, row: Any) -> str:
     )
 
 
+def compared(subject: Subject) -> Lines:
+    """State by how much one source differs from the other, and what one alone has."""
+    first, other = compared_names(subject)
+    # The first row of a setting is that of all models, or of the only one.
+    means = subject.compared_means.drop_duplicates("setting").set_index("setting")
+    lines = []
+    for setting in in_order(means.index):
+        row = means.loc[setting]
+        ends = interval(row["low"], row["high"], 3)
+        held = row["low"] <= 0 <= row["high"]
+        verdict = f" (95 % interval {ends}{': not significant' if held else ''})" if ends else ""
+        over = f"{count(row['n_models'], 'model')} and {count(row['n_datasets'], 'dataset')}"
+        mean, points = (
+            number(row["mean"], 3, plus=True),
+            number(100 * row["accuracy"], 1, plus=True),
+        )
+        how = by_setting(setting)
+        lines.append(
+            f"{how[:1].upper()}{how[1:]}, {first} differs from {other} by {mean} in mean log odds"
+            f"{verdict}, over {over}: {points} percentage points."
+        )
+    cells = subject.compared.dropna(subset=["low", "high"])
+    clear = int(((cells.low > 0) | (cells.high < 0)).sum())
+    if len(cells):
+        lines.append(
+            f"The 95 % interval of the difference excludes 0 in {clear:,} of "
+            f"{count(len(cells), 'cell')} (one model on one dataset)."
+        )
+    if len(subject.unshared):
+        names = listed([str(name) for name in subject.unshared["name"]])
+        lines.append(f"In one of the two only: {names}.")
+    return "by how much do they differ?", lines
+
+
 CASES: dict[Case, Callable[[Subject], Lines]] = {
+    "compared": compared,
     "own models": own_models,
     "correlation": correlation,
     "settings": settings,

@@ -16,7 +16,7 @@ from headstart.report.page_model import (
 )
 from headstart.spec.formatting import coefficient, decimals
 
-__all__ = ["comparison_tables"]
+__all__ = ["compared_names", "comparison_tables"]
 
 INTERVAL = "95 % interval"
 WHOLE, SIGNED = decimals(0), decimals(3, plus=True)
