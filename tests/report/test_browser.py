@@ -463,3 +463,14 @@ def test_hostile_names_run_nothing(browser, tmp_path):
     )
     assert browser.execute_script("return window.ran") is None
     assert browser.find_elements("css selector", "#vg-tooltip-element img") == []
+
+
+def test_rows_of_many_models_are_shown_on_demand(browser, many):
+    visit(browser, many)
+    labels = "#figure-ranks-0 .role-axis-label text"
+    before = count(browser, labels)
+    browser.find_element("css selector", '[data-rows="figure-ranks"]').click()
+    WebDriverWait(browser, 10).until(lambda b: count(b, labels) > before + 20)
+    toggle(browser, "models", 0)
+    browser.find_element("css selector", '[data-rows="figure-ranks"]').click()
+    WebDriverWait(browser, 10).until(lambda b: points(b, "figure-ranks-0") < 41)

@@ -1,6 +1,6 @@
 """Charts of sweeps: training configurations, steps, examples per class."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from textwrap import wrap
 from typing import Any
@@ -21,7 +21,7 @@ from headstart.figures.encodings import (
 )
 from headstart.figures.figure import Figure, Panel, PlotArea, abreast, legend_of, setting_legend
 from headstart.figures.figure_data import FigureData, Tables, rows
-from headstart.figures.style import marker_styles
+from headstart.figures.style import Style, marker_styles
 from headstart.figures.text_fitting import fitted
 from headstart.predictors import UPSTREAM_ACCURACY, Predictor
 from headstart.spec.display_names import in_order, setting_label
@@ -131,12 +131,13 @@ def ablation_chart(
     )  # fmt: skip
     y = alt.Y("configuration:N", sort=list(order), axis=names)
     colour = from_row(alt.Color, "model_colour")
+    dash = dashed("model", marker_styles(table["model"].astype(str)))
     bars = points.mark_rule(strokeWidth=1.4, opacity=0.6, aria=False)
     lines = points.mark_line(strokeWidth=1.6, tooltip=None, aria=False)
     return alt.layer(
         *[bars.encode(x=alt.X("low:Q"), x2="high:Q", y=y, color=colour)] * (name == "mean"),
         lines.encode(
-            x, y, colour, detail=["model:N"], order=alt.Order("position:Q")
+            x, y, colour, dash, detail=["model:N"], order=alt.Order("position:Q")
         ),
         points.mark_point(**POINTS).encode(
             x, y, colour, from_row(alt.Shape, "model_shape"), tooltip=hover
@@ -157,16 +158,17 @@ def bars_caption(table: pd.DataFrame, what: str, column: str = "se") -> str:
     return f"error bars show {what}{'' if known.all() else ', where known'}."
 
 
+def dashed(column: str, styles: Mapping[str, Style]) -> Any:
+    """Return the encoding of lines' dashes by the styles of a column's names."""
+    dashes = [list(style.dashes) or [1, 0] for style in styles.values()]
+    by_name = alt.Scale(domain=list(styles), range=dashes)
+    return alt.StrokeDash(f"{column}:N", legend=None, scale=by_name)
+
+
 def lines(data: FigureData, points: Any, x: Any, y: Any, hover: list[Any]) -> list[Any]:
     """Draw one line per setting and model, with error bars where they are known."""
     colour = from_row(alt.Color, "setting_colour")
-    dashes = [
-        [list(style.dashes) or [1, 0] for style in data.setting_styles.values()],
-        list(data.setting_styles),
-    ]
-    dash = alt.StrokeDash(
-        "setting:N", legend=None, scale=alt.Scale(domain=dashes[1], range=dashes[0])
-    )
+    dash = dashed("setting", data.setting_styles)
     bars = points.mark_rule(strokeWidth=1.4, opacity=0.6, aria=False)
     curves = points.mark_line(strokeWidth=1.6, tooltip=None, aria=False)
     return [
