@@ -12,20 +12,10 @@ from conftest import write_folder
 from headstart import datasets
 from headstart.context import ProgressReporter
 from headstart.ranking import rank_backbones
-from headstart.ranking.answer import (
-    ClassAccuracy,
-    Confusion,
-    Cost,
-    FineTuned,
-    HeldOut,
-    NotTried,
-    RankAnswer,
-    RankedModel,
-    SmallPicture,
-)
+from headstart.ranking.answer import RankAnswer
 from headstart.ranking.recommendation import choose, recommendation_sentence
-from headstart.report.rank_page import rank_html, rank_table
 from headstart.store import ResultStore
+from ranking.answers import ranked_model
 from refusals import ended, refused
 
 NETWORK = f"{Path(small_network.__file__)}:build?mean=0.5,0.5,0.5&std=0.25,0.25,0.25"
@@ -207,18 +197,11 @@ def test_a_wrong_command(cli, tmp_path, arguments, code):
     ended(cli("rank", "digits", "--models", MODELS, "--store", tmp_path / "r.db", *arguments), code)
 
 
-def model(name: str, accuracy: float, latency: float, **more) -> RankedModel:
-    fields = {
-        "low": accuracy - 0.02, "high": accuracy + 0.02, "images": 400, "difference": 0.0,
-        "difference_low": -0.01, "difference_high": 0.01, "compared": 400, "tied": True,
-        "pareto": True, "reason": "", "prior": None, "parameters": 10**6, "multiply_adds": None,
-        "licence": "apache-2.0", "why": "named", "seconds": 3.0,
-    }  # fmt: skip
-    cost = Cost(latency, 1.2 * latency, 1 / latency, 4_000_000, "torch")
-    return RankedModel(name=name, accuracy=accuracy, cost=cost, **{**fields, **more})
-
-
-BEST, FAST, FAR = model("best", 0.9, 0.02), model("fast", 0.897, 0.01), model("far", 0.88, 0.001)
+BEST, FAST, FAR = (
+    ranked_model("best", 0.9, 0.02),
+    ranked_model("fast", 0.897, 0.01),
+    ranked_model("far", 0.88, 0.001),
+)
 
 
 @pytest.mark.parametrize(
@@ -226,9 +209,9 @@ BEST, FAST, FAR = model("best", 0.9, 0.02), model("fast", 0.897, 0.01), model("f
     [
         ([BEST, FAST, FAR], "fast"),  # far is beyond half a point
         ([BEST, FAR], "best"),
-        ([BEST, model("same", 0.9, 0.019)], "best"),  # saves less than a tenth
-        ([BEST, model("fast", 0.899, 0.001, tied=False)], "best"),
-        ([BEST, model("fast", 0.899, 0.001, images=200)], "best"),
+        ([BEST, ranked_model("same", 0.9, 0.019)], "best"),  # saves less than a tenth
+        ([BEST, ranked_model("fast", 0.899, 0.001, tied=False)], "best"),
+        ([BEST, ranked_model("fast", 0.899, 0.001, images=200)], "best"),
     ],
     ids=["faster", "too far", "hardly faster", "worse", "fewer images"],
 )
@@ -240,46 +223,13 @@ def test_the_fastest_of_those_as_good_is_taken(models, taken):
     ("models", "part"),
     [
         ([BEST], "the only candidate that was measured"),
-        ([BEST, model("x", 0.5, 0.01, tied=False)], "significantly more accurate than the other"),
+        (
+            [BEST, ranked_model("x", 0.5, 0.01, tied=False)],
+            "significantly more accurate than the other",
+        ),
         ([BEST, FAR], "1 other is not significantly different, and no faster one is within 0.5"),
         ([BEST, FAST], "the most accurate, best (90.0 %), and 2.0 times as fast (10 ms"),
     ],
 )
 def test_the_sentence_says_why(models, part):
     assert part in recommendation_sentence(models, choose(models, 0.005), 0.005)
-
-
-def made_answer() -> RankAnswer:
-    picture = SmallPicture("<i>.png", "data:image/png;base64,AAAA", True)
-    held_out = HeldOut(
-        "ab" * 32, "r.db", None, "headstart export abababababab --to onnx", 40, "top-1",
-        0.85, 0.7, 0.93, 0.05, 0.4,
-        (ClassAccuracy("a", 20, 0.9, 0.7, 0.97), ClassAccuracy("<b>", 20, 0.8, 0.6, 0.9)),
-        (Confusion("<b>", "a", 4, 20, (picture,)),),
-    )  # fmt: skip
-    return RankAnswer(
-        dataset="<i>photos</i>", classes=2, images=400, test_images=40, metric="top-1",
-        split_rule="drawn", seed=0, folds=5, repeats=2, error=0.05, tolerance=0.005, budget=60.0,
-        spent=50.0, complete=False, device="this processor", models=(BEST, FAST, FAR),
-        not_tried=(NotTried("huge", "over 30 M", "raise --max-params"),), recommended="fast",
-        sentence="Take fast: it is.", held_out=held_out,
-        finetuned=(FineTuned("fast", "c" * 64, 0.85, 0.9, 0.05, 0.01, 0.09, 30.0),),
-    )  # fmt: skip
-
-
-def test_the_page_leads_with_the_answer_and_escapes_names():
-    html = rank_html(made_answer())
-    assert html.index("Take fast: it is.") < html.index('id="ranking"')
-    assert "<i>photos</i>" not in html
-    assert "<b>" not in html.replace("<b>Bold</b>", "").replace("<b>90.0</b>", "")
-    for part in ("raise --max-params", "pays", "huge", "headstart export abababababab"):
-        assert part in html
-
-
-def test_columns_of_which_nothing_is_known_are_left_out():
-    table = rank_table(made_answer())
-    labels = [column.label for column in table.columns]
-    assert "Prior" not in labels and "Multiply-adds" not in labels  # noqa: PT018
-    assert [row.cells[0].text for row in table.rows] == ["best", "fast", "far"]
-    markers = [row.cells[1].marker for row in table.rows]
-    assert markers == ["best", "same", "same"]

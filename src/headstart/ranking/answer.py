@@ -30,6 +30,8 @@ class Cost:
         Bytes: of the weights on a processor, the peak of one image on a GPU.
     runtime
         What computes it: ``torch`` or ``openvino``.
+    load
+        Seconds to load the network.
     """
 
     latency: float
@@ -37,6 +39,7 @@ class Cost:
     throughput: float
     memory: int
     runtime: str
+    load: float = 0.0
 
     @property
     def seconds_per_image(self) -> float:

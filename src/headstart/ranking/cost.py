@@ -41,12 +41,13 @@ def measure_cost(model: Model, precision: Precision, context: RunContext) -> Cos
     """
     from headstart.devices import resolve_device
 
-    device = resolve_device(context.device)
+    device, start = resolve_device(context.device), time.perf_counter()
     network = models.load(model, context.cache, trust=context.trust, note=context.reporter.note)
     n_bytes = sum(weights.nbytes for weights in network.state_dict().values())
     used = choose_runtime(device.type, precision)
     _reset_peak(device)
     runtime = make_runtime(used, network, model, precision, device, context.reporter.note)
+    load = time.perf_counter() - start
     one = _pixels(1, model.input_size)
     for _ in range(WARM_UP):
         runtime(one)
@@ -71,6 +72,7 @@ def measure_cost(model: Model, precision: Precision, context: RunContext) -> Cos
         throughput=1 / per_image,
         memory=memory,
         runtime=runtime.name,
+        load=load,
     )
 
 

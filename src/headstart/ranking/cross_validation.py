@@ -276,14 +276,16 @@ def _chosen(right: Rights, fold: Labels) -> Rights:
 
 @dataclass(frozen=True)
 class RankJob:
-    """A step of the race: a model on a level, if it takes no more than `allowed` seconds.
+    """A step of the race: a model on a level, if its features take no more than `allowed` seconds.
 
-    `cost` is what an earlier step measured of the model's speed.
+    `n_images` of them are counted: those of the step, and those that are needed in the end. `cost`
+    is what an earlier step measured of the model's speed.
     """
 
     model: Model
     level: int
     allowed: float
+    n_images: int
     cost: Cost | None
 
 
@@ -336,8 +338,7 @@ class CrossValidation:
         if self.max_latency is not None and cost.latency > self.max_latency:
             return RankMeasurement(cost, None, clock.seconds)
         images = rank_images(self.dataset, self.seed, context.cache)
-        n_new = images.sizes[job.level] - (images.sizes[job.level - 1] if job.level else 0)
-        needed = sum(clock.seconds.values()) + n_new * cost.seconds_per_image
+        needed = sum(clock.seconds.values()) + job.n_images * cost.seconds_per_image
         if needed > job.allowed:
             return RankMeasurement(cost, None, clock.seconds, needed=needed)
         from headstart.devices import resolve_device

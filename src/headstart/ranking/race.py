@@ -21,8 +21,9 @@ from headstart.ranking.elimination import CrossValidated, Level, difference
 
 __all__ = ["Budget", "Measure", "Race", "Racer", "StepOutcome"]
 
-# Time of a cross-validation grows by this power of the number of images.
-PROBE_POWER = 1.6
+# Time of a cross-validation grows by this power of the number of images: from level to level,
+# and from any level to all images.
+PROBE_POWER, FINAL_POWER = 1.6, 1.3
 # Of the time of a cross-validation on all images: that of the final path and its refit.
 FINAL_SHARE = 0.5
 FINAL_SECONDS = 3.0
@@ -42,8 +43,8 @@ class StepOutcome:
         None where it was not measured: `reason` says why.
     seconds
         All time of the step, as it counts for the budget.
-    seconds_per_image
-        Of its features.
+    seconds_per_image, load_seconds
+        Of its features, once the network is loaded, and to load it.
     probe_seconds
         Time of the cross-validation.
     needed
@@ -56,6 +57,7 @@ class StepOutcome:
     seconds: float
     seconds_per_image: float = 0.0
     probe_seconds: float = 0.0
+    load_seconds: float = 0.0
     reason: str = ""
     needed: float | None = None
     recalled: bool = False
@@ -65,7 +67,11 @@ class Measure(Protocol):
     """Measures a model; several may be measured at the same time, in threads of their own."""
 
     def __call__(self, racer: "Racer", level: int, allowed: float) -> StepOutcome:
-        """Measure a model on the images of a level, if it takes no more than `allowed` seconds."""
+        """Measure a model on the images of a level.
+
+        It is not begun if the features of the level and those that are needed in the end take more
+        than `allowed` seconds.
+        """
         ...
 
 
@@ -122,6 +128,7 @@ class Racer:
     seconds: float = 0.0
     seconds_per_image: float | None = None
     probe_seconds: float = 0.0
+    load_seconds: float = 0.0
     needed: float | None = None
 
     @property
@@ -140,7 +147,7 @@ class Race:
     levels
         What models are compared on, smallest first.
     n_final
-        Images of which the winner's features are needed in the end.
+        Images of which the winner's features are needed in the end, beside those of the last level.
     workers
         Models that are measured at the same time.
     """
@@ -163,8 +170,9 @@ class Race:
     def run(self) -> None:
         """Race until all levels are measured, or the budget does not allow another step."""
         for level in range(len(self.levels)):
-            free = max(0.0, self.budget.left - self.reserve() - self._to_finish(level))
-            share = free if level == len(self.levels) - 1 else SHARE * free
+            top = len(self.levels) - 1
+            free = max(0.0, self.budget.left - self.reserve(level=top) - self._to_finish(level))
+            share = free if level == top else SHARE * free
             waiting = [one for one in self._ordered() if one.level == level - 1]
             self._advance(waiting, self.budget.spent + share)
             self._drop()
@@ -192,18 +200,37 @@ class Race:
         images = (self.sizes[level] - before) * self._per_image(racer)
         if racer.steps:
             growth = self.sizes[level] / self.sizes[racer.level]
-            return float(images + racer.probe_seconds * growth**PROBE_POWER)
+            probe = racer.probe_seconds * growth**PROBE_POWER
+            return float(images + racer.load_seconds + probe)
         known = [one.probe_seconds for one in self.racers if one.level == 0]
         return images + median(known or [0.0]) + median(self._startup or [0.0])
 
-    def reserve(self) -> float:
-        """Return the seconds to keep for the test of the most expensive model that may win."""
+    def reserve(self, advancing: Racer | None = None, level: int | None = None) -> float:
+        """Return the seconds to keep for the test of the most expensive model that may win.
+
+        Parameters
+        ----------
+        advancing
+            A model that is measured on its next level before; it may win.
+        level
+            The level that the best are taken to before.
+        """
         seconds = [FINAL_SECONDS]
-        for one in self.leaders()[:FEWEST]:
-            growth = (self.sizes[-1] / self.sizes[one.level]) ** PROBE_POWER
+        for one in {
+            id(each): each for each in [*self.leaders()[:FEWEST], advancing] if each
+        }.values():
+            place = max(level if level is not None else -1, one.level + (one is advancing))
+            growth = (self.sizes[-1] / self.sizes[max(one.level, 0)]) ** FINAL_POWER
             final = FINAL_SHARE * one.probe_seconds * growth
-            seconds.append(FINAL_SECONDS + self._n_final * self._per_image(one) + final)
+            n_images = self.n_remaining(place)
+            seconds.append(
+                FINAL_SECONDS + one.load_seconds + n_images * self._per_image(one) + final
+            )
         return max(seconds)
+
+    def n_remaining(self, level: int) -> int:
+        """Return the number of images whose features a winner of this level lacks."""
+        return self._n_final + self.sizes[-1] - (self.sizes[level] if level >= 0 else 0)
 
     def _to_finish(self, level: int) -> float:
         """Return the seconds that take the best two from this level through all that follow."""
@@ -255,16 +282,16 @@ class Race:
         def run(racer: Racer) -> None:
             nonlocal begun, progress
             with self._lock:
-                end = self.budget.seconds - self.reserve()
+                end = self.budget.seconds - self.reserve(racer)
                 if begun >= FEWEST:
-                    end = min(end - self._to_finish(racer.level + 1), share)
+                    end = min(end, share)
                 allowed = end - self.budget.spent
                 predicted = self.predicted(racer, racer.level + 1)
                 if predicted > allowed or allowed <= 0:
                     racer.needed, racer.reason = predicted, "budget"
                     return
                 begun += 1
-            outcome = self._measure(racer, racer.level + 1, allowed)
+            outcome = self._measure(racer, racer.level + 1, self.budget.left - FINAL_SECONDS)
             with self._lock:
                 self._take(racer, outcome)
                 progress |= outcome.measured is not None or racer.status != "racing"
@@ -292,6 +319,7 @@ class Race:
             self.budget.recall(outcome.seconds / self._workers)
         racer.seconds += outcome.seconds
         racer.seconds_per_image = outcome.seconds_per_image or racer.seconds_per_image
+        racer.load_seconds = outcome.load_seconds or racer.load_seconds
         if outcome.measured is None:
             racer.needed, racer.reason = outcome.needed, outcome.reason
             if outcome.needed is None:

@@ -58,7 +58,7 @@ EXPECTED = {
     "seed": "a whole number from 0, under 2^32",
 }
 # Increase it when a change of the code may change what is measured.
-IMPLEMENTATION = 1
+IMPLEMENTATION = 2
 
 
 @dataclass(frozen=True)
@@ -365,7 +365,8 @@ class _Contest:
         title = f"{racer.name} on {size:,} images"
         own = reporter.trial_started(title, 0, len(self._by_name))
         cost = self._costs.get(racer.name) or self._journal.cost(model)
-        job = RankJob(model, level, allowed, cost)
+        n_new = size - (self._images.sizes[level - 1] if level else 0)
+        job = RankJob(model, level, allowed, n_new + self.race.n_remaining(level), cost)
         table = table_of(
             model,
             self.job.dataset.images_revision,
@@ -399,12 +400,14 @@ class _Contest:
         before = self._images.sizes[level - 1] if level else 0
         n_new = self._images.sizes[level] - before
         # Features that were there cost nothing this time; those of the next level may be lacking.
-        rate = max(found.cost.seconds_per_image, found.seconds.get("features", 0.0) / n_new)
+        seconds_of_features = max(0.0, found.seconds.get("features", 0.0) - found.cost.load)
+        rate = max(found.cost.seconds_per_image, seconds_of_features / n_new)
         return StepOutcome(
             None if found.right is None else CrossValidated(found.right),
             seconds,
             seconds_per_image=rate,
             probe_seconds=found.seconds.get("probe", 0.0),
+            load_seconds=found.cost.load,
             reason="budget" if found.right is None else "",
             needed=found.needed,
             recalled=recalled_,

@@ -41,24 +41,29 @@ def rank_html(answer: RankAnswer) -> str:
     """Return the page as HTML, as `write_rank_page` writes it."""
     front = front_figure(answer)
     key = f"{front.key}-0"
+    held_out = answer.held_out
+    ranking = rank_table(answer)
+    finetuned = finetuned_table(answer) if answer.finetuned else None
+    classes = class_table(held_out) if held_out else None
+    not_tried = not_tried_table(answer) if answer.not_tried else None
     return render_page(
         "rank.html",
         f"Which backbone for {answer.dataset}?",
         {"charts": {key: front.specs()[0]}, "config": CONFIG},
-        "rank.js",
+        tables=[one for one in (ranking, finetuned, classes, not_tried) if one],
         description=answer.sentence,
         answer=answer,
         supporting=supporting(answer),
         numbers=headline_numbers(answer),
-        ranking=rank_table(answer),
         front=front,
         front_charts=[(key, front.panels[0], {})],
-        held_out=answer.held_out,
-        tested=test_sentence(answer.held_out) if answer.held_out else "",
-        classes=class_table(answer.held_out) if answer.held_out else None,
-        finetuned=finetuned_table(answer) if answer.finetuned else None,
-        not_tried=not_tried_table(answer) if answer.not_tried else None,
+        held_out=held_out,
+        tested=test_sentence(held_out) if held_out else "",
         facts=facts(answer),
+        ranking=ranking,
+        finetuned=finetuned,
+        classes=classes,
+        not_tried=not_tried,
     )
 
 

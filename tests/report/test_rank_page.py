@@ -1,0 +1,83 @@
+"""The page of a rank run: the answer first, in a browser, and for those who cannot see it."""
+
+from pathlib import Path
+
+import axe_core_python
+import pytest
+
+from headstart.ranking.answer import (
+    ClassAccuracy,
+    Confusion,
+    FineTuned,
+    HeldOut,
+    NotTried,
+    RankAnswer,
+    SmallPicture,
+)
+from headstart.report.rank_page import rank_html, rank_table, write_rank_page
+from ranking.answers import ranked_model as model
+from report.browser import count, visit
+
+BEST, FAST, FAR = model("best", 0.9, 0.02), model("fast", 0.897, 0.01), model("far", 0.88, 0.001)
+AXE = Path(axe_core_python.__file__).with_name("axe.min.js")
+
+
+def made_answer() -> RankAnswer:
+    picture = SmallPicture("<i>.png", "data:image/png;base64,AAAA", True)
+    held_out = HeldOut(
+        "ab" * 32, "r.db", None, "headstart export abababababab --to onnx", 40, "top-1",
+        0.85, 0.7, 0.93, 0.05, 0.4,
+        (ClassAccuracy("a", 20, 0.9, 0.7, 0.97), ClassAccuracy("<b>", 20, 0.8, 0.6, 0.9)),
+        (Confusion("<b>", "a", 4, 20, (picture,)),),
+    )  # fmt: skip
+    return RankAnswer(
+        dataset="<i>photos</i>", classes=2, images=400, test_images=40, metric="top-1",
+        split_rule="drawn", seed=0, folds=5, repeats=2, error=0.05, tolerance=0.005, budget=60.0,
+        spent=50.0, complete=False, device="this processor", models=(BEST, FAST, FAR),
+        not_tried=(NotTried("huge", "over 30 M", "raise --max-params"),), recommended="fast",
+        sentence="Take fast: it is.", held_out=held_out,
+        finetuned=(FineTuned("fast", "c" * 64, 0.85, 0.9, 0.05, 0.01, 0.09, 30.0),),
+    )  # fmt: skip
+
+
+def test_the_page_leads_with_the_answer_and_escapes_names():
+    html = rank_html(made_answer())
+    assert html.index("Take fast: it is.") < html.index('id="ranking"')
+    assert "<i>photos</i>" not in html
+    assert "<b>" not in html.replace("<b>Bold</b>", "").replace("<b>90.0</b>", "")
+    for part in ("raise --max-params", "pays", "huge", "headstart export abababababab"):
+        assert part in html
+
+
+def test_columns_of_which_nothing_is_known_are_left_out():
+    table = rank_table(made_answer())
+    labels = [column.label for column in table.columns]
+    assert "Prior" not in labels and "Multiply-adds" not in labels  # noqa: PT018
+    assert [row.cells[0].text for row in table.rows] == ["best", "fast", "far"]
+    markers = [row.cells[1].marker for row in table.rows]
+    assert markers == ["best", "same", "same"]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_in_a_browser(browser, tmp_path, scheme):
+    visit(browser, write_rank_page(made_answer(), tmp_path / "rank.html"), scheme=scheme)
+    assert browser.get_log("browser") == []
+    assert count(browser, "#figure-front-0 svg") == 1
+    assert count(browser, "#ranking tbody tr") == 3
+    latency = browser.find_element("xpath", "//section[@id='ranking']//th[7]/button")
+    names = "return [...document.querySelectorAll('#ranking tbody th')].map((e) => e.innerText)"
+    latency.click()
+    assert browser.execute_script(names) == ["best", "fast", "far"]
+    latency.click()
+    assert browser.execute_script(names) == ["far", "fast", "best"]
+    browser.execute_cdp_cmd("Runtime.evaluate", {"expression": AXE.read_text(encoding="utf-8")})
+    found = browser.execute_async_script(
+        "const done = arguments[0]; axe.run().then((r) => done(r.violations), (e) => done([e]))"
+    )
+    assert [(one["id"], one["impact"], one["nodes"][0]["html"][:200]) for one in found] == []
+
+
+@pytest.mark.parametrize("width", [400, 1280])
+def test_the_page_is_no_wider_than_the_screen(browser, tmp_path, width):
+    visit(browser, write_rank_page(made_answer(), tmp_path / "rank.html"), width)
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= width
