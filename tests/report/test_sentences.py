@@ -59,7 +59,8 @@ def test_without_upstream_accuracy_the_best_model_is_named():
     means["not_different"] = means["not_different"].astype(object)
     means.loc[means.model != "net_05", "not_different"] = [False, False, False, True, True]
     assert headline(subject) == (
-        "By logistic regression on 5 datasets, net_05 performs best (mean 89.2 %); net_02 and "
+        "By logistic regression on 5 datasets, net_05 performs best (mean log odds 2.30, mean "
+        "accuracy 89.2 %); net_02 and "
         "net_00 are not significantly different from it (95 % intervals of the difference over "
         "datasets)."
     )
@@ -88,7 +89,9 @@ def test_one_dataset_is_read_off_its_cells():
 
 def test_one_model_is_the_only_one():
     subject = made(n_models=1, settings=("linear",))
-    assert headline(subject).endswith("net_00 is the only model measured (mean 87.3 %).")
+    assert headline(subject).endswith(
+        "is the only model measured (mean log odds 2.10, mean accuracy 87.3 %)."
+    )
 
 
 def test_nothing_gives_a_sentence_too():

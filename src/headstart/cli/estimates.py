@@ -15,6 +15,7 @@ from headstart.analysis import (
     still_rising,
 )
 from headstart.cli.terminal_tables import table_parts
+from headstart.report.analysis_answer import answer_of
 from headstart.report.comparison_tables import comparison_tables
 from headstart.report.page_model import (
     DATASET,
@@ -46,6 +47,7 @@ MOST_ROWS = 60
 def summary(analysis: Analysis) -> Iterator[RenderableType]:
     """Return the parts that fit a screen, one after the other; what is missing comes last."""
     names = names_of(analysis)
+    yield Text(answer_of(analysis).headline, style="bold")
     for source in analysis.sources:
         yield Text(_source_line(source))
     yield from _counts(analysis.counts)

@@ -64,7 +64,7 @@ Case = Literal[
     "best",
 ]
 # A file of results is named by its folder if it has a name that says nothing.
-PLAIN_NAMES = {"results", "result", "store", "table", "data"}
+PLAIN_NAMES = {"headstart", "results", "result", "store", "table", "data"}
 
 
 @dataclass(frozen=True)

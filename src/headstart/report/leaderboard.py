@@ -138,8 +138,8 @@ def means_columns(subject: Subject, means: Any) -> list[Column]:
     """Return the mean in percent and in log odds, and the difference from the best."""
     note = means_note(subject, means)
     return [
-        Column("Mean", of="accuracy", format=decimals(1, scale=100), unit="%", marked=True),
-        mean_and_error("Mean log odds", digits=2, note=note, second="Standard error"),
+        Column("Mean", of="accuracy", format=decimals(1, scale=100), unit="%"),
+        mean_and_error("Mean log odds", digits=2, note=note, marked=True, second="Standard error"),
         *difference_columns(means, 2, 1, "(log odds)"),
     ]
 

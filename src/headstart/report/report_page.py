@@ -25,8 +25,9 @@ from headstart.spec.display_names import setting_label
 
 __all__ = ["HtmlPage", "page_html", "write_page"]
 
-# Figures of sweeps, which are first where a sweep is what was asked for.
-SWEEPS = ("ablation", "convergence", "dataset-size")
+# Which figures are first, by the question that the page answers.
+SWEEPS, MODELS = ("ablation", "convergence", "dataset-size"), ("models", "settings", "ranks")
+FIRST = {"configurations": SWEEPS, "sweep": SWEEPS, "best": MODELS, "settings": MODELS}
 
 
 @dataclass(frozen=True)
@@ -80,8 +81,7 @@ def page_html(analysis: Subject, title: str | None = None) -> str:
     answer = answer_of(analysis)
     names = names_of(analysis)
     figures = all_figures(analysis)
-    if answer.case in ("configurations", "sweep"):
-        figures.sort(key=lambda figure: figure.name not in SWEEPS)
+    figures.sort(key=lambda figure: figure.name not in FIRST.get(answer.case, ()))
     pairs, pairs_left_out = pairs_table(analysis, names)
     tables = page_tables(analysis, names)
     listed = [table for part in tables.values() for table in part]

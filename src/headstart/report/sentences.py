@@ -184,12 +184,13 @@ def best_sentence(found: BestTable) -> str:
     by = by_setting(found.setting)
     by = by[:1].upper() + by[1:]
     do = "performs best" if len(leaders) == 1 else "are tied for best"
-    score = percent(best.iloc[0].accuracy)
     row = best.iloc[0]
-    between = interval(row.low, row.high, 1, 100) if found.one_dataset else ""
-    score = f" ({'' if found.one_dataset else 'mean '}{score} %" + (
-        f", 95 % interval {between})" if between else ")"
-    )
+    if found.one_dataset:
+        between = interval(row.low, row.high, 1, 100)
+        score = f" ({percent(row.accuracy)} %{', 95 % interval ' if between else ''}{between})"
+    else:
+        # A mean accuracy may rank otherwise: what was compared is said first.
+        score = f" (mean log odds {number(row['mean'])}, mean accuracy {percent(row.accuracy)} %)"
     text = f"{by} on {found.over}, {joined(leaders)} {do}{score}"
     if not len(rest) and len(leaders) > 1:
         return f"{text}."
