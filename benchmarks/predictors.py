@@ -1,6 +1,6 @@
 """What each transfer score costs beside the probe, printed as JSON.
 
-    python benchmarks/predictors.py [--out FILE] [--cases digits flowers]
+    python benchmarks/predictors.py [--out FILE] [--cases spectrum flowers]
 
 Seconds of the processor, in one process: of `LogisticRegressionPath` on all training images, all 45
 lambdas, and of each registered score on the images that it sees in a study
@@ -66,7 +66,7 @@ def compare(problem: Problem) -> dict[str, Any]:
 def main() -> None:
     """Run the cases and print or write what they gave."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--cases", nargs="+", choices=CASES, default=["digits", "flowers"])
+    parser.add_argument("--cases", nargs="+", choices=CASES, default=["spectrum", "flowers"])
     parser.add_argument("--out", type=Path)
     chosen = parser.parse_args()
     found = {
