@@ -1,7 +1,9 @@
 """Pairs of models on the same images, from a store."""
 
 import numpy as np
+import pandas as pd
 import pytest
+from scipy.stats import norm
 from statsmodels.stats.contingency_tables import mcnemar as statsmodels_mcnemar
 
 import headstart as hs
@@ -107,3 +109,58 @@ def test_predictions_that_were_damaged(store, cli):
     outcome = cli("analyze", store.path)
     assert outcome.code == 2
     assert "are damaged" in outcome.err
+
+
+def counted(accuracies, **more):
+    """One top-1 accuracy per model on one dataset, without predictions."""
+    return pd.DataFrame({"model": list(accuracies), "dataset": "pets",
+                         "accuracy": list(accuracies.values()), **more})  # fmt: skip
+
+
+def test_without_predictions_models_are_tested_by_the_sizes_of_their_test_sets():
+    table = counted({"a": 56 / 70, "b": 48 / 80}, n_test=[70, 80])
+    cells = hs.analyze(table).cells.set_index("model")
+    # Newcombe 1998, table II (a), method 10.
+    ends = cells.loc["b", ["difference", "difference_low", "difference_high"]]
+    assert list(ends) == pytest.approx([-0.2, -0.3339, -0.0524], abs=5e-5)
+    assert cells.not_different.to_dict() == {"a": True, "b": False}
+    assert cells.test.to_dict() == {"a": None, "b": "independent"}
+
+
+@pytest.mark.parametrize(("correction", "tests"), [("simultaneous", 3), ("none", 1)])
+def test_these_tests_are_corrected_for_the_other_models(correction, tests):
+    shares = {"best": 0.93, "near": 0.91, "far": 0.904, "last": 0.8}
+    table = counted(shares, n_test=1000)
+    cells = hs.analyze(table, correction=correction).cells.set_index("model")
+    z = norm.ppf(1 - 0.025 / tests)
+
+    def wilson(p, n=1000):
+        middle, half = p + z**2 / (2 * n), z * np.sqrt(p * (1 - p) / n + (z / (2 * n)) ** 2)
+        return (middle - half) / (1 + z**2 / n), (middle + half) / (1 + z**2 / n)
+
+    top = wilson(0.93)
+    for name in ("near", "far", "last"):
+        p, (low, high) = shares[name], wilson(shares[name])
+        ends = (p - 0.93 - np.hypot(p - low, top[1] - 0.93),
+                p - 0.93 + np.hypot(high - p, 0.93 - top[0]))  # fmt: skip
+        found = cells.loc[name]
+        assert (found.difference_low, found.difference_high) == pytest.approx(ends)
+        assert found.not_different == (ends[0] <= 0 <= ends[1])
+    # Corrected, what is 2.6 points worse is not told from the best.
+    assert cells.not_different["far"] == (tests == 3)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [{}, {"n_test": [np.nan, 80]}, {"n_test": 80, "metric": "mean-per-class"}],
+    ids=["no size", "size of the best unknown", "another metric"],
+)
+def test_what_is_not_counted_is_not_tested(more):
+    cells = hs.analyze(counted({"a": 0.9, "b": 0.5}, **more)).cells
+    assert cells.not_different.isna().all()
+    assert cells.difference.isna().all()
+
+
+def test_means_over_seeds_are_not_tested_by_sizes():
+    table = pd.concat([counted({"a": 0.9, "b": 0.5}, n_test=80, seed=seed) for seed in (0, 1)])
+    assert hs.analyze(table).cells.not_different.isna().all()

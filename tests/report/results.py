@@ -47,6 +47,7 @@ def made(
     # As if tests on the examples had found what is close to the best not different from it.
     top = subject.cells.groupby(["setting", "dataset"]).log_odds.transform("max")
     subject.cells["not_different"] = (subject.cells.log_odds > top - 0.1).astype(object)
+    subject.cells["test"] = "permutation"
     subject.sources = [{**analysis.sources[0], "name": "made up", "description": "Made for tests"}]
     return subject
 

@@ -84,7 +84,7 @@ def test_untested_differences_are_called_untested():
 def test_one_dataset_is_read_off_its_cells():
     subject = made(n_datasets=1, upstream=False, settings=("linear",))
     assert headline(subject).startswith("By logistic regression on set 0, net_05 performs best")
-    assert "paired test on the test images" in headline(subject)
+    assert "permutation test on the test images" in headline(subject)
 
 
 def test_one_model_is_the_only_one():

@@ -21,6 +21,7 @@ from headstart.analysis.comparisons import (
     SAME,
     Verdict,
     compare_settings,
+    independent_verdicts,
     mixed,
     over_datasets,
     pairs_on_examples,
@@ -51,7 +52,7 @@ from headstart.analysis.tables.joined_tables import ResultsTable, align
 from headstart.analysis.tables.results_sources import SourceLike, read_sources
 from headstart.analysis.tables.tidy_table import ReadOptions, Unit, models_with_sizes
 from headstart.errors import AnalysisError
-from headstart.predictors import UPSTREAM_ACCURACY, Predictor, Scale, find_predictor
+from headstart.predictors import UPSTREAM_ACCURACY, Predictor, find_predictor
 from headstart.registry import REPORTERS
 from headstart.stats import ErrorBars, additive_fit
 
@@ -66,7 +67,7 @@ TABLES: Mapping[str, tuple[str, ...]] = {
     "cells": ("setting", "model", "family", "dataset", "metric", PREDICTOR, "accuracy",
               "log_odds", "adjusted", "low", "high", "n_test", "n_seeds", "seed_sd", "residual",
               "best", "not_different", "difference", "difference_low", "difference_high",
-              "p_adjusted"),
+              "p_adjusted", "test"),
     "correlations": ("setting", "group", "statistic", "estimate", "low", "high", "low_family",
                      "high_family", "n_models", "n_datasets", "n_families"),
     "lines": ("setting", "group", PREDICTOR, "log_odds", "low", "high"),
@@ -130,8 +131,9 @@ class Analysis:
         A row per model, dataset and setting: accuracy, log odds (mean over seeds), the interval of
         the accuracy, `adjusted` (log odds whose mean over a model's cells is its adjusted mean),
         the `residual` from its dataset's fit, and whether it is the best or
-        `not_different` from the best by a paired test on the same test images, with the
-        `difference` in accuracy and its interval.
+        `not_different` from the best by a `test`, with the `difference` in accuracy and its
+        interval: "mcnemar" or "permutation" on the same test images, or, without predictions,
+        "independent" of the sizes of the test sets, which is conservative.
     correlations
         One row per setting, group of datasets ("all", a group, one dataset) and statistic, with
         intervals for other models (`low`, `high`) and for other families (`low_family`, ...).
@@ -442,7 +444,7 @@ def _analyze(
         rows["above_line"] += above_line(one, setting, source.own, options)
     rows["settings"], notes = compare_settings(full, options)
     reasons += notes
-    on_examples, same = pairs_on_examples(sweeps.frame, source.predictions, options)
+    on_examples, on_images = pairs_on_examples(sweeps.frame, source.predictions, options)
     rows["pairwise"] += on_examples
     rows["dropped"] += sweeps.dropped
     if other:
@@ -456,7 +458,7 @@ def _analyze(
     rows["models"] = models_with_sizes(source.frame)
     tables = _frames(rows)
     cells = cells.assign(adjusted=_adjusted(cells, full))
-    tables["cells"] = _finish_cells(cells, tables["prediction"], same, options.predictor.scale)
+    tables["cells"] = _finish_cells(cells, tables["prediction"], on_images, options)
     reasons = [*sweeps.notes, *reasons, *notes_on(tables, full, source, options.predictor)]
     against = [{**fact, "against": True} for fact in other.facts] if other else []
     tables["missing"] = pd.DataFrame(reasons, columns=list(TABLES["missing"]))
@@ -559,8 +561,8 @@ def _adjusted(cells: pd.DataFrame, full: Mapping[str, Matrix]) -> pd.Series:
 def _finish_cells(
     cells: pd.DataFrame,
     prediction: pd.DataFrame,
-    same: Mapping[tuple[str, str, str], Verdict],
-    scale: Scale,
+    on_images: dict[tuple[str, str, str], Verdict],
+    options: AnalysisOptions,
 ) -> pd.DataFrame:
     """Add to each cell its residual, and how it stands to the best of its dataset and setting."""
     highest = cells.groupby(["setting", "dataset"])["log_odds"].transform("max")
@@ -568,6 +570,8 @@ def _finish_cells(
         cells["setting"], cells["dataset"], cells["model"], strict=True
     )
     none = Verdict(None)
+    same = on_images | independent_verdicts(cells, on_images, options)
+    scale = options.predictor.scale
     verdicts = [same.get(place, none) for place in places]
     cells = cells.assign(
         residual=residuals(prediction, cells, scale.coordinates(cells["predictor"])),
@@ -577,5 +581,6 @@ def _finish_cells(
         difference_low=[one.low for one in verdicts],
         difference_high=[one.high for one in verdicts],
         p_adjusted=[one.p_adjusted for one in verdicts],
+        test=pd.Series([one.test for one in verdicts], dtype=object),
     )
     return cells[list(TABLES["cells"])]

@@ -33,6 +33,7 @@ __all__ = [
     "at_edge",
     "cells_of",
     "edge_distances",
+    "is_binomial",
     "matrix",
     "seeds_said",
     "unconnected",
@@ -333,7 +334,7 @@ def _intervals(cells: pd.DataFrame, level: float) -> tuple[list[float], list[flo
             # On the logit scale, where it cannot leave [0, 1].
             half = ndtri((1 + level) / 2) * se / (accuracy * (1 - accuracy))
             interval = tuple(accuracy_of(logit(accuracy) + half * np.array([-1, 1])))
-        elif n > 0 and (pd.isna(metric) or _plain(metric) in BINOMIAL):
+        elif n > 0 and is_binomial(metric):
             estimate = wilson_interval(accuracy, int(n), level)
             interval = (estimate.low, estimate.high)
         low.append(interval[0])
@@ -341,8 +342,10 @@ def _intervals(cells: pd.DataFrame, level: float) -> tuple[list[float], list[flo
     return low, high
 
 
-def _plain(metric: object) -> str:
-    return "".join(letter for letter in str(metric).lower() if letter.isalnum())
+def is_binomial(metric: object) -> bool:
+    """Return whether a metric is a proportion of independent test images; unknown counts as one."""
+    plain = "".join(letter for letter in str(metric).lower() if letter.isalnum())
+    return bool(pd.isna(metric)) or plain in BINOMIAL
 
 
 def seeds_said(cells: pd.DataFrame) -> str:

@@ -1,6 +1,6 @@
 """Models and settings against each other: over datasets, and on the same test images."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from itertools import combinations, permutations
 from typing import Any, NamedTuple
 
@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from headstart.analysis.cells import AnalysisOptions, Matrix, unconnected
+from headstart.analysis.cells import AnalysisOptions, Matrix, is_binomial, unconnected
 from headstart.analysis.tables.joined_tables import EVERYTHING as ALL
 from headstart.spec import Prediction
 from headstart.stats import (
@@ -19,12 +19,14 @@ from headstart.stats import (
     all_pairs,
     compare_models,
     crossed_mean,
+    independent_difference,
     log_odds,
     map_swap_test,
     mcnemar,
     mixed_model,
     sign_flip_test,
     wilcoxon,
+    wilson_interval,
     within_means,
 )
 
@@ -32,6 +34,7 @@ __all__ = [
     "MOST_MODELS_IN_PAIRS",
     "Verdict",
     "compare_settings",
+    "independent_verdicts",
     "mixed",
     "over_datasets",
     "paired_on_examples",
@@ -277,10 +280,11 @@ SAME = 1e-9
 
 
 class Verdict(NamedTuple):
-    """How a model stands to the best of its dataset, in accuracy on the same images.
+    """How a model stands to the best of its dataset, in accuracy on its test images.
 
     `not_different` is None where there is no test; the interval of the `difference` (the model's
-    accuracy less the best's) is NaN where the test has none.
+    accuracy less the best's) is NaN where the test has none. The `test` is "mcnemar" or
+    "permutation" on the same images, or "independent".
     """
 
     not_different: bool | None
@@ -288,6 +292,7 @@ class Verdict(NamedTuple):
     low: float = np.nan
     high: float = np.nan
     p_adjusted: float = np.nan
+    test: str | None = None
 
 
 def pairs_on_examples(
@@ -488,8 +493,9 @@ def _verdicts(
             verdicts[name] = Verdict(True)
             continue
         outcomes = []
+        test = "mcnemar" if "mcnemar" in found else "permutation"
         for best in bests:
-            tested = found.get("mcnemar", found["permutation"]).get((best, name))
+            tested = found[test].get((best, name))
             if tested is not None and _binary(model):
                 tested = _exact(models[best], model, 1 - (1 - options.level) / n_tests)
             outcomes += [tested] if tested is not None else []
@@ -500,5 +506,65 @@ def _verdicts(
         p = min(1.0, n_tests * nearest.p_value)
         # Turned round: the model less the best.
         ends = -nearest.difference, -nearest.high, -nearest.low
-        verdicts[name] = Verdict(p > 1 - options.level, *ends, p)
+        verdicts[name] = Verdict(p > 1 - options.level, *ends, p, test)
     return verdicts
+
+
+def independent_verdicts(
+    cells: pd.DataFrame, on_images: Collection[tuple[str, str, str]], options: AnalysisOptions
+) -> dict[tuple[str, str, str], Verdict]:
+    """Hold each model against the best of its dataset by the sizes of their test sets alone.
+
+    For accuracies without predictions: the interval of the difference of two independent
+    proportions (`headstart.stats.independent_difference` of two Wilson intervals). Of two results
+    on one test set it is too wide: the test is conservative. Only single accuracies whose test
+    images are counted are tested: neither means over seeds, nor other metrics than top-1.
+
+    Parameters
+    ----------
+    cells
+        One row per model, dataset and setting (`headstart.analysis.cells.cells_of`).
+    on_images
+        (setting, dataset, model) of what is compared on the same images: their datasets are left
+        to that test.
+
+    Returns
+    -------
+    dict
+        For (setting, dataset, model) how it stands to the best there; nothing where its test set,
+        or that of the best, is not counted.
+    """
+    verdicts: dict[tuple[str, str, str], Verdict] = {}
+    done = {place[:2] for place in on_images}
+    counted = (cells["n_seeds"] == 1) & (cells["n_test"] > 0) & cells["metric"].map(is_binomial)
+    for (setting, dataset), group in cells.groupby(["setting", "dataset"], sort=False):
+        if (setting, dataset) in done:
+            continue
+        best = group["log_odds"] >= group["log_odds"].max() - SAME
+        n_tests = max(len(group) - 1, 1) if options.corrected else 1
+        level = 1 - (1 - options.level) / n_tests
+        ends = {
+            row.Index: _with_wilson(row.accuracy, int(row.n_test), level)
+            for row in group[counted[group.index]].itertuples()
+        }
+        bests = [ends[i] for i in group.index[best] if i in ends]
+        if not bests or len(ends) < 2:
+            continue
+        for i, own in ends.items():
+            place = setting, dataset, group.at[i, "model"]
+            if best[i]:
+                verdicts[place] = Verdict(True)
+                continue
+            # Of several equal bests, the one with the widest interval: the smallest test set.
+            low, high = max(
+                (independent_difference(own, one) for one in bests), key=lambda x: x[1] - x[0]
+            )
+            verdicts[place] = Verdict(
+                low <= 0 <= high, own[0] - bests[0][0], low, high, test="independent"
+            )
+    return verdicts
+
+
+def _with_wilson(accuracy: float, n: int, level: float) -> tuple[float, float, float]:
+    found = wilson_interval(accuracy, n, level)
+    return accuracy, found.low, found.high

@@ -85,7 +85,7 @@ def of_setting(subject: Subject, names: Names, setting: str) -> PageTable:
         names,
         keys=filter_keys(names, setting=setting),
         note=" ".join([*note, metrics]).strip(),
-        marker_legend=marker_legend(subject, cells, means.iloc[:0] if one else means),
+        marker_legend=marker_legend(cells, means.iloc[:0] if one else means),
     )
 
 

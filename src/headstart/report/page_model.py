@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DATASET",
+    "MEANS_TEST",
     "MODEL",
     "NEVER",
     "SETTING",
@@ -29,6 +30,7 @@ __all__ = [
     "Record",
     "Row",
     "Subject",
+    "cell_test",
     "filled",
     "filter_keys",
     "marker_legend",
@@ -432,7 +434,11 @@ def filter_keys(names: Names, **what: Any) -> dict[str, Any]:
     return {f"data-{short}": place for short, place in found.items() if place is not None}
 
 
-IMAGE_TESTS = {"mcnemar": "exact McNemar test", "permutation": "permutation test"}
+CELL_TESTS = {
+    "mcnemar": "exact McNemar test on the test images",
+    "permutation": "permutation test on the test images",
+    "independent": "conservative: independent test sets, no per-example predictions",
+}
 MEANS_TEST = "95 % intervals of the difference over datasets"
 
 
@@ -445,34 +451,37 @@ def marker_of(row: Record) -> str:
 
 
 def tested(table: Any) -> tuple[int, int]:
-    """Count the rows that were tested against the best, and those that were not.
+    """Count the rows that were held against the best, and those that were not.
 
-    The best itself counts as neither.
+    The best itself counts as neither, but several that are equal do.
     """
-    rest = table[~table["best"].astype(bool)] if len(table) else table
-    verdicts = [known(value) for value in rest["not_different"]] if len(rest) else []
-    return sum(verdicts), len(verdicts) - sum(verdicts)
+    if not len(table):
+        return 0, 0
+    by = [name for name in ("setting", "dataset") if name in table]
+    best = table["best"].astype(bool)
+    tied = best & (best.groupby([table[name] for name in by]).transform("sum") > 1)
+    rest = [known(value) for value in table["not_different"][~best]]
+    return sum(rest) + int(tied.sum()), len(rest) - sum(rest)
 
 
-def image_test(subject: Subject) -> str:
-    """Return the name of the tests on the images of a test set."""
-    used = set(subject.pairwise.test) if len(subject.pairwise) else set()
-    names = [name for test, name in IMAGE_TESTS.items() if test in used]
-    return f"{' or '.join(names or ['paired test'])} on the test images"
+def cell_test(cells: Any) -> str:
+    """Return the names of the tests by which cells were held against the best of their dataset."""
+    if not len(cells):
+        return ""
+    used = set(cells["test"][cells["not_different"].notna() & ~cells["best"].astype(bool)])
+    return "; ".join(name for test, name in CELL_TESTS.items() if test in used)
 
 
-def marker_legend(subject: Subject, cells: Any, means: Any) -> str:
+def marker_legend(cells: Any, means: Any) -> str:
     """Return what bold and underlined mean in a table, by which tests; no more than was tested.
 
     Parameters
     ----------
-    subject
-        Whose pairs say which tests were made.
     cells, means
         The rows of single datasets and of means that the table shows; either may be empty.
     """
     (on_cells, cells_left), (on_means, means_left) = tested(cells), tested(means)
-    tests = [*([image_test(subject)] if on_cells else []), *([MEANS_TEST] if on_means else [])]
+    tests = [*filter(None, [cell_test(cells)]), *([MEANS_TEST] if on_means else [])]
     if not tests:
         untested = " Differences from the best were not tested." if cells_left + means_left else ""
         return f"Bold: best.{untested}"

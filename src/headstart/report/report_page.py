@@ -114,11 +114,17 @@ def page_html(analysis: Subject, title: str | None = None) -> str:
         missing=tables["missing"],
         effects=effects,
         studies=studies,
-        correction=correction_sentence(analysis),
+        correction=correction_sentence(analysis) if has_intervals(analysis) else "",
         pairs=pairs,
         pairs_left_out=pairs_left_out,
         trials=trials,
     )
+
+
+def has_intervals(subject: Subject) -> bool:
+    """Return whether there is any comparison of models that a correction is about."""
+    compared = (subject.cells, subject.model_means)
+    return len(subject.pairwise) > 0 or any(one.difference_low.notna().any() for one in compared)
 
 
 def page_tables(subject: Subject, names: Names) -> dict[str, list[PageTable]]:

@@ -115,7 +115,7 @@ def accuracy_table(subject: Subject, names: Names, setting: str, digits: int = 1
         names,
         keys=filter_keys(names, setting=setting),
         note=metrics_note(cells),
-        marker_legend=marker_legend(subject, cells, means),
+        marker_legend=marker_legend(cells, means),
     )
 
 
@@ -179,9 +179,16 @@ def means_table(subject: Subject, names: Names) -> PageTable:
     means = subject.model_means
     rank = {(row["setting"], row["model"]): row for row in records(subject.ranks, names)}
     rows = records(means, names, "mean")
+    one = not (means.of_datasets > 1).any()
+    cell_of = {(row["setting"], row["model"]): row for row in records(subject.cells, names)}
     for row in rows:
+        if one:
+            # A mean over one dataset is its cell, which is tested on the test images.
+            cell = cell_of[row["setting"], row["model"]]
+            row |= {"best": cell["best"], "not_different": cell["not_different"]}
         of = rank.get((row["setting"], row["model"]), {})
-        row |= {f"rank_{name}": of.get(name) for name in ("rank", "low", "high")}
+        ends = () if one else ("low", "high")
+        row |= {f"rank_{name}": of.get(name) for name in ("rank", *ends)}
         # The best has no difference from itself.
         row |= {"difference": None, "odds_ratio": None} if row["best"] else {}
 
@@ -196,7 +203,9 @@ def means_table(subject: Subject, names: Names) -> PageTable:
         named("Family", "family", detail=NEVER),
         predictor_column(subject.predictor, detail=1),
         Column("Mean", "accuracy", PROPORTION, unit="%"),
-        mean_and_error("Mean log odds", marked=True, note=means_note(subject, means)),
+        mean_and_error(
+            "Mean log odds", marked=True, note="" if one else means_note(subject, means)
+        ),
         Column(INTERVAL, ("low", "high"), decimals(3), detail=NEVER),
         Column("Difference from best", "difference", SIGNED),
         Column(INTERVAL, ("difference_low", "difference_high"), decimals(3)),
@@ -206,9 +215,10 @@ def means_table(subject: Subject, names: Names) -> PageTable:
         Column(f"Rank, {INTERVAL}", ("rank_low", "rank_high"), WHOLE, detail=1),
         Column("Datasets", datasets, detail=2),
     ]
-    over = "Mean log odds over datasets" if (means.of_datasets > 1).any() else "Log odds"
-    legend = marker_legend(subject, means.iloc[:0], means)
-    note = correction_sentence(subject) if rows and rank else ""
+    over = "Log odds" if one else "Mean log odds over datasets"
+    cells = subject.cells if one else subject.cells.iloc[:0]
+    legend = marker_legend(cells, means.iloc[:0] if one else means)
+    note = "" if one or means.difference_low.isna().all() else correction_sentence(subject)
     return filled("means", over, columns, rows, names, note=note, marker_legend=legend)
 
 

@@ -7,7 +7,7 @@ called uncertain, and what could not be estimated is named.
 from typing import Any, NamedTuple
 
 from headstart.analysis import FEWEST_FOR_INTERVAL, FEWEST_MODELS, UPSTREAM, still_rising
-from headstart.report.page_model import Subject
+from headstart.report.page_model import MEANS_TEST, Subject, cell_test
 from headstart.spec.display_names import in_order, role
 from headstart.spec.formatting import (
     by_setting,
@@ -130,10 +130,8 @@ def wins_clause(row: Any) -> str:
     )
 
 
-TESTS = {
-    "many": "95 % intervals of the difference over datasets",
-    "one": "paired test on the test images",
-}
+# Models that are worse than the best, named one by one with the interval of the difference.
+MOST_WORSE = 3
 
 
 class BestTable(NamedTuple):
@@ -199,14 +197,30 @@ def best_sentence(found: BestTable) -> str:
     verdicts = [value if known(value) else None for value in rest["not_different"]]
     if all(value is None for value in verdicts):
         return f"{text}; differences from the other models were not tested."
-    test = TESTS["one" if found.one_dataset else "many"]
+    test = cell_test(rest) if found.one_dataset else MEANS_TEST
     same = [str(name) for name, value in zip(rest.model, verdicts, strict=True) if value]
     if same:
         verb = "are" if len(same) > 1 else "is"
-        return f"{text}; {listed(same)} {verb} not significantly different from it ({test})."
+        same_text = f"{listed(same)} {verb} not significantly different from it"
+        return f"{text}; {same_text}{worse_clause(found)} ({test})."
     untested = sum(value is None for value in verdicts)
     others = "every other model" if not untested else "every other model that was tested"
-    return f"{text}, significantly better than {others} ({test})."
+    others = others if len(rest) > 1 else str(rest.model.iloc[0])
+    return f"{text}, significantly better than {others}{worse_clause(found)} ({test})."
+
+
+def worse_clause(found: BestTable) -> str:
+    """State by how much a few models are worse than the best on one dataset; empty for more."""
+    rest = found.rest
+    rest = rest[(rest["not_different"] == False) & rest.difference_low.notna()]  # noqa: E712
+    if not found.one_dataset or not 0 < len(rest) <= MOST_WORSE:
+        return ""
+    clauses = [
+        f"{row.model} is {number(-100 * row.difference, 1)} points worse "
+        f"({interval(-row.difference_high, -row.difference_low, 1, 100)})"
+        for row in rest.sort_values("difference", ascending=False).itertuples(index=False)
+    ]
+    return f"; {joined(clauses)}"
 
 
 def scope_of(means: Any) -> str:
