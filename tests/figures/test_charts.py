@@ -53,6 +53,11 @@ def label_boxes(figure, index=0):
     return np.hstack([middles - half, middles + half]), names
 
 
+def notes(figure, index=0):
+    """The numbers above a panel."""
+    return [note.text for note in figure.panels[index].notes]
+
+
 class TestCorrelation:
     def test_points_and_r(self, tables, drawn):
         figure = drawn("correlation")
@@ -60,7 +65,7 @@ class TestCorrelation:
         own = tables["model_means"].query("setting == 'linear'")
         expected = np.column_stack([logit(own["upstream_accuracy"]), own["mean"]])
         np.testing.assert_allclose(coordinates(figure, layer=1), in_order(expected), atol=1e-3)
-        assert figure.panels[0].note == "r = 0.875 (95 % interval 0.775 to 0.925)"
+        assert notes(figure) == ["r = 0.875 (95 % interval 0.775 to 0.925)"]
         assert set(label_boxes(figure)[1]) == set(own["model"])
 
     def test_rings_and_bars(self, tables, drawn):
@@ -100,6 +105,18 @@ class TestCorrelation:
         means = FigureData(tables).means
         np.testing.assert_allclose(means["mean_high"] - means["mean"], 0.03)
 
+    def test_the_caption_names_what_is_drawn_only(self, make):
+        tables = make()
+        assert "Morey" in draw("correlation", tables).caption.split("Line: ")[0]
+        tables["model_means"] = tables["model_means"].assign(
+            low=np.nan, high=np.nan, se=np.nan, not_different=None
+        )
+        bare = draw("correlation", {**tables, "lines": tables["lines"].iloc[:0]})
+        for figure in (bare, bare.page()):
+            for word in ("Morey", "rror bars", "band", "Ringed", "rings"):
+                assert word not in figure.caption
+        assert draw("correlation", tables).page().caption.endswith("hidden: band.")
+
     @pytest.mark.parametrize(("models", "least"), [(16, 16), (66, 3)])
     def test_names_keep_clear_of_each_other_and_of_marks(self, make, models, least):
         figure = draw("correlation", make(models=models, datasets=1, settings=("linear",)))
@@ -131,7 +148,7 @@ class TestCorrelation:
             estimate=-0.9997, low=-0.9999, high=-0.998
         )
         minus = "\N{MINUS SIGN}"
-        note = draw("correlation", tables).panels[0].note
+        (note,) = notes(draw("correlation", tables))
         assert note == f"r < {minus}0.999 (95 % interval < {minus}0.999 to {minus}0.998)"
 
     def test_far_ones_are_named_first(self):
@@ -146,7 +163,12 @@ class TestDatasets:
     def test_one_panel_per_dataset_with_r_in_each_setting(self, tables, drawn):
         figure = drawn("datasets")
         assert titles(figure) == ["data 0", "data 1", "data 2"]
-        assert figure.panels[0].note == "r = 0.875, 0.875, 0.875"
+        assert notes(figure) == 3 * ["r = 0.875"]
+        of = [note.setting for note in figure.panels[0].notes]
+        assert of == [entry.setting for entry in figure.legend if entry.setting]
+        assert [note.colour for note in figure.panels[0].notes] == [
+            entry.style.colour for entry in figure.legend if entry.setting
+        ]
         own = tables["cells"].query("dataset == 'data 1'")
         expected = np.column_stack([logit(own["upstream_accuracy"]), own["log_odds"]])
         np.testing.assert_allclose(coordinates(figure, 1), in_order(expected), atol=2e-3)
@@ -184,6 +206,9 @@ class TestSettings:
     def test_of_many_models_their_range(self, make):
         figure = draw("settings", make(models=40, datasets=2))
         assert all(label.endswith("%") for label in axis_labels(figure, 0, 0))
+        for axis in (layer["encoding"]["x"]["axis"] for layer in figure.page().specs()[0]["layer"]):
+            assert axis["title"] == "Accuracy (logit scale)"
+            assert "%" in axis["labelExpr"]
         assert "middle half" in figure.caption
         assert not groups(figure, 0, "symbol")
 
@@ -256,13 +281,13 @@ class TestConvergence:
     def test_steps_reached_are_geometric_means(self, drawn):
         figure = drawn("convergence")
         # The geometric means of 1,000 and 4,000 steps, and of their multiples.
-        assert figure.panels[0].note == "90 % of the odds after 2,000, 4,000 and 6,000 steps"
+        assert notes(figure) == ["2,000 steps", "4,000 steps", "6,000 steps"]
         assert axis_labels(figure, 0, 0) == ["100", "1,000", "10,000"]
         assert len(symbols(figure)) == 9
 
     def test_without_steps_reached_no_mark(self, tables):
         figure = draw("convergence", {"convergence": tables["convergence"]})
-        assert figure.panels[0].note == ""
+        assert notes(figure) == []
         assert "Dotted" not in figure.caption
 
     def test_odds_are_reached_between_two_points(self):
@@ -324,7 +349,7 @@ class TestEmbedding:
         assert titles(figure) == [f"model {i}" for i in range(5)]
         points = tables["embedding"].query("position == 1")[["x", "y"]]
         np.testing.assert_allclose(coordinates(figure, 1), in_order(points), atol=2e-3)
-        assert figure.panels[1].note == "silhouette 0.10, 5 neighbours 75.0%"
+        assert notes(figure, 1) == ["silhouette 0.10, 5 neighbours 75.0%"]
         spans = [np.ptp(domain(figure, channel)) for channel in "xy"]
         assert spans[0] == pytest.approx(spans[1])
 
@@ -334,4 +359,4 @@ class TestEmbedding:
         assert titles(draw("embedding", tables)) == ["the same", "the same"]
 
     def test_numbers_may_be_missing(self, tables):
-        assert draw("embedding", {"embedding": tables["embedding"]}).panels[0].note == ""
+        assert notes(draw("embedding", {"embedding": tables["embedding"]})) == []

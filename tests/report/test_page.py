@@ -202,7 +202,7 @@ def test_captions_name_only_what_is_drawn():
     assert "A line needs at least three models." in captions
     assert "test-set sizes missing (add a column n_test)" in captions
     whole = " ".join(re.findall(r"<figcaption>(.*?)</figcaption>", page_html(made()), re.S))
-    assert "Error bars and the band around the least-squares line show 95" in whole
+    assert re.search("Error bars: 95.% confidence intervals.*band: 95.% bootstrap interval", whole)
 
 
 def test_ranks_have_whole_numbers_for_ticks():

@@ -26,10 +26,12 @@ __all__ = [
     "ROW",
     "Figure",
     "LegendEntry",
+    "Note",
     "Panel",
     "PlotArea",
     "abreast",
     "legend_of",
+    "noted",
     "rows_shown",
 ]
 
@@ -50,6 +52,14 @@ class PlotArea(NamedTuple):
     lowest: bool = True
 
 
+class Note(NamedTuple):
+    """A number above a chart; the page hides it with the `setting` that it is about."""
+
+    text: str
+    colour: str = ""
+    setting: str | None = None
+
+
 @dataclass(frozen=True)
 class Panel:
     """One chart of a figure.
@@ -58,8 +68,8 @@ class Panel:
     ----------
     draw
         Makes the chart, an Altair chart of named tables, for its place.
-    title, note
-        Its heading where a figure has several, and a number below it; may be empty.
+    title, notes
+        Its heading where a figure has several, and numbers below it; may be empty.
     description
         Text for screen readers.
     height
@@ -80,7 +90,7 @@ class Panel:
     title: str
     description: str
     height: float = 300
-    note: str = ""
+    notes: Sequence[Note] = ()
     setting: str | None = None
     dataset: str | None = None
     y_labels: Sequence[str] = ()
@@ -276,6 +286,11 @@ class Figure:
 
     def _repr_html_(self) -> str:
         return f'<div style="background: white">{self.printed.svg}</div>'
+
+
+def noted(text: str) -> list[Note]:
+    """Return the notes of a panel that has one, or none."""
+    return [Note(text)] if text else []
 
 
 def abreast(panels: int) -> int:

@@ -19,6 +19,7 @@ from headstart.figures.figure import (
     HIDDEN,
     Figure,
     LegendEntry,
+    Note,
     Panel,
     PlotArea,
     named_tables,
@@ -44,6 +45,7 @@ OVERHANG = 14.0  # pixels of half a label at the end of an axis
 LINE = 15.0  # pixels of a line of text
 TICKS, TITLE = 8.0, 20.0  # pixels of the ticks of an axis, of its title
 NUMBERS = 36.0  # pixels of the labels of a vertical axis of numbers
+BOX = 11.0  # pixels of the box of a colour, and of the gap behind it
 LONGEST = 250.0  # pixels of a name in a legend
 MOST_NAME: float = CONFIG["axisDiscrete"]["labelLimit"]  # pixels of a name on an axis
 # One font for all text; no marks for screen readers, which would triple a file.
@@ -119,10 +121,10 @@ def print_figure(figure: Figure) -> PrintedFigure:
     for first in range(0, len(panels), columns):
         row = panels[first : first + columns]
         headings = [heading(panel, plot + rights[i]) for i, panel in enumerate(row)]
-        top = y + max(LINE * len(lines) for lines, _ in headings) + 6
+        top = y + max(LINE * len(lines) for lines in headings) + 6
         below = [bottom_margin(figure, first + i, columns) for i in range(len(row))]
         x = EDGE
-        for i, (panel, (lines, note)) in enumerate(zip(row, headings, strict=True)):
+        for i, (panel, lines) in enumerate(zip(row, headings, strict=True)):
             x += lefts[i]
             height = plot if panel.square else panel.height
             place = PlotArea(plot, height, i == 0, first + i + columns >= len(panels))
@@ -133,19 +135,17 @@ def print_figure(figure: Figure) -> PrintedFigure:
             inner = as_part(inner, f"panel{first + i}")
             parts.append(f'<g transform="translate({x - lefts[i]:.2f},{top - 20:.2f})">{inner}</g>')
             start = top - 6 - LINE * (len(lines) - 1)
-            for number, line in enumerate(lines):
-                is_note = note and number == len(lines) - 1
-                baseline = start + LINE * number
-                parts.append(text(x, baseline, line, bold=not is_note, soft=bool(is_note)))
+            for number, one in enumerate(lines):
+                parts.append(heading_line(x, start + LINE * number, one))
             plots.append((x, top, plot, height))
             specs.append(spec)
             x += plot + rights[i] + GAP
         heights = [plot if panel.square else panel.height for panel in row]
         y = top + max(h + b for h, b in zip(heights, below, strict=True)) + GAP
-    lines = wrapped(figure.full_caption, total - 2 * EDGE, 8, text_width).split("\n")
-    for number, line in enumerate(lines if figure.full_caption else []):
-        parts.append(text(EDGE, y + LINE * number + 4, line, soft=True))
-    y += LINE * len(lines) * bool(figure.full_caption)
+    caption = wrapped(figure.full_caption, total - 2 * EDGE, 8, text_width).split("\n")
+    for number, line in enumerate(caption if figure.full_caption else []):
+        parts.append(text(EDGE, y + LINE * number + 4, line, colour="var(--soft)"))
+    y += LINE * len(caption) * bool(figure.full_caption)
     body = '<rect width="100%" height="100%" fill="white"/>' + "".join(parts)
     height = (y + EDGE - GAP * (not figure.full_caption)) / PX_PER_INCH
     return PrintedFigure(in_print_colours(body), width, height, plots, specs)
@@ -192,12 +192,41 @@ def bottom_margin(figure: Figure, index: int, columns: int) -> float:
     return LINE + TICKS + TITLE * lowest
 
 
-def heading(panel: Panel, room: float) -> tuple[list[str], bool]:
-    """Return the lines above a panel, its title and its note, and whether the last is its note."""
-    lines = []
+def heading(panel: Panel, room: float) -> list[str | list[Note]]:
+    """Return the lines above a panel: its title, and its notes, if it has any."""
+    lines: list[str | list[Note]] = []
     if panel.title:
-        lines = fitted(panel.title, room, size=BOLD_SIZE, bold=True, most=2).split("\n")
-    return lines + [fitted(panel.note, room)] * bool(panel.note), bool(panel.note)
+        lines += fitted(panel.title, room, size=BOLD_SIZE, bold=True, most=2).split("\n")
+    if not panel.notes:
+        return lines
+    # "r = " once is enough.
+    first, *others = panel.notes
+    notes = [first, *(note._replace(text=note.text.removeprefix("r = ")) for note in others)]
+    if sum(map(note_width, notes)) > room:
+        notes = [Note(fitted(", ".join(note.text for note in notes), room))]
+    return [*lines, notes]
+
+
+def note_width(note: Note) -> float:
+    """Return the pixels of a note with the box of its colour, and of a space behind it."""
+    return text_width(note.text) + BOX * bool(note.colour) + 8
+
+
+def heading_line(x: float, y: float, line: str | list[Note]) -> str:
+    """Return a line above a panel: of its title, or its notes, each behind its colour."""
+    if isinstance(line, str):
+        return text(x, y, line, bold=True)
+    drawn = []
+    for note in line:
+        start = x
+        if note.colour:
+            drawn.append(
+                f'<rect x="{x:.2f}" y="{y - 8:.2f}" width="8" height="8" fill="{note.colour}"/>'
+            )
+            start += BOX
+        drawn.append(text(start, y, note.text, colour="var(--soft)"))
+        x += note_width(note)
+    return "".join(drawn)
 
 
 def panel_spec(figure: Figure, panel: Panel, place: PlotArea) -> dict[str, Any]:
@@ -231,10 +260,9 @@ def legend(entries: Sequence[LegendEntry], total: float) -> tuple[list[str], flo
     return parts, y + (LINE + 6 if entries else 0)
 
 
-def text(x: float, y: float, line: str, *, bold: bool = False, soft: bool = False) -> str:
+def text(x: float, y: float, line: str, *, bold: bool = False, colour: str = "var(--ink)") -> str:
     """Return a line of text."""
     look = f'font-size="{BOLD_SIZE}" font-weight="bold"' if bold else f'font-size="{FONT_SIZE}"'
-    colour = "var(--soft)" if soft else "var(--ink)"
     place = f'x="{x:.2f}" y="{y:.2f}"'
     return f'<text {place} font-family="{FONT}" {look} fill="{colour}">{escape(line)}</text>'
 

@@ -24,7 +24,17 @@ from headstart.figures.encodings import (
     tooltips,
     visible,
 )
-from headstart.figures.figure import CROWD, Figure, LegendEntry, Panel, PlotArea, abreast, legend_of
+from headstart.figures.figure import (
+    CROWD,
+    Figure,
+    LegendEntry,
+    Note,
+    Panel,
+    PlotArea,
+    abreast,
+    legend_of,
+    noted,
+)
 from headstart.figures.figure_data import FigureData, Tables, optional, rows
 from headstart.figures.point_labels import label_layers
 from headstart.figures.style import Style, class_styles, marker_styles
@@ -90,7 +100,7 @@ def draw_correlation(data: FigureData) -> Figure:
                 f"{setting_label(setting)}: mean log odds of transfer against "
                 f"{data.predictor.label}, one point per model",
                 height=400 if crowded else 270,
-                note=r_of(data, setting, "all"),
+                notes=noted(r_of(data, setting, "all")),
                 setting=setting,
                 right=40.0,
             )
@@ -195,17 +205,16 @@ def correlation_caption(data: FigureData, means: pd.DataFrame) -> str:
     methods = "; ".join(METHODS.get(kind, str(kind)) for kind in kinds)
     source = f", of means without differences between datasets ({methods})" if methods else ""
     line = means.groupby("setting")["model"].nunique().max() >= FEWEST_MODELS
-    bars = [*["error bars"] * known, *["the band around the least-squares line"] * len(data.bands)]
-    drawn = joined(list(dict.fromkeys(bars)))
+    bands = bool((data.bands["group"] == "all").any())
+    bars = known or bool(means["se"].notna().any())
+    marks = ["error bars"] * bars + ["band"] * bands + ["rings"] * bool(means["mean_near"].any())
     some_named = not data.interactive and means.groupby("setting").size().max() > MOST_LABELS
     parts = [
         "Each point is one model: its mean log odds of a correct prediction over the datasets "
         "(0.1 more multiplies the odds by 1.1).",
-        f"{drawn[:1].upper()}{drawn[1:]} show{'' if known else 's'} 95 % confidence "
-        f"intervals{source}." if drawn else "",
-        "" if known else "The means have no intervals"
-        + ("; error bars: one standard error." if means["se"].notna().any() else "."),
-        "The line is the least-squares fit." if line and not len(data.bands) else "",
+        f"Error bars: 95 % confidence intervals{source}." if known else
+        "The means have no intervals" + ("; error bars: one standard error." if bars else "."),
+        LINE_CAPTION if bands else "Line: least squares." if line else "",
         "" if line else "A line needs at least three models.",
         f"r: Pearson correlation {of_what(data.predictor)}." if len(data.correlations) else "",
         ring_caption("simultaneous 95 % intervals of the difference over datasets")
@@ -213,6 +222,8 @@ def correlation_caption(data: FigureData, means: pd.DataFrame) -> str:
         "Named where space permits: extremes and the models farthest from the line."
         if some_named else "",
         axes_caption(data),
+        f"Not drawn while datasets or models are hidden: {joined(marks)}."
+        if data.interactive and marks else "",
     ]  # fmt: skip
     return " ".join(filter(None, parts))
 
@@ -318,7 +329,7 @@ def draw_datasets(data: FigureData) -> Figure:
                 f"{name}: {metric_of(data, name)} against {data.predictor.label}, one point per "
                 "model and setting",
                 height=210 if len(datasets) <= 4 else 150,
-                note=dataset_note(data, name, settings),
+                notes=dataset_notes(data, name, settings),
                 dataset=name,
             )
             for name in datasets
@@ -338,11 +349,13 @@ def metric_of(data: FigureData, dataset: str) -> str:
     return str(metrics.iloc[0]) if len(metrics) else "accuracy"
 
 
-def dataset_note(data: FigureData, dataset: str, settings: list[str]) -> str:
-    """Return r in each setting."""
-    found = [r_of(data, setting, dataset, bounds=False) for setting in settings]
-    found = [text.removeprefix("r = ") if i else text for i, text in enumerate(found) if text]
-    return ", ".join(found)
+def dataset_notes(data: FigureData, dataset: str, settings: list[str]) -> list[Note]:
+    """Return r in each setting, in its colour where there are several."""
+    found = {setting: r_of(data, setting, dataset, bounds=False) for setting in settings}
+    return [
+        Note(text, data.setting_styles[setting].colour if len(settings) > 1 else "", setting)
+        for setting, text in found.items() if text
+    ]  # fmt: skip
 
 
 def dataset_chart(data: FigureData, dataset: str, several: bool, place: PlotArea) -> Any:
@@ -387,6 +400,7 @@ def datasets_caption(
 ) -> str:
     """Return how to read the figure."""
     several = len(settings) > 1
+    bands = not several and bool(data.bands["group"].isin(cells["dataset"]).any())
     if not cells["low"].notna().any():
         bars = "no intervals: test-set sizes missing (add a column n_test)."
     else:
@@ -396,13 +410,14 @@ def datasets_caption(
         bars = f"{drawn} 95 % confidence intervals from the test-set size{some}."
     parts = [
         f"Each point is one model; {bars}",
-        LINE_CAPTION if len(data.bands) and not several else "Lines: least squares.",
+        LINE_CAPTION if bands else "Lines: least squares.",
         f"r: Pearson correlation {of_what(data.predictor)}"
-        + (f", in the order {joined([setting_label(name) for name in settings])}."
-           if several else ".") if len(data.correlations) else "",
+        + (f", in the order and colours of {joined([setting_label(name) for name in settings])}"
+           if several else "") + "." if len(data.correlations) else "",
         ring_caption("paired test on the predictions, p > 0.05, corrected for the number of models")
         if ringed else "",
         "Each panel has its own vertical axis, on a logit scale labelled in percent.",
+        "Not drawn while models are hidden: band." if data.interactive and bands else "",
     ]  # fmt: skip
     return " ".join(filter(None, parts))
 
@@ -527,8 +542,8 @@ def draw_embedding(data: FigureData) -> Figure:
                 f"{own['model'].iloc[0]}: t-SNE of {len(own)} images",
                 square=True,
                 bare=True,
-                note=numbers_label(separation.loc[place].to_dict())
-                if place in separation.index else "",
+                notes=noted(numbers_label(separation.loc[place].to_dict()))
+                if place in separation.index else (),
             )
             for place, own in networks
         ],

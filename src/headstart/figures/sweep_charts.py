@@ -19,13 +19,20 @@ from headstart.figures.encodings import (
     scale,
     tooltips,
 )
-from headstart.figures.figure import Figure, Panel, PlotArea, abreast, legend_of, setting_legend
+from headstart.figures.figure import (
+    Figure,
+    Note,
+    Panel,
+    PlotArea,
+    abreast,
+    legend_of,
+    setting_legend,
+)
 from headstart.figures.figure_data import FigureData, Tables, rows
 from headstart.figures.style import Style, marker_styles
 from headstart.figures.text_fitting import fitted
 from headstart.predictors import UPSTREAM_ACCURACY, Predictor
 from headstart.spec.display_names import in_order, setting_label
-from headstart.spec.formatting import UNKNOWN, joined
 
 __all__ = [
     "draw_ablation",
@@ -198,9 +205,8 @@ def draw_convergence(data: FigureData) -> Figure:
     models = sorted(set(table["model"]))
     settings = in_order(table["setting"])
     dotted = (
-        " Dotted: steps to 90 % of the largest odds (geometric mean over datasets)"
-        + (f", in the order {joined([setting_label(name) for name in settings])}."
-           if len(settings) > 1 else ".") if len(data.reached) else ""
+        " Dotted lines, and the numbers above the chart: steps to 90 % of the largest odds "
+        "(geometric mean over datasets)." if len(data.reached) else ""
     )  # fmt: skip
     return Figure(
         "convergence",
@@ -213,7 +219,7 @@ def draw_convergence(data: FigureData) -> Figure:
                 str(model),
                 f"{model}: mean log odds of transfer against training steps",
                 height=260,
-                note=reached_note(data, model),
+                notes=reached_notes(data, model),
             )
             for model in models
         ],
@@ -222,15 +228,19 @@ def draw_convergence(data: FigureData) -> Figure:
     )  # fmt: skip
 
 
-def reached_note(data: FigureData, model: str) -> str:
-    """Return the steps to 90 % of the largest odds in each setting."""
+def reached_notes(data: FigureData, model: str) -> list[Note]:
+    """Return the steps to 90 % of the largest odds in each setting that has them."""
     own = data.reached[data.reached["model"] == model].set_index("setting")
-    steps = [
-        ("at most " if own.loc[name, "at_first"] else "") + f"{own.loc[name, 'steps']:,.0f}"
-        if name in own.index else UNKNOWN
+    return [
+        Note(
+            ("at most " if own.loc[name, "at_first"] else "")
+            + f"{own.loc[name, 'steps']:,.0f} steps",
+            data.setting_styles[name].colour,
+            name,
+        )
         for name in in_order(data.convergence.loc[data.convergence["model"] == model, "setting"])
-    ]  # fmt: skip
-    return f"90 % of the odds after {joined(steps)} steps" if len(own) else ""
+        if name in own.index
+    ]
 
 
 def convergence_chart(data: FigureData, model: str, place: PlotArea) -> Any:
