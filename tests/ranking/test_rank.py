@@ -136,7 +136,6 @@ def test_fine_tuning_is_judged_by_an_interval(tmp_path, own_cache, monkeypatch):
     ("options", "code", "values"),
     [
         ({"budget": 1e-3}, "ranking.budget_short", {"budget": 1e-3}),
-        ({"budget": -1.0}, "ranking.option_invalid", {"name": "budget", "value": -1.0}),
         ({"max_params": 10.0}, "ranking.constraints", {"max_params": 10.0}),
         ({"max_latency": 1e-9}, "ranking.constraints", {"max_latency": 1e-9}),
         ({"models": "timm:resnet18.a1_in1k"}, "ranking.no_candidate", {"named": 1}),
@@ -183,18 +182,60 @@ def test_the_command(cli, tmp_path, own_cache):
     assert "data:image" in page.read_text()
 
 
+def test_wrong_options_are_refused_before_the_images_are_read(tmp_path, own_cache):
+    for name, value in [("budget", -1.0), ("budget", "x"), ("budget", float("nan")), ("limit", 0),
+                        ("max_params", 0), ("max_latency", -1), ("tolerance", 1.0), ("seed", -1),
+                        ("finetune_top", -1), ("finetune_top", 1.5), ("skip_broken", "x"),
+                        ("precision", "fp8")]:  # fmt: skip
+        with refused("ranking.option_invalid", name=name):
+            hs.rank("absent", store=tmp_path / "r.db", **{name: value})
+    for options, code in [
+        ({"buget": 60}, "name.unknown"),
+        ({"finetune": "absent"}, "name.unknown"),
+        ({"models": "zzz*"}, "model.none_found"),
+        ({"store": "/proc/x.db"}, "storage.unusable"),
+    ]:
+        with refused(code) as error:
+            hs.rank("nowhere", **{"store": tmp_path / "r.db", "models": MODELS, **options})
+        assert "nowhere" not in str(error.value)
+    assert not (tmp_path / "r.db").exists()
+
+
 @pytest.mark.parametrize(
-    ("arguments", "code"),
+    ("arguments", "code", "values"),
     [
-        (["--budget", "soon"], "command.value"),
-        (["--budget", "0m"], "command.value"),
-        (["--max-latency", "20MB"], "command.value"),
-        (["--json", "--csv"], "command.conflict"),
-        (["--budget", "1ms"], "command.value"),
+        ("--budget soon", "command.value", {"name": "budget"}),
+        ("--budget 0m", "command.value", {"name": "budget"}),
+        ("--max-latency 20MB", "command.value", {"name": "max-latency"}),
+        ("--budget 1ms", "command.value", {"name": "budget"}),
+        ("--limit 0", "command.value", {"name": "--limit", "expected": "1 or more"}),
+        ("--limit -3", "command.value", {"name": "--limit"}),
+        ("--seed -1", "command.value", {"name": "--seed"}),
+        ("--finetune-top -1", "command.value", {"name": "--finetune-top"}),
+        ("--finetune absent", "name.unknown", {"name": "absent"}),
+        ("--json --csv", "command.conflict", {"option": "--csv"}),
+        ("--out {folder}", "report.suffix", {"suffix": ""}),
+        ("--out x.pdf", "report.suffix", {"known": [".html", ".htm"]}),
+        ("--out x.csv", "report.suffix", {"suffix": ".csv"}),
+        ("--out {folder}/there.html", "storage.is_folder", {}),
+        ("--keep-models /proc/models", "storage.unusable", {}),
     ],
 )
-def test_a_wrong_command(cli, tmp_path, arguments, code):
-    ended(cli("rank", "digits", "--models", MODELS, "--store", tmp_path / "r.db", *arguments), code)
+def test_a_wrong_command_is_refused_before_the_images_are_read(
+    cli, tmp_path, arguments, code, values
+):
+    (tmp_path / "there.html").mkdir()
+    words = arguments.format(folder=tmp_path).split()
+    outcome = cli("rank", "nowhere", "--models", MODELS, "--store", tmp_path / "r.db", *words)
+    ended(outcome, code, **values)
+    assert not (tmp_path / "r.db").exists()
+
+
+def test_a_limit_over_all_splits_is_none(tmp_path, own_cache):
+    reporter = Watching()
+    found = ranked(tmp_path, reporter, limit=5000)
+    assert found.images + found.test_images == 1797
+    assert sum("--limit" in note for note in reporter.notes) == 1
 
 
 BEST, FAST, FAR = (

@@ -72,9 +72,16 @@ def test_a_card_and_latex_with_intervals(cli, tmp_path):
         (("--out", "page"), "report.suffix", {"suffix": ""}),
         (("--intervals",), "command.missing", {"name": "--latex"}),
         (("--format", "latx"), "name.unknown", {"kind": "reporter", "near": ["latex"]}),
+        (("--out", "a.html", "--card", "photos"), "report.card_folder", {"folder": "photos"}),
+        (("--out", "photos.html"), "storage.is_folder", {"path": "photos.html"}),
     ],
 )  # fmt: skip
-def test_unknown_formats_are_refused_before_the_work(cli, monkeypatch, options, code, values):
+def test_unknown_formats_are_refused_before_the_work(
+    cli, monkeypatch, tmp_path, options, code, values
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "photos" / "cat").mkdir(parents=True)
+    (tmp_path / "photos.html").mkdir()
     monkeypatch.setattr("headstart.analysis.analyze", lambda *_, **__: pytest.fail("began"))
     outcome = cli("report", *QUICK, *options)
     assert (outcome.code, outcome.error.code, outcome.err.count("\n")) == (2, code, 1)

@@ -10,7 +10,7 @@ from headstart.analysis.sweeps import UPSTREAM
 from headstart.analysis.tables.canonical_names import match_names
 from headstart.analysis.tables.column_names import parse_mapping
 from headstart.analysis.tables.joined_tables import source_notes
-from headstart.analysis.tables.results_sources import read_references, store_of
+from headstart.analysis.tables.results_sources import read_references, read_sources, store_of
 from headstart.analysis.tables.tidy_table import ReadOptions
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "parse_mapping",
     "prediction_summary",
     "read_references",
+    "read_sources",
     "seeds_said",
     "source_notes",
     "still_rising",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from headstart.cli.options import AnalysisFlags
-from headstart.cli.output import console, echo
+from headstart.cli.output import console, echo, writable_file
 from headstart.errors import CommandError
 from headstart.registry import REPORTERS
 
@@ -84,10 +84,14 @@ def analyze(options: AnalysisFlags, wanted: _AnalyzeOptions) -> None:
     """
     from headstart.analysis import read_references
     from headstart.cli import estimates
+    from headstart.files import writable_folder
 
     out, json = wanted.out, wanted.json
     _check_analyze(options.predictor, wanted)
-    _make_parents(json, out / "figures" if out else None)
+    if json is not None:
+        writable_file(json)
+    if out is not None:
+        writable_folder(out)
     lines = None if wanted.references is None else read_references(wanted.references)
     analysis = _analysis(options, against=wanted.against, pairs=wanted.pairs)
     for part in estimates.summary(analysis):
@@ -169,7 +173,9 @@ def report(options: AnalysisFlags, wanted: _ReportOptions) -> None:
                 code="command.missing",
                 name="--latex",
             )
-    _make_parents(*(file for _, file in files))
+    for one, file in files:
+        # A card is a folder, and looks itself at what is in it.
+        getattr(one, "check", writable_file)(file)
     write_reports(_analysis(options, against=wanted.against), *files)
 
 
@@ -205,27 +211,26 @@ def _in_unit(value: float, scale: "Scale") -> float:
     return value / 100 if scale.name == "proportion" and value > 1 else value
 
 
-def _make_parents(*files: Path | None) -> None:
-    """Prove that files can be written before the work starts; make their folders."""
-    from headstart.files import writable_folder
-
-    for file in files:
-        if file is not None:
-            writable_folder(file.parent)
-
-
 def _analysis(options: AnalysisFlags, **more: Any) -> "Analysis":
-    from headstart.analysis import ReadOptions, parse_mapping
+    from headstart.analysis import ReadOptions, parse_mapping, read_sources
     from headstart.analysis import analyze as analyze_tables
+    from headstart.predictors import find_predictor
+    from headstart.registry import PREDICTORS
 
+    sources, columns = options.sources or [], parse_mapping(options.columns or "")
+    predictions, reading = options.predictions or [], ReadOptions(*options.reading())
     names = _predictor_names(options)
     if names:
+        # Columns that are not there are refused before scores are computed, which takes long.
+        for one in map(find_predictor, names):
+            if one.column not in PREDICTORS:
+                read_sources(sources, columns, replace(reading, predictor=one), predictions)
         more |= {"predictors": names, "scores": _computed_scores(options, names)}
     return analyze_tables(
-        *(options.sources or []),
-        columns=parse_mapping(options.columns or ""),
-        predictions=options.predictions or [],
-        reading=ReadOptions(*options.reading()),
+        *sources,
+        columns=columns,
+        predictions=predictions,
+        reading=reading,
         **options.keywords(),
         **more,
     )
@@ -248,10 +253,12 @@ def _predictor_names(options: AnalysisFlags) -> list[str]:
 def _computed_scores(options: AnalysisFlags, names: list[str]) -> "pd.DataFrame | None":
     """Compute the registered scores among `names` for each results store; None where none is."""
     from headstart.analysis import store_of
+    from headstart.predictors import find_predictor
     from headstart.registry import PREDICTORS
 
     stores = [store for one in options.sources or [] if (store := store_of(one))]
-    registered = [name for name in names if name in PREDICTORS]
+    columns = dict.fromkeys(find_predictor(name).column for name in names)
+    registered = [column for column in columns if column in PREDICTORS]
     if not (stores and registered):
         return None
     import pandas as pd

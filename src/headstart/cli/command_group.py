@@ -107,7 +107,7 @@ def set_verbosity(*, quiet: bool, verbose: bool) -> None:
         or (verbose and _current == Verbosity.QUIET)
     ):
         raise CommandError(
-            "--quiet and --verbose contradict each other: pass one of them",
+            "--quiet and --verbose exclude each other: pass one of them",
             code="command.conflict",
             option="--quiet",
         )

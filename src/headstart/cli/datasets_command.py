@@ -17,7 +17,7 @@ from rich.text import Text
 
 from headstart.cli.command_group import HELP, CommandGroup, command, group
 from headstart.cli.options import JsonFlag, SkipBrokenFlag
-from headstart.cli.output import console, echo, plain_table, resumable
+from headstart.cli.output import console, echo, plain_table, resumable, writable_file
 from headstart.errors import CommandError
 
 if TYPE_CHECKING:
@@ -104,11 +104,11 @@ def splits(
     """Show the source of the splits, and export them for others to use."""
     from headstart import datasets
     from headstart.context import default_cache
-    from headstart.files import replaced, writable_folder
+    from headstart.files import replaced
     from headstart.labels import kind_of
 
     if export is not None:
-        writable_folder(export.parent)
+        writable_file(export)
     with _watched() as reporter:
         checked = datasets.verify(name, default_cache(), reporter)
     echo("\n".join(_split_lines(checked)))

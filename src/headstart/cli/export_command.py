@@ -133,7 +133,7 @@ def _chosen(store: "ResultStore", options: _Options) -> tuple["Result", str]:
     named, best, dataset = options.trial or [], options.best, options.dataset
     if best and named:
         raise CommandError(
-            "KEY and --best contradict each other: pass one of them",
+            "KEY and --best exclude each other: pass one of them",
             code="command.conflict",
             option="--best",
         )

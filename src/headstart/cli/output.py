@@ -9,6 +9,7 @@ import traceback
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Any, NoReturn, cast
 
 import typer
@@ -29,10 +30,12 @@ __all__ = [
     "echo",
     "errors_in_words",
     "harmless",
+    "one_form",
     "plain_table",
     "resumable",
     "run_command",
     "shortened",
+    "writable_file",
 ]
 
 # What a shell reports of a program whose reader has gone, 128 + SIGPIPE: `headstart ... | head`.
@@ -104,6 +107,35 @@ class PlainTable(Table):
         for column, cell in zip(self.columns, cells, strict=False):
             if column.justify == "right":
                 column.min_width = max(column.min_width or 0, len(str(cell)))
+
+
+def one_form(*, csv: bool, json: bool) -> None:
+    """Raise CommandError if both forms of output are asked for."""
+    if csv and json:
+        raise CommandError(
+            "--csv and --json exclude each other: pass one of them",
+            code="command.conflict",
+            option="--csv",
+        )
+
+
+def writable_file(file: Path) -> Path:
+    """Prove that a file of this name can be written; make the folder that it goes to.
+
+    Raises
+    ------
+    NotWritableError, DiskFullError, StorageError
+    """
+    from headstart.files import writable_folder
+
+    if file.is_dir():
+        raise StorageError(
+            f"cannot write {file}: a folder has this name: choose another one",
+            code="storage.is_folder",
+            path=str(file),
+        )
+    writable_folder(file.absolute().parent)
+    return file
 
 
 def plain_table(*columns: str, right: Collection[str]) -> PlainTable:

@@ -25,11 +25,11 @@ from headstart.cli.output import (
     Screen,
     console,
     echo,
+    one_form,
     plain_table,
     resumable,
     shortened,
 )
-from headstart.cli.results_command import one_form
 from headstart.errors import CommandError
 
 if TYPE_CHECKING:

@@ -18,7 +18,6 @@ from headstart.cli.options import (
     DeviceOption,
     ExecutorOptions,
     JsonFlag,
-    LimitOption,
     PrecisionOption,
     SkipBrokenFlag,
     StoreOption,
@@ -29,9 +28,11 @@ from headstart.cli.output import (
     Screen,
     console,
     echo,
+    one_form,
     plain_table,
     resumable,
     shortened,
+    writable_file,
 )
 from headstart.errors import CommandError
 
@@ -108,9 +109,20 @@ class _Options:
         str, typer.Option(help="Protocol of --finetune-top: quick, short.", metavar="NAME")
     ] = "quick"
     seed: Annotated[
-        int, typer.Option(help="Random seed of subsets and folds.", metavar="INTEGER")
+        int,
+        typer.Option(
+            help="Random seed of subsets and folds.", min=0, max=2**32 - 1, metavar="INTEGER"
+        ),
     ] = 0
-    limit: LimitOption = None
+    limit: Annotated[
+        int | None,
+        typer.Option(
+            help="Maximum number of images per split, class-balanced; all if omitted.",
+            min=1,
+            metavar="INTEGER",
+            show_default=False,
+        ),
+    ] = None
     precision: PrecisionOption = None
     skip_broken: SkipBrokenFlag = False
     trust: TrustFlag = False
@@ -158,19 +170,15 @@ def rank(
 
     Run the same command again to resume.
     """
-    if json and csv:
-        raise CommandError(
-            "--json and --csv exclude each other: pass one",
-            code="command.conflict",
-            option="--csv",
-        )
+    one_form(csv=csv, json=json)
     keywords = options.keywords()
     from headstart.cli.progress import LiveReporter
-    from headstart.files import writable_folder
     from headstart.ranking.rank_backbones import rank as compute
+    from headstart.report import find_reporter
 
     if out is not None:
-        writable_folder(out.absolute().parent)
+        find_reporter(out, formats=["html"])
+        writable_file(out)
     # Where the output is for programs, nothing else may be in it.
     screen = Screen(stderr=True, markup=False, highlight=False) if json or csv else console
     resume = "what was measured is kept; run the same command again to resume"

@@ -9,7 +9,7 @@ import typer
 
 from headstart.cli.command_group import HELP, CommandGroup, command, group
 from headstart.cli.options import DEFAULT_STORE, CsvFlag, JsonFlag, StoreOption
-from headstart.cli.output import console, echo
+from headstart.cli.output import console, echo, one_form
 from headstart.errors import CommandError, StorageError
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from headstart.spec import Prediction
     from headstart.store import Page, ResultStore, Tried
 
-__all__ = ["one_form", "results_app"]
+__all__ = ["results_app"]
 
 
 def _filter(noun: str) -> Any:
@@ -127,16 +127,6 @@ def show(
     _show_trials(trial or [], store, csv=csv, json=json)
     if out is not None or (trial and not csv and not json):
         _show_details(trial or [], store, out, images=images, silent=csv or json)
-
-
-def one_form(*, csv: bool, json: bool) -> None:
-    """Raise CommandError if both forms of output are asked for."""
-    if csv and json:
-        raise CommandError(
-            "--csv and --json contradict each other: pass one of them",
-            code="command.conflict",
-            option="--csv",
-        )
 
 
 def _page(

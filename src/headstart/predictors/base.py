@@ -194,7 +194,7 @@ def find_predictor(text: str) -> Predictor:
     Raises
     ------
     AnalysisError
-        An empty name.
+        An empty name, or a scale that there is not.
 
     Examples
     --------
@@ -203,7 +203,7 @@ def find_predictor(text: str) -> Predictor:
     """
     head, _, scale = text.strip().rpartition(":")
     column = (head if scale in SCALES else text).strip()
-    if not column:
+    if not column or (scale not in SCALES and _is_known(head.strip())):
         raise AnalysisError(
             f"invalid predictor '{text}': expected COLUMN or COLUMN:SCALE, where SCALE is "
             f"{', '.join(SCALES)}",
@@ -216,6 +216,10 @@ def find_predictor(text: str) -> Predictor:
         registered: TransferScore = PREDICTORS[column]
         found = Predictor(column, registered.label, SCALES[registered.scale])
     return Predictor(found.column, found.label, SCALES[scale]) if scale in SCALES else found
+
+
+def _is_known(column: str) -> bool:
+    return column == UPSTREAM_ACCURACY.column or column in PREDICTORS
 
 
 def need_source(label: str, source_predictions: Floats | None) -> Floats:

@@ -1,17 +1,26 @@
 """`rank`: which backbone for these images? Candidates in, race, test, answer out."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
+from pydantic import Field, ValidationError
 
 from headstart import datasets, methods, models
 from headstart.artifacts import ArtifactFolder
 from headstart.context import ProgressReporter, RunContext
 from headstart.devices import Device
-from headstart.errors import FeatureError, HeadstartError, ModelError, ProbeError, StudyError
+from headstart.errors import (
+    FeatureError,
+    HeadstartError,
+    ModelError,
+    ProbeError,
+    StudyError,
+    UnknownNameError,
+)
 from headstart.executors import Executor, InProcess, executor_of
 from headstart.features import table_of
 from headstart.features.runtime import choose_runtime
@@ -40,10 +49,11 @@ from headstart.ranking.recommendation import (
     ranked_models,
     recommendation_sentence,
 )
-from headstart.spec import Dataset, Model
+from headstart.spec import Dataset, Model, Setting
+from headstart.spec.noun import Noun, first_invalid
 from headstart.spec.setting import Precision
 from headstart.store import ResultStore
-from headstart.study import device_name
+from headstart.study import check_context, device_name
 
 __all__ = ["DEFAULT_BUDGET", "DEFAULT_TOLERANCE", "RankOptions", "rank"]
 
@@ -52,17 +62,11 @@ DEFAULT_BUDGET = 1800.0
 DEFAULT_TOLERANCE = 0.005
 # Probability that the best candidate is dropped.
 ERROR = 0.05
-EXPECTED = {
-    "tolerance": "a proportion from 0, under 1",
-    "finetune_top": "a whole number from 0",
-    "seed": "a whole number from 0, under 2^32",
-}
 # Increase it when a change of the code may change what is measured.
 IMPLEMENTATION = 2
 
 
-@dataclass(frozen=True)
-class RankOptions:
+class RankOptions(Noun):
     """What `rank` looks for, and how long.
 
     Parameters
@@ -83,35 +87,39 @@ class RankOptions:
     """
 
     models: str = "default"
-    budget: float = DEFAULT_BUDGET
-    max_params: float | None = None
-    max_latency: float | None = None
-    tolerance: float = DEFAULT_TOLERANCE
-    finetune_top: int = 0
+    budget: float = Field(DEFAULT_BUDGET, gt=0)
+    max_params: float | None = Field(None, gt=0)
+    max_latency: float | None = Field(None, gt=0)
+    tolerance: float = Field(DEFAULT_TOLERANCE, ge=0, lt=1)
+    finetune_top: int = Field(0, ge=0)
     finetune: str = "quick"
-    limit: int | None = None
+    limit: int | None = Field(None, ge=1)
     skip_broken: bool = False
     precision: Precision = "fp32"
-    seed: int = 0
+    seed: int = Field(0, ge=0, lt=2**32)
 
-    def __post_init__(self) -> None:
-        checks = {
-            "budget": self.budget > 0,
-            "max_params": self.max_params is None or self.max_params > 0,
-            "max_latency": self.max_latency is None or self.max_latency > 0,
-            "tolerance": 0 <= self.tolerance < 1,
-            "finetune_top": self.finetune_top >= 0,
-            "seed": 0 <= self.seed < 2**32,
-        }
-        for name, valid in checks.items():
-            if not valid:
-                value = getattr(self, name)
-                raise StudyError(
-                    f"invalid {name} {value}: expected {EXPECTED.get(name, 'a positive number')}",
-                    code="ranking.option_invalid",
-                    name=name,
-                    value=value,
-                )
+    def settings(self) -> tuple[Setting, Setting]:
+        """Return what the winner is fitted by, and what fine-tunes leaders."""
+        linear = methods.find("linear", precision=self.precision)
+        tuned = methods.find("finetune", protocol=self.finetune, precision=self.precision)
+        return linear, tuned
+
+    @classmethod
+    def of(cls, options: Mapping[str, Any]) -> Self:
+        """Return checked options; StudyError names the first that is not what it has to be."""
+        if unknown := next((name for name in options if name not in cls.model_fields), None):
+            raise UnknownNameError("option", unknown, cls.model_fields)
+        try:
+            return cls(**options)
+        except ValidationError as error:
+            found = first_invalid(error)
+            name = str(found.place[0])
+            raise StudyError(
+                f"invalid {name} {found.shown}: expected {found.expected}",
+                code="ranking.option_invalid",
+                name=name,
+                value=options[name],
+            ) from error
 
 
 def rank(
@@ -153,55 +161,66 @@ def rank(
     HeadstartError
         As a study's.
     """
-    chosen, reporter = RankOptions(**options), reporter or ProgressReporter()
+    chosen, reporter = RankOptions.of(options), reporter or ProgressReporter()
     budget = Budget(chosen.budget)
-    context = RunContext(device=device, reporter=reporter, trust=trust)
-    found = datasets.find(
-        dataset, limit=chosen.limit, skip_broken=chosen.skip_broken, reporter=reporter
-    )
-    images = rank_images(found, chosen.seed, context.cache)
+    # All that can be refused without a look at the images is refused before it.
+    linear, tuned = chosen.settings()
     candidates = _candidates(chosen.models, chosen.max_params)
+    context = RunContext(device=device, reporter=reporter, trust=trust)
+    results, keep = _checked_places(store, keep_models, context, chosen.precision)
+    found = _dataset(dataset, chosen, reporter)
+    images = rank_images(found, chosen.seed, context.cache)
     _note_small_classes(found, images, reporter)
-    results = ResultStore(store, create=True)
     own = {**(executor_options or {}), "note": reporter.note}
     with executor_of(workers, device, executor, **own) as opened:
         job = CrossValidation(found, chosen.seed, context, chosen.precision, chosen.max_latency)
         contest = _Contest(job, images, candidates, budget, opened)
         contest.run()
-        place = keep_models or results.models_place
-        keeping = replace(context, keep=ArtifactFolder(place) if place else None)
-        answer = _tested(contest.answered(chosen.tolerance), contest, results, keeping)
+        keeping = replace(context, keep=keep)
+        answer = _tested(contest.answered(chosen.tolerance), contest, linear, results, keeping)
         if chosen.finetune_top:
-            answer = _fine_tuned(answer, contest, chosen, results, context, opened)
+            leaders = [contest.model(one.name) for one in answer.tied[: chosen.finetune_top]]
+            settings, seed = (linear, tuned), chosen.seed
+            tuning = fine_tune_leaders(leaders, found, settings, seed, results, context, opened)
+            answer = replace(answer, finetuned=tuning)
     return answer
 
 
+def _checked_places(
+    store: Path | str, keep_models: Path | str | None, context: RunContext, precision: Precision
+) -> tuple[ResultStore, ArtifactFolder | None]:
+    """Open the places of results and networks; refuse those, or a device, that cannot be used."""
+    results = ResultStore(store, create=True)
+    results.check_writable()
+    place = keep_models or results.models_place
+    keep = ArtifactFolder(place) if place else None
+    # The usual folder is beside the store, and made when there is a network.
+    check_context(replace(context, keep=keep if keep_models else None), {precision}, {precision})
+    return results, keep
+
+
 def _tested(
-    answer: RankAnswer, contest: "_Contest", store: ResultStore, context: RunContext
+    answer: RankAnswer,
+    contest: "_Contest",
+    linear: Setting,
+    store: ResultStore,
+    context: RunContext,
 ) -> RankAnswer:
-    job = contest.job
-    linear = methods.find("linear", precision=job.precision)
-    winner = contest.model(answer.recommended)
+    job, winner = contest.job, contest.model(answer.recommended)
     held_out = test_winner(winner, job.dataset, linear, job.seed, store, context)
     return replace(answer, held_out=held_out, spent=contest.race.budget.spent)
 
 
-def _fine_tuned(
-    answer: RankAnswer,
-    contest: "_Contest",
-    options: RankOptions,
-    store: ResultStore,
-    context: RunContext,
-    executor: Executor | None,
-) -> RankAnswer:
-    job, precision = contest.job, options.precision
-    pair = (
-        methods.find("linear", precision=precision),
-        methods.find("finetune", protocol=options.finetune, precision=precision),
-    )
-    leaders = [contest.model(one.name) for one in answer.tied[: options.finetune_top]]
-    found = fine_tune_leaders(leaders, job.dataset, pair, job.seed, store, context, executor)
-    return replace(answer, finetuned=found)
+def _dataset(name: str, options: RankOptions, reporter: ProgressReporter) -> Dataset:
+    """Find the dataset; a limit over all its splits is none."""
+    find = partial(datasets.find, name, skip_broken=options.skip_broken, reporter=reporter)
+    try:
+        return find(limit=options.limit)
+    except StudyError as error:
+        if "sizes" not in error.values:
+            raise
+        reporter.note(f"--limit {options.limit:,} is over the size of each split: all images count")
+    return find()
 
 
 def _candidates(text: str, max_params: float | None) -> Candidates:

@@ -5,7 +5,7 @@ A reporter is one file and one entry point: an object with `label`, `suffixes` a
 are ``html`` (`report_page`), ``latex`` (`latex`), ``csv`` and ``json`` (`data_files`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -44,7 +44,9 @@ class Reporter(Protocol):
         ...
 
 
-def find_reporter(target: Path, format_name: str | None = None) -> Reporter:
+def find_reporter(
+    target: Path, format_name: str | None = None, formats: Iterable[str] = ()
+) -> Reporter:
     """Return the reporter of a format, or else of a file's suffix.
 
     Parameters
@@ -53,6 +55,8 @@ def find_reporter(target: Path, format_name: str | None = None) -> Reporter:
         The file to write.
     format_name
         A name of `headstart.registry.REPORTERS`; None: by the suffix.
+    formats
+        The formats that may be written; all of them if empty.
 
     Raises
     ------
@@ -70,13 +74,13 @@ def find_reporter(target: Path, format_name: str | None = None) -> Reporter:
         found: Reporter = REPORTERS[format_name]
         return found
     known: dict[str, None] = {}
-    for found in REPORTERS.values():
+    for found in map(REPORTERS.__getitem__, formats or REPORTERS):
         if target.suffix.lower() in found.suffixes:
             return found
         known |= dict.fromkeys(found.suffixes)
     raise AnalysisError(
-        f"unknown suffix '{target.suffix}' of {target}: expected {', '.join(known)}; "
-        f"or pass --format {'|'.join(REPORTERS)}",
+        f"unknown suffix '{target.suffix}' of {target}: expected {', '.join(known)}"
+        + ("" if formats else f"; or pass --format {'|'.join(REPORTERS)}"),
         code="report.suffix",
         target=str(target),
         suffix=target.suffix,

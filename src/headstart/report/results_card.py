@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import vl_convert
 
 from headstart.errors import AnalysisError
-from headstart.files import replaced, writable_folder
+from headstart.files import replaced, storage_errors, writable_folder
 from headstart.report.leaderboard import leaderboard
 from headstart.report.page_model import Column, PageCell, PageTable, names_of
 from headstart.spec.formatting import count
@@ -23,6 +23,7 @@ MOST_ROWS = 10
 WIDTH, SIZE, LINE, HEAD, GAP = 880.0, 13, 22, 16, 18
 # Width of a letter of Helvetica in ems: of a digit, of capitals, and of narrow letters.
 DIGIT, CAPITAL, NARROW = 0.56, 0.68, 0.33
+SUFFIXES = ("pdf", "png", "svg")
 # The figure that says most, of those that the tables can give.
 FIGURES = ("correlation", "settings", "ranks", "datasets")
 STYLES = {"best": ' font-weight="bold"', "same": ' text-decoration="underline"'}
@@ -39,30 +40,52 @@ class ResultsCard:
     label = "Results card"
     suffixes = ()
 
+    def check(self, target: Path) -> None:
+        """Prove that a card can be written to a folder: one that is empty, or holds a card.
+
+        Raises
+        ------
+        AnalysisError
+            It holds other files (code ``report.card_folder``).
+        StorageError
+            It cannot be written.
+        """
+        with storage_errors(target, reading=True):
+            files = target.iterdir() if target.is_dir() else ()
+            names = {file.name for file in files if not file.name.startswith(".")}
+        if names and not names >= {f"table.{suffix}" for suffix in SUFFIXES}:
+            raise AnalysisError(
+                f"{target} holds other files: expected an empty folder for the results card, or "
+                "one that holds a card",
+                code="report.card_folder",
+                folder=str(target),
+            )
+        writable_folder(target)
+
     def write(self, analysis: "Analysis", target: Path) -> None:
         """Write the files to a folder, which is made where it is missing.
 
         Raises
         ------
         AnalysisError
-            There are no results (code ``report.empty``).
+            There are no results (code ``report.empty``), or other files are there.
         """
         boards = leaderboard(analysis, names_of(analysis))
         if not boards:
             raise AnalysisError("no results card: there are no results", code="report.empty")
-        folder = writable_folder(target)
+        self.check(target)
         sources = " and ".join(str(source.get("name")) for source in analysis.sources)
         svg = table_svg(boards[0], sources)
         contents = {"svg": svg.encode(), "pdf": vl_convert.svg_to_pdf(svg),
                     "png": vl_convert.svg_to_png(svg, scale=2)}  # fmt: skip
         for suffix, content in contents.items():
-            with replaced(folder / f"table.{suffix}") as temporary:
+            with replaced(target / f"table.{suffix}") as temporary:
                 temporary.write_bytes(content)
         from headstart.figures import available, save
 
         given = available(analysis.tables(), analysis.predictor)
         if name := next((name for name in FIGURES if name in given), None):
-            save(analysis.figure(name), folder / "figure")
+            save(analysis.figure(name), target / "figure")
 
 
 def table_svg(table: PageTable, source: str) -> str:

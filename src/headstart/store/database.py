@@ -76,6 +76,18 @@ class ResultStore(StoredResults):
             self._predictions.check_writable()
         self._backend.write(lambda _: None)
 
+    def check_writable(self) -> None:
+        """Prove that results can be written, and make no database that is not there.
+
+        Raises
+        ------
+        NotWritableError, DiskFullError, StoreError
+        """
+        if self._backend.exists():
+            self.make()
+        else:
+            self._backend.prepare()
+
     def add_trial(self, trial: Trial) -> None:
         """Store what a trial is, before its first candidate; one that is stored already stays."""
         row = {"key": trial.key, "created_at": _now(), "record": trial.model_dump_json()}

@@ -11,7 +11,7 @@ from headstart.study.estimate import (
 )
 from headstart.study.feature_scores import TransferScores, transfer_scores
 from headstart.study.requirements import DryRunReport, Requirement, dry_run, matrix_rate
-from headstart.study.run import StudyRun, run_study
+from headstart.study.run import StudyRun, check_context, run_study
 from headstart.study.status import RunningTrial, StudyStatus, study_status
 from headstart.study.study import Study
 from headstart.study.sweep_studies import (
@@ -38,6 +38,7 @@ __all__ = [
     "TransferScores",
     "Workload",
     "ablate",
+    "check_context",
     "complete_throughput",
     "configurations",
     "device_name",

@@ -4,7 +4,7 @@ import os
 import socket
 import traceback
 from collections import Counter, deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -25,11 +25,12 @@ from headstart.methods.extraction_groups import (
 )
 from headstart.spec import Failure, Result, Trial
 from headstart.spec.formatting import count, html_table, percent
+from headstart.spec.setting import Precision
 from headstart.store import ResultStore
 from headstart.study.stragglers import Stragglers
 from headstart.trial import run_trial
 
-__all__ = ["StudyRun", "run_study"]
+__all__ = ["StudyRun", "check_context", "run_study"]
 
 FLOAT32_BYTES = 4
 # Characters of a failure's traceback that are kept.
@@ -345,18 +346,49 @@ def check_early(trials: list[Trial], context: RunContext, *, remote: bool = Fals
         if not models.presence(model, context.cache)[0]:
             context.reporter.note(f"fetching the weights of {model.name}")
         models.fetch(model, context.cache)
-    if not remote:
-        _check_device(trials, context)
+    check_context(
+        context,
+        {trial.setting.precision for trial in trials},
+        {trial.setting.precision for trial in trials if needs[trial.key].features},
+        remote=remote,
+    )
     check_free_space(context.cache, bytes_kept(needs.values()))
+    if context.keep and context.keep.local:
+        n_bytes = FLOAT32_BYTES * sum(trial.model.parameters or 0 for trial in trials)
+        remedy = "keep models in a folder on another disk"
+        check_free_space(context.keep.local, n_bytes, "trained networks", remedy)
+
+
+def check_context(
+    context: RunContext,
+    precisions: Collection[Precision],
+    of_features: Collection[Precision],
+    *,
+    remote: bool = False,
+) -> None:
+    """Refuse a device, a precision or a runtime that this machine lacks, and unwritable folders.
+
+    Parameters
+    ----------
+    precisions, of_features
+        Those of all settings, and of those that compute features.
+    remote
+        Whether trials run on other machines: this one's devices do not matter.
+    """
+    if not remote:
+        # Here, since a run that finds everything stored needs no torch.
+        from headstart.devices import require_fast, resolve_device
+
+        device = resolve_device(context.device)
+        for precision in precisions:
+            require_fast(precision, device)
+        for precision in of_features:
+            features.choose_runtime(device.type, precision)
     writable_folder(context.cache / "features")
     if context.remote:
         context.remote.check_writable()
     if context.keep:
         context.keep.check_writable()
-        if context.keep.local:
-            n_bytes = FLOAT32_BYTES * sum(trial.model.parameters or 0 for trial in trials)
-            remedy = "keep models in a folder on another disk"
-            check_free_space(context.keep.local, n_bytes, "trained networks", remedy)
 
 
 def _settle_kept(stored: list[str], keep: ArtifactFolder, reporter: ProgressReporter) -> None:
@@ -366,18 +398,6 @@ def _settle_kept(stored: list[str], keep: ArtifactFolder, reporter: ProgressRepo
             f"{len(lacking)} trials were stored before, and their networks are not in {keep}: "
             "another --store measures them anew"
         )
-
-
-def _check_device(trials: list[Trial], context: RunContext) -> None:
-    """Refuse a device, a precision or a runtime that this machine does not have."""
-    # Here, since a run that finds everything stored needs no torch.
-    from headstart.devices import require_fast, resolve_device
-
-    device = resolve_device(context.device)
-    for precision in {trial.setting.precision for trial in trials}:
-        require_fast(precision, device)
-    for precision in {t.setting.precision for t in trials if methods.needs(t).features}:
-        features.choose_runtime(device.type, precision)
 
 
 def bytes_kept(needs: Iterable[ResourceEstimate]) -> int:
