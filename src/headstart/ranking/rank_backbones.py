@@ -179,11 +179,24 @@ def rank(
         keeping = replace(context, keep=keep)
         answer = _tested(contest.answered(chosen.tolerance), contest, linear, results, keeping)
         if chosen.finetune_top:
-            leaders = [contest.model(one.name) for one in answer.tied[: chosen.finetune_top]]
-            settings, seed = (linear, tuned), chosen.seed
-            tuning = fine_tune_leaders(leaders, found, settings, seed, results, context, opened)
-            answer = replace(answer, finetuned=tuning)
+            answer = _fine_tuned(answer, contest, chosen, (linear, tuned), results, opened)
     return answer
+
+
+def _fine_tuned(
+    answer: RankAnswer,
+    contest: "_Contest",
+    options: RankOptions,
+    settings: tuple[Setting, Setting],
+    store: ResultStore,
+    executor: Executor | None,
+) -> RankAnswer:
+    job = contest.job
+    leaders = [contest.model(one.name) for one in answer.tied[: options.finetune_top]]
+    found = fine_tune_leaders(
+        leaders, job.dataset, settings, job.seed, store, job.context, executor
+    )
+    return replace(answer, finetuned=found)
 
 
 def _checked_places(
