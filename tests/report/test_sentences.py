@@ -5,6 +5,8 @@ import pytest
 import headstart as hs
 from headstart.report import answer_of
 from headstart.report.analysis_answer import source_name
+from headstart.report.leaderboard import leaderboard
+from headstart.report.page_model import names_of
 from headstart.report.provenance import facts
 from report.results import SETTINGS, empty, made, results, with_studies, with_trials
 
@@ -329,3 +331,41 @@ def test_an_own_model_is_held_against_the_line_with_an_interval():
 )
 def test_a_source_has_a_short_name_without_secrets(name, kind, found):
     assert source_name({"name": name, "kind": kind}) == found
+
+
+def test_configurations_have_short_names_and_say_over_which_models():
+    answer = answer_of(hs.analyze("kornblith2019-regularizers", resamples=200))
+    assert "highest with S5 (1.499) and lowest with S1 (1.028), over the 3 of 5 models" in (
+        answer.headline
+    )
+    assert "dropout" not in answer.headline
+    assert sum("S5: +BN scale" in line for line in answer.supporting) == 1
+
+
+def test_one_dataset_names_what_is_worse_by_how_much_and_the_test():
+    table = pd.DataFrame({"model": ["convnext_tiny", "vit_small", "resnet50"], "dataset": "pets",
+                          "accuracy": [0.931, 0.924, 0.912], "n_test": 3669})  # fmt: skip
+    text = answer_of(hs.analyze(table)).headline
+    assert (
+        "vit_small is not significantly different from it; resnet50 is 1.9 points worse (" in text
+    )
+    assert "conservative: independent test sets, no per-example predictions" in text
+
+
+def test_models_of_different_trainings_are_told_apart_in_the_leaderboard():
+    subject = hs.analyze("kornblith2019-regularizers", resamples=200)
+    table = leaderboard(subject, names_of(subject))[0]
+    place = [column.label for column in table.columns].index("Training")
+    assert {row.cells[0].text: row.cells[place].text[:2] for row in table.rows} == {
+        "Inception-ResNet v2": "S5", "Inception v4": "S5", "Inception v3": "S5",
+        "BN-Inception": "S4", "Inception v1": "S4",
+    }  # fmt: skip
+    assert "not the same for all" in table.marker_legend
+
+
+def test_equal_models_count_as_compared():
+    table = pd.DataFrame({"model": ["a", "b"], "dataset": "pets", "accuracy": 0.79, "n_test": 200})
+    subject = hs.analyze(table)
+    (board,) = leaderboard(subject, names_of(subject))
+    assert [row.cells[2].marker for row in board.rows] == ["best", "best"]
+    assert "not tested" not in board.marker_legend

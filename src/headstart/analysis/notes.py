@@ -283,7 +283,8 @@ def _on_families(setting: str, one: Matrix) -> list[Note]:
     if families == len(known):
         why = "each model is a family of its own"
     elif families < FEWEST_FOR_INTERVAL:
-        why = f"{families} families of models; at least {FEWEST_FOR_INTERVAL} are needed"
+        found = "1 family" if families == 1 else f"{families} families"
+        why = f"{found} of models; at least {FEWEST_FOR_INTERVAL} are needed"
     else:
         return []
     return [(f"family-clustered intervals ({setting})", why)]

@@ -135,7 +135,7 @@ class Predictor:
     def heading(self) -> str:
         """The heading of a column that holds it, percent where it is a proportion."""
         if self.column == UPSTREAM_ACCURACY.column:
-            return "Upstream %"
+            return "ImageNet top-1 %"
         return f"{self.label} %" if self.scale.name == "proportion" else self.label
 
     def number(self, value: float) -> float:

@@ -286,10 +286,13 @@ def configurations(subject: Subject) -> Lines:
     table = subject.ablation
     n = count(table.configuration.nunique(), "training configuration")
     # The other tables hold one configuration alone.
+    whole = ablation_sentence(table)
+    headline, _, key = whole.partition(". ")
     lines = [
-        ablation_sentence(table) or f"{n} measured.",
+        f"{headline.removesuffix('.')}." if headline else f"{n} measured.",
+        key,
         effects_sentence(subject),
-        *study_sentences(subject),
+        *(line for line in study_sentences(subject) if line != whole),
     ]
     return "which training transfers best?", lines
 

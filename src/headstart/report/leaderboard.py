@@ -16,6 +16,7 @@ from headstart.report.page_model import (
     filter_keys,
     marker_legend,
     mean_and_error,
+    named,
     pivoted,
     records,
 )
@@ -56,6 +57,8 @@ def of_setting(subject: Subject, names: Names, setting: str) -> PageTable:
         for table in (subject.cells, subject.model_means, subject.ranks)
     )
     rows = rows_of(subject, names, cells, means, ranks)
+    trained = configurations_of(subject, setting)
+    rows = [row | {"configuration": trained.get(row["model"])} for row in rows]
     prefix, suffix = affixes([row["model"] for row in rows])
     ends = [f"begin with {prefix}"] * bool(prefix) + [f"end with {suffix}"] * bool(suffix)
     one = cells.dataset.nunique() == 1 if len(cells) else False
@@ -67,6 +70,7 @@ def of_setting(subject: Subject, names: Names, setting: str) -> PageTable:
         replace(MODEL, prefix=prefix, suffix=suffix),
         Column("Rank", of="rank", format=decimals(0), second="95 % interval of the rank",
                aside=span("rank_low", "rank_high", 0)),
+        named("Training", of="configuration"),
         # A single accuracy is what models are ranked by.
         *([*accuracies, *difference_columns(cells, 1, 100, "pp")] if one else
           means_columns(subject, means)),
@@ -76,6 +80,12 @@ def of_setting(subject: Subject, names: Names, setting: str) -> PageTable:
         *([] if one else accuracies),
     ]  # fmt: skip
     metrics = metrics_note(cells) if len(cells) and cells.metric.notna().any() else ""
+    legend = [marker_legend(cells, means.iloc[:0] if one else means)]
+    if not one:
+        legend.append("Ranked by mean log odds.")
+    if len(set(trained.values())) > 1:
+        legend.append("Models are in their last training configuration, which is not the same for "
+                      "all (column Training).")  # fmt: skip
     note = [f"All model names {' and '.join(ends)}."] if ends else []
     return filled(
         f"leaderboard-{names.settings.index(setting)}",
@@ -85,8 +95,17 @@ def of_setting(subject: Subject, names: Names, setting: str) -> PageTable:
         names,
         keys=filter_keys(names, setting=setting),
         note=" ".join([*note, metrics]).strip(),
-        marker_legend=marker_legend(cells, means.iloc[:0] if one else means),
+        marker_legend=" ".join(legend),
     )
+
+
+def configurations_of(subject: Subject, setting: str) -> dict[str, str]:
+    """Return the training configuration that each model has in a setting: its last."""
+    table = subject.ablation
+    if not len(table):
+        return {}
+    table = table[table.setting == setting].sort_values("position", kind="stable")
+    return {str(row.model): str(row.configuration) for row in table.itertuples(index=False)}
 
 
 def rows_of(

@@ -1,6 +1,7 @@
 """How every number was obtained: sources, options of the analysis, trials, omissions."""
 
 from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -13,6 +14,7 @@ from headstart.report.page_model import (
     Column,
     Names,
     PageTable,
+    Record,
     Subject,
     filled,
     named,
@@ -263,11 +265,19 @@ def missing_tables(subject: Subject, names: Names) -> list[PageTable]:
         named("Excluded from", "table", table_label),
         Column("Missing cells", "missing", WHOLE),
     ]
+
+    def labelled(row: Record, of: str) -> str:
+        """Return a text with settings by their labels, as everywhere else."""
+        what = str(row[of])
+        for name in names.settings:
+            what = what.replace(f"({name})", f"({setting_label(name)})")
+        return what
+
     tables = [
         ("notes-table", "Notes on the numbers", subject.notes,
-         [named("About", "about"), named("Note", "note")]),
+         [named("About", partial(labelled, of="about")), named("Note", "note")]),
         ("missing-table", "Not computed", subject.missing,
-         [named("Result", "what"), named("Reason", "why")]),
+         [named("Result", partial(labelled, of="what")), named("Reason", "why")]),
         ("dropped-table", "Excluded: nothing to compare with", subject.dropped, excluded),
     ]  # fmt: skip
     made = [filled(key, caption, columns, table.to_dict("records"), names)
@@ -280,6 +290,8 @@ def table_label(table: str) -> str:
     name, colon, of = table.partition(": ")
     if name == "settings":
         of = setting_label(of)
-    return {"model_means": "mean log odds", "settings": "comparison with"}.get(name, name) + (
-        f": {of}" if colon else ""
-    )
+    return {
+        "model_means": "mean log odds",
+        "settings": "comparison with",
+        "effects": "training change",
+    }.get(name, name) + (f": {of}" if colon else "")

@@ -1,5 +1,6 @@
 """The report: one self-contained HTML file that works offline."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -95,6 +96,7 @@ def page_html(analysis: Subject, title: str | None = None) -> str:
         description=answer.headline,
         answer=answer,
         names=names,
+        n_datasets=datasets_meant(names),
         filters=[(kind, len(of)) for kind, of in labels(names).items()],
         figures=[(figure, placed(figure, names)) for figure in figures],
         links=links(tables["leaderboard"]),
@@ -119,6 +121,18 @@ def page_html(analysis: Subject, title: str | None = None) -> str:
         pairs_left_out=pairs_left_out,
         trials=trials,
     )
+
+
+def datasets_meant(names: Names) -> int:
+    """Return how many datasets there are; of a mean over datasets as many as its name says.
+
+    Examples
+    --------
+    >>> datasets_meant(Names((), ("mean of 12 datasets",), ()))
+    12
+    """
+    found = [re.fullmatch(r"mean of (\d+) datasets", name) for name in names.datasets]
+    return sum(int(one[1]) if one else 1 for one in found)
 
 
 def has_intervals(subject: Subject) -> bool:

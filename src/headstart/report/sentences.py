@@ -37,6 +37,7 @@ __all__ = [
     "pearson_rows",
     "r_of",
     "setting_pairs",
+    "short_configuration",
     "slope_sentence",
     "speed_sentences",
     "study_sentences",
@@ -196,7 +197,9 @@ def best_sentence(found: BestTable) -> str:
         return f"{by} on {found.over}, {leaders[0]} is the only model measured{score}."
     verdicts = [value if known(value) else None for value in rest["not_different"]]
     if all(value is None for value in verdicts):
-        return f"{text}; differences from the other models were not tested."
+        what = "the difference from" if len(rest) == 1 else "differences from"
+        others = f"{rest.model.iloc[0]} was" if len(rest) == 1 else "the other models were"
+        return f"{text}; {what} {others} not tested."
     test = cell_test(rest) if found.one_dataset else MEANS_TEST
     same = [str(name) for name, value in zip(rest.model, verdicts, strict=True) if value]
     if same:
@@ -470,23 +473,43 @@ def count_text(n: Any, noun: str) -> str:
 
 
 def ablation_sentence(table: Any) -> str:
-    """State the best and the worst training configuration per setting."""
+    """State the best and the worst training configuration per setting, and over which models.
+
+    Configurations called "S1: what it is" are named S1, and what they are is said once.
+    """
     if not len(table):
         return ""
-    clauses = []
+    clauses, named = [], dict[str, None]()
     for setting in in_order(table.setting):
         means = table[table.setting == setting].pivot_table("mean", "model", "configuration")
-        means = means.dropna().mean()
-        if len(means) > 1:
+        measured, means = len(means), means.dropna()
+        n, means = len(means), means.mean()
+        if len(means) > 1 and n:
             best, worst = means.idxmax(), means.idxmin()
+            named |= dict.fromkeys((str(best), str(worst)))
+            over = f"{n} of {measured} models" if n < measured else count(n, "model")
             clauses.append(
-                f"{by_setting(setting)} are highest with \N{LEFT DOUBLE QUOTATION MARK}{best}"
-                f"\N{RIGHT DOUBLE QUOTATION MARK} ({number(means[best], 3)}) and lowest with "
-                f"\N{LEFT DOUBLE QUOTATION MARK}{worst}\N{RIGHT DOUBLE QUOTATION MARK} "
-                f"({number(means[worst], 3)})"
+                f"{by_setting(setting)} are highest with {short_configuration(best)} "
+                f"({number(means[best], 3)}) and lowest with {short_configuration(worst)} "
+                f"({number(means[worst], 3)}), over the {over} that {'have' if n > 1 else 'has'} "
+                "every configuration"
             )
-    n = count(table.configuration.nunique(), "training configuration")
-    return f"Across {n}, mean log odds {'; '.join(clauses)}." if clauses else ""
+    n_configurations = count(table.configuration.nunique(), "training configuration")
+    key = [name for name in sorted(named) if short_configuration(name) != name]
+    tail = f" {'; '.join(key)}." if key else ""
+    text = f"Across {n_configurations}, mean log odds {'; '.join(clauses)}."
+    return f"{text}{tail}" if clauses else ""
+
+
+def short_configuration(name: Any) -> str:
+    """Return the part of a configuration's name before its explanation.
+
+    Examples
+    --------
+    >>> short_configuration("S1: -BN scale"), short_configuration("no dropout")
+    ('S1', 'no dropout')
+    """
+    return str(name).partition(": ")[0]
 
 
 def effects_sentence(subject: Subject) -> str:

@@ -16,6 +16,7 @@ LABELS = {
     "linear": "Logistic regression",
     "finetune": "Fine-tuned",
     "scratch": "Random initialization",
+    "knn": "Nearest neighbours",
 }
 
 
@@ -43,7 +44,7 @@ def setting_label(setting: str) -> str:
     ('Fine-tuned', 'Logistic regression (simclr2020)', 'knn 20')
     """
     name, bracket, rest = setting.partition(" (")
-    known = role(name)
+    known = "knn" if name.lower() == "knn" else role(name)
     return (LABELS[known] if known else name.replace("_", " ")) + bracket + rest
 
 

@@ -63,7 +63,7 @@
       if (first) made.scope = "row";
       const text = this.short(column, i);
       const mark = column.marks?.[i];
-      if (column.code) made.append(element("code", { textContent: text }));
+      if (column.code) made.append(element("code", { textContent: text.slice(0, 12), title: text }));
       else if (mark === "1") made.append(element("b", { textContent: text }));
       else if (mark === "2") made.append(element("span", { className: "same", textContent: text }));
       else if (first) made.append(element("span", { className: "name", textContent: text, title: column.texts[i] }));
@@ -145,6 +145,9 @@
     const box = frame.firstElementChild;
     frame.classList.toggle("on-right", box.scrollLeft + box.clientWidth < box.scrollWidth - 2);
     frame.classList.toggle("on-left", box.scrollLeft > 2);
+    const below = box.classList.contains("tall") && box.scrollTop + box.clientHeight < box.scrollHeight - 2;
+    frame.classList.toggle("on-below", below);
+    if (below) frame.dataset.below = `${box.querySelector("tbody").rows.length} rows, scroll`;
   }
   const resized = new ResizeObserver((entries) => entries.forEach(({ target }) => cue(target.closest(".frame"))));
   for (const frame of all(".frame")) {
@@ -268,6 +271,16 @@
     }
   }
 
+  // Tables of one switch show their intervals together, whichever is chosen.
+  function showNotes(box) {
+    const section = box.closest("main > section");
+    const together = section.querySelector("fieldset.switch") ? all("[data-notes]", section) : [box];
+    for (const one of together) {
+      one.checked = box.checked;
+      document.getElementById(one.dataset.notes).classList.toggle("notes", box.checked);
+    }
+  }
+
   function download(href, name) {
     element("a", { href, download: name }).click();
   }
@@ -310,7 +323,7 @@
   document.addEventListener("change", (event) => {
     const box = event.target;
     if (box.matches("#choices [data-i]")) { choose(box); apply(); }
-    if (box.matches("[data-notes]")) document.getElementById(box.dataset.notes).classList.toggle("notes", box.checked);
+    if (box.matches("[data-notes]")) showNotes(box);
     if (box.matches("[data-only]")) gridOf(box).show();
     if (box.matches(".switch input")) {
       // What is searched for stays.
