@@ -58,7 +58,8 @@ def of_setting(subject: Subject, names: Names, setting: str) -> PageTable:
     )
     rows = rows_of(subject, names, cells, means, ranks)
     trained = configurations_of(subject, setting)
-    rows = [row | {"configuration": trained.get(row["model"])} for row in rows]
+    if len(set(trained.values())) > 1:
+        rows = [row | {"configuration": trained.get(row["model"])} for row in rows]
     prefix, suffix = affixes([row["model"] for row in rows])
     ends = [f"begin with {prefix}"] * bool(prefix) + [f"end with {suffix}"] * bool(suffix)
     one = cells.dataset.nunique() == 1 if len(cells) else False
@@ -83,7 +84,9 @@ def of_setting(subject: Subject, names: Names, setting: str) -> PageTable:
     legend = [marker_legend(cells, means.iloc[:0] if one else means)]
     if not one:
         legend.append("Ranked by mean log odds.")
-    if len(set(trained.values())) > 1:
+    if len(set(trained.values())) == 1:
+        legend.append(f"Training configuration: {next(iter(trained.values()))}.")
+    elif trained:
         legend.append("Models are in their last training configuration, which is not the same for "
                       "all (column Training).")  # fmt: skip
     note = [f"All model names {' and '.join(ends)}."] if ends else []
