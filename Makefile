@@ -53,6 +53,8 @@ bench: $(BASE_STAMP)
 	$(BIN)/python benchmarks/steps.py
 	$(BIN)/python benchmarks/search.py
 	$(BIN)/python benchmarks/probe.py
+	$(BIN)/python benchmarks/predictors.py
+	$(BIN)/python benchmarks/rank.py
 
 docs: $(DEV_STAMP)
 	$(BIN)/python scripts/write_errors.py
