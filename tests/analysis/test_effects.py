@@ -167,6 +167,6 @@ def test_the_screen_and_the_page_show_them(cli, tmp_path):
     assert len(others) == 11
     cli("report", "kornblith2019-regularizers", "--resamples", 200, "--out", tmp_path / "r.html")
     page = (tmp_path / "r.html").read_text(encoding="utf-8")
-    figure = page.split('id="ablation"')[1].split("</figure>")[0]
-    assert "Difference in log odds from the previous training configuration" in figure
-    assert "0.084 to 0.172" in figure
+    section = page.split('id="effects"')[1].split("</section>")[0]
+    assert "Difference in log odds from the previous training configuration" in section
+    assert "0.084 to 0.172" in section

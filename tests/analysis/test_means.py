@@ -57,8 +57,8 @@ def test_an_incomplete_table_is_not_decided_by_names(names):
 
 def test_counts_come_first(cli, tmp_path):
     listed(CROSS).to_csv(tmp_path / "t.csv", index=False)
-    lines = cli("analyze", tmp_path / "t.csv").out.splitlines()
-    assert lines[1].startswith("Fine-tuned: 4 models on 3 datasets, 9 of 12 cells; means over")
+    out = cli("analyze", tmp_path / "t.csv").out
+    assert "\nFine-tuned: 4 models on 3 datasets, 9 of 12 cells; means over" in out
     counts = quick(listed(CROSS)).counts.iloc[0]
     assert (counts.n_models, counts.n_datasets, counts.n_cells, counts.n_missing) == (4, 3, 9, 3)
 
