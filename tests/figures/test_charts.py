@@ -1,5 +1,7 @@
 """What is drawn in each figure: points where they belong, axes, numbers, names."""
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -184,12 +186,37 @@ class TestDatasets:
                 [float(label[:-1]) for label in labels], 100 * expit(ticks), atol=1e-3
             )
 
+    def test_three_ticks_whatever_setting_is_hidden(self, tables, drawn):
+        for spec in drawn("datasets").page().specs():
+            (values,) = {
+                layer["encoding"]["y"]["axis"]["values"]["expr"]
+                for layer in spec["layer"]
+                if "values" in layer["encoding"]["y"].get("axis", {})
+            }
+            sets = json.loads(values[: values.index("]]") + 2])
+            assert len(sets) == 2**3
+            assert min(map(len, sets)) >= 3
+
 
 class TestModels:
     def test_best_of_the_first_setting_at_the_top(self, tables, drawn):
         own = tables["model_means"].query("setting == 'linear'").sort_values("mean")[::-1]
         assert axis_labels(drawn("models"), 0, 1) == list(own["model"])
         assert len(symbols(drawn("models"))) == len(tables["model_means"])
+
+    def test_one_dataset_with_its_own_intervals(self, make):
+        tables = make(datasets=1, settings=("linear",))
+        cells = tables["cells"]
+        tables["cells"] = cells.assign(low=cells["accuracy"] - 0.02, high=cells["accuracy"] + 0.02)
+        tables["model_means"] = tables["model_means"].assign(
+            low=np.nan, high=np.nan, se=np.nan, error_bars=None
+        )
+        figure = draw("models", tables)
+        assert "no intervals" not in figure.caption
+        assert all(label.endswith("%") for label in axis_labels(figure, 0, 0))
+        found = FigureData(tables).means.set_index("model").loc[cells["model"]]
+        np.testing.assert_allclose(expit(found["mean_low"]), cells["accuracy"] - 0.02)
+        np.testing.assert_allclose(expit(found["mean_high"]), cells["accuracy"] + 0.02)
 
 
 class TestSettings:
@@ -327,6 +354,20 @@ class TestRanks:
             assert figure.page().specs()[0]["usermeta"]["height"] == pytest.approx(
                 figure.panels[0].height * 50 / 40
             )
+
+    @pytest.mark.parametrize("models", [5, 16, 39])
+    def test_ticks_have_one_step(self, make, models):
+        figure = draw("ranks", make(models=models, datasets=1))
+        labels = [int(label) for label in axis_labels(figure, 0, 0)]
+        assert len(labels) > 1
+        assert len(set(np.diff(labels))) == 1
+
+    def test_labels_leave_out_the_folder_of_all(self, make):
+        made = make(names={f"model {i}": f"timm/model {i}" for i in range(5)})
+        tables = {name: made[name] for name in ("cells", "model_means", "ranks")}
+        for name in ("ranks", "models", "heatmap"):
+            figure = draw(name, tables)
+            assert all(label.startswith("model ") for label in axis_labels(figure, 0, 1))
 
 
 class TestHeatmap:

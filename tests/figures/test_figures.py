@@ -136,6 +136,18 @@ def test_available(tables, make):
     ]  # fmt: skip
     one = {"correlation", "datasets", "models", "ranks", "heatmap"}
     assert available(make(models=1)) == [name for name in FIGURES if name not in one]
+    two = {"correlation", "datasets"}
+    assert available(make(models=2)) == [name for name in FIGURES if name not in two]
+    assert {"settings", "heatmap"}.isdisjoint(available(make(datasets=1, settings=("linear",))))
+
+
+@pytest.mark.parametrize("tested", [True, False])
+def test_ranks_of_untested_models_are_not_offered(make, tested):
+    tables = make()
+    tables["ranks"] = tables["ranks"].assign(low=1, high=5)
+    if not tested:
+        tables["model_means"] = tables["model_means"].assign(not_different=None)
+    assert ("ranks" in available(tables)) == tested
 
 
 def test_what_needs_upstream_accuracy_says_so(make):

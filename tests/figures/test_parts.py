@@ -12,7 +12,7 @@ from scipy.special import logit
 from headstart.figures.encodings import domain, percent_ticks
 from headstart.figures.figure_data import flags, log_odds
 from headstart.figures.point_labels import overlaps, place
-from headstart.figures.style import class_styles, marker_styles, setting_styles
+from headstart.figures.style import class_styles, marker_styles, residual_steps, setting_styles
 from headstart.figures.text_fitting import elided, estimate_text, fitted, text_width, wrapped
 from headstart.spec.display_names import correlation_label
 
@@ -164,6 +164,7 @@ class TestStyles:
     def test_of_more_the_frequent_ones_have(self):
         styles = marker_styles([*"abcdefghij", *"hij"], "others")
         assert {"h", "i", "j"} <= {style.label for style in styles.values()}
+        assert [*dict.fromkeys(style.label for style in styles.values())][:3] == ["h", "i", "j"]
         assert len(set(styles.values())) == 8
         assert styles["g"].label == "3 others"
         assert next(reversed(styles.values())).label == "3 others"
@@ -186,3 +187,17 @@ class TestStyles:
 
     def test_flags(self):
         assert flags([True, np.True_, None, np.nan, False]).tolist() == [True, True, *[False] * 3]
+
+
+class TestSteps:
+    @pytest.mark.parametrize("largest", [0.01, 0.2, 0.4286, 3.7])
+    def test_a_number_has_one_colour(self, largest):
+        limits, colours = residual_steps(largest)
+        assert limits == sorted(set(limits))
+        assert len(colours) == len(limits) + 1
+        # Numbers of two digits: what rounds to one of them lies between the same limits.
+        shown = np.arange(-100, 101) / 100
+        inside = np.searchsorted(limits, shown)
+        np.testing.assert_array_equal(np.searchsorted(limits, shown - 0.004), inside)
+        np.testing.assert_array_equal(np.searchsorted(limits, shown + 0.004), inside)
+        np.testing.assert_array_equal(inside[::-1], len(limits) - inside)

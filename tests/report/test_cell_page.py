@@ -6,7 +6,7 @@ import axe_core_python
 import pytest
 
 from headstart.deploy.result_details import details_of
-from headstart.report.cell_page import MistakePicture, cell_html
+from headstart.report.cell_page import MistakePicture, cell_html, levels, places_of
 from report.browser import count, visit
 from stores import add_result, make_store
 
@@ -60,3 +60,14 @@ def test_a_page_has_every_part_and_fits(browser, page, width):
     assert count(browser, ".mistakes li") == 24
     assert browser.execute_script("return document.documentElement.scrollWidth") <= width
     assert [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"] == []
+
+
+def test_ticks_are_powers_of_ten_and_round_percents():
+    shares, ticks = places_of([1e-6, 1e-4, 1e-1, 1e3])
+    assert shares == pytest.approx([0, 2 / 9, 5 / 9, 1])
+    assert [share for share, _ in ticks] == pytest.approx([i * 2 / 9 for i in range(5)])
+    assert [text for _, text in ticks][2:] == ["0.01", "1", "100"]
+    assert places_of([10.0, 20.0, 30.0])[0] == [0, 0.5, 1]
+    assert [text for _, text in levels(0.713, 0.778)] == ["72", "74", "76"]
+    for low, high in ((0.0, 1.0), (0.97, 0.973), (0.5, 0.51)):
+        assert 3 <= len(levels(low, high)) <= 8

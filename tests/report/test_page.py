@@ -192,14 +192,13 @@ def test_the_legend_of_underlining_names_what_was_tested():
 
 
 def test_captions_name_only_what_is_drawn():
-    subject = made(2, 1, settings=("linear",))
+    subject = made(3, 1, settings=("linear",))
     subject.cells[["low", "high"]] = np.nan
     html = page_html(subject)
     captions = " ".join(re.findall(r"<figcaption>(.*?)</figcaption>", html, re.S))
     assert "band" not in captions
     assert "with 95" not in captions
     assert "The means have no intervals." in captions
-    assert "A line needs at least three models." in captions
     assert "test-set sizes missing (add a column n_test)" in captions
     whole = " ".join(re.findall(r"<figcaption>(.*?)</figcaption>", page_html(made()), re.S))
     assert re.search("Error bars: 95.% confidence intervals.*band: 95.% bootstrap interval", whole)

@@ -46,7 +46,8 @@ import pandas as pd
 from headstart.errors import AnalysisError, UnknownNameError
 from headstart.figures import row_charts, scatter_charts, sweep_charts
 from headstart.figures.figure import FORMATS, Figure
-from headstart.figures.figure_data import FigureData
+from headstart.figures.figure_data import FigureData, flags, optional
+from headstart.figures.scatter_charts import FEWEST_MODELS
 from headstart.files import writable_folder
 from headstart.predictors import UPSTREAM_ACCURACY, Predictor
 
@@ -56,26 +57,62 @@ __all__ = ["FIGURES", "Figure", "available", "draw", "page_figures", "save"]
 class FigureKind(NamedTuple):
     """A figure: `select` returns the rows that it draws, or raises AnalysisError; `draw` draws.
 
-    `select` takes the predictor, too, where a figure is `of_predictor`. A figure that
-    `compares_models` is not offered for a single one.
+    `select` takes the predictor, too, where a figure is `of_predictor`. A figure is offered where
+    it `says_something` about these rows and tables.
     """
 
     select: Callable[..., pd.DataFrame]
     draw: Callable[..., Figure]
     of_predictor: bool = False
-    compares_models: bool = False
+    says_something: Callable[[pd.DataFrame, Mapping[str, pd.DataFrame]], bool] = lambda *_: True
+
+
+def several_models(selected: pd.DataFrame, _: Any = None) -> bool:
+    """Tell whether there are models to compare."""
+    return bool(selected["model"].nunique() > 1)
+
+
+def three_models(selected: pd.DataFrame, _: Any) -> bool:
+    """Tell whether a setting has a line."""
+    return bool(selected.groupby("setting")["model"].nunique().max() >= FEWEST_MODELS)
+
+
+def several_settings(selected: pd.DataFrame, _: Any) -> bool:
+    """Tell whether there is more than the models of one setting on one dataset."""
+    return bool(selected[["setting", "dataset"]].drop_duplicates().shape[0] > 1)
+
+
+def several_cells(selected: pd.DataFrame, _: Any) -> bool:
+    """Tell whether the residuals have several rows and several columns."""
+    return several_models(selected) and bool(selected["dataset"].nunique() > 1)
+
+
+def tested_ranks(ranks: pd.DataFrame, tables: Mapping[str, pd.DataFrame]) -> bool:
+    """Tell whether models were compared: without a test every rank is possible for each."""
+    last = ranks.groupby("setting")["model"].transform("size")
+    if ((ranks["low"] > 1) | (ranks["high"] < last)).any():
+        return True
+    means = optional(tables, "model_means", ["best", "not_different"])
+    tested = means["not_different"].notna() & ~flags(means["best"])
+    return several_models(ranks) and bool(tested.any())
 
 
 FIGURES: Mapping[str, FigureKind] = {
     "correlation": FigureKind(
-        scatter_charts.select_means, scatter_charts.draw_correlation, True, True
+        scatter_charts.select_means, scatter_charts.draw_correlation, True, three_models
     ),
-    "datasets": FigureKind(scatter_charts.select_cells, scatter_charts.draw_datasets, True, True),
-    "models": FigureKind(row_charts.select_models, row_charts.draw_models, False, True),
-    "settings": FigureKind(row_charts.select_settings, row_charts.draw_settings),
+    "datasets": FigureKind(
+        scatter_charts.select_cells, scatter_charts.draw_datasets, True, three_models
+    ),
+    "models": FigureKind(row_charts.select_models, row_charts.draw_models, False, several_models),
+    "settings": FigureKind(
+        row_charts.select_settings, row_charts.draw_settings, False, several_settings
+    ),
     "finetune-vs-scratch": FigureKind(scatter_charts.select_scratch, scatter_charts.draw_scratch),
-    "ranks": FigureKind(row_charts.select_ranks, row_charts.draw_ranks, False, True),
-    "heatmap": FigureKind(row_charts.select_residuals, row_charts.draw_heatmap, True, True),
+    "ranks": FigureKind(row_charts.select_ranks, row_charts.draw_ranks, False, tested_ranks),
+    "heatmap": FigureKind(
+        row_charts.select_residuals, row_charts.draw_heatmap, True, several_cells
+    ),
     "ablation": FigureKind(sweep_charts.select_ablation, sweep_charts.draw_ablation, True),
     "convergence": FigureKind(sweep_charts.select_convergence, sweep_charts.draw_convergence),
     "dataset-size": FigureKind(sweep_charts.select_sizes, sweep_charts.draw_sizes),
@@ -127,7 +164,8 @@ def available(
 ) -> list[str]:
     """Return the names of the figures that these tables suffice for.
 
-    A figure that compares models needs two of them.
+    A figure that would say nothing is not among them: a line through two models, ranks of models
+    that could not be tested against each other.
     """
 
     def possible(kind: FigureKind) -> bool:
@@ -135,7 +173,7 @@ def available(
             selected = kind.select(tables, *([predictor] if kind.of_predictor else []))
         except AnalysisError:
             return False
-        return not kind.compares_models or selected["model"].nunique() > 1
+        return kind.says_something(selected, tables)
 
     return [name for name, kind in FIGURES.items() if possible(kind)]
 

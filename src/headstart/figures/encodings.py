@@ -11,6 +11,7 @@ from typing import Any
 
 import altair as alt
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike
 from scipy.special import expit, logit
 
@@ -32,6 +33,7 @@ __all__ = [
     "predictor_axis",
     "quoted",
     "scale",
+    "shown_ticks",
     "tooltips",
     "visible",
 ]
@@ -47,7 +49,8 @@ TAILS = (
     (0.1, 0.5, 1, 2, 5, *range(10, 91, 10), 95, 98, 99, 99.5, 99.9),
 )
 STEPS = (10.0, 5.0, 2.0, 1.0, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01)
-MOST_TICKS = 8
+LESS_ROUND = (4.0, 3.0, 0.4, 0.3, 0.04, 0.03)  # where others give fewer than FEWEST_TICKS
+FEWEST_TICKS, MOST_TICKS = 3, 8
 LINE = 16.0  # pixels between labels above each other
 LONGEST_NAME = 26  # characters of a name on an axis
 
@@ -74,7 +77,9 @@ def percent_ticks(low: float, high: float, length: float, *, upright: bool) -> l
     """
     ends = 100 * float(expit(low)) - 1e-9, 100 * float(expit(high)) + 1e-9
     best: list[float] = []
-    for ticks in ladders(*ends):
+    for ticks, round_ones in ladders(*ends):
+        if not round_ones and len(best) >= FEWEST_TICKS:
+            break
         places = (logit(np.array(ticks) / 100) - low) / (high - low) * length
         needed = LINE
         if not upright:
@@ -84,15 +89,39 @@ def percent_ticks(low: float, high: float, length: float, *, upright: bool) -> l
     return best
 
 
-def ladders(low: float, high: float) -> Iterable[list[float]]:
-    """Yield sets of round percentages from `low` to `high`."""
+def ladders(low: float, high: float) -> Iterable[tuple[list[float], bool]]:
+    """Yield sets of percentages from `low` to `high`, each with whether they are round ones."""
     for tails in TAILS:
-        yield [float(tick) for tick in tails if low <= tick <= high]
-    for step in STEPS:
+        yield [float(tick) for tick in tails if low <= tick <= high], True
+    for step in (*STEPS, *LESS_ROUND):
         first, last = math.ceil(low / step), math.floor(high / step)
         if last - first < MOST_TICKS:
             ticks = [round(index * step, 4) for index in range(first, last + 1)]
-            yield [tick for tick in ticks if 0 < tick < 100]
+            yield [tick for tick in ticks if 0 < tick < 100], step in STEPS
+
+
+def shown_ticks(own: pd.DataFrame, columns: list[str], length: float) -> Any:
+    """Return the percents to label upright on the page, by which settings its reader hides.
+
+    Parameters
+    ----------
+    own
+        What is drawn: log odds in `columns`, by `setting`.
+    columns
+        What the axis spans.
+    length
+        Pixels of the axis.
+    """
+    settings = list(dict.fromkeys(map(str, own["setting"])))
+    sets = []
+    for hidden in range(2 ** len(settings)):
+        shown = [name for i, name in enumerate(settings) if not hidden >> i & 1]
+        ends = domain(own.loc[own["setting"].isin(shown or settings), columns])
+        ticks = np.array(percent_ticks(*ends, length, upright=True))
+        sets.append([round(float(value), 4) for value in logit(ticks / 100)])
+    bits = [f"(indexof(hidden_settings, {quoted(name)}) < 0 ? 0 : {2**i})"
+            for i, name in enumerate(settings)]  # fmt: skip
+    return alt.ExprRef(f"{json.dumps(sets)}[{' + '.join(bits)}]")
 
 
 def log_ticks(values: ArrayLike) -> list[int]:
@@ -180,12 +209,16 @@ def predictor_axis(data: FigureData, x: ArrayLike, title: str | None, length: fl
     return alt.X("x:Q", scale=alt.Scale(domain=list(ends), zero=False, nice=False), axis=axis)
 
 
-def name_axis(title: str | None = None, **more: Any) -> Any:
-    """Return an axis of names; long ones keep their start and end, where names differ."""
+def name_axis(title: str | None = None, prefix: str = "", **more: Any) -> Any:
+    """Return an axis of names without the `prefix` of all.
+
+    Long ones keep their start and end, where names differ.
+    """
     tail = (LONGEST_NAME - 1) // 2
     head = LONGEST_NAME - 1 - tail
-    cut = f"slice(datum.label, 0, {head}) + '\u2026' + slice(datum.label, -{tail})"
-    label = f"length(datum.label) > {LONGEST_NAME} ? {cut} : datum.label"
+    skip, most = len(prefix), LONGEST_NAME + len(prefix)
+    cut = f"slice(datum.label, {skip}, {skip + head}) + '\u2026' + slice(datum.label, -{tail})"
+    label = f"length(datum.label) > {most} ? {cut} : slice(datum.label, {skip})"
     return alt.Axis(title=title, labelExpr=label, **more)
 
 

@@ -171,6 +171,20 @@ class FigureData:
         return list(dict.fromkeys([*map(str, means["model"]), *sorted(self.names("model"))]))
 
     @cached_property
+    def model_prefix(self) -> str:
+        """The folder, as ``timm/``, that the names of all models begin with; labels leave it out.
+
+        Examples
+        --------
+        >>> import pandas as pd
+        >>> models = pd.DataFrame({"model": ["timm/vit_b", "timm/vit_s"]})
+        >>> FigureData({"cells": models}).model_prefix
+        'timm/'
+        """
+        folders = {name[: name.rfind("/") + 1] for name in self.models}
+        return folders.pop() if len(folders) == 1 and len(self.models) > 1 else ""
+
+    @cached_property
     def setting_styles(self) -> dict[str, Style]:
         """The style of each setting, the same in all figures."""
         return setting_styles(self.settings)
@@ -222,6 +236,20 @@ class FigureData:
         return self.predictor.scale.coordinates(np.where(allowed, x, np.nan))
 
     @cached_property
+    def of_one_dataset(self) -> pd.DataFrame | None:
+        """The intervals of accuracies, in log odds, where there is one dataset and they are known.
+
+        The means of its log odds are those of the accuracies themselves.
+        """
+        cells = optional(self.tables, "cells", ["setting", "model", "dataset", "low", "high"])
+        means = optional(self.tables, "model_means", ["low"])
+        known = cells[cells["low"].notna() & cells["high"].notna()]
+        if cells["dataset"].nunique() != 1 or known.empty or means["low"].notna().any():
+            return None
+        ends = {side: log_odds(known[side].to_numpy(dtype=float)) for side in ("low", "high")}
+        return known[["setting", "model"]].assign(**ends)
+
+    @cached_property
     def means(self) -> pd.DataFrame:
         """Mean log odds of each model and setting, with an interval or a standard error."""
         columns = ["setting", "model", "family", "mean"]
@@ -229,13 +257,19 @@ class FigureData:
             optional(self.tables, "model_means", columns), "low", "high", "se", "error_bars"
         )
         means = means[means["mean"].notna()]
+        accuracies = self.of_one_dataset
+        if accuracies is not None:
+            means = means.drop(columns=["low", "high"]).merge(accuracies, "left")
         # Where no mean has an interval, a standard error to each side.
         means = self.predicted_by(self.styled(means))
         bars = intervals(means)
+        texts = between(bars, digits=3)
+        if accuracies is not None:
+            texts = between(expit(bars), digits=1, scale=100, unit=" %")
         return means.assign(
             mean_low=bars["low"],
             mean_high=bars["high"],
-            mean_interval=between(bars, digits=3),
+            mean_interval=texts,
             mean_near=near_best(means, ["setting"]),
         )
 

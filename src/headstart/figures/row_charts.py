@@ -1,5 +1,6 @@
 """Charts with one row per model or dataset: means, settings, ranks, residuals."""
 
+from collections.abc import Iterable
 from functools import partial
 from itertools import pairwise
 from typing import Any
@@ -37,6 +38,7 @@ from headstart.figures.figure import (
 )
 from headstart.figures.figure_data import FigureData, Tables, log_odds, rows
 from headstart.figures.style import DASHES, Style, residual_steps
+from headstart.figures.text_fitting import text_width
 from headstart.predictors import UPSTREAM_ACCURACY, Predictor
 from headstart.spec.display_names import in_order, setting_label
 from headstart.spec.formatting import number
@@ -53,10 +55,20 @@ __all__ = [
 ]
 
 
-def model_axis(field: str = "model_place", **more: Any) -> Any:
+ACCURACY = "Accuracy (logit scale)"
+
+
+def model_axis(data: FigureData, field: str = "model_place", **more: Any) -> Any:
     """Return the vertical encoding with one row per model, in the order of `field`."""
     order = alt.EncodingSortField(field=field, op="min", order="ascending")
-    return alt.Y("model:N", sort=order, axis=name_axis(**{"grid": True, **more}))
+    return alt.Y(
+        "model:N", sort=order, axis=name_axis(**{"grid": True, **more}, prefix=data.model_prefix)
+    )
+
+
+def short_names(data: FigureData, models: Iterable[str]) -> list[str]:
+    """Return the labels of the first models."""
+    return [name.removeprefix(data.model_prefix) for name in models][:MOST_ROWS]
 
 
 def first_rows(points: Any, field: str = "model_place") -> Any:
@@ -79,18 +91,21 @@ def draw_models(data: FigureData) -> Figure:
     bars = ", with 95 % confidence intervals" if data.means["low"].notna().any() else (
         ", with one standard error" if data.means["se"].notna().any() else "; no intervals"
     )  # fmt: skip
+    means = "Mean log odds of a correct prediction per model"
+    if data.of_one_dataset is not None:
+        means = "Accuracy per model, on a logit scale"
+        bars = ", with 95 % confidence intervals from the test-set size"
     return Figure(
         "models",
         "How do the settings compare?" if several else "How do the models compare?",
-        f"Mean log odds of a correct prediction per model{bars}"
-        + ("; models are sorted by the first setting." if several else "."),
+        f"{means}{bars}" + ("; models are sorted by the first setting." if several else "."),
         [
             Panel(
                 partial(models_chart, data),
                 "",
                 "Mean log odds of transfer per model, one point per setting",
                 height=ROW * min(len(models), MOST_ROWS),
-                y_labels=models[:MOST_ROWS],
+                y_labels=short_names(data, models),
             )
         ],
         data,
@@ -100,17 +115,20 @@ def draw_models(data: FigureData) -> Figure:
     )
 
 
-def models_chart(data: FigureData, _: PlotArea) -> Any:
+def models_chart(data: FigureData, place: PlotArea) -> Any:
     """Draw one row per model: its mean in each setting, with error bars."""
     points = first_rows(mean_points(data))
     shown = data.means[data.means["model_place"] < MOST_ROWS]
-    x = alt.X(
-        "mean:Q", title="Mean log odds of transfer",
-        scale=scale(data, domain(shown[["mean", "mean_low", "mean_high"]])),
-    )  # fmt: skip
-    colour, y = from_row(alt.Color, "setting_colour"), model_axis()
+    ends = domain(shown[["mean", "mean_low", "mean_high"]])
+    axis, about = alt.Axis(title="Mean log odds of transfer"), "mean log odds"
+    if data.of_one_dataset is not None:
+        axis, about = odds_axis(ACCURACY, ends, place.width, grid=True), "accuracy"
+        accuracy = "format(100 / (1 + exp(-datum.mean)), '.1f') + ' %'"
+        points = points.transform_calculate(mean_text=accuracy)
+    x = alt.X("mean:Q", axis=axis, scale=scale(data, ends))
+    colour, y = from_row(alt.Color, "setting_colour"), model_axis(data)
     hover = tooltips(
-        model="model", setting_label="setting", mean_text="mean log odds", interval="95 % interval"
+        model="model", setting_label="setting", mean_text=about, interval="95 % interval"
     )
     bars = points.transform_filter(WHOLE).mark_rule(strokeWidth=2, opacity=0.45, aria=False)
     marks = points.mark_point(filled=True, size=60, opacity=1)
@@ -157,7 +175,7 @@ def draw_settings(data: FigureData, references: pd.DataFrame | None = None) -> F
         "points: individual models")  # fmt: skip
     return Figure(
         "settings",
-        "How do the settings compare on each dataset?",
+        f"How do the {'settings' if len(settings) > 1 else 'models'} compare on each dataset?",
         f"Upright bars: mean over models in log odds; {points}. The axis is on a logit scale: "
         "equal distances are equal odds ratios.",
         [
@@ -185,7 +203,7 @@ def settings_chart(
     """Draw one row per dataset, within it one per setting."""
     ends = domain(np.append(data.cells["log_odds"], lines["log_odds"]))
     places = scale(data, ends)
-    percents = odds_axis("Accuracy (logit scale)", ends, place.width, grid=True)
+    percents = odds_axis(ACCURACY, ends, place.width, grid=True)
 
     def x(field: str) -> Any:
         return alt.X(f"{field}:Q", scale=places, axis=percents)
@@ -302,8 +320,7 @@ def draw_ranks(data: FigureData) -> Figure:
                 f"{setting_label(setting)}: ranks of the models with their intervals",
                 height=ROW * min(int((ranks["setting"] == setting).sum()), MOST_ROWS),
                 setting=setting,
-                y_labels=list(ranks.loc[(ranks["setting"] == setting)
-                                        & (ranks["place"] < MOST_ROWS), "model"]),
+                y_labels=short_names(data, ranks.loc[ranks["setting"] == setting, "model"]),
             )
             for setting in settings
         ],
@@ -321,16 +338,18 @@ def ranks_chart(data: FigureData, setting: str, place: PlotArea) -> Any:
     drawn = ranks if data.interactive else ranks[ranks["place"] < MOST_ROWS]
     last = int(np.nanmax(drawn[["rank", "high"]].to_numpy(dtype=float)))
     ends = (0.5, last + 0.5)
-    step = next((step for step in (1, 2, 5, 10, 20, 50, 100) if last <= 8 * step), 200)
-    ticks = [1, *range(max(step, 2), last + 1, step)]
+    room = min(place.width, 150) if data.interactive else place.width
+    most = max(2.0, room / (text_width(str(last)) + 12))
+    step = next((step for step in (1, 2, 3, 5, 10, 20, 50, 100) if last <= most * step), 200)
+    ticks = list(range(1, last + 1, step))
     axis = alt.Axis(
         title="Rank" if place.lowest else None, format="d", values=ticks, tickCount=len(ticks),
-        grid=False, labelOverlap="greedy",
+        grid=False, labelOverlap=False,
     )  # fmt: skip
     x = alt.X("rank:Q", axis=axis, scale=alt.Scale(domain=list(ends), nice=False, zero=False))
     points = first_rows(named(data, "ranks", "model"), "place")
     points = points.transform_filter(equal("setting", setting))
-    y = model_axis("place")
+    y = model_axis(data, "place")
     hover = tooltips(
         model="model", family="family", rank="rank", interval="95 % simultaneous interval"
     )
@@ -385,7 +404,7 @@ def draw_heatmap(data: FigureData) -> Figure:
                 f"{setting_label(setting)}: residuals of every model on every dataset",
                 height=height,
                 setting=setting,
-                y_labels=models[:MOST_ROWS],
+                y_labels=short_names(data, models),
                 x_labels=[n for n in data.datasets if n in set(cells["dataset"])],
             )
             for setting in settings
@@ -408,12 +427,14 @@ def step_labels(limits: list[float]) -> list[str]:
 
     Examples
     --------
-    >>> step_labels([0.1, 0.5])
-    ['below +0.10', '+0.10 to +0.50', 'above +0.50']
+    >>> step_labels([0.095, 0.495])
+    ['up to +0.09', '+0.10 to +0.49', 'from +0.50']
     """
-    ends = [number(limit, plus=True) for limit in limits]
-    middle = [f"{low} to {high}" for low, high in pairwise(ends)]
-    return [f"below {ends[0]}", *middle, f"above {ends[-1]}"]
+    # The numbers of two digits next to a limit.
+    ends = [(number(limit - 0.005, plus=True), number(limit + 0.005, plus=True))
+            for limit in limits]  # fmt: skip
+    middle = [f"{low} to {high}" for (_, low), (high, _) in pairwise(ends)]
+    return [f"up to {ends[0][0]}", *middle, f"from {ends[-1][1]}"]
 
 
 def residuals_chart(
@@ -426,7 +447,7 @@ def residuals_chart(
     own = cells[cells["setting"] == setting]
     x = alt.X("dataset:N", sort=datasets, axis=name_axis(
         labelAngle=-90, labels=place.lowest))  # fmt: skip
-    y = model_axis(grid=False, labels=place.left)
+    y = model_axis(data, grid=False, labels=place.left)
     steps = alt.Scale(type="threshold", domain=limits, range=colours)
     hover = tooltips(
         model="model", dataset="dataset", accuracy_text="accuracy", interval="95 % interval",

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from headstart.errors import AnalysisError
 from headstart.figures.encodings import (
+    MOST_TICKS,
     WHOLE,
     aria_label,
     domain,
@@ -21,6 +22,7 @@ from headstart.figures.encodings import (
     odds_axis,
     predictor_axis,
     scale,
+    shown_ticks,
     tooltips,
     visible,
 )
@@ -58,6 +60,7 @@ __all__ = [
 
 FEWEST_MODELS = 3  # of a least-squares line
 MOST_LABELS = 25  # beyond that only extremes and outliers are named
+MOST_SETTINGS = 4  # whose combinations have ticks of their own
 LABELLED = 12  # so many of them
 RADIUS, RINGED = 5.5, 7.5  # pixels, of marks and of rings
 METHODS = {"morey": "Morey, 2008", "cousineau": "Cousineau, 2005"}
@@ -147,7 +150,9 @@ def mean_chart(data: FigureData, setting: str, low: float, span: float, place: P
     ]  # fmt: skip
     if data.interactive:
         return alt.layer(*layers)
-    layers += name_layers(means[means["setting"] == setting], x, ends, place)
+    own = means[means["setting"] == setting]
+    own = own.assign(model=own["model"].str.removeprefix(data.model_prefix))
+    layers += name_layers(own, x, ends, place)
     # The same scale in percent, on the right.
     percents = odds_axis(None, ends, place.height, upright=True, orient="right")
     right = alt.Chart(alt.InlineData(values=[{"at": ends[0]}])).mark_point(opacity=0)
@@ -177,7 +182,7 @@ def name_layers(
     low, high = (np.nan_to_num(means[side].to_numpy(float), nan=0.0) for side in BARS)
     bars = np.column_stack([points[:, 0], low, points[:, 0], high])
     named_ones = labelled(points[:, 0], points[:, 1])
-    names = [elided(str(name)) for name in means["model"].iloc[named_ones]]
+    names = [elided(name) for name in means["model"].iloc[named_ones]]
     radius = RINGED if means["mean_near"].any() else RADIUS
     across = tuple(x.to_dict()["scale"]["domain"])
     return label_layers(
@@ -368,6 +373,8 @@ def dataset_chart(data: FigureData, dataset: str, several: bool, place: PlotArea
     ends = domain(own[drawn])
     title = "Accuracy (logit scale)" if place.left else None
     axis = odds_axis(title, ends, place.height, upright=True, grid=True)
+    if data.interactive and 1 < own["setting"].nunique() <= MOST_SETTINGS:
+        axis.values, axis.tickCount = shown_ticks(own, drawn, place.height), MOST_TICKS
     y = alt.Y("log_odds:Q", scale=scale(data, ends), axis=axis)
     points = (
         named(data, "cells", "setting", "model")

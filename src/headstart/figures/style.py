@@ -128,7 +128,7 @@ def marker_styles(names: Iterable[str], kind: str = "others") -> dict[str, Style
     """Return a style for each name, whatever the order of rows.
 
     Up to eight names have a style of their own, in alphabetical order. Of more, the seven that
-    occur most often have one, and one stands for all others.
+    occur most often have one, and one stands for all others. Those that occur most often are first.
 
     Examples
     --------
@@ -140,7 +140,9 @@ def marker_styles(names: Iterable[str], kind: str = "others") -> dict[str, Style
     if len(own) > MOST_STYLES:
         own = sorted(sorted(counts, key=lambda name: (-counts[name], name))[: MOST_STYLES - 1])
     others = style_at(f"{len(counts) - len(own)} {kind}", MOST_STYLES - 1)
-    styles = {name: style_at(name, place) for place, name in enumerate(own)}
+    places = {name: place for place, name in enumerate(own)}
+    own.sort(key=lambda name: (-counts[name], name))
+    styles = {name: style_at(name, places[name]) for name in own}
     return {**styles, **{name: others for name in sorted(counts) if name not in styles}}
 
 
@@ -171,13 +173,20 @@ def setting_styles(settings: Iterable[str]) -> dict[str, Style]:
 def residual_steps(largest: float) -> tuple[list[float], list[str]]:
     """Return the six limits and the seven colours of steps of residuals around 0.
 
+    Limits lie between the numbers of two digits that residuals are written with, so that the same
+    number never has two colours.
+
     Examples
     --------
     >>> residual_steps(1.0)[0]
-    [-0.7, -0.4, -0.1, 0.1, 0.4, 0.7]
+    [-0.695, -0.395, -0.095, 0.095, 0.395, 0.695]
     """
     reach = max(largest, 0.05)
-    limits = [round(reach * step, 2) for step in (-0.7, -0.4, -0.1, 0.1, 0.4, 0.7)]
+    upper: list[float] = []
+    for step in (0.1, 0.4, 0.7):
+        least = upper[-1] + 0.01 if upper else 0.005
+        upper.append(round(max(round(reach * step, 2) - 0.005, least), 3))
+    limits = [-limit for limit in reversed(upper)] + upper
     return limits, [f"var(--step-{i})" for i in range(7)]
 
 

@@ -30,7 +30,7 @@ from headstart.figures.figure import (
 )
 from headstart.figures.figure_data import FigureData, Tables, rows
 from headstart.figures.style import Style, marker_styles
-from headstart.figures.text_fitting import fitted
+from headstart.figures.text_fitting import fitted, text_width
 from headstart.predictors import UPSTREAM_ACCURACY, Predictor
 from headstart.spec.display_names import in_order, setting_label
 
@@ -45,6 +45,7 @@ __all__ = [
 
 MEAN = "Mean log odds of transfer"
 POINTS = {"filled": True, "size": 55, "opacity": 1}
+NARROWEST = 150.0  # pixels of a plot beside its names on the page
 LABEL = 26  # characters of a line of a configuration's name
 ABOUT = {"model": "model", "setting_label": "setting"}
 
@@ -108,7 +109,12 @@ def ablation_chart(
     points = named(data, "ablation", "model")
     title, name, table = MEAN, "mean", data.ablation
     if setting is None:
-        name, title = "x", fitted(data.predictor.axis_label, place.width)
+        # On the page the names take their share of the panel.
+        width = NARROWEST if data.interactive else place.width
+        label = data.predictor.axis_label
+        if text_width(label) > width:
+            label = data.predictor.label[:1].upper() + data.predictor.label[1:]
+        name, title = "x", fitted(label, width)
         points = points.transform_filter("isValid(datum.x)").transform_aggregate(
             x="mean(x)", groupby=["model", "model_colour", "model_shape", "configuration",
                                   "position", "predictor_text"],
@@ -116,7 +122,7 @@ def ablation_chart(
         ends = domain(table["x"], 0.1)
         axis = alt.Axis(title=title, grid=False, tickCount=4)
         if data.predictor.scale.name == "proportion":
-            axis = odds_axis(title, ends, place.width)
+            axis = odds_axis(title, ends, width)
         hover = tooltips(
             model="model", configuration="training", predictor_text=data.predictor.label
         )

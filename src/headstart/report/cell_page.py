@@ -3,6 +3,7 @@
 It needs neither torch nor a library of charts: heat maps are tables, curves are drawn as SVG.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -30,6 +31,7 @@ MOST_CLASSES = 40
 MOST_CONFUSIONS = 200
 # Of a curve's drawing: its sides, and the margins at its left and below.
 WIDTH, HEIGHT, LEFT, RIGHT, BELOW = 520, 260, 52, 24, 40
+MOST_TICKS = 7
 
 
 @dataclass(frozen=True)
@@ -210,21 +212,20 @@ def label_of(value: Value) -> str:
 
 
 def line_of(surface: Surface) -> dict[str, Any]:
-    """Return a path over one hyperparameter as a drawing, its values evenly spaced."""
+    """Return a path over one hyperparameter as a drawing, on a logarithmic axis where it has one.
+
+    Values that are not numbers of several magnitudes are evenly spaced.
+    """
     scores = [row[0] for row in surface.scores]
     known = [score for score in scores if score is not None]
     low, high = min(known, default=0.0), max(known, default=1.0)
     room = 0.06 * ((high - low) or 1)
     low, high = max(0.0, low - room), min(1.0, high + room)
-    across = max(1, len(scores) - 1)
+    shares, ticks = places_of(surface.rows)
     points = [
-        (x_of(i / across), y_of((score - low) / ((high - low) or 1)), label_of(value), score)
-        for i, (value, score) in enumerate(zip(surface.rows, scores, strict=True))
+        (x_of(share), y_of((score - low) / ((high - low) or 1)), label_of(value), score)
+        for share, value, score in zip(shares, surface.rows, scores, strict=True)
         if score is not None
-    ]
-    step = max(1, len(scores) // 6)
-    ticks = [
-        (x_of(i / across), label_of(value)) for i, value in enumerate(surface.rows) if i % step == 0
     ]
     chosen = surface.chosen[0] if surface.chosen else None
     name = surface.row.replace("_", " ")
@@ -235,18 +236,54 @@ def line_of(surface: Surface) -> dict[str, Any]:
         "points": [
             (x, y, f"{name} {value}: {IN_PERCENT(score)} %") for x, y, value, score in points
         ],
-        "x_ticks": ticks,
+        "x_ticks": [(x_of(share), text) for share, text in ticks],
         "y_ticks": levels(low, high),
         "ring": None
         if chosen is None or scores[chosen] is None
-        else (x_of(chosen / across), y_of(((scores[chosen] or 0) - low) / ((high - low) or 1))),
+        else (x_of(shares[chosen]), y_of(((scores[chosen] or 0) - low) / ((high - low) or 1))),
     }
 
 
+def places_of(values: Sequence[Value]) -> tuple[list[float], list[tuple[float, str]]]:
+    """Return where values lie on an axis from 0 to 1, and its ticks with their labels."""
+    numbers = [value for value in values if isinstance(value, (int, float)) and value > 0]
+    across = max(1, len(values) - 1)
+    even = [i / across for i in range(len(values))]
+    if len(numbers) == len(values) and max(numbers) >= 100 * min(numbers):
+        first, last = math.log10(min(numbers)), math.log10(max(numbers))
+        powers = range(math.ceil(first - 1e-9), math.floor(last + 1e-9) + 1)
+        step = max(1, math.ceil(len(powers) / MOST_TICKS))
+        return (
+            [(math.log10(number) - first) / (last - first) for number in numbers],
+            [((power - first) / (last - first), power_label(power)) for power in powers[::step]],
+        )
+    step = math.ceil(len(values) / MOST_TICKS)
+    return even, [(even[i], label_of(values[i])) for i in range(0, len(values), step)]
+
+
+def power_label(power: int) -> str:
+    """Write a power of ten.
+
+    Examples
+    --------
+    >>> power_label(-1), power_label(2), len(power_label(-6))
+    ('0.1', '100', 4)
+    """
+    if -3 < power < 4:
+        return f"{10.0**power:g}"
+    digits = "\u207b", *"\u2070\u00b9\u00b2\u00b3\u2074\u2075\u2076\u2077\u2078\u2079"
+    return "10" + str(power).translate(dict(zip(map(ord, "-0123456789"), digits, strict=True)))
+
+
 def levels(low: float, high: float) -> list[tuple[float, str]]:
-    """Return five levels of a drawing with their percentages."""
-    shares = [i / 4 for i in range(5)]
-    return [(y_of(share), IN_PERCENT(low + share * (high - low))) for share in shares]
+    """Return levels of a drawing at round percentages, three at the least."""
+    steps = (20.0, 10.0, 5.0, 2.0, 1.0, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01)
+    for step in steps:
+        first, last = math.ceil(100 * low / step - 1e-9), math.floor(100 * high / step + 1e-9)
+        if last - first >= 2:
+            break
+    marks = [i * step for i in range(first, last + 1)]
+    return [(y_of((mark / 100 - low) / ((high - low) or 1)), f"{mark:.4g}") for mark in marks]
 
 
 def x_of(share: float) -> float:
@@ -260,24 +297,22 @@ def y_of(share: float) -> float:
 
 
 def calibration_drawing(bins: Sequence[CalibrationBin]) -> dict[str, Any]:
-    """Return confidence against accuracy as a drawing; areas are numbers of predictions."""
-    most = max((one.n for one in bins), default=1)
-    shares = [i / 4 for i in range(5)]
+    """Return confidence against accuracy as a drawing, with intervals of the accuracies."""
+    points = []
+    for one in bins:
+        ends = wilson_interval(one.accuracy, one.n)
+        about = (
+            f"confidence {IN_PERCENT(one.confidence)} %, accuracy {IN_PERCENT(one.accuracy)} %, "
+            f"95 % interval {ranged(ends.low, ends.high, IN_PERCENT)}, {one.n:,} predictions"
+        )
+        places = x_of(one.confidence), y_of(one.accuracy), y_of(ends.low), y_of(ends.high)
+        points.append((*places, about))
+    percents = range(0, 101, 20)
     return {
-        "points": [
-            (
-                x_of(one.confidence),
-                y_of(one.accuracy),
-                2.5 + 8 * (one.n / most) ** 0.5,
-                f"confidence {IN_PERCENT(one.confidence)} %, "
-                f"accuracy {IN_PERCENT(one.accuracy)} %, {one.n:,} predictions",
-            )
-            for one in bins
-        ],
-        "path": " ".join(f"{x_of(one.confidence):.1f},{y_of(one.accuracy):.1f}" for one in bins),
+        "points": points,
         "diagonal": (x_of(0), y_of(0), x_of(1), y_of(1)),
-        "x_ticks": [(x_of(share), IN_PERCENT(share)) for share in shares],
-        "y_ticks": [(y_of(share), IN_PERCENT(share)) for share in shares],
+        "x_ticks": [(x_of(mark / 100), f"{mark}") for mark in percents],
+        "y_ticks": [(y_of(mark / 100), f"{mark}") for mark in percents],
     }
 
 
