@@ -70,7 +70,7 @@ def test_hostile_names_are_text():
 def test_small_results_have_a_page(n_models, upstream):
     html = page_html(made(n_models, n_datasets=1, settings=("linear",), upstream=upstream))
     keys = {key.rsplit("-", 1)[0] for key in payload_of(html)["charts"]}
-    assert ("figure-correlation" in keys) == (upstream and n_models > 1)
+    assert ("figure-correlation" in keys) == (upstream and n_models > 2)
     assert 'id="leaderboard-0"' in html
 
 

@@ -68,27 +68,27 @@ class FigureKind(NamedTuple):
 
 
 def several_models(selected: pd.DataFrame, _: Any = None) -> bool:
-    """Tell whether there are models to compare."""
+    """Return whether there are models to compare."""
     return bool(selected["model"].nunique() > 1)
 
 
 def three_models(selected: pd.DataFrame, _: Any) -> bool:
-    """Tell whether a setting has a line."""
+    """Return whether a setting has a line."""
     return bool(selected.groupby("setting")["model"].nunique().max() >= FEWEST_MODELS)
 
 
 def several_settings(selected: pd.DataFrame, _: Any) -> bool:
-    """Tell whether there is more than the models of one setting on one dataset."""
+    """Return whether there is more than the models of one setting on one dataset."""
     return bool(selected[["setting", "dataset"]].drop_duplicates().shape[0] > 1)
 
 
 def several_cells(selected: pd.DataFrame, _: Any) -> bool:
-    """Tell whether the residuals have several rows and several columns."""
+    """Return whether the residuals have several rows and several columns."""
     return several_models(selected) and bool(selected["dataset"].nunique() > 1)
 
 
 def tested_ranks(ranks: pd.DataFrame, tables: Mapping[str, pd.DataFrame]) -> bool:
-    """Tell whether models were compared: without a test every rank is possible for each."""
+    """Return whether models were compared: without a test every rank is possible for each."""
     last = ranks.groupby("setting")["model"].transform("size")
     if ((ranks["low"] > 1) | (ranks["high"] < last)).any():
         return True

@@ -3,6 +3,7 @@
 import io
 import json
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -15,6 +16,7 @@ from headstart.errors import UnknownNameError
 from headstart.figures.figure_data import FigureData, plain
 from headstart.figures.style import CONFIG, Style, in_print_colours
 from headstart.files import replaced
+from headstart.spec.formatting import listed
 
 if TYPE_CHECKING:
     from headstart.figures.printing import PrintedFigure
@@ -32,6 +34,7 @@ __all__ = [
     "abreast",
     "legend_of",
     "noted",
+    "others_caption",
     "rows_shown",
 ]
 
@@ -84,6 +87,8 @@ class Panel:
         Whether its plot is as high as wide in print.
     bare
         Whether it has no axes.
+    widest
+        Pixels that its plot and names have at the most on the page.
     """
 
     draw: Callable[[PlotArea], Any]
@@ -98,6 +103,7 @@ class Panel:
     right: float = 0.0
     square: bool = False
     bare: bool = False
+    widest: float | None = None
 
 
 class LegendEntry(NamedTuple):
@@ -304,6 +310,20 @@ def legend_of(styles: Mapping[str, Style], mark: str = "symbol") -> list[LegendE
     return [LegendEntry(style, mark) for style in own] if len(own) > 1 else []
 
 
+def others_caption(styles: Mapping[str, Style]) -> str:
+    """Return which names share the last style of a legend, if any do.
+
+    Examples
+    --------
+    >>> from headstart.figures.style import marker_styles
+    >>> others_caption(marker_styles("abcdefghi", "other families"))
+    '2 other families: h, i.'
+    """
+    shared = Counter(styles.values())
+    other = [name for name, style in styles.items() if shared[style] > 1]
+    return f"{styles[other[0]].label}: {listed(other, 12)}." if other else ""
+
+
 def setting_legend(
     data: FigureData, settings: Sequence[str], mark: str = "symbol"
 ) -> list[LegendEntry]:
@@ -326,6 +346,8 @@ def page_spec(panel: Panel, figure: Figure) -> dict[str, Any]:
     # Ticks have room on a narrow screen; a wider one spreads them.
     chart = panel.draw(PlotArea(PAGE_WIDTH, panel.height, left=not figure.narrow))
     spec: dict[str, Any] = chart.to_dict(validate=False)
+    if len(figure.panels) > 1 and "layer" in spec and not panel.bare:
+        spec["layer"].append(OVERHANG)
     for key in ("config", "$schema"):
         spec.pop(key, None)
     params = [{"name": name, "value": []} for name in HIDDEN]
@@ -340,6 +362,15 @@ def page_spec(panel: Panel, figure: Figure) -> dict[str, Any]:
         "params": [*params, {"name": "show_all", "value": False}],
         "autosize": {"type": "fit-x", "contains": "padding"},
     }
+
+
+# As much room above the plot as half a label may take: the plots of a row start at one height.
+OVERHANG: dict[str, Any] = {
+    "data": {"values": [{}]},
+    "mark": {"type": "text", "text": " ", "fontSize": 16, "opacity": 0, "aria": False,
+             "tooltip": None},
+    "encoding": {"x": {"value": 0}, "y": {"value": 0}},
+}  # fmt: skip
 
 
 def named_tables(spec: Any) -> set[str]:

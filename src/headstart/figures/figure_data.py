@@ -197,6 +197,11 @@ class FigureData:
         families = pd.concat([table[columns].astype(object) for table in own]).drop_duplicates()
         return marker_styles(families["family"].fillna(NO_FAMILY).astype(str), "other families")
 
+    def styles_in(self, table: pd.DataFrame) -> dict[str, Style]:
+        """Return the styles of the families of a table."""
+        families = set(table["family"])
+        return {name: style for name, style in self.family_styles.items() if name in families}
+
     def styled(self, table: pd.DataFrame) -> pd.DataFrame:
         """Sort rows by model, and add label, colour and shape of their setting and family."""
         models = {name: place for place, name in enumerate(self.models)}

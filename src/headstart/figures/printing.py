@@ -40,6 +40,7 @@ from headstart.figures.text_fitting import elided, fitted, text_width, wrapped
 __all__ = ["PrintedFigure", "canonical_pdf", "print_figure"]
 
 DPI = 200
+FEW = 3  # panels that all have titles of their horizontal axes
 EDGE, GAP = 6.0, 14.0  # pixels around the figure, between panels
 OVERHANG = 14.0  # pixels of half a label at the end of an axis
 LINE = 15.0  # pixels of a line of text
@@ -127,7 +128,8 @@ def print_figure(figure: Figure) -> PrintedFigure:
         for i, (panel, lines) in enumerate(zip(row, headings, strict=True)):
             x += lefts[i]
             height = plot if panel.square else panel.height
-            place = PlotArea(plot, height, i == 0, first + i + columns >= len(panels))
+            lowest = first + i + columns >= len(panels) or len(panels) <= FEW
+            place = PlotArea(plot, height, i == 0, lowest)
             spec = panel_spec(figure, panel, place)
             margins = {"left": lefts[i], "top": 20, "right": rights[i] + 20, "bottom": below[i]}
             drawn = vl_convert.vegalite_to_svg({**spec, "padding": margins})
@@ -143,9 +145,14 @@ def print_figure(figure: Figure) -> PrintedFigure:
         heights = [plot if panel.square else panel.height for panel in row]
         y = top + max(h + b for h, b in zip(heights, below, strict=True)) + GAP
     caption = wrapped(figure.full_caption, total - 2 * EDGE, 8, text_width).split("\n")
+    where, below_all = (EDGE, y + 4), LINE * len(caption) * bool(figure.full_caption)
+    # A place that the last row leaves empty is for the caption, where it fits in.
+    beside = wrapped(figure.full_caption, max(total - EDGE - x, 1), 99, text_width).split("\n")
+    if len(row) < columns and LINE * len(beside) <= max(heights):
+        caption, where, below_all = beside, (x, top + 12), 0
     for number, line in enumerate(caption if figure.full_caption else []):
-        parts.append(text(EDGE, y + LINE * number + 4, line, colour="var(--soft)"))
-    y += LINE * len(caption) * bool(figure.full_caption)
+        parts.append(text(where[0], where[1] + LINE * number, line, colour="var(--soft)"))
+    y += below_all
     body = '<rect width="100%" height="100%" fill="white"/>' + "".join(parts)
     height = (y + EDGE - GAP * (not figure.full_caption)) / PX_PER_INCH
     return PrintedFigure(in_print_colours(body), width, height, plots, specs)
@@ -184,7 +191,7 @@ def elided_line(name: str) -> str:
 def bottom_margin(figure: Figure, index: int, columns: int) -> float:
     """Return the pixels below the plot of a panel: numbers, or names set upright, a title."""
     panel = figure.panels[index]
-    lowest = index + columns >= len(figure.panels)
+    lowest = index + columns >= len(figure.panels) or len(figure.panels) <= FEW
     if panel.bare or (panel.x_labels and not lowest):
         return 0.0
     if panel.x_labels:

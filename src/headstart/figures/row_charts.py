@@ -33,6 +33,7 @@ from headstart.figures.figure import (
     Panel,
     PlotArea,
     legend_of,
+    others_caption,
     rows_shown,
     setting_legend,
 )
@@ -305,14 +306,14 @@ def draw_ranks(data: FigureData) -> Figure:
     select_ranks(data.tables)
     ranks = data.ranks
     settings = in_order(ranks["setting"])
-    families = set(ranks["family"])
-    styles = {name: style for name, style in data.family_styles.items() if name in families}
+    styles = data.styles_in(ranks)
     most = int(ranks.groupby("setting").size().max())
     return Figure(
         "ranks",
         "How certain are the ranks?",
         "Points: rank by mean log odds. Lines: 95 % simultaneous confidence interval of the rank. "
-        "Filled: not significantly different from the best (the interval includes rank 1).",
+        "Filled: not significantly different from the best (the interval includes rank 1). "
+        + others_caption(styles),
         [
             Panel(
                 partial(ranks_chart, data, setting),
@@ -367,7 +368,8 @@ def ranks_chart(data: FigureData, setting: str, place: PlotArea) -> Any:
     )  # fmt: skip
 
 
-CELL, NARROWEST = 17.0, 34.0  # pixels: height of a cell, its width with a number
+# Pixels: height of a cell, its width with a number, its width on the page.
+CELL, NARROWEST, WIDEST = 17.0, 34.0, 90.0
 
 
 def select_residuals(tables: Tables, predictor: Predictor = UPSTREAM_ACCURACY) -> pd.DataFrame:
@@ -406,6 +408,7 @@ def draw_heatmap(data: FigureData) -> Figure:
                 setting=setting,
                 y_labels=short_names(data, models),
                 x_labels=[n for n in data.datasets if n in set(cells["dataset"])],
+                widest=180 + WIDEST * cells["dataset"].nunique(),
             )
             for setting in settings
         ],

@@ -36,6 +36,7 @@ from headstart.figures.figure import (
     abreast,
     legend_of,
     noted,
+    others_caption,
 )
 from headstart.figures.figure_data import FigureData, Tables, optional, rows
 from headstart.figures.point_labels import label_layers
@@ -90,8 +91,7 @@ def draw_correlation(data: FigureData) -> Figure:
     span = max(high - low for low, high in ends.values())
     ringed = bool(means["mean_near"].any())
     crowded = len(settings) == 1 and len(means) > MOST_LABELS
-    families = set(means["family"])
-    styles = {name: style for name, style in data.family_styles.items() if name in families}
+    styles = data.styles_in(means)
     return Figure(
         "correlation",
         f"Does {data.predictor.label} predict transfer accuracy?",
@@ -105,7 +105,7 @@ def draw_correlation(data: FigureData) -> Figure:
                 height=400 if crowded else 270,
                 notes=noted(r_of(data, setting, "all")),
                 setting=setting,
-                right=40.0,
+                right=58.0,
             )
             for setting in settings
         ],
@@ -154,7 +154,7 @@ def mean_chart(data: FigureData, setting: str, low: float, span: float, place: P
     own = own.assign(model=own["model"].str.removeprefix(data.model_prefix))
     layers += name_layers(own, x, ends, place)
     # The same scale in percent, on the right.
-    percents = odds_axis(None, ends, place.height, upright=True, orient="right")
+    percents = odds_axis("Equal accuracy", ends, place.height, upright=True, orient="right")
     right = alt.Chart(alt.InlineData(values=[{"at": ends[0]}])).mark_point(opacity=0)
     right = right.encode(y=alt.Y("at:Q", scale=scale(data, ends), axis=percents))
     return alt.layer(alt.layer(*layers), right).resolve_scale(y="independent")
@@ -227,6 +227,7 @@ def correlation_caption(data: FigureData, means: pd.DataFrame) -> str:
         "Named where space permits: extremes and the models farthest from the line."
         if some_named else "",
         axes_caption(data),
+        others_caption(data.styles_in(means)),
         f"Not drawn while datasets or models are hidden: {joined(marks)}."
         if data.interactive and marks else "",
     ]  # fmt: skip
@@ -316,8 +317,7 @@ def draw_datasets(data: FigureData) -> Figure:
     several = len(settings) > 1
     datasets = [name for name in data.datasets if name in set(cells["dataset"])]
     ringed = bool(cells["near"].any())
-    families = set(cells["family"])
-    styles = {name: style for name, style in data.family_styles.items() if name in families}
+    styles = data.styles_in(cells)
     legend = legend_of(styles)
     if several:
         legend = [LegendEntry(data.setting_styles[name], "box", name) for name in settings]
@@ -424,6 +424,7 @@ def datasets_caption(
         ring_caption("paired test on the predictions, p > 0.05, corrected for the number of models")
         if ringed else "",
         "Each panel has its own vertical axis, on a logit scale labelled in percent.",
+        others_caption(data.styles_in(cells)),
         "Not drawn while models are hidden: band." if data.interactive and bands else "",
     ]  # fmt: skip
     return " ".join(filter(None, parts))
