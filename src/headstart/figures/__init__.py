@@ -27,7 +27,7 @@ Examples
 >>> import pandas as pd
 >>> ranks = pd.DataFrame({
 ...     "setting": "linear", "model": ["a", "b"], "family": ["A", "B"],
-...     "rank": [1, 2], "low": [1, 1], "high": [2, 2],
+...     "rank": [1, 2], "low": [1, 2], "high": [1, 2],
 ... })
 >>> available({"ranks": ranks})
 ['ranks']

@@ -317,7 +317,7 @@ def others_caption(styles: Mapping[str, Style]) -> str:
     --------
     >>> from headstart.figures.style import marker_styles
     >>> others_caption(marker_styles("abcdefghi", "other families"))
-    '2 other families: h, i.'
+    '2 other families: h and i.'
     """
     shared = Counter(styles.values())
     other = [name for name, style in styles.items() if shared[style] > 1]
