@@ -244,6 +244,8 @@ def quantity(name: str, text: str, units: dict[str, float], example: str) -> flo
 
 def _show(answer: "RankAnswer", page: Path | None) -> None:
     """Print the answer: the sentence first, then the table, the test, and what was not tried."""
+    from headstart.spec.formatting import count
+
     console.print(answer.sentence)
     console.print()
     console.print(_table(answer))
@@ -253,6 +255,10 @@ def _show(answer: "RankAnswer", page: Path | None) -> None:
     )
     if answer.held_out:
         console.print(_tested(answer.held_out))
+        if left_out := answer.test_images - answer.held_out.n:
+            console.print(
+                f"Left out of the test: {count(left_out, 'image')} that cannot be decoded"
+            )
     for one in answer.finetuned:
         console.print(
             f"Fine-tuned {one.name}: {100 * one.accuracy:.1f} % against "
@@ -268,7 +274,8 @@ def _show(answer: "RankAnswer", page: Path | None) -> None:
         remedy = f": {some[0].remedy}" if some[0].remedy and len(some) == 1 else ""
         console.print(f"Not tried ({reason}): {names}{more}{remedy}")
     console.print(
-        f"{answer.spent:.0f} s of {answer.budget:.0f} s; {len(answer.models)} models measured"
+        f"{answer.spent:.0f} s of {answer.budget:.0f} s; "
+        f"{count(len(answer.models), 'model')} measured"
     )
     if page is not None:
         echo(f"Page: {page.resolve()}")

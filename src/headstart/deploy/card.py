@@ -5,11 +5,12 @@ from importlib.metadata import version
 
 from headstart.deploy.final_network import FinalNetwork, validation_score
 from headstart.deploy.verify import Comparison
+from headstart.models import licence_of
 from headstart.models.saved_networks import card_front_matter
 from headstart.spec import Model, Result
 from headstart.stats import wilson_interval
 
-__all__ = ["example", "licence_of", "model_card", "packages"]
+__all__ = ["example", "model_card", "packages"]
 
 SHOWN_CLASSES = 100
 # What runs an exported folder, beside NumPy and Pillow.
@@ -28,21 +29,6 @@ NEEDS = {
 def packages(form: str) -> dict[str, str]:
     """Return the versions of the packages that wrote and checked this form."""
     return {name: version(name) for name in PACKAGES[form]}
-
-
-def licence_of(model: Model) -> str | None:
-    """Return the licence of a model's published weights as timm names it; None if unknown."""
-    if model.source not in ("timm", "embedded"):
-        return None
-    scheme = model.weights.locator.partition(":")[0]
-    if scheme not in ("hf", "https", "package"):
-        # The user's own weights, or random ones.
-        return None
-    import timm
-
-    tag = model.tags.get("weights_tag")
-    known = timm.get_pretrained_cfg(f"{model.architecture}.{tag}" if tag else model.architecture)
-    return getattr(known, "license", None) or None
 
 
 def model_card(

@@ -42,6 +42,7 @@ from headstart.deploy.verify import (
 )
 from headstart.errors import CommandError, ExportError
 from headstart.files import replaced, storage_errors, writable_folder
+from headstart.models import licence_of
 from headstart.models.saved_networks import load_name
 from headstart.models.weight_files import WEIGHTS, write_weights
 from headstart.spec import Prediction, Result
@@ -381,7 +382,7 @@ def _write_timm(job: _Job) -> None:
     from headstart.deploy.timm_folder import TimmRunner, timm_config
 
     final = job.final
-    config = timm_config(job.result.trial.model, final, card.licence_of(job.result.trial.model))
+    config = timm_config(job.result.trial.model, final, licence_of(job.result.trial.model))
     (job.place / "config.json").write_text(json.dumps(config, indent=1), encoding="utf-8")
     job.runners["timm"] = TimmRunner(job.place, final)
     side = final.preprocessing.side
@@ -453,7 +454,7 @@ def _facts(job: _Job, measured: Sequence[Comparison]) -> dict[str, Any]:
         "multilabel": final.several,
         "input": final.preprocessing.record,
         "load": load_name(trial.model),
-        "licence": card.licence_of(trial.model),
+        "licence": licence_of(trial.model),
         "network": final.origin,
         "chosen": job.result.selection.chosen if job.result.selection else {},
         "chosen_by": job.chosen_by,

@@ -1,7 +1,7 @@
 """Catalogue and adapters: from a name to a network with its weights."""
 
 from headstart.files import split_names
-from headstart.models.details import model_details, multiply_adds, remarks
+from headstart.models.details import licence_of, model_details, multiply_adds, remarks
 from headstart.models.facts import record_upstream
 from headstart.models.load_network import auxiliary_weight, load
 from headstart.models.model_catalogue import EMBEDDED, catalogue, find, runs_code, search
@@ -17,6 +17,7 @@ __all__ = [
     "fetch",
     "find",
     "keep",
+    "licence_of",
     "load",
     "model_details",
     "multiply_adds",

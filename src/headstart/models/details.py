@@ -16,7 +16,7 @@ from headstart.spec import Model, Weights, digest
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["model_details", "multiply_adds", "remarks"]
+__all__ = ["licence_of", "model_details", "multiply_adds", "remarks"]
 
 # Tags that a run repeats: what was understood of a network that another reading would change.
 REMARKS = {
@@ -32,6 +32,21 @@ REMARKS = {
 FLOAT32_BYTES = 4
 
 IMAGES = 1_000
+
+
+def licence_of(model: Model) -> str | None:
+    """Return the licence of a model's published weights as timm names it; None if unknown."""
+    if model.source not in ("timm", "embedded"):
+        return None
+    scheme = model.weights.locator.partition(":")[0]
+    if scheme not in ("hf", "https", "package"):
+        # The user's own weights, or random ones.
+        return None
+    import timm
+
+    tag = model.tags.get("weights_tag")
+    known = timm.get_pretrained_cfg(f"{model.architecture}.{tag}" if tag else model.architecture)
+    return getattr(known, "license", None) or None
 
 
 def model_details(model: Model, cache: Path | None = None) -> dict[str, Any]:

@@ -193,9 +193,11 @@ def _look(
     except HeadstartError as error:
         return Unavailable(name, str(error).partition(": ")[0], str(error).partition(": ")[2])
     prior = expected_accuracy(model)
+    # Of an embedded network it takes timm, which imports torch: the answer has it.
+    licence = facts.get("licence") or (models.licence_of(model) if model.source == TIMM else None)
     return RankCandidate(
         model, prior.accuracy if prior else None, model.parameters,
-        facts.get("licence") or _licence(model), facts.get("why") or _why(name),
+        licence, facts.get("why") or _why(name),
         prior.source if prior else "",
     )  # fmt: skip
 
@@ -227,16 +229,6 @@ def _timm_repository(name: str) -> str | None:
 
     config = timm.get_pretrained_cfg(path) if timm.is_model(path) else None
     return str(config.hf_hub_id) if config is not None and config.hf_hub_id else None
-
-
-def _licence(model: Model) -> str | None:
-    """Return the licence of weights of timm as its table has it, None for other ones."""
-    if model.source != TIMM or model.weights.locator.partition(":")[0] != "hf":
-        return None
-    import timm
-
-    config = timm.get_pretrained_cfg(model.weights.locator.rpartition("/")[2])
-    return str(config.license) if config is not None and config.license else None
 
 
 def _why(name: str) -> str:

@@ -245,7 +245,7 @@ def _candidates(text: str, max_params: float | None) -> Candidates:
     n = len(found.unavailable)
     if max_params is not None and find_candidates(text).available:
         raise StudyError(
-            f"--max-params {max_params / 1e6:g}M excludes all candidates of --models {text} that "
+            f"--max-params {max_params:,.0f} excludes all candidates of --models {text} that "
             "are on this machine: raise it, or name smaller models",
             code="ranking.constraints",
             max_params=max_params,
@@ -450,7 +450,7 @@ class _Contest:
             "prior": one.prior,
             "parameters": one.params,
             "multiply_adds": self._arithmetic[one.model.name],
-            "licence": one.licence,
+            "licence": one.licence or models.licence_of(one.model),
             "why": one.why,
         }
 
