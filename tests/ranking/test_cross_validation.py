@@ -78,7 +78,7 @@ def test_predictions_are_those_of_a_probe_that_never_saw_the_fold():
     y = labels_of([40, 40, 40])
     X = (np.eye(3)[y] @ random.normal(size=(3, 6)) + random.normal(size=(120, 6))).astype("f4")
     folds = np.stack([draw_folds(y, np.arange(120), seed) for seed in (0, 1)])
-    found = cross_validate(X, y, folds, torch.device("cpu"))
+    found, lam = cross_validate(X, y, folds, torch.device("cpu"))
     lambdas = [lam for lam in LAMBDAS if lam >= 1e-2]
     fold, right = folds[0], np.zeros((len(lambdas), 120), bool)
     for held in range(FOLDS):
@@ -91,6 +91,7 @@ def test_predictions_are_those_of_a_probe_that_never_saw_the_fold():
         best = int(right[:, fold != held].mean(axis=1).argmax())
         expected[fold == held] = right[best, fold == held]
     assert found.shape == (2, 120)
+    assert lam in lambdas
     assert (found[0] != expected).sum() <= 2  # ties between penalties beyond those fitted here
 
 
@@ -98,7 +99,7 @@ def test_a_class_that_a_fold_lacks_in_training_is_predicted_wrong_there():
     y = np.array([0] * 20 + [1] * 20 + [2])
     X = np.eye(3, dtype=np.float32)[y] + 0.01
     folds = draw_folds(y, np.arange(41), 0)[None]
-    right = cross_validate(X, y, folds, torch.device("cpu"))
+    right, _ = cross_validate(X, y, folds, torch.device("cpu"))
     assert right[0, :40].all()
     assert not right[0, 40]
 

@@ -14,10 +14,18 @@ SIZES = (100, 200, 400)
 class Simulated:
     """Models with an accuracy and seconds per image, measured on a clock of their own."""
 
-    def __init__(self, models, *, recalled=frozenset(), startup=1.0, probe=0.01):
+    def __init__(self, models, *, recalled=frozenset(), startup=1.0, probe=0.01, power=1.0):
         self.models, self.recalled = models, recalled
-        self.startup, self.probe = startup, probe
+        self.startup, self.probe, self.power = startup, probe, power
         self.now, self.begun = 0.0, []
+
+    def probed(self, level: int) -> float:
+        return self.probe * SIZES[0] * (SIZES[level] / SIZES[0]) ** self.power
+
+    def tested(self, racer: Racer, n_final: int) -> float:
+        """What the test takes: features that are lacking, and a part of a cross-validation."""
+        lacking = SIZES[-1] + n_final - SIZES[racer.level]
+        return 3 + lacking * self.models[racer.name][1] + 0.5 * self.probed(len(SIZES) - 1)
 
     def clock(self) -> float:
         return self.now
@@ -25,7 +33,7 @@ class Simulated:
     def __call__(self, racer: Racer, level: int, allowed: float) -> StepOutcome:
         accuracy, per_image = self.models[racer.name]
         before = SIZES[level - 1] if level else 0
-        probe = self.probe * SIZES[level]
+        probe = self.probed(level)
         seconds = (SIZES[level] - before) * per_image + probe + (0 if level else self.startup)
         recalled = (racer.name, level) in self.recalled
         if not recalled:
@@ -69,13 +77,31 @@ def test_cheap_and_promising_ones_begin():
     assert world.begun[0] == ("small", 0)
 
 
-@pytest.mark.parametrize("budget", [20.0, 60.0, 150.0, 400.0])
-def test_the_budget_is_kept(budget):
+@pytest.mark.parametrize("power", [1.0, 1.7])
+@pytest.mark.parametrize("budget", [24.0, 60.0, 150.0, 400.0])
+def test_the_budget_is_kept(budget, power):
+    """The test of the winner included, even where fits take longer than small levels tell."""
     models = {f"m{i}": (0.7 + 0.01 * i, 0.02 * (i + 1)) for i in range(8)}
-    race, world = race_of(models, budget, n_final=50)
-    assert race.leaders()
-    test = race.reserve()
-    assert world.now + test <= 1.1 * budget
+    race, world = race_of(models, budget, n_final=50, power=power)
+    winner = race.leaders()[0]
+    assert world.now + world.tested(winner, 50) <= budget
+
+
+def test_time_for_the_test_is_of_the_largest_level_that_was_measured():
+    """A race ends early where a cross-validation took long: a test that is cheaper still fits."""
+    models = {f"m{i}": (0.8, 0.01) for i in range(6)}
+    quick, slow = (race_of(models, 120.0, probe=probe)[0] for probe in (0.001, 0.05))
+    depth = [sum(one.level for one in race.racers) for race in (quick, slow)]
+    assert depth[0] > depth[1]
+    for race in (quick, slow):
+        one = race.leaders()[0]
+        images = race.n_remaining(one.level) * one.seconds_per_image
+        top = race.probe(one, len(SIZES) - 1)
+        assert race.final(one, one.level) >= images + 0.5 * top
+        assert race.final(one, one.level, short=True) < race.final(one, one.level)
+        # It is in proportion to the number of features, and no less than what others took.
+        wide = Racer("wide", 9, width=2 * one.width)
+        assert race.probe(wide, 0) == pytest.approx(2 * one.probe_seconds[0])
 
 
 def test_a_larger_budget_is_used():

@@ -104,6 +104,23 @@ def test_a_second_run_measures_nothing(tmp_path, answer):
     assert again.held_out == answer.held_out
 
 
+def test_the_choice_is_known_before_the_test(tmp_path, own_cache, monkeypatch):
+    """Where no time is left for all lambdas, few are tried by the test, and it says so."""
+    seen, reporter = [], Watching()
+    monkeypatch.setattr(rank_backbones.Race, "final", lambda *_, **__: 1e9)
+    monkeypatch.setattr(rank_backbones.Race, "reserve", lambda *_, **__: 0.0)
+    found = ranked(
+        tmp_path, reporter, raced=lambda early: seen.append((early, len(reporter.titles)))
+    )
+    ((early, n_steps),) = seen
+    assert (early.sentence, early.models, early.held_out) == (found.sentence, found.models, None)
+    assert len(reporter.titles) == n_steps + 1  # that of the trial
+    (result,) = ResultStore(tmp_path / "r.db").results()
+    assert 3 <= len(result.trial.setting.lambdas) <= 5
+    assert result.trial.key == found.held_out.key
+    assert found.notes[0] in reporter.notes
+
+
 @pytest.mark.slow
 def test_workers_give_the_same_numbers(tmp_path, own_cache, answer):
     (own_cache / "ranking").rename(tmp_path / "moved")
@@ -268,9 +285,17 @@ def test_the_fastest_of_those_as_good_is_taken(models, taken):
             [BEST, ranked_model("x", 0.5, 0.01, tied=False)],
             "significantly more accurate than the other",
         ),
-        ([BEST, FAR], "1 other is not significantly different, and no faster one is within 0.5"),
+        (
+            [BEST, FAR],
+            "of 2; far is 20.0 times as fast (1 ms) and 2.0 points lower,",
+        ),
+        ([BEST, ranked_model("slow", 0.88, 0.03)], "different, and it is not clearly faster"),
+        (
+            [BEST, FAR, ranked_model("few", 0.8, 0.001, images=100)],
+            "the most accurate of the 2 measured on all 400 images",
+        ),
         ([BEST, FAST], "the most accurate, best (90.0 %), and 2.0 times as fast (10 ms"),
     ],
 )
 def test_the_sentence_says_why(models, part):
-    assert part in recommendation_sentence(models, choose(models, 0.005), 0.005)
+    assert part in recommendation_sentence(models, choose(models, 0.005), 400)

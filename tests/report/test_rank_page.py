@@ -1,5 +1,7 @@
 """The page of a rank run: the answer first, in a browser, and for those who cannot see it."""
 
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import axe_core_python
@@ -14,7 +16,15 @@ from headstart.ranking.answer import (
     RankAnswer,
     SmallPicture,
 )
-from headstart.report.rank_page import rank_html, rank_table, write_rank_page
+from headstart.report.rank_page import (
+    front_figure,
+    front_rows,
+    not_tried_table,
+    rank_html,
+    rank_table,
+    write_rank_page,
+)
+from headstart.spec.formatting import UNKNOWN
 from ranking.answers import ranked_model as model
 from report.browser import count, visit
 
@@ -56,6 +66,26 @@ def test_columns_of_which_nothing_is_known_are_left_out():
     assert [row.cells[0].text for row in table.rows] == ["best", "fast", "far"]
     markers = [row.cells[1].marker for row in table.rows]
     assert markers == ["best", "same", "same"]
+    place = labels.index("Difference")
+    assert [row.cells[place].text for row in table.rows] == [UNKNOWN, "0.0", "0.0"]
+
+
+def test_what_was_not_tried_is_grouped_by_reason():
+    whys = {"a": ("large", "x"), "b": ("absent", "y"), "c": ("large", "x")}
+    reasons = tuple(NotTried(name, *why) for name, why in whys.items())
+    table = not_tried_table(replace(made_answer(), not_tried=reasons))
+    assert [[cell.text for cell in row.cells] for row in table.rows] == [
+        ["large", "2", "a, c", "x"], ["absent", "1", "b", "y"],
+    ]  # fmt: skip
+
+
+def test_a_model_on_fewer_images_is_hollow_and_says_so():
+    few = model("few", 0.8, 0.005, images=159, pareto=False)
+    answer = replace(made_answer(), models=(BEST, FAST, few))
+    spec = json.dumps(front_figure(answer).specs()[0])
+    assert "159 images" in spec
+    (row,) = [row for row in front_rows(answer) if row["partial"]]
+    assert (row["model"], row["fill"]) == ("few", "var(--paper)")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -64,7 +94,7 @@ def test_in_a_browser(browser, tmp_path, scheme):
     assert browser.get_log("browser") == []
     assert count(browser, "#figure-front-0 svg") == 1
     assert count(browser, "#ranking tbody tr") == 3
-    latency = browser.find_element("xpath", "//section[@id='ranking']//th[7]/button")
+    latency = browser.find_element("xpath", "//section[@id='ranking']//th[8]/button")
     names = "return [...document.querySelectorAll('#ranking tbody th')].map((e) => e.innerText)"
     latency.click()
     assert browser.execute_script(names) == ["best", "fast", "far"]

@@ -6,6 +6,7 @@ What is slow to import is imported when the command runs.
 import json as json_module
 import re
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -182,6 +183,8 @@ def rank(
     # Where the output is for programs, nothing else may be in it.
     screen = Screen(stderr=True, markup=False, highlight=False) if json or csv else console
     resume = "what was measured is kept; run the same command again to resume"
+
+    raced = partial(_show_choice, page=out, silent=json or csv)
     with resumable(resume), LiveReporter(screen) as reporter:
         answer = compute(
             options.dataset,
@@ -189,22 +192,28 @@ def rank(
             keep_models=keep_models,
             device=device.value,
             reporter=reporter,
+            raced=raced,
             **keywords,
             **executors.keywords(),
         )
-    if out is not None:
+    _write_page(answer, out)
+    if json or csv:
+        _print_data(answer, csv=csv)
+    else:
+        _show_rest(answer, out)
+
+
+def _write_page(answer: "RankAnswer", page: Path | None) -> None:
+    if page is not None:
         from headstart.report.rank_page import write_rank_page
 
-        write_rank_page(answer, out)
-    if json:
+        write_rank_page(answer, page)
+
+
+def _print_data(answer: "RankAnswer", *, csv: bool) -> None:
+    if not csv:
         echo(json_module.dumps(answer.to_record(), indent=1, ensure_ascii=False))
-    elif csv:
-        _print_csv(answer)
-    else:
-        _show(answer, out)
-
-
-def _print_csv(answer: "RankAnswer") -> None:
+        return
     import pandas as pd
 
     from headstart.report.data_files import to_csv
@@ -242,10 +251,11 @@ def quantity(name: str, text: str, units: dict[str, float], example: str) -> flo
     return float(found[1]) * units[unit]
 
 
-def _show(answer: "RankAnswer", page: Path | None) -> None:
-    """Print the answer: the sentence first, then the table, the test, and what was not tried."""
-    from headstart.spec.formatting import count
-
+def _show_choice(answer: "RankAnswer", page: Path | None, *, silent: bool) -> None:
+    """Print which model to take, and the table, before the test, which may take long."""
+    _write_page(answer, page)
+    if silent:
+        return
     console.print(answer.sentence)
     console.print()
     console.print(_table(answer))
@@ -253,6 +263,14 @@ def _show(answer: "RankAnswer", page: Path | None) -> None:
         "\nTied: not significantly different from the best, which is dropped in at most "
         f"{100 * answer.error:g} % of races. Latency of one image on {answer.device}."
     )
+
+
+def _show_rest(answer: "RankAnswer", page: Path | None) -> None:
+    """Print what the test says, and what was not tried."""
+    from headstart.spec.formatting import count
+
+    for note in answer.notes:
+        console.print(f"Note: {note}.")
     if answer.held_out:
         console.print(_tested(answer.held_out))
         if left_out := answer.test_images - answer.held_out.n:

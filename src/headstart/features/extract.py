@@ -35,6 +35,7 @@ __all__ = [
     "features_content",
     "make_runtime",
     "penultimate_features",
+    "runtime_key",
     "table_of",
 ]
 
@@ -123,7 +124,12 @@ def bytes_needed(model: Model, n_images: int) -> int:
     return n_images * model.feature_dim * 4
 
 
-def penultimate_features(model: Model, request: FeatureRequest, context: RunContext) -> Features:
+def penultimate_features(
+    model: Model,
+    request: FeatureRequest,
+    context: RunContext,
+    runtimes: "dict[str, FeatureRuntime] | None" = None,
+) -> Features:
     """Return penultimate features of unaugmented images; compute those that are not cached.
 
     Parameters
@@ -132,6 +138,8 @@ def penultimate_features(model: Model, request: FeatureRequest, context: RunCont
         The network.
     request
         n images. With `skip_broken`, broken ones have NaN as features and are listed in the result.
+    runtimes
+        Networks that are loaded, by `runtime_key`; one that has to be loaded is added.
 
     Returns
     -------
@@ -148,7 +156,7 @@ def penultimate_features(model: Model, request: FeatureRequest, context: RunCont
         found = table.read(request.rows, warn, skip_broken=skip_broken)
         if found is None:
             wanted = Extraction(model, request, table)
-            _extract([wanted], context)
+            _extract([wanted], context, runtimes)
             if wanted.error:
                 raise wanted.error
             found = table.read(request.rows, warn, skip_broken=skip_broken)
@@ -229,6 +237,11 @@ def table_of(
     return FeatureTable(context.cache / "features", content, (n_images, model.feature_dim))
 
 
+def runtime_key(model: Model, precision: Precision) -> str:
+    """Return what tells the loaded networks of one device apart."""
+    return digest([model.identity, precision])
+
+
 def _requested_table(model: Model, request: FeatureRequest, context: RunContext) -> FeatureTable:
     revision, total = request.revision, request.total
     return table_of(model, revision, total, request.resize, request.precision, context)
@@ -300,7 +313,7 @@ class Extraction:
 
         model, precision, note = self.model, self.request.precision, context.reporter.note
         device = resolve_device(context.device)
-        key, n_bytes = digest([model.identity, precision]), 0
+        key, n_bytes = runtime_key(model, precision), 0
         if key not in runtimes:
             network = models.load(model, context.cache, trust=context.trust, note=note)
             for line in models.remarks(model):
@@ -349,8 +362,15 @@ class Extraction:
         self._append((values, broken))
 
 
-def _extract(wanted: list[Extraction], context: RunContext) -> None:
-    """Compute what is missing in tables, in as many passes over the images as memory needs."""
+def _extract(
+    wanted: list[Extraction],
+    context: RunContext,
+    kept: "dict[str, FeatureRuntime] | None" = None,
+) -> None:
+    """Compute what is missing in tables, in as many passes over the images as memory needs.
+
+    Networks are released after each pass, those in `kept` stay.
+    """
     from headstart.devices import memory_of, resolve_device
 
     device = resolve_device(context.device)
@@ -362,11 +382,12 @@ def _extract(wanted: list[Extraction], context: RunContext) -> None:
     computed = [one for one in wanted if one.look(note)]
     left = list(computed)
     while left:
+        # Before the next ones are loaded, those of the last pass are released here.
+        runtimes: dict[str, FeatureRuntime] = {} if kept is None else kept
         context.reporter.stage("loading the network" + ("s" if len(left) > 1 else ""))
         room, loaded = NETWORKS_SHARE * memory_of(device), list[Extraction]()
         if device.type == "cpu":
             room = min(room, NETWORKS_BYTES)
-        runtimes = dict[str, FeatureRuntime]()
         with ExitStack() as tables:
             while left and room > 0:
                 one = left.pop(0)
@@ -377,7 +398,6 @@ def _extract(wanted: list[Extraction], context: RunContext) -> None:
             if loaded:
                 _decode_once(loaded, context)
         # Room for the networks of the next pass.
-        runtimes.clear()
         for one in loaded:
             del one.runtime
     if remote:

@@ -70,7 +70,8 @@ class RankedModel:
     prior
         Accuracy that public tables let expect on an average dataset; it orders the race only.
     pareto
-        Whether no other model is at least as fast and more accurate.
+        Whether it was measured on as many images as the best, and no other of these is at least as
+        fast and more accurate.
     seconds
         Time spent on it.
     """

@@ -185,6 +185,8 @@ def _look(
             models.fetch(model, cache)
         present, remedy = models.presence(model, cache)
         if not present:
+            # Nothing is downloaded here.
+            remedy = remedy.removeprefix("downloaded on first use, or ")
             return Unavailable(name, "weights not on this machine", remedy)
     except WeightsMissingError as error:
         return Unavailable(name, "weights not on this machine", str(error).partition(": ")[2])

@@ -8,8 +8,8 @@ import numpy.typing as npt
 
 from headstart import models
 from headstart.context import RunContext
-from headstart.features.extract import make_runtime
-from headstart.features.runtime import choose_runtime
+from headstart.features.extract import make_runtime, runtime_key
+from headstart.features.runtime import FeatureRuntime, choose_runtime
 from headstart.ranking.answer import Cost
 from headstart.spec import Model
 from headstart.spec.setting import Precision
@@ -28,11 +28,21 @@ BATCH, BATCH_SECONDS = 16, 5.0
 SEED = 0
 
 
-def measure_cost(model: Model, precision: Precision, context: RunContext) -> Cost:
+def measure_cost(
+    model: Model,
+    precision: Precision,
+    context: RunContext,
+    runtimes: dict[str, FeatureRuntime] | None = None,
+) -> Cost:
     """Time a network on random pixels at its input size, as features are computed.
 
     Latency is of one image at a time, from pixels in memory to features; throughput is of a batch.
     Memory is that of the weights on a processor, and all that is allocated for one image on a GPU.
+
+    Parameters
+    ----------
+    runtimes
+        Where the loaded network is added, by `runtime_key`, to compute features with.
 
     Raises
     ------
@@ -43,10 +53,14 @@ def measure_cost(model: Model, precision: Precision, context: RunContext) -> Cos
 
     device, start = resolve_device(context.device), time.perf_counter()
     network = models.load(model, context.cache, trust=context.trust, note=context.reporter.note)
+    for line in models.remarks(model):
+        context.reporter.note(line)
     n_bytes = sum(weights.nbytes for weights in network.state_dict().values())
     used = choose_runtime(device.type, precision)
-    _reset_peak(device)
+    before = _reset_peak(device)
     runtime = make_runtime(used, network, model, precision, device, context.reporter.note)
+    if runtimes is not None:
+        runtimes[runtime_key(model, precision)] = runtime
     load = time.perf_counter() - start
     one = _pixels(1, model.input_size)
     for _ in range(WARM_UP):
@@ -57,7 +71,7 @@ def measure_cost(model: Model, precision: Precision, context: RunContext) -> Cos
         start = time.perf_counter()
         runtime(one)
         times.append(time.perf_counter() - start)
-    memory = _peak(device) or n_bytes
+    memory = _peak(device, before) or n_bytes
     latency = float(np.median(times))
     per_image, batch = latency, min(BATCH, runtime.batch_size)
     if batch * latency < BATCH_SECONDS:
@@ -80,16 +94,19 @@ def _pixels(n: int, side: int) -> npt.NDArray[np.uint8]:
     return np.random.RandomState(SEED).randint(0, 256, (n, side, side, 3), dtype=np.uint8)
 
 
-def _reset_peak(device: "torch.device") -> None:
-    if device.type == "cuda":
-        import torch
+def _reset_peak(device: "torch.device") -> int:
+    """Forget the peak of memory; return what is allocated, by other networks."""
+    if device.type != "cuda":
+        return 0
+    import torch
 
-        torch.cuda.reset_peak_memory_stats(device)
+    torch.cuda.reset_peak_memory_stats(device)
+    return int(torch.cuda.memory_allocated(device))
 
 
-def _peak(device: "torch.device") -> int | None:
+def _peak(device: "torch.device", before: int) -> int | None:
     if device.type != "cuda":
         return None
     import torch
 
-    return int(torch.cuda.max_memory_allocated(device))
+    return int(torch.cuda.max_memory_allocated(device)) - before

@@ -16,6 +16,8 @@ from headstart.datasets import JoinedImages, Splits
 from headstart.errors import StudyError
 from headstart.executors import Send
 from headstart.features import FeatureRequest, penultimate_features
+from headstart.features.extract import runtime_key
+from headstart.features.runtime import FeatureRuntime
 from headstart.labels import kind_of
 from headstart.methods.linear import KORNBLITH_LAMBDAS
 from headstart.ranking.answer import Cost
@@ -35,6 +37,7 @@ __all__ = [
     "RankImages",
     "RankJob",
     "RankMeasurement",
+    "close_networks",
     "cross_validate",
     "nested_order",
     "rank_images",
@@ -48,6 +51,8 @@ TOLERANCE = 1e-3
 # The first level has at least so many images, and so many per class.
 FEWEST_IMAGES, FEWEST_PER_CLASS = 100, 5
 RESIZE: Resize = "whole"
+# Networks that stay loaded from step to step, and bytes of one that does.
+MOST_OPEN, OPEN_BYTES = 2, 1 << 29
 
 Labels = npt.NDArray[np.int64]
 Rights = npt.NDArray[np.bool_]
@@ -229,11 +234,12 @@ def cross_validate(
     folds: Labels,
     device: "torch.device",
     advance: Callable[[], None] = lambda: None,
-) -> Rights:
-    """Return (R, n) bool: whether each image is predicted right by the folds that lack it.
+) -> tuple[Rights, float]:
+    """Return whether each image is predicted right by the folds that lack it, (R, n) bool.
 
     Each fold's lambda is the best one on the other folds of the same repeat, the largest of equal
-    ones: the labels of a fold choose nothing for it.
+    ones: the labels of a fold choose nothing for it. The second value is the lambda that is best on
+    all folds of all repeats.
 
     Parameters
     ----------
@@ -262,7 +268,8 @@ def cross_validate(
                     predicted = classes[fit.scores(X[test]).argmax(axis=1)]
                     right[repeat, LAMBDAS.index(fit.lam), test] = predicted == labels[test]
             advance()
-    return np.stack([_chosen(some, fold) for some, fold in zip(right, folds, strict=True)])
+    best = LAMBDAS[int(right.sum(axis=(0, 2)).argmax())]
+    return np.stack([_chosen(some, fold) for some, fold in zip(right, folds, strict=True)]), best
 
 
 def _chosen(right: Rights, fold: Labels) -> Rights:
@@ -272,6 +279,22 @@ def _chosen(right: Rights, fold: Labels) -> Rights:
         best = int(right[:, fold != held].sum(axis=1).argmax())
         found[fold == held] = right[best, fold == held]
     return found
+
+
+# Networks that are loaded in this process, the last one last.
+_open: dict[str, FeatureRuntime] = {}
+
+
+def _make_room() -> dict[str, FeatureRuntime]:
+    """Return the networks that are loaded, fewer than may be."""
+    while len(_open) >= MOST_OPEN:
+        del _open[next(iter(_open))]
+    return _open
+
+
+def close_networks() -> None:
+    """Release the networks that stayed loaded: another race may be on another device."""
+    _open.clear()
 
 
 @dataclass(frozen=True)
@@ -301,13 +324,17 @@ class RankMeasurement:
         (R, n) bool; None where the step was not begun: the network is too slow, or features alone
         take `needed` seconds.
     seconds
-        Time of each part: ``cost``, ``features``, ``probe``.
+        Time of each part: ``cost``, ``load`` (of a network whose speed is known), ``features``,
+        ``probe``.
+    lam
+        The lambda that is best over all folds.
     """
 
     cost: Cost
     right: Rights | None
     seconds: dict[str, float]
     needed: float | None = None
+    lam: float | None = None
 
 
 @dataclass(frozen=True)
@@ -334,7 +361,7 @@ class CrossValidation:
         if cost is None:
             with clock("cost"):
                 context.reporter.stage("measuring its speed")
-                cost = measure_cost(job.model, self.precision, context)
+                cost = measure_cost(job.model, self.precision, context, _make_room())
         if self.max_latency is not None and cost.latency > self.max_latency:
             return RankMeasurement(cost, None, clock.seconds)
         images = rank_images(self.dataset, self.seed, context.cache)
@@ -343,20 +370,28 @@ class CrossValidation:
             return RankMeasurement(cost, None, clock.seconds, needed=needed)
         from headstart.devices import resolve_device
 
+        key = runtime_key(job.model, self.precision)
+        opened = key in _open
         with clock("features"):
             request = images.request(self.dataset, job.level, self.precision)
-            features = penultimate_features(job.model, request, context)
+            runtimes = _open if opened else _make_room()
+            features = penultimate_features(job.model, request, context, runtimes)
+        if not opened and key in _open:
+            clock.seconds["load"] = min(cost.load, clock.seconds["features"])
+            clock.seconds["features"] -= clock.seconds["load"]
+        if cost.memory > OPEN_BYTES:
+            _open.pop(key, None)
         with clock("probe"):
             folds, rows = images.folds(job.level), images.rows(job.level)
             context.reporter.stage("cross-validation", total=FOLDS * REPEATS, unit="fits")
             whole = np.setdiff1d(np.arange(len(rows)), list(features.broken))
             right = np.zeros(folds.shape, bool)
             # Images that do not decode count as wrong, for all models alike.
-            right[:, whole] = cross_validate(
+            right[:, whole], lam = cross_validate(
                 np.asarray(features.values[whole]),
                 images.labels[rows[whole]],
                 folds[:, whole],
                 resolve_device(context.device),
                 context.reporter.advance,
             )
-        return RankMeasurement(cost, right, clock.seconds)
+        return RankMeasurement(cost, right, clock.seconds, lam=lam)

@@ -43,7 +43,7 @@ class RankJournal:
         shape = tuple(step["shape"])
         bits = np.frombuffer(base64.b64decode(step["right"]), np.uint8)
         right = np.unpackbits(bits, count=int(np.prod(shape))).reshape(shape).astype(bool)
-        return RankMeasurement(Cost(**kept["cost"]), right, step["seconds"])
+        return RankMeasurement(Cost(**kept["cost"]), right, step["seconds"], lam=step["lambda"])
 
     def cost(self, model: Model) -> Cost | None:
         """Return what was measured of a model's speed."""
@@ -58,7 +58,12 @@ class RankJournal:
             kept["cost"] = asdict(found.cost)
             if found.right is not None:
                 right = base64.b64encode(np.packbits(found.right).tobytes()).decode()
-                step = {"right": right, "shape": found.right.shape, "seconds": found.seconds}
+                step = {
+                    "right": right,
+                    "shape": found.right.shape,
+                    "seconds": found.seconds,
+                    "lambda": found.lam,
+                }
                 kept["steps"][str(size)] = step
             place.parent.mkdir(parents=True, exist_ok=True)
             with replaced(place) as temporary:

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from math import log
 from statistics import median
 from threading import Lock
 from typing import Protocol
@@ -21,12 +22,15 @@ from headstart.ranking.elimination import CrossValidated, Level, difference
 
 __all__ = ["Budget", "Measure", "Race", "Racer", "StepOutcome"]
 
-# Time of a cross-validation grows by this power of the number of images: from level to level,
-# and from any level to all images.
-PROBE_POWER, FINAL_POWER = 1.6, 1.3
-# Of the time of a cross-validation on all images: that of the final path and its refit.
-FINAL_SHARE = 0.5
+# Time of a cross-validation grows by a power of the number of images: by the first one unless it
+# grew faster so far, by the second one at most.
+PROBE_POWER, MOST_POWER = 1.3, 1.8
+# Of the time of a cross-validation on all images: that of the final path and its refit, and of a
+# path of few lambdas (measured: docs/decisions/0033-a-race-of-backbones.md).
+FINAL_SHARE, SHORT_SHARE = 0.5, 0.25
 FINAL_SECONDS = 3.0
+# What is set aside for the test is more than is expected: the machine may become busier.
+SAFETY = 1.5
 # Of the time that is free on a level but the last, this part may be spent on it.
 SHARE = 0.5
 # Of a level's models, these are measured where the budget allows it, whatever the level's share.
@@ -110,8 +114,10 @@ class Racer:
     cost
         Multiply-adds per image, or another number that its time is proportional to; None where
         unknown.
+    width
+        Number of its features.
     steps
-        What it reached, one per level.
+        What it reached, one per level; `probe_seconds` is what each cross-validation took.
     status
         ``"racing"``; ``"dropped"``: significantly worse; ``"left out"``: it cannot be measured.
     reason
@@ -122,12 +128,13 @@ class Racer:
     position: int
     prior: float | None = None
     cost: float | None = None
+    width: int = 1
     steps: list[CrossValidated] = field(default_factory=list)
     status: str = "racing"
     reason: str = ""
     seconds: float = 0.0
     seconds_per_image: float | None = None
-    probe_seconds: float = 0.0
+    probe_seconds: list[float] = field(default_factory=list)
     load_seconds: float = 0.0
     needed: float | None = None
 
@@ -198,12 +205,39 @@ class Race:
         """Return the seconds that a step will take; 0 where nothing is known yet."""
         before = self.sizes[level - 1] if level else 0
         images = (self.sizes[level] - before) * self._per_image(racer)
-        if racer.steps:
-            growth = self.sizes[level] / self.sizes[racer.level]
-            probe = racer.probe_seconds * growth**PROBE_POWER
-            return float(images + racer.load_seconds + probe)
-        known = [one.probe_seconds for one in self.racers if one.level == 0]
-        return images + median(known or [0.0]) + median(self._startup or [0.0])
+        startup = racer.load_seconds if racer.steps else median(self._startup or [0.0])
+        return float(images + startup + self.probe(racer, level))
+
+    def probe(self, racer: Racer, level: int) -> float:
+        """Return the seconds that a cross-validation will take; 0 where nothing is known yet.
+
+        They are what other models took on as many images, or what the racer itself took on its
+        largest level and as it grew: whichever is more. They are in proportion to the width.
+        """
+        known = [each for each in self.racers if each.steps and each is not racer]
+        there = [
+            each.probe_seconds[level] * racer.width / each.width
+            for each in known
+            if each.level >= level
+        ]
+        expected = median(there or [0.0])
+        nearest = [racer] if racer.steps else [] if there else known
+        grown = [
+            each.probe_seconds[-1]
+            * racer.width
+            / each.width
+            * max(1.0, self.sizes[level] / self.sizes[each.level]) ** self._power(each)
+            for each in nearest
+        ]
+        return float(max(expected, median(grown or [0.0])))
+
+    def _power(self, racer: Racer) -> float:
+        """Return the power of the number of images that its cross-validation grows by."""
+        if not racer.level or not min(racer.probe_seconds[-2:]):
+            return PROBE_POWER
+        before, last = racer.probe_seconds[-2:]
+        growth = log(self.sizes[racer.level] / self.sizes[racer.level - 1])
+        return min(max(log(last / before) / growth, PROBE_POWER), MOST_POWER)
 
     def reserve(self, advancing: Racer | None = None, level: int | None = None) -> float:
         """Return the seconds to keep for the test of the most expensive model that may win.
@@ -220,13 +254,22 @@ class Race:
             id(each): each for each in [*self.leaders()[:FEWEST], advancing] if each
         }.values():
             place = max(level if level is not None else -1, one.level + (one is advancing))
-            growth = (self.sizes[-1] / self.sizes[max(one.level, 0)]) ** FINAL_POWER
-            final = FINAL_SHARE * one.probe_seconds * growth
-            n_images = self.n_remaining(place)
-            seconds.append(
-                FINAL_SECONDS + one.load_seconds + n_images * self._per_image(one) + final
-            )
+            seconds.append(self.final(one, place))
         return max(seconds)
+
+    def final(self, racer: Racer, level: int, *, short: bool = False) -> float:
+        """Return the seconds to allow for the test of a model that was measured up to a level.
+
+        Parameters
+        ----------
+        short
+            Whether few lambdas are tried.
+        """
+        share = SHORT_SHARE if short else FINAL_SHARE
+        images = self.n_remaining(level) * self._per_image(racer)
+        fits = share * self.probe(racer, len(self.levels) - 1)
+        # The network is loaded for its features, and to be kept.
+        return FINAL_SECONDS + 2 * racer.load_seconds + SAFETY * (images + fits)
 
     def n_remaining(self, level: int) -> int:
         """Return the number of images whose features a winner of this level lacks."""
@@ -329,7 +372,8 @@ class Race:
             spent = self.sizes[0] * outcome.seconds_per_image + outcome.probe_seconds
             self._startup.append(max(0.0, outcome.seconds - spent))
         racer.steps.append(outcome.measured)
-        racer.probe_seconds, racer.reason, racer.needed = outcome.probe_seconds, "", None
+        racer.probe_seconds.append(outcome.probe_seconds)
+        racer.reason, racer.needed = "", None
 
     def _drop(self) -> None:
         """Drop the models that are significantly worse than another one."""

@@ -1,6 +1,6 @@
 """`rank`: which backbone for these images? Candidates in, race, test, answer out."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -24,6 +24,7 @@ from headstart.errors import (
 from headstart.executors import Executor, InProcess, executor_of
 from headstart.features import table_of
 from headstart.features.runtime import choose_runtime
+from headstart.methods.linear import KORNBLITH_LAMBDAS
 from headstart.ranking.answer import Cost, NotTried, RankAnswer
 from headstart.ranking.candidates import Candidates, RankCandidate, find_candidates
 from headstart.ranking.cross_validation import (
@@ -36,6 +37,7 @@ from headstart.ranking.cross_validation import (
     RankImages,
     RankJob,
     RankMeasurement,
+    close_networks,
     rank_images,
 )
 from headstart.ranking.elimination import CrossValidated, Level, critical_values
@@ -49,7 +51,7 @@ from headstart.ranking.recommendation import (
     ranked_models,
     recommendation_sentence,
 )
-from headstart.spec import Dataset, Model, Setting
+from headstart.spec import Dataset, Model, Setting, Trial
 from headstart.spec.noun import Noun, first_invalid
 from headstart.spec.setting import Precision
 from headstart.store import ResultStore
@@ -63,7 +65,10 @@ DEFAULT_TOLERANCE = 0.005
 # Probability that the best candidate is dropped.
 ERROR = 0.05
 # Increase it when a change of the code may change what is measured.
-IMPLEMENTATION = 2
+IMPLEMENTATION = 3
+# Steps in the winner's lambdas from the one that the cross-validation prefers to those that are
+# tried where there is no time for all: up to the next ones of the cross-validation.
+AROUND = (-4, -2, 0, 2, 4)
 
 
 class RankOptions(Noun):
@@ -133,9 +138,10 @@ def rank(
     workers: int = 0,
     executor: str | None = None,
     executor_options: Mapping[str, Any] | None = None,
+    raced: Callable[[RankAnswer], None] = lambda _: None,
     **options: Any,
 ) -> RankAnswer:
-    """Find the backbone to take for a dataset of images, within a budget of time.
+    """Find the backbone to take for a dataset of images within a budget.
 
     The dataset's test images are set aside. On all others (train and validation) the candidates
     race by repeated cross-validation of a linear probe; those that are significantly worse than
@@ -150,16 +156,15 @@ def rank(
         As in `Study.run`.
     keep_models
         Folder or URL for the recommended network; ``STORE.models`` beside a file unless given.
+    raced
+        Called with the answer before the test begins; the choice does not depend on the test.
     options
         Fields of `RankOptions`.
 
     Raises
     ------
-    StudyError
-        No candidate, constraints that exclude all of them, a budget too short for one, several
-        labels per image, a class that cannot be cross-validated.
     HeadstartError
-        As a study's.
+        As a study's; no candidate, a budget too short for one, labels that do not do.
     """
     chosen, reporter = RankOptions.of(options), reporter or ProgressReporter()
     budget = Budget(chosen.budget)
@@ -176,8 +181,9 @@ def rank(
         job = CrossValidation(found, chosen.seed, context, chosen.precision, chosen.max_latency)
         contest = _Contest(job, images, candidates, budget, opened)
         contest.run()
-        keeping = replace(context, keep=keep)
-        answer = _tested(contest.answered(chosen.tolerance), contest, linear, results, keeping)
+        answer = contest.answered(chosen.tolerance)
+        raced(answer)
+        answer = _tested(answer, contest, linear, results, replace(context, keep=keep))
         if chosen.finetune_top:
             answer = _fine_tuned(answer, contest, chosen, (linear, tuned), results, opened)
     return answer
@@ -220,8 +226,13 @@ def _tested(
     context: RunContext,
 ) -> RankAnswer:
     job, winner = contest.job, contest.model(answer.recommended)
+    linear, note = contest.final_setting(winner, linear, store)
+    if note:
+        context.reporter.note(note)
+    context.reporter.stage("test of the recommended model")
     held_out = test_winner(winner, job.dataset, linear, job.seed, store, context)
-    return replace(answer, held_out=held_out, spent=contest.race.budget.spent)
+    notes = (*answer.notes, note) if note else answer.notes
+    return replace(answer, held_out=held_out, spent=contest.race.budget.spent, notes=notes)
 
 
 def _dataset(name: str, options: RankOptions, reporter: ProgressReporter) -> Dataset:
@@ -284,6 +295,7 @@ class _Contest:
         self._executor = executor
         self._by_name = {one.model.name: one for one in candidates.available}
         self._costs: dict[str, Cost] = {}
+        self._lambdas: dict[str, float] = {}
         self._device = device_name(job.context.device)[0]
         cache = job.context.cache
         self._arithmetic = {
@@ -291,7 +303,13 @@ class _Contest:
         }
         self._journal = RankJournal(cache, self._content())
         racers = [
-            Racer(one.model.name, place, one.prior, self._arithmetic[one.model.name] or one.params)
+            Racer(
+                one.model.name,
+                place,
+                one.prior,
+                self._arithmetic[one.model.name] or one.params,
+                one.model.feature_dim,
+            )
             for place, one in enumerate(candidates.available)
         ]
         n_test = len(images.splits.test)
@@ -306,14 +324,44 @@ class _Contest:
 
     def run(self) -> None:
         """Race; StudyError if not one model was measured."""
+        # The stage of a whole run, while each step has its own: reading the images is over.
+        n = len(self.race.racers)
+        self.job.context.reporter.stage(f"race of {n} model{'s' if n > 1 else ''}")
+        close_networks()
         try:
             self.race.run()
         except BaseException:
             if self._executor:
                 self._executor.stop()
             raise
+        finally:
+            close_networks()
         if not self.race.leaders():
             raise self._nothing()
+
+    def final_setting(
+        self, model: Model, usual: Setting, store: ResultStore
+    ) -> tuple[Setting, str]:
+        """Return the linear setting of the winner's trial, and a note where it is a short one.
+
+        It is the usual one where the budget allows it, or its result is there already.
+        """
+        job, race = self.job, self.race
+        racer = next(one for one in race.racers if one.name == model.name)
+        needed, left = race.final(racer, racer.level), max(0.0, race.budget.left)
+        trial = Trial(model=model, dataset=job.dataset, setting=usual, seed=job.seed)
+        lam = self._lambdas.get(model.name)
+        if needed <= left or lam is None or trial.key in store:
+            return usual, ""
+        place = KORNBLITH_LAMBDAS.index(lam)
+        steps = [place + step for step in AROUND if 0 <= place + step < len(KORNBLITH_LAMBDAS)]
+        lambdas = tuple(KORNBLITH_LAMBDAS[step] for step in steps)
+        note = (
+            f"the test of {model.name} may take {duration(needed)} with all "
+            f"{len(KORNBLITH_LAMBDAS)} lambdas, and {duration(left)} of the budget are left: its "
+            f"lambda is chosen among {len(lambdas)} around that of the cross-validation"
+        )
+        return methods.find("linear", precision=job.precision, lambdas=lambdas), note
 
     def answered(self, tolerance: float) -> RankAnswer:
         """Return the answer, without what the test images say."""
@@ -324,7 +372,7 @@ class _Contest:
         left_out = tuple(NotTried(*one) for one in self._candidates.unavailable)
         top = len(race.levels) - 1
         complete = all(one.level == top for one in race.racers if one.status == "racing")
-        sentence = recommendation_sentence(ranked, taken, tolerance)
+        sentence = recommendation_sentence(ranked, taken, race.sizes[-1])
         if not complete:
             sentence += " The budget ended before all models were measured on all images."
         return RankAnswer(
@@ -424,6 +472,8 @@ class _Contest:
         self, racer: Racer, level: int, found: RankMeasurement, *, recalled_: bool = False
     ) -> StepOutcome:
         self._costs[racer.name] = found.cost
+        if found.lam is not None:
+            self._lambdas[racer.name] = found.lam
         seconds, limit = sum(found.seconds.values()), self.job.max_latency
         # What an earlier run without this limit measured is no reason to take it.
         if limit is not None and found.cost.latency > limit:
@@ -432,8 +482,7 @@ class _Contest:
         before = self._images.sizes[level - 1] if level else 0
         n_new = self._images.sizes[level] - before
         # Features that were there cost nothing this time; those of the next level may be lacking.
-        seconds_of_features = max(0.0, found.seconds.get("features", 0.0) - found.cost.load)
-        rate = max(found.cost.seconds_per_image, seconds_of_features / n_new)
+        rate = max(found.cost.seconds_per_image, found.seconds.get("features", 0.0) / n_new)
         return StepOutcome(
             None if found.right is None else CrossValidated(found.right),
             seconds,

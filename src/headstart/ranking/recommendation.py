@@ -7,7 +7,6 @@ from typing import Any
 from headstart.ranking.answer import Cost, NotTried, RankedModel
 from headstart.ranking.elimination import against_others, difference, interval
 from headstart.ranking.race import Race, Racer
-from headstart.spec.display_names import number_label
 
 __all__ = ["choose", "duration", "not_tried", "ranked_models", "recommendation_sentence"]
 
@@ -31,7 +30,9 @@ def ranked_models(
     dropped = [one for one in race.racers if one.steps and one not in leaders]
     found = [_ranked(one, best, race, facts[one.name], costs[one.name])
              for one in [*leaders, *dropped]]  # fmt: skip
-    found = [replace(one, pareto=_on_front(one, found)) for one in found]
+    # Accuracies on fewer images are lower: they are not compared.
+    whole = [one for one in found if one.images == race.sizes[best.level]]
+    found = [replace(one, pareto=one in whole and _on_front(one, whole)) for one in found]
     tied = sorted((one for one in found if one.tied), key=lambda one: -one.accuracy)
     others = sorted((one for one in found if not one.tied), key=lambda one: -one.accuracy)
     # What was measured on all images leads.
@@ -99,13 +100,19 @@ def choose(models: Sequence[RankedModel], tolerance: float) -> RankedModel:
 
 
 def recommendation_sentence(
-    models: Sequence[RankedModel], taken: RankedModel, tolerance: float
+    models: Sequence[RankedModel], taken: RankedModel, n_images: int
 ) -> str:
-    """Return which model to take, and why, in one sentence."""
+    """Return which model to take, and why, in one sentence.
+
+    Parameters
+    ----------
+    n_images
+        All images that the choice may be made on.
+    """
     best = models[0]
     accuracy = f"{100 * taken.accuracy:.1f} % ({100 * taken.low:.1f} to {100 * taken.high:.1f})"
+    on = f"{'all ' if taken.images == n_images else ''}{taken.images:,} images"
     start = f"Take {taken.name}: {accuracy} by cross-validation on {taken.images:,} images"
-    points = f"{number_label(100 * tolerance)} points"
     if taken is not best:
         ratio = best.cost.latency / taken.cost.latency
         return (
@@ -120,12 +127,31 @@ def recommendation_sentence(
         n = len(models) - 1
         others = f"all {n} others" if n > 1 else f"the other one, {models[1].name}"
         return f"{start}, significantly more accurate than {others}."
-    verb = "is" if len(tied) == 1 else "are"
-    return (
-        f"{start}, the most accurate of {len(models)}; {len(tied)} "
-        f"other{'s' if len(tied) > 1 else ''} {verb} not significantly different, and no faster "
-        f"one is within {points} of it."
-    )
+    as_many = [one for one in models if one.images == taken.images]
+    if len(as_many) == 1:
+        start = f"Take {taken.name}: {accuracy} by cross-validation, the only one measured on {on}"
+    elif any(one.images < taken.images for one in tied):
+        start = (
+            f"Take {taken.name}: {accuracy} by cross-validation, the most accurate of the "
+            f"{len(as_many)} measured on {on}"
+        )
+    else:
+        start += f", the most accurate of {len(models)}"
+    limit = FASTER * best.cost.latency
+    fast = [one for one in as_many if one.tied and one.cost.latency <= limit]
+    if fast:
+        # They come by accuracy.
+        one = fast[0]
+        return (
+            f"{start}; {one.name} is {best.cost.latency / one.cost.latency:.1f} times as fast "
+            f"({_ms(one.cost.latency)}) and {100 * (best.accuracy - one.accuracy):.1f} points "
+            "lower, within the error."
+        )
+    others = "1 other is" if len(tied) == 1 else f"{len(tied)} others are"
+    if any(one.cost.latency <= limit for one in tied):
+        return f"{start}; {others} not significantly different on fewer images."
+    none = "it is not" if len(tied) == 1 else "none of them is"
+    return f"{start}; {others} not significantly different, and {none} clearly faster."
 
 
 def not_tried(race: Race) -> tuple[NotTried, ...]:

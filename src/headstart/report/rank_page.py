@@ -10,7 +10,7 @@ from headstart.figures.encodings import aria_label, domain, tooltips
 from headstart.figures.figure import Figure, Panel
 from headstart.figures.figure_data import FigureData
 from headstart.figures.style import CONFIG
-from headstart.ranking.answer import HeldOut, RankAnswer
+from headstart.ranking.answer import HeldOut, NotTried, RankAnswer
 from headstart.report.page_model import Column, Names, PageTable, filled
 from headstart.report.page_templates import render_page, write_html
 from headstart.spec.formatting import decimals, number, percent, ranged
@@ -21,6 +21,9 @@ NAMES = Names((), (), ())
 POINTS = decimals(1, plus=True, scale=100)
 IN_PERCENT = decimals(1, scale=100)
 MILLISECONDS = decimals(1, scale=1e3)
+# Of the candidates that were not tried for one reason.
+MOST_NAMES = 20
+UNCOMPARED = dict.fromkeys(("difference", "difference_low", "difference_high"))
 HEIGHT = 340
 # More names would hide the points.
 MOST_LABELS = 12
@@ -96,6 +99,7 @@ def supporting(answer: RankAnswer) -> list[str]:
         found.append(test_sentence(answer.held_out))
     found += [f"Fine-tuning {one.name}: {one.verdict} ({POINTS(one.difference)} points, "
               f"{ranged(one.low, one.high, POINTS)})." for one in answer.finetuned]  # fmt: skip
+    found += [f"{note[0].upper()}{note[1:]}." for note in answer.notes]
     if answer.not_tried:
         n = len(answer.not_tried)
         were = "candidate was" if n == 1 else "candidates were"
@@ -122,6 +126,7 @@ def rank_table(answer: RankAnswer) -> PageTable:
     columns = [
         Column("Model", numeric=False, of=lambda row: row["name"]),
         Column("Accuracy", of="accuracy", format=IN_PERCENT, unit="%", marked=True),
+        Column("Images", of="images", format=lambda value: f"{value:,}"),
         Column("95 % interval", of=("low", "high"), format=IN_PERCENT),
         Column("Difference", of="difference", format=POINTS, unit="points"),
         Column("Simultaneous interval", of=("difference_low", "difference_high"), format=POINTS,
@@ -135,7 +140,6 @@ def rank_table(answer: RankAnswer) -> PageTable:
         Column("Multiply-adds", of="multiply_adds", format=decimals(2, scale=1e-9), unit="G",
                detail=1),
         Column("Prior", of="prior", format=IN_PERCENT, unit="%", detail=1),
-        Column("Images", of="images", format=lambda value: f"{value:,}"),
         Column("Time", of="seconds", format=decimals(0), unit="s", detail=1),
         Column("Measured no further", numeric=False, of=lambda row: row["reason"] or None,
                detail=2),
@@ -147,6 +151,8 @@ def rank_table(answer: RankAnswer) -> PageTable:
             **row,
             "best": row["name"] == answer.models[0].name,
             "not_different": row["tied"],
+            # It is what the others are compared with.
+            **(UNCOMPARED if row["name"] == answer.models[0].name else {}),
         }
         for row in answer.rows()
     ]
@@ -206,18 +212,31 @@ def finetuned_table(answer: RankAnswer) -> PageTable:
 
 
 def not_tried_table(answer: RankAnswer) -> PageTable:
-    """Return the candidates that were not measured."""
+    """Return the candidates that were not measured, by reason."""
     columns = [
-        Column("Candidate", numeric=False, of="name"),
         Column("Why", numeric=False, of="reason"),
+        Column("Candidates", of="n", format=str),
+        Column("Names", numeric=False, of="names"),
         Column("What to do", numeric=False, of="remedy"),
     ]
-    rows = [vars(one) for one in answer.not_tried]
+    reasons: dict[str, list[NotTried]] = {}
+    for one in answer.not_tried:
+        reasons.setdefault(one.reason, []).append(one)
+    rows = []
+    for reason, some in reasons.items():
+        names, remedies = [one.name for one in some], {one.remedy for one in some}
+        remedy = some[0].remedy if len(remedies) == 1 else f"for the first: {some[0].remedy}"
+        rows.append({"reason": reason, "n": len(some), "names": shortened(names), "remedy": remedy})
     return filled("missing", "Candidates that were not tried", columns, rows, NAMES)
 
 
-def front_figure(answer: RankAnswer) -> Figure:
-    """Draw accuracy against latency, and the models that no other one beats in both."""
+def shortened(names: Sequence[str]) -> str:
+    more = len(names) - MOST_NAMES
+    return ", ".join(names[:MOST_NAMES]) + (f" and {more} more" if more > 0 else "")
+
+
+def front_rows(answer: RankAnswer) -> list[dict[str, Any]]:
+    """Return the points of the front; those on fewer images than the best are hollow."""
     rows = [
         {
             "model": model.name,
@@ -228,19 +247,30 @@ def front_figure(answer: RankAnswer) -> Figure:
             "front": model.pareto,
             "taken": model.name == answer.recommended,
             "colour": "var(--blue)" if model.tied else "var(--grey)",
+            "partial": model.images < answer.models[0].images,
+            "images_text": f"{model.images:,} images",
             "accuracy_text": f"{percent(model.accuracy)} %",
             "interval": ranged(model.low, model.high, IN_PERCENT),
             "latency_text": f"{MILLISECONDS(model.cost.latency)} ms",
         }
         for model in answer.models
     ]
+    for row in rows:
+        row["fill"] = "var(--paper)" if row["partial"] else row["colour"]
+    return rows
+
+
+def front_figure(answer: RankAnswer) -> Figure:
+    """Draw accuracy against latency, and the models that no other one beats in both."""
+    rows = front_rows(answer)
     description = f"Accuracy against latency of {len(rows)} models"
     panel = Panel(lambda _: front_chart(rows), "", description, HEIGHT)
     caption = (
         "Each point is a measured model, with the 95 % interval of its accuracy. Blue: not "
-        "significantly different from the best; grey: significantly worse. The line joins the "
-        "models that no other one beats in both; the ring marks the recommended one. Latency is of "
-        f"one image at a time on {answer.device}, on a logarithmic scale."
+        "significantly different from the best; grey: significantly worse; hollow: measured on "
+        "fewer images, which lowers its accuracy. The line joins the models on as many images as "
+        "the best that no other one beats in both; the ring marks the recommended one. Latency is "
+        f"of one image at a time on {answer.device}, on a logarithmic scale."
     )
     data = FigureData({}, interactive=True)
     return Figure("front", "Accuracy against latency", caption, [panel], data, table="ranking")
@@ -267,19 +297,30 @@ def front_chart(rows: Sequence[Mapping[str, Any]]) -> Any:
         interpolate="step-after", stroke="var(--rule)", strokeWidth=1.4, aria=False
     ).encode(x=x, y=y)
     hover = tooltips(
-        model="model", accuracy_text="accuracy", interval="95 % interval", latency_text="latency"
+        model="model",
+        accuracy_text="accuracy",
+        images_text="measured on",
+        interval="95 % interval",
+        latency_text="latency",
     )
     points = base.mark_point(
-        filled=True, size=80, opacity=1, stroke="var(--paper)", strokeWidth=0.8
+        size=80, opacity=1, strokeWidth=1.6
     ).encode(
-        x=x, y=y, color=colour, tooltip=hover,
-        description=aria_label("model", "accuracy_text", "latency_text"),
+        x=x, y=y, tooltip=hover,
+        stroke=alt.Stroke("colour:N", scale=None, legend=None),
+        fill=alt.Fill("fill:N", scale=None, legend=None),
+        description=aria_label("model", "accuracy_text", "images_text", "latency_text"),
     )  # fmt: skip
     ring = base.transform_filter("datum.taken").mark_point(
         size=240, fill="none", stroke="var(--ink)", strokeWidth=1.6, aria=False
     ).encode(x=x, y=y)  # fmt: skip
     layers = [line, bars, points, ring]
     labelled = [row for row in rows if row["front"] or row["taken"]]
+    partial = base.transform_filter("datum.partial").mark_text(
+        align="left", baseline="top", dx=7, dy=5, fontSize=11, aria=False
+    ).encode(x=x, y=y, text="images_text:N")  # fmt: skip
+    if sum(row["partial"] for row in rows) <= MOST_LABELS:
+        layers.append(partial)
     if len(labelled) <= MOST_LABELS:
         cut = "length(datum.model) > 26 ? slice(datum.model, 0, 13) + '\u2026' + "
         labels = (
