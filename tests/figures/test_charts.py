@@ -186,6 +186,13 @@ class TestDatasets:
                 [float(label[:-1]) for label in labels], 100 * expit(ticks), atol=1e-3
             )
 
+    @pytest.mark.parametrize(
+        ("test", "word"), [("mcnemar", "predictions"), ("independent", "sizes of the test sets")]
+    )
+    def test_rings_name_their_test(self, tables, test, word):
+        caption = draw("datasets", {"cells": tables["cells"].assign(test=test)}).caption
+        assert f"{word}, p > 0.05" in caption
+
     def test_three_ticks_whatever_setting_is_hidden(self, tables, drawn):
         for spec in drawn("datasets").page().specs():
             (values,) = {

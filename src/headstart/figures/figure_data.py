@@ -309,6 +309,14 @@ class FigureData:
         )
 
     @cached_property
+    def tests(self) -> str:
+        """How models were held against the best of their dataset."""
+        tests = set(optional(self.tables, "cells", ["test"])["test"].dropna())
+        by_size = ["test by the sizes of the test sets"] * ("independent" in tests)
+        paired = ["paired test on the predictions"] * (tests != {"independent"})
+        return " or ".join(paired + by_size)
+
+    @cached_property
     def bands(self) -> pd.DataFrame:
         """The bootstrap bands around the least-squares lines."""
         columns = ["setting", "group", self.predictor.column, "log_odds", "low", "high"]

@@ -419,9 +419,9 @@ def datasets_caption(
         f"Each point is one model; {bars}",
         LINE_CAPTION if bands else "Lines: least squares.",
         f"r: Pearson correlation {of_what(data.predictor)}"
-        + (f", in the order and colours of {joined([setting_label(name) for name in settings])}"
+        + (f", in the order of {joined([setting_label(name) for name in settings])}"
            if several else "") + "." if len(data.correlations) else "",
-        ring_caption("paired test on the predictions, p > 0.05, corrected for the number of models")
+        ring_caption(f"{data.tests}, p > 0.05, corrected for the number of models")
         if ringed else "",
         "Each panel has its own vertical axis, on a logit scale labelled in percent.",
         others_caption(data.styles_in(cells)),
