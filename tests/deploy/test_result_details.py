@@ -8,7 +8,7 @@ import pytest
 from sklearn.metrics import average_precision_score, precision_recall_fscore_support
 
 import small_network
-from headstart.deploy.result_details import details_of, validation_surfaces
+from headstart.deploy.result_details import details_of, tie_warning, validation_surfaces
 from headstart.report.cell_page import cell_html
 from headstart.spec import Prediction
 from headstart.store import ResultStore
@@ -90,6 +90,28 @@ def test_surfaces_of_validation(store):
         chosen["learning_rate"], chosen["weight_decay"],
     )  # fmt: skip
     assert grid.scores[row][column] == max(max(scores) for scores in grid.scores)
+
+
+def test_poor_probabilities_of_a_tied_choice_are_told(store):
+    result, _ = of(store, "linear")
+    tied = [{"lambda": 10.0, "accuracy": 1.0}, {"lambda": 1.0, "accuracy": 1.0}]
+    clear = [{"lambda": 10.0, "accuracy": 1.0}, {"lambda": 1.0, "accuracy": 0.9}]
+
+    def told(curve, error, **setting):
+        chosen = result.selection.model_copy(
+            update={"chosen": {"lambda": 10.0}, "validation_curve": tuple(curve)}
+        )
+        trial = result.trial.model_copy(
+            update={"setting": result.trial.setting.model_copy(update=setting)}
+        )
+        metrics = {**result.metrics, "calibration-error": error}
+        return tie_warning(
+            result.model_copy(update={"selection": chosen, "metrics": metrics, "trial": trial})
+        )
+
+    assert 'ties = "log_loss"' in told(tied, 0.74)
+    assert "option" not in told(tied, 0.74, ties="log_loss")
+    assert told(tied, 0.2) is told(clear, 0.74) is tie_warning(of(store, "finetune")[0]) is None
 
 
 @pytest.mark.parametrize("setting", ["linear", "finetune"])

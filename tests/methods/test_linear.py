@@ -78,6 +78,21 @@ def test_the_best_on_validation_is_chosen_and_of_equals_the_simplest():
     assert all(row["converged"] == 1.0 and row["relative_gap"] <= 1e-4 for row in curve)
 
 
+def test_ties_can_go_to_the_smallest_log_loss():
+    setting = LinearSetting(ties="log_loss")
+    assert "ties" not in LinearSetting().identity
+    assert setting.identity["ties"] == "log_loss"
+    prepared, usual = prepared_trial(setting), prepared_trial()
+    selection = selected_by(prepared)
+    curve = selection.validation_curve
+    assert [row["accuracy"] for row in curve] == [row["accuracy"] for row in curve_of(usual)]
+    best = max(row["accuracy"] for row in curve)
+    equals = {row["log_loss"]: row["lambda"] for row in curve if row["accuracy"] == best}
+    assert len(equals) > 1
+    assert selection.chosen == {"lambda": equals[min(equals)]}
+    assert prepared.test(selection).scores.std() > usual.test(selected_by(usual)).scores.std()
+
+
 def test_the_refit_uses_train_and_validation():
     prepared = prepared_trial()
     selection = selected_by(prepared)

@@ -188,6 +188,7 @@ def _show_results(store: str, page: "Page", *, csv: bool, json: bool) -> None:
 def _show_trials(named: Sequence[str], store: str, *, csv: bool, json: bool) -> None:
     """Print what trials tried, chose and reached, as tables, CSV or JSON."""
     from headstart.cli import results_tables
+    from headstart.deploy.result_details import tie_warning
     from headstart.store import ResultStore, tried
 
     found = tried(ResultStore(store), named)
@@ -206,6 +207,8 @@ def _show_trials(named: Sequence[str], store: str, *, csv: bool, json: bool) -> 
     else:
         for one in found:
             console.print(results_tables.shown(one))
+            if one.result and (warning := tie_warning(one.result)):
+                console.print(warning)
         if not found:
             console.print("no results yet")
 

@@ -30,7 +30,7 @@ __all__ = ["grid", "record", "results", "shown", "sizes_line", "under_way_line"]
 KEY_DIGITS = 12
 CHOSEN, DIVERGED = "*", "diverged"
 # Of a row of the curve: what it reached, and how its fit went.
-NOT_TRIED = {"accuracy", "converged", "objective", "passes", "relative_gap"}
+NOT_TRIED = {"accuracy", "converged", "log_loss", "objective", "passes", "relative_gap"}
 # What is said of the whole trial in each row of its grid.
 TOLD = ("model", "weights", "dataset", "setting", "protocol", "seed", "limit", "examples_per_class")
 # Said once under the table where all rows agree.

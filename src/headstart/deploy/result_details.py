@@ -17,15 +17,20 @@ from headstart.metrics import (
     voc_map_11point,
 )
 from headstart.spec import Prediction, Result, Value
+from headstart.spec.display_names import number_label
 from headstart.stats import wilson_interval
 
 __all__ = ["ClassRow", "ClassesConfused", "Mistake", "ResultDetails", "Surface", "details_of",
-           "validation_surfaces"]  # fmt: skip
+           "tie_warning", "validation_surfaces"]  # fmt: skip
 
 # The most confident ones that are listed.
 MISTAKES = 24
 # Of a row of the validation curve: what it reached, and how its fit went.
-NOT_TRIED = {"accuracy", "converged", "objective", "passes", "relative_gap", "crop", "steps"}
+NOT_TRIED = {
+    "accuracy", "converged", "crop", "log_loss", "objective", "passes", "relative_gap", "steps",
+}  # fmt: skip
+# Over this calibration error probabilities are no longer taken for what they say.
+MISCALIBRATED = 0.2
 
 
 @dataclass(frozen=True)
@@ -230,6 +235,30 @@ def _mistakes_of_several(result: Result, predictions: Prediction) -> tuple[list[
         known, taken = (name, f"not {name}") if present else (f"not {name}", name)
         found.append(Mistake(row, int(predictions.example[row]), known, taken, sure, 1 - sure))
     return found, len(rows)
+
+
+def tie_warning(result: Result) -> str | None:
+    """Return a line on poor probabilities of a choice that tied with others on validation.
+
+    None where the choice did not tie, or the calibration error is at most 20 %.
+    """
+    selection, error = result.selection, result.metrics.get("calibration-error", 0.0)
+    if selection is None or "lambda" not in selection.chosen or error <= MISCALIBRATED:
+        return None
+    best = max(float(row["accuracy"]) for row in selection.validation_curve)
+    tied = sum(float(row["accuracy"]) == best for row in selection.validation_curve)
+    if tied < 2:
+        return None
+    remedy = (
+        ': the option ties = "log_loss" of the setting linear selects by log loss among them'
+        if getattr(result.trial.setting, "ties", None) == "strongest"
+        else ""
+    )
+    return (
+        f"probabilities say little (calibration error {100 * error:.0f} %): {tied} lambdas tied on "
+        f"validation, of which {number_label(float(selection.chosen['lambda']))} was selected"
+        f"{remedy}"
+    )
 
 
 @dataclass(frozen=True)

@@ -42,6 +42,10 @@ class LinearSetting(Setting):
     (Kornblith et al.), ``"center-crop"`` resizes the shorter side and crops the centre (SimCLR and
     later work). `tolerance` is the relative duality gap at which a fit counts as converged.
     `lambdas` are sorted in decreasing order, without duplicates.
+
+    `ties` is which of the lambdas with the best validation score is selected: the ``"strongest"``
+    (the protocol's), or that with the smallest ``"log_loss"`` on validation, whose probabilities
+    mean more where many reach the same accuracy.
     """
 
     random: ClassVar[bool] = False
@@ -54,12 +58,17 @@ class LinearSetting(Setting):
         KORNBLITH_LAMBDAS
     )
     tolerance: Annotated[float, Field(gt=0, lt=1)] = 1e-4
+    ties: Literal["strongest", "log_loss"] = "strongest"
     # Increase it when a change of the code may change results of the same fields.
     implementation: int = 3
 
     @property
     def identity(self) -> dict[str, Any]:
-        return {**super().identity, "features_implementation": FEATURES_IMPLEMENTATION}
+        found = {**super().identity, "features_implementation": FEATURES_IMPLEMENTATION}
+        # Results of releases without this option keep their keys.
+        if self.ties == "strongest":
+            del found["ties"]
+        return found
 
     @field_validator("lambdas")
     @classmethod
@@ -103,9 +112,13 @@ class PreparedProbe(PreparedOnFeatures):
         )
 
     def select(self, measured: Sequence[Measurement]) -> Selection:
-        """Select the lambda with the best validation score; ties go to the largest."""
+        """Select the lambda with the best validation score; of equal ones as `ties` says."""
         (path,) = measured
-        best = max(path.curve, key=lambda row: (row["accuracy"], row["lambda"]))
+        # Where ties go to the strongest, the curve has no log loss.
+        best = max(
+            path.curve,
+            key=lambda row: (row["accuracy"], -float(row.get("log_loss", 0)), row["lambda"]),
+        )
         return Selection(
             examples=path.examples, chosen={"lambda": best["lambda"]}, validation_curve=path.curve
         )
@@ -125,8 +138,11 @@ class PreparedProbe(PreparedOnFeatures):
         validation, metric = self.features.validation, self.features.dataset.metric
         curve = []
         for fit in self._fits(self.features.train, self._setting.lambdas, "selecting lambda"):
-            accuracy = metrics.score(metric, validation.y, fit.scores(validation.X))
-            curve.append({**_facts(fit), "accuracy": accuracy})
+            scores = fit.scores(validation.X)
+            row = {**_facts(fit), "accuracy": metrics.score(metric, validation.y, scores)}
+            if self._setting.ties == "log_loss":
+                row["log_loss"] = metrics.log_loss(validation.y, scores)
+            curve.append(row)
         return tuple(sorted(curve, key=lambda row: row["lambda"], reverse=True))
 
     def _network(self, fit: "Fit") -> "Network":

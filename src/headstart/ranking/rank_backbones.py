@@ -105,7 +105,7 @@ class RankOptions(Noun):
 
     def settings(self) -> tuple[Setting, Setting]:
         """Return what the winner is fitted by, and what fine-tunes leaders."""
-        linear = methods.find("linear", precision=self.precision)
+        linear = methods.find("linear", precision=self.precision, ties="log_loss")
         tuned = methods.find("finetune", protocol=self.finetune, precision=self.precision)
         return linear, tuned
 
