@@ -79,6 +79,7 @@ def test_broken_and_missing_images_are_listed_beside_the_others(photos, tmp_path
     found = classifier()(names, on_progress=done.append)
     assert found.names == (str(names[1]),)
     assert found.broken.keys() == {str(names[0]), str(names[2])}
+    assert found.broken[str(names[2])] == "no such file"
     assert sum(done) == 3
     alone = classifier()(names[0])
     assert (len(alone), alone.probabilities.shape) == (0, (0, 2))
@@ -101,6 +102,8 @@ def test_several_classes_per_image():
         (GREY.astype(float), "image.kind"),
         (np.zeros((2, 2, 2, 2, 3), np.uint8), "image.kind"),
         (np.zeros((0, 4, 3), np.uint8), "image.kind"),
+        (np.zeros((8, 8, 5), np.uint8), "image.kind"),
+        (np.zeros((8, 8, 1), np.uint8), "image.kind"),
     ],
 )
 def test_what_is_no_image_is_refused(given, code):
@@ -108,9 +111,16 @@ def test_what_is_no_image_is_refused(given, code):
         classifier()(given)
 
 
+@pytest.mark.parametrize("k", [0, -1])
+def test_no_class_at_all_is_refused(k):
+    with refused("command.value", name="k", value=k):
+        classifier()(GREY).table(k=k)
+
+
 def test_a_folder_without_images_and_a_pattern_without_match_are_refused(tmp_path):
-    with refused("image.none"):
-        find_images([tmp_path, str(tmp_path / "*.jpg")])
+    names = [str(tmp_path), str(tmp_path / "*.jpg")]
+    with refused("image.none", names=names):
+        find_images(names)
 
 
 def test_the_command_prints_each_form(cli, photos, monkeypatch, tmp_path):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -146,6 +147,52 @@ def test_the_example_runs_outside_of_the_project(form, exported, tmp_path):
     assert len(ran.stdout.splitlines()) == 5
     assert first[2] == expected.predicted[0]
     assert float(first[0]) == pytest.approx(100 * expected.probabilities.max(), abs=0.02)
+
+
+def test_an_example_refuses_what_it_would_clip(exported, tmp_path):
+    done = exported("linear", "onnx")
+    path = tmp_path / "deep.png"
+    Image.fromarray(np.array([[0, 65535]], np.uint16)).save(path)
+    ran = subprocess.run(
+        [sys.executable, str(done.folder / "example.py"), str(path)],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (ran.returncode, ran.stdout, ran.stderr.count("\n")) == (1, "", 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "code"),
+    [
+        ("classes.json", '["only one"]', "export.classes"),
+        ("classes.json", '{"a": 1}', "export.classes"),
+        ("classes.json", None, "export.classes"),
+        ("model.safetensors", "cut", "export.file_changed"),
+        ("model.safetensors", None, "export.file_missing"),
+        ("model.onnx", "cut", "export.file_changed"),
+    ],
+)
+def test_an_edited_export_is_refused(name, content, code, exported, tmp_path):
+    folder = tmp_path / "edited"
+    shutil.copytree(exported("linear", "onnx").folder, folder)
+    if content is None:
+        (folder / name).unlink()
+    else:
+        (folder / name).write_text(content)
+    with refused(code, path=str(folder)):
+        hs.load(folder)
+
+
+def test_names_of_classes_may_be_edited(exported, tmp_path):
+    folder = tmp_path / "edited"
+    shutil.copytree(exported("linear", "onnx").folder, folder)
+    names = [f"digit {i}" for i in range(10)]
+    (folder / "classes.json").write_text(json.dumps(names))
+    assert hs.load(folder).classes == tuple(names)
+
+
+def test_an_export_for_the_cpu_refuses_a_gpu(exported):
+    with refused("device.cpu_only", form="onnx"):
+        hs.load(exported("linear", "onnx").folder, context=RunContext(device="cuda"))
 
 
 def test_the_card_has_the_numbers(run, exported):

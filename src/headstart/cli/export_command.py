@@ -155,7 +155,7 @@ def _chosen(store: "ResultStore", options: _Options) -> tuple["Result", str]:
             code="command.missing",
             name="KEY",
         )
-    return find_result(store, " ".join(named)), "named by its user"
+    return find_result(store, " ".join(named)), "named on the command line"
 
 
 def _show(result: "Result", exported: "Exported", *, json: bool) -> None:

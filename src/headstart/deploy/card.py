@@ -166,13 +166,17 @@ def _versions(result: Result, form: str) -> list[str]:
     return [f"Measured with {listed(measured)}. Exported with {listed(exported)}."]
 
 
-IMAGE = """image = ImageOps.exif_transpose(Image.open(sys.argv[1])).convert("RGBA")
+IMAGE = """image = ImageOps.exif_transpose(Image.open(sys.argv[1]))
+if image.mode[0] in "IF":
+    sys.exit(f"{sys.argv[1]}: more than 8 bits per sample: convert it to 8 bits")
+image = image.convert("RGBA")
 image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
 """
 # Of datasets that are decoded as torchvision decodes.
 PLAIN_IMAGE = 'image = Image.open(sys.argv[1]).convert("RGB")\n'
-TOP = """for place in probabilities.argsort()[::-1][:5]:
-    print(f"{100 * probabilities[place]:6.2f} %  {classes[place]}")
+TOP = """found = zip(probabilities.tolist(), classes, strict=True)
+for probability, name in sorted(found, key=lambda pair: -pair[0])[:5]:
+    print(f"{100 * probability:6.2f} %  {name}")
 """
 CLASS_NAMES = 'classes = json.loads((folder / "classes.json").read_text(encoding="utf-8"))\n'
 EXAMPLES = {
@@ -195,7 +199,7 @@ folder = Path(__file__).resolve().parent
 {classes}{image}network = torch.export.load(folder / "model.pt2").module()
 probabilities = network(torch.from_numpy(np.array(image))[None])[0].detach().numpy()
 {top}""",
-    "timm": """import sys
+    "timm": """import json, sys
 from pathlib import Path
 import timm, torch
 from PIL import Image, ImageOps
@@ -203,8 +207,7 @@ from PIL import Image, ImageOps
 folder = Path(__file__).resolve().parent
 network = timm.create_model(f"local-dir:{{folder}}", pretrained=True).eval()
 transform = timm.data.create_transform(**timm.data.resolve_model_data_config(network))
-classes = network.pretrained_cfg["label_names"]
-{image}with torch.inference_mode():
+{classes}{image}with torch.inference_mode():
     probabilities = network(transform(image)[None])[0].{activation}.numpy()
 {top}""",
 }

@@ -36,7 +36,14 @@ from headstart.deploy.runners import (
     ProgramRunner,
     Runner,
 )
-from headstart.errors import BrokenImageError, DatasetError, StorageError
+from headstart.errors import (
+    BrokenImageError,
+    CommandError,
+    DatasetError,
+    DeviceError,
+    ExportError,
+    StorageError,
+)
 from headstart.files import path_of, storage_errors
 from headstart.local_cache import is_url
 from headstart.spec import Decoding
@@ -46,6 +53,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = [
+    "CLASSES",
     "FACTS",
     "FORMAT",
     "ONNX",
@@ -60,6 +68,7 @@ __all__ = [
 # Facts of an exported folder.
 FACTS = "headstart.json"
 FORMAT = 1
+CLASSES = "classes.json"
 ONNX, PROGRAM = "model.onnx", "model.pt2"
 BATCH = 32
 # Files of a folder that are taken for images.
@@ -106,7 +115,17 @@ class ClassifiedImages:
         return [tuple(np.array(self.classes, dtype=object)[row]) for row in shown]
 
     def top(self, k: int = 5) -> list[list[tuple[str, float]]]:
-        """Return the k most probable classes of each image, with their probabilities."""
+        """Return the k most probable classes of each image, with their probabilities.
+
+        Raises
+        ------
+        CommandError
+            `k` is below 1 (``command.value``).
+        """
+        if k < 1:
+            raise CommandError(
+                f"invalid k {k}: expected at least 1", code="command.value", name="k", value=k
+            )
         order = np.argsort(-self.probabilities, axis=1, kind="stable")[:, :k]
         return [
             [(self.classes[place], float(row[place])) for place in places]
@@ -167,7 +186,7 @@ class Classifier:
         images
             A path, a folder (all images in it), a pattern (``photos/*.jpg``), an image of Pillow,
             an array, or a sequence of these. Arrays are uint8: (height, width) grey, (height,
-            width, 3) RGB, (height, width, 4) RGBA, or (n, height, width, 3).
+            width, 3) RGB, (height, width, 4) RGBA, or (n, height, width, 3 or 4).
         on_progress
             Called after each batch with the number of images in it.
 
@@ -199,7 +218,9 @@ class Classifier:
             return error.reason
         # A file that is missing or may not be read: the others are answered.
         except StorageError as error:
-            return str(error)
+            cause = error.__cause__
+            missing = isinstance(cause, FileNotFoundError | NotADirectoryError)
+            return "no such file" if missing else str(error)
 
 
 @dataclass(frozen=True)
@@ -253,9 +274,14 @@ def find_images(images: Any) -> list[ImageFile]:
     for one in images if several else [images]:
         found += _found(one, len(found))
     if not found:
+        named = [str(one) for one in (images if several else [images])]
         raise DatasetError(
-            "no images: expected files, folders or patterns, or images of Pillow and arrays",
+            f"no images in {', '.join(named)}: expected image files, folders of them, or patterns "
+            "that match some"
+            if named
+            else "no images: the list is empty",
             code="image.none",
+            names=named,
         )
     return found
 
@@ -266,10 +292,9 @@ def _found(image: Any, number: int) -> list[ImageFile]:
     if isinstance(image, Image.Image):
         return [ImageFile(f"number {number}", image)]
     if isinstance(image, np.ndarray):
-        pixels = image[None] if image.ndim == 2 or image.shape[-1:] in ((3,), (4,)) else image
-        pixels = image if image.ndim == 4 else pixels
-        good = pixels.dtype == np.uint8 and pixels.size
-        if good and (pixels.ndim == 3 or (pixels.ndim == 4 and pixels.shape[3] in (3, 4))):
+        pixels = image if image.ndim == 4 else image[None]
+        coloured = image.ndim in (3, 4) and image.shape[-1] in (3, 4)
+        if image.dtype == np.uint8 and image.size and (image.ndim == 2 or coloured):
             made = [Image.fromarray(one) for one in pixels]
             return [ImageFile(f"number {number + i}", one) for i, one in enumerate(made)]
         shown = f"an array of {image.dtype}, shape {image.shape}"
@@ -362,10 +387,13 @@ def _exported(folder: ArtifactFolder, context: RunContext) -> Classifier:
     try:
         facts = json.loads(folder.get(FACTS).read_text(encoding="utf-8"))
         preprocessing = ImageInput.from_record(facts["input"])
-        form, classes, several = facts["form"], tuple(facts["classes"]), facts["multilabel"]
-        title = str(facts["title"])
+        form, several, title = facts["form"], facts["multilabel"], str(facts["title"])
+        n_classes, digests = int(facts["n_classes"]), dict(facts["sha256"])
     except (ValueError, KeyError, TypeError) as error:
         raise unknown_folder(folder.shown) from error
+    _refuse_device(form, context)
+    _check_files(folder, digests)
+    classes = _class_names(folder, n_classes)
     run: Runner
     if form == "onnx":
         run = OnnxRunner(folder.get(ONNX))
@@ -381,3 +409,54 @@ def _exported(folder: ArtifactFolder, context: RunContext) -> Classifier:
         run = NetworkRunner(final, context.device)
     decoding = preprocessing.decoding
     return Classifier(run, classes, several=several, decoding=decoding, title=title)
+
+
+def _refuse_device(form: str, context: RunContext) -> None:
+    if form in ("onnx", "torch") and context.device == "cuda":
+        raise DeviceError(
+            f"an export to {form} runs on the CPU here: use --device cpu or --device auto, or the "
+            "result's key",
+            code="device.cpu_only",
+            form=form,
+        )
+
+
+def _check_files(folder: ArtifactFolder, digests: dict[str, str]) -> None:
+    """Raise ExportError unless the files of a network are those that were verified."""
+    for name, digest in digests.items():
+        if not folder.exists(name):
+            raise ExportError(
+                f"{folder.shown} lacks {name}, which was exported: export it again",
+                code="export.file_missing",
+                path=folder.shown,
+                name=name,
+            )
+        try:
+            folder.get(name, digest)
+        except StorageError as error:
+            raise ExportError(
+                f"{name} in {folder.shown} is not the file that was exported and verified: export "
+                "it again",
+                code="export.file_changed",
+                path=folder.shown,
+                name=name,
+            ) from error
+
+
+def _class_names(folder: ArtifactFolder, n_classes: int) -> tuple[str, ...]:
+    """Read the names of the classes, which a user may edit; ExportError unless as many as outputs."""
+    try:
+        names = json.loads(folder.get(CLASSES).read_text(encoding="utf-8"))
+    except (StorageError, OSError, ValueError):
+        names = None
+    good = isinstance(names, list) and all(isinstance(one, str) for one in names)
+    if not good or len(names) != n_classes:
+        found = f"{len(names)} names" if good else "none that can be read"
+        raise ExportError(
+            f"{CLASSES} in {folder.shown}: expected a JSON list of {n_classes} names, one per "
+            f"output; found {found}",
+            code="export.classes",
+            path=folder.shown,
+            expected=n_classes,
+        )
+    return tuple(names)

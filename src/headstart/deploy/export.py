@@ -23,8 +23,9 @@ from headstart import datasets
 from headstart.context import RunContext
 from headstart.datasets.images import first_line, map_ahead
 from headstart.deploy import card
-from headstart.deploy.classifier import FACTS, FORMAT, ONNX, PROGRAM
+from headstart.deploy.classifier import CLASSES, FACTS, FORMAT, ONNX, PROGRAM
 from headstart.deploy.final_network import FinalNetwork
+from headstart.deploy.result_details import tie_warning
 from headstart.deploy.runners import (
     NetworkRunner,
     OnnxRunner,
@@ -41,7 +42,7 @@ from headstart.deploy.verify import (
     tested_images,
 )
 from headstart.errors import CommandError, ExportError
-from headstart.files import replaced, storage_errors, writable_folder
+from headstart.files import replaced, sha256_file, storage_errors, writable_folder
 from headstart.models import licence_of
 from headstart.models.saved_networks import load_name
 from headstart.models.weight_files import WEIGHTS, write_weights
@@ -54,8 +55,8 @@ if TYPE_CHECKING:
 __all__ = ["ExportForm", "Exported", "export_result"]
 
 ExportForm = Literal["onnx", "torch", "timm"]
+TEXTS = {CLASSES, "example.py", "README.md"}
 HALF, INT8 = "model.fp16.onnx", "model.int8.onnx"
-CLASSES = "classes.json"
 # Opset 18 is known to runtimes of 2023 and later.
 OPSET = 18
 # Largest difference of a probability to the stored one. Rounding of another runtime stays far
@@ -156,6 +157,8 @@ def export_result(
         write_weights(job.final.network.state_as_built(), place / WEIGHTS)
         {"onnx": _write_onnx, "torch": _write_program, "timm": _write_timm}[form](job)
         measured = _verified(job, images)
+        if warning := tie_warning(result):
+            job.notes.append(warning)
         _write_rest(job, measured)
     return Exported(out, form, job.final.origin, measured, job.notes)
 
@@ -450,7 +453,13 @@ def _facts(job: _Job, measured: Sequence[Comparison]) -> dict[str, Any]:
         "form": job.form,
         "title": trial.title,
         "trial": trial.key,
-        "classes": list(final.classes),
+        "n_classes": len(final.classes),
+        # Of the network as it was verified; names of classes and texts may be edited.
+        "sha256": {
+            file.name: sha256_file(file)
+            for file in sorted(job.place.iterdir())
+            if file.name not in TEXTS and not file.name.startswith(".")
+        },
         "multilabel": final.several,
         "input": final.preprocessing.record,
         "load": load_name(trial.model),
