@@ -444,7 +444,7 @@ def _check_files(folder: ArtifactFolder, digests: dict[str, str]) -> None:
 
 
 def _class_names(folder: ArtifactFolder, n_classes: int) -> tuple[str, ...]:
-    """Read the names of the classes, which a user may edit; ExportError unless as many as outputs."""
+    """Read the names of the classes; ExportError unless there are as many as outputs."""
     try:
         names = json.loads(folder.get(CLASSES).read_text(encoding="utf-8"))
     except (StorageError, OSError, ValueError):
