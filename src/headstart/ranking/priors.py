@@ -10,7 +10,7 @@ is measured; it never enters a measured accuracy. It is the first of these that 
 2. the line ``logit p = a + b logit t`` through the published probes, t the top-1 accuracy on
    ImageNet-1k of the weights, or of those that were fine-tuned on ImageNet-1k from them.
 
-Accuracies on shifted test sets (V2, Sketch, A, R) were tried beside t and predicted no better
+Accuracies on shifted test sets (Sketch, R) were tried beside t and predicted no better
 (leave-one-out error over the same weights), and are left out.
 """
 
