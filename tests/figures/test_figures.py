@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+import headstart as hs
 from figures.drawings import whole
 from headstart.figures import FIGURES, available, draw, save
 from headstart.figures.figure import Figure
@@ -246,3 +247,10 @@ def surroundings():
 def test_a_figure_is_what_it_says(drawn):
     assert isinstance(drawn("ranks"), Figure)
     assert drawn("ranks").key == "figure-ranks"
+
+
+def test_a_setting_of_two_models_has_no_panel_beside_those_of_more():
+    analysis = hs.analyze("kornblith2019-regularizers", resamples=200)
+    assert [panel.title for panel in analysis.figure("correlation").panels] == [
+        "Logistic regression"
+    ]

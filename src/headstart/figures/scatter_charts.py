@@ -82,8 +82,9 @@ def draw_correlation(data: FigureData) -> Figure:
     """Draw mean log odds over datasets against the predictor, with line, band and r."""
     select_means(data.tables, data.predictor)
     means = data.means[np.isfinite(data.means["x"])]
-    settings = in_order(means["setting"])
-    ends = {}
+    n_models = means.groupby("setting")["model"].transform("nunique")
+    means = means[n_models >= min(FEWEST_MODELS, n_models.max())]  # two points say nothing
+    settings, ends = in_order(means["setting"]), {}
     for setting in settings:
         own = means.loc[means["setting"] == setting, ["mean", "mean_low", "mean_high"]]
         ends[setting] = domain(own)

@@ -26,6 +26,7 @@ from headstart.report.page_model import (
     records,
 )
 from headstart.report.predictors_table import predictors_table
+from headstart.report.sentences import short_configuration
 from headstart.spec import plain_name
 from headstart.spec.display_names import setting_label
 from headstart.spec.formatting import (
@@ -288,7 +289,8 @@ def effects_table(subject: Subject, names: Names) -> PageTable:
     rows = sorted(records(table, names), key=lambda row: row["position"])
     changes = {(row["before"], row["after"]): None for row in rows}
     columns = [
-        named("Change", lambda row: f"{row['before']} \N{RIGHTWARDS ARROW} {row['after']}"),
+        named("Change", lambda row: f"{short_configuration(row['before'])} "
+              f"\N{RIGHTWARDS ARROW} {row['after']}"),
         named("Setting", "setting", lambda name: (
                    subject.predictor.label if name == UPSTREAM else setting_label(name))),
         Column("Difference in log odds", "effect", SIGNED),
