@@ -20,6 +20,7 @@ from headstart.files import (
     storage_errors,
     writable_folder,
 )
+from refusals import refused
 
 
 def test_a_replaced_file_is_whole_or_untouched(tmp_path):
@@ -153,3 +154,8 @@ def test_names_in_a_list(tmp_path, monkeypatch, text, names):
     (tmp_path / "a,b").mkdir()
     (tmp_path / "f,g.py").touch()
     assert split_names(text) == names
+
+
+def test_a_folder_is_not_replaced_by_a_file(tmp_path):
+    with refused("storage.no_file_name", path=str(tmp_path)), replaced(tmp_path):
+        pass
