@@ -189,7 +189,7 @@ def test_both_studies_from_the_command_line_to_their_figures(tmp_path, cli):
         assert outcome.code == 0, outcome.err
         assert (out / "figures" / f"{figure}.pdf").stat().st_size > 5000
         assert cli("report", store, "--out", out / "page.html", "--resamples", 1000).code == 0
-        assert f'id="{figure}"' in (out / "page.html").read_text()
+        assert f'id="figure-{figure}"' in (out / "page.html").read_text()
 
 
 def test_a_study_that_there_is_not():
