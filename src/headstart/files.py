@@ -29,6 +29,7 @@ __all__ = [
     "name_in_text",
     "path_of",
     "read_toml",
+    "refuse_folder",
     "replaced",
     "sha256_file",
     "sha256_start",
@@ -263,18 +264,20 @@ def check_free_space(
         )
 
 
+def refuse_folder(path: Path) -> None:
+    """Raise StorageError if a file cannot be written under this name, as a folder has it."""
+    if not path.name or path.is_dir():
+        raise StorageError(f"cannot write '{path}': expected the name of a file",
+                           code="storage.no_file_name", path=str(path))  # fmt: skip
+
+
 @contextmanager
 def replaced(path: Path) -> Iterator[Path]:
     """Return a temporary path; when the block ends well, it becomes `path`, whole and synced.
 
     After a crash at any moment `path` is either what it was or complete.
     """
-    if not path.name or path.is_dir():
-        raise StorageError(
-            f"cannot write '{path}': expected the name of a file",
-            code="storage.no_file_name",
-            path=str(path),
-        )
+    refuse_folder(path)
     # A device or a pipe would be replaced, too.
     if path.exists() and (kind := unusable(path)):
         raise _no_file(path, kind)

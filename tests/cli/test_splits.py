@@ -90,7 +90,7 @@ def test_several_labels_stand_in_one_cell(cli, tmp_path, own_cache):
 
 def test_a_file_that_cannot_be_written(cli, tmp_path):
     outcome = cli("datasets", "splits", "digits", "--export", tmp_path)
-    ended(outcome, "storage.is_folder", path=str(tmp_path))
+    ended(outcome, "storage.no_file_name", path=str(tmp_path))
 
 
 @pytest.mark.parametrize("command", [("splits", "--export"), ("show", "--out")])

@@ -234,7 +234,7 @@ def test_wrong_options_are_refused_before_the_images_are_read(tmp_path, own_cach
         ("--out {folder}", "report.suffix", {"suffix": ""}),
         ("--out x.pdf", "report.suffix", {"known": [".html", ".htm"]}),
         ("--out x.csv", "report.suffix", {"suffix": ".csv"}),
-        ("--out {folder}/there.html", "storage.is_folder", {}),
+        ("--out {folder}/there.html", "storage.no_file_name", {}),
         ("--keep-models /proc/models", "storage.unusable", {}),
     ],
 )

@@ -74,7 +74,7 @@ def test_a_card_and_latex_with_intervals(cli, tmp_path):
         (("--intervals",), "command.missing", {"name": "--latex"}),
         (("--format", "latx"), "name.unknown", {"kind": "reporter", "near": ["latex"]}),
         (("--out", "a.html", "--card", "photos"), "report.card_folder", {"folder": "photos"}),
-        (("--out", "photos.html"), "storage.is_folder", {"path": "photos.html"}),
+        (("--out", "photos.html"), "storage.no_file_name", {"path": "photos.html"}),
     ],
 )  # fmt: skip
 def test_unknown_formats_are_refused_before_the_work(

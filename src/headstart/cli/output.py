@@ -126,14 +126,9 @@ def writable_file(file: Path) -> Path:
     ------
     NotWritableError, DiskFullError, StorageError
     """
-    from headstart.files import writable_folder
+    from headstart.files import refuse_folder, writable_folder
 
-    if file.is_dir():
-        raise StorageError(
-            f"cannot write {file}: a folder has this name: choose another one",
-            code="storage.is_folder",
-            path=str(file),
-        )
+    refuse_folder(file)
     writable_folder(file.absolute().parent)
     return file
 
